@@ -1,0 +1,215 @@
+// Package redistest starts a real redis-server for a test, and takes it away again: stopped, killed, frozen, brought back.
+//
+//	redis := redistest.Start(t)
+//	… redis.URL() …
+//	redis.Pause() // every connection stays open and nothing answers
+//	redis.Resume()
+//	redis.Stop()
+//	redis.Restart() // on the same address; empty, unless the arguments asked for persistence
+//
+// # Design
+//
+// The server keeps nothing on disk, knows no other instance, and listens on 127.0.0.1 only; further arguments of redis-server come last
+// and so win. Its port stays below the range that outgoing connections take theirs from, and below 55536, so that Restart finds it free and a
+// cluster bus (port + 10000) fits. It is stopped by its process id. A test binary that dies without its cleanup (a timeout, a
+// SIGKILL) takes the server with it: a shell holds a pipe to us and kills the server when the pipe closes.
+package redistest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long the server may take to come up, or to go.
+const patience = 10 * time.Second
+
+// Server is a redis-server that belongs to one test.
+type Server struct {
+	tb   testing.TB
+	port int
+	dir  string
+	args []string
+
+	mu      sync.Mutex
+	command *exec.Cmd     // nil while stopped
+	ended   chan struct{} // closed when command has ended
+	guard   io.Closer     // the pipe whose end takes the server with it
+}
+
+// Start starts a redis-server with args, waits until it answers, and stops it when the test ends. The test fails where redis-server is
+// not installed: a suite that quietly leaves the real store out proves nothing.
+func Start(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		tb.Fatal("redis-server is not installed; on Debian: apt-get install redis-server")
+	}
+	s := &Server{tb: tb, dir: tb.TempDir(), args: args}
+	tb.Cleanup(s.Kill)
+	var err error
+	for range 5 { // another process may take the port between the look and the start
+		s.port = freePort()
+		if err = s.start(); err == nil {
+			return s
+		}
+	}
+	tb.Fatalf("starting redis-server: %v", err)
+	return nil
+}
+
+// Addr is where the server listens, host:port.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// Port is where the server listens.
+func (s *Server) Port() int { return s.port }
+
+// URL is the address as redis clients take it.
+func (s *Server) URL() string { return "redis://" + s.Addr() }
+
+// Stop asks the server to end, as an orderly shutdown does, and waits until it has. Stopping twice is as good as once.
+func (s *Server) Stop() { s.end(syscall.SIGTERM) }
+
+// Kill ends the server at once, as a crash does. It also ends one that is paused.
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+// Restart starts the server again on its address with its arguments, stopping it first where it runs. With persistence asked for in the
+// arguments it has its notes again.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	s.Stop()
+	if err := s.start(); err != nil {
+		s.tb.Fatalf("restarting redis-server: %v", err)
+	}
+}
+
+// Pause freezes the server: connections stay open, and nothing answers.
+func (s *Server) Pause() { s.tb.Helper(); s.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused server go on; it then runs what it has received meanwhile.
+func (s *Server) Resume() { s.tb.Helper(); s.signal(syscall.SIGCONT) }
+
+// Do sends one command, written as on a terminal, and returns the first line of the reply without its type mark.
+func (s *Server) Do(command string) string {
+	s.tb.Helper()
+	reply, err := s.ask(command)
+	if err != nil {
+		s.tb.Fatalf("asking redis %q: %v", command, err)
+	}
+	return reply
+}
+
+func (s *Server) start() error {
+	args := append([]string{
+		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
+		"--logfile", s.dir + "/redis.log", "--daemonize", "no",
+	}, s.args...)
+	command := exec.Command("redis-server", args...)
+	if err := command.Start(); err != nil {
+		return err
+	}
+	guard := exec.Command("sh", "-c", `read -r _ || kill -9 "$0"`, strconv.Itoa(command.Process.Pid))
+	pipe, err := guard.StdinPipe()
+	if err == nil {
+		err = guard.Start()
+	}
+	if err != nil {
+		return errors.Join(err, command.Process.Kill(), command.Wait())
+	}
+	ended := make(chan struct{})
+	go func() {
+		command.Wait()
+		// The guard ends by a line, before the process id can be another's.
+		io.WriteString(pipe, "\n")
+		guard.Wait()
+		close(ended)
+	}()
+	s.mu.Lock()
+	s.command, s.ended, s.guard = command, ended, pipe
+	s.mu.Unlock()
+
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if _, err = s.ask("PING"); err == nil {
+			return nil
+		}
+		select {
+		case <-ended:
+			log, _ := os.ReadFile(s.dir + "/redis.log")
+			return fmt.Errorf("it ended at once: %s", log)
+		default:
+		}
+		if time.Now().After(deadline) {
+			s.Kill()
+			return fmt.Errorf("it does not answer: %w", err)
+		}
+	}
+}
+
+func (s *Server) end(signal syscall.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.command == nil {
+		return
+	}
+	s.command.Process.Signal(signal) // fails only where it has ended
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		s.command.Process.Kill()
+		<-s.ended
+	}
+	s.guard.Close()
+	s.command = nil
+}
+
+func (s *Server) signal(signal syscall.Signal) {
+	s.tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.command == nil {
+		s.tb.Fatalf("sending redis-server %v: it is not running", signal)
+	}
+	if err := s.command.Process.Signal(signal); err != nil {
+		s.tb.Fatalf("sending redis-server %v: %v", signal, err)
+	}
+}
+
+// ask sends one inline command. An error reply is an answer too: a server with a password is up.
+func (s *Server) ask(command string) (string, error) {
+	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(2 * time.Second))
+	if _, err := io.WriteString(conn, command+"\r\n"); err != nil {
+		return "", err
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimLeft(strings.TrimRight(line, "\r\n"), "+:$*-"), nil
+}
+
+// freePort is a port that nobody listened on a moment ago.
+func freePort() int {
+	for {
+		port := 12000 + rand.IntN(20000)
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			listener.Close()
+			return port
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package redistest_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+)
+
+func TestLife(t *testing.T) {
+	redis := redistest.Start(t)
+	if got := redis.Do("SET a 1"); got != "OK" {
+		t.Fatalf("SET = %q, want OK", got)
+	}
+	if got := redis.Do("CONFIG SET maxmemory-policy noeviction"); got != "OK" {
+		t.Fatalf("CONFIG SET = %q, want OK", got)
+	}
+
+	redis.Stop()
+	redis.Stop()
+	if conn, err := net.Dial("tcp", redis.Addr()); err == nil {
+		conn.Close()
+		t.Fatal("a stopped server still listens")
+	}
+
+	redis.Restart()
+	if got := redis.Do("EXISTS a"); got != "0" {
+		t.Fatalf("EXISTS after a restart without persistence = %q, want 0", got)
+	}
+	redis.Kill()
+	redis.Restart()
+}
+
+func TestPersistence(t *testing.T) {
+	redis := redistest.Start(t, "--appendonly", "yes")
+	redis.Do("SET a 1")
+	redis.Kill()
+	redis.Restart()
+	if got := redis.Do("EXISTS a"); got != "1" {
+		t.Fatalf("EXISTS after a crash with an append-only file = %q, want 1", got)
+	}
+}
+
+func TestPause(t *testing.T) {
+	redis := redistest.Start(t)
+	redis.Pause()
+	conn, err := net.Dial("tcp", redis.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "PING\r\n")
+	conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	replies := bufio.NewReader(conn)
+	if line, err := replies.ReadString('\n'); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("a paused server answered %q, %v", line, err)
+	}
+	redis.Resume()
+	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if line, err := replies.ReadString('\n'); line != "+PONG\r\n" {
+		t.Fatalf("a resumed server answered %q, %v", line, err)
+	}
+	redis.Pause() // the cleanup ends a paused one too
+}
