@@ -1,0 +1,162 @@
+package paypal_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/donation-dedupe/noted/client/paypal"
+)
+
+// identify has the two functions by the channel they read, which is also the
+// name of the folder of their cases.
+var identify = map[string]func([]byte) (paypal.Identified, error){
+	"ipn":     paypal.IdentifyIPN,
+	"webhook": paypal.IdentifyWebhook,
+}
+
+// A testCase is a file of testdata; its README says how to read one.
+type testCase struct {
+	wants, warns []string
+	malformed    string
+	body         []byte
+}
+
+func readCase(t testing.TB, path string) testCase {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, body, ok := bytes.Cut(data, []byte("\n---\n"))
+	body, ended := bytes.CutSuffix(body, []byte("\n"))
+	if !ok || !ended {
+		t.Fatalf("%s: no --- line, or no newline at the end", path)
+	}
+	c := testCase{body: body}
+	var about bool
+	for line := range strings.SplitSeq(string(header), "\n") {
+		key, value, _ := strings.Cut(line, ": ")
+		switch key {
+		case "about":
+			about = true
+		case "want":
+			c.wants = append(c.wants, value)
+		case "warn":
+			c.warns = append(c.warns, value)
+		case "malformed":
+			c.malformed = value
+		default:
+			t.Fatalf("%s: header line %q is not known", path, line)
+		}
+	}
+	if !about || (len(c.wants) == 0) == (c.malformed == "") {
+		t.Fatalf("%s: a case has one about, and either want or malformed", path)
+	}
+	return c
+}
+
+func casePaths(t testing.TB, channel string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join("testdata", channel, "*.txt"))
+	if err != nil || len(paths) < 80 {
+		t.Fatalf("found %d cases in testdata/%s (%v), want at least 80: is the folder whole?", len(paths), channel, err)
+	}
+	return paths
+}
+
+func TestCases(t *testing.T) {
+	for channel, identify := range identify {
+		for _, path := range casePaths(t, channel) {
+			t.Run(channel+"/"+strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
+				c := readCase(t, path)
+				before := bytes.Clone(c.body)
+				got, err := identify(c.body)
+				if !bytes.Equal(c.body, before) {
+					t.Error("the body was changed; the gateway still has to verify it")
+				}
+				if c.malformed != "" {
+					var malformed *paypal.MalformedError
+					if !errors.As(err, &malformed) || !strings.Contains(err.Error(), c.malformed) {
+						t.Errorf("got %+v and error %v, want a MalformedError that names %s", got, err, c.malformed)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatalf("got error %v, want\n%s", err, strings.Join(c.wants, "\n"))
+				}
+				if lines, want := string(got.AppendJSON(nil)), strings.Join(c.wants, "\n")+"\n"; lines != want {
+					t.Errorf("got\n%swant\n%s", lines, want)
+				}
+				checkWarnings(t, got.Warnings, c.warns)
+			})
+		}
+	}
+}
+
+// checkWarnings pairs each wanted text with a warning of its own.
+func checkWarnings(t *testing.T, got, want []string) {
+	t.Helper()
+	left := slices.Clone(got)
+	for _, text := range want {
+		i := slices.IndexFunc(left, func(w string) bool { return strings.Contains(w, text) })
+		if i < 0 {
+			t.Errorf("got warnings %q, want one that holds %q", got, text)
+			continue
+		}
+		left = slices.Delete(left, i, i+1)
+	}
+	if len(left) > 0 {
+		t.Errorf("got warnings %q, want none but %q", got, want)
+	}
+}
+
+// Unknown and Type are not in the lines that other languages print, so the
+// shared cases cannot hold them.
+func TestUnknownIsSaidLoudly(t *testing.T) {
+	for _, test := range []struct {
+		channel, body, wantType string
+		want                    bool
+	}{
+		{"ipn", "txn_type=never_heard_of&payment_status=Completed", "never_heard_of", true},
+		{"ipn", "txn_type=cart&payment_status=Odd", "cart", true},
+		{"ipn", "txn_type=cart", "cart", true},
+		{"ipn", "payment_status=Odd", "", true},
+		{"ipn", "hello=world", "", true},
+		{"ipn", "txn_type=masspay", "masspay", false},
+		{"ipn", "txn_type=cart&payment_status=Completed&mc_gross=-1", "cart", false},
+		{"ipn", "txn_type=ca%00rt%22", "ca?rt?", true},
+		{"webhook", `{"event_type":"NEVER.HEARD.OF"}`, "NEVER.HEARD.OF", true},
+		{"webhook", `{"event_type":"CHECKOUT.ORDER.APPROVED"}`, "CHECKOUT.ORDER.APPROVED", false},
+		{"webhook", `{"event_type":"CUSTOMER.DISPUTE.UPDATED"}`, "CUSTOMER.DISPUTE.UPDATED", false},
+	} {
+		got, err := identify[test.channel]([]byte(test.body))
+		if err != nil || got.Skipped == "" || got.Unknown != test.want || got.Type != test.wantType {
+			t.Errorf("identifying %s %s: got %+v, %v; want it skipped, Unknown %v, Type %q",
+				test.channel, test.body, got, err, test.want, test.wantType)
+		}
+	}
+}
+
+// Another package converts an Event by its number, so numbers and names must
+// be the contract's.
+func TestEventsAreTheContracts(t *testing.T) {
+	proto, err := os.ReadFile("../../api/noted/v1/noted.proto")
+	if err != nil {
+		t.Skipf("no contract beside this package: %v", err)
+	}
+	if got := paypal.Event(15).String(); got != "15" {
+		t.Errorf("Event(15).String() = %s, want the number for what is not known", got)
+	}
+	for event := paypal.EventPayment; event <= paypal.EventDispute; event++ {
+		want := fmt.Sprintf("  %s = %d;", event, int32(event))
+		if !strings.Contains(string(proto), want) {
+			t.Errorf("the contract has no %q", want)
+		}
+	}
+}

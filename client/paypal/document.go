@@ -1,0 +1,122 @@
+package paypal
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"strings"
+)
+
+// maxDepth bounds how deep arrays and objects may nest. PayPal stays below ten;
+// without a bound a few megabytes of [ exhaust the stack of a parser that recurses.
+const maxDepth = 64
+
+// A document is the JSON object of a webhook. Numbers keep their spelling.
+type document map[string]any
+
+// parseDocument reads a body. Bytes above ASCII become 0x7f first: languages
+// disagree about bad UTF-8, some refuse the whole body, and nothing that is read
+// needs it. 0x7f is legal in a JSON string and illegal in an id.
+func parseDocument(body []byte) (document, error) {
+	body = bytes.Clone(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
+	for i, c := range body {
+		if c >= 0x80 {
+			body[i] = 0x7f
+		}
+	}
+	if depth(body) > maxDepth {
+		return nil, &MalformedError{"body", "nests deeper than 64 levels; this is no event of PayPal's"}
+	}
+	const notJSON = "is no JSON object; pass the body of PayPal's POST unchanged"
+	if !json.Valid(body) {
+		return nil, &MalformedError{"body", notJSON}
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		return nil, &MalformedError{"body", notJSON + ": " + err.Error()}
+	}
+	object, ok := value.(map[string]any)
+	if !ok {
+		return nil, &MalformedError{"body", notJSON}
+	}
+	return object, nil
+}
+
+// depth returns how deep brackets outside strings nest. It need not be right
+// about what is no JSON.
+func depth(body []byte) int {
+	var depth, deepest int
+	var quoted, escaped bool
+	for _, c := range body {
+		switch {
+		case escaped:
+			escaped = false
+		case quoted:
+			escaped = c == '\\'
+			quoted = c != '"'
+		case c == '"':
+			quoted = true
+		case c == '[' || c == '{':
+			depth++
+			deepest = max(deepest, depth)
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return deepest
+}
+
+// find walks a path such as resource.links.0.href. It returns nil for what is
+// absent or null, and a problem where the path leads through something
+// that has no such parts.
+func (d document) find(path string) (value any, problem string) {
+	value = map[string]any(d)
+	for part := range strings.SplitSeq(path, ".") {
+		switch parent := value.(type) {
+		case nil:
+			return nil, ""
+		case map[string]any:
+			value = parent[part]
+		case []any:
+			i, err := strconv.Atoi(part)
+			if err != nil || i < 0 || i >= len(parent) {
+				return nil, "lies in an array where an object belongs"
+			}
+			value = parent[i]
+		default:
+			return nil, "lies in something that is no object"
+		}
+	}
+	return value, ""
+}
+
+// lookup returns the text at a path; a number is the text it is written with.
+func (d document) lookup(path string) (text, problem string) {
+	value, problem := d.find(path)
+	switch v := value.(type) {
+	case nil:
+		return "", problem
+	case string:
+		return v, ""
+	case json.Number:
+		return v.String(), ""
+	default:
+		return "", "is neither a string nor a number"
+	}
+}
+
+// length returns how many elements the array at a path has, none if it is
+// absent, and a problem if something else stands there.
+func (d document) length(path string) (n int, problem string) {
+	value, problem := d.find(path)
+	switch v := value.(type) {
+	case nil:
+		return 0, problem
+	case []any:
+		return len(v), ""
+	default:
+		return 0, "is no array"
+	}
+}

@@ -1,0 +1,105 @@
+package paypal
+
+import (
+	"fmt"
+	"time"
+)
+
+// An Event says what happened to a donation. Names and numbers are those of
+// the contract, so that a caller converts one by its number alone.
+type Event int32
+
+// The events of noted.v1.Event. The contract's unspecified event, which means a
+// payment, is never produced here.
+const (
+	EventPayment          Event = 1
+	EventPaymentPending   Event = 2
+	EventPaymentFailed    Event = 3
+	EventRefund           Event = 4
+	EventReversal         Event = 5
+	EventReversalCanceled Event = 6
+	EventAdjustment       Event = 7
+	EventSignup           Event = 8
+	EventChange           Event = 9
+	EventSuspension       Event = 10
+	EventReactivation     Event = 11
+	EventCancellation     Event = 12
+	EventExpiry           Event = 13
+	EventDispute          Event = 14
+)
+
+var eventNames = [...]string{
+	"EVENT_UNSPECIFIED", "EVENT_PAYMENT", "EVENT_PAYMENT_PENDING", "EVENT_PAYMENT_FAILED", "EVENT_REFUND",
+	"EVENT_REVERSAL", "EVENT_REVERSAL_CANCELED", "EVENT_ADJUSTMENT", "EVENT_SIGNUP", "EVENT_CHANGE",
+	"EVENT_SUSPENSION", "EVENT_REACTIVATION", "EVENT_CANCELLATION", "EVENT_EXPIRY", "EVENT_DISPUTE",
+}
+
+// String returns the contract's name of the event, such as EVENT_PAYMENT, and
+// the bare number for one the contract does not know.
+func (e Event) String() string {
+	if e < 0 || int(e) >= len(eventNames) {
+		return fmt.Sprintf("%d", int32(e))
+	}
+	return eventNames[e]
+}
+
+// A Donation is one occurrence of an event in a series: what must be processed
+// once. Every field but SeriesID and Event may be empty.
+type Donation struct {
+	// Ledger is always empty here: only the receiver knows its books.
+	Ledger string
+	// SeriesID names the recurring donation; a one-time donation is a series
+	// of one, named by its transaction id. What takes money back belongs to
+	// the series of the transaction it takes it from.
+	SeriesID string
+	Event    Event
+	// OccurredAt is in UTC; the zero time means that the message does not say.
+	OccurredAt time.Time
+	// Amount has no sign and is otherwise as PayPal wrote it. It and
+	// CurrencyCode come together or not at all.
+	Amount        string
+	CurrencyCode  string
+	TransactionID string
+}
+
+// A Message is one notification: the channel it came over and its id there.
+type Message struct {
+	Channel string // "ipn" or "webhook"
+	ID      string // empty where a webhook has none that can be used
+}
+
+// A Pair is a donation and the message that told of it.
+type Pair struct {
+	Donation Donation
+	Message  Message
+}
+
+// Identified is what a message tells of: either Pairs or a reason in Skipped.
+type Identified struct {
+	// Pairs holds one pair per donation, in the order of the message.
+	Pairs []Pair
+	// Skipped says, in a fixed sentence, why there is no donation in it.
+	Skipped string
+	// Unknown is set with Skipped when the type or the status is not known.
+	// Say it loudly: it may have been a donation.
+	Unknown bool
+	// Type is the txn_type or event_type, safe to be logged.
+	Type string
+	// Warnings name what was left out, each beginning with the field's name.
+	Warnings []string
+}
+
+// A MalformedError says that a body cannot be read or names no series. The same
+// bytes will never fare better, so asking for them again is no use.
+type MalformedError struct {
+	Field   string // the field or fields at fault; "body" for all of it
+	Problem string // what is wrong, and what to do
+}
+
+func (e *MalformedError) Error() string {
+	return e.Field + ": " + e.Problem
+}
+
+func skipped(reason string) Identified { return Identified{Skipped: reason} }
+
+func unknown(reason string) Identified { return Identified{Skipped: reason, Unknown: true} }

@@ -1,0 +1,83 @@
+package paypal
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
+)
+
+// A form is the fields of an IPN in the order of its body, as bytes: PayPal's
+// charset field is obeyed nowhere, since all that is read is ASCII.
+type form []formField
+
+type formField struct{ name, value string }
+
+// parseForm reads a body. It is not url.ParseQuery, which refuses a bad percent sign
+// and a semicolon: a genuine message must not be lost to one in a
+// donor's comment. PayPal adds resend=true when it sends a message again, so
+// the field is dropped at once and can make no difference to anything.
+func parseForm(body []byte) form {
+	var fields form
+	for piece := range strings.SplitSeq(string(bytes.TrimRight(body, "\r\n")), "&") {
+		if piece == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(piece, "=")
+		if name = unescape(name); name != "resend" {
+			fields = append(fields, formField{name, unescape(value)})
+		}
+	}
+	return fields
+}
+
+// lookup returns the first field of that name. An IPN holds nothing but text.
+func (f form) lookup(name string) (text, problem string) {
+	for _, field := range f {
+		if field.name == name {
+			return field.value, ""
+		}
+	}
+	return "", ""
+}
+
+// digest returns the id that stands for the whole message, since an IPN has none
+// (ipn_track_id is shared by different payments). It is over sorted, decoded fields: whoever
+// parses a body and writes it out again gets the same one.
+func (f form) digest() string {
+	sorted := slices.Clone(f)
+	slices.SortStableFunc(sorted, func(a, b formField) int { return strings.Compare(a.name, b.name) })
+	hash := sha256.New()
+	for _, field := range sorted {
+		hash.Write([]byte(field.name + "=" + field.value + "\n"))
+	}
+	return hex.EncodeToString(hash.Sum(nil))[:32]
+}
+
+// unescape turns + into a space and %XX into a byte, and leaves any other
+// percent sign alone.
+func unescape(s string) string {
+	if !strings.ContainsAny(s, "+%") {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '+':
+			out = append(out, ' ')
+		case s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
+			var b [1]byte
+			_, _ = hex.Decode(b[:], []byte(s[i+1:i+3])) // both digits were just looked at
+			out = append(out, b[0])
+			i += 2
+		default:
+			out = append(out, s[i])
+		}
+	}
+	return string(out)
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}

@@ -1,0 +1,141 @@
+package paypal
+
+import (
+	"regexp"
+	"strings"
+	"time"
+)
+
+// A reader looks at the fields of one message by the rules that both channels
+// share, and collects the warnings on the way.
+type reader struct {
+	// lookup returns a field's text as it is written. Where something stands
+	// there that is no text, problem says what is wrong with it.
+	lookup func(field string) (text, problem string)
+
+	warnings []string
+	warned   map[string]bool // field name → has been warned about
+}
+
+// warn says what is wrong with a field and what became of it. It says so once per field however many
+// rules look at it, so that three languages count the same warnings.
+func (r *reader) warn(field, problem string) {
+	if r.warned[field] {
+		return
+	}
+	if r.warned == nil {
+		r.warned = make(map[string]bool)
+	}
+	r.warned[field] = true
+	r.warnings = append(r.warnings, field+": "+problem)
+}
+
+// text returns a field without the spaces around it, or "" for one that is
+// absent or no text.
+func (r *reader) text(field string) string {
+	text, problem := r.lookup(field)
+	if problem != "" {
+		r.warn(field, problem+"; taken as absent")
+		return ""
+	}
+	return strings.Trim(text, " ")
+}
+
+// id returns a field that can serve as an id in the contract, or "".
+func (r *reader) id(field string) string {
+	text := r.text(field)
+	if text != "" && !fits(text) {
+		r.warn(field, "is no id: more than 128 bytes, or some that are not printable ASCII; taken as absent")
+		return ""
+	}
+	return text
+}
+
+// firstID returns the first of the fields that is an id, or "". Those behind it
+// are not looked at.
+func (r *reader) firstID(fields ...string) string {
+	for _, field := range fields {
+		if id := r.id(field); id != "" {
+			return id
+		}
+	}
+	return ""
+}
+
+// time returns a field as a time, zero if it is absent or cannot be read.
+func (r *reader) time(field string) time.Time {
+	text := r.text(field)
+	if text == "" {
+		return time.Time{}
+	}
+	t, ok := parseTime(text)
+	if !ok {
+		r.warn(field, "is no time in a spelling that is known; left out")
+	}
+	return t
+}
+
+// Both are limits of the contract; the amount's sign is gone before it is tried.
+var (
+	amountPattern   = regexp.MustCompile(`^\d{1,15}(\.\d{1,8})?$`)
+	currencyPattern = regexp.MustCompile(`^[A-Z]{3}$`)
+)
+
+// money returns an amount without its sign and its currency: both, or neither,
+// because Noted can compare neither without the other.
+func (r *reader) money(amountField, currencyField string) (amount, currency string) {
+	amount = r.text(amountField)
+	if amount == "" {
+		return "", ""
+	}
+	if amount[0] == '-' || amount[0] == '+' {
+		amount = amount[1:]
+	}
+	if !amountPattern.MatchString(amount) {
+		r.warn(amountField, "is no plain decimal number; left out, and the currency with it")
+		return "", ""
+	}
+	currency = r.text(currencyField)
+	if !currencyPattern.MatchString(currency) {
+		r.warn(currencyField, "is not three capital letters; left out, and the amount with it")
+		return "", ""
+	}
+	return amount, currency
+}
+
+// fits says whether the contract takes the text as an id.
+func fits(text string) bool {
+	if len(text) < 1 || len(text) > 128 {
+		return false
+	}
+	for i := range len(text) {
+		if text[i] < 0x21 || text[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
+// sanitised makes text from a message harmless in a log line and in a skip
+// reason: the same bytes in every language, and no escape in any.
+func sanitised(text string) string {
+	clean := []byte(text)
+	for i, c := range clean {
+		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			clean[i] = '?'
+		}
+	}
+	return string(clean[:min(len(clean), 64)])
+}
+
+// lower is strings.ToLower for A to Z alone; Unicode has other letters that
+// become ASCII ones, and languages do not agree on them.
+func lower(s string) string {
+	bytes := []byte(s)
+	for i, c := range bytes {
+		if 'A' <= c && c <= 'Z' {
+			bytes[i] = c + ('a' - 'A')
+		}
+	}
+	return string(bytes)
+}
