@@ -1,0 +1,176 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+// Off, as AdminListen, means no admin listener.
+const Off = "off"
+
+// Config is all that can be set of a server. A zero field means its default, so that Config{Redis: "redis://…"} is a whole configuration.
+type Config struct {
+	// Listen is where the service listens for gRPC, host:port; port 0 takes a free one, which Addr tells. Default 127.0.0.1:50051.
+	Listen string
+	// AdminListen is where /healthz, /readyz, /metrics and /debug/pprof are, for operators only; Off turns it off. Default 127.0.0.1:9090.
+	AdminListen string
+	// Redis is the URL of the store, in the form that go-redis's parser of the mode reads. Required. It may hold a password, and is never logged.
+	Redis string
+	// RedisMode is standalone, sentinel or cluster. Default standalone.
+	RedisMode string
+
+	// Rules are the settings of every ledger that Ledgers does not name.
+	Rules Rules
+	// Ledgers are settings of single ledgers, by name; what an entry leaves zero it has from Rules.
+	Ledgers map[string]LedgerRules // :: ledger → what is different in it
+	// SeriesLimit is how many notes one series may hold at a time; one more is refused, since the series id looks like a constant. Default 512.
+	SeriesLimit int
+
+	// Reflection lets tools such as grpcurl ask for the contract.
+	Reflection bool
+	// Drain is how long calls may take to finish once the server is asked to stop; what then still runs is cut off. Default 30s.
+	Drain time.Duration
+	// MaxDeadline is the longest that a call may take; a caller's own deadline counts where it is shorter. The store refuses to note after it. Default 5s.
+	MaxDeadline time.Duration
+	// AllowEviction lets the server run on a Redis that forgets donations when its memory is full. They will be processed twice.
+	AllowEviction bool
+	// Trial says that the store is one that nothing survives, so that health and log say so too.
+	Trial bool
+
+	// Logger gets what an operator should know. Default slog.Default().
+	Logger *slog.Logger
+}
+
+// Rules are what a decision depends on. A zero duration means its default.
+type Rules struct {
+	// MatchWindow is how far apart the event times of two messages of one donation may lie. Default 2h: the channels' times should agree within
+	// seconds, an hour's error from a wrong daylight-saving label still pairs, and it is far below a day.
+	MatchWindow time.Duration
+	// ArrivalWindow is how far apart two messages may arrive, where either has no event time. Default 96h: PayPal redelivers for about 4 days.
+	ArrivalWindow time.Duration
+	// Retention is how long a note is kept after its donation. Default 45 days: webhooks can be resent by hand for 30.
+	Retention time.Duration
+	// SkewAhead is how far ahead of the store's clock an event time may lie. Default 24h: a wrong time zone must not lose a donation.
+	SkewAhead time.Duration
+	// SharedTransactionIDs says that a donation has one transaction id on all channels, so that two ids mean two donations. Default false: across
+	// channels different ids say nothing. The metric noted_channel_pairs_total tells which is true of a ledger.
+	SharedTransactionIDs bool
+}
+
+// LedgerRules are what is different in one ledger. Zero fields are as in Config.Rules.
+type LedgerRules struct {
+	MatchWindow          time.Duration
+	ArrivalWindow        time.Duration
+	Retention            time.Duration
+	SharedTransactionIDs *bool
+}
+
+// The defaults.
+const (
+	DefaultListen        = "127.0.0.1:50051"
+	DefaultAdminListen   = "127.0.0.1:9090"
+	DefaultRedisMode     = "standalone"
+	DefaultMatchWindow   = 2 * time.Hour
+	DefaultArrivalWindow = 96 * time.Hour
+	DefaultRetention     = 45 * 24 * time.Hour
+	DefaultSkewAhead     = 24 * time.Hour
+	DefaultSeriesLimit   = 512
+	DefaultDrain         = 30 * time.Second
+	DefaultMaxDeadline   = 5 * time.Second
+)
+
+// withDefaults fills in what is zero.
+func (c Config) withDefaults() Config {
+	byDefault(&c.Listen, DefaultListen)
+	byDefault(&c.AdminListen, DefaultAdminListen)
+	byDefault(&c.RedisMode, DefaultRedisMode)
+	byDefault(&c.Rules.MatchWindow, DefaultMatchWindow)
+	byDefault(&c.Rules.ArrivalWindow, DefaultArrivalWindow)
+	byDefault(&c.Rules.Retention, DefaultRetention)
+	byDefault(&c.Rules.SkewAhead, DefaultSkewAhead)
+	byDefault(&c.SeriesLimit, DefaultSeriesLimit)
+	byDefault(&c.Drain, DefaultDrain)
+	byDefault(&c.MaxDeadline, DefaultMaxDeadline)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+func byDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// check finds what cannot be meant, all of it at once.
+func (c Config) check() error {
+	var wrong []error
+	atLeast := func(name string, d, least time.Duration) {
+		if d < least {
+			wrong = append(wrong, fmt.Errorf("%s is %v; it must be at least %v", name, d, least))
+		}
+	}
+	if c.Redis == "" {
+		wrong = append(wrong, errors.New("Redis is missing: the URL of the store"))
+	}
+	if c.SeriesLimit < 1 {
+		wrong = append(wrong, fmt.Errorf("SeriesLimit is %d; it must be at least 1", c.SeriesLimit))
+	}
+	atLeast("Drain", c.Drain, 0)
+	atLeast("MaxDeadline", c.MaxDeadline, time.Millisecond)
+	atLeast("MatchWindow", c.Rules.MatchWindow, time.Millisecond)
+	atLeast("ArrivalWindow", c.Rules.ArrivalWindow, time.Millisecond)
+	atLeast("Retention", c.Rules.Retention, time.Millisecond)
+	atLeast("SkewAhead", c.Rules.SkewAhead, time.Millisecond)
+	for ledger, rules := range c.Ledgers {
+		var named check
+		if named.word("ledger", ledger, maxLedger); named.failure() != nil {
+			wrong = append(wrong, fmt.Errorf("ledger %q: its name %s", ledger, named.violations[0].Description))
+		}
+		atLeast(fmt.Sprintf("ledger %q: MatchWindow", ledger), rules.MatchWindow, 0)
+		atLeast(fmt.Sprintf("ledger %q: ArrivalWindow", ledger), rules.ArrivalWindow, 0)
+		atLeast(fmt.Sprintf("ledger %q: Retention", ledger), rules.Retention, 0)
+	}
+	return errors.Join(wrong...)
+}
+
+// rulesByLedger gives the rules of any ledger.
+func (c Config) rulesByLedger() func(ledger string) store.Rules {
+	usual := store.Rules{
+		MatchWindow:        c.Rules.MatchWindow,
+		ArrivalWindow:      c.Rules.ArrivalWindow,
+		Retention:          c.Rules.Retention,
+		SkewAhead:          c.Rules.SkewAhead,
+		SharedTransactions: c.Rules.SharedTransactionIDs,
+		SeriesLimit:        c.SeriesLimit,
+	}
+	special := make(map[string]store.Rules, len(c.Ledgers)) // :: ledger → its rules
+	for ledger, different := range c.Ledgers {
+		rules := usual
+		replace(&rules.MatchWindow, different.MatchWindow)
+		replace(&rules.ArrivalWindow, different.ArrivalWindow)
+		replace(&rules.Retention, different.Retention)
+		if different.SharedTransactionIDs != nil {
+			rules.SharedTransactions = *different.SharedTransactionIDs
+		}
+		special[ledger] = rules
+	}
+	return func(ledger string) store.Rules {
+		if rules, ok := special[ledger]; ok {
+			return rules
+		}
+		return usual
+	}
+}
+
+func replace(field *time.Duration, value time.Duration) {
+	if value != 0 {
+		*field = value
+	}
+}

@@ -1,0 +1,174 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+// defaultPageSize is what page_size 0 means.
+const defaultPageSize = 100
+
+// service answers the calls of the contract: check, ask the store, answer. It knows nothing of the transport, so that a second door can
+// use it behind the same interceptors.
+type service struct {
+	notedv1.UnimplementedDedupeServiceServer
+
+	store     *store.Store
+	rules     func(ledger string) store.Rules
+	ceiling   time.Duration   // no question to the store waits longer
+	draining  <-chan struct{} // closed when the server is asked to stop
+	telemetry *telemetry
+	logger    *slog.Logger
+}
+
+// NoteDonation decides and notes.
+func (s *service) NoteDonation(ctx context.Context, r *notedv1.NoteDonationRequest) (*notedv1.NoteDonationResponse, error) {
+	if err := checkNote(r); err != nil {
+		return nil, err
+	}
+	request := s.noteRequest(r)
+	reply, err := s.store.Note(ctx, request)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	return s.noteResponse(request, reply), nil
+}
+
+// noteRequest is what the store is asked. Every request has a request id: a Redis client that repeats a script after a broken
+// connection is harmless then.
+func (s *service) noteRequest(r *notedv1.NoteDonationRequest) store.NoteRequest {
+	request := store.NoteRequest{
+		Donation:  donationOf(r.GetDonation()),
+		Message:   messageOf(r.GetMessage()),
+		Hold:      holdOf(r.GetHold()),
+		RequestID: r.GetRequestId(),
+		Rules:     s.rules(r.GetDonation().GetLedger()),
+	}
+	if request.RequestID == "" {
+		request.RequestID = rand.Text()
+	}
+	return request
+}
+
+// noteResponse is what the caller is told; the verdict is counted.
+func (s *service) noteResponse(request store.NoteRequest, reply store.NoteReply) *notedv1.NoteDonationResponse {
+	s.telemetry.verdict(request, reply)
+	response := &notedv1.NoteDonationResponse{
+		Verdict:     notedv1.Verdict(reply.Verdict),
+		Note:        noteMessage(reply.Note),
+		Evidence:    notedv1.Evidence(reply.Evidence),
+		Receipt:     reply.Receipt,
+		Differences: differences(request.Donation, reply.Note.Donation),
+	}
+	if reply.Verdict == store.Held {
+		response.RetryAfter = durationpb.New(max(0, reply.Note.HeldUntil.Sub(reply.Now)))
+	}
+	return response
+}
+
+// DonationExists looks without noting.
+func (s *service) DonationExists(ctx context.Context, r *notedv1.DonationExistsRequest) (*notedv1.DonationExistsResponse, error) {
+	if err := checkExists(r); err != nil {
+		return nil, err
+	}
+	reply, err := s.store.Exists(ctx, donationOf(r.GetDonation()), messageOf(r.GetMessage()), s.rules(r.GetDonation().GetLedger()))
+	if err != nil {
+		return nil, refuse(err)
+	}
+	if reply.Evidence == 0 {
+		return &notedv1.DonationExistsResponse{}, nil
+	}
+	return &notedv1.DonationExistsResponse{
+		Exists:   reply.Note.State == store.StateSettled || reply.Note.State == store.StateHeld,
+		Note:     noteMessage(reply.Note),
+		Evidence: notedv1.Evidence(reply.Evidence),
+	}, nil
+}
+
+// SettleDonation makes a note final.
+func (s *service) SettleDonation(ctx context.Context, r *notedv1.SettleDonationRequest) (*notedv1.SettleDonationResponse, error) {
+	if err := checkSettle(r); err != nil {
+		return nil, err
+	}
+	note, err := s.store.Settle(ctx, r.GetReceipt())
+	if err != nil {
+		return nil, refuse(err)
+	}
+	return &notedv1.SettleDonationResponse{Note: noteMessage(note)}, nil
+}
+
+// ReleaseDonation gives a hold up.
+func (s *service) ReleaseDonation(ctx context.Context, r *notedv1.ReleaseDonationRequest) (*notedv1.ReleaseDonationResponse, error) {
+	if err := checkRelease(r); err != nil {
+		return nil, err
+	}
+	note, err := s.store.Release(ctx, r.GetReceipt())
+	if err != nil {
+		return nil, refuse(err)
+	}
+	s.logger.InfoContext(ctx, "released a donation", "ledger", note.Donation.Ledger, "donation_id", note.DonationID,
+		"attempt", note.Attempt, "reason", r.GetReason())
+	return &notedv1.ReleaseDonationResponse{Note: noteMessage(note)}, nil
+}
+
+// ExtendHold gives the holder longer.
+func (s *service) ExtendHold(ctx context.Context, r *notedv1.ExtendHoldRequest) (*notedv1.ExtendHoldResponse, error) {
+	if err := checkExtend(r); err != nil {
+		return nil, err
+	}
+	note, err := s.store.Extend(ctx, r.GetReceipt(), holdOf(r.GetHold()))
+	if err != nil {
+		return nil, refuse(err)
+	}
+	return &notedv1.ExtendHoldResponse{Note: noteMessage(note)}, nil
+}
+
+// ListDonations gives a page of notes.
+func (s *service) ListDonations(ctx context.Context, r *notedv1.ListDonationsRequest) (*notedv1.ListDonationsResponse, error) {
+	if err := checkList(r); err != nil {
+		return nil, err
+	}
+	request := store.ListRequest{
+		Ledger:      r.GetLedger(),
+		SeriesID:    r.GetSeriesId(),
+		State:       store.State(r.GetState()),
+		SeenOnlyOn:  r.GetSeenOnlyOn(),
+		NotedAfter:  timeOf(r.GetNotedAfter()),
+		NotedBefore: timeOf(r.GetNotedBefore()),
+		PageSize:    int(r.GetPageSize()),
+		PageToken:   r.GetPageToken(),
+	}
+	if request.PageSize == 0 {
+		request.PageSize = defaultPageSize
+	}
+	reply, err := s.store.List(ctx, request)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	response := &notedv1.ListDonationsResponse{Notes: make([]*notedv1.Note, len(reply.Notes)), NextPageToken: reply.NextPageToken}
+	for i, note := range reply.Notes {
+		response.Notes[i] = noteMessage(note)
+	}
+	return response, nil
+}
+
+// ForgetDonation undoes a note, and leaves a line in the log that says which and why.
+func (s *service) ForgetDonation(ctx context.Context, r *notedv1.ForgetDonationRequest) (*notedv1.ForgetDonationResponse, error) {
+	if err := checkForget(r); err != nil {
+		return nil, err
+	}
+	note, err := s.store.Forget(ctx, r.GetLedger(), r.GetSeriesId(), r.GetDonationId())
+	if err != nil {
+		return nil, refuse(err)
+	}
+	s.logger.WarnContext(ctx, "forgot a donation", "peer", peerOf(ctx), "ledger", r.GetLedger(), "series_id", r.GetSeriesId(),
+		"donation_id", r.GetDonationId(), "state", notedv1.State(note.State).String(), "reason", r.GetReason())
+	return &notedv1.ForgetDonationResponse{Note: noteMessage(note)}, nil
+}

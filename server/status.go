@@ -1,0 +1,159 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+// domain is the domain of every google.rpc.ErrorInfo that this service sends.
+const domain = "noted.v1"
+
+// A refusal is how one outcome that is no answer is told to the caller. Callers switch on code and reason, never on the sentence.
+type refusal struct {
+	when     error // the outcome; errors.Is decides
+	code     codes.Code
+	reason   string        // as listed at the head of the contract
+	sentence string        // what is wrong, and what to do about it
+	field    string        // the field that is to blame, where one is
+	retry    time.Duration // about how long to wait, where waiting helps
+}
+
+// refusals is the one table from what the store says to what the caller is told. The first that fits counts. So the store's own words
+// come before those of a context (a connection that took too long is the store's failure, not the end of the caller's time), and "nothing was
+// done" before "nobody knows" (a look that got no answer is both, and did nothing).
+var refusals = []refusal{
+	{when: store.ErrPastDeadline, code: codes.DeadlineExceeded, reason: "DEADLINE_EXCEEDED",
+		sentence: "the deadline passed before the store could decide, and nothing was noted; ask again with more time"},
+
+	{when: store.ErrBadReceipt, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "receipt",
+		sentence: "is no receipt that Noted gave; pass the receipt of the FIRST answer as it is"},
+	{when: store.ErrBadPageToken, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "page_token",
+		sentence: "is no token of this listing; pass next_page_token of the page before as it is, and leave the other fields as they were"},
+	{when: store.ErrBadDonationID, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "donation_id",
+		sentence: "is no donation id that Noted gave; pass note.donation_id as it is"},
+
+	{when: store.ErrTooEarly, code: codes.OutOfRange, reason: "OCCURRED_TOO_EARLY",
+		sentence: "donation.occurred_at lies further back than notes are kept, so nobody can say whether this donation was noted; let a person decide"},
+	{when: store.ErrTooLate, code: codes.OutOfRange, reason: "OCCURRED_TOO_LATE",
+		sentence: "donation.occurred_at lies further ahead than clocks disagree; look for a wrong time zone or unit"},
+
+	{when: store.ErrHoldLost, code: codes.FailedPrecondition, reason: "HOLD_LOST",
+		sentence: "the hold ran out and another attempt has taken the donation over; stop processing it"},
+	{when: store.ErrSettledByAnother, code: codes.FailedPrecondition, reason: "SETTLED_BY_ANOTHER",
+		sentence: "the hold ran out and another attempt has settled the donation; if this one was processed too, it was processed twice"},
+	{when: store.ErrHoldReleased, code: codes.FailedPrecondition, reason: "HOLD_RELEASED",
+		sentence: "the hold of this receipt was released; note the donation again to process it"},
+	{when: store.ErrAlreadySettled, code: codes.FailedPrecondition, reason: "ALREADY_SETTLED",
+		sentence: "this receipt has settled the donation, and what is settled stays so; forget the note to undo it"},
+	{when: store.ErrNotFound, code: codes.NotFound, reason: "NOTE_NOT_FOUND",
+		sentence: "the note is forgotten, or never was"},
+
+	{when: store.ErrSeriesFull, code: codes.ResourceExhausted, reason: "SERIES_FULL",
+		sentence: "the series holds more notes than any real one could, so its id looks like a constant; pass the series' own id, or set a higher -series-limit"},
+	{when: store.ErrStoreFull, code: codes.ResourceExhausted, reason: "STORE_FULL", retry: 10 * time.Second,
+		sentence: "the store has no memory for another note; give Redis more memory, and ask again later"},
+
+	{when: store.ErrUnavailable, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
+		sentence: "the store cannot answer, and nothing was noted; ask again later"},
+	{when: store.ErrOutcomeUnknown, code: codes.Unavailable, reason: "OUTCOME_UNKNOWN", retry: time.Second,
+		sentence: "the store did not answer and may have noted; ask again with the same request_id"},
+	{when: errDraining, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
+		sentence: "this server is shutting down; open the stream again, and ask again for what has no answer"},
+
+	{when: context.DeadlineExceeded, code: codes.DeadlineExceeded, reason: "DEADLINE_EXCEEDED",
+		sentence: "the deadline passed, and nothing more will be noted; ask again with the same request_id"},
+	{when: context.Canceled, code: codes.Canceled, reason: "CANCELED",
+		sentence: "the caller has gone"},
+}
+
+// internal is told where the table has no row. What happened is for the log: it may hold what callers must not see.
+var internal = refusal{code: codes.Internal, reason: "INTERNAL", sentence: "internal error"}
+
+// errDraining ends a stream whose server is asked to stop.
+var errDraining = errors.New("the server is draining")
+
+// A failure is an error with two readers: the caller gets the status, the log gets the cause too. It deliberately cannot be unwrapped: the
+// logging middleware takes an error that wraps io.EOF for success, and a Redis that hangs up is one.
+type failure struct {
+	status *status.Status
+	reason string
+	cause  error // nil where the status says all
+}
+
+// GRPCStatus is what goes over the wire.
+func (f *failure) GRPCStatus() *status.Status { return f.status }
+
+// Error is what goes into the log.
+func (f *failure) Error() string {
+	text := f.reason + ": " + f.status.Message()
+	if f.cause != nil {
+		text += ": " + f.cause.Error()
+	}
+	return text
+}
+
+// refuse turns what the store said into what the caller is told.
+func refuse(err error) *failure {
+	row := internal
+	for _, r := range refusals {
+		if errors.Is(err, r.when) {
+			row = r
+			break
+		}
+	}
+	if row.field != "" {
+		f := invalid([]*errdetails.BadRequest_FieldViolation{{Field: row.field, Description: row.sentence}})
+		f.cause = err
+		return f
+	}
+	var details []protoadapt.MessageV1
+	if row.retry > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(jitter(row.retry))})
+	}
+	f := newFailure(row.code, row.reason, row.sentence, details...)
+	f.cause = err
+	return f
+}
+
+// invalid names every violation at once.
+func invalid(violations []*errdetails.BadRequest_FieldViolation) *failure {
+	sentences := make([]string, len(violations))
+	for i, v := range violations {
+		sentences[i] = v.Field + " " + v.Description
+	}
+	return newFailure(codes.InvalidArgument, "INVALID_REQUEST", strings.Join(sentences, "; "), &errdetails.BadRequest{FieldViolations: violations})
+}
+
+func newFailure(code codes.Code, reason, sentence string, details ...protoadapt.MessageV1) *failure {
+	s := status.New(code, sentence)
+	details = append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: domain}}, details...)
+	if detailed, err := s.WithDetails(details...); err == nil { // fails for codes.OK only
+		s = detailed
+	}
+	return &failure{status: s, reason: reason}
+}
+
+// jitter spreads the return of callers who were all refused at once, by a quarter either way.
+func jitter(d time.Duration) time.Duration {
+	return d*3/4 + rand.N(d/2)
+}
+
+// reasonOf is the reason of any error that a call ends with, for counting: gRPC's own errors have none, and count as their code.
+func reasonOf(err error) string {
+	var f *failure
+	if errors.As(err, &f) {
+		return f.reason
+	}
+	return status.Code(err).String()
+}

@@ -1,0 +1,199 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+const (
+	// batchSize is how many requests of a stream go to the store together, and how many may wait for the batch before them.
+	batchSize = 128
+	// linger is how long a stream may stay silent, once the server is asked to stop, before it is ended.
+	linger = time.Second
+)
+
+// NoteDonations notes many. Three stages work at once: while one batch is at the store, the requests of the next are read and the answers of the one
+// before are written. Batches of one stream go to the store one after the other, so that the earlier request of a donation is the one
+// that is FIRST. Whoever does not read the answers is not read from either: all stages wait for the one after them.
+func (s *service) NoteDonations(stream grpc.BidiStreamingServer[notedv1.NoteDonationsRequest, notedv1.NoteDonationsResponse]) error {
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+
+	requests := make(chan *notedv1.NoteDonationRequest, batchSize)
+	go func() {
+		// It ends with the stream at the latest: Recv fails once the handler has returned.
+		defer close(requests)
+		cancelIf(cancel, s.telemetry.guarded(ctx, func() error { return receive(ctx, stream, requests) }))
+	}()
+
+	answers := make(chan []*notedv1.NoteDonationsResponse, 1)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		cancelIf(cancel, s.telemetry.guarded(ctx, func() error { return send(stream, answers) }))
+	}()
+
+	err := s.answer(ctx, requests, answers)
+	close(answers)
+	<-sent // a stream must not be written to once its handler has returned
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		return nil
+	}
+	if errors.Is(err, errDraining) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return refuse(err)
+	}
+	return err // of the transport, or a recovered panic: has a status already
+}
+
+func cancelIf(cancel context.CancelCauseFunc, err error) {
+	if err != nil {
+		cancel(err)
+	}
+}
+
+// receive hands on what the caller sends, until the caller has no more.
+func receive(ctx context.Context, stream grpc.BidiStreamingServer[notedv1.NoteDonationsRequest, notedv1.NoteDonationsResponse],
+	requests chan<- *notedv1.NoteDonationRequest) error {
+	for {
+		request, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case requests <- request.GetRequest():
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// send writes answers until there are no more.
+func send(stream grpc.BidiStreamingServer[notedv1.NoteDonationsRequest, notedv1.NoteDonationsResponse],
+	answers <-chan []*notedv1.NoteDonationsResponse) error {
+	for batch := range answers {
+		for _, answer := range batch {
+			if err := stream.Send(answer); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// answer takes as many requests as are waiting, asks the store for all of them at once, and hands the answers on.
+func (s *service) answer(ctx context.Context, requests <-chan *notedv1.NoteDonationRequest, answers chan<- []*notedv1.NoteDonationsResponse) error {
+	for {
+		batch, last, err := s.waiting(ctx, requests)
+		if len(batch) > 0 {
+			select {
+			case answers <- s.noteAll(ctx, batch):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		if last || err != nil {
+			return err
+		}
+	}
+}
+
+// waiting waits for a request and takes with it what has come meanwhile. After the last one it says so; while the server drains it gives up on a
+// caller who is silent.
+func (s *service) waiting(ctx context.Context, requests <-chan *notedv1.NoteDonationRequest) (batch []*notedv1.NoteDonationRequest, last bool, err error) {
+	draining, silence := s.draining, (<-chan time.Time)(nil)
+	for len(batch) == 0 {
+		select {
+		case request, more := <-requests:
+			if !more {
+				return nil, true, nil
+			}
+			batch = append(batch, request)
+		case <-draining:
+			draining, silence = nil, time.After(linger)
+		case <-silence:
+			return nil, false, errDraining
+		case <-ctx.Done():
+			return nil, false, context.Cause(ctx)
+		}
+	}
+	for len(batch) < batchSize {
+		select {
+		case request, more := <-requests:
+			if !more {
+				return batch, true, nil
+			}
+			batch = append(batch, request)
+		default:
+			return batch, false, nil
+		}
+	}
+	return batch, false, nil
+}
+
+// noteAll answers a batch in order. A request that is refused does not go to the store; the others do, in one round trip.
+func (s *service) noteAll(ctx context.Context, batch []*notedv1.NoteDonationRequest) []*notedv1.NoteDonationsResponse {
+	answers := make([]*notedv1.NoteDonationsResponse, len(batch))
+	asked := make([]store.NoteRequest, 0, len(batch))
+	places := make([]int, 0, len(batch)) // of asked in batch
+	for i, request := range batch {
+		if err := checkStreamed(request); err != nil {
+			answers[i] = s.errorAnswer(ctx, err)
+			continue
+		}
+		asked = append(asked, s.noteRequest(request))
+		places = append(places, i)
+	}
+	if len(asked) == 0 {
+		return answers
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.ceiling)
+	defer cancel()
+	replies, errs := s.store.Notes(ctx, asked)
+	for i, place := range places {
+		if errs[i] != nil {
+			answers[place] = s.errorAnswer(ctx, refuse(errs[i]))
+			continue
+		}
+		answers[place] = &notedv1.NoteDonationsResponse{
+			Result: &notedv1.NoteDonationsResponse_Response{Response: s.noteResponse(asked[i], replies[i])},
+		}
+	}
+	return answers
+}
+
+func checkStreamed(request *notedv1.NoteDonationRequest) error {
+	if request == nil {
+		var c check
+		c.wrong("request", "is required")
+		return c.failure()
+	}
+	return checkNote(request)
+}
+
+// errorAnswer is a failure of one request, which does not end the stream. It is counted as a call's would be; what the table does not know is logged.
+func (s *service) errorAnswer(ctx context.Context, err error) *notedv1.NoteDonationsResponse {
+	var f *failure
+	if !errors.As(err, &f) {
+		f = refuse(err)
+	}
+	s.telemetry.refused(notedv1.DedupeService_NoteDonations_FullMethodName, f)
+	if f.reason == internal.reason {
+		s.logger.ErrorContext(ctx, "answering a streamed request", "error", f)
+	}
+	return &notedv1.NoteDonationsResponse{Result: &notedv1.NoteDonationsResponse_Error_{Error: &notedv1.NoteDonationsResponse_Error{
+		Code: int32(f.status.Code()), Message: f.status.Message(), Reason: f.reason,
+	}}}
+}

@@ -1,0 +1,276 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+
+	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/selector"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+// How many ledgers and channels get a label of their own. Callers choose both names, and each name costs a time series for as long as the process
+// lives; later ones count as other.
+const (
+	maxLedgerLabels  = 64
+	maxChannelLabels = 16
+	otherLabel       = "other"
+)
+
+// telemetry is what an operator sees of the service: a registry of its own, so that two servers in one process do not share a count, and the
+// interceptors that count and log every call.
+type telemetry struct {
+	logger   *slog.Logger
+	registry *prometheus.Registry
+	calls    *grpcprom.ServerMetrics
+
+	verdicts *prometheus.CounterVec // ledger, channel, event, verdict, evidence
+	pairs    *prometheus.CounterVec // ledger, outcome
+	refusals *prometheus.CounterVec // rpc, code, reason
+	panics   prometheus.Counter
+	storeUp  prometheus.Gauge
+	clockOff prometheus.Gauge
+
+	ledgers, channels *labels
+}
+
+// newTelemetry makes the metrics. The ledgers that the operator has named have their label from the start, so that nobody can use the labels
+// up before them.
+func newTelemetry(logger *slog.Logger, ledgers map[string]LedgerRules, pool func() store.PoolStats) *telemetry {
+	t := &telemetry{
+		logger:   logger,
+		registry: prometheus.NewRegistry(),
+		calls: grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram(grpcprom.WithHistogramBuckets(
+			[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}))),
+		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_verdicts_total",
+			Help: "Answers to NoteDonation, streamed ones among them."}, []string{"ledger", "channel", "event", "verdict", "evidence"}),
+		pairs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_channel_pairs_total",
+			Help: "Donations told of on two channels with a transaction id on each, by whether the ids agreed. Where they never differ, set the ledger's transaction ids to shared."},
+			[]string{"ledger", "outcome"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_refusals_total",
+			Help: "Requests that got an error instead of an answer, streamed ones among them."}, []string{"rpc", "code", "reason"}),
+		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "noted_panics_total", Help: "Calls that ended in a panic; the log has the stack. Each is a bug."}),
+		storeUp:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_up", Help: "1 while the store answers and is fit for use, as health says it."}),
+		clockOff: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_clock_offset_seconds", Help: "How far the store's clock is ahead of this machine's."}),
+		ledgers:  newLabels(maxLedgerLabels),
+		channels: newLabels(maxChannelLabels),
+	}
+	t.ledgers.of("")
+	for ledger := range ledgers {
+		t.ledgers.of(ledger)
+	}
+	t.registry.MustRegister(t.calls, t.verdicts, t.pairs, t.refusals, t.panics, t.storeUp, t.clockOff, poolCollector(pool),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return t
+}
+
+// verdict counts an answer, and what it teaches about transaction ids.
+func (t *telemetry) verdict(request store.NoteRequest, reply store.NoteReply) {
+	ledger := t.ledgers.of(request.Donation.Ledger)
+	t.verdicts.WithLabelValues(ledger, t.channels.of(request.Message.Channel),
+		label(notedv1.Event_name, int(request.Donation.Event), "EVENT_"),
+		label(notedv1.Verdict_name, int(reply.Verdict), "VERDICT_"),
+		label(notedv1.Evidence_name, int(reply.Evidence), "EVIDENCE_")).Inc()
+	agreed, differed := channelPairs(reply)
+	if agreed > 0 {
+		t.pairs.WithLabelValues(ledger, "agreed").Add(float64(agreed))
+	}
+	if differed > 0 {
+		t.pairs.WithLabelValues(ledger, "differed").Add(float64(differed))
+	}
+}
+
+// channelPairs compares the transaction ids of two channels that tell of one donation. The rule: when a note gets its first sighting with a
+// transaction id on a channel, that id is compared with the first one of every other channel. So each pair of channels counts once a note, however
+// often messages are repeated, and a message without a channel or without a transaction id counts nothing.
+func channelPairs(reply store.NoteReply) (agreed, differed int) {
+	if !reply.Recorded || len(reply.Note.Sightings) < 2 {
+		return 0, 0
+	}
+	earlier, latest := reply.Note.Sightings[:len(reply.Note.Sightings)-1], reply.Note.Sightings[len(reply.Note.Sightings)-1]
+	if latest.TransactionID == "" || latest.Message.Channel == "" {
+		return 0, 0
+	}
+	seen := map[string]bool{} // :: channel → its first transaction id has been compared
+	for _, s := range earlier {
+		switch {
+		case s.TransactionID == "" || s.Message.Channel == "" || seen[s.Message.Channel]:
+			continue
+		case s.Message.Channel == latest.Message.Channel:
+			return 0, 0
+		case s.TransactionID == latest.TransactionID:
+			agreed++
+		default:
+			differed++
+		}
+		seen[s.Message.Channel] = true
+	}
+	return agreed, differed
+}
+
+// refused counts an error.
+func (t *telemetry) refused(fullMethod string, err error) {
+	_, rpc, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
+	t.refusals.WithLabelValues(rpc, grpcprom.FromError(err).Code().String(), reasonOf(err)).Inc()
+}
+
+// panicked is all that becomes of a panic: the log gets it whole, the caller nothing.
+func (t *telemetry) panicked(ctx context.Context, p any) error {
+	t.panics.Inc()
+	t.logger.ErrorContext(ctx, "panicked; this is a bug in noted", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	return refuse(fmt.Errorf("recovered: %T", p))
+}
+
+// guarded runs f in a goroutine of our own, where a panic would end the process.
+func (t *telemetry) guarded(ctx context.Context, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = t.panicked(ctx, p)
+		}
+	}()
+	return f()
+}
+
+// unary is the chain of every unary call, outermost first: what counts and logs sees how the call ended, and a panic ends innermost.
+func (t *telemetry) unary() (outer []grpc.UnaryServerInterceptor, innermost grpc.UnaryServerInterceptor) {
+	return []grpc.UnaryServerInterceptor{
+		t.calls.UnaryServerInterceptor(),
+		selector.UnaryServerInterceptor(logging.UnaryServerInterceptor(t.callLogger(), logOptions...), selector.MatchFunc(isLogged)),
+		func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			response, err := handler(ctx, request)
+			if err != nil {
+				t.refused(info.FullMethod, err)
+			}
+			return response, err
+		},
+	}, recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(t.panicked))
+}
+
+// stream is the same for streams. Requests on NoteDonations are counted one by one where they are answered.
+func (t *telemetry) stream() (outer []grpc.StreamServerInterceptor, innermost grpc.StreamServerInterceptor) {
+	return []grpc.StreamServerInterceptor{
+		t.calls.StreamServerInterceptor(),
+		selector.StreamServerInterceptor(logging.StreamServerInterceptor(t.callLogger(), logOptions...), selector.MatchFunc(isLogged)),
+	}, recovery.StreamServerInterceptor(recovery.WithRecoveryHandlerContext(t.panicked))
+}
+
+// callLogger writes one line a call, when it has ended, with neither request nor response.
+func (t *telemetry) callLogger() logging.Logger {
+	return logging.LoggerFunc(func(ctx context.Context, level logging.Level, message string, fields ...any) {
+		t.logger.Log(ctx, slog.Level(level), message, fields...)
+	})
+}
+
+var logOptions = []logging.Option{
+	logging.WithLogOnEvents(logging.FinishCall),
+	logging.WithLevels(levelOf),
+	logging.WithFieldsFromContext(func(context.Context) logging.Fields { return nil }),
+	logging.WithErrorFields(func(err error) logging.Fields { return logging.Fields{"reason", reasonOf(err)} }),
+}
+
+// levelOf: what went well is for those who look closely, what a caller did wrong is worth a line, what we could not do is a warning.
+func levelOf(code codes.Code) logging.Level {
+	switch code {
+	case codes.OK:
+		return logging.LevelDebug
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.FailedPrecondition, codes.PermissionDenied:
+		return logging.LevelWarn
+	case codes.Internal, codes.Unknown, codes.DataLoss:
+		return logging.LevelError
+	}
+	return logging.LevelInfo
+}
+
+// isLogged leaves out the health checks, which come every few seconds from everywhere.
+func isLogged(_ context.Context, call interceptors.CallMeta) bool {
+	return call.Service != healthpb.Health_ServiceDesc.ServiceName
+}
+
+func peerOf(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		return p.Addr.String()
+	}
+	return ""
+}
+
+// label is the contract's name of an enum's value, as a metric says it: EVENT_PAYMENT is "payment".
+func label(names map[int32]string, value int, prefix string) string {
+	return strings.ToLower(strings.TrimPrefix(names[int32(value)], prefix))
+}
+
+// labels holds the names that have a label of their own.
+type labels struct {
+	limit int
+	mu    sync.RWMutex
+	names map[string]bool
+}
+
+func newLabels(limit int) *labels { return &labels{limit: limit, names: map[string]bool{}} }
+
+// of is the label of a name: itself for the first that come, other for the rest.
+func (l *labels) of(name string) string {
+	l.mu.RLock()
+	known, full := l.names[name], len(l.names) >= l.limit
+	l.mu.RUnlock()
+	if known {
+		return name
+	}
+	if full {
+		return otherLabel
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.names[name] && len(l.names) >= l.limit {
+		return otherLabel
+	}
+	l.names[name] = true
+	return name
+}
+
+// poolCollector tells of the store's connections. The Redis client keeps these counts itself, so they are read when somebody asks.
+type poolCollector func() store.PoolStats
+
+var poolMetrics = []struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(store.PoolStats) uint32
+}{
+	{poolDesc("noted_store_pool_hits_total", "Calls that found a free connection to the store."), prometheus.CounterValue, func(p store.PoolStats) uint32 { return p.Hits }},
+	{poolDesc("noted_store_pool_misses_total", "Calls that had to open or wait for a connection."), prometheus.CounterValue, func(p store.PoolStats) uint32 { return p.Misses }},
+	{poolDesc("noted_store_pool_timeouts_total", "Calls that waited for a connection in vain."), prometheus.CounterValue, func(p store.PoolStats) uint32 { return p.Timeouts }},
+	{poolDesc("noted_store_pool_stale_total", "Connections that were found broken and dropped."), prometheus.CounterValue, func(p store.PoolStats) uint32 { return p.StaleConns }},
+	{poolDesc("noted_store_pool_connections", "Connections to the store."), prometheus.GaugeValue, func(p store.PoolStats) uint32 { return p.TotalConns }},
+	{poolDesc("noted_store_pool_idle_connections", "Connections to the store that nobody uses."), prometheus.GaugeValue, func(p store.PoolStats) uint32 { return p.IdleConns }},
+}
+
+func poolDesc(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, nil, nil) }
+
+// Describe is of prometheus.Collector.
+func (c poolCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, m := range poolMetrics {
+		descs <- m.desc
+	}
+}
+
+// Collect is of prometheus.Collector.
+func (c poolCollector) Collect(metrics chan<- prometheus.Metric) {
+	stats := c()
+	for _, m := range poolMetrics {
+		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.value(stats)))
+	}
+}

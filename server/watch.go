@@ -1,0 +1,161 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+const (
+	watchEvery    = time.Second
+	watchPatience = 900 * time.Millisecond // for one look; below watchEvery, so that looks do not pile up
+	firstPatience = 2 * time.Second        // for the look at start
+	failuresToTip = 2                      // one slow answer is no outage
+	maxClockOff   = 500 * time.Millisecond // beyond this the clocks are worth a line in the log
+)
+
+// evicts says what to do about a Redis that forgets.
+func evicts(policy string) error {
+	return fmt.Errorf("redis evicts keys when its memory is full (maxmemory-policy %s), and a donation that is forgotten so is processed twice: "+
+		"say CONFIG SET maxmemory-policy noeviction to it (and write it into its redis.conf), or start with -allow-eviction", policy)
+}
+
+// watch looks at the store once a second and lets health follow: after two failures in a row the service is NOT_SERVING, after the first success
+// SERVING. It logs on a change only.
+type watch struct {
+	allowEviction, trial bool
+
+	store     *store.Store
+	health    *health.Server
+	telemetry *telemetry
+	logger    *slog.Logger
+
+	failures      int  // in a row
+	seen          bool // the store has answered once
+	unknownPolicy bool // has been said
+	clockWrong    bool // has been said
+
+	mu     sync.Mutex
+	detail string // why not ready; empty while ready
+}
+
+func newWatch(config Config, s *store.Store, h *health.Server, t *telemetry, logger *slog.Logger) *watch {
+	w := &watch{allowEviction: config.AllowEviction, trial: config.Trial, store: s, health: h, telemetry: t, logger: logger}
+	w.say("the store has not answered yet")
+	return w
+}
+
+// first is the look at start. A store that is down is waited for; one that evicts is an error.
+func (w *watch) first(ctx context.Context) error {
+	return w.look(ctx, firstPatience)
+}
+
+// run looks until ctx is done. It ends with an error when the store, at the first sight of it, evicts.
+func (w *watch) run(ctx context.Context) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := w.look(ctx, watchPatience); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// look asks the store once. The error means that the server must not run.
+func (w *watch) look(ctx context.Context, patience time.Duration) error {
+	asking, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	report, err := w.store.Check(asking)
+	if ctx.Err() != nil {
+		return nil // asked to stop: the failure says nothing about the store
+	}
+	if err != nil {
+		w.failed(err)
+		return nil
+	}
+	w.clocks(report)
+	if report.Policy == "" && !w.unknownPolicy && !w.trial {
+		w.unknownPolicy = true
+		w.logger.Warn("the store does not tell its maxmemory-policy; see to it that it is noeviction, or donations will be forgotten")
+	}
+	if report.Evicts && !w.allowEviction {
+		if !w.seen {
+			return evicts(report.Policy)
+		}
+		w.failures = failuresToTip // no second look is needed
+		w.failed(evicts(report.Policy))
+		return nil
+	}
+	if report.Evicts && !w.seen {
+		w.logger.Warn("the store evicts keys when its memory is full, and -allow-eviction accepts that", "policy", report.Policy)
+	}
+	w.seen, w.failures = true, 0
+	if w.say("") {
+		w.logger.Info("the store answers", "redis_version", report.Version, "policy", report.Policy, "persistence", report.Persistence, "role", report.Role)
+	}
+	return nil
+}
+
+func (w *watch) failed(err error) {
+	w.failures++
+	if w.failures < failuresToTip && w.seen {
+		return
+	}
+	if changed := w.say(err.Error()); changed || !w.seen && w.failures == 1 {
+		w.logger.Error("the store is not fit for use; NOT_SERVING until it is", "error", err)
+	}
+}
+
+// say sets what health says, and reports whether that is a change.
+func (w *watch) say(detail string) bool {
+	w.mu.Lock()
+	changed := (w.detail == "") != (detail == "")
+	w.detail = detail
+	w.mu.Unlock()
+	status, up := healthpb.HealthCheckResponse_SERVING, 1.0
+	if detail != "" {
+		status, up = healthpb.HealthCheckResponse_NOT_SERVING, 0
+	}
+	w.health.SetServingStatus("", status)
+	w.health.SetServingStatus(notedv1.DedupeService_ServiceDesc.ServiceName, status)
+	w.telemetry.storeUp.Set(up)
+	return changed
+}
+
+// clocks warns of a store whose clock is not ours: lives of notes and deadlines are by its clock, event times are by everybody's.
+func (w *watch) clocks(report store.Report) {
+	w.telemetry.clockOff.Set(report.ClockOffset.Seconds())
+	wrong := report.ClockOffset.Abs() > maxClockOff
+	if wrong && !w.clockWrong {
+		w.logger.Warn("the store's clock and this machine's disagree; set both by NTP", "store_ahead", report.ClockOffset)
+	}
+	w.clockWrong = wrong
+}
+
+// drain says NOT_SERVING for good.
+func (w *watch) drain() {
+	w.mu.Lock()
+	w.detail = "the server is stopping"
+	w.mu.Unlock()
+	w.health.Shutdown()
+}
+
+// ready is empty while the service is ready, and else says why not.
+func (w *watch) ready() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.detail
+}
