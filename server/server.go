@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -52,6 +53,9 @@ const (
 	ageGrace      = 30 * time.Second
 )
 
+// ErrConfig marks an error that whoever wrote the Config can mend.
+var ErrConfig = errors.New("configuring")
+
 // Server is a service that listens.
 type Server struct {
 	config    Config
@@ -76,13 +80,17 @@ type Server struct {
 func New(ctx context.Context, config Config) (*Server, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
-		return nil, fmt.Errorf("configuring: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if _, err := url.Parse(config.Redis); err != nil {
+		return nil, fmt.Errorf("%w -redis: it is no URL (what is wrong with it is not repeated, since it may hold a password); "+
+			"in a password write %%2F for /, %%3A for :, %%40 for @, %%25 for %%", ErrConfig)
 	}
 	s := &Server{config: config, logger: config.Logger, draining: make(chan struct{})}
 
 	var err error
 	if s.store, err = store.Open(ctx, store.Config{URL: config.Redis, Mode: config.RedisMode, Logger: config.Logger}); err != nil {
-		return nil, fmt.Errorf("configuring -redis: %w", err)
+		return nil, fmt.Errorf("%w -redis: %w", ErrConfig, err)
 	}
 	if err = s.build(ctx); err != nil {
 		return nil, errors.Join(err, s.close())

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+)
+
+// helpWidth is where help is wrapped.
+const helpWidth = 100
+
+// help is the manual: what flags are there comes from the flags themselves.
+func help(flags []cli.Flag) string {
+	var b strings.Builder
+	b.WriteString(`noted tells everyone who receives payment notifications whether a donation has been noted already.
+
+  noted -dev                              try it; then call it on 127.0.0.1:50051 with grpcurl or notectl
+  noted -redis redis://127.0.0.1:6379     run it; the Redis must not evict, and should be persistent
+
+It answers gRPC until SIGTERM or SIGINT. Health (grpc.health.v1 on -listen, /readyz on -admin-listen) follows the
+store. Times are written as 30s, 2h or 45d.
+
+Flags, each with its variable in the environment; the flag wins:
+
+`)
+	for _, flag := range flags {
+		name := flag.Names()[0]
+		placeholder, usage, value := "", "", ""
+		switch f := flag.(type) {
+		case *cli.StringFlag:
+			_, rest, _ := strings.Cut(f.Usage, "`")
+			placeholder, usage, _ = strings.Cut(rest, "`")
+			value = f.Value
+		case *cli.BoolFlag:
+			usage = f.Usage
+		}
+		head := strings.TrimSpace("-" + name + " " + placeholder)
+		fmt.Fprintf(&b, "  %-28s%s\n", head, envName(name))
+		if value != "" {
+			usage += " Default " + value + "."
+		}
+		for _, line := range wrap(usage, helpWidth-6) {
+			fmt.Fprintf(&b, "      %s\n", line)
+		}
+	}
+	b.WriteString(`
+The file of -ledgers is JSON. What it does not say of a ledger is as the flags have it:
+
+  {
+    "paypal-live":    {"retention": "60d", "transaction_ids": "shared"},
+    "paypal-sandbox": {"match_window": "2h", "arrival_window": "4d", "retention": "2d", "transaction_ids": "per-channel"}
+  }
+
+Exit codes: 0 asked to stop, 1 failed, 2 bad usage.
+`)
+	return b.String()
+}
+
+// wrap breaks a text into lines of at most width characters.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len([]rune(line+" "+word)) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimSpace(line + " " + word)
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,73 @@
+// Command noted is the service: it reads flags and environment, and serves until it is told to stop. `noted -help` is its manual.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/internal/embedded"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal does not wait for the drain
+	err := run(ctx, os.Args, os.LookupEnv, os.Stdout, os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "noted:", err)
+	}
+	os.Exit(exitCode(err))
+}
+
+// run is the program: it returns when ctx is done and calls in flight have finished, or when it cannot go on.
+func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) error {
+	settings, err := parse(ctx, args, env, stdout)
+	if err != nil || settings == nil { // settings is nil where help was asked for
+		return err
+	}
+	config := settings.config
+	config.Logger = slog.New(settings.handler(stderr))
+
+	if settings.dev {
+		store, err := embedded.Start()
+		if err != nil {
+			return err
+		}
+		defer store.Close()
+		config.Redis, config.RedisMode, config.Trial = store.URL(), server.DefaultRedisMode, true
+	}
+	s, err := server.New(ctx, config)
+	if err != nil {
+		return err
+	}
+	if settings.dev {
+		fmt.Fprintf(stdout, "noted -dev: a trial on %s, plaintext. The store is in this process: NOTHING SURVIVES A RESTART. Not for production.\n", s.Addr())
+	}
+	return s.Serve(ctx)
+}
+
+// handler writes the log: for a person in a trial, for machines else.
+func (s *settings) handler(w io.Writer) slog.Handler {
+	options := &slog.HandlerOptions{Level: s.level}
+	if s.dev {
+		return slog.NewTextHandler(w, options)
+	}
+	return slog.NewJSONHandler(w, options)
+}
+
+// exitCode: 0 asked to stop, 1 failed, 2 bad usage.
+func exitCode(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errUsage), errors.Is(err, server.ErrConfig):
+		return 2
+	}
+	return 1
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/donation-dedupe/noted/server"
+)
+
+// errUsage marks what the person who started the program can mend.
+var errUsage = errors.New("usage")
+
+// usageError says what is wrong in a sentence of its own.
+type usageError struct{ error }
+
+func (usageError) Is(target error) bool { return target == errUsage }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// settings are what flags and environment say.
+type settings struct {
+	config server.Config
+	dev    bool
+	level  slog.Level
+}
+
+// The values that some flags can take.
+const (
+	perChannel = "per-channel"
+	shared     = "shared"
+)
+
+var (
+	redisModes     = []string{"standalone", "sentinel", "cluster"}
+	transactionIDs = []string{perChannel, shared}
+	logLevels      = []string{"debug", "info", "warn", "error"}
+)
+
+// flags are all settings, in the order of the help. Each has a twin in the environment; the flag wins. Every value is text here and is read in
+// settingsOf, so that every mistake is told in the same way.
+func flags(env func(string) (string, bool)) []cli.Flag {
+	text := func(name, value, placeholder, help string) cli.Flag {
+		return &cli.StringFlag{Name: name, Value: value, Usage: "`" + placeholder + "`" + help, Sources: twin(name, env)}
+	}
+	yes := func(name, help string) cli.Flag {
+		return &cli.BoolFlag{Name: name, Usage: help, Sources: twin(name, env)}
+	}
+	return []cli.Flag{
+		yes("dev", "Try it: a store in this process that is lost with it, plaintext, reflection on. Needs nothing else."),
+		text("redis", "", "URL", "Where the store is. Required without -dev. redis://[user:password@]host:port[/db], rediss:// for TLS; with sentinels or a cluster name further nodes with "+
+			"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, where no list of processes shows it."),
+		text("redis-mode", server.DefaultRedisMode, "MODE", "What -redis names: "+strings.Join(redisModes, ", ")+"."),
+		text("listen", server.DefaultListen, "ADDR", "Where to answer gRPC, as host:port; port 0 takes a free one."),
+		text("admin-listen", server.DefaultAdminListen, "ADDR", "Where /healthz, /readyz, /metrics and /debug/pprof are, for operators only; off for nowhere."),
+		text("match-window", days(server.DefaultMatchWindow), "TIME", "How far apart the event times of two messages of one donation may lie."),
+		text("arrival-window", days(server.DefaultArrivalWindow), "TIME", "How far apart two messages of one donation may arrive, where either has no event time."),
+		text("retention", days(server.DefaultRetention), "TIME", "How long a note is kept after its donation. A message that comes later is refused, never taken for new."),
+		text("transaction-ids", perChannel, "HOW", "Whether a donation has one transaction id on all channels ("+shared+") or may have one on each ("+perChannel+
+			"). The metric noted_channel_pairs_total tells which is true; "+shared+", where it is not, doubles every donation."),
+		text("ledgers", "", "FILE", "Settings of single ledgers, see below."),
+		text("series-limit", strconv.Itoa(server.DefaultSeriesLimit), "N", "How many notes one series may hold at a time; one more is refused, since the series id looks like a constant."),
+		yes("allow-eviction", "Run on a Redis that forgets donations when its memory is full (any maxmemory-policy but noeviction). They will be processed twice."),
+		yes("reflection", "Let tools such as grpcurl ask for the contract."),
+		text("drain", days(server.DefaultDrain), "TIME", "How long calls may take to finish after SIGTERM or SIGINT; a second signal does not wait."),
+		text("log-level", "info", "LEVEL", "What to log to standard error: "+strings.Join(logLevels, ", ")+". Calls that went well are logged at debug."),
+	}
+}
+
+// envName is the environment's name of a flag.
+func envName(flag string) string {
+	return "NOTED_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// twin reads a flag from the environment that run was given. A variable that is empty is not set.
+func twin(flag string, env func(string) (string, bool)) cli.ValueSourceChain {
+	return cli.NewValueSourceChain(variable{name: envName(flag), env: env})
+}
+
+type variable struct {
+	name string
+	env  func(string) (string, bool)
+}
+
+// Lookup is of cli.ValueSource, as are the other two.
+func (v variable) Lookup() (string, bool) {
+	value, ok := v.env(v.name)
+	return value, ok && value != ""
+}
+
+func (v variable) String() string   { return v.name }
+func (v variable) GoString() string { return v.name }
+
+// parse reads arguments and environment; it gives no settings where it has printed the help.
+func parse(ctx context.Context, args []string, env func(string) (string, bool), stdout io.Writer) (*settings, error) {
+	var found *settings
+	command := &cli.Command{
+		Name:            "noted",
+		Flags:           flags(env),
+		HideVersion:     true,
+		HideHelpCommand: true,
+		Writer:          stdout,
+		ErrWriter:       io.Discard, // main prints what went wrong, once
+		ExitErrHandler:  func(context.Context, *cli.Command, error) {},
+		OnUsageError:    func(_ context.Context, _ *cli.Command, err error, _ bool) error { return err },
+		Action: func(_ context.Context, c *cli.Command) (err error) {
+			found, err = settingsOf(c)
+			return err
+		},
+	}
+	command.CustomRootCommandHelpTemplate = help(command.Flags)
+	err := command.Run(ctx, args)
+	if err != nil && !errors.Is(err, errUsage) {
+		err = usage("%s; noted -help lists the flags", strings.Replace(err.Error(), "flag provided but not defined: ", "there is no flag ", 1))
+	}
+	return found, err
+}
+
+func settingsOf(c *cli.Command) (*settings, error) {
+	if c.Args().Present() {
+		return nil, usage("%q is no flag, and noted takes nothing else; write -flag=value where a value looks like one", c.Args().First())
+	}
+	var wrong []error
+	oneOf := func(flag string, values []string) string {
+		value := c.String(flag)
+		if !slices.Contains(values, value) {
+			wrong = append(wrong, usage("%s is %q; it must be one of %s", both(flag), value, strings.Join(values, ", ")))
+		}
+		return value
+	}
+	duration := func(flag string, least time.Duration) time.Duration {
+		d, err := parseDuration(c.String(flag))
+		if err == nil && d < least {
+			err = fmt.Errorf("%q is too short", c.String(flag))
+		}
+		if err != nil {
+			wrong = append(wrong, usage("%s: %w; write a time such as 30s, 2h or 45d", both(flag), err))
+		}
+		return d
+	}
+	s := &settings{dev: c.Bool("dev"), config: server.Config{
+		Listen:      c.String("listen"),
+		AdminListen: c.String("admin-listen"),
+		Redis:       c.String("redis"),
+		RedisMode:   oneOf("redis-mode", redisModes),
+		Rules: server.Rules{
+			MatchWindow:          duration("match-window", time.Millisecond),
+			ArrivalWindow:        duration("arrival-window", time.Millisecond),
+			Retention:            duration("retention", time.Millisecond),
+			SharedTransactionIDs: oneOf("transaction-ids", transactionIDs) == shared,
+		},
+		Reflection:    c.Bool("reflection") || c.Bool("dev") && !c.IsSet("reflection"),
+		Drain:         max(1, duration("drain", 0)), // 0 means no time at all here, and the default in server.Config
+		AllowEviction: c.Bool("allow-eviction"),
+	}}
+	s.level.UnmarshalText([]byte(oneOf("log-level", logLevels)))
+	limit, err := strconv.Atoi(c.String("series-limit"))
+	if err != nil || limit < 1 {
+		wrong = append(wrong, usage("%s is %q; it must be a number of at least 1", both("series-limit"), c.String("series-limit")))
+	}
+	s.config.SeriesLimit = limit
+	if file := c.String("ledgers"); file != "" {
+		if s.config.Ledgers, err = readLedgers(file); err != nil {
+			wrong = append(wrong, usage("%s: %w", both("ledgers"), err))
+		}
+	}
+	switch {
+	case s.dev && s.config.Redis != "":
+		wrong = append(wrong, usage("%s and %s are both given; -dev brings a store of its own, so leave one out", both("dev"), both("redis")))
+	case !s.dev && s.config.Redis == "":
+		wrong = append(wrong, usage("there is no store: say where Redis is with -redis redis://host:6379 (or %s), or try Noted without one with -dev", envName("redis")))
+	}
+	if len(wrong) > 0 {
+		return nil, errors.Join(wrong...)
+	}
+	return s, nil
+}
+
+// both names a flag by both its names, since the mistake may be in either place.
+func both(flag string) string { return fmt.Sprintf("-%s (%s)", flag, envName(flag)) }
+
+// parseDuration reads what time.ParseDuration reads, and days before it: operators think of a retention in days.
+func parseDuration(s string) (time.Duration, error) {
+	whole, rest, isDays := strings.Cut(s, "d")
+	if !isDays {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return 0, fmt.Errorf("%q is no time", s)
+		}
+		return d, nil
+	}
+	n, err := strconv.ParseUint(whole, 10, 16)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no time", s)
+	}
+	d := time.Duration(n) * 24 * time.Hour
+	if rest == "" {
+		return d, nil
+	}
+	part, err := time.ParseDuration(rest)
+	if err != nil || part < 0 {
+		return 0, fmt.Errorf("%q is no time", s)
+	}
+	return d + part, nil
+}
+
+// days writes a duration as an operator would.
+func days(d time.Duration) string {
+	switch {
+	case d%(24*time.Hour) == 0:
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	case d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return d.String()
+}
