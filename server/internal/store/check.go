@@ -1,0 +1,133 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Report is what the store says of itself. A field that it does not tell is empty.
+type Report struct {
+	Version     string        // of Redis
+	Policy      string        // maxmemory_policy
+	Evicts      bool          // under memory pressure it would forget notes
+	Role        string        // "master", or "slave", which takes no notes
+	Persistence string        // "none", "rdb", "aof", "rdb+aof"
+	Replicas    int           // connected ones
+	RunID       string        // of the process, another after each restart
+	ClockOffset time.Duration // the store's clock less this machine's
+}
+
+// oldest is the first release whose SET knows PXAT.
+const oldest = "6.2"
+
+// Check asks the store, or every primary of a cluster, whether it can take notes. The error says why not; the report is filled in as far as it was told.
+func (s *Store) Check(ctx context.Context) (Report, error) {
+	if _, err := s.now(ctx); err != nil {
+		return Report{}, looked(err)
+	}
+	cluster, ok := s.redis.(*redis.ClusterClient)
+	if !ok {
+		r, err := check(ctx, s.redis)
+		r.ClockOffset = s.clock.offset()
+		return r, err
+	}
+	var mu sync.Mutex
+	var worst Report
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		r, err := check(ctx, node)
+		mu.Lock()
+		defer mu.Unlock()
+		if worst.Version == "" || r.Evicts {
+			worst = r
+		}
+		return err
+	})
+	worst.ClockOffset = s.clock.offset()
+	return worst, err
+}
+
+func check(ctx context.Context, node redis.Cmdable) (Report, error) {
+	text, err := node.Info(ctx).Result()
+	var refused redis.Error
+	if errors.As(err, &refused) {
+		return Report{}, nil // a managed Redis may hide it
+	} else if err != nil {
+		return Report{}, looked(failure(ctx, err))
+	}
+	info := map[string]string{}
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			info[name] = value
+		}
+	}
+	r := Report{
+		Version: info["redis_version"],
+		Policy:  info["maxmemory_policy"],
+		Role:    info["role"],
+		RunID:   info["run_id"],
+	}
+	r.Evicts = r.Policy != "" && r.Policy != "noeviction"
+	r.Replicas, _ = strconv.Atoi(info["connected_slaves"])
+	r.Persistence = persistence(info)
+	switch {
+	case r.Version != "" && older(r.Version, oldest):
+		return r, fmt.Errorf("%w: it is Redis %s, and Noted needs %s or newer", ErrUnavailable, r.Version, oldest)
+	case r.Role == "slave":
+		return r, fmt.Errorf("%w: it is a replica, which takes no notes; name the primary, or use -redis-mode sentinel", ErrUnavailable)
+	case info["loading"] == "1":
+		return r, fmt.Errorf("%w: it is still loading its data", ErrUnavailable)
+	}
+	return r, nil
+}
+
+func persistence(info map[string]string) string {
+	if info["aof_enabled"] == "" {
+		return ""
+	}
+	var kinds []string
+	if info["rdb_last_save_time"] != "" && info["rdb_saves"] != "0" && info["rdb_saves"] != "" {
+		kinds = append(kinds, "rdb")
+	}
+	if info["aof_enabled"] == "1" {
+		kinds = append(kinds, "aof")
+	}
+	if len(kinds) == 0 {
+		return "none"
+	}
+	return strings.Join(kinds, "+")
+}
+
+// older compares versions by their numbers.
+func older(a, b string) bool {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range min(len(as), len(bs)) {
+		x, errX := strconv.Atoi(as[i])
+		y, errY := strconv.Atoi(bs[i])
+		if errX != nil || errY != nil {
+			return false
+		}
+		if x != y {
+			return x < y
+		}
+	}
+	return false
+}
+
+// PoolStats are the connections to the store.
+type PoolStats struct {
+	Hits, Misses, Timeouts            uint32
+	TotalConns, IdleConns, StaleConns uint32
+}
+
+// PoolStats counts the connections to the store.
+func (s *Store) PoolStats() PoolStats {
+	p := s.redis.PoolStats()
+	return PoolStats{Hits: p.Hits, Misses: p.Misses, Timeouts: p.Timeouts, TotalConns: p.TotalConns, IdleConns: p.IdleConns, StaleConns: p.StaleConns}
+}

@@ -1,0 +1,56 @@
+package store
+
+import (
+	"sync"
+	"time"
+)
+
+// clock translates this process's time into the store's, so that a script can be given its caller's deadline. Each reply that bears the store's time
+// narrows down how far the two are apart; of what remains uncertain, the early end is taken, so that a deadline is never late by the store's clock.
+// Times here are monotonic: a jump of this machine's wall clock does not matter.
+type clock struct {
+	mu    sync.Mutex
+	epoch time.Time     // of this process; all below is relative to it
+	low   time.Duration // the store's time less ours is at least this
+	high  time.Duration // and at most this
+	at    time.Duration // when that was found
+	known bool
+}
+
+// drift is how fast two machines' clocks may part.
+const drift = 1.0 / 1000
+
+func newClock() *clock { return &clock{epoch: time.Now()} }
+
+// observe takes in that the store's clock showed now at some time between sent and received.
+func (c *clock) observe(now, sent, received time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := received.Sub(c.epoch)
+	theirs := time.Duration(now.UnixNano() - c.epoch.UnixNano())
+	low, high := theirs-at, theirs+time.Millisecond-sent.Sub(c.epoch) // the reply is cut to milliseconds
+	if c.known {
+		wider := time.Duration(float64(at-c.at) * drift)
+		if l, h := max(low, c.low-wider), min(high, c.high+wider); l <= h {
+			low, high = l, h
+		} // else one of the clocks was set: only the latest counts
+	}
+	c.low, c.high, c.at, c.known = low, high, at, true
+}
+
+// theirs is the store's time when ours is t, or a little before it; false if nothing has been observed yet.
+func (c *clock) theirs(t time.Time) (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Unix(0, c.epoch.UnixNano()).Add(t.Sub(c.epoch) + c.low), c.known
+}
+
+// offset is how far the store's clock is ahead of this machine's wall clock.
+func (c *clock) offset() time.Duration {
+	t := time.Now()
+	theirs, known := c.theirs(t)
+	if !known {
+		return 0
+	}
+	return theirs.Sub(time.Unix(0, t.UnixNano()))
+}

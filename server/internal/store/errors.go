@@ -1,0 +1,40 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// failure turns what the Redis client failed with into what a caller may conclude from it: nothing was done, or nobody knows.
+//
+// A reply of Redis that refuses means that nothing was done: each script writes once, at its end. So does a connection that was never made. All else,
+// a connection that broke or stayed silent after the script was sent, leaves it open.
+func failure(ctx context.Context, err error) error {
+	var refused redis.Error
+	var network *net.OpError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case redis.IsOOMError(err):
+		return fmt.Errorf("%w: %w", ErrStoreFull, err)
+	case errors.As(err, &refused):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case errors.As(err, &network) && network.Op == "dial", errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrClosed), errors.Is(err, redis.ErrPoolExhausted):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+}
+
+// looked is failure for a script that only reads: whatever happened, nothing was done.
+func looked(err error) error {
+	if errors.Is(err, ErrOutcomeUnknown) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
+}

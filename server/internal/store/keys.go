@@ -1,0 +1,226 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/ascii85"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"hash/crc32"
+	"math/big"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// prefix begins every key of ours; an ACL may be limited to it.
+const prefix = "noted:"
+
+// seriesKey is the key of a series' notes, a string. The space parts ledger and series; as neither can hold one, no two series share a key. The
+// braces keep a series on one node of a cluster.
+func seriesKey(ledger, series string) string { return prefix + "{" + ledger + " " + series + "}" }
+
+// ledgerPattern matches the keys of a ledger's series, for SCAN.
+func ledgerPattern(ledger string) string {
+	return prefix + "{" + globEscape.Replace(ledger) + " *"
+}
+
+var globEscape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `^`, `\^`)
+
+// seriesOf reads a key that seriesKey wrote.
+func seriesOf(key string) (ledger, series string, ok bool) {
+	inner, ok := strings.CutPrefix(key, prefix+"{")
+	if !ok {
+		return "", "", false
+	}
+	inner, ok = strings.CutSuffix(inner, "}")
+	if !ok {
+		return "", "", false
+	}
+	return strings.Cut(inner, " ")
+}
+
+// token is what a note keeps of the request that it answered FIRST: 54 bits of its hash. Ids of requests are of any length, and a
+// note is small.
+func token(requestID string) string {
+	sum := sha256.Sum256([]byte(requestID))
+	return base64.RawURLEncoding.EncodeToString(sum[:7])[:9]
+}
+
+// donationID names a note for all time: when it was noted, which no other note of its series shares, and a hash of that and the series. It need not be
+// stored, and leads back to its note.
+func donationID(ledger, series string, noted int64) string {
+	at := strconv.FormatInt(noted, 36)
+	sum := sha256.Sum256([]byte(seriesKey(ledger, series) + at))
+	return at + "-" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
+}
+
+// notedOf reads a donation id of this series.
+func notedOf(ledger, series, id string) (int64, error) {
+	at, _, _ := strings.Cut(id, "-")
+	noted, err := strconv.ParseInt(at, 36, 64)
+	if err != nil || donationID(ledger, series, noted) != id {
+		return 0, ErrBadDonationID
+	}
+	return noted, nil
+}
+
+// receipt is what a holder needs to find its note again, and to prove that it is the holder. Only the note is believed; the checksum is there to
+// tell a receipt that was cut short or mistyped from one whose note is forgotten.
+type receipt struct {
+	ledger, series string
+	noted          int64
+	attempt        int
+	token          string
+}
+
+func (r receipt) String() string {
+	s := fmt.Sprintf("1 %s %s %s %d %s", r.ledger, r.series, strconv.FormatInt(r.noted, 36), r.attempt, r.token)
+	sum := crc32.ChecksumIEEE([]byte(s))
+	return base64.RawURLEncoding.EncodeToString(append([]byte(s), byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)))
+}
+
+func parseReceipt(s string) (receipt, error) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || len(raw) < 4 {
+		return receipt{}, ErrBadReceipt
+	}
+	body, sum := raw[:len(raw)-4], raw[len(raw)-4:]
+	if crc32.ChecksumIEEE(body) != uint32(sum[0])<<24|uint32(sum[1])<<16|uint32(sum[2])<<8|uint32(sum[3]) {
+		return receipt{}, ErrBadReceipt
+	}
+	f := strings.Split(string(body), " ")
+	if len(f) != 6 || f[0] != "1" || !plain(f[1]) || f[2] == "" || !plain(f[2]) || len(f[5]) != 9 || !plain(f[5]) {
+		return receipt{}, ErrBadReceipt
+	}
+	r := receipt{ledger: f[1], series: f[2], token: f[5]}
+	var errNoted, errAttempt error
+	r.noted, errNoted = strconv.ParseInt(f[3], 36, 64)
+	r.attempt, errAttempt = strconv.Atoi(f[4])
+	if errNoted != nil || errAttempt != nil || r.noted <= 0 || r.attempt < 1 || r.String() != s {
+		return receipt{}, ErrBadReceipt
+	}
+	return r, nil
+}
+
+// LedgerOf tells which ledger a receipt is of, without asking the store.
+func LedgerOf(s string) (string, error) {
+	r, err := parseReceipt(s)
+	return r.ledger, err
+}
+
+// plain tells whether s can stand in a key or a note as it is: printable ASCII without spaces.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// Messages are written so that PayPal's take little room: an IPN's 32 hex digits as "I" and their 16 bytes in base 85, a webhook's "WH-17-17" as "W" and
+// its two halves, numbers in base 36, as 22 bytes in base 85. All others are the channel, a colon and the id. A channel has no capital letters and no colon, so
+// the three cannot be taken for each other, and each message is written in one way only.
+func writeMessage(m Message) string {
+	switch {
+	case m.Channel == "ipn" && len(m.ID) == 32:
+		raw, err := hex.DecodeString(m.ID)
+		if err == nil && hex.EncodeToString(raw) == m.ID {
+			return "I" + base85(raw)
+		}
+	case m.Channel == "webhook" && webhookID.MatchString(m.ID):
+		var raw [2 * halfBytes]byte
+		for i, half := range []string{m.ID[3:20], m.ID[21:]} {
+			n, _ := new(big.Int).SetString(half, 36)
+			n.FillBytes(raw[i*halfBytes:][:halfBytes])
+		}
+		return "W" + base85(raw[:])
+	}
+	return m.Channel + ":" + m.ID
+}
+
+var webhookID = regexp.MustCompile(`^WH-[0-9A-Z]{17}-[0-9A-Z]{17}$`)
+
+const halfBytes = 11 // 17 digits in base 36 are 88 bits
+
+func base85(raw []byte) string {
+	text := make([]byte, ascii85.MaxEncodedLen(len(raw)))
+	return string(text[:ascii85.Encode(text, raw)])
+}
+
+func fromBase85(s string, size int) ([]byte, error) {
+	raw := make([]byte, 4*len(s)+4) // a "z" is four bytes
+	n, _, err := ascii85.Decode(raw, []byte(s), true)
+	if err == nil && n != size {
+		err = fmt.Errorf("it has %d bytes, not %d", n, size)
+	}
+	return raw[:n], err
+}
+
+func readMessage(s string) (Message, error) {
+	switch {
+	case s == "":
+		return Message{}, fmt.Errorf("reading a message: it is empty")
+	case s[0] == 'I':
+		raw, err := fromBase85(s[1:], 16)
+		if err != nil {
+			return Message{}, fmt.Errorf("reading message %q: %w", s, err)
+		}
+		return Message{Channel: "ipn", ID: hex.EncodeToString(raw)}, nil
+	case s[0] == 'W':
+		raw, err := fromBase85(s[1:], 2*halfBytes)
+		if err != nil {
+			return Message{}, fmt.Errorf("reading message %q: %w", s, err)
+		}
+		half := func(raw []byte) string {
+			return fmt.Sprintf("%017s", strings.ToUpper(new(big.Int).SetBytes(raw).Text(36)))
+		}
+		return Message{Channel: "webhook", ID: "WH-" + half(raw[:halfBytes]) + "-" + half(raw[halfBytes:])}, nil
+	}
+	channel, id, ok := strings.Cut(s, ":")
+	if !ok {
+		return Message{}, fmt.Errorf("reading message %q: it names no channel", s)
+	}
+	return Message{Channel: channel, ID: id}, nil
+}
+
+// Transaction ids stand as they are, but for those that would be taken for "-" (none) or "=" (the first one's): a point goes before them.
+func writeTransaction(id string) string {
+	switch {
+	case id == "":
+		return "-"
+	case id[0] == '-' || id[0] == '=' || id[0] == '.' || id[0] == '*':
+		return "." + id
+	}
+	return id
+}
+
+func readTransaction(s string) string {
+	if s == "-" {
+		return ""
+	}
+	return strings.TrimPrefix(s, ".")
+}
+
+func writeMoney(amount, currency string) string {
+	if amount == "" {
+		return "-"
+	}
+	return amount + currency
+}
+
+func writeTime(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return strconv.FormatInt(t.UnixMilli(), 10)
+}
+
+// events are the letters by which notes name their event, in the order of the contract's numbers.
+const events = "PpFRVCJSHUEXYD"
+
+// MaxEvent is the highest Event.
+const MaxEvent = Event(len(events))

@@ -1,0 +1,219 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A cursor is where a listing has come to. A page token is its JSON in base64: only this store reads it, and a caller who writes one of its own sees
+// nothing that it could not list anyway.
+type cursor struct {
+	Ledger string   `json:"l"`
+	Series string   `json:"s"`           // the series to list; empty for a ledger
+	Node   string   `json:"n,omitempty"` // the cluster's node that is being walked through
+	Scan   uint64   `json:"c,omitempty"` // where SCAN goes on there
+	More   bool     `json:"m,omitempty"` // whether it does
+	Wait   []string `json:"w,omitempty"` // keys that SCAN has given and that have not been listed
+	After  int64    `json:"a,omitempty"` // of the first of them, notes up to this one have been listed
+}
+
+// A page ends after so many keys have been read, even if few of their notes were wanted: it must end before its caller's deadline.
+const (
+	scanCount    = 100
+	mostKeysRead = 2000
+)
+
+// List pages through notes: of one series in the order they were made, or of a ledger in no order.
+func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
+	at, err := start(r)
+	if err != nil {
+		return ListReply{}, err
+	}
+	reply := ListReply{}
+	for read := 0; read < mostKeysRead; {
+		if len(at.Wait) == 0 {
+			if !at.More {
+				return reply, nil
+			}
+			if err := s.scan(ctx, &at); err != nil {
+				return ListReply{}, err
+			}
+			read++ // a scan that finds nothing is work, too
+			continue
+		}
+		full, err := s.listKeys(ctx, r, &at, &reply)
+		if err != nil {
+			return ListReply{}, err
+		}
+		if full {
+			break
+		}
+		read += scanCount
+	}
+	if len(at.Wait) == 0 && !at.More {
+		return reply, nil
+	}
+	token, err := json.Marshal(at)
+	if err != nil {
+		return ListReply{}, fmt.Errorf("writing a page token: %w", err)
+	}
+	reply.NextPageToken = base64.RawURLEncoding.EncodeToString(token)
+	return reply, nil
+}
+
+func start(r ListRequest) (cursor, error) {
+	at := cursor{Ledger: r.Ledger, Series: r.SeriesID}
+	if r.PageToken == "" {
+		if r.SeriesID == "" {
+			at.More = true
+		} else {
+			at.Wait = []string{seriesKey(r.Ledger, r.SeriesID)}
+		}
+		return at, nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(r.PageToken)
+	if err != nil {
+		return at, ErrBadPageToken
+	}
+	if json.Unmarshal(raw, &at) != nil || at.Ledger != r.Ledger || at.Series != r.SeriesID {
+		return at, ErrBadPageToken
+	}
+	for _, key := range at.Wait {
+		ledger, series, ok := seriesOf(key)
+		if !ok || ledger != r.Ledger || r.SeriesID != "" && series != r.SeriesID {
+			return at, ErrBadPageToken
+		}
+	}
+	return at, nil
+}
+
+// listKeys lists the keys that wait, a round trip for many, until the page is full.
+func (s *Store) listKeys(ctx context.Context, r ListRequest, at *cursor, reply *ListReply) (full bool, err error) {
+	calls := make([]call, min(len(at.Wait), scanCount))
+	for i := range calls {
+		calls[i] = call{script: listScript, key: at.Wait[i]}
+	}
+	for _, result := range s.runFor(ctx, calls) {
+		if result.err != nil {
+			return false, looked(result.err)
+		}
+		if result.words[0] != "NOTES" {
+			return false, unexpected(listScript, result.words)
+		}
+		now, err := millis(result.words[1])
+		if err != nil {
+			return false, err
+		}
+		notes, err := readNotes(at.Wait[0], result.words[2:], now)
+		if err != nil {
+			return false, err
+		}
+		for _, n := range notes {
+			if n.NotedAt.UnixMilli() <= at.After || !r.wants(n) {
+				continue
+			}
+			if len(reply.Notes) == r.PageSize {
+				return true, nil
+			}
+			reply.Notes = append(reply.Notes, n)
+			at.After = n.NotedAt.UnixMilli()
+		}
+		at.Wait, at.After = at.Wait[1:], 0
+	}
+	return false, nil
+}
+
+// readNotes reads a series' lines, oldest note first: where the store's clock was set back, they do not stand in that order.
+func readNotes(key string, lines []string, now time.Time) ([]Note, error) {
+	ledger, series, _ := seriesOf(key)
+	notes := make([]Note, len(lines))
+	for i, line := range lines {
+		var err error
+		if notes[i], err = readNote(ledger, series, line, now); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(notes, func(a, b Note) int { return a.NotedAt.Compare(b.NotedAt) })
+	return notes, nil
+}
+
+func (r ListRequest) wants(n Note) bool {
+	if r.State != 0 && n.State != r.State ||
+		!r.NotedAfter.IsZero() && n.NotedAt.Before(r.NotedAfter) ||
+		!r.NotedBefore.IsZero() && !n.NotedAt.Before(r.NotedBefore) {
+		return false
+	}
+	return r.SeenOnlyOn == "" || !slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.Message.Channel != r.SeenOnlyOn })
+}
+
+// scan fetches keys to list: a step through one node, then on to the next one.
+func (s *Store) scan(ctx context.Context, at *cursor) error {
+	nodes, err := s.nodes(ctx)
+	if err != nil {
+		return err
+	}
+	i := 0
+	if at.Node != "" {
+		i = slices.IndexFunc(nodes, func(n node) bool { return n.addr == at.Node })
+		if i < 0 {
+			return fmt.Errorf("%w: the cluster has changed since the page before; list again from the start", ErrBadPageToken)
+		}
+	}
+	keys, next, err := nodes[i].client.Scan(ctx, at.Scan, ledgerPattern(at.Ledger), scanCount).Result()
+	if err != nil {
+		return looked(failure(ctx, err))
+	}
+	for _, key := range keys {
+		// The pattern cannot tell a ledger "a" from a key of other shape.
+		if ledger, _, ok := seriesOf(key); ok && ledger == at.Ledger {
+			at.Wait = append(at.Wait, key)
+		}
+	}
+	at.Node, at.Scan = nodes[i].addr, next
+	if next == 0 {
+		if i+1 == len(nodes) {
+			at.More = false
+		} else {
+			at.Node = nodes[i+1].addr
+		}
+	}
+	return nil
+}
+
+type node struct {
+	addr   string
+	client redis.Cmdable
+}
+
+// nodes are the primaries of a cluster in a fixed order, or the one Redis, whose address may change under a sentinel.
+func (s *Store) nodes(ctx context.Context) ([]node, error) {
+	cluster, ok := s.redis.(*redis.ClusterClient)
+	if !ok {
+		return []node{{"", s.redis}}, nil
+	}
+	var mu sync.Mutex
+	var nodes []node
+	err := cluster.ForEachMaster(ctx, func(_ context.Context, c *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		nodes = append(nodes, node{c.Options().Addr, c})
+		return nil
+	})
+	if err != nil {
+		return nil, looked(failure(ctx, err))
+	}
+	if len(nodes) == 0 {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, errors.New("the cluster has no primary"))
+	}
+	slices.SortFunc(nodes, func(a, b node) int { return cmp.Compare(a.addr, b.addr) })
+	return nodes, nil
+}

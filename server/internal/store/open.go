@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Config says where the store is.
+type Config struct {
+	// URL is the Redis's, in the form that the client library's parser of the mode reads:
+	// redis://user:password@host:6379/0, rediss:// for TLS, and for sentinel and cluster with further ?addr=host:port and, for sentinel, master_name=.
+	URL string
+	// Mode is "standalone", "sentinel" or "cluster". It is never guessed from the URL: the one address of a cluster is no standalone Redis.
+	Mode string
+	// Logger gets what an operator should know. Required.
+	Logger *slog.Logger
+}
+
+// These bound what a call may take when its caller is more patient; the caller's own deadline is honoured in any case.
+const (
+	dialTimeout = 500 * time.Millisecond
+	ioTimeout   = 2 * time.Second
+	poolTimeout = 100 * time.Millisecond
+	poolSize    = 32
+)
+
+// Open reads the configuration. It does not need the store to be up.
+func Open(_ context.Context, c Config) (*Store, error) {
+	s := &Store{clock: newClock(), log: c.Logger}
+	var err error
+	switch c.Mode {
+	case "standalone":
+		s.redis, err = openStandalone(c.URL)
+	case "sentinel":
+		s.redis, err = openSentinel(c.URL)
+	case "cluster":
+		s.redis, err = openCluster(c.URL)
+	default:
+		err = fmt.Errorf("%q is none of standalone, sentinel, cluster", c.Mode)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the store: %w", withoutSecrets(err))
+	}
+	if c.Mode != "cluster" {
+		s.batch = &batcher{send: s.runAll}
+	}
+	return s, nil
+}
+
+func openStandalone(u string) (redis.UniversalClient, error) {
+	o, err := redis.ParseURL(u)
+	if err != nil {
+		return nil, err
+	}
+	o.MaxRetries = -1
+	o.ContextTimeoutEnabled = true
+	o.DialerRetries = 1
+	o.PipelinePoolSize = -1
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	usual(&o.ClientName, "noted")
+	usual(&o.DialTimeout, dialTimeout)
+	usual(&o.ReadTimeout, ioTimeout)
+	usual(&o.WriteTimeout, ioTimeout)
+	usual(&o.PoolTimeout, poolTimeout)
+	usual(&o.PoolSize, poolSize)
+	usual(&o.MaxActiveConns, 2*poolSize)
+	return redis.NewClient(o), nil
+}
+
+func openSentinel(u string) (redis.UniversalClient, error) {
+	o, err := redis.ParseFailoverURL(u)
+	if err != nil {
+		return nil, err
+	}
+	if o.MasterName == "" {
+		return nil, errors.New("the URL of sentinels needs ?master_name=")
+	}
+	o.MaxRetries = -1
+	o.ContextTimeoutEnabled = true
+	o.DialerRetries = 1
+	o.PipelinePoolSize = -1
+	usual(&o.ClientName, "noted")
+	usual(&o.DialTimeout, dialTimeout)
+	usual(&o.ReadTimeout, ioTimeout)
+	usual(&o.WriteTimeout, ioTimeout)
+	usual(&o.PoolTimeout, poolTimeout)
+	usual(&o.PoolSize, poolSize)
+	usual(&o.MaxActiveConns, 2*poolSize)
+	return redis.NewFailoverClient(o), nil
+}
+
+func openCluster(u string) (redis.UniversalClient, error) {
+	o, err := redis.ParseClusterURL(u)
+	if err != nil {
+		return nil, err
+	}
+	// No MaxRetries here: on a cluster redirections would not be followed either. once keeps a script from being sent twice.
+	o.ContextTimeoutEnabled = true
+	o.DialerRetries = 1
+	o.PipelinePoolSize = -1
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	usual(&o.ClientName, "noted")
+	usual(&o.DialTimeout, dialTimeout)
+	usual(&o.ReadTimeout, ioTimeout)
+	usual(&o.WriteTimeout, ioTimeout)
+	usual(&o.PoolTimeout, poolTimeout)
+	usual(&o.PoolSize, poolSize)
+	usual(&o.MaxActiveConns, 2*poolSize)
+	return redis.NewClusterClient(o), nil
+}
+
+// usual fills in what the URL leaves open.
+func usual[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// withoutSecrets keeps what was wrong with a URL and drops the URL, which may hold a password.
+func withoutSecrets(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return fmt.Errorf("the URL cannot be read: %w", u.Err)
+	}
+	return err
+}

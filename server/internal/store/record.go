@@ -1,0 +1,153 @@
+package store
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// usualRetention is what a note lives for if its line says nothing; notes.lua has the same.
+const usualRetention = 45 * 24 * time.Hour
+
+// readNote reads a line as notes.lua writes it; the format is described there.
+func readNote(ledger, series, line string, now time.Time) (Note, error) {
+	n, err := readLine(ledger, series, line)
+	if err != nil {
+		return Note{}, fmt.Errorf("reading the note %q: %w", line, err)
+	}
+	switch {
+	case !n.HeldUntil.IsZero() && now.Before(n.HeldUntil):
+		n.State = StateHeld
+	case !n.HeldUntil.IsZero() || n.State == StateOpen:
+		n.State = StateOpen
+	default:
+		n.State = StateSettled
+	}
+	return n, nil
+}
+
+// readLine leaves State zero but for a released note.
+func readLine(ledger, series, line string) (Note, error) {
+	f := strings.Fields(line)
+	if len(f) < 5 || len(f[0]) < 11 {
+		return Note{}, fmt.Errorf("it has too few fields")
+	}
+	event := strings.IndexByte(events, f[0][0]) + 1
+	if event == 0 {
+		return Note{}, fmt.Errorf("no event has the letter %q", f[0][0])
+	}
+	noted, err := strconv.ParseInt(f[0][10:], 36, 64)
+	if err != nil {
+		return Note{}, err
+	}
+	n := Note{
+		DonationID: donationID(ledger, series, noted),
+		Donation:   Donation{Ledger: ledger, SeriesID: series, Event: Event(event)},
+		NotedAt:    time.UnixMilli(noted),
+		Attempt:    1,
+	}
+	if n.Donation.OccurredAt, err = readOccurred(f[1], noted); err != nil {
+		return Note{}, err
+	}
+	if f[2] != "-" {
+		if len(f[2]) < 4 {
+			return Note{}, fmt.Errorf("the amount %q has no currency", f[2])
+		}
+		n.Donation.Amount, n.Donation.CurrencyCode = f[2][:len(f[2])-3], f[2][len(f[2])-3:]
+	}
+	retention := usualRetention
+	rest := f[3:]
+	if rest[0][0] == '*' {
+		if retention, err = readUnusual(&n, rest[0][1:]); err != nil {
+			return Note{}, err
+		}
+		rest = rest[1:]
+	}
+	n.ForgetAt = n.NotedAt
+	if n.Donation.OccurredAt.After(n.NotedAt) {
+		n.ForgetAt = n.Donation.OccurredAt
+	}
+	n.ForgetAt = n.ForgetAt.Add(retention)
+	if n.HeldUntil.After(n.ForgetAt) {
+		n.ForgetAt = n.HeldUntil
+	}
+	if err := readSightings(&n, rest); err != nil {
+		return Note{}, err
+	}
+	n.Donation.TransactionID = n.Sightings[0].TransactionID
+	return n, nil
+}
+
+func readOccurred(s string, noted int64) (time.Time, error) {
+	if s == "?" {
+		return time.Time{}, nil
+	}
+	digits, exact := strings.CutSuffix(s, ".")
+	after, err := strconv.ParseInt(digits, 36, 64)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !exact {
+		after *= 1000
+	}
+	return time.UnixMilli(noted - noted%1000 + after), nil
+}
+
+func readUnusual(n *Note, s string) (retention time.Duration, err error) {
+	retention = usualRetention
+	for s != "" {
+		letter := s[0]
+		end := 1
+		for end < len(s) && (s[end] < 'A' || s[end] > 'Z') {
+			end++
+		}
+		var number int64
+		if end > 1 {
+			if number, err = strconv.ParseInt(s[1:end], 36, 64); err != nil {
+				return 0, err
+			}
+		}
+		switch letter {
+		case 'H':
+			n.HeldUntil = n.NotedAt.Add(time.Duration(number) * time.Millisecond)
+		case 'R':
+			n.State = StateOpen
+		case 'A':
+			n.Attempt = int(number)
+		case 'K':
+			retention = time.Duration(number) * time.Second
+		default:
+			return 0, fmt.Errorf("nothing has the letter %q", letter)
+		}
+		s = s[end:]
+	}
+	return retention, nil
+}
+
+func readSightings(n *Note, f []string) error {
+	if len(f) < 2 || (len(f)-2)%3 != 0 {
+		return fmt.Errorf("a sighting is cut short")
+	}
+	first, err := readMessage(f[0])
+	if err != nil {
+		return err
+	}
+	n.Sightings = []Sighting{{Message: first, TransactionID: readTransaction(f[1]), SeenAt: n.NotedAt}}
+	for f = f[2:]; len(f) > 0; f = f[3:] {
+		m, err := readMessage(f[0])
+		if err != nil {
+			return err
+		}
+		after, err := strconv.ParseInt(f[2], 36, 64)
+		if err != nil {
+			return err
+		}
+		s := Sighting{Message: m, TransactionID: readTransaction(f[1]), SeenAt: n.NotedAt.Add(time.Duration(after) * time.Millisecond)}
+		if f[1] == "=" {
+			s.TransactionID = n.Sightings[0].TransactionID
+		}
+		n.Sightings = append(n.Sightings, s)
+	}
+	return nil
+}

@@ -1,0 +1,274 @@
+package store
+
+import (
+	"context"
+	"crypto/sha1"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A script is one operation, run by one call and touching one key. Its file's header says what it takes, replies and writes.
+type script struct {
+	name, source, sha string
+}
+
+func newScript(name, body string) *script {
+	source := shared + "\n" + body
+	sum := sha1.Sum([]byte(source))
+	return &script{name: name, source: source, sha: hex.EncodeToString(sum[:])}
+}
+
+var (
+	//go:embed notes.lua
+	shared string
+	//go:embed note.lua
+	noteBody string
+	//go:embed exists.lua
+	existsBody string
+	//go:embed settle.lua
+	settleBody string
+	//go:embed release.lua
+	releaseBody string
+	//go:embed extend.lua
+	extendBody string
+	//go:embed list.lua
+	listBody string
+	//go:embed forget.lua
+	forgetBody string
+
+	noteScript    = newScript("note", noteBody)
+	existsScript  = newScript("exists", existsBody)
+	settleScript  = newScript("settle", settleBody)
+	releaseScript = newScript("release", releaseBody)
+	extendScript  = newScript("extend", extendBody)
+	listScript    = newScript("list", listBody)
+	forgetScript  = newScript("forget", forgetBody)
+)
+
+// A call is one run of a script. The first ARGV of every script is its caller's deadline in the store's time; args are the others.
+type call struct {
+	script   *script
+	key      string
+	deadline int64
+	args     []any
+}
+
+// A result is a script's reply, whose first element is a word, or a failure as failure explains.
+type result struct {
+	words []string
+	err   error
+}
+
+// once is a command that the client never sends again by itself. Its default retries turn a lost reply into a lost donation: the script would find its
+// own note. (Redirections of a cluster are followed all the same; what was redirected was not run.)
+type once struct{ *redis.Cmd }
+
+func (once) NoRetry() bool { return true }
+
+func (c call) command(ctx context.Context, whole bool) once {
+	args := make([]any, 0, 5+len(c.args))
+	if whole {
+		args = append(args, "eval", c.script.source, 1, c.key, c.deadline)
+	} else {
+		args = append(args, "evalsha", c.script.sha, 1, c.key, c.deadline)
+	}
+	cmd := once{redis.NewCmd(ctx, append(args, c.args...)...)}
+	cmd.SetFirstKeyPos(3)
+	return cmd
+}
+
+// run runs one script on behalf of ctx.
+func (s *Store) run(ctx context.Context, sc *script, key string, args ...any) ([]string, error) {
+	r := s.runFor(ctx, []call{{script: sc, key: key, args: args}})[0]
+	return r.words, r.err
+}
+
+// runFor runs calls on behalf of ctx, which gives them their deadline.
+func (s *Store) runFor(ctx context.Context, calls []call) []result {
+	deadline, err := s.deadline(ctx)
+	if err != nil {
+		return slices.Repeat([]result{{err: err}}, len(calls))
+	}
+	results := s.sendBy(ctx, calls, deadline)
+	// The store's clock was set forward, if it says that a deadline has passed which has not. Nothing was done, and by now its time is known.
+	for i, r := range results {
+		if r.err != nil || r.words[0] != "PAST_DEADLINE" || ctx.Err() != nil {
+			continue
+		}
+		now, err := millis(nowIn(r.words))
+		if deadline, known := s.deadline(ctx); err == nil && known == nil && deadline > now.UnixMilli() {
+			results[i] = s.sendBy(ctx, calls[i:i+1], deadline)[0]
+		}
+	}
+	return results
+}
+
+func (s *Store) sendBy(ctx context.Context, calls []call, deadline int64) []result {
+	for i := range calls {
+		calls[i].deadline = deadline
+	}
+	if s.batch != nil && len(calls) == 1 {
+		return []result{s.batch.do(ctx, calls[0])}
+	}
+	return s.runAll(ctx, calls)
+}
+
+// runAll runs the calls in one round trip. Each ends with its own reply or failure.
+func (s *Store) runAll(ctx context.Context, calls []call) []result {
+	cmds := make([]once, len(calls))
+	for i, c := range calls {
+		cmds[i] = c.command(ctx, false)
+	}
+	sent := time.Now()
+	s.send(ctx, cmds)
+	for i, c := range calls {
+		// Nothing was run, so it may be sent again, with its source: a Redis that was restarted, or took over, knows no scripts.
+		if redis.HasErrorPrefix(cmds[i].Err(), "NOSCRIPT") {
+			cmds[i] = c.command(ctx, true)
+			s.send(ctx, cmds[i:i+1])
+		}
+	}
+	received := time.Now()
+	results := make([]result, len(calls))
+	for i, cmd := range cmds {
+		words, err := read(ctx, cmd)
+		results[i] = result{words, err}
+		if err == nil {
+			if now, err := millis(nowIn(words)); err == nil {
+				s.clock.observe(now, sent, received)
+			}
+		}
+	}
+	return results
+}
+
+func (s *Store) send(ctx context.Context, cmds []once) {
+	if len(cmds) == 1 {
+		_ = s.redis.Process(ctx, cmds[0]) // the command bears the error
+		return
+	}
+	pipe := s.redis.Pipeline()
+	for _, cmd := range cmds {
+		_ = pipe.Process(ctx, cmd)
+	}
+	_, _ = pipe.Exec(ctx) // likewise
+}
+
+// read turns a reply into its words. The scripts reply with arrays of strings and numbers, the first a word.
+func read(ctx context.Context, cmd once) ([]string, error) {
+	reply, err := cmd.Slice()
+	if err != nil {
+		return nil, failure(ctx, err)
+	}
+	words := make([]string, len(reply))
+	for i, v := range reply {
+		switch v := v.(type) {
+		case string:
+			words[i] = v
+		case int64:
+			words[i] = strconv.FormatInt(v, 10)
+		default:
+			return nil, fmt.Errorf("a script replied %v, whose element %d is neither text nor a number", reply, i)
+		}
+	}
+	if len(words) < 2 {
+		return nil, fmt.Errorf("a script replied %q, which is too short", words)
+	}
+	return words, nil
+}
+
+// nowIn is the store's time in a reply, as text: its second element, or the one behind a note's line.
+func nowIn(words []string) string {
+	at := 1
+	switch words[0] {
+	case "FIRST", "DUPLICATE", "HELD", "FOUND":
+		at = 3
+	case "DONE":
+		at = 2
+	}
+	if at < len(words) {
+		return words[at]
+	}
+	return ""
+}
+
+func millis(s string) (time.Time, error) {
+	ms, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("reading a time: %w", err)
+	}
+	return time.UnixMilli(ms), nil
+}
+
+// noDeadline is for a context that has none: the year 2255, the last one exact in a Lua number with room to spare.
+const noDeadline = 9_000_000_000_000
+
+// deadline is the ctx's in the store's time. Before the first reply that time is not known, and is asked for.
+func (s *Store) deadline(ctx context.Context) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	ours, has := ctx.Deadline()
+	if !has {
+		return noDeadline, nil
+	}
+	theirs, known := s.clock.theirs(ours)
+	if !known {
+		if _, err := s.now(ctx); err != nil {
+			return 0, looked(err)
+		}
+		theirs, _ = s.clock.theirs(ours)
+	}
+	return theirs.UnixMilli(), nil
+}
+
+// now asks for the store's time.
+func (s *Store) now(ctx context.Context) (time.Time, error) {
+	sent := time.Now()
+	now, err := s.redis.Time(ctx).Result()
+	if err != nil {
+		return time.Time{}, failure(ctx, err)
+	}
+	s.clock.observe(now, sent, time.Now())
+	return now, nil
+}
+
+// refusal turns the words by which every script may refuse into errors, and nil for a word that is not one.
+func refusal(words []string) error {
+	switch words[0] {
+	case "PAST_DEADLINE":
+		return ErrPastDeadline
+	case "VERSION":
+		return fmt.Errorf("%w: a later release, whose format is %q, has written this series; run that one", ErrUnavailable, words[1])
+	case "TOO_EARLY":
+		return ErrTooEarly
+	case "TOO_LATE":
+		return ErrTooLate
+	case "SERIES_FULL":
+		return ErrSeriesFull
+	case "NOT_FOUND":
+		return ErrNotFound
+	case "HOLD_LOST":
+		return ErrHoldLost
+	case "HOLD_RELEASED":
+		return ErrHoldReleased
+	case "SETTLED_BY_ANOTHER":
+		return ErrSettledByAnother
+	case "ALREADY_SETTLED":
+		return ErrAlreadySettled
+	}
+	return nil
+}
+
+func unexpected(sc *script, words []string) error {
+	if err := refusal(words); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s.lua replied %q, which this release does not know", sc.name, words)
+}

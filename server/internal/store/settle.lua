@@ -1,0 +1,43 @@
+-- settle.lua: makes the note of a receipt final.
+--
+-- KEYS[1]  the series' key
+-- ARGV[1]  deadline: the store's time in milliseconds after which nothing is done
+-- ARGV[2]  noted: when the note was made, in milliseconds since 1970
+-- ARGV[3]  token: nine letters of the request that was answered FIRST
+-- ARGV[4]  attempt
+--
+-- Replies, now in milliseconds:
+--   DONE line now            it is settled, now or before
+--   NOT_FOUND now            the note is forgotten, or never was
+--   HOLD_LOST now            another attempt has taken over
+--   SETTLED_BY_ANOTHER now   and has settled
+--   HOLD_RELEASED now        this attempt was given up
+--   PAST_DEADLINE now        it came too late
+--   VERSION version          a later release has written this series
+--
+-- Writes KEYS[1], and its expiry, for DONE if it was not settled before. The other replies change nothing.
+local key = KEYS[1]
+local deadline = tonumber(ARGV[1])
+local noted = tonumber(ARGV[2])
+local token = ARGV[3]
+local attempt = tonumber(ARGV[4])
+
+local now = clock()
+if now > deadline then
+  return { 'PAST_DEADLINE', number(now) }
+end
+local notes, version = load(key, now)
+if not notes then
+  return { 'VERSION', version }
+end
+local note, refusal = holder(notes, noted, token, attempt, now)
+if not note then
+  return refusal
+elseif note.released then
+  return { 'HOLD_RELEASED', number(now) }
+end
+if note.held then
+  note.held = false
+  resave(key, notes, note)
+end
+return { 'DONE', note.line, number(now) }

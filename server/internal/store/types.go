@@ -1,0 +1,149 @@
+package store
+
+import (
+	"errors"
+	"time"
+)
+
+// Event numbers what happened, as the contract does (PAYMENT is 1). Donations of two events are never the same.
+type Event int
+
+// Donation is one occurrence of an event in a series. Times are exact to the millisecond; the zero time means unknown.
+type Donation struct {
+	Ledger        string
+	SeriesID      string
+	Event         Event // 1 to MaxEvent
+	OccurredAt    time.Time
+	Amount        string // a decimal, with CurrencyCode or not at all
+	CurrencyCode  string
+	TransactionID string
+}
+
+// Message is one notification of a donation; ID needs Channel.
+type Message struct {
+	Channel string
+	ID      string
+}
+
+// Rules are the settings of a ledger that a decision needs. The caller passes them with every request, since only it knows the ledger's.
+type Rules struct {
+	MatchWindow        time.Duration // how far apart the occurred_at of one donation's messages may lie
+	ArrivalWindow      time.Duration // how far apart they may arrive, where either has no occurred_at
+	Retention          time.Duration // how long a note lives after its donation
+	SkewAhead          time.Duration // how far ahead of the store's clock occurred_at may lie
+	SharedTransactions bool          // unequal transaction ids on two channels mean two donations
+	SeriesLimit        int           // how many live notes a series may hold
+}
+
+// Verdict is the answer to a note.
+type Verdict int
+
+// The verdicts, numbered as in the contract.
+const (
+	First Verdict = iota + 1
+	Duplicate
+	Held
+)
+
+// Evidence is the rule that decided.
+type Evidence int
+
+// The evidence, numbered as in the contract.
+const (
+	New Evidence = iota + 1
+	SameRequest
+	SameMessage
+	SameTransaction
+	Paired
+	TakenOver
+)
+
+// State is where a note is in its life, as seen at the time of the reply.
+type State int
+
+// The states, numbered as in the contract.
+const (
+	StateHeld State = iota + 1
+	StateOpen
+	StateSettled
+)
+
+// Note is what the store remembers of a donation.
+type Note struct {
+	DonationID string
+	Donation   Donation
+	Sightings  []Sighting
+	State      State
+	NotedAt    time.Time
+	HeldUntil  time.Time // zero for a settled note and after a release
+	ForgetAt   time.Time
+	Attempt    int
+}
+
+// Sighting is a message that the store has seen for a donation.
+type Sighting struct {
+	Message       Message
+	TransactionID string
+	SeenAt        time.Time
+}
+
+// NoteRequest asks to note a donation.
+type NoteRequest struct {
+	Donation  Donation
+	Message   Message
+	Hold      time.Duration
+	RequestID string // never empty: the caller makes one
+	Rules     Rules
+}
+
+// NoteReply is the answer to a NoteRequest.
+type NoteReply struct {
+	Verdict  Verdict
+	Evidence Evidence
+	Note     Note
+	Receipt  string    // only with First and a hold
+	Now      time.Time // the store's clock at the decision
+	Recorded bool      // this message was added to the note's sightings, as the last of them
+}
+
+// ExistsReply is the answer to a look: Evidence 0 where there is no note.
+type ExistsReply struct {
+	Evidence Evidence
+	Note     Note
+	Now      time.Time
+}
+
+// ListRequest asks for a page of notes of Ledger, or of one of its series. All conditions must hold; a zero one holds for every note.
+type ListRequest struct {
+	Ledger, SeriesID        string
+	State                   State
+	SeenOnlyOn              string
+	NotedAfter, NotedBefore time.Time // at or after, and before
+	PageSize                int       // at least 1
+	PageToken               string
+}
+
+// ListReply is a page; an empty NextPageToken means the last one.
+type ListReply struct {
+	Notes         []Note
+	NextPageToken string
+}
+
+// Outcomes that the caller of the service must be told apart. All else is a failure of the store, as Unavailable explains.
+var (
+	ErrTooEarly         = errors.New("occurred_at lies further back than notes are kept")
+	ErrTooLate          = errors.New("occurred_at lies further ahead than clocks disagree")
+	ErrNotFound         = errors.New("the note is forgotten, or never was")
+	ErrHoldLost         = errors.New("the hold was lost to another attempt")
+	ErrHoldReleased     = errors.New("the hold was released")
+	ErrSettledByAnother = errors.New("another attempt has settled the note")
+	ErrAlreadySettled   = errors.New("this receipt has settled the note")
+	ErrSeriesFull       = errors.New("the series holds more notes than any real one could")
+	ErrBadReceipt       = errors.New("this is no receipt that Noted gave")
+	ErrBadPageToken     = errors.New("this is no page token of this listing")
+	ErrBadDonationID    = errors.New("this is no donation id that Noted gave")
+	ErrPastDeadline     = errors.New("the deadline passed before the script ran; nothing was done")
+	ErrStoreFull        = errors.New("the store has no memory for another note")
+	ErrOutcomeUnknown   = errors.New("the store was asked and did not answer; it may have noted")
+	ErrUnavailable      = errors.New("the store cannot answer; nothing was done")
+)
