@@ -1,0 +1,111 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"iter"
+	"time"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// NewRequestID makes an id for NoteRequest.RequestId. It is random, since whoever knows it can make the receipt.
+func NewRequestID() string { return rand.Text() }
+
+// Note decides whether the donation has been noted already, and notes it, in one step. A request without a RequestId is given one; the request
+// itself is not changed.
+//
+// With a Hold, First comes with a receipt, and the caller must Settle or Release it: Once does that. Without one the note is final at once.
+func (c *Client) Note(ctx context.Context, request *NoteRequest) (*NoteResponse, error) {
+	return call(ctx, c, "noting "+request.GetDonation().GetSeriesId(), unary(c.rpc.NoteDonation), withRequestID(request))
+}
+
+// withRequestID returns the request, or a copy that has a request id.
+func withRequestID(request *NoteRequest) *NoteRequest {
+	if request.GetRequestId() != "" {
+		return request
+	}
+	request = proto.CloneOf(request)
+	if request == nil {
+		request = &NoteRequest{}
+	}
+	request.RequestId = NewRequestID()
+	return request
+}
+
+// Exists decides as Note does, and notes nothing. It is for looking: between a look and a note another caller may come. Existence.Exists is true
+// for what is settled or held, and false for an open note, which is returned. The message may be nil.
+func (c *Client) Exists(ctx context.Context, donation *Donation, message *Message) (*Existence, error) {
+	request := &ExistsRequest{Donation: donation, Message: message}
+	return call(ctx, c, "looking for "+donation.GetSeriesId(), unary(c.rpc.DonationExists), request)
+}
+
+// Settle makes the note of a receipt final. Twice is as good as once. ErrSettledByAnother means that the donation has been processed twice.
+func (c *Client) Settle(ctx context.Context, receipt string) (*Note, error) {
+	response, err := call(ctx, c, "settling", unary(c.rpc.SettleDonation), &notedv1.SettleDonationRequest{Receipt: receipt})
+	return response.GetNote(), err
+}
+
+// Release gives a hold up: the next message of the donation is First again. The reason is for the server's log, without personal data.
+func (c *Client) Release(ctx context.Context, receipt, reason string) (*Note, error) {
+	response, err := call(ctx, c, "releasing", unary(c.rpc.ReleaseDonation), &notedv1.ReleaseDonationRequest{Receipt: receipt, Reason: reason})
+	return response.GetNote(), err
+}
+
+// Extend makes a hold last until now plus hold, even one that has run out, as long as nobody has taken over.
+func (c *Client) Extend(ctx context.Context, receipt string, hold time.Duration) (*Note, error) {
+	response, err := call(ctx, c, "extending a hold", unary(c.rpc.ExtendHold), &notedv1.ExtendHoldRequest{Receipt: receipt, Hold: durationpb.New(hold)})
+	return response.GetNote(), err
+}
+
+// List yields every note that the request describes, page by page. An error is the last thing that it yields; Config.Timeout bounds each page,
+// and a deadline of ctx all of them.
+func (c *Client) List(ctx context.Context, request *ListRequest) iter.Seq2[*Note, error] {
+	return func(yield func(*Note, error) bool) {
+		request := proto.CloneOf(request)
+		if request == nil {
+			request = &ListRequest{}
+		}
+		for {
+			page, err := c.Page(ctx, request)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, note := range page.GetNotes() {
+				if !yield(note, nil) {
+					return
+				}
+			}
+			if page.GetNextPageToken() == "" {
+				return
+			}
+			request.PageToken = page.GetNextPageToken()
+		}
+	}
+}
+
+// Page is one page of a listing: it may be short or empty and still not be the last, which has no NextPageToken.
+func (c *Client) Page(ctx context.Context, request *ListRequest) (*Page, error) {
+	return call(ctx, c, "listing", unary(c.rpc.ListDonations), request)
+}
+
+// Forget undoes a note and returns it as it was: the next message of the donation is First. It is tried once: after ErrUnavailable, look before
+// asking again, since a repeat would find no note.
+func (c *Client) Forget(ctx context.Context, request *ForgetRequest) (*Note, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	response, err := c.rpc.ForgetDonation(ctx, request)
+	if err != nil {
+		return nil, failing("forgetting "+request.GetDonationId(), err)
+	}
+	return response.GetNote(), nil
+}
+
+// unary drops the call options, which no method of this package uses.
+func unary[Request, Response any](rpc func(context.Context, *Request, ...grpc.CallOption) (*Response, error)) func(context.Context, *Request) (*Response, error) {
+	return func(ctx context.Context, request *Request) (*Response, error) { return rpc(ctx, request) }
+}

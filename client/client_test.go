@@ -1,0 +1,364 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/paypal"
+	"github.com/donation-dedupe/noted/server/servertest"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// dial makes a client of addr that ends with the test.
+func dial(t testing.TB, addr string, config client.Config) *client.Client {
+	t.Helper()
+	noted, err := client.New(addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { noted.Close() })
+	return noted
+}
+
+// proxy stands between a client and a server and loses what it is told to lose.
+type proxy struct {
+	listener net.Listener
+	target   string
+
+	mu      sync.Mutex
+	conns   []net.Conn
+	swallow bool // replies vanish
+	refuse  bool // new connections are closed at once
+}
+
+func newProxy(t testing.TB, target string) *proxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{listener: listener, target: target}
+	t.Cleanup(func() { listener.Close(); p.cut() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(conn)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) addr() string { return p.listener.Addr().String() }
+
+func (p *proxy) serve(down net.Conn) {
+	up, err := net.Dial("tcp", p.target)
+	p.mu.Lock()
+	refuse := p.refuse || err != nil
+	if !refuse {
+		p.conns = append(p.conns, down, up)
+	}
+	p.mu.Unlock()
+	if refuse {
+		down.Close()
+		if up != nil {
+			up.Close()
+		}
+		return
+	}
+	go func() { io.Copy(up, down); up.Close() }()
+	io.Copy(writerFunc(func(b []byte) (int, error) {
+		p.mu.Lock()
+		swallow := p.swallow
+		p.mu.Unlock()
+		if swallow {
+			return len(b), nil
+		}
+		return down.Write(b)
+	}), up)
+	down.Close()
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+func (p *proxy) set(swallow, refuse bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.swallow, p.refuse = swallow, refuse
+}
+
+// cut breaks every connection.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, conn := range p.conns {
+		conn.Close()
+	}
+	p.conns = nil
+}
+
+// failing fails the next calls of a client with the given errors, before they reach the server.
+type failing struct {
+	mu    sync.Mutex
+	errs  []error
+	calls int
+}
+
+func (f *failing) config() client.Config {
+	return client.Config{DialOptions: []grpc.DialOption{grpc.WithUnaryInterceptor(
+		func(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+			f.mu.Lock()
+			f.calls++
+			var err error
+			if len(f.errs) > 0 {
+				err, f.errs = f.errs[0], f.errs[1:]
+			}
+			f.mu.Unlock()
+			if err != nil {
+				return err
+			}
+			return invoke(ctx, method, request, reply, conn, options...)
+		})}}
+}
+
+// eventually polls until ok is true.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited 10s in vain until %s", what)
+		}
+	}
+}
+
+func series(id string) *client.Donation { return &client.Donation{SeriesId: id} }
+
+func held(id string) *client.NoteRequest {
+	return &client.NoteRequest{Donation: series(id), Hold: durationpb.New(time.Minute)}
+}
+
+func TestCalls(t *testing.T) {
+	server := servertest.New(t)
+	noted := dial(t, server.Addr(), client.Config{})
+	ctx := t.Context()
+
+	if found, err := noted.Exists(ctx, series("I-1"), nil); err != nil || found.GetExists() {
+		t.Errorf("Exists before Note: got %v, %v; want false", found, err)
+	}
+	request := held("I-1")
+	first, err := noted.Note(ctx, request)
+	if err != nil || first.GetVerdict() != client.First || first.GetReceipt() == "" {
+		t.Fatalf("Note: got %v, %v; want First and a receipt", first, err)
+	}
+	if request.GetRequestId() != "" {
+		t.Error("Note changed its request")
+	}
+	if again, err := noted.Note(ctx, held("I-1")); err != nil || again.GetVerdict() != client.Held || again.GetRetryAfter().AsDuration() <= 0 {
+		t.Errorf("Note while held: got %v, %v; want Held and a wait", again, err)
+	}
+	if note, err := noted.Extend(ctx, first.GetReceipt(), 10*time.Minute); err != nil || !note.GetHeldUntil().AsTime().After(first.GetNote().GetHeldUntil().AsTime()) {
+		t.Errorf("Extend: got %v, %v; want a later held_until than %v", note, err, first.GetNote().GetHeldUntil().AsTime())
+	}
+	if note, err := noted.Release(ctx, first.GetReceipt(), "test"); err != nil || note.GetState() != client.StateOpen {
+		t.Errorf("Release: got %v, %v; want an open note", note, err)
+	}
+	if _, err := noted.Settle(ctx, first.GetReceipt()); !errors.Is(err, client.ErrHoldReleased) || status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("Settle after Release: got %v; want ErrHoldReleased and FAILED_PRECONDITION", err)
+	}
+	second, err := noted.Note(ctx, held("I-1"))
+	if err != nil || second.GetVerdict() != client.First || second.GetNote().GetAttempt() != 2 {
+		t.Fatalf("Note after Release: got %v, %v; want First, attempt 2", second, err)
+	}
+	if note, err := noted.Settle(ctx, second.GetReceipt()); err != nil || note.GetState() != client.StateSettled {
+		t.Errorf("Settle: got %v, %v; want a settled note", note, err)
+	}
+	if found, err := noted.Exists(ctx, series("I-1"), nil); err != nil || !found.GetExists() {
+		t.Errorf("Exists after Settle: got %v, %v; want true", found, err)
+	}
+	forget := &client.ForgetRequest{SeriesId: "I-1", DonationId: second.GetNote().GetDonationId(), Reason: "test"}
+	if note, err := noted.Forget(ctx, forget); err != nil || note.GetDonationId() != forget.GetDonationId() {
+		t.Errorf("Forget: got %v, %v; want the note", note, err)
+	}
+	if _, err := noted.Forget(ctx, forget); !errors.Is(err, client.ErrNoteNotFound) {
+		t.Errorf("Forget twice: got %v; want ErrNoteNotFound", err)
+	}
+}
+
+func TestListWalksAllPages(t *testing.T) {
+	noted := dial(t, servertest.New(t).Addr(), client.Config{})
+	for i := range 7 {
+		request := &client.NoteRequest{Donation: series("I-1"), Message: &client.Message{Channel: "ipn", Id: string(rune('a' + i))}}
+		request.Donation.TransactionId = "T" + request.Message.Id
+		if _, err := noted.Note(t.Context(), request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ids []string
+	for note, err := range noted.List(t.Context(), &client.ListRequest{SeriesId: "I-1", PageSize: 2}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, note.GetDonation().GetTransactionId())
+	}
+	if got, want := strings.Join(ids, " "), "Ta Tb Tc Td Te Tf Tg"; got != want {
+		t.Errorf("List: got %s; want %s", got, want)
+	}
+	for _, err := range noted.List(t.Context(), &client.ListRequest{PageSize: -1}) {
+		if !errors.Is(err, client.ErrInvalidRequest) {
+			t.Errorf("List with page_size -1: got %v; want ErrInvalidRequest", err)
+		}
+	}
+}
+
+func TestErrorsSayWhatAndWhy(t *testing.T) {
+	noted := dial(t, servertest.New(t).Addr(), client.Config{})
+	donation := &client.Donation{SeriesId: "I 1", Amount: "a lot"}
+	_, err := noted.Note(t.Context(), &client.NoteRequest{Donation: donation})
+	if !errors.Is(err, client.ErrInvalidRequest) || client.Reason(err) != "INVALID_REQUEST" || status.Code(err) != codes.InvalidArgument {
+		t.Fatalf("Note of nonsense: got %v; want ErrInvalidRequest", err)
+	}
+	var fields []string
+	for _, v := range client.Violations(err) {
+		fields = append(fields, v.Field)
+	}
+	if got := strings.Join(fields, " "); !strings.Contains(got, "donation.series_id") || !strings.Contains(got, "donation.amount") {
+		t.Errorf("Violations: got %s; want donation.series_id and donation.amount", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := noted.Note(ctx, held("I-1")); !errors.Is(err, context.Canceled) || status.Code(err) != codes.Canceled {
+		t.Errorf("Note with a context that has ended: got %v; want context.Canceled", err)
+	}
+}
+
+// A reply that is lost after the donation was noted must not lose the donation.
+func TestLostReplyIsStillFirst(t *testing.T) {
+	server := servertest.New(t)
+	proxy := newProxy(t, server.Addr())
+	noted, direct := dial(t, proxy.addr(), client.Config{}), dial(t, server.Addr(), client.Config{})
+	for _, request := range []*client.NoteRequest{held("I-held"), {Donation: series("I-final")}} {
+		if _, err := noted.Exists(t.Context(), series("I-warm"), nil); err != nil {
+			t.Fatal(err)
+		}
+		proxy.set(true, false)
+		go func() {
+			for found := false; !found && t.Context().Err() == nil; {
+				existence, _ := direct.Exists(t.Context(), request.GetDonation(), nil)
+				found = existence.GetExists()
+			}
+			proxy.set(false, false)
+			proxy.cut()
+		}()
+		answer, err := noted.Note(t.Context(), request)
+		if err != nil || answer.GetVerdict() != client.First || answer.GetEvidence() != client.EvidenceSameRequest {
+			t.Errorf("Note of %s whose reply was lost: got %v, %v; want First by SAME_REQUEST", request.GetDonation().GetSeriesId(), answer, err)
+		}
+	}
+}
+
+func TestRetries(t *testing.T) {
+	server := servertest.New(t)
+	unavailable := status.Error(codes.Unavailable, "away")
+	for _, test := range []struct {
+		name  string
+		errs  []error
+		calls int
+		want  error
+	}{
+		{"three failures", []error{unavailable, unavailable, unavailable}, 4, nil},
+		{"four failures", []error{unavailable, unavailable, unavailable, unavailable}, 4, client.ErrUnavailable},
+		{"deadline", []error{status.Error(codes.DeadlineExceeded, "late")}, 1, context.DeadlineExceeded},
+		{"internal", []error{status.Error(codes.Internal, "oops")}, 1, errAny},
+		{"aborted", []error{status.Error(codes.Aborted, "no")}, 1, errAny},
+		{"store went back", []error{detailed(codes.Unavailable, "STORE_WENT_BACK", 0)}, 1, client.ErrStoreWentBack},
+		{"rate limited", []error{detailed(codes.ResourceExhausted, "RATE_LIMITED", time.Millisecond)}, 1, client.ErrRateLimited},
+		{"a wait beyond the deadline", []error{detailed(codes.Unavailable, "STORE_UNAVAILABLE", time.Hour)}, 1, client.ErrStoreUnavailable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := &failing{errs: test.errs}
+			start := time.Now()
+			_, err := dial(t, server.Addr(), f.config()).Exists(t.Context(), series("I-1"), nil)
+			if (err == nil) != (test.want == nil) || test.want != nil && test.want != errAny && !errors.Is(err, test.want) {
+				t.Errorf("Exists: got %v; want %v", err, test.want)
+			}
+			if f.calls != test.calls {
+				t.Errorf("Exists made %d calls; want %d", f.calls, test.calls)
+			}
+			if took := time.Since(start); took > 4*time.Second {
+				t.Errorf("Exists took %s", took)
+			}
+		})
+	}
+}
+
+func TestRetryInfoIsHonoured(t *testing.T) {
+	f := &failing{errs: []error{detailed(codes.Unavailable, "STORE_UNAVAILABLE", 400*time.Millisecond)}}
+	start := time.Now()
+	if _, err := dial(t, servertest.New(t).Addr(), f.config()).Exists(t.Context(), series("I-1"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took < 400*time.Millisecond {
+		t.Errorf("Exists came back after %s; the server asked for 400ms", took)
+	}
+	err := detailed(codes.ResourceExhausted, "RATE_LIMITED", time.Second)
+	if wait, ok := client.RetryAfter(err); !ok || wait != time.Second {
+		t.Errorf("RetryAfter: got %s, %t; want 1s", wait, ok)
+	}
+}
+
+// When everything fails, calls are tried once each, so that clients do not multiply an outage.
+func TestBudgetEndsRetries(t *testing.T) {
+	f := &failing{}
+	for range 100 {
+		f.errs = append(f.errs, detailed(codes.Unavailable, "STORE_UNAVAILABLE", time.Millisecond))
+	}
+	noted := dial(t, servertest.New(t).Addr(), f.config())
+	var callers sync.WaitGroup
+	for range 60 {
+		callers.Go(func() { noted.Exists(t.Context(), series("I-1"), nil) })
+	}
+	callers.Wait()
+	if f.calls > 110 {
+		t.Errorf("60 callers made %d calls of a server that is away; want at most 50 retries", f.calls)
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	noted := dial(t, "127.0.0.1:1", client.Config{})
+	_, err := noted.Note(t.Context(), held("I-1"))
+	if !errors.Is(err, client.ErrUnavailable) || client.Reason(err) != "" {
+		t.Errorf("Note without a server: got %v; want ErrUnavailable without a reason", err)
+	}
+}
+
+func TestFromPayPal(t *testing.T) {
+	identified, err := paypal.IdentifyIPN([]byte("txn_type=subscr_payment&subscr_id=I-EXAMPLE1&txn_id=T1&payment_status=Completed" +
+		"&mc_gross=25.00&mc_currency=EUR&payment_date=05%3A05%3A00+Mar+01%2C+2026+PST"))
+	if err != nil || len(identified.Pairs) != 1 {
+		t.Fatalf("IdentifyIPN: got %v, %v; want one pair", identified, err)
+	}
+	donation, message := client.FromPayPal(identified.Pairs[0], "paypal-live")
+	want := time.Date(2026, 3, 1, 13, 5, 0, 0, time.UTC)
+	if donation.GetLedger() != "paypal-live" || donation.GetSeriesId() != "I-EXAMPLE1" || donation.GetEvent() != client.EventPayment ||
+		donation.GetAmount() != "25.00" || donation.GetCurrencyCode() != "EUR" || donation.GetTransactionId() != "T1" ||
+		!donation.GetOccurredAt().AsTime().Equal(want) || message.GetChannel() != "ipn" || len(message.GetId()) != 32 {
+		t.Errorf("FromPayPal: got %v, %v", donation, message)
+	}
+	if donation, _ := client.FromPayPal(paypal.Pair{}, ""); donation.OccurredAt != nil {
+		t.Errorf("FromPayPal without a time: got %v; want none", donation.OccurredAt)
+	}
+}

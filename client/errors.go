@@ -1,0 +1,175 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// domain is the ErrorInfo domain of the contract; a reason of another domain is not ours to read.
+const domain = "noted.v1"
+
+// One sentinel for each reason in the head of noted.proto. An error of this package matches with errors.Is the sentinel of its reason,
+// ErrUnavailable where that applies, and context.Canceled or context.DeadlineExceeded; status.FromError still finds the gRPC status.
+var (
+	ErrInvalidRequest       = errors.New("invalid request")                                       // INVALID_REQUEST; Violations names the fields
+	ErrOccurredTooEarly     = errors.New("occurred_at is older than the notes reach back")        // OCCURRED_TOO_EARLY
+	ErrOccurredTooLate      = errors.New("occurred_at is further ahead than clocks may disagree") // OCCURRED_TOO_LATE
+	ErrHoldLost             = errors.New("hold lost to another attempt")                          // HOLD_LOST
+	ErrHoldReleased         = errors.New("hold was released")                                     // HOLD_RELEASED
+	ErrSettledByAnother     = errors.New("settled by another attempt")                            // SETTLED_BY_ANOTHER
+	ErrAlreadySettled       = errors.New("already settled by this receipt")                       // ALREADY_SETTLED
+	ErrNoteNotFound         = errors.New("note not found")                                        // NOTE_NOT_FOUND
+	ErrRateLimited          = errors.New("rate limited")                                          // RATE_LIMITED
+	ErrStoreFull            = errors.New("store full")                                            // STORE_FULL
+	ErrSeriesFull           = errors.New("series full")                                           // SERIES_FULL
+	ErrOverloaded           = errors.New("server overloaded")                                     // OVERLOADED
+	ErrUnauthenticated      = errors.New("unauthenticated")                                       // UNAUTHENTICATED
+	ErrLedgerDenied         = errors.New("ledger denied")                                         // LEDGER_DENIED
+	ErrVerbDenied           = errors.New("verb denied")                                           // VERB_DENIED
+	ErrStoreUnavailable     = errors.New("store unavailable")                                     // STORE_UNAVAILABLE
+	ErrOutcomeUnknown       = errors.New("outcome unknown")                                       // OUTCOME_UNKNOWN
+	ErrDurabilityNotReached = errors.New("durability not reached")                                // DURABILITY_NOT_REACHED
+	ErrStoreWentBack        = errors.New("store went back in time")                               // STORE_WENT_BACK
+	ErrDeadlineExceeded     = errors.New("deadline exceeded at the server")                       // DEADLINE_EXCEEDED
+	ErrInternal             = errors.New("internal error of the server")                          // INTERNAL
+)
+
+// ErrUnavailable matches every error that another try may cure: the server cannot be reached, or says UNAVAILABLE for whichever reason.
+var ErrUnavailable = errors.New("unavailable")
+
+// ErrNotSettled is Once's: the function has run and succeeded, but its note could not be made final. The donation IS processed.
+var ErrNotSettled = errors.New("processed, but not settled")
+
+// reasons turns a reason of the contract into its sentinel. A test compares it with the head of noted.proto.
+var reasons = map[string]error{
+	"INVALID_REQUEST":        ErrInvalidRequest,
+	"OCCURRED_TOO_EARLY":     ErrOccurredTooEarly,
+	"OCCURRED_TOO_LATE":      ErrOccurredTooLate,
+	"HOLD_LOST":              ErrHoldLost,
+	"HOLD_RELEASED":          ErrHoldReleased,
+	"SETTLED_BY_ANOTHER":     ErrSettledByAnother,
+	"ALREADY_SETTLED":        ErrAlreadySettled,
+	"NOTE_NOT_FOUND":         ErrNoteNotFound,
+	"RATE_LIMITED":           ErrRateLimited,
+	"STORE_FULL":             ErrStoreFull,
+	"SERIES_FULL":            ErrSeriesFull,
+	"OVERLOADED":             ErrOverloaded,
+	"UNAUTHENTICATED":        ErrUnauthenticated,
+	"LEDGER_DENIED":          ErrLedgerDenied,
+	"VERB_DENIED":            ErrVerbDenied,
+	"STORE_UNAVAILABLE":      ErrStoreUnavailable,
+	"OUTCOME_UNKNOWN":        ErrOutcomeUnknown,
+	"DURABILITY_NOT_REACHED": ErrDurabilityNotReached,
+	"STORE_WENT_BACK":        ErrStoreWentBack,
+	"DEADLINE_EXCEEDED":      ErrDeadlineExceeded,
+	"INTERNAL":               ErrInternal,
+}
+
+// Violation is one field of a request that the server refused.
+type Violation struct {
+	Field       string // its path, such as "donation.amount"
+	Description string // what is wrong with it
+}
+
+// RetryAfter returns how long the server asks to wait before the next try; false where it asks for nothing.
+func RetryAfter(err error) (time.Duration, bool) {
+	for _, detail := range details(err) {
+		if info, ok := detail.(*errdetails.RetryInfo); ok && info.GetRetryDelay().IsValid() {
+			return info.GetRetryDelay().AsDuration(), true
+		}
+	}
+	return 0, false
+}
+
+// Violations returns every field that the server refused; none where the request was not the trouble.
+func Violations(err error) []Violation {
+	var violations []Violation
+	for _, detail := range details(err) {
+		if bad, ok := detail.(*errdetails.BadRequest); ok {
+			for _, v := range bad.GetFieldViolations() {
+				violations = append(violations, Violation{Field: v.GetField(), Description: v.GetDescription()})
+			}
+		}
+	}
+	return violations
+}
+
+// Reason returns the contract's reason, such as "RATE_LIMITED"; empty for an error that did not come from Noted, such as a refused connection.
+func Reason(err error) string {
+	if call, ok := errors.AsType[*callError](err); ok && call.reason != "" {
+		return call.reason
+	}
+	for _, detail := range details(err) {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == domain {
+			return info.GetReason()
+		}
+	}
+	return ""
+}
+
+func details(err error) []any {
+	if err == nil {
+		return nil
+	}
+	if s, ok := status.FromError(err); ok {
+		return s.Details()
+	}
+	return nil
+}
+
+// callError is what a call of this package fails with: what was being done, the server's status, and what errors.Is should match.
+type callError struct {
+	act    string // in the gerund: "noting I-1"
+	status *status.Status
+	reason string
+	causes []error
+}
+
+// failing makes the error of a call that failed while doing act. The causes are what the client knows beyond the status, such as the end of ctx.
+func failing(act string, err error, causes ...error) error {
+	s := status.Convert(err)
+	e := &callError{act: act, status: s, reason: Reason(err), causes: causes}
+	return e.withCauses()
+}
+
+// failed makes the error of one answer of a stream, which carries its reason beside the code and not in details.
+func failed(act string, code codes.Code, message, reason string) error {
+	s := status.New(code, message)
+	if detailed, err := s.WithDetails(&errdetails.ErrorInfo{Domain: domain, Reason: reason}); err == nil && reason != "" {
+		s = detailed
+	}
+	e := &callError{act: act, status: s, reason: reason}
+	return e.withCauses()
+}
+
+func (e *callError) withCauses() error {
+	if sentinel := reasons[e.reason]; sentinel != nil {
+		e.causes = append(e.causes, sentinel)
+	}
+	switch e.status.Code() {
+	case codes.Unavailable:
+		e.causes = append(e.causes, ErrUnavailable)
+	case codes.DeadlineExceeded:
+		e.causes = append(e.causes, context.DeadlineExceeded)
+	case codes.Canceled:
+		e.causes = append(e.causes, context.Canceled)
+	}
+	return e
+}
+
+// Error says what was being done, the code or the reason, which say the same to a program that reads logs, and what the server said of it.
+func (e *callError) Error() string {
+	why := e.reason
+	if why == "" {
+		why = e.status.Code().String()
+	}
+	return e.act + ": " + why + ": " + e.status.Message()
+}
+
+func (e *callError) Unwrap() []error            { return e.causes }
+func (e *callError) GRPCStatus() *status.Status { return e.status }

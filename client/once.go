@@ -1,0 +1,174 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// Once runs process if this donation is the caller's to process, and sees to it that nobody else processes it. It notes the donation with a
+// hold, runs process on First, extends the hold at every third of it while process runs, settles the note when process has succeeded, and releases it when process
+// has failed or panicked (the panic goes on).
+//
+// What the caller sees, and what it tells PayPal:
+//
+//	verdict    error                      what happened                                              answer
+//	First      nil                        processed, and settled                                     200
+//	Duplicate  nil                        nothing to do: it is done, or was noted before             200
+//	Held       nil                        another is processing it                                   503
+//	Undecided  any                        nothing is known, process was not run                      503, or see below
+//	First      process's own              process failed; the note is released                       503
+//	First      process's own, and         process failed and the release too: First again, but       503
+//	           another joined to it       not before the hold has run out
+//	First      ErrNotSettled and the      processed, but the note is not final: the donation's       200, and tell a person
+//	           reason joined to it        next message may be First (see below)
+//
+// Undecided comes with ErrUnavailable or a context's error in most cases: PayPal comes again, and the matter settles itself. ErrInvalidRequest,
+// ErrOccurredTooEarly, ErrOccurredTooLate and ErrSeriesFull would be the answer every time: keep the message for a person.
+//
+// ErrNotSettled is said with ErrSettledByAnother when another attempt has processed the donation too, with ErrHoldLost when another is at it,
+// with ErrHoldReleased or ErrNoteNotFound when an operator intervened, and with ErrUnavailable when the server was away for longer than Config.SettleTimeout. A
+// downstream that takes note.DonationId as its idempotency key, and refuses a note.Attempt below the last it saw, makes all of them harmless.
+//
+// The context of process ends with ctx, and also when the hold is lost, or has run out because it could not be extended: from then on another may be processing the
+// donation. context.Cause tells which. A process that succeeds all the same is settled all the same. Settling and releasing do not end with ctx: by
+// then the work is done, and forgetting that would double it.
+//
+// The message may be nil. Once asks with a RequestId of its own, so calling it again for the same donation is another request: while the first
+// still runs it is Held.
+func (c *Client) Once(ctx context.Context, donation *Donation, message *Message, process func(ctx context.Context, note *Note) error) (Verdict, error) {
+	request := &NoteRequest{Donation: donation, Message: message, Hold: durationpb.New(c.hold), RequestId: NewRequestID()}
+	asked := time.Now() // the hold began no earlier
+	answer, err := c.Note(ctx, request)
+	if err != nil {
+		return Undecided, err
+	}
+	switch answer.GetVerdict() {
+	case Duplicate, Held:
+		return answer.GetVerdict(), nil
+	case First:
+	default:
+		return Undecided, fmt.Errorf("noting %s: the server's verdict %s is not one that this client knows", donation.GetSeriesId(), answer.GetVerdict())
+	}
+	if answer.GetReceipt() == "" {
+		return Undecided, fmt.Errorf("noting %s: the server gave no receipt for the hold", donation.GetSeriesId())
+	}
+	return First, c.processHeld(ctx, answer, asked.Add(c.hold), process)
+}
+
+// processHeld runs process under the hold of answer, which lasts until heldUntil at least, and makes the note final or gives it up.
+func (c *Client) processHeld(ctx context.Context, answer *NoteResponse, heldUntil time.Time, process func(context.Context, *Note) error) error {
+	// The caller's end must not end the settling, nor the heartbeat of a process that takes no notice of it.
+	own := context.WithoutCancel(ctx)
+	stopHeartbeat := func() {}
+	returned := false
+	defer func() {
+		if !returned { // a panic, or runtime.Goexit
+			stopHeartbeat()
+			_ = c.giveUp(own, answer.GetReceipt(), "processing panicked")
+		}
+	}()
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	stopHeartbeat = c.keepHold(own, answer.GetReceipt(), heldUntil, lose)
+
+	err := process(ctx, answer.GetNote())
+	returned = true
+	stopHeartbeat()
+	if err != nil {
+		if notReleased := c.giveUp(own, answer.GetReceipt(), "processing failed"); notReleased != nil {
+			return errors.Join(err, notReleased)
+		}
+		return err
+	}
+	if err := c.settleForSure(own, answer.GetReceipt()); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotSettled, err)
+	}
+	return nil
+}
+
+// keepHold extends the hold in the background until the returned function is called. When the hold is lost, or runs out because the server
+// could not be asked in time, it calls lose with the reason and ends.
+func (c *Client) keepHold(ctx context.Context, receipt string, heldUntil time.Time, lose context.CancelCauseFunc) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			// By our own clock the hold is a little shorter than by the store's, which is the safe side.
+			next := time.Until(heldUntil.Add(-c.hold * 2 / 3))
+			if !sleep(ctx, next) {
+				return
+			}
+			var err error
+			if heldUntil, err = c.extendBefore(ctx, receipt, heldUntil); err != nil {
+				if ctx.Err() == nil {
+					lose(err)
+				}
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// extendBefore extends the hold, trying until it would have run out, and returns until when it lasts then.
+func (c *Client) extendBefore(ctx context.Context, receipt string, heldUntil time.Time) (time.Time, error) {
+	ctx, cancel := context.WithDeadline(ctx, heldUntil)
+	defer cancel()
+	for try := 1; ; try++ {
+		asked := time.Now()
+		// A try of its own that hangs must leave time for another.
+		attempt, cancelAttempt := context.WithTimeout(ctx, max(c.hold/6, time.Millisecond))
+		_, err := c.Extend(attempt, receipt, c.hold)
+		cancelAttempt()
+		if err == nil {
+			return asked.Add(c.hold), nil
+		}
+		if refused(err) {
+			return time.Time{}, err
+		}
+		if !sleep(ctx, waitAfter(try, err)) {
+			return time.Time{}, fmt.Errorf("the hold ran out: %w", err)
+		}
+	}
+}
+
+// settleForSure settles, and does not give up at the first trouble: the work is done. Besides UNAVAILABLE it outwaits a server that is too busy or too slow.
+func (c *Client) settleForSure(ctx context.Context, receipt string) error {
+	ctx, cancel := context.WithTimeout(ctx, c.settleTimeout)
+	defer cancel()
+	for try := 1; ; try++ {
+		attempt, cancelAttempt := context.WithTimeout(ctx, c.timeout)
+		_, err := c.Settle(attempt, receipt)
+		cancelAttempt()
+		if err == nil || refused(err) || !sleep(ctx, waitAfter(try, err)) {
+			return err
+		}
+	}
+}
+
+// giveUp releases, within the same time, and as a call does: if it fails, the hold runs out by itself.
+func (c *Client) giveUp(ctx context.Context, receipt, reason string) error {
+	ctx, cancel := context.WithTimeout(ctx, min(c.settleTimeout, c.timeout))
+	defer cancel()
+	_, err := c.Release(ctx, receipt, reason)
+	return err
+}
+
+// refused says whether the server has refused for good what was asked with a receipt, so that asking again would change nothing.
+func refused(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded, codes.Aborted, codes.Internal, codes.Unknown:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,22 @@
+package client
+
+import (
+	"github.com/donation-dedupe/noted/client/paypal"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// FromPayPal turns what client/paypal identified into what Noted is asked, in the given ledger: only the receiver knows its books.
+func FromPayPal(pair paypal.Pair, ledger string) (*Donation, *Message) {
+	donation := &Donation{
+		Ledger:        ledger,
+		SeriesId:      pair.Donation.SeriesID,
+		Event:         Event(pair.Donation.Event),
+		Amount:        pair.Donation.Amount,
+		CurrencyCode:  pair.Donation.CurrencyCode,
+		TransactionId: pair.Donation.TransactionID,
+	}
+	if !pair.Donation.OccurredAt.IsZero() {
+		donation.OccurredAt = timestamppb.New(pair.Donation.OccurredAt)
+	}
+	return donation, &Message{Channel: pair.Message.Channel, Id: pair.Message.ID}
+}

@@ -1,0 +1,101 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// The tries of one call, and the waits between them.
+const (
+	maxTries    = 4                      // of one call, the first included
+	baseBackoff = 100 * time.Millisecond // before the second try; doubles with each
+	maxBackoff  = 2 * time.Second
+)
+
+// call runs one RPC with the default deadline, repeating it while it is UNAVAILABLE. Every request that notes bears a request id, so a repeat
+// of one whose reply was lost gets the same answer again.
+func call[Request, Response any](ctx context.Context, c *Client, act string, rpc func(context.Context, Request) (Response, error), request Request) (Response, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	for try := 1; ; try++ {
+		response, err := rpc(ctx, request)
+		if err == nil {
+			c.budget.succeed()
+			return response, nil
+		}
+		if !retriable(err) || !c.budget.spend() || try == maxTries || !sleep(ctx, waitAfter(try, err)) {
+			return response, failing(act, err, contextError(ctx, err)...)
+		}
+	}
+}
+
+// retriable says whether another try may answer. Only UNAVAILABLE: any other code would say the same again, or says that time is up. A store
+// that went back in time waits for a person, not for us.
+func retriable(err error) bool {
+	return status.Code(err) == codes.Unavailable && Reason(err) != "STORE_WENT_BACK"
+}
+
+// waitAfter is the wait after the given try: exponential, with the upper half left to chance so that callers do not come back in step. What the
+// server asks for is a lower bound.
+func waitAfter(try int, err error) time.Duration {
+	wait := min(baseBackoff<<min(try-1, 10), maxBackoff)
+	wait = wait/2 + rand.N(wait/2)
+	if asked, ok := RetryAfter(err); ok && asked > wait {
+		wait = asked + rand.N(asked/4+1)
+	}
+	return wait
+}
+
+// sleep waits, and returns false where the context has ended or would end before the wait is over.
+func sleep(ctx context.Context, wait time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
+		return false
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// contextError returns why the caller's context ended, where the status does not say so already: it ended during a wait between two tries.
+func contextError(ctx context.Context, err error) []error {
+	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
+		return []error{cause, context.Cause(ctx)}
+	}
+	return nil
+}
+
+// budget keeps a client from making an outage worse (gRPC's retry throttling): a failure costs a token, a success earns a tenth, and nothing
+// is tried again while less than half are left. A first try is never refused.
+type budget struct {
+	mu     sync.Mutex
+	tokens float64
+}
+
+const fullBudget = 100
+
+func newBudget() *budget { return &budget{tokens: fullBudget} }
+
+func (b *budget) succeed() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tokens = min(fullBudget, b.tokens+0.1)
+}
+
+// spend pays for a failure and says whether another try is within the budget.
+func (b *budget) spend() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tokens = max(0, b.tokens-1)
+	return b.tokens > fullBudget/2
+}
