@@ -185,7 +185,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		s.logger.Info("stopping", "drain", s.config.Drain)
+		s.logger.Info("stopping", "drain", s.config.Drain.String())
 	case err = <-ended:
 	}
 	stopWatching()
@@ -200,7 +200,7 @@ func (s *Server) stop() {
 	s.watch.drain()
 	s.drain.Do(func() { close(s.draining) })
 	cut := time.AfterFunc(s.config.Drain, func() {
-		s.logger.Warn("cutting off calls that did not finish in time", "drain", s.config.Drain)
+		s.logger.Warn("cutting off calls that did not finish in time", "drain", s.config.Drain.String())
 		s.grpc.Stop()
 	})
 	s.grpc.GracefulStop()

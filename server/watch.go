@@ -140,7 +140,7 @@ func (w *watch) clocks(report store.Report) {
 	w.telemetry.clockOff.Set(report.ClockOffset.Seconds())
 	wrong := report.ClockOffset.Abs() > maxClockOff
 	if wrong && !w.clockWrong {
-		w.logger.Warn("the store's clock and this machine's disagree; set both by NTP", "store_ahead", report.ClockOffset)
+		w.logger.Warn("the store's clock and this machine's disagree; set both by NTP", "store_ahead", report.ClockOffset.String())
 	}
 	w.clockWrong = wrong
 }

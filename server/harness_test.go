@@ -1,0 +1,135 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+// A noted is a running service and a client of it.
+type noted struct {
+	*servertest.Server
+	notedv1.DedupeServiceClient
+}
+
+func start(t *testing.T, options servertest.Options) noted {
+	t.Helper()
+	s := servertest.Start(t, options)
+	return noted{Server: s, DedupeServiceClient: notedv1.NewDedupeServiceClient(s.Conn())}
+}
+
+// series is a request for a donation of which only the series is known.
+func series(id string) *notedv1.NoteDonationRequest {
+	return &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: id}}
+}
+
+// held asks to hold.
+func held(r *notedv1.NoteDonationRequest, hold time.Duration) *notedv1.NoteDonationRequest {
+	r.Hold = durationpb.New(hold)
+	return r
+}
+
+func (n noted) mustNote(t *testing.T, r *notedv1.NoteDonationRequest) *notedv1.NoteDonationResponse {
+	t.Helper()
+	response, err := n.NoteDonation(t.Context(), r)
+	if err != nil {
+		t.Fatalf("NoteDonation(%v): %v", r, err)
+	}
+	return response
+}
+
+// metric is the sum of all series of a metric whose labels hold all of parts.
+func (n noted) metric(t *testing.T, name string, parts ...string) (sum float64) {
+	t.Helper()
+	for line := range strings.Lines(get(t, "http://"+n.AdminAddr()+"/metrics")) {
+		labels, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
+		if !strings.HasPrefix(labels, name+"{") {
+			if labels, value, _ = strings.Cut(strings.TrimSpace(line), " "); labels != name {
+				continue
+			}
+		}
+		matches := true
+		for _, part := range parts {
+			matches = matches && strings.Contains(labels, part)
+		}
+		if matches {
+			var v float64
+			if _, err := fmt.Sscan(value, &v); err != nil {
+				t.Fatalf("reading %q: %v", line, err)
+			}
+			sum += v
+		}
+	}
+	return sum
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintln(response.StatusCode) + string(body)
+}
+
+// told is what an error tells a caller.
+type told struct {
+	code   codes.Code
+	reason string
+	fields string // of BadRequest, in order, joined by spaces
+	retry  bool   // there is a RetryInfo
+}
+
+func toldBy(err error) told {
+	s := status.Convert(err)
+	t := told{code: s.Code()}
+	for _, detail := range s.Details() {
+		switch d := detail.(type) {
+		case *errdetails.ErrorInfo:
+			t.reason = d.Domain + "/" + d.Reason
+		case *errdetails.RetryInfo:
+			t.retry = d.RetryDelay.AsDuration() > 0
+		case *errdetails.BadRequest:
+			for _, v := range d.FieldViolations {
+				t.fields = strings.TrimSpace(t.fields + " " + v.Field)
+			}
+		}
+	}
+	return t
+}
+
+func eventually(t *testing.T, limit time.Duration, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v still not: %s", limit, what)
+		}
+	}
+}
+
+// within is a context that ends.
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func toProto(err error) proto.Message { return status.Convert(err).Proto() }
