@@ -1,0 +1,68 @@
+package client
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+)
+
+// Every reason in the head of the contract has a sentinel, and no other has.
+func TestSentinelsAreTheContractsReasons(t *testing.T) {
+	proto, err := os.ReadFile("../api/noted/v1/noted.proto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, _, _ := strings.Cut(string(proto), "syntax =")
+	_, list, found := strings.Cut(head, "Failures carry")
+	if !found {
+		t.Fatal("the head of noted.proto has no list of reasons any more")
+	}
+	// A line is "//   CODE   REASON (remark), REASON": the first word of a line that begins one is the code.
+	var documented []string
+	remarks := regexp.MustCompile(`\([^)]*\)`)
+	word := regexp.MustCompile(`[A-Z_]{4,}`)
+	_, list, _ = strings.Cut(list, "\n//\n")
+	for line := range strings.Lines(remarks.ReplaceAllString(list, "")) {
+		words := word.FindAllString(line, -1)
+		if strings.HasPrefix(line, "//   ") && line[5] != ' ' && len(words) > 0 {
+			words = words[1:]
+		}
+		documented = append(documented, words...)
+	}
+	var known []string
+	for reason := range reasons {
+		known = append(known, reason)
+	}
+	slices.Sort(documented)
+	slices.Sort(known)
+	if !slices.Equal(documented, known) {
+		t.Errorf("reasons of the contract and of this package differ:\n%s\n%s", documented, known)
+	}
+	if len(documented) < 20 {
+		t.Errorf("read only %d reasons from noted.proto: %s", len(documented), documented)
+	}
+}
+
+func TestFailedKeepsTheReason(t *testing.T) {
+	err := failed("noting I-1", codes.ResourceExhausted, "one series holds too much", "SERIES_FULL")
+	if got, want := err.Error(), "noting I-1: SERIES_FULL: one series holds too much"; got != want {
+		t.Errorf("Error: got %q; want %q", got, want)
+	}
+}
+
+func TestLoopback(t *testing.T) {
+	for target, want := range map[string]bool{
+		"127.0.0.1:50051": true, "[::1]:50051": true, "localhost:50051": true, "dns:///localhost:50051": true,
+		"passthrough:///127.0.0.9:1": true, "unix:/run/noted.sock": true, "unix:///run/noted.sock": true, "127.0.0.1": true,
+		"10.0.0.1:50051": false, "noted.example.org:50051": false, "dns:///noted.example.org": false, "0.0.0.0:1": false,
+		"localhost.example.org:1": false, "xds:///localhost": false, "dns://10.0.0.1/localhost:1": false, "ipv4:127.0.0.1:1,10.0.0.1:1": false, "": false,
+	} {
+		if got := loopback(target); got != want {
+			t.Errorf("loopback(%q): got %t; want %t", target, got, want)
+		}
+	}
+}
