@@ -20,17 +20,19 @@ func cluster(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("making a cluster: %v\n%s", err, out)
 	}
-	host, port, _ := strings.Cut(addrs[0], ":")
 	deadline := time.Now().Add(20 * time.Second)
-	for {
-		out, _ := exec.Command("redis-cli", "-h", host, "-p", port, "cluster", "info").Output()
-		if strings.Contains(string(out), "cluster_state:ok") {
-			break
+	for _, addr := range addrs {
+		host, port, _ := strings.Cut(addr, ":")
+		for {
+			out, _ := exec.Command("redis-cli", "-h", host, "-p", port, "cluster", "info").Output()
+			if strings.Contains(string(out), "cluster_state:ok") {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the cluster has not come up: %s", out)
+			}
+			time.Sleep(20 * time.Millisecond)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the cluster has not come up: %s", out)
-		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	return "redis://" + addrs[0] + "?addr=" + addrs[1] + "&addr=" + addrs[2]
 }

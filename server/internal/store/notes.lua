@@ -102,7 +102,7 @@ local function read_note(line)
   local i = 4
   if string.sub(t[4], 1, 1) == '*' then
     i = 5
-    for letter, digits in string.gmatch(t[4], '(%u)(%w*)') do
+    for letter, digits in string.gmatch(t[4], '(%u)([%l%d]*)') do
       if letter == 'H' then
         note.held = note.noted + whole(digits)
       elseif letter == 'R' then
