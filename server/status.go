@@ -41,7 +41,7 @@ var refusals = []refusal{
 	{when: store.ErrBadPageToken, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "page_token",
 		sentence: "is no token of this listing; pass next_page_token of the page before as it is, and leave the other fields as they were"},
 	{when: store.ErrBadDonationID, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "donation_id",
-		sentence: "is no donation id that Noted gave; pass note.donation_id as it is"},
+		sentence: "is no donation id that Noted gave in this series; pass donation_id, ledger and series_id as the note has them"},
 
 	{when: store.ErrTooEarly, code: codes.OutOfRange, reason: "OCCURRED_TOO_EARLY",
 		sentence: "donation.occurred_at lies further back than notes are kept, so nobody can say whether this donation was noted; let a person decide"},

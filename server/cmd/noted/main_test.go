@@ -1,0 +1,280 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+)
+
+// The test binary is the program too: with this in its environment it runs main.
+const asProgram = "NOTED_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// program starts noted as a process of its own.
+func program(t *testing.T, args ...string) (*exec.Cmd, io.Reader, *bytes.Buffer) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(self, args...)
+	command.Env = append(os.Environ(), asProgram+"=1")
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { command.Process.Kill() })
+	return command, stdout, &stderr
+}
+
+func TestDev(t *testing.T) {
+	command, stdout, stderr := program(t, "-dev", "-listen", "127.0.0.1:0", "-admin-listen", "off")
+	banner, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatalf("reading the banner: %v\n%s", err, stderr)
+	}
+	if !strings.Contains(banner, "NOTHING SURVIVES A RESTART") {
+		t.Errorf("the banner is %q", banner)
+	}
+	conn, err := grpc.NewClient(regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(banner), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client := notedv1.NewDedupeServiceClient(conn)
+	for _, want := range []notedv1.Verdict{notedv1.Verdict_VERDICT_FIRST, notedv1.Verdict_VERDICT_DUPLICATE} {
+		response, err := client.NoteDonation(t.Context(), &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-ABC"}})
+		if err != nil || response.Verdict != want {
+			t.Fatalf("NoteDonation = %v, %v, want %v", response.GetVerdict(), err, want)
+		}
+	}
+	reflected, cancel := context.WithCancel(t.Context())
+	stream, err := grpc_reflection_v1.NewServerReflectionClient(conn).ServerReflectionInfo(reflected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream.Send(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: "noted.v1.DedupeService"}})
+	if answer, err := stream.Recv(); err != nil || answer.GetFileDescriptorResponse() == nil {
+		t.Errorf("reflection: %v, %v", answer, err)
+	}
+	cancel()
+
+	command.Process.Signal(syscall.SIGTERM)
+	if err := command.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v, want exit 0\n%s", err, stderr)
+	}
+}
+
+func TestMissingRedis(t *testing.T) {
+	command, stdout, stderr := program(t)
+	printed, _ := io.ReadAll(stdout)
+	command.Wait()
+	if code := command.ProcessState.ExitCode(); code != 2 {
+		t.Errorf("exit %d, want 2", code)
+	}
+	if lines := strings.Count(stderr.String(), "\n"); lines != 1 || !strings.Contains(stderr.String(), "-redis") || !strings.Contains(stderr.String(), "-dev") || len(printed) > 0 {
+		t.Errorf("printed %q and %q, want one sentence that names -redis and -dev", printed, stderr)
+	}
+}
+
+// try runs noted in this process until it ends, or until it has served a moment.
+func try(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	var out, log bytes.Buffer
+	err = run(ctx, append([]string{"noted"}, args...), func(name string) (string, bool) {
+		value, ok := env[name]
+		return value, ok
+	}, &out, &log)
+	return exitCode(err), out.String(), log.String(), err
+}
+
+func TestExitCodes(t *testing.T) {
+	redis := redistest.Start(t)
+	evicting := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
+	free := []string{"-listen", "127.0.0.1:0", "-admin-listen", "off"}
+	cases := []struct {
+		name string
+		env  map[string]string
+		args []string
+		code int
+		says string // in the error
+	}{
+		{"asked to stop", nil, append(free, "-redis", redis.URL()), 0, ""},
+		{"all from the environment", map[string]string{"NOTED_REDIS": redis.URL(), "NOTED_LISTEN": "127.0.0.1:0", "NOTED_ADMIN_LISTEN": "off", "NOTED_RETENTION": "60d"}, nil, 0, ""},
+		{"the flag wins", map[string]string{"NOTED_LISTEN": "nowhere:nothing"}, append(free, "-redis", redis.URL()), 0, ""},
+		{"an empty variable is not set", map[string]string{"NOTED_RETENTION": "", "NOTED_DEV": ""}, append(free, "-redis", redis.URL()), 0, ""},
+		{"two minuses", nil, []string{"--listen=127.0.0.1:0", "--admin-listen=off", "--redis=" + redis.URL()}, 0, ""},
+		{"a store that is away", nil, append(free, "-redis", "redis://127.0.0.1:1"), 0, ""},
+		{"an evicting store", nil, append(free, "-redis", evicting.URL()), 1, "CONFIG SET maxmemory-policy noeviction"},
+		{"an evicting store, allowed", nil, append(free, "-redis", evicting.URL(), "-allow-eviction"), 0, ""},
+		{"an address that is taken", nil, []string{"-dev", "-listen", redis.Addr(), "-admin-listen", "off"}, 1, "-listen"},
+		{"an unknown flag", nil, []string{"-foo"}, 2, "there is no flag -foo"},
+		{"an argument", nil, []string{"-dev", "serve"}, 2, `"serve"`},
+		{"a flag without its value", nil, []string{"-redis"}, 2, "-redis"},
+		{"-dev with a store", nil, []string{"-dev", "-redis", redis.URL()}, 2, "-dev"},
+		{"a bad time", nil, []string{"-dev", "-retention", "45x"}, 2, "-retention (NOTED_RETENTION)"},
+		{"a bad time in the environment", map[string]string{"NOTED_MATCH_WINDOW": "soon"}, []string{"-dev"}, 2, "-match-window (NOTED_MATCH_WINDOW)"},
+		{"no time at all", nil, []string{"-dev", "-arrival-window", "0s"}, 2, "-arrival-window"},
+		{"a bad yes", map[string]string{"NOTED_DEV": "maybe"}, nil, 2, "NOTED_DEV"},
+		{"a bad number", nil, []string{"-dev", "-series-limit", "many"}, 2, "-series-limit"},
+		{"a bad choice", nil, []string{"-dev", "-transaction-ids", "none"}, 2, "per-channel, shared"},
+		{"a bad level", nil, []string{"-dev", "-log-level", "loud"}, 2, "debug, info, warn, error"},
+		{"a bad mode", nil, append(free, "-redis", redis.URL(), "-redis-mode", "ring"), 2, "standalone, sentinel, cluster"},
+		{"a bad URL", nil, append(free, "-redis", "redis://:se/cret@h"), 2, "-redis"},
+		{"a bad scheme", nil, append(free, "-redis", "mysql://:secret@h"), 2, "-redis"},
+		{"no ledgers file", nil, []string{"-dev", "-ledgers", "/nowhere"}, 2, "-ledgers"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			code, _, log, err := try(t, c.env, c.args...)
+			if code != c.code {
+				t.Errorf("exit %d, want %d: %v", code, c.code, err)
+			}
+			if c.says != "" && !strings.Contains(err.Error(), c.says) {
+				t.Errorf("says %q, want %q in it", err, c.says)
+			}
+			if err != nil && strings.Contains(err.Error(), "Default") {
+				t.Errorf("the error dumps the help: %v", err)
+			}
+			if all := log + errText(err); strings.Contains(all, "cret") {
+				t.Errorf("log or error tell the password:\n%s", all)
+			}
+		})
+	}
+}
+
+// A password stays out of the log while the store is away, refuses it, and answers.
+func TestPasswordStaysOut(t *testing.T) {
+	redis := redistest.Start(t, "--requirepass", "rightcanary")
+	for _, url := range []string{"redis://:rightcanary@" + redis.Addr(), "redis://:wrongcanary@" + redis.Addr(), "redis://user:canary@127.0.0.1:1"} {
+		code, stdout, log, err := try(t, nil, "-redis", url, "-listen", "127.0.0.1:0", "-admin-listen", "off", "-log-level", "debug")
+		if code != 0 || log == "" {
+			t.Errorf("exit %d, %v, log %q", code, err, log)
+		}
+		if strings.Contains(stdout+log+errText(err), "canary") {
+			t.Errorf("the password is told:\n%s%s%v", stdout, log, err)
+		}
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// The help names every flag, its variable and its default, and goes to standard output.
+func TestHelp(t *testing.T) {
+	for _, ask := range []string{"-help", "--help", "-h"} {
+		code, stdout, stderr, err := try(t, nil, ask)
+		if code != 0 || err != nil || stderr != "" {
+			t.Fatalf("%s: exit %d, %v, %q", ask, code, err, stderr)
+		}
+		for _, flag := range []string{"dev", "listen", "redis", "redis-mode", "match-window", "arrival-window", "retention", "transaction-ids", "series-limit",
+			"ledgers", "reflection", "drain", "allow-eviction", "log-level", "admin-listen"} {
+			if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + envName(flag) + `$`).MatchString(stdout) {
+				t.Errorf("%s does not tell of -%s and %s", ask, flag, envName(flag))
+			}
+		}
+		for line := range strings.Lines(stdout) {
+			if len([]rune(line)) > 125 {
+				t.Errorf("%s has a line of %d characters: %s", ask, len([]rune(line)), line)
+			}
+		}
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	good := map[string]time.Duration{"30s": 30 * time.Second, "2h": 2 * time.Hour, "45d": 1080 * time.Hour, "1d12h": 36 * time.Hour, "0d": 0, "1h30m": 90 * time.Minute}
+	for text, want := range good {
+		if got, err := parseDuration(text); err != nil || got != want {
+			t.Errorf("parseDuration(%q) = %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "d", "45", "-1d", "1.5d", "1dd", "1d-1h", "99999d", "45 d", "1w"} {
+		if got, err := parseDuration(text); err == nil {
+			t.Errorf("parseDuration(%q) = %v, want an error", text, got)
+		}
+	}
+	for _, d := range []time.Duration{server.DefaultRetention, server.DefaultArrivalWindow, server.DefaultMatchWindow, server.DefaultDrain} {
+		if got, err := parseDuration(days(d)); err != nil || got != d {
+			t.Errorf("%v is written %q and read %v, %v", d, days(d), got, err)
+		}
+	}
+}
+
+func TestLedgers(t *testing.T) {
+	write := func(text string) string {
+		path := filepath.Join(t.TempDir(), "ledgers.json")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	ledgers, err := readLedgers(write("{\n" + `"": {"retention": "60d"}, "a": {"match_window": "1h", "arrival_window": "2d", "transaction_ids": "shared"}, "b": {"transaction_ids": "per-channel"}` + "\n}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(ledgers) != 3 || ledgers[""].Retention != 60*24*time.Hour || ledgers["a"].MatchWindow != time.Hour || ledgers["a"].ArrivalWindow != 48*time.Hour ||
+		!*ledgers["a"].SharedTransactionIDs || *ledgers["b"].SharedTransactionIDs || ledgers[""].SharedTransactionIDs != nil {
+		t.Errorf("read %+v", ledgers)
+	}
+	bad := map[string]string{
+		"":                               "line 1: the file ends too early",
+		"{\n\"a\": {":                    "line 2: the file ends too early",
+		"[]":                             "line 1: here must be an object",
+		"{\n\n\"a\": 1}":                 "line 3: ledger \"a\": here must be an object",
+		"{\n\"a\": {\"retentoin\":1}}":   "line 2: ledger \"a\": there is no setting \"retentoin\"; there are match_window, arrival_window, retention, transaction_ids",
+		"{\"a\": {\"retention\": 1}}":    "line 1: ledger \"a\": retention must be a text in quotes",
+		"{\"a\": {\"retention\":\"x\"}}": "line 1: ledger \"a\": retention is \"x\"",
+		"{\"a\":{\n\"retention\":\"1d\",\n\"retention\":\"2d\"}}": "line 3: ledger \"a\": \"retention\" is there twice",
+		"{\"a\":{},\n\"a\":{}}":                                   "line 2: ledger \"a\" is there twice",
+		"{\"a\":{\"transaction_ids\":\"none\"}}":                  "per-channel, shared",
+		"{\"a\":{}}\n{}":                                          "line 2: there is more after the end",
+		"{\n\"a\": {\"retention\": \"1d\"\n]":                     "line 3",
+		"{\"a\":{}}\n,":                                           "line 2",
+		"{\"a\":{\"match_window\":\"0s\"}}":                       "match_window",
+		"{\"a\":{\"match_window\":\"2h\"\n\"b\":{}}}":             "line 2",
+	}
+	for text, want := range bad {
+		if _, err := readLedgers(write(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	code, _, _, err := try(t, nil, "-dev", "-listen", "127.0.0.1:0", "-admin-listen", "off", "-ledgers", write(`{"a b": {}}`))
+	if code != 2 || err == nil || !strings.Contains(err.Error(), `"a b"`) {
+		t.Errorf("a ledger that nobody can name: exit %d, %v", code, err)
+	}
+}

@@ -1,0 +1,109 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/embedded"
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+// A panic tells the caller nothing, the log everything, and the server goes on; in a call and on a stream.
+func TestPanicTellsNothing(t *testing.T) {
+	redis, err := embedded.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(redis.Close)
+	var mu sync.Mutex
+	var log bytes.Buffer
+	s, err := New(t.Context(), Config{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Redis: redis.URL(), Trial: true,
+		Logger: slog.New(slog.NewJSONHandler(writer(func(p []byte) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return log.Write(p)
+		}), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	usual := s.service.rules
+	s.service.rules = func(ledger string) store.Rules {
+		if ledger == "panic" {
+			panic("the secret canary")
+		}
+		return usual(ledger)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx) }()
+	conn, err := grpc.NewClient(s.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := notedv1.NewDedupeServiceClient(conn)
+
+	bad := &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{Ledger: "panic", SeriesId: "I-1"}}
+	told := func(what string, err error) {
+		t.Helper()
+		text := status.Convert(err).Proto().String()
+		if status.Code(err) != codes.Internal || strings.Contains(text, "canary") || strings.Contains(text, "goroutine") || strings.Contains(text, ".go:") {
+			t.Errorf("%s told %s, want INTERNAL and no more", what, text)
+		}
+	}
+	_, err = client.NoteDonation(ctx, bad)
+	told("the call", err)
+	stream, err := client.NoteDonations(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&notedv1.NoteDonationsRequest{Request: bad}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.Recv()
+	told("the stream", err)
+	if _, err := client.NoteDonation(ctx, &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}}); err != nil {
+		t.Errorf("after the panics: %v", err)
+	}
+	response, err := http.Get("http://" + s.AdminAddr() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var metrics bytes.Buffer
+	metrics.ReadFrom(response.Body)
+	response.Body.Close()
+	if !strings.Contains(metrics.String(), "\nnoted_panics_total 2\n") {
+		t.Error("noted_panics_total is not 2")
+	}
+
+	conn.Close()
+	stop()
+	select {
+	case err := <-served:
+		if err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the server does not stop after a panic")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if got := strings.Count(log.String(), "the secret canary"); got != 2 || !strings.Contains(log.String(), "goroutine") {
+		t.Errorf("the log tells of %d panics with their stacks, want 2", got)
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
