@@ -1,0 +1,40 @@
+"""Says which donations a PayPal message tells of, without asking a server: `python3 -m noted.identify ipn|webhook < body`.
+
+It prints a line of JSON for each donation, or {"skipped":"why"}: the same bytes as `notectl identify`. What was left out is told on standard error. A
+message that cannot be read prints nothing but a sentence there, and exits with 1. It does not verify that the message is PayPal's.
+"""
+from __future__ import annotations
+
+import sys
+from typing import BinaryIO, Sequence, TextIO
+
+from .paypal import MalformedError, identify_ipn, identify_webhook
+
+_MAX_BODY = 4 << 20  # far more than PayPal sends
+
+
+def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: TextIO) -> int:
+    identify = {"ipn": identify_ipn, "webhook": identify_webhook}.get(args[0] if len(args) == 1 else "")
+    if identify is None:
+        print("noted.identify: say what to read: python3 -m noted.identify ipn|webhook < body", file=stderr)
+        return 2
+    body = stdin.read(_MAX_BODY + 1)
+    if len(body) > _MAX_BODY:
+        print(f"noted.identify: reading the message: it is longer than {_MAX_BODY} bytes", file=stderr)
+        return 1
+    try:
+        identified = identify(body)
+    except MalformedError as error:
+        print(f"noted.identify: identifying the message: {error}", file=stderr)
+        return 1
+    for warning in identified.warnings:
+        print(f"noted.identify: warning: {warning}", file=stderr)
+    if identified.unknown:
+        print(f"noted.identify: warning: {identified.skipped}; it may have been a donation: look at it", file=stderr)
+    stdout.write(identified.lines().encode())
+    stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:], sys.stdin.buffer, sys.stdout.buffer, sys.stderr))

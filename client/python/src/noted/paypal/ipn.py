@@ -1,0 +1,185 @@
+"""The legacy channel: one urlencoded form a message."""
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import List, Optional, Tuple
+from urllib.parse import unquote_to_bytes
+
+from ..types import Donation, Event, Message
+from .fields import Moment, Reader, lower, sanitised
+from .result import Identified, MalformedError, Pair
+
+# The txn_types that say by themselves what happened.
+_TYPE_EVENTS = {
+    "subscr_signup": Event.SIGNUP,
+    "recurring_payment_profile_created": Event.SIGNUP,
+    "subscr_modify": Event.CHANGE,
+    "subscr_cancel": Event.CANCELLATION,
+    "recurring_payment_profile_cancel": Event.CANCELLATION,
+    "subscr_eot": Event.EXPIRY,
+    "recurring_payment_expired": Event.EXPIRY,
+    "recurring_payment_suspended": Event.SUSPENSION,
+    "recurring_payment_suspended_due_to_max_failed_payment": Event.SUSPENSION,
+    "subscr_failed": Event.PAYMENT_FAILED,
+    "recurring_payment_skipped": Event.PAYMENT_FAILED,
+    "recurring_payment_failed": Event.PAYMENT_FAILED,
+    "recurring_payment_outstanding_payment_failed": Event.PAYMENT_FAILED,
+    "new_case": Event.DISPUTE,
+    "adjustment": Event.ADJUSTMENT,
+}
+
+# The txn_types whose payment_status says what happened. Refunds and reversals have no type at all, which is the empty one.
+_MONEY_TYPES = {
+    "", "subscr_payment", "recurring_payment", "recurring_payment_outstanding_payment", "web_accept", "express_checkout", "cart", "send_money",
+    "virtual_terminal", "merch_pmt", "pro_hosted", "paypal_here", "invoice_payment",
+}
+
+# Known, and they tell of no donation: why.
+_SKIPPED_TYPES = {
+    "masspay": "masspay tells of payments made, not of a donation",
+    "mp_signup": "mp_signup tells of an agreement, not of a donation",
+    "mp_cancel": "mp_cancel tells of an agreement, not of a donation",
+}
+
+# The values of payment_status.
+_STATUS_EVENTS = {
+    "completed": Event.PAYMENT, "processed": Event.PAYMENT,
+    "pending": Event.PAYMENT_PENDING, "in-progress": Event.PAYMENT_PENDING, "created": Event.PAYMENT_PENDING,
+    "denied": Event.PAYMENT_FAILED, "declined": Event.PAYMENT_FAILED, "failed": Event.PAYMENT_FAILED,
+    "expired": Event.PAYMENT_FAILED, "voided": Event.PAYMENT_FAILED,
+    "refunded": Event.REFUND, "partially_refunded": Event.REFUND,
+    "reversed": Event.REVERSAL, "canceled_reversal": Event.REVERSAL_CANCELED,
+}  # fmt: skip
+
+_OF_THE_SERIES = {Event.SIGNUP, Event.CHANGE, Event.SUSPENSION, Event.REACTIVATION, Event.CANCELLATION, Event.EXPIRY}
+_MONEY_BACK = {Event.REFUND, Event.REVERSAL, Event.REVERSAL_CANCELED, Event.ADJUSTMENT}
+_PAYMENTS = {Event.PAYMENT, Event.PAYMENT_PENDING, Event.PAYMENT_FAILED}
+
+_Found = Tuple[Donation, int]  # with the nanoseconds that its time cannot hold
+
+
+class Form:
+    """The fields of an IPN in the order of its body, as bytes: PayPal's charset field is obeyed nowhere, since all that is read is ASCII."""
+
+    def __init__(self, body: bytes) -> None:
+        # Not urllib's parse_qs, which drops empty values and can split at a semicolon: a genuine message must not be lost to one in a donor's comment.
+        self.fields: List[Tuple[bytes, bytes]] = []
+        for piece in body.rstrip(b"\r\n").split(b"&"):
+            if not piece:
+                continue
+            name, _, value = (unquote_to_bytes(part) for part in piece.replace(b"+", b" ").partition(b"="))
+            # PayPal adds resend=true when it sends a message again, so the field can make no difference to anything.
+            if name != b"resend":
+                self.fields.append((name, value))
+
+    def lookup(self, name: str) -> Tuple[str, str]:
+        """The first field of that name. An IPN holds nothing but text."""
+        wanted = name.encode("ascii")
+        return next((value.decode("latin-1") for field, value in self.fields if field == wanted), ""), ""
+
+    def digest(self) -> str:
+        """The id that stands for the whole message, since an IPN has none (ipn_track_id is shared by different payments). It is over sorted,
+        decoded fields: whoever parses a body and writes it out again gets the same one."""
+        lines = (name + b"=" + value + b"\n" for name, value in sorted(self.fields, key=lambda field: field[0]))
+        return hashlib.sha256(b"".join(lines)).hexdigest()[:32]
+
+
+def identify_ipn(body: bytes) -> Identified:
+    """Reads the body of an IPN, exactly as it was posted. Raises MalformedError."""
+    form = Form(body)
+    if not form.fields:
+        raise MalformedError("body", "holds no field; pass the body of PayPal's POST unchanged")
+    reader = Reader(form.lookup)
+    txn_type = reader.text("txn_type")
+    kind = lower(txn_type)
+    event, identified = _event(reader, txn_type, kind)
+    if event is not None:
+        message = Message("ipn", form.digest())
+        found = _donations(reader, kind, event)
+        identified = Identified(pairs=tuple(Pair(donation, message) for donation, _ in found), nanoseconds=tuple(n for _, n in found))
+    return replace(identified, type=sanitised(txn_type), warnings=reader.warnings)
+
+
+def _event(reader: Reader, txn_type: str, kind: str) -> Tuple[Optional[Event], Identified]:
+    """What happened, or why the message is skipped."""
+    if kind in _SKIPPED_TYPES:
+        return None, Identified(skipped=_SKIPPED_TYPES[kind])
+    if kind in _TYPE_EVENTS:
+        return _TYPE_EVENTS[kind], Identified()
+    if kind not in _MONEY_TYPES:
+        return None, Identified(skipped=f"txn_type {sanitised(txn_type)} is not known", unknown=True)
+    status = reader.text("payment_status")
+    event = _STATUS_EVENTS.get(lower(status))
+    if event is None:
+        if status:
+            reason = f"payment_status {sanitised(status)} is not known"
+        elif txn_type:
+            reason = "payment_status is missing"
+        else:
+            reason = "neither txn_type nor payment_status is given"
+        return None, Identified(skipped=reason, unknown=True)
+    # PayPal calls a payment that leaves the account Completed too: the sign tells the direction. Taken for a donation, it would be thanked for.
+    if event == Event.PAYMENT and reader.text("mc_gross").startswith("-"):
+        if not reader.id("parent_txn_id"):
+            return None, Identified(skipped="money went out and no parent_txn_id says for what")
+        return Event.ADJUSTMENT, Identified()
+    return event, Identified()
+
+
+def _donations(reader: Reader, kind: str, event: Event) -> List[_Found]:
+    """The donation, and the first payment that may hide in a profile's creation."""
+    donation = _donation(reader, event)
+    if kind == "recurring_payment_profile_created":
+        return [donation, *_initial_payment(reader, donation[0].series_id)]
+    return [donation]
+
+
+def _donation(reader: Reader, event: Event) -> _Found:
+    """Fills in what an event of its kind can be known by."""
+    if event in _MONEY_BACK:
+        candidates = "parent_txn_id, txn_id"
+        series = reader.first_id("parent_txn_id", "txn_id")
+    elif event == Event.DISPUTE:
+        candidates = "txn_id"
+        series = reader.id("txn_id")
+    else:
+        candidates = "recurring_payment_id, subscr_id, txn_id, old_subscr_id"
+        series = _series(reader)
+    if not series:
+        raise MalformedError(candidates, "no usable id names the series; check that the body is whole")
+    if event in _OF_THE_SERIES:
+        return Donation(series, event=event), 0  # never time_created: it is the series' birth, in every message of it
+    if event == Event.DISPUTE:
+        return Donation(series, event=event, transaction_id=reader.id("case_id")), 0
+    transaction, moment = reader.id("txn_id"), reader.time("payment_date")
+    return _money(series, event, transaction, moment, reader.money("mc_gross", "mc_currency"))
+
+
+def _money(series: str, event: Event, transaction: str, moment: Moment, money: Tuple[str, str]) -> _Found:
+    amount, currency = money
+    donation = Donation(
+        series, event=event, occurred_at=moment.time, amount=amount, currency_code=currency, transaction_id=transaction
+    )
+    return donation, moment.nanoseconds
+
+
+def _series(reader: Reader) -> str:
+    """The series of money that comes in and of a series' state. The I- form wins because in 2018 PayPal renamed S- series to it, and the webhook
+    channel knows no other."""
+    profile, button = reader.id("recurring_payment_id"), reader.id("subscr_id")
+    if button.startswith("I-") and not profile.startswith("I-"):
+        return button
+    return profile or button or reader.first_id("txn_id", "old_subscr_id")
+
+
+def _initial_payment(reader: Reader, series: str) -> List[_Found]:
+    """The first payment that hides in a profile's creation. No other message tells of it; in later ones the same field is only an echo."""
+    if not reader.text("initial_payment_txn_id"):
+        return []
+    event = _STATUS_EVENTS.get(lower(reader.text("initial_payment_status")))
+    if event not in _PAYMENTS:
+        reader.warn("initial_payment_status", "is none that a payment has; the initial payment is left out, look at it by hand")
+        return []
+    transaction, moment = reader.id("initial_payment_txn_id"), reader.time("time_created")
+    return [_money(series, event, transaction, moment, reader.money("initial_payment_amount", "currency_code"))]

@@ -1,0 +1,121 @@
+"""The cases that Go, Python and PHP share, and the bodies that PayPal really sent."""
+from __future__ import annotations
+
+import io
+import subprocess
+from pathlib import Path
+from typing import List, NamedTuple
+
+import pytest
+
+from noted import Event
+from noted.identify import run
+from noted.paypal import Identified, MalformedError, identify_ipn, identify_webhook
+
+from .places import ROOT, payloads
+
+IDENTIFY = {"ipn": identify_ipn, "webhook": identify_webhook}
+CASES = sorted((ROOT / "client/paypal/testdata").glob("*/*.txt"))
+
+
+class Case(NamedTuple):
+    wants: List[str]
+    warns: List[str]
+    malformed: str
+    body: bytes
+
+
+def read_case(path: Path) -> Case:
+    """testdata/README.md says how to read one."""
+    header, found, body = path.read_bytes().partition(b"\n---\n")
+    assert found and body.endswith(b"\n"), "no --- line, or no newline at the end"
+    case = Case([], [], "", body[:-1])
+    for line in header.decode().split("\n"):
+        key, _, value = line.partition(": ")
+        if key == "malformed":
+            case = case._replace(malformed=value)
+        elif key != "about":
+            {"want": case.wants, "warn": case.warns}[key].append(value)
+    assert bool(case.wants) != bool(case.malformed), "a case has either want or malformed"
+    return case
+
+
+def test_there_are_cases() -> None:
+    assert len(CASES) >= 160, "is client/paypal/testdata whole?"
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_case(path: Path) -> None:
+    case = read_case(path)
+    identify = IDENTIFY[path.parent.name]
+    if case.malformed:
+        with pytest.raises(MalformedError) as raised:
+            identify(case.body)
+        assert case.malformed in str(raised.value)
+        return
+    identified = identify(case.body)
+    assert identified.lines() == "".join(want + "\n" for want in case.wants)
+    left = list(identified.warnings)
+    for text in case.warns:
+        left.remove(next((warning for warning in left if text in warning), f"(none of {left} holds {text})"))
+    assert left == [], f"want no warning but {case.warns}"
+
+
+# Unknown and type are not in the lines that other languages print, so the shared cases cannot hold them.
+@pytest.mark.parametrize(
+    "channel, body, wanted_type, unknown",
+    [
+        ("ipn", b"txn_type=never_heard_of&payment_status=Completed", "never_heard_of", True),
+        ("ipn", b"txn_type=cart&payment_status=Odd", "cart", True),
+        ("ipn", b"txn_type=cart", "cart", True),
+        ("ipn", b"hello=world", "", True),
+        ("ipn", b"txn_type=masspay", "masspay", False),
+        ("ipn", b"txn_type=cart&payment_status=Completed&mc_gross=-1", "cart", False),
+        ("ipn", b"txn_type=ca%00rt%22", "ca?rt?", True),
+        ("webhook", b'{"event_type":"NEVER.HEARD.OF"}', "NEVER.HEARD.OF", True),
+        ("webhook", b'{"event_type":"CHECKOUT.ORDER.APPROVED"}', "CHECKOUT.ORDER.APPROVED", False),
+        ("webhook", b'{"event_type":"CUSTOMER.DISPUTE.UPDATED"}', "CUSTOMER.DISPUTE.UPDATED", False),
+    ],
+)
+def test_unknown_is_said_loudly(channel: str, body: bytes, wanted_type: str, unknown: bool) -> None:
+    identified = IDENTIFY[channel](body)
+    assert identified.skipped
+    assert (identified.type, identified.unknown) == (wanted_type, unknown)
+
+
+def test_in_ledger_and_its_line() -> None:
+    identified: Identified = identify_ipn(b"txn_type=subscr_cancel&subscr_id=I-1").in_ledger('a "ledger"\n')
+    (donation, message), = identified.pairs
+    assert (donation.ledger, donation.event, message.channel) == ('a "ledger"\n', Event.CANCELLATION, "ipn")
+    assert identified.lines().startswith('{"donation":{"ledger":"a \\"ledger\\"\\u000a","series_id":"I-1",')
+
+
+def command(channel: str, body: bytes) -> "tuple[int, bytes, str]":
+    stdout, stderr = io.BytesIO(), io.StringIO()
+    code = run([channel], io.BytesIO(body), stdout, stderr)
+    return code, stdout.getvalue(), stderr.getvalue()
+
+
+def test_command() -> None:
+    code, stdout, stderr = command("webhook", b'{"event_type":"NEVER.HEARD.OF"}')
+    assert (code, stdout) == (0, b'{"skipped":"event_type NEVER.HEARD.OF is not known"}\n')
+    assert "it may have been a donation" in stderr
+    code, stdout, stderr = command("ipn", b"")
+    assert (code, stdout) == (1, b"")
+    assert "body: holds no field" in stderr
+    assert run([], io.BytesIO(), io.BytesIO(), io.StringIO()) == 2
+    assert run(["ipn"], io.BytesIO(b"a" * (4 << 20) + b"a"), io.BytesIO(), io.StringIO()) == 1
+
+
+@pytest.mark.skipif(payloads() is None, reason="no payloads beside the repository")
+def test_go_prints_the_same_bytes(notectl: Path) -> None:
+    folder = payloads()
+    assert folder is not None
+    bodies = sorted([*folder.glob("ipn/*.txt"), *folder.glob("webhook/*.json")])
+    assert len(bodies) > 90
+    for path in bodies:
+        channel, body = path.parent.name, path.read_bytes()
+        go = subprocess.run([notectl, "identify", channel], input=body, capture_output=True)
+        code, stdout, stderr = command(channel, body)
+        assert (code, stdout) == (go.returncode, go.stdout), path.name
+        assert stderr.replace("noted.identify: ", "") == go.stderr.decode().replace("notectl: ", ""), path.name
