@@ -1,0 +1,159 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Noted\PayPal;
+
+use Noted\Exception\Malformed;
+
+/**
+ * The JSON object of a webhook. Numbers keep their spelling.
+ *
+ * @internal
+ */
+final class Document
+{
+    /**
+     * How deep arrays and objects may nest. PayPal stays below ten.
+     */
+    private const MAX_DEPTH = 64;
+
+    private const NOT_JSON = "is no JSON object; pass the body of PayPal's POST unchanged";
+
+    private function __construct(private readonly \stdClass $root)
+    {
+    }
+
+    /**
+     * Reads a body. Bytes above ASCII become 0x7f first: languages disagree about bad UTF-8, some refuse the whole body, and nothing that is read
+     * needs it. 0x7f is legal in a JSON string and illegal in an id.
+     */
+    public static function parse(string $body): self
+    {
+        if (str_starts_with($body, "\xef\xbb\xbf")) {
+            $body = substr($body, 3);
+        }
+        $body = self::replaced('/[\x80-\xff]/', static fn (): string => "\x7f", $body);
+        if (self::depth($body) > self::MAX_DEPTH) {
+            throw new Malformed('body', 'nests deeper than ' . self::MAX_DEPTH . " levels; this is no event of PayPal's");
+        }
+        // PHP refuses two escapes that are legal JSON: a surrogate without its twin, and, at the start of a name, NUL.
+        $hex = '[0-9a-fA-F]{2}';
+        $body = self::replaced(
+            "/\\\\(?:u[dD][89abAB]$hex\\\\u[dD][c-fC-F]$hex|u[dD][89a-fA-F]$hex|u0000|.)/s",
+            static fn (array $found): string => match (strlen($found[0])) {
+                6 => $found[0] === '\u0000' ? '\u007f' : '\ufffd',
+                default => $found[0],
+            },
+            $body,
+        );
+        // Decoded once as it is, for what counts is whether it is JSON; then with each number in quotes, since PHP would keep its value and not its
+        // spelling. To objects of stdClass, so that lists and objects differ.
+        self::decode($body);
+        $body = self::replaced(
+            '/"(?:[^"\\\\]++|\\\\.)*+"(*SKIP)(*F)|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/s',
+            static fn (array $found): string => "\"$found[0]\"",
+            $body,
+        );
+        return new self(self::decode($body));
+    }
+
+    private static function decode(string $body): \stdClass
+    {
+        try {
+            // The depth is PHP's own count, which is not ours and must not be the one that refuses.
+            $value = json_decode($body, false, 512, JSON_THROW_ON_ERROR);
+        } catch (\JsonException $e) {
+            throw new Malformed('body', self::NOT_JSON . ': ' . $e->getMessage());
+        }
+        return $value instanceof \stdClass ? $value : throw new Malformed('body', self::NOT_JSON);
+    }
+
+    private static function replaced(string $pattern, \Closure $replacement, string $body): string
+    {
+        $result = preg_replace_callback($pattern, $replacement, $body);
+        return $result ?? throw new \RuntimeException('reading a webhook: ' . preg_last_error_msg() . '; raise pcre.backtrack_limit');
+    }
+
+    /** How deep brackets outside strings nest. It need not be right about what is no JSON. */
+    private static function depth(string $body): int
+    {
+        [$depth, $deepest, $end] = [0, 0, strlen($body)];
+        for ($i = strcspn($body, '"[{]}'); $i < $end; $i += strcspn($body, '"[{]}', $i)) {
+            switch ($body[$i++]) {
+                case '"':
+                    while (($i += strcspn($body, '"\\', $i)) < $end && $body[$i] === '\\') {
+                        $i += 2;
+                    }
+                    $i++;
+                    break;
+                case '[':
+                case '{':
+                    $deepest = max($deepest, ++$depth);
+                    break;
+                default:
+                    $depth--;
+            }
+            if ($i >= $end) {
+                break;
+            }
+        }
+        return $deepest;
+    }
+
+    /**
+     * Walks a path such as resource.links.0.href. Returns null for what is absent or null, and a problem where the path leads through something that
+     * has no such parts.
+     *
+     * @return array{mixed, string}
+     */
+    private function find(string $path): array
+    {
+        $value = $this->root;
+        foreach (explode('.', $path) as $part) {
+            if ($value === null) {
+                return [null, ''];
+            }
+            if ($value instanceof \stdClass) {
+                $value = $value->{$part} ?? null;
+            } elseif (!is_array($value)) {
+                return [null, 'lies in something that is no object'];
+            } elseif (isset($value[$part]) || array_key_exists($part, $value)) {
+                $value = $value[$part];
+            } else {
+                return [null, 'lies in an array where an object belongs'];
+            }
+        }
+        return [$value, ''];
+    }
+
+    /**
+     * The text at a path, and a problem where something else stands there.
+     *
+     * @return array{string, string}
+     */
+    public function text(string $path): array
+    {
+        [$value, $problem] = $this->find($path);
+        return match (true) {
+            $value === null => ['', $problem],
+            is_string($value) => [$value, ''],
+            default => ['', 'is neither a string nor a number'],
+        };
+    }
+
+    /**
+     * How many elements the array at a path has, none if it is absent, and a problem if something else stands there.
+     *
+     * @return array{int, string}
+     */
+    public function length(string $path): array
+    {
+        [$value, $problem] = $this->find($path);
+        return match (true) {
+            $value === null => [0, $problem],
+            is_array($value) => [count($value), ''],
+            default => [0, 'is no array'],
+        };
+    }
+}

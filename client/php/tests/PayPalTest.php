@@ -1,0 +1,139 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Noted\Tests;
+
+use Noted\Event;
+use Noted\Exception\Malformed;
+use Noted\Identified;
+use Noted\PayPal;
+use PHPUnit\Framework\TestCase;
+
+final class PayPalTest extends TestCase
+{
+    private const PAYLOADS = __DIR__ . '/../../../../shared/payloads';
+    private const PROTO = __DIR__ . '/../../../api/noted/v1/noted.proto';
+
+    private static function identify(string $channel, string $body): Identified
+    {
+        return $channel === 'ipn' ? PayPal::identifyIpn($body) : PayPal::identifyWebhook($body);
+    }
+
+    /** @return iterable<string, array{string, Cases}> */
+    public function cases(): iterable
+    {
+        return Cases::all();
+    }
+
+    /** @dataProvider cases */
+    public function testCase(string $channel, Cases $case): void
+    {
+        if ($case->malformed !== '') {
+            $this->expectException(Malformed::class);
+            $this->expectExceptionMessage($case->malformed);
+        }
+        $got = self::identify($channel, $case->body);
+        self::assertSame(implode("\n", $case->wants) . "\n", $got->toLines());
+        self::assertWarnings($case->warns, $got->warnings);
+    }
+
+    /**
+     * Pairs each wanted text with a warning of its own.
+     *
+     * @param list<string> $wants
+     * @param list<string> $left
+     */
+    private static function assertWarnings(array $wants, array $left): void
+    {
+        foreach ($wants as $want) {
+            $holding = array_filter($left, static fn (string $warning): bool => str_contains($warning, $want));
+            self::assertNotEmpty($holding, "no warning holds \"$want\": " . implode(' | ', $left));
+            unset($left[array_key_first($holding)]);
+        }
+        self::assertSame([], array_values($left), 'more warnings than wanted');
+    }
+
+    /** unknown and type are not in the lines, so the shared cases cannot hold them. */
+    public function testUnknownIsSaidLoudly(): void
+    {
+        foreach (
+            [
+                ['ipn', 'txn_type=never_heard_of&payment_status=Completed', 'never_heard_of', true],
+                ['ipn', 'txn_type=cart&payment_status=Odd', 'cart', true],
+                ['ipn', 'txn_type=cart', 'cart', true],
+                ['ipn', 'payment_status=Odd', '', true],
+                ['ipn', 'hello=world', '', true],
+                ['ipn', 'txn_type=masspay', 'masspay', false],
+                ['ipn', 'txn_type=cart&payment_status=Completed&mc_gross=-1', 'cart', false],
+                ['ipn', 'txn_type=ca%00rt%22', 'ca?rt?', true],
+                ['webhook', '{"event_type":"NEVER.HEARD.OF"}', 'NEVER.HEARD.OF', true],
+                ['webhook', '{"event_type":"CHECKOUT.ORDER.APPROVED"}', 'CHECKOUT.ORDER.APPROVED', false],
+                ['webhook', '{"event_type":"CUSTOMER.DISPUTE.UPDATED"}', 'CUSTOMER.DISPUTE.UPDATED', false],
+            ] as [$channel, $body, $type, $unknown]
+        ) {
+            $got = self::identify($channel, $body);
+            self::assertNotSame('', $got->skipped, $body);
+            self::assertSame([$type, $unknown], [$got->type, $got->unknown], $body);
+        }
+    }
+
+    public function testEventsAreTheContracts(): void
+    {
+        preg_match_all('/^  (EVENT_[A-Z_]+) = \d+;/m', file_get_contents(self::PROTO), $found);
+        self::assertSame($found[1], array_map(static fn (Event $event): string => $event->value, Event::cases()));
+    }
+
+    /** Regular expressions have limits in PHP; a body of some megabytes must stay below them. */
+    public function testALargeBody(): void
+    {
+        $text = str_repeat('a \\" \\\\ \\u00e4 \\ud83d ', 100_000);
+        $numbers = str_repeat('-12.50e3,', 100_000);
+        $body = '{"event_type":"PAYMENT.SALE.COMPLETED","id":"WH-1","note":"' . $text . '","list":[' . $numbers . '0],"resource":{"id":12.50}}';
+        $got = PayPal::identifyWebhook($body);
+        self::assertSame('12.50', $got->pairs[0]->donation->seriesId);
+    }
+
+    /** @return iterable<string, array{string, string}> */
+    private static function payloads(): iterable
+    {
+        foreach (['ipn', 'webhook'] as $channel) {
+            foreach (glob(self::PAYLOADS . "/$channel/*.*") as $path) {
+                yield "$channel/" . basename($path) => [$channel, file_get_contents($path)];
+            }
+        }
+    }
+
+    /** Real bodies are other projects' and therefore not in this repository, where a folder of them lies beside it. */
+    public function testCommandPrintsWhatGoPrints(): void
+    {
+        $notectl = Program::go('./client/cmd/notectl');
+        if ($notectl === null) {
+            self::markTestSkipped('go is not installed, so there is no notectl to compare with');
+        }
+        $bodies = iterator_to_array(self::payloads());
+        $bodies['malformed ipn'] = ['ipn', "\r\n"];
+        $bodies['malformed webhook'] = ['webhook', '{"event_type":"PAYMENT.SALE.COMPLETED"}'];
+        $bodies['warned'] = ['ipn', 'txn_type=cart&payment_status=Completed&txn_id=1&mc_gross=1,5'];
+        $bodies['unknown'] = ['webhook', '{"event_type":"NEVER.HEARD.OF"}'];
+        foreach ($bodies as $name => [$channel, $body]) {
+            [$code, $lines, $said] = Program::run([PHP_BINARY, __DIR__ . '/../bin/identify', $channel], $body);
+            [$wantCode, $wantLines, $wantSaid] = Program::run([$notectl, 'identify', $channel], $body);
+            self::assertSame([$wantCode, $wantLines], [$code, $lines], "$name: $said$wantSaid");
+            self::assertSame(substr_count($wantSaid, "\n"), substr_count($said, "\n"), "$name: $said$wantSaid");
+        }
+    }
+
+    public function testCommandSaysWhatIsWrong(): void
+    {
+        $command = [PHP_BINARY, __DIR__ . '/../bin/identify'];
+        [$code, $lines, $said] = Program::run([...$command, 'ipn'], '');
+        self::assertSame([1, ''], [$code, $lines]);
+        self::assertStringContainsString("body: holds no field; pass the body of PayPal's POST unchanged", $said);
+        foreach ([[], ['fax'], ['ipn', 'webhook']] as $arguments) {
+            [$code, $lines, $said] = Program::run([...$command, ...$arguments], 'txn_type=cart');
+            self::assertSame([2, ''], [$code, $lines]);
+            self::assertStringContainsString('identify ipn < body, or identify webhook < body', $said);
+        }
+    }
+}

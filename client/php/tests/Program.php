@@ -1,0 +1,68 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Noted\Tests;
+
+/** Runs other programs for the tests. */
+final class Program
+{
+    private const REPOSITORY = __DIR__ . '/../../..';
+
+    /** @var array<string, string> package => its built program */
+    private static array $built = [];
+
+    /**
+     * Builds a command of this repository, once a run, and returns its path; null where there is no Go to do it with.
+     */
+    public static function go(string $package): ?string
+    {
+        if (isset(self::$built[$package])) {
+            return self::$built[$package];
+        }
+        if (self::run(['sh', '-c', 'command -v go'])[0] !== 0) {
+            return null;
+        }
+        $path = self::folder() . '/' . basename($package);
+        [$code, , $stderr] = self::run(['go', 'build', '-C', self::REPOSITORY, '-o', $path, $package]);
+        if ($code !== 0) {
+            throw new \RuntimeException("building $package: $stderr");
+        }
+        return self::$built[$package] = $path;
+    }
+
+    /** A folder that is gone when the tests are. */
+    public static function folder(): string
+    {
+        static $folder = null;
+        if ($folder === null) {
+            $folder = sys_get_temp_dir() . '/noted-php-' . bin2hex(random_bytes(6));
+            mkdir($folder, 0700);
+            $owner = getmypid();
+            register_shutdown_function(static function () use ($folder, $owner): void {
+                if (getmypid() === $owner) {
+                    self::run(['rm', '-rf', $folder]);
+                }
+            });
+        }
+        return $folder;
+    }
+
+    /**
+     * @param list<string> $command
+     * @param array<string, string> $environment in addition to ours
+     * @return array{int, string, string} exit code, standard output, standard error
+     */
+    public static function run(array $command, string $input = '', array $environment = []): array
+    {
+        // Files and not pipes: whoever writes into a full pipe while the other end does the same waits for ever.
+        $files = array_map(static fn (): mixed => tmpfile(), [0, 1, 2]);
+        fwrite($files[0], $input);
+        rewind($files[0]);
+        $process = proc_open($command, $files, $pipes, null, $environment + getenv());
+        $code = proc_close($process);
+        rewind($files[1]);
+        rewind($files[2]);
+        return [$code, stream_get_contents($files[1]), stream_get_contents($files[2])];
+    }
+}
