@@ -1,0 +1,46 @@
+# run, test, check, generate, bench: each a few lines over plain commands. What they need and is missing, .ci/need installs.
+
+export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
+
+.PHONY: run test test-go test-python test-php check generate bench
+
+# run starts the service with an embedded store. It needs nothing but Go.
+run:
+	go run ./server/cmd/noted -dev
+
+# test runs everything there is, against real Redis servers, with the race detector.
+test: test-go test-python test-php
+
+test-go:
+	.ci/need redis-server redis-cli
+	go test -race ./...
+
+test-python:
+	.ci/need python3
+	client/python/test.sh
+
+test-php:
+	client/php/test.sh
+
+# check is what a change must pass before its tests are looked at.
+check:
+	.ci/need tools protoc grpc_php_plugin
+	test -z "$$(gofmt -l api client server | tee /dev/stderr)"
+	go vet ./...
+	staticcheck ./...
+	buf lint
+	buf format --diff --exit-code
+	buf breaking --against '.git#branch=$(shell git rev-parse -q --verify main >/dev/null && echo main || git branch --show-current)'
+	go mod tidy -diff
+	.ci/current
+
+# generate rebuilds gen/ from api/, with the pinned plugins.
+generate:
+	.ci/need tools protoc grpc_php_plugin
+	buf generate
+
+# bench measures on real servers: memory, scripts, calls. Quote ratios of one run.
+bench:
+	.ci/need redis-server
+	go test -run '^$$' -bench Memory -benchtime 1x ./server/internal/store
+	go test -run '^$$' -bench 'Scripts|Note' -benchtime 200000x ./server/internal/store
