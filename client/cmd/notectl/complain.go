@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/donation-dedupe/noted/client"
+)
+
+// Troubles: one line behind "notectl: ", in lower case and without a full stop; then, where something can be done, lines behind
+// "notectl: hint: ".
+
+func (a *app) warnf(format string, args ...any) {
+	fmt.Fprintln(a.stderr, "notectl: "+printable(fmt.Sprintf(format, args...)))
+}
+
+// complain tells of an error, which names every broken field, and of what can be done.
+func (a *app) complain(err error) {
+	a.warnf("%v", err)
+	if hint := hintFor(err); hint != "" {
+		a.warnf("hint: %s", hint)
+	}
+}
+
+// hintFor says what can be done about an error; empty where the error says it all.
+func hintFor(err error) string {
+	switch {
+	case errors.Is(err, client.ErrUnavailable) && strings.Contains(err.Error(), "handshake"):
+		return "the server may not speak TLS: in a network that you trust, -plaintext speaks none either"
+	case errors.Is(err, client.ErrUnavailable) && client.Reason(err) == "":
+		return "is the server running, and is -addr right? to try one: go run ./server/cmd/noted -dev"
+	case errors.Is(err, client.ErrStoreUnavailable):
+		return "the server runs, but its Redis does not answer; nothing was noted, try again"
+	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, client.ErrDurabilityNotReached):
+		return "it may have been noted: ask again with the same -request-id"
+	case errors.Is(err, client.ErrHoldLost), errors.Is(err, client.ErrSettledByAnother):
+		return "see who has it: notectl list -series SERIES"
+	case errors.Is(err, client.ErrNoteNotFound):
+		return "notes are forgotten after their retention; see what is there: notectl list -series SERIES"
+	case errors.Is(err, client.ErrSeriesFull):
+		return "the series id looks like a constant: is the right field passed as -series?"
+	}
+	if wait, ok := client.RetryAfter(err); ok {
+		return "try again in " + seconds(max(wait, time.Second))
+	}
+	return ""
+}
+
+// inCommand is an error in the command line of a command.
+type inCommand struct {
+	error
+	name string
+}
+
+func (a *app) complainOfUsage(err error) {
+	a.warnf("%v", err)
+	name := "notectl"
+	if in, ok := errors.AsType[inCommand](err); ok {
+		name = in.name
+	}
+	a.warnf("hint: %s -help", name)
+}
+
+// usagef makes an error of the command line.
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// printable keeps what others wrote from steering the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}

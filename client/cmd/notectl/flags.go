@@ -1,0 +1,156 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/donation-dedupe/noted/client"
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/urfave/cli/v3"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// donationFlags describe a donation and the message that told of it. They are local: the subcommands of note read them from a body instead.
+func donationFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "series", Local: true, Usage: "`ID` of the series, such as I-ABC; of a one-time donation its transaction id (required)"},
+		&cli.StringFlag{Name: "event", Local: true, Value: "payment", Usage: "`EVENT`, what happened; \"notectl note -help\" lists them", Validator: func(s string) error { _, err := parseEvent(s); return err }},
+		&cli.StringFlag{Name: "occurred-at", Local: true, Usage: "`TIME` that PayPal gives for it, never that of its arrival: 2026-03-01T14:05:00+01:00, or \"2026-03-01 14:05\" in the local zone", Validator: func(s string) error { _, err := parseTime(s); return err }},
+		&cli.StringFlag{Name: "amount", Local: true, Usage: "`AMOUNT`, such as 25.00; comes with -currency"},
+		&cli.StringFlag{Name: "currency", Local: true, Usage: "`CODE` of the currency, such as EUR; comes with -amount"},
+		&cli.StringFlag{Name: "transaction", Local: true, Usage: "`ID` of the transaction"},
+		&cli.StringFlag{Name: "channel", Local: true, Usage: "`CHANNEL` that the message came over, such as ipn or webhook"},
+		&cli.StringFlag{Name: "message", Local: true, Usage: "`ID` of the message itself on that channel; needs -channel"},
+	}
+}
+
+// holdFlag is how a donation is noted. The subcommands of note have it too.
+func holdFlag() cli.Flag {
+	return &cli.DurationFlag{Name: "hold", HideDefault: true, Usage: "`DURATION`, up to 15m, to process the donation in, then settle or release; without it the note is final at once"}
+}
+
+func (a *app) donation(cmd *cli.Command) (*client.Donation, *client.Message, error) {
+	if cmd.String("series") == "" {
+		return nil, nil, usageError{inCommand{fmt.Errorf("-series is missing"), cmd.FullName()}}
+	}
+	donation := &client.Donation{
+		Ledger:        cmd.String("ledger"),
+		SeriesId:      cmd.String("series"),
+		Amount:        cmd.String("amount"),
+		CurrencyCode:  cmd.String("currency"),
+		TransactionId: cmd.String("transaction"),
+	}
+	var err error
+	if donation.Event, err = parseEvent(cmd.String("event")); err != nil {
+		return nil, nil, err
+	}
+	if at := cmd.String("occurred-at"); at != "" {
+		t, err := parseTime(at)
+		if err != nil {
+			return nil, nil, err
+		}
+		donation.OccurredAt = timestamppb.New(t)
+	}
+	return donation, &client.Message{Channel: cmd.String("channel"), Id: cmd.String("message")}, nil
+}
+
+// one returns a command's only argument.
+func one(cmd *cli.Command, what string) (string, error) {
+	if cmd.NArg() != 1 {
+		return "", usageError{inCommand{fmt.Errorf("wants one argument, %s, and got %d", what, cmd.NArg()), cmd.FullName()}}
+	}
+	return cmd.Args().First(), nil
+}
+
+// none refuses arguments: flags that lost their dash, most often.
+func none(cmd *cli.Command) error {
+	if cmd.NArg() > 0 {
+		return usageError{inCommand{fmt.Errorf("unexpected argument %q", cmd.Args().First()), cmd.FullName()}}
+	}
+	return nil
+}
+
+// eventName is how people write an event: payment-pending for EVENT_PAYMENT_PENDING.
+func eventName(event client.Event) string { return spoken(event.String(), "EVENT_") }
+
+// spoken is how people write a name of the contract.
+func spoken(name, prefix string) string {
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, prefix), "_", "-"))
+}
+
+func eventNames() []string {
+	names := make([]string, len(notedv1.Event_name)-1)
+	for number := range names {
+		names[number] = eventName(client.Event(number + 1))
+	}
+	return names
+}
+
+// listOf breaks a long list into lines of the help text.
+func listOf(names []string) string {
+	var b strings.Builder
+	column := len("Events: ")
+	for i, name := range names {
+		if column += len(name) + 2; column > 88 {
+			b.WriteString("\n")
+			column = len(name) + 2
+		} else if i > 0 {
+			b.WriteString(" ")
+		}
+		b.WriteString(name)
+		if i < len(names)-1 {
+			b.WriteString(",")
+		}
+	}
+	return b.String()
+}
+
+func parseEvent(s string) (client.Event, error) {
+	name := strings.ToUpper(strings.ReplaceAll(s, "-", "_"))
+	number, ok := notedv1.Event_value["EVENT_"+strings.TrimPrefix(name, "EVENT_")]
+	if !ok || number == 0 {
+		return 0, usagef("%q is no event: use one of %s", s, strings.Join(eventNames(), ", "))
+	}
+	return client.Event(number), nil
+}
+
+// timeLayouts are the spellings of a time without a zone, which is then the local one.
+var timeLayouts = []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"}
+
+func parseTime(s string) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+		return t, nil
+	}
+	for _, layout := range timeLayouts {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usagef(`%q is no time: write 2026-03-01T14:05:00+01:00, or "2026-03-01 14:05" in the local zone`, s)
+}
+
+// parseMoment takes a time, or a duration that counts back from now.
+func parseMoment(s string) (*timestamppb.Timestamp, error) {
+	if s == "" {
+		return nil, nil
+	}
+	if ago, err := time.ParseDuration(s); err == nil {
+		return timestamppb.New(now().Add(-ago)), nil
+	}
+	t, err := parseTime(s)
+	if err != nil {
+		return nil, err
+	}
+	return timestamppb.New(t), nil
+}
+
+func oneOf(values ...string) func(string) error {
+	return func(s string) error {
+		if !slices.Contains(values, s) {
+			return fmt.Errorf("it is %q and must be one of %s", s, strings.Join(values, ", "))
+		}
+		return nil
+	}
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/urfave/cli/v3"
+)
+
+func (a *app) settleCommand() *cli.Command {
+	return &cli.Command{
+		Name: "settle", UsageText: "notectl settle RECEIPT",
+		Usage: "say that a held donation has been processed",
+		Description: `RECEIPT is what "note -hold" answered beside FIRST. Twice is as good as once.
+
+SETTLED_BY_ANOTHER means that the donation has been processed twice: somebody else took
+over when the hold had run out, and settled.`,
+		Action: a.withReceipt(func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
+			return noted.Settle(ctx, receipt)
+		}),
+	}
+}
+
+func (a *app) releaseCommand() *cli.Command {
+	return &cli.Command{
+		Name: "release", UsageText: "notectl release [options] RECEIPT",
+		Usage: "give a held donation up: the next message of it is FIRST again",
+		Description: `RECEIPT is what "note -hold" answered beside FIRST. PayPal's next message, or a colleague's
+next try, may then process the donation.`,
+		Flags: []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the server's log, without personal data"}},
+		Action: a.withReceipt(func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
+			return noted.Release(ctx, receipt, cmd.String("reason"))
+		}),
+	}
+}
+
+func (a *app) extendCommand() *cli.Command {
+	return &cli.Command{
+		Name: "extend", UsageText: "notectl extend [options] RECEIPT",
+		Usage: "hold a donation longer: from now on for as long as -hold says",
+		Description: `RECEIPT is what "note -hold" answered beside FIRST. A hold that has run out can be extended
+too, as long as nobody has taken over.`,
+		Flags: []cli.Flag{&cli.DurationFlag{Name: "hold", Value: client.DefaultHold, Usage: "`DURATION` from now, up to 15m"}},
+		Action: a.withReceipt(func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
+			return noted.Extend(ctx, receipt, cmd.Duration("hold"))
+		}),
+	}
+}
+
+// withReceipt is the action of a command whose one argument is a receipt and whose answer is the note.
+func (a *app) withReceipt(do func(context.Context, *cli.Command, *client.Client, string) (*client.Note, error)) cli.ActionFunc {
+	return a.act(func(ctx context.Context, cmd *cli.Command) (int, error) {
+		receipt, err := one(cmd, "the receipt")
+		if err != nil {
+			return 0, err
+		}
+		noted, err := a.dial(cmd)
+		if err != nil {
+			return 0, err
+		}
+		defer noted.Close()
+		note, err := do(ctx, cmd, noted, receipt)
+		if err != nil {
+			return 0, err
+		}
+		return exitFirst, a.printer(cmd).note(note)
+	})
+}
+
+func (a *app) forgetCommand() *cli.Command {
+	return &cli.Command{
+		Name: "forget", UsageText: "notectl forget -series ID -reason TEXT DONATION_ID",
+		Usage: "undo a note, whatever its state: the next message of the donation is FIRST",
+		Description: `For mistakes: a donation that was noted and never processed. DONATION_ID is Noted's own id
+of it, which list shows. Who forgot what, and why, is logged by the server. There is no way
+back.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "series", Required: true, Usage: "`ID` of the donation's series"},
+			&cli.StringFlag{Name: "reason", Required: true, Usage: "`TEXT` for the server's log, without personal data"},
+		},
+		Action: a.act(func(ctx context.Context, cmd *cli.Command) (int, error) {
+			id, err := one(cmd, "the donation's id")
+			if err != nil {
+				return 0, err
+			}
+			noted, err := a.dial(cmd)
+			if err != nil {
+				return 0, err
+			}
+			defer noted.Close()
+			note, err := noted.Forget(ctx, &client.ForgetRequest{Ledger: cmd.String("ledger"), SeriesId: cmd.String("series"), DonationId: id, Reason: cmd.String("reason")})
+			if err != nil {
+				return 0, err
+			}
+			return exitFirst, a.printer(cmd).note(note)
+		}),
+	}
+}

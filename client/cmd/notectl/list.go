@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/donation-dedupe/noted/client"
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/urfave/cli/v3"
+)
+
+func (a *app) listCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "list",
+		Usage: "show notes: one series' history, or what is held, open, or told of on one channel only",
+		Description: `All conditions must hold:
+
+    notectl list -series I-ABC                      the history of one series, oldest first
+    notectl list -state open                        released or run out: nobody has processed these
+    notectl list -only-on ipn -before 24h           no webhook came in a day: is the webhook set up?
+
+Without -series it walks through all notes of the ledger, in no particular order; a note
+that is made or forgotten meanwhile may be shown twice or not at all.`,
+		UsageText: "notectl list [options]",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "series", Usage: "`ID` of the only series to show"},
+			&cli.StringFlag{Name: "state", Usage: "`STATE` that a note must be in: held, open or settled", Validator: oneOf("held", "open", "settled")},
+			&cli.StringFlag{Name: "only-on", Usage: "`CHANNEL` that all messages of a note came over, such as ipn or webhook"},
+			&cli.StringFlag{Name: "after", Usage: "`TIME` of the earliest note to show: 2026-03-01T14:05:00+01:00, \"2026-03-01 14:05\", or 24h for a day ago"},
+			&cli.StringFlag{Name: "before", Usage: "`TIME` that notes must be older than, written as for -after"},
+			&cli.IntFlag{Name: "limit", Usage: "`NUMBER` of notes to show at most; 0 shows all"},
+		},
+		Action: a.act(a.list),
+	}
+}
+
+func (a *app) list(ctx context.Context, cmd *cli.Command) (int, error) {
+	request, err := listRequest(cmd)
+	if err != nil {
+		return 0, err
+	}
+	noted, err := a.dial(cmd)
+	if err != nil {
+		return 0, err
+	}
+	defer noted.Close()
+	out := a.printer(cmd)
+	bar := a.progress(out, -1, "listing")
+	defer bar.clear()
+	shown, limit := 0, cmd.Int("limit")
+	for note, err := range noted.List(ctx, request) {
+		if err != nil {
+			return 0, err
+		}
+		if err := out.listed(note); err != nil {
+			return 0, err
+		}
+		shown++
+		bar.set(int64(shown))
+		if shown == limit {
+			break
+		}
+	}
+	bar.clear()
+	if shown == 0 {
+		a.warnf("no such notes")
+	}
+	return exitFirst, out.flush()
+}
+
+func listRequest(cmd *cli.Command) (*client.ListRequest, error) {
+	if err := none(cmd); err != nil {
+		return nil, err
+	}
+	request := &client.ListRequest{
+		Ledger:     cmd.String("ledger"),
+		SeriesId:   cmd.String("series"),
+		SeenOnlyOn: cmd.String("only-on"),
+		PageSize:   500,
+	}
+	if state := cmd.String("state"); state != "" {
+		request.State = client.State(notedv1.State_value["STATE_"+strings.ToUpper(state)])
+	}
+	if limit := cmd.Int("limit"); limit > 0 && limit < 500 {
+		request.PageSize = int32(limit)
+	}
+	var err error
+	if request.NotedAfter, err = parseMoment(cmd.String("after")); err != nil {
+		return nil, err
+	}
+	request.NotedBefore, err = parseMoment(cmd.String("before"))
+	return request, err
+}

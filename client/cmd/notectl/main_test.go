@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/server/servertest"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"notectl": main})
+}
+
+// Every script is a session at a terminal in Berlin, with a server of its own that "advance 61s" moves on in time. Beside testscript's own
+// commands there are "exits N notectl …", which wants that exit code, and "keep NAME PATTERN", which puts what the pattern's group finds in stdout into $NAME.
+func TestScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("finding scripts: %d, %v", len(scripts), err)
+	}
+	for _, script := range scripts {
+		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
+			server := servertest.New(t)
+			testscript.Run(t, testscript.Params{
+				Files: []string{script},
+				Setup: func(env *testscript.Env) error {
+					env.Setenv("NOTED_ADDR", server.Addr())
+					env.Setenv("TZ", "Europe/Berlin")
+					env.Setenv("GORACE", "atexit_sleep_ms=0") // else every exit takes a second
+					return nil
+				},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){
+					"exits": exits,
+					"keep":  keep,
+					"advance": func(ts *testscript.TestScript, neg bool, args []string) {
+						d, err := time.ParseDuration(args[0])
+						ts.Check(err)
+						server.Advance(d)
+					},
+				},
+			})
+		})
+	}
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("running %s: %v", args[1], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("%s exited with %d; want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+func keep(ts *testscript.TestScript, neg bool, args []string) {
+	found := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) != 2 {
+		ts.Fatalf("no %s in stdout", args[1])
+	}
+	ts.Setenv(args[0], found[1])
+}
