@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -133,3 +135,12 @@ func within(t *testing.T, d time.Duration) context.Context {
 }
 
 func toProto(err error) proto.Message { return status.Convert(err).Proto() }
+
+func dial(t *testing.T, addr string) (*grpc.ClientConn, notedv1.DedupeServiceClient) {
+	t.Helper()
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn, notedv1.NewDedupeServiceClient(conn)
+}
