@@ -184,7 +184,7 @@ func (config Config) transport(target string) (credentials.TransportCredentials,
 	encrypt := config.TLS != nil || config.CA != nil
 	switch {
 	case encrypt && config.Plaintext:
-		return nil, errors.New("Plaintext is set beside TLS or CA: which of them?")
+		return nil, errors.New("both Plaintext and TLS or CA are set: choose one")
 	case config.Plaintext && config.Token != nil && !loopback(target):
 		return nil, errors.New("a token is not sent in plaintext over a network: use TLS")
 	case config.Plaintext, !encrypt && loopback(target):
