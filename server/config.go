@@ -117,7 +117,7 @@ func (c Config) check() error {
 		}
 	}
 	if c.Redis == "" {
-		wrong = append(wrong, errors.New("Redis is missing: the URL of the store"))
+		wrong = append(wrong, errors.New("the URL of the store, Redis, is missing"))
 	}
 	if c.SeriesLimit < 1 {
 		wrong = append(wrong, fmt.Errorf("SeriesLimit is %d; it must be at least 1", c.SeriesLimit))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -85,6 +86,18 @@ func TestPanicTellsNothing(t *testing.T) {
 	response.Body.Close()
 	if !strings.Contains(metrics.String(), "\nnoted_panics_total 2\n") {
 		t.Error("noted_panics_total is not 2")
+	}
+
+	// Nothing of the stream that panicked stays behind.
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		if !bytes.Contains(stacks, []byte("(*service).NoteDonations")) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a goroutine of the stream is still there:\n%s", stacks)
+		}
 	}
 
 	conn.Close()

@@ -40,7 +40,8 @@ func (s *service) NoteDonations(stream grpc.BidiStreamingServer[notedv1.NoteDona
 		cancelIf(cancel, s.telemetry.guarded(ctx, func() error { return send(stream, answers) }))
 	}()
 
-	err := s.answer(ctx, requests, answers)
+	// Guarded here too: a panic that went past this line would leave the sender waiting for good.
+	err := s.telemetry.guarded(ctx, func() error { return s.answer(ctx, requests, answers) })
 	close(answers)
 	<-sent // a stream must not be written to once its handler has returned
 	if err == nil {
