@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+)
+
+// helpWidth is where help is wrapped.
+const helpWidth = 100
+
+// help is the manual: what flags are there comes from the flags themselves.
+func help(flags []cli.Flag) string {
+	var b strings.Builder
+	b.WriteString(`noted-gateway takes PayPal's IPNs and webhooks and hands each donation on once, whatever fails in between.
+
+  noted-gateway -accounts donations@example.org -webhook-id 8PT597110X687430L \
+      -forward-to http://127.0.0.1:8000/donations -forward-secret-file /etc/noted/forward.secret
+
+Enter at PayPal https://YOUR-HOST/paypal/ipn as the notification URL, and https://YOUR-HOST/paypal/webhook as the
+webhook. Every message is verified first; then Noted is asked, and what is first is handed on. It runs until SIGTERM
+or SIGINT, and finishes what it has begun. Several gateways side by side behave as one.
+
+Flags, each with its variable in the environment; the flag wins:
+
+`)
+	for _, flag := range flags {
+		placeholder, usage, value := "", "", ""
+		switch f := flag.(type) {
+		case *cli.StringFlag:
+			_, rest, _ := strings.Cut(f.Usage, "`")
+			placeholder, usage, _ = strings.Cut(rest, "`")
+			value = f.Value
+		case *cli.BoolFlag:
+			usage = f.Usage
+		}
+		name := flag.Names()[0]
+		fmt.Fprintf(&b, "  %-34s%s\n", strings.TrimSpace("-"+name+" "+placeholder), envName(name))
+		if value != "" {
+			usage += " Default " + value + "."
+		}
+		for _, line := range wrap(usage, helpWidth-6) {
+			fmt.Fprintf(&b, "      %s\n", line)
+		}
+	}
+	b.WriteString(`
+Exit codes: 0 asked to stop, 1 failed, 2 bad usage.
+`)
+	return b.String()
+}
+
+// wrap breaks a text into lines of at most width characters.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len([]rune(line+" "+word)) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimSpace(line + " " + word)
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,116 @@
+// Command noted-gateway takes PayPal's messages and hands each donation on once. It reads flags, environment and the files they name, and runs client/gateway behind two
+// listeners: one for PayPal, one for operators. `noted-gateway -help` is its manual.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal does not wait for the drain
+	os.Exit(run(ctx, os.Args, os.LookupEnv, os.Stdout, os.Stderr))
+}
+
+// run is the program: it returns the exit code when ctx is done and the messages that were being worked on have finished, or when it cannot go on.
+func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	settings, err := parse(ctx, args, env, stdout)
+	if err == nil && settings == nil { // help was asked for
+		return 0
+	}
+	if err == nil {
+		settings.config.Logger = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: settings.level}))
+		err = serve(ctx, settings)
+	}
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(stderr, "noted-gateway:", err)
+		return 2
+	}
+	fmt.Fprintln(stderr, "noted-gateway:", err)
+	return 1
+}
+
+// drain is how long messages may take to finish once the program is asked to stop: one hand-on, with what comes before and after it.
+func drain(config gateway.Config) time.Duration { return config.ForwardTimeout + 40*time.Second }
+
+func serve(ctx context.Context, s *settings) error {
+	g, err := gateway.New(s.config)
+	if err != nil {
+		return usageError{err}
+	}
+	defer g.Close()
+	logger := s.config.Logger
+
+	public, err := net.Listen("tcp", s.listen)
+	if err != nil {
+		return fmt.Errorf("listening for PayPal: %w", err)
+	}
+	defer public.Close()
+	// Slow senders: the gateway bounds how long a body may take, these bound the rest. WriteTimeout is none, since an answer waits for the downstream.
+	servers := []*http.Server{{Handler: g, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10}}
+	listeners := []net.Listener{public}
+	admin := "off"
+	if s.adminListen != off {
+		listener, err := net.Listen("tcp", s.adminListen)
+		if err != nil {
+			return fmt.Errorf("listening for operators: %w", err)
+		}
+		defer listener.Close()
+		admin = listener.Addr().String()
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", g.Metrics())
+		mux.Handle("GET /healthz", g)
+		mux.Handle("GET /readyz", g)
+		servers = append(servers, &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10})
+		listeners = append(listeners, listener)
+	}
+	logger.Info("taking PayPal's messages", "listen", public.Addr().String(), "admin_listen", admin,
+		"ipn", len(s.config.Accounts) > 0, "webhook", s.config.WebhookID != "", "ledger", s.config.Ledger)
+
+	ended := make(chan error, len(servers))
+	for i, server := range servers {
+		server.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
+		go func() { ended <- server.Serve(listeners[i]) }()
+	}
+	select {
+	case err = <-ended:
+		err = fmt.Errorf("serving: %w", err)
+	case <-ctx.Done():
+		logger.Info("stopping: no further message is taken, those at work finish")
+	}
+	return errors.Join(err, shutdown(servers, drain(s.config)))
+}
+
+// shutdown lets messages finish, for so long, and then cuts them off; PayPal comes again for those.
+func shutdown(servers []*http.Server, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	errs := make([]error, len(servers))
+	var all sync.WaitGroup
+	for i, server := range servers {
+		all.Go(func() {
+			if errs[i] = server.Shutdown(ctx); errs[i] != nil {
+				server.Close()
+				errs[i] = fmt.Errorf("stopping: not all messages were finished: %w", errs[i])
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,40 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// A downstream is whoever processes donations: an HTTP endpoint or a Redis stream.
+type downstream interface {
+	// accept gives an event to it. nil means that it has it and will not lose it. The note of the event lives for the given time, and a second
+	// attempt may come within it, under the same id.
+	accept(ctx context.Context, e *outgoing, body []byte, life time.Duration) error
+	// ready says whether it can be reached; nil where that cannot be known without handing something on.
+	ready(ctx context.Context) error
+	close() error
+}
+
+// openDownstream reads ForwardTo. Its errors leave the URL out, which may hold a password.
+func openDownstream(config Config) (downstream, error) {
+	u, err := url.Parse(config.ForwardTo)
+	if err != nil {
+		return nil, errors.New("ForwardTo is no URL")
+	}
+	switch strings.ToLower(u.Scheme) {
+	case "http", "https":
+		return openHTTP(u, config.ForwardSecrets)
+	case "redis", "rediss":
+		return openRedis(u)
+	}
+	return nil, fmt.Errorf("ForwardTo begins with %q; it must be an http, https, redis or rediss URL", u.Scheme)
+}
+
+// A handOnError says why the downstream has not accepted an event, in words that are safe to be logged.
+type handOnError string
+
+func (e handOnError) Error() string { return string(e) }

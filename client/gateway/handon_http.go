@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+)
+
+// An httpDownstream gets one POST for each event, signed in the Standard Webhooks manner.
+type httpDownstream struct {
+	url     string
+	signers []*standardwebhooks.Webhook // one, or two while a secret is being replaced
+	client  *http.Client
+}
+
+func openHTTP(u *url.URL, secrets []string) (*httpDownstream, error) {
+	if u.Host == "" {
+		return nil, errors.New("ForwardTo names no host")
+	}
+	if len(secrets) == 0 {
+		return nil, errors.New("ForwardSecrets is missing: without a signature the downstream cannot know whose donations it gets; make one with: echo whsec_$(openssl rand -base64 32)")
+	}
+	d := &httpDownstream{url: u.String(), client: newHTTPClient(nil)}
+	for i, secret := range secrets {
+		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
+		if err != nil || !strings.HasPrefix(secret, "whsec_") || len(key) < 24 || len(key) > 64 {
+			return nil, fmt.Errorf("ForwardSecrets: secret %d is not whsec_ and 24 to 64 bytes in base64; make one with: echo whsec_$(openssl rand -base64 32)", i+1)
+		}
+		signer, err := standardwebhooks.NewWebhookRaw(key)
+		if err != nil {
+			return nil, fmt.Errorf("ForwardSecrets: secret %d cannot be used", i+1)
+		}
+		d.signers = append(d.signers, signer)
+	}
+	return d, nil
+}
+
+// accept posts the event. Any 2xx is acceptance, and nothing else is: a redirect is not followed, since the secret and the donor's data are for this
+// endpoint alone.
+func (d *httpDownstream) accept(ctx context.Context, e *outgoing, body []byte, _ time.Duration) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(body))
+	if err != nil {
+		return handOnError("the address of the downstream cannot be used")
+	}
+	now := time.Now()
+	var signatures []string
+	for _, signer := range d.signers {
+		signature, err := signer.Sign(e.id, now, body)
+		if err != nil {
+			return handOnError("signing: " + err.Error())
+		}
+		signatures = append(signatures, signature)
+	}
+	request.Header.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
+	request.Header.Set("User-Agent", "noted-gateway")
+	request.Header.Set(standardwebhooks.HeaderWebhookID, e.id)
+	request.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	request.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
+	response, err := d.client.Do(request)
+	if err != nil {
+		return handOnError(transportTrouble(err))
+	}
+	defer response.Body.Close()
+	_, _ = io.CopyN(io.Discard, response.Body, 64<<10) // so that the connection can be used again; the status has decided
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return handOnError("it answered " + strconv.Itoa(response.StatusCode))
+	}
+	return nil
+}
+
+// ready is nil: nothing but a donation may be posted there.
+func (d *httpDownstream) ready(context.Context) error { return nil }
+
+func (d *httpDownstream) close() error {
+	d.client.CloseIdleConnections()
+	return nil
+}

@@ -1,0 +1,94 @@
+package gateway
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+//go:embed handon.lua
+var handonSource string
+
+var handonScript = redis.NewScript(handonSource)
+
+// A redisDownstream is a stream. Each event is in it once: whoever hands one on a second time (a gateway that was killed before it could settle, or
+// one whose reply was lost) finds the guard of its id.
+//
+// A guard lives for as long as the note of the donation can, and a day: until then the donation may be handed on again under this id, after that no
+// more, since Noted never uses an id for another note.
+type redisDownstream struct {
+	client *redis.Client
+	stream string
+}
+
+// guardSlack is how much longer than its note a guard lives.
+const guardSlack = 24 * time.Hour
+
+func openRedis(u *url.URL) (*redisDownstream, error) {
+	query := u.Query()
+	stream := query.Get("stream")
+	if stream == "" {
+		return nil, errors.New("ForwardTo names no stream: redis://host:port/0?stream=NAME")
+	}
+	query.Del("stream") // the rest is the library's to read
+	cut := *u
+	cut.RawQuery = query.Encode()
+	options, err := redis.ParseURL(cut.String())
+	if err != nil {
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
+			err = wrapped.Err
+		}
+		return nil, fmt.Errorf("reading ForwardTo: %w", err)
+	}
+	options.ClientName = "noted-gateway"
+	options.ContextTimeoutEnabled = true
+	// PayPal's redelivery is the second try. One by the library would be harmless too, thanks to the guard.
+	options.MaxRetries = -1
+	options.DialerRetries = 1
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return &redisDownstream{client: redis.NewClient(options), stream: stream}, nil
+}
+
+// accept adds the event. That it is known already is as good as added.
+func (d *redisDownstream) accept(ctx context.Context, e *outgoing, body []byte, life time.Duration) error {
+	keys := []string{d.stream, guardKey(d.stream, e.id)}
+	lifetime := (max(life, 0) + guardSlack).Milliseconds()
+	reply, err := handonScript.Run(ctx, d.client, keys, lifetime, "id", e.id, "type", e.kind, "attempt", e.data.Attempt, "event", body).StringSlice()
+	switch {
+	case err != nil:
+		return handOnError(redisTrouble(err))
+	case len(reply) == 2 && (reply[0] == "added" || reply[0] == "known"):
+		return nil
+	}
+	return handOnError(fmt.Sprintf("the script replied %q", reply))
+}
+
+// guardKey names the guard of an event, in the slot of its stream.
+func guardKey(stream, id string) string {
+	if open := strings.IndexByte(stream, '{'); open >= 0 && strings.IndexByte(stream[open:], '}') > 1 {
+		return stream + ":handed-on:" + id // the stream has a hash tag of its own
+	}
+	return "{" + stream + "}:handed-on:" + id
+}
+
+// redisTrouble keeps of an error what is safe to be logged.
+func redisTrouble(err error) string {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "it did not answer in time"
+	case errors.Is(err, context.Canceled):
+		return "the hold was lost"
+	}
+	return err.Error()
+}
+
+func (d *redisDownstream) ready(ctx context.Context) error { return d.client.Ping(ctx).Err() }
+
+func (d *redisDownstream) close() error { return d.client.Close() }

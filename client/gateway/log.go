@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/donation-dedupe/noted/client"
+)
+
+// A gatewayLog writes what an operator should know. What it may say of a message is its channel, its type, a donation id, a verdict and reasons of
+// ours; never a name, an address, an amount or an id of PayPal's.
+type gatewayLog struct {
+	logger *slog.Logger
+	limit  limit
+}
+
+func newLog(logger *slog.Logger) *gatewayLog { return &gatewayLog{logger: logger} }
+
+// refused logs what was not answered 200. Anybody can cause that, so of many in one second only some are logged; all are counted.
+func (l *gatewayLog) refused(channel, kind string, refused *refusal) {
+	if dropped, ok := l.limit.allow(time.Now()); ok {
+		l.logger.Warn("message refused", "channel", channel, "type", kind, "status", refused.status, "reason", refused.reason, "why", refused.text, "not_logged_before", dropped)
+	}
+}
+
+// unknown logs that PayPal said something that nobody here understands. It may have been a donation.
+func (l *gatewayLog) unknown(m *message) {
+	l.logger.Warn("message of an unknown type", "channel", m.channel.name, "type", m.identified.Type, "why", m.identified.Skipped)
+}
+
+// warning logs what was left out of a donation; the text names a field and no value.
+func (l *gatewayLog) warning(channel, kind, text string) {
+	l.logger.Warn("left out of a donation", "channel", channel, "type", kind, "what", text)
+}
+
+// donation is the log for one donation of a message.
+func (l *gatewayLog) donation(m *message, id string, verdict client.Verdict) *slog.Logger {
+	return l.logger.With("channel", m.channel.name, "type", m.identified.Type, "donation_id", id, "verdict", verdict.String())
+}
+
+// cause says why in words that are safe to be logged: the errors of the client name series.
+func cause(err error) string {
+	if reason := client.Reason(err); reason != "" {
+		return reason
+	}
+	if trouble, ok := errors.AsType[handOnError](err); ok {
+		return trouble.Error()
+	}
+	switch {
+	case errors.Is(err, client.ErrUnavailable):
+		return "Noted cannot be reached"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "Noted did not answer in time"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	}
+	return "unexpected"
+}
+
+// A limit lets few of many lines through.
+type limit struct {
+	mu      sync.Mutex
+	second  int64
+	logged  int
+	dropped int
+}
+
+const linesPerSecond = 10
+
+// allow says whether to log now, and how many were dropped since the last line.
+func (l *limit) allow(now time.Time) (dropped int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Unix() != l.second {
+		l.second, l.logged = now.Unix(), 0
+	}
+	if l.logged == linesPerSecond {
+		l.dropped++
+		return 0, false
+	}
+	l.logged++
+	dropped, l.dropped = l.dropped, 0
+	return dropped, true
+}

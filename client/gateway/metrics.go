@@ -1,0 +1,77 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/paypal"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics are what an operator sees. Every label is one of a fixed few: nothing of a message becomes one.
+type metrics struct {
+	registry  *prometheus.Registry
+	messages  *prometheus.CounterVec   // channel, outcome
+	seconds   *prometheus.HistogramVec // channel, answer
+	donations *prometheus.CounterVec   // channel, event, outcome
+	verifying *prometheus.HistogramVec // channel, outcome
+	forwards  *prometheus.HistogramVec // kind, outcome
+}
+
+// buckets reach to what PayPal waits for.
+var buckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		messages: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_gateway_messages_total",
+			Help: "Messages by what became of them: settled, duplicate, undecided, skipped and unknown were answered 200, all else is the reason of a refusal."}, []string{"channel", "outcome"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "noted_gateway_message_seconds",
+			Help: "How long PayPal waited for its answer.", Buckets: buckets}, []string{"channel", "answer"}),
+		donations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_gateway_donations_total",
+			Help: "Donations in verified messages by what became of them: settled, duplicate, undecided; held, forward, noted and postponed come again."}, []string{"channel", "event", "outcome"}),
+		verifying: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "noted_gateway_verify_seconds",
+			Help: "Verifications of messages: verified, invalid, or unknown because PayPal could not be asked.", Buckets: buckets}, []string{"channel", "outcome"}),
+		forwards: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "noted_gateway_forward_seconds",
+			Help: "Hand-ons to the downstream: accepted or refused.", Buckets: buckets}, []string{"kind", "outcome"}),
+	}
+	m.registry.MustRegister(m.messages, m.seconds, m.donations, m.verifying, m.forwards,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Metrics serves what an operator's Prometheus reads. It is not for the public.
+func (g *Gateway) Metrics() http.Handler {
+	return promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{})
+}
+
+func (m *metrics) message(channel, outcome string, refused *refusal, took time.Duration) {
+	m.messages.WithLabelValues(channel, outcome).Inc()
+	answer := "ok"
+	if refused != nil {
+		answer = "refused"
+		if refused.status == http.StatusServiceUnavailable {
+			answer = "again"
+		}
+	}
+	m.seconds.WithLabelValues(channel, answer).Observe(took.Seconds())
+}
+
+func (m *metrics) donation(channel string, event paypal.Event, outcome string) {
+	m.donations.WithLabelValues(channel, strings.ToLower(strings.TrimPrefix(event.String(), "EVENT_")), outcome).Inc()
+}
+
+func (m *metrics) verified(channel, outcome string, took time.Duration) {
+	m.verifying.WithLabelValues(channel, outcome).Observe(took.Seconds())
+}
+
+func (m *metrics) forwarded(kind string, err error, took time.Duration) {
+	outcome := "accepted"
+	if err != nil {
+		outcome = "refused"
+	}
+	m.forwards.WithLabelValues(kind, outcome).Observe(took.Seconds())
+}

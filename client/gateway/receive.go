@@ -1,0 +1,191 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/paypal"
+)
+
+// maxBusy is how many messages are worked on at a time; one more is told to come again. It bounds what forged messages can cost: each is a body in
+// memory, and a question to PayPal.
+const maxBusy = 256
+
+// retryAfter is what a 503 says, in seconds. PayPal has its own schedule; it is for whoever else may ask.
+const retryAfter = 30
+
+// A channel is one of PayPal's two ways to tell of a donation.
+type channel struct {
+	name        string // as in the contract, and in the path: /paypal/NAME
+	contentType string
+
+	// verify finds out whether PayPal has sent this body, and whether as a test. It returns a refusal else.
+	verify func(ctx context.Context, header http.Header, body []byte) (test bool, err error)
+	// identify says which donations a verified body tells of.
+	identify func(body []byte) (paypal.Identified, error)
+	// account says whether a verified body is about an account of ours.
+	account func(body []byte) ownership
+	// id names the message itself, the same in every redelivery. It need not be the contract's.
+	id func(body []byte) string
+}
+
+// ownership is whose account a message is about.
+type ownership int
+
+const (
+	ours ownership = iota
+	foreign
+	unsaid // it names no receiver
+)
+
+// A message is a verified one.
+type message struct {
+	channel     *channel
+	contentType string
+	body        []byte
+	ledger      string
+	identified  paypal.Identified
+}
+
+// A refusal is every answer to PayPal but 200.
+type refusal struct {
+	status int
+	reason string // a label of the metrics: one word of few
+	text   string // what is wrong and what to do about it, for whoever reads the answer
+}
+
+func (r *refusal) Error() string { return r.text }
+
+// again is a refusal for now.
+func again(reason, text string) *refusal {
+	return &refusal{status: http.StatusServiceUnavailable, reason: reason, text: text}
+}
+
+// receive takes one message, from its first byte to the answer.
+func (g *Gateway) receive(w http.ResponseWriter, r *http.Request, c *channel) {
+	began := time.Now()
+	outcome, kind, err := g.take(w, r, c)
+	var refused *refusal
+	if err != nil && !errors.As(err, &refused) {
+		refused = again("internal", "something went wrong here; come again") // no part of it returns such an error
+	}
+	if refused != nil {
+		outcome = refused.reason
+		g.log.refused(c.name, kind, refused)
+	}
+	g.metrics.message(c.name, outcome, refused, time.Since(began))
+	answer(w, refused)
+}
+
+// take does what receive accounts for. kind is PayPal's type of the message, once it is verified.
+func (g *Gateway) take(w http.ResponseWriter, r *http.Request, c *channel) (outcome, kind string, err error) {
+	body, err := g.read(w, r, c)
+	if err != nil {
+		w.Header().Set("Connection", "close") // the rest of the body is not waited for
+		return "", "", err
+	}
+	select {
+	case g.busy <- struct{}{}:
+		defer func() { <-g.busy }()
+	default:
+		return "", "", again("busy", "too many messages at once; come again")
+	}
+	ctx := context.WithoutCancel(r.Context()) // see Design
+
+	test, err := c.verify(ctx, r.Header, body)
+	if err != nil {
+		return "", "", err
+	}
+	m := &message{channel: c, contentType: r.Header.Get("Content-Type"), body: body, ledger: g.config.Ledger}
+	if test {
+		if m.ledger = g.config.SandboxLedger; m.ledger == "" {
+			return "", "", errNoSandbox
+		}
+	}
+	if m.identified, err = c.identify(body); err != nil {
+		return "", "", &refusal{status: http.StatusBadRequest, reason: "malformed", text: err.Error()}
+	}
+	kind = m.identified.Type
+	for _, warning := range m.identified.Warnings {
+		g.log.warning(c.name, kind, warning)
+	}
+	whose := c.account(body)
+	if whose == foreign {
+		return "", kind, &refusal{status: http.StatusForbidden, reason: "foreign", text: "the message is about an account that is not ours"}
+	}
+	outcome, err = g.work(ctx, m, whose)
+	return outcome, kind, err
+}
+
+var errNoSandbox = &refusal{status: http.StatusForbidden, reason: "sandbox", text: "this is a test of PayPal's sandbox, and there is no ledger for tests here"}
+
+// read takes the body, and no more of it and no longer than is allowed.
+func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *channel) ([]byte, error) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return nil, &refusal{status: http.StatusMethodNotAllowed, reason: "method", text: "only POST is taken here"}
+	}
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != c.contentType {
+		return nil, &refusal{status: http.StatusUnsupportedMediaType, reason: "content_type", text: "the Content-Type must be " + c.contentType}
+	}
+	if r.Header.Get("Content-Encoding") != "" {
+		return nil, &refusal{status: http.StatusUnsupportedMediaType, reason: "content_type", text: "a Content-Encoding is not taken: the bytes are verified as they come"}
+	}
+	tooLarge := &refusal{status: http.StatusRequestEntityTooLarge, reason: "too_large", text: "the message has more than " + strconv.FormatInt(g.config.MaxBody, 10) + " bytes"}
+	if r.ContentLength > g.config.MaxBody {
+		return nil, tooLarge
+	}
+	// A server that cannot set deadlines has its own, or none: then MaxBody alone bounds it.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(g.config.BodyTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.config.MaxBody))
+	switch {
+	case err == nil && len(body) == 0:
+		return nil, &refusal{status: http.StatusBadRequest, reason: "malformed", text: "the body is empty"}
+	case err == nil:
+		_ = control.SetReadDeadline(time.Time{})
+		return body, nil
+	}
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, tooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, &refusal{status: http.StatusRequestTimeout, reason: "slow", text: "the message did not arrive in time"}
+	}
+	return nil, &refusal{status: http.StatusBadRequest, reason: "broken", text: "the message broke off"}
+}
+
+// answer tells PayPal. It wants nothing but the status; a person reads the rest.
+func answer(w http.ResponseWriter, refused *refusal) {
+	if refused == nil {
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if refused.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	w.WriteHeader(refused.status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"error": refused.text, "reason": refused.reason}) // PayPal may be gone
+}
+
+// confidential says whether nobody between can read or change what goes to a URL: https, or this machine.
+func confidential(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
+}

@@ -1,0 +1,107 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/paypal"
+)
+
+// ahead is how far PayPal's clock may be ahead of ours.
+const ahead = 5 * time.Minute
+
+// A transmission is what PayPal's headers say of one delivery of a webhook.
+type transmission struct {
+	id        string
+	time      string // as it was written: the signature covers the text
+	at        time.Time
+	signature string // base64
+	certURL   string
+	algorithm string
+}
+
+// newWebhook makes the channel of webhooks.
+func newWebhook(config Config, metrics *metrics) (*channel, error) {
+	var verify func(context.Context, transmission, []byte) (bool, error)
+	if config.WebhookVerify == VerifyByAPI {
+		verify = newAPI(config).verify
+	} else {
+		certificates, err := newCertificates(config)
+		if err != nil {
+			return nil, err
+		}
+		verify = (&signature{webhookID: config.WebhookID, certificates: certificates}).verify
+	}
+	return &channel{
+		name:        "webhook",
+		contentType: "application/json",
+		verify: func(ctx context.Context, header http.Header, body []byte) (test bool, err error) {
+			began := time.Now()
+			sent, err := readTransmission(header, config.Now(), config.WebhookMaxAge)
+			if err == nil {
+				test, err = verify(ctx, sent, body)
+			}
+			metrics.verified("webhook", verification(err), time.Since(began))
+			return test, err
+		},
+		identify: paypal.IdentifyWebhook,
+		// The signature covers the id of our webhook: PayPal sends it nothing of another account.
+		account: func([]byte) ownership { return ours },
+		id:      webhookID,
+	}, nil
+}
+
+// readTransmission reads the headers of a delivery, which must be one of the last days: only a checksum binds the body to the signature, so an old
+// transmission could be made to carry another body. What PayPal sends again within its three days is young enough.
+func readTransmission(header http.Header, now time.Time, maxAge time.Duration) (t transmission, err error) {
+	for name, field := range map[string]*string{
+		"Paypal-Transmission-Id": &t.id, "Paypal-Transmission-Time": &t.time, "Paypal-Transmission-Sig": &t.signature,
+		"Paypal-Cert-Url": &t.certURL, "Paypal-Auth-Algo": &t.algorithm,
+	} {
+		values := header[name]
+		if len(values) != 1 || values[0] == "" || len(values[0]) > 1024 {
+			return t, &refusal{status: http.StatusBadRequest, reason: "headers", text: "the header " + strings.ToUpper(name) + " must be there once: this is no webhook of PayPal's"}
+		}
+		*field = values[0]
+	}
+	// A bar in either could shift the parts of the text that is signed.
+	if strings.Contains(t.id, "|") {
+		return t, &refusal{status: http.StatusBadRequest, reason: "headers", text: "the transmission id holds a |"}
+	}
+	if t.at, err = time.Parse(time.RFC3339Nano, t.time); err != nil {
+		return t, &refusal{status: http.StatusBadRequest, reason: "headers", text: "the transmission time cannot be read"}
+	}
+	switch age := now.Sub(t.at); {
+	case age > maxAge:
+		return t, &refusal{status: http.StatusBadRequest, reason: "too_old", text: "the transmission is older than " + maxAge.String()}
+	case age < -ahead:
+		return t, &refusal{status: http.StatusBadRequest, reason: "too_new", text: "the transmission time lies ahead; compare the clocks"}
+	}
+	return t, nil
+}
+
+// verification is what a metric says of it.
+func verification(err error) string {
+	refused, ok := err.(*refusal)
+	switch {
+	case err == nil:
+		return "verified"
+	case ok && refused.status != http.StatusServiceUnavailable:
+		return "invalid"
+	}
+	return "unknown"
+}
+
+// webhookID names an event by its own id, or by its bytes where it has none.
+func webhookID(body []byte) string {
+	var event struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(body, &event); err != nil || event.ID == "" {
+		return digest(string(body))
+	}
+	return event.ID
+}
