@@ -24,6 +24,10 @@ type cursor struct {
 	More   bool     `json:"m,omitempty"` // whether it does
 	Wait   []string `json:"w,omitempty"` // keys that SCAN has given and that have not been listed
 	After  int64    `json:"a,omitempty"` // of the first of them, notes up to this one have been listed
+	Past   string   `json:"p,omitempty"` // the node's keys up to this one are listed, or wait
+
+	scanned string // the node whose keys wait
+	whole   bool   // and they are all of its keys behind Past, in order
 }
 
 // A page ends after so many keys have been read, even if few of their notes were wanted: it must end before its caller's deadline.
@@ -61,6 +65,11 @@ func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 	}
 	if len(at.Wait) == 0 && !at.More {
 		return reply, nil
+	}
+	if at.whole && len(at.Wait) > 0 {
+		// The node gave all its keys at once, as the embedded store does, however many. Rather than carry them, ask for those behind this one again.
+		at.Wait, at.Past = at.Wait[:1], at.Wait[0]
+		at.Node, at.Scan, at.More = at.scanned, 0, true
 	}
 	token, err := json.Marshal(at)
 	if err != nil {
@@ -173,16 +182,18 @@ func (s *Store) scan(ctx context.Context, at *cursor) error {
 		return looked(failure(ctx, err))
 	}
 	for _, key := range keys {
-		// The pattern cannot tell a ledger "a" from a key of other shape.
-		if ledger, _, ok := seriesOf(key); ok && ledger == at.Ledger {
+		// What matches the pattern need not be a key of ours.
+		if ledger, _, ok := seriesOf(key); ok && ledger == at.Ledger && key > at.Past {
 			at.Wait = append(at.Wait, key)
 		}
 	}
-	at.Node, at.Scan = nodes[i].addr, next
+	if at.whole = at.Scan == 0 && next == 0; at.whole {
+		slices.Sort(at.Wait)
+	}
+	at.scanned, at.Node, at.Scan = nodes[i].addr, nodes[i].addr, next
 	if next == 0 {
-		if i+1 == len(nodes) {
-			at.More = false
-		} else {
+		at.Past = ""
+		if at.More = i+1 < len(nodes); at.More {
 			at.Node = nodes[i+1].addr
 		}
 	}

@@ -390,6 +390,42 @@ func TestNewerRelease(t *testing.T) {
 	}
 }
 
+// TestListMany checks that a page token stays small and that no note is missed or shown twice, where a ledger has many series.
+func TestListMany(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *store.Store) {
+		const many = 3000
+		requests := make([]store.NoteRequest, many)
+		for i := range requests {
+			requests[i] = store.NoteRequest{Donation: store.Donation{Ledger: "many", SeriesID: fmt.Sprintf("I-%012d", i), Event: pay}, RequestID: "r", Rules: usual}
+		}
+		for from := 0; from < many; from += 500 {
+			if _, errs := s.Notes(ctx(t), requests[from:from+500]); errors.Join(errs...) != nil {
+				t.Fatal(errors.Join(errs...))
+			}
+		}
+		r := store.ListRequest{Ledger: "many", PageSize: 70}
+		seen := map[string]int{}
+		for pages := 0; ; pages++ {
+			reply, err := s.List(ctx(t), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range reply.Notes {
+				seen[n.DonationID]++
+			}
+			if r.PageToken = reply.NextPageToken; r.PageToken == "" {
+				break
+			}
+			if len(r.PageToken) > 16<<10 || pages > many {
+				t.Fatalf("page %d has a token of %d bytes", pages, len(r.PageToken))
+			}
+		}
+		if len(seen) != many {
+			t.Errorf("listed %d notes, want %d", len(seen), many)
+		}
+	})
+}
+
 // TestList pages through a ledger in the smallest pages, on every kind of store.
 func TestList(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
