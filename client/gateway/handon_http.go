@@ -23,7 +23,7 @@ type httpDownstream struct {
 	client  *http.Client
 }
 
-func openHTTP(u *url.URL, secrets []string) (*httpDownstream, error) {
+func openHTTP(u *url.URL, secrets []string) (downstream, error) {
 	if u.Host == "" {
 		return nil, errors.New("ForwardTo names no host")
 	}

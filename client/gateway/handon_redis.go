@@ -31,7 +31,7 @@ type redisDownstream struct {
 // guardSlack is how much longer than its note a guard lives.
 const guardSlack = 24 * time.Hour
 
-func openRedis(u *url.URL) (*redisDownstream, error) {
+func openRedis(u *url.URL) (downstream, error) {
 	query := u.Query()
 	stream := query.Get("stream")
 	if stream == "" {

@@ -1,0 +1,281 @@
+package gateway_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/redis/go-redis/v9"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+// This file is our side of a test: a real redis-server, the real service, a gateway, and a downstream that trusts nobody.
+
+const secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfgxx3NJZE="
+
+func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }
+
+// house is everything behind PayPal.
+type house struct {
+	t       testing.TB
+	payPal  *payPal
+	redis   *redis.Client
+	server  *servertest.Server
+	noted   *client.Client
+	shop    *shop
+	gateway *gateway.Gateway
+	front   *httptest.Server
+	log     *buffer
+	config  gateway.Config
+}
+
+// newHouse builds a house; change may change what the gateway and the service are told.
+func newHouse(t testing.TB, change ...func(*gateway.Config, *servertest.Options)) *house {
+	t.Helper()
+	h := &house{t: t, payPal: newPayPal(t), shop: newShop(t), log: &buffer{}}
+	store := startRedis(t)
+	h.redis = redis.NewClient(&redis.Options{Addr: store.addr})
+	t.Cleanup(func() { h.redis.Close() })
+	options := servertest.Options{Redis: "redis://" + store.addr}
+	h.config = gateway.Config{
+		Ledger: "paypal-live", Accounts: []string{account, "6RECEIVERID"}, IPNVerifyURL: h.payPal.verifier.URL,
+		WebhookID: webhookID, CertHosts: []string{h.payPal.certHost()}, CertRoots: h.payPal.pem(),
+		ForwardTo: h.shop.URL, ForwardSecrets: []string{secret},
+		Hold: 5 * time.Second, ForwardTimeout: 2 * time.Second, VerifyTimeout: 2 * time.Second,
+		Logger: slog.New(slog.NewJSONHandler(h.log, nil)),
+	}
+	for _, f := range change {
+		f(&h.config, &options)
+	}
+	h.server = servertest.Start(t, options)
+	h.config.Noted = h.server.Addr()
+	var err error
+	if h.noted, err = client.New(h.server.Addr(), client.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.noted.Close() })
+	h.gateway, h.front = h.open()
+	return h
+}
+
+// open opens a gateway; a house may have several.
+func (h *house) open() (*gateway.Gateway, *httptest.Server) {
+	h.t.Helper()
+	g, err := gateway.New(h.config)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { g.Close() })
+	front := httptest.NewUnstartedServer(g)
+	front.Config.ErrorLog = discardLog()
+	front.Start()
+	h.t.Cleanup(front.Close)
+	return g, front
+}
+
+// deliver posts a message and returns status and reason.
+func (h *house) deliver(d delivery) (int, string) {
+	h.t.Helper()
+	status, reason, err := deliver(h.front.URL, d)
+	if err != nil {
+		h.t.Fatalf("delivering: %v", err)
+	}
+	return status, reason
+}
+
+func deliver(front string, d delivery) (status int, reason string, err error) {
+	request, err := http.NewRequest(http.MethodPost, front+"/paypal/"+d.channel, bytes.NewReader(d.body))
+	if err != nil {
+		return 0, "", err
+	}
+	request.Header = d.header.Clone()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	response, err := http.DefaultClient.Do(request.WithContext(ctx))
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	var said struct{ Error, Reason string }
+	_ = json.NewDecoder(response.Body).Decode(&said) // empty with 200
+	if response.StatusCode == http.StatusServiceUnavailable && response.Header.Get("Retry-After") == "" {
+		return 0, "503 without Retry-After", nil
+	}
+	if response.StatusCode != http.StatusOK && (said.Error == "" || said.Reason == "") {
+		return 0, "no error body", nil
+	}
+	return response.StatusCode, said.Reason, nil
+}
+
+// mustTake delivers what must be answered 200.
+func (h *house) mustTake(d delivery) {
+	h.t.Helper()
+	if status, reason := h.deliver(d); status != http.StatusOK {
+		h.t.Fatalf("%s: got %d %s, want 200\n%s", d.channel, status, reason, h.log)
+	}
+}
+
+// inRedis is every key with its contents.
+func (h *house) inRedis() map[string]string {
+	h.t.Helper()
+	ctx := h.t.Context()
+	contents := make(map[string]string)
+	for _, key := range h.redis.Keys(ctx, "*").Val() {
+		dump, err := h.redis.Dump(ctx, key).Result()
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		contents[key] = dump
+	}
+	return contents
+}
+
+// notes are all of a ledger.
+func (h *house) notes(ledger string) []*client.Note {
+	h.t.Helper()
+	var notes []*client.Note
+	for note, err := range h.noted.List(h.t.Context(), &client.ListRequest{Ledger: ledger}) {
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		notes = append(notes, note)
+	}
+	return notes
+}
+
+// A shop is a downstream. It takes nothing that is not signed.
+type shop struct {
+	*httptest.Server
+	mu     sync.Mutex
+	events []event.Event
+	refuse func(w http.ResponseWriter, r *http.Request, e event.Event) bool // answers in the shop's place
+	wrong  []string
+}
+
+func newShop(t testing.TB) *shop {
+	s := &shop{}
+	s.Server = httptest.NewServer(http.HandlerFunc(s.take))
+	t.Cleanup(func() {
+		s.Close()
+		for _, wrong := range s.wrong {
+			t.Errorf("the downstream was given something wrong: %s", wrong)
+		}
+	})
+	return s
+}
+
+func (s *shop) take(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the gateway was killed
+	}
+	if err := must(standardwebhooks.NewWebhook(secret)).Verify(body, r.Header); err != nil {
+		s.complain("signature: " + err.Error())
+	}
+	var e event.Event
+	if err := json.Unmarshal(body, &e); err != nil {
+		s.complain(err.Error())
+	}
+	if err := e.Validate(); err != nil {
+		s.complain(err.Error())
+	}
+	if r.Header.Get("webhook-id") != e.ID() || r.Header.Get("Content-Type") != "application/cloudevents+json; charset=utf-8" {
+		s.complain("headers")
+	}
+	s.mu.Lock()
+	refuse := s.refuse
+	s.mu.Unlock()
+	if refuse != nil && refuse(w, r, e) {
+		return
+	}
+	s.mu.Lock()
+	s.events = append(s.events, e)
+	s.mu.Unlock()
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func (s *shop) complain(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wrong = append(s.wrong, text)
+}
+
+func (s *shop) refusing(f func(w http.ResponseWriter, r *http.Request, e event.Event) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = f
+}
+
+func (s *shop) got() []event.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.events)
+}
+
+// told is the data of an event.
+type told struct {
+	Donation map[string]string
+	Message  map[string]string
+	Attempt  int
+	Open     []struct {
+		Donation            map[string]string
+		Reason, Explanation string
+	}
+	Original struct {
+		ContentType string `json:"content_type"`
+		Body        string
+		BodyBase64  []byte `json:"body_base64"`
+	}
+}
+
+func data(t testing.TB, e event.Event) told {
+	t.Helper()
+	var d told
+	if err := e.DataAs(&d); err != nil {
+		t.Fatalf("reading %s: %v", e.Data(), err)
+	}
+	return d
+}
+
+// buffer is a log that may be written and read at the same time.
+type buffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// eventually polls until ok is true.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came to pass: %s", what)
+		}
+	}
+}
