@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -21,6 +22,8 @@ func failure(ctx context.Context, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case pastDeadline(ctx):
+		return context.DeadlineExceeded
 	case redis.IsOOMError(err):
 		return fmt.Errorf("%w: %w", ErrStoreFull, err)
 	case errors.As(err, &refused):
@@ -37,4 +40,10 @@ func looked(err error) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return err
+}
+
+// pastDeadline tells that ctx is about to end: the connection has the same deadline, and may notice first.
+func pastDeadline(ctx context.Context) bool {
+	deadline, has := ctx.Deadline()
+	return has && !time.Now().Before(deadline)
 }
