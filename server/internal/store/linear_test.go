@@ -1,0 +1,517 @@
+package store_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+// TestLinearizable lets several callers note, settle, release, extend and look at a few donations over connections that break, and asks whether what they
+// were told could have happened to one donation after another's call.
+func TestLinearizable(t *testing.T) {
+	server := redistest.Start(t)
+	const rounds = 12
+	for round := range rounds {
+		seed := rand.Uint64()
+		history := trouble(t, server.Addr(), seed)
+		result, info := porcupine.CheckOperationsVerbose(lives, history, 30*time.Second)
+		if result == porcupine.Ok {
+			continue
+		}
+		path := filepath.Join(t.ArtifactDir(), "history.html")
+		if err := porcupine.VisualizePath(lives, info, path); err != nil {
+			t.Error(err)
+		}
+		t.Fatalf("round %d, seed %d: the history of %d calls is %s; %s shows it (kept with go test -artifacts)", round, seed, len(history), result, path)
+	}
+}
+
+// The trouble of a round: how many callers do how much, and how often a connection breaks.
+const (
+	callers      = 5
+	donations    = 6
+	callsEach    = 60
+	cutsRequest  = 0.05
+	cutsReply    = 0.10
+	delaysUpTo   = 3 * time.Millisecond
+	holdsForLong = time.Hour // no hold runs out: time is not in the model
+)
+
+// trouble makes a history of calls.
+func trouble(t *testing.T, redis string, seed uint64) []porcupine.Operation {
+	var mu sync.Mutex
+	dice := rand.New(rand.NewPCG(seed, 0))
+	through := startProxy(t, redis, func(request []byte) disturbance {
+		mu.Lock()
+		defer mu.Unlock()
+		d := disturbance{delay: time.Duration(dice.Int64N(int64(delaysUpTo)))}
+		if isScript(request) {
+			x := dice.Float64()
+			d.dropRequest, d.dropReply = x < cutsRequest, cutsRequest <= x && x < cutsRequest+cutsReply
+		}
+		return d
+	})
+	s := open(t, "standalone", through.URL())
+	h := &history{began: time.Now()}
+	var all sync.WaitGroup
+	for i := range callers {
+		c := &caller{t: t, store: s, history: h, number: i, seed: seed, dice: rand.New(rand.NewPCG(seed, uint64(i)+1)), receipts: map[string][]input{}}
+		all.Go(func() {
+			for range callsEach {
+				c.step()
+			}
+		})
+	}
+	all.Wait()
+	return h.operations
+}
+
+func isScript(request []byte) bool {
+	return bytes.Contains(request, []byte("\nevalsha\r")) || bytes.Contains(request, []byte("\neval\r"))
+}
+
+// A caller does one thing at a time, and asks again where it does not know the outcome.
+type caller struct {
+	t        *testing.T
+	store    *store.Store
+	history  *history
+	number   int
+	seed     uint64
+	dice     *rand.Rand
+	requests int
+	last     input              // the last note, which may come again much later
+	receipts map[string][]input // by series: what it has been given, as settle inputs
+}
+
+func (c *caller) step() {
+	series := fmt.Sprintf("I-%x-%d", c.seed, c.dice.IntN(donations))
+	held := c.receipts[series]
+	switch x := c.dice.IntN(100); {
+	case x < 10:
+		c.do(input{call: "exists", series: series})
+	case x < 15 && c.last.call != "":
+		c.do(c.last)
+	case x < 75 && len(held) > 0:
+		in := held[c.dice.IntN(len(held))]
+		in.call = []string{"settle", "release", "release", "release", "extend", "extend"}[c.dice.IntN(6)]
+		c.do(in)
+	default:
+		c.requests++
+		c.last = input{call: "note", series: series, request: fmt.Sprintf("%d-%d", c.number, c.requests), hold: holdsForLong, message: c.dice.IntN(2)}
+		if c.dice.IntN(20) == 0 {
+			c.last.hold = 0
+		}
+		c.do(c.last)
+	}
+}
+
+// do makes a call, again and again until its outcome is known, at most five times.
+func (c *caller) do(in input) {
+	for range 5 {
+		called := time.Since(c.history.began)
+		out := c.call(in)
+		c.history.add(c.number, in, called, out)
+		if out.receipt != "" {
+			in := input{series: in.series, request: in.request, attempt: out.attempt, receipt: out.receipt}
+			c.receipts[in.series] = append(c.receipts[in.series], in)
+		}
+		if out.answer != unknown && out.answer != "unavailable" {
+			return
+		}
+	}
+}
+
+func (c *caller) call(in input) output {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	d := store.Donation{Ledger: "linear", SeriesID: in.series, Event: 1, OccurredAt: c.history.began, Amount: "25.00", CurrencyCode: "USD"}
+	m := []store.Message{ipn, webhook}[in.message]
+	var n store.Note
+	var err error
+	out := output{answer: "done"}
+	switch in.call {
+	case "note":
+		var reply store.NoteReply
+		reply, err = c.store.Note(ctx, store.NoteRequest{Donation: d, Message: m, Hold: in.hold, RequestID: in.request, Rules: usual})
+		n = reply.Note
+		out.answer, out.receipt = map[store.Verdict]answer{store.First: "FIRST", store.Duplicate: "DUPLICATE", store.Held: "HELD"}[reply.Verdict], reply.Receipt
+	case "exists":
+		var reply store.ExistsReply
+		reply, err = c.store.Exists(ctx, d, m, usual)
+		n = reply.Note
+	case "settle":
+		n, err = c.store.Settle(ctx, in.receipt)
+	case "release":
+		n, err = c.store.Release(ctx, in.receipt)
+	case "extend":
+		n, err = c.store.Extend(ctx, in.receipt, holdsForLong)
+	}
+	if err != nil {
+		return output{answer: c.failed(in, err)}
+	}
+	out.id, out.attempt, out.state = n.DonationID, n.Attempt, n.State
+	return out
+}
+
+func (c *caller) failed(in input, err error) answer {
+	for _, known := range []error{store.ErrHoldLost, store.ErrHoldReleased, store.ErrSettledByAnother, store.ErrAlreadySettled} {
+		if errors.Is(err, known) {
+			return answer(known.Error())
+		}
+	}
+	switch {
+	case errors.Is(err, store.ErrOutcomeUnknown) && in.call != "exists":
+		return unknown
+	case errors.Is(err, store.ErrUnavailable):
+		return "unavailable"
+	}
+	c.t.Errorf("%v: %v", in, err)
+	return unknown
+}
+
+// A history is what callers did and were told.
+type history struct {
+	began      time.Time
+	mu         sync.Mutex
+	operations []porcupine.Operation
+}
+
+// add takes down a call. One whose outcome is unknown may still happen, up to the end of time, which is the same as never. One that was not done is
+// left out.
+func (h *history) add(caller int, in input, called time.Duration, out output) {
+	returned := time.Since(h.began).Nanoseconds()
+	switch out.answer {
+	case "unavailable":
+		return
+	case unknown:
+		returned = math.MaxInt64
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.operations = append(h.operations, porcupine.Operation{ClientId: caller, Input: in, Call: called.Nanoseconds(), Output: out, Return: returned})
+}
+
+type input struct {
+	call, series string
+	request      string // of a note, or the one whose receipt this is
+	hold         time.Duration
+	message      int
+	attempt      int
+	receipt      string
+}
+
+type answer string
+
+const unknown answer = "unknown"
+
+type output struct {
+	answer  answer
+	id      string
+	attempt int
+	state   store.State
+	receipt string
+}
+
+// A life is what the model knows of a donation.
+type life struct {
+	state    store.State // 0: there is no note
+	released bool
+	request  string // that was told FIRST last
+	attempt  int
+	id       string // "" until somebody was told
+	receipt  string // of request; likewise
+}
+
+// lives is the contract: how one donation lives, while no hold runs out.
+var lives = porcupine.Model{
+	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
+		bySeries := map[string][]porcupine.Operation{}
+		for _, o := range history {
+			series := o.Input.(input).series
+			bySeries[series] = append(bySeries[series], o)
+		}
+		var parts [][]porcupine.Operation
+		for _, part := range bySeries {
+			parts = append(parts, part)
+		}
+		return parts
+	},
+	Init: func() any { return life{} },
+	Step: func(state, in, out any) (bool, any) {
+		l, o := state.(life), out.(output)
+		l, want := l.step(in.(input))
+		if o.answer == unknown {
+			return true, l
+		}
+		if o.answer != want {
+			return false, l
+		}
+		if o.id == "" { // an error, or a look that found nothing
+			return l.state == 0 || want != "done", l
+		}
+		if o.id != cmp.Or(l.id, o.id) || o.attempt != l.attempt || o.state != l.state {
+			return false, l
+		}
+		l.id = o.id
+		if o.receipt != "" {
+			if o.receipt != cmp.Or(l.receipt, o.receipt) {
+				return false, l
+			}
+			l.receipt = o.receipt
+		}
+		return true, l
+	},
+	DescribeOperation: func(in, out any) string {
+		i, o := in.(input), out.(output)
+		return fmt.Sprintf("%s %s/%d → %s %d", i.call, i.request, i.attempt, o.answer, o.attempt)
+	},
+	DescribeState: func(state any) string {
+		l := state.(life)
+		return fmt.Sprintf("%s by %s/%d", [...]string{"none", "held", "open", "settled"}[l.state], l.request, l.attempt)
+	},
+}
+
+// step is what a call does, and what is answered.
+func (l life) step(in input) (life, answer) {
+	holder := l.request == in.request && l.attempt == in.attempt
+	switch {
+	case in.call == "exists":
+		return l, "done"
+	case in.call == "note" && l.state != 0 && l.request == in.request && !l.released:
+		return l, "FIRST"
+	case in.call == "note" && l.state == store.StateHeld:
+		return l, "HELD"
+	case in.call == "note" && l.state == store.StateSettled:
+		return l, "DUPLICATE"
+	case in.call == "note":
+		l = life{state: store.StateHeld, request: in.request, attempt: l.attempt + 1, id: l.id}
+		if in.hold == 0 {
+			l.state = store.StateSettled
+		}
+		return l, "FIRST"
+	case !holder && l.state == store.StateSettled:
+		return l, answer(store.ErrSettledByAnother.Error())
+	case !holder:
+		return l, answer(store.ErrHoldLost.Error())
+	case in.call == "release" && l.state == store.StateSettled, in.call == "extend" && l.state == store.StateSettled:
+		return l, answer(store.ErrAlreadySettled.Error())
+	case in.call == "release":
+		l.state, l.released = store.StateOpen, true
+		return l, "done"
+	case l.released:
+		return l, answer(store.ErrHoldReleased.Error())
+	case in.call == "settle":
+		l.state = store.StateSettled
+	}
+	return l, "done"
+}
+
+// TestReplyLost: one reply is lost after the script has run. It runs once, the caller is told that the outcome is unknown, and learns by the same
+// request id that the donation is its own. A plain client over the same connection shows what happens else.
+func TestReplyLost(t *testing.T) {
+	server := redistest.Start(t)
+	var lose atomic.Bool
+	through := startProxy(t, server.Addr(), func(request []byte) disturbance {
+		about := isScript(request) || bytes.Contains(request, []byte("\nset\r"))
+		return disturbance{dropReply: about && lose.CompareAndSwap(true, false)}
+	})
+	s := open(t, "standalone", through.URL())
+	ledger := ledgerOf(t)
+	request := func(id, series string) store.NoteRequest {
+		return store.NoteRequest{Donation: store.Donation{Ledger: ledger, SeriesID: series, Event: 1}, Message: ipn, RequestID: id, Hold: time.Minute, Rules: usual}
+	}
+	note(t, s, request("warm-up", "I-0")) // Redis knows the script, the store knows the time
+	before := scriptsRun(t, server)
+
+	lose.Store(true)
+	_, err := s.Note(ctx(t), request("a", "I-1"))
+	if !errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Errorf("Note with its reply lost: %v, want ErrOutcomeUnknown", err)
+	}
+	if ran := scriptsRun(t, server) - before; ran != 1 {
+		t.Errorf("the script ran %d times, want once", ran)
+	}
+	other := note(t, s, request("b", "I-1"))
+	wantVerdict(t, other, store.Held, store.SameMessage)
+	again := note(t, s, request("a", "I-1"))
+	wantVerdict(t, again, store.First, store.SameRequest)
+	if again.Note.Attempt != 1 || again.Note.DonationID != other.Note.DonationID {
+		t.Errorf("asked again: attempt %d of %s, want 1 of %s", again.Note.Attempt, again.Note.DonationID, other.Note.DonationID)
+	}
+	if third := note(t, s, request("a", "I-1")); third.Receipt == "" || third.Receipt != again.Receipt {
+		t.Errorf("asked once more: receipt %q, want %q", third.Receipt, again.Receipt)
+	}
+
+	lose.Store(true)
+	if _, err := s.Settle(ctx(t), again.Receipt); !errors.Is(err, store.ErrOutcomeUnknown) {
+		t.Errorf("Settle with its reply lost: %v, want ErrOutcomeUnknown", err)
+	}
+	if n, err := s.Settle(ctx(t), again.Receipt); err != nil || n.State != store.StateSettled {
+		t.Errorf("Settle again: state %d, %v", n.State, err)
+	}
+
+	plain := redis.NewClient(&redis.Options{Addr: strings.TrimPrefix(through.URL(), "redis://")})
+	defer plain.Close()
+	if err := plain.Ping(ctx(t)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	lose.Store(true)
+	if first, err := plain.SetNX(ctx(t), ledger, "x", time.Minute).Result(); first || err != nil {
+		t.Errorf("a plain client's SET NX with its reply lost: %v, %v; want false, as ever: this proxy loses nothing", first, err)
+	}
+}
+
+// TestReplyTooLate: the script has run in time, and its reply comes when the caller has gone. The deadline says nothing about whether the donation was
+// noted; the same request id does.
+func TestReplyTooLate(t *testing.T) {
+	server := redistest.Start(t)
+	var slow atomic.Bool
+	through := startProxy(t, server.Addr(), func(request []byte) disturbance {
+		if isScript(request) && slow.CompareAndSwap(true, false) {
+			return disturbance{delayReply: 300 * time.Millisecond}
+		}
+		return disturbance{}
+	})
+	s := open(t, "standalone", through.URL())
+	r := store.NoteRequest{Donation: store.Donation{Ledger: ledgerOf(t), SeriesID: "I-0", Event: 1}, Message: ipn, RequestID: "warm-up", Hold: time.Minute, Rules: usual}
+	note(t, s, r)
+	r.Donation.SeriesID, r.RequestID = "I-1", "a"
+	slow.Store(true)
+	short, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := s.Note(short, r); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Note with a slow reply: %v, want its caller's deadline", err)
+	}
+	if look, err := s.Exists(ctx(t), r.Donation, r.Message, usual); err != nil || look.Note.State != store.StateHeld {
+		t.Errorf("Exists: state %d, %v; want it held", look.Note.State, err)
+	}
+	wantVerdict(t, note(t, s, r), store.First, store.SameRequest)
+}
+
+// scriptsRun is how many scripts Redis has run.
+func scriptsRun(t *testing.T, server *redistest.Server) int {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer client.Close()
+	info, err := client.Info(ctx(t), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for line := range strings.Lines(info) {
+		var calls int
+		for _, command := range []string{"evalsha", "eval"} {
+			if n, _ := fmt.Sscanf(line, "cmdstat_"+command+":calls=%d", &calls); n == 1 {
+				sum += calls
+			}
+		}
+	}
+	return sum
+}
+
+// TestFrozen: Redis stands still, the callers give up, Redis goes on and finds their scripts. They do nothing.
+func TestFrozen(t *testing.T) {
+	server := redistest.Start(t)
+	ledger := ledgerOf(t)
+	donation := func(i int) store.Donation {
+		return store.Donation{Ledger: ledger, SeriesID: fmt.Sprintf("I-%d", i), Event: 1}
+	}
+	// A store sends three scripts at a time, and those that still wait when their callers go are never sent. So each caller has its own.
+	stores := make([]*store.Store, 10)
+	for i := range stores {
+		stores[i] = open(t, "standalone", server.URL())
+		note(t, stores[i], store.NoteRequest{Donation: donation(100 + i), Message: ipn, RequestID: "warm-up", Rules: usual})
+	}
+	before := scriptsRun(t, server)
+	const patience = 200 * time.Millisecond
+	server.Pause()
+	var all sync.WaitGroup
+	for i, s := range stores {
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			began := time.Now()
+			_, err := s.Note(ctx, store.NoteRequest{Donation: donation(i), Message: ipn, RequestID: "late", Rules: usual})
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Note on a frozen Redis: %v, want its caller's deadline", err)
+			}
+			if took := time.Since(began); took > 5*patience {
+				t.Errorf("Note on a frozen Redis took %v of %v", took, patience)
+			}
+		})
+	}
+	all.Wait()
+	server.Resume()
+	for deadline := time.Now().Add(10 * time.Second); scriptsRun(t, server) < before+len(stores); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("Redis has found %d scripts, want %d: nothing is shown", scriptsRun(t, server)-before, len(stores))
+		}
+	}
+	for i, s := range stores {
+		reply, err := s.Exists(ctx(t), donation(i), ipn, usual)
+		if err != nil || reply.Evidence != 0 {
+			t.Errorf("donation %d was noted after its caller had gone: %+v, %v", i, reply, err)
+		}
+	}
+}
+
+// TestHundredCallers: a hundred callers, one donation, one FIRST; and when that has settled, a hundred more and none.
+func TestHundredCallers(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *store.Store) {
+		d := store.Donation{Ledger: ledgerOf(t), SeriesID: "I-1", Event: 1, OccurredAt: time.Now(), Amount: "25.00", CurrencyCode: "USD"}
+		race := func(name string) (verdicts map[store.Verdict]int, receipt string) {
+			verdicts = map[store.Verdict]int{}
+			replies := make([]store.NoteReply, 100)
+			start := make(chan struct{})
+			var all sync.WaitGroup
+			for i := range replies {
+				all.Go(func() {
+					<-start
+					var err error
+					replies[i], err = s.Note(ctx(t), store.NoteRequest{
+						Donation: d, Message: []store.Message{ipn, webhook}[i%2], Hold: 10 * time.Minute, RequestID: fmt.Sprint(name, i), Rules: usual,
+					})
+					if err != nil {
+						t.Errorf("Note: %v", err)
+					}
+				})
+			}
+			close(start)
+			all.Wait()
+			for _, r := range replies {
+				verdicts[r.Verdict]++
+				receipt += r.Receipt
+				if r.Note.DonationID != replies[0].Note.DonationID {
+					t.Errorf("the donation has the ids %s and %s", r.Note.DonationID, replies[0].Note.DonationID)
+				}
+			}
+			return verdicts, receipt
+		}
+		verdicts, receipt := race("a")
+		if verdicts[store.First] != 1 || verdicts[store.Held] != 99 {
+			t.Errorf("a hundred callers: %d FIRST, %d HELD, want 1 and 99", verdicts[store.First], verdicts[store.Held])
+		}
+		if _, err := s.Settle(ctx(t), receipt); err != nil {
+			t.Errorf("Settle by the only receipt: %v", err)
+		}
+		if verdicts, _ := race("b"); verdicts[store.Duplicate] != 100 {
+			t.Errorf("a hundred more: %d DUPLICATE, want 100", verdicts[store.Duplicate])
+		}
+	})
+}
