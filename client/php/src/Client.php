@@ -1,0 +1,379 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Noted;
+
+use Noted\Exception\NotedException;
+use Noted\Exception\NotSettled;
+use Noted\Exception\StoreWentBack;
+use Noted\Exception\Unavailable;
+
+/**
+ * Asks Noted whether a donation has been noted already, so that each is processed once. It speaks to the server's JSON door (-http-listen).
+ *
+ *     $noted = new Client('http://127.0.0.1:8080');
+ *     $verdict = $noted->once($donation, $message, function (Note $note, Hold $hold): void {
+ *         book($note->donationId, …);
+ *     });
+ *
+ * Most programs need once() and nothing else: by hand it is done wrong. PayPal turns what was posted into a donation and a message, and Receiver
+ * is the whole of it.
+ *
+ * Errors. On an exception nothing is known of the donation: do not process it, and do not take it for a duplicate. Every reason of the contract has
+ * a class in Noted\Exception; Unavailable is the parent of all that another try may cure.
+ *
+ * Retries. A call that is unavailable is made up to four times in all, within the timeout, with a growing, jittered wait that is never shorter than
+ * what the server asks for. That can neither double nor lose a donation, because every note bears a request id, and a repeat gets the same answer
+ * again. Nothing else is repeated, and forget() never is: its repeat would say that there is no such note.
+ *
+ * The connection is kept as long as the client is, so make one client a process and not one a call.
+ */
+final class Client
+{
+    public const DEFAULT_TIMEOUT = 5.0;
+    public const DEFAULT_HOLD = 60.0; // longer than a PayPal listener may take, which is 30 s
+    public const DEFAULT_SETTLE_TIMEOUT = 15.0;
+
+    private const MAX_HOLD = 900.0;
+    private const MAX_TRIES = 4; // of one call, the first included
+    private const BASE_BACKOFF = 0.1; // before the second try; doubles with each
+    private const MAX_BACKOFF = 2.0;
+
+    private readonly Transport $transport;
+
+    /**
+     * @param string $url the server's JSON door, such as http://127.0.0.1:8080; over a network https
+     * @param float $timeout in seconds, of one call with its retries
+     * @param float $hold in seconds, how long once() holds a donation at a time: after a crash it waits for so long. Up to 900
+     * @param float $settleTimeout in seconds, how long once() tries to settle when the callable has succeeded
+     * @param null|string|\Closure(): string $token the bearer token, or what returns it so that it may be renewed; needs https, except to this machine
+     * @param string $caFile a file of PEM certificates, one of which must have signed the server's; empty for the system's
+     * @param bool $plaintext allow http to another machine: whoever is between can then read, forge and suppress donations
+     */
+    public function __construct(
+        string $url,
+        private readonly float $timeout = self::DEFAULT_TIMEOUT,
+        private readonly float $hold = self::DEFAULT_HOLD,
+        private readonly float $settleTimeout = self::DEFAULT_SETTLE_TIMEOUT,
+        #[\SensitiveParameter] null|string|\Closure $token = null,
+        string $caFile = '',
+        bool $plaintext = false,
+    ) {
+        if ($timeout <= 0 || $settleTimeout <= 0 || $hold < 0.001 || $hold > self::MAX_HOLD) {
+            throw new \InvalidArgumentException("making a client of $url: timeout and settleTimeout must be positive, and hold between 0.001 and " . self::MAX_HOLD . ' seconds');
+        }
+        $this->transport = new Transport($url, $token, $caFile, $plaintext);
+    }
+
+    /** Makes an id for note(): random, since whoever knows it can make the receipt. */
+    public static function requestId(): string
+    {
+        return bin2hex(random_bytes(16));
+    }
+
+    /**
+     * Runs the callable if this donation is the caller's to process, and sees to it that nobody else processes it: notes it with a hold, runs the
+     * callable on First, settles the note when that returns, and releases it when that throws.
+     *
+     *     returns or throws       what happened                                             tell PayPal
+     *     First                   processed, and settled                                    200
+     *     Duplicate               nothing to do: it is done, or was noted before            200
+     *     Held                    another is processing it                                  503
+     *     NotSettled              processed, but the note is not final: the donation's      200, and tell a person
+     *                             next message may be First; getPrevious() tells why
+     *     any NotedException      nothing is known, the callable was not run                503, or see below
+     *     the callable's own      it failed, and the note is released: the next message     503
+     *                             is First
+     *
+     * InvalidRequest, OccurredTooEarly, OccurredTooLate and SeriesFull would come every time: keep the message for a person.
+     *
+     * A program that ends inside the callable (exit, a fatal error, max_execution_time) releases nothing; the hold runs out by itself, and the next
+     * message is First. The same goes for a release that fails: the callable's own exception is thrown all the same. A downstream that takes
+     * $note->donationId as its idempotency key, and refuses a $note->attempt below the last it saw, makes all of this harmless.
+     *
+     * Work that may take longer than the hold calls $hold->extend() now and then; see Hold.
+     *
+     * @param callable(Note, Hold): mixed $process
+     * @throws NotedException
+     */
+    public function once(Donation $donation, ?Message $message, callable $process): Verdict
+    {
+        $asked = self::now(); // the hold began no earlier
+        $answer = $this->note($donation, $message, $this->hold);
+        if ($answer->verdict !== Verdict::First) {
+            return $answer->verdict;
+        }
+        if ($answer->receipt === '') {
+            throw NotedException::of("noting {$donation->seriesId}", 'internal', 'the server gave no receipt for the hold');
+        }
+        $extend = fn (float $until): float => $this->extendBefore($answer->receipt, $until);
+        $hold = new Hold($extend, $this->hold, $asked + $this->hold);
+        try {
+            $process($answer->note, $hold);
+        } catch (\Throwable $e) {
+            $this->giveUp($answer->receipt);
+            throw $e;
+        }
+        $this->settleForSure($answer->receipt);
+        return Verdict::First;
+    }
+
+    /**
+     * Decides whether the donation has been noted already, and notes it, in one step. With a hold, First comes with a receipt, and the caller must settle
+     * or release it: once() does that. Without one the note is final at once.
+     *
+     * @param float $hold in seconds
+     * @param string $requestId the same in every repeat of this call, across restarts too, and in no other; one is made where it is empty
+     * @throws NotedException
+     */
+    public function note(Donation $donation, ?Message $message = null, float $hold = 0.0, string $requestId = ''): NoteResponse
+    {
+        $act = "noting {$donation->seriesId}";
+        $answer = $this->call($act, 'NoteDonation', [
+            'donation' => (object) Wire::donation($donation),
+            'message' => self::object(Wire::message($message)),
+            'hold' => Wire::duration($hold),
+            'requestId' => $requestId !== '' ? $requestId : self::requestId(),
+        ]);
+        $word = $answer['verdict'] ?? 'VERDICT_UNSPECIFIED';
+        $verdict = Verdict::tryFrom((string) $word)
+            ?? throw NotedException::of($act, 'internal', "the server's verdict $word is not one that this client knows");
+        return new NoteResponse(
+            $verdict,
+            Wire::note($answer['note'] ?? []),
+            Wire::evidence($answer['evidence'] ?? ''),
+            $answer['receipt'] ?? '',
+            Wire::seconds($answer['retryAfter'] ?? null),
+            $answer['differences'] ?? [],
+        );
+    }
+
+    /**
+     * Decides as note() does, and notes nothing. It is for looking: between a look and a note another caller may come.
+     *
+     * @throws NotedException
+     */
+    public function exists(Donation $donation, ?Message $message = null): Existence
+    {
+        $answer = $this->call("looking for {$donation->seriesId}", 'DonationExists', [
+            'donation' => (object) Wire::donation($donation),
+            'message' => self::object(Wire::message($message)),
+        ]);
+        $note = isset($answer['note']) ? Wire::note($answer['note']) : null;
+        return new Existence($answer['exists'] ?? false, $note, Wire::evidence($answer['evidence'] ?? ''));
+    }
+
+    /**
+     * Makes the note of a receipt final. Twice is as good as once. SettledByAnother means that the donation has been processed twice.
+     *
+     * @throws NotedException
+     */
+    public function settle(string $receipt): Note
+    {
+        return Wire::note($this->call('settling', 'SettleDonation', ['receipt' => $receipt])['note'] ?? []);
+    }
+
+    /**
+     * Gives a hold up: the next message of the donation is First again.
+     *
+     * @param string $reason for the server's log, without personal data
+     * @throws NotedException
+     */
+    public function release(string $receipt, string $reason = ''): Note
+    {
+        return Wire::note($this->call('releasing', 'ReleaseDonation', ['receipt' => $receipt, 'reason' => $reason])['note'] ?? []);
+    }
+
+    /**
+     * Makes a hold last until now plus $hold seconds, even one that has run out, as long as nobody has taken over.
+     *
+     * @throws NotedException
+     */
+    public function extend(string $receipt, float $hold): Note
+    {
+        return $this->extendWithin($receipt, $hold, $this->timeout);
+    }
+
+    /**
+     * Yields every note that fits, page by page. The timeout bounds each page.
+     *
+     * @param string $seriesId empty means every series of the ledger, which walks through the whole store
+     * @param State $state the state that a note must be in now
+     * @param string $seenOnlyOn a channel: only notes all of whose sightings came over it
+     * @param string $notedAfter the earliest notedAt, inclusive, such as "2021-03-08T17:05:01Z"
+     * @param string $notedBefore the latest notedAt, exclusive
+     * @param int $pageSize 1 to 1000; 0 means 100
+     * @return \Generator<int, Note>
+     * @throws NotedException
+     */
+    public function list(
+        string $ledger = '',
+        string $seriesId = '',
+        State $state = State::Any,
+        string $seenOnlyOn = '',
+        string $notedAfter = '',
+        string $notedBefore = '',
+        int $pageSize = 0,
+    ): \Generator {
+        $token = '';
+        $number = 0;
+        do {
+            $page = $this->page($ledger, $seriesId, $state, $seenOnlyOn, $notedAfter, $notedBefore, $pageSize, $token);
+            foreach ($page->notes as $note) {
+                yield $number++ => $note;
+            }
+            $token = $page->nextToken;
+        } while ($token !== '');
+    }
+
+    /**
+     * One page of list(), from a page's nextToken or, where that is empty, from the beginning.
+     *
+     * @throws NotedException
+     */
+    public function page(
+        string $ledger = '',
+        string $seriesId = '',
+        State $state = State::Any,
+        string $seenOnlyOn = '',
+        string $notedAfter = '',
+        string $notedBefore = '',
+        int $pageSize = 0,
+        string $token = '',
+    ): Page {
+        $answer = $this->call('listing', 'ListDonations', [
+            'ledger' => $ledger,
+            'seriesId' => $seriesId,
+            'state' => $state === State::Any ? '' : $state->value,
+            'seenOnlyOn' => $seenOnlyOn,
+            'notedAfter' => $notedAfter,
+            'notedBefore' => $notedBefore,
+            'pageSize' => $pageSize,
+            'pageToken' => $token,
+        ]);
+        return new Page(array_map(Wire::note(...), $answer['notes'] ?? []), $answer['nextPageToken'] ?? '');
+    }
+
+    /**
+     * Undoes a note and returns it as it was: the next message of the donation is First. It is tried once: after Unavailable, look before asking again.
+     *
+     * @param string $reason why, for the server's log
+     * @throws NotedException
+     */
+    public function forget(string $ledger, string $seriesId, string $donationId, string $reason): Note
+    {
+        $request = Wire::given(['ledger' => $ledger, 'seriesId' => $seriesId, 'donationId' => $donationId, 'reason' => $reason]);
+        return Wire::note($this->transport->post("forgetting $donationId", 'ForgetDonation', $request, $this->timeout, fresh: true)['note'] ?? []);
+    }
+
+    /**
+     * Makes one call, repeating it while it is unavailable.
+     *
+     * @param array<string, mixed> $request
+     * @return array<string, mixed>
+     */
+    private function call(string $act, string $rpc, array $request, ?float $timeout = null): array
+    {
+        $request = Wire::given($request);
+        $deadline = self::now() + ($timeout ?? $this->timeout);
+        for ($try = 1;; $try++) {
+            try {
+                return $this->transport->post($act, $rpc, $request, $deadline - self::now());
+            } catch (Unavailable $e) {
+                // A store that went back in time waits for a person, not for us.
+                if ($e instanceof StoreWentBack || $try === self::MAX_TRIES || !self::sleep(self::waitAfter($try, $e), $deadline)) {
+                    throw $e;
+                }
+            }
+        }
+    }
+
+    private function extendWithin(string $receipt, float $hold, float $timeout): Note
+    {
+        $answer = $this->call('extending a hold', 'ExtendHold', ['receipt' => $receipt, 'hold' => Wire::duration($hold)], $timeout);
+        return Wire::note($answer['note'] ?? []);
+    }
+
+    /** Extends the hold of once(), trying until it would have run out; one that has run out already gets one try. Returns until when it lasts then. */
+    private function extendBefore(string $receipt, float $until): float
+    {
+        for ($try = 1;; $try++) {
+            $asked = self::now();
+            try {
+                // A try of its own that hangs must leave time for another.
+                $this->extendWithin($receipt, $this->hold, min($this->timeout, max($this->hold / 6, 0.1)));
+                return $asked + $this->hold;
+            } catch (NotedException $e) {
+                if (self::refused($e) || !self::sleep(self::waitAfter($try, $e), $until)) {
+                    throw $e;
+                }
+            }
+        }
+    }
+
+    /** Settles, and does not give up at the first trouble: the work is done. It outwaits a server that is away, too busy or too slow. */
+    private function settleForSure(string $receipt): void
+    {
+        $deadline = self::now() + $this->settleTimeout;
+        for ($try = 1;; $try++) {
+            try {
+                $this->call('settling', 'SettleDonation', ['receipt' => $receipt], min($this->timeout, $deadline - self::now()));
+                return;
+            } catch (NotedException $e) {
+                if (self::refused($e) || !self::sleep(self::waitAfter($try, $e), $deadline)) {
+                    throw NotSettled::because($e);
+                }
+            }
+        }
+    }
+
+    private function giveUp(string $receipt): void
+    {
+        try {
+            $this->release($receipt, 'processing failed');
+        } catch (NotedException) {
+            // The callable's own exception is on its way and says more; the hold runs out by itself.
+        }
+    }
+
+    /** Says whether the server has refused for good what was asked with a receipt, so that asking again would change nothing. */
+    private static function refused(NotedException $e): bool
+    {
+        return !in_array($e->status, ['unavailable', 'resource_exhausted', 'deadline_exceeded', 'aborted', 'internal', 'unknown'], true);
+    }
+
+    /**
+     * The wait after the given try: exponential, with the upper half left to chance so that callers do not come back in step. What the server asks
+     * for is a lower bound.
+     */
+    private static function waitAfter(int $try, NotedException $e): float
+    {
+        $chance = random_int(0, 1000) / 1000;
+        $wait = min(self::BASE_BACKOFF * 2 ** min($try - 1, 10), self::MAX_BACKOFF);
+        $wait = $wait / 2 + $wait / 2 * $chance;
+        return $e->retryAfter !== null && $e->retryAfter > $wait ? $e->retryAfter * (1 + $chance / 4) : $wait;
+    }
+
+    /** Waits, and returns false at once where the deadline would come before the wait is over. */
+    private static function sleep(float $wait, float $deadline): bool
+    {
+        if ($deadline - self::now() <= $wait) {
+            return false;
+        }
+        usleep((int) ($wait * 1e6));
+        return true;
+    }
+
+    /** A clock that nobody sets, in seconds. */
+    private static function now(): float
+    {
+        return hrtime(true) / 1e9;
+    }
+
+    /** @param ?array<string, string> $fields */
+    private static function object(?array $fields): ?object
+    {
+        return $fields === null ? null : (object) $fields;
+    }
+}

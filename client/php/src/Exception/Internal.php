@@ -1,0 +1,10 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Noted\Exception;
+
+/** INTERNAL: a fault of the server, or of something between that answered in its place. */
+final class Internal extends NotedException
+{
+}

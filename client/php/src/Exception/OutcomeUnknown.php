@@ -1,0 +1,10 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Noted\Exception;
+
+/** OUTCOME_UNKNOWN: the donation may have been noted; only the same request id gets its answer. */
+final class OutcomeUnknown extends Unavailable
+{
+}

@@ -1,0 +1,10 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Noted\Exception;
+
+/** STORE_WENT_BACK: the store has lost notes and waits for an operator. It is not asked again. */
+final class StoreWentBack extends Unavailable
+{
+}

@@ -1,0 +1,147 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Noted;
+
+use Noted\Exception\NotedException;
+
+/**
+ * Posts one call over the Connect protocol, unary and in JSON, on a connection that is kept for the next one.
+ *
+ * @internal
+ */
+final class Transport
+{
+    /** A page of a thousand notes of sixteen sightings stays below it. */
+    private const MAX_RESPONSE = 16 << 20;
+
+    private readonly string $url;
+    private readonly bool $local;
+    private readonly \CurlHandle $curl;
+
+    /**
+     * @param null|string|\Closure(): string $token
+     */
+    public function __construct(string $url, private readonly null|string|\Closure $token, private readonly string $caFile, bool $plaintext)
+    {
+        $parts = parse_url($url);
+        $scheme = strtolower($parts['scheme'] ?? '');
+        if (!in_array($scheme, ['http', 'https'], true) || !isset($parts['host']) || isset($parts['user']) || isset($parts['query']) || isset($parts['fragment'])) {
+            throw new \InvalidArgumentException("making a client of $url: it must be a URL such as http://127.0.0.1:8080 or https://noted.example.org");
+        }
+        $this->url = rtrim($url, '/') . '/noted.v1.DedupeService/';
+        $this->local = self::isLoopback($parts['host']);
+        if ($scheme === 'http' && !$this->local) {
+            if (!$plaintext) {
+                throw new \InvalidArgumentException("making a client of $url: over a network use https, or set plaintext and accept that whoever is between can read, forge and suppress donations");
+            }
+            if ($token !== null) {
+                throw new \InvalidArgumentException("making a client of $url: a token is not sent in plaintext over a network: use https");
+            }
+        }
+        if ($caFile !== '' && !is_readable($caFile)) {
+            throw new \InvalidArgumentException("making a client of $url: the CA file $caFile cannot be read");
+        }
+        $this->curl = curl_init();
+    }
+
+    /** Says whether a host surely is this machine. A form that it does not know is not. */
+    public static function isLoopback(string $host): bool
+    {
+        $host = trim($host, '[]');
+        $address = @inet_pton($host);
+        return strtolower($host) === 'localhost' || $address === inet_pton('::1') || ($address !== false && strlen($address) === 4 && $address[0] === "\x7f");
+    }
+
+    /**
+     * Makes one call, once.
+     *
+     * @param string $act what it is for, for the exception: "noting I-1"
+     * @param array<string, mixed> $request
+     * @param float $timeout in seconds
+     * @return array<string, mixed>
+     */
+    public function post(string $act, string $rpc, array $request, float $timeout, bool $fresh = false): array
+    {
+        if ($timeout <= 0) {
+            throw NotedException::of($act, 'deadline_exceeded', 'there is no time left for it');
+        }
+        try {
+            $body = json_encode((object) $request, JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES);
+        } catch (\JsonException $e) {
+            throw NotedException::of($act, 'invalid_argument', 'a field is not valid UTF-8: ' . $e->getMessage());
+        }
+        $milliseconds = max(1, (int) ($timeout * 1000));
+        $headers = ['Content-Type: application/json', 'Connect-Protocol-Version: 1', "Connect-Timeout-Ms: $milliseconds", 'Expect:'];
+        $token = $this->token instanceof \Closure ? ($this->token)() : $this->token;
+        if (($token ?? '') !== '') {
+            if (preg_match('/^[\x21-\x7e]+$/D', $token) !== 1) {
+                throw new \InvalidArgumentException("$act: the token holds something that is not printable ASCII; is there a newline at its end?");
+            }
+            $headers[] = "Authorization: Bearer $token";
+        }
+        $answer = '';
+        curl_reset($this->curl); // keeps the connection
+        $set = curl_setopt_array($this->curl, [
+            CURLOPT_URL => $this->url . $rpc,
+            CURLOPT_POST => true,
+            CURLOPT_POSTFIELDS => $body,
+            CURLOPT_HTTPHEADER => $headers,
+            CURLOPT_HTTP_VERSION => CURL_HTTP_VERSION_1_1,
+            CURLOPT_TIMEOUT_MS => $milliseconds,
+            CURLOPT_CONNECTTIMEOUT_MS => $milliseconds,
+            CURLOPT_NOSIGNAL => true,
+            CURLOPT_TCP_KEEPALIVE => 1,
+            CURLOPT_FOLLOWLOCATION => false,
+            // curl repeats by itself what a kept connection did not answer; where a repeat matters, it gets a new one.
+            CURLOPT_FRESH_CONNECT => $fresh,
+            // A proxy of the environment is for the network, not for this machine.
+            CURLOPT_NOPROXY => $this->local ? '*' : '',
+            CURLOPT_WRITEFUNCTION => static function ($curl, string $data) use (&$answer): int {
+                $answer .= $data;
+                return strlen($answer) > self::MAX_RESPONSE ? 0 : strlen($data);
+            },
+        ] + ($this->caFile !== '' ? [CURLOPT_CAINFO => $this->caFile] : []));
+        if (!$set) {
+            throw new \LogicException("$act: curl refused an option: " . curl_error($this->curl));
+        }
+        curl_exec($this->curl);
+        $trouble = curl_errno($this->curl);
+        if (strlen($answer) > self::MAX_RESPONSE) {
+            throw NotedException::of($act, 'internal', 'the answer is longer than ' . self::MAX_RESPONSE . ' bytes; ask for smaller pages');
+        }
+        if ($trouble === CURLE_OPERATION_TIMEDOUT) {
+            throw NotedException::of($act, 'deadline_exceeded', 'no answer in time: ' . curl_error($this->curl));
+        }
+        if ($trouble !== 0) {
+            throw NotedException::of($act, 'unavailable', 'the server cannot be reached: ' . curl_error($this->curl));
+        }
+        $status = curl_getinfo($this->curl, CURLINFO_RESPONSE_CODE);
+        $decoded = json_decode($answer, true);
+        if ($status === 200 && is_array($decoded)) {
+            return $decoded;
+        }
+        throw self::failed($act, $status, $decoded);
+    }
+
+    /** Reads the JSON of an error. Anything else comes from something between, and is judged by its HTTP status as the Connect protocol has it. */
+    private static function failed(string $act, int $status, mixed $error): NotedException
+    {
+        if ($status !== 200 && is_array($error) && is_string($error['code'] ?? null)) {
+            $details = new ErrorDetails(is_array($error['details'] ?? null) ? array_values($error['details']) : []);
+            $problem = is_string($error['message'] ?? null) ? $error['message'] : '';
+            return NotedException::of($act, $error['code'], $problem, $details->reason, $details->retryAfter, $details->violations);
+        }
+        $code = match ($status) {
+            200, 400 => 'internal',
+            401 => 'unauthenticated',
+            403 => 'permission_denied',
+            404 => 'unimplemented',
+            408 => 'deadline_exceeded',
+            429, 502, 503, 504 => 'unavailable',
+            default => 'unknown',
+        };
+        return NotedException::of($act, $code, "what answered with HTTP status $status is not Noted; check the URL and what is between");
+    }
+}

@@ -1,0 +1,61 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Noted\Tests;
+
+use PHPUnit\Framework\Assert;
+
+/** A real server with the embedded store and the JSON door: the one that NOTED_PROGRAM names, or one built from this repository. */
+final class Server
+{
+    private static ?self $shared = null;
+
+    private function __construct(public readonly int $process, public readonly string $address, public readonly string $url)
+    {
+    }
+
+    /** The one that most tests use: they have series of their own, and leave it running. */
+    public static function shared(): self
+    {
+        return self::$shared ??= self::start();
+    }
+
+    /** @param string $address of the door; empty for a free one */
+    public static function start(string $address = ''): self
+    {
+        $program = getenv('NOTED_PROGRAM') ?: Program::go('./server/cmd/noted');
+        if ($program === null) {
+            Assert::markTestSkipped('go is not installed, so there is no server to test with');
+        }
+        if (getenv('NOTED_PROGRAM') === false && !str_contains(implode(Program::run([$program, '-help'])), '-http-listen')) {
+            Assert::markTestSkipped('this server has no JSON door yet');
+        }
+        $address = $address !== '' ? $address : Processes::freeAddress();
+        $log = Program::folder() . '/noted.log';
+        $process = Processes::start([$program, '-dev', '-listen', '127.0.0.1:0', '-admin-listen', 'off', '-http-listen', $address], $log);
+        Processes::waitFor($address, $log);
+        return new self($process, $address, "http://$address");
+    }
+
+    public function stop(): void
+    {
+        Processes::stop($this->process);
+    }
+
+    /** Stops it without a word to anybody who is connected, until thaw(). */
+    public function freeze(): void
+    {
+        Program::run(['kill', '-STOP', (string) $this->process]);
+    }
+
+    /** Lets it go on, at once or so many seconds from now. */
+    public function thaw(float $after = 0.0): void
+    {
+        if ($after > 0) {
+            Processes::start(['sh', '-c', "sleep $after; kill -CONT $this->process"], '/dev/null');
+            return;
+        }
+        Program::run(['kill', '-CONT', (string) $this->process]);
+    }
+}
