@@ -12,7 +12,7 @@ run:
 test: test-go test-python test-php
 
 test-go:
-	.ci/need redis-server redis-cli
+	.ci/need redis-server redis-cli grpcurl
 	go test -race ./...
 
 test-python:

@@ -33,6 +33,7 @@ const (
 
 // Open reads the configuration. It does not need the store to be up.
 func Open(_ context.Context, c Config) (*Store, error) {
+	redis.SetLogger(quiet{c.Logger}) // the client's, for the whole process; the last store opened gets it
 	s := &Store{clock: newClock(), log: c.Logger}
 	var err error
 	switch c.Mode {
@@ -52,6 +53,15 @@ func Open(_ context.Context, c Config) (*Store, error) {
 		s.batch = &batcher{send: s.runAll}
 	}
 	return s, nil
+}
+
+// quiet writes what the client library would print on its own, where somebody asks for it: the failures themselves come back as errors.
+type quiet struct{ log *slog.Logger }
+
+func (q quiet) Printf(ctx context.Context, format string, v ...any) {
+	if q.log.Enabled(ctx, slog.LevelDebug) {
+		q.log.DebugContext(ctx, "the Redis client says", "text", fmt.Sprintf(format, v...))
+	}
 }
 
 func openStandalone(u string) (redis.UniversalClient, error) {

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/urfave/cli/v3"
+)
+
+const root = "../../.."
+
+func readme(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// section is what stands under a heading.
+func section(t *testing.T, heading string) string {
+	t.Helper()
+	_, text, ok := strings.Cut(readme(t), "\n## "+heading+"\n")
+	if !ok {
+		t.Fatalf("README.md has no section %q", heading)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	return text
+}
+
+// TestReadmeSettings compares the README's table with the flags.
+func TestReadmeSettings(t *testing.T) {
+	var want, got []string
+	for _, f := range flags(os.LookupEnv) {
+		value := ""
+		if s, ok := f.(*cli.StringFlag); ok {
+			value = s.Value
+		}
+		want = append(want, "-"+f.Names()[0]+" "+value)
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `-([a-z-]+)` \\| (?:`([^`]*)`)? *\\|").FindAllStringSubmatch(section(t, "Run it"), -1) {
+		got = append(got, "-"+m[1]+" "+m[2])
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("README.md's table has the flags and defaults\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestReadmeQuickStart does what the section "Try it" says, and compares what it shows; a line "…" stands for any.
+func TestReadmeQuickStart(t *testing.T) {
+	addr := ""
+	commands := 0
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section(t, "Try it"), -1) {
+		for _, part := range strings.Split(strings.TrimPrefix(block[1], "$ "), "\n$ ") {
+			command, want, _ := strings.Cut(part, "\n")
+			switch {
+			case strings.HasPrefix(command, "make "):
+				continue // this test is part of it
+			case strings.HasSuffix(command, " -dev"):
+				addr = serve(t, command)
+			default:
+				got := shell(t, addr, command)
+				pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSuffix(want, "\n")), "…", "(?s:.*)")
+				if !regexp.MustCompile("^" + pattern).MatchString(got) {
+					t.Errorf("%s\nprinted\n%s\nthe README shows\n%s", command, got, want)
+				}
+			}
+			commands++
+		}
+	}
+	if commands < 4 {
+		t.Errorf("the quick start has %d commands, want at least 4", commands)
+	}
+}
+
+// serve runs the README's first command, on ports of its own, until the test ends.
+func serve(t *testing.T, command string) (addr string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "NOTED_LISTEN=127.0.0.1:0", "NOTED_ADMIN_LISTEN=off", "NOTED_HTTP_LISTEN=off")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run has a child, which must go with it
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		cmd.Wait()
+	})
+	timer := time.AfterFunc(3*time.Minute, cancel)
+	defer timer.Stop()
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if m := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(lines.Text()); m != "" {
+			return m
+		}
+	}
+	t.Fatalf("%s ended without telling where it listens", command)
+	return ""
+}
+
+func shell(t *testing.T, addr, command string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", strings.ReplaceAll(command, "127.0.0.1:50051", addr))
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "NOTED_ADDR="+addr)
+	out, err := cmd.Output()
+	if err != nil && len(out) == 0 {
+		t.Errorf("%s: %v", command, err)
+	}
+	return string(out)
+}
