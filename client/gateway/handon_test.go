@@ -1,0 +1,139 @@
+package gateway
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// stream opens a downstream on a redis-server of its own.
+func stream(t *testing.T) (*redisDownstream, *redis.Client) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	listener.Close()
+	command := exec.Command("redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no")
+	command.Dir = t.TempDir()
+	if err := command.Start(); err != nil {
+		t.Fatalf("%v; on Debian: apt-get install redis-server", err)
+	}
+	t.Cleanup(func() { command.Process.Kill(); command.Wait() })
+	u, _ := url.Parse("redis://127.0.0.1:" + strconv.Itoa(port) + "/3?stream=donations")
+	opened, err := openRedis(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := opened.(*redisDownstream)
+	t.Cleanup(func() { d.close() })
+	for deadline := time.Now().Add(10 * time.Second); d.ready(t.Context()) != nil; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("redis-server does not answer")
+		}
+	}
+	return d, d.client
+}
+
+func TestStreamHoldsAnEventOnce(t *testing.T) {
+	d, store := stream(t)
+	ctx := t.Context()
+	const retention = 45 * 24 * time.Hour
+	var all sync.WaitGroup
+	for attempt := range 50 {
+		all.Go(func() {
+			e := &outgoing{id: "donation-1", kind: "noted.donation.payment", data: eventData{Attempt: int32(attempt)}}
+			if err := d.accept(ctx, e, []byte(`{"id":"donation-1"}`), retention); err != nil {
+				t.Errorf("accept: %v", err)
+			}
+		})
+	}
+	all.Wait()
+	if err := store.ScriptFlush(ctx).Err(); err != nil { // as a new primary has it
+		t.Fatal(err)
+	}
+	if err := d.accept(ctx, &outgoing{id: "donation-2", kind: "noted.donation.refund"}, []byte("{}"), 0); err != nil {
+		t.Fatal(err)
+	}
+	entries := store.XRange(ctx, "donations", "-", "+").Val()
+	if len(entries) != 2 || entries[0].Values["id"] != "donation-1" || entries[0].Values["event"] != `{"id":"donation-1"}` || entries[0].Values["type"] != "noted.donation.payment" {
+		t.Fatalf("the stream holds %v, want each event once", entries)
+	}
+	// The guard outlives the note, also where the stream was trimmed.
+	if left := store.PTTL(ctx, "{donations}:handed-on:donation-1").Val(); left < retention {
+		t.Errorf("the guard lives for %v, want at least %v", left, retention)
+	}
+	store.XTrimMaxLen(ctx, "donations", 0)
+	if err := d.accept(ctx, &outgoing{id: "donation-1"}, nil, retention); err != nil || store.XLen(ctx, "donations").Val() != 0 {
+		t.Errorf("accept after trimming: %v, %d entries, want none", err, store.XLen(ctx, "donations").Val())
+	}
+}
+
+// A refused hand-on leaves no guard: else the donation would be taken for handed on.
+func TestStreamRefuses(t *testing.T) {
+	d, store := stream(t)
+	store.Set(t.Context(), "donations", "no stream", 0)
+	if err := d.accept(t.Context(), &outgoing{id: "donation-1"}, nil, time.Hour); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+		t.Errorf("accept: %v, want WRONGTYPE", err)
+	}
+	if keys := store.Keys(t.Context(), "*").Val(); len(keys) != 1 {
+		t.Errorf("left behind: %v", keys)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := d.accept(ended, &outgoing{id: "donation-1"}, nil, time.Hour); err == nil {
+		t.Error("accept with an ended context: no error")
+	}
+}
+
+func TestGuardIsInTheStreamsSlot(t *testing.T) {
+	for stream, want := range map[string]string{
+		"donations": "{donations}:handed-on:x", "{a}b": "{a}b:handed-on:x", "a{b}c": "a{b}c:handed-on:x",
+	} {
+		if got := guardKey(stream, "x"); got != want {
+			t.Errorf("guardKey(%q) = %q, want %q", stream, got, want)
+		}
+	}
+}
+
+// The head of a script says what it takes and what it replies, and is held to it.
+func TestScriptKeepsItsWord(t *testing.T) {
+	source, err := os.ReadFile("handon.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, body, _ := strings.Cut(string(source), "\n\n")
+	for _, word := range []string{"KEYS[1]", "KEYS[2]", "ARGV[1]"} {
+		if strings.Count(head, word) != 1 || strings.Count(body, word) != 1 {
+			t.Errorf("%s is not once in the head and once in the body", word)
+		}
+	}
+	for _, reply := range []string{"added", "known"} {
+		if !strings.Contains(head, `{"`+reply+`"`) || !strings.Contains(body, "{'"+reply+"'") {
+			t.Errorf("the reply %s is not in both", reply)
+		}
+	}
+}
+
+func TestLogLimit(t *testing.T) {
+	var l limit
+	now := time.Unix(1000, 0)
+	for i := range 30 {
+		if _, ok := l.allow(now); ok != (i < linesPerSecond) {
+			t.Errorf("line %d: %v", i, ok)
+		}
+	}
+	if dropped, ok := l.allow(now.Add(time.Second)); !ok || dropped != 20 {
+		t.Errorf("the next second: %v, %d dropped, want 20", ok, dropped)
+	}
+}

@@ -1,0 +1,206 @@
+package gateway_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+// Whatever is not PayPal's, or not ours, is refused, and leaves nothing: neither in Redis nor downstream.
+func TestRefusals(t *testing.T) {
+	h := newHouse(t)
+	p := h.payPal
+	h.mustTake(p.ipn(payment("I-FINE").fields())) // the refused ones must not touch what is there either
+	before := h.inRedis()
+
+	gift := payment("I-FORGED")
+	strange := newAuthority()
+	day := 24 * time.Hour
+	p.files["CERT-FOREIGN"] = asPEM(strange.issue(paypalCN, signingKey().Public(), -time.Hour, time.Hour))
+	p.files["CERT-EXPIRED"] = asPEM(p.issue(paypalCN, signingKey().Public(), -9*day, -time.Minute))
+	p.files["CERT-EARLY"] = asPEM(p.issue(paypalCN, signingKey().Public(), time.Minute, day))
+	p.files["CERT-NAME"] = asPEM(p.issue("messageverificationcerts.paypal.com.example.org", signingKey().Public(), -time.Hour, time.Hour))
+	p.files["CERT-CHAIN"] = append(asPEM(strange.issue(paypalCN, signingKey().Public(), -time.Hour, time.Hour)), p.files["CERT-1"]...)
+	p.files["CERT-JUNK"] = asPEM([]byte("junk"))
+	p.files["CERT-SANDBOX"] = asPEM(p.issue("messageverificationcerts.sandbox.paypal.com", signingKey().Public(), -time.Hour, time.Hour))
+
+	forged := p.ipn(payment("I-FORGED").fields())
+	forged.body = append(forged.body, "&memo=1"...)
+	ipn := func(name, value string) delivery {
+		fields := gift.fields()
+		fields.Set(name, value)
+		if value == "" {
+			fields.Del(name)
+		}
+		return p.ipn(fields)
+	}
+	event := []byte(gift.event())
+	signed := func(age time.Duration, id, cert string) delivery {
+		return p.signed(event, time.Now().Add(-age), id, cert, signingKey())
+	}
+	good := p.webhook(gift.event())
+	url := func(address string) delivery { return good.with("PAYPAL-CERT-URL", address) }
+	withoutSeries := ipn("recurring_payment_id", "")
+	withoutSeries.body = []byte("txn_type=subscr_cancel&receiver_email=" + account)
+	p.sent[string(withoutSeries.body)] = true
+
+	for name, c := range map[string]struct {
+		delivery delivery
+		status   int
+		reason   string
+	}{
+		"forged IPN":             {forged, 400, "invalid"},
+		"IPN with a flipped bit": {ipn("memo", "x").flipped("25.00"), 400, "invalid"},
+		"IPN of a foreigner":     {ipn("receiver_email", "somebody@example.net"), 403, "foreign"},
+		"foreigner's business": {func() delivery {
+			f := gift.fields()
+			f.Set("receiver_email", "somebody@example.net")
+			f.Set("business", account)
+			return p.ipn(f)
+		}(), 403, "foreign"},
+		"test IPN":                 {ipn("test_ipn", "1"), 403, "sandbox"},
+		"IPN without a series":     {withoutSeries, 400, "malformed"},
+		"empty IPN":                {delivery{"ipn", nil, good.header.Clone()}.with("Content-Type", "application/x-www-form-urlencoded"), 400, "malformed"},
+		"IPN as JSON":              {ipn("memo", "y").with("Content-Type", "application/json"), 415, "content_type"},
+		"IPN without a type":       {ipn("memo", "y").with("Content-Type"), 415, "content_type"},
+		"compressed IPN":           {ipn("memo", "y").with("Content-Encoding", "gzip"), 415, "content_type"},
+		"webhook of another bit":   {good.flipped("25.00"), 400, "invalid"},
+		"another webhook's":        {signed(0, "WEBHOOK_ID", "CERT-1"), 400, "invalid"},
+		"webhook of the sandbox":   {signed(0, webhookID, "CERT-SANDBOX"), 403, "sandbox"},
+		"another's signature":      {p.signed(event, time.Now(), webhookID, "CERT-1", strangeKey()), 400, "invalid"},
+		"foreign certificate":      {signed(0, webhookID, "CERT-FOREIGN"), 400, "certificate"},
+		"expired certificate":      {signed(0, webhookID, "CERT-EXPIRED"), 400, "certificate"},
+		"certificate to come":      {signed(0, webhookID, "CERT-EARLY"), 400, "certificate"},
+		"certificate of a name":    {signed(0, webhookID, "CERT-NAME"), 400, "certificate"},
+		"foreign before genuine":   {signed(0, webhookID, "CERT-CHAIN"), 400, "certificate"},
+		"certificate of junk":      {signed(0, webhookID, "CERT-JUNK"), 400, "certificate"},
+		"no such certificate":      {signed(0, webhookID, "CERT-NONE"), 400, "certificate"},
+		"old transmission":         {signed(74*time.Hour, webhookID, "CERT-1"), 400, "too_old"},
+		"transmission to come":     {signed(-time.Hour, webhookID, "CERT-1"), 400, "too_new"},
+		"host that is not allowed": {url("https://" + strings.Replace(p.certHost(), "127.0.0.1", "localhost", 1) + "/v1/notifications/certs/CERT-1"), 400, "certificate"},
+		"certificate over http":    {url("http://" + p.certHost() + "/v1/notifications/certs/CERT-1"), 400, "certificate"},
+		"host behind a user":       {url("https://" + p.certHost() + "@evil.example.org/CERT-1"), 400, "certificate"},
+		"user before the host":     {url("https://u@" + p.certHost() + "/v1/notifications/certs/CERT-1"), 400, "certificate"},
+		"host within a path":       {url("https://evil.example.org/" + p.certHost()), 400, "certificate"},
+		"host with more behind":    {url("https://" + p.certHost() + ".evil.example.org/CERT-1"), 400, "certificate"},
+		"other algorithm":          {good.with("PAYPAL-AUTH-ALGO", "SHA1withRSA"), 400, "headers"},
+		"no signature":             {good.with("PAYPAL-TRANSMISSION-SIG"), 400, "headers"},
+		"two signatures":           {good.with("PAYPAL-TRANSMISSION-SIG", good.header.Get("PAYPAL-TRANSMISSION-SIG"), "b"), 400, "headers"},
+		"signature that is none":   {good.with("PAYPAL-TRANSMISSION-SIG", "%%%"), 400, "invalid"},
+		"time that is none":        {good.with("PAYPAL-TRANSMISSION-TIME", "yesterday"), 400, "headers"},
+		"other time":               {good.with("PAYPAL-TRANSMISSION-TIME", time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)), 400, "invalid"},
+		"shifted bars":             {good.with("PAYPAL-TRANSMISSION-ID", "a|b"), 400, "headers"},
+		"webhook of no JSON":       {p.webhook("what?"), 400, "malformed"},
+		"webhook without a type":   {p.webhook(`{"id":"WH-1"}`), 400, "malformed"},
+		"too large":                {p.ipn(map[string][]string{"memo": {strings.Repeat("x", gateway.DefaultMaxBody)}}), 413, "too_large"},
+		"webhook as a form":        {good.with("Content-Type", "application/x-www-form-urlencoded"), 415, "content_type"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if status, reason := h.deliver(c.delivery); status != c.status || reason != c.reason {
+				t.Errorf("got %d %s, want %d %s", status, reason, c.status, c.reason)
+			}
+			if after := h.inRedis(); !maps.Equal(before, after) {
+				t.Errorf("Redis has changed: %q, before %q", after, before)
+			}
+		})
+	}
+	if events := h.shop.got(); len(events) != 1 {
+		t.Errorf("the downstream got %v, want the genuine one alone", events)
+	}
+	// The message that was tampered with is still the first of its donation.
+	h.mustTake(good)
+	if events := h.shop.got(); len(events) != 2 {
+		t.Errorf("the downstream got %v; the forgeries have suppressed the genuine one", events)
+	}
+	h.counts(`noted_gateway_messages_total{channel="ipn",outcome="invalid"} 2`, `noted_gateway_verify_seconds_count{channel="ipn",outcome="invalid"} 2`)
+}
+
+// When PayPal cannot be asked, nothing is known: PayPal comes again.
+func TestVerifierIsInTrouble(t *testing.T) {
+	h := newHouse(t)
+	gift := payment("I-TROUBLE")
+	before := h.inRedis()
+	for name, disturb := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
+		"error": func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(500)
+			io.WriteString(w, "VERIFIED")
+			return true
+		},
+		"page":     func(w http.ResponseWriter, _ *http.Request) bool { io.WriteString(w, "<html>VERIFIED"); return true },
+		"redirect": func(w http.ResponseWriter, r *http.Request) bool { http.Redirect(w, r, "/", 302); return true },
+		"silence":  func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true },
+		"nothing":  func(http.ResponseWriter, *http.Request) bool { return true },
+	} {
+		h.payPal.disturb(disturb)
+		for _, d := range []delivery{h.payPal.ipn(gift.fields()), h.payPal.webhook(gift.event())} {
+			if status, reason := h.deliver(d); status != 503 || reason != "verifier" {
+				t.Errorf("%s: %s got %d %s, want 503 verifier", name, d.channel, status, reason)
+			}
+		}
+	}
+	if after := h.inRedis(); !maps.Equal(before, after) {
+		t.Errorf("Redis has changed: %q", after)
+	}
+	h.payPal.disturb(nil)
+	h.mustTake(h.payPal.ipn(gift.fields()))
+	h.mustTake(h.payPal.webhook(gift.event()))
+	if events := h.shop.got(); len(events) != 1 {
+		t.Errorf("the downstream got %v, want one event", events)
+	}
+}
+
+// A body that does not come is not waited for, and one that is too long is not read to its end, declared or not.
+func TestSlowAndEndlessBodies(t *testing.T) {
+	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.BodyTimeout = 200 * time.Millisecond })
+	before := h.inRedis()
+	const head = "POST /paypal/ipn HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+	for name, c := range map[string]struct {
+		send   string
+		status int
+	}{
+		"half a body":        {head + "Content-Length: 1000\r\n\r\ntxn_id=1&", 408},
+		"no body":            {head + "Content-Length: 1000\r\n\r\n", 408},
+		"a chunk":            {head + "Transfer-Encoding: chunked\r\n\r\n5\r\ntxn_i\r\n", 408},
+		"declared too large": {head + "Content-Length: 99999999999\r\n\r\n", 413},
+		"chunks too large":   {head + "Transfer-Encoding: chunked\r\n\r\n50000\r\n" + strings.Repeat("x", 0x50000) + "\r\n", 413},
+		"broken chunk":       {head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", h.front.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(10 * time.Second))
+			go fmt.Fprint(conn, c.send)
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			if response.StatusCode != c.status || !response.Close {
+				t.Errorf("got %d, close %v, want %d and a closed connection", response.StatusCode, response.Close, c.status)
+			}
+		})
+	}
+	if after := h.inRedis(); !maps.Equal(before, after) {
+		t.Errorf("Redis has changed: %q", after)
+	}
+	response, err := http.Get(h.front.URL + "/paypal/ipn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != 405 || response.Header.Get("Allow") != "POST" {
+		t.Errorf("GET got %v", response)
+	}
+}

@@ -1,0 +1,205 @@
+package gateway_test
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+func TestCertificateIsFetchedOnce(t *testing.T) {
+	h := newHouse(t)
+	release := make(chan struct{})
+	h.payPal.disturb(func(http.ResponseWriter, *http.Request) bool { <-release; return false })
+	var all sync.WaitGroup
+	for i := range 20 {
+		d := h.payPal.webhook(payment("I-" + string(rune('A'+i))).event())
+		all.Go(func() {
+			if status, reason, err := deliver(h.front.URL, d); status != 200 {
+				t.Errorf("got %d %s %v", status, reason, err)
+			}
+		})
+	}
+	eventually(t, "the certificate is asked for", func() bool { return h.payPal.fetches("CERT-1") == 1 })
+	close(release)
+	all.Wait()
+	h.mustTake(h.payPal.webhook(payment("I-LATER").event()))
+	if n := h.payPal.fetches("CERT-1"); n != 1 {
+		t.Errorf("fetched %d times, want once", n)
+	}
+}
+
+// What is kept is judged at every use: a certificate ends with its dates, in the cache too.
+func TestKeptCertificateEnds(t *testing.T) {
+	var mu sync.Mutex
+	now := time.Now()
+	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+		c.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	})
+	h.mustTake(h.payPal.webhook(payment("I-EARLY").event()))
+	mu.Lock()
+	now = now.Add(2 * time.Hour)
+	mu.Unlock()
+	late := h.payPal.signed([]byte(payment("I-LATE").event()), now, webhookID, "CERT-1", signingKey())
+	if status, reason := h.deliver(late); status != 400 || reason != "certificate" {
+		t.Errorf("got %d %s, want 400 certificate", status, reason)
+	}
+}
+
+// Three messages that PayPal has signed, with its certificate. It has expired since, so they are verified as of then.
+func TestGenuineSignatures(t *testing.T) {
+	const payloads = "../../../shared/payloads"
+	table, err := os.ReadFile(filepath.Join(payloads, "webhook_headers.tsv"))
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("the payloads are not here")
+	}
+	certificate := must(os.ReadFile(filepath.Join(payloads, "webhook_cert.pem")))
+	reader := csv.NewReader(bytes.NewReader(table))
+	reader.Comma = '\t'
+	rows := must(reader.ReadAll())
+	verified := 0
+	for _, row := range rows[1:] {
+		if row[6] == "" {
+			continue
+		}
+		t.Run(row[0], func(t *testing.T) {
+			at := must(time.Parse(time.RFC3339, row[2]))
+			h := newHouse(t, func(c *gateway.Config, o *servertest.Options) {
+				c.WebhookID, c.Now = row[3], func() time.Time { return at }
+				c.CertRoots = append(c.CertRoots, certificate...) // the issuer between is not among the payloads
+				o.Rules = server.Rules{Retention: 100000 * time.Hour}
+			})
+			h.payPal.files["CERT-GENUINE"] = certificate
+			d := h.payPal.signed(must(os.ReadFile(filepath.Join(payloads, row[0]))), at, row[3], "CERT-GENUINE", signingKey()).
+				with("PAYPAL-TRANSMISSION-ID", row[1]).with("PAYPAL-TRANSMISSION-TIME", row[2]).with("PAYPAL-AUTH-ALGO", row[4]).with("PAYPAL-TRANSMISSION-SIG", row[6])
+			if status, reason := h.deliver(d.flipped("resource")); status != 400 || reason != "invalid" {
+				t.Errorf("with a flipped bit: got %d %s, want 400 invalid", status, reason)
+			}
+			if status, reason := h.deliver(d.with("PAYPAL-TRANSMISSION-ID", row[1][:len(row[1])-1]+"x")); status != 400 || reason != "invalid" {
+				t.Errorf("with another id: got %d %s, want 400 invalid", status, reason)
+			}
+			h.mustTake(d)
+			if events := h.shop.got(); len(events) != 1 {
+				t.Errorf("the downstream got %v, want one event", events)
+			}
+			verified++
+		})
+	}
+	if verified != 3 {
+		t.Errorf("%d signatures were verified, want 3", verified)
+	}
+}
+
+// payPalAPI stands in for PayPal's API. It says SUCCESS of the bodies it knows.
+type payPalAPI struct {
+	*httptest.Server
+	mu       sync.Mutex
+	genuine  map[string]bool
+	token    string
+	tokens   int
+	question []byte
+	answer   string // instead
+}
+
+func newPayPalAPI(t testing.TB) *payPalAPI {
+	a := &payPalAPI{genuine: make(map[string]bool), token: "bearer-token-1"}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/oauth2/token", func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if id, secret, _ := r.BasicAuth(); id != "client" || secret != "app-secret" || r.PostFormValue("grant_type") != "client_credentials" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		a.tokens++
+		json.NewEncoder(w).Encode(map[string]any{"access_token": a.token, "expires_in": 32400})
+	})
+	mux.HandleFunc("POST /v1/notifications/verify-webhook-signature", func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if r.Header.Get("Authorization") != "Bearer "+a.token {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		a.question, _ = io.ReadAll(r.Body)
+		var asked struct {
+			WebhookID    string          `json:"webhook_id"`
+			WebhookEvent json.RawMessage `json:"webhook_event"`
+		}
+		status := "FAILURE"
+		if err := json.Unmarshal(a.question, &asked); err == nil && asked.WebhookID == webhookID && a.genuine[string(asked.WebhookEvent)] {
+			status = "SUCCESS"
+		}
+		if a.answer != "" {
+			io.WriteString(w, a.answer)
+			return
+		}
+		json.NewEncoder(w).Encode(map[string]string{"verification_status": status})
+	})
+	a.Server = httptest.NewServer(mux)
+	t.Cleanup(a.Close)
+	return a
+}
+
+func TestVerifyByAPI(t *testing.T) {
+	api := newPayPalAPI(t)
+	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+		c.WebhookVerify, c.PayPalAPI, c.PayPalClientID, c.PayPalClientSecret = "api", api.URL+"/", "client", "app-secret"
+	})
+	first, second, third := payment("I-API").event(), strings.Replace(payment("I-API2").event(), ":", " :\n\t", 3), payment("I-API3").event()
+	api.genuine[first], api.genuine[second], api.genuine[third] = true, true, true
+	want := func(d delivery, status int, reason string) {
+		t.Helper()
+		if got, why := h.deliver(d); got != status || why != reason {
+			t.Errorf("got %d %s, want %d %s", got, why, status, reason)
+		}
+	}
+	want(h.payPal.webhook(first), 200, "")
+	want(h.payPal.webhook(second), 200, "") // not compacted
+	if !bytes.Contains(api.question, []byte(second)) {
+		t.Errorf("PayPal was asked about other bytes: %s", api.question)
+	}
+	want(h.payPal.webhook(payment("I-FORGED").event()), 400, "invalid")
+	// A body that ends early and brings a webhook id of its own.
+	forged := `{"id":"WH-1"},"webhook_id":"theirs","x":{}`
+	want(h.payPal.webhook(forged), 400, "malformed")
+	want(h.payPal.webhook(`[1]`), 400, "malformed")
+	old := h.payPal.signed([]byte(first), time.Now().Add(-74*time.Hour), webhookID, "CERT-1", signingKey())
+	want(old, 400, "too_old")
+	if api.tokens != 1 {
+		t.Errorf("%d tokens were fetched, want one for all", api.tokens)
+	}
+	api.mu.Lock()
+	api.token = "bearer-token-2" // the first is withdrawn
+	api.mu.Unlock()
+	want(h.payPal.webhook(third), 200, "")
+	if api.tokens != 2 {
+		t.Errorf("%d tokens were fetched, want a second", api.tokens)
+	}
+	for _, answer := range []string{`{"verification_status":"MAYBE"}`, `<html>`, `{}`} {
+		api.answer = answer
+		want(h.payPal.webhook(third), 503, "verifier")
+	}
+	api.Close()
+	want(h.payPal.webhook(third), 503, "verifier")
+	if events := h.shop.got(); len(events) != 3 {
+		t.Errorf("the downstream got %v, want three events", events)
+	}
+	if strings.Contains(h.log.String(), "app-secret") || strings.Contains(h.log.String(), "bearer-token") {
+		t.Errorf("the log holds a secret:\n%s", h.log)
+	}
+}
