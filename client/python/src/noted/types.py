@@ -8,7 +8,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Optional, Tuple
+
+if TYPE_CHECKING:
+    from .errors import Error
 
 
 class _Enum(enum.IntEnum):
@@ -21,6 +24,11 @@ class _Enum(enum.IntEnum):
         member = int.__new__(cls, value)
         member._name_, member._value_ = str(value), value
         return member
+
+    def __str__(self) -> str:  # for logs, on every version of Python
+        return self.name
+
+    __format__ = enum.Enum.__format__
 
 
 class Event(_Enum):
@@ -154,3 +162,12 @@ class Existence:
 
     def __bool__(self) -> bool:
         return self.exists
+
+
+@dataclass(frozen=True)
+class NoteResult:
+    """The answer to one request of notes(): either a response or an error."""
+
+    request: NoteRequest  # as it was asked: with a request_id
+    response: Optional[NoteResponse]
+    error: Optional[Error]

@@ -1,0 +1,181 @@
+"""The calls of the contract, for the blocking client and for asyncio's: what is asked, and what is made of the answer."""
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from datetime import datetime, timedelta, timezone
+from typing import Any, Callable, Generic, List, NamedTuple, Optional, Tuple, TypeVar, Union
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from .types import Donation, Event, Evidence, Existence, Message, Note, NoteRequest, NoteResponse, Sighting, State, Verdict
+from .v1 import noted_pb2 as pb
+
+Seconds = Union[float, timedelta]
+
+Answer = TypeVar("Answer")
+
+
+@dataclasses.dataclass(frozen=True)
+class Call(Generic[Answer]):
+    act: str  # what is being done, for errors, in the gerund
+    rpc: str
+    request: Any
+    answer: Callable[[Any], Answer]
+    repeatable: bool = True
+
+
+class Page(NamedTuple):
+    """One page of a listing: it may be short or empty and still not be the last, which has no next_page_token."""
+
+    notes: Tuple[Note, ...]
+    next_page_token: str
+
+
+def new_request_id() -> str:
+    """An id for NoteRequest.request_id. It is random, since whoever knows it can make the receipt."""
+    return secrets.token_hex(16)
+
+
+def with_request_id(request: NoteRequest) -> NoteRequest:
+    return request if request.request_id else dataclasses.replace(request, request_id=new_request_id())
+
+
+def note(request: NoteRequest) -> Call[NoteResponse]:
+    return Call("noting " + request.donation.series_id, "NoteDonation", to_request(request), from_response)
+
+
+def exists(donation: Donation, message: Optional[Message]) -> Call[Existence]:
+    request = pb.DonationExistsRequest(donation=_to_donation(donation), message=_to_message(message))
+    return Call("looking for " + donation.series_id, "DonationExists", request, _from_existence)
+
+
+def settle(receipt: str) -> Call[Note]:
+    return Call("settling", "SettleDonation", pb.SettleDonationRequest(receipt=receipt), _from_noted)
+
+
+def release(receipt: str, reason: str) -> Call[Note]:
+    return Call("releasing", "ReleaseDonation", pb.ReleaseDonationRequest(receipt=receipt, reason=reason), _from_noted)
+
+
+def extend(receipt: str, hold: Seconds) -> Call[Note]:
+    return Call("extending a hold", "ExtendHold", pb.ExtendHoldRequest(receipt=receipt, hold=_to_duration(hold)), _from_noted)
+
+
+def page(
+    ledger: str,
+    series_id: str,
+    state: State,
+    seen_only_on: str,
+    noted_after: Optional[datetime],
+    noted_before: Optional[datetime],
+    page_size: int,
+    page_token: str,
+) -> Call[Page]:
+    request = pb.ListDonationsRequest(
+        ledger=ledger,
+        series_id=series_id,
+        state=int(state),  # type: ignore[arg-type]
+        seen_only_on=seen_only_on,
+        noted_after=_to_timestamp(noted_after),
+        noted_before=_to_timestamp(noted_before),
+        page_size=page_size,
+        page_token=page_token,
+    )
+    return Call("listing", "ListDonations", request, lambda p: Page(tuple(_from_note(n) for n in p.notes), p.next_page_token))
+
+
+def forget(series_id: str, donation_id: str, reason: str, ledger: str) -> Call[Note]:
+    request = pb.ForgetDonationRequest(ledger=ledger, series_id=series_id, donation_id=donation_id, reason=reason)
+    return Call("forgetting " + donation_id, "ForgetDonation", request, _from_noted, repeatable=False)
+
+
+def seconds(duration: Seconds) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+
+
+def to_request(request: NoteRequest) -> pb.NoteDonationRequest:
+    return pb.NoteDonationRequest(
+        donation=_to_donation(request.donation),
+        message=_to_message(request.message),
+        hold=_to_duration(request.hold) if request.hold else None,
+        request_id=request.request_id,
+    )
+
+
+def from_response(r: Any) -> NoteResponse:
+    return NoteResponse(
+        verdict=Verdict(r.verdict),
+        note=_from_note(r.note) if r.HasField("note") else None,
+        evidence=Evidence(r.evidence),
+        receipt=r.receipt,
+        retry_after=r.retry_after.ToTimedelta() if r.HasField("retry_after") else None,
+        differences=tuple(r.differences),
+    )
+
+
+def _to_donation(d: Donation) -> pb.Donation:
+    return pb.Donation(
+        ledger=d.ledger,
+        series_id=d.series_id,
+        event=int(d.event),  # type: ignore[arg-type]
+        occurred_at=_to_timestamp(d.occurred_at),
+        amount=d.amount,
+        currency_code=d.currency_code,
+        transaction_id=d.transaction_id,
+    )
+
+
+def _to_message(message: Optional[Message]) -> Optional[pb.Message]:
+    return None if message is None else pb.Message(channel=message.channel, id=message.id)
+
+
+def _to_timestamp(time: Optional[datetime]) -> Optional[Timestamp]:
+    if time is None:
+        return None
+    if time.tzinfo is None:
+        raise ValueError(f"the time {time} has no time zone; give it one, such as tzinfo=timezone.utc")
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time.astimezone(timezone.utc).replace(tzinfo=None))
+    return timestamp
+
+
+def _to_duration(hold: Seconds) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(timedelta(seconds=seconds(hold)))
+    return duration
+
+
+def _from_existence(r: Any) -> Existence:
+    return Existence(r.exists, _from_note(r.note) if r.HasField("note") else None, Evidence(r.evidence))
+
+
+def _from_noted(r: Any) -> Note:
+    return _from_note(r.note)
+
+
+def _from_note(n: Any) -> Note:
+    sightings: List[Sighting] = [
+        Sighting(Message(s.message.channel, s.message.id), s.transaction_id, _time(s, "seen_at")) for s in n.sightings
+    ]
+    d = n.donation
+    return Note(
+        donation_id=n.donation_id,
+        donation=Donation(
+            d.series_id, d.ledger, Event(d.event), _time(d, "occurred_at"), d.amount, d.currency_code, d.transaction_id
+        ),
+        sightings=tuple(sightings),
+        state=State(n.state),
+        noted_at=_time(n, "noted_at"),
+        held_until=_time(n, "held_until"),
+        forget_at=_time(n, "forget_at"),
+        attempt=n.attempt,
+    )
+
+
+def _time(message: Any, field: str) -> Optional[datetime]:
+    if not message.HasField(field):
+        return None
+    time: datetime = getattr(message, field).ToDatetime()
+    return time.replace(tzinfo=timezone.utc)

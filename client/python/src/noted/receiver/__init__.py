@@ -1,0 +1,1 @@
+"""A WSGI application that takes PayPal's posts."""

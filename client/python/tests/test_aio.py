@@ -1,0 +1,184 @@
+"""The asyncio client against the real server."""
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Any, AsyncIterator, Callable, Coroutine, Iterator
+
+import pytest
+
+import noted
+from noted import Donation, Evidence, NoteRequest, State, Verdict
+from noted.aio import Client
+
+from .proxy import Proxy
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Runs a test that is a coroutine. Its fixtures are donation, address and proxy."""
+
+    def run(donation: Donation, address: str, proxy: Proxy) -> None:
+        asyncio.run(test(donation, address, proxy))
+
+    return run
+
+
+@in_a_loop
+async def test_outcomes_of_once(donation: Donation, address: str, proxy: Proxy) -> None:
+    async with Client(address) as client:
+        async with client.once(donation) as turn:
+            assert turn.first and turn.evidence == Evidence.NEW
+            async with client.once(donation) as other:
+                assert other.held
+            with pytest.raises(RuntimeError, match="turn.first"):
+                async with client.once(donation):
+                    pass
+        async with client.once(donation) as turn:
+            assert turn.verdict == Verdict.DUPLICATE
+
+
+@in_a_loop
+async def test_an_exception_or_a_cancellation_releases(donation: Donation, address: str, proxy: Proxy) -> None:
+    async with Client(address) as client:
+        with pytest.raises(ZeroDivisionError):
+            async with client.once(donation) as turn:
+                assert turn.first
+                raise ZeroDivisionError
+
+        entered = asyncio.Event()
+
+        async def slow() -> None:
+            async with client.once(donation) as turn:
+                assert turn.first
+                entered.set()
+                await asyncio.sleep(60)
+
+        task = asyncio.ensure_future(slow())
+        await entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with client.once(donation) as turn:
+            assert turn.first and turn.note.attempt == 3
+
+
+@in_a_loop
+async def test_settling_is_finished_in_spite_of_a_cancellation(donation: Donation, address: str, proxy: Proxy) -> None:
+    async with Client(proxy.address) as far, Client(address) as client:
+        leaving = asyncio.Event()
+
+        async def process() -> None:
+            async with far.once(donation) as turn:
+                assert turn.first
+                proxy.down()
+                leaving.set()
+
+        task = asyncio.ensure_future(process())
+        await leaving.wait()
+        await asyncio.sleep(0.2)
+        task.cancel()
+        await asyncio.sleep(0.2)
+        proxy.up()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        note = (await client.exists(donation)).note
+        assert note is not None and note.state == State.SETTLED
+
+
+@in_a_loop
+async def test_the_hold_is_extended_and_lost(donation: Donation, address: str, proxy: Proxy) -> None:
+    async with Client(proxy.address, timeout=0.3) as far, Client(address) as client:
+        with pytest.raises(noted.NotSettled) as raised:
+            async with far.once(donation, hold=0.6) as turn:
+                assert turn.first
+                await asyncio.sleep(1.2)
+                turn.check()
+                assert (await client.note(donation)).verdict == Verdict.HELD
+                proxy.down()
+                with pytest.raises(noted.Error, match="ran out"):
+                    while True:
+                        turn.check()
+                        await asyncio.sleep(0.02)
+                while await client.exists(donation):
+                    await asyncio.sleep(0.02)
+                await client.note(donation)
+                proxy.up()
+        assert raised.value.reason == "SETTLED_BY_ANOTHER"
+
+
+@in_a_loop
+async def test_a_lost_reply_loses_nothing(donation: Donation, address: str, proxy: Proxy) -> None:
+    async with Client(proxy.address) as far, Client(address) as client:
+        await far.exists(donation)
+        proxy.swallow()
+        answer = asyncio.ensure_future(far.note(donation, hold=60))
+        while not await client.exists(donation):
+            await asyncio.sleep(0.02)
+        while not proxy.swallowed.is_set():
+            await asyncio.sleep(0.02)
+        proxy.cut()
+        response = await answer
+        assert (response.verdict, response.evidence) == (Verdict.FIRST, Evidence.SAME_REQUEST)
+        await client.release(response.receipt)
+
+
+@in_a_loop
+async def test_calls_and_errors(donation: Donation, address: str, proxy: Proxy) -> None:
+    ledger = uuid.uuid4().hex
+    async with Client(address) as client:
+        for i in range(9):
+            await client.note(Donation(f"I-{i}", ledger))
+        assert len([note async for note in client.list(ledger, page_size=4)]) == 9
+        note = (await client.exists(Donation("I-1", ledger))).note
+        assert note is not None
+        await client.forget("I-1", note.donation_id, "a test", ledger=ledger)
+        response = await client.note(Donation("I-1", ledger), hold=5)
+        await client.extend(response.receipt, 9)
+        assert (await client.settle(response.receipt)).state == State.SETTLED
+        with pytest.raises(noted.InvalidRequest):
+            await client.note(Donation("an id"))
+    async with Client("127.0.0.1:1") as client:
+        asked = time.monotonic()
+        with pytest.raises(noted.Unavailable):
+            await client.note(donation, timeout=0.5)
+        assert time.monotonic() - asked < 1.5
+
+
+@in_a_loop
+async def test_a_stream_that_breaks_is_opened_again(donation: Donation, address: str, proxy: Proxy) -> None:
+    prefix, count = uuid.uuid4().hex, 0
+
+    def plain() -> Iterator[NoteRequest]:
+        return (NoteRequest(Donation(f"{prefix}-{i}" if i != 9 else "an id"), hold=60) for i in range(1000))
+
+    async def slowly() -> AsyncIterator[NoteRequest]:
+        for request in plain():
+            await asyncio.sleep(0)
+            yield request
+
+    async with Client(proxy.address) as client:
+        async for result in client.notes(plain()):
+            count += 1
+            if count in (100, 500):
+                proxy.cut()
+            if count == 10:
+                assert isinstance(result.error, noted.InvalidRequest)
+            else:
+                assert result.response is not None and result.response.verdict == Verdict.FIRST, result.error
+        assert count == 1000
+        verdicts = {r.response.verdict if r.response else None async for r in client.notes(slowly())}
+        assert verdicts == {Verdict.HELD, None}
+
+
+@in_a_loop
+async def test_a_source_that_raises(donation: Donation, address: str, proxy: Proxy) -> None:
+    def source() -> Iterator[NoteRequest]:
+        yield NoteRequest(donation)
+        raise ZeroDivisionError
+
+    async with Client(address) as client:
+        results = client.notes(source())
+        assert (await results.__anext__()).error is None
+        with pytest.raises(ZeroDivisionError):
+            await results.__anext__()
