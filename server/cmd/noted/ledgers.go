@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/internal/jsonfile"
 )
 
 // ledgerSettings are what the ledgers file can say of a ledger.
@@ -24,56 +21,30 @@ func readLedgers(path string) (map[string]server.LedgerRules, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := ledgerReader{decoder: json.NewDecoder(bytes.NewReader(text))}
 	ledgers := map[string]server.LedgerRules{}
-	err = r.object(func(ledger string) error {
-		if _, twice := ledgers[ledger]; twice {
-			return fmt.Errorf("ledger %q is there twice", ledger)
-		}
-		rules, err := r.rules()
-		if err != nil {
-			return fmt.Errorf("ledger %q: %w", ledger, err)
-		}
-		ledgers[ledger] = rules
-		return nil
+	err = jsonfile.Read(path, text, func(r *jsonfile.Reader) error {
+		return r.Object("ledger", func(ledger string) (err error) {
+			ledgers[ledger], err = readRules(r)
+			return err
+		})
 	})
-	if err == nil {
-		if _, err = r.decoder.Token(); err == nil {
-			err = errors.New("there is more after the end")
-		} else if err == io.EOF {
-			return ledgers, nil
-		}
+	if err != nil {
+		return nil, err
 	}
-	line := 1 + bytes.Count(text[:r.decoder.InputOffset()], []byte("\n"))
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		line = 1 + bytes.Count(text[:min(int(syntax.Offset), len(text))], []byte("\n"))
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errors.New("the file ends too early")
-	}
-	return nil, fmt.Errorf("%s line %d: %w", path, line, err)
+	return ledgers, nil
 }
 
-// ledgerReader reads token by token, so that it knows at which line it is.
-type ledgerReader struct{ decoder *json.Decoder }
-
-func (r ledgerReader) rules() (rules server.LedgerRules, err error) {
-	var seen []string
-	err = r.object(func(setting string) error {
-		if slices.Contains(seen, setting) {
-			return fmt.Errorf("%q is there twice", setting)
-		}
-		seen = append(seen, setting)
+func readRules(r *jsonfile.Reader) (rules server.LedgerRules, err error) {
+	err = r.Object("", func(setting string) error {
 		switch setting {
 		case "match_window":
-			return r.duration(setting, &rules.MatchWindow)
+			return readDuration(r, setting, &rules.MatchWindow)
 		case "arrival_window":
-			return r.duration(setting, &rules.ArrivalWindow)
+			return readDuration(r, setting, &rules.ArrivalWindow)
 		case "retention":
-			return r.duration(setting, &rules.Retention)
+			return readDuration(r, setting, &rules.Retention)
 		case "transaction_ids":
-			value, err := r.text(setting)
+			value, err := r.Text(setting)
 			if err == nil && !slices.Contains(transactionIDs, value) {
 				err = fmt.Errorf("%s is %q; it must be one of %s", setting, value, strings.Join(transactionIDs, ", "))
 			}
@@ -86,40 +57,8 @@ func (r ledgerReader) rules() (rules server.LedgerRules, err error) {
 	return rules, err
 }
 
-// object reads an object and hands each name on, to whoever reads its value.
-func (r ledgerReader) object(each func(name string) error) error {
-	if token, err := r.decoder.Token(); err != nil {
-		return err
-	} else if token != json.Delim('{') {
-		return fmt.Errorf("here must be an object, {…}, and is %v", token)
-	}
-	for r.decoder.More() {
-		name, err := r.decoder.Token()
-		if err != nil {
-			return err
-		}
-		if err := each(name.(string)); err != nil { // the decoder sees to it that a name is a string
-			return err
-		}
-	}
-	_, err := r.decoder.Token()
-	return err
-}
-
-func (r ledgerReader) text(setting string) (string, error) {
-	token, err := r.decoder.Token()
-	if err != nil {
-		return "", err
-	}
-	value, ok := token.(string)
-	if !ok {
-		return "", fmt.Errorf("%s must be a text in quotes", setting)
-	}
-	return value, nil
-}
-
-func (r ledgerReader) duration(setting string, d *time.Duration) error {
-	value, err := r.text(setting)
+func readDuration(r *jsonfile.Reader, setting string, d *time.Duration) error {
+	value, err := r.Text(setting)
 	if err != nil {
 		return err
 	}

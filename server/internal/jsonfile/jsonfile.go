@@ -1,0 +1,108 @@
+// Package jsonfile reads an operator's settings from JSON, strictly: a name that is there twice, a wrong kind of value, or more after the end is an
+// error, and every error names its line. What a name means is said by who reads it, and a name that means nothing to it is to be an error too: a
+// typing error must not leave a setting on its default in silence.
+//
+//	err := jsonfile.Read(path, text, func(r *jsonfile.Reader) error {
+//		return r.Object("ledger", func(name string) error { … r.Text("retention") … })
+//	})
+package jsonfile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Reader reads token by token, so that it knows at which line it is.
+type Reader struct{ decoder *json.Decoder }
+
+// Read reads text, which is the content of path, with what is given.
+func Read(path string, text []byte, with func(*Reader) error) error {
+	r := &Reader{decoder: json.NewDecoder(bytes.NewReader(text))}
+	err := with(r)
+	if err == nil {
+		if _, err = r.decoder.Token(); err == nil {
+			err = errors.New("there is more after the end")
+		} else if err == io.EOF {
+			return nil
+		}
+	}
+	at := r.decoder.InputOffset()
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		at = min(syntax.Offset, int64(len(text)))
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errors.New("the file ends too early")
+	}
+	return fmt.Errorf("%s line %d: %w", path, 1+bytes.Count(text[:at], []byte("\n")), err)
+}
+
+// Object reads an object and hands each name on, to whoever reads its value. kind is what its names are names of, for errors; empty where they are
+// settings.
+func (r *Reader) Object(kind string, each func(name string) error) error {
+	if token, err := r.decoder.Token(); err != nil {
+		return err
+	} else if token != json.Delim('{') {
+		return fmt.Errorf("here must be an object, {…}, and is %v", token)
+	}
+	seen := map[string]bool{}
+	for r.decoder.More() {
+		token, err := r.decoder.Token()
+		if err != nil {
+			return err
+		}
+		name := token.(string) // the decoder sees to it
+		called := fmt.Sprintf("%q", name)
+		if kind != "" {
+			called = kind + " " + called
+		}
+		if seen[name] {
+			return fmt.Errorf("%s is there twice", called)
+		}
+		seen[name] = true
+		err = each(name)
+		if err != nil && kind != "" {
+			err = fmt.Errorf("%s: %w", called, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := r.decoder.Token()
+	return err
+}
+
+// Text reads the value of a setting that is a text.
+func (r *Reader) Text(setting string) (string, error) {
+	token, err := r.decoder.Token()
+	if err != nil {
+		return "", err
+	}
+	value, ok := token.(string)
+	if !ok {
+		return "", fmt.Errorf("%s must be a text in quotes", setting)
+	}
+	return value, nil
+}
+
+// Texts reads the value of a setting that is a list of texts, and hands each on.
+func (r *Reader) Texts(setting string, each func(value string) error) error {
+	if token, err := r.decoder.Token(); err != nil {
+		return err
+	} else if token != json.Delim('[') {
+		return fmt.Errorf("%s must be a list of texts, [\"…\"]", setting)
+	}
+	for r.decoder.More() {
+		value, err := r.Text(setting)
+		if err == nil {
+			err = each(value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := r.decoder.Token()
+	return err
+}
