@@ -32,11 +32,12 @@ final class Processes
         return $id;
     }
 
-    /** Ends a process for good, also one that is frozen. */
+    /** Ends a process for good, also one that is frozen, and its children: the workers of PHP's own server outlive it otherwise. */
     public static function stop(int $id): void
     {
         if (isset(self::$running[$id])) {
-            proc_terminate(self::$running[$id], 9);
+            $children = array_filter(explode(' ', (string) @file_get_contents("/proc/$id/task/$id/children")));
+            Program::run(['kill', '-9', (string) $id, ...$children]);
             proc_close(self::$running[$id]);
             unset(self::$running[$id]);
         }

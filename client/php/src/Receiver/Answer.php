@@ -1,0 +1,17 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Noted\Receiver;
+
+/** What PayPal is answered. It wants nothing but the status; a person reads the rest. */
+final class Answer
+{
+    /** @param array<string, string> $headers */
+    public function __construct(
+        public readonly int $status,
+        public readonly array $headers = [],
+        public readonly string $body = '',
+    ) {
+    }
+}
