@@ -279,3 +279,6 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
+
+// eventName is the contract's name of an event.
+func eventName(number int) string { return client.Event(number).String() }

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+var noEnv = map[string]string{}
+
+// lookup is an environment.
+func lookup(env map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) { value, ok := env[name]; return value, ok }
+}
+
+// try runs the program until it ends by itself.
+func try(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var out, errs bytes.Buffer
+	code = run(ctx, append([]string{"noted-gateway"}, args...), lookup(env), &out, &errs)
+	if ctx.Err() != nil {
+		t.Fatalf("noted-gateway %q did not end by itself\n%s", args, &errs)
+	}
+	return code, out.String(), errs.String()
+}
+
+// The flags that others rely on, each with its twin, and all that there are are in the help.
+func TestHelp(t *testing.T) {
+	code, stdout, stderr := try(t, noEnv, "-help")
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit %d, %s", code, stderr)
+	}
+	for _, flag := range strings.Fields(`listen noted noted-token noted-ca ledger ledger-sandbox accounts ipn-verify-url webhook-id webhook-cert-host webhook-cert-roots
+		webhook-verify webhook-max-age paypal-client-id paypal-client-secret-file forward-to forward-secret-file hold forward-timeout max-body forward-unknown admin-listen`) {
+		if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + envName(flag) + `$`).MatchString(stdout) {
+			t.Errorf("-help does not show -%s with %s", flag, envName(flag))
+		}
+	}
+	for _, flag := range flags(lookup(noEnv)) {
+		if !strings.Contains(stdout, "  -"+flag.Names()[0]+" ") {
+			t.Errorf("-help does not show -%s", flag.Names()[0])
+		}
+	}
+	for flag, value := range map[string]string{"listen": "127.0.0.1:8081", "webhook-max-age": "73h", "hold": "60s", "forward-timeout": "20s", "max-body": "256KiB", "webhook-verify": "signature"} {
+		_, section, _ := strings.Cut(stdout, "\n  -"+flag+" ")
+		section, _, _ = strings.Cut(section, "\n  -")
+		if !strings.Contains(strings.Join(strings.Fields(section), " "), "Default "+value+".") {
+			t.Errorf("-help does not show the default %s of -%s", value, flag)
+		}
+	}
+	for i, line := range strings.Split(stdout, "\n") {
+		if len([]rune(line)) > 120 {
+			t.Errorf("line %d of the help is %d characters wide", i+1, len([]rune(line)))
+		}
+	}
+}
+
+func TestBadUsage(t *testing.T) {
+	dir := t.TempDir()
+	empty, short := filepath.Join(dir, "empty"), filepath.Join(dir, "short")
+	os.WriteFile(empty, []byte("\n"), 0o600)
+	os.WriteFile(short, []byte("whsec_hush"), 0o600)
+	good := []string{"-accounts", "a@example.org", "-forward-to", "redis://:hush@127.0.0.1:1/0?stream=s"}
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{nil, []string{"-forward-to (GATEWAY_FORWARD_TO)", "-accounts", "-webhook-id"}},
+		{[]string{"-nonsense"}, []string{"there is no flag -nonsense", "-help"}},
+		{append(good, "more"), []string{`"more" is no flag`}},
+		{append(good, "-hold", "soon", "-max-body", "big", "-webhook-verify", "maybe"), []string{"-hold", "-max-body", "-webhook-verify", "signature, api"}},
+		{append(good, "-noted-token", dir+"/none"), []string{"-noted-token", "no such file"}},
+		{append(good, "-noted-ca", empty), []string{"-noted-ca", "is empty"}},
+		{append(good, "-hold", "10s"), []string{"must outlast"}},
+		{append(good, "-max-body", "-1"), []string{"no size"}},
+		{append(good, "-max-body", "0KiB"), []string{"no size"}},
+		{append(good, "-forward-to", "http://127.0.0.1:1/?token=hush"), []string{"ForwardSecrets"}},
+		{append(good, "-forward-to", "http://127.0.0.1:1/", "-forward-secret-file", short), []string{"24 to 64 bytes"}},
+		{append(good, "-forward-to", "redis://:hush@127.0.0.1:1/db?stream=s"), []string{"ForwardTo"}},
+		{append(good, "-forward-to", "redis://:hush%@127.0.0.1:1/0?stream=s"), []string{"ForwardTo"}},
+		{append(good, "-webhook-verify", "api"), []string{"PayPalClientID"}},
+	} {
+		code, stdout, stderr := try(t, noEnv, c.args...)
+		if code != 2 || stdout != "" {
+			t.Errorf("%q: exit %d, printed %q, want 2 and nothing", c.args, code, stdout)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%q: got %q, want %q in it", c.args, stderr, want)
+			}
+		}
+		if strings.Contains(stderr, "hush") {
+			t.Errorf("%q: a secret is told: %s", c.args, stderr)
+		}
+	}
+	code, _, stderr := try(t, noEnv, append(good, "-listen", "256.0.0.1:1")...)
+	if code != 1 || !strings.Contains(stderr, "listening for PayPal") {
+		t.Errorf("a wrong address: exit %d, %s", code, stderr)
+	}
+}
+
+// syncBuffer is a log that is read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
+
+// The program as an operator has it, told all by the environment but one flag, from its start to its end with a message at work.
+func TestServe(t *testing.T) {
+	noted := servertest.New(t)
+	verifier := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "VERIFIED") }))
+	defer verifier.Close()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	var handedOn syncBuffer
+	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(&handedOn, r.Body)
+		close(entered)
+		<-leave
+	}))
+	defer shop.Close()
+	dir := t.TempDir()
+	secretText := "whsec_" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("x"), 32))
+	secretFile, tokenFile := filepath.Join(dir, "secret"), filepath.Join(dir, "token")
+	os.WriteFile(secretFile, []byte(secretText+"\n"), 0o600)
+	os.WriteFile(tokenFile, []byte("token-hush\n"), 0o600)
+
+	env := map[string]string{
+		"GATEWAY_LISTEN": "127.0.0.1:0", "GATEWAY_ADMIN_LISTEN": "127.0.0.1:0", "GATEWAY_NOTED": noted.Addr(), "GATEWAY_NOTED_TOKEN": tokenFile,
+		"GATEWAY_ACCOUNTS": "a@example.org, B@example.org", "GATEWAY_IPN_VERIFY_URL": verifier.URL, "GATEWAY_FORWARD_TO": "http://wrong.invalid/",
+		"GATEWAY_FORWARD_SECRET_FILE": secretFile, "GATEWAY_WEBHOOK_ID": "", "GATEWAY_LEDGER": "live", "GATEWAY_LOG_LEVEL": "debug",
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var stderr syncBuffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"noted-gateway", "-forward-to=" + shop.URL + "/?token=url-hush"}, lookup(env), io.Discard, &stderr)
+	}()
+	addresses := regexp.MustCompile(`"listen":"([^"]+)","admin_listen":"([^"]+)"`)
+	for deadline := time.Now().Add(10 * time.Second); !addresses.MatchString(stderr.String()); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not start: %s", &stderr)
+		}
+	}
+	found := addresses.FindStringSubmatch(stderr.String())
+	public, admin := "http://"+found[1], "http://"+found[2]
+
+	get := func(url string) (int, string) {
+		t.Helper()
+		response, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		return response.StatusCode, string(body)
+	}
+	for path, want := range map[string]int{public + "/healthz": 200, public + "/readyz": 200, public + "/metrics": 404, public + "/paypal/ipn": 405, public + "/paypal/webhook": 404,
+		admin + "/healthz": 200, admin + "/readyz": 200, admin + "/metrics": 200, admin + "/paypal/ipn": 404} {
+		if got, body := get(path); got != want {
+			t.Errorf("GET %s = %d %s, want %d", path, got, body, want)
+		}
+	}
+
+	answered := make(chan int, 1)
+	go func() {
+		response, err := http.PostForm(public+"/paypal/ipn", url.Values{"txn_type": {"web_accept"}, "payment_status": {"Completed"}, "txn_id": {"9X"}, "receiver_email": {"b@example.org"}})
+		if err != nil {
+			answered <- 0
+			return
+		}
+		response.Body.Close()
+		answered <- response.StatusCode
+	}()
+	<-entered
+	if _, metrics := get(admin + "/metrics"); !strings.Contains(metrics, `noted_gateway_verify_seconds_count{channel="ipn",outcome="verified"} 1`) {
+		t.Errorf("the metrics do not count the message:\n%s", metrics)
+	}
+	stop() // with a donation half handed on
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(stderr.String(), `"msg":"stopping`); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not stop")
+		}
+	}
+	close(leave)
+	if status := <-answered; status != 200 {
+		t.Errorf("the message at work was answered %d, want 200", status)
+	}
+	if code := <-ended; code != 0 {
+		t.Errorf("exit %d, want 0\n%s", code, &stderr)
+	}
+	if !strings.Contains(handedOn.String(), `"ledger":"live"`) {
+		t.Errorf("handed on %s", &handedOn)
+	}
+	for _, hush := range []string{"url-hush", "token-hush", secretText[6:], "wrong.invalid"} {
+		if strings.Contains(stderr.String(), hush) {
+			t.Errorf("the log tells a secret, %s:\n%s", hush, &stderr)
+		}
+	}
+}
