@@ -9,13 +9,15 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// Off, as AdminListen, means no admin listener.
+// Off, as AdminListen or HTTPListen, means no such listener.
 const Off = "off"
 
 // Config is all that can be set of a server. A zero field means its default, so that Config{Redis: "redis://…"} is a whole configuration.
 type Config struct {
 	// Listen is where the service listens for gRPC, host:port; port 0 takes a free one, which Addr tells. Default 127.0.0.1:50051.
 	Listen string
+	// HTTPListen is where the same calls are answered as JSON over HTTP (the Connect protocol), gRPC-Web and gRPC; Off turns it off. Default Off.
+	HTTPListen string
 	// AdminListen is where /healthz, /readyz, /metrics and /debug/pprof are, for operators only; Off turns it off. Default 127.0.0.1:9090.
 	AdminListen string
 	// Redis is the URL of the store, in the form that go-redis's parser of the mode reads. Required. It may hold a password, and is never logged.
@@ -86,6 +88,7 @@ const (
 // withDefaults fills in what is zero.
 func (c Config) withDefaults() Config {
 	byDefault(&c.Listen, DefaultListen)
+	byDefault(&c.HTTPListen, Off)
 	byDefault(&c.AdminListen, DefaultAdminListen)
 	byDefault(&c.RedisMode, DefaultRedisMode)
 	byDefault(&c.Rules.MatchWindow, DefaultMatchWindow)

@@ -19,9 +19,9 @@ var rooms = []struct {
 	{"server/internal/store", nil, []string{"google.golang.org/grpc", "google.golang.org/protobuf", "github.com/prometheus", "github.com/alicebob"}},
 	{"server/internal/embedded", nil, []string{"google.golang.org", "github.com/prometheus", "github.com/redis"}},
 	{"server/internal/jsonfile", nil, []string{"google.golang.org", "golang.org/x"}},
-	{"server", []string{"gen/go/noted/v1", "server/internal/store", "server/internal/jsonfile"}, []string{"testing", "github.com/alicebob", "github.com/urfave"}},
-	{"server/servertest", []string{"gen/go/noted/v1", "server", "server/internal/store", "server/internal/jsonfile", "server/internal/embedded"}, []string{"github.com/urfave"}},
-	{"server/cmd/noted", []string{"gen/go/noted/v1", "server", "server/internal/store", "server/internal/jsonfile", "server/internal/embedded"}, []string{"testing"}},
+	{"server", []string{"gen/go/noted/v1", "gen/go/noted/v1/notedv1connect", "server/internal/store", "server/internal/jsonfile"}, []string{"testing", "github.com/alicebob", "github.com/urfave"}},
+	{"server/servertest", []string{"gen/go/noted/v1", "gen/go/noted/v1/notedv1connect", "server", "server/internal/store", "server/internal/jsonfile", "server/internal/embedded"}, []string{"github.com/urfave"}},
+	{"server/cmd/noted", []string{"gen/go/noted/v1", "gen/go/noted/v1/notedv1connect", "server", "server/internal/store", "server/internal/jsonfile", "server/internal/embedded"}, []string{"testing"}},
 	// client turns what client/paypal found into requests: neither paypal nor the gateway may know the generated code.
 	{"client", []string{"gen/go/noted/v1", "client/paypal"}, []string{"github.com/redis", "github.com/prometheus", "testing"}},
 	{"client/paypal", nil, []string{"google.golang.org", "golang.org/x", "net/http"}},

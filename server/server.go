@@ -13,8 +13,8 @@
 // The server starts without its store and says NOT_SERVING until the store answers: a process that ends because Redis is late makes an outage of two
 // out of one. It does end when the store turns out, at first sight, to be one that forgets (see Config.AllowEviction).
 //
-// The interceptors of unary calls are one slice and the service knows nothing of the transport, so that a second door (JSON over HTTP) can
-// run the same chain. Callers, their rights and their rates belong between what counts and what stops panics.
+// The interceptors of unary calls are one slice and the service knows nothing of the transport, so that the second door, JSON over HTTP, runs
+// the same chain (door.go). Callers, their rights and their rates belong between what counts and what stops panics.
 package server
 
 import (
@@ -63,13 +63,15 @@ type Server struct {
 	store     *store.Store
 	telemetry *telemetry
 	service   *service
-	unary     []grpc.UnaryServerInterceptor // every unary call, by whichever door, passes these
+	unary     []grpc.UnaryServerInterceptor  // every unary call, by whichever door, passes these
+	stream    []grpc.StreamServerInterceptor // and every stream these
 	grpc      *grpc.Server
+	door      *door // nil where HTTPListen is off
 	health    *health.Server
 	admin     *http.Server // nil where AdminListen is off
 	watch     *watch
 
-	listener, adminListener net.Listener
+	listener, httpListener, adminListener net.Listener
 
 	drain    sync.Once
 	draining chan struct{} // closed when the server is asked to stop
@@ -117,9 +119,10 @@ func (s *Server) build(ctx context.Context) (err error) {
 	outer, innermost := s.telemetry.unary()
 	s.unary = append(outer, s.bounded, innermost)
 	outerStream, innermostStream := s.telemetry.stream()
+	s.stream = append(outerStream, s.endWithDrain, innermostStream)
 	s.grpc = grpc.NewServer(
 		grpc.ChainUnaryInterceptor(s.unary...),
-		grpc.ChainStreamInterceptor(append(outerStream, s.endWithDrain, innermostStream)...),
+		grpc.ChainStreamInterceptor(s.stream...),
 		grpc.InTapHandle(s.boundedArrival),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
@@ -140,6 +143,12 @@ func (s *Server) build(ctx context.Context) (err error) {
 	if s.listener, err = net.Listen("tcp", s.config.Listen); err != nil {
 		return fmt.Errorf("listening on -listen %s: %w", s.config.Listen, err)
 	}
+	if s.config.HTTPListen != Off {
+		if s.httpListener, err = net.Listen("tcp", s.config.HTTPListen); err != nil {
+			return fmt.Errorf("listening on -http-listen %s: %w", s.config.HTTPListen, err)
+		}
+		s.door = newDoor(s)
+	}
 	if s.config.AdminListen == Off {
 		return nil
 	}
@@ -153,19 +162,31 @@ func (s *Server) build(ctx context.Context) (err error) {
 // Addr is where the service listens.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
+// HTTPAddr is where the service listens for JSON over HTTP; empty where it does not.
+func (s *Server) HTTPAddr() string { return addressOf(s.httpListener) }
+
 // AdminAddr is where the admin listener listens; empty where there is none.
-func (s *Server) AdminAddr() string {
-	if s.adminListener == nil {
+func (s *Server) AdminAddr() string { return addressOf(s.adminListener) }
+
+func addressOf(listener net.Listener) string {
+	if listener == nil {
 		return ""
 	}
-	return s.adminListener.Addr().String()
+	return listener.Addr().String()
 }
 
 // Serve answers until ctx is done, says NOT_SERVING, lets what is in flight finish for as long as Config.Drain, and gives everything back. It
 // returns nil when it was asked to stop, and else why it had to. It can be called once.
 func (s *Server) Serve(ctx context.Context) error {
-	ended := make(chan error, 3)
+	ended := make(chan error, 4)
 	go func() { ended <- wrap("serving gRPC", s.grpc.Serve(s.listener)) }()
+	if s.door != nil {
+		go func() {
+			if err := s.door.http.Serve(s.httpListener); !errors.Is(err, http.ErrServerClosed) {
+				ended <- wrap("serving HTTP", err)
+			}
+		}()
+	}
 	if s.admin != nil {
 		go func() {
 			if err := s.admin.Serve(s.adminListener); !errors.Is(err, http.ErrServerClosed) {
@@ -180,7 +201,7 @@ func (s *Server) Serve(ctx context.Context) error {
 			ended <- err
 		}
 	})
-	s.logger.Info("serving", "listen", s.Addr(), "admin_listen", s.AdminAddr(), "redis_mode", s.config.RedisMode, "trial", s.config.Trial)
+	s.logger.Info("serving", "listen", s.Addr(), "http_listen", s.HTTPAddr(), "admin_listen", s.AdminAddr(), "redis_mode", s.config.RedisMode, "trial", s.config.Trial)
 
 	var err error
 	select {
@@ -199,12 +220,21 @@ func (s *Server) Serve(ctx context.Context) error {
 func (s *Server) stop() {
 	s.watch.drain()
 	s.drain.Do(func() { close(s.draining) })
+	var door sync.WaitGroup
+	if s.door != nil {
+		door.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), s.config.Drain)
+			defer cancel()
+			s.door.shutdown(ctx)
+		})
+	}
 	cut := time.AfterFunc(s.config.Drain, func() {
 		s.logger.Warn("cutting off calls that did not finish in time", "drain", s.config.Drain.String())
 		s.grpc.Stop()
 	})
 	s.grpc.GracefulStop()
 	cut.Stop()
+	door.Wait()
 }
 
 func (s *Server) close() error {
@@ -212,7 +242,7 @@ func (s *Server) close() error {
 	if s.admin != nil {
 		errs = append(errs, s.admin.Close())
 	}
-	for _, listener := range []net.Listener{s.listener, s.adminListener} {
+	for _, listener := range []net.Listener{s.listener, s.httpListener, s.adminListener} {
 		if listener == nil {
 			continue
 		}

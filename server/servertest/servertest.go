@@ -64,6 +64,7 @@ func Start(tb testing.TB, options Options) *Server {
 	s := &Server{tb: tb}
 	config := server.Config{
 		Listen:      "127.0.0.1:0",
+		HTTPListen:  "127.0.0.1:0",
 		AdminListen: "127.0.0.1:0",
 		Redis:       options.Redis,
 		RedisMode:   options.RedisMode,
@@ -127,6 +128,9 @@ func (s *Server) Conn() *grpc.ClientConn { return s.conn }
 
 // Addr is where the server listens, for clients that connect by themselves; plaintext.
 func (s *Server) Addr() string { return s.server.Addr() }
+
+// HTTPAddr is where the server answers JSON over HTTP; plaintext.
+func (s *Server) HTTPAddr() string { return s.server.HTTPAddr() }
 
 // AdminAddr is where /readyz and /metrics are.
 func (s *Server) AdminAddr() string { return s.server.AdminAddr() }

@@ -15,10 +15,12 @@ func help(flags []cli.Flag) string {
 	var b strings.Builder
 	b.WriteString(`noted tells everyone who receives payment notifications whether a donation has been noted already.
 
-  noted -dev                              try it; then call it on 127.0.0.1:50051 with grpcurl or notectl
+  noted -dev                              try it; then call it on 127.0.0.1:50051 with grpcurl or notectl, or with curl:
+      curl -d '{"donation":{"series_id":"I-1"}}' -H 'content-type: application/json' \
+          http://127.0.0.1:8080/noted.v1.DedupeService/NoteDonation
   noted -redis redis://127.0.0.1:6379     run it; the Redis must not evict, and should be persistent
 
-It answers gRPC until SIGTERM or SIGINT. Health (grpc.health.v1 on -listen, /readyz on -admin-listen) follows the
+It answers until SIGTERM or SIGINT. Health (grpc.health.v1 on -listen, /readyz on -admin-listen) follows the
 store. Times are written as 30s, 2h or 45d.
 
 Flags, each with its variable in the environment; the flag wins:

@@ -47,7 +47,11 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return err
 	}
 	if settings.dev {
-		fmt.Fprintf(stdout, "noted -dev: a trial on %s, plaintext. The store is in this process: NOTHING SURVIVES A RESTART. Not for production.\n", s.Addr())
+		where := s.Addr()
+		if s.HTTPAddr() != "" {
+			where += " (JSON on http://" + s.HTTPAddr() + ")"
+		}
+		fmt.Fprintf(stdout, "noted -dev: a trial on %s, plaintext. The store is in this process: NOTHING SURVIVES A RESTART. Not for production.\n", where)
 	}
 	return s.Serve(ctx)
 }

@@ -57,7 +57,7 @@ func program(t *testing.T, args ...string) (*exec.Cmd, io.Reader, *bytes.Buffer)
 }
 
 func TestDev(t *testing.T) {
-	command, stdout, stderr := program(t, "-dev", "-listen", "127.0.0.1:0", "-admin-listen", "off")
+	command, stdout, stderr := program(t, "-dev", "-listen", "127.0.0.1:0", "-http-listen", "127.0.0.1:0", "-admin-listen", "off")
 	banner, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		t.Fatalf("reading the banner: %v\n%s", err, stderr)
@@ -139,6 +139,7 @@ func TestExitCodes(t *testing.T) {
 		{"an evicting store", nil, append(free, "-redis", evicting.URL()), 1, "CONFIG SET maxmemory-policy noeviction"},
 		{"an evicting store, allowed", nil, append(free, "-redis", evicting.URL(), "-allow-eviction"), 0, ""},
 		{"an address that is taken", nil, []string{"-dev", "-listen", redis.Addr(), "-admin-listen", "off"}, 1, "-listen"},
+		{"an address for JSON that is taken", nil, append(free, "-redis", redis.URL(), "-http-listen", redis.Addr()), 1, "-http-listen"},
 		{"an unknown flag", nil, []string{"-foo"}, 2, "there is no flag -foo"},
 		{"an argument", nil, []string{"-dev", "serve"}, 2, `"serve"`},
 		{"a flag without its value", nil, []string{"-redis"}, 2, "-redis"},
@@ -202,7 +203,7 @@ func TestHelp(t *testing.T) {
 		if code != 0 || err != nil || stderr != "" {
 			t.Fatalf("%s: exit %d, %v, %q", ask, code, err, stderr)
 		}
-		for _, flag := range []string{"dev", "listen", "redis", "redis-mode", "match-window", "arrival-window", "retention", "transaction-ids", "series-limit",
+		for _, flag := range []string{"dev", "listen", "http-listen", "redis", "redis-mode", "match-window", "arrival-window", "retention", "transaction-ids", "series-limit",
 			"ledgers", "reflection", "drain", "allow-eviction", "log-level", "admin-listen"} {
 			if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + envName(flag) + `$`).MatchString(stdout) {
 				t.Errorf("%s does not tell of -%s and %s", ask, flag, envName(flag))
@@ -273,7 +274,7 @@ func TestLedgers(t *testing.T) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
-	code, _, _, err := try(t, nil, "-dev", "-listen", "127.0.0.1:0", "-admin-listen", "off", "-ledgers", write(`{"a b": {}}`))
+	code, _, _, err := try(t, nil, "-dev", "-listen", "127.0.0.1:0", "-http-listen", "off", "-admin-listen", "off", "-ledgers", write(`{"a b": {}}`))
 	if code != 2 || err == nil || !strings.Contains(err.Error(), `"a b"`) {
 		t.Errorf("a ledger that nobody can name: exit %d, %v", code, err)
 	}

@@ -33,6 +33,9 @@ type settings struct {
 	level  slog.Level
 }
 
+// devHTTPListen is where a trial answers JSON over HTTP.
+const devHTTPListen = "127.0.0.1:8080"
+
 // The values that some flags can take.
 const (
 	perChannel = "per-channel"
@@ -60,6 +63,7 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, where no list of processes shows it."),
 		text("redis-mode", server.DefaultRedisMode, "MODE", "What -redis names: "+strings.Join(redisModes, ", ")+"."),
 		text("listen", server.DefaultListen, "ADDR", "Where to answer gRPC, as host:port; port 0 takes a free one."),
+		text("http-listen", "", "ADDR", "Where to answer the same calls as JSON over HTTP (curl is enough), gRPC-Web and gRPC; off for nowhere. Default off, with -dev "+devHTTPListen+"."),
 		text("admin-listen", server.DefaultAdminListen, "ADDR", "Where /healthz, /readyz, /metrics and /debug/pprof are, for operators only; off for nowhere."),
 		text("match-window", days(server.DefaultMatchWindow), "TIME", "How far apart the event times of two messages of one donation may lie."),
 		text("arrival-window", days(server.DefaultArrivalWindow), "TIME", "How far apart two messages of one donation may arrive, where either has no event time."),
@@ -148,6 +152,7 @@ func settingsOf(c *cli.Command) (*settings, error) {
 	}
 	s := &settings{dev: c.Bool("dev"), config: server.Config{
 		Listen:      c.String("listen"),
+		HTTPListen:  c.String("http-listen"),
 		AdminListen: c.String("admin-listen"),
 		Redis:       c.String("redis"),
 		RedisMode:   oneOf("redis-mode", redisModes),
@@ -161,6 +166,9 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		Drain:         max(1, duration("drain", 0)), // 0 means no time at all here, and the default in server.Config
 		AllowEviction: c.Bool("allow-eviction"),
 	}}
+	if s.dev && !c.IsSet("http-listen") {
+		s.config.HTTPListen = devHTTPListen
+	}
 	s.level.UnmarshalText([]byte(oneOf("log-level", logLevels)))
 	limit, err := strconv.Atoi(c.String("series-limit"))
 	if err != nil || limit < 1 {
