@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
@@ -16,6 +17,9 @@ from .proxy import Proxy
 
 
 def _built(tmp_path_factory: pytest.TempPathFactory, package: str) -> Path:
+    """A program of the repository: built now, or found in the folder NOTED_TEST_BIN."""
+    if "NOTED_TEST_BIN" in os.environ:
+        return Path(os.environ["NOTED_TEST_BIN"], package.rsplit("/", 1)[-1])
     program = tmp_path_factory.mktemp("bin") / package.rsplit("/", 1)[-1]
     subprocess.run(["go", "build", "-o", str(program), package], cwd=ROOT, check=True)
     return program
@@ -36,7 +40,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
         log = tmp_path_factory.mktemp("log") / "noted.log"
         with log.open("wb") as file:
             server = subprocess.Popen(
-                [program, "-listen", "127.0.0.1:0", "-admin-listen", "off", *flags], stdout=file, stderr=subprocess.STDOUT
+                [program, "-listen", "127.0.0.1:0", "-http-listen", "off", "-admin-listen", "off", *flags], stdout=file, stderr=subprocess.STDOUT
             )
         running.append(server)
         deadline = time.monotonic() + 20

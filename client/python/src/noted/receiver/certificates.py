@@ -1,0 +1,170 @@
+"""The certificates that PayPal signs webhooks with: fetched, judged and kept."""
+from __future__ import annotations
+
+import ssl
+import threading
+import warnings
+from datetime import datetime, timezone
+from typing import Callable, Collection, Dict, List, Optional, Tuple
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.x509 import verification
+from cryptography.x509.oid import AuthorityInformationAccessOID
+
+from .refusal import Refusal, again
+from .web import Unanswered, fetch
+
+HOSTS = ("api.paypal.com", "api-m.paypal.com", "api.sandbox.paypal.com", "api-m.sandbox.paypal.com")
+
+# The names in PayPal's certificates: for donations, and for tests of the sandbox.
+_NAME, _NAME_SANDBOX = "messageverificationcerts.paypal.com", "messageverificationcerts.sandbox.paypal.com"
+
+_MOST_KEPT = 16  # PayPal uses one or two at a time; only trusted ones are kept, so nobody else can fill this
+_MOST_BYTES = 64 << 10
+_MOST_BETWEEN = 3  # issuers that are fetched for one certificate
+
+Chain = List[x509.Certificate]
+
+
+def untrusted() -> Refusal:
+    return Refusal(400, "certificate", "the certificate is not PayPal's, or not of this time")
+
+
+class Certificates:
+    """Name, chain and dates are judged at every use, so a kept one ends with its dates."""
+
+    def __init__(self, hosts: Collection[str], roots: Optional[bytes], timeout: float) -> None:
+        self._hosts = {_bare(host) for host in hosts}
+        self._timeout = timeout
+        # The host that serves certificates is known by this machine's list too: roots may name no more than an issuer between.
+        self._context = ssl.create_default_context()
+        if roots is None:
+            known = [known for known in map(_read, self._context.get_ca_certs(binary_form=True)) if known is not None]
+            if not known:
+                raise ValueError("this machine has no list of certificate authorities that Python finds; give one as cert_roots")
+        else:
+            known = x509.load_pem_x509_certificates(roots)
+            self._context.load_verify_locations(cadata=roots.decode("ascii"))
+        self._store = verification.Store(known)
+        self._lock = threading.Lock()  # held while one is fetched; all others wait for the same, most likely
+        self._kept: Dict[str, Chain] = {}  # URL → chain, the leaf first
+
+    def trusted(self, url: str, at: datetime) -> Tuple[x509.Certificate, bool]:
+        """The certificate at a URL, if PayPal may serve it there and it is PayPal's at that time; and whether it is the sandbox's."""
+        if not self._allowed(url):
+            raise Refusal(400, "certificate", "the certificate's URL is not one of PayPal's")
+        chain = self._kept.get(url)
+        if chain is not None:
+            return chain[0], self._judge(chain, at)
+        with self._lock:
+            chain = self._kept.get(url)
+            if chain is None:
+                chain = self._complete(self._download(url), at)
+                sandbox = self._judge(chain, at)
+                while len(self._kept) >= _MOST_KEPT:
+                    self._kept.pop(next(iter(self._kept)))
+                self._kept[url] = chain
+                return chain[0], sandbox
+        return chain[0], self._judge(chain, at)
+
+    def _allowed(self, url: str) -> bool:
+        """https, on a host of the list, and nothing in the URL that could make another reader see another host."""
+        if any(c <= " " or c >= "\x7f" or c in "\\#@" for c in url):
+            return False
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return False
+        return parts.scheme == "https" and _bare(parts.netloc) in self._hosts
+
+    def _judge(self, chain: Chain, at: datetime) -> bool:
+        """Checks chain, name and dates, and says whether it is the sandbox's."""
+        builder = verification.PolicyBuilder().store(self._store).time(at.astimezone(timezone.utc).replace(tzinfo=None))
+        for name in (_NAME, _NAME_SANDBOX):
+            try:
+                builder.build_server_verifier(x509.DNSName(name)).verify(chain[0], chain[1:])
+                return name == _NAME_SANDBOX
+            except (verification.VerificationError, ValueError):  # the second for what no rule foresees
+                continue
+        raise untrusted()
+
+    def _download(self, url: str) -> Chain:
+        """What the host says for good is a refusal for good; else PayPal comes again."""
+        try:
+            reply = fetch(url, self._timeout, _MOST_BYTES, context=self._context)
+        except Unanswered as error:
+            raise _unknown(str(error)) from error
+        if reply.status in (400, 404, 410):
+            raise untrusted()
+        if reply.status != 200:
+            raise _unknown(f"the host answered {reply.status}")
+        try:
+            return x509.load_pem_x509_certificates(reply.body)
+        except ValueError as error:
+            raise _unknown("the host answered something else") from error
+
+    def _complete(self, chain: Chain, at: datetime) -> Chain:
+        """Fetches the issuers that PayPal's host leaves out, from where the certificate says that they lie. They come over plain http, as is usual: the judging
+        trusts none of them that a root has not issued."""
+        try:
+            self._judge(chain, at)
+            return chain
+        except Refusal:
+            pass
+        for _ in range(_MOST_BETWEEN):
+            issuer = self._fetch_issuer(chain[-1])
+            if issuer is None:
+                break
+            chain = [*chain, issuer]
+            try:
+                self._judge(chain, at)
+                break
+            except Refusal:
+                continue
+        return chain
+
+    def _fetch_issuer(self, certificate: x509.Certificate) -> Optional[x509.Certificate]:
+        try:
+            access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+            url = next(
+                d.access_location.value
+                for d in access
+                if d.access_method == AuthorityInformationAccessOID.CA_ISSUERS and isinstance(d.access_location, x509.UniformResourceIdentifier)
+            )
+        except (x509.ExtensionNotFound, StopIteration, ValueError):
+            return None
+        if not url.startswith(("http://", "https://")):
+            return None
+        try:
+            reply = fetch(url, self._timeout, _MOST_BYTES, context=self._context)
+        except Unanswered as error:
+            raise _unknown(f"its issuer's is not to be had: {error}") from error
+        if reply.status != 200:
+            raise _unknown(f"its issuer's host answered {reply.status}")
+        load: Tuple[Callable[[bytes], x509.Certificate], ...] = (x509.load_der_x509_certificate, x509.load_pem_x509_certificate)
+        for read in load:
+            try:
+                return read(reply.body)
+            except ValueError:
+                continue
+        return None
+
+
+def _bare(host: str) -> str:
+    host = host.strip().lower()
+    return host[: -len(":443")] if host.endswith(":443") else host
+
+
+def _read(der: bytes) -> Optional[x509.Certificate]:
+    """Old authorities break the rules of today, and one of them must not take all others away, nor alarm anybody."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return x509.load_der_x509_certificate(der)
+        except ValueError:
+            return None
+
+
+def _unknown(why: str) -> Refusal:
+    return again("verifier", f"PayPal's certificate could not be fetched ({why})")

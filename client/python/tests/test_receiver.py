@@ -1,0 +1,429 @@
+"""The receiver in a real WSGI server, before the real Noted, beside a stand-in of PayPal."""
+from __future__ import annotations
+
+import csv
+import json
+import ssl
+import threading
+import urllib.error
+import urllib.request
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import pytest
+
+import noted
+from noted.receiver import Delivery, Receiver, mount
+
+from .authority import NOW, Authority
+from .paypal_stand import NAME, WEBHOOK_ID, PayPal, sign
+from .places import payloads
+from .proxy import Proxy
+
+ACCOUNT = "donations@example.org"
+
+
+class Answered(NamedTuple):
+    status: int
+    reason: str
+    headers: Dict[str, str]
+
+
+class Books:
+    """What the receiver's own code does with a donation."""
+
+    def __init__(self) -> None:
+        self.booked: List[Delivery] = []
+        self.undecided: "List[tuple[Delivery, noted.Error]]" = []
+        self.trouble: Optional[Exception] = None
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def book(self, delivery: Delivery) -> None:
+        self.meanwhile()
+        if self.trouble:
+            raise self.trouble
+        self.booked.append(delivery)
+
+    def keep(self, delivery: Delivery, error: noted.Error) -> None:
+        if self.trouble:
+            raise self.trouble
+        self.undecided.append((delivery, error))
+
+
+@pytest.fixture(scope="module")
+def paypal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PayPal]:
+    paypal = PayPal(tmp_path_factory.mktemp("paypal"))
+    yield paypal
+    paypal.close()
+
+
+@pytest.fixture
+def books() -> Books:
+    return Books()
+
+
+def settings(paypal: PayPal, **changed: Any) -> Dict[str, Any]:
+    return {
+        "ledger": "paypal-live",
+        "accounts": [ACCOUNT, "S8XGHLYDW9T3S"],
+        "webhook_id": WEBHOOK_ID,
+        "ipn_verify_url": f"http://127.0.0.1:{paypal.ipn.port}/ipn",
+        "cert_hosts": [f"localhost:{paypal.certificates.port}"],
+        "cert_roots": paypal.root.pem,
+        "verify_timeout": 5,
+        **changed,
+    }
+
+
+@pytest.fixture
+def receiver(client: noted.Client, books: Books, paypal: PayPal) -> Receiver:
+    return Receiver(client, books.book, books.keep, **settings(paypal))
+
+
+class Threading(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+Post = Callable[..., Answered]
+
+
+@pytest.fixture
+def post(receiver: Receiver) -> Iterator[Post]:
+    """Posts to the receiver, which is mounted beside another application."""
+
+    def other(environ: Any, start_response: Any) -> List[bytes]:
+        start_response("418 I'm a teapot", [])
+        return [b""]
+
+    server = make_server("127.0.0.1", 0, mount(other, "/paypal", receiver), Threading, Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def post(path: str, body: Optional[bytes], headers: Optional[Dict[str, str]] = None, content_type: Optional[str] = None) -> Answered:
+        content_type = content_type or ("application/x-www-form-urlencoded" if path.endswith("ipn") else "application/json")
+        request = urllib.request.Request(f"http://127.0.0.1:{server.server_port}{path}", body, {"Content-Type": content_type, **(headers or {})})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return Answered(response.status, "", dict(response.headers))
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read()
+            return Answered(error.code, json.loads(text)["reason"] if text else "", dict(error.headers))
+
+    yield post
+    server.shutdown()
+    server.server_close()
+
+
+def ipn(series: str, **fields: str) -> bytes:
+    told = {
+        "txn_type": "recurring_payment", "payment_status": "Completed", "recurring_payment_id": series, "txn_id": "T" + series[2:18],
+        "payment_date": NOW.strftime("%H:%M:%S+%b+%d%%2C+%Y+PST"), "mc_gross": "25.00", "mc_currency": "EUR", "receiver_email": ACCOUNT,
+        "first_name": "Jos%E9", "charset": "windows-1252", **fields,
+    }  # fmt: skip
+    return "&".join(f"{name}={value}" for name, value in told.items()).encode()
+
+
+def webhook(series: str, **resource: Any) -> bytes:
+    sale = {
+        "id": "T" + series[2:18], "state": "completed", "billing_agreement_id": series, "amount": {"total": "25.00", "currency": "EUR"},
+        "create_time": (NOW.replace(tzinfo=None) + timedelta(hours=8)).strftime("%Y-%m-%dT%H:%M:%SZ"), **resource,
+    }  # fmt: skip
+    return json.dumps({"id": "WH-" + series, "event_type": "PAYMENT.SALE.COMPLETED", "resource": sale}).encode()
+
+
+@pytest.fixture
+def series() -> str:
+    return "I-" + uuid.uuid4().hex
+
+
+def test_both_channels_of_one_donation(post: Post, paypal: PayPal, books: Books, series: str) -> None:
+    body = ipn(series)
+    assert post("/paypal/ipn", body).status == 200
+    assert paypal.ipn.posted[-1] == b"cmd=_notify-validate&" + body, "the very bytes"
+    event = webhook(series)
+    assert post("/paypal/webhook", event, sign(*paypal.certificate(), event)).status == 200
+    assert post("/paypal/ipn", body + b"&resend=true").status == 200
+    (delivery,) = books.booked
+    assert (delivery.donation.series_id, delivery.donation.ledger, delivery.donation.amount) == (series, "paypal-live", "25.00")
+    assert (delivery.body, delivery.type, delivery.test) == (body, "recurring_payment", False)
+    assert delivery.note is not None and delivery.donation_id == delivery.note.donation_id
+
+
+def test_the_same_moment(post: Post, paypal: PayPal, books: Books, client: noted.Client, series: str) -> None:
+    """Twenty deliveries at once: one is booked, and PayPal comes again for what was held meanwhile."""
+    busy = threading.Event()
+    books.meanwhile = lambda: busy.wait(0.3)
+    event = webhook(series)
+    certificate = paypal.certificate()
+
+    def deliver(i: int) -> int:
+        return (post("/paypal/ipn", ipn(series)) if i % 2 else post("/paypal/webhook", event, sign(*certificate, event))).status
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(deliver, range(20)))
+        assert set(answers) <= {200, 503} and 503 in answers
+        assert set(pool.map(deliver, range(20))) == {200}
+    assert len(books.booked) == 1
+
+
+def test_held_by_another(post: Post, client: noted.Client, books: Books, series: str) -> None:
+    donation = noted.Donation(series, "paypal-live")
+    held = client.note(donation, hold=60)
+    answered = post("/paypal/ipn", ipn(series))
+    assert (answered.status, answered.reason, answered.headers["Retry-After"]) == (503, "held", "30")
+    client.settle(held.receipt)
+    assert post("/paypal/ipn", ipn(series)).status == 200
+    assert books.booked == []
+
+
+def test_processing_that_fails_is_tried_again(post: Post, books: Books, series: str, caplog: pytest.LogCaptureFixture) -> None:
+    books.trouble = RuntimeError("the books are closed")
+    assert post("/paypal/ipn", ipn(series)).reason == "process"
+    assert "the books are closed" in caplog.text
+    books.trouble = noted.NotSettled("of another Noted", "")  # whatever it is, it is not ours
+    assert post("/paypal/ipn", ipn(series)).status == 503
+    books.trouble = None
+    assert post("/paypal/ipn", ipn(series)).status == 200
+    assert [d.note.attempt for d in books.booked if d.note] == [3]
+
+
+def test_processed_but_not_settled(address: str, books: Books, paypal: PayPal, series: str, caplog: pytest.LogCaptureFixture) -> None:
+    proxy = Proxy(address)
+    with noted.Client(proxy.address, settle_timeout=0.5) as far:
+        books.meanwhile = proxy.down
+        receiver = Receiver(far, books.book, books.keep, **settings(paypal))
+        assert receiver.receive("ipn", {}, ipn(series)).status == 200
+        assert "by hand" in caplog.text
+        books.meanwhile = lambda: None
+        assert receiver.receive("ipn", {}, ipn(series)).status == 503, "Noted cannot be asked"
+    proxy.close()
+    assert len(books.booked) == 1
+
+
+@pytest.mark.parametrize("days, error", [(-60, noted.OccurredTooEarly), (30, noted.OccurredTooLate)])
+def test_what_noted_cannot_decide(post: Post, books: Books, series: str, days: int, error: "type[noted.Error]") -> None:
+    body = ipn(series, payment_date=(NOW + timedelta(days=days)).strftime("%H:%M:%S+%b+%d%%2C+%Y+PST"))
+    books.trouble = RuntimeError("nobody is there")
+    assert post("/paypal/ipn", body).reason == "undecided", "it must not vanish"
+    books.trouble = None
+    assert [post("/paypal/ipn", body).status for _ in range(2)] == [200, 200]
+    ((delivery, why),) = books.undecided
+    assert type(why) is error and delivery.body == body and delivery.donation.series_id == series
+    assert books.booked == []
+
+
+def test_a_message_that_names_no_receiver(post: Post, books: Books, series: str) -> None:
+    assert post("/paypal/ipn", ipn(series, receiver_email="")).status == 200
+    ((_, why),) = books.undecided
+    assert why.reason == "RECEIVER_MISSING" and books.booked == []
+
+
+def test_two_donations_in_one_message(post: Post, books: Books, series: str) -> None:
+    body = ipn(
+        series, txn_type="recurring_payment_profile_created", initial_payment_txn_id="T9", initial_payment_status="Completed",
+        initial_payment_amount="5.00", currency_code="EUR",
+    )  # fmt: skip
+    assert post("/paypal/ipn", body).status == 200
+    assert [d.donation.event for d in books.booked] == [noted.Event.SIGNUP, noted.Event.PAYMENT]
+
+
+def test_skipped_and_unknown(post: Post, books: Books, series: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert post("/paypal/ipn", ipn(series, txn_type="masspay")).status == 200
+    assert "it may have been a donation" not in caplog.text
+    assert post("/paypal/ipn", ipn(series, txn_type="never_heard_of")).status == 200
+    assert "it may have been a donation" in caplog.text
+    assert books.booked == []
+
+
+@pytest.mark.parametrize(
+    "reply, status, reason",
+    [
+        ((200, b"INVALID"), 400, "invalid"),
+        ((200, b"<html>VERIFIED</html>"), 503, "verifier"),
+        ((200, b""), 503, "verifier"),
+        ((500, b"VERIFIED"), 503, "verifier"),
+        ((302, b"/elsewhere"), 503, "verifier"),
+    ],
+)
+def test_an_ipn_that_is_not_verified(post: Post, paypal: PayPal, books: Books, series: str, reply: Any, status: int, reason: str) -> None:
+    verified = paypal.ipn.replies["/ipn"]
+    paypal.ipn.replies.update({"/ipn": reply, "/elsewhere": (200, b"VERIFIED")})
+    try:
+        answered = post("/paypal/ipn", ipn(series))
+    finally:
+        paypal.ipn.replies["/ipn"] = verified
+    assert (answered.status, answered.reason) == (status, reason)
+    assert ("Retry-After" in answered.headers) == (status == 503)
+    assert post("/paypal/ipn", ipn(series)).status == 200 and len(books.booked) == 1, "nothing had been noted"
+
+
+def test_a_verifier_that_is_away(client: noted.Client, books: Books, paypal: PayPal, series: str) -> None:
+    receiver = Receiver(client, books.book, books.keep, **settings(paypal, ipn_verify_url="http://127.0.0.1:1/"))
+    assert receiver.receive("ipn", {}, ipn(series)).status == 503
+
+
+@pytest.mark.parametrize(
+    "fields, status",
+    [
+        ({"receiver_email": "thief@example.org"}, 403),
+        ({"receiver_email": "thief@example.org", "business": ACCOUNT}, 403),
+        ({"receiver_email": "", "business": "thief@example.org"}, 403),
+        ({"receiver_email": "", "business": ACCOUNT.upper()}, 200),
+        ({"receiver_email": "other@example.org", "receiver_id": "S8XGHLYDW9T3S"}, 200),
+    ],
+)
+def test_accounts(post: Post, books: Books, series: str, fields: Any, status: int) -> None:
+    assert post("/paypal/ipn", ipn(series, **fields)).status == status
+    assert len(books.booked) == (1 if status == 200 else 0)
+
+
+def test_tests_of_the_sandbox(client: noted.Client, books: Books, paypal: PayPal, series: str) -> None:
+    closed = Receiver(client, books.book, books.keep, **settings(paypal))
+    assert closed.receive("ipn", {}, ipn(series, test_ipn="1")).status == 403
+    own = settings(paypal, sandbox_ledger="paypal-sandbox", sandbox_webhook_id="4JH86294D6297924G")
+    taking = Receiver(client, books.book, books.keep, **own)
+    assert taking.receive("ipn", {}, ipn(series, test_ipn="1")).status == 200
+    event = webhook(series + "x")
+    signed = sign(*paypal.certificate(), event, webhook_id="4JH86294D6297924G")
+    assert closed.receive("webhook", signed, event).status == 400
+    assert taking.receive("webhook", signed, event).status == 200
+    event = webhook(series + "y")
+    signed = sign(*paypal.certificate("messageverificationcerts.sandbox.paypal.com"), event)
+    assert closed.receive("webhook", signed, event).status == 403
+    assert taking.receive("webhook", signed, event).status == 200
+    assert [(d.test, d.donation.ledger) for d in books.booked] == [(True, "paypal-sandbox")] * 3
+
+
+def without(headers: Dict[str, str], name: str) -> Dict[str, str]:
+    return {key: value for key, value in headers.items() if key != name}
+
+
+def test_webhooks_that_are_not_verified(receiver: Receiver, paypal: PayPal, books: Books, client: noted.Client, series: str) -> None:
+    event, (url, key) = webhook(series), paypal.certificate()
+    good = sign(url, key, event)
+    for name in good:
+        assert receiver.receive("webhook", without(good, name), event).status == 400
+    _, other_key = paypal.certificate()
+    stranger = Authority("Stranger").leaf(NAME)
+    paypal.certificates.replies["/stranger"] = (200, stranger[0])
+    host = f"https://localhost:{paypal.certificates.port}"
+    bad = {
+        "another body": (good, event + b" "),
+        "another key": (sign(url, other_key, event), event),
+        "another webhook": (sign(url, key, event, webhook_id="WEBHOOK_ID"), event),
+        "too old": (sign(url, key, event, NOW - timedelta(hours=74)), event),
+        "too new": (sign(url, key, event, NOW + timedelta(minutes=30)), event),
+        "no base64": ({**good, "PAYPAL-TRANSMISSION-SIG": "*"}, event),
+        "a bar": ({**good, "PAYPAL-TRANSMISSION-ID": "a|b"}, event),
+        "another time": ({**good, "PAYPAL-TRANSMISSION-TIME": "yesterday"}, event),
+        "another algorithm": ({**good, "PAYPAL-AUTH-ALGO": "SHA1withRSA"}, event),
+        "another authority": (sign(host + "/stranger", stranger[1], event), event),
+        "another name": (sign(*paypal.certificate("evil.example.org"), event), event),
+        "not any more": (sign(*paypal.certificate(end=NOW - timedelta(hours=1)), event), event),
+        "not yet": (sign(*paypal.certificate(begin=NOW + timedelta(hours=1)), event), event),
+        "not there": (sign(host + "/nothing", key, event), event),
+    }
+    for address in (
+        url.replace("https://", "http://"), url.replace("localhost", "evil.example.org"), url.replace("localhost", "evil.example.org@localhost"),
+        url.replace("localhost", "localhost.evil.example.org"), url.replace("/v1", "\\@evil.example.org/v1"), url + "#x", "https://[", "file:///etc/passwd",
+    ):  # fmt: skip
+        bad[address] = (sign(address, key, event), event)
+    for what, (headers, body) in bad.items():
+        assert receiver.receive("webhook", headers, body).status == 400, what
+    assert books.booked == [] and not client.exists(noted.Donation(series, "paypal-live"))
+    assert receiver.receive("webhook", good, event).status == 200 and len(books.booked) == 1
+
+
+def test_a_certificate_that_ended_since(receiver: Receiver, paypal: PayPal, series: str) -> None:
+    """A message may be redelivered when the certificate that signed it has ended."""
+    event = webhook(series)
+    signed = sign(*paypal.certificate(begin=NOW - timedelta(days=9), end=NOW - timedelta(hours=1)), event, NOW - timedelta(hours=2))
+    assert receiver.receive("webhook", signed, event).status == 200
+
+
+def test_certificates_are_kept_and_completed(receiver: Receiver, paypal: PayPal, series: str) -> None:
+    url, key = paypal.certificate(chain=False, issuer_at=paypal.issuer_at)
+    event = webhook(series)
+    assert receiver.receive("webhook", sign(url, key, event), event).status == 503, "the issuer's is not there yet"
+    paypal.plain.replies["/between"] = (200, paypal.between.pem)
+    for _ in range(3):
+        assert receiver.receive("webhook", sign(url, key, event), event).status == 200
+    assert len([path for path in paypal.certificates.asked if path in url]) == 2
+
+
+def test_a_host_of_certificates_that_cannot_be_trusted(client: noted.Client, books: Books, paypal: PayPal, series: str) -> None:
+    receiver = Receiver(client, books.book, books.keep, **settings(paypal, cert_roots=Authority("Another").pem))
+    event = webhook(series)
+    assert receiver.receive("webhook", sign(*paypal.certificate(), event), event).status == 503
+
+
+def test_what_is_no_message(post: Post, books: Books, series: str) -> None:
+    assert post("/elsewhere", b"x").status == 418
+    assert post("/paypal/elsewhere", b"x").status == 404
+    assert post("/paypal/ipn", None).status == 405
+    assert post("/paypal/ipn", ipn(series), content_type="text/plain").status == 415
+    assert post("/paypal/ipn", ipn(series), {"Content-Encoding": "gzip"}).status == 415
+    assert post("/paypal/ipn", b"a" * (256 * 1024 + 1)).status == 413
+    assert post("/paypal/ipn", b"").status == 400
+    assert post("/paypal/ipn", f"txn_type=recurring_payment&payment_status=Completed&receiver_email={ACCOUNT}".encode()).reason == "malformed"
+    assert books.booked == []
+
+
+@pytest.mark.parametrize(
+    "changed, problem",
+    [
+        ({"accounts": ACCOUNT}, "list"),
+        ({"accounts": [], "webhook_id": ""}, "nothing to receive"),
+        ({"sandbox_webhook_id": "X"}, "no ledger"),
+        ({"sandbox_ledger": "paypal-live"}, "one"),
+    ],
+)
+def test_settings_that_cannot_be(client: noted.Client, books: Books, paypal: PayPal, changed: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Receiver(client, books.book, books.keep, **settings(paypal, **changed))
+
+
+def test_the_roots_of_this_machine(client: noted.Client, books: Books) -> None:
+    if not ssl.create_default_context().get_ca_certs():
+        pytest.skip("this machine has none")
+    Receiver(client, books.book, books.keep, webhook_id=WEBHOOK_ID)
+
+
+@pytest.mark.skipif(payloads() is None, reason="no payloads beside the repository")
+def test_what_paypal_has_signed(client: noted.Client, books: Books, paypal: PayPal) -> None:
+    """Three messages of PayPal's simulator, of 2024, with the certificate of then; of its chain nothing but the leaf was kept, which is trusted here."""
+    folder = payloads()
+    assert folder is not None
+    pem = (folder / "webhook_cert.pem").read_bytes()
+    path = "/v1/notifications/certs/genuine"
+    paypal.certificates.replies[path] = (200, pem)
+    with (folder / "webhook_headers.tsv").open() as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["transmission_sig"]]
+    assert len(rows) == 3
+    for row in rows:
+        sent = datetime.strptime(row["transmission_time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        headers = {
+            "PayPal-Transmission-Id": row["transmission_id"],
+            "PayPal-Transmission-Time": row["transmission_time"],
+            "PayPal-Transmission-Sig": row["transmission_sig"],
+            "PayPal-Cert-Url": f"https://localhost:{paypal.certificates.port}{path}",
+            "PayPal-Auth-Algo": row["auth_algo"],
+        }
+        body = (folder / row["file"]).read_bytes()
+        own = settings(paypal, cert_roots=pem + paypal.root.pem, webhook_id="WEBHOOK_ID", now=lambda: sent + timedelta(hours=70))
+        receiver = Receiver(client, books.book, books.keep, **own)
+        assert receiver.receive("webhook", headers, body + b" ").status == 400
+        assert receiver.receive("webhook", headers, body).status == 200  # too old for Noted, so a person's
+        now = Receiver(client, books.book, books.keep, **{**own, "now": lambda: datetime.now(timezone.utc)})
+        assert now.receive("webhook", headers, body).status == 400
+    assert len(books.undecided) == 3
