@@ -102,7 +102,8 @@ final class Transport
                 $answer .= $data;
                 return strlen($answer) > self::MAX_RESPONSE ? 0 : strlen($data);
             },
-        ] + ($this->caFile !== '' ? [CURLOPT_CAINFO => $this->caFile] : []));
+            // A folder without certificates, or the system's would count beside the file.
+        ] + ($this->caFile !== '' ? [CURLOPT_CAINFO => $this->caFile, CURLOPT_CAPATH => __DIR__] : []));
         if (!$set) {
             throw new \LogicException("$act: curl refused an option: " . curl_error($this->curl));
         }

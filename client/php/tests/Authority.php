@@ -21,7 +21,7 @@ final class Authority
         $this->config = Program::folder() . '/openssl-' . bin2hex(random_bytes(4)) . '.cnf';
         file_put_contents($this->config, "[req]\ndistinguished_name=name\n[name]\n[ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n");
         $this->key = self::makeKey();
-        $this->root = $this->sign('Test Root', $this->key, null, $this->key, 'ca', 2);
+        $this->root = $this->sign('Test Root ' . bin2hex(random_bytes(4)), $this->key, null, $this->key, 'ca', 2);
         openssl_x509_export($this->root, $pem);
         $this->file = "$this->config.pem";
         file_put_contents($this->file, $pem);

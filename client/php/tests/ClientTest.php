@@ -313,6 +313,26 @@ final class ClientTest extends TestCase
         self::assertInstanceOf(Client::class, new Client('http://noted.example.org', plaintext: true));
     }
 
+    public function testHttpsIsVerified(): void
+    {
+        $authority = new Authority();
+        $key = Authority::makeKey();
+        openssl_pkey_export($key, $pem);
+        $folder = Program::folder();
+        file_put_contents("$folder/door.pem", $authority->issue($key, '127.0.0.1', null, 'IP:127.0.0.1') . $pem);
+        file_put_contents("$folder/answer", '{"exists":true}');
+        $address = Processes::freeAddress();
+        Processes::start([PHP_BINARY, __DIR__ . '/tls.php', $address, "$folder/door.pem", "$folder/answer", "$folder/asked"], "$folder/tls.log");
+        Processes::waitFor($address, "$folder/tls.log");
+        self::assertTrue((new Client("https://$address", caFile: $authority->file))->exists(new Donation('I-1'))->exists);
+        foreach (['', (new Authority())->file] as $caFile) {
+            $e = self::failing(Exception\Unavailable::class, fn () => (new Client("https://$address", timeout: 0.5, caFile: $caFile))->exists(new Donation('I-1')));
+            self::assertStringContainsString('certificate', $e->getMessage());
+        }
+        $other = str_replace('127.0.0.1', 'localhost', $address);
+        self::failing(Exception\Unavailable::class, fn () => (new Client("https://$other", timeout: 0.5, caFile: $authority->file))->exists(new Donation('I-1')));
+    }
+
     /** One fact, two places: this compares them. */
     public function testReasonsAndEnumsAreTheContracts(): void
     {
