@@ -2,7 +2,8 @@
 # Runs the tests of the Python library, and mypy: client/python/test.sh [oldest] [-- arguments of pytest].
 #
 # With "oldest" they run with the oldest gRPC and protobuf that the library promises to run with. Exits as pytest does, or with mypy's code where pytest
-# is content. PYTHON names another interpreter; each has an environment of its own beside this file.
+# is content. PYTHON names another interpreter; each has an environment of its own beside this file. The real server and notectl are built by the tests; in a
+# folder NOTED_TEST_BIN they are found ready-made.
 set -eu
 cd "$(dirname "$0")"
 

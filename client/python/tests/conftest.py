@@ -10,7 +10,10 @@ from typing import Callable, Iterator, List
 
 import pytest
 
-import noted
+# Some versions of gRPC tell of every fork on standard error, also on that of the program that a test starts.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+import noted  # noqa: E402
 
 from .places import ROOT
 from .proxy import Proxy
@@ -40,7 +43,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
         log = tmp_path_factory.mktemp("log") / "noted.log"
         with log.open("wb") as file:
             server = subprocess.Popen(
-                [program, "-listen", "127.0.0.1:0", "-http-listen", "off", "-admin-listen", "off", *flags], stdout=file, stderr=subprocess.STDOUT
+                [program, "-listen", "127.0.0.1:0", "-http-listen", "off", "-admin-listen", "off", *flags],
+                stdout=file,
+                stderr=subprocess.STDOUT,
             )
         running.append(server)
         deadline = time.monotonic() + 20

@@ -1,21 +1,27 @@
 """What a user installs."""
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
-from .places import PROJECT
+from .places import PROJECT, ROOT
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 
 
 def test_the_sdist_makes_a_whole_wheel(tmp_path: Path) -> None:
     """A wheel that is built from the sdist, far from the repository, holds noted.v1 and every module."""
+    # A copy of the checkout, so that nothing is left behind in this one.
+    leave = shutil.ignore_patterns(".*", "tests", "build", "*.egg-info", "__pycache__")
+    project = tmp_path / "client/python"
+    shutil.copytree(PROJECT, project, ignore=leave)
+    shutil.copytree(ROOT / "gen/python", tmp_path / "gen/python")
     make = "import setuptools.build_meta as b; print(b.build_sdist({!r}))".format(str(tmp_path))
-    made = subprocess.run([sys.executable, "-c", make], cwd=PROJECT, check=True, capture_output=True, text=True)
+    made = subprocess.run([sys.executable, "-c", make], cwd=project, check=True, capture_output=True, text=True)
     sdist = tmp_path / made.stdout.splitlines()[-1]
     with tarfile.open(sdist) as archive:
         assert not [name for name in archive.getnames() if ".." in name]

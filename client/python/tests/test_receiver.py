@@ -87,6 +87,7 @@ def receiver(client: noted.Client, books: Books, paypal: PayPal) -> Receiver:
 
 class Threading(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 64  # connections that wait; the default of 5 resets those of a storm
 
 
 class Quiet(WSGIRequestHandler):
