@@ -25,6 +25,26 @@ type Config struct {
 	// RedisMode is standalone, sentinel or cluster. Default standalone.
 	RedisMode string
 
+	// TLSCert and TLSKey are the PEM files of the server's certificate and its key, for all doors; empty means plaintext. TLSClientCA is that of the CAs
+	// that callers' certificates are checked against: without Callers each caller needs one, else one may come with a token instead. New contents
+	// are taken up while the server runs.
+	TLSCert, TLSKey, TLSClientCA string
+	// Callers is the file that names who may call, in which ledgers, with which verbs; see `noted -help`. Empty means that everybody may who can connect.
+	// New contents are taken up while the server runs.
+	Callers string
+	// Insecure lets the doors listen on more than this machine although callers are not known or could be overheard.
+	Insecure bool
+
+	// Rate is how many calls a second each caller may make, by name, or by address where there are no names; Burst how many at once. Default no limit, and
+	// for Burst what Rate is.
+	Rate, Burst int
+	// MaxInFlight is how many calls are answered at a time; one more is refused as OVERLOADED. Default 2048: at 20,000 calls a second the last of them
+	// waits for a tenth of a second, which every caller has, and they take less than 100 MB.
+	MaxInFlight int
+	// MaxConnections is how many connections callers may have together, MaxConnectionsPerAddress how many from one address (of IPv6, from one /64). Default
+	// 4096 and 1024: an idle one takes some 100 KB, and no one machine can have them all.
+	MaxConnections, MaxConnectionsPerAddress int
+
 	// Rules are the settings of every ledger that Ledgers does not name.
 	Rules Rules
 	// Ledgers are settings of single ledgers, by name; what an entry leaves zero it has from Rules.
@@ -82,6 +102,9 @@ const (
 	DefaultSkewAhead     = 24 * time.Hour
 	DefaultSeriesLimit   = 512
 	DefaultDrain         = 30 * time.Second
+	DefaultMaxInFlight   = 2048
+	DefaultConnections   = 4096
+	DefaultPerAddress    = 1024
 	DefaultMaxDeadline   = 5 * time.Second
 )
 
@@ -97,6 +120,10 @@ func (c Config) withDefaults() Config {
 	byDefault(&c.Rules.SkewAhead, DefaultSkewAhead)
 	byDefault(&c.SeriesLimit, DefaultSeriesLimit)
 	byDefault(&c.Drain, DefaultDrain)
+	byDefault(&c.Burst, c.Rate)
+	byDefault(&c.MaxInFlight, DefaultMaxInFlight)
+	byDefault(&c.MaxConnections, DefaultConnections)
+	byDefault(&c.MaxConnectionsPerAddress, DefaultPerAddress)
 	byDefault(&c.MaxDeadline, DefaultMaxDeadline)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -124,6 +151,18 @@ func (c Config) check() error {
 	}
 	if c.SeriesLimit < 1 {
 		wrong = append(wrong, fmt.Errorf("SeriesLimit is %d; it must be at least 1", c.SeriesLimit))
+	}
+	for name, value := range map[string]int{"MaxInFlight": c.MaxInFlight, "MaxConnections": c.MaxConnections, "MaxConnectionsPerAddress": c.MaxConnectionsPerAddress,
+		"Rate": c.Rate + 1, "Burst": c.Burst + 1} {
+		if value < 1 {
+			wrong = append(wrong, fmt.Errorf("%s is too small", name))
+		}
+	}
+	switch {
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		wrong = append(wrong, errors.New("-tls-cert and -tls-key belong together, and one is missing"))
+	case c.TLSClientCA != "" && c.TLSCert == "":
+		wrong = append(wrong, errors.New("-tls-client-ca needs -tls-cert and -tls-key: without TLS nobody shows a certificate"))
 	}
 	atLeast("Drain", c.Drain, 0)
 	atLeast("MaxDeadline", c.MaxDeadline, time.Millisecond)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -87,7 +86,7 @@ func newDoor(s *Server) *door {
 		ReadHeaderTimeout: handshake,
 		IdleTimeout:       doorIdle,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingEvery, PingTimeout: pingPatience},
-		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
+		ErrorLog:          s.httpErrors(),
 	}
 	return d
 }

@@ -71,6 +71,12 @@ type Server struct {
 	admin     *http.Server // nil where AdminListen is off
 	watch     *watch
 
+	access       *access
+	underWay     *underWay
+	connections  *connections
+	certificates *certificates // nil where there is no TLS
+	reloader     *reloader
+
 	listener, httpListener, adminListener net.Listener
 
 	drain    sync.Once
@@ -103,24 +109,32 @@ func New(ctx context.Context, config Config) (*Server, error) {
 func (s *Server) build(ctx context.Context) (err error) {
 	s.telemetry = newTelemetry(s.logger, s.config.Ledgers, s.store.PoolStats)
 	s.health = health.NewServer()
-	s.watch = newWatch(s.config, s.store, s.health, s.telemetry, s.logger)
+	registry := s.telemetry.registry
+	breaker := newBreaker(s.config, registry)
+	s.watch = newWatch(s.config, s.store, breaker, s.health, s.telemetry, s.logger)
 	if err := s.watch.first(ctx); err != nil {
 		return err
 	}
 
+	if err := s.guard(registry); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	s.service = &service{
-		store:     s.store,
+		store:     guarded{store: s.store, breaker: breaker},
+		access:    s.access,
+		underWay:  s.underWay,
 		rules:     s.config.rulesByLedger(),
 		ceiling:   s.config.MaxDeadline,
 		draining:  s.draining,
 		telemetry: s.telemetry,
 		logger:    s.logger,
 	}
-	outer, innermost := s.telemetry.unary()
-	s.unary = append(outer, s.bounded, innermost)
-	outerStream, innermostStream := s.telemetry.stream()
-	s.stream = append(outerStream, s.endWithDrain, innermostStream)
+	outer, recovered := s.telemetry.unary()
+	s.unary = append(outer, recovered, s.underWay.unary, s.access.unary, s.bounded)
+	outerStream, recoveredStream := s.telemetry.stream()
+	s.stream = append(outerStream, recoveredStream, s.access.stream, s.endWithDrain)
 	s.grpc = grpc.NewServer(
+		grpc.Creds(s.credentials()),
 		grpc.ChainUnaryInterceptor(s.unary...),
 		grpc.ChainStreamInterceptor(s.stream...),
 		grpc.InTapHandle(s.boundedArrival),
@@ -140,13 +154,14 @@ func (s *Server) build(ctx context.Context) (err error) {
 	}
 	s.telemetry.calls.InitializeMetrics(s.grpc)
 
-	if s.listener, err = net.Listen("tcp", s.config.Listen); err != nil {
-		return fmt.Errorf("listening on -listen %s: %w", s.config.Listen, err)
+	if s.listener, err = s.listen("-listen", s.config.Listen); err != nil {
+		return err
 	}
 	if s.config.HTTPListen != Off {
-		if s.httpListener, err = net.Listen("tcp", s.config.HTTPListen); err != nil {
-			return fmt.Errorf("listening on -http-listen %s: %w", s.config.HTTPListen, err)
+		if s.httpListener, err = s.listen("-http-listen", s.config.HTTPListen); err != nil {
+			return err
 		}
+		s.httpListener = s.secured(s.httpListener)
 		s.door = newDoor(s)
 	}
 	if s.config.AdminListen == Off {
@@ -201,6 +216,7 @@ func (s *Server) Serve(ctx context.Context) error {
 			ended <- err
 		}
 	})
+	watch.Go(func() { s.reloader.run(watching) })
 	s.logger.Info("serving", "listen", s.Addr(), "http_listen", s.HTTPAddr(), "admin_listen", s.AdminAddr(), "redis_mode", s.config.RedisMode, "trial", s.config.Trial)
 
 	var err error

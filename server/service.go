@@ -20,7 +20,9 @@ const defaultPageSize = 100
 type service struct {
 	notedv1.UnimplementedDedupeServiceServer
 
-	store     *store.Store
+	store     guarded
+	access    *access   // what comes on a stream is looked at one by one
+	underWay  *underWay // and a batch of it is one call
 	rules     func(ledger string) store.Rules
 	ceiling   time.Duration   // no question to the store waits longer
 	draining  <-chan struct{} // closed when the server is asked to stop
@@ -168,7 +170,7 @@ func (s *service) ForgetDonation(ctx context.Context, r *notedv1.ForgetDonationR
 	if err != nil {
 		return nil, refuse(err)
 	}
-	s.logger.WarnContext(ctx, "forgot a donation", "peer", peerOf(ctx), "ledger", r.GetLedger(), "series_id", r.GetSeriesId(),
+	s.logger.WarnContext(ctx, "audit: forgot a donation", "caller", callerOf(ctx), "peer", peerOf(ctx), "ledger", r.GetLedger(), "series_id", r.GetSeriesId(),
 		"donation_id", r.GetDonationId(), "state", notedv1.State(note.State).String(), "reason", r.GetReason())
 	return &notedv1.ForgetDonationResponse{Note: noteMessage(note)}, nil
 }

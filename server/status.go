@@ -68,6 +68,16 @@ var refusals = []refusal{
 		sentence: "the store cannot answer, and nothing was noted; ask again later"},
 	{when: store.ErrOutcomeUnknown, code: codes.Unavailable, reason: "OUTCOME_UNKNOWN", retry: time.Second,
 		sentence: "the store did not answer and may have noted; ask again with the same request_id"},
+	{when: errNoCaller, code: codes.Unauthenticated, reason: "UNAUTHENTICATED",
+		sentence: "no caller of this server is known by what was presented; send a valid token as authorization: Bearer TOKEN, or a certificate"},
+	{when: errVerbDenied, code: codes.PermissionDenied, reason: "VERB_DENIED",
+		sentence: "this caller may not do that; its verbs are granted in the server's file of callers"},
+	{when: errLedgerDenied, code: codes.PermissionDenied, reason: "LEDGER_DENIED",
+		sentence: "this caller may not use that ledger; its ledgers are granted in the server's file of callers"},
+	{when: errOverloaded, code: codes.ResourceExhausted, reason: "OVERLOADED", retry: 500 * time.Millisecond,
+		sentence: "the server has as many calls under way as it takes, and nothing was noted; ask again later"},
+	{when: errRateLimited, code: codes.ResourceExhausted, reason: "RATE_LIMITED", retry: time.Second,
+		sentence: "this caller asks more often than it may, and nothing was noted; ask again later"},
 	{when: errDraining, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
 		sentence: "this server is shutting down; open the stream again, and ask again for what has no answer"},
 
@@ -118,6 +128,9 @@ func refuse(err error) *failure {
 		return f
 	}
 	var details []protoadapt.MessageV1
+	if wait, ok := errors.AsType[waitFor](err); ok {
+		row.retry = wait.wait
+	}
 	if row.retry > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(jitter(row.retry))})
 	}

@@ -149,8 +149,19 @@ func (s *service) noteAll(ctx context.Context, batch []*notedv1.NoteDonationRequ
 	answers := make([]*notedv1.NoteDonationsResponse, len(batch))
 	asked := make([]store.NoteRequest, 0, len(batch))
 	places := make([]int, 0, len(batch)) // of asked in batch
+	overloaded := s.underWay.begin()
+	if overloaded == nil {
+		defer s.underWay.end()
+	}
 	for i, request := range batch {
-		if err := checkStreamed(request); err != nil {
+		err := overloaded
+		if err == nil {
+			err = s.access.one(ctx, request)
+		}
+		if err == nil {
+			err = checkStreamed(request)
+		}
+		if err != nil {
 			answers[i] = s.errorAnswer(ctx, err)
 			continue
 		}

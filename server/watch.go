@@ -34,6 +34,7 @@ type watch struct {
 	allowEviction, trial bool
 
 	store     *store.Store
+	breaker   *breaker
 	health    *health.Server
 	telemetry *telemetry
 	logger    *slog.Logger
@@ -47,8 +48,8 @@ type watch struct {
 	detail string // why not ready; empty while ready
 }
 
-func newWatch(config Config, s *store.Store, h *health.Server, t *telemetry, logger *slog.Logger) *watch {
-	w := &watch{allowEviction: config.AllowEviction, trial: config.Trial, store: s, health: h, telemetry: t, logger: logger}
+func newWatch(config Config, s *store.Store, b *breaker, h *health.Server, t *telemetry, logger *slog.Logger) *watch {
+	w := &watch{allowEviction: config.AllowEviction, trial: config.Trial, store: s, breaker: b, health: h, telemetry: t, logger: logger}
 	w.say("the store has not answered yet")
 	return w
 }
@@ -84,8 +85,12 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	}
 	if err != nil {
 		w.failed(err)
+		if w.failures >= failuresToTip {
+			w.breaker.dead(err)
+		}
 		return nil
 	}
+	w.breaker.alive() // before health says so
 	w.clocks(report)
 	if report.Policy == "" && !w.unknownPolicy && !w.trial {
 		w.unknownPolicy = true

@@ -38,7 +38,7 @@ Flags, each with its variable in the environment; the flag wins:
 			usage = f.Usage
 		}
 		head := strings.TrimSpace("-" + name + " " + placeholder)
-		fmt.Fprintf(&b, "  %-28s%s\n", head, envName(name))
+		fmt.Fprintf(&b, "  %-34s%s\n", head, envName(name))
 		if value != "" {
 			usage += " Default " + value + "."
 		}
@@ -53,6 +53,17 @@ The file of -ledgers is JSON. What it does not say of a ledger is as the flags h
     "paypal-live":    {"retention": "60d", "transaction_ids": "shared"},
     "paypal-sandbox": {"match_window": "2h", "arrival_window": "4d", "retention": "2d", "transaction_ids": "per-channel"}
   }
+
+The file of -callers is JSON too; notectl token NAME makes a token and the line for it. A caller has one token, and
+a second while that is replaced; a certificate is known by its SPIFFE id or DNS name. "*" grants every ledger.
+The verbs: read is to look and list; note to note, settle, release and extend; admin to forget.
+
+  {
+    "gateway":  {"token_sha256": ["9f86d0…"], "ledgers": ["paypal-live"], "verbs": ["note"]},
+    "operator": {"certificate": "spiffe://example.org/operator", "ledgers": ["*"], "verbs": ["read", "admin"]}
+  }
+
+Without TLS and callers noted listens on this machine only. Health needs no caller.
 
 Exit codes: 0 asked to stop, 1 failed, 2 bad usage.
 `)

@@ -46,6 +46,19 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	if err != nil {
 		return err
 	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	go func() {
+		for {
+			select {
+			case <-hangups:
+				s.Reload()
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 	if settings.dev {
 		where := s.Addr()
 		if s.HTTPAddr() != "" {

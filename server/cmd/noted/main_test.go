@@ -154,6 +154,20 @@ func TestExitCodes(t *testing.T) {
 		{"a bad mode", nil, append(free, "-redis", redis.URL(), "-redis-mode", "ring"), 2, "standalone, sentinel, cluster"},
 		{"a bad URL", nil, append(free, "-redis", "redis://:se/cret@h"), 2, "-redis"},
 		{"a bad scheme", nil, append(free, "-redis", "mysql://:secret@h"), 2, "-redis"},
+		{"listening for everybody", nil, []string{"-redis", redis.URL(), "-listen", "0.0.0.0:0", "-admin-listen", "off"}, 2, "-insecure"},
+		{"listening for everybody over HTTP", nil, append(free, "-redis", redis.URL(), "-http-listen", ":0"), 2, "-http-listen"},
+		{"a trial for everybody", nil, []string{"-dev", "-listen", "0.0.0.0:0", "-admin-listen", "off"}, 2, "-insecure"},
+		{"listening for everybody all the same", nil, []string{"-redis", redis.URL(), "-listen", "0.0.0.0:0", "-admin-listen", "off", "-insecure"}, 0, ""},
+		{"a trial with TLS", nil, []string{"-dev", "-tls-cert", "a", "-tls-key", "b"}, 2, "-dev (NOTED_DEV) is plaintext"},
+		{"a certificate without its key", nil, append(free, "-redis", redis.URL(), "-tls-cert", "a"), 2, "-tls-key"},
+		{"CAs without TLS", nil, append(free, "-redis", redis.URL(), "-tls-client-ca", "a"), 2, "-tls-cert"},
+		{"no certificate there", nil, append(free, "-redis", redis.URL(), "-tls-cert", "/nowhere", "-tls-key", "/nowhere"), 2, "/nowhere"},
+		{"no callers there", nil, append(free, "-redis", redis.URL(), "-callers", "/nowhere"), 2, "-callers"},
+		{"a bad rate", nil, []string{"-dev", "-rate", "fast"}, 2, "-rate (NOTED_RATE)"},
+		{"a negative burst", nil, []string{"-dev", "-burst=-1"}, 2, "-burst"},
+		{"no calls at all", nil, []string{"-dev", "-max-in-flight", "0"}, 2, "-max-in-flight"},
+		{"no connections at all", nil, []string{"-dev", "-max-connections", "0"}, 2, "-max-connections"},
+		{"none from anywhere", nil, []string{"-dev", "-max-connections-per-address", "0"}, 2, "-max-connections-per-address"},
 		{"no ledgers file", nil, []string{"-dev", "-ledgers", "/nowhere"}, 2, "-ledgers"},
 	}
 	for _, c := range cases {
@@ -204,7 +218,8 @@ func TestHelp(t *testing.T) {
 			t.Fatalf("%s: exit %d, %v, %q", ask, code, err, stderr)
 		}
 		for _, flag := range []string{"dev", "listen", "http-listen", "redis", "redis-mode", "match-window", "arrival-window", "retention", "transaction-ids", "series-limit",
-			"ledgers", "reflection", "drain", "allow-eviction", "log-level", "admin-listen"} {
+			"ledgers", "reflection", "drain", "allow-eviction", "log-level", "admin-listen", "tls-cert", "tls-key", "tls-client-ca", "callers", "insecure", "rate", "burst",
+			"max-in-flight", "max-connections", "max-connections-per-address"} {
 			if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + envName(flag) + `$`).MatchString(stdout) {
 				t.Errorf("%s does not tell of -%s and %s", ask, flag, envName(flag))
 			}

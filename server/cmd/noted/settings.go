@@ -65,6 +65,17 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		text("listen", server.DefaultListen, "ADDR", "Where to answer gRPC, as host:port; port 0 takes a free one."),
 		text("http-listen", "", "ADDR", "Where to answer the same calls as JSON over HTTP (curl is enough), gRPC-Web and gRPC; off for nowhere. Default off, with -dev "+devHTTPListen+"."),
 		text("admin-listen", server.DefaultAdminListen, "ADDR", "Where /healthz, /readyz, /metrics and /debug/pprof are, for operators only; off for nowhere."),
+		text("tls-cert", "", "FILE", "The server's certificate and its chain, PEM, for gRPC and HTTP. New contents of this file and the next two are taken up within moments, or at SIGHUP; "+
+			"what cannot be read is logged, and the old stays."),
+		text("tls-key", "", "FILE", "The key of -tls-cert, PEM."),
+		text("tls-client-ca", "", "FILE", "The CAs of callers' certificates, PEM. Without -callers each caller needs a certificate of theirs; with -callers one may come with a token instead."),
+		text("callers", "", "FILE", "Who may call, see below. Without it everybody may who can connect. New contents are taken up as those of -tls-cert."),
+		yes("insecure", "Listen on more than this machine without TLS, or without knowing who calls. Whoever can connect can then read, forge and suppress donations."),
+		text("rate", "0", "N", "How many calls a second each caller may make, by its name, or by its address where it has none; 0 for any number. A request on a stream is a call."),
+		text("burst", "0", "N", "How many calls a caller that was silent may make at once; 0 for as many as -rate."),
+		text("max-in-flight", strconv.Itoa(server.DefaultMaxInFlight), "N", "How many calls are answered at a time. One more is refused at once, before it would wait for all of them."),
+		text("max-connections", strconv.Itoa(server.DefaultConnections), "N", "How many connections callers may have together. One more is closed at once."),
+		text("max-connections-per-address", strconv.Itoa(server.DefaultPerAddress), "N", "How many of them from one address. Behind a proxy all have the proxy's: set it to -max-connections."),
 		text("match-window", days(server.DefaultMatchWindow), "TIME", "How far apart the event times of two messages of one donation may lie."),
 		text("arrival-window", days(server.DefaultArrivalWindow), "TIME", "How far apart two messages of one donation may arrive, where either has no event time."),
 		text("retention", days(server.DefaultRetention), "TIME", "How long a note is kept after its donation. A message that comes later is refused, never taken for new."),
@@ -150,6 +161,13 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		}
 		return d
 	}
+	number := func(flag string, least int) int {
+		n, err := strconv.Atoi(c.String(flag))
+		if err != nil || n < least {
+			wrong = append(wrong, usage("%s is %q; it must be a number of at least %d", both(flag), c.String(flag), least))
+		}
+		return n
+	}
 	s := &settings{dev: c.Bool("dev"), config: server.Config{
 		Listen:      c.String("listen"),
 		HTTPListen:  c.String("http-listen"),
@@ -164,21 +182,33 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		},
 		Reflection:    c.Bool("reflection") || c.Bool("dev") && !c.IsSet("reflection"),
 		Drain:         max(1, duration("drain", 0)), // 0 means no time at all here, and the default in server.Config
+		SeriesLimit:   number("series-limit", 1),
 		AllowEviction: c.Bool("allow-eviction"),
+
+		TLSCert:     c.String("tls-cert"),
+		TLSKey:      c.String("tls-key"),
+		TLSClientCA: c.String("tls-client-ca"),
+		Callers:     c.String("callers"),
+		Insecure:    c.Bool("insecure"),
+
+		Rate:                     number("rate", 0),
+		Burst:                    number("burst", 0),
+		MaxInFlight:              number("max-in-flight", 1),
+		MaxConnections:           number("max-connections", 1),
+		MaxConnectionsPerAddress: number("max-connections-per-address", 1),
 	}}
 	if s.dev && !c.IsSet("http-listen") {
 		s.config.HTTPListen = devHTTPListen
 	}
 	s.level.UnmarshalText([]byte(oneOf("log-level", logLevels)))
-	limit, err := strconv.Atoi(c.String("series-limit"))
-	if err != nil || limit < 1 {
-		wrong = append(wrong, usage("%s is %q; it must be a number of at least 1", both("series-limit"), c.String("series-limit")))
-	}
-	s.config.SeriesLimit = limit
 	if file := c.String("ledgers"); file != "" {
+		var err error
 		if s.config.Ledgers, err = readLedgers(file); err != nil {
 			wrong = append(wrong, usage("%s: %w", both("ledgers"), err))
 		}
+	}
+	if s.dev && s.config.TLSCert != "" {
+		wrong = append(wrong, usage("%s is plaintext, and for this machine only; leave out %s, or say where Redis is with -redis", both("dev"), both("tls-cert")))
 	}
 	switch {
 	case s.dev && s.config.Redis != "":

@@ -1,0 +1,220 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+	"google.golang.org/grpc"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+)
+
+// What the limits refuse with; the table in status.go says how.
+var (
+	errOverloaded  = errors.New("as many calls are under way as the server takes")
+	errRateLimited = errors.New("the caller is over its rate")
+)
+
+// waitFor is an error that knows after what time asking again makes sense.
+type waitFor struct {
+	error
+	wait time.Duration
+}
+
+// Unwrap is for errors.Is.
+func (w waitFor) Unwrap() error { return w.error }
+
+func rateLimited(wait time.Duration) error {
+	return refuse(waitFor{error: errRateLimited, wait: wait})
+}
+
+// maxRates is how many callers and addresses have a rate of their own at a time: addresses are chosen by strangers, and each costs memory.
+const maxRates = 16384
+
+// rates are how often each caller may call: so many calls a second, and as many at once as have been saved up. A nil *rates limits nobody.
+type rates struct {
+	perSecond rate.Limit
+	burst     int
+
+	mu sync.Mutex
+	of map[string]*rate.Limiter // :: "caller NAME" or "address HOST" → what it has left
+}
+
+func newRates(perSecond, burst int) *rates {
+	if perSecond == 0 {
+		return nil
+	}
+	return &rates{perSecond: rate.Limit(perSecond), burst: burst, of: map[string]*rate.Limiter{}}
+}
+
+// take takes one call of a caller's rate and gives 0, or takes none and gives the time after which there is one.
+func (r *rates) take(key string) time.Duration {
+	if r == nil {
+		return 0
+	}
+	reservation := r.limiter(key).Reserve()
+	wait := reservation.Delay()
+	if wait > 0 {
+		reservation.Cancel()
+	}
+	return wait
+}
+
+func (r *rates) limiter(key string) *rate.Limiter {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if found := r.of[key]; found != nil {
+		return found
+	}
+	if len(r.of) >= maxRates {
+		// Who has saved up all it can is as good as new.
+		now := time.Now()
+		for other, limiter := range r.of {
+			if limiter.TokensAt(now) >= float64(r.burst) {
+				delete(r.of, other)
+			}
+		}
+		if len(r.of) >= maxRates {
+			key = "address others" // a flood from everywhere shares one rate; callers have names, which no stranger can use up
+			if found := r.of[key]; found != nil {
+				return found
+			}
+		}
+	}
+	made := rate.NewLimiter(r.perSecond, r.burst)
+	r.of[key] = made
+	return made
+}
+
+// underWay bounds how many calls are under way: beyond, each waits for all before it, and soon they are answered when nobody waits any more.
+type underWay struct {
+	limit int64
+	count atomic.Int64
+}
+
+func newUnderWay(limit int, registry prometheus.Registerer) *underWay {
+	u := &underWay{limit: int64(limit)}
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "noted_calls_under_way",
+		Help: "Calls, and batches of streams, that are being answered; -max-in-flight bounds them."}, func() float64 { return float64(u.count.Load()) }))
+	return u
+}
+
+// begin takes a place, which end gives back, or says that there is none.
+func (u *underWay) begin() error {
+	if u.count.Add(1) > u.limit {
+		u.count.Add(-1)
+		return refuse(errOverloaded)
+	}
+	return nil
+}
+
+func (u *underWay) end() { u.count.Add(-1) }
+
+// unary refuses a call for which there is no place. Health is told all the same: a server that is busy must not be taken for one that is dead.
+func (u *underWay) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if strings.HasPrefix(info.FullMethod, "/"+healthpb.Health_ServiceDesc.ServiceName+"/") {
+		return handler(ctx, request)
+	}
+	if err := u.begin(); err != nil {
+		return nil, err
+	}
+	defer u.end()
+	return handler(ctx, request)
+}
+
+// connections bounds how many connections the doors have together, and how many of them from one address. What is too much is closed at once: who is
+// turned away knows it, and the queue of the kernel stays short for the others.
+type connections struct {
+	limit, perAddress int
+	refused           *prometheus.CounterVec // limit
+
+	mu   sync.Mutex
+	open int
+	from map[string]int // :: address → how many are open
+}
+
+func newConnections(config Config, registry prometheus.Registerer) *connections {
+	c := &connections{
+		limit:      config.MaxConnections,
+		perAddress: config.MaxConnectionsPerAddress,
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_connections_refused_total",
+			Help: "Connections that were closed at once, by the limit that they would have broken."}, []string{"limit"}),
+		from: map[string]int{},
+	}
+	c.refused.WithLabelValues("all")
+	c.refused.WithLabelValues("address")
+	registry.MustRegister(c.refused, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "noted_connections",
+		Help: "Connections of callers, of all doors; -max-connections bounds them."}, func() float64 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return float64(c.open)
+	}))
+	return c
+}
+
+func (c *connections) begin(address string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.open >= c.limit:
+		c.refused.WithLabelValues("all").Inc()
+		return false
+	case c.from[address] >= c.perAddress:
+		c.refused.WithLabelValues("address").Inc()
+		return false
+	}
+	c.open++
+	c.from[address]++
+	return true
+}
+
+func (c *connections) end(address string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open--
+	if c.from[address]--; c.from[address] == 0 {
+		delete(c.from, address)
+	}
+}
+
+// limited is a listener of one of the doors.
+type limited struct {
+	net.Listener
+	connections *connections
+}
+
+// Accept is of net.Listener.
+func (l limited) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		address := host(conn.RemoteAddr())
+		if !l.connections.begin(address) {
+			conn.Close()
+			continue
+		}
+		setUserTimeout(conn, pingPatience)
+		return &counted{Conn: conn, end: sync.OnceFunc(func() { l.connections.end(address) })}, nil
+	}
+}
+
+// counted is a connection that says when it is closed.
+type counted struct {
+	net.Conn
+	end func()
+}
+
+// Close is of net.Conn.
+func (c *counted) Close() error {
+	defer c.end()
+	return c.Conn.Close()
+}
