@@ -17,11 +17,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/gen/go/noted/v1/notedv1connect"
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// A panic tells the caller nothing, the log everything, and the server goes on; in a call and on a stream.
+// A panic tells the caller nothing, the log everything, and the server goes on; in a call and on a stream, at both doors.
 func TestPanicTellsNothing(t *testing.T) {
 	redis, err := embedded.Start()
 	if err != nil {
@@ -30,7 +31,7 @@ func TestPanicTellsNothing(t *testing.T) {
 	t.Cleanup(redis.Close)
 	var mu sync.Mutex
 	var log bytes.Buffer
-	s, err := New(t.Context(), Config{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Redis: redis.URL(), Trial: true,
+	s, err := New(t.Context(), Config{Listen: "127.0.0.1:0", HTTPListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Redis: redis.URL(), Trial: true,
 		Logger: slog.New(slog.NewJSONHandler(writer(func(p []byte) (int, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -46,6 +47,12 @@ func TestPanicTellsNothing(t *testing.T) {
 		}
 		return usual(ledger)
 	}
+	s.door.unary = append([]grpc.UnaryServerInterceptor{func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		if r, ok := request.(*notedv1.NoteDonationRequest); ok && r.RequestId == "of an interceptor" {
+			panic("the secret canary")
+		}
+		return handler(ctx, request)
+	}}, s.door.unary...)
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx) }()
@@ -74,6 +81,25 @@ func TestPanicTellsNothing(t *testing.T) {
 	}
 	_, err = stream.Recv()
 	told("the stream", err)
+
+	h2c := &http.Transport{Protocols: new(http.Protocols)}
+	h2c.Protocols.SetUnencryptedHTTP2(true)
+	defer h2c.CloseIdleConnections()
+	door := notedv1connect.NewDedupeServiceClient(&http.Client{Transport: h2c}, "http://"+s.HTTPAddr())
+	_, err = door.NoteDonation(ctx, bad)
+	told("the call at the door", statusError(err))
+	second, err := door.NoteDonations(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Send(&notedv1.NoteDonationsRequest{Request: bad}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = second.Receive()
+	told("the stream at the door", statusError(err))
+	bad.RequestId = "of an interceptor"
+	_, err = door.NoteDonation(ctx, bad)
+	told("the call in whose interceptors something panics", statusError(err))
 	if _, err := client.NoteDonation(ctx, &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}}); err != nil {
 		t.Errorf("after the panics: %v", err)
 	}
@@ -84,8 +110,8 @@ func TestPanicTellsNothing(t *testing.T) {
 	var metrics bytes.Buffer
 	metrics.ReadFrom(response.Body)
 	response.Body.Close()
-	if !strings.Contains(metrics.String(), "\nnoted_panics_total 2\n") {
-		t.Error("noted_panics_total is not 2")
+	if !strings.Contains(metrics.String(), "\nnoted_panics_total 5\n") {
+		t.Error("noted_panics_total is not 5")
 	}
 
 	// Nothing of the stream that panicked stays behind.
@@ -112,8 +138,8 @@ func TestPanicTellsNothing(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if got := strings.Count(log.String(), "the secret canary"); got != 2 || !strings.Contains(log.String(), "goroutine") {
-		t.Errorf("the log tells of %d panics with their stacks, want 2", got)
+	if got := strings.Count(log.String(), "the secret canary"); got != 5 || !strings.Contains(log.String(), "goroutine") {
+		t.Errorf("the log tells of %d panics with their stacks, want 5", got)
 	}
 }
 

@@ -1,0 +1,709 @@
+package server_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/google/go-cmp/cmp"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/gen/go/noted/v1/notedv1connect"
+	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+// A way is one way to make a call. The error has a gRPC status.
+type way func(ctx context.Context, request proto.Message) (response proto.Message, err error)
+
+// waysTo are all ways to call a server.
+func waysTo(t *testing.T, n noted) map[string]way {
+	door := "http://" + n.HTTPAddr()
+	conn, _ := dial(t, n.HTTPAddr())
+	t.Cleanup(func() { conn.Close() })
+	return map[string]way{
+		"gRPC":                      overGRPC(n.Conn()),
+		"gRPC at the door":          overGRPC(conn),
+		"JSON over HTTP/1.1":        overJSON(http.DefaultClient, door),
+		"JSON over HTTP/2":          overJSON(h2c(t), door),
+		"Connect":                   overConnect(notedv1connect.NewDedupeServiceClient(http.DefaultClient, door)),
+		"gRPC-Web":                  overConnect(notedv1connect.NewDedupeServiceClient(http.DefaultClient, door, connect.WithGRPCWeb())),
+		"gRPC-Web, JSON and HTTP/2": overConnect(notedv1connect.NewDedupeServiceClient(h2c(t), door, connect.WithGRPCWeb(), connect.WithProtoJSON())),
+	}
+}
+
+// rpc is the name of the call that a request is of, and an empty response of it.
+func rpc(request proto.Message) (name string, response proto.Message) {
+	name = strings.TrimSuffix(string(request.ProtoReflect().Descriptor().Name()), "Request")
+	kind, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("noted.v1." + name + "Response"))
+	if err != nil {
+		panic(err)
+	}
+	return name, kind.New().Interface()
+}
+
+func overGRPC(conn *grpc.ClientConn) way {
+	return func(ctx context.Context, request proto.Message) (proto.Message, error) {
+		name, response := rpc(request)
+		return response, conn.Invoke(ctx, "/noted.v1.DedupeService/"+name, request, response)
+	}
+}
+
+// overJSON is how somebody calls who knows nothing of any library.
+func overJSON(client *http.Client, base string) way {
+	return func(ctx context.Context, request proto.Message) (proto.Message, error) {
+		name, response := rpc(request)
+		body, err := protojson.Marshal(request)
+		if err != nil {
+			return nil, err
+		}
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/noted.v1.DedupeService/"+name, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		r.Header.Set("Content-Type", "application/json")
+		answer, err := client.Do(r)
+		if err != nil {
+			return nil, err
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil {
+			return nil, err
+		}
+		if answer.StatusCode != http.StatusOK {
+			return nil, failureIn(text)
+		}
+		return response, protojson.Unmarshal(text, response)
+	}
+}
+
+// failureIn reads a failure as the Connect protocol writes it in JSON.
+func failureIn(text []byte) error {
+	var told struct {
+		Code    connect.Code
+		Message string
+		Details []struct{ Type, Value string }
+	}
+	if err := json.Unmarshal(text, &told); err != nil {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	s := &spb.Status{Code: int32(told.Code), Message: told.Message}
+	for _, detail := range told.Details {
+		value, err := base64.RawStdEncoding.DecodeString(detail.Value)
+		if err != nil {
+			return err
+		}
+		s.Details = append(s.Details, &anypb.Any{TypeUrl: "type.googleapis.com/" + detail.Type, Value: value})
+	}
+	return status.FromProto(s).Err()
+}
+
+func overConnect(client notedv1connect.DedupeServiceClient) way {
+	return func(ctx context.Context, request proto.Message) (response proto.Message, err error) {
+		switch r := request.(type) {
+		case *notedv1.NoteDonationRequest:
+			response, err = client.NoteDonation(ctx, r)
+		case *notedv1.DonationExistsRequest:
+			response, err = client.DonationExists(ctx, r)
+		case *notedv1.SettleDonationRequest:
+			response, err = client.SettleDonation(ctx, r)
+		case *notedv1.ReleaseDonationRequest:
+			response, err = client.ReleaseDonation(ctx, r)
+		case *notedv1.ExtendHoldRequest:
+			response, err = client.ExtendHold(ctx, r)
+		case *notedv1.ListDonationsRequest:
+			response, err = client.ListDonations(ctx, r)
+		case *notedv1.ForgetDonationRequest:
+			response, err = client.ForgetDonation(ctx, r)
+		}
+		return response, statusOf(err)
+	}
+}
+
+func statusOf(err error) error {
+	var told *connect.Error
+	if !errors.As(err, &told) {
+		return err
+	}
+	s := &spb.Status{Code: int32(told.Code()), Message: told.Message()}
+	for _, detail := range told.Details() {
+		s.Details = append(s.Details, &anypb.Any{TypeUrl: "type.googleapis.com/" + detail.Type(), Value: detail.Bytes()})
+	}
+	return status.FromProto(s).Err()
+}
+
+// h2c is a client that speaks HTTP/2 without TLS.
+func h2c(t *testing.T) *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: protocols}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// A life of donations and everything that can be said to it, made by one way on a server of its own. What differs from run to run by nature is
+// left out, so that two ways can be compared.
+func live(t *testing.T, n noted, call way) []string {
+	var lines []string
+	first := &notedv1.NoteDonationResponse{}
+	do := func(request proto.Message) proto.Message {
+		t.Helper()
+		response, err := call(within(t, 20*time.Second), request)
+		if err != nil {
+			lines = append(lines, fmt.Sprintf("%T: %s", request, telling(err)))
+			return nil
+		}
+		if r, ok := response.(*notedv1.NoteDonationResponse); ok && r.Receipt != "" {
+			first = r
+		}
+		text := protojson.Format(response)
+		if id := first.GetNote().GetDonationId(); id != "" {
+			text = strings.ReplaceAll(text, id, "ID")
+		}
+		if first.Receipt != "" {
+			text = strings.ReplaceAll(text, first.Receipt, "RECEIPT")
+		}
+		lines = append(lines, fmt.Sprintf("%T: %s", request, strings.ReplaceAll(text, ":  ", ": "))) // protojson is fickle about spaces
+		return response
+	}
+	now := n.Now()
+	do(held(series("I-1"), time.Minute))
+	do(series("I-1"))
+	receipt := first.GetReceipt()
+	do(&notedv1.DonationExistsRequest{Donation: series("I-1").Donation})
+	do(&notedv1.DonationExistsRequest{Donation: series("I-2").Donation})
+	do(&notedv1.ExtendHoldRequest{Receipt: receipt, Hold: durationpb.New(5 * time.Minute)})
+	do(&notedv1.ReleaseDonationRequest{Receipt: receipt, Reason: "größer"})
+	do(&notedv1.SettleDonationRequest{Receipt: receipt})
+	do(&notedv1.SettleDonationRequest{Receipt: "nonsense"})
+	do(held(series("I-1"), time.Minute))
+	do(&notedv1.SettleDonationRequest{Receipt: receipt})
+	receipt = first.GetReceipt()
+	do(&notedv1.SettleDonationRequest{Receipt: receipt})
+	do(&notedv1.ReleaseDonationRequest{Receipt: receipt})
+	do(&notedv1.ListDonationsRequest{SeriesId: "I-1"})
+	do(&notedv1.ListDonationsRequest{PageSize: -1, PageToken: "x"})
+	do(&notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: first.GetNote().GetDonationId()})
+	do(&notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: first.GetNote().GetDonationId(), Reason: "a test"})
+	do(&notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: first.GetNote().GetDonationId(), Reason: "a test"})
+	do(&notedv1.SettleDonationRequest{Receipt: receipt})
+	do(&notedv1.NoteDonationRequest{})
+	bad := held(series("ü b"), time.Hour)
+	bad.Donation.Amount, bad.Message = "1,00", &notedv1.Message{Channel: "IPN", Id: "x"}
+	do(bad)
+	for _, off := range []time.Duration{-100 * 24 * time.Hour, 100 * 24 * time.Hour} {
+		at := series("I-3")
+		at.Donation.OccurredAt = timestamppb.New(now.Add(off))
+		do(at)
+	}
+	for i := range 3 {
+		full := series("I-4")
+		full.Donation.TransactionId, full.Message = strconv.Itoa(i), &notedv1.Message{Channel: "ipn"}
+		response, err := call(within(t, 20*time.Second), full)
+		if err != nil {
+			lines = append(lines, "a full series: "+telling(err))
+		} else {
+			lines = append(lines, "a full series: "+response.(*notedv1.NoteDonationResponse).Verdict.String())
+		}
+	}
+	return lines
+}
+
+// telling is everything that an error tells, but for how long exactly to wait.
+func telling(err error) string {
+	s := proto.CloneOf(status.Convert(err).Proto())
+	text := fmt.Sprintf("%s %q", codes.Code(s.Code), s.Message)
+	for _, detail := range s.Details {
+		message, err := detail.UnmarshalNew()
+		if err != nil {
+			return err.Error()
+		}
+		if wait, ok := message.(interface{ GetRetryDelay() *durationpb.Duration }); ok {
+			text += fmt.Sprintf(" wait=%t", wait.GetRetryDelay().AsDuration() > 0)
+			continue
+		}
+		compact, _ := json.Marshal(json.RawMessage(protojson.Format(message)))
+		text += " " + string(compact)
+	}
+	return text
+}
+
+func TestBothDoorsAnswerTheSame(t *testing.T) {
+	frozen := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	ways := waysTo(t, start(t, servertest.Options{}))
+	var want []string
+	for _, name := range append([]string{"gRPC"}, others(ways, "gRPC")...) {
+		n := start(t, servertest.Options{Frozen: frozen, SeriesLimit: 2})
+		got := live(t, n, waysTo(t, n)[name])
+		if want == nil {
+			want = got
+			for _, reason := range []string{"INVALID_REQUEST", "OCCURRED_TOO_EARLY", "OCCURRED_TOO_LATE", "HOLD_LOST", "HOLD_RELEASED", "ALREADY_SETTLED", "NOTE_NOT_FOUND", "SERIES_FULL"} {
+				if !strings.Contains(strings.Join(got, "\n"), reason) {
+					t.Errorf("the table does not come across %s", reason)
+				}
+			}
+			continue
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s answers otherwise than gRPC (- gRPC, + %s):\n%s", name, name, diff)
+		}
+	}
+}
+
+func others(ways map[string]way, but string) (names []string) {
+	for name := range ways {
+		if name != but {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// A store that is away, and one that does not answer, are told alike too, and in time.
+func TestBothDoorsWithoutStore(t *testing.T) {
+	redis := redistest.Start(t)
+	n := start(t, servertest.Options{Redis: redis.URL(), MaxDeadline: 500 * time.Millisecond})
+	same := func(what string, reasons ...string) {
+		t.Helper()
+		for name, call := range waysTo(t, n) {
+			began := time.Now()
+			_, err := call(within(t, 20*time.Second), series("I-1"))
+			got := telling(err)
+			found := false
+			for _, reason := range reasons {
+				found = found || strings.Contains(got, `"`+reason+`"`)
+			}
+			if !found || time.Since(began) > 5*time.Second {
+				t.Errorf("%s, over %s: %s after %v, want one of %v", what, name, got, time.Since(began), reasons)
+			}
+		}
+	}
+	redis.Pause()
+	same("a store that is silent", "DEADLINE_EXCEEDED", "OUTCOME_UNKNOWN")
+	redis.Resume()
+	redis.Stop()
+	same("a store that is away", "STORE_UNAVAILABLE")
+}
+
+// The stream, by every protocol that has one: answers in order, a refused one among them, and an end.
+func TestStreamAtTheDoor(t *testing.T) {
+	n := start(t, servertest.Options{})
+	door := "http://" + n.HTTPAddr()
+	for name, options := range map[string][]connect.ClientOption{
+		"Connect": nil, "Connect in JSON": {connect.WithProtoJSON()}, "gRPC": {connect.WithGRPC()}, "gRPC-Web": {connect.WithGRPCWeb()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stream, err := notedv1connect.NewDedupeServiceClient(h2c(t), door, options...).NoteDonations(within(t, 20*time.Second))
+			if err != nil {
+				t.Fatal(err)
+			}
+			const requests = 300
+			go func() {
+				for i := range requests {
+					r := series(fmt.Sprintf("I-%s-%d", strings.ReplaceAll(name, " ", ""), i/2))
+					if i == 100 {
+						r = series("a b")
+					}
+					if stream.Send(&notedv1.NoteDonationsRequest{Request: r}) != nil {
+						return
+					}
+				}
+				stream.CloseRequest()
+			}()
+			for i := range requests {
+				answer, err := stream.Receive()
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := notedv1.Verdict_VERDICT_FIRST
+				if i%2 == 1 && i != 101 {
+					want = notedv1.Verdict_VERDICT_DUPLICATE
+				}
+				if i == 100 {
+					if answer.GetError().GetReason() != "INVALID_REQUEST" {
+						t.Errorf("answer %d: %v, want INVALID_REQUEST", i, answer)
+					}
+				} else if answer.GetResponse().GetVerdict() != want {
+					t.Errorf("answer %d: %v, want %v", i, answer, want)
+				}
+			}
+			if _, err := stream.Receive(); !errors.Is(err, io.EOF) {
+				t.Errorf("after the last answer: %v, want the end", err)
+			}
+		})
+	}
+	if _, err := notedv1connect.NewDedupeServiceClient(http.DefaultClient, door).NoteDonations(t.Context()); err == nil {
+		stream, _ := notedv1connect.NewDedupeServiceClient(http.DefaultClient, door).NoteDonations(within(t, 10*time.Second))
+		stream.Send(&notedv1.NoteDonationsRequest{Request: series("I-1")})
+		if _, err := stream.Receive(); err == nil {
+			t.Error("a stream over HTTP/1.1 was answered, where it cannot work")
+		}
+		stream.CloseRequest()
+		stream.CloseResponse()
+	}
+	if got := n.metric(t, "grpc_server_handled_total", `grpc_method="NoteDonations"`, `grpc_code="OK"`); got != 4 {
+		t.Errorf("%v streams are counted, want 4", got)
+	}
+}
+
+// A stream that breaks while both sides are busy, and one that is silent when the server is asked to stop, end without harm; this is for
+// the race detector above all.
+func TestStreamAtTheDoorBreaks(t *testing.T) {
+	n := start(t, servertest.Options{})
+	door := "http://" + n.HTTPAddr()
+	client := notedv1connect.NewDedupeServiceClient(h2c(t), door)
+	for i := range 20 {
+		ctx, cancel := context.WithCancel(within(t, 20*time.Second))
+		stream, err := client.NoteDonations(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j := range 50 {
+			stream.Send(&notedv1.NoteDonationsRequest{Request: series(fmt.Sprintf("I-%d-%d", i, j))})
+		}
+		if _, err := stream.Receive(); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	large := &notedv1.NoteDonationsRequest{Request: series(strings.Repeat("a", 70<<10))}
+	stream, err := client.NoteDonations(within(t, 20*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream.Send(large)
+	if _, err := stream.Receive(); connect.CodeOf(err) != connect.CodeResourceExhausted {
+		t.Errorf("a request of more than 64 KiB on the stream: %v, want RESOURCE_EXHAUSTED", err)
+	}
+
+	silent, err := client.NoteDonations(within(t, 20*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent.Send(&notedv1.NoteDonationsRequest{Request: series("I-silent")})
+	if _, err := silent.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	n.Stop()
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("stopping with a silent stream took %v, want about a second", took)
+	}
+	if _, err := silent.Receive(); connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("the silent stream ended with %v, want UNAVAILABLE", err)
+	}
+}
+
+// post sends any body and gives status and answer.
+func post(t *testing.T, url, contentType, body string, headers ...string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(within(t, 20*time.Second), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+func TestDoorRefuses(t *testing.T) {
+	n := start(t, servertest.Options{})
+	base := "http://" + n.HTTPAddr()
+	note := base + notedv1connect.DedupeServiceNoteDonationProcedure
+	const asJSON = "application/json"
+	var bomb bytes.Buffer
+	packer := gzip.NewWriter(&bomb)
+	packer.Write(bytes.Repeat([]byte(" "), 10<<20))
+	packer.Close()
+	cases := []struct {
+		name, url, contentType, body string
+		headers                      []string
+		status                       int
+		code, says                   string
+	}{
+		{"an unknown path", base + "/note", asJSON, `{}`, nil, 404, "unimplemented", "there is nothing at /note;"},
+		{"the root", base, "", ``, nil, 404, "unimplemented", "there is nothing at /;"},
+		{"an unknown call", base + "/noted.v1.DedupeService/Note", asJSON, `{}`, nil, 404, "unimplemented", "/noted.v1.DedupeService/NoteDonation"},
+		{"a path with an end", note + "/", asJSON, `{}`, nil, 404, "unimplemented", "there is nothing"},
+		{"no content type, as curl -d sends it", note, "application/x-www-form-urlencoded", `{"donation":{"series_id":"I-1"}}`, nil, 415, "invalid_argument", "content-type: application/json"},
+		{"another content type", note, "text/html", `{}`, nil, 415, "", ""},
+		{"a stream over HTTP/1.1", base + notedv1connect.DedupeServiceNoteDonationsProcedure, asJSON, `{}`, nil, 505, "unimplemented", "HTTP/2"},
+		{"no JSON", note, asJSON, `donation=I-1`, nil, 400, "invalid_argument", "line 1"},
+		{"nothing", note, asJSON, ``, nil, 400, "invalid_argument", "{}"},
+		{"a misspelt field", note, asJSON, `{"donation":{"series_id":"I-1","occured_at":"2026-01-01T00:00:00Z"}}`, nil, 400, "invalid_argument", `unknown field "occured_at"`},
+		{"an unknown event", note, asJSON, `{"donation":{"series_id":"I-1","event":"EVENT_GIFT"}}`, nil, 400, "invalid_argument", "EVENT_GIFT"},
+		{"a field twice", note, asJSON, `{"donation":{"series_id":"I-1","seriesId":"I-2"}}`, nil, 400, "invalid_argument", "duplicate"},
+		{"bad UTF-8", note, asJSON, "{\"donation\":{\"series_id\":\"\xff\"}}", nil, 400, "invalid_argument", "UTF-8"},
+		{"a large body", note, asJSON, `{"donation":{"series_id":"` + strings.Repeat("a", 64<<10) + `"}}`, nil, 429, "resource_exhausted", "65536"},
+		{"a huge body", note, asJSON, strings.Repeat(" ", 200<<10), nil, 429, "resource_exhausted", "65536"},
+		{"what unpacks to much", note, asJSON, bomb.String(), []string{"Content-Encoding", "gzip"}, 501, "unimplemented", "compression"},
+		{"a bad deadline", note, asJSON, `{"donation":{"series_id":"I-1"}}`, []string{"Connect-Timeout-Ms", "soon"}, 400, "invalid_argument", "timeout"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			code, answer := post(t, c.url, c.contentType, c.body, c.headers...)
+			if code != c.status {
+				t.Errorf("HTTP %d, want %d: %s", code, c.status, answer)
+			}
+			var told struct{ Code, Message string }
+			if c.code != "" {
+				if err := json.Unmarshal([]byte(answer), &told); err != nil {
+					t.Errorf("%v: %s", err, answer)
+				}
+			}
+			if told.Code != c.code || !strings.Contains(told.Message, c.says) {
+				t.Errorf("answered %s %q, want %s with %q", told.Code, told.Message, c.code, c.says)
+			}
+		})
+	}
+	if _, answer := post(t, note, asJSON, `{"donation":{"series_id":"I-1"}}`); !strings.Contains(answer, "VERDICT_FIRST") {
+		t.Errorf("after all that was refused I-1 is not new: %s", answer)
+	}
+
+	request, err := http.NewRequestWithContext(within(t, 20*time.Second), http.MethodPost, note, strings.NewReader(`{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-Big", strings.Repeat("a", 30<<10))
+	if response, err := http.DefaultClient.Do(request); err != nil || response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("a header of 30 KiB: %v, %v, want 431", response, err)
+	} else {
+		response.Body.Close()
+	}
+}
+
+// Of what only looks, a GET is enough; nothing on the way may keep the answer.
+func TestDoorAnswersGET(t *testing.T) {
+	n := start(t, servertest.Options{})
+	url := "http://" + n.HTTPAddr() + notedv1connect.DedupeServiceDonationExistsProcedure + `?encoding=json&message=%7B%22donation%22:%7B%22series_id%22:%22I-1%22%7D%7D`
+	if got := get(t, url); got != "200\n{}" {
+		t.Errorf("before the note: %q", got)
+	}
+	n.mustNote(t, series("I-1"))
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	if !bytes.Contains(body, []byte(`"exists":true`)) || response.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("after the note: %s, %v", body, response.Header)
+	}
+	if got := get(t, strings.Replace(url, "DonationExists", "NoteDonation", 1)); !strings.HasPrefix(got, "405\n") {
+		t.Errorf("NoteDonation by GET: %q, want 405", got)
+	}
+}
+
+// Health follows the store on this door too.
+func TestDoorTellsHealth(t *testing.T) {
+	redis := redistest.Start(t)
+	n := start(t, servertest.Options{Redis: redis.URL()})
+	health := func() string {
+		_, answer := post(t, "http://"+n.HTTPAddr()+"/grpc.health.v1.Health/Check", "application/json", `{}`)
+		return answer
+	}
+	if got := health(); got != `{"status":"SERVING"}` {
+		t.Errorf("health is %s", got)
+	}
+	redis.Stop()
+	eventually(t, 10*time.Second, "NOT_SERVING", func() bool { return health() == `{"status":"NOT_SERVING"}` })
+}
+
+// A caller that announces a body and sends it too slowly is ended by the server's own deadline, and told so.
+func TestSlowBody(t *testing.T) {
+	n := start(t, servertest.Options{MaxDeadline: 300 * time.Millisecond})
+	for path, want := range map[string]string{notedv1connect.DedupeServiceNoteDonationProcedure: "504", "/nothing": "404"} {
+		conn, err := net.Dial("tcp", n.HTTPAddr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		began := time.Now()
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{", path)
+		answer, err := io.ReadAll(conn)
+		if took := time.Since(began); err != nil || took > 5*time.Second || !strings.HasPrefix(string(answer), "HTTP/1.1 "+want) {
+			t.Errorf("%s: after %v %v: %s, want HTTP %s and the end of the connection", path, took, err, answer, want)
+		}
+	}
+}
+
+// A page larger than a request may be is sent here too.
+func TestLargePageAtTheDoor(t *testing.T) {
+	n := start(t, servertest.Options{})
+	const notes = 300
+	for i := range notes {
+		r := series(strings.Repeat("s", 120) + strconv.Itoa(i))
+		r.Donation.TransactionId = strings.Repeat("t", 128)
+		n.mustNote(t, r)
+	}
+	response, err := overJSON(http.DefaultClient, "http://"+n.HTTPAddr())(t.Context(), &notedv1.ListDonationsRequest{PageSize: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := proto.Size(response); size < 64<<10 || len(response.(*notedv1.ListDonationsResponse).Notes) != notes {
+		t.Errorf("a page of %d notes and %d bytes, want %d notes", len(response.(*notedv1.ListDonationsResponse).Notes), size, notes)
+	}
+}
+
+// Calls by this door are counted as calls, verdicts and refusals like all others, and the log tells whose they were.
+func TestDoorIsCountedAndLogged(t *testing.T) {
+	var log lockedBuffer
+	n := start(t, servertest.Options{Log: &log})
+	note := "http://" + n.HTTPAddr() + notedv1connect.DedupeServiceNoteDonationProcedure
+	post(t, note, "application/json", `{"donation":{"series_id":"I-1"}}`)
+	post(t, note, "application/json", `{"donation":{"series_id":"canary i"}}`)
+	for name, parts := range map[string][]string{
+		"grpc_server_handled_total": {`grpc_method="NoteDonation"`, `grpc_code="OK"`},
+		"noted_verdicts_total":      {`verdict="first"`},
+		"noted_refusals_total":      {`rpc="NoteDonation"`, `reason="INVALID_REQUEST"`},
+	} {
+		if got := n.metric(t, name, parts...); got != 1 {
+			t.Errorf("%s%v = %v, want 1", name, parts, got)
+		}
+	}
+	if got := strings.Count(log.String(), `"peer.address":"127.0.0.1:`); got != 2 {
+		t.Errorf("%d lines of calls with their peer, want 2:\n%s", got, log.String())
+	}
+	if strings.Contains(log.String(), "canary") {
+		t.Errorf("the log tells a request:\n%s", log.String())
+	}
+}
+
+// While the server drains, what is in flight at the door finishes.
+func TestDrainAtTheDoor(t *testing.T) {
+	redis := redistest.Start(t)
+	n := start(t, servertest.Options{Redis: redis.URL(), MaxDeadline: time.Minute})
+	n.mustNote(t, series("I-0"))
+	redis.Pause()
+	type answer struct {
+		name     string
+		response proto.Message
+		err      error
+	}
+	answers := make(chan answer)
+	ways := waysTo(t, n)
+	delete(ways, "gRPC")
+	delete(ways, "gRPC at the door")
+	for name, call := range ways {
+		go func() {
+			response, err := call(within(t, time.Minute), series("I-"+strings.NewReplacer(" ", "", ",", "").Replace(name)))
+			answers <- answer{name, response, err}
+		}()
+	}
+	eventually(t, 10*time.Second, "all calls are in flight", func() bool {
+		return n.metric(t, "grpc_server_started_total", `grpc_method="NoteDonation"`) == float64(1+len(ways))
+	})
+	addr := n.HTTPAddr()
+	var stopped sync.WaitGroup
+	stopped.Go(n.Stop)
+	eventually(t, 5*time.Second, "no new connection is taken", func() bool {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	redis.Resume()
+	for range ways {
+		if a := <-answers; a.err != nil || a.response.(*notedv1.NoteDonationResponse).Verdict != notedv1.Verdict_VERDICT_FIRST {
+			t.Errorf("in flight over %s: %v, %v, want FIRST", a.name, a.response, a.err)
+		}
+	}
+	stopped.Wait()
+}
+
+// What does not finish at the door in the time of the drain is cut off.
+func TestDrainAtTheDoorIsBounded(t *testing.T) {
+	redis := redistest.Start(t)
+	config := quiet(redis.URL())
+	config.Drain = 200 * time.Millisecond
+	config.MaxDeadline = time.Minute
+	config.HTTPListen = "127.0.0.1:0"
+	s, err := server.New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx) }()
+	call := overJSON(http.DefaultClient, "http://"+s.HTTPAddr())
+	if _, err := call(t.Context(), series("I-1")); err != nil {
+		t.Fatal(err)
+	}
+	redis.Pause()
+	answered := make(chan error, 1)
+	reached := make(chan struct{})
+	go func() {
+		conn, err := net.Dial("tcp", s.HTTPAddr())
+		if err != nil {
+			answered <- err
+			return
+		}
+		defer conn.Close()
+		const body = `{"donation":{"series_id":"I-2"}}`
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
+			notedv1connect.DedupeServiceNoteDonationProcedure, len(body))
+		conn.Read(make([]byte, 100)) // "100 Continue": the call runs
+		close(reached)
+		fmt.Fprint(conn, body)
+		_, err = conn.Read(make([]byte, 100))
+		answered <- err
+	}()
+	<-reached
+	began := time.Now()
+	stop()
+	select {
+	case err := <-served:
+		if err != nil {
+			t.Errorf("Serve: %v, want nil: it was asked to stop", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the server does not stop")
+	}
+	if took := time.Since(began); took < 200*time.Millisecond || took > 5*time.Second {
+		t.Errorf("stopping took %v, want about 200ms", took)
+	}
+	if err := <-answered; err == nil {
+		t.Error("the call that was cut off was answered")
+	}
+}
