@@ -187,6 +187,17 @@ def test_an_extension_that_is_refused_is_a_loss(client: noted.Client, donation: 
     assert raised.value.reason == "NOTE_NOT_FOUND"
 
 
+def test_a_client_that_is_closed_in_the_middle(address: str, donation: Donation) -> None:
+    client = noted.Client(address)
+    turn = client.once(donation, hold=0.6).__enter__()
+    client.close()
+    with pytest.raises(noted.Error, match="closed"):
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            turn.check()
+            time.sleep(0.02)
+
+
 def test_nothing_runs_when_the_server_is_away(donation: Donation) -> None:
     with noted.Client("127.0.0.1:1", timeout=1) as client:
         with pytest.raises(noted.Unavailable):

@@ -14,6 +14,7 @@ from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.validate import validator
 
 import pytest
 
@@ -103,10 +104,10 @@ def post(receiver: Receiver) -> Iterator[Post]:
     """Posts to the receiver, which is mounted beside another application."""
 
     def other(environ: Any, start_response: Any) -> List[bytes]:
-        start_response("418 I'm a teapot", [])
+        start_response("418 I'm a teapot", [("Content-Type", "text/plain")])
         return [b""]
 
-    server = make_server("127.0.0.1", 0, mount(other, "/paypal", receiver), Threading, Quiet)
+    server = make_server("127.0.0.1", 0, validator(mount(other, "/paypal", validator(receiver))), Threading, Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def post(path: str, body: Optional[bytes], headers: Optional[Dict[str, str]] = None, content_type: Optional[str] = None) -> Answered:
@@ -219,7 +220,7 @@ def test_what_noted_cannot_decide(post: Post, books: Books, series: str, days: i
     books.trouble = None
     assert [post("/paypal/ipn", body).status for _ in range(2)] == [200, 200]
     ((delivery, why),) = books.undecided
-    assert type(why) is error and delivery.body == body and delivery.donation.series_id == series
+    assert type(why) is error and delivery.body == body and delivery.donation.series_id == series and delivery.note is None
     assert books.booked == []
 
 

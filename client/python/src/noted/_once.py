@@ -55,6 +55,9 @@ class Once:
             except Error as error:
                 turn._loss = error
                 return
+            except Exception as error:  # the client was closed in the middle of the block, most likely
+                turn._loss = Error("extending a hold", f"{type(error).__name__}: {error}")
+                return
 
     def _extend_before(self, turn: Turn, held_until: float) -> float:
         """Tries until the hold would have run out, and returns until when it lasts then."""

@@ -110,7 +110,7 @@ class Receiver:
         except Exception:
             log.exception("%s: a fault of the receiver's own", channel)
             return _answer(again("internal", "something went wrong here"))
-        return Answer(200, [("Content-Length", "0")], b"")
+        return Answer(200, [("Content-Type", "text/plain"), ("Content-Length", "0")], b"")
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """The WSGI application."""

@@ -92,7 +92,7 @@ class Certificates:
     def _download(self, url: str) -> Chain:
         """What the host says for good is a refusal for good; else PayPal comes again."""
         try:
-            reply = fetch(url, self._timeout, _MOST_BYTES, context=self._context)
+            reply = fetch(url, self._timeout, _MOST_BYTES, self._context)
         except Unanswered as error:
             raise _unknown(str(error)) from error
         if reply.status in (400, 404, 410):
@@ -137,7 +137,7 @@ class Certificates:
         if not url.startswith(("http://", "https://")):
             return None
         try:
-            reply = fetch(url, self._timeout, _MOST_BYTES, context=self._context)
+            reply = fetch(url, self._timeout, _MOST_BYTES, self._context)
         except Unanswered as error:
             raise _unknown(f"its issuer's is not to be had: {error}") from error
         if reply.status != 200:

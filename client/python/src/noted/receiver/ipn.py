@@ -1,9 +1,10 @@
 """Verifying an IPN: the bytes are posted back, and PayPal says whether it has sent them."""
 from __future__ import annotations
 
+import ssl
 from typing import Iterable, Optional
-from urllib.parse import parse_qs
 
+from ..paypal.ipn import Form
 from .refusal import Refusal, again, no_sandbox
 from .web import Unanswered, fetch
 
@@ -16,6 +17,7 @@ class PostBack:
 
     def __init__(self, url: Optional[str], sandbox: bool, timeout: float) -> None:
         self._url, self._sandbox, self._timeout = url, sandbox, timeout
+        self._context = ssl.create_default_context()
 
     def verify(self, body: bytes) -> bool:
         """Whether PayPal has sent this as a test; raises a Refusal where it has not sent it."""
@@ -28,6 +30,7 @@ class PostBack:
                 self._url or (SANDBOX if test else LIVE),
                 self._timeout,
                 64,
+                self._context,
                 post=b"cmd=_notify-validate&" + body,
                 headers={"Content-Type": "application/x-www-form-urlencoded"},
             )
@@ -48,15 +51,9 @@ def _unknown(why: str) -> Refusal:
     return again("verifier", f"PayPal could not be asked whether it has sent this message ({why})")
 
 
-def field(body: bytes, name: str) -> str:
-    """A field as far as it can be read. The ids and addresses that are looked at here are ASCII, so the charset does not matter."""
-    values = parse_qs(body.rstrip(b"\r\n").decode("latin-1"), encoding="latin-1").get(name, [""])
-    return values[0].strip().lower()
-
-
 def is_test(body: bytes) -> bool:
     """Whether an IPN claims to be a test. It is believed only as far as it harms nobody: a genuine one is verified by the sandbox then."""
-    return field(body, "test_ipn") not in ("", "0")
+    return Form(body).lookup("test_ipn")[0].strip() not in ("", "0")
 
 
 def receiver_is(body: bytes, accounts: Iterable[str]) -> Optional[bool]:
@@ -65,6 +62,8 @@ def receiver_is(body: bytes, accounts: Iterable[str]) -> Optional[bool]:
     PayPal verifies every IPN that it has sent to anybody, so a stranger could post one of his own here. receiver_id and receiver_email are PayPal's
     words; business may be the sender's, and counts only where they are missing.
     """
-    named = [value for value in (field(body, "receiver_id"), field(body, "receiver_email")) if value]
-    named = named or [value for value in (field(body, "business"),) if value]
+    form = Form(body)
+    values = {name: form.lookup(name)[0].strip().lower() for name in ("receiver_id", "receiver_email", "business")}
+    business = values.pop("business")
+    named = [value for value in values.values() if value] or [value for value in [business] if value]
     return any(value in accounts for value in named) if named else None

@@ -26,12 +26,12 @@ def fetch(
     url: str,
     timeout: float,
     most: int,
+    context: ssl.SSLContext,
     post: Optional[bytes] = None,
     headers: Optional[Dict[str, str]] = None,
-    context: Optional[ssl.SSLContext] = None,
 ) -> Reply:
     """The status and the body of a reply; a body that is longer than most is cut."""
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context or ssl.create_default_context()))
+    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
     request = urllib.request.Request(url, data=post, headers={"User-Agent": "noted-receiver", **(headers or {})})
     try:
         with opener.open(request, timeout=timeout) as response:

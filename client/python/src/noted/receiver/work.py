@@ -91,7 +91,7 @@ class Work:
         note = Donation("noted.undecided:" + name, ledger=donation.ledger)
         log.warning("undecided: %s; left to a person", error)
         try:
-            outcome = self._once(note, Message(message.channel, name), delivery, lambda d: self._undecided(delivery, error))
+            outcome = self._once(note, Message(message.channel, name), delivery, lambda _: self._undecided(delivery, error))
         except _HOPELESS as problem:
             log.error("not left to a person: %s", problem)
             outcome = "failed"
