@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -52,7 +53,7 @@ func TestInterceptorsSeeTheSameAtBothDoors(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	s, err := New(t.Context(), Config{Listen: "127.0.0.1:0", HTTPListen: "127.0.0.1:0", AdminListen: Off, Redis: redis.URL(), Trial: true})
+	s, err := New(t.Context(), Config{Listen: "127.0.0.1:0", HTTPListen: "127.0.0.1:0", AdminListen: Off, Redis: redis.URL(), Trial: true, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
