@@ -74,7 +74,10 @@ func TestDownstreamRefuses(t *testing.T) {
 		"500": func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
 		"400": func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(400); return true },
 		"redirect": func(w http.ResponseWriter, r *http.Request, _ event.Event) bool {
-			http.Redirect(w, r, "/elsewhere", 307)
+			if r.URL.Path == "/elsewhere" {
+				return false // it would be accepted there
+			}
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 			return true
 		},
 		"silence": func(_ http.ResponseWriter, r *http.Request, _ event.Event) bool { <-r.Context().Done(); return true },
@@ -174,6 +177,37 @@ func TestUndecidedIsHandedOnOncePerMessage(t *testing.T) {
 	}
 }
 
+// What is for a person is told even while another donation of the message is in trouble: that may never end.
+func TestUndecidedBesideTrouble(t *testing.T) {
+	h := newHouse(t)
+	gift := payment("I-BOTH")
+	fields := gift.fields()
+	for name, value := range map[string]string{"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": gift.ipnTxn, "initial_payment_status": "Completed",
+		"initial_payment_amount": "5.00", "currency_code": "EUR", "time_created": pacific(time.Now().Add(-60 * 24 * time.Hour))} {
+		fields.Set(name, value)
+	}
+	message := h.payPal.ipn(fields)
+	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
+		if e.Type() == "noted.donation.signup" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		return e.Type() == "noted.donation.signup"
+	})
+	for range 2 {
+		if status, reason := h.deliver(message); status != 503 || reason != "forward" {
+			t.Errorf("got %d %s, want 503 forward", status, reason)
+		}
+		if events := h.shop.got(); len(events) != 1 || events[0].Type() != "noted.undecided" {
+			t.Fatalf("the downstream got %v, want noted.undecided once", events)
+		}
+	}
+	h.shop.refusing(nil)
+	h.mustTake(message)
+	if events := h.shop.got(); len(events) != 2 || events[1].Type() != "noted.donation.signup" {
+		t.Errorf("the downstream got %v, want the signup besides", events)
+	}
+}
+
 func TestSeriesOverItsLimit(t *testing.T) {
 	h := newHouse(t, func(_ *gateway.Config, o *servertest.Options) { o.SeriesLimit = 2 })
 	for i, amount := range []string{"1.00", "2.00", "3.00"} {
@@ -270,7 +304,16 @@ func TestTestsGoToTheirOwnLedger(t *testing.T) {
 func TestPayPalHangsUp(t *testing.T) {
 	h := newHouse(t)
 	entered, leave := make(chan struct{}), make(chan struct{})
-	h.shop.refusing(func(http.ResponseWriter, *http.Request, event.Event) bool { close(entered); <-leave; return false })
+	h.shop.refusing(func(_ http.ResponseWriter, r *http.Request, _ event.Event) bool {
+		close(entered)
+		<-leave
+		select {
+		case <-r.Context().Done():
+			t.Error("the hand-on was broken off")
+		case <-time.After(500 * time.Millisecond): // the gateway has noticed by then that PayPal is gone
+		}
+		return false
+	})
 	message := h.payPal.ipn(payment("I-GONE").fields())
 	ctx, hangUp := context.WithCancel(t.Context())
 	request, _ := http.NewRequestWithContext(ctx, "POST", h.front.URL+"/paypal/ipn", strings.NewReader(string(message.body)))

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -17,8 +18,14 @@ import (
 
 // Whatever is not PayPal's, or not ours, is refused, and leaves nothing: neither in Redis nor downstream.
 func TestRefusals(t *testing.T) {
-	h := newHouse(t)
+	plain := httptest.NewUnstartedServer(nil) // a host that is allowed, but speaks no TLS
+	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+		c.CertHosts = append(c.CertHosts, plain.Listener.Addr().String())
+	})
 	p := h.payPal
+	plain.Config.Handler = http.HandlerFunc(p.serveCertificate)
+	plain.Start()
+	defer plain.Close()
 	h.mustTake(p.ipn(payment("I-FINE").fields())) // the refused ones must not touch what is there either
 	before := h.inRedis()
 
@@ -87,7 +94,7 @@ func TestRefusals(t *testing.T) {
 		"old transmission":         {signed(74*time.Hour, webhookID, "CERT-1"), 400, "too_old"},
 		"transmission to come":     {signed(-time.Hour, webhookID, "CERT-1"), 400, "too_new"},
 		"host that is not allowed": {url("https://" + strings.Replace(p.certHost(), "127.0.0.1", "localhost", 1) + "/v1/notifications/certs/CERT-1"), 400, "certificate"},
-		"certificate over http":    {url("http://" + p.certHost() + "/v1/notifications/certs/CERT-1"), 400, "certificate"},
+		"certificate over http":    {url(plain.URL + "/v1/notifications/certs/CERT-1"), 400, "certificate"},
 		"host behind a user":       {url("https://" + p.certHost() + "@evil.example.org/CERT-1"), 400, "certificate"},
 		"user before the host":     {url("https://u@" + p.certHost() + "/v1/notifications/certs/CERT-1"), 400, "certificate"},
 		"host within a path":       {url("https://evil.example.org/" + p.certHost()), 400, "certificate"},
@@ -128,6 +135,7 @@ func TestRefusals(t *testing.T) {
 func TestVerifierIsInTrouble(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-TROUBLE")
+	certificate := h.payPal.files["CERT-1"]
 	before := h.inRedis()
 	for name, disturb := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
 		"error": func(w http.ResponseWriter, _ *http.Request) bool {
@@ -135,10 +143,19 @@ func TestVerifierIsInTrouble(t *testing.T) {
 			io.WriteString(w, "VERIFIED")
 			return true
 		},
-		"page":     func(w http.ResponseWriter, _ *http.Request) bool { io.WriteString(w, "<html>VERIFIED"); return true },
-		"redirect": func(w http.ResponseWriter, r *http.Request) bool { http.Redirect(w, r, "/", 302); return true },
-		"silence":  func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true },
-		"nothing":  func(http.ResponseWriter, *http.Request) bool { return true },
+		"page": func(w http.ResponseWriter, _ *http.Request) bool { io.WriteString(w, "<html>VERIFIED"); return true },
+		"redirect": func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != "/elsewhere" {
+				http.Redirect(w, r, "/elsewhere", http.StatusFound)
+			} else if r.TLS == nil {
+				io.WriteString(w, "VERIFIED")
+			} else {
+				w.Write(certificate)
+			}
+			return true
+		},
+		"silence": func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true },
+		"nothing": func(http.ResponseWriter, *http.Request) bool { return true },
 	} {
 		h.payPal.disturb(disturb)
 		for _, d := range []delivery{h.payPal.ipn(gift.fields()), h.payPal.webhook(gift.event())} {

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/donation-dedupe/noted/client/gateway"
 )
 
@@ -50,6 +52,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 func drain(config gateway.Config) time.Duration { return config.ForwardTimeout + 40*time.Second }
 
 func serve(ctx context.Context, s *settings) error {
+	redis.SetLogger(quiet{s.config.Logger})
 	g, err := gateway.New(s.config)
 	if err != nil {
 		return usageError{err}
@@ -95,6 +98,13 @@ func serve(ctx context.Context, s *settings) error {
 		logger.Info("stopping: no further message is taken, those at work finish")
 	}
 	return errors.Join(err, shutdown(servers, drain(s.config)))
+}
+
+// quiet is where the Redis library's own log goes, which repeats what the gateway says of a hand-on that failed.
+type quiet struct{ logger *slog.Logger }
+
+func (q quiet) Printf(ctx context.Context, format string, v ...any) {
+	q.logger.DebugContext(ctx, fmt.Sprintf(format, v...))
 }
 
 // shutdown lets messages finish, for so long, and then cuts them off; PayPal comes again for those.
