@@ -60,6 +60,12 @@ type Config struct {
 	MaxDeadline time.Duration
 	// AllowEviction lets the server run on a Redis that forgets donations when its memory is full. They will be processed twice.
 	AllowEviction bool
+	// Replicas is how many replicas must have what an answer rests on before it is given; what fewer have is refused as DURABILITY_NOT_REACHED, and asking
+	// again with the same request id waits again. With as many as there are, no failover loses an answer; with fewer, one to the replica that lags may.
+	// Default 0: an answer is as durable as Redis is configured.
+	Replicas int
+	// ReplicasTimeout is how long an answer waits for them. Default 500ms.
+	ReplicasTimeout time.Duration
 	// Trial says that the store is one that nothing survives, so that health and log say so too.
 	Trial bool
 
@@ -106,6 +112,7 @@ const (
 	DefaultConnections   = 4096
 	DefaultPerAddress    = 1024
 	DefaultMaxDeadline   = 5 * time.Second
+	DefaultReplicasTime  = 500 * time.Millisecond
 )
 
 // withDefaults fills in what is zero.
@@ -125,6 +132,7 @@ func (c Config) withDefaults() Config {
 	byDefault(&c.MaxConnections, DefaultConnections)
 	byDefault(&c.MaxConnectionsPerAddress, DefaultPerAddress)
 	byDefault(&c.MaxDeadline, DefaultMaxDeadline)
+	byDefault(&c.ReplicasTimeout, DefaultReplicasTime)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -164,6 +172,13 @@ func (c Config) check() error {
 	case c.TLSClientCA != "" && c.TLSCert == "":
 		wrong = append(wrong, errors.New("-tls-client-ca needs -tls-cert and -tls-key: without TLS nobody shows a certificate"))
 	}
+	if c.Replicas < 0 {
+		wrong = append(wrong, fmt.Errorf("Replicas is %d; it must be at least 0", c.Replicas))
+	}
+	if c.Replicas > 0 && c.Trial {
+		wrong = append(wrong, errors.New("-replicas asks for replicas, and a trial's store has none"))
+	}
+	atLeast("ReplicasTimeout", c.ReplicasTimeout, time.Millisecond)
 	atLeast("Drain", c.Drain, 0)
 	atLeast("MaxDeadline", c.MaxDeadline, time.Millisecond)
 	atLeast("MatchWindow", c.Rules.MatchWindow, time.Millisecond)

@@ -97,7 +97,8 @@ func New(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config, logger: config.Logger, draining: make(chan struct{})}
 
 	var err error
-	if s.store, err = store.Open(ctx, store.Config{URL: config.Redis, Mode: config.RedisMode, Logger: config.Logger}); err != nil {
+	if s.store, err = store.Open(ctx, store.Config{URL: config.Redis, Mode: config.RedisMode, Logger: config.Logger,
+		Replicas: config.Replicas, ReplicasTimeout: config.ReplicasTimeout}); err != nil {
 		return nil, fmt.Errorf("%w -redis: %w", ErrConfig, err)
 	}
 	if err = s.build(ctx); err != nil {

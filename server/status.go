@@ -64,6 +64,8 @@ var refusals = []refusal{
 	{when: store.ErrStoreFull, code: codes.ResourceExhausted, reason: "STORE_FULL", retry: 10 * time.Second,
 		sentence: "the store has no memory for another note; give Redis more memory, and ask again later"},
 
+	{when: store.ErrNotReplicated, code: codes.Unavailable, reason: "DURABILITY_NOT_REACHED", retry: time.Second,
+		sentence: "fewer replicas than asked for have the note, so a failover could lose it; ask again with the same request_id"},
 	{when: store.ErrUnavailable, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
 		sentence: "the store cannot answer, and nothing was noted; ask again later"},
 	{when: store.ErrOutcomeUnknown, code: codes.Unavailable, reason: "OUTCOME_UNKNOWN", retry: time.Second,

@@ -84,6 +84,9 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		text("ledgers", "", "FILE", "Settings of single ledgers, see below."),
 		text("series-limit", strconv.Itoa(server.DefaultSeriesLimit), "N", "How many notes one series may hold at a time; one more is refused, since the series id looks like a constant."),
 		yes("allow-eviction", "Run on a Redis that forgets donations when its memory is full (any maxmemory-policy but noeviction). They will be processed twice."),
+		text("replicas", "0", "N", "How many replicas must have an answer before it is given (WAIT); 0 leaves durability to Redis. Name as many as there are: a failover to one that lags "+
+			"loses what only others have. Fewer in time is DURABILITY_NOT_REACHED, and asking again with the same request id waits again."),
+		text("replicas-timeout", days(server.DefaultReplicasTime), "TIME", "How long an answer waits for them."),
 		yes("reflection", "Let tools such as grpcurl ask for the contract."),
 		text("drain", days(server.DefaultDrain), "TIME", "How long calls may take to finish after SIGTERM or SIGINT; a second signal does not wait."),
 		text("log-level", "info", "LEVEL", "What to log to standard error: "+strings.Join(logLevels, ", ")+". Calls that went well are logged at debug."),
@@ -185,6 +188,9 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		SeriesLimit:   number("series-limit", 1),
 		AllowEviction: c.Bool("allow-eviction"),
 
+		Replicas:        number("replicas", 0),
+		ReplicasTimeout: duration("replicas-timeout", time.Millisecond),
+
 		TLSCert:     c.String("tls-cert"),
 		TLSKey:      c.String("tls-key"),
 		TLSClientCA: c.String("tls-client-ca"),
@@ -213,6 +219,8 @@ func settingsOf(c *cli.Command) (*settings, error) {
 	switch {
 	case s.dev && s.config.Redis != "":
 		wrong = append(wrong, usage("%s and %s are both given; -dev brings a store of its own, so leave one out", both("dev"), both("redis")))
+	case s.dev && s.config.Replicas > 0:
+		wrong = append(wrong, usage("%s asks for replicas, and %s has none; leave one out", both("replicas"), both("dev")))
 	case !s.dev && s.config.Redis == "":
 		wrong = append(wrong, usage("there is no store: say where Redis is with -redis redis://host:6379 (or %s), or try Noted without one with -dev", envName("redis")))
 	}

@@ -15,6 +15,7 @@
 -- ARGV[12]  ahead: how far ahead occurred may lie, in milliseconds
 -- ARGV[13]  shared: 1 if transaction ids are shared between channels, else 0
 -- ARGV[14]  limit: how many notes the series may hold
+-- ARGV[15]  replicas: 1 if the answer needs replicas, else 0
 --
 -- Replies, now in milliseconds:
 --   FIRST evidence line now recorded       it is the caller's; recorded is 1 if the message is a new sighting
@@ -26,7 +27,8 @@
 --   VERSION version                        a later release has written this series
 --
 -- Writes KEYS[1], and its expiry, once, at the end: for FIRST unless the same request asks again while its hold or its settled note stands, and for DUPLICATE
--- and HELD only to record a new sighting (which a store that takes no writes may refuse, the answer stands). The other replies change nothing.
+-- and HELD only to record a new sighting (which a store that takes no writes may refuse, the answer stands). The other replies change nothing. Where replicas is 1,
+-- an answer that writes nothing else writes the expiry as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local ask = {
@@ -44,6 +46,7 @@ local ask = {
 }
 local hold = tonumber(ARGV[8])
 local limit = tonumber(ARGV[14])
+local replicas = ARGV[15] == '1'
 
 local now = clock()
 if now > deadline then
@@ -122,6 +125,7 @@ end
 if changed then
   write_note(note)
   save(key, notes, redis.call)
+  replicas = false
 elseif recorded == 1 then
   local before = note.line
   write_note(note)
@@ -129,6 +133,11 @@ elseif recorded == 1 then
   if type(refused) == 'table' and refused.err then
     note.line = before
     recorded = 0
+  else
+    replicas = false
   end
+end
+if replicas then
+  confirm(key, notes)
 end
 return { verdict, evidence, note.line, number(now), recorded }

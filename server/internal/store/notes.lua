@@ -321,3 +321,13 @@ local function resave(key, notes, note)
   redis.call('PERSIST', key)
   save(key, notes, redis.call)
 end
+
+-- confirm writes the expiry that the key has already. It is for an answer that rests on what was written before, where replicas must have that too: WAIT
+-- waits for what its own connection has written (since Redis 7.2; before, for all that was written until then).
+local function confirm(key, notes)
+  local forget = 0
+  for _, note in ipairs(notes) do
+    forget = math.max(forget, note.forget)
+  end
+  redis.call('PEXPIREAT', key, number(forget))
+end

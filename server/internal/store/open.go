@@ -19,6 +19,10 @@ type Config struct {
 	URL string
 	// Mode is "standalone", "sentinel" or "cluster". It is never guessed from the URL: the one address of a cluster is no standalone Redis.
 	Mode string
+	// Replicas is how many replicas must have what an answer rests on before it is given; 0 leaves it to how Redis is configured.
+	Replicas int
+	// ReplicasTimeout is how long to wait for them. Required with Replicas.
+	ReplicasTimeout time.Duration
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger
 }
@@ -34,15 +38,19 @@ const (
 // Open reads the configuration. It does not need the store to be up.
 func Open(_ context.Context, c Config) (*Store, error) {
 	redis.SetLogger(quiet{c.Logger}) // the client's, for the whole process; the last store opened gets it
-	s := &Store{clock: newClock(), log: c.Logger}
+	s := &Store{clock: newClock(), log: c.Logger, replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout}
 	var err error
+	if c.Replicas < 0 || c.Replicas > 0 && c.ReplicasTimeout < time.Millisecond {
+		return nil, fmt.Errorf("opening the store: %d replicas cannot be waited for in %v", c.Replicas, c.ReplicasTimeout)
+	}
+	reads := ioTimeout + c.ReplicasTimeout // a connection is silent while Redis waits for replicas
 	switch c.Mode {
 	case "standalone":
-		s.redis, err = openStandalone(c.URL)
+		s.redis, err = openStandalone(c.URL, reads)
 	case "sentinel":
-		s.redis, err = openSentinel(c.URL)
+		s.redis, err = openSentinel(c.URL, reads)
 	case "cluster":
-		s.redis, err = openCluster(c.URL)
+		s.redis, err = openCluster(c.URL, reads)
 	default:
 		err = fmt.Errorf("%q is none of standalone, sentinel, cluster", c.Mode)
 	}
@@ -51,6 +59,9 @@ func Open(_ context.Context, c Config) (*Store, error) {
 	}
 	if c.Mode != "cluster" {
 		s.batch = &batcher{send: s.runAll}
+		if c.Replicas > 0 {
+			s.looks = &batcher{send: s.runAll}
+		}
 	}
 	return s, nil
 }
@@ -64,7 +75,7 @@ func (q quiet) Printf(ctx context.Context, format string, v ...any) {
 	}
 }
 
-func openStandalone(u string) (redis.UniversalClient, error) {
+func openStandalone(u string, reads time.Duration) (redis.UniversalClient, error) {
 	o, err := redis.ParseURL(u)
 	if err != nil {
 		return nil, err
@@ -76,7 +87,7 @@ func openStandalone(u string) (redis.UniversalClient, error) {
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	usual(&o.ClientName, "noted")
 	usual(&o.DialTimeout, dialTimeout)
-	usual(&o.ReadTimeout, ioTimeout)
+	usual(&o.ReadTimeout, reads)
 	usual(&o.WriteTimeout, ioTimeout)
 	usual(&o.PoolTimeout, poolTimeout)
 	usual(&o.PoolSize, poolSize)
@@ -84,7 +95,7 @@ func openStandalone(u string) (redis.UniversalClient, error) {
 	return redis.NewClient(o), nil
 }
 
-func openSentinel(u string) (redis.UniversalClient, error) {
+func openSentinel(u string, reads time.Duration) (redis.UniversalClient, error) {
 	o, err := redis.ParseFailoverURL(u)
 	if err != nil {
 		return nil, err
@@ -98,7 +109,7 @@ func openSentinel(u string) (redis.UniversalClient, error) {
 	o.PipelinePoolSize = -1
 	usual(&o.ClientName, "noted")
 	usual(&o.DialTimeout, dialTimeout)
-	usual(&o.ReadTimeout, ioTimeout)
+	usual(&o.ReadTimeout, reads)
 	usual(&o.WriteTimeout, ioTimeout)
 	usual(&o.PoolTimeout, poolTimeout)
 	usual(&o.PoolSize, poolSize)
@@ -106,7 +117,7 @@ func openSentinel(u string) (redis.UniversalClient, error) {
 	return redis.NewFailoverClient(o), nil
 }
 
-func openCluster(u string) (redis.UniversalClient, error) {
+func openCluster(u string, reads time.Duration) (redis.UniversalClient, error) {
 	o, err := redis.ParseClusterURL(u)
 	if err != nil {
 		return nil, err
@@ -118,7 +129,7 @@ func openCluster(u string) (redis.UniversalClient, error) {
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	usual(&o.ClientName, "noted")
 	usual(&o.DialTimeout, dialTimeout)
-	usual(&o.ReadTimeout, ioTimeout)
+	usual(&o.ReadTimeout, reads)
 	usual(&o.WriteTimeout, ioTimeout)
 	usual(&o.PoolTimeout, poolTimeout)
 	usual(&o.PoolSize, poolSize)

@@ -5,6 +5,7 @@
 -- ARGV[2]  noted: when the note was made, in milliseconds since 1970
 -- ARGV[3]  token: nine letters of the request that was answered FIRST
 -- ARGV[4]  attempt
+-- ARGV[5]  replicas: 1 if the answer needs replicas, else 0
 --
 -- Replies, now in milliseconds:
 --   DONE line now            it is open, now or before
@@ -15,12 +16,14 @@
 --   PAST_DEADLINE now        it came too late
 --   VERSION version          a later release has written this series
 --
--- Writes KEYS[1], and its expiry, for DONE if it was not released before. The other replies change nothing.
+-- Writes KEYS[1], and its expiry, for DONE if it was not released before. The other replies change nothing. Where replicas is 1,
+-- a DONE that writes nothing else writes the expiry as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])
 local token = ARGV[3]
 local attempt = tonumber(ARGV[4])
+local replicas = ARGV[5] == '1'
 
 local now = clock()
 if now > deadline then
@@ -40,5 +43,7 @@ if note.held then
   note.held = false
   note.released = true
   resave(key, notes, note)
+elseif replicas then
+  confirm(key, notes)
 end
 return { 'DONE', note.line, number(now) }

@@ -16,12 +16,13 @@ import (
 // A script is one operation, run by one call and touching one key. Its file's header says what it takes, replies and writes.
 type script struct {
 	name, source, sha string
+	answers           bool // its callers act on what it has written, so that it must not be lost; the others only look
 }
 
 func newScript(name, body string) *script {
 	source := shared + "\n" + body
 	sum := sha1.Sum([]byte(source))
-	return &script{name: name, source: source, sha: hex.EncodeToString(sum[:])}
+	return &script{name: name, source: source, sha: hex.EncodeToString(sum[:]), answers: name != "exists" && name != "list"}
 }
 
 var (
@@ -113,51 +114,53 @@ func (s *Store) sendBy(ctx context.Context, calls []call, deadline int64) []resu
 	for i := range calls {
 		calls[i].deadline = deadline
 	}
-	if s.batch != nil && len(calls) == 1 {
-		return []result{s.batch.do(ctx, calls[0])}
+	batch := s.batch
+	if s.replicas > 0 && !calls[0].script.answers {
+		batch = s.looks
+	}
+	if batch != nil && len(calls) == 1 {
+		return []result{batch.do(ctx, calls[0])}
 	}
 	return s.runAll(ctx, calls)
 }
 
-// runAll runs the calls in one round trip. Each ends with its own reply or failure.
+// runAll runs the calls, which all need replicas or all do not, in one round trip. Each ends with its own reply or failure.
 func (s *Store) runAll(ctx context.Context, calls []call) []result {
-	cmds := make([]once, len(calls))
+	runs := make([]run, len(calls))
+	again := make([]int, 0, len(calls))
 	for i, c := range calls {
-		cmds[i] = c.command(ctx, false)
+		runs[i].cmd = c.command(ctx, false)
+		again = append(again, i)
 	}
 	sent := time.Now()
-	s.send(ctx, cmds)
+	s.send(ctx, calls, runs, again)
+	again = again[:0]
 	for i, c := range calls {
 		// Nothing was run, so it may be sent again, with its source: a Redis that was restarted, or took over, knows no scripts.
-		if redis.HasErrorPrefix(cmds[i].Err(), "NOSCRIPT") {
-			cmds[i] = c.command(ctx, true)
-			s.send(ctx, cmds[i:i+1])
+		if redis.HasErrorPrefix(runs[i].cmd.Err(), "NOSCRIPT") {
+			runs[i] = run{cmd: c.command(ctx, true)}
+			again = append(again, i)
 		}
+	}
+	if len(again) > 0 {
+		s.send(ctx, calls, runs, again)
 	}
 	received := time.Now()
 	results := make([]result, len(calls))
-	for i, cmd := range cmds {
-		words, err := read(ctx, cmd)
-		results[i] = result{words, err}
+	for i, r := range runs {
+		words, err := read(ctx, r.cmd)
 		if err == nil {
 			if now, err := millis(nowIn(words)); err == nil {
 				s.clock.observe(now, sent, received)
 			}
+			if s.replicas > 0 && calls[i].script.answers && !r.replicated && refusal(words) == nil {
+				err = notReplicated(ctx, r.wait)
+			}
 		}
+		results[i] = result{words, err}
 	}
+	s.follow(runs)
 	return results
-}
-
-func (s *Store) send(ctx context.Context, cmds []once) {
-	if len(cmds) == 1 {
-		_ = s.redis.Process(ctx, cmds[0]) // the command bears the error
-		return
-	}
-	pipe := s.redis.Pipeline()
-	for _, cmd := range cmds {
-		_ = pipe.Process(ctx, cmd)
-	}
-	_, _ = pipe.Exec(ctx) // likewise
 }
 
 // read turns a reply into its words. The scripts reply with arrays of strings and numbers, the first a word.

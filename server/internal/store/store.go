@@ -30,14 +30,19 @@ import (
 type Store struct {
 	redis redis.UniversalClient
 	batch *batcher // nil on a cluster, where one dead node would hold up the others' calls
+	looks *batcher // the same for calls that wait for no replicas; nil where none do
 	clock *clock
-	log   *slog.Logger
+
+	replicas        int // how many must have an answer before it is given
+	replicasTimeout time.Duration
+
+	log *slog.Logger
 }
 
-// Note decides whether a donation has been noted, and notes it. Its errors are those of types.go or of ctx; after any but ErrOutcomeUnknown nothing was noted,
-// nor will be.
+// Note decides whether a donation has been noted, and notes it. Its errors are those of types.go or of ctx; after any but ErrOutcomeUnknown and ErrNotReplicated
+// nothing was noted, nor will be.
 func (s *Store) Note(ctx context.Context, r NoteRequest) (NoteReply, error) {
-	args, err := noteArgs(r)
+	args, err := s.noteArgs(r)
 	if err != nil {
 		return NoteReply{}, err
 	}
@@ -53,7 +58,7 @@ func (s *Store) Notes(ctx context.Context, requests []NoteRequest) ([]NoteReply,
 	replies, errs := make([]NoteReply, len(requests)), make([]error, len(requests))
 	calls, at := make([]call, 0, len(requests)), make([]int, 0, len(requests))
 	for i, r := range requests {
-		args, err := noteArgs(r)
+		args, err := s.noteArgs(r)
 		if err != nil {
 			errs[i] = err
 			continue
@@ -72,7 +77,7 @@ func (s *Store) Notes(ctx context.Context, requests []NoteRequest) ([]NoteReply,
 	return replies, errs
 }
 
-func noteArgs(r NoteRequest) ([]any, error) {
+func (s *Store) noteArgs(r NoteRequest) ([]any, error) {
 	if err := storable(r.Donation, r.Message); err != nil {
 		return nil, err
 	}
@@ -80,7 +85,7 @@ func noteArgs(r NoteRequest) ([]any, error) {
 	return []any{
 		events[d.Event-1 : d.Event], token(r.RequestID), writeMessage(r.Message), writeTransaction(d.TransactionID), writeMoney(d.Amount, d.CurrencyCode),
 		writeTime(d.OccurredAt), r.Hold.Milliseconds(), rules.MatchWindow.Milliseconds(), rules.ArrivalWindow.Milliseconds(),
-		wholeSeconds(rules.Retention).Milliseconds(), rules.SkewAhead.Milliseconds(), flag(rules.SharedTransactions), rules.SeriesLimit,
+		wholeSeconds(rules.Retention).Milliseconds(), rules.SkewAhead.Milliseconds(), flag(rules.SharedTransactions), rules.SeriesLimit, flag(s.replicas > 0),
 	}, nil
 }
 
@@ -147,12 +152,12 @@ func (s *Store) Exists(ctx context.Context, d Donation, m Message, rules Rules) 
 
 // Settle makes the note of a receipt final.
 func (s *Store) Settle(ctx context.Context, receipt string) (Note, error) {
-	return s.hold(ctx, settleScript, receipt)
+	return s.hold(ctx, settleScript, receipt, flag(s.replicas > 0))
 }
 
 // Release gives the hold of a receipt up.
 func (s *Store) Release(ctx context.Context, receipt string) (Note, error) {
-	return s.hold(ctx, releaseScript, receipt)
+	return s.hold(ctx, releaseScript, receipt, flag(s.replicas > 0))
 }
 
 // Extend lets the hold of a receipt last until hold from now.

@@ -145,5 +145,6 @@ var (
 	ErrPastDeadline     = errors.New("the deadline passed before the script ran; nothing was done")
 	ErrStoreFull        = errors.New("the store has no memory for another note")
 	ErrOutcomeUnknown   = errors.New("the store was asked and did not answer; it may have noted")
+	ErrNotReplicated    = errors.New("fewer replicas than asked for have it; the primary alone does")
 	ErrUnavailable      = errors.New("the store cannot answer; nothing was done")
 )

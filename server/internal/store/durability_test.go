@@ -1,0 +1,347 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+// A fleet is a Redis with replicas, or several in a cluster.
+type fleet struct {
+	mode, url           string
+	primaries, replicas []*redistest.Server
+}
+
+// pair starts a primary with n replicas.
+func pair(t testing.TB, n int) fleet {
+	t.Helper()
+	primary := redistest.Start(t, "--repl-diskless-sync-delay", "0")
+	f := fleet{mode: "standalone", url: primary.URL(), primaries: []*redistest.Server{primary}}
+	for range n {
+		f.replicas = append(f.replicas, redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.Port())))
+	}
+	f.linked(t)
+	return f
+}
+
+// sixNodes starts a cluster of three primaries, each with a replica.
+func sixNodes(t testing.TB, args ...string) fleet {
+	t.Helper()
+	f := fleet{mode: "cluster"}
+	var nodes []*redistest.Server
+	create := []string{"--cluster", "create", "--cluster-yes", "--cluster-replicas", "1"}
+	for range 6 {
+		node := redistest.Start(t, append([]string{"--repl-diskless-sync-delay", "0", "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"}, args...)...)
+		nodes, create = append(nodes, node), append(create, node.Addr())
+	}
+	if out, err := exec.Command("redis-cli", create...).CombinedOutput(); err != nil {
+		t.Fatalf("making a cluster: %v\n%s", err, out)
+	}
+	f.url = "redis://" + nodes[0].Addr() + "?addr=" + nodes[1].Addr() + "&addr=" + nodes[2].Addr()
+	for _, node := range nodes {
+		soon(t, 20*time.Second, "the cluster is up", func() bool { return strings.Contains(told(t, node, "CLUSTER", "INFO"), "cluster_state:ok") })
+	}
+	soon(t, 20*time.Second, "each primary has a replica", func() bool {
+		f.primaries, f.replicas = nil, nil
+		for _, node := range nodes {
+			switch info := told(t, node, "INFO", "replication"); {
+			case strings.Contains(info, "role:master") && strings.Contains(info, "state=online"):
+				f.primaries = append(f.primaries, node)
+			case strings.Contains(info, "master_link_status:up"):
+				f.replicas = append(f.replicas, node)
+			}
+		}
+		return len(f.primaries) == 3 && len(f.replicas) == 3
+	})
+	return f
+}
+
+// linked waits until every replica has what its primary has.
+func (f fleet) linked(t testing.TB) {
+	t.Helper()
+	for _, r := range f.replicas {
+		soon(t, 20*time.Second, "the replica is up to date", func() bool { return strings.Contains(told(t, r, "INFO", "replication"), "master_link_status:up") })
+	}
+	soon(t, 20*time.Second, "the primaries know their replicas", func() bool {
+		online := 0
+		for _, p := range f.primaries {
+			online += strings.Count(told(t, p, "INFO", "replication"), "state=online")
+		}
+		return online >= len(f.replicas)
+	})
+}
+
+func (f fleet) open(t testing.TB, replicas int) *store.Store {
+	t.Helper()
+	return openWith(t, store.Config{URL: f.url, Mode: f.mode, Replicas: replicas, ReplicasTimeout: 50 * time.Millisecond})
+}
+
+func openWith(t testing.TB, c store.Config) *store.Store {
+	t.Helper()
+	c.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	s, err := store.Open(t.Context(), c)
+	if err != nil {
+		t.Fatalf("Open(%+v): %v", c, err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// told is what a node answers; empty where it does not.
+func told(t testing.TB, node *redistest.Server, command ...any) string {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: node.Addr(), MaxRetries: -1})
+	defer c.Close()
+	text, _ := c.Do(ctx(t), command...).Text()
+	return text
+}
+
+// within is a context that ends so soon.
+func within(t testing.TB, d time.Duration) context.Context {
+	c, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return c
+}
+
+func soon(t testing.TB, limit time.Duration, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !condition(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v still not: %s", limit, what)
+		}
+	}
+}
+
+// fleets runs a test on a pair and on a cluster.
+func fleets(t *testing.T, test func(t *testing.T, f fleet)) {
+	t.Run("pair", func(t *testing.T) { test(t, pair(t, 1)) })
+	t.Run("cluster", func(t *testing.T) { test(t, sixNodes(t)) })
+}
+
+// TestReplicated checks that what has been answered is on a replica when the answer comes.
+func TestReplicated(t *testing.T) {
+	fleets(t, func(t *testing.T, f fleet) {
+		s := f.open(t, 1)
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				for j := range 20 {
+					series := fmt.Sprintf("I-%d-%d", i, j)
+					reply, err := s.Note(ctx(t), holding(t, series, "r"))
+					if err != nil || reply.Verdict != store.First {
+						t.Errorf("Note(%s): %+v, %v", series, reply, err)
+						return
+					}
+					if !f.onReplica(t, series, " *H") {
+						t.Errorf("%s is FIRST, and no replica has it", series)
+					}
+					if _, err := s.Settle(ctx(t), reply.Receipt); err != nil {
+						t.Errorf("Settle(%s): %v", series, err)
+					}
+					if f.onReplica(t, series, " *H") {
+						t.Errorf("%s is settled, and the replica has it held", series)
+					}
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
+func holding(t testing.TB, series, request string) store.NoteRequest {
+	return store.NoteRequest{Donation: store.Donation{Ledger: ledgerOf(t), SeriesID: series, Event: pay}, Message: ipn, Hold: time.Minute, RequestID: request, Rules: usual}
+}
+
+// onReplica tells whether a replica has a series with something in its value.
+func (f fleet) onReplica(t testing.TB, series, part string) bool {
+	for _, r := range f.replicas {
+		c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1})
+		conn := c.Conn()
+		conn.ReadOnly(ctx(t)) // an error where it is no cluster
+		value, _ := conn.Get(ctx(t), "noted:{"+ledgerOf(t)+" "+series+"}").Result()
+		conn.Close()
+		c.Close()
+		if strings.Contains(value, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestNotReplicated checks that no answer is given which the primary alone knows: neither the first time nor on a repeat, whoever asks, by which
+// connection, and whether or not the primary knows the scripts. What only looks, and what is refused, is answered as ever.
+func TestNotReplicated(t *testing.T) {
+	fleets(t, func(t *testing.T, f fleet) {
+		before := f.open(t, 1)
+		receipts := map[string]string{}
+		for _, series := range []string{"held", "settled", "released", "extended", "forgotten"} {
+			receipts[series] = note(t, before, holding(t, series, "r")).Receipt
+		}
+		forget := note(t, before, holding(t, "forgotten", "r")).Note.DonationID
+		for _, r := range f.replicas {
+			r.Pause()
+		}
+		asks := []struct {
+			name string
+			ask  func(s *store.Store) error
+			want error
+		}{
+			{"a new donation", func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "new", "r")); return err }, store.ErrNotReplicated},
+			{"the same again, which is held", func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "new", "other")); return err }, store.ErrNotReplicated},
+			{"without a hold", func(s *store.Store) error {
+				r := holding(t, "final", "r")
+				r.Hold = 0
+				_, err := s.Note(ctx(t), r)
+				return err
+			}, store.ErrNotReplicated},
+			{"and its duplicate", func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "final", "other")); return err }, store.ErrNotReplicated},
+			{"several at once", func(s *store.Store) error {
+				_, errs := s.Notes(ctx(t), []store.NoteRequest{holding(t, "a", "r"), holding(t, "b", "r"), holding(t, "a", "other"), holding(t, "c", "r")})
+				for i, err := range errs {
+					if !errors.Is(err, store.ErrNotReplicated) {
+						return fmt.Errorf("note %d of several: %v", i, err)
+					}
+				}
+				return errs[0]
+			}, store.ErrNotReplicated},
+			{"settle", func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["settled"]); return err }, store.ErrNotReplicated},
+			{"release", func(s *store.Store) error { _, err := s.Release(ctx(t), receipts["released"]); return err }, store.ErrNotReplicated},
+			{"extend", func(s *store.Store) error {
+				_, err := s.Extend(ctx(t), receipts["extended"], time.Minute)
+				return err
+			}, store.ErrNotReplicated},
+			{"a refusal", func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["released"]); return err }, store.ErrHoldReleased},
+			{"a look", func(s *store.Store) error {
+				d := holding(t, "new", "").Donation
+				reply, err := s.Exists(ctx(t), d, ipn, usual)
+				if err == nil && reply.Evidence == 0 {
+					err = errors.New("there is no note")
+				}
+				return err
+			}, nil},
+			{"a list", func(s *store.Store) error {
+				_, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), SeriesID: "new", PageSize: 1})
+				return err
+			}, nil},
+		}
+		// On 7.2 and later WAIT counts from the connection's own last write, so each repeat comes on a connection that has written nothing.
+		for _, round := range []string{"at first", "on the repeat", "on the repeat, without scripts"} {
+			if strings.HasSuffix(round, "without scripts") {
+				for _, p := range f.primaries {
+					p.Do("SCRIPT FLUSH")
+				}
+			}
+			for _, a := range asks {
+				if err := a.ask(f.open(t, 1)); !errors.Is(err, a.want) {
+					t.Errorf("%s, %s: got error %v, want %v", a.name, round, err, a.want)
+				}
+			}
+		}
+		if _, err := f.open(t, 1).Forget(ctx(t), ledgerOf(t), "forgotten", forget); !errors.Is(err, store.ErrNotReplicated) {
+			t.Errorf("Forget: got error %v, want %v", err, store.ErrNotReplicated)
+		}
+		began := time.Now()
+		if _, err := before.Note(ctx(t), holding(t, "new", "r")); !errors.Is(err, store.ErrNotReplicated) || time.Since(began) > 2*time.Second {
+			t.Errorf("with a timeout of 50ms: %v after %v", err, time.Since(began))
+		}
+
+		for _, r := range f.replicas {
+			r.Resume()
+		}
+		var first store.NoteReply
+		soon(t, 20*time.Second, "the replicas are back", func() bool {
+			var err error
+			first, err = before.Note(ctx(t), holding(t, "new", "r"))
+			return err == nil
+		})
+		wantVerdict(t, first, store.First, store.SameRequest)
+		if first.Receipt == "" || first.Note.Attempt != 1 {
+			t.Errorf("asked again, the request got receipt %q at attempt %d, want its own", first.Receipt, first.Note.Attempt)
+		}
+		for _, series := range []string{"settled", "released"} {
+			if f.onReplica(t, series, " *H") {
+				t.Errorf("%s is not so on the replica", series)
+			}
+		}
+	})
+}
+
+// TestAnswersAreWritten checks that each answer which needs replicas writes, so that WAIT has something to wait for, and that this changes nothing.
+func TestAnswersAreWritten(t *testing.T) {
+	f := pair(t, 1)
+	s := f.open(t, 1)
+	note(t, s, holding(t, "held", "r"))
+	settled := note(t, s, holding(t, "settled", "r"))
+	released := note(t, s, holding(t, "released", "r"))
+	offset := func() string {
+		for line := range strings.Lines(told(t, f.primaries[0], "INFO", "replication")) {
+			if at, ok := strings.CutPrefix(line, "master_repl_offset:"); ok {
+				return at
+			}
+		}
+		t.Fatal("no master_repl_offset")
+		return ""
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := s.Settle(ctx(t), settled.Receipt)
+	must(err)
+	_, err = s.Release(ctx(t), released.Receipt)
+	must(err)
+	kept := left(t, f.primaries[0].Addr(), ledgerOf(t))
+	for name, ask := range map[string]func(){
+		"FIRST again":     func() { wantVerdict(t, note(t, s, holding(t, "held", "r")), store.First, store.SameRequest) },
+		"HELD":            func() { wantVerdict(t, note(t, s, holding(t, "held", "other")), store.Held, store.SameMessage) },
+		"DUPLICATE":       func() { wantVerdict(t, note(t, s, holding(t, "settled", "other")), store.Duplicate, store.SameMessage) },
+		"settled before":  func() { _, err := s.Settle(ctx(t), settled.Receipt); must(err) },
+		"released before": func() { _, err := s.Release(ctx(t), released.Receipt); must(err) },
+	} {
+		// A replica acknowledges once a second and is sent a ping every ten; neither is ours, but a ping moves the offset too: so each is asked thrice.
+		moved := 0
+		for range 3 {
+			was := offset()
+			ask()
+			if offset() != was {
+				moved++
+			}
+		}
+		if moved != 3 {
+			t.Errorf("%s: %d of 3 answers were written", name, moved)
+		}
+	}
+	if diff := cmp.Diff(kept, left(t, f.primaries[0].Addr(), ledgerOf(t))); diff != "" {
+		t.Errorf("the answers changed the store (-before +after):\n%s", diff)
+	}
+}
+
+// TestReplicasWithinTheDeadline checks that a caller hears of too few replicas before his own time is over.
+func TestReplicasWithinTheDeadline(t *testing.T) {
+	f := pair(t, 1)
+	f.replicas[0].Pause()
+	s := openWith(t, store.Config{URL: f.url, Mode: f.mode, Replicas: 1, ReplicasTimeout: 20 * time.Second})
+	began := time.Now()
+	_, err := s.Note(within(t, 500*time.Millisecond), holding(t, "I-1", "r"))
+	if took := time.Since(began); !errors.Is(err, store.ErrNotReplicated) || took > 600*time.Millisecond {
+		t.Errorf("Note: %v after %v, want %v within 500ms", err, took, store.ErrNotReplicated)
+	}
+	if _, err := s.Note(within(t, 500*time.Millisecond), holding(t, "I-1", "r")); !errors.Is(err, store.ErrNotReplicated) {
+		t.Errorf("Note again: %v, want %v", err, store.ErrNotReplicated)
+	}
+}
