@@ -228,7 +228,8 @@ func (s *Store) deadline(ctx context.Context) (int64, error) {
 		}
 		theirs, _ = s.clock.theirs(ours)
 	}
-	return theirs.UnixMilli(), nil
+	// A script still runs in the millisecond that it is given, so it is given the last whole one before the deadline.
+	return theirs.UnixMilli() - 1, nil
 }
 
 // now asks for the store's time.
