@@ -1,0 +1,120 @@
+package trial_test
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/trial"
+)
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func begin(t *testing.T, rules server.Rules) (*trial.Server, notedv1.DedupeServiceClient) {
+	t.Helper()
+	s, err := trial.Start(start, rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	conn, err := grpc.NewClient(s.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return s, notedv1.NewDedupeServiceClient(conn)
+}
+
+// The clock stands where it was put, and what it passes over has happened.
+func TestMoveTo(t *testing.T) {
+	s, asker := begin(t, server.Rules{Retention: 10 * 24 * time.Hour})
+	ctx, cancel := context.WithTimeout(t.Context(), trial.Patience)
+	defer cancel()
+	note := func(want notedv1.Verdict) *notedv1.Note {
+		t.Helper()
+		answer, err := asker.NoteDonation(ctx, &notedv1.NoteDonationRequest{
+			Donation: &notedv1.Donation{SeriesId: "I-EXAMPLE1", TransactionId: "EX1"},
+			Message:  &notedv1.Message{Channel: "ipn", Id: "1"},
+		})
+		if err != nil || answer.GetVerdict() != want {
+			t.Fatalf("NoteDonation at %v = %v, %v; want %v", s.Now(), answer.GetVerdict(), err, want)
+		}
+		return answer.GetNote()
+	}
+	if noted := note(notedv1.Verdict_VERDICT_FIRST).GetNotedAt().AsTime(); !noted.Equal(start) {
+		t.Errorf("the first note is of %v; want %v", noted, start)
+	}
+	for _, step := range []struct {
+		after time.Duration
+		want  notedv1.Verdict
+	}{
+		{0, notedv1.Verdict_VERDICT_DUPLICATE},
+		{10*24*time.Hour - time.Second, notedv1.Verdict_VERDICT_DUPLICATE},
+		{10*24*time.Hour + time.Second, notedv1.Verdict_VERDICT_FIRST},
+		{30 * 365 * 24 * time.Hour, notedv1.Verdict_VERDICT_FIRST},
+	} {
+		if err := s.MoveTo(start.Add(step.after)); err != nil {
+			t.Fatal(err)
+		}
+		note(step.want)
+	}
+	if err := s.MoveTo(start); !errors.Is(err, trial.ErrBackwards) {
+		t.Errorf("MoveTo(an earlier time) = %v; want ErrBackwards", err)
+	}
+}
+
+func TestRules(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		_, asker := begin(t, server.Rules{SharedTransactionIDs: shared})
+		var got []notedv1.Verdict
+		for _, m := range []*notedv1.Message{{Channel: "ipn", Id: "1"}, {Channel: "webhook", Id: "2"}} {
+			answer, err := asker.NoteDonation(t.Context(), &notedv1.NoteDonationRequest{
+				Donation: &notedv1.Donation{SeriesId: "I-EXAMPLE1", TransactionId: "EX" + m.Id, OccurredAt: timestamppb.New(start)},
+				Message:  m,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, answer.GetVerdict())
+		}
+		want := []notedv1.Verdict{notedv1.Verdict_VERDICT_FIRST, notedv1.Verdict_VERDICT_DUPLICATE}
+		if shared {
+			want[1] = notedv1.Verdict_VERDICT_FIRST
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("with shared transaction ids %v the verdicts are %v; want %v", shared, got, want)
+		}
+	}
+	if s, err := trial.Start(start, server.Rules{MatchWindow: -1}); !errors.Is(err, server.ErrConfig) {
+		t.Errorf("Start with a negative match window = %v, %v; want ErrConfig", s, err)
+	}
+}
+
+// What is for tests stays out of programs.
+func TestImports(t *testing.T) {
+	for _, path := range []string{"server/trial", "client/cmd/notectl"} {
+		output, err := exec.Command("go", "list", "-deps", "../../"+path).Output()
+		if err != nil {
+			t.Fatalf("go list -deps %s: %v", path, err)
+		}
+		for dependency := range strings.FieldsSeq(string(output)) {
+			if dependency == "testing" || strings.HasSuffix(dependency, "/servertest") {
+				t.Errorf("%s brings %s along", path, dependency)
+			}
+		}
+	}
+}
