@@ -127,7 +127,7 @@ Completion with the Tab key:
 		},
 		Commands: []*cli.Command{
 			a.noteCommand(), a.existsCommand(), a.settleCommand(), a.releaseCommand(), a.extendCommand(),
-			a.listCommand(), a.forgetCommand(), a.identifyCommand(),
+			a.listCommand(), a.forgetCommand(), a.identifyCommand(), a.replayCommand(),
 		},
 		EnableShellCompletion: true,
 		ConfigureShellCompletionCommand: func(cmd *cli.Command) {

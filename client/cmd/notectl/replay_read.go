@@ -1,0 +1,344 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// maxLine is a line that holds the longest body, escaped or in base64.
+const maxLine = 2*maxBody + 1024
+
+// An archive is where the messages of the past are. It keeps where each is and when it came, and reads it again when it is needed, so that memory does not
+// hold the bodies of a million.
+type archive struct {
+	stdin  io.Reader
+	paths  []string
+	lines  map[int32]*os.File // :: index of a path → the open file, where it holds lines
+	copies map[string]string  // :: path of a temporary file → what was copied to it, since it can be read once only
+	size   int64              // of all files
+
+	arrivals []arrival
+	bad      []error // lines that hold no message
+	more     int     // such lines beyond those
+}
+
+// An arrival is a message: where it is, and when it came.
+type arrival struct {
+	at      int64 // nanoseconds since 1970
+	offset  int64
+	length  int32
+	path    int32
+	line    int32 // 0 where the whole file is the body
+	channel int8  // index of channels
+}
+
+func (m arrival) time() time.Time { return time.Unix(0, m.at) }
+
+// Messages came after PayPal began and before the store's times end.
+var earliest, latest = time.Date(1998, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// find finds the files that arguments stand for.
+func (p *archive) find(ctx context.Context, args []string) error {
+	p.lines, p.copies = map[int32]*os.File{}, map[string]string{}
+	for _, arg := range args {
+		if arg == "-" {
+			if err := p.copy(ctx, p.stdin, arg); err != nil {
+				return fmt.Errorf("reading standard input: %w", err)
+			}
+			continue
+		}
+		err := filepath.WalkDir(arg, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			hidden := strings.HasPrefix(entry.Name(), ".") && path != arg
+			if entry.IsDir() {
+				if hidden {
+					return fs.SkipDir
+				}
+				return nil
+			}
+			info, err := os.Stat(path)
+			if err != nil || hidden {
+				return err
+			}
+			if !info.Mode().IsRegular() { // such as <(zcat export.jsonl.gz)
+				pipe, err := os.Open(path)
+				if err != nil {
+					return err
+				}
+				return errors.Join(p.copy(ctx, pipe, path), pipe.Close())
+			}
+			p.paths = append(p.paths, path)
+			p.size += info.Size()
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("looking for messages: %w", err)
+		}
+	}
+	return nil
+}
+
+// copy copies what can be read once only, from somewhere that is called name.
+func (p *archive) copy(ctx context.Context, from io.Reader, name string) error {
+	file, err := os.CreateTemp("", "notectl-replay-*")
+	if err != nil {
+		return err
+	}
+	p.copies[file.Name()] = name
+	p.paths = append(p.paths, file.Name())
+	copied := make(chan error, 1)
+	var n int64
+	go func() {
+		var err error
+		n, err = io.Copy(file, from)
+		copied <- errors.Join(err, file.Close())
+	}()
+	select {
+	case err = <-copied:
+		p.size += n
+		return err
+	case <-ctx.Done(): // nobody may ever write into a pipe
+		return ctx.Err()
+	}
+}
+
+func (p *archive) close() {
+	for _, file := range p.lines {
+		file.Close()
+	}
+	for path := range p.copies {
+		os.Remove(path)
+	}
+}
+
+// read goes once through all files, in the order they were named, and hands on each message that it finds.
+func (p *archive) read(ctx context.Context, message func(index int32, body []byte), progress func(int64)) error {
+	reader := bufio.NewReaderSize(nil, maxLine)
+	var before int64
+	for i := range p.paths {
+		n, err := p.readFile(ctx, int32(i), reader, message, func(read int64) { progress(before + read) })
+		if err != nil {
+			return fmt.Errorf("reading messages: %w", err)
+		}
+		before += n
+		progress(before)
+	}
+	return nil
+}
+
+func (p *archive) readFile(ctx context.Context, path int32, reader *bufio.Reader, message func(int32, []byte), progress func(int64)) (int64, error) {
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	file, err := os.Open(p.paths[path])
+	if err != nil {
+		return 0, err
+	}
+	reader.Reset(file)
+	head, err := reader.Peek(maxLine)
+	if err != nil && err != io.EOF {
+		return 0, errors.Join(err, file.Close())
+	}
+	if holdsLines(p.paths[path], head) {
+		p.lines[path] = file
+		return p.readLines(ctx, path, reader, message, progress)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return 0, errors.Join(err, file.Close())
+	}
+	m := arrival{at: info.ModTime().UnixNano(), length: int32(min(info.Size(), maxLine)), path: path, channel: channelOf(head)}
+	p.add(m, head, message)
+	return info.Size(), file.Close()
+}
+
+// holdsLines tells lines, each with a message in it, from a body.
+func holdsLines(path string, head []byte) bool {
+	switch filepath.Ext(path) {
+	case ".jsonl", ".ndjson":
+		return true
+	}
+	first, _, _ := bytes.Cut(bytes.TrimSpace(head), []byte("\n"))
+	var l messageLine
+	return json.Unmarshal(first, &l) == nil && (l.Body != nil || l.Base64 != "")
+}
+
+// channelOf guesses by the content: a webhook is a JSON object, and no IPN begins with a brace.
+func channelOf(body []byte) int8 {
+	if bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))), []byte("{")) {
+		return channelIndex("webhook")
+	}
+	return channelIndex("ipn")
+}
+
+func channelIndex(name string) int8 {
+	for i, channel := range channels {
+		if channel.name == name {
+			return int8(i)
+		}
+	}
+	return -1
+}
+
+func (p *archive) readLines(ctx context.Context, path int32, reader *bufio.Reader, message func(int32, []byte), progress func(int64)) (int64, error) {
+	var offset int64
+	for number := int32(1); ; number++ {
+		line, err := reader.ReadSlice('\n')
+		length := int64(len(line))
+		tooLong := false
+		for err == bufio.ErrBufferFull {
+			tooLong = true
+			line, err = reader.ReadSlice('\n')
+			length += int64(len(line))
+		}
+		if err != nil && err != io.EOF {
+			return offset, err
+		}
+		switch {
+		case tooLong:
+			p.trouble(path, number, fmt.Errorf("it is longer than %d bytes", maxLine))
+		case len(bytes.TrimSpace(line)) > 0:
+			m, body, wrong := parseMessageLine(line)
+			if wrong != nil {
+				p.trouble(path, number, wrong)
+				break
+			}
+			m.offset, m.length, m.path, m.line = offset, int32(len(line)), path, number
+			p.add(m, body, message)
+		}
+		offset += length
+		if number%256 == 0 {
+			progress(offset)
+			if ctx.Err() != nil {
+				return offset, ctx.Err()
+			}
+		}
+		if err == io.EOF {
+			return offset, nil
+		}
+	}
+}
+
+func (p *archive) add(m arrival, body []byte, message func(int32, []byte)) {
+	p.arrivals = append(p.arrivals, m)
+	message(int32(len(p.arrivals)-1), body)
+}
+
+// trouble keeps what is wrong with a line until the answers are told; nobody reads more than a few.
+func (p *archive) trouble(path, line int32, err error) {
+	if len(p.bad) == 20 {
+		p.more++
+		return
+	}
+	p.bad = append(p.bad, fmt.Errorf("reading %s: %w", p.place(arrival{path: path, line: line}), err))
+}
+
+// place says where a message is.
+func (p *archive) place(m arrival) string {
+	path := p.paths[m.path]
+	if name, copied := p.copies[path]; copied {
+		path = name
+	}
+	if m.line == 0 {
+		return path
+	}
+	return fmt.Sprintf("%s:%d", path, m.line)
+}
+
+// body reads a message again. It may be called by many goroutines.
+func (p *archive) body(index int32) ([]byte, error) {
+	m := p.arrivals[index]
+	body, err := p.readAgain(m)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s again: %w", p.place(m), err)
+	}
+	return body, nil
+}
+
+func (p *archive) readAgain(m arrival) ([]byte, error) {
+	if m.line == 0 {
+		file, err := os.Open(p.paths[m.path])
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		return io.ReadAll(io.LimitReader(file, maxLine))
+	}
+	line := make([]byte, m.length)
+	if _, err := p.lines[m.path].ReadAt(line, m.offset); err != nil {
+		return nil, err
+	}
+	_, body, err := parseMessageLine(line)
+	return body, err
+}
+
+// A messageLine is a message of an export.
+type messageLine struct {
+	At      string          `json:"at"`
+	Channel string          `json:"channel"`
+	Body    json.RawMessage `json:"body"`
+	Base64  string          `json:"body_base64"`
+}
+
+func parseMessageLine(line []byte) (arrival, []byte, error) {
+	var l messageLine
+	if err := json.Unmarshal(line, &l); err != nil {
+		return arrival{}, nil, fmt.Errorf("it is no message in JSON: %w", err)
+	}
+	body, err := l.body()
+	if err != nil {
+		return arrival{}, nil, err
+	}
+	if l.At == "" {
+		return arrival{}, nil, errors.New(`"at", the time of arrival, is missing`)
+	}
+	at, err := parseTime(l.At)
+	if err != nil {
+		return arrival{}, nil, fmt.Errorf(`"at": %w`, err)
+	}
+	if at.Before(earliest) || !at.Before(latest) {
+		return arrival{}, nil, fmt.Errorf(`"at" is %s: no message came then`, l.At)
+	}
+	m := arrival{at: at.UnixNano(), channel: channelOf(body)}
+	if l.Channel != "" {
+		if m.channel = channelIndex(l.Channel); m.channel < 0 {
+			return arrival{}, nil, fmt.Errorf(`"channel" is %q: use ipn or webhook`, l.Channel)
+		}
+	}
+	return m, body, nil
+}
+
+func (l messageLine) body() ([]byte, error) {
+	switch {
+	case l.Body != nil && l.Base64 != "":
+		return nil, errors.New(`"body" and "body_base64" are two ways to give the body: use one`)
+	case l.Base64 != "":
+		body, err := base64.StdEncoding.DecodeString(l.Base64)
+		if err != nil {
+			return nil, fmt.Errorf(`"body_base64": %w`, err)
+		}
+		return body, nil
+	case l.Body == nil:
+		return nil, errors.New(`"body" is missing`)
+	case l.Body[0] == '{': // a webhook that was not put into a string
+		return l.Body, nil
+	}
+	var body string
+	if err := json.Unmarshal(l.Body, &body); err != nil {
+		return nil, fmt.Errorf(`"body" is no text: %w`, err)
+	}
+	return []byte(body), nil
+}

@@ -1,0 +1,429 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/paypal"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// A replayReport writes what a replay has found. It writes a donation at a time, and reads again what stands in its messages.
+type replayReport struct {
+	*replay
+	out  *printer
+	rows bool
+}
+
+// A count is how many there are of each of some names.
+type count map[string]int
+
+func (c count) total() (n int) {
+	for _, of := range c {
+		n += of
+	}
+	return n
+}
+
+// String is the counts behind their sum, the largest first: "7: same-transaction 5, paired 2"; "5 paired" where that is all.
+func (c count) String() string {
+	switch len(c) {
+	case 0:
+		return "0"
+	case 1:
+		for name, n := range c {
+			return fmt.Sprintf("%d %s", n, name)
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(c), func(a, b string) int { return cmp.Or(cmp.Compare(c[b], c[a]), cmp.Compare(a, b)) })
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s %d", name, c[name])
+	}
+	return fmt.Sprintf("%d: %s", c.total(), strings.Join(names, ", "))
+}
+
+// A told is a donation with the items that told of it, in the order of their arrival.
+type told struct {
+	items     []int32
+	channels  []string // that told of it
+	evidence  count    // of its duplicates
+	processed int      // how often the design that Noted replaces would have processed it
+}
+
+// donationsOf walks through the donations of a window in the order of their first messages.
+func (r *replay) donationsOf(window int, each func(told) error) error {
+	answers := r.answers[window]
+	next := make([]int32, len(answers)) // :: an item → the next of the same donation; 0 for the last, since an item is never before the first
+	for i := len(answers) - 1; i >= 0; i-- {
+		if first := answers[i].first; first != undecided && int(first) != i {
+			next[i], next[first] = next[first], int32(i)
+		}
+	}
+	for i := range answers {
+		if int(answers[i].first) != i {
+			continue
+		}
+		t := told{evidence: count{}}
+		for at, more := int32(i), true; more; at, more = next[at], next[at] != 0 {
+			t.items = append(t.items, at)
+			if channel := channels[r.past.arrivals[r.items[at].arrival].channel].name; !slices.Contains(t.channels, channel) {
+				t.channels = append(t.channels, channel)
+			}
+			if int(at) != i {
+				t.evidence[evidenceName(answers[at].evidence)]++
+			}
+			if r.processed[at] {
+				t.processed++
+			}
+		}
+		slices.Sort(t.channels)
+		if err := each(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func evidenceName(evidence client.Evidence) string { return spoken(evidence.String(), "EVIDENCE_") }
+
+// sums are what a replay comes to.
+type sums struct {
+	from, to   time.Time // the first and the last message
+	messages   count     // by channel
+	donations  count     // by event
+	duplicates count     // by evidence
+	onlyOn     count     // donations by the channel that alone told of them
+	undecided  int
+	lost       count // by event
+	doubled    count // by event
+}
+
+func newSums() *sums {
+	return &sums{messages: count{}, donations: count{}, duplicates: count{}, onlyOn: count{}, lost: count{}, doubled: count{}}
+}
+
+func (s *sums) add(t told, event string) {
+	s.donations[event]++
+	for evidence, n := range t.evidence {
+		s.duplicates[evidence] += n
+	}
+	if len(t.channels) == 1 {
+		s.onlyOn[t.channels[0]]++
+	}
+	switch {
+	case t.processed == 0:
+		s.lost[event]++
+	case t.processed > 1:
+		s.doubled[event] += t.processed - 1
+	}
+}
+
+// countMessages counts what was read, whatever became of it.
+func (s *sums) countMessages(p *archive) {
+	for i, m := range p.arrivals {
+		s.messages[channels[m.channel].name]++
+		if at := m.time(); i == 0 || at.Before(s.from) {
+			s.from = at
+		}
+		if at := m.time(); i == 0 || at.After(s.to) {
+			s.to = at
+		}
+	}
+}
+
+// donations writes a line for each donation, then the asides, then the sums.
+func (r *replayReport) donations() error {
+	total := newSums()
+	total.countMessages(r.past)
+	headed := false
+	err := r.donationsOf(0, func(t told) error {
+		pair, err := r.pair(r.items[t.items[0]])
+		if err != nil {
+			return err
+		}
+		donation, _ := client.FromPayPal(pair, "")
+		total.add(t, eventName(event(donation)))
+		switch {
+		case !r.rows:
+			return nil
+		case r.out.json:
+			return r.jsonDonation(t, donation)
+		case !headed:
+			headed = true
+			r.line("FIRST AT", "SERIES", "EVENT", "AMOUNT", "SEEN ON", "OLD DESIGN", "DUPLICATES")
+		}
+		r.line(localTime(r.at(r.items[t.items[0]])), donation.GetSeriesId(), eventName(event(donation)), amount(donation), seenOnly(t.channels),
+			r.fate(t.processed), duplicates(t.evidence))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if headed {
+		fmt.Fprintln(r.out.out)
+	}
+	for _, answer := range r.answers[0] {
+		if answer.first == undecided {
+			total.undecided++
+		}
+	}
+	if r.out.json {
+		return r.jsonEnd(total)
+	}
+	r.asides()
+	return r.out.facts(r.totals(total))
+}
+
+// line writes a donation in columns that fit PayPal's ids, so that nothing need be kept until the widths are known.
+func (r *replayReport) line(at, series, event, amount, seenOn, fate, duplicates string) {
+	line := fmt.Sprintf("%-24s  %-17s  %-10s  %12s  %-12s  %s  %s", at, series, event, amount, seenOn, pad(fate, 10), duplicates)
+	fmt.Fprintln(r.out.out, strings.TrimRight(line, " "))
+}
+
+// pad fills up to a width on the screen: colours have none.
+func pad(s string, width int) string {
+	return s + strings.Repeat(" ", max(0, width-text.StringWidthWithoutEscSequences(s)))
+}
+
+func localTime(nanoseconds int64) string { return local(timestamppb.New(time.Unix(0, nanoseconds))) }
+
+func seenOnly(channels []string) string {
+	if len(channels) == 1 {
+		return channels[0] + " only"
+	}
+	return strings.Join(channels, " ")
+}
+
+// fate is what the design that Noted replaces would have done with a donation.
+func (r *replayReport) fate(processed int) string {
+	switch processed {
+	case 0:
+		return r.out.paint(text.FgRed, "lost")
+	case 1:
+		return "once"
+	case 2:
+		return r.out.paint(text.FgYellow, "twice")
+	}
+	return r.out.paint(text.FgYellow, fmt.Sprintf("%d times", processed))
+}
+
+// duplicates is what the other messages of a donation were: "same-transaction, 2 same-message".
+func duplicates(evidence count) string {
+	if len(evidence) == 0 {
+		return "none"
+	}
+	var of []string
+	for _, name := range slices.Sorted(maps.Keys(evidence)) {
+		if n := evidence[name]; n > 1 {
+			name = fmt.Sprintf("%d %s", n, name)
+		}
+		of = append(of, name)
+	}
+	return strings.Join(of, ", ")
+}
+
+// asideKinds in the order in which a person should look at them.
+var asideKinds = []string{"undecided", "unknown", "malformed", "warning", "skipped"}
+
+// asides writes a line for all messages of which the same is to be said.
+func (r *replayReport) asides() {
+	type group struct {
+		channel string
+		remark
+	}
+	counts, places := map[group]int{}, map[group]string{}
+	var groups []group
+	for _, a := range r.orderedAsides() {
+		m := r.past.arrivals[a.arrival]
+		g := group{channels[m.channel].name, a.remark.Value()}
+		if counts[g]++; counts[g] == 1 {
+			groups = append(groups, g)
+			places[g] = r.past.place(m)
+		}
+	}
+	slices.SortStableFunc(groups, func(a, b group) int {
+		return cmp.Compare(slices.Index(asideKinds, a.kind), slices.Index(asideKinds, b.kind))
+	})
+	for _, g := range groups {
+		what := g.channel
+		if !strings.Contains(g.why, g.what) {
+			what += " " + g.what
+		}
+		kind := pad(g.kind, 9)
+		if g.kind != "skipped" && g.kind != "warning" {
+			kind = r.out.paint(text.FgYellow, kind)
+		}
+		place := places[g]
+		if counts[g] > 1 {
+			place += ", the first"
+		}
+		fmt.Fprintf(r.out.out, "%s  %5d  %s: %s (%s)\n", kind, counts[g], printable(what), printable(g.why), printable(place))
+	}
+	if len(groups) > 0 {
+		fmt.Fprintln(r.out.out)
+	}
+}
+
+// orderedAsides are the asides in the order of arrival.
+func (r *replayReport) orderedAsides() []aside {
+	return slices.SortedFunc(slices.Values(r.aside), func(a, b aside) int {
+		return cmp.Or(cmp.Compare(r.past.arrivals[a.arrival].at, r.past.arrivals[b.arrival].at), cmp.Compare(a.arrival, b.arrival),
+			cmp.Compare(a.remark.Value().what, b.remark.Value().what), cmp.Compare(a.remark.Value().why, b.remark.Value().why))
+	})
+}
+
+func (r *replayReport) totals(s *sums) []fact {
+	messages := s.messages.String()
+	if !s.from.IsZero() {
+		messages += fmt.Sprintf(", from %s to %s", localTime(s.from.UnixNano()), localTime(s.to.UnixNano()))
+	}
+	facts := []fact{
+		{"messages", messages},
+		{"donations", s.donations.String()},
+		{"duplicates", s.duplicates.String()},
+		{"one channel", s.onlyOn.String()},
+	}
+	if s.undecided > 0 {
+		facts = append(facts, fact{"undecided", r.out.paint(text.FgYellow, fmt.Sprint(s.undecided))})
+	}
+	return append(facts, fact{"old design", fmt.Sprintf("lost %s; doubled %s", s.lost, s.doubled)})
+}
+
+// What -o json writes: a line for each donation and aside, then one for the sums. Each has one name, which says what it is.
+type (
+	jsonMessage struct {
+		At          string `json:"at"`
+		From        string `json:"from"` // file, or file:line
+		Channel     string `json:"channel"`
+		MessageID   string `json:"message_id,omitempty"`
+		Transaction string `json:"transaction_id,omitempty"`
+		Verdict     string `json:"verdict"`
+		Evidence    string `json:"evidence"`
+		Before      bool   `json:"processed_by_old_design"`
+	}
+	jsonDonation struct {
+		Donation  json.RawMessage `json:"donation"` // of the contract
+		SeenOn    []string        `json:"seen_on"`
+		Messages  []jsonMessage   `json:"messages"`
+		Processed int             `json:"processed_by_old_design"`
+	}
+	jsonAside struct {
+		Kind    string `json:"kind"`
+		At      string `json:"at"`
+		From    string `json:"from"`
+		Channel string `json:"channel"`
+		Type    string `json:"type,omitempty"`
+		Why     string `json:"why"`
+	}
+	jsonSummary struct {
+		Messages   int    `json:"messages"`
+		ByChannel  count  `json:"messages_by_channel"`
+		From       string `json:"first_at,omitempty"`
+		To         string `json:"last_at,omitempty"`
+		Donations  int    `json:"donations"`
+		ByEvent    count  `json:"donations_by_event"`
+		Duplicates int    `json:"duplicates"`
+		ByEvidence count  `json:"duplicates_by_evidence"`
+		OnlyOn     count  `json:"donations_seen_only_on"`
+		Asides     count  `json:"asides_by_kind"`
+		Undecided  int    `json:"undecided"`
+		Lost       int    `json:"lost_by_old_design"`
+		LostBy     count  `json:"lost_by_old_design_by_event"`
+		Doubled    int    `json:"doubled_by_old_design"`
+		DoubledBy  count  `json:"doubled_by_old_design_by_event"`
+		BadLines   int    `json:"lines_without_message"`
+	}
+)
+
+func (r *replayReport) jsonDonation(t told, donation *client.Donation) error {
+	d := jsonDonation{SeenOn: t.channels, Processed: t.processed}
+	var err error
+	if d.Donation, err = contractJSON(donation); err != nil {
+		return err
+	}
+	for _, at := range t.items {
+		pair, err := r.pair(r.items[at])
+		if err != nil {
+			return err
+		}
+		d.Messages = append(d.Messages, r.jsonMessage(0, at, pair))
+	}
+	return r.object("donation", d)
+}
+
+func (r *replayReport) jsonMessage(window int, at int32, pair paypal.Pair) jsonMessage {
+	m, answer := r.past.arrivals[r.items[at].arrival], r.answers[window][at]
+	return jsonMessage{
+		At: jsonTime(m.time()), From: r.past.place(m), Channel: channels[m.channel].name, MessageID: pair.Message.ID, Transaction: pair.Donation.TransactionID,
+		Verdict: answer.verdict(at).String(), Evidence: answer.evidence.String(), Before: r.processed[at],
+	}
+}
+
+// verdict is Noted's, on the item that the answer is to.
+func (a answer) verdict(item int32) client.Verdict {
+	switch a.first {
+	case undecided:
+		return client.Undecided
+	case item:
+		return client.First
+	}
+	return client.Duplicate
+}
+
+func (r *replayReport) jsonEnd(s *sums) error {
+	kinds := count{}
+	for _, a := range r.orderedAsides() {
+		of := a.remark.Value()
+		kinds[of.kind]++
+		if !r.rows {
+			continue
+		}
+		m := r.past.arrivals[a.arrival]
+		if err := r.object("aside", jsonAside{of.kind, jsonTime(m.time()), r.past.place(m), channels[m.channel].name, of.what, of.why}); err != nil {
+			return err
+		}
+	}
+	return r.object("summary", jsonSummary{
+		Messages: s.messages.total(), ByChannel: s.messages, From: jsonTime(s.from), To: jsonTime(s.to), Donations: s.donations.total(), ByEvent: s.donations,
+		Duplicates: s.duplicates.total(), ByEvidence: s.duplicates, OnlyOn: s.onlyOn, Asides: kinds, Undecided: s.undecided,
+		Lost: s.lost.total(), LostBy: s.lost, Doubled: s.doubled.total(), DoubledBy: s.doubled, BadLines: len(r.past.bad) + r.past.more,
+	})
+}
+
+// contractJSON writes a donation with the names of the contract.
+func contractJSON(donation *client.Donation) (json.RawMessage, error) {
+	written, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(donation)
+	if err != nil {
+		return nil, fmt.Errorf("printing a donation: %w", err)
+	}
+	return written, nil
+}
+
+// object writes a line {"name":…}.
+func (r *replayReport) object(name string, value any) error {
+	line, err := json.Marshal(map[string]any{name: value})
+	if err != nil {
+		return fmt.Errorf("printing the answer: %w", err)
+	}
+	r.out.out.Write(append(line, '\n'))
+	if name == "summary" {
+		return r.out.out.Flush()
+	}
+	return nil
+}
+
+// jsonTime writes a time as the contract's JSON form does; nothing for none.
+func jsonTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
