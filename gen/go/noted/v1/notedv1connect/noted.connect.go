@@ -16,7 +16,8 @@
 // Limits, in bytes, refused by name with INVALID_ARGUMENT where they are broken: ledger 64; series_id, message id, transaction_id,
 // request_id 128; all five printable ASCII without spaces; channel 32 of "a-z 0-9 . _ -"; reason 256 of valid UTF-8. Times are exact to the
 // millisecond; finer digits are dropped. A request that is not valid protobuf (bad UTF-8 among it) is refused by the transport with INTERNAL
-// before Noted sees it.
+// before Noted sees it; over HTTP (-http-listen) with INVALID_ARGUMENT, and so is JSON with a field that is not in this file, most likely a
+// misspelt one.
 //
 // Failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these reasons; INVALID_ARGUMENT also a google.rpc.BadRequest
 // that names every broken field at once; RESOURCE_EXHAUSTED and UNAVAILABLE, where waiting helps, a google.rpc.RetryInfo:
