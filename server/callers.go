@@ -348,15 +348,15 @@ func (a *access) admit(ctx context.Context, method string, request any) (context
 	host := hostOf(ctx)
 	who, err := a.identify(ctx)
 	if err != nil {
-		if wait := a.rates.take("address " + host); wait > 0 { // else a guesser would fill the log
+		if wait := a.rates.take(ofAddress(host)); wait > 0 { // else a guesser would fill the log
 			return ctx, rateLimited(wait)
 		}
 		return ctx, a.deny(ctx, method, "", errNoCaller, err.Error())
 	}
 	ctx = context.WithValue(ctx, callerKey{}, who)
-	key := "caller " + who.name
+	key := ofCaller(who.name)
 	if who.name == "" {
-		key = "address " + host
+		key = ofAddress(host)
 	}
 	if wait := a.rates.take(key); wait > 0 {
 		return ctx, rateLimited(wait)

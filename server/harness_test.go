@@ -54,9 +54,14 @@ func (n noted) mustNote(t *testing.T, r *notedv1.NoteDonationRequest) *notedv1.N
 }
 
 // metric is the sum of all series of a metric whose labels hold all of parts.
-func (n noted) metric(t *testing.T, name string, parts ...string) (sum float64) {
+func (n noted) metric(t *testing.T, name string, parts ...string) float64 {
 	t.Helper()
-	for line := range strings.Lines(get(t, "http://"+n.AdminAddr()+"/metrics")) {
+	return metricAt(t, n.AdminAddr(), name, parts...)
+}
+
+func metricAt(t *testing.T, admin, name string, parts ...string) (sum float64) {
+	t.Helper()
+	for line := range strings.Lines(get(t, "http://"+admin+"/metrics")) {
 		labels, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
 		if !strings.HasPrefix(labels, name+"{") {
 			if labels, value, _ = strings.Cut(strings.TrimSpace(line), " "); labels != name {

@@ -35,7 +35,8 @@ func rateLimited(wait time.Duration) error {
 	return refuse(waitFor{error: errRateLimited, wait: wait})
 }
 
-// maxRates is how many callers and addresses have a rate of their own at a time: addresses are chosen by strangers, and each costs memory.
+// maxRates is how many addresses have a rate of their own at a time, since strangers choose them, and each costs memory. Callers are as many as the
+// operator has named.
 const maxRates = 16384
 
 // rates are how often each caller may call: so many calls a second, and as many at once as have been saved up. A nil *rates limits nobody.
@@ -43,8 +44,9 @@ type rates struct {
 	perSecond rate.Limit
 	burst     int
 
-	mu sync.Mutex
-	of map[string]*rate.Limiter // :: "caller NAME" or "address HOST" → what it has left
+	mu      sync.Mutex
+	of      map[string]*rate.Limiter // :: key → what it has left
+	cleaned time.Time
 }
 
 func newRates(perSecond, burst int) *rates {
@@ -53,6 +55,10 @@ func newRates(perSecond, burst int) *rates {
 	}
 	return &rates{perSecond: rate.Limit(perSecond), burst: burst, of: map[string]*rate.Limiter{}}
 }
+
+// The keys of rates.
+func ofCaller(name string) string  { return "caller " + name }
+func ofAddress(host string) string { return "address " + host }
 
 // take takes one call of a caller's rate and gives 0, or takes none and gives the time after which there is one.
 func (r *rates) take(key string) time.Duration {
@@ -73,16 +79,10 @@ func (r *rates) limiter(key string) *rate.Limiter {
 	if found := r.of[key]; found != nil {
 		return found
 	}
-	if len(r.of) >= maxRates {
-		// Who has saved up all it can is as good as new.
-		now := time.Now()
-		for other, limiter := range r.of {
-			if limiter.TokensAt(now) >= float64(r.burst) {
-				delete(r.of, other)
-			}
-		}
+	if len(r.of) >= maxRates && strings.HasPrefix(key, ofAddress("")) {
+		r.clean()
 		if len(r.of) >= maxRates {
-			key = "address others" // a flood from everywhere shares one rate; callers have names, which no stranger can use up
+			key = ofAddress("others") // a flood from everywhere shares one rate
 			if found := r.of[key]; found != nil {
 				return found
 			}
@@ -91,6 +91,20 @@ func (r *rates) limiter(key string) *rate.Limiter {
 	made := rate.NewLimiter(r.perSecond, r.burst)
 	r.of[key] = made
 	return made
+}
+
+// clean forgets who has saved up all it can, which is as good as new; once a second at most, since it takes long.
+func (r *rates) clean() {
+	now := time.Now()
+	if now.Sub(r.cleaned) < time.Second {
+		return
+	}
+	r.cleaned = now
+	for key, limiter := range r.of {
+		if limiter.TokensAt(now) >= float64(r.burst) {
+			delete(r.of, key)
+		}
+	}
 }
 
 // underWay bounds how many calls are under way: beyond, each waits for all before it, and soon they are answered when nobody waits any more.

@@ -86,7 +86,7 @@ func (r *reloader) look() {
 	for _, file := range r.files {
 		changed, err := file.look()
 		switch {
-		case err != nil && err.Error() != file.told:
+		case err != nil && (changed || err.Error() != file.told):
 			file.told = err.Error()
 			r.counts.WithLabelValues(file.name, "refused").Inc()
 			r.logger.Error("a file has changed and cannot be taken up; the old content stays in use", "file", file.name, "error", err)

@@ -1,0 +1,410 @@
+package server_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/internal/pkitest"
+)
+
+var (
+	unauthenticated = told{code: codes.Unauthenticated, reason: "noted.v1/UNAUTHENTICATED"}
+	verbDenied      = told{code: codes.PermissionDenied, reason: "noted.v1/VERB_DENIED"}
+	ledgerDenied    = told{code: codes.PermissionDenied, reason: "noted.v1/LEDGER_DENIED"}
+	allowed         = told{code: codes.OK}
+)
+
+// Each caller may do what it was granted, and nothing else, by either door.
+func TestRights(t *testing.T) {
+	path := callersFile(t, inDir(t, "callers.json"),
+		byToken("reader", "reads", `"live"`, `"read"`), byToken("gateway", "notes", `"live"`, `"note"`),
+		byToken("operator", "operates", `"*"`, `"read", "note", "admin"`), byToken("nameless", "unnamed", `""`, `"read", "note", "admin"`))
+	s := startGuarded(t, func(c *server.Config) { c.Callers, c.HTTPListen = path, "127.0.0.1:0" })
+	operator := s.as(t, nil, "operates")
+	receipts := map[string]string{}
+	for _, ledger := range []string{"live", "sandbox", ""} {
+		first, err := operator.NoteDonation(t.Context(), held(inLedger(ledger, "I-held"), time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		receipts[ledger] = first.Receipt
+	}
+	// What only the store can say means that the call was let through: another caller has settled before, or there is no such donation.
+	asked := func(err error) error {
+		if code := status.Code(err); code == codes.FailedPrecondition || code == codes.InvalidArgument {
+			return nil
+		}
+		return err
+	}
+	calls := []struct {
+		verb string
+		name string
+		call func(c client, ledger string) error
+	}{
+		{"read", "DonationExists", func(c client, ledger string) error {
+			_, err := c.DonationExists(t.Context(), &notedv1.DonationExistsRequest{Donation: &notedv1.Donation{Ledger: ledger, SeriesId: "I-1"}})
+			return err
+		}},
+		{"read", "ListDonations", func(c client, ledger string) error {
+			_, err := c.ListDonations(t.Context(), &notedv1.ListDonationsRequest{Ledger: ledger})
+			return err
+		}},
+		{"note", "NoteDonation", func(c client, ledger string) error {
+			_, err := c.NoteDonation(t.Context(), inLedger(ledger, "I-1"))
+			return err
+		}},
+		{"note", "ExtendHold", func(c client, ledger string) error {
+			_, err := c.ExtendHold(t.Context(), &notedv1.ExtendHoldRequest{Receipt: receipts[ledger], Hold: durationpb.New(time.Minute)})
+			return asked(err)
+		}},
+		{"note", "SettleDonation", func(c client, ledger string) error {
+			_, err := c.SettleDonation(t.Context(), &notedv1.SettleDonationRequest{Receipt: receipts[ledger]})
+			return err
+		}},
+		{"note", "ReleaseDonation", func(c client, ledger string) error {
+			_, err := c.ReleaseDonation(t.Context(), &notedv1.ReleaseDonationRequest{Receipt: receipts[ledger]})
+			return asked(err)
+		}},
+		{"admin", "ForgetDonation", func(c client, ledger string) error {
+			_, err := c.ForgetDonation(t.Context(), &notedv1.ForgetDonationRequest{Ledger: ledger, SeriesId: "I-none", DonationId: "none", Reason: "test"})
+			return asked(err)
+		}},
+	}
+	grants := map[string]struct {
+		token, verbs string
+		ledgers      []string
+	}{
+		"reader": {"reads", "read", []string{"live"}}, "gateway": {"notes", "note", []string{"live"}},
+		"operator": {"operates", "read note admin", []string{"live", "sandbox", ""}}, "nameless": {"unnamed", "read note admin", []string{""}},
+		"nobody": {"guess", "", nil},
+	}
+	for who, granted := range grants {
+		caller := s.as(t, nil, granted.token)
+		for _, call := range calls {
+			for ledger := range receipts {
+				want := allowed
+				switch {
+				case who == "nobody":
+					want = unauthenticated
+				case !strings.Contains(granted.verbs, call.verb):
+					want = verbDenied
+				case !strings.Contains("|"+strings.Join(granted.ledgers, "|")+"|", "|"+ledger+"|"):
+					want = ledgerDenied
+				}
+				if got := toldBy(call.call(caller, ledger)); got != want {
+					t.Errorf("%s of %s in ledger %q: %+v, want %+v", call.name, who, ledger, got, want)
+				}
+			}
+		}
+	}
+	for token, want := range map[string]string{"notes": `200 {"verdict":`, "reads": `403 {"code":"permission_denied"`, "guess": `401 {"code":"unauthenticated"`, "": `401 {"code":"unauthenticated"`} {
+		request, _ := http.NewRequest("POST", "http://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation", strings.NewReader(`{"donation":{"ledger":"live","series_id":"I-http"}}`))
+		request.Header.Set("Content-Type", "application/json")
+		if token != "" {
+			request.Header.Set("Authorization", "Bearer "+token)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		if got := fmt.Sprintf("%d %s", response.StatusCode, body); !strings.HasPrefix(strings.ReplaceAll(got, ": ", ":"), strings.ReplaceAll(want, ": ", ":")) {
+			t.Errorf("over HTTP with token %q: %s, want %s…", token, got, want)
+		}
+	}
+	if got := s.logged(`"msg":"audit: denied a call"`, `"caller":"gateway"`, `"reason":"LEDGER_DENIED"`, `"ledger":"sandbox"`, `"peer":"127.0.0.1:`, "SettleDonation"); got != 1 {
+		t.Errorf("the gateway's try to settle in another's ledger has %d lines in the log, want 1", got)
+	}
+	if got := s.logged(`"msg":"audit: denied a call"`, `"reason":"UNAUTHENTICATED"`, "its token is not known"); got < 3*len(calls) {
+		t.Errorf("%d denials of nobody are logged, want at least %d", got, 3*len(calls))
+	}
+	if s.logged("guess") != 0 {
+		t.Error("the log has a token that was presented")
+	}
+	if got := s.metric(t, "noted_refusals_total", `reason="LEDGER_DENIED"`, `rpc="SettleDonation"`); got != 4 {
+		t.Errorf("noted_refusals_total has %v denied settlements, want 4", got)
+	}
+}
+
+// What is presented and not known, in whatever way, is told in the same words.
+func TestUnauthenticatedTellsNothing(t *testing.T) {
+	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"*"`, `"note"`))
+	s := startGuarded(t, func(c *server.Config) { c.Callers, c.Reflection = path, true })
+	texts := map[string]bool{}
+	c := s.as(t, nil, "")
+	for name, md := range map[string]metadata.MD{
+		"nothing": {}, "an unknown token": metadata.Pairs("authorization", "Bearer wrong"), "no token": metadata.Pairs("authorization", "Bearer "), "nothing at all": metadata.Pairs("authorization", ""),
+		"another scheme": metadata.Pairs("authorization", "Basic right"), "no scheme": metadata.Pairs("authorization", "right"), "two": metadata.Pairs("authorization", "Bearer right", "authorization", "Bearer right"),
+		"one in another header": metadata.Pairs("x-authorization", "Bearer right"), "a long one": metadata.Pairs("authorization", "Bearer "+strings.Repeat("right", 2000)),
+	} {
+		_, err := c.NoteDonation(metadata.NewOutgoingContext(t.Context(), md), series("I-1"))
+		if got := toldBy(err); got != unauthenticated {
+			t.Errorf("%s: %+v, want UNAUTHENTICATED", name, got)
+		}
+		texts[status.Convert(err).Proto().String()] = true
+	}
+	if len(texts) != 1 {
+		t.Errorf("there are %d ways to say it: %v", len(texts), texts)
+	}
+	if _, err := c.NoteDonation(metadata.AppendToOutgoingContext(t.Context(), "authorization", "bEaReR right"), series("I-1")); err != nil {
+		t.Errorf("the right token, its scheme in other letters: %v", err)
+	}
+
+	// Health is open to all; what tells more is not.
+	if _, err := healthpb.NewHealthClient(c.conn).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
+		t.Errorf("health without a caller: %v", err)
+	}
+	if _, err := healthpb.NewHealthClient(c.conn).List(t.Context(), &healthpb.HealthListRequest{}); toldBy(err) != unauthenticated {
+		t.Errorf("a list of health without a caller: %v", err)
+	}
+	watch, err := healthpb.NewHealthClient(c.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	if err == nil {
+		_, err = watch.Recv()
+	}
+	if toldBy(err) != unauthenticated {
+		t.Errorf("a watch of health without a caller: %v", err)
+	}
+	for token, want := range map[string]codes.Code{"": codes.Unauthenticated, "right": codes.OK} {
+		ask := func() error {
+			stream, err := grpc_reflection_v1.NewServerReflectionClient(s.as(t, nil, token).conn).ServerReflectionInfo(t.Context())
+			if err != nil {
+				return err
+			}
+			stream.Send(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{}})
+			_, err = stream.Recv()
+			return err
+		}
+		if err := ask(); status.Code(err) != want {
+			t.Errorf("reflection with token %q: %v, want %v", token, err, want)
+		}
+	}
+}
+
+// Rights are looked at before the store is: with one that is away, a stranger is told that it is a stranger, and learns nothing else.
+func TestRightsBeforeTheStore(t *testing.T) {
+	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note"`))
+	s := startGuarded(t, func(c *server.Config) { c.Callers, c.Redis = path, "redis://127.0.0.1:1" })
+	c := s.as(t, nil, "right")
+	for ledger, want := range map[string]codes.Code{"live": codes.Unavailable, "sandbox": codes.PermissionDenied, "LIVE": codes.PermissionDenied, "live ": codes.PermissionDenied, "": codes.PermissionDenied, "*": codes.PermissionDenied,
+		strings.Repeat("x", 5000) + "\n": codes.PermissionDenied} {
+		if _, err := c.NoteDonation(t.Context(), inLedger(ledger, "I-1")); status.Code(err) != want {
+			t.Errorf("ledger %.20q: %v, want %v", ledger, err, want)
+		}
+	}
+	if got := toldBy(func() error {
+		_, err := c.SettleDonation(t.Context(), &notedv1.SettleDonationRequest{Receipt: "no-receipt"})
+		return err
+	}()); got != (told{code: codes.InvalidArgument, reason: "noted.v1/INVALID_REQUEST", fields: "receipt"}) {
+		t.Errorf("no receipt: %+v, want INVALID_REQUEST", got)
+	}
+	for line := range strings.Lines(s.log.String()) {
+		if len(line) > 2000 {
+			t.Errorf("a stranger's ledger fills the log: %d bytes", len(line))
+		}
+	}
+}
+
+// On a stream each request is looked at for itself, by the callers as they are at the time.
+func TestRightsOnAStream(t *testing.T) {
+	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note"`), byToken("reader", "reads", `"live"`, `"read"`))
+	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+	for token, want := range map[string]told{"": unauthenticated, "wrong": unauthenticated, "reads": verbDenied} {
+		stream, err := s.as(t, nil, token).NoteDonations(t.Context())
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if got := toldBy(err); got != want {
+			t.Errorf("a stream with token %q: %+v, want %+v", token, got, want)
+		}
+	}
+	stream, err := s.as(t, nil, "right").NoteDonations(within(t, 30*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(ledger, series string) string {
+		t.Helper()
+		if err := stream.Send(&notedv1.NoteDonationsRequest{Request: inLedger(ledger, series)}); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.GetError().GetReason() + answer.GetResponse().GetVerdict().String()
+	}
+	for _, step := range []struct{ ledger, want string }{{"live", "VERDICT_FIRST"}, {"sandbox", "LEDGER_DENIEDVERDICT_UNSPECIFIED"}, {"live", "VERDICT_DUPLICATE"}} {
+		if got := ask(step.ledger, "I-1"); got != step.want {
+			t.Errorf("in ledger %q: %s, want %s", step.ledger, got, step.want)
+		}
+	}
+	callersFile(t, path, byToken("reader", "reads", `"live"`, `"read"`))
+	s.Reload()
+	if got, want := ask("live", "I-2"), "UNAUTHENTICATEDVERDICT_UNSPECIFIED"; got != want {
+		t.Errorf("after the caller was taken out: %s, want %s", got, want)
+	}
+	callersFile(t, path, byToken("gateway", "right", `"live"`, `"note"`))
+	s.Reload()
+	if got, want := ask("live", "I-2"), "VERDICT_FIRST"; got != want {
+		t.Errorf("after it was put in again: %s, want %s: nothing was noted before", got, want)
+	}
+	stream.CloseSend()
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("the stream ends with %v", err)
+	}
+}
+
+// A new file counts within moments, without anybody saying so; a bad one is refused and the old one stays.
+func TestCallersAreReloaded(t *testing.T) {
+	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "old", `"*"`, `"note"`))
+	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+	try := func(token string) codes.Code {
+		_, err := s.as(t, nil, token).NoteDonation(t.Context(), series("I-1"))
+		return status.Code(err)
+	}
+	if old, new := try("old"), try("new"); old != codes.OK || new != codes.Unauthenticated {
+		t.Fatalf("before: %v, %v", old, new)
+	}
+	callersFile(t, path, byToken("gateway", "new", `"*"`, `"note"`))
+	eventually(t, 10*time.Second, "the new token counts", func() bool { return try("new") == codes.OK })
+	if old := try("old"); old != codes.Unauthenticated {
+		t.Errorf("the old token: %v", old)
+	}
+
+	for i, bad := range [][]byte{[]byte("{\n\"gateway\": {\"verbs\": [\"write\"]}}"), nil} {
+		if bad == nil {
+			os.Remove(path)
+		} else {
+			pkitest.Write(t, path, bad)
+		}
+		eventually(t, 10*time.Second, "the bad file is refused", func() bool {
+			return s.metric(t, "noted_reloads_total", `file="callers"`, `outcome="refused"`) == float64(i+1)
+		})
+		if new := try("new"); new != codes.OK {
+			t.Errorf("with a bad file: %v, want the last good one to count", new)
+		}
+		s.Reload()
+	}
+	if got := s.metric(t, "noted_reloads_total", `outcome="refused"`); got != 2 {
+		t.Errorf("a file that stays bad is refused %v times, want once each", got)
+	}
+	if got := s.logged(`"level":"ERROR"`, "callers.json line 2", `there is no verb \"write\"`); got != 1 {
+		t.Errorf("%d lines tell why, want 1:\n%s", got, s.log.String())
+	}
+	callersFile(t, path, byToken("gateway", "newest", `"*"`, `"note"`))
+	s.Reload()
+	if newest := try("newest"); newest != codes.OK {
+		t.Errorf("after a bad file, a good one: %v", newest)
+	}
+}
+
+// While one token replaces another both count.
+func TestTwoTokens(t *testing.T) {
+	path := callersFile(t, inDir(t, "callers.json"), fmt.Sprintf(`"gateway": {"token_sha256": [%q, %q], "ledgers": ["*"], "verbs": ["note"]}`, sumOf("a"), sumOf("b")))
+	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+	for _, token := range []string{"a", "b"} {
+		if _, err := s.as(t, nil, token).NoteDonation(t.Context(), series("I-1")); err != nil {
+			t.Errorf("token %s: %v", token, err)
+		}
+	}
+}
+
+// A caller is known by its certificate, and one without by its token; a token that is not known is not made up for by a certificate.
+func TestCallersByCertificate(t *testing.T) {
+	ca, dir := pkitest.New(t, "CA"), t.TempDir()
+	cert, key := ca.Issue(nil).Files(t, dir)
+	path := callersFile(t, inDir(t, "callers.json"), byCertificate("spiffe", "spiffe://example.org/gateway", `"live"`, `"note"`), byCertificate("dns", "backfill.example.org", `"*"`, `"read"`),
+		byToken("token", "right", `"live"`, `"note"`))
+	s := startGuarded(t, func(c *server.Config) {
+		c.TLSCert, c.TLSKey, c.TLSClientCA, c.Callers, c.HTTPListen = cert, key, pkitest.Write(t, inDir(t, "ca.pem"), ca.PEM()), path, "127.0.0.1:0"
+	})
+	with := func(names ...string) *tls.Config {
+		config := &tls.Config{RootCAs: ca.Pool()}
+		for _, name := range names {
+			config.Certificates = append(config.Certificates, ca.Named(name).TLS(t))
+		}
+		return config
+	}
+	for _, c := range []struct {
+		name  string
+		tls   *tls.Config
+		token string
+		want  told
+	}{
+		{"a SPIFFE id", with("spiffe://example.org/gateway"), "", allowed},
+		{"a DNS name", with("backfill.example.org"), "", verbDenied},
+		{"another SPIFFE id", with("spiffe://example.org/gateway2"), "", unauthenticated},
+		{"the name of a caller as a DNS name", with("spiffe"), "", unauthenticated},
+		{"a token alone", with(), "right", allowed},
+		{"neither", with(), "", unauthenticated},
+		{"both", with("backfill.example.org"), "right", allowed},
+		{"a wrong token beside a certificate", with("spiffe://example.org/gateway"), "wrong", unauthenticated},
+	} {
+		_, err := s.as(t, c.tls, c.token).NoteDonation(t.Context(), inLedger("live", "I-1"))
+		if got := toldBy(err); got != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
+		request, _ := http.NewRequest("POST", "https://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation", bytes.NewReader([]byte(`{"donation":{"ledger":"live","series_id":"I-1"}}`)))
+		request.Header.Set("Content-Type", "application/json")
+		if c.token != "" {
+			request.Header.Set("Authorization", "Bearer "+c.token)
+		}
+		transport := &http.Transport{TLSClientConfig: c.tls.Clone(), ForceAttemptHTTP2: true}
+		response, err := (&http.Client{Transport: transport}).Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		transport.CloseIdleConnections()
+		if want := map[codes.Code]int{codes.OK: 200, codes.Unauthenticated: 401, codes.PermissionDenied: 403}[c.want.code]; response.StatusCode != want || response.ProtoMajor != 2 {
+			t.Errorf("%s, over HTTP/%d: %d, want %d", c.name, response.ProtoMajor, response.StatusCode, want)
+		}
+	}
+}
+
+// A receipt whose hold another has taken over leaves a line for who looks into it, and so does forgetting.
+func TestAudit(t *testing.T) {
+	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note", "admin"`))
+	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+	c := s.as(t, nil, "right")
+	first, err := c.NoteDonation(t.Context(), held(inLedger("live", "I-1"), 20*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "another takes over", func() bool {
+		again, err := c.NoteDonation(t.Context(), held(inLedger("live", "I-1"), time.Minute))
+		return err == nil && again.Verdict == notedv1.Verdict_VERDICT_FIRST
+	})
+	if _, err := c.SettleDonation(t.Context(), &notedv1.SettleDonationRequest{Receipt: first.Receipt}); toldBy(err).reason != "noted.v1/HOLD_LOST" {
+		t.Fatalf("SettleDonation: %v, want HOLD_LOST", err)
+	}
+	if got := s.logged("audit: refused a receipt", `"caller":"gateway"`, `"ledger":"live"`, `"reason":"HOLD_LOST"`, "SettleDonation"); got != 1 {
+		t.Errorf("%d lines tell of the stranger's settlement, want 1", got)
+	}
+	if _, err := c.ForgetDonation(t.Context(), &notedv1.ForgetDonationRequest{Ledger: "live", SeriesId: "I-1", DonationId: first.Note.DonationId, Reason: "a test"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.logged("audit: forgot a donation", `"caller":"gateway"`, first.Note.DonationId, `"reason":"a test"`, `"peer":"127.0.0.1:`); got != 1 {
+		t.Errorf("%d lines tell of the forgetting, want 1", got)
+	}
+	if s.logged(first.Receipt) != 0 {
+		t.Error("the log has a receipt")
+	}
+}
