@@ -2,17 +2,17 @@
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php check generate bench
+.PHONY: run test test-go test-python test-php test-ts check generate bench
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
 	go run ./server/cmd/noted -dev
 
 # test runs everything there is, against real Redis servers, with the race detector.
-test: test-go test-python test-php
+test: test-go test-python test-php test-ts
 
 test-go:
-	.ci/need redis-server redis-cli grpcurl
+	.ci/need redis-server redis-cli grpcurl curl
 	go test -race ./...
 
 test-python:
@@ -21,6 +21,10 @@ test-python:
 
 test-php:
 	client/php/test.sh
+
+test-ts:
+	.ci/need npm
+	client/ts/test.sh
 
 # check is what a change must pass before its tests are looked at.
 check:
