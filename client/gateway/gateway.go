@@ -142,6 +142,7 @@ type Gateway struct {
 	log      *gatewayLog
 	ready    readiness
 	busy     chan struct{} // holds one element for each message that is being worked on
+	workTime time.Duration
 	mux      *http.ServeMux
 }
 
@@ -151,7 +152,7 @@ func New(config Config) (*Gateway, error) {
 	if err := config.check(); err != nil {
 		return nil, fmt.Errorf("making a gateway: %w", err)
 	}
-	g := &Gateway{config: config, metrics: newMetrics(), log: newLog(config.Logger), busy: make(chan struct{}, maxBusy), mux: http.NewServeMux()}
+	g := &Gateway{config: config, metrics: newMetrics(), log: newLog(config.Logger), busy: make(chan struct{}, maxBusy), workTime: workTime, mux: http.NewServeMux()}
 	if err := g.open(); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("making a gateway: %w", err)

@@ -177,6 +177,47 @@ func TestUndecidedIsHandedOnOncePerMessage(t *testing.T) {
 	}
 }
 
+// A message of many donations is not worked on until PayPal has long gone: the redelivery goes on where it stopped.
+func TestManyDonationsAndASlowDownstream(t *testing.T) {
+	h := newHouse(t)
+	h.gateway.SetWorkTime(300 * time.Millisecond)
+	h.shop.refusing(func(http.ResponseWriter, *http.Request, event.Event) bool {
+		<-time.After(400 * time.Millisecond)
+		return false
+	})
+	message := h.payPal.webhook(`{"id":"WH-D","event_type":"CUSTOMER.DISPUTE.CREATED","resource":{"dispute_id":"PP-D-1","disputed_transactions":[
+		{"seller_transaction_id":"9A"},{"seller_transaction_id":"9B"},{"seller_transaction_id":"9C"}]}}`)
+	for _, want := range []int{1, 2, 3} {
+		status, reason := h.deliver(message)
+		if got := len(h.shop.got()); got != want || (status == 200) != (want == 3) || want < 3 && reason != "postponed" {
+			t.Errorf("delivery %d: got %d %s and %d events", want, status, reason, got)
+		}
+	}
+}
+
+func TestBusyGateway(t *testing.T) {
+	h := newHouse(t)
+	release := h.gateway.FillUp()
+	message := h.payPal.ipn(payment("I-BUSY").fields())
+	if status, reason := h.deliver(message); status != 503 || reason != "busy" {
+		t.Errorf("got %d %s, want 503 busy", status, reason)
+	}
+	release()
+	h.mustTake(message)
+}
+
+// While one secret replaces another, a downstream that knows either of them takes what is handed on.
+func TestSecretIsReplaced(t *testing.T) {
+	const other = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYq="
+	for _, secrets := range [][]string{{other, secret}, {secret, other}} {
+		h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.ForwardSecrets = secrets })
+		h.mustTake(h.payPal.ipn(payment("I-ROTATED").fields()))
+		if events := h.shop.got(); len(events) != 1 {
+			t.Errorf("the downstream got %v, want one event", events)
+		}
+	}
+}
+
 // What is for a person is told even while another donation of the message is in trouble: that may never end.
 func TestUndecidedBesideTrouble(t *testing.T) {
 	h := newHouse(t)

@@ -164,6 +164,7 @@ type shop struct {
 	mu     sync.Mutex
 	events []event.Event
 	refuse func(w http.ResponseWriter, r *http.Request, e event.Event) bool // answers in the shop's place
+	linger func(ctx context.Context)                                        // comes between taking an event and saying so
 	wrong  []string
 }
 
@@ -205,7 +206,11 @@ func (s *shop) take(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	s.events = append(s.events, e)
+	linger := s.linger
 	s.mu.Unlock()
+	if linger != nil {
+		linger(r.Context())
+	}
 	w.WriteHeader(http.StatusAccepted)
 }
 

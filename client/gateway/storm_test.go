@@ -203,6 +203,7 @@ func (s *storm) run() {
 		}
 		return true
 	})
+	s.shop.linger = func(ctx context.Context) { wait(ctx, s.between(0, 150*time.Millisecond)) } // so that many are killed between hand-on and settling
 	s.shop.refusing(func(w http.ResponseWriter, r *http.Request, _ event.Event) bool {
 		switch {
 		case s.chance(80):

@@ -48,7 +48,7 @@ func (g *Gateway) work(ctx context.Context, m *message, whose ownership) (outcom
 	outcome = duplicate
 	for i, pair := range m.identified.Pairs {
 		result, reason := postponed, ""
-		if i == 0 || time.Since(began) < workTime {
+		if i == 0 || time.Since(began) < g.workTime {
 			result, reason = g.settle(ctx, m, pair)
 		}
 		g.metrics.donation(m.channel.name, pair.Donation.Event, result)

@@ -1,0 +1,18 @@
+package gateway
+
+import "time"
+
+// SetWorkTime shortens how long a message is worked on.
+func (g *Gateway) SetWorkTime(d time.Duration) { g.workTime = d }
+
+// FillUp makes the gateway as busy as it can be, until the returned function is called.
+func (g *Gateway) FillUp() (release func()) {
+	for range maxBusy {
+		g.busy <- struct{}{}
+	}
+	return func() {
+		for range maxBusy {
+			<-g.busy
+		}
+	}
+}
