@@ -38,7 +38,8 @@ does not matter.
     notectl replay -sweep export.jsonl      is the match window well chosen?
 
 A FILE holds one body: JSON is a webhook, all else an IPN, and it arrived when the file was
-last modified. Or it holds lines like this one; "body_base64" may stand for "body":
+last modified (a copy keeps that with cp -p). Or it holds lines like this one, where
+"body_base64" may stand for "body":
 
     {"at":"2026-01-02T03:04:05Z","channel":"ipn","body":"txn_type=subscr_payment&…"}
 

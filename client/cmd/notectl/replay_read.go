@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,9 +43,6 @@ type arrival struct {
 }
 
 func (m arrival) time() time.Time { return time.Unix(0, m.at) }
-
-// Messages came after PayPal began and before the store's times end.
-var earliest, latest = time.Date(1998, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // find finds the files that arguments stand for.
 func (p *archive) find(ctx context.Context, args []string) error {
@@ -283,62 +279,4 @@ func (p *archive) readAgain(m arrival) ([]byte, error) {
 	}
 	_, body, err := parseMessageLine(line)
 	return body, err
-}
-
-// A messageLine is a message of an export.
-type messageLine struct {
-	At      string          `json:"at"`
-	Channel string          `json:"channel"`
-	Body    json.RawMessage `json:"body"`
-	Base64  string          `json:"body_base64"`
-}
-
-func parseMessageLine(line []byte) (arrival, []byte, error) {
-	var l messageLine
-	if err := json.Unmarshal(line, &l); err != nil {
-		return arrival{}, nil, fmt.Errorf("it is no message in JSON: %w", err)
-	}
-	body, err := l.body()
-	if err != nil {
-		return arrival{}, nil, err
-	}
-	if l.At == "" {
-		return arrival{}, nil, errors.New(`"at", the time of arrival, is missing`)
-	}
-	at, err := parseTime(l.At)
-	if err != nil {
-		return arrival{}, nil, fmt.Errorf(`"at": %w`, err)
-	}
-	if at.Before(earliest) || !at.Before(latest) {
-		return arrival{}, nil, fmt.Errorf(`"at" is %s: no message came then`, l.At)
-	}
-	m := arrival{at: at.UnixNano(), channel: channelOf(body)}
-	if l.Channel != "" {
-		if m.channel = channelIndex(l.Channel); m.channel < 0 {
-			return arrival{}, nil, fmt.Errorf(`"channel" is %q: use ipn or webhook`, l.Channel)
-		}
-	}
-	return m, body, nil
-}
-
-func (l messageLine) body() ([]byte, error) {
-	switch {
-	case l.Body != nil && l.Base64 != "":
-		return nil, errors.New(`"body" and "body_base64" are two ways to give the body: use one`)
-	case l.Base64 != "":
-		body, err := base64.StdEncoding.DecodeString(l.Base64)
-		if err != nil {
-			return nil, fmt.Errorf(`"body_base64": %w`, err)
-		}
-		return body, nil
-	case l.Body == nil:
-		return nil, errors.New(`"body" is missing`)
-	case l.Body[0] == '{': // a webhook that was not put into a string
-		return l.Body, nil
-	}
-	var body string
-	if err := json.Unmarshal(l.Body, &body); err != nil {
-		return nil, fmt.Errorf(`"body" is no text: %w`, err)
-	}
-	return []byte(body), nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,9 +9,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
-	"github.com/donation-dedupe/noted/client/paypal"
 	"github.com/jedib0t/go-pretty/v6/text"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -184,7 +181,7 @@ func (r *replayReport) donations() error {
 
 // line writes a donation in columns that fit PayPal's ids, so that nothing need be kept until the widths are known.
 func (r *replayReport) line(at, series, event, amount, seenOn, fate, duplicates string) {
-	line := fmt.Sprintf("%-24s  %-17s  %-10s  %12s  %-12s  %s  %s", at, series, event, amount, seenOn, pad(fate, 10), duplicates)
+	line := fmt.Sprintf("%-24s  %-17s  %-15s  %12s  %-12s  %s  %s", at, series, event, amount, seenOn, pad(fate, 10), duplicates)
 	fmt.Fprintln(r.out.out, strings.TrimRight(line, " "))
 }
 
@@ -295,135 +292,4 @@ func (r *replayReport) totals(s *sums) []fact {
 		facts = append(facts, fact{"undecided", r.out.paint(text.FgYellow, fmt.Sprint(s.undecided))})
 	}
 	return append(facts, fact{"old design", fmt.Sprintf("lost %s; doubled %s", s.lost, s.doubled)})
-}
-
-// What -o json writes: a line for each donation and aside, then one for the sums. Each has one name, which says what it is.
-type (
-	jsonMessage struct {
-		At          string `json:"at"`
-		From        string `json:"from"` // file, or file:line
-		Channel     string `json:"channel"`
-		MessageID   string `json:"message_id,omitempty"`
-		Transaction string `json:"transaction_id,omitempty"`
-		Verdict     string `json:"verdict"`
-		Evidence    string `json:"evidence"`
-		Before      bool   `json:"processed_by_old_design"`
-	}
-	jsonDonation struct {
-		Donation  json.RawMessage `json:"donation"` // of the contract
-		SeenOn    []string        `json:"seen_on"`
-		Messages  []jsonMessage   `json:"messages"`
-		Processed int             `json:"processed_by_old_design"`
-	}
-	jsonAside struct {
-		Kind    string `json:"kind"`
-		At      string `json:"at"`
-		From    string `json:"from"`
-		Channel string `json:"channel"`
-		Type    string `json:"type,omitempty"`
-		Why     string `json:"why"`
-	}
-	jsonSummary struct {
-		Messages   int    `json:"messages"`
-		ByChannel  count  `json:"messages_by_channel"`
-		From       string `json:"first_at,omitempty"`
-		To         string `json:"last_at,omitempty"`
-		Donations  int    `json:"donations"`
-		ByEvent    count  `json:"donations_by_event"`
-		Duplicates int    `json:"duplicates"`
-		ByEvidence count  `json:"duplicates_by_evidence"`
-		OnlyOn     count  `json:"donations_seen_only_on"`
-		Asides     count  `json:"asides_by_kind"`
-		Undecided  int    `json:"undecided"`
-		Lost       int    `json:"lost_by_old_design"`
-		LostBy     count  `json:"lost_by_old_design_by_event"`
-		Doubled    int    `json:"doubled_by_old_design"`
-		DoubledBy  count  `json:"doubled_by_old_design_by_event"`
-		BadLines   int    `json:"lines_without_message"`
-	}
-)
-
-func (r *replayReport) jsonDonation(t told, donation *client.Donation) error {
-	d := jsonDonation{SeenOn: t.channels, Processed: t.processed}
-	var err error
-	if d.Donation, err = contractJSON(donation); err != nil {
-		return err
-	}
-	for _, at := range t.items {
-		pair, err := r.pair(r.items[at])
-		if err != nil {
-			return err
-		}
-		d.Messages = append(d.Messages, r.jsonMessage(0, at, pair))
-	}
-	return r.object("donation", d)
-}
-
-func (r *replayReport) jsonMessage(window int, at int32, pair paypal.Pair) jsonMessage {
-	m, answer := r.past.arrivals[r.items[at].arrival], r.answers[window][at]
-	return jsonMessage{
-		At: jsonTime(m.time()), From: r.past.place(m), Channel: channels[m.channel].name, MessageID: pair.Message.ID, Transaction: pair.Donation.TransactionID,
-		Verdict: answer.verdict(at).String(), Evidence: answer.evidence.String(), Before: r.processed[at],
-	}
-}
-
-// verdict is Noted's, on the item that the answer is to.
-func (a answer) verdict(item int32) client.Verdict {
-	switch a.first {
-	case undecided:
-		return client.Undecided
-	case item:
-		return client.First
-	}
-	return client.Duplicate
-}
-
-func (r *replayReport) jsonEnd(s *sums) error {
-	kinds := count{}
-	for _, a := range r.orderedAsides() {
-		of := a.remark.Value()
-		kinds[of.kind]++
-		if !r.rows {
-			continue
-		}
-		m := r.past.arrivals[a.arrival]
-		if err := r.object("aside", jsonAside{of.kind, jsonTime(m.time()), r.past.place(m), channels[m.channel].name, of.what, of.why}); err != nil {
-			return err
-		}
-	}
-	return r.object("summary", jsonSummary{
-		Messages: s.messages.total(), ByChannel: s.messages, From: jsonTime(s.from), To: jsonTime(s.to), Donations: s.donations.total(), ByEvent: s.donations,
-		Duplicates: s.duplicates.total(), ByEvidence: s.duplicates, OnlyOn: s.onlyOn, Asides: kinds, Undecided: s.undecided,
-		Lost: s.lost.total(), LostBy: s.lost, Doubled: s.doubled.total(), DoubledBy: s.doubled, BadLines: len(r.past.bad) + r.past.more,
-	})
-}
-
-// contractJSON writes a donation with the names of the contract.
-func contractJSON(donation *client.Donation) (json.RawMessage, error) {
-	written, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(donation)
-	if err != nil {
-		return nil, fmt.Errorf("printing a donation: %w", err)
-	}
-	return written, nil
-}
-
-// object writes a line {"name":…}.
-func (r *replayReport) object(name string, value any) error {
-	line, err := json.Marshal(map[string]any{name: value})
-	if err != nil {
-		return fmt.Errorf("printing the answer: %w", err)
-	}
-	r.out.out.Write(append(line, '\n'))
-	if name == "summary" {
-		return r.out.out.Flush()
-	}
-	return nil
-}
-
-// jsonTime writes a time as the contract's JSON form does; nothing for none.
-func jsonTime(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339Nano)
 }

@@ -61,6 +61,17 @@ type answer struct {
 
 const undecided = -1
 
+// verdict is Noted's, on the item that the answer is to.
+func (a answer) verdict(item int32) client.Verdict {
+	switch a.first {
+	case undecided:
+		return client.Undecided
+	case item:
+		return client.First
+	}
+	return client.Duplicate
+}
+
 // An aside is a message, or a donation in it, about which there is something else to say.
 type aside struct {
 	arrival int32

@@ -107,9 +107,9 @@ func (r *replayReport) changes(windows []sweptWindow) error {
 			}
 			if !headed {
 				headed = true
-				fmt.Fprintln(r.out.out, "\nFROM      "+strings.TrimRight(fmt.Sprintf("%-24s  %-17s  %-10s  %12s  %-8s  %s", "ARRIVED AT", "SERIES", "EVENT", "AMOUNT", "CHANNEL", "CHANGE"), " "))
+				fmt.Fprintln(r.out.out, "\nFROM      "+strings.TrimRight(fmt.Sprintf("%-24s  %-17s  %-15s  %12s  %-8s  %s", "ARRIVED AT", "SERIES", "EVENT", "AMOUNT", "CHANNEL", "CHANGE"), " "))
 			}
-			fmt.Fprintf(r.out.out, "%-8s  %-24s  %-17s  %-10s  %12s  %-8s  %s\n", span(s.window), localTime(r.at(r.items[at])), donation.GetSeriesId(),
+			fmt.Fprintf(r.out.out, "%-8s  %-24s  %-17s  %-15s  %12s  %-8s  %s\n", span(s.window), localTime(r.at(r.items[at])), donation.GetSeriesId(),
 				eventName(event(donation)), amount(donation), pair.Message.Channel, changeOf(before, after, at))
 		}
 	}
