@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -18,12 +19,14 @@ import (
 // stream opens a downstream on a redis-server of its own.
 func stream(t *testing.T) (*redisDownstream, *redis.Client) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	port := 0
+	for port == 0 { // below the range that outgoing connections take theirs from
+		try := 12000 + rand.IntN(20000)
+		if listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(try)); err == nil {
+			listener.Close()
+			port = try
+		}
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	listener.Close()
 	command := exec.Command("redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no")
 	command.Dir = t.TempDir()
 	if err := command.Start(); err != nil {
