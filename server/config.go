@@ -71,6 +71,8 @@ type Config struct {
 
 	// Logger gets what an operator should know. Default slog.Default().
 	Logger *slog.Logger
+
+	age time.Duration // how old a connection gets; tests shorten it
 }
 
 // Rules are what a decision depends on. A zero duration means its default.
@@ -127,6 +129,7 @@ func (c Config) withDefaults() Config {
 	byDefault(&c.Rules.SkewAhead, DefaultSkewAhead)
 	byDefault(&c.SeriesLimit, DefaultSeriesLimit)
 	byDefault(&c.Drain, DefaultDrain)
+	byDefault(&c.age, connectionAge)
 	byDefault(&c.Burst, c.Rate)
 	byDefault(&c.MaxInFlight, DefaultMaxInFlight)
 	byDefault(&c.MaxConnections, DefaultConnections)
@@ -160,12 +163,16 @@ func (c Config) check() error {
 	if c.SeriesLimit < 1 {
 		wrong = append(wrong, fmt.Errorf("SeriesLimit is %d; it must be at least 1", c.SeriesLimit))
 	}
-	for name, value := range map[string]int{"MaxInFlight": c.MaxInFlight, "MaxConnections": c.MaxConnections, "MaxConnectionsPerAddress": c.MaxConnectionsPerAddress,
-		"Rate": c.Rate + 1, "Burst": c.Burst + 1} {
-		if value < 1 {
-			wrong = append(wrong, fmt.Errorf("%s is too small", name))
+	few := func(name string, n, least int) {
+		if n < least {
+			wrong = append(wrong, fmt.Errorf("%s is %d; it must be at least %d", name, n, least))
 		}
 	}
+	few("Rate", c.Rate, 0)
+	few("Burst", c.Burst, 0)
+	few("MaxInFlight", c.MaxInFlight, 1)
+	few("MaxConnections", c.MaxConnections, 1)
+	few("MaxConnectionsPerAddress", c.MaxConnectionsPerAddress, 1)
 	switch {
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		wrong = append(wrong, errors.New("-tls-cert and -tls-key belong together, and one is missing"))

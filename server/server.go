@@ -145,7 +145,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		grpc.ConnectionTimeout(handshake),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAtMost, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingPatience,
-			MaxConnectionAge: connectionAge, MaxConnectionAgeGrace: ageGrace}),
+			MaxConnectionAge: s.config.age, MaxConnectionAgeGrace: ageGrace}),
 		grpc.WaitForHandlers(true),
 	)
 	notedv1.RegisterDedupeServiceServer(s.grpc, s.service)
