@@ -23,6 +23,7 @@ func newAdmin(w *watch, t *telemetry, logger *slog.Logger) *http.Server {
 		}
 		fmt.Fprintln(response, "ready"+w.remark())
 	})
+	mux.HandleFunc("POST /acknowledge", w.losses.acknowledge)
 	mux.Handle("GET /metrics", promhttp.InstrumentMetricHandler(t.registry, promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{})))
 	// Without pprof.Cmdline: the command line may hold the password of the store.
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -45,5 +46,5 @@ func (w *watch) remark() string {
 	if w.trial {
 		return " (trial store: nothing survives a restart)"
 	}
-	return ""
+	return w.losses.remark()
 }

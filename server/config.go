@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/donation-dedupe/noted/server/internal/store"
@@ -18,7 +19,7 @@ type Config struct {
 	Listen string
 	// HTTPListen is where the same calls are answered as JSON over HTTP (the Connect protocol), gRPC-Web and gRPC; Off turns it off. Default Off.
 	HTTPListen string
-	// AdminListen is where /healthz, /readyz, /metrics and /debug/pprof are, for operators only; Off turns it off. Default 127.0.0.1:9090.
+	// AdminListen is where /healthz, /readyz, /acknowledge, /metrics and /debug/pprof are, for operators only; Off turns it off. Default 127.0.0.1:9090.
 	AdminListen string
 	// Redis is the URL of the store, in the form that go-redis's parser of the mode reads. Required. It may hold a password, and is never logged.
 	Redis string
@@ -66,6 +67,12 @@ type Config struct {
 	Replicas int
 	// ReplicasTimeout is how long an answer waits for them. Default 500ms.
 	ReplicasTimeout time.Duration
+	// Epoch is the id of the epoch that the store must be in, as the log told it; another one means that it has lost notes while no server ran. Default whichever
+	// it is in.
+	Epoch string
+	// RefuseAfterLoss refuses every call, as STORE_WENT_BACK, once the store has been found to have lost notes, until an operator acknowledges it on the admin
+	// listener. Default false: it is reported only, and the donations of the lost notes are FIRST again.
+	RefuseAfterLoss bool
 	// Trial says that the store is one that nothing survives, so that health and log say so too.
 	Trial bool
 
@@ -184,6 +191,12 @@ func (c Config) check() error {
 	}
 	if c.Replicas > 0 && c.Trial {
 		wrong = append(wrong, errors.New("-replicas asks for replicas, and a trial's store has none"))
+	}
+	if strings.Trim(c.Epoch, "abcdefghijklmnopqrstuvwxyz0123456789+") != "" {
+		wrong = append(wrong, fmt.Errorf("Epoch %q is none that a log has told", c.Epoch))
+	}
+	if c.RefuseAfterLoss && c.AdminListen == Off {
+		wrong = append(wrong, errors.New("-on-loss refuse needs -admin-listen, where a loss is acknowledged"))
 	}
 	atLeast("ReplicasTimeout", c.ReplicasTimeout, time.Millisecond)
 	atLeast("Drain", c.Drain, 0)

@@ -98,7 +98,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 
 	var err error
 	if s.store, err = store.Open(ctx, store.Config{URL: config.Redis, Mode: config.RedisMode, Logger: config.Logger,
-		Replicas: config.Replicas, ReplicasTimeout: config.ReplicasTimeout}); err != nil {
+		Replicas: config.Replicas, ReplicasTimeout: config.ReplicasTimeout, Epoch: config.Epoch, RefuseAfterLoss: config.RefuseAfterLoss && !config.Trial}); err != nil {
 		return nil, fmt.Errorf("%w -redis: %w", ErrConfig, err)
 	}
 	if err = s.build(ctx); err != nil {

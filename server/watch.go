@@ -35,6 +35,7 @@ type watch struct {
 
 	store     *store.Store
 	breaker   *breaker
+	losses    *losses
 	health    *health.Server
 	telemetry *telemetry
 	logger    *slog.Logger
@@ -50,6 +51,7 @@ type watch struct {
 
 func newWatch(config Config, s *store.Store, b *breaker, h *health.Server, t *telemetry, logger *slog.Logger) *watch {
 	w := &watch{allowEviction: config.AllowEviction, trial: config.Trial, store: s, breaker: b, health: h, telemetry: t, logger: logger}
+	w.losses = newLosses(config, s, t.registry, logger)
 	w.say("the store has not answered yet")
 	return w
 }
@@ -108,6 +110,10 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 		w.logger.Warn("the store evicts keys when its memory is full, and -allow-eviction accepts that", "policy", report.Policy)
 	}
 	w.seen, w.failures = true, 0
+	if refused := w.losses.look(asking); refused != "" {
+		w.say(refused)
+		return nil
+	}
 	if w.say("") {
 		w.logger.Info("the store answers", "redis_version", report.Version, "policy", report.Policy, "persistence", report.Persistence, "role", report.Role)
 	}

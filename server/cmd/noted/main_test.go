@@ -218,7 +218,7 @@ func TestHelp(t *testing.T) {
 			t.Fatalf("%s: exit %d, %v, %q", ask, code, err, stderr)
 		}
 		for _, flag := range []string{"dev", "listen", "http-listen", "redis", "redis-mode", "match-window", "arrival-window", "retention", "transaction-ids", "series-limit",
-			"ledgers", "reflection", "drain", "allow-eviction", "replicas", "replicas-timeout", "log-level", "admin-listen", "tls-cert", "tls-key", "tls-client-ca", "callers", "insecure", "rate", "burst",
+			"ledgers", "reflection", "drain", "allow-eviction", "replicas", "replicas-timeout", "on-loss", "epoch", "log-level", "admin-listen", "tls-cert", "tls-key", "tls-client-ca", "callers", "insecure", "rate", "burst",
 			"max-in-flight", "max-connections", "max-connections-per-address"} {
 			if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + envName(flag) + `$`).MatchString(stdout) {
 				t.Errorf("%s does not tell of -%s and %s", ask, flag, envName(flag))

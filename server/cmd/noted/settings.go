@@ -40,11 +40,14 @@ const devHTTPListen = "127.0.0.1:8080"
 const (
 	perChannel = "per-channel"
 	shared     = "shared"
+	report     = "report"
+	refuse     = "refuse"
 )
 
 var (
 	redisModes     = []string{"standalone", "sentinel", "cluster"}
 	transactionIDs = []string{perChannel, shared}
+	onLoss         = []string{report, refuse}
 	logLevels      = []string{"debug", "info", "warn", "error"}
 )
 
@@ -87,6 +90,9 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		text("replicas", "0", "N", "How many replicas must have an answer before it is given (WAIT); 0 leaves durability to Redis. Name as many as there are: a failover to one that lags "+
 			"loses what only others have. Fewer in time is DURABILITY_NOT_REACHED, and asking again with the same request id waits again."),
 		text("replicas-timeout", days(server.DefaultReplicasTime), "TIME", "How long an answer waits for them."),
+		text("on-loss", report, "HOW", "What to do when the store has lost notes (was emptied, restarted without its data, or taken over by a replica that lagged): "+report+
+			", or "+refuse+" every call until an operator says POST /acknowledge on -admin-listen."),
+		text("epoch", "", "ID", "The epoch that the store must be in, as the log tells it; so a loss is noticed that happens while no server runs."),
 		yes("reflection", "Let tools such as grpcurl ask for the contract."),
 		text("drain", days(server.DefaultDrain), "TIME", "How long calls may take to finish after SIGTERM or SIGINT; a second signal does not wait."),
 		text("log-level", "info", "LEVEL", "What to log to standard error: "+strings.Join(logLevels, ", ")+". Calls that went well are logged at debug."),
@@ -190,6 +196,8 @@ func settingsOf(c *cli.Command) (*settings, error) {
 
 		Replicas:        number("replicas", 0),
 		ReplicasTimeout: duration("replicas-timeout", time.Millisecond),
+		RefuseAfterLoss: oneOf("on-loss", onLoss) == refuse,
+		Epoch:           c.String("epoch"),
 
 		TLSCert:     c.String("tls-cert"),
 		TLSKey:      c.String("tls-key"),

@@ -29,6 +29,7 @@ const oldest = "6.2"
 
 // Check asks the store, or every primary of a cluster, whether it can take notes. The error says why not; the report is filled in as far as it was told.
 func (s *Store) Check(ctx context.Context) (Report, error) {
+	ctx = looking(ctx)
 	if _, err := s.now(ctx); err != nil {
 		return Report{}, looked(err)
 	}

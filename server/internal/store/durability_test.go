@@ -105,8 +105,8 @@ func told(t testing.TB, node *redistest.Server, command ...any) string {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: node.Addr(), MaxRetries: -1})
 	defer c.Close()
-	text, _ := c.Do(ctx(t), command...).Text()
-	return text
+	reply, _ := c.Do(ctx(t), command...).Result()
+	return fmt.Sprint(reply)
 }
 
 // within is a context that ends so soon.

@@ -24,6 +24,8 @@ func failure(ctx context.Context, err error) error {
 		return ctx.Err()
 	case pastDeadline(ctx):
 		return context.DeadlineExceeded
+	case errors.Is(err, ErrWentBack):
+		return err
 	case redis.IsOOMError(err):
 		return fmt.Errorf("%w: %w", ErrStoreFull, err)
 	case errors.As(err, &refused):

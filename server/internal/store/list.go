@@ -38,6 +38,9 @@ const (
 
 // List pages through notes: of one series in the order they were made, or of a ledger in no order.
 func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
+	if err := s.trusted(); err != nil {
+		return ListReply{}, err
+	}
 	at, err := start(r)
 	if err != nil {
 		return ListReply{}, err

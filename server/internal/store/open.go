@@ -23,6 +23,10 @@ type Config struct {
 	Replicas int
 	// ReplicasTimeout is how long to wait for them. Required with Replicas.
 	ReplicasTimeout time.Duration
+	// Epoch is the id of the epoch that the store must be in, as Store.Epoch gave it; empty means whichever it is in.
+	Epoch string
+	// RefuseAfterLoss lets no call reach a store that has gone back, until that is acknowledged.
+	RefuseAfterLoss bool
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger
 }
@@ -38,17 +42,21 @@ const (
 // Open reads the configuration. It does not need the store to be up.
 func Open(_ context.Context, c Config) (*Store, error) {
 	redis.SetLogger(quiet{c.Logger}) // the client's, for the whole process; the last store opened gets it
-	s := &Store{clock: newClock(), log: c.Logger, replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout}
+	s := &Store{clock: newClock(), log: c.Logger, replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout, epoch: newEpoch(c), refuseLost: c.RefuseAfterLoss}
 	var err error
 	if c.Replicas < 0 || c.Replicas > 0 && c.ReplicasTimeout < time.Millisecond {
 		return nil, fmt.Errorf("opening the store: %d replicas cannot be waited for in %v", c.Replicas, c.ReplicasTimeout)
 	}
 	reads := ioTimeout + c.ReplicasTimeout // a connection is silent while Redis waits for replicas
+	var onConnect func(context.Context, *redis.Conn) error
+	if c.RefuseAfterLoss {
+		onConnect = s.verify
+	}
 	switch c.Mode {
 	case "standalone":
-		s.redis, err = openStandalone(c.URL, reads)
+		s.redis, err = openStandalone(c.URL, reads, onConnect)
 	case "sentinel":
-		s.redis, err = openSentinel(c.URL, reads)
+		s.redis, err = openSentinel(c.URL, reads, onConnect)
 	case "cluster":
 		s.redis, err = openCluster(c.URL, reads)
 	default:
@@ -75,11 +83,12 @@ func (q quiet) Printf(ctx context.Context, format string, v ...any) {
 	}
 }
 
-func openStandalone(u string, reads time.Duration) (redis.UniversalClient, error) {
+func openStandalone(u string, reads time.Duration, onConnect func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
 	o, err := redis.ParseURL(u)
 	if err != nil {
 		return nil, err
 	}
+	o.OnConnect = onConnect
 	o.MaxRetries = -1
 	o.ContextTimeoutEnabled = true
 	o.DialerRetries = 1
@@ -95,7 +104,7 @@ func openStandalone(u string, reads time.Duration) (redis.UniversalClient, error
 	return redis.NewClient(o), nil
 }
 
-func openSentinel(u string, reads time.Duration) (redis.UniversalClient, error) {
+func openSentinel(u string, reads time.Duration, onConnect func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
 	o, err := redis.ParseFailoverURL(u)
 	if err != nil {
 		return nil, err
@@ -103,6 +112,7 @@ func openSentinel(u string, reads time.Duration) (redis.UniversalClient, error) 
 	if o.MasterName == "" {
 		return nil, errors.New("the URL of sentinels needs ?master_name=")
 	}
+	o.OnConnect = onConnect
 	o.MaxRetries = -1
 	o.ContextTimeoutEnabled = true
 	o.DialerRetries = 1

@@ -42,6 +42,8 @@ var (
 	listBody string
 	//go:embed forget.lua
 	forgetBody string
+	//go:embed beat.lua
+	beatBody string
 
 	noteScript    = newScript("note", noteBody)
 	existsScript  = newScript("exists", existsBody)
@@ -50,6 +52,7 @@ var (
 	extendScript  = newScript("extend", extendBody)
 	listScript    = newScript("list", listBody)
 	forgetScript  = newScript("forget", forgetBody)
+	beatScript    = newScript("beat", beatBody)
 )
 
 // A call is one run of a script. The first ARGV of every script is its caller's deadline in the store's time; args are the others.
@@ -92,6 +95,19 @@ func (s *Store) run(ctx context.Context, sc *script, key string, args ...any) ([
 
 // runFor runs calls on behalf of ctx, which gives them their deadline.
 func (s *Store) runFor(ctx context.Context, calls []call) []result {
+	if err := s.trusted(); err != nil {
+		return slices.Repeat([]result{{err: err}}, len(calls))
+	}
+	results := s.runPast(ctx, calls)
+	// By the time of a reply it is known whether its connection is one to a store that went back (see verify).
+	if err := s.trusted(); err != nil {
+		return slices.Repeat([]result{{err: err}}, len(calls))
+	}
+	return results
+}
+
+// runPast is runFor whether or not the store is to be trusted.
+func (s *Store) runPast(ctx context.Context, calls []call) []result {
 	deadline, err := s.deadline(ctx)
 	if err != nil {
 		return slices.Repeat([]result{{err: err}}, len(calls))

@@ -36,6 +36,9 @@ type Store struct {
 	replicas        int // how many must have an answer before it is given
 	replicasTimeout time.Duration
 
+	epoch      *epoch
+	refuseLost bool
+
 	log *slog.Logger
 }
 

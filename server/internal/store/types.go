@@ -146,5 +146,6 @@ var (
 	ErrStoreFull        = errors.New("the store has no memory for another note")
 	ErrOutcomeUnknown   = errors.New("the store was asked and did not answer; it may have noted")
 	ErrNotReplicated    = errors.New("fewer replicas than asked for have it; the primary alone does")
+	ErrWentBack         = errors.New("the store has gone back in time and forgotten notes; an operator must acknowledge it")
 	ErrUnavailable      = errors.New("the store cannot answer; nothing was done")
 )

@@ -1,0 +1,100 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+// losses tells the operator of a store that has gone back in time: was emptied, restarted without its data, restored from a backup, or taken over by a replica
+// that lagged. The donations of the notes that are gone will be FIRST again, and nothing else would tell.
+type losses struct {
+	refuse bool
+	store  *store.Store // nil for a trial's, which has nothing to lose
+	logger *slog.Logger
+
+	count prometheus.Counter
+	epoch string // has been said
+	deaf  bool   // that no beat gets through has been said
+}
+
+func newLosses(config Config, s *store.Store, registry prometheus.Registerer, logger *slog.Logger) *losses {
+	l := &losses{refuse: config.RefuseAfterLoss, store: s, logger: logger, count: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "noted_store_went_back_total", Help: "How often the store was found to have lost notes: emptied, restarted without its data, or taken over by a replica that lagged."})}
+	if config.Trial {
+		l.store = nil
+	}
+	registry.MustRegister(l.count, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "noted_store_went_back",
+		Help: "1 from when the store was found to have lost notes until an operator acknowledges it."}, func() float64 {
+		if l.lost().At.IsZero() {
+			return 0
+		}
+		return 1
+	}))
+	return l
+}
+
+func (l *losses) lost() store.Loss {
+	if l.store == nil {
+		return store.Loss{}
+	}
+	return l.store.Lost()
+}
+
+// look beats once, and says why calls are refused; empty where they are not.
+func (l *losses) look(ctx context.Context) string {
+	if l.store == nil {
+		return ""
+	}
+	found, err := l.store.Beat(ctx)
+	l.count.Add(float64(len(found)))
+	for _, loss := range found {
+		l.logger.Error("the store has gone back in time: donations whose notes are lost will be FIRST again", "what", loss.What, "calls_refused", l.refuse, "to_do", l.toDo())
+	}
+	if err != nil && !l.deaf {
+		l.logger.Warn("the store's epoch cannot be kept, so it would not be noticed if the store went back in time", "error", err)
+	}
+	l.deaf = err != nil
+	if epoch := l.store.Epoch(); epoch != l.epoch {
+		l.epoch = epoch
+		l.logger.Info("the store's epoch is known; start with -epoch to notice a loss that happens while no server runs", "epoch", epoch)
+	}
+	if lost := l.store.Lost(); l.refuse && !lost.At.IsZero() {
+		return lost.What + "; " + l.toDo()
+	}
+	return ""
+}
+
+func (l *losses) toDo() string {
+	return fmt.Sprintf("find out what is lost, note it again, then POST /acknowledge?epoch=%[1]s to -admin-listen of every server, and start them with -epoch %[1]s from now on", l.store.Epoch())
+}
+
+// remark is what health adds for a person.
+func (l *losses) remark() string {
+	lost := l.lost()
+	if lost.At.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(" (since %s: %s; %s)", lost.At.UTC().Format(time.RFC3339), lost.What, l.toDo())
+}
+
+// acknowledge takes the store for good as it is. It wants the epoch named, so that what is acknowledged is what was read, and by whoever could read it.
+func (l *losses) acknowledge(response http.ResponseWriter, request *http.Request) {
+	lost := l.lost()
+	switch epoch := request.URL.Query().Get("epoch"); {
+	case lost.At.IsZero():
+		fmt.Fprintln(response, "nothing is lost that was not acknowledged")
+	case epoch != l.store.Epoch():
+		http.Error(response, fmt.Sprintf("%s; to acknowledge that, POST /acknowledge?epoch=%s", lost.What, l.store.Epoch()), http.StatusConflict)
+	default:
+		l.store.Acknowledge()
+		l.logger.Warn("the loss was acknowledged", "what", lost.What, "epoch", epoch, "peer", request.RemoteAddr)
+		fmt.Fprintln(response, "acknowledged; start the next time with -epoch", epoch)
+	}
+}

@@ -1,0 +1,143 @@
+package server_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+func postTo(t *testing.T, url string) (int, string) {
+	t.Helper()
+	response, err := http.Post(url, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	return response.StatusCode, string(body)
+}
+
+// A store that was emptied is reported once, in log, metrics and health, and served on; an acknowledgement ends it.
+func TestLossIsReported(t *testing.T) {
+	redis := redistest.Start(t)
+	var log lockedBuffer
+	n := start(t, servertest.Options{Redis: redis.URL(), Log: &log})
+	n.mustNote(t, series("I-1"))
+	if code, body := postTo(t, "http://"+n.AdminAddr()+"/acknowledge?epoch=x"); code != 200 || !strings.Contains(body, "nothing is lost") {
+		t.Errorf("acknowledging nothing: %d %s", code, body)
+	}
+	redis.Do("FLUSHALL")
+	began := time.Now()
+	eventually(t, 5*time.Second, "noticed", func() bool { return n.metric(t, "noted_store_went_back") == 1 })
+	t.Logf("noticed after %v", time.Since(began))
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("noticed after %v", took)
+	}
+	if got := n.metric(t, "noted_store_went_back_total"); got != 1 {
+		t.Errorf("noted_store_went_back_total = %v, want 1", got)
+	}
+	ready := get(t, "http://"+n.AdminAddr()+"/readyz")
+	if !strings.HasPrefix(ready, "200\nready (since ") || !strings.Contains(ready, "emptied") {
+		t.Errorf("/readyz = %q, want ready and what is lost", ready)
+	}
+	n.mustNote(t, series("I-2"))
+	eventually(t, 5*time.Second, "the gauge of the next look", func() bool { return n.metric(t, "noted_store_up") == 1 })
+	if got := strings.Count(log.String(), "gone back in time: donations"); got != 1 {
+		t.Errorf("the log tells of it %d times, want once", got)
+	}
+	_, epoch, _ := strings.Cut(ready, "epoch=")
+	epoch, _, _ = strings.Cut(epoch, " ")
+	if code, body := postTo(t, "http://"+n.AdminAddr()+"/acknowledge"); code != http.StatusConflict || !strings.Contains(body, epoch) {
+		t.Errorf("acknowledging without the epoch: %d %s", code, body)
+	}
+	if code, body := postTo(t, "http://"+n.AdminAddr()+"/acknowledge?epoch="+epoch); code != 200 {
+		t.Errorf("acknowledging %s: %d %s", epoch, code, body)
+	}
+	if got := n.metric(t, "noted_store_went_back"); got != 0 {
+		t.Errorf("acknowledged, and noted_store_went_back = %v", got)
+	}
+	if ready := get(t, "http://"+n.AdminAddr()+"/readyz"); ready != "200\nready\n" {
+		t.Errorf("acknowledged, and /readyz = %q", ready)
+	}
+}
+
+// With RefuseAfterLoss nobody is answered from what is left, and an operator's acknowledgement ends that. Nor does a server start on a store of another epoch.
+func TestLossIsRefused(t *testing.T) {
+	redis := redistest.Start(t)
+	config := server.Config{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Redis: redis.URL(), RefuseAfterLoss: true, Epoch: "anotherone", Logger: slog.New(slog.DiscardHandler)}
+	s, err := server.New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(serving) }()
+	t.Cleanup(func() { stop(); <-served })
+	conn, caller := dial(t, s.Addr())
+	t.Cleanup(func() { conn.Close() })
+
+	want := told{code: codes.Unavailable, reason: "noted.v1/STORE_WENT_BACK", retry: true}
+	for _, round := range []string{"started on another epoch than was expected", "after a restart without data"} {
+		if round != "started on another epoch than was expected" {
+			redis.Kill()
+			redis.Restart()
+		}
+		eventually(t, 10*time.Second, round+": refused", func() bool {
+			response, err := caller.NoteDonation(within(t, time.Second), series("I-1"))
+			if err == nil {
+				t.Fatalf("%s: answered %v", round, response)
+			}
+			return toldBy(err) == want
+		})
+		var ready string
+		eventually(t, 5*time.Second, round+": not ready", func() bool {
+			ready = get(t, "http://"+s.AdminAddr()+"/readyz")
+			return strings.HasPrefix(ready, "503\nnot ready: ") && strings.Contains(ready, "/acknowledge?epoch=")
+		})
+		_, epoch, _ := strings.Cut(ready, "epoch=")
+		epoch, _, _ = strings.Cut(epoch, " ")
+		if code, body := postTo(t, "http://"+s.AdminAddr()+"/acknowledge?epoch="+epoch); code != 200 {
+			t.Fatalf("acknowledging %s: %d %s", epoch, code, body)
+		}
+		if _, err := caller.NoteDonation(within(t, time.Second), series("I-1")); err != nil {
+			t.Errorf("%s, acknowledged: %v", round, err)
+		}
+		eventually(t, 5*time.Second, round+": ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200") })
+	}
+	config.AdminListen = server.Off
+	if _, err := server.New(t.Context(), config); err == nil || !strings.Contains(err.Error(), "-admin-listen") {
+		t.Errorf("refusing without a place to acknowledge: %v", err)
+	}
+}
+
+// An answer that the replicas lack is told as such.
+func TestDurabilityNotReached(t *testing.T) {
+	redis := redistest.Start(t)
+	config := server.Config{Listen: "127.0.0.1:0", AdminListen: server.Off, Redis: redis.URL(), Replicas: 1, ReplicasTimeout: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
+	s, err := server.New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(serving) }()
+	t.Cleanup(func() { stop(); <-served })
+	conn, caller := dial(t, s.Addr())
+	t.Cleanup(func() { conn.Close() })
+	for range 2 {
+		_, err := caller.NoteDonation(within(t, time.Second), series("I-1"))
+		if got, want := toldBy(err), (told{code: codes.Unavailable, reason: "noted.v1/DURABILITY_NOT_REACHED", retry: true}); got != want {
+			t.Errorf("NoteDonation = %+v (%v), want %+v", got, err, want)
+		}
+	}
+}
