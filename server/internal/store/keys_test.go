@@ -34,7 +34,7 @@ func FuzzMessage(f *testing.F) {
 	f.Add("ipn", "00000000000000000000000000000000")
 	f.Add("ipn", "0123456789ABCDEF0123456789abcdef")
 	f.Add("webhook", "WH-00000000000000000-ZZZZZZZZZZZZZZZZZ")
-	f.Add("webhook", "WH-2WR32451HC0233532-67976317FL4543714")
+	f.Add("webhook", "WH-7KQ19350TB4821966-30B85172NM6649021")
 	f.Add("", "")
 	f.Add("a", ":")
 	f.Fuzz(func(t *testing.T, channel, id string) {
