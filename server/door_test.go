@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -666,6 +667,8 @@ func TestDrainAtTheDoorIsBounded(t *testing.T) {
 	config.Drain = 200 * time.Millisecond
 	config.MaxDeadline = time.Minute
 	config.HTTPListen = "127.0.0.1:0"
+	var log lockedBuffer
+	config.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	s, err := server.New(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -712,5 +715,8 @@ func TestDrainAtTheDoorIsBounded(t *testing.T) {
 	}
 	if err := <-answered; err == nil {
 		t.Error("the call that was cut off was answered")
+	}
+	if _, after, _ := strings.Cut(log.String(), "msg=stopped"); !strings.Contains(log.String(), `msg="finished call"`) || strings.Contains(after, "finished call") {
+		t.Errorf("the server said that it had stopped while a call still ran:\n%s", log.String())
 	}
 }
