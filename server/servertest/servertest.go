@@ -39,6 +39,8 @@ type Options struct {
 	Ledgers     map[string]server.LedgerRules
 	SeriesLimit int
 	MaxDeadline time.Duration
+	// Callers, TLSCert, TLSKey and TLSClientCA are those of server.Config. With any of them Conn is of no use: connect with Addr.
+	Callers, TLSCert, TLSKey, TLSClientCA string
 	// Log gets the server's log, all of it. Without one nobody does.
 	Log io.Writer
 }
@@ -72,6 +74,10 @@ func Start(tb testing.TB, options Options) *Server {
 		Ledgers:     options.Ledgers,
 		SeriesLimit: options.SeriesLimit,
 		MaxDeadline: options.MaxDeadline,
+		Callers:     options.Callers,
+		TLSCert:     options.TLSCert,
+		TLSKey:      options.TLSKey,
+		TLSClientCA: options.TLSClientCA,
 		Reflection:  true,
 		Drain:       5 * time.Second,
 		Logger:      slog.New(slog.DiscardHandler),

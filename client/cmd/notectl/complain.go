@@ -28,10 +28,18 @@ func (a *app) complain(err error) {
 // hintFor says what can be done about an error; empty where the error says it all.
 func hintFor(err error) string {
 	switch {
+	case errors.Is(err, client.ErrUnavailable) && strings.Contains(err.Error(), "tls: "):
+		return "the server's certificate or yours is not accepted: see -ca, -cert and -key"
 	case errors.Is(err, client.ErrUnavailable) && strings.Contains(err.Error(), "handshake"):
 		return "the server may not speak TLS: in a network that you trust, -plaintext speaks none either"
 	case errors.Is(err, client.ErrUnavailable) && client.Reason(err) == "":
 		return "is the server running, and is -addr right? to try one: go run ./server/cmd/noted -dev"
+	case errors.Is(err, client.ErrUnauthenticated):
+		return "present a token with -token-file, or a certificate with -cert and -key; on the server: notectl token makes one"
+	case errors.Is(err, client.ErrLedgerDenied):
+		return "is -ledger right? the server's file of -callers names the ledgers of each caller"
+	case errors.Is(err, client.ErrVerbDenied):
+		return "the server's file of -callers names the verbs of each caller: read, note, admin"
 	case errors.Is(err, client.ErrStoreUnavailable):
 		return "the server runs, but its Redis does not answer; nothing was noted, try again"
 	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, client.ErrDurabilityNotReached):

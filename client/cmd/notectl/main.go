@@ -81,7 +81,11 @@ func (a *app) act(do func(context.Context, *cli.Command) (int, error)) cli.Actio
 
 // dial makes the client that a command asks.
 func (a *app) dial(cmd *cli.Command) (*client.Client, error) {
-	return client.New(cmd.String("addr"), client.Config{Timeout: cmd.Duration("timeout"), Plaintext: cmd.Bool("plaintext")})
+	config := client.Config{Timeout: cmd.Duration("timeout"), Plaintext: cmd.Bool("plaintext")}
+	if err := identity(cmd, &config); err != nil {
+		return nil, err
+	}
+	return client.New(cmd.String("addr"), config)
 }
 
 func (a *app) command() *cli.Command {
@@ -118,16 +122,16 @@ Completion with the Tab key:
     bash    echo 'source <(notectl completion bash)' >> ~/.bashrc
     zsh     echo 'source <(notectl completion zsh)' >> ~/.zshrc
     fish    notectl completion fish > ~/.config/fish/completions/notectl.fish`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "addr", Value: "127.0.0.1:50051", Sources: a.from("NOTED_ADDR"), Usage: "the server's `HOST:PORT`"},
 			&cli.StringFlag{Name: "ledger", Sources: a.from("NOTED_LEDGER"), Usage: "`NAME` of the book that the donations belong to, such as paypal-live; empty is a ledger too"},
 			&cli.DurationFlag{Name: "timeout", Value: client.DefaultTimeout, Sources: a.from("NOTED_TIMEOUT"), Usage: "`DURATION` that one question may take"},
 			&cli.BoolFlag{Name: "plaintext", Sources: a.from("NOTED_PLAINTEXT"), Usage: "no TLS, also to another machine: only in a network that you trust"},
 			&cli.StringFlag{Name: "o", Value: "text", Usage: "`FORMAT` of the answers: text for people, json for programs", Validator: oneOf("text", "json")},
-		},
+		}, a.identityFlags()...),
 		Commands: []*cli.Command{
 			a.noteCommand(), a.existsCommand(), a.settleCommand(), a.releaseCommand(), a.extendCommand(),
-			a.listCommand(), a.forgetCommand(), a.identifyCommand(), a.replayCommand(),
+			a.listCommand(), a.forgetCommand(), a.identifyCommand(), a.replayCommand(), a.tokenCommand(),
 		},
 		EnableShellCompletion: true,
 		ConfigureShellCompletionCommand: func(cmd *cli.Command) {

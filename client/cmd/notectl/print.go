@@ -86,6 +86,20 @@ func (p *printer) note(note *client.Note) error {
 	return p.facts(noteFacts(note))
 }
 
+// token writes a token that was just made, and the line that makes it count: two lines, so that a script can tell them apart.
+func (p *printer) token(token string, made madeToken) error {
+	line, err := json.Marshal(made)
+	if err != nil {
+		return err
+	}
+	if p.json {
+		fmt.Fprintf(p.out, "{\"token\":%q,\"callers\":{%q:%s}}\n", token, made.name, line)
+	} else {
+		fmt.Fprintf(p.out, "%s\n%q: %s\n", token, made.name, line)
+	}
+	return p.out.Flush()
+}
+
 func (p *printer) skipped(identified paypal.Identified) error {
 	if p.json {
 		p.out.Write(identified.AppendJSON(nil))

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/base32"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/urfave/cli/v3"
+)
+
+// Who calls: tokens and certificates, those that notectl presents and those that it makes.
+
+// tokenPrefix makes a token recognisable to people, and to programs that look for secrets where none belong.
+const tokenPrefix = "noted_"
+
+// grantable are the verbs of the server's file of callers.
+var grantable = []string{"read", "note", "admin"}
+
+func (a *app) tokenCommand() *cli.Command {
+	return &cli.Command{
+		Name: "token", UsageText: "notectl token [options] NAME",
+		Usage: "make a token for a caller, and its line for the server's file of -callers",
+		Description: `The token is random and shown this once; the server's file holds only its SHA-256. Give the
+token to the caller in a file that nobody else can read, for -token-file, and put the line
+between the braces of the server's file. The server takes the file up by itself.
+
+To replace a token, make a new one and put its SHA-256 beside the old one; take the old one
+out when the caller presents the new one. No server is asked.`,
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "verbs", Local: true, Value: []string{"note"}, Usage: "`VERBS` to grant, parted by commas: " + strings.Join(grantable, ", ")},
+			&cli.StringSliceFlag{Name: "ledgers", Local: true, HideDefault: true, Usage: "`LEDGERS` to grant, parted by commas, or * for every one; that of -ledger where it is not given"},
+		},
+		Action: a.act(func(_ context.Context, cmd *cli.Command) (int, error) {
+			name, err := one(cmd, "the caller's name")
+			if err != nil {
+				return 0, err
+			}
+			if !word(name) {
+				return 0, usagef("a caller's name is up to 64 characters of ASCII without spaces")
+			}
+			made := madeToken{name: name, Ledgers: cmd.StringSlice("ledgers"), Verbs: cmd.StringSlice("verbs")}
+			if !cmd.IsSet("ledgers") {
+				made.Ledgers = []string{cmd.String("ledger")}
+			}
+			for _, ledger := range made.Ledgers {
+				if ledger != "" && !word(ledger) {
+					return 0, usagef("%q is no ledger: it has up to 64 characters of ASCII without spaces", ledger)
+				}
+			}
+			for _, verb := range made.Verbs {
+				if !slices.Contains(grantable, verb) {
+					return 0, usagef("%q is no verb: use %s", verb, strings.Join(grantable, ", "))
+				}
+			}
+			var secret [32]byte
+			rand.Read(secret[:]) // never fails
+			token := tokenPrefix + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(secret[:]))
+			sum := sha256.Sum256([]byte(token))
+			made.SHA256 = []string{hex.EncodeToString(sum[:])}
+			return exitFirst, a.printer(cmd).token(token, made)
+		}),
+	}
+}
+
+// madeToken is a line of the server's file of callers.
+type madeToken struct {
+	name    string
+	SHA256  []string `json:"token_sha256"`
+	Ledgers []string `json:"ledgers"`
+	Verbs   []string `json:"verbs"`
+}
+
+// word is the rule of names.
+func word(s string) bool {
+	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// identityFlags say what notectl presents to the server, and whom it takes for the server.
+func (a *app) identityFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "token-file", Sources: a.from("NOTED_TOKEN_FILE"), Usage: "`FILE` with the token to present; never in plaintext to another machine"},
+		&cli.StringFlag{Name: "ca", Sources: a.from("NOTED_CA"), Usage: "`FILE` with the CA of the server's certificate, PEM, instead of the system's; turns TLS on"},
+		&cli.StringFlag{Name: "cert", Sources: a.from("NOTED_CERT"), Usage: "`FILE` with the certificate to present, PEM; comes with -key and turns TLS on"},
+		&cli.StringFlag{Name: "key", Sources: a.from("NOTED_KEY"), Usage: "`FILE` with the key of -cert, PEM"},
+	}
+}
+
+// identity puts what identityFlags say into the client's configuration.
+func identity(cmd *cli.Command, config *client.Config) error {
+	if file := cmd.String("token-file"); file != "" {
+		if _, err := readToken(file); err != nil {
+			return err
+		}
+		config.Token = func(context.Context) (string, error) { return readToken(file) } // anew for each call: it may have been replaced
+	}
+	if file := cmd.String("ca"); file != "" {
+		var err error
+		if config.CA, err = os.ReadFile(file); err != nil {
+			return fmt.Errorf("reading -ca: %w", err)
+		}
+	}
+	cert, key := cmd.String("cert"), cmd.String("key")
+	if (cert == "") != (key == "") {
+		return usagef("-cert and -key belong together, and one is missing")
+	}
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return fmt.Errorf("reading -cert and -key: %w", err)
+		}
+		config.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	}
+	return nil
+}
+
+func readToken(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("reading -token-file: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("reading -token-file: %s holds no single token", file) // not repeated
+	}
+	return token, nil
+}
