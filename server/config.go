@@ -187,13 +187,13 @@ func (c Config) check() error {
 		wrong = append(wrong, errors.New("-tls-client-ca needs -tls-cert and -tls-key: without TLS nobody shows a certificate"))
 	}
 	if c.Replicas < 0 {
-		wrong = append(wrong, fmt.Errorf("Replicas is %d; it must be at least 0", c.Replicas))
+		wrong = append(wrong, fmt.Errorf("the number of Replicas is %d; it must be at least 0", c.Replicas))
 	}
 	if c.Replicas > 0 && c.Trial {
 		wrong = append(wrong, errors.New("-replicas asks for replicas, and a trial's store has none"))
 	}
 	if strings.Trim(c.Epoch, "abcdefghijklmnopqrstuvwxyz0123456789+") != "" {
-		wrong = append(wrong, fmt.Errorf("Epoch %q is none that a log has told", c.Epoch))
+		wrong = append(wrong, fmt.Errorf("the Epoch %q is none that a log has told", c.Epoch))
 	}
 	if c.RefuseAfterLoss && c.AdminListen == Off {
 		wrong = append(wrong, errors.New("-on-loss refuse needs -admin-listen, where a loss is acknowledged"))

@@ -20,6 +20,7 @@ const (
 	firstPatience = 2 * time.Second        // for the look at start
 	failuresToTip = 2                      // one slow answer is no outage
 	maxClockOff   = 500 * time.Millisecond // beyond this the clocks are worth a line in the log
+	badClockOff   = time.Minute            // and beyond this nobody should rely on them
 )
 
 // evicts says what to do about a Redis that forgets.
@@ -40,10 +41,9 @@ type watch struct {
 	telemetry *telemetry
 	logger    *slog.Logger
 
-	failures      int  // in a row
-	seen          bool // the store has answered once
-	unknownPolicy bool // has been said
-	clockWrong    bool // has been said
+	failures int  // in a row
+	seen     bool // the store has answered once
+	advice   advice
 
 	mu     sync.Mutex
 	detail string // why not ready; empty while ready
@@ -51,6 +51,7 @@ type watch struct {
 
 func newWatch(config Config, s *store.Store, b *breaker, h *health.Server, t *telemetry, logger *slog.Logger) *watch {
 	w := &watch{allowEviction: config.AllowEviction, trial: config.Trial, store: s, breaker: b, health: h, telemetry: t, logger: logger}
+	w.advice = newAdvice(config, t, logger)
 	w.losses = newLosses(config, s, t.registry, logger)
 	w.say("the store has not answered yet")
 	return w
@@ -93,11 +94,7 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 		return nil
 	}
 	w.breaker.alive() // before health says so
-	w.clocks(report)
-	if report.Policy == "" && !w.unknownPolicy && !w.trial {
-		w.unknownPolicy = true
-		w.logger.Warn("the store does not tell its maxmemory-policy; see to it that it is noeviction, or donations will be forgotten")
-	}
+	w.advice.give(report)
 	if report.Evicts && !w.allowEviction {
 		if !w.seen {
 			return evicts(report.Policy)
@@ -106,16 +103,18 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 		w.failed(evicts(report.Policy))
 		return nil
 	}
-	if report.Evicts && !w.seen {
-		w.logger.Warn("the store evicts keys when its memory is full, and -allow-eviction accepts that", "policy", report.Policy)
-	}
 	w.seen, w.failures = true, 0
+	if report.ClockOffset.Abs() > badClockOff && !w.trial {
+		w.say(fmt.Sprintf("the store's clock is %v ahead of this machine's, so windows and lives of notes cannot be relied on: set both by NTP", report.ClockOffset.Round(time.Second)))
+		return nil
+	}
 	if refused := w.losses.look(asking); refused != "" {
 		w.say(refused)
 		return nil
 	}
 	if w.say("") {
-		w.logger.Info("the store answers", "redis_version", report.Version, "policy", report.Policy, "persistence", report.Persistence, "role", report.Role)
+		w.logger.Info("the store answers", "redis_version", report.Version, "policy", report.Policy, "persistence", report.Persistence, "role", report.Role,
+			"replicas", report.Replicas, "min_replicas_to_write", report.MinReplicas, "clock_ahead", report.ClockOffset.String())
 	}
 	return nil
 }
@@ -144,16 +143,6 @@ func (w *watch) say(detail string) bool {
 	w.health.SetServingStatus(notedv1.DedupeService_ServiceDesc.ServiceName, status)
 	w.telemetry.storeUp.Set(up)
 	return changed
-}
-
-// clocks warns of a store whose clock is not ours: lives of notes and deadlines are by its clock, event times are by everybody's.
-func (w *watch) clocks(report store.Report) {
-	w.telemetry.clockOff.Set(report.ClockOffset.Seconds())
-	wrong := report.ClockOffset.Abs() > maxClockOff
-	if wrong && !w.clockWrong {
-		w.logger.Warn("the store's clock and this machine's disagree; set both by NTP", "store_ahead", report.ClockOffset.String())
-	}
-	w.clockWrong = wrong
 }
 
 // drain says NOT_SERVING for good.

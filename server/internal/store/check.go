@@ -18,8 +18,10 @@ type Report struct {
 	Policy      string        // maxmemory_policy
 	Evicts      bool          // under memory pressure it would forget notes
 	Role        string        // "master", or "slave", which takes no notes
-	Persistence string        // "none", "rdb", "aof", "rdb+aof"
+	Persistence string        // "none", "rdb", or "aof", with which snapshots do not matter
 	Replicas    int           // connected ones
+	MinReplicas bool          // it takes no writes without replicas (min-replicas-to-write)
+	Trouble     string        // why its persistence does not work, where it does not
 	RunID       string        // of the process, another after each restart
 	ClockOffset time.Duration // the store's clock less this machine's
 }
@@ -45,13 +47,34 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 		r, err := check(ctx, node)
 		mu.Lock()
 		defer mu.Unlock()
-		if worst.Version == "" || r.Evicts {
-			worst = r
-		}
+		worst = worse(worst, r)
 		return err
 	})
 	worst.ClockOffset = s.clock.offset()
 	return worst, err
+}
+
+// worse is the report of two primaries of a cluster: of each thing the worst.
+func worse(a, b Report) Report {
+	if a.Version == "" {
+		return b
+	} else if b.Version == "" {
+		return a
+	}
+	if b.Evicts && !a.Evicts {
+		a.Policy, a.Evicts = b.Policy, true
+	}
+	if older(b.Version, a.Version) {
+		a.Version = b.Version
+	}
+	if b.Persistence == "none" {
+		a.Persistence = b.Persistence
+	}
+	if a.Trouble == "" {
+		a.Trouble = b.Trouble
+	}
+	a.Replicas, a.MinReplicas = min(a.Replicas, b.Replicas), a.MinReplicas && b.MinReplicas
+	return a
 }
 
 func check(ctx context.Context, node redis.Cmdable) (Report, error) {
@@ -76,7 +99,20 @@ func check(ctx context.Context, node redis.Cmdable) (Report, error) {
 	}
 	r.Evicts = r.Policy != "" && r.Policy != "noeviction"
 	r.Replicas, _ = strconv.Atoi(info["connected_slaves"])
-	r.Persistence = persistence(info)
+	r.MinReplicas = info["min_slaves_good_slaves"] != "" // Redis tells it only where the setting is on
+	r.Persistence = persistence(info, func() string {
+		saves, err := node.ConfigGet(ctx, "save").Result()
+		if err != nil {
+			return "unknown" // it may be forbidden
+		}
+		return saves["save"]
+	})
+	switch {
+	case info["aof_enabled"] == "1" && info["aof_last_write_status"] == "err":
+		r.Trouble = "it cannot write its append-only file"
+	case info["rdb_last_bgsave_status"] == "err":
+		r.Trouble = "its last snapshot failed"
+	}
 	switch {
 	case r.Version != "" && older(r.Version, oldest):
 		return r, fmt.Errorf("%w: it is Redis %s, and Noted needs %s or newer", ErrUnavailable, r.Version, oldest)
@@ -88,21 +124,20 @@ func check(ctx context.Context, node redis.Cmdable) (Report, error) {
 	return r, nil
 }
 
-func persistence(info map[string]string) string {
-	if info["aof_enabled"] == "" {
+func persistence(info map[string]string, saves func() string) string {
+	switch aof := info["aof_enabled"]; {
+	case aof == "":
 		return ""
+	case aof == "1":
+		return "aof"
 	}
-	var kinds []string
-	if info["rdb_last_save_time"] != "" && info["rdb_saves"] != "0" && info["rdb_saves"] != "" {
-		kinds = append(kinds, "rdb")
-	}
-	if info["aof_enabled"] == "1" {
-		kinds = append(kinds, "aof")
-	}
-	if len(kinds) == 0 {
+	switch saves() {
+	case "unknown":
+		return ""
+	case "":
 		return "none"
 	}
-	return strings.Join(kinds, "+")
+	return "rdb"
 }
 
 // older compares versions by their numbers.
