@@ -45,6 +45,7 @@ const (
 	maxMessage    = 64 << 10
 	maxHeaders    = 16 << 10
 	maxStreams    = 250
+	workers       = 64 // goroutines that stay, with the stack that a call has grown; calls beyond get one of their own
 	handshake     = 5 * time.Second
 	pingEvery     = time.Minute      // we ask whether a silent peer is alive
 	pingPatience  = 20 * time.Second // and wait so long
@@ -142,6 +143,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.NumStreamWorkers(workers),
 		grpc.ConnectionTimeout(handshake),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAtMost, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingPatience,

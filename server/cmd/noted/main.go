@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/donation-dedupe/noted/server"
@@ -16,6 +17,10 @@ import (
 )
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		// What lives between two calls is little, so that collecting at the usual growth would cost a tenth of the time for a few megabytes.
+		debug.SetGCPercent(400)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal does not wait for the drain
 	err := run(ctx, os.Args, os.LookupEnv, os.Stdout, os.Stderr)
