@@ -1,0 +1,84 @@
+//go:build whole
+
+package whole_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+)
+
+// books is where all receivers put donations in the end. It does not refuse what it has already, as real books would by the donation id: it counts.
+type books struct {
+	*httptest.Server
+	mu   sync.Mutex
+	list []entry
+}
+
+// An entry is a donation in the books.
+type entry struct {
+	place    string
+	id       string // the donation id
+	name     string // what the test calls it; it is in the message
+	Donation map[string]string
+	Message  map[string]string
+	Body     string
+}
+
+var nameInBody = regexp.MustCompile(`\bwhole-\d{4}\b`)
+
+func newBooks(t *testing.T, c *chance) *books {
+	b := &books{}
+	verifier := must(standardwebhooks.NewWebhook(secret))
+	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Errorf("reading what was to be booked: %v", err)
+			return
+		}
+		if c.of(4) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		e := entry{place: strings.TrimPrefix(r.URL.Path, "/"), id: r.Header.Get("Idempotency-Key")}
+		if e.place == gate {
+			var event struct {
+				ID   string
+				Data struct {
+					Donation, Message map[string]string
+					Original          struct{ Body string }
+				}
+			}
+			if err = verifier.Verify(body, r.Header); err == nil {
+				err = json.Unmarshal(body, &event)
+			}
+			e.id, e.Donation, e.Message, e.Body = event.ID, event.Data.Donation, event.Data.Message, event.Data.Original.Body
+		} else {
+			err = json.Unmarshal(body, &e)
+		}
+		e.name = nameInBody.FindString(e.Body)
+		if err != nil || e.id == "" || e.name == "" {
+			t.Errorf("cannot be booked: %v %q %s", err, e.id, body)
+		}
+		b.mu.Lock()
+		b.list = append(b.list, e)
+		b.mu.Unlock()
+		w.WriteHeader(http.StatusCreated)
+	}))
+	t.Cleanup(b.Close)
+	return b
+}
+
+func (b *books) entries() []entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.list)
+}

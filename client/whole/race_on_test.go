@@ -1,0 +1,5 @@
+//go:build whole && race
+
+package whole_test
+
+const raceDetector = true

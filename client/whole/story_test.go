@@ -1,0 +1,303 @@
+//go:build whole
+
+package whole_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// A story is what happens in many series of donations, what PayPal tells of it, and when.
+type story struct {
+	random   *rand.Rand
+	payPal   *payPal
+	now      time.Time
+	want     map[string]*donation // :: name and event
+	days     [2][]scene           // one day, and some days later
+	told     []delivery           // each message once
+	messages int                  // with the repeats
+}
+
+// A donation is one that must be in the books once.
+type donation struct {
+	series, amount string
+	at             time.Time // zero where PayPal does not say when
+	channels       []string  // that tell of it, sorted
+}
+
+// A scene is a sequence of moments. What belongs to one moment is posted at once; the next moment comes when all of it is answered 200.
+type scene [][]delivery
+
+const day = 24 * time.Hour
+
+func newStory(random *rand.Rand, p *payPal) *story {
+	s := &story{random: random, payPal: p, now: time.Now().Truncate(time.Second), want: make(map[string]*donation)}
+	for i := range 72 {
+		s.series(i)
+	}
+	for _, scenes := range s.days {
+		random.Shuffle(len(scenes), func(i, j int) { scenes[i], scenes[j] = scenes[j], scenes[i] })
+	}
+	return s
+}
+
+// A series of donations; PayPal has two kinds of them, with messages of their own.
+type series struct {
+	id     string
+	button bool // made by a subscribe button: subscr_… with a subscr_id
+	amount string
+}
+
+// series is the life of one: a signup, payments of equal amounts, and what else may happen.
+func (s *story) series(i int) {
+	g := series{id: "I-" + s.id(12), button: i%2 == 1, amount: fmt.Sprintf("%d.00", 5+s.random.IntN(50))}
+	if i%8 == 1 {
+		g.id = "S-" + s.id(17)
+	}
+	s.signup(g, i%3 == 0)
+	period, payments := 30*day, 2
+	if i%5 == 0 {
+		period, payments = day, 5
+	}
+	latest := s.now.Add(-time.Minute - time.Duration(s.random.IntN(20*3600))*time.Second)
+	for k := range payments { // each at about the same hour
+		at := latest.Add(-time.Duration(k)*period - time.Duration(s.random.IntN(3600))*time.Second)
+		sale := s.id(17)
+		ipnTxn := sale
+		if i%3 == 0 { // whether the channels' ids agree is not known for sure
+			ipnTxn = s.id(17)
+		}
+		if s.random.IntN(6) == 0 {
+			s.payment(g, "PAYMENT_PENDING", ipnTxn, sale, at)
+		}
+		s.payment(g, "PAYMENT", ipnTxn, sale, at)
+		if ipnTxn != sale {
+			continue // what follows is about a sale, by an id that both channels know
+		}
+		switch s.random.IntN(4) {
+		case 0:
+			s.refund(g, g.amount, sale, at.Add(30*time.Second))
+		case 1: // two parts of the same amount
+			s.refund(g, "2.50", sale, at.Add(30*time.Second))
+			if later := at.Add(5 * time.Hour); later.Before(s.now) {
+				s.refund(g, "2.50", sale, later)
+			}
+		}
+		if i%9 == 2 && k == 0 {
+			s.dispute(sale)
+		}
+	}
+	switch s.random.IntN(4) {
+	case 0:
+		s.state(g, "CANCELLATION", "recurring_payment_profile_cancel", "subscr_cancel", "CANCELLED")
+	case 1:
+		s.state(g, "EXPIRY", "recurring_payment_expired", "subscr_eot", "EXPIRED")
+	case 2:
+		s.state(g, "PAYMENT_FAILED", "recurring_payment_failed", "subscr_failed", "PAYMENT.FAILED")
+		if !g.button {
+			s.state(g, "SUSPENSION", "recurring_payment_suspended", "", "SUSPENDED")
+		}
+	}
+}
+
+// id is one as PayPal makes them.
+func (s *story) id(length int) string {
+	id := make([]byte, length)
+	for i := range id {
+		id[i] = "0123456789ABCDEFGHJKLMNPRSTUVWXY"[s.random.IntN(32)]
+	}
+	return string(id)
+}
+
+// signup is a signup, which may bring the first payment along: two donations in one IPN.
+func (s *story) signup(g series, paying bool) {
+	fields := g.fields("recurring_payment_profile_created", "subscr_signup")
+	activated := webhookEvent{"BILLING.SUBSCRIPTION.ACTIVATED", map[string]any{"id": g.id, "state": "Active"}}
+	if !paying || g.button { // a button's signup never does
+		s.tell(fields, []webhookEvent{activated}, told{"SIGNUP", g.id, "", time.Time{}})
+		return
+	}
+	sale, at := s.id(17), s.now.Add(-35*day)
+	for name, value := range map[string]string{"initial_payment_txn_id": sale, "initial_payment_status": "Completed", "initial_payment_amount": g.amount, "currency_code": "EUR", "time_created": pacific(at)} {
+		fields.Set(name, value)
+	}
+	s.tell(fields, []webhookEvent{activated, s.sale(g, "COMPLETED", sale, at)}, told{"SIGNUP", g.id, "", time.Time{}}, told{"PAYMENT", g.id, g.amount, at})
+}
+
+func (s *story) payment(g series, event, ipnTxn, sale string, at time.Time) {
+	status, state := "Completed", "COMPLETED"
+	if event == "PAYMENT_PENDING" {
+		status, state = "Pending", "PENDING"
+	}
+	fields := g.fields("recurring_payment", "subscr_payment")
+	s.money(fields, status, ipnTxn, g.amount, at)
+	s.tell(fields, []webhookEvent{s.sale(g, state, sale, at)}, told{event, g.id, g.amount, at})
+}
+
+func (s *story) refund(g series, amount, sale string, at time.Time) {
+	fields := g.fields("", "")
+	ipnTxn := s.id(17)
+	refundID := ipnTxn
+	if s.random.IntN(2) == 0 {
+		refundID = s.id(17)
+	}
+	s.money(fields, "Refunded", ipnTxn, "-"+amount, at)
+	fields.Set("parent_txn_id", sale)
+	s.tell(fields, []webhookEvent{{"PAYMENT.SALE.REFUNDED", map[string]any{
+		"id": refundID, "sale_id": sale, "state": "completed", "create_time": s.about(at), "amount": map[string]string{"total": "-" + amount, "currency": "EUR"},
+	}}}, told{"REFUND", sale, amount, at})
+}
+
+func (s *story) dispute(sale string) {
+	fields := url.Values{"txn_type": {"new_case"}, "txn_id": {sale}, "case_id": {"PP-D-" + s.id(6)}, "case_type": {"complaint"}}
+	s.tell(fields, []webhookEvent{{"CUSTOMER.DISPUTE.CREATED", map[string]any{
+		"dispute_id": fields.Get("case_id"), "disputed_transactions": []any{map[string]string{"seller_transaction_id": sale}},
+	}}}, told{"DISPUTE", sale, "", time.Time{}})
+}
+
+// state is a change in a series itself.
+func (s *story) state(g series, event, recurring, button, webhook string) {
+	s.tell(g.fields(recurring, button), []webhookEvent{{"BILLING.SUBSCRIPTION." + webhook, map[string]any{"id": g.id}}}, told{event, g.id, "", time.Time{}})
+}
+
+func (g series) fields(recurring, button string) url.Values {
+	if g.button {
+		return url.Values{"txn_type": {button}, "subscr_id": {g.id}}
+	}
+	return url.Values{"txn_type": {recurring}, "recurring_payment_id": {g.id}}
+}
+
+func (s *story) money(fields url.Values, status, txn, amount string, at time.Time) {
+	date := pacific(at)
+	if s.random.IntN(8) == 0 { // PayPal is known to label the hour wrongly
+		date = date[:len(date)-3] + "PDT"
+	}
+	for name, value := range map[string]string{"payment_status": status, "txn_id": txn, "payment_date": date, "mc_gross": amount, "mc_currency": "EUR"} {
+		fields.Set(name, value)
+	}
+}
+
+func (s *story) sale(g series, state, id string, at time.Time) webhookEvent {
+	return webhookEvent{"PAYMENT.SALE." + state, map[string]any{
+		"id": id, "billing_agreement_id": g.id, "create_time": s.about(at), "amount": map[string]string{"total": g.amount, "currency": "EUR"},
+	}}
+}
+
+// about is a time as the other channel gives it.
+func (s *story) about(at time.Time) string {
+	return at.Add(time.Duration(s.random.IntN(41)-20) * time.Second).UTC().Format(time.RFC3339)
+}
+
+func pacific(at time.Time) string {
+	return at.UTC().Add(-8*time.Hour).Format("15:04:05 Jan 02, 2006") + " PST"
+}
+
+type webhookEvent struct {
+	kind     string
+	resource map[string]any
+}
+
+// told is what a message tells of.
+type told struct {
+	event, series, amount string
+	at                    time.Time
+}
+
+// tell tells of donations by one IPN and by webhooks, in one of the orders that PayPal is known for; now and then one channel is silent.
+func (s *story) tell(fields url.Values, events []webhookEvent, donations ...told) {
+	name := fmt.Sprintf("whole-%04d", s.messages)
+	at := s.now.Add(-time.Duration(s.random.Int64N(int64(70 * time.Hour)))) // the webhooks' first transmission
+	if later := donations[len(donations)-1].at; later.After(at) {
+		at = later
+	}
+	for field, value := range map[string]string{"custom": name, "receiver_email": account, "payer_email": "donor@example.net", "first_name": "Zoë", "charset": "UTF-8"} {
+		fields.Set(field, value)
+	}
+	ipns := s.copies(func(again bool) delivery {
+		body := fields.Encode()
+		if again && s.random.IntN(2) == 0 {
+			body += "&resend=true"
+		}
+		return s.payPal.ipn(s.place(php), body)
+	})
+	var webhooks []delivery
+	for i, e := range events {
+		e.resource["custom"] = name
+		body := string(must(json.Marshal(map[string]any{
+			"id": fmt.Sprintf("WH-%s-%d", s.id(17), i), "event_version": "1.0", "event_type": e.kind, "create_time": s.now.UTC().Format(time.RFC3339), "resource": e.resource,
+		})))
+		webhooks = append(webhooks, s.copies(func(again bool) delivery {
+			sent := at
+			if again {
+				sent = s.now
+			}
+			return s.payPal.webhook(s.place(wsgi), body, sent)
+		})...)
+	}
+	s.messages += len(ipns) + len(webhooks)
+
+	channels := []string{"ipn", "webhook"}
+	switch s.random.IntN(12) {
+	case 0: // IPN alone
+		s.days[0], channels = append(s.days[0], scene{ipns}), channels[:1]
+		s.messages -= len(webhooks)
+		webhooks = nil
+	case 1: // webhook alone
+		s.days[0], channels = append(s.days[0], scene{webhooks}), channels[1:]
+		s.messages -= len(ipns)
+		ipns = nil
+	case 2, 3, 4: // days apart, the IPN first
+		s.days[0], s.days[1] = append(s.days[0], scene{ipns}), append(s.days[1], scene{webhooks})
+	case 5, 6, 7: // days apart, the webhook first
+		s.days[0], s.days[1] = append(s.days[0], scene{webhooks}), append(s.days[1], scene{ipns})
+	case 8: // one after the other
+		s.days[0] = append(s.days[0], scene{ipns, webhooks})
+	case 9:
+		s.days[0] = append(s.days[0], scene{webhooks, ipns})
+	default: // at the same moment
+		s.days[0] = append(s.days[0], scene{slices.Concat(ipns, webhooks)})
+	}
+	s.told = slices.Concat(s.told, ipns, webhooks)
+	for _, d := range donations {
+		s.want[name+" EVENT_"+d.event] = &donation{d.series, d.amount, d.at, channels}
+	}
+}
+
+// copies is a message, and now and then its repeats.
+func (s *story) copies(make func(again bool) delivery) []delivery {
+	copies := []delivery{make(false)}
+	for s.random.IntN(4) == 0 && len(copies) < 4 {
+		copies = append(copies, make(true))
+	}
+	return copies
+}
+
+// place is where a message goes: mostly to the receiver of its channel.
+func (s *story) place(usual string) string {
+	if s.random.IntN(4) == 0 {
+		return gate
+	}
+	return usual
+}
+
+// compare names what a booked donation has other than it should, if anything.
+func (d *donation) compare(e entry) string {
+	at, err := time.Parse(time.RFC3339, e.Donation["occurred_at"])
+	switch {
+	case e.Donation["ledger"] != ledger:
+		return "ledger"
+	case e.Donation["series_id"] != d.series:
+		return "series"
+	case e.Donation["amount"] != d.amount || (e.Donation["currency_code"] == "EUR") != (d.amount != ""):
+		return "amount"
+	case d.at.IsZero() && e.Donation["occurred_at"] != "" || !d.at.IsZero() && (err != nil || at.Sub(d.at).Abs() > 61*time.Minute):
+		return "time"
+	case !slices.Contains(d.channels, e.Message["channel"]) || e.Message["id"] == "":
+		return "message"
+	}
+	return ""
+}

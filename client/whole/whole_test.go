@@ -1,0 +1,284 @@
+//go:build whole
+
+// Package whole_test holds the test of the whole, as the first report of the trouble describes it: donations of legacy series, of which PayPal tells as
+// IPNs and as webhooks, received by different programs in different languages. All of them are real processes: public/receiver.php under php -S with
+// several workers, the Python receiver in a WSGI server, noted-gateway, noted with its gRPC and its JSON door, redis-server. Only PayPal's own hosts are
+// stand-ins, and the books, which count.
+//
+//	php -S        ◀─ IPNs        ─▶ noted's JSON door ─▶ redis-server
+//	WSGI server   ◀─ webhooks    ─▶ noted's gRPC door
+//	noted-gateway ◀─ some of both
+//
+// # Design
+//
+// It needs PHP and the Python library's virtual environment, so it has a build tag: go test ./... must not fail on a machine that lacks them, and a test that
+// skips itself there would one day be skipped everywhere. make test-whole prepares both and runs it; with the tag and without them it fails.
+//
+// The clocks are real. "Days apart" means that a message comes after everything else, and after all programs but Redis were started anew, with a date of days ago in
+// it and, where it is a webhook, in its signature. How long Noted remembers is tested where the clock can be moved, in server/internal/store.
+package whole_test
+
+import (
+	"cmp"
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/client"
+)
+
+const (
+	ledger    = "paypal-live"
+	account   = "donations@example.org"
+	webhookID = "8PT597110X687430LKGECATA"
+	secret    = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfgxx3NJZE="
+)
+
+// A failing run prints its seed; WHOLE_SEED=… tells the same story again, though not at the same moments.
+func TestWhole(t *testing.T) {
+	python := prepared(t)
+	noted, gateway := build(t)
+	seed := must(strconv.ParseUint(cmp.Or(os.Getenv("WHOLE_SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64))
+	t.Logf("WHOLE_SEED=%d", seed)
+	ctx, cancel := context.WithTimeout(t.Context(), 55*time.Second)
+	defer cancel()
+
+	w := &whole{t: t, ctx: ctx, chance: newChance(seed)}
+	w.payPal = newPayPal(t, w.chance)
+	w.books = newBooks(t, w.chance)
+	w.story = newStory(rand.New(rand.NewPCG(seed, 2)), w.payPal)
+	w.start(noted, gateway, python)
+
+	began := time.Now()
+	w.play(w.story.days[0])
+	for _, p := range w.processes[1:] { // all but Redis
+		w.again(p)
+	}
+	w.play(w.story.days[1])
+	if !t.Failed() {
+		w.check()
+	}
+	if !t.Failed() {
+		w.knows()
+	}
+	if t.Failed() {
+		w.tell()
+	}
+	t.Logf("%d donations in %d messages, posted %d times, of which %d were told to come again; %v", len(w.story.want), w.story.messages, w.posts.Load(), w.later.Load(), time.Since(began).Round(time.Millisecond))
+}
+
+type whole struct {
+	t         *testing.T
+	ctx       context.Context
+	chance    *chance
+	payPal    *payPal
+	books     *books
+	story     *story
+	noted     *process
+	places    map[string]*process
+	processes []*process
+
+	posts, later, refused atomic.Int64
+}
+
+// prepared returns the Python of the library's virtual environment.
+func prepared(t *testing.T) (python string) {
+	t.Helper()
+	python = must(filepath.Abs("../python/.venv/bin/python"))
+	for what, command := range map[string][]string{
+		"PHP with curl": {"php", "-r", "exit(extension_loaded('curl') ? 0 : 1);"},
+		"the Python library in client/python/.venv": {python, "-c", "import noted.v1.noted_pb2, noted.receiver, cryptography"},
+		"redis-server": {"redis-server", "--version"},
+	} {
+		if output, err := run(command...); err != nil {
+			t.Fatalf("%s is missing, which make test-whole prepares: %v\n%s", what, err, output)
+		}
+	}
+	return python
+}
+
+// start starts all programs.
+func (w *whole) start(noted, gateway, python string) {
+	dir := w.t.TempDir()
+	file := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			w.t.Fatal(err)
+		}
+		return path
+	}
+	roots, secretFile := file("roots.pem", string(w.payPal.roots())), file("secret", secret+"\n")
+	handler, receiver := must(filepath.Abs("handler.php")), must(filepath.Abs("receiver.py"))
+
+	store, rpc, door := freeAddress(), freeAddress(), freeAddress()
+	redis := newProcess(w.t, "redis-server", store, nil, "redis-server", "--port", port(store), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir)
+	w.noted = newProcess(w.t, "noted", rpc, nil, noted, "-redis", "redis://"+store, "-listen", rpc, "-http-listen", door, "-admin-listen", "off", "-drain", "5s")
+
+	at := map[string]string{php: freeAddress(), wsgi: freeAddress(), gate: freeAddress()}
+	w.places = map[string]*process{
+		php: newProcess(w.t, php, at[php], []string{
+			"PHP_CLI_SERVER_WORKERS=4", "NOTED_HANDLER=" + handler, "NOTED_URL=http://" + door, "NOTED_LEDGER=" + ledger, "NOTED_ACCOUNTS=" + account,
+			"NOTED_IPN_VERIFY_URL=" + w.payPal.verifier.URL, "BOOKS=" + w.books.URL + "/" + php,
+		}, "php", "-S", at[php], must(filepath.Abs("../php/public/receiver.php"))),
+		wsgi: newProcess(w.t, wsgi, at[wsgi], []string{
+			"NOTED=" + rpc, "LEDGER=" + ledger, "WEBHOOK_ID=" + webhookID, "CERT_HOST=" + w.payPal.certHost(), "CERT_ROOTS=" + roots, "BOOKS=" + w.books.URL + "/" + wsgi,
+		}, python, receiver, port(at[wsgi])),
+		gate: newProcess(w.t, gate, at[gate], nil, gateway, "-listen", at[gate], "-admin-listen", "off", "-noted", rpc, "-ledger", ledger, "-accounts", account,
+			"-ipn-verify-url", w.payPal.verifier.URL, "-webhook-id", webhookID, "-webhook-cert-host", w.payPal.certHost(), "-webhook-cert-roots", roots,
+			"-forward-to", w.books.URL+"/"+gate, "-forward-secret-file", secretFile),
+	}
+	w.processes = []*process{redis, w.noted, w.places[php], w.places[wsgi], w.places[gate]}
+	for _, p := range w.processes {
+		if err := p.start(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// again ends a program and starts it anew.
+func (w *whole) again(p *process) {
+	p.end(syscall.SIGTERM)
+	if err := p.start(); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// play lets scenes happen, some at a time.
+func (w *whole) play(scenes []scene) {
+	var all sync.WaitGroup
+	atOnce := make(chan struct{}, 12)
+	for _, s := range scenes {
+		atOnce <- struct{}{}
+		all.Go(func() {
+			defer func() { <-atOnce }()
+			for _, moment := range s {
+				var now sync.WaitGroup
+				for _, d := range moment {
+					now.Go(func() { w.deliver(d) })
+				}
+				now.Wait()
+			}
+		})
+	}
+	all.Wait()
+}
+
+// deliver posts a message as PayPal does, until it is answered 200; PayPal waits longer in between.
+func (w *whole) deliver(d delivery) {
+	for before := "nothing"; ; {
+		w.posts.Add(1)
+		status, said, err := post(w.ctx, "http://"+w.places[d.place].addr, d)
+		switch {
+		case err == nil && status == http.StatusOK:
+			return
+		case err != nil || status != http.StatusServiceUnavailable || w.ctx.Err() != nil:
+			if w.t.Fail(); w.refused.Add(1) <= 10 { // the others are likely to have the same reason
+				w.t.Errorf("%s: a genuine %s was not taken: %d %s %v; before that: %s\n%s", d.place, d.channel, status, said, err, before, d.body)
+			}
+			return
+		}
+		w.later.Add(1)
+		before = said
+		time.Sleep(w.chance.between(50*time.Millisecond, 250*time.Millisecond))
+	}
+}
+
+// check compares the books, and Noted's notes, with what has happened.
+func (w *whole) check() {
+	entries := make(map[string][]entry) // :: name and event → how it was booked
+	byPlace := make(map[string]int)
+	ids := make(map[string]string) // :: donation id → name and event
+	for _, e := range w.books.entries() {
+		key := e.name + " " + e.Donation["event"]
+		entries[key] = append(entries[key], e)
+		byPlace[e.place]++
+		if other, ok := ids[e.id]; ok && other != key {
+			w.t.Errorf("%s and %s have one donation id, %s", key, other, e.id)
+		}
+		ids[e.id] = key
+	}
+	for key, want := range w.story.want {
+		if got := entries[key]; len(got) != 1 {
+			w.t.Errorf("%s is %d times in the books, want once: %v", key, len(got), got)
+		} else if wrong := want.compare(got[0]); wrong != "" {
+			w.t.Errorf("%s is in the books with another %s: %v, want %+v", key, wrong, got[0], want)
+		}
+	}
+	for key, got := range entries {
+		if w.story.want[key] == nil {
+			w.t.Errorf("%s is in the books, and never happened: %v", key, got)
+		}
+	}
+	for place := range w.places {
+		if byPlace[place] < len(w.story.want)/20 {
+			w.t.Errorf("%s booked %d donations of %d: this run says little of it", place, byPlace[place], len(w.story.want))
+		}
+	}
+
+	noted := must(client.New(w.noted.addr, client.Config{}))
+	defer noted.Close()
+	notes := 0
+	for note, err := range noted.List(w.ctx, &client.ListRequest{Ledger: ledger}) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		notes++
+		key := ids[note.GetDonationId()]
+		if key == "" {
+			w.t.Errorf("noted, and not in the books: %v", note)
+			continue
+		}
+		var channels []string
+		for _, sighting := range note.GetSightings() {
+			channels = append(channels, sighting.GetMessage().GetChannel())
+		}
+		slices.Sort(channels)
+		if want := w.story.want[key].channels; note.GetState() != client.StateSettled || !slices.Equal(channels, want) {
+			w.t.Errorf("%s: got %v with sightings on %v, want it settled and seen on %v", key, note.GetState(), channels, want)
+		}
+	}
+	if notes != len(w.story.want) {
+		w.t.Errorf("Noted holds %d notes, want %d", notes, len(w.story.want))
+	}
+	w.t.Logf("in the books by %v", byPlace)
+}
+
+// tell says what may explain a failure.
+func (w *whole) tell() {
+	noted := must(client.New(w.noted.addr, client.Config{}))
+	defer noted.Close()
+	for note, err := range noted.List(w.t.Context(), &client.ListRequest{Ledger: ledger}) {
+		if err != nil {
+			w.t.Errorf("listing the notes: %v", err)
+			break
+		}
+		if note.GetState() != client.StateSettled {
+			w.t.Logf("not settled: %v", note)
+		}
+	}
+	for _, p := range w.processes {
+		w.t.Logf("%s said last:\n%s", p.name, p.said())
+	}
+}
+
+// knows posts each message once more, wherever it did not go before: there is nothing left to book.
+func (w *whole) knows() {
+	before := len(w.books.entries())
+	var all []scene
+	for _, d := range w.story.told {
+		all = append(all, scene{{d.elsewhere()}})
+	}
+	w.play(all)
+	if after := len(w.books.entries()); after != before {
+		w.t.Errorf("%d entries in the books after each message came once more, %d before", after, before)
+	}
+}
