@@ -2,14 +2,14 @@
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php test-ts check generate bench
+.PHONY: run test test-go test-python test-php test-ts test-whole check generate bench
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
 	go run ./server/cmd/noted -dev
 
 # test runs everything there is, against real Redis servers, with the race detector.
-test: test-go test-python test-php test-ts
+test: test-go test-python test-php test-ts test-whole
 
 test-go:
 	.ci/need redis-server redis-cli grpcurl curl
@@ -27,12 +27,20 @@ test-ts:
 	.ci/need npm
 	client/ts/test.sh
 
+# test-whole lets PayPal's messages come to the PHP and the Python receiver and to the gateway, which share one Noted. The suites before it prepare PHP and
+# Python. Never from the cache, which does not know what the processes are made of.
+test-whole: test-python test-php
+	.ci/need redis-server
+	go test -race -count=1 -tags whole ./client/whole
+
 # check is what a change must pass before its tests are looked at.
 check:
 	.ci/need tools protoc grpc_php_plugin
 	test -z "$$(gofmt -l api client server | tee /dev/stderr)"
 	go vet ./...
+	go vet -tags whole ./client/whole
 	staticcheck ./...
+	staticcheck -tags whole ./client/whole
 	buf lint
 	buf format --diff --exit-code
 	buf breaking --against '.git#branch=$(shell git rev-parse -q --verify main >/dev/null && echo main || git branch --show-current)'
