@@ -120,10 +120,14 @@ func shell(t *testing.T, addr, command string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", strings.ReplaceAll(command, "127.0.0.1:50051", addr))
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "NOTED_ADDR="+addr)
+	tools, err := filepath.Abs(filepath.Join(root, ".tools/bin")) // where .ci/need puts grpcurl
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), "NOTED_ADDR="+addr, "PATH="+tools+":"+os.Getenv("PATH"))
 	out, err := cmd.Output()
 	if err != nil && len(out) == 0 {
-		t.Errorf("%s: %v", command, err)
+		t.Errorf("%s: %v (.ci/need installs what the README calls)", command, err)
 	}
 	return string(out)
 }
