@@ -23,6 +23,7 @@ func (s *Server) guard(registry prometheus.Registerer) error {
 		if err := s.reloader.add(s.certificates.file()); err != nil {
 			return fmt.Errorf("TLS: %w", err)
 		}
+		s.reloader.also = append(s.reloader.also, s.certificates.warn)
 	}
 	if s.config.Callers != "" {
 		if err := s.reloader.add(s.access.file(s.config.Callers)); err != nil {
@@ -65,7 +66,7 @@ func (s *Server) listen(flag, address string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s %s: %w", flag, address, err)
 	}
-	if local, ok := listener.Addr().(*net.TCPAddr); (!ok || !local.IP.IsLoopback()) && !s.config.Insecure {
+	if local, ok := listener.Addr().(*net.TCPAddr); !ok || !local.IP.IsLoopback() {
 		missing := ""
 		switch {
 		case s.config.TLSCert == "" && s.config.Callers == "":
@@ -75,7 +76,9 @@ func (s *Server) listen(flag, address string) (net.Listener, error) {
 		case s.config.Callers == "" && s.config.TLSClientCA == "":
 			missing = "nobody says who may call (-callers or -tls-client-ca)"
 		}
-		if missing != "" {
+		if missing != "" && s.config.Insecure {
+			s.logger.Warn("a door can be reached from other machines, and -insecure accepts that it is not safe", "door", flag, "listen", listener.Addr().String(), "why", missing)
+		} else if missing != "" {
 			listener.Close()
 			return nil, fmt.Errorf("%w: %s %s can be reached from other machines, and %s; give what is missing, listen on 127.0.0.1, or accept it with -insecure",
 				ErrConfig, flag, address, missing)

@@ -1,14 +1,17 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -66,6 +69,19 @@ func TestHost(t *testing.T) {
 		if got := host(text(address)); got != want {
 			t.Errorf("host(%s) = %s, want %s", address, got, want)
 		}
+	}
+}
+
+// A certificate that comes near its end while the server runs is warned of, once.
+func TestCertificateThatEndsSoon(t *testing.T) {
+	var log bytes.Buffer
+	c := newCertificates(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, prometheus.NewRegistry())
+	for _, left := range []time.Duration{expirySoon + time.Hour, expirySoon - time.Minute, expirySoon - time.Minute} {
+		c.notAfter.Store(time.Now().Add(left).Truncate(time.Hour).Unix())
+		c.warn()
+	}
+	if got := strings.Count(log.String(), "the certificate ends soon"); got != 1 {
+		t.Errorf("it is warned of %d times, want once:\n%s", got, log.String())
 	}
 }
 

@@ -56,6 +56,7 @@ type reloader struct {
 
 	mu    sync.Mutex
 	files []*reloaded
+	also  []func() // to be done whenever files are looked at
 }
 
 func newReloader(logger *slog.Logger, registry prometheus.Registerer) *reloader {
@@ -96,10 +97,13 @@ func (r *reloader) look() {
 			r.logger.Info("a file has changed and is taken up", "file", file.name, "paths", strings.Join(file.paths, " "))
 		}
 	}
+	for _, do := range r.also {
+		do()
+	}
 }
 
 // run looks every now and then until ctx is done.
-func (r *reloader) run(ctx context.Context, also ...func()) {
+func (r *reloader) run(ctx context.Context) {
 	tick := time.NewTicker(reloadEvery)
 	defer tick.Stop()
 	for {
@@ -108,9 +112,6 @@ func (r *reloader) run(ctx context.Context, also ...func()) {
 			return
 		case <-tick.C:
 			r.look()
-			for _, f := range also {
-				f()
-			}
 		}
 	}
 }
