@@ -166,7 +166,7 @@ func TestImpatientCallersDoNotOpenTheBreaker(t *testing.T) {
 	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), 3*time.Millisecond })
 	c := s.as(t, nil, "")
 	redis.Pause()
-	for range 50 {
+	for range 20 {
 		c.NoteDonation(t.Context(), series("I-1"))
 	}
 	redis.Resume()

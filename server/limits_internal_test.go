@@ -76,8 +76,9 @@ func TestHost(t *testing.T) {
 func TestCertificateThatEndsSoon(t *testing.T) {
 	var log bytes.Buffer
 	c := newCertificates(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, prometheus.NewRegistry())
-	for _, left := range []time.Duration{expirySoon + time.Hour, expirySoon - time.Minute, expirySoon - time.Minute} {
-		c.notAfter.Store(time.Now().Add(left).Truncate(time.Hour).Unix())
+	soon := time.Now().Add(expirySoon)
+	for _, ends := range []time.Time{soon.Add(time.Hour), soon.Add(-time.Minute), soon.Add(-time.Minute)} {
+		c.notAfter.Store(ends.Unix())
 		c.warn()
 	}
 	if got := strings.Count(log.String(), "the certificate ends soon"); got != 1 {
