@@ -115,7 +115,9 @@ func TestClockJumps(t *testing.T) {
 		t.Fatalf("not ready: %s", ready)
 	}
 	clock.Advance(2 * time.Second)
-	soon("a jump of 2s is told", func() bool { return strings.Contains(log.String(), "clock jumped") && strings.Contains(log.String(), "clock and this machine's disagree") })
+	soon("a jump of 2s is told", func() bool {
+		return strings.Contains(log.String(), "clock jumped") && strings.Contains(log.String(), "clock and this machine's disagree")
+	})
 	families, err := s.telemetry.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
