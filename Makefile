@@ -17,7 +17,7 @@ test-go:
 	go test -run '^TestSimulation$$' ./server/internal/store # all of it, which the race detector would take an hour for
 
 test-python:
-	.ci/need python3
+	.ci/need python3-venv
 	client/python/test.sh
 
 test-php:

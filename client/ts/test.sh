@@ -9,10 +9,12 @@ for program in node npm go; do
 		exit 1
 	}
 done
-node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' || {
-	echo "test.sh: Node is $(node --version); 20 or newer is needed" >&2
-	exit 1
-}
+# Debian 12 has Node 18; npm has newer ones.
+if ! node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)'; then
+	newer=.node/node_modules/node/bin
+	[ -x "$newer/node" ] || npm install --silent --no-save --no-audit --no-fund --prefix .node node@22.12.0
+	PATH="$PWD/$newer:$PATH"
+fi
 
 cmp -s package.json node_modules/.installed || {
 	npm install --silent --no-audit --no-fund
