@@ -50,6 +50,8 @@ func (a *advice) give(r store.Report) {
 			"set min-replicas-to-write 1 and min-replicas-max-lag 2 in every redis.conf, or start with -replicas", nil},
 		{r.Version != "" && r.Replicas < a.replicas, "the store has fewer replicas than -replicas asks for, so no donation can be noted until they are back",
 			[]any{"replicas", r.Replicas, "asked_for", a.replicas}},
+		{a.replicas > 0 && a.replicas < r.Replicas, "the store has more replicas than -replicas waits for: where a failover takes another one while this primary goes on (a handover by hand, a partition), " +
+			"answers are lost; wait for all of them", []any{"replicas", r.Replicas, "waited_for", a.replicas}},
 		{r.ClockOffset.Abs() > maxClockOff, "the store's clock and this machine's disagree; set both by NTP", []any{"store_ahead", r.ClockOffset.String()}},
 	} {
 		if c.is && !a.said[c.what] {

@@ -32,6 +32,7 @@ func TestAdvice(t *testing.T) {
 		{"sentinels without min-replicas-to-write", Config{RedisMode: "sentinel"}, func(r *store.Report) { r.MinReplicas = false }, "min-replicas-to-write 1"},
 		{"but with replicas waited for", Config{RedisMode: "sentinel", Replicas: 1}, func(r *store.Report) { r.MinReplicas = false }, ""},
 		{"too few replicas", Config{Replicas: 1}, func(r *store.Report) { r.Replicas = 0 }, "asked_for=1"},
+		{"more replicas than are waited for", Config{Replicas: 1}, func(r *store.Report) { r.Replicas = 2 }, "waited_for=1"},
 		{"clocks that disagree", Config{}, func(r *store.Report) { r.ClockOffset = -time.Second }, "NTP"},
 		{"a trial", Config{Trial: true}, func(r *store.Report) { r.Policy, r.Persistence = "", "none" }, ""},
 	}

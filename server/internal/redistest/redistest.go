@@ -9,7 +9,7 @@
 //
 // # Design
 //
-// The server keeps nothing on disk, knows no other instance, and listens on 127.0.0.1 only; further arguments of redis-server come last
+// The server keeps nothing on disk, knows no other instance, and listens on 127.0.0.1 only (or in a Network); further arguments of redis-server come last
 // and so win. Its port stays below the range that outgoing connections take theirs from, and below 55536, so that Restart finds it free and a
 // cluster bus (port + 10000) fits. It is stopped by its process id. A test binary that dies without its cleanup (a timeout, a
 // SIGKILL) takes the server with it: a shell holds a pipe to us and kills the server when the pipe closes.
@@ -37,10 +37,12 @@ const patience = 10 * time.Second
 
 // Server is a redis-server that belongs to one test.
 type Server struct {
-	tb   testing.TB
-	port int
-	dir  string
-	args []string
+	tb       testing.TB
+	place    Place
+	port     int
+	dir      string
+	sentinel bool
+	args     []string
 
 	mu      sync.Mutex
 	command *exec.Cmd     // nil while stopped
@@ -52,10 +54,34 @@ type Server struct {
 // not installed: a suite that quietly leaves the real store out proves nothing.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
+	return StartAt(tb, Place{Host: "127.0.0.1"}, args...)
+}
+
+// StartAt is Start at a place of a network.
+func StartAt(tb testing.TB, place Place, args ...string) *Server {
+	tb.Helper()
+	return run(&Server{tb: tb, place: place, args: args})
+}
+
+// StartSentinel starts a sentinel, with its configuration.
+func StartSentinel(tb testing.TB, place Place, configuration string) *Server {
+	tb.Helper()
+	s := &Server{tb: tb, place: place, sentinel: true, dir: tb.TempDir()}
+	if err := os.WriteFile(s.dir+"/sentinel.conf", []byte(configuration), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return run(s)
+}
+
+func run(s *Server) *Server {
+	tb := s.tb
+	tb.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		tb.Fatal("redis-server is not installed; on Debian: apt-get install redis-server")
 	}
-	s := &Server{tb: tb, dir: tb.TempDir(), args: args}
+	if s.dir == "" {
+		s.dir = tb.TempDir()
+	}
 	tb.Cleanup(s.Kill)
 	var err error
 	for range 5 { // another process may take the port between the look and the start
@@ -69,7 +95,10 @@ func Start(tb testing.TB, args ...string) *Server {
 }
 
 // Addr is where the server listens, host:port.
-func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+func (s *Server) Addr() string { return net.JoinHostPort(s.place.Host, strconv.Itoa(s.port)) }
+
+// Host is where the server listens.
+func (s *Server) Host() string { return s.place.Host }
 
 // Port is where the server listens.
 func (s *Server) Port() int { return s.port }
@@ -110,11 +139,16 @@ func (s *Server) Do(command string) string {
 }
 
 func (s *Server) start() error {
-	args := append([]string{
-		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
-		"--logfile", s.dir + "/redis.log", "--daemonize", "no",
-	}, s.args...)
-	command := exec.Command("redis-server", args...)
+	args := []string{"--port", strconv.Itoa(s.port), "--bind", s.place.Host, "--protected-mode", "no", "--dir", s.dir, "--logfile", s.dir + "/redis.log", "--daemonize", "no"}
+	if s.sentinel {
+		args = append([]string{"redis-server", s.dir + "/sentinel.conf", "--sentinel"}, args...)
+	} else {
+		args = append(append([]string{"redis-server"}, args...), append([]string{"--save", "", "--appendonly", "no"}, s.args...)...)
+	}
+	if s.place.Namespace != "" {
+		args = append([]string{"ip", "netns", "exec", s.place.Namespace}, args...) // it becomes the server, under the same process id
+	}
+	command := exec.Command(args[0], args[1:]...)
 	if err := command.Start(); err != nil {
 		return err
 	}

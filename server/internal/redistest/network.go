@@ -1,0 +1,109 @@
+package redistest
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// A Place is where a server listens.
+type Place struct {
+	Host      string
+	Namespace string // of the network; empty for the test's own
+}
+
+// Network is places that reach each other by way of a router, where one can be cut off from the others as a pulled cable does it: what is sent vanishes. The
+// test itself reaches every place, always.
+type Network struct {
+	tb     testing.TB
+	id     string // no other network of this machine has it
+	second int    // of the addresses' four numbers
+	Places []Place
+}
+
+var networks atomic.Int32
+
+// NewNetwork makes a network of n places. It needs root and iproute2; without either it says why not.
+//
+// # Design
+//
+// Each place is a network namespace with a link to the router, which is another. A cut is two rules of the router's, so that nobody is told: a link that is
+// taken down is noticed at once, a cable that is pulled somewhere on the way is not.
+func NewNetwork(tb testing.TB, n int) (*Network, error) {
+	tb.Helper()
+	count := int(networks.Add(1)) // what is removed goes a moment later, so no name comes twice
+	net := &Network{tb: tb, id: fmt.Sprintf("nt%dn%d", os.Getpid(), count), second: 64 + (os.Getpid()+count)%64}
+	router := net.name("r")
+	up := net.name("u")
+	names := []string{router}
+	script := []string{
+		"ip netns add " + router,
+		"ip -n " + router + " link set lo up",
+		"ip netns exec " + router + " sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'",
+		fmt.Sprintf("ip link add %s type veth peer name root netns %s", up, router),
+		fmt.Sprintf("ip addr add %s.0.1/30 dev %s", net.prefix(), up),
+		"ip link set " + up + " up",
+		fmt.Sprintf("ip -n %s addr add %s.0.2/30 dev root", router, net.prefix()),
+		"ip -n " + router + " link set root up",
+		fmt.Sprintf("ip route add %[1]s.1.0/24 via %[1]s.0.2", net.prefix()),
+	}
+	for i := range n {
+		p := Place{Host: fmt.Sprintf("%s.1.%d", net.prefix(), i+1), Namespace: net.name(fmt.Sprint(i + 1))}
+		link := fmt.Sprint("to", i+1)
+		script = append(script,
+			"ip netns add "+p.Namespace,
+			"ip -n "+p.Namespace+" link set lo up",
+			fmt.Sprintf("ip link add router netns %s type veth peer name %s netns %s", p.Namespace, link, router),
+			fmt.Sprintf("ip -n %s addr add %s/32 dev router", p.Namespace, p.Host),
+			"ip -n "+p.Namespace+" link set router up",
+			"ip -n "+router+" link set "+link+" up",
+			fmt.Sprintf("ip netns exec %s sh -c 'echo 1 >/proc/sys/net/ipv4/conf/%s/proxy_arp'", router, link),
+			fmt.Sprintf("ip -n %s route add %s dev %s", router, p.Host, link),
+			"ip -n "+p.Namespace+" route add default dev router")
+		net.Places, names = append(net.Places, p), append(names, p.Namespace)
+	}
+	// The network goes with the test, however that ends: this shell holds a pipe to us.
+	remove := "for n in " + strings.Join(names, " ") + "; do ip netns del $n; done"
+	guard := exec.Command("sh", "-c", "read -r _; "+remove)
+	pipe, err := guard.StdinPipe()
+	if err == nil {
+		err = guard.Start()
+	}
+	if err != nil {
+		return nil, err
+	}
+	tb.Cleanup(func() {
+		io.WriteString(pipe, "\n")
+		guard.Wait()
+	})
+	if out, err := exec.Command("sh", "-ec", strings.Join(script, "\n")).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("making a network: %w: %s", err, out)
+	}
+	return net, nil
+}
+
+func (n *Network) name(part string) string { return n.id + part }
+
+// prefix is the first half of all addresses: one from 10.64 to 10.127.
+func (n *Network) prefix() string { return fmt.Sprintf("10.%d", n.second) }
+
+// Cut parts a place from all others.
+func (n *Network) Cut(place Place) { n.tb.Helper(); n.rules("add", place) }
+
+// Heal joins it again.
+func (n *Network) Heal(place Place) { n.tb.Helper(); n.rules("del", place) }
+
+func (n *Network) rules(verb string, place Place) {
+	n.tb.Helper()
+	all := n.prefix() + ".1.0/24"
+	for _, between := range [][2]string{{place.Host, all}, {all, place.Host}} {
+		args := []string{"-n", n.name("r"), "rule", verb, "from", between[0], "to", between[1], "blackhole", "pref", "10"}
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			n.tb.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+		}
+	}
+}
