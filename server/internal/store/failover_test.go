@@ -170,6 +170,7 @@ type till struct {
 	doubled  []string // FIRST for a second request while the first one's hold stood
 	wrong    []string
 
+	done         []atomic.Int64 // donations that each worker is done with
 	lastError    atomic.Value
 	errors       atomic.Int64
 	unreplicated atomic.Int64
@@ -183,7 +184,7 @@ type answered struct {
 
 // begin has workers note, settle and ask again until end.
 func begin(t testing.TB, s *store.Store, ledger string, workers int) *till {
-	l := &till{t: t, store: s, seed: rand.Uint64(), stop: make(chan struct{})}
+	l := &till{t: t, store: s, seed: rand.Uint64(), stop: make(chan struct{}), done: make([]atomic.Int64, workers)}
 	t.Logf("seed %d", l.seed)
 	for i := range workers {
 		l.going.Go(func() { l.work(ledger, i) })
@@ -230,6 +231,7 @@ func (l *till) work(ledger string, worker int) {
 		l.mu.Lock()
 		l.answered = append(l.answered, a)
 		l.mu.Unlock()
+		l.done[worker].Add(1)
 	}
 }
 
@@ -442,5 +444,126 @@ func enough(t testing.TB, l *till) {
 	})
 }
 
+// allGoOn waits until no worker is stuck. Each has soon asked every part of a cluster.
+func (l *till) allGoOn() {
+	l.t.Helper()
+	began := make([]int64, len(l.done))
+	for i := range l.done {
+		began[i] = l.done[i].Load()
+	}
+	soon(l.t, 10*time.Second, "everybody is answered again", func() bool {
+		for i := range l.done {
+			if l.done[i].Load() < began[i]+20 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // some are the first few of many.
 func some(all []string) []string { return all[:min(len(all), 10)] }
+
+// TestClusterFailovers is the same for a cluster of six, and while slots move.
+func TestClusterFailovers(t *testing.T) {
+	f := sixNodes(t, "--cluster-node-timeout", "500")
+	nodes := append(f.primaries, f.replicas...)
+	s := f.open(t, 1)
+	beats, scripts, l := beating(t, s), flushing(t, nodes), begin(t, s, "ledger", 8)
+	enough(t, l)
+	is := func(node *redistest.Server, what string) bool {
+		return strings.Contains(told(t, node, "INFO", "replication"), what)
+	}
+	well := func() {
+		t.Helper()
+		soon(t, 30*time.Second, "three primaries with a replica each", func() bool {
+			primaries := 0
+			for _, node := range nodes {
+				if is(node, "role:master") && is(node, "state=online") && strings.Contains(told(t, node, "CLUSTER", "INFO"), "cluster_state:ok") {
+					primaries++
+				}
+			}
+			return primaries == 3
+		})
+	}
+	// replicaOf is the node that replicates another.
+	replicaOf := func(primary *redistest.Server) *redistest.Server {
+		for _, node := range nodes {
+			if is(node, fmt.Sprintf("master_port:%d", primary.Port())) {
+				return node
+			}
+		}
+		t.Fatalf("no node replicates %s", primary.Addr())
+		return nil
+	}
+	primary := func(i int) *redistest.Server {
+		n := 0
+		for _, node := range nodes {
+			if is(node, "role:master") && is(node, "state=online") {
+				if n++; n > i {
+					return node
+				}
+			}
+		}
+		t.Fatal("there are no three primaries")
+		return nil
+	}
+	failovers := 0
+	for i, b := range []blow{
+		{"killed", func(_ *testing.T, p *redistest.Server) func() { p.Kill(); return p.Restart }},
+		{"handed over", func(t *testing.T, p *redistest.Server) func() {
+			if got := told(t, replicaOf(p), "CLUSTER", "FAILOVER"); got != "OK" {
+				t.Fatalf("CLUSTER FAILOVER: %s", got)
+			}
+			return func() {}
+		}},
+		{"frozen", func(_ *testing.T, p *redistest.Server) func() { p.Pause(); return p.Resume }},
+	} {
+		p := primary(i)
+		next := replicaOf(p)
+		began := time.Now()
+		mend := b.hit(t, p)
+		soon(t, 30*time.Second, b.name+": the replica takes over", func() bool { return is(next, "role:master") })
+		took := time.Since(began)
+		mend()
+		soon(t, 30*time.Second, b.name+": the old primary follows", func() bool { return is(p, "role:slave") })
+		well()
+		l.allGoOn()
+		failovers++
+		t.Logf("%s: another primary after %v, all well after %v", b.name, took.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	}
+
+	from, to := primary(0), primary(1)
+	id := func(node *redistest.Server) string { return told(t, node, "CLUSTER", "MYID") }
+	began := time.Now()
+	out, err := exec.Command("redis-cli", "--cluster", "reshard", from.Addr(), "--cluster-from", id(from), "--cluster-to", id(to), "--cluster-slots", "1500", "--cluster-yes",
+		"--cluster-pipeline", "100").CombinedOutput()
+	if err != nil {
+		t.Errorf("resharding: %v\n%s", err, out[max(0, len(out)-1000):])
+	}
+	t.Logf("1500 slots moved in %v", time.Since(began).Round(time.Millisecond))
+	well()
+
+	scripts()
+	lost := l.end("ledger")
+	if n := beats(); n > 0 {
+		t.Errorf("%d losses were noticed where none was", n)
+	}
+	for _, bad := range some(append(lost, l.doubled...)) {
+		t.Error(bad)
+	}
+	t.Logf("a cluster with -replicas 1, %d failovers and a resharding: %s", failovers, l.sum(lost))
+
+	// Without replicas waited for, a primary that is gone is left as quickly; what that loses is printed.
+	careless := begin(t, f.open(t, 0), "careless", 8)
+	enough(t, careless)
+	p := primary(2)
+	next := replicaOf(p)
+	p.Kill()
+	soon(t, 30*time.Second, "the replica takes over", func() bool { return is(next, "role:master") })
+	careless.allGoOn() // while the old primary is still away: it would say who has its slots now
+	p.Restart()
+	soon(t, 30*time.Second, "the old primary follows", func() bool { return is(p, "role:slave") })
+	well()
+	t.Logf("a cluster with -replicas 0, a primary killed: %s", careless.sum(careless.end("careless")))
+}
