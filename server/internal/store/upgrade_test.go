@@ -1,0 +1,192 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/donation-dedupe/noted/server/internal/embedded"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+)
+
+// v1 is when the fixtures in testdata/v1 were read: what they hold was noted in the weeks before.
+var v1 = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+// A fixture is a value as the first release wrote it, and what it means. It is never written anew: every later release must read it so.
+type fixture struct{ name, key, value, notes string }
+
+func fixtures(t *testing.T) []fixture {
+	files, err := filepath.Glob("testdata/v1/*.txt")
+	if err != nil || len(files) < 8 {
+		t.Fatalf("found only the fixtures %v, %v", files, err)
+	}
+	var all []fixture
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(text), "-- key --\n")
+		key, rest, _ := strings.Cut(rest, "\n-- value --\n")
+		value, notes, ok := strings.Cut(rest, "\n-- notes --\n")
+		if !ok {
+			t.Fatalf("%s has not its three parts", file)
+		}
+		all = append(all, fixture{strings.TrimSuffix(filepath.Base(file), ".txt"), key, value, notes})
+	}
+	return all
+}
+
+func openFor(t *testing.T, url string) *Store {
+	s, err := Open(t.Context(), Config{URL: url, Mode: "standalone", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func meaning(t *testing.T, notes []Note) string {
+	var b strings.Builder
+	for _, n := range notes {
+		for _, at := range []*time.Time{&n.Donation.OccurredAt, &n.NotedAt, &n.HeldUntil, &n.ForgetAt} {
+			*at = at.UTC()
+		}
+		for i := range n.Sightings {
+			n.Sightings[i].SeenAt = n.Sightings[i].SeenAt.UTC()
+		}
+		line, err := json.MarshalIndent(n, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "%s\n", line)
+	}
+	return b.String()
+}
+
+// TestFirstRelease checks that what the first release wrote is read by today's scripts and by today's Go, found by each of its messages, and left as it is by
+// what is written beside it.
+func TestFirstRelease(t *testing.T) {
+	for _, f := range fixtures(t) {
+		t.Run(f.name, func(t *testing.T) {
+			server, err := embedded.StartFrozen(v1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(server.Close)
+			s := openFor(t, server.URL())
+			if err := s.redis.Set(t.Context(), f.key, f.value, 0).Err(); err != nil {
+				t.Fatal(err)
+			}
+			ledger, series, ok := seriesOf(f.key)
+			if !ok {
+				t.Fatalf("%q is no key of a series", f.key)
+			}
+			reply, err := s.List(t.Context(), ListRequest{Ledger: ledger, SeriesID: series, PageSize: 1000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(f.notes, meaning(t, reply.Notes)); diff != "" {
+				t.Errorf("it reads (-want +got):\n%s", diff)
+			}
+			rules := Rules{MatchWindow: 2 * time.Hour, ArrivalWindow: 96 * time.Hour, Retention: 45 * 24 * time.Hour, SkewAhead: 24 * time.Hour, SeriesLimit: 512}
+			for _, n := range reply.Notes {
+				for _, seen := range n.Sightings {
+					if seen.Message.ID == "" {
+						continue
+					}
+					look, err := s.Exists(t.Context(), n.Donation, seen.Message, rules)
+					if err != nil || look.Evidence != SameMessage || look.Note.DonationID != n.DonationID {
+						t.Errorf("message %+v: Exists = %+v, %v; want note %s", seen.Message, look, err, n.DonationID)
+					}
+				}
+			}
+			added, err := s.Note(t.Context(), NoteRequest{Donation: Donation{Ledger: ledger, SeriesID: series, Event: MaxEvent, TransactionID: "NEW"},
+				Message: Message{Channel: "today", ID: "1"}, RequestID: "today", Rules: rules})
+			if err != nil || added.Verdict != First {
+				t.Fatalf("noting beside it: %+v, %v", added, err)
+			}
+			value, err := s.redis.Get(t.Context(), f.key).Result()
+			if err != nil || !strings.HasPrefix(value, f.value+"\n") {
+				t.Errorf("what stood there is now\n%s\nand was\n%s", value, f.value)
+			}
+		})
+	}
+}
+
+// TestSideBySide checks that two releases whose scripts differ, in their digests at least, agree over one Redis: while a fleet is upgraded, both run.
+func TestSideBySide(t *testing.T) {
+	s := openFor(t, redistest.Start(t).URL())
+	scripts := []**script{&noteScript, &existsScript, &settleScript, &releaseScript, &extendScript, &listScript, &forgetScript, &beatScript}
+	var ours, theirs []*script
+	for _, sc := range scripts {
+		other := newScript((*sc).name, strings.TrimPrefix((*sc).source, shared+"\n")+"\n-- the release before\n")
+		if other.sha == (*sc).sha {
+			t.Fatal("the digests are the same")
+		}
+		ours, theirs = append(ours, *sc), append(theirs, other)
+	}
+	use := func(release []*script) {
+		for i, sc := range scripts {
+			*sc = release[i]
+		}
+	}
+	t.Cleanup(func() { use(ours) })
+
+	c, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	rules := Rules{MatchWindow: time.Hour, ArrivalWindow: time.Hour, Retention: time.Hour, SkewAhead: time.Hour, SeriesLimit: 10}
+	ask := func(series, request string, verdict Verdict) NoteReply {
+		t.Helper()
+		reply, err := s.Note(c, NoteRequest{Donation: Donation{SeriesID: series, Event: 1}, Message: Message{Channel: "ipn", ID: "1"}, Hold: time.Minute, RequestID: request, Rules: rules})
+		if err != nil || reply.Verdict != verdict {
+			t.Errorf("Note(%s, %s) = %+v, %v; want verdict %d", series, request, reply, err, verdict)
+		}
+		return reply
+	}
+	done := func(_ Note, err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for round, releases := range [][2][]*script{{ours, theirs}, {theirs, ours}} {
+		one, other := releases[0], releases[1]
+		series := fmt.Sprint("I-", round)
+		use(one)
+		first := ask(series, "r", First)
+		use(other)
+		ask(series, "another", Held)
+		if again := ask(series, "r", First); again.Receipt != first.Receipt {
+			t.Errorf("the same request got receipt %q from the other release, want %q", again.Receipt, first.Receipt)
+		}
+		done(s.Extend(c, first.Receipt, 2*time.Minute))
+		done(s.Release(c, first.Receipt))
+		use(one)
+		taken := ask(series, "next", First)
+		use(other)
+		done(s.Settle(c, taken.Receipt))
+		use(one)
+		ask(series, "late", Duplicate)
+		done(s.Settle(c, taken.Receipt))
+		if _, err := s.Beat(c); err != nil {
+			t.Error(err)
+		}
+		use(other)
+		if found, err := s.Beat(c); err != nil || len(found) > 0 {
+			t.Errorf("the other release's beat: %v, %v", found, err)
+		}
+		if list, err := s.List(c, ListRequest{SeriesID: series, PageSize: 10}); err != nil || len(list.Notes) != 1 || list.Notes[0].Attempt != 2 {
+			t.Errorf("List = %+v, %v", list, err)
+		}
+		done(s.Forget(c, "", series, taken.Note.DonationID))
+	}
+}
