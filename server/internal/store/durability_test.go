@@ -345,3 +345,66 @@ func TestReplicasWithinTheDeadline(t *testing.T) {
 		t.Errorf("Note again: %v, want %v", err, store.ErrNotReplicated)
 	}
 }
+
+// TestRefusingRedis checks that a Redis which is up and refuses makes calls fail at once, as ones that did nothing, and is fine again afterwards.
+func TestRefusingRedis(t *testing.T) {
+	r := redistest.Start(t, "--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024", "--busy-reply-threshold", "20")
+	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
+	known := note(t, s, holding(t, "known", "r"))
+	refuses := func(what string) {
+		t.Helper()
+		began := time.Now()
+		_, err := s.Note(within(t, 2*time.Second), holding(t, "new-"+what, "r"))
+		if took := time.Since(began); !errors.Is(err, store.ErrUnavailable) || took > time.Second {
+			t.Errorf("%s: Note: %v after %v, want %v at once", what, err, took, store.ErrUnavailable)
+		}
+		if _, err := s.Check(within(t, 2*time.Second)); what != "NOREPLICAS" && !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: Check: %v, want %v", what, err, store.ErrUnavailable)
+		}
+	}
+
+	told(t, r, "CONFIG", "SET", "min-replicas-to-write", "1")
+	refuses("NOREPLICAS")
+	wantVerdict(t, note(t, s, holding(t, "known", "other")), store.Held, store.SameMessage) // what it knows it says
+	told(t, r, "CONFIG", "SET", "min-replicas-to-write", "0")
+	note(t, s, holding(t, "a", "r"))
+
+	told(t, r, "REPLICAOF", "127.0.0.1", "1")
+	refuses("READONLY")
+	told(t, r, "REPLICAOF", "NO", "ONE")
+	note(t, s, holding(t, "b", "r"))
+
+	busy := make(chan struct{})
+	go func() {
+		defer close(busy)
+		c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, ReadTimeout: 20 * time.Second})
+		defer c.Close()
+		c.Eval(context.Background(), "while true do end", nil)
+	}()
+	soon(t, 10*time.Second, "a script that does not end", func() bool {
+		c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1})
+		defer c.Close()
+		return redis.HasErrorPrefix(c.Get(within(t, time.Second), "x").Err(), "BUSY")
+	})
+	refuses("BUSY")
+	r.Do("SCRIPT KILL")
+	<-busy
+	note(t, s, holding(t, "c", "r"))
+
+	for i := range 100 {
+		note(t, s, holding(t, fmt.Sprint("loaded-", i), "r"))
+	}
+	r.Do("SAVE")
+	r.Restart()
+	refuses("LOADING")
+	var again store.NoteReply
+	soon(t, 20*time.Second, "loaded", func() bool {
+		var err error
+		again, err = s.Note(ctx(t), holding(t, "known", "r"))
+		return err == nil
+	})
+	wantVerdict(t, again, store.First, store.SameRequest)
+	if again.Receipt != known.Receipt {
+		t.Errorf("after it has loaded: receipt %q, want %q", again.Receipt, known.Receipt)
+	}
+}
