@@ -38,7 +38,7 @@ local ask = {
 
 local now = clock()
 if now > deadline then
-  return { 'PAST_DEADLINE', number(now) }
+  return { 'PAST_DEADLINE', now }
 end
 local notes, version = load(key, now)
 if not notes then
@@ -46,6 +46,6 @@ if not notes then
 end
 local note, evidence = find(notes, ask, now)
 if not note then
-  return out_of_range(ask, now) or { 'NONE', number(now) }
+  return out_of_range(ask, now) or { 'NONE', now }
 end
-return { 'FOUND', evidence, note.line, number(now) }
+return { 'FOUND', evidence, note.line, now }

@@ -27,7 +27,7 @@ local hold = tonumber(ARGV[5])
 
 local now = clock()
 if now > deadline then
-  return { 'PAST_DEADLINE', number(now) }
+  return { 'PAST_DEADLINE', now }
 end
 local notes, version = load(key, now)
 if not notes then
@@ -37,10 +37,10 @@ local note, refusal = holder(notes, noted, token, attempt, now)
 if not note then
   return refusal
 elseif note.released then
-  return { 'HOLD_RELEASED', number(now) }
+  return { 'HOLD_RELEASED', now }
 elseif not note.held then
-  return { 'ALREADY_SETTLED', number(now) }
+  return { 'ALREADY_SETTLED', now }
 end
 note.held = now + hold
 resave(key, notes, note)
-return { 'DONE', note.line, number(now) }
+return { 'DONE', note.line, now }

@@ -17,7 +17,7 @@ local noted = tonumber(ARGV[2])
 
 local now = clock()
 if now > deadline then
-  return { 'PAST_DEADLINE', number(now) }
+  return { 'PAST_DEADLINE', now }
 end
 local notes, version = load(key, now)
 if not notes then
@@ -28,7 +28,7 @@ for i, note in ipairs(notes) do
     table.remove(notes, i)
     redis.call('PERSIST', key)
     save(key, notes, redis.call)
-    return { 'DONE', note.line, number(now) }
+    return { 'DONE', note.line, now }
   end
 end
-return { 'NOT_FOUND', number(now) }
+return { 'NOT_FOUND', now }

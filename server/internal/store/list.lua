@@ -14,13 +14,13 @@ local deadline = tonumber(ARGV[1])
 
 local now = clock()
 if now > deadline then
-  return { 'PAST_DEADLINE', number(now) }
+  return { 'PAST_DEADLINE', now }
 end
 local notes, version = load(key, now)
 if not notes then
   return { 'VERSION', version }
 end
-local reply = { 'NOTES', number(now) }
+local reply = { 'NOTES', now }
 for _, note in ipairs(notes) do
   reply[#reply + 1] = note.line
 end

@@ -50,7 +50,7 @@ local replicas = ARGV[15] == '1'
 
 local now = clock()
 if now > deadline then
-  return { 'PAST_DEADLINE', number(now) }
+  return { 'PAST_DEADLINE', now }
 end
 local notes, version = load(key, now)
 if not notes then
@@ -63,7 +63,7 @@ if not note then
   if refusal then
     return refusal
   elseif #notes >= limit then
-    return { 'SERIES_FULL', number(now) }
+    return { 'SERIES_FULL', now }
   end
   -- When it was noted is the note's name within its series, so no two may share it.
   local noted, taken = now, {}
@@ -83,12 +83,12 @@ if not note then
     released = false,
     attempt = 1,
     retention = ask.retention,
-    sightings = { { message = ask.message, transaction = ask.transaction, seen = noted } },
   }
   notes[#notes + 1] = note
+  write_new(note, ask.message, ask.transaction)
   write_note(note)
   save(key, notes, redis.call)
-  return { 'FIRST', 'NEW', note.line, number(now), 1 }
+  return { 'FIRST', 'NEW', note.line, now, 1 }
 end
 
 local verdict, changed, recorded = 'DUPLICATE', false, 0
@@ -117,18 +117,19 @@ for _, s in ipairs(note.sightings) do
     seen = true
   end
 end
+local before = note.line
+if changed then
+  write_note(note)
+end
 if not seen then
-  note.sightings[#note.sightings + 1] = { message = ask.message, transaction = ask.transaction, seen = now }
+  see(note, ask.message, ask.transaction, now)
   recorded = 1
 end
 
 if changed then
-  write_note(note)
   save(key, notes, redis.call)
   replicas = false
 elseif recorded == 1 then
-  local before = note.line
-  write_note(note)
   local refused = save(key, notes, redis.pcall)
   if type(refused) == 'table' and refused.err then
     note.line = before
@@ -140,4 +141,4 @@ end
 if replicas then
   confirm(key, notes)
 end
-return { verdict, evidence, note.line, number(now), recorded }
+return { verdict, evidence, note.line, now, recorded }

@@ -27,19 +27,16 @@ local function number(n)
   return string.format('%.0f', n)
 end
 
-local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
-
-local function base36(n)
-  local s, sign = '', ''
+local function base36(n, ...)
   if n < 0 then
-    n, sign = -n, '-'
+    return '-' .. base36(-n)
   end
-  repeat
-    local d = n % 36
-    s = string.sub(DIGITS, d + 1, d + 1) .. s
-    n = (n - d) / 36
-  until n == 0
-  return sign .. s
+  local digit = n % 36
+  local byte = digit < 10 and 48 + digit or 87 + digit
+  if n < 36 then
+    return string.char(byte, ...)
+  end
+  return base36((n - digit) / 36, byte, ...)
 end
 
 -- whole reads what base36 wrote; tonumber takes no sign in base 36.
@@ -53,7 +50,7 @@ end
 -- clock is the store's time in milliseconds. Called once a script: TIME is not frozen while one runs.
 local function clock()
   local t = redis.call('TIME')
-  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  return t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
 end
 
 local function channel(message)
@@ -72,6 +69,13 @@ local function named(message)
   return c == 'I' or c == 'W' or string.find(message, ':', 1, true) < #message
 end
 
+local function set_forget(note)
+  note.forget = math.max(note.occurred or note.noted, note.noted) + note.retention
+  if note.held and note.held > note.forget then
+    note.forget = note.held
+  end
+end
+
 local function read_note(line)
   local t, n = {}, 0
   for word in string.gmatch(line, '%S+') do
@@ -82,7 +86,9 @@ local function read_note(line)
     line = line,
     event = string.sub(t[1], 1, 1),
     token = string.sub(t[1], 2, 10),
-    noted = whole(string.sub(t[1], 11)),
+    when = string.sub(t[1], 11),
+    noted = tonumber(string.sub(t[1], 11), 36),
+    after = t[2],
     occurred = false,
     amount = t[3],
     held = false,
@@ -114,33 +120,33 @@ local function read_note(line)
       end
     end
   end
-  note.sightings[1] = { message = t[i], transaction = t[i + 1], seen = note.noted }
+  note.sightings[1] = { message = t[i], transaction = t[i + 1] }
   local m = 1
   for j = i + 2, n, 3 do
     m = m + 1
-    note.sightings[m] = {
-      message = t[j],
-      transaction = t[j + 1] == '=' and t[i + 1] or t[j + 1],
-      seen = note.noted + whole(t[j + 2]),
-    }
+    note.sightings[m] = { message = t[j], transaction = t[j + 1] == '=' and t[i + 1] or t[j + 1] }
   end
-  note.forget = math.max(note.occurred or note.noted, note.noted) + note.retention
-  if note.held and note.held > note.forget then
-    note.forget = note.held
-  end
+  set_forget(note)
   return note
 end
 
-local function write_note(note)
-  local t = { note.event .. note.token .. base36(note.noted), '?', note.amount }
+-- write_new writes what never changes of a note.
+local function write_new(note, message, transaction)
+  note.when = base36(note.noted)
+  note.after = '?'
   if note.occurred then
     local after = note.occurred - (note.noted - note.noted % 1000)
     if after % 1000 == 0 then
-      t[2] = base36(after / 1000)
+      note.after = base36(after / 1000)
     else
-      t[2] = base36(after) .. '.'
+      note.after = base36(after) .. '.'
     end
   end
+  note.line = '? ? ? ' .. message .. ' ' .. transaction
+end
+
+-- write_note writes what can change of a note, and keeps the sightings of its line.
+local function write_note(note)
   local unusual = ''
   if note.held then
     unusual = 'H' .. base36(math.max(note.held - note.noted, 0))
@@ -155,23 +161,19 @@ local function write_note(note)
     unusual = unusual .. 'K' .. base36(note.retention / 1000)
   end
   if unusual ~= '' then
-    t[4] = '*' .. unusual
+    unusual = ' *' .. unusual
   end
-  for i, s in ipairs(note.sightings) do
-    t[#t + 1] = s.message
-    if i == 1 then
-      t[#t + 1] = s.transaction
-    else
-      t[#t + 1] = (s.transaction ~= '-' and s.transaction == note.sightings[1].transaction) and '=' or s.transaction
-      -- A clock that was set back has seen it before it was noted; that counts as at once.
-      t[#t + 1] = base36(math.max(s.seen - note.noted, 0))
-    end
+  local sightings = string.match(note.line, '^%S+ %S+ %S+ %*%S+( .+)$') or string.match(note.line, '^%S+ %S+ %S+( .+)$')
+  note.line = note.event .. note.token .. note.when .. ' ' .. note.after .. ' ' .. note.amount .. unusual .. sightings
+  set_forget(note)
+end
+
+-- see adds a sighting to a note. A clock that was set back has seen it before it was noted; that counts as at once.
+local function see(note, message, transaction, now)
+  if transaction ~= '-' and transaction == note.sightings[1].transaction then
+    transaction = '='
   end
-  note.line = table.concat(t, ' ')
-  note.forget = math.max(note.occurred or note.noted, note.noted) + note.retention
-  if note.held and note.held > note.forget then
-    note.forget = note.held
-  end
+  note.line = note.line .. ' ' .. message .. ' ' .. transaction .. ' ' .. base36(math.max(now - note.noted, 0))
 end
 
 -- load reads the notes of a series that are not forgotten yet. It returns nil and the version where a later release has written.
@@ -199,12 +201,16 @@ local function save(key, notes, call)
   if #notes == 0 then
     return call('DEL', key)
   end
-  local t, forget = {}, 0
-  for i, note in ipairs(notes) do
-    t[i] = note.line
-    forget = math.max(forget, note.forget)
+  local value, forget = VERSION .. notes[1].line, notes[1].forget
+  if #notes > 1 then
+    local t = {}
+    for i, note in ipairs(notes) do
+      t[i] = note.line
+      forget = math.max(forget, note.forget)
+    end
+    value = VERSION .. table.concat(t, '\n')
   end
-  return call('SET', key, VERSION .. table.concat(t, '\n'), 'PXAT', number(forget))
+  return call('SET', key, value, 'PXAT', number(forget))
 end
 
 -- state tells where a note is in its life.
@@ -292,9 +298,9 @@ end
 -- out_of_range is the reply to a message of which nothing can honestly be said, or nil. Only what is not known is asked.
 local function out_of_range(ask, now)
   if ask.occurred and ask.occurred <= now - ask.retention then
-    return { 'TOO_EARLY', number(now) }
+    return { 'TOO_EARLY', now }
   elseif ask.occurred and ask.occurred > now + ask.ahead then
-    return { 'TOO_LATE', number(now) }
+    return { 'TOO_LATE', now }
   end
   return nil
 end
@@ -306,12 +312,12 @@ local function holder(notes, noted, token, attempt, now)
       if note.attempt == attempt and note.token == token then
         return note
       elseif state(note, now) == 'SETTLED' then
-        return nil, { 'SETTLED_BY_ANOTHER', number(now) }
+        return nil, { 'SETTLED_BY_ANOTHER', now }
       end
-      return nil, { 'HOLD_LOST', number(now) }
+      return nil, { 'HOLD_LOST', now }
     end
   end
-  return nil, { 'NOT_FOUND', number(now) }
+  return nil, { 'NOT_FOUND', now }
 end
 
 -- resave writes what takes no more room than before. The first write is one that Redis allows when it is full, and after a first write it allows

@@ -27,7 +27,7 @@ local replicas = ARGV[5] == '1'
 
 local now = clock()
 if now > deadline then
-  return { 'PAST_DEADLINE', number(now) }
+  return { 'PAST_DEADLINE', now }
 end
 local notes, version = load(key, now)
 if not notes then
@@ -37,7 +37,7 @@ local note, refusal = holder(notes, noted, token, attempt, now)
 if not note then
   return refusal
 elseif note.released then
-  return { 'HOLD_RELEASED', number(now) }
+  return { 'HOLD_RELEASED', now }
 end
 if note.held then
   note.held = false
@@ -45,4 +45,4 @@ if note.held then
 elseif replicas then
   confirm(key, notes)
 end
-return { 'DONE', note.line, number(now) }
+return { 'DONE', note.line, now }
