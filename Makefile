@@ -56,4 +56,5 @@ generate:
 bench:
 	.ci/need redis-server
 	go test -run '^$$' -bench Memory -benchtime 1x ./server/internal/store
-	go test -run '^$$' -bench 'Scripts|Note' -benchtime 200000x ./server/internal/store
+	go test -run '^$$' -bench Scripts -benchtime 200000x ./server/internal/store
+	GOGC=400 go test -run '^$$' -bench Service -benchtime 120000x ./server
