@@ -42,3 +42,22 @@ def test_the_source_tree_finds_what_is_generated() -> None:
     program = "import sys; sys.path.insert(0, 'src'); import noted, noted.v1.noted_pb2 as pb; print(noted.__file__, pb.__file__)"
     out = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, check=True, capture_output=True, text=True).stdout
     assert "client/python/src/noted" in out and "gen/python/noted/v1" in out
+
+
+def test_the_oldest_protobuf_in_use_imports_what_is_generated(tmp_path: Path) -> None:
+    """gen/python is for the runtime of Debian 12, too: what a newer protoc writes does not import there."""
+    subprocess.run([*PIP, "install", "--no-deps", "--target", str(tmp_path), "protobuf==4.21.12"], check=True)
+    generated = ROOT / "gen/python"
+    # The environment has a package noted with a copy of its own; what is asked about is gen/python.
+    program = (
+        "import sys, types; noted = types.ModuleType('noted'); noted.__path__ = [sys.argv[1] + '/noted']; sys.modules['noted'] = noted; "
+        "sys.path[:0] = sys.argv[2:]; import google.protobuf, noted.v1.noted_pb2 as pb, noted.v1.noted_pb2_grpc as stubs; "
+        "request = pb.NoteDonationRequest(donation=pb.Donation(series_id='I-1', event=pb.EVENT_REFUND)); "
+        "same = pb.NoteDonationRequest.FromString(request.SerializeToString()) == request; "
+        "print(google.protobuf.__version__, same, stubs.DedupeServiceStub.__name__, pb.__file__)"
+    )
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    out = subprocess.run(
+        [sys.executable, "-S", "-c", program, str(generated), str(tmp_path), *packages], check=True, capture_output=True, text=True, cwd=tmp_path
+    ).stdout
+    assert out == f"4.21.12 True DedupeServiceStub {generated / 'noted/v1/noted_pb2.py'}\n"
