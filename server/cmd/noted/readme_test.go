@@ -58,7 +58,7 @@ func TestReadmeSettings(t *testing.T) {
 
 // TestReadmeQuickStart does what the section "Try it" says, and compares what it shows; a line "…" stands for any.
 func TestReadmeQuickStart(t *testing.T) {
-	addr := ""
+	var addr, httpAddr string
 	commands := 0
 	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section(t, "Try it"), -1) {
 		for _, part := range strings.Split(strings.TrimPrefix(block[1], "$ "), "\n$ ") {
@@ -67,9 +67,9 @@ func TestReadmeQuickStart(t *testing.T) {
 			case strings.HasPrefix(command, "make "):
 				continue // this test is part of it
 			case strings.HasSuffix(command, " -dev"):
-				addr = serve(t, command)
+				addr, httpAddr = serve(t, command)
 			default:
-				got := shell(t, addr, command)
+				got := shell(t, addr, strings.ReplaceAll(command, "127.0.0.1:8080", httpAddr))
 				pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSuffix(want, "\n")), "…", "(?s:.*)")
 				if !regexp.MustCompile("^" + pattern).MatchString(got) {
 					t.Errorf("%s\nprinted\n%s\nthe README shows\n%s", command, got, want)
@@ -78,18 +78,18 @@ func TestReadmeQuickStart(t *testing.T) {
 			commands++
 		}
 	}
-	if commands < 4 {
-		t.Errorf("the quick start has %d commands, want at least 4", commands)
+	if commands < 5 {
+		t.Errorf("the quick start has %d commands, want at least 5", commands)
 	}
 }
 
 // serve runs the README's first command, on ports of its own, until the test ends.
-func serve(t *testing.T, command string) (addr string) {
+func serve(t *testing.T, command string) (addr, httpAddr string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "NOTED_LISTEN=127.0.0.1:0", "NOTED_ADMIN_LISTEN=off", "NOTED_HTTP_LISTEN=off")
+	cmd.Env = append(os.Environ(), "NOTED_LISTEN=127.0.0.1:0", "NOTED_ADMIN_LISTEN=off", "NOTED_HTTP_LISTEN=127.0.0.1:0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run has a child, which must go with it
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	out, err := cmd.StdoutPipe()
@@ -106,12 +106,12 @@ func serve(t *testing.T, command string) (addr string) {
 	timer := time.AfterFunc(3*time.Minute, cancel)
 	defer timer.Stop()
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if m := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(lines.Text()); m != "" {
-			return m
+		if m := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindAllString(lines.Text(), -1); len(m) == 2 {
+			return m[0], m[1]
 		}
 	}
 	t.Fatalf("%s ended without telling where it listens", command)
-	return ""
+	return "", ""
 }
 
 func shell(t *testing.T, addr, command string) string {
