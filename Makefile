@@ -1,8 +1,8 @@
-# run, test, check, generate, bench: each a few lines over plain commands. What they need and is missing, .ci/need installs.
+# run, test, soak, check, generate, bench: each a few lines over plain commands. What they need and is missing, .ci/need installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php test-ts test-whole check generate bench
+.PHONY: run test test-go test-python test-php test-ts test-whole soak check generate bench
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
@@ -32,6 +32,12 @@ test-ts:
 test-whole: test-python test-php
 	.ci/need redis-server
 	go test -race -count=1 -tags whole ./client/whole
+
+# soak lets the storm of deliveries and faults go on for as long as it is told: make soak SOAK=8h. SOAK_SEED=… begins with the round that failed.
+soak: SOAK ?= 10m
+soak:
+	.ci/need redis-server redis-cli ip
+	SOAK=$(SOAK) go test -race -count=1 -timeout 0 -v -run '^TestSoak$$' ./server/soak
 
 # check is what a change must pass before its tests are looked at.
 check:

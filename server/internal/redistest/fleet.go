@@ -1,0 +1,197 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+)
+
+func init() { logging.Disable() } // what the client would print of servers that are away on purpose
+
+// A Fleet is Redises that belong together: a primary with replicas that sentinels watch, or a cluster.
+type Fleet struct {
+	tb        testing.TB
+	Mode      string // sentinel or cluster
+	URL       string // of all of it, as Redis clients take it
+	Nodes     []*Server
+	Sentinels []*Server
+	Network   *Network // where the nodes of sentinels are; nil where there can be none
+}
+
+// StartSentinels starts a primary, two replicas and three sentinels: each Redis at a place of its own, the sentinels at a fourth. Where no network can be made they
+// are all at home, and Cut freezes.
+func StartSentinels(tb testing.TB, args ...string) *Fleet {
+	tb.Helper()
+	f := &Fleet{tb: tb, Mode: "sentinel"}
+	places := make([]Place, 4)
+	for i := range places {
+		places[i] = Place{Host: "127.0.0.1"}
+	}
+	var err error
+	if f.Network, err = NewNetwork(tb, 4); err != nil {
+		tb.Logf("no cable can be pulled here, servers are frozen instead: %v", err)
+		f.Network = nil
+	} else {
+		places = f.Network.Places
+	}
+	args = append([]string{"--repl-diskless-sync-delay", "0", "--repl-backlog-size", "16mb"}, args...)
+	for i, place := range places[:3] {
+		with := args
+		if i > 0 {
+			with = append(with[:len(with):len(with)], "--replicaof", fmt.Sprintf("%s %d", f.Nodes[0].Host(), f.Nodes[0].Port()))
+		}
+		f.Nodes = append(f.Nodes, StartAt(tb, place, with...))
+	}
+	f.await(20*time.Second, "the replicas are up to date", func() bool { return f.follow(f.Nodes[0]) })
+	configuration := fmt.Sprintf("sentinel monitor noted %s %d 2\nsentinel down-after-milliseconds noted 500\nsentinel failover-timeout noted 1000\nsentinel parallel-syncs noted 2\n",
+		f.Nodes[0].Host(), f.Nodes[0].Port())
+	var addrs []string
+	for range 3 {
+		s := StartSentinel(tb, places[3], configuration)
+		// They talk to each other every two seconds, and forgive a primary that comes back for eight; a test has no such time.
+		if got := s.Tell("SENTINEL", "DEBUG", "publish-period", "200", "info-period", "200", "ping-period", "100", "ask-period", "100", "min-link-reconnect-period", "100"); got != "OK" {
+			tb.Fatalf("SENTINEL DEBUG: %s", got)
+		}
+		f.Sentinels, addrs = append(f.Sentinels, s), append(addrs, s.Addr())
+	}
+	f.await(20*time.Second, "the sentinels know each other and the replicas", func() bool {
+		for _, s := range f.Sentinels {
+			if !strings.Contains(s.Tell("INFO", "sentinel"), "slaves=2,sentinels=3") {
+				return false
+			}
+		}
+		return true
+	})
+	f.URL = "redis://" + addrs[0] + "?addr=" + addrs[1] + "&addr=" + addrs[2] + "&master_name=noted"
+	return f
+}
+
+// StartCluster starts three primaries, each with a replica.
+func StartCluster(tb testing.TB, args ...string) *Fleet {
+	tb.Helper()
+	f := &Fleet{tb: tb, Mode: "cluster"}
+	create := []string{"--cluster", "create", "--cluster-yes", "--cluster-replicas", "1"}
+	for range 6 {
+		node := Start(tb, append([]string{"--repl-diskless-sync-delay", "0", "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"}, args...)...)
+		f.Nodes, create = append(f.Nodes, node), append(create, node.Addr())
+	}
+	if out, err := exec.Command("redis-cli", create...).CombinedOutput(); err != nil {
+		tb.Fatalf("making a cluster: %v\n%s", err, out)
+	}
+	f.URL = "redis://" + f.Nodes[0].Addr() + "?addr=" + f.Nodes[1].Addr() + "&addr=" + f.Nodes[2].Addr()
+	f.await(20*time.Second, "the cluster is up, and each primary has a replica", func() bool { return f.Well() })
+	return f
+}
+
+// Primaries are the nodes that take writes by the word of those who decide it; nil while they do not agree.
+func (f *Fleet) Primaries() (primaries []*Server) {
+	if f.Mode == "cluster" {
+		for _, node := range f.Nodes {
+			if info := node.Tell("INFO", "replication"); strings.Contains(info, "role:master") && strings.Contains(info, "state=online") {
+				primaries = append(primaries, node)
+			}
+		}
+		if len(primaries) != 3 {
+			return nil
+		}
+		return primaries
+	}
+	for _, node := range f.Nodes {
+		votes := 0
+		for _, s := range f.Sentinels {
+			if s.Tell("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "noted") == fmt.Sprintf("[%s %d]", node.Host(), node.Port()) {
+				votes++
+			}
+		}
+		if votes == len(f.Sentinels) {
+			return []*Server{node}
+		}
+	}
+	return nil
+}
+
+// Well tells whether everybody agrees who the primaries are, and every replica has what its primary has.
+func (f *Fleet) Well() bool {
+	primaries := f.Primaries()
+	if f.Mode == "sentinel" {
+		return len(primaries) == 1 && f.follow(primaries[0])
+	}
+	for _, node := range f.Nodes {
+		info := node.Tell("INFO", "replication")
+		if !strings.Contains(node.Tell("CLUSTER", "INFO"), "cluster_state:ok") ||
+			strings.Contains(info, "role:slave") && !strings.Contains(info, "master_link_status:up") {
+			return false
+		}
+	}
+	return len(primaries) == 3
+}
+
+// follow tells whether all other nodes are replicas of one, and up to date.
+func (f *Fleet) follow(primary *Server) bool {
+	for _, node := range f.Nodes {
+		info := node.Tell("INFO", "replication")
+		if node == primary && strings.Count(info, "state=online") != len(f.Nodes)-1 ||
+			node != primary && (!strings.Contains(info, "master_link_status:up") || !strings.Contains(info, fmt.Sprintf("master_port:%d", primary.Port()))) {
+			return false
+		}
+	}
+	return true
+}
+
+// ReplicaOf is a node that replicates another, nil where none does.
+func (f *Fleet) ReplicaOf(primary *Server) *Server {
+	for _, node := range f.Nodes {
+		if strings.Contains(node.Tell("INFO", "replication"), fmt.Sprintf("master_port:%d", primary.Port())) {
+			return node
+		}
+	}
+	return nil
+}
+
+// HandOver asks for another primary in the place of one that is well, and says whether that is under way.
+func (f *Fleet) HandOver(primary *Server) bool {
+	if f.Mode == "sentinel" {
+		return f.Sentinels[0].Tell("SENTINEL", "FAILOVER", "noted") == "OK"
+	}
+	replica := f.ReplicaOf(primary)
+	return replica != nil && replica.Tell("CLUSTER", "FAILOVER") == "OK"
+}
+
+// Cut parts a node from all others, as a pulled cable does it; what is returned joins it again.
+func (f *Fleet) Cut(node *Server) (heal func()) {
+	if f.Network == nil {
+		node.Pause()
+		return node.Resume
+	}
+	f.Network.Cut(node.place)
+	return func() { f.Network.Heal(node.place) }
+}
+
+func (f *Fleet) await(limit time.Duration, what string, condition func() bool) {
+	f.tb.Helper()
+	for deadline := time.Now().Add(limit); !condition(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			f.tb.Fatalf("after %v still not: %s", limit, what)
+		}
+	}
+}
+
+// Tell sends one command, in words, and returns the reply as text; an error is one too. It is empty where the server does not answer.
+func (s *Server) Tell(command ...any) string {
+	s.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, ReadTimeout: time.Second})
+	defer c.Close()
+	reply, err := c.Do(ctx, command...).Result()
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(reply)
+}

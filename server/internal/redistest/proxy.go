@@ -1,0 +1,144 @@
+package redistest
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A Proxy stands between a client and a server, which may be a Redis or ours, and breaks what it is told to.
+type Proxy struct {
+	listener net.Listener
+	to       string
+	plan     func(request []byte) Disturbance
+
+	mu     sync.Mutex
+	conns  map[net.Conn]bool
+	closed bool
+}
+
+// A Disturbance is what happens to a request, which may be several that were sent together.
+type Disturbance struct {
+	Delay       time.Duration // before it is passed on
+	DelayReply  time.Duration // before its reply is passed on
+	DropRequest bool          // the connection is cut, and the server hears nothing of it
+	DropReply   bool          // the connection is cut when the server has replied: what was asked is done
+}
+
+// StartProxy starts a proxy to a server. plan is asked about every request, by several goroutines.
+func StartProxy(tb testing.TB, to string, plan func(request []byte) Disturbance) *Proxy {
+	tb.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p := &Proxy{listener: listener, to: to, plan: plan, conns: map[net.Conn]bool{}}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { p.serve(client) })
+		}
+	})
+	tb.Cleanup(func() {
+		listener.Close()
+		p.mu.Lock()
+		p.closed = true
+		for c := range p.conns {
+			c.Close()
+		}
+		p.mu.Unlock()
+		running.Wait()
+	})
+	return p
+}
+
+// Addr is where the proxy listens.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// URL is that address as Redis clients take it.
+func (p *Proxy) URL() string { return "redis://" + p.Addr() }
+
+// Cut cuts all connections that are there now.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
+}
+
+func (p *Proxy) serve(client net.Conn) {
+	defer client.Close()
+	server, err := net.Dial("tcp", p.to)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	if !p.keep(client, server) {
+		return
+	}
+	defer p.drop(client, server)
+
+	var cutReply atomic.Bool
+	var delayReply atomic.Int64
+	var replies sync.WaitGroup
+	defer replies.Wait()
+	replies.Go(func() {
+		defer client.Close()
+		defer server.Close()
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := server.Read(buffer)
+			if err != nil || cutReply.Load() {
+				return
+			}
+			time.Sleep(time.Duration(delayReply.Load()))
+			if _, err := client.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+	})
+	defer server.Close()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buffer)
+		if err != nil {
+			return
+		}
+		d := p.plan(buffer[:n])
+		time.Sleep(d.Delay)
+		if d.DropRequest {
+			return
+		}
+		delayReply.Store(int64(d.DelayReply))
+		if d.DropReply {
+			cutReply.Store(true)
+		}
+		if _, err := server.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (p *Proxy) keep(conns ...net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		p.conns[c] = true
+	}
+	return !p.closed
+}
+
+func (p *Proxy) drop(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		delete(p.conns, c)
+	}
+}

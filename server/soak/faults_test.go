@@ -1,0 +1,283 @@
+package soak_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"google.golang.org/grpc/metadata"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+)
+
+// A kind is a kind of store: how it is started, with the flags by which noted finds it, and what befalls it.
+type kind struct {
+	name   string
+	start  func(*storm) (flags []string)
+	faults func(*storm) []fault
+	looks  bool // a look is never behind: in a fleet it may be answered by a primary that was replaced
+}
+
+var stores = []kind{
+	{"alone", func(s *storm) []string {
+		s.redis = redistest.Start(s.t, "--appendonly", "yes", "--appendfsync", "always", "--busy-reply-threshold", "100")
+		s.back = newWay(s.t, s.seed+1, s.redis.Addr())
+		return []string{"-redis", s.back.proxy.URL()}
+	}, (*storm).befallAlone, true},
+	{"sentinels", func(s *storm) []string {
+		s.fleet = redistest.StartSentinels(s.t)
+		return []string{"-redis-mode", "sentinel", "-redis", s.fleet.URL, "-replicas", "2", "-replicas-timeout", "200ms"}
+	}, (*storm).befallFleet, false},
+	{"cluster", func(s *storm) []string {
+		s.fleet = redistest.StartCluster(s.t, "--cluster-node-timeout", "500")
+		return []string{"-redis-mode", "cluster", "-redis", s.fleet.URL, "-replicas", "1", "-replicas-timeout", "200ms"}
+	}, (*storm).befallFleet, false},
+}
+
+// A fault is something that happens, and is over when the function returns.
+type fault struct {
+	name string
+	do   func(ctx context.Context, dice *rand.Rand)
+}
+
+// rage does one thing after another, for as long as the storm lasts.
+func (s *storm) rage(ctx context.Context) {
+	dice := rand.New(rand.NewPCG(s.seed, 2))
+	faults := append(s.befallNoted(), s.kind.faults(s)...)
+	for began := time.Now(); time.Since(began) < s.length; {
+		if !sleep(ctx, 50*time.Millisecond+upTo(dice, 400*time.Millisecond)) {
+			return
+		}
+		f := faults[dice.IntN(len(faults))]
+		from := time.Since(s.history.began)
+		f.do(ctx, dice)
+		s.befell = append(s.befell, fmt.Sprintf("%v to %v: %s", from.Round(time.Millisecond), time.Since(s.history.began).Round(time.Millisecond), f.name))
+	}
+}
+
+// a is a time of some length, the longer the rarer.
+func a(dice *rand.Rand, most time.Duration) time.Duration {
+	return most/20 + upTo(dice, upTo(dice, most)+1)
+}
+
+func (s *storm) befallNoted() []fault {
+	again := func(signal syscall.Signal) func(context.Context, *rand.Rand) {
+		return func(ctx context.Context, dice *rand.Rand) {
+			n := s.noted[dice.IntN(servers)]
+			n.end(signal)
+			sleep(ctx, a(dice, time.Second))
+			n.start()
+		}
+	}
+	return []fault{
+		{"a Noted is killed", again(syscall.SIGKILL)},
+		{"a Noted is stopped and started", again(syscall.SIGTERM)},
+		{"the way to a Noted is bad", func(ctx context.Context, dice *rand.Rand) {
+			s.doors[dice.IntN(servers)].worsen(ctx, a(dice, 2*time.Second))
+		}},
+		{"the ways to the Noteds are cut", func(context.Context, *rand.Rand) {
+			for _, d := range s.doors {
+				d.proxy.Cut()
+			}
+		}},
+		{"the callers' file is broken for a moment", func(ctx context.Context, dice *rand.Rand) {
+			s.writeCallers(`{"receivers": {`)
+			sleep(ctx, a(dice, 2*time.Second))
+			s.writeCallers(callersFile())
+		}},
+	}
+}
+
+func (s *storm) befallAlone() []fault {
+	setting := func(name, bad, good string) func(context.Context, *rand.Rand) {
+		return func(ctx context.Context, dice *rand.Rand) {
+			s.redis.Tell("CONFIG", "SET", name, bad)
+			sleep(ctx, a(dice, time.Second))
+			s.redis.Tell("CONFIG", "SET", name, good)
+		}
+	}
+	return []fault{
+		{"Redis is killed", func(ctx context.Context, dice *rand.Rand) {
+			s.redis.Kill()
+			sleep(ctx, a(dice, 2*time.Second))
+			s.redis.Restart()
+		}},
+		{"Redis is restarted", func(context.Context, *rand.Rand) { s.redis.Restart() }},
+		{"Redis is frozen", func(ctx context.Context, dice *rand.Rand) { freeze(ctx, s.redis, a(dice, 2*time.Second)) }},
+		{"the way to Redis is bad", func(ctx context.Context, dice *rand.Rand) { s.back.worsen(ctx, a(dice, 2*time.Second)) }},
+		{"the connections to Redis are cut", func(context.Context, *rand.Rand) { s.back.proxy.Cut() }},
+		{"Redis forgets its scripts", func(context.Context, *rand.Rand) { s.redis.Tell("SCRIPT", "FLUSH") }},
+		{"Redis is full", setting("maxmemory", "1", "0")},
+		{"Redis misses its replicas", setting("min-replicas-to-write", "1", "0")},
+		{"Redis takes no more clients", func(ctx context.Context, dice *rand.Rand) {
+			client := redis.NewClient(&redis.Options{Addr: s.redis.Addr()})
+			defer client.Close()
+			in := client.Conn() // who is in may stay
+			defer in.Close()
+			in.ConfigSet(ctx, "maxclients", "1")
+			in.Do(ctx, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+			sleep(ctx, a(dice, time.Second))
+			in.ConfigSet(ctx, "maxclients", "10000")
+		}},
+		{"Redis is a replica", func(ctx context.Context, dice *rand.Rand) {
+			s.redis.Tell("REPLICAOF", "127.0.0.1", "1")
+			sleep(ctx, a(dice, time.Second))
+			s.redis.Tell("REPLICAOF", "NO", "ONE")
+		}},
+		{"Redis is busy with somebody's script", func(ctx context.Context, dice *rand.Rand) {
+			var asking sync.WaitGroup
+			asking.Go(func() { s.redis.Tell("EVAL", "while true do end", "0") })
+			sleep(ctx, 100*time.Millisecond+a(dice, time.Second))
+			s.await(20*time.Second, "Redis is not busy any more", func() bool { return s.redis.Do("SCRIPT KILL") != "OK" && s.redis.Do("PING") == "PONG" })
+			asking.Wait()
+		}},
+	}
+}
+
+func (s *storm) befallFleet() []fault {
+	// Each begins with all well: what is answered is on all nodes of its kind, and nobody bears that two of them lose their memory at once.
+	under := func(strike func(ctx context.Context, dice *rand.Rand, primary *redistest.Server)) func(context.Context, *rand.Rand) {
+		return func(ctx context.Context, dice *rand.Rand) {
+			primaries := s.fleet.Primaries()
+			if len(primaries) == 0 {
+				return
+			}
+			strike(ctx, dice, primaries[dice.IntN(len(primaries))])
+			s.await(60*time.Second, "all is well again", s.fleet.Well)
+		}
+	}
+	// replaced waits until another is a primary, for as long as one that is away is borne.
+	replaced := func(ctx context.Context, primary *redistest.Server) {
+		for began := time.Now(); time.Since(began) < 10*time.Second; {
+			if now := s.fleet.Primaries(); len(now) > 0 && !contains(now, primary) || !sleep(ctx, 50*time.Millisecond) {
+				break
+			}
+		}
+	}
+	faults := []fault{
+		{"a primary is killed", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server) {
+			p.Kill()
+			replaced(ctx, p) // one that comes back empty before would be taken for the truth
+			sleep(ctx, a(dice, time.Second))
+			p.Restart()
+		})},
+		{"a primary hands over", under(func(ctx context.Context, _ *rand.Rand, p *redistest.Server) {
+			if s.fleet.HandOver(p) {
+				replaced(ctx, p)
+			}
+		})},
+		{"a primary is frozen", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server) {
+			freeze(ctx, p, a(dice, 3*time.Second))
+		})},
+		{"a replica is frozen", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server) {
+			if r := s.fleet.ReplicaOf(p); r != nil {
+				freeze(ctx, r, a(dice, time.Second))
+			}
+		})},
+		{"all forget their scripts", func(context.Context, *rand.Rand) {
+			for _, node := range s.fleet.Nodes {
+				node.Tell("SCRIPT", "FLUSH")
+			}
+		}},
+		{"all connections to a primary are cut", under(func(_ context.Context, _ *rand.Rand, p *redistest.Server) { p.Tell("CLIENT", "KILL", "TYPE", "normal") })},
+	}
+	if s.fleet.Mode == "cluster" {
+		faults = append(faults, fault{"slots move", s.reshard})
+	} else {
+		faults = append(faults, fault{"a primary is cut off", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server) {
+			heal := s.fleet.Cut(p)
+			replaced(ctx, p)
+			sleep(ctx, a(dice, time.Second))
+			heal()
+		})})
+	}
+	return faults
+}
+
+// reshard moves some slots from one primary of a cluster to another.
+func (s *storm) reshard(_ context.Context, dice *rand.Rand) {
+	primaries := s.fleet.Primaries()
+	if len(primaries) < 2 {
+		return
+	}
+	dice.Shuffle(len(primaries), func(i, j int) { primaries[i], primaries[j] = primaries[j], primaries[i] })
+	from, to := primaries[0], primaries[1]
+	out, err := exec.Command("redis-cli", "--cluster", "reshard", from.Addr(), "--cluster-from", from.Tell("CLUSTER", "MYID"), "--cluster-to", to.Tell("CLUSTER", "MYID"),
+		"--cluster-slots", fmt.Sprint(50+dice.IntN(300)), "--cluster-yes", "--cluster-pipeline", "50").CombinedOutput()
+	if err != nil {
+		s.wrong("moving slots: %v\n%s", err, out[max(0, len(out)-1000):])
+	}
+	s.await(60*time.Second, "the cluster is well", s.fleet.Well)
+}
+
+func freeze(ctx context.Context, r *redistest.Server, d time.Duration) {
+	r.Pause()
+	sleep(ctx, d)
+	r.Resume()
+}
+
+func contains(all []*redistest.Server, one *redistest.Server) bool {
+	for _, s := range all {
+		if s == one {
+			return true
+		}
+	}
+	return false
+}
+
+// A way is a proxy that is bad at times: it delays, loses requests, and loses replies of what has been done.
+type way struct {
+	proxy *redistest.Proxy
+	bad   atomic.Bool
+	mu    sync.Mutex
+	dice  *rand.Rand
+}
+
+func newWay(t *testing.T, seed uint64, to string) *way {
+	w := &way{dice: rand.New(rand.NewPCG(seed, 3))}
+	w.proxy = redistest.StartProxy(t, to, func([]byte) (d redistest.Disturbance) {
+		if !w.bad.Load() {
+			return d
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		switch x := w.dice.IntN(20); {
+		case x < 1:
+			d.DropRequest = true
+		case x < 3:
+			d.DropReply = true
+		case x < 8:
+			d.Delay, d.DelayReply = upTo(w.dice, 20*time.Millisecond), upTo(w.dice, 20*time.Millisecond)
+		}
+		return d
+	})
+	return w
+}
+
+func (w *way) worsen(ctx context.Context, d time.Duration) {
+	w.bad.Store(true)
+	sleep(ctx, d)
+	w.bad.Store(false)
+}
+
+// list lists a page of the ledger, again until it is answered.
+func (s *storm) list(ctx context.Context, page string) (answered *notedv1.ListDonationsResponse, err error) {
+	for range 10 {
+		asking, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), 5*time.Second)
+		answered, err = s.clients[0].ListDonations(asking, &notedv1.ListDonationsRequest{Ledger: ledger, PageSize: 100, PageToken: page})
+		cancel()
+		if err == nil || !strings.Contains(err.Error(), "Unavailable") || !sleep(ctx, 200*time.Millisecond) {
+			break
+		}
+	}
+	return answered, err
+}

@@ -1,0 +1,172 @@
+package soak_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+)
+
+// token is the receivers'.
+const token = "noted_soak"
+
+// callersFile names the receivers.
+func callersFile() string {
+	return fmt.Sprintf(`{"receivers": {"token_sha256": ["%s"], "ledgers": ["%s"], "verbs": ["note", "read"]}}`, hexOf(token), ledger)
+}
+
+func hexOf(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+// build builds noted, with the race detector where the test has it.
+func build(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "noted")
+	args := []string{"build", "-o", path}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	if output, err := exec.Command("go", append(args, "../cmd/noted")...).CombinedOutput(); err != nil {
+		t.Fatalf("building noted: %v\n%s", err, output)
+	}
+	return path
+}
+
+// A noted is a process of ours, on addresses that it keeps.
+type noted struct {
+	t           *testing.T
+	program     string
+	args        []string
+	addr, admin string
+	log         string // a file
+	command     *exec.Cmd
+	ended       <-chan struct{}
+}
+
+func newNoted(t *testing.T, program string, args ...string) *noted {
+	n := &noted{t: t, program: program, addr: freeAddress(), admin: freeAddress(), log: filepath.Join(t.TempDir(), "noted.log")}
+	n.args = append([]string{"-listen", n.addr, "-admin-listen", n.admin, "-drain", "2s"}, args...)
+	t.Cleanup(func() { n.end(syscall.SIGKILL) })
+	n.start()
+	return n
+}
+
+// start starts it and waits until it serves, or until it is known that it never will.
+func (n *noted) start() {
+	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		n.t.Error(err)
+		return
+	}
+	defer log.Close()
+	n.command = exec.Command(n.program, n.args...)
+	n.command.Stdout, n.command.Stderr = log, log
+	n.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that a Ctrl-C is ours alone
+	if n.ended, err = redistest.Guarded(n.command); err != nil {
+		n.t.Error(err)
+		return
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", n.addr); err == nil {
+			conn.Close()
+			return
+		}
+		select {
+		case <-n.ended:
+			n.t.Errorf("noted ended at once:\n%s", n.said())
+			return
+		default:
+		}
+		if time.Now().After(deadline) {
+			n.t.Errorf("noted does not listen:\n%s", n.said())
+			return
+		}
+	}
+}
+
+// end sends a signal and waits until it has ended.
+func (n *noted) end(signal syscall.Signal) {
+	if n.command == nil || n.ended == nil {
+		return
+	}
+	n.command.Process.Signal(signal)
+	select {
+	case <-n.ended:
+	case <-time.After(10 * time.Second):
+		n.t.Errorf("noted has not ended on %v:\n%s", signal, n.said())
+		n.command.Process.Kill()
+		<-n.ended
+	}
+	if code := n.command.ProcessState.ExitCode(); signal == syscall.SIGTERM && code != 0 {
+		n.t.Errorf("asked to stop, noted ended with %d:\n%s", code, n.said())
+	}
+	n.command = nil
+}
+
+func (n *noted) ready() bool {
+	response, err := http.Get("http://" + n.admin + "/readyz")
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// said is the end of its log.
+func (n *noted) said() string {
+	text, _ := os.ReadFile(n.log)
+	return string(text[max(0, len(text)-4000):])
+}
+
+// troubles are lines of its log that must not be there: it took something for a loss, it panicked, or two goroutines raced.
+func (n *noted) troubles() (lines []string) {
+	text, _ := os.ReadFile(n.log)
+	for line := range strings.Lines(string(text)) {
+		for _, bad := range []string{"gone back in time", "panic", "DATA RACE", "level=ERROR msg=\"finished call\""} {
+			if strings.Contains(line, bad) {
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines
+}
+
+// freeAddress is below the range that outgoing connections are given, so it stays free while a program is started anew.
+func freeAddress() string {
+	for {
+		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
+		if listener, err := net.Listen("tcp", addr); err == nil {
+			listener.Close()
+			return addr
+		}
+	}
+}
+
+// connect is a client that comes back soon when its server does.
+func connect(t *testing.T, addr string) notedv1.DedupeServiceClient {
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second, Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 2, Jitter: 0.5, MaxDelay: 300 * time.Millisecond}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return notedv1.NewDedupeServiceClient(conn)
+}
