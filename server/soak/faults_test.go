@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,7 +38,7 @@ var stores = []kind{
 		return []string{"-redis-mode", "sentinel", "-redis", s.fleet.URL, "-replicas", "2", "-replicas-timeout", "200ms"}
 	}, (*storm).befallFleet, false},
 	{"cluster", func(s *storm) []string {
-		s.fleet = redistest.StartCluster(s.t, "--cluster-node-timeout", "500")
+		s.fleet = redistest.StartClusterApart(s.t, "--cluster-node-timeout", "500")
 		return []string{"-redis-mode", "cluster", "-redis", s.fleet.URL, "-replicas", "1", "-replicas-timeout", "200ms"}
 	}, (*storm).befallFleet, false},
 }
@@ -158,7 +158,7 @@ func (s *storm) befallFleet() []fault {
 	// replaced waits until another is a primary, for as long as one that is away is borne.
 	replaced := func(ctx context.Context, primary *redistest.Server) {
 		for began := time.Now(); time.Since(began) < 10*time.Second; {
-			if now := s.fleet.Primaries(); len(now) > 0 && !contains(now, primary) || !sleep(ctx, 50*time.Millisecond) {
+			if now := s.fleet.Primaries(); len(now) > 0 && !slices.Contains(now, primary) || !sleep(ctx, 50*time.Millisecond) {
 				break
 			}
 		}
@@ -178,6 +178,12 @@ func (s *storm) befallFleet() []fault {
 		{"a primary is frozen", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server) {
 			freeze(ctx, p, a(dice, 3*time.Second))
 		})},
+		{"a primary is cut off", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server) {
+			heal := s.fleet.Cut(p)
+			replaced(ctx, p)
+			sleep(ctx, a(dice, time.Second))
+			heal()
+		})},
 		{"a replica is frozen", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server) {
 			if r := s.fleet.ReplicaOf(p); r != nil {
 				freeze(ctx, r, a(dice, time.Second))
@@ -192,13 +198,6 @@ func (s *storm) befallFleet() []fault {
 	}
 	if s.fleet.Mode == "cluster" {
 		faults = append(faults, fault{"slots move", s.reshard})
-	} else {
-		faults = append(faults, fault{"a primary is cut off", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server) {
-			heal := s.fleet.Cut(p)
-			replaced(ctx, p)
-			sleep(ctx, a(dice, time.Second))
-			heal()
-		})})
 	}
 	return faults
 }
@@ -210,11 +209,8 @@ func (s *storm) reshard(_ context.Context, dice *rand.Rand) {
 		return
 	}
 	dice.Shuffle(len(primaries), func(i, j int) { primaries[i], primaries[j] = primaries[j], primaries[i] })
-	from, to := primaries[0], primaries[1]
-	out, err := exec.Command("redis-cli", "--cluster", "reshard", from.Addr(), "--cluster-from", from.Tell("CLUSTER", "MYID"), "--cluster-to", to.Tell("CLUSTER", "MYID"),
-		"--cluster-slots", fmt.Sprint(50+dice.IntN(300)), "--cluster-yes", "--cluster-pipeline", "50").CombinedOutput()
-	if err != nil {
-		s.wrong("moving slots: %v\n%s", err, out[max(0, len(out)-1000):])
+	if err := s.fleet.Reshard(primaries[0], primaries[1], 50+dice.IntN(300)); err != nil {
+		s.wrong("%v", err)
 	}
 	s.await(60*time.Second, "the cluster is well", s.fleet.Well)
 }
@@ -223,15 +219,6 @@ func freeze(ctx context.Context, r *redistest.Server, d time.Duration) {
 	r.Pause()
 	sleep(ctx, d)
 	r.Resume()
-}
-
-func contains(all []*redistest.Server, one *redistest.Server) bool {
-	for _, s := range all {
-		if s == one {
-			return true
-		}
-	}
-	return false
 }
 
 // A way is a proxy that is bad at times: it delays, loses requests, and loses replies of what has been done.

@@ -3,7 +3,10 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +24,7 @@ type Fleet struct {
 	URL       string // of all of it, as Redis clients take it
 	Nodes     []*Server
 	Sentinels []*Server
-	Network   *Network // where the nodes of sentinels are; nil where there can be none
+	Network   *Network // where the nodes are apart from each other; nil where they are at home
 }
 
 // StartSentinels starts a primary, two replicas and three sentinels: each Redis at a place of its own, the sentinels at a fourth. Where no network can be made they
@@ -29,17 +32,7 @@ type Fleet struct {
 func StartSentinels(tb testing.TB, args ...string) *Fleet {
 	tb.Helper()
 	f := &Fleet{tb: tb, Mode: "sentinel"}
-	places := make([]Place, 4)
-	for i := range places {
-		places[i] = Place{Host: "127.0.0.1"}
-	}
-	var err error
-	if f.Network, err = NewNetwork(tb, 4); err != nil {
-		tb.Logf("no cable can be pulled here, servers are frozen instead: %v", err)
-		f.Network = nil
-	} else {
-		places = f.Network.Places
-	}
+	places := f.apart(4)
 	args = append([]string{"--repl-diskless-sync-delay", "0", "--repl-backlog-size", "16mb"}, args...)
 	for i, place := range places[:3] {
 		with := args
@@ -72,21 +65,50 @@ func StartSentinels(tb testing.TB, args ...string) *Fleet {
 	return f
 }
 
-// StartCluster starts three primaries, each with a replica.
+// StartCluster starts three primaries, each with a replica, all at home.
 func StartCluster(tb testing.TB, args ...string) *Fleet {
 	tb.Helper()
 	f := &Fleet{tb: tb, Mode: "cluster"}
+	return f.cluster(home(6), args)
+}
+
+// StartClusterApart is StartCluster with each node at a place of its own, where that can be.
+func StartClusterApart(tb testing.TB, args ...string) *Fleet {
+	tb.Helper()
+	f := &Fleet{tb: tb, Mode: "cluster"}
+	return f.cluster(f.apart(6), args)
+}
+
+func (f *Fleet) cluster(places []Place, args []string) *Fleet {
+	f.tb.Helper()
 	create := []string{"--cluster", "create", "--cluster-yes", "--cluster-replicas", "1"}
-	for range 6 {
-		node := Start(tb, append([]string{"--repl-diskless-sync-delay", "0", "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"}, args...)...)
+	for _, place := range places {
+		node := StartAt(f.tb, place, append([]string{"--repl-diskless-sync-delay", "0", "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"}, args...)...)
 		f.Nodes, create = append(f.Nodes, node), append(create, node.Addr())
 	}
 	if out, err := exec.Command("redis-cli", create...).CombinedOutput(); err != nil {
-		tb.Fatalf("making a cluster: %v\n%s", err, out)
+		f.tb.Fatalf("making a cluster: %v\n%s", err, out)
 	}
 	f.URL = "redis://" + f.Nodes[0].Addr() + "?addr=" + f.Nodes[1].Addr() + "&addr=" + f.Nodes[2].Addr()
-	f.await(20*time.Second, "the cluster is up, and each primary has a replica", func() bool { return f.Well() })
+	f.await(20*time.Second, "the cluster is up, and each primary has a replica", f.Well)
 	return f
+}
+
+func home(n int) []Place { return slices.Repeat([]Place{{Host: "127.0.0.1"}}, n) }
+
+// apart is n places of a network; all at home where there can be none, which is no excuse for root.
+func (f *Fleet) apart(n int) []Place {
+	f.tb.Helper()
+	var err error
+	if f.Network, err = NewNetwork(f.tb, n); err == nil {
+		return f.Network.Places
+	}
+	if _, missing := exec.LookPath("ip"); missing != nil && os.Geteuid() == 0 {
+		f.tb.Fatal("ip is not installed; on Debian: apt-get install iproute2")
+	}
+	f.tb.Logf("no cable can be pulled here, servers are frozen instead: %v", err)
+	f.Network = nil
+	return home(n)
 }
 
 // Primaries are the nodes that take writes by the word of those who decide it; nil while they do not agree.
@@ -161,6 +183,16 @@ func (f *Fleet) HandOver(primary *Server) bool {
 	}
 	replica := f.ReplicaOf(primary)
 	return replica != nil && replica.Tell("CLUSTER", "FAILOVER") == "OK"
+}
+
+// Reshard moves slots from one primary of a cluster to another.
+func (f *Fleet) Reshard(from, to *Server, slots int) error {
+	out, err := exec.Command("redis-cli", "--cluster", "reshard", from.Addr(), "--cluster-from", from.Tell("CLUSTER", "MYID"), "--cluster-to", to.Tell("CLUSTER", "MYID"),
+		"--cluster-slots", strconv.Itoa(slots), "--cluster-yes", "--cluster-pipeline", "100").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("moving slots: %w\n%s", err, out[max(0, len(out)-1000):])
+	}
+	return nil
 }
 
 // Cut parts a node from all others, as a pulled cable does it; what is returned joins it again.

@@ -62,6 +62,8 @@ func NewNetwork(tb testing.TB, n int) (*Network, error) {
 			"ip -n "+p.Namespace+" link set router up",
 			"ip -n "+router+" link set "+link+" up",
 			fmt.Sprintf("ip netns exec %s sh -c 'echo 1 >/proc/sys/net/ipv4/conf/%s/proxy_arp'", router, link),
+			// Who asks for another place's address is else answered within a second only, too late for the nodes of a cluster that meet.
+			fmt.Sprintf("ip netns exec %s sh -c 'echo 0 >/proc/sys/net/ipv4/neigh/%s/proxy_delay'", router, link),
 			fmt.Sprintf("ip -n %s route add %s dev %s", router, p.Host, link),
 			"ip -n "+p.Namespace+" route add default dev router")
 		net.Places, names = append(net.Places, p), append(names, p.Namespace)

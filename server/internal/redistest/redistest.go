@@ -11,13 +11,11 @@
 //
 // The server keeps nothing on disk, knows no other instance, and listens on 127.0.0.1 only (or in a Network); further arguments of redis-server come last
 // and so win. Its port stays below the range that outgoing connections take theirs from, and below 55536, so that Restart finds it free and a
-// cluster bus (port + 10000) fits. It is stopped by its process id. A test binary that dies without its cleanup (a timeout, a
-// SIGKILL) takes the server with it: a shell holds a pipe to us and kills the server when the pipe closes.
+// cluster bus (port + 10000) fits. It is stopped by its process id, and does not outlive the test binary (see Guarded).
 package redistest
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -43,11 +41,12 @@ type Server struct {
 	dir      string
 	sentinel bool
 	args     []string
+	clock    string   // the file that tells it the time; empty where that is this machine's
+	env      []string // of its own
 
 	mu      sync.Mutex
-	command *exec.Cmd     // nil while stopped
-	ended   chan struct{} // closed when command has ended
-	guard   io.Closer     // the pipe whose end takes the server with it
+	command *exec.Cmd       // nil while stopped
+	ended   <-chan struct{} // closed when command has ended
 }
 
 // Start starts a redis-server with args, waits until it answers, and stops it when the test ends. The test fails where redis-server is
@@ -149,27 +148,13 @@ func (s *Server) start() error {
 		args = append([]string{"ip", "netns", "exec", s.place.Namespace}, args...) // it becomes the server, under the same process id
 	}
 	command := exec.Command(args[0], args[1:]...)
-	if err := command.Start(); err != nil {
+	command.Env = append(os.Environ(), s.env...)
+	ended, err := Guarded(command)
+	if err != nil {
 		return err
 	}
-	guard := exec.Command("sh", "-c", `read -r _ || kill -9 "$0"`, strconv.Itoa(command.Process.Pid))
-	pipe, err := guard.StdinPipe()
-	if err == nil {
-		err = guard.Start()
-	}
-	if err != nil {
-		return errors.Join(err, command.Process.Kill(), command.Wait())
-	}
-	ended := make(chan struct{})
-	go func() {
-		command.Wait()
-		// The guard ends by a line, before the process id can be another's.
-		io.WriteString(pipe, "\n")
-		guard.Wait()
-		close(ended)
-	}()
 	s.mu.Lock()
-	s.command, s.ended, s.guard = command, ended, pipe
+	s.command, s.ended = command, ended
 	s.mu.Unlock()
 
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
@@ -202,7 +187,6 @@ func (s *Server) end(signal syscall.Signal) {
 		s.command.Process.Kill()
 		<-s.ended
 	}
-	s.guard.Close()
 	s.command = nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -66,4 +67,36 @@ func TestPause(t *testing.T) {
 		t.Fatalf("a resumed server answered %q, %v", line, err)
 	}
 	redis.Pause() // the cleanup ends a paused one too
+}
+
+func TestClock(t *testing.T) {
+	redis := redistest.StartWithClock(t)
+	ahead := func() time.Duration {
+		t.Helper()
+		at, err := strconv.ParseInt(redis.Do(`EVAL "return tonumber(redis.call('TIME')[1])" 0`), 10, 64)
+		if err != nil {
+			t.Fatalf("TIME in a script: %v", err)
+		}
+		return time.Until(time.Unix(at, 0))
+	}
+	const hour = time.Hour
+	redis.Do("SET a 1 EX 1800")
+	for _, want := range []time.Duration{0, -hour, hour} {
+		redis.SetClock(want)
+		if got := ahead(); (got - want).Abs() > 10*time.Second {
+			t.Errorf("set %v ahead, the clock is %v ahead", want, got)
+		}
+		if got := redis.Do("EXISTS a") == "0"; got != (want == hour) {
+			t.Errorf("set %v ahead, a key of half an hour has expired: %v", want, got)
+		}
+	}
+	// A key's time is over when the clock is past it.
+	at := time.Now().Add(hour).Truncate(time.Second)
+	redis.StopClock(at)
+	for offset, want := range map[int64]string{-1: "0", 0: "1", 1: "1"} {
+		redis.Do(fmt.Sprintf("SET b 1 PXAT %d", at.UnixMilli()+offset))
+		if got := redis.Do("EXISTS b"); got != want {
+			t.Errorf("EXISTS of a key that ends %dms after the clock has stopped = %s, want %s", offset, got, want)
+		}
+	}
 }

@@ -10,29 +10,23 @@ import (
 )
 
 // cluster starts a Redis Cluster of three primaries and returns its URL.
-func cluster(t testing.TB) string {
+func cluster(t testing.TB) string { return threeNodes(t).url }
+
+// threeNodes starts a cluster of three primaries without replicas.
+func threeNodes(t testing.TB, args ...string) fleet {
 	t.Helper()
-	var addrs []string
+	f := fleet{mode: "cluster"}
+	create := []string{"--cluster", "create", "--cluster-yes"}
 	for range 3 {
-		addrs = append(addrs, redistest.Start(t, "--cluster-enabled", "yes").Addr())
+		node := redistest.Start(t, append([]string{"--cluster-enabled", "yes"}, args...)...)
+		f.primaries, create = append(f.primaries, node), append(create, node.Addr())
 	}
-	out, err := exec.Command("redis-cli", append([]string{"--cluster", "create", "--cluster-yes"}, addrs...)...).CombinedOutput()
-	if err != nil {
+	if out, err := exec.Command("redis-cli", create...).CombinedOutput(); err != nil {
 		t.Fatalf("making a cluster: %v\n%s", err, out)
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for _, addr := range addrs {
-		host, port, _ := strings.Cut(addr, ":")
-		for {
-			out, _ := exec.Command("redis-cli", "-h", host, "-p", port, "cluster", "info").Output()
-			if strings.Contains(string(out), "cluster_state:ok") {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("the cluster has not come up: %s", out)
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
+	for _, node := range f.primaries {
+		soon(t, 20*time.Second, "the cluster is up", func() bool { return strings.Contains(told(t, node, "CLUSTER", "INFO"), "cluster_state:ok") })
 	}
-	return "redis://" + addrs[0] + "?addr=" + addrs[1] + "&addr=" + addrs[2]
+	f.url = "redis://" + f.primaries[0].Addr() + "?addr=" + f.primaries[1].Addr() + "&addr=" + f.primaries[2].Addr()
+	return f
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,33 +39,17 @@ func pair(t testing.TB, n int) fleet {
 
 // sixNodes starts a cluster of three primaries, each with a replica.
 func sixNodes(t testing.TB, args ...string) fleet {
+	return fleetOf(t, redistest.StartCluster(t, args...))
+}
+
+func fleetOf(t testing.TB, nodes *redistest.Fleet) fleet {
 	t.Helper()
-	f := fleet{mode: "cluster"}
-	var nodes []*redistest.Server
-	create := []string{"--cluster", "create", "--cluster-yes", "--cluster-replicas", "1"}
-	for range 6 {
-		node := redistest.Start(t, append([]string{"--repl-diskless-sync-delay", "0", "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"}, args...)...)
-		nodes, create = append(nodes, node), append(create, node.Addr())
-	}
-	if out, err := exec.Command("redis-cli", create...).CombinedOutput(); err != nil {
-		t.Fatalf("making a cluster: %v\n%s", err, out)
-	}
-	f.url = "redis://" + nodes[0].Addr() + "?addr=" + nodes[1].Addr() + "&addr=" + nodes[2].Addr()
-	for _, node := range nodes {
-		soon(t, 20*time.Second, "the cluster is up", func() bool { return strings.Contains(told(t, node, "CLUSTER", "INFO"), "cluster_state:ok") })
-	}
-	soon(t, 20*time.Second, "each primary has a replica", func() bool {
-		f.primaries, f.replicas = nil, nil
-		for _, node := range nodes {
-			switch info := told(t, node, "INFO", "replication"); {
-			case strings.Contains(info, "role:master") && strings.Contains(info, "state=online"):
-				f.primaries = append(f.primaries, node)
-			case strings.Contains(info, "master_link_status:up"):
-				f.replicas = append(f.replicas, node)
-			}
+	f := fleet{mode: nodes.Mode, url: nodes.URL, primaries: nodes.Primaries()}
+	for _, node := range nodes.Nodes {
+		if !slices.Contains(f.primaries, node) {
+			f.replicas = append(f.replicas, node)
 		}
-		return len(f.primaries) == 3 && len(f.replicas) == 3
-	})
+	}
 	return f
 }
 
@@ -103,13 +87,7 @@ func openWith(t testing.TB, c store.Config) *store.Store {
 }
 
 // told is what a node answers; empty where it does not.
-func told(t testing.TB, node *redistest.Server, command ...any) string {
-	t.Helper()
-	c := redis.NewClient(&redis.Options{Addr: node.Addr(), MaxRetries: -1})
-	defer c.Close()
-	reply, _ := c.Do(ctx(t), command...).Result()
-	return fmt.Sprint(reply)
-}
+func told(t testing.TB, node *redistest.Server, command ...any) string { return node.Tell(command...) }
 
 // within is a context that ends so soon.
 func within(t testing.TB, d time.Duration) context.Context {

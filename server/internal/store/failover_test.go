@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,94 +17,23 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// A watched is a primary, two replicas and three sentinels: each Redis at a place of its own, the sentinels at a fourth.
-type watched struct {
-	network   *redistest.Network // nil where there can be none
-	redises   []*redistest.Server
-	sentinels []*redistest.Server
-}
+// A watched is a primary, two replicas and three sentinels.
+type watched struct{ *redistest.Fleet }
 
 func sentinels(t *testing.T, args ...string) *watched {
-	t.Helper()
-	w := &watched{}
-	places := make([]redistest.Place, 4)
-	for i := range places {
-		places[i] = redistest.Place{Host: "127.0.0.1"}
-	}
-	var err error
-	if w.network, err = redistest.NewNetwork(t, 4); err != nil {
-		if os.Geteuid() == 0 {
-			if _, missing := exec.LookPath("ip"); missing != nil {
-				t.Fatal("ip is not installed; on Debian: apt-get install iproute2")
-			}
-		}
-		t.Logf("no cable can be pulled here, servers are frozen instead: %v", err)
-		w.network = nil
-	} else {
-		places = w.network.Places
-	}
-	args = append([]string{"--repl-diskless-sync-delay", "0", "--repl-backlog-size", "16mb"}, args...)
-	for i, place := range places[:3] {
-		with := args
-		if i > 0 {
-			with = append(with[:len(with):len(with)], "--replicaof", fmt.Sprintf("%s %d", w.redises[0].Host(), w.redises[0].Port()))
-		}
-		w.redises = append(w.redises, redistest.StartAt(t, place, with...))
-	}
-	w.settled(t, w.redises[0])
-	configuration := fmt.Sprintf("sentinel monitor noted %s %d 2\nsentinel down-after-milliseconds noted 500\nsentinel failover-timeout noted 1000\nsentinel parallel-syncs noted 2\n",
-		w.redises[0].Host(), w.redises[0].Port())
-	for range 3 {
-		s := redistest.StartSentinel(t, places[3], configuration)
-		// They talk to each other every two seconds, and forgive a primary that comes back for eight; a test has no such time.
-		if got := told(t, s, "SENTINEL", "DEBUG", "publish-period", "200", "info-period", "200", "ping-period", "100", "ask-period", "100", "min-link-reconnect-period", "100"); got != "OK" {
-			t.Fatalf("SENTINEL DEBUG: %s", got)
-		}
-		w.sentinels = append(w.sentinels, s)
-	}
-	soon(t, 20*time.Second, "the sentinels know each other and the replicas", func() bool {
-		for _, s := range w.sentinels {
-			if info := told(t, s, "INFO", "sentinel"); !strings.Contains(info, "slaves=2,sentinels=3") {
-				return false
-			}
-		}
-		return true
-	})
-	return w
+	return &watched{redistest.StartSentinels(t, args...)}
 }
 
 func (w *watched) config(replicas int) store.Config {
-	return store.Config{Mode: "sentinel", Replicas: replicas, ReplicasTimeout: 200 * time.Millisecond,
-		URL: "redis://" + w.sentinels[0].Addr() + "?addr=" + w.sentinels[1].Addr() + "&addr=" + w.sentinels[2].Addr() + "&master_name=noted"}
+	return store.Config{Mode: w.Mode, Replicas: replicas, ReplicasTimeout: 200 * time.Millisecond, URL: w.URL}
 }
 
-// primary is the one that most sentinels name; nil while they do not agree.
-func (w *watched) primary(t testing.TB) *redistest.Server {
-	votes := map[string]int{}
-	for _, s := range w.sentinels {
-		votes[told(t, s, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "noted")]++
-	}
-	for _, r := range w.redises {
-		if votes[fmt.Sprintf("[%s %d]", r.Host(), r.Port())] == len(w.sentinels) {
-			return r
-		}
+// primary is the one that all sentinels name; nil while they do not agree.
+func (w *watched) primary() *redistest.Server {
+	if primaries := w.Primaries(); primaries != nil {
+		return primaries[0]
 	}
 	return nil
-}
-
-// settled waits until all others are replicas of one, and up to date.
-func (w *watched) settled(t testing.TB, primary *redistest.Server) {
-	t.Helper()
-	soon(t, 30*time.Second, "every other is a replica of the primary", func() bool {
-		for _, r := range w.redises {
-			info := told(t, r, "INFO", "replication")
-			if r == primary && strings.Count(info, "state=online") != 2 ||
-				r != primary && (!strings.Contains(info, "master_link_status:up") || !strings.Contains(info, fmt.Sprintf("master_port:%d", primary.Port()))) {
-				return false
-			}
-		}
-		return true
-	})
 }
 
 // A blow is something that happens to a primary, and how it is made good again.
@@ -115,23 +42,12 @@ type blow struct {
 	hit  func(t *testing.T, primary *redistest.Server) (mend func())
 }
 
-func (w *watched) blows() (killed, frozen, cut, handed blow) {
+func blows(f *redistest.Fleet) (killed, frozen, cut, handed blow) {
 	killed = blow{"killed", func(_ *testing.T, p *redistest.Server) func() { p.Kill(); return p.Restart }}
 	frozen = blow{"frozen", func(_ *testing.T, p *redistest.Server) func() { p.Pause(); return p.Resume }}
-	cut = blow{"cut off", func(_ *testing.T, p *redistest.Server) func() {
-		for _, place := range w.network.Places {
-			if place.Host == p.Host() {
-				w.network.Cut(place)
-				return func() { w.network.Heal(place) }
-			}
-		}
-		return nil
-	}}
-	if w.network == nil {
-		cut = frozen
-	}
-	handed = blow{"handed over", func(t *testing.T, _ *redistest.Server) func() {
-		soon(t, 10*time.Second, "the sentinels hand over", func() bool { return told(t, w.sentinels[0], "SENTINEL", "FAILOVER", "noted") == "OK" })
+	cut = blow{"cut off", func(_ *testing.T, p *redistest.Server) func() { return f.Cut(p) }}
+	handed = blow{"handed over", func(t *testing.T, p *redistest.Server) func() {
+		soon(t, 10*time.Second, "it is handed over", func() bool { return f.HandOver(p) })
 		return func() {}
 	}}
 	return killed, frozen, cut, handed
@@ -140,12 +56,12 @@ func (w *watched) blows() (killed, frozen, cut, handed blow) {
 // strike does it under whatever load there is, and returns when another is the primary and all is well again.
 func (w *watched) strike(t *testing.T, b blow) {
 	t.Helper()
-	before := w.primary(t)
+	before := w.primary()
 	began := time.Now()
 	mend := b.hit(t, before)
 	var now *redistest.Server
 	soon(t, 30*time.Second, b.name+": another primary", func() bool {
-		now = w.primary(t)
+		now = w.primary()
 		return now != nil && now != before && strings.Contains(told(t, now, "INFO", "replication"), "role:master")
 	})
 	took := time.Since(began)
@@ -153,7 +69,7 @@ func (w *watched) strike(t *testing.T, b blow) {
 	lapse := time.Now()
 	soon(t, time.Second, "a moment", func() bool { return time.Since(lapse) > 300*time.Millisecond })
 	mend()
-	w.settled(t, now)
+	soon(t, 30*time.Second, "every other is a replica of the primary", w.Well)
 	t.Logf("%s: another primary after %v, all well after %v", b.name, took.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 }
 
@@ -358,7 +274,7 @@ func flushing(t testing.TB, servers []*redistest.Server) (stop func()) {
 // third may then be the one that acknowledges. All replicas are enough for that.
 func TestSentinelFailovers(t *testing.T) {
 	w := sentinels(t)
-	killed, frozen, cut, handed := w.blows()
+	killed, frozen, cut, handed := blows(w.Fleet)
 	for _, c := range []struct {
 		replicas int
 		blows    []blow
@@ -368,7 +284,7 @@ func TestSentinelFailovers(t *testing.T) {
 	} {
 		ledger := fmt.Sprint("replicas-", c.replicas)
 		s := openWith(t, w.config(c.replicas))
-		beats, scripts, l := beating(t, s), flushing(t, w.redises), begin(t, s, ledger, 8)
+		beats, scripts, l := beating(t, s), flushing(t, w.Nodes), begin(t, s, ledger, 8)
 		for _, b := range c.blows {
 			w.strike(t, b)
 		}
@@ -397,7 +313,7 @@ func (l *till) sum(lost []string) string {
 // when the sentinels act.
 func TestSentinelLoss(t *testing.T) {
 	w := sentinels(t)
-	killed, _, cut, handed := w.blows()
+	killed, _, cut, handed := blows(w.Fleet)
 	for i, c := range []struct {
 		name     string
 		replicas int
@@ -410,7 +326,7 @@ func TestSentinelLoss(t *testing.T) {
 		{"handed over by hand", 0, "0", handed},
 		{"handed over by hand, with one of two replicas waited for", 1, "0", handed},
 	} {
-		for _, r := range w.redises {
+		for _, r := range w.Nodes {
 			told(t, r, "CONFIG", "SET", "min-replicas-to-write", c.guard)
 			told(t, r, "CONFIG", "SET", "min-replicas-max-lag", "1")
 		}
@@ -464,85 +380,41 @@ func (l *till) allGoOn() {
 // some are the first few of many.
 func some(all []string) []string { return all[:min(len(all), 10)] }
 
-// TestClusterFailovers is the same for a cluster of six, and while slots move.
+// TestClusterFailovers is the same for a cluster of six, each node at a place of its own, and while slots move.
 func TestClusterFailovers(t *testing.T) {
-	f := sixNodes(t, "--cluster-node-timeout", "500")
-	nodes := append(f.primaries, f.replicas...)
-	s := f.open(t, 1)
-	beats, scripts, l := beating(t, s), flushing(t, nodes), begin(t, s, "ledger", 8)
+	f := redistest.StartClusterApart(t, "--cluster-node-timeout", "500")
+	killed, frozen, cut, handed := blows(f)
+	config := store.Config{URL: f.URL, Mode: f.Mode, Replicas: 1, ReplicasTimeout: 200 * time.Millisecond}
+	s := openWith(t, config)
+	beats, scripts, l := beating(t, s), flushing(t, f.Nodes), begin(t, s, "ledger", 8)
 	enough(t, l)
-	is := func(node *redistest.Server, what string) bool {
-		return strings.Contains(told(t, node, "INFO", "replication"), what)
-	}
-	well := func() {
+	// struck does it to one of the primaries, and returns when its replica has taken its place and all is well again. meanwhile is called before it is made good.
+	struck := func(i int, b blow, meanwhile func()) {
 		t.Helper()
-		soon(t, 30*time.Second, "three primaries with a replica each", func() bool {
-			primaries := 0
-			for _, node := range nodes {
-				if is(node, "role:master") && is(node, "state=online") && strings.Contains(told(t, node, "CLUSTER", "INFO"), "cluster_state:ok") {
-					primaries++
-				}
-			}
-			return primaries == 3
-		})
-	}
-	// replicaOf is the node that replicates another.
-	replicaOf := func(primary *redistest.Server) *redistest.Server {
-		for _, node := range nodes {
-			if is(node, fmt.Sprintf("master_port:%d", primary.Port())) {
-				return node
-			}
-		}
-		t.Fatalf("no node replicates %s", primary.Addr())
-		return nil
-	}
-	primary := func(i int) *redistest.Server {
-		n := 0
-		for _, node := range nodes {
-			if is(node, "role:master") && is(node, "state=online") {
-				if n++; n > i {
-					return node
-				}
-			}
-		}
-		t.Fatal("there are no three primaries")
-		return nil
-	}
-	failovers := 0
-	for i, b := range []blow{
-		{"killed", func(_ *testing.T, p *redistest.Server) func() { p.Kill(); return p.Restart }},
-		{"handed over", func(t *testing.T, p *redistest.Server) func() {
-			if got := told(t, replicaOf(p), "CLUSTER", "FAILOVER"); got != "OK" {
-				t.Fatalf("CLUSTER FAILOVER: %s", got)
-			}
-			return func() {}
-		}},
-		{"frozen", func(_ *testing.T, p *redistest.Server) func() { p.Pause(); return p.Resume }},
-	} {
-		p := primary(i)
-		next := replicaOf(p)
+		p := f.Primaries()[i%3]
+		next := f.ReplicaOf(p)
 		began := time.Now()
 		mend := b.hit(t, p)
-		soon(t, 30*time.Second, b.name+": the replica takes over", func() bool { return is(next, "role:master") })
+		soon(t, 30*time.Second, b.name+": the replica takes over", func() bool { return strings.Contains(told(t, next, "INFO", "replication"), "role:master") })
 		took := time.Since(began)
+		meanwhile()
 		mend()
-		soon(t, 30*time.Second, b.name+": the old primary follows", func() bool { return is(p, "role:slave") })
-		well()
-		l.allGoOn()
-		failovers++
+		soon(t, 30*time.Second, b.name+": the old primary follows", func() bool { return strings.Contains(told(t, p, "INFO", "replication"), "role:slave") })
+		soon(t, 30*time.Second, b.name+": all is well", f.Well)
 		t.Logf("%s: another primary after %v, all well after %v", b.name, took.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 	}
+	failovers := []blow{killed, handed, frozen, cut}
+	for i, b := range failovers {
+		struck(i, b, func() {})
+		l.allGoOn()
+	}
 
-	from, to := primary(0), primary(1)
-	id := func(node *redistest.Server) string { return told(t, node, "CLUSTER", "MYID") }
 	began := time.Now()
-	out, err := exec.Command("redis-cli", "--cluster", "reshard", from.Addr(), "--cluster-from", id(from), "--cluster-to", id(to), "--cluster-slots", "1500", "--cluster-yes",
-		"--cluster-pipeline", "100").CombinedOutput()
-	if err != nil {
-		t.Errorf("resharding: %v\n%s", err, out[max(0, len(out)-1000):])
+	if err := f.Reshard(f.Primaries()[0], f.Primaries()[1], 1500); err != nil {
+		t.Error(err)
 	}
 	t.Logf("1500 slots moved in %v", time.Since(began).Round(time.Millisecond))
-	well()
+	soon(t, 30*time.Second, "all is well", f.Well)
 
 	scripts()
 	lost := l.end("ledger")
@@ -552,18 +424,21 @@ func TestClusterFailovers(t *testing.T) {
 	for _, bad := range some(append(lost, l.doubled...)) {
 		t.Error(bad)
 	}
-	t.Logf("a cluster with -replicas 1, %d failovers and a resharding: %s", failovers, l.sum(lost))
+	t.Logf("a cluster with -replicas 1, %d failovers and a resharding: %s", len(failovers), l.sum(lost))
 
 	// Without replicas waited for, a primary that is gone is left as quickly; what that loses is printed.
-	careless := begin(t, f.open(t, 0), "careless", 8)
-	enough(t, careless)
-	p := primary(2)
-	next := replicaOf(p)
-	p.Kill()
-	soon(t, 30*time.Second, "the replica takes over", func() bool { return is(next, "role:master") })
-	careless.allGoOn() // while the old primary is still away: it would say who has its slots now
-	p.Restart()
-	soon(t, 30*time.Second, "the old primary follows", func() bool { return is(p, "role:slave") })
-	well()
-	t.Logf("a cluster with -replicas 0, a primary killed: %s", careless.sum(careless.end("careless")))
+	config.Replicas = 0
+	for i, b := range []blow{killed, cut} {
+		ledger := fmt.Sprint("careless-", i)
+		s := openWith(t, config)
+		beats, l := beating(t, s), begin(t, s, ledger, 8)
+		enough(t, l)
+		struck(2-i, b, l.allGoOn) // while the old primary is still away: it would say who has its slots now
+		lost := l.end(ledger)
+		noticed := beats()
+		t.Logf("a cluster with -replicas 0, a primary %s: %s; noticed %d times", b.name, l.sum(lost), noticed)
+		if len(lost) > 50 && noticed == 0 {
+			t.Errorf("the primary %s: %d answers were lost and nobody noticed", b.name, len(lost))
+		}
+	}
 }

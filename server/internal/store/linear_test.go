@@ -57,13 +57,13 @@ const (
 func trouble(t *testing.T, redis string, seed uint64) []porcupine.Operation {
 	var mu sync.Mutex
 	dice := rand.New(rand.NewPCG(seed, 0))
-	through := startProxy(t, redis, func(request []byte) disturbance {
+	through := redistest.StartProxy(t, redis, func(request []byte) redistest.Disturbance {
 		mu.Lock()
 		defer mu.Unlock()
-		d := disturbance{delay: time.Duration(dice.Int64N(int64(delaysUpTo)))}
+		d := redistest.Disturbance{Delay: time.Duration(dice.Int64N(int64(delaysUpTo)))}
 		if isScript(request) {
 			x := dice.Float64()
-			d.dropRequest, d.dropReply = x < cutsRequest, cutsRequest <= x && x < cutsRequest+cutsReply
+			d.DropRequest, d.DropReply = x < cutsRequest, cutsRequest <= x && x < cutsRequest+cutsReply
 		}
 		return d
 	})
@@ -327,9 +327,9 @@ func (l life) step(in input) (life, answer) {
 func TestReplyLost(t *testing.T) {
 	server := redistest.Start(t)
 	var lose atomic.Bool
-	through := startProxy(t, server.Addr(), func(request []byte) disturbance {
+	through := redistest.StartProxy(t, server.Addr(), func(request []byte) redistest.Disturbance {
 		about := isScript(request) || bytes.Contains(request, []byte("\nset\r"))
-		return disturbance{dropReply: about && lose.CompareAndSwap(true, false)}
+		return redistest.Disturbance{DropReply: about && lose.CompareAndSwap(true, false)}
 	})
 	s := open(t, "standalone", through.URL())
 	ledger := ledgerOf(t)
@@ -382,11 +382,11 @@ func TestReplyLost(t *testing.T) {
 func TestReplyTooLate(t *testing.T) {
 	server := redistest.Start(t)
 	var slow atomic.Bool
-	through := startProxy(t, server.Addr(), func(request []byte) disturbance {
+	through := redistest.StartProxy(t, server.Addr(), func(request []byte) redistest.Disturbance {
 		if isScript(request) && slow.CompareAndSwap(true, false) {
-			return disturbance{delayReply: 300 * time.Millisecond}
+			return redistest.Disturbance{DelayReply: 300 * time.Millisecond}
 		}
-		return disturbance{}
+		return redistest.Disturbance{}
 	})
 	s := open(t, "standalone", through.URL())
 	r := store.NoteRequest{Donation: store.Donation{Ledger: ledgerOf(t), SeriesID: "I-0", Event: 1}, Message: ipn, RequestID: "warm-up", Hold: time.Minute, Rules: usual}

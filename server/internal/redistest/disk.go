@@ -1,0 +1,75 @@
+package redistest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// A write beyond what a process may write to a file is an error where this signal is ignored, and its end where not. Servers inherit it.
+func init() { signal.Ignore(syscall.SIGXFSZ) }
+
+// FillDisk lets every further write to the server's files fail as a disk that is full does: its snapshots', and but for a first byte its append-only file's, where it has
+// one. It needs no root.
+func (s *Server) FillDisk() {
+	s.tb.Helper()
+	bytes := int64(0)
+	if parts := s.appendOnly(); len(parts) > 0 {
+		bytes = s.AppendOnly().Size + 1
+	}
+	s.mostInFile(strconv.FormatInt(bytes, 10))
+}
+
+// FreeDisk lets them succeed again.
+func (s *Server) FreeDisk() { s.tb.Helper(); s.mostInFile("unlimited") }
+
+func (s *Server) mostInFile(bytes string) {
+	s.tb.Helper()
+	if _, err := exec.LookPath("prlimit"); err != nil {
+		s.tb.Fatal("prlimit is not installed; on Debian: apt-get install util-linux")
+	}
+	out, err := exec.Command("prlimit", "--pid", s.PID(), "--fsize="+bytes+":unlimited").CombinedOutput()
+	if err != nil {
+		s.tb.Fatalf("limiting the files of redis-server to %s bytes: %v: %s", bytes, err, out)
+	}
+}
+
+// PID is the process id of the server, which is running.
+func (s *Server) PID() string {
+	s.tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.command == nil {
+		s.tb.Fatal("redis-server is not running")
+	}
+	return strconv.Itoa(s.command.Process.Pid)
+}
+
+// AppendOnly is the last part of the server's append-only file, to which it writes. On Redis 7 that is one of several in a directory.
+func (s *Server) AppendOnly() (file struct {
+	Path string
+	Size int64
+}) {
+	s.tb.Helper()
+	parts := s.appendOnly()
+	if len(parts) != 1 {
+		s.tb.Fatalf("the append-only file has the parts %s, want one", strings.Join(parts, ", "))
+	}
+	stat, err := os.Stat(parts[0])
+	if err != nil {
+		s.tb.Fatal(fmt.Errorf("looking at the append-only file: %w", err))
+	}
+	file.Path, file.Size = parts[0], stat.Size()
+	return file
+}
+
+func (s *Server) appendOnly() []string {
+	parts, _ := filepath.Glob(s.dir + "/appendonlydir/*.incr.aof")
+	whole, _ := filepath.Glob(s.dir + "/appendonly.aof")
+	return append(parts, whole...)
+}
