@@ -35,6 +35,7 @@ var (
 	ErrOutcomeUnknown       = errors.New("outcome unknown")                                       // OUTCOME_UNKNOWN
 	ErrDurabilityNotReached = errors.New("durability not reached")                                // DURABILITY_NOT_REACHED
 	ErrStoreWentBack        = errors.New("store went back in time")                               // STORE_WENT_BACK
+	ErrPoolExhausted        = errors.New("no connection to the store free")                       // POOL_EXHAUSTED
 	ErrDeadlineExceeded     = errors.New("deadline exceeded at the server")                       // DEADLINE_EXCEEDED
 	ErrInternal             = errors.New("internal error of the server")                          // INTERNAL
 )
@@ -66,6 +67,7 @@ var reasons = map[string]error{
 	"OUTCOME_UNKNOWN":        ErrOutcomeUnknown,
 	"DURABILITY_NOT_REACHED": ErrDurabilityNotReached,
 	"STORE_WENT_BACK":        ErrStoreWentBack,
+	"POOL_EXHAUSTED":         ErrPoolExhausted,
 	"DEADLINE_EXCEEDED":      ErrDeadlineExceeded,
 	"INTERNAL":               ErrInternal,
 }

@@ -186,7 +186,12 @@ func (a *access) deny(ctx context.Context, method, ledger string, why error, cau
 	if cause != "" {
 		fields = append(fields, "cause", cause)
 	}
-	a.logger.WarnContext(ctx, "audit: denied a call", fields...)
+	const line = "audit: denied a call"
+	if why == errNoCaller { // whoever can connect could fill the disk; what is left out is counted by address
+		a.telemetry.floods.log(ctx, strings.Join([]string{line, method, hostOf(ctx)}, " "), slog.LevelWarn, line, fields...)
+		return f
+	}
+	a.logger.WarnContext(ctx, line, fields...)
 	return f
 }
 

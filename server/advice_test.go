@@ -39,7 +39,7 @@ func TestAdvice(t *testing.T) {
 	for _, c := range cases {
 		var log bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(&log, nil))
-		a := newAdvice(c.config, newTelemetry(logger, nil, func() store.PoolStats { return store.PoolStats{} }), logger)
+		a := newAdvice(c.config, newTelemetry(logger, nil, func() store.Stats { return store.Stats{} }), logger)
 		ill := well
 		c.make(&ill)
 		lines := 0

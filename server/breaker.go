@@ -43,6 +43,7 @@ type breaker struct {
 
 	open     atomic.Bool  // so that the usual case takes no lock
 	failures atomic.Int32 // in a row, while closed
+	partly   atomic.Bool  // the watch has found a part of a cluster dead, and another alive
 
 	mu      sync.Mutex
 	until   time.Time     // no question before
@@ -94,7 +95,7 @@ func (b *breaker) end(trial bool, took time.Duration, err error) {
 	case lives:
 		b.alive()
 	case lies:
-		if trial || !b.open.Load() && b.failures.Add(1) >= b.limit {
+		if !b.partly.Load() && (trial || !b.open.Load() && b.failures.Add(1) >= b.limit) {
 			b.trip(trial)
 		}
 	case unclear:
@@ -134,6 +135,16 @@ func (b *breaker) trip(trial bool) {
 	b.open.Store(true)
 }
 
+// part hears of each look whether some of a cluster answers where the rest does not. Then a row of failures is the rest's, which its callers may repeat as fast as they can;
+// the others' callers must not be refused for it.
+func (b *breaker) part(answers bool) {
+	answers = answers && b.limit == tripAfterCluster
+	b.partly.Store(answers)
+	if answers {
+		b.alive()
+	}
+}
+
 // dead keeps the breaker open until the watch looks again: it has found that nothing comes back from the store. On a cluster it finds one dead node as
 // well as all of them, so there it opens nothing.
 func (b *breaker) dead(err error) {
@@ -156,15 +167,18 @@ const (
 	unclear
 )
 
-// lifeOf: whatever Redis replied, it is alive; one that refuses every write may still know a duplicate. It is dead where nothing came back.
+// lifeOf: whatever Redis replied, it is alive; one that refuses every write may still know a duplicate. It is dead where nothing came back. A question that got no
+// connection tells nothing: a store that is busy and one that is frozen hold them all alike, and the questions that have them will tell which it is.
 func lifeOf(err error, took time.Duration) life {
 	var replied interface {
 		error
 		RedisError()
 	}
 	switch {
-	case errors.As(err, &replied):
+	case errors.As(err, &replied), store.Foreign(err):
 		return lives
+	case errors.Is(err, store.ErrPoolExhausted):
+		return unclear
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrOutcomeUnknown):
 		return lies
 	case errors.Is(err, context.DeadlineExceeded):

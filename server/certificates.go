@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -13,7 +14,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 	"google.golang.org/grpc/credentials"
 )
 
@@ -32,10 +32,10 @@ type certificates struct {
 	warned   atomic.Int64 // notAfter of the last certificate that was warned of
 
 	failures *prometheus.CounterVec // reason
-	told     rate.Sometimes         // a peer that fails again and again does not fill the log
+	floods   *floods
 }
 
-func newCertificates(config Config, registry prometheus.Registerer) *certificates {
+func newCertificates(config Config, f *floods, registry prometheus.Registerer) *certificates {
 	c := &certificates{
 		certFile:     config.TLSCert,
 		keyFile:      config.TLSKey,
@@ -44,7 +44,7 @@ func newCertificates(config Config, registry prometheus.Registerer) *certificate
 		logger:       config.Logger,
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_tls_handshake_failures_total",
 			Help: "Connections that ended in the TLS handshake. To the caller such a failure looks like a server that is away."}, []string{"reason"}),
-		told: rate.Sometimes{First: 10, Interval: 10 * time.Second},
+		floods: f,
 	}
 	for _, reason := range []string{"expired", "unknown_ca", "no_certificate", "bad_certificate", "not_tls", "gone", "other"} {
 		c.failures.WithLabelValues(reason)
@@ -144,9 +144,7 @@ func (c *certificates) failed(peer, trouble string) {
 	if reason == "gone" {
 		return // a load balancer that looks whether somebody listens
 	}
-	c.told.Do(func() {
-		c.logger.Warn("a TLS handshake failed", "peer", peer, "reason", reason, "error", trouble)
-	})
+	c.floods.log(context.Background(), "a TLS handshake failed "+reason, slog.LevelWarn, "a TLS handshake failed", "peer", peer, "reason", reason, "error", trouble)
 }
 
 // handshakeReason reads the text of a trouble: crypto/tls has values for some only, and net/http tells of all in text.
@@ -191,16 +189,19 @@ func (h handshakes) Clone() credentials.TransportCredentials {
 }
 
 // serverErrors is what net/http tells of its connections: handshakes that failed are counted, the rest is logged.
-type serverErrors struct{ certificates *certificates }
+type serverErrors struct {
+	certificates *certificates // nil where there is no TLS
+	floods       *floods
+}
 
 // Write is of io.Writer; a line at a time.
 func (e serverErrors) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
-	if of, ok := strings.CutPrefix(text, "http: TLS handshake error from "); ok {
+	if of, ok := strings.CutPrefix(text, "http: TLS handshake error from "); ok && e.certificates != nil {
 		peer, trouble, _ := strings.Cut(of, ": ")
 		e.certificates.failed(peer, trouble)
 	} else {
-		e.certificates.logger.Warn("serving HTTP", "error", text)
+		e.floods.log(context.Background(), "serving HTTP", slog.LevelWarn, "serving HTTP", "error", text)
 	}
 	return len(line), nil
 }

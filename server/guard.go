@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log"
-	"log/slog"
 	"net"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,10 +15,10 @@ import (
 func (s *Server) guard(registry prometheus.Registerer) error {
 	s.reloader = newReloader(s.logger, registry)
 	s.underWay = newUnderWay(s.config.MaxInFlight, registry)
-	s.connections = newConnections(s.config, registry)
+	s.connections = newConnections(s.config, s.telemetry.floods, registry)
 	s.access = &access{logger: s.logger, telemetry: s.telemetry, byCert: s.config.TLSClientCA != "", rates: newRates(s.config.Rate, s.config.Burst)}
 	if s.config.TLSCert != "" {
-		s.certificates = newCertificates(s.config, registry)
+		s.certificates = newCertificates(s.config, s.telemetry.floods, registry)
 		if err := s.reloader.add(s.certificates.file()); err != nil {
 			return fmt.Errorf("TLS: %w", err)
 		}
@@ -54,10 +53,7 @@ func (s *Server) secured(listener net.Listener) net.Listener {
 
 // httpErrors is where the second door tells what went wrong on its connections.
 func (s *Server) httpErrors() *log.Logger {
-	if s.certificates == nil {
-		return slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn)
-	}
-	return log.New(serverErrors{s.certificates}, "", 0)
+	return log.New(serverErrors{s.certificates, s.telemetry.floods}, "", 0)
 }
 
 // listen opens the listener of a door. It refuses to stand where strangers could call, or callers be overheard.

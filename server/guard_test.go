@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +27,8 @@ import (
 // A guardedServer is a server that is set up as a test wants it, on all of Config.
 type guardedServer struct {
 	*server.Server
-	log *lockedBuffer
+	log  *lockedBuffer
+	stop func() // and wait until it has; it may be called again
 }
 
 // startGuarded starts a server whose configuration is changed before. Without a store in it there is one of the test's own.
@@ -52,12 +54,13 @@ func startGuarded(t *testing.T, change func(*server.Config)) guardedServer {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx) }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
+	t.Cleanup(s.stop)
 	return s
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -148,23 +149,28 @@ func (u *underWay) unary(ctx context.Context, request any, info *grpc.UnaryServe
 type connections struct {
 	limit, perAddress int
 	refused           *prometheus.CounterVec // limit
+	failures          prometheus.Counter
+	floods            *floods
 
 	mu   sync.Mutex
 	open int
 	from map[string]int // :: address → how many are open
 }
 
-func newConnections(config Config, registry prometheus.Registerer) *connections {
+func newConnections(config Config, f *floods, registry prometheus.Registerer) *connections {
 	c := &connections{
+		floods:     f,
 		limit:      config.MaxConnections,
 		perAddress: config.MaxConnectionsPerAddress,
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_connections_refused_total",
 			Help: "Connections that were closed at once, by the limit that they would have broken."}, []string{"limit"}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "noted_accept_failures_total",
+			Help: "How often a connection that waits could not be taken, since the process may open nothing more or the like; the log says what to do."}),
 		from: map[string]int{},
 	}
 	c.refused.WithLabelValues("all")
 	c.refused.WithLabelValues("address")
-	registry.MustRegister(c.refused, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "noted_connections",
+	registry.MustRegister(c.refused, c.failures, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "noted_connections",
 		Help: "Connections of callers, of all doors; -max-connections bounds them."}, func() float64 {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -198,6 +204,15 @@ func (c *connections) end(address string) {
 	}
 }
 
+// failed counts and tells of a connection that could not be taken.
+func (c *connections) failed(err error) {
+	if errors.Is(err, net.ErrClosed) {
+		return // the server stops
+	}
+	c.failures.Inc()
+	c.floods.log(context.Background(), "connections that could not be taken", slog.LevelError, "a connection could not be taken", "error", withDescriptors(err))
+}
+
 // limited is a listener of one of the doors.
 type limited struct {
 	net.Listener
@@ -209,7 +224,8 @@ func (l limited) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
-			return nil, err
+			l.connections.failed(err)
+			return nil, err // who accepts tries again, each time a little later
 		}
 		address := host(conn.RemoteAddr())
 		if !l.connections.begin(address) {

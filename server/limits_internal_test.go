@@ -75,7 +75,7 @@ func TestHost(t *testing.T) {
 // A certificate that comes near its end while the server runs is warned of, once.
 func TestCertificateThatEndsSoon(t *testing.T) {
 	var log bytes.Buffer
-	c := newCertificates(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, prometheus.NewRegistry())
+	c := newCertificates(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, nil, prometheus.NewRegistry())
 	soon := time.Now().Add(expirySoon)
 	for _, ends := range []time.Time{soon.Add(time.Hour), soon.Add(-time.Minute), soon.Add(-time.Minute)} {
 		c.notAfter.Store(ends.Unix())

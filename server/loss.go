@@ -47,17 +47,17 @@ func (l *losses) lost() store.Loss {
 	return l.store.Lost()
 }
 
-// look beats once, and says why calls are refused; empty where they are not.
-func (l *losses) look(ctx context.Context) string {
+// look beats once, and says why calls are refused; empty where they are not. The error is that of the beat.
+func (l *losses) look(ctx context.Context) (refused string, err error) {
 	if l.store == nil {
-		return ""
+		return "", nil
 	}
 	found, err := l.store.Beat(ctx)
 	l.count.Add(float64(len(found)))
 	for _, loss := range found {
 		l.logger.Error("the store has gone back in time: donations whose notes are lost will be FIRST again", "what", loss.What, "calls_refused", l.refuse, "to_do", l.toDo())
 	}
-	if err != nil && !l.deaf {
+	if err != nil && !l.deaf && store.ShutOut(err) == "" { // of that the watch tells
 		l.logger.Warn("the store's epoch cannot be kept, so it would not be noticed if the store went back in time", "error", err)
 	}
 	l.deaf = err != nil
@@ -66,9 +66,9 @@ func (l *losses) look(ctx context.Context) string {
 		l.logger.Info("the store's epoch is known; start with -epoch to notice a loss that happens while no server runs", "epoch", epoch)
 	}
 	if lost := l.store.Lost(); l.refuse && !lost.At.IsZero() {
-		return lost.What + "; " + l.toDo()
+		return lost.What + "; " + l.toDo(), err
 	}
-	return ""
+	return "", err
 }
 
 func (l *losses) toDo() string {

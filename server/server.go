@@ -109,7 +109,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 }
 
 func (s *Server) build(ctx context.Context) (err error) {
-	s.telemetry = newTelemetry(s.logger, s.config.Ledgers, s.store.PoolStats)
+	s.telemetry = newTelemetry(s.logger, s.config.Ledgers, s.store.Stats)
 	s.health = health.NewServer()
 	registry := s.telemetry.registry
 	breaker := newBreaker(s.config, registry)
@@ -142,6 +142,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		grpc.InTapHandle(s.boundedArrival),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.InitialWindowSize(maxMessage), // for good: left to itself gRPC takes up to 16 MiB a stream from whoever sends fast
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.NumStreamWorkers(workers),
 		grpc.ConnectionTimeout(handshake),
@@ -157,6 +158,8 @@ func (s *Server) build(ctx context.Context) (err error) {
 	}
 	s.telemetry.calls.InitializeMetrics(s.grpc)
 
+	s.warnOfDescriptors()
+	s.tellMemory()
 	if s.listener, err = s.listen("-listen", s.config.Listen); err != nil {
 		return err
 	}
@@ -222,6 +225,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	watch.Go(func() { s.reloader.run(watching) })
 	s.logger.Info("serving", "listen", s.Addr(), "http_listen", s.HTTPAddr(), "admin_listen", s.AdminAddr(), "redis_mode", s.config.RedisMode, "trial", s.config.Trial)
 
+	if s.config.Trial {
+		s.logger.Warn("this is a trial, whose store is lost with this process: every donation is FIRST again after a restart; for production start with -redis and without -dev")
+	}
+
 	var err error
 	select {
 	case <-ctx.Done():
@@ -231,6 +238,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	stopWatching()
 	watch.Wait()
 	s.stop()
+	s.telemetry.floods.endAll()
 	s.logger.Info("stopped")
 	return errors.Join(err, s.close())
 }

@@ -61,13 +61,14 @@ func (s *service) noteRequest(r *notedv1.NoteDonationRequest) store.NoteRequest 
 
 // noteResponse is what the caller is told; the verdict is counted.
 func (s *service) noteResponse(request store.NoteRequest, reply store.NoteReply) *notedv1.NoteDonationResponse {
-	s.telemetry.verdict(request, reply)
+	differs := differences(request.Donation, reply.Note.Donation)
+	s.telemetry.verdict(request, reply, differs)
 	response := &notedv1.NoteDonationResponse{
 		Verdict:     notedv1.Verdict(reply.Verdict),
 		Note:        noteMessage(reply.Note),
 		Evidence:    notedv1.Evidence(reply.Evidence),
 		Receipt:     reply.Receipt,
-		Differences: differences(request.Donation, reply.Note.Donation),
+		Differences: differs,
 	}
 	if reply.Verdict == store.Held {
 		response.RetryAfter = durationpb.New(max(0, reply.Note.HeldUntil.Sub(reply.Now)))

@@ -68,6 +68,8 @@ var refusals = []refusal{
 		sentence: "fewer replicas than asked for have the note, so a failover could lose it; ask again with the same request_id"},
 	{when: store.ErrWentBack, code: codes.Unavailable, reason: "STORE_WENT_BACK", retry: 10 * time.Second,
 		sentence: "the store has lost notes, and answers nothing until an operator has looked; ask again later"},
+	{when: store.ErrPoolExhausted, code: codes.Unavailable, reason: "POOL_EXHAUSTED", retry: 200 * time.Millisecond,
+		sentence: "every connection of this server to the store is in use, and nothing was noted; ask again soon"},
 	{when: store.ErrUnavailable, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
 		sentence: "the store cannot answer, and nothing was noted; ask again later"},
 	{when: store.ErrOutcomeUnknown, code: codes.Unavailable, reason: "OUTCOME_UNKNOWN", retry: time.Second,

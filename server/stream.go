@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
@@ -203,7 +204,7 @@ func (s *service) errorAnswer(ctx context.Context, err error) *notedv1.NoteDonat
 	}
 	s.telemetry.refused(notedv1.DedupeService_NoteDonations_FullMethodName, f)
 	if f.reason == internal.reason {
-		s.logger.ErrorContext(ctx, "answering a streamed request", "error", f)
+		s.telemetry.floods.log(ctx, "answering a streamed request", slog.LevelError, "answering a streamed request", "error", f)
 	}
 	return &notedv1.NoteDonationsResponse{Result: &notedv1.NoteDonationsResponse_Error_{Error: &notedv1.NoteDonationsResponse_Error{
 		Code: int32(f.status.Code()), Message: f.status.Message(), Reason: f.reason,

@@ -39,12 +39,15 @@ type telemetry struct {
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	calls    *grpcprom.ServerMetrics
+	floods   *floods
 
 	verdicts *prometheus.CounterVec // ledger, channel, event, verdict, evidence
 	pairs    *prometheus.CounterVec // ledger, outcome
+	differed *prometheus.CounterVec // ledger, field
 	refusals *prometheus.CounterVec // rpc, code, reason
 	panics   prometheus.Counter
 	storeUp  prometheus.Gauge
+	shutOut  *prometheus.GaugeVec // by
 	clockOff prometheus.Gauge
 
 	ledgers, channels *labels
@@ -52,7 +55,7 @@ type telemetry struct {
 
 // newTelemetry makes the metrics. The ledgers that the operator has named have their label from the start, so that nobody can use the labels
 // up before them.
-func newTelemetry(logger *slog.Logger, ledgers map[string]LedgerRules, pool func() store.PoolStats) *telemetry {
+func newTelemetry(logger *slog.Logger, ledgers map[string]LedgerRules, stats func() store.Stats) *telemetry {
 	t := &telemetry{
 		logger:   logger,
 		registry: prometheus.NewRegistry(),
@@ -63,30 +66,41 @@ func newTelemetry(logger *slog.Logger, ledgers map[string]LedgerRules, pool func
 		pairs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_channel_pairs_total",
 			Help: "Donations told of on two channels with a transaction id on each, by whether the ids agreed. Where they never differ, set the ledger's transaction ids to shared."},
 			[]string{"ledger", "outcome"}),
+		differed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_differences_total",
+			Help: "Answers of which the message disagreed with the note, by field. Times and, where channels do not share them, transaction ids differ as a rule; amounts and currencies should not."},
+			[]string{"ledger", "field"}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_refusals_total",
 			Help: "Requests that got an error instead of an answer, streamed ones among them."}, []string{"rpc", "code", "reason"}),
-		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "noted_panics_total", Help: "Calls that ended in a panic; the log has the stack. Each is a bug."}),
-		storeUp:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_up", Help: "1 while the store answers and is fit for use, as health says it."}),
+		panics:  prometheus.NewCounter(prometheus.CounterOpts{Name: "noted_panics_total", Help: "Calls that ended in a panic; the log has the stack. Each is a bug."}),
+		storeUp: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_up", Help: "1 while the store answers and is fit for use, as health says it."}),
+		shutOut: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "noted_store_shut_out",
+			Help: "1 while the store is there and cannot be used: it refuses the password, refuses rights, or no TLS connection comes about. Only an operator can mend it; the log says how."},
+			[]string{"by"}),
 		clockOff: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_clock_offset_seconds", Help: "How far the store's clock is ahead of this machine's."}),
 		ledgers:  newLabels(maxLedgerLabels),
 		channels: newLabels(maxChannelLabels),
 	}
+	t.floods = newFloods(logger, t.registry)
 	t.ledgers.of("")
 	for ledger := range ledgers {
 		t.ledgers.of(ledger)
 	}
-	t.registry.MustRegister(t.calls, t.verdicts, t.pairs, t.refusals, t.panics, t.storeUp, t.clockOff, poolCollector(pool),
+	t.shut("")
+	t.registry.MustRegister(t.calls, t.verdicts, t.pairs, t.differed, t.refusals, t.panics, t.storeUp, t.shutOut, t.clockOff, storeCollector(stats),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return t
 }
 
-// verdict counts an answer, and what it teaches about transaction ids.
-func (t *telemetry) verdict(request store.NoteRequest, reply store.NoteReply) {
+// verdict counts an answer, the fields in which its message and its note differ, and what it teaches about transaction ids.
+func (t *telemetry) verdict(request store.NoteRequest, reply store.NoteReply, differences []string) {
 	ledger := t.ledgers.of(request.Donation.Ledger)
 	t.verdicts.WithLabelValues(ledger, t.channels.of(request.Message.Channel),
 		label(notedv1.Event_name, int(request.Donation.Event), "EVENT_"),
 		label(notedv1.Verdict_name, int(reply.Verdict), "VERDICT_"),
 		label(notedv1.Evidence_name, int(reply.Evidence), "EVIDENCE_")).Inc()
+	for _, field := range differences {
+		t.differed.WithLabelValues(ledger, field).Inc()
+	}
 	agreed, differed := channelPairs(reply)
 	if agreed > 0 {
 		t.pairs.WithLabelValues(ledger, "agreed").Add(float64(agreed))
@@ -124,6 +138,17 @@ func channelPairs(reply store.NoteReply) (agreed, differed int) {
 	return agreed, differed
 }
 
+// shut says by what the store is shut to us; empty where it is not.
+func (t *telemetry) shut(by string) {
+	for _, reason := range store.ShutOuts {
+		is := 0.0
+		if reason == by {
+			is = 1
+		}
+		t.shutOut.WithLabelValues(reason).Set(is)
+	}
+}
+
 // refused counts an error.
 func (t *telemetry) refused(fullMethod string, err error) {
 	_, rpc, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
@@ -133,7 +158,7 @@ func (t *telemetry) refused(fullMethod string, err error) {
 // panicked is all that becomes of a panic: the log gets it whole, the caller nothing.
 func (t *telemetry) panicked(ctx context.Context, p any) error {
 	t.panics.Inc()
-	t.logger.ErrorContext(ctx, "panicked; this is a bug in noted", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	t.floods.log(ctx, "panicked", slog.LevelError, "panicked; this is a bug in noted", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	return refuse(fmt.Errorf("recovered: %T", p))
 }
 
@@ -196,11 +221,26 @@ func callTimes(ctx context.Context) logging.Fields {
 	return logging.Fields{"grpc.start_time", began.Format(time.RFC3339), "grpc.time_ms", fmt.Sprintf("%.3f", float64(time.Since(began))/float64(time.Millisecond))}
 }
 
-// callLogger writes one line a call, when it has ended, with neither request nor response.
+// callLogger writes one line a call, when it has ended, with neither request nor response. Of calls that end alike it writes the first.
 func (t *telemetry) callLogger() logging.Logger {
 	return logging.LoggerFunc(func(ctx context.Context, level logging.Level, message string, fields ...any) {
-		t.logger.Log(ctx, slog.Level(level), message, fields...)
+		if level < logging.LevelInfo { // who looks closely wants all
+			t.logger.Log(ctx, slog.Level(level), message, fields...)
+			return
+		}
+		t.floods.log(ctx, message+kindOf(fields), slog.Level(level), message, fields...)
 	})
+}
+
+// kindOf is what two calls have in common that end alike.
+func kindOf(fields []any) (kind string) {
+	for i := 0; i+1 < len(fields); i += 2 {
+		switch fields[i] {
+		case "grpc.method", "grpc.code", "reason":
+			kind += fmt.Sprint(" ", fields[i+1])
+		}
+	}
+	return kind
 }
 
 var logOptions = []logging.Option{
@@ -269,35 +309,36 @@ func (l *labels) of(name string) string {
 	return name
 }
 
-// poolCollector tells of the store's connections. The Redis client keeps these counts itself, so they are read when somebody asks.
-type poolCollector func() store.PoolStats
+// storeCollector tells of the store's connections. The Redis client keeps these counts itself, so they are read when somebody asks.
+type storeCollector func() store.Stats
 
-var poolMetrics = []struct {
+var storeMetrics = []struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
-	value func(store.PoolStats) uint32
+	value func(store.Stats) uint32
 }{
-	{poolDesc("noted_store_pool_hits_total", "Calls that found a free connection to the store."), prometheus.CounterValue, func(p store.PoolStats) uint32 { return p.Hits }},
-	{poolDesc("noted_store_pool_misses_total", "Calls that had to open or wait for a connection."), prometheus.CounterValue, func(p store.PoolStats) uint32 { return p.Misses }},
-	{poolDesc("noted_store_pool_timeouts_total", "Calls that waited for a connection in vain."), prometheus.CounterValue, func(p store.PoolStats) uint32 { return p.Timeouts }},
-	{poolDesc("noted_store_pool_stale_total", "Connections that were found broken and dropped."), prometheus.CounterValue, func(p store.PoolStats) uint32 { return p.StaleConns }},
-	{poolDesc("noted_store_pool_connections", "Connections to the store."), prometheus.GaugeValue, func(p store.PoolStats) uint32 { return p.TotalConns }},
-	{poolDesc("noted_store_pool_idle_connections", "Connections to the store that nobody uses."), prometheus.GaugeValue, func(p store.PoolStats) uint32 { return p.IdleConns }},
+	{storeDesc("noted_store_pool_hits_total", "Calls that found a free connection to the store."), prometheus.CounterValue, func(p store.Stats) uint32 { return p.Hits }},
+	{storeDesc("noted_store_pool_misses_total", "Calls that had to open or wait for a connection."), prometheus.CounterValue, func(p store.Stats) uint32 { return p.Misses }},
+	{storeDesc("noted_store_pool_timeouts_total", "Calls that waited for a connection in vain."), prometheus.CounterValue, func(p store.Stats) uint32 { return p.Timeouts }},
+	{storeDesc("noted_store_pool_stale_total", "Connections that were found broken and dropped."), prometheus.CounterValue, func(p store.Stats) uint32 { return p.StaleConns }},
+	{storeDesc("noted_store_unknown_scripts_total", "Scripts that Redis did not know, as after a restart or a failover, and that were sent again with their source."), prometheus.CounterValue, func(p store.Stats) uint32 { return p.UnknownScripts }},
+	{storeDesc("noted_store_pool_connections", "Connections to the store."), prometheus.GaugeValue, func(p store.Stats) uint32 { return p.TotalConns }},
+	{storeDesc("noted_store_pool_idle_connections", "Connections to the store that nobody uses."), prometheus.GaugeValue, func(p store.Stats) uint32 { return p.IdleConns }},
 }
 
-func poolDesc(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, nil, nil) }
+func storeDesc(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, nil, nil) }
 
 // Describe is of prometheus.Collector.
-func (c poolCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, m := range poolMetrics {
+func (c storeCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, m := range storeMetrics {
 		descs <- m.desc
 	}
 }
 
 // Collect is of prometheus.Collector.
-func (c poolCollector) Collect(metrics chan<- prometheus.Metric) {
+func (c storeCollector) Collect(metrics chan<- prometheus.Metric) {
 	stats := c()
-	for _, m := range poolMetrics {
+	for _, m := range storeMetrics {
 		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.value(stats)))
 	}
 }

@@ -29,7 +29,7 @@ func TestLabelsAreBounded(t *testing.T) {
 }
 
 func TestNamedLedgersKeepTheirLabel(t *testing.T) {
-	metrics := newTelemetry(nil, map[string]LedgerRules{"paypal-live": {}}, func() store.PoolStats { return store.PoolStats{} })
+	metrics := newTelemetry(nil, map[string]LedgerRules{"paypal-live": {}}, func() store.Stats { return store.Stats{} })
 	for i := range 1000 {
 		metrics.ledgers.of(fmt.Sprint(i))
 	}

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,12 +83,18 @@ func TestLargePage(t *testing.T) {
 	}
 }
 
-// raw sends bytes as they are.
+// raw sends bytes as they are, and takes them so where there is a place for them.
 type raw struct{}
 
 func (raw) Marshal(v any) ([]byte, error) { return v.([]byte), nil }
-func (raw) Unmarshal([]byte, any) error   { return nil }
 func (raw) Name() string                  { return "proto" }
+
+func (raw) Unmarshal(data []byte, into any) error {
+	if body, ok := into.(*[]byte); ok {
+		*body = slices.Clone(data)
+	}
+	return nil
+}
 
 // A caller that announces a request and never sends it is ended by the server's own deadline.
 func TestRequestThatNeverComes(t *testing.T) {

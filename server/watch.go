@@ -41,8 +41,9 @@ type watch struct {
 	telemetry *telemetry
 	logger    *slog.Logger
 
-	failures int  // in a row
-	seen     bool // the store has answered once
+	failures int    // in a row
+	seen     bool   // the store has answered once
+	shutBy   string // by what the store was shut to us when it failed last, as store.ShutOut tells
 	advice   advice
 
 	mu     sync.Mutex
@@ -86,6 +87,7 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	if ctx.Err() != nil {
 		return nil // asked to stop: the failure says nothing about the store
 	}
+	w.breaker.part(err != nil && report.Version != "")
 	if err != nil {
 		w.failed(err)
 		if w.failures >= failuresToTip {
@@ -105,11 +107,25 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	}
 	w.seen, w.failures = true, 0
 	if report.ClockOffset.Abs() > badClockOff && !w.trial {
-		w.say(fmt.Sprintf("the store's clock is %v ahead of this machine's, so windows and lives of notes cannot be relied on: set both by NTP", report.ClockOffset.Round(time.Second)))
+		w.say(fmt.Sprintf("the store's clock and this machine's are %v apart, so windows and lives of notes cannot be relied on: set both by NTP", report.ClockOffset.Abs().Round(time.Second)))
 		return nil
 	}
-	if refused := w.losses.look(asking); refused != "" {
+	refused, err := w.losses.look(asking)
+	if store.ShutOut(err) != "" { // a beat writes as a note does, and would be refused as one
+		w.failures = failuresToTip
+		w.failed(err)
+		return nil
+	}
+	if refused != "" {
 		w.say(refused)
+		return nil
+	}
+	w.shutBy = ""
+	w.telemetry.shut("")
+	if err := descriptorsLeft(); err != nil {
+		if w.say(err.Error()) {
+			w.logger.Error("nobody new can connect; NOT_SERVING until somebody can", "error", err)
+		}
 		return nil
 	}
 	if w.say("") {
@@ -120,11 +136,16 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 }
 
 func (w *watch) failed(err error) {
+	err = withDescriptors(err)
 	w.failures++
+	by := store.ShutOut(err)
+	other := by != w.shutBy // what was wrong before is not what is to be done now
+	w.shutBy = by
+	w.telemetry.shut(by)
 	if w.failures < failuresToTip && w.seen {
 		return
 	}
-	if changed := w.say(err.Error()); changed || !w.seen && w.failures == 1 {
+	if changed := w.say(err.Error()); changed || other || !w.seen && w.failures == 1 {
 		w.logger.Error("the store is not fit for use; NOT_SERVING until it is", "error", err)
 	}
 }

@@ -74,15 +74,6 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	return s.Serve(ctx)
 }
 
-// handler writes the log: for a person in a trial, for machines else.
-func (s *settings) handler(w io.Writer) slog.Handler {
-	options := &slog.HandlerOptions{Level: s.level}
-	if s.dev {
-		return slog.NewTextHandler(w, options)
-	}
-	return slog.NewJSONHandler(w, options)
-}
-
 // exitCode: 0 asked to stop, 1 failed, 2 bad usage.
 func exitCode(err error) int {
 	switch {

@@ -224,6 +224,11 @@ func settingsOf(c *cli.Command) (*settings, error) {
 	if s.dev && s.config.TLSCert != "" {
 		wrong = append(wrong, usage("%s is plaintext, and for this machine only; leave out %s, or say where Redis is with -redis", both("dev"), both("tls-cert")))
 	}
+	for flag, asked := range map[string]bool{"epoch": s.config.Epoch != "", "on-loss": s.config.RefuseAfterLoss} {
+		if s.dev && asked {
+			wrong = append(wrong, usage("%s is for a service that is relied on, and what %s notes is lost with its process; leave one out, or say where Redis is with -redis", both(flag), both("dev")))
+		}
+	}
 	switch {
 	case s.dev && s.config.Redis != "":
 		wrong = append(wrong, usage("%s and %s are both given; -dev brings a store of its own, so leave one out", both("dev"), both("redis")))

@@ -43,6 +43,9 @@ func (b *batcher) do(ctx context.Context, c call) result {
 	}
 	select {
 	case r := <-w.done:
+		if r.panicked != nil {
+			r.panicked.raise()
+		}
 		return r
 	case <-ctx.Done():
 		return result{err: ctx.Err()}
@@ -61,8 +64,15 @@ func (b *batcher) drain() {
 		for i, w := range batch {
 			calls[i] = w.call
 		}
-		for i, r := range b.send(ctx, calls) {
-			batch[i].done <- r
+		var p carried
+		var results []result
+		p.run(func() { results = b.send(ctx, calls) })
+		for i := range batch {
+			if p.raised != nil {
+				batch[i].done <- result{panicked: &p}
+				continue
+			}
+			batch[i].done <- results[i]
 		}
 		cancel()
 	}

@@ -32,26 +32,30 @@ const oldest = "6.2"
 // Check asks the store, or every primary of a cluster, whether it can take notes. The error says why not; the report is filled in as far as it was told.
 func (s *Store) Check(ctx context.Context) (Report, error) {
 	ctx = looking(ctx)
-	if _, err := s.now(ctx); err != nil {
-		return Report{}, looked(err)
-	}
 	cluster, ok := s.redis.(*redis.ClusterClient)
 	if !ok {
-		r, err := check(ctx, s.redis)
+		r, err := s.check(ctx, s.redis)
 		r.ClockOffset = s.clock.offset()
 		return r, err
 	}
 	var mu sync.Mutex
 	var worst Report
+	var errs []error // which primary is to blame, each of them
 	err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-		r, err := check(ctx, node)
+		r, err := s.check(ctx, node)
 		mu.Lock()
 		defer mu.Unlock()
 		worst = worse(worst, r)
-		return err
+		if err != nil {
+			errs = append(errs, fmt.Errorf("the primary %s: %w", node.Options().Addr, err))
+		}
+		return nil
 	})
+	if err != nil { // nobody says who the primaries are
+		errs = append(errs, looked(failure(ctx, err)))
+	}
 	worst.ClockOffset = s.clock.offset()
-	return worst, err
+	return worst, errors.Join(errs...)
 }
 
 // worse is the report of two primaries of a cluster: of each thing the worst.
@@ -77,13 +81,16 @@ func worse(a, b Report) Report {
 	return a
 }
 
-func check(ctx context.Context, node redis.Cmdable) (Report, error) {
+func (s *Store) check(ctx context.Context, node redis.Cmdable) (Report, error) {
+	if _, err := s.timeOf(ctx, node); err != nil {
+		return Report{}, unanswered(err)
+	}
 	text, err := node.Info(ctx).Result()
 	var refused redis.Error
 	if errors.As(err, &refused) {
 		return Report{}, nil // a managed Redis may hide it
 	} else if err != nil {
-		return Report{}, looked(failure(ctx, err))
+		return Report{}, unanswered(failure(ctx, err))
 	}
 	info := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -109,9 +116,9 @@ func check(ctx context.Context, node redis.Cmdable) (Report, error) {
 	})
 	switch {
 	case info["aof_enabled"] == "1" && info["aof_last_write_status"] == "err":
-		r.Trouble = "it cannot write its append-only file"
+		r.Trouble = "it cannot write its append-only file, and takes no new notes until it can"
 	case info["rdb_last_bgsave_status"] == "err":
-		r.Trouble = "its last snapshot failed"
+		r.Trouble = "its last snapshot failed, and it may take no new notes until one succeeds (stop-writes-on-bgsave-error)"
 	}
 	switch {
 	case r.Version != "" && older(r.Version, oldest):
@@ -122,6 +129,14 @@ func check(ctx context.Context, node redis.Cmdable) (Report, error) {
 		return r, fmt.Errorf("%w: it is still loading its data", ErrUnavailable)
 	}
 	return r, nil
+}
+
+// unanswered is looked for an operator, to whom a deadline would say nothing.
+func unanswered(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: it has not answered in time; see whether it is frozen, overloaded, or cut off from here: %w", ErrUnavailable, err)
+	}
+	return looked(err)
 }
 
 func persistence(info map[string]string, saves func() string) string {
@@ -156,14 +171,15 @@ func older(a, b string) bool {
 	return false
 }
 
-// PoolStats are the connections to the store.
-type PoolStats struct {
+// Stats are counts of the connections to the store, and of what goes over them.
+type Stats struct {
 	Hits, Misses, Timeouts            uint32
 	TotalConns, IdleConns, StaleConns uint32
+	UnknownScripts                    uint32 // that Redis did not know, and that were sent again with their source
 }
 
-// PoolStats counts the connections to the store.
-func (s *Store) PoolStats() PoolStats {
+// Stats counts since Open.
+func (s *Store) Stats() Stats {
 	p := s.redis.PoolStats()
-	return PoolStats{Hits: p.Hits, Misses: p.Misses, Timeouts: p.Timeouts, TotalConns: p.TotalConns, IdleConns: p.IdleConns, StaleConns: p.StaleConns}
+	return Stats{Hits: p.Hits, Misses: p.Misses, Timeouts: p.Timeouts, TotalConns: p.TotalConns, IdleConns: p.IdleConns, StaleConns: p.StaleConns, UnknownScripts: s.unknownScripts.Load()}
 }

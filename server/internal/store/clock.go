@@ -20,6 +20,9 @@ type clock struct {
 // drift is how fast two machines' clocks may part.
 const drift = 1.0 / 1000
 
+// parted is how far they may have parted after d.
+func parted(d time.Duration) time.Duration { return time.Duration(float64(max(d, 0)) * drift) }
+
 func newClock() *clock { return &clock{epoch: time.Now()} }
 
 // observe takes in that the store's clock showed now at some time between sent and received.
@@ -30,7 +33,7 @@ func (c *clock) observe(now, sent, received time.Time) {
 	theirs := time.Duration(now.UnixNano() - c.epoch.UnixNano())
 	low, high := theirs-at, theirs+time.Millisecond-sent.Sub(c.epoch) // the reply is cut to milliseconds
 	if c.known {
-		wider := time.Duration(float64(at-c.at) * drift)
+		wider := parted(at - c.at)
 		if l, h := max(low, c.low-wider), min(high, c.high+wider); l <= h {
 			low, high = l, h
 		} // else one of the clocks was set: only the latest counts
@@ -42,7 +45,8 @@ func (c *clock) observe(now, sent, received time.Time) {
 func (c *clock) theirs(t time.Time) (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Unix(0, c.epoch.UnixNano()).Add(t.Sub(c.epoch) + c.low), c.known
+	at := t.Sub(c.epoch)
+	return time.Unix(0, c.epoch.UnixNano()).Add(at + c.low - parted(at-c.at)), c.known
 }
 
 // offset is how far the store's clock is ahead of this machine's wall clock.

@@ -222,11 +222,10 @@ func (s *Store) verify(ctx context.Context, conn *redis.Conn) error {
 		return nil
 	}
 	value, err := conn.Get(ctx, known.key).Result()
-	var refused redis.Error
-	if errors.As(err, &refused) && !errors.Is(err, redis.Nil) {
-		return nil // a Redis that hides it, or is a replica by now: the beat tells
+	if redis.IsPermissionError(err) {
+		return nil // a Redis that hides it: the beat tells
 	} else if err != nil && !errors.Is(err, redis.Nil) {
-		return err
+		return err // one that is still loading among them: by this connection it would answer when it has loaded
 	}
 	if known.stands(value) {
 		return nil

@@ -28,9 +28,15 @@ func failure(ctx context.Context, err error) error {
 		return err
 	case redis.IsOOMError(err):
 		return fmt.Errorf("%w: %w", ErrStoreFull, err)
+	case asShutOut(err) != nil:
+		return asShutOut(err)
+	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+		return foreign(err)
 	case errors.As(err, &refused):
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case errors.As(err, &network) && network.Op == "dial", errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrClosed), errors.Is(err, redis.ErrPoolExhausted):
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
+		return fmt.Errorf("%w: %w", ErrPoolExhausted, err)
+	case errors.As(err, &network) && network.Op == "dial", errors.Is(err, redis.ErrClosed):
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)

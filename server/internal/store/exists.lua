@@ -18,7 +18,7 @@
 --   NONE now                      there is none
 --   TOO_EARLY now, TOO_LATE now   occurred is out of range, and there is none
 --   PAST_DEADLINE now             it came too late
---   VERSION version               a later release has written this series
+--   VERSION version               a later release, or another program, has written this series
 --
 -- Writes nothing.
 local key = KEYS[1]

@@ -15,7 +15,7 @@
 --   HOLD_RELEASED now        this attempt was given up
 --   ALREADY_SETTLED now      this attempt has settled
 --   PAST_DEADLINE now        it came too late
---   VERSION version          a later release has written this series
+--   VERSION version          a later release, or another program, has written this series
 --
 -- Writes KEYS[1], and its expiry, for DONE. The other replies change nothing.
 local key = KEYS[1]

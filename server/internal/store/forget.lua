@@ -8,7 +8,7 @@
 --   DONE line now       the note as it was
 --   NOT_FOUND now       the note is forgotten, or never was
 --   PAST_DEADLINE now   it came too late
---   VERSION version     a later release has written this series
+--   VERSION version     a later release, or another program, has written this series
 --
 -- Writes KEYS[1], and its expiry, for DONE, or deletes it with its last note. The other replies change nothing.
 local key = KEYS[1]

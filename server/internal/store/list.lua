@@ -6,7 +6,7 @@
 -- Replies, now in milliseconds:
 --   NOTES now line …    a line a note, in the order they were made
 --   PAST_DEADLINE now   it came too late
---   VERSION version     a later release has written this series
+--   VERSION version     a later release, or another program, has written this series
 --
 -- Writes nothing.
 local key = KEYS[1]

@@ -24,7 +24,7 @@
 --   TOO_EARLY now, TOO_LATE now            occurred is out of range, and no note is of this donation
 --   SERIES_FULL now                        the series holds limit notes, and none is of this donation
 --   PAST_DEADLINE now                      it came too late
---   VERSION version                        a later release has written this series
+--   VERSION version                        a later release, or another program, has written this series
 --
 -- Writes KEYS[1], and its expiry, once, at the end: for FIRST unless the same request asks again while its hold or its settled note stands, and for DUPLICATE
 -- and HELD only to record a new sighting (which a store that takes no writes may refuse, the answer stands). The other replies change nothing. Where replicas is 1,

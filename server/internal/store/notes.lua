@@ -176,7 +176,11 @@ local function see(note, message, transaction, now)
   note.line = note.line .. ' ' .. message .. ' ' .. transaction .. ' ' .. base36(math.max(now - note.noted, 0))
 end
 
--- load reads the notes of a series that are not forgotten yet. It returns nil and the version where a later release has written.
+-- NOTED is how every line begins that a release has written in this format. What does not is another program's, and must not be read as nothing.
+local NOTED = '^[PpFRVCJSHUEXYD]' .. string.rep('[%w_%-]', 9) .. '[%l%d]+ [%l%d%-%.%?]+ %S+ %S+ %S+'
+
+-- load reads the notes of a series that are not forgotten yet. It returns nil and the version where a later release has written, or another program, of which "" is
+-- the version.
 local function load(key, now)
   local notes = {}
   local value = redis.call('GET', key)
@@ -187,11 +191,19 @@ local function load(key, now)
   if version ~= VERSION then
     return nil, version
   end
+  local lines = 0
   for line in string.gmatch(string.sub(value, 2), '[^\n]+') do
+    if not string.find(line, NOTED) then
+      return nil, ''
+    end
+    lines = lines + 1
     local note = read_note(line)
     if now < note.forget then
       notes[#notes + 1] = note
     end
+  end
+  if lines == 0 then
+    return nil, ''
   end
   return notes
 end

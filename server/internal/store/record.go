@@ -10,11 +10,11 @@ import (
 // usualRetention is what a note lives for if its line says nothing; notes.lua has the same.
 const usualRetention = 45 * 24 * time.Hour
 
-// readNote reads a line as notes.lua writes it; the format is described there.
+// readNote reads a line as notes.lua writes it; the format is described there. What is wrong with one is not told, since errors are logged.
 func readNote(ledger, series, line string, now time.Time) (Note, error) {
 	n, err := readLine(ledger, series, line)
 	if err != nil {
-		return Note{}, fmt.Errorf("reading the note %q: %w", line, err)
+		return Note{}, unreadable()
 	}
 	switch {
 	case !n.HeldUntil.IsZero() && now.Before(n.HeldUntil):

@@ -14,7 +14,7 @@
 --   SETTLED_BY_ANOTHER now   and has settled
 --   ALREADY_SETTLED now      this attempt has settled
 --   PAST_DEADLINE now        it came too late
---   VERSION version          a later release has written this series
+--   VERSION version          a later release, or another program, has written this series
 --
 -- Writes KEYS[1], and its expiry, for DONE if it was not released before. The other replies change nothing. Where replicas is 1,
 -- a DONE that writes nothing else writes the expiry as it is, so that WAIT waits for it.

@@ -40,7 +40,7 @@ func (s *Store) send(ctx context.Context, calls []call, runs []run, indices []in
 func (s *Store) sendAndWait(ctx context.Context, calls []call, runs []run, indices []int) {
 	cluster, ok := s.redis.(*redis.ClusterClient)
 	if !ok {
-		s.pipeAndWait(ctx, s.redis, runs, indices)
+		s.pipeAndWait(ctx, s.redis, false, runs, indices)
 		return
 	}
 	// A call that was redirected was not run, so it may be sent again; the client does not follow for us, since WAIT must stay behind it.
@@ -55,13 +55,20 @@ func (s *Store) sendAndWait(ctx context.Context, calls []call, runs []run, indic
 			byNode[node] = append(byNode[node], i)
 		}
 		var all sync.WaitGroup
+		var p carried
 		for node, indices := range byNode {
-			all.Go(func() { s.pipeAndWait(ctx, node, runs, indices) })
+			all.Go(func() {
+				p.run(func() {
+					s.pipeAndWait(ctx, node, false, runs, indices)
+					s.ask(ctx, node, calls, runs, indices)
+				})
+			})
 		}
 		all.Wait()
+		p.raise()
 		var moved []int
 		for _, i := range indices {
-			if redis.HasErrorPrefix(runs[i].cmd.Err(), "MOVED") {
+			if err := runs[i].cmd.Err(); redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "ASK") {
 				moved = append(moved, i)
 			}
 		}
@@ -74,9 +81,33 @@ func (s *Store) sendAndWait(ctx context.Context, calls []call, runs []run, indic
 			return
 		case <-time.After(movePause << attempt): // the client looks where slots are in its own time, up to five times a second
 		}
-		for _, i := range indices {
-			runs[i] = run{cmd: calls[i].command(ctx, runs[i].cmd.Name() == "eval")}
+		renew(ctx, calls, runs, indices)
+	}
+}
+
+// ask sends those runs on that a node has not run because their slots are on the way to another, and their keys there or nowhere. That is the rare moment of a
+// resharding, and the client may not know the other node yet, so each time a connection is made for it.
+func (s *Store) ask(ctx context.Context, node *redis.Client, calls []call, runs []run, indices []int) {
+	asked := map[string][]int{}
+	for _, i := range indices {
+		if addr, is := redis.IsAskError(runs[i].cmd.Err()); is {
+			asked[addr] = append(asked[addr], i)
 		}
+	}
+	for addr, indices := range asked {
+		o := *node.Options()
+		o.Addr, o.MinIdleConns = addr, 0
+		other := redis.NewClient(&o)
+		renew(ctx, calls, runs, indices)
+		s.pipeAndWait(ctx, other, true, runs, indices)
+		other.Close()
+	}
+}
+
+// renew makes commands anew that were redirected.
+func renew(ctx context.Context, calls []call, runs []run, indices []int) {
+	for _, i := range indices {
+		runs[i] = run{cmd: calls[i].command(ctx, runs[i].cmd.Name() == "eval")}
 	}
 }
 
@@ -86,8 +117,8 @@ const (
 	movePause = 10 * time.Millisecond
 )
 
-// pipeAndWait sends the runs and a WAIT in one pipeline, and so on one connection.
-func (s *Store) pipeAndWait(ctx context.Context, node redis.UniversalClient, runs []run, indices []int) {
+// pipeAndWait sends the runs and a WAIT in one pipeline, and so on one connection. With asking the node runs what belongs to a slot that is still on its way there.
+func (s *Store) pipeAndWait(ctx context.Context, node redis.UniversalClient, asking bool, runs []run, indices []int) {
 	timeout := s.replicasTimeout
 	if deadline, has := ctx.Deadline(); has {
 		left := time.Until(deadline)
@@ -96,6 +127,9 @@ func (s *Store) pipeAndWait(ctx context.Context, node redis.UniversalClient, run
 	wait := redis.NewIntCmd(ctx, "wait", s.replicas, max(1, timeout.Milliseconds())) // 0 would wait for ever
 	pipe := node.Pipeline()
 	for _, i := range indices {
+		if asking {
+			_ = pipe.Process(ctx, redis.NewCmd(ctx, "asking")) // it counts for the next command only
+		}
 		_ = pipe.Process(ctx, runs[i].cmd)
 	}
 	_ = pipe.Process(ctx, wait)

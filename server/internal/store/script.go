@@ -67,6 +67,8 @@ type call struct {
 type result struct {
 	words []string
 	err   error
+
+	panicked *carried // sending it panicked; nil where it did not
 }
 
 // once is a command that the client never sends again by itself. Its default retries turn a lost reply into a lost donation: the script would find its
@@ -113,14 +115,16 @@ func (s *Store) runPast(ctx context.Context, calls []call) []result {
 		return slices.Repeat([]result{{err: err}}, len(calls))
 	}
 	results := s.sendBy(ctx, calls, deadline)
-	// The store's clock was set forward, if it says that a deadline has passed which has not. Nothing was done, and by now its time is known.
-	for i, r := range results {
-		if r.err != nil || r.words[0] != "PAST_DEADLINE" || ctx.Err() != nil {
-			continue
-		}
-		now, err := millis(nowIn(r.words))
-		if deadline, known := s.deadline(ctx); err == nil && known == nil && deadline > now.UnixMilli() {
-			results[i] = s.sendBy(ctx, calls[i:i+1], deadline)[0]
+	// The store's clock was set forward, if it says that a deadline has passed which has not. Nothing was done, and the reply tells the store's time: what others hear
+	// meanwhile may have been said before the clock was set.
+	ours, has := ctx.Deadline()
+	for i := range results {
+		for r := results[i]; has && r.err == nil && r.words[0] == "PAST_DEADLINE" && ctx.Err() == nil; r = results[i] {
+			now, err := millis(nowIn(r.words))
+			if err != nil {
+				break
+			}
+			results[i] = s.sendBy(ctx, calls[i:i+1], now.Add(time.Until(ours)).UnixMilli()-1)[0]
 		}
 	}
 	return results
@@ -154,6 +158,7 @@ func (s *Store) runAll(ctx context.Context, calls []call) []result {
 	for i, c := range calls {
 		// Nothing was run, so it may be sent again, with its source: a Redis that was restarted, or took over, knows no scripts.
 		if redis.HasErrorPrefix(runs[i].cmd.Err(), "NOSCRIPT") {
+			s.unknownScripts.Add(1)
 			runs[i] = run{cmd: c.command(ctx, true)}
 			again = append(again, i)
 		}
@@ -173,7 +178,7 @@ func (s *Store) runAll(ctx context.Context, calls []call) []result {
 				err = notReplicated(ctx, r.wait)
 			}
 		}
-		results[i] = result{words, err}
+		results[i] = result{words: words, err: err}
 	}
 	s.follow(runs)
 	return results
@@ -249,9 +254,11 @@ func (s *Store) deadline(ctx context.Context) (int64, error) {
 }
 
 // now asks for the store's time.
-func (s *Store) now(ctx context.Context) (time.Time, error) {
+func (s *Store) now(ctx context.Context) (time.Time, error) { return s.timeOf(ctx, s.redis) }
+
+func (s *Store) timeOf(ctx context.Context, node redis.Cmdable) (time.Time, error) {
 	sent := time.Now()
-	now, err := s.redis.Time(ctx).Result()
+	now, err := node.Time(ctx).Result()
 	if err != nil {
 		return time.Time{}, failure(ctx, err)
 	}
@@ -265,7 +272,7 @@ func refusal(words []string) error {
 	case "PAST_DEADLINE":
 		return ErrPastDeadline
 	case "VERSION":
-		return fmt.Errorf("%w: a later release, whose format is %q, has written this series; run that one", ErrUnavailable, words[1])
+		return notOurs(words[1])
 	case "TOO_EARLY":
 		return ErrTooEarly
 	case "TOO_LATE":

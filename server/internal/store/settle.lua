@@ -14,7 +14,7 @@
 --   SETTLED_BY_ANOTHER now   and has settled
 --   HOLD_RELEASED now        this attempt was given up
 --   PAST_DEADLINE now        it came too late
---   VERSION version          a later release has written this series
+--   VERSION version          a later release, or another program, has written this series
 --
 -- Writes KEYS[1], and its expiry, for DONE if it was not settled before. The other replies change nothing. Where replicas is 1,
 -- a DONE that writes nothing else writes the expiry as it is, so that WAIT waits for it.

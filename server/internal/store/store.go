@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -38,6 +39,8 @@ type Store struct {
 
 	epoch      *epoch
 	refuseLost bool
+
+	unknownScripts atomic.Uint32
 
 	log *slog.Logger
 }
@@ -150,7 +153,7 @@ func (s *Store) Exists(ctx context.Context, d Donation, m Message, rules Rules) 
 		return ExistsReply{}, err
 	}
 	reply.Note, err = readNote(d.Ledger, d.SeriesID, words[2], reply.Now)
-	return reply, err
+	return reply, looked(err)
 }
 
 // Settle makes the note of a receipt final.

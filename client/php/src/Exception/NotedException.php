@@ -36,6 +36,7 @@ class NotedException extends \RuntimeException
         'OUTCOME_UNKNOWN' => OutcomeUnknown::class,
         'DURABILITY_NOT_REACHED' => DurabilityNotReached::class,
         'STORE_WENT_BACK' => StoreWentBack::class,
+        'POOL_EXHAUSTED' => PoolExhausted::class,
         'DEADLINE_EXCEEDED' => DeadlineExceeded::class,
         'INTERNAL' => Internal::class,
     ];

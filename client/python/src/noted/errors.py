@@ -63,6 +63,10 @@ class StoreWentBack(Unavailable):
     """The store has lost notes and waits for an operator. Not retried."""
 
 
+class PoolExhausted(Unavailable):
+    """Every connection of the server to the store is in use. Nothing was noted: ask again soon."""
+
+
 class InvalidRequest(Error):
     """A field is malformed; violations names all that are. The same request will be refused again."""
 
@@ -157,6 +161,7 @@ REASONS: Dict[str, Type[Error]] = {
     "OUTCOME_UNKNOWN": OutcomeUnknown,
     "DURABILITY_NOT_REACHED": DurabilityNotReached,
     "STORE_WENT_BACK": StoreWentBack,
+    "POOL_EXHAUSTED": PoolExhausted,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "INTERNAL": Internal,
 }

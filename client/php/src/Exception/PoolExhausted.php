@@ -1,0 +1,10 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Noted\Exception;
+
+/** POOL_EXHAUSTED: every connection of the server to the store is in use; nothing was noted. Ask again soon. */
+final class PoolExhausted extends Unavailable
+{
+}

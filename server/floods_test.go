@@ -1,0 +1,102 @@
+package server_test
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/internal/pkitest"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+)
+
+// A flood of what is refused, of whatever kind, does not flood the log: the first of each kind are there at once, another kind beside it too, and in the end the log
+// tells how many were left out.
+func TestFloodsOfRefusals(t *testing.T) {
+	const many = 300
+	ca, dir := pkitest.New(t, "CA"), t.TempDir()
+	cert, key := ca.Issue(nil).Files(t, dir)
+	callers := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note"`))
+	redis := redistest.Start(t)
+	s := startGuarded(t, func(c *server.Config) {
+		c.Redis, c.Callers, c.TLSCert, c.TLSKey, c.HTTPListen = redis.URL(), callers, cert, key, "127.0.0.1:0"
+	})
+	trust := &tls.Config{RootCAs: ca.Pool()}
+	right, wrong := s.as(t, trust, "right"), s.as(t, trust, "wrong")
+	note := func(c client, ledger, series string) func() {
+		return func() { c.NoteDonation(within(t, 10*time.Second), inLedger(ledger, series)) }
+	}
+	knock := func(addr, says string) func() {
+		return func() {
+			conn, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			conn.Write([]byte(says))
+			closedAtOnce(conn)
+		}
+	}
+	for _, flood := range []struct {
+		name  string
+		cause func()
+		line  []string // that it leaves
+		audit bool     // of what a known caller does each line is written
+	}{
+		{"bad requests", note(right, "live", "a b"), []string{"finished call", `"INVALID_REQUEST"`}, false},
+		{"strangers", note(wrong, "live", "I-1"), []string{"audit: denied a call", `"UNAUTHENTICATED"`}, false},
+		{"another's ledger", note(right, "theirs", "I-1"), []string{"audit: denied a call", `"LEDGER_DENIED"`}, true},
+		{"no TLS", knock(s.Addr(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n"), []string{"a TLS handshake failed", `"not_tls"`}, false},
+		{"no TLS at the other door", knock(s.HTTPAddr(), strings.Repeat("x", 100)), []string{"a TLS handshake failed", `"not_tls"`}, false},
+		{"a store that is away", note(right, "live", "I-1"), []string{"finished call", `"STORE_UNAVAILABLE"`}, false},
+	} {
+		if flood.name == "a store that is away" {
+			redis.Stop()
+		}
+		before := s.logged(flood.line...)
+		flood.cause()
+		eventually(t, 5*time.Second, flood.name+": the first is told at once", func() bool {
+			return s.logged(flood.line...) > before || strings.HasPrefix(flood.name, "no TLS at the other") // of the same kind as the flood before
+		})
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				for range many / 10 {
+					flood.cause()
+				}
+			})
+		}
+		all.Wait()
+		// A span of ten seconds may end meanwhile, and on a busy machine more than one.
+		if got := s.logged(flood.line...) - before; flood.audit && got != many+1 {
+			t.Errorf("%s: %d of %d lines are written, want all", flood.name, got, many+1)
+		} else if !flood.audit && got > many/3 {
+			t.Errorf("%s: %d of %d lines are written, want a few", flood.name, got, many)
+		}
+		if got := s.metric(t, "noted_log_lines_left_out_total"); got == 0 {
+			t.Errorf("%s: none is counted as left out", flood.name)
+		}
+	}
+	s.stop()
+	told := 0.0
+	for line := range strings.Lines(s.log.String()) {
+		var l struct {
+			Msg, Kind string
+			LeftOut   float64 `json:"left_out"`
+		}
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Fatalf("a line that is no JSON: %q", line)
+		}
+		if strings.HasPrefix(l.Msg, "left out lines") {
+			told += l.LeftOut
+		}
+	}
+	if told < many*3 {
+		t.Errorf("the log tells of %v lines that were left out, want most of %d", told, many*6)
+	}
+}

@@ -1,0 +1,90 @@
+package server_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+)
+
+// A call that finds every connection to the store taken is told so, under a reason of its own, and is counted; it has noted nothing. A store that is only busy does
+// not count as dead for it, so that it is asked all the time.
+func TestPoolExhausted(t *testing.T) {
+	redis := redistest.Start(t)
+	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() + "?pool_size=1&read_timeout=20s" })
+	c := s.as(t, nil, "")
+	if _, err := c.NoteDonation(t.Context(), series("I-known")); err != nil {
+		t.Fatal(err)
+	}
+	redis.Do("CLIENT PAUSE 20000 WRITE")
+	want := told{code: codes.Unavailable, reason: "noted.v1/POOL_EXHAUSTED", retry: true}
+	var holder chan error
+	var began time.Time
+	eventually(t, 20*time.Second, "a call has the connection", func() bool {
+		if holder == nil {
+			holder, began = make(chan error, 1), time.Now()
+			go func(end chan error) {
+				_, err := c.NoteDonation(within(t, 20*time.Second), series("I-holder"))
+				end <- err
+			}(holder)
+		}
+		select {
+		case err := <-holder: // the watch had it
+			if toldBy(err) != want {
+				t.Fatalf("a call: %v, want %+v", err, want)
+			}
+			holder = nil
+		default:
+		}
+		return holder != nil && time.Since(began) > time.Second // without one it would have ended
+	})
+	before := s.metric(t, "noted_refusals_total", `reason="POOL_EXHAUSTED"`)
+	const calls = 30
+	ends := make(chan error, calls)
+	for i := range calls {
+		go func() {
+			_, err := c.NoteDonation(within(t, 20*time.Second), series(fmt.Sprint("I-", i)))
+			ends <- err
+		}()
+	}
+	for range calls {
+		if err := <-ends; toldBy(err) != want {
+			t.Errorf("with one connection, which is taken: %v, want %+v", err, want)
+		}
+	}
+	// Were each of these a sign of death, the breaker would be open by now, and this one not asked.
+	if _, err := c.NoteDonation(t.Context(), series("I-more")); toldBy(err) != want {
+		t.Errorf("one more call: %v, want %+v", err, want)
+	}
+	if open, refused := s.metric(t, "noted_store_breaker_open"), s.metric(t, "noted_store_not_asked_total"); open != 0 || refused != 0 {
+		t.Errorf("the breaker is open: %v, and %v calls were not asked, want none for a store that is only busy", open, refused)
+	}
+	redis.Do("CLIENT UNPAUSE")
+	if err := <-holder; err != nil {
+		t.Errorf("the call that had the connection: %v, want an answer", err)
+	}
+	if got := s.metric(t, "noted_store_pool_timeouts_total"); got == 0 {
+		t.Error("noted_store_pool_timeouts_total counts none")
+	}
+	if got := s.metric(t, "noted_refusals_total", `rpc="NoteDonation"`, `code="Unavailable"`, `reason="POOL_EXHAUSTED"`) - before; got != calls+1 {
+		t.Errorf("noted_refusals_total counts %v more, want %v", got, calls+1)
+	}
+	first := 0
+	for i := range calls {
+		answer, err := c.NoteDonation(t.Context(), series(fmt.Sprint("I-", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.Verdict == notedv1.Verdict_VERDICT_FIRST {
+			first++
+		}
+	}
+	if first != calls {
+		t.Errorf("afterwards %d donations are FIRST, want the %d whose calls found no connection", first, calls)
+	}
+}

@@ -1,0 +1,108 @@
+package server_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// ownGoroutines are all places where the service starts a goroutine of its own, and why a panic there does not end the process for something that a caller has sent.
+// Handlers are run by gRPC and net/http, and guarded by the interceptors.
+var ownGoroutines = map[string]string{
+	"server.go Server.Serve: go ×3":                    "accept; what comes on a connection is the transport's, and handlers are guarded",
+	"server.go Server.Serve: Go ×2":                    "the watch and the reloader: of the store's report and the operator's files, nothing of callers",
+	"server.go Server.stop: Go":                        "waits for the door's calls",
+	"server.go Server.stop: AfterFunc":                 "cuts off",
+	"server.go Server.endWithDrain: go":                "waits for three channels",
+	"stream.go service.NoteDonations: go ×2":           "guarded by telemetry.guarded",
+	"floods.go floods.take: AfterFunc":                 "writes a number",
+	"cmd/noted/main.go main: AfterFunc":                "lets go of signals",
+	"cmd/noted/main.go run: go":                        "the reloader, at SIGHUP",
+	"internal/store/batch.go batcher.do: go":           "carried to the callers by drain",
+	"internal/store/replicas.go Store.sendAndWait: Go": "carried to the caller",
+	"internal/embedded/embedded.go start: Go":          "the clock of a trial's store",
+	"trial/trial.go Start: go":                         "Serve",
+}
+
+// A panic in a goroutine that nobody guards ends the process, so each is looked at before it is added here.
+func TestOwnGoroutines(t *testing.T) {
+	found := map[string]int{}
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if slices.Contains([]string{"testdata", "servertest", "redistest", "pkitest", "soak"}, entry.Name()) { // for tests
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		for _, declaration := range file.Decls {
+			in := ""
+			if f, ok := declaration.(*ast.FuncDecl); ok {
+				in = f.Name.Name
+				if f.Recv != nil {
+					in = receiver(f.Recv.List[0].Type) + "." + in
+				}
+			}
+			ast.Inspect(declaration, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.GoStmt:
+					found[path+" "+in+": go"]++
+				case *ast.CallExpr:
+					if f, ok := n.Fun.(*ast.SelectorExpr); ok && (f.Sel.Name == "Go" || f.Sel.Name == "AfterFunc") {
+						found[path+" "+in+": "+f.Sel.Name]++
+					}
+				}
+				return true
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for place, n := range found {
+		if n > 1 {
+			place += fmt.Sprint(" ×", n)
+		}
+		got = append(got, filepath.ToSlash(place))
+	}
+	for place := range ownGoroutines {
+		want = append(want, place)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("goroutines of our own (-looked at +there); guard a new one, or say why it cannot panic for what a caller sends:\n%s", diff)
+	}
+}
+
+// receiver is the name of a method's type.
+func receiver(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
+}

@@ -1,0 +1,77 @@
+package store
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// The reasons for which Redis is there and Noted cannot use it, as metrics name them.
+const (
+	ByPassword    = "password"    // Redis does not take what -redis says of user and password
+	ByRights      = "rights"      // its user may not do what Noted must
+	ByCertificate = "certificate" // no TLS connection comes about
+)
+
+// ShutOuts are all of them.
+var ShutOuts = []string{ByPassword, ByRights, ByCertificate}
+
+// shutOut is the failure of such a Redis: only an operator can mend it, so it says how. The caller learns that the store is unavailable, and that nothing
+// was done.
+type shutOut struct {
+	by   string
+	text string
+	also error // the refusal of a Redis that still may answer other questions; nil where it answers none
+}
+
+func (s *shutOut) Error() string { return s.text }
+
+// Unwrap gives Redis's own refusal only where it means that Redis is alive for our purposes: who is not let in at all gets no answer ever, and must not
+// knock with every call.
+func (s *shutOut) Unwrap() []error {
+	if s.also == nil {
+		return []error{ErrUnavailable}
+	}
+	return []error{ErrUnavailable, s.also}
+}
+
+// ShutOut tells which of ShutOuts a failure is of; empty where it is none.
+func ShutOut(err error) string {
+	if s, ok := errors.AsType[*shutOut](err); ok {
+		return s.by
+	}
+	return ""
+}
+
+// asShutOut reads what the client failed with; nil where it is another failure. Neither a reply of Redis nor the trouble of a handshake repeats a password.
+func asShutOut(err error) error {
+	switch {
+	case redis.IsAuthError(err):
+		return &shutOut{by: ByPassword, text: fmt.Sprintf("redis does not let Noted in (%v): mend the user and the password of -redis, or set them on Redis (ACL SETUSER, requirepass)", err)}
+	case noRight(err):
+		return &shutOut{by: ByRights, also: err, text: fmt.Sprintf("redis does not let Noted's user do what it must (%v): give it the rights that README.md has under \"Run it\" (ACL SETUSER)", err)}
+	case badHandshake(err):
+		return &shutOut{by: ByCertificate, text: fmt.Sprintf("no TLS connection to Redis comes about (%v): look at its certificate, which must be valid, for the host that -redis names, and of a CA that this machine "+
+			"trusts; a CA of your own is named by SSL_CERT_FILE in the environment", err)}
+	}
+	return nil
+}
+
+// noRight tells a command or key that Redis's ACL refuses. Inside a script each release says so in words of its own.
+func noRight(err error) bool {
+	var refused redis.Error
+	return redis.IsPermissionError(err) || errors.As(err, &refused) &&
+		(strings.Contains(err.Error(), "user executing the script can't") || strings.Contains(err.Error(), "ACL failure in script"))
+}
+
+// badHandshake tells a TLS connection that failed for what the two sides are, and not for the line between them.
+func badHandshake(err error) bool {
+	var verification *tls.CertificateVerificationError
+	var invalid x509.CertificateInvalidError
+	var alert tls.AlertError
+	return errors.As(err, &verification) || errors.As(err, &invalid) || errors.As(err, &alert) || err != nil && strings.Contains(err.Error(), "remote error: tls: ")
+}

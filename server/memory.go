@@ -1,0 +1,37 @@
+package server
+
+import (
+	"fmt"
+	"math"
+	"runtime/debug"
+)
+
+// What callers can make the server hold at a time. There is no bound on them together beyond these: a call is known to be one too many only once its request is
+// there, and one that takes places for requests that never come would shut out those that do.
+const (
+	idleConnection = 100 << 10                   // a connection on which nobody asks
+	waitingStream  = maxMessage + streamOverhead // a stream whose request is not whole yet, and of which no more than a message is taken
+	streamOverhead = 32 << 10                    // the goroutine of it, with the stack and the context that it has grown by then
+	busyConnection = idleConnection + maxStreams*waitingStream
+)
+
+// tellMemory says at the start how much memory callers can take, and warns where they can take more than the process is to have (GOMEMLIMIT) without even asking for
+// anything.
+func (s *Server) tellMemory() {
+	connections := int64(s.config.MaxConnections)
+	fields := []any{"max_connections", connections, "idle", mebibytes(connections * idleConnection), "all_sending", mebibytes(connections * busyConnection),
+		"each_idle", mebibytes(idleConnection), "each_sending", mebibytes(busyConnection)}
+	limit := debug.SetMemoryLimit(-1)
+	if limit == math.MaxInt64 {
+		s.logger.Info("the memory that callers can take at most; -max-connections bounds it, and GOMEMLIMIT says when to be thrifty", fields...)
+		return
+	}
+	fields = append(fields, "GOMEMLIMIT", mebibytes(limit))
+	if connections*idleConnection > limit {
+		s.logger.Warn("callers' connections alone can take more memory than GOMEMLIMIT grants; set a lower -max-connections, or grant more", fields...)
+		return
+	}
+	s.logger.Info("the memory that callers can take at most; -max-connections bounds it", fields...)
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

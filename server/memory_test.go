@@ -1,0 +1,104 @@
+package server_test
+
+import (
+	"fmt"
+	"regexp"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/donation-dedupe/noted/server"
+)
+
+// What is told at the start of the memory that callers can take is an upper bound: of connections that each have as many requests under way as they may, of each all
+// but the last bytes, all together take less, and the server offers to take no more of them however fast they send. When their time is over nothing is left.
+func TestMemoryIsBounded(t *testing.T) {
+	const peers, streams, message = 4, 250, 64 << 10
+	s := startGuarded(t, func(c *server.Config) { c.MaxConnections, c.MaxDeadline = 100, 3*time.Second })
+	told := regexp.MustCompile(`"max_connections":100,"idle":"9.8 MiB","all_sending":"\d+.\d MiB","each_idle":"0.1 MiB","each_sending":"(\d+.\d) MiB"`).FindStringSubmatch(s.log.String())
+	if told == nil {
+		t.Fatalf("it does not tell how much memory callers can take:\n%s", s.log)
+	}
+	var each float64
+	fmt.Sscan(told[1], &each)
+
+	runtime.GC()
+	before := memory()
+	var crowd sync.WaitGroup
+	var ended atomic.Int64
+	var windows [peers]uint32
+	var all []*rogue
+	for i := range peers {
+		p := rogueAt(t, s.Addr())
+		all = append(all, p)
+		var writing sync.Mutex
+		crowd.Go(func() { // listens as gRPC does, which then thinks of giving more
+			for {
+				frame, err := p.framer.ReadFrame()
+				if err != nil {
+					return
+				}
+				switch f := frame.(type) {
+				case *http2.SettingsFrame:
+					if offered, ok := f.Value(http2.SettingInitialWindowSize); ok {
+						windows[i] = max(windows[i], offered)
+					}
+				case *http2.PingFrame:
+					if !f.IsAck() {
+						writing.Lock()
+						p.framer.WritePing(true, f.Data)
+						writing.Unlock()
+					}
+				case *http2.HeadersFrame:
+					if f.StreamEnded() {
+						ended.Add(1)
+					}
+				}
+			}
+		})
+		crowd.Go(func() {
+			for i := range uint32(streams) {
+				writing.Lock()
+				p.call(2*i + 1)
+				p.framer.WriteData(2*i+1, false, []byte{0, 0, 0, 0xff, 0xf0}) // announces a message of 64 KiB less 16 bytes
+				writing.Unlock()
+				for left := message - 64; left > 0; left -= 16 << 10 {
+					writing.Lock()
+					p.framer.WriteData(2*i+1, false, make([]byte, min(left, 16<<10)))
+					writing.Unlock()
+				}
+			}
+		})
+	}
+	most := 0.0
+	eventually(t, 30*time.Second, "the time of all is over", func() bool {
+		runtime.GC()
+		most = max(most, (float64(memory())-float64(before))/mib)
+		return ended.Load() == peers*streams
+	})
+	for _, p := range all {
+		p.conn.Close()
+	}
+	crowd.Wait()
+	if least := float64(peers*streams*message/2) / mib; most < least {
+		t.Errorf("%d connections took %.1f MiB, want %.1f and more, or the test proves nothing", peers, most, least)
+	}
+	if most > peers*each {
+		t.Errorf("%d connections took %.1f MiB, and %.1f MiB each is told to be the most", peers, most, each)
+	}
+	if got := slices.Max(windows[:]); got > message {
+		t.Errorf("the server offers to take %d bytes of a request at once, want no more than one may be long", got)
+	}
+	eventually(t, 10*time.Second, "nothing of them is left", func() bool {
+		runtime.GC()
+		return float64(memory())-float64(before) < 10*mib
+	})
+	if s.logged(`"level":"WARN"`, "GOMEMLIMIT") != 0 {
+		t.Error("it warns of a limit that nobody has set")
+	}
+}

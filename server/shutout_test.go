@@ -1,0 +1,284 @@
+package server_test
+
+import (
+	"context"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+)
+
+const operator = "operators0password" // of the Redis's default user, who sets the others
+
+// An operatorsRedis is a Redis with a password, and its operator's connection.
+type operatorsRedis struct {
+	*redistest.Server
+	*redis.Client
+}
+
+func startOperators(t *testing.T) operatorsRedis {
+	t.Helper()
+	r := redistest.Start(t, "--requirepass", operator)
+	c := redis.NewClient(&redis.Options{Addr: r.Addr(), Password: operator})
+	t.Cleanup(func() { c.Close() })
+	return operatorsRedis{Server: r, Client: c}
+}
+
+func (r operatorsRedis) must(t *testing.T, command ...any) string {
+	t.Helper()
+	reply, err := r.Client.Do(t.Context(), command...).Result()
+	if err != nil {
+		t.Fatalf("redis: %v: %v", command, err)
+	}
+	s, _ := reply.(string)
+	return s
+}
+
+// user sets a user by a rule such as README.md gives.
+func (r operatorsRedis) user(t *testing.T, rule string) {
+	t.Helper()
+	var command []any
+	for _, word := range strings.Fields(rule) {
+		command = append(command, word)
+	}
+	r.must(t, command...)
+}
+
+// rejected counts the attempts to get in that Redis has refused.
+func (r operatorsRedis) rejected(t *testing.T) (n int) {
+	t.Helper()
+	for _, m := range regexp.MustCompile(`cmdstat_(?:auth|hello):.*failed_calls=(\d+)`).FindAllStringSubmatch(r.must(t, "INFO", "commandstats"), -1) {
+		failed, _ := strconv.Atoi(m[1])
+		n += failed
+	}
+	return n
+}
+
+// readmeRule is the least that Noted's user needs, as README.md has it.
+func readmeRule(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("`(ACL SETUSER noted on >PASSWORD [^`]+)`").FindSubmatch(text)
+	if found == nil {
+		t.Fatal("README.md has no ACL SETUSER noted")
+	}
+	return string(found[1])
+}
+
+// A Redis that does not take the password is named in log, health and metric, with what to do. Callers are told nothing of it, and however often they ask, Redis
+// is asked now and then only. Once the password is right the service is ready by itself.
+func TestWrongPassword(t *testing.T) {
+	for name, login := range map[string]string{"WRONGPASS": "noted:wrong0canary@", "NOAUTH": ""} {
+		t.Run(name, func(t *testing.T) {
+			r := startOperators(t)
+			s := startGuarded(t, func(c *server.Config) { c.Redis = "redis://" + login + r.Addr() })
+			c := s.as(t, nil, "")
+			eventually(t, 10*time.Second, "/readyz says what to do", func() bool {
+				got := get(t, "http://"+s.AdminAddr()+"/readyz")
+				return strings.HasPrefix(got, "503\n") && strings.Contains(got, name) && strings.Contains(got, "mend the user and the password of -redis")
+			})
+			if got := s.metric(t, "noted_store_shut_out", `by="password"`); got != 1 {
+				t.Errorf("noted_store_shut_out = %v, want 1", got)
+			}
+			before, began := r.rejected(t), time.Now()
+			var all sync.WaitGroup
+			for range 20 {
+				all.Go(func() {
+					for range 50 {
+						if _, err := c.NoteDonation(within(t, 5*time.Second), series("I-1")); toldBy(err) != storeUnavailable || strings.Contains(err.Error(), name) {
+							t.Errorf("a caller is told %v, want STORE_UNAVAILABLE and no more", err)
+						}
+					}
+				})
+			}
+			all.Wait()
+			// Each attempt is HELLO and AUTH. Five in a row open the breaker, three of which may share each time; then a trial now and then, and the watch's look.
+			if got, most := r.rejected(t)-before, 60+int(10*time.Since(began)/time.Second); got > most {
+				t.Errorf("1000 calls knocked %d times at Redis in %v, want at most %d", got, time.Since(began), most)
+			}
+			if got := s.logged(`"level":"ERROR"`, "not fit for use", name); got != 1 {
+				t.Errorf("the log tells of it %d times, want once:\n%s", got, s.log)
+			}
+			if strings.Contains(s.log.String(), "wrong0canary") {
+				t.Error("the log has the password")
+			}
+			if name == "NOAUTH" {
+				r.must(t, "CONFIG", "SET", "requirepass", "")
+			} else {
+				r.user(t, strings.Replace(readmeRule(t), "PASSWORD", "wrong0canary", 1))
+			}
+			eventually(t, 20*time.Second, "a donation is noted once it lets us in", func() bool {
+				_, err := c.NoteDonation(t.Context(), series("I-1"))
+				return err == nil
+			})
+			eventually(t, 10*time.Second, "ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") })
+			if got := s.metric(t, "noted_store_shut_out"); got != 0 {
+				t.Errorf("noted_store_shut_out = %v when it is ready, want 0", got)
+			}
+		})
+	}
+}
+
+// A right that Noted's user lacks, be it of the script itself, of a command in it or of its keys, makes the service unready and is told with what to do.
+func TestMissingRight(t *testing.T) {
+	for name, without := range map[string]string{"a command": "-time", "scripts": "-evalsha", "a command in a script": "-set", "its keys": "resetkeys"} {
+		t.Run(name, func(t *testing.T) {
+			r := startOperators(t)
+			r.user(t, strings.Replace(readmeRule(t), "PASSWORD", "p", 1)+" "+without)
+			s := startGuarded(t, func(c *server.Config) { c.Redis = "redis://noted:p@" + r.Addr() })
+			c := s.as(t, nil, "")
+			eventually(t, 10*time.Second, "/readyz says what to do", func() bool {
+				got := get(t, "http://"+s.AdminAddr()+"/readyz")
+				return strings.HasPrefix(got, "503\n") && strings.Contains(got, `give it the rights that README.md has`)
+			})
+			if got := s.metric(t, "noted_store_shut_out", `by="rights"`); got != 1 {
+				t.Errorf("noted_store_shut_out = %v, want 1", got)
+			}
+			if _, err := c.NoteDonation(t.Context(), series("I-1")); toldBy(err) != storeUnavailable || strings.Contains(err.Error(), "ACL") {
+				t.Errorf("a caller is told %v, want STORE_UNAVAILABLE and no more", err)
+			}
+			if got := s.logged(`"level":"ERROR"`, "not fit for use"); got != 1 {
+				t.Errorf("the log tells of it %d times, want once:\n%s", got, s.log)
+			}
+			r.user(t, strings.Replace(readmeRule(t), "PASSWORD", "p", 1))
+			eventually(t, 10*time.Second, "ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") })
+			if answer, err := c.NoteDonation(t.Context(), series("I-1")); err != nil || answer.Verdict != notedv1.Verdict_VERDICT_FIRST {
+				t.Errorf("afterwards: %v, %v, want FIRST: no refusal has noted it", answer, err)
+			}
+		})
+	}
+}
+
+// With the rights that README.md names every call works, replicas are waited for, the store reports on itself and its epoch is kept; each of the rights is
+// needed; and neither a flush nor another program's key is within them.
+func TestLeastRights(t *testing.T) {
+	r := startOperators(t)
+	redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(r.Port()), "--masterauth", operator)
+	rule := strings.Replace(readmeRule(t), "PASSWORD", "p", 1)
+	r.user(t, rule)
+	r.must(t, "SET", "theirs", "untouched")
+	eventually(t, 20*time.Second, "the replica is there", func() bool { return strings.Contains(r.must(t, "INFO", "replication"), "state=online") })
+	s := startGuarded(t, func(c *server.Config) {
+		c.Redis, c.Replicas, c.ReplicasTimeout = "redis://noted:p@"+r.Addr(), 1, 2*time.Second
+	})
+	c := s.as(t, nil, "")
+	eventually(t, 20*time.Second, "ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") })
+	everyCall(t, c)
+	if s.logged("the store answers", `"policy":"noeviction"`, `"persistence":"none"`, `"redis_version":"`) != 1 || s.logged("the store's epoch is known") != 1 || s.logged("epoch cannot be kept") != 0 {
+		t.Errorf("what is told of the store is not all there:\n%s", s.log)
+	}
+	if denied := r.denied(t); len(denied) > 0 {
+		t.Errorf("Redis has refused %v", denied)
+	}
+
+	used := r.used(t)
+
+	noted := redis.NewClient(&redis.Options{Addr: r.Addr(), Username: "noted", Password: "p", DisableIdentity: true})
+	defer noted.Close()
+	for _, command := range [][]any{{"FLUSHALL"}, {"FLUSHDB"}, {"GET", "theirs"}, {"SET", "theirs", "x"}, {"DEL", "theirs"}, {"KEYS", "*"}, {"CONFIG", "SET", "maxmemory", "1"},
+		{"EVAL", "return redis.call('DEL', 'theirs')", 0}, {"EVAL", "return redis.call('GET', KEYS[1])", 1, "theirs"}, {"SHUTDOWN"}, {"ACL", "LIST"}} {
+		if err := noted.Do(t.Context(), command...).Err(); err == nil || !redis.IsPermissionError(err) && !strings.Contains(err.Error(), "can't") && !strings.Contains(err.Error(), "ACL failure") {
+			t.Errorf("%v: %v, want it refused", command, err)
+		}
+	}
+	if got := r.must(t, "GET", "theirs"); got != "untouched" {
+		t.Errorf("another program's key is %q", got)
+	}
+
+	for _, right := range regexp.MustCompile(`\+([a-z|]+)`).FindAllStringSubmatch(rule, -1) {
+		if !used[right[1]] {
+			t.Errorf("the right +%s is never used", right[1])
+		}
+	}
+}
+
+// denied are the commands and keys that the ACL has refused, but for what the client library tries in vain: it tells who it is where it may.
+func (r operatorsRedis) denied(t *testing.T) (denied []string) {
+	t.Helper()
+	entries, err := r.Client.Do(t.Context(), "ACL", "LOG").Slice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		fields, ok := entry.(map[any]any)
+		if !ok {
+			t.Fatalf("ACL LOG replied %v", entry)
+		}
+		if object, _ := fields["object"].(string); !strings.HasPrefix(object, "client") {
+			denied = append(denied, object)
+		}
+	}
+	return denied
+}
+
+// used are the commands that Redis has run.
+func (r operatorsRedis) used(t *testing.T) map[string]bool {
+	t.Helper()
+	used := map[string]bool{}
+	for _, m := range regexp.MustCompile(`cmdstat_([a-z|]+):calls=[1-9]`).FindAllStringSubmatch(r.must(t, "INFO", "commandstats"), -1) {
+		used[m[1]] = true
+	}
+	return used
+}
+
+// everyCall makes every call of the contract once, and some of their ways that write by other commands.
+func everyCall(t *testing.T, c client) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	must := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	first, err := c.NoteDonation(ctx, held(series("I-every"), time.Minute))
+	must("NoteDonation", err)
+	_, err = c.NoteDonation(ctx, series("I-every"))
+	must("NoteDonation again", err)
+	_, err = c.ExtendHold(ctx, &notedv1.ExtendHoldRequest{Receipt: first.Receipt, Hold: held(series(""), time.Minute).Hold})
+	must("ExtendHold", err)
+	_, err = c.SettleDonation(ctx, &notedv1.SettleDonationRequest{Receipt: first.Receipt})
+	must("SettleDonation", err)
+	_, err = c.SettleDonation(ctx, &notedv1.SettleDonationRequest{Receipt: first.Receipt})
+	must("SettleDonation again", err)
+	_, err = c.NoteDonation(ctx, series("I-every"))
+	must("NoteDonation of what is settled", err)
+	second, err := c.NoteDonation(ctx, held(series("I-second"), time.Minute))
+	must("NoteDonation", err)
+	_, err = c.ReleaseDonation(ctx, &notedv1.ReleaseDonationRequest{Receipt: second.Receipt})
+	must("ReleaseDonation", err)
+	exists, err := c.DonationExists(ctx, &notedv1.DonationExistsRequest{Donation: series("I-every").Donation})
+	must("DonationExists", err)
+	if !exists.Exists {
+		t.Error("DonationExists: it does not")
+	}
+	list, err := c.ListDonations(ctx, &notedv1.ListDonationsRequest{})
+	must("ListDonations", err)
+	if len(list.Notes) < 2 {
+		t.Errorf("ListDonations: %d notes, want 2", len(list.Notes))
+	}
+	stream, err := c.NoteDonations(ctx)
+	must("NoteDonations", err)
+	must("sending", stream.Send(&notedv1.NoteDonationsRequest{Request: series("I-streamed")}))
+	answer, err := stream.Recv()
+	must("receiving", err)
+	if answer.GetResponse() == nil {
+		t.Errorf("NoteDonations: %v", answer.GetError())
+	}
+	must("closing", stream.CloseSend())
+	_, err = c.ForgetDonation(ctx, &notedv1.ForgetDonationRequest{SeriesId: "I-second", DonationId: second.Note.DonationId, Reason: "test"})
+	must("ForgetDonation", err)
+}
