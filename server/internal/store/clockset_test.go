@@ -1,0 +1,260 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+// patient is how long a caller waits here: long on a busy machine, and short against what clocks are set by.
+const patient = 10 * time.Second
+
+// TestClockSetForwardOnRedis checks what a Redis whose clock is set forward does: who asks in time is answered all the same; a hold ends early, and is lost to the
+// next attempt; a note is forgotten early, with its key.
+func TestClockSetForwardOnRedis(t *testing.T) {
+	server := redistest.StartWithClock(t)
+	s := open(t, "standalone", server.URL())
+	first := note(t, s, holding(t, "held", "r"))
+	short := holding(t, "short", "r")
+	short.Hold, short.Rules.Retention = 0, time.Hour
+	brief := note(t, s, short)
+
+	server.SetClock(2 * time.Minute)
+	second := note(t, s, holding(t, "held", "other"))
+	wantVerdict(t, second, store.First, store.TakenOver)
+	if second.Note.Attempt != 2 || second.Note.DonationID != first.Note.DonationID || second.Now.Before(first.Note.HeldUntil) {
+		t.Errorf("taken over at %v as attempt %d of %s; want 2 of %s, not before %v", second.Now, second.Note.Attempt, second.Note.DonationID, first.Note.DonationID, first.Note.HeldUntil)
+	}
+	if _, err := s.Settle(ctx(t), first.Receipt); !errors.Is(err, store.ErrHoldLost) {
+		t.Errorf("Settle by the first holder: %v, want %v", err, store.ErrHoldLost)
+	}
+	if _, err := s.Settle(ctx(t), second.Receipt); err != nil {
+		t.Errorf("Settle by the second: %v", err)
+	}
+
+	server.SetClock(2 * time.Hour)
+	if got := told(t, server, "EXISTS", "noted:{"+ledgerOf(t)+" short}"); got != "0" {
+		t.Errorf("after its time EXISTS of a key = %s, want 0", got)
+	}
+	again := note(t, s, short)
+	wantVerdict(t, again, store.First, store.New)
+	if again.Note.DonationID == brief.Note.DonationID {
+		t.Errorf("a donation that was forgotten is noted under the same id %s", brief.Note.DonationID)
+	}
+}
+
+// TestClockSetBackOnRedis checks what a Redis whose clock is set back does: what was noted stays so, a hold lasts longer, no two notes get one name, and nothing has been
+// seen before it was noted.
+func TestClockSetBackOnRedis(t *testing.T) {
+	server := redistest.StartWithClock(t)
+	s := open(t, "standalone", server.URL())
+	held := note(t, s, holding(t, "held", "r"))
+	final := holding(t, "final", "r")
+	final.Hold = 0
+	note(t, s, final)
+
+	server.SetClock(-time.Hour)
+	again := note(t, s, holding(t, "held", "other"))
+	wantVerdict(t, again, store.Held, store.SameMessage)
+	if left := again.Note.HeldUntil.Sub(again.Now); left < 59*time.Minute {
+		t.Errorf("the hold has %v left, want the hour more that the clock was set back", left)
+	}
+	final.RequestID, final.Message = "other", webhook
+	seen := note(t, s, final)
+	wantVerdict(t, seen, store.Duplicate, store.Paired)
+	if sightings := seen.Note.Sightings; len(sightings) != 2 || sightings[1].SeenAt.Before(seen.Note.NotedAt) {
+		t.Errorf("noted at %v, and seen %+v; want it seen twice, and not before", seen.Note.NotedAt, sightings)
+	}
+	wantVerdict(t, note(t, s, holding(t, "held", "r")), store.First, store.SameRequest)
+	if n, err := s.Settle(ctx(t), held.Receipt); err != nil || n.State != store.StateSettled {
+		t.Errorf("Settle: state %d, %v", n.State, err)
+	}
+
+	// The same second comes twice, and many donations of one series with it.
+	names, at := map[string]bool{}, time.Now().Truncate(time.Second)
+	for round := range 2 {
+		server.StopClock(at)
+		for i := range 20 {
+			r := holding(t, "many", fmt.Sprint(round, i))
+			r.Donation.TransactionID, r.Message.ID = fmt.Sprint("T", round, "-", i), fmt.Sprint(round, "-", i)
+			reply := note(t, s, r)
+			wantVerdict(t, reply, store.First, store.New)
+			if names[reply.Note.DonationID] {
+				t.Errorf("round %d, note %d: the id %s is another's", round, i, reply.Note.DonationID)
+			}
+			names[reply.Note.DonationID] = true
+		}
+		server.StopClock(at.Add(time.Minute))
+	}
+}
+
+// TestLateAfterClockSetBack checks what binds a note that was made too late, since the store's clock was set back while its caller's time ran out: the same request learns that it is
+// its own, and others wait for it.
+func TestLateAfterClockSetBack(t *testing.T) {
+	server := redistest.StartWithClock(t)
+	s := open(t, "standalone", server.URL())
+	note(t, s, holding(t, "before", "r")) // the store knows the time
+	before := scriptsRun(t, server)
+	server.Pause()
+	server.SetClock(-time.Hour)
+	if _, err := s.Note(within(t, 200*time.Millisecond), holding(t, "late", "r")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Note on a frozen Redis: %v, want its caller's deadline", err)
+	}
+	server.Resume()
+	soon(t, patient, "Redis has found the script", func() bool { return scriptsRun(t, server) > before })
+	other := note(t, s, holding(t, "late", "other"))
+	wantVerdict(t, other, store.Held, store.SameMessage)
+	again := note(t, s, holding(t, "late", "r"))
+	wantVerdict(t, again, store.First, store.SameRequest)
+	if again.Note.DonationID != other.Note.DonationID || again.Note.Attempt != 1 {
+		t.Errorf("the same request got attempt %d of %s, want 1 of %s", again.Note.Attempt, again.Note.DonationID, other.Note.DonationID)
+	}
+}
+
+// TestClocksApart checks deadlines where the clocks of Redis and of this machine are ten minutes apart, and where they go on parting: no caller in time is refused, and
+// nobody whose time was over while Redis stood still has noted anything. What Redis's clock says counts for all else.
+func TestClocksApart(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		ahead    time.Duration
+		drifting float64 // so many seconds a second
+	}{{"ahead", 10 * time.Minute, 0}, {"behind", -10 * time.Minute, 0}, {"ever more ahead", 0, 0.05}, {"ever more behind", 0, -0.05}} {
+		t.Run(c.name, func(t *testing.T) {
+			server := redistest.StartWithClock(t)
+			server.SetClock(c.ahead)
+			stop := drift(server, c.ahead, c.drifting)
+			defer stop()
+			s := open(t, "standalone", server.URL())
+			for i := range 50 {
+				if _, err := s.Note(within(t, patient), holding(t, fmt.Sprint("in-time-", i), "r")); err != nil {
+					t.Errorf("Note in time: %v", err)
+				}
+			}
+			for round := range 3 {
+				series := fmt.Sprint("late-", round)
+				before := scriptsRun(t, server)
+				server.Pause()
+				const patience = 200 * time.Millisecond
+				began := time.Now()
+				if _, err := s.Note(within(t, patience), holding(t, series, "r")); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Note on a frozen Redis: %v, want its caller's deadline", err)
+				}
+				soon(t, patient, "the deadline is well past", func() bool { return time.Since(began) > 3*patience/2 })
+				server.Resume()
+				soon(t, patient, "Redis has found the script", func() bool { return scriptsRun(t, server) > before })
+				if look, err := s.Exists(ctx(t), holding(t, series, "").Donation, ipn, usual); err != nil || look.Evidence != 0 {
+					t.Errorf("%s was noted after its caller had gone: %+v, %v", series, look, err)
+				}
+			}
+			if c.ahead == 0 {
+				return
+			}
+			for _, off := range []time.Duration{-5 * time.Minute, 5 * time.Minute} {
+				r := holding(t, fmt.Sprint("occurred-", off), "r") // a note that is known is not refused
+				r.Donation.OccurredAt = time.Now().Add(c.ahead + r.Rules.SkewAhead + off)
+				if _, err := s.Note(ctx(t), r); errors.Is(err, store.ErrTooLate) != (off > 0) {
+					t.Errorf("occurred %v past what is allowed ahead of Redis's clock: %v", off, err)
+				}
+			}
+			if reply := note(t, s, holding(t, "now", "r")); reply.Note.NotedAt.Sub(time.Now().Add(c.ahead)).Abs() > time.Minute {
+				t.Errorf("noted at %v, want Redis's time, which is %v ahead of %v", reply.Note.NotedAt, c.ahead, time.Now())
+			}
+		})
+	}
+}
+
+// drift lets a server's clock go by so many seconds a second faster than this machine's.
+func drift(server *redistest.Server, ahead time.Duration, by float64) (stop func()) {
+	done, began := make(chan struct{}), time.Now()
+	var going sync.WaitGroup
+	going.Go(func() {
+		for tick := time.NewTicker(5 * time.Millisecond); by != 0; {
+			select {
+			case <-done:
+				tick.Stop()
+				return
+			case <-tick.C:
+				server.SetClock(ahead + time.Duration(float64(time.Since(began))*by))
+			}
+		}
+	})
+	return func() { close(done); going.Wait() }
+}
+
+// TestClockJumpsUnderLoad lets Redis's clock jump to and fro while many ask for few donations and nobody settles, and checks that everybody is answered, and that by
+// Redis's own clock no donation has two holders at a time.
+func TestClockJumpsUnderLoad(t *testing.T) {
+	server := redistest.StartWithClock(t)
+	s := open(t, "standalone", server.URL())
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	var mu sync.Mutex
+	attempts := map[string]map[int]store.NoteReply{} // :: donation → attempt → its FIRST
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	end := sync.OnceFunc(func() { close(stop); all.Wait() })
+	defer end()
+	for worker := range 4 {
+		all.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r := holding(t, fmt.Sprint("I-", n%3), fmt.Sprint(worker, "-", n))
+				reply, err := s.Note(within(t, patient), r)
+				if err != nil {
+					t.Errorf("Note: %v", err)
+				}
+				if err != nil || reply.Verdict != store.First {
+					continue
+				}
+				mu.Lock()
+				of := attempts[reply.Note.DonationID]
+				if of == nil {
+					of = map[int]store.NoteReply{}
+					attempts[reply.Note.DonationID] = of
+				}
+				if other, twice := of[reply.Note.Attempt]; twice {
+					t.Errorf("attempt %d of %s was FIRST twice: at %v and %v", reply.Note.Attempt, reply.Note.DonationID, other.Now, reply.Now)
+				}
+				of[reply.Note.Attempt] = reply
+				mu.Unlock()
+			}
+		})
+	}
+	random := rand.New(rand.NewPCG(seed, 0))
+	for i := range 8 {
+		server.SetClock(time.Duration(random.Int64N(int64(20*time.Minute))) - 10*time.Minute)
+		note(t, s, holding(t, fmt.Sprint("jump-", i), "r"))
+		jumped := time.Now()
+		soon(t, patient, "a while on this clock", func() bool { return time.Since(jumped) > 300*time.Millisecond })
+	}
+	end()
+	takeovers := 0
+	for donation, of := range attempts {
+		for n := 1; n <= len(of); n++ {
+			one, other := of[n], of[n+1]
+			switch {
+			case one.Note.Attempt != n:
+				t.Errorf("%s had %d holders and no attempt %d", donation, len(of), n)
+			case n < len(of) && other.Now.Before(one.Note.HeldUntil):
+				t.Errorf("attempt %d of %s was held until %v, and another got it at %v", n, donation, one.Note.HeldUntil, other.Now)
+			case n < len(of):
+				takeovers++
+			}
+		}
+	}
+	t.Logf("%d takeovers of %d donations", takeovers, len(attempts))
+	if len(attempts) != 3 {
+		t.Errorf("%d donations were noted, want 3: a series id is a donation here", len(attempts))
+	}
+}
