@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -14,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/donation-dedupe/noted/server/internal/embedded"
-	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
 // v1 is when the fixtures in testdata/v1 were read: what they hold was noted in the weeks before.
@@ -119,74 +117,5 @@ func TestFirstRelease(t *testing.T) {
 				t.Errorf("what stood there is now\n%s\nand was\n%s", value, f.value)
 			}
 		})
-	}
-}
-
-// TestSideBySide checks that two releases whose scripts differ, in their digests at least, agree over one Redis: while a fleet is upgraded, both run.
-func TestSideBySide(t *testing.T) {
-	s := openFor(t, redistest.Start(t).URL())
-	scripts := []**script{&noteScript, &existsScript, &settleScript, &releaseScript, &extendScript, &listScript, &forgetScript, &beatScript}
-	var ours, theirs []*script
-	for _, sc := range scripts {
-		other := newScript((*sc).name, strings.TrimPrefix((*sc).source, shared+"\n")+"\n-- the release before\n")
-		if other.sha == (*sc).sha {
-			t.Fatal("the digests are the same")
-		}
-		ours, theirs = append(ours, *sc), append(theirs, other)
-	}
-	use := func(release []*script) {
-		for i, sc := range scripts {
-			*sc = release[i]
-		}
-	}
-	t.Cleanup(func() { use(ours) })
-
-	c, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	rules := Rules{MatchWindow: time.Hour, ArrivalWindow: time.Hour, Retention: time.Hour, SkewAhead: time.Hour, SeriesLimit: 10}
-	ask := func(series, request string, verdict Verdict) NoteReply {
-		t.Helper()
-		reply, err := s.Note(c, NoteRequest{Donation: Donation{SeriesID: series, Event: 1}, Message: Message{Channel: "ipn", ID: "1"}, Hold: time.Minute, RequestID: request, Rules: rules})
-		if err != nil || reply.Verdict != verdict {
-			t.Errorf("Note(%s, %s) = %+v, %v; want verdict %d", series, request, reply, err, verdict)
-		}
-		return reply
-	}
-	done := func(_ Note, err error) {
-		t.Helper()
-		if err != nil {
-			t.Error(err)
-		}
-	}
-	for round, releases := range [][2][]*script{{ours, theirs}, {theirs, ours}} {
-		one, other := releases[0], releases[1]
-		series := fmt.Sprint("I-", round)
-		use(one)
-		first := ask(series, "r", First)
-		use(other)
-		ask(series, "another", Held)
-		if again := ask(series, "r", First); again.Receipt != first.Receipt {
-			t.Errorf("the same request got receipt %q from the other release, want %q", again.Receipt, first.Receipt)
-		}
-		done(s.Extend(c, first.Receipt, 2*time.Minute))
-		done(s.Release(c, first.Receipt))
-		use(one)
-		taken := ask(series, "next", First)
-		use(other)
-		done(s.Settle(c, taken.Receipt))
-		use(one)
-		ask(series, "late", Duplicate)
-		done(s.Settle(c, taken.Receipt))
-		if _, err := s.Beat(c); err != nil {
-			t.Error(err)
-		}
-		use(other)
-		if found, err := s.Beat(c); err != nil || len(found) > 0 {
-			t.Errorf("the other release's beat: %v, %v", found, err)
-		}
-		if list, err := s.List(c, ListRequest{SeriesID: series, PageSize: 10}); err != nil || len(list.Notes) != 1 || list.Notes[0].Attempt != 2 {
-			t.Errorf("List = %+v, %v", list, err)
-		}
-		done(s.Forget(c, "", series, taken.Note.DonationID))
 	}
 }

@@ -1,0 +1,256 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/donation-dedupe/noted/server/internal/embedded"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+)
+
+// firstScripts is the digest of the first release's scripts. They are never edited: what they wrote is in Redises, and while a fleet is upgraded they run beside today's.
+const firstScripts = "29819181b8b4efbb42458f3e094d00810f1b133ca1ec50c57ef6b63b6e96c7ab"
+
+// firstRelease has a store run the scripts of the first release wherever it would run today's. Their arguments are the same.
+type firstRelease map[string]*script // :: today's digest and source → the first release's script
+
+func readFirstRelease(t *testing.T) firstRelease {
+	t.Helper()
+	read := func(name string) string {
+		text, err := os.ReadFile("testdata/v1/scripts/" + name + ".lua")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	sum, release, then := sha256.New(), firstRelease{}, read("notes")
+	sum.Write([]byte(then))
+	for _, today := range []*script{noteScript, existsScript, settleScript, releaseScript, extendScript, listScript, forgetScript, beatScript} {
+		body := read(today.name)
+		sum.Write([]byte(body))
+		source := then + "\n" + body
+		first := newScript(today.name, body)
+		digest := redis.NewScript(source).Hash()
+		first.source, first.sha = source, digest
+		release[today.sha], release[today.source] = first, first
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != firstScripts {
+		t.Fatalf("the first release's scripts have the digest %s and had %s: take them from the history again", got, firstScripts)
+	}
+	return release
+}
+
+func (r firstRelease) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (r firstRelease) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { r.put(cmd); return next(ctx, cmd) }
+}
+
+func (r firstRelease) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			r.put(cmd)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func (r firstRelease) put(cmd redis.Cmder) {
+	args := cmd.Args()
+	switch name := cmd.Name(); {
+	case name != "evalsha" && name != "eval":
+	case r[fmt.Sprint(args[1])] == nil:
+		panic("no script of the first release for " + name)
+	case name == "evalsha":
+		args[1] = r[fmt.Sprint(args[1])].sha
+	default:
+		args[1] = r[fmt.Sprint(args[1])].source
+	}
+}
+
+// openBoth opens a store of today's and one of the first release's on one Redis.
+func openBoth(t *testing.T, url string) (today, first *Store) {
+	t.Helper()
+	today, first = openFor(t, url), openFor(t, url)
+	first.redis.AddHook(readFirstRelease(t))
+	return today, first
+}
+
+// TestSideBySide lets today's release and the first one live with the same donations for a while, each call by one of the two at random, and checks that neither can tell: every
+// answer and all that is left are as if today's alone had been there, or the first alone.
+func TestSideBySide(t *testing.T) {
+	const seed = 1 // always the same: by it everything happens that is looked for below
+	var told [3][]string
+	for i, pick := range []func(n int) int{func(int) int { return 0 }, func(int) int { return 1 }, func(n int) int { return n % 2 }} {
+		server, err := embedded.StartFrozen(v1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.Close)
+		today, first := openBoth(t, server.URL())
+		random, turns := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
+		life := &life{t: t, random: random, advance: server.Advance, now: server.Now, receipts: []string{""}, donations: []string{""}}
+		for range 900 {
+			told[i] = append(told[i], life.step([]*Store{today, first}[pick(turns.IntN(2))]))
+		}
+		for _, key := range life.series() {
+			value, err := today.redis.Get(t.Context(), key).Result()
+			if err != nil && !errors.Is(err, redis.Nil) {
+				t.Fatal(err)
+			}
+			told[i] = append(told[i], key+" "+value)
+		}
+	}
+	for i, name := range []string{"the first alone", "both"} {
+		if diff := cmp.Diff(told[0], told[i+1]); diff != "" {
+			t.Errorf("(-today's alone +%s):\n%.4000s", name, diff)
+		}
+	}
+	all := strings.Join(told[0], "\n")
+	for _, word := range []string{"verdict 1", "verdict 2", "verdict 3", "evidence 1 ", "evidence 2 ", "evidence 3 ", "evidence 4 ", "evidence 5 ", "evidence 6 ", "settle: <nil>", "release: <nil>", "extend: <nil>", "forget: <nil>",
+		ErrHoldLost.Error(), ErrHoldReleased.Error(), ErrSettledByAnother.Error(), ErrAlreadySettled.Error(), ErrNotFound.Error(), ErrTooEarly.Error(), ErrTooLate.Error(), ErrSeriesFull.Error()} {
+		if !strings.Contains(all, word) {
+			t.Errorf("nobody was told %q, so nothing is shown about it", word)
+		}
+	}
+}
+
+// A life is calls at random about a few donations.
+type life struct {
+	t                   *testing.T
+	random              *rand.Rand
+	advance             func(time.Duration)
+	now                 func() time.Time
+	receipts, donations []string
+	requests            int
+}
+
+func (l *life) series() (keys []string) {
+	for i := range 4 {
+		keys = append(keys, seriesKey("", fmt.Sprint("I-", i)))
+	}
+	return keys
+}
+
+func (l *life) step(s *Store) string {
+	c, cancel := context.WithTimeout(l.t.Context(), time.Minute)
+	defer cancel()
+	one := func(of ...string) string { return of[l.random.IntN(len(of))] }
+	rules := Rules{MatchWindow: time.Hour, ArrivalWindow: 2 * time.Hour, Retention: 40 * time.Hour, SkewAhead: 24 * time.Hour, SharedTransactions: l.random.IntN(2) == 0, SeriesLimit: 6}
+	series := fmt.Sprint("I-", l.random.IntN(4))
+	d := Donation{SeriesID: series, Event: Event(1 + l.random.IntN(2)), TransactionID: one("", "", "T1", "T2", "-", "=x"), Amount: one("", "1", "1.0", "2")}
+	if d.Amount != "" {
+		d.CurrencyCode = "EUR"
+	}
+	if l.random.IntN(3) > 0 {
+		d.OccurredAt = l.now().Add(time.Duration(l.random.Int64N(int64(6*time.Hour))) - 3*time.Hour)
+	}
+	if x := l.random.IntN(40); x < 2 {
+		d.OccurredAt = l.now().Add([]time.Duration{-41, 25}[x] * time.Hour)
+	}
+	m := Message{Channel: one("", "ipn", "webhook", "post")}
+	if m.Channel != "" {
+		m.ID = one("", "a", "b", strings.Repeat("c", 32), "WH-12345678901234567-ABCDEFGHIJKLMNOPQ")
+	}
+	receipt := l.receipts[max(0, len(l.receipts)-1-l.random.IntN(6))]
+	switch x := l.random.IntN(100); {
+	case x < 45:
+		if l.requests++; l.random.IntN(6) == 0 {
+			l.requests -= l.random.IntN(5)
+		}
+		r := NoteRequest{Donation: d, Message: m, Hold: []time.Duration{0, time.Minute, 10 * time.Minute}[l.random.IntN(3)], RequestID: fmt.Sprint(l.requests), Rules: rules}
+		reply, err := s.Note(c, r)
+		if reply.Receipt != "" {
+			l.receipts = append(l.receipts, reply.Receipt)
+		}
+		if err == nil {
+			l.donations = append(l.donations, series+" "+reply.Note.DonationID)
+		}
+		return fmt.Sprintf("note: verdict %d by evidence %d : %+v %v", reply.Verdict, reply.Evidence, reply, err)
+	case x < 55:
+		reply, err := s.Exists(c, d, m, rules)
+		return fmt.Sprintf("exists: %+v %v", reply, err)
+	case x < 65:
+		n, err := s.Settle(c, receipt)
+		return fmt.Sprintf("settle: %v %+v", err, n)
+	case x < 72:
+		n, err := s.Release(c, receipt)
+		return fmt.Sprintf("release: %v %+v", err, n)
+	case x < 80:
+		n, err := s.Extend(c, receipt, 5*time.Minute)
+		return fmt.Sprintf("extend: %v %+v", err, n)
+	case x < 84:
+		list, err := s.List(c, ListRequest{SeriesID: series, PageSize: 100})
+		return fmt.Sprintf("list: %+v %v", list, err)
+	case x < 86:
+		series, donation, _ := strings.Cut(l.donations[l.random.IntN(len(l.donations))], " ")
+		n, err := s.Forget(c, "", series, donation)
+		return fmt.Sprintf("forget: %v %+v", err, n)
+	default:
+		l.advance([]time.Duration{time.Millisecond, time.Minute, 10 * time.Minute, time.Hour, 20 * time.Hour}[l.random.IntN(5)])
+		return "time passes"
+	}
+}
+
+// TestHundredCallersSideBySide: a hundred callers at once, half of them of the first release, one donation, one FIRST; and neither takes the other's beats for a loss.
+func TestHundredCallersSideBySide(t *testing.T) {
+	today, first := openBoth(t, redistest.Start(t).URL())
+	releases := []*Store{today, first}
+	c, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	rules := Rules{MatchWindow: time.Hour, ArrivalWindow: time.Hour, Retention: time.Hour, SkewAhead: time.Hour, SeriesLimit: 10}
+	var mu sync.Mutex
+	for round, want := range []map[Verdict]int{{First: 1, Held: 99}, {Duplicate: 100}} {
+		got, receipt := map[Verdict]int{}, ""
+		var all sync.WaitGroup
+		for i := range 100 {
+			all.Go(func() {
+				reply, err := releases[i%2].Note(c, NoteRequest{Donation: Donation{SeriesID: "I-1", Event: 1}, Message: Message{Channel: "ipn", ID: "1"}, Hold: time.Minute, RequestID: fmt.Sprint(round, i), Rules: rules})
+				if err != nil {
+					t.Errorf("Note: %v", err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if got[reply.Verdict]++; reply.Receipt != "" {
+					receipt = reply.Receipt
+				}
+			})
+		}
+		all.Wait()
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("round %d: verdicts (-want +got):\n%s", round, diff)
+		}
+		for i := range 6 {
+			if found, err := releases[i%2].Beat(c); err != nil || len(found) > 0 {
+				t.Errorf("Beat: %v, %v", found, err)
+			}
+		}
+		if round == 0 {
+			if _, err := first.Settle(c, receipt); err != nil {
+				t.Errorf("Settle: %v", err)
+			}
+		}
+	}
+	if today.Epoch() == "" || today.Epoch() != first.Epoch() {
+		t.Errorf("the releases have the epochs %q and %q", today.Epoch(), first.Epoch())
+	}
+	known, err := today.redis.ScriptExists(c, noteScript.sha, readFirstRelease(t)[noteScript.sha].sha).Result()
+	if err != nil || !cmp.Equal(known, []bool{true, true}) {
+		t.Errorf("Redis knows today's and the first release's scripts: %v, %v", known, err)
+	}
+	if noteScript.sha == readFirstRelease(t)[noteScript.sha].sha {
+		t.Error("the releases have the same script, so nothing is shown")
+	}
+}

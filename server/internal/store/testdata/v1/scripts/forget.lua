@@ -1,0 +1,34 @@
+-- forget.lua: undoes a note, whatever its state.
+--
+-- KEYS[1]  the series' key
+-- ARGV[1]  deadline: the store's time in milliseconds after which nothing is done
+-- ARGV[2]  noted: when the note was made, in milliseconds since 1970
+--
+-- Replies, now in milliseconds:
+--   DONE line now       the note as it was
+--   NOT_FOUND now       the note is forgotten, or never was
+--   PAST_DEADLINE now   it came too late
+--   VERSION version     a later release has written this series
+--
+-- Writes KEYS[1], and its expiry, for DONE, or deletes it with its last note. The other replies change nothing.
+local key = KEYS[1]
+local deadline = tonumber(ARGV[1])
+local noted = tonumber(ARGV[2])
+
+local now = clock()
+if now > deadline then
+  return { 'PAST_DEADLINE', number(now) }
+end
+local notes, version = load(key, now)
+if not notes then
+  return { 'VERSION', version }
+end
+for i, note in ipairs(notes) do
+  if note.noted == noted then
+    table.remove(notes, i)
+    redis.call('PERSIST', key)
+    save(key, notes, redis.call)
+    return { 'DONE', note.line, number(now) }
+  end
+end
+return { 'NOT_FOUND', number(now) }

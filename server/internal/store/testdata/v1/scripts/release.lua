@@ -1,0 +1,49 @@
+-- release.lua: gives the hold of a receipt up, so that the next message of the donation is FIRST again.
+--
+-- KEYS[1]  the series' key
+-- ARGV[1]  deadline: the store's time in milliseconds after which nothing is done
+-- ARGV[2]  noted: when the note was made, in milliseconds since 1970
+-- ARGV[3]  token: nine letters of the request that was answered FIRST
+-- ARGV[4]  attempt
+-- ARGV[5]  replicas: 1 if the answer needs replicas, else 0
+--
+-- Replies, now in milliseconds:
+--   DONE line now            it is open, now or before
+--   NOT_FOUND now            the note is forgotten, or never was
+--   HOLD_LOST now            another attempt has taken over
+--   SETTLED_BY_ANOTHER now   and has settled
+--   ALREADY_SETTLED now      this attempt has settled
+--   PAST_DEADLINE now        it came too late
+--   VERSION version          a later release has written this series
+--
+-- Writes KEYS[1], and its expiry, for DONE if it was not released before. The other replies change nothing. Where replicas is 1,
+-- a DONE that writes nothing else writes the expiry as it is, so that WAIT waits for it.
+local key = KEYS[1]
+local deadline = tonumber(ARGV[1])
+local noted = tonumber(ARGV[2])
+local token = ARGV[3]
+local attempt = tonumber(ARGV[4])
+local replicas = ARGV[5] == '1'
+
+local now = clock()
+if now > deadline then
+  return { 'PAST_DEADLINE', number(now) }
+end
+local notes, version = load(key, now)
+if not notes then
+  return { 'VERSION', version }
+end
+local note, refusal = holder(notes, noted, token, attempt, now)
+if not note then
+  return refusal
+elseif state(note, now) == 'SETTLED' then
+  return { 'ALREADY_SETTLED', number(now) }
+end
+if note.held then
+  note.held = false
+  note.released = true
+  resave(key, notes, note)
+elseif replicas then
+  confirm(key, notes)
+end
+return { 'DONE', note.line, number(now) }
