@@ -1,0 +1,135 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+// TestDiskFull lets Redis's append-only file grow no further. What would have to be written is refused then, as a call that did nothing, and the store is as it
+// was; what is known is answered all the same; Check tells the trouble; and nobody takes it for a loss. When there is room again all goes on by itself, and a
+// restart forgets nothing.
+func TestDiskFull(t *testing.T) {
+	r := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "everysec")
+	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
+	beat(t, s, 0, "the first")
+	settled, open := note(t, s, holding(t, "settled", "r")), note(t, s, holding(t, "open", "r"))
+	if _, err := s.Settle(ctx(t), settled.Receipt); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		note(t, s, holding(t, fmt.Sprint("before-", i), "r"))
+	}
+	if report, err := s.Check(ctx(t)); err != nil || report.Trouble != "" {
+		t.Fatalf("Check before: trouble %q, %v", report.Trouble, err)
+	}
+
+	r.FillDisk()
+	note(t, s, holding(t, "edge", "r")) // the one by which Redis notices: it is in memory, and written as soon as there is room
+	soon(t, 10*time.Second, "Check tells that the append-only file cannot be written", func() bool {
+		report, err := s.Check(ctx(t))
+		return err == nil && strings.Contains(report.Trouble, "append-only file")
+	})
+	kept := left(t, r.Addr(), ledgerOf(t))
+	for name, ask := range map[string]func() error{
+		"a new donation": func() error { _, err := s.Note(ctx(t), holding(t, "new", "r")); return err },
+		"one of a stream": func() error {
+			_, errs := s.Notes(ctx(t), []store.NoteRequest{holding(t, "new", "r"), holding(t, "settled", "other")})
+			if errs[1] != nil {
+				t.Errorf("a known donation behind a new one: %v", errs[1])
+			}
+			return errs[0]
+		},
+		"settle":  func() error { _, err := s.Settle(ctx(t), open.Receipt); return err },
+		"release": func() error { _, err := s.Release(ctx(t), open.Receipt); return err },
+		"extend":  func() error { _, err := s.Extend(ctx(t), open.Receipt, time.Hour); return err },
+		"forget": func() error {
+			_, err := s.Forget(ctx(t), ledgerOf(t), "settled", settled.Note.DonationID)
+			return err
+		},
+		"a beat": func() error {
+			found, err := s.Beat(ctx(t))
+			if len(found) > 0 {
+				t.Errorf("a beat takes a full disk for %v", found)
+			}
+			return err
+		},
+	} {
+		if err := ask(); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "MISCONF") {
+			t.Errorf("%s: %v, want %v and Redis's reason", name, err, store.ErrUnavailable)
+		}
+	}
+	wantVerdict(t, note(t, s, holding(t, "settled", "other")), store.Duplicate, store.SameMessage)
+	wantVerdict(t, note(t, s, holding(t, "open", "other")), store.Held, store.SameMessage)
+	wantVerdict(t, note(t, s, holding(t, "open", "r")), store.First, store.SameRequest)
+	twin := holding(t, "settled", "other")
+	twin.Message = webhook
+	if got := note(t, s, twin); got.Verdict != store.Duplicate || got.Recorded {
+		t.Errorf("a known donation on another channel: verdict %d, recorded %v, want DUPLICATE that cannot be recorded", got.Verdict, got.Recorded)
+	}
+	for series, want := range map[string]store.Evidence{"settled": store.SameMessage, "new": 0} {
+		if got, err := s.Exists(ctx(t), holding(t, series, "").Donation, ipn, usual); err != nil || got.Evidence != want {
+			t.Errorf("Exists(%s): evidence %d, %v, want %d", series, got.Evidence, err, want)
+		}
+	}
+	if _, err := s.Settle(ctx(t), settled.Receipt); err != nil {
+		t.Errorf("settling what is settled: %v", err)
+	}
+	if diff := cmp.Diff(kept, left(t, r.Addr(), ledgerOf(t))); diff != "" {
+		t.Errorf("the full disk changed the store (-before +after):\n%s", diff)
+	}
+
+	r.FreeDisk()
+	soon(t, 10*time.Second, "a new donation is noted again", func() bool {
+		got, err := s.Note(ctx(t), holding(t, "new", "r"))
+		return err == nil && got.Verdict == store.First
+	})
+	if report, err := s.Check(ctx(t)); err != nil || report.Trouble != "" {
+		t.Errorf("Check afterwards: trouble %q, %v", report.Trouble, err)
+	}
+	if _, err := s.Settle(ctx(t), open.Receipt); err != nil {
+		t.Errorf("the hold from before: %v", err)
+	}
+	beat(t, s, 0, "afterwards")
+	told(t, r, "CONFIG", "SET", "appendfsync", "always") // so that nothing waits to be written
+	kept = left(t, r.Addr(), ledgerOf(t))
+	r.Kill()
+	r.Restart()
+	beat(t, s, 0, "after a crash")
+	if diff := cmp.Diff(kept, left(t, r.Addr(), ledgerOf(t))); diff != "" {
+		t.Errorf("a crash after it changed the store (-before +after):\n%s", diff)
+	}
+}
+
+// TestSnapshotFails is the same for a Redis that keeps snapshots and cannot write one.
+func TestSnapshotFails(t *testing.T) {
+	r := redistest.Start(t, "--save", "3600 1")
+	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
+	note(t, s, holding(t, "known", "r"))
+	r.FillDisk()
+	r.Do("BGSAVE")
+	soon(t, 10*time.Second, "Check tells that the snapshot failed", func() bool {
+		report, err := s.Check(ctx(t))
+		return err == nil && strings.Contains(report.Trouble, "snapshot")
+	})
+	if _, err := s.Note(ctx(t), holding(t, "new", "r")); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "MISCONF") {
+		t.Errorf("a new donation: %v, want %v and Redis's reason", err, store.ErrUnavailable)
+	}
+	wantVerdict(t, note(t, s, holding(t, "known", "other")), store.Held, store.SameMessage)
+	r.FreeDisk()
+	r.Do("BGSAVE")
+	soon(t, 10*time.Second, "a new donation is noted again", func() bool {
+		got, err := s.Note(ctx(t), holding(t, "new", "r"))
+		return err == nil && got.Verdict == store.First
+	})
+	if report, err := s.Check(ctx(t)); err != nil || report.Trouble != "" {
+		t.Errorf("Check afterwards: trouble %q, %v", report.Trouble, err)
+	}
+}
