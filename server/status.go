@@ -65,7 +65,7 @@ var refusals = []refusal{
 		sentence: "the store has no memory for another note; give Redis more memory, and ask again later"},
 
 	{when: store.ErrNotReplicated, code: codes.Unavailable, reason: "DURABILITY_NOT_REACHED", retry: time.Second,
-		sentence: "fewer replicas than asked for have the note, so a failover could lose it; ask again with the same request_id"},
+		sentence: "fewer replicas than asked for have what the answer rests on, so a failover could lose it; ask again with the same request_id"},
 	{when: store.ErrWentBack, code: codes.Unavailable, reason: "STORE_WENT_BACK", retry: 10 * time.Second,
 		sentence: "the store has lost notes, and answers nothing until an operator has looked; ask again later"},
 	{when: store.ErrPoolExhausted, code: codes.Unavailable, reason: "POOL_EXHAUSTED", retry: 200 * time.Millisecond,

@@ -162,7 +162,8 @@ func (f fleet) onReplica(t testing.TB, series, part string) bool {
 }
 
 // TestNotReplicated checks that no answer is given which the primary alone knows: neither the first time nor on a repeat, whoever asks, by which
-// connection, and whether or not the primary knows the scripts. What only looks, and what is refused, is answered as ever.
+// connection, and whether or not the primary knows the scripts. A refusal is an answer too: it may rest on what a primary that was replaced has noted alone. What
+// only looks is answered as ever.
 func TestNotReplicated(t *testing.T) {
 	fleets(t, func(t *testing.T, f fleet) {
 		before := f.open(t, 1)
@@ -171,6 +172,10 @@ func TestNotReplicated(t *testing.T) {
 			receipts[series] = note(t, before, holding(t, series, "r")).Receipt
 		}
 		forget := note(t, before, holding(t, "forgotten", "r")).Note.DonationID
+		gone := note(t, before, holding(t, "gone", "r"))
+		if _, err := before.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID); err != nil {
+			t.Fatal(err)
+		}
 		for _, r := range f.replicas {
 			r.Pause()
 		}
@@ -203,7 +208,29 @@ func TestNotReplicated(t *testing.T) {
 				_, err := s.Extend(ctx(t), receipts["extended"], time.Minute)
 				return err
 			}, store.ErrNotReplicated},
-			{"a refusal", func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["released"]); return err }, store.ErrHoldReleased},
+			{"settle what was released", func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["released"]); return err }, store.ErrNotReplicated},
+			{"release what is settled", func(s *store.Store) error { _, err := s.Release(ctx(t), receipts["settled"]); return err }, store.ErrNotReplicated},
+			{"extend what is settled", func(s *store.Store) error {
+				_, err := s.Extend(ctx(t), receipts["settled"], time.Minute)
+				return err
+			}, store.ErrNotReplicated},
+			{"settle what is gone", func(s *store.Store) error { _, err := s.Settle(ctx(t), gone.Receipt); return err }, store.ErrNotReplicated},
+			{"forget what is gone", func(s *store.Store) error {
+				_, err := s.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID)
+				return err
+			}, store.ErrNotReplicated},
+			{"too old", func(s *store.Store) error {
+				r := holding(t, "old", "r")
+				r.Donation.OccurredAt = time.Now().Add(-2 * usual.Retention)
+				_, err := s.Note(ctx(t), r)
+				return err
+			}, store.ErrNotReplicated},
+			{"one too many", func(s *store.Store) error {
+				r := holding(t, "held", "another")
+				r.Message, r.Donation.Event, r.Rules.SeriesLimit = webhook, pay+1, 1
+				_, err := s.Note(ctx(t), r)
+				return err
+			}, store.ErrNotReplicated},
 			{"a look", func(s *store.Store) error {
 				d := holding(t, "new", "").Donation
 				reply, err := s.Exists(ctx(t), d, ipn, usual)
@@ -285,11 +312,30 @@ func TestAnswersAreWritten(t *testing.T) {
 	must(err)
 	_, err = s.Release(ctx(t), released.Receipt)
 	must(err)
+	gone := note(t, s, holding(t, "gone", "r"))
+	_, err = s.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID)
+	must(err)
+	refused := func(_ store.Note, err error) {
+		t.Helper()
+		if err == nil || errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrNotReplicated) {
+			t.Errorf("a refusal: %v", err)
+		}
+	}
 	kept := left(t, f.primaries[0].Addr(), ledgerOf(t))
 	for name, ask := range map[string]func(){
 		"FIRST again":     func() { wantVerdict(t, note(t, s, holding(t, "held", "r")), store.First, store.SameRequest) },
 		"HELD":            func() { wantVerdict(t, note(t, s, holding(t, "held", "other")), store.Held, store.SameMessage) },
 		"DUPLICATE":       func() { wantVerdict(t, note(t, s, holding(t, "settled", "other")), store.Duplicate, store.SameMessage) },
+		"HOLD_RELEASED":   func() { refused(s.Settle(ctx(t), released.Receipt)) },
+		"ALREADY_SETTLED": func() { refused(s.Extend(ctx(t), settled.Receipt, time.Minute)) },
+		"NOT_FOUND":       func() { refused(s.Settle(ctx(t), gone.Receipt)) },
+		"TOO_EARLY": func() {
+			r := holding(t, "old", "r")
+			r.Donation.OccurredAt = time.Now().Add(-2 * usual.Retention)
+			if _, err := s.Note(ctx(t), r); !errors.Is(err, store.ErrTooEarly) {
+				t.Errorf("Note of what is too old: %v", err)
+			}
+		},
 		"settled before":  func() { _, err := s.Settle(ctx(t), settled.Receipt); must(err) },
 		"released before": func() { _, err := s.Release(ctx(t), released.Receipt); must(err) },
 	} {

@@ -3,6 +3,7 @@
 -- KEYS[1]  the series' key
 -- ARGV[1]  deadline: the store's time in milliseconds after which nothing is done
 -- ARGV[2]  noted: when the note was made, in milliseconds since 1970
+-- ARGV[3]  replicas: 1 if the answer needs replicas, else 0
 --
 -- Replies, now in milliseconds:
 --   DONE line now       the note as it was
@@ -10,10 +11,12 @@
 --   PAST_DEADLINE now   it came too late
 --   VERSION version     a later release, or another program, has written this series
 --
--- Writes KEYS[1], and its expiry, for DONE, or deletes it with its last note. The other replies change nothing.
+-- Writes KEYS[1], and its expiry, for DONE, or deletes it with its last note. The other replies change nothing. Where
+-- replicas is 1, NOT_FOUND writes what is there as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])
+local replicas = ARGV[3] == '1'
 
 local now = clock()
 if now > deadline then
@@ -30,5 +33,8 @@ for i, note in ipairs(notes) do
     save(key, notes, redis.call)
     return { 'DONE', note.line, now }
   end
+end
+if replicas then
+  confirm(key, notes)
 end
 return { 'NOT_FOUND', now }

@@ -28,7 +28,7 @@
 --
 -- Writes KEYS[1], and its expiry, once, at the end: for FIRST unless the same request asks again while its hold or its settled note stands, and for DUPLICATE
 -- and HELD only to record a new sighting (which a store that takes no writes may refuse, the answer stands). The other replies change nothing. Where replicas is 1,
--- an answer that writes nothing else writes the expiry as it is, so that WAIT waits for it.
+-- a reply that writes nothing else, but for PAST_DEADLINE and VERSION, writes what is there as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local ask = {
@@ -60,10 +60,14 @@ local note, evidence = find(notes, ask, now)
 
 if not note then
   local refusal = out_of_range(ask, now)
+  if not refusal and #notes >= limit then
+    refusal = { 'SERIES_FULL', now }
+  end
   if refusal then
+    if replicas then
+      confirm(key, notes)
+    end
     return refusal
-  elseif #notes >= limit then
-    return { 'SERIES_FULL', now }
   end
   -- When it was noted is the note's name within its series, so no two may share it.
   local noted, taken = now, {}

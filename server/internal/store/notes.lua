@@ -340,9 +340,20 @@ local function resave(key, notes, note)
   save(key, notes, redis.call)
 end
 
--- confirm writes the expiry that the key has already. It is for an answer that rests on what was written before, where replicas must have that too: WAIT
--- waits for what its own connection has written (since Redis 7.2; before, for all that was written until then).
+-- confirm writes what is there already. It is for an answer that rests on what was written before, or on that nothing was, a refusal among them, where replicas must have that
+-- too: WAIT waits for what its own connection has written (since Redis 7.2; before, for all that was written until then). A primary that is cut off, and was
+-- replaced, would else tell what is true of itself alone.
 local function confirm(key, notes)
+  if #notes == 0 then
+    local value = redis.call('GET', key)
+    if value then -- of notes that are all forgotten
+      redis.call('SET', key, value, 'KEEPTTL')
+    else
+      redis.call('SET', key, VERSION, 'PX', 1)
+      redis.call('DEL', key)
+    end
+    return
+  end
   local forget = 0
   for _, note in ipairs(notes) do
     forget = math.max(forget, note.forget)

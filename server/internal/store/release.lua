@@ -17,7 +17,7 @@
 --   VERSION version          a later release, or another program, has written this series
 --
 -- Writes KEYS[1], and its expiry, for DONE if it was not released before. The other replies change nothing. Where replicas is 1,
--- a DONE that writes nothing else writes the expiry as it is, so that WAIT waits for it.
+-- a reply that writes nothing else, but for PAST_DEADLINE and VERSION, writes what is there as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])
@@ -34,16 +34,14 @@ if not notes then
   return { 'VERSION', version }
 end
 local note, refusal = holder(notes, noted, token, attempt, now)
-if not note then
-  return refusal
-elseif state(note, now) == 'SETTLED' then
-  return { 'ALREADY_SETTLED', now }
+if note and state(note, now) == 'SETTLED' then
+  note, refusal = nil, { 'ALREADY_SETTLED', now }
 end
-if note.held then
+if note and note.held then
   note.held = false
   note.released = true
   resave(key, notes, note)
 elseif replicas then
   confirm(key, notes)
 end
-return { 'DONE', note.line, now }
+return refusal or { 'DONE', note.line, now }

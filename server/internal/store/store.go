@@ -168,7 +168,7 @@ func (s *Store) Release(ctx context.Context, receipt string) (Note, error) {
 
 // Extend lets the hold of a receipt last until hold from now.
 func (s *Store) Extend(ctx context.Context, receipt string, hold time.Duration) (Note, error) {
-	return s.hold(ctx, extendScript, receipt, hold.Milliseconds())
+	return s.hold(ctx, extendScript, receipt, hold.Milliseconds(), flag(s.replicas > 0))
 }
 
 func (s *Store) hold(ctx context.Context, sc *script, given string, more ...any) (Note, error) {
@@ -189,7 +189,7 @@ func (s *Store) Forget(ctx context.Context, ledger, series, donationID string) (
 	if err != nil {
 		return Note{}, err
 	}
-	words, err := s.run(ctx, forgetScript, seriesKey(ledger, series), noted)
+	words, err := s.run(ctx, forgetScript, seriesKey(ledger, series), noted, flag(s.replicas > 0))
 	if err != nil {
 		return Note{}, err
 	}

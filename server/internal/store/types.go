@@ -145,7 +145,7 @@ var (
 	ErrPastDeadline     = errors.New("the deadline passed before the script ran; nothing was done")
 	ErrStoreFull        = errors.New("the store has no memory for another note")
 	ErrOutcomeUnknown   = errors.New("the store was asked and did not answer; it may have noted")
-	ErrNotReplicated    = errors.New("fewer replicas than asked for have it; the primary alone does")
+	ErrNotReplicated    = errors.New("fewer replicas than asked for have what the answer rests on")
 	ErrWentBack         = errors.New("the store has gone back in time and forgotten notes; an operator must acknowledge it")
 	ErrPoolExhausted    = errors.New("every connection to the store is in use; nothing was done")
 	ErrUnavailable      = errors.New("the store cannot answer; nothing was done")

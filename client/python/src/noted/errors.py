@@ -56,7 +56,7 @@ class OutcomeUnknown(Unavailable):
 
 
 class DurabilityNotReached(Unavailable):
-    """Noted, but fewer replicas than asked for have it: ask again with the same request_id."""
+    """Fewer replicas than asked for have what the answer rests on: ask again with the same request_id."""
 
 
 class StoreWentBack(Unavailable):

@@ -30,7 +30,7 @@
 //   UNAUTHENTICATED      UNAUTHENTICATED
 //   PERMISSION_DENIED    LEDGER_DENIED, VERB_DENIED
 //   UNAVAILABLE          STORE_UNAVAILABLE (nothing was noted), OUTCOME_UNKNOWN (it may have been noted: ask again with the same request_id),
-//                        DURABILITY_NOT_REACHED (noted, but fewer replicas than asked for have it: ask again with the same request_id),
+//                        DURABILITY_NOT_REACHED (fewer replicas than asked for have what the answer rests on: ask again with the same request_id),
 //                        STORE_WENT_BACK (the store has lost notes and waits for an operator),
 //                        POOL_EXHAUSTED (the server has no connection to the store free; nothing was noted: ask again soon)
 //   DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
