@@ -46,5 +46,10 @@ func (w *watch) remark() string {
 	if w.trial {
 		return " (trial store: nothing survives a restart)"
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lost != "" {
+		return " (calls for a part of the series are refused: " + w.lost + ")" + w.losses.remark()
+	}
 	return w.losses.remark()
 }

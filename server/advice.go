@@ -2,6 +2,7 @@ package server
 
 import (
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +35,7 @@ func newAdvice(config Config, t *telemetry, logger *slog.Logger) advice {
 // give looks through a report.
 func (a *advice) give(r store.Report) {
 	a.telemetry.clockOff.Set(r.ClockOffset.Seconds())
+	a.telemetry.lostPrimaries.Set(float64(len(r.Lost)))
 	if a.trial {
 		return
 	}
@@ -44,6 +46,7 @@ func (a *advice) give(r store.Report) {
 	}{
 		{r.Policy == "", "the store does not tell its maxmemory-policy; see to it that it is noeviction, or donations will be forgotten", nil},
 		{r.Evicts && a.evictionAllowed, "the store evicts keys when its memory is full, and -allow-eviction accepts that", []any{"policy", r.Policy}},
+		{len(r.Lost) > 0, "a primary of the cluster cannot be used, so calls for its series are refused; the others are answered", []any{"lost", strings.Join(r.Lost, "; ")}},
 		{r.Persistence == "none", "the store keeps nothing on disk, so a restart of it forgets every donation; set appendonly yes and appendfsync everysec in its redis.conf", nil},
 		{r.Trouble != "", "the store's persistence does not work, so a restart would forget donations; look at its disk and its log", []any{"trouble", r.Trouble}},
 		{a.mode == "sentinel" && r.Version != "" && !r.MinReplicas && a.replicas == 0, "a primary that is cut off from its sentinels goes on noting what will be lost; " +

@@ -27,6 +27,7 @@ var ownGoroutines = map[string]string{
 	"cmd/noted/main.go main: AfterFunc":                "lets go of signals",
 	"cmd/noted/main.go run: go":                        "the reloader, at SIGHUP",
 	"internal/store/batch.go batcher.do: go":           "carried to the callers by drain",
+	"internal/store/check.go Store.Check: Go":          "looks at each primary; nothing in it is a caller's",
 	"internal/store/replicas.go Store.sendAndWait: Go": "carried to the caller",
 	"internal/embedded/embedded.go start: Go":          "the clock of a trial's store",
 	"trial/trial.go Start: go":                         "Serve",

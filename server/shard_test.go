@@ -50,10 +50,13 @@ func TestShardLost(t *testing.T) {
 	named := "the primary " + lost.Addr() + ":"
 	eventually(t, 20*time.Second, "/readyz names the node", func() bool {
 		got := get(t, "http://"+s.AdminAddr()+"/readyz")
-		return strings.HasPrefix(got, "503") && strings.Contains(got, named)
+		return strings.HasPrefix(got, "200") && strings.Contains(got, named)
 	})
-	if s.logged("NOT_SERVING until it is", named) == 0 {
+	if s.logged("a primary of the cluster cannot be used", named) == 0 {
 		t.Errorf("the log does not say that %s is lost", lost.Addr())
+	}
+	if got := s.metric(t, "noted_store_primaries_lost"); got != 1 {
+		t.Errorf("noted_store_primaries_lost = %v, want 1", got)
 	}
 	notAsked := s.metric(t, "noted_store_not_asked_total")
 	stop := make(chan struct{})
@@ -87,6 +90,9 @@ func TestShardLost(t *testing.T) {
 	}
 	close(stop)
 	all.Wait()
+	if got := get(t, "http://"+s.AdminAddr()+"/readyz"); !strings.HasPrefix(got, "200") {
+		t.Errorf("/readyz = %s, want 200: a balancer must not make the loss of a part one of all", got)
+	}
 	if got := s.metric(t, "noted_store_not_asked_total") - notAsked; got != 0 {
 		t.Errorf("%v calls were not asked, want none: the rest of the cluster lives", got)
 	}
@@ -101,7 +107,7 @@ func TestShardLost(t *testing.T) {
 	for _, primary := range primaries { // before any replica can take over, which may lack the last second
 		primary.Restart()
 	}
-	eventually(t, 30*time.Second, "ready again", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200") })
+	eventually(t, 30*time.Second, "ready again, and all of it", func() bool { return get(t, "http://"+s.AdminAddr()+"/readyz") == "200\nready\n" })
 	for _, id := range []string{there, elsewhere} {
 		eventually(t, 20*time.Second, id+" is answered again", func() bool { return known(id) == nil })
 	}

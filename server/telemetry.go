@@ -50,6 +50,8 @@ type telemetry struct {
 	shutOut  *prometheus.GaugeVec // by
 	clockOff prometheus.Gauge
 
+	lostPrimaries prometheus.Gauge
+
 	ledgers, channels *labels
 }
 
@@ -77,6 +79,8 @@ func newTelemetry(logger *slog.Logger, ledgers map[string]LedgerRules, stats fun
 			Help: "1 while the store is there and cannot be used: it refuses the password, refuses rights, or no TLS connection comes about. Only an operator can mend it; the log says how."},
 			[]string{"by"}),
 		clockOff: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_clock_offset_seconds", Help: "How far the store's clock is ahead of this machine's."}),
+		lostPrimaries: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_primaries_lost",
+			Help: "Primaries of a cluster that cannot be used while the others answer: calls for their series are refused. The log and /readyz name them."}),
 		ledgers:  newLabels(maxLedgerLabels),
 		channels: newLabels(maxChannelLabels),
 	}
@@ -86,7 +90,7 @@ func newTelemetry(logger *slog.Logger, ledgers map[string]LedgerRules, stats fun
 		t.ledgers.of(ledger)
 	}
 	t.shut("")
-	t.registry.MustRegister(t.calls, t.verdicts, t.pairs, t.differed, t.refusals, t.panics, t.storeUp, t.shutOut, t.clockOff, storeCollector(stats),
+	t.registry.MustRegister(t.calls, t.verdicts, t.pairs, t.differed, t.refusals, t.panics, t.storeUp, t.shutOut, t.clockOff, t.lostPrimaries, storeCollector(stats),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return t
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,6 +49,7 @@ type watch struct {
 
 	mu     sync.Mutex
 	detail string // why not ready; empty while ready
+	lost   string // the primaries of a cluster that cannot be used, and why; empty where all can
 }
 
 func newWatch(config Config, s *store.Store, b *breaker, h *health.Server, t *telemetry, logger *slog.Logger) *watch {
@@ -87,7 +89,7 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	if ctx.Err() != nil {
 		return nil // asked to stop: the failure says nothing about the store
 	}
-	w.breaker.part(err != nil && report.Version != "")
+	w.breaker.part(len(report.Lost) > 0 || err != nil && report.Version != "")
 	if err != nil {
 		w.failed(err)
 		if w.failures >= failuresToTip {
@@ -97,6 +99,9 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	}
 	w.breaker.alive() // before health says so
 	w.advice.give(report)
+	w.mu.Lock()
+	w.lost = strings.Join(report.Lost, "; ")
+	w.mu.Unlock()
 	if report.Evicts && !w.allowEviction {
 		if !w.seen {
 			return evicts(report.Policy)

@@ -24,12 +24,14 @@ type Report struct {
 	Trouble     string        // why its persistence does not work, where it does not
 	RunID       string        // of the process, another after each restart
 	ClockOffset time.Duration // the store's clock less this machine's
+	Lost        []string      // primaries of a cluster that cannot be used while the others answer for their series, and why
 }
 
 // oldest is the first release whose SET knows PXAT.
 const oldest = "6.2"
 
-// Check asks the store, or every primary of a cluster, whether it can take notes. The error says why not; the report is filled in as far as it was told.
+// Check asks the store, or every primary of a cluster, whether it can take notes. The error says why not; the report is filled in as far as it was told. A cluster that
+// goes on without one of its primaries (cluster-require-full-coverage no) can take notes, and the report tells of the one.
 func (s *Store) Check(ctx context.Context) (Report, error) {
 	ctx = looking(ctx)
 	cluster, ok := s.redis.(*redis.ClusterClient)
@@ -38,25 +40,61 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 		r.ClockOffset = s.clock.offset()
 		return r, err
 	}
+	primaries, err := primariesOf(ctx, cluster)
+	if err != nil { // nobody says who they are
+		return Report{ClockOffset: s.clock.offset()}, looked(failure(ctx, err))
+	}
 	var mu sync.Mutex
 	var worst Report
 	var errs []error // which primary is to blame, each of them
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-		r, err := s.check(ctx, node)
-		mu.Lock()
-		defer mu.Unlock()
-		worst = worse(worst, r)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("the primary %s: %w", node.Options().Addr, err))
-		}
-		return nil
-	})
-	if err != nil { // nobody says who the primaries are
-		errs = append(errs, looked(failure(ctx, err)))
+	goesOn := false
+	var all sync.WaitGroup
+	for node := range primaries {
+		all.Go(func() {
+			r, err := s.check(ctx, node)
+			goes := err == nil && strings.Contains(node.ClusterInfo(ctx).Val(), "cluster_state:ok")
+			mu.Lock()
+			defer mu.Unlock()
+			worst, goesOn = worse(worst, r), goesOn || goes
+			if err != nil {
+				errs = append(errs, fmt.Errorf("the primary %s: %w", node.Options().Addr, err))
+			}
+		})
+	}
+	all.Wait()
+	if len(errs) > 0 {
+		cluster.ReloadState(ctx) // another may have taken its place
 	}
 	worst.ClockOffset = s.clock.offset()
+	if goesOn {
+		for _, err := range errs {
+			worst.Lost = append(worst.Lost, err.Error())
+		}
+		return worst, nil
+	}
 	return worst, errors.Join(errs...)
 }
+
+// primariesOf are those that the client knows of. It is not asked to look first, as ForEachMaster does: who does not answer would be asked who the others are.
+func primariesOf(ctx context.Context, cluster *redis.ClusterClient) (map[*redis.Client]bool, error) {
+	primaries := map[*redis.Client]bool{}
+	var last error
+	for i := range manyKeys {
+		node, err := cluster.MasterForKey(ctx, prefix+"{"+strconv.Itoa(i)+"}")
+		if err != nil {
+			last = err
+			continue
+		}
+		primaries[node] = true
+	}
+	if len(primaries) == 0 {
+		return nil, last
+	}
+	return primaries, nil
+}
+
+// manyKeys are keys of which every primary has one, unless it has almost none of the slots.
+const manyKeys = 1024
 
 // worse is the report of two primaries of a cluster: of each thing the worst.
 func worse(a, b Report) Report {

@@ -78,15 +78,17 @@ func TestShardLost(t *testing.T) {
 				}
 			}
 			for range 3 { // whichever node is asked first
-				if _, err := s.Check(within(t, 900*time.Millisecond)); err == nil || !strings.Contains(err.Error(), "primary "+lost.Addr()+":") {
-					t.Errorf("Check: %v, want it to name the primary %s", err, lost.Addr())
+				report, err := s.Check(within(t, 900*time.Millisecond))
+				said := fmt.Sprint(report.Lost, err)
+				if (err != nil) != (c.coverage == "yes") || (len(report.Lost) == 1) != (c.coverage == "no") || !strings.Contains(said, "primary "+lost.Addr()+":") {
+					t.Errorf("Check: lost %q, %v; want it to name the primary %s, and an error only where all is refused", report.Lost, err, lost.Addr())
 				}
 			}
 
 			mend()
 			soon(t, 20*time.Second, "the cluster is whole again", func() bool {
-				_, err := s.Check(within(t, time.Second))
-				return err == nil && strings.Contains(told(t, lost, "CLUSTER", "INFO"), "cluster_state:ok")
+				report, err := s.Check(within(t, time.Second))
+				return err == nil && report.Lost == nil && strings.Contains(told(t, lost, "CLUSTER", "INFO"), "cluster_state:ok")
 			})
 			for _, node := range f.primaries {
 				wantVerdict(t, note(t, s, holding(t, on[node][0], "other")), store.Held, store.SameMessage)
