@@ -63,7 +63,8 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 	return []cli.Flag{
 		yes("dev", "Try it: a store in this process that is lost with it, plaintext, reflection on. Needs nothing else."),
 		text("redis", "", "URL", "Where the store is. Required without -dev. redis://[user:password@]host:port[/db], rediss:// for TLS; with sentinels or a cluster name further nodes with "+
-			"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, where no list of processes shows it."),
+			"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, where no list of processes shows it. For rediss:// SSL_CERT_FILE in the "+
+			"environment names a CA of your own."),
 		text("redis-mode", server.DefaultRedisMode, "MODE", "What -redis names: "+strings.Join(redisModes, ", ")+"."),
 		text("listen", server.DefaultListen, "ADDR", "Where to answer gRPC, as host:port; port 0 takes a free one."),
 		text("http-listen", "", "ADDR", "Where to answer the same calls as JSON over HTTP (curl is enough), gRPC-Web and gRPC; off for nowhere. Default off, with -dev "+devHTTPListen+"."),
