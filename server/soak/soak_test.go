@@ -3,7 +3,7 @@
 //
 //	make soak                  ten minutes of it
 //	make soak SOAK=8h
-//	SOAK_SEED=… make soak      begins with the round of that seed
+//	SOAK_SEED=… make soak      begins with the round of that seed; a failure says which
 //
 //	payments ─▶ messages ─▶ receivers ─▶ proxies ─▶ two Noteds ─▶ Redis, or sentinels and three, or a cluster of six
 //	                            │
@@ -60,7 +60,7 @@ func TestSoak(t *testing.T) {
 		ok := t.Run(kind.name, func(t *testing.T) {
 			t.Cleanup(func() {
 				if t.Failed() {
-					t.Logf("SOAK_SEED=%d make soak begins with this round", seed)
+					t.Logf("to repeat the choices of this round: SOAK_SEED=%d SOAK=%v make soak", seed, length)
 				}
 			})
 			total.add(newStorm(t, program, seed, kind, length).run())
