@@ -28,6 +28,26 @@ type access struct {
 	known     atomic.Pointer[callers] // nil where there is no file: everybody who can connect may call
 	byCert    bool                    // certificates are checked in the handshake
 	rates     *rates                  // nil where there is no limit
+	strangers *rates                  // of those whom nobody knows, by address
+}
+
+// Strangers may try so often a second, and so often at once, unless callers may less: each try that is denied leaves a line, and who guesses must not fill the disk.
+const (
+	strangersRate  = 10
+	strangersBurst = 50
+)
+
+func newAccess(config Config, t *telemetry) *access {
+	return &access{logger: config.Logger, telemetry: t, byCert: config.TLSClientCA != "", rates: newRates(config.Rate, config.Burst),
+		strangers: newRates(lesser(config.Rate, strangersRate), lesser(config.Burst, strangersBurst))}
+}
+
+// lesser is the lesser of a limit, which 0 makes none, and another.
+func lesser(limit, other int) int {
+	if limit == 0 {
+		return other
+	}
+	return min(limit, other)
 }
 
 // file is what a reloader needs to know.
@@ -90,7 +110,7 @@ func (a *access) admit(ctx context.Context, method string, request any) (context
 	host := hostOf(ctx)
 	who, err := a.identify(ctx)
 	if err != nil {
-		if wait := a.rates.take(ofAddress(host)); wait > 0 { // else a guesser would fill the log
+		if wait := a.strangers.take(ofAddress(host)); wait > 0 {
 			return ctx, rateLimited(wait)
 		}
 		return ctx, a.deny(ctx, method, "", errNoCaller, err.Error())
@@ -186,12 +206,7 @@ func (a *access) deny(ctx context.Context, method, ledger string, why error, cau
 	if cause != "" {
 		fields = append(fields, "cause", cause)
 	}
-	const line = "audit: denied a call"
-	if why == errNoCaller { // whoever can connect could fill the disk; what is left out is counted by address
-		a.telemetry.floods.log(ctx, strings.Join([]string{line, method, hostOf(ctx)}, " "), slog.LevelWarn, line, fields...)
-		return f
-	}
-	a.logger.WarnContext(ctx, line, fields...)
+	a.logger.WarnContext(ctx, "audit: denied a call", fields...)
 	return f
 }
 

@@ -46,7 +46,7 @@ func TestFloodsOfRefusals(t *testing.T) {
 		name  string
 		cause func()
 		line  []string // that it leaves
-		audit bool     // of what a known caller does each line is written
+		audit bool     // of what a known caller is denied each line is written; a stranger may not even try so often
 	}{
 		{"bad requests", note(right, "live", "a b"), []string{"finished call", `"INVALID_REQUEST"`}, false},
 		{"strangers", note(wrong, "live", "I-1"), []string{"audit: denied a call", `"UNAUTHENTICATED"`}, false},

@@ -16,7 +16,7 @@ func (s *Server) guard(registry prometheus.Registerer) error {
 	s.reloader = newReloader(s.logger, registry)
 	s.underWay = newUnderWay(s.config.MaxInFlight, registry)
 	s.connections = newConnections(s.config, s.telemetry.floods, registry)
-	s.access = &access{logger: s.logger, telemetry: s.telemetry, byCert: s.config.TLSClientCA != "", rates: newRates(s.config.Rate, s.config.Burst)}
+	s.access = newAccess(s.config, s.telemetry)
 	if s.config.TLSCert != "" {
 		s.certificates = newCertificates(s.config, s.telemetry.floods, registry)
 		if err := s.reloader.add(s.certificates.file()); err != nil {

@@ -75,7 +75,7 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		text("tls-client-ca", "", "FILE", "The CAs of callers' certificates, PEM. Without -callers each caller needs a certificate of theirs; with -callers one may come with a token instead."),
 		text("callers", "", "FILE", "Who may call, see below. Without it everybody may who can connect. New contents are taken up as those of -tls-cert."),
 		yes("insecure", "Listen on more than this machine without TLS, or without knowing who calls. Whoever can connect can then read, forge and suppress donations."),
-		text("rate", "0", "N", "How many calls a second each caller may make, by its name, or by its address where it has none; 0 for any number. A request on a stream is a call."),
+		text("rate", "0", "N", "How many calls a second each caller may make, by its name, or by its address where it has none; 0 for any number. A request on a stream is a call. Who is no known caller may try 10 times a second in any case."),
 		text("burst", "0", "N", "How many calls a caller that was silent may make at once; 0 for as many as -rate."),
 		text("max-in-flight", strconv.Itoa(server.DefaultMaxInFlight), "N", "How many calls are answered at a time. One more is refused at once, before it would wait for all of them."),
 		text("max-connections", strconv.Itoa(server.DefaultConnections), "N", "How many connections callers may have together. One more is closed at once."),
