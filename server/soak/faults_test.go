@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,11 +33,11 @@ var stores = []kind{
 		return []string{"-redis", s.back.proxy.URL()}
 	}, (*storm).befallAlone, true},
 	{"sentinels", func(s *storm) []string {
-		s.fleet = redistest.StartSentinels(s.t)
+		s.fleet = redistest.StartSentinels(s.t, "--appendonly", "yes")
 		return []string{"-redis-mode", "sentinel", "-redis", s.fleet.URL, "-replicas", "2", "-replicas-timeout", "200ms"}
 	}, (*storm).befallFleet, false},
 	{"cluster", func(s *storm) []string {
-		s.fleet = redistest.StartClusterApart(s.t, "--cluster-node-timeout", "500")
+		s.fleet = redistest.StartClusterApart(s.t, "--cluster-node-timeout", "500", "--appendonly", "yes")
 		return []string{"-redis-mode", "cluster", "-redis", s.fleet.URL, "-replicas", "1", "-replicas-timeout", "200ms"}
 	}, (*storm).befallFleet, false},
 }
@@ -60,7 +59,11 @@ func (s *storm) rage(ctx context.Context) {
 		f := faults[dice.IntN(len(faults))]
 		from := time.Since(s.history.began)
 		f.do(ctx, dice)
-		s.befell = append(s.befell, fmt.Sprintf("%v to %v: %s", from.Round(time.Millisecond), time.Since(s.history.began).Round(time.Millisecond), f.name))
+		to := time.Since(s.history.began)
+		s.befell = append(s.befell, fmt.Sprintf("%v to %v: %s", from.Round(time.Millisecond), to.Round(time.Millisecond), f.name))
+		if to-from > 10*time.Second {
+			s.t.Logf("%s: well again after %v only", f.name, (to - from).Round(time.Second))
+		}
 	}
 }
 
@@ -144,47 +147,55 @@ func (s *storm) befallAlone() []fault {
 }
 
 func (s *storm) befallFleet() []fault {
-	// Each begins with all well: what is answered is on all nodes of its kind, and nobody bears that two of them lose their memory at once.
-	under := func(strike func(ctx context.Context, dice *rand.Rand, primary *redistest.Server)) func(context.Context, *rand.Rand) {
+	// Each begins with all well: what is answered is on all nodes of its kind, and nobody bears that two of them lose their memory at once. replaced waits until
+	// another has taken the place of the primary, for as long as one that is away is borne.
+	under := func(strike func(ctx context.Context, dice *rand.Rand, primary *redistest.Server, replaced func() bool)) func(context.Context, *rand.Rand) {
 		return func(ctx context.Context, dice *rand.Rand) {
 			primaries := s.fleet.Primaries()
 			if len(primaries) == 0 {
 				return
 			}
-			strike(ctx, dice, primaries[dice.IntN(len(primaries))])
+			p := primaries[dice.IntN(len(primaries))]
+			next := s.fleet.ReplicaOf(p)
+			strike(ctx, dice, p, func() bool {
+				for began := time.Now(); time.Since(began) < 10*time.Second; {
+					now := s.fleet.Primaries()
+					if s.fleet.Mode == "sentinel" && len(now) > 0 && now[0] != p || s.fleet.Mode == "cluster" && next != nil && strings.Contains(next.Tell("INFO", "replication"), "role:master") {
+						return true
+					}
+					if !sleep(ctx, 50*time.Millisecond) {
+						break
+					}
+				}
+				return false
+			})
 			s.await(60*time.Second, "all is well again", s.fleet.Well)
 		}
 	}
-	// replaced waits until another is a primary, for as long as one that is away is borne.
-	replaced := func(ctx context.Context, primary *redistest.Server) {
-		for began := time.Now(); time.Since(began) < 10*time.Second; {
-			if now := s.fleet.Primaries(); len(now) > 0 && !slices.Contains(now, primary) || !sleep(ctx, 50*time.Millisecond) {
-				break
-			}
-		}
-	}
 	faults := []fault{
-		{"a primary is killed", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server) {
+		{"a primary is killed", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server, replaced func() bool) {
 			p.Kill()
-			replaced(ctx, p) // one that comes back empty before would be taken for the truth
+			another := replaced()
 			sleep(ctx, a(dice, time.Second))
-			p.Restart()
-		})},
-		{"a primary hands over", under(func(ctx context.Context, _ *rand.Rand, p *redistest.Server) {
-			if s.fleet.HandOver(p) {
-				replaced(ctx, p)
+			if p.Restart(); !another && s.fleet.Mode == "sentinel" {
+				p.Tell("REPLICAOF", "NO", "ONE") // as it was; by what it was started with it may follow another
 			}
 		})},
-		{"a primary is frozen", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server) {
+		{"a primary hands over", under(func(_ context.Context, _ *rand.Rand, p *redistest.Server, replaced func() bool) {
+			if s.fleet.HandOver(p) {
+				replaced()
+			}
+		})},
+		{"a primary is frozen", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server, _ func() bool) {
 			freeze(ctx, p, a(dice, 3*time.Second))
 		})},
-		{"a primary is cut off", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server) {
+		{"a primary is cut off", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server, replaced func() bool) {
 			heal := s.fleet.Cut(p)
-			replaced(ctx, p)
+			replaced()
 			sleep(ctx, a(dice, time.Second))
 			heal()
 		})},
-		{"a replica is frozen", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server) {
+		{"a replica is frozen", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server, _ func() bool) {
 			if r := s.fleet.ReplicaOf(p); r != nil {
 				freeze(ctx, r, a(dice, time.Second))
 			}
@@ -194,7 +205,9 @@ func (s *storm) befallFleet() []fault {
 				node.Tell("SCRIPT", "FLUSH")
 			}
 		}},
-		{"all connections to a primary are cut", under(func(_ context.Context, _ *rand.Rand, p *redistest.Server) { p.Tell("CLIENT", "KILL", "TYPE", "normal") })},
+		{"all connections to a primary are cut", under(func(_ context.Context, _ *rand.Rand, p *redistest.Server, _ func() bool) {
+			p.Tell("CLIENT", "KILL", "TYPE", "normal")
+		})},
 	}
 	if s.fleet.Mode == "cluster" {
 		faults = append(faults, fault{"slots move", s.reshard})

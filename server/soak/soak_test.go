@@ -19,8 +19,8 @@
 // They and everything else are real: processes of noted, redis-server, redis-sentinel, sockets. The clocks are real too, so holds are short; windows and retention are
 // tested where the clock can be moved, in server/internal/store.
 //
-// No round loses notes on purpose. A Redis that is alone writes all to its disk before it answers, and in a fleet an answer waits for every replica. So nothing may be lost, and
-// nobody may notice a loss where none was.
+// No round loses notes on purpose. A Redis that is alone writes all to its disk before it answers; in a fleet an answer waits for every replica, and who is killed comes back
+// with what it had. So nothing may be lost, and nobody may notice a loss where none was.
 package soak_test
 
 import (

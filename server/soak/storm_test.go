@@ -197,6 +197,15 @@ func (s *storm) tell() {
 	for i, n := range s.noted {
 		s.t.Logf("noted %d said last:\n%s", i, n.said())
 	}
+	if s.fleet == nil {
+		return
+	}
+	for _, node := range s.fleet.Nodes {
+		s.t.Logf("%s says: %s", node.Addr(), node.Tell("INFO", "replication"))
+	}
+	for _, sentinel := range s.fleet.Sentinels {
+		s.t.Logf("a sentinel says: %s", sentinel.Tell("SENTINEL", "MASTER", "noted"))
+	}
 }
 
 func (s *storm) writeCallers(text string) {
