@@ -36,6 +36,8 @@ final class Client
     public const DEFAULT_SETTLE_TIMEOUT = 15.0;
 
     private const MAX_HOLD = 900.0;
+    /** In seconds: with less left no try is begun, whose timeout would say nothing of why the tries before it failed. */
+    private const LEAST_TIME = 0.1;
     private const MAX_TRIES = 4; // of one call, the first included
     private const BASE_BACKOFF = 0.1; // before the second try; doubles with each
     private const MAX_BACKOFF = 2.0;
@@ -282,7 +284,7 @@ final class Client
                 return $this->transport->post($act, $rpc, $request, $deadline - self::now());
             } catch (Unavailable $e) {
                 // A store that went back in time waits for a person, not for us.
-                if ($e instanceof StoreWentBack || $try === self::MAX_TRIES || !self::sleep(self::waitAfter($try, $e), $deadline)) {
+                if ($e instanceof StoreWentBack || $try === self::MAX_TRIES || !self::sleep(self::waitAfter($try, $e), $deadline - self::LEAST_TIME)) {
                     throw $e;
                 }
             }
