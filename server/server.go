@@ -29,20 +29,25 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/tap"
+	protobuf "google.golang.org/protobuf/proto"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
 // What one connection may take of the server. Messages are small (the longest request is below 2 KiB), so a caller who wants more is not one of ours.
-// Nothing bounds what we send: a page of notes or the contract's description may be large.
+// What we send is small too, so that one who takes no answer has little kept for it; the contract's description, for those who ask for it, is our own.
 const (
 	maxMessage    = 64 << 10
+	maxPage       = 256 << 10 // the notes of a page; a thousand usual ones are hardly more
 	maxHeaders    = 16 << 10
 	maxStreams    = 250
 	workers       = 64 // goroutines that stay, with the stack that a call has grown; calls beyond get one of their own
@@ -140,6 +145,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		grpc.ChainUnaryInterceptor(s.unary...),
 		grpc.ChainStreamInterceptor(s.stream...),
 		grpc.InTapHandle(s.boundedArrival),
+		grpc.ForceServerCodecV2(thrifty{encoding.GetCodecV2(proto.Name)}),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.InitialWindowSize(maxMessage), // for good: left to itself gRPC takes up to 16 MiB a stream from whoever sends fast
@@ -325,6 +331,19 @@ var unaryMethods = func() map[string]bool {
 	}
 	return methods
 }()
+
+// thrifty is gRPC's codec, except that a page of notes takes no more memory than it is long. gRPC would take a whole MiB, and keep it until the page is read.
+type thrifty struct{ encoding.CodecV2 }
+
+// Marshal is of encoding.CodecV2.
+func (c thrifty) Marshal(message any) (mem.BufferSlice, error) {
+	page, ok := message.(*notedv1.ListDonationsResponse)
+	if !ok {
+		return c.CodecV2.Marshal(message)
+	}
+	text, err := protobuf.Marshal(page)
+	return mem.BufferSlice{mem.SliceBuffer(text)}, err
+}
 
 // endWithDrain ends the streams of others (a health watch, a reflection session) a moment after the server is asked to stop: they never end by
 // themselves, and would hold every drain to its limit. Our own stream sees to that itself.

@@ -146,6 +146,7 @@ func (s *service) ListDonations(ctx context.Context, r *notedv1.ListDonationsReq
 		NotedAfter:  timeOf(r.GetNotedAfter()),
 		NotedBefore: timeOf(r.GetNotedBefore()),
 		PageSize:    int(r.GetPageSize()),
+		PageBytes:   maxPage,
 		PageToken:   r.GetPageToken(),
 	}
 	if request.PageSize == 0 {

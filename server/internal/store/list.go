@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
@@ -28,6 +29,7 @@ type cursor struct {
 
 	scanned string // the node whose keys wait
 	whole   bool   // and they are all of its keys behind Past, in order
+	size    int    // of the notes listed so far
 }
 
 // A page ends after so many keys have been read, even if few of their notes were wanted: it must end before its caller's deadline.
@@ -74,11 +76,14 @@ func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 		at.Wait, at.Past = at.Wait[:1], at.Wait[0]
 		at.Node, at.Scan, at.More = at.scanned, 0, true
 	}
-	token, err := json.Marshal(at)
-	if err != nil {
+	var token bytes.Buffer
+	to := base64.NewEncoder(base64.RawURLEncoding, &token)
+	text := json.NewEncoder(to)
+	text.SetEscapeHTML(false) // a token must fit into a request even if the ids of all that wait are in <
+	if err := errors.Join(text.Encode(at), to.Close()); err != nil {
 		return ListReply{}, fmt.Errorf("writing a page token: %w", err)
 	}
-	reply.NextPageToken = base64.RawURLEncoding.EncodeToString(token)
+	reply.NextPageToken = token.String()
 	return reply, nil
 }
 
@@ -133,9 +138,10 @@ func (s *Store) listKeys(ctx context.Context, r ListRequest, at *cursor, reply *
 			if n.NotedAt.UnixMilli() <= at.After || !r.wants(n) {
 				continue
 			}
-			if len(reply.Notes) == r.PageSize {
+			if len(reply.Notes) == r.PageSize || r.PageBytes > 0 && len(reply.Notes) > 0 && at.size+n.size() > r.PageBytes {
 				return true, nil
 			}
+			at.size += n.size()
 			reply.Notes = append(reply.Notes, n)
 			at.After = n.NotedAt.UnixMilli()
 		}

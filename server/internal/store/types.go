@@ -80,6 +80,16 @@ type Note struct {
 	Attempt    int
 }
 
+// size is more than a note takes in the contract's binary form: 96 and 32 bytes are more than numbers, times and lengths do.
+func (n Note) size() int {
+	d := n.Donation
+	size := 96 + len(n.DonationID) + len(d.Ledger) + len(d.SeriesID) + len(d.Amount) + len(d.CurrencyCode) + len(d.TransactionID)
+	for _, s := range n.Sightings {
+		size += 32 + len(s.Message.Channel) + len(s.Message.ID) + len(s.TransactionID)
+	}
+	return size
+}
+
 // Sighting is a message that the store has seen for a donation.
 type Sighting struct {
 	Message       Message
@@ -120,6 +130,7 @@ type ListRequest struct {
 	SeenOnlyOn              string
 	NotedAfter, NotedBefore time.Time // at or after, and before
 	PageSize                int       // at least 1
+	PageBytes               int       // what the notes of a page may take, as Note.size has it; 0 means as much as they will
 	PageToken               string
 }
 

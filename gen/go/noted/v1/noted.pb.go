@@ -17,9 +17,9 @@
 // request_id 128; all five printable ASCII without spaces; channel 32 of "a-z 0-9 . _ -"; reason 256 of valid UTF-8. Times are exact to the
 // millisecond; finer digits are dropped. A request that is not valid protobuf (bad UTF-8 among it) is refused by the transport with INTERNAL
 // before Noted sees it; over HTTP (-http-listen) with INVALID_ARGUMENT, and so is JSON with a field that is not in this file, most likely a
-// misspelt one.
+// misspelt one. One of more than 64 KiB is refused by the transport with RESOURCE_EXHAUSTED.
 //
-// Failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these reasons; INVALID_ARGUMENT also a google.rpc.BadRequest
+// Other failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these reasons; INVALID_ARGUMENT also a google.rpc.BadRequest
 // that names every broken field at once; RESOURCE_EXHAUSTED and UNAVAILABLE, where waiting helps, a google.rpc.RetryInfo:
 //
 //   INVALID_ARGUMENT     INVALID_REQUEST

@@ -17,9 +17,9 @@
 // request_id 128; all five printable ASCII without spaces; channel 32 of "a-z 0-9 . _ -"; reason 256 of valid UTF-8. Times are exact to the
 // millisecond; finer digits are dropped. A request that is not valid protobuf (bad UTF-8 among it) is refused by the transport with INTERNAL
 // before Noted sees it; over HTTP (-http-listen) with INVALID_ARGUMENT, and so is JSON with a field that is not in this file, most likely a
-// misspelt one.
+// misspelt one. One of more than 64 KiB is refused by the transport with RESOURCE_EXHAUSTED.
 //
-// Failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these reasons; INVALID_ARGUMENT also a google.rpc.BadRequest
+// Other failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these reasons; INVALID_ARGUMENT also a google.rpc.BadRequest
 // that names every broken field at once; RESOURCE_EXHAUSTED and UNAVAILABLE, where waiting helps, a google.rpc.RetryInfo:
 //
 //   INVALID_ARGUMENT     INVALID_REQUEST
@@ -120,10 +120,12 @@ type DedupeServiceClient interface {
 	// ListDonations pages through notes: the history of one series, oldest first, or all notes of a ledger in no particular order. With state and
 	// seen_only_on it finds what is held, open, or told of by one channel only.
 	//
-	// A page may hold fewer notes than page_size, even none, and still not be the last; the last page has no next_page_token. While notes come and go a
+	// A page may hold fewer notes than page_size, even none, and still not be the last: it also ends at 256 KiB of notes, and when it has looked at
+	// enough series. The last page has no next_page_token. While notes come and go a
 	// listing of a ledger may show a note twice, but never misses one that was there throughout.
 	//
-	// Fails with INVALID_ARGUMENT (a page_token of another listing among it) and UNAVAILABLE.
+	// Fails with INVALID_ARGUMENT (a page_token of another listing among it), RESOURCE_EXHAUSTED (OVERLOADED: few pages are gathered at a time) and
+	// UNAVAILABLE.
 	ListDonations(ctx context.Context, in *ListDonationsRequest, opts ...grpc.CallOption) (*ListDonationsResponse, error)
 	// ForgetDonation undoes a note, whatever its state: the next message of the donation is FIRST, with a new donation_id. It is an operator's tool;
 	// who forgot what, and why, is logged.
@@ -276,10 +278,12 @@ type DedupeServiceServer interface {
 	// ListDonations pages through notes: the history of one series, oldest first, or all notes of a ledger in no particular order. With state and
 	// seen_only_on it finds what is held, open, or told of by one channel only.
 	//
-	// A page may hold fewer notes than page_size, even none, and still not be the last; the last page has no next_page_token. While notes come and go a
+	// A page may hold fewer notes than page_size, even none, and still not be the last: it also ends at 256 KiB of notes, and when it has looked at
+	// enough series. The last page has no next_page_token. While notes come and go a
 	// listing of a ledger may show a note twice, but never misses one that was there throughout.
 	//
-	// Fails with INVALID_ARGUMENT (a page_token of another listing among it) and UNAVAILABLE.
+	// Fails with INVALID_ARGUMENT (a page_token of another listing among it), RESOURCE_EXHAUSTED (OVERLOADED: few pages are gathered at a time) and
+	// UNAVAILABLE.
 	ListDonations(context.Context, *ListDonationsRequest) (*ListDonationsResponse, error)
 	// ForgetDonation undoes a note, whatever its state: the next message of the donation is FIRST, with a new donation_id. It is an operator's tool;
 	// who forgot what, and why, is logged.

@@ -140,10 +140,12 @@ class DedupeServiceServicer(object):
         """ListDonations pages through notes: the history of one series, oldest first, or all notes of a ledger in no particular order. With state and
         seen_only_on it finds what is held, open, or told of by one channel only.
 
-        A page may hold fewer notes than page_size, even none, and still not be the last; the last page has no next_page_token. While notes come and go a
+        A page may hold fewer notes than page_size, even none, and still not be the last: it also ends at 256 KiB of notes, and when it has looked at
+        enough series. The last page has no next_page_token. While notes come and go a
         listing of a ledger may show a note twice, but never misses one that was there throughout.
 
-        Fails with INVALID_ARGUMENT (a page_token of another listing among it) and UNAVAILABLE.
+        Fails with INVALID_ARGUMENT (a page_token of another listing among it), RESOURCE_EXHAUSTED (OVERLOADED: few pages are gathered at a time) and
+        UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,68 @@
+package server_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+// The longest notes that there can be, of series whose ids are the longest when they are written out, are listed to the end: no page grows beyond what a stream is to hold,
+// and no page token beyond what a request may be.
+func TestListingOfLongNotes(t *testing.T) {
+	const many, sightings = 200, 16
+	for _, odd := range []string{`"`, `\`, `<`, `a`} {
+		t.Run(odd, func(t *testing.T) {
+			n := start(t, servertest.Options{Redis: redistest.Start(t).URL()})
+			ledger := strings.Repeat(odd, 64)
+			long := func(end int) string { return strings.Repeat(odd, 124) + fmt.Sprintf("%04d", end) }
+			stream, err := n.NoteDonations(within(t, 30*time.Second))
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				for i := range many * sightings {
+					if stream.Send(&notedv1.NoteDonationsRequest{Request: &notedv1.NoteDonationRequest{
+						Donation: &notedv1.Donation{Ledger: ledger, SeriesId: long(i / sightings), TransactionId: long(0), Amount: "-999999999999999.99999999", CurrencyCode: "EUR"},
+						Message:  &notedv1.Message{Channel: strings.Repeat("c", 32), Id: long(i % sightings)}}}) != nil {
+						return
+					}
+				}
+				stream.CloseSend()
+			}()
+			for range many * sightings {
+				if answered, err := stream.Recv(); err != nil || answered.GetError() != nil {
+					t.Fatal(answered, err)
+				}
+			}
+			for _, size := range []int32{1, 1000} {
+				found, most := map[string]bool{}, 0
+				for request := (&notedv1.ListDonationsRequest{Ledger: ledger, PageSize: size}); ; {
+					page, err := n.ListDonations(t.Context(), request)
+					if err != nil {
+						t.Fatalf("after %d notes, with a page token of %d bytes: %v", len(found), len(request.PageToken), err)
+					}
+					most = max(most, proto.Size(page)-len(page.NextPageToken))
+					for _, note := range page.Notes {
+						found[note.DonationId] = true
+					}
+					if request.PageToken = page.NextPageToken; request.PageToken == "" {
+						break
+					}
+				}
+				if len(found) != many {
+					t.Errorf("listed %d notes in pages of %d, want %d", len(found), size, many)
+				}
+				if size > 1 && (most > 256<<10 || most < 200<<10) {
+					t.Errorf("the largest page has %d bytes, want it a little under 256 KiB", most)
+				}
+			}
+		})
+	}
+}
