@@ -144,6 +144,36 @@ func (u *underWay) unary(ctx context.Context, request any, info *grpc.UnaryServe
 	return handler(ctx, request)
 }
 
+// listings bounds how many pages are gathered at a time: each has a connection to the store for itself, of which there are few, and pages can wait where donations
+// must not.
+type listings struct {
+	wanted underWay
+	places chan struct{}
+}
+
+func newListings() *listings {
+	return &listings{wanted: underWay{limit: 64}, places: make(chan struct{}, 4)}
+}
+
+// begin waits for a place, which end gives back, or says that too many wait already.
+func (l *listings) begin(ctx context.Context) error {
+	if err := l.wanted.begin(); err != nil {
+		return err
+	}
+	select {
+	case l.places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		l.wanted.end()
+		return refuse(ctx.Err())
+	}
+}
+
+func (l *listings) end() {
+	<-l.places
+	l.wanted.end()
+}
+
 // connections bounds how many connections the doors have together, and how many of them from one address. What is too much is closed at once: who is
 // turned away knows it, and the queue of the kernel stays short for the others.
 type connections struct {

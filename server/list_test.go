@@ -1,14 +1,18 @@
 package server_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server"
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
@@ -64,5 +68,67 @@ func TestListingOfLongNotes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// However many ask for pages, those who note are answered; who asks for pages gets one, or is told that the server has too much to do.
+func TestListingsLeaveTheStoreToNotes(t *testing.T) {
+	s := startGuarded(t, func(c *server.Config) { c.Redis = redistest.Start(t).URL() })
+	fill(t, s, 200, 16)
+	c := s.as(t, nil, "")
+	done, stop := context.WithCancel(t.Context())
+	var listing sync.WaitGroup
+	var pages, refused atomic.Int64
+	for range 200 {
+		listing.Go(func() {
+			for done.Err() == nil {
+				_, err := c.ListDonations(t.Context(), &notedv1.ListDonationsRequest{PageSize: 1000})
+				switch {
+				case err == nil:
+					pages.Add(1)
+				case toldBy(err) == overloaded:
+					refused.Add(1)
+				default:
+					t.Errorf("a listing: %v", err)
+					return
+				}
+			}
+		})
+	}
+	eventually(t, 20*time.Second, "more pages are asked for than there is place", func() bool { return refused.Load() > 0 && pages.Load() > 0 })
+	for i := range 300 {
+		if _, err := c.NoteDonation(within(t, 10*time.Second), series(fmt.Sprint("I-note-", i))); err != nil {
+			t.Errorf("a note meanwhile: %v", err)
+		}
+	}
+	stop()
+	listing.Wait()
+	t.Logf("%d pages given, %d refused", pages.Load(), refused.Load())
+	if got := s.metric(t, "noted_calls_under_way"); got != 0 {
+		t.Errorf("%v calls are still under way", got)
+	}
+}
+
+// fill notes donations that are long to tell.
+func fill(t *testing.T, s guardedServer, donations, sightings int) {
+	t.Helper()
+	stream, err := s.as(t, nil, "").NoteDonations(within(t, 30*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for i := range donations * sightings {
+			if stream.Send(&notedv1.NoteDonationsRequest{Request: &notedv1.NoteDonationRequest{
+				Donation: &notedv1.Donation{SeriesId: fmt.Sprint("I-", i/sightings), TransactionId: strings.Repeat("t", 128)},
+				Message:  &notedv1.Message{Channel: "ipn", Id: strings.Repeat("m", 124) + fmt.Sprintf("%04d", i%sightings)}}}) != nil {
+				return
+			}
+		}
+		stream.CloseSend()
+	}()
+	for range donations * sightings {
+		if answered, err := stream.Recv(); err != nil || answered.GetError() != nil {
+			t.Fatal(answered, err)
+		}
 	}
 }

@@ -130,6 +130,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		store:     guarded{store: s.store, breaker: breaker},
 		access:    s.access,
 		underWay:  s.underWay,
+		listings:  newListings(),
 		rules:     s.config.rulesByLedger(),
 		ceiling:   s.config.MaxDeadline,
 		draining:  s.draining,

@@ -23,6 +23,7 @@ type service struct {
 	store     guarded
 	access    *access   // what comes on a stream is looked at one by one
 	underWay  *underWay // and a batch of it is one call
+	listings  *listings
 	rules     func(ledger string) store.Rules
 	ceiling   time.Duration   // no question to the store waits longer
 	draining  <-chan struct{} // closed when the server is asked to stop
@@ -152,6 +153,10 @@ func (s *service) ListDonations(ctx context.Context, r *notedv1.ListDonationsReq
 	if request.PageSize == 0 {
 		request.PageSize = defaultPageSize
 	}
+	if err := s.listings.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.listings.end()
 	reply, err := s.store.List(ctx, request)
 	if err != nil {
 		return nil, refuse(err)
