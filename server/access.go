@@ -96,8 +96,8 @@ func (a *access) stream(server any, stream grpc.ServerStream, info *grpc.StreamS
 }
 
 // one lets a request on a stream pass, by the callers as they are now and not as they were when the stream began.
-func (a *access) one(ctx context.Context, request *notedv1.NoteDonationRequest) error {
-	_, err := a.admit(ctx, notedv1.DedupeService_NoteDonation_FullMethodName, request)
+func (a *access) one(ctx context.Context, ledger string) error {
+	_, err := a.admit(ctx, notedv1.DedupeService_NoteDonation_FullMethodName, &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{Ledger: ledger}})
 	return err
 }
 
@@ -221,7 +221,7 @@ func (a *access) stranger(ctx context.Context, method string, request any, err e
 		"ledger", ledger, "reason", reason)
 }
 
-// clipped keeps what a stranger wrote from filling the log.
+// clipped keeps what a stranger wrote from filling the log, or memory.
 func clipped(s string) string {
 	if len(s) > maxLedger {
 		return strings.ToValidUTF8(s[:maxLedger], "") + "…"

@@ -30,14 +30,16 @@ import (
 // A rogue speaks HTTP/2 by hand, to say what no library would.
 type rogue struct {
 	t      *testing.T
+	method string // that it calls
 	conn   net.Conn
 	framer *http2.Framer
 	header bytes.Buffer
 	hpack  *hpack.Encoder
+	read   *hpack.Decoder
 }
 
 // rogueAt opens a connection and says the preface.
-func rogueAt(t *testing.T, addr string) *rogue {
+func rogueAt(t *testing.T, addr string, settings ...http2.Setting) *rogue {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -45,18 +47,18 @@ func rogueAt(t *testing.T, addr string) *rogue {
 	}
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
-	p := &rogue{t: t, conn: conn, framer: http2.NewFramer(conn, conn)}
-	p.hpack = hpack.NewEncoder(&p.header)
+	p := &rogue{t: t, method: notedv1.DedupeService_NoteDonation_FullMethodName, conn: conn, framer: http2.NewFramer(conn, conn)}
+	p.hpack, p.read = hpack.NewEncoder(&p.header), hpack.NewDecoder(4096, nil)
 	io.WriteString(conn, http2.ClientPreface)
-	p.framer.WriteSettings()
+	p.framer.WriteSettings(settings...)
 	p.framer.AllowIllegalReads, p.framer.AllowIllegalWrites = true, true
 	return p
 }
 
-// call announces a call of NoteDonation. Errors of writing are those of a server that has hung up, which reading tells better.
+// call announces a call. Errors of writing are those of a server that has hung up, which reading tells better.
 func (p *rogue) call(stream uint32, more ...[2]string) {
 	p.header.Reset()
-	for _, h := range append([][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", notedv1.DedupeService_NoteDonation_FullMethodName},
+	for _, h := range append([][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", p.method},
 		{":authority", "test"}, {"content-type", "application/grpc"}, {"te", "trailers"}}, more...) {
 		p.hpack.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]})
 	}
@@ -85,12 +87,11 @@ func (p *rogue) data(stream uint32, compressed byte, length uint32, message []by
 
 // ended is how the server ends a stream, or the connection: a gRPC status, a code of HTTP/2, or an error.
 func (p *rogue) ended(stream uint32) string {
-	decoder := hpack.NewDecoder(4096, nil)
 	for {
 		frame, err := p.framer.ReadFrame()
 		switch f := frame.(type) {
 		case *http2.HeadersFrame:
-			fields, _ := decoder.DecodeFull(f.HeaderBlockFragment())
+			fields, _ := p.read.DecodeFull(f.HeaderBlockFragment())
 			for _, field := range fields {
 				if field.Name == "grpc-status" && f.StreamID == stream {
 					return "grpc-status " + field.Value
@@ -155,6 +156,7 @@ func (s guardedServer) watched(t *testing.T, misbehave func()) (held uint64) {
 	close(done)
 	watching.Wait()
 	runtime.GC()
+	runtime.GC() // what pools keep for the next one outlives the first
 	held = over(memory())
 	t.Logf("%d honest calls answered, at most %d KiB more in use, %d KiB held", calls, over(most)>>10, held>>10)
 	if over(most) > 256*mib {

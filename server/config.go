@@ -79,7 +79,7 @@ type Config struct {
 	// Logger gets what an operator should know. Default slog.Default().
 	Logger *slog.Logger
 
-	age time.Duration // how old a connection gets; tests shorten it
+	age, grace time.Duration // how old a connection gets, and how long it may stay when it is asked to go; tests shorten them
 }
 
 // Rules are what a decision depends on. A zero duration means its default.
@@ -137,6 +137,7 @@ func (c Config) withDefaults() Config {
 	byDefault(&c.SeriesLimit, DefaultSeriesLimit)
 	byDefault(&c.Drain, DefaultDrain)
 	byDefault(&c.age, connectionAge)
+	byDefault(&c.grace, ageGrace)
 	byDefault(&c.Burst, c.Rate)
 	byDefault(&c.MaxInFlight, DefaultMaxInFlight)
 	byDefault(&c.MaxConnections, DefaultConnections)

@@ -155,7 +155,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		grpc.ConnectionTimeout(handshake),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAtMost, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingPatience,
-			MaxConnectionAge: s.config.age, MaxConnectionAgeGrace: ageGrace}),
+			MaxConnectionAge: s.config.age, MaxConnectionAgeGrace: s.config.grace}),
 		grpc.WaitForHandlers(true),
 	)
 	notedv1.RegisterDedupeServiceServer(s.grpc, s.service)

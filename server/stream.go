@@ -27,14 +27,14 @@ func (s *service) NoteDonations(stream grpc.BidiStreamingServer[notedv1.NoteDona
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 
-	requests := make(chan *notedv1.NoteDonationRequest, batchSize)
+	requests := make(chan streamed, batchSize)
 	go func() {
 		// It ends with the stream at the latest: Recv fails once the handler has returned.
 		defer close(requests)
-		cancelIf(cancel, s.telemetry.guarded(ctx, func() error { return receive(ctx, stream, requests) }))
+		cancelIf(cancel, s.telemetry.guarded(ctx, func() error { return s.receive(ctx, stream, requests) }))
 	}()
 
-	answers := make(chan []*notedv1.NoteDonationsResponse, 1)
+	answers := make(chan []*notedv1.NoteDonationsResponse)
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
@@ -63,9 +63,16 @@ func cancelIf(cancel context.CancelCauseFunc, err error) {
 	}
 }
 
+// A streamed request is what is kept of one until it is answered: the longest message is thirty times as long.
+type streamed struct {
+	ledger string // also of a request that is refused, which may be refused for its ledger first; clipped where it is none
+	ask    store.NoteRequest
+	wrong  error
+}
+
 // receive hands on what the caller sends, until the caller has no more.
-func receive(ctx context.Context, stream grpc.BidiStreamingServer[notedv1.NoteDonationsRequest, notedv1.NoteDonationsResponse],
-	requests chan<- *notedv1.NoteDonationRequest) error {
+func (s *service) receive(ctx context.Context, stream grpc.BidiStreamingServer[notedv1.NoteDonationsRequest, notedv1.NoteDonationsResponse],
+	requests chan<- streamed) error {
 	for {
 		request, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -74,8 +81,12 @@ func receive(ctx context.Context, stream grpc.BidiStreamingServer[notedv1.NoteDo
 		if err != nil {
 			return err
 		}
+		r := streamed{ledger: clipped(request.GetRequest().GetDonation().GetLedger()), wrong: checkStreamed(request.GetRequest())}
+		if r.wrong == nil {
+			r.ask = s.noteRequest(request.GetRequest())
+		}
 		select {
-		case requests <- request.GetRequest():
+		case requests <- r:
 		case <-ctx.Done():
 			return nil
 		}
@@ -96,7 +107,7 @@ func send(stream grpc.BidiStreamingServer[notedv1.NoteDonationsRequest, notedv1.
 }
 
 // answer takes as many requests as are waiting, asks the store for all of them at once, and hands the answers on.
-func (s *service) answer(ctx context.Context, requests <-chan *notedv1.NoteDonationRequest, answers chan<- []*notedv1.NoteDonationsResponse) error {
+func (s *service) answer(ctx context.Context, requests <-chan streamed, answers chan<- []*notedv1.NoteDonationsResponse) error {
 	for {
 		batch, last, err := s.waiting(ctx, requests)
 		if len(batch) > 0 {
@@ -114,7 +125,7 @@ func (s *service) answer(ctx context.Context, requests <-chan *notedv1.NoteDonat
 
 // waiting waits for a request and takes with it what has come meanwhile. After the last one it says so; while the server drains it gives up on a
 // caller who is silent.
-func (s *service) waiting(ctx context.Context, requests <-chan *notedv1.NoteDonationRequest) (batch []*notedv1.NoteDonationRequest, last bool, err error) {
+func (s *service) waiting(ctx context.Context, requests <-chan streamed) (batch []streamed, last bool, err error) {
 	draining, silence := s.draining, (<-chan time.Time)(nil)
 	for len(batch) == 0 {
 		select {
@@ -146,7 +157,7 @@ func (s *service) waiting(ctx context.Context, requests <-chan *notedv1.NoteDona
 }
 
 // noteAll answers a batch in order. A request that is refused does not go to the store; the others do, in one round trip.
-func (s *service) noteAll(ctx context.Context, batch []*notedv1.NoteDonationRequest) []*notedv1.NoteDonationsResponse {
+func (s *service) noteAll(ctx context.Context, batch []streamed) []*notedv1.NoteDonationsResponse {
 	answers := make([]*notedv1.NoteDonationsResponse, len(batch))
 	asked := make([]store.NoteRequest, 0, len(batch))
 	places := make([]int, 0, len(batch)) // of asked in batch
@@ -157,16 +168,16 @@ func (s *service) noteAll(ctx context.Context, batch []*notedv1.NoteDonationRequ
 	for i, request := range batch {
 		err := overloaded
 		if err == nil {
-			err = s.access.one(ctx, request)
+			err = s.access.one(ctx, request.ledger)
 		}
 		if err == nil {
-			err = checkStreamed(request)
+			err = request.wrong
 		}
 		if err != nil {
 			answers[i] = s.errorAnswer(ctx, err)
 			continue
 		}
-		asked = append(asked, s.noteRequest(request))
+		asked = append(asked, request.ask)
 		places = append(places, i)
 	}
 	if len(asked) == 0 {

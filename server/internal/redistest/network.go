@@ -17,7 +17,7 @@ type Place struct {
 }
 
 // Network is places that reach each other by way of a router, where one can be cut off from the others as a pulled cable does it: what is sent vanishes. The
-// test itself reaches every place, always.
+// test itself still reaches it, unless that is cut too.
 type Network struct {
 	tb     testing.TB
 	id     string // no other network of this machine has it
@@ -93,16 +93,26 @@ func (n *Network) name(part string) string { return n.id + part }
 // prefix is the first half of all addresses: one from 10.64 to 10.127.
 func (n *Network) prefix() string { return fmt.Sprintf("10.%d", n.second) }
 
+// Home is the address at which the places reach the test.
+func (n *Network) Home() string { return n.prefix() + ".0.1" }
+
 // Cut parts a place from all others.
-func (n *Network) Cut(place Place) { n.tb.Helper(); n.rules("add", place) }
+func (n *Network) Cut(place Place) { n.tb.Helper(); n.rules("add", place, n.all()) }
 
 // Heal joins it again.
-func (n *Network) Heal(place Place) { n.tb.Helper(); n.rules("del", place) }
+func (n *Network) Heal(place Place) { n.tb.Helper(); n.rules("del", place, n.all()) }
 
-func (n *Network) rules(verb string, place Place) {
+// CutFromHome parts a place from the test, and HealFromHome joins it again.
+func (n *Network) CutFromHome(place Place) { n.tb.Helper(); n.rules("add", place, n.Home()) }
+
+// HealFromHome is to CutFromHome as Heal is to Cut.
+func (n *Network) HealFromHome(place Place) { n.tb.Helper(); n.rules("del", place, n.Home()) }
+
+func (n *Network) all() string { return n.prefix() + ".1.0/24" }
+
+func (n *Network) rules(verb string, place Place, others string) {
 	n.tb.Helper()
-	all := n.prefix() + ".1.0/24"
-	for _, between := range [][2]string{{place.Host, all}, {all, place.Host}} {
+	for _, between := range [][2]string{{place.Host, others}, {others, place.Host}} {
 		args := []string{"-n", n.name("r"), "rule", verb, "from", between[0], "to", between[1], "blackhole", "pref", "10"}
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 			n.tb.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
