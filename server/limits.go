@@ -36,8 +36,8 @@ func rateLimited(wait time.Duration) error {
 	return refuse(waitFor{error: errRateLimited, wait: wait})
 }
 
-// maxRates is how many addresses have a rate of their own at a time, since strangers choose them, and each costs memory. Callers are as many as the
-// operator has named.
+// maxRates is how many addresses have a rate of their own at a time, since strangers choose them, and each costs memory. Callers always have one: they are as many
+// as the operator, or a CA of the operator's, has named.
 const maxRates = 16384
 
 // rates are how often each caller may call: so many calls a second, and as many at once as have been saved up. A nil *rates limits nobody.
@@ -61,28 +61,30 @@ func newRates(perSecond, burst int) *rates {
 func ofCaller(name string) string  { return "caller " + name }
 func ofAddress(host string) string { return "address " + host }
 
-// take takes one call of a caller's rate and gives 0, or takes none and gives the time after which there is one.
+// take takes one call of a caller's rate and gives 0, or takes none and gives the time after which there is one. It does so alone and at one time: a reservation
+// that is canceled while others are made gives nothing back.
 func (r *rates) take(key string) time.Duration {
 	if r == nil {
 		return 0
 	}
-	reservation := r.limiter(key).Reserve()
-	wait := reservation.Delay()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	reservation := r.limiter(key, now).ReserveN(now, 1)
+	wait := reservation.DelayFrom(now)
 	if wait > 0 {
-		reservation.Cancel()
+		reservation.CancelAt(now)
 	}
 	return wait
 }
 
-func (r *rates) limiter(key string) *rate.Limiter {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *rates) limiter(key string, now time.Time) *rate.Limiter {
 	if found := r.of[key]; found != nil {
 		return found
 	}
-	if len(r.of) >= maxRates && strings.HasPrefix(key, ofAddress("")) {
-		r.clean()
-		if len(r.of) >= maxRates {
+	if len(r.of) >= maxRates {
+		r.clean(now)
+		if len(r.of) >= maxRates && strings.HasPrefix(key, ofAddress("")) {
 			key = ofAddress("others") // a flood from everywhere shares one rate
 			if found := r.of[key]; found != nil {
 				return found
@@ -95,8 +97,7 @@ func (r *rates) limiter(key string) *rate.Limiter {
 }
 
 // clean forgets who has saved up all it can, which is as good as new; once a second at most, since it takes long.
-func (r *rates) clean() {
-	now := time.Now()
+func (r *rates) clean(now time.Time) {
 	if now.Sub(r.cleaned) < time.Second {
 		return
 	}

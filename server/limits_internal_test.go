@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -39,6 +40,18 @@ func TestRatesAreBounded(t *testing.T) {
 	}
 	if wait := r.take(ofCaller("a")); wait != 0 {
 		t.Error("a caller has no rate of its own")
+	}
+
+	// Callers by certificate have as many names as their CA has given.
+	quick := newRates(1_000_000, 1)
+	for i := range 2 * maxRates {
+		quick.take(ofCaller(fmt.Sprint(i)))
+		if i == maxRates {
+			quick.cleaned = time.Time{}
+		}
+	}
+	if len(quick.of) > maxRates+maxRates/2 {
+		t.Errorf("%d rates of callers are kept that have saved up all they can", len(quick.of))
 	}
 }
 
@@ -83,6 +96,30 @@ func TestCertificateThatEndsSoon(t *testing.T) {
 	}
 	if got := strings.Count(log.String(), "the certificate ends soon"); got != 1 {
 		t.Errorf("it is warned of %d times, want once:\n%s", got, log.String())
+	}
+}
+
+// However many of a caller's calls come at once, as many pass as its rate grants: no fewer, as would be if those that are refused took from it, and no more.
+func TestRateOfManyAtOnce(t *testing.T) {
+	for _, callers := range []int{1, 64, 512} {
+		r := newRates(2000, 500)
+		var passed atomic.Int64
+		var crowd sync.WaitGroup
+		began := time.Now()
+		for range callers {
+			crowd.Go(func() {
+				for time.Since(began) < time.Second {
+					if r.take("caller x") == 0 {
+						passed.Add(1)
+					}
+				}
+			})
+		}
+		crowd.Wait()
+		granted := 500 + 2000*time.Since(began).Seconds()
+		if got := float64(passed.Load()); got > granted+1 || got < 0.9*(500+2000) {
+			t.Errorf("%v calls of %d at once passed, want %.0f", got, callers, granted)
+		}
 	}
 }
 
