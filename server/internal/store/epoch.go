@@ -222,9 +222,12 @@ func (s *Store) verify(ctx context.Context, conn *redis.Conn) error {
 		return nil
 	}
 	value, err := conn.Get(ctx, known.key).Result()
-	if redis.IsPermissionError(err) {
+	switch {
+	case redis.IsPermissionError(err):
 		return nil // a Redis that hides it: the beat tells
-	} else if err != nil && !errors.Is(err, redis.Nil) {
+	case redis.HasErrorPrefix(err, "unknown command"):
+		return nil // a sentinel, which the client connects to in the same way: who cannot GET holds no notes
+	case err != nil && !errors.Is(err, redis.Nil):
 		return err // one that is still loading among them: by this connection it would answer when it has loaded
 	}
 	if known.stands(value) {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -288,5 +290,41 @@ func TestMarkerIsNoSeries(t *testing.T) {
 		if want := map[string]int{"epoch": 1}[ledger]; err != nil || len(reply.Notes) != want {
 			t.Errorf("List(%q): %v, %v; want %d notes", ledger, reply, err, want)
 		}
+	}
+}
+
+// TestStrictBehindSentinels checks that a server which refuses after a loss finds its primary again when it must ask its sentinels anew: they hold no marker, and are not
+// asked for one.
+func TestStrictBehindSentinels(t *testing.T) {
+	w := sentinels(t)
+	c := w.config(0)
+	c.RefuseAfterLoss = true
+	s := openWith(t, c)
+	beat(t, s, 0, "the first")
+	beat(t, s, 0, "the second")
+	first := note(t, s, holding(t, "I-1", "r"))
+	for _, node := range append(slices.Clone(w.Sentinels), w.primary()) {
+		for _, kind := range []string{"normal", "pubsub"} {
+			told(t, node, "CLIENT", "KILL", "TYPE", kind)
+		}
+	}
+	var last error
+	var again store.NoteReply
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the last error: %v", last)
+		}
+	})
+	soon(t, 5*time.Second, "a beat after all connections were cut", func() bool {
+		_, last = s.Beat(within(t, time.Second))
+		return last == nil
+	})
+	soon(t, 5*time.Second, "an answer after all connections were cut", func() bool {
+		again, last = s.Note(within(t, time.Second), holding(t, "I-1", "r"))
+		return last == nil
+	})
+	wantVerdict(t, again, store.First, store.SameRequest)
+	if lost := s.Lost(); again.Receipt != first.Receipt || !lost.At.IsZero() {
+		t.Errorf("the same request got receipt %q, want %q; lost %+v, want nothing", again.Receipt, first.Receipt, lost)
 	}
 }
