@@ -28,18 +28,19 @@ type access struct {
 	known     atomic.Pointer[callers] // nil where there is no file: everybody who can connect may call
 	byCert    bool                    // certificates are checked in the handshake
 	rates     *rates                  // nil where there is no limit
-	strangers *rates                  // of those whom nobody knows, by address
+	denials   *rates                  // of those who are denied, by caller, or by address where nobody knows them
 }
 
-// Strangers may try so often a second, and so often at once, unless callers may less: each try that is denied leaves a line, and who guesses must not fill the disk.
+// A caller may be denied so often a second, and so often at once, unless all calls may be fewer; beyond, it may not even try. For each denial leaves a line, and who
+// guesses, or is set up wrongly, must not fill the disk.
 const (
-	strangersRate  = 10
-	strangersBurst = 50
+	denialsRate  = 10
+	denialsBurst = 50
 )
 
 func newAccess(config Config, t *telemetry) *access {
 	return &access{logger: config.Logger, telemetry: t, byCert: config.TLSClientCA != "", rates: newRates(config.Rate, config.Burst),
-		strangers: newRates(lesser(config.Rate, strangersRate), lesser(config.Burst, strangersBurst))}
+		denials: newRates(lesser(config.Rate, denialsRate), lesser(config.Burst, denialsBurst))}
 }
 
 // lesser is the lesser of a limit, which 0 makes none, and another.
@@ -107,20 +108,12 @@ func (a *access) admit(ctx context.Context, method string, request any) (context
 	if right.open || listed && a.known.Load() == nil && !a.byCert && a.rates == nil {
 		return ctx, nil
 	}
-	host := hostOf(ctx)
 	who, err := a.identify(ctx)
 	if err != nil {
-		if wait := a.strangers.take(ofAddress(host)); wait > 0 {
-			return ctx, rateLimited(wait)
-		}
 		return ctx, a.deny(ctx, method, "", errNoCaller, err.Error())
 	}
 	ctx = context.WithValue(ctx, callerKey{}, who)
-	key := ofCaller(who.name)
-	if who.name == "" {
-		key = ofAddress(host)
-	}
-	if wait := a.rates.take(key); wait > 0 {
+	if wait := a.rates.take(keyOf(ctx)); wait > 0 {
 		return ctx, rateLimited(wait)
 	}
 	if !listed || right.verb != "" && !slices.Contains(who.verbs, string(right.verb)) {
@@ -196,8 +189,19 @@ func (a *access) certificateOf(ctx context.Context) ([]string, error) {
 	return append([]string{}, certificateNames(certificate)...), nil
 }
 
+// keyOf is whose rate a call takes from.
+func keyOf(ctx context.Context) string {
+	if name := callerOf(ctx); name != "" {
+		return ofCaller(name)
+	}
+	return ofAddress(hostOf(ctx))
+}
+
 // deny refuses, and leaves a line for who looks into it later.
 func (a *access) deny(ctx context.Context, method, ledger string, why error, cause string) error {
+	if wait := a.denials.take(keyOf(ctx)); wait > 0 {
+		return rateLimited(wait)
+	}
 	f := refuse(why)
 	fields := []any{"caller", callerOf(ctx), "peer", peerOf(ctx), "rpc", method, "reason", f.reason}
 	if why == errLedgerDenied {

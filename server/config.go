@@ -37,7 +37,7 @@ type Config struct {
 	Insecure bool
 
 	// Rate is how many calls a second each caller may make, by name, or by address where there are no names; Burst how many at once. Default no limit, and
-	// for Burst what Rate is.
+	// for Burst, which needs a Rate, what Rate is. Whoever is denied may try ten times a second at most.
 	Rate, Burst int
 	// MaxInFlight is how many calls are answered at a time; one more is refused as OVERLOADED. Default 2048: at 20,000 calls a second the last of them
 	// waits for a tenth of a second, which every caller has, and they take less than 100 MB.
@@ -168,16 +168,18 @@ func (c Config) check() error {
 	if c.Redis == "" {
 		wrong = append(wrong, errors.New("the URL of the store, Redis, is missing"))
 	}
-	if c.SeriesLimit < 1 {
-		wrong = append(wrong, fmt.Errorf("SeriesLimit is %d; it must be at least 1", c.SeriesLimit))
-	}
 	few := func(name string, n, least int) {
 		if n < least {
 			wrong = append(wrong, fmt.Errorf("%s is %d; it must be at least %d", name, n, least))
 		}
 	}
+	few("SeriesLimit", c.SeriesLimit, 1)
+	few("Replicas", c.Replicas, 0)
 	few("Rate", c.Rate, 0)
 	few("Burst", c.Burst, 0)
+	if c.Burst > 0 && c.Rate == 0 {
+		wrong = append(wrong, errors.New("-burst needs -rate: without one nothing is limited"))
+	}
 	few("MaxInFlight", c.MaxInFlight, 1)
 	few("MaxConnections", c.MaxConnections, 1)
 	few("MaxConnectionsPerAddress", c.MaxConnectionsPerAddress, 1)
@@ -186,9 +188,6 @@ func (c Config) check() error {
 		wrong = append(wrong, errors.New("-tls-cert and -tls-key belong together, and one is missing"))
 	case c.TLSClientCA != "" && c.TLSCert == "":
 		wrong = append(wrong, errors.New("-tls-client-ca needs -tls-cert and -tls-key: without TLS nobody shows a certificate"))
-	}
-	if c.Replicas < 0 {
-		wrong = append(wrong, fmt.Errorf("the number of Replicas is %d; it must be at least 0", c.Replicas))
 	}
 	if c.Replicas > 0 && c.Trial {
 		wrong = append(wrong, errors.New("-replicas asks for replicas, and a trial's store has none"))

@@ -78,7 +78,7 @@ var faults = []struct{ fault, then, tests string }{
 	{"a panic in a goroutine of ours", "it ends one call and not the process", "store.TestPanicWhileSending server.TestOwnGoroutines"},
 	{"secrets", "in no log, metric or error", "cmd/noted.TestCanaries"},
 	{"names that callers make up", "a bounded number of labels", "server.TestLabelsAreBounded server.TestUnknownMethods"},
-	{"floods of refusals", "the log tells the first of a kind and how many more", "server.TestFloodsOfRefusals server.TestRateOfGuesses"},
+	{"floods of refusals", "the log tells the first of a kind and how many more", "server.TestFloodsOfRefusals server.TestRateOfGuesses server.TestDeniedAreSlowedDown"},
 	{"retries after an outage", "told when to come, spread, budgeted", "server.TestBreakerKeepsCallersFromADeadStore server.TestJitterSpreads client.TestBudgetEndsRetries"},
 	{"a hundred ask for one donation", "one FIRST", "store.TestHundredCallers"},
 	{"asked to stop under load", "NOT_SERVING, what is in flight finishes, bounded, exit 0", "server.TestDrain server.TestDrainIsBounded server.TestDrainAtTheDoor server.TestStreamWhileDraining"},

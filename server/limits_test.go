@@ -301,30 +301,38 @@ func scripts(t *testing.T, redis *redistest.Server) (calls int) {
 	return calls
 }
 
-// Without any rate strangers are slowed down all the same, and each denial has its line; known callers are not slowed down.
-func TestStrangersAreSlowedDown(t *testing.T) {
-	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"*"`, `"note"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
-	guesser, known, began := s.as(t, nil, "guess"), s.as(t, nil, "right"), time.Now()
-	denied, slowed := 0, 0
-	for range 300 {
-		_, err := guesser.NoteDonation(t.Context(), series("I-1"))
-		switch toldBy(err) {
-		case unauthenticated:
-			denied++
-		case rateLimited:
-			slowed++
-		default:
-			t.Errorf("a guess: %v", err)
-		}
-		if _, err := known.NoteDonation(t.Context(), series("I-1")); err != nil {
-			t.Errorf("a known caller from the same address: %v", err)
-		}
-	}
-	if most := 51 + 10*int(time.Since(began)/time.Second+1); denied < 50 || denied > most || slowed == 0 {
-		t.Errorf("of 300 guesses %d were denied and %d slowed down, want 50 to %d denied", denied, slowed, most)
-	}
-	if got := s.logged("audit: denied"); got != denied {
-		t.Errorf("%d denials have %d audit lines", denied, got)
+// Without any rate those who are denied are slowed down all the same, strangers and known callers who want what they have not, and each denial has its line; who does
+// what it may is not slowed down.
+func TestDeniedAreSlowedDown(t *testing.T) {
+	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note"`), byToken("astray", "astray", `"other"`, `"note"`))
+	for name, c := range map[string]struct {
+		token string
+		want  told
+	}{"a stranger": {"guess", unauthenticated}, "a known caller": {"astray", ledgerDenied}} {
+		t.Run(name, func(t *testing.T) {
+			s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+			wrong, right, began := s.as(t, nil, c.token), s.as(t, nil, "right"), time.Now()
+			denied, slowed := 0, 0
+			for range 300 {
+				_, err := wrong.NoteDonation(t.Context(), inLedger("live", "I-1"))
+				switch toldBy(err) {
+				case c.want:
+					denied++
+				case rateLimited:
+					slowed++
+				default:
+					t.Errorf("a wrong call: %v", err)
+				}
+				if _, err := right.NoteDonation(t.Context(), inLedger("live", "I-1")); err != nil {
+					t.Errorf("a right one from the same address: %v", err)
+				}
+			}
+			if most := 51 + 10*int(time.Since(began)/time.Second+1); denied < 50 || denied > most || slowed == 0 {
+				t.Errorf("of 300 wrong calls %d were denied and %d slowed down, want 50 to %d denied", denied, slowed, most)
+			}
+			if got := s.logged("audit: denied"); got != denied {
+				t.Errorf("%d denials have %d audit lines", denied, got)
+			}
+		})
 	}
 }

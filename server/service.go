@@ -117,8 +117,8 @@ func (s *service) ReleaseDonation(ctx context.Context, r *notedv1.ReleaseDonatio
 	if err != nil {
 		return nil, refuse(err)
 	}
-	s.logger.InfoContext(ctx, "released a donation", "ledger", note.Donation.Ledger, "donation_id", note.DonationID,
-		"attempt", note.Attempt, "reason", r.GetReason())
+	s.telemetry.floods.log(ctx, "released a donation", slog.LevelInfo, "released a donation", "caller", callerOf(ctx), "peer", peerOf(ctx), "ledger", note.Donation.Ledger,
+		"donation_id", note.DonationID, "attempt", note.Attempt, "reason", r.GetReason())
 	return &notedv1.ReleaseDonationResponse{Note: noteMessage(note)}, nil
 }
 

@@ -165,6 +165,7 @@ func TestExitCodes(t *testing.T) {
 		{"no callers there", nil, append(free, "-redis", redis.URL(), "-callers", "/nowhere"), 2, "-callers"},
 		{"a bad rate", nil, []string{"-dev", "-rate", "fast"}, 2, "-rate (NOTED_RATE)"},
 		{"a negative burst", nil, []string{"-dev", "-burst=-1"}, 2, "-burst"},
+		{"a burst of no rate", nil, []string{"-dev", "-burst", "5"}, 2, "-burst needs -rate"},
 		{"no calls at all", nil, []string{"-dev", "-max-in-flight", "0"}, 2, "-max-in-flight"},
 		{"no connections at all", nil, []string{"-dev", "-max-connections", "0"}, 2, "-max-connections"},
 		{"none from anywhere", nil, []string{"-dev", "-max-connections-per-address", "0"}, 2, "-max-connections-per-address"},
