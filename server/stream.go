@@ -16,7 +16,7 @@ import (
 const (
 	// batchSize is how many requests of a stream go to the store together, and how many may wait for the batch before them.
 	batchSize = 128
-	// linger is how long a stream may stay silent, once the server is asked to stop, before it is ended.
+	// linger is how long a stream is still answered once the server is asked to stop.
 	linger = time.Second
 )
 
@@ -108,8 +108,9 @@ func send(stream grpc.BidiStreamingServer[notedv1.NoteDonationsRequest, notedv1.
 
 // answer takes as many requests as are waiting, asks the store for all of them at once, and hands the answers on.
 func (s *service) answer(ctx context.Context, requests <-chan streamed, answers chan<- []*notedv1.NoteDonationsResponse) error {
+	end := lingering{draining: s.draining}
 	for {
-		batch, last, err := s.waiting(ctx, requests)
+		batch, last, err := waiting(ctx, requests, &end)
 		if len(batch) > 0 {
 			select {
 			case answers <- s.noteAll(ctx, batch):
@@ -123,20 +124,30 @@ func (s *service) answer(ctx context.Context, requests <-chan streamed, answers 
 	}
 }
 
-// waiting waits for a request and takes with it what has come meanwhile. After the last one it says so; while the server drains it gives up on a
-// caller who is silent.
-func (s *service) waiting(ctx context.Context, requests <-chan streamed) (batch []streamed, last bool, err error) {
-	draining, silence := s.draining, (<-chan time.Time)(nil)
+// lingering is when a stream is to end of a server that is asked to stop.
+type lingering struct {
+	draining <-chan struct{}
+	over     <-chan time.Time // nil until it drains
+}
+
+// waiting waits for a request and takes with it what has come meanwhile. After the last one it says so; some time after the server was asked to stop it gives up
+// on the caller, who may be silent, or may never be.
+func waiting(ctx context.Context, requests <-chan streamed, end *lingering) (batch []streamed, last bool, err error) {
 	for len(batch) == 0 {
+		select {
+		case <-end.over:
+			return nil, false, errDraining
+		default:
+		}
 		select {
 		case request, more := <-requests:
 			if !more {
 				return nil, true, nil
 			}
 			batch = append(batch, request)
-		case <-draining:
-			draining, silence = nil, time.After(linger)
-		case <-silence:
+		case <-end.draining:
+			end.draining, end.over = nil, time.After(linger)
+		case <-end.over:
 			return nil, false, errDraining
 		case <-ctx.Done():
 			return nil, false, context.Cause(ctx)

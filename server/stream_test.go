@@ -144,6 +144,52 @@ func TestStreamWhileDraining(t *testing.T) {
 	}
 }
 
+// One that never falls silent is ended too.
+func TestBusyStreamWhileDraining(t *testing.T) {
+	n := start(t, servertest.Options{})
+	stream, err := n.NoteDonations(within(t, 30*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers, ended := 0, make(chan error, 1)
+	first := make(chan struct{})
+	go func() {
+		for {
+			answer, err := stream.Recv()
+			if err != nil {
+				ended <- err
+				return
+			}
+			if answer.GetResponse() == nil {
+				t.Errorf("answer %d: %v", answers, answer)
+			}
+			if answers++; answers == 1 {
+				close(first)
+			}
+		}
+	}()
+	go func() {
+		for i := 0; ; i++ {
+			if stream.Send(&notedv1.NoteDonationsRequest{Request: series(fmt.Sprint("I-", i))}) != nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	<-first
+	began := time.Now()
+	n.Stop()
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("stopping took %v, want little more than a second", took)
+	}
+	if err := <-ended; toldBy(err) != (told{code: codes.Unavailable, reason: "noted.v1/STORE_UNAVAILABLE", retry: true}) {
+		t.Errorf("the stream ended with %v, want UNAVAILABLE", err)
+	}
+	if answers < 10 {
+		t.Errorf("%d requests were answered, want those of a second", answers)
+	}
+}
+
 // A caller that goes away takes nothing of the server with it.
 func TestStreamOfACallerWhoGoes(t *testing.T) {
 	n := start(t, servertest.Options{})
