@@ -357,6 +357,52 @@ func TestAnswersAreWritten(t *testing.T) {
 	}
 }
 
+// TestRefusalsWhenFull checks that a Redis without memory whose replica is waited for refuses as ever: for what nobody has noted, for what is forgotten and not gone yet,
+// and for what is there, which stays.
+func TestRefusalsWhenFull(t *testing.T) {
+	primary := redistest.StartWithClock(t, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+	f := fleet{mode: "standalone", url: primary.URL(), primaries: []*redistest.Server{primary},
+		replicas: []*redistest.Server{redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.Port()))}}
+	f.linked(t)
+	now := time.Now().Truncate(time.Second)
+	primary.StopClock(now)
+	s := f.open(t, 1)
+	brief := holding(t, "forgotten", "r")
+	brief.Rules.Retention = time.Hour
+	forgotten, live, gone := note(t, s, brief), note(t, s, holding(t, "live", "r")), note(t, s, holding(t, "gone", "r"))
+	if _, err := s.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Release(ctx(t), live.Receipt); err != nil {
+		t.Fatal(err)
+	}
+	primary.StopClock(now.Add(time.Hour)) // in its last millisecond Redis still has the key
+	if got := told(t, primary, "EXISTS", keyOf(t, "forgotten")); got != "1" {
+		t.Fatalf("EXISTS of what is just forgotten = %s, want 1", got)
+	}
+	primary.Do("CONFIG SET maxmemory 1")
+	old := holding(t, "old", "r")
+	old.Donation.OccurredAt = now.Add(-2 * usual.Retention)
+	for name, c := range map[string]struct {
+		ask  func() error
+		want error
+	}{
+		"settle what is gone":      {func() error { _, err := s.Settle(ctx(t), gone.Receipt); return err }, store.ErrNotFound},
+		"forget what is gone":      {func() error { _, err := s.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID); return err }, store.ErrNotFound},
+		"settle what is forgotten": {func() error { _, err := s.Settle(ctx(t), forgotten.Receipt); return err }, store.ErrNotFound},
+		"settle what was released": {func() error { _, err := s.Settle(ctx(t), live.Receipt); return err }, store.ErrHoldReleased},
+		"too old":                  {func() error { _, err := s.Note(ctx(t), old); return err }, store.ErrTooEarly},
+		"a new donation":           {func() error { _, err := s.Note(ctx(t), holding(t, "new", "r")); return err }, store.ErrStoreFull},
+	} {
+		if err := c.ask(); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	if look, err := s.Exists(ctx(t), holding(t, "live", "").Donation, ipn, usual); err != nil || look.Note.DonationID != live.Note.DonationID {
+		t.Errorf("what is there: %+v, %v; want %s", look, err, live.Note.DonationID)
+	}
+}
+
 // TestReplicasWithinTheDeadline checks that a caller hears of too few replicas before his own time is over.
 func TestReplicasWithinTheDeadline(t *testing.T) {
 	f := pair(t, 1)

@@ -340,15 +340,13 @@ local function resave(key, notes, note)
   save(key, notes, redis.call)
 end
 
--- confirm writes what is there already. It is for an answer that rests on what was written before, or on that nothing was, a refusal among them, where replicas must have that
+-- confirm writes what is there already, which a store that is full lets it. It is for an answer that rests on what was written before, or on that nothing was, a refusal among them, where replicas must have that
 -- too: WAIT waits for what its own connection has written (since Redis 7.2; before, for all that was written until then). A primary that is cut off, and was
 -- replaced, would else tell what is true of itself alone.
 local function confirm(key, notes)
   if #notes == 0 then
-    local value = redis.call('GET', key)
-    if value then -- of notes that are all forgotten
-      redis.call('SET', key, value, 'KEEPTTL')
-    else
+    -- What is there still is of notes that are all forgotten. Where nothing is, DEL has written nothing, but after it Redis lets the rest be written (see resave).
+    if redis.call('DEL', key) == 0 then
       redis.call('SET', key, VERSION, 'PX', 1)
       redis.call('DEL', key)
     end
