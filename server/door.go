@@ -49,6 +49,7 @@ type door struct {
 	unary   []grpc.UnaryServerInterceptor
 	stream  []grpc.StreamServerInterceptor
 	ceiling time.Duration // as Config.MaxDeadline
+	age     time.Duration // as of gRPC's connections
 	calls   http.Handler  // answers the procedures
 	http    *http.Server
 
@@ -60,7 +61,7 @@ var _ notedv1connect.DedupeServiceHandler = (*door)(nil)
 
 // newDoor makes the door. It has no compression: no limit on a request bounds the work of unpacking it, and the first door has none either.
 func newDoor(s *Server) *door {
-	d := &door{service: s.service, health: s.health, unary: s.unary, stream: s.stream, ceiling: s.config.MaxDeadline}
+	d := &door{service: s.service, health: s.health, unary: s.unary, stream: s.stream, ceiling: s.config.MaxDeadline, age: s.config.age}
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(maxMessage),
 		connect.WithCompression("gzip", nil, nil),
@@ -85,8 +86,11 @@ func newDoor(s *Server) *door {
 		MaxHeaderBytes:    maxHeaders,
 		ReadHeaderTimeout: handshake,
 		IdleTimeout:       doorIdle,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingEvery, PingTimeout: pingPatience},
-		ErrorLog:          s.httpErrors(),
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, bornKey{}, time.Now())
+		},
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingEvery, PingTimeout: pingPatience},
+		ErrorLog: s.httpErrors(),
 	}
 	return d
 }
@@ -108,11 +112,18 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer d.open.RUnlock()
+	left := d.age // of the connection's time
+	if born, ok := r.Context().Value(bornKey{}).(time.Time); ok {
+		left = max(0, d.age-time.Since(born))
+	}
+	if left == 0 {
+		w.Header().Set("Connection", "close") // of HTTP/2 too, where it becomes a GOAWAY
+	}
 
 	streams := r.URL.Path == notedv1connect.DedupeServiceNoteDonationsProcedure
 	limit := d.ceiling
 	if streams {
-		limit = connectionAge + ageGrace
+		limit = left + ageGrace
 	}
 	connection := http.NewResponseController(w)
 	now := time.Now()
@@ -144,6 +155,9 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	d.calls.ServeHTTP(w, r)
 }
+
+// bornKey keeps when a connection was made.
+type bornKey struct{}
 
 // connectionKey keeps the means to end the reading of a call's body.
 type connectionKey struct{}

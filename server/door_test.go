@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync"
@@ -614,6 +615,33 @@ func TestDoorIsCountedAndLogged(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "canary") {
 		t.Errorf("the log tells a request:\n%s", log.String())
+	}
+}
+
+// A connection that has become old is given up at the door too, after an answer, and its caller, who comes by another, notices nothing.
+func TestConnectionAgeAtTheDoor(t *testing.T) {
+	s := startGuarded(t, func(c *server.Config) {
+		c.HTTPListen = "127.0.0.1:0"
+		c.Age(200*time.Millisecond, time.Second)
+	})
+	for name, client := range map[string]*http.Client{"HTTP/1.1": {Transport: &http.Transport{}}, "HTTP/2": h2c(t)} {
+		t.Run(name, func(t *testing.T) {
+			connections := 0
+			ctx := httptrace.WithClientTrace(within(t, 20*time.Second), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
+				if !c.Reused {
+					connections++
+				}
+			}})
+			call, calls := overJSON(client, "http://"+s.HTTPAddr()), 0
+			for ; connections < 3; calls++ {
+				if _, err := call(ctx, series("I-1")); err != nil {
+					t.Fatalf("call %d, on connection %d: %v", calls, connections, err)
+				}
+			}
+			if calls < 6 {
+				t.Errorf("%d calls took %d connections, want one to be used until it is old", calls, connections)
+			}
+		})
 	}
 }
 
