@@ -78,17 +78,12 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 // primariesOf are those that the client knows of. It is not asked to look first, as ForEachMaster does: who does not answer would be asked who the others are.
 func primariesOf(ctx context.Context, cluster *redis.ClusterClient) (map[*redis.Client]bool, error) {
 	primaries := map[*redis.Client]bool{}
-	var last error
 	for i := range manyKeys {
 		node, err := cluster.MasterForKey(ctx, prefix+"{"+strconv.Itoa(i)+"}")
 		if err != nil {
-			last = err
-			continue
+			return nil, err // no node has said yet which has what, and each was asked
 		}
 		primaries[node] = true
-	}
-	if len(primaries) == 0 {
-		return nil, last
 	}
 	return primaries, nil
 }

@@ -48,9 +48,11 @@ func (s *Store) sendAndWait(ctx context.Context, calls []call, runs []run, indic
 		byNode := map[*redis.Client][]int{}
 		for _, i := range indices {
 			node, err := cluster.MasterForKey(ctx, calls[i].key)
-			if err != nil {
-				runs[i].cmd.SetErr(err)
-				continue
+			if err != nil { // no node has said yet which has what, and each was asked: nothing is sent
+				for _, i := range indices {
+					runs[i].cmd.SetErr(err)
+				}
+				return
 			}
 			byNode[node] = append(byNode[node], i)
 		}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,6 +103,49 @@ func TestShardLost(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNoShardAnswers checks that a cluster of which no node answers is asked once by a look and once by a call, however many keys that is about.
+func TestNoShardAnswers(t *testing.T) {
+	var met atomic.Int64
+	url := "redis://"
+	for i := range 3 {
+		node, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { node.Close() })
+		go func() {
+			for {
+				conn, err := node.Accept()
+				if err != nil {
+					return
+				}
+				met.Add(1)
+				conn.Close()
+			}
+		}()
+		url += []string{"", "?addr=", "&addr="}[i] + node.Addr().String()
+	}
+	requests := make([]store.NoteRequest, 100)
+	for i := range requests {
+		requests[i] = holding(t, fmt.Sprint("I-", i), "r")
+	}
+	for replicas := range 2 {
+		s := openWith(t, store.Config{URL: url, Mode: "cluster", Replicas: replicas, ReplicasTimeout: time.Second})
+		for name, ask := range map[string]func() error{
+			"Check": func() error { _, err := s.Check(ctx(t)); return err },
+			"Notes": func() error { _, errs := s.Notes(context.Background(), requests); return errors.Join(errs...) },
+		} {
+			met.Store(0)
+			if err := ask(); !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrOutcomeUnknown) {
+				t.Errorf("%s, %d replicas: %v, want %v", name, replicas, err, store.ErrUnavailable)
+			}
+			if n := met.Load(); n == 0 || n > 30 {
+				t.Errorf("%s, %d replicas: three nodes were called %d times, want a few", name, replicas, n)
+			}
+		}
 	}
 }
 
