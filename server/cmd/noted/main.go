@@ -47,13 +47,13 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		defer store.Close()
 		config.Redis, config.RedisMode, config.Trial = store.URL(), server.DefaultRedisMode, true
 	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // before the store is waited for: unheard, it would end us
+	defer signal.Stop(hangups)
 	s, err := server.New(ctx, config)
 	if err != nil {
 		return err
 	}
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
 	go func() {
 		for {
 			select {

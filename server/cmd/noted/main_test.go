@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -91,6 +92,24 @@ func TestDev(t *testing.T) {
 	command.Process.Signal(syscall.SIGTERM)
 	if err := command.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v, want exit 0\n%s", err, stderr)
+	}
+}
+
+// Whoever asks for new certificates while the store is still waited for does not end the process by it.
+func TestHangupAtTheStart(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	command, _, stderr := program(t, "-redis", "redis://"+silent.Addr().String(), "-listen", "127.0.0.1:0", "-admin-listen", "off", "-drain", "0s")
+	if _, err := silent.Accept(); err != nil { // the store is asked, and does not answer
+		t.Fatal(err)
+	}
+	command.Process.Signal(syscall.SIGHUP)
+	command.Process.Signal(syscall.SIGTERM)
+	if err := command.Wait(); err != nil {
+		t.Errorf("after SIGHUP and SIGTERM: %v, want exit 0\n%s", err, stderr)
 	}
 }
 
