@@ -35,7 +35,6 @@ func newAdvice(config Config, t *telemetry, logger *slog.Logger) advice {
 // give looks through a report.
 func (a *advice) give(r store.Report) {
 	a.telemetry.clockOff.Set(r.ClockOffset.Seconds())
-	a.telemetry.lostPrimaries.Set(float64(len(r.Lost)))
 	if a.trial {
 		return
 	}

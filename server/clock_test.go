@@ -37,4 +37,7 @@ func TestClockOfRedisJumps(t *testing.T) {
 	if got := strings.Count(log.String(), "clock jumped"); float64(got) != jumps {
 		t.Errorf("the log tells of %d jumps, want %v", got, jumps)
 	}
+	if got := strings.Count(log.String(), "NOT_SERVING until it is"); got != 2 {
+		t.Errorf("the log tells %d times that the store is not fit for use, want 2:\n%s", got, log.String())
+	}
 }

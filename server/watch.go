@@ -90,6 +90,10 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 		return nil // asked to stop: the failure says nothing about the store
 	}
 	w.breaker.part(len(report.Lost) > 0 || err != nil && report.Version != "")
+	w.mu.Lock()
+	w.lost = strings.Join(report.Lost, "; ")
+	w.mu.Unlock()
+	w.telemetry.lostPrimaries.Set(float64(len(report.Lost)))
 	if err != nil {
 		w.failed(err)
 		if w.failures >= failuresToTip {
@@ -99,9 +103,6 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	}
 	w.breaker.alive() // before health says so
 	w.advice.give(report)
-	w.mu.Lock()
-	w.lost = strings.Join(report.Lost, "; ")
-	w.mu.Unlock()
 	if report.Evicts && !w.allowEviction {
 		if !w.seen {
 			return evicts(report.Policy)
@@ -111,22 +112,24 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 		return nil
 	}
 	w.seen, w.failures = true, 0
-	if report.ClockOffset.Abs() > badClockOff && !w.trial {
-		w.say(fmt.Sprintf("the store's clock and this machine's are %v apart, so windows and lives of notes cannot be relied on: set both by NTP", report.ClockOffset.Abs().Round(time.Second)))
-		return nil
-	}
 	refused, err := w.losses.look(asking)
 	if store.ShutOut(err) != "" { // a beat writes as a note does, and would be refused as one
 		w.failures = failuresToTip
 		w.failed(err)
 		return nil
 	}
-	if refused != "" {
+	w.shutBy = ""
+	w.telemetry.shut("")
+	if refused != "" { // which the log has
 		w.say(refused)
 		return nil
 	}
-	w.shutBy = ""
-	w.telemetry.shut("")
+	if report.ClockOffset.Abs() > badClockOff && !w.trial {
+		if detail := fmt.Sprintf("the store's clock and this machine's are %v apart, so windows and lives of notes cannot be relied on: set both by NTP", report.ClockOffset.Abs().Round(time.Second)); w.say(detail) {
+			w.logger.Error("the store is not fit for use; NOT_SERVING until it is", "error", detail)
+		}
+		return nil
+	}
 	if err := descriptorsLeft(); err != nil {
 		if w.say(err.Error()) {
 			w.logger.Error("nobody new can connect; NOT_SERVING until somebody can", "error", err)
