@@ -67,7 +67,7 @@ func newDoor(s *Server) *door {
 		connect.WithCompression("gzip", nil, nil),
 		connect.WithCodec(jsonCodec{name: "json"}),
 		connect.WithCodec(jsonCodec{name: "json; charset=utf-8"}),
-		connect.WithRecover(func(ctx context.Context, _ connect.Spec, _ http.Header, p any) error { // of an interceptor: the innermost sees to the service's
+		connect.WithRecover(func(ctx context.Context, _ connect.Spec, _ http.Header, p any) error { // of what counts and logs: a panic of all else ends before it
 			return connectError(s.telemetry.panicked(ctx, p))
 		}),
 	}

@@ -11,8 +11,7 @@ import (
 
 const (
 	floodSpan  = 10 * time.Second
-	floodLines = 10   // of one kind within the span
-	mostKinds  = 1024 // at a time; callers' names and addresses are part of some
+	floodLines = 10 // of one kind within the span; kinds are ours, and few
 )
 
 // floods keeps what callers do from filling the log, and the disk behind it. Of each kind of line the first are written at once; of those beyond it is written at
@@ -46,9 +45,6 @@ func (f *floods) log(ctx context.Context, kind string, level slog.Level, message
 func (f *floods) take(kind string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.of[kind] == nil && len(f.of) >= mostKinds {
-		kind = "others"
-	}
 	k := f.of[kind]
 	if k == nil {
 		k = &flood{}

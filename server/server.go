@@ -6,15 +6,15 @@
 //
 // # Design
 //
-// A call passes the interceptors (what counts, what logs, what bounds its time, what stops a panic), then a method of service.go that
-// checks, asks the store, and answers. The checks are in check.go, the one table from what the store says to what a caller is told is in
+// A call passes the interceptors (what counts, what logs, what stops a panic, what bounds how many are under way, who may call, what bounds its time), then a method
+// of service.go that checks, asks the store, and answers. The checks are in check.go, the one table from what the store says to what a caller is told is in
 // status.go, and nothing here decides whether a donation is a duplicate: that is one script in the store.
 //
 // The server starts without its store and says NOT_SERVING until the store answers: a process that ends because Redis is late makes an outage of two
 // out of one. It does end when the store turns out, at first sight, to be one that forgets (see Config.AllowEviction).
 //
 // The interceptors of unary calls are one slice and the service knows nothing of the transport, so that the second door, JSON over HTTP, runs
-// the same chain (door.go). Callers, their rights and their rates belong between what counts and what stops panics.
+// the same chain (door.go).
 package server
 
 import (
@@ -273,6 +273,9 @@ func (s *Server) stop() {
 
 func (s *Server) close() error {
 	var errs []error
+	if s.grpc != nil {
+		s.grpc.Stop() // of a server that was never served
+	}
 	if s.admin != nil {
 		errs = append(errs, s.admin.Close())
 	}

@@ -65,7 +65,7 @@ var refusals = []refusal{
 		sentence: "the store has no memory for another note; give Redis more memory, and ask again later"},
 
 	{when: store.ErrNotReplicated, code: codes.Unavailable, reason: "DURABILITY_NOT_REACHED", retry: time.Second,
-		sentence: "fewer replicas than asked for have what the answer rests on, so a failover could lose it; ask again with the same request_id"},
+		sentence: "fewer replicas than asked for have what the answer rests on, so a failover could lose it; ask the same again, with its request_id where it has one"},
 	{when: store.ErrWentBack, code: codes.Unavailable, reason: "STORE_WENT_BACK", retry: 10 * time.Second,
 		sentence: "the store has lost notes, and answers nothing until an operator has looked; ask again later"},
 	{when: store.ErrPoolExhausted, code: codes.Unavailable, reason: "POOL_EXHAUSTED", retry: 200 * time.Millisecond,
@@ -73,7 +73,7 @@ var refusals = []refusal{
 	{when: store.ErrUnavailable, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
 		sentence: "the store cannot answer, and nothing was noted; ask again later"},
 	{when: store.ErrOutcomeUnknown, code: codes.Unavailable, reason: "OUTCOME_UNKNOWN", retry: time.Second,
-		sentence: "the store did not answer and may have noted; ask again with the same request_id"},
+		sentence: "the store did not answer and may have noted; ask the same again, with its request_id where it has one"},
 	{when: errNoCaller, code: codes.Unauthenticated, reason: "UNAUTHENTICATED",
 		sentence: "no caller of this server is known by what was presented; send a valid token as authorization: Bearer TOKEN, or a certificate"},
 	{when: errVerbDenied, code: codes.PermissionDenied, reason: "VERB_DENIED",
@@ -88,7 +88,7 @@ var refusals = []refusal{
 		sentence: "this server is shutting down; open the stream again, and ask again for what has no answer"},
 
 	{when: context.DeadlineExceeded, code: codes.DeadlineExceeded, reason: "DEADLINE_EXCEEDED",
-		sentence: "the deadline passed, and nothing more will be noted; ask again with the same request_id"},
+		sentence: "the deadline passed, and nothing more will be noted; ask the same again, with its request_id where it has one"},
 	{when: context.Canceled, code: codes.Canceled, reason: "CANCELED",
 		sentence: "the caller has gone"},
 }

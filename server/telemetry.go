@@ -176,8 +176,8 @@ func (t *telemetry) guarded(ctx context.Context, f func() error) (err error) {
 	return f()
 }
 
-// unary is the chain of every unary call, outermost first: what counts and logs sees how the call ended, and a panic ends innermost.
-func (t *telemetry) unary() (outer []grpc.UnaryServerInterceptor, innermost grpc.UnaryServerInterceptor) {
+// unary is the begin of the chain of every unary call, outermost first: what counts and logs sees how the call ended, and a panic of all that follows ends at the last.
+func (t *telemetry) unary() (outer []grpc.UnaryServerInterceptor, recovered grpc.UnaryServerInterceptor) {
 	return []grpc.UnaryServerInterceptor{
 		t.calls.UnaryServerInterceptor(),
 		selector.UnaryServerInterceptor(t.logged(), selector.MatchFunc(isLogged)),
@@ -192,7 +192,7 @@ func (t *telemetry) unary() (outer []grpc.UnaryServerInterceptor, innermost grpc
 }
 
 // stream is the same for streams. Requests on NoteDonations are counted one by one where they are answered.
-func (t *telemetry) stream() (outer []grpc.StreamServerInterceptor, innermost grpc.StreamServerInterceptor) {
+func (t *telemetry) stream() (outer []grpc.StreamServerInterceptor, recovered grpc.StreamServerInterceptor) {
 	return []grpc.StreamServerInterceptor{
 		t.calls.StreamServerInterceptor(),
 		selector.StreamServerInterceptor(logging.StreamServerInterceptor(t.callLogger(), logOptions...), selector.MatchFunc(isLogged)),
