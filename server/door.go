@@ -23,8 +23,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/gen/go/noted/v1/notedv1connect"
@@ -65,8 +63,9 @@ func newDoor(s *Server) *door {
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(maxMessage),
 		connect.WithCompression("gzip", nil, nil),
-		connect.WithCodec(jsonCodec{name: "json"}),
-		connect.WithCodec(jsonCodec{name: "json; charset=utf-8"}),
+		connect.WithCodec(jsonCodec{s.telemetry, "json"}),
+		connect.WithCodec(jsonCodec{s.telemetry, "json; charset=utf-8"}),
+		connect.WithCodec(binaryCodec{s.telemetry}),
 		connect.WithRecover(func(ctx context.Context, _ connect.Spec, _ http.Header, p any) error { // of what counts and logs: a panic of all else ends before it
 			return connectError(s.telemetry.panicked(ctx, p))
 		}),
@@ -360,27 +359,4 @@ func sayJSON(w http.ResponseWriter, httpStatus int, code codes.Code, sentence st
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(httpStatus)
 	w.Write(body.Bytes())
-}
-
-// jsonCodec reads JSON more strictly than Connect does by itself: a field that the contract does not have is refused, since it is most likely one
-// that was misspelt, and an occurred_at that nobody reads makes two donations out of one.
-type jsonCodec struct{ name string }
-
-// Name is of connect.Codec, as are the other two.
-func (c jsonCodec) Name() string { return c.name }
-
-// Marshal writes the usual JSON of protobuf.
-func (c jsonCodec) Marshal(message any) ([]byte, error) {
-	return protojson.Marshal(message.(proto.Message))
-}
-
-// Unmarshal says what is wrong as the parser does, without the names of our types.
-func (c jsonCodec) Unmarshal(body []byte, message any) error {
-	if len(body) == 0 {
-		return errors.New(`the body is empty; a request without any fields is {}`)
-	}
-	if err := protojson.Unmarshal(body, message.(proto.Message)); err != nil {
-		return errors.New(strings.TrimLeft(strings.TrimPrefix(err.Error(), "proto:"), " \u00a0"))
-	}
-	return nil
 }

@@ -618,6 +618,36 @@ func TestDoorIsCountedAndLogged(t *testing.T) {
 	}
 }
 
+// A request that nobody can read reaches no interceptor, and is counted and told of all the same, without a word of what it says.
+func TestUnreadableRequestsAreCounted(t *testing.T) {
+	var log lockedBuffer
+	n := start(t, servertest.Options{Log: &log})
+	note := "http://" + n.HTTPAddr() + notedv1connect.DedupeServiceNoteDonationProcedure
+	count := func() float64 {
+		return n.metric(t, "noted_refusals_total", `rpc="NoteDonation"`, `reason="UNREADABLE"`)
+	}
+	for form, send := range map[string]func(){
+		"JSON with a misspelt field": func() {
+			post(t, note, "application/json", `{"donation":{"series_id":"I-1","occured_at":"2026-11-26T10:00:00Z canary"}}`)
+		},
+		"a body that is no protobuf": func() { post(t, note, "application/proto", "\xff\xff canary") },
+		"gRPC that is no protobuf": func() {
+			n.Conn().Invoke(t.Context(), notedv1.DedupeService_NoteDonation_FullMethodName, []byte("\x0a\x04\x12\x02\xff\xfe canary"), &notedv1.NoteDonationResponse{}, grpc.ForceCodec(raw{}))
+		},
+	} {
+		before := count()
+		for range 20 {
+			send()
+		}
+		if got := count() - before; got != 20 {
+			t.Errorf("%s: %v of 20 are counted", form, got)
+		}
+	}
+	if !strings.Contains(log.String(), "could not be read") || strings.Contains(log.String(), "canary") {
+		t.Errorf("the log tells of unreadable requests so:\n%s", log.String())
+	}
+}
+
 // A connection that has become old is given up at the door too, after an answer, and its caller, who comes by another, notices nothing.
 func TestConnectionAgeAtTheDoor(t *testing.T) {
 	s := startGuarded(t, func(c *server.Config) {

@@ -34,10 +34,8 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/tap"
-	protobuf "google.golang.org/protobuf/proto"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/server/internal/store"
@@ -146,7 +144,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		grpc.ChainUnaryInterceptor(s.unary...),
 		grpc.ChainStreamInterceptor(s.stream...),
 		grpc.InTapHandle(s.boundedArrival),
-		grpc.ForceServerCodecV2(thrifty{encoding.GetCodecV2(proto.Name)}),
+		grpc.ForceServerCodecV2(grpcCodec{encoding.GetCodecV2(proto.Name), s.telemetry}),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.InitialWindowSize(maxMessage), // for good: left to itself gRPC takes up to 16 MiB a stream from whoever sends fast
@@ -335,19 +333,6 @@ var unaryMethods = func() map[string]bool {
 	}
 	return methods
 }()
-
-// thrifty is gRPC's codec, except that a page of notes takes no more memory than it is long. gRPC would take a whole MiB, and keep it until the page is read.
-type thrifty struct{ encoding.CodecV2 }
-
-// Marshal is of encoding.CodecV2.
-func (c thrifty) Marshal(message any) (mem.BufferSlice, error) {
-	page, ok := message.(*notedv1.ListDonationsResponse)
-	if !ok {
-		return c.CodecV2.Marshal(message)
-	}
-	text, err := protobuf.Marshal(page)
-	return mem.BufferSlice{mem.SliceBuffer(text)}, err
-}
 
 // endWithDrain ends the streams of others (a health watch, a reflection session) a moment after the server is asked to stop: they never end by
 // themselves, and would hold every drain to its limit. Our own stream sees to that itself.

@@ -72,7 +72,7 @@ func newTelemetry(logger *slog.Logger, ledgers map[string]LedgerRules, stats fun
 			Help: "Answers of which the message disagreed with the note, by field. Times and, where channels do not share them, transaction ids differ as a rule; amounts and currencies should not."},
 			[]string{"ledger", "field"}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_refusals_total",
-			Help: "Requests that got an error instead of an answer, streamed ones among them."}, []string{"rpc", "code", "reason"}),
+			Help: "Requests that got an error instead of an answer, streamed and unreadable ones among them; not those that the transport refuses for their length."}, []string{"rpc", "code", "reason"}),
 		panics:  prometheus.NewCounter(prometheus.CounterOpts{Name: "noted_panics_total", Help: "Calls that ended in a panic; the log has the stack. Each is a bug."}),
 		storeUp: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_up", Help: "1 while the store answers and is fit for use, as health says it."}),
 		shutOut: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "noted_store_shut_out",
