@@ -48,6 +48,7 @@ type door struct {
 	stream  []grpc.StreamServerInterceptor
 	ceiling time.Duration // as Config.MaxDeadline
 	age     time.Duration // as of gRPC's connections
+	private bool          // this machine alone can call, and nobody is asked who it is
 	calls   http.Handler  // answers the procedures
 	http    *http.Server
 
@@ -59,7 +60,8 @@ var _ notedv1connect.DedupeServiceHandler = (*door)(nil)
 
 // newDoor makes the door. It has no compression: no limit on a request bounds the work of unpacking it, and the first door has none either.
 func newDoor(s *Server) *door {
-	d := &door{service: s.service, health: s.health, unary: s.unary, stream: s.stream, ceiling: s.config.MaxDeadline, age: s.config.age}
+	local, ok := s.httpListener.Addr().(*net.TCPAddr)
+	d := &door{private: ok && local.IP.IsLoopback() && s.config.Callers == "" && s.config.TLSClientCA == "", service: s.service, health: s.health, unary: s.unary, stream: s.stream, ceiling: s.config.MaxDeadline, age: s.config.age}
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(maxMessage),
 		connect.WithCompression("gzip", nil, nil),
@@ -124,6 +126,11 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if streams {
 		limit = left + ageGrace
 	}
+	if browser := r.Header.Get("Origin") != "" || r.Header.Get("Accept-Language") != ""; d.private && browser && !namesThisMachine(r.Host) {
+		sayJSON(w, http.StatusMisdirectedRequest, codes.PermissionDenied, "a server that asks nobody who it is answers a browser as localhost or 127.0.0.1 only, lest a page "+
+			"have its own name lead here; call it so, or say who may call (-callers)")
+		return
+	}
 	connection := http.NewResponseController(w)
 	now := time.Now()
 	connection.SetReadDeadline(now.Add(limit + doorLate))
@@ -153,6 +160,15 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 2*maxMessage) // what is too large is read on for a while, so that the caller listens to why
 	}
 	d.calls.ServeHTTP(w, r)
+}
+
+// namesThisMachine says whether nobody can have made up the name by which we were called.
+func namesThisMachine(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil || strings.EqualFold(host, "localhost")
 }
 
 // bornKey keeps when a connection was made.

@@ -520,6 +520,53 @@ func TestDoorRefuses(t *testing.T) {
 	}
 }
 
+// Where nobody is asked who it is, a page in a browser of this machine must not be able to call by having its own name lead here (DNS rebinding). Who is no browser may use
+// any name.
+func TestPagesCallNoTrial(t *testing.T) {
+	n := start(t, servertest.Options{})
+	known := startGuarded(t, func(c *server.Config) {
+		c.HTTPListen, c.Callers = "127.0.0.1:0", callersFile(t, inDir(t, "callers.json"), byToken("a", "right", `"*"`, `"note", "read"`))
+	})
+	for _, c := range []struct {
+		addr, host, header string
+		status             int
+	}{
+		{n.HTTPAddr(), "127.0.0.1:1", "Origin", 200},
+		{n.HTTPAddr(), "localhost", "Accept-Language", 200},
+		{n.HTTPAddr(), "Localhost:8080", "Origin", 200},
+		{n.HTTPAddr(), "[::1]:8080", "Origin", 200},
+		{n.HTTPAddr(), "evil.example", "Origin", 421},
+		{n.HTTPAddr(), "evil.example:8080", "Accept-Language", 421},
+		{n.HTTPAddr(), "localhost.evil.example", "Origin", 421},
+		{n.HTTPAddr(), "noted", "X-Other", 200},
+		{known.HTTPAddr(), "noted.example.org", "Origin", 200},
+	} {
+		for method, path := range map[string]string{http.MethodPost: notedv1connect.DedupeServiceNoteDonationProcedure,
+			http.MethodGet: notedv1connect.DedupeServiceListDonationsProcedure + "?encoding=json&message=%7B%7D"} {
+			request, err := http.NewRequestWithContext(within(t, 20*time.Second), method, "http://"+c.addr+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if method == http.MethodPost {
+				request.Body = io.NopCloser(strings.NewReader(`{"donation":{"series_id":"I-1"}}`))
+				request.Header.Set("Content-Type", "application/json")
+			}
+			request.Host = c.host
+			request.Header.Set(c.header, "x")
+			request.Header.Set("Authorization", "Bearer right")
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, _ := io.ReadAll(response.Body)
+			response.Body.Close()
+			if response.StatusCode != c.status || c.status != 200 && !strings.Contains(string(text), "-callers") {
+				t.Errorf("%s to %s with %s: HTTP %d, want %d: %s", method, c.host, c.header, response.StatusCode, c.status, text)
+			}
+		}
+	}
+}
+
 // Of what only looks, a GET is enough; nothing on the way may keep the answer.
 func TestDoorAnswersGET(t *testing.T) {
 	n := start(t, servertest.Options{})
