@@ -22,14 +22,14 @@ const (
 // anything.
 func (s *Server) tellMemory() {
 	connections := int64(s.config.MaxConnections)
-	fields := []any{"max_connections", connections, "idle", mebibytes(connections * idleConnection), "busy", mebibytes(connections * busyConnection),
-		"each_idle", mebibytes(idleConnection), "each_busy", mebibytes(busyConnection)}
+	fields := []any{"max_connections", connections, "idle", binary(connections * idleConnection), "busy", binary(connections * busyConnection),
+		"each_idle", binary(idleConnection), "each_busy", binary(busyConnection)}
 	limit := debug.SetMemoryLimit(-1)
 	if limit == math.MaxInt64 {
 		s.logger.Info("the memory that callers can take at most; -max-connections bounds it, and GOMEMLIMIT says when to be thrifty", fields...)
 		return
 	}
-	fields = append(fields, "GOMEMLIMIT", mebibytes(limit))
+	fields = append(fields, "GOMEMLIMIT", binary(limit))
 	if connections*idleConnection > limit {
 		s.logger.Warn("callers' connections alone can take more memory than GOMEMLIMIT grants; set a lower -max-connections, or grant more", fields...)
 		return
@@ -37,4 +37,9 @@ func (s *Server) tellMemory() {
 	s.logger.Info("the memory that callers can take at most; -max-connections bounds it", fields...)
 }
 
-func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+func binary(n int64) string {
+	if n >= 10<<30 {
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	}
+	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+}
