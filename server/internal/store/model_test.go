@@ -19,8 +19,9 @@ import (
 
 // A model is the design's rules once more, as plainly as they can be said: notes in a slice, times as they are, no format and no script.
 type model struct {
-	now   time.Time
-	notes []*modelNote
+	now      time.Time
+	notes    []*modelNote
+	replaced int // sightings that made room
 }
 
 type modelNote struct {
@@ -175,11 +176,17 @@ func (m *model) note(r store.NoteRequest) (store.NoteReply, *modelNote, error) {
 		n.Attempt, n.request, n.released, n.settled = n.Attempt+1, r.RequestID, false, r.Hold == 0
 		n.hold(m.now, r.Hold)
 	}
-	known := len(n.Sightings) >= 16
+	known := false
 	for _, s := range n.Sightings {
 		known = known || s.Message == r.Message && (r.Message.ID != "" || s.TransactionID == r.Donation.TransactionID)
 	}
-	if !known {
+	if !known && len(n.Sightings) == 16 && needed(n, r) {
+		if spare := spared(n.Sightings); spare > 0 {
+			n.Sightings = slices.Delete(n.Sightings, spare, spare+1)
+			m.replaced++
+		}
+	}
+	if !known && len(n.Sightings) < 16 {
 		seen := m.now
 		if seen.Before(n.NotedAt) {
 			seen = n.NotedAt
@@ -188,6 +195,28 @@ func (m *model) note(r store.NoteRequest) (store.NoteReply, *modelNote, error) {
 		reply.Recorded = true
 	}
 	return reply, n, nil
+}
+
+// needed tells whether a message is the first of its channel to bear an id, or a transaction id.
+func needed(n *modelNote, r store.NoteRequest) bool {
+	onChannel := func(bears func(store.Sighting) bool) bool {
+		return slices.ContainsFunc(n.Sightings, func(s store.Sighting) bool { return s.Message.Channel == r.Message.Channel && bears(s) })
+	}
+	return r.Message.ID != "" && !onChannel(func(s store.Sighting) bool { return s.Message.ID != "" }) ||
+		r.Donation.TransactionID != "" && !onChannel(func(s store.Sighting) bool { return s.TransactionID != "" })
+}
+
+// spared is the last sighting of which an earlier one has channel and transaction id, and an id if it has one; 0 where each has something of its own.
+func spared(sightings []store.Sighting) int {
+	for i := len(sightings) - 1; i > 0; i-- {
+		for _, early := range sightings[:i] {
+			late := sightings[i]
+			if late.TransactionID != "" && early.TransactionID == late.TransactionID && early.Message.Channel == late.Message.Channel && (early.Message.ID != "" || late.Message.ID == "") {
+				return i
+			}
+		}
+	}
+	return 0
 }
 
 func (n *modelNote) hold(now time.Time, d time.Duration) {
@@ -237,21 +266,23 @@ func TestModel(t *testing.T) {
 	}
 	counts := map[string]int{}
 	for run := range uint64(4) {
-		t.Run(fmt.Sprint(run), func(t *testing.T) { walk(t, seed+run, 3000, counts) })
+		t.Run(fmt.Sprint(run), func(t *testing.T) { walk(t, seed+run, 3000, randomRequest, counts) })
 	}
+	t.Run("crowded", func(t *testing.T) { walk(t, seed, 3000, crowdedRequest, counts) })
 	for _, must := range []string{"verdict 1 by 1", "verdict 1 by 2", "verdict 1 by 6", "verdict 2 by 3", "verdict 2 by 4", "verdict 2 by 5", "verdict 3 by 3", "verdict 3 by 4", "verdict 3 by 5",
 		"settle: <nil>", "release: <nil>", "extend: <nil>", "settle: " + store.ErrHoldLost.Error(), "settle: " + store.ErrSettledByAnother.Error(), "settle: " + store.ErrHoldReleased.Error(),
-		"release: " + store.ErrAlreadySettled.Error(), "extend: " + store.ErrHoldReleased.Error(), store.ErrTooEarly.Error(), store.ErrTooLate.Error(), store.ErrSeriesFull.Error()} {
+		"release: " + store.ErrAlreadySettled.Error(), "replaced", "extend: " + store.ErrHoldReleased.Error(), store.ErrTooEarly.Error(), store.ErrTooLate.Error(), store.ErrSeriesFull.Error()} {
 		if counts[must] == 0 {
 			t.Errorf("there was no %q; the walks prove less than they should: %v", must, counts)
 		}
 	}
 }
 
-func walk(t *testing.T, seed uint64, steps int, counts map[string]int) {
+func walk(t *testing.T, seed uint64, steps int, request func(*rand.Rand, *model) store.NoteRequest, counts map[string]int) {
 	t.Logf("NOTED_SEED=%d repeats this", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	m := &model{now: time.UnixMilli(1_790_000_000_000)}
+	defer func() { counts["replaced"] += m.replaced }()
 	server, err := embedded.StartFrozen(m.now)
 	if err != nil {
 		t.Fatal(err)
@@ -265,7 +296,7 @@ func walk(t *testing.T, seed uint64, steps int, counts map[string]int) {
 		}
 		switch pick := random.IntN(100); {
 		case pick < 55:
-			r := randomRequest(random, m)
+			r := request(random, m)
 			want, n, wantErr := m.note(r)
 			got, err := s.Note(ctx(t), r)
 			if !errors.Is(err, wantErr) || (err == nil) != (wantErr == nil) {
@@ -290,7 +321,7 @@ func walk(t *testing.T, seed uint64, steps int, counts map[string]int) {
 				receipts = append(receipts, held{got.Receipt, n, n.Attempt})
 			}
 		case pick < 62:
-			r := randomRequest(random, m)
+			r := request(random, m)
 			r.RequestID = ""
 			n, evidence := m.find(r)
 			got, err := s.Exists(ctx(t), r.Donation, r.Message, r.Rules)
@@ -399,6 +430,22 @@ func randomRequest(random *rand.Rand, m *model) store.NoteRequest {
 		r.Message = store.Message{Channel: "webhook", ID: fmt.Sprintf("WH-%017d-%017d", 0, random.IntN(80))}
 	case 4:
 		r.Message.Channel = []string{"", "ipn"}[random.IntN(2)]
+	}
+	return r
+}
+
+// crowdedRequest draws many messages of few donations, so that notes fill up; few come on a second and a third channel.
+func crowdedRequest(random *rand.Rand, m *model) store.NoteRequest {
+	r := randomRequest(random, m)
+	r.Donation.SeriesID, r.Donation.Event = "I-0", pay
+	if r.Donation.TransactionID != "" || random.IntN(4) > 0 {
+		r.Donation.TransactionID = fmt.Sprint("T", random.IntN(2))
+	}
+	if r.Message.ID != "" {
+		r.Message = store.Message{Channel: "ipn", ID: fmt.Sprintf("%032x", random.IntN(400))}
+		if random.IntN(25) == 0 {
+			r.Message.Channel = []string{"webhook", "post"}[random.IntN(2)]
+		}
 	}
 	return r
 }

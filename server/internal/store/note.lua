@@ -27,8 +27,9 @@
 --   VERSION version                        a later release, or another program, has written this series
 --
 -- Writes KEYS[1], and its expiry, once, at the end: for FIRST unless the same request asks again while its hold or its settled note stands, and for DUPLICATE
--- and HELD only to record a new sighting (which a store that takes no writes may refuse, the answer stands). The other replies change nothing. Where replicas is 1,
--- a reply that writes nothing else, but for PAST_DEADLINE and VERSION, writes what is there as it is, so that WAIT waits for it.
+-- and HELD only to record a new sighting (which a store that takes no writes may refuse, the answer stands). Of those a note keeps 16; a full one gives up the
+-- latest that it can spare for the first of another channel, and records no others (has_room in notes.lua). The other replies change nothing. Where
+-- replicas is 1, a reply that writes nothing else, but for PAST_DEADLINE and VERSION, writes what is there as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local ask = {
@@ -115,7 +116,7 @@ elseif is == 'OPEN' then
   changed = true
 end
 
-local seen = #note.sightings >= MOST_SIGHTINGS
+local seen = false
 for _, s in ipairs(note.sightings) do
   if s.message == ask.message and (named(s.message) or s.transaction == ask.transaction) then
     seen = true
@@ -125,7 +126,7 @@ local before = note.line
 if changed then
   write_note(note)
 end
-if not seen then
+if not seen and has_room(note, ask.message, ask.transaction) then
   see(note, ask.message, ask.transaction, now)
   recorded = 1
 end

@@ -176,6 +176,48 @@ local function see(note, message, transaction, now)
   note.line = note.line .. ' ' .. message .. ' ' .. transaction .. ' ' .. base36(math.max(now - note.noted, 0))
 end
 
+-- has_room tells whether a note takes another sighting, and makes room where it is full and must. A note with MOST_SIGHTINGS takes only the first with an id, or the
+-- first with a transaction id, on its channel: without it nothing would speak against that channel's next message, and one after the other would be paired
+-- with the note. In its place goes the latest whose channel and transaction id an earlier one has too, and an id if it has one: by the transaction
+-- id its message is still known, and the earlier one speaks for and against others as it did. The first sighting never goes. Where each is needed,
+-- on sixteen channels that somebody makes up, there is no room.
+local function has_room(note, message, transaction)
+  local sightings = note.sightings
+  if #sightings < MOST_SIGHTINGS then
+    return true
+  end
+  local on, has_id, has_transaction = channel(message), not named(message), transaction == '-'
+  for _, s in ipairs(sightings) do
+    if channel(s.message) == on then
+      has_id = has_id or named(s.message)
+      has_transaction = has_transaction or s.transaction ~= '-'
+    end
+  end
+  if has_id and has_transaction then
+    return false
+  end
+  for i = #sightings, 2, -1 do
+    local late = sightings[i]
+    for j = 1, i - 1 do
+      local early = sightings[j]
+      if late.transaction ~= '-' and late.transaction == early.transaction and channel(late.message) == channel(early.message) and
+        (named(early.message) or not named(late.message)) then
+        local words = {}
+        for word in string.gmatch(note.line, '%S+') do
+          words[#words + 1] = word
+        end
+        local at = #words - 3 * (#sightings - i) - 2
+        for _ = 1, 3 do -- its message, its transaction id, when it was seen
+          table.remove(words, at)
+        end
+        note.line = table.concat(words, ' ')
+        return true
+      end
+    end
+  end
+  return false
+end
+
 -- NOTED is how every line begins that a release has written in this format. What does not is another program's, and must not be read as nothing.
 local NOTED = '^[PpFRVCJSHUEXYD]' .. string.rep('[%w_%-]', 9) .. '[%l%d]+ [%l%d%-%.%?]+ %S+ %S+ %S+'
 
