@@ -60,7 +60,7 @@ var faults = []struct{ fault, then, tests string }{
 	{"huge metadata", "refused, others are served", "server.TestBadPeers server.TestTransportLimits server.TestStrangeMetadata"},
 	{"connections on which nothing comes", "closed", "server.TestSilentConnections"},
 	{"requests that never come", "ended by the server's own deadline", "server.TestRequestThatNeverComes server.TestSlowBody"},
-	{"readers that do not read", "not read from either", "server.TestSlowReader"},
+	{"readers that do not read", "not read from either; little is kept for them; cut off", "server.TestSlowReader server.TestUnreadPages server.TestUnreadPageGrowsOld server.TestUnreadStreams server.TestPeerThatTakesNothing server.TestCableIsPulled"},
 	{"ping floods", "GOAWAY", "server.TestBadPeers"},
 	{"stream floods, rapid resets", "REFUSED_STREAM, memory bounded", "server.TestBadPeers"},
 	{"connection floods", "closed at once beyond the limits", "server.TestConnectionLimits server.TestIdleConnections"},
@@ -83,7 +83,7 @@ var faults = []struct{ fault, then, tests string }{
 	{"a hundred ask for one donation", "one FIRST", "store.TestHundredCallers"},
 	{"asked to stop under load", "NOT_SERVING, what is in flight finishes, bounded, exit 0", "server.TestDrain server.TestDrainIsBounded server.TestDrainAtTheDoor server.TestStreamWhileDraining"},
 	{"SIGKILL between script and reply", "as a reply that is lost", "cmd/noted.TestKilledBeforeTheReply"},
-	{"two releases side by side", "they agree over one Redis, and read what the other wrote", "store.TestSideBySide store.TestFirstRelease store.TestNewerRelease"},
+	{"two releases side by side", "they agree over one Redis, and read what the other wrote", "soak.TestTwoReleases soak.TestTwoReleasesUnderLoad store.TestSideBySide store.TestFirstRelease store.TestNewerRelease"},
 	{"little memory", "bounded by each limit, and told at the start", "server.TestMemoryIsBounded cmd/noted.TestMemoryLimit server.TestIdleConnections"},
 	{"no descriptors left", "others live on, the log says what to do, served again afterwards", "cmd/noted.TestDescriptorsRunOut cmd/noted.TestDescriptorsAreFew"},
 	{"the edge of a window", "decided by one look at Redis's clock, to the millisecond", "store.TestEdges store.TestKeyAndNoteEnd"},
@@ -94,7 +94,7 @@ var faults = []struct{ fault, then, tests string }{
 
 // TestFaults checks that what is said to prove something is there.
 func TestFaults(t *testing.T) {
-	folders := map[string]string{"server": ".", "store": "internal/store", "cmd/noted": "cmd/noted", "client": "../client", "gateway": "../client/gateway"}
+	folders := map[string]string{"server": ".", "store": "internal/store", "cmd/noted": "cmd/noted", "soak": "soak", "client": "../client", "gateway": "../client/gateway"}
 	text := map[string]string{}
 	for name, folder := range folders {
 		files, err := filepath.Glob(folder + "/*_test.go")

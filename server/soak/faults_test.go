@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,22 +25,33 @@ type kind struct {
 	start  func(*storm) (flags []string)
 	faults func(*storm) []fault
 	looks  bool // a look is never behind: in a fleet it may be answered by a primary that was replaced
+
+	releases []*release // that its Noteds are of; who is started again may be of any
 }
 
+var (
+	oneRelease  = []*release{thisRelease}
+	twoReleases = []*release{thisRelease, firstRelease}
+)
+
 var stores = []kind{
-	{"alone", func(s *storm) []string {
-		s.redis = redistest.Start(s.t, "--appendonly", "yes", "--appendfsync", "always", "--busy-reply-threshold", "100")
-		s.back = newWay(s.t, s.seed+1, s.redis.Addr())
-		return []string{"-redis", s.back.proxy.URL()}
-	}, (*storm).befallAlone, true},
+	{"alone", (*storm).startAlone, (*storm).befallAlone, true, oneRelease},
 	{"sentinels", func(s *storm) []string {
 		s.fleet = redistest.StartSentinels(s.t, "--appendonly", "yes")
 		return []string{"-redis-mode", "sentinel", "-redis", s.fleet.URL, "-replicas", "2", "-replicas-timeout", "200ms"}
-	}, (*storm).befallFleet, false},
+	}, (*storm).befallFleet, false, oneRelease},
 	{"cluster", func(s *storm) []string {
 		s.fleet = redistest.StartClusterApart(s.t, "--cluster-node-timeout", "500", "--appendonly", "yes")
 		return []string{"-redis-mode", "cluster", "-redis", s.fleet.URL, "-replicas", "1", "-replicas-timeout", "200ms"}
-	}, (*storm).befallFleet, false},
+	}, (*storm).befallFleet, false, oneRelease},
+	// Alone, since the first release's refusals do not wait for replicas.
+	{"upgrade", (*storm).startAlone, (*storm).befallUpgrade, true, twoReleases},
+}
+
+func (s *storm) startAlone() []string {
+	s.redis = redistest.Start(s.t, "--appendonly", "yes", "--appendfsync", "always", "--busy-reply-threshold", "100")
+	s.back = newWay(s.t, s.seed+1, s.redis.Addr())
+	return []string{"-redis", s.back.proxy.URL()}
 }
 
 // A fault is something that happens, and is over when the function returns.
@@ -78,6 +90,7 @@ func (s *storm) befallNoted() []fault {
 			n := s.noted[dice.IntN(servers)]
 			n.end(signal)
 			sleep(ctx, a(dice, time.Second))
+			n.program = s.programs[dice.IntN(len(s.programs))]
 			n.start()
 		}
 	}
@@ -146,6 +159,11 @@ func (s *storm) befallAlone() []fault {
 	}
 }
 
+// befallUpgrade is what befalls one that is alone, and as often as all that, a Noted is started again.
+func (s *storm) befallUpgrade() []fault {
+	return append(s.befallAlone(), slices.Repeat(s.befallNoted()[:2], 5)...)
+}
+
 func (s *storm) befallFleet() []fault {
 	// Each begins with all well: what is answered is on all nodes of its kind, and nobody bears that two of them lose their memory at once. replaced waits until
 	// another has taken the place of the primary, for as long as one that is away is borne.
@@ -210,9 +228,18 @@ func (s *storm) befallFleet() []fault {
 		})},
 	}
 	if s.fleet.Mode == "cluster" {
-		faults = append(faults, fault{"slots move", s.reshard})
+		return append(faults, fault{"slots move", s.reshard})
 	}
-	return faults
+	return append(faults,
+		fault{"the connections to the sentinels are cut", func(context.Context, *rand.Rand) {
+			for _, sentinel := range s.fleet.Sentinels {
+				sentinel.Tell("CLIENT", "KILL", "TYPE", "normal")
+				sentinel.Tell("CLIENT", "KILL", "TYPE", "pubsub")
+			}
+		}},
+		fault{"a sentinel is frozen", under(func(ctx context.Context, dice *rand.Rand, _ *redistest.Server, _ func() bool) {
+			freeze(ctx, s.fleet.Sentinels[dice.IntN(len(s.fleet.Sentinels))], a(dice, 2*time.Second))
+		})})
 }
 
 // reshard moves some slots from one primary of a cluster to another.

@@ -212,6 +212,7 @@ func (l life) perhaps(in input) life {
 	switch {
 	case in.call == "note" && l.state == held && l.request == in.request:
 		l.low, l.high = min(l.low, in.called+in.hold), never
+	case in.call == "note" && l.state == held && in.called+patience+tooLate < l.low-slack: // a hold that stood for as long as the call could do something
 	case in.call == "note" && l.state != settled:
 		l = l.taken(in)
 		l.low, l.high = in.called+in.hold, never

@@ -3,6 +3,7 @@ package soak_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -36,18 +38,97 @@ func hexOf(s string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// build builds noted, with the race detector where the test has it.
-func build(t *testing.T) string {
+// storeScripts is where the scripts are that noted embeds.
+const storeScripts = "../internal/store"
+
+// A release is a noted that runs the scripts of one. It is built when a test first needs it, once for all of them.
+type release struct {
+	name    string
+	scripts string // where they are
+	once    sync.Once
+	program string
+	err     error
+}
+
+// The first release's scripts are kept, and no one edits them (see firstScripts in server/internal/store). What else it was is not.
+var (
+	thisRelease  = &release{name: "present", scripts: storeScripts}
+	firstRelease = &release{name: "first", scripts: storeScripts + "/testdata/v1/scripts"}
+)
+
+// programs is a directory for them, which outlives the test that has built one.
+var programs string
+
+func TestMain(m *testing.M) {
+	var err error
+	if programs, err = os.MkdirTemp("", "noted-soak"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(programs)
+	os.Exit(code)
+}
+
+func (r *release) build(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "noted")
+	r.once.Do(func() {
+		if r.program = filepath.Join(programs, "noted-"+r.name); r.scripts == storeScripts {
+			r.err = build(r.program, "")
+			return
+		}
+		overlay := r.program + ".json"
+		if r.err = r.overlay(overlay); r.err == nil {
+			r.err = build(r.program, overlay)
+		}
+	})
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	return r.program
+}
+
+// overlay writes a file for go build -overlay, by which the release's scripts stand in the place of today's: all of them, or it would be a mixture.
+func (r *release) overlay(path string) error {
+	scripts, err := filepath.Glob(storeScripts + "/*.lua")
+	if err != nil {
+		return err
+	}
+	replace := map[string]string{}
+	for _, today := range scripts {
+		today, err := filepath.Abs(today)
+		if err != nil {
+			return err
+		}
+		then, err := filepath.Abs(filepath.Join(r.scripts, filepath.Base(today)))
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(then); err != nil {
+			return err
+		}
+		replace[today] = then
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o600)
+}
+
+// build builds noted, with the race detector where the test has it, and where an overlay is named with it.
+func build(path, overlay string) error {
 	args := []string{"build", "-o", path}
 	if raceDetector {
 		args = append(args, "-race")
 	}
-	if output, err := exec.Command("go", append(args, "../cmd/noted")...).CombinedOutput(); err != nil {
-		t.Fatalf("building noted: %v\n%s", err, output)
+	if overlay != "" {
+		args = append(args, "-overlay", overlay)
 	}
-	return path
+	if output, err := exec.Command("go", append(args, "../cmd/noted")...).CombinedOutput(); err != nil {
+		return fmt.Errorf("building noted: %w\n%s", err, output)
+	}
+	return nil
 }
 
 // A noted is a process of ours, on addresses that it keeps.
@@ -77,6 +158,7 @@ func (n *noted) start() {
 		return
 	}
 	defer log.Close()
+	fmt.Fprintf(log, "%s:\n", filepath.Base(n.program)) // whose lines follow
 	n.command = exec.Command(n.program, n.args...)
 	n.command.Stdout, n.command.Stderr = log, log
 	n.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that a Ctrl-C is ours alone

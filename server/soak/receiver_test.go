@@ -181,12 +181,7 @@ type streamEnded struct{ error }
 
 // meant is what a caller may conclude from an error.
 func (s *storm) meant(in input, err error) answer {
-	reason := ""
-	for _, detail := range status.Convert(err).Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok {
-			reason = info.Reason
-		}
-	}
+	reason := reasonOf(err)
 	code, said := status.Code(err), status.Convert(err).Message()
 	var ended streamEnded
 	if errors.As(err, &ended) {
@@ -205,6 +200,16 @@ func (s *storm) meant(in input, err error) answer {
 	}
 	s.wrong("%s of payment %d: %v", in.call, in.payment, err)
 	return unknown
+}
+
+// reasonOf is what an error's ErrorInfo says; empty where it has none.
+func reasonOf(err error) string {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			return info.Reason
+		}
+	}
+	return ""
 }
 
 // sleep waits, and tells whether the storm is still on.

@@ -26,7 +26,8 @@ type storm struct {
 	seed     uint64
 	kind     kind
 	length   time.Duration
-	count    int // payments
+	programs []string // of the releases that its Noteds are of
+	count    int      // payments
 	messages []*message
 
 	redis   *redistest.Server // alone
@@ -44,17 +45,20 @@ type storm struct {
 	befell  []string // each fault
 }
 
-func newStorm(t *testing.T, program string, seed uint64, k kind, length time.Duration) *storm {
+func newStorm(t *testing.T, seed uint64, k kind, length time.Duration) *storm {
 	t.Logf("SOAK_SEED=%d", seed)
 	s := &storm{t: t, seed: seed, kind: k, length: length, history: newHistory(), books: newBooks(), callers: filepath.Join(t.TempDir(), "callers.json")}
+	for _, r := range k.releases {
+		s.programs = append(s.programs, r.build(t))
+	}
 	s.count, s.messages = payments(seed, length)
 	s.writeCallers(callersFile())
 	args := append(k.start(s), "-callers", s.callers)
-	if seed%2 == 0 { // then one that takes something for a loss would answer nobody any more
+	if rand.New(rand.NewPCG(seed, 4)).IntN(2) == 0 { // then one that takes something for a loss would answer nobody any more
 		args = append(args, "-on-loss", "refuse")
 	}
-	for range servers {
-		n := newNoted(t, program, args...)
+	for i := range servers {
+		n := newNoted(t, s.programs[i%len(s.programs)], args...)
 		door := newWay(t, seed, n.addr)
 		s.noted, s.doors, s.clients = append(s.noted, n), append(s.doors, door), append(s.clients, connect(t, door.proxy.Addr()))
 	}
