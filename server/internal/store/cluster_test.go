@@ -1,12 +1,16 @@
 package store_test
 
 import (
+	"errors"
+	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
 // cluster starts a Redis Cluster of three primaries and returns its URL.
@@ -29,4 +33,31 @@ func threeNodes(t testing.TB, args ...string) fleet {
 	}
 	f.url = "redis://" + f.primaries[0].Addr() + "?addr=" + f.primaries[1].Addr() + "&addr=" + f.primaries[2].Addr()
 	return f
+}
+
+// TestListAsksOnce checks that a page of a cluster's notes asks once who the primaries are, however many steps it takes through their keys.
+func TestListAsksOnce(t *testing.T) {
+	f := threeNodes(t)
+	s := f.open(t, 0)
+	requests := make([]store.NoteRequest, 1000)
+	for i := range requests {
+		requests[i] = holding(t, fmt.Sprint("I-", i), "r")
+	}
+	if _, errs := s.Notes(ctx(t), requests); errors.Join(errs...) != nil {
+		t.Fatal(errors.Join(errs...))
+	}
+	asked := func() (calls int) {
+		for _, p := range f.primaries {
+			_, rest, _ := strings.Cut(told(t, p, "INFO", "commandstats"), "cmdstat_cluster|slots:calls=")
+			n, _, _ := strings.Cut(rest, ",")
+			of, _ := strconv.Atoi(n)
+			calls += of
+		}
+		return calls
+	}
+	before := asked()
+	reply, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), PageSize: 1000})
+	if n := asked() - before; err != nil || len(reply.Notes) != 1000 || before == 0 || n > 2 { // the client may ask for itself meanwhile
+		t.Errorf("List: %d notes, %v; it asked for the slots %d times, want 1000 notes and once", len(reply.Notes), err, n)
+	}
 }

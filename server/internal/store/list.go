@@ -48,12 +48,18 @@ func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 		return ListReply{}, err
 	}
 	reply := ListReply{}
+	var nodes []node // asked for once a page: a cluster's client looks for them each time
 	for read := 0; read < mostKeysRead; {
 		if len(at.Wait) == 0 {
 			if !at.More {
 				return reply, nil
 			}
-			if err := s.scan(ctx, &at); err != nil {
+			if nodes == nil {
+				if nodes, err = s.nodes(ctx); err != nil {
+					return ListReply{}, err
+				}
+			}
+			if err := scan(ctx, nodes, &at); err != nil {
 				return ListReply{}, err
 			}
 			read++ // a scan that finds nothing is work, too
@@ -174,11 +180,7 @@ func (r ListRequest) wants(n Note) bool {
 }
 
 // scan fetches keys to list: a step through one node, then on to the next one.
-func (s *Store) scan(ctx context.Context, at *cursor) error {
-	nodes, err := s.nodes(ctx)
-	if err != nil {
-		return err
-	}
+func scan(ctx context.Context, nodes []node, at *cursor) error {
 	i := 0
 	if at.Node != "" {
 		i = slices.IndexFunc(nodes, func(n node) bool { return n.addr == at.Node })
