@@ -63,4 +63,4 @@ bench:
 	.ci/need redis-server
 	go test -run '^$$' -bench Memory -benchtime 1x ./server/internal/store
 	go test -run '^$$' -bench Scripts -benchtime 200000x ./server/internal/store
-	GOGC=400 go test -run '^$$' -bench Service -benchtime 120000x ./server
+	GOGC=400 go test -run '^$$' -bench 'Service|Tokens' -benchtime 120000x ./server

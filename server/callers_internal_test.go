@@ -120,3 +120,20 @@ func TestEveryMethodHasItsRights(t *testing.T) {
 		t.Errorf("a method that nobody has thought of: %v, want VERB_DENIED", err)
 	}
 }
+
+// BenchmarkTokens shows that the time in which a token is looked for tells nothing of it: known or not, the first in the file or the last, like a known one or not.
+func BenchmarkTokens(b *testing.B) {
+	const many = 100
+	var known callers
+	numbered := func(i int) string { return fmt.Sprintf("noted_%043d", i) }
+	for i := range many {
+		known.tokens = append(known.tokens, token{sum: sha256.Sum256([]byte(numbered(i))), caller: everybody(fmt.Sprint(i))})
+	}
+	for name, presented := range map[string]string{"first": numbered(0), "last": numbered(many - 1), "unknown": numbered(many), "unlike": strings.Repeat("x", len(numbered(0)))} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				known.byToken(presented)
+			}
+		})
+	}
+}

@@ -66,7 +66,7 @@ var faults = []struct{ fault, then, tests string }{
 	{"connection floods", "closed at once beyond the limits", "server.TestConnectionLimits server.TestIdleConnections"},
 	{"HTTP/1.1 on the gRPC port", "closed", "server.TestBadPeers"},
 	// Who calls.
-	{"no valid caller", "UNAUTHENTICATED, in the same words whatever was presented", "server.TestUnauthenticatedTellsNothing"},
+	{"no valid caller", "UNAUTHENTICATED, in the same words and the same time whatever was presented", "server.TestUnauthenticatedTellsNothing server.BenchmarkTokens"},
 	{"another's ledger", "PERMISSION_DENIED, an audit line, no verdict", "server.TestRights server.TestAudit"},
 	{"probing another's ids", "denied before the store is asked", "server.TestRightsBeforeTheStore server.TestRightsOnAStream"},
 	{"bad client certificates", "no handshake, counted", "server.TestMutualTLS"},
