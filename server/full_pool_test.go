@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +44,11 @@ func TestPoolExhausted(t *testing.T) {
 		}
 		return holder != nil && time.Since(began) > time.Second // without one it would have ended
 	})
+	looks := s.metric(t, "noted_store_pool_timeouts_total")
+	eventually(t, 20*time.Second, "the watch has found no connection three times", func() bool { return s.metric(t, "noted_store_pool_timeouts_total") >= looks+3 })
+	if got := get(t, "http://"+s.AdminAddr()+"/readyz"); !strings.HasPrefix(got, "200") {
+		t.Errorf("/readyz says %s, want 200: a store that is busy is not dead, and other servers would have its calls too", got)
+	}
 	before := s.metric(t, "noted_refusals_total", `reason="POOL_EXHAUSTED"`)
 	const calls = 30
 	ends := make(chan error, calls)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -86,8 +87,8 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	asking, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	report, err := w.store.Check(asking)
-	if ctx.Err() != nil {
-		return nil // asked to stop: the failure says nothing about the store
+	if ctx.Err() != nil || w.seen && errors.Is(err, store.ErrPoolExhausted) {
+		return nil // asked to stop, or calls have every connection: that says nothing about the store, and were it dead they would tell
 	}
 	w.breaker.part(len(report.Lost) > 0 || err != nil && report.Version != "")
 	w.mu.Lock()
