@@ -23,7 +23,7 @@ type Report struct {
 	MinReplicas bool          // it takes no writes without replicas (min-replicas-to-write)
 	Trouble     string        // why its persistence does not work, where it does not
 	RunID       string        // of the process, another after each restart
-	ClockOffset time.Duration // the store's clock less this machine's
+	ClockOffset time.Duration // the store's clock less this machine's; on a cluster, of the primary's where it is most
 	Lost        []string      // primaries of a cluster that cannot be used while the others answer for their series, and why
 }
 
@@ -36,13 +36,11 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	ctx = looking(ctx)
 	cluster, ok := s.redis.(*redis.ClusterClient)
 	if !ok {
-		r, err := s.check(ctx, s.redis)
-		r.ClockOffset = s.clock.offset()
-		return r, err
+		return s.check(ctx, s.redis, s.clocks.at(""))
 	}
 	primaries, err := primariesOf(ctx, cluster)
 	if err != nil { // nobody says who they are
-		return Report{ClockOffset: s.clock.offset()}, looked(failure(ctx, err))
+		return Report{}, looked(failure(ctx, err))
 	}
 	var mu sync.Mutex
 	var worst Report
@@ -51,7 +49,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	var all sync.WaitGroup
 	for node := range primaries {
 		all.Go(func() {
-			r, err := s.check(ctx, node)
+			r, err := s.check(ctx, node, s.clocks.at(node.Options().Addr))
 			goes := err == nil && strings.Contains(node.ClusterInfo(ctx).Val(), "cluster_state:ok")
 			mu.Lock()
 			defer mu.Unlock()
@@ -65,7 +63,6 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	if len(errs) > 0 {
 		cluster.ReloadState(ctx) // another may have taken its place
 	}
-	worst.ClockOffset = s.clock.offset()
 	if goesOn {
 		for _, err := range errs {
 			worst.Lost = append(worst.Lost, err.Error())
@@ -93,6 +90,10 @@ const manyKeys = 1024
 
 // worse is the report of two primaries of a cluster: of each thing the worst.
 func worse(a, b Report) Report {
+	if a.ClockOffset.Abs() < b.ClockOffset.Abs() {
+		a.ClockOffset = b.ClockOffset
+	}
+	b.ClockOffset = a.ClockOffset
 	if a.Version == "" {
 		return b
 	} else if b.Version == "" {
@@ -114,16 +115,20 @@ func worse(a, b Report) Report {
 	return a
 }
 
-func (s *Store) check(ctx context.Context, node redis.Cmdable) (Report, error) {
-	if _, err := s.timeOf(ctx, node); err != nil {
-		return Report{}, unanswered(err)
+func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Report, error) {
+	sent := time.Now()
+	now, err := node.Time(ctx).Result()
+	if err != nil {
+		return Report{}, unanswered(failure(ctx, err))
 	}
+	clock.observe(now, sent, time.Now())
+	r := Report{ClockOffset: clock.offset()}
 	text, err := node.Info(ctx).Result()
 	var refused redis.Error
 	if errors.As(err, &refused) {
-		return Report{}, nil // a managed Redis may hide it
+		return r, nil // a managed Redis may hide it
 	} else if err != nil {
-		return Report{}, unanswered(failure(ctx, err))
+		return r, unanswered(failure(ctx, err))
 	}
 	info := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -131,12 +136,7 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable) (Report, error) {
 			info[name] = value
 		}
 	}
-	r := Report{
-		Version: info["redis_version"],
-		Policy:  info["maxmemory_policy"],
-		Role:    info["role"],
-		RunID:   info["run_id"],
-	}
+	r.Version, r.Policy, r.Role, r.RunID = info["redis_version"], info["maxmemory_policy"], info["role"], info["run_id"]
 	r.Evicts = r.Policy != "" && r.Policy != "noeviction"
 	r.Replicas, _ = strconv.Atoi(info["connected_slaves"])
 	r.MinReplicas = info["min_slaves_good_slaves"] != "" // Redis tells it only where the setting is on

@@ -1,9 +1,24 @@
 package store
 
 import (
+	"context"
 	"sync"
 	"time"
 )
+
+// clocks are those of the Redises that are asked, by their address: on a cluster each primary has one, and goes by it. Elsewhere there is one, under no address; where
+// sentinels name another primary, its first reply sets it.
+type clocks struct {
+	of sync.Map // :: address → *clock
+}
+
+func (c *clocks) at(addr string) *clock {
+	found, ok := c.of.Load(addr)
+	if !ok {
+		found, _ = c.of.LoadOrStore(addr, newClock())
+	}
+	return found.(*clock)
+}
 
 // clock translates this process's time into the store's, so that a script can be given its caller's deadline. Each reply that bears the store's time
 // narrows down how far the two are apart; of what remains uncertain, the early end is taken, so that a deadline is never late by the store's clock.
@@ -48,6 +63,29 @@ func (c *clock) theirs(t time.Time) (time.Time, bool) {
 	at := t.Sub(c.epoch)
 	return time.Unix(0, c.epoch.UnixNano()).Add(at + c.low - parted(at-c.at)), c.known
 }
+
+// noDeadline is for a context that has none: the year 2255, in milliseconds. unknownDeadline is for a store whose time is not known yet: it has passed, so a script does nothing
+// but tell the time.
+const (
+	noDeadline      = 9_000_000_000_000
+	unknownDeadline = 0
+)
+
+// deadline is the ctx's in the store's time, in milliseconds.
+func (c *clock) deadline(ctx context.Context) int64 {
+	ours, has := ctx.Deadline()
+	if !has {
+		return noDeadline
+	}
+	theirs, known := c.theirs(ours)
+	if !known {
+		return unknownDeadline
+	}
+	return until(theirs)
+}
+
+// until is the last whole millisecond before a deadline: a script still runs in the one that it is given.
+func until(deadline time.Time) int64 { return deadline.UnixMilli() - 1 }
 
 // offset is how far the store's clock is ahead of this machine's wall clock.
 func (c *clock) offset() time.Duration {

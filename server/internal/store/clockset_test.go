@@ -170,6 +170,63 @@ func TestClocksApart(t *testing.T) {
 	}
 }
 
+// TestClusterClocksApart checks deadlines on a cluster whose primaries' clocks are seconds apart: each counts by the clock of the one that runs the script, whichever was asked
+// before. A look tells how far the worst of them is off, and tells it each time.
+func TestClusterClocksApart(t *testing.T) {
+	ahead := []time.Duration{0, -3 * time.Second, 10 * time.Minute}
+	n := 0
+	f := clusterOf(t, func() *redistest.Server {
+		node := redistest.StartWithClock(t, "--cluster-enabled", "yes")
+		node.SetClock(ahead[n])
+		n++
+		return node
+	})
+	for replicas := range 2 {
+		s := f.open(t, replicas)
+		on := f.seriesByPrimary(t)
+		asks := func(what string) {
+			t.Helper()
+			var many []store.NoteRequest
+			for _, node := range f.primaries {
+				for _, series := range on[node] {
+					if _, err := s.Note(within(t, patient), holding(t, series, "r")); err != nil && !errors.Is(err, store.ErrNotReplicated) {
+						t.Errorf("%s: Note in time: %v", what, err)
+					}
+					many = append(many, holding(t, series, "r"))
+				}
+			}
+			if _, errs := s.Notes(within(t, patient), many); errors.Join(errs...) != nil && replicas == 0 {
+				t.Errorf("%s: Notes in time: %v", what, errors.Join(errs...))
+			}
+		}
+		asks("at first")
+		for i, node := range f.primaries {
+			asks("before a freeze")
+			series := f.seriesByPrimary(t)[node][0]
+			late := holding(t, series, "late")
+			late.Donation.Event = refund
+			before := scriptsRun(t, node)
+			node.Pause()
+			const patience = 200 * time.Millisecond
+			began := time.Now()
+			if _, err := s.Note(within(t, patience), late); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Note on a frozen Redis: %v, want its caller's deadline", err)
+			}
+			soon(t, patient, "the deadline is well past", func() bool { return time.Since(began) > 3*patience/2 })
+			node.Resume()
+			soon(t, patient, "Redis has found the script", func() bool { return scriptsRun(t, node) > before })
+			if look, err := s.Exists(ctx(t), late.Donation, ipn, usual); err != nil || look.Evidence != 0 {
+				t.Errorf("%d replicas: on the primary whose clock is %v ahead, a note was made after its caller had gone: %+v, %v", replicas, ahead[i], look, err)
+			}
+		}
+		for range 20 {
+			if r, err := s.Check(ctx(t)); err != nil || (r.ClockOffset-10*time.Minute).Abs() > time.Second {
+				t.Fatalf("Check: the clock is %v ahead, %v; want the 10m of the worst", r.ClockOffset, err)
+			}
+		}
+	}
+}
+
 // drift lets a server's clock go by so many seconds a second faster than this machine's.
 func drift(server *redistest.Server, ahead time.Duration, by float64) (stop func()) {
 	done, began := make(chan struct{}), time.Now()

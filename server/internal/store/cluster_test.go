@@ -19,10 +19,17 @@ func cluster(t testing.TB) string { return threeNodes(t).url }
 // threeNodes starts a cluster of three primaries without replicas.
 func threeNodes(t testing.TB, args ...string) fleet {
 	t.Helper()
+	return clusterOf(t, func() *redistest.Server {
+		return redistest.Start(t, append([]string{"--cluster-enabled", "yes"}, args...)...)
+	})
+}
+
+func clusterOf(t testing.TB, start func() *redistest.Server) fleet {
+	t.Helper()
 	f := fleet{mode: "cluster"}
 	create := []string{"--cluster", "create", "--cluster-yes"}
 	for range 3 {
-		node := redistest.Start(t, append([]string{"--cluster-enabled", "yes"}, args...)...)
+		node := start()
 		f.primaries, create = append(f.primaries, node), append(create, node.Addr())
 	}
 	if out, err := exec.Command("redis-cli", create...).CombinedOutput(); err != nil {

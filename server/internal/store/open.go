@@ -42,7 +42,7 @@ const (
 // Open reads the configuration. It does not need the store to be up.
 func Open(_ context.Context, c Config) (*Store, error) {
 	redis.SetLogger(quiet{c.Logger}) // the client's, for the whole process; the last store opened gets it
-	s := &Store{clock: newClock(), log: c.Logger, replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout, epoch: newEpoch(c), refuseLost: c.RefuseAfterLoss}
+	s := &Store{log: c.Logger, replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout, epoch: newEpoch(c), refuseLost: c.RefuseAfterLoss}
 	var err error
 	if c.Replicas < 0 || c.Replicas > 0 && c.ReplicasTimeout < time.Millisecond {
 		return nil, fmt.Errorf("opening the store: %d replicas cannot be waited for in %v", c.Replicas, c.ReplicasTimeout)

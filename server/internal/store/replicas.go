@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,7 +22,8 @@ type run struct {
 // send sends the runs at the indices. What needs replicas is followed by a WAIT on the same connection, which counts who has what that connection wrote:
 // so every answer that needs replicas writes, if only what is there already (see confirm in notes.lua).
 func (s *Store) send(ctx context.Context, calls []call, runs []run, indices []int) {
-	if s.replicas > 0 && calls[indices[0]].script.answers {
+	writes := func(i int) bool { return calls[i].script.answers && calls[i].deadline != unknownDeadline }
+	if s.replicas > 0 && slices.ContainsFunc(indices, writes) {
 		s.sendAndWait(ctx, calls, runs, indices)
 		return
 	}

@@ -59,8 +59,9 @@ var (
 type call struct {
 	script   *script
 	key      string
-	deadline int64
 	args     []any
+	clock    *clock // of whom it is sent to
+	deadline int64
 }
 
 // A result is a script's reply, whose first element is a word, or a failure as failure explains.
@@ -110,30 +111,62 @@ func (s *Store) runFor(ctx context.Context, calls []call) []result {
 
 // runPast is runFor whether or not the store is to be trusted.
 func (s *Store) runPast(ctx context.Context, calls []call) []result {
-	deadline, err := s.deadline(ctx)
-	if err != nil {
-		return slices.Repeat([]result{{err: err}}, len(calls))
+	for i := range calls {
+		clock, err := s.clockFor(ctx, calls[i].key)
+		if err != nil {
+			return slices.Repeat([]result{{err: err}}, len(calls))
+		}
+		calls[i].clock, calls[i].deadline = clock, clock.deadline(ctx)
 	}
-	results := s.sendBy(ctx, calls, deadline)
-	// The store's clock was set forward, if it says that a deadline has passed which has not. Nothing was done, and the reply tells the store's time: what others hear
-	// meanwhile may have been said before the clock was set.
+	results := s.sendBy(ctx, calls)
+	for i, c := range calls {
+		if c.deadline == unknownDeadline {
+			results[i].err = looked(results[i].err)
+		}
+	}
+	// The store's clock was not known, or was set forward, if it says that a deadline has passed which has not. Nothing was done, and the reply tells the store's time: what
+	// others hear meanwhile may have been said before the clock was set.
 	ours, has := ctx.Deadline()
-	for i := range results {
-		for r := results[i]; has && r.err == nil && r.words[0] == "PAST_DEADLINE" && ctx.Err() == nil; r = results[i] {
-			now, err := millis(nowIn(r.words))
-			if err != nil {
-				break
+	for has && ctx.Err() == nil {
+		var again []call
+		var at []int
+		for i, r := range results {
+			if r.err != nil || r.words[0] != "PAST_DEADLINE" {
+				continue
 			}
-			results[i] = s.sendBy(ctx, calls[i:i+1], now.Add(time.Until(ours)).UnixMilli()-1)[0]
+			if now, err := millis(nowIn(r.words)); err == nil {
+				c := calls[i]
+				c.deadline = until(now.Add(time.Until(ours)))
+				again, at = append(again, c), append(at, i)
+			}
+		}
+		if len(again) == 0 {
+			break
+		}
+		for i, r := range s.sendBy(ctx, again) {
+			results[at[i]] = r
 		}
 	}
 	return results
 }
 
-func (s *Store) sendBy(ctx context.Context, calls []call, deadline int64) []result {
-	for i := range calls {
-		calls[i].deadline = deadline
+// clockFor is the clock of the primary that has a key, as far as the client knows: to whom a call is redirected it comes with another's deadline.
+func (s *Store) clockFor(ctx context.Context, key string) (*clock, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
+	cluster, ok := s.redis.(*redis.ClusterClient)
+	if !ok {
+		return s.clocks.at(""), nil
+	}
+	node, err := cluster.MasterForKey(ctx, key)
+	if err != nil {
+		return nil, looked(failure(ctx, err))
+	}
+	return s.clocks.at(node.Options().Addr), nil
+}
+
+func (s *Store) sendBy(ctx context.Context, calls []call) []result {
 	batch := s.batch
 	if s.replicas > 0 && !calls[0].script.answers {
 		batch = s.looks
@@ -172,7 +205,7 @@ func (s *Store) runAll(ctx context.Context, calls []call) []result {
 		words, err := read(ctx, r.cmd)
 		if err == nil {
 			if now, err := millis(nowIn(words)); err == nil {
-				s.clock.observe(now, sent, received)
+				calls[i].clock.observe(now, sent, received)
 			}
 			if s.replicas > 0 && calls[i].script.answers && !r.replicated && words[0] != "PAST_DEADLINE" && words[0] != "VERSION" {
 				err = notReplicated(ctx, r.wait)
@@ -228,42 +261,6 @@ func millis(s string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("reading a time: %w", err)
 	}
 	return time.UnixMilli(ms), nil
-}
-
-// noDeadline is for a context that has none: the year 2255, the last one exact in a Lua number with room to spare.
-const noDeadline = 9_000_000_000_000
-
-// deadline is the ctx's in the store's time. Before the first reply that time is not known, and is asked for.
-func (s *Store) deadline(ctx context.Context) (int64, error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	ours, has := ctx.Deadline()
-	if !has {
-		return noDeadline, nil
-	}
-	theirs, known := s.clock.theirs(ours)
-	if !known {
-		if _, err := s.now(ctx); err != nil {
-			return 0, looked(err)
-		}
-		theirs, _ = s.clock.theirs(ours)
-	}
-	// A script still runs in the millisecond that it is given, so it is given the last whole one before the deadline.
-	return theirs.UnixMilli() - 1, nil
-}
-
-// now asks for the store's time.
-func (s *Store) now(ctx context.Context) (time.Time, error) { return s.timeOf(ctx, s.redis) }
-
-func (s *Store) timeOf(ctx context.Context, node redis.Cmdable) (time.Time, error) {
-	sent := time.Now()
-	now, err := node.Time(ctx).Result()
-	if err != nil {
-		return time.Time{}, failure(ctx, err)
-	}
-	s.clock.observe(now, sent, time.Now())
-	return now, nil
 }
 
 // refusal turns the words by which every script may refuse into errors, and nil for a word that is not one.

@@ -32,7 +32,8 @@ type Store struct {
 	redis redis.UniversalClient
 	batch *batcher // nil on a cluster, where one dead node would hold up the others' calls
 	looks *batcher // the same for calls that wait for no replicas; nil where none do
-	clock *clock
+
+	clocks clocks
 
 	replicas        int // how many must have an answer before it is given
 	replicasTimeout time.Duration
