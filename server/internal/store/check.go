@@ -130,12 +130,7 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 	} else if err != nil {
 		return r, unanswered(failure(ctx, err))
 	}
-	info := map[string]string{}
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			info[name] = value
-		}
-	}
+	info := readInfo(text)
 	r.Version, r.Policy, r.Role, r.RunID = info["redis_version"], info["maxmemory_policy"], info["role"], info["run_id"]
 	r.Evicts = r.Policy != "" && r.Policy != "noeviction"
 	r.Replicas, _ = strconv.Atoi(info["connected_slaves"])
@@ -162,6 +157,17 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 		return r, fmt.Errorf("%w: it is still loading its data", ErrUnavailable)
 	}
 	return r, nil
+}
+
+// readInfo reads what INFO replies.
+func readInfo(text string) map[string]string {
+	info := map[string]string{}
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			info[name] = value
+		}
+	}
+	return info
 }
 
 // unanswered is looked for an operator, to whom a deadline would say nothing.

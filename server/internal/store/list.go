@@ -26,6 +26,7 @@ type cursor struct {
 	Wait   []string `json:"w,omitempty"` // keys that SCAN has given and that have not been listed
 	After  int64    `json:"a,omitempty"` // of the first of them, notes up to this one have been listed
 	Past   string   `json:"p,omitempty"` // the node's keys up to this one are listed, or wait
+	Run    string   `json:"r,omitempty"` // the process that Scan is of, by its run_id: another one has its keys in another order
 
 	scanned string // the node whose keys wait
 	whole   bool   // and they are all of its keys behind Past, in order
@@ -188,9 +189,16 @@ func scan(ctx context.Context, nodes []node, at *cursor) error {
 			return fmt.Errorf("%w: the cluster has changed since the page before; list again from the start", ErrBadPageToken)
 		}
 	}
-	keys, next, err := nodes[i].client.Scan(ctx, at.Scan, ledgerPattern(at.Ledger), scanCount).Result()
+	pipe := nodes[i].client.Pipeline() // one connection, so that both replies are of one process
+	info, step := pipe.Info(ctx, "server"), pipe.Scan(ctx, at.Scan, ledgerPattern(at.Ledger), scanCount)
+	_, _ = pipe.Exec(ctx) // the commands bear the errors
+	keys, next, err := step.Result()
 	if err != nil {
 		return looked(failure(ctx, err))
+	}
+	run := readInfo(info.Val())["run_id"] // empty where Redis hides it
+	if at.Scan != 0 && at.Run != "" && run != "" && run != at.Run {
+		return fmt.Errorf("%w: the store was restarted, or another has taken over, since the page before; list again from the start", ErrBadPageToken)
 	}
 	for _, key := range keys {
 		// What matches the pattern need not be a key of ours.
@@ -201,9 +209,9 @@ func scan(ctx context.Context, nodes []node, at *cursor) error {
 	if at.whole = at.Scan == 0 && next == 0; at.whole {
 		slices.Sort(at.Wait)
 	}
-	at.scanned, at.Node, at.Scan = nodes[i].addr, nodes[i].addr, next
+	at.scanned, at.Node, at.Scan, at.Run = nodes[i].addr, nodes[i].addr, next, run
 	if next == 0 {
-		at.Past = ""
+		at.Past, at.Run = "", ""
 		if at.More = i+1 < len(nodes); at.More {
 			at.Node = nodes[i+1].addr
 		}

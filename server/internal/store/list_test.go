@@ -1,0 +1,103 @@
+package store_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+// TestListWhereRedisIsAnother checks that a page token counts for the Redis that was being walked through and for no other: each process has its keys in an order of its own, and in
+// another's some would be missed.
+func TestListWhereRedisIsAnother(t *testing.T) {
+	const many, size = 2000, 50
+	fill := func(s *store.Store) {
+		t.Helper()
+		requests := make([]store.NoteRequest, many)
+		for i := range requests {
+			requests[i] = store.NoteRequest{Donation: store.Donation{Ledger: "many", SeriesID: fmt.Sprint("I-", i), Event: pay}, Message: ipn, RequestID: "r", Rules: usual}
+		}
+		if _, errs := s.Notes(ctx(t), requests); errors.Join(errs...) != nil {
+			t.Fatal(errors.Join(errs...))
+		}
+	}
+	// rest is how many notes follow a page.
+	rest := func(s *store.Store, token string) (notes int, err error) {
+		t.Helper()
+		seen := map[string]bool{}
+		for token != "" {
+			reply, err := s.List(ctx(t), store.ListRequest{Ledger: "many", PageSize: size, PageToken: token})
+			if err != nil {
+				return len(seen), err
+			}
+			for _, n := range reply.Notes {
+				seen[n.DonationID+n.Donation.SeriesID] = true
+			}
+			token = reply.NextPageToken
+		}
+		return len(seen), nil
+	}
+	first := func(s *store.Store) (token string) {
+		t.Helper()
+		reply, err := s.List(ctx(t), store.ListRequest{Ledger: "many", PageSize: size})
+		if err != nil || len(reply.Notes) != size || reply.NextPageToken == "" {
+			t.Fatalf("List: %d notes, token %q, %v", len(reply.Notes), reply.NextPageToken, err)
+		}
+		return reply.NextPageToken
+	}
+	check := func(s *store.Store, token string) {
+		t.Helper()
+		if n, err := rest(s, token); !errors.Is(err, store.ErrBadPageToken) {
+			t.Errorf("a page token of another Redis: %d of %d notes, %v; want %v", n, many-size, err, store.ErrBadPageToken)
+		}
+		if n, err := rest(s, first(s)); err != nil || n < many-size {
+			t.Errorf("from the start: %d of %d notes, %v", n, many-size, err)
+		}
+	}
+
+	r := redistest.Start(t, "--appendonly", "yes")
+	s := open(t, "standalone", r.URL())
+	fill(s)
+	token := first(s)
+	if n, err := rest(s, old(t, token)); err != nil || n < many-size {
+		t.Errorf("a token of a release that did not look: %d of %d notes, %v", n, many-size, err)
+	}
+	r.Restart()
+	check(s, token)
+
+	w := sentinels(t)
+	s = openWith(t, w.config(0))
+	fill(s)
+	token = first(s)
+	before := w.primary()
+	soon(t, 10*time.Second, "it is handed over", func() bool { return w.HandOver(before) })
+	soon(t, 20*time.Second, "another is the primary", func() bool {
+		now := w.primary()
+		return now != nil && now != before && strings.Contains(told(t, now, "INFO", "replication"), "role:master") && w.Well()
+	})
+	check(s, token)
+}
+
+// old is a page token as releases wrote it that did not say whose it was.
+func old(t *testing.T, token string) string {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		t.Fatal(err)
+	}
+	delete(fields, "r")
+	if raw, err = json.Marshal(fields); err != nil {
+		t.Fatal(err)
+	}
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
