@@ -249,6 +249,16 @@ func (m *model) finish(h held, verb string, d time.Duration) error {
 	}
 	switch verb {
 	case "settle":
+		if n.HeldUntil.IsZero() {
+			break // before
+		}
+		from := n.NotedAt
+		if n.Donation.OccurredAt.After(from) {
+			from = n.Donation.OccurredAt
+		}
+		if n.HeldUntil.After(from.Add(n.rules.Retention)) { // counts from the end of the hold, in whole seconds
+			n.rules.Retention += (n.HeldUntil.Sub(from) + time.Second - 1).Truncate(time.Second)
+		}
 		n.settled, n.HeldUntil = true, time.Time{}
 	case "release":
 		n.released, n.HeldUntil = true, time.Time{}

@@ -16,7 +16,8 @@
 --   PAST_DEADLINE now        it came too late
 --   VERSION version          a later release, or another program, has written this series
 --
--- Writes KEYS[1], and its expiry, for DONE if it was not settled before. The other replies change nothing. Where replicas is 1,
+-- Writes KEYS[1], and its expiry, for DONE if it was not settled before. Where the hold reaches beyond the note's retention, that counts from the hold's end: those
+-- who were told HELD come again then. The other replies change nothing. Where replicas is 1,
 -- a reply that writes nothing else, but for PAST_DEADLINE and VERSION, writes what is there as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
@@ -38,6 +39,10 @@ if note and note.released then
   note, refusal = nil, { 'HOLD_RELEASED', now }
 end
 if note and note.held then
+  local from = math.max(note.occurred or note.noted, note.noted)
+  if note.held > from + note.retention then
+    note.retention = note.retention + math.ceil((note.held - from) / 1000) * 1000
+  end
   note.held = false
   resave(key, notes, note)
 elseif replicas then

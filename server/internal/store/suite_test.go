@@ -409,6 +409,41 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestHoldOutlastsRetention checks that what was held beyond its retention is remembered when it is settled, and as long after its hold as it would have been without one:
+// those who were told HELD come again then.
+func TestHoldOutlastsRetention(t *testing.T) {
+	server, err := embedded.StartFrozen(time.Now().Truncate(time.Second).Add(300 * time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	s := open(t, "standalone", server.URL())
+	const second = time.Second
+	for name, settled := range map[string]time.Duration{"before": 30 * second, "at": 60 * second, "after": 90 * second} {
+		r := holding(t, name, "r")
+		r.Hold, r.Rules.Retention = 90*second, 60*second
+		first := note(t, s, r)
+		server.Advance(20 * second)
+		if _, err := s.Extend(ctx(t), first.Receipt, 100*second); err != nil { // until 120
+			t.Fatal(err)
+		}
+		server.Advance(settled - 20*second)
+		n, err := s.Settle(ctx(t), first.Receipt)
+		end := first.Note.NotedAt.Add(180 * second)
+		if err != nil || n.State != store.StateSettled || !n.ForgetAt.Equal(end) {
+			t.Errorf("%s its retention has passed: Settle: state %d, forgotten at %v, %v; want it settled until %v", name, n.State, n.ForgetAt, err, end)
+		}
+		if again, err := s.Settle(ctx(t), first.Receipt); err != nil || !again.ForgetAt.Equal(n.ForgetAt) {
+			t.Errorf("%s: Settle again: %+v, %v; want the same", name, again, err)
+		}
+		r.RequestID = "other"
+		server.Advance(end.Sub(server.Now()) - time.Millisecond)
+		wantVerdict(t, note(t, s, r), store.Duplicate, store.SameMessage)
+		server.Advance(time.Millisecond)
+		wantVerdict(t, note(t, s, r), store.First, store.New)
+	}
+}
+
 // TestFull checks what a Redis without memory still does: it knows what it knew, and lets the holders finish.
 func TestFull(t *testing.T) {
 	server := redistest.Start(t)
