@@ -105,8 +105,11 @@ func worse(a, b Report) Report {
 	if older(b.Version, a.Version) {
 		a.Version = b.Version
 	}
-	if b.Persistence == "none" {
-		a.Persistence = b.Persistence
+	for _, worst := range []string{"none", "rdb", "aof"} {
+		if a.Persistence == worst || b.Persistence == worst {
+			a.Persistence = worst
+			break
+		}
 	}
 	if a.Trouble == "" {
 		a.Trouble = b.Trouble
