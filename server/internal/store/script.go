@@ -240,7 +240,7 @@ func read(ctx context.Context, cmd once) ([]string, error) {
 	return words, nil
 }
 
-// nowIn is the store's time in a reply, as text: its second element, or the one behind a note's line.
+// nowIn is the store's time in a reply, as text: its second element, or the one behind a note's line; empty in the one that tells a version instead.
 func nowIn(words []string) string {
 	at := 1
 	switch words[0] {
@@ -248,6 +248,8 @@ func nowIn(words []string) string {
 		at = 3
 	case "DONE":
 		at = 2
+	case "VERSION":
+		return ""
 	}
 	if at < len(words) {
 		return words[at]

@@ -507,6 +507,11 @@ func TestNewerRelease(t *testing.T) {
 	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "later release") {
 		t.Errorf("got error %v, want %v that names a later release", err, store.ErrUnavailable)
 	}
+	before := scriptsRun(t, server)
+	note(t, s, holding(t, "I-2", "r"))
+	if n := scriptsRun(t, server) - before; n != 1 {
+		t.Errorf("the next call ran %d scripts, want 1: a version was taken for the time", n)
+	}
 }
 
 // TestListMany checks that a page token stays small and that no note is missed or shown twice, where a ledger has many series.
