@@ -39,6 +39,16 @@ async def test_outcomes_of_once(donation: Donation, address: str, proxy: Proxy) 
 
 
 @in_a_loop
+async def test_a_hold_that_cannot_be_sends_nothing(donation: Donation, address: str, proxy: Proxy) -> None:
+    async with Client(address) as client:
+        for hold in (0, 901):
+            with pytest.raises(ValueError, match="hold"):
+                async with client.once(donation, hold=hold) as turn:
+                    turn.verdict
+        assert (await client.exists(donation)).note is None
+
+
+@in_a_loop
 async def test_an_exception_or_a_cancellation_releases(donation: Donation, address: str, proxy: Proxy) -> None:
     async with Client(address) as client:
         with pytest.raises(ZeroDivisionError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -94,6 +96,14 @@ def test_the_hold_is_extended(client: noted.Client, donation: Donation) -> None:
         note = client.exists(donation).note
         assert note and note.held_until and held_until and note.held_until > held_until
     assert client.exists(donation).note.state == State.SETTLED  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("hold", [0, -1, 0.0009, 901, float("nan"), timedelta(0), timedelta(hours=1)])
+def test_a_hold_that_cannot_be_sends_nothing(client: noted.Client, donation: Donation, hold: Any) -> None:
+    with pytest.raises(ValueError, match="hold"):
+        with client.once(donation, hold=hold) as turn:
+            turn.verdict
+    assert client.exists(donation).note is None, "noted, and never to be settled"
 
 
 def test_only_one_of_many_is_first(client: noted.Client, donation: Donation) -> None:

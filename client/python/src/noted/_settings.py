@@ -48,9 +48,9 @@ class Settings:
         options: Options,
     ) -> None:
         self.target = target
-        self.timeout, self.hold, self.settle_timeout = seconds(timeout), seconds(hold), seconds(settle_timeout)
-        if self.timeout <= 0 or self.settle_timeout <= 0 or not 0.001 <= self.hold <= MAX_HOLD:
-            raise ValueError("timeout and settle_timeout must be more than 0 s, and hold between 0.001 s and 15 minutes")
+        self.timeout, self.hold, self.settle_timeout = seconds(timeout), hold_of_once(hold), seconds(settle_timeout)
+        if self.timeout <= 0 or self.settle_timeout <= 0:
+            raise ValueError("timeout and settle_timeout must be more than 0 s")
         encrypt = ca is not None or credentials is not None
         if ca is not None and credentials is not None:
             raise ValueError("ca and credentials are both given: which of them?")
@@ -71,6 +71,15 @@ class Settings:
         """What each call carries. The token is not a gRPC call credential, since those cannot be used on this machine without TLS."""
         token = self._token() if callable(self._token) else self._token
         return (("authorization", "Bearer " + token),) if token else ()
+
+
+def hold_of_once(hold: Seconds) -> float:
+    """The seconds of a hold that can be settled. One of 0 would note finally and bring no receipt: the donation would be a duplicate from then on, and
+    nobody would have processed it."""
+    length = seconds(hold)
+    if not 0.001 <= length <= MAX_HOLD:
+        raise ValueError(f"a hold of {length} s: it must be between 0.001 s and 15 minutes")
+    return length
 
 
 def _system_certificates() -> Optional[bytes]:

@@ -12,7 +12,7 @@ import grpc
 from . import _aio_stream, _calls
 from ._calls import Call, Page, Seconds, seconds
 from ._retry import refused, wait_after
-from ._settings import Options, Settings, Token
+from ._settings import Options, Settings, Token, hold_of_once
 from ._status import failure
 from ._turn import Turn, check_response, not_released, not_settled, ran_out
 from .errors import Error
@@ -60,7 +60,7 @@ class Client:
     def once(self, donation: Donation, message: Optional[Message] = None, *, hold: Optional[Seconds] = None) -> _Once:
         """Runs a block that may process the donation, and sees to it that nobody else does meanwhile. Outcomes, and what to tell PayPal, are those of
         noted.Client.once. A block that is cancelled is released; settling and releasing are finished even if the task is cancelled meanwhile."""
-        return _Once(self, donation, message, self._settings.hold if hold is None else seconds(hold))
+        return _Once(self, donation, message, self._settings.hold if hold is None else hold_of_once(hold))
 
     async def note(
         self,

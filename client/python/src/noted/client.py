@@ -11,7 +11,7 @@ import grpc
 from . import _calls, _stream
 from ._calls import Call, Page, Seconds, seconds
 from ._once import Once
-from ._settings import Options, Settings, Token
+from ._settings import Options, Settings, Token, hold_of_once
 from ._status import failure
 from .types import Donation, Existence, Message, Note, NoteRequest, NoteResponse, NoteResult, State
 from .v1.noted_pb2_grpc import DedupeServiceStub
@@ -91,7 +91,7 @@ class Client:
         FIRST. A downstream that takes turn.note.donation_id as its idempotency key, and refuses a turn.note.attempt below the last it saw, makes all of
         them harmless. Note that NotSettled is an Error too: catch it first.
         """
-        return Once(self, donation, message, self._settings.hold if hold is None else seconds(hold))
+        return Once(self, donation, message, self._settings.hold if hold is None else hold_of_once(hold))
 
     def note(
         self,
