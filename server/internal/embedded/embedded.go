@@ -8,8 +8,8 @@
 //   - tostring(1e15) is exact here and "1e+15" there; cjson differs; cmsgpack, bit, struct, shebangs and functions are missing.
 //   - A script that does not end blocks the process: there is no BUSY.
 //   - CONFIG, ACL, ROLE, WAITAOF and most of INFO are missing; WAIT always counts 0 replicas.
-//   - Time to live is kept by a ticker, to the second: a key may go up to a second before its time. Scripts compare times
-//     of their own, so that no verdict depends on it.
+//   - Time to live is kept by a ticker, to the second: a key may go up to a second before its time, and notes with it, which is forgetting
+//     them early. Else no verdict depends on it: scripts compare times of their own.
 //
 // # Design
 //

@@ -22,7 +22,6 @@ type Report struct {
 	Replicas    int           // connected ones
 	MinReplicas bool          // it takes no writes without replicas (min-replicas-to-write)
 	Trouble     string        // why its persistence does not work, where it does not
-	RunID       string        // of the process, another after each restart
 	ClockOffset time.Duration // the store's clock less this machine's; on a cluster, of the primary's where it is most
 	Lost        []string      // primaries of a cluster that cannot be used while the others answer for their series, and why
 }
@@ -134,7 +133,7 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 		return r, unanswered(failure(ctx, err))
 	}
 	info := readInfo(text)
-	r.Version, r.Policy, r.Role, r.RunID = info["redis_version"], info["maxmemory_policy"], info["role"], info["run_id"]
+	r.Version, r.Policy, r.Role = info["redis_version"], info["maxmemory_policy"], info["role"]
 	r.Evicts = r.Policy != "" && r.Policy != "noeviction"
 	r.Replicas, _ = strconv.Atoi(info["connected_slaves"])
 	r.MinReplicas = info["min_slaves_good_slaves"] != "" // Redis tells it only where the setting is on

@@ -64,8 +64,8 @@ func (c *clock) theirs(t time.Time) (time.Time, bool) {
 	return time.Unix(0, c.epoch.UnixNano()).Add(at + c.low - parted(at-c.at)), c.known
 }
 
-// noDeadline is for a context that has none: the year 2255, in milliseconds. unknownDeadline is for a store whose time is not known yet: it has passed, so a script does nothing
-// but tell the time.
+// noDeadline is for a context that has none: the year 2255, in milliseconds, past what any clock shows and exact in a Lua number. unknownDeadline is for a store whose time is
+// not known yet: it has passed, so a script does nothing but tell the time.
 const (
 	noDeadline      = 9_000_000_000_000
 	unknownDeadline = 0

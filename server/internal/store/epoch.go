@@ -212,7 +212,8 @@ func (s *Store) trusted() error {
 }
 
 // verify looks at the marker over a new connection, before any call may use it: a store that was restarted or taken over is met over new connections only, so no call
-// is answered from it before a beat has looked. A beat and what else looks after the store may use it all the same.
+// is answered from it before a beat has looked. A beat and what else looks after the store may use it all the same. On a cluster nobody looks over new connections, since
+// each node has markers of its own: the beats tell.
 func (s *Store) verify(ctx context.Context, conn *redis.Conn) error {
 	e := s.epoch
 	e.mu.Lock()

@@ -12,8 +12,9 @@ import (
 
 // failure turns what the Redis client failed with into what a caller may conclude from it: nothing was done, or nobody knows.
 //
-// A reply of Redis that refuses means that nothing was done: each script writes once, at its end. So does a connection that was never made. All else,
-// a connection that broke or stayed silent after the script was sent, leaves it open.
+// A reply of Redis that refuses means that nothing was done: each script writes at its end, and where it writes twice Redis
+// refuses the first wherever it would refuse the second, unless our user has the right to one of the commands only. So does a connection that was never
+// made. All else, a connection that broke or stayed silent after the script was sent, leaves it open.
 func failure(ctx context.Context, err error) error {
 	var refused redis.Error
 	var network *net.OpError

@@ -25,7 +25,7 @@ type Config struct {
 	ReplicasTimeout time.Duration
 	// Epoch is the id of the epoch that the store must be in, as Store.Epoch gave it; empty means whichever it is in.
 	Epoch string
-	// RefuseAfterLoss lets no call reach a store that has gone back, until that is acknowledged.
+	// RefuseAfterLoss lets no call reach a store that has gone back, until that is acknowledged. On a cluster calls are answered until a beat has noticed.
 	RefuseAfterLoss bool
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger

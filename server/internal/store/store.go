@@ -46,8 +46,8 @@ type Store struct {
 	log *slog.Logger
 }
 
-// Note decides whether a donation has been noted, and notes it. Its errors are those of types.go or of ctx. After ErrOutcomeUnknown, ErrNotReplicated and
-// an error of ctx it may have been noted, and nothing more will be; after any other nothing was. Asking again with the same RequestID is right after each.
+// Note decides whether a donation has been noted, and notes it. Its errors are those of types.go or of ctx. After ErrOutcomeUnknown, ErrNotReplicated, ErrWentBack
+// and an error of ctx it may have been noted, and nothing more will be; after any other nothing was. Asking again with the same RequestID is right after each.
 func (s *Store) Note(ctx context.Context, r NoteRequest) (NoteReply, error) {
 	args, err := s.noteArgs(r)
 	if err != nil {
