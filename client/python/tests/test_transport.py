@@ -1,7 +1,11 @@
 """TLS, plaintext and the token."""
 from __future__ import annotations
 
+import os
+import socket
 import ssl
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, List
@@ -42,6 +46,29 @@ def test_loopback(target: str, here: bool) -> None:
 def test_settings_that_cannot_be(target: str, settings: Any, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         noted.Client(target, **settings)
+
+
+def test_nothing_on_this_machine_goes_through_a_proxy(address: str, donation: noted.Donation) -> None:
+    """gRPC takes a proxy from the environment, also for 127.0.0.1: in plaintext it could read the token and say what it likes."""
+    program = """
+import asyncio, sys, noted, noted.aio
+target, donation = sys.argv[1], noted.Donation(sys.argv[2])
+with noted.Client(target, token="secret") as client:
+    print(client.note(donation, timeout=3).verdict)
+async def look():
+    async with noted.aio.Client(target, token="secret") as client:
+        print((await client.note(donation, timeout=3)).verdict)
+asyncio.run(look())
+"""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        for name in ("grpc_proxy", "http_proxy", "https_proxy"):
+            environment[name] = "http://127.0.0.1:%d" % proxy.getsockname()[1]
+        done = subprocess.run([sys.executable, "-c", program, address, donation.series_id], env=environment, capture_output=True, text=True)
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+    assert done.stdout == "FIRST\nDUPLICATE\n", done.stderr
 
 
 def test_tls(address: str, donation: noted.Donation, tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ class Settings:
         self.credentials: Optional[grpc.ChannelCredentials] = credentials  # None for plaintext
         if credentials is None and not plaintext and (ca is not None or not loopback(target)):
             self.credentials = grpc.ssl_channel_credentials(ca or _system_certificates())
-        self.options: List[Tuple[str, Any]] = [*_OPTIONS, *options]
+        # gRPC takes a proxy from the environment for this machine too, which could then read what is sent in plaintext, and forge the answers.
+        direct: Options = [("grpc.enable_http_proxy", 0)] if loopback(target) else []
+        self.options: List[Tuple[str, Any]] = [*_OPTIONS, *direct, *options]
         self.budget = Budget()
         self._token = token
 
