@@ -388,11 +388,26 @@ def test_what_is_no_message(post: Post, books: Books, series: str) -> None:
         ({"accounts": [], "webhook_id": ""}, "nothing to receive"),
         ({"sandbox_webhook_id": "X"}, "no ledger"),
         ({"sandbox_ledger": "paypal-live"}, "one"),
+        ({"ipn_verify_url": "http://ipnpb.paypal.com/cgi-bin/webscr"}, "https"),
+        ({"ipn_verify_url": "http://127.0.0.1@example.org/"}, "https"),
+        ({"ipn_verify_url": "http://localhost.example.org/"}, "https"),
+        ({"ipn_verify_url": "ftp://127.0.0.1/"}, "https"),
+        ({"ipn_verify_url": "file:///etc/passwd"}, "https"),
+        ({"ipn_verify_url": "https:///ipn"}, "https"),
+        ({"ipn_verify_url": "https://["}, "https"),
+        ({"ipn_verify_url": "127.0.0.1"}, "https"),
     ],
 )
 def test_settings_that_cannot_be(client: noted.Client, books: Books, paypal: PayPal, changed: Any, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Receiver(client, books.book, books.keep, **settings(paypal, **changed))
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/ipn", "HTTPS://example.org", "http://localhost:8080/ipn", "http://127.0.0.1/", "http://[::1]:80/", "", None]
+)
+def test_where_an_ipn_may_be_posted_back(client: noted.Client, books: Books, paypal: PayPal, url: Optional[str]) -> None:
+    Receiver(client, books.book, books.keep, **settings(paypal, ipn_verify_url=url))
 
 
 def test_the_roots_of_this_machine(client: noted.Client, books: Books) -> None:

@@ -101,7 +101,11 @@ def loopback(target: str) -> bool:
     host, colon, port = address.rpartition(":")
     if not colon or "]" in port or (":" in host and not host.startswith("[")):
         host = address
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    return this_machine(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+
+
+def this_machine(host: str) -> bool:
+    """Whether a host's name or address surely is this machine's."""
     if host == "localhost":
         return True
     try:

@@ -50,7 +50,7 @@ class Receiver:
     max_body            how many bytes a message may have
     verify_timeout      seconds that PayPal may take to answer one question: the post-back of an IPN, a certificate
     webhook_max_age     how old a transmission may be: PayPal redelivers for three days
-    ipn_verify_url      where an IPN is posted back to, instead of PayPal's, or of its sandbox's for an IPN with test_ipn
+    ipn_verify_url      where an IPN is posted back to, over https or on this machine, instead of PayPal's, or of its sandbox's for an IPN with test_ipn
     cert_hosts          the hosts that a certificate may be fetched from, as host or host:port, instead of PayPal's
     cert_roots          PEM certificates: one of them, instead of one of this machine's, must have issued PayPal's, or the issuer between
     now                 the clock that ages are judged by

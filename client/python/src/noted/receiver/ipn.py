@@ -6,7 +6,7 @@ from typing import Iterable, Optional
 
 from ..paypal.ipn import Form
 from .refusal import Refusal, again, no_sandbox
-from .web import Unanswered, fetch
+from .web import Unanswered, confidential, fetch
 
 LIVE = "https://ipnpb.paypal.com/cgi-bin/webscr"
 SANDBOX = "https://ipnpb.sandbox.paypal.com/cgi-bin/webscr"
@@ -16,6 +16,8 @@ class PostBack:
     """Asks PayPal. Only its two words count, with 200: an error page, a redirect or silence says nothing, and PayPal comes again."""
 
     def __init__(self, url: Optional[str], sandbox: bool, timeout: float) -> None:
+        if url and not confidential(url):
+            raise ValueError(f"ipn_verify_url is {url}: it must be an https URL, or one of this machine; whoever is between could call a forged IPN verified")
         self._url, self._sandbox, self._timeout = url, sandbox, timeout
         self._context = ssl.create_default_context()
 

@@ -6,6 +6,9 @@ import ssl
 import urllib.error
 import urllib.request
 from typing import Any, Dict, NamedTuple, Optional
+from urllib.parse import urlsplit
+
+from .._settings import this_machine
 
 
 class Reply(NamedTuple):
@@ -15,6 +18,16 @@ class Reply(NamedTuple):
 
 class Unanswered(Exception):
     """There was no reply; why, without anything of the message."""
+
+
+def confidential(url: str) -> bool:
+    """Whether nobody between can read or change what goes to a URL: https, or this machine."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    host = parts.hostname or ""
+    return host != "" and (parts.scheme == "https" or parts.scheme == "http" and this_machine(host))
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
