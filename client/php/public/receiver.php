@@ -34,6 +34,9 @@ use Noted\Receiver;
 
 require __DIR__ . '/../autoload.php';
 
+http_response_code(503); // where PHP ends early, PayPal comes again
+ob_start(); // what the handler's file prints, if only a blank line at its end, must not be the answer
+
 $setting = static fn (string $name, string $default = ''): string => (getenv($name) ?: '') !== '' ? (string) getenv($name) : $default;
 $list = static fn (string $text): array => array_values(array_filter(array_map('trim', explode(',', $text))));
 $secret = static function (string $name) use ($setting): string {
@@ -48,6 +51,7 @@ try {
         throw new InvalidArgumentException("NOTED_HANDLER must be a PHP file that returns ['process' => Closure, 'undecided' => Closure]");
     }
     $handler = require $file;
+    ob_clean();
     if (!is_array($handler) || !($handler['process'] ?? null) instanceof Closure || !($handler['undecided'] ?? null) instanceof Closure) {
         throw new InvalidArgumentException("NOTED_HANDLER: $file must return ['process' => Closure, 'undecided' => Closure]");
     }

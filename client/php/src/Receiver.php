@@ -82,10 +82,20 @@ final class Receiver
         }
     }
 
-    /** Answers the request that this script was started for. */
+    /**
+     * Answers the request that this script was started for. What the callables print is dropped, since it would be the answer; and where they end
+     * the program (exit, a fatal error), PayPal comes again.
+     */
     public function serve(): void
     {
         ignore_user_abort(true); // breaking off would only have the donation processed twice
+        if (headers_sent($file, $line)) {
+            ($this->log)("$file:$line has answered already, with " . http_response_code() . ' whatever becomes of the message: let nothing be printed before serve()');
+        } else {
+            http_response_code(503); // PHP's own is 200, also after a fatal error where errors are displayed
+        }
+        $level = ob_get_level();
+        ob_start();
         $headers = [];
         foreach ($_SERVER as $name => $value) {
             if (is_string($value) && str_starts_with((string) $name, 'HTTP_')) {
@@ -96,6 +106,9 @@ final class Receiver
         $path = (string) parse_url((string) ($_SERVER['REQUEST_URI'] ?? ''), PHP_URL_PATH);
         $body = (string) file_get_contents('php://input', length: self::MAX_BODY + 1);
         $answer = $this->handle((string) ($_SERVER['REQUEST_METHOD'] ?? ''), $path, $headers, $body);
+        while (ob_get_level() > $level && ob_end_clean()) {
+            // also what a callable has begun and not ended
+        }
         http_response_code($answer->status);
         foreach ($answer->headers as $name => $value) {
             header("$name: $value");

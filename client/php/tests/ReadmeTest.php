@@ -47,12 +47,14 @@ final class ReadmeTest extends TestCase
         return curl_getinfo($curl, CURLINFO_RESPONSE_CODE);
     }
 
-    /** Runs a script under php -S in a folder, and returns its URL. */
-    private static function serve(string $folder, string $script): string
+    /** Runs a script under php -S in a folder, and returns its URL. @param list<string> $settings of PHP */
+    private static function serve(string $folder, string $script, array $settings = []): string
     {
-        file_put_contents("$folder/receiver.php", $script);
+        $name = 'receiver-' . bin2hex(random_bytes(3)) . '.php';
+        file_put_contents("$folder/$name", $script);
         $address = Processes::freeAddress();
-        Processes::start(['sh', '-c', 'cd "$1" && exec "$2" -S "$3" receiver.php', 'sh', $folder, PHP_BINARY, $address], "$folder/log");
+        $options = array_merge(...array_map(static fn (string $setting): array => ['-d', $setting], ['log_errors=1', 'error_log=', ...$settings]));
+        Processes::start(['sh', '-c', 'cd "$1" && shift && exec "$@"', 'sh', $folder, PHP_BINARY, ...$options, '-S', $address, $name], "$folder/log");
         Processes::waitFor($address, "$folder/log");
         return "http://$address/paypal/ipn";
     }
@@ -97,6 +99,78 @@ final class ReadmeTest extends TestCase
         self::assertCount(1, file("$folder/books.csv"));
         $away = self::serve($folder, self::with(self::snippets('php')[1], '127.0.0.1:8080', Processes::freeAddress()));
         self::assertSame(503, self::post($away, $body));
+    }
+
+    /** A warning is no failure to PHP: with the disk full the donation would be settled, and in no book. */
+    public function testWhatIsNotWrittenComesAgain(): void
+    {
+        $folder = self::folder();
+        $paypal = Processes::php(__DIR__ . '/paypal.php', ['NOTED_TEST_FOLDER' => $folder]);
+        $receiver = self::with(
+            self::snippets('php')[0],
+            'http://127.0.0.1:8080',
+            Server::shared()->url,
+            'IpnPostBack()',
+            "IpnPostBack('http://$paypal/cgi-bin/webscr')",
+        );
+        $own = self::with(self::snippets('php')[1], 'http://127.0.0.1:8080', Server::shared()->url);
+        foreach (['the receiver' => $receiver, 'one of your own' => $own] as $name => $script) {
+            foreach (['1', '0'] as $shown) { // what a warning prints must not become the answer
+                $url = self::serve($folder, $script, ["display_errors=$shown", 'output_buffering=0']);
+                $body = str_replace('I-README', 'I-' . bin2hex(random_bytes(5)), self::IPN);
+                $old = str_replace(['I-', 'T-1'], ['I-OLD-', 'T-2'], $body) . '&payment_date=' . urlencode('10:15:00 Mar 02, 2011 PST');
+                touch("$folder/sent-" . hash('sha256', $body));
+                touch("$folder/sent-" . hash('sha256', $old));
+                mkdir("$folder/books.csv");
+                mkdir("$folder/undecided.log");
+                self::assertSame([503, 503], [self::post($url, $body), self::post($url, $old)], "$name: nothing can be written");
+                rmdir("$folder/books.csv");
+                rmdir("$folder/undecided.log");
+                self::assertSame([200, 200, 200], [self::post($url, $body), self::post($url, $body), self::post($url, $old)], $name);
+                self::assertCount(1, file("$folder/books.csv"), $name);
+                self::assertCount(1, file("$folder/undecided.log"), $name);
+                unlink("$folder/books.csv");
+                unlink("$folder/undecided.log");
+            }
+        }
+        foreach (["echo 'booked'; exit;", 'ob_start(); nothing_of_that_name();', "ini_set('memory_limit', '4M'); str_repeat('a', 9_000_000);"] as $end) {
+            $url = self::serve($folder, self::with($receiver, '$d = $pair->donation;', $end), ['display_errors=1', 'output_buffering=0']);
+            $body = str_replace('I-README', 'I-' . bin2hex(random_bytes(5)), self::IPN);
+            touch("$folder/sent-" . hash('sha256', $body));
+            self::assertSame(503, self::post($url, $body), $end);
+        }
+    }
+
+    public function testAReceiverOfOnesOwnTellsAPerson(): void
+    {
+        $folder = self::folder();
+        $script = self::with(self::snippets('php')[1], 'http://127.0.0.1:8080', Server::shared()->url);
+        $url = self::serve($folder, $script);
+        $series = 'I-' . bin2hex(random_bytes(5));
+        $body = str_replace('I-README', $series, self::IPN);
+        $person = static fn (): array => array_map(static fn (string $line): string => strtok($line, ' '), @file("$folder/undecided.log") ?: []);
+        self::assertSame(200, self::post($url, 'txn_type=never_heard_of'));
+        self::assertSame(['UNKNOWN'], $person());
+        self::assertSame(200, self::post($url, 'txn_type=masspay'));
+        self::assertSame(200, self::post($url, "$body&payment_date=" . urlencode('10:15:00 Mar 02, 2011 PST')));
+        self::assertSame(200, self::post($url, "$body&payment_date=" . urlencode('10:15:00 Mar 02, 2091 PST')));
+        self::assertSame(['UNKNOWN', 'OCCURRED_TOO_EARLY', 'OCCURRED_TOO_LATE'], $person());
+        self::assertSame(200, self::post($url, "$body&payment_date=yesterday"));
+        self::assertStringContainsString('payment_date: ', file_get_contents("$folder/log"), 'a warning is told');
+        self::assertCount(3, $person());
+
+        // What comes between while it is processed: an operator forgets the note, or the server goes away.
+        $meanwhile = static fn (string $script, string $code): string => self::with($script, "file_put_contents('books.csv'", "$code file_put_contents('books.csv'");
+        $forget = "\$GLOBALS['noted']->forget('paypal-live', \$pair->donation->seriesId, \$note->donationId, 'a test');";
+        $url = self::serve($folder, $meanwhile($script, $forget));
+        self::assertSame(200, self::post($url, str_replace('I-README', "$series-2", self::IPN)), 'it would be another donation by now');
+        self::assertSame('NOTE_NOT_FOUND', $person()[3]);
+        $server = Server::start();
+        $script = self::with(self::snippets('php')[1], "'http://127.0.0.1:8080'", "'$server->url', timeout: 0.3, settleTimeout: 0.5");
+        $url = self::serve($folder, $meanwhile($script, "posix_kill($server->process, SIGSTOP); usleep(100_000);"));
+        self::assertSame(503, self::post($url, $body), 'it is not settled, and comes again under the same id');
+        $server->stop();
+        self::assertCount(4, $person());
     }
 
     public function testTheCommands(): void

@@ -251,10 +251,12 @@ final class ReceiverTest extends TestCase
                 self::assertStringContainsString($want, $e->getMessage());
             }
         }
+        file_put_contents(self::$folder . '/printing.php', str_repeat("\n", 5000) . "<?php return require '" . __DIR__ . "/handler.php';");
         foreach (
             [
                 [['NOTED_HANDLER' => ''], 'NOTED_HANDLER must be a PHP file'],
                 [['NOTED_ACCOUNTS' => 'a'], null],
+                [['NOTED_ACCOUNTS' => 'a', 'NOTED_HANDLER' => self::$folder . '/printing.php'], null],
                 [[], 'give it a verifier'],
                 [['NOTED_WEBHOOK_ID' => 'WH', 'NOTED_WEBHOOK_VERIFY' => 'api'], 'through PayPal\'s API it needs NOTED_PAYPAL_CLIENT_ID'],
                 [['NOTED_WEBHOOK_ID' => 'WH', 'NOTED_WEBHOOK_VERIFY' => 'guess'], 'signature or api'],
