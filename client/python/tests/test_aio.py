@@ -4,8 +4,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from typing import Any, AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, AsyncIterator, Callable, Coroutine, Iterator, List, Tuple
 
+import grpc
 import pytest
 
 import noted
@@ -115,6 +116,35 @@ async def test_the_hold_is_extended_and_lost(donation: Donation, address: str, p
                 await client.note(donation)
                 proxy.up()
         assert raised.value.reason == "SETTLED_BY_ANOTHER"
+
+
+@in_a_loop
+async def test_the_end_of_a_hold_is_told_in_time(donation: Donation, address: str, proxy: Proxy) -> None:
+    tried: List[Tuple[float, float]] = []
+
+    class Hanging(Client):
+        async def extend(self, receipt: str, hold: Any, *, timeout: Any = None) -> noted.Note:
+            tried.append((time.monotonic(), timeout))
+            await asyncio.sleep(timeout)
+            raise noted.DeadlineExceeded("extending a hold", "", grpc.StatusCode.DEADLINE_EXCEEDED)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("noted.aio.wait_after", lambda tries, error: 0.02)
+        async with Hanging(address) as client:
+            async with client.once(donation, hold=0.6) as turn:
+                assert turn.first
+                end = time.monotonic() + 0.6
+                turn.check()
+                time.sleep(0.6)  # the loop stands still
+                with pytest.raises(noted.Error, match="ran out"):
+                    turn.check()
+            async with client.once(Donation(donation.series_id + "x"), hold=0.6) as turn:
+                assert turn.first
+                end = time.monotonic() + 0.6
+                await asyncio.sleep(0.6)
+                with pytest.raises(noted.Error, match="ran out"):
+                    turn.check()
+    assert len(tried) > 2 and max(at + timeout for at, timeout in tried) <= end
 
 
 @in_a_loop

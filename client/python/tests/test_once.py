@@ -5,8 +5,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from typing import Any, List, Tuple
 
+import grpc
 import pytest
 
 import noted
@@ -183,6 +184,55 @@ def test_a_lost_hold_raises(proxy: Proxy, client: noted.Client, donation: Donati
                 proxy.up()
     assert raised.value.reason == reason
     assert isinstance(raised.value.__cause__, noted.SettledByAnother if settled else noted.HoldLost)
+
+
+def test_the_end_of_a_hold_is_told_in_time(client: noted.Client, donation: Donation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From then on another may be first, so no attempt at an extension may outlast the hold, and check() does not wait for one."""
+    tried: List[Tuple[float, float]] = []
+
+    def hangs(receipt: str, hold: float, *, timeout: float) -> None:
+        tried.append((time.monotonic(), timeout))
+        time.sleep(timeout)
+        raise noted.DeadlineExceeded("extending a hold", "", grpc.StatusCode.DEADLINE_EXCEEDED)
+
+    monkeypatch.setattr(client, "extend", hangs)
+    monkeypatch.setattr("noted._once.wait_after", lambda tries, error: 0.02)
+    with client.once(donation, hold=0.6) as turn:
+        assert turn.first
+        end = time.monotonic() + 0.6
+        turn.check()
+        time.sleep(end - time.monotonic())
+        with pytest.raises(noted.Error, match="ran out"):
+            turn.check()
+    assert len(tried) > 2 and max(at + timeout for at, timeout in tried) <= end
+
+
+def test_a_hold_that_ends_under_an_extension(client: noted.Client, donation: Donation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the whole process was suspended."""
+    under, over = threading.Event(), threading.Event()
+    extend = client.extend
+
+    def suspended(receipt: str, hold: float, *, timeout: float) -> noted.Note:
+        under.set()
+        over.wait(5)
+        return extend(receipt, hold)
+
+    monkeypatch.setattr(client, "extend", suspended)
+    with client.once(donation, hold=0.3) as turn:
+        assert turn.first and under.wait(5)
+        time.sleep(0.3)
+        with pytest.raises(noted.Error, match="ran out"):
+            turn.check()
+        over.set()  # nobody has taken over, so it is ours again
+        until(lambda: not _lost(turn))
+
+
+def _lost(turn: noted.Turn) -> bool:
+    try:
+        turn.check()
+    except noted.Error:
+        return True
+    return False
 
 
 def test_an_extension_that_is_refused_is_a_loss(client: noted.Client, donation: Donation) -> None:

@@ -32,7 +32,8 @@ class Once:
         self._turn = Turn(response)
         if response.verdict == Verdict.FIRST:
             # A daemon, so that a program that exits in the middle of a block is not kept; the hold then runs out.
-            threading.Thread(target=self._keep, args=(self._turn, asked + self._hold), name="noted-hold", daemon=True).start()
+            self._turn._held_until = asked + self._hold
+            threading.Thread(target=self._keep, args=(self._turn,), name="noted-hold", daemon=True).start()
         return self._turn
 
     def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
@@ -47,11 +48,11 @@ class Once:
         if error is None:
             turn._ensure_asked()
 
-    def _keep(self, turn: Turn, held_until: float) -> None:
+    def _keep(self, turn: Turn) -> None:
         """Extends at every third of the hold. By our own clock the hold is a little shorter than by the store's, which is the safe side."""
-        while not self._over.wait(held_until - self._hold * 2 / 3 - time.monotonic()):
+        while not self._over.wait(turn._held_until - self._hold * 2 / 3 - time.monotonic()):
             try:
-                held_until = self._extend_before(turn, held_until)
+                turn._held_until = self._extend_before(turn, turn._held_until)
             except Error as error:
                 turn._loss = error
                 return
@@ -66,8 +67,8 @@ class Once:
             tries += 1
             asked = time.monotonic()
             try:
-                # A try of its own that hangs must leave time for another.
-                self._client.extend(turn.receipt, self._hold, timeout=max(self._hold / 6, 0.001))
+                # A try that hangs must leave time for another, and the last one must not outlast the hold.
+                self._client.extend(turn.receipt, self._hold, timeout=max(min(self._hold / 6, held_until - asked), 0.001))
                 return asked + self._hold
             except Error as error:
                 if refused(error):

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from datetime import timedelta
 from typing import Optional, Tuple
 
@@ -26,6 +28,7 @@ class Turn:
         self._response = response
         self._asked = False
         self._loss: Optional[Error] = None
+        self._held_until = math.inf  # by the monotonic clock, at the least
         self._release: Optional[str] = None
 
     @property
@@ -82,6 +85,9 @@ class Turn:
         donation. For long blocks, before each step that cannot be undone."""
         if self._loss is not None:
             raise self._loss
+        # An extension may still be under way, or the whole process have been suspended.
+        if time.monotonic() >= self._held_until:
+            raise Error("extending a hold", "the hold ran out")
 
     def _ensure_asked(self) -> None:
         if not self._asked:

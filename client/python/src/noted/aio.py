@@ -149,7 +149,8 @@ class _Once:
         check_response(self._donation.series_id, response)
         self._turn = Turn(response)
         if response.verdict == Verdict.FIRST:
-            self._keeper = asyncio.ensure_future(self._keep(self._turn, asked + self._hold))
+            self._turn._held_until = asked + self._hold
+            self._keeper = asyncio.ensure_future(self._keep(self._turn))
         return self._turn
 
     async def __aexit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
@@ -164,12 +165,12 @@ class _Once:
         if error is None:
             turn._ensure_asked()
 
-    async def _keep(self, turn: Turn, held_until: float) -> None:
+    async def _keep(self, turn: Turn) -> None:
         """Extends at every third of the hold. By our own clock the hold is a little shorter than by the store's, which is the safe side."""
         while True:
-            await asyncio.sleep(held_until - self._hold * 2 / 3 - time.monotonic())
+            await asyncio.sleep(turn._held_until - self._hold * 2 / 3 - time.monotonic())
             try:
-                held_until = await self._extend_before(turn, held_until)
+                turn._held_until = await self._extend_before(turn, turn._held_until)
             except Error as error:
                 turn._loss = error
                 return
@@ -184,8 +185,8 @@ class _Once:
             tries += 1
             asked = time.monotonic()
             try:
-                # A try of its own that hangs must leave time for another.
-                await self._client.extend(turn.receipt, self._hold, timeout=max(self._hold / 6, 0.001))
+                # A try that hangs must leave time for another, and the last one must not outlast the hold.
+                await self._client.extend(turn.receipt, self._hold, timeout=max(min(self._hold / 6, held_until - asked), 0.001))
                 return asked + self._hold
             except Error as error:
                 if refused(error):
