@@ -36,13 +36,9 @@ local ask = {
   shared = ARGV[11] == '1',
 }
 
-local now = clock()
-if now > deadline then
-  return { 'PAST_DEADLINE', now }
-end
-local notes, version = load(key, now)
-if not notes then
-  return { 'VERSION', version }
+local notes, now, unread = open(key, deadline)
+if unread then
+  return unread
 end
 local note, evidence = find(notes, ask, now)
 if not note then

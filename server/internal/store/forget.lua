@@ -18,13 +18,9 @@ local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])
 local replicas = ARGV[3] == '1'
 
-local now = clock()
-if now > deadline then
-  return { 'PAST_DEADLINE', now }
-end
-local notes, version = load(key, now)
-if not notes then
-  return { 'VERSION', version }
+local notes, now, unread = open(key, deadline)
+if unread then
+  return unread
 end
 for i, note in ipairs(notes) do
   if note.noted == noted then

@@ -12,13 +12,9 @@
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 
-local now = clock()
-if now > deadline then
-  return { 'PAST_DEADLINE', now }
-end
-local notes, version = load(key, now)
-if not notes then
-  return { 'VERSION', version }
+local notes, now, unread = open(key, deadline)
+if unread then
+  return unread
 end
 local reply = { 'NOTES', now }
 for _, note in ipairs(notes) do

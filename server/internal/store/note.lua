@@ -49,13 +49,9 @@ local hold = tonumber(ARGV[8])
 local limit = tonumber(ARGV[14])
 local replicas = ARGV[15] == '1'
 
-local now = clock()
-if now > deadline then
-  return { 'PAST_DEADLINE', now }
-end
-local notes, version = load(key, now)
-if not notes then
-  return { 'VERSION', version }
+local notes, now, unread = open(key, deadline)
+if unread then
+  return unread
 end
 local note, evidence = find(notes, ask, now)
 

@@ -250,6 +250,19 @@ local function load(key, now)
   return notes
 end
 
+-- open is how a script begins: its notes and the time, or nil, the time, and the reply of one that came too late or must not touch what is there.
+local function open(key, deadline)
+  local now = clock()
+  if now > deadline then
+    return nil, now, { 'PAST_DEADLINE', now }
+  end
+  local notes, version = load(key, now)
+  if not notes then
+    return nil, now, { 'VERSION', version }
+  end
+  return notes, now
+end
+
 -- save writes the notes back, to be forgotten with the last of them. call is redis.call, or redis.pcall where a refusal is borne.
 local function save(key, notes, call)
   if #notes == 0 then

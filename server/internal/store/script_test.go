@@ -48,6 +48,7 @@ func TestHeaders(t *testing.T) {
 			// Replies: every word of the body and of the functions that it calls is in the header, and the other way round.
 			words := found(body, `(?:\{|verdict(?:, \w+)? =|verdict, changed, recorded =) '([A-Z_]{4,})'`)
 			for function, replies := range map[string][]string{
+				"open(":         {"PAST_DEADLINE", "VERSION"},
 				"holder(":       {"HOLD_LOST", "NOT_FOUND", "SETTLED_BY_ANOTHER"},
 				"out_of_range(": {"TOO_EARLY", "TOO_LATE"},
 			} {

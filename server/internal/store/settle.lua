@@ -26,13 +26,9 @@ local token = ARGV[3]
 local attempt = tonumber(ARGV[4])
 local replicas = ARGV[5] == '1'
 
-local now = clock()
-if now > deadline then
-  return { 'PAST_DEADLINE', now }
-end
-local notes, version = load(key, now)
-if not notes then
-  return { 'VERSION', version }
+local notes, now, unread = open(key, deadline)
+if unread then
+  return unread
 end
 local note, refusal = holder(notes, noted, token, attempt, now)
 if note and note.released then
