@@ -49,7 +49,8 @@ final class Client
      * @param float $timeout in seconds, of one call with its retries
      * @param float $hold in seconds, how long once() holds a donation at a time: after a crash it waits for so long. Up to 900
      * @param float $settleTimeout in seconds, how long once() tries to settle when the callable has succeeded
-     * @param null|string|\Closure(): string $token the bearer token, or what returns it so that it may be renewed; needs https, except to this machine
+     * @param null|string|\Closure(): string $token the bearer token, or what returns it so that it may be renewed (what that throws is Unavailable to the
+     *     call); needs https, except to this machine
      * @param string $caFile a file of PEM certificates, one of which must have signed the server's; empty for the system's
      * @param bool $plaintext allow http to another machine: whoever is between can then read, forge and suppress donations
      */
@@ -334,7 +335,7 @@ final class Client
     {
         try {
             $this->release($receipt, 'processing failed');
-        } catch (NotedException) {
+        } catch (\Throwable) {
             // The callable's own exception is on its way and says more; the hold runs out by itself.
         }
     }

@@ -23,8 +23,12 @@ final class Transport
     /**
      * @param null|string|\Closure(): string $token
      */
-    public function __construct(string $url, private readonly null|string|\Closure $token, private readonly string $caFile, bool $plaintext)
-    {
+    public function __construct(
+        string $url,
+        #[\SensitiveParameter] private readonly null|string|\Closure $token,
+        private readonly string $caFile,
+        bool $plaintext,
+    ) {
         $parts = parse_url($url);
         $scheme = strtolower($parts['scheme'] ?? '');
         if (!in_array($scheme, ['http', 'https'], true) || !isset($parts['host']) || isset($parts['user']) || isset($parts['query']) || isset($parts['fragment'])) {
@@ -39,6 +43,9 @@ final class Transport
             if ($token !== null) {
                 throw new \InvalidArgumentException("making a client of $url: a token is not sent in plaintext over a network: use https");
             }
+        }
+        if (is_string($token) && $token !== '' && !self::isToken($token)) {
+            throw new \InvalidArgumentException("making a client of $url: the token holds something that is not printable ASCII; is there a newline at its end?");
         }
         if ($caFile !== '' && !is_readable($caFile)) {
             throw new \InvalidArgumentException("making a client of $url: the CA file $caFile cannot be read");
@@ -74,11 +81,8 @@ final class Transport
         }
         $milliseconds = max(1, (int) ($timeout * 1000));
         $headers = ['Content-Type: application/json', 'Connect-Protocol-Version: 1', "Connect-Timeout-Ms: $milliseconds", 'Expect:'];
-        $token = $this->token instanceof \Closure ? ($this->token)() : $this->token;
-        if (($token ?? '') !== '') {
-            if (preg_match('/^[\x21-\x7e]+$/D', $token) !== 1) {
-                throw new \InvalidArgumentException("$act: the token holds something that is not printable ASCII; is there a newline at its end?");
-            }
+        $token = $this->token instanceof \Closure ? self::renewed($this->token, $act) : $this->token ?? '';
+        if ($token !== '') {
             $headers[] = "Authorization: Bearer $token";
         }
         $answer = '';
@@ -124,6 +128,28 @@ final class Transport
             return $decoded;
         }
         throw self::failed($act, $status, $decoded);
+    }
+
+    /**
+     * Asks for the token. Without one Noted cannot be asked, and another try may cure that; whatever else was thrown here would be taken for the trouble of
+     * whoever called, such as of the work that once() is settling.
+     */
+    private static function renewed(\Closure $token, string $act): string
+    {
+        try {
+            $value = $token();
+        } catch (\Throwable $e) {
+            throw NotedException::of($act, 'unavailable', 'the token is not to be had: ' . get_class($e) . ": {$e->getMessage()}", previous: $e);
+        }
+        if ($value === '' || is_string($value) && self::isToken($value)) {
+            return $value;
+        }
+        throw NotedException::of($act, 'unavailable', 'the token that was returned holds something that is not printable ASCII; is there a newline at its end?');
+    }
+
+    private static function isToken(#[\SensitiveParameter] string $token): bool
+    {
+        return preg_match('/^[\x21-\x7e]+$/D', $token) === 1;
     }
 
     /** Reads the JSON of an error. Anything else comes from something between, and is judged by its HTTP status as the Connect protocol has it. */

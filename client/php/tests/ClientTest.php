@@ -243,6 +243,64 @@ final class ClientTest extends TestCase
         $server->stop();
     }
 
+    /** The work is done by then, so what is wrong with the token must say so; and where the work failed, that says more. */
+    public function testATokenThatIsNotToBeHad(): void
+    {
+        $asked = 0;
+        $token = static function () use (&$asked): string {
+            return ++$asked === 1 ? 't' : throw new \DomainException('the vault is closed');
+        };
+        $noted = new Client(Server::shared()->url, settleTimeout: 0.5, token: $token);
+        $donation = new Donation(self::series());
+        $runs = 0;
+        $e = self::failing(Exception\NotSettled::class, static function () use ($noted, $donation, &$runs): void {
+            $noted->once($donation, null, static function () use (&$runs): void {
+                $runs++;
+            });
+        });
+        self::assertSame(1, $runs);
+        self::assertInstanceOf(Exception\Unavailable::class, $e->getPrevious());
+        self::assertInstanceOf(\DomainException::class, $e->getPrevious()->getPrevious());
+        self::assertStringContainsString('the vault is closed', $e->getMessage());
+
+        $asked = 0;
+        $books = new \LogicException('the books are closed');
+        try {
+            $noted->once(new Donation(self::series()), null, static fn () => throw $books);
+            self::fail('the exception is gone');
+        } catch (\Exception $e) {
+            self::assertSame($books, $e);
+        }
+        foreach (["t\n", "t\u{e4}", null, ['t']] as $strange) {
+            $noted = new Client(Server::shared()->url, timeout: 0.2, token: static fn (): mixed => $strange);
+            self::failing(Exception\Unavailable::class, static fn () => $noted->exists(new Donation('I-1')));
+        }
+        $asked = 0;
+        $renewed = static function () use (&$asked): string {
+            return ++$asked > 1 ? 't' : throw new \DomainException('not yet');
+        };
+        self::assertFalse((new Client(Server::shared()->url, token: $renewed))->exists(new Donation(self::series()))->exists, 'another try cures it');
+    }
+
+    public function testSecretsAreInNoStackTrace(): void
+    {
+        foreach (
+            [
+                'new Noted\Client("ftp://x", token: "s3cret")',
+                'new Noted\Receiver\WebhookApi("WH", "app", "s3cret", "http://example.org")',
+                'Noted\Receiver\Http::ask("http://127.0.0.1:1", "", ["Authorization: s3cret"], 1.0)',
+            ] as $code
+        ) {
+            $code = 'require $argv[1]; try { ' . $code . '; } catch (Exception $e) { print_r($e->getTrace()); }';
+            [$exit, $trace, $said] = Program::run([PHP_BINARY, '-d', 'zend.exception_ignore_args=0', '-r', $code, __DIR__ . '/../autoload.php']);
+            self::assertSame([0, ''], [$exit, $said]);
+            self::assertStringContainsString('[args]', $trace);
+            if (PHP_VERSION_ID >= 80200) {
+                self::assertStringNotContainsString('s3cret', $trace, $code);
+            }
+        }
+    }
+
     /** What is between may answer in Noted's place; that is never a verdict. */
     public function testWhatIsNotNoted(): void
     {
@@ -296,6 +354,7 @@ final class ClientTest extends TestCase
                 ['127.0.0.1:8080', [], 'it must be a URL'],
                 ['ftp://127.0.0.1', [], 'it must be a URL'],
                 ['http://127.0.0.1', ['hold' => 901.0], 'hold between'],
+                ['http://127.0.0.1', ['token' => "t\n"], 'is there a newline at its end?'],
                 ['http://127.0.0.1', ['timeout' => 0.0], 'must be positive'],
                 ['https://noted.example.org', ['caFile' => '/nowhere'], 'cannot be read'],
             ] as [$url, $settings, $want]

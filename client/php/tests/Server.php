@@ -44,6 +44,11 @@ final class Server
     public function freeze(): void
     {
         Program::run(['kill', '-STOP', (string) $this->process]);
+        // Each of its threads stops when it next comes to it, and until then it answers.
+        Processes::until(
+            fn (): bool => preg_grep('/^.*\) [^Tt] /s', array_map('file_get_contents', glob("/proc/$this->process/task/*/stat"))) === [],
+            static fn (): string => 'the server does not stop',
+        );
     }
 
     /** Lets it go on, at once or so many seconds from now. */

@@ -91,8 +91,9 @@ class NotedException extends \RuntimeException
         string $reason = '',
         ?float $retryAfter = null,
         array $violations = [],
+        ?\Throwable $previous = null,
     ): self {
         $class = self::REASONS[$reason] ?? self::STATUSES[$status] ?? self::class;
-        return new $class($act, $status, $problem, $reason, $retryAfter, $violations);
+        return new $class($act, $status, $problem, $reason, $retryAfter, $violations, $previous);
     }
 }

@@ -33,7 +33,7 @@ final class Http
      * @param array<int, mixed> $options of curl
      * @return array{int, string} status and body
      */
-    public static function ask(string $url, ?string $body, array $headers, float $timeout, array $options = []): array
+    public static function ask(string $url, ?string $body, #[\SensitiveParameter] array $headers, float $timeout, array $options = []): array
     {
         $answer = '';
         $curl = curl_init();

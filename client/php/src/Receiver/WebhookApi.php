@@ -87,7 +87,7 @@ final class WebhookApi implements Verifier
      * @param list<string> $headers
      * @return array<string, mixed>
      */
-    private function post(string $path, string $body, array $headers): array
+    private function post(string $path, string $body, #[\SensitiveParameter] array $headers): array
     {
         [$status, $answer] = Http::ask(rtrim($this->url, '/') . $path, $body, [...$headers, 'Accept: application/json'], $this->timeout);
         if ($status === 401) {
