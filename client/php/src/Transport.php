@@ -17,7 +17,7 @@ final class Transport
     private const MAX_RESPONSE = 16 << 20;
 
     private readonly string $url;
-    private readonly bool $local;
+    private readonly string $host;
     private readonly \CurlHandle $curl;
 
     /**
@@ -35,8 +35,8 @@ final class Transport
             throw new \InvalidArgumentException("making a client of $url: it must be a URL such as http://127.0.0.1:8080 or https://noted.example.org");
         }
         $this->url = rtrim($url, '/') . '/noted.v1.DedupeService/';
-        $this->local = self::isLoopback($parts['host']);
-        if ($scheme === 'http' && !$this->local) {
+        $this->host = $parts['host'];
+        if ($scheme === 'http' && !self::isLoopback($this->host)) {
             if (!$plaintext) {
                 throw new \InvalidArgumentException("making a client of $url: over a network use https, or set plaintext and accept that whoever is between can read, forge and suppress donations");
             }
@@ -59,6 +59,16 @@ final class Transport
         $host = trim($host, '[]');
         $address = @inet_pton($host);
         return strtolower($host) === 'localhost' || $address === inet_pton('::1') || ($address !== false && strlen($address) === 4 && $address[0] === "\x7f");
+    }
+
+    /**
+     * What curl must be told of proxies: one of the environment is for the network, not for this machine. Elsewhere the environment's no_proxy counts.
+     *
+     * @return array<int, string>
+     */
+    public static function proxying(string $host): array
+    {
+        return self::isLoopback($host) ? [CURLOPT_NOPROXY => '*'] : [];
     }
 
     /**
@@ -100,14 +110,12 @@ final class Transport
             CURLOPT_FOLLOWLOCATION => false,
             // curl repeats by itself what a kept connection did not answer; where a repeat matters, it gets a new one.
             CURLOPT_FRESH_CONNECT => $fresh,
-            // A proxy of the environment is for the network, not for this machine.
-            CURLOPT_NOPROXY => $this->local ? '*' : '',
             CURLOPT_WRITEFUNCTION => static function ($curl, string $data) use (&$answer): int {
                 $answer .= $data;
                 return strlen($answer) > self::MAX_RESPONSE ? 0 : strlen($data);
             },
             // A folder without certificates, or the system's would count beside the file.
-        ] + ($this->caFile !== '' ? [CURLOPT_CAINFO => $this->caFile, CURLOPT_CAPATH => __DIR__] : []));
+        ] + ($this->caFile !== '' ? [CURLOPT_CAINFO => $this->caFile, CURLOPT_CAPATH => __DIR__] : []) + self::proxying($this->host));
         if (!$set) {
             throw new \LogicException("$act: curl refused an option: " . curl_error($this->curl));
         }

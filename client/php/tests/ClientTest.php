@@ -13,6 +13,7 @@ use Noted\Exception\NotedException;
 use Noted\Hold;
 use Noted\Message;
 use Noted\Note;
+use Noted\Receiver;
 use Noted\State;
 use Noted\Verdict;
 use PHPUnit\Framework\TestCase;
@@ -370,6 +371,40 @@ final class ClientTest extends TestCase
             self::assertInstanceOf(Client::class, new Client($url, token: 't'));
         }
         self::assertInstanceOf(Client::class, new Client('http://noted.example.org', plaintext: true));
+    }
+
+    /** The environment's proxy is for the network: not for this machine, whose secrets it would see, and not for what no_proxy names. */
+    public function testProxies(): void
+    {
+        $body = '{}';
+        $headers = ['paypal-transmission-id' => 'tr', 'paypal-transmission-time' => gmdate('Y-m-d\TH:i:s\Z'), 'paypal-transmission-sig' => 's',
+            'paypal-cert-url' => 'https://api.paypal.com/c', 'paypal-auth-algo' => 'SHA256withRSA'];
+        $nobody = Processes::freeAddress();
+        $plain = new Client('http://noted.invalid', timeout: 0.3, plaintext: true);
+        foreach (
+            [
+                'through the proxy' => [true, '', fn () => $plain->exists(new Donation('I-1'))],
+                'named by no_proxy' => [false, 'example.org,noted.invalid', fn () => $plain->exists(new Donation('I-1'))],
+                'this machine' => [false, '', fn () => (new Client("http://$nobody", timeout: 0.3))->exists(new Donation('I-1'))],
+                'a post-back to this machine' => [false, '', fn () => (new Receiver\IpnPostBack("http://$nobody/", 0.3))->verify([], 'a=b')],
+                'a secret for this machine' => [false, '', fn () => (new Receiver\WebhookApi('WH', 'app', 's', "http://$nobody", timeout: 0.3))->verify($headers, $body)],
+                'a post-back' => [true, '', fn () => Receiver\Http::ask('http://paypal.invalid', $body, [], 0.3)],
+                'a post-back named by no_proxy' => [false, 'paypal.invalid', fn () => Receiver\Http::ask('http://paypal.invalid', $body, [], 0.3)],
+            ] as $name => [$want, $except, $ask]
+        ) {
+            $proxy = stream_socket_server('tcp://127.0.0.1:0');
+            putenv('http_proxy=http://' . stream_socket_get_name($proxy, false));
+            putenv("no_proxy=$except");
+            try {
+                $ask();
+                self::fail("$name: there was an answer");
+            } catch (\RuntimeException) {
+                self::assertSame($want, @stream_socket_accept($proxy, 0) !== false, $name);
+            } finally {
+                putenv('http_proxy');
+                putenv('no_proxy');
+            }
+        }
     }
 
     public function testHttpsIsVerified(): void

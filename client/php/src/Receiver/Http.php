@@ -48,7 +48,8 @@ final class Http
                 $answer .= $data;
                 return strlen($answer) > self::MAX_ANSWER ? 0 : strlen($data);
             },
-        ] + ($body === null ? [] : [CURLOPT_POST => true, CURLOPT_POSTFIELDS => $body]));
+        ] + ($body === null ? [] : [CURLOPT_POST => true, CURLOPT_POSTFIELDS => $body])
+            + Transport::proxying((string) parse_url($url, PHP_URL_HOST)));
         curl_exec($curl);
         if (curl_errno($curl) !== 0) {
             throw new \RuntimeException(curl_error($curl), curl_errno($curl));
