@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -21,17 +22,22 @@ const (
 )
 
 const (
-	maxCertificates = 16       // PayPal uses one or two at a time; only trusted ones are kept, so nobody else can fill this
-	maxFetches      = 8        // at a time; forged messages can cause no more
-	maxChain        = 64 << 10 // bytes
+	maxCertificates = 16          // PayPal uses one or two at a time; only trusted ones are kept, each under one address, so nobody else can fill this
+	maxFetches      = 8           // at a time; forged messages can cause no more
+	maxChain        = 64 << 10    // bytes
+	renewEvery      = time.Minute // how soon one that has ended, and still had when it was fetched again, is fetched once more
 )
+
+// certPath is what PayPal's certificates are called.
+var certPath = regexp.MustCompile(`^/v1/notifications/certs/[A-Za-z0-9_-]+$`)
 
 var (
 	errCertURL   = &refusal{status: http.StatusBadRequest, reason: "certificate", text: "the certificate's URL is not one of PayPal's"}
 	errUntrusted = &refusal{status: http.StatusBadRequest, reason: "certificate", text: "the certificate is not PayPal's, or not of this time"}
 )
 
-// certificates fetches and keeps what webhooks are signed with. Name, chain and dates are judged at every use, so a kept one ends with its dates.
+// certificates fetches and keeps what webhooks are signed with. Name, chain and dates are judged at every use, so a kept one ends with its dates; then
+// it is fetched again, since PayPal may have renewed it where it is.
 type certificates struct {
 	hosts   []string
 	roots   *x509.CertPool // nil for the system's
@@ -40,9 +46,15 @@ type certificates struct {
 	now     func() time.Time
 
 	mu    sync.Mutex
-	known map[string][]*x509.Certificate // :: URL → chain, the leaf first
-	under map[string]*fetch              // :: URL → the fetch under way
+	known map[string]*kept  // :: address → the certificate
+	under map[string]*fetch // :: address → the fetch under way
 	slots chan struct{}
+}
+
+// A kept certificate was PayPal's when it was fetched.
+type kept struct {
+	chain []*x509.Certificate // the leaf first
+	renew time.Time           // when it may be fetched again, if it has ended
 }
 
 // A fetch is waited for by all who want the same certificate.
@@ -55,7 +67,7 @@ type fetch struct {
 func newCertificates(config Config) (*certificates, error) {
 	c := &certificates{
 		timeout: config.VerifyTimeout, now: config.Now,
-		known: make(map[string][]*x509.Certificate), under: make(map[string]*fetch), slots: make(chan struct{}, maxFetches),
+		known: make(map[string]*kept), under: make(map[string]*fetch), slots: make(chan struct{}, maxFetches),
 	}
 	for _, host := range config.CertHosts {
 		c.hosts = append(c.hosts, strings.TrimSuffix(strings.ToLower(strings.TrimSpace(host)), ":443"))
@@ -78,11 +90,20 @@ func newCertificates(config Config) (*certificates, error) {
 }
 
 // trusted returns the certificate at a URL, if PayPal may serve it there and it is PayPal's now; test where it is the sandbox's.
-func (c *certificates) trusted(ctx context.Context, address string) (leaf *x509.Certificate, test bool, err error) {
-	if !c.allowed(address) {
+func (c *certificates) trusted(address string) (leaf *x509.Certificate, test bool, err error) {
+	address, ok := c.address(address)
+	if !ok {
 		return nil, false, errCertURL
 	}
-	chain, err := c.get(ctx, address)
+	c.mu.Lock()
+	k := c.known[address]
+	c.mu.Unlock()
+	if k != nil {
+		if test, err = c.judge(k.chain); err == nil {
+			return k.chain[0], test, nil
+		}
+	}
+	chain, err := c.get(address, k)
 	if err != nil {
 		return nil, false, err
 	}
@@ -90,11 +111,18 @@ func (c *certificates) trusted(ctx context.Context, address string) (leaf *x509.
 	return chain[0], test, err
 }
 
-// allowed: https, on a host of the list, and nothing in the URL that could make another reader see another host.
-func (c *certificates) allowed(address string) bool {
-	u, err := url.Parse(address)
-	return err == nil && u.Scheme == "https" && u.User == nil && u.Opaque == "" && u.Fragment == "" &&
-		slices.Contains(c.hosts, strings.TrimSuffix(strings.ToLower(u.Host), ":443"))
+// address returns the one spelling of a certificate's URL: https, a host of the list in lower case, and a path that PayPal's have. All else is refused, since
+// the URL is in a header that nobody has verified: a query, or a host in capitals, would make a new certificate of a kept one as often as a stranger likes.
+func (c *certificates) address(written string) (address string, ok bool) {
+	u, err := url.Parse(written)
+	if err != nil || u.Scheme != "https" || u.User != nil || u.Opaque != "" || u.Fragment != "" || u.RawQuery != "" || u.ForceQuery || u.RawPath != "" {
+		return "", false
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Host), ":443")
+	if !slices.Contains(c.hosts, host) || !certPath.MatchString(u.Path) {
+		return "", false
+	}
+	return "https://" + host + u.Path, true
 }
 
 // judge checks chain, name and dates.
@@ -116,53 +144,54 @@ func (c *certificates) judge(chain []*x509.Certificate) (test bool, err error) {
 	return false, errUntrusted
 }
 
-// get returns the chain at a URL, fetching it at most once however many wait. A trouble is not kept: the next message tries again.
-func (c *certificates) get(ctx context.Context, address string) ([]*x509.Certificate, error) {
+// get returns the chain at an address, fetching it at most once however many wait; ended is the kept one that will not do. A trouble is not kept: the next
+// message tries again.
+func (c *certificates) get(address string, ended *kept) ([]*x509.Certificate, error) {
 	c.mu.Lock()
-	if chain := c.known[address]; chain != nil {
-		c.mu.Unlock()
-		return chain, nil
-	}
 	f := c.under[address]
+	if k := c.known[address]; f == nil && k != nil && (k != ended || c.now().Before(k.renew)) {
+		c.mu.Unlock()
+		return k.chain, nil // another message has fetched it, or it was no better a moment ago
+	}
 	if f == nil {
 		f = &fetch{done: make(chan struct{})}
 		select {
 		case c.slots <- struct{}{}:
 			c.under[address] = f
-			go c.fetch(address, f) // for all who wait: the end of one must not end it
+			go c.fetch(address, f) // for all who wait
 		default:
 			c.mu.Unlock()
 			return nil, again("verifier", "too many certificates at once; come again")
 		}
 	}
 	c.mu.Unlock()
-	select {
-	case <-f.done:
-		return f.chain, f.err
-	case <-ctx.Done():
-		return nil, again("verifier", "PayPal's certificate did not come in time")
-	}
+	<-f.done
+	return f.chain, f.err
 }
 
 func (c *certificates) fetch(address string, f *fetch) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	defer cancel()
 	f.chain, f.err = c.download(ctx, address)
-	trusted := false
+	trusted, answered := false, f.err == nil || f.err == errUntrusted
 	if f.err == nil {
 		_, err := c.judge(f.chain)
 		trusted = err == nil
 	}
 	c.mu.Lock()
 	delete(c.under, address)
-	if trusted {
+	switch k := c.known[address]; {
+	case trusted:
+		delete(c.known, address)
 		for other := range c.known {
 			if len(c.known) < maxCertificates {
 				break
 			}
 			delete(c.known, other)
 		}
-		c.known[address] = f.chain
+		c.known[address] = &kept{chain: f.chain}
+	case answered && k != nil:
+		k.renew = c.now().Add(renewEvery)
 	}
 	<-c.slots
 	c.mu.Unlock()

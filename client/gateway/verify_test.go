@@ -5,8 +5,10 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -40,6 +42,83 @@ func TestCertificateIsFetchedOnce(t *testing.T) {
 	h.mustTake(h.payPal.webhook(payment("I-LATER").event()))
 	if n := h.payPal.fetches("CERT-1"); n != 1 {
 		t.Errorf("fetched %d times, want once", n)
+	}
+}
+
+// One certificate has one address, however it is spelled: a stranger's spellings are not fetched, and crowd out nothing.
+func TestForgedAddresses(t *testing.T) {
+	h := newHouse(t)
+	h.mustTake(h.payPal.webhook(payment("I-KEPT").event()))
+	good := h.payPal.webhook(payment("I-FORGED").event())
+	address := h.payPal.certURL("CERT-1")
+	var all sync.WaitGroup
+	for i := range 40 {
+		for _, forged := range []string{fmt.Sprintf("%s?n=%d", address, i), fmt.Sprintf("%s/%d", address, i), fmt.Sprintf("%s;%d", address, i)} {
+			all.Go(func() {
+				if status, reason, err := deliver(h.front.URL, good.with("PAYPAL-CERT-URL", forged)); status != 400 || reason != "certificate" {
+					t.Errorf("%s: got %d %s %v, want 400 certificate", forged, status, reason, err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	h.payPal.disturb(func(http.ResponseWriter, *http.Request) bool { return true }) // what is kept is all that there is
+	h.mustTake(good.with("PAYPAL-CERT-URL", strings.Replace(address, "https", "HTTPS", 1)+"#"))
+	h.mustTake(h.payPal.webhook(payment("I-GENUINE").event()))
+	h.payPal.mu.Lock()
+	defer h.payPal.mu.Unlock()
+	if !maps.Equal(h.payPal.fetched, map[string]int{"CERT-1": 1}) {
+		t.Errorf("fetched %v, want CERT-1 once", h.payPal.fetched)
+	}
+}
+
+// PayPal may renew a certificate where it is. A kept one that has ended is fetched again, but not each time that a stranger names it.
+func TestKeptCertificateIsRenewed(t *testing.T) {
+	var mu sync.Mutex
+	now := time.Now()
+	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+		c.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	})
+	pass := func(d time.Duration) { mu.Lock(); defer mu.Unlock(); now = now.Add(d) }
+	signed := func(series string) delivery {
+		return h.payPal.signed([]byte(payment(series).event()), now, webhookID, "CERT-1", signingKey())
+	}
+	h.mustTake(signed("I-EARLY"))
+	pass(2 * time.Hour)
+	for range 10 {
+		if status, reason := h.deliver(signed("I-LATE")); status != 400 || reason != "certificate" {
+			t.Errorf("got %d %s, want 400 certificate", status, reason)
+		}
+	}
+	if n := h.payPal.fetches("CERT-1"); n != 2 {
+		t.Errorf("fetched %d times, want once more within a minute", n)
+	}
+	h.payPal.mu.Lock()
+	h.payPal.files["CERT-1"] = asPEM(h.payPal.issue(paypalCN, signingKey().Public(), time.Hour, 3*time.Hour))
+	h.payPal.mu.Unlock()
+	pass(time.Minute)
+	h.payPal.disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(500); return true })
+	if status, reason := h.deliver(signed("I-LATE")); status != 503 || reason != "verifier" {
+		t.Errorf("with the host in trouble: got %d %s, want 503 verifier", status, reason)
+	}
+	h.payPal.disturb(nil)
+	release := make(chan struct{})
+	h.payPal.disturb(func(http.ResponseWriter, *http.Request) bool { <-release; return false })
+	var all sync.WaitGroup
+	for i := range 20 {
+		d := signed("I-NEW" + string(rune('A'+i)))
+		all.Go(func() {
+			if status, reason, err := deliver(h.front.URL, d); status != 200 {
+				t.Errorf("with the renewed one: got %d %s %v, want 200", status, reason, err)
+			}
+		})
+	}
+	eventually(t, "the certificate is asked for", func() bool { return h.payPal.fetches("CERT-1") == 4 })
+	close(release)
+	all.Wait()
+	h.mustTake(signed("I-LATER"))
+	if n := h.payPal.fetches("CERT-1"); n != 4 {
+		t.Errorf("fetched %d times, want 4", n)
 	}
 }
 
