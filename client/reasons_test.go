@@ -17,7 +17,7 @@ func TestSentinelsAreTheContractsReasons(t *testing.T) {
 		t.Fatal(err)
 	}
 	head, _, _ := strings.Cut(string(proto), "syntax =")
-	_, list, found := strings.Cut(head, "Failures carry")
+	_, list, found := strings.Cut(head, "ailures carry a google.rpc.ErrorInfo")
 	if !found {
 		t.Fatal("the head of noted.proto has no list of reasons any more")
 	}
