@@ -1,6 +1,7 @@
 """Every snippet of the README is run."""
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -12,8 +13,10 @@ from typing import Any, Callable, Dict, List
 import pytest
 
 import noted
+from noted.paypal import Pair, identify_ipn
 
 from .places import PROJECT, ROOT
+from .proxy import Proxy
 
 README = (PROJECT / "README.md").read_text()
 
@@ -36,16 +39,21 @@ def test_there_are_no_others() -> None:
     assert len(snippets("python")) == 3 and len(snippets("sh")) == 2 and README.count("```") == 10
 
 
-def test_twenty_lines(address: str, client: noted.Client) -> None:
+def test_twenty_lines(address: str, client: noted.Client, proxy: Proxy) -> None:
     booked: List[str] = []
     told: List[noted.Error] = []
 
     def book(donation_id: str, donation: noted.Donation) -> None:
+        if donation.amount == "11.00":
+            proxy.down()
+        if donation.amount == "12.00":
+            client.forget(donation.series_id, donation_id, "a test", ledger=donation.ledger)
         if donation.amount == "13.00":
             raise ZeroDivisionError
         booked.append(donation_id)
 
-    receive: Callable[[bytes], int] = run(snippets("python")[0], address, book=book, tell_a_person=told.append)["receive"]
+    names = run(snippets("python")[0], address, book=book, tell_a_person=told.append)
+    receive: Callable[[bytes], int] = names["receive"]
     series = "I-" + uuid.uuid4().hex
     assert [receive(ipn(series)) for _ in range(2)] == [200, 200] and len(booked) == 1
     assert receive(b"") == 400
@@ -54,9 +62,18 @@ def test_twenty_lines(address: str, client: noted.Client) -> None:
     assert receive(ipn(held)) == 503
     assert receive(ipn(series + "-old", "&payment_date=09:05:01 Mar 08, 2021 PST")) == 200
     assert [type(error) for error in told] == [noted.OccurredTooEarly]
+    names["identify_ipn"] = lambda body: dataclasses.replace(identify_ipn(body), pairs=(Pair(noted.Donation("an id"), noted.Message()),))
+    assert receive(ipn(series)) == 200
+    assert [type(error) for error in told] == [noted.OccurredTooEarly, noted.InvalidRequest]
+    names["identify_ipn"] = identify_ipn
     with pytest.raises(ZeroDivisionError):
         receive(ipn(series + "-bad", "&mc_gross=13.00&mc_currency=EUR"))
     assert len(booked) == 1
+    told.clear()
+    assert receive(ipn(series + "-forgotten", "&mc_gross=12.00&mc_currency=EUR")) == 200 and len(booked) == 2
+    assert [(type(error), error.reason) for error in told] == [(noted.NotSettled, "NOTE_NOT_FOUND")]
+    with noted.Client(proxy.address, settle_timeout=0.5) as names["client"]:
+        assert receive(ipn(series + "-cut", "&mc_gross=11.00&mc_currency=EUR")) == 503 and len(booked) == 3 and len(told) == 1
     away: Callable[[bytes], int] = run(snippets("python")[0], "127.0.0.1:1", book=book, tell_a_person=told.append)["receive"]
     assert away(ipn(series)) == 503
 

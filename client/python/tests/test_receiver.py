@@ -22,6 +22,7 @@ import noted
 from noted.receiver import Delivery, Receiver, mount
 
 from .authority import NOW, Authority
+from .conftest import until
 from .paypal_stand import NAME, WEBHOOK_ID, PayPal, sign
 from .places import payloads
 from .proxy import Proxy
@@ -200,16 +201,62 @@ def test_processing_that_fails_is_tried_again(post: Post, books: Books, series: 
 
 
 def test_processed_but_not_settled(address: str, books: Books, paypal: PayPal, series: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Noted is away for too long. The redelivery is processed again, under the same id, and settles it."""
     proxy = Proxy(address)
-    with noted.Client(proxy.address, settle_timeout=0.5) as far:
+    with noted.Client(proxy.address, settle_timeout=0.5, hold=1) as far:
         books.meanwhile = proxy.down
         receiver = Receiver(far, books.book, books.keep, **settings(paypal))
-        assert receiver.receive("ipn", {}, ipn(series)).status == 200
-        assert "by hand" in caplog.text
-        books.meanwhile = lambda: None
+        answer = receiver.receive("ipn", {}, ipn(series))
+        assert (answer.status, json.loads(answer.body)["reason"]) == (503, "noted")
+        assert "by hand" not in caplog.text
         assert receiver.receive("ipn", {}, ipn(series)).status == 503, "Noted cannot be asked"
+        books.meanwhile = lambda: None
+        proxy.up()
+        until(lambda: receiver.receive("ipn", {}, ipn(series)).status == 200)  # when the hold has run out
+        assert receiver.receive("ipn", {}, ipn(series)).status == 200
     proxy.close()
-    assert len(books.booked) == 1
+    assert len(books.booked) == 2 and len({delivery.donation_id for delivery in books.booked}) == 1
+
+
+@pytest.mark.parametrize(
+    "meanwhile, status",
+    [("settled", 200), ("taken over", 503), ("released", 200), ("forgotten", 200)],
+)
+def test_what_became_of_the_note_meanwhile(
+    address: str, client: noted.Client, books: Books, paypal: PayPal, series: str, meanwhile: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where PayPal's next try would be another donation, or is done, it must not come, and a person is told."""
+    donation = noted.Donation(series, "paypal-live")
+    proxy = Proxy(address)
+
+    def meddle() -> None:
+        note = client.exists(donation).note
+        assert note is not None
+        if meanwhile == "forgotten":
+            client.forget(series, note.donation_id, "a test", ledger="paypal-live")
+        elif meanwhile == "released":
+            client.release(receipts[0])
+        else:
+            proxy.down()
+            until(lambda: not client.exists(donation))
+            other = client.note(donation, hold=60)
+            if meanwhile == "settled":
+                client.settle(other.receipt)
+            proxy.up()
+
+    receipts: List[str] = []
+
+    class Telling(noted.Client):
+        def note(self, *asked: Any, **more: Any) -> noted.NoteResponse:
+            response = super().note(*asked, **more)
+            receipts.append(response.receipt)
+            return response
+
+    with Telling(proxy.address, hold=0.5) as far:
+        books.meanwhile = meddle
+        assert Receiver(far, books.book, books.keep, **settings(paypal)).receive("ipn", {}, ipn(series)).status == status
+    proxy.close()
+    assert ("by hand" in caplog.text) == (status == 200) and len(books.booked) == 1
 
 
 @pytest.mark.parametrize("days, error", [(-60, noted.OccurredTooEarly), (30, noted.OccurredTooLate)])

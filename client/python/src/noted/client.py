@@ -82,14 +82,15 @@ class Client:
             raises Error at with     nothing is known, the block did not run                            503, or see below
             raises in the block      released: the next message is FIRST (if even the release fails,    503
                                      that is logged, and it is FIRST when the hold has run out)
-            raises NotSettled        processed, but the note is not final                               200, and tell a person
+            raises NotSettled        processed, but the note is not final                               503, or see below
 
         InvalidRequest, OccurredTooEarly, OccurredTooLate and SeriesFull would be the answer every time: keep the message for a person and answer 200.
 
-        NotSettled has the reason SETTLED_BY_ANOTHER when another attempt has processed the donation too, HOLD_LOST when another is at it, HOLD_RELEASED or
-        NOTE_NOT_FOUND when an operator intervened; and that of an Unavailable when the server was away for longer than settle_timeout: then the next message may be
-        FIRST. A downstream that takes turn.note.donation_id as its idempotency key, and refuses a turn.note.attempt below the last it saw, makes all of
-        them harmless. Note that NotSettled is an Error too: catch it first.
+        NotSettled has the reason SETTLED_BY_ANOTHER when another attempt has processed the donation too, HOLD_RELEASED or NOTE_NOT_FOUND when an operator
+        intervened: PayPal's next try would be a duplicate, or double it, so answer 200 and tell a person. It has the reason HOLD_LOST when another is at it, and that
+        of an Unavailable when the server was away for longer than settle_timeout: PayPal's next try may be FIRST again, under the same donation_id, and settles it then.
+        A downstream that takes turn.note.donation_id as its idempotency key, and refuses a turn.note.attempt below the last it saw, makes that harmless. The
+        reason's own class is the __cause__. Note that NotSettled is an Error too: catch it first.
         """
         return Once(self, donation, message, self._settings.hold if hold is None else hold_of_once(hold))
 

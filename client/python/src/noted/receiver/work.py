@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Callable, Optional
 
 from ..client import Client
-from ..errors import Error, InvalidRequest, NotSettled, OccurredTooEarly, OccurredTooLate, SeriesFull
+from ..errors import Error, HoldReleased, InvalidRequest, NotSettled, NoteNotFound, OccurredTooEarly, OccurredTooLate, SeriesFull, SettledByAnother
 from ..paypal import Identified
 from ..types import Donation, Message, Note
 from .refusal import Refusal, again
@@ -22,6 +22,10 @@ _WORK_TIME = 25.0
 
 # What Noted would answer each time: PayPal's repeats would not change it, and it must not vanish.
 _HOPELESS = (InvalidRequest, OccurredTooEarly, OccurredTooLate, SeriesFull)
+
+# Why a message is at its end although its donation could not be settled: another attempt has settled it, or an operator intervened, and a redelivery would be
+# another donation by now and double this one.
+_OVER = (SettledByAnother, HoldReleased, NoteNotFound)
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,9 @@ class Work:
                     return "failed"
             return "settled"
         except NotSettled as error:
-            # It is processed. A 503 would surely bring it again; with 200 only its twin on the other channel may come.
-            log.error("%s; compare it by hand: the donation may be processed again", error)
-            return "settled"
+            if isinstance(error.__cause__, _OVER):
+                log.error("%s; compare it by hand: the donation may have been processed twice, or be processed again", error)
+                return "settled"
+            # The redelivery takes it over and processes it again, under the same id.
+            log.warning("%s", error)
+            raise again("noted", "Noted could not settle") from error
