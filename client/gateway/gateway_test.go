@@ -277,6 +277,25 @@ func TestReceiverIsNotSaid(t *testing.T) {
 	}
 }
 
+// What PayPal tells of our own payments to others names another's account, and is no donation: refused, it would come again for days, and each refusal
+// would look like a stranger's message.
+func TestOurOwnPayments(t *testing.T) {
+	h := newHouse(t)
+	fields := payment("I-OUT").fields()
+	fields.Set("txn_type", "send_money")
+	fields.Set("mc_gross", "-25.00")
+	fields.Set("receiver_email", "somebody@example.net")
+	h.mustTake(h.payPal.ipn(fields))
+	h.counts(`noted_gateway_messages_total{channel="ipn",outcome="skipped"} 1`)
+	fields.Set("txn_type", "brand_new") // it may be a donation: one to somebody else
+	if status, reason := h.deliver(h.payPal.ipn(fields)); status != 403 || reason != "foreign" {
+		t.Errorf("got %d %s, want 403 foreign", status, reason)
+	}
+	if events, notes := h.shop.got(), h.notes("paypal-live"); len(events) != 0 || len(notes) != 0 {
+		t.Errorf("the downstream got %v, Noted holds %v; want nothing", events, notes)
+	}
+}
+
 func TestUnknownTypes(t *testing.T) {
 	for _, forward := range []bool{false, true} {
 		h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.ForwardUnknown = forward })

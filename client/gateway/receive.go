@@ -118,6 +118,9 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, c *channel) (outc
 	for _, warning := range m.identified.Warnings {
 		g.log.warning(c.name, kind, warning)
 	}
+	if m.identified.Skipped != "" && !m.identified.Unknown {
+		return skipped, kind, nil // whoever it is about: PayPal tells of our own payments too, and nothing comes of it
+	}
 	whose := c.account(body)
 	if whose == foreign {
 		return "", kind, &refusal{status: http.StatusForbidden, reason: "foreign", text: "the message is about an account that is not ours"}

@@ -31,8 +31,8 @@ const (
 // finds those that went well settled.
 func (g *Gateway) work(ctx context.Context, m *message, whose ownership) (outcome string, err error) {
 	switch {
-	case m.identified.Skipped != "":
-		return g.skip(ctx, m)
+	case m.identified.Unknown:
+		return unknown, g.tellUnknown(ctx, m)
 	case whose == unsaid:
 		// Refused, a genuine one would be lost; noted, a stranger's would count. PayPal leaves the receiver out of some adjustments.
 		var open []openPair
@@ -140,16 +140,13 @@ func done(err error) bool {
 		(errors.Is(err, client.ErrSettledByAnother) || errors.Is(err, client.ErrHoldReleased) || errors.Is(err, client.ErrNoteNotFound))
 }
 
-// skip is for a message that tells of no donation, or of nothing that is understood.
-func (g *Gateway) skip(ctx context.Context, m *message) (outcome string, err error) {
-	if !m.identified.Unknown {
-		return skipped, nil
-	}
+// tellUnknown is for a message that nobody here understands.
+func (g *Gateway) tellUnknown(ctx context.Context, m *message) error {
 	g.log.unknown(m)
 	if !g.config.ForwardUnknown {
-		return unknown, nil
+		return nil
 	}
-	return unknown, g.handOnForPerson(ctx, m, kindUnknown, []openPair{{reason: "UNKNOWN_TYPE", explanation: m.identified.Skipped}})
+	return g.handOnForPerson(ctx, m, kindUnknown, []openPair{{reason: "UNKNOWN_TYPE", explanation: m.identified.Skipped}})
 }
 
 // handOn gives an event to the downstream, which has ForwardTimeout to accept it.
