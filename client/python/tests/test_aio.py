@@ -98,6 +98,70 @@ async def test_settling_is_finished_in_spite_of_a_cancellation(donation: Donatio
 
 
 @in_a_loop
+async def test_a_token_that_is_not_to_be_had_any_more(donation: Donation, address: str, proxy: Proxy) -> None:
+    tokens = iter(["secret"])
+    async with Client(address, token=lambda: next(tokens), settle_timeout=0.5) as client:
+        with pytest.raises(noted.NotSettled, match="StopIteration") as raised:
+            async with client.once(donation) as turn:
+                assert turn.first
+        assert isinstance(raised.value.__cause__, noted.Unavailable)
+
+
+@in_a_loop
+async def test_a_client_that_is_closed_before_it_has_settled(donation: Donation, address: str, proxy: Proxy) -> None:
+    async def close_after(client: Client, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await client.close()
+
+    for when in ("before", "meanwhile"):
+        client = Client(proxy.address)
+        with pytest.raises(noted.NotSettled, match="closed") as raised:
+            async with client.once(Donation(f"{donation.series_id}-{when}")) as turn:
+                assert turn.first
+                if when == "before":
+                    await client.close()
+                else:
+                    proxy.swallow()
+                    closing = asyncio.ensure_future(close_after(client, 0.3))
+        assert isinstance(raised.value.__cause__, noted.Error)
+    await closing
+
+
+@in_a_loop
+async def test_a_client_that_is_closed_in_the_middle(donation: Donation, address: str, proxy: Proxy) -> None:
+    """What was under way fails, and is no cancellation of the task that waits for it."""
+    client = Client(proxy.address)
+    await client.exists(donation)
+    once = client.once(donation, hold=3)
+    turn = await once.__aenter__()
+    proxy.swallow()
+    asked = asyncio.ensure_future(client.note(donation))
+    await asyncio.sleep(1.2)  # an extension is under way
+    await client.close()
+    with pytest.raises(noted.Error, match="closed"):
+        await asked
+    with pytest.raises(noted.Error, match="closed"):
+        for _ in range(20):
+            turn.check()
+            await asyncio.sleep(0.02)
+
+
+@in_a_loop
+async def test_a_call_that_is_cancelled(donation: Donation, address: str, proxy: Proxy) -> None:
+    async with Client(proxy.address) as client:
+        await client.exists(donation)
+        proxy.swallow()
+        for closing in (False, True):
+            asked = asyncio.ensure_future(client.note(donation))
+            await asyncio.sleep(0.2)
+            asked.cancel()
+            if closing:
+                await client.close()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+
+
+@in_a_loop
 async def test_the_hold_is_extended_and_lost(donation: Donation, address: str, proxy: Proxy) -> None:
     async with Client(proxy.address, timeout=0.3) as far, Client(address) as client:
         with pytest.raises(noted.NotSettled) as raised:

@@ -112,6 +112,26 @@ def test_a_server_that_does_not_answer(proxy: Proxy, donation: Donation) -> None
             client.note(donation, timeout=0.3)
 
 
+def test_a_token_that_is_not_to_be_had(address: str, donation: Donation) -> None:
+    """It is tried again as a server that is away, and a stream fails each request."""
+    tried: List[int] = []
+
+    def token() -> str:
+        tried.append(1)
+        if len(tried) < 3:
+            raise OSError("the token's file is being written")
+        return "secret"
+
+    with noted.Client(address, token=token) as client:
+        assert client.note(donation).verdict == Verdict.FIRST
+    with noted.Client(address, token=lambda: next(iter(()))) as client:
+        with pytest.raises(noted.Unavailable, match="StopIteration") as raised:
+            client.exists(donation)
+        assert raised.value.code == grpc.StatusCode.UNAVAILABLE
+        results = list(client.notes(requests("I", 3)))
+    assert [type(r.error) for r in results] == [noted.Unavailable] * 3
+
+
 def test_the_class_of_every_reason() -> None:
     head = (ROOT / "api/noted/v1/noted.proto").read_text().partition("syntax =")[0]
     lines = re.findall(r"^//   ([A-Z_]{8,})  +(.*(?:\n//    +.*)*)", head, re.MULTILINE)

@@ -5,7 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any, List, Tuple
+from typing import Any, List, Optional, Tuple
 
 import grpc
 import pytest
@@ -256,6 +256,72 @@ def test_a_client_that_is_closed_in_the_middle(address: str, donation: Donation)
         while time.monotonic() < end:
             turn.check()
             time.sleep(0.02)
+
+
+class Token:
+    """A token that is not always to be had."""
+
+    def __init__(self) -> None:
+        self.trouble: Optional[Exception] = None
+
+    def __call__(self) -> str:
+        if self.trouble:
+            raise self.trouble
+        return "secret"
+
+
+def test_settling_outwaits_a_token_that_is_not_to_be_had(address: str, client: noted.Client, donation: Donation) -> None:
+    token = Token()
+    with noted.Client(address, token=token) as far:
+        with far.once(donation) as turn:
+            assert turn.first
+            token.trouble = FileNotFoundError("token")
+            threading.Timer(0.5, setattr, (token, "trouble", None)).start()
+    assert client.exists(donation).note.state == State.SETTLED  # type: ignore[union-attr]
+
+
+def test_a_token_that_is_not_to_be_had_any_more(address: str, donation: Donation) -> None:
+    token = Token()
+    with noted.Client(address, token=token, settle_timeout=0.5) as far:
+        with pytest.raises(noted.NotSettled, match="FileNotFoundError: token") as raised:
+            with far.once(donation) as turn:
+                assert turn.first
+                token.trouble = FileNotFoundError("token")
+        assert isinstance(raised.value.__cause__, noted.Unavailable)
+
+
+def test_a_release_without_a_token_does_not_hide_the_exception(address: str, donation: Donation, caplog: pytest.LogCaptureFixture) -> None:
+    token = Token()
+    with noted.Client(address, token=token, settle_timeout=0.5) as far:
+        with pytest.raises(ZeroDivisionError):
+            with far.once(donation) as turn:
+                assert turn.first
+                token.trouble = FileNotFoundError("token")
+                raise ZeroDivisionError
+    assert "opens when its hold has run out" in caplog.text
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_client_that_is_closed_before_it_has_settled(proxy: Proxy, donation: Donation, when: str) -> None:
+    far = noted.Client(proxy.address)
+    with pytest.raises(noted.NotSettled, match="closed") as raised:
+        with far.once(donation) as turn:
+            assert turn.first
+            if when == "before":
+                far.close()
+            else:
+                proxy.swallow()
+                threading.Timer(0.3, far.close).start()
+    assert isinstance(raised.value.__cause__, noted.Error)
+
+
+def test_a_release_of_a_client_that_is_closed(address: str, donation: Donation) -> None:
+    with pytest.raises(ZeroDivisionError):
+        far = noted.Client(address)
+        with far.once(donation) as turn:
+            assert turn.first
+            far.close()
+            raise ZeroDivisionError
 
 
 def test_nothing_runs_when_the_server_is_away(donation: Donation) -> None:

@@ -103,9 +103,10 @@ async def notes(client: Client, source: _Source) -> AsyncIterator[NoteResult]:
     try:
         while await queue.more():
             closed = asyncio.Event()
-            stream: Any = client._stub.NoteDonations(queue.requests(closed), metadata=client._settings.metadata())
+            stream: Any = None
             broken: Optional[Error] = None
             try:
+                stream = client._stub.NoteDonations(queue.requests(closed), metadata=client._settings.metadata())
                 async for response in stream:
                     request = queue.answered()
                     if request is None:
@@ -119,7 +120,8 @@ async def notes(client: Client, source: _Source) -> AsyncIterator[NoteResult]:
                 broken = failure("noting", error)
             finally:
                 queue.close(closed)
-                stream.cancel()
+                if stream is not None:
+                    stream.cancel()
             if broken is None or not queue.waiting:
                 continue  # all is answered, or an idle stream was closed
             tries += 1

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Optional, Type
 
 from ._retry import refused, wait_after
-from ._turn import Turn, check_response, not_released, not_settled, ran_out
+from ._turn import Turn, as_error, check_response, not_released, not_settled, ran_out
 from .errors import Error
 from .types import Donation, Message, Verdict
 
@@ -53,11 +53,8 @@ class Once:
         while not self._over.wait(turn._held_until - self._hold * 2 / 3 - time.monotonic()):
             try:
                 turn._held_until = self._extend_before(turn, turn._held_until)
-            except Error as error:
-                turn._loss = error
-                return
-            except Exception as error:  # the client was closed in the middle of the block, most likely
-                turn._loss = Error("extending a hold", f"{type(error).__name__}: {error}")
+            except Exception as raised:
+                turn._loss = as_error("extending a hold", raised)
                 return
 
     def _extend_before(self, turn: Turn, held_until: float) -> float:
@@ -87,7 +84,8 @@ class Once:
             try:
                 self._client.settle(turn.receipt, timeout=min(self._client._settings.timeout, max(deadline - time.monotonic(), 0.001)))
                 return
-            except Error as error:
+            except Exception as raised:
+                error = as_error("settling", raised)
                 wait = wait_after(tries, error)
                 if refused(error) or time.monotonic() + wait >= deadline:
                     raise not_settled(turn, error) from error
@@ -97,5 +95,5 @@ class Once:
         settings = self._client._settings
         try:
             self._client.release(turn.receipt, turn._release or "processing failed", timeout=min(settings.settle_timeout, settings.timeout))
-        except Error as error:
-            not_released(turn, error)
+        except Exception as raised:
+            not_released(turn, as_error("releasing", raised))

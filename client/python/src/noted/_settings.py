@@ -71,8 +71,24 @@ class Settings:
 
     def metadata(self) -> Tuple[Tuple[str, str], ...]:
         """What each call carries. The token is not a gRPC call credential, since those cannot be used on this machine without TLS."""
-        token = self._token() if callable(self._token) else self._token
+        try:
+            token = self._token() if callable(self._token) else self._token
+        except Exception as error:
+            raise _NoToken(f"the token is not to be had: {type(error).__name__}: {error}") from error
         return (("authorization", "Bearer " + token),) if token else ()
+
+
+class _NoToken(grpc.RpcError):
+    """The function that returns the token has raised. It is told as a server that is away is, since another try may cure it."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return str(self)
+
+    def trailing_metadata(self) -> None:
+        return None
 
 
 def hold_of_once(hold: Seconds) -> float:

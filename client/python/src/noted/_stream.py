@@ -116,9 +116,10 @@ def notes(client: Client, source: Iterable[NoteRequest]) -> Iterator[NoteResult]
     try:
         while queue.more():
             closed = threading.Event()
-            stream: Any = client._stub.NoteDonations(queue.requests(closed), metadata=client._settings.metadata())
+            stream: Any = None
             broken: Optional[Error] = None
             try:
+                stream = client._stub.NoteDonations(queue.requests(closed), metadata=client._settings.metadata())
                 for response in stream:
                     request = queue.answered()
                     if request is None:
@@ -132,7 +133,8 @@ def notes(client: Client, source: Iterable[NoteRequest]) -> Iterator[NoteResult]
                 broken = failure("noting", error)
             finally:
                 queue.close(closed)
-                stream.cancel()
+                if stream is not None:
+                    stream.cancel()
             if broken is None or not queue.waiting:
                 continue  # all is answered, or an idle stream was closed
             tries += 1

@@ -107,6 +107,15 @@ def ran_out(error: Error) -> Error:
     return type(error)(error.act, "the hold ran out: " + error.message, error.code, error.reason, error.retry_after)
 
 
+def as_error(act: str, raised: Exception) -> Error:
+    """What was raised, as an Error: beside those it may be gRPC's own, most likely because the client was closed in the middle of the block."""
+    if isinstance(raised, Error):
+        return raised
+    error = Error(act, f"{type(raised).__name__}: {raised}")
+    error.__cause__ = raised
+    return error
+
+
 def not_settled(turn: Turn, error: Error) -> NotSettled:
     act = f"settling {turn.note.donation_id}"
     return NotSettled(act, "processed, but not settled: " + error.message, error.code, error.reason, error.retry_after)

@@ -14,7 +14,7 @@ from ._calls import Call, Page, Seconds, seconds
 from ._retry import refused, wait_after
 from ._settings import Options, Settings, Token, hold_of_once
 from ._status import failure
-from ._turn import Turn, check_response, not_released, not_settled, ran_out
+from ._turn import Turn, as_error, check_response, not_released, not_settled, ran_out
 from .errors import Error
 from .types import Donation, Existence, Message, Note, NoteRequest, NoteResponse, NoteResult, State, Verdict
 from .v1.noted_pb2_grpc import DedupeServiceStub
@@ -121,7 +121,8 @@ class Client:
         while True:
             tries += 1
             try:
-                response = await rpc(call.request, timeout=max(deadline - time.monotonic(), 0.0), metadata=self._settings.metadata())
+                asked = rpc(call.request, timeout=max(deadline - time.monotonic(), 0.0), metadata=self._settings.metadata())
+                response = await _answer(call.act, asked)
             except grpc.RpcError as error:
                 failed = failure(call.act, error)
                 wait = budget.wait_after(tries, failed, deadline) if call.repeatable else None
@@ -131,6 +132,19 @@ class Client:
             else:
                 budget.succeed()
                 return call.answer(response)
+
+
+async def _answer(act: str, asked: Any) -> Any:
+    """Awaits what was asked in a task of its own: gRPC cancels it when the client is closed, and that is no cancellation of this task."""
+    task = asyncio.ensure_future(asked)
+    try:
+        await asyncio.wait((task,))
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if task.cancelled():
+        raise Error(act, "the client was closed", grpc.StatusCode.CANCELLED)
+    return task.result()
 
 
 class _Once:
@@ -171,11 +185,8 @@ class _Once:
             await asyncio.sleep(turn._held_until - self._hold * 2 / 3 - time.monotonic())
             try:
                 turn._held_until = await self._extend_before(turn, turn._held_until)
-            except Error as error:
-                turn._loss = error
-                return
-            except Exception as error:  # the client was closed in the middle of the block, most likely
-                turn._loss = Error("extending a hold", f"{type(error).__name__}: {error}")
+            except Exception as raised:
+                turn._loss = as_error("extending a hold", raised)
                 return
 
     async def _extend_before(self, turn: Turn, held_until: float) -> float:
@@ -206,7 +217,8 @@ class _Once:
             try:
                 await self._client.settle(turn.receipt, timeout=min(settings.timeout, max(deadline - time.monotonic(), 0.001)))
                 return
-            except Error as error:
+            except Exception as raised:
+                error = as_error("settling", raised)
                 wait = wait_after(tries, error)
                 if refused(error) or time.monotonic() + wait >= deadline:
                     raise not_settled(turn, error) from error
@@ -216,8 +228,8 @@ class _Once:
         settings = self._client._settings
         try:
             await self._client.release(turn.receipt, turn._release or "processing failed", timeout=min(settings.settle_timeout, settings.timeout))
-        except Error as error:
-            not_released(turn, error)
+        except Exception as raised:
+            not_released(turn, as_error("releasing", raised))
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
