@@ -16,3 +16,6 @@ func (g *Gateway) FillUp() (release func()) {
 		}
 	}
 }
+
+// InBodies is how many bytes the bodies of messages take.
+func (g *Gateway) InBodies() int64 { return maxBusy*g.config.MaxBody - g.room.left.Load() }

@@ -142,6 +142,7 @@ type Gateway struct {
 	log      *gatewayLog
 	ready    readiness
 	busy     chan struct{} // holds one element for each message that is being worked on
+	room     room
 	workTime time.Duration
 	mux      *http.ServeMux
 }
@@ -153,6 +154,7 @@ func New(config Config) (*Gateway, error) {
 		return nil, fmt.Errorf("making a gateway: %w", err)
 	}
 	g := &Gateway{config: config, metrics: newMetrics(), log: newLog(config.Logger), busy: make(chan struct{}, maxBusy), workTime: workTime, mux: http.NewServeMux()}
+	g.room.left.Store(maxBusy * config.MaxBody)
 	if err := g.open(); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("making a gateway: %w", err)

@@ -11,14 +11,32 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// maxBusy is how many messages are worked on at a time; one more is told to come again. It bounds what forged messages can cost: each is a body in
-// memory, and a question to PayPal.
+// maxBusy is how many messages are worked on at a time; one more is told to come again. It bounds what forged messages can cost: each is a question to
+// PayPal. All bodies, those that are still arriving too, take no more memory than so many of the largest: whoever sends slowly takes little of it, and
+// takes no place of a message that is whole.
 const maxBusy = 256
+
+// firstRead is how much memory a body begins with. Most of PayPal's need no more.
+const firstRead = 4 << 10
+
+// A room is the memory that bodies may take.
+type room struct{ left atomic.Int64 } // bytes
+
+func (r *room) take(bytes int) bool {
+	if r.left.Add(-int64(bytes)) >= 0 {
+		return true
+	}
+	r.free(bytes)
+	return false
+}
+
+func (r *room) free(bytes int) { r.left.Add(int64(bytes)) }
 
 // retryAfter is what a 503 says, in seconds. PayPal has its own schedule; it is for whoever else may ask.
 const retryAfter = 30
@@ -89,6 +107,7 @@ func (g *Gateway) receive(w http.ResponseWriter, r *http.Request, c *channel) {
 // take does what receive accounts for. kind is PayPal's type of the message, once it is verified.
 func (g *Gateway) take(w http.ResponseWriter, r *http.Request, c *channel) (outcome, kind string, err error) {
 	body, err := g.read(w, r, c)
+	defer g.room.free(cap(body))
 	if err != nil {
 		w.Header().Set("Connection", "close") // the rest of the body is not waited for
 		return "", "", err
@@ -97,7 +116,7 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, c *channel) (outc
 	case g.busy <- struct{}{}:
 		defer func() { <-g.busy }()
 	default:
-		return "", "", again("busy", "too many messages at once; come again")
+		return "", "", errBusy
 	}
 	ctx := context.WithoutCancel(r.Context()) // see Design
 
@@ -131,7 +150,7 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, c *channel) (outc
 
 var errNoSandbox = &refusal{status: http.StatusForbidden, reason: "sandbox", text: "this is a test of PayPal's sandbox, and there is no ledger for tests here"}
 
-// read takes the body, and no more of it and no longer than is allowed.
+// read takes the body, and no more of it and no longer than is allowed. What it returns takes its capacity of the room, beside an error too.
 func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *channel) ([]byte, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
@@ -150,22 +169,47 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *channel) ([]by
 	// A server that cannot set deadlines has its own, or none: then MaxBody alone bounds it.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(g.config.BodyTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.config.MaxBody))
+	body, err := g.gather(http.MaxBytesReader(w, r.Body, g.config.MaxBody))
 	switch {
 	case err == nil && len(body) == 0:
-		return nil, &refusal{status: http.StatusBadRequest, reason: "malformed", text: "the body is empty"}
+		return body, &refusal{status: http.StatusBadRequest, reason: "malformed", text: "the body is empty"}
 	case err == nil:
 		_ = control.SetReadDeadline(time.Time{})
 		return body, nil
 	}
 	var large *http.MaxBytesError
 	switch {
+	case err == errBusy:
+		return body, err
 	case errors.As(err, &large):
-		return nil, tooLarge
+		return body, tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, &refusal{status: http.StatusRequestTimeout, reason: "slow", text: "the message did not arrive in time"}
+		return body, &refusal{status: http.StatusRequestTimeout, reason: "slow", text: "the message did not arrive in time"}
 	}
-	return nil, &refusal{status: http.StatusBadRequest, reason: "broken", text: "the message broke off"}
+	return body, &refusal{status: http.StatusBadRequest, reason: "broken", text: "the message broke off"}
+}
+
+var errBusy = again("busy", "too many messages at once; come again")
+
+// gather reads to the end as io.ReadAll does, and takes room as the bytes come: what a sender has announced and does not send takes none.
+func (g *Gateway) gather(from io.Reader) (body []byte, err error) {
+	for {
+		if len(body) == cap(body) {
+			size := int(min(int64(max(firstRead, 2*cap(body))), g.config.MaxBody+1)) // where the largest has come, there is one byte left to see its end
+			if !g.room.take(size - cap(body)) {
+				return body, errBusy
+			}
+			body = append(make([]byte, 0, size), body...)
+		}
+		n, err := from.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if errors.Is(err, io.EOF) {
+			return body, nil
+		}
+		if err != nil {
+			return body, err
+		}
+	}
 }
 
 // answer tells PayPal. It wants nothing but the status; a person reads the rest.

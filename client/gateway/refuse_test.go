@@ -226,3 +226,65 @@ func TestSlowAndEndlessBodies(t *testing.T) {
 		t.Errorf("GET got %v", response)
 	}
 }
+
+// What is half sent takes memory of those who send it, up to a bound, and never the place of a message that arrives whole.
+func TestHalfSentBodies(t *testing.T) {
+	const maxBody = 64 << 10
+	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.MaxBody, c.BodyTimeout = maxBody, time.Minute })
+	const head = "POST /paypal/ipn HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 65536\r\n\r\n"
+	var conns []net.Conn
+	half := func(bytes int) net.Conn {
+		conn, err := net.Dial("tcp", h.front.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+		go fmt.Fprint(conn, head+strings.Repeat("x", bytes))
+		return conn
+	}
+	leave := func() {
+		for _, conn := range conns {
+			conn.Close()
+		}
+		conns = nil
+	}
+	defer leave()
+
+	for range 600 {
+		half(100)
+	}
+	eventually(t, "the slow senders are read", func() bool { return h.gateway.InBodies() >= 600*100 })
+	h.mustTake(h.payPal.ipn(payment("I-BESIDE").fields()))
+	leave()
+	eventually(t, "what they took is free", func() bool { return h.gateway.InBodies() == 0 })
+
+	refused := make(chan int, 300)
+	for range 300 {
+		conn := half(maxBody - 1)
+		go func() {
+			conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+			if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+				refused <- response.StatusCode
+			}
+		}()
+	}
+	for range 300 - 256 {
+		select {
+		case status := <-refused:
+			if status != 503 {
+				t.Errorf("got %d, want 503", status)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("more is read than there is memory for")
+		}
+	}
+	if n := h.gateway.InBodies(); n > 256*maxBody {
+		t.Errorf("bodies take %d bytes, want no more than 256 of the largest", n)
+	}
+	leave()
+	eventually(t, "what they took is free", func() bool { return h.gateway.InBodies() == 0 })
+	h.mustTake(h.payPal.ipn(payment("I-AFTER").fields()))
+	if n := h.gateway.InBodies(); n != 0 {
+		t.Errorf("bodies take %d bytes with no message there", n)
+	}
+}
