@@ -20,7 +20,7 @@
 //     NOTED_WEBHOOK_MAX_AGE       how many hours old a transmission may be; default 73
 //     NOTED_CERT_HOSTS            the hosts that certificates may be fetched from, separated by commas; default PayPal's
 //     NOTED_CERT_ROOTS            a file of PEM certificates to trust beside the system's for PayPal's certificate
-//     NOTED_CERT_FOLDER           where to keep PayPal's certificates; default a folder for temporary files
+//     NOTED_CERT_FOLDER           where to keep PayPal's certificates, for this user alone; default a folder of its own for temporary files
 //     NOTED_PAYPAL_API            where api asks; default https://api-m.paypal.com, for the sandbox https://api-m.sandbox.paypal.com
 //     NOTED_PAYPAL_CLIENT_ID      of the REST app that the webhook belongs to; api needs it
 //     NOTED_PAYPAL_SECRET_FILE    a file that holds the secret of that app; api needs it

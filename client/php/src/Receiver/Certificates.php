@@ -15,20 +15,51 @@ final class Certificates
     /** The names in the certificates that PayPal signs webhooks with, and whether for tests of the sandbox. */
     private const NAMES = ['messageverificationcerts.paypal.com' => false, 'messageverificationcerts.sandbox.paypal.com' => true];
 
+    /** PayPal uses one or two at a time; only trusted ones are kept, and the oldest goes first. */
+    private const MAX_KEPT = 16;
+    /** At a time, by all processes that share the folder; forged messages can cause no more. */
+    private const MAX_FETCHES = 8;
+    /** In seconds, for another process that is fetching. Longer, and a host that hangs would hold every process of a web server. */
+    private const WAIT = 1.0;
+
+    /** Empty where there is none: then each message fetches. */
     private readonly string $folder;
 
     /**
      * @param list<string> $hosts that a certificate may be fetched from, as host or host:port
      * @param string $caFile PEM certificates to trust beside the system's; empty for none
-     * @param string $folder where to keep certificates
+     * @param string $folder where to keep certificates, which nobody else should be able to write to; empty for one in the system's folder for temporary files
      * @param float $timeout in seconds
      */
     public function __construct(private readonly array $hosts, private readonly string $caFile, string $folder, private readonly float $timeout)
     {
-        $this->folder = $folder !== '' ? $folder : sys_get_temp_dir() . '/noted-certificates';
-        if (!is_dir($this->folder) && !@mkdir($this->folder, 0700, true) && !is_dir($this->folder) && $folder !== '') {
+        if ($folder !== '' && !is_dir($folder) && !@mkdir($folder, 0700, true) && !is_dir($folder)) {
             throw new \InvalidArgumentException("keeping certificates in $folder: it cannot be made");
         }
+        $this->folder = $folder !== '' ? $folder : self::folderOfOurs();
+    }
+
+    /**
+     * A folder whose name everybody knows, below one that everybody may write to: another user of this machine could have made it, to hold our locks, or
+     * a link in its place, to have us remove what that leads to. So it counts only where it is ours alone.
+     */
+    private static function folderOfOurs(): string
+    {
+        $file = tmpfile(); // whose owner is whom we run as: getmyuid() tells the script's, and the extension posix may be missing
+        if ($file === false) {
+            return '';
+        }
+        $us = fstat($file)['uid'];
+        $folder = sys_get_temp_dir() . "/noted-certificates-$us";
+        @mkdir($folder, 0700);
+        clearstatcache(true, $folder);
+        $found = @lstat($folder);
+        $isFolder = $found !== false && ($found['mode'] & 0170000) === 0040000;
+        if ($isFolder && $found['uid'] === $us && (($found['mode'] & 0077) === 0 || PHP_OS_FAMILY === 'Windows')) {
+            return $folder;
+        }
+        error_log("noted: PayPal's certificates are not kept: $folder is not a folder of ours alone; remove it, or say where to keep them");
+        return '';
     }
 
     /**
@@ -38,28 +69,40 @@ final class Certificates
      */
     public function trusted(string $url, float $now): array
     {
-        if (!$this->isAllowed($url)) {
-            throw new Refusal(400, 'certificate', "the certificate's URL is not one of PayPal's");
+        $url = $this->allowed($url) ?? throw new Refusal(400, 'certificate', "the certificate's URL is not one of PayPal's");
+        if ($this->folder === '') {
+            return $this->fetch($url, null, $now);
         }
-        $file = $this->folder . '/' . hash('sha256', $url) . '.pem';
-        if (!is_file($file)) {
-            return $this->fetch($url, $file, $now);
-        }
-        try {
-            return $this->judged($file, $now);
-        } catch (Refusal) { // it has ended, or is not ours
-            return $this->fetch($url, $file, $now);
-        }
+        $name = hash('sha256', $url);
+        return $this->kept("$this->folder/$name.pem", $now) ?? $this->fetchAlone($url, $name, $now);
     }
 
-    /** Https, on a host of the list, and nothing in the URL that could make another reader see another host. */
-    private function isAllowed(string $url): bool
+    /**
+     * Https, on a host of the list, and nothing in the URL that could make another reader see another host. It is returned in the one way to write it that
+     * leads to the same certificate: no empty part, and none that begins with a dot, since those are taken out before the host is asked.
+     */
+    private function allowed(string $url): ?string
     {
-        if (preg_match('~^https://([a-zA-Z0-9.-]+(?::[0-9]+)?)/[a-zA-Z0-9._/-]*$~D', $url, $found) !== 1) {
-            return false;
+        if (preg_match('~^https://([a-zA-Z0-9.-]+(?::[0-9]+)?)((?:/[a-zA-Z0-9_-][a-zA-Z0-9._-]*)+)$~D', $url, $found) !== 1) {
+            return null;
         }
         $plain = static fn (string $host): string => preg_replace('/:443$/D', '', strtolower(trim($host)));
-        return in_array($plain($found[1]), array_map($plain, $this->hosts), true);
+        $host = $plain($found[1]);
+        return in_array($host, array_map($plain, $this->hosts), true) ? "https://$host$found[2]" : null;
+    }
+
+    /**
+     * What a file holds, or null where there is none, or it has ended, or is not ours.
+     *
+     * @return ?array{string, bool}
+     */
+    private function kept(string $file, float $now): ?array
+    {
+        try {
+            return is_file($file) ? $this->judged($file, $now) : null;
+        } catch (Refusal) {
+            return null;
+        }
     }
 
     /**
@@ -67,30 +110,60 @@ final class Certificates
      *
      * @return array{string, bool}
      */
-    private function fetch(string $url, string $file, float $now): array
+    private function fetchAlone(string $url, string $name, float $now): array
     {
-        $lock = @fopen("$this->folder/lock", 'c');
-        if ($lock !== false) {
-            flock($lock, LOCK_EX); // its holder is bounded by the timeout
-            if (is_file($file)) {
-                try {
-                    return $this->judged($file, $now); // another has fetched it meanwhile
-                } catch (Refusal) {
-                    // as above
-                }
+        $lock = @fopen("$this->folder/lock-" . hexdec($name[0]) % self::MAX_FETCHES, 'c');
+        $end = hrtime(true) + self::WAIT * 1e9;
+        while ($lock !== false && !flock($lock, LOCK_EX | LOCK_NB, $taken) && $taken) { // some file systems have no locks at all
+            if (hrtime(true) > $end) {
+                throw Refusal::again('verifier', "another is fetching PayPal's certificate and has not got it yet; come again");
             }
+            usleep(20_000);
         }
+        $file = "$this->folder/$name.pem";
+        return $this->kept($file, $now) ?? $this->fetch($url, $file, $now); // another may have fetched it meanwhile
+    }
+
+    /**
+     * Fetches a certificate, and keeps it where it is trusted.
+     *
+     * @return array{string, bool}
+     */
+    private function fetch(string $url, ?string $file, float $now): array
+    {
         $pem = $this->download($url);
-        $new = tempnam($this->folder, 'new'); // in the system's folder where ours cannot be written to: then each message fetches
-        file_put_contents($new, $pem);
+        $folder = $file !== null ? $this->folder : sys_get_temp_dir();
+        $new = @tempnam($folder, 'noted-'); // in the system's folder where ours cannot be written to: then each message fetches
         try {
+            if ($new === false || file_put_contents($new, $pem) !== strlen($pem)) { // half of one would be refused for good
+                throw Refusal::again('verifier', "PayPal's certificate could not be looked at: there is no room for temporary files");
+            }
             $judged = $this->judged($new, $now);
-            if (dirname($new) === $this->folder) {
+            if ($file !== null && dirname($new) === $this->folder) {
                 rename($new, $file);
+                $this->thin();
             }
             return $judged;
         } finally {
-            @unlink($new);
+            @unlink((string) $new);
+        }
+    }
+
+    /** Removes the oldest certificates where there are too many, and what a process that was killed has left behind. Whoever reads one meanwhile fetches it. */
+    private function thin(): void
+    {
+        $kept = [];
+        foreach (scandir($this->folder) ?: [] as $name) {
+            $at = @filemtime("$this->folder/$name");
+            if (preg_match('/^[0-9a-f]{64}\.pem$/D', $name) === 1) {
+                $kept[$name] = (int) $at;
+            } elseif (preg_match('/^noted-[a-zA-Z0-9]{6}$/D', $name) === 1 && is_int($at) && $at < time() - 3600) {
+                @unlink("$this->folder/$name");
+            }
+        }
+        asort($kept);
+        foreach (array_slice(array_keys($kept), 0, max(0, count($kept) - self::MAX_KEPT)) as $name) {
+            @unlink("$this->folder/$name");
         }
     }
 
@@ -126,7 +199,7 @@ final class Certificates
      */
     private function judged(string $file, float $now): array
     {
-        $pem = (string) file_get_contents($file);
+        $pem = (string) @file_get_contents($file); // another may have removed it
         $test = self::isPayPals($pem, $now) ?? throw self::untrusted();
         // The system's certificates are what OpenSSL knows by itself, unless it is told of any.
         $trusted = $this->caFile === '' ? [] : [...self::systemCertificates(), $this->caFile];
@@ -144,9 +217,18 @@ final class Certificates
         if ($certificate === false || $now < $certificate['validFrom_time_t'] || $now > $certificate['validTo_time_t']) {
             return null;
         }
-        $name = $certificate['subject']['CN'] ?? '';
-        $others = explode(', ', $certificate['extensions']['subjectAltName'] ?? '');
-        return is_string($name) && in_array("DNS:$name", $others, true) ? self::NAMES[$name] ?? null : null;
+        $text = strtolower((string) ($certificate['extensions']['subjectAltName'] ?? ''));
+        // PHP makes one text of them, in which a URI or an address can read like another name. PayPal's has none.
+        if (preg_match('/^dns:[a-z0-9.*-]+(, dns:[a-z0-9.*-]+)*$/D', $text) !== 1) {
+            return null;
+        }
+        $names = explode(', ', $text);
+        foreach (self::NAMES as $name => $test) {
+            if (in_array("dns:$name", $names, true)) {
+                return $test;
+            }
+        }
+        return null;
     }
 
     /** @return list<string> */

@@ -1,0 +1,191 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Noted\Tests;
+
+use Noted\Receiver\Certificates;
+use Noted\Receiver\Refusal;
+use PHPUnit\Framework\TestCase;
+
+/** How PayPal's certificates are fetched and kept; ReceiverTest has how messages are judged by them. */
+final class CertificatesTest extends TestCase
+{
+    private const NAME = 'messageverificationcerts.paypal.com';
+
+    private static Authority $authority;
+    private static string $folder;
+    private static string $address;
+    private static string $served;
+    private static string $fetched;
+
+    public static function setUpBeforeClass(): void
+    {
+        self::$authority = new Authority();
+        self::$folder = Program::folder() . '/certificates';
+        mkdir(self::$folder);
+        self::$address = Processes::freeAddress();
+        [self::$served, self::$fetched] = [self::$folder . '/served.pem', self::$folder . '/fetched'];
+        $key = Authority::makeKey();
+        openssl_pkey_export($key, $pem);
+        $host = self::$folder . '/host.pem';
+        file_put_contents($host, self::$authority->issue($key, '127.0.0.1', null, 'IP:127.0.0.1,DNS:localhost') . $pem);
+        Processes::start([PHP_BINARY, __DIR__ . '/tls.php', self::$address, $host, self::$served, self::$fetched], self::$folder . '/tls.log');
+        Processes::waitFor(self::$address, self::$folder . '/tls.log');
+    }
+
+    protected function setUp(): void
+    {
+        file_put_contents(self::$served, self::$authority->issue(Authority::makeKey()));
+        @unlink(self::$fetched);
+    }
+
+    private static function place(): string
+    {
+        $place = self::$folder . '/' . bin2hex(random_bytes(4));
+        mkdir($place, 0700);
+        return $place;
+    }
+
+    /** @param list<string> $hosts */
+    private static function certificates(string $folder, array $hosts = []): Certificates
+    {
+        return new Certificates([self::$address, ...$hosts], self::$authority->file, $folder, 5.0);
+    }
+
+    private static function refusal(\Closure $call): Refusal
+    {
+        try {
+            $call();
+        } catch (Refusal $e) {
+            return $e;
+        }
+        self::fail('it is trusted');
+    }
+
+    /** curl makes one of many ways to write a path, so each would be another file. */
+    public function testOneCertificateHasOneUrl(): void
+    {
+        $folder = self::place();
+        $port = parse_url('tcp://' . self::$address, PHP_URL_PORT);
+        $certificates = self::certificates($folder, ["localhost:$port"]);
+        $now = microtime(true);
+        foreach (['/./CERT-1', '//CERT-1', '/x/../CERT-1', '/certs/./CERT-1', '/certs//CERT-1', '/certs/.', '/..', '/certs/CERT-1/', '/', '/%43ERT-1', '/CERT-1?x', '/CERT-1;x', ''] as $path) {
+            $e = self::refusal(static fn () => $certificates->trusted('https://' . self::$address . $path, $now));
+            self::assertSame([400, "the certificate's URL is not one of PayPal's"], [$e->status, $e->getMessage()], $path);
+        }
+        self::assertFileDoesNotExist(self::$fetched);
+        foreach (["localhost:$port", "LocalHost:$port", "LOCALHOST:$port"] as $host) {
+            $certificates->trusted("https://$host/v1/notifications/certs/CERT-360caa42-fca2a594", $now);
+        }
+        self::assertCount(1, file(self::$fetched));
+        self::assertCount(1, glob("$folder/*.pem"));
+    }
+
+    /** They are kept before any signature is judged, so whoever may post could fill the disk. */
+    public function testFewAreKept(): void
+    {
+        $folder = self::place();
+        foreach (['notes.pem', 'noted-news', 'newspaper', 'noted-abc123', 'noted-abc124'] as $name) {
+            touch("$folder/$name", time() - ($name === 'noted-abc124' ? 60 : 7200));
+        }
+        for ($i = 1; $i <= 30; $i++) {
+            self::certificates($folder)->trusted('https://' . self::$address . "/CERT-$i", microtime(true));
+            touch("$folder/" . hash('sha256', 'https://' . self::$address . "/CERT-$i") . '.pem', time() - 1000 + $i); // as if they had come one by one
+        }
+        self::assertCount(30, file(self::$fetched));
+        self::assertCount(17, glob("$folder/*.pem"));
+        self::certificates($folder)->trusted('https://' . self::$address . '/CERT-30', microtime(true));
+        self::assertCount(30, file(self::$fetched), 'the last ones are kept');
+        foreach (['notes.pem' => true, 'noted-news' => true, 'newspaper' => true, 'noted-abc124' => true, 'noted-abc123' => false] as $name => $want) {
+            self::assertSame($want, file_exists("$folder/$name"), $name); // the last was left behind by a process that was killed
+        }
+        self::assertLessThanOrEqual(8, count(glob("$folder/lock*")));
+    }
+
+    /** Else every process of a web server would wait for it, each for all before it. */
+    public function testAHostThatHangsHoldsFew(): void
+    {
+        $hanging = stream_socket_server('tcp://127.0.0.1:0'); // the system takes the connection, and nobody answers
+        $host = stream_socket_get_name($hanging, false);
+        $folder = self::place();
+        $began = microtime(true);
+        for ($i = 0; $i < 6; $i++) {
+            Processes::start([PHP_BINARY, __DIR__ . '/trusted.php', $host, '', $folder, '3', "https://$host/CERT-1"], "$folder/said-$i");
+        }
+        $said = static fn (): array => array_map('file_get_contents', glob("$folder/said-*"));
+        Processes::until(static fn (): bool => count(array_filter($said())) === 6, static fn (): string => implode($said()));
+        self::assertLessThan(5, microtime(true) - $began, implode($said()));
+        self::assertCount(6, preg_grep('/ refused with 503 verifier: /', $said()), implode($said()));
+        self::assertCount(5, preg_grep('/^1\.\d .*another is fetching/', $said()), implode($said()));
+    }
+
+    public function testManyWhoWantItFetchOnce(): void
+    {
+        $folder = self::place();
+        for ($i = 0; $i < 8; $i++) {
+            Processes::start([PHP_BINARY, __DIR__ . '/trusted.php', self::$address, self::$authority->file, $folder, '5', 'https://' . self::$address . '/CERT-1'], "$folder/said-$i");
+        }
+        $said = static fn (): array => array_map('file_get_contents', glob("$folder/said-*"));
+        Processes::until(static fn (): bool => count(array_filter($said())) === 8, static fn (): string => implode($said()));
+        self::assertCount(8, preg_grep('/ trusted$/', $said()), implode($said()));
+        self::assertCount(1, file(self::$fetched));
+    }
+
+    /** Another user of this machine can make a folder whose name is known, hold our locks there, or have us remove what a link leads to. */
+    public function testAFolderOfAnothersIsNotUsed(): void
+    {
+        $id = fstat(tmpfile())['uid'];
+        $ask = static function (string $place): array {
+            $command = [PHP_BINARY, '-d', 'error_log=', '-d', 'log_errors=1', __DIR__ . '/trusted.php', self::$address, self::$authority->file, '', '5', 'https://' . self::$address . '/CERT-1'];
+            [$code, $said, $logged] = Program::run($command, '', ['TMPDIR' => $place]);
+            self::assertSame(0, $code, $logged);
+            self::assertStringEndsWith(" trusted\n", $said);
+            self::assertCount(0, glob("$place/noted-??????"), 'nothing is left over');
+            return [glob("$place/noted-certificates*/*"), $logged];
+        };
+        [$files, $logged] = $ask($place = self::place());
+        self::assertSame(["$place/noted-certificates-$id"], array_unique(array_map('dirname', $files)));
+        self::assertSame('', $logged);
+        self::assertSame('0700', substr(sprintf('%o', fileperms("$place/noted-certificates-$id")), -4));
+        $makers = [
+            'open to others' => static fn (string $folder): bool => mkdir($folder) && chmod($folder, 0777),
+            'a link' => static fn (string $folder): bool => mkdir("$folder-of-ours", 0700) && symlink("$folder-of-ours", $folder),
+            'a file' => static fn (string $folder): bool => touch($folder),
+        ] + ($id === 0 ? ["another's" => static fn (string $folder): bool => mkdir($folder, 0700) && chown($folder, 65534)] : []);
+        foreach ($makers as $name => $make) {
+            $place = self::place();
+            $make("$place/noted-certificates-$id");
+            $make("$place/noted-certificates");
+            [$files, $logged] = $ask($place);
+            self::assertSame([], $files, $name);
+            self::assertStringContainsString("noted: PayPal's certificates are not kept: $place/noted-certificates-$id ", $logged, $name);
+        }
+    }
+
+    /** The names that count are those of the extension, as in every browser; each of them by itself. */
+    public function testNames(): void
+    {
+        $key = Authority::makeKey();
+        $judge = static fn (string $common, string $others): ?bool => Certificates::isPayPals(self::$authority->issue($key, $common, null, $others), microtime(true));
+        foreach (['' => false, 'sandbox.' => true] as $sandbox => $test) {
+            $name = "messageverificationcerts.{$sandbox}paypal.com";
+            self::assertSame($test, $judge($name, "DNS:$name"));
+            self::assertSame($test, $judge('PayPal, Inc.', "DNS:example.org,DNS:$name,DNS:example.com"), 'one of several');
+            self::assertSame($test, $judge('example.org', "DNS:$name"));
+            self::assertSame($test, $judge('example.org', 'DNS:' . strtoupper($name)), 'names have no case');
+        }
+        foreach (
+            [
+                'only the common one' => 'DNS:example.org',
+                'an e-mail address' => 'email:a@' . self::NAME,
+                'a part' => 'DNS:' . self::NAME . '.example.org',
+                'all of the domain' => 'DNS:*.paypal.com',
+                // What PHP makes of it reads like another name.
+                'a name in an address' => "@forged\n[forged]\nURI.1=\"http://example.org/, DNS:" . self::NAME . ', x"',
+            ] as $name => $others
+        ) {
+            self::assertNull($judge(self::NAME, $others), $name);
+        }
+    }
+}
