@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from typing import Any, AsyncIterator, Callable, Coroutine, Iterator, List, Tuple
@@ -95,6 +96,39 @@ async def test_settling_is_finished_in_spite_of_a_cancellation(donation: Donatio
             await task
         note = (await client.exists(donation)).note
         assert note is not None and note.state == State.SETTLED
+
+
+@in_a_loop
+async def test_a_cancellation_goes_on_where_settling_fails(donation: Donation, address: str, proxy: Proxy) -> None:
+    """Or a task that handles NotSettled would never hear of its cancellation; what it would have heard is in the log."""
+    told: List[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    keep, handled = Keep(logging.ERROR), []
+    logging.getLogger("noted").addHandler(keep)
+    async with Client(proxy.address, settle_timeout=0.7) as far:
+
+        async def process() -> None:
+            try:
+                async with far.once(donation) as turn:
+                    assert turn.first
+                    proxy.down()
+            except noted.NotSettled:
+                handled.append(True)
+            await asyncio.sleep(60)
+
+        task = asyncio.ensure_future(process())
+        await asyncio.sleep(0.3)
+        task.cancel()
+        asked = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
+        assert time.monotonic() - asked < 5
+    logging.getLogger("noted").removeHandler(keep)
+    assert not handled and len(told) == 1 and "processed, but not settled" in told[0]
 
 
 @in_a_loop

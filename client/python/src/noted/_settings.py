@@ -87,8 +87,8 @@ class _NoToken(grpc.RpcError):
     def details(self) -> str:
         return str(self)
 
-    def trailing_metadata(self) -> None:
-        return None
+    def trailing_metadata(self) -> Tuple[Any, ...]:
+        return ()
 
 
 def hold_of_once(hold: Seconds) -> float:

@@ -14,7 +14,7 @@ from ._calls import Call, Page, Seconds, seconds
 from ._retry import refused, wait_after
 from ._settings import Options, Settings, Token, hold_of_once
 from ._status import failure
-from ._turn import Turn, as_error, check_response, not_released, not_settled, ran_out
+from ._turn import Turn, as_error, check_response, log, not_released, not_settled, ran_out
 from .errors import Error
 from .types import Donation, Existence, Message, Note, NoteRequest, NoteResponse, NoteResult, State, Verdict
 from .v1.noted_pb2_grpc import DedupeServiceStub
@@ -59,7 +59,8 @@ class Client:
 
     def once(self, donation: Donation, message: Optional[Message] = None, *, hold: Optional[Seconds] = None) -> _Once:
         """Runs a block that may process the donation, and sees to it that nobody else does meanwhile. Outcomes, and what to tell PayPal, are those of
-        noted.Client.once. A block that is cancelled is released; settling and releasing are finished even if the task is cancelled meanwhile."""
+        noted.Client.once. A block that is cancelled is released. Settling and releasing are finished even if the task is cancelled meanwhile; the
+        cancellation then goes on, and a NotSettled is in the log."""
         return _Once(self, donation, message, self._settings.hold if hold is None else hold_of_once(hold))
 
     async def note(
@@ -234,7 +235,7 @@ class _Once:
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
     """Finishes the work, which bounds its own time, even if this task is cancelled meanwhile, and then lets the cancellation go on: the donation is
-    processed by now, and forgetting that would double it."""
+    processed by now, and forgetting that would double it. Where the work fails too, its error is in the log and the cancellation's __cause__."""
     task = asyncio.ensure_future(work)
     cancelled: Optional[asyncio.CancelledError] = None
     while not task.done():
@@ -244,6 +245,9 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
             cancelled = error
         except Exception:
             break  # told by result()
-    task.result()
-    if cancelled is not None:
-        raise cancelled
+    if cancelled is None or task.cancelled():
+        return task.result()
+    failed = task.exception()
+    if failed is not None:
+        log.error("%s; the task that processed it was cancelled meanwhile", failed)
+    raise cancelled from failed
