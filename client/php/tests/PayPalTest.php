@@ -94,6 +94,22 @@ final class PayPalTest extends TestCase
         self::assertSame('12.50', $got->pairs[0]->donation->seriesId);
     }
 
+    /** Without the compiler of regular expressions, which some systems forbid, their limits are nearer. */
+    public function testALargeBodyWithoutJit(): void
+    {
+        $identify = static fn (string $body, string ...$settings): array =>
+            Program::run([PHP_BINARY, ...array_merge(...array_map(static fn (string $s): array => ['-d', $s], $settings)), __DIR__ . '/../bin/identify', 'webhook'], $body);
+        $body = '{"event_type":"PAYMENT.SALE.COMPLETED","id":"WH-1","note":"' . str_repeat('\n', 2_000_000) . '","numbers":[' . str_repeat('1', 90_000) . '],"resource":{"id":12.50}}';
+        [$code, $lines, $said] = $identify($body, 'pcre.jit=0');
+        self::assertSame([0, ''], [$code, $said]);
+        self::assertStringContainsString('"series_id":"12.50"', $lines);
+        // Where even that is too much, it says so as it says everything.
+        [$code, $lines, $said] = $identify('{"event_type":"A\u0000B","n":12.50}', 'pcre.jit=0', 'pcre.backtrack_limit=1');
+        self::assertSame([1, ''], [$code, $lines], $said);
+        self::assertStringStartsWith('identify: identifying the message: ', $said);
+        self::assertStringEndsWith("raise pcre.backtrack_limit\n", $said);
+    }
+
     /** @return iterable<string, array{string, string}> */
     private static function payloads(): iterable
     {

@@ -399,6 +399,17 @@ final class ReceiverTest extends TestCase
         self::assertSame(200, $post("\xef\xbb\xbf$body"));
         self::assertCount(1, self::lines('books'));
         self::assertSame(400, $post('{},"webhook_id":"WH-TEST"'), 'it ends early');
+        foreach (['[1]', '"{}"', '', "\xef\xbb\xbf\xef\xbb\xbf$body", str_repeat('{"a":', 99) . '1' . str_repeat('}', 99)] as $none) {
+            self::assertSame(400, $post($none), $none);
+        }
+        // Who asks PayPal need not like what it says: this is read without these fields, so it is asked about as it came.
+        foreach (['bad UTF-8' => "J\xe4", 'a surrogate without its twin' => '\ud83d', 'a name that begins with NUL' => '","\u0000":"'] as $name => $odd) {
+            $series = self::series();
+            $body = '{"id":"WH-3","event_type":"PAYMENT.SALE.COMPLETED","note":"' . $odd . '","resource":{"id":"T-' . $series . '","billing_agreement_id":"' . $series . '"}}';
+            self::assertSame([400, true], [$post($body), str_contains(self::post($url, $body, 'application/json', $headers)[1], 'has not sent')], $name);
+            self::assertSame(200, $post(self::isPayPals($body)), $name);
+        }
+        self::assertCount(4, self::lines('books'));
         file_put_contents(self::$folder . '/trouble', '500');
         self::assertSame(503, $post($body));
         $api = new WebhookApi('WH-TEST', 'app', 'wrong', self::$paypal);

@@ -50,12 +50,31 @@ final class Document
         // Decoded once as it is, for what counts is whether it is JSON; then with each number in quotes, since PHP would keep its value and not its
         // spelling. To objects of stdClass, so that lists and objects differ.
         self::decode($body);
-        $body = self::replaced(
-            '/"(?:[^"\\\\]++|\\\\.)*+"(*SKIP)(*F)|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/s',
-            static fn (array $found): string => "\"$found[0]\"",
-            $body,
-        );
-        return new self(self::decode($body));
+        return new self(self::decode(self::quoted($body)));
+    }
+
+    /** Puts each number in quotes. It goes from string to string by itself: one regular expression over a long string meets PHP's limits. */
+    private static function quoted(string $body): string
+    {
+        [$result, $end] = ['', strlen($body)];
+        for ($i = 0; $i < $end;) {
+            $between = substr($body, $i, strcspn($body, '"', $i));
+            $start = $i + strlen($between);
+            $result .= self::replaced('/-?[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?/', static fn (array $found): string => "\"$found[0]\"", $between);
+            $i = self::behindString($body, $start);
+            $result .= substr($body, $start, $i - $start);
+        }
+        return $result;
+    }
+
+    /** Where what follows the string begins whose first quotation mark is at $i. */
+    private static function behindString(string $body, int $i): int
+    {
+        $end = strlen($body);
+        for ($i++; $i < $end && ($i += strcspn($body, '"\\', $i)) < $end && $body[$i] === '\\';) {
+            $i += 2;
+        }
+        return min($i + 1, $end);
     }
 
     private static function decode(string $body): \stdClass
@@ -80,13 +99,11 @@ final class Document
     {
         [$depth, $deepest, $end] = [0, 0, strlen($body)];
         for ($i = strcspn($body, '"[{]}'); $i < $end; $i += strcspn($body, '"[{]}', $i)) {
+            if ($body[$i] === '"') {
+                $i = self::behindString($body, $i);
+                continue;
+            }
             switch ($body[$i++]) {
-                case '"':
-                    while (($i += strcspn($body, '"\\', $i)) < $end && $body[$i] === '\\') {
-                        $i += 2;
-                    }
-                    $i++;
-                    break;
                 case '[':
                 case '{':
                     $deepest = max($deepest, ++$depth);

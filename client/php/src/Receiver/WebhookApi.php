@@ -4,6 +4,9 @@ declare(strict_types=1);
 
 namespace Noted\Receiver;
 
+use Noted\Exception\Malformed;
+use Noted\PayPal\Document;
+
 /**
  * Verifies webhooks by asking PayPal's API: two requests for each, but no extension beside curl. PayPal cannot verify its webhook simulator's
  * messages this way.
@@ -46,10 +49,12 @@ final class WebhookApi implements Verifier
     public function verify(array $headers, string $body): bool
     {
         $transmission = Transmission::read($headers, microtime(true), $this->maxAge);
-        $object = str_starts_with($body, "\xef\xbb\xbf") ? substr($body, 3) : $body;
-        if (!json_decode($object) instanceof \stdClass) {
+        try {
+            Document::parse($body); // as it will be read: PHP's own reading refuses more, such as bad UTF-8
+        } catch (Malformed) {
             throw new Refusal(400, 'malformed', 'the body is no JSON object');
         }
+        $object = str_starts_with($body, "\xef\xbb\xbf") ? substr($body, 3) : $body;
         try {
             $status = $this->ask($transmission, $object);
         } catch (\RuntimeException $e) {
