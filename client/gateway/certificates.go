@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -76,7 +75,7 @@ func newCertificates(config Config) (*certificates, error) {
 	if config.CertRoots != nil {
 		c.roots = x509.NewCertPool()
 		if !c.roots.AppendCertsFromPEM(config.CertRoots) {
-			return nil, errors.New("reading CertRoots: no PEM certificate in it")
+			return nil, wrongField("CertRoots", "holds no PEM certificate")
 		}
 		// The host that serves certificates is known by the system's roots too: CertRoots may name no more than an issuer between.
 		var err error

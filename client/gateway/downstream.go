@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -19,11 +17,11 @@ type downstream interface {
 	close() error
 }
 
-// openDownstream reads ForwardTo. Its errors leave the URL out, which may hold a password.
+// openDownstream reads ForwardTo. Its errors hold no part of the URL: wherever it is cut, that may be one of a password.
 func openDownstream(config Config) (downstream, error) {
 	u, err := url.Parse(config.ForwardTo)
 	if err != nil {
-		return nil, errors.New("ForwardTo is no URL")
+		return nil, wrongField("ForwardTo", "is no URL; write %%40, %%2F and so on for the signs in a password that mean something there")
 	}
 	switch strings.ToLower(u.Scheme) {
 	case "http", "https":
@@ -31,7 +29,7 @@ func openDownstream(config Config) (downstream, error) {
 	case "redis", "rediss":
 		return openRedis(u)
 	}
-	return nil, fmt.Errorf("ForwardTo begins with %q; it must be an http, https, redis or rediss URL", u.Scheme)
+	return nil, wrongField("ForwardTo", "begins with none of http://, https://, redis:// and rediss://")
 }
 
 // A handOnError says why the downstream has not accepted an event, in words that are safe to be logged.

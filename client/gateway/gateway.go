@@ -68,6 +68,9 @@ const (
 	DefaultPayPalAPI           = "https://api-m.paypal.com"
 )
 
+// longestHold is the contract's.
+const longestHold = 15 * time.Minute
+
 // DefaultCertHosts are the hosts that PayPal keeps its certificates on.
 var DefaultCertHosts = []string{"api.paypal.com", "api-m.paypal.com", "api.sandbox.paypal.com", "api-m.sandbox.paypal.com"}
 
@@ -117,7 +120,7 @@ type Config struct {
 	// ForwardUnknown hands on, as noted.unknown, the messages of types that are not known. They are counted and logged in any case.
 	ForwardUnknown bool
 
-	// Hold is how long a donation is held at a time; after a crash of the gateway it waits for so long. Default 60s.
+	// Hold is how long a donation is held at a time; after a crash of the gateway it waits for so long. Default 60s, up to 15m.
 	Hold time.Duration
 	// MaxBody is how many bytes a message may have. Default 256 KiB.
 	MaxBody int64
@@ -147,7 +150,8 @@ type Gateway struct {
 	mux      *http.ServeMux
 }
 
-// New makes a gateway. It connects to nobody yet: what is away for the moment is told by /readyz, and costs PayPal a redelivery.
+// New makes a gateway. It connects to nobody yet: what is away for the moment is told by /readyz, and costs PayPal a redelivery. What cannot be meant
+// is a [ConfigError], or several.
 func New(config Config) (*Gateway, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
@@ -229,31 +233,48 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// A ConfigError says what is wrong with one field of Config. New joins as many as it finds.
+type ConfigError struct {
+	Field   string // its name, such as "ForwardTo"
+	Problem string // goes on where the name ends, and names no other field and nothing secret
+}
+
+func (e *ConfigError) Error() string { return e.Field + " " + e.Problem }
+
+func wrongField(field, format string, args ...any) error {
+	return &ConfigError{Field: field, Problem: fmt.Sprintf(format, args...)}
+}
+
 // check finds what cannot be meant, all of it at once.
 func (c Config) check() error {
 	var wrong []error
-	unless := func(ok bool, format string, args ...any) {
+	unless := func(ok bool, field, format string, args ...any) {
 		if !ok {
-			wrong = append(wrong, fmt.Errorf(format, args...))
+			wrong = append(wrong, wrongField(field, format, args...))
 		}
 	}
-	unless(c.Noted != "", "Noted is missing: the address of the server, such as 127.0.0.1:50051")
-	unless(c.ForwardTo != "", "ForwardTo is missing: where to hand donations on, an http(s) URL or redis://host:port/0?stream=NAME")
-	unless(len(c.Accounts) > 0 || c.WebhookID != "", "neither Accounts nor WebhookID is given: without accounts no IPN is ours, and without its id no webhook can be verified")
-	unless(c.SandboxLedger == "" || c.SandboxLedger != c.Ledger, "Ledger and SandboxLedger are both %q: PayPal's tests would count as donations", c.Ledger)
-	unless(c.Hold > c.ForwardTimeout, "Hold is %v and ForwardTimeout %v: the hold must outlast the hand-on, or another gateway hands the donation on meanwhile", c.Hold, c.ForwardTimeout)
-	for name, d := range map[string]time.Duration{"ForwardTimeout": c.ForwardTimeout, "WebhookMaxAge": c.WebhookMaxAge, "BodyTimeout": c.BodyTimeout, "VerifyTimeout": c.VerifyTimeout} {
-		unless(d > 0, "%s is %v; it must be positive", name, d)
+	unless(c.Noted != "", "Noted", "is missing: the address of the server, such as 127.0.0.1:50051")
+	unless(c.ForwardTo != "", "ForwardTo", "is missing: where to hand donations on, an http(s) URL or redis://host:port/0?stream=NAME")
+	unless(len(c.Accounts) > 0 || c.WebhookID != "", "Accounts", "is missing, and no webhook's id is given: without accounts no IPN is ours, and without its id no webhook can be verified")
+	unless(c.SandboxLedger == "" || c.SandboxLedger != c.Ledger, "SandboxLedger", "is %q, and so is the ledger of donations: PayPal's tests would count as donations", c.SandboxLedger)
+	unless(c.Hold > c.ForwardTimeout, "Hold", "is %v, and a hand-on may take %v: the hold must outlast it, or another gateway hands the donation on meanwhile", c.Hold, c.ForwardTimeout)
+	unless(c.Hold <= longestHold, "Hold", "is %v; Noted holds a donation for %v at most", c.Hold, longestHold)
+	for _, d := range []struct {
+		field string
+		value time.Duration
+	}{{"ForwardTimeout", c.ForwardTimeout}, {"WebhookMaxAge", c.WebhookMaxAge}, {"BodyTimeout", c.BodyTimeout}, {"VerifyTimeout", c.VerifyTimeout}} {
+		unless(d.value > 0, d.field, "is %v; it must be positive", d.value)
 	}
-	unless(c.MaxBody > 0, "MaxBody is %d; it must be positive", c.MaxBody)
-	unless(c.IPNVerifyURL == "" || confidential(c.IPNVerifyURL), "IPNVerifyURL must be an https URL: whoever is between could call a forged IPN verified")
+	unless(c.MaxBody > 0, "MaxBody", "is %d; it must be positive", c.MaxBody)
+	unless(c.IPNVerifyURL == "" || confidential(c.IPNVerifyURL), "IPNVerifyURL", "must be an https URL: whoever is between could call a forged IPN verified")
 	switch c.WebhookVerify {
 	case VerifyBySignature:
 	case VerifyByAPI:
-		unless(c.PayPalClientID != "" && c.PayPalClientSecret != "", "verifying by API needs PayPalClientID and PayPalClientSecret, those of the REST app that the webhook belongs to")
-		unless(confidential(c.PayPalAPI), "PayPalAPI must be an https URL: the secret of the app is sent to it")
+		unless(c.PayPalClientID != "", "PayPalClientID", "is missing: PayPal's API wants that of the REST app that the webhook belongs to")
+		unless(c.PayPalClientSecret != "", "PayPalClientSecret", "is missing: PayPal's API wants that of the REST app that the webhook belongs to")
+		unless(confidential(c.PayPalAPI), "PayPalAPI", "must be an https URL: the secret of the app is sent to it")
 	default:
-		unless(false, "WebhookVerify is %q; it must be %s or %s", c.WebhookVerify, VerifyBySignature, VerifyByAPI)
+		unless(false, "WebhookVerify", "is %q; it must be %s or %s", c.WebhookVerify, VerifyBySignature, VerifyByAPI)
 	}
 	return errors.Join(wrong...)
 }

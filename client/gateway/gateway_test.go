@@ -498,11 +498,11 @@ func TestConfigIsChecked(t *testing.T) {
 		"Noted is missing":     func(c *gateway.Config) { c.Noted = "" },
 		"ForwardTo is missing": func(c *gateway.Config) { c.ForwardTo = "" },
 		"no stream":            func(c *gateway.Config) { c.ForwardTo = "redis://127.0.0.1/0" },
-		"begins with":          func(c *gateway.Config) { c.ForwardTo = "ftp://127.0.0.1/0" },
+		"begins with none":     func(c *gateway.Config) { c.ForwardTo = "ftp://127.0.0.1/0" },
 		"names no host":        func(c *gateway.Config) { c.ForwardTo = "http:///x" },
 		"ForwardSecrets":       func(c *gateway.Config) { c.ForwardSecrets = nil },
 		"24 to 64 bytes":       func(c *gateway.Config) { c.ForwardSecrets = []string{"whsec_c2hvcnQ="} },
-		"neither Accounts":     func(c *gateway.Config) { c.Accounts = nil },
+		"Accounts is missing":  func(c *gateway.Config) { c.Accounts = nil },
 		"must outlast":         func(c *gateway.Config) { c.Hold = 10 * time.Second },
 		"PayPal's tests":       func(c *gateway.Config) { c.Ledger, c.SandboxLedger = "a", "a" },
 		"IPNVerifyURL":         func(c *gateway.Config) { c.IPNVerifyURL = "http://verifier.example.org/" },
@@ -510,7 +510,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"PayPalClientID":       func(c *gateway.Config) { c.WebhookVerify = "api" },
 		"no PEM certificate":   func(c *gateway.Config) { c.WebhookID, c.CertRoots = "x", []byte("none") },
 		"VerifyTimeout is -1s": func(c *gateway.Config) { c.VerifyTimeout = -time.Second },
-		"Hold must be between": func(c *gateway.Config) { c.Hold = time.Hour },
+		"15m0s at most":        func(c *gateway.Config) { c.Hold = time.Hour },
 	} {
 		config := good
 		change(&config)

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -25,20 +23,20 @@ type httpDownstream struct {
 
 func openHTTP(u *url.URL, secrets []string) (downstream, error) {
 	if u.Host == "" {
-		return nil, errors.New("ForwardTo names no host")
+		return nil, wrongField("ForwardTo", "names no host")
 	}
 	if len(secrets) == 0 {
-		return nil, errors.New("ForwardSecrets is missing: without a signature the downstream cannot know whose donations it gets; make one with: echo whsec_$(openssl rand -base64 32)")
+		return nil, wrongField("ForwardSecrets", "is missing: without a signature the downstream cannot know whose donations it gets; make one with: echo whsec_$(openssl rand -base64 32)")
 	}
 	d := &httpDownstream{url: u.String(), client: newHTTPClient(nil)}
 	for i, secret := range secrets {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 		if err != nil || !strings.HasPrefix(secret, "whsec_") || len(key) < 24 || len(key) > 64 {
-			return nil, fmt.Errorf("ForwardSecrets: secret %d is not whsec_ and 24 to 64 bytes in base64; make one with: echo whsec_$(openssl rand -base64 32)", i+1)
+			return nil, wrongField("ForwardSecrets", "cannot be used: secret %d is not whsec_ and 24 to 64 bytes in base64; make one with: echo whsec_$(openssl rand -base64 32)", i+1)
 		}
 		signer, err := standardwebhooks.NewWebhookRaw(key)
 		if err != nil {
-			return nil, fmt.Errorf("ForwardSecrets: secret %d cannot be used", i+1)
+			return nil, wrongField("ForwardSecrets", "cannot be used: secret %d makes no key", i+1)
 		}
 		d.signers = append(d.signers, signer)
 	}

@@ -35,17 +35,14 @@ func openRedis(u *url.URL) (downstream, error) {
 	query := u.Query()
 	stream := query.Get("stream")
 	if stream == "" {
-		return nil, errors.New("ForwardTo names no stream: redis://host:port/0?stream=NAME")
+		return nil, wrongField("ForwardTo", "names no stream: redis://host:port/0?stream=NAME")
 	}
 	query.Del("stream") // the rest is the library's to read
 	cut := *u
 	cut.RawQuery = query.Encode()
 	options, err := redis.ParseURL(cut.String())
-	if err != nil {
-		if wrapped, ok := errors.AsType[*url.Error](err); ok {
-			err = wrapped.Err
-		}
-		return nil, fmt.Errorf("reading ForwardTo: %w", err)
+	if err != nil { // which quotes what may be a part of the password
+		return nil, wrongField("ForwardTo", "cannot be read as redis://user:password@host:port/0?stream=NAME; write %%40, %%2F and so on for the signs in a password that mean something there")
 	}
 	options.ClientName = "noted-gateway"
 	options.ContextTimeoutEnabled = true

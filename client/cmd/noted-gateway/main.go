@@ -55,7 +55,7 @@ func serve(ctx context.Context, s *settings) error {
 	redis.SetLogger(quiet{s.config.Logger})
 	g, err := gateway.New(s.config)
 	if err != nil {
-		return usageError{err}
+		return inFlags(err)
 	}
 	defer g.Close()
 	logger := s.config.Logger

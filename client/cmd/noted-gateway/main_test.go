@@ -4,18 +4,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	encodepem "encoding/pem"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/donation-dedupe/noted/client/gateway"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -75,6 +78,10 @@ func TestBadUsage(t *testing.T) {
 	empty, short := filepath.Join(dir, "empty"), filepath.Join(dir, "short")
 	os.WriteFile(empty, []byte("\n"), 0o600)
 	os.WriteFile(short, []byte("whsec_hush"), 0o600)
+	authority := httptest.NewTLSServer(nil)
+	authority.Close()
+	pem := filepath.Join(dir, "pem")
+	os.WriteFile(pem, encodepem.EncodeToMemory(&encodepem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw}), 0o600)
 	good := []string{"-accounts", "a@example.org", "-forward-to", "redis://:hush@127.0.0.1:1/0?stream=s"}
 	for _, c := range []struct {
 		args []string
@@ -86,14 +93,24 @@ func TestBadUsage(t *testing.T) {
 		{append(good, "-hold", "soon", "-max-body", "big", "-webhook-verify", "maybe"), []string{"-hold", "-max-body", "-webhook-verify", "signature, api"}},
 		{append(good, "-noted-token", dir+"/none"), []string{"-noted-token", "no such file"}},
 		{append(good, "-noted-ca", empty), []string{"-noted-ca", "is empty"}},
-		{append(good, "-hold", "10s"), []string{"must outlast"}},
+		{append(good, "-noted-ca", short), []string{"-noted-ca", "no PEM certificate"}},
+		{append(good, "-noted-ca", pem, "-noted-plaintext"), []string{"-noted-plaintext", "choose one"}},
+		{append(good, "-noted", "10.0.0.1:1", "-noted-token", short, "-noted-plaintext"), []string{"plaintext over a network"}},
+		{append(good, "-hold", "10s", "-ipn-verify-url", "http://example.org/"), []string{"-hold (GATEWAY_HOLD)", "must outlast", "-ipn-verify-url (GATEWAY_IPN_VERIFY_URL)"}},
+		{append(good, "-hold", "16m"), []string{"-hold", "15m0s at most"}},
+		{append(good, "-ledger", "a", "-ledger-sandbox", "a"), []string{"-ledger-sandbox"}},
+		{append(good, "-webhook-id", "x", "-webhook-cert-roots", short), []string{"-webhook-cert-roots"}},
 		{append(good, "-max-body", "-1"), []string{"no size"}},
 		{append(good, "-max-body", "0KiB"), []string{"no size"}},
-		{append(good, "-forward-to", "http://127.0.0.1:1/?token=hush"), []string{"ForwardSecrets"}},
-		{append(good, "-forward-to", "http://127.0.0.1:1/", "-forward-secret-file", short), []string{"24 to 64 bytes"}},
-		{append(good, "-forward-to", "redis://:hush@127.0.0.1:1/db?stream=s"), []string{"ForwardTo"}},
-		{append(good, "-forward-to", "redis://:hush%@127.0.0.1:1/0?stream=s"), []string{"ForwardTo"}},
-		{append(good, "-webhook-verify", "api"), []string{"PayPalClientID"}},
+		{append(good, "-forward-to", "http://127.0.0.1:1/?token=hush"), []string{"-forward-secret-file (GATEWAY_FORWARD_SECRET_FILE) is missing"}},
+		{append(good, "-forward-to", "http://127.0.0.1:1/", "-forward-secret-file", short), []string{"-forward-secret-file", "24 to 64 bytes"}},
+		{append(good, "-forward-to", "redis://:hush@127.0.0.1:1/db?stream=s"), []string{"-forward-to"}},
+		{append(good, "-forward-to", "redis://:hush%@127.0.0.1:1/0?stream=s"), []string{"-forward-to"}},
+		{append(good, "-forward-to", "redis://se/cret-hush@127.0.0.1:1/0?stream=s"), []string{"-forward-to"}},
+		{append(good, "-forward-to", "redis://:x@127.0.0.1:1/0?stream=s&pass-hush=1"), []string{"-forward-to"}},
+		{append(good, "-forward-to", "hush:6379/0?stream=s"), []string{"-forward-to"}},
+		{append(good, "-forward-to", "redis://127.0.0.1:1/0"), []string{"-forward-to", "stream"}},
+		{append(good, "-webhook-verify", "api"), []string{"-paypal-client-id", "-paypal-client-secret-file"}},
 	} {
 		code, stdout, stderr := try(t, noEnv, c.args...)
 		if code != 2 || stdout != "" {
@@ -104,6 +121,12 @@ func TestBadUsage(t *testing.T) {
 				t.Errorf("%q: got %q, want %q in it", c.args, stderr, want)
 			}
 		}
+		for i := range reflect.TypeFor[gateway.Config]().NumField() {
+			name := reflect.TypeFor[gateway.Config]().Field(i).Name
+			if name != "Noted" && regexp.MustCompile(`\b`+name+`\b`).MatchString(stderr) { // Noted is a word, too
+				t.Errorf("%q: %s is a name of the code: %s", c.args, name, stderr)
+			}
+		}
 		if strings.Contains(stderr, "hush") {
 			t.Errorf("%q: a secret is told: %s", c.args, stderr)
 		}
@@ -111,6 +134,19 @@ func TestBadUsage(t *testing.T) {
 	code, _, stderr := try(t, noEnv, append(good, "-listen", "256.0.0.1:1")...)
 	if code != 1 || !strings.Contains(stderr, "listening for PayPal") {
 		t.Errorf("a wrong address: exit %d, %s", code, stderr)
+	}
+}
+
+// A field that is named wrongly here would be told as the code names it.
+func TestFieldsHaveFlags(t *testing.T) {
+	known := map[string]bool{}
+	for _, flag := range flags(lookup(noEnv)) {
+		known[flag.Names()[0]] = true
+	}
+	for field, flag := range fieldFlags {
+		if _, ok := reflect.TypeFor[gateway.Config]().FieldByName(field); !ok || !known[flag] {
+			t.Errorf("%s: -%s is no field and flag", field, flag)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -197,6 +198,11 @@ func settingsOf(c *cli.Command) (*settings, error) {
 	}}
 	s.config.NotedClient.CA = file("noted-ca")
 	s.config.NotedClient.Plaintext = c.Bool("noted-plaintext")
+	if ca := s.config.NotedClient.CA; ca != nil && !x509.NewCertPool().AppendCertsFromPEM(ca) {
+		bad("noted-ca", "the file holds no PEM certificate")
+	} else if ca != nil && s.config.NotedClient.Plaintext {
+		bad("noted-plaintext", "-noted-ca turns TLS on and this turns it off; choose one")
+	}
 	if token := c.String("noted-token"); token != "" {
 		file("noted-token") // a wrong name is told now, not at the first donation
 		s.config.NotedClient.Token = func(context.Context) (string, error) {
@@ -220,6 +226,35 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		return nil, errors.Join(wrong...)
 	}
 	return s, nil
+}
+
+// fieldFlags are the flags that the fields of gateway.Config are set by, where there is one.
+var fieldFlags = map[string]string{
+	"Noted": "noted", "SandboxLedger": "ledger-sandbox", "Accounts": "accounts", "IPNVerifyURL": "ipn-verify-url", "WebhookVerify": "webhook-verify", "WebhookMaxAge": "webhook-max-age",
+	"CertRoots": "webhook-cert-roots", "PayPalAPI": "paypal-api", "PayPalClientID": "paypal-client-id", "PayPalClientSecret": "paypal-client-secret-file",
+	"ForwardTo": "forward-to", "ForwardSecrets": "forward-secret-file", "ForwardTimeout": "forward-timeout", "Hold": "hold", "MaxBody": "max-body",
+}
+
+// inFlags says what gateway.New has found wrong in the words of whoever started this program, who knows no Config.
+func inFlags(err error) error {
+	switch e := err.(type) {
+	case *gateway.ConfigError:
+		flag, ok := fieldFlags[e.Field]
+		if !ok {
+			return usageError{e}
+		}
+		return usage("-%s (%s) %s", flag, envName(flag), e.Problem)
+	case interface{ Unwrap() []error }:
+		var all []error
+		for _, one := range e.Unwrap() {
+			all = append(all, inFlags(one))
+		}
+		return errors.Join(all...)
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		return inFlags(inner)
+	}
+	return usageError{err}
 }
 
 // list splits at commas.
