@@ -16,6 +16,7 @@ use Noted\Exception\SeriesFull;
 use Noted\Exception\SettledByAnother;
 use Noted\PayPal\Form;
 use Noted\Receiver\Answer;
+use Noted\Receiver\IpnPostBack;
 use Noted\Receiver\Refusal;
 use Noted\Receiver\Verifier;
 
@@ -51,7 +52,7 @@ final class Receiver
      * @param \Closure(Pair, string, string): mixed $undecided keeps for a person what Noted cannot decide: the pair, a reason such as
      *     "SERIES_FULL", and the body. It must not lose it: PayPal will not come again. It may be told of one more than once
      * @param string $ledger the book that the donations belong to; empty is a ledger too
-     * @param string $sandboxLedger the book that PayPal's tests belong to; empty refuses them
+     * @param string $sandboxLedger the book that PayPal's tests belong to, which needs a name; empty refuses them, as the gateway in Go does
      * @param ?Verifier $ipn a Receiver\IpnPostBack; null for no such path
      * @param list<string> $accounts the receiver ids and e-mail addresses that are ours; an IPN to another is refused
      * @param ?Verifier $webhook a Receiver\WebhookSignature or Receiver\WebhookApi; null for no such path
@@ -166,9 +167,13 @@ final class Receiver
         if ($body === '') {
             throw new Refusal(400, 'malformed', 'the body is empty');
         }
+        $noSandbox = new Refusal(403, 'sandbox', "this is a test of PayPal's sandbox, and there is no ledger for tests here");
+        if ($this->sandboxLedger === '' && $verifier === $this->ipn && IpnPostBack::isTest($body)) {
+            throw $noSandbox; // before PayPal is asked: whoever writes test_ipn himself gets no more than this
+        }
         $test = $verifier->verify($headers, $body);
         if ($test && $this->sandboxLedger === '') {
-            throw new Refusal(403, 'sandbox', "this is a test of PayPal's sandbox, and there is no ledger for tests here");
+            throw $noSandbox;
         }
         try {
             $identified = $identify($body);

@@ -168,6 +168,35 @@ final class ReceiverTest extends TestCase
         self::assertSame(405, curl_getinfo($curl, CURLINFO_RESPONSE_CODE));
     }
 
+    /** A test that nobody takes costs PayPal no question, and no forger learns whether it was one. Each book is the one that is said, the empty one too. */
+    public function testLedgersOfTests(): void
+    {
+        $test = self::isPayPals(self::ipn(self::series(), '&test_ipn=1&receiver_id=OURS1'));
+        $client = new Client(Server::shared()->url);
+        $books = [];
+        foreach (['' => 403, 'tests' => 200] as $sandboxLedger => $want) {
+            $receiver = new Receiver(
+                $client,
+                static function (\Noted\Pair $pair) use (&$books): void {
+                    $books[] = $pair->donation->ledger;
+                },
+                static fn () => self::fail('undecided'),
+                ledger: '',
+                sandboxLedger: $sandboxLedger,
+                ipn: new IpnPostBack(self::$paypal . '/cgi-bin/webscr'),
+                accounts: ['ours1'],
+                log: static fn () => null,
+            );
+            $answer = $receiver->handle('POST', '/paypal/ipn', ['content-type' => self::IPN], $test);
+            self::assertSame($want, $answer->status, $answer->body);
+            self::assertSame($want === 200, self::lines('asked') !== [], 'PayPal is asked');
+            $real = self::isPayPals(self::ipn(self::series(), '&test_ipn=0&receiver_id=OURS1'));
+            self::assertSame(200, $receiver->handle('POST', '/paypal/ipn', ['content-type' => self::IPN], $real)->status);
+            @unlink(self::$folder . '/asked');
+        }
+        self::assertSame(['', 'tests', ''], $books);
+    }
+
     public function testTheSameIpnAtTheSameMoment(): void
     {
         $url = self::script([

@@ -23,14 +23,19 @@ final class IpnPostBack implements Verifier
         }
     }
 
+    /** Says whether an IPN claims to be a test. It is believed only as far as it harms nobody: a genuine one is verified by the sandbox then. */
+    public static function isTest(string $body): bool
+    {
+        return !in_array(Form::parse($body)->value('test_ipn'), ['', '0'], true);
+    }
+
     /**
      * Only PayPal's two words count, with 200: an error page, a redirect or silence says nothing, and PayPal comes again. INVALID is a refusal for good,
      * although PayPal is known to say it now and then of a genuine one: that comes again too.
      */
     public function verify(array $headers, string $body): bool
     {
-        // Believed only as far as it harms nobody: a genuine one is verified by the sandbox then.
-        $test = !in_array(Form::parse($body)->value('test_ipn'), ['', '0'], true);
+        $test = self::isTest($body);
         $url = $this->url !== '' ? $this->url : ($test ? self::SANDBOX_URL : self::URL);
         try {
             // The order, the percent signs and the charset must be PayPal's own: nothing is decoded in between.
