@@ -174,6 +174,9 @@ func next(ctx context.Context, again *[]*NoteRequest, source <-chan *NoteRequest
 func (s *notes) answer(ctx context.Context, request *NoteRequest, response *notedv1.NoteDonationsResponse) bool {
 	result := NoteResult{Request: request, Response: response.GetResponse()}
 	e := response.GetError()
+	if e == nil && result.Response == nil {
+		return s.give(result, failed("noting "+request.GetDonation().GetSeriesId(), codes.Internal, "the server answered with neither a response nor an error", ""))
+	}
 	if e == nil {
 		s.client.budget.succeed()
 		return s.give(result, nil)

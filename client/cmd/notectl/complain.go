@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/donation-dedupe/noted/client"
+	"google.golang.org/grpc/status"
 )
 
 // Troubles: one line behind "notectl: ", in lower case and without a full stop; then, where something can be done, lines behind
@@ -23,6 +25,31 @@ func (a *app) complain(err error) {
 	if hint := hintFor(err); hint != "" {
 		a.warnf("hint: %s", hint)
 	}
+	if question, ok := errors.AsType[asked](err); ok && mayBeNoted(err) {
+		a.warnf("hint: whether it has been noted is not known; to be given the same answer, ask again with -request-id %s", question.requestID)
+	}
+}
+
+// asked is the trouble of a question to note, which can be asked again under its id. Under another, what has been noted is a DUPLICATE that nobody
+// has processed.
+type asked struct {
+	error
+	requestID string
+}
+
+func (e asked) Unwrap() error { return e.error }
+
+// mayBeNoted says whether a question that failed may have been answered, and the answer lost on its way to the terminal.
+func mayBeNoted(err error) bool {
+	switch {
+	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, client.ErrDurabilityNotReached), errors.Is(err, client.ErrStoreWentBack),
+		errors.Is(err, client.ErrInternal), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return true
+	case errors.Is(err, client.ErrUnavailable):
+		return client.Reason(err) == "" // the connection broke
+	}
+	_, isCall := status.FromError(err)
+	return !isCall // its answer could not be read or shown
 }
 
 // hintFor says what can be done about an error; empty where the error says it all.
@@ -43,7 +70,10 @@ func hintFor(err error) string {
 	case errors.Is(err, client.ErrStoreUnavailable):
 		return "the server runs, but its Redis does not answer; nothing was noted, try again"
 	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, client.ErrDurabilityNotReached):
-		return "it may have been noted: ask again with the same -request-id"
+		if _, ok := errors.AsType[asked](err); ok {
+			return "" // complain says the id
+		}
+		return "it may have been done all the same: look at the note with notectl list -series SERIES"
 	case errors.Is(err, client.ErrHoldLost), errors.Is(err, client.ErrSettledByAnother):
 		return "see who has it: notectl list -series SERIES"
 	case errors.Is(err, client.ErrNoteNotFound):

@@ -31,6 +31,11 @@ func holdFlag() cli.Flag {
 	return &cli.DurationFlag{Name: "hold", HideDefault: true, Usage: "`DURATION`, up to 15m, to process the donation in, then settle or release; without it the note is final at once"}
 }
 
+// requestIDFlag is under which id a donation is noted. The subcommands of note have it too.
+func requestIDFlag() cli.Flag {
+	return &cli.StringFlag{Name: "request-id", Usage: "`ID` of this question, the same in every repeat of it and in no other; made up where it is missing"}
+}
+
 func (a *app) donation(cmd *cli.Command) (*client.Donation, *client.Message, error) {
 	if cmd.String("series") == "" {
 		return nil, nil, usageError{inCommand{fmt.Errorf("-series is missing"), cmd.FullName()}}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/donation-dedupe/noted/client"
@@ -45,12 +46,13 @@ func (a *app) list(ctx context.Context, cmd *cli.Command) (int, error) {
 	}
 	defer noted.Close()
 	out := a.printer(cmd)
-	bar := a.progress(out, -1, "listing")
+	bar := a.progress(-1, "listing")
 	defer bar.clear()
 	shown, limit := 0, cmd.Int("limit")
 	for note, err := range noted.List(ctx, request) {
 		if err != nil {
-			return 0, err
+			bar.clear()
+			return 0, errors.Join(err, out.flush()) // what there is, is shown all the same
 		}
 		if err := out.listed(note); err != nil {
 			return 0, err

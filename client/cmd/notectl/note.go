@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/paypal"
@@ -10,8 +13,7 @@ import (
 )
 
 func (a *app) noteCommand() *cli.Command {
-	flags := append(donationFlags(), holdFlag(),
-		&cli.StringFlag{Name: "request-id", Local: true, Usage: "`ID` of this question, the same in every repeat of it and in no other; made up where it is missing"},
+	flags := append(donationFlags(), holdFlag(), requestIDFlag(),
 		&cli.StringFlag{Name: "f", Local: true, Usage: "note every line of `FILE`, or of standard input for -, each a request in JSON"})
 	command := &cli.Command{
 		Name:  "note",
@@ -32,8 +34,12 @@ donation is FIRST again.
 A message that tells of several donations is noted whole or not at all: when one of them
 is held or cannot be asked for, the others are given up again. The exit code is that of
 the gravest: error, then HELD, then FIRST, then DUPLICATE. So 0 means "process every line
-that says FIRST", and anything else "process nothing". A message that tells of no donation
-exits with 10.
+that says FIRST", and anything else "process nothing". Should one be final already when
+there is trouble with another, the exit code is 0, and a FIRST that is not final has its
+receipt beside it. A message that tells of no donation exits with 10.
+
+When it is not known whether a donation was noted, the last line on standard error says
+with which -request-id to ask again: whatever became of it, the answer is the same then.
 
 With -f (- reads standard input) each line is noted by itself and gets its own answer, in
 the same order; a line that fails does not stop the others (a server that is away does),
@@ -79,12 +85,38 @@ func (a *app) noteOne(ctx context.Context, cmd *cli.Command) (int, error) {
 		return 0, err
 	}
 	defer noted.Close()
-	request := &client.NoteRequest{Donation: donation, Message: message, Hold: holdOf(cmd), RequestId: cmd.String("request-id")}
+	request := &client.NoteRequest{Donation: donation, Message: message, Hold: holdOf(cmd), RequestId: requestID(cmd)}
+	response, err := note(ctx, noted, request)
+	if err == nil {
+		err = a.printer(cmd).answer(response)
+	}
+	if err != nil {
+		return 0, asked{err, request.RequestId}
+	}
+	return gravest(response), nil
+}
+
+// note asks Noted, and takes no answer but one that it understands.
+func note(ctx context.Context, noted *client.Client, request *client.NoteRequest) (*client.NoteResponse, error) {
 	response, err := noted.Note(ctx, request)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return exitCode(response.GetVerdict()), a.printer(cmd).answer(response)
+	return response, unknownVerdict(response)
+}
+
+// unknownVerdict is an error for a verdict that this program does not know: taken for a DUPLICATE, it would lose the donation.
+func unknownVerdict(response *client.NoteResponse) error {
+	switch response.GetVerdict() {
+	case client.First, client.Duplicate, client.Held:
+		return nil
+	}
+	return fmt.Errorf("noting %s: the server's verdict %s is not one that this notectl knows", response.GetNote().GetDonation().GetSeriesId(), response.GetVerdict())
+}
+
+// requestID is the id to ask under. It is made here, so that a complaint can say it.
+func requestID(cmd *cli.Command) string {
+	return cmp.Or(cmd.String("request-id"), client.NewRequestID())
 }
 
 // noteMessage notes the donations of one PayPal message, whole or not at all, since its sender will send the whole of it again, or nothing.
@@ -102,78 +134,110 @@ func (a *app) noteMessage(ctx context.Context, cmd *cli.Command, identify func([
 		return 0, err
 	}
 	defer noted.Close()
-	answers, code, err := noteWhole(ctx, noted, cmd, identified.Pairs)
+	id := requestID(cmd)
+	answers, code, err := a.noteWhole(ctx, noted, cmd, identified.Pairs, id)
 	for _, answer := range answers {
 		if err := out.row(answer); err != nil {
-			return 0, err
+			return 0, asked{err, id}
 		}
 	}
-	return code, err
+	if err != nil {
+		return 0, asked{err, id}
+	}
+	return code, nil
 }
 
 // noteWhole notes all pairs, or gives up those that were first. It returns the answers that stand.
-func noteWhole(ctx context.Context, noted *client.Client, cmd *cli.Command, pairs []paypal.Pair) ([]*client.NoteResponse, int, error) {
+func (a *app) noteWhole(ctx context.Context, noted *client.Client, cmd *cli.Command, pairs []paypal.Pair, id string) ([]*client.NoteResponse, int, error) {
 	hold := holdOf(cmd)
 	final := hold == nil
 	if final && len(pairs) > 1 {
 		hold = durationpb.New(client.DefaultHold) // so that a first can be given up
 	}
 	var answers []*client.NoteResponse
-	var err error
-	for _, pair := range pairs {
+	for i, pair := range pairs {
 		donation, message := client.FromPayPal(pair, cmd.String("ledger"))
-		var answer *client.NoteResponse
-		answer, err = noted.Note(ctx, &client.NoteRequest{Donation: donation, Message: message, Hold: hold})
+		request := &client.NoteRequest{Donation: donation, Message: message, Hold: hold, RequestId: id}
+		if i > 0 {
+			request.RequestId = fmt.Sprintf("%s-%d", id, i+1) // the same in every repeat: a message is read the same each time
+		}
+		answer, err := note(ctx, noted, request)
 		if err != nil {
-			break
+			return giveUp(ctx, noted, answers), 0, err
 		}
 		answers = append(answers, answer)
 	}
-	code := gravest(answers)
-	if err != nil || code == exitHeld {
-		return giveUp(context.WithoutCancel(ctx), noted, answers), code, err
+	code := gravest(answers...)
+	if code == exitHeld {
+		return giveUp(ctx, noted, answers), code, nil
 	}
-	for _, answer := range answers {
-		if final && answer.GetReceipt() != "" {
-			if answer.Note, err = noted.Settle(ctx, answer.GetReceipt()); err != nil {
-				return nil, 0, err
-			}
-			answer.Receipt = ""
-		}
+	if final {
+		return a.settleWhole(ctx, noted, answers, code)
 	}
 	return answers, code, nil
 }
 
+// settleWhole makes every first final, or gives all up. Once one is final that is too late: what was first must be told then, since no other message
+// of it ever will be.
+func (a *app) settleWhole(ctx context.Context, noted *client.Client, answers []*client.NoteResponse, code int) ([]*client.NoteResponse, int, error) {
+	ctx = context.WithoutCancel(ctx) // an interrupt would come in between
+	settled := false
+	for _, answer := range answers {
+		if answer.GetReceipt() == "" {
+			continue
+		}
+		note, err := noted.Settle(ctx, answer.GetReceipt())
+		if err != nil && !settled {
+			// It may have been settled, and only its answer lost: then it cannot be released.
+			if _, notReleased := noted.Release(ctx, answer.GetReceipt(), notWhole); !errors.Is(notReleased, client.ErrAlreadySettled) {
+				return giveUp(ctx, noted, answers), 0, err
+			}
+			err = client.ErrAlreadySettled
+		}
+		switch {
+		case err == nil:
+			answer.Note = note
+		case errors.Is(err, client.ErrAlreadySettled):
+			answer.Note.State, answer.Note.HeldUntil = client.StateSettled, nil
+		case errors.Is(err, client.ErrSettledByAnother):
+			answer.Verdict = client.Duplicate
+		case errors.Is(err, client.ErrHoldLost):
+			answer.Verdict = client.Held
+		default:
+			a.warnf("%v", err)
+			a.warnf("hint: it is FIRST all the same: process it, then say: notectl settle %s", answer.GetReceipt())
+			continue
+		}
+		settled = true
+		answer.Receipt = ""
+	}
+	return answers, code, nil
+}
+
+const notWhole = "another donation of the same message could not be noted"
+
 // giveUp releases every first among the answers, and returns the others.
 func giveUp(ctx context.Context, noted *client.Client, answers []*client.NoteResponse) []*client.NoteResponse {
+	ctx = context.WithoutCancel(ctx)
 	var rest []*client.NoteResponse
 	for _, answer := range answers {
 		if answer.GetVerdict() != client.First {
 			rest = append(rest, answer)
 		} else if answer.GetReceipt() != "" {
 			// If it fails, the hold runs out by itself.
-			_, _ = noted.Release(ctx, answer.GetReceipt(), "another donation of the same message could not be noted")
+			_, _ = noted.Release(ctx, answer.GetReceipt(), notWhole)
 		}
 	}
 	return rest
 }
 
-// gravest is the exit code of several answers: HELD over FIRST over DUPLICATE.
-func gravest(answers []*client.NoteResponse) int {
-	code := exitDuplicate
+// gravest is the exit code of answers.
+func gravest(answers ...*client.NoteResponse) int {
+	var count tally
 	for _, answer := range answers {
-		switch answer.GetVerdict() {
-		case client.Held:
-			return exitHeld
-		case client.First:
-			code = exitFirst
-		}
+		count.add(answer.GetVerdict(), nil)
 	}
-	return code
-}
-
-func exitCode(verdict client.Verdict) int {
-	return gravest([]*client.NoteResponse{{Verdict: verdict}})
+	return count.code()
 }
 
 func holdOf(cmd *cli.Command) *durationpb.Duration {

@@ -34,7 +34,7 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 	}
 	defer noted.Close()
 	out := a.printer(cmd)
-	bar := a.progress(out, size, "noting")
+	bar := a.progress(size, "noting")
 	defer bar.clear()
 	in := &requestLines{from: file, ledger: cmd.String("ledger"), hold: holdOf(cmd)}
 
@@ -44,6 +44,9 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 		if err != nil && (errors.Is(err, client.ErrUnavailable) || ctx.Err() != nil) {
 			stopped = err // not this line's fault: the others would all say the same
 			break
+		}
+		if err == nil {
+			err = unknownVerdict(result.Response)
 		}
 		count.add(result.Response.GetVerdict(), err)
 		if size < 0 {
@@ -164,8 +167,10 @@ func (t *tally) add(verdict client.Verdict, err error) {
 		t.first++
 	case verdict == client.Held:
 		t.held++
-	default:
+	case verdict == client.Duplicate:
 		t.duplicate++
+	default:
+		t.failed++ // nothing is known of it
 	}
 }
 

@@ -50,8 +50,10 @@ func (p *printer) answer(response *client.NoteResponse) error {
 		p.headline(response.GetVerdict(), "yours to process")
 	case client.Held:
 		p.headline(response.GetVerdict(), "somebody is processing it, come back in "+seconds(response.GetRetryAfter().AsDuration()))
-	default:
+	case client.Duplicate:
 		p.headline(response.GetVerdict(), "noted before, nothing to process")
+	default:
+		return unknownVerdict(response)
 	}
 	facts := noteFacts(response.GetNote())
 	facts = append(facts, fact{"evidence", spoken(response.GetEvidence().String(), "EVIDENCE_")})
@@ -164,9 +166,6 @@ func (p *printer) listed(note *client.Note) error {
 		p.state(note.GetState()), seenOn(note), note.GetAttempt(), note.GetDonationId()})
 	return nil
 }
-
-// buffers says whether answers are kept back until the end, so that a progress bar may stand alone.
-func (p *printer) buffers() bool { return p.table != nil }
 
 // flush writes what was kept back.
 func (p *printer) flush() error {

@@ -15,7 +15,7 @@ type progress struct {
 }
 
 // progress shows how far a long command is: a bar of bytes, or a count where the size is not known (-1).
-func (a *app) progress(out *printer, size int64, what string) *progress {
+func (a *app) progress(size int64, what string) *progress {
 	if !isTerminal(a.stderr) {
 		return nil
 	}
@@ -33,7 +33,7 @@ func (a *app) progress(out *printer, size int64, what string) *progress {
 	} else {
 		options = append(options, progressbar.OptionSpinnerType(14), progressbar.OptionShowCount())
 	}
-	return &progress{bar: progressbar.NewOptions64(size, options...), shared: isTerminal(a.stdout) && !out.buffers()}
+	return &progress{bar: progressbar.NewOptions64(size, options...), shared: isTerminal(a.stdout)}
 }
 
 // The bar's own errors are those of writing to stderr, where nobody could be told of them.

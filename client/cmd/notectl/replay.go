@@ -114,7 +114,7 @@ func (a *app) replay(ctx context.Context, cmd *cli.Command) (int, error) {
 	if err := past.find(ctx, cmd.Args().Slice()); err != nil {
 		return 0, err
 	}
-	bar := a.progress(out, max(past.size, 1), "reading")
+	bar := a.progress(max(past.size, 1), "reading")
 	defer func() { bar.clear() }()
 	r := &replay{past: past, rules: rules, windows: []time.Duration{rules.MatchWindow}}
 	if cmd.Bool("sweep") {
@@ -126,7 +126,7 @@ func (a *app) replay(ctx context.Context, cmd *cli.Command) (int, error) {
 	bar.clear()
 	r.sort()
 
-	bar = a.progress(out, max(r.size(), 1), "replaying")
+	bar = a.progress(max(r.size(), 1), "replaying")
 	if err := r.run(ctx, bar.set); err != nil {
 		return 0, err
 	}
