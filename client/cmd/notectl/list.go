@@ -18,7 +18,7 @@ func (a *app) listCommand() *cli.Command {
 
     notectl list -series I-ABC                      the history of one series, oldest first
     notectl list -state open                        released or run out: nobody has processed these
-    notectl list -only-on ipn -before 24h           no webhook came in a day: is the webhook set up?
+    notectl list -seen-only-on ipn -before 24h      no webhook came in a day: is the webhook set up?
 
 Without -series it walks through all notes of the ledger, in no particular order; a note
 that is made or forgotten meanwhile may be shown twice or not at all.`,
@@ -26,7 +26,7 @@ that is made or forgotten meanwhile may be shown twice or not at all.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "series", Usage: "`ID` of the only series to show"},
 			&cli.StringFlag{Name: "state", Usage: "`STATE` that a note must be in: held, open or settled", Validator: oneOf("held", "open", "settled")},
-			&cli.StringFlag{Name: "only-on", Usage: "`CHANNEL` that all messages of a note came over, such as ipn or webhook"},
+			&cli.StringFlag{Name: "seen-only-on", Usage: "`CHANNEL` that all messages of a note came over, such as ipn or webhook"},
 			&cli.StringFlag{Name: "after", Usage: "`TIME` of the earliest note to show: 2026-03-01T14:05:00+01:00, \"2026-03-01 14:05\", or 24h for a day ago"},
 			&cli.StringFlag{Name: "before", Usage: "`TIME` that notes must be older than, written as for -after"},
 			&cli.IntFlag{Name: "limit", Usage: "`NUMBER` of notes to show at most; 0 shows all"},
@@ -77,7 +77,7 @@ func listRequest(cmd *cli.Command) (*client.ListRequest, error) {
 	request := &client.ListRequest{
 		Ledger:     cmd.String("ledger"),
 		SeriesId:   cmd.String("series"),
-		SeenOnlyOn: cmd.String("only-on"),
+		SeenOnlyOn: cmd.String("seen-only-on"),
 		PageSize:   500,
 	}
 	if state := cmd.String("state"); state != "" {
