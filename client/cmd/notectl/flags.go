@@ -69,6 +69,20 @@ func one(cmd *cli.Command, what string) (string, error) {
 	return cmd.Args().First(), nil
 }
 
+// noneOf refuses flags that say what something else says already; unheard, they would mislead whoever typed them.
+func noneOf(cmd *cli.Command, flags []cli.Flag, otherwise string) error {
+	var given []string
+	for _, flag := range flags {
+		if name := flag.Names()[0]; cmd.IsSet(name) {
+			given = append(given, "-"+name)
+		}
+	}
+	if len(given) > 0 {
+		return usageError{inCommand{fmt.Errorf("%s: %s", strings.Join(given, ", "), otherwise), cmd.FullName()}}
+	}
+	return nil
+}
+
 // none refuses arguments: flags that lost their dash, most often.
 func none(cmd *cli.Command) error {
 	if cmd.NArg() > 0 {

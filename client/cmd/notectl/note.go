@@ -68,6 +68,9 @@ Events: ` + listOf(eventNames()) + `.`,
 other: a line for each donation, the verdict first. "notectl note -help" explains the exit
 code. It does not verify that the message is PayPal's.`,
 			Action: a.act(func(ctx context.Context, cmd *cli.Command) (int, error) {
+				if err := noneOf(cmd, donationFlags(), "the message says this itself"); err != nil {
+					return 0, err
+				}
 				return a.noteMessage(ctx, cmd, channel.identify)
 			}),
 		})

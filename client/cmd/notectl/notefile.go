@@ -20,8 +20,8 @@ import (
 
 // noteFile notes every line of a file over one stream.
 func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
-	if cmd.String("series") != "" {
-		return 0, usagef("-f and -series are two ways to say what to note: use one")
+	if err := noneOf(cmd, append(donationFlags(), requestIDFlag()), "each line of -f says this itself"); err != nil {
+		return 0, err
 	}
 	file, size, err := a.open(cmd.String("f"))
 	if err != nil {
@@ -58,6 +58,9 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 		if err := out.result(a, result, err); err != nil {
 			return 0, err
 		}
+		if err != nil && mayBeNoted(err) {
+			a.warnf(`hint: whether it has been noted is not known; to be given the same answer, ask again with "request_id":%q in the line`, result.Request.GetRequestId())
+		}
 	}
 	bar.clear()
 	if err := out.flush(); err != nil {
@@ -73,6 +76,7 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 	count.failed += len(troubles) + more
 	if stopped != nil {
 		a.warnf("stopped after %s", count)
+		a.warnf("hint: lines behind these may have been noted too; a file whose every line has a request_id can be noted again as it is")
 		return 0, stopped
 	}
 	a.warnf("%s", count)
@@ -134,7 +138,10 @@ func (in *requestLines) requests() iter.Seq[*client.NoteRequest] {
 			}
 		}
 		if err := lines.Err(); err != nil {
-			in.trouble(fmt.Errorf("reading line %d: %w", number+1, err))
+			if errors.Is(err, bufio.ErrTooLong) {
+				err = errors.New("it is longer than 1 MiB")
+			}
+			in.trouble(fmt.Errorf("reading line %d: %w; neither it nor any line behind it was noted", number+1, err))
 		}
 	}
 }

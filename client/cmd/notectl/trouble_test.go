@@ -275,3 +275,31 @@ func TestListShowsWhatItHas(t *testing.T) {
 		}
 	}
 }
+
+// A line that is too long ends the reading: whoever has the file must know from where on nothing was noted.
+func TestLongLine(t *testing.T) {
+	b := newBetween(t)
+	b.answer = func() *notedv1.NoteDonationsResponse {
+		return &notedv1.NoteDonationsResponse{Result: &notedv1.NoteDonationsResponse_Response{Response: &notedv1.NoteDonationResponse{Verdict: notedv1.Verdict_VERDICT_FIRST}}}
+	}
+	const line = `{"donation":{"series_id":"I-EXAMPLE1"}}` + "\n"
+	code, stdout, stderr := b.run(line+"\n"+strings.Repeat("x", 1<<20)+"\n"+line, "note", "-f", "-")
+	if code != exitError || strings.Count(stdout, "FIRST") != 1 || !strings.Contains(stderr, "reading line 3: it is longer than 1 MiB; neither it nor any line behind it was noted\n") ||
+		!strings.Contains(stderr, "1 first, 0 duplicate, 0 held, 1 failed") {
+		t.Errorf("got %d %s%s", code, stdout, stderr)
+	}
+}
+
+// Where an answer of note -f is lost, the id that its line had is told.
+func TestAskAgainForALine(t *testing.T) {
+	b := newBetween(t)
+	b.answer = func() *notedv1.NoteDonationsResponse {
+		return &notedv1.NoteDonationsResponse{Result: &notedv1.NoteDonationsResponse_Error_{Error: &notedv1.NoteDonationsResponse_Error{Code: int32(codes.Internal), Reason: "INTERNAL", Message: "a bad hour"}}}
+	}
+	for _, format := range []string{"text", "json"} {
+		code, _, stderr := b.run(`{"donation":{"series_id":"I-EXAMPLE1"},"request_id":"mine"}`, "-o", format, "note", "-f", "-")
+		if code != exitError || !strings.Contains(stderr, `"request_id":"mine"`) {
+			t.Errorf("%s: got %d %s, want how to ask again", format, code, stderr)
+		}
+	}
+}
