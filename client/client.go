@@ -32,7 +32,8 @@
 // A call that is UNAVAILABLE is made up to four times in all, within the caller's deadline, with a growing, jittered wait that is never shorter than what the
 // server asks for. That cannot double or lose a donation, because every note bears a request id, and a repeat of one whose reply was lost is given
 // its own answer again. Nothing else is repeated, and Forget never is: its repeat would say that there is no such note. A program that repeats a Note by
-// itself, after a restart for instance, must give the same RequestId.
+// itself, after a restart for instance, must give the same RequestId. Inside [Client.Once] settling and extending go on, one try after another and
+// whatever the budget below has left, until SettleTimeout or the hold is over: by then the donation is processed, or about to be.
 //
 // # Security
 //
