@@ -1,0 +1,145 @@
+"""What the receiver's verifiers fetch from servers that are slow on purpose."""
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Callable, Iterable, Iterator, Optional
+
+import pytest
+
+from noted.receiver.web import Unanswered, fetch
+
+from .authority import Authority
+from .paypal_stand import Web
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n"
+
+
+@contextlib.contextmanager
+def server(say: Callable[[], Iterable[bytes]], wait: float, tls: Optional[ssl.SSLContext] = None, listens: bool = True) -> Iterator[int]:
+    """Says one thing after the other, and waits between; or does not even listen to what it is asked."""
+    over = threading.Event()
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            near, _ = listener.accept()
+            with tls.wrap_socket(near, server_side=True) if tls else near as near:
+                if listens:
+                    near.recv(1 << 16)
+                for part in say():
+                    near.sendall(part)
+                    if over.wait(wait):
+                        return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+        over.set()
+
+
+def drip(head: bytes = b"") -> Callable[[], Iterable[bytes]]:
+    return lambda: itertools.chain([head], itertools.repeat(b"a"))
+
+
+@pytest.mark.parametrize(
+    "say",
+    [drip(), drip(HEAD + b"X-More: "), drip(HEAD + b"\r\n"), drip(HEAD + b"Transfer-Encoding: chunked\r\n\r\n"), lambda: [b""] * 100, drip(b"HTTP/1.1 404 ")],
+    ids=["no line", "a header", "the body", "a chunk", "nothing", "a status"],
+)
+def test_a_server_that_drips(say: Callable[[], Iterable[bytes]]) -> None:
+    """A socket's timeout begins anew with each byte; this one does not."""
+    with server(say, 0.1) as port:
+        asked = time.monotonic()
+        with pytest.raises(Unanswered, match="did not answer in time"):
+            fetch(f"http://127.0.0.1:{port}/", 0.5, 1000, ssl.create_default_context())
+        assert time.monotonic() - asked < 1
+
+
+def test_a_server_that_drips_over_tls(tmp_path: Path) -> None:
+    authority = Authority("Root")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*authority.files(tmp_path, "localhost"))
+    trusting = ssl.create_default_context(cadata=authority.pem.decode())
+    with server(drip(HEAD + b"\r\n"), 0.1, tls) as port:
+        asked = time.monotonic()
+        with pytest.raises(Unanswered, match="did not answer in time"):
+            fetch(f"https://localhost:{port}/", 0.5, 1000, trusting)
+        assert time.monotonic() - asked < 1
+    with server(drip(), 0.1) as port:  # it speaks no TLS
+        asked = time.monotonic()
+        with pytest.raises(Unanswered):
+            fetch(f"https://localhost:{port}/", 0.5, 1000, trusting)
+        assert time.monotonic() - asked < 1
+
+
+def test_a_server_that_does_not_listen() -> None:
+    with server(lambda: [b""] * 100, 0.1, listens=False) as port:
+        asked = time.monotonic()
+        with pytest.raises(Unanswered, match="did not answer in time"):
+            fetch(f"http://127.0.0.1:{port}/", 0.5, 1000, ssl.create_default_context(), post=b"a" * (64 << 20))
+        assert time.monotonic() - asked < 1
+
+
+def test_a_host_whose_addresses_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them together have the time, and each its share."""
+    with contextlib.ExitStack() as stack:
+        full = socket.create_server(("127.0.0.1", 0), backlog=0)
+        stack.enter_context(full)
+        port = full.getsockname()[1]
+        for _ in range(4):  # until its queue is full and further ones are left waiting
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        web = Web()
+        stack.callback(web.close)
+        web.replies["/"] = (200, b"here")
+        here = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", web.port))
+        mute = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+        for addresses, found in (([mute, here], True), ([mute] * 3, False)):
+            real = socket.getaddrinfo
+            resolved = addresses
+
+            def resolve(host: str, *rest: object, **more: object) -> object:
+                return resolved if host == "paypal.example.org" else real(host, *rest, **more)  # type: ignore[arg-type]
+
+            with monkeypatch.context() as patch:
+                patch.setattr(socket, "getaddrinfo", resolve)
+                asked = time.monotonic()
+                if found:
+                    assert fetch("http://paypal.example.org/", 1, 10, ssl.create_default_context()).body == b"here"
+                else:
+                    with pytest.raises(Unanswered, match="did not answer in time"):
+                        fetch("http://paypal.example.org/", 1, 10, ssl.create_default_context())
+                assert time.monotonic() - asked < 1.5
+
+
+def test_nothing_on_this_machine_is_fetched_through_a_proxy() -> None:
+    web = Web()
+    web.replies["/"] = (200, b"VERIFIED")
+    program = """
+import ssl, sys
+from noted.receiver.web import Unanswered, fetch
+for url in sys.argv[1:]:
+    try:
+        print(fetch(url, 5, 64, ssl.create_default_context()).body.decode())
+    except Unanswered as error:
+        print(error)
+"""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        environment.update(http_proxy="http://127.0.0.1:%d" % proxy.getsockname()[1], https_proxy="http://127.0.0.1:1")
+        urls = [f"http://127.0.0.1:{web.port}/", f"http://localhost:{web.port}/", "https://example.org/"]
+        done = subprocess.run([sys.executable, "-c", program, *urls], env=environment, capture_output=True, text=True, timeout=60)
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+    web.close()
+    assert done.stdout == "VERIFIED\nVERIFIED\nno connection: ConnectionRefusedError\n", "what goes elsewhere goes through the proxy"
