@@ -63,7 +63,7 @@ func donationEvent(m *message, pair paypal.Pair, note *client.Note) *outgoing {
 // personEvent is a message that a person has to look at.
 func personEvent(m *message, kind, id string, open []openPair, note *client.Note) *outgoing {
 	e := &outgoing{id: id, kind: kind, at: note.GetNotedAt().AsTime(), data: eventData{Attempt: note.GetAttempt(), Original: originalOf(m)}}
-	_, e.data.Message = inJSON(paypal.Pair{Message: paypal.Message{Channel: m.channel.name, ID: m.channel.id(m.body)}}, "")
+	_, e.data.Message = inJSON(paypal.Pair{Message: paypal.Message{Channel: m.channel.name, ID: m.id()}}, "")
 	for _, p := range open {
 		o := openData{Reason: p.reason, Explanation: p.explanation}
 		if p.Donation.SeriesID != "" {

@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -22,10 +25,19 @@ type openPair struct {
 	explanation string
 }
 
+// id names the message itself, the same in every redelivery: by its bytes where a webhook has no id of its own.
+func (m *message) id() string { return cmp.Or(m.identified.Message.ID, digest(string(m.body))) }
+
+// digest is short, and no two texts share one.
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:16])
+}
+
 // handOnForPerson hands a message on once, before PayPal is told that it has arrived. Noted sees to that too: the message is noted in a series of
 // its own, named by an id that every redelivery has. The id covers which donations are open, so that one that becomes undecidable later is told as well.
 func (g *Gateway) handOnForPerson(ctx context.Context, m *message, kind string, open []openPair) error {
-	parts := []string{m.channel.name, m.channel.id(m.body)}
+	parts := []string{m.channel.name, m.id()}
 	for _, p := range open {
 		parts = append(parts, p.Donation.SeriesID, p.Donation.Event.String())
 	}

@@ -52,8 +52,6 @@ type channel struct {
 	identify func(body []byte) (paypal.Identified, error)
 	// account says whether a verified body is about an account of ours.
 	account func(body []byte) ownership
-	// id names the message itself, the same in every redelivery. It need not be the contract's.
-	id func(body []byte) string
 }
 
 // ownership is whose account a message is about.

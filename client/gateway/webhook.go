@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -50,7 +49,6 @@ func newWebhook(config Config, metrics *metrics) (*channel, error) {
 		identify: paypal.IdentifyWebhook,
 		// The signature covers the id of our webhook: PayPal sends it nothing of another account.
 		account: func([]byte) ownership { return ours },
-		id:      webhookID,
 	}, nil
 }
 
@@ -93,15 +91,4 @@ func verification(err error) string {
 		return "invalid"
 	}
 	return "unknown"
-}
-
-// webhookID names an event by its own id, or by its bytes where it has none.
-func webhookID(body []byte) string {
-	var event struct {
-		ID string `json:"id"`
-	}
-	if err := json.Unmarshal(body, &event); err != nil || event.ID == "" {
-		return digest(string(body))
-	}
-	return event.ID
 }

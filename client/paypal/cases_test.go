@@ -143,6 +143,38 @@ func TestUnknownIsSaidLoudly(t *testing.T) {
 	}
 }
 
+// A message has its id whatever it tells of, and one that is skipped does not warn of its own: the other languages read none then.
+func TestEveryMessageHasItsID(t *testing.T) {
+	for _, test := range []struct{ channel, body, wantID string }{
+		{"webhook", `{"id":"WH-1","event_type":"NEVER.HEARD.OF"}`, "WH-1"},
+		{"webhook", `{"id":" WH-2 ","event_type":"CHECKOUT.ORDER.APPROVED"}`, "WH-2"},
+		{"webhook", `{"id":"WH-3","event_type":"BILLING.SUBSCRIPTION.CANCELLED","resource":{"id":"I-1"}}`, "WH-3"},
+		{"webhook", `{"event_type":"NEVER.HEARD.OF"}`, ""},
+		{"webhook", `{"id":"a b","event_type":"NEVER.HEARD.OF"}`, ""},
+		{"ipn", "txn_type=masspay", "85655647878421977e4106c1f56bf913"},
+		{"ipn", "resend=true&txn_type=masspay", "85655647878421977e4106c1f56bf913"},
+	} {
+		got, err := identify[test.channel]([]byte(test.body))
+		if err != nil || got.Message.Channel != test.channel || got.Message.ID != test.wantID || len(got.Warnings) > 0 {
+			t.Errorf("identifying %s: got %+v, %v; want the message %q and no warning", test.body, got, err, test.wantID)
+		}
+		for _, pair := range got.Pairs {
+			if pair.Message != got.Message {
+				t.Errorf("identifying %s: a pair was told by %v, not by %v", test.body, pair.Message, got.Message)
+			}
+		}
+	}
+}
+
+func TestIPNField(t *testing.T) {
+	body := []byte("&a=1;2&b=%zz&c=x%40y+&c=2&d&e%20f==\r\n")
+	for name, want := range map[string]string{"a": "1;2", "b": "%zz", "c": "x@y", "d": "", "e f": "=", "none": ""} {
+		if got := paypal.IPNField(body, name); got != want {
+			t.Errorf("IPNField(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
 // Another package converts an Event by its number, so numbers and names must
 // be the contract's.
 func TestEventsAreTheContracts(t *testing.T) {

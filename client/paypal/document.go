@@ -27,19 +27,15 @@ func parseDocument(body []byte) (document, error) {
 	if depth(body) > maxDepth {
 		return nil, &MalformedError{"body", "nests deeper than 64 levels; this is no event of PayPal's"}
 	}
-	const notJSON = "is no JSON object; pass the body of PayPal's POST unchanged"
-	if !json.Valid(body) {
-		return nil, &MalformedError{"body", notJSON}
-	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
 	var value any
-	if err := decoder.Decode(&value); err != nil {
-		return nil, &MalformedError{"body", notJSON + ": " + err.Error()}
+	if json.Valid(body) { // a decoder alone would not look at what follows the object
+		decoder := json.NewDecoder(bytes.NewReader(body))
+		decoder.UseNumber()
+		_ = decoder.Decode(&value) // what is valid can be decoded
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
-		return nil, &MalformedError{"body", notJSON}
+		return nil, &MalformedError{"body", "is no JSON object; pass the body of PayPal's POST unchanged"}
 	}
 	return object, nil
 }

@@ -76,6 +76,8 @@ type Pair struct {
 
 // Identified is what a message tells of: either Pairs or a reason in Skipped.
 type Identified struct {
+	// Message is what told of it all, also where it is skipped.
+	Message Message
 	// Pairs holds one pair per donation, in the order of the message.
 	Pairs []Pair
 	// Skipped says, in a fixed sentence, why there is no donation in it.

@@ -32,6 +32,14 @@ func parseForm(body []byte) form {
 	return fields
 }
 
+// IPNField returns a field of an IPN's body, the first of its name, without the
+// spaces around it; "" where there is none, and for resend. It is for what a receiver asks of
+// an IPN besides its donations, such as receiver_id and test_ipn.
+func IPNField(body []byte, name string) string {
+	text, _ := parseForm(body).lookup(name)
+	return strings.Trim(text, " ")
+}
+
 // lookup returns the first field of that name. An IPN holds nothing but text.
 func (f form) lookup(name string) (text, problem string) {
 	for _, field := range f {

@@ -64,9 +64,9 @@ func IdentifyIPN(body []byte) (Identified, error) {
 	}
 	identified.Type = sanitised(txnType)
 	identified.Warnings = r.warnings
-	message := Message{Channel: "ipn", ID: fields.digest()}
+	identified.Message = Message{Channel: "ipn", ID: fields.digest()}
 	for i := range identified.Pairs {
-		identified.Pairs[i].Message = message
+		identified.Pairs[i].Message = identified.Message
 	}
 	return identified, nil
 }
@@ -162,7 +162,7 @@ func ipnSeries(r *reader) string {
 }
 
 // initialPayment reads the first payment that hides in a profile's creation. No
-// other message tells of it; in later ones the same field is only an echo.
+// other IPN tells of it; in later ones the same field is only an echo.
 func initialPayment(r *reader, series string) (Donation, bool) {
 	if r.text("initial_payment_txn_id") == "" {
 		return Donation{}, false

@@ -33,17 +33,18 @@ func IdentifyWebhook(body []byte) (Identified, error) {
 	if err != nil {
 		return Identified{}, err
 	}
-	if len(identified.Pairs) > 0 {
-		message := Message{Channel: "webhook", ID: r.id("id")}
-		if message.ID == "" {
-			r.warn("id", "is missing; the message is told without an id")
-		}
-		for i := range identified.Pairs {
-			identified.Pairs[i].Message = message
-		}
-	}
 	identified.Type = sanitised(eventType)
 	identified.Warnings = r.warnings
+	identified.Message = Message{Channel: "webhook", ID: r.id("id")}
+	if len(identified.Pairs) > 0 { // what is skipped needs no id, and warns of none
+		if identified.Message.ID == "" {
+			r.warn("id", "is missing; the message is told without an id")
+		}
+		identified.Warnings = r.warnings
+	}
+	for i := range identified.Pairs {
+		identified.Pairs[i].Message = identified.Message
+	}
 	return identified, nil
 }
 
