@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ssl
 import threading
+import time
 import uuid
 import zlib
 from datetime import datetime
@@ -22,17 +23,19 @@ WEBHOOK_ID = "8PT597110X687430LKGECATA"
 
 
 class Web:
-    """A web server: path → (status, body); what was posted is kept."""
+    """A web server: path → (status, body), after a pause in seconds; what was posted is kept."""
 
     def __init__(self, tls: Optional[ssl.SSLContext] = None) -> None:
         self.replies: Dict[str, Tuple[int, bytes]] = {}
         self.posted: List[bytes] = []
         self.asked: List[str] = []
+        self.pause = 0.0
         web = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 web.asked.append(self.path)
+                time.sleep(web.pause)
                 status, body = web.replies.get(self.path, (404, b""))
                 self.send_response(status)
                 if 300 <= status < 400:

@@ -1,10 +1,13 @@
 """The receiver in a real WSGI server, before the real Noted, beside a stand-in of PayPal."""
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import socket
 import ssl
 import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -408,6 +411,84 @@ def test_certificates_are_kept_and_completed(receiver: Receiver, paypal: PayPal,
     for _ in range(3):
         assert receiver.receive("webhook", sign(url, key, event), event).status == 200
     assert len([path for path in paypal.certificates.asked if path in url]) == 2
+
+
+class Silent:
+    """A host of certificates that takes connections and says nothing."""
+
+    def __init__(self) -> None:
+        self.taken: List[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def _take(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self.taken.append(self._listener.accept()[0])
+
+    def close(self) -> None:
+        self._listener.close()
+        for connection in self.taken:
+            connection.close()
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    silent = Silent()
+    yield silent
+    silent.close()
+
+
+def test_a_host_of_certificates_that_hangs(client: noted.Client, books: Books, paypal: PayPal, silent: Silent, series: str) -> None:
+    """All who wait for one certificate share what comes of one fetch, and nobody else waits at all."""
+    hosts = [f"localhost:{silent.port}", f"localhost:{paypal.certificates.port}"]
+    receiver = Receiver(client, books.book, books.keep, **settings(paypal, cert_hosts=hosts, verify_timeout=1))
+    event, (url, key) = webhook(series), paypal.certificate()
+    hanging = sign(f"https://localhost:{silent.port}/certificate", key, event)
+
+    def receive(headers: Dict[str, str]) -> "tuple[int, float]":
+        asked = time.monotonic()
+        return receiver.receive("webhook", headers, event).status, time.monotonic() - asked
+
+    with ThreadPoolExecutor(10) as pool:
+        waiting = [pool.submit(receive, hanging) for _ in range(9)]
+        until(lambda: silent.taken)
+        status, took = pool.submit(receive, sign(url, key, event)).result()
+        assert status == 200 and took < 0.7 and not any(one.done() for one in waiting)
+        answers = [one.result() for one in waiting]
+    assert {status for status, _ in answers} == {503} and max(took for _, took in answers) < 2
+    assert len(silent.taken) == 1
+    assert receive(hanging)[0] == 503 and len(silent.taken) == 2, "the next one tries again"
+
+
+def test_many_certificates_that_hang(client: noted.Client, books: Books, paypal: PayPal, silent: Silent, series: str) -> None:
+    """Whoever forges webhooks names as many as he likes."""
+    receiver = Receiver(client, books.book, books.keep, **settings(paypal, cert_hosts=[f"localhost:{silent.port}"], verify_timeout=1))
+    event, (_, key) = webhook(series), paypal.certificate()
+
+    def receive(i: int) -> "tuple[int, str]":
+        answer = receiver.receive("webhook", sign(f"https://localhost:{silent.port}/{i}", key, event), event)
+        return answer.status, json.loads(answer.body)["error"]
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(receive, range(20)))
+    assert len(silent.taken) == 8
+    assert {status for status, _ in answers} == {503} and sum("at once" in why for _, why in answers) == 12
+
+
+def test_a_certificate_and_its_issuer_have_the_time_together(
+    client: noted.Client, books: Books, paypal: PayPal, silent: Silent, series: str
+) -> None:
+    url, key = paypal.certificate(chain=False, issuer_at=f"http://127.0.0.1:{silent.port}/between")
+    paypal.certificates.pause = 0.6
+    receiver = Receiver(client, books.book, books.keep, **settings(paypal, verify_timeout=1))
+    asked = time.monotonic()
+    try:
+        assert receiver.receive("webhook", sign(url, key, webhook(series)), webhook(series)).status == 503
+    finally:
+        paypal.certificates.pause = 0
+    assert time.monotonic() - asked < 1.4 and len(silent.taken) == 1
 
 
 def test_a_host_of_certificates_that_cannot_be_trusted(client: noted.Client, books: Books, paypal: PayPal, series: str) -> None:

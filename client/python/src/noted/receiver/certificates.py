@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 import warnings
+from concurrent.futures import Future
 from datetime import datetime, timezone
 from typing import Callable, Collection, Dict, List, Optional, Tuple
 from urllib.parse import urlsplit
@@ -21,6 +23,7 @@ HOSTS = ("api.paypal.com", "api-m.paypal.com", "api.sandbox.paypal.com", "api-m.
 _NAME, _NAME_SANDBOX = "messageverificationcerts.paypal.com", "messageverificationcerts.sandbox.paypal.com"
 
 _MOST_KEPT = 16  # PayPal uses one or two at a time; only trusted ones are kept, so nobody else can fill this
+_MOST_FETCHED = 8  # at a time; forged messages can cause no more
 _MOST_BYTES = 64 << 10
 _MOST_BETWEEN = 3  # issuers that are fetched for one certificate
 
@@ -47,26 +50,46 @@ class Certificates:
             known = x509.load_pem_x509_certificates(roots)
             self._context.load_verify_locations(cadata=roots.decode("ascii"))
         self._store = verification.Store(known)
-        self._lock = threading.Lock()  # held while one is fetched; all others wait for the same, most likely
+        self._lock = threading.Lock()
         self._kept: Dict[str, Chain] = {}  # URL → chain, the leaf first
+        self._under: Dict[str, Future[Chain]] = {}  # URL → what will come of the fetch under way
 
     def trusted(self, url: str, at: datetime) -> Tuple[x509.Certificate, bool]:
         """The certificate at a URL, if PayPal may serve it there and it is PayPal's at that time; and whether it is the sandbox's."""
         if not self._allowed(url):
             raise Refusal(400, "certificate", "the certificate's URL is not one of PayPal's")
-        chain = self._kept.get(url)
-        if chain is not None:
-            return chain[0], self._judge(chain, at)
+        chain = self._kept.get(url) or self._fetch(url, at)
+        return chain[0], self._judge(chain, at)
+
+    def _fetch(self, url: str, at: datetime) -> Chain:
+        """Fetches a chain, once for all who wait for it. A trouble is theirs too, and is not kept: the next message tries again."""
         with self._lock:
-            chain = self._kept.get(url)
-            if chain is None:
-                chain = self._complete(self._download(url), at)
-                sandbox = self._judge(chain, at)
+            if url in self._kept:
+                return self._kept[url]
+            under = self._under.get(url)
+            if under is None:
+                if len(self._under) >= _MOST_FETCHED:
+                    raise again("verifier", "too many certificates are fetched at once")
+                mine = self._under[url] = Future()
+        if under is not None:
+            return under.result()
+        try:
+            chain = self._download(url, at)
+            trusted = self._is_trusted(chain, at)
+        except BaseException as error:
+            with self._lock:
+                del self._under[url]
+            # What ends this thread is not to end those of the others.
+            mine.set_exception(error if isinstance(error, Exception) else _unknown("it was broken off"))
+            raise
+        with self._lock:
+            del self._under[url]
+            if trusted:
                 while len(self._kept) >= _MOST_KEPT:
                     self._kept.pop(next(iter(self._kept)))
                 self._kept[url] = chain
-                return chain[0], sandbox
-        return chain[0], self._judge(chain, at)
+        mine.set_result(chain)
+        return chain
 
     def _allowed(self, url: str) -> bool:
         """https, on a host of the list, and nothing in the URL that could make another reader see another host."""
@@ -89,8 +112,16 @@ class Certificates:
                 continue
         raise untrusted()
 
-    def _download(self, url: str) -> Chain:
+    def _is_trusted(self, chain: Chain, at: datetime) -> bool:
+        try:
+            self._judge(chain, at)
+        except Refusal:
+            return False
+        return True
+
+    def _download(self, url: str, at: datetime) -> Chain:
         """What the host says for good is a refusal for good; else PayPal comes again."""
+        until = time.monotonic() + self._timeout
         try:
             reply = fetch(url, self._timeout, _MOST_BYTES, self._context)
         except Unanswered as error:
@@ -100,31 +131,24 @@ class Certificates:
         if reply.status != 200:
             raise _unknown(f"the host answered {reply.status}")
         try:
-            return x509.load_pem_x509_certificates(reply.body)
+            chain = x509.load_pem_x509_certificates(reply.body)
         except ValueError as error:
             raise _unknown("the host answered something else") from error
+        return self._complete(chain, at, until)
 
-    def _complete(self, chain: Chain, at: datetime) -> Chain:
+    def _complete(self, chain: Chain, at: datetime, until: float) -> Chain:
         """Fetches the issuers that PayPal's host leaves out, from where the certificate says that they lie. They come over plain http, as is usual: the judging
         trusts none of them that a root has not issued."""
-        try:
-            self._judge(chain, at)
-            return chain
-        except Refusal:
-            pass
         for _ in range(_MOST_BETWEEN):
-            issuer = self._fetch_issuer(chain[-1])
+            if self._is_trusted(chain, at):
+                break
+            issuer = self._fetch_issuer(chain[-1], until)
             if issuer is None:
                 break
             chain = [*chain, issuer]
-            try:
-                self._judge(chain, at)
-                break
-            except Refusal:
-                continue
         return chain
 
-    def _fetch_issuer(self, certificate: x509.Certificate) -> Optional[x509.Certificate]:
+    def _fetch_issuer(self, certificate: x509.Certificate, until: float) -> Optional[x509.Certificate]:
         try:
             access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
             url = next(
@@ -137,7 +161,7 @@ class Certificates:
         if not url.startswith(("http://", "https://")):
             return None
         try:
-            reply = fetch(url, self._timeout, _MOST_BYTES, self._context)
+            reply = fetch(url, until - time.monotonic(), _MOST_BYTES, self._context)
         except Unanswered as error:
             raise _unknown(f"its issuer's is not to be had: {error}") from error
         if reply.status != 200:
