@@ -509,6 +509,20 @@ def test_what_is_no_message(post: Post, books: Books, series: str) -> None:
     assert books.booked == []
 
 
+def test_receive_is_as_strict_as_the_application(receiver: Receiver, paypal: PayPal, books: Books, series: str) -> None:
+    """A framework without WSGI hands on what it got."""
+    posted, type = len(paypal.ipn.posted), {"Content-Type": "application/x-www-form-urlencoded; charset=x"}
+    assert receiver.receive("ipn", {}, b"a" * (256 * 1024 + 1)).status == 413
+    assert receiver.receive("webhook", {}, b"a" * (256 * 1024 + 1)).status == 413
+    assert receiver.receive("ipn", {}, b"").status == 400
+    assert receiver.receive("ipn", {"content-type": "application/json"}, ipn(series)).status == 415
+    assert receiver.receive("webhook", type, webhook(series)).status == 415
+    assert receiver.receive("ipn", {**type, "Content-Encoding": "gzip"}, ipn(series)).status == 415
+    assert len(paypal.ipn.posted) == posted and books.booked == [], "PayPal is not asked about what is not taken"
+    assert receiver.receive("ipn", {**type, "Content-Encoding": ""}, ipn(series)).status == 200
+    assert receiver.receive("ipn", {}, ipn(series + "x")).status == 200, "a framework may keep the headers to itself"
+
+
 @pytest.mark.parametrize(
     "changed, problem",
     [

@@ -101,7 +101,8 @@ class Receiver:
             self._verify["webhook"] = _signature(ids, sandbox, cert_hosts, cert_roots, verify_timeout, webhook_max_age, now)
 
     def receive(self, channel: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Takes one message of the channel "ipn" or "webhook": the headers as they came, and the body's very bytes."""
+        """Takes one message of the channel "ipn" or "webhook": the headers as they came, and the body's very bytes. It refuses what the WSGI application does,
+        but a message without a Content-Type; a framework that reads bodies should bound them itself."""
         try:
             self._take(channel, {name.lower(): value for name, value in headers.items()}, body)
         except Refusal as refusal:
@@ -135,31 +136,30 @@ class Receiver:
         """Takes the body, and no more of it than is allowed."""
         if environ.get("REQUEST_METHOD") != "POST":
             raise Refusal(405, "method", "only POST is taken here")
-        if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != _CONTENT_TYPES[channel]:
-            raise Refusal(415, "content_type", f"the Content-Type must be {_CONTENT_TYPES[channel]}")
-        if environ.get("HTTP_CONTENT_ENCODING"):
-            raise Refusal(415, "content_type", "a Content-Encoding is not taken: the bytes are verified as they come")
+        _check_kind(channel, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))
         length = environ.get("CONTENT_LENGTH") or ""
-        too_large = Refusal(413, "too_large", f"the message has more than {self._max_body} bytes")
         if length.isdigit():
-            if int(length) > self._max_body:
-                raise too_large
+            self._check_size(int(length))
             body: bytes = environ["wsgi.input"].read(int(length))
             if len(body) < int(length):
                 raise Refusal(400, "broken", "the message broke off")
         elif environ.get("wsgi.input_terminated"):
             body = environ["wsgi.input"].read(self._max_body + 1)
-            if len(body) > self._max_body:
-                raise too_large
         else:
             raise Refusal(411, "length", "the message must have a Content-Length")
-        if not body:
-            raise Refusal(400, "malformed", "the body is empty")
         return body
+
+    def _check_size(self, length: int) -> None:
+        if length > self._max_body:
+            raise Refusal(413, "too_large", f"the message has more than {self._max_body} bytes")
 
     def _take(self, channel: str, headers: Mapping[str, str], body: bytes) -> None:
         if channel not in self._verify:
             raise Refusal(404, "not_found", f"{channel} is not received here")
+        _check_kind(channel, headers.get("content-type", _CONTENT_TYPES[channel]), headers.get("content-encoding", ""))
+        self._check_size(len(body))
+        if not body:
+            raise Refusal(400, "malformed", "the body is empty")
         test = self._verify[channel](headers, body)
         try:
             identified = identify_ipn(body) if channel == "ipn" else identify_webhook(body)
@@ -174,6 +174,13 @@ class Receiver:
         ledger = self._sandbox_ledger if test else self._ledger
         assert ledger is not None, "the verifiers refuse tests where there is no ledger for them"
         self._work.do(identified.in_ledger(ledger), body, test, ours)
+
+
+def _check_kind(channel: str, content_type: str, encoding: str) -> None:
+    if content_type.partition(";")[0].strip().lower() != _CONTENT_TYPES[channel]:
+        raise Refusal(415, "content_type", f"the Content-Type must be {_CONTENT_TYPES[channel]}")
+    if encoding:
+        raise Refusal(415, "content_type", "a Content-Encoding is not taken: the bytes are verified as they come")
 
 
 def _signature(
