@@ -12,7 +12,7 @@ import pytest
 
 import noted
 from noted import Donation, Event, Evidence, Message, NoteRequest, State, Verdict
-from noted._status import failure
+from noted._status import failed, failure
 from noted.errors import REASONS
 
 from .conftest import until
@@ -155,6 +155,22 @@ def test_details_that_cannot_be_read_take_nothing_away() -> None:
 
     error = failure("noting", Broken())
     assert type(error) is noted.Unavailable and str(error) == "noting: UNAVAILABLE: oh"
+
+
+@pytest.mark.parametrize(
+    "code, error",
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, noted.InvalidRequest),
+        (grpc.StatusCode.UNAVAILABLE, noted.Unavailable),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, noted.DeadlineExceeded),
+        (grpc.StatusCode.FAILED_PRECONDITION, noted.Error),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, noted.Error),
+    ],
+)
+def test_a_code_without_a_reason(code: grpc.StatusCode, error: "type[noted.Error]") -> None:
+    """Such as a proxy's, or the transport's own. What is malformed stays so, however often it is sent."""
+    made = failed("noting", code.value[0], "oh", "")
+    assert (type(made), made.code, made.reason, made.violations) == (error, code, "", ())
 
 
 def test_a_number_that_is_not_known_is_kept() -> None:

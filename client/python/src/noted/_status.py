@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, Optional, Tuple, Type, Union
 
 import grpc
 
-from .errors import REASONS, DeadlineExceeded, Error, Unavailable, Violation
+from .errors import REASONS, DeadlineExceeded, Error, InvalidRequest, Unavailable, Violation
 
 _DOMAIN = "noted.v1"  # a reason of another domain is not ours to read
 _CODES: Dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -51,7 +51,9 @@ def make(
     retry_after: Optional[timedelta] = None,
     violations: Tuple[Violation, ...] = (),
 ) -> Error:
+    # The codes that say enough without a reason, such as those of a proxy between.
     by_code: Dict[grpc.StatusCode, Type[Error]] = {
+        grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
         grpc.StatusCode.UNAVAILABLE: Unavailable,
         grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     }
