@@ -105,6 +105,49 @@ test("without the service nothing is processed, and a lost answer is asked for a
   assert.equal(lost, 2);
 });
 
+test("what is processed is settled, however long the server is busy or in trouble, within reason", async () => {
+  for (const code of [Code.ResourceExhausted, Code.Internal, Code.Unknown, Code.Aborted, Code.Unavailable, Code.DeadlineExceeded]) {
+    let tries = 0;
+    const troubled = { ...noted, settleDonation: async (...args: Parameters<typeof noted.settleDonation>) => {
+      if (++tries < 4) throw new ConnectError("busy", code);
+      return noted.settleDonation(...args);
+    } };
+    assert.equal(await once(troubled, donation("I-10-" + code), ipn, async () => {}), Verdict.FIRST, Code[code]);
+    assert.equal(await once(noted, donation("I-10-" + code), webhook, () => assert.fail("processed twice")), Verdict.DUPLICATE);
+  }
+});
+
+test("what is refused for good, and a note in a busy moment, is not asked for again", async () => {
+  let tries = 0;
+  const refusing = { ...noted, settleDonation: async () => { tries++; throw new ConnectError("taken over", Code.FailedPrecondition); } };
+  await assert.rejects(once(refusing, donation("I-11"), ipn, async () => {}), /taken over/);
+  const busy = { ...noted, noteDonation: async () => { tries++; throw new ConnectError("too much", Code.ResourceExhausted); } };
+  await assert.rejects(once(busy, donation("I-12"), ipn, () => assert.fail("processed")), /too much/);
+  assert.equal(tries, 2);
+});
+
+test("settling ends after fifteen seconds", { timeout: 30_000 }, async () => {
+  const away = { ...noted, settleDonation: async () => { throw new ConnectError("away", Code.Internal); } };
+  const began = performance.now();
+  await assert.rejects(once(away, donation("I-13"), ipn, async () => {}), /away/);
+  const took = performance.now() - began;
+  assert.ok(took > 12_000 && took < 16_000, `took ${took} ms`);
+});
+
+test("an answer that says neither FIRST, DUPLICATE nor HELD says nothing", async () => {
+  for (const change of [{ verdict: Verdict.UNSPECIFIED }, { verdict: 4 as Verdict }, { verdict: Verdict.FIRST, receipt: "" }]) {
+    const strange = { ...noted, noteDonation: async (...args: Parameters<typeof noted.noteDonation>) => ({ ...await noted.noteDonation(...args), ...change }) };
+    await assert.rejects(once(strange, donation("I-14-" + change.verdict), ipn, () => assert.fail("processed")), /noting I-14-/);
+  }
+});
+
+test("a hold that cannot be meant is refused before anything is sent", async () => {
+  const silent = { ...noted, noteDonation: () => assert.fail("sent") } as unknown as typeof noted;
+  for (const seconds of [0, -1, 0.5, 901, NaN]) {
+    await assert.rejects(once(silent, donation("I-15"), ipn, () => assert.fail("processed"), seconds), RangeError, `${seconds}`);
+  }
+});
+
 test("the token goes with every call", async () => {
   let header: string | undefined;
   const spy = createServer((request, response) => { header = request.headers.authorization; response.statusCode = 401; response.end(); }).listen(0, "127.0.0.1");
@@ -139,7 +182,7 @@ test("every protocol that Node speaks is understood, and so are streams", async 
   }
 });
 
-test("the README shows this, and its receiver works", async () => {
+test("the README shows this, and its receiver works", async (t) => {
   const readme = readFileSync("README.md", "utf8");
   assert.ok(readme.includes("```ts\n" + readFileSync("once.ts", "utf8") + "```"), "README.md does not show once.ts as it is");
   const receiver = readFileSync("receiver.ts", "utf8");
@@ -148,11 +191,19 @@ test("the README shows this, and its receiver works", async () => {
   const { receive } = await import("./receiver.js");
   const books: string[] = [];
   const listening = createServer(receive(noted, async (note) => { books.push(note.donationId); })).listen(0, "127.0.0.1");
+  t.after(() => { listening.close(); listening.closeAllConnections(); });
   await event(listening, "listening");
   const address = listening.address() as { port: number };
   const post = async (body: string) => (await fetch(`http://127.0.0.1:${address.port}/`, { method: "POST", body })).status;
   const pledge = (id: string) => JSON.stringify({ id, pledge: "P-1", paidAt: "2026-11-21T09:31:14Z", amount: "5.00", currency: "EUR" });
   assert.deepEqual([await post(pledge("m-1")), await post(pledge("m-1")), books.length], [200, 200, 1]);
   assert.equal(await post("{}"), 503);
-  listening.close();
+  // In bytes, and also where no length is told.
+  const long = (size: number) => pledge("m-1").replace("}", `, "note": "${"ä".repeat(size)}"}`);
+  assert.equal(await post(long(100_000)), 200);
+  assert.equal(await post(long(140_000)), 413);
+  const stream = new ReadableStream({ start: (c) => { c.enqueue(new TextEncoder().encode(long(140_000))); c.close(); } });
+  assert.equal((await fetch(`http://127.0.0.1:${address.port}/`, { method: "POST", body: stream, duplex: "half" } as RequestInit)).status, 413);
+  assert.equal(await post(pledge("m-1")), 200);
+  assert.equal(books.length, 1);
 });

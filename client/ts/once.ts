@@ -11,6 +11,9 @@ export const connectTo = (baseUrl: string, token = "") => createClient(DedupeSer
   interceptors: token === "" ? [] : [(next) => (request) => { request.header.set("authorization", `Bearer ${token}`); return next(request); }],
 }));
 
+const passing = [Code.Unavailable, Code.DeadlineExceeded];
+const outwaited = [...passing, Code.ResourceExhausted, Code.Internal, Code.Unknown, Code.Aborted];
+
 /** once processes a donation if nobody has. HELD and errors mean: not now, answer PayPal 503, it comes again. FIRST and DUPLICATE: answer 200. */
 export async function once(
   noted: Client<typeof DedupeService>,
@@ -19,9 +22,11 @@ export async function once(
   process: (note: Note, lost: AbortSignal) => Promise<void>, // note.donationId is the idempotency key; lost fires when another has taken over
   seconds = 60, // how long others are held off should this process die; while it lives, the hold is extended
 ): Promise<Verdict> {
+  if (!(Number.isInteger(seconds) && seconds >= 1 && seconds <= 900)) throw new RangeError(`a hold of ${seconds} s: it must be 1 to 900, and whole`);
   const hold = { seconds: BigInt(seconds) }, requestId = randomUUID(), lost = new AbortController();
-  const { verdict, note, receipt } = await again(() => noted.noteDonation({ donation, message, hold, requestId }));
-  if (verdict !== Verdict.FIRST) return verdict;
+  const { verdict, note, receipt } = await again(passing, 2_000, () => noted.noteDonation({ donation, message, hold, requestId }));
+  if (verdict === Verdict.DUPLICATE || verdict === Verdict.HELD) return verdict;
+  if (verdict !== Verdict.FIRST || receipt === "") throw new Error(`noting ${donation.seriesId}: the server's answer ${verdict} is none that is known here`);
   const extending = setInterval(() => noted.extendHold({ receipt, hold }).catch((error) => {
     if (ConnectError.from(error).code === Code.FailedPrecondition) lost.abort(error);
   }), seconds * 1000 / 3);
@@ -33,19 +38,19 @@ export async function once(
   } finally {
     clearInterval(extending);
   }
-  await again(() => noted.settleDonation({ receipt }));
+  await again(outwaited, 15_000, () => noted.settleDonation({ receipt })); // the work is done: do not give up at the first trouble
   return verdict;
 }
 
 /** again repeats a call whose answer got lost, or that came at a bad moment: every call may be repeated, a note under the same request id. */
-async function again<T>(call: () => Promise<T>): Promise<T> {
-  for (let pause = 100; ; pause *= 3) {
+async function again<T>(codes: Code[], milliseconds: number, call: () => Promise<T>): Promise<T> {
+  const end = performance.now() + milliseconds;
+  for (let pause = 100; ; pause = Math.min(pause * 2, 2_000)) {
     try {
       return await call();
     } catch (error) {
-      const passes = [Code.Unavailable, Code.DeadlineExceeded].includes(ConnectError.from(error).code);
-      if (!passes || pause > 1000) throw error;
+      if (!codes.includes(ConnectError.from(error).code) || performance.now() + pause > end) throw error;
     }
-    await setTimeout(pause);
+    await setTimeout(pause * (1 + Math.random()) / 2); // not in step with the others
   }
 }
