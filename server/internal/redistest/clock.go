@@ -5,15 +5,27 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
+
+// faketime is the library that moves clocks. The program of that name knows where it is, and may fail: it leaves something named by its process id behind, which
+// another one of that id stumbles over.
+var faketime = sync.OnceValues(func() (library []byte, err error) {
+	for range 5 {
+		if library, err = exec.Command("faketime", "-f", "+0", "printenv", "LD_PRELOAD").Output(); err == nil {
+			break
+		}
+	}
+	return library, err
+})
 
 // StartWithClock starts a redis-server with a clock of its own, which shows this machine's time until SetClock or StopClock. All that it does by the time
 // follows: TIME, the expiry of keys, its scripts. The clock by which it waits is not touched.
 func StartWithClock(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	library, err := exec.Command("faketime", "-f", "+0", "printenv", "LD_PRELOAD").Output()
+	library, err := faketime()
 	if err != nil {
 		tb.Fatalf("a server's clock cannot be moved: %v; on Debian: apt-get install faketime", err)
 	}
