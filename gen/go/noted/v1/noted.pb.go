@@ -1507,7 +1507,8 @@ type Note struct {
 	DonationId string `protobuf:"bytes,1,opt,name=donation_id,json=donationId,proto3" json:"donation_id,omitempty"`
 	// donation is the donation as its first message told of it.
 	Donation *Donation `protobuf:"bytes,2,opt,name=donation,proto3" json:"donation,omitempty"`
-	// sightings are the messages seen for it, the first one first; at most 16, later ones are answered but not recorded.
+	// sightings are the messages seen for it, the first one first; at most 16. Of later ones the first of
+	// a further channel takes the place of one that can be spared; the others are answered but not recorded.
 	Sightings []*Sighting `protobuf:"bytes,3,rep,name=sightings,proto3" json:"sightings,omitempty"`
 	// state is where the note is in its life.
 	State State `protobuf:"varint,4,opt,name=state,proto3,enum=noted.v1.State" json:"state,omitempty"`

@@ -29,7 +29,8 @@ class Note extends \Google\Protobuf\Internal\Message
      */
     protected $donation = null;
     /**
-     * sightings are the messages seen for it, the first one first; at most 16, later ones are answered but not recorded.
+     * sightings are the messages seen for it, the first one first; at most 16. Of later ones the first of
+     * a further channel takes the place of one that can be spared; the others are answered but not recorded.
      *
      * Generated from protobuf field <code>repeated .noted.v1.Sighting sightings = 3 [json_name = "sightings"];</code>
      */
@@ -78,7 +79,8 @@ class Note extends \Google\Protobuf\Internal\Message
      *     @type \Noted\V1\Donation $donation
      *           donation is the donation as its first message told of it.
      *     @type array<\Noted\V1\Sighting>|\Google\Protobuf\Internal\RepeatedField $sightings
-     *           sightings are the messages seen for it, the first one first; at most 16, later ones are answered but not recorded.
+     *           sightings are the messages seen for it, the first one first; at most 16. Of later ones the first of
+     *           a further channel takes the place of one that can be spared; the others are answered but not recorded.
      *     @type int $state
      *           state is where the note is in its life.
      *     @type \Google\Protobuf\Timestamp $noted_at
@@ -162,7 +164,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * sightings are the messages seen for it, the first one first; at most 16, later ones are answered but not recorded.
+     * sightings are the messages seen for it, the first one first; at most 16. Of later ones the first of
+     * a further channel takes the place of one that can be spared; the others are answered but not recorded.
      *
      * Generated from protobuf field <code>repeated .noted.v1.Sighting sightings = 3 [json_name = "sightings"];</code>
      * @return \Google\Protobuf\Internal\RepeatedField
@@ -173,7 +176,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * sightings are the messages seen for it, the first one first; at most 16, later ones are answered but not recorded.
+     * sightings are the messages seen for it, the first one first; at most 16. Of later ones the first of
+     * a further channel takes the place of one that can be spared; the others are answered but not recorded.
      *
      * Generated from protobuf field <code>repeated .noted.v1.Sighting sightings = 3 [json_name = "sightings"];</code>
      * @param array<\Noted\V1\Sighting>|\Google\Protobuf\Internal\RepeatedField $var

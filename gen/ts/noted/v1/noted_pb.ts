@@ -726,7 +726,8 @@ export type Note = Message$1<"noted.v1.Note"> & {
   donation?: Donation | undefined;
 
   /**
-   * sightings are the messages seen for it, the first one first; at most 16, later ones are answered but not recorded.
+   * sightings are the messages seen for it, the first one first; at most 16. Of later ones the first of
+   * a further channel takes the place of one that can be spared; the others are answered but not recorded.
    *
    * @generated from field: repeated noted.v1.Sighting sightings = 3;
    */
@@ -1177,7 +1178,7 @@ export const DedupeService: GenService<{
    *
    * A page may hold fewer notes than page_size, even none, and still not be the last: it also ends at 256 KiB of notes, and when it has looked at
    * enough series. The last page has no next_page_token. While notes come and go a
-   * listing of a ledger may show a note twice, but never misses one that was there throughout.
+   * listing of a ledger may show a note twice, but never misses one that was there throughout; where the store moves slots of a cluster meanwhile, it may.
    *
    * Fails with INVALID_ARGUMENT (a page_token of another listing among it), RESOURCE_EXHAUSTED (OVERLOADED: few pages are gathered at a time) and
    * UNAVAILABLE.

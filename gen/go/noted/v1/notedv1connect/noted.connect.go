@@ -147,7 +147,7 @@ type DedupeServiceClient interface {
 	//
 	// A page may hold fewer notes than page_size, even none, and still not be the last: it also ends at 256 KiB of notes, and when it has looked at
 	// enough series. The last page has no next_page_token. While notes come and go a
-	// listing of a ledger may show a note twice, but never misses one that was there throughout.
+	// listing of a ledger may show a note twice, but never misses one that was there throughout; where the store moves slots of a cluster meanwhile, it may.
 	//
 	// Fails with INVALID_ARGUMENT (a page_token of another listing among it), RESOURCE_EXHAUSTED (OVERLOADED: few pages are gathered at a time) and
 	// UNAVAILABLE.
@@ -353,7 +353,7 @@ type DedupeServiceHandler interface {
 	//
 	// A page may hold fewer notes than page_size, even none, and still not be the last: it also ends at 256 KiB of notes, and when it has looked at
 	// enough series. The last page has no next_page_token. While notes come and go a
-	// listing of a ledger may show a note twice, but never misses one that was there throughout.
+	// listing of a ledger may show a note twice, but never misses one that was there throughout; where the store moves slots of a cluster meanwhile, it may.
 	//
 	// Fails with INVALID_ARGUMENT (a page_token of another listing among it), RESOURCE_EXHAUSTED (OVERLOADED: few pages are gathered at a time) and
 	// UNAVAILABLE.
