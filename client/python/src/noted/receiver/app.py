@@ -48,7 +48,7 @@ class Receiver:
     ipn_path            where PayPal posts IPNs to, below where the application is mounted
     webhook_path        and where webhooks
     max_body            how many bytes a message may have
-    verify_timeout      seconds that PayPal may take to answer one question: the post-back of an IPN, a certificate
+    verify_timeout      seconds that PayPal may take to answer one question: the post-back of an IPN, a certificate with its issuers
     webhook_max_age     how old a transmission may be: PayPal redelivers for three days
     ipn_verify_url      where an IPN is posted back to, over https or on this machine, instead of PayPal's, or of its sandbox's for an IPN with test_ipn
     cert_hosts          the hosts that a certificate may be fetched from, as host or host:port, instead of PayPal's
