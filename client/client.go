@@ -7,7 +7,7 @@
 //	verdict, err := noted.Once(ctx, donation, message, func(ctx context.Context, note *client.Note) error {
 //		return book(ctx, note.GetDonationId(), donation)
 //	})
-//	if err != nil && !errors.Is(err, client.ErrNotSettled) || verdict == client.Held {
+//	if err != nil || verdict == client.Held { // of some errors Once says what is better
 //		http.Error(w, "come back later", http.StatusServiceUnavailable)
 //	}
 //

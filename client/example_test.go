@@ -54,12 +54,9 @@ func ExampleClient_Once() {
 				fmt.Println("booking", note.GetDonation().GetAmount()) // with note.GetDonationId() as the idempotency key
 				return nil
 			})
-			switch {
-			case errors.Is(err, client.ErrNotSettled):
-				fmt.Println("200, and tell a person:", err)
-			case err != nil || verdict == client.Held:
+			if err != nil || verdict == client.Held { // of some errors Once says what is better
 				fmt.Println("503: PayPal comes again")
-			default:
+			} else {
 				fmt.Println("200:", verdict)
 			}
 		}

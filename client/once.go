@@ -25,15 +25,16 @@ import (
 //	First      process's own              process failed; the note is released                       503
 //	First      process's own, and         process failed and the release too: First again, but       503
 //	           another joined to it       not before the hold has run out
-//	First      ErrNotSettled and the      processed, but the note is not final: the donation's       200, and tell a person
-//	           reason joined to it        next message may be First (see below)
+//	First      ErrNotSettled and the      processed, but the note is not final: the donation's       503, or see below
+//	           reason joined to it        next message may be First
 //
 // Undecided comes with ErrUnavailable or a context's error in most cases: PayPal comes again, and the matter settles itself. ErrInvalidRequest,
 // ErrOccurredTooEarly, ErrOccurredTooLate and ErrSeriesFull would be the answer every time: keep the message for a person.
 //
-// ErrNotSettled is said with ErrSettledByAnother when another attempt has processed the donation too, with ErrHoldLost when another is at it,
-// with ErrHoldReleased or ErrNoteNotFound when an operator intervened, and with ErrUnavailable when the server was away for longer than Config.SettleTimeout. A
-// downstream that takes note.DonationId as its idempotency key, and refuses a note.Attempt below the last it saw, makes all of them harmless.
+// ErrNotSettled is said with ErrSettledByAnother when another attempt has processed the donation too, and with ErrHoldReleased or ErrNoteNotFound when an operator
+// intervened: PayPal's next try would be a duplicate, or double it, so answer 200 and tell a person. It is said with ErrHoldLost when another is at it, and with
+// ErrUnavailable when the server was away for longer than Config.SettleTimeout: PayPal's next try may be First again, under the same donation id, and settles it then. A
+// downstream that takes note.DonationId as its idempotency key, and refuses a note.Attempt below the last it saw, makes that harmless.
 //
 // The context of process ends with ctx, and also when the hold is lost, or has run out because it could not be extended: from then on another may be processing the
 // donation. context.Cause tells which. A process that succeeds all the same is settled all the same. Settling and releasing do not end with ctx: by

@@ -83,13 +83,17 @@ final class Client
      *     First                   processed, and settled                                    200
      *     Duplicate               nothing to do: it is done, or was noted before            200
      *     Held                    another is processing it                                  503
-     *     NotSettled              processed, but the note is not final: the donation's      200, and tell a person
+     *     NotSettled              processed, but the note is not final: the donation's      503, or see below
      *                             next message may be First; getPrevious() tells why
      *     any NotedException      nothing is known, the callable was not run                503, or see below
      *     the callable's own      it failed, and the note is released: the next message     503
      *                             is First
      *
      * InvalidRequest, OccurredTooEarly, OccurredTooLate and SeriesFull would come every time: keep the message for a person.
+     *
+     * NotSettled comes of SettledByAnother when another attempt has processed the donation too, of HoldReleased or NoteNotFound when an operator
+     * intervened: PayPal's next try would be a duplicate, or double it, so answer 200 and tell a person. It comes of HoldLost when another is at it, and
+     * of Unavailable when the server was away for too long: PayPal's next try may be First again, under the same donation id, and settles it then.
      *
      * A program that ends inside the callable (exit, a fatal error, max_execution_time) releases nothing; the hold runs out by itself, and the next
      * message is First. The same goes for a release that fails: the callable's own exception is thrown all the same. A downstream that takes
