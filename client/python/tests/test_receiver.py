@@ -16,6 +16,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.validate import validator
 
@@ -367,8 +368,8 @@ def test_webhooks_that_are_not_verified(receiver: Receiver, paypal: PayPal, book
         assert receiver.receive("webhook", without(good, name), event).status == 400
     _, other_key = paypal.certificate()
     stranger = Authority("Stranger").leaf(NAME)
-    paypal.certificates.replies["/stranger"] = (200, stranger[0])
-    host = f"https://localhost:{paypal.certificates.port}"
+    paypal.certificates.replies["/v1/notifications/certs/stranger"] = (200, stranger[0])
+    host = f"https://localhost:{paypal.certificates.port}/v1/notifications/certs"
     bad = {
         "another body": (good, event + b" "),
         "another key": (sign(url, other_key, event), event),
@@ -388,6 +389,7 @@ def test_webhooks_that_are_not_verified(receiver: Receiver, paypal: PayPal, book
     for address in (
         url.replace("https://", "http://"), url.replace("localhost", "evil.example.org"), url.replace("localhost", "evil.example.org@localhost"),
         url.replace("localhost", "localhost.evil.example.org"), url.replace("/v1", "\\@evil.example.org/v1"), url + "#x", "https://[", "file:///etc/passwd",
+        url + "?n=1", url + "?", url + "/", url.replace("/v1", "/./v1"), url.replace("/v1", "//v1"), url.replace("certs", "%63erts"), url.replace("certs/", "certs/../certs/"),
     ):  # fmt: skip
         bad[address] = (sign(address, key, event), event)
     for what, (headers, body) in bad.items():
@@ -401,6 +403,33 @@ def test_a_certificate_that_ended_since(receiver: Receiver, paypal: PayPal, seri
     event = webhook(series)
     signed = sign(*paypal.certificate(begin=NOW - timedelta(days=9), end=NOW - timedelta(hours=1)), event, NOW - timedelta(hours=2))
     assert receiver.receive("webhook", signed, event).status == 200
+
+
+def test_a_certificate_has_one_address(receiver: Receiver, paypal: PayPal, series: str) -> None:
+    """A host in capitals is no other one, and costs no other fetch."""
+    (url, key), event = paypal.certificate(), webhook(series)
+    for address in (url, url.replace("localhost", "LocalHost"), url):
+        assert receiver.receive("webhook", sign(address, key, event), event).status == 200
+    assert paypal.certificates.asked.count(urlsplit(url).path) == 1
+
+
+def test_a_certificate_that_was_renewed(receiver: Receiver, paypal: PayPal, series: str) -> None:
+    """One that has ended is fetched again from where it was, and while that brings nothing better no more often than now and then."""
+    event = webhook(series)
+    url, key = paypal.certificate(begin=NOW - timedelta(days=9), end=NOW - timedelta(hours=1))
+    before = sign(url, key, event, NOW - timedelta(hours=2))
+    assert receiver.receive("webhook", before, event).status == 200
+    asked = len(paypal.certificates.asked)
+    for _ in range(5):
+        assert receiver.receive("webhook", sign(url, key, event), event).status == 400
+    assert len(paypal.certificates.asked) == asked + 1
+
+    url, key = paypal.certificate(begin=NOW - timedelta(days=9), end=NOW - timedelta(hours=1))
+    assert receiver.receive("webhook", sign(url, key, event, NOW - timedelta(hours=2)), event).status == 200
+    renewed, next_key = paypal.certificate()
+    path = urlsplit(url).path
+    paypal.certificates.replies[path] = paypal.certificates.replies[urlsplit(renewed).path]
+    assert receiver.receive("webhook", sign(url, next_key, event), event).status == 200
 
 
 def test_certificates_are_kept_and_completed(receiver: Receiver, paypal: PayPal, series: str) -> None:
@@ -445,7 +474,7 @@ def test_a_host_of_certificates_that_hangs(client: noted.Client, books: Books, p
     hosts = [f"localhost:{silent.port}", f"localhost:{paypal.certificates.port}"]
     receiver = Receiver(client, books.book, books.keep, **settings(paypal, cert_hosts=hosts, verify_timeout=1))
     event, (url, key) = webhook(series), paypal.certificate()
-    hanging = sign(f"https://localhost:{silent.port}/certificate", key, event)
+    hanging = sign(f"https://localhost:{silent.port}/v1/notifications/certs/one", key, event)
 
     def receive(headers: Dict[str, str]) -> "tuple[int, float]":
         asked = time.monotonic()
@@ -468,7 +497,7 @@ def test_many_certificates_that_hang(client: noted.Client, books: Books, paypal:
     event, (_, key) = webhook(series), paypal.certificate()
 
     def receive(i: int) -> "tuple[int, str]":
-        answer = receiver.receive("webhook", sign(f"https://localhost:{silent.port}/{i}", key, event), event)
+        answer = receiver.receive("webhook", sign(f"https://localhost:{silent.port}/v1/notifications/certs/{i}", key, event), event)
         return answer.status, json.loads(answer.body)["error"]
 
     with ThreadPoolExecutor(20) as pool:

@@ -1,6 +1,7 @@
 """The certificates that PayPal signs webhooks with: fetched, judged and kept."""
 from __future__ import annotations
 
+import re
 import ssl
 import threading
 import time
@@ -8,7 +9,6 @@ import warnings
 from concurrent.futures import Future
 from datetime import datetime, timezone
 from typing import Callable, Collection, Dict, List, Optional, Tuple
-from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.x509 import verification
@@ -22,10 +22,14 @@ HOSTS = ("api.paypal.com", "api-m.paypal.com", "api.sandbox.paypal.com", "api-m.
 # The names in PayPal's certificates: for donations, and for tests of the sandbox.
 _NAME, _NAME_SANDBOX = "messageverificationcerts.paypal.com", "messageverificationcerts.sandbox.paypal.com"
 
-_MOST_KEPT = 16  # PayPal uses one or two at a time; only trusted ones are kept, so nobody else can fill this
+_MOST_KEPT = 16  # PayPal uses one or two at a time; only trusted ones are kept, each under one address, so nobody else can fill this
 _MOST_FETCHED = 8  # at a time; forged messages can cause no more
 _MOST_BYTES = 64 << 10
 _MOST_BETWEEN = 3  # issuers that are fetched for one certificate
+_RENEW_EVERY = 60.0  # seconds before one that has ended, and still had when it was fetched again, is fetched once more
+
+# What PayPal's certificates are called.
+_PATH = re.compile(r"/v1/notifications/certs/[A-Za-z0-9_-]+")
 
 Chain = List[x509.Certificate]
 
@@ -35,7 +39,7 @@ def untrusted() -> Refusal:
 
 
 class Certificates:
-    """Name, chain and dates are judged at every use, so a kept one ends with its dates."""
+    """Name, chain and dates are judged at every use, so a kept one ends with its dates; then it is fetched again, since PayPal may have renewed it where it is."""
 
     def __init__(self, hosts: Collection[str], roots: Optional[bytes], timeout: float) -> None:
         self._hosts = {_bare(host) for host in hosts}
@@ -51,20 +55,33 @@ class Certificates:
             self._context.load_verify_locations(cadata=roots.decode("ascii"))
         self._store = verification.Store(known)
         self._lock = threading.Lock()
-        self._kept: Dict[str, Chain] = {}  # URL → chain, the leaf first
-        self._under: Dict[str, Future[Chain]] = {}  # URL → what will come of the fetch under way
+        self._kept: Dict[str, Chain] = {}  # address → chain, the leaf first
+        self._renewed: Dict[str, float] = {}  # address of a kept one that has ended → when it was last fetched again
+        self._under: Dict[str, Future[Chain]] = {}  # address → what will come of the fetch under way
 
     def trusted(self, url: str, at: datetime) -> Tuple[x509.Certificate, bool]:
         """The certificate at a URL, if PayPal may serve it there and it is PayPal's at that time; and whether it is the sandbox's."""
-        if not self._allowed(url):
+        address = self._address(url)
+        if address is None:
             raise Refusal(400, "certificate", "the certificate's URL is not one of PayPal's")
-        chain = self._kept.get(url) or self._fetch(url, at)
+        kept = self._kept.get(address)
+        if kept is not None and (self._is_trusted(kept, at) or not self._may_renew(address)):
+            return kept[0], self._judge(kept, at)
+        chain = self._fetch(address, at, kept)
         return chain[0], self._judge(chain, at)
 
-    def _fetch(self, url: str, at: datetime) -> Chain:
+    def _may_renew(self, address: str) -> bool:
+        with self._lock:
+            now = time.monotonic()
+            if address not in self._under and now - self._renewed.get(address, -_RENEW_EVERY) < _RENEW_EVERY:
+                return False
+            self._renewed[address] = now
+            return True
+
+    def _fetch(self, url: str, at: datetime, ended: Optional[Chain]) -> Chain:
         """Fetches a chain, once for all who wait for it. A trouble is theirs too, and is not kept: the next message tries again."""
         with self._lock:
-            if url in self._kept:
+            if self._kept.get(url) is not ended:
                 return self._kept[url]
             under = self._under.get(url)
             if under is None:
@@ -85,21 +102,26 @@ class Certificates:
         with self._lock:
             del self._under[url]
             if trusted:
+                self._kept.pop(url, None)
+                self._renewed.pop(url, None)
                 while len(self._kept) >= _MOST_KEPT:
-                    self._kept.pop(next(iter(self._kept)))
+                    oldest = next(iter(self._kept))
+                    del self._kept[oldest]
+                    self._renewed.pop(oldest, None)
                 self._kept[url] = chain
         mine.set_result(chain)
         return chain
 
-    def _allowed(self, url: str) -> bool:
-        """https, on a host of the list, and nothing in the URL that could make another reader see another host."""
-        if any(c <= " " or c >= "\x7f" or c in "\\#@" for c in url):
-            return False
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            return False
-        return parts.scheme == "https" and _bare(parts.netloc) in self._hosts
+    def _address(self, url: str) -> Optional[str]:
+        """The one spelling of a certificate's URL: https, a host of the list in lower case, a path that PayPal's have. All else is refused, since the URL is in a
+        header that nobody has verified: a query, or a host in capitals, would make a new certificate of a kept one as often as a stranger likes."""
+        if any(c <= " " or c >= "\x7f" for c in url) or not url.startswith("https://"):
+            return None
+        host, slash, path = url[len("https://") :].partition("/")
+        host = _bare(host)
+        if host not in self._hosts or not _PATH.fullmatch(slash + path):
+            return None
+        return f"https://{host}{slash}{path}"
 
     def _judge(self, chain: Chain, at: datetime) -> bool:
         """Checks chain, name and dates, and says whether it is the sandbox's."""
