@@ -27,9 +27,10 @@
 --   VERSION version                        a later release, or another program, has written this series
 --
 -- Writes KEYS[1], and its expiry, once, at the end: for FIRST unless the same request asks again while its hold or its settled note stands, and for DUPLICATE
--- and HELD only to record a new sighting (which a store that takes no writes may refuse, the answer stands). Of those a note keeps 16; a full one gives up the
--- latest that it can spare for the first of another channel, and records no others (has_room in notes.lua). The other replies change nothing. Where
--- replicas is 1, a reply that writes nothing else, but for PAST_DEADLINE and VERSION, writes what is there as it is, so that WAIT waits for it.
+-- and HELD only to record a new sighting. A store that takes no writes may refuse that; then the answer stands, but for DUPLICATE PAIRED, whose refusal is the
+-- reply. Of sightings a note keeps 16; a full one gives up the latest that it can spare for the first of another channel, and records no others (has_room in
+-- notes.lua). The other replies change nothing. Where replicas is 1, a reply that writes nothing else, but for PAST_DEADLINE and VERSION, writes what is there
+-- as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local ask = {
@@ -133,6 +134,9 @@ if changed then
 elseif recorded == 1 then
   local refused = save(key, notes, redis.pcall)
   if type(refused) == 'table' and refused.err then
+    if verdict == 'DUPLICATE' and evidence == 'PAIRED' then
+      return refused -- judged by its looks: if it is not recorded, another donation's message may look the same
+    end
     note.line = before
     recorded = 0
   else

@@ -476,6 +476,17 @@ func TestFull(t *testing.T) {
 		t.Errorf("Settle: %+v, %v", n, err)
 	}
 	wantVerdict(t, note(t, s, ask("I-0", "other")), store.Duplicate, store.SameMessage)
+	// One that is judged by its looks, and cannot be recorded, would speak for the next one too, which may be another donation.
+	if _, err := s.Note(ctx(t), new); !errors.Is(err, store.ErrStoreFull) {
+		t.Errorf("another channel's message of a settled donation: got error %v, want %v", err, store.ErrStoreFull)
+	}
+	server.Do("CONFIG SET maxmemory 0")
+	wantVerdict(t, note(t, s, new), store.Duplicate, store.Paired)
+	third := new
+	third.Message.ID, third.RequestID = "WH-another", "third"
+	wantVerdict(t, note(t, s, third), store.First, store.New)
+	server.Do("CONFIG SET maxmemory 1")
+	wantVerdict(t, note(t, s, new), store.Duplicate, store.SameMessage)
 	if _, err := s.Release(ctx(t), held[1].Receipt); err != nil {
 		t.Errorf("Release: %v", err)
 	}
