@@ -75,6 +75,12 @@ func (f fleet) open(t testing.TB, replicas int) *store.Store {
 	return openWith(t, store.Config{URL: f.url, Mode: f.mode, Replicas: replicas, ReplicasTimeout: 200 * time.Millisecond})
 }
 
+// patient is open where a replica is to be waited for that is well: it has as much time as a busy machine may need.
+func (f fleet) patient(t testing.TB, replicas int) *store.Store {
+	t.Helper()
+	return openWith(t, store.Config{URL: f.url, Mode: f.mode, Replicas: replicas, ReplicasTimeout: 10 * time.Second})
+}
+
 func openWith(t testing.TB, c store.Config) *store.Store {
 	t.Helper()
 	c.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -114,7 +120,7 @@ func fleets(t *testing.T, test func(t *testing.T, f fleet)) {
 // TestReplicated checks that what has been answered is on a replica when the answer comes.
 func TestReplicated(t *testing.T) {
 	fleets(t, func(t *testing.T, f fleet) {
-		s := f.open(t, 1)
+		s := f.patient(t, 1)
 		var all sync.WaitGroup
 		for i := range 8 {
 			all.Go(func() {
