@@ -2,17 +2,13 @@ package server_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
-	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,7 +31,6 @@ import (
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/gen/go/noted/v1/notedv1connect"
-	"github.com/donation-dedupe/noted/server"
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
@@ -454,119 +449,6 @@ func post(t *testing.T, url, contentType, body string, headers ...string) (int, 
 	return response.StatusCode, string(text)
 }
 
-func TestDoorRefuses(t *testing.T) {
-	n := start(t, servertest.Options{})
-	base := "http://" + n.HTTPAddr()
-	note := base + notedv1connect.DedupeServiceNoteDonationProcedure
-	const asJSON = "application/json"
-	var bomb bytes.Buffer
-	packer := gzip.NewWriter(&bomb)
-	packer.Write(bytes.Repeat([]byte(" "), 10<<20))
-	packer.Close()
-	cases := []struct {
-		name, url, contentType, body string
-		headers                      []string
-		status                       int
-		code, says                   string
-	}{
-		{"an unknown path", base + "/note", asJSON, `{}`, nil, 404, "unimplemented", "there is nothing at /note;"},
-		{"the root", base, "", ``, nil, 404, "unimplemented", "there is nothing at /;"},
-		{"an unknown call", base + "/noted.v1.DedupeService/Note", asJSON, `{}`, nil, 404, "unimplemented", "/noted.v1.DedupeService/NoteDonation"},
-		{"a path with an end", note + "/", asJSON, `{}`, nil, 404, "unimplemented", "there is nothing"},
-		{"no content type, as curl -d sends it", note, "application/x-www-form-urlencoded", `{"donation":{"series_id":"I-1"}}`, nil, 415, "invalid_argument", "content-type: application/json"},
-		{"another content type", note, "text/html", `{}`, nil, 415, "", ""},
-		{"a stream over HTTP/1.1", base + notedv1connect.DedupeServiceNoteDonationsProcedure, asJSON, `{}`, nil, 505, "unimplemented", "HTTP/2"},
-		{"no JSON", note, asJSON, `donation=I-1`, nil, 400, "invalid_argument", "line 1"},
-		{"nothing", note, asJSON, ``, nil, 400, "invalid_argument", "{}"},
-		{"a misspelt field", note, asJSON, `{"donation":{"series_id":"I-1","occured_at":"2026-01-01T00:00:00Z"}}`, nil, 400, "invalid_argument", `unknown field "occured_at"`},
-		{"an unknown event", note, asJSON, `{"donation":{"series_id":"I-1","event":"EVENT_GIFT"}}`, nil, 400, "invalid_argument", "EVENT_GIFT"},
-		{"a field twice", note, asJSON, `{"donation":{"series_id":"I-1","seriesId":"I-2"}}`, nil, 400, "invalid_argument", "duplicate"},
-		{"bad UTF-8", note, asJSON, "{\"donation\":{\"series_id\":\"\xff\"}}", nil, 400, "invalid_argument", "UTF-8"},
-		{"a large body", note, asJSON, `{"donation":{"series_id":"` + strings.Repeat("a", 64<<10) + `"}}`, nil, 429, "resource_exhausted", "65536"},
-		{"a huge body", note, asJSON, strings.Repeat(" ", 200<<10), nil, 429, "resource_exhausted", "65536"},
-		{"what unpacks to much", note, asJSON, bomb.String(), []string{"Content-Encoding", "gzip"}, 501, "unimplemented", "compression"},
-		{"a bad deadline", note, asJSON, `{"donation":{"series_id":"I-1"}}`, []string{"Connect-Timeout-Ms", "soon"}, 400, "invalid_argument", "timeout"},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			code, answer := post(t, c.url, c.contentType, c.body, c.headers...)
-			if code != c.status {
-				t.Errorf("HTTP %d, want %d: %s", code, c.status, answer)
-			}
-			var told struct{ Code, Message string }
-			if c.code != "" {
-				if err := json.Unmarshal([]byte(answer), &told); err != nil {
-					t.Errorf("%v: %s", err, answer)
-				}
-			}
-			if told.Code != c.code || !strings.Contains(told.Message, c.says) {
-				t.Errorf("answered %s %q, want %s with %q", told.Code, told.Message, c.code, c.says)
-			}
-		})
-	}
-	if _, answer := post(t, note, asJSON, `{"donation":{"series_id":"I-1"}}`); !strings.Contains(answer, "VERDICT_FIRST") {
-		t.Errorf("after all that was refused I-1 is not new: %s", answer)
-	}
-
-	request, err := http.NewRequestWithContext(within(t, 20*time.Second), http.MethodPost, note, strings.NewReader(`{}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("X-Big", strings.Repeat("a", 30<<10))
-	if response, err := http.DefaultClient.Do(request); err != nil || response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("a header of 30 KiB: %v, %v, want 431", response, err)
-	} else {
-		response.Body.Close()
-	}
-}
-
-// Where nobody is asked who it is, a page in a browser of this machine must not be able to call by having its own name lead here (DNS rebinding). Who is no browser may use
-// any name.
-func TestPagesCallNoTrial(t *testing.T) {
-	n := start(t, servertest.Options{})
-	known := startGuarded(t, func(c *server.Config) {
-		c.HTTPListen, c.Callers = "127.0.0.1:0", callersFile(t, inDir(t, "callers.json"), byToken("a", "right", `"*"`, `"note", "read"`))
-	})
-	for _, c := range []struct {
-		addr, host, header string
-		status             int
-	}{
-		{n.HTTPAddr(), "127.0.0.1:1", "Origin", 200},
-		{n.HTTPAddr(), "localhost", "Accept-Language", 200},
-		{n.HTTPAddr(), "Localhost:8080", "Origin", 200},
-		{n.HTTPAddr(), "[::1]:8080", "Origin", 200},
-		{n.HTTPAddr(), "evil.example", "Origin", 421},
-		{n.HTTPAddr(), "evil.example:8080", "Accept-Language", 421},
-		{n.HTTPAddr(), "localhost.evil.example", "Origin", 421},
-		{n.HTTPAddr(), "noted", "X-Other", 200},
-		{known.HTTPAddr(), "noted.example.org", "Origin", 200},
-	} {
-		for method, path := range map[string]string{http.MethodPost: notedv1connect.DedupeServiceNoteDonationProcedure,
-			http.MethodGet: notedv1connect.DedupeServiceListDonationsProcedure + "?encoding=json&message=%7B%7D"} {
-			request, err := http.NewRequestWithContext(within(t, 20*time.Second), method, "http://"+c.addr+path, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if method == http.MethodPost {
-				request.Body = io.NopCloser(strings.NewReader(`{"donation":{"series_id":"I-1"}}`))
-				request.Header.Set("Content-Type", "application/json")
-			}
-			request.Host = c.host
-			request.Header.Set(c.header, "x")
-			request.Header.Set("Authorization", "Bearer right")
-			response, err := http.DefaultClient.Do(request)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, _ := io.ReadAll(response.Body)
-			response.Body.Close()
-			if response.StatusCode != c.status || c.status != 200 && !strings.Contains(string(text), "-callers") {
-				t.Errorf("%s to %s with %s: HTTP %d, want %d: %s", method, c.host, c.header, response.StatusCode, c.status, text)
-			}
-		}
-	}
-}
-
 // Of what only looks, a GET is enough; nothing on the way may keep the answer.
 func TestDoorAnswersGET(t *testing.T) {
 	n := start(t, servertest.Options{})
@@ -602,25 +484,6 @@ func TestDoorTellsHealth(t *testing.T) {
 	}
 	redis.Stop()
 	eventually(t, 10*time.Second, "NOT_SERVING", func() bool { return health() == `{"status":"NOT_SERVING"}` })
-}
-
-// A caller that announces a body and sends it too slowly is ended by the server's own deadline, and told so.
-func TestSlowBody(t *testing.T) {
-	n := start(t, servertest.Options{MaxDeadline: 300 * time.Millisecond})
-	for path, want := range map[string]string{notedv1connect.DedupeServiceNoteDonationProcedure: "504", "/nothing": "404"} {
-		conn, err := net.Dial("tcp", n.HTTPAddr())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
-		began := time.Now()
-		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{", path)
-		answer, err := io.ReadAll(conn)
-		if took := time.Since(began); err != nil || took > 5*time.Second || !strings.HasPrefix(string(answer), "HTTP/1.1 "+want) {
-			t.Errorf("%s: after %v %v: %s, want HTTP %s and the end of the connection", path, took, err, answer, want)
-		}
-	}
 }
 
 // A page larger than a request may be is sent here too.
@@ -662,166 +525,5 @@ func TestDoorIsCountedAndLogged(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "canary") {
 		t.Errorf("the log tells a request:\n%s", log.String())
-	}
-}
-
-// A request that nobody can read reaches no interceptor, and is counted and told of all the same, without a word of what it says.
-func TestUnreadableRequestsAreCounted(t *testing.T) {
-	var log lockedBuffer
-	n := start(t, servertest.Options{Log: &log})
-	note := "http://" + n.HTTPAddr() + notedv1connect.DedupeServiceNoteDonationProcedure
-	count := func() float64 {
-		return n.metric(t, "noted_refusals_total", `rpc="NoteDonation"`, `reason="UNREADABLE"`)
-	}
-	for form, send := range map[string]func(){
-		"JSON with a misspelt field": func() {
-			post(t, note, "application/json", `{"donation":{"series_id":"I-1","occured_at":"2026-11-26T10:00:00Z canary"}}`)
-		},
-		"a body that is no protobuf": func() { post(t, note, "application/proto", "\xff\xff canary") },
-		"gRPC that is no protobuf": func() {
-			n.Conn().Invoke(t.Context(), notedv1.DedupeService_NoteDonation_FullMethodName, []byte("\x0a\x04\x12\x02\xff\xfe canary"), &notedv1.NoteDonationResponse{}, grpc.ForceCodec(raw{}))
-		},
-	} {
-		before := count()
-		for range 20 {
-			send()
-		}
-		if got := count() - before; got != 20 {
-			t.Errorf("%s: %v of 20 are counted", form, got)
-		}
-	}
-	if !strings.Contains(log.String(), "could not be read") || strings.Contains(log.String(), "canary") {
-		t.Errorf("the log tells of unreadable requests so:\n%s", log.String())
-	}
-}
-
-// A connection that has become old is given up at the door too, after an answer, and its caller, who comes by another, notices nothing.
-func TestConnectionAgeAtTheDoor(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) {
-		c.HTTPListen = "127.0.0.1:0"
-		c.Age(200*time.Millisecond, time.Second)
-	})
-	for name, client := range map[string]*http.Client{"HTTP/1.1": {Transport: &http.Transport{}}, "HTTP/2": h2c(t)} {
-		t.Run(name, func(t *testing.T) {
-			connections := 0
-			ctx := httptrace.WithClientTrace(within(t, 20*time.Second), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
-				if !c.Reused {
-					connections++
-				}
-			}})
-			call, calls := overJSON(client, "http://"+s.HTTPAddr()), 0
-			for ; connections < 3; calls++ {
-				if _, err := call(ctx, series("I-1")); err != nil {
-					t.Fatalf("call %d, on connection %d: %v", calls, connections, err)
-				}
-			}
-			if calls < 6 {
-				t.Errorf("%d calls took %d connections, want one to be used until it is old", calls, connections)
-			}
-		})
-	}
-}
-
-// While the server drains, what is in flight at the door finishes.
-func TestDrainAtTheDoor(t *testing.T) {
-	redis := redistest.Start(t)
-	n := start(t, servertest.Options{Redis: redis.URL(), MaxDeadline: time.Minute})
-	n.mustNote(t, series("I-0"))
-	redis.Pause()
-	type answer struct {
-		name     string
-		response proto.Message
-		err      error
-	}
-	answers := make(chan answer)
-	ways := waysTo(t, n)
-	delete(ways, "gRPC")
-	delete(ways, "gRPC at the door")
-	for name, call := range ways {
-		go func() {
-			response, err := call(within(t, time.Minute), series("I-"+strings.NewReplacer(" ", "", ",", "").Replace(name)))
-			answers <- answer{name, response, err}
-		}()
-	}
-	eventually(t, 10*time.Second, "all calls are in flight", func() bool {
-		return n.metric(t, "grpc_server_started_total", `grpc_method="NoteDonation"`) == float64(1+len(ways))
-	})
-	addr := n.HTTPAddr()
-	var stopped sync.WaitGroup
-	stopped.Go(n.Stop)
-	eventually(t, 5*time.Second, "no new connection is taken", func() bool {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			conn.Close()
-		}
-		return err != nil
-	})
-	redis.Resume()
-	for range ways {
-		if a := <-answers; a.err != nil || a.response.(*notedv1.NoteDonationResponse).Verdict != notedv1.Verdict_VERDICT_FIRST {
-			t.Errorf("in flight over %s: %v, %v, want FIRST", a.name, a.response, a.err)
-		}
-	}
-	stopped.Wait()
-}
-
-// What does not finish at the door in the time of the drain is cut off.
-func TestDrainAtTheDoorIsBounded(t *testing.T) {
-	redis := redistest.Start(t)
-	config := quiet(redis.URL())
-	config.Drain = 200 * time.Millisecond
-	config.MaxDeadline = time.Minute
-	config.HTTPListen = "127.0.0.1:0"
-	var log lockedBuffer
-	config.Logger = slog.New(slog.NewTextHandler(&log, nil))
-	s, err := server.New(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx) }()
-	call := overJSON(http.DefaultClient, "http://"+s.HTTPAddr())
-	if _, err := call(t.Context(), series("I-1")); err != nil {
-		t.Fatal(err)
-	}
-	redis.Pause()
-	answered := make(chan error, 1)
-	reached := make(chan struct{})
-	go func() {
-		conn, err := net.Dial("tcp", s.HTTPAddr())
-		if err != nil {
-			answered <- err
-			return
-		}
-		defer conn.Close()
-		const body = `{"donation":{"series_id":"I-2"}}`
-		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
-			notedv1connect.DedupeServiceNoteDonationProcedure, len(body))
-		conn.Read(make([]byte, 100)) // "100 Continue": the call runs
-		close(reached)
-		fmt.Fprint(conn, body)
-		_, err = conn.Read(make([]byte, 100))
-		answered <- err
-	}()
-	<-reached
-	began := time.Now()
-	stop()
-	select {
-	case err := <-served:
-		if err != nil {
-			t.Errorf("Serve: %v, want nil: it was asked to stop", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("the server does not stop")
-	}
-	if took := time.Since(began); took < 200*time.Millisecond || took > 5*time.Second {
-		t.Errorf("stopping took %v, want about 200ms", took)
-	}
-	if err := <-answered; err == nil {
-		t.Error("the call that was cut off was answered")
-	}
-	if _, after, _ := strings.Cut(log.String(), "msg=stopped"); !strings.Contains(log.String(), `msg="finished call"`) || strings.Contains(after, "finished call") {
-		t.Errorf("the server said that it had stopped while a call still ran:\n%s", log.String())
 	}
 }
