@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -231,16 +230,7 @@ func (n *noted) troubles() (lines []string) {
 	return lines
 }
 
-// freeAddress is below the range that outgoing connections are given, so it stays free while a program is started anew.
-func freeAddress() string {
-	for {
-		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
-		if listener, err := net.Listen("tcp", addr); err == nil {
-			listener.Close()
-			return addr
-		}
-	}
-}
+func freeAddress() string { return fmt.Sprintf("127.0.0.1:%d", redistest.FreePort()) }
 
 // connect is a client that comes back soon when its server does.
 func connect(t *testing.T, addr string) notedv1.DedupeServiceClient {

@@ -84,7 +84,7 @@ func run(s *Server) *Server {
 	tb.Cleanup(s.Kill)
 	var err error
 	for range 5 { // another process may take the port between the look and the start
-		s.port = freePort()
+		s.port = FreePort()
 		if err = s.start(); err == nil {
 			return s
 		}
@@ -220,8 +220,8 @@ func (s *Server) ask(command string) (string, error) {
 	return strings.TrimLeft(strings.TrimRight(line, "\r\n"), "+:$*-"), nil
 }
 
-// freePort is a port that nobody listened on a moment ago.
-func freePort() int {
+// FreePort is a port that nobody listened on a moment ago. It is below the range that outgoing connections are given, so it stays free while a server is started anew.
+func FreePort() int {
 	for {
 		port := 12000 + rand.IntN(20000)
 		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
