@@ -76,6 +76,14 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 	fill(s)
 	token = first(s)
 	before := w.primary()
+	soon(t, 20*time.Second, "every replica has all of it", func() bool { // nobody has waited for them
+		for _, node := range w.Nodes {
+			if told(t, node, "DBSIZE") != told(t, before, "DBSIZE") {
+				return false
+			}
+		}
+		return true
+	})
 	soon(t, 10*time.Second, "it is handed over", func() bool { return w.HandOver(before) })
 	soon(t, 20*time.Second, "another is the primary", func() bool {
 		now := w.primary()
