@@ -22,9 +22,10 @@
 // Other failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these reasons; INVALID_ARGUMENT also a google.rpc.BadRequest
 // that names every broken field at once; RESOURCE_EXHAUSTED and UNAVAILABLE, where waiting helps, a google.rpc.RetryInfo:
 //
-//   INVALID_ARGUMENT     INVALID_REQUEST
-//   OUT_OF_RANGE         OCCURRED_TOO_EARLY, OCCURRED_TOO_LATE
-//   FAILED_PRECONDITION  HOLD_LOST (another attempt has taken over), HOLD_RELEASED, SETTLED_BY_ANOTHER, ALREADY_SETTLED (by this receipt)
+//   INVALID_ARGUMENT     INVALID_REQUEST, REQUEST_ID_REUSED (the request_id belongs to another message; nothing was noted)
+//   OUT_OF_RANGE         OCCURRED_TOO_EARLY, OCCURRED_TOO_LATE, RECEIVED_TOO_EARLY
+//   FAILED_PRECONDITION  HOLD_LOST (another attempt has taken over), HOLD_RELEASED, SETTLED_BY_ANOTHER, ALREADY_SETTLED (by this receipt),
+//                        STORE_UNSUITABLE (the store cannot run Noted, such as a Redis that is too old; the operator must act)
 //   NOT_FOUND            NOTE_NOT_FOUND
 //   RESOURCE_EXHAUSTED   RATE_LIMITED, STORE_FULL, SERIES_FULL, OVERLOADED
 //   UNAUTHENTICATED      UNAUTHENTICATED
@@ -453,7 +454,10 @@ type Message struct {
 	// channel is how it came, such as "ipn" or "webhook": up to 32 bytes of "a-z 0-9 . _ -"; may be empty.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
 	// id is the message's own id on that channel, the same in every redelivery: up to 128 bytes of printable ASCII without spaces. Needs a channel.
-	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// received_at is when the message first arrived, where that was not just now: it waited in a queue, or comes from a backfill. Rule 4 takes it for
+	// the arrival. A time later than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation is known. Absent means now.
+	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -502,6 +506,13 @@ func (x *Message) GetId() string {
 	return ""
 }
 
+func (x *Message) GetReceivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedAt
+	}
+	return nil
+}
+
 // NoteDonationRequest asks to note a donation. `{"donation":{"series_id":"I-ABC"}}` is a whole request.
 type NoteDonationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -514,7 +525,9 @@ type NoteDonationRequest struct {
 	Hold *durationpb.Duration `protobuf:"bytes,3,opt,name=hold,proto3" json:"hold,omitempty"`
 	// request_id is the caller's id of this call, the same in every retry of it and in no other: up to 128 bytes of printable ASCII without spaces.
 	// Whoever knows it can make the receipt, so make it random. The server makes one where it is empty; a lost reply then
-	// cannot be asked for again.
+	// cannot be asked for again. The id of another message is refused with REQUEST_ID_REUSED where the note shows that it was another: this
+	// message is not among the note's sightings and the message answered FIRST last is; without message ids, the transaction ids differ, or the
+	// amounts do while attempt is 1.
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -926,7 +939,9 @@ func (x *DonationExistsResponse) GetEvidence() Evidence {
 type SettleDonationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// receipt is that of the FIRST answer. Required.
-	Receipt       string `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt string `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8, without personal data. Empty in a receiver's own calls.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -964,6 +979,13 @@ func (*SettleDonationRequest) Descriptor() ([]byte, []int) {
 func (x *SettleDonationRequest) GetReceipt() string {
 	if x != nil {
 		return x.Receipt
+	}
+	return ""
+}
+
+func (x *SettleDonationRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -1234,7 +1256,9 @@ type ListDonationsRequest struct {
 	// page_size is how many notes a page may hold: 1 to 1000; 0 means 100.
 	PageSize int32 `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// page_token is the next_page_token of the page before; empty for the first. The other fields must be those of the first page.
-	PageToken     string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// transaction_id is a transaction id that any sighting of the note must bear. Without series_id it walks through the whole ledger.
+	TransactionId string `protobuf:"bytes,9,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1321,6 +1345,13 @@ func (x *ListDonationsRequest) GetPageSize() int32 {
 func (x *ListDonationsRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListDonationsRequest) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
 	}
 	return ""
 }
@@ -1752,10 +1783,12 @@ const file_noted_v1_noted_proto_rawDesc = "" +
 	"occurredAt\x12\x16\n" +
 	"\x06amount\x18\x05 \x01(\tR\x06amount\x12#\n" +
 	"\rcurrency_code\x18\x06 \x01(\tR\fcurrencyCode\x12%\n" +
-	"\x0etransaction_id\x18\a \x01(\tR\rtransactionId\"3\n" +
+	"\x0etransaction_id\x18\a \x01(\tR\rtransactionId\"p\n" +
 	"\aMessage\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\xc0\x01\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12;\n" +
+	"\vreceived_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"receivedAt\"\xc0\x01\n" +
 	"\x13NoteDonationRequest\x12.\n" +
 	"\bdonation\x18\x01 \x01(\v2\x12.noted.v1.DonationR\bdonation\x12+\n" +
 	"\amessage\x18\x02 \x01(\v2\x11.noted.v1.MessageR\amessage\x12-\n" +
@@ -1786,9 +1819,10 @@ const file_noted_v1_noted_proto_rawDesc = "" +
 	"\x16DonationExistsResponse\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\"\n" +
 	"\x04note\x18\x02 \x01(\v2\x0e.noted.v1.NoteR\x04note\x12.\n" +
-	"\bevidence\x18\x03 \x01(\x0e2\x12.noted.v1.EvidenceR\bevidence\"1\n" +
+	"\bevidence\x18\x03 \x01(\x0e2\x12.noted.v1.EvidenceR\bevidence\"I\n" +
 	"\x15SettleDonationRequest\x12\x18\n" +
-	"\areceipt\x18\x01 \x01(\tR\areceipt\"<\n" +
+	"\areceipt\x18\x01 \x01(\tR\areceipt\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"<\n" +
 	"\x16SettleDonationResponse\x12\"\n" +
 	"\x04note\x18\x01 \x01(\v2\x0e.noted.v1.NoteR\x04note\"J\n" +
 	"\x16ReleaseDonationRequest\x12\x18\n" +
@@ -1800,7 +1834,7 @@ const file_noted_v1_noted_proto_rawDesc = "" +
 	"\areceipt\x18\x01 \x01(\tR\areceipt\x12-\n" +
 	"\x04hold\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04hold\"8\n" +
 	"\x12ExtendHoldResponse\x12\"\n" +
-	"\x04note\x18\x01 \x01(\v2\x0e.noted.v1.NoteR\x04note\"\xcc\x02\n" +
+	"\x04note\x18\x01 \x01(\v2\x0e.noted.v1.NoteR\x04note\"\xf3\x02\n" +
 	"\x14ListDonationsRequest\x12\x16\n" +
 	"\x06ledger\x18\x01 \x01(\tR\x06ledger\x12\x1b\n" +
 	"\tseries_id\x18\x02 \x01(\tR\bseriesId\x12%\n" +
@@ -1812,7 +1846,8 @@ const file_noted_v1_noted_proto_rawDesc = "" +
 	"\fnoted_before\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vnotedBefore\x12\x1b\n" +
 	"\tpage_size\x18\a \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\b \x01(\tR\tpageToken\"e\n" +
+	"page_token\x18\b \x01(\tR\tpageToken\x12%\n" +
+	"\x0etransaction_id\x18\t \x01(\tR\rtransactionId\"e\n" +
 	"\x15ListDonationsResponse\x12$\n" +
 	"\x05notes\x18\x01 \x03(\v2\x0e.noted.v1.NoteR\x05notes\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x85\x01\n" +
@@ -1935,58 +1970,59 @@ var file_noted_v1_noted_proto_goTypes = []any{
 var file_noted_v1_noted_proto_depIdxs = []int32{
 	0,  // 0: noted.v1.Donation.event:type_name -> noted.v1.Event
 	25, // 1: noted.v1.Donation.occurred_at:type_name -> google.protobuf.Timestamp
-	4,  // 2: noted.v1.NoteDonationRequest.donation:type_name -> noted.v1.Donation
-	5,  // 3: noted.v1.NoteDonationRequest.message:type_name -> noted.v1.Message
-	26, // 4: noted.v1.NoteDonationRequest.hold:type_name -> google.protobuf.Duration
-	1,  // 5: noted.v1.NoteDonationResponse.verdict:type_name -> noted.v1.Verdict
-	22, // 6: noted.v1.NoteDonationResponse.note:type_name -> noted.v1.Note
-	2,  // 7: noted.v1.NoteDonationResponse.evidence:type_name -> noted.v1.Evidence
-	26, // 8: noted.v1.NoteDonationResponse.retry_after:type_name -> google.protobuf.Duration
-	6,  // 9: noted.v1.NoteDonationsRequest.request:type_name -> noted.v1.NoteDonationRequest
-	7,  // 10: noted.v1.NoteDonationsResponse.response:type_name -> noted.v1.NoteDonationResponse
-	24, // 11: noted.v1.NoteDonationsResponse.error:type_name -> noted.v1.NoteDonationsResponse.Error
-	4,  // 12: noted.v1.DonationExistsRequest.donation:type_name -> noted.v1.Donation
-	5,  // 13: noted.v1.DonationExistsRequest.message:type_name -> noted.v1.Message
-	22, // 14: noted.v1.DonationExistsResponse.note:type_name -> noted.v1.Note
-	2,  // 15: noted.v1.DonationExistsResponse.evidence:type_name -> noted.v1.Evidence
-	22, // 16: noted.v1.SettleDonationResponse.note:type_name -> noted.v1.Note
-	22, // 17: noted.v1.ReleaseDonationResponse.note:type_name -> noted.v1.Note
-	26, // 18: noted.v1.ExtendHoldRequest.hold:type_name -> google.protobuf.Duration
-	22, // 19: noted.v1.ExtendHoldResponse.note:type_name -> noted.v1.Note
-	3,  // 20: noted.v1.ListDonationsRequest.state:type_name -> noted.v1.State
-	25, // 21: noted.v1.ListDonationsRequest.noted_after:type_name -> google.protobuf.Timestamp
-	25, // 22: noted.v1.ListDonationsRequest.noted_before:type_name -> google.protobuf.Timestamp
-	22, // 23: noted.v1.ListDonationsResponse.notes:type_name -> noted.v1.Note
-	22, // 24: noted.v1.ForgetDonationResponse.note:type_name -> noted.v1.Note
-	4,  // 25: noted.v1.Note.donation:type_name -> noted.v1.Donation
-	23, // 26: noted.v1.Note.sightings:type_name -> noted.v1.Sighting
-	3,  // 27: noted.v1.Note.state:type_name -> noted.v1.State
-	25, // 28: noted.v1.Note.noted_at:type_name -> google.protobuf.Timestamp
-	25, // 29: noted.v1.Note.held_until:type_name -> google.protobuf.Timestamp
-	25, // 30: noted.v1.Note.forget_at:type_name -> google.protobuf.Timestamp
-	5,  // 31: noted.v1.Sighting.message:type_name -> noted.v1.Message
-	25, // 32: noted.v1.Sighting.seen_at:type_name -> google.protobuf.Timestamp
-	6,  // 33: noted.v1.DedupeService.NoteDonation:input_type -> noted.v1.NoteDonationRequest
-	8,  // 34: noted.v1.DedupeService.NoteDonations:input_type -> noted.v1.NoteDonationsRequest
-	10, // 35: noted.v1.DedupeService.DonationExists:input_type -> noted.v1.DonationExistsRequest
-	12, // 36: noted.v1.DedupeService.SettleDonation:input_type -> noted.v1.SettleDonationRequest
-	14, // 37: noted.v1.DedupeService.ReleaseDonation:input_type -> noted.v1.ReleaseDonationRequest
-	16, // 38: noted.v1.DedupeService.ExtendHold:input_type -> noted.v1.ExtendHoldRequest
-	18, // 39: noted.v1.DedupeService.ListDonations:input_type -> noted.v1.ListDonationsRequest
-	20, // 40: noted.v1.DedupeService.ForgetDonation:input_type -> noted.v1.ForgetDonationRequest
-	7,  // 41: noted.v1.DedupeService.NoteDonation:output_type -> noted.v1.NoteDonationResponse
-	9,  // 42: noted.v1.DedupeService.NoteDonations:output_type -> noted.v1.NoteDonationsResponse
-	11, // 43: noted.v1.DedupeService.DonationExists:output_type -> noted.v1.DonationExistsResponse
-	13, // 44: noted.v1.DedupeService.SettleDonation:output_type -> noted.v1.SettleDonationResponse
-	15, // 45: noted.v1.DedupeService.ReleaseDonation:output_type -> noted.v1.ReleaseDonationResponse
-	17, // 46: noted.v1.DedupeService.ExtendHold:output_type -> noted.v1.ExtendHoldResponse
-	19, // 47: noted.v1.DedupeService.ListDonations:output_type -> noted.v1.ListDonationsResponse
-	21, // 48: noted.v1.DedupeService.ForgetDonation:output_type -> noted.v1.ForgetDonationResponse
-	41, // [41:49] is the sub-list for method output_type
-	33, // [33:41] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	25, // 2: noted.v1.Message.received_at:type_name -> google.protobuf.Timestamp
+	4,  // 3: noted.v1.NoteDonationRequest.donation:type_name -> noted.v1.Donation
+	5,  // 4: noted.v1.NoteDonationRequest.message:type_name -> noted.v1.Message
+	26, // 5: noted.v1.NoteDonationRequest.hold:type_name -> google.protobuf.Duration
+	1,  // 6: noted.v1.NoteDonationResponse.verdict:type_name -> noted.v1.Verdict
+	22, // 7: noted.v1.NoteDonationResponse.note:type_name -> noted.v1.Note
+	2,  // 8: noted.v1.NoteDonationResponse.evidence:type_name -> noted.v1.Evidence
+	26, // 9: noted.v1.NoteDonationResponse.retry_after:type_name -> google.protobuf.Duration
+	6,  // 10: noted.v1.NoteDonationsRequest.request:type_name -> noted.v1.NoteDonationRequest
+	7,  // 11: noted.v1.NoteDonationsResponse.response:type_name -> noted.v1.NoteDonationResponse
+	24, // 12: noted.v1.NoteDonationsResponse.error:type_name -> noted.v1.NoteDonationsResponse.Error
+	4,  // 13: noted.v1.DonationExistsRequest.donation:type_name -> noted.v1.Donation
+	5,  // 14: noted.v1.DonationExistsRequest.message:type_name -> noted.v1.Message
+	22, // 15: noted.v1.DonationExistsResponse.note:type_name -> noted.v1.Note
+	2,  // 16: noted.v1.DonationExistsResponse.evidence:type_name -> noted.v1.Evidence
+	22, // 17: noted.v1.SettleDonationResponse.note:type_name -> noted.v1.Note
+	22, // 18: noted.v1.ReleaseDonationResponse.note:type_name -> noted.v1.Note
+	26, // 19: noted.v1.ExtendHoldRequest.hold:type_name -> google.protobuf.Duration
+	22, // 20: noted.v1.ExtendHoldResponse.note:type_name -> noted.v1.Note
+	3,  // 21: noted.v1.ListDonationsRequest.state:type_name -> noted.v1.State
+	25, // 22: noted.v1.ListDonationsRequest.noted_after:type_name -> google.protobuf.Timestamp
+	25, // 23: noted.v1.ListDonationsRequest.noted_before:type_name -> google.protobuf.Timestamp
+	22, // 24: noted.v1.ListDonationsResponse.notes:type_name -> noted.v1.Note
+	22, // 25: noted.v1.ForgetDonationResponse.note:type_name -> noted.v1.Note
+	4,  // 26: noted.v1.Note.donation:type_name -> noted.v1.Donation
+	23, // 27: noted.v1.Note.sightings:type_name -> noted.v1.Sighting
+	3,  // 28: noted.v1.Note.state:type_name -> noted.v1.State
+	25, // 29: noted.v1.Note.noted_at:type_name -> google.protobuf.Timestamp
+	25, // 30: noted.v1.Note.held_until:type_name -> google.protobuf.Timestamp
+	25, // 31: noted.v1.Note.forget_at:type_name -> google.protobuf.Timestamp
+	5,  // 32: noted.v1.Sighting.message:type_name -> noted.v1.Message
+	25, // 33: noted.v1.Sighting.seen_at:type_name -> google.protobuf.Timestamp
+	6,  // 34: noted.v1.DedupeService.NoteDonation:input_type -> noted.v1.NoteDonationRequest
+	8,  // 35: noted.v1.DedupeService.NoteDonations:input_type -> noted.v1.NoteDonationsRequest
+	10, // 36: noted.v1.DedupeService.DonationExists:input_type -> noted.v1.DonationExistsRequest
+	12, // 37: noted.v1.DedupeService.SettleDonation:input_type -> noted.v1.SettleDonationRequest
+	14, // 38: noted.v1.DedupeService.ReleaseDonation:input_type -> noted.v1.ReleaseDonationRequest
+	16, // 39: noted.v1.DedupeService.ExtendHold:input_type -> noted.v1.ExtendHoldRequest
+	18, // 40: noted.v1.DedupeService.ListDonations:input_type -> noted.v1.ListDonationsRequest
+	20, // 41: noted.v1.DedupeService.ForgetDonation:input_type -> noted.v1.ForgetDonationRequest
+	7,  // 42: noted.v1.DedupeService.NoteDonation:output_type -> noted.v1.NoteDonationResponse
+	9,  // 43: noted.v1.DedupeService.NoteDonations:output_type -> noted.v1.NoteDonationsResponse
+	11, // 44: noted.v1.DedupeService.DonationExists:output_type -> noted.v1.DonationExistsResponse
+	13, // 45: noted.v1.DedupeService.SettleDonation:output_type -> noted.v1.SettleDonationResponse
+	15, // 46: noted.v1.DedupeService.ReleaseDonation:output_type -> noted.v1.ReleaseDonationResponse
+	17, // 47: noted.v1.DedupeService.ExtendHold:output_type -> noted.v1.ExtendHoldResponse
+	19, // 48: noted.v1.DedupeService.ListDonations:output_type -> noted.v1.ListDonationsResponse
+	21, // 49: noted.v1.DedupeService.ForgetDonation:output_type -> noted.v1.ForgetDonationResponse
+	42, // [42:50] is the sub-list for method output_type
+	34, // [34:42] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_noted_v1_noted_proto_init() }

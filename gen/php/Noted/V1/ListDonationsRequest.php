@@ -63,6 +63,12 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      * Generated from protobuf field <code>string page_token = 8 [json_name = "pageToken"];</code>
      */
     protected $page_token = '';
+    /**
+     * transaction_id is a transaction id that any sighting of the note must bear. Without series_id it walks through the whole ledger.
+     *
+     * Generated from protobuf field <code>string transaction_id = 9 [json_name = "transactionId"];</code>
+     */
+    protected $transaction_id = '';
 
     /**
      * Constructor.
@@ -86,6 +92,8 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      *           page_size is how many notes a page may hold: 1 to 1000; 0 means 100.
      *     @type string $page_token
      *           page_token is the next_page_token of the page before; empty for the first. The other fields must be those of the first page.
+     *     @type string $transaction_id
+     *           transaction_id is a transaction id that any sighting of the note must bear. Without series_id it walks through the whole ledger.
      * }
      */
     public function __construct($data = NULL) {
@@ -317,6 +325,32 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     {
         GPBUtil::checkString($var, True);
         $this->page_token = $var;
+
+        return $this;
+    }
+
+    /**
+     * transaction_id is a transaction id that any sighting of the note must bear. Without series_id it walks through the whole ledger.
+     *
+     * Generated from protobuf field <code>string transaction_id = 9 [json_name = "transactionId"];</code>
+     * @return string
+     */
+    public function getTransactionId()
+    {
+        return $this->transaction_id;
+    }
+
+    /**
+     * transaction_id is a transaction id that any sighting of the note must bear. Without series_id it walks through the whole ledger.
+     *
+     * Generated from protobuf field <code>string transaction_id = 9 [json_name = "transactionId"];</code>
+     * @param string $var
+     * @return $this
+     */
+    public function setTransactionId($var)
+    {
+        GPBUtil::checkString($var, True);
+        $this->transaction_id = $var;
 
         return $this;
     }

@@ -27,6 +27,13 @@ class Message extends \Google\Protobuf\Internal\Message
      * Generated from protobuf field <code>string id = 2 [json_name = "id"];</code>
      */
     protected $id = '';
+    /**
+     * received_at is when the message first arrived, where that was not just now: it waited in a queue, or comes from a backfill. Rule 4 takes it for
+     * the arrival. A time later than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation is known. Absent means now.
+     *
+     * Generated from protobuf field <code>.google.protobuf.Timestamp received_at = 3 [json_name = "receivedAt"];</code>
+     */
+    protected $received_at = null;
 
     /**
      * Constructor.
@@ -38,6 +45,9 @@ class Message extends \Google\Protobuf\Internal\Message
      *           channel is how it came, such as "ipn" or "webhook": up to 32 bytes of "a-z 0-9 . _ -"; may be empty.
      *     @type string $id
      *           id is the message's own id on that channel, the same in every redelivery: up to 128 bytes of printable ASCII without spaces. Needs a channel.
+     *     @type \Google\Protobuf\Timestamp $received_at
+     *           received_at is when the message first arrived, where that was not just now: it waited in a queue, or comes from a backfill. Rule 4 takes it for
+     *           the arrival. A time later than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation is known. Absent means now.
      * }
      */
     public function __construct($data = NULL) {
@@ -93,6 +103,44 @@ class Message extends \Google\Protobuf\Internal\Message
     {
         GPBUtil::checkString($var, True);
         $this->id = $var;
+
+        return $this;
+    }
+
+    /**
+     * received_at is when the message first arrived, where that was not just now: it waited in a queue, or comes from a backfill. Rule 4 takes it for
+     * the arrival. A time later than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation is known. Absent means now.
+     *
+     * Generated from protobuf field <code>.google.protobuf.Timestamp received_at = 3 [json_name = "receivedAt"];</code>
+     * @return \Google\Protobuf\Timestamp|null
+     */
+    public function getReceivedAt()
+    {
+        return $this->received_at;
+    }
+
+    public function hasReceivedAt()
+    {
+        return isset($this->received_at);
+    }
+
+    public function clearReceivedAt()
+    {
+        unset($this->received_at);
+    }
+
+    /**
+     * received_at is when the message first arrived, where that was not just now: it waited in a queue, or comes from a backfill. Rule 4 takes it for
+     * the arrival. A time later than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation is known. Absent means now.
+     *
+     * Generated from protobuf field <code>.google.protobuf.Timestamp received_at = 3 [json_name = "receivedAt"];</code>
+     * @param \Google\Protobuf\Timestamp $var
+     * @return $this
+     */
+    public function setReceivedAt($var)
+    {
+        GPBUtil::checkMessage($var, \Google\Protobuf\Timestamp::class);
+        $this->received_at = $var;
 
         return $this;
     }

@@ -37,7 +37,9 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     /**
      * request_id is the caller's id of this call, the same in every retry of it and in no other: up to 128 bytes of printable ASCII without spaces.
      * Whoever knows it can make the receipt, so make it random. The server makes one where it is empty; a lost reply then
-     * cannot be asked for again.
+     * cannot be asked for again. The id of another message is refused with REQUEST_ID_REUSED where the note shows that it was another: this
+     * message is not among the note's sightings and the message answered FIRST last is; without message ids, the transaction ids differ, or the
+     * amounts do while attempt is 1.
      *
      * Generated from protobuf field <code>string request_id = 4 [json_name = "requestId"];</code>
      */
@@ -59,7 +61,9 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
      *     @type string $request_id
      *           request_id is the caller's id of this call, the same in every retry of it and in no other: up to 128 bytes of printable ASCII without spaces.
      *           Whoever knows it can make the receipt, so make it random. The server makes one where it is empty; a lost reply then
-     *           cannot be asked for again.
+     *           cannot be asked for again. The id of another message is refused with REQUEST_ID_REUSED where the note shows that it was another: this
+     *           message is not among the note's sightings and the message answered FIRST last is; without message ids, the transaction ids differ, or the
+     *           amounts do while attempt is 1.
      * }
      */
     public function __construct($data = NULL) {
@@ -180,7 +184,9 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     /**
      * request_id is the caller's id of this call, the same in every retry of it and in no other: up to 128 bytes of printable ASCII without spaces.
      * Whoever knows it can make the receipt, so make it random. The server makes one where it is empty; a lost reply then
-     * cannot be asked for again.
+     * cannot be asked for again. The id of another message is refused with REQUEST_ID_REUSED where the note shows that it was another: this
+     * message is not among the note's sightings and the message answered FIRST last is; without message ids, the transaction ids differ, or the
+     * amounts do while attempt is 1.
      *
      * Generated from protobuf field <code>string request_id = 4 [json_name = "requestId"];</code>
      * @return string
@@ -193,7 +199,9 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     /**
      * request_id is the caller's id of this call, the same in every retry of it and in no other: up to 128 bytes of printable ASCII without spaces.
      * Whoever knows it can make the receipt, so make it random. The server makes one where it is empty; a lost reply then
-     * cannot be asked for again.
+     * cannot be asked for again. The id of another message is refused with REQUEST_ID_REUSED where the note shows that it was another: this
+     * message is not among the note's sightings and the message answered FIRST last is; without message ids, the transaction ids differ, or the
+     * amounts do while attempt is 1.
      *
      * Generated from protobuf field <code>string request_id = 4 [json_name = "requestId"];</code>
      * @param string $var

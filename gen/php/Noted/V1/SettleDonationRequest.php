@@ -21,6 +21,12 @@ class SettleDonationRequest extends \Google\Protobuf\Internal\Message
      * Generated from protobuf field <code>string receipt = 1 [json_name = "receipt"];</code>
      */
     protected $receipt = '';
+    /**
+     * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8, without personal data. Empty in a receiver's own calls.
+     *
+     * Generated from protobuf field <code>string reason = 2 [json_name = "reason"];</code>
+     */
+    protected $reason = '';
 
     /**
      * Constructor.
@@ -30,6 +36,8 @@ class SettleDonationRequest extends \Google\Protobuf\Internal\Message
      *
      *     @type string $receipt
      *           receipt is that of the FIRST answer. Required.
+     *     @type string $reason
+     *           reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8, without personal data. Empty in a receiver's own calls.
      * }
      */
     public function __construct($data = NULL) {
@@ -59,6 +67,32 @@ class SettleDonationRequest extends \Google\Protobuf\Internal\Message
     {
         GPBUtil::checkString($var, True);
         $this->receipt = $var;
+
+        return $this;
+    }
+
+    /**
+     * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8, without personal data. Empty in a receiver's own calls.
+     *
+     * Generated from protobuf field <code>string reason = 2 [json_name = "reason"];</code>
+     * @return string
+     */
+    public function getReason()
+    {
+        return $this->reason;
+    }
+
+    /**
+     * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8, without personal data. Empty in a receiver's own calls.
+     *
+     * Generated from protobuf field <code>string reason = 2 [json_name = "reason"];</code>
+     * @param string $var
+     * @return $this
+     */
+    public function setReason($var)
+    {
+        GPBUtil::checkString($var, True);
+        $this->reason = $var;
 
         return $this;
     }

@@ -107,7 +107,7 @@ class ForgetDonationResponse(_message.Message):
     def __init__(self, note: _Optional[_Union[Note, _Mapping]] = ...) -> None: ...
 
 class ListDonationsRequest(_message.Message):
-    __slots__ = ["ledger", "noted_after", "noted_before", "page_size", "page_token", "seen_only_on", "series_id", "state"]
+    __slots__ = ["ledger", "noted_after", "noted_before", "page_size", "page_token", "seen_only_on", "series_id", "state", "transaction_id"]
     LEDGER_FIELD_NUMBER: _ClassVar[int]
     NOTED_AFTER_FIELD_NUMBER: _ClassVar[int]
     NOTED_BEFORE_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +116,7 @@ class ListDonationsRequest(_message.Message):
     SEEN_ONLY_ON_FIELD_NUMBER: _ClassVar[int]
     SERIES_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    TRANSACTION_ID_FIELD_NUMBER: _ClassVar[int]
     ledger: str
     noted_after: _timestamp_pb2.Timestamp
     noted_before: _timestamp_pb2.Timestamp
@@ -124,7 +125,8 @@ class ListDonationsRequest(_message.Message):
     seen_only_on: str
     series_id: str
     state: State
-    def __init__(self, ledger: _Optional[str] = ..., series_id: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., seen_only_on: _Optional[str] = ..., noted_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., noted_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    transaction_id: str
+    def __init__(self, ledger: _Optional[str] = ..., series_id: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., seen_only_on: _Optional[str] = ..., noted_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., noted_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., transaction_id: _Optional[str] = ...) -> None: ...
 
 class ListDonationsResponse(_message.Message):
     __slots__ = ["next_page_token", "notes"]
@@ -135,12 +137,14 @@ class ListDonationsResponse(_message.Message):
     def __init__(self, notes: _Optional[_Iterable[_Union[Note, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ["channel", "id"]
+    __slots__ = ["channel", "id", "received_at"]
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_AT_FIELD_NUMBER: _ClassVar[int]
     channel: str
     id: str
-    def __init__(self, channel: _Optional[str] = ..., id: _Optional[str] = ...) -> None: ...
+    received_at: _timestamp_pb2.Timestamp
+    def __init__(self, channel: _Optional[str] = ..., id: _Optional[str] = ..., received_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Note(_message.Message):
     __slots__ = ["attempt", "donation", "donation_id", "forget_at", "held_until", "noted_at", "sightings", "state"]
@@ -228,10 +232,12 @@ class ReleaseDonationResponse(_message.Message):
     def __init__(self, note: _Optional[_Union[Note, _Mapping]] = ...) -> None: ...
 
 class SettleDonationRequest(_message.Message):
-    __slots__ = ["receipt"]
+    __slots__ = ["reason", "receipt"]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    reason: str
     receipt: str
-    def __init__(self, receipt: _Optional[str] = ...) -> None: ...
+    def __init__(self, receipt: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class SettleDonationResponse(_message.Message):
     __slots__ = ["note"]

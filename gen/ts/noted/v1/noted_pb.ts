@@ -22,9 +22,10 @@
 // Other failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these reasons; INVALID_ARGUMENT also a google.rpc.BadRequest
 // that names every broken field at once; RESOURCE_EXHAUSTED and UNAVAILABLE, where waiting helps, a google.rpc.RetryInfo:
 //
-//   INVALID_ARGUMENT     INVALID_REQUEST
-//   OUT_OF_RANGE         OCCURRED_TOO_EARLY, OCCURRED_TOO_LATE
-//   FAILED_PRECONDITION  HOLD_LOST (another attempt has taken over), HOLD_RELEASED, SETTLED_BY_ANOTHER, ALREADY_SETTLED (by this receipt)
+//   INVALID_ARGUMENT     INVALID_REQUEST, REQUEST_ID_REUSED (the request_id belongs to another message; nothing was noted)
+//   OUT_OF_RANGE         OCCURRED_TOO_EARLY, OCCURRED_TOO_LATE, RECEIVED_TOO_EARLY
+//   FAILED_PRECONDITION  HOLD_LOST (another attempt has taken over), HOLD_RELEASED, SETTLED_BY_ANOTHER, ALREADY_SETTLED (by this receipt),
+//                        STORE_UNSUITABLE (the store cannot run Noted, such as a Redis that is too old; the operator must act)
 //   NOT_FOUND            NOTE_NOT_FOUND
 //   RESOURCE_EXHAUSTED   RATE_LIMITED, STORE_FULL, SERIES_FULL, OVERLOADED
 //   UNAUTHENTICATED      UNAUTHENTICATED
@@ -50,7 +51,7 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file noted/v1/noted.proto.
  */
 export const file_noted_v1_noted: GenFile = /*@__PURE__*/
-  fileDesc("ChRub3RlZC92MS9ub3RlZC5wcm90bxIIbm90ZWQudjEivQEKCERvbmF0aW9uEg4KBmxlZGdlchgBIAEoCRIRCglzZXJpZXNfaWQYAiABKAkSHgoFZXZlbnQYAyABKA4yDy5ub3RlZC52MS5FdmVudBIvCgtvY2N1cnJlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYW1vdW50GAUgASgJEhUKDWN1cnJlbmN5X2NvZGUYBiABKAkSFgoOdHJhbnNhY3Rpb25faWQYByABKAkiJgoHTWVzc2FnZRIPCgdjaGFubmVsGAEgASgJEgoKAmlkGAIgASgJIpwBChNOb3RlRG9uYXRpb25SZXF1ZXN0EiQKCGRvbmF0aW9uGAEgASgLMhIubm90ZWQudjEuRG9uYXRpb24SIgoHbWVzc2FnZRgCIAEoCzIRLm5vdGVkLnYxLk1lc3NhZ2USJwoEaG9sZBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgpyZXF1ZXN0X2lkGAQgASgJItQBChROb3RlRG9uYXRpb25SZXNwb25zZRIiCgd2ZXJkaWN0GAEgASgOMhEubm90ZWQudjEuVmVyZGljdBIcCgRub3RlGAIgASgLMg4ubm90ZWQudjEuTm90ZRIkCghldmlkZW5jZRgDIAEoDjISLm5vdGVkLnYxLkV2aWRlbmNlEg8KB3JlY2VpcHQYBCABKAkSLgoLcmV0cnlfYWZ0ZXIYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoLZGlmZmVyZW5jZXMYBiADKAkiRgoUTm90ZURvbmF0aW9uc1JlcXVlc3QSLgoHcmVxdWVzdBgBIAEoCzIdLm5vdGVkLnYxLk5vdGVEb25hdGlvblJlcXVlc3QixQEKFU5vdGVEb25hdGlvbnNSZXNwb25zZRIyCghyZXNwb25zZRgBIAEoCzIeLm5vdGVkLnYxLk5vdGVEb25hdGlvblJlc3BvbnNlSAASNgoFZXJyb3IYAiABKAsyJS5ub3RlZC52MS5Ob3RlRG9uYXRpb25zUmVzcG9uc2UuRXJyb3JIABo2CgVFcnJvchIMCgRjb2RlGAEgASgFEg8KB21lc3NhZ2UYAiABKAkSDgoGcmVhc29uGAMgASgJQggKBnJlc3VsdCJhChVEb25hdGlvbkV4aXN0c1JlcXVlc3QSJAoIZG9uYXRpb24YASABKAsyEi5ub3RlZC52MS5Eb25hdGlvbhIiCgdtZXNzYWdlGAIgASgLMhEubm90ZWQudjEuTWVzc2FnZSJsChZEb25hdGlvbkV4aXN0c1Jlc3BvbnNlEg4KBmV4aXN0cxgBIAEoCBIcCgRub3RlGAIgASgLMg4ubm90ZWQudjEuTm90ZRIkCghldmlkZW5jZRgDIAEoDjISLm5vdGVkLnYxLkV2aWRlbmNlIigKFVNldHRsZURvbmF0aW9uUmVxdWVzdBIPCgdyZWNlaXB0GAEgASgJIjYKFlNldHRsZURvbmF0aW9uUmVzcG9uc2USHAoEbm90ZRgBIAEoCzIOLm5vdGVkLnYxLk5vdGUiOQoWUmVsZWFzZURvbmF0aW9uUmVxdWVzdBIPCgdyZWNlaXB0GAEgASgJEg4KBnJlYXNvbhgCIAEoCSI3ChdSZWxlYXNlRG9uYXRpb25SZXNwb25zZRIcCgRub3RlGAEgASgLMg4ubm90ZWQudjEuTm90ZSJNChFFeHRlbmRIb2xkUmVxdWVzdBIPCgdyZWNlaXB0GAEgASgJEicKBGhvbGQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iMgoSRXh0ZW5kSG9sZFJlc3BvbnNlEhwKBG5vdGUYASABKAsyDi5ub3RlZC52MS5Ob3RlIvkBChRMaXN0RG9uYXRpb25zUmVxdWVzdBIOCgZsZWRnZXIYASABKAkSEQoJc2VyaWVzX2lkGAIgASgJEh4KBXN0YXRlGAMgASgOMg8ubm90ZWQudjEuU3RhdGUSFAoMc2Vlbl9vbmx5X29uGAQgASgJEi8KC25vdGVkX2FmdGVyGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgxub3RlZF9iZWZvcmUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXBhZ2Vfc2l6ZRgHIAEoBRISCgpwYWdlX3Rva2VuGAggASgJIk8KFUxpc3REb25hdGlvbnNSZXNwb25zZRIdCgVub3RlcxgBIAMoCzIOLm5vdGVkLnYxLk5vdGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIl8KFUZvcmdldERvbmF0aW9uUmVxdWVzdBIOCgZsZWRnZXIYASABKAkSEQoJc2VyaWVzX2lkGAIgASgJEhMKC2RvbmF0aW9uX2lkGAMgASgJEg4KBnJlYXNvbhgEIAEoCSI2ChZGb3JnZXREb25hdGlvblJlc3BvbnNlEhwKBG5vdGUYASABKAsyDi5ub3RlZC52MS5Ob3RlIqYCCgROb3RlEhMKC2RvbmF0aW9uX2lkGAEgASgJEiQKCGRvbmF0aW9uGAIgASgLMhIubm90ZWQudjEuRG9uYXRpb24SJQoJc2lnaHRpbmdzGAMgAygLMhIubm90ZWQudjEuU2lnaHRpbmcSHgoFc3RhdGUYBCABKA4yDy5ub3RlZC52MS5TdGF0ZRIsCghub3RlZF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKaGVsZF91bnRpbBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJZm9yZ2V0X2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhdHRlbXB0GAggASgFInMKCFNpZ2h0aW5nEiIKB21lc3NhZ2UYASABKAsyES5ub3RlZC52MS5NZXNzYWdlEhYKDnRyYW5zYWN0aW9uX2lkGAIgASgJEisKB3NlZW5fYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wKs4CCgVFdmVudBIVChFFVkVOVF9VTlNQRUNJRklFRBAAEhEKDUVWRU5UX1BBWU1FTlQQARIZChVFVkVOVF9QQVlNRU5UX1BFTkRJTkcQAhIYChRFVkVOVF9QQVlNRU5UX0ZBSUxFRBADEhAKDEVWRU5UX1JFRlVORBAEEhIKDkVWRU5UX1JFVkVSU0FMEAUSGwoXRVZFTlRfUkVWRVJTQUxfQ0FOQ0VMRUQQBhIUChBFVkVOVF9BREpVU1RNRU5UEAcSEAoMRVZFTlRfU0lHTlVQEAgSEAoMRVZFTlRfQ0hBTkdFEAkSFAoQRVZFTlRfU1VTUEVOU0lPThAKEhYKEkVWRU5UX1JFQUNUSVZBVElPThALEhYKEkVWRU5UX0NBTkNFTExBVElPThAMEhAKDEVWRU5UX0VYUElSWRANEhEKDUVWRU5UX0RJU1BVVEUQDipeCgdWZXJkaWN0EhcKE1ZFUkRJQ1RfVU5TUEVDSUZJRUQQABIRCg1WRVJESUNUX0ZJUlNUEAESFQoRVkVSRElDVF9EVVBMSUNBVEUQAhIQCgxWRVJESUNUX0hFTEQQAyq5AQoIRXZpZGVuY2USGAoURVZJREVOQ0VfVU5TUEVDSUZJRUQQABIQCgxFVklERU5DRV9ORVcQARIZChVFVklERU5DRV9TQU1FX1JFUVVFU1QQAhIZChVFVklERU5DRV9TQU1FX01FU1NBR0UQAxIdChlFVklERU5DRV9TQU1FX1RSQU5TQUNUSU9OEAQSEwoPRVZJREVOQ0VfUEFJUkVEEAUSFwoTRVZJREVOQ0VfVEFLRU5fT1ZFUhAGKlEKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASDgoKU1RBVEVfSEVMRBABEg4KClNUQVRFX09QRU4QAhIRCg1TVEFURV9TRVRUTEVEEAMysAUKDURlZHVwZVNlcnZpY2USTQoMTm90ZURvbmF0aW9uEh0ubm90ZWQudjEuTm90ZURvbmF0aW9uUmVxdWVzdBoeLm5vdGVkLnYxLk5vdGVEb25hdGlvblJlc3BvbnNlElQKDU5vdGVEb25hdGlvbnMSHi5ub3RlZC52MS5Ob3RlRG9uYXRpb25zUmVxdWVzdBofLm5vdGVkLnYxLk5vdGVEb25hdGlvbnNSZXNwb25zZSgBMAESWAoORG9uYXRpb25FeGlzdHMSHy5ub3RlZC52MS5Eb25hdGlvbkV4aXN0c1JlcXVlc3QaIC5ub3RlZC52MS5Eb25hdGlvbkV4aXN0c1Jlc3BvbnNlIgOQAgESUwoOU2V0dGxlRG9uYXRpb24SHy5ub3RlZC52MS5TZXR0bGVEb25hdGlvblJlcXVlc3QaIC5ub3RlZC52MS5TZXR0bGVEb25hdGlvblJlc3BvbnNlElYKD1JlbGVhc2VEb25hdGlvbhIgLm5vdGVkLnYxLlJlbGVhc2VEb25hdGlvblJlcXVlc3QaIS5ub3RlZC52MS5SZWxlYXNlRG9uYXRpb25SZXNwb25zZRJHCgpFeHRlbmRIb2xkEhsubm90ZWQudjEuRXh0ZW5kSG9sZFJlcXVlc3QaHC5ub3RlZC52MS5FeHRlbmRIb2xkUmVzcG9uc2USVQoNTGlzdERvbmF0aW9ucxIeLm5vdGVkLnYxLkxpc3REb25hdGlvbnNSZXF1ZXN0Gh8ubm90ZWQudjEuTGlzdERvbmF0aW9uc1Jlc3BvbnNlIgOQAgESUwoORm9yZ2V0RG9uYXRpb24SHy5ub3RlZC52MS5Gb3JnZXREb25hdGlvblJlcXVlc3QaIC5ub3RlZC52MS5Gb3JnZXREb25hdGlvblJlc3BvbnNlQpUBCgxjb20ubm90ZWQudjFCCk5vdGVkUHJvdG9QAVo4Z2l0aHViLmNvbS9kb25hdGlvbi1kZWR1cGUvbm90ZWQvZ2VuL2dvL25vdGVkL3YxO25vdGVkdjGiAgNOWFiqAghOb3RlZC5WMcoCCE5vdGVkXFYx4gIUTm90ZWRcVjFcR1BCTWV0YWRhdGHqAglOb3RlZDo6VjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChRub3RlZC92MS9ub3RlZC5wcm90bxIIbm90ZWQudjEivQEKCERvbmF0aW9uEg4KBmxlZGdlchgBIAEoCRIRCglzZXJpZXNfaWQYAiABKAkSHgoFZXZlbnQYAyABKA4yDy5ub3RlZC52MS5FdmVudBIvCgtvY2N1cnJlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYW1vdW50GAUgASgJEhUKDWN1cnJlbmN5X2NvZGUYBiABKAkSFgoOdHJhbnNhY3Rpb25faWQYByABKAkiVwoHTWVzc2FnZRIPCgdjaGFubmVsGAEgASgJEgoKAmlkGAIgASgJEi8KC3JlY2VpdmVkX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKcAQoTTm90ZURvbmF0aW9uUmVxdWVzdBIkCghkb25hdGlvbhgBIAEoCzISLm5vdGVkLnYxLkRvbmF0aW9uEiIKB21lc3NhZ2UYAiABKAsyES5ub3RlZC52MS5NZXNzYWdlEicKBGhvbGQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgEIAEoCSLUAQoUTm90ZURvbmF0aW9uUmVzcG9uc2USIgoHdmVyZGljdBgBIAEoDjIRLm5vdGVkLnYxLlZlcmRpY3QSHAoEbm90ZRgCIAEoCzIOLm5vdGVkLnYxLk5vdGUSJAoIZXZpZGVuY2UYAyABKA4yEi5ub3RlZC52MS5FdmlkZW5jZRIPCgdyZWNlaXB0GAQgASgJEi4KC3JldHJ5X2FmdGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhMKC2RpZmZlcmVuY2VzGAYgAygJIkYKFE5vdGVEb25hdGlvbnNSZXF1ZXN0Ei4KB3JlcXVlc3QYASABKAsyHS5ub3RlZC52MS5Ob3RlRG9uYXRpb25SZXF1ZXN0IsUBChVOb3RlRG9uYXRpb25zUmVzcG9uc2USMgoIcmVzcG9uc2UYASABKAsyHi5ub3RlZC52MS5Ob3RlRG9uYXRpb25SZXNwb25zZUgAEjYKBWVycm9yGAIgASgLMiUubm90ZWQudjEuTm90ZURvbmF0aW9uc1Jlc3BvbnNlLkVycm9ySAAaNgoFRXJyb3ISDAoEY29kZRgBIAEoBRIPCgdtZXNzYWdlGAIgASgJEg4KBnJlYXNvbhgDIAEoCUIICgZyZXN1bHQiYQoVRG9uYXRpb25FeGlzdHNSZXF1ZXN0EiQKCGRvbmF0aW9uGAEgASgLMhIubm90ZWQudjEuRG9uYXRpb24SIgoHbWVzc2FnZRgCIAEoCzIRLm5vdGVkLnYxLk1lc3NhZ2UibAoWRG9uYXRpb25FeGlzdHNSZXNwb25zZRIOCgZleGlzdHMYASABKAgSHAoEbm90ZRgCIAEoCzIOLm5vdGVkLnYxLk5vdGUSJAoIZXZpZGVuY2UYAyABKA4yEi5ub3RlZC52MS5FdmlkZW5jZSI4ChVTZXR0bGVEb25hdGlvblJlcXVlc3QSDwoHcmVjZWlwdBgBIAEoCRIOCgZyZWFzb24YAiABKAkiNgoWU2V0dGxlRG9uYXRpb25SZXNwb25zZRIcCgRub3RlGAEgASgLMg4ubm90ZWQudjEuTm90ZSI5ChZSZWxlYXNlRG9uYXRpb25SZXF1ZXN0Eg8KB3JlY2VpcHQYASABKAkSDgoGcmVhc29uGAIgASgJIjcKF1JlbGVhc2VEb25hdGlvblJlc3BvbnNlEhwKBG5vdGUYASABKAsyDi5ub3RlZC52MS5Ob3RlIk0KEUV4dGVuZEhvbGRSZXF1ZXN0Eg8KB3JlY2VpcHQYASABKAkSJwoEaG9sZBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIyChJFeHRlbmRIb2xkUmVzcG9uc2USHAoEbm90ZRgBIAEoCzIOLm5vdGVkLnYxLk5vdGUikQIKFExpc3REb25hdGlvbnNSZXF1ZXN0Eg4KBmxlZGdlchgBIAEoCRIRCglzZXJpZXNfaWQYAiABKAkSHgoFc3RhdGUYAyABKA4yDy5ub3RlZC52MS5TdGF0ZRIUCgxzZWVuX29ubHlfb24YBCABKAkSLwoLbm90ZWRfYWZ0ZXIYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDG5vdGVkX2JlZm9yZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJcGFnZV9zaXplGAcgASgFEhIKCnBhZ2VfdG9rZW4YCCABKAkSFgoOdHJhbnNhY3Rpb25faWQYCSABKAkiTwoVTGlzdERvbmF0aW9uc1Jlc3BvbnNlEh0KBW5vdGVzGAEgAygLMg4ubm90ZWQudjEuTm90ZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiXwoVRm9yZ2V0RG9uYXRpb25SZXF1ZXN0Eg4KBmxlZGdlchgBIAEoCRIRCglzZXJpZXNfaWQYAiABKAkSEwoLZG9uYXRpb25faWQYAyABKAkSDgoGcmVhc29uGAQgASgJIjYKFkZvcmdldERvbmF0aW9uUmVzcG9uc2USHAoEbm90ZRgBIAEoCzIOLm5vdGVkLnYxLk5vdGUipgIKBE5vdGUSEwoLZG9uYXRpb25faWQYASABKAkSJAoIZG9uYXRpb24YAiABKAsyEi5ub3RlZC52MS5Eb25hdGlvbhIlCglzaWdodGluZ3MYAyADKAsyEi5ub3RlZC52MS5TaWdodGluZxIeCgVzdGF0ZRgEIAEoDjIPLm5vdGVkLnYxLlN0YXRlEiwKCG5vdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpoZWxkX3VudGlsGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglmb3JnZXRfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2F0dGVtcHQYCCABKAUicwoIU2lnaHRpbmcSIgoHbWVzc2FnZRgBIAEoCzIRLm5vdGVkLnYxLk1lc3NhZ2USFgoOdHJhbnNhY3Rpb25faWQYAiABKAkSKwoHc2Vlbl9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqzgIKBUV2ZW50EhUKEUVWRU5UX1VOU1BFQ0lGSUVEEAASEQoNRVZFTlRfUEFZTUVOVBABEhkKFUVWRU5UX1BBWU1FTlRfUEVORElORxACEhgKFEVWRU5UX1BBWU1FTlRfRkFJTEVEEAMSEAoMRVZFTlRfUkVGVU5EEAQSEgoORVZFTlRfUkVWRVJTQUwQBRIbChdFVkVOVF9SRVZFUlNBTF9DQU5DRUxFRBAGEhQKEEVWRU5UX0FESlVTVE1FTlQQBxIQCgxFVkVOVF9TSUdOVVAQCBIQCgxFVkVOVF9DSEFOR0UQCRIUChBFVkVOVF9TVVNQRU5TSU9OEAoSFgoSRVZFTlRfUkVBQ1RJVkFUSU9OEAsSFgoSRVZFTlRfQ0FOQ0VMTEFUSU9OEAwSEAoMRVZFTlRfRVhQSVJZEA0SEQoNRVZFTlRfRElTUFVURRAOKl4KB1ZlcmRpY3QSFwoTVkVSRElDVF9VTlNQRUNJRklFRBAAEhEKDVZFUkRJQ1RfRklSU1QQARIVChFWRVJESUNUX0RVUExJQ0FURRACEhAKDFZFUkRJQ1RfSEVMRBADKrkBCghFdmlkZW5jZRIYChRFVklERU5DRV9VTlNQRUNJRklFRBAAEhAKDEVWSURFTkNFX05FVxABEhkKFUVWSURFTkNFX1NBTUVfUkVRVUVTVBACEhkKFUVWSURFTkNFX1NBTUVfTUVTU0FHRRADEh0KGUVWSURFTkNFX1NBTUVfVFJBTlNBQ1RJT04QBBITCg9FVklERU5DRV9QQUlSRUQQBRIXChNFVklERU5DRV9UQUtFTl9PVkVSEAYqUQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9IRUxEEAESDgoKU1RBVEVfT1BFThACEhEKDVNUQVRFX1NFVFRMRUQQAzKwBQoNRGVkdXBlU2VydmljZRJNCgxOb3RlRG9uYXRpb24SHS5ub3RlZC52MS5Ob3RlRG9uYXRpb25SZXF1ZXN0Gh4ubm90ZWQudjEuTm90ZURvbmF0aW9uUmVzcG9uc2USVAoNTm90ZURvbmF0aW9ucxIeLm5vdGVkLnYxLk5vdGVEb25hdGlvbnNSZXF1ZXN0Gh8ubm90ZWQudjEuTm90ZURvbmF0aW9uc1Jlc3BvbnNlKAEwARJYCg5Eb25hdGlvbkV4aXN0cxIfLm5vdGVkLnYxLkRvbmF0aW9uRXhpc3RzUmVxdWVzdBogLm5vdGVkLnYxLkRvbmF0aW9uRXhpc3RzUmVzcG9uc2UiA5ACARJTCg5TZXR0bGVEb25hdGlvbhIfLm5vdGVkLnYxLlNldHRsZURvbmF0aW9uUmVxdWVzdBogLm5vdGVkLnYxLlNldHRsZURvbmF0aW9uUmVzcG9uc2USVgoPUmVsZWFzZURvbmF0aW9uEiAubm90ZWQudjEuUmVsZWFzZURvbmF0aW9uUmVxdWVzdBohLm5vdGVkLnYxLlJlbGVhc2VEb25hdGlvblJlc3BvbnNlEkcKCkV4dGVuZEhvbGQSGy5ub3RlZC52MS5FeHRlbmRIb2xkUmVxdWVzdBocLm5vdGVkLnYxLkV4dGVuZEhvbGRSZXNwb25zZRJVCg1MaXN0RG9uYXRpb25zEh4ubm90ZWQudjEuTGlzdERvbmF0aW9uc1JlcXVlc3QaHy5ub3RlZC52MS5MaXN0RG9uYXRpb25zUmVzcG9uc2UiA5ACARJTCg5Gb3JnZXREb25hdGlvbhIfLm5vdGVkLnYxLkZvcmdldERvbmF0aW9uUmVxdWVzdBogLm5vdGVkLnYxLkZvcmdldERvbmF0aW9uUmVzcG9uc2VClQEKDGNvbS5ub3RlZC52MUIKTm90ZWRQcm90b1ABWjhnaXRodWIuY29tL2RvbmF0aW9uLWRlZHVwZS9ub3RlZC9nZW4vZ28vbm90ZWQvdjE7bm90ZWR2MaICA05YWKoCCE5vdGVkLlYxygIITm90ZWRcVjHiAhROb3RlZFxWMVxHUEJNZXRhZGF0YeoCCU5vdGVkOjpWMWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Donation is one occurrence of an event in a series. Only series_id is required; the more is given, the surer the decision.
@@ -136,6 +137,14 @@ export type Message = Message$1<"noted.v1.Message"> & {
    * @generated from field: string id = 2;
    */
   id: string;
+
+  /**
+   * received_at is when the message first arrived, where that was not just now: it waited in a queue, or comes from a backfill. Rule 4 takes it for
+   * the arrival. A time later than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation is known. Absent means now.
+   *
+   * @generated from field: google.protobuf.Timestamp received_at = 3;
+   */
+  receivedAt?: Timestamp | undefined;
 };
 
 /**
@@ -176,7 +185,9 @@ export type NoteDonationRequest = Message$1<"noted.v1.NoteDonationRequest"> & {
   /**
    * request_id is the caller's id of this call, the same in every retry of it and in no other: up to 128 bytes of printable ASCII without spaces.
    * Whoever knows it can make the receipt, so make it random. The server makes one where it is empty; a lost reply then
-   * cannot be asked for again.
+   * cannot be asked for again. The id of another message is refused with REQUEST_ID_REUSED where the note shows that it was another: this
+   * message is not among the note's sightings and the message answered FIRST last is; without message ids, the transaction ids differ, or the
+   * amounts do while attempt is 1.
    *
    * @generated from field: string request_id = 4;
    */
@@ -415,6 +426,13 @@ export type SettleDonationRequest = Message$1<"noted.v1.SettleDonationRequest"> 
    * @generated from field: string receipt = 1;
    */
   receipt: string;
+
+  /**
+   * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8, without personal data. Empty in a receiver's own calls.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
 };
 
 /**
@@ -604,6 +622,13 @@ export type ListDonationsRequest = Message$1<"noted.v1.ListDonationsRequest"> & 
    * @generated from field: string page_token = 8;
    */
   pageToken: string;
+
+  /**
+   * transaction_id is a transaction id that any sighting of the note must bear. Without series_id it walks through the whole ledger.
+   *
+   * @generated from field: string transaction_id = 9;
+   */
+  transactionId: string;
 };
 
 /**
@@ -1087,9 +1112,17 @@ export const DedupeService: GenService<{
    * FIRST: it is the caller's to process. DUPLICATE: it is done, or was noted before; drop the message. HELD: somebody is processing it; come back
    * after retry_after (a receiver answers PayPal with 503, and PayPal comes again).
    *
-   * Two messages tell of the same donation only within one ledger, one series and one event. Then the strongest evidence decides: the same
-   * request_id; the same message; equal transaction ids (unequal ones on one channel mean two donations); otherwise pairing: equal amounts and
-   * currencies where both are given, no other id on this channel, and times that agree. Otherwise the donation is new.
+   * Two messages tell of the same donation only within one ledger, one series and one event. Then the strongest evidence decides:
+   *
+   *   1. The same request_id as the note's latest FIRST.
+   *   2. The same message: its channel and its id.
+   *   3. Transaction ids. A note's own id is that of the message that was answered FIRST last. In this order: a note whose own id it is, is the same
+   *      donation; a note with another id on this message's channel is another donation; a note with this id in any other sighting is the same;
+   *      a note with other ids on other channels only is another donation where the ids of the two channels are known to agree. Noted learns
+   *      whether they do from the series and from the ledger (-transaction-ids).
+   *   4. Pairing: equal amounts and currencies where both are given, no other id on this channel, and times that agree.
+   *
+   * Otherwise the donation is new.
    *
    * With a hold the note is not final until SettleDonation; a hold that is released or runs out makes the next message FIRST again. Without one the
    * note is final at once, and a caller that dies before it has processed the donation has lost it. Always hold, unless a loss does not matter.
@@ -1097,8 +1130,10 @@ export const DedupeService: GenService<{
    * A repeat with the same request_id is safe, and answers the same again. On any error nothing is known: do not process, and do not take the
    * error for a DUPLICATE. Answer 503, or ask again with the same request_id.
    *
-   * Fails with INVALID_ARGUMENT; OUT_OF_RANGE when the donation is not known and occurred_at lies further back than notes are kept, or further ahead than clocks may
-   * disagree; RESOURCE_EXHAUSTED; UNAVAILABLE; DEADLINE_EXCEEDED, after which nothing will be noted any more.
+   * Fails with INVALID_ARGUMENT, reason REQUEST_ID_REUSED when the request_id is that of another message of this series and event (reuse
+   * across series or events is not seen); OUT_OF_RANGE when the donation is not known and occurred_at or received_at lies further back than notes are
+   * kept, or occurred_at further ahead than clocks may disagree; RESOURCE_EXHAUSTED; UNAVAILABLE; FAILED_PRECONDITION (STORE_UNSUITABLE);
+   * DEADLINE_EXCEEDED, after which nothing will be noted any more.
    *
    * @generated from rpc noted.v1.DedupeService.NoteDonation
    */

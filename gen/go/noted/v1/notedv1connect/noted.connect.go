@@ -22,9 +22,10 @@
 // Other failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these reasons; INVALID_ARGUMENT also a google.rpc.BadRequest
 // that names every broken field at once; RESOURCE_EXHAUSTED and UNAVAILABLE, where waiting helps, a google.rpc.RetryInfo:
 //
-//   INVALID_ARGUMENT     INVALID_REQUEST
-//   OUT_OF_RANGE         OCCURRED_TOO_EARLY, OCCURRED_TOO_LATE
-//   FAILED_PRECONDITION  HOLD_LOST (another attempt has taken over), HOLD_RELEASED, SETTLED_BY_ANOTHER, ALREADY_SETTLED (by this receipt)
+//   INVALID_ARGUMENT     INVALID_REQUEST, REQUEST_ID_REUSED (the request_id belongs to another message; nothing was noted)
+//   OUT_OF_RANGE         OCCURRED_TOO_EARLY, OCCURRED_TOO_LATE, RECEIVED_TOO_EARLY
+//   FAILED_PRECONDITION  HOLD_LOST (another attempt has taken over), HOLD_RELEASED, SETTLED_BY_ANOTHER, ALREADY_SETTLED (by this receipt),
+//                        STORE_UNSUITABLE (the store cannot run Noted, such as a Redis that is too old; the operator must act)
 //   NOT_FOUND            NOTE_NOT_FOUND
 //   RESOURCE_EXHAUSTED   RATE_LIMITED, STORE_FULL, SERIES_FULL, OVERLOADED
 //   UNAUTHENTICATED      UNAUTHENTICATED
@@ -104,9 +105,17 @@ type DedupeServiceClient interface {
 	// FIRST: it is the caller's to process. DUPLICATE: it is done, or was noted before; drop the message. HELD: somebody is processing it; come back
 	// after retry_after (a receiver answers PayPal with 503, and PayPal comes again).
 	//
-	// Two messages tell of the same donation only within one ledger, one series and one event. Then the strongest evidence decides: the same
-	// request_id; the same message; equal transaction ids (unequal ones on one channel mean two donations); otherwise pairing: equal amounts and
-	// currencies where both are given, no other id on this channel, and times that agree. Otherwise the donation is new.
+	// Two messages tell of the same donation only within one ledger, one series and one event. Then the strongest evidence decides:
+	//
+	//  1. The same request_id as the note's latest FIRST.
+	//  2. The same message: its channel and its id.
+	//  3. Transaction ids. A note's own id is that of the message that was answered FIRST last. In this order: a note whose own id it is, is the same
+	//     donation; a note with another id on this message's channel is another donation; a note with this id in any other sighting is the same;
+	//     a note with other ids on other channels only is another donation where the ids of the two channels are known to agree. Noted learns
+	//     whether they do from the series and from the ledger (-transaction-ids).
+	//  4. Pairing: equal amounts and currencies where both are given, no other id on this channel, and times that agree.
+	//
+	// Otherwise the donation is new.
 	//
 	// With a hold the note is not final until SettleDonation; a hold that is released or runs out makes the next message FIRST again. Without one the
 	// note is final at once, and a caller that dies before it has processed the donation has lost it. Always hold, unless a loss does not matter.
@@ -114,8 +123,10 @@ type DedupeServiceClient interface {
 	// A repeat with the same request_id is safe, and answers the same again. On any error nothing is known: do not process, and do not take the
 	// error for a DUPLICATE. Answer 503, or ask again with the same request_id.
 	//
-	// Fails with INVALID_ARGUMENT; OUT_OF_RANGE when the donation is not known and occurred_at lies further back than notes are kept, or further ahead than clocks may
-	// disagree; RESOURCE_EXHAUSTED; UNAVAILABLE; DEADLINE_EXCEEDED, after which nothing will be noted any more.
+	// Fails with INVALID_ARGUMENT, reason REQUEST_ID_REUSED when the request_id is that of another message of this series and event (reuse
+	// across series or events is not seen); OUT_OF_RANGE when the donation is not known and occurred_at or received_at lies further back than notes are
+	// kept, or occurred_at further ahead than clocks may disagree; RESOURCE_EXHAUSTED; UNAVAILABLE; FAILED_PRECONDITION (STORE_UNSUITABLE);
+	// DEADLINE_EXCEEDED, after which nothing will be noted any more.
 	NoteDonation(context.Context, *v1.NoteDonationRequest) (*v1.NoteDonationResponse, error)
 	// NoteDonations is NoteDonation for many: a stream for backfills and busy gateways. Answers come in the order of the requests. A request that
 	// fails is answered with its own error and the stream goes on; only a broken stream ends it. A caller whose stream breaks asks
@@ -310,9 +321,17 @@ type DedupeServiceHandler interface {
 	// FIRST: it is the caller's to process. DUPLICATE: it is done, or was noted before; drop the message. HELD: somebody is processing it; come back
 	// after retry_after (a receiver answers PayPal with 503, and PayPal comes again).
 	//
-	// Two messages tell of the same donation only within one ledger, one series and one event. Then the strongest evidence decides: the same
-	// request_id; the same message; equal transaction ids (unequal ones on one channel mean two donations); otherwise pairing: equal amounts and
-	// currencies where both are given, no other id on this channel, and times that agree. Otherwise the donation is new.
+	// Two messages tell of the same donation only within one ledger, one series and one event. Then the strongest evidence decides:
+	//
+	//  1. The same request_id as the note's latest FIRST.
+	//  2. The same message: its channel and its id.
+	//  3. Transaction ids. A note's own id is that of the message that was answered FIRST last. In this order: a note whose own id it is, is the same
+	//     donation; a note with another id on this message's channel is another donation; a note with this id in any other sighting is the same;
+	//     a note with other ids on other channels only is another donation where the ids of the two channels are known to agree. Noted learns
+	//     whether they do from the series and from the ledger (-transaction-ids).
+	//  4. Pairing: equal amounts and currencies where both are given, no other id on this channel, and times that agree.
+	//
+	// Otherwise the donation is new.
 	//
 	// With a hold the note is not final until SettleDonation; a hold that is released or runs out makes the next message FIRST again. Without one the
 	// note is final at once, and a caller that dies before it has processed the donation has lost it. Always hold, unless a loss does not matter.
@@ -320,8 +339,10 @@ type DedupeServiceHandler interface {
 	// A repeat with the same request_id is safe, and answers the same again. On any error nothing is known: do not process, and do not take the
 	// error for a DUPLICATE. Answer 503, or ask again with the same request_id.
 	//
-	// Fails with INVALID_ARGUMENT; OUT_OF_RANGE when the donation is not known and occurred_at lies further back than notes are kept, or further ahead than clocks may
-	// disagree; RESOURCE_EXHAUSTED; UNAVAILABLE; DEADLINE_EXCEEDED, after which nothing will be noted any more.
+	// Fails with INVALID_ARGUMENT, reason REQUEST_ID_REUSED when the request_id is that of another message of this series and event (reuse
+	// across series or events is not seen); OUT_OF_RANGE when the donation is not known and occurred_at or received_at lies further back than notes are
+	// kept, or occurred_at further ahead than clocks may disagree; RESOURCE_EXHAUSTED; UNAVAILABLE; FAILED_PRECONDITION (STORE_UNSUITABLE);
+	// DEADLINE_EXCEEDED, after which nothing will be noted any more.
 	NoteDonation(context.Context, *v1.NoteDonationRequest) (*v1.NoteDonationResponse, error)
 	// NoteDonations is NoteDonation for many: a stream for backfills and busy gateways. Answers come in the order of the requests. A request that
 	// fails is answered with its own error and the stream goes on; only a broken stream ends it. A caller whose stream breaks asks
