@@ -7,18 +7,21 @@
 -- ARGV[4]   transaction: its id, or "-"
 -- ARGV[5]   amount: amount and currency, or "-"
 -- ARGV[6]   occurred: milliseconds since 1970, or "-"
--- ARGV[7]   match: the match window in milliseconds
--- ARGV[8]   arrival: the arrival window in milliseconds
--- ARGV[9]   retention: milliseconds
--- ARGV[10]  ahead: how far ahead occurred may lie, in milliseconds
--- ARGV[11]  shared: 1 if transaction ids are shared between channels, else 0
+-- ARGV[7]   received: when the message first arrived, in milliseconds since 1970, or "-" for now
+-- ARGV[8]   match: the match window in milliseconds
+-- ARGV[9]   arrival: the arrival window in milliseconds
+-- ARGV[10]  retention: milliseconds
+-- ARGV[11]  ahead: how far ahead occurred may lie, in milliseconds
+-- ARGV[12]  agreeing: which channels' transaction ids agree with the message's (see notes.lua)
 --
 -- Replies, now in milliseconds:
---   FOUND evidence line now       the note that the message tells of
---   NONE now                      there is none
---   TOO_EARLY now, TOO_LATE now   occurred is out of range, and there is none
---   PAST_DEADLINE now             it came too late
---   VERSION version               a later release, or another program, has written this series
+--   FOUND evidence line now  the note that the message tells of
+--   NONE now                 no note matches
+--   TOO_EARLY now            no note matches, and occurred is before the retention
+--   RECEIVED_TOO_EARLY now   the same of received
+--   TOO_LATE now             no note matches, and occurred is too far ahead
+--   PAST_DEADLINE now        the call came too late
+--   VERSION version          a later release, or another program, has written here
 --
 -- Writes nothing.
 local key = KEYS[1]
@@ -29,19 +32,23 @@ local ask = {
   transaction = ARGV[4],
   amount = ARGV[5],
   occurred = ARGV[6] ~= '-' and tonumber(ARGV[6]),
-  match = tonumber(ARGV[7]),
-  arrival = tonumber(ARGV[8]),
-  retention = tonumber(ARGV[9]),
-  ahead = tonumber(ARGV[10]),
-  shared = ARGV[11] == '1',
+  received = ARGV[7] ~= '-' and tonumber(ARGV[7]),
+  match = tonumber(ARGV[8]),
+  arrival = tonumber(ARGV[9]),
+  retention = tonumber(ARGV[10]),
+  ahead = tonumber(ARGV[11]),
+  agreeing = ARGV[12],
 }
 
 local notes, now, unread = open(key, deadline)
 if unread then
   return unread
 end
+if ask.received and ask.received >= now then
+  ask.received = false
+end
 local note, evidence = find(notes, ask, now)
 if not note then
   return out_of_range(ask, now) or { 'NONE', now }
 end
-return { 'FOUND', evidence, note.line, now }
+return { 'FOUND', evidence, line(note), now }

@@ -16,10 +16,11 @@
 --   HOLD_RELEASED now        this attempt was given up
 --   ALREADY_SETTLED now      this attempt has settled
 --   PAST_DEADLINE now        it came too late
---   VERSION version          a later release, or another program, has written this series
+--   VERSION version          a later release, or another program, has written here
 --
 -- Writes KEYS[1], and its expiry, for DONE. The other replies change nothing. Where replicas is 1,
--- they write what is there as it is, but for PAST_DEADLINE and VERSION, so that WAIT waits for it.
+-- each of them but PAST_DEADLINE and VERSION writes what is there as it is, so that WAIT waits for
+-- it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])
@@ -44,6 +45,6 @@ if refusal then
   end
   return refusal
 end
-note.held = now + hold
+hold_note(note, hold, now)
 resave(key, notes, note)
-return { 'DONE', note.line, now }
+return { 'DONE', line(note), now }

@@ -9,10 +9,12 @@
 --   DONE line now       the note as it was
 --   NOT_FOUND now       the note is forgotten, or never was
 --   PAST_DEADLINE now   it came too late
---   VERSION version     a later release, or another program, has written this series
+--   VERSION version     a later release, or another program, has written here
 --
--- Writes KEYS[1], and its expiry, for DONE, or deletes it with its last note. The other replies change nothing. Where
--- replicas is 1, NOT_FOUND writes what is there as it is, so that WAIT waits for it.
+-- Writes KEYS[1], and its expiry, for DONE. With the last note there remains the floor, for the
+-- usual retention: without it a note made in the same millisecond, or after the clock was set
+-- back, could get the forgotten note's name. The other replies change nothing. Where replicas is
+-- 1, NOT_FOUND writes what is there as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])
@@ -25,9 +27,10 @@ end
 for i, note in ipairs(notes) do
   if note.noted == noted then
     table.remove(notes, i)
+    notes.floor = math.max(notes.floor, note.noted)
     redis.call('PERSIST', key)
     save(key, notes, redis.call)
-    return { 'DONE', note.line, now }
+    return { 'DONE', line(note), now }
   end
 end
 if replicas then

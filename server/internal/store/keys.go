@@ -219,6 +219,22 @@ func writeTime(t time.Time) string {
 	return strconv.FormatInt(t.UnixMilli(), 10)
 }
 
+// writeAgreeing writes which channels' transaction ids agree with the asking message's, as notes.lua reads it.
+func writeAgreeing(rules Rules) string {
+	switch rules.TransactionIDs {
+	case Shared:
+		return "*"
+	case PerChannel:
+		return "-"
+	case Auto:
+	}
+	agreeing := "+"
+	for _, channel := range rules.Agreeing {
+		agreeing += "," + channel + ","
+	}
+	return agreeing
+}
+
 // events are the letters by which notes name their event, in the order of the contract's numbers.
 const events = "PpFRVCJSHUEXYD"
 

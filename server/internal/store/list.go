@@ -124,7 +124,7 @@ func start(r ListRequest) (cursor, error) {
 func (s *Store) listKeys(ctx context.Context, r ListRequest, at *cursor, reply *ListReply) (full bool, err error) {
 	calls := make([]call, min(len(at.Wait), scanCount))
 	for i := range calls {
-		calls[i] = call{script: listScript, key: at.Wait[i]}
+		calls[i] = call{script: listScript, key: at.Wait[i], args: []any{writeTransaction(r.TransactionID)}}
 	}
 	for _, result := range s.runFor(ctx, calls) {
 		if result.err != nil {
@@ -174,7 +174,8 @@ func readNotes(key string, lines []string, now time.Time) ([]Note, error) {
 func (r ListRequest) wants(n Note) bool {
 	if r.State != 0 && n.State != r.State ||
 		!r.NotedAfter.IsZero() && n.NotedAt.Before(r.NotedAfter) ||
-		!r.NotedBefore.IsZero() && !n.NotedAt.Before(r.NotedBefore) {
+		!r.NotedBefore.IsZero() && !n.NotedAt.Before(r.NotedBefore) ||
+		r.TransactionID != "" && !slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.TransactionID == r.TransactionID }) {
 		return false
 	}
 	return r.SeenOnlyOn == "" || !slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.Message.Channel != r.SeenOnlyOn })

@@ -127,7 +127,7 @@ func contradicts(n *modelNote, r store.NoteRequest) bool {
 		here := s.Message.Channel == r.Message.Channel
 		otherID := s.Message.ID != "" && r.Message.ID != "" && s.Message.ID != r.Message.ID
 		otherTransaction := s.TransactionID != "" && r.Donation.TransactionID != "" && s.TransactionID != r.Donation.TransactionID
-		if here && otherID || otherTransaction && (here || r.Rules.SharedTransactions) {
+		if here && otherID || otherTransaction && (here || r.Rules.TransactionIDs == store.Shared) {
 			return true
 		}
 	}
@@ -408,7 +408,7 @@ func randomRequest(random *rand.Rand, m *model) store.NoteRequest {
 		Donation:  store.Donation{Ledger: "l", SeriesID: randomSeries(random), Event: store.Event(1 + random.IntN(2))},
 		RequestID: fmt.Sprint("r", random.IntN(4000)),
 		Rules: store.Rules{MatchWindow: 2 * time.Hour, ArrivalWindow: 6 * time.Hour, Retention: 48 * time.Hour, SkewAhead: time.Hour, SeriesLimit: 25,
-			SharedTransactions: random.IntN(4) == 0},
+			TransactionIDs: store.TransactionIDs(1 + random.IntN(2))},
 	}
 	if random.IntN(8) == 0 && len(m.notes) > 0 {
 		r.RequestID = m.notes[max(0, len(m.notes)-1-random.IntN(8))].request

@@ -8,29 +8,43 @@
 -- ARGV[5]   transaction: its id, or "-"
 -- ARGV[6]   amount: amount and currency, or "-"
 -- ARGV[7]   occurred: milliseconds since 1970, or "-"
--- ARGV[8]   hold: milliseconds, 0 for none
--- ARGV[9]   match: the match window in milliseconds
--- ARGV[10]  arrival: the arrival window in milliseconds
--- ARGV[11]  retention: milliseconds, whole seconds
--- ARGV[12]  ahead: how far ahead occurred may lie, in milliseconds
--- ARGV[13]  shared: 1 if transaction ids are shared between channels, else 0
--- ARGV[14]  limit: how many notes the series may hold
--- ARGV[15]  replicas: 1 if the answer needs replicas, else 0
+-- ARGV[8]   received: when the message first arrived, in milliseconds since 1970, or "-" for now
+-- ARGV[9]   hold: milliseconds, 0 for none
+-- ARGV[10]  match: the match window in milliseconds
+-- ARGV[11]  arrival: the arrival window in milliseconds
+-- ARGV[12]  retention: milliseconds, whole seconds
+-- ARGV[13]  ahead: how far ahead occurred may lie, in milliseconds
+-- ARGV[14]  agreeing: which channels' transaction ids agree with the message's (see notes.lua)
+-- ARGV[15]  limit: how many notes the series may hold
+-- ARGV[16]  replicas: 1 if the answer needs replicas, else 0
 --
--- Replies, now in milliseconds:
---   FIRST evidence line now recorded       it is the caller's; recorded is 1 if the message is a new sighting
---   DUPLICATE evidence line now recorded   the note is settled
---   HELD evidence line now recorded        the note is held by another
---   TOO_EARLY now, TOO_LATE now            occurred is out of range, and no note is of this donation
---   SERIES_FULL now                        the series holds limit notes, and none is of this donation
---   PAST_DEADLINE now                      it came too late
---   VERSION version                        a later release, or another program, has written this series
+-- Replies, now in milliseconds; recorded is 1 if the message is a new sighting:
+--   FIRST evidence line now recorded      it is the caller's; with evidence NEW, a channel and a
+--                                         transaction id for each sighting that spoke against
+--                                         pairing it, where that alone made it new
+--   DUPLICATE evidence line now recorded  the note is settled
+--   HELD evidence line now recorded       the note is held by another
+--   REQUEST_REUSED now                    the request's first answer was about another message
+--   TOO_EARLY now                         no note matches, and occurred is before the retention
+--   RECEIVED_TOO_EARLY now                the same of received
+--   TOO_LATE now                          no note matches, and occurred is too far ahead
+--   SERIES_FULL now                       no note matches, and the series holds limit notes
+--   PAST_DEADLINE now                     the call came too late
+--   VERSION version                       a later release, or another program, has written here
 --
--- Writes KEYS[1], and its expiry, once, at the end: for FIRST unless the same request asks again while its hold or its settled note stands, and for DUPLICATE
--- and HELD only to record a new sighting. A store that takes no writes may refuse that; then the answer stands, but for DUPLICATE PAIRED, whose refusal is the
--- reply. Of sightings a note keeps 16; a full one gives up the latest that it can spare for the first of another channel, and records no others (has_room in
--- notes.lua). The other replies change nothing. Where replicas is 1, a reply that writes nothing else, but for PAST_DEADLINE and VERSION, writes what is there
--- as it is, so that WAIT waits for it.
+-- Writes KEYS[1], and its expiry, once, at the end:
+--
+--   reply                  what is written               where the store refuses to write it
+--   FIRST NEW, TAKEN_OVER  the note                      the refusal is the reply
+--   FIRST SAME_REQUEST     the hold, where it had run    the refusal is the reply
+--                          out; else a new sighting      the answer stands
+--   DUPLICATE, HELD        a new sighting; a hold that   the answer stands, but for DUPLICATE
+--                          a clock set back had made     PAIRED: unrecorded, the next donation's
+--                          longer than was asked for     message could look the same
+--   all others             nothing
+--
+-- Where replicas is 1 and nothing else is written, every reply but PAST_DEADLINE and VERSION
+-- writes what is there as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local ask = {
@@ -40,67 +54,81 @@ local ask = {
   transaction = ARGV[5],
   amount = ARGV[6],
   occurred = ARGV[7] ~= '-' and tonumber(ARGV[7]),
-  match = tonumber(ARGV[9]),
-  arrival = tonumber(ARGV[10]),
-  retention = tonumber(ARGV[11]),
-  ahead = tonumber(ARGV[12]),
-  shared = ARGV[13] == '1',
+  received = ARGV[8] ~= '-' and tonumber(ARGV[8]),
+  match = tonumber(ARGV[10]),
+  arrival = tonumber(ARGV[11]),
+  retention = tonumber(ARGV[12]),
+  ahead = tonumber(ARGV[13]),
+  agreeing = ARGV[14],
 }
-local hold = tonumber(ARGV[8])
-local limit = tonumber(ARGV[14])
-local replicas = ARGV[15] == '1'
+local hold = tonumber(ARGV[9])
+local limit = tonumber(ARGV[15])
+local replicas = ARGV[16] == '1'
 
 local notes, now, unread = open(key, deadline)
 if unread then
   return unread
 end
-local note, evidence = find(notes, ask, now)
+if ask.received and ask.received >= now then
+  ask.received = false
+end
+local note, evidence, against = find(notes, ask, now)
 
-if not note then
-  local refusal = out_of_range(ask, now)
+local refusal
+if note then
+  refusal = evidence == 'SAME_REQUEST' and reused(note, ask) and { 'REQUEST_REUSED', now }
+else
+  refusal = out_of_range(ask, now)
   if not refusal and #notes >= limit then
     refusal = { 'SERIES_FULL', now }
   end
-  if refusal then
-    if replicas then
-      confirm(key, notes)
-    end
-    return refusal
+end
+if refusal then
+  if replicas then
+    confirm(key, notes)
   end
-  -- When it was noted is the note's name within its series, so no two may share it.
-  local noted, taken = now, {}
+  return refusal
+end
+
+if not note then
+  -- When it was noted is the note's name within its series, so no two may ever share it.
+  local noted, taken = math.max(now, notes.floor + 1), {}
   for _, other in ipairs(notes) do
     taken[other.noted] = true
   end
   while taken[noted] do
     noted = noted + 1
   end
-  note = {
-    event = ask.event,
-    token = ask.token,
-    noted = noted,
-    occurred = ask.occurred,
-    amount = ask.amount,
-    held = hold > 0 and now + hold,
-    released = false,
-    attempt = 1,
-    retention = ask.retention,
-  }
+  note = new_note(ask, noted)
+  note.against = against and against.noted
+  hold_note(note, hold, now)
   notes[#notes + 1] = note
-  write_new(note, ask.message, ask.transaction)
   write_note(note)
   save(key, notes, redis.call)
-  return { 'FIRST', 'NEW', note.line, now, 1 }
+  local reply = { 'FIRST', 'NEW', note.text, now, 1 }
+  for _, s in ipairs(against and sightings(against) or {}) do
+    if s.transaction ~= '-' then
+      reply[#reply + 1] = channel(s.message)
+      reply[#reply + 1] = s.transaction
+    end
+  end
+  return reply
 end
 
 local verdict, changed, recorded = 'DUPLICATE', false, 0
 local is = state(note, now)
+if is == 'HELD' and note.held - now > note.length then
+  note.held = now + note.length -- the clock was set back since
+  changed = true
+end
+local before = line(note)
+local must_save = false
 if evidence == 'SAME_REQUEST' and not note.released then
   verdict = 'FIRST'
   if is == 'OPEN' then
     -- Its hold has run out and nobody has taken over: it is given again, with the same receipt.
-    note.held = hold > 0 and now + hold
-    changed = true
+    hold_note(note, hold, now)
+    must_save = true
   end
 elseif is == 'HELD' then
   verdict = 'HELD'
@@ -108,36 +136,37 @@ elseif is == 'OPEN' then
   verdict, evidence = 'FIRST', 'TAKEN_OVER'
   note.attempt = note.attempt + 1
   note.token = ask.token
-  note.held = hold > 0 and now + hold
-  note.released = false
-  changed = true
+  note.own = false
+  hold_note(note, hold, now)
+  must_save = true
 end
 
-local seen = false
-for _, s in ipairs(note.sightings) do
+local seen
+for i, s in ipairs(sightings(note)) do
   if s.message == ask.message and (named(s.message) or s.transaction == ask.transaction) then
-    seen = true
+    seen = i
   end
 end
-local before = note.line
-if changed then
-  write_note(note)
-end
-if not seen and has_room(note, ask.message, ask.transaction) then
-  see(note, ask.message, ask.transaction, now)
+if not seen and see(note, ask, now, evidence == 'TAKEN_OVER') then
+  seen = #note.sightings
   recorded = 1
 end
+if evidence == 'TAKEN_OVER' then
+  note.own = seen
+end
 
-if changed then
+if must_save then
+  write_note(note)
   save(key, notes, redis.call)
   replicas = false
-elseif recorded == 1 then
+elseif changed or recorded == 1 then
+  write_note(note)
   local refused = save(key, notes, redis.pcall)
   if type(refused) == 'table' and refused.err then
     if verdict == 'DUPLICATE' and evidence == 'PAIRED' then
-      return refused -- judged by its looks: if it is not recorded, another donation's message may look the same
+      return refused
     end
-    note.line = before
+    note.text = before
     recorded = 0
   else
     replicas = false
@@ -146,4 +175,4 @@ end
 if replicas then
   confirm(key, notes)
 end
-return { verdict, evidence, note.line, now, recorded }
+return { verdict, evidence, line(note), now, recorded }

@@ -56,10 +56,10 @@ func readLine(ledger, series, line string) (Note, error) {
 		}
 		n.Donation.Amount, n.Donation.CurrencyCode = f[2][:len(f[2])-3], f[2][len(f[2])-3:]
 	}
-	retention := usualRetention
+	retention, received := usualRetention, time.Time{}
 	rest := f[3:]
 	if rest[0][0] == '*' {
-		if retention, err = readUnusual(&n, rest[0][1:]); err != nil {
+		if retention, received, err = readExtras(&n, rest[0][1:]); err != nil {
 			return Note{}, err
 		}
 		rest = rest[1:]
@@ -76,6 +76,7 @@ func readLine(ledger, series, line string) (Note, error) {
 		return Note{}, err
 	}
 	n.Donation.TransactionID = n.Sightings[0].TransactionID
+	n.Sightings[0].Message.ReceivedAt = received
 	return n, nil
 }
 
@@ -94,7 +95,8 @@ func readOccurred(s string, noted int64) (time.Time, error) {
 	return time.UnixMilli(noted - noted%1000 + after), nil
 }
 
-func readUnusual(n *Note, s string) (retention time.Duration, err error) {
+// readExtras skips what only the scripts need, and the letters of later releases.
+func readExtras(n *Note, s string) (retention time.Duration, received time.Time, err error) {
 	retention = usualRetention
 	for s != "" {
 		letter := s[0]
@@ -105,7 +107,7 @@ func readUnusual(n *Note, s string) (retention time.Duration, err error) {
 		var number int64
 		if end > 1 {
 			if number, err = strconv.ParseInt(s[1:end], 36, 64); err != nil {
-				return 0, err
+				return 0, time.Time{}, err
 			}
 		}
 		switch letter {
@@ -117,12 +119,12 @@ func readUnusual(n *Note, s string) (retention time.Duration, err error) {
 			n.Attempt = int(number)
 		case 'K':
 			retention = time.Duration(number) * time.Second
-		default:
-			return 0, fmt.Errorf("nothing has the letter %q", letter)
+		case 'V':
+			received = n.NotedAt.Add(-time.Duration(number) * time.Millisecond)
 		}
 		s = s[end:]
 	}
-	return retention, nil
+	return retention, received, nil
 }
 
 func readSightings(n *Note, f []string) error {

@@ -14,10 +14,11 @@
 --   SETTLED_BY_ANOTHER now   and has settled
 --   ALREADY_SETTLED now      this attempt has settled
 --   PAST_DEADLINE now        it came too late
---   VERSION version          a later release, or another program, has written this series
+--   VERSION version          a later release, or another program, has written here
 --
--- Writes KEYS[1], and its expiry, for DONE if it was not released before. The other replies change nothing. Where replicas is 1,
--- a reply that writes nothing else, but for PAST_DEADLINE and VERSION, writes what is there as it is, so that WAIT waits for it.
+-- Writes KEYS[1], and its expiry, for DONE if it was not released before. The other replies change
+-- nothing. Where replicas is 1 and nothing else is written, every reply but PAST_DEADLINE and
+-- VERSION writes what is there as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])
@@ -40,4 +41,4 @@ if note and note.held then
 elseif replicas then
   confirm(key, notes)
 end
-return refusal or { 'DONE', note.line, now }
+return refusal or { 'DONE', line(note), now }

@@ -276,6 +276,10 @@ func refusal(words []string) error {
 		return ErrTooEarly
 	case "TOO_LATE":
 		return ErrTooLate
+	case "RECEIVED_TOO_EARLY":
+		return ErrReceivedTooEarly
+	case "REQUEST_REUSED":
+		return ErrRequestReused
 	case "SERIES_FULL":
 		return ErrSeriesFull
 	case "NOT_FOUND":

@@ -50,7 +50,7 @@ func TestHeaders(t *testing.T) {
 			for function, replies := range map[string][]string{
 				"open(":         {"PAST_DEADLINE", "VERSION"},
 				"holder(":       {"HOLD_LOST", "NOT_FOUND", "SETTLED_BY_ANOTHER"},
-				"out_of_range(": {"TOO_EARLY", "TOO_LATE"},
+				"out_of_range(": {"RECEIVED_TOO_EARLY", "TOO_EARLY", "TOO_LATE"},
 			} {
 				if strings.Contains(body, function) {
 					words = append(words, replies...)

@@ -21,12 +21,15 @@ import (
 )
 
 // firstScripts is the digest of the first release's scripts. They are never edited: what they wrote is in Redises, and while a fleet is upgraded they run beside today's.
-const firstScripts = "29819181b8b4efbb42458f3e094d00810f1b133ca1ec50c57ef6b63b6e96c7ab"
+const firstScripts = "12e66e204500defc50bf3fee06e56147003646efd57e783c94b6bef58fd446ad"
 
-// firstRelease has a store run the scripts of the first release wherever it would run today's. Their arguments are the same.
-type firstRelease map[string]*script // :: today's digest and source → the first release's script
+// otherRelease has a store run the scripts of another release wherever it would run today's. Their arguments are the same.
+type otherRelease map[string]*script // :: today's digest and source → the other release's script
 
-func readFirstRelease(t *testing.T) firstRelease {
+var scripts = []*script{noteScript, existsScript, settleScript, releaseScript, extendScript, listScript, forgetScript, beatScript}
+
+// readFirstRelease is the first release, by its scripts. It has a line of its own at their head, so that Redis tells it from today's while both are the same.
+func readFirstRelease(t *testing.T) otherRelease {
 	t.Helper()
 	read := func(name string) string {
 		text, err := os.ReadFile("testdata/v1/scripts/" + name + ".lua")
@@ -35,16 +38,12 @@ func readFirstRelease(t *testing.T) firstRelease {
 		}
 		return string(text)
 	}
-	sum, release, then := sha256.New(), firstRelease{}, read("notes")
+	sum, release, then := sha256.New(), otherRelease{}, read("notes")
 	sum.Write([]byte(then))
-	for _, today := range []*script{noteScript, existsScript, settleScript, releaseScript, extendScript, listScript, forgetScript, beatScript} {
+	for _, today := range scripts {
 		body := read(today.name)
 		sum.Write([]byte(body))
-		source := then + "\n" + body
-		first := newScript(today.name, body)
-		digest := redis.NewScript(source).Hash()
-		first.source, first.sha = source, digest
-		release[today.sha], release[today.source] = first, first
+		release.add(today, then+"\n"+body)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != firstScripts {
 		t.Fatalf("the first release's scripts have the digest %s and had %s: take them from the history again", got, firstScripts)
@@ -52,13 +51,33 @@ func readFirstRelease(t *testing.T) firstRelease {
 	return release
 }
 
-func (r firstRelease) DialHook(next redis.DialHook) redis.DialHook { return next }
+// laterRelease is a release that adds a letter of its own to each note that it writes.
+func laterRelease(t *testing.T) otherRelease {
+	t.Helper()
+	const before, after = "  local extras = note.other\n", "  local extras = string.find(note.other, 'Z7', 1, true) and note.other or note.other .. 'Z7'\n"
+	if strings.Count(shared, before) != 1 {
+		t.Fatalf("notes.lua does not have %q once", before)
+	}
+	release := otherRelease{}
+	for _, today := range scripts {
+		release.add(today, strings.Replace(today.source, before, after, 1))
+	}
+	return release
+}
 
-func (r firstRelease) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (r otherRelease) add(today *script, source string) {
+	other := *today
+	other.source, other.sha = source, redis.NewScript(source).Hash()
+	r[today.sha], r[today.source] = &other, &other
+}
+
+func (r otherRelease) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (r otherRelease) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error { r.put(cmd); return next(ctx, cmd) }
 }
 
-func (r firstRelease) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (r otherRelease) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		for _, cmd := range cmds {
 			r.put(cmd)
@@ -67,12 +86,12 @@ func (r firstRelease) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 	}
 }
 
-func (r firstRelease) put(cmd redis.Cmder) {
+func (r otherRelease) put(cmd redis.Cmder) {
 	args := cmd.Args()
 	switch name := cmd.Name(); {
 	case name != "evalsha" && name != "eval":
 	case r[fmt.Sprint(args[1])] == nil:
-		panic("no script of the first release for " + name)
+		panic("no script of the other release for " + name)
 	case name == "evalsha":
 		args[1] = r[fmt.Sprint(args[1])].sha
 	default:
@@ -80,17 +99,23 @@ func (r firstRelease) put(cmd redis.Cmder) {
 	}
 }
 
-// openBoth opens a store of today's and one of the first release's on one Redis.
-func openBoth(t *testing.T, url string) (today, first *Store) {
+// openBoth opens a store of today's and one of another release's on one Redis.
+func openBoth(t *testing.T, url string, release otherRelease) (today, other *Store) {
 	t.Helper()
-	today, first = openFor(t, url), openFor(t, url)
-	first.redis.AddHook(readFirstRelease(t))
-	return today, first
+	today, other = openFor(t, url), openFor(t, url)
+	other.redis.AddHook(release)
+	return today, other
 }
 
-// TestSideBySide lets today's release and the first one live with the same donations for a while, each call by one of the two at random, and checks that neither can tell: every
-// answer and all that is left are as if today's alone had been there, or the first alone.
+// TestSideBySide lets today's release live with the same donations as the first one, and as a later one, for a while, each call by one of the two at random, and checks that
+// neither can tell: every answer and all that is left are as if today's alone had been there, or the other alone. What the later release adds to a note stays there.
 func TestSideBySide(t *testing.T) {
+	for name, read := range map[string]func(*testing.T) otherRelease{"first": readFirstRelease, "later": laterRelease} {
+		t.Run(name, func(t *testing.T) { sideBySide(t, read(t), name == "later") })
+	}
+}
+
+func sideBySide(t *testing.T, release otherRelease, adds bool) {
 	const seed = 1 // always the same: by it everything happens that is looked for below
 	var told [3][]string
 	for i, pick := range []func(n int) int{func(int) int { return 0 }, func(int) int { return 1 }, func(n int) int { return n % 2 }} {
@@ -99,28 +124,34 @@ func TestSideBySide(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(server.Close)
-		today, first := openBoth(t, server.URL())
+		today, other := openBoth(t, server.URL(), release)
 		random, turns := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
 		life := &life{t: t, random: random, advance: server.Advance, now: server.Now, receipts: []string{""}, donations: []string{""}}
 		for range 900 {
-			told[i] = append(told[i], life.step([]*Store{today, first}[pick(turns.IntN(2))]))
+			told[i] = append(told[i], life.step([]*Store{today, other}[pick(turns.IntN(2))]))
 		}
+		added := 0
 		for _, key := range life.series() {
 			value, err := today.redis.Get(t.Context(), key).Result()
 			if err != nil && !errors.Is(err, redis.Nil) {
 				t.Fatal(err)
 			}
-			told[i] = append(told[i], key+" "+value)
+			added += strings.Count(value, " *Z7")
+			told[i] = append(told[i], key+" "+strings.NewReplacer(" *Z7 ", " ", " *Z7", " *").Replace(value))
+		}
+		if adds && (added > 0) != (i > 0) {
+			t.Errorf("what the later release adds stands in %d notes", added)
 		}
 	}
-	for i, name := range []string{"the first alone", "both"} {
+	for i, name := range []string{"the other alone", "both"} {
 		if diff := cmp.Diff(told[0], told[i+1]); diff != "" {
 			t.Errorf("(-today's alone +%s):\n%.4000s", name, diff)
 		}
 	}
 	all := strings.Join(told[0], "\n")
 	for _, word := range []string{"verdict 1", "verdict 2", "verdict 3", "evidence 1 ", "evidence 2 ", "evidence 3 ", "evidence 4 ", "evidence 5 ", "evidence 6 ", "settle: <nil>", "release: <nil>", "extend: <nil>", "forget: <nil>",
-		ErrHoldLost.Error(), ErrHoldReleased.Error(), ErrSettledByAnother.Error(), ErrAlreadySettled.Error(), ErrNotFound.Error(), ErrTooEarly.Error(), ErrTooLate.Error(), ErrSeriesFull.Error()} {
+		ErrHoldLost.Error(), ErrHoldReleased.Error(), ErrSettledByAnother.Error(), ErrAlreadySettled.Error(), ErrNotFound.Error(), ErrTooEarly.Error(), ErrTooLate.Error(), ErrSeriesFull.Error(),
+		ErrReceivedTooEarly.Error(), ErrRequestReused.Error(), "Against:[{"} {
 		if !strings.Contains(all, word) {
 			t.Errorf("nobody was told %q, so nothing is shown about it", word)
 		}
@@ -148,7 +179,7 @@ func (l *life) step(s *Store) string {
 	c, cancel := context.WithTimeout(l.t.Context(), time.Minute)
 	defer cancel()
 	one := func(of ...string) string { return of[l.random.IntN(len(of))] }
-	rules := Rules{MatchWindow: time.Hour, ArrivalWindow: 2 * time.Hour, Retention: 40 * time.Hour, SkewAhead: 24 * time.Hour, SharedTransactions: l.random.IntN(2) == 0, SeriesLimit: 6}
+	rules := Rules{MatchWindow: time.Hour, ArrivalWindow: 2 * time.Hour, Retention: 40 * time.Hour, SkewAhead: 24 * time.Hour, TransactionIDs: TransactionIDs(l.random.IntN(3)), SeriesLimit: 6}
 	series := fmt.Sprint("I-", l.random.IntN(4))
 	d := Donation{SeriesID: series, Event: Event(1 + l.random.IntN(2)), TransactionID: one("", "", "T1", "T2", "-", "=x"), Amount: one("", "1", "1.0", "2")}
 	if d.Amount != "" {
@@ -157,10 +188,20 @@ func (l *life) step(s *Store) string {
 	if l.random.IntN(3) > 0 {
 		d.OccurredAt = l.now().Add(time.Duration(l.random.Int64N(int64(6*time.Hour))) - 3*time.Hour)
 	}
+	var received time.Time
+	if l.random.IntN(10) == 0 {
+		received = l.now().Add(time.Duration(l.random.Int64N(int64(3*time.Hour))) - 150*time.Minute)
+	}
+	if l.random.IntN(60) == 0 {
+		received = l.now().Add(-41 * time.Hour)
+	}
 	if x := l.random.IntN(40); x < 2 {
 		d.OccurredAt = l.now().Add([]time.Duration{-41, 25}[x] * time.Hour)
 	}
-	m := Message{Channel: one("", "ipn", "webhook", "post")}
+	m := Message{Channel: one("", "ipn", "webhook", "post"), ReceivedAt: received}
+	if l.random.IntN(4) == 0 {
+		rules.Agreeing = []string{one("ipn", "webhook")}
+	}
 	if m.Channel != "" {
 		m.ID = one("", "a", "b", strings.Repeat("c", 32), "WH-12345678901234567-ABCDEFGHIJKLMNOPQ")
 	}
@@ -206,7 +247,7 @@ func (l *life) step(s *Store) string {
 
 // TestHundredCallersSideBySide: a hundred callers at once, half of them of the first release, one donation, one FIRST; and neither takes the other's beats for a loss.
 func TestHundredCallersSideBySide(t *testing.T) {
-	today, first := openBoth(t, redistest.Start(t).URL())
+	today, first := openBoth(t, redistest.Start(t).URL(), readFirstRelease(t))
 	releases := []*Store{today, first}
 	c, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

@@ -223,7 +223,9 @@ func newReceiver(t *testing.T, payments int, shared bool) *receiver {
 		world: &world{}, t: t, server: server, rules: usual, books: newBooks(payments), tally: &tally{}, noted: map[string]int{},
 		store: open(t, "standalone", server.URL()+"?read_timeout=5m"), // a reply is lost where the simulation says so, not where the machine is busy
 	}
-	r.rules.SharedTransactions = shared
+	if shared {
+		r.rules.TransactionIDs = store.Shared
+	}
 	return r
 }
 

@@ -91,8 +91,9 @@ func (s *Store) noteArgs(r NoteRequest) ([]any, error) {
 	d, rules := r.Donation, r.Rules
 	return []any{
 		events[d.Event-1 : d.Event], token(r.RequestID), writeMessage(r.Message), writeTransaction(d.TransactionID), writeMoney(d.Amount, d.CurrencyCode),
-		writeTime(d.OccurredAt), r.Hold.Milliseconds(), rules.MatchWindow.Milliseconds(), rules.ArrivalWindow.Milliseconds(),
-		wholeSeconds(rules.Retention).Milliseconds(), rules.SkewAhead.Milliseconds(), flag(rules.SharedTransactions), rules.SeriesLimit, flag(s.replicas > 0),
+		writeTime(d.OccurredAt), writeTime(r.Message.ReceivedAt), r.Hold.Milliseconds(),
+		rules.MatchWindow.Milliseconds(), rules.ArrivalWindow.Milliseconds(), wholeSeconds(rules.Retention).Milliseconds(),
+		rules.SkewAhead.Milliseconds(), writeAgreeing(rules), rules.SeriesLimit, flag(s.replicas > 0),
 	}, nil
 }
 
@@ -108,7 +109,7 @@ func readNoteReply(r NoteRequest, words []string) (NoteReply, error) {
 	default:
 		return NoteReply{}, unexpected(noteScript, words)
 	}
-	if len(words) != 5 {
+	if len(words) < 5 || len(words)%2 == 0 {
 		return NoteReply{}, unexpected(noteScript, words)
 	}
 	var err error
@@ -122,6 +123,9 @@ func readNoteReply(r NoteRequest, words []string) (NoteReply, error) {
 		return NoteReply{}, err
 	}
 	reply.Recorded = words[4] == "1"
+	for told := words[5:]; len(told) > 0; told = told[2:] {
+		reply.Against = append(reply.Against, Told{Channel: told[0], TransactionID: readTransaction(told[1])})
+	}
 	if reply.Verdict == First && r.Hold > 0 {
 		reply.Receipt = receipt{r.Donation.Ledger, r.Donation.SeriesID, reply.Note.NotedAt.UnixMilli(), reply.Note.Attempt, token(r.RequestID)}.String()
 	}
@@ -134,8 +138,9 @@ func (s *Store) Exists(ctx context.Context, d Donation, m Message, rules Rules) 
 		return ExistsReply{}, err
 	}
 	words, err := s.run(ctx, existsScript, seriesKey(d.Ledger, d.SeriesID), events[d.Event-1:d.Event], writeMessage(m), writeTransaction(d.TransactionID),
-		writeMoney(d.Amount, d.CurrencyCode), writeTime(d.OccurredAt), rules.MatchWindow.Milliseconds(), rules.ArrivalWindow.Milliseconds(),
-		wholeSeconds(rules.Retention).Milliseconds(), rules.SkewAhead.Milliseconds(), flag(rules.SharedTransactions))
+		writeMoney(d.Amount, d.CurrencyCode), writeTime(d.OccurredAt), writeTime(m.ReceivedAt),
+		rules.MatchWindow.Milliseconds(), rules.ArrivalWindow.Milliseconds(), wholeSeconds(rules.Retention).Milliseconds(),
+		rules.SkewAhead.Milliseconds(), writeAgreeing(rules))
 	if err != nil {
 		return ExistsReply{}, looked(err)
 	}
@@ -222,7 +227,7 @@ func storable(d Donation, m Message) error {
 		}
 	}
 	for i := range len(m.Channel) {
-		if c := m.Channel[i]; c == ':' || 'A' <= c && c <= 'Z' || c == '*' {
+		if c := m.Channel[i]; c == ':' || c == ',' || 'A' <= c && c <= 'Z' || c == '*' {
 			return fmt.Errorf("noting: the channel %q has the letter %q", m.Channel, c)
 		}
 	}

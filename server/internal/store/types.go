@@ -19,21 +19,38 @@ type Donation struct {
 	TransactionID string
 }
 
-// Message is one notification of a donation; ID needs Channel.
+// Message is one notification of a donation; ID needs Channel. ReceivedAt is when it first arrived, where that
+// was not just now; the zero time means now.
 type Message struct {
-	Channel string
-	ID      string
+	Channel    string
+	ID         string
+	ReceivedAt time.Time
 }
 
 // Rules are the settings of a ledger that a decision needs. The caller passes them with every request, since only it knows the ledger's.
 type Rules struct {
-	MatchWindow        time.Duration // how far apart the occurred_at of one donation's messages may lie
-	ArrivalWindow      time.Duration // how far apart they may arrive, where either has no occurred_at
-	Retention          time.Duration // how long a note lives after its donation
-	SkewAhead          time.Duration // how far ahead of the store's clock occurred_at may lie
-	SharedTransactions bool          // unequal transaction ids on two channels mean two donations
-	SeriesLimit        int           // how many live notes a series may hold
+	MatchWindow    time.Duration // how far apart the occurred_at of one donation's messages may lie
+	ArrivalWindow  time.Duration // how far apart they may arrive, where either has no occurred_at
+	Retention      time.Duration // how long a note lives after its donation
+	SkewAhead      time.Duration // how far ahead of the store's clock occurred_at may lie
+	TransactionIDs TransactionIDs
+	Agreeing       []string // with Auto: the channels whose ids the ledger knows to agree with the message's channel
+	SeriesLimit    int      // how many live notes a series may hold
 }
+
+// TransactionIDs says what unequal transaction ids on two channels mean.
+type TransactionIDs int
+
+// The settings of transaction ids.
+const (
+	// Auto: two donations where the ids of the two channels are known to agree, from the series or from
+	// Rules.Agreeing; otherwise nothing.
+	Auto TransactionIDs = iota
+	// PerChannel: nothing.
+	PerChannel
+	// Shared: two donations.
+	Shared
+)
 
 // Verdict is the answer to a note.
 type Verdict int
@@ -114,6 +131,12 @@ type NoteReply struct {
 	Receipt  string    // only with First and a hold
 	Now      time.Time // the store's clock at the decision
 	Recorded bool      // this message was added to the note's sightings, as the last of them
+	Against  []Told    // with New: the ids without which the message would have been paired; empty where none spoke against it
+}
+
+// Told is a transaction id that a channel told of a donation.
+type Told struct {
+	Channel, TransactionID string
 }
 
 // ExistsReply is the answer to a look: Evidence 0 where there is no note.
@@ -129,6 +152,7 @@ type ListRequest struct {
 	State                   State
 	SeenOnlyOn              string
 	NotedAfter, NotedBefore time.Time // at or after, and before
+	TransactionID           string    // in any sighting
 	PageSize                int       // at least 1
 	PageBytes               int       // what the notes of a page may take, as Note.size has it; 0 means as much as they will
 	PageToken               string
@@ -144,6 +168,8 @@ type ListReply struct {
 var (
 	ErrTooEarly         = errors.New("occurred_at lies further back than notes are kept")
 	ErrTooLate          = errors.New("occurred_at lies further ahead than clocks disagree")
+	ErrReceivedTooEarly = errors.New("received_at lies further back than notes are kept")
+	ErrRequestReused    = errors.New("the request id is that of another message; nothing was noted")
 	ErrNotFound         = errors.New("the note is forgotten, or never was")
 	ErrHoldLost         = errors.New("the hold was lost to another attempt")
 	ErrHoldReleased     = errors.New("the hold was released")

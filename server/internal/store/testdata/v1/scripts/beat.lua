@@ -32,7 +32,7 @@ local YEAR = 31536000000
 
 local now = clock()
 if now > deadline then
-  return { 'PAST_DEADLINE', number(now) }
+  return { 'PAST_DEADLINE', now }
 end
 local words = {}
 for word in string.gmatch(redis.call('GET', key) or '', '%S+') do
@@ -54,7 +54,7 @@ local function go_on(id, before, marks)
 end
 
 if #words < 3 then
-  return { 'BEGUN', number(now), fresh, go_on(fresh, 0, {}) }
+  return { 'BEGUN', now, fresh, go_on(fresh, 0, {}) }
 end
 local id, before, marks = words[2], tonumber(words[3]), {}
 for i = 4, #words do
@@ -64,7 +64,7 @@ if id == epoch and beats > 0 then
   -- The caller's beat stands where its number says, unless so many came after it that it has dropped out.
   local at = before - beats + 1
   if at < 1 or at <= #marks and marks[at] ~= mark then
-    return { 'LOST', number(now), fresh, go_on(fresh, 0, {}) }
+    return { 'LOST', now, fresh, go_on(fresh, 0, {}) }
   end
 end
-return { 'BEAT', number(now), id, go_on(id, before, marks) }
+return { 'BEAT', now, id, go_on(id, before, marks) }

@@ -6,6 +6,7 @@
 -- ARGV[3]  token: nine letters of the request that was answered FIRST
 -- ARGV[4]  attempt
 -- ARGV[5]  hold: milliseconds from now
+-- ARGV[6]  replicas: 1 if the answer needs replicas, else 0
 --
 -- Replies, now in milliseconds:
 --   DONE line now            it is held until now and hold
@@ -15,32 +16,35 @@
 --   HOLD_RELEASED now        this attempt was given up
 --   ALREADY_SETTLED now      this attempt has settled
 --   PAST_DEADLINE now        it came too late
---   VERSION version          a later release has written this series
+--   VERSION version          a later release, or another program, has written here
 --
--- Writes KEYS[1], and its expiry, for DONE. The other replies change nothing.
+-- Writes KEYS[1], and its expiry, for DONE. The other replies change nothing. Where replicas is 1,
+-- each of them but PAST_DEADLINE and VERSION writes what is there as it is, so that WAIT waits for
+-- it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])
 local token = ARGV[3]
 local attempt = tonumber(ARGV[4])
 local hold = tonumber(ARGV[5])
+local replicas = ARGV[6] == '1'
 
-local now = clock()
-if now > deadline then
-  return { 'PAST_DEADLINE', number(now) }
-end
-local notes, version = load(key, now)
-if not notes then
-  return { 'VERSION', version }
+local notes, now, unread = open(key, deadline)
+if unread then
+  return unread
 end
 local note, refusal = holder(notes, noted, token, attempt, now)
-if not note then
-  return refusal
-elseif note.released then
-  return { 'HOLD_RELEASED', number(now) }
-elseif not note.held then
-  return { 'ALREADY_SETTLED', number(now) }
+if note and note.released then
+  note, refusal = nil, { 'HOLD_RELEASED', now }
+elseif note and not note.held then
+  note, refusal = nil, { 'ALREADY_SETTLED', now }
 end
-note.held = now + hold
+if refusal then
+  if replicas then
+    confirm(key, notes)
+  end
+  return refusal
+end
+hold_note(note, hold, now)
 resave(key, notes, note)
-return { 'DONE', note.line, number(now) }
+return { 'DONE', line(note), now }

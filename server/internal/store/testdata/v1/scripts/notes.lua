@@ -1,45 +1,60 @@
--- notes.lua: what the scripts share: reading and writing the notes of a series, and finding the one that a message tells of.
+-- The scripts of the first release, as they were. Nobody edits them.
+-- notes.lua: the functions that all scripts share: read and write the notes of a series, and
+-- find the note that a message tells of. It stands before every script and does nothing itself.
 --
--- It stands before every script and does nothing by itself.
+-- A key holds the notes of one series as text: the version of this format, "1", then one line
+-- for each note, in the order they were made:
 --
--- A key holds the notes of one series as text: "1", the version of this format, and then a line a note, in the order they were made:
---
---   1P3k9vQx0aZmi8x3k2f -z 25.00USD *H1aaoA2 IbQ9… 8XB30… W58D3… = 9aa
---    |         |        |  |        |       |     |      |     | |
---    |         |        |  |        |       |     |      |     | seen, milliseconds after noted
---    |         |        |  |        |       |     |      |     its transaction id; "=" the first one's, "-" none
---    |         |        |  |        |       |     |      the next sighting's message …
---    |         |        |  |        |       |     the first sighting's transaction id
---    |         |        |  |        |       the first sighting's message (keys.go says how one is written)
---    |         |        |  |        "*" and what is not usual: H held until so many milliseconds after noted, R released, A attempt, K retention in seconds
---    |         |        |  amount and currency; "-" none
---    |         |        occurred, seconds after the second of noted (with "." behind them milliseconds); "?" unknown
+--   1P3k9vQx0aZmi8x3k2f -z 25.00USD *H1aaoA2O2 IbQ9… 8XB30… W58D3… = 9aa
+--    |         |        |  |        |          |     |      |     | |
+--    |         |        |  |        |          |     |      |     | seen, milliseconds after noted
+--    |         |        |  |        |          |     |      |     its transaction id
+--    |         |        |  |        |          |     |      the next sighting's message …
+--    |         |        |  |        |          |     the first sighting's transaction id
+--    |         |        |  |        |          the first sighting's message (see keys.go)
+--    |         |        |  |        the extras: "*", then a letter and a number for each
+--    |         |        |  amount and currency; "-" if unknown
+--    |         |        occurred, seconds after the second of noted; milliseconds with a "."
+--    |         |        behind them; "?" if unknown
 --    |         noted, milliseconds since 1970
---    the event's letter, then nine letters of the request that the note answered FIRST last
+--    the event's letter, then nine letters of the request that was answered FIRST last
 --
--- Numbers are in base 36: int('9aa', 36) in Python.
+-- A transaction id is "=" where it is the first sighting's, and "-" if unknown. The extras:
+--
+--   H  the hold ends this many milliseconds after noted
+--   L  how long that hold was asked for, in milliseconds; without it, as long as H says
+--   R  released
+--   A  the attempt; without it 1
+--   O  the own sighting, counted from 1: its message was answered FIRST last. Without it the
+--      first sighting, and unknown where A stands without O
+--   V  the first message had arrived this many milliseconds before noted
+--   X  the note was made against rule 4: it would have been paired with the note made this many
+--      milliseconds earlier, had their transaction ids not been unequal
+--   K  the retention in seconds; without it 45 days
+--
+-- A later release may add letters: readers skip the letters that they do not know, and writers
+-- keep them. "~" and a number behind the version is the floor: the highest noted of a note that
+-- was forgotten by hand, so that no later note takes its name. Numbers are in base 36:
+-- int('9aa', 36) in Python.
 local VERSION = '1'
 local USUAL_RETENTION = 3888000000
 local MOST_SIGHTINGS = 16
 
--- number writes a whole number; tostring would turn one of 1e15 and more into "1e+15".
+-- number writes a whole number; tostring would turn 1e15 into "1e+15".
 local function number(n)
   return string.format('%.0f', n)
 end
 
-local DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz'
-
-local function base36(n)
-  local s, sign = '', ''
+local function base36(n, ...)
   if n < 0 then
-    n, sign = -n, '-'
+    return '-' .. base36(-n)
   end
-  repeat
-    local d = n % 36
-    s = string.sub(DIGITS, d + 1, d + 1) .. s
-    n = (n - d) / 36
-  until n == 0
-  return sign .. s
+  local digit = n % 36
+  local byte = digit < 10 and 48 + digit or 87 + digit
+  if n < 36 then
+    return string.char(byte, ...)
+  end
+  return base36((n - digit) / 36, byte, ...)
 end
 
 -- whole reads what base36 wrote; tonumber takes no sign in base 36.
@@ -50,10 +65,10 @@ local function whole(s)
   return tonumber(s, 36)
 end
 
--- clock is the store's time in milliseconds. Called once a script: TIME is not frozen while one runs.
+-- clock is the store's time in milliseconds. Call it once a script: TIME moves while one runs.
 local function clock()
   local t = redis.call('TIME')
-  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  return t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
 end
 
 local function channel(message)
@@ -72,111 +87,264 @@ local function named(message)
   return c == 'I' or c == 'W' or string.find(message, ':', 1, true) < #message
 end
 
-local function read_note(line)
-  local t, n = {}, 0
-  for word in string.gmatch(line, '%S+') do
-    n = n + 1
-    t[n] = word
+local function set_forget(note)
+  note.forget = math.max(note.occurred or note.noted, note.noted) + note.retention
+  if note.held and note.held > note.forget then
+    note.forget = note.held
   end
+end
+
+-- read_extras reads the word of extras, without its "*".
+local function read_extras(note, extras)
+  note.other = ''
+  local own
+  for letter, digits in string.gmatch(extras, '(%u)([%l%d%-]*)') do
+    if letter == 'H' then
+      note.held = note.noted + whole(digits)
+    elseif letter == 'L' then
+      note.length = whole(digits)
+    elseif letter == 'R' then
+      note.released = true
+    elseif letter == 'A' then
+      note.attempt = whole(digits)
+    elseif letter == 'O' then
+      own = whole(digits)
+    elseif letter == 'V' then
+      note.arrived = note.noted - whole(digits)
+    elseif letter == 'X' then
+      note.against = note.noted - whole(digits)
+    elseif letter == 'K' then
+      note.retention = whole(digits) * 1000
+    else
+      note.other = note.other .. letter .. digits
+    end
+  end
+  if note.held and not note.length then
+    note.length = note.held - note.noted
+  end
+  note.own = own or note.attempt == 1 and 1
+end
+
+-- LINE is how every line begins that any release has written. Any other line is another
+-- program's and must not be read as no note.
+local LINE = '^([PpFRVCJSHUEXYD])(' .. string.rep('[%w_%-]', 9) .. ')([%l%d]+) ([%l%d%-%.%?]+) (%S+) ()(%S+) %S'
+
+-- read_note reads what stands before the sightings of the line that begins at from; sightings
+-- reads the rest for those who need it. It returns nil for a line that is not ours.
+local function read_note(value, from, to)
+  local event, token, when, after, amount, rest, word = string.match(value, LINE, from)
+  if not event then
+    return nil
+  end
+  local noted = tonumber(when, 36)
   local note = {
-    line = line,
-    event = string.sub(t[1], 1, 1),
-    token = string.sub(t[1], 2, 10),
-    noted = whole(string.sub(t[1], 11)),
+    value = value,
+    from = from,
+    to = to,
+    rest = rest, -- where the sightings begin
+    event = event,
+    token = token,
+    when = when,
+    after = after,
+    noted = noted,
+    arrived = noted,
     occurred = false,
-    amount = t[3],
+    amount = amount,
     held = false,
     released = false,
     attempt = 1,
+    own = 1,
+    other = '',
     retention = USUAL_RETENTION,
-    sightings = {},
   }
-  if t[2] ~= '?' then
-    local second = note.noted - note.noted % 1000
-    if string.sub(t[2], -1) == '.' then
-      note.occurred = second + whole(string.sub(t[2], 1, -2))
+  if after ~= '?' then
+    local second = noted - noted % 1000
+    if string.sub(after, -1) == '.' then
+      note.occurred = second + whole(string.sub(after, 1, -2))
     else
-      note.occurred = second + whole(t[2]) * 1000
+      note.occurred = second + whole(after) * 1000
     end
   end
-  local i = 4
-  if string.sub(t[4], 1, 1) == '*' then
-    i = 5
-    for letter, digits in string.gmatch(t[4], '(%u)([%l%d]*)') do
-      if letter == 'H' then
-        note.held = note.noted + whole(digits)
-      elseif letter == 'R' then
-        note.released = true
-      elseif letter == 'A' then
-        note.attempt = whole(digits)
-      elseif letter == 'K' then
-        note.retention = whole(digits) * 1000
-      end
-    end
+  if string.byte(word) == 42 then -- "*"
+    note.rest = rest + #word + 1
+    read_extras(note, string.sub(word, 2))
   end
-  note.sightings[1] = { message = t[i], transaction = t[i + 1], seen = note.noted }
-  local m = 1
-  for j = i + 2, n, 3 do
-    m = m + 1
-    note.sightings[m] = {
-      message = t[j],
-      transaction = t[j + 1] == '=' and t[i + 1] or t[j + 1],
-      seen = note.noted + whole(t[j + 2]),
-    }
-  end
-  note.forget = math.max(note.occurred or note.noted, note.noted) + note.retention
-  if note.held and note.held > note.forget then
-    note.forget = note.held
-  end
+  set_forget(note)
   return note
 end
 
-local function write_note(note)
-  local t = { note.event .. note.token .. base36(note.noted), '?', note.amount }
-  if note.occurred then
-    local after = note.occurred - (note.noted - note.noted % 1000)
-    if after % 1000 == 0 then
-      t[2] = base36(after / 1000)
-    else
-      t[2] = base36(after) .. '.'
-    end
+-- sightings are those of a note, in the order in which they were seen.
+local function sightings(note)
+  if note.sightings then
+    return note.sightings
   end
-  local unusual = ''
-  if note.held then
-    unusual = 'H' .. base36(math.max(note.held - note.noted, 0))
+  local t, n, w = {}, 0, {}
+  for word in string.gmatch(string.sub(note.value, note.rest, note.to), '%S+') do
+    w[#w + 1] = word
   end
-  if note.released then
-    unusual = unusual .. 'R'
+  t[1] = { message = w[1], transaction = w[2] }
+  for j = 3, #w, 3 do
+    n = n + 1
+    t[n + 1] = { message = w[j], transaction = w[j + 1] == '=' and w[2] or w[j + 1], after = w[j + 2] }
   end
-  if note.attempt > 1 then
-    unusual = unusual .. 'A' .. base36(note.attempt)
-  end
-  if note.retention ~= USUAL_RETENTION then
-    unusual = unusual .. 'K' .. base36(note.retention / 1000)
-  end
-  if unusual ~= '' then
-    t[4] = '*' .. unusual
-  end
-  for i, s in ipairs(note.sightings) do
-    t[#t + 1] = s.message
-    if i == 1 then
-      t[#t + 1] = s.transaction
-    else
-      t[#t + 1] = (s.transaction ~= '-' and s.transaction == note.sightings[1].transaction) and '=' or s.transaction
-      -- A clock that was set back has seen it before it was noted; that counts as at once.
-      t[#t + 1] = base36(math.max(s.seen - note.noted, 0))
-    end
-  end
-  note.line = table.concat(t, ' ')
-  note.forget = math.max(note.occurred or note.noted, note.noted) + note.retention
-  if note.held and note.held > note.forget then
-    note.forget = note.held
-  end
+  note.sightings = t
+  return t
 end
 
--- load reads the notes of a series that are not forgotten yet. It returns nil and the version where a later release has written.
+-- line is a note as it stands in the value: as it was read, unless write_note has changed it.
+local function line(note)
+  return note.text or string.sub(note.value, note.from, note.to)
+end
+
+local function extra(letter, n)
+  return letter .. base36(n)
+end
+
+-- write_note writes a note anew. Sightings are written with it only where they were read or
+-- added to; else they are taken as they stand.
+local function write_note(note)
+  local extras = note.other
+  if note.held then
+    extras = extras .. extra('H', note.held - note.noted)
+    if note.length ~= note.held - note.noted then
+      extras = extras .. extra('L', note.length)
+    end
+  end
+  if note.released then
+    extras = extras .. 'R'
+  end
+  if note.attempt > 1 then
+    extras = extras .. extra('A', note.attempt)
+    if note.own then
+      extras = extras .. extra('O', note.own)
+    end
+  end
+  if note.arrived ~= note.noted then
+    extras = extras .. extra('V', note.noted - note.arrived)
+  end
+  if note.against then
+    extras = extras .. extra('X', note.noted - note.against)
+  end
+  if note.retention ~= USUAL_RETENTION then
+    extras = extras .. extra('K', note.retention / 1000)
+  end
+  if extras ~= '' then
+    extras = ' *' .. extras
+  end
+  local seen
+  if note.sightings then
+    local t = note.sightings
+    seen = t[1].message .. ' ' .. t[1].transaction
+    for i = 2, #t do
+      local s = t[i]
+      local transaction = s.transaction
+      if transaction ~= '-' and transaction == t[1].transaction then
+        transaction = '='
+      end
+      seen = seen .. ' ' .. s.message .. ' ' .. transaction .. ' ' .. s.after
+    end
+  else
+    seen = string.sub(note.value, note.rest, note.to)
+  end
+  note.text = note.event .. note.token .. note.when .. ' ' .. note.after .. ' ' .. note.amount .. extras .. ' ' .. seen
+  set_forget(note)
+end
+
+-- new_note is a note of a message that no other note is of.
+local function new_note(ask, noted)
+  local after = '?'
+  if ask.occurred then
+    local ms = ask.occurred - (noted - noted % 1000)
+    after = ms % 1000 == 0 and base36(ms / 1000) or base36(ms) .. '.'
+  end
+  return {
+    event = ask.event,
+    token = ask.token,
+    when = base36(noted),
+    after = after,
+    noted = noted,
+    arrived = ask.received or noted,
+    occurred = ask.occurred,
+    amount = ask.amount,
+    held = false,
+    released = false,
+    attempt = 1,
+    own = 1,
+    other = '',
+    retention = ask.retention,
+    sightings = { { message = ask.message, transaction = ask.transaction } },
+  }
+end
+
+-- hold_note gives a note a hold; 0 is none.
+local function hold_note(note, hold, now)
+  note.held = hold > 0 and now + hold
+  note.length = hold
+  note.released = false
+end
+
+-- spare finds the sighting that a full note can best do without: the latest whose channel and
+-- transaction id an earlier one has too, and an id if it has one. By the transaction id its
+-- message is still known, and the earlier sighting speaks for and against others as it did.
+-- The first sighting and the own one are never spared.
+local function spare(note)
+  local t = sightings(note)
+  for i = #t, 2, -1 do
+    local late = t[i]
+    for j = 1, i - 1 do
+      local early = t[j]
+      if
+        i ~= note.own
+        and late.transaction ~= '-'
+        and late.transaction == early.transaction
+        and channel(late.message) == channel(early.message)
+        and (named(early.message) or not named(late.message))
+      then
+        return i
+      end
+    end
+  end
+  return nil
+end
+
+-- wants tells whether a full note needs another sighting: the first with an id, or the first
+-- with a transaction id, on its channel. Without it nothing would speak against that channel's
+-- next message, and one after the other would be paired with the note.
+local function wants(note, message, transaction)
+  local on, has_id, has_transaction = channel(message), not named(message), transaction == '-'
+  for _, s in ipairs(sightings(note)) do
+    if channel(s.message) == on then
+      has_id = has_id or named(s.message)
+      has_transaction = has_transaction or s.transaction ~= '-'
+    end
+  end
+  return not (has_id and has_transaction)
+end
+
+-- see adds a sighting to a note and tells whether it did. A note with MOST_SIGHTINGS takes only
+-- what it wants, in the place of one that it can spare; where it can spare none, as after sixteen
+-- made-up channels, it takes no more. must adds it in any case: the message was answered FIRST.
+-- A clock that was set back may be behind noted; that counts as at once.
+local function see(note, ask, now, must)
+  local t = sightings(note)
+  if #t >= MOST_SIGHTINGS then
+    local gone = (must or wants(note, ask.message, ask.transaction)) and spare(note) or must and #t
+    if not gone then
+      return false
+    end
+    table.remove(t, gone)
+    if note.own and note.own > gone then
+      note.own = note.own - 1
+    end
+  end
+  t[#t + 1] = { message = ask.message, transaction = ask.transaction, after = base36(math.max(now - note.noted, 0)) }
+  return true
+end
+
+-- load reads the notes of a series that are not forgotten yet. Where a later release or another
+-- program has written, it returns nil and the version, which is "" for another program.
 local function load(key, now)
-  local notes = {}
+  local notes = { floor = 0 }
   local value = redis.call('GET', key)
   if not value then
     return notes
@@ -185,26 +353,71 @@ local function load(key, now)
   if version ~= VERSION then
     return nil, version
   end
-  for line in string.gmatch(string.sub(value, 2), '[^\n]+') do
-    local note = read_note(line)
+  local from, size = 2, #value
+  if string.byte(value, 2) == 126 then -- "~"
+    local floor, next = string.match(value, '^~([%l%d]+)\n?()', 2)
+    if not floor then
+      return nil, ''
+    end
+    notes.floor, from = tonumber(floor, 36), next
+    if notes.floor + USUAL_RETENTION <= now then
+      notes.floor = 0
+    end
+  elseif size == 1 then
+    return nil, ''
+  end
+  while from <= size do
+    local to = (string.find(value, '\n', from, true) or size + 1) - 1
+    local note = read_note(value, from, to)
+    if not note then
+      return nil, ''
+    end
     if now < note.forget then
       notes[#notes + 1] = note
     end
+    from = to + 2
   end
   return notes
 end
 
--- save writes the notes back, to be forgotten with the last of them. call is redis.call, or redis.pcall where a refusal is borne.
+-- open is how a script begins: with its notes and the time, or with nil, the time, and the reply
+-- to a call that came too late or must not touch what is there.
+local function open(key, deadline)
+  local now = clock()
+  if now > deadline then
+    return nil, now, { 'PAST_DEADLINE', now }
+  end
+  local notes, version = load(key, now)
+  if not notes then
+    return nil, now, { 'VERSION', version }
+  end
+  return notes, now
+end
+
+-- forget_at is when the last of a series' notes, and its floor, are forgotten.
+local function forget_at(notes)
+  local at = notes.floor > 0 and notes.floor + USUAL_RETENTION or 0
+  for _, note in ipairs(notes) do
+    at = math.max(at, note.forget)
+  end
+  return at
+end
+
+-- save writes the notes back, to be forgotten with the last of them. call is redis.call, or
+-- redis.pcall where the script goes on after a refusal.
 local function save(key, notes, call)
-  if #notes == 0 then
-    return call('DEL', key)
-  end
-  local t, forget = {}, 0
+  local lines = {}
   for i, note in ipairs(notes) do
-    t[i] = note.line
-    forget = math.max(forget, note.forget)
+    lines[i] = line(note)
   end
-  return call('SET', key, VERSION .. table.concat(t, '\n'), 'PXAT', number(forget))
+  local value = VERSION
+  if notes.floor > 0 then
+    value = value .. '~' .. base36(notes.floor)
+    if #lines > 0 then
+      value = value .. '\n'
+    end
+  end
+  return call('SET', key, value .. table.concat(lines, '\n'), 'PXAT', number(forget_at(notes)))
 end
 
 -- state tells where a note is in its life.
@@ -237,97 +450,276 @@ local function same_money(a, b)
   return string.sub(a, -3) == string.sub(b, -3) and plain(string.sub(a, 1, -4)) == plain(string.sub(b, 1, -4))
 end
 
--- find returns the note that a message tells of and the evidence, or nil. Strongest first: the same request, the same message, the same transaction
--- id, and last the nearest in time of those that nothing speaks against.
---
--- ask has: event, token (nil: no request), message, transaction, amount, occurred (false: unknown), match, arrival (milliseconds), shared
-local function find(notes, ask, now)
-  local asks_named, asks_channel = named(ask.message), channel(ask.message)
-  local message_note, transaction_note, pair_note, pair_distance
-  for _, note in ipairs(notes) do
-    if note.event == ask.event then
-      if ask.token and note.token == ask.token then
-        return note, 'SAME_REQUEST'
+-- holding calls f with each note of an event in whose line a word stands, in order, until f
+-- returns something. The search runs over the whole value at once, so that most lines are never
+-- cut into words. f must look closer: the word may be a message or a transaction id.
+local function holding(notes, event, word, f)
+  local first = notes[1]
+  if not first then
+    return nil
+  end
+  local value, i = first.value, 1
+  local at = string.find(value, ' ' .. word, first.from, true)
+  while at do
+    while notes[i] and notes[i].to < at do
+      i = i + 1
+    end
+    local note = notes[i]
+    if not note then
+      return nil
+    end
+    if note.from <= at and note.event == event then
+      local found = f(note)
+      if found then
+        return found
       end
-      local speaks_against = not same_money(note.amount, ask.amount)
-      for _, s in ipairs(note.sightings) do
-        if asks_named and s.message == ask.message then
-          message_note = message_note or note
-        end
-        local on_channel = channel(s.message) == asks_channel
-        if s.transaction ~= '-' and ask.transaction ~= '-' then
-          if s.transaction == ask.transaction then
-            transaction_note = transaction_note or note
-          elseif on_channel or ask.shared then
-            speaks_against = true
-          end
-        end
-        if on_channel and asks_named and named(s.message) and s.message ~= ask.message then
-          speaks_against = true
-        end
-      end
-      if not speaks_against then
-        local distance, window
-        if note.occurred and ask.occurred then
-          distance, window = math.abs(note.occurred - ask.occurred), ask.match
-        else
-          distance, window = math.abs(now - note.noted), ask.arrival
-        end
-        if distance <= window and (not pair_distance or distance < pair_distance) then
-          pair_note, pair_distance = note, distance
-        end
+    end
+    -- Go on behind this line; at may also lie in a note that is forgotten.
+    at = string.find(value, ' ' .. word, note.from <= at and note.to or at + 1, true)
+  end
+  return nil
+end
+
+-- has_message tells whether a note was seen with a message.
+local function has_message(note, message)
+  for _, s in ipairs(sightings(note)) do
+    if s.message == message then
+      return true
+    end
+  end
+  return false
+end
+
+-- compares finds how the transaction ids of two channels compare within one note: it returns
+-- whether both channels told of the note under one id, and whether they told of it under two.
+local function compares(note, c, d)
+  local on_c, on_d = {}, {}
+  for _, s in ipairs(sightings(note)) do
+    if s.transaction ~= '-' then
+      local on = channel(s.message)
+      if on == c then
+        on_c[s.transaction] = true
+      elseif on == d then
+        on_d[s.transaction] = true
       end
     end
   end
-  if message_note then
-    return message_note, 'SAME_MESSAGE'
-  elseif transaction_note then
-    return transaction_note, 'SAME_TRANSACTION'
-  elseif pair_note then
-    return pair_note, 'PAIRED'
+  for id in pairs(on_c) do
+    if on_d[id] then
+      return true, false
+    end
   end
-  return nil
+  return false, next(on_c) ~= nil and next(on_d) ~= nil
 end
 
--- out_of_range is the reply to a message of which nothing can honestly be said, or nil. Only what is not known is asked.
+-- tells tells whether a note bears a transaction id on a channel.
+local function tells(note, on)
+  for _, s in ipairs(sightings(note)) do
+    if s.transaction ~= '-' and channel(s.message) == on then
+      return true
+    end
+  end
+  return false
+end
+
+-- agree tells whether the transaction ids of two channels are known to agree for an event. A
+-- series teaches it by one note that both channels told of under one id. What the ledger teaches
+-- is in ask.agreeing: "*" all channels agree, "-" nothing is known, "+" and names in commas, these
+-- agree with the asking channel; a series that contradicts itself does not believe the ledger.
+local function agree(notes, ask, c, d)
+  if ask.agreeing == '*' then
+    return true
+  elseif ask.agreeing == '-' then
+    return false
+  end
+  local by_noted, contradicted = {}, false
+  for _, note in ipairs(notes) do
+    if note.event == ask.event then
+      local agreed, differed = compares(note, c, d)
+      if agreed then
+        return true
+      end
+      contradicted = contradicted or differed
+      by_noted[note.noted] = note
+    end
+  end
+  if contradicted or not string.find(ask.agreeing, ',' .. d .. ',', 1, true) then
+    return false
+  end
+  for _, note in pairs(by_noted) do
+    local other = note.against and by_noted[note.against]
+    if other then
+      local on = channel(sightings(note)[1].message)
+      if on == c and tells(other, d) or on == d and tells(other, c) then
+        return false
+      end
+    end
+  end
+  return true
+end
+
+-- find returns the note that a message tells of and the evidence, strongest first, by the rules
+-- of design: the same request, the same message, the transaction id, pairing. Where no note is
+-- the message's, it returns nil, nil, and the note that rule 4 would have paired it with but for
+-- unequal transaction ids, if there is one.
+--
+-- ask has: event, token (nil: no request), message, transaction, amount, occurred (false:
+-- unknown), received (false: now), match, arrival (milliseconds), agreeing
+local function find(notes, ask, now)
+  local event, message, transaction = ask.event, ask.message, ask.transaction
+  if ask.token then
+    for _, note in ipairs(notes) do
+      if note.event == event and note.token == ask.token then
+        return note, 'SAME_REQUEST'
+      end
+    end
+  end
+
+  local asks_named, asks_on = named(message), channel(message)
+  if asks_named then
+    local note = holding(notes, event, message .. ' ', function(note)
+      return has_message(note, message) and note
+    end)
+    if note then
+      return note, 'SAME_MESSAGE'
+    end
+  end
+
+  -- told_otherwise: the note has another transaction id on the asking channel.
+  local function told_otherwise(note)
+    for _, s in ipairs(sightings(note)) do
+      if s.transaction ~= '-' and s.transaction ~= transaction and channel(s.message) == asks_on then
+        return true
+      end
+    end
+    return false
+  end
+  if transaction ~= '-' then
+    local elsewhere
+    local own = holding(notes, event, transaction, function(note)
+      local t = sightings(note)
+      if note.own and t[note.own].transaction == transaction then
+        return note
+      end
+      for _, s in ipairs(t) do
+        if not elsewhere and s.transaction == transaction and not told_otherwise(note) then
+          elsewhere = note
+        end
+      end
+    end)
+    if own or elsewhere then
+      return own or elsewhere, 'SAME_TRANSACTION'
+    end
+  end
+
+  local known = {} -- channel: whether its ids are known to agree with the asking channel's
+  local arrived = ask.received or now
+  local nearest, nearest_by, against, against_by
+  for _, note in ipairs(notes) do
+    local distance, window
+    if note.event == event and same_money(note.amount, ask.amount) then
+      if note.occurred and ask.occurred then
+        distance, window = math.abs(note.occurred - ask.occurred), ask.match
+      else
+        distance, window = math.abs(arrived - note.arrived), ask.arrival
+      end
+    end
+    if distance and distance <= window then
+      local other, unequal = transaction ~= '-' and told_otherwise(note), false
+      for _, s in ipairs(sightings(note)) do
+        local on = channel(s.message)
+        if on == asks_on then
+          other = other or asks_named and named(s.message) and s.message ~= message
+        elseif transaction ~= '-' and s.transaction ~= '-' and s.transaction ~= transaction and not unequal then
+          if known[on] == nil then
+            known[on] = agree(notes, ask, asks_on, on)
+          end
+          unequal = known[on]
+        end
+      end
+      if other then
+        distance = nil
+      elseif unequal then
+        if not against_by or distance < against_by then
+          against, against_by = note, distance
+        end
+      elseif not nearest_by or distance < nearest_by then
+        nearest, nearest_by = note, distance
+      end
+    end
+  end
+  if nearest then
+    return nearest, 'PAIRED'
+  end
+  return nil, nil, against
+end
+
+-- reused tells whether the request that a note answered FIRST last was another message's than
+-- the one that asks now under its id. What is missing never differs. A note that an older release
+-- let a later message take over does not say which message that was.
+local function reused(note, ask)
+  local own = note.own and sightings(note)[note.own]
+  if not own then
+    return false
+  end
+  if named(ask.message) and named(own.message) then
+    return not has_message(note, ask.message)
+  end
+  if ask.transaction ~= '-' and own.transaction ~= '-' and ask.transaction ~= own.transaction then
+    return true
+  end
+  return note.attempt == 1 and not same_money(note.amount, ask.amount)
+end
+
+-- out_of_range is the reply to a message of which nothing can honestly be said, or nil. Call it
+-- only when no note matched.
 local function out_of_range(ask, now)
   if ask.occurred and ask.occurred <= now - ask.retention then
-    return { 'TOO_EARLY', number(now) }
+    return { 'TOO_EARLY', now }
   elseif ask.occurred and ask.occurred > now + ask.ahead then
-    return { 'TOO_LATE', number(now) }
+    return { 'TOO_LATE', now }
+  elseif ask.received and ask.received <= now - ask.retention then
+    return { 'RECEIVED_TOO_EARLY', now }
   end
   return nil
 end
 
--- holder finds the note of a receipt: by when it was noted, which is its name within the series. It returns the note, or nil and the reply.
+-- holder finds the note of a receipt by noted, which is its name within the series. It returns
+-- the note, or nil and the reply.
 local function holder(notes, noted, token, attempt, now)
   for _, note in ipairs(notes) do
     if note.noted == noted then
       if note.attempt == attempt and note.token == token then
         return note
       elseif state(note, now) == 'SETTLED' then
-        return nil, { 'SETTLED_BY_ANOTHER', number(now) }
+        return nil, { 'SETTLED_BY_ANOTHER', now }
       end
-      return nil, { 'HOLD_LOST', number(now) }
+      return nil, { 'HOLD_LOST', now }
     end
   end
-  return nil, { 'NOT_FOUND', number(now) }
+  return nil, { 'NOT_FOUND', now }
 end
 
--- resave writes what takes no more room than before. The first write is one that Redis allows when it is full, and after a first write it allows
--- the rest: a donation that has been processed must be settled even then.
+-- resave writes a note that takes no more room than before. Redis allows PERSIST even when it is
+-- full, and after a first write it allows the rest of the script: a donation that has been
+-- processed must be settled even then.
 local function resave(key, notes, note)
   write_note(note)
   redis.call('PERSIST', key)
   save(key, notes, redis.call)
 end
 
--- confirm writes the expiry that the key has already. It is for an answer that rests on what was written before, where replicas must have that too: WAIT
--- waits for what its own connection has written (since Redis 7.2; before, for all that was written until then).
+-- confirm rewrites the series unchanged so that the WAIT that follows covers it. Needed when an
+-- answer depends on earlier writes, or on their absence: since Redis 7.2 WAIT counts only from
+-- its own connection's last write, and a primary that was cut off and replaced would otherwise
+-- tell what is true of itself alone. PEXPIREAT and DEL work even when Redis is out of memory.
 local function confirm(key, notes)
-  local forget = 0
-  for _, note in ipairs(notes) do
-    forget = math.max(forget, note.forget)
+  local at = forget_at(notes)
+  if at > 0 then
+    redis.call('PEXPIREAT', key, number(at))
+  elseif redis.call('DEL', key) == 0 then
+    -- DEL of nothing writes nothing, but after it Redis allows writes even when it is full.
+    redis.call('SET', key, VERSION, 'PX', 1)
+    redis.call('DEL', key)
   end
-  redis.call('PEXPIREAT', key, number(forget))
 end

@@ -14,10 +14,11 @@
 --   SETTLED_BY_ANOTHER now   and has settled
 --   ALREADY_SETTLED now      this attempt has settled
 --   PAST_DEADLINE now        it came too late
---   VERSION version          a later release has written this series
+--   VERSION version          a later release, or another program, has written here
 --
--- Writes KEYS[1], and its expiry, for DONE if it was not released before. The other replies change nothing. Where replicas is 1,
--- a DONE that writes nothing else writes the expiry as it is, so that WAIT waits for it.
+-- Writes KEYS[1], and its expiry, for DONE if it was not released before. The other replies change
+-- nothing. Where replicas is 1 and nothing else is written, every reply but PAST_DEADLINE and
+-- VERSION writes what is there as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])
@@ -25,25 +26,19 @@ local token = ARGV[3]
 local attempt = tonumber(ARGV[4])
 local replicas = ARGV[5] == '1'
 
-local now = clock()
-if now > deadline then
-  return { 'PAST_DEADLINE', number(now) }
-end
-local notes, version = load(key, now)
-if not notes then
-  return { 'VERSION', version }
+local notes, now, unread = open(key, deadline)
+if unread then
+  return unread
 end
 local note, refusal = holder(notes, noted, token, attempt, now)
-if not note then
-  return refusal
-elseif state(note, now) == 'SETTLED' then
-  return { 'ALREADY_SETTLED', number(now) }
+if note and state(note, now) == 'SETTLED' then
+  note, refusal = nil, { 'ALREADY_SETTLED', now }
 end
-if note.held then
+if note and note.held then
   note.held = false
   note.released = true
   resave(key, notes, note)
 elseif replicas then
   confirm(key, notes)
 end
-return { 'DONE', note.line, number(now) }
+return refusal or { 'DONE', line(note), now }

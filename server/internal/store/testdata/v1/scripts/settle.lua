@@ -14,10 +14,13 @@
 --   SETTLED_BY_ANOTHER now   and has settled
 --   HOLD_RELEASED now        this attempt was given up
 --   PAST_DEADLINE now        it came too late
---   VERSION version          a later release has written this series
+--   VERSION version          a later release, or another program, has written here
 --
--- Writes KEYS[1], and its expiry, for DONE if it was not settled before. The other replies change nothing. Where replicas is 1,
--- a DONE that writes nothing else writes the expiry as it is, so that WAIT waits for it.
+-- Writes KEYS[1], and its expiry, for DONE if it was not settled before. Where the hold reaches
+-- beyond the note's retention, the retention counts from the hold's end: callers who were told
+-- HELD come again then. The other replies change nothing. Where replicas is 1 and nothing else is
+-- written, every reply but PAST_DEADLINE and VERSION writes what is there as it is, so that WAIT
+-- waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])
@@ -25,24 +28,22 @@ local token = ARGV[3]
 local attempt = tonumber(ARGV[4])
 local replicas = ARGV[5] == '1'
 
-local now = clock()
-if now > deadline then
-  return { 'PAST_DEADLINE', number(now) }
-end
-local notes, version = load(key, now)
-if not notes then
-  return { 'VERSION', version }
+local notes, now, unread = open(key, deadline)
+if unread then
+  return unread
 end
 local note, refusal = holder(notes, noted, token, attempt, now)
-if not note then
-  return refusal
-elseif note.released then
-  return { 'HOLD_RELEASED', number(now) }
+if note and note.released then
+  note, refusal = nil, { 'HOLD_RELEASED', now }
 end
-if note.held then
+if note and note.held then
+  local from = math.max(note.occurred or note.noted, note.noted)
+  if note.held > from + note.retention then
+    note.retention = note.retention + math.ceil((note.held - from) / 1000) * 1000
+  end
   note.held = false
   resave(key, notes, note)
 elseif replicas then
   confirm(key, notes)
 end
-return { 'DONE', note.line, number(now) }
+return refusal or { 'DONE', line(note), now }
