@@ -36,7 +36,7 @@ func (c *check) failure() error {
 	if len(c.violations) == 0 {
 		return nil
 	}
-	return invalid(c.violations)
+	return invalid("INVALID_REQUEST", c.violations)
 }
 
 func (c *check) wrong(field, format string, args ...any) {
@@ -62,6 +62,7 @@ func checkExists(r *notedv1.DonationExistsRequest) error {
 func checkSettle(r *notedv1.SettleDonationRequest) error {
 	var c check
 	c.receipt(r.GetReceipt())
+	c.reason(r.GetReason())
 	return c.failure()
 }
 
@@ -91,6 +92,7 @@ func checkList(r *notedv1.ListDonationsRequest) error {
 		c.wrong("state", "is %d, which is no state of this version", s)
 	}
 	c.channel("seen_only_on", r.GetSeenOnlyOn())
+	c.word("transaction_id", r.GetTransactionId(), maxID)
 	c.time("noted_after", r.GetNotedAfter())
 	c.time("noted_before", r.GetNotedBefore())
 	if n := r.GetPageSize(); n < 0 || n > maxPageSize {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -93,17 +94,34 @@ type Rules struct {
 	Retention time.Duration
 	// SkewAhead is how far ahead of the store's clock an event time may lie. Default 24h: a wrong time zone must not lose a donation.
 	SkewAhead time.Duration
-	// SharedTransactionIDs says that a donation has one transaction id on all channels, so that two ids mean two donations. Default false: across
-	// channels different ids say nothing. The metric noted_channel_pairs_total tells which is true of a ledger.
-	SharedTransactionIDs bool
+	// TransactionIDs says what unequal transaction ids on two channels mean. Default Auto.
+	TransactionIDs TransactionIDs
 }
+
+// TransactionIDs says what unequal transaction ids on two channels mean. On one channel they always mean two
+// donations.
+type TransactionIDs string
+
+// The settings of transaction ids.
+const (
+	// Auto finds out whether two channels tell of a donation under one id, from the series and from the ledger.
+	// Where they do, unequal ids mean two donations; until then, and where they do not, they mean nothing.
+	Auto TransactionIDs = "auto"
+	// PerChannel takes each channel's ids for its own: they mean nothing on another channel.
+	PerChannel TransactionIDs = "per-channel"
+	// Shared takes it for known that a donation has one id on all channels: unequal ids mean two donations.
+	Shared TransactionIDs = "shared"
+)
+
+// AllTransactionIDs are the settings of transaction ids, the default first.
+var AllTransactionIDs = []TransactionIDs{Auto, PerChannel, Shared}
 
 // LedgerRules are what is different in one ledger. Zero fields are as in Config.Rules.
 type LedgerRules struct {
-	MatchWindow          time.Duration
-	ArrivalWindow        time.Duration
-	Retention            time.Duration
-	SharedTransactionIDs *bool
+	MatchWindow    time.Duration
+	ArrivalWindow  time.Duration
+	Retention      time.Duration
+	TransactionIDs TransactionIDs
 }
 
 // The defaults.
@@ -134,6 +152,7 @@ func (c Config) withDefaults() Config {
 	byDefault(&c.Rules.ArrivalWindow, DefaultArrivalWindow)
 	byDefault(&c.Rules.Retention, DefaultRetention)
 	byDefault(&c.Rules.SkewAhead, DefaultSkewAhead)
+	byDefault(&c.Rules.TransactionIDs, Auto)
 	byDefault(&c.SeriesLimit, DefaultSeriesLimit)
 	byDefault(&c.Drain, DefaultDrain)
 	byDefault(&c.age, connectionAge)
@@ -213,19 +232,29 @@ func (c Config) check() error {
 		atLeast(fmt.Sprintf("ledger %q: MatchWindow", ledger), rules.MatchWindow, 0)
 		atLeast(fmt.Sprintf("ledger %q: ArrivalWindow", ledger), rules.ArrivalWindow, 0)
 		atLeast(fmt.Sprintf("ledger %q: Retention", ledger), rules.Retention, 0)
+		if _, ok := transactionIDs[cmp.Or(rules.TransactionIDs, Auto)]; !ok {
+			wrong = append(wrong, fmt.Errorf("ledger %q: TransactionIDs is %q; it must be one of %v",
+				ledger, rules.TransactionIDs, AllTransactionIDs))
+		}
+	}
+	if _, ok := transactionIDs[c.Rules.TransactionIDs]; !ok {
+		wrong = append(wrong, fmt.Errorf("TransactionIDs is %q; it must be one of %v", c.Rules.TransactionIDs, AllTransactionIDs))
 	}
 	return errors.Join(wrong...)
 }
 
+// transactionIDs are the settings as the store has them.
+var transactionIDs = map[TransactionIDs]store.TransactionIDs{Auto: store.Auto, PerChannel: store.PerChannel, Shared: store.Shared}
+
 // rulesByLedger gives the rules of any ledger.
 func (c Config) rulesByLedger() func(ledger string) store.Rules {
 	usual := store.Rules{
-		MatchWindow:        c.Rules.MatchWindow,
-		ArrivalWindow:      c.Rules.ArrivalWindow,
-		Retention:          c.Rules.Retention,
-		SkewAhead:          c.Rules.SkewAhead,
-		SharedTransactions: c.Rules.SharedTransactionIDs,
-		SeriesLimit:        c.SeriesLimit,
+		MatchWindow:    c.Rules.MatchWindow,
+		ArrivalWindow:  c.Rules.ArrivalWindow,
+		Retention:      c.Rules.Retention,
+		SkewAhead:      c.Rules.SkewAhead,
+		TransactionIDs: transactionIDs[c.Rules.TransactionIDs],
+		SeriesLimit:    c.SeriesLimit,
 	}
 	special := make(map[string]store.Rules, len(c.Ledgers)) // :: ledger → its rules
 	for ledger, different := range c.Ledgers {
@@ -233,8 +262,8 @@ func (c Config) rulesByLedger() func(ledger string) store.Rules {
 		replace(&rules.MatchWindow, different.MatchWindow)
 		replace(&rules.ArrivalWindow, different.ArrivalWindow)
 		replace(&rules.Retention, different.Retention)
-		if different.SharedTransactionIDs != nil {
-			rules.SharedTransactions = *different.SharedTransactionIDs
+		if different.TransactionIDs != "" {
+			rules.TransactionIDs = transactionIDs[different.TransactionIDs]
 		}
 		special[ledger] = rules
 	}

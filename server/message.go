@@ -31,7 +31,7 @@ func donationOf(d *notedv1.Donation) store.Donation {
 }
 
 func messageOf(m *notedv1.Message) store.Message {
-	return store.Message{Channel: m.GetChannel(), ID: m.GetId()}
+	return store.Message{Channel: m.GetChannel(), ID: m.GetId(), ReceivedAt: timeOf(m.GetReceivedAt())}
 }
 
 // timeOf drops what is finer than a millisecond. An absent time is the zero time; so the first instant of the year 1, which is present and absurd,
@@ -73,7 +73,8 @@ func noteMessage(n store.Note) *notedv1.Note {
 	}
 	for i, s := range n.Sightings {
 		note.Sightings[i] = &notedv1.Sighting{
-			Message:       &notedv1.Message{Channel: s.Message.Channel, Id: s.Message.ID},
+			Message: &notedv1.Message{Channel: s.Message.Channel, Id: s.Message.ID,
+				ReceivedAt: timeMessage(s.Message.ReceivedAt)},
 			TransactionId: s.TransactionID,
 			SeenAt:        timeMessage(s.SeenAt),
 		}

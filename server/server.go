@@ -133,6 +133,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		ceiling:   s.config.MaxDeadline,
 		draining:  s.draining,
 		telemetry: s.telemetry,
+		learner:   s.telemetry.learner,
 		logger:    s.logger,
 	}
 	outer, recovered := s.telemetry.unary()

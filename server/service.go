@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/agreement"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
@@ -28,6 +29,7 @@ type service struct {
 	ceiling   time.Duration   // no question to the store waits longer
 	draining  <-chan struct{} // closed when the server is asked to stop
 	telemetry *telemetry
+	learner   *agreement.Learner
 	logger    *slog.Logger
 }
 
@@ -52,18 +54,28 @@ func (s *service) noteRequest(r *notedv1.NoteDonationRequest) store.NoteRequest 
 		Message:   messageOf(r.GetMessage()),
 		Hold:      holdOf(r.GetHold()),
 		RequestID: r.GetRequestId(),
-		Rules:     s.rules(r.GetDonation().GetLedger()),
 	}
+	request.Rules = s.rulesFor(request.Donation, request.Message)
 	if request.RequestID == "" {
 		request.RequestID = rand.Text()
 	}
 	return request
 }
 
+// rulesFor are the rules that decide about a message, with what the ledger has taught this server.
+func (s *service) rulesFor(d store.Donation, m store.Message) store.Rules {
+	rules := s.rules(d.Ledger)
+	if rules.TransactionIDs == store.Auto && d.TransactionID != "" {
+		rules.Agreeing = s.learner.Agreeing(d.Ledger, d.Event, m.Channel)
+	}
+	return rules
+}
+
 // noteResponse is what the caller is told; the verdict is counted.
 func (s *service) noteResponse(request store.NoteRequest, reply store.NoteReply) *notedv1.NoteDonationResponse {
 	differs := differences(request.Donation, reply.Note.Donation)
 	s.telemetry.verdict(request, reply, differs)
+	s.learner.Observe(request, reply)
 	response := &notedv1.NoteDonationResponse{
 		Verdict:     notedv1.Verdict(reply.Verdict),
 		Note:        noteMessage(reply.Note),
@@ -82,7 +94,8 @@ func (s *service) DonationExists(ctx context.Context, r *notedv1.DonationExistsR
 	if err := checkExists(r); err != nil {
 		return nil, err
 	}
-	reply, err := s.store.Exists(ctx, donationOf(r.GetDonation()), messageOf(r.GetMessage()), s.rules(r.GetDonation().GetLedger()))
+	donation, message := donationOf(r.GetDonation()), messageOf(r.GetMessage())
+	reply, err := s.store.Exists(ctx, donation, message, s.rulesFor(donation, message))
 	if err != nil {
 		return nil, refuse(err)
 	}
@@ -104,6 +117,10 @@ func (s *service) SettleDonation(ctx context.Context, r *notedv1.SettleDonationR
 	note, err := s.store.Settle(ctx, r.GetReceipt())
 	if err != nil {
 		return nil, refuse(err)
+	}
+	if r.GetReason() != "" {
+		s.logger.WarnContext(ctx, "audit: settled a donation by hand", "caller", callerOf(ctx), "peer", peerOf(ctx), "ledger", note.Donation.Ledger,
+			"series_id", note.Donation.SeriesID, "donation_id", note.DonationID, "attempt", note.Attempt, "reason", r.GetReason())
 	}
 	return &notedv1.SettleDonationResponse{Note: noteMessage(note)}, nil
 }
@@ -146,9 +163,12 @@ func (s *service) ListDonations(ctx context.Context, r *notedv1.ListDonationsReq
 		SeenOnlyOn:  r.GetSeenOnlyOn(),
 		NotedAfter:  timeOf(r.GetNotedAfter()),
 		NotedBefore: timeOf(r.GetNotedBefore()),
-		PageSize:    int(r.GetPageSize()),
-		PageBytes:   maxPage,
-		PageToken:   r.GetPageToken(),
+
+		TransactionID: r.GetTransactionId(),
+
+		PageSize:  int(r.GetPageSize()),
+		PageBytes: maxPage,
+		PageToken: r.GetPageToken(),
 	}
 	if request.PageSize == 0 {
 		request.PageSize = defaultPageSize

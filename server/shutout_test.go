@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/server"
@@ -176,6 +179,11 @@ func TestLeastRights(t *testing.T) {
 	c := s.as(t, nil, "")
 	eventually(t, 20*time.Second, "ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") })
 	everyCall(t, c)
+	unknown := series("I-unknown")
+	unknown.Donation.OccurredAt = timestamppb.New(time.Now().Add(-server.DefaultRetention))
+	if _, err := c.NoteDonation(t.Context(), unknown); status.Code(err) != codes.OutOfRange { // rests on that nothing is there
+		t.Errorf("a donation of long ago: %v, want OUT_OF_RANGE", err)
+	}
 	if s.logged("the store answers", `"policy":"noeviction"`, `"persistence":"none"`, `"redis_version":"`) != 1 || s.logged("the store's epoch is known") != 1 || s.logged("epoch cannot be kept") != 0 {
 		t.Errorf("what is told of the store is not all there:\n%s", s.log)
 	}

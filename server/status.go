@@ -43,10 +43,16 @@ var refusals = []refusal{
 	{when: store.ErrBadDonationID, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "donation_id",
 		sentence: "is no donation id that Noted gave in this series; pass donation_id, ledger and series_id as the note has them"},
 
+	{when: store.ErrRequestReused, code: codes.InvalidArgument, reason: "REQUEST_ID_REUSED", field: "request_id",
+		sentence: "is that of another message of this series, which was answered FIRST, and nothing was noted; give each call an id of its own"},
+
 	{when: store.ErrTooEarly, code: codes.OutOfRange, reason: "OCCURRED_TOO_EARLY",
 		sentence: "donation.occurred_at lies further back than notes are kept, so nobody can say whether this donation was noted; let a person decide"},
 	{when: store.ErrTooLate, code: codes.OutOfRange, reason: "OCCURRED_TOO_LATE",
 		sentence: "donation.occurred_at lies further ahead than clocks disagree; look for a wrong time zone or unit"},
+
+	{when: store.ErrReceivedTooEarly, code: codes.OutOfRange, reason: "RECEIVED_TOO_EARLY",
+		sentence: "message.received_at lies further back than notes are kept, so nobody can say whether this donation was noted; let a person decide"},
 
 	{when: store.ErrHoldLost, code: codes.FailedPrecondition, reason: "HOLD_LOST",
 		sentence: "the hold ran out and another attempt has taken the donation over; stop processing it"},
@@ -129,7 +135,7 @@ func refuse(err error) *failure {
 		}
 	}
 	if row.field != "" {
-		f := invalid([]*errdetails.BadRequest_FieldViolation{{Field: row.field, Description: row.sentence}})
+		f := invalid(row.reason, []*errdetails.BadRequest_FieldViolation{{Field: row.field, Description: row.sentence}})
 		f.cause = err
 		return f
 	}
@@ -146,12 +152,12 @@ func refuse(err error) *failure {
 }
 
 // invalid names every violation at once.
-func invalid(violations []*errdetails.BadRequest_FieldViolation) *failure {
+func invalid(reason string, violations []*errdetails.BadRequest_FieldViolation) *failure {
 	sentences := make([]string, len(violations))
 	for i, v := range violations {
 		sentences[i] = v.Field + " " + v.Description
 	}
-	return newFailure(codes.InvalidArgument, "INVALID_REQUEST", strings.Join(sentences, "; "), &errdetails.BadRequest{FieldViolations: violations})
+	return newFailure(codes.InvalidArgument, reason, strings.Join(sentences, "; "), &errdetails.BadRequest{FieldViolations: violations})
 }
 
 func newFailure(code codes.Code, reason, sentence string, details ...protoadapt.MessageV1) *failure {

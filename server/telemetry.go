@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/peer"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/agreement"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
@@ -43,6 +44,7 @@ type telemetry struct {
 
 	verdicts *prometheus.CounterVec // ledger, channel, event, verdict, evidence
 	pairs    *prometheus.CounterVec // ledger, outcome
+	agree    *prometheus.GaugeVec   // ledger, event, channels
 	differed *prometheus.CounterVec // ledger, field
 	refusals *prometheus.CounterVec // rpc, code, reason
 	panics   prometheus.Counter
@@ -53,6 +55,7 @@ type telemetry struct {
 	lostPrimaries prometheus.Gauge
 
 	ledgers, channels *labels
+	learner           *agreement.Learner
 }
 
 // newTelemetry makes the metrics. The ledgers that the operator has named have their label from the start, so that nobody can use the labels
@@ -66,8 +69,11 @@ func newTelemetry(logger *slog.Logger, ledgers map[string]LedgerRules, stats fun
 		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_verdicts_total",
 			Help: "Answers to NoteDonation, streamed ones among them."}, []string{"ledger", "channel", "event", "verdict", "evidence"}),
 		pairs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_channel_pairs_total",
-			Help: "Donations told of on two channels with a transaction id on each, by whether the ids agreed. Where they never differ, set the ledger's transaction ids to shared."},
+			Help: "Donations told of on two channels with a transaction id on each, by whether the ids agreed. A donation that was paired by unequal ids counts as differed once the match window has passed and neither id has turned up on the other channel."},
 			[]string{"ledger", "outcome"}),
+		agree: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "noted_transaction_ids_agree",
+			Help: "1 where this server has learned that the transaction ids of two channels agree, 0 where it knew and does not know any more. With -transaction-ids auto unequal ids then mean two donations."},
+			[]string{"ledger", "event", "channels"}),
 		differed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_differences_total",
 			Help: "Answers of which the message disagreed with the note, by field. Times and, where channels do not share them, transaction ids differ as a rule; amounts and currencies should not."},
 			[]string{"ledger", "field"}),
@@ -90,7 +96,12 @@ func newTelemetry(logger *slog.Logger, ledgers map[string]LedgerRules, stats fun
 		t.ledgers.of(ledger)
 	}
 	t.shut("")
-	t.registry.MustRegister(t.calls, t.verdicts, t.pairs, t.differed, t.refusals, t.panics, t.storeUp, t.shutOut, t.clockOff, t.lostPrimaries, storeCollector(stats),
+	t.learner = agreement.New(agreement.Config{
+		Changed:  t.learned,
+		Agreed:   func(ledger string) { t.pairs.WithLabelValues(t.ledgers.of(ledger), "agreed").Inc() },
+		Differed: func(ledger string) { t.pairs.WithLabelValues(t.ledgers.of(ledger), "differed").Inc() },
+	})
+	t.registry.MustRegister(t.calls, t.verdicts, ripened{t.pairs, t.learner}, t.agree, t.differed, t.refusals, t.panics, t.storeUp, t.shutOut, t.clockOff, t.lostPrimaries, storeCollector(stats),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return t
 }
@@ -105,41 +116,31 @@ func (t *telemetry) verdict(request store.NoteRequest, reply store.NoteReply, di
 	for _, field := range differences {
 		t.differed.WithLabelValues(ledger, field).Inc()
 	}
-	agreed, differed := channelPairs(reply)
-	if agreed > 0 {
-		t.pairs.WithLabelValues(ledger, "agreed").Add(float64(agreed))
-	}
-	if differed > 0 {
-		t.pairs.WithLabelValues(ledger, "differed").Add(float64(differed))
-	}
 }
 
-// channelPairs compares the transaction ids of two channels that tell of one donation. The rule: when a note gets its first sighting with a
-// transaction id on a channel, that id is compared with the first one of every other channel. So each pair of channels counts once a note, however
-// often messages are repeated, and a message without a channel or without a transaction id counts nothing.
-func channelPairs(reply store.NoteReply) (agreed, differed int) {
-	if !reply.Recorded || len(reply.Note.Sightings) < 2 {
-		return 0, 0
+// learned tells what the server has learned of the transaction ids of two channels, once each time it changes.
+func (t *telemetry) learned(pair agreement.Pair, agree bool, agreements, contradictions int) {
+	event, value := label(notedv1.Event_name, int(pair.Event), "EVENT_"), 0.0
+	level, message := slog.LevelWarn, "the transaction ids of two channels are not known to agree any more; unequal ids mean nothing again"
+	if agree {
+		value, level = 1, slog.LevelInfo
+		message = "the transaction ids of two channels agree; unequal ids mean two donations from now on"
 	}
-	earlier, latest := reply.Note.Sightings[:len(reply.Note.Sightings)-1], reply.Note.Sightings[len(reply.Note.Sightings)-1]
-	if latest.TransactionID == "" || latest.Message.Channel == "" {
-		return 0, 0
-	}
-	seen := map[string]bool{} // :: channel → its first transaction id has been compared
-	for _, s := range earlier {
-		switch {
-		case s.TransactionID == "" || s.Message.Channel == "" || seen[s.Message.Channel]:
-			continue
-		case s.Message.Channel == latest.Message.Channel:
-			return 0, 0
-		case s.TransactionID == latest.TransactionID:
-			agreed++
-		default:
-			differed++
-		}
-		seen[s.Message.Channel] = true
-	}
-	return agreed, differed
+	t.agree.WithLabelValues(t.ledgers.of(pair.Ledger), event, t.channels.of(pair.A)+" "+t.channels.of(pair.B)).Set(value)
+	t.logger.Log(context.Background(), level, message, "ledger", pair.Ledger, "event", event, "channels", pair.A+" "+pair.B,
+		"agreements", agreements, "contradictions", contradictions)
+}
+
+// ripened counts what has become certain before somebody reads.
+type ripened struct {
+	*prometheus.CounterVec
+	learner *agreement.Learner
+}
+
+// Collect is of prometheus.Collector.
+func (r ripened) Collect(metrics chan<- prometheus.Metric) {
+	r.learner.Ripen()
+	r.CounterVec.Collect(metrics)
 }
 
 // shut says by what the store is shut to us; empty where it is not.

@@ -40,37 +40,6 @@ func TestNamedLedgersKeepTheirLabel(t *testing.T) {
 	}
 }
 
-func TestChannelPairs(t *testing.T) {
-	sighting := func(channel, transaction string) store.Sighting {
-		return store.Sighting{Message: store.Message{Channel: channel}, TransactionID: transaction}
-	}
-	cases := []struct {
-		name             string
-		sightings        []store.Sighting
-		unrecorded       bool
-		agreed, differed int
-	}{
-		{name: "one sighting", sightings: []store.Sighting{sighting("ipn", "1")}},
-		{name: "two channels agree", sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "1")}, agreed: 1},
-		{name: "two channels differ", sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "2")}, differed: 1},
-		{name: "seen before", sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "2")}, unrecorded: true},
-		{name: "one channel twice", sightings: []store.Sighting{sighting("ipn", "1"), sighting("ipn", "1")}},
-		{name: "no id on one", sightings: []store.Sighting{sighting("ipn", ""), sighting("webhook", "2")}},
-		{name: "no id on the other", sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "")}},
-		{name: "no channel", sightings: []store.Sighting{sighting("ipn", "1"), sighting("", "1")}},
-		{name: "the second on a channel counts no more", sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "1"), sighting("webhook", "1")}},
-		{name: "the first with an id counts", sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", ""), sighting("webhook", "1")}, agreed: 1},
-		{name: "a third channel counts with each", sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "2"), sighting("csv", "2")}, agreed: 1, differed: 1},
-		{name: "a channel's later ids count nothing", sightings: []store.Sighting{sighting("ipn", "1"), sighting("ipn", "2"), sighting("webhook", "1")}, agreed: 1},
-	}
-	for _, c := range cases {
-		agreed, differed := channelPairs(store.NoteReply{Recorded: !c.unrecorded, Note: store.Note{Sightings: c.sightings}})
-		if agreed != c.agreed || differed != c.differed {
-			t.Errorf("%s: %d agreed, %d differed, want %d and %d", c.name, agreed, differed, c.agreed, c.differed)
-		}
-	}
-}
-
 func TestNumber(t *testing.T) {
 	same := [][]string{{"25", "25.0", "25.00", "025"}, {"0", "-0", "0.00", "-00.0"}, {"-1.50", "-1.5", "-01.5"}, {"0.1", "00.10"}}
 	for i, group := range same {

@@ -78,8 +78,8 @@ func TestMoveTo(t *testing.T) {
 }
 
 func TestRules(t *testing.T) {
-	for _, shared := range []bool{false, true} {
-		_, asker := begin(t, server.Rules{SharedTransactionIDs: shared})
+	for _, ids := range server.AllTransactionIDs {
+		_, asker := begin(t, server.Rules{TransactionIDs: ids})
 		var got []notedv1.Verdict
 		for _, m := range []*notedv1.Message{{Channel: "ipn", Id: "1"}, {Channel: "webhook", Id: "2"}} {
 			answer, err := asker.NoteDonation(t.Context(), &notedv1.NoteDonationRequest{
@@ -92,11 +92,11 @@ func TestRules(t *testing.T) {
 			got = append(got, answer.GetVerdict())
 		}
 		want := []notedv1.Verdict{notedv1.Verdict_VERDICT_FIRST, notedv1.Verdict_VERDICT_DUPLICATE}
-		if shared {
+		if ids == server.Shared {
 			want[1] = notedv1.Verdict_VERDICT_FIRST
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("with shared transaction ids %v the verdicts are %v; want %v", shared, got, want)
+			t.Errorf("with transaction ids %s the verdicts are %v; want %v", ids, got, want)
 		}
 	}
 	if s, err := trial.Start(start, server.Rules{MatchWindow: -1}); !errors.Is(err, server.ErrConfig) {

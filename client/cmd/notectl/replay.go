@@ -18,12 +18,6 @@ var swept = []time.Duration{
 	time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 24 * time.Hour,
 }
 
-// The two ways of transaction ids, as the server names them.
-const (
-	perChannel = "per-channel"
-	shared     = "shared"
-)
-
 func (a *app) replayCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "replay",
@@ -74,8 +68,9 @@ needed, those of standard input from a temporary file.`,
 			a.windowFlag("match-window", server.DefaultMatchWindow, "`TIME` that may lie between the event times of two messages of one donation"),
 			a.windowFlag("arrival-window", server.DefaultArrivalWindow, "`TIME` that may lie between their arrivals, where either has no event time"),
 			a.windowFlag("retention", server.DefaultRetention, "`TIME` that a note is kept after its donation"),
-			&cli.StringFlag{Name: "transaction-ids", Value: perChannel, Sources: a.from("NOTED_TRANSACTION_IDS"), Validator: oneOf(perChannel, shared),
-				Usage: "`HOW` the channels name transactions: " + shared + " if a donation has one transaction id on all, else " + perChannel},
+			&cli.StringFlag{Name: "transaction-ids", Value: string(server.Auto), Sources: a.from("NOTED_TRANSACTION_IDS"),
+				Validator: oneOf(string(server.Auto), string(server.PerChannel), string(server.Shared)),
+				Usage:     "`HOW` unequal transaction ids on two channels are taken: as two donations (shared), as nothing (per-channel), or as what the past itself shows (auto)"},
 		},
 		Action: a.act(a.replay),
 	}
@@ -96,7 +91,7 @@ func replayRules(cmd *cli.Command) (rules server.Rules, err error) {
 			return rules, usageError{inCommand{fmt.Errorf("-%s: %w", window.name, err), cmd.FullName()}}
 		}
 	}
-	rules.SharedTransactionIDs = cmd.String("transaction-ids") == shared
+	rules.TransactionIDs = server.TransactionIDs(cmd.String("transaction-ids"))
 	return rules, nil
 }
 

@@ -48,8 +48,7 @@ func readRules(r *jsonfile.Reader) (rules server.LedgerRules, err error) {
 			if err == nil && !slices.Contains(transactionIDs, value) {
 				err = fmt.Errorf("%s is %q; it must be one of %s", setting, value, strings.Join(transactionIDs, ", "))
 			}
-			isShared := value == shared
-			rules.SharedTransactionIDs = &isShared
+			rules.TransactionIDs = server.TransactionIDs(value)
 			return err
 		}
 		return fmt.Errorf("there is no setting %q; there are %s", setting, strings.Join(ledgerSettings, ", "))

@@ -168,7 +168,7 @@ func TestExitCodes(t *testing.T) {
 		{"no time at all", nil, []string{"-dev", "-arrival-window", "0s"}, 2, "-arrival-window"},
 		{"a bad yes", map[string]string{"NOTED_DEV": "maybe"}, nil, 2, "NOTED_DEV"},
 		{"a bad number", nil, []string{"-dev", "-series-limit", "many"}, 2, "-series-limit"},
-		{"a bad choice", nil, []string{"-dev", "-transaction-ids", "none"}, 2, "per-channel, shared"},
+		{"a bad choice", nil, []string{"-dev", "-transaction-ids", "none"}, 2, "auto, per-channel, shared"},
 		{"a bad level", nil, []string{"-dev", "-log-level", "loud"}, 2, "debug, info, warn, error"},
 		{"a bad mode", nil, append(free, "-redis", redis.URL(), "-redis-mode", "ring"), 2, "standalone, sentinel, cluster"},
 		{"a bad URL", nil, append(free, "-redis", "redis://:se/cret@h"), 2, "-redis"},
@@ -284,7 +284,7 @@ func TestLedgers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(ledgers) != 3 || ledgers[""].Retention != 60*24*time.Hour || ledgers["a"].MatchWindow != time.Hour || ledgers["a"].ArrivalWindow != 48*time.Hour ||
-		!*ledgers["a"].SharedTransactionIDs || *ledgers["b"].SharedTransactionIDs || ledgers[""].SharedTransactionIDs != nil {
+		ledgers["a"].TransactionIDs != server.Shared || ledgers["b"].TransactionIDs != server.PerChannel || ledgers[""].TransactionIDs != "" {
 		t.Errorf("read %+v", ledgers)
 	}
 	bad := map[string]string{
@@ -297,7 +297,7 @@ func TestLedgers(t *testing.T) {
 		"{\"a\": {\"retention\":\"x\"}}": "line 1: ledger \"a\": retention is \"x\"",
 		"{\"a\":{\n\"retention\":\"1d\",\n\"retention\":\"2d\"}}": "line 3: ledger \"a\": \"retention\" is there twice",
 		"{\"a\":{},\n\"a\":{}}":                                   "line 2: ledger \"a\" is there twice",
-		"{\"a\":{\"transaction_ids\":\"none\"}}":                  "per-channel, shared",
+		"{\"a\":{\"transaction_ids\":\"none\"}}":                  "auto, per-channel, shared",
 		"{\"a\":{}}\n{}":                                          "line 2: there is more after the end",
 		"{\n\"a\": {\"retention\": \"1d\"\n]":                     "line 3",
 		"{\"a\":{}}\n,":                                           "line 2",

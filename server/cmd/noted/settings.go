@@ -38,15 +38,13 @@ const devHTTPListen = "127.0.0.1:8080"
 
 // The values that some flags can take.
 const (
-	perChannel = "per-channel"
-	shared     = "shared"
-	report     = "report"
-	refuse     = "refuse"
+	report = "report"
+	refuse = "refuse"
 )
 
 var (
 	redisModes     = []string{"standalone", "sentinel", "cluster"}
-	transactionIDs = []string{perChannel, shared}
+	transactionIDs = []string{string(server.Auto), string(server.PerChannel), string(server.Shared)}
 	onLoss         = []string{report, refuse}
 	logLevels      = []string{"debug", "info", "warn", "error"}
 )
@@ -83,8 +81,9 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		text("match-window", days(server.DefaultMatchWindow), "TIME", "How far apart the event times of two messages of one donation may lie."),
 		text("arrival-window", days(server.DefaultArrivalWindow), "TIME", "How far apart two messages of one donation may arrive, where either has no event time."),
 		text("retention", days(server.DefaultRetention), "TIME", "How long a note is kept after its donation. A message that comes later is refused, never taken for new."),
-		text("transaction-ids", perChannel, "HOW", "Whether a donation has one transaction id on all channels ("+shared+") or may have one on each ("+perChannel+
-			"). The metric noted_channel_pairs_total tells which is true; "+shared+", where it is not, doubles every donation."),
+		text("transaction-ids", string(server.Auto), "HOW", "What unequal transaction ids on two channels mean: two donations (shared), nothing (per-channel), "+
+			"or two donations once the series or the ledger has shown that the channels' ids agree (auto). shared, where they do not agree, doubles every donation. "+
+			"The metrics noted_transaction_ids_agree and noted_channel_pairs_total show what is true."),
 		text("ledgers", "", "FILE", "Settings of single ledgers, see below."),
 		text("series-limit", strconv.Itoa(server.DefaultSeriesLimit), "N", "How many notes one series may hold at a time; one more is refused, since the series id looks like a constant."),
 		yes("allow-eviction", "Run on a Redis that forgets donations when its memory is full (any maxmemory-policy but noeviction). They will be processed twice."),
@@ -185,10 +184,10 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		Redis:       c.String("redis"),
 		RedisMode:   oneOf("redis-mode", redisModes),
 		Rules: server.Rules{
-			MatchWindow:          duration("match-window", time.Millisecond),
-			ArrivalWindow:        duration("arrival-window", time.Millisecond),
-			Retention:            duration("retention", time.Millisecond),
-			SharedTransactionIDs: oneOf("transaction-ids", transactionIDs) == shared,
+			MatchWindow:    duration("match-window", time.Millisecond),
+			ArrivalWindow:  duration("arrival-window", time.Millisecond),
+			Retention:      duration("retention", time.Millisecond),
+			TransactionIDs: server.TransactionIDs(oneOf("transaction-ids", transactionIDs)),
 		},
 		Reflection:    c.Bool("reflection") || c.Bool("dev") && !c.IsSet("reflection"),
 		Drain:         max(1, duration("drain", 0)), // 0 means no time at all here, and the default in server.Config
