@@ -137,7 +137,7 @@ func (s *storm) write() {
 		s.letters = append(s.letters, s.payPal.ipn(fields),
 			s.payPal.webhook(fmt.Sprintf(`{"id":"WH-R%s","event_type":"PAYMENT.SALE.REFUNDED","resource":{"id":%q,"sale_id":%q,"create_time":%q,"amount":{"total":"-25.00","currency":"EUR"}}}`,
 				g.series, g.saleID, g.series, g.at.UTC().Format(time.RFC3339))))
-		expect("refund", g.series, g.at)
+		expect("refund", g.saleID, g.at)
 	}
 	for i := range 4 { // a dispute about two payments, and a payment that is too old for Noted
 		one, other := fmt.Sprintf("9DISPUTED%02dA", i), fmt.Sprintf("9DISPUTED%02dB", i)

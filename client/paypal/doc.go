@@ -12,7 +12,34 @@
 //
 // A message may tell of no donation, of one, or of several. Look at Warnings
 // too, and be loud about Unknown: there PayPal said something that this package
-// does not understand.
+// does not understand. What is known to be no donation is skipped without it.
+//
+// # Which series
+//
+//   - Money that comes in, and the state of a series, belong to the series that the
+//     message names. A payment that names no series is a series of one, named by its
+//     transaction id. A B- id names a means of payment: as billing_agreement_id and as
+//     mp_id it is no series.
+//   - A refund is a series of one, named by its own id, on both channels: its webhook
+//     often does not say what it takes back, and two partial refunds of one sum must
+//     not meet.
+//   - A reversal, a reversal canceled, an adjustment and a dispute belong to the payment
+//     that they are about. Where they name none, they are a series of one under their
+//     own id. A webhook's reversal that names none then has neither transaction id nor
+//     time: its resource may be the payment itself, months old.
+//
+// # Known limits
+//
+// A second BILLING.SUBSCRIPTION.ACTIVATED of a series, under an id of its own, is a second
+// [EventSignup], and may be a resumption: PayPal documents no other event for that. Look
+// whether the series has payments before welcoming the donor again.
+//
+// Where the channels' transaction ids differ, a refund that both tell of is two
+// donations. So is a donation of which one message names another series than its twin, or
+// none: a webhook that has lost its agreement, a merch_pmt without its profile.
+//
+// The state of a series has no time: two changes of one kind within Noted's arrival
+// window, the one told by IPN only and the other by webhook only, are taken for one.
 //
 // # Design
 //
@@ -77,6 +104,9 @@
 //     An initial_payment_txn_id that is no id is left out of it, like any.
 //   - A message with a txn_type that is not known is skipped as unknown even
 //     when its payment_status is known: a guess could count twice.
+//   - A refund without a usable txn_id is malformed: its parent would name it, and two
+//     equal refunds in one series could meet, of which one would be lost without a word.
+//   - A new_case without a usable txn_id is a series named by its case_id.
 //   - A message with neither type nor status is skipped as unknown, not
 //     malformed: PayPal does send such (adaptive accounts), and a refusal only
 //     makes it come again.
@@ -104,9 +134,13 @@
 //     total with currency where total is there, else value with currency_code.
 //   - BILLING.SUBSCRIPTION.CREATED is of version 2 when resource_version begins
 //     with 2 or resource_type is subscription; else it is a v1 agreement.
-//   - The capture that a link names is what stands between the last
-//     "/captures/" of its href and the next / ? # or the end, in the first
-//     link of rel up that has one.
-//   - A disputed transaction without a usable id is left out with a warning;
-//     one that is named twice counts once; none left is malformed.
+//   - The payment that a reversal takes back is looked for in this order, and no further
+//     than needed: of a sale, sale_id, then a link of rel sale; of a capture, a link of
+//     rel up or capture, then capture_id, then supplementary_data.related_ids.capture_id.
+//     One that is the resource itself is none.
+//   - A link names what stands between the last "/sale/" of its href ("/captures/" or
+//     "/capture/" of a capture's) and the next / ? # or the end. A link without that is
+//     passed by; one whose id is no id is warned about and passed by.
+//   - A disputed transaction without a usable id is left out with a warning; one that is
+//     named twice counts once. None left: the dispute is a series named by its dispute_id.
 package paypal

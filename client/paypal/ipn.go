@@ -35,9 +35,11 @@ var moneyTypes = map[string]bool{
 
 // skippedTypes are known, and tell of no donation: why.
 var skippedTypes = map[string]string{
-	"masspay":   "masspay tells of payments made, not of a donation",
-	"mp_signup": "mp_signup tells of an agreement, not of a donation",
-	"mp_cancel": "mp_cancel tells of an agreement, not of a donation",
+	"masspay":         "masspay tells of payments made, not of a donation",
+	"payout":          "payout tells of payments made, not of a donation",
+	"mp_signup":       "mp_signup tells of an agreement, not of a donation",
+	"mp_cancel":       "mp_cancel tells of an agreement, not of a donation",
+	"mp_notification": "mp_notification tells of an agreement, not of a donation",
 }
 
 // statusEvents are the values of payment_status.
@@ -121,12 +123,17 @@ func ipnDonation(r *reader, event Event) (Donation, error) {
 	d := Donation{Event: event}
 	var candidates string
 	switch event {
-	case EventRefund, EventReversal, EventReversalCanceled, EventAdjustment:
+	case EventRefund:
+		// Never its parent: a webhook often does not know it, and two partial refunds of
+		// one sum must not meet.
+		candidates = "txn_id"
+		d.SeriesID = r.id("txn_id")
+	case EventReversal, EventReversalCanceled, EventAdjustment:
 		candidates = "parent_txn_id, txn_id"
 		d.SeriesID = r.firstID("parent_txn_id", "txn_id")
 	case EventDispute:
-		candidates = "txn_id"
-		d.SeriesID = r.id("txn_id")
+		candidates = "txn_id, case_id"
+		d.SeriesID = r.firstID("txn_id", "case_id")
 	default:
 		candidates = "recurring_payment_id, subscr_id, txn_id, old_subscr_id"
 		d.SeriesID = ipnSeries(r)

@@ -98,7 +98,7 @@ func naiveIPN(t *testing.T, body []byte) string {
 	}
 	state := func(event string) string { return expected(series, event, "", "", "", "", "ipn", id) }
 	switch f("txn_type") {
-	case "masspay", "mp_signup", "mp_cancel":
+	case "masspay", "payout", "mp_signup", "mp_cancel", "mp_notification":
 		return "skipped\n"
 	case "subscr_modify":
 		return state("EVENT_CHANGE")
@@ -129,7 +129,9 @@ func naiveIPN(t *testing.T, body []byte) string {
 		event = "EVENT_ADJUSTMENT"
 	}
 	switch event {
-	case "EVENT_REFUND", "EVENT_REVERSAL", "EVENT_REVERSAL_CANCELED", "EVENT_ADJUSTMENT":
+	case "EVENT_REFUND":
+		series = f("txn_id")
+	case "EVENT_REVERSAL", "EVENT_REVERSAL_CANCELED", "EVENT_ADJUSTMENT":
 		if series = f("parent_txn_id"); series == "" {
 			series = f("txn_id")
 		}
@@ -187,28 +189,30 @@ func naiveWebhook(t *testing.T, body []byte) string {
 	}
 	series, name, transaction := r.ID, "", r.ID
 	switch parts[2] {
-	case "REFUNDED", "REVERSED":
-		name = map[string]string{"REFUNDED": "EVENT_REFUND", "REVERSED": "EVENT_REVERSAL"}[parts[2]]
-		if r.Sale != "" {
-			series = r.Sale
-		} else if event.EventType == "PAYMENT.SALE.REVERSED" {
-			transaction = ""
-		}
+	case "REFUNDED":
+		name = "EVENT_REFUND"
+	case "REVERSED":
+		name = "EVENT_REVERSAL"
+		series = r.Sale
 		for _, link := range r.Links {
-			if link.Rel == "up" && parts[1] == "CAPTURE" {
+			if link.Rel == map[string]string{"SALE": "sale", "CAPTURE": "up"}[parts[1]] {
 				series = link.Href[strings.LastIndex(link.Href, "/")+1:]
 			}
 		}
-	case "DENIED", "DECLINED":
-		name = "EVENT_PAYMENT_FAILED"
+		if series == "" {
+			series, transaction, r.Created = r.ID, "", ""
+		}
 	default:
 		name = "EVENT_PAYMENT_PENDING"
-		if parts[2] == "COMPLETED" && strings.EqualFold(r.State+r.Status, "completed") {
+		switch state := strings.ToLower(r.State + r.Status); {
+		case parts[2] == "DENIED" || parts[2] == "DECLINED" || state == "denied" || state == "declined" || state == "failed":
+			name = "EVENT_PAYMENT_FAILED"
+		case parts[2] == "COMPLETED" && (state == "completed" || strings.HasSuffix(state, "refunded") || state == "reversed"):
 			name = "EVENT_PAYMENT"
 		}
-	}
-	if r.Agreement != "" {
-		series = r.Agreement
+		if r.Agreement != "" && !strings.HasPrefix(r.Agreement, "B-") {
+			series = r.Agreement
+		}
 	}
 	return expected(series, name, naiveTime(t, r.Created), strings.TrimPrefix(r.Amount.Total+r.Amount.Value, "-"),
 		r.Amount.Currency+r.Amount.Code, transaction, "webhook", event.ID)

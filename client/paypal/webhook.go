@@ -2,6 +2,7 @@ package paypal
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +17,22 @@ var stateEvents = map[string]Event{
 	"billing.subscription.cancelled":      EventCancellation,
 	"billing.subscription.expired":        EventExpiry,
 	"billing.subscription.payment.failed": EventPaymentFailed,
+}
+
+// noDonation are the event types, by how they begin, that are known to tell of no
+// donation, and what they tell of.
+var noDonation = []struct{ prefix, tells string }{
+	{"checkout.order.", "an order, not of money"},
+	{"payments.payment.", "an order, not of money"},
+	{"checkout.payment-approval.", "an approval, not of money"},
+	{"payment.authorization.", "an authorization, not of money"},
+	{"payment.refund.", "a refund that is not done, not of money"},
+	{"payment.payout", "payments made, not of a donation"},
+	{"payment.referenced-payout", "payments made, not of a donation"},
+	{"billing.plan.", "a plan, not of a donation"},
+	{"billing_agreements.", "an agreement, not of a donation"},
+	{"vault.", "a means of payment, not of a donation"},
+	{"merchant.", "an account, not of a donation"},
 }
 
 // IdentifyWebhook reads the body of a webhook event, exactly as it was posted.
@@ -58,42 +75,43 @@ func identifyWebhook(r *reader, doc document, eventType string) (Identified, err
 	}
 	switch kind {
 	case "payment.sale.completed", "payment.sale.pending", "payment.sale.denied":
-		series := r.firstID("resource.billing_agreement_id", "resource.id")
-		return money(r, paymentEvent(r, kind), series, r.id("resource.id"), "resource.billing_agreement_id, resource.id")
+		series, id := r.id("resource.billing_agreement_id"), r.id("resource.id")
+		if series == "" || strings.HasPrefix(series, "B-") { // B- names a means of payment
+			series = id
+		}
+		return money(r, paymentEvent(r, kind), series, id, "resource.billing_agreement_id, resource.id")
 	case "payment.capture.completed", "payment.capture.pending", "payment.capture.denied", "payment.capture.declined":
 		id := r.id("resource.id")
 		return money(r, paymentEvent(r, kind), id, id, "resource.id")
 
-	case "payment.sale.refunded":
-		series := r.firstID("resource.sale_id", "resource.id")
-		return money(r, EventRefund, series, r.id("resource.id"), "resource.sale_id, resource.id")
+	case "payment.sale.refunded", "payment.capture.refunded":
+		// Never the parent: PayPal often leaves it out, and two partial refunds of
+		// one sum must not meet.
+		id := r.id("resource.id")
+		return money(r, EventRefund, id, id, "resource.id")
 	case "payment.sale.reversed":
-		// Without a sale_id the resource may be the sale itself or its reversal:
-		// reports differ. As a series either will do; as a transaction it would
-		// contradict the IPN's.
-		series, transaction := r.id("resource.sale_id"), r.id("resource.id")
-		if series == "" {
-			series, transaction = transaction, ""
+		parent := r.id("resource.sale_id")
+		if parent == "" {
+			parent = linked(r, doc, []string{"sale"}, "/sale/")
 		}
-		return money(r, EventReversal, series, transaction, "resource.sale_id, resource.id")
-	case "payment.capture.refunded", "payment.capture.reversed":
-		event := EventRefund
-		if kind == "payment.capture.reversed" {
-			event = EventReversal
+		return reversal(r, parent, "resource.sale_id, resource.links, resource.id")
+	case "payment.capture.reversed":
+		parent := linked(r, doc, []string{"up", "capture"}, "/capture/", "/captures/")
+		if parent == "" {
+			parent = r.firstID("resource.capture_id", "resource.supplementary_data.related_ids.capture_id")
 		}
-		series, transaction := linkedCapture(r, doc), r.id("resource.id")
-		if series == "" {
-			series = transaction
-		}
-		return money(r, event, series, transaction, "resource.links, resource.id")
+		return reversal(r, parent,
+			"resource.links, resource.capture_id, resource.supplementary_data.related_ids.capture_id, resource.id")
 
 	case "customer.dispute.created":
 		return disputes(r, doc)
 	case "customer.dispute.updated", "customer.dispute.resolved":
 		return skipped(sanitised(eventType) + " tells of a dispute that is known, not of a donation"), nil
 	}
-	if strings.HasPrefix(kind, "checkout.order.") || strings.HasPrefix(kind, "payments.payment.") {
-		return skipped(sanitised(eventType) + " tells of an order, not of money"), nil
+	for _, known := range noDonation {
+		if strings.HasPrefix(kind, known.prefix) {
+			return skipped(sanitised(eventType) + " tells of " + known.tells), nil
+		}
 	}
 	return unknown("event_type " + sanitised(eventType) + " is not known"), nil
 }
@@ -112,16 +130,34 @@ func one(d Donation, candidates string) (Identified, error) {
 func money(r *reader, event Event, series, transaction, candidates string) (Identified, error) {
 	d := Donation{SeriesID: series, Event: event, TransactionID: transaction}
 	d.OccurredAt = r.time("resource.create_time")
-	if r.text("resource.amount.total") != "" {
-		d.Amount, d.CurrencyCode = r.money("resource.amount.total", "resource.amount.currency")
-	} else {
-		d.Amount, d.CurrencyCode = r.money("resource.amount.value", "resource.amount.currency_code")
-	}
+	d.Amount, d.CurrencyCode = resourceMoney(r)
 	return one(d, candidates)
+}
+
+// reversal makes a donation of a payment's reversal. A resource that names no
+// parent, or itself, may be the payment: reports differ. As a series either will do.
+// But the payment's id would contradict the IPN's, and its time can lie months back.
+func reversal(r *reader, parent, candidates string) (Identified, error) {
+	id := r.id("resource.id")
+	if parent != "" && parent != id {
+		return money(r, EventReversal, parent, id, candidates)
+	}
+	d := Donation{SeriesID: id, Event: EventReversal}
+	d.Amount, d.CurrencyCode = resourceMoney(r)
+	return one(d, candidates)
+}
+
+// resourceMoney reads an amount by the names of the first API, else of the second.
+func resourceMoney(r *reader) (amount, currency string) {
+	if r.text("resource.amount.total") != "" {
+		return r.money("resource.amount.total", "resource.amount.currency")
+	}
+	return r.money("resource.amount.value", "resource.amount.currency_code")
 }
 
 // paymentEvent tells a payment from one that is pending or failed. The name of
 // the event is not enough: PayPal sends COMPLETED for sales that are still pending.
+// A payment stays one when its state becomes refunded or reversed: the money came.
 func paymentEvent(r *reader, kind string) Event {
 	if strings.HasSuffix(kind, ".denied") || strings.HasSuffix(kind, ".declined") {
 		return EventPaymentFailed
@@ -130,8 +166,13 @@ func paymentEvent(r *reader, kind string) Event {
 	if state == "" {
 		state = r.text("resource.status")
 	}
-	if strings.HasSuffix(kind, ".completed") && (state == "" || lower(state) == "completed") {
-		return EventPayment
+	switch lower(state) {
+	case "denied", "declined", "failed":
+		return EventPaymentFailed
+	case "", "completed", "partially_refunded", "refunded", "reversed":
+		if strings.HasSuffix(kind, ".completed") {
+			return EventPayment
+		}
 	}
 	return EventPaymentPending
 }
@@ -144,37 +185,42 @@ func isVersion2(r *reader) bool {
 	return strings.HasPrefix(version, "2") || lower(resource) == "subscription"
 }
 
-// linkedCapture returns the capture that a refund belongs to, or "". A refund
-// names it nowhere but in its links.
-func linkedCapture(r *reader, doc document) string {
+// linked returns the payment that a link of one of the names leads to, or "". Its id
+// stands behind the last of the paths in the link.
+func linked(r *reader, doc document, rels []string, paths ...string) string {
 	count, problem := doc.length("resource.links")
 	if problem != "" {
 		r.warn("resource.links", problem+"; taken as absent")
 	}
 	for i := range count {
 		link := fmt.Sprintf("resource.links.%d", i)
-		if rel := r.text(link + ".rel"); lower(rel) != "up" {
+		if !slices.Contains(rels, lower(r.text(link+".rel"))) {
 			continue
 		}
 		href := r.text(link + ".href")
-		start := strings.LastIndex(href, "/captures/")
+		start := -1
+		for _, path := range paths {
+			if i := strings.LastIndex(href, path); i >= 0 {
+				start = max(start, i+len(path))
+			}
+		}
 		if start < 0 {
 			continue
 		}
-		id := href[start+len("/captures/"):]
+		id := href[start:]
 		if end := strings.IndexAny(id, "/?#"); end >= 0 {
 			id = id[:end]
 		}
 		if fits(id) {
 			return id
 		}
-		r.warn(link+".href", "names no capture by a usable id; taken as absent")
-		return ""
+		r.warn(link+".href", "names no payment by a usable id; taken as absent")
 	}
 	return ""
 }
 
-// disputes makes a donation of each disputed transaction, in the message's order.
+// disputes makes a donation of each disputed transaction, in the message's order, or
+// one of the dispute itself where it names no transaction.
 func disputes(r *reader, doc document) (Identified, error) {
 	const list = "resource.disputed_transactions"
 	count, problem := doc.length(list)
@@ -187,7 +233,7 @@ func disputes(r *reader, doc document) (Identified, error) {
 		field := fmt.Sprintf("%s.%d.seller_transaction_id", list, i)
 		series := r.id(field)
 		if series == "" {
-			r.warn(field, "is missing; the dispute of this transaction is left out")
+			r.warn(field, "is missing; this transaction is left out")
 			continue
 		}
 		if !seen[series] {
@@ -197,7 +243,8 @@ func disputes(r *reader, doc document) (Identified, error) {
 		}
 	}
 	if len(identified.Pairs) == 0 {
-		return identified, &MalformedError{list, "no seller_transaction_id names a disputed donation; check that the body is whole"}
+		id := r.id("resource.dispute_id")
+		return one(Donation{SeriesID: id, Event: EventDispute, TransactionID: id}, list+", resource.dispute_id")
 	}
 	return identified, nil
 }

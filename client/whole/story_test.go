@@ -140,16 +140,12 @@ func (s *story) payment(g series, event, ipnTxn, sale string, at time.Time) {
 
 func (s *story) refund(g series, amount, sale string, at time.Time) {
 	fields := g.fields("", "")
-	ipnTxn := s.id(17)
-	refundID := ipnTxn
-	if s.random.IntN(2) == 0 {
-		refundID = s.id(17)
-	}
-	s.money(fields, "Refunded", ipnTxn, "-"+amount, at)
+	id := s.id(17) // of both channels: a refund is a series of one, named by it
+	s.money(fields, "Refunded", id, "-"+amount, at)
 	fields.Set("parent_txn_id", sale)
 	s.tell(fields, []webhookEvent{{"PAYMENT.SALE.REFUNDED", map[string]any{
-		"id": refundID, "sale_id": sale, "state": "completed", "create_time": s.about(at), "amount": map[string]string{"total": "-" + amount, "currency": "EUR"},
-	}}}, told{"REFUND", sale, amount, at})
+		"id": id, "sale_id": sale, "state": "completed", "create_time": s.about(at), "amount": map[string]string{"total": "-" + amount, "currency": "EUR"},
+	}}}, told{"REFUND", id, amount, at})
 }
 
 func (s *story) dispute(sale string) {

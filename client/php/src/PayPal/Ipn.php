@@ -46,8 +46,10 @@ final class Ipn
     /** Known, and tell of no donation: why. */
     private const SKIPPED_TYPES = [
         'masspay' => 'masspay tells of payments made, not of a donation',
+        'payout' => 'payout tells of payments made, not of a donation',
         'mp_signup' => 'mp_signup tells of an agreement, not of a donation',
         'mp_cancel' => 'mp_cancel tells of an agreement, not of a donation',
+        'mp_notification' => 'mp_notification tells of an agreement, not of a donation',
     ];
 
     /** The values of payment_status. */
@@ -147,9 +149,11 @@ final class Ipn
     private function donation(Event $event): Donation
     {
         [$candidates, $series] = match ($event) {
-            Event::Refund, Event::Reversal, Event::ReversalCanceled, Event::Adjustment =>
+            // Never its parent: a webhook often does not know it, and two partial refunds of one sum must not meet.
+            Event::Refund => ['txn_id', $this->reader->id('txn_id')],
+            Event::Reversal, Event::ReversalCanceled, Event::Adjustment =>
                 ['parent_txn_id, txn_id', $this->reader->firstId('parent_txn_id', 'txn_id')],
-            Event::Dispute => ['txn_id', $this->reader->id('txn_id')],
+            Event::Dispute => ['txn_id, case_id', $this->reader->firstId('txn_id', 'case_id')],
             default => ['recurring_payment_id, subscr_id, txn_id, old_subscr_id', $this->series()],
         };
         if ($series === '') {

@@ -30,6 +30,21 @@ final class Webhook
         'billing.subscription.payment.failed' => Event::PaymentFailed,
     ];
 
+    /** The event types, by how they begin, that are known to tell of no donation, and what they tell of. */
+    private const NO_DONATION = [
+        'checkout.order.' => 'an order, not of money',
+        'payments.payment.' => 'an order, not of money',
+        'checkout.payment-approval.' => 'an approval, not of money',
+        'payment.authorization.' => 'an authorization, not of money',
+        'payment.refund.' => 'a refund that is not done, not of money',
+        'payment.payout' => 'payments made, not of a donation',
+        'payment.referenced-payout' => 'payments made, not of a donation',
+        'billing.plan.' => 'a plan, not of a donation',
+        'billing_agreements.' => 'an agreement, not of a donation',
+        'vault.' => 'a means of payment, not of a donation',
+        'merchant.' => 'an account, not of a donation',
+    ];
+
     private function __construct(private readonly Document $document, private readonly Reader $reader)
     {
     }
@@ -67,9 +82,12 @@ final class Webhook
             case 'payment.sale.completed':
             case 'payment.sale.pending':
             case 'payment.sale.denied':
-                $series = $this->reader->firstId('resource.billing_agreement_id', 'resource.id');
-                $event = $this->paymentEvent($kind);
-                return [$this->money($event, $series, $this->reader->id('resource.id'), 'resource.billing_agreement_id, resource.id')];
+                $series = $this->reader->id('resource.billing_agreement_id');
+                $id = $this->reader->id('resource.id');
+                if ($series === '' || str_starts_with($series, 'B-')) { // B- names a means of payment
+                    $series = $id;
+                }
+                return [$this->money($this->paymentEvent($kind), $series, $id, 'resource.billing_agreement_id, resource.id')];
             case 'payment.capture.completed':
             case 'payment.capture.pending':
             case 'payment.capture.denied':
@@ -78,23 +96,23 @@ final class Webhook
                 return [$this->money($this->paymentEvent($kind), $id, $id, 'resource.id')];
 
             case 'payment.sale.refunded':
-                $series = $this->reader->firstId('resource.sale_id', 'resource.id');
-                return [$this->money(Event::Refund, $series, $this->reader->id('resource.id'), 'resource.sale_id, resource.id')];
-            case 'payment.sale.reversed':
-                // Without a sale_id the resource may be the sale itself or its reversal: reports differ. As a series either will do; as a
-                // transaction it would contradict the IPN's.
-                $series = $this->reader->id('resource.sale_id');
-                $transaction = $this->reader->id('resource.id');
-                if ($series === '') {
-                    [$series, $transaction] = [$transaction, ''];
-                }
-                return [$this->money(Event::Reversal, $series, $transaction, 'resource.sale_id, resource.id')];
             case 'payment.capture.refunded':
+                // Never the parent: PayPal often leaves it out, and two partial refunds of one sum must not meet.
+                $id = $this->reader->id('resource.id');
+                return [$this->money(Event::Refund, $id, $id, 'resource.id')];
+            case 'payment.sale.reversed':
+                $parent = $this->reader->id('resource.sale_id');
+                if ($parent === '') {
+                    $parent = $this->linked(['sale'], '/sale/');
+                }
+                return [$this->reversal($parent, 'resource.sale_id, resource.links, resource.id')];
             case 'payment.capture.reversed':
-                $event = $kind === 'payment.capture.reversed' ? Event::Reversal : Event::Refund;
-                $series = $this->linkedCapture();
-                $transaction = $this->reader->id('resource.id');
-                return [$this->money($event, $series !== '' ? $series : $transaction, $transaction, 'resource.links, resource.id')];
+                $related = 'resource.supplementary_data.related_ids.capture_id';
+                $parent = $this->linked(['up', 'capture'], '/capture/', '/captures/');
+                if ($parent === '') {
+                    $parent = $this->reader->firstId('resource.capture_id', $related);
+                }
+                return [$this->reversal($parent, "resource.links, resource.capture_id, $related, resource.id")];
 
             case 'customer.dispute.created':
                 return $this->disputes();
@@ -102,8 +120,10 @@ final class Webhook
             case 'customer.dispute.resolved':
                 return new Identified(skipped: Reader::sanitised($type) . ' tells of a dispute that is known, not of a donation');
         }
-        if (str_starts_with($kind, 'checkout.order.') || str_starts_with($kind, 'payments.payment.')) {
-            return new Identified(skipped: Reader::sanitised($type) . ' tells of an order, not of money');
+        foreach (self::NO_DONATION as $prefix => $tells) {
+            if (str_starts_with($kind, $prefix)) {
+                return new Identified(skipped: Reader::sanitised($type) . " tells of $tells");
+            }
         }
         return new Identified(skipped: 'event_type ' . Reader::sanitised($type) . ' is not known', unknown: true);
     }
@@ -118,13 +138,40 @@ final class Webhook
     private function money(Event $event, string $series, string $transaction, string $candidates): Donation
     {
         $occurredAt = $this->reader->time('resource.create_time');
-        [$amount, $currency] = $this->reader->text('resource.amount.total') !== ''
-            ? $this->reader->money('resource.amount.total', 'resource.amount.currency')
-            : $this->reader->money('resource.amount.value', 'resource.amount.currency_code');
+        [$amount, $currency] = $this->resourceMoney();
         return new Donation(self::named($series, $candidates), $event, $occurredAt, $amount, $currency, $transaction);
     }
 
-    /** Tells a payment from one that is pending or failed. The name of the event is not enough: PayPal sends COMPLETED for sales still pending. */
+    /**
+     * A donation of a payment's reversal. A resource that names no parent, or itself, may be the payment: reports differ. As a series either will do.
+     * But the payment's id would contradict the IPN's, and its time can lie months back.
+     */
+    private function reversal(string $parent, string $candidates): Donation
+    {
+        $id = $this->reader->id('resource.id');
+        if ($parent !== '' && $parent !== $id) {
+            return $this->money(Event::Reversal, $parent, $id, $candidates);
+        }
+        [$amount, $currency] = $this->resourceMoney();
+        return new Donation(self::named($id, $candidates), Event::Reversal, amount: $amount, currencyCode: $currency);
+    }
+
+    /**
+     * An amount by the names of the first API, else of the second, and its currency.
+     *
+     * @return array{string, string}
+     */
+    private function resourceMoney(): array
+    {
+        return $this->reader->text('resource.amount.total') !== ''
+            ? $this->reader->money('resource.amount.total', 'resource.amount.currency')
+            : $this->reader->money('resource.amount.value', 'resource.amount.currency_code');
+    }
+
+    /**
+     * Tells a payment from one that is pending or failed. The name of the event is not enough: PayPal sends COMPLETED for sales still pending. A
+     * payment stays one when its state becomes refunded or reversed: the money came.
+     */
     private function paymentEvent(string $kind): Event
     {
         if (str_ends_with($kind, '.denied') || str_ends_with($kind, '.declined')) {
@@ -134,8 +181,12 @@ final class Webhook
         if ($state === '') {
             $state = $this->reader->text('resource.status');
         }
-        $completed = str_ends_with($kind, '.completed') && ($state === '' || Reader::lower($state) === 'completed');
-        return $completed ? Event::Payment : Event::PaymentPending;
+        return match (Reader::lower($state)) {
+            'denied', 'declined', 'failed' => Event::PaymentFailed,
+            '', 'completed', 'partially_refunded', 'refunded', 'reversed' =>
+                str_ends_with($kind, '.completed') ? Event::Payment : Event::PaymentPending,
+            default => Event::PaymentPending,
+        };
     }
 
     /** Tells a subscription of today's API, which is created before the donor agrees to it, from an agreement of the first one. */
@@ -146,8 +197,12 @@ final class Webhook
         return str_starts_with($version, '2') || Reader::lower($resource) === 'subscription';
     }
 
-    /** The capture that a refund belongs to, or "". A refund names it nowhere but in its links. */
-    private function linkedCapture(): string
+    /**
+     * The payment that a link of one of the names leads to, or "". Its id stands behind the last of the paths in the link.
+     *
+     * @param list<string> $rels
+     */
+    private function linked(array $rels, string ...$paths): string
     {
         [$count, $problem] = $this->document->length('resource.links');
         if ($problem !== '') {
@@ -155,27 +210,31 @@ final class Webhook
         }
         for ($i = 0; $i < $count; $i++) {
             $link = "resource.links.$i";
-            if (Reader::lower($this->reader->text("$link.rel")) !== 'up') {
+            if (!in_array(Reader::lower($this->reader->text("$link.rel")), $rels, true)) {
                 continue;
             }
             $href = $this->reader->text("$link.href");
-            $start = strrpos($href, '/captures/');
-            if ($start === false) {
+            $start = -1;
+            foreach ($paths as $path) {
+                $found = strrpos($href, $path);
+                if ($found !== false) {
+                    $start = max($start, $found + strlen($path));
+                }
+            }
+            if ($start < 0) {
                 continue;
             }
-            $id = substr($href, $start + strlen('/captures/'));
-            $id = substr($id, 0, strcspn($id, '/?#'));
+            $id = substr($href, $start, strcspn($href, '/?#', $start));
             if (Reader::fits($id)) {
                 return $id;
             }
-            $this->reader->warn("$link.href", 'names no capture by a usable id; taken as absent');
-            return '';
+            $this->reader->warn("$link.href", 'names no payment by a usable id; taken as absent');
         }
         return '';
     }
 
     /**
-     * A donation of each disputed transaction, in the message's order.
+     * A donation of each disputed transaction, in the message's order, or one of the dispute itself where it names no transaction.
      *
      * @return list<Donation>
      */
@@ -192,14 +251,15 @@ final class Webhook
             $field = "$list.$i.seller_transaction_id";
             $series = $this->reader->id($field);
             if ($series === '') {
-                $this->reader->warn($field, 'is missing; the dispute of this transaction is left out');
+                $this->reader->warn($field, 'is missing; this transaction is left out');
             } elseif (!in_array($series, $seen, true)) {
                 $seen[] = $series;
                 $donations[] = new Donation($series, Event::Dispute, transactionId: $this->reader->id('resource.dispute_id'));
             }
         }
         if ($donations === []) {
-            throw new Malformed($list, 'no seller_transaction_id names a disputed donation; check that the body is whole');
+            $id = $this->reader->id('resource.dispute_id');
+            return [new Donation(self::named($id, "$list, resource.dispute_id"), Event::Dispute, transactionId: $id)];
         }
         return $donations;
     }

@@ -38,8 +38,10 @@ _MONEY_TYPES = {
 # Known, and they tell of no donation: why.
 _SKIPPED_TYPES = {
     "masspay": "masspay tells of payments made, not of a donation",
+    "payout": "payout tells of payments made, not of a donation",
     "mp_signup": "mp_signup tells of an agreement, not of a donation",
     "mp_cancel": "mp_cancel tells of an agreement, not of a donation",
+    "mp_notification": "mp_notification tells of an agreement, not of a donation",
 }
 
 # The values of payment_status.
@@ -53,7 +55,7 @@ _STATUS_EVENTS = {
 }  # fmt: skip
 
 _OF_THE_SERIES = {Event.SIGNUP, Event.CHANGE, Event.SUSPENSION, Event.REACTIVATION, Event.CANCELLATION, Event.EXPIRY}
-_MONEY_BACK = {Event.REFUND, Event.REVERSAL, Event.REVERSAL_CANCELED, Event.ADJUSTMENT}
+_OF_A_PARENT = {Event.REVERSAL, Event.REVERSAL_CANCELED, Event.ADJUSTMENT}
 _PAYMENTS = {Event.PAYMENT, Event.PAYMENT_PENDING, Event.PAYMENT_FAILED}
 
 _Found = Tuple[Donation, int]  # with the nanoseconds that its time cannot hold
@@ -137,12 +139,16 @@ def _donations(reader: Reader, kind: str, event: Event) -> List[_Found]:
 
 def _donation(reader: Reader, event: Event) -> _Found:
     """Fills in what an event of its kind can be known by."""
-    if event in _MONEY_BACK:
+    if event == Event.REFUND:
+        # Never its parent: a webhook often does not know it, and two partial refunds of one sum must not meet.
+        candidates = "txn_id"
+        series = reader.id("txn_id")
+    elif event in _OF_A_PARENT:
         candidates = "parent_txn_id, txn_id"
         series = reader.first_id("parent_txn_id", "txn_id")
     elif event == Event.DISPUTE:
-        candidates = "txn_id"
-        series = reader.id("txn_id")
+        candidates = "txn_id, case_id"
+        series = reader.first_id("txn_id", "case_id")
     else:
         candidates = "recurring_payment_id, subscr_id, txn_id, old_subscr_id"
         series = _series(reader)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import List, Set
+from typing import List, Set, Tuple
 
 from ..types import Donation, Event, Message
 from .document import Document
@@ -20,6 +20,21 @@ _STATE_EVENTS = {
     "billing.subscription.cancelled": Event.CANCELLATION,
     "billing.subscription.expired": Event.EXPIRY,
     "billing.subscription.payment.failed": Event.PAYMENT_FAILED,
+}
+
+# The event types, by how they begin, that are known to tell of no donation, and what they tell of.
+_NO_DONATION = {
+    "checkout.order.": "an order, not of money",
+    "payments.payment.": "an order, not of money",
+    "checkout.payment-approval.": "an approval, not of money",
+    "payment.authorization.": "an authorization, not of money",
+    "payment.refund.": "a refund that is not done, not of money",
+    "payment.payout": "payments made, not of a donation",
+    "payment.referenced-payout": "payments made, not of a donation",
+    "billing.plan.": "a plan, not of a donation",
+    "billing_agreements.": "an agreement, not of a donation",
+    "vault.": "a means of payment, not of a donation",
+    "merchant.": "an account, not of a donation",
 }
 
 
@@ -47,35 +62,35 @@ def _identify(reader: Reader, document: Document, event_type: str) -> Identified
         return _one(Donation(reader.id("resource.id"), event=_STATE_EVENTS[kind]), 0, "resource.id")
 
     if kind in ("payment.sale.completed", "payment.sale.pending", "payment.sale.denied"):
-        series = reader.first_id("resource.billing_agreement_id", "resource.id")
-        event = _payment_event(reader, kind)
-        return _money(reader, event, series, reader.id("resource.id"), "resource.billing_agreement_id, resource.id")
+        series, own = reader.id("resource.billing_agreement_id"), reader.id("resource.id")
+        if not series or series.startswith("B-"):  # B- names a means of payment
+            series = own
+        return _money(reader, _payment_event(reader, kind), series, own, "resource.billing_agreement_id, resource.id")
     if kind in ("payment.capture.completed", "payment.capture.pending", "payment.capture.denied", "payment.capture.declined"):
         capture = reader.id("resource.id")
         event = _payment_event(reader, kind)
         return _money(reader, event, capture, capture, "resource.id")
 
-    if kind == "payment.sale.refunded":
-        series = reader.first_id("resource.sale_id", "resource.id")
-        return _money(reader, Event.REFUND, series, reader.id("resource.id"), "resource.sale_id, resource.id")
+    if kind in ("payment.sale.refunded", "payment.capture.refunded"):
+        # Never the parent: PayPal often leaves it out, and two partial refunds of one sum must not meet.
+        own = reader.id("resource.id")
+        return _money(reader, Event.REFUND, own, own, "resource.id")
     if kind == "payment.sale.reversed":
-        # Without a sale_id the resource may be the sale itself or its reversal: reports differ. As a series either will do; as a transaction it would
-        # contradict the IPN's.
-        series, transaction = reader.id("resource.sale_id"), reader.id("resource.id")
-        if not series:
-            series, transaction = transaction, ""
-        return _money(reader, Event.REVERSAL, series, transaction, "resource.sale_id, resource.id")
-    if kind in ("payment.capture.refunded", "payment.capture.reversed"):
-        event = Event.REVERSAL if kind.endswith(".reversed") else Event.REFUND
-        series, transaction = _linked_capture(reader, document), reader.id("resource.id")
-        return _money(reader, event, series or transaction, transaction, "resource.links, resource.id")
+        parent = reader.id("resource.sale_id") or _linked(reader, document, ("sale",), "/sale/")
+        return _reversal(reader, parent, "resource.sale_id, resource.links, resource.id")
+    if kind == "payment.capture.reversed":
+        related = "resource.supplementary_data.related_ids.capture_id"
+        parent = _linked(reader, document, ("up", "capture"), "/capture/", "/captures/")
+        parent = parent or reader.first_id("resource.capture_id", related)
+        return _reversal(reader, parent, f"resource.links, resource.capture_id, {related}, resource.id")
 
     if kind == "customer.dispute.created":
         return _disputes(reader, document)
     if kind in ("customer.dispute.updated", "customer.dispute.resolved"):
         return Identified(skipped=sanitised(event_type) + " tells of a dispute that is known, not of a donation")
-    if kind.startswith(("checkout.order.", "payments.payment.")):
-        return Identified(skipped=sanitised(event_type) + " tells of an order, not of money")
+    for prefix, tells in _NO_DONATION.items():
+        if kind.startswith(prefix):
+            return Identified(skipped=f"{sanitised(event_type)} tells of {tells}")
     return Identified(skipped=f"event_type {sanitised(event_type)} is not known", unknown=True)
 
 
@@ -89,25 +104,40 @@ def _one(donation: Donation, nanoseconds: int, candidates: str) -> Identified:
 def _money(reader: Reader, event: Event, series: str, transaction: str, candidates: str) -> Identified:
     """A donation of an event that moves money. Its time is the resource's: the event's own can lag by hours, and an IPN knows nothing of it."""
     moment = reader.time("resource.create_time")
-    if reader.text("resource.amount.total"):
-        amount, currency = reader.money("resource.amount.total", "resource.amount.currency")
-    else:
-        amount, currency = reader.money("resource.amount.value", "resource.amount.currency_code")
+    amount, currency = _resource_money(reader)
     donation = Donation(
         series, event=event, occurred_at=moment.time, amount=amount, currency_code=currency, transaction_id=transaction
     )
     return _one(donation, moment.nanoseconds, candidates)
 
 
+def _reversal(reader: Reader, parent: str, candidates: str) -> Identified:
+    """A donation of a payment's reversal. A resource that names no parent, or itself, may be the payment: reports differ. As a series
+    either will do. But the payment's id would contradict the IPN's, and its time can lie months back."""
+    own = reader.id("resource.id")
+    if parent and parent != own:
+        return _money(reader, Event.REVERSAL, parent, own, candidates)
+    amount, currency = _resource_money(reader)
+    return _one(Donation(own, event=Event.REVERSAL, amount=amount, currency_code=currency), 0, candidates)
+
+
+def _resource_money(reader: Reader) -> Tuple[str, str]:
+    """An amount by the names of the first API, else of the second."""
+    if reader.text("resource.amount.total"):
+        return reader.money("resource.amount.total", "resource.amount.currency")
+    return reader.money("resource.amount.value", "resource.amount.currency_code")
+
+
 def _payment_event(reader: Reader, kind: str) -> Event:
     """Tells a payment from one that is pending or failed. The name of the event is not enough: PayPal sends COMPLETED for sales that are still
-    pending."""
+    pending. A payment stays one when its state becomes refunded or reversed: the money came."""
     if kind.endswith((".denied", ".declined")):
         return Event.PAYMENT_FAILED
-    state = reader.text("resource.state") or reader.text("resource.status")
-    if kind.endswith(".completed") and lower(state) in ("", "completed"):
-        return Event.PAYMENT
-    return Event.PAYMENT_PENDING
+    state = lower(reader.text("resource.state") or reader.text("resource.status"))
+    if state in ("denied", "declined", "failed"):
+        return Event.PAYMENT_FAILED
+    came = state in ("", "completed", "partially_refunded", "refunded", "reversed")
+    return Event.PAYMENT if came and kind.endswith(".completed") else Event.PAYMENT_PENDING
 
 
 def _is_version_2(reader: Reader) -> bool:
@@ -116,28 +146,28 @@ def _is_version_2(reader: Reader) -> bool:
     return version.startswith("2") or lower(resource) == "subscription"
 
 
-def _linked_capture(reader: Reader, document: Document) -> str:
-    """The capture that a refund belongs to, or "". A refund names it nowhere but in its links."""
+def _linked(reader: Reader, document: Document, rels: Tuple[str, ...], *paths: str) -> str:
+    """The payment that a link of one of the names leads to, or "". Its id stands behind the last of the paths in the link."""
     count, problem = document.length("resource.links")
     if problem:
         reader.warn("resource.links", problem + "; taken as absent")
     for i in range(count):
         link = f"resource.links.{i}"
-        if lower(reader.text(link + ".rel")) != "up":
+        if lower(reader.text(link + ".rel")) not in rels:
             continue
-        _, found, rest = reader.text(link + ".href").rpartition("/captures/")
-        if not found:
+        href = reader.text(link + ".href")
+        start = max(href.rfind(path) + len(path) if path in href else -1 for path in paths)
+        if start < 0:
             continue
-        capture = re.split("[/?#]", rest, maxsplit=1)[0]
-        if fits(capture):
-            return capture
-        reader.warn(link + ".href", "names no capture by a usable id; taken as absent")
-        return ""
+        payment = re.split("[/?#]", href[start:], maxsplit=1)[0]
+        if fits(payment):
+            return payment
+        reader.warn(link + ".href", "names no payment by a usable id; taken as absent")
     return ""
 
 
 def _disputes(reader: Reader, document: Document) -> Identified:
-    """A donation of each disputed transaction, in the message's order."""
+    """A donation of each disputed transaction, in the message's order, or one of the dispute itself where it names no transaction."""
     path = "resource.disputed_transactions"
     count, problem = document.length(path)
     if problem:
@@ -148,11 +178,12 @@ def _disputes(reader: Reader, document: Document) -> Identified:
         field = f"{path}.{i}.seller_transaction_id"
         series = reader.id(field)
         if not series:
-            reader.warn(field, "is missing; the dispute of this transaction is left out")
+            reader.warn(field, "is missing; this transaction is left out")
         elif series not in seen:
             seen.add(series)
             donation = Donation(series, event=Event.DISPUTE, transaction_id=reader.id("resource.dispute_id"))
             pairs.append(Pair(donation, Message()))
     if not pairs:
-        raise MalformedError(path, "no seller_transaction_id names a disputed donation; check that the body is whole")
+        dispute = reader.id("resource.dispute_id")
+        return _one(Donation(dispute, event=Event.DISPUTE, transaction_id=dispute), 0, path + ", resource.dispute_id")
     return Identified(pairs=tuple(pairs), nanoseconds=(0,) * len(pairs))
