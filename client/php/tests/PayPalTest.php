@@ -96,6 +96,34 @@ final class PayPalTest extends TestCase
         }
     }
 
+    /** TestMutants in Go changes the cases in many ways, and writes down what became of each. */
+    public function testGoReadsMutantsTheSame(): void
+    {
+        if (Program::run(['sh', '-c', 'command -v go'])[0] !== 0) {
+            self::markTestSkipped('go is not installed, so there are no mutants');
+        }
+        $path = Program::folder() . '/mutants';
+        [$code, $out, $said] = Program::run(
+            ['go', 'test', '-C', __DIR__ . '/../../..', '-count=1', '-run=^TestMutants$', './client/paypal', '-args', "-mutants=$path"],
+        );
+        self::assertSame(0, $code, $out . $said);
+        $lines = file($path, FILE_IGNORE_NEW_LINES);
+        self::assertGreaterThan(5000, count($lines));
+        foreach ($lines as $line) {
+            $want = json_decode($line, true, flags: JSON_THROW_ON_ERROR);
+            $body = base64_decode($want['body'], true);
+            $got = ['channel' => $want['channel'], 'body' => $want['body'], 'malformed' => '', 'lines' => '', 'warnings' => [], 'type' => '', 'unknown' => false];
+            try {
+                $found = self::identify($want['channel'], $body);
+                $told = ['lines' => $found->toLines(), 'warnings' => $found->warnings, 'type' => $found->type, 'unknown' => $found->unknown];
+                $got = array_replace($got, $told);
+            } catch (Malformed $e) {
+                $got['malformed'] = $e->field;
+            }
+            self::assertSame($want, $got, $body);
+        }
+    }
+
     public function testEventsAreTheContracts(): void
     {
         preg_match_all('/^  (EVENT_[A-Z_]+) = \d+;/m', file_get_contents(self::PROTO), $found);

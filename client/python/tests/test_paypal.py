@@ -1,7 +1,10 @@
 """The cases that Go, Python and PHP share, and the bodies that PayPal really sent."""
 from __future__ import annotations
 
+import base64
 import io
+import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import List, NamedTuple
@@ -99,6 +102,25 @@ def test_unknown_is_said_loudly(channel: str, body: bytes, wanted_type: str, unk
     identified = IDENTIFY[channel](body)
     assert identified.skipped
     assert (identified.type, identified.unknown) == (wanted_type, unknown)
+
+
+@pytest.mark.skipif(shutil.which("go") is None, reason="go is not installed, so there are no mutants")
+def test_go_reads_mutants_the_same(tmp_path: Path) -> None:
+    """TestMutants in Go changes the cases in many ways, and writes down what became of each."""
+    path = tmp_path / "mutants"
+    subprocess.run(["go", "test", "-count=1", "-run=^TestMutants$", "./client/paypal", "-args", f"-mutants={path}"], cwd=ROOT, check=True)
+    mutants = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(mutants) > 5000
+    for mutant in mutants:
+        body = base64.b64decode(mutant["body"])
+        got = {"channel": mutant["channel"], "body": mutant["body"], "malformed": "", "lines": "", "warnings": [], "type": "", "unknown": False}
+        try:
+            identified = IDENTIFY[mutant["channel"]](body)
+        except MalformedError as error:
+            got["malformed"] = error.field
+        else:
+            got.update(lines=identified.lines(), warnings=list(identified.warnings), type=identified.type, unknown=identified.unknown)
+        assert got == mutant, body
 
 
 def test_in_ledger_and_its_line() -> None:
