@@ -18,8 +18,8 @@
 //
 //   - Money that comes in, and the state of a series, belong to the series that the
 //     message names. A payment that names no series is a series of one, named by its
-//     transaction id. A B- id names a means of payment: as billing_agreement_id and as
-//     mp_id it is no series.
+//     transaction id. An id that begins with B- names a means of payment and no series,
+//     wherever it stands; mp_id is not read at all.
 //   - A refund is a series of one, named by its own id, on both channels: its webhook
 //     often does not say what it takes back, and two partial refunds of one sum must
 //     not meet.

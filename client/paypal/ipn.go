@@ -158,7 +158,7 @@ func ipnDonation(r *reader, event Event) (Donation, error) {
 // The I- form wins because in 2018 PayPal renamed S- series to it, and the
 // webhook channel knows no other.
 func ipnSeries(r *reader) string {
-	profile, button := r.id("recurring_payment_id"), r.id("subscr_id")
+	profile, button := r.seriesID("recurring_payment_id"), r.seriesID("subscr_id")
 	if strings.HasPrefix(button, "I-") && !strings.HasPrefix(profile, "I-") {
 		return button
 	}

@@ -62,6 +62,16 @@ func (r *reader) firstID(fields ...string) string {
 	return ""
 }
 
+// seriesID returns a field that can name a series, or "". What begins with B- is a means of
+// payment, from which many series and single payments come.
+func (r *reader) seriesID(field string) string {
+	id := r.id(field)
+	if strings.HasPrefix(id, "B-") {
+		return ""
+	}
+	return id
+}
+
 // time returns a field as a time, zero if it is absent or cannot be read.
 func (r *reader) time(field string) time.Time {
 	text := r.text(field)

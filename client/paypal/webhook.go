@@ -1,6 +1,7 @@
 package paypal
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -75,11 +76,8 @@ func identifyWebhook(r *reader, doc document, eventType string) (Identified, err
 	}
 	switch kind {
 	case "payment.sale.completed", "payment.sale.pending", "payment.sale.denied":
-		series, id := r.id("resource.billing_agreement_id"), r.id("resource.id")
-		if series == "" || strings.HasPrefix(series, "B-") { // B- names a means of payment
-			series = id
-		}
-		return money(r, paymentEvent(r, kind), series, id, "resource.billing_agreement_id, resource.id")
+		series, id := r.seriesID("resource.billing_agreement_id"), r.id("resource.id")
+		return money(r, paymentEvent(r, kind), cmp.Or(series, id), id, "resource.billing_agreement_id, resource.id")
 	case "payment.capture.completed", "payment.capture.pending", "payment.capture.denied", "payment.capture.declined":
 		id := r.id("resource.id")
 		return money(r, paymentEvent(r, kind), id, id, "resource.id")

@@ -183,8 +183,8 @@ final class Ipn
      */
     private function series(): string
     {
-        $profile = $this->reader->id('recurring_payment_id');
-        $button = $this->reader->id('subscr_id');
+        $profile = $this->reader->seriesId('recurring_payment_id');
+        $button = $this->reader->seriesId('subscr_id');
         if (str_starts_with($button, 'I-') && !str_starts_with($profile, 'I-')) {
             return $button;
         }

@@ -58,6 +58,13 @@ final class Reader
         return $text;
     }
 
+    /** A field that can name a series, or "". What begins with B- is a means of payment, from which many series and single payments come. */
+    public function seriesId(string $field): string
+    {
+        $id = $this->id($field);
+        return str_starts_with($id, 'B-') ? '' : $id;
+    }
+
     /** The first of the fields that is an id, or "". Those behind it are not looked at. */
     public function firstId(string ...$fields): string
     {

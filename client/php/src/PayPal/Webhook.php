@@ -82,12 +82,10 @@ final class Webhook
             case 'payment.sale.completed':
             case 'payment.sale.pending':
             case 'payment.sale.denied':
-                $series = $this->reader->id('resource.billing_agreement_id');
+                $series = $this->reader->seriesId('resource.billing_agreement_id');
                 $id = $this->reader->id('resource.id');
-                if ($series === '' || str_starts_with($series, 'B-')) { // B- names a means of payment
-                    $series = $id;
-                }
-                return [$this->money($this->paymentEvent($kind), $series, $id, 'resource.billing_agreement_id, resource.id')];
+                $event = $this->paymentEvent($kind);
+                return [$this->money($event, $series !== '' ? $series : $id, $id, 'resource.billing_agreement_id, resource.id')];
             case 'payment.capture.completed':
             case 'payment.capture.pending':
             case 'payment.capture.denied':

@@ -55,6 +55,11 @@ class Reader:
             return ""
         return text
 
+    def series_id(self, field: str) -> str:
+        """A field that can name a series, or "". What begins with B- is a means of payment, from which many series and single payments come."""
+        found = self.id(field)
+        return "" if found.startswith("B-") else found
+
     def first_id(self, *fields: str) -> str:
         """The first of the fields that is an id, or "". Those behind it are not looked at."""
         for field in fields:

@@ -173,7 +173,7 @@ def _money(series: str, event: Event, transaction: str, moment: Moment, money: T
 def _series(reader: Reader) -> str:
     """The series of money that comes in and of a series' state. The I- form wins because in 2018 PayPal renamed S- series to it, and the webhook
     channel knows no other."""
-    profile, button = reader.id("recurring_payment_id"), reader.id("subscr_id")
+    profile, button = reader.series_id("recurring_payment_id"), reader.series_id("subscr_id")
     if button.startswith("I-") and not profile.startswith("I-"):
         return button
     return profile or button or reader.first_id("txn_id", "old_subscr_id")

@@ -62,10 +62,9 @@ def _identify(reader: Reader, document: Document, event_type: str) -> Identified
         return _one(Donation(reader.id("resource.id"), event=_STATE_EVENTS[kind]), 0, "resource.id")
 
     if kind in ("payment.sale.completed", "payment.sale.pending", "payment.sale.denied"):
-        series, own = reader.id("resource.billing_agreement_id"), reader.id("resource.id")
-        if not series or series.startswith("B-"):  # B- names a means of payment
-            series = own
-        return _money(reader, _payment_event(reader, kind), series, own, "resource.billing_agreement_id, resource.id")
+        series, own = reader.series_id("resource.billing_agreement_id"), reader.id("resource.id")
+        event = _payment_event(reader, kind)
+        return _money(reader, event, series or own, own, "resource.billing_agreement_id, resource.id")
     if kind in ("payment.capture.completed", "payment.capture.pending", "payment.capture.denied", "payment.capture.declined"):
         capture = reader.id("resource.id")
         event = _payment_event(reader, kind)
