@@ -62,8 +62,8 @@ func (r *reader) firstID(fields ...string) string {
 	return ""
 }
 
-// seriesID returns a field that can name a series, or "". What begins with B- is a means of
-// payment, from which many series and single payments come.
+// seriesID returns a field that can name a series, or "". An id that begins with B- names
+// a means of payment.
 func (r *reader) seriesID(field string) string {
 	id := r.id(field)
 	if strings.HasPrefix(id, "B-") {

@@ -144,7 +144,8 @@ func (s *story) refund(g series, amount, sale string, at time.Time) {
 	s.money(fields, "Refunded", id, "-"+amount, at)
 	fields.Set("parent_txn_id", sale)
 	s.tell(fields, []webhookEvent{{"PAYMENT.SALE.REFUNDED", map[string]any{
-		"id": id, "sale_id": sale, "state": "completed", "create_time": s.about(at), "amount": map[string]string{"total": "-" + amount, "currency": "EUR"},
+		"id": id, "sale_id": sale, "state": "completed", "create_time": s.about(at),
+		"amount": map[string]string{"total": "-" + amount, "currency": "EUR"},
 	}}}, told{"REFUND", id, amount, at})
 }
 

@@ -58,7 +58,7 @@ final class Reader
         return $text;
     }
 
-    /** A field that can name a series, or "". What begins with B- is a means of payment, from which many series and single payments come. */
+    /** A field that can name a series, or "". An id that begins with B- names a means of payment. */
     public function seriesId(string $field): string
     {
         $id = $this->id($field);

@@ -85,7 +85,8 @@ final class Webhook
                 $series = $this->reader->seriesId('resource.billing_agreement_id');
                 $id = $this->reader->id('resource.id');
                 $event = $this->paymentEvent($kind);
-                return [$this->money($event, $series !== '' ? $series : $id, $id, 'resource.billing_agreement_id, resource.id')];
+                $series = $series !== '' ? $series : $id;
+                return [$this->money($event, $series, $id, 'resource.billing_agreement_id, resource.id')];
             case 'payment.capture.completed':
             case 'payment.capture.pending':
             case 'payment.capture.denied':
@@ -141,8 +142,9 @@ final class Webhook
     }
 
     /**
-     * A donation of a payment's reversal. A resource that names no parent, or itself, may be the payment: reports differ. As a series either will do.
-     * But the payment's id would contradict the IPN's, and its time can lie months back.
+     * A donation of a payment's reversal. A resource that names no parent, or itself, may be the
+     * payment: reports differ. As a series either will do. But the payment's id would contradict the
+     * IPN's, and its time can lie months back.
      */
     private function reversal(string $parent, string $candidates): Donation
     {
@@ -167,8 +169,9 @@ final class Webhook
     }
 
     /**
-     * Tells a payment from one that is pending or failed. The name of the event is not enough: PayPal sends COMPLETED for sales still pending. A
-     * payment stays one when its state becomes refunded or reversed: the money came.
+     * Tells a payment from one that is pending or failed. The name of the event is not enough:
+     * PayPal sends COMPLETED for sales still pending. A payment stays one when its state becomes
+     * refunded or reversed: the money came.
      */
     private function paymentEvent(string $kind): Event
     {
@@ -196,7 +199,8 @@ final class Webhook
     }
 
     /**
-     * The payment that a link of one of the names leads to, or "". Its id stands behind the last of the paths in the link.
+     * The payment that a link of one of the names leads to, or "". Its id stands behind the last of
+     * the paths in the link.
      *
      * @param list<string> $rels
      */
@@ -232,7 +236,8 @@ final class Webhook
     }
 
     /**
-     * A donation of each disputed transaction, in the message's order, or one of the dispute itself where it names no transaction.
+     * A donation of each disputed transaction, in the message's order, or one of the dispute itself
+     * where it names no transaction.
      *
      * @return list<Donation>
      */

@@ -56,7 +56,7 @@ class Reader:
         return text
 
     def series_id(self, field: str) -> str:
-        """A field that can name a series, or "". What begins with B- is a means of payment, from which many series and single payments come."""
+        """A field that can name a series, or "". An id that begins with B- names a means of payment."""
         found = self.id(field)
         return "" if found.startswith("B-") else found
 

@@ -111,8 +111,9 @@ def _money(reader: Reader, event: Event, series: str, transaction: str, candidat
 
 
 def _reversal(reader: Reader, parent: str, candidates: str) -> Identified:
-    """A donation of a payment's reversal. A resource that names no parent, or itself, may be the payment: reports differ. As a series
-    either will do. But the payment's id would contradict the IPN's, and its time can lie months back."""
+    """A donation of a payment's reversal. A resource that names no parent, or itself, may be the payment:
+    reports differ. As a series either will do. But the payment's id would contradict the IPN's, and its
+    time can lie months back."""
     own = reader.id("resource.id")
     if parent and parent != own:
         return _money(reader, Event.REVERSAL, parent, own, candidates)
@@ -146,7 +147,8 @@ def _is_version_2(reader: Reader) -> bool:
 
 
 def _linked(reader: Reader, document: Document, rels: Tuple[str, ...], *paths: str) -> str:
-    """The payment that a link of one of the names leads to, or "". Its id stands behind the last of the paths in the link."""
+    """The payment that a link of one of the names leads to, or "". Its id stands behind the last of the
+    paths in the link."""
     count, problem = document.length("resource.links")
     if problem:
         reader.warn("resource.links", problem + "; taken as absent")
@@ -166,7 +168,8 @@ def _linked(reader: Reader, document: Document, rels: Tuple[str, ...], *paths: s
 
 
 def _disputes(reader: Reader, document: Document) -> Identified:
-    """A donation of each disputed transaction, in the message's order, or one of the dispute itself where it names no transaction."""
+    """A donation of each disputed transaction, in the message's order, or one of the dispute itself where
+    it names no transaction."""
     path = "resource.disputed_transactions"
     count, problem = document.length(path)
     if problem:
