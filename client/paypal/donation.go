@@ -49,8 +49,9 @@ type Donation struct {
 	// Ledger is always empty here: only the receiver knows its books.
 	Ledger string
 	// SeriesID names the recurring donation; a one-time donation is a series
-	// of one, named by its transaction id, and so is a refund. A reversal, an adjustment
-	// or a dispute is in the series of the transaction that it is about, where it names one.
+	// of one, named by its transaction id, and so is a refund. A reversal, an
+	// adjustment and a dispute have the id of the transaction that they are about,
+	// where they name one.
 	SeriesID string
 	Event    Event
 	// OccurredAt is in UTC; the zero time means that the message does not say.
