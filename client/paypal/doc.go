@@ -18,8 +18,9 @@
 //
 //   - Money that comes in, and the state of a series, belong to the series that the
 //     message names. A payment that names no series is a series of one, named by its
-//     transaction id. An id that begins with B- names a means of payment and no series,
-//     wherever it stands; mp_id is not read at all.
+//     transaction id. An id that begins with B- names a means of payment and no series:
+//     billing_agreement_id, recurring_payment_id and subscr_id are then passed by, and
+//     mp_id is not read at all.
 //   - A refund is a series of one, named by its own id, on both channels: its webhook
 //     often does not say what it takes back, and two partial refunds of one sum must
 //     not meet.
@@ -31,8 +32,8 @@
 // # Known limits
 //
 // A second BILLING.SUBSCRIPTION.ACTIVATED of a series, under an id of its own, is a second
-// [EventSignup], and may be a resumption: PayPal documents no other event for that. Look
-// whether the series has payments before welcoming the donor again.
+// [EventSignup], and may be a resumption: PayPal's page on subscriptions lists no other
+// event for that. Look whether the series has payments before welcoming the donor again.
 //
 // Where the channels' transaction ids differ, a refund that both tell of is two
 // donations. So is a donation of which one message names another series than its twin, or
