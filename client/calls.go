@@ -8,6 +8,8 @@ import (
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
@@ -103,6 +105,26 @@ func (c *Client) Forget(ctx context.Context, request *ForgetRequest) (*Note, err
 		return nil, failing("forgetting "+request.GetDonationId(), err)
 	}
 	return response.GetNote(), nil
+}
+
+// Serving returns nil while the server can use its store. It asks gRPC's health service,
+// which is open to every caller, known or not: so it tells nothing of this client's
+// rights. It is tried once. ErrStoreUnavailable means that the server answers and its
+// store does not.
+func (c *Client) Serving(ctx context.Context) error {
+	const act = "asking for health"
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	request := &healthpb.HealthCheckRequest{Service: notedv1.DedupeService_ServiceDesc.ServiceName}
+	response, err := healthpb.NewHealthClient(c.conn).Check(ctx, request)
+	switch {
+	case err != nil:
+		return failing(act, err, contextError(ctx, err)...)
+	case response.GetStatus() != healthpb.HealthCheckResponse_SERVING:
+		const why = "the server cannot use its store; its log and its /readyz say why"
+		return failed(act, codes.Unavailable, why, "STORE_UNAVAILABLE")
+	}
+	return nil
 }
 
 // unary drops the call options, which no method of this package uses.

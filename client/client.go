@@ -18,8 +18,9 @@
 // # Calls
 //
 // Each RPC of the contract has a method: [Client.Note], [Client.Notes] (the stream), [Client.Exists], [Client.Settle], [Client.Release],
-// [Client.Extend], [Client.List], [Client.Forget]. A context without a deadline gets [Config].Timeout. A Client may be used by any number of
-// goroutines; one for each server is enough.
+// [Client.Extend], [Client.List], [Client.Forget]. [Client.Serving] asks for the server's
+// health. A context without a deadline gets [Config].Timeout. A Client may be used by any
+// number of goroutines; one for each server is enough.
 //
 // # Errors
 //

@@ -102,7 +102,10 @@ func (a *access) one(ctx context.Context, ledger string) error {
 	return err
 }
 
-// admit says whether a call may be made, before anything is asked of the store; the context it gives knows the caller.
+// admit says whether a call may be made, before anything is asked of the store; the
+// context it gives knows the caller. It comes before the request is checked:
+// INVALID_REQUEST to a note without a series therefore means that the caller may note in
+// that ledger, and the gateway's readiness relies on it.
 func (a *access) admit(ctx context.Context, method string, request any) (context.Context, error) {
 	right, listed := rights[method]
 	if right.open || listed && a.known.Load() == nil && !a.byCert && a.rates == nil {

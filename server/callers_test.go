@@ -70,6 +70,14 @@ func TestRights(t *testing.T) {
 			_, err := c.NoteDonation(t.Context(), inLedger(ledger, "I-1"))
 			return err
 		}},
+		// A gateway asks in this way whether it may note.
+		{"note", "NoteDonation of no series", func(c client, ledger string) error {
+			_, err := c.NoteDonation(t.Context(), inLedger(ledger, ""))
+			if status.Code(err) == codes.OK {
+				t.Errorf("a donation without a series was noted in ledger %q", ledger)
+			}
+			return asked(err)
+		}},
 		{"note", "ExtendHold", func(c client, ledger string) error {
 			_, err := c.ExtendHold(t.Context(), &notedv1.ExtendHoldRequest{Receipt: receipts[ledger], Hold: durationpb.New(time.Minute)})
 			return asked(err)

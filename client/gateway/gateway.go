@@ -131,7 +131,8 @@ type Config struct {
 
 	// Logger gets what an operator should know: types, channels, donation ids, reasons, and never what a message holds. Default slog.Default().
 	Logger *slog.Logger
-	// Now is the clock that ages and certificates are judged by. Default time.Now.
+	// Now is the clock that ages, certificates and the last look at readiness are judged
+	// by. Default time.Now.
 	Now func() time.Time
 }
 
@@ -159,6 +160,7 @@ func New(config Config) (*Gateway, error) {
 	}
 	g := &Gateway{config: config, metrics: newMetrics(), log: newLog(config.Logger), busy: make(chan struct{}, maxBusy), workTime: workTime, mux: http.NewServeMux()}
 	g.room.left.Store(maxBusy * config.MaxBody)
+	g.ready.rights = make(map[string]rights)
 	if err := g.open(); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("making a gateway: %w", err)

@@ -5,57 +5,137 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/donation-dedupe/noted/client"
 )
 
-// How long a look at readiness may take, and for how long it holds: however often the public asks, Noted is asked once a second.
+// However often the public asks for readiness, Noted is asked once a second, and once a
+// minute for the gateway's rights: they change by hand, and each denial leaves a line in
+// Noted's audit.
 const (
 	readyTimeout = 2 * time.Second
 	readyHolds   = time.Second
+	rightsHold   = time.Minute
 )
 
 // readiness is the last look.
 type readiness struct {
 	mu     sync.Mutex
 	looked time.Time
-	reason string // why not; empty for ready
+	reason string            // why not; empty for ready
+	rights map[string]rights // :: ledger → what Noted said of it
+}
+
+// rights say whether Noted lets the gateway note in one ledger.
+type rights struct {
+	asked  time.Time
+	denied string // why not, and what to do; empty where it may
 }
 
 // healthz says that the process answers.
 func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
-// readyz says whether a donation could be handed on now, as far as that can be known.
+// readyz says whether a donation could be noted and handed on now, as far as that can be
+// known.
 func (g *Gateway) readyz(w http.ResponseWriter, _ *http.Request) {
-	if reason := g.ready.look(g.unready); reason != "" {
+	if reason := g.look(); reason != "" {
 		http.Error(w, "not ready: "+reason, http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ready")
 }
 
-func (r *readiness) look(unready func() string) string {
+// look returns why the gateway is not ready, as of the last second. A new reason is
+// logged once.
+func (g *Gateway) look() string {
+	r := &g.ready
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now := time.Now(); now.Sub(r.looked) >= readyHolds {
-		r.reason = unready()
-		r.looked = time.Now()
+	if now := g.config.Now(); now.Sub(r.looked).Abs() >= readyHolds { // Abs: a clock may be set back
+		reason := strings.Join(g.troubles(now), "; ")
+		g.log.readiness(r.reason, reason)
+		r.reason, r.looked = reason, now
 	}
 	return r.reason
 }
 
-// unready says what is away. Noted is asked for a donation that is not there: only that goes all the way to its store.
-func (g *Gateway) unready() string {
+// troubles are all that keep the gateway from noting and handing on, each with its
+// remedy. The public reads them: they name nothing of the inside.
+func (g *Gateway) troubles(now time.Time) []string {
+	all := g.notedTroubles(now)
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	_, err := g.noted.Exists(ctx, &client.Donation{Ledger: g.config.Ledger, SeriesId: "noted.gateway:ready"}, nil)
-	if err != nil && !errors.Is(err, client.ErrVerbDenied) { // a caller that may note but not look is ready
-		return "noted"
-	}
 	if g.downs.ready(ctx) != nil {
-		return "downstream"
+		all = append(all, "the downstream cannot be reached; look whether it runs, and at its address")
 	}
-	return ""
+	return all
+}
+
+func (g *Gateway) notedTroubles(now time.Time) (all []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	switch err := g.noted.Serving(ctx); {
+	case err == nil:
+	case errors.Is(err, client.ErrStoreUnavailable):
+		all = append(all, "Noted cannot use its store; its log and its /readyz say why")
+	case isTokenUnreadable(err):
+		return []string{"this gateway's token for Noted cannot be read; look at its file"}
+	default:
+		return []string{"Noted cannot be reached; look whether it runs, and at the address and certificates for it"}
+	}
+	if denied := g.denied(ctx, now, g.config.Ledger, "donations"); denied != "" {
+		all = append(all, denied)
+	}
+	if g.config.SandboxLedger != "" {
+		denied := g.denied(ctx, now, g.config.SandboxLedger, "PayPal's tests")
+		if denied != "" && !slices.Contains(all, denied) { // a missing verb is missing in both ledgers
+			all = append(all, denied)
+		}
+	}
+	return all
+}
+
+// denied says why the gateway may not note in a ledger; empty where it may. It asks for a
+// note without a series: Noted looks at token, verb and ledger before it looks at the
+// request, so only a caller that may note there is told that the series is missing.
+// Nothing is noted, and the store is not asked.
+func (g *Gateway) denied(ctx context.Context, now time.Time, ledger, name string) string {
+	known, ok := g.ready.rights[ledger]
+	if ok && now.Sub(known.asked).Abs() < rightsHold {
+		return known.denied
+	}
+	_, err := g.noted.Note(ctx, &client.NoteRequest{Donation: &client.Donation{Ledger: ledger}})
+	switch {
+	case errors.Is(err, client.ErrInvalidRequest):
+		known.denied = ""
+	case errors.Is(err, client.ErrUnauthenticated):
+		known.denied = "Noted does not know this gateway's token; " +
+			"make one with notectl token, and add its line to Noted's file of callers"
+	case errors.Is(err, client.ErrVerbDenied):
+		known.denied = "this gateway lacks the right to note; " +
+			"add the verb note to its caller in Noted's file of callers"
+	case errors.Is(err, client.ErrLedgerDenied):
+		known.denied = "this gateway lacks the right to the ledger of " + name +
+			"; add the ledger to its caller in Noted's file of callers"
+	case ok: // no answer for now: what was known holds, and the next look asks again
+		return known.denied
+	default:
+		return "Noted does not say whether this gateway may note; look at its log"
+	}
+	known.asked = now
+	g.ready.rights[ledger] = known
+	return known.denied
+}
+
+// isTokenUnreadable says whether a call was not even made because its token could not be
+// got.
+func isTokenUnreadable(err error) bool {
+	return status.Code(err) == codes.Unauthenticated && client.Reason(err) == ""
 }

@@ -26,6 +26,17 @@ func (l *gatewayLog) refused(channel, kind string, refused *refusal) {
 	}
 }
 
+// readiness logs a change of it. why is empty where the gateway is ready.
+func (l *gatewayLog) readiness(before, why string) {
+	switch {
+	case why == before:
+	case why == "":
+		l.logger.Info("ready again")
+	default:
+		l.logger.Warn("not ready", "why", why)
+	}
+}
+
 // unknown logs that PayPal said something that nobody here understands. It may have been a donation.
 func (l *gatewayLog) unknown(m *message) {
 	l.logger.Warn("message of an unknown type", "channel", m.channel.name, "type", m.identified.Type, "why", m.identified.Skipped)
