@@ -145,7 +145,8 @@ func built(t testing.TB, name string) string {
 		if raceDetector {
 			args = append(args, "-race")
 		}
-		output, err := exec.Command("go", append(args, "../../server/cmd/noted", "../cmd/noted-gateway")...).CombinedOutput()
+		args = append(args, "../../server/cmd/noted", "../cmd/noted-gateway", "../cmd/notectl")
+		output, err := exec.Command("go", args...).CombinedOutput()
 		if err != nil {
 			binaries.err = fmt.Errorf("building: %w\n%s", err, output)
 		}

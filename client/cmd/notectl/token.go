@@ -32,6 +32,9 @@ func (a *app) tokenCommand() *cli.Command {
 token to the caller in a file that nobody else can read, for -token-file, and put the line
 between the braces of the server's file. The server takes the file up by itself.
 
+The verbs: read is to look and list; note to note, settle, release and extend; admin to
+forget. A gateway needs the verb note in each of its ledgers, and so does every receiver.
+
 To replace a token, make a new one and put its SHA-256 beside the old one; take the old one
 out when the caller presents the new one. No server is asked.`,
 		Flags: []cli.Flag{

@@ -59,7 +59,8 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		text("admin-listen", "127.0.0.1:9091", "ADDR", "Where /metrics, /healthz and /readyz are, for operators only; off for nowhere."),
 
 		text("noted", "127.0.0.1:50051", "ADDR", "The Noted server. TLS to another machine, plaintext to this one."),
-		text("noted-token", "", "FILE", "A file that holds the bearer token for Noted; it is read at each call, so that it can be renewed."),
+		text("noted-token", "", "FILE", "A file that holds the bearer token for Noted; it is read at each call, "+
+			"so that it can be renewed. notectl token makes one. A gateway needs the verb note in each of its ledgers."),
 		text("noted-ca", "", "FILE", "PEM certificates that Noted's was issued by, instead of the system's. Turns TLS on."),
 		yes("noted-plaintext", "No TLS to Noted, also to another machine: only in a network that you trust."),
 

@@ -56,7 +56,8 @@ The file of -ledgers is JSON. What it does not say of a ledger is as the flags h
 
 The file of -callers is JSON too; notectl token NAME makes a token and the line for it. A caller has one token, and
 a second while that is replaced; a certificate is known by its SPIFFE id or DNS name. "*" grants every ledger.
-The verbs: read is to look and list; note to note, settle, release and extend; admin to forget.
+The verbs: read is to look and list; note to note, settle, release and extend; admin to forget. A gateway needs the
+verb note in each of its ledgers, and so does every receiver.
 
   {
     "gateway":  {"token_sha256": ["9f86d0…"], "ledgers": ["paypal-live"], "verbs": ["note"]},
