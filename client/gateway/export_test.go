@@ -19,3 +19,13 @@ func (g *Gateway) FillUp() (release func()) {
 
 // InBodies is how many bytes the bodies of messages take.
 func (g *Gateway) InBodies() int64 { return maxBusy*g.config.MaxBody - g.room.left.Load() }
+
+// MostTransmissions is how many transmissions are remembered.
+const MostTransmissions = mostTransmissions
+
+// SetMostTransmissions lets fewer be remembered.
+func (g *Gateway) SetMostTransmissions(most int) {
+	g.seen.mu.Lock()
+	defer g.seen.mu.Unlock()
+	g.seen.most = most
+}

@@ -34,7 +34,10 @@
 // Work goes on when PayPal hangs up: it waits 30 seconds or less, a hand-on and the settling behind it may take longer, and breaking off would only
 // hand the donation on twice under its one id. All that runs on is bounded, call by call.
 //
-// The gateway has no state of its own but two caches (certificate and API token), so any number of them behave as one: what is whose is Noted's to say.
+// The gateway has no state of its own but two caches (certificate and API token) and the
+// memory of transmissions (transmissions.go), so any number of them behave as one: what
+// is whose is Noted's to say. Another body under a transmission id is refused only by the
+// gateway that took the first.
 package gateway
 
 import (
@@ -95,8 +98,9 @@ type Config struct {
 	WebhookID string
 	// WebhookVerify is VerifyBySignature (the default: needs nobody but the certificate) or VerifyByAPI (asks PayPal each time).
 	WebhookVerify string
-	// WebhookMaxAge is how old a transmission may be, since whoever holds one can make another body of the same checksum. Default 73h: PayPal
-	// redelivers for three days.
+	// WebhookMaxAge is how old a transmission may be, and how long its id is remembered
+	// with its body: whoever holds one can make another body of the same checksum.
+	// Default 73h: PayPal redelivers for three days.
 	WebhookMaxAge time.Duration
 	// CertHosts are the hosts that a certificate may be fetched from, as host or host:port. Default DefaultCertHosts.
 	CertHosts []string
@@ -145,7 +149,8 @@ type Gateway struct {
 	metrics  *metrics
 	log      *gatewayLog
 	ready    readiness
-	busy     chan struct{} // holds one element for each message that is being worked on
+	seen     *transmissions // nil without webhooks
+	busy     chan struct{}  // holds one element for each message that is being worked on
 	room     room
 	workTime time.Duration
 	mux      *http.ServeMux
@@ -190,7 +195,8 @@ func (g *Gateway) open() (err error) {
 		g.channels = append(g.channels, newIPN(g.config, g.metrics))
 	}
 	if g.config.WebhookID != "" {
-		webhook, err := newWebhook(g.config, g.metrics)
+		g.seen = newTransmissions(g.metrics)
+		webhook, err := newWebhook(g.config, g.metrics, g.seen)
 		if err != nil {
 			return err
 		}

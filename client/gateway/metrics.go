@@ -19,6 +19,9 @@ type metrics struct {
 	donations *prometheus.CounterVec   // channel, event, outcome
 	verifying *prometheus.HistogramVec // channel, outcome
 	forwards  *prometheus.HistogramVec // kind, outcome
+
+	transmissions prometheus.Gauge
+	dropped       prometheus.Counter
 }
 
 // buckets reach to what PayPal waits for.
@@ -37,8 +40,13 @@ func newMetrics() *metrics {
 			Help: "Verifications of messages: verified, invalid, or unknown because PayPal could not be asked.", Buckets: buckets}, []string{"channel", "outcome"}),
 		forwards: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "noted_gateway_forward_seconds",
 			Help: "Hand-ons to the downstream: accepted or refused.", Buckets: buckets}, []string{"kind", "outcome"}),
+		transmissions: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_gateway_transmissions",
+			Help: "Webhook transmissions that are remembered, so that another body under their id is refused."}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "noted_gateway_transmissions_dropped_total",
+			Help: "Transmissions that were forgotten before -webhook-max-age because the memory was full: " +
+				"a forged body under their id would be taken."}),
 	}
-	m.registry.MustRegister(m.messages, m.seconds, m.donations, m.verifying, m.forwards,
+	m.registry.MustRegister(m.messages, m.seconds, m.donations, m.verifying, m.forwards, m.transmissions, m.dropped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

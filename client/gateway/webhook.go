@@ -23,7 +23,7 @@ type transmission struct {
 }
 
 // newWebhook makes the channel of webhooks.
-func newWebhook(config Config, metrics *metrics) (*channel, error) {
+func newWebhook(config Config, metrics *metrics, seen *transmissions) (*channel, error) {
 	var verify func(context.Context, transmission, []byte) (bool, error)
 	if config.WebhookVerify == VerifyByAPI {
 		verify = newAPI(config).verify
@@ -38,10 +38,13 @@ func newWebhook(config Config, metrics *metrics) (*channel, error) {
 		name:        "webhook",
 		contentType: "application/json",
 		verify: func(ctx context.Context, header http.Header, body []byte) (test bool, err error) {
-			began := time.Now()
-			sent, err := readTransmission(header, config.Now(), config.WebhookMaxAge)
+			began, now := time.Now(), config.Now()
+			sent, err := readTransmission(header, now, config.WebhookMaxAge)
 			if err == nil {
 				test, err = verify(ctx, sent, body)
+			}
+			if err == nil { // not before: what a forger sends must not be remembered
+				err = seen.admit(sent.id, body, sent.at.Add(config.WebhookMaxAge), now)
 			}
 			metrics.verified("webhook", verification(err), time.Since(began))
 			return test, err
@@ -53,7 +56,8 @@ func newWebhook(config Config, metrics *metrics) (*channel, error) {
 }
 
 // readTransmission reads the headers of a delivery, which must be one of the last days: only a checksum binds the body to the signature, so an old
-// transmission could be made to carry another body. What PayPal sends again within its three days is young enough.
+// transmission could be made to carry another body. What PayPal sends again within its
+// three days is young enough. For so long transmissions remembers it.
 func readTransmission(header http.Header, now time.Time, maxAge time.Duration) (t transmission, err error) {
 	for name, field := range map[string]*string{
 		"Paypal-Transmission-Id": &t.id, "Paypal-Transmission-Time": &t.time, "Paypal-Transmission-Sig": &t.signature,

@@ -59,8 +59,8 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		text("admin-listen", "127.0.0.1:9091", "ADDR", "Where /metrics, /healthz and /readyz are, for operators only; off for nowhere."),
 
 		text("noted", "127.0.0.1:50051", "ADDR", "The Noted server. TLS to another machine, plaintext to this one."),
-		text("noted-token", "", "FILE", "A file that holds the bearer token for Noted; it is read at each call, "+
-			"so that it can be renewed. notectl token makes one. A gateway needs the verb note in each of its ledgers."),
+		text("noted-token", "", "FILE", "A file that holds the bearer token for Noted; it is read at each call, so "+
+			"that it can be renewed. notectl token makes one. A gateway needs the verb note in each of its ledgers."),
 		text("noted-ca", "", "FILE", "PEM certificates that Noted's was issued by, instead of the system's. Turns TLS on."),
 		yes("noted-plaintext", "No TLS to Noted, also to another machine: only in a network that you trust."),
 
@@ -72,7 +72,8 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 
 		text("webhook-id", "", "ID", "The webhook's id as PayPal's dashboard shows it. Empty: no webhooks are taken."),
 		text("webhook-verify", gateway.VerifyBySignature, "HOW", "How webhooks are verified: "+strings.Join(ways, ", by PayPal's certificate, or ")+", by asking PayPal each time."),
-		text("webhook-max-age", hours(gateway.DefaultWebhookMaxAge), "TIME", "How old a transmission may be. PayPal sends one again for three days."),
+		text("webhook-max-age", hours(gateway.DefaultWebhookMaxAge), "TIME", "How old a transmission may be. PayPal "+
+			"sends one again for three days. For so long its id is remembered, and another body under it is refused."),
 		text("webhook-cert-host", strings.Join(gateway.DefaultCertHosts, ","), "LIST", "The hosts that PayPal's certificate may be fetched from, with commas between."),
 		text("webhook-cert-roots", "", "FILE", "PEM certificates that PayPal's must have been issued by, instead of the system's. Name the issuer between here if PayPal's host leaves it out."),
 		text("paypal-api", gateway.DefaultPayPalAPI, "URL", "Where -webhook-verify=api asks; https://api-m.sandbox.paypal.com for the sandbox."),

@@ -1,0 +1,78 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// mostTransmissions bounds the memory: about 20 MB. It is enough for 1,300 webhooks an
+// hour over DefaultWebhookMaxAge.
+const mostTransmissions = 100_000
+
+// transmissions remembers with which body each verified transmission came. A signature of
+// PayPal's covers no more of a body than its CRC-32, and whoever holds one delivery can
+// make another body of that checksum; under an id that is known it is refused.
+//
+// Only what is verified is remembered, so strangers can neither fill the memory nor put a
+// body of theirs in the way of a genuine one. What remains: a forger who holds a genuine
+// delivery that has not come here (or came to another gateway, or before a restart) comes
+// first with a body of its own, and the genuine one is refused as the second.
+type transmissions struct {
+	metrics *metrics
+
+	mu    sync.Mutex
+	most  int
+	known map[string]transmitted // :: transmission id → what came under it
+	order []string               // the ids, the one that came first in front
+}
+
+// transmitted is what is remembered of a transmission.
+type transmitted struct {
+	body  [sha256.Size]byte
+	until time.Time // beyond it the transmission is too old to be taken at all
+}
+
+var errOtherBody = &refusal{status: http.StatusBadRequest, reason: "other_body",
+	text: "another body came under this transmission id before, so one of the two is forged; " +
+		"compare what was handed on with the event in PayPal's dashboard"}
+
+func newTransmissions(metrics *metrics) *transmissions {
+	return &transmissions{metrics: metrics, most: mostTransmissions, known: make(map[string]transmitted)}
+}
+
+// admit remembers a verified transmission, or refuses it where another body came under
+// its id. Where the memory is full it drops the transmission that came first, since
+// PayPal sends that one again for the shortest time.
+func (t *transmissions) admit(id string, body []byte, until, now time.Time) error {
+	sum := sha256.Sum256(body)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.order) > 0 && t.known[t.order[0]].until.Before(now) {
+		t.drop()
+	}
+	defer func() { t.metrics.transmissions.Set(float64(len(t.known))) }()
+	before, ok := t.known[id]
+	switch {
+	case ok && before.body != sum:
+		return errOtherBody
+	case ok:
+		if until.After(before.until) { // signed anew
+			t.known[id] = transmitted{body: sum, until: until}
+		}
+		return nil
+	case len(t.order) >= t.most:
+		t.drop()
+		t.metrics.dropped.Inc()
+	}
+	t.known[id] = transmitted{body: sum, until: until}
+	t.order = append(t.order, id)
+	return nil
+}
+
+// drop forgets the transmission that came first.
+func (t *transmissions) drop() {
+	delete(t.known, t.order[0])
+	t.order = t.order[1:]
+}

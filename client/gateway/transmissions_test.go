@@ -1,0 +1,179 @@
+package gateway_test
+
+import (
+	"bytes"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+// sameChecksum makes a body that begins with prefix, ends with suffix and has a CRC-32.
+// Four bytes of printable ASCII in between see to that: it tries as many numbers before
+// them as it takes.
+func sameChecksum(prefix, suffix string, sum uint32) []byte {
+	table := crc32.IEEETable
+	var index [256]byte // :: the high byte of an entry → its place in the table
+	for i, entry := range table {
+		index[entry>>24] = byte(i)
+	}
+	// The register before the suffix, back from what it has to be after it.
+	after := ^sum
+	for i := len(suffix) - 1; i >= 0; i-- {
+		place := index[after>>24]
+		after = (after^table[place])<<8 | uint32(place^suffix[i])
+	}
+	for number := 0; ; number++ {
+		start := fmt.Sprintf("%s%d.", prefix, number)
+		before := ^crc32.ChecksumIEEE([]byte(start))
+		// Which entries of the table lead from the one register to the other is given by
+		// the other's bytes, the last entry first.
+		var places [4]byte
+		register := after
+		for i := 3; i >= 0; i-- {
+			places[i] = index[register>>24]
+			register = (register ^ table[places[i]]) << 8
+		}
+		patch := make([]byte, 4)
+		register = before
+		for i, place := range places {
+			patch[i] = byte(register) ^ place
+			register = register>>8 ^ table[place]
+		}
+		body := []byte(start + string(patch) + suffix)
+		if !bytes.ContainsFunc(patch, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+			return body
+		}
+	}
+}
+
+// forged is a delivery with the headers of a genuine one and a body of the forger's own,
+// which has the same checksum.
+func forged(genuine delivery, g gift) delivery {
+	event := strings.TrimSuffix(g.event(), "}")
+	genuine.body = sameChecksum(event+`,"note":"`, `"}`, crc32.ChecksumIEEE(genuine.body))
+	return genuine
+}
+
+// With one genuine delivery in hand anybody can make another body of its checksum, which
+// the signature covers as well; nobody says that PayPal's API would notice it. Under a
+// transmission id that is known it is refused, however webhooks are verified.
+func TestAnotherBodyUnderAKnownTransmission(t *testing.T) {
+	genuineBody := payment("I-GENUINE").event()
+	api := newPayPalAPI(t)
+	api.genuine[genuineBody] = true
+	for _, way := range []string{gateway.VerifyBySignature, gateway.VerifyByAPI} {
+		t.Run(way, func(t *testing.T) {
+			h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+				c.WebhookVerify, c.PayPalAPI = way, api.URL
+				c.PayPalClientID, c.PayPalClientSecret = "client", "app-secret"
+			})
+			genuine := h.payPal.webhook(genuineBody)
+			other := forged(genuine, payment("I-FORGED"))
+			api.genuine[string(other.body)] = true
+			h.mustTake(genuine)
+			for range 2 {
+				if status, reason := h.deliver(other); status != 400 || reason != "other_body" {
+					t.Errorf("the forged body got %d %s, want 400 other_body", status, reason)
+				}
+				h.mustTake(genuine) // PayPal sends it again
+			}
+			events, notes := h.shop.got(), h.notes("paypal-live")
+			if len(events) != 1 || len(notes) != 1 || notes[0].GetDonation().GetSeriesId() != "I-GENUINE" {
+				t.Errorf("the downstream got %v, Noted holds %v; want the genuine donation alone", events, notes)
+			}
+			if !strings.Contains(h.log.String(), `"reason":"other_body"`) {
+				t.Errorf("the log does not tell of the forgery:\n%s", h.log)
+			}
+			h.counts(`noted_gateway_messages_total{channel="webhook",outcome="other_body"} 2`,
+				`noted_gateway_verify_seconds_count{channel="webhook",outcome="invalid"} 2`,
+				`noted_gateway_transmissions 1`, `noted_gateway_transmissions_dropped_total 0`)
+		})
+	}
+}
+
+// What is not verified is not remembered: a forger that guesses an id keeps no genuine
+// message out. A message that could not be handed on is remembered all the same.
+func TestWhatIsRemembered(t *testing.T) {
+	h := newHouse(t)
+	genuine := h.payPal.webhook(payment("I-LATER").event())
+	for range 3 {
+		if status, reason := h.deliver(genuine.flipped("completed")); status != 400 || reason != "invalid" {
+			t.Errorf("a body that is not signed: got %d %s, want 400 invalid", status, reason)
+		}
+	}
+	h.counts(`noted_gateway_transmissions 0`)
+	h.server.Stop()
+	if status, reason := h.deliver(genuine); status != 503 || reason != "noted" {
+		t.Errorf("without Noted: got %d %s, want 503 noted", status, reason)
+	}
+	if status, reason := h.deliver(forged(genuine, payment("I-FORGED"))); status != 400 || reason != "other_body" {
+		t.Errorf("the forged body got %d %s, want 400 other_body", status, reason)
+	}
+	if status, reason := h.deliver(genuine); status != 503 || reason != "noted" { // no refusal for good
+		t.Errorf("the redelivery got %d %s, want 503 noted", status, reason)
+	}
+	h.counts(`noted_gateway_transmissions 1`)
+}
+
+// An id is remembered until no message of its transmission is taken any more, and of more
+// than there is memory for the oldest is dropped, which a metric counts.
+func TestTransmissionsAreForgotten(t *testing.T) {
+	now := &clock{now: time.Now()}
+	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.Now, c.WebhookMaxAge = now.time, time.Hour })
+	h.gateway.SetMostTransmissions(3)
+	manual, told := string(must(os.ReadFile("README.md"))), "A gateway remembers 100,000;"
+	if gateway.MostTransmissions != 100_000 || !strings.Contains(manual, told) {
+		t.Errorf("%d are remembered, and README.md says another number than %q", gateway.MostTransmissions, told)
+	}
+	h.payPal.files["CERT-1"] = asPEM(h.payPal.issue(paypalCN, signingKey().Public(), -time.Hour, 5*time.Hour))
+	take := func(series string) delivery {
+		d := h.payPal.signed([]byte(payment(series).event()), now.time(), webhookID, "CERT-1", signingKey())
+		h.mustTake(d)
+		return d
+	}
+	first := take("I-1")
+	for i := 2; i <= 3; i++ {
+		take(fmt.Sprintf("I-%d", i))
+	}
+	h.counts(`noted_gateway_transmissions 3`, `noted_gateway_transmissions_dropped_total 0`)
+	last := take("I-4")
+	h.counts(`noted_gateway_transmissions 3`, `noted_gateway_transmissions_dropped_total 1`)
+	if status, reason := h.deliver(forged(last, payment("I-FORGED"))); status != 400 || reason != "other_body" {
+		t.Errorf("under the newest id: got %d %s, want 400 other_body", status, reason)
+	}
+	h.mustTake(first) // its id is forgotten, and it is a duplicate
+	now.pass(time.Hour + time.Minute)
+	take("I-5")
+	h.counts(`noted_gateway_transmissions 1`, `noted_gateway_transmissions_dropped_total 2`)
+}
+
+// However many bodies come at once under one id, one of them is taken.
+func TestBodiesAtOnceUnderOneTransmission(t *testing.T) {
+	h := newHouse(t)
+	genuine := h.payPal.webhook(payment("I-0").event())
+	answers := make(chan int)
+	const bodies = 20
+	for i := range bodies {
+		d := genuine
+		if i > 0 {
+			d = forged(genuine, payment(fmt.Sprintf("I-%d", i)))
+		}
+		go func() {
+			status, _, _ := deliver(h.front.URL, d)
+			answers <- status
+		}()
+	}
+	counts := map[int]int{}
+	for range bodies {
+		counts[<-answers]++
+	}
+	if counts[200] != 1 || counts[400] != bodies-1 {
+		t.Errorf("the answers were %v, want 200 once and 400 for all others", counts)
+	}
+}
