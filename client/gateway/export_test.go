@@ -29,3 +29,6 @@ func (g *Gateway) SetMostTransmissions(most int) {
 	defer g.seen.mu.Unlock()
 	g.seen.most = most
 }
+
+// PersonKinds are the types of what is handed on for a person.
+var PersonKinds = []string{kindUndecided, kindUnknown}
