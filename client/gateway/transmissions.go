@@ -54,20 +54,19 @@ func (t *transmissions) admit(id string, body []byte, until, now time.Time) erro
 	}
 	defer func() { t.metrics.transmissions.Set(float64(len(t.known))) }()
 	before, ok := t.known[id]
-	switch {
-	case ok && before.body != sum:
+	if ok && before.body != sum && !before.until.Before(now) {
 		return errOtherBody
-	case ok:
-		if until.After(before.until) { // signed anew
-			t.known[id] = transmitted{body: sum, until: until}
-		}
-		return nil
-	case len(t.order) >= t.most:
-		t.drop()
-		t.metrics.dropped.Inc()
 	}
-	t.known[id] = transmitted{body: sum, until: until}
-	t.order = append(t.order, id)
+	if !ok {
+		if len(t.order) >= t.most {
+			t.drop()
+			t.metrics.dropped.Inc()
+		}
+		t.order = append(t.order, id)
+	}
+	if !ok || before.until.Before(until) { // signed anew
+		t.known[id] = transmitted{body: sum, until: until}
+	}
 	return nil
 }
 

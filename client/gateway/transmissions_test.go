@@ -153,6 +153,25 @@ func TestTransmissionsAreForgotten(t *testing.T) {
 	h.counts(`noted_gateway_transmissions 1`, `noted_gateway_transmissions_dropped_total 2`)
 }
 
+// A transmission that PayPal signs anew is remembered for as long as the later signature
+// counts.
+func TestTransmissionThatIsSignedAnew(t *testing.T) {
+	now := &clock{now: time.Now()}
+	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.Now, c.WebhookMaxAge = now.time, time.Hour })
+	h.payPal.files["CERT-1"] = asPEM(h.payPal.issue(paypalCN, signingKey().Public(), -time.Hour, 5*time.Hour))
+	body := []byte(payment("I-ANEW").event())
+	var latest delivery
+	for range 2 {
+		latest = h.payPal.signed(body, now.time(), webhookID, "CERT-1", signingKey()) // the id is the body's
+		h.mustTake(latest)
+		now.pass(40 * time.Minute)
+	}
+	if status, reason := h.deliver(forged(latest, payment("I-FORGED"))); status != 400 || reason != "other_body" {
+		t.Errorf("the forged body got %d %s, want 400 other_body", status, reason)
+	}
+	h.counts(`noted_gateway_transmissions 1`)
+}
+
 // However many bodies come at once under one id, one of them is taken.
 func TestBodiesAtOnceUnderOneTransmission(t *testing.T) {
 	h := newHouse(t)

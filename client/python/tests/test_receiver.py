@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -24,6 +25,8 @@ import pytest
 
 import noted
 from noted.receiver import Delivery, Receiver, mount
+from noted.receiver.refusal import Refusal
+from noted.receiver.webhook import Transmissions
 
 from .authority import NOW, Authority
 from .conftest import until
@@ -397,6 +400,59 @@ def test_webhooks_that_are_not_verified(receiver: Receiver, paypal: PayPal, book
         assert receiver.receive("webhook", headers, body).status == 400, what
     assert books.booked == [] and not client.exists(noted.Donation(series, "paypal-live"))
     assert receiver.receive("webhook", good, event).status == 200 and len(books.booked) == 1
+
+
+def same_checksum(prefix: bytes, suffix: bytes, crc: int) -> bytes:
+    """A body with a CRC-32: four bytes of printable ASCII between its two parts see to that, behind as many numbers as it takes to find them."""
+    table = []
+    for entry in range(256):
+        for _ in range(8):
+            entry = entry >> 1 ^ (0xEDB88320 if entry & 1 else 0)
+        table.append(entry)
+    places = {entry >> 24: place for place, entry in enumerate(table)}
+    after = crc ^ 0xFFFFFFFF  # the register, back from the end to before the suffix
+    for byte in reversed(suffix):
+        place = places[after >> 24]
+        after = (after ^ table[place]) << 8 & 0xFFFFFFFF | place ^ byte
+    path: List[int] = []
+    for _ in range(4):
+        path.insert(0, places[after >> 24])
+        after = (after ^ table[path[0]]) << 8 & 0xFFFFFFFF
+    for number in range(1_000_000):
+        start = prefix + b"%d." % number
+        register, patch = zlib.crc32(start) ^ 0xFFFFFFFF, b""
+        for place in path:
+            patch += bytes([register & 0xFF ^ place])
+            register = register >> 8 ^ table[place]
+        if all(0x20 <= byte < 0x7F and byte not in b'"\\' for byte in patch):
+            return start + patch + suffix
+    raise AssertionError("there is no such body")
+
+
+def test_another_body_under_a_known_transmission(receiver: Receiver, paypal: PayPal, books: Books, client: noted.Client, series: str) -> None:
+    """Whoever holds a delivery can make another body of its checksum, which the signature covers as well."""
+    (url, key), event = paypal.certificate(), webhook(series)
+    signed = sign(url, key, event)
+    forged = same_checksum(webhook(series + "-forged")[:-1] + b',"note":"', b'"}', zlib.crc32(event))
+    assert zlib.crc32(forged) == zlib.crc32(event) and json.loads(forged)
+    assert receiver.receive("webhook", signed, event + b" ").status == 400  # not verified, so not remembered
+    assert receiver.receive("webhook", signed, event).status == 200
+    answer = receiver.receive("webhook", signed, forged)
+    assert answer.status == 400 and json.loads(answer.body)["reason"] == "other_body"
+    assert receiver.receive("webhook", signed, event).status == 200  # PayPal sends it again
+    assert len(books.booked) == 1 and not client.exists(noted.Donation(series + "-forged", "paypal-live"))
+
+
+def test_transmissions_are_forgotten() -> None:
+    transmissions, until, later = Transmissions(most=2), NOW + timedelta(hours=1), NOW + timedelta(hours=2)
+    for id in ("1", "2", "3"):
+        transmissions.admit(id, b"a", until, NOW)
+    transmissions.admit("1", b"b", until, NOW)  # the first was dropped for the third
+    transmissions.admit("3", b"a", later, NOW)  # signed anew
+    for now in (NOW, until + timedelta(seconds=1)):
+        with pytest.raises(Refusal):
+            transmissions.admit("3", b"b", later, now)
+    transmissions.admit("1", b"a", later, until + timedelta(seconds=1))
 
 
 def test_a_certificate_that_ended_since(receiver: Receiver, paypal: PayPal, series: str) -> None:

@@ -3,8 +3,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import zlib
+from collections import OrderedDict
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Callable, Mapping, NamedTuple, Sequence, Tuple
 
 from cryptography.exceptions import InvalidSignature
@@ -29,6 +32,35 @@ class Transmission(NamedTuple):
     algorithm: str
 
 
+class Transmissions:
+    """Remembers with which body each verified transmission came, and refuses another body under its id: the signature covers no more of
+    a body than its CRC-32, so whoever holds one delivery can make another body that passes. Only what is verified is remembered, so
+    strangers can neither fill the memory nor keep a genuine message out. Each process remembers its own; where the memory is full, the
+    transmission that came first is dropped."""
+
+    def __init__(self, most: int = 100_000) -> None:
+        self._most, self._lock = most, Lock()
+        self._known: "OrderedDict[str, Tuple[bytes, datetime]]" = OrderedDict()  # id → the body's SHA-256, and until when it is taken
+
+    def admit(self, id: str, body: bytes, until: datetime, now: datetime) -> None:
+        digest = hashlib.sha256(body).digest()
+        with self._lock:
+            while self._known and next(iter(self._known.values()))[1] < now:
+                self._known.popitem(last=False)
+            before = self._known.get(id)
+            if before is not None and before[0] != digest and before[1] >= now:
+                raise Refusal(
+                    400,
+                    "other_body",
+                    "another body came under this transmission id before, so one of the two is forged; "
+                    "compare what was processed with the event in PayPal's dashboard",
+                )
+            if before is None and len(self._known) >= self._most:
+                self._known.popitem(last=False)
+            if before is None or before[1] < until:  # signed anew
+                self._known[id] = digest, until
+
+
 class Signature:
     def __init__(
         self, webhook_ids: Sequence[Tuple[str, bool]], sandbox: bool, certificates: Certificates, max_age: timedelta, now: Callable[[], datetime]
@@ -36,6 +68,7 @@ class Signature:
         self._webhook_ids = webhook_ids  # each with whether it is the sandbox's
         self._sandbox = sandbox  # whether tests are taken
         self._certificates, self._max_age, self._now = certificates, max_age, now
+        self._transmissions = Transmissions()
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether PayPal has sent this as a test; raises a Refusal where it has not sent it. The headers' names are in lower case."""
@@ -59,6 +92,7 @@ class Signature:
                 continue
             if (test or sandbox) and not self._sandbox:
                 raise no_sandbox()
+            self._transmissions.admit(sent.id, body, sent.at + self._max_age, self._now())
             return test or sandbox
         raise _not_signed()
 
