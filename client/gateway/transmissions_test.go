@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
@@ -151,6 +152,32 @@ func TestTransmissionsAreForgotten(t *testing.T) {
 	now.pass(time.Hour + time.Minute)
 	take("I-5")
 	h.counts(`noted_gateway_transmissions 1`, `noted_gateway_transmissions_dropped_total 2`)
+}
+
+// What remains, and the remedy of the manual: where the forged body comes first, the
+// genuine one is refused, until the forged donation is forgotten and the gateway starts
+// again.
+func TestForgedBodyComesFirst(t *testing.T) {
+	h := newHouse(t)
+	gift := payment("I-FIRST")
+	genuine := h.payPal.webhook(gift.event())
+	gift.amount = "1.00"
+	h.mustTake(forged(genuine, gift)) // nothing tells that it is not PayPal's
+	if status, reason := h.deliver(genuine); status != 400 || reason != "other_body" {
+		t.Errorf("the genuine body got %d %s, want 400 other_body", status, reason)
+	}
+	note := h.notes("paypal-live")[0]
+	_, err := h.noted.Forget(t.Context(), &client.ForgetRequest{
+		Ledger: "paypal-live", SeriesId: "I-FIRST", DonationId: note.GetDonationId(), Reason: "forged",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.gateway, h.front = h.open()
+	h.mustTake(genuine)
+	if notes := h.notes("paypal-live"); len(notes) != 1 || notes[0].GetDonation().GetAmount() != "25.00" {
+		t.Errorf("Noted holds %v, want the genuine donation", notes)
+	}
 }
 
 // A transmission that PayPal signs anew is remembered for as long as the later signature

@@ -403,7 +403,7 @@ def test_webhooks_that_are_not_verified(receiver: Receiver, paypal: PayPal, book
 
 
 def same_checksum(prefix: bytes, suffix: bytes, crc: int) -> bytes:
-    """A body with a CRC-32: four bytes of printable ASCII between its two parts see to that, behind as many numbers as it takes to find them."""
+    """A body with a CRC-32. Four bytes between its parts see to that, behind a number with which they are printable."""
     table = []
     for entry in range(256):
         for _ in range(8):
@@ -429,7 +429,9 @@ def same_checksum(prefix: bytes, suffix: bytes, crc: int) -> bytes:
     raise AssertionError("there is no such body")
 
 
-def test_another_body_under_a_known_transmission(receiver: Receiver, paypal: PayPal, books: Books, client: noted.Client, series: str) -> None:
+def test_another_body_under_a_known_transmission(
+    receiver: Receiver, paypal: PayPal, books: Books, client: noted.Client, series: str
+) -> None:
     """Whoever holds a delivery can make another body of its checksum, which the signature covers as well."""
     (url, key), event = paypal.certificate(), webhook(series)
     signed = sign(url, key, event)

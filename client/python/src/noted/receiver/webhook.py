@@ -33,14 +33,17 @@ class Transmission(NamedTuple):
 
 
 class Transmissions:
-    """Remembers with which body each verified transmission came, and refuses another body under its id: the signature covers no more of
-    a body than its CRC-32, so whoever holds one delivery can make another body that passes. Only what is verified is remembered, so
-    strangers can neither fill the memory nor keep a genuine message out. Each process remembers its own; where the memory is full, the
-    transmission that came first is dropped."""
+    """Remembers with which body each verified transmission came, and refuses another body under its id.
+
+    The signature covers no more of a body than its CRC-32, so whoever holds one delivery can make another body
+    that passes. Only what is verified is remembered, so strangers can neither fill the memory nor keep a genuine
+    message out. Each process remembers its own; where the memory is full, it drops the one that came first.
+    """
 
     def __init__(self, most: int = 100_000) -> None:
         self._most, self._lock = most, Lock()
-        self._known: "OrderedDict[str, Tuple[bytes, datetime]]" = OrderedDict()  # id → the body's SHA-256, and until when it is taken
+        # id → the SHA-256 of the body, and until when the transmission may be taken
+        self._known: "OrderedDict[str, Tuple[bytes, datetime]]" = OrderedDict()
 
     def admit(self, id: str, body: bytes, until: datetime, now: datetime) -> None:
         digest = hashlib.sha256(body).digest()
