@@ -337,6 +337,26 @@ func TestBudgetEndsRetries(t *testing.T) {
 	}
 }
 
+// Serving tells a server that answers from one that is away, or silent. (That it tells a
+// store that is away, the gateway's tests of readiness show on a real one.)
+func TestServing(t *testing.T) {
+	p := newProxy(t, servertest.New(t).Addr())
+	noted := dial(t, p.addr(), client.Config{Timeout: time.Second})
+	if err := noted.Serving(t.Context()); err != nil {
+		t.Errorf("Serving: %v, want nil", err)
+	}
+	p.set(true, false)
+	if err := noted.Serving(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Serving of a silent server: %v, want context.DeadlineExceeded", err)
+	}
+	p.set(false, true)
+	p.cut()
+	err := noted.Serving(t.Context())
+	if !errors.Is(err, client.ErrUnavailable) || errors.Is(err, client.ErrStoreUnavailable) {
+		t.Errorf("Serving without a server: %v, want ErrUnavailable alone", err)
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	noted := dial(t, "127.0.0.1:1", client.Config{})
 	_, err := noted.Note(t.Context(), held("I-1"))
