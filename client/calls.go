@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"iter"
 	"time"
 
@@ -22,7 +23,15 @@ func NewRequestID() string { return rand.Text() }
 //
 // With a Hold, First comes with a receipt, and the caller must Settle or Release it: Once does that. Without one the note is final at once.
 func (c *Client) Note(ctx context.Context, request *NoteRequest) (*NoteResponse, error) {
-	return call(ctx, c, "noting "+request.GetDonation().GetSeriesId(), unary(c.rpc.NoteDonation), withRequestID(request))
+	act := "noting " + request.GetDonation().GetSeriesId()
+	response, err := call(ctx, c, act, unary(c.rpc.NoteDonation), withRequestID(request))
+	if err != nil {
+		return nil, err
+	}
+	if err := checkNote(act, request.GetDonation(), response.GetNote()); err != nil {
+		return nil, err
+	}
+	return response, nil
 }
 
 // withRequestID returns the request, or a copy that has a request id.
@@ -41,13 +50,24 @@ func withRequestID(request *NoteRequest) *NoteRequest {
 // Exists decides as Note does, and notes nothing. It is for looking: between a look and a note another caller may come. Existence.Exists is true
 // for what is settled or held, and false for an open note, which is returned. The message may be nil.
 func (c *Client) Exists(ctx context.Context, donation *Donation, message *Message) (*Existence, error) {
-	request := &ExistsRequest{Donation: donation, Message: message}
-	return call(ctx, c, "looking for "+donation.GetSeriesId(), unary(c.rpc.DonationExists), request)
+	act := "looking for " + donation.GetSeriesId()
+	found, err := call(ctx, c, act, unary(c.rpc.DonationExists), &ExistsRequest{Donation: donation, Message: message})
+	if err != nil {
+		return nil, err
+	}
+	if found.GetExists() || found.GetNote() != nil {
+		if err := checkNote(act, donation, found.GetNote()); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // Settle makes the note of a receipt final. Twice is as good as once. ErrSettledByAnother means that the donation has been processed twice.
-func (c *Client) Settle(ctx context.Context, receipt string) (*Note, error) {
-	response, err := call(ctx, c, "settling", unary(c.rpc.SettleDonation), &notedv1.SettleDonationRequest{Receipt: receipt})
+// The reason is for the server's audit, where a person settles by hand; a receiver gives none.
+func (c *Client) Settle(ctx context.Context, receipt, reason string) (*Note, error) {
+	request := &notedv1.SettleDonationRequest{Receipt: receipt, Reason: reason}
+	response, err := call(ctx, c, "settling", unary(c.rpc.SettleDonation), request)
 	return response.GetNote(), err
 }
 
@@ -92,7 +112,20 @@ func (c *Client) List(ctx context.Context, request *ListRequest) iter.Seq2[*Note
 
 // Page is one page of a listing: it may be short or empty and still not be the last, which has no NextPageToken.
 func (c *Client) Page(ctx context.Context, request *ListRequest) (*Page, error) {
-	return call(ctx, c, "listing", unary(c.rpc.ListDonations), request)
+	page, err := call(ctx, c, "listing", unary(c.rpc.ListDonations), request)
+	if err != nil {
+		return nil, err
+	}
+	for _, note := range page.GetNotes() {
+		asked := &Donation{Ledger: request.GetLedger(), SeriesId: request.GetSeriesId()}
+		if asked.SeriesId == "" { // every series
+			asked.SeriesId = note.GetDonation().GetSeriesId()
+		}
+		if err := checkNote("listing", asked, note); err != nil {
+			return nil, err
+		}
+	}
+	return page, nil
 }
 
 // Forget undoes a note and returns it as it was: the next message of the donation is First. It is tried once: after ErrUnavailable, look before
@@ -100,9 +133,17 @@ func (c *Client) Page(ctx context.Context, request *ListRequest) (*Page, error) 
 func (c *Client) Forget(ctx context.Context, request *ForgetRequest) (*Note, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
+	act := "forgetting " + request.GetDonationId()
 	response, err := c.rpc.ForgetDonation(ctx, request)
 	if err != nil {
-		return nil, failing("forgetting "+request.GetDonationId(), err)
+		return nil, failing(act, err)
+	}
+	asked := &Note{
+		DonationId: request.GetDonationId(),
+		Donation:   &Donation{Ledger: request.GetLedger(), SeriesId: request.GetSeriesId()},
+	}
+	if err := checkSameNote(act, asked, response.GetNote()); err != nil {
+		return nil, err
 	}
 	return response.GetNote(), nil
 }
@@ -123,6 +164,27 @@ func (c *Client) Serving(ctx context.Context) error {
 	case response.GetStatus() != healthpb.HealthCheckResponse_SERVING:
 		const why = "the server cannot use its store; its log and its /readyz say why"
 		return failed(act, codes.Unavailable, why, "STORE_UNAVAILABLE")
+	}
+	return nil
+}
+
+// checkNote refuses a note of another ledger or series than was asked about. A gRPC library that forked with its
+// connections open has been seen to hand one process the answer to another's question.
+func checkNote(act string, asked *Donation, note *Note) error {
+	got := note.GetDonation()
+	if got.GetLedger() == asked.GetLedger() && got.GetSeriesId() == asked.GetSeriesId() {
+		return nil
+	}
+	return wrongAnswer(act, fmt.Sprintf("series %q of ledger %q", got.GetSeriesId(), got.GetLedger()))
+}
+
+// checkSameNote refuses another note than the one that is known.
+func checkSameNote(act string, known, note *Note) error {
+	if err := checkNote(act, known.GetDonation(), note); err != nil {
+		return err
+	}
+	if note.GetDonationId() != known.GetDonationId() {
+		return wrongAnswer(act, "donation "+note.GetDonationId())
 	}
 	return nil
 }

@@ -25,7 +25,8 @@
 // # Errors
 //
 // On an error nothing is known of the donation: do not process it, and do not take it for a duplicate. Every reason of the contract has a
-// sentinel for errors.Is, such as [ErrSeriesFull]; [ErrUnavailable] matches all that another try may cure. The gRPC status stays readable with
+// sentinel for errors.Is, such as [ErrSeriesFull]; [ErrUnavailable] matches all that another try may cure. An answer about another series than was
+// asked about is an error too, [ErrWrongAnswer]. The gRPC status stays readable with
 // status.FromError, context.Canceled and context.DeadlineExceeded match as they do elsewhere, and [RetryAfter] and [Violations] read the details.
 //
 // # Retries

@@ -176,14 +176,14 @@ func TestCalls(t *testing.T) {
 	if note, err := noted.Release(ctx, first.GetReceipt(), "test"); err != nil || note.GetState() != client.StateOpen {
 		t.Errorf("Release: got %v, %v; want an open note", note, err)
 	}
-	if _, err := noted.Settle(ctx, first.GetReceipt()); !errors.Is(err, client.ErrHoldReleased) || status.Code(err) != codes.FailedPrecondition {
+	if _, err := noted.Settle(ctx, first.GetReceipt(), ""); !errors.Is(err, client.ErrHoldReleased) || status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("Settle after Release: got %v; want ErrHoldReleased and FAILED_PRECONDITION", err)
 	}
 	second, err := noted.Note(ctx, held("I-1"))
 	if err != nil || second.GetVerdict() != client.First || second.GetNote().GetAttempt() != 2 {
 		t.Fatalf("Note after Release: got %v, %v; want First, attempt 2", second, err)
 	}
-	if note, err := noted.Settle(ctx, second.GetReceipt()); err != nil || note.GetState() != client.StateSettled {
+	if note, err := noted.Settle(ctx, second.GetReceipt(), ""); err != nil || note.GetState() != client.StateSettled {
 		t.Errorf("Settle: got %v, %v; want a settled note", note, err)
 	}
 	if found, err := noted.Exists(ctx, series("I-1"), nil); err != nil || !found.GetExists() {

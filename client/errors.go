@@ -17,12 +17,15 @@ const domain = "noted.v1"
 // ErrUnavailable where that applies, and context.Canceled or context.DeadlineExceeded; status.FromError still finds the gRPC status.
 var (
 	ErrInvalidRequest       = errors.New("invalid request")                                       // INVALID_REQUEST; Violations names the fields
+	ErrRequestIDReused      = errors.New("request id belongs to another message")                 // REQUEST_ID_REUSED
 	ErrOccurredTooEarly     = errors.New("occurred_at is older than the notes reach back")        // OCCURRED_TOO_EARLY
 	ErrOccurredTooLate      = errors.New("occurred_at is further ahead than clocks may disagree") // OCCURRED_TOO_LATE
+	ErrReceivedTooEarly     = errors.New("received_at is older than the notes reach back")        // RECEIVED_TOO_EARLY
 	ErrHoldLost             = errors.New("hold lost to another attempt")                          // HOLD_LOST
 	ErrHoldReleased         = errors.New("hold was released")                                     // HOLD_RELEASED
 	ErrSettledByAnother     = errors.New("settled by another attempt")                            // SETTLED_BY_ANOTHER
 	ErrAlreadySettled       = errors.New("already settled by this receipt")                       // ALREADY_SETTLED
+	ErrStoreUnsuitable      = errors.New("store cannot run Noted")                                // STORE_UNSUITABLE; the operator must act
 	ErrNoteNotFound         = errors.New("note not found")                                        // NOTE_NOT_FOUND
 	ErrRateLimited          = errors.New("rate limited")                                          // RATE_LIMITED
 	ErrStoreFull            = errors.New("store full")                                            // STORE_FULL
@@ -43,18 +46,26 @@ var (
 // ErrUnavailable matches every error that another try may cure: the server cannot be reached, or says UNAVAILABLE for whichever reason.
 var ErrUnavailable = errors.New("unavailable")
 
+// ErrWrongAnswer matches an answer about another series, ledger or donation than was asked
+// about: something between the client and the server mixes answers up. Nothing is known, as
+// with every error.
+var ErrWrongAnswer = errors.New("answer about something else")
+
 // ErrNotSettled is Once's: the function has run and succeeded, but its note could not be made final. The donation IS processed.
 var ErrNotSettled = errors.New("processed, but not settled")
 
 // reasons turns a reason of the contract into its sentinel. A test compares it with the head of noted.proto.
 var reasons = map[string]error{
 	"INVALID_REQUEST":        ErrInvalidRequest,
+	"REQUEST_ID_REUSED":      ErrRequestIDReused,
 	"OCCURRED_TOO_EARLY":     ErrOccurredTooEarly,
 	"OCCURRED_TOO_LATE":      ErrOccurredTooLate,
+	"RECEIVED_TOO_EARLY":     ErrReceivedTooEarly,
 	"HOLD_LOST":              ErrHoldLost,
 	"HOLD_RELEASED":          ErrHoldReleased,
 	"SETTLED_BY_ANOTHER":     ErrSettledByAnother,
 	"ALREADY_SETTLED":        ErrAlreadySettled,
+	"STORE_UNSUITABLE":       ErrStoreUnsuitable,
 	"NOTE_NOT_FOUND":         ErrNoteNotFound,
 	"RATE_LIMITED":           ErrRateLimited,
 	"STORE_FULL":             ErrStoreFull,
@@ -147,6 +158,13 @@ func failed(act string, code codes.Code, message, reason string) error {
 	}
 	e := &callError{act: act, status: s, reason: reason}
 	return e.withCauses()
+}
+
+// wrongAnswer makes the error of an answer about something else.
+func wrongAnswer(act, about string) error {
+	message := "the answer is about " + about +
+		", so nothing is known; look for what mixes answers up between here and the server"
+	return &callError{act: act, status: status.New(codes.Internal, message), causes: []error{ErrWrongAnswer}}
 }
 
 func (e *callError) withCauses() error {

@@ -83,7 +83,7 @@ func ExampleClient_Note() {
 			fmt.Println(answer.GetVerdict())
 			if answer.GetVerdict() == client.First {
 				// Process it; then Settle, or Release if that failed.
-				defer noted.Settle(ctx, answer.GetReceipt())
+				defer noted.Settle(ctx, answer.GetReceipt(), "")
 			}
 		}
 	})

@@ -28,7 +28,8 @@ type NoteResult struct {
 //	for result, err := range noted.Notes(ctx, requests) { … }
 //
 // A stream that breaks is opened again, and what was not answered is asked again with the same RequestId, so nothing is lost or doubled. What fails with
-// UNAVAILABLE is repeated as Note does. Ctx is not given a deadline.
+// UNAVAILABLE is repeated as Note does. An ErrWrongAnswer ends a stream too: the answers behind it may be those to other requests. Ctx is not given a
+// deadline.
 //
 // The requests are read in a goroutine of their own, up to 256 ahead of the results. Breaking out of the loop ends the stream, and the reading
 // at the next request; whether what was not answered yet has been noted is then unknown.
@@ -149,6 +150,12 @@ func (s *notes) pass(ctx context.Context) error {
 		request := <-asked
 		<-slots
 		s.tries = 0
+		if wrong := checkAnswer(request, response); wrong != nil {
+			if !s.give(NoteResult{Request: request}, wrong) {
+				return nil
+			}
+			return wrong // the answers that follow may be those to other requests, too
+		}
 		if !s.answer(ctx, request, response) {
 			return nil
 		}
@@ -168,6 +175,15 @@ func next(ctx context.Context, again *[]*NoteRequest, source <-chan *NoteRequest
 	case <-ctx.Done():
 		return nil, false
 	}
+}
+
+// checkAnswer refuses a response to another request.
+func checkAnswer(request *NoteRequest, response *notedv1.NoteDonationsResponse) error {
+	if response.GetResponse() == nil {
+		return nil
+	}
+	donation := request.GetDonation()
+	return checkNote("noting "+donation.GetSeriesId(), donation, response.GetResponse().GetNote())
 }
 
 // answer yields the result of one request. One that the store could not answer is asked again by itself, while the others wait their turn.

@@ -29,7 +29,8 @@ import (
 //	           reason joined to it        next message may be First
 //
 // Undecided comes with ErrUnavailable or a context's error in most cases: PayPal comes again, and the matter settles itself. ErrInvalidRequest,
-// ErrOccurredTooEarly, ErrOccurredTooLate and ErrSeriesFull would be the answer every time: keep the message for a person.
+// ErrOccurredTooEarly, ErrOccurredTooLate, ErrReceivedTooEarly and ErrSeriesFull would be the answer every time: answer 200 and keep the message for
+// a person. ErrStoreUnsuitable lasts until the operator acts; nothing was noted, so answer 503, as to every other error.
 //
 // ErrNotSettled is said with ErrSettledByAnother when another attempt has processed the donation too, and with ErrHoldReleased or ErrNoteNotFound when an operator
 // intervened: PayPal's next try would be a duplicate, or double it, so answer 200 and tell a person. It is said with ErrHoldLost when another is at it, and with
@@ -71,23 +72,23 @@ func (c *Client) processHeld(ctx context.Context, answer *NoteResponse, heldUnti
 	defer func() {
 		if !returned { // a panic, or runtime.Goexit
 			stopHeartbeat()
-			_ = c.giveUp(own, answer.GetReceipt(), "processing panicked")
+			_ = c.giveUp(own, answer, "processing panicked")
 		}
 	}()
 	ctx, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
-	stopHeartbeat = c.keepHold(own, answer.GetReceipt(), heldUntil, lose)
+	stopHeartbeat = c.keepHold(own, answer, heldUntil, lose)
 
 	err := process(ctx, answer.GetNote())
 	returned = true
 	stopHeartbeat()
 	if err != nil {
-		if notReleased := c.giveUp(own, answer.GetReceipt(), "processing failed"); notReleased != nil {
+		if notReleased := c.giveUp(own, answer, "processing failed"); notReleased != nil {
 			return errors.Join(err, notReleased)
 		}
 		return err
 	}
-	if err := c.settleForSure(own, answer.GetReceipt()); err != nil {
+	if err := c.settleForSure(own, answer); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSettled, err)
 	}
 	return nil
@@ -95,7 +96,7 @@ func (c *Client) processHeld(ctx context.Context, answer *NoteResponse, heldUnti
 
 // keepHold extends the hold in the background until the returned function is called. When the hold is lost, or runs out because the server
 // could not be asked in time, it calls lose with the reason and ends.
-func (c *Client) keepHold(ctx context.Context, receipt string, heldUntil time.Time, lose context.CancelCauseFunc) (stop func()) {
+func (c *Client) keepHold(ctx context.Context, answer *NoteResponse, heldUntil time.Time, lose context.CancelCauseFunc) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -107,7 +108,7 @@ func (c *Client) keepHold(ctx context.Context, receipt string, heldUntil time.Ti
 				return
 			}
 			var err error
-			if heldUntil, err = c.extendBefore(ctx, receipt, heldUntil); err != nil {
+			if heldUntil, err = c.extendBefore(ctx, answer, heldUntil); err != nil {
 				if ctx.Err() == nil {
 					lose(err)
 				}
@@ -122,15 +123,18 @@ func (c *Client) keepHold(ctx context.Context, receipt string, heldUntil time.Ti
 }
 
 // extendBefore extends the hold, trying until it would have run out, and returns until when it lasts then.
-func (c *Client) extendBefore(ctx context.Context, receipt string, heldUntil time.Time) (time.Time, error) {
+func (c *Client) extendBefore(ctx context.Context, answer *NoteResponse, heldUntil time.Time) (time.Time, error) {
 	ctx, cancel := context.WithDeadline(ctx, heldUntil)
 	defer cancel()
 	for try := 1; ; try++ {
 		asked := time.Now()
 		// A try of its own that hangs must leave time for another.
 		attempt, cancelAttempt := context.WithTimeout(ctx, max(c.hold/6, time.Millisecond))
-		_, err := c.Extend(attempt, receipt, c.hold)
+		note, err := c.Extend(attempt, answer.GetReceipt(), c.hold)
 		cancelAttempt()
+		if err == nil {
+			err = checkSameNote("extending a hold", answer.GetNote(), note)
+		}
 		if err == nil {
 			return asked.Add(c.hold), nil
 		}
@@ -144,13 +148,16 @@ func (c *Client) extendBefore(ctx context.Context, receipt string, heldUntil tim
 }
 
 // settleForSure settles, and does not give up at the first trouble: the work is done. Besides UNAVAILABLE it outwaits a server that is too busy or too slow.
-func (c *Client) settleForSure(ctx context.Context, receipt string) error {
+func (c *Client) settleForSure(ctx context.Context, answer *NoteResponse) error {
 	ctx, cancel := context.WithTimeout(ctx, c.settleTimeout)
 	defer cancel()
 	for try := 1; ; try++ {
 		attempt, cancelAttempt := context.WithTimeout(ctx, c.timeout)
-		_, err := c.Settle(attempt, receipt)
+		note, err := c.Settle(attempt, answer.GetReceipt(), "")
 		cancelAttempt()
+		if err == nil {
+			err = checkSameNote("settling", answer.GetNote(), note)
+		}
 		if err == nil || refused(err) || !sleep(ctx, waitAfter(try, err)) {
 			return err
 		}
@@ -158,11 +165,14 @@ func (c *Client) settleForSure(ctx context.Context, receipt string) error {
 }
 
 // giveUp releases, within the same time, and as a call does: if it fails, the hold runs out by itself.
-func (c *Client) giveUp(ctx context.Context, receipt, reason string) error {
+func (c *Client) giveUp(ctx context.Context, answer *NoteResponse, reason string) error {
 	ctx, cancel := context.WithTimeout(ctx, min(c.settleTimeout, c.timeout))
 	defer cancel()
-	_, err := c.Release(ctx, receipt, reason)
-	return err
+	note, err := c.Release(ctx, answer.GetReceipt(), reason)
+	if err != nil {
+		return err
+	}
+	return checkSameNote("releasing", answer.GetNote(), note)
 }
 
 // refused says whether the server has refused for good what was asked with a receipt, so that asking again would change nothing.

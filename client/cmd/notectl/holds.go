@@ -16,7 +16,7 @@ func (a *app) settleCommand() *cli.Command {
 SETTLED_BY_ANOTHER means that the donation has been processed twice: somebody else took
 over when the hold had run out, and settled.`,
 		Action: a.withReceipt(func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
-			return noted.Settle(ctx, receipt)
+			return noted.Settle(ctx, receipt, "")
 		}),
 	}
 }

@@ -189,7 +189,7 @@ func (a *app) settleWhole(ctx context.Context, noted *client.Client, answers []*
 		if answer.GetReceipt() == "" {
 			continue
 		}
-		note, err := noted.Settle(ctx, answer.GetReceipt())
+		note, err := noted.Settle(ctx, answer.GetReceipt(), "")
 		if err != nil && !settled {
 			// It may have been settled, and only its answer lost: then it cannot be released.
 			if _, notReleased := noted.Release(ctx, answer.GetReceipt(), notWhole); !errors.Is(notReleased, client.ErrAlreadySettled) {
