@@ -12,11 +12,14 @@ import (
 
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/paypal"
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/server/servertest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // dial makes a client of addr that ends with the test.
@@ -357,6 +360,74 @@ func TestServing(t *testing.T) {
 	}
 }
 
+// What a person says of a settling, and what a queue knows of a message, reaches the server.
+func TestWhatIsAsked(t *testing.T) {
+	asked := map[string]proto.Message{}
+	noted := dial(t, newPeer(t, func(rpc string, request, _ proto.Message) error {
+		asked[rpc] = request
+		return nil
+	}).addr, client.Config{})
+	received := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+	request := held("I-1")
+	request.Message = &client.Message{Channel: "ipn", Id: "1", ReceivedAt: timestamppb.New(received)}
+	answer, err := noted.Note(t.Context(), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := noted.Settle(t.Context(), answer.GetReceipt(), "booked by hand"); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range noted.List(t.Context(), &client.ListRequest{TransactionId: "T-1"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := asked["NoteDonation"].(*client.NoteRequest).GetMessage().GetReceivedAt(); !got.AsTime().Equal(received) {
+		t.Errorf("Note asked with received_at %v; want %v", got, received)
+	}
+	if got := asked["SettleDonation"].(*notedv1.SettleDonationRequest).GetReason(); got != "booked by hand" {
+		t.Errorf("Settle asked with the reason %q; want that it was booked by hand", got)
+	}
+	if got := asked["ListDonations"].(*client.ListRequest).GetTransactionId(); got != "T-1" {
+		t.Errorf("List asked for the transaction %q; want T-1", got)
+	}
+}
+
+// The note keeps when its message was received, and is found by its transaction id.
+func TestReceivedAtAndTransactionID(t *testing.T) {
+	noted := dial(t, servertest.New(t).Addr(), client.Config{})
+	received := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+	for _, id := range []string{"T-1", "T-2"} {
+		request := &client.NoteRequest{
+			Donation: &client.Donation{SeriesId: "I-1", TransactionId: id},
+			Message:  &client.Message{Channel: "ipn", Id: id, ReceivedAt: timestamppb.New(received)},
+		}
+		if answer, err := noted.Note(t.Context(), request); err != nil || answer.GetVerdict() != client.First {
+			t.Fatalf("Note: got %v, %v; want First", answer, err)
+		}
+	}
+	var notes []*client.Note
+	for note, err := range noted.List(t.Context(), &client.ListRequest{TransactionId: "T-2"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes = append(notes, note)
+	}
+	if len(notes) != 1 || notes[0].GetDonation().GetTransactionId() != "T-2" {
+		t.Fatalf("List by transaction id: got %v; want the note of T-2", notes)
+	}
+	if got := notes[0].GetSightings()[0].GetMessage().GetReceivedAt(); !got.AsTime().Equal(received) {
+		t.Errorf("the sighting was received at %v; want %v", got, received)
+	}
+	request := &client.NoteRequest{
+		Donation: series("I-2"),
+		Message:  &client.Message{ReceivedAt: timestamppb.New(received.AddDate(-1, 0, 0))},
+	}
+	if _, err := noted.Note(t.Context(), request); !errors.Is(err, client.ErrReceivedTooEarly) {
+		t.Errorf("Note of a message a year old: got %v; want ErrReceivedTooEarly", err)
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	noted := dial(t, "127.0.0.1:1", client.Config{})
 	_, err := noted.Note(t.Context(), held("I-1"))
@@ -378,7 +449,7 @@ func TestFromPayPal(t *testing.T) {
 		!donation.GetOccurredAt().AsTime().Equal(want) || message.GetChannel() != "ipn" || len(message.GetId()) != 32 {
 		t.Errorf("FromPayPal: got %v, %v", donation, message)
 	}
-	if donation, _ := client.FromPayPal(paypal.Pair{}, ""); donation.OccurredAt != nil {
-		t.Errorf("FromPayPal without a time: got %v; want none", donation.OccurredAt)
+	if donation, message := client.FromPayPal(paypal.Pair{}, ""); donation.OccurredAt != nil || message.ReceivedAt != nil {
+		t.Errorf("FromPayPal without a time: got %v, %v; want none", donation.OccurredAt, message.ReceivedAt)
 	}
 }
