@@ -43,6 +43,7 @@ func (e asked) Unwrap() error { return e.error }
 func mayBeNoted(err error) bool {
 	switch {
 	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, client.ErrDurabilityNotReached), errors.Is(err, client.ErrStoreWentBack),
+		errors.Is(err, client.ErrWrongAnswer),
 		errors.Is(err, client.ErrInternal), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return true
 	case errors.Is(err, client.ErrUnavailable):
@@ -69,6 +70,10 @@ func hintFor(err error) string {
 		return "the server's file of -callers names the verbs of each caller: read, note, admin"
 	case errors.Is(err, client.ErrStoreUnavailable):
 		return "the server runs, but its Redis does not answer; nothing was noted, try again"
+	case errors.Is(err, client.ErrStoreUnsuitable):
+		return "nothing was noted; the server's log says what its operator must do"
+	case errors.Is(err, client.ErrRequestIDReused):
+		return "nothing was noted; give each message a -request-id of its own, or none"
 	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, client.ErrDurabilityNotReached):
 		if _, ok := errors.AsType[asked](err); ok {
 			return "" // complain says the id

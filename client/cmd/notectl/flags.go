@@ -31,6 +31,15 @@ func holdFlag() cli.Flag {
 	return &cli.DurationFlag{Name: "hold", HideDefault: true, Usage: "`DURATION`, up to 15m, to process the donation in, then settle or release; without it the note is final at once"}
 }
 
+// receivedAtFlag is when the message arrived. The subcommands of note have it too, since no body says it.
+func receivedAtFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name:      "received-at",
+		Usage:     "`TIME` at which the message first arrived, where it waited since; written as for -occurred-at",
+		Validator: func(s string) error { _, err := parseTime(s); return err },
+	}
+}
+
 // requestIDFlag is under which id a donation is noted. The subcommands of note have it too.
 func requestIDFlag() cli.Flag {
 	return &cli.StringFlag{Name: "request-id", Usage: "`ID` of this question, the same in every repeat of it and in no other; made up where it is missing"}
@@ -58,7 +67,25 @@ func (a *app) donation(cmd *cli.Command) (*client.Donation, *client.Message, err
 		}
 		donation.OccurredAt = timestamppb.New(t)
 	}
-	return donation, &client.Message{Channel: cmd.String("channel"), Id: cmd.String("message")}, nil
+	received, err := receivedAt(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	message := &client.Message{Channel: cmd.String("channel"), Id: cmd.String("message"), ReceivedAt: received}
+	return donation, message, nil
+}
+
+// receivedAt returns what -received-at says; nil where it says nothing.
+func receivedAt(cmd *cli.Command) (*timestamppb.Timestamp, error) {
+	at := cmd.String("received-at")
+	if at == "" {
+		return nil, nil
+	}
+	t, err := parseTime(at)
+	if err != nil {
+		return nil, err
+	}
+	return timestamppb.New(t), nil
 }
 
 // one returns a command's only argument.

@@ -9,14 +9,17 @@ import (
 
 func (a *app) settleCommand() *cli.Command {
 	return &cli.Command{
-		Name: "settle", UsageText: "notectl settle RECEIPT",
+		Name: "settle", UsageText: "notectl settle [options] RECEIPT",
 		Usage: "say that a held donation has been processed",
 		Description: `RECEIPT is what "note -hold" answered beside FIRST. Twice is as good as once.
 
 SETTLED_BY_ANOTHER means that the donation has been processed twice: somebody else took
 over when the hold had run out, and settled.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the server's audit, where it was booked by hand"},
+		},
 		Action: a.withReceipt(func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
-			return noted.Settle(ctx, receipt, "")
+			return noted.Settle(ctx, receipt, cmd.String("reason"))
 		}),
 	}
 }

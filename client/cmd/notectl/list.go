@@ -19,14 +19,17 @@ func (a *app) listCommand() *cli.Command {
     notectl list -series I-ABC                      the history of one series, oldest first
     notectl list -state open                        released or run out: nobody has processed these
     notectl list -seen-only-on ipn -before 24h      no webhook came in a day: is the webhook set up?
+    notectl list -transaction 8XB31234              in which series has this transaction been told of?
 
 Without -series it walks through all notes of the ledger, in no particular order; a note
-that is made or forgotten meanwhile may be shown twice or not at all.`,
+that is made or forgotten meanwhile may be shown twice or not at all. A listing that breaks
+off says so, and exits with 1.`,
 		UsageText: "notectl list [options]",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "series", Usage: "`ID` of the only series to show"},
 			&cli.StringFlag{Name: "state", Usage: "`STATE` that a note must be in: held, open or settled", Validator: oneOf("held", "open", "settled")},
 			&cli.StringFlag{Name: "seen-only-on", Usage: "`CHANNEL` that all messages of a note came over, such as ipn or webhook"},
+			&cli.StringFlag{Name: "transaction", Usage: "`ID` of a transaction that any message of a note told of"},
 			&cli.StringFlag{Name: "after", Usage: "`TIME` of the earliest note to show: 2026-03-01T14:05:00+01:00, \"2026-03-01 14:05\", or 24h for a day ago"},
 			&cli.StringFlag{Name: "before", Usage: "`TIME` that notes must be older than, written as for -after"},
 			&cli.IntFlag{Name: "limit", Usage: "`NUMBER` of notes to show at most; 0 shows all"},
@@ -52,7 +55,11 @@ func (a *app) list(ctx context.Context, cmd *cli.Command) (int, error) {
 	for note, err := range noted.List(ctx, request) {
 		if err != nil {
 			bar.clear()
-			return 0, errors.Join(err, out.flush()) // what there is, is shown all the same
+			err = errors.Join(err, out.flush()) // what there is, is shown all the same
+			if shown > 0 {
+				a.warnf("the listing broke off: there may be more notes than these")
+			}
+			return 0, err
 		}
 		if err := out.listed(note); err != nil {
 			return 0, err
@@ -75,10 +82,11 @@ func listRequest(cmd *cli.Command) (*client.ListRequest, error) {
 		return nil, err
 	}
 	request := &client.ListRequest{
-		Ledger:     cmd.String("ledger"),
-		SeriesId:   cmd.String("series"),
-		SeenOnlyOn: cmd.String("seen-only-on"),
-		PageSize:   500,
+		Ledger:        cmd.String("ledger"),
+		SeriesId:      cmd.String("series"),
+		SeenOnlyOn:    cmd.String("seen-only-on"),
+		TransactionId: cmd.String("transaction"),
+		PageSize:      500,
 	}
 	if state := cmd.String("state"); state != "" {
 		request.State = client.State(notedv1.State_value["STATE_"+strings.ToUpper(state)])

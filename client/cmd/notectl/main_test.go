@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"notectl": main})
 }
 
-// Every script is a session at a terminal in Berlin, with a server of its own that "advance 61s" moves on in time. Beside testscript's own
+// Every script is a session at a terminal in Berlin, begun at $NOW, with a server of its own that "advance 61s" moves on in time. Beside testscript's own
 // commands there are "exits N notectl …", which wants that exit code, and "keep NAME PATTERN", which puts what the pattern's group finds in stdout into $NAME.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
@@ -33,6 +33,7 @@ func TestScripts(t *testing.T) {
 				Setup: func(env *testscript.Env) error {
 					env.Setenv("NOTED_ADDR", server.Addr())
 					env.Setenv("TZ", "Europe/Berlin")
+					env.Setenv("NOW", time.Now().Format(time.RFC3339))
 					env.Setenv("GORACE", "atexit_sleep_ms=0") // else every exit takes a second
 					return nil
 				},

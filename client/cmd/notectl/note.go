@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) noteCommand() *cli.Command {
-	flags := append(donationFlags(), holdFlag(), requestIDFlag(),
+	flags := append(donationFlags(), holdFlag(), receivedAtFlag(), requestIDFlag(),
 		&cli.StringFlag{Name: "f", Local: true, Usage: "note every line of `FILE`, or of standard input for -, each a request in JSON"})
 	command := &cli.Command{
 		Name:  "note",
@@ -45,7 +45,9 @@ With -f (- reads standard input) each line is noted by itself and gets its own a
 the same order; a line that fails does not stop the others (a server that is away does),
 and the exit code is that of the gravest. A line is {"donation":{"series_id":"I-ABC"}}, and may also have "message",
 "hold" and "request_id"; -ledger and -hold fill in what it leaves out. Give each line a
-request_id if you may have to note the same file again.
+request_id if you may have to note the same file again. For messages of former days give
+each "message" its "received_at", and one message by hand its -received-at: where PayPal
+gives no time, that is what tells two donations from one.
 
 Events: ` + listOf(eventNames()) + `.`,
 		UsageText: "notectl note -series ID [options]\nnotectl note ipn|webhook [options] < body\nnotectl note -f FILE [options]",
@@ -152,6 +154,10 @@ func (a *app) noteMessage(ctx context.Context, cmd *cli.Command, identify func([
 
 // noteWhole notes all pairs, or gives up those that were first. It returns the answers that stand.
 func (a *app) noteWhole(ctx context.Context, noted *client.Client, cmd *cli.Command, pairs []paypal.Pair, id string) ([]*client.NoteResponse, int, error) {
+	received, err := receivedAt(cmd)
+	if err != nil {
+		return nil, 0, err
+	}
 	hold := holdOf(cmd)
 	final := hold == nil
 	if final && len(pairs) > 1 {
@@ -160,6 +166,7 @@ func (a *app) noteWhole(ctx context.Context, noted *client.Client, cmd *cli.Comm
 	var answers []*client.NoteResponse
 	for i, pair := range pairs {
 		donation, message := client.FromPayPal(pair, cmd.String("ledger"))
+		message.ReceivedAt = received
 		request := &client.NoteRequest{Donation: donation, Message: message, Hold: hold, RequestId: id}
 		if i > 0 {
 			request.RequestId = fmt.Sprintf("%s-%d", id, i+1) // the same in every repeat: a message is read the same each time
@@ -190,6 +197,9 @@ func (a *app) settleWhole(ctx context.Context, noted *client.Client, answers []*
 			continue
 		}
 		note, err := noted.Settle(ctx, answer.GetReceipt(), "")
+		if err == nil && note.GetDonationId() != answer.GetNote().GetDonationId() {
+			err = fmt.Errorf("settling: %w: donation %s", client.ErrWrongAnswer, note.GetDonationId())
+		}
 		if err != nil && !settled {
 			// It may have been settled, and only its answer lost: then it cannot be released.
 			if _, notReleased := noted.Release(ctx, answer.GetReceipt(), notWhole); !errors.Is(notReleased, client.ErrAlreadySettled) {
@@ -261,7 +271,7 @@ The exit code is the one that note would have: 10 when the donation exists, 11 w
 exists and is held, 0 when it does not exist, or was given up, so that its next message is
 FIRST.`,
 		UsageText: "notectl exists -series ID [options]",
-		Flags:     donationFlags(),
+		Flags:     append(donationFlags(), receivedAtFlag()),
 		Action: a.act(func(ctx context.Context, cmd *cli.Command) (int, error) {
 			if err := none(cmd); err != nil {
 				return 0, err

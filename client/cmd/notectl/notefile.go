@@ -20,7 +20,8 @@ import (
 
 // noteFile notes every line of a file over one stream.
 func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
-	if err := noneOf(cmd, append(donationFlags(), requestIDFlag()), "each line of -f says this itself"); err != nil {
+	said := append(donationFlags(), receivedAtFlag(), requestIDFlag())
+	if err := noneOf(cmd, said, "each line of -f says this itself"); err != nil {
 		return 0, err
 	}
 	file, size, err := a.open(cmd.String("f"))

@@ -228,7 +228,12 @@ func noteFacts(note *client.Note) []fact {
 	}
 	facts = append(facts, fact{"state", state}, fact{"noted at", local(note.GetNotedAt())}, fact{"forget at", local(note.GetForgetAt())})
 	for _, s := range note.GetSightings() {
-		facts = append(facts, fact{"seen", strings.TrimSpace(local(s.GetSeenAt()) + "  " + s.GetMessage().GetChannel() + " " + s.GetMessage().GetId())})
+		message := s.GetMessage()
+		seen := strings.TrimSpace(local(s.GetSeenAt()) + "  " + message.GetChannel() + " " + message.GetId())
+		if received := message.GetReceivedAt(); received != nil {
+			seen += "  received " + local(received)
+		}
+		facts = append(facts, fact{"seen", seen})
 	}
 	return facts
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
@@ -27,12 +28,14 @@ type between struct {
 	noted notedv1.DedupeServiceClient
 
 	// Each may be set, gets the number of the call, from 1, and what the server would answer.
+	asked  func(request proto.Message)
 	note   func(n int, ask func() (*notedv1.NoteDonationResponse, error)) (*notedv1.NoteDonationResponse, error)
 	settle func(n int, ask func() (*notedv1.SettleDonationResponse, error)) (*notedv1.SettleDonationResponse, error)
 	page   func(n int) (*notedv1.ListDonationsResponse, error)
 	answer func() *notedv1.NoteDonationsResponse
 
 	notes, settles, pages int
+	stop                  func() // ends the server in the middle of what it does
 }
 
 func newBetween(t *testing.T) *between {
@@ -46,11 +49,13 @@ func newBetween(t *testing.T) *between {
 	notedv1.RegisterDedupeServiceServer(server, b)
 	go server.Serve(listener)
 	t.Cleanup(server.Stop)
+	b.stop = server.Stop
 	return b
 }
 
 func (b *between) NoteDonation(ctx context.Context, request *notedv1.NoteDonationRequest) (*notedv1.NoteDonationResponse, error) {
 	b.notes++
+	b.tell(request)
 	ask := func() (*notedv1.NoteDonationResponse, error) { return b.noted.NoteDonation(ctx, request) }
 	if b.note == nil {
 		return ask()
@@ -60,6 +65,7 @@ func (b *between) NoteDonation(ctx context.Context, request *notedv1.NoteDonatio
 
 func (b *between) SettleDonation(ctx context.Context, request *notedv1.SettleDonationRequest) (*notedv1.SettleDonationResponse, error) {
 	b.settles++
+	b.tell(request)
 	ask := func() (*notedv1.SettleDonationResponse, error) { return b.noted.SettleDonation(ctx, request) }
 	if b.settle == nil {
 		return ask()
@@ -71,19 +77,31 @@ func (b *between) ReleaseDonation(ctx context.Context, request *notedv1.ReleaseD
 	return b.noted.ReleaseDonation(ctx, request)
 }
 
-func (b *between) ListDonations(context.Context, *notedv1.ListDonationsRequest) (*notedv1.ListDonationsResponse, error) {
+func (b *between) ListDonations(
+	_ context.Context, request *notedv1.ListDonationsRequest,
+) (*notedv1.ListDonationsResponse, error) {
 	b.pages++
+	b.tell(request)
 	return b.page(b.pages)
 }
 
 func (b *between) NoteDonations(stream grpc.BidiStreamingServer[notedv1.NoteDonationsRequest, notedv1.NoteDonationsResponse]) error {
 	for {
-		if _, err := stream.Recv(); err != nil {
+		request, err := stream.Recv()
+		if err != nil {
 			return nil
 		}
+		b.tell(request)
 		if err := stream.Send(b.answer()); err != nil {
 			return err
 		}
+	}
+}
+
+// tell hands a request to the test that wants to see it.
+func (b *between) tell(request proto.Message) {
+	if b.asked != nil {
+		b.asked(request)
 	}
 }
 
@@ -280,7 +298,9 @@ func TestListShowsWhatItHas(t *testing.T) {
 func TestLongLine(t *testing.T) {
 	b := newBetween(t)
 	b.answer = func() *notedv1.NoteDonationsResponse {
-		return &notedv1.NoteDonationsResponse{Result: &notedv1.NoteDonationsResponse_Response{Response: &notedv1.NoteDonationResponse{Verdict: notedv1.Verdict_VERDICT_FIRST}}}
+		note := &notedv1.Note{Donation: &notedv1.Donation{SeriesId: "I-EXAMPLE1"}}
+		first := &notedv1.NoteDonationResponse{Verdict: notedv1.Verdict_VERDICT_FIRST, Note: note}
+		return &notedv1.NoteDonationsResponse{Result: &notedv1.NoteDonationsResponse_Response{Response: first}}
 	}
 	const line = `{"donation":{"series_id":"I-EXAMPLE1"}}` + "\n"
 	code, stdout, stderr := b.run(line+"\n"+strings.Repeat("x", 1<<20)+"\n"+line, "note", "-f", "-")
