@@ -1,12 +1,15 @@
 """What a user installs."""
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Iterator, List
 
 from .places import PROJECT, ROOT
 
@@ -36,6 +39,34 @@ def test_the_sdist_makes_a_whole_wheel(tmp_path: Path) -> None:
 def test_reading_needs_the_standard_library_only() -> None:
     program = "import noted.identify, noted.paypal, sys; print([m for m in sys.modules if m.split('.')[0] in ('grpc', 'google', 'cryptography')])"
     assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_no_text_sends_anyone_to_an_index_for_this_library() -> None:
+    """The name is nobody's there yet. Whoever takes it would run inside receivers of payments."""
+    command = re.compile(r"\b(?:pip3?|pipx|uv|poetry)[ \t]+(?:pip[ \t]+)?(?:install|add)\b([^\n]*)")
+    sent: List[str] = []
+    for path in _texts():
+        for line in command.finditer(path.read_text(errors="replace")):
+            sent += [f"{path}: {line[0]}" for word in line[1].split() if re.match(r"['\"`]?noted(?![\w.])", word)]
+    assert sent == []
+
+
+def _texts() -> Iterator[Path]:
+    """Every text of the repository, but for what is installed or built in it."""
+    kinds = (".md", ".py", ".toml", ".sh", ".go", ".php", ".ts", ".js", ".json", ".txt", ".yaml")
+    for folder, inner, names in os.walk(ROOT):
+        inner[:] = [name for name in inner if not name.startswith(".") and name not in ("node_modules", "build")]
+        yield from (Path(folder, name) for name in names if name.endswith(kinds))
+
+
+def test_without_cryptography_the_receiver_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['cryptography'] = None; import noted, noted.receiver; "
+        "noted.receiver.Receiver(noted.Client('127.0.0.1:1'), None, None, webhook_id='WH')"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "ImportError: verifying webhooks needs the package cryptography, 42 or later" in ran.stderr
+    assert "checkout" in ran.stderr and "./client/python[receiver]" in ran.stderr and "install noted" not in ran.stderr
 
 
 def test_the_source_tree_finds_what_is_generated() -> None:

@@ -24,7 +24,7 @@ What PayPal is answered:
 Where another attempt has settled a donation meanwhile, or an operator has released or forgotten it, the answer is 200 and the log has an error: compare it by hand.
 
 Nothing that is not verified reaches Noted, or a forger could suppress a donation by telling of it first. Verifying webhooks needs the package
-cryptography: pip install noted[receiver].
+cryptography, 42 or later: in a checkout of the repository, pip install './client/python[receiver]'.
 """
 from .app import Receiver, mount
 from .work import Delivery

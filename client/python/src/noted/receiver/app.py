@@ -196,7 +196,10 @@ def _signature(
         from .certificates import HOSTS, Certificates
         from .webhook import Signature
     except ImportError as error:
-        raise ImportError("verifying webhooks needs the package cryptography, 42 or later: pip install noted[receiver]") from error
+        raise ImportError(
+            "verifying webhooks needs the package cryptography, 42 or later: install it, or install this library "
+            "from a checkout of its repository with pip install './client/python[receiver]'"
+        ) from error
     return Signature(ids, sandbox, Certificates(hosts or HOSTS, roots, timeout), max_age, now).verify
 
 
