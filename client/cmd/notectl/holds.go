@@ -16,7 +16,7 @@ func (a *app) settleCommand() *cli.Command {
 SETTLED_BY_ANOTHER means that the donation has been processed twice: somebody else took
 over when the hold had run out, and settled.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the server's audit, where it was booked by hand"},
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the server's audit, without personal data"},
 		},
 		Action: a.withReceipt(func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
 			return noted.Settle(ctx, receipt, cmd.String("reason"))

@@ -15,8 +15,10 @@ import pytest
 import noted
 from noted.paypal import Pair, identify_ipn
 
+from .peer import Peer
 from .places import PROJECT, ROOT
 from .proxy import Proxy
+from .reasons import after_processing, before_processing, codes, fail, patience
 
 README = (PROJECT / "README.md").read_text()
 
@@ -76,6 +78,25 @@ def test_twenty_lines(address: str, client: noted.Client, proxy: Proxy) -> None:
         assert receive(ipn(series + "-cut", "&mc_gross=11.00&mc_currency=EUR")) == 503 and len(booked) == 3 and len(told) == 1
     away: Callable[[bytes], int] = run(snippets("python")[0], "127.0.0.1:1", book=book, tell_a_person=told.append)["receive"]
     assert away(ipn(series)) == 503
+
+
+@pytest.mark.parametrize("reason", [*codes(), "WRONG_ANSWER"])
+def test_what_twenty_lines_answer_to_each_reason(address: str, reason: str) -> None:
+    """What the table says, before and after the donation is booked."""
+    told: List[noted.Error] = []
+    booked: List[str] = []
+    peer = Peer(address)
+    names = run(snippets("python")[0], peer.address, book=lambda id, _: booked.append(id), tell_a_person=told.append)
+    receive: Callable[[bytes], int] = names["receive"]
+    series = "I-" + uuid.uuid4().hex
+    peer.change = fail("NoteDonation", reason)
+    assert (receive(ipn(series)), bool(told)) == before_processing(README, reason) and not booked
+    told.clear()
+    peer.change = fail("SettleDonation", reason)
+    expected = after_processing(README, reason)
+    with noted.Client(peer.address, settle_timeout=patience(expected)) as names["client"]:
+        assert (receive(ipn(series + "-b")), bool(told)) == expected and len(booked) == 1
+    peer.close()
 
 
 def test_a_receiver(address: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import re
 import socket
 import ssl
 import threading
@@ -24,15 +25,17 @@ from wsgiref.validate import validator
 import pytest
 
 import noted
-from noted.receiver import Delivery, Receiver, mount
+from noted.receiver import Delivery, Receiver, mount, work
 from noted.receiver.refusal import Refusal
 from noted.receiver.webhook import Transmissions
 
 from .authority import NOW, Authority
 from .conftest import until
 from .paypal_stand import NAME, WEBHOOK_ID, PayPal, sign
-from .places import payloads
+from .peer import Peer
+from .places import PROJECT, payloads
 from .proxy import Proxy
+from .reasons import after_processing, before_processing, codes, fail, patience
 
 ACCOUNT = "donations@example.org"
 
@@ -276,6 +279,33 @@ def test_what_noted_cannot_decide(post: Post, books: Books, series: str, days: i
     ((delivery, why),) = books.undecided
     assert type(why) is error and delivery.body == body and delivery.donation.series_id == series and delivery.note is None
     assert books.booked == []
+
+
+@pytest.mark.parametrize("reason", [*codes(), "WRONG_ANSWER"])
+def test_what_each_reason_is_answered(
+    address: str, books: Books, paypal: PayPal, series: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the README's table says, before and after the donation is processed."""
+    readme = (PROJECT / "README.md").read_text()
+    peer = Peer(address)
+    expected = after_processing(readme, reason)
+    with noted.Client(peer.address, settle_timeout=patience(expected)) as far:
+        receiver = Receiver(far, books.book, books.keep, **settings(paypal))
+        peer.change = fail("NoteDonation", reason)
+        status = receiver.receive("ipn", {}, ipn(series)).status
+        assert (status, bool(books.undecided)) == before_processing(readme, reason) and not books.booked
+        assert all((told.donation.series_id, error.reason) == (series, reason) for told, error in books.undecided)
+        peer.change = fail("SettleDonation", reason)
+        caplog.clear()
+        status = receiver.receive("ipn", {}, ipn(series + "-b")).status
+        assert (status, "by hand" in caplog.text) == expected and len(books.booked) == 1
+    peer.close()
+
+
+def test_what_once_says_is_undecidable() -> None:
+    """One fact, two places: the comment of Client.once, and what the receiver hands to a person."""
+    (names,) = re.findall(r"((?:[A-Z]\w+, )+[A-Z]\w+ and [A-Z]\w+) would be the answer every time", noted.Client.once.__doc__ or "")
+    assert set(re.findall(r"[A-Z]\w+", names)) == {error.__name__ for error in work._HOPELESS}
 
 
 def test_a_message_that_names_no_receiver(post: Post, books: Books, series: str) -> None:

@@ -34,15 +34,19 @@ from .errors import (
     Overloaded,
     PoolExhausted,
     RateLimited,
+    ReceivedTooEarly,
+    RequestIdReused,
     SeriesFull,
     SettledByAnother,
     StoreFull,
     StoreUnavailable,
+    StoreUnsuitable,
     StoreWentBack,
     Unauthenticated,
     Unavailable,
     VerbDenied,
     Violation,
+    WrongAnswer,
 )
 from .types import (
     Donation,
@@ -67,8 +71,9 @@ if _TYPE_CHECKING:
 __all__ = [
     "AlreadySettled", "Client", "DeadlineExceeded", "Donation", "DurabilityNotReached", "Error", "Event", "Evidence", "Existence", "HoldLost",
     "HoldReleased", "Internal", "InvalidRequest", "LedgerDenied", "Message", "NotSettled", "Note", "NoteNotFound", "NoteRequest", "NoteResponse", "NoteResult",
-    "OccurredTooEarly", "OccurredTooLate", "OutcomeUnknown", "Overloaded", "PoolExhausted", "RateLimited", "SeriesFull", "SettledByAnother", "Sighting",
-    "State", "StoreFull", "StoreUnavailable", "StoreWentBack", "Turn", "Unauthenticated", "Unavailable", "VerbDenied", "Verdict", "Violation", "new_request_id",
+    "OccurredTooEarly", "OccurredTooLate", "OutcomeUnknown", "Overloaded", "PoolExhausted", "RateLimited", "ReceivedTooEarly", "RequestIdReused",
+    "SeriesFull", "SettledByAnother", "Sighting", "State", "StoreFull", "StoreUnavailable", "StoreUnsuitable", "StoreWentBack", "Turn", "Unauthenticated",
+    "Unavailable", "VerbDenied", "Verdict", "Violation", "WrongAnswer", "new_request_id",
 ]  # fmt: skip
 
 # What is generated from the contract, noted.v1, is installed beside this file; in the repository it lies in gen/python.

@@ -11,7 +11,7 @@ from . import _calls
 from ._retry import MAX_TRIES, retriable, wait_after
 from ._status import failed, failure
 from ._stream import WINDOW, act, breach, ended_early
-from .errors import Error
+from .errors import Error, WrongAnswer
 from .types import NoteRequest, NoteResult
 from .v1 import noted_pb2 as pb
 
@@ -113,7 +113,11 @@ async def notes(client: Client, source: _Source) -> AsyncIterator[NoteResult]:
                         broken = breach("the server answered what it was not asked")
                         break
                     tries = 0
-                    yield await _result(client, request, response)
+                    result = await _result(client, request, response)
+                    yield result
+                    if isinstance(result.error, WrongAnswer):
+                        broken = result.error  # the answers that follow may be those to other requests, too
+                        break
                 if broken is None and (queue.asked or queue.waiting):
                     broken = ended_early()
             except grpc.RpcError as error:
@@ -148,7 +152,10 @@ async def _result(client: Client, request: NoteRequest, response: Any) -> NoteRe
     budget = client._settings.budget
     if response.WhichOneof("result") != "error":
         budget.succeed()
-        return NoteResult(request, _calls.from_response(response.response), None)
+        try:
+            return NoteResult(request, _calls.response_to(request, response.response), None)
+        except WrongAnswer as wrong:
+            return NoteResult(request, None, wrong)
     error = failed(act(request), response.error.code, response.error.message, response.error.reason)
     if not retriable(error) or not budget.spend():
         return NoteResult(request, None, error)

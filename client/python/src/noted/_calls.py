@@ -6,9 +6,11 @@ import secrets
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Generic, List, NamedTuple, Optional, Tuple, TypeVar, Union
 
+import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from .errors import WrongAnswer
 from .types import Donation, Event, Evidence, Existence, Message, Note, NoteRequest, NoteResponse, Sighting, State, Verdict
 from .v1 import noted_pb2 as pb
 
@@ -43,16 +45,17 @@ def with_request_id(request: NoteRequest) -> NoteRequest:
 
 
 def note(request: NoteRequest) -> Call[NoteResponse]:
-    return Call("noting " + request.donation.series_id, "NoteDonation", to_request(request), from_response)
+    act = "noting " + request.donation.series_id
+    return Call(act, "NoteDonation", to_request(request), lambda r: response_to(request, r))
 
 
 def exists(donation: Donation, message: Optional[Message]) -> Call[Existence]:
     request = pb.DonationExistsRequest(donation=_to_donation(donation), message=_to_message(message))
-    return Call("looking for " + donation.series_id, "DonationExists", request, _from_existence)
+    return Call("looking for " + donation.series_id, "DonationExists", request, lambda r: _existence_of(donation, r))
 
 
-def settle(receipt: str) -> Call[Note]:
-    return Call("settling", "SettleDonation", pb.SettleDonationRequest(receipt=receipt), _from_noted)
+def settle(receipt: str, reason: str) -> Call[Note]:
+    return Call("settling", "SettleDonation", pb.SettleDonationRequest(receipt=receipt, reason=reason), _from_noted)
 
 
 def release(receipt: str, reason: str) -> Call[Note]:
@@ -68,6 +71,7 @@ def page(
     series_id: str,
     state: State,
     seen_only_on: str,
+    transaction_id: str,
     noted_after: Optional[datetime],
     noted_before: Optional[datetime],
     page_size: int,
@@ -78,17 +82,47 @@ def page(
         series_id=series_id,
         state=int(state),  # type: ignore[arg-type]
         seen_only_on=seen_only_on,
+        transaction_id=transaction_id,
         noted_after=_to_timestamp(noted_after),
         noted_before=_to_timestamp(noted_before),
         page_size=page_size,
         page_token=page_token,
     )
-    return Call("listing", "ListDonations", request, lambda p: Page(tuple(_from_note(n) for n in p.notes), p.next_page_token))
+
+    def answer(p: Any) -> Page:
+        for n in p.notes:
+            check_note("listing", ledger, series_id or n.donation.series_id, n)
+        return Page(tuple(_from_note(n) for n in p.notes), p.next_page_token)
+
+    return Call("listing", "ListDonations", request, answer)
 
 
 def forget(series_id: str, donation_id: str, reason: str, ledger: str) -> Call[Note]:
     request = pb.ForgetDonationRequest(ledger=ledger, series_id=series_id, donation_id=donation_id, reason=reason)
-    return Call("forgetting " + donation_id, "ForgetDonation", request, _from_noted, repeatable=False)
+    act = "forgetting " + donation_id
+
+    def answer(r: Any) -> Note:
+        check_note(act, ledger, series_id, r.note, donation_id)
+        return _from_note(r.note)
+
+    return Call(act, "ForgetDonation", request, answer, repeatable=False)
+
+
+def check_note(act: str, ledger: str, series_id: str, note: Any, donation_id: str = "") -> None:
+    """Refuses a note of another ledger or series than was asked about, or another than the one that is known.
+
+    gRPC in a process that forked with its connections open has been seen to hand out the answer to another's question.
+    """
+    about = note.donation
+    if (about.ledger, about.series_id) != (ledger, series_id):
+        got = f"series {about.series_id!r} of ledger {about.ledger!r}"
+    elif donation_id and note.donation_id != donation_id:
+        got = f"donation {note.donation_id}"
+    else:
+        return
+    message = f"the answer is about {got}, so nothing is known"
+    remedy = "look for what mixes answers up between here and the server"
+    raise WrongAnswer(act, f"{message}; {remedy}", grpc.StatusCode.INTERNAL)
 
 
 def seconds(duration: Seconds) -> float:
@@ -104,7 +138,8 @@ def to_request(request: NoteRequest) -> pb.NoteDonationRequest:
     )
 
 
-def from_response(r: Any) -> NoteResponse:
+def response_to(request: NoteRequest, r: Any) -> NoteResponse:
+    check_note("noting " + request.donation.series_id, request.donation.ledger, request.donation.series_id, r.note)
     return NoteResponse(
         verdict=Verdict(r.verdict),
         note=_from_note(r.note) if r.HasField("note") else None,
@@ -128,7 +163,9 @@ def _to_donation(d: Donation) -> pb.Donation:
 
 
 def _to_message(message: Optional[Message]) -> Optional[pb.Message]:
-    return None if message is None else pb.Message(channel=message.channel, id=message.id)
+    if message is None:
+        return None
+    return pb.Message(channel=message.channel, id=message.id, received_at=_to_timestamp(message.received_at))
 
 
 def _to_timestamp(time: Optional[datetime]) -> Optional[Timestamp]:
@@ -147,7 +184,9 @@ def _to_duration(hold: Seconds) -> Duration:
     return duration
 
 
-def _from_existence(r: Any) -> Existence:
+def _existence_of(donation: Donation, r: Any) -> Existence:
+    if r.exists or r.HasField("note"):
+        check_note("looking for " + donation.series_id, donation.ledger, donation.series_id, r.note)
     return Existence(r.exists, _from_note(r.note) if r.HasField("note") else None, Evidence(r.evidence))
 
 
@@ -157,7 +196,7 @@ def _from_noted(r: Any) -> Note:
 
 def _from_note(n: Any) -> Note:
     sightings: List[Sighting] = [
-        Sighting(Message(s.message.channel, s.message.id), s.transaction_id, _time(s, "seen_at")) for s in n.sightings
+        Sighting(_from_message(s.message), s.transaction_id, _time(s, "seen_at")) for s in n.sightings
     ]
     d = n.donation
     return Note(
@@ -172,6 +211,10 @@ def _from_note(n: Any) -> Note:
         forget_at=_time(n, "forget_at"),
         attempt=n.attempt,
     )
+
+
+def _from_message(m: Any) -> Message:
+    return Message(m.channel, m.id, _time(m, "received_at"))
 
 
 def _time(message: Any, field: str) -> Optional[datetime]:

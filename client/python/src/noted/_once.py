@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Optional, Type
 
 from ._retry import refused, wait_after
-from ._turn import Turn, as_error, check_response, not_released, not_settled, ran_out
+from ._turn import Turn, as_error, check_response, check_same, not_released, not_settled, ran_out
 from .errors import Error
 from .types import Donation, Message, Verdict
 
@@ -65,7 +65,9 @@ class Once:
             asked = time.monotonic()
             try:
                 # A try that hangs must leave time for another, and the last one must not outlast the hold.
-                self._client.extend(turn.receipt, self._hold, timeout=max(min(self._hold / 6, held_until - asked), 0.001))
+                timeout = max(min(self._hold / 6, held_until - asked), 0.001)
+                note = self._client.extend(turn.receipt, self._hold, timeout=timeout)
+                check_same("extending a hold", turn.note, note)
                 return asked + self._hold
             except Error as error:
                 if refused(error):
@@ -82,7 +84,9 @@ class Once:
         while True:
             tries += 1
             try:
-                self._client.settle(turn.receipt, timeout=min(self._client._settings.timeout, max(deadline - time.monotonic(), 0.001)))
+                timeout = min(self._client._settings.timeout, max(deadline - time.monotonic(), 0.001))
+                note = self._client.settle(turn.receipt, timeout=timeout)
+                check_same("settling", turn.note, note)
                 return
             except Exception as raised:
                 error = as_error("settling", raised)
@@ -94,6 +98,8 @@ class Once:
     def _give_up(self, turn: Turn) -> None:
         settings = self._client._settings
         try:
-            self._client.release(turn.receipt, turn._release or "processing failed", timeout=min(settings.settle_timeout, settings.timeout))
+            timeout = min(settings.settle_timeout, settings.timeout)
+            note = self._client.release(turn.receipt, turn._release or "processing failed", timeout=timeout)
+            check_same("releasing", turn.note, note)
         except Exception as raised:
             not_released(turn, as_error("releasing", raised))

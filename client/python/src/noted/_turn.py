@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from typing import Optional, Tuple
 
+from . import _calls
 from .errors import Error, NotSettled
 from .types import Evidence, Note, NoteResponse, Verdict
 
@@ -100,6 +101,11 @@ def check_response(series_id: str, response: NoteResponse) -> None:
         raise Error("noting " + series_id, f"the server's verdict {response.verdict} is not one that this client knows")
     if response.verdict == Verdict.FIRST and not response.receipt:
         raise Error("noting " + series_id, "the server gave no receipt for the hold")
+
+
+def check_same(act: str, known: Note, note: Note) -> None:
+    """Refuses an answer about another note than the one that is held."""
+    _calls.check_note(act, known.donation.ledger, known.donation.series_id, note, known.donation_id)
 
 
 def ran_out(error: Error) -> Error:

@@ -14,7 +14,7 @@ from ._calls import Call, Page, Seconds, seconds
 from ._retry import refused, wait_after
 from ._settings import Options, Settings, Token, hold_of_once
 from ._status import failure
-from ._turn import Turn, as_error, check_response, log, not_released, not_settled, ran_out
+from ._turn import Turn, as_error, check_response, check_same, log, not_released, not_settled, ran_out
 from .errors import Error
 from .types import Donation, Existence, Message, Note, NoteRequest, NoteResponse, NoteResult, State, Verdict
 from .v1.noted_pb2_grpc import DedupeServiceStub
@@ -81,8 +81,8 @@ class Client:
     async def exists(self, donation: Donation, message: Optional[Message] = None, *, timeout: Optional[Seconds] = None) -> Existence:
         return await self._run(_calls.exists(donation, message), timeout)
 
-    async def settle(self, receipt: str, *, timeout: Optional[Seconds] = None) -> Note:
-        return await self._run(_calls.settle(receipt), timeout)
+    async def settle(self, receipt: str, reason: str = "", *, timeout: Optional[Seconds] = None) -> Note:
+        return await self._run(_calls.settle(receipt, reason), timeout)
 
     async def release(self, receipt: str, reason: str = "", *, timeout: Optional[Seconds] = None) -> Note:
         return await self._run(_calls.release(receipt, reason), timeout)
@@ -97,6 +97,7 @@ class Client:
         *,
         state: State = State.UNSPECIFIED,
         seen_only_on: str = "",
+        transaction_id: str = "",
         noted_after: Optional[datetime] = None,
         noted_before: Optional[datetime] = None,
         page_size: int = 0,
@@ -105,7 +106,10 @@ class Client:
         token = ""
         while True:
             page: Page = await self._run(
-                _calls.page(ledger, series_id, state, seen_only_on, noted_after, noted_before, page_size, token), timeout
+                _calls.page(
+                    ledger, series_id, state, seen_only_on, transaction_id, noted_after, noted_before, page_size, token
+                ),
+                timeout,
             )
             for note in page.notes:
                 yield note
@@ -198,7 +202,9 @@ class _Once:
             asked = time.monotonic()
             try:
                 # A try that hangs must leave time for another, and the last one must not outlast the hold.
-                await self._client.extend(turn.receipt, self._hold, timeout=max(min(self._hold / 6, held_until - asked), 0.001))
+                timeout = max(min(self._hold / 6, held_until - asked), 0.001)
+                note = await self._client.extend(turn.receipt, self._hold, timeout=timeout)
+                check_same("extending a hold", turn.note, note)
                 return asked + self._hold
             except Error as error:
                 if refused(error):
@@ -216,7 +222,9 @@ class _Once:
         while True:
             tries += 1
             try:
-                await self._client.settle(turn.receipt, timeout=min(settings.timeout, max(deadline - time.monotonic(), 0.001)))
+                timeout = min(settings.timeout, max(deadline - time.monotonic(), 0.001))
+                note = await self._client.settle(turn.receipt, timeout=timeout)
+                check_same("settling", turn.note, note)
                 return
             except Exception as raised:
                 error = as_error("settling", raised)
@@ -228,7 +236,9 @@ class _Once:
     async def _give_up(self, turn: Turn) -> None:
         settings = self._client._settings
         try:
-            await self._client.release(turn.receipt, turn._release or "processing failed", timeout=min(settings.settle_timeout, settings.timeout))
+            timeout = min(settings.settle_timeout, settings.timeout)
+            note = await self._client.release(turn.receipt, turn._release or "processing failed", timeout=timeout)
+            check_same("releasing", turn.note, note)
         except Exception as raised:
             not_released(turn, as_error("releasing", raised))
 

@@ -84,7 +84,8 @@ class Client:
                                      that is logged, and it is FIRST when the hold has run out)
             raises NotSettled        processed, but the note is not final                               503, or see below
 
-        InvalidRequest, OccurredTooEarly, OccurredTooLate and SeriesFull would be the answer every time: keep the message for a person and answer 200.
+        InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull would be the answer every time: keep the message for a person and
+        answer 200.
 
         NotSettled has the reason SETTLED_BY_ANOTHER when another attempt has processed the donation too, HOLD_RELEASED or NOTE_NOT_FOUND when an operator
         intervened: PayPal's next try would be a duplicate, or double it, so answer 200 and tell a person. It has the reason HOLD_LOST when another is at it, and that
@@ -125,9 +126,10 @@ class Client:
         """Decides as note() does, and notes nothing. It is for looking: between a look and a note another caller may come."""
         return self._run(_calls.exists(donation, message), timeout)
 
-    def settle(self, receipt: str, *, timeout: Optional[Seconds] = None) -> Note:
-        """Makes the note of a receipt final. Twice is as good as once. SettledByAnother means that the donation has been processed twice."""
-        return self._run(_calls.settle(receipt), timeout)
+    def settle(self, receipt: str, reason: str = "", *, timeout: Optional[Seconds] = None) -> Note:
+        """Makes the note of a receipt final. Twice is as good as once. SettledByAnother means that the donation has been processed twice.
+        The reason is for the server's audit, where a person settles by hand; a receiver gives none."""
+        return self._run(_calls.settle(receipt, reason), timeout)
 
     def release(self, receipt: str, reason: str = "", *, timeout: Optional[Seconds] = None) -> Note:
         """Gives a hold up: the next message of the donation is FIRST again. The reason is for the server's log, without personal data."""
@@ -144,6 +146,7 @@ class Client:
         *,
         state: State = State.UNSPECIFIED,
         seen_only_on: str = "",
+        transaction_id: str = "",
         noted_after: Optional[datetime] = None,
         noted_before: Optional[datetime] = None,
         page_size: int = 0,
@@ -153,7 +156,10 @@ class Client:
         token = ""
         while True:
             page: Page = self._run(
-                _calls.page(ledger, series_id, state, seen_only_on, noted_after, noted_before, page_size, token), timeout
+                _calls.page(
+                    ledger, series_id, state, seen_only_on, transaction_id, noted_after, noted_before, page_size, token
+                ),
+                timeout,
             )
             yield from page.notes
             token = page.next_page_token

@@ -71,12 +71,20 @@ class InvalidRequest(Error):
     """A field is malformed; violations names all that are. The same request will be refused again."""
 
 
+class RequestIdReused(Error):
+    """The request_id belongs to another message. Nothing was noted: ask with an id of its own. once() does."""
+
+
 class OccurredTooEarly(Error):
     """occurred_at is older than the notes reach back. Noted cannot decide: keep the message for a person."""
 
 
 class OccurredTooLate(Error):
     """occurred_at is further ahead than clocks may disagree. Noted cannot decide: keep the message for a person."""
+
+
+class ReceivedTooEarly(Error):
+    """received_at is older than the notes reach back. Noted cannot decide: keep the message for a person."""
 
 
 class HoldLost(Error):
@@ -93,6 +101,10 @@ class SettledByAnother(Error):
 
 class AlreadySettled(Error):
     """This receipt has settled already; it can be neither released nor extended."""
+
+
+class StoreUnsuitable(Error):
+    """The store cannot run Noted, such as a Redis that is too old. Nothing was noted, and the operator must act."""
 
 
 class NoteNotFound(Error):
@@ -135,6 +147,14 @@ class Internal(Error):
     """The server has a fault of its own."""
 
 
+class WrongAnswer(Error):
+    """The answer is about another series, ledger or donation than was asked about.
+
+    Something between the client and the server mixes answers up, such as gRPC in a process that forked with its
+    connections open. Nothing is known, as with every Error.
+    """
+
+
 class NotSettled(Error):
     """once()'s: the donation IS processed, but its note could not be made final; the donation's next message may be FIRST. The reason why is in
     `reason` and, as an Error, in __cause__."""
@@ -143,12 +163,15 @@ class NotSettled(Error):
 # A test compares the reasons with the head of noted.proto.
 REASONS: Dict[str, Type[Error]] = {
     "INVALID_REQUEST": InvalidRequest,
+    "REQUEST_ID_REUSED": RequestIdReused,
     "OCCURRED_TOO_EARLY": OccurredTooEarly,
     "OCCURRED_TOO_LATE": OccurredTooLate,
+    "RECEIVED_TOO_EARLY": ReceivedTooEarly,
     "HOLD_LOST": HoldLost,
     "HOLD_RELEASED": HoldReleased,
     "SETTLED_BY_ANOTHER": SettledByAnother,
     "ALREADY_SETTLED": AlreadySettled,
+    "STORE_UNSUITABLE": StoreUnsuitable,
     "NOTE_NOT_FOUND": NoteNotFound,
     "RATE_LIMITED": RateLimited,
     "STORE_FULL": StoreFull,

@@ -105,6 +105,11 @@ class Message:
 
     channel: str = ""
     id: str = ""
+    received_at: Optional[datetime] = None  # when it first arrived, where it waited since, as in a queue
+
+    def __post_init__(self) -> None:
+        if self.received_at is not None and self.received_at.tzinfo is None:
+            raise ValueError("received_at has no time zone; give it one, such as tzinfo=timezone.utc")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from typing import Callable, Optional
 
 from ..client import Client
-from ..errors import Error, HoldReleased, InvalidRequest, NotSettled, NoteNotFound, OccurredTooEarly, OccurredTooLate, SeriesFull, SettledByAnother
+from ..errors import (
+    Error,
+    HoldReleased,
+    InvalidRequest,
+    NotSettled,
+    NoteNotFound,
+    OccurredTooEarly,
+    OccurredTooLate,
+    ReceivedTooEarly,
+    SeriesFull,
+    SettledByAnother,
+)
 from ..paypal import Identified
 from ..types import Donation, Message, Note
 from .refusal import Refusal, again
@@ -21,7 +32,7 @@ log = logging.getLogger("noted.receiver")
 _WORK_TIME = 25.0
 
 # What Noted would answer each time: PayPal's repeats would not change it, and it must not vanish.
-_HOPELESS = (InvalidRequest, OccurredTooEarly, OccurredTooLate, SeriesFull)
+_HOPELESS = (InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly, SeriesFull)
 
 # Why a message is at its end although its donation could not be settled: another attempt has settled it, or an operator intervened, and a redelivery would be
 # another donation by now and double this one.

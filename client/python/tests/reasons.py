@@ -1,0 +1,65 @@
+"""Each reason of the contract, and what the README says that PayPal is answered to it."""
+from __future__ import annotations
+
+import re
+from typing import Any, Callable, Dict, Tuple
+
+import grpc
+
+from .peer import Trouble
+from .places import ROOT
+
+_WRONG = "WRONG_ANSWER"  # no reason of the contract: an answer about something else
+
+
+def codes() -> Dict[str, grpc.StatusCode]:
+    """The reasons in the head of noted.proto, and their codes."""
+    head = (ROOT / "api/noted/v1/noted.proto").read_text().partition("syntax =")[0]
+    lines = re.findall(r"^//   ([A-Z_]{8,})  +(.*(?:\n//    +.*)*)", head, re.MULTILINE)
+    found = {reason: grpc.StatusCode[code] for code, rest in lines for reason in re.findall(r"[A-Z_]{8,}", rest)}
+    assert len(found) > 20
+    return found
+
+
+def fail(rpc: str, reason: str) -> Callable[[str, Any, Any], None]:
+    """What a Peer does to answer the RPC so. What is left to a person has a series of its own, and goes through."""
+
+    def change(name: str, request: Any, answer: Any) -> None:
+        if name != rpc or answer.note.donation.series_id.startswith("noted."):
+            return
+        if reason != _WRONG:
+            raise Trouble(codes()[reason], reason)
+        answer.note.donation.series_id = "I-OTHER"
+
+    return change
+
+
+def before_processing(readme: str, reason: str) -> Tuple[int, bool]:
+    """What the table answers to an error that left the donation undecided, and whether a person gets it."""
+    named, answer = _row(readme, "OccurredTooEarly")
+    return _answer(answer if _name(reason) in named else _row(readme, "any other `noted.Error`")[1])
+
+
+def after_processing(readme: str, reason: str) -> Tuple[int, bool]:
+    """The same of an error that left the note of a processed donation open."""
+    named, answer = _row(readme, "`NotSettled` from")
+    return _answer(answer if _name(reason) in named else _row(readme, "any other `NotSettled`")[1])
+
+
+def patience(expected: Tuple[int, bool]) -> float:
+    """How many seconds a client may try to settle: what is tried again and again ends in a 503 anyhow."""
+    return 15.0 if expected[0] == 200 else 0.3
+
+
+def _row(readme: str, what: str) -> Tuple[str, str]:
+    (row,) = [line for line in readme.splitlines() if re.match(rf"\| `?{re.escape(what)}", line)]
+    _, happened, answer, *_ = row.split("|")
+    return happened, answer
+
+
+def _name(reason: str) -> str:
+    return "`" + "".join(word.capitalize() for word in reason.split("_")) + "`"
+
+
+def _answer(cell: str) -> Tuple[int, bool]:
+    return int(cell.split(",")[0]), "person" in cell
