@@ -8,6 +8,7 @@ use Noted\Exception\NotedException;
 use Noted\Exception\NotSettled;
 use Noted\Exception\StoreWentBack;
 use Noted\Exception\Unavailable;
+use Noted\Exception\WrongAnswer;
 
 /**
  * Asks Noted whether a donation has been noted already, so that each is processed once. It speaks to the server's JSON door (-http-listen).
@@ -21,7 +22,7 @@ use Noted\Exception\Unavailable;
  * is the whole of it.
  *
  * Errors. On an exception nothing is known of the donation: do not process it, and do not take it for a duplicate. Every reason of the contract has
- * a class in Noted\Exception; Unavailable is the parent of all that another try may cure.
+ * a class in Noted\Exception; Unavailable is the parent of all that another try may cure. WrongAnswer is an answer about something else.
  *
  * Retries. A call that is unavailable is made up to four times in all, within the timeout, with a growing, jittered wait that is never shorter than
  * what the server asks for. That can neither double nor lose a donation, because every note bears a request id, and a repeat gets the same answer
@@ -89,7 +90,8 @@ final class Client
      *     the callable's own      it failed, and the note is released: the next message     503
      *                             is First
      *
-     * InvalidRequest, OccurredTooEarly, OccurredTooLate and SeriesFull would come every time: keep the message for a person.
+     * InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull would come every time: answer 200 and keep the message for a
+     * person. StoreUnsuitable lasts until the operator acts; nothing was noted, so answer 503.
      *
      * NotSettled comes of SettledByAnother when another attempt has processed the donation too, of HoldReleased or NoteNotFound when an operator
      * intervened: PayPal's next try would be a duplicate, or double it, so answer 200 and tell a person. It comes of HoldLost when another is at it, and
@@ -114,7 +116,7 @@ final class Client
         if ($answer->receipt === '') {
             throw NotedException::of("noting {$donation->seriesId}", 'internal', 'the server gave no receipt for the hold');
         }
-        $extend = fn (float $until): float => $this->extendBefore($answer->receipt, $until);
+        $extend = fn (float $until): float => $this->extendBefore($answer, $until);
         $hold = new Hold($extend, $this->hold, $asked + $this->hold);
         try {
             $process($answer->note, $hold);
@@ -122,7 +124,7 @@ final class Client
             $this->giveUp($answer->receipt);
             throw $e;
         }
-        $this->settleForSure($answer->receipt);
+        $this->settleForSure($answer);
         return Verdict::First;
     }
 
@@ -146,9 +148,11 @@ final class Client
         $word = $answer['verdict'] ?? 'VERDICT_UNSPECIFIED';
         $verdict = Verdict::tryFrom((string) $word)
             ?? throw NotedException::of($act, 'internal', "the server's verdict $word is not one that this client knows");
+        $note = Wire::note($answer['note'] ?? []);
+        self::check($act, $donation->ledger, $donation->seriesId, $note);
         return new NoteResponse(
             $verdict,
-            Wire::note($answer['note'] ?? []),
+            $note,
             Wire::evidence($answer['evidence'] ?? ''),
             $answer['receipt'] ?? '',
             Wire::seconds($answer['retryAfter'] ?? null),
@@ -163,22 +167,29 @@ final class Client
      */
     public function exists(Donation $donation, ?Message $message = null): Existence
     {
-        $answer = $this->call("looking for {$donation->seriesId}", 'DonationExists', [
+        $act = "looking for {$donation->seriesId}";
+        $answer = $this->call($act, 'DonationExists', [
             'donation' => (object) Wire::donation($donation),
             'message' => self::object(Wire::message($message)),
         ]);
+        $exists = $answer['exists'] ?? false;
         $note = isset($answer['note']) ? Wire::note($answer['note']) : null;
-        return new Existence($answer['exists'] ?? false, $note, Wire::evidence($answer['evidence'] ?? ''));
+        if ($exists || $note !== null) {
+            self::check($act, $donation->ledger, $donation->seriesId, $note);
+        }
+        return new Existence($exists, $note, Wire::evidence($answer['evidence'] ?? ''));
     }
 
     /**
      * Makes the note of a receipt final. Twice is as good as once. SettledByAnother means that the donation has been processed twice.
      *
+     * @param string $reason for the server's audit, where a person settles by hand; a receiver gives none
      * @throws NotedException
      */
-    public function settle(string $receipt): Note
+    public function settle(string $receipt, string $reason = ''): Note
     {
-        return Wire::note($this->call('settling', 'SettleDonation', ['receipt' => $receipt])['note'] ?? []);
+        $answer = $this->call('settling', 'SettleDonation', ['receipt' => $receipt, 'reason' => $reason]);
+        return Wire::note($answer['note'] ?? []);
     }
 
     /**
@@ -211,6 +222,7 @@ final class Client
      * @param string $notedAfter the earliest notedAt, inclusive, such as "2021-03-08T17:05:01Z"
      * @param string $notedBefore the latest notedAt, exclusive
      * @param int $pageSize 1 to 1000; 0 means 100
+     * @param string $transactionId a transaction id that any message of the note told of
      * @return \Generator<int, Note>
      * @throws NotedException
      */
@@ -222,11 +234,12 @@ final class Client
         string $notedAfter = '',
         string $notedBefore = '',
         int $pageSize = 0,
+        string $transactionId = '',
     ): \Generator {
         $token = '';
         $number = 0;
         do {
-            $page = $this->page($ledger, $seriesId, $state, $seenOnlyOn, $notedAfter, $notedBefore, $pageSize, $token);
+            $page = $this->page($ledger, $seriesId, $state, $seenOnlyOn, $notedAfter, $notedBefore, $pageSize, $token, $transactionId);
             foreach ($page->notes as $note) {
                 yield $number++ => $note;
             }
@@ -248,6 +261,7 @@ final class Client
         string $notedBefore = '',
         int $pageSize = 0,
         string $token = '',
+        string $transactionId = '',
     ): Page {
         $answer = $this->call('listing', 'ListDonations', [
             'ledger' => $ledger,
@@ -258,8 +272,13 @@ final class Client
             'notedBefore' => $notedBefore,
             'pageSize' => $pageSize,
             'pageToken' => $token,
+            'transactionId' => $transactionId,
         ]);
-        return new Page(array_map(Wire::note(...), $answer['notes'] ?? []), $answer['nextPageToken'] ?? '');
+        $notes = array_map(Wire::note(...), $answer['notes'] ?? []);
+        foreach ($notes as $note) {
+            self::check('listing', $ledger, $seriesId !== '' ? $seriesId : $note->donation->seriesId, $note);
+        }
+        return new Page($notes, $answer['nextPageToken'] ?? '');
     }
 
     /**
@@ -271,7 +290,37 @@ final class Client
     public function forget(string $ledger, string $seriesId, string $donationId, string $reason): Note
     {
         $request = Wire::given(['ledger' => $ledger, 'seriesId' => $seriesId, 'donationId' => $donationId, 'reason' => $reason]);
-        return Wire::note($this->transport->post("forgetting $donationId", 'ForgetDonation', $request, $this->timeout, fresh: true)['note'] ?? []);
+        $act = "forgetting $donationId";
+        $answer = $this->transport->post($act, 'ForgetDonation', $request, $this->timeout, fresh: true);
+        $note = Wire::note($answer['note'] ?? []);
+        self::check($act, $ledger, $seriesId, $note, $donationId);
+        return $note;
+    }
+
+    /** Refuses a note of another ledger or series than was asked about, or another than the one that is known. */
+    private static function check(
+        string $act,
+        string $ledger,
+        string $seriesId,
+        ?Note $note,
+        string $donationId = '',
+    ): void {
+        $got = $note?->donation;
+        if ($got?->ledger !== $ledger || $got->seriesId !== $seriesId) {
+            $about = "series \"{$got?->seriesId}\" of ledger \"{$got?->ledger}\"";
+        } elseif ($donationId !== '' && $note->donationId !== $donationId) {
+            $about = "donation {$note->donationId}";
+        } else {
+            return;
+        }
+        throw new WrongAnswer($act, 'internal', "the answer is about $about, so nothing is known; "
+            . 'look for what mixes answers up between here and the server');
+    }
+
+    /** Refuses an answer about another note than the one that is held. */
+    private static function checkSame(string $act, Note $known, Note $note): void
+    {
+        self::check($act, $known->donation->ledger, $known->donation->seriesId, $note, $known->donationId);
     }
 
     /**
@@ -303,13 +352,15 @@ final class Client
     }
 
     /** Extends the hold of once(), trying until it would have run out; one that has run out already gets one try. Returns until when it lasts then. */
-    private function extendBefore(string $receipt, float $until): float
+    private function extendBefore(NoteResponse $held, float $until): float
     {
         for ($try = 1;; $try++) {
             $asked = self::now();
             try {
                 // A try of its own that hangs must leave time for another.
-                $this->extendWithin($receipt, $this->hold, min($this->timeout, max($this->hold / 6, 0.1)));
+                $timeout = min($this->timeout, max($this->hold / 6, 0.1));
+                $note = $this->extendWithin($held->receipt, $this->hold, $timeout);
+                self::checkSame('extending a hold', $held->note, $note);
                 return $asked + $this->hold;
             } catch (NotedException $e) {
                 if (self::refused($e) || !self::sleep(self::waitAfter($try, $e), $until)) {
@@ -320,12 +371,14 @@ final class Client
     }
 
     /** Settles, and does not give up at the first trouble: the work is done. It outwaits a server that is away, too busy or too slow. */
-    private function settleForSure(string $receipt): void
+    private function settleForSure(NoteResponse $held): void
     {
         $deadline = self::now() + $this->settleTimeout;
         for ($try = 1;; $try++) {
             try {
-                $this->call('settling', 'SettleDonation', ['receipt' => $receipt], min($this->timeout, $deadline - self::now()));
+                $timeout = min($this->timeout, $deadline - self::now());
+                $answer = $this->call('settling', 'SettleDonation', ['receipt' => $held->receipt], $timeout);
+                self::checkSame('settling', $held->note, Wire::note($answer['note'] ?? []));
                 return;
             } catch (NotedException $e) {
                 if (self::refused($e) || !self::sleep(self::waitAfter($try, $e), $deadline)) {

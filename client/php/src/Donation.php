@@ -31,11 +31,7 @@ final class Donation
         public readonly string $transactionId = '',
         public readonly string $ledger = '',
     ) {
-        if ($occurredAt instanceof \DateTimeInterface) {
-            $utc = \DateTimeImmutable::createFromInterface($occurredAt)->setTimezone(new \DateTimeZone('UTC'));
-            $occurredAt = $utc->format('Y-m-d\TH:i:s.u\Z');
-        }
-        $this->occurredAt = $occurredAt;
+        $this->occurredAt = Wire::time($occurredAt);
     }
 
     /** The same donation in the given ledger: what identifies a message cannot know the receiver's books. */

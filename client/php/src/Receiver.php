@@ -12,6 +12,7 @@ use Noted\Exception\NoteNotFound;
 use Noted\Exception\NotSettled;
 use Noted\Exception\OccurredTooEarly;
 use Noted\Exception\OccurredTooLate;
+use Noted\Exception\ReceivedTooEarly;
 use Noted\Exception\SeriesFull;
 use Noted\Exception\SettledByAnother;
 use Noted\PayPal\Form;
@@ -26,7 +27,8 @@ use Noted\Receiver\Verifier;
  *
  * What PayPal is answered:
  *
- *     200  every donation in the message is settled, a duplicate, skipped, or handed to a person
+ *     200  every donation in the message is settled, a duplicate, skipped, or handed to a person. Also where another attempt has settled one
+ *          meanwhile, or an operator has released or forgotten it: the log has a line then, compare it by hand
  *     503  one is held by another, or something that is needed is away: PayPal comes again, and what is settled already is a duplicate by then
  *     4xx  malformed, not verified, or not ours; nothing was noted. PayPal comes again too, so a mistake in the configuration loses nothing for days
  */
@@ -270,7 +272,8 @@ final class Receiver
             }
             match (true) {
                 $e instanceof NotSettled => $this->tellNotSettled($id, $e),
-                $e instanceof OccurredTooEarly, $e instanceof OccurredTooLate, $e instanceof SeriesFull, $e instanceof InvalidRequest =>
+                $e instanceof OccurredTooEarly, $e instanceof OccurredTooLate, $e instanceof ReceivedTooEarly,
+                $e instanceof SeriesFull, $e instanceof InvalidRequest =>
                     $this->leaveToPerson($pair, $e->reason !== '' ? $e->reason : 'INVALID_REQUEST', $body),
                 $e instanceof NotedException => throw $this->away($e),
                 default => throw $e,
@@ -288,11 +291,13 @@ final class Receiver
      */
     private function tellNotSettled(string $id, NotSettled $e): void
     {
-        ($this->log)("donation $id: {$e->getMessage()}");
         $why = $e->getPrevious();
         if (!$why instanceof SettledByAnother && !$why instanceof HoldReleased && !$why instanceof NoteNotFound) {
+            ($this->log)("donation $id: {$e->getMessage()}");
             throw Refusal::again('noted', 'Noted could not settle; come again');
         }
+        ($this->log)("donation $id: {$e->getMessage()}; "
+            . 'compare it by hand: it may have been processed twice, or be processed again');
     }
 
     private function away(NotedException $e): Refusal

@@ -28,7 +28,21 @@ final class Wire
     /** @return ?array<string, string> */
     public static function message(?Message $message): ?array
     {
-        return $message === null ? null : self::given(['channel' => $message->channel, 'id' => $message->id]);
+        return $message === null ? null : self::given([
+            'channel' => $message->channel,
+            'id' => $message->id,
+            'receivedAt' => $message->receivedAt,
+        ]);
+    }
+
+    /** A Timestamp, from what a caller gives for one. */
+    public static function time(string|\DateTimeInterface $time): string
+    {
+        if (is_string($time)) {
+            return $time;
+        }
+        $utc = \DateTimeImmutable::createFromInterface($time)->setTimezone(new \DateTimeZone('UTC'));
+        return $utc->format('Y-m-d\TH:i:s.u\Z');
     }
 
     /**
@@ -91,7 +105,8 @@ final class Wire
     /** @param array<string, mixed> $sighting */
     private static function sighting(array $sighting): Sighting
     {
-        $message = $sighting['message'] ?? [];
-        return new Sighting(new Message($message['channel'] ?? '', $message['id'] ?? ''), $sighting['transactionId'] ?? '', $sighting['seenAt'] ?? '');
+        $told = $sighting['message'] ?? [];
+        $message = new Message($told['channel'] ?? '', $told['id'] ?? '', $told['receivedAt'] ?? '');
+        return new Sighting($message, $sighting['transactionId'] ?? '', $sighting['seenAt'] ?? '');
     }
 }

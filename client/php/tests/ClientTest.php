@@ -414,7 +414,7 @@ final class ClientTest extends TestCase
         openssl_pkey_export($key, $pem);
         $folder = Program::folder();
         file_put_contents("$folder/door.pem", $authority->issue($key, '127.0.0.1', null, 'IP:127.0.0.1') . $pem);
-        file_put_contents("$folder/answer", '{"exists":true}');
+        file_put_contents("$folder/answer", '{"exists":true,"note":{"donation":{"seriesId":"I-1"}}}');
         $address = Processes::freeAddress();
         Processes::start([PHP_BINARY, __DIR__ . '/tls.php', $address, "$folder/door.pem", "$folder/answer", "$folder/asked"], "$folder/tls.log");
         Processes::waitFor($address, "$folder/tls.log");

@@ -18,12 +18,15 @@ class NotedException extends \RuntimeException
     /** The reasons in the head of noted.proto and their classes; a test compares the two. */
     public const REASONS = [
         'INVALID_REQUEST' => InvalidRequest::class,
+        'REQUEST_ID_REUSED' => RequestIdReused::class,
         'OCCURRED_TOO_EARLY' => OccurredTooEarly::class,
         'OCCURRED_TOO_LATE' => OccurredTooLate::class,
+        'RECEIVED_TOO_EARLY' => ReceivedTooEarly::class,
         'HOLD_LOST' => HoldLost::class,
         'HOLD_RELEASED' => HoldReleased::class,
         'SETTLED_BY_ANOTHER' => SettledByAnother::class,
         'ALREADY_SETTLED' => AlreadySettled::class,
+        'STORE_UNSUITABLE' => StoreUnsuitable::class,
         'NOTE_NOT_FOUND' => NoteNotFound::class,
         'RATE_LIMITED' => RateLimited::class,
         'STORE_FULL' => StoreFull::class,
