@@ -118,7 +118,8 @@ class Client:
         raised but in its result.
 
         The requests are read in a thread of their own, up to 256 ahead of the results. A stream that breaks is opened again, and what was not answered is asked again
-        with the same request_id. Leaving the loop early ends the stream; whether what was not answered yet has been noted is then unknown.
+        with the same request_id. After a WrongAnswer the answers behind it may be those to other requests, so what was asked by then is asked again, each by itself.
+        Leaving the loop early ends the stream; whether what was not answered yet has been noted is then unknown.
         """
         return _stream.notes(self, requests)
 
