@@ -87,6 +87,7 @@ var sentences = map[string]string{
 var explanations = map[string]string{
 	"OCCURRED_TOO_EARLY": "it is older than the notes reach back, so nobody can say whether it was handed on before",
 	"OCCURRED_TOO_LATE":  "it lies further ahead than clocks may disagree",
+	"RECEIVED_TOO_EARLY": "it came before the notes reach back, so nobody can say whether it was handed on before",
 	"SERIES_FULL":        "its series holds more donations than a real one could; is its id a constant?",
 	"INVALID_REQUEST":    "Noted does not take it as it is",
 }
@@ -130,7 +131,7 @@ func (g *Gateway) settle(ctx context.Context, m *message, pair paypal.Pair) (res
 // hopeless says whether Noted would give the same answer each time.
 func hopeless(err error) bool {
 	return errors.Is(err, client.ErrOccurredTooEarly) || errors.Is(err, client.ErrOccurredTooLate) ||
-		errors.Is(err, client.ErrSeriesFull) || errors.Is(err, client.ErrInvalidRequest)
+		errors.Is(err, client.ErrReceivedTooEarly) || errors.Is(err, client.ErrSeriesFull) || errors.Is(err, client.ErrInvalidRequest)
 }
 
 // done says whether a message is at its end although its donation could not be settled: another attempt has settled it (the downstream saw its id
