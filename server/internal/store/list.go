@@ -190,9 +190,11 @@ func scan(ctx context.Context, nodes []node, at *cursor) error {
 			return fmt.Errorf("%w: the cluster has changed since the page before; list again from the start", ErrBadPageToken)
 		}
 	}
-	pipe := nodes[i].client.Pipeline() // one connection, so that both replies are of one process
+	pipe := watched(ctx, nodes[i].client) // one connection, so that all replies are of one process
 	info, step := pipe.Info(ctx, "server"), pipe.Scan(ctx, at.Scan, ledgerPattern(at.Ledger), scanCount)
-	_, _ = pipe.Exec(ctx) // the commands bear the errors
+	if err := pipe.exec(ctx); err != nil {
+		return looked(failure(ctx, err))
+	}
 	keys, next, err := step.Result()
 	if err != nil {
 		return looked(failure(ctx, err))

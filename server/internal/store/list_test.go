@@ -1,11 +1,14 @@
 package store_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,6 +72,7 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 		t.Errorf("a token of a release that did not look: %d of %d notes, %v", n, many-size, err)
 	}
 	r.Restart()
+	soon(t, 20*time.Second, "it has loaded its data", func() bool { return strings.Contains(told(t, r, "INFO", "persistence"), "loading:0") })
 	check(s, token)
 
 	w := sentinels(t)
@@ -90,6 +94,74 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 		return now != nil && now != before && strings.Contains(told(t, now, "INFO", "replication"), "role:master") && w.Well()
 	})
 	check(s, token)
+}
+
+// TestLookAtAReplica checks that a Redis that has become a replica answers no look: it would say that there are no notes, while the notes are on its primary, or on its way.
+func TestLookAtAReplica(t *testing.T) {
+	empty := redistest.Start(t, "--repl-diskless-sync-delay", "0")
+	r := redistest.Start(t)
+	demote := func() {
+		r.Do("REPLICAOF 127.0.0.1 " + strconv.Itoa(empty.Port()))
+		soon(t, 20*time.Second, "it has what its primary has", func() bool {
+			return strings.Contains(told(t, r, "INFO", "replication"), "master_link_status:up") && told(t, r, "DBSIZE") == "0"
+		})
+	}
+	var turn atomic.Pointer[func()] // what happens before the next listing of keys
+	p := redistest.StartProxy(t, r.Addr(), func(request []byte) redistest.Disturbance {
+		if f := turn.Load(); f != nil && bytes.Contains(bytes.ToLower(request), []byte("evalsha")) && turn.CompareAndSwap(f, nil) {
+			(*f)()
+		}
+		return redistest.Disturbance{}
+	})
+	s := open(t, "standalone", p.URL())
+	fill := func() {
+		t.Helper()
+		r.Do("REPLICAOF NO ONE")
+		for i := range 3 {
+			note(t, s, holding(t, fmt.Sprint("I-", i), "r"))
+		}
+	}
+	fill()
+	looks := map[string]func() (notes int, err error){
+		"List of the series": func() (int, error) {
+			reply, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), SeriesID: "I-1", PageSize: 10})
+			return len(reply.Notes), err
+		},
+		"List of the ledger": func() (int, error) {
+			reply, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), PageSize: 10})
+			return len(reply.Notes), err
+		},
+		"Exists": func() (int, error) {
+			reply, err := s.Exists(ctx(t), holding(t, "I-1", "").Donation, ipn, usual)
+			return int(min(reply.Evidence, 1)), err
+		},
+	}
+	check := func(when string) {
+		t.Helper()
+		for what, look := range looks {
+			if n, err := look(); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "is a replica") {
+				t.Errorf("%s: %s: %d notes, %v, want %v that says that it is a replica", what, when, n, err, store.ErrUnavailable)
+			}
+		}
+	}
+	demote()
+	check("as a replica")
+	for what, look := range looks {
+		fill()
+		turn.Store(&demote)
+		if n, err := look(); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: it becomes a replica in between: %d notes, %v, want %v", what, n, err, store.ErrUnavailable)
+		}
+		if turn.Load() != nil {
+			t.Errorf("%s: it was not asked", what)
+		}
+	}
+	fill()
+	for what, look := range looks {
+		if n, err := look(); err != nil || n == 0 {
+			t.Errorf("%s of a primary again: %d notes, %v", what, n, err)
+		}
+	}
 }
 
 // old is a page token as releases wrote it that did not say whose it was.

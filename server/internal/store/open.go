@@ -67,9 +67,7 @@ func Open(_ context.Context, c Config) (*Store, error) {
 	}
 	if c.Mode != "cluster" {
 		s.batch = &batcher{send: s.runAll}
-		if c.Replicas > 0 {
-			s.looks = &batcher{send: s.runAll}
-		}
+		s.looks = &batcher{send: s.runAll}
 	}
 	return s, nil
 }

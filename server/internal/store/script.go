@@ -168,7 +168,7 @@ func (s *Store) clockFor(ctx context.Context, key string) (*clock, error) {
 
 func (s *Store) sendBy(ctx context.Context, calls []call) []result {
 	batch := s.batch
-	if s.replicas > 0 && !calls[0].script.answers {
+	if !calls[0].script.answers {
 		batch = s.looks
 	}
 	if batch != nil && len(calls) == 1 {
@@ -177,7 +177,7 @@ func (s *Store) sendBy(ctx context.Context, calls []call) []result {
 	return s.runAll(ctx, calls)
 }
 
-// runAll runs the calls, which all need replicas or all do not, in one round trip. Each ends with its own reply or failure.
+// runAll runs the calls, which all answer or all look, in one round trip. Each ends with its own reply or failure.
 func (s *Store) runAll(ctx context.Context, calls []call) []result {
 	runs := make([]run, len(calls))
 	again := make([]int, 0, len(calls))

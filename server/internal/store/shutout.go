@@ -14,11 +14,12 @@ import (
 const (
 	ByPassword    = "password"    // Redis does not take what -redis says of user and password
 	ByRights      = "rights"      // its user may not do what Noted must
+	ByDatabase    = "database"    // there is no database of the number that -redis names
 	ByCertificate = "certificate" // no TLS connection comes about
 )
 
 // ShutOuts are all of them.
-var ShutOuts = []string{ByPassword, ByRights, ByCertificate}
+var ShutOuts = []string{ByPassword, ByRights, ByDatabase, ByCertificate}
 
 // shutOut is the failure of such a Redis: only an operator can mend it, so it says how. The caller learns that the store is unavailable, and that nothing
 // was done.
@@ -50,15 +51,31 @@ func ShutOut(err error) string {
 // asShutOut reads what the client failed with; nil where it is another failure. Neither a reply of Redis nor the trouble of a handshake repeats a password.
 func asShutOut(err error) error {
 	switch {
-	case redis.IsAuthError(err):
+	case badLogin(err):
 		return &shutOut{by: ByPassword, text: fmt.Sprintf("redis does not let Noted in (%v): mend the user and the password of -redis, or set them on Redis (ACL SETUSER, requirepass)", err)}
+	case noRight(err) && strings.Contains(err.Error(), "'select'"): // no connection comes about
+		return &shutOut{by: ByRights, text: fmt.Sprintf("redis does not let Noted's user choose a database (%v): give it the rights that README.md has under \"Run it\" and +select (ACL SETUSER), "+
+			"or leave the database out of -redis", err)}
 	case noRight(err):
 		return &shutOut{by: ByRights, also: err, text: fmt.Sprintf("redis does not let Noted's user do what it must (%v): give it the rights that README.md has under \"Run it\" (ACL SETUSER)", err)}
+	case badDatabase(err):
+		return &shutOut{by: ByDatabase, text: fmt.Sprintf("redis does not have the database that -redis names (%v): mend the database of -redis, the number after the last /, "+
+			"or let Redis have more (databases in its redis.conf)", err)}
 	case badHandshake(err):
 		return &shutOut{by: ByCertificate, text: fmt.Sprintf("no TLS connection to Redis comes about (%v): look at its certificate, which must be valid, for the host that -redis names, and of a CA that this machine "+
 			"trusts; a CA of your own is named by SSL_CERT_FILE in the environment", err)}
 	}
 	return nil
+}
+
+// badLogin tells a user or password that Redis refuses. Releases that know no users say so in words of their own.
+func badLogin(err error) bool {
+	return redis.IsAuthError(err) || redis.HasErrorPrefix(err, "AUTH ") || redis.HasErrorPrefix(err, "Client sent AUTH") || redis.HasErrorPrefix(err, "invalid password")
+}
+
+// badDatabase tells a SELECT in vain.
+func badDatabase(err error) bool {
+	return redis.HasErrorPrefix(err, "DB index is out of range") || redis.HasErrorPrefix(err, "invalid DB index") || redis.HasErrorPrefix(err, "SELECT is not allowed")
 }
 
 // noRight tells a command or key that Redis's ACL refuses. Inside a script each release says so in words of its own.

@@ -31,7 +31,7 @@ import (
 type Store struct {
 	redis redis.UniversalClient
 	batch *batcher // nil on a cluster, where one dead node would hold up the others' calls
-	looks *batcher // the same for calls that wait for no replicas; nil where none do
+	looks *batcher // the same for calls that only look: they wait for no replicas, and ask for the role around them
 
 	clocks clocks
 
