@@ -164,7 +164,7 @@ func readNotes(key string, lines []string, now time.Time) ([]Note, error) {
 	for i, line := range lines {
 		var err error
 		if notes[i], err = readNote(ledger, series, line, now); err != nil {
-			return nil, looked(err)
+			return nil, at(key, looked(err))
 		}
 	}
 	slices.SortFunc(notes, func(a, b Note) int { return a.NotedAt.Compare(b.NotedAt) })

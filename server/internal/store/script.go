@@ -210,6 +210,12 @@ func (s *Store) runAll(ctx context.Context, calls []call) []result {
 			if s.replicas > 0 && calls[i].script.answers && !r.replicated && words[0] != "PAST_DEADLINE" && words[0] != "VERSION" {
 				err = notReplicated(ctx, r.wait)
 			}
+			if words[0] == "VERSION" {
+				err = notOurs(words[1])
+			}
+		}
+		if Foreign(err) {
+			err = at(calls[i].key, err)
 		}
 		results[i] = result{words: words, err: err}
 	}
