@@ -26,9 +26,9 @@ const (
 )
 
 // evicts says what to do about a Redis that forgets.
-func evicts(policy string) error {
-	return fmt.Errorf("redis evicts keys when its memory is full (maxmemory-policy %s), and a donation that is forgotten so is processed twice: "+
-		"say CONFIG SET maxmemory-policy noeviction to it (and write it into its redis.conf), or start with -allow-eviction", policy)
+func evicts(r store.Report) error {
+	return fmt.Errorf("%s evicts keys when its memory is full (maxmemory-policy %s), and a donation that is forgotten so is processed twice: "+
+		"say CONFIG SET maxmemory-policy noeviction to it (and write it into its configuration), or start with -allow-eviction", r.Server, r.Policy)
 }
 
 // watch looks at the store once a second and lets health follow: after two failures in a row the service is NOT_SERVING, after the first success
@@ -106,10 +106,10 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	w.advice.give(report)
 	if report.Evicts && !w.allowEviction {
 		if !w.seen {
-			return evicts(report.Policy)
+			return evicts(report)
 		}
 		w.failures = failuresToTip // no second look is needed
-		w.failed(evicts(report.Policy))
+		w.failed(evicts(report))
 		return nil
 	}
 	w.seen, w.failures = true, 0
@@ -138,7 +138,7 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 		return nil
 	}
 	if w.say("") {
-		w.logger.Info("the store answers", "redis_version", report.Version, "policy", report.Policy, "persistence", report.Persistence, "role", report.Role,
+		w.logger.Info("the store answers", "server", report.Server, "redis_version", report.Version, "policy", report.Policy, "persistence", report.Persistence, "role", report.Role,
 			"replicas", report.Replicas, "min_replicas_to_write", report.MinReplicas, "clock_ahead", report.ClockOffset.String())
 	}
 	return nil

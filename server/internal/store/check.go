@@ -14,7 +14,8 @@ import (
 
 // Report is what the store says of itself. A field that it does not tell is empty.
 type Report struct {
-	Version     string        // of Redis
+	Server      string        // what it is and of which release, as "Redis 7.0.15" or "Valkey 9.1.2"
+	Version     string        // of Redis; of the Redis that Valkey says it is compatible with
 	Policy      string        // maxmemory_policy
 	Evicts      bool          // under memory pressure it would forget notes
 	Role        string        // "master", or "slave", which takes no notes
@@ -23,6 +24,7 @@ type Report struct {
 	MinReplicas bool          // it takes no writes without replicas (min-replicas-to-write)
 	Trouble     string        // why its persistence does not work, where it does not
 	ClockOffset time.Duration // the store's clock less this machine's; on a cluster, of the primary's where it is most
+	Unverified  bool          // its certificate is not checked (skip_verify)
 	Lost        []string      // primaries of a cluster that cannot be used while the others answer for their series, and why
 }
 
@@ -35,7 +37,9 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	ctx = looking(ctx)
 	cluster, ok := s.redis.(*redis.ClusterClient)
 	if !ok {
-		return s.check(ctx, s.redis, s.clocks.at(""))
+		r, err := s.check(ctx, s.redis, s.clocks.at(""))
+		s.suits(err)
+		return r, err
 	}
 	primaries, err := primariesOf(ctx, cluster)
 	if err != nil { // nobody says who they are
@@ -66,9 +70,22 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 		for _, err := range errs {
 			worst.Lost = append(worst.Lost, err.Error())
 		}
+		s.suits(nil)
 		return worst, nil
 	}
-	return worst, errors.Join(errs...)
+	err = errors.Join(errs...)
+	s.suits(err)
+	return worst, err
+}
+
+// suits keeps calls from a store that cannot run Noted. An error that says nothing of that leaves it as it was found.
+func (s *Store) suits(err error) {
+	switch {
+	case errors.Is(err, ErrUnsuitable):
+		s.unsuitable.Store(&err)
+	case err == nil:
+		s.unsuitable.Store(nil)
+	}
 }
 
 // primariesOf are those that the client knows of. It is not asked to look first, as ForEachMaster does: who does not answer would be asked who the others are.
@@ -102,7 +119,7 @@ func worse(a, b Report) Report {
 		a.Policy, a.Evicts = b.Policy, true
 	}
 	if older(b.Version, a.Version) {
-		a.Version = b.Version
+		a.Server, a.Version = b.Server, b.Version
 	}
 	for _, worst := range []string{"none", "rdb", "aof"} {
 		if a.Persistence == worst || b.Persistence == worst {
@@ -124,7 +141,7 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 		return Report{}, unanswered(failure(ctx, err))
 	}
 	clock.observe(now, sent, time.Now())
-	r := Report{ClockOffset: clock.offset()}
+	r := Report{ClockOffset: clock.offset(), Unverified: s.unverified}
 	text, err := node.Info(ctx).Result()
 	var refused redis.Error
 	if errors.As(err, &refused) {
@@ -134,6 +151,7 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 	}
 	info := readInfo(text)
 	r.Version, r.Policy, r.Role = info["redis_version"], info["maxmemory_policy"], info["role"]
+	r.Server = serverOf(info)
 	r.Evicts = r.Policy != "" && r.Policy != "noeviction"
 	r.Replicas, _ = strconv.Atoi(info["connected_slaves"])
 	r.MinReplicas = info["min_slaves_good_slaves"] != "" // Redis tells it only where the setting is on
@@ -152,13 +170,25 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 	}
 	switch {
 	case r.Version != "" && older(r.Version, oldest):
-		return r, fmt.Errorf("%w: it is Redis %s, and Noted needs %s or newer", ErrUnavailable, r.Version, oldest)
+		return r, fmt.Errorf("%w: it is %s, and Noted needs Redis %s or newer: upgrade it, or name another with -redis", ErrUnsuitable, r.Server, oldest)
 	case r.Role == "slave":
-		return r, fmt.Errorf("%w: it is a replica, which takes no notes; name the primary, or use -redis-mode sentinel", ErrUnavailable)
+		return r, fmt.Errorf("%w: it is a replica (%s), which takes no notes; name the primary, or use -redis-mode sentinel", ErrUnavailable, r.Server)
 	case info["loading"] == "1":
-		return r, fmt.Errorf("%w: it is still loading its data", ErrUnavailable)
+		return r, fmt.Errorf("%w: it is still loading its data (%s)", ErrUnavailable, r.Server)
 	}
 	return r, nil
+}
+
+// serverOf names the program and its release, by what INFO says; empty where that is nothing. Valkey tells the
+// release of Redis that it is compatible with, beside its own.
+func serverOf(info map[string]string) string {
+	switch {
+	case info["server_name"] == "valkey" || info["valkey_version"] != "":
+		return strings.TrimSpace("Valkey " + info["valkey_version"])
+	case info["redis_version"] != "":
+		return "Redis " + info["redis_version"]
+	}
+	return ""
 }
 
 // readInfo reads what INFO replies.

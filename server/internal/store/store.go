@@ -43,6 +43,9 @@ type Store struct {
 
 	unknownScripts atomic.Uint32
 
+	unverified bool                  // Redis's certificate is not checked
+	unsuitable atomic.Pointer[error] // why no call may reach the store, as Check has found; nil while calls may
+
 	log *slog.Logger
 }
 
