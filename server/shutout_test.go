@@ -212,6 +212,28 @@ func TestLeastRights(t *testing.T) {
 	}
 }
 
+// The connections of Noted have a name in CLIENT LIST, also where CLIENT SETNAME is refused; where Redis lets no connection have one, it goes without.
+func TestNameOfConnections(t *testing.T) {
+	r := startOperators(t)
+	rule := strings.Replace(readmeRule(t), "PASSWORD", "p", 1)
+	for name, more := range map[string]string{"README.md's rights": "", "all but a name": " +@all -client|setname"} {
+		r.user(t, rule+more)
+		s := startGuarded(t, func(c *server.Config) { c.Redis = "redis://noted:p@" + r.Addr() })
+		if _, err := s.as(t, nil, "").NoteDonation(t.Context(), series("I-1")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if list := r.must(t, "CLIENT", "LIST"); !regexp.MustCompile(`name=noted .*user=noted`).MatchString(list) {
+			t.Errorf("%s: no connection has the name noted:\n%s", name, list)
+		}
+		s.stop()
+	}
+	bare := redistest.Start(t, "--rename-command", "CLIENT", "", "--rename-command", "HELLO", "")
+	s := startGuarded(t, func(c *server.Config) { c.Redis = bare.URL() })
+	if _, err := s.as(t, nil, "").NoteDonation(t.Context(), series("I-1")); err != nil {
+		t.Errorf("without CLIENT and HELLO: %v", err)
+	}
+}
+
 // denied are the commands and keys that the ACL has refused, but for what the client library tries in vain: it tells who it is where it may.
 func (r operatorsRedis) denied(t *testing.T) (denied []string) {
 	t.Helper()

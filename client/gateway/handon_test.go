@@ -99,6 +99,26 @@ func TestStreamRefuses(t *testing.T) {
 	}
 }
 
+// The name of a connection is for CLIENT LIST only: where Redis refuses CLIENT SETNAME, events are handed on all the same.
+func TestStreamWithoutTheRightToAName(t *testing.T) {
+	d, store := stream(t)
+	ctx := t.Context()
+	if err := store.Do(ctx, "ACL", "SETUSER", "default", "-client|setname").Err(); err != nil {
+		t.Fatal(err)
+	}
+	list := store.Do(ctx, "CLIENT", "LIST").String()
+	if err := store.Do(ctx, "CLIENT", "KILL", "TYPE", "normal").Err(); err != nil {
+		t.Fatal(err)
+	}
+	e := &outgoing{id: "donation-1", kind: "noted.donation.payment"}
+	if err := d.accept(ctx, e, []byte(`{"id":"donation-1"}`), time.Hour); err != nil {
+		t.Errorf("accept: %v", err)
+	}
+	if !strings.Contains(list, "name=noted-gateway") || !strings.Contains(store.Do(ctx, "CLIENT", "LIST").String(), "name=noted-gateway") {
+		t.Errorf("no connection has the gateway's name:\n%s", list)
+	}
+}
+
 func TestGuardIsInTheStreamsSlot(t *testing.T) {
 	for stream, want := range map[string]string{
 		"donations": "{donations}:handed-on:x", "{a}b": "{a}b:handed-on:x", "a{b}c": "a{b}c:handed-on:x",

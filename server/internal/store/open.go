@@ -48,17 +48,17 @@ func Open(_ context.Context, c Config) (*Store, error) {
 		return nil, fmt.Errorf("opening the store: %d replicas cannot be waited for in %v", c.Replicas, c.ReplicasTimeout)
 	}
 	reads := ioTimeout + c.ReplicasTimeout // a connection is silent while Redis waits for replicas
-	var onConnect func(context.Context, *redis.Conn) error
-	if c.RefuseAfterLoss {
-		onConnect = s.verify
+	var verify func(context.Context, *redis.Conn) error
+	if c.RefuseAfterLoss && c.Mode != "cluster" {
+		verify = s.verify
 	}
 	switch c.Mode {
 	case "standalone":
-		s.redis, err = openStandalone(c.URL, reads, onConnect)
+		s.redis, err = s.openStandalone(c, reads, verify)
 	case "sentinel":
-		s.redis, err = openSentinel(c.URL, reads, onConnect)
+		s.redis, err = s.openSentinel(c, reads, verify)
 	case "cluster":
-		s.redis, err = openCluster(c.URL, reads)
+		s.redis, err = s.openCluster(c, reads)
 	default:
 		err = fmt.Errorf("%q is none of standalone, sentinel, cluster", c.Mode)
 	}
@@ -81,52 +81,50 @@ func (q quiet) Printf(ctx context.Context, format string, v ...any) {
 	}
 }
 
-func openStandalone(u string, reads time.Duration, onConnect func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
-	o, err := redis.ParseURL(u)
+func (s *Store) openStandalone(c Config, reads time.Duration, verify greeting) (redis.UniversalClient, error) {
+	o, err := redis.ParseURL(c.URL)
 	if err != nil {
 		return nil, err
 	}
-	o.OnConnect = onConnect
 	o.MaxRetries = -1
 	o.ContextTimeoutEnabled = true
 	o.DialerRetries = 1
 	o.PipelinePoolSize = -1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	usual(&o.ClientName, "noted")
 	usual(&o.DialTimeout, dialTimeout)
 	usual(&o.ReadTimeout, reads)
 	usual(&o.WriteTimeout, ioTimeout)
 	usual(&o.PoolTimeout, poolTimeout)
 	usual(&o.PoolSize, poolSize)
 	usual(&o.MaxActiveConns, 2*poolSize)
+	o.OnConnect, o.ClientName = greet(o.ClientName, o.Protocol, verify), ""
 	return redis.NewClient(o), nil
 }
 
-func openSentinel(u string, reads time.Duration, onConnect func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
-	o, err := redis.ParseFailoverURL(u)
+func (s *Store) openSentinel(c Config, reads time.Duration, verify greeting) (redis.UniversalClient, error) {
+	o, err := redis.ParseFailoverURL(c.URL)
 	if err != nil {
 		return nil, err
 	}
 	if o.MasterName == "" {
 		return nil, errors.New("the URL of sentinels needs ?master_name=")
 	}
-	o.OnConnect = onConnect
 	o.MaxRetries = -1
 	o.ContextTimeoutEnabled = true
 	o.DialerRetries = 1
 	o.PipelinePoolSize = -1
-	usual(&o.ClientName, "noted")
 	usual(&o.DialTimeout, dialTimeout)
 	usual(&o.ReadTimeout, reads)
 	usual(&o.WriteTimeout, ioTimeout)
 	usual(&o.PoolTimeout, poolTimeout)
 	usual(&o.PoolSize, poolSize)
 	usual(&o.MaxActiveConns, 2*poolSize)
+	o.OnConnect, o.ClientName = greet(o.ClientName, o.Protocol, verify), ""
 	return redis.NewFailoverClient(o), nil
 }
 
-func openCluster(u string, reads time.Duration) (redis.UniversalClient, error) {
-	o, err := redis.ParseClusterURL(u)
+func (s *Store) openCluster(c Config, reads time.Duration) (redis.UniversalClient, error) {
+	o, err := redis.ParseClusterURL(c.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -135,14 +133,35 @@ func openCluster(u string, reads time.Duration) (redis.UniversalClient, error) {
 	o.DialerRetries = 1
 	o.PipelinePoolSize = -1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	usual(&o.ClientName, "noted")
 	usual(&o.DialTimeout, dialTimeout)
 	usual(&o.ReadTimeout, reads)
 	usual(&o.WriteTimeout, ioTimeout)
 	usual(&o.PoolTimeout, poolTimeout)
 	usual(&o.PoolSize, poolSize)
 	usual(&o.MaxActiveConns, 2*poolSize)
+	o.OnConnect, o.ClientName = greet(o.ClientName, o.Protocol, nil), ""
 	return redis.NewClusterClient(o), nil
+}
+
+// A greeting is what is done on a new connection before any call may use it.
+type greeting = func(context.Context, *redis.Conn) error
+
+// greet names the connection for CLIENT LIST, by HELLO, which needs no right where CLIENT SETNAME does, and goes
+// on without a name where that is refused. go-redis would give a connection up that could not be named, so it is
+// told no name.
+func greet(name string, protocol int, then greeting) greeting {
+	usual(&name, "noted")
+	usual(&protocol, 3)
+	return func(ctx context.Context, conn *redis.Conn) error {
+		var refused redis.Error
+		if err := conn.Hello(ctx, protocol, "", "", name).Err(); err != nil && (badLogin(err) || !errors.As(err, &refused)) {
+			return err
+		}
+		if then == nil {
+			return nil
+		}
+		return then(ctx, conn)
+	}
 }
 
 // usual fills in what the URL leaves open.
