@@ -27,6 +27,11 @@ type Config struct {
 	// RedisMode is standalone, sentinel or cluster. Default standalone.
 	RedisMode string
 
+	// RedisCert and RedisKey are the PEM files of the certificate that Noted shows to a Redis that asks for one, and
+	// RedisCA those of the CAs that Redis's own certificate must be of; empty means none, and those of the system.
+	// They count for sentinels and every node of a cluster too, and new contents are taken up while the server runs.
+	RedisCert, RedisKey, RedisCA string
+
 	// TLSCert and TLSKey are the PEM files of the server's certificate and its key, for all doors; empty means plaintext. TLSClientCA is that of the CAs
 	// that callers' certificates are checked against: without Callers each caller needs one, else one may come with a token instead. New contents
 	// are taken up while the server runs.
@@ -202,6 +207,9 @@ func (c Config) check() error {
 	few("MaxInFlight", c.MaxInFlight, 1)
 	few("MaxConnections", c.MaxConnections, 1)
 	few("MaxConnectionsPerAddress", c.MaxConnectionsPerAddress, 1)
+	if (c.RedisCert == "") != (c.RedisKey == "") {
+		wrong = append(wrong, errors.New("-redis-cert and -redis-key belong together, and one is missing"))
+	}
 	switch {
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		wrong = append(wrong, errors.New("-tls-cert and -tls-key belong together, and one is missing"))

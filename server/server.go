@@ -79,6 +79,7 @@ type Server struct {
 	underWay     *underWay
 	connections  *connections
 	certificates *certificates // nil where there is no TLS
+	towardsStore *towardsStore
 	reloader     *reloader
 
 	listener, httpListener, adminListener net.Listener
@@ -101,7 +102,10 @@ func New(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config, logger: config.Logger, draining: make(chan struct{})}
 
 	var err error
-	if s.store, err = store.Open(ctx, store.Config{URL: config.Redis, Mode: config.RedisMode, Logger: config.Logger,
+	if s.towardsStore, err = newTowardsStore(config); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if s.store, err = store.Open(ctx, store.Config{URL: config.Redis, Mode: config.RedisMode, Logger: config.Logger, Certificates: s.towardsStore.current,
 		Replicas: config.Replicas, ReplicasTimeout: config.ReplicasTimeout, Epoch: config.Epoch, RefuseAfterLoss: config.RefuseAfterLoss && !config.Trial}); err != nil {
 		return nil, fmt.Errorf("%w -redis: %w", ErrConfig, err)
 	}

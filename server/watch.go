@@ -51,6 +51,7 @@ type watch struct {
 	mu     sync.Mutex
 	detail string // why not ready; empty while ready
 	lost   string // the primaries of a cluster that cannot be used, and why; empty where all can
+	unsafe bool   // the store's certificate is not checked
 }
 
 func newWatch(config Config, s *store.Store, b *breaker, h *health.Server, t *telemetry, logger *slog.Logger) *watch {
@@ -92,7 +93,7 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	}
 	w.breaker.part(len(report.Lost) > 0 || err != nil && report.Version != "")
 	w.mu.Lock()
-	w.lost = strings.Join(report.Lost, "; ")
+	w.lost, w.unsafe = strings.Join(report.Lost, "; "), report.Unverified
 	w.mu.Unlock()
 	w.telemetry.lostPrimaries.Set(float64(len(report.Lost)))
 	if err != nil {

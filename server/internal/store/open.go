@@ -2,10 +2,13 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,6 +26,9 @@ type Config struct {
 	Replicas int
 	// ReplicasTimeout is how long to wait for them. Required with Replicas.
 	ReplicasTimeout time.Duration
+	// Certificates gives what TLS connections are made with, anew for each connection. nil means that Noted shows
+	// no certificate, and that Redis's must be of a CA of the system.
+	Certificates func() Certificates
 	// Epoch is the id of the epoch that the store must be in, as Store.Epoch gave it; empty means whichever it is in.
 	Epoch string
 	// RefuseAfterLoss lets no call reach a store that has gone back, until that is acknowledged. On a cluster calls are answered until a beat has noticed.
@@ -38,6 +44,12 @@ const (
 	poolTimeout = 100 * time.Millisecond
 	poolSize    = 32
 )
+
+// Certificates are for TLS connections to Redis and to sentinels; a zero field is not given.
+type Certificates struct {
+	Own *tls.Certificate // what Noted shows when Redis asks for one
+	CAs *x509.CertPool   // of Redis's certificate, in the place of the system's
+}
 
 // Open reads the configuration. It does not need the store to be up.
 func Open(_ context.Context, c Config) (*Store, error) {
@@ -63,7 +75,7 @@ func Open(_ context.Context, c Config) (*Store, error) {
 		err = fmt.Errorf("%q is none of standalone, sentinel, cluster", c.Mode)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the store: %w", withoutSecrets(err))
+		return nil, fmt.Errorf("opening the store: %w", explained(c.URL, withoutSecrets(err)))
 	}
 	if c.Mode != "cluster" {
 		s.batch = &batcher{send: s.runAll}
@@ -98,6 +110,9 @@ func (s *Store) openStandalone(c Config, reads time.Duration, verify greeting) (
 	usual(&o.PoolSize, poolSize)
 	usual(&o.MaxActiveConns, 2*poolSize)
 	o.OnConnect, o.ClientName = greet(o.ClientName, o.Protocol, verify), ""
+	if o.Dialer, err = s.dialer(c, o.TLSConfig, o.DialTimeout); err != nil {
+		return nil, err
+	}
 	return redis.NewClient(o), nil
 }
 
@@ -120,6 +135,9 @@ func (s *Store) openSentinel(c Config, reads time.Duration, verify greeting) (re
 	usual(&o.PoolSize, poolSize)
 	usual(&o.MaxActiveConns, 2*poolSize)
 	o.OnConnect, o.ClientName = greet(o.ClientName, o.Protocol, verify), ""
+	if o.Dialer, err = s.dialer(c, o.TLSConfig, o.DialTimeout); err != nil {
+		return nil, err
+	}
 	return redis.NewFailoverClient(o), nil
 }
 
@@ -140,6 +158,9 @@ func (s *Store) openCluster(c Config, reads time.Duration) (redis.UniversalClien
 	usual(&o.PoolSize, poolSize)
 	usual(&o.MaxActiveConns, 2*poolSize)
 	o.OnConnect, o.ClientName = greet(o.ClientName, o.Protocol, nil), ""
+	if o.Dialer, err = s.dialer(c, o.TLSConfig, o.DialTimeout); err != nil {
+		return nil, err
+	}
 	return redis.NewClusterClient(o), nil
 }
 
@@ -170,6 +191,14 @@ func usual[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
+}
+
+// explained adds what to do about an option that the client library does not know in this place.
+func explained(u string, err error) error {
+	if strings.HasPrefix(u, "redis://") && strings.Contains(err.Error(), "unexpected option: skip_verify") {
+		return errors.New("skip_verify is about a certificate, and with redis:// there is no TLS: leave it out, or write rediss://")
+	}
+	return err
 }
 
 // withoutSecrets keeps what was wrong with a URL and drops the URL, which may hold a password.

@@ -50,6 +50,9 @@ func ShutOut(err error) string {
 
 // asShutOut reads what the client failed with; nil where it is another failure. Neither a reply of Redis nor the trouble of a handshake repeats a password.
 func asShutOut(err error) error {
+	if s, ok := errors.AsType[*shutOut](err); ok { // the dialer found it out
+		return s
+	}
 	switch {
 	case badLogin(err):
 		return &shutOut{by: ByPassword, text: fmt.Sprintf("redis does not let Noted in (%v): mend the user and the password of -redis, or set them on Redis (ACL SETUSER, requirepass)", err)}
@@ -63,7 +66,7 @@ func asShutOut(err error) error {
 			"or let Redis have more (databases in its redis.conf)", err)}
 	case badHandshake(err):
 		return &shutOut{by: ByCertificate, text: fmt.Sprintf("no TLS connection to Redis comes about (%v): look at its certificate, which must be valid, for the host that -redis names, and of a CA that this machine "+
-			"trusts; a CA of your own is named by SSL_CERT_FILE in the environment", err)}
+			"trusts; a CA of your own is named by -redis-ca, or by SSL_CERT_FILE in the environment", err)}
 	}
 	return nil
 }
