@@ -1,8 +1,8 @@
-# run, test, soak, check, generate, bench: each a few lines over plain commands. What they need and is missing, .ci/need installs.
+# run, test, stores, soak, check, generate, bench: each a few lines over plain commands. What they need and is missing, .ci/need installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php test-ts test-whole soak check generate bench
+.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check generate bench
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
@@ -32,6 +32,15 @@ test-ts:
 test-whole: test-python test-php
 	.ci/need redis-server
 	go test -race -count=1 -tags whole ./client/whole
+
+# stores runs the store's suite on other servers than Debian's Redis: older and newer releases, and Valkey. Also on one of yours: make stores STORES=/path/to/redis-server.
+stores: STORES ?= .tools/stores/*/redis-server
+stores:
+	.ci/need redis-server redis-cli ip strace prlimit faketime stores
+	@failed=; for server in $(STORES); do \
+		"$$server" --version; \
+		REDIS_SERVER=$$(realpath "$$server") go test -count=1 -timeout 20m ./server/internal/redistest ./server/internal/store || failed="$$failed $$server"; \
+	done; test -z "$$failed" || { echo "failed on:$$failed" >&2; exit 1; }
 
 # soak lets the storm of deliveries and faults go on for as long as it is told: make soak SOAK=8h. SOAK_SEED=… begins with the round that failed.
 soak: SOAK ?= 10m
