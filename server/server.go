@@ -141,9 +141,9 @@ func (s *Server) build(ctx context.Context) (err error) {
 		logger:    s.logger,
 	}
 	outer, recovered := s.telemetry.unary()
-	s.unary = append(outer, recovered, s.underWay.unary, s.access.unary, s.bounded)
+	s.unary = append(outer, recovered, plainly, s.underWay.unary, s.access.unary, s.bounded)
 	outerStream, recoveredStream := s.telemetry.stream()
-	s.stream = append(outerStream, recoveredStream, s.access.stream, s.endWithDrain)
+	s.stream = append(outerStream, recoveredStream, plainStream, s.access.stream, s.endWithDrain)
 	s.grpc = grpc.NewServer(
 		grpc.Creds(s.credentials()),
 		grpc.ChainUnaryInterceptor(s.unary...),
