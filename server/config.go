@@ -84,6 +84,8 @@ type Config struct {
 
 	// Logger gets what an operator should know. Default slog.Default().
 	Logger *slog.Logger
+	// Audit gets a line for each call that was denied, note that was forgotten and loss that was acknowledged, whatever its level. Default Logger.
+	Audit *slog.Logger
 
 	age, grace time.Duration // how old a connection gets, and how long it may stay when it is asked to go; tests shorten them
 }
@@ -171,6 +173,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	byDefault(&c.Audit, c.Logger)
 	return c
 }
 

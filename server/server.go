@@ -138,7 +138,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		draining:  s.draining,
 		telemetry: s.telemetry,
 		learner:   s.telemetry.learner,
-		logger:    s.logger,
+		audit:     newAudit(s.config),
 	}
 	outer, recovered := s.telemetry.unary()
 	s.unary = append(outer, recovered, plainly, s.underWay.unary, s.access.unary, s.bounded)

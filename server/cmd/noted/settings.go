@@ -28,9 +28,10 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 
 // settings are what flags and environment say.
 type settings struct {
-	config server.Config
-	dev    bool
-	level  slog.Level
+	config   server.Config
+	dev      bool
+	level    slog.Level
+	auditLog string // the file; empty where the audit goes to the log
 }
 
 // devHTTPListen is where a trial answers JSON over HTTP.
@@ -98,7 +99,9 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		text("epoch", "", "ID", "The epoch that the store must be in, as the log tells it; so a loss is noticed that happens while no server runs."),
 		yes("reflection", "Let tools such as grpcurl ask for the contract."),
 		text("drain", days(server.DefaultDrain), "TIME", "How long calls may take to finish after SIGTERM or SIGINT; a second signal does not wait."),
-		text("log-level", "info", "LEVEL", "What to log to standard error: "+strings.Join(logLevels, ", ")+". Calls that went well are logged at debug."),
+		text("log-level", "info", "LEVEL", "What to log to standard error: "+strings.Join(logLevels, ", ")+". Calls that went well are logged at debug, and the audit at any level."),
+		text("audit-log", "", "FILE", "Where to append the audit, as lines of JSON: calls that were denied, notes that were forgotten, losses that were acknowledged. "+
+			"Without it they go to the log. It is opened anew at SIGHUP, for a rotation of logs."),
 	}
 }
 
@@ -180,7 +183,7 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		}
 		return n
 	}
-	s := &settings{dev: c.Bool("dev"), config: server.Config{
+	s := &settings{dev: c.Bool("dev"), auditLog: c.String("audit-log"), config: server.Config{
 		Listen:      c.String("listen"),
 		HTTPListen:  c.String("http-listen"),
 		AdminListen: c.String("admin-listen"),
