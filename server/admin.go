@@ -55,5 +55,8 @@ func (w *watch) remark() string {
 	if w.lost != "" {
 		remark += " (calls for a part of the series are refused: " + w.lost + ")"
 	}
+	if w.weak != "" {
+		remark += " (new donations may be refused: " + w.weak + ")"
+	}
 	return remark + w.losses.remark()
 }

@@ -97,7 +97,8 @@ type Rules struct {
 	MatchWindow time.Duration
 	// ArrivalWindow is how far apart two messages may arrive, where either has no event time. Default 96h: PayPal redelivers for about 4 days.
 	ArrivalWindow time.Duration
-	// Retention is how long a note is kept after its donation. Default 45 days: webhooks can be resent by hand for 30.
+	// Retention is how long a note is kept after its donation. Default 45 days: webhooks can be resent by hand for 30. It must not be shorter than a window:
+	// a message that comes between the two would find its note forgotten, and its donation be FIRST again.
 	Retention time.Duration
 	// SkewAhead is how far ahead of the store's clock an event time may lie. Default 24h: a wrong time zone must not lose a donation.
 	SkewAhead time.Duration
@@ -235,7 +236,18 @@ func (c Config) check() error {
 	atLeast("ArrivalWindow", c.Rules.ArrivalWindow, time.Millisecond)
 	atLeast("Retention", c.Rules.Retention, time.Millisecond)
 	atLeast("SkewAhead", c.Rules.SkewAhead, time.Millisecond)
+	remembers := func(whose string, r store.Rules) {
+		if longest := max(r.MatchWindow, r.ArrivalWindow); r.Retention > 0 && r.Retention < longest {
+			wrong = append(wrong, fmt.Errorf("%sthe retention is %v, and a window %v: a message that comes between the two finds its note forgotten, and its donation is processed twice; "+
+				"set a -retention of at least %[3]v, or a shorter -arrival-window or -match-window", whose, r.Retention, longest))
+		}
+	}
+	rulesOf := c.rulesByLedger()
+	remembers("", c.usual())
 	for ledger, rules := range c.Ledgers {
+		if rules.Retention != 0 || rules.ArrivalWindow != 0 || rules.MatchWindow != 0 {
+			remembers(fmt.Sprintf("ledger %q of -ledgers: ", ledger), rulesOf(ledger))
+		}
 		var named check
 		if named.word("ledger", ledger, maxLedger); named.failure() != nil {
 			wrong = append(wrong, fmt.Errorf("ledger %q: its name %s", ledger, named.violations[0].Description))
@@ -284,6 +296,12 @@ func (c Config) rulesByLedger() func(ledger string) store.Rules {
 		}
 		return usual
 	}
+}
+
+// usual are the rules of a ledger that Ledgers does not name.
+func (c Config) usual() store.Rules {
+	c.Ledgers = nil
+	return c.rulesByLedger()("")
 }
 
 func replace(field *time.Duration, value time.Duration) {

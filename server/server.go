@@ -168,6 +168,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 	}
 	s.telemetry.calls.InitializeMetrics(s.grpc)
 
+	adviseOnRules(s.config, s.logger)
 	s.warnOfDescriptors()
 	s.tellMemory()
 	if s.listener, err = s.listen("-listen", s.config.Listen); err != nil {

@@ -168,7 +168,7 @@ func TestMissingRight(t *testing.T) {
 // needed; and neither a flush nor another program's key is within them.
 func TestLeastRights(t *testing.T) {
 	r := startOperators(t)
-	redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(r.Port()), "--masterauth", operator)
+	redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(r.Port()), "--masterauth", operator)
 	rule := strings.Replace(readmeRule(t), "PASSWORD", "p", 1)
 	r.user(t, rule)
 	r.must(t, "SET", "theirs", "untouched")

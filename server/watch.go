@@ -46,12 +46,14 @@ type watch struct {
 	failures int    // in a row
 	seen     bool   // the store has answered once
 	shutBy   string // by what the store was shut to us when it failed last, as store.ShutOut tells
+	short    int    // so many looks in a row have found too few replicas
 	advice   advice
 
 	mu     sync.Mutex
 	detail string // why not ready; empty while ready
 	lost   string // the primaries of a cluster that cannot be used, and why; empty where all can
 	unsafe bool   // the store's certificate is not checked
+	weak   string // what is wrong with a store that is ready for some calls; empty where nothing is
 }
 
 func newWatch(config Config, s *store.Store, b *breaker, h *health.Server, t *telemetry, logger *slog.Logger) *watch {
@@ -96,6 +98,7 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	w.lost, w.unsafe = strings.Join(report.Lost, "; "), report.Unverified
 	w.mu.Unlock()
 	w.telemetry.lostPrimaries.Set(float64(len(report.Lost)))
+	w.telemetry.replicas.Set(float64(report.Replicas))
 	if err != nil {
 		w.failed(err)
 		if w.failures >= failuresToTip {
@@ -113,8 +116,20 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 		w.failed(evicts(report))
 		return nil
 	}
+	seen := w.seen
 	w.seen, w.failures = true, 0
 	refused, err := w.losses.look(asking)
+	weak := report.Trouble
+	if unreplicated, part := w.store.Unreplicated(); unreplicated == nil {
+		w.short = 0
+	} else if part {
+		weak = unreplicated.Error()
+	} else if w.short++; w.short >= failuresToTip || !seen { // one slow replica is no outage
+		err = unreplicated
+	}
+	w.mu.Lock()
+	w.weak = weak
+	w.mu.Unlock()
 	if store.ShutOut(err) != "" { // a beat writes as a note does, and would be refused as one
 		w.failures = failuresToTip
 		w.failed(err)

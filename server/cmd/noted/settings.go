@@ -84,7 +84,7 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		text("max-connections-per-address", strconv.Itoa(server.DefaultPerAddress), "N", "How many of them from one address. Behind a proxy all have the proxy's: set it to -max-connections."),
 		text("match-window", days(server.DefaultMatchWindow), "TIME", "How far apart the event times of two messages of one donation may lie."),
 		text("arrival-window", days(server.DefaultArrivalWindow), "TIME", "How far apart two messages of one donation may arrive, where either has no event time."),
-		text("retention", days(server.DefaultRetention), "TIME", "How long a note is kept after its donation. A message that comes later is refused, never taken for new."),
+		text("retention", days(server.DefaultRetention), "TIME", "How long a note is kept after its donation; at least as long as either window. A message that bears a time and comes later is refused, never taken for new."),
 		text("transaction-ids", string(server.Auto), "HOW", "What unequal transaction ids on two channels mean: two donations (shared), nothing (per-channel), "+
 			"or two donations once the series or the ledger has shown that the channels' ids agree (auto). shared, where they do not agree, doubles every donation. "+
 			"The metrics noted_transaction_ids_agree and noted_channel_pairs_total show what is true."),

@@ -62,6 +62,17 @@ func Start(tb testing.TB, args ...string) *Server {
 	return StartAt(tb, Place{Host: "127.0.0.1"}, args...)
 }
 
+// StartOn is Start on the address of a server that is stopped.
+func StartOn(tb testing.TB, stopped *Server, args ...string) *Server {
+	tb.Helper()
+	s := &Server{tb: tb, place: stopped.place, port: stopped.port, dir: tb.TempDir(), args: args}
+	tb.Cleanup(s.Kill)
+	if err := s.start(); err != nil {
+		tb.Fatalf("starting redis-server on port %d: %v", s.port, err)
+	}
+	return s
+}
+
 // StartAt is Start at a place of a network.
 func StartAt(tb testing.TB, place Place, args ...string) *Server {
 	tb.Helper()

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ type Report struct {
 	Policy      string        // maxmemory_policy
 	Evicts      bool          // under memory pressure it would forget notes
 	Role        string        // "master", or "slave", which takes no notes
-	Persistence string        // "none", "rdb", or "aof", with which snapshots do not matter
+	Persistence string        // "none", "rdb", "hidden" where it tells only that there is no append-only file, or "aof", with which snapshots do not matter
 	Replicas    int           // connected ones
 	MinReplicas bool          // it takes no writes without replicas (min-replicas-to-write)
 	Trouble     string        // why its persistence does not work, where it does not
@@ -43,7 +44,9 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	}
 	primaries, err := primariesOf(ctx, cluster)
 	if err != nil { // nobody says who they are
-		return Report{}, looked(failure(ctx, err))
+		err = cmp.Or(asWrongKind(err), looked(failure(ctx, err)))
+		s.suits(err)
+		return Report{}, err
 	}
 	var mu sync.Mutex
 	var worst Report
@@ -121,7 +124,7 @@ func worse(a, b Report) Report {
 	if older(b.Version, a.Version) {
 		a.Server, a.Version = b.Server, b.Version
 	}
-	for _, worst := range []string{"none", "rdb", "aof"} {
+	for _, worst := range []string{"none", "hidden", "rdb", "aof"} {
 		if a.Persistence == worst || b.Persistence == worst {
 			a.Persistence = worst
 			break
@@ -137,19 +140,26 @@ func worse(a, b Report) Report {
 func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Report, error) {
 	sent := time.Now()
 	now, err := node.Time(ctx).Result()
-	if err != nil {
+	if redis.HasErrorPrefix(err, "unknown command") && modeOf(readInfo(node.Info(ctx).Val())) == "sentinel" {
+		return Report{}, wrongKind(isSentinel)
+	} else if wrong := asWrongKind(err); wrong != nil {
+		return Report{}, wrong
+	} else if err != nil {
 		return Report{}, unanswered(failure(ctx, err))
 	}
 	clock.observe(now, sent, time.Now())
 	r := Report{ClockOffset: clock.offset(), Unverified: s.unverified}
 	text, err := node.Info(ctx).Result()
 	var refused redis.Error
-	if errors.As(err, &refused) {
-		return r, nil // a managed Redis may hide it
-	} else if err != nil {
+	if err != nil && !errors.As(err, &refused) { // a managed Redis may hide it
 		return r, unanswered(failure(ctx, err))
 	}
 	info := readInfo(text)
+	if _, cluster := s.redis.(*redis.ClusterClient); !cluster {
+		if err := kind(ctx, node, info); err != nil {
+			return r, err
+		}
+	}
 	r.Version, r.Policy, r.Role = info["redis_version"], info["maxmemory_policy"], info["role"]
 	r.Server = serverOf(info)
 	r.Evicts = r.Policy != "" && r.Policy != "noeviction"
@@ -158,7 +168,7 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 	r.Persistence = persistence(info, func() string {
 		saves, err := node.ConfigGet(ctx, "save").Result()
 		if err != nil {
-			return "unknown" // it may be forbidden
+			return "hidden" // a managed Redis may refuse it
 		}
 		return saves["save"]
 	})
@@ -218,8 +228,8 @@ func persistence(info map[string]string, saves func() string) string {
 		return "aof"
 	}
 	switch saves() {
-	case "unknown":
-		return ""
+	case "hidden":
+		return "hidden"
 	case "":
 		return "none"
 	}

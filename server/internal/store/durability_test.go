@@ -31,7 +31,7 @@ func pair(t testing.TB, n int) fleet {
 	primary := redistest.Start(t, "--repl-diskless-sync-delay", "0")
 	f := fleet{mode: "standalone", url: primary.URL(), primaries: []*redistest.Server{primary}}
 	for range n {
-		f.replicas = append(f.replicas, redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.Port())))
+		f.replicas = append(f.replicas, redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(primary.Port())))
 	}
 	f.linked(t)
 	return f
@@ -368,7 +368,7 @@ func TestAnswersAreWritten(t *testing.T) {
 func TestRefusalsWhenFull(t *testing.T) {
 	primary := redistest.StartWithClock(t, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 	f := fleet{mode: "standalone", url: primary.URL(), primaries: []*redistest.Server{primary},
-		replicas: []*redistest.Server{redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.Port()))}}
+		replicas: []*redistest.Server{redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(primary.Port()))}}
 	f.linked(t)
 	now := time.Now().Truncate(time.Second)
 	primary.StopClock(now)

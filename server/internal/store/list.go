@@ -199,7 +199,11 @@ func scan(ctx context.Context, nodes []node, at *cursor) error {
 	if err != nil {
 		return looked(failure(ctx, err))
 	}
-	run := readInfo(info.Val())["run_id"] // empty where Redis hides it
+	told := readInfo(info.Val())
+	run := told["run_id"] // empty where Redis hides it
+	if nodes[i].addr == "" && modeOf(told) == "cluster" {
+		return wrongKind(isNode)
+	}
 	if at.Scan != 0 && at.Run != "" && run != "" && run != at.Run {
 		return fmt.Errorf("%w: the store was restarted, or another has taken over, since the page before; list again from the start", ErrBadPageToken)
 	}

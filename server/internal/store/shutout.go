@@ -12,14 +12,18 @@ import (
 
 // The reasons for which Redis is there and Noted cannot use it, as metrics name them.
 const (
-	ByPassword    = "password"    // Redis does not take what -redis says of user and password
-	ByRights      = "rights"      // its user may not do what Noted must
-	ByDatabase    = "database"    // there is no database of the number that -redis names
-	ByCertificate = "certificate" // no TLS connection comes about
+	ByPassword    = "password"     // Redis does not take what -redis says of user and password
+	ByRights      = "rights"       // its user may not do what Noted must
+	ByDatabase    = "database"     // there is no database of the number that -redis names
+	ByCertificate = "certificate"  // no TLS connection comes about
+	ByMode        = "mode"         // it is of another kind than -redis-mode says
+	ByReplicas    = "replicas"     // fewer replicas than -replicas asks for have what is noted
+	ByWait        = "wait"         // it refuses WAIT, which -replicas needs
+	ByMinReplicas = "min_replicas" // it takes no writes for want of replicas
 )
 
 // ShutOuts are all of them.
-var ShutOuts = []string{ByPassword, ByRights, ByDatabase, ByCertificate}
+var ShutOuts = []string{ByPassword, ByRights, ByDatabase, ByCertificate, ByMode, ByReplicas, ByWait, ByMinReplicas}
 
 // shutOut is the failure of such a Redis: only an operator can mend it, so it says how. The caller learns that the store is unavailable, and that nothing
 // was done.
@@ -34,6 +38,9 @@ func (s *shutOut) Error() string { return s.text }
 // Unwrap gives Redis's own refusal only where it means that Redis is alive for our purposes: who is not let in at all gets no answer ever, and must not
 // knock with every call.
 func (s *shutOut) Unwrap() []error {
+	if s.by == ByMode {
+		return []error{s.also}
+	}
 	if s.also == nil {
 		return []error{ErrUnavailable}
 	}
@@ -59,6 +66,8 @@ func asShutOut(err error) error {
 	case noRight(err) && strings.Contains(err.Error(), "'select'"): // no connection comes about
 		return &shutOut{by: ByRights, text: fmt.Sprintf("redis does not let Noted's user choose a database (%v): give it the rights that README.md has under \"Run it\" and +select (ACL SETUSER), "+
 			"or leave the database out of -redis", err)}
+	case err != nil && strings.Contains(err.Error(), "NOREPLICAS"):
+		return &shutOut{by: ByMinReplicas, also: err, text: fmt.Sprintf("redis notes nothing for want of replicas (%v): bring its replicas back, or set a lower min-replicas-to-write", err)}
 	case noRight(err):
 		return &shutOut{by: ByRights, also: err, text: fmt.Sprintf("redis does not let Noted's user do what it must (%v): give it the rights that README.md has under \"Run it\" (ACL SETUSER)", err)}
 	case badDatabase(err):
@@ -79,6 +88,17 @@ func badLogin(err error) bool {
 // badDatabase tells a SELECT in vain.
 func badDatabase(err error) bool {
 	return redis.HasErrorPrefix(err, "DB index is out of range") || redis.HasErrorPrefix(err, "invalid DB index") || redis.HasErrorPrefix(err, "SELECT is not allowed")
+}
+
+// asUnreplicated says what to do where a WAIT was refused, or counted too few replicas.
+func asUnreplicated(err error, asked int) error {
+	var refused redis.Error
+	if errors.As(err, &refused) {
+		return &shutOut{by: ByWait, also: err, text: fmt.Sprintf("redis refuses WAIT, without which -replicas notes nothing (%v): give Noted's user +wait (ACL SETUSER); "+
+			"where a provider refuses it, start without -replicas and ask the provider what a failover loses", refused)}
+	}
+	return &shutOut{by: ByReplicas, also: err, text: fmt.Sprintf("fewer replicas than the %d of -replicas have what is written, so nothing can be noted (%v): bring them back "+
+		"(INFO replication on Redis shows them), or start with a lower -replicas", asked, err)}
 }
 
 // noRight tells a command or key that Redis's ACL refuses. Inside a script each release says so in words of its own.
