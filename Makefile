@@ -1,8 +1,8 @@
-# run, test, stores, soak, check, generate, bench: each a few lines over plain commands. What they need and is missing, .ci/need installs.
+# run, test, stores, soak, check, mutants, vulnerable, generate, bench: each a few lines over plain commands. What they need and is missing, .ci/need installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check generate bench
+.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable generate bench
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
@@ -61,6 +61,12 @@ check:
 	buf breaking --against '.git#branch=$(shell git rev-parse -q --verify main >/dev/null && echo main || git branch --show-current)'
 	go mod tidy -diff
 	.ci/current
+
+# vulnerable looks for known vulnerabilities in the Go code that we call, the standard library of
+# the toolchain in go.mod included. Without that toolchain, build with another one as new.
+vulnerable:
+	.ci/need govulncheck
+	GOTOOLCHAIN=auto govulncheck -db "file://$(CURDIR)/.tools/vulndb" ./...
 
 # generate rebuilds gen/ from api/, with the pinned plugins.
 generate:

@@ -2,6 +2,8 @@ module github.com/donation-dedupe/noted
 
 go 1.26.0
 
+toolchain go1.26.11
+
 // What the project depends on directly, and what for.
 require (
 	connectrpc.com/connect v1.21.1 // the JSON door: Connect, gRPC-Web and gRPC over net/http
@@ -18,9 +20,9 @@ require (
 	github.com/schollz/progressbar/v3 v3.19.1 // notectl: progress bars
 	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // the gateway: signs what the downstream gets
 	github.com/urfave/cli/v3 v3.14.0 // all mains: flags, environment, help, completion
-	golang.org/x/net v0.60.0 // tests: speaks raw HTTP/2
-	golang.org/x/sys v0.48.0 // the service: how a connection that is not read from is closed
-	golang.org/x/term v0.46.0 // notectl: whether a person is looking
+	golang.org/x/net v0.62.0 // tests: speaks raw HTTP/2
+	golang.org/x/sys v0.49.0 // the service: how a connection that is not read from is closed
+	golang.org/x/term v0.47.0 // notectl: whether a person is looking
 	golang.org/x/time v0.16.0 // the service: rates of callers
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261019180522-ce908d29299b // errors with their details
 	google.golang.org/grpc v1.85.0 // the service and its Go client
@@ -42,6 +44,6 @@ require (
 	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/yuin/gopher-lua v1.1.1 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
-	golang.org/x/text v0.42.0 // indirect
-	golang.org/x/tools v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	golang.org/x/tools v0.51.0 // indirect
 )
