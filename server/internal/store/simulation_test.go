@@ -161,6 +161,9 @@ func TestSimulation(t *testing.T) {
 // TestSimulationOfModel does the same with the model, which must come to the same
 // figures: each of the two was made from the design by itself.
 func TestSimulationOfModel(t *testing.T) {
+	if small() {
+		t.Skip("it has nothing to say about races")
+	}
 	golden(t, "testdata/simulation.md", simulation(t, modelled, false))
 }
 
