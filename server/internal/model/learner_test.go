@@ -11,10 +11,10 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-var rules = model.Rules{Rules: store.Rules{
+var rules = store.Rules{
 	MatchWindow: 2 * time.Hour, ArrivalWindow: 96 * time.Hour, Retention: 1000 * time.Hour,
 	SkewAhead: time.Hour, SeriesLimit: 512,
-}}
+}
 
 // TestLearner tells messages, each as "series channel id", and counts what a server has
 // learned from the answers. An "i" comes by IPN, a "w" by webhook. Payments of one series

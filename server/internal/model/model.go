@@ -18,35 +18,8 @@ import (
 // MostSightings is how many sightings a note keeps.
 const MostSightings = 16
 
-// TransactionIDs is the setting of that name.
-type TransactionIDs int
-
-// The settings: find out whether the ids of two channels agree, take nothing for known,
-// take it for known.
-const (
-	Auto TransactionIDs = iota
-	PerChannel
-	Shared
-)
-
-func (s TransactionIDs) String() string { return [...]string{"auto", "per-channel", "shared"}[s] }
-
-// Rules are a ledger's settings, and what is known of it.
-type Rules struct {
-	store.Rules    // SharedTransactions is ignored
-	TransactionIDs TransactionIDs
-	Agreeing       []string // the channels whose ids agree with the message's channel, by the ledger's experience
-}
-
-// Request asks to note a donation, or to look for it.
-type Request struct {
-	Donation   store.Donation
-	Message    store.Message
-	ReceivedAt time.Time // zero: just now
-	Hold       time.Duration
-	RequestID  string // of a look ""
-	Rules      Rules
-}
+// Request asks to note a donation, or to look for it; a look has no RequestID.
+type Request = store.NoteRequest
 
 // Reply is an answer. A new note has no donation id yet, and no reply has a receipt: only
 // the store can make them.
@@ -61,6 +34,7 @@ type Refusal string
 // The refusals.
 const (
 	TooEarly         Refusal = "TOO_EARLY"
+	ReceivedTooEarly Refusal = "RECEIVED_TOO_EARLY"
 	TooLate          Refusal = "TOO_LATE"
 	SeriesFull       Refusal = "SERIES_FULL"
 	RequestReused    Refusal = "REQUEST_REUSED"
@@ -159,10 +133,10 @@ func latest(a, b time.Time) time.Time {
 
 // arrival is when a request's message arrived.
 func (m *Model) arrival(r Request) time.Time {
-	if r.ReceivedAt.IsZero() || r.ReceivedAt.After(m.Now) {
+	if r.Message.ReceivedAt.IsZero() || r.Message.ReceivedAt.After(m.Now) {
 		return m.Now
 	}
-	return r.ReceivedAt
+	return r.Message.ReceivedAt
 }
 
 // Exists decides as Note does and changes nothing. The note is nil where there is none.
@@ -178,10 +152,12 @@ func (m *Model) Exists(r Request) (*Note, store.Evidence, error) {
 func (m *Model) refused(r Request) error {
 	occurred, begin := r.Donation.OccurredAt, m.Now.Add(-r.Rules.Retention)
 	switch {
-	case !occurred.IsZero() && !occurred.After(begin), !m.arrival(r).After(begin):
+	case !occurred.IsZero() && !occurred.After(begin):
 		return TooEarly
 	case !occurred.IsZero() && occurred.After(m.Now.Add(r.Rules.SkewAhead)):
 		return TooLate
+	case !m.arrival(r).After(begin):
+		return ReceivedTooEarly
 	}
 	return nil
 }
@@ -230,10 +206,14 @@ func (m *Model) begin(r Request, contradicted *Note) (Reply, *Note, error) {
 	for slices.ContainsFunc(s.notes, func(n *Note) bool { return n.NotedAt.Equal(noted) }) {
 		noted = noted.Add(time.Millisecond)
 	}
-	sighting := store.Sighting{Message: r.Message, TransactionID: r.Donation.TransactionID, SeenAt: noted}
+	sighting := store.Sighting{Message: withoutTime(r.Message), TransactionID: r.Donation.TransactionID, SeenAt: noted}
+	arrived := noted
+	if at := m.arrival(r); at.Before(m.Now) {
+		arrived, sighting.Message.ReceivedAt = at, at
+	}
 	n := &Note{
 		Note:        store.Note{Donation: r.Donation, NotedAt: noted, Sightings: []store.Sighting{sighting}},
-		arrived:     m.arrival(r),
+		arrived:     arrived,
 		contradicts: contradicted,
 		retention:   r.Rules.Retention,
 	}
@@ -245,6 +225,11 @@ func (m *Model) begin(r Request, contradicted *Note) (Reply, *Note, error) {
 	if contradicted != nil {
 		shown := m.Shown(contradicted)
 		reply.Contradicted = &shown
+		for _, s := range shown.Sightings {
+			if s.TransactionID != "" {
+				reply.Against = append(reply.Against, store.Told{Channel: s.Message.Channel, TransactionID: s.TransactionID})
+			}
+		}
 	}
 	return reply, n, nil
 }
@@ -283,7 +268,9 @@ func (m *Model) see(n *Note, r Request, takes bool) bool {
 		}
 		m.Spared++
 	}
-	s := store.Sighting{Message: r.Message, TransactionID: r.Donation.TransactionID, SeenAt: latest(m.Now, n.NotedAt)}
+	s := store.Sighting{
+		Message: withoutTime(r.Message), TransactionID: r.Donation.TransactionID, SeenAt: latest(m.Now, n.NotedAt),
+	}
 	n.Sightings = append(n.Sightings, s)
 	if takes {
 		n.own = len(n.Sightings) - 1
@@ -291,11 +278,14 @@ func (m *Model) see(n *Note, r Request, takes bool) bool {
 	return true
 }
 
+// withoutTime is a message as it is known again: by channel and id.
+func withoutTime(m store.Message) store.Message { return store.Message{Channel: m.Channel, ID: m.ID} }
+
 // sighting is the index of a request's message among the sightings; -1 where it is none
 // of them. A message without an id is known by its channel and transaction id.
 func (n *Note) sighting(r Request) int {
 	return slices.IndexFunc(n.Sightings, func(s store.Sighting) bool {
-		return s.Message == r.Message && (r.Message.ID != "" || s.TransactionID == r.Donation.TransactionID)
+		return withoutTime(s.Message) == withoutTime(r.Message) && (r.Message.ID != "" || s.TransactionID == r.Donation.TransactionID)
 	})
 }
 

@@ -76,7 +76,7 @@ func (n *Note) reused(r Request) bool {
 }
 
 func (n *Note) saw(message store.Message) bool {
-	return slices.ContainsFunc(n.Sightings, func(s store.Sighting) bool { return s.Message == message })
+	return slices.ContainsFunc(n.Sightings, func(s store.Sighting) bool { return withoutTime(s.Message) == withoutTime(message) })
 }
 
 func bears(id string) func(store.Sighting) bool {
@@ -115,9 +115,9 @@ func (n *Note) channels() (channels []string) {
 func agreeing(notes []*Note, r Request, other string) bool {
 	channel := r.Message.Channel
 	switch {
-	case channel == other, r.Rules.TransactionIDs == PerChannel:
+	case channel == other, r.Rules.TransactionIDs == store.PerChannel:
 		return false
-	case r.Rules.TransactionIDs == Shared:
+	case r.Rules.TransactionIDs == store.Shared:
 		return true
 	}
 	contradiction := false

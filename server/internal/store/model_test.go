@@ -42,7 +42,7 @@ func TestModel(t *testing.T) {
 	for _, must := range []string{
 		"verdict 1 by 1", "verdict 1 by 2", "verdict 1 by 6", "verdict 2 by 3", "verdict 2 by 4", "verdict 2 by 5",
 		"verdict 3 by 3", "verdict 3 by 4", "verdict 3 by 5", "spared", "contradicted", "set back", "forgotten",
-		"note: " + errRequestReused.Error(), "note: " + store.ErrTooEarly.Error(), "note: " + store.ErrTooLate.Error(),
+		"note: " + store.ErrRequestReused.Error(), "note: " + store.ErrTooEarly.Error(), "note: " + store.ErrTooLate.Error(),
 		"note: " + store.ErrSeriesFull.Error(),
 		"settle: <nil>", "release: <nil>", "extend: <nil>", "settle: " + store.ErrHoldLost.Error(),
 		"settle: " + store.ErrSettledByAnother.Error(), "settle: " + store.ErrHoldReleased.Error(),
@@ -138,7 +138,7 @@ func (w *walk) advance(d time.Duration) {
 
 func (w *walk) note(r model.Request) {
 	want, n, wantErr := w.model.Note(r)
-	got, err := w.store.Note(ctx(w.t), asked(r))
+	got, err := w.store.Note(ctx(w.t), r)
 	if !w.wantError(fmt.Sprintf("Note(%+v), the note being %v", r, n), wantErr, err) {
 		w.counts[fmt.Sprint("note: ", refusal(wantErr))]++
 		return
@@ -165,9 +165,9 @@ func (w *walk) note(r model.Request) {
 }
 
 func (w *walk) look(r model.Request) {
-	r.RequestID, r.ReceivedAt = "", time.Time{}
+	r.RequestID = ""
 	n, evidence, wantErr := w.model.Exists(r)
-	got, err := w.store.Exists(ctx(w.t), r.Donation, r.Message, asked(r).Rules)
+	got, err := w.store.Exists(ctx(w.t), r.Donation, r.Message, r.Rules)
 	if !w.wantError(fmt.Sprintf("Exists(%+v)", r), wantErr, err) {
 		return
 	}
@@ -238,12 +238,10 @@ func randomRequest(random *rand.Rand, m *model.Model) model.Request {
 	r := model.Request{
 		Donation:  store.Donation{Ledger: "l", SeriesID: randomSeries(random), Event: store.Event(1 + random.IntN(2))},
 		RequestID: fmt.Sprint("r", random.IntN(4000)),
-		Rules: model.Rules{
-			Rules: store.Rules{
-				MatchWindow: 2 * time.Hour, ArrivalWindow: 6 * time.Hour, Retention: 48 * time.Hour, SkewAhead: time.Hour,
-				SeriesLimit: 25,
-			},
-			TransactionIDs: []model.TransactionIDs{model.Auto, model.Auto, model.PerChannel, model.Shared}[random.IntN(4)],
+		Rules: store.Rules{
+			MatchWindow: 2 * time.Hour, ArrivalWindow: 6 * time.Hour, Retention: 48 * time.Hour, SkewAhead: time.Hour,
+			TransactionIDs: []store.TransactionIDs{store.Auto, store.Auto, store.PerChannel, store.Shared}[random.IntN(4)],
+			SeriesLimit:    25,
 		},
 	}
 	if live := m.Live("l", r.Donation.SeriesID); random.IntN(8) == 0 && len(live) > 0 {
@@ -258,9 +256,6 @@ func randomRequest(random *rand.Rand, m *model.Model) model.Request {
 		r.Hold = time.Duration(1+random.IntN(900)) * time.Second
 	}
 	r.Donation.OccurredAt = randomTime(random, m.Now)
-	if random.IntN(5) == 0 {
-		r.ReceivedAt = randomTime(random, m.Now)
-	}
 	if random.IntN(5) > 0 {
 		r.Donation.Amount = []string{"25.00", "25", "25.000", "7.50"}[random.IntN(4)]
 		r.Donation.CurrencyCode = []string{"USD", "USD", "EUR"}[random.IntN(3)]
@@ -275,6 +270,9 @@ func randomRequest(random *rand.Rand, m *model.Model) model.Request {
 		r.Message = store.Message{Channel: "webhook", ID: fmt.Sprintf("WH-%017d-%017d", 0, random.IntN(80))}
 	case 4:
 		r.Message.Channel = []string{"", "ipn"}[random.IntN(2)]
+	}
+	if random.IntN(5) == 0 {
+		r.Message.ReceivedAt = randomTime(random, m.Now)
 	}
 	return r
 }

@@ -29,7 +29,7 @@ type telling struct {
 	subject
 	series string
 	own    bool // each channel has ids of its own
-	rules  model.Rules
+	rules  store.Rules
 	asked  int
 	ids    map[string]string // :: message → the donation id that it was answered
 }
@@ -210,19 +210,19 @@ func TestOrders(t *testing.T) {
 	}
 	const fresh, agreed, ledger = "fresh", "after a payment under one id", "the ledger knows"
 	for _, c := range []struct {
-		setting           model.TransactionIDs
+		setting           store.TransactionIDs
 		history           string
 		agreeing, differs func(order []string) string
 	}{
-		{model.Auto, fresh, unknownAgreeing, unknownDiffering},
-		{model.Auto, agreed, nothing, eachDoubled},
-		{model.Auto, ledger, nothing, firstDoubled},
-		{model.PerChannel, fresh, unknownAgreeing, unknownDiffering},
-		{model.PerChannel, agreed, unknownAgreeing, unknownDiffering},
-		{model.PerChannel, ledger, unknownAgreeing, unknownDiffering},
-		{model.Shared, fresh, nothing, eachDoubled},
-		{model.Shared, agreed, nothing, eachDoubled},
-		{model.Shared, ledger, nothing, eachDoubled},
+		{store.Auto, fresh, unknownAgreeing, unknownDiffering},
+		{store.Auto, agreed, nothing, eachDoubled},
+		{store.Auto, ledger, nothing, firstDoubled},
+		{store.PerChannel, fresh, unknownAgreeing, unknownDiffering},
+		{store.PerChannel, agreed, unknownAgreeing, unknownDiffering},
+		{store.PerChannel, ledger, unknownAgreeing, unknownDiffering},
+		{store.Shared, fresh, nothing, eachDoubled},
+		{store.Shared, agreed, nothing, eachDoubled},
+		{store.Shared, ledger, nothing, eachDoubled},
 	} {
 		for _, s := range subjects {
 			check := func(name string, own bool, want func([]string) string) {
@@ -230,7 +230,7 @@ func TestOrders(t *testing.T) {
 					on := s.new(t, elevenOClock)
 					wants, got := map[string]string{}, map[string]string{}
 					for i, order := range all {
-						o := &telling{subject: on, series: fmt.Sprint("I-", i), rules: model.Rules{Rules: usual}}
+						o := &telling{subject: on, series: fmt.Sprint("I-", i), rules: usual}
 						o.rules.TransactionIDs = c.setting
 						switch c.history {
 						case agreed:
@@ -271,7 +271,7 @@ func TestCrosswise(t *testing.T) {
 						order = append(order, word)
 					}
 				}
-				o := &telling{subject: s.new(t, elevenOClock), series: "I-1", rules: model.Rules{Rules: usual}}
+				o := &telling{subject: s.new(t, elevenOClock), series: "I-1", rules: usual}
 				if said := o.tell(t, order...); said != want {
 					t.Errorf("said %s\nwant %s", said, want)
 				}
@@ -286,7 +286,7 @@ func TestCrosswise(t *testing.T) {
 func TestOneTimePaymentsTeachNothing(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.name, func(t *testing.T) {
-			o := &telling{subject: s.new(t, elevenOClock).learning(&model.Learner{}), rules: model.Rules{Rules: usual}}
+			o := &telling{subject: s.new(t, elevenOClock).learning(&model.Learner{}), rules: usual}
 			for i := range 10 {
 				o.series = fmt.Sprint("ONE-TIME-", i)
 				for _, message := range []string{"iA", "wA"} {
@@ -308,7 +308,7 @@ func TestOneTimePaymentsTeachNothing(t *testing.T) {
 func TestEachPairOfChannelsIsLearned(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.name, func(t *testing.T) {
-			o := &telling{subject: s.new(t, elevenOClock).learning(&model.Learner{}), rules: model.Rules{Rules: usual}}
+			o := &telling{subject: s.new(t, elevenOClock).learning(&model.Learner{}), rules: usual}
 			o.own = true
 			for i := range 6 {
 				o.series = fmt.Sprint("I-", i)
@@ -326,7 +326,7 @@ func TestEachPairOfChannelsIsLearned(t *testing.T) {
 func TestOwnIDFollowsTheTakeover(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.name, func(t *testing.T) {
-			o := &telling{subject: s.new(t, elevenOClock), series: "I-1", rules: model.Rules{Rules: usual}}
+			o := &telling{subject: s.new(t, elevenOClock), series: "I-1", rules: usual}
 			r := o.request("iA")
 			r.Hold = time.Minute
 			if err := o.release(o.ask(t, r).Receipt); err != nil {

@@ -13,7 +13,7 @@ import (
 // aYear delivers a year to receivers of ours, and where compare says so to those of the
 // designs that ours is compared with.
 func aYear(
-	t *testing.T, seed uint64, p paypaltest.Plan, setting model.TransactionIDs, on newSubject, compare bool, sum *tally,
+	t *testing.T, seed uint64, p paypaltest.Plan, setting store.TransactionIDs, on newSubject, compare bool, sum *tally,
 ) {
 	donations, messages := paypaltest.Deliveries(seed, ledgerOf(t), p)
 	for _, event := range donations {
@@ -24,7 +24,7 @@ func aYear(
 	}
 	r := &receiver{
 		World: &paypaltest.World{}, subject: on(t, paypaltest.Start).learning(&model.Learner{}), t: t, tally: sum,
-		rules: model.Rules{Rules: usual, TransactionIDs: setting}, books: paypaltest.NewBooks(donations),
+		rules: ruledBy(setting), books: paypaltest.NewBooks(donations),
 		noted: map[string]int{},
 	}
 	sum.tries, sum.givenUp = paypaltest.Deliver(r.World, messages, paypaltest.Misfortunes(seed), r.receive)
@@ -48,7 +48,7 @@ type receiver struct {
 	*paypaltest.World
 	subject
 	t     *testing.T
-	rules model.Rules
+	rules store.Rules
 	books *paypaltest.Books
 	tally *tally
 	noted map[string]int // the donation whose message made the note
@@ -254,4 +254,11 @@ func (d *design) note(m *paypaltest.Message, f paypaltest.Fate, answer func(bool
 			answer(f.Crash == paypaltest.Never)
 		})
 	}
+}
+
+// ruledBy are the usual rules with a setting of transaction ids.
+func ruledBy(setting store.TransactionIDs) store.Rules {
+	rules := usual
+	rules.TransactionIDs = setting
+	return rules
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/donation-dedupe/noted/server/internal/model"
 	"github.com/donation-dedupe/noted/server/internal/paypaltest"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
@@ -184,7 +183,7 @@ func simulation(t *testing.T, on newSubject, small bool) string {
 	if small {
 		year, everything = fewer(year), fewer(everything)
 	}
-	results := simulate(t, simulationSeed, "year", year, model.Auto, on, true)
+	results := simulate(t, simulationSeed, "year", year, store.Auto, on, true)
 	all := newTally()
 	for _, r := range results {
 		all.add(r.tally)
@@ -233,7 +232,7 @@ type result struct {
 // simulate runs shards, as many at a time as there are cores, and adds them up by their
 // rows.
 func simulate(
-	t *testing.T, seed uint64, name string, shards []shard, setting model.TransactionIDs, on newSubject, compare bool,
+	t *testing.T, seed uint64, name string, shards []shard, setting store.TransactionIDs, on newSubject, compare bool,
 ) []*result {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(800)) // the embedded store makes and drops an interpreter a call
@@ -265,16 +264,16 @@ func simulate(
 // A trial is one kind of ledger under each setting.
 type trial struct {
 	row      string
-	settings map[model.TransactionIDs]*result
+	settings map[store.TransactionIDs]*result
 }
 
-var settings = []model.TransactionIDs{model.Auto, model.PerChannel, model.Shared}
+var settings = []store.TransactionIDs{store.Auto, store.PerChannel, store.Shared}
 
 func try(t *testing.T, seed uint64, shards []shard, on newSubject) (trials []trial) {
 	for _, setting := range settings {
 		for i, r := range simulate(t, seed, setting.String(), shards, setting, on, false) {
 			if setting == settings[0] {
-				trials = append(trials, trial{r.row, map[model.TransactionIDs]*result{}})
+				trials = append(trials, trial{r.row, map[store.TransactionIDs]*result{}})
 			}
 			trials[i].settings[setting] = r
 		}
@@ -286,8 +285,8 @@ func try(t *testing.T, seed uint64, shards []shard, on newSubject) (trials []tri
 func wantGoals(t *testing.T, trials []trial) {
 	t.Helper()
 	for _, trial := range trials {
-		auto, perChannel := trial.settings[model.Auto], trial.settings[model.PerChannel]
-		shared := trial.settings[model.Shared]
+		auto, perChannel := trial.settings[store.Auto], trial.settings[store.PerChannel]
+		shared := trial.settings[store.Shared]
 		fail := func(why string) {
 			t.Helper()
 			t.Errorf("%s: auto is wrong by %v, per-channel by %v, shared by %v: %s",
@@ -374,7 +373,7 @@ func reportTrials(trials []trial) string {
 		fmt.Fprintf(&b, "%s by the setting of `-transaction-ids`:\n\n", name[:1]+plural)
 		tableHead(&b, strings.ToLower(name[:1])+plural, "auto", "per-channel", "shared")
 		for _, trial := range trials {
-			fmt.Fprintf(&b, "| %s, %s |", thousands(trial.settings[model.Auto].donations[event]), trial.row)
+			fmt.Fprintf(&b, "| %s, %s |", thousands(trial.settings[store.Auto].donations[event]), trial.row)
 			for _, setting := range settings {
 				fmt.Fprintf(&b, " %s |", trial.settings[setting].wrongs[event])
 			}
@@ -388,7 +387,7 @@ func reportTrials(trials []trial) string {
 	}
 	all := newTally()
 	for _, trial := range trials {
-		all.add(trial.settings[model.Auto].tally)
+		all.add(trial.settings[store.Auto].tally)
 	}
 	b.WriteString("The other events of all these ledgers, which bear no transaction id, with `auto`:\n\n")
 	tableHead(&b, "event", "told", "Noted")

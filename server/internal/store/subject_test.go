@@ -24,18 +24,6 @@ type subject struct {
 	clock   func(time.Time)
 }
 
-// asked is a request as the store takes it.
-func asked(r model.Request) store.NoteRequest {
-	rules := r.Rules.Rules
-	rules.SharedTransactions = r.Rules.TransactionIDs == model.Shared
-	return store.NoteRequest{
-		Donation: r.Donation, Message: r.Message, Hold: r.Hold, RequestID: r.RequestID, Rules: rules,
-	}
-}
-
-// errRequestReused is what the store says to a request id that was another message's.
-var errRequestReused = errors.New("the request id was another message's")
-
 // refusal is the store's error for the model's.
 func refusal(err error) error {
 	if err == nil {
@@ -45,7 +33,8 @@ func refusal(err error) error {
 		model.TooEarly:         store.ErrTooEarly,
 		model.TooLate:          store.ErrTooLate,
 		model.SeriesFull:       store.ErrSeriesFull,
-		model.RequestReused:    errRequestReused,
+		model.ReceivedTooEarly: store.ErrReceivedTooEarly,
+		model.RequestReused:    store.ErrRequestReused,
 		model.NotFound:         store.ErrNotFound,
 		model.HoldLost:         store.ErrHoldLost,
 		model.HoldReleased:     store.ErrHoldReleased,
@@ -90,7 +79,7 @@ func stored(t testing.TB, now time.Time) subject {
 	s := open(t, "standalone", server.URL()+"?read_timeout=5m") // the machine may be busy
 	return subject{
 		note: func(r model.Request) (model.Reply, error) {
-			reply, err := s.Note(context.Background(), asked(r))
+			reply, err := s.Note(context.Background(), r)
 			return model.Reply{NoteReply: reply}, err
 		},
 		settle:  func(receipt string) error { _, err := s.Settle(context.Background(), receipt); return err },

@@ -41,6 +41,8 @@ type Rules struct {
 // TransactionIDs says what unequal transaction ids on two channels mean.
 type TransactionIDs int
 
+func (t TransactionIDs) String() string { return [...]string{"auto", "per-channel", "shared"}[t] }
+
 // The settings of transaction ids.
 const (
 	// Auto: two donations where the ids of the two channels are known to agree, from the series or from
