@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -184,4 +185,16 @@ func (b *safeBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buffer.String()
+}
+
+// README.md names the reasons of noted_store_shut_out.
+func TestReadmeShutOuts(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "(`" + strings.Join(store.ShutOuts, "`, `") + "`)"
+	if !strings.Contains(string(text), want) {
+		t.Errorf("README.md does not name the reasons of noted_store_shut_out as %s", want)
+	}
 }

@@ -73,6 +73,9 @@ func asShutOut(err error) error {
 	case badDatabase(err):
 		return &shutOut{by: ByDatabase, text: fmt.Sprintf("redis does not have the database that -redis names (%v): mend the database of -redis, the number after the last /, "+
 			"or let Redis have more (databases in its redis.conf)", err)}
+	case unknownCommand(err):
+		return &shutOut{by: ByRights, also: err, text: fmt.Sprintf("redis does not know a command that Noted needs (%v): it was renamed or taken away (rename-command); "+
+			"give it back, ask the provider for it, or name another Redis", err)}
 	case badHandshake(err):
 		return &shutOut{by: ByCertificate, text: fmt.Sprintf("no TLS connection to Redis comes about (%v): look at its certificate, which must be valid, for the host that -redis names, and of a CA that this machine "+
 			"trusts; a CA of your own is named by -redis-ca, or by SSL_CERT_FILE in the environment", err)}
@@ -106,6 +109,12 @@ func noRight(err error) bool {
 	var refused redis.Error
 	return redis.IsPermissionError(err) || errors.As(err, &refused) &&
 		(strings.Contains(err.Error(), "user executing the script can't") || strings.Contains(err.Error(), "ACL failure in script"))
+}
+
+// unknownCommand tells a command that was renamed, or that a provider keeps to itself.
+func unknownCommand(err error) bool {
+	var refused redis.Error
+	return errors.As(err, &refused) && (redis.HasErrorPrefix(err, "unknown command") || strings.Contains(err.Error(), "Unknown Redis command called from script"))
 }
 
 // badHandshake tells a TLS connection that failed for what the two sides are, and not for the line between them.
