@@ -470,8 +470,14 @@ func TestHundredCallers(t *testing.T) {
 				all.Go(func() {
 					<-start
 					err := store.ErrUnavailable
-					// A cluster's connections are made when they are needed, and a hundred callers need more at once than there may be.
-					for c := ctx(t); errors.Is(err, store.ErrUnavailable) && c.Err() == nil; {
+					// A cluster's connections are made when they are needed, and a hundred callers
+					// need more at once than there may be. After each of these errors a caller
+					// asks again, under the same request id.
+					again := func() bool {
+						return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrPoolExhausted) ||
+							errors.Is(err, store.ErrOutcomeUnknown)
+					}
+					for c := ctx(t); again() && c.Err() == nil; {
 						replies[i], err = s.Note(c, store.NoteRequest{
 							Donation: d, Message: []store.Message{ipn, webhook}[i%2], Hold: 10 * time.Minute, RequestID: fmt.Sprint(name, i), Rules: usual,
 						})
