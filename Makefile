@@ -27,9 +27,9 @@ test-ts:
 	.ci/need npm
 	client/ts/test.sh
 
-# test-whole lets PayPal's messages come to the PHP and the Python receiver and to the gateway, which share one Noted. The suites before it prepare PHP and
-# Python. Never from the cache, which does not know what the processes are made of.
-test-whole: test-python test-php
+# test-whole lets PayPal's messages come to the PHP, the Python and the Node receiver and to the gateway, which share one Noted. The suites before it prepare
+# PHP, Python and Node. Never from the cache, which does not know what the processes are made of.
+test-whole: test-python test-php test-ts
 	.ci/need redis-server
 	go test -race -count=1 -tags whole ./client/whole
 

@@ -95,6 +95,7 @@ func (p *payPal) certHost() string { return strings.TrimPrefix(p.certs.URL, "htt
 const (
 	php  = "php"
 	wsgi = "wsgi"
+	node = "node"
 	gate = "gateway"
 )
 
@@ -109,8 +110,10 @@ type delivery struct {
 // elsewhere sends it to another place that takes its channel.
 func (d delivery) elsewhere() delivery {
 	switch {
-	case d.place != gate:
+	case d.place == node:
 		d.place = gate
+	case d.place != gate:
+		d.place = node
 	case d.channel == "ipn":
 		d.place = php
 	default:

@@ -275,8 +275,11 @@ func (s *story) copies(make func(again bool) delivery) []delivery {
 
 // place is where a message goes: mostly to the receiver of its channel.
 func (s *story) place(usual string) string {
-	if s.random.IntN(4) == 0 {
+	switch s.random.IntN(5) {
+	case 0:
 		return gate
+	case 1:
+		return node
 	}
 	return usual
 }
