@@ -1,9 +1,10 @@
 // The cases that all languages share, and the program that prints them.
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { after, describe, test } from "node:test";
 import { identifyIpn, identifyWebhook, MalformedError } from "../src/paypal/index.mjs";
 import { project, root } from "./places.mjs";
 
@@ -125,6 +126,45 @@ test("noted-identify prints lines, warns, and exits with 1 for what cannot be re
   assert.equal(program(["toString"], "").status, 2);
   assert.equal(program(["ipn"], Buffer.alloc((4 << 20) + 1, "a")).status, 1);
 });
+
+interface Mutant {
+  channel: Channel;
+  body: string;
+  malformed: string;
+  lines: string;
+  warnings: string[];
+  type: string;
+  unknown: boolean;
+}
+
+// TestMutants in Go changes the cases in many ways, and writes down what became of each.
+test("Go reads mutants of the cases the same", () => {
+  const folder = mkdtempSync(join(tmpdir(), "noted-"));
+  after(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const path = join(folder, "mutants");
+  const args = ["test", "-count=1", "-run=^TestMutants$", "./client/paypal", "-args", `-mutants=${path}`];
+  execFileSync("go", args, { cwd: root, stdio: "inherit" });
+  const mutants = readFileSync(path, "utf8").trimEnd().split("\n");
+  assert.ok(mutants.length > 5000);
+  for (const line of mutants) {
+    const mutant = JSON.parse(line) as Mutant;
+    const got = { channel: mutant.channel, body: mutant.body, ...readMutant(mutant) };
+    assert.deepEqual(got, mutant, Buffer.from(mutant.body, "base64").toString("latin1"));
+  }
+});
+
+function readMutant({ channel, body }: Mutant): Omit<Mutant, "channel" | "body"> {
+  try {
+    const identified = identify[channel](Buffer.from(body, "base64"));
+    const { warnings, type, unknown } = identified;
+    return { malformed: "", lines: identified.lines(), warnings: [...warnings], type, unknown };
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error;
+    return { malformed: error.field, lines: "", warnings: [], type: "", unknown: false };
+  }
+}
 
 // The bodies that PayPal really sent lie beside the repository, where they lie at all.
 const payloads = process.env["PAYLOADS"] ?? join(root, "../shared/payloads");

@@ -58,6 +58,12 @@ export class Reader {
     return "";
   }
 
+  /** A field that can name a series, or "". An id that begins with B- names a means of payment. */
+  seriesId(field: string): string {
+    const id = this.id(field);
+    return id.startsWith("B-") ? "" : id;
+  }
+
   /** A field as a time; undefined if it is absent or cannot be read. */
   time(field: string): Moment | undefined {
     const text = this.text(field);

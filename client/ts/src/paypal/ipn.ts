@@ -144,7 +144,7 @@ function seriesOf(reader: Reader, event: Event): string {
       return series(reader.firstId("txn_id", "case_id"), "txn_id, case_id");
     default: {
       // The I- form wins because in 2018 PayPal renamed S- series to it, and the webhook channel knows no other.
-      const [profile, button] = [reader.id("recurring_payment_id"), reader.id("subscr_id")];
+      const [profile, button] = [reader.seriesId("recurring_payment_id"), reader.seriesId("subscr_id")];
       if (button.startsWith("I-") && !profile.startsWith("I-")) return button;
       const named = profile === "" ? button : profile;
       const id = named === "" ? reader.firstId("txn_id", "old_subscr_id") : named;

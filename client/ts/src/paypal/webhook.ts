@@ -81,8 +81,8 @@ function find(reader: Reader, document: Document, eventType: string): Finding {
     case "payment.sale.completed":
     case "payment.sale.pending":
     case "payment.sale.denied": {
-      const [agreement, id] = [reader.id("resource.billing_agreement_id"), reader.id("resource.id")];
-      const named = agreement === "" || agreement.startsWith("B-") ? id : agreement; // B- names a means of payment
+      const [agreement, id] = [reader.seriesId("resource.billing_agreement_id"), reader.id("resource.id")];
+      const named = agreement === "" ? id : agreement;
       return [money(reader, paymentEvent(reader, kind), named, id, "resource.billing_agreement_id, resource.id")];
     }
     case "payment.capture.completed":
