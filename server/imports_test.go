@@ -28,7 +28,7 @@ type room struct {
 // What several rooms name.
 const (
 	contract = "gen/go/noted/v1 gen/go/noted/v1/notedv1connect"
-	service  = contract + " server server/internal/store server/internal/jsonfile"
+	service  = contract + " server server/internal/agreement server/internal/store server/internal/jsonfile"
 	trial    = service + " server/internal/embedded"
 
 	useGRPC      = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
@@ -43,11 +43,14 @@ var rooms = []room{
 	{"gen/go/noted/v1/notedv1connect", "gen/go/noted/v1", "gen/go/noted/v1 connectrpc.com/connect", ""},
 
 	{"server/internal/store", "", useRedis, "google.golang.org github.com/prometheus testing"},
+	{"server/internal/agreement", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus testing"},
+	{"server/internal/model", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus"},
+	{"server/internal/paypaltest", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus"},
 	{"server/internal/embedded", "", useMiniredis, "google.golang.org github.com/prometheus github.com/redis testing"},
 	{"server/internal/jsonfile", "", "", "golang.org/x net testing"},
 	{"server/internal/pkitest", "", "testing", ""},
 	{"server/internal/redistest", "", useRedis + " golang.org/x/sys testing", "google.golang.org github.com/prometheus"},
-	{"server", service, "* server/internal/store server/internal/jsonfile " + contract,
+	{"server", service, "* server/internal/agreement server/internal/store server/internal/jsonfile " + contract,
 		useMiniredis + " github.com/urfave testing"},
 	{"server/servertest", trial, "server server/internal/embedded testing " + useGRPC, "github.com/urfave"},
 	{"server/trial", trial, "server server/internal/embedded", "github.com/urfave testing"},

@@ -80,7 +80,16 @@ func stored(t testing.TB, now time.Time) subject {
 	return subject{
 		note: func(r model.Request) (model.Reply, error) {
 			reply, err := s.Note(context.Background(), r)
-			return model.Reply{NoteReply: reply}, err
+			if len(reply.Against) == 0 {
+				return model.Reply{NoteReply: reply}, err
+			}
+			contradicted := &store.Note{}
+			for _, told := range reply.Against {
+				contradicted.Sightings = append(contradicted.Sightings, store.Sighting{
+					Message: store.Message{Channel: told.Channel}, TransactionID: told.TransactionID,
+				})
+			}
+			return model.Reply{NoteReply: reply, Contradicted: contradicted}, err
 		},
 		settle:  func(receipt string) error { _, err := s.Settle(context.Background(), receipt); return err },
 		release: func(receipt string) error { _, err := s.Release(context.Background(), receipt); return err },
