@@ -10,9 +10,6 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrUnsuitable is of a store that cannot run Noted until an operator acts, however often it is asked.
-var ErrUnsuitable = errors.New("the store cannot run Noted; nothing was done")
-
 // failure turns what the Redis client failed with into what a caller may conclude from it: nothing was done, or nobody knows.
 //
 // A reply of Redis that refuses means that nothing was done: each script writes at its end, and where it writes twice Redis

@@ -187,5 +187,6 @@ var (
 	ErrNotReplicated    = errors.New("fewer replicas than asked for have what the answer rests on")
 	ErrWentBack         = errors.New("the store has gone back in time and forgotten notes; an operator must acknowledge it")
 	ErrPoolExhausted    = errors.New("every connection to the store is in use; nothing was done")
+	ErrUnsuitable       = errors.New("the store cannot run Noted until an operator acts; nothing was done")
 	ErrUnavailable      = errors.New("the store cannot answer; nothing was done")
 )
