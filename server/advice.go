@@ -76,7 +76,8 @@ func (a *advice) give(r store.Report) {
 		{r.Version == "", "the store refuses INFO, so nobody here sees whether it forgets; look with its provider that it is Redis 6.2 or newer, with maxmemory-policy noeviction and its append-only file on", nil},
 		{r.Version != "" && r.Policy == "", "the store does not tell its maxmemory-policy; see to it that it is noeviction, or donations will be forgotten", nil},
 		{r.Evicts && a.evictionAllowed, "the store evicts keys when its memory is full, and -allow-eviction accepts that", []any{"policy", r.Policy}},
-		{r.Unverified, "the certificate of the store is not checked (skip_verify in -redis), so a machine in between can read and change every note; leave skip_verify out, " +
+		{r.Unverified, "the certificate of the store is not checked (skip_verify in -redis), so a machine in between " +
+			"can read and change every note; leave skip_verify out, " +
 			"and name a CA of your own with -redis-ca", nil},
 		{len(r.Lost) > 0, "a primary of the cluster cannot be used, so calls for its series are refused; the others are answered", []any{"lost", strings.Join(r.Lost, "; ")}},
 		{r.Persistence == "none", "the store keeps nothing on disk, so a restart of it forgets every donation; set appendonly yes and appendfsync everysec in its redis.conf", nil},

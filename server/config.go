@@ -27,9 +27,10 @@ type Config struct {
 	// RedisMode is standalone, sentinel or cluster. Default standalone.
 	RedisMode string
 
-	// RedisCert and RedisKey are the PEM files of the certificate that Noted shows to a Redis that asks for one, and
-	// RedisCA those of the CAs that Redis's own certificate must be of; empty means none, and those of the system.
-	// They count for sentinels and every node of a cluster too, and new contents are taken up while the server runs.
+	// RedisCert and RedisKey are the PEM files of the certificate that Noted shows to a
+	// Redis that asks for one, and RedisCA those of the CAs that Redis's own certificate
+	// must be of; empty means none, and those of the system. They count for sentinels and
+	// every node of a cluster too, and new contents are taken up while the server runs.
 	RedisCert, RedisKey, RedisCA string
 
 	// TLSCert and TLSKey are the PEM files of the server's certificate and its key, for all doors; empty means plaintext. TLSClientCA is that of the CAs

@@ -42,14 +42,18 @@ func TestForeignSeries(t *testing.T) {
 	}
 }
 
-// Where a listing fails for what another program has written, the log names the ledger and gives a command that prints the key; it does not have the key itself, which names a
+// Where a listing fails for what another program has written, the log names the ledger
+// and gives a command that prints the key; it does not have the key itself, which names a
 // donor's series.
 func TestForeignSeriesIsFound(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	for _, ledger := range []string{"live", "sandbox"} {
-		if _, err := c.NoteDonation(t.Context(), &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{Ledger: ledger, SeriesId: "I-ours"}}); err != nil {
+		if _, err := c.NoteDonation(
+			t.Context(),
+			&notedv1.NoteDonationRequest{Donation: &notedv1.Donation{Ledger: ledger, SeriesId: "I-ours"}},
+		); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -62,7 +66,11 @@ func TestForeignSeriesIsFound(t *testing.T) {
 		redis.Do(write)
 		before := len(s.log.String())
 		for _, series := range []string{"", "I-theirs0canary"} {
-			if _, err := c.ListDonations(t.Context(), &notedv1.ListDonationsRequest{Ledger: "live", SeriesId: series}); toldBy(err).code != codes.Unavailable || strings.Contains(err.Error(), "redis-cli") {
+			if _, err := c.ListDonations(
+				t.Context(),
+				&notedv1.ListDonationsRequest{Ledger: "live", SeriesId: series},
+			); toldBy(err).code != codes.Unavailable ||
+				strings.Contains(err.Error(), "redis-cli") {
 				t.Errorf("%s: %v, want UNAVAILABLE and no more", what, err)
 			}
 		}
@@ -74,7 +82,11 @@ func TestForeignSeriesIsFound(t *testing.T) {
 		if command == nil {
 			t.Fatalf("%s: the log does not say where:\n%s", what, log)
 		}
-		shell := exec.Command("sh", "-c", strings.ReplaceAll(command[1], "redis-cli", "redis-cli -p "+strconv.Itoa(redis.Port())))
+		shell := exec.Command(
+			"sh",
+			"-c",
+			strings.ReplaceAll(command[1], "redis-cli", "redis-cli -p "+strconv.Itoa(redis.Port())),
+		)
 		if out, err := shell.CombinedOutput(); strings.TrimSpace(string(out)) != "noted:{live I-theirs0canary}" {
 			t.Errorf("%s: %s: %q, %v, want the key", what, command[1], out, err)
 		}

@@ -22,7 +22,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A refusedHandshake is a way in which Redis turns a new connection away before it takes a command.
+// A refusedHandshake is a way in which Redis turns a new connection away before it takes
+// a command.
 type refusedHandshake struct {
 	login, database string
 	begin, end      []string // commands of Redis's operator
@@ -30,17 +31,45 @@ type refusedHandshake struct {
 }
 
 var refusedHandshakes = map[string]refusedHandshake{
-	"a rotated password": {login: "noted:p@", says: "mend the user and the password of -redis",
-		begin: []string{"ACL SETUSER noted resetpass >other", "CLIENT KILL USER noted"}, end: []string{"ACL SETUSER noted resetpass >p"}},
+	"a rotated password": {
+		login: "noted:p@",
+		says:  "mend the user and the password of -redis",
+		begin: []string{
+			"ACL SETUSER noted resetpass >other",
+			"CLIENT KILL USER noted",
+		},
+		end: []string{"ACL SETUSER noted resetpass >p"},
+	},
 	"a user that is off": {login: "noted:p@", says: "mend the user and the password of -redis",
 		begin: []string{"ACL SETUSER noted off", "CLIENT KILL USER noted"}, end: []string{"ACL SETUSER noted on"}},
-	"a rotated password of the default user": {login: ":" + operator + "@", says: "mend the user and the password of -redis",
-		begin: []string{"CONFIG SET requirepass other", "CLIENT KILL TYPE normal"}, end: []string{"CONFIG SET requirepass " + operator}},
-	"a password where there was none": {says: "mend the user and the password of -redis",
-		begin: []string{"CONFIG SET requirepass " + operator, "CLIENT KILL TYPE normal"}, end: []string{"CONFIG SET requirepass \"\""}},
+	"a rotated password of the default user": {
+		login: ":" + operator + "@",
+		says:  "mend the user and the password of -redis",
+		begin: []string{
+			"CONFIG SET requirepass other",
+			"CLIENT KILL TYPE normal",
+		},
+		end: []string{"CONFIG SET requirepass " + operator},
+	},
+	"a password where there was none": {
+		says: "mend the user and the password of -redis",
+		begin: []string{
+			"CONFIG SET requirepass " + operator,
+			"CLIENT KILL TYPE normal",
+		},
+		end: []string{"CONFIG SET requirepass \"\""},
+	},
 	"a database that is out of range": {login: "noted:p@", database: "/99", says: "mend the database of -redis"},
-	"a database without the right to select": {login: "noted:p@", database: "/1", says: "+select",
-		begin: []string{"ACL SETUSER noted -select", "CLIENT KILL USER noted"}, end: []string{"ACL SETUSER noted +select"}},
+	"a database without the right to select": {
+		login:    "noted:p@",
+		database: "/1",
+		says:     "+select",
+		begin: []string{
+			"ACL SETUSER noted -select",
+			"CLIENT KILL USER noted",
+		},
+		end: []string{"ACL SETUSER noted +select"},
+	},
 }
 
 // everyRequest is a request of every call, for notes that are there.
@@ -53,7 +82,8 @@ func everyRequest(t *testing.T, c notedv1.DedupeServiceClient) []proto.Message {
 		}
 		return answer
 	}
-	settle, release, extend, forget := note("I-settle").Receipt, note("I-release").Receipt, note("I-extend").Receipt, note("I-forget")
+	settle, release := note("I-settle").Receipt, note("I-release").Receipt
+	extend, forget := note("I-extend").Receipt, note("I-forget")
 	return []proto.Message{
 		series("I-note"),
 		&notedv1.NoteDonationsRequest{Request: series("I-stream")},
@@ -67,7 +97,8 @@ func everyRequest(t *testing.T, c notedv1.DedupeServiceClient) []proto.Message {
 	}
 }
 
-// overStream sends a request several times on one stream, so that the server takes them together. An answer that is an error is one here too.
+// overStream sends a request several times on one stream, so that the server takes them
+// together. An answer that is an error is one here too.
 func overStream(conn *grpc.ClientConn, request *notedv1.NoteDonationsRequest) (answers []told, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -89,19 +120,25 @@ func overStream(conn *grpc.ClientConn, request *notedv1.NoteDonationsRequest) (a
 			return nil, err
 		}
 		e := answer.GetError()
-		answers = append(answers, told{code: codes.Code(e.GetCode()), reason: "noted.v1/" + e.GetReason(), retry: true}) // which a stream does not tell
+		// A stream does not tell when to come again.
+		answers = append(answers, told{code: codes.Code(e.GetCode()), reason: "noted.v1/" + e.GetReason(), retry: true})
 	}
 	return answers, nil
 }
 
-// Where Redis turns new connections away, at the start or while the service runs, every call by every door is told that the store is unavailable, one alone and many that
-// share a pipeline, with replicas and without. No call is answered with nothing, which would be an answer.
+// Where Redis turns new connections away, at the start or while the service runs, every
+// call by every door is told that the store is unavailable, one alone and many that share
+// a pipeline, with replicas and without. No call is answered with nothing, which would be
+// an answer.
 func TestRefusedHandshakes(t *testing.T) {
 	r := startOperators(t)
 	redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(r.Port()), "--masterauth", operator)
-	eventually(t, 20*time.Second, "the replica is there", func() bool { return strings.Contains(r.must(t, "INFO", "replication"), "state=online") })
+	eventually(t, 20*time.Second, "the replica is there", func() bool {
+		return strings.Contains(r.must(t, "INFO", "replication"), "state=online")
+	})
 	r.user(t, strings.Replace(readmeRule(t), "PASSWORD", "p", 1)+" +select")
-	requests := everyRequest(t, startGuarded(t, func(c *server.Config) { c.Redis = "redis://:" + operator + "@" + r.Addr() }).as(t, nil, ""))
+	whole := startGuarded(t, func(c *server.Config) { c.Redis = "redis://:" + operator + "@" + r.Addr() })
+	requests := everyRequest(t, whole.as(t, nil, ""))
 
 	for _, name := range slices.Sorted(maps.Keys(refusedHandshakes)) {
 		for _, running := range []bool{false, true} {
@@ -156,7 +193,10 @@ func (h refusedHandshake) tried(t *testing.T, r operatorsRedis, request proto.Me
 					}
 					return
 				}
-				for door, way := range map[string]way{"gRPC": overGRPC(c.conn), "JSON": overJSON(http.DefaultClient, "http://"+s.HTTPAddr())} {
+				for door, way := range map[string]way{
+					"gRPC": overGRPC(c.conn),
+					"JSON": overJSON(http.DefaultClient, "http://"+s.HTTPAddr()),
+				} {
 					answer, err := way(within(t, 20*time.Second), request)
 					if got := toldBy(err); got != storeUnavailable {
 						t.Errorf("%T over %s: %v, %+v, want %+v", request, door, answer, got, storeUnavailable)
@@ -167,7 +207,8 @@ func (h refusedHandshake) tried(t *testing.T, r operatorsRedis, request proto.Me
 		all.Wait()
 	}
 	ask(1)
-	// Of what is asked on a stream the log has nothing, but within two looks it has the store's trouble.
+	// Of what is asked on a stream the log has nothing, but within two looks it has the
+	// store's trouble.
 	eventually(t, 10*time.Second, fmt.Sprintf("%T: the log says %q", request, h.says), func() bool {
 		return s.logged(`"reason":"STORE_UNAVAILABLE"`, h.says) > 0 || s.logged("not fit for use", h.says) > 0
 	})

@@ -62,8 +62,8 @@ var rooms = []room{
 	{"client", "gen/go/noted/v1 client/paypal", "gen/go/noted/v1 client/paypal " + useGRPC, "testing"},
 	{"client/paypal", "", "", "net/http golang.org/x testing"},
 	{"client/gateway", "client client/paypal gen/go/noted/v1",
-		"client client/paypal github.com/cloudevents github.com/prometheus github.com/standard-webhooks "+
-			"google.golang.org/grpc/codes google.golang.org/grpc/status "+useRedis,
+		"client client/paypal github.com/cloudevents github.com/prometheus github.com/standard-webhooks " +
+			"google.golang.org/grpc/codes google.golang.org/grpc/status " + useRedis,
 		"testing"},
 	{"client/cmd/noted-gateway", "client client/gateway client/paypal gen/go/noted/v1",
 		"client/gateway github.com/urfave " + useRedis, "testing"},

@@ -212,7 +212,8 @@ func TestLeastRights(t *testing.T) {
 	}
 }
 
-// The connections of Noted have a name in CLIENT LIST, also where CLIENT SETNAME is refused; where Redis lets no connection have one, it goes without.
+// The connections of Noted have a name in CLIENT LIST, also where CLIENT SETNAME is
+// refused; where Redis lets no connection have one, it goes without.
 func TestNameOfConnections(t *testing.T) {
 	r := startOperators(t)
 	rule := strings.Replace(readmeRule(t), "PASSWORD", "p", 1)

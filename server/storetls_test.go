@@ -32,7 +32,22 @@ func startSecure(t *testing.T, certificate pkitest.Pair, args ...string) secureR
 	r := secureRedis{port: strconv.Itoa(free.Addr().(*net.TCPAddr).Port), dir: t.TempDir()}
 	free.Close()
 	cert, key := certificate.Files(t, r.dir)
-	r.Server = redistest.Start(t, append([]string{"--tls-port", r.port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no", "--tls-ca-cert-file", cert}, args...)...)
+	r.Server = redistest.Start(
+		t,
+		append(
+			[]string{
+				"--tls-port",
+				r.port,
+				"--tls-cert-file",
+				cert,
+				"--tls-key-file",
+				key,
+				"--tls-auth-clients",
+				"no",
+				"--tls-ca-cert-file",
+				cert,
+			},
+			args...)...)
 	return r
 }
 
@@ -80,7 +95,9 @@ func TestCertificateOfTheStore(t *testing.T) {
 		ready := "http://" + s.AdminAddr() + "/readyz"
 		eventually(t, 10*time.Second, "/readyz tells of the certificate: "+says, func() bool {
 			got := get(t, ready)
-			return strings.HasPrefix(got, "503\n") && strings.Contains(got, says) && strings.Contains(got, "-redis-ca") && strings.Contains(got, "SSL_CERT_FILE")
+			return strings.HasPrefix(got, "503\n") && strings.Contains(got, says) &&
+				strings.Contains(got, "-redis-ca") &&
+				strings.Contains(got, "SSL_CERT_FILE")
 		})
 		if got := s.metric(t, "noted_store_shut_out", `by="certificate"`); got != 1 {
 			t.Errorf("%s: noted_store_shut_out = %v, want 1", says, got)
@@ -102,7 +119,8 @@ func TestCertificateOfTheStore(t *testing.T) {
 // asTrusting marks a process of this test that was started with a CA of its own, and names its folder.
 const asTrusting = "NOTED_TEST_AS_TRUSTING"
 
-// A Redis with which no TLS connection comes about is told as such in log, health and metric, each kind with what to do, and its callers hear that nothing was noted.
+// A Redis with which no TLS connection comes about is told as such in log, health and
+// metric, each kind with what to do, and its callers hear that nothing was noted.
 func TestNoTLSWithTheStore(t *testing.T) {
 	ca, stranger, dir := pkitest.New(t, "CA"), pkitest.New(t, "another CA"), t.TempDir()
 	caFile := pkitest.Write(t, filepath.Join(dir, "ca.pem"), ca.PEM())
@@ -132,7 +150,14 @@ func TestNoTLSWithTheStore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, protocols := range []string{"TLSv1.2", "TLSv1.3"} {
-				if reply := r.Tell("CONFIG", "SET", "tls-auth-clients", c.wants, "tls-protocols", protocols); reply != "OK" {
+				if reply := r.Tell(
+					"CONFIG",
+					"SET",
+					"tls-auth-clients",
+					c.wants,
+					"tls-protocols",
+					protocols,
+				); reply != "OK" {
 					t.Fatalf("setting up: %q", reply)
 				}
 				s := startGuarded(t, func(config *server.Config) {
@@ -159,16 +184,26 @@ func TestNoTLSWithTheStore(t *testing.T) {
 	}
 }
 
-// A certificate that is not checked is warned of, in the log and by health, as long as that is so.
+// A certificate that is not checked is warned of, in the log and by health, as long as
+// that is so.
 func TestUncheckedCertificate(t *testing.T) {
 	r := startSecure(t, pkitest.New(t, "CA").Issue(nil))
 	s := startGuarded(t, func(c *server.Config) { c.Redis = "rediss://127.0.0.1:" + r.port + "?skip_verify=true" })
 	for _, path := range []string{"/readyz", "/healthz"} {
-		if got := get(t, "http://"+s.AdminAddr()+path); !strings.HasPrefix(got, "200\n") || !holds(got, "certificate of the store is not checked", "skip_verify") {
+		if got := get(
+			t,
+			"http://"+s.AdminAddr()+path,
+		); !strings.HasPrefix(got, "200\n") ||
+			!holds(got, "certificate of the store is not checked", "skip_verify") {
 			t.Errorf("%s: %s", path, got)
 		}
 	}
-	if s.logged(`"level":"WARN"`, "certificate of the store is not checked", "leave skip_verify out", "-redis-ca") != 1 {
+	if s.logged(
+		`"level":"WARN"`,
+		"certificate of the store is not checked",
+		"leave skip_verify out",
+		"-redis-ca",
+	) != 1 {
 		t.Errorf("the log does not warn of it once:\n%s", s.log)
 	}
 }
@@ -178,7 +213,8 @@ func TestTLSSettingsOfTheStore(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	caFile := pkitest.Write(t, filepath.Join(dir, "ca.pem"), ca.PEM())
 	cert, key := ca.Issue(nil).Files(t, dir)
-	expired, expiredKey := ca.Issue(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }).Files(t, t.TempDir())
+	expired, expiredKey := ca.Issue(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }).
+		Files(t, t.TempDir())
 	for says, config := range map[string]server.Config{
 		"-redis-cert and -redis-key belong together": {Redis: "rediss://127.0.0.1:1", RedisCert: cert},
 		"has expired":                            {Redis: "rediss://127.0.0.1:1", RedisCert: expired, RedisKey: expiredKey},
@@ -200,8 +236,10 @@ func TestTLSSettingsOfTheStore(t *testing.T) {
 	}
 }
 
-// With a certificate for Redis, and a CA of our own, notes are taken from a standalone Redis, behind a sentinel and from a cluster, which all ask for certificates. New files
-// are taken up: when Redis trusts another CA and shows another certificate, the service is ready again by itself.
+// With a certificate for Redis, and a CA of our own, notes are taken from a standalone
+// Redis, behind a sentinel and from a cluster, which all ask for certificates. New files
+// are taken up: when Redis trusts another CA and shows another certificate, the service
+// is ready again by itself.
 func TestCertificateForTheStore(t *testing.T) {
 	old, fresh := pkitest.New(t, "CA"), pkitest.New(t, "new CA")
 	for _, mode := range []string{"standalone", "sentinel", "cluster"} {
@@ -249,7 +287,12 @@ func TestCertificateForTheStore(t *testing.T) {
 				fresh.Issue(nil).Files(t, servers[1].dir)
 				servers[1].Restart()
 			}
-			eventually(t, 20*time.Second, "not ready with old certificates", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "503\n") })
+			eventually(
+				t,
+				20*time.Second,
+				"not ready with old certificates",
+				func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "503\n") },
+			)
 			pkitest.Write(t, ca, fresh.PEM())
 			fresh.Issue(nil).Files(t, dir)
 			eventually(t, 30*time.Second, "ready with new ones, and a donation is noted", noted)
@@ -260,12 +303,18 @@ func TestCertificateForTheStore(t *testing.T) {
 	}
 }
 
-// startSecureSentinel starts a sentinel that speaks TLS, asks for certificates, and watches a Redis over TLS.
+// startSecureSentinel starts a sentinel that speaks TLS, asks for certificates, and
+// watches a Redis over TLS.
 func startSecureSentinel(t *testing.T, r secureRedis, certificate pkitest.Pair, ca string) secureRedis {
 	t.Helper()
 	s := secureRedis{port: strconv.Itoa(redistest.FreePort()), dir: t.TempDir()}
 	cert, key := certificate.Files(t, s.dir)
-	s.Server = redistest.StartSentinel(t, redistest.Place{Host: "127.0.0.1"}, "tls-port "+s.port+"\ntls-cert-file "+cert+"\ntls-key-file "+key+"\ntls-ca-cert-file "+ca+
-		"\ntls-auth-clients yes\ntls-replication yes\nsentinel monitor noted 127.0.0.1 "+r.port+" 1\nsentinel down-after-milliseconds noted 60000\n")
+	s.Server = redistest.StartSentinel(
+		t,
+		redistest.Place{Host: "127.0.0.1"},
+		"tls-port "+s.port+"\ntls-cert-file "+cert+"\ntls-key-file "+key+"\ntls-ca-cert-file "+ca+
+			"\ntls-auth-clients yes\ntls-replication yes\nsentinel monitor noted 127.0.0.1 "+r.port+" 1\nsentinel "+
+			"down-after-milliseconds noted 60000\n",
+	)
 	return s
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// towardsStore holds the certificates for connections to Redis, as the files had them when they were last good.
-// The store asks for them at each new connection.
+// towardsStore holds the certificates for connections to Redis, as the files had them
+// when they were last good. The store asks for them at each new connection.
 type towardsStore struct {
 	certFile, keyFile, caFile string
 
@@ -24,7 +24,12 @@ type towardsStore struct {
 
 // newTowardsStore reads the files for the first time; then they must be good.
 func newTowardsStore(config Config) (*towardsStore, error) {
-	t := &towardsStore{certFile: config.RedisCert, keyFile: config.RedisKey, caFile: config.RedisCA, logger: config.Logger}
+	t := &towardsStore{
+		certFile: config.RedisCert,
+		keyFile:  config.RedisKey,
+		caFile:   config.RedisCA,
+		logger:   config.Logger,
+	}
 	t.taken.Store(&store.Certificates{})
 	var paths []string
 	if t.certFile != "" {
@@ -54,7 +59,11 @@ func (t *towardsStore) load(contents [][]byte) (err error) {
 			return fmt.Errorf("-redis-cert %s with -redis-key %s: %w", t.certFile, t.keyFile, err)
 		}
 		if pair.Leaf.NotAfter.Before(time.Now()) {
-			return fmt.Errorf("-redis-cert %s: the certificate has expired at %s; get a new one", t.certFile, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+			return fmt.Errorf(
+				"-redis-cert %s: the certificate has expired at %s; get a new one",
+				t.certFile,
+				pair.Leaf.NotAfter.UTC().Format(time.RFC3339),
+			)
 		}
 		given.Own = &pair
 	}

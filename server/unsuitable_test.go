@@ -21,7 +21,8 @@ var (
 	infoBuild   = regexp.MustCompile(`redis_git_sha1:[0-9a-f]+\r\nredis_git_dirty:\d+\r\nredis_build_id:[0-9a-f]+`)
 )
 
-// A masked Redis tells of another program or release than it is. What it tells has the length of the truth.
+// A masked Redis tells of another program or release than it is. What it tells has the
+// length of the truth.
 type masked struct{ old, valkey atomic.Bool }
 
 func (m *masked) plan([]byte) redistest.Disturbance {
@@ -39,8 +40,10 @@ func (m *masked) plan([]byte) redistest.Disturbance {
 	}}
 }
 
-// A Redis that is too old is told to every caller as a matter for the operator, who reads in health and log what to do; it is not asked meanwhile, and nobody is told to come
-// again. Once it is new enough the service is ready by itself, and what was refused is FIRST.
+// A Redis that is too old is told to every caller as a matter for the operator, who reads
+// in health and log what to do; it is not asked meanwhile, and nobody is told to come
+// again. Once it is new enough the service is ready by itself, and what was refused is
+// FIRST.
 func TestTooOldRedis(t *testing.T) {
 	r := redistest.Start(t)
 	var mask masked
@@ -50,14 +53,23 @@ func TestTooOldRedis(t *testing.T) {
 	want := told{code: codes.FailedPrecondition, reason: "noted.v1/STORE_UNSUITABLE"}
 	for _, running := range []bool{false, true} {
 		mask.old.Store(!running)
-		s := startGuarded(t, func(c *server.Config) { c.Redis, c.HTTPListen, c.Drain = p.URL(), "127.0.0.1:0", time.Millisecond })
+		s := startGuarded(
+			t,
+			func(c *server.Config) { c.Redis, c.HTTPListen, c.Drain = p.URL(), "127.0.0.1:0", time.Millisecond },
+		)
 		c := s.as(t, nil, "")
 		if running {
 			c.NoteDonation(t.Context(), series("I-before"))
 			mask.old.Store(true)
 		}
 		eventually(t, 10*time.Second, "/readyz says what to do", func() bool {
-			return holds(get(t, "http://"+s.AdminAddr()+"/readyz"), "503\n", "it is Redis 6.0", "needs Redis 6.2 or newer", "upgrade it")
+			return holds(
+				get(t, "http://"+s.AdminAddr()+"/readyz"),
+				"503\n",
+				"it is Redis 6.0",
+				"needs Redis 6.2 or newer",
+				"upgrade it",
+			)
 		})
 		for _, request := range requests {
 			if streamed, ok := request.(*notedv1.NoteDonationsRequest); ok {
@@ -67,7 +79,10 @@ func TestTooOldRedis(t *testing.T) {
 				}
 				continue
 			}
-			for door, way := range map[string]way{"gRPC": overGRPC(c.conn), "JSON": overJSON(http.DefaultClient, "http://"+s.HTTPAddr())} {
+			for door, way := range map[string]way{
+				"gRPC": overGRPC(c.conn),
+				"JSON": overJSON(http.DefaultClient, "http://"+s.HTTPAddr()),
+			} {
 				if answer, err := way(within(t, 20*time.Second), request); toldBy(err) != want {
 					t.Errorf("%T over %s: %v, %v, want %+v", request, door, answer, err, want)
 				}
@@ -77,8 +92,17 @@ func TestTooOldRedis(t *testing.T) {
 			t.Errorf("the log tells of it %d times, want once:\n%s", got, s.log)
 		}
 		mask.old.Store(false)
-		eventually(t, 10*time.Second, "ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") })
-		if answer, err := c.NoteDonation(t.Context(), requests[0].(*notedv1.NoteDonationRequest)); err != nil || answer.Verdict != notedv1.Verdict_VERDICT_FIRST && !running {
+		eventually(
+			t,
+			10*time.Second,
+			"ready",
+			func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") },
+		)
+		if answer, err := c.NoteDonation(
+			t.Context(),
+			requests[0].(*notedv1.NoteDonationRequest),
+		); err != nil ||
+			answer.Verdict != notedv1.Verdict_VERDICT_FIRST && !running {
 			t.Errorf("afterwards: %v, %v, want FIRST: no refusal has noted it", answer, err)
 		}
 		s.stop()
@@ -109,10 +133,25 @@ func TestValkeyByName(t *testing.T) {
 		"a replica": {"REPLICAOF 127.0.0.1 1", "it is a replica (Valkey 9.1.2)", "REPLICAOF NO ONE"},
 	} {
 		r.Do(make.begin)
-		eventually(t, 10*time.Second, name+": /readyz names it", func() bool { return holds(get(t, "http://"+s.AdminAddr()+"/readyz"), "503\n", make.says) })
+		eventually(
+			t,
+			10*time.Second,
+			name+": /readyz names it",
+			func() bool { return holds(get(t, "http://"+s.AdminAddr()+"/readyz"), "503\n", make.says) },
+		)
 		r.Do(make.end)
-		eventually(t, 10*time.Second, name+": ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") })
+		eventually(
+			t,
+			10*time.Second,
+			name+": ready",
+			func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") },
+		)
 	}
 	mask.old.Store(true)
-	eventually(t, 10*time.Second, "too old: /readyz names it", func() bool { return holds(get(t, "http://"+s.AdminAddr()+"/readyz"), "503\n", "it is Valkey 9.1.2") })
+	eventually(
+		t,
+		10*time.Second,
+		"too old: /readyz names it",
+		func() bool { return holds(get(t, "http://"+s.AdminAddr()+"/readyz"), "503\n", "it is Valkey 9.1.2") },
+	)
 }

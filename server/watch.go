@@ -27,8 +27,10 @@ const (
 
 // evicts says what to do about a Redis that forgets.
 func evicts(r store.Report) error {
-	return fmt.Errorf("%s evicts keys when its memory is full (maxmemory-policy %s), and a donation that is forgotten so is processed twice: "+
-		"say CONFIG SET maxmemory-policy noeviction to it (and write it into its configuration, or set it with its provider), or start with -allow-eviction", r.Server, r.Policy)
+	return fmt.Errorf("%s evicts keys when its memory is full (maxmemory-policy %s), and a donation that is "+
+		"forgotten so is processed twice: "+
+		"say CONFIG SET maxmemory-policy noeviction to it (and write it into its configuration, or set it with its provider), or start with "+
+		"-allow-eviction", r.Server, r.Policy)
 }
 
 // watch looks at the store once a second and lets health follow: after two failures in a row the service is NOT_SERVING, after the first success

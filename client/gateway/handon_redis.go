@@ -44,8 +44,9 @@ func openRedis(u *url.URL) (downstream, error) {
 	if err != nil { // which quotes what may be a part of the password
 		return nil, wrongField("ForwardTo", "cannot be read as redis://user:password@host:port/0?stream=NAME; write %%40, %%2F and so on for the signs in a password that mean something there")
 	}
-	// A name for CLIENT LIST, by HELLO, which needs no right where CLIENT SETNAME does. go-redis would give a
-	// connection up that could not be named, so it is told no name; where HELLO is refused there is none.
+	// A name for CLIENT LIST, by HELLO, which needs no right where CLIENT SETNAME does.
+	// go-redis would give a connection up that could not be named, so it is told no name;
+	// where HELLO is refused there is none.
 	options.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
 		var refused redis.Error
 		if err := conn.Hello(ctx, 3, "", "", "noted-gateway").Err(); err != nil && !errors.As(err, &refused) {

@@ -99,7 +99,8 @@ func TestStreamRefuses(t *testing.T) {
 	}
 }
 
-// The name of a connection is for CLIENT LIST only: where Redis refuses CLIENT SETNAME, events are handed on all the same.
+// The name of a connection is for CLIENT LIST only: where Redis refuses CLIENT SETNAME,
+// events are handed on all the same.
 func TestStreamWithoutTheRightToAName(t *testing.T) {
 	_, store := stream(t)
 	if err := store.Do(t.Context(), "ACL", "SETUSER", "default", "-client|setname").Err(); err != nil {
@@ -111,7 +112,12 @@ func TestStreamWithoutTheRightToAName(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.close()
-	if err := d.accept(t.Context(), &outgoing{id: "donation-1", kind: "noted.donation.payment"}, []byte(`{"id":"donation-1"}`), time.Hour); err != nil {
+	if err := d.accept(
+		t.Context(),
+		&outgoing{id: "donation-1", kind: "noted.donation.payment"},
+		[]byte(`{"id":"donation-1"}`),
+		time.Hour,
+	); err != nil {
 		t.Errorf("accept: %v", err)
 	}
 	if list := store.Do(t.Context(), "CLIENT", "LIST").String(); strings.Count(list, "name=noted-gateway") != 2 {

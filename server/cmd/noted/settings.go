@@ -62,12 +62,15 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 	return []cli.Flag{
 		yes("dev", "Try it: a store in this process that is lost with it, plaintext, reflection on. Needs nothing else."),
 		text("redis", "", "URL", "Where the store is. Required without -dev. redis://[user:password@]host:port[/db], rediss:// for TLS; with sentinels or a cluster name further nodes with "+
-			"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, where no list of processes shows it. See -redis-ca for a CA of your own."),
+			"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, where "+
+			"no list of processes shows it. See -redis-ca for a CA of your own."),
 		text("redis-mode", server.DefaultRedisMode, "MODE", "What -redis names: "+strings.Join(redisModes, ", ")+"."),
-		text("redis-cert", "", "FILE", "The certificate and its chain, PEM, that noted shows to a Redis that asks for one; with rediss:// only, and for sentinels too. New contents of this file and the next two "+
+		text("redis-cert", "", "FILE", "The certificate and its chain, PEM, that noted shows to a Redis that asks "+
+			"for one; with rediss:// only, and for sentinels too. New contents of this file and the next two "+
 			"are taken up as those of -tls-cert."),
 		text("redis-key", "", "FILE", "The key of -redis-cert, PEM."),
-		text("redis-ca", "", "FILE", "The CAs of Redis's own certificate, PEM, in the place of this machine's (which SSL_CERT_FILE in the environment names)."),
+		text("redis-ca", "", "FILE", "The CAs of Redis's own certificate, PEM, in the place of this machine's (which "+
+			"SSL_CERT_FILE in the environment names)."),
 		text("listen", server.DefaultListen, "ADDR", "Where to answer gRPC, as host:port; port 0 takes a free one."),
 		text("http-listen", "", "ADDR", "Where to answer the same calls as JSON over HTTP (curl is enough), gRPC-Web and gRPC; off for nowhere. Default off, with -dev "+devHTTPListen+"."),
 		text("admin-listen", server.DefaultAdminListen, "ADDR", "Where /healthz, /readyz, /metrics and /debug/pprof are, for operators only; off for nowhere."),
@@ -235,7 +238,8 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		wrong = append(wrong, usage("%s is plaintext, and for this machine only; leave out %s, or say where Redis is with -redis", both("dev"), both("tls-cert")))
 	}
 	if s.dev && s.config.RedisCert+s.config.RedisKey+s.config.RedisCA != "" {
-		wrong = append(wrong, usage("-redis-cert, -redis-key and -redis-ca are for a Redis, and %s brings a store of its own; leave them out, or say where Redis is with -redis", both("dev")))
+		wrong = append(wrong, usage("-redis-cert, -redis-key and -redis-ca are for a Redis, and %s brings a store of "+
+			"its own; leave them out, or say where Redis is with -redis", both("dev")))
 	}
 	for flag, asked := range map[string]bool{"epoch": s.config.Epoch != "", "on-loss": s.config.RefuseAfterLoss} {
 		if s.dev && asked {

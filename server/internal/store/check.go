@@ -81,7 +81,8 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	return worst, err
 }
 
-// suits keeps calls from a store that cannot run Noted. An error that says nothing of that leaves it as it was found.
+// suits keeps calls from a store that cannot run Noted. An error that says nothing of
+// that leaves it as it was found.
 func (s *Store) suits(err error) {
 	switch {
 	case errors.Is(err, ErrUnsuitable):
@@ -180,17 +181,19 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 	}
 	switch {
 	case r.Version != "" && older(r.Version, oldest):
-		return r, fmt.Errorf("%w: it is %s, and Noted needs Redis %s or newer: upgrade it, or name another with -redis", ErrUnsuitable, r.Server, oldest)
+		return r, fmt.Errorf("%w: it is %s, and Noted needs Redis %s or newer: upgrade it, or name another with "+
+			"-redis", ErrUnsuitable, r.Server, oldest)
 	case r.Role == "slave":
-		return r, fmt.Errorf("%w: it is a replica (%s), which takes no notes; name the primary, or use -redis-mode sentinel", ErrUnavailable, r.Server)
+		return r, fmt.Errorf("%w: it is a replica (%s), which takes no notes; name the primary, or use -redis-mode "+
+			"sentinel", ErrUnavailable, r.Server)
 	case info["loading"] == "1":
 		return r, fmt.Errorf("%w: it is still loading its data (%s)", ErrUnavailable, r.Server)
 	}
 	return r, nil
 }
 
-// serverOf names the program and its release, by what INFO says; empty where that is nothing. Valkey tells the
-// release of Redis that it is compatible with, beside its own.
+// serverOf names the program and its release, by what INFO says; empty where that is
+// nothing. Valkey tells the release of Redis that it is compatible with, beside its own.
 func serverOf(info map[string]string) string {
 	switch {
 	case info["server_name"] == "valkey" || info["valkey_version"] != "":

@@ -219,7 +219,8 @@ func (s *Store) Acknowledge() {
 	s.epoch.lost = Loss{}
 }
 
-// trusted is an error while the store must not be asked: it cannot run Noted, it has gone back, or nobody has looked yet whether it has.
+// trusted is an error while the store must not be asked: it cannot run Noted, it has gone
+// back, or nobody has looked yet whether it has.
 func (s *Store) trusted() error {
 	if err := s.unsuitable.Load(); err != nil {
 		return *err

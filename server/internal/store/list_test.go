@@ -26,19 +26,24 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 		for from := 0; from < many; from += 100 {
 			requests := make([]store.NoteRequest, 100)
 			for i := range requests {
-				requests[i] = store.NoteRequest{Donation: store.Donation{Ledger: "many", SeriesID: fmt.Sprint("I-", from+i), Event: pay}, Message: ipn, RequestID: "r", Rules: usual}
+				requests[i] = store.NoteRequest{
+					Donation:  store.Donation{Ledger: "many", SeriesID: fmt.Sprint("I-", from+i), Event: pay},
+					Message:   ipn,
+					RequestID: "r",
+					Rules:     usual,
+				}
 			}
-			soon(t, 20*time.Second, "a hundred are noted", func() bool { // on a busy machine it may take a second try, as callers make it
+			soon(t, time.Minute, "a hundred are noted, at a second try on a busy machine", func() bool {
 				_, errs := s.Notes(ctx(t), requests)
 				return errors.Join(errs...) == nil
 			})
 		}
 	}
-	// page asks for a page until it is given or refused for good, as callers do: a Redis that
-	// was restarted loads its data first, and a busy machine takes its time.
+	// page asks for a page until it is given or refused for good, as callers do: a Redis
+	// that was restarted loads its data first, and a busy machine takes its time.
 	page := func(s *store.Store, token string) (reply store.ListReply, err error) {
 		t.Helper()
-		soon(t, 30*time.Second, "a page is given or refused", func() bool {
+		soon(t, time.Minute, "a page is given or refused", func() bool {
 			reply, err = s.List(ctx(t), store.ListRequest{Ledger: "many", PageSize: size, PageToken: token})
 			return !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded)
 		})
@@ -93,7 +98,7 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 	fill(s)
 	token = first(s)
 	before := w.primary()
-	soon(t, 20*time.Second, "every replica has all of it", func() bool { // nobody has waited for them
+	soon(t, time.Minute, "every replica has all of it", func() bool { // nobody has waited for them
 		for _, node := range w.Nodes {
 			if told(t, node, "DBSIZE") != told(t, before, "DBSIZE") {
 				return false
@@ -101,27 +106,34 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 		}
 		return true
 	})
-	soon(t, 10*time.Second, "it is handed over", func() bool { return w.HandOver(before) })
-	soon(t, 20*time.Second, "another is the primary", func() bool {
+	soon(t, time.Minute, "another is the primary", func() bool {
 		now := w.primary()
+		underWay := strings.Contains(told(t, w.Sentinels[0], "SENTINEL", "MASTER", "noted"), "failover_in_progress")
+		if now == before && !underWay { // on a busy machine a sentinel gives a handover up
+			w.HandOver(before)
+			return false
+		}
 		return now != nil && now != before && strings.Contains(told(t, now, "INFO", "replication"), "role:master") && w.Well()
 	})
 	check(s, token)
 }
 
-// TestLookAtAReplica checks that a Redis that has become a replica answers no look: it would say that there are no notes, while the notes are on its primary, or on its way.
+// TestLookAtAReplica checks that a Redis that has become a replica answers no look: it
+// would say that there are no notes, while the notes are on its primary, or on its way.
 func TestLookAtAReplica(t *testing.T) {
 	empty := redistest.Start(t, "--repl-diskless-sync-delay", "0")
 	r := redistest.Start(t)
 	demote := func() {
 		r.Do("REPLICAOF 127.0.0.1 " + strconv.Itoa(empty.Port()))
 		soon(t, 20*time.Second, "it has what its primary has", func() bool {
-			return strings.Contains(told(t, r, "INFO", "replication"), "master_link_status:up") && told(t, r, "DBSIZE") == "0"
+			return strings.Contains(told(t, r, "INFO", "replication"), "master_link_status:up") &&
+				told(t, r, "DBSIZE") == "0"
 		})
 	}
 	var turn atomic.Pointer[func()] // what happens before the next listing of keys
 	p := redistest.StartProxy(t, r.Addr(), func(request []byte) redistest.Disturbance {
-		if f := turn.Load(); f != nil && bytes.Contains(bytes.ToLower(request), []byte("evalsha")) && turn.CompareAndSwap(f, nil) {
+		if f := turn.Load(); f != nil && bytes.Contains(bytes.ToLower(request), []byte("evalsha")) &&
+			turn.CompareAndSwap(f, nil) {
 			(*f)()
 		}
 		return redistest.Disturbance{}
@@ -152,8 +164,16 @@ func TestLookAtAReplica(t *testing.T) {
 	check := func(when string) {
 		t.Helper()
 		for what, look := range looks {
-			if n, err := look(); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "is a replica") {
-				t.Errorf("%s: %s: %d notes, %v, want %v that says that it is a replica", what, when, n, err, store.ErrUnavailable)
+			if n, err := look(); !errors.Is(err, store.ErrUnavailable) ||
+				!strings.Contains(err.Error(), "is a replica") {
+				t.Errorf(
+					"%s: %s: %d notes, %v, want %v that says that it is a replica",
+					what,
+					when,
+					n,
+					err,
+					store.ErrUnavailable,
+				)
 			}
 		}
 	}

@@ -26,8 +26,9 @@ type Config struct {
 	Replicas int
 	// ReplicasTimeout is how long to wait for them. Required with Replicas.
 	ReplicasTimeout time.Duration
-	// Certificates gives what TLS connections are made with, anew for each connection. nil means that Noted shows
-	// no certificate, and that Redis's must be of a CA of the system.
+	// Certificates gives what TLS connections are made with, anew for each connection.
+	// nil means that Noted shows no certificate, and that Redis's must be of a CA of the
+	// system.
 	Certificates func() Certificates
 	// Epoch is the id of the epoch that the store must be in, as Store.Epoch gave it; empty means whichever it is in.
 	Epoch string
@@ -45,7 +46,8 @@ const (
 	poolSize    = 32
 )
 
-// Certificates are for TLS connections to Redis and to sentinels; a zero field is not given.
+// Certificates are for TLS connections to Redis and to sentinels; a zero field is not
+// given.
 type Certificates struct {
 	Own *tls.Certificate // what Noted shows when Redis asks for one
 	CAs *x509.CertPool   // of Redis's certificate, in the place of the system's
@@ -167,15 +169,16 @@ func (s *Store) openCluster(c Config, reads time.Duration) (redis.UniversalClien
 // A greeting is what is done on a new connection before any call may use it.
 type greeting = func(context.Context, *redis.Conn) error
 
-// greet names the connection for CLIENT LIST, by HELLO, which needs no right where CLIENT SETNAME does, and goes
-// on without a name where that is refused. go-redis would give a connection up that could not be named, so it is
-// told no name.
+// greet names the connection for CLIENT LIST, by HELLO, which needs no right where CLIENT
+// SETNAME does, and goes on without a name where that is refused. go-redis would give a
+// connection up that could not be named, so it is told no name.
 func greet(name string, protocol int, then greeting) greeting {
 	usual(&name, "noted")
 	usual(&protocol, 3)
 	return func(ctx context.Context, conn *redis.Conn) error {
 		var refused redis.Error
-		if err := conn.Hello(ctx, protocol, "", "", name).Err(); err != nil && (badLogin(err) || !errors.As(err, &refused)) {
+		err := conn.Hello(ctx, protocol, "", "", name).Err()
+		if err != nil && (badLogin(err) || !errors.As(err, &refused)) {
 			return err
 		}
 		if then == nil {
@@ -193,10 +196,12 @@ func usual[T comparable](field *T, value T) {
 	}
 }
 
-// explained adds what to do about an option that the client library does not know in this place.
+// explained adds what to do about an option that the client library does not know in this
+// place.
 func explained(u string, err error) error {
 	if strings.HasPrefix(u, "redis://") && strings.Contains(err.Error(), "unexpected option: skip_verify") {
-		return errors.New("skip_verify is about a certificate, and with redis:// there is no TLS: leave it out, or write rediss://")
+		return errors.New("skip_verify is about a certificate, and with redis:// there is no TLS: leave it out, or " +
+			"write rediss://")
 	}
 	return err
 }

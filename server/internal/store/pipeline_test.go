@@ -9,7 +9,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// TestWatchedPipe checks that replies count only where Redis was the primary before them, after them and all the time between.
+// TestWatchedPipe checks that replies count only where Redis was the primary before them,
+// after them and all the time between.
 func TestWatchedPipe(t *testing.T) {
 	r := redistest.Start(t)
 	c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1})

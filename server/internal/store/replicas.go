@@ -27,7 +27,8 @@ func (s *Store) send(ctx context.Context, calls []call, runs []run, indices []in
 		s.sendAndWait(ctx, calls, runs, indices)
 		return
 	}
-	if _, cluster := s.redis.(*redis.ClusterClient); !cluster && !calls[indices[0]].script.answers { // a cluster redirects us to the primary
+	if _, cluster := s.redis.(*redis.ClusterClient); !cluster &&
+		!calls[indices[0]].script.answers { // a cluster redirects us to the primary
 		pipe := watched(ctx, s.redis)
 		for _, i := range indices {
 			_ = pipe.Process(ctx, runs[i].cmd)

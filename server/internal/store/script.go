@@ -177,7 +177,8 @@ func (s *Store) sendBy(ctx context.Context, calls []call) []result {
 	return s.runAll(ctx, calls)
 }
 
-// runAll runs the calls, which all answer or all look, in one round trip. Each ends with its own reply or failure.
+// runAll runs the calls, which all answer or all look, in one round trip. Each ends with
+// its own reply or failure.
 func (s *Store) runAll(ctx context.Context, calls []call) []result {
 	runs := make([]run, len(calls))
 	again := make([]int, 0, len(calls))

@@ -64,14 +64,16 @@ func asShutOut(err error) error {
 	case badLogin(err):
 		return &shutOut{by: ByPassword, text: fmt.Sprintf("redis does not let Noted in (%v): mend the user and the password of -redis, or set them on Redis (ACL SETUSER, requirepass)", err)}
 	case noRight(err) && strings.Contains(err.Error(), "'select'"): // no connection comes about
-		return &shutOut{by: ByRights, text: fmt.Sprintf("redis does not let Noted's user choose a database (%v): give it the rights that README.md has under \"Run it\" and +select (ACL SETUSER), "+
+		return &shutOut{by: ByRights, text: fmt.Sprintf("redis does not let Noted's user choose a database (%v): "+
+			"give it the rights that README.md has under \"Run it\" and +select (ACL SETUSER), "+
 			"or leave the database out of -redis", err)}
 	case err != nil && strings.Contains(err.Error(), "NOREPLICAS"):
 		return &shutOut{by: ByMinReplicas, also: err, text: fmt.Sprintf("redis notes nothing for want of replicas (%v): bring its replicas back, or set a lower min-replicas-to-write", err)}
 	case noRight(err):
 		return &shutOut{by: ByRights, also: err, text: fmt.Sprintf("redis does not let Noted's user do what it must (%v): give it the rights that README.md has under \"Run it\" (ACL SETUSER)", err)}
 	case badDatabase(err):
-		return &shutOut{by: ByDatabase, text: fmt.Sprintf("redis does not have the database that -redis names (%v): mend the database of -redis, the number after the last /, "+
+		return &shutOut{by: ByDatabase, text: fmt.Sprintf("redis does not have the database that -redis names (%v): "+
+			"mend the database of -redis, the number after the last /, "+
 			"or let Redis have more (databases in its redis.conf)", err)}
 	case unknownCommand(err):
 		return &shutOut{by: ByRights, also: err, text: fmt.Sprintf("redis does not know a command that Noted needs (%v): it was renamed or taken away (rename-command); "+
@@ -83,14 +85,18 @@ func asShutOut(err error) error {
 	return nil
 }
 
-// badLogin tells a user or password that Redis refuses. Releases that know no users say so in words of their own.
+// badLogin tells a user or password that Redis refuses. Releases that know no users say
+// so in words of their own.
 func badLogin(err error) bool {
-	return redis.IsAuthError(err) || redis.HasErrorPrefix(err, "AUTH ") || redis.HasErrorPrefix(err, "Client sent AUTH") || redis.HasErrorPrefix(err, "invalid password")
+	return redis.IsAuthError(err) || redis.HasErrorPrefix(err, "AUTH ") ||
+		redis.HasErrorPrefix(err, "Client sent AUTH") ||
+		redis.HasErrorPrefix(err, "invalid password")
 }
 
 // badDatabase tells a SELECT in vain.
 func badDatabase(err error) bool {
-	return redis.HasErrorPrefix(err, "DB index is out of range") || redis.HasErrorPrefix(err, "invalid DB index") || redis.HasErrorPrefix(err, "SELECT is not allowed")
+	return redis.HasErrorPrefix(err, "DB index is out of range") || redis.HasErrorPrefix(err, "invalid DB index") ||
+		redis.HasErrorPrefix(err, "SELECT is not allowed")
 }
 
 // asUnreplicated says what to do where a WAIT was refused, or counted too few replicas.
