@@ -3,6 +3,7 @@ package server_test
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -108,6 +109,9 @@ func TestManagedRedis(t *testing.T) {
 			}
 			eventually(t, 20*time.Second, "ready", func() bool { return get(t, "http://"+s.AdminAddr()+"/readyz") == "200\nready\n" })
 			everyCall(t, caller)
+			if got := s.metric(t, "noted_store_replicas"); math.IsNaN(got) != (c.warns == seeProvider) {
+				t.Errorf("noted_store_replicas = %v, want a number where the store tells, and only there", got)
+			}
 			if warned := s.logged(`"level":"WARN","msg":"the store`); c.warns == "" && warned > 0 || c.warns != "" && s.logged(`"level":"WARN"`, c.warns) != 1 {
 				t.Errorf("the log has %d warnings, want one that says %q:\n%s", warned, c.warns, s.log)
 			}

@@ -90,7 +90,7 @@ func newTelemetry(logger *slog.Logger, ledgers map[string]LedgerRules, stats fun
 		lostPrimaries: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_primaries_lost",
 			Help: "Primaries of a cluster that cannot be used while the others answer: calls for their series are refused. The log and /readyz name them."}),
 		replicas: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_replicas",
-			Help: "Replicas that the store has, of a cluster's primaries the one with the fewest. Below -replicas nothing can be noted."}),
+			Help: "Replicas that the store has, of a cluster's primaries the one with the fewest; NaN where it does not tell. Below -replicas nothing can be noted."}),
 		ledgers:  newLabels(maxLedgerLabels),
 		channels: newLabels(maxChannelLabels),
 	}

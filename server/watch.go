@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -100,7 +101,7 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	w.lost, w.unsafe = strings.Join(report.Lost, "; "), report.Unverified
 	w.mu.Unlock()
 	w.telemetry.lostPrimaries.Set(float64(len(report.Lost)))
-	w.telemetry.replicas.Set(float64(report.Replicas))
+	w.telemetry.replicas.Set(replicasOf(report))
 	if err != nil {
 		w.failed(err)
 		if w.failures >= failuresToTip {
@@ -175,6 +176,14 @@ func (w *watch) failed(err error) {
 	if changed := w.say(err.Error()); changed || other || !w.seen && w.failures == 1 {
 		w.logger.Error("the store is not fit for use; NOT_SERVING until it is", "error", err)
 	}
+}
+
+// replicasOf is no number where the store does not tell.
+func replicasOf(r store.Report) float64 {
+	if r.Version == "" {
+		return math.NaN()
+	}
+	return float64(r.Replicas)
 }
 
 // say sets what health says, and reports whether that is a change.
