@@ -113,6 +113,18 @@ func run(s *Server) *Server {
 // Program is the server that tests run against.
 func Program() string { return cmp.Or(os.Getenv("REDIS_SERVER"), "redis-server") }
 
+// Release is its release, such as 7.0.15.
+func Release(tb testing.TB) string {
+	tb.Helper()
+	output, err := exec.Command(Program(), "--version").Output() // Redis server v=7.0.15 sha=…
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(output), " v=")
+	release, _, _ := strings.Cut(rest, " ")
+	return release
+}
+
 // Addr is where the server listens, host:port.
 func (s *Server) Addr() string { return net.JoinHostPort(s.place.Host, strconv.Itoa(s.port)) }
 
