@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { identifyIpn, identifyWebhook, MalformedError } from "../src/paypal/index.mjs";
+import { isTest } from "../src/receiver/ipn.js";
 import { project, root } from "./places.mjs";
 
 const identify = { ipn: identifyIpn, webhook: identifyWebhook };
@@ -105,6 +106,37 @@ test("a Uint8Array that is a part of another is read in its own bounds", () => {
   assert.deepEqual(pair?.donation, { seriesId: "I-1", event: "CANCELLATION" });
 });
 
+// Whoever can post to a receiver chooses these; a pattern that tries them in many ways would not end.
+test("long runs of anything are read in one go", { timeout: 60_000 }, () => {
+  const run = (text: string): string => text.repeat((1 << 20) / text.length);
+  for (const text of [" ", "\r\n", "+", "%20", "%", "&", "=", "a", "0"]) {
+    const body = `txn_type=cart${run(text)}x&payment_status=Completed&txn_id=1&test_ipn=${run(text)}x&mc_gross=${run(text)}x`;
+    identifyIpn(Buffer.from(body + run(text) + "x"));
+    assert.equal(isTest(Buffer.from(body)), !["&"].includes(text));
+  }
+  for (const text of [" ", "a", "\\\\", "\\u0041", "\\n", "1", "\n", '"', "{", "[", ",", "-", "/captures/"]) {
+    for (const body of [
+      `{"event_type":"${run(text)}`,
+      `{"event_type":"${run(text)}x\u0001"}`,
+      `{"a":${run(text)}x}`,
+      `${run(text)}{`,
+    ]) {
+      assert.throws(() => identifyWebhook(Buffer.from(body)), MalformedError);
+    }
+  }
+  const resource = {
+    id: run(" ") + "x",
+    create_time: `10:00:00 Mar 08,${run(" ")}2021`,
+    links: [{ rel: "up", href: run("/captures/") }],
+  };
+  identifyWebhook(
+    Buffer.from(
+      JSON.stringify({ id: "WH-1", event_type: "PAYMENT.CAPTURE.COMPLETED", resource: { ...resource, id: "1" } }),
+    ),
+  );
+  identifyWebhook(Buffer.from(JSON.stringify({ event_type: "PAYMENT.CAPTURE.REVERSED", resource })));
+});
+
 test("a ledger is named afterwards, and quoted where it must be", () => {
   const identified = identifyIpn(Buffer.from("txn_type=subscr_cancel&subscr_id=I-1")).inLedger('a "ledger"\n\\ä');
   assert.equal(identified.pairs[0]?.donation.ledger, 'a "ledger"\n\\ä');
@@ -177,8 +209,7 @@ test("Go prints the same bytes", { skip: !existsSync(payloads) || notectl === un
   for (const [channel, path] of bodies) {
     const input = readFileSync(path);
     const go = spawnSync(notectl!, ["identify", channel], { input, encoding: "utf8" });
-    const ours = program([channel], input);
-    assert.deepEqual([ours.status, ours.stdout], [go.status, go.stdout], path);
-    assert.equal(ours.stderr.replaceAll("noted-identify: ", ""), go.stderr.replaceAll("notectl: ", ""), path);
+    assert.equal(go.status, 0, path);
+    assert.equal(identify[channel](input).lines(), go.stdout, path);
   }
 });

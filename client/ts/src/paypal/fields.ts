@@ -1,4 +1,5 @@
 /** The rules that both channels share, for one field at a time. */
+import { trimmed } from "./form.js";
 import { parseTime, type Moment } from "./times.js";
 
 /**
@@ -36,7 +37,7 @@ export class Reader {
   /** A field without the spaces around it, or "" for one that is absent or no text. */
   text(field: string): string {
     const { text, problem } = this.lookup(field);
-    if (problem === undefined) return text.replace(/^ +/, "").replace(/ +$/, "");
+    if (problem === undefined) return trimmed(text);
     this.warn(field, `${problem}; taken as absent`);
     return "";
   }

@@ -10,8 +10,7 @@ export class Form {
 
   constructor(body: Uint8Array) {
     // Not URLSearchParams, which reads bytes as UTF-8 and writes what it cannot read as something else.
-    this.fields = latin1(body)
-      .replace(/[\r\n]+$/, "")
+    this.fields = latin1(withoutLineEnd(body))
       .split("&")
       .filter((piece) => piece !== "")
       .map((piece) => {
@@ -31,7 +30,7 @@ export class Form {
 
   /** The first field of that name, without the spaces around it. */
   field(name: string): string {
-    return this.lookup(name).text.replace(/^ +/, "").replace(/ +$/, "");
+    return trimmed(this.lookup(name).text);
   }
 
   /**
@@ -51,6 +50,20 @@ const unescape = (text: string): string =>
   text.replace(/\+|%([0-9A-Fa-f]{2})/g, (_, digits?: string) =>
     digits === undefined ? " " : String.fromCharCode(parseInt(digits, 16)),
   );
+
+function withoutLineEnd(body: Uint8Array): Uint8Array {
+  let end = body.length;
+  while (end > 0 && (body[end - 1] === 13 || body[end - 1] === 10)) end--;
+  return body.subarray(0, end);
+}
+
+/** Without the spaces around it. A pattern for the end would look at each run of spaces from each of its places. */
+export function trimmed(text: string): string {
+  let [start, end] = [0, text.length];
+  while (text[start] === " ") start++;
+  while (end > start && text[end - 1] === " ") end--;
+  return text.slice(start, end);
+}
 
 /** One character a byte. */
 export const latin1 = (bytes: Uint8Array): string =>

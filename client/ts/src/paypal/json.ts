@@ -27,7 +27,8 @@ class NoJson extends Error {}
 const space = /[ \t\r\n]*/y;
 const literal = /true|false|null/y;
 const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
-const string = /"((?:[^"\\\x00-\x1f]+|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*)"/y;
+// Each character can be matched in one way alone: else a string that does not end would take forever.
+const string = /"([^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})[^"\\\x00-\x1f]*)*)"/y;
 const literals: Readonly<Record<string, Json>> = { true: true, false: false, null: null };
 const escapes: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
 
