@@ -1,9 +1,12 @@
 //go:build whole
 
-// Package whole_test holds the test of the whole, as the first report of the trouble describes it: donations of legacy series, of which PayPal tells as
-// IPNs and as webhooks, received by different programs in different languages. All of them are real processes: public/receiver.php under php -S with
-// several workers, the Python receiver in a WSGI server, the Node receiver in node:http, noted-gateway, noted with its gRPC and its JSON door, redis-server. Only PayPal's own hosts are
-// stand-ins, and the books, which count.
+// Package whole_test holds the test of the whole, as the first report of the trouble
+// describes it: donations of legacy series, of which PayPal tells as IPNs and as
+// webhooks, received by different programs in different languages. All of them are real
+// processes: public/receiver.php under php -S with several workers, the Python receiver
+// in a WSGI server, the Node receiver in node:http, noted-gateway, noted with its gRPC
+// and its JSON door, redis-server. Only PayPal's own hosts are stand-ins, and the books,
+// which count.
 //
 //	php -S        ◀─ IPNs        ─▶ noted's JSON door ─▶ redis-server
 //	WSGI server   ◀─ webhooks    ─▶ noted's gRPC door
@@ -12,11 +15,15 @@
 //
 // # Design
 //
-// It needs PHP, the Python library's virtual environment and the built Node library, so it has a build tag: go test ./... must not fail on a machine that lacks them, and a test that
-// skips itself there would one day be skipped everywhere. make test-whole prepares them and runs it; with the tag and without them it fails.
+// It needs PHP, the Python library's virtual environment and the built Node library, so
+// it has a build tag: go test ./... must not fail on a machine that lacks them, and a
+// test that skips itself there would one day be skipped everywhere. make test-whole
+// prepares them and runs it; with the tag and without them it fails.
 //
-// The clocks are real. "Days apart" means that a message comes after everything else, and after all programs but Redis were started anew, with a date of days ago in
-// it and, where it is a webhook, in its signature. How long Noted remembers is tested where the clock can be moved, in server/internal/store.
+// The clocks are real. "Days apart" means that a message comes after everything else, and
+// after all programs but Redis were started anew, with a date of days ago in it and,
+// where it is a webhook, in its signature. How long Noted remembers is tested where the
+// clock can be moved, in server/internal/store.
 package whole_test
 
 import (
@@ -44,7 +51,8 @@ const (
 	secret    = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfgxx3NJZE="
 )
 
-// A failing run prints its seed; WHOLE_SEED=… tells the same story again, though not at the same moments.
+// A failing run prints its seed; WHOLE_SEED=… tells the same story again, though not at
+// the same moments.
 func TestWhole(t *testing.T) {
 	python, nodeJS := prepared(t)
 	noted, gateway := build(t)
@@ -74,7 +82,14 @@ func TestWhole(t *testing.T) {
 	if t.Failed() {
 		w.tell()
 	}
-	t.Logf("%d donations in %d messages, posted %d times, of which %d were told to come again; %v", len(w.story.want), w.story.messages, w.posts.Load(), w.later.Load(), time.Since(began).Round(time.Millisecond))
+	t.Logf(
+		"%d donations in %d messages, posted %d times, of which %d were told to come again; %v",
+		len(w.story.want),
+		w.story.messages,
+		w.posts.Load(),
+		w.later.Load(),
+		time.Since(began).Round(time.Millisecond),
+	)
 }
 
 type whole struct {
@@ -91,7 +106,8 @@ type whole struct {
 	posts, later, refused atomic.Int64
 }
 
-// prepared returns the Python of the library's virtual environment, and the Node that the Node library's tests run on.
+// prepared returns the Python of the library's virtual environment, and the Node that the
+// Node library's tests run on.
 func prepared(t *testing.T) (python, nodeJS string) {
 	t.Helper()
 	python = must(filepath.Abs("../python/.venv/bin/python"))
@@ -123,28 +139,108 @@ func (w *whole) start(noted, gateway, python, nodeJS string) {
 		return path
 	}
 	roots, secretFile := file("roots.pem", string(w.payPal.roots())), file("secret", secret+"\n")
-	handler, receiver, module := must(filepath.Abs("handler.php")), must(filepath.Abs("receiver.py")), must(filepath.Abs("receiver.mjs"))
+	handler, receiver, module := must(
+		filepath.Abs("handler.php"),
+	), must(
+		filepath.Abs("receiver.py"),
+	), must(
+		filepath.Abs("receiver.mjs"),
+	)
 
 	store, rpc, door := freeAddress(), freeAddress(), freeAddress()
-	redis := newProcess(w.t, "redis-server", store, nil, "redis-server", "--port", port(store), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir)
-	w.noted = newProcess(w.t, "noted", rpc, nil, noted, "-redis", "redis://"+store, "-listen", rpc, "-http-listen", door, "-admin-listen", "off", "-drain", "5s")
+	redis := newProcess(
+		w.t,
+		"redis-server",
+		store,
+		nil,
+		"redis-server",
+		"--port",
+		port(store),
+		"--bind",
+		"127.0.0.1",
+		"--save",
+		"",
+		"--appendonly",
+		"no",
+		"--dir",
+		dir,
+	)
+	w.noted = newProcess(
+		w.t,
+		"noted",
+		rpc,
+		nil,
+		noted,
+		"-redis",
+		"redis://"+store,
+		"-listen",
+		rpc,
+		"-http-listen",
+		door,
+		"-admin-listen",
+		"off",
+		"-drain",
+		"5s",
+	)
 
 	at := map[string]string{php: freeAddress(), wsgi: freeAddress(), node: freeAddress(), gate: freeAddress()}
 	w.places = map[string]*process{
 		php: newProcess(w.t, php, at[php], []string{
-			"PHP_CLI_SERVER_WORKERS=4", "NOTED_HANDLER=" + handler, "NOTED_URL=http://" + door, "NOTED_LEDGER=" + ledger, "NOTED_ACCOUNTS=" + account,
-			"NOTED_IPN_VERIFY_URL=" + w.payPal.verifier.URL, "BOOKS=" + w.books.URL + "/" + php,
+			"PHP_CLI_SERVER_WORKERS=4",
+			"NOTED_HANDLER=" + handler,
+			"NOTED_URL=http://" + door,
+			"NOTED_LEDGER=" + ledger,
+			"NOTED_ACCOUNTS=" + account,
+			"NOTED_IPN_VERIFY_URL=" + w.payPal.verifier.URL,
+			"BOOKS=" + w.books.URL + "/" + php,
 		}, "php", "-S", at[php], must(filepath.Abs("../php/public/receiver.php"))),
 		wsgi: newProcess(w.t, wsgi, at[wsgi], []string{
-			"NOTED=" + rpc, "LEDGER=" + ledger, "WEBHOOK_ID=" + webhookID, "CERT_HOST=" + w.payPal.certHost(), "CERT_ROOTS=" + roots, "BOOKS=" + w.books.URL + "/" + wsgi,
+			"NOTED=" + rpc,
+			"LEDGER=" + ledger,
+			"WEBHOOK_ID=" + webhookID,
+			"CERT_HOST=" + w.payPal.certHost(),
+			"CERT_ROOTS=" + roots,
+			"BOOKS=" + w.books.URL + "/" + wsgi,
 		}, python, receiver, port(at[wsgi])),
 		node: newProcess(w.t, node, at[node], []string{
-			"NOTED=" + rpc, "LEDGER=" + ledger, "ACCOUNT=" + account, "IPN_VERIFY_URL=" + w.payPal.verifier.URL, "WEBHOOK_ID=" + webhookID,
-			"CERT_HOST=" + w.payPal.certHost(), "CERT_ROOTS=" + roots, "BOOKS=" + w.books.URL + "/" + node,
+			"NOTED=" + rpc,
+			"LEDGER=" + ledger,
+			"ACCOUNT=" + account,
+			"IPN_VERIFY_URL=" + w.payPal.verifier.URL,
+			"WEBHOOK_ID=" + webhookID,
+			"CERT_HOST=" + w.payPal.certHost(),
+			"CERT_ROOTS=" + roots,
+			"BOOKS=" + w.books.URL + "/" + node,
 		}, nodeJS, module, port(at[node])),
-		gate: newProcess(w.t, gate, at[gate], nil, gateway, "-listen", at[gate], "-admin-listen", "off", "-noted", rpc, "-ledger", ledger, "-accounts", account,
-			"-ipn-verify-url", w.payPal.verifier.URL, "-webhook-id", webhookID, "-webhook-cert-host", w.payPal.certHost(), "-webhook-cert-roots", roots,
-			"-forward-to", w.books.URL+"/"+gate, "-forward-secret-file", secretFile),
+		gate: newProcess(
+			w.t,
+			gate,
+			at[gate],
+			nil,
+			gateway,
+			"-listen",
+			at[gate],
+			"-admin-listen",
+			"off",
+			"-noted",
+			rpc,
+			"-ledger",
+			ledger,
+			"-accounts",
+			account,
+			"-ipn-verify-url",
+			w.payPal.verifier.URL,
+			"-webhook-id",
+			webhookID,
+			"-webhook-cert-host",
+			w.payPal.certHost(),
+			"-webhook-cert-roots",
+			roots,
+			"-forward-to",
+			w.books.URL+"/"+gate,
+			"-forward-secret-file",
+			secretFile,
+		),
 	}
 	w.processes = []*process{redis, w.noted, w.places[php], w.places[wsgi], w.places[node], w.places[gate]}
 	for _, p := range w.processes {
@@ -182,7 +278,8 @@ func (w *whole) play(scenes []scene) {
 	all.Wait()
 }
 
-// deliver posts a message as PayPal does, until it is answered 200; PayPal waits longer in between.
+// deliver posts a message as PayPal does, until it is answered 200; PayPal waits longer
+// in between.
 func (w *whole) deliver(d delivery) {
 	for before := "nothing"; ; {
 		w.posts.Add(1)
@@ -192,7 +289,16 @@ func (w *whole) deliver(d delivery) {
 			return
 		case err != nil || status != http.StatusServiceUnavailable || w.ctx.Err() != nil:
 			if w.t.Fail(); w.refused.Add(1) <= 10 { // the others are likely to have the same reason
-				w.t.Errorf("%s: a genuine %s was not taken: %d %s %v; before that: %s\n%s", d.place, d.channel, status, said, err, before, d.body)
+				w.t.Errorf(
+					"%s: a genuine %s was not taken: %d %s %v; before that: %s\n%s",
+					d.place,
+					d.channel,
+					status,
+					said,
+					err,
+					before,
+					d.body,
+				)
 			}
 			return
 		}
@@ -230,7 +336,12 @@ func (w *whole) check() {
 	}
 	for place := range w.places {
 		if byPlace[place] < len(w.story.want)/20 {
-			w.t.Errorf("%s booked %d donations of %d: this run says little of it", place, byPlace[place], len(w.story.want))
+			w.t.Errorf(
+				"%s booked %d donations of %d: this run says little of it",
+				place,
+				byPlace[place],
+				len(w.story.want),
+			)
 		}
 	}
 
@@ -253,7 +364,13 @@ func (w *whole) check() {
 		}
 		slices.Sort(channels)
 		if want := w.story.want[key].channels; note.GetState() != client.StateSettled || !slices.Equal(channels, want) {
-			w.t.Errorf("%s: got %v with sightings on %v, want it settled and seen on %v", key, note.GetState(), channels, want)
+			w.t.Errorf(
+				"%s: got %v with sightings on %v, want it settled and seen on %v",
+				key,
+				note.GetState(),
+				channels,
+				want,
+			)
 		}
 	}
 	if notes != len(w.story.want) {
@@ -280,7 +397,8 @@ func (w *whole) tell() {
 	}
 }
 
-// knows posts each message once more, wherever it did not go before: there is nothing left to book.
+// knows posts each message once more, wherever it did not go before: there is nothing
+// left to book.
 func (w *whole) knows() {
 	before := len(w.books.entries())
 	var all []scene
