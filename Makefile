@@ -76,9 +76,10 @@ vulnerable:
 	.ci/need govulncheck
 	GOTOOLCHAIN=auto govulncheck -db "file://$(CURDIR)/.tools/vulndb" ./...
 
-# generate rebuilds gen/ from api/, with the pinned plugins.
+# generate rebuilds what is generated from api/, with the pinned plugins.
 generate:
 	.ci/need tools protoc grpc_php_plugin
+	rm -rf gen client/python/src/noted/v1
 	buf generate
 
 # bench measures on real servers: memory, scripts, calls. Quote ratios of one run.

@@ -1,4 +1,5 @@
 """Certificates made by the tests."""
+
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
@@ -36,7 +37,9 @@ class Authority:
         )
         self.pem = _pem(self.certificate)
 
-    def _builder(self, subject: x509.Name, signer: "Authority", begin: datetime, end: datetime) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, signer: "Authority", begin: datetime, end: datetime
+    ) -> x509.CertificateBuilder:
         key = self.key.public_key()
         return (
             x509.CertificateBuilder()
@@ -57,7 +60,9 @@ class Authority:
         end: datetime = NOW + timedelta(days=90),
         issuer_at: Optional[str] = None,
     ) -> "Tuple[bytes, rsa.RSAPrivateKey]":
-        """A server's certificate, as PEM, and its key. issuer_at is where it says that its issuer's certificate lies."""
+        """A server's certificate, as PEM, and its key. issuer_at is where it says that its
+        issuer's certificate lies.
+        """
         key = _key()
         builder = (
             x509.CertificateBuilder()
@@ -73,7 +78,9 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
         if issuer_at:
-            place = x509.AccessDescription(x509.oid.AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier(issuer_at))
+            place = x509.AccessDescription(
+                x509.oid.AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier(issuer_at)
+            )
             builder = builder.add_extension(x509.AuthorityInformationAccess([place]), critical=False)
         return _pem(builder.sign(self.key, hashes.SHA256())), key
 
@@ -83,6 +90,8 @@ class Authority:
         certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"
         certificate_file.write_bytes(pem)
         key_file.write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
         )
         return certificate_file, key_file

@@ -10,7 +10,8 @@ from typing import Callable, Iterator, List
 
 import pytest
 
-# Some versions of gRPC tell of every fork on standard error, also on that of the program that a test starts.
+# Some versions of gRPC tell of every fork on standard error, also on that of the program
+# that a test starts.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import noted  # noqa: E402

@@ -1,5 +1,7 @@
-"""What PayPal runs, as far as a receiver asks it: the post-back of IPNs and the host of certificates. Each is a real server with real TLS; what it says is
+"""What PayPal runs, as far as a receiver asks it: the post-back of IPNs and the host of
+certificates. Each is a real server with real TLS; what it says is
 the test's to choose."""
+
 from __future__ import annotations
 
 import base64
@@ -88,7 +90,9 @@ class PayPal:
         return f"https://localhost:{self.certificates.port}{path}", key
 
 
-def sign(url: str, key: rsa.RSAPrivateKey, body: bytes, at: datetime = NOW, webhook_id: str = WEBHOOK_ID) -> Dict[str, str]:
+def sign(
+    url: str, key: rsa.RSAPrivateKey, body: bytes, at: datetime = NOW, webhook_id: str = WEBHOOK_ID
+) -> Dict[str, str]:
     """The headers of a webhook."""
     id, time = str(uuid.uuid4()), at.strftime("%Y-%m-%dT%H:%M:%SZ")
     signature = key.sign(f"{id}|{time}|{webhook_id}|{zlib.crc32(body)}".encode(), padding.PKCS1v15(), hashes.SHA256())

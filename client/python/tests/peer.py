@@ -1,4 +1,7 @@
-"""A gRPC server in front of the real one: it changes what that answers, as a broken proxy or a forked process does."""
+"""A gRPC server in front of the real one: it changes what that answers, as a broken proxy or a
+forked process does.
+"""
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +38,9 @@ def nothing(rpc: str, request: Any, answer: Any) -> None:
 
 
 class Peer:
-    """Asks the real server, and hands the RPC's name, the request and the answer to change, which may raise Trouble."""
+    """Asks the real server, and hands the RPC's name, the request and the answer to change, which
+    may raise Trouble.
+    """
 
     def __init__(self, target: str) -> None:
         self.change: Callable[[str, Any, Any], object] = nothing

@@ -1,4 +1,5 @@
 """Where things are, as seen from the tests."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """The asyncio client against the real server."""
+
 from __future__ import annotations
 
 import asyncio
@@ -100,7 +101,9 @@ async def test_settling_is_finished_in_spite_of_a_cancellation(donation: Donatio
 
 @in_a_loop
 async def test_a_cancellation_goes_on_where_settling_fails(donation: Donation, address: str, proxy: Proxy) -> None:
-    """Or a task that handles NotSettled would never hear of its cancellation; what it would have heard is in the log."""
+    """Or a task that handles NotSettled would never hear of its cancellation; what it would have
+    heard is in the log.
+    """
     told: List[str] = []
 
     class Keep(logging.Handler):

@@ -1,4 +1,7 @@
-"""Answers about something else than was asked about, and what is asked: before a server that answers wrongly."""
+"""Answers about something else than was asked about, and what is asked: before a server that
+answers wrongly.
+"""
+
 from __future__ import annotations
 
 import asyncio
@@ -284,7 +287,9 @@ def test_a_store_that_is_unsuitable_at_settling(peer: Peer, far: noted.Client, d
 
 @pytest.mark.parametrize("kind", ["blocking", "asyncio"])
 def test_what_is_asked(peer: Peer, far: noted.Client, donation: Donation, kind: str) -> None:
-    """What a queue knows of a message, and a person of a settling, reaches the server, and comes back."""
+    """What a queue knows of a message, and a person of a settling, reaches the server, and comes
+    back.
+    """
     received = datetime.now(timezone.utc).replace(microsecond=250_000) - timedelta(hours=1)
     message = Message("ipn", "m-1", received)
     seen: Dict[str, Any] = {}

@@ -1,4 +1,5 @@
 """The calls against the real server: answers, errors, retries."""
+
 from __future__ import annotations
 
 import re
@@ -40,7 +41,11 @@ def test_a_note_comes_back_as_it_was_told(client: noted.Client, donation: Donati
     assert again.evidence == Evidence.TAKEN_OVER
     assert client.settle(again.receipt).state == State.SETTLED
     other = client.note(Donation(donation.series_id, "paypal-live", Event.REFUND, NOW, "26.00", "EUR", "T-1"))
-    assert (other.verdict, other.evidence, other.differences) == (Verdict.DUPLICATE, Evidence.SAME_TRANSACTION, ("amount",))
+    assert (other.verdict, other.evidence, other.differences) == (
+        Verdict.DUPLICATE,
+        Evidence.SAME_TRANSACTION,
+        ("amount",),
+    )
 
 
 def test_list_walks_through_pages(client: noted.Client) -> None:
@@ -168,7 +173,9 @@ def test_details_that_cannot_be_read_take_nothing_away() -> None:
     ],
 )
 def test_a_code_without_a_reason(code: grpc.StatusCode, error: "type[noted.Error]") -> None:
-    """Such as a proxy's, or the transport's own. What is malformed stays so, however often it is sent."""
+    """Such as a proxy's, or the transport's own. What is malformed stays so, however often it is
+    sent.
+    """
     made = failed("noting", code.value[0], "oh", "")
     assert (type(made), made.code, made.reason, made.violations) == (error, code, "", ())
 

@@ -1,4 +1,5 @@
 """once() against the real server, and what networks do to it."""
+
 from __future__ import annotations
 
 import threading
@@ -38,7 +39,9 @@ def test_held_while_another_is_at_it(client: noted.Client, donation: Donation) -
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_an_exception_releases_and_goes_on(client: noted.Client, donation: Donation, error: "type[BaseException]") -> None:
+def test_an_exception_releases_and_goes_on(
+    client: noted.Client, donation: Donation, error: "type[BaseException]"
+) -> None:
     with pytest.raises(error):
         with client.once(donation) as turn:
             assert turn.first
@@ -154,7 +157,9 @@ def test_settling_gives_up_in_the_end(proxy: Proxy, donation: Donation) -> None:
         assert isinstance(raised.value.__cause__, noted.Unavailable)
 
 
-def test_a_release_that_fails_does_not_hide_the_exception(proxy: Proxy, donation: Donation, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_release_that_fails_does_not_hide_the_exception(
+    proxy: Proxy, donation: Donation, caplog: pytest.LogCaptureFixture
+) -> None:
     with noted.Client(proxy.address, settle_timeout=0.5) as far:
         with pytest.raises(ZeroDivisionError):
             with far.once(donation) as turn:
@@ -186,8 +191,12 @@ def test_a_lost_hold_raises(proxy: Proxy, client: noted.Client, donation: Donati
     assert isinstance(raised.value.__cause__, noted.SettledByAnother if settled else noted.HoldLost)
 
 
-def test_the_end_of_a_hold_is_told_in_time(client: noted.Client, donation: Donation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From then on another may be first, so no attempt at an extension may outlast the hold, and check() does not wait for one."""
+def test_the_end_of_a_hold_is_told_in_time(
+    client: noted.Client, donation: Donation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From then on another may be first, so no attempt at an extension may outlast the hold, and
+    check() does not wait for one.
+    """
     tried: List[Tuple[float, float]] = []
 
     def hangs(receipt: str, hold: float, *, timeout: float) -> None:
@@ -207,7 +216,9 @@ def test_the_end_of_a_hold_is_told_in_time(client: noted.Client, donation: Donat
     assert len(tried) > 2 and max(at + timeout for at, timeout in tried) <= end
 
 
-def test_a_hold_that_ends_under_an_extension(client: noted.Client, donation: Donation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hold_that_ends_under_an_extension(
+    client: noted.Client, donation: Donation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As when the whole process was suspended."""
     under, over = threading.Event(), threading.Event()
     extend = client.extend
@@ -270,7 +281,9 @@ class Token:
         return "secret"
 
 
-def test_settling_outwaits_a_token_that_is_not_to_be_had(address: str, client: noted.Client, donation: Donation) -> None:
+def test_settling_outwaits_a_token_that_is_not_to_be_had(
+    address: str, client: noted.Client, donation: Donation
+) -> None:
     token = Token()
     with noted.Client(address, token=token) as far:
         with far.once(donation) as turn:
@@ -290,7 +303,9 @@ def test_a_token_that_is_not_to_be_had_any_more(address: str, donation: Donation
         assert isinstance(raised.value.__cause__, noted.Unavailable)
 
 
-def test_a_release_without_a_token_does_not_hide_the_exception(address: str, donation: Donation, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_release_without_a_token_does_not_hide_the_exception(
+    address: str, donation: Donation, caplog: pytest.LogCaptureFixture
+) -> None:
     token = Token()
     with noted.Client(address, token=token, settle_timeout=0.5) as far:
         with pytest.raises(ZeroDivisionError):

@@ -1,4 +1,5 @@
 """What a user installs."""
+
 from __future__ import annotations
 
 import os
@@ -17,12 +18,13 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 
 
 def test_the_sdist_makes_a_whole_wheel(tmp_path: Path) -> None:
-    """A wheel that is built from the sdist, far from the repository, holds noted.v1 and every module."""
+    """A wheel that is built from the sdist, far from the repository, holds noted.v1 and every
+    module.
+    """
     # A copy of the checkout, so that nothing is left behind in this one.
     leave = shutil.ignore_patterns(".*", "tests", "build", "*.egg-info", "__pycache__")
     project = tmp_path / "client/python"
     shutil.copytree(PROJECT, project, ignore=leave)
-    shutil.copytree(ROOT / "gen/python", tmp_path / "gen/python")
     make = "import setuptools.build_meta as b; print(b.build_sdist({!r}))".format(str(tmp_path))
     made = subprocess.run([sys.executable, "-c", make], cwd=project, check=True, capture_output=True, text=True)
     sdist = tmp_path / made.stdout.splitlines()[-1]
@@ -32,8 +34,8 @@ def test_the_sdist_makes_a_whole_wheel(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     holds = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("noted/")}
     sources = {str(path.relative_to(PROJECT / "src")) for path in (PROJECT / "src/noted").rglob("*.py")}
-    generated = {f"noted/v1/noted_pb2{end}" for end in (".py", ".pyi", "_grpc.py")}
-    assert holds == sources | generated | {"noted/py.typed"}
+    assert {f"noted/v1/noted_pb2{end}" for end in (".py", "_grpc.py")} < sources
+    assert holds == sources | {"noted/v1/noted_pb2.pyi", "noted/py.typed"}
 
 
 def test_reading_needs_the_standard_library_only() -> None:
@@ -71,15 +73,20 @@ def test_without_cryptography_the_receiver_says_what_to_install() -> None:
 
 def test_the_source_tree_finds_what_is_generated() -> None:
     program = "import sys; sys.path.insert(0, 'src'); import noted, noted.v1.noted_pb2 as pb; print(noted.__file__, pb.__file__)"
-    out = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, check=True, capture_output=True, text=True).stdout
-    assert "client/python/src/noted" in out and "gen/python/noted/v1" in out
+    out = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, check=True, capture_output=True, text=True
+    ).stdout
+    assert "client/python/src/noted/__init__.py" in out and "client/python/src/noted/v1" in out
 
 
 def test_the_oldest_protobuf_in_use_imports_what_is_generated(tmp_path: Path) -> None:
-    """gen/python is for the runtime of Debian 12, too: what a newer protoc writes does not import there."""
+    """noted.v1 is for the runtime of Debian 12, too: what a newer protoc writes does not import
+    there.
+    """
     subprocess.run([*PIP, "install", "--no-deps", "--target", str(tmp_path), "protobuf==4.21.12"], check=True)
-    generated = ROOT / "gen/python"
-    # The environment has a package noted with a copy of its own; what is asked about is gen/python.
+    generated = PROJECT / "src"
+    # The environment has a package noted with a copy of its own; what is asked about is
+    # the source.
     program = (
         "import sys, types; noted = types.ModuleType('noted'); noted.__path__ = [sys.argv[1] + '/noted']; sys.modules['noted'] = noted; "
         "sys.path[:0] = sys.argv[2:]; import google.protobuf, noted.v1.noted_pb2 as pb, noted.v1.noted_pb2_grpc as stubs; "
@@ -89,6 +96,10 @@ def test_the_oldest_protobuf_in_use_imports_what_is_generated(tmp_path: Path) ->
     )
     packages = [path for path in sys.path if path.endswith("site-packages")]
     out = subprocess.run(
-        [sys.executable, "-S", "-c", program, str(generated), str(tmp_path), *packages], check=True, capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-S", "-c", program, str(generated), str(tmp_path), *packages],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     ).stdout
     assert out == f"4.21.12 True DedupeServiceStub {generated / 'noted/v1/noted_pb2.py'}\n"

@@ -1,4 +1,5 @@
 """The cases that Go, Python and PHP share, and the bodies that PayPal really sent."""
+
 from __future__ import annotations
 
 import base64
@@ -65,13 +66,21 @@ def test_case(path: Path) -> None:
 
 
 KNOWN = [
-    "BILLING.PLAN.CREATED", "BILLING_AGREEMENTS.AGREEMENT.CREATED", "PAYMENT.AUTHORIZATION.CREATED",
-    "PAYMENT.REFUND.FAILED", "PAYMENT.PAYOUTSBATCH.DENIED", "PAYMENT.PAYOUTS-ITEM.UNCLAIMED",
-    "PAYMENT.REFERENCED-PAYOUT-ITEM.FAILED", "VAULT.PAYMENT-TOKEN.DELETED",
-    "CHECKOUT.PAYMENT-APPROVAL.REVERSED", "MERCHANT.PARTNER-CONSENT.REVOKED",
+    "BILLING.PLAN.CREATED",
+    "BILLING_AGREEMENTS.AGREEMENT.CREATED",
+    "PAYMENT.AUTHORIZATION.CREATED",
+    "PAYMENT.REFUND.FAILED",
+    "PAYMENT.PAYOUTSBATCH.DENIED",
+    "PAYMENT.PAYOUTS-ITEM.UNCLAIMED",
+    "PAYMENT.REFERENCED-PAYOUT-ITEM.FAILED",
+    "VAULT.PAYMENT-TOKEN.DELETED",
+    "CHECKOUT.PAYMENT-APPROVAL.REVERSED",
+    "MERCHANT.PARTNER-CONSENT.REVOKED",
 ]
 OTHER = [
-    "BILLING.SUBSCRIPTION.TELEPORTED", "PAYMENT.SALE.TELEPORTED", "CUSTOMER.DISPUTE.TELEPORTED",
+    "BILLING.SUBSCRIPTION.TELEPORTED",
+    "PAYMENT.SALE.TELEPORTED",
+    "CUSTOMER.DISPUTE.TELEPORTED",
     "PAYMENT.PAYOU",
 ]
 
@@ -90,7 +99,8 @@ def test_known_txn_types_are_skipped_quietly(txn_type: str) -> None:
     assert identified.skipped and not identified.unknown
 
 
-# Unknown and type are not in the lines that other languages print, so the shared cases cannot hold them.
+# Unknown and type are not in the lines that other languages print, so the shared cases
+# cannot hold them.
 @pytest.mark.parametrize(
     "channel, body, wanted_type, unknown",
     [
@@ -140,7 +150,7 @@ def test_go_reads_mutants_the_same(tmp_path: Path) -> None:
 
 def test_in_ledger_and_its_line() -> None:
     identified: Identified = identify_ipn(b"txn_type=subscr_cancel&subscr_id=I-1").in_ledger('a "ledger"\n')
-    (donation, message), = identified.pairs
+    ((donation, message),) = identified.pairs
     assert (donation.ledger, donation.event, message.channel) == ('a "ledger"\n', Event.CANCELLATION, "ipn")
     assert identified.lines().startswith('{"donation":{"ledger":"a \\"ledger\\"\\u000a","series_id":"I-1",')
 

@@ -1,4 +1,5 @@
 """Every snippet of the README is run."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -64,7 +65,9 @@ def test_twenty_lines(address: str, client: noted.Client, proxy: Proxy) -> None:
     assert receive(ipn(held)) == 503
     assert receive(ipn(series + "-old", "&payment_date=09:05:01 Mar 08, 2021 PST")) == 200
     assert [type(error) for error in told] == [noted.OccurredTooEarly]
-    names["identify_ipn"] = lambda body: dataclasses.replace(identify_ipn(body), pairs=(Pair(noted.Donation("an id"), noted.Message()),))
+    names["identify_ipn"] = lambda body: dataclasses.replace(
+        identify_ipn(body), pairs=(Pair(noted.Donation("an id"), noted.Message()),)
+    )
     assert receive(ipn(series)) == 200
     assert [type(error) for error in told] == [noted.OccurredTooEarly, noted.InvalidRequest]
     names["identify_ipn"] = identify_ipn
@@ -75,8 +78,14 @@ def test_twenty_lines(address: str, client: noted.Client, proxy: Proxy) -> None:
     assert receive(ipn(series + "-forgotten", "&mc_gross=12.00&mc_currency=EUR")) == 200 and len(booked) == 2
     assert [(type(error), error.reason) for error in told] == [(noted.NotSettled, "NOTE_NOT_FOUND")]
     with noted.Client(proxy.address, settle_timeout=0.5) as names["client"]:
-        assert receive(ipn(series + "-cut", "&mc_gross=11.00&mc_currency=EUR")) == 503 and len(booked) == 3 and len(told) == 1
-    away: Callable[[bytes], int] = run(snippets("python")[0], "127.0.0.1:1", book=book, tell_a_person=told.append)["receive"]
+        assert (
+            receive(ipn(series + "-cut", "&mc_gross=11.00&mc_currency=EUR")) == 503
+            and len(booked) == 3
+            and len(told) == 1
+        )
+    away: Callable[[bytes], int] = run(snippets("python")[0], "127.0.0.1:1", book=book, tell_a_person=told.append)[
+        "receive"
+    ]
     assert away(ipn(series)) == 503
 
 
@@ -104,7 +113,9 @@ def test_a_receiver(address: str) -> None:
         said.append(status)
 
     said: List[str] = []
-    names = run(snippets("python")[1], address, book=None, tell_a_person=None, application=lambda environ, start: [b"Django's"])
+    names = run(
+        snippets("python")[1], address, book=None, tell_a_person=None, application=lambda environ, start: [b"Django's"]
+    )
     assert list(names["application"]({"PATH_INFO": "/"}, start_response)) == [b"Django's"]
     for path in ("/paypal/ipn", "/paypal/webhook"):
         names["application"]({"PATH_INFO": path, "REQUEST_METHOD": "GET"}, start_response)
@@ -123,19 +134,40 @@ def test_install(tmp_path: Path) -> None:
     (line, server) = snippets("sh")[0].splitlines()
     command, _, alternative = line.partition("#")
     assert command.split() == ["pip", "install", "./client/python"] and "'./client/python[receiver]'" in alternative
-    assert server.split("#")[0].split() == ["go", "run", "./server/cmd/noted", "-dev"]  # which is what the other tests talk to
+    assert server.split("#")[0].split() == [
+        "go",
+        "run",
+        "./server/cmd/noted",
+        "-dev",
+    ]  # which is what the other tests talk to
     leave = shutil.ignore_patterns(".*", "tests", "build", "*.egg-info", "__pycache__")
     shutil.copytree(PROJECT, tmp_path / "client/python", ignore=leave)
-    shutil.copytree(ROOT / "gen/python", tmp_path / "gen/python")
-    pip = [sys.executable, "-m", *command.split(), "--quiet", "--no-deps", "--no-build-isolation", "--target", str(tmp_path / "site")]
+    pip = [
+        sys.executable,
+        "-m",
+        *command.split(),
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(tmp_path / "site"),
+    ]
     subprocess.run(pip, cwd=tmp_path, check=True)
     where = "import noted.v1.noted_pb2 as pb; print(pb.__file__)"
-    out = subprocess.run([sys.executable, "-c", where], env={"PYTHONPATH": str(tmp_path / "site")}, check=True, capture_output=True, text=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", where],
+        env={"PYTHONPATH": str(tmp_path / "site")},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     assert out.startswith(str(tmp_path / "site"))
 
 
 def test_identify(tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(ipn("I-1"))
     (line,) = snippets("sh")[1].splitlines()
-    out = subprocess.run(line.replace("python3", sys.executable), shell=True, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    out = subprocess.run(
+        line.replace("python3", sys.executable), shell=True, cwd=tmp_path, check=True, capture_output=True, text=True
+    ).stdout
     assert out.startswith('{"donation":{"series_id":"I-1","event":"EVENT_PAYMENT"')

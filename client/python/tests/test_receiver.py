@@ -1,4 +1,5 @@
 """The receiver in a real WSGI server, before the real Noted, beside a stand-in of PayPal."""
+
 from __future__ import annotations
 
 import contextlib
@@ -121,9 +122,15 @@ def post(receiver: Receiver) -> Iterator[Post]:
     server = make_server("127.0.0.1", 0, validator(mount(other, "/paypal", validator(receiver))), Threading, Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    def post(path: str, body: Optional[bytes], headers: Optional[Dict[str, str]] = None, content_type: Optional[str] = None) -> Answered:
-        content_type = content_type or ("application/x-www-form-urlencoded" if path.endswith("ipn") else "application/json")
-        request = urllib.request.Request(f"http://127.0.0.1:{server.server_port}{path}", body, {"Content-Type": content_type, **(headers or {})})
+    def post(
+        path: str, body: Optional[bytes], headers: Optional[Dict[str, str]] = None, content_type: Optional[str] = None
+    ) -> Answered:
+        content_type = content_type or (
+            "application/x-www-form-urlencoded" if path.endswith("ipn") else "application/json"
+        )
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{server.server_port}{path}", body, {"Content-Type": content_type, **(headers or {})}
+        )
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
                 return Answered(response.status, "", dict(response.headers))
@@ -167,20 +174,28 @@ def test_both_channels_of_one_donation(post: Post, paypal: PayPal, books: Books,
     assert post("/paypal/webhook", event, sign(*paypal.certificate(), event)).status == 200
     assert post("/paypal/ipn", body + b"&resend=true").status == 200
     (delivery,) = books.booked
-    assert (delivery.donation.series_id, delivery.donation.ledger, delivery.donation.amount) == (series, "paypal-live", "25.00")
+    assert (delivery.donation.series_id, delivery.donation.ledger, delivery.donation.amount) == (
+        series,
+        "paypal-live",
+        "25.00",
+    )
     assert (delivery.body, delivery.type, delivery.test) == (body, "recurring_payment", False)
     assert delivery.note is not None and delivery.donation_id == delivery.note.donation_id
 
 
 def test_the_same_moment(post: Post, paypal: PayPal, books: Books, client: noted.Client, series: str) -> None:
-    """Twenty deliveries at once: one is booked, and PayPal comes again for what was held meanwhile."""
+    """Twenty deliveries at once: one is booked, and PayPal comes again for what was held
+    meanwhile.
+    """
     busy = threading.Event()
     books.meanwhile = lambda: busy.wait(0.3)
     event = webhook(series)
     certificate = paypal.certificate()
 
     def deliver(i: int) -> int:
-        return (post("/paypal/ipn", ipn(series)) if i % 2 else post("/paypal/webhook", event, sign(*certificate, event))).status
+        return (
+            post("/paypal/ipn", ipn(series)) if i % 2 else post("/paypal/webhook", event, sign(*certificate, event))
+        ).status
 
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(deliver, range(20)))
@@ -199,7 +214,9 @@ def test_held_by_another(post: Post, client: noted.Client, books: Books, series:
     assert books.booked == []
 
 
-def test_processing_that_fails_is_tried_again(post: Post, books: Books, series: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_processing_that_fails_is_tried_again(
+    post: Post, books: Books, series: str, caplog: pytest.LogCaptureFixture
+) -> None:
     books.trouble = RuntimeError("the books are closed")
     assert post("/paypal/ipn", ipn(series)).reason == "process"
     assert "the books are closed" in caplog.text
@@ -210,8 +227,12 @@ def test_processing_that_fails_is_tried_again(post: Post, books: Books, series: 
     assert [d.note.attempt for d in books.booked if d.note] == [3]
 
 
-def test_processed_but_not_settled(address: str, books: Books, paypal: PayPal, series: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Noted is away for too long. The redelivery is processed again, under the same id, and settles it."""
+def test_processed_but_not_settled(
+    address: str, books: Books, paypal: PayPal, series: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Noted is away for too long. The redelivery is processed again, under the same id, and
+    settles it.
+    """
     proxy = Proxy(address)
     with noted.Client(proxy.address, settle_timeout=0.5, hold=1) as far:
         books.meanwhile = proxy.down
@@ -233,9 +254,18 @@ def test_processed_but_not_settled(address: str, books: Books, paypal: PayPal, s
     [("settled", 200), ("taken over", 503), ("released", 200), ("forgotten", 200)],
 )
 def test_what_became_of_the_note_meanwhile(
-    address: str, client: noted.Client, books: Books, paypal: PayPal, series: str, meanwhile: str, status: int, caplog: pytest.LogCaptureFixture
+    address: str,
+    client: noted.Client,
+    books: Books,
+    paypal: PayPal,
+    series: str,
+    meanwhile: str,
+    status: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Where PayPal's next try would be another donation, or is done, it must not come, and a person is told."""
+    """Where PayPal's next try would be another donation, or is done, it must not come, and a
+    person is told.
+    """
     donation = noted.Donation(series, "paypal-live")
     proxy = Proxy(address)
 
@@ -264,7 +294,9 @@ def test_what_became_of_the_note_meanwhile(
 
     with Telling(proxy.address, hold=0.5) as far:
         books.meanwhile = meddle
-        assert Receiver(far, books.book, books.keep, **settings(paypal)).receive("ipn", {}, ipn(series)).status == status
+        assert (
+            Receiver(far, books.book, books.keep, **settings(paypal)).receive("ipn", {}, ipn(series)).status == status
+        )
     proxy.close()
     assert ("by hand" in caplog.text) == (status == 200) and len(books.booked) == 1
 
@@ -277,7 +309,9 @@ def test_what_noted_cannot_decide(post: Post, books: Books, series: str, days: i
     books.trouble = None
     assert [post("/paypal/ipn", body).status for _ in range(2)] == [200, 200]
     ((delivery, why),) = books.undecided
-    assert type(why) is error and delivery.body == body and delivery.donation.series_id == series and delivery.note is None
+    assert (
+        type(why) is error and delivery.body == body and delivery.donation.series_id == series and delivery.note is None
+    )
     assert books.booked == []
 
 
@@ -304,7 +338,10 @@ def test_what_each_reason_is_answered(
 
 def test_what_once_says_is_undecidable() -> None:
     """One fact, two places: the comment of Client.once, and what the receiver hands to a person."""
-    (names,) = re.findall(r"((?:[A-Z]\w+, )+[A-Z]\w+ and [A-Z]\w+) would be the answer every time", noted.Client.once.__doc__ or "")
+    (names,) = re.findall(
+        r"((?:[A-Z]\w+, )+[A-Z]\w+ and [A-Z]\w+) would be the answer every time",
+        " ".join((noted.Client.once.__doc__ or "").split()),
+    )
     assert set(re.findall(r"[A-Z]\w+", names)) == {error.__name__ for error in work._HOPELESS}
 
 
@@ -342,7 +379,9 @@ def test_skipped_and_unknown(post: Post, books: Books, series: str, caplog: pyte
         ((302, b"/elsewhere"), 503, "verifier"),
     ],
 )
-def test_an_ipn_that_is_not_verified(post: Post, paypal: PayPal, books: Books, series: str, reply: Any, status: int, reason: str) -> None:
+def test_an_ipn_that_is_not_verified(
+    post: Post, paypal: PayPal, books: Books, series: str, reply: Any, status: int, reason: str
+) -> None:
     verified = paypal.ipn.replies["/ipn"]
     paypal.ipn.replies.update({"/ipn": reply, "/elsewhere": (200, b"VERIFIED")})
     try:
@@ -395,7 +434,9 @@ def without(headers: Dict[str, str], name: str) -> Dict[str, str]:
     return {key: value for key, value in headers.items() if key != name}
 
 
-def test_webhooks_that_are_not_verified(receiver: Receiver, paypal: PayPal, books: Books, client: noted.Client, series: str) -> None:
+def test_webhooks_that_are_not_verified(
+    receiver: Receiver, paypal: PayPal, books: Books, client: noted.Client, series: str
+) -> None:
     event, (url, key) = webhook(series), paypal.certificate()
     good = sign(url, key, event)
     for name in good:
@@ -433,7 +474,9 @@ def test_webhooks_that_are_not_verified(receiver: Receiver, paypal: PayPal, book
 
 
 def same_checksum(prefix: bytes, suffix: bytes, crc: int) -> bytes:
-    """A body with a CRC-32. Four bytes between its parts see to that, behind a number with which they are printable."""
+    """A body with a CRC-32. Four bytes between its parts see to that, behind a number with which
+    they are printable.
+    """
     table = []
     for entry in range(256):
         for _ in range(8):
@@ -462,7 +505,9 @@ def same_checksum(prefix: bytes, suffix: bytes, crc: int) -> bytes:
 def test_another_body_under_a_known_transmission(
     receiver: Receiver, paypal: PayPal, books: Books, client: noted.Client, series: str
 ) -> None:
-    """Whoever holds a delivery can make another body of its checksum, which the signature covers as well."""
+    """Whoever holds a delivery can make another body of its checksum, which the signature covers
+    as well.
+    """
     (url, key), event = paypal.certificate(), webhook(series)
     signed = sign(url, key, event)
     forged = same_checksum(webhook(series + "-forged")[:-1] + b',"note":"', b'"}', zlib.crc32(event))
@@ -490,7 +535,11 @@ def test_transmissions_are_forgotten() -> None:
 def test_a_certificate_that_ended_since(receiver: Receiver, paypal: PayPal, series: str) -> None:
     """A message may be redelivered when the certificate that signed it has ended."""
     event = webhook(series)
-    signed = sign(*paypal.certificate(begin=NOW - timedelta(days=9), end=NOW - timedelta(hours=1)), event, NOW - timedelta(hours=2))
+    signed = sign(
+        *paypal.certificate(begin=NOW - timedelta(days=9), end=NOW - timedelta(hours=1)),
+        event,
+        NOW - timedelta(hours=2),
+    )
     assert receiver.receive("webhook", signed, event).status == 200
 
 
@@ -503,7 +552,9 @@ def test_a_certificate_has_one_address(receiver: Receiver, paypal: PayPal, serie
 
 
 def test_a_certificate_that_was_renewed(receiver: Receiver, paypal: PayPal, series: str) -> None:
-    """One that has ended is fetched again from where it was, and while that brings nothing better no more often than now and then."""
+    """One that has ended is fetched again from where it was, and while that brings nothing better
+    no more often than now and then.
+    """
     event = webhook(series)
     url, key = paypal.certificate(begin=NOW - timedelta(days=9), end=NOW - timedelta(hours=1))
     before = sign(url, key, event, NOW - timedelta(hours=2))
@@ -558,8 +609,12 @@ def silent() -> Iterator[Silent]:
     silent.close()
 
 
-def test_a_host_of_certificates_that_hangs(client: noted.Client, books: Books, paypal: PayPal, silent: Silent, series: str) -> None:
-    """All who wait for one certificate share what comes of one fetch, and nobody else waits at all."""
+def test_a_host_of_certificates_that_hangs(
+    client: noted.Client, books: Books, paypal: PayPal, silent: Silent, series: str
+) -> None:
+    """All who wait for one certificate share what comes of one fetch, and nobody else waits at
+    all.
+    """
     hosts = [f"localhost:{silent.port}", f"localhost:{paypal.certificates.port}"]
     receiver = Receiver(client, books.book, books.keep, **settings(paypal, cert_hosts=hosts, verify_timeout=1))
     event, (url, key) = webhook(series), paypal.certificate()
@@ -580,13 +635,19 @@ def test_a_host_of_certificates_that_hangs(client: noted.Client, books: Books, p
     assert receive(hanging)[0] == 503 and len(silent.taken) == 2, "the next one tries again"
 
 
-def test_many_certificates_that_hang(client: noted.Client, books: Books, paypal: PayPal, silent: Silent, series: str) -> None:
+def test_many_certificates_that_hang(
+    client: noted.Client, books: Books, paypal: PayPal, silent: Silent, series: str
+) -> None:
     """Whoever forges webhooks names as many as he likes."""
-    receiver = Receiver(client, books.book, books.keep, **settings(paypal, cert_hosts=[f"localhost:{silent.port}"], verify_timeout=1))
+    receiver = Receiver(
+        client, books.book, books.keep, **settings(paypal, cert_hosts=[f"localhost:{silent.port}"], verify_timeout=1)
+    )
     event, (_, key) = webhook(series), paypal.certificate()
 
     def receive(i: int) -> "tuple[int, str]":
-        answer = receiver.receive("webhook", sign(f"https://localhost:{silent.port}/v1/notifications/certs/{i}", key, event), event)
+        answer = receiver.receive(
+            "webhook", sign(f"https://localhost:{silent.port}/v1/notifications/certs/{i}", key, event), event
+        )
         return answer.status, json.loads(answer.body)["error"]
 
     with ThreadPoolExecutor(20) as pool:
@@ -609,7 +670,9 @@ def test_a_certificate_and_its_issuer_have_the_time_together(
     assert time.monotonic() - asked < 1.4 and len(silent.taken) == 1
 
 
-def test_a_host_of_certificates_that_cannot_be_trusted(client: noted.Client, books: Books, paypal: PayPal, series: str) -> None:
+def test_a_host_of_certificates_that_cannot_be_trusted(
+    client: noted.Client, books: Books, paypal: PayPal, series: str
+) -> None:
     receiver = Receiver(client, books.book, books.keep, **settings(paypal, cert_roots=Authority("Another").pem))
     event = webhook(series)
     assert receiver.receive("webhook", sign(*paypal.certificate(), event), event).status == 503
@@ -623,7 +686,12 @@ def test_what_is_no_message(post: Post, books: Books, series: str) -> None:
     assert post("/paypal/ipn", ipn(series), {"Content-Encoding": "gzip"}).status == 415
     assert post("/paypal/ipn", b"a" * (256 * 1024 + 1)).status == 413
     assert post("/paypal/ipn", b"").status == 400
-    assert post("/paypal/ipn", f"txn_type=recurring_payment&payment_status=Completed&receiver_email={ACCOUNT}".encode()).reason == "malformed"
+    assert (
+        post(
+            "/paypal/ipn", f"txn_type=recurring_payment&payment_status=Completed&receiver_email={ACCOUNT}".encode()
+        ).reason
+        == "malformed"
+    )
     assert books.booked == []
 
 
@@ -658,15 +726,28 @@ def test_receive_is_as_strict_as_the_application(receiver: Receiver, paypal: Pay
         ({"ipn_verify_url": "127.0.0.1"}, "https"),
     ],
 )
-def test_settings_that_cannot_be(client: noted.Client, books: Books, paypal: PayPal, changed: Any, problem: str) -> None:
+def test_settings_that_cannot_be(
+    client: noted.Client, books: Books, paypal: PayPal, changed: Any, problem: str
+) -> None:
     with pytest.raises(ValueError, match=problem):
         Receiver(client, books.book, books.keep, **settings(paypal, **changed))
 
 
 @pytest.mark.parametrize(
-    "url", ["https://example.org/ipn", "HTTPS://example.org", "http://localhost:8080/ipn", "http://127.0.0.1/", "http://[::1]:80/", "", None]
+    "url",
+    [
+        "https://example.org/ipn",
+        "HTTPS://example.org",
+        "http://localhost:8080/ipn",
+        "http://127.0.0.1/",
+        "http://[::1]:80/",
+        "",
+        None,
+    ],
 )
-def test_where_an_ipn_may_be_posted_back(client: noted.Client, books: Books, paypal: PayPal, url: Optional[str]) -> None:
+def test_where_an_ipn_may_be_posted_back(
+    client: noted.Client, books: Books, paypal: PayPal, url: Optional[str]
+) -> None:
     Receiver(client, books.book, books.keep, **settings(paypal, ipn_verify_url=url))
 
 
@@ -678,7 +759,9 @@ def test_the_roots_of_this_machine(client: noted.Client, books: Books) -> None:
 
 @pytest.mark.skipif(payloads() is None, reason="no payloads beside the repository")
 def test_what_paypal_has_signed(client: noted.Client, books: Books, paypal: PayPal) -> None:
-    """Three messages of PayPal's simulator, of 2024, with the certificate of then; of its chain nothing but the leaf was kept, which is trusted here."""
+    """Three messages of PayPal's simulator, of 2024, with the certificate of then; of its chain
+    nothing but the leaf was kept, which is trusted here.
+    """
     folder = payloads()
     assert folder is not None
     pem = (folder / "webhook_cert.pem").read_bytes()
@@ -697,7 +780,9 @@ def test_what_paypal_has_signed(client: noted.Client, books: Books, paypal: PayP
             "PayPal-Auth-Algo": row["auth_algo"],
         }
         body = (folder / row["file"]).read_bytes()
-        own = settings(paypal, cert_roots=pem + paypal.root.pem, webhook_id="WEBHOOK_ID", now=lambda: sent + timedelta(hours=70))
+        own = settings(
+            paypal, cert_roots=pem + paypal.root.pem, webhook_id="WEBHOOK_ID", now=lambda: sent + timedelta(hours=70)
+        )
         receiver = Receiver(client, books.book, books.keep, **own)
         assert receiver.receive("webhook", headers, body + b" ").status == 400
         assert receiver.receive("webhook", headers, body).status == 200  # too old for Noted, so a person's

@@ -1,4 +1,5 @@
 """TLS, plaintext and the token."""
+
 from __future__ import annotations
 
 import os
@@ -64,7 +65,12 @@ asyncio.run(look())
         environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         for name in ("grpc_proxy", "http_proxy", "https_proxy"):
             environment[name] = "http://127.0.0.1:%d" % proxy.getsockname()[1]
-        done = subprocess.run([sys.executable, "-c", program, address, donation.series_id], env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", program, address, donation.series_id],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
         proxy.setblocking(False)
         with pytest.raises(BlockingIOError):
             proxy.accept()

@@ -1,4 +1,5 @@
 """What the receiver's verifiers fetch from servers that are slow on purpose."""
+
 from __future__ import annotations
 
 import contextlib
@@ -24,7 +25,9 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n"
 
 
 @contextlib.contextmanager
-def server(say: Callable[[], Iterable[bytes]], wait: float, tls: Optional[ssl.SSLContext] = None, listens: bool = True) -> Iterator[int]:
+def server(
+    say: Callable[[], Iterable[bytes]], wait: float, tls: Optional[ssl.SSLContext] = None, listens: bool = True
+) -> Iterator[int]:
     """Says one thing after the other, and waits between; or does not even listen to what it is asked."""
     over = threading.Event()
 
@@ -51,7 +54,14 @@ def drip(head: bytes = b"") -> Callable[[], Iterable[bytes]]:
 
 @pytest.mark.parametrize(
     "say",
-    [drip(), drip(HEAD + b"X-More: "), drip(HEAD + b"\r\n"), drip(HEAD + b"Transfer-Encoding: chunked\r\n\r\n"), lambda: [b""] * 100, drip(b"HTTP/1.1 404 ")],
+    [
+        drip(),
+        drip(HEAD + b"X-More: "),
+        drip(HEAD + b"\r\n"),
+        drip(HEAD + b"Transfer-Encoding: chunked\r\n\r\n"),
+        lambda: [b""] * 100,
+        drip(b"HTTP/1.1 404 "),
+    ],
     ids=["no line", "a header", "the body", "a chunk", "nothing", "a status"],
 )
 def test_a_server_that_drips(say: Callable[[], Iterable[bytes]]) -> None:
@@ -118,7 +128,7 @@ def test_a_host_whose_addresses_do_not_answer(monkeypatch: pytest.MonkeyPatch) -
                 else:
                     with pytest.raises(Unanswered, match="did not answer in time"):
                         fetch("http://paypal.example.org/", 1, 10, ssl.create_default_context())
-                assert time.monotonic() - asked < 1.5
+                assert time.monotonic() - asked < 2.5  # with the whole time for each address it would be 3
 
 
 def test_nothing_on_this_machine_is_fetched_through_a_proxy() -> None:
@@ -137,9 +147,13 @@ for url in sys.argv[1:]:
         environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         environment.update(http_proxy="http://127.0.0.1:%d" % proxy.getsockname()[1], https_proxy="http://127.0.0.1:1")
         urls = [f"http://127.0.0.1:{web.port}/", f"http://localhost:{web.port}/", "https://example.org/"]
-        done = subprocess.run([sys.executable, "-c", program, *urls], env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", program, *urls], env=environment, capture_output=True, text=True, timeout=60
+        )
         proxy.setblocking(False)
         with pytest.raises(BlockingIOError):
             proxy.accept()
     web.close()
-    assert done.stdout == "VERIFIED\nVERIFIED\nno connection: ConnectionRefusedError\n", "what goes elsewhere goes through the proxy"
+    assert done.stdout == "VERIFIED\nVERIFIED\nno connection: ConnectionRefusedError\n", (
+        "what goes elsewhere goes through the proxy"
+    )

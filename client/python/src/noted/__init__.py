@@ -6,13 +6,16 @@
         if turn.first:
             book(turn.note.donation_id, donation)
 
-Most programs need Client and Client.once and nothing else; the comment of once lists every outcome and what to tell PayPal. noted.aio.Client is the same
-for asyncio, noted.paypal turns what PayPal sent into donations and messages, noted.receiver is a WSGI application that does it all.
+Most programs need Client and Client.once and nothing else; the comment of once lists every
+outcome and what to tell PayPal. noted.aio.Client is the same for asyncio, noted.paypal turns what
+PayPal sent into donations and messages, noted.receiver is a WSGI application that does it all.
 
-On an Error nothing is known of the donation: do not process it, and do not take it for a duplicate. A call that is UNAVAILABLE is made up to four times in all,
-within its timeout; that can neither double nor lose a donation, because every note bears a request id. Nothing else is repeated, and forget() never is.
+On an Error nothing is known of the donation: do not process it, and do not take it for a
+duplicate. A call that is UNAVAILABLE is made up to four times in all, within its timeout; that
+can neither double nor lose a donation, because every note bears a request id. Nothing else is
+repeated, and forget() never is.
 """
-import os as _os
+
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
@@ -76,15 +79,11 @@ __all__ = [
     "Unavailable", "VerbDenied", "Verdict", "Violation", "WrongAnswer", "new_request_id",
 ]  # fmt: skip
 
-# What is generated from the contract, noted.v1, is installed beside this file; in the repository it lies in gen/python.
-_here = _os.path.dirname(__file__)
-_generated = _os.path.join(_here, *[".."] * 4, "gen", "python", "noted")
-if not _os.path.isdir(_os.path.join(_here, "v1")) and _os.path.isdir(_generated):
-    __path__.append(_os.path.normpath(_generated))
-
 
 def __getattr__(name: str) -> _Any:
-    """What needs gRPC is imported when it is first used, so that noted.paypal and noted.identify run on the standard library alone."""
+    """What needs gRPC is imported when it is first used, so that noted.paypal and noted.identify
+    run on the standard library alone.
+    """
     if name == "Client":
         from .client import Client
 

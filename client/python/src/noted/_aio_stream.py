@@ -1,4 +1,7 @@
-"""The stream of the asyncio client, over as many gRPC streams as it takes. Its parts are those of _stream.py."""
+"""The stream of the asyncio client, over as many gRPC streams as it takes. Its parts are those of
+_stream.py.
+"""
+
 from __future__ import annotations
 
 import asyncio
@@ -22,7 +25,9 @@ _Source = Union[Iterable[NoteRequest], AsyncIterable[NoteRequest]]
 
 
 class _Queue:
-    """What is to be asked and what was asked, between three tasks: the one that reads the source, gRPC's that sends, and the consumer's."""
+    """What is to be asked and what was asked, between three tasks: the one that reads the source,
+    gRPC's that sends, and the consumer's.
+    """
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()  # set and cleared at each change; waiters look again
@@ -39,7 +44,9 @@ class _Queue:
         try:
             async for request in _each(source):
                 request = _calls.with_request_id(request)
-                _calls.to_request(request)  # a request that cannot be sent is the source's trouble, and not the stream's
+                _calls.to_request(
+                    request
+                )  # a request that cannot be sent is the source's trouble, and not the stream's
                 while len(self.waiting) + len(self.asked) >= WINDOW:
                     await self.changed.wait()
                 self.waiting.append(request)
@@ -51,7 +58,9 @@ class _Queue:
             self.change()
 
     async def more(self) -> bool:
-        """Waits for something to ask, so that no stream is opened for nothing; False at the end of it all."""
+        """Waits for something to ask, so that no stream is opened for nothing; False at the end
+        of it all.
+        """
         while not self.waiting and not self.ended:
             await self.changed.wait()
         return bool(self.waiting)
@@ -137,7 +146,8 @@ async def notes(client: Client, source: _Source) -> AsyncIterator[NoteResult]:
                 for request in queue.take():
                     yield NoteResult(request, None, broken)
             else:
-                # One of them broke the stream for all: each is asked by itself, and only that one fails.
+                # One of them broke the stream for all: each is asked by itself, and only
+                # that one fails.
                 tries = 0
                 for request in queue.take():
                     yield await _alone(client, request)
@@ -148,7 +158,9 @@ async def notes(client: Client, source: _Source) -> AsyncIterator[NoteResult]:
 
 
 async def _result(client: Client, request: NoteRequest, response: Any) -> NoteResult:
-    """One that the store could not answer is asked again by itself, while the others wait their turn."""
+    """One that the store could not answer is asked again by itself, while the others wait their
+    turn.
+    """
     budget = client._settings.budget
     if response.WhichOneof("result") != "error":
         budget.succeed()

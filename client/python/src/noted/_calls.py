@@ -1,4 +1,7 @@
-"""The calls of the contract, for the blocking client and for asyncio's: what is asked, and what is made of the answer."""
+"""The calls of the contract, for the blocking client and for asyncio's: what is asked, and what
+is made of the answer.
+"""
+
 from __future__ import annotations
 
 import dataclasses
@@ -11,7 +14,19 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from .errors import WrongAnswer
-from .types import Donation, Event, Evidence, Existence, Message, Note, NoteRequest, NoteResponse, Sighting, State, Verdict
+from .types import (
+    Donation,
+    Event,
+    Evidence,
+    Existence,
+    Message,
+    Note,
+    NoteRequest,
+    NoteResponse,
+    Sighting,
+    State,
+    Verdict,
+)
 from .v1 import noted_pb2 as pb
 
 Seconds = Union[float, timedelta]
@@ -29,14 +44,18 @@ class Call(Generic[Answer]):
 
 
 class Page(NamedTuple):
-    """One page of a listing: it may be short or empty and still not be the last, which has no next_page_token."""
+    """One page of a listing: it may be short or empty and still not be the last, which has no
+    next_page_token.
+    """
 
     notes: Tuple[Note, ...]
     next_page_token: str
 
 
 def new_request_id() -> str:
-    """An id for NoteRequest.request_id. It is random, since whoever knows it can make the receipt."""
+    """An id for NoteRequest.request_id. It is random, since whoever knows it can make the
+    receipt.
+    """
     return secrets.token_hex(16)
 
 
@@ -63,7 +82,9 @@ def release(receipt: str, reason: str) -> Call[Note]:
 
 
 def extend(receipt: str, hold: Seconds) -> Call[Note]:
-    return Call("extending a hold", "ExtendHold", pb.ExtendHoldRequest(receipt=receipt, hold=_to_duration(hold)), _from_noted)
+    return Call(
+        "extending a hold", "ExtendHold", pb.ExtendHoldRequest(receipt=receipt, hold=_to_duration(hold)), _from_noted
+    )
 
 
 def page(
@@ -109,9 +130,11 @@ def forget(series_id: str, donation_id: str, reason: str, ledger: str) -> Call[N
 
 
 def check_note(act: str, ledger: str, series_id: str, note: Any, donation_id: str = "") -> None:
-    """Refuses a note of another ledger or series than was asked about, or another than the one that is known.
+    """Refuses a note of another ledger or series than was asked about, or another than the one
+    that is known.
 
-    gRPC in a process that forked with its connections open has been seen to hand out the answer to another's question.
+    gRPC in a process that forked with its connections open has been seen to hand out the answer
+    to another's question.
     """
     about = note.donation
     if (about.ledger, about.series_id) != (ledger, series_id):

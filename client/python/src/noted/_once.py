@@ -1,4 +1,7 @@
-"""The whole dance of the blocking client: note with a hold, extend while the block runs, settle or release."""
+"""The whole dance of the blocking client: note with a hold, extend while the block runs, settle
+or release.
+"""
+
 from __future__ import annotations
 
 import threading
@@ -31,15 +34,19 @@ class Once:
         check_response(self._donation.series_id, response)
         self._turn = Turn(response)
         if response.verdict == Verdict.FIRST:
-            # A daemon, so that a program that exits in the middle of a block is not kept; the hold then runs out.
+            # A daemon, so that a program that exits in the middle of a block is not kept;
+            # the hold then runs out.
             self._turn._held_until = asked + self._hold
             threading.Thread(target=self._keep, args=(self._turn,), name="noted-hold", daemon=True).start()
         return self._turn
 
-    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
         turn = self._turn
         assert turn is not None
-        # An extension that is still under way is not waited for: after settling or releasing it changes nothing.
+        # An extension that is still under way is not waited for: after settling or
+        # releasing it changes nothing.
         self._over.set()
         if turn.receipt and (error is not None or turn._release is not None):
             self._give_up(turn)
@@ -49,7 +56,9 @@ class Once:
             turn._ensure_asked()
 
     def _keep(self, turn: Turn) -> None:
-        """Extends at every third of the hold. By our own clock the hold is a little shorter than by the store's, which is the safe side."""
+        """Extends at every third of the hold. By our own clock the hold is a little shorter than
+        by the store's, which is the safe side.
+        """
         while not self._over.wait(turn._held_until - self._hold * 2 / 3 - time.monotonic()):
             try:
                 turn._held_until = self._extend_before(turn, turn._held_until)
@@ -64,7 +73,8 @@ class Once:
             tries += 1
             asked = time.monotonic()
             try:
-                # A try that hangs must leave time for another, and the last one must not outlast the hold.
+                # A try that hangs must leave time for another, and the last one must not
+                # outlast the hold.
                 timeout = max(min(self._hold / 6, held_until - asked), 0.001)
                 note = self._client.extend(turn.receipt, self._hold, timeout=timeout)
                 check_same("extending a hold", turn.note, note)
@@ -78,7 +88,9 @@ class Once:
                 self._over.wait(wait)
 
     def _settle(self, turn: Turn) -> None:
-        """Does not give up at the first trouble: the work is done. Besides UNAVAILABLE it outwaits a server that is too busy or too slow."""
+        """Does not give up at the first trouble: the work is done. Besides UNAVAILABLE it
+        outwaits a server that is too busy or too slow.
+        """
         deadline = time.monotonic() + self._client._settings.settle_timeout
         tries = 0
         while True:

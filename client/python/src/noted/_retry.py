@@ -1,8 +1,10 @@
 """When a call is made again, and after which wait.
 
-The retries are not gRPC's own: those know nothing of google.rpc.RetryInfo, and here a try that could not end in time is not begun, so that the caller is
-told why the last one failed and not merely that time is up.
+The retries are not gRPC's own: those know nothing of google.rpc.RetryInfo, and here a try that
+could not end in time is not begun, so that the caller is told why the last one failed and not
+merely that time is up.
 """
+
 from __future__ import annotations
 
 import random
@@ -21,7 +23,8 @@ _FULL = 100.0
 
 
 class Budget:
-    """Keeps a client from making an outage worse: a failure costs a token, a success earns a tenth, and nothing is tried again while less than half are
+    """Keeps a client from making an outage worse: a failure costs a token, a success earns a
+    tenth, and nothing is tried again while less than half are
     left. A first try is never refused."""
 
     def __init__(self) -> None:
@@ -39,7 +42,9 @@ class Budget:
             return self._tokens > _FULL / 2
 
     def wait_after(self, tries: int, error: Error, deadline: float = float("inf")) -> Optional[float]:
-        """The wait before the next try of a call that has failed so often, or None where there is none."""
+        """The wait before the next try of a call that has failed so often, or None where there is
+        none.
+        """
         if not retriable(error) or not self.spend() or tries >= MAX_TRIES:
             return None
         wait = wait_after(tries, error)
@@ -47,12 +52,16 @@ class Budget:
 
 
 def retriable(error: Error) -> bool:
-    """Only UNAVAILABLE: any other code would say the same again, or says that time is up. A store that went back in time waits for a person, not for us."""
+    """Only UNAVAILABLE: any other code would say the same again, or says that time is up. A store
+    that went back in time waits for a person, not for us.
+    """
     return isinstance(error, Unavailable) and not isinstance(error, StoreWentBack)
 
 
 def refused(error: Error) -> bool:
-    """Whether the server has refused for good what was asked with a receipt, so that asking again would change nothing."""
+    """Whether the server has refused for good what was asked with a receipt, so that asking again
+    would change nothing.
+    """
     return error.code not in (
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -64,7 +73,9 @@ def refused(error: Error) -> bool:
 
 
 def wait_after(tries: int, error: Error) -> float:
-    """Exponential, with the upper half left to chance so that callers do not come back in step. What the server asks for is a lower bound."""
+    """Exponential, with the upper half left to chance so that callers do not come back in step.
+    What the server asks for is a lower bound.
+    """
     wait = min(_BASE * 2 ** min(tries - 1, 10), _MOST)
     wait = wait / 2 + random.uniform(0, wait / 2)
     asked = error.retry_after.total_seconds() if error.retry_after else 0.0

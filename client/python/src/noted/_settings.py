@@ -1,4 +1,7 @@
-"""How to reach a server, for both clients: TLS or not, the token, and the settings of the connection."""
+"""How to reach a server, for both clients: TLS or not, the token, and the settings of the
+connection.
+"""
+
 from __future__ import annotations
 
 import ipaddress
@@ -22,11 +25,13 @@ _OPTIONS: List[Tuple[str, Any]] = [
     ("grpc.service_config_disable_resolution", 1),
     # A page of a thousand notes of sixteen sightings is larger than gRPC's 4 MiB.
     ("grpc.max_receive_message_length", 16 << 20),
-    # A server that restarts is found again within the retries of a call; gRPC's own first wait is a second.
+    # A server that restarts is found again within the retries of a call; gRPC's own first
+    # wait is a second.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 5000),
-    # A connection that a router has forgotten is noticed before the next call has to wait for it. The server tolerates a ping every 10 s.
+    # A connection that a router has forgotten is noticed before the next call has to wait
+    # for it. The server tolerates a ping every 10 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -63,14 +68,17 @@ class Settings:
         self.credentials: Optional[grpc.ChannelCredentials] = credentials  # None for plaintext
         if credentials is None and not plaintext and (ca is not None or not loopback(target)):
             self.credentials = grpc.ssl_channel_credentials(ca or _system_certificates())
-        # gRPC takes a proxy from the environment for this machine too, which could then read what is sent in plaintext, and forge the answers.
+        # gRPC takes a proxy from the environment for this machine too, which could then
+        # read what is sent in plaintext, and forge the answers.
         direct: Options = [("grpc.enable_http_proxy", 0)] if loopback(target) else []
         self.options: List[Tuple[str, Any]] = [*_OPTIONS, *direct, *options]
         self.budget = Budget()
         self._token = token
 
     def metadata(self) -> Tuple[Tuple[str, str], ...]:
-        """What each call carries. The token is not a gRPC call credential, since those cannot be used on this machine without TLS."""
+        """What each call carries. The token is not a gRPC call credential, since those cannot be
+        used on this machine without TLS.
+        """
         try:
             token = self._token() if callable(self._token) else self._token
         except Exception as error:
@@ -79,7 +87,9 @@ class Settings:
 
 
 class _NoToken(grpc.RpcError):
-    """The function that returns the token has raised. It is told as a server that is away is, since another try may cure it."""
+    """The function that returns the token has raised. It is told as a server that is away is,
+    since another try may cure it.
+    """
 
     def code(self) -> grpc.StatusCode:
         return grpc.StatusCode.UNAVAILABLE
@@ -92,7 +102,8 @@ class _NoToken(grpc.RpcError):
 
 
 def hold_of_once(hold: Seconds) -> float:
-    """The seconds of a hold that can be settled. One of 0 would note finally and bring no receipt: the donation would be a duplicate from then on, and
+    """The seconds of a hold that can be settled. One of 0 would note finally and bring no
+    receipt: the donation would be a duplicate from then on, and
     nobody would have processed it."""
     length = seconds(hold)
     if not 0.001 <= length <= MAX_HOLD:
@@ -101,7 +112,9 @@ def hold_of_once(hold: Seconds) -> float:
 
 
 def _system_certificates() -> Optional[bytes]:
-    """This machine's certificates, which hold a private authority where its operator has added one; None for gRPC's own list."""
+    """This machine's certificates, which hold a private authority where its operator has added
+    one; None for gRPC's own list.
+    """
     path = ssl.get_default_verify_paths().cafile
     if path and os.path.isfile(path):
         with open(path, "rb") as file:

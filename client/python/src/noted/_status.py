@@ -1,8 +1,10 @@
 """From what gRPC raises to the errors of this package.
 
-The details of a status are read here by hand, thirty lines, because the package that has their classes (grpcio-status) pins protobuf more tightly than this
-library does, and a receiver must run on what its machine has.
+The details of a status are read here by hand, thirty lines, because the package that has their
+classes (grpcio-status) pins protobuf more tightly than this library does, and a receiver must run
+on what its machine has.
 """
+
 from __future__ import annotations
 
 from datetime import timedelta
@@ -39,7 +41,9 @@ def failure(act: str, error: grpc.RpcError) -> Error:
 
 
 def failed(act: str, code: int, message: str, reason: str) -> Error:
-    """The error of one answer of a stream, which carries its reason beside the code and not in details."""
+    """The error of one answer of a stream, which carries its reason beside the code and not in
+    details.
+    """
     return make(act, message, _CODES.get(code, grpc.StatusCode.UNKNOWN), reason)
 
 
@@ -80,7 +84,9 @@ _Content = Union[int, bytes]
 
 
 def _fields(message: bytes) -> Iterator[Tuple[int, _Content]]:
-    """The fields of a protobuf message, by number; varints and bytes, which is all that these messages have."""
+    """The fields of a protobuf message, by number; varints and bytes, which is all that these
+    messages have.
+    """
     at = 0
     while at < len(message):
         key, at = _varint(message, at)

@@ -1,4 +1,5 @@
 """The stream of the blocking client, over as many gRPC streams as it takes."""
+
 from __future__ import annotations
 
 import threading
@@ -18,7 +19,8 @@ from .v1 import noted_pb2 as pb
 if TYPE_CHECKING:
     from .client import Client
 
-# How many requests may be without an answer: enough to keep a server busy, few enough to be asked again.
+# How many requests may be without an answer: enough to keep a server busy, few enough to
+# be asked again.
 WINDOW = 256
 
 
@@ -35,7 +37,9 @@ def ended_early() -> Error:
 
 
 class _Queue:
-    """What is to be asked and what was asked, between three threads: the one that reads the source, gRPC's that sends, and the consumer's."""
+    """What is to be asked and what was asked, between three threads: the one that reads the
+    source, gRPC's that sends, and the consumer's.
+    """
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -49,7 +53,9 @@ class _Queue:
         try:
             for request in source:
                 request = _calls.with_request_id(request)
-                _calls.to_request(request)  # a request that cannot be sent is the source's trouble, and not the stream's
+                _calls.to_request(
+                    request
+                )  # a request that cannot be sent is the source's trouble, and not the stream's
                 with self.changed:
                     self.changed.wait_for(lambda: self.stopped or len(self.waiting) + len(self.asked) < WINDOW)
                     if self.stopped:
@@ -64,7 +70,9 @@ class _Queue:
                 self.changed.notify_all()
 
     def more(self) -> bool:
-        """Waits for something to ask, so that no stream is opened for nothing; False at the end of it all."""
+        """Waits for something to ask, so that no stream is opened for nothing; False at the end
+        of it all.
+        """
         with self.changed:
             self.changed.wait_for(lambda: self.waiting or self.ended)
             return bool(self.waiting)
@@ -150,7 +158,8 @@ def notes(client: Client, source: Iterable[NoteRequest]) -> Iterator[NoteResult]
                 for request in queue.take():
                     yield NoteResult(request, None, broken)
             else:
-                # One of them broke the stream for all: each is asked by itself, and only that one fails.
+                # One of them broke the stream for all: each is asked by itself, and only
+                # that one fails.
                 tries = 0
                 for request in queue.take():
                     yield _alone(client, request)
@@ -161,7 +170,9 @@ def notes(client: Client, source: Iterable[NoteRequest]) -> Iterator[NoteResult]
 
 
 def _result(client: Client, request: NoteRequest, response: Any) -> NoteResult:
-    """One that the store could not answer is asked again by itself, while the others wait their turn."""
+    """One that the store could not answer is asked again by itself, while the others wait their
+    turn.
+    """
     budget = client._settings.budget
     if response.WhichOneof("result") != "error":
         budget.succeed()

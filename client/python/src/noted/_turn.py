@@ -1,4 +1,7 @@
-"""What once() hands to its block, and the settling that the blocking and the asyncio client share."""
+"""What once() hands to its block, and the settling that the blocking and the asyncio client
+share.
+"""
+
 from __future__ import annotations
 
 import logging
@@ -22,7 +25,8 @@ _UNASKED = (
 class Turn:
     """Whether the donation is the block's to process, and what is known of it.
 
-    Look at first (or verdict) before anything else: a block that ends without having done so would process duplicates too, and gets a RuntimeError.
+    Look at first (or verdict) before anything else: a block that ends without having done so
+    would process duplicates too, and gets a RuntimeError.
     """
 
     def __init__(self, response: NoteResponse) -> None:
@@ -50,7 +54,8 @@ class Turn:
 
     @property
     def note(self) -> Note:
-        """What Noted remembers of the donation, whatever the verdict. Hand note.donation_id downstream as the idempotency key, and note.attempt as
+        """What Noted remembers of the donation, whatever the verdict. Hand note.donation_id
+        downstream as the idempotency key, and note.attempt as
         the fencing token."""
         if self._response.note is None:
             raise RuntimeError("the server sent no note; is it Noted?")
@@ -63,7 +68,9 @@ class Turn:
 
     @property
     def differences(self) -> Tuple[str, ...]:
-        """The fields in which this message and the note disagree. A different amount under one transaction_id is worth an alarm."""
+        """The fields in which this message and the note disagree. A different amount under one
+        transaction_id is worth an alarm.
+        """
         return self._response.differences
 
     @property
@@ -77,12 +84,14 @@ class Turn:
         return self._response.receipt
 
     def release(self, reason: str = "") -> None:
-        """Says that the donation could not be processed, without raising: at the end of the block the note is released instead of settled. The reason
+        """Says that the donation could not be processed, without raising: at the end of the block
+        the note is released instead of settled. The reason
         is for the server's log, without personal data."""
         self._release = reason or "processing failed"
 
     def check(self) -> None:
-        """Raises what became of the hold if it was lost, or ran out because it could not be extended: from then on another may be processing the
+        """Raises what became of the hold if it was lost, or ran out because it could not be
+        extended: from then on another may be processing the
         donation. For long blocks, before each step that cannot be undone."""
         if self._loss is not None:
             raise self._loss
@@ -114,7 +123,9 @@ def ran_out(error: Error) -> Error:
 
 
 def as_error(act: str, raised: Exception) -> Error:
-    """What was raised, as an Error: beside those it may be gRPC's own, most likely because the client was closed in the middle of the block."""
+    """What was raised, as an Error: beside those it may be gRPC's own, most likely because the
+    client was closed in the middle of the block.
+    """
     if isinstance(raised, Error):
         return raised
     error = Error(act, f"{type(raised).__name__}: {raised}")
@@ -128,5 +139,7 @@ def not_settled(turn: Turn, error: Error) -> NotSettled:
 
 
 def not_released(turn: Turn, error: Error) -> None:
-    """What is not released opens by itself when the hold runs out, so this is no error of its own."""
+    """What is not released opens by itself when the hold runs out, so this is no error of its
+    own.
+    """
     log.warning("releasing %s: %s; it opens when its hold has run out", turn.note.donation_id, error)

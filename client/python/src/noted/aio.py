@@ -1,4 +1,7 @@
-"""The same client for asyncio: `await client.note(…)`, `async with client.once(…) as turn`, `async for note in client.list()`."""
+"""The same client for asyncio: `await client.note(…)`, `async with client.once(…) as turn`,
+`async for note in client.list()`.
+"""
+
 from __future__ import annotations
 
 import asyncio
@@ -25,7 +28,9 @@ __all__ = ["Client"]
 
 
 class Client:
-    """Asks one Noted server, from one event loop. Arguments and calls are those of noted.Client, whose comments say what they promise."""
+    """Asks one Noted server, from one event loop. Arguments and calls are those of noted.Client,
+    whose comments say what they promise.
+    """
 
     def __init__(
         self,
@@ -54,12 +59,16 @@ class Client:
     async def __aenter__(self) -> Client:
         return self
 
-    async def __aexit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+    async def __aexit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
         await self.close()
 
     def once(self, donation: Donation, message: Optional[Message] = None, *, hold: Optional[Seconds] = None) -> _Once:
-        """Runs a block that may process the donation, and sees to it that nobody else does meanwhile. Outcomes, and what to tell PayPal, are those of
-        noted.Client.once. A block that is cancelled is released. Settling and releasing are finished even if the task is cancelled meanwhile; the
+        """Runs a block that may process the donation, and sees to it that nobody else does
+        meanwhile. Outcomes, and what to tell PayPal, are those of noted.Client.once. A block that
+        is cancelled is released. Settling and releasing are finished even if the task is
+        cancelled meanwhile; the
         cancellation then goes on, and a NotSettled is in the log."""
         return _Once(self, donation, message, self._settings.hold if hold is None else hold_of_once(hold))
 
@@ -78,7 +87,9 @@ class Client:
     def notes(self, requests: Union[Iterable[NoteRequest], AsyncIterable[NoteRequest]]) -> AsyncIterator[NoteResult]:
         return _aio_stream.notes(self, requests)
 
-    async def exists(self, donation: Donation, message: Optional[Message] = None, *, timeout: Optional[Seconds] = None) -> Existence:
+    async def exists(
+        self, donation: Donation, message: Optional[Message] = None, *, timeout: Optional[Seconds] = None
+    ) -> Existence:
         return await self._run(_calls.exists(donation, message), timeout)
 
     async def settle(self, receipt: str, reason: str = "", *, timeout: Optional[Seconds] = None) -> Note:
@@ -117,7 +128,9 @@ class Client:
             if not token:
                 return
 
-    async def forget(self, series_id: str, donation_id: str, reason: str, *, ledger: str = "", timeout: Optional[Seconds] = None) -> Note:
+    async def forget(
+        self, series_id: str, donation_id: str, reason: str, *, ledger: str = "", timeout: Optional[Seconds] = None
+    ) -> Note:
         return await self._run(_calls.forget(series_id, donation_id, reason, ledger), timeout)
 
     async def _run(self, call: Call[Answer], timeout: Optional[Seconds]) -> Answer:
@@ -126,7 +139,9 @@ class Client:
         while True:
             tries += 1
             try:
-                asked = rpc(call.request, timeout=max(deadline - time.monotonic(), 0.0), metadata=self._settings.metadata())
+                asked = rpc(
+                    call.request, timeout=max(deadline - time.monotonic(), 0.0), metadata=self._settings.metadata()
+                )
                 response = await _answer(call.act, asked)
             except grpc.RpcError as error:
                 failed = failure(call.act, error)
@@ -140,7 +155,9 @@ class Client:
 
 
 async def _answer(act: str, asked: Any) -> Any:
-    """Awaits what was asked in a task of its own: gRPC cancels it when the client is closed, and that is no cancellation of this task."""
+    """Awaits what was asked in a task of its own: gRPC cancels it when the client is closed, and
+    that is no cancellation of this task.
+    """
     task = asyncio.ensure_future(asked)
     try:
         await asyncio.wait((task,))
@@ -172,7 +189,9 @@ class _Once:
             self._keeper = asyncio.ensure_future(self._keep(self._turn))
         return self._turn
 
-    async def __aexit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+    async def __aexit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
         turn = self._turn
         assert turn is not None
         if self._keeper is not None:
@@ -185,7 +204,9 @@ class _Once:
             turn._ensure_asked()
 
     async def _keep(self, turn: Turn) -> None:
-        """Extends at every third of the hold. By our own clock the hold is a little shorter than by the store's, which is the safe side."""
+        """Extends at every third of the hold. By our own clock the hold is a little shorter than
+        by the store's, which is the safe side.
+        """
         while True:
             await asyncio.sleep(turn._held_until - self._hold * 2 / 3 - time.monotonic())
             try:
@@ -201,7 +222,8 @@ class _Once:
             tries += 1
             asked = time.monotonic()
             try:
-                # A try that hangs must leave time for another, and the last one must not outlast the hold.
+                # A try that hangs must leave time for another, and the last one must not
+                # outlast the hold.
                 timeout = max(min(self._hold / 6, held_until - asked), 0.001)
                 note = await self._client.extend(turn.receipt, self._hold, timeout=timeout)
                 check_same("extending a hold", turn.note, note)
@@ -215,7 +237,9 @@ class _Once:
                 await asyncio.sleep(wait)
 
     async def _settle(self, turn: Turn) -> None:
-        """Does not give up at the first trouble: the work is done. Besides UNAVAILABLE it outwaits a server that is too busy or too slow."""
+        """Does not give up at the first trouble: the work is done. Besides UNAVAILABLE it
+        outwaits a server that is too busy or too slow.
+        """
         settings = self._client._settings
         deadline = time.monotonic() + settings.settle_timeout
         tries = 0
@@ -244,8 +268,11 @@ class _Once:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Finishes the work, which bounds its own time, even if this task is cancelled meanwhile, and then lets the cancellation go on: the donation is
-    processed by now, and forgetting that would double it. Where the work fails too, its error is in the log and the cancellation's __cause__."""
+    """Finishes the work, which bounds its own time, even if this task is cancelled meanwhile, and
+    then lets the cancellation go on: the donation is
+    processed by now, and forgetting that would double it. Where the work fails too, its error is
+    in the log and the cancellation's __cause__.
+    """
     task = asyncio.ensure_future(work)
     cancelled: Optional[asyncio.CancelledError] = None
     while not task.done():

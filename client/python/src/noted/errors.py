@@ -1,8 +1,10 @@
-"""What a call can fail with: one class for each reason in the head of noted.proto, all of them subclasses of Error.
+"""What a call can fail with: one class for each reason in the head of noted.proto, all of them
+subclasses of Error.
 
-On an error nothing is known of the donation: do not process it, and do not take it for a duplicate. The one exception is NotSettled: there the donation
-IS processed.
+On an error nothing is known of the donation: do not process it, and do not take it for a
+duplicate. The one exception is NotSettled: there the donation IS processed.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -44,7 +46,9 @@ class Error(Exception):
 
 
 class Unavailable(Error):
-    """Another try may cure it: the server cannot be reached, or says UNAVAILABLE for whichever reason."""
+    """Another try may cure it: the server cannot be reached, or says UNAVAILABLE for whichever
+    reason.
+    """
 
 
 class StoreUnavailable(Unavailable):
@@ -56,7 +60,9 @@ class OutcomeUnknown(Unavailable):
 
 
 class DurabilityNotReached(Unavailable):
-    """Fewer replicas than asked for have what the answer rests on: ask again with the same request_id."""
+    """Fewer replicas than asked for have what the answer rests on: ask again with the same
+    request_id.
+    """
 
 
 class StoreWentBack(Unavailable):
@@ -68,23 +74,33 @@ class PoolExhausted(Unavailable):
 
 
 class InvalidRequest(Error):
-    """A field is malformed; violations names all that are. The same request will be refused again."""
+    """A field is malformed; violations names all that are. The same request will be refused
+    again.
+    """
 
 
 class RequestIdReused(Error):
-    """The request_id belongs to another message. Nothing was noted: ask with an id of its own. once() does."""
+    """The request_id belongs to another message. Nothing was noted: ask with an id of its own.
+    once() does.
+    """
 
 
 class OccurredTooEarly(Error):
-    """occurred_at is older than the notes reach back. Noted cannot decide: keep the message for a person."""
+    """occurred_at is older than the notes reach back. Noted cannot decide: keep the message for a
+    person.
+    """
 
 
 class OccurredTooLate(Error):
-    """occurred_at is further ahead than clocks may disagree. Noted cannot decide: keep the message for a person."""
+    """occurred_at is further ahead than clocks may disagree. Noted cannot decide: keep the
+    message for a person.
+    """
 
 
 class ReceivedTooEarly(Error):
-    """received_at is older than the notes reach back. Noted cannot decide: keep the message for a person."""
+    """received_at is older than the notes reach back. Noted cannot decide: keep the message for a
+    person.
+    """
 
 
 class HoldLost(Error):
@@ -96,7 +112,9 @@ class HoldReleased(Error):
 
 
 class SettledByAnother(Error):
-    """Another attempt has taken over and settled: the donation has been processed twice, if this attempt has processed it too."""
+    """Another attempt has taken over and settled: the donation has been processed twice, if this
+    attempt has processed it too.
+    """
 
 
 class AlreadySettled(Error):
@@ -104,7 +122,9 @@ class AlreadySettled(Error):
 
 
 class StoreUnsuitable(Error):
-    """The store cannot run Noted, such as a Redis that is too old. Nothing was noted, and the operator must act."""
+    """The store cannot run Noted, such as a Redis that is too old. Nothing was noted, and the
+    operator must act.
+    """
 
 
 class NoteNotFound(Error):
@@ -120,7 +140,9 @@ class StoreFull(Error):
 
 
 class SeriesFull(Error):
-    """The series holds more notes than a real one could: the series id looks like a constant. Keep the message for a person."""
+    """The series holds more notes than a real one could: the series id looks like a constant.
+    Keep the message for a person.
+    """
 
 
 class Overloaded(Error):
@@ -150,13 +172,14 @@ class Internal(Error):
 class WrongAnswer(Error):
     """The answer is about another series, ledger or donation than was asked about.
 
-    Something between the client and the server mixes answers up, such as gRPC in a process that forked with its
-    connections open. Nothing is known, as with every Error.
+    Something between the client and the server mixes answers up, such as gRPC in a process that
+    forked with its connections open. Nothing is known, as with every Error.
     """
 
 
 class NotSettled(Error):
-    """once()'s: the donation IS processed, but its note could not be made final; the donation's next message may be FIRST. The reason why is in
+    """once()'s: the donation IS processed, but its note could not be made final; the donation's
+    next message may be FIRST. The reason why is in
     `reason` and, as an Error, in __cause__."""
 
 

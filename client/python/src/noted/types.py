@@ -1,8 +1,11 @@
-"""The messages of the contract, as Python has them: frozen dataclasses, enums, aware datetimes and timedeltas.
+"""The messages of the contract, as Python has them: frozen dataclasses, enums, aware datetimes
+and timedeltas.
 
-What each field means, and its limits, is written in api/noted/v1/noted.proto. These are not the generated messages, so that a time is a datetime,
-absent is None, and noted.paypal needs nothing but the standard library.
+What each field means, and its limits, is written in api/noted/v1/noted.proto. These are not the
+generated messages, so that a time is a datetime, absent is None, and noted.paypal needs nothing
+but the standard library.
 """
+
 from __future__ import annotations
 
 import enum
@@ -15,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class _Enum(enum.IntEnum):
-    """An enum of the contract. A number that this release does not know is kept, under its number for a name."""
+    """An enum of the contract. A number that this release does not know is kept, under its number
+    for a name.
+    """
 
     @classmethod
     def _missing_(cls, value: Any) -> Any:
@@ -83,7 +88,9 @@ class State(_Enum):
 
 @dataclass(frozen=True)
 class Donation:
-    """One occurrence of an event in a series: the thing that must be processed once. Only series_id is required."""
+    """One occurrence of an event in a series: the thing that must be processed once. Only
+    series_id is required.
+    """
 
     series_id: str
     ledger: str = ""
@@ -94,7 +101,8 @@ class Donation:
     transaction_id: str = ""
 
     def __post_init__(self) -> None:
-        # A time without a zone would be taken for UTC, and be hours off: a donation could then miss its twin.
+        # A time without a zone would be taken for UTC, and be hours off: a donation could
+        # then miss its twin.
         if self.occurred_at is not None and self.occurred_at.tzinfo is None:
             raise ValueError("occurred_at has no time zone; give it one, such as tzinfo=timezone.utc")
 
@@ -123,7 +131,9 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Note:
-    """What Noted remembers of a donation. Hand donation_id downstream as the idempotency key, and attempt as the fencing token."""
+    """What Noted remembers of a donation. Hand donation_id downstream as the idempotency key, and
+    attempt as the fencing token.
+    """
 
     donation_id: str
     donation: Donation
@@ -137,7 +147,9 @@ class Note:
 
 @dataclass(frozen=True)
 class NoteRequest:
-    """A whole request of note(), for notes(). A request without a request_id is given one when it is asked."""
+    """A whole request of note(), for notes(). A request without a request_id is given one when it
+    is asked.
+    """
 
     donation: Donation
     message: Optional[Message] = None
@@ -147,7 +159,9 @@ class NoteRequest:
 
 @dataclass(frozen=True)
 class NoteResponse:
-    """The answer to note(). The receipt comes only with FIRST and a hold, retry_after only with HELD."""
+    """The answer to note(). The receipt comes only with FIRST and a hold, retry_after only with
+    HELD.
+    """
 
     verdict: Verdict
     note: Optional[Note]

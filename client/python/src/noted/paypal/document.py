@@ -1,4 +1,5 @@
 """The JSON object of a webhook, in which numbers keep their spelling."""
+
 from __future__ import annotations
 
 import json
@@ -7,7 +8,8 @@ from typing import Any, Dict, NoReturn, Tuple
 
 from .result import MalformedError
 
-# How deep arrays and objects may nest. PayPal stays below ten; without a bound a few megabytes of [ exhaust the stack of a parser that recurses.
+# How deep arrays and objects may nest. PayPal stays below ten; without a bound a few
+# megabytes of [ exhaust the stack of a parser that recurses.
 _MAX_DEPTH = 64
 
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
@@ -20,7 +22,8 @@ class Document:
     """A body that is read. The names of fields are paths such as resource.links.0.href."""
 
     def __init__(self, body: bytes) -> None:
-        """Bytes above ASCII become 0x7f first: languages disagree about bad UTF-8, some refuse the whole body, and nothing that is read needs it. 0x7f
+        """Bytes above ASCII become 0x7f first: languages disagree about bad UTF-8, some refuse
+        the whole body, and nothing that is read needs it. 0x7f
         is legal in a JSON string and illegal in an id."""
         if body.startswith(b"\xef\xbb\xbf"):
             body = body[3:]
@@ -36,7 +39,9 @@ class Document:
         self._root: Dict[str, Any] = root
 
     def _find(self, path: str) -> Tuple[Any, str]:
-        """What stands at a path, None for what is absent or null, and a problem where the path leads through something that has no such parts."""
+        """What stands at a path, None for what is absent or null, and a problem where the path
+        leads through something that has no such parts.
+        """
         value: Any = self._root
         for part in path.split("."):
             if value is None:
@@ -52,7 +57,9 @@ class Document:
         return value, ""
 
     def lookup(self, path: str) -> Tuple[str, str]:
-        """The text at a path, one character a byte of its UTF-8; a number is the text it is written with."""
+        """The text at a path, one character a byte of its UTF-8; a number is the text it is
+        written with.
+        """
         value, problem = self._find(path)
         if value is None:
             return "", problem
@@ -61,7 +68,9 @@ class Document:
         return "", "is neither a string nor a number"
 
     def length(self, path: str) -> Tuple[int, str]:
-        """How many elements the array at a path has, none if it is absent, and a problem if something else stands there."""
+        """How many elements the array at a path has, none if it is absent, and a problem if
+        something else stands there.
+        """
         value, problem = self._find(path)
         if value is None:
             return 0, problem

@@ -1,4 +1,5 @@
 """The rules that both channels share, for one field at a time."""
+
 from __future__ import annotations
 
 import re
@@ -7,7 +8,8 @@ from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 from .times import parse_time
 
-# A field's text as it is written, and what is wrong with what stands there instead of text.
+# A field's text as it is written, and what is wrong with what stands there instead of
+# text.
 Lookup = Callable[[str], Tuple[str, str]]
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -36,7 +38,9 @@ class Reader:
         return tuple(f"{field}: {problem}" for field, problem in self._warnings.items())
 
     def warn(self, field: str, problem: str) -> None:
-        """Says it once per field however many rules look at it, so that three languages count the same warnings."""
+        """Says it once per field however many rules look at it, so that three languages count the
+        same warnings.
+        """
         self._warnings.setdefault(field, problem)
 
     def text(self, field: str) -> str:
@@ -56,7 +60,9 @@ class Reader:
         return text
 
     def series_id(self, field: str) -> str:
-        """A field that can name a series, or "". An id that begins with B- names a means of payment."""
+        """A field that can name a series, or "". An id that begins with B- names a means of
+        payment.
+        """
         found = self.id(field)
         return "" if found.startswith("B-") else found
 
@@ -80,7 +86,9 @@ class Reader:
         return Moment(*parsed)
 
     def money(self, amount_field: str, currency_field: str) -> Tuple[str, str]:
-        """An amount without its sign and its currency: both, or neither, because Noted can compare neither without the other."""
+        """An amount without its sign and its currency: both, or neither, because Noted can
+        compare neither without the other.
+        """
         amount = self.text(amount_field)
         if not amount:
             return "", ""
@@ -102,10 +110,14 @@ def fits(text: str) -> bool:
 
 
 def sanitised(text: str) -> str:
-    """Text from a message made harmless in a log line and in a skip reason: the same bytes in every language, and no escape in any."""
+    """Text from a message made harmless in a log line and in a skip reason: the same bytes in
+    every language, and no escape in any.
+    """
     return _HARMFUL.sub("?", text)[:64]
 
 
 def lower(text: str) -> str:
-    """str.lower for A to Z alone; Unicode has other letters that become ASCII ones, and languages do not agree on them."""
+    """str.lower for A to Z alone; Unicode has other letters that become ASCII ones, and languages
+    do not agree on them.
+    """
     return text.encode("latin-1").lower().decode("latin-1")

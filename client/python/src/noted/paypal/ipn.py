@@ -1,4 +1,5 @@
 """The legacy channel: one urlencoded form a message."""
+
 from __future__ import annotations
 
 import hashlib
@@ -29,10 +30,22 @@ _TYPE_EVENTS = {
     "adjustment": Event.ADJUSTMENT,
 }
 
-# The txn_types whose payment_status says what happened. Refunds and reversals have no type at all, which is the empty one.
+# The txn_types whose payment_status says what happened. Refunds and reversals have no
+# type at all, which is the empty one.
 _MONEY_TYPES = {
-    "", "subscr_payment", "recurring_payment", "recurring_payment_outstanding_payment", "web_accept", "express_checkout", "cart", "send_money",
-    "virtual_terminal", "merch_pmt", "pro_hosted", "paypal_here", "invoice_payment",
+    "",
+    "subscr_payment",
+    "recurring_payment",
+    "recurring_payment_outstanding_payment",
+    "web_accept",
+    "express_checkout",
+    "cart",
+    "send_money",
+    "virtual_terminal",
+    "merch_pmt",
+    "pro_hosted",
+    "paypal_here",
+    "invoice_payment",
 }
 
 # Known, and they tell of no donation: why.
@@ -62,16 +75,20 @@ _Found = Tuple[Donation, int]  # with the nanoseconds that its time cannot hold
 
 
 class Form:
-    """The fields of an IPN in the order of its body, as bytes: PayPal's charset field is obeyed nowhere, since all that is read is ASCII."""
+    """The fields of an IPN in the order of its body, as bytes: PayPal's charset field is obeyed
+    nowhere, since all that is read is ASCII.
+    """
 
     def __init__(self, body: bytes) -> None:
-        # Not urllib's parse_qs, which drops empty values and can split at a semicolon: a genuine message must not be lost to one in a donor's comment.
+        # Not urllib's parse_qs, which drops empty values and can split at a semicolon: a
+        # genuine message must not be lost to one in a donor's comment.
         self.fields: List[Tuple[bytes, bytes]] = []
         for piece in body.rstrip(b"\r\n").split(b"&"):
             if not piece:
                 continue
             name, _, value = (unquote_to_bytes(part) for part in piece.replace(b"+", b" ").partition(b"="))
-            # PayPal adds resend=true when it sends a message again, so the field can make no difference to anything.
+            # PayPal adds resend=true when it sends a message again, so the field can make
+            # no difference to anything.
             if name != b"resend":
                 self.fields.append((name, value))
 
@@ -81,7 +98,8 @@ class Form:
         return next((value.decode("latin-1") for field, value in self.fields if field == wanted), ""), ""
 
     def digest(self) -> str:
-        """The id that stands for the whole message, since an IPN has none (ipn_track_id is shared by different payments). It is over sorted,
+        """The id that stands for the whole message, since an IPN has none (ipn_track_id is shared
+        by different payments). It is over sorted,
         decoded fields: whoever parses a body and writes it out again gets the same one."""
         lines = (name + b"=" + value + b"\n" for name, value in sorted(self.fields, key=lambda field: field[0]))
         return hashlib.sha256(b"".join(lines)).hexdigest()[:32]
@@ -99,7 +117,9 @@ def identify_ipn(body: bytes) -> Identified:
     if event is not None:
         message = Message("ipn", form.digest())
         found = _donations(reader, kind, event)
-        identified = Identified(pairs=tuple(Pair(donation, message) for donation, _ in found), nanoseconds=tuple(n for _, n in found))
+        identified = Identified(
+            pairs=tuple(Pair(donation, message) for donation, _ in found), nanoseconds=tuple(n for _, n in found)
+        )
     return replace(identified, type=sanitised(txn_type), warnings=reader.warnings)
 
 
@@ -121,7 +141,8 @@ def _event(reader: Reader, txn_type: str, kind: str) -> Tuple[Optional[Event], I
         else:
             reason = "neither txn_type nor payment_status is given"
         return None, Identified(skipped=reason, unknown=True)
-    # PayPal calls a payment that leaves the account Completed too: the sign tells the direction. Taken for a donation, it would be thanked for.
+    # PayPal calls a payment that leaves the account Completed too: the sign tells the
+    # direction. Taken for a donation, it would be thanked for.
     if event == Event.PAYMENT and reader.text("mc_gross").startswith("-"):
         if not reader.id("parent_txn_id"):
             return None, Identified(skipped="money went out and no parent_txn_id says for what")
@@ -140,7 +161,8 @@ def _donations(reader: Reader, kind: str, event: Event) -> List[_Found]:
 def _donation(reader: Reader, event: Event) -> _Found:
     """Fills in what an event of its kind can be known by."""
     if event == Event.REFUND:
-        # Never its parent: a webhook often does not know it, and two partial refunds of one sum must not meet.
+        # Never its parent: a webhook often does not know it, and two partial refunds of
+        # one sum must not meet.
         candidates = "txn_id"
         series = reader.id("txn_id")
     elif event in _OF_A_PARENT:
@@ -171,7 +193,8 @@ def _money(series: str, event: Event, transaction: str, moment: Moment, money: T
 
 
 def _series(reader: Reader) -> str:
-    """The series of money that comes in and of a series' state. The I- form wins because in 2018 PayPal renamed S- series to it, and the webhook
+    """The series of money that comes in and of a series' state. The I- form wins because in 2018
+    PayPal renamed S- series to it, and the webhook
     channel knows no other."""
     profile, button = reader.series_id("recurring_payment_id"), reader.series_id("subscr_id")
     if button.startswith("I-") and not profile.startswith("I-"):
@@ -180,12 +203,16 @@ def _series(reader: Reader) -> str:
 
 
 def _initial_payment(reader: Reader, series: str) -> List[_Found]:
-    """The first payment that hides in a profile's creation. No other message tells of it; in later ones the same field is only an echo."""
+    """The first payment that hides in a profile's creation. No other message tells of it; in
+    later ones the same field is only an echo.
+    """
     if not reader.text("initial_payment_txn_id"):
         return []
     event = _STATUS_EVENTS.get(lower(reader.text("initial_payment_status")))
     if event not in _PAYMENTS:
-        reader.warn("initial_payment_status", "is none that a payment has; the initial payment is left out, look at it by hand")
+        reader.warn(
+            "initial_payment_status", "is none that a payment has; the initial payment is left out, look at it by hand"
+        )
         return []
     transaction, moment = reader.id("initial_payment_txn_id"), reader.time("time_created")
     return [_money(series, event, transaction, moment, reader.money("initial_payment_amount", "currency_code"))]

@@ -1,4 +1,5 @@
 """What a message tells of, and how it is printed."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -9,7 +10,9 @@ from ..types import Donation, Message
 
 
 class MalformedError(ValueError):
-    """A body cannot be read or names no series. The same bytes will never fare better, so asking for them again is no use."""
+    """A body cannot be read or names no series. The same bytes will never fare better, so asking
+    for them again is no use.
+    """
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
@@ -30,10 +33,13 @@ class Identified:
 
     pairs: Tuple[Pair, ...] = ()  # one per donation, in the order of the message
     skipped: str = ""  # in a fixed sentence, why there is no donation in it
-    unknown: bool = False  # with skipped: the type or the status is not known. Say it loudly: it may have been a donation.
+    unknown: bool = (
+        False  # with skipped: the type or the status is not known. Say it loudly: it may have been a donation.
+    )
     type: str = ""  # the txn_type or event_type, safe to be logged
     warnings: Tuple[str, ...] = ()  # what was left out, each beginning with the field's name
-    # The nanoseconds of each pair's time that a datetime cannot hold. Noted keeps milliseconds; only the printed line shows them.
+    # The nanoseconds of each pair's time that a datetime cannot hold. Noted keeps
+    # milliseconds; only the printed line shows them.
     nanoseconds: Tuple[int, ...] = ()
 
     def in_ledger(self, ledger: str) -> Identified:
@@ -41,7 +47,9 @@ class Identified:
         return replace(self, pairs=tuple(Pair(replace(p.donation, ledger=ledger), p.message) for p in self.pairs))
 
     def lines(self) -> str:
-        """What `python3 -m noted.identify` prints: the same bytes as the Go and PHP programs, a line for each pair."""
+        """What `python3 -m noted.identify` prints: the same bytes as the Go and PHP programs, a
+        line for each pair.
+        """
         if self.skipped:
             return '{"skipped":' + _quoted(self.skipped) + "}\n"
         return "".join(_line(pair, nanoseconds) for pair, nanoseconds in zip(self.pairs, self.nanoseconds))
@@ -69,7 +77,9 @@ def _fields(**fields: str) -> str:
 
 
 def _timestamp(time: Optional[datetime], nanoseconds: int) -> str:
-    """The JSON form of google.protobuf.Timestamp: UTC with the fewest of 0, 3, 6 and 9 digits that hold it."""
+    """The JSON form of google.protobuf.Timestamp: UTC with the fewest of 0, 3, 6 and 9 digits
+    that hold it.
+    """
     if time is None:
         return ""
     fraction = "%06d%03d" % (time.microsecond, nanoseconds)
@@ -79,5 +89,7 @@ def _timestamp(time: Optional[datetime], nanoseconds: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """What this package produces holds only " and \\ of all that needs an escape; the rest is for a ledger that a caller filled in."""
+    """What this package produces holds only " and \\ of all that needs an escape; the rest is for
+    a ledger that a caller filled in.
+    """
     return '"' + "".join("\\" + c if c in '"\\' else c if c >= " " else "\\u%04x" % ord(c) for c in text) + '"'

@@ -1,7 +1,9 @@
-"""PayPal writes one moment in four ways: the two Pacific ones on IPNs (the second, and the dot behind a month, come from its simulators), JavaScript's on
-the other simulator's IPNs, ISO 8601 on webhooks. Each is accepted on both channels. A day or an hour may have one digit in all but the last, and a run of
-spaces counts as one.
+"""PayPal writes one moment in four ways: the two Pacific ones on IPNs (the second, and the dot
+behind a month, come from its simulators), JavaScript's on the other simulator's IPNs, ISO 8601 on
+webhooks. Each is accepted on both channels. A day or an hour may have one digit in all but the
+last, and a run of spaces counts as one.
 """
+
 from __future__ import annotations
 
 import re
@@ -19,7 +21,14 @@ _SPELLINGS = [
     re.compile(_CLOCK + " +" + _DAY + " +" + _MONTH + ",? +" + _YEAR + " +(?P<zone>PST|PDT)"),
     # Mon Mar 08 2021 09:05:01 GMT-0800 (PST); the name in brackets is not read
     re.compile(
-        "[A-Za-z]{3,9} +" + _MONTH + " +" + _DAY + ",? +" + _YEAR + " +" + _CLOCK
+        "[A-Za-z]{3,9} +"
+        + _MONTH
+        + " +"
+        + _DAY
+        + ",? +"
+        + _YEAR
+        + " +"
+        + _CLOCK
         + r" +GMT(?P<zone>[+-][0-9]{2}:?[0-9]{2})(?: +\([^()]*\))?"
     ),
     # 2021-03-08T17:05:01.250Z
@@ -30,15 +39,28 @@ _SPELLINGS = [
 ]
 
 _MONTHS = (
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 )
 
 
 def parse_time(text: str) -> Optional[Tuple[datetime, int]]:
-    """A time in any of the spellings, in UTC, and the nanoseconds of it that a datetime cannot hold.
+    """A time in any of the spellings, in UTC, and the nanoseconds of it that a datetime cannot
+    hold.
 
-    The label PST or PDT is taken for the offset it names, not for Pacific time on that date: in the hour that autumn repeats only the label tells the
-    two apart, and it is PayPal's own word. Years run from 1970 to 9998, so that no offset leaves what a protobuf Timestamp can hold.
+    The label PST or PDT is taken for the offset it names, not for Pacific time on that date: in
+    the hour that autumn repeats only the label tells the two apart, and it is PayPal's own word.
+    Years run from 1970 to 9998, so that no offset leaves what a protobuf Timestamp can hold.
     There are no leap seconds; a second 60 is unreadable.
     """
     for spelling in _SPELLINGS:
@@ -52,7 +74,14 @@ def parse_time(text: str) -> Optional[Tuple[datetime, int]]:
         fraction = ((part.get("fraction") or "") + "000000000")[:9]
         try:
             time = datetime(
-                year, month, int(part["day"]), int(part["hour"]), int(part["minute"]), int(part["second"]), int(fraction[:6]), timezone(offset)
+                year,
+                month,
+                int(part["day"]),
+                int(part["hour"]),
+                int(part["minute"]),
+                int(part["second"]),
+                int(fraction[:6]),
+                timezone(offset),
             )
         except ValueError:  # there is no such day, hour, minute or second
             return None
@@ -61,7 +90,9 @@ def parse_time(text: str) -> Optional[Tuple[datetime, int]]:
 
 
 def _month(text: str) -> int:
-    """The month of 01 to 12, or of three or more letters that begin its English name (Sep, Sept, September); 0 for anything else."""
+    """The month of 01 to 12, or of three or more letters that begin its English name (Sep, Sept,
+    September); 0 for anything else.
+    """
     if text.isdigit():
         return int(text)
     return next((n for n, name in enumerate(_MONTHS, 1) if name.startswith(text.lower())), 0)

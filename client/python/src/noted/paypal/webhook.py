@@ -1,4 +1,5 @@
 """The channel of today: one JSON event a message."""
+
 from __future__ import annotations
 
 import re
@@ -10,7 +11,8 @@ from .document import Document
 from .fields import Reader, fits, lower, sanitised
 from .result import Identified, MalformedError, Pair
 
-# The events of a series itself. There is no money in them: what they repeat of the last payment is told by a sale's own event.
+# The events of a series itself. There is no money in them: what they repeat of the last
+# payment is told by a sale's own event.
 _STATE_EVENTS = {
     "billing.subscription.created": Event.SIGNUP,  # of a v1 agreement only, see _identify
     "billing.subscription.activated": Event.SIGNUP,
@@ -22,7 +24,8 @@ _STATE_EVENTS = {
     "billing.subscription.payment.failed": Event.PAYMENT_FAILED,
 }
 
-# The event types, by how they begin, that are known to tell of no donation, and what they tell of.
+# The event types, by how they begin, that are known to tell of no donation, and what they
+# tell of.
 _NO_DONATION = {
     "checkout.order.": "an order, not of money",
     "payments.payment.": "an order, not of money",
@@ -44,7 +47,9 @@ def identify_webhook(body: bytes) -> Identified:
     reader = Reader(document.lookup)
     event_type = reader.text("event_type")
     if not event_type:
-        raise MalformedError("event_type", "is missing or no text; pass the event that PayPal posted, not the resource in it")
+        raise MalformedError(
+            "event_type", "is missing or no text; pass the event that PayPal posted, not the resource in it"
+        )
     identified = _identify(reader, document, event_type)
     if identified.pairs:
         message = Message("webhook", reader.id("id"))
@@ -65,13 +70,19 @@ def _identify(reader: Reader, document: Document, event_type: str) -> Identified
         series, own = reader.series_id("resource.billing_agreement_id"), reader.id("resource.id")
         event = _payment_event(reader, kind)
         return _money(reader, event, series or own, own, "resource.billing_agreement_id, resource.id")
-    if kind in ("payment.capture.completed", "payment.capture.pending", "payment.capture.denied", "payment.capture.declined"):
+    if kind in (
+        "payment.capture.completed",
+        "payment.capture.pending",
+        "payment.capture.denied",
+        "payment.capture.declined",
+    ):
         capture = reader.id("resource.id")
         event = _payment_event(reader, kind)
         return _money(reader, event, capture, capture, "resource.id")
 
     if kind in ("payment.sale.refunded", "payment.capture.refunded"):
-        # Never the parent: PayPal often leaves it out, and two partial refunds of one sum must not meet.
+        # Never the parent: PayPal often leaves it out, and two partial refunds of one sum
+        # must not meet.
         own = reader.id("resource.id")
         return _money(reader, Event.REFUND, own, own, "resource.id")
     if kind == "payment.sale.reversed":
@@ -94,14 +105,18 @@ def _identify(reader: Reader, document: Document, event_type: str) -> Identified
 
 
 def _one(donation: Donation, nanoseconds: int, candidates: str) -> Identified:
-    """A message of one donation, or an error naming the fields that should have named its series."""
+    """A message of one donation, or an error naming the fields that should have named its
+    series.
+    """
     if not donation.series_id:
         raise MalformedError(candidates, "no usable id names the series; check that the body is whole")
     return Identified(pairs=(Pair(donation, Message()),), nanoseconds=(nanoseconds,))
 
 
 def _money(reader: Reader, event: Event, series: str, transaction: str, candidates: str) -> Identified:
-    """A donation of an event that moves money. Its time is the resource's: the event's own can lag by hours, and an IPN knows nothing of it."""
+    """A donation of an event that moves money. Its time is the resource's: the event's own can
+    lag by hours, and an IPN knows nothing of it.
+    """
     moment = reader.time("resource.create_time")
     amount, currency = _resource_money(reader)
     donation = Donation(
@@ -111,8 +126,9 @@ def _money(reader: Reader, event: Event, series: str, transaction: str, candidat
 
 
 def _reversal(reader: Reader, parent: str, candidates: str) -> Identified:
-    """A donation of a payment's reversal. A resource that names no parent, or itself, may be the payment:
-    reports differ. As a series either will do. But the payment's id would contradict the IPN's, and its
+    """A donation of a payment's reversal. A resource that names no parent, or itself, may be the
+    payment: reports differ. As a series either will do. But the payment's id would contradict the
+    IPN's, and its
     time can lie months back."""
     own = reader.id("resource.id")
     if parent and parent != own:
@@ -129,7 +145,8 @@ def _resource_money(reader: Reader) -> Tuple[str, str]:
 
 
 def _payment_event(reader: Reader, kind: str) -> Event:
-    """Tells a payment from one that is pending or failed. The name of the event is not enough: PayPal sends COMPLETED for sales that are still
+    """Tells a payment from one that is pending or failed. The name of the event is not enough:
+    PayPal sends COMPLETED for sales that are still
     pending. A payment stays one when its state becomes refunded or reversed: the money came."""
     if kind.endswith((".denied", ".declined")):
         return Event.PAYMENT_FAILED
@@ -141,13 +158,16 @@ def _payment_event(reader: Reader, kind: str) -> Event:
 
 
 def _is_version_2(reader: Reader) -> bool:
-    """Tells a subscription of today's API, which is created before the donor agrees to it, from an agreement of the first one."""
+    """Tells a subscription of today's API, which is created before the donor agrees to it, from
+    an agreement of the first one.
+    """
     version, resource = reader.text("resource_version"), reader.text("resource_type")
     return version.startswith("2") or lower(resource) == "subscription"
 
 
 def _linked(reader: Reader, document: Document, rels: Tuple[str, ...], *paths: str) -> str:
-    """The payment that a link of one of the names leads to, or "". Its id stands behind the last of the
+    """The payment that a link of one of the names leads to, or "". Its id stands behind the last
+    of the
     paths in the link."""
     count, problem = document.length("resource.links")
     if problem:
@@ -168,7 +188,8 @@ def _linked(reader: Reader, document: Document, rels: Tuple[str, ...], *paths: s
 
 
 def _disputes(reader: Reader, document: Document) -> Identified:
-    """A donation of each disputed transaction, in the message's order, or one of the dispute itself where
+    """A donation of each disputed transaction, in the message's order, or one of the dispute
+    itself where
     it names no transaction."""
     path = "resource.disputed_transactions"
     count, problem = document.length(path)

@@ -1,4 +1,5 @@
 """The WSGI application, and the settings of it all."""
+
 from __future__ import annotations
 
 import json
@@ -34,26 +35,29 @@ class Answer(NamedTuple):
 
 
 class Receiver:
-    """Takes PayPal's messages. Any number of threads and processes may run one; they behave as one, since what is whose is Noted's to say.
+    """Takes PayPal's messages. Any number of threads and processes may run one; they behave as
+    one, since what is whose is Noted's to say.
 
     client              a noted.Client
-    process             called once for each donation, with a Delivery; where it raises, PayPal is told to come again
-    undecided           called with a Delivery and the Error for what Noted cannot decide, such as a donation older than its notes; PayPal is answered 200 then, so
+    process             called once for each donation, with a Delivery; where it raises, PayPal is
+    told to come again undecided           called with a Delivery and the Error for what Noted
+    cannot decide, such as a donation older than its notes; PayPal is answered 200 then, so
                         keep it for a person
     ledger              the book that the donations belong to; empty is a ledger too
     sandbox_ledger      the book that PayPal's tests belong to; None refuses them
-    accounts            the receiver ids and e-mail addresses that are ours; an IPN to another is refused. Empty: there is no path for IPNs.
-    webhook_id          what PayPal's dashboard shows for the webhook; the signature covers it. Empty: there is no path for webhooks.
-    sandbox_webhook_id  the same of the sandbox's dashboard
-    ipn_path            where PayPal posts IPNs to, below where the application is mounted
-    webhook_path        and where webhooks
-    max_body            how many bytes a message may have
-    verify_timeout      seconds that PayPal may take to answer one question: the post-back of an IPN, a certificate with its issuers
+    accounts            the receiver ids and e-mail addresses that are ours; an IPN to another is
+    refused. Empty: there is no path for IPNs. webhook_id          what PayPal's dashboard shows
+    for the webhook; the signature covers it. Empty: there is no path for webhooks.
+    sandbox_webhook_id  the same of the sandbox's dashboard ipn_path            where PayPal posts
+    IPNs to, below where the application is mounted webhook_path        and where webhooks
+    max_body            how many bytes a message may have verify_timeout      seconds that PayPal
+    may take to answer one question: the post-back of an IPN, a certificate with its issuers
     webhook_max_age     how old a transmission may be: PayPal redelivers for three days
-    ipn_verify_url      where an IPN is posted back to, over https or on this machine, instead of PayPal's, or of its sandbox's for an IPN with test_ipn
-    cert_hosts          the hosts that a certificate may be fetched from, as host or host:port, instead of PayPal's
-    cert_roots          PEM certificates: one of them, instead of one of this machine's, must have issued PayPal's, or the issuer between
-    now                 the clock that ages are judged by
+    ipn_verify_url      where an IPN is posted back to, over https or on this machine, instead of
+    PayPal's, or of its sandbox's for an IPN with test_ipn cert_hosts          the hosts that a
+    certificate may be fetched from, as host or host:port, instead of PayPal's cert_roots
+    PEM certificates: one of them, instead of one of this machine's, must have issued PayPal's, or
+    the issuer between now                 the clock that ages are judged by
     """
 
     def __init__(
@@ -89,7 +93,9 @@ class Receiver:
         self._accounts = {account.strip().lower() for account in accounts}
         self._work = Work(client, process, undecided)
         self._paths: Dict[str, str] = {}  # path → channel
-        self._verify: Dict[str, Callable[[Mapping[str, str], bytes], bool]] = {}  # channel → what verifies it, and says whether it is a test
+        self._verify: Dict[
+            str, Callable[[Mapping[str, str], bytes], bool]
+        ] = {}  # channel → what verifies it, and says whether it is a test
         sandbox = sandbox_ledger is not None
         if accounts:
             post_back = PostBack(ipn_verify_url, sandbox, verify_timeout)
@@ -98,11 +104,16 @@ class Receiver:
         if webhook_id or sandbox_webhook_id:
             ids = [(id, test) for id, test in ((webhook_id, False), (sandbox_webhook_id, True)) if id]
             self._paths[webhook_path] = "webhook"
-            self._verify["webhook"] = _signature(ids, sandbox, cert_hosts, cert_roots, verify_timeout, webhook_max_age, now)
+            self._verify["webhook"] = _signature(
+                ids, sandbox, cert_hosts, cert_roots, verify_timeout, webhook_max_age, now
+            )
 
     def receive(self, channel: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Takes one message of the channel "ipn" or "webhook": the headers as they came, and the body's very bytes. It refuses what the WSGI application does,
-        but a message without a Content-Type; a framework that reads bodies should bound them itself."""
+        """Takes one message of the channel "ipn" or "webhook": the headers as they came, and the
+        body's very bytes. It refuses what the WSGI application does,
+        but a message without a Content-Type; a framework that reads bodies should bound them
+        itself.
+        """
         try:
             self._take(channel, {name.lower(): value for name, value in headers.items()}, body)
         except Refusal as refusal:
@@ -129,7 +140,9 @@ class Receiver:
         except Refusal as refusal:
             answer = _answer(refusal)
             return answer._replace(headers=[*answer.headers, ("Allow", "POST")]) if refusal.status == 405 else answer
-        headers = {name[len("HTTP_") :].replace("_", "-"): value for name, value in environ.items() if name.startswith("HTTP_")}
+        headers = {
+            name[len("HTTP_") :].replace("_", "-"): value for name, value in environ.items() if name.startswith("HTTP_")
+        }
         return self.receive(channel, headers, body)
 
     def _read(self, environ: Environ, channel: str) -> bytes:
@@ -167,7 +180,8 @@ class Receiver:
             raise Refusal(400, "malformed", str(error)) from error
         for warning in identified.warnings:
             log.warning("%s %s: %s", channel, identified.type, warning)
-        # The signature of a webhook covers the id of ours: PayPal sends it nothing of another account.
+        # The signature of a webhook covers the id of ours: PayPal sends it nothing of
+        # another account.
         ours = receiver_is(body, self._accounts) if channel == "ipn" else True
         if ours is False:
             raise Refusal(403, "foreign", "the message is about an account that is not ours")
@@ -212,7 +226,9 @@ def _answer(refusal: Refusal) -> Answer:
 
 
 def mount(application: Application, prefix: str, receiver: Application) -> Application:
-    """A WSGI application that is the receiver below the prefix, such as "/paypal", and the other one elsewhere."""
+    """A WSGI application that is the receiver below the prefix, such as "/paypal", and the other
+    one elsewhere.
+    """
     prefix = "/" + prefix.strip("/")
 
     def mounted(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -1,4 +1,5 @@
 """The certificates that PayPal signs webhooks with: fetched, judged and kept."""
+
 from __future__ import annotations
 
 import re
@@ -39,17 +40,22 @@ def untrusted() -> Refusal:
 
 
 class Certificates:
-    """Name, chain and dates are judged at every use, so a kept one ends with its dates; then it is fetched again, since PayPal may have renewed it where it is."""
+    """Name, chain and dates are judged at every use, so a kept one ends with its dates; then it
+    is fetched again, since PayPal may have renewed it where it is.
+    """
 
     def __init__(self, hosts: Collection[str], roots: Optional[bytes], timeout: float) -> None:
         self._hosts = {_bare(host) for host in hosts}
         self._timeout = timeout
-        # The host that serves certificates is known by this machine's list too: roots may name no more than an issuer between.
+        # The host that serves certificates is known by this machine's list too: roots may
+        # name no more than an issuer between.
         self._context = ssl.create_default_context()
         if roots is None:
             known = [known for known in map(_read, self._context.get_ca_certs(binary_form=True)) if known is not None]
             if not known:
-                raise ValueError("this machine has no list of certificate authorities that Python finds; give one as cert_roots")
+                raise ValueError(
+                    "this machine has no list of certificate authorities that Python finds; give one as cert_roots"
+                )
         else:
             known = x509.load_pem_x509_certificates(roots)
             self._context.load_verify_locations(cadata=roots.decode("ascii"))
@@ -60,7 +66,9 @@ class Certificates:
         self._under: Dict[str, Future[Chain]] = {}  # address → what will come of the fetch under way
 
     def trusted(self, url: str, at: datetime) -> Tuple[x509.Certificate, bool]:
-        """The certificate at a URL, if PayPal may serve it there and it is PayPal's at that time; and whether it is the sandbox's."""
+        """The certificate at a URL, if PayPal may serve it there and it is PayPal's at that time;
+        and whether it is the sandbox's.
+        """
         address = self._address(url)
         if address is None:
             raise Refusal(400, "certificate", "the certificate's URL is not one of PayPal's")
@@ -79,7 +87,9 @@ class Certificates:
             return True
 
     def _fetch(self, url: str, at: datetime, ended: Optional[Chain]) -> Chain:
-        """Fetches a chain, once for all who wait for it. A trouble is theirs too, and is not kept: the next message tries again."""
+        """Fetches a chain, once for all who wait for it. A trouble is theirs too, and is not
+        kept: the next message tries again.
+        """
         with self._lock:
             if self._kept.get(url) is not ended:
                 return self._kept[url]
@@ -113,8 +123,11 @@ class Certificates:
         return chain
 
     def _address(self, url: str) -> Optional[str]:
-        """The one spelling of a certificate's URL: https, a host of the list in lower case, a path that PayPal's have. All else is refused, since the URL is in a
-        header that nobody has verified: a query, or a host in capitals, would make a new certificate of a kept one as often as a stranger likes."""
+        """The one spelling of a certificate's URL: https, a host of the list in lower case, a
+        path that PayPal's have. All else is refused, since the URL is in a
+        header that nobody has verified: a query, or a host in capitals, would make a new
+        certificate of a kept one as often as a stranger likes.
+        """
         if any(c <= " " or c >= "\x7f" for c in url) or not url.startswith("https://"):
             return None
         host, slash, path = url[len("https://") :].partition("/")
@@ -159,7 +172,8 @@ class Certificates:
         return self._complete(chain, at, until)
 
     def _complete(self, chain: Chain, at: datetime, until: float) -> Chain:
-        """Fetches the issuers that PayPal's host leaves out, from where the certificate says that they lie. They come over plain http, as is usual: the judging
+        """Fetches the issuers that PayPal's host leaves out, from where the certificate says that
+        they lie. They come over plain http, as is usual: the judging
         trusts none of them that a root has not issued."""
         for _ in range(_MOST_BETWEEN):
             if self._is_trusted(chain, at):
@@ -176,7 +190,8 @@ class Certificates:
             url = next(
                 d.access_location.value
                 for d in access
-                if d.access_method == AuthorityInformationAccessOID.CA_ISSUERS and isinstance(d.access_location, x509.UniformResourceIdentifier)
+                if d.access_method == AuthorityInformationAccessOID.CA_ISSUERS
+                and isinstance(d.access_location, x509.UniformResourceIdentifier)
             )
         except (x509.ExtensionNotFound, StopIteration, ValueError):
             return None
@@ -188,7 +203,10 @@ class Certificates:
             raise _unknown(f"its issuer's is not to be had: {error}") from error
         if reply.status != 200:
             raise _unknown(f"its issuer's host answered {reply.status}")
-        load: Tuple[Callable[[bytes], x509.Certificate], ...] = (x509.load_der_x509_certificate, x509.load_pem_x509_certificate)
+        load: Tuple[Callable[[bytes], x509.Certificate], ...] = (
+            x509.load_der_x509_certificate,
+            x509.load_pem_x509_certificate,
+        )
         for read in load:
             try:
                 return read(reply.body)
@@ -203,7 +221,9 @@ def _bare(host: str) -> str:
 
 
 def _read(der: bytes) -> Optional[x509.Certificate]:
-    """Old authorities break the rules of today, and one of them must not take all others away, nor alarm anybody."""
+    """Old authorities break the rules of today, and one of them must not take all others away,
+    nor alarm anybody.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

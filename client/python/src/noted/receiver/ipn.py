@@ -1,4 +1,5 @@
 """Verifying an IPN: the bytes are posted back, and PayPal says whether it has sent them."""
+
 from __future__ import annotations
 
 import ssl
@@ -13,11 +14,15 @@ SANDBOX = "https://ipnpb.sandbox.paypal.com/cgi-bin/webscr"
 
 
 class PostBack:
-    """Asks PayPal. Only its two words count, with 200: an error page, a redirect or silence says nothing, and PayPal comes again."""
+    """Asks PayPal. Only its two words count, with 200: an error page, a redirect or silence says
+    nothing, and PayPal comes again.
+    """
 
     def __init__(self, url: Optional[str], sandbox: bool, timeout: float) -> None:
         if url and not confidential(url):
-            raise ValueError(f"ipn_verify_url is {url}: it must be an https URL, or one of this machine; whoever is between could call a forged IPN verified")
+            raise ValueError(
+                f"ipn_verify_url is {url}: it must be an https URL, or one of this machine; whoever is between could call a forged IPN verified"
+            )
         self._url, self._sandbox, self._timeout = url, sandbox, timeout
         self._context = ssl.create_default_context()
 
@@ -27,7 +32,8 @@ class PostBack:
         if test and not self._sandbox:
             raise no_sandbox()
         try:
-            # The order, the percent signs and the charset must be PayPal's own: nothing is decoded in between.
+            # The order, the percent signs and the charset must be PayPal's own: nothing
+            # is decoded in between.
             reply = fetch(
                 self._url or (SANDBOX if test else LIVE),
                 self._timeout,
@@ -42,7 +48,8 @@ class PostBack:
         if reply.status != 200:
             raise _unknown(f"it answered {reply.status}")
         if word == b"INVALID":
-            # Although PayPal is known to say so now and then of a genuine one: that comes again too.
+            # Although PayPal is known to say so now and then of a genuine one: that comes
+            # again too.
             raise Refusal(400, "invalid", "PayPal says that it has not sent this message")
         if word != b"VERIFIED":
             raise _unknown("it said neither VERIFIED nor INVALID")
@@ -54,15 +61,18 @@ def _unknown(why: str) -> Refusal:
 
 
 def is_test(body: bytes) -> bool:
-    """Whether an IPN claims to be a test. It is believed only as far as it harms nobody: a genuine one is verified by the sandbox then."""
+    """Whether an IPN claims to be a test. It is believed only as far as it harms nobody: a
+    genuine one is verified by the sandbox then.
+    """
     return Form(body).lookup("test_ipn")[0].strip() not in ("", "0")
 
 
 def receiver_is(body: bytes, accounts: Iterable[str]) -> Optional[bool]:
     """Whether an IPN is to one of the accounts; None where it names no receiver.
 
-    PayPal verifies every IPN that it has sent to anybody, so a stranger could post one of his own here. receiver_id and receiver_email are PayPal's
-    words; business may be the sender's, and counts only where they are missing.
+    PayPal verifies every IPN that it has sent to anybody, so a stranger could post one of his own
+    here. receiver_id and receiver_email are PayPal's words; business may be the sender's, and
+    counts only where they are missing.
     """
     form = Form(body)
     values = {name: form.lookup(name)[0].strip().lower() for name in ("receiver_id", "receiver_email", "business")}

@@ -1,4 +1,5 @@
 """Every answer to PayPal but 200."""
+
 from __future__ import annotations
 
 

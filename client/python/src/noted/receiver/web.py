@@ -1,4 +1,7 @@
-"""What the verifiers fetch, with urllib: bounded in time and size, and without following anybody elsewhere."""
+"""What the verifiers fetch, with urllib: bounded in time and size, and without following anybody
+elsewhere.
+"""
+
 from __future__ import annotations
 
 import functools
@@ -42,7 +45,9 @@ def fetch(
     post: Optional[bytes] = None,
     headers: Optional[Dict[str, str]] = None,
 ) -> Reply:
-    """The status and the body of a reply; a body that is longer than most is cut. The timeout is for all of it, but for the resolver of names."""
+    """The status and the body of a reply; a body that is longer than most is cut. The timeout is
+    for all of it, but for the resolver of names.
+    """
     until = time.monotonic() + timeout
     try:
         handlers: List[urllib.request.BaseHandler] = [_NoRedirect(), _Plain(until), _TLS(until, context)]
@@ -73,7 +78,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-# A socket's timeout begins anew with each byte that arrives, so before each step it is set to what is left.
+# A socket's timeout begins anew with each byte that arrives, so before each step it is
+# set to what is left.
 
 
 def _left(until: float) -> float:
@@ -147,7 +153,9 @@ class _Received(io.RawIOBase):
 
 
 def _connect(host: str, port: int, until: float) -> socket.socket:
-    """Tries the addresses of a host, each within its share of what is left: the first may be one that swallows everything."""
+    """Tries the addresses of a host, each within its share of what is left: the first may be one
+    that swallows everything.
+    """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for i, (*_, address) in enumerate(found):
         try:

@@ -1,4 +1,7 @@
-"""Verifying a webhook: PayPal's signature over id, time, our webhook id and the checksum of the body."""
+"""Verifying a webhook: PayPal's signature over id, time, our webhook id and the checksum of the
+body.
+"""
+
 from __future__ import annotations
 
 import base64
@@ -33,11 +36,13 @@ class Transmission(NamedTuple):
 
 
 class Transmissions:
-    """Remembers with which body each verified transmission came, and refuses another body under its id.
+    """Remembers with which body each verified transmission came, and refuses another body under
+    its id.
 
-    The signature covers no more of a body than its CRC-32, so whoever holds one delivery can make another body
-    that passes. Only what is verified is remembered, so strangers can neither fill the memory nor keep a genuine
-    message out. Each process remembers its own; where the memory is full, it drops the one that came first.
+    The signature covers no more of a body than its CRC-32, so whoever holds one delivery can make
+    another body that passes. Only what is verified is remembered, so strangers can neither fill
+    the memory nor keep a genuine message out. Each process remembers its own; where the memory is
+    full, it drops the one that came first.
     """
 
     def __init__(self, most: int = 100_000) -> None:
@@ -66,7 +71,12 @@ class Transmissions:
 
 class Signature:
     def __init__(
-        self, webhook_ids: Sequence[Tuple[str, bool]], sandbox: bool, certificates: Certificates, max_age: timedelta, now: Callable[[], datetime]
+        self,
+        webhook_ids: Sequence[Tuple[str, bool]],
+        sandbox: bool,
+        certificates: Certificates,
+        max_age: timedelta,
+        now: Callable[[], datetime],
     ) -> None:
         self._webhook_ids = webhook_ids  # each with whether it is the sandbox's
         self._sandbox = sandbox  # whether tests are taken
@@ -74,7 +84,9 @@ class Signature:
         self._transmissions = Transmissions()
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Whether PayPal has sent this as a test; raises a Refusal where it has not sent it. The headers' names are in lower case."""
+        """Whether PayPal has sent this as a test; raises a Refusal where it has not sent it. The
+        headers' names are in lower case.
+        """
         sent = self._read(headers)
         if sent.algorithm.lower() != "sha256withrsa":
             raise _headers("the signature algorithm is not SHA256withRSA")
@@ -82,7 +94,8 @@ class Signature:
             signature = base64.b64decode(sent.signature, validate=True)
         except (binascii.Error, ValueError) as error:
             raise _not_signed() from error
-        # As of the time of sending: a certificate may end between a transmission and its redelivery.
+        # As of the time of sending: a certificate may end between a transmission and its
+        # redelivery.
         certificate, test = self._certificates.trusted(sent.cert_url, sent.at)
         key = certificate.public_key()
         if not isinstance(key, rsa.RSAPublicKey) or key.key_size < 2048:
@@ -100,8 +113,11 @@ class Signature:
         raise _not_signed()
 
     def _read(self, headers: Mapping[str, str]) -> Transmission:
-        """Reads the headers of a delivery, which must be one of the last days: only a checksum binds the body to the signature, so an old transmission
-        could be made to carry another body. What PayPal sends again within its three days is young enough."""
+        """Reads the headers of a delivery, which must be one of the last days: only a checksum
+        binds the body to the signature, so an old transmission
+        could be made to carry another body. What PayPal sends again within its three days is
+        young enough.
+        """
         values = {}
         for name in ("transmission-id", "transmission-time", "transmission-sig", "cert-url", "auth-algo"):
             values[name] = headers.get("paypal-" + name, "").strip()
@@ -120,7 +136,12 @@ class Signature:
         if age < -_AHEAD:
             raise Refusal(400, "too_new", "the transmission time lies ahead; compare the clocks")
         return Transmission(
-            values["transmission-id"], values["transmission-time"], at, values["transmission-sig"], values["cert-url"], values["auth-algo"]
+            values["transmission-id"],
+            values["transmission-time"],
+            at,
+            values["transmission-sig"],
+            values["cert-url"],
+            values["auth-algo"],
         )
 
 
@@ -131,5 +152,7 @@ def _headers(text: str) -> Refusal:
 def _not_signed() -> Refusal:
     """It does not say which part was wrong: whoever tries to forge one need not know."""
     return Refusal(
-        400, "invalid", "the signature is not PayPal's over this body for this webhook; compare the webhook id with PayPal's dashboard"
+        400,
+        "invalid",
+        "the signature is not PayPal's over this body for this webhook; compare the webhook id with PayPal's dashboard",
     )
