@@ -420,11 +420,17 @@ func TestReplicasWithinTheDeadline(t *testing.T) {
 	}
 }
 
+// loadsSlowly skips a test where Redis cannot be made to load for a while, and to answer meanwhile.
+func loadsSlowly(t *testing.T) {
+	t.Helper()
+	if release := redistest.Release(t); strings.HasPrefix(release, "6.") {
+		t.Skipf("Redis %s has no loading-process-events-interval-bytes", release)
+	}
+}
+
 // TestRefusingRedis checks that a Redis which is up and refuses makes calls fail at once, as ones that did nothing, and is fine again afterwards.
 func TestRefusingRedis(t *testing.T) {
-	if release := redistest.Release(t); strings.HasPrefix(release, "6.") {
-		t.Skipf("Redis %s cannot be made to load slowly and answer meanwhile", release)
-	}
+	loadsSlowly(t)
 	// It loads each key in 10 ms, and answers in between after a few keys: 400 take 4 s.
 	r := redistest.Start(t, "--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024",
 		"--lua-time-limit", "20")

@@ -82,6 +82,7 @@ func TestPowerLost(t *testing.T) {
 
 // TestLossWhileLoading checks that a connection which is made while Redis still loads an old state is not trusted once it has loaded.
 func TestLossWhileLoading(t *testing.T) {
+	loadsSlowly(t)
 	dir := t.TempDir()
 	r := redistest.Start(t, "--dir", dir, "--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
 	strict := openWith(t, store.Config{URL: r.URL(), Mode: "standalone", RefuseAfterLoss: true})
