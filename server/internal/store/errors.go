@@ -47,7 +47,8 @@ func failure(ctx context.Context, err error) error {
 // inScript tells a refusal that a command in a script ended with, as Redis 6.2 reports it: the
 // reason stands behind the script's name and line.
 func inScript(err error, reason string) bool {
-	return redis.HasErrorPrefix(err, "Error running script") && strings.Contains(err.Error(), reason)
+	var refused redis.Error
+	return errors.As(err, &refused) && strings.Contains(err.Error(), "@user_script:") && strings.Contains(err.Error(), reason)
 }
 
 // looked is failure for a script that only reads: whatever happened, nothing was done.
