@@ -2,7 +2,8 @@
 
 declare(strict_types=1);
 
-// For those without Composer: require this file, and every class of Noted\ is found. It is the same map as composer.json's.
+// For those without Composer: require this file, and every class of Noted\ is found. It
+// is the same map as composer.json's.
 spl_autoload_register(static function (string $class): void {
     if (!str_starts_with($class, 'Noted\\')) {
         return;

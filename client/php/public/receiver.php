@@ -1,7 +1,8 @@
 <?php
 
-// A receiver of PayPal's messages: POST …/paypal/ipn and …/paypal/webhook. It runs as it is under php-fpm (let the web server pass every path below
-// /paypal/ to it) and under PHP's own server, several messages at a time:
+// A receiver of PayPal's messages: POST …/paypal/ipn and …/paypal/webhook. It runs as it
+// is under php-fpm (let the web server pass every path below /paypal/ to it) and under
+// PHP's own server, several messages at a time:
 //
 //     PHP_CLI_SERVER_WORKERS=4 NOTED_HANDLER=/srv/donations.php NOTED_ACCOUNTS=donations@example.org php -S 127.0.0.1:8081 public/receiver.php
 //
@@ -37,8 +38,10 @@ require __DIR__ . '/../autoload.php';
 http_response_code(503); // where PHP ends early, PayPal comes again
 ob_start(); // what the handler's file prints, if only a blank line at its end, must not be the answer
 
-$setting = static fn (string $name, string $default = ''): string => (getenv($name) ?: '') !== '' ? (string) getenv($name) : $default;
-$list = static fn (string $text): array => array_values(array_filter(array_map('trim', explode(',', $text))));
+$setting = static fn(string $name, string $default = ''): string => (getenv($name) ?: '') !== ''
+    ? (string) getenv($name)
+    : $default;
+$list = static fn(string $text): array => array_values(array_filter(array_map('trim', explode(',', $text))));
 $secret = static function (string $name) use ($setting): string {
     $file = $setting($name);
     $text = $file === '' ? '' : @file_get_contents($file);
@@ -48,23 +51,40 @@ $secret = static function (string $name) use ($setting): string {
 try {
     $file = $setting('NOTED_HANDLER');
     if ($file === '' || !is_file($file)) {
-        throw new InvalidArgumentException("NOTED_HANDLER must be a PHP file that returns ['process' => Closure, 'undecided' => Closure]");
+        throw new InvalidArgumentException(
+            "NOTED_HANDLER must be a PHP file that returns ['process' => Closure, 'undecided' => Closure]",
+        );
     }
     $handler = require $file;
     ob_clean();
-    if (!is_array($handler) || !($handler['process'] ?? null) instanceof Closure || !($handler['undecided'] ?? null) instanceof Closure) {
-        throw new InvalidArgumentException("NOTED_HANDLER: $file must return ['process' => Closure, 'undecided' => Closure]");
+    if (
+        !is_array($handler) ||
+        !(($handler['process'] ?? null) instanceof Closure) ||
+        !(($handler['undecided'] ?? null) instanceof Closure)
+    ) {
+        throw new InvalidArgumentException(
+            "NOTED_HANDLER: $file must return ['process' => Closure, 'undecided' => Closure]",
+        );
     }
     $accounts = $list($setting('NOTED_ACCOUNTS'));
     $webhookId = $setting('NOTED_WEBHOOK_ID');
     $maxAge = (float) $setting('NOTED_WEBHOOK_MAX_AGE', '73') * 3600;
     $how = $setting('NOTED_WEBHOOK_VERIFY', Receiver\WebhookSignature::isPossible() ? 'signature' : 'api');
     if ($maxAge <= 0 || !in_array($how, ['signature', 'api'], true)) {
-        throw new InvalidArgumentException('NOTED_WEBHOOK_MAX_AGE must be a number of hours, and NOTED_WEBHOOK_VERIFY signature or api');
+        throw new InvalidArgumentException(
+            'NOTED_WEBHOOK_MAX_AGE must be a number of hours, and NOTED_WEBHOOK_VERIFY signature or api',
+        );
     }
-    if ($how === 'api' && $webhookId !== '' && ($setting('NOTED_PAYPAL_CLIENT_ID') === '' || $setting('NOTED_PAYPAL_SECRET_FILE') === '')) {
-        throw new InvalidArgumentException("webhooks cannot be verified: by their signature that needs PHP's openssl extension"
-            . (Receiver\WebhookSignature::isPossible() ? ' (which is there)' : ' (which is missing)') . ", through PayPal's API it needs NOTED_PAYPAL_CLIENT_ID and NOTED_PAYPAL_SECRET_FILE");
+    if (
+        $how === 'api' &&
+        $webhookId !== '' &&
+        ($setting('NOTED_PAYPAL_CLIENT_ID') === '' || $setting('NOTED_PAYPAL_SECRET_FILE') === '')
+    ) {
+        throw new InvalidArgumentException(
+            "webhooks cannot be verified: by their signature that needs PHP's openssl extension" .
+                (Receiver\WebhookSignature::isPossible() ? ' (which is there)' : ' (which is missing)') .
+                ", through PayPal's API it needs NOTED_PAYPAL_CLIENT_ID and NOTED_PAYPAL_SECRET_FILE",
+        );
     }
     $webhook = match (true) {
         $webhookId === '' => null,
@@ -85,7 +105,11 @@ try {
     };
     $token = $secret('NOTED_TOKEN_FILE');
     $receiver = new Receiver(
-        new Client($setting('NOTED_URL', 'http://127.0.0.1:8080'), token: $token === '' ? null : $token, caFile: $setting('NOTED_CA_FILE')),
+        new Client(
+            $setting('NOTED_URL', 'http://127.0.0.1:8080'),
+            token: $token === '' ? null : $token,
+            caFile: $setting('NOTED_CA_FILE'),
+        ),
         $handler['process'],
         $handler['undecided'],
         $setting('NOTED_LEDGER'),
@@ -99,7 +123,8 @@ try {
     http_response_code(503);
     header('Retry-After: 300');
     header('Content-Type: application/json');
-    echo json_encode(['error' => 'the receiver is not set up; its error log says why', 'reason' => 'configuration']), "\n";
+    echo json_encode(['error' => 'the receiver is not set up; its error log says why', 'reason' => 'configuration']),
+        "\n";
     return;
 }
 $receiver->serve();

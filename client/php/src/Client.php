@@ -11,22 +11,27 @@ use Noted\Exception\Unavailable;
 use Noted\Exception\WrongAnswer;
 
 /**
- * Asks Noted whether a donation has been noted already, so that each is processed once. It speaks to the server's JSON door (-http-listen).
+ * Asks Noted whether a donation has been noted already, so that each is processed once.
+ * It speaks to the server's JSON door (-http-listen).
  *
  *     $noted = new Client('http://127.0.0.1:8080');
  *     $verdict = $noted->once($donation, $message, function (Note $note, Hold $hold): void {
  *         book($note->donationId, …);
  *     });
  *
- * Most programs need once() and nothing else: by hand it is done wrong. PayPal turns what was posted into a donation and a message, and Receiver
- * is the whole of it.
+ * Most programs need once() and nothing else: by hand it is done wrong. PayPal turns what
+ * was posted into a donation and a message, and Receiver is the whole of it.
  *
- * Errors. On an exception nothing is known of the donation: do not process it, and do not take it for a duplicate. Every reason of the contract has
- * a class in Noted\Exception; Unavailable is the parent of all that another try may cure. WrongAnswer is an answer about something else.
+ * Errors. On an exception nothing is known of the donation: do not process it, and do not
+ * take it for a duplicate. Every reason of the contract has a class in Noted\Exception;
+ * Unavailable is the parent of all that another try may cure. WrongAnswer is an answer
+ * about something else.
  *
- * Retries. A call that is unavailable is made up to four times in all, within the timeout, with a growing, jittered wait that is never shorter than
- * what the server asks for. That can neither double nor lose a donation, because every note bears a request id, and a repeat gets the same answer
- * again. Nothing else is repeated, and forget() never is: its repeat would say that there is no such note.
+ * Retries. A call that is unavailable is made up to four times in all, within the
+ * timeout, with a growing, jittered wait that is never shorter than what the server asks
+ * for. That can neither double nor lose a donation, because every note bears a request
+ * id, and a repeat gets the same answer again. Nothing else is repeated, and forget()
+ * never is: its repeat would say that there is no such note.
  *
  * The connection is kept as long as the client is, so make one client a process and not one a call.
  */
@@ -37,7 +42,10 @@ final class Client
     public const DEFAULT_SETTLE_TIMEOUT = 15.0;
 
     private const MAX_HOLD = 900.0;
-    /** In seconds: with less left no try is begun, whose timeout would say nothing of why the tries before it failed. */
+    /**
+     * In seconds: with less left no try is begun, whose timeout would say nothing of why
+     * the tries before it failed.
+     */
     private const LEAST_TIME = 0.1;
     private const MAX_TRIES = 4; // of one call, the first included
     private const BASE_BACKOFF = 0.1; // before the second try; doubles with each
@@ -46,14 +54,20 @@ final class Client
     private readonly Transport $transport;
 
     /**
-     * @param string $url the server's JSON door, such as http://127.0.0.1:8080; over a network https
+     * @param string $url the server's JSON door, such as http://127.0.0.1:8080; over a network
+     *     https
      * @param float $timeout in seconds, of one call with its retries
-     * @param float $hold in seconds, how long once() holds a donation at a time: after a crash it waits for so long. Up to 900
-     * @param float $settleTimeout in seconds, how long once() tries to settle when the callable has succeeded
-     * @param null|string|\Closure(): string $token the bearer token, or what returns it so that it may be renewed (what that throws is Unavailable to the
+     * @param float $hold in seconds, how long once() holds a donation at a time: after a crash
+     *     it waits for so long. Up to 900
+     * @param float $settleTimeout in seconds, how long once() tries to settle when the callable
+     *     has succeeded
+     * @param null|string|\Closure(): string $token the bearer token, or what returns it so that
+     *     it may be renewed (what that throws is Unavailable to the
      *     call); needs https, except to this machine
-     * @param string $caFile a file of PEM certificates, one of which must have signed the server's; empty for the system's
-     * @param bool $plaintext allow http to another machine: whoever is between can then read, forge and suppress donations
+     * @param string $caFile a file of PEM certificates, one of which must have signed the
+     *     server's; empty for the system's
+     * @param bool $plaintext allow http to another machine: whoever is between can then read,
+     *     forge and suppress donations
      */
     public function __construct(
         string $url,
@@ -65,7 +79,11 @@ final class Client
         bool $plaintext = false,
     ) {
         if ($timeout <= 0 || $settleTimeout <= 0 || $hold < 0.001 || $hold > self::MAX_HOLD) {
-            throw new \InvalidArgumentException("making a client of $url: timeout and settleTimeout must be positive, and hold between 0.001 and " . self::MAX_HOLD . ' seconds');
+            throw new \InvalidArgumentException(
+                "making a client of $url: timeout and settleTimeout must be positive, and hold between 0.001 and " .
+                    self::MAX_HOLD .
+                    ' seconds',
+            );
         }
         $this->transport = new Transport($url, $token, $caFile, $plaintext);
     }
@@ -77,8 +95,9 @@ final class Client
     }
 
     /**
-     * Runs the callable if this donation is the caller's to process, and sees to it that nobody else processes it: notes it with a hold, runs the
-     * callable on First, settles the note when that returns, and releases it when that throws.
+     * Runs the callable if this donation is the caller's to process, and sees to it that
+     * nobody else processes it: notes it with a hold, runs the callable on First, settles
+     * the note when that returns, and releases it when that throws.
      *
      *     returns or throws       what happened                                             tell PayPal
      *     First                   processed, and settled                                    200
@@ -90,16 +109,22 @@ final class Client
      *     the callable's own      it failed, and the note is released: the next message     503
      *                             is First
      *
-     * InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull would come every time: answer 200 and keep the message for a
-     * person. StoreUnsuitable lasts until the operator acts; nothing was noted, so answer 503.
+     * InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull
+     * would come every time: answer 200 and keep the message for a person.
+     * StoreUnsuitable lasts until the operator acts; nothing was noted, so answer 503.
      *
-     * NotSettled comes of SettledByAnother when another attempt has processed the donation too, of HoldReleased or NoteNotFound when an operator
-     * intervened: PayPal's next try would be a duplicate, or double it, so answer 200 and tell a person. It comes of HoldLost when another is at it, and
-     * of Unavailable when the server was away for too long: PayPal's next try may be First again, under the same donation id, and settles it then.
+     * NotSettled comes of SettledByAnother when another attempt has processed the
+     * donation too, of HoldReleased or NoteNotFound when an operator intervened: PayPal's
+     * next try would be a duplicate, or double it, so answer 200 and tell a person. It
+     * comes of HoldLost when another is at it, and of Unavailable when the server was
+     * away for too long: PayPal's next try may be First again, under the same donation
+     * id, and settles it then.
      *
-     * A program that ends inside the callable (exit, a fatal error, max_execution_time) releases nothing; the hold runs out by itself, and the next
-     * message is First. The same goes for a release that fails: the callable's own exception is thrown all the same. A downstream that takes
-     * $note->donationId as its idempotency key, and refuses a $note->attempt below the last it saw, makes all of this harmless.
+     * A program that ends inside the callable (exit, a fatal error, max_execution_time)
+     * releases nothing; the hold runs out by itself, and the next message is First. The
+     * same goes for a release that fails: the callable's own exception is thrown all the
+     * same. A downstream that takes $note->donationId as its idempotency key, and refuses
+     * a $note->attempt below the last it saw, makes all of this harmless.
      *
      * Work that may take longer than the hold calls $hold->extend() now and then; see Hold.
      *
@@ -114,9 +139,13 @@ final class Client
             return $answer->verdict;
         }
         if ($answer->receipt === '') {
-            throw NotedException::of("noting {$donation->seriesId}", 'internal', 'the server gave no receipt for the hold');
+            throw NotedException::of(
+                "noting {$donation->seriesId}",
+                'internal',
+                'the server gave no receipt for the hold',
+            );
         }
-        $extend = fn (float $until): float => $this->extendBefore($answer, $until);
+        $extend = fn(float $until): float => $this->extendBefore($answer, $until);
         $hold = new Hold($extend, $this->hold, $asked + $this->hold);
         try {
             $process($answer->note, $hold);
@@ -129,15 +158,21 @@ final class Client
     }
 
     /**
-     * Decides whether the donation has been noted already, and notes it, in one step. With a hold, First comes with a receipt, and the caller must settle
-     * or release it: once() does that. Without one the note is final at once.
+     * Decides whether the donation has been noted already, and notes it, in one step.
+     * With a hold, First comes with a receipt, and the caller must settle or release it:
+     * once() does that. Without one the note is final at once.
      *
      * @param float $hold in seconds
-     * @param string $requestId the same in every repeat of this call, across restarts too, and in no other; one is made where it is empty
+     * @param string $requestId the same in every repeat of this call, across restarts too, and
+     *     in no other; one is made where it is empty
      * @throws NotedException
      */
-    public function note(Donation $donation, ?Message $message = null, float $hold = 0.0, string $requestId = ''): NoteResponse
-    {
+    public function note(
+        Donation $donation,
+        ?Message $message = null,
+        float $hold = 0.0,
+        string $requestId = '',
+    ): NoteResponse {
         $act = "noting {$donation->seriesId}";
         $answer = $this->call($act, 'NoteDonation', [
             'donation' => (object) Wire::donation($donation),
@@ -146,8 +181,9 @@ final class Client
             'requestId' => $requestId !== '' ? $requestId : self::requestId(),
         ]);
         $word = $answer['verdict'] ?? 'VERDICT_UNSPECIFIED';
-        $verdict = Verdict::tryFrom((string) $word)
-            ?? throw NotedException::of($act, 'internal', "the server's verdict $word is not one that this client knows");
+        $verdict =
+            Verdict::tryFrom((string) $word) ??
+            throw NotedException::of($act, 'internal', "the server's verdict $word is not one that this client knows");
         $note = Wire::note($answer['note'] ?? []);
         self::check($act, $donation->ledger, $donation->seriesId, $note);
         return new NoteResponse(
@@ -161,7 +197,8 @@ final class Client
     }
 
     /**
-     * Decides as note() does, and notes nothing. It is for looking: between a look and a note another caller may come.
+     * Decides as note() does, and notes nothing. It is for looking: between a look and a
+     * note another caller may come.
      *
      * @throws NotedException
      */
@@ -181,9 +218,11 @@ final class Client
     }
 
     /**
-     * Makes the note of a receipt final. Twice is as good as once. SettledByAnother means that the donation has been processed twice.
+     * Makes the note of a receipt final. Twice is as good as once. SettledByAnother means
+     * that the donation has been processed twice.
      *
-     * @param string $reason for the server's audit, where a person settles by hand; a receiver gives none
+     * @param string $reason for the server's audit, where a person settles by hand; a receiver
+     *     gives none
      * @throws NotedException
      */
     public function settle(string $receipt, string $reason = ''): Note
@@ -200,11 +239,14 @@ final class Client
      */
     public function release(string $receipt, string $reason = ''): Note
     {
-        return Wire::note($this->call('releasing', 'ReleaseDonation', ['receipt' => $receipt, 'reason' => $reason])['note'] ?? []);
+        return Wire::note(
+            $this->call('releasing', 'ReleaseDonation', ['receipt' => $receipt, 'reason' => $reason])['note'] ?? [],
+        );
     }
 
     /**
-     * Makes a hold last until now plus $hold seconds, even one that has run out, as long as nobody has taken over.
+     * Makes a hold last until now plus $hold seconds, even one that has run out, as long
+     * as nobody has taken over.
      *
      * @throws NotedException
      */
@@ -216,7 +258,8 @@ final class Client
     /**
      * Yields every note that fits, page by page. The timeout bounds each page.
      *
-     * @param string $seriesId empty means every series of the ledger, which walks through the whole store
+     * @param string $seriesId empty means every series of the ledger, which walks through the
+     *     whole store
      * @param State $state the state that a note must be in now
      * @param string $seenOnlyOn a channel: only notes all of whose sightings came over it
      * @param string $notedAfter the earliest notedAt, inclusive, such as "2021-03-08T17:05:01Z"
@@ -239,7 +282,17 @@ final class Client
         $token = '';
         $number = 0;
         do {
-            $page = $this->page($ledger, $seriesId, $state, $seenOnlyOn, $notedAfter, $notedBefore, $pageSize, $token, $transactionId);
+            $page = $this->page(
+                $ledger,
+                $seriesId,
+                $state,
+                $seenOnlyOn,
+                $notedAfter,
+                $notedBefore,
+                $pageSize,
+                $token,
+                $transactionId,
+            );
             foreach ($page->notes as $note) {
                 yield $number++ => $note;
             }
@@ -282,14 +335,20 @@ final class Client
     }
 
     /**
-     * Undoes a note and returns it as it was: the next message of the donation is First. It is tried once: after Unavailable, look before asking again.
+     * Undoes a note and returns it as it was: the next message of the donation is First.
+     * It is tried once: after Unavailable, look before asking again.
      *
      * @param string $reason why, for the server's log
      * @throws NotedException
      */
     public function forget(string $ledger, string $seriesId, string $donationId, string $reason): Note
     {
-        $request = Wire::given(['ledger' => $ledger, 'seriesId' => $seriesId, 'donationId' => $donationId, 'reason' => $reason]);
+        $request = Wire::given([
+            'ledger' => $ledger,
+            'seriesId' => $seriesId,
+            'donationId' => $donationId,
+            'reason' => $reason,
+        ]);
         $act = "forgetting $donationId";
         $answer = $this->transport->post($act, 'ForgetDonation', $request, $this->timeout, fresh: true);
         $note = Wire::note($answer['note'] ?? []);
@@ -297,7 +356,10 @@ final class Client
         return $note;
     }
 
-    /** Refuses a note of another ledger or series than was asked about, or another than the one that is known. */
+    /**
+     * Refuses a note of another ledger or series than was asked about, or another than
+     * the one that is known.
+     */
     private static function check(
         string $act,
         string $ledger,
@@ -313,8 +375,12 @@ final class Client
         } else {
             return;
         }
-        throw new WrongAnswer($act, 'internal', "the answer is about $about, so nothing is known; "
-            . 'look for what mixes answers up between here and the server');
+        throw new WrongAnswer(
+            $act,
+            'internal',
+            "the answer is about $about, so nothing is known; " .
+                'look for what mixes answers up between here and the server',
+        );
     }
 
     /** Refuses an answer about another note than the one that is held. */
@@ -338,7 +404,11 @@ final class Client
                 return $this->transport->post($act, $rpc, $request, $deadline - self::now());
             } catch (Unavailable $e) {
                 // A store that went back in time waits for a person, not for us.
-                if ($e instanceof StoreWentBack || $try === self::MAX_TRIES || !self::sleep(self::waitAfter($try, $e), $deadline - self::LEAST_TIME)) {
+                if (
+                    $e instanceof StoreWentBack ||
+                    $try === self::MAX_TRIES ||
+                    !self::sleep(self::waitAfter($try, $e), $deadline - self::LEAST_TIME)
+                ) {
                     throw $e;
                 }
             }
@@ -347,11 +417,19 @@ final class Client
 
     private function extendWithin(string $receipt, float $hold, float $timeout): Note
     {
-        $answer = $this->call('extending a hold', 'ExtendHold', ['receipt' => $receipt, 'hold' => Wire::duration($hold)], $timeout);
+        $answer = $this->call(
+            'extending a hold',
+            'ExtendHold',
+            ['receipt' => $receipt, 'hold' => Wire::duration($hold)],
+            $timeout,
+        );
         return Wire::note($answer['note'] ?? []);
     }
 
-    /** Extends the hold of once(), trying until it would have run out; one that has run out already gets one try. Returns until when it lasts then. */
+    /**
+     * Extends the hold of once(), trying until it would have run out; one that has run
+     * out already gets one try. Returns until when it lasts then.
+     */
     private function extendBefore(NoteResponse $held, float $until): float
     {
         for ($try = 1;; $try++) {
@@ -370,7 +448,10 @@ final class Client
         }
     }
 
-    /** Settles, and does not give up at the first trouble: the work is done. It outwaits a server that is away, too busy or too slow. */
+    /**
+     * Settles, and does not give up at the first trouble: the work is done. It outwaits a
+     * server that is away, too busy or too slow.
+     */
     private function settleForSure(NoteResponse $held): void
     {
         $deadline = self::now() + $this->settleTimeout;
@@ -393,25 +474,33 @@ final class Client
         try {
             $this->release($receipt, 'processing failed');
         } catch (\Throwable) {
-            // The callable's own exception is on its way and says more; the hold runs out by itself.
+            // The callable's own exception is on its way and says more; the hold runs out
+            // by itself.
         }
     }
 
-    /** Says whether the server has refused for good what was asked with a receipt, so that asking again would change nothing. */
+    /**
+     * Says whether the server has refused for good what was asked with a receipt, so that
+     * asking again would change nothing.
+     */
     private static function refused(NotedException $e): bool
     {
-        return !in_array($e->status, ['unavailable', 'resource_exhausted', 'deadline_exceeded', 'aborted', 'internal', 'unknown'], true);
+        return !in_array(
+            $e->status,
+            ['unavailable', 'resource_exhausted', 'deadline_exceeded', 'aborted', 'internal', 'unknown'],
+            true,
+        );
     }
 
     /**
-     * The wait after the given try: exponential, with the upper half left to chance so that callers do not come back in step. What the server asks
-     * for is a lower bound.
+     * The wait after the given try: exponential, with the upper half left to chance so
+     * that callers do not come back in step. What the server asks for is a lower bound.
      */
     private static function waitAfter(int $try, NotedException $e): float
     {
         $chance = random_int(0, 1000) / 1000;
         $wait = min(self::BASE_BACKOFF * 2 ** min($try - 1, 10), self::MAX_BACKOFF);
-        $wait = $wait / 2 + $wait / 2 * $chance;
+        $wait = $wait / 2 + ($wait / 2) * $chance;
         return $e->retryAfter !== null && $e->retryAfter > $wait ? $e->retryAfter * (1 + $chance / 4) : $wait;
     }
 

@@ -5,8 +5,9 @@ declare(strict_types=1);
 namespace Noted;
 
 /**
- * Reads the details of an error: google.rpc.ErrorInfo, RetryInfo and BadRequest, which the Connect protocol sends as protobuf in base64 (the
- * readable form beside it is for people, and not promised).
+ * Reads the details of an error: google.rpc.ErrorInfo, RetryInfo and BadRequest, which
+ * the Connect protocol sends as protobuf in base64 (the readable form beside it is for
+ * people, and not promised).
  *
  * @internal
  */
@@ -48,7 +49,8 @@ final class ErrorDetails
     }
 
     /**
-     * The fields of a protobuf message: by number, its values in their order; a varint as an int, all else as bytes. What is broken off ends it.
+     * The fields of a protobuf message: by number, its values in their order; a varint as
+     * an int, all else as bytes. What is broken off ends it.
      *
      * @return array<int, list<int|string>>
      */

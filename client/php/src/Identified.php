@@ -10,7 +10,8 @@ final class Identified
     /**
      * @param list<Pair> $pairs one per donation, in the order of the message
      * @param string $skipped why there is no donation in it, in a fixed sentence
-     * @param bool $unknown set with $skipped when the type or the status is not known: say it loudly, it may have been a donation
+     * @param bool $unknown set with $skipped when the type or the status is not known: say it
+     *     loudly, it may have been a donation
      * @param string $type the txn_type or event_type, safe to be logged
      * @param list<string> $warnings what was left out, each beginning with the field's name
      */
@@ -24,8 +25,9 @@ final class Identified
     }
 
     /**
-     * What bin/identify prints, and `notectl identify` and `python3 -m noted.identify` with it: a line of JSON per pair in the contract's own field
-     * names, or one with the reason to skip, each ended by a newline.
+     * What bin/identify prints, and `notectl identify` and `python3 -m noted.identify`
+     * with it: a line of JSON per pair in the contract's own field names, or one with the
+     * reason to skip, each ended by a newline.
      */
     public function toLines(): string
     {
@@ -34,16 +36,22 @@ final class Identified
         }
         $lines = '';
         foreach ($this->pairs as $pair) {
-            $donation = array_filter([
-                'ledger' => $pair->donation->ledger,
-                'series_id' => $pair->donation->seriesId,
-                'event' => $pair->donation->event->value,
-                'occurred_at' => $pair->donation->occurredAt,
-                'amount' => $pair->donation->amount,
-                'currency_code' => $pair->donation->currencyCode,
-                'transaction_id' => $pair->donation->transactionId,
-            ], self::isGiven(...));
-            $message = array_filter(['channel' => $pair->message->channel, 'id' => $pair->message->id], self::isGiven(...));
+            $donation = array_filter(
+                [
+                    'ledger' => $pair->donation->ledger,
+                    'series_id' => $pair->donation->seriesId,
+                    'event' => $pair->donation->event->value,
+                    'occurred_at' => $pair->donation->occurredAt,
+                    'amount' => $pair->donation->amount,
+                    'currency_code' => $pair->donation->currencyCode,
+                    'transaction_id' => $pair->donation->transactionId,
+                ],
+                self::isGiven(...),
+            );
+            $message = array_filter(
+                ['channel' => $pair->message->channel, 'id' => $pair->message->id],
+                self::isGiven(...),
+            );
             $lines .= self::line(['donation' => $donation, 'message' => $message]);
         }
         return $lines;
@@ -58,6 +66,9 @@ final class Identified
     /** @param array<string, mixed> $fields */
     private static function line(array $fields): string
     {
-        return json_encode($fields, JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR) . "\n";
+        return json_encode(
+            $fields,
+            JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR,
+        ) . "\n";
     }
 }

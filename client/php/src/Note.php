@@ -4,16 +4,22 @@ declare(strict_types=1);
 
 namespace Noted;
 
-/** What Noted remembers of a donation. Times are text such as "2021-03-08T17:05:01.250Z", by the store's clock; empty where there is none. */
+/**
+ * What Noted remembers of a donation. Times are text such as "2021-03-08T17:05:01.250Z",
+ * by the store's clock; empty where there is none.
+ */
 final class Note
 {
     /**
-     * @param string $donationId Noted's own id of the donation, the same for every message of it: hand it downstream as the idempotency key
+     * @param string $donationId Noted's own id of the donation, the same for every message of
+     *     it: hand it downstream as the idempotency key
      * @param Donation $donation as its first message told of it
      * @param list<Sighting> $sightings the messages seen for it, the first one first
-     * @param string $heldUntil when the hold runs out, or has run out; empty for a settled note and after a release
+     * @param string $heldUntil when the hold runs out, or has run out; empty for a settled note
+     *     and after a release
      * @param string $forgetAt when the note is forgotten
-     * @param int $attempt 1 for the first holder and one more for each takeover: a system downstream can refuse a late writer by it
+     * @param int $attempt 1 for the first holder and one more for each takeover: a system
+     *     downstream can refuse a late writer by it
      */
     public function __construct(
         public readonly string $donationId,

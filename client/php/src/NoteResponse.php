@@ -11,7 +11,8 @@ final class NoteResponse
      * @param Evidence $evidence the rule that decided
      * @param string $receipt what settle(), release() and extend() need; only with First and a hold
      * @param ?float $retryAfter how many seconds the present hold lasts; only with Held
-     * @param list<string> $differences the fields in which this message and the note disagree; a different amount is worth an alarm
+     * @param list<string> $differences the fields in which this message and the note disagree;
+     *     a different amount is worth an alarm
      */
     public function __construct(
         public readonly Verdict $verdict,

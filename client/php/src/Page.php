@@ -4,13 +4,14 @@ declare(strict_types=1);
 
 namespace Noted;
 
-/** One page of a listing: it may be short or empty and still not be the last, which has no nextToken. */
+/**
+ * One page of a listing: it may be short or empty and still not be the last, which has no
+ * nextToken.
+ */
 final class Page
 {
     /** @param list<Note> $notes */
-    public function __construct(
-        public readonly array $notes,
-        public readonly string $nextToken,
-    ) {
+    public function __construct(public readonly array $notes, public readonly string $nextToken)
+    {
     }
 }

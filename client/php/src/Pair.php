@@ -7,9 +7,7 @@ namespace Noted;
 /** A donation and the message that told of it: what Noted is asked about. */
 final class Pair
 {
-    public function __construct(
-        public readonly Donation $donation,
-        public readonly Message $message,
-    ) {
+    public function __construct(public readonly Donation $donation, public readonly Message $message)
+    {
     }
 }

@@ -11,10 +11,12 @@ use Noted\PayPal\Webhook;
 /**
  * Reads what PayPal sent, and says which donations it tells of.
  *
- * Two pure functions. They ask nobody and verify nothing: verify first, because whoever can have a forged message noted can have the genuine one
- * suppressed. Look at warnings too, and be loud about unknown: there PayPal said something that is not understood.
+ * Two pure functions. They ask nobody and verify nothing: verify first, because whoever
+ * can have a forged message noted can have the genuine one suppressed. Look at warnings
+ * too, and be loud about unknown: there PayPal said something that is not understood.
  *
- * The same rules exist in Go and Python, print the same bytes and run the same cases. They are written down in ../paypal/doc.go, with the reasons.
+ * The same rules exist in Go and Python, print the same bytes and run the same cases.
+ * They are written down in ../paypal/doc.go, with the reasons.
  */
 final class PayPal
 {

@@ -22,8 +22,9 @@ use Noted\Receiver\Refusal;
 use Noted\Receiver\Verifier;
 
 /**
- * Takes what PayPal posts to …/paypal/ipn and …/paypal/webhook: verifies it, asks Noted, and has each donation processed once. It does what the
- * gateway in Go does; public/receiver.php is a script around it.
+ * Takes what PayPal posts to …/paypal/ipn and …/paypal/webhook: verifies it, asks Noted,
+ * and has each donation processed once. It does what the gateway in Go does;
+ * public/receiver.php is a script around it.
  *
  * What PayPal is answered:
  *
@@ -39,8 +40,8 @@ final class Receiver
     /** In seconds. PayPal has its own schedule; it is for whoever else may ask. */
     private const RETRY_AFTER = 30;
     /**
-     * How many seconds a message may be worked on before no further donation of it is begun: PayPal hangs up after 30, and its redelivery goes on where
-     * this one stopped.
+     * How many seconds a message may be worked on before no further donation of it is
+     * begun: PayPal hangs up after 30, and its redelivery goes on where this one stopped.
      */
     private const WORK_TIME = 25.0;
 
@@ -49,16 +50,22 @@ final class Receiver
     private readonly \Closure $log;
 
     /**
-     * @param \Closure(Pair, Note, Hold, string): mixed $process processes one donation: the pair, what Noted remembers of it (donationId is the
+     * @param \Closure(Pair, Note, Hold, string): mixed $process processes one donation: the
+     *     pair, what Noted remembers of it (donationId is the
      *     idempotency key), the hold (see Hold::extend), and the body of the message. What it throws makes PayPal come again
-     * @param \Closure(Pair, string, string): mixed $undecided keeps for a person what Noted cannot decide: the pair, a reason such as
+     * @param \Closure(Pair, string, string): mixed $undecided keeps for a person what Noted
+     *     cannot decide: the pair, a reason such as
      *     "SERIES_FULL", and the body. It must not lose it: PayPal will not come again. It may be told of one more than once
      * @param string $ledger the book that the donations belong to; empty is a ledger too
-     * @param string $sandboxLedger the book that PayPal's tests belong to, which needs a name; empty refuses them, as the gateway in Go does
+     * @param string $sandboxLedger the book that PayPal's tests belong to, which needs a name;
+     *     empty refuses them, as the gateway in Go does
      * @param ?Verifier $ipn a Receiver\IpnPostBack; null for no such path
-     * @param list<string> $accounts the receiver ids and e-mail addresses that are ours; an IPN to another is refused
-     * @param ?Verifier $webhook a Receiver\WebhookSignature or Receiver\WebhookApi; null for no such path
-     * @param null|\Closure(string): mixed $log gets a line for an operator: types, donation ids, reasons, and never what a message holds; null for error_log
+     * @param list<string> $accounts the receiver ids and e-mail addresses that are ours; an IPN
+     *     to another is refused
+     * @param ?Verifier $webhook a Receiver\WebhookSignature or Receiver\WebhookApi; null for no
+     *     such path
+     * @param null|\Closure(string): mixed $log gets a line for an operator: types, donation
+     *     ids, reasons, and never what a message holds; null for error_log
      */
     public function __construct(
         private readonly Client $client,
@@ -71,29 +78,42 @@ final class Receiver
         private readonly ?Verifier $webhook = null,
         ?\Closure $log = null,
     ) {
-        $accounts = array_filter(array_map(static fn (string $account): string => strtolower(trim($account)), $accounts));
+        $accounts = array_filter(
+            array_map(static fn(string $account): string => strtolower(trim($account)), $accounts),
+        );
         $this->accounts = array_fill_keys($accounts, true);
-        $this->log = $log ?? static fn (string $line): bool => error_log("noted: $line");
+        $this->log = $log ?? static fn(string $line): bool => error_log("noted: $line");
         if ($ipn === null && $webhook === null) {
-            throw new \InvalidArgumentException('making a receiver: give it a verifier for IPNs, or for webhooks, or both');
+            throw new \InvalidArgumentException(
+                'making a receiver: give it a verifier for IPNs, or for webhooks, or both',
+            );
         }
         if (($ipn === null) !== ($this->accounts === [])) {
-            throw new \InvalidArgumentException('making a receiver: IPNs need a verifier and the accounts that are ours, since PayPal verifies also what it has sent to others');
+            throw new \InvalidArgumentException(
+                'making a receiver: IPNs need a verifier and the accounts that are ours, since PayPal verifies also what it has sent to others',
+            );
         }
         if ($sandboxLedger !== '' && $sandboxLedger === $ledger) {
-            throw new \InvalidArgumentException("making a receiver: both ledgers are $ledger: PayPal's tests would count as donations");
+            throw new \InvalidArgumentException(
+                "making a receiver: both ledgers are $ledger: PayPal's tests would count as donations",
+            );
         }
     }
 
     /**
-     * Answers the request that this script was started for. What the callables print is dropped, since it would be the answer; and where they end
-     * the program (exit, a fatal error), PayPal comes again.
+     * Answers the request that this script was started for. What the callables print is
+     * dropped, since it would be the answer; and where they end the program (exit, a
+     * fatal error), PayPal comes again.
      */
     public function serve(): void
     {
         ignore_user_abort(true); // breaking off would only have the donation processed twice
         if (headers_sent($file, $line)) {
-            ($this->log)("$file:$line has answered already, with " . http_response_code() . ' whatever becomes of the message: let nothing be printed before serve()');
+            ($this->log)(
+                "$file:$line has answered already, with " .
+                    http_response_code() .
+                    ' whatever becomes of the message: let nothing be printed before serve()',
+            );
         } else {
             http_response_code(503); // PHP's own is 200, also after a fatal error where errors are displayed
         }
@@ -132,7 +152,8 @@ final class Receiver
             return new Answer(200);
         } catch (Refusal $e) {
             ($this->log)("refused with {$e->status} {$e->reason}: {$e->getMessage()}");
-        } catch (\Throwable $e) { // a bug; PayPal comes again, and meanwhile somebody reads the log
+        } catch (\Throwable $e) {
+            // a bug; PayPal comes again, and meanwhile somebody reads the log
             ($this->log)('failed: ' . get_class($e) . " at {$e->getFile()}:{$e->getLine()}");
             $e = Refusal::again('internal', 'something went wrong here; come again');
         }
@@ -143,7 +164,10 @@ final class Receiver
         if ($e->status === 503) {
             $headers['Retry-After'] = (string) self::RETRY_AFTER;
         }
-        $body = json_encode(['error' => $e->getMessage(), 'reason' => $e->reason], JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES);
+        $body = json_encode(
+            ['error' => $e->getMessage(), 'reason' => $e->reason],
+            JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES,
+        );
         return new Answer($e->status, $headers, "$body\n");
     }
 
@@ -151,17 +175,34 @@ final class Receiver
     private function take(string $method, string $path, array $headers, string $body): void
     {
         [$verifier, $type, $identify] = match (true) {
-            $this->ipn !== null && str_ends_with($path, '/paypal/ipn') =>
-                [$this->ipn, 'application/x-www-form-urlencoded', PayPal::identifyIpn(...)],
-            $this->webhook !== null && str_ends_with($path, '/paypal/webhook') =>
-                [$this->webhook, 'application/json', PayPal::identifyWebhook(...)],
-            default => throw new Refusal(404, 'not_found', 'there is nothing at this path; PayPal posts to /paypal/ipn and /paypal/webhook'),
+            $this->ipn !== null && str_ends_with($path, '/paypal/ipn') => [
+                $this->ipn,
+                'application/x-www-form-urlencoded',
+                PayPal::identifyIpn(...),
+            ],
+            $this->webhook !== null && str_ends_with($path, '/paypal/webhook') => [
+                $this->webhook,
+                'application/json',
+                PayPal::identifyWebhook(...),
+            ],
+            default => throw new Refusal(
+                404,
+                'not_found',
+                'there is nothing at this path; PayPal posts to /paypal/ipn and /paypal/webhook',
+            ),
         };
         if ($method !== 'POST') {
             throw new Refusal(405, 'method', 'only POST is taken here');
         }
-        if (strtolower(trim(explode(';', $headers['content-type'] ?? '')[0])) !== $type || ($headers['content-encoding'] ?? '') !== '') {
-            throw new Refusal(415, 'content_type', "the Content-Type must be $type, without a Content-Encoding: the bytes are verified as they come");
+        if (
+            strtolower(trim(explode(';', $headers['content-type'] ?? '')[0])) !== $type ||
+            ($headers['content-encoding'] ?? '') !== ''
+        ) {
+            throw new Refusal(
+                415,
+                'content_type',
+                "the Content-Type must be $type, without a Content-Encoding: the bytes are verified as they come",
+            );
         }
         if (strlen($body) > self::MAX_BODY) {
             throw new Refusal(413, 'too_large', 'the message has more than ' . self::MAX_BODY . ' bytes');
@@ -169,7 +210,11 @@ final class Receiver
         if ($body === '') {
             throw new Refusal(400, 'malformed', 'the body is empty');
         }
-        $noSandbox = new Refusal(403, 'sandbox', "this is a test of PayPal's sandbox, and there is no ledger for tests here");
+        $noSandbox = new Refusal(
+            403,
+            'sandbox',
+            "this is a test of PayPal's sandbox, and there is no ledger for tests here",
+        );
         if ($this->sandboxLedger === '' && $verifier === $this->ipn && IpnPostBack::isTest($body)) {
             throw $noSandbox; // before PayPal is asked: whoever writes test_ipn himself gets no more than this
         }
@@ -194,13 +239,14 @@ final class Receiver
     }
 
     /**
-     * Says whether an IPN is about an account of ours; null where it names none. PayPal verifies every IPN that it has sent to anybody, so a stranger
-     * could post one of his own here. receiver_id and receiver_email are PayPal's words; business may be the sender's, and counts only where
-     * they are missing.
+     * Says whether an IPN is about an account of ours; null where it names none. PayPal
+     * verifies every IPN that it has sent to anybody, so a stranger could post one of his
+     * own here. receiver_id and receiver_email are PayPal's words; business may be the
+     * sender's, and counts only where they are missing.
      */
     private function isOurs(Form $form): ?bool
     {
-        $value = static fn (string $name): string => strtolower(trim($form->value($name)));
+        $value = static fn(string $name): string => strtolower(trim($form->value($name)));
         $names = array_filter([$value('receiver_id'), $value('receiver_email')]);
         if ($names === []) {
             $names = array_filter([$value('business')]);
@@ -217,8 +263,9 @@ final class Receiver
     }
 
     /**
-     * Does all that a verified message asks for. One donation's trouble does not stop the others; it makes the answer 503, and the redelivery finds
-     * those that went well settled.
+     * Does all that a verified message asks for. One donation's trouble does not stop the
+     * others; it makes the answer 503, and the redelivery finds those that went well
+     * settled.
      */
     private function work(Identified $identified, string $ledger, string $body, bool $named): void
     {
@@ -232,14 +279,19 @@ final class Receiver
         $trouble = null;
         foreach ($identified->pairs as $i => $pair) {
             if ($i > 0 && (hrtime(true) - $began) / 1e9 > self::WORK_TIME) {
-                throw $trouble ?? Refusal::again('postponed', 'the message tells of more donations than there was time for; come again');
+                throw $trouble ??
+                    Refusal::again(
+                        'postponed',
+                        'the message tells of more donations than there was time for; come again',
+                    );
             }
             $pair = new Pair($pair->donation->inLedger($ledger), $pair->message);
             try {
                 if ($named) {
                     $this->settle($pair, $body);
                 } else {
-                    // Refused, a genuine one would be lost; noted, a stranger's would count. PayPal leaves the receiver out of some adjustments.
+                    // Refused, a genuine one would be lost; noted, a stranger's would
+                    // count. PayPal leaves the receiver out of some adjustments.
                     $this->leaveToPerson($pair, 'RECEIVER_MISSING', $body);
                 }
             } catch (Refusal $e) {
@@ -256,7 +308,15 @@ final class Receiver
         $id = '';
         $failed = null;
         try {
-            $verdict = $this->client->once($pair->donation, $pair->message, function (Note $note, Hold $hold) use ($pair, $body, &$id, &$failed): void {
+            $verdict = $this->client->once($pair->donation, $pair->message, function (
+                Note $note,
+                Hold $hold
+            ) use (
+                $pair,
+                $body,
+                &$id,
+                &$failed,
+            ): void {
                 $id = $note->donationId;
                 try {
                     ($this->process)($pair, $note, $hold, $body);
@@ -272,9 +332,12 @@ final class Receiver
             }
             match (true) {
                 $e instanceof NotSettled => $this->tellNotSettled($id, $e),
-                $e instanceof OccurredTooEarly, $e instanceof OccurredTooLate, $e instanceof ReceivedTooEarly,
-                $e instanceof SeriesFull, $e instanceof InvalidRequest =>
-                    $this->leaveToPerson($pair, $e->reason !== '' ? $e->reason : 'INVALID_REQUEST', $body),
+                $e instanceof OccurredTooEarly,
+                $e instanceof OccurredTooLate,
+                $e instanceof ReceivedTooEarly,
+                $e instanceof SeriesFull,
+                $e instanceof InvalidRequest
+                    => $this->leaveToPerson($pair, $e->reason !== '' ? $e->reason : 'INVALID_REQUEST', $body),
                 $e instanceof NotedException => throw $this->away($e),
                 default => throw $e,
             };
@@ -286,18 +349,22 @@ final class Receiver
     }
 
     /**
-     * Processed, and the note is not final. Where another attempt has settled it (the books saw its id twice), or an operator intervened, a redelivery would be
-     * another donation by now and double this one. Else the redelivery takes it over and processes it again, under the same id.
+     * Processed, and the note is not final. Where another attempt has settled it (the
+     * books saw its id twice), or an operator intervened, a redelivery would be another
+     * donation by now and double this one. Else the redelivery takes it over and
+     * processes it again, under the same id.
      */
     private function tellNotSettled(string $id, NotSettled $e): void
     {
         $why = $e->getPrevious();
-        if (!$why instanceof SettledByAnother && !$why instanceof HoldReleased && !$why instanceof NoteNotFound) {
+        if (!($why instanceof SettledByAnother) && !($why instanceof HoldReleased) && !($why instanceof NoteNotFound)) {
             ($this->log)("donation $id: {$e->getMessage()}");
             throw Refusal::again('noted', 'Noted could not settle; come again');
         }
-        ($this->log)("donation $id: {$e->getMessage()}; "
-            . 'compare it by hand: it may have been processed twice, or be processed again');
+        ($this->log)(
+            "donation $id: {$e->getMessage()}; " .
+                'compare it by hand: it may have been processed twice, or be processed again',
+        );
     }
 
     private function away(NotedException $e): Refusal

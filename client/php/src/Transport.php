@@ -7,7 +7,8 @@ namespace Noted;
 use Noted\Exception\NotedException;
 
 /**
- * Posts one call over the Connect protocol, unary and in JSON, on a connection that is kept for the next one.
+ * Posts one call over the Connect protocol, unary and in JSON, on a connection that is
+ * kept for the next one.
  *
  * @internal
  */
@@ -31,21 +32,35 @@ final class Transport
     ) {
         $parts = parse_url($url);
         $scheme = strtolower($parts['scheme'] ?? '');
-        if (!in_array($scheme, ['http', 'https'], true) || !isset($parts['host']) || isset($parts['user']) || isset($parts['query']) || isset($parts['fragment'])) {
-            throw new \InvalidArgumentException("making a client of $url: it must be a URL such as http://127.0.0.1:8080 or https://noted.example.org");
+        if (
+            !in_array($scheme, ['http', 'https'], true) ||
+            !isset($parts['host']) ||
+            isset($parts['user']) ||
+            isset($parts['query']) ||
+            isset($parts['fragment'])
+        ) {
+            throw new \InvalidArgumentException(
+                "making a client of $url: it must be a URL such as http://127.0.0.1:8080 or https://noted.example.org",
+            );
         }
         $this->url = rtrim($url, '/') . '/noted.v1.DedupeService/';
         $this->host = $parts['host'];
         if ($scheme === 'http' && !self::isLoopback($this->host)) {
             if (!$plaintext) {
-                throw new \InvalidArgumentException("making a client of $url: over a network use https, or set plaintext and accept that whoever is between can read, forge and suppress donations");
+                throw new \InvalidArgumentException(
+                    "making a client of $url: over a network use https, or set plaintext and accept that whoever is between can read, forge and suppress donations",
+                );
             }
             if ($token !== null) {
-                throw new \InvalidArgumentException("making a client of $url: a token is not sent in plaintext over a network: use https");
+                throw new \InvalidArgumentException(
+                    "making a client of $url: a token is not sent in plaintext over a network: use https",
+                );
             }
         }
         if (is_string($token) && $token !== '' && !self::isToken($token)) {
-            throw new \InvalidArgumentException("making a client of $url: the token holds something that is not printable ASCII; is there a newline at its end?");
+            throw new \InvalidArgumentException(
+                "making a client of $url: the token holds something that is not printable ASCII; is there a newline at its end?",
+            );
         }
         if ($caFile !== '' && !is_readable($caFile)) {
             throw new \InvalidArgumentException("making a client of $url: the CA file $caFile cannot be read");
@@ -58,11 +73,14 @@ final class Transport
     {
         $host = trim($host, '[]');
         $address = @inet_pton($host);
-        return strtolower($host) === 'localhost' || $address === inet_pton('::1') || ($address !== false && strlen($address) === 4 && $address[0] === "\x7f");
+        return strtolower($host) === 'localhost' ||
+            $address === inet_pton('::1') ||
+            ($address !== false && strlen($address) === 4 && $address[0] === "\x7f");
     }
 
     /**
-     * What curl must be told of proxies: one of the environment is for the network, not for this machine. Elsewhere the environment's no_proxy counts.
+     * What curl must be told of proxies: one of the environment is for the network, not
+     * for this machine. Elsewhere the environment's no_proxy counts.
      *
      * @return array<int, string>
      */
@@ -90,39 +108,54 @@ final class Transport
             throw NotedException::of($act, 'invalid_argument', 'a field is not valid UTF-8: ' . $e->getMessage());
         }
         $milliseconds = max(1, (int) ($timeout * 1000));
-        $headers = ['Content-Type: application/json', 'Connect-Protocol-Version: 1', "Connect-Timeout-Ms: $milliseconds", 'Expect:'];
+        $headers = [
+            'Content-Type: application/json',
+            'Connect-Protocol-Version: 1',
+            "Connect-Timeout-Ms: $milliseconds",
+            'Expect:',
+        ];
         $token = $this->token instanceof \Closure ? self::renewed($this->token, $act) : $this->token ?? '';
         if ($token !== '') {
             $headers[] = "Authorization: Bearer $token";
         }
         $answer = '';
         curl_reset($this->curl); // keeps the connection
-        $set = curl_setopt_array($this->curl, [
-            CURLOPT_URL => $this->url . $rpc,
-            CURLOPT_POST => true,
-            CURLOPT_POSTFIELDS => $body,
-            CURLOPT_HTTPHEADER => $headers,
-            CURLOPT_HTTP_VERSION => CURL_HTTP_VERSION_1_1,
-            CURLOPT_TIMEOUT_MS => $milliseconds,
-            CURLOPT_CONNECTTIMEOUT_MS => $milliseconds,
-            CURLOPT_NOSIGNAL => true,
-            CURLOPT_TCP_KEEPALIVE => 1,
-            CURLOPT_FOLLOWLOCATION => false,
-            // curl repeats by itself what a kept connection did not answer; where a repeat matters, it gets a new one.
-            CURLOPT_FRESH_CONNECT => $fresh,
-            CURLOPT_WRITEFUNCTION => static function ($curl, string $data) use (&$answer): int {
-                $answer .= $data;
-                return strlen($answer) > self::MAX_RESPONSE ? 0 : strlen($data);
-            },
-            // A folder without certificates, or the system's would count beside the file.
-        ] + ($this->caFile !== '' ? [CURLOPT_CAINFO => $this->caFile, CURLOPT_CAPATH => __DIR__] : []) + self::proxying($this->host));
+        $set = curl_setopt_array(
+            $this->curl,
+            [
+                CURLOPT_URL => $this->url . $rpc,
+                CURLOPT_POST => true,
+                CURLOPT_POSTFIELDS => $body,
+                CURLOPT_HTTPHEADER => $headers,
+                CURLOPT_HTTP_VERSION => CURL_HTTP_VERSION_1_1,
+                CURLOPT_TIMEOUT_MS => $milliseconds,
+                CURLOPT_CONNECTTIMEOUT_MS => $milliseconds,
+                CURLOPT_NOSIGNAL => true,
+                CURLOPT_TCP_KEEPALIVE => 1,
+                CURLOPT_FOLLOWLOCATION => false,
+                // curl repeats by itself what a kept connection did not answer; where a
+                // repeat matters, it gets a new one.
+                CURLOPT_FRESH_CONNECT => $fresh,
+                CURLOPT_WRITEFUNCTION => static function ($curl, string $data) use (&$answer): int {
+                    $answer .= $data;
+                    return strlen($answer) > self::MAX_RESPONSE ? 0 : strlen($data);
+                },
+                // A folder without certificates, or the system's would count beside the file.
+            ] +
+                ($this->caFile !== '' ? [CURLOPT_CAINFO => $this->caFile, CURLOPT_CAPATH => __DIR__] : []) +
+                self::proxying($this->host),
+        );
         if (!$set) {
             throw new \LogicException("$act: curl refused an option: " . curl_error($this->curl));
         }
         curl_exec($this->curl);
         $trouble = curl_errno($this->curl);
         if (strlen($answer) > self::MAX_RESPONSE) {
-            throw NotedException::of($act, 'internal', 'the answer is longer than ' . self::MAX_RESPONSE . ' bytes; ask for smaller pages');
+            throw NotedException::of(
+                $act,
+                'internal',
+                'the answer is longer than ' . self::MAX_RESPONSE . ' bytes; ask for smaller pages',
+            );
         }
         if ($trouble === CURLE_OPERATION_TIMEDOUT) {
             throw NotedException::of($act, 'deadline_exceeded', 'no answer in time: ' . curl_error($this->curl));
@@ -139,20 +172,30 @@ final class Transport
     }
 
     /**
-     * Asks for the token. Without one Noted cannot be asked, and another try may cure that; whatever else was thrown here would be taken for the trouble of
-     * whoever called, such as of the work that once() is settling.
+     * Asks for the token. Without one Noted cannot be asked, and another try may cure
+     * that; whatever else was thrown here would be taken for the trouble of whoever
+     * called, such as of the work that once() is settling.
      */
     private static function renewed(\Closure $token, string $act): string
     {
         try {
             $value = $token();
         } catch (\Throwable $e) {
-            throw NotedException::of($act, 'unavailable', 'the token is not to be had: ' . get_class($e) . ": {$e->getMessage()}", previous: $e);
+            throw NotedException::of(
+                $act,
+                'unavailable',
+                'the token is not to be had: ' . get_class($e) . ": {$e->getMessage()}",
+                previous: $e,
+            );
         }
-        if ($value === '' || is_string($value) && self::isToken($value)) {
+        if ($value === '' || (is_string($value) && self::isToken($value))) {
             return $value;
         }
-        throw NotedException::of($act, 'unavailable', 'the token that was returned holds something that is not printable ASCII; is there a newline at its end?');
+        throw NotedException::of(
+            $act,
+            'unavailable',
+            'the token that was returned holds something that is not printable ASCII; is there a newline at its end?',
+        );
     }
 
     private static function isToken(#[\SensitiveParameter] string $token): bool
@@ -160,13 +203,23 @@ final class Transport
         return preg_match('/^[\x21-\x7e]+$/D', $token) === 1;
     }
 
-    /** Reads the JSON of an error. Anything else comes from something between, and is judged by its HTTP status as the Connect protocol has it. */
+    /**
+     * Reads the JSON of an error. Anything else comes from something between, and is
+     * judged by its HTTP status as the Connect protocol has it.
+     */
     private static function failed(string $act, int $status, mixed $error): NotedException
     {
         if ($status !== 200 && is_array($error) && is_string($error['code'] ?? null)) {
             $details = new ErrorDetails(is_array($error['details'] ?? null) ? array_values($error['details']) : []);
             $problem = is_string($error['message'] ?? null) ? $error['message'] : '';
-            return NotedException::of($act, $error['code'], $problem, $details->reason, $details->retryAfter, $details->violations);
+            return NotedException::of(
+                $act,
+                $error['code'],
+                $problem,
+                $details->reason,
+                $details->retryAfter,
+                $details->violations,
+            );
         }
         $code = match ($status) {
             200, 400 => 'internal',
@@ -177,6 +230,10 @@ final class Transport
             429, 502, 503, 504 => 'unavailable',
             default => 'unknown',
         };
-        return NotedException::of($act, $code, "what answered with HTTP status $status is not Noted; check the URL and what is between");
+        return NotedException::of(
+            $act,
+            $code,
+            "what answered with HTTP status $status is not Noted; check the URL and what is between",
+        );
     }
 }

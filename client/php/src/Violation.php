@@ -11,9 +11,7 @@ final class Violation
      * @param string $field its path, such as "donation.amount"
      * @param string $description what is wrong with it
      */
-    public function __construct(
-        public readonly string $field,
-        public readonly string $description,
-    ) {
+    public function __construct(public readonly string $field, public readonly string $description)
+    {
     }
 }

@@ -5,7 +5,8 @@ declare(strict_types=1);
 namespace Noted;
 
 /**
- * Turns what this library speaks of into the protobuf JSON form and back. A field that is missing there is empty, as protobuf has it.
+ * Turns what this library speaks of into the protobuf JSON form and back. A field that is
+ * missing there is empty, as protobuf has it.
  *
  * @internal
  */
@@ -28,11 +29,13 @@ final class Wire
     /** @return ?array<string, string> */
     public static function message(?Message $message): ?array
     {
-        return $message === null ? null : self::given([
-            'channel' => $message->channel,
-            'id' => $message->id,
-            'receivedAt' => $message->receivedAt,
-        ]);
+        return $message === null
+            ? null
+            : self::given([
+                'channel' => $message->channel,
+                'id' => $message->id,
+                'receivedAt' => $message->receivedAt,
+            ]);
     }
 
     /** A Timestamp, from what a caller gives for one. */
@@ -53,7 +56,7 @@ final class Wire
      */
     public static function given(array $fields): array
     {
-        return array_filter($fields, static fn (mixed $value): bool => $value !== null && $value !== '' && $value !== 0);
+        return array_filter($fields, static fn(mixed $value): bool => $value !== null && $value !== '' && $value !== 0);
     }
 
     /** A Duration, to the millisecond; null for none. */

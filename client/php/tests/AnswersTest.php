@@ -16,7 +16,10 @@ use Noted\Receiver;
 use Noted\Verdict;
 use PHPUnit\Framework\TestCase;
 
-/** Answers about something else than was asked about, each reason of the contract, and what is asked. */
+/**
+ * Answers about something else than was asked about, each reason of the contract, and
+ * what is asked.
+ */
 final class AnswersTest extends TestCase
 {
     private const PAYMENT = 'txn_type=recurring_payment&payment_status=Completed';
@@ -58,10 +61,10 @@ final class AnswersTest extends TestCase
             $series = $donation->seriesId;
             $id = $noted->note($donation)->note->donationId;
             $calls = [
-                'NoteDonation' => fn () => $noted->note($donation),
-                'DonationExists' => fn () => $noted->exists($donation),
-                'ListDonations' => fn () => iterator_to_array($noted->list('paypal-live', $series)),
-                'ForgetDonation' => fn () => $noted->forget('paypal-live', $series, $id, 'a test'),
+                'NoteDonation' => fn() => $noted->note($donation),
+                'DonationExists' => fn() => $noted->exists($donation),
+                'ListDonations' => fn() => iterator_to_array($noted->list('paypal-live', $series)),
+                'ForgetDonation' => fn() => $noted->forget('paypal-live', $series, $id, 'a test'),
             ];
             foreach ($calls as $rpc => $call) {
                 self::$peer->misdirect($rpc, $to);
@@ -82,11 +85,11 @@ final class AnswersTest extends TestCase
     {
         $noted = new Client(self::$peer->url, hold: 0.9, settleTimeout: 2.0);
         self::$peer->misdirect('NoteDonation', 'series');
-        $never = fn () => self::fail('processed on an error');
-        self::failing(Exception\WrongAnswer::class, fn () => $noted->once(new Donation(self::series()), null, $never));
+        $never = fn() => self::fail('processed on an error');
+        self::failing(Exception\WrongAnswer::class, fn() => $noted->once(new Donation(self::series()), null, $never));
 
         self::$peer->misdirect('SettleDonation', 'donation');
-        $once = fn () => $noted->once(new Donation(self::series()), null, fn () => null);
+        $once = fn() => $noted->once(new Donation(self::series()), null, fn() => null);
         $e = self::failing(Exception\NotSettled::class, $once);
         self::assertInstanceOf(Exception\WrongAnswer::class, $e->getPrevious());
         self::assertGreaterThan(1, count(self::$peer->asked('SettleDonation')), 'settling twice is as good as once');
@@ -107,11 +110,12 @@ final class AnswersTest extends TestCase
                 'REQUEST_ID_REUSED' => [Exception\RequestIdReused::class, 3],
                 'RECEIVED_TOO_EARLY' => [Exception\ReceivedTooEarly::class, 11],
                 'STORE_UNSUITABLE' => [Exception\StoreUnsuitable::class, 9],
-            ] as $reason => [$class, $code]
+            ]
+            as $reason => [$class, $code]
         ) {
             self::$peer->fail('NoteDonation', $reason);
-            $never = fn () => self::fail('processed on an error');
-            $e = self::failing($class, fn () => $noted->once(new Donation(self::series()), null, $never));
+            $never = fn() => self::fail('processed on an error');
+            $e = self::failing($class, fn() => $noted->once(new Donation(self::series()), null, $never));
             self::assertSame([$reason, $code], [$e->reason, $e->getCode()]);
             self::assertCount(1, self::$peer->asked('NoteDonation'), 'it would say the same again');
         }
@@ -206,7 +210,10 @@ final class AnswersTest extends TestCase
         }
     }
 
-    /** @return array{string, string} of a row of the README's table what happened, and what PayPal is answered */
+    /**
+     * @return array{string, string} of a row of the README's table what happened, and
+     * what PayPal is answered
+     */
     private static function row(string $begins): array
     {
         $readme = file_get_contents(__DIR__ . '/../README.md');
@@ -215,7 +222,10 @@ final class AnswersTest extends TestCase
         return [$rows[2][0], $rows[1][0]];
     }
 
-    /** What a queue knows of a message, and a person of a settling, reaches the server, and comes back. */
+    /**
+     * What a queue knows of a message, and a person of a settling, reaches the server,
+     * and comes back.
+     */
     public function testWhatIsAsked(): void
     {
         $noted = new Client(self::$peer->url);
@@ -252,6 +262,6 @@ final class AnswersTest extends TestCase
         $kept = new \DateTimeImmutable($notes[0]->sightings[0]->message->receivedAt);
         self::assertSame($received->format('Uv'), $kept->format('Uv'));
         $old = new Message('ipn', 'old', new \DateTimeImmutable('-400 days'));
-        self::failing(Exception\ReceivedTooEarly::class, fn () => $noted->note(new Donation(self::series()), $old));
+        self::failing(Exception\ReceivedTooEarly::class, fn() => $noted->note(new Donation(self::series()), $old));
     }
 }

@@ -19,7 +19,10 @@ final class Authority
     public function __construct()
     {
         $this->config = Program::folder() . '/openssl-' . bin2hex(random_bytes(4)) . '.cnf';
-        file_put_contents($this->config, "[req]\ndistinguished_name=name\n[name]\n[ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n");
+        file_put_contents(
+            $this->config,
+            "[req]\ndistinguished_name=name\n[name]\n[ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n",
+        );
         $this->key = self::makeKey();
         $this->root = $this->sign('Test Root ' . bin2hex(random_bytes(4)), $this->key, null, $this->key, 'ca', 2);
         openssl_x509_export($this->root, $pem);
@@ -32,7 +35,10 @@ final class Authority
         return openssl_pkey_new(['private_key_bits' => $bits, 'private_key_type' => OPENSSL_KEYTYPE_RSA]);
     }
 
-    /** An issuer between; its certificate and key. @return array{\OpenSSLCertificate, \OpenSSLAsymmetricKey} */
+    /**
+     * An issuer between; its certificate and key. @return array{\OpenSSLCertificate,
+     * \OpenSSLAsymmetricKey}
+     */
     public function between(): array
     {
         $key = self::makeKey();
@@ -44,10 +50,21 @@ final class Authority
      *
      * @param ?array{\OpenSSLCertificate, \OpenSSLAsymmetricKey} $issuer
      */
-    public function issue(\OpenSSLAsymmetricKey $key, string $name = self::NAME, ?array $issuer = null, string $other = '', int $days = 1): string
-    {
+    public function issue(
+        \OpenSSLAsymmetricKey $key,
+        string $name = self::NAME,
+        ?array $issuer = null,
+        string $other = '',
+        int $days = 1,
+    ): string {
         $section = 'leaf' . $this->serial;
-        file_put_contents($this->config, "[$section]\nbasicConstraints=critical,CA:FALSE\nsubjectAltName=" . ($other !== '' ? $other : "DNS:$name") . "\n", FILE_APPEND);
+        file_put_contents(
+            $this->config,
+            "[$section]\nbasicConstraints=critical,CA:FALSE\nsubjectAltName=" .
+                ($other !== '' ? $other : "DNS:$name") .
+                "\n",
+            FILE_APPEND,
+        );
         [$certificate, $signer] = $issuer ?? [$this->root, $this->key];
         openssl_x509_export($this->sign($name, $key, $certificate, $signer, $section, $days), $pem);
         if ($issuer !== null) {
@@ -57,10 +74,19 @@ final class Authority
         return $pem;
     }
 
-    private function sign(string $name, \OpenSSLAsymmetricKey $key, ?\OpenSSLCertificate $issuer, \OpenSSLAsymmetricKey $signer, string $section, int $days): \OpenSSLCertificate
-    {
+    private function sign(
+        string $name,
+        \OpenSSLAsymmetricKey $key,
+        ?\OpenSSLCertificate $issuer,
+        \OpenSSLAsymmetricKey $signer,
+        string $section,
+        int $days,
+    ): \OpenSSLCertificate {
         $options = ['config' => $this->config, 'digest_alg' => 'sha256', 'x509_extensions' => $section];
-        $request = openssl_csr_new(['commonName' => $name], $key, ['config' => $this->config, 'digest_alg' => 'sha256']);
+        $request = openssl_csr_new(['commonName' => $name], $key, [
+            'config' => $this->config,
+            'digest_alg' => 'sha256',
+        ]);
         return openssl_csr_sign($request, $issuer, $signer, $days, $options, $this->serial++);
     }
 }

@@ -15,7 +15,9 @@ final class Cases
         foreach (['ipn', 'webhook'] as $channel) {
             $paths = glob(self::FOLDER . "/$channel/*.txt");
             if (count($paths) < 80) {
-                throw new \RuntimeException('found ' . count($paths) . " cases of $channel, want at least 80: is the folder whole?");
+                throw new \RuntimeException(
+                    'found ' . count($paths) . " cases of $channel, want at least 80: is the folder whole?",
+                );
             }
             foreach ($paths as $path) {
                 yield "$channel/" . basename($path, '.txt') => [$channel, self::read($path)];
@@ -49,7 +51,11 @@ final class Cases
             }
             $values[$key][] = $value;
         }
-        if (count($values['about']) !== 1 || count($values['malformed']) > 1 || ($values['want'] === []) === ($values['malformed'] === [])) {
+        if (
+            count($values['about']) !== 1 ||
+            count($values['malformed']) > 1 ||
+            ($values['want'] === []) === ($values['malformed'] === [])
+        ) {
             throw new \RuntimeException("$path: a case has one about, and either want or malformed");
         }
         return new self($values['want'], $values['warn'], $values['malformed'][0] ?? '', substr($parts[1], 0, -1));

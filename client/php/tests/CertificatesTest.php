@@ -8,7 +8,10 @@ use Noted\Receiver\Certificates;
 use Noted\Receiver\Refusal;
 use PHPUnit\Framework\TestCase;
 
-/** How PayPal's certificates are fetched and kept; ReceiverTest has how messages are judged by them. */
+/**
+ * How PayPal's certificates are fetched and kept; ReceiverTest has how messages are
+ * judged by them.
+ */
 final class CertificatesTest extends TestCase
 {
     private const NAME = 'messageverificationcerts.paypal.com';
@@ -30,7 +33,10 @@ final class CertificatesTest extends TestCase
         openssl_pkey_export($key, $pem);
         $host = self::$folder . '/host.pem';
         file_put_contents($host, self::$authority->issue($key, '127.0.0.1', null, 'IP:127.0.0.1,DNS:localhost') . $pem);
-        Processes::start([PHP_BINARY, __DIR__ . '/tls.php', self::$address, $host, self::$served, self::$fetched], self::$folder . '/tls.log');
+        Processes::start(
+            [PHP_BINARY, __DIR__ . '/tls.php', self::$address, $host, self::$served, self::$fetched],
+            self::$folder . '/tls.log',
+        );
         Processes::waitFor(self::$address, self::$folder . '/tls.log');
     }
 
@@ -70,9 +76,30 @@ final class CertificatesTest extends TestCase
         $port = parse_url('tcp://' . self::$address, PHP_URL_PORT);
         $certificates = self::certificates($folder, ["localhost:$port"]);
         $now = microtime(true);
-        foreach (['/./CERT-1', '//CERT-1', '/x/../CERT-1', '/certs/./CERT-1', '/certs//CERT-1', '/certs/.', '/..', '/certs/CERT-1/', '/', '/%43ERT-1', '/CERT-1?x', '/CERT-1;x', ''] as $path) {
-            $e = self::refusal(static fn () => $certificates->trusted('https://' . self::$address . $path, $now));
-            self::assertSame([400, "the certificate's URL is not one of PayPal's"], [$e->status, $e->getMessage()], $path);
+        foreach (
+            [
+                '/./CERT-1',
+                '//CERT-1',
+                '/x/../CERT-1',
+                '/certs/./CERT-1',
+                '/certs//CERT-1',
+                '/certs/.',
+                '/..',
+                '/certs/CERT-1/',
+                '/',
+                '/%43ERT-1',
+                '/CERT-1?x',
+                '/CERT-1;x',
+                '',
+            ]
+            as $path
+        ) {
+            $e = self::refusal(static fn() => $certificates->trusted('https://' . self::$address . $path, $now));
+            self::assertSame(
+                [400, "the certificate's URL is not one of PayPal's"],
+                [$e->status, $e->getMessage()],
+                $path,
+            );
         }
         self::assertFileDoesNotExist(self::$fetched);
         foreach (["localhost:$port", "LocalHost:$port", "LOCALHOST:$port"] as $host) {
@@ -97,7 +124,16 @@ final class CertificatesTest extends TestCase
         self::assertCount(17, glob("$folder/*.pem"));
         self::certificates($folder)->trusted('https://' . self::$address . '/CERT-30', microtime(true));
         self::assertCount(30, file(self::$fetched), 'the last ones are kept');
-        foreach (['notes.pem' => true, 'noted-news' => true, 'newspaper' => true, 'noted-abc124' => true, 'noted-abc123' => false] as $name => $want) {
+        foreach (
+            [
+                'notes.pem' => true,
+                'noted-news' => true,
+                'newspaper' => true,
+                'noted-abc124' => true,
+                'noted-abc123' => false,
+            ]
+            as $name => $want
+        ) {
             self::assertSame($want, file_exists("$folder/$name"), $name); // the last was left behind by a process that was killed
         }
         self::assertLessThanOrEqual(8, count(glob("$folder/lock*")));
@@ -111,10 +147,16 @@ final class CertificatesTest extends TestCase
         $folder = self::place();
         $began = microtime(true);
         for ($i = 0; $i < 6; $i++) {
-            Processes::start([PHP_BINARY, __DIR__ . '/trusted.php', $host, '', $folder, '3', "https://$host/CERT-1"], "$folder/said-$i");
+            Processes::start(
+                [PHP_BINARY, __DIR__ . '/trusted.php', $host, '', $folder, '3', "https://$host/CERT-1"],
+                "$folder/said-$i",
+            );
         }
-        $said = static fn (): array => array_map('file_get_contents', glob("$folder/said-*"));
-        Processes::until(static fn (): bool => count(array_filter($said())) === 6, static fn (): string => implode($said()));
+        $said = static fn(): array => array_map('file_get_contents', glob("$folder/said-*"));
+        Processes::until(
+            static fn(): bool => count(array_filter($said())) === 6,
+            static fn(): string => implode($said()),
+        );
         self::assertLessThan(5, microtime(true) - $began, implode($said()));
         self::assertCount(6, preg_grep('/ refused with 503 verifier: /', $said()), implode($said()));
         self::assertCount(5, preg_grep('/^1\.\d .*another is fetching/', $said()), implode($said()));
@@ -124,20 +166,49 @@ final class CertificatesTest extends TestCase
     {
         $folder = self::place();
         for ($i = 0; $i < 8; $i++) {
-            Processes::start([PHP_BINARY, __DIR__ . '/trusted.php', self::$address, self::$authority->file, $folder, '5', 'https://' . self::$address . '/CERT-1'], "$folder/said-$i");
+            Processes::start(
+                [
+                    PHP_BINARY,
+                    __DIR__ . '/trusted.php',
+                    self::$address,
+                    self::$authority->file,
+                    $folder,
+                    '5',
+                    'https://' . self::$address . '/CERT-1',
+                ],
+                "$folder/said-$i",
+            );
         }
-        $said = static fn (): array => array_map('file_get_contents', glob("$folder/said-*"));
-        Processes::until(static fn (): bool => count(array_filter($said())) === 8, static fn (): string => implode($said()));
+        $said = static fn(): array => array_map('file_get_contents', glob("$folder/said-*"));
+        Processes::until(
+            static fn(): bool => count(array_filter($said())) === 8,
+            static fn(): string => implode($said()),
+        );
         self::assertCount(8, preg_grep('/ trusted$/', $said()), implode($said()));
         self::assertCount(1, file(self::$fetched));
     }
 
-    /** Another user of this machine can make a folder whose name is known, hold our locks there, or have us remove what a link leads to. */
+    /**
+     * Another user of this machine can make a folder whose name is known, hold our locks
+     * there, or have us remove what a link leads to.
+     */
     public function testAFolderOfAnothersIsNotUsed(): void
     {
         $id = fstat(tmpfile())['uid'];
         $ask = static function (string $place): array {
-            $command = [PHP_BINARY, '-d', 'error_log=', '-d', 'log_errors=1', __DIR__ . '/trusted.php', self::$address, self::$authority->file, '', '5', 'https://' . self::$address . '/CERT-1'];
+            $command = [
+                PHP_BINARY,
+                '-d',
+                'error_log=',
+                '-d',
+                'log_errors=1',
+                __DIR__ . '/trusted.php',
+                self::$address,
+                self::$authority->file,
+                '',
+                '5',
+                'https://' . self::$address . '/CERT-1',
+            ];
             [$code, $said, $logged] = Program::run($command, '', ['TMPDIR' => $place]);
             self::assertSame(0, $code, $logged);
             self::assertStringEndsWith(" trusted\n", $said);
@@ -148,30 +219,49 @@ final class CertificatesTest extends TestCase
         self::assertSame(["$place/noted-certificates-$id"], array_unique(array_map('dirname', $files)));
         self::assertSame('', $logged);
         self::assertSame('0700', substr(sprintf('%o', fileperms("$place/noted-certificates-$id")), -4));
-        $makers = [
-            'open to others' => static fn (string $folder): bool => mkdir($folder) && chmod($folder, 0777),
-            'a link' => static fn (string $folder): bool => mkdir("$folder-of-ours", 0700) && symlink("$folder-of-ours", $folder),
-            'a file' => static fn (string $folder): bool => touch($folder),
-        ] + ($id === 0 ? ["another's" => static fn (string $folder): bool => mkdir($folder, 0700) && chown($folder, 65534)] : []);
+        $makers =
+            [
+                'open to others' => static fn(string $folder): bool => mkdir($folder) && chmod($folder, 0777),
+                'a link' => static fn(string $folder): bool => mkdir("$folder-of-ours", 0700) &&
+                    symlink("$folder-of-ours", $folder),
+                'a file' => static fn(string $folder): bool => touch($folder),
+            ] +
+            ($id === 0
+                ? ["another's" => static fn(string $folder): bool => mkdir($folder, 0700) && chown($folder, 65534)]
+                : []);
         foreach ($makers as $name => $make) {
             $place = self::place();
             $make("$place/noted-certificates-$id");
             $make("$place/noted-certificates");
             [$files, $logged] = $ask($place);
             self::assertSame([], $files, $name);
-            self::assertStringContainsString("noted: PayPal's certificates are not kept: $place/noted-certificates-$id ", $logged, $name);
+            self::assertStringContainsString(
+                "noted: PayPal's certificates are not kept: $place/noted-certificates-$id ",
+                $logged,
+                $name,
+            );
         }
     }
 
-    /** The names that count are those of the extension, as in every browser; each of them by itself. */
+    /**
+     * The names that count are those of the extension, as in every browser; each of them
+     * by itself.
+     */
     public function testNames(): void
     {
         $key = Authority::makeKey();
-        $judge = static fn (string $common, string $others): ?bool => Certificates::isPayPals(self::$authority->issue($key, $common, null, $others), microtime(true));
+        $judge = static fn(string $common, string $others): ?bool => Certificates::isPayPals(
+            self::$authority->issue($key, $common, null, $others),
+            microtime(true),
+        );
         foreach (['' => false, 'sandbox.' => true] as $sandbox => $test) {
             $name = "messageverificationcerts.{$sandbox}paypal.com";
             self::assertSame($test, $judge($name, "DNS:$name"));
-            self::assertSame($test, $judge('PayPal, Inc.', "DNS:example.org,DNS:$name,DNS:example.com"), 'one of several');
+            self::assertSame(
+                $test,
+                $judge('PayPal, Inc.', "DNS:example.org,DNS:$name,DNS:example.com"),
+                'one of several',
+            );
             self::assertSame($test, $judge('example.org', "DNS:$name"));
             self::assertSame($test, $judge('example.org', 'DNS:' . strtoupper($name)), 'names have no case');
         }
@@ -183,7 +273,8 @@ final class CertificatesTest extends TestCase
                 'all of the domain' => 'DNS:*.paypal.com',
                 // What PHP makes of it reads like another name.
                 'a name in an address' => "@forged\n[forged]\nURI.1=\"http://example.org/, DNS:" . self::NAME . ', x"',
-            ] as $name => $others
+            ]
+            as $name => $others
         ) {
             self::assertNull($judge(self::NAME, $others), $name);
         }

@@ -48,7 +48,7 @@ final class PayPalTest extends TestCase
     private static function assertWarnings(array $wants, array $left): void
     {
         foreach ($wants as $want) {
-            $holding = array_filter($left, static fn (string $warning): bool => str_contains($warning, $want));
+            $holding = array_filter($left, static fn(string $warning): bool => str_contains($warning, $want));
             self::assertNotEmpty($holding, "no warning holds \"$want\": " . implode(' | ', $left));
             unset($left[array_key_first($holding)]);
         }
@@ -71,7 +71,8 @@ final class PayPalTest extends TestCase
                 ['webhook', '{"event_type":"NEVER.HEARD.OF"}', 'NEVER.HEARD.OF', true],
                 ['webhook', '{"event_type":"CHECKOUT.ORDER.APPROVED"}', 'CHECKOUT.ORDER.APPROVED', false],
                 ['webhook', '{"event_type":"CUSTOMER.DISPUTE.UPDATED"}', 'CUSTOMER.DISPUTE.UPDATED', false],
-            ] as [$channel, $body, $type, $unknown]
+            ]
+            as [$channel, $body, $type, $unknown]
         ) {
             $got = self::identify($channel, $body);
             self::assertNotSame('', $got->skipped, $body);
@@ -88,16 +89,24 @@ final class PayPalTest extends TestCase
             self::assertSame($unknown, $got->unknown, $body);
         };
         $known = [
-            'BILLING.PLAN.CREATED', 'BILLING_AGREEMENTS.AGREEMENT.CREATED', 'PAYMENT.AUTHORIZATION.CREATED',
-            'PAYMENT.REFUND.FAILED', 'PAYMENT.PAYOUTSBATCH.DENIED', 'PAYMENT.PAYOUTS-ITEM.UNCLAIMED',
-            'PAYMENT.REFERENCED-PAYOUT-ITEM.FAILED', 'VAULT.PAYMENT-TOKEN.DELETED',
-            'CHECKOUT.PAYMENT-APPROVAL.REVERSED', 'MERCHANT.PARTNER-CONSENT.REVOKED',
+            'BILLING.PLAN.CREATED',
+            'BILLING_AGREEMENTS.AGREEMENT.CREATED',
+            'PAYMENT.AUTHORIZATION.CREATED',
+            'PAYMENT.REFUND.FAILED',
+            'PAYMENT.PAYOUTSBATCH.DENIED',
+            'PAYMENT.PAYOUTS-ITEM.UNCLAIMED',
+            'PAYMENT.REFERENCED-PAYOUT-ITEM.FAILED',
+            'VAULT.PAYMENT-TOKEN.DELETED',
+            'CHECKOUT.PAYMENT-APPROVAL.REVERSED',
+            'MERCHANT.PARTNER-CONSENT.REVOKED',
         ];
         foreach ($known as $type) {
             $check('webhook', "{\"event_type\":\"$type\"}", false);
         }
         $others = [
-            'BILLING.SUBSCRIPTION.TELEPORTED', 'PAYMENT.SALE.TELEPORTED', 'CUSTOMER.DISPUTE.TELEPORTED',
+            'BILLING.SUBSCRIPTION.TELEPORTED',
+            'PAYMENT.SALE.TELEPORTED',
+            'CUSTOMER.DISPUTE.TELEPORTED',
             'PAYMENT.PAYOU',
         ];
         foreach ($others as $type) {
@@ -145,7 +154,7 @@ final class PayPalTest extends TestCase
     public function testEventsAreTheContracts(): void
     {
         preg_match_all('/^  (EVENT_[A-Z_]+) = \d+;/m', file_get_contents(self::PROTO), $found);
-        self::assertSame($found[1], array_map(static fn (Event $event): string => $event->value, Event::cases()));
+        self::assertSame($found[1], array_map(static fn(Event $event): string => $event->value, Event::cases()));
     }
 
     /** Regular expressions have limits in PHP; a body of some megabytes must stay below them. */
@@ -153,22 +162,46 @@ final class PayPalTest extends TestCase
     {
         $text = str_repeat('a \\" \\\\ \\u00e4 \\ud83d ', 100_000);
         $numbers = str_repeat('-12.50e3,', 100_000);
-        $body = '{"event_type":"PAYMENT.SALE.COMPLETED","id":"WH-1","note":"' . $text . '","list":[' . $numbers . '0],"resource":{"id":12.50}}';
+        $body =
+            '{"event_type":"PAYMENT.SALE.COMPLETED","id":"WH-1","note":"' .
+            $text .
+            '","list":[' .
+            $numbers .
+            '0],"resource":{"id":12.50}}';
         $got = PayPal::identifyWebhook($body);
         self::assertSame('12.50', $got->pairs[0]->donation->seriesId);
     }
 
-    /** Without the compiler of regular expressions, which some systems forbid, their limits are nearer. */
+    /**
+     * Without the compiler of regular expressions, which some systems forbid, their
+     * limits are nearer.
+     */
     public function testALargeBodyWithoutJit(): void
     {
-        $identify = static fn (string $body, string ...$settings): array =>
-            Program::run([PHP_BINARY, ...array_merge(...array_map(static fn (string $s): array => ['-d', $s], $settings)), __DIR__ . '/../bin/identify', 'webhook'], $body);
-        $body = '{"event_type":"PAYMENT.SALE.COMPLETED","id":"WH-1","note":"' . str_repeat('\n', 2_000_000) . '","numbers":[' . str_repeat('1', 90_000) . '],"resource":{"id":12.50}}';
+        $identify = static fn(string $body, string ...$settings): array => Program::run(
+            [
+                PHP_BINARY,
+                ...array_merge(...array_map(static fn(string $s): array => ['-d', $s], $settings)),
+                __DIR__ . '/../bin/identify',
+                'webhook',
+            ],
+            $body,
+        );
+        $body =
+            '{"event_type":"PAYMENT.SALE.COMPLETED","id":"WH-1","note":"' .
+            str_repeat('\n', 2_000_000) .
+            '","numbers":[' .
+            str_repeat('1', 90_000) .
+            '],"resource":{"id":12.50}}';
         [$code, $lines, $said] = $identify($body, 'pcre.jit=0');
         self::assertSame([0, ''], [$code, $said]);
         self::assertStringContainsString('"series_id":"12.50"', $lines);
         // Where even that is too much, it says so as it says everything.
-        [$code, $lines, $said] = $identify('{"event_type":"A\u0000B","n":12.50}', 'pcre.jit=0', 'pcre.backtrack_limit=1');
+        [$code, $lines, $said] = $identify(
+            '{"event_type":"A\u0000B","n":12.50}',
+            'pcre.jit=0',
+            'pcre.backtrack_limit=1',
+        );
         self::assertSame([1, ''], [$code, $lines], $said);
         self::assertStringStartsWith('identify: identifying the message: ', $said);
         self::assertStringEndsWith("raise pcre.backtrack_limit\n", $said);
@@ -189,7 +222,10 @@ final class PayPalTest extends TestCase
         }
     }
 
-    /** Real bodies are other projects' and therefore not in this repository, where a folder of them lies beside it. */
+    /**
+     * Real bodies are other projects' and therefore not in this repository, where a
+     * folder of them lies beside it.
+     */
     public function testCommandPrintsWhatGoPrints(): void
     {
         $notectl = Program::go('./client/cmd/notectl');

@@ -24,7 +24,10 @@ final class Peer
         $this->answer([]);
     }
 
-    /** From now on each answer to the RPC is about another "series", "ledger" or "donation", or about "none". */
+    /**
+     * From now on each answer to the RPC is about another "series", "ledger" or
+     * "donation", or about "none".
+     */
     public function misdirect(string $rpc, string $to): void
     {
         $this->answer([$rpc, $to]);

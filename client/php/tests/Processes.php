@@ -18,7 +18,13 @@ final class Processes
      */
     public static function start(array $command, string $log, array $environment = []): int
     {
-        $process = proc_open($command, [['file', '/dev/null', 'r'], ['file', $log, 'a'], ['file', $log, 'a']], $pipes, null, $environment + getenv());
+        $process = proc_open(
+            $command,
+            [['file', '/dev/null', 'r'], ['file', $log, 'a'], ['file', $log, 'a']],
+            $pipes,
+            null,
+            $environment + getenv(),
+        );
         $id = proc_get_status($process)['pid'];
         if (self::$running === []) {
             $owner = getmypid();
@@ -32,7 +38,10 @@ final class Processes
         return $id;
     }
 
-    /** Ends a process for good, also one that is frozen, and its children: the workers of PHP's own server outlive it otherwise. */
+    /**
+     * Ends a process for good, also one that is frozen, and its children: the workers of
+     * PHP's own server outlive it otherwise.
+     */
     public static function stop(int $id): void
     {
         if (isset(self::$running[$id])) {
@@ -43,7 +52,10 @@ final class Processes
         }
     }
 
-    /** Starts PHP's own server with a router script, and returns its address. @param array<string, string> $environment */
+    /**
+     * Starts PHP's own server with a router script, and returns its address. @param
+     * array<string, string> $environment
+     */
     public static function php(string $router, array $environment = []): string
     {
         $address = self::freeAddress();
@@ -53,7 +65,10 @@ final class Processes
         return $address;
     }
 
-    /** An address that nobody listens on; between here and its use another could take it, which has not been seen. */
+    /**
+     * An address that nobody listens on; between here and its use another could take it,
+     * which has not been seen.
+     */
     public static function freeAddress(): string
     {
         $socket = stream_socket_server('tcp://127.0.0.1:0');
@@ -67,10 +82,13 @@ final class Processes
         self::until(static function () use ($address): bool {
             $socket = @stream_socket_client("tcp://$address", $code, $message, 1);
             return $socket !== false && fclose($socket);
-        }, static fn (): string => "nobody listens on $address: " . file_get_contents($log));
+        }, static fn(): string => "nobody listens on $address: " . file_get_contents($log));
     }
 
-    /** Polls until something is true. @param \Closure(): bool $done @param \Closure(): string $otherwise says what is wrong */
+    /**
+     * Polls until something is true. @param \Closure(): bool $done @param \Closure():
+     * string $otherwise says what is wrong
+     */
     public static function until(\Closure $done, \Closure $otherwise): void
     {
         for ($deadline = microtime(true) + 20; !$done(); usleep(20_000)) {

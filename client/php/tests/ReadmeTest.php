@@ -9,8 +9,9 @@ use PHPUnit\Framework\TestCase;
 /** Runs every snippet of README.md. */
 final class ReadmeTest extends TestCase
 {
-    private const IPN = 'txn_type=recurring_payment&recurring_payment_id=I-README&txn_id=T-1&payment_status=Completed&mc_gross=25.00&mc_currency=EUR'
-        . '&receiver_email=donations%40example.org';
+    private const IPN =
+        'txn_type=recurring_payment&recurring_payment_id=I-README&txn_id=T-1&payment_status=Completed&mc_gross=25.00&mc_currency=EUR' .
+        '&receiver_email=donations%40example.org';
 
     /** @return list<string> */
     private static function snippets(string $language): array
@@ -47,14 +48,37 @@ final class ReadmeTest extends TestCase
         return curl_getinfo($curl, CURLINFO_RESPONSE_CODE);
     }
 
-    /** Runs a script under php -S in a folder, and returns its URL. @param list<string> $settings of PHP */
+    /**
+     * Runs a script under php -S in a folder, and returns its URL. @param list<string>
+     * $settings of PHP
+     */
     private static function serve(string $folder, string $script, array $settings = []): string
     {
         $name = 'receiver-' . bin2hex(random_bytes(3)) . '.php';
         file_put_contents("$folder/$name", $script);
         $address = Processes::freeAddress();
-        $options = array_merge(...array_map(static fn (string $setting): array => ['-d', $setting], ['log_errors=1', 'error_log=', ...$settings]));
-        Processes::start(['sh', '-c', 'cd "$1" && shift && exec "$@"', 'sh', $folder, PHP_BINARY, ...$options, '-S', $address, $name], "$folder/log");
+        $options = array_merge(
+            ...array_map(static fn(string $setting): array => ['-d', $setting], [
+                'log_errors=1',
+                'error_log=',
+                ...$settings,
+            ]),
+        );
+        Processes::start(
+            [
+                'sh',
+                '-c',
+                'cd "$1" && shift && exec "$@"',
+                'sh',
+                $folder,
+                PHP_BINARY,
+                ...$options,
+                '-S',
+                $address,
+                $name,
+            ],
+            "$folder/log",
+        );
         Processes::waitFor($address, "$folder/log");
         return "http://$address/paypal/ipn";
     }
@@ -64,7 +88,11 @@ final class ReadmeTest extends TestCase
         self::assertCount(3, self::snippets('php'));
         self::assertCount(2, self::snippets('sh'));
         self::assertCount(1, self::snippets('json'));
-        self::assertSame(12, substr_count(file_get_contents(__DIR__ . '/../README.md'), '```'), 'a snippet in another language');
+        self::assertSame(
+            12,
+            substr_count(file_get_contents(__DIR__ . '/../README.md'), '```'),
+            'a snippet in another language',
+        );
     }
 
     public function testTheReceiver(): void
@@ -74,14 +102,20 @@ final class ReadmeTest extends TestCase
         $series = 'I-' . bin2hex(random_bytes(5));
         $body = str_replace('I-README', $series, self::IPN);
         touch("$folder/sent-" . hash('sha256', $body));
-        $url = self::serve($folder, self::with(
-            self::snippets('php')[0],
-            'http://127.0.0.1:8080',
-            Server::shared()->url,
-            'IpnPostBack()',
-            "IpnPostBack('http://$paypal/cgi-bin/webscr')",
-        ));
-        self::assertSame([200, 200, 400], [self::post($url, $body), self::post($url, $body), self::post($url, "$body&forged=1")]);
+        $url = self::serve(
+            $folder,
+            self::with(
+                self::snippets('php')[0],
+                'http://127.0.0.1:8080',
+                Server::shared()->url,
+                'IpnPostBack()',
+                "IpnPostBack('http://$paypal/cgi-bin/webscr')",
+            ),
+        );
+        self::assertSame(
+            [200, 200, 400],
+            [self::post($url, $body), self::post($url, $body), self::post($url, "$body&forged=1")],
+        );
         $books = file("$folder/books.csv");
         self::assertCount(1, $books);
         self::assertStringEndsWith(",$series,EVENT_PAYMENT,25.00,EUR\n", $books[0]);
@@ -94,14 +128,20 @@ final class ReadmeTest extends TestCase
         $folder = self::folder();
         $series = 'I-' . bin2hex(random_bytes(5));
         $body = str_replace('I-README', $series, self::IPN);
-        $url = self::serve($folder, self::with(self::snippets('php')[1], 'http://127.0.0.1:8080', Server::shared()->url));
+        $url = self::serve(
+            $folder,
+            self::with(self::snippets('php')[1], 'http://127.0.0.1:8080', Server::shared()->url),
+        );
         self::assertSame([200, 200, 400], [self::post($url, $body), self::post($url, $body), self::post($url, '')]);
         self::assertCount(1, file("$folder/books.csv"));
         $away = self::serve($folder, self::with(self::snippets('php')[1], '127.0.0.1:8080', Processes::freeAddress()));
         self::assertSame(503, self::post($away, $body));
     }
 
-    /** A warning is no failure to PHP: with the disk full the donation would be settled, and in no book. */
+    /**
+     * A warning is no failure to PHP: with the disk full the donation would be settled,
+     * and in no book.
+     */
     public function testWhatIsNotWrittenComesAgain(): void
     {
         $folder = self::folder();
@@ -115,26 +155,48 @@ final class ReadmeTest extends TestCase
         );
         $own = self::with(self::snippets('php')[1], 'http://127.0.0.1:8080', Server::shared()->url);
         foreach (['the receiver' => $receiver, 'one of your own' => $own] as $name => $script) {
-            foreach (['1', '0'] as $shown) { // what a warning prints must not become the answer
+            foreach (['1', '0'] as $shown) {
+                // what a warning prints must not become the answer
                 $url = self::serve($folder, $script, ["display_errors=$shown", 'output_buffering=0']);
                 $body = str_replace('I-README', 'I-' . bin2hex(random_bytes(5)), self::IPN);
-                $old = str_replace(['I-', 'T-1'], ['I-OLD-', 'T-2'], $body) . '&payment_date=' . urlencode('10:15:00 Mar 02, 2011 PST');
+                $old =
+                    str_replace(['I-', 'T-1'], ['I-OLD-', 'T-2'], $body) .
+                    '&payment_date=' .
+                    urlencode('10:15:00 Mar 02, 2011 PST');
                 touch("$folder/sent-" . hash('sha256', $body));
                 touch("$folder/sent-" . hash('sha256', $old));
                 mkdir("$folder/books.csv");
                 mkdir("$folder/undecided.log");
-                self::assertSame([503, 503], [self::post($url, $body), self::post($url, $old)], "$name: nothing can be written");
+                self::assertSame(
+                    [503, 503],
+                    [self::post($url, $body), self::post($url, $old)],
+                    "$name: nothing can be written",
+                );
                 rmdir("$folder/books.csv");
                 rmdir("$folder/undecided.log");
-                self::assertSame([200, 200, 200], [self::post($url, $body), self::post($url, $body), self::post($url, $old)], $name);
+                self::assertSame(
+                    [200, 200, 200],
+                    [self::post($url, $body), self::post($url, $body), self::post($url, $old)],
+                    $name,
+                );
                 self::assertCount(1, file("$folder/books.csv"), $name);
                 self::assertCount(1, file("$folder/undecided.log"), $name);
                 unlink("$folder/books.csv");
                 unlink("$folder/undecided.log");
             }
         }
-        foreach (["echo 'booked'; exit;", 'ob_start(); nothing_of_that_name();', "ini_set('memory_limit', '4M'); str_repeat('a', 9_000_000);"] as $end) {
-            $url = self::serve($folder, self::with($receiver, '$d = $pair->donation;', $end), ['display_errors=1', 'output_buffering=0']);
+        foreach (
+            [
+                "echo 'booked'; exit;",
+                'ob_start(); nothing_of_that_name();',
+                "ini_set('memory_limit', '4M'); str_repeat('a', 9_000_000);",
+            ]
+ as $end
+        ) {
+            $url = self::serve($folder, self::with($receiver, '$d = $pair->donation;', $end), [
+                'display_errors=1',
+                'output_buffering=0',
+            ]);
             $body = str_replace('I-README', 'I-' . bin2hex(random_bytes(5)), self::IPN);
             touch("$folder/sent-" . hash('sha256', $body));
             self::assertSame(503, self::post($url, $body), $end);
@@ -148,7 +210,10 @@ final class ReadmeTest extends TestCase
         $url = self::serve($folder, $script);
         $series = 'I-' . bin2hex(random_bytes(5));
         $body = str_replace('I-README', $series, self::IPN);
-        $person = static fn (): array => array_map(static fn (string $line): string => strtok($line, ' '), @file("$folder/undecided.log") ?: []);
+        $person = static fn(): array => array_map(
+            static fn(string $line): string => strtok($line, ' '),
+            @file("$folder/undecided.log") ?: [],
+        );
         self::assertSame(200, self::post($url, 'txn_type=never_heard_of'));
         self::assertSame(['UNKNOWN'], $person());
         self::assertSame(200, self::post($url, 'txn_type=masspay'));
@@ -159,14 +224,28 @@ final class ReadmeTest extends TestCase
         self::assertStringContainsString('payment_date: ', file_get_contents("$folder/log"), 'a warning is told');
         self::assertCount(3, $person());
 
-        // What comes between while it is processed: an operator forgets the note, or the server goes away.
-        $meanwhile = static fn (string $script, string $code): string => self::with($script, "file_put_contents('books.csv'", "$code file_put_contents('books.csv'");
-        $forget = "\$GLOBALS['noted']->forget('paypal-live', \$pair->donation->seriesId, \$note->donationId, 'a test');";
+        // What comes between while it is processed: an operator forgets the note, or the
+        // server goes away.
+        $meanwhile = static fn(string $script, string $code): string => self::with(
+            $script,
+            "file_put_contents('books.csv'",
+            "$code file_put_contents('books.csv'",
+        );
+        $forget =
+            "\$GLOBALS['noted']->forget('paypal-live', \$pair->donation->seriesId, \$note->donationId, 'a test');";
         $url = self::serve($folder, $meanwhile($script, $forget));
-        self::assertSame(200, self::post($url, str_replace('I-README', "$series-2", self::IPN)), 'it would be another donation by now');
+        self::assertSame(
+            200,
+            self::post($url, str_replace('I-README', "$series-2", self::IPN)),
+            'it would be another donation by now',
+        );
         self::assertSame('NOTE_NOT_FOUND', $person()[3]);
         $server = Server::start();
-        $script = self::with(self::snippets('php')[1], "'http://127.0.0.1:8080'", "'$server->url', timeout: 0.3, settleTimeout: 0.5");
+        $script = self::with(
+            self::snippets('php')[1],
+            "'http://127.0.0.1:8080'",
+            "'$server->url', timeout: 0.3, settleTimeout: 0.5",
+        );
         $url = self::serve($folder, $meanwhile($script, "posix_kill($server->process, SIGSTOP); usleep(100_000);"));
         self::assertSame(503, self::post($url, $body), 'it is not settled, and comes again under the same id');
         $server->stop();
@@ -179,7 +258,15 @@ final class ReadmeTest extends TestCase
         [$serve, $identify] = self::snippets('sh');
         $address = Processes::freeAddress();
         copy(__DIR__ . '/handler.php', "$folder/handler.php");
-        $serve = self::with($serve, '127.0.0.1:8081', $address, 'PHP_CLI_SERVER_WORKERS=4 ', '', ' php -S', ' exec php -S');
+        $serve = self::with(
+            $serve,
+            '127.0.0.1:8081',
+            $address,
+            'PHP_CLI_SERVER_WORKERS=4 ',
+            '',
+            ' php -S',
+            ' exec php -S',
+        );
         Processes::start(['sh', '-c', "cd $folder && $serve"], "$folder/log");
         Processes::waitFor($address, "$folder/log");
         self::assertSame(400, self::post("http://$address/paypal/ipn", ''), (string) file_get_contents("$folder/log"));
@@ -196,9 +283,17 @@ final class ReadmeTest extends TestCase
         $own = json_decode(file_get_contents(__DIR__ . '/../composer.json'), true, flags: JSON_THROW_ON_ERROR);
         self::assertArrayHasKey($own['name'], $said['require']);
         self::assertSame(['Noted\\' => 'src/'], $own['autoload']['psr-4']);
-        foreach (new \RecursiveIteratorIterator(new \RecursiveDirectoryIterator(__DIR__ . '/../src', \FilesystemIterator::SKIP_DOTS)) as $file) {
+        foreach (
+            new \RecursiveIteratorIterator(
+                new \RecursiveDirectoryIterator(__DIR__ . '/../src', \FilesystemIterator::SKIP_DOTS),
+            )
+            as $file
+        ) {
             $class = 'Noted\\' . strtr(substr($file->getPathname(), strlen(__DIR__ . '/../src/'), -4), '/', '\\');
-            self::assertTrue(class_exists($class) || interface_exists($class) || enum_exists($class), "$class is not where PSR-4 looks for it");
+            self::assertTrue(
+                class_exists($class) || interface_exists($class) || enum_exists($class),
+                "$class is not where PSR-4 looks for it",
+            );
         }
     }
 
@@ -220,10 +315,12 @@ final class ReadmeTest extends TestCase
         self::assertTrue(str_contains($generated, 'const VERDICT_FIRST'));
         preg_match_all('/->([A-Za-z]+)\(/', $snippet, $methods);
         self::assertContains('NoteDonation', $methods[1]);
-        foreach (['NoteDonationResponse', 'Note'] as $class) { // named by no use, but called
+        foreach (['NoteDonationResponse', 'Note'] as $class) {
+            // named by no use, but called
             $generated .= file_get_contents(__DIR__ . "/../../../gen/php/Noted/V1/$class.php");
         }
-        foreach (array_diff($methods[1], ['wait', 'setSeconds']) as $method) { // gRPC's and protobuf's own
+        foreach (array_diff($methods[1], ['wait', 'setSeconds']) as $method) {
+            // gRPC's and protobuf's own
             self::assertTrue(str_contains($generated, "function $method("), "gen/php has no $method");
         }
     }

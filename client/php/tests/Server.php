@@ -6,13 +6,19 @@ namespace Noted\Tests;
 
 use PHPUnit\Framework\Assert;
 
-/** A real server with the embedded store and the JSON door: the one that NOTED_PROGRAM names, or one built from this repository. */
+/**
+ * A real server with the embedded store and the JSON door: the one that NOTED_PROGRAM
+ * names, or one built from this repository.
+ */
 final class Server
 {
     private static ?self $shared = null;
 
-    private function __construct(public readonly int $process, public readonly string $address, public readonly string $url)
-    {
+    private function __construct(
+        public readonly int $process,
+        public readonly string $address,
+        public readonly string $url,
+    ) {
     }
 
     /** The one that most tests use: they have series of their own, and leave it running. */
@@ -30,7 +36,10 @@ final class Server
         }
         $address = $address !== '' ? $address : Processes::freeAddress();
         $log = Program::folder() . '/noted.log';
-        $process = Processes::start([$program, '-dev', '-listen', '127.0.0.1:0', '-admin-listen', 'off', '-http-listen', $address], $log);
+        $process = Processes::start(
+            [$program, '-dev', '-listen', '127.0.0.1:0', '-admin-listen', 'off', '-http-listen', $address],
+            $log,
+        );
         Processes::waitFor($address, $log);
         return new self($process, $address, "http://$address");
     }
@@ -46,8 +55,11 @@ final class Server
         Program::run(['kill', '-STOP', (string) $this->process]);
         // Each of its threads stops when it next comes to it, and until then it answers.
         Processes::until(
-            fn (): bool => preg_grep('/^.*\) [^Tt] /s', array_map('file_get_contents', glob("/proc/$this->process/task/*/stat"))) === [],
-            static fn (): string => 'the server does not stop',
+            fn(): bool => preg_grep(
+                '/^.*\) [^Tt] /s',
+                array_map('file_get_contents', glob("/proc/$this->process/task/*/stat")),
+            ) === [],
+            static fn(): string => 'the server does not stop',
         );
     }
 

@@ -1,7 +1,8 @@
 <?php
 
-// What may stand between a client and Noted, for php -S: it answers with the status and the body that the first part of the path says, in base64url
-// of JSON; {headers} in the body is what it was asked with.
+// What may stand between a client and Noted, for php -S: it answers with the status and
+// the body that the first part of the path says, in base64url of JSON; {headers} in the
+// body is what it was asked with.
 
 declare(strict_types=1);
 

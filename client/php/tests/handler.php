@@ -1,6 +1,7 @@
 <?php
 
-// What public/receiver.php does with donations in the tests: a line in a book, unless a file there says that the books are closed.
+// What public/receiver.php does with donations in the tests: a line in a book, unless a
+// file there says that the books are closed.
 
 declare(strict_types=1);
 
@@ -9,7 +10,15 @@ $line = static function (string $book, mixed ...$values) use ($folder): void {
     file_put_contents("$folder/$book", implode(' ', $values) . "\n", FILE_APPEND | LOCK_EX);
 };
 return [
-    'process' => static function (Noted\Pair $pair, Noted\Note $note, Noted\Hold $hold, string $body) use ($line, $folder): void {
+    'process' => static function (
+        Noted\Pair $pair,
+        Noted\Note $note,
+        Noted\Hold $hold,
+        string $body
+    ) use (
+        $line,
+        $folder,
+    ): void {
         if (file_exists("$folder/closed")) {
             throw new RuntimeException('the books are closed');
         }

@@ -1,6 +1,7 @@
 <?php
 
-// Stands in for PayPal, for php -S: it verifies what lies in the folder of the environment's NOTED_TEST_FOLDER. A file there named sent-SHA256 says that PayPal has
+// Stands in for PayPal, for php -S: it verifies what lies in the folder of the
+// environment's NOTED_TEST_FOLDER. A file there named sent-SHA256 says that PayPal has
 // sent that body; a file named trouble says what is answered instead.
 
 declare(strict_types=1);
@@ -8,7 +9,7 @@ declare(strict_types=1);
 $folder = getenv('NOTED_TEST_FOLDER');
 $path = $_SERVER['REQUEST_URI'];
 $posted = file_get_contents('php://input');
-$sent = static fn (string $body): bool => file_exists("$folder/sent-" . hash('sha256', $body));
+$sent = static fn(string $body): bool => file_exists("$folder/sent-" . hash('sha256', $body));
 file_put_contents("$folder/asked", "$path\n", FILE_APPEND);
 
 $trouble = (string) @file_get_contents("$folder/trouble");
@@ -17,7 +18,7 @@ if ($trouble === 'slow') {
 } elseif ($trouble !== '') {
     http_response_code((int) $trouble);
     header('Location: /', true, (int) $trouble);
-    echo "<html>sorry</html>";
+    echo '<html>sorry</html>';
     return;
 }
 switch ($path) {
@@ -26,7 +27,10 @@ switch ($path) {
         echo $command === 'cmd=_notify-validate' && $sent($body) ? 'VERIFIED' : 'INVALID';
         break;
     case '/v1/oauth2/token':
-        if ($_SERVER['HTTP_AUTHORIZATION'] !== 'Basic ' . base64_encode('app:secret') || $posted !== 'grant_type=client_credentials') {
+        if (
+            $_SERVER['HTTP_AUTHORIZATION'] !== 'Basic ' . base64_encode('app:secret') ||
+            $posted !== 'grant_type=client_credentials'
+        ) {
             http_response_code(401);
         }
         echo '{"access_token":"A21.token","expires_in":32400}';
@@ -35,8 +39,12 @@ switch ($path) {
         // The bytes of the event are what stands behind its name.
         [$head, $event] = explode(',"webhook_event":', substr($posted, 0, -1), 2);
         $question = json_decode("$head}", true);
-        $fits = $_SERVER['HTTP_AUTHORIZATION'] === 'Bearer A21.token' && $question['webhook_id'] === 'WH-TEST'
-            && $question['transmission_id'] === 'tr-1' && $question['auth_algo'] === 'SHA256withRSA' && $sent($event);
+        $fits =
+            $_SERVER['HTTP_AUTHORIZATION'] === 'Bearer A21.token' &&
+            $question['webhook_id'] === 'WH-TEST' &&
+            $question['transmission_id'] === 'tr-1' &&
+            $question['auth_algo'] === 'SHA256withRSA' &&
+            $sent($event);
         echo json_encode(['verification_status' => $fits ? 'SUCCESS' : 'FAILURE']);
         break;
     default:

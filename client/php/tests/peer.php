@@ -1,8 +1,10 @@
 <?php
 
-// Stands between a client and Noted, for php -S, and does what a list in JSON says, the file "peer" in the folder of
-// NOTED_TEST_FOLDER: [RPC, HTTP status, body] answers that instead, [RPC, "series" | "ledger" | "donation" | "none" |
-// "received"] changes the note of what the Noted at NOTED_TEST_UPSTREAM has answered. What was asked is kept in "asked".
+// Stands between a client and Noted, for php -S, and does what a list in JSON says, the
+// file "peer" in the folder of NOTED_TEST_FOLDER: [RPC, HTTP status, body] answers that
+// instead, [RPC, "series" | "ledger" | "donation" | "none" | "received"] changes the note
+// of what the Noted at NOTED_TEST_UPSTREAM has answered. What was asked is kept in
+// "asked".
 
 declare(strict_types=1);
 
@@ -32,11 +34,11 @@ if ($here && $status === 200) {
     $answer = json_decode($answer);
     foreach ($answer->notes ?? [$answer->note] as $note) {
         match ($what) {
-            'series' => $note->donation->seriesId = 'I-OTHER',
-            'ledger' => $note->donation->ledger = 'other',
-            'donation' => $note->donationId = 'd-other',
-            'received' => $note->sightings[0]->message->receivedAt = '2026-03-01T13:05:00Z',
-            'none' => $note->donation = (object) [],
+            'series' => ($note->donation->seriesId = 'I-OTHER'),
+            'ledger' => ($note->donation->ledger = 'other'),
+            'donation' => ($note->donationId = 'd-other'),
+            'received' => ($note->sightings[0]->message->receivedAt = '2026-03-01T13:05:00Z'),
+            'none' => ($note->donation = (object) []),
         };
     }
     $answer = json_encode($answer);

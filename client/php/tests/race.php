@@ -8,7 +8,9 @@ require __DIR__ . '/../autoload.php';
 
 [, $url, $series, $book, $message] = $argv;
 $donation = new Noted\Donation($series, Noted\Event::Payment, transactionId: 'T-1');
-$verdict = (new Noted\Client($url))->once($donation, new Noted\Message('ipn', $message), static function (Noted\Note $note) use ($book): void {
+$verdict = (new Noted\Client($url))->once($donation, new Noted\Message('ipn', $message), static function (
+    Noted\Note $note,
+) use ($book): void {
     usleep(50_000);
     file_put_contents($book, "{$note->donationId}\n", FILE_APPEND | LOCK_EX);
 });

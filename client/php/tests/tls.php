@@ -5,7 +5,13 @@
 declare(strict_types=1);
 
 [, $address, $pem, $file, $counter] = $argv;
-$door = stream_socket_server("tls://$address", $code, $message, STREAM_SERVER_BIND | STREAM_SERVER_LISTEN, stream_context_create(['ssl' => ['local_cert' => $pem]]));
+$door = stream_socket_server(
+    "tls://$address",
+    $code,
+    $message,
+    STREAM_SERVER_BIND | STREAM_SERVER_LISTEN,
+    stream_context_create(['ssl' => ['local_cert' => $pem]]),
+);
 while (true) {
     $caller = @stream_socket_accept($door, -1);
     if ($caller === false) {

@@ -1,6 +1,7 @@
 <?php
 
-// Asks for PayPal's certificate as a receiver's process does: php trusted.php HOST CA-FILE FOLDER TIMEOUT URL. It says how that went, and after how many seconds.
+// Asks for PayPal's certificate as a receiver's process does: php trusted.php HOST
+// CA-FILE FOLDER TIMEOUT URL. It says how that went, and after how many seconds.
 
 declare(strict_types=1);
 

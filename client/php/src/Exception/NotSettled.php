@@ -5,8 +5,9 @@ declare(strict_types=1);
 namespace Noted\Exception;
 
 /**
- * Client::once() only: the callable has run and succeeded, but its note could not be made final. The donation IS processed. getPrevious() tells why,
- * and reason, retryAfter and violations are that one's:
+ * Client::once() only: the callable has run and succeeded, but its note could not be made
+ * final. The donation IS processed. getPrevious() tells why, and reason, retryAfter and
+ * violations are that one's:
  *
  *     SettledByAnother            another attempt has processed the donation too
  *     HoldLost                    another attempt is at it
@@ -17,6 +18,14 @@ final class NotSettled extends NotedException
 {
     public static function because(NotedException $why): self
     {
-        return new self("processed, but not settled: {$why->act}", $why->status, $why->problem, $why->reason, $why->retryAfter, $why->violations, $why);
+        return new self(
+            "processed, but not settled: {$why->act}",
+            $why->status,
+            $why->problem,
+            $why->reason,
+            $why->retryAfter,
+            $why->violations,
+            $why,
+        );
     }
 }

@@ -7,11 +7,13 @@ namespace Noted\Exception;
 use Noted\Violation;
 
 /**
- * A call of Noted failed, so nothing is known of the donation: do not process it, and do not take it for a duplicate. Answer PayPal 503.
+ * A call of Noted failed, so nothing is known of the donation: do not process it, and do
+ * not take it for a duplicate. Answer PayPal 503.
  *
- * Every reason of the contract has a class of its own, named like the Go client's sentinels. getCode() is the number of the gRPC code. An error
- * without a reason, such as one from a proxy between, is an Unavailable, DeadlineExceeded, Unauthenticated, InvalidRequest or Internal where its code says so, and else of
- * this class itself.
+ * Every reason of the contract has a class of its own, named like the Go client's
+ * sentinels. getCode() is the number of the gRPC code. An error without a reason, such as
+ * one from a proxy between, is an Unavailable, DeadlineExceeded, Unauthenticated,
+ * InvalidRequest or Internal where its code says so, and else of this class itself.
  */
 class NotedException extends \RuntimeException
 {
@@ -55,18 +57,34 @@ class NotedException extends \RuntimeException
 
     /** The names of the codes in the Connect protocol, and their numbers. */
     private const NUMBERS = [
-        'canceled' => 1, 'unknown' => 2, 'invalid_argument' => 3, 'deadline_exceeded' => 4, 'not_found' => 5, 'already_exists' => 6,
-        'permission_denied' => 7, 'resource_exhausted' => 8, 'failed_precondition' => 9, 'aborted' => 10, 'out_of_range' => 11,
-        'unimplemented' => 12, 'internal' => 13, 'unavailable' => 14, 'data_loss' => 15, 'unauthenticated' => 16,
+        'canceled' => 1,
+        'unknown' => 2,
+        'invalid_argument' => 3,
+        'deadline_exceeded' => 4,
+        'not_found' => 5,
+        'already_exists' => 6,
+        'permission_denied' => 7,
+        'resource_exhausted' => 8,
+        'failed_precondition' => 9,
+        'aborted' => 10,
+        'out_of_range' => 11,
+        'unimplemented' => 12,
+        'internal' => 13,
+        'unavailable' => 14,
+        'data_loss' => 15,
+        'unauthenticated' => 16,
     ];
 
     /**
      * @param string $act what was being done, such as "noting I-1"
      * @param string $status the name of the code, such as "unavailable"
      * @param string $problem what the server said of it
-     * @param string $reason the contract's, such as "RATE_LIMITED"; empty where the error did not come from Noted, such as a refused connection
-     * @param ?float $retryAfter how many seconds the server asks to wait; null where it asks for nothing
-     * @param list<Violation> $violations the fields that were refused; none where the request was not the trouble
+     * @param string $reason the contract's, such as "RATE_LIMITED"; empty where the error did
+     *     not come from Noted, such as a refused connection
+     * @param ?float $retryAfter how many seconds the server asks to wait; null where it asks
+     *     for nothing
+     * @param list<Violation> $violations the fields that were refused; none where the request
+     *     was not the trouble
      */
     final public function __construct(
         public readonly string $act,
@@ -96,7 +114,7 @@ class NotedException extends \RuntimeException
         array $violations = [],
         ?\Throwable $previous = null,
     ): self {
-        $class = self::REASONS[$reason] ?? self::STATUSES[$status] ?? self::class;
+        $class = self::REASONS[$reason] ?? (self::STATUSES[$status] ?? self::class);
         return new $class($act, $status, $problem, $reason, $retryAfter, $violations, $previous);
     }
 }

@@ -4,7 +4,10 @@ declare(strict_types=1);
 
 namespace Noted\Exception;
 
-/** OCCURRED_TOO_EARLY: occurred_at is older than the notes reach back, so nobody can say whether the donation was noted. For a person. */
+/**
+ * OCCURRED_TOO_EARLY: occurred_at is older than the notes reach back, so nobody can say
+ * whether the donation was noted. For a person.
+ */
 final class OccurredTooEarly extends NotedException
 {
 }

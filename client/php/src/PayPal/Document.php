@@ -25,42 +25,55 @@ final class Document
     }
 
     /**
-     * Reads a body. Bytes above ASCII become 0x7f first: languages disagree about bad UTF-8, some refuse the whole body, and nothing that is read
-     * needs it. 0x7f is legal in a JSON string and illegal in an id.
+     * Reads a body. Bytes above ASCII become 0x7f first: languages disagree about bad
+     * UTF-8, some refuse the whole body, and nothing that is read needs it. 0x7f is legal
+     * in a JSON string and illegal in an id.
      */
     public static function parse(string $body): self
     {
         if (str_starts_with($body, "\xef\xbb\xbf")) {
             $body = substr($body, 3);
         }
-        $body = self::replaced('/[\x80-\xff]/', static fn (): string => "\x7f", $body);
+        $body = self::replaced('/[\x80-\xff]/', static fn(): string => "\x7f", $body);
         if (self::depth($body) > self::MAX_DEPTH) {
-            throw new Malformed('body', 'nests deeper than ' . self::MAX_DEPTH . " levels; this is no event of PayPal's");
+            throw new Malformed(
+                'body',
+                'nests deeper than ' . self::MAX_DEPTH . " levels; this is no event of PayPal's",
+            );
         }
-        // PHP refuses two escapes that are legal JSON: a surrogate without its twin, and, at the start of a name, NUL.
+        // PHP refuses two escapes that are legal JSON: a surrogate without its twin, and,
+        // at the start of a name, NUL.
         $hex = '[0-9a-fA-F]{2}';
         $body = self::replaced(
             "/\\\\(?:u[dD][89abAB]$hex\\\\u[dD][c-fC-F]$hex|u[dD][89a-fA-F]$hex|u0000|.)/s",
-            static fn (array $found): string => match (strlen($found[0])) {
+            static fn(array $found): string => match (strlen($found[0])) {
                 6 => $found[0] === '\u0000' ? '\u007f' : '\ufffd',
                 default => $found[0],
             },
             $body,
         );
-        // Decoded once as it is, for what counts is whether it is JSON; then with each number in quotes, since PHP would keep its value and not its
-        // spelling. To objects of stdClass, so that lists and objects differ.
+        // Decoded once as it is, for what counts is whether it is JSON; then with each
+        // number in quotes, since PHP would keep its value and not its spelling. To
+        // objects of stdClass, so that lists and objects differ.
         self::decode($body);
         return new self(self::decode(self::quoted($body)));
     }
 
-    /** Puts each number in quotes. It goes from string to string by itself: one regular expression over a long string meets PHP's limits. */
+    /**
+     * Puts each number in quotes. It goes from string to string by itself: one regular
+     * expression over a long string meets PHP's limits.
+     */
     private static function quoted(string $body): string
     {
         [$result, $end] = ['', strlen($body)];
         for ($i = 0; $i < $end;) {
             $between = substr($body, $i, strcspn($body, '"', $i));
             $start = $i + strlen($between);
-            $result .= self::replaced('/-?[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?/', static fn (array $found): string => "\"$found[0]\"", $between);
+            $result .= self::replaced(
+                '/-?[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?/',
+                static fn(array $found): string => "\"$found[0]\"",
+                $between,
+            );
             $i = self::behindString($body, $start);
             $result .= substr($body, $start, $i - $start);
         }
@@ -91,7 +104,8 @@ final class Document
     private static function replaced(string $pattern, \Closure $replacement, string $body): string
     {
         $result = preg_replace_callback($pattern, $replacement, $body);
-        return $result ?? throw new \RuntimeException('reading a webhook: ' . preg_last_error_msg() . '; raise pcre.backtrack_limit');
+        return $result ??
+            throw new \RuntimeException('reading a webhook: ' . preg_last_error_msg() . '; raise pcre.backtrack_limit');
     }
 
     /** How deep brackets outside strings nest. It need not be right about what is no JSON. */
@@ -119,8 +133,8 @@ final class Document
     }
 
     /**
-     * Walks a path such as resource.links.0.href. Returns null for what is absent or null, and a problem where the path leads through something that
-     * has no such parts.
+     * Walks a path such as resource.links.0.href. Returns null for what is absent or
+     * null, and a problem where the path leads through something that has no such parts.
      *
      * @return array{mixed, string}
      */
@@ -160,7 +174,8 @@ final class Document
     }
 
     /**
-     * How many elements the array at a path has, none if it is absent, and a problem if something else stands there.
+     * How many elements the array at a path has, none if it is absent, and a problem if
+     * something else stands there.
      *
      * @return array{int, string}
      */

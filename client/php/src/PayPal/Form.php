@@ -5,7 +5,8 @@ declare(strict_types=1);
 namespace Noted\PayPal;
 
 /**
- * The fields of an IPN in the order of its body, as bytes: PayPal's charset field is obeyed nowhere, since all that is read is ASCII.
+ * The fields of an IPN in the order of its body, as bytes: PayPal's charset field is
+ * obeyed nowhere, since all that is read is ASCII.
  *
  * @internal
  */
@@ -17,8 +18,9 @@ final class Form
     }
 
     /**
-     * Reads a body. It is not parse_str, which renames fields and keeps the last of a repeated name. PayPal adds resend=true when it sends a message
-     * again, so that field is dropped at once and can make no difference to anything.
+     * Reads a body. It is not parse_str, which renames fields and keeps the last of a
+     * repeated name. PayPal adds resend=true when it sends a message again, so that field
+     * is dropped at once and can make no difference to anything.
      */
     public static function parse(string $body): self
     {
@@ -48,13 +50,14 @@ final class Form
     }
 
     /**
-     * The id that stands for the whole message, since an IPN has none (ipn_track_id is shared by different payments). It is over sorted, decoded
-     * fields: whoever parses a body and writes it out again gets the same one.
+     * The id that stands for the whole message, since an IPN has none (ipn_track_id is
+     * shared by different payments). It is over sorted, decoded fields: whoever parses a
+     * body and writes it out again gets the same one.
      */
     public function digest(): string
     {
         $sorted = $this->fields;
-        usort($sorted, static fn (array $a, array $b): int => strcmp($a[0], $b[0])); // stable, and by bytes
+        usort($sorted, static fn(array $a, array $b): int => strcmp($a[0], $b[0])); // stable, and by bytes
         $hash = hash_init('sha256');
         foreach ($sorted as [$name, $value]) {
             hash_update($hash, "$name=$value\n");

@@ -37,10 +37,24 @@ final class Ipn
         'adjustment' => Event::Adjustment,
     ];
 
-    /** The txn_types whose payment_status says what happened. Refunds and reversals have no type at all, which is the empty one. */
+    /**
+     * The txn_types whose payment_status says what happened. Refunds and reversals have
+     * no type at all, which is the empty one.
+     */
     private const MONEY_TYPES = [
-        '', 'subscr_payment', 'recurring_payment', 'recurring_payment_outstanding_payment', 'web_accept', 'express_checkout', 'cart', 'send_money',
-        'virtual_terminal', 'merch_pmt', 'pro_hosted', 'paypal_here', 'invoice_payment',
+        '',
+        'subscr_payment',
+        'recurring_payment',
+        'recurring_payment_outstanding_payment',
+        'web_accept',
+        'express_checkout',
+        'cart',
+        'send_money',
+        'virtual_terminal',
+        'merch_pmt',
+        'pro_hosted',
+        'paypal_here',
+        'invoice_payment',
     ];
 
     /** Known, and tell of no donation: why. */
@@ -80,14 +94,15 @@ final class Ipn
         if ($form->fields === []) {
             throw new Malformed('body', "holds no field; pass the body of PayPal's POST unchanged");
         }
-        $reader = new Reader(static fn (string $field): array => [$form->value($field), '']);
+        $reader = new Reader(static fn(string $field): array => [$form->value($field), '']);
         $type = $reader->text('txn_type');
         $found = (new self($reader))->donations($type);
-        if ($found instanceof Identified) { // skipped
+        if ($found instanceof Identified) {
+            // skipped
             return new Identified([], $found->skipped, $found->unknown, Reader::sanitised($type), $reader->warnings());
         }
         $message = new Message('ipn', $form->digest());
-        $pairs = array_map(static fn (Donation $donation): Pair => new Pair($donation, $message), $found);
+        $pairs = array_map(static fn(Donation $donation): Pair => new Pair($donation, $message), $found);
         return new Identified($pairs, type: Reader::sanitised($type), warnings: $reader->warnings());
     }
 
@@ -124,13 +139,16 @@ final class Ipn
         $status = $this->reader->text('payment_status');
         $event = self::STATUS_EVENTS[Reader::lower($status)] ?? null;
         if ($event === null) {
-            return self::unknown(match (true) {
-                $status !== '' => 'payment_status ' . Reader::sanitised($status) . ' is not known',
-                $type !== '' => 'payment_status is missing',
-                default => 'neither txn_type nor payment_status is given',
-            });
+            return self::unknown(
+                match (true) {
+                    $status !== '' => 'payment_status ' . Reader::sanitised($status) . ' is not known',
+                    $type !== '' => 'payment_status is missing',
+                    default => 'neither txn_type nor payment_status is given',
+                },
+            );
         }
-        // PayPal calls a payment that leaves the account Completed too: the sign tells the direction. Taken for a donation, it would be thanked for.
+        // PayPal calls a payment that leaves the account Completed too: the sign tells
+        // the direction. Taken for a donation, it would be thanked for.
         if (str_starts_with($this->reader->text('mc_gross'), '-') && $event === Event::Payment) {
             if ($this->reader->id('parent_txn_id') === '') {
                 return new Identified(skipped: 'money went out and no parent_txn_id says for what');
@@ -149,10 +167,13 @@ final class Ipn
     private function donation(Event $event): Donation
     {
         [$candidates, $series] = match ($event) {
-            // Never its parent: a webhook often does not know it, and two partial refunds of one sum must not meet.
+            // Never its parent: a webhook often does not know it, and two partial refunds
+            // of one sum must not meet.
             Event::Refund => ['txn_id', $this->reader->id('txn_id')],
-            Event::Reversal, Event::ReversalCanceled, Event::Adjustment =>
-                ['parent_txn_id, txn_id', $this->reader->firstId('parent_txn_id', 'txn_id')],
+            Event::Reversal, Event::ReversalCanceled, Event::Adjustment => [
+                'parent_txn_id, txn_id',
+                $this->reader->firstId('parent_txn_id', 'txn_id'),
+            ],
             Event::Dispute => ['txn_id, case_id', $this->reader->firstId('txn_id', 'case_id')],
             default => ['recurring_payment_id, subscr_id, txn_id, old_subscr_id', $this->series()],
         };
@@ -178,8 +199,8 @@ final class Ipn
     }
 
     /**
-     * The series of money that comes in, and of a series' state. The I- form wins because in 2018 PayPal renamed S- series to it, and the webhook
-     * channel knows no other.
+     * The series of money that comes in, and of a series' state. The I- form wins because
+     * in 2018 PayPal renamed S- series to it, and the webhook channel knows no other.
      */
     private function series(): string
     {
@@ -192,7 +213,10 @@ final class Ipn
         return $series !== '' ? $series : $this->reader->firstId('txn_id', 'old_subscr_id');
     }
 
-    /** Reads the first payment that hides in a profile's creation. No other message tells of it; in later ones the same field is only an echo. */
+    /**
+     * Reads the first payment that hides in a profile's creation. No other message tells
+     * of it; in later ones the same field is only an echo.
+     */
     private function initialPayment(string $series): ?Donation
     {
         if ($this->reader->text('initial_payment_txn_id') === '') {
@@ -200,7 +224,10 @@ final class Ipn
         }
         $event = self::STATUS_EVENTS[Reader::lower($this->reader->text('initial_payment_status'))] ?? null;
         if (!in_array($event, [Event::Payment, Event::PaymentPending, Event::PaymentFailed], true)) {
-            $this->reader->warn('initial_payment_status', 'is none that a payment has; the initial payment is left out, look at it by hand');
+            $this->reader->warn(
+                'initial_payment_status',
+                'is none that a payment has; the initial payment is left out, look at it by hand',
+            );
             return null;
         }
         $transaction = $this->reader->id('initial_payment_txn_id');

@@ -5,13 +5,17 @@ declare(strict_types=1);
 namespace Noted\PayPal;
 
 /**
- * Looks at the fields of one message by the rules that both channels share, and collects the warnings on the way.
+ * Looks at the fields of one message by the rules that both channels share, and collects
+ * the warnings on the way.
  *
  * @internal
  */
 final class Reader
 {
-    /** @var array<string, string> a field's name and what is wrong with it; a field warns once, so that three languages count the same */
+    /**
+     * @var array<string, string> a field's name and what is wrong with it; a field warns
+     * once, so that three languages count the same
+     */
     private array $warnings = [];
 
     /**
@@ -58,7 +62,10 @@ final class Reader
         return $text;
     }
 
-    /** A field that can name a series, or "". An id that begins with B- names a means of payment. */
+    /**
+     * A field that can name a series, or "". An id that begins with B- names a means of
+     * payment.
+     */
     public function seriesId(string $field): string
     {
         $id = $this->id($field);
@@ -92,7 +99,8 @@ final class Reader
     }
 
     /**
-     * An amount without its sign, and its currency: both or neither, because Noted can compare neither without the other.
+     * An amount without its sign, and its currency: both or neither, because Noted can
+     * compare neither without the other.
      *
      * @return array{string, string}
      */
@@ -123,7 +131,10 @@ final class Reader
         return preg_match('/^[\x21-\x7e]{1,128}$/D', $text) === 1;
     }
 
-    /** Makes text from a message harmless in a log line and in a skip reason: the same bytes in every language, and no escape in any. */
+    /**
+     * Makes text from a message harmless in a log line and in a skip reason: the same
+     * bytes in every language, and no escape in any.
+     */
     public static function sanitised(string $text): string
     {
         return substr((string) preg_replace('/[^\x20-\x7e]|["\\\\]/', '?', $text), 0, 64);

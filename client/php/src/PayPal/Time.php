@@ -5,8 +5,9 @@ declare(strict_types=1);
 namespace Noted\PayPal;
 
 /**
- * Reads the four spellings in which PayPal writes one moment: the two Pacific ones on IPNs (the second, and the dot behind a month, come from
- * its simulators), JavaScript's on the other simulator's IPNs, ISO 8601 on webhooks. Each is accepted on both channels.
+ * Reads the four spellings in which PayPal writes one moment: the two Pacific ones on
+ * IPNs (the second, and the dot behind a month, come from its simulators), JavaScript's
+ * on the other simulator's IPNs, ISO 8601 on webhooks. Each is accepted on both channels.
  *
  * @internal
  */
@@ -14,28 +15,42 @@ final class Time
 {
     private const SPELLINGS = [
         // 09:05:01 Mar 08, 2021 PST
-        '/^(?<hour>[0-9]{1,2}):(?<minute>[0-9]{2}):(?<second>[0-9]{2}) +'
-            . '(?<month>[A-Za-z]{3,9})\.? +(?<day>[0-9]{1,2}),? +(?<year>[0-9]{4}) +(?<zone>PST|PDT)$/D',
+        '/^(?<hour>[0-9]{1,2}):(?<minute>[0-9]{2}):(?<second>[0-9]{2}) +' .
+        '(?<month>[A-Za-z]{3,9})\.? +(?<day>[0-9]{1,2}),? +(?<year>[0-9]{4}) +(?<zone>PST|PDT)$/D',
         // 09:05:01 8 Mar 2021 PST
-        '/^(?<hour>[0-9]{1,2}):(?<minute>[0-9]{2}):(?<second>[0-9]{2}) +'
-            . '(?<day>[0-9]{1,2}) +(?<month>[A-Za-z]{3,9})\.?,? +(?<year>[0-9]{4}) +(?<zone>PST|PDT)$/D',
+        '/^(?<hour>[0-9]{1,2}):(?<minute>[0-9]{2}):(?<second>[0-9]{2}) +' .
+        '(?<day>[0-9]{1,2}) +(?<month>[A-Za-z]{3,9})\.?,? +(?<year>[0-9]{4}) +(?<zone>PST|PDT)$/D',
         // Mon Mar 08 2021 09:05:01 GMT-0800 (PST); the name in brackets is not read
-        '/^[A-Za-z]{3,9} +(?<month>[A-Za-z]{3,9})\.? +(?<day>[0-9]{1,2}),? +(?<year>[0-9]{4}) +'
-            . '(?<hour>[0-9]{1,2}):(?<minute>[0-9]{2}):(?<second>[0-9]{2}) +GMT(?<zone>[+-][0-9]{2}:?[0-9]{2})(?: +\([^()]*\))?$/D',
+        '/^[A-Za-z]{3,9} +(?<month>[A-Za-z]{3,9})\.? +(?<day>[0-9]{1,2}),? +(?<year>[0-9]{4}) +' .
+        '(?<hour>[0-9]{1,2}):(?<minute>[0-9]{2}):(?<second>[0-9]{2}) +GMT(?<zone>[+-][0-9]{2}:?[0-9]{2})(?: +\([^()]*\))?$/D',
         // 2021-03-08T17:05:01.250Z
-        '/^(?<year>[0-9]{4})-(?<month>[0-9]{2})-(?<day>[0-9]{2})'
-            . 'T(?<hour>[0-9]{2}):(?<minute>[0-9]{2}):(?<second>[0-9]{2})(?:\.(?<fraction>[0-9]+))?(?<zone>Z|[+-][0-9]{2}:?[0-9]{2})$/D',
+        '/^(?<year>[0-9]{4})-(?<month>[0-9]{2})-(?<day>[0-9]{2})' .
+        'T(?<hour>[0-9]{2}):(?<minute>[0-9]{2}):(?<second>[0-9]{2})(?:\.(?<fraction>[0-9]+))?(?<zone>Z|[+-][0-9]{2}:?[0-9]{2})$/D',
     ];
 
     private const MONTHS = [
-        'january', 'february', 'march', 'april', 'may', 'june', 'july', 'august', 'september', 'october', 'november', 'december',
+        'january',
+        'february',
+        'march',
+        'april',
+        'may',
+        'june',
+        'july',
+        'august',
+        'september',
+        'october',
+        'november',
+        'december',
     ];
 
     /**
-     * Returns the JSON form of a Timestamp, in UTC with 0, 3, 6 or 9 digits behind the second, or "" for what is no time.
+     * Returns the JSON form of a Timestamp, in UTC with 0, 3, 6 or 9 digits behind the
+     * second, or "" for what is no time.
      *
-     * The label PST or PDT is taken for the offset it names, not for Pacific time on that date: in the hour that autumn repeats only the label tells
-     * the two apart. Years run from 1970 to 9998, so that no offset leaves what a Timestamp can hold. There are no leap seconds.
+     * The label PST or PDT is taken for the offset it names, not for Pacific time on that
+     * date: in the hour that autumn repeats only the label tells the two apart. Years run
+     * from 1970 to 9998, so that no offset leaves what a Timestamp can hold. There are no
+     * leap seconds.
      */
     public static function parse(string $text): string
     {
@@ -54,7 +69,15 @@ final class Time
         $offset = self::offset($found['zone']);
         [$year, $day] = [(int) $found['year'], (int) $found['day']];
         [$hour, $minute, $second] = [(int) $found['hour'], (int) $found['minute'], (int) $found['second']];
-        if ($month === 0 || $offset === null || $year < 1970 || $year > 9998 || $hour > 23 || $minute > 59 || $second > 59) {
+        if (
+            $month === 0 ||
+            $offset === null ||
+            $year < 1970 ||
+            $year > 9998 ||
+            $hour > 23 ||
+            $minute > 59 ||
+            $second > 59
+        ) {
             return '';
         }
         if (!checkdate($month, $day, $year)) {
@@ -74,10 +97,14 @@ final class Time
         return '.' . str_pad($digits, (int) (ceil(strlen($digits) / 3) * 3), '0');
     }
 
-    /** Reads 01 to 12, or three or more letters that begin an English month (Sep, Sept, September); 0 for anything else. */
+    /**
+     * Reads 01 to 12, or three or more letters that begin an English month (Sep, Sept,
+     * September); 0 for anything else.
+     */
     private static function month(string $text): int
     {
-        if (preg_match('/^[0-9]+$/D', $text) === 1) { // ctype is an extension
+        if (preg_match('/^[0-9]+$/D', $text) === 1) {
+            // ctype is an extension
             return (int) $text <= 12 ? (int) $text : 0;
         }
         foreach (self::MONTHS as $i => $month) {
@@ -88,7 +115,10 @@ final class Time
         return 0;
     }
 
-    /** The seconds east of UTC of PST, PDT, Z, -07:00 or -0700; null for an offset of a day or more. */
+    /**
+     * The seconds east of UTC of PST, PDT, Z, -07:00 or -0700; null for an offset of a
+     * day or more.
+     */
     private static function offset(string $zone): ?int
     {
         $named = ['PST' => -8 * 3600, 'PDT' => -7 * 3600, 'Z' => 0];

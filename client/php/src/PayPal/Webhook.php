@@ -18,7 +18,10 @@ use Noted\Pair;
  */
 final class Webhook
 {
-    /** The events of a series itself. There is no money in them: what they repeat of the last payment is told by a sale's own event. */
+    /**
+     * The events of a series itself. There is no money in them: what they repeat of the
+     * last payment is told by a sale's own event.
+     */
     private const STATE_EVENTS = [
         'billing.subscription.created' => Event::Signup, // of a v1 agreement only
         'billing.subscription.activated' => Event::Signup,
@@ -30,7 +33,10 @@ final class Webhook
         'billing.subscription.payment.failed' => Event::PaymentFailed,
     ];
 
-    /** The event types, by how they begin, that are known to tell of no donation, and what they tell of. */
+    /**
+     * The event types, by how they begin, that are known to tell of no donation, and what
+     * they tell of.
+     */
     private const NO_DONATION = [
         'checkout.order.' => 'an order, not of money',
         'payments.payment.' => 'an order, not of money',
@@ -55,17 +61,21 @@ final class Webhook
         $reader = new Reader($document->text(...));
         $type = $reader->text('event_type');
         if ($type === '') {
-            throw new Malformed('event_type', 'is missing or no text; pass the event that PayPal posted, not the resource in it');
+            throw new Malformed(
+                'event_type',
+                'is missing or no text; pass the event that PayPal posted, not the resource in it',
+            );
         }
         $found = (new self($document, $reader))->donations($type, Reader::lower($type));
-        if ($found instanceof Identified) { // skipped
+        if ($found instanceof Identified) {
+            // skipped
             return new Identified([], $found->skipped, $found->unknown, Reader::sanitised($type), $reader->warnings());
         }
         $message = new Message('webhook', $reader->id('id'));
         if ($message->id === '') {
             $reader->warn('id', 'is missing; the message is told without an id');
         }
-        $pairs = array_map(static fn (Donation $donation): Pair => new Pair($donation, $message), $found);
+        $pairs = array_map(static fn(Donation $donation): Pair => new Pair($donation, $message), $found);
         return new Identified($pairs, type: Reader::sanitised($type), warnings: $reader->warnings());
     }
 
@@ -76,7 +86,9 @@ final class Webhook
             if ($kind === 'billing.subscription.created' && $this->isVersion2()) {
                 return new Identified(skipped: 'a subscription was created but is not agreed to yet');
             }
-            return [new Donation(self::named($this->reader->id('resource.id'), 'resource.id'), self::STATE_EVENTS[$kind])];
+            return [
+                new Donation(self::named($this->reader->id('resource.id'), 'resource.id'), self::STATE_EVENTS[$kind]),
+            ];
         }
         switch ($kind) {
             case 'payment.sale.completed':
@@ -96,7 +108,8 @@ final class Webhook
 
             case 'payment.sale.refunded':
             case 'payment.capture.refunded':
-                // Never the parent: PayPal often leaves it out, and two partial refunds of one sum must not meet.
+                // Never the parent: PayPal often leaves it out, and two partial refunds
+                // of one sum must not meet.
                 $id = $this->reader->id('resource.id');
                 return [$this->money(Event::Refund, $id, $id, 'resource.id')];
             case 'payment.sale.reversed':
@@ -117,7 +130,9 @@ final class Webhook
                 return $this->disputes();
             case 'customer.dispute.updated':
             case 'customer.dispute.resolved':
-                return new Identified(skipped: Reader::sanitised($type) . ' tells of a dispute that is known, not of a donation');
+                return new Identified(
+                    skipped: Reader::sanitised($type) . ' tells of a dispute that is known, not of a donation',
+                );
         }
         foreach (self::NO_DONATION as $prefix => $tells) {
             if (str_starts_with($kind, $prefix)) {
@@ -130,10 +145,15 @@ final class Webhook
     /** The series, or an error naming the fields that should have named it. */
     private static function named(string $series, string $candidates): string
     {
-        return $series !== '' ? $series : throw new Malformed($candidates, 'no usable id names the series; check that the body is whole');
+        return $series !== ''
+            ? $series
+            : throw new Malformed($candidates, 'no usable id names the series; check that the body is whole');
     }
 
-    /** A donation of an event that moves money. Its time is the resource's: the event's own can lag by hours, and an IPN knows nothing of it. */
+    /**
+     * A donation of an event that moves money. Its time is the resource's: the event's
+     * own can lag by hours, and an IPN knows nothing of it.
+     */
     private function money(Event $event, string $series, string $transaction, string $candidates): Donation
     {
         $occurredAt = $this->reader->time('resource.create_time');
@@ -142,9 +162,9 @@ final class Webhook
     }
 
     /**
-     * A donation of a payment's reversal. A resource that names no parent, or itself, may be the
-     * payment: reports differ. As a series either will do. But the payment's id would contradict the
-     * IPN's, and its time can lie months back.
+     * A donation of a payment's reversal. A resource that names no parent, or itself, may
+     * be the payment: reports differ. As a series either will do. But the payment's id
+     * would contradict the IPN's, and its time can lie months back.
      */
     private function reversal(string $parent, string $candidates): Donation
     {
@@ -184,13 +204,17 @@ final class Webhook
         }
         return match (Reader::lower($state)) {
             'denied', 'declined', 'failed' => Event::PaymentFailed,
-            '', 'completed', 'partially_refunded', 'refunded', 'reversed' =>
-                str_ends_with($kind, '.completed') ? Event::Payment : Event::PaymentPending,
+            '', 'completed', 'partially_refunded', 'refunded', 'reversed' => str_ends_with($kind, '.completed')
+                ? Event::Payment
+                : Event::PaymentPending,
             default => Event::PaymentPending,
         };
     }
 
-    /** Tells a subscription of today's API, which is created before the donor agrees to it, from an agreement of the first one. */
+    /**
+     * Tells a subscription of today's API, which is created before the donor agrees to
+     * it, from an agreement of the first one.
+     */
     private function isVersion2(): bool
     {
         $version = $this->reader->text('resource_version');
@@ -257,7 +281,11 @@ final class Webhook
                 $this->reader->warn($field, 'is missing; this transaction is left out');
             } elseif (!in_array($series, $seen, true)) {
                 $seen[] = $series;
-                $donations[] = new Donation($series, Event::Dispute, transactionId: $this->reader->id('resource.dispute_id'));
+                $donations[] = new Donation(
+                    $series,
+                    Event::Dispute,
+                    transactionId: $this->reader->id('resource.dispute_id'),
+                );
             }
         }
         if ($donations === []) {

@@ -5,21 +5,31 @@ declare(strict_types=1);
 namespace Noted\Receiver;
 
 /**
- * Fetches and keeps what webhooks are signed with. Name, chain and dates are judged at every use, so a kept certificate ends with its dates, and
- * a file that somebody else has put into the folder is worth nothing.
+ * Fetches and keeps what webhooks are signed with. Name, chain and dates are judged at
+ * every use, so a kept certificate ends with its dates, and a file that somebody else has
+ * put into the folder is worth nothing.
  *
  * @internal
  */
 final class Certificates
 {
-    /** The names in the certificates that PayPal signs webhooks with, and whether for tests of the sandbox. */
-    private const NAMES = ['messageverificationcerts.paypal.com' => false, 'messageverificationcerts.sandbox.paypal.com' => true];
+    /**
+     * The names in the certificates that PayPal signs webhooks with, and whether for
+     * tests of the sandbox.
+     */
+    private const NAMES = [
+        'messageverificationcerts.paypal.com' => false,
+        'messageverificationcerts.sandbox.paypal.com' => true,
+    ];
 
     /** PayPal uses one or two at a time; only trusted ones are kept, and the oldest goes first. */
     private const MAX_KEPT = 16;
     /** At a time, by all processes that share the folder; forged messages can cause no more. */
     private const MAX_FETCHES = 8;
-    /** In seconds, for another process that is fetching. Longer, and a host that hangs would hold every process of a web server. */
+    /**
+     * In seconds, for another process that is fetching. Longer, and a host that hangs
+     * would hold every process of a web server.
+     */
     private const WAIT = 1.0;
 
     /** Empty where there is none: then each message fetches. */
@@ -28,11 +38,16 @@ final class Certificates
     /**
      * @param list<string> $hosts that a certificate may be fetched from, as host or host:port
      * @param string $caFile PEM certificates to trust beside the system's; empty for none
-     * @param string $folder where to keep certificates, which nobody else should be able to write to; empty for one in the system's folder for temporary files
+     * @param string $folder where to keep certificates, which nobody else should be able to
+     *     write to; empty for one in the system's folder for temporary files
      * @param float $timeout in seconds
      */
-    public function __construct(private readonly array $hosts, private readonly string $caFile, string $folder, private readonly float $timeout)
-    {
+    public function __construct(
+        private readonly array $hosts,
+        private readonly string $caFile,
+        string $folder,
+        private readonly float $timeout,
+    ) {
         if ($folder !== '' && !is_dir($folder) && !@mkdir($folder, 0700, true) && !is_dir($folder)) {
             throw new \InvalidArgumentException("keeping certificates in $folder: it cannot be made");
         }
@@ -40,8 +55,9 @@ final class Certificates
     }
 
     /**
-     * A folder whose name everybody knows, below one that everybody may write to: another user of this machine could have made it, to hold our locks, or
-     * a link in its place, to have us remove what that leads to. So it counts only where it is ours alone.
+     * A folder whose name everybody knows, below one that everybody may write to: another
+     * user of this machine could have made it, to hold our locks, or a link in its place,
+     * to have us remove what that leads to. So it counts only where it is ours alone.
      */
     private static function folderOfOurs(): string
     {
@@ -58,18 +74,23 @@ final class Certificates
         if ($isFolder && $found['uid'] === $us && (($found['mode'] & 0077) === 0 || PHP_OS_FAMILY === 'Windows')) {
             return $folder;
         }
-        error_log("noted: PayPal's certificates are not kept: $folder is not a folder of ours alone; remove it, or say where to keep them");
+        error_log(
+            "noted: PayPal's certificates are not kept: $folder is not a folder of ours alone; remove it, or say where to keep them",
+        );
         return '';
     }
 
     /**
-     * The certificate at a URL in PEM, if PayPal may serve it there and it is PayPal's at that time; and whether it is the sandbox's.
+     * The certificate at a URL in PEM, if PayPal may serve it there and it is PayPal's at
+     * that time; and whether it is the sandbox's.
      *
      * @return array{string, bool}
      */
     public function trusted(string $url, float $now): array
     {
-        $url = $this->allowed($url) ?? throw new Refusal(400, 'certificate', "the certificate's URL is not one of PayPal's");
+        $url =
+            $this->allowed($url) ??
+            throw new Refusal(400, 'certificate', "the certificate's URL is not one of PayPal's");
         if ($this->folder === '') {
             return $this->fetch($url, null, $now);
         }
@@ -78,15 +99,23 @@ final class Certificates
     }
 
     /**
-     * Https, on a host of the list, and nothing in the URL that could make another reader see another host. It is returned in the one way to write it that
-     * leads to the same certificate: no empty part, and none that begins with a dot, since those are taken out before the host is asked.
+     * Https, on a host of the list, and nothing in the URL that could make another reader
+     * see another host. It is returned in the one way to write it that leads to the same
+     * certificate: no empty part, and none that begins with a dot, since those are taken
+     * out before the host is asked.
      */
     private function allowed(string $url): ?string
     {
-        if (preg_match('~^https://([a-zA-Z0-9.-]+(?::[0-9]+)?)((?:/[a-zA-Z0-9_-][a-zA-Z0-9._-]*)+)$~D', $url, $found) !== 1) {
+        if (
+            preg_match(
+                '~^https://([a-zA-Z0-9.-]+(?::[0-9]+)?)((?:/[a-zA-Z0-9_-][a-zA-Z0-9._-]*)+)$~D',
+                $url,
+                $found,
+            ) !== 1
+        ) {
             return null;
         }
-        $plain = static fn (string $host): string => preg_replace('/:443$/D', '', strtolower(trim($host)));
+        $plain = static fn(string $host): string => preg_replace('/:443$/D', '', strtolower(trim($host)));
         $host = $plain($found[1]);
         return in_array($host, array_map($plain, $this->hosts), true) ? "https://$host$found[2]" : null;
     }
@@ -106,7 +135,8 @@ final class Certificates
     }
 
     /**
-     * Fetches a certificate, one process at a time: when a thousand messages come at once, PayPal is asked once.
+     * Fetches a certificate, one process at a time: when a thousand messages come at
+     * once, PayPal is asked once.
      *
      * @return array{string, bool}
      */
@@ -114,9 +144,13 @@ final class Certificates
     {
         $lock = @fopen("$this->folder/lock-" . hexdec($name[0]) % self::MAX_FETCHES, 'c');
         $end = hrtime(true) + self::WAIT * 1e9;
-        while ($lock !== false && !flock($lock, LOCK_EX | LOCK_NB, $taken) && $taken) { // some file systems have no locks at all
+        while ($lock !== false && !flock($lock, LOCK_EX | LOCK_NB, $taken) && $taken) {
+            // some file systems have no locks at all
             if (hrtime(true) > $end) {
-                throw Refusal::again('verifier', "another is fetching PayPal's certificate and has not got it yet; come again");
+                throw Refusal::again(
+                    'verifier',
+                    "another is fetching PayPal's certificate and has not got it yet; come again",
+                );
             }
             usleep(20_000);
         }
@@ -135,8 +169,12 @@ final class Certificates
         $folder = $file !== null ? $this->folder : sys_get_temp_dir();
         $new = @tempnam($folder, 'noted-'); // in the system's folder where ours cannot be written to: then each message fetches
         try {
-            if ($new === false || file_put_contents($new, $pem) !== strlen($pem)) { // half of one would be refused for good
-                throw Refusal::again('verifier', "PayPal's certificate could not be looked at: there is no room for temporary files");
+            if ($new === false || file_put_contents($new, $pem) !== strlen($pem)) {
+                // half of one would be refused for good
+                throw Refusal::again(
+                    'verifier',
+                    "PayPal's certificate could not be looked at: there is no room for temporary files",
+                );
             }
             $judged = $this->judged($new, $now);
             if ($file !== null && dirname($new) === $this->folder) {
@@ -149,7 +187,10 @@ final class Certificates
         }
     }
 
-    /** Removes the oldest certificates where there are too many, and what a process that was killed has left behind. Whoever reads one meanwhile fetches it. */
+    /**
+     * Removes the oldest certificates where there are too many, and what a process that
+     * was killed has left behind. Whoever reads one meanwhile fetches it.
+     */
     private function thin(): void
     {
         $kept = [];
@@ -186,14 +227,16 @@ final class Certificates
             throw self::untrusted();
         }
         if ($status !== 200 || !str_contains($pem, '-----BEGIN CERTIFICATE-----')) {
-            $why ??= $status !== 200 ? "the host answered with HTTP status $status" : 'the host answered something else';
+            $why ??=
+                $status !== 200 ? "the host answered with HTTP status $status" : 'the host answered something else';
             throw Refusal::again('verifier', "PayPal's certificate could not be fetched ($why)");
         }
         return $pem;
     }
 
     /**
-     * Checks name, dates and chain of the first certificate in a file; those behind it may be its issuers.
+     * Checks name, dates and chain of the first certificate in a file; those behind it
+     * may be its issuers.
      *
      * @return array{string, bool}
      */
@@ -203,22 +246,31 @@ final class Certificates
         $test = self::isPayPals($pem, $now) ?? throw self::untrusted();
         // The system's certificates are what OpenSSL knows by itself, unless it is told of any.
         $trusted = $this->caFile === '' ? [] : [...self::systemCertificates(), $this->caFile];
-        // It is a server's certificate by its issue and signs messages by its use: the name says whose it is.
+        // It is a server's certificate by its issue and signs messages by its use: the
+        // name says whose it is.
         if (openssl_x509_checkpurpose($pem, X509_PURPOSE_ANY, $trusted, $file) !== true) {
             throw self::untrusted();
         }
         return [$pem, $test];
     }
 
-    /** Whether a certificate in PEM bears PayPal's name and is of that time: null if not, else whether it is the sandbox's. It says nothing of its chain. */
+    /**
+     * Whether a certificate in PEM bears PayPal's name and is of that time: null if not,
+     * else whether it is the sandbox's. It says nothing of its chain.
+     */
     public static function isPayPals(string $pem, float $now): ?bool
     {
         $certificate = openssl_x509_parse($pem);
-        if ($certificate === false || $now < $certificate['validFrom_time_t'] || $now > $certificate['validTo_time_t']) {
+        if (
+            $certificate === false ||
+            $now < $certificate['validFrom_time_t'] ||
+            $now > $certificate['validTo_time_t']
+        ) {
             return null;
         }
         $text = strtolower((string) ($certificate['extensions']['subjectAltName'] ?? ''));
-        // PHP makes one text of them, in which a URI or an address can read like another name. PayPal's has none.
+        // PHP makes one text of them, in which a URI or an address can read like another
+        // name. PayPal's has none.
         if (preg_match('/^dns:[a-z0-9.*-]+(, dns:[a-z0-9.*-]+)*$/D', $text) !== 1) {
             return null;
         }
@@ -235,12 +287,26 @@ final class Certificates
     private static function systemCertificates(): array
     {
         $locations = openssl_get_cert_locations();
-        $paths = [$locations['ini_cafile'], $locations['ini_capath'], $locations['default_cert_file'], $locations['default_cert_dir']];
-        return array_values(array_filter($paths, static fn (mixed $path): bool => is_string($path) && $path !== '' && file_exists($path)));
+        $paths = [
+            $locations['ini_cafile'],
+            $locations['ini_capath'],
+            $locations['default_cert_file'],
+            $locations['default_cert_dir'],
+        ];
+        return array_values(
+            array_filter(
+                $paths,
+                static fn(mixed $path): bool => is_string($path) && $path !== '' && file_exists($path),
+            ),
+        );
     }
 
     private static function untrusted(): Refusal
     {
-        return new Refusal(400, 'certificate', "the certificate is not PayPal's, or not of this time, or its issuer is not known here; in that case add the issuer to the trusted certificates");
+        return new Refusal(
+            400,
+            'certificate',
+            "the certificate is not PayPal's, or not of this time, or its issuer is not known here; in that case add the issuer to the trusted certificates",
+        );
     }
 }

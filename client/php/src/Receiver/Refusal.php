@@ -4,7 +4,10 @@ declare(strict_types=1);
 
 namespace Noted\Receiver;
 
-/** Every answer to PayPal but 200. Its message says what is wrong and what to do about it, and holds nothing of PayPal's message. */
+/**
+ * Every answer to PayPal but 200. Its message says what is wrong and what to do about it,
+ * and holds nothing of PayPal's message.
+ */
 final class Refusal extends \RuntimeException
 {
     /** @param string $reason one word of few */

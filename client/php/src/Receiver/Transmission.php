@@ -20,8 +20,9 @@ final class Transmission
     }
 
     /**
-     * Reads the headers of a delivery, which must be one of the last days: only a checksum binds the body to the signature, so an old transmission
-     * could be made to carry another body. What PayPal sends again within its three days is young enough.
+     * Reads the headers of a delivery, which must be one of the last days: only a
+     * checksum binds the body to the signature, so an old transmission could be made to
+     * carry another body. What PayPal sends again within its three days is young enough.
      *
      * @param array<string, string> $headers by their names in lower case
      * @param float $maxAge in seconds
@@ -32,12 +33,15 @@ final class Transmission
         foreach (['transmission-id', 'transmission-time', 'transmission-sig', 'cert-url', 'auth-algo'] as $name) {
             $value = $headers["paypal-$name"] ?? '';
             if ($value === '' || strlen($value) > 1024) {
-                throw self::refused('the header PAYPAL-' . strtoupper($name) . " is missing: this is no webhook of PayPal's");
+                throw self::refused(
+                    'the header PAYPAL-' . strtoupper($name) . " is missing: this is no webhook of PayPal's",
+                );
             }
             $values[] = $value;
         }
         $transmission = new self($values[0], $values[1], $values[2], $values[3], $values[4]);
-        if (str_contains($transmission->id, '|')) { // it could shift the parts of the text that is signed
+        if (str_contains($transmission->id, '|')) {
+            // it could shift the parts of the text that is signed
             throw self::refused('the transmission id holds a |');
         }
         $pattern = '/^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$/D';

@@ -4,7 +4,10 @@ declare(strict_types=1);
 
 namespace Noted\Receiver;
 
-/** Finds out whether PayPal has sent a message. Nothing that is not verified may reach Noted, or a forger could suppress a donation. */
+/**
+ * Finds out whether PayPal has sent a message. Nothing that is not verified may reach
+ * Noted, or a forger could suppress a donation.
+ */
 interface Verifier
 {
     /**

@@ -8,8 +8,8 @@ use Noted\Exception\Malformed;
 use Noted\PayPal\Document;
 
 /**
- * Verifies webhooks by asking PayPal's API: two requests for each, but no extension beside curl. PayPal cannot verify its webhook simulator's
- * messages this way.
+ * Verifies webhooks by asking PayPal's API: two requests for each, but no extension
+ * beside curl. PayPal cannot verify its webhook simulator's messages this way.
  */
 final class WebhookApi implements Verifier
 {
@@ -34,17 +34,22 @@ final class WebhookApi implements Verifier
         private readonly float $timeout = 10.0,
     ) {
         if ($webhookId === '' || $clientId === '' || $secret === '') {
-            throw new \InvalidArgumentException("verifying webhooks through PayPal's API needs the webhook id, and the client id and secret of the REST app that it belongs to");
+            throw new \InvalidArgumentException(
+                "verifying webhooks through PayPal's API needs the webhook id, and the client id and secret of the REST app that it belongs to",
+            );
         }
         if (!Http::isConfidential($url)) {
-            throw new \InvalidArgumentException("verifying webhooks at $url: it must be an https URL: the secret of the app is sent to it");
+            throw new \InvalidArgumentException(
+                "verifying webhooks at $url: it must be an https URL: the secret of the app is sent to it",
+            );
         }
         $this->test = str_contains((string) parse_url($url, PHP_URL_HOST), 'sandbox');
     }
 
     /**
-     * Asks with the body as it came: parsed and written again, genuine ones fail. It is embedded in JSON, so it must be one whole JSON object: else a
-     * body could end early and bring its own webhook_id.
+     * Asks with the body as it came: parsed and written again, genuine ones fail. It is
+     * embedded in JSON, so it must be one whole JSON object: else a body could end early
+     * and bring its own webhook_id.
      */
     public function verify(array $headers, string $body): bool
     {
@@ -58,11 +63,18 @@ final class WebhookApi implements Verifier
         try {
             $status = $this->ask($transmission, $object);
         } catch (\RuntimeException $e) {
-            throw Refusal::again('verifier', "PayPal could not be asked whether it has sent this message ({$e->getMessage()})");
+            throw Refusal::again(
+                'verifier',
+                "PayPal could not be asked whether it has sent this message ({$e->getMessage()})",
+            );
         }
         return match ($status) {
             'SUCCESS' => $this->test,
-            'FAILURE' => throw new Refusal(400, 'invalid', 'PayPal says that it has not sent this message to this webhook'),
+            'FAILURE' => throw new Refusal(
+                400,
+                'invalid',
+                'PayPal says that it has not sent this message to this webhook',
+            ),
             default => throw Refusal::again('verifier', 'PayPal said neither SUCCESS nor FAILURE of this message'),
         };
     }
@@ -71,21 +83,26 @@ final class WebhookApi implements Verifier
     {
         $basic = 'Authorization: Basic ' . base64_encode("$this->clientId:$this->secret");
         $form = 'Content-Type: application/x-www-form-urlencoded';
-        $token = $this->post('/v1/oauth2/token', 'grant_type=client_credentials', [$basic, $form])['access_token'] ?? null;
+        $token =
+            $this->post('/v1/oauth2/token', 'grant_type=client_credentials', [$basic, $form])['access_token'] ?? null;
         if (!is_string($token) || preg_match('/^[\x21-\x7e]+$/D', $token) !== 1) {
             throw new \RuntimeException('it gave no token');
         }
-        $question = json_encode([
-            'transmission_id' => $transmission->id,
-            'transmission_time' => $transmission->time,
-            'transmission_sig' => $transmission->signature,
-            'cert_url' => $transmission->certUrl,
-            'auth_algo' => $transmission->algorithm,
-            'webhook_id' => $this->webhookId,
-        ], JSON_THROW_ON_ERROR | JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES);
+        $question = json_encode(
+            [
+                'transmission_id' => $transmission->id,
+                'transmission_time' => $transmission->time,
+                'transmission_sig' => $transmission->signature,
+                'cert_url' => $transmission->certUrl,
+                'auth_algo' => $transmission->algorithm,
+                'webhook_id' => $this->webhookId,
+            ],
+            JSON_THROW_ON_ERROR | JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES,
+        );
         $question = substr($question, 0, -1) . ',"webhook_event":' . $object . '}';
         $headers = ["Authorization: Bearer $token", 'Content-Type: application/json'];
-        return $this->post('/v1/notifications/verify-webhook-signature', $question, $headers)['verification_status'] ?? null;
+        return $this->post('/v1/notifications/verify-webhook-signature', $question, $headers)['verification_status'] ??
+            null;
     }
 
     /**
@@ -94,13 +111,20 @@ final class WebhookApi implements Verifier
      */
     private function post(string $path, string $body, #[\SensitiveParameter] array $headers): array
     {
-        [$status, $answer] = Http::ask(rtrim($this->url, '/') . $path, $body, [...$headers, 'Accept: application/json'], $this->timeout);
+        [$status, $answer] = Http::ask(
+            rtrim($this->url, '/') . $path,
+            $body,
+            [...$headers, 'Accept: application/json'],
+            $this->timeout,
+        );
         if ($status === 401) {
             throw new \RuntimeException('it does not know the client id and secret');
         }
         $decoded = json_decode($answer, true);
         if ($status !== 200 || !is_array($decoded)) {
-            throw new \RuntimeException($status !== 200 ? "it answered with HTTP status $status" : 'its answer cannot be read');
+            throw new \RuntimeException(
+                $status !== 200 ? "it answered with HTTP status $status" : 'its answer cannot be read',
+            );
         }
         return $decoded;
     }

@@ -4,21 +4,31 @@ declare(strict_types=1);
 
 namespace Noted\Receiver;
 
-/** Verifies webhooks by their signature, without asking PayPal for more than its certificate. Needs PHP's openssl extension; WebhookApi does not. */
+/**
+ * Verifies webhooks by their signature, without asking PayPal for more than its
+ * certificate. Needs PHP's openssl extension; WebhookApi does not.
+ */
 final class WebhookSignature implements Verifier
 {
     /** The hosts that PayPal keeps its certificates on. */
-    public const CERT_HOSTS = ['api.paypal.com', 'api-m.paypal.com', 'api.sandbox.paypal.com', 'api-m.sandbox.paypal.com'];
+    public const CERT_HOSTS = [
+        'api.paypal.com',
+        'api-m.paypal.com',
+        'api.sandbox.paypal.com',
+        'api-m.sandbox.paypal.com',
+    ];
     /** In seconds: PayPal redelivers for three days. */
     public const MAX_AGE = 73 * 3600.0;
 
     private readonly Certificates $certificates;
 
     /**
-     * @param string $webhookId what PayPal's dashboard shows for the webhook; the signature covers it
+     * @param string $webhookId what PayPal's dashboard shows for the webhook; the signature
+     *     covers it
      * @param list<string> $certHosts that a certificate may be fetched from, as host or host:port
      * @param string $caFile PEM certificates to trust beside the system's; empty for none
-     * @param string $folder where to keep PayPal's certificates, which nobody else should be able to write to; empty for one in the system's folder for
+     * @param string $folder where to keep PayPal's certificates, which nobody else should be
+     *     able to write to; empty for one in the system's folder for
      *     temporary files
      * @param float $maxAge in seconds, how old a transmission may be
      * @param float $timeout in seconds, for the certificate
@@ -32,10 +42,14 @@ final class WebhookSignature implements Verifier
         float $timeout = 10.0,
     ) {
         if (!self::isPossible()) {
-            throw new \RuntimeException("verifying webhooks by their signature needs PHP's openssl extension: install it, or verify through PayPal's API, which needs the client id and secret of your REST app");
+            throw new \RuntimeException(
+                "verifying webhooks by their signature needs PHP's openssl extension: install it, or verify through PayPal's API, which needs the client id and secret of your REST app",
+            );
         }
         if ($webhookId === '') {
-            throw new \InvalidArgumentException("verifying webhooks: the webhook id is empty; PayPal's dashboard shows it");
+            throw new \InvalidArgumentException(
+                "verifying webhooks: the webhook id is empty; PayPal's dashboard shows it",
+            );
         }
         $this->certificates = new Certificates($certHosts, $caFile, $folder, $timeout);
     }
@@ -56,12 +70,19 @@ final class WebhookSignature implements Verifier
         [$pem, $test] = $this->certificates->trusted($transmission->certUrl, $now);
         if (!self::isSigned($transmission, $this->webhookId, $body, $pem)) {
             // Which part was wrong is not said: whoever tries to forge one need not know.
-            throw new Refusal(400, 'invalid', "the signature is not PayPal's over this body for this webhook; compare the webhook id with PayPal's dashboard");
+            throw new Refusal(
+                400,
+                'invalid',
+                "the signature is not PayPal's over this body for this webhook; compare the webhook id with PayPal's dashboard",
+            );
         }
         return $test;
     }
 
-    /** Checks the signature over id, time, our webhook id and the checksum of the body, by a certificate that is trusted already. */
+    /**
+     * Checks the signature over id, time, our webhook id and the checksum of the body, by
+     * a certificate that is trusted already.
+     */
     public static function isSigned(Transmission $transmission, string $webhookId, string $body, string $pem): bool
     {
         $signature = base64_decode($transmission->signature, true);
