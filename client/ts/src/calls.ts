@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampDate, timestampFromDate, type Duration, type Timestamp } from "@bufbuild/protobuf/wkt";
 import * as pb from "./gen/noted/v1/noted_pb.js";
-import { breach } from "./status.js";
+import { breach, wrongAnswer } from "./status.js";
 import {
   Verdict,
   type Donation,
@@ -116,22 +116,24 @@ export function fromExistence(donation: Donation, response: pb.DonationExistsRes
   };
 }
 
-/** The note of a ledger and a series. An answer about another is refused: it must not decide over this donation. */
+/** The note of a ledger and a series. One about another is refused: it must not decide over this donation. */
 export function ofDonation(
   act: string,
-  asked: { ledger?: string | undefined; seriesId: string },
+  asked: { readonly ledger?: string | undefined; readonly seriesId: string },
   note: pb.Note | undefined,
 ): Note {
   const answered = fromNote(act, note);
   const { ledger, seriesId } = answered.donation;
   if (ledger !== (asked.ledger ?? "") || seriesId !== asked.seriesId) {
-    throw breach(
-      act,
-      `the server answered about series ${seriesId} of ledger "${ledger}", which was not asked; ` +
-        "look for what mixes up answers between here and Noted",
-    );
+    throw wrongAnswer(act, `series "${seriesId}" of ledger "${ledger}"`);
   }
   return answered;
+}
+
+/** The note that is known already. */
+export function sameNote(act: string, donationId: string, note: Note): Note {
+  if (note.donationId !== donationId) throw wrongAnswer(act, `donation ${note.donationId}`);
+  return note;
 }
 
 export function fromPage(request: ListRequest, page: pb.ListDonationsResponse): Page {

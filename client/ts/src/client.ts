@@ -111,8 +111,9 @@ export class Client {
    * error belongs to that request alone, and is not thrown but in its result.
    *
    * Up to 256 requests are read ahead of the results. A stream that breaks is opened again, and what
-   * was not answered is asked again with the same requestId. Leaving the loop early ends the stream;
-   * whether what was not answered yet has been noted is then unknown.
+   * was not answered is asked again with the same requestId. After a WrongAnswer the answers behind it
+   * may be those to other requests, so what was asked by then is asked again, each by itself. Leaving
+   * the loop early ends the stream; whether what was not answered yet has been noted is then unknown.
    */
   notes(requests: Iterable<NoteRequest> | AsyncIterable<NoteRequest>): AsyncGenerator<NoteResult, void, undefined> {
     return notes(
@@ -212,7 +213,7 @@ export class Client {
       act,
       call,
       (rpc) => this.rpc.forgetDonation(request, rpc),
-      ({ note }) => calls.ofDonation(act, { ledger, seriesId }, note),
+      ({ note }) => calls.sameNote(act, donationId, calls.ofDonation(act, { ledger, seriesId }, note)),
       false,
     );
   }

@@ -130,6 +130,12 @@ export class DeadlineExceeded extends NotedError {}
 export class Internal extends NotedError {}
 
 /**
+ * The answer is about another series, ledger or donation than was asked about. Something between
+ * the client and the server mixes answers up. Nothing is known, as with every NotedError.
+ */
+export class WrongAnswer extends NotedError {}
+
+/**
  * once()'s: the donation IS processed, but its note could not be made final; the donation's next
  * message may be FIRST. The reason why is in `reason` and, as an error, in `cause`.
  */

@@ -47,6 +47,7 @@ export {
   Unauthenticated,
   Unavailable,
   VerbDenied,
+  WrongAnswer,
   type Failure,
   type Violation,
 } from "./errors.js";

@@ -1,6 +1,7 @@
 /** The whole dance: note with a hold, extend while the function runs, settle or release. */
+import { sameNote } from "./calls.js";
 import type { Client } from "./client.js";
-import { NotSettled, type NotedError } from "./errors.js";
+import { NotSettled, WrongAnswer, type NotedError } from "./errors.js";
 import { Hold, type Process } from "./hold.js";
 import { now, refused, sleep, waitAfter } from "./retry.js";
 import type { Settings } from "./settings.js";
@@ -21,19 +22,20 @@ export async function once(
   if (response.verdict !== Verdict.FIRST) return response.verdict;
   if (response.receipt === "") throw breach(`noting ${donation.seriesId}`, "the server gave no receipt for the hold");
 
-  const held = { client, receipt: response.receipt, holdMs, until: asked + holdMs };
+  const { receipt, note } = response;
+  const held = { client, receipt, donationId: note.donationId, holdMs, until: asked + holdMs };
   const lost = new AbortController();
   const over = new AbortController();
   const ends = signal === undefined ? lost.signal : AbortSignal.any([lost.signal, signal]);
   const keeping = keep(held, lost, over.signal);
   try {
-    await process(response.note, new Hold(response, ends, () => held.until));
+    await process(note, new Hold(response, ends, () => held.until));
   } catch (error) {
     over.abort();
     await keeping;
     // What is not released opens by itself when the hold runs out, so process's own error is the news.
     const timeoutMs = Math.min(settings.settleTimeoutMs, settings.timeoutMs);
-    await client.release(response.receipt, "processing failed", { timeoutMs }).catch(() => undefined);
+    await client.release(receipt, "processing failed", { timeoutMs }).catch(() => undefined);
     throw error;
   }
   over.abort();
@@ -45,6 +47,7 @@ export async function once(
 interface Held {
   readonly client: Client;
   readonly receipt: string;
+  readonly donationId: string;
   readonly holdMs: number;
   /** By our own clock, which makes the hold a little shorter than by the store's: the safe side. */
   until: number;
@@ -63,17 +66,17 @@ async function keep(held: Held, lost: AbortController, over: AbortSignal): Promi
 }
 
 /** Tries until the hold would have run out, and gives until when it lasts then. */
-async function extendBefore({ client, receipt, holdMs, until }: Held, over: AbortSignal): Promise<number> {
+async function extendBefore({ client, receipt, donationId, holdMs, until }: Held, over: AbortSignal): Promise<number> {
   for (let tries = 1; ; tries++) {
     const asked = now();
     try {
       // A try that hangs must leave time for another, and the last one must not outlast the hold.
       const timeoutMs = Math.max(Math.min(holdMs / 6, until - asked), 1);
-      await client.extend(receipt, holdMs, { timeoutMs, signal: over });
+      sameNote("extending a hold", donationId, await client.extend(receipt, holdMs, { timeoutMs, signal: over }));
       return asked + holdMs;
     } catch (thrown) {
       const error = failure("extending a hold", thrown);
-      if (refused(error)) throw error;
+      if (refused(error) || error instanceof WrongAnswer) throw error;
       const wait = waitAfter(tries, error);
       if (now() + wait >= until) {
         await sleep(until - now(), over);
@@ -93,10 +96,7 @@ async function settle(client: Client, settings: Settings, { note, receipt }: Not
   for (let tries = 1; ; tries++) {
     try {
       const timeoutMs = Math.min(settings.timeoutMs, Math.max(deadline - now(), 1));
-      const settled = await client.settle(receipt, { timeoutMs });
-      if (settled.donationId !== note.donationId) {
-        throw breach("settling", `the server answered about donation ${settled.donationId}, which was not asked`);
-      }
+      sameNote("settling", note.donationId, await client.settle(receipt, { timeoutMs }));
       return;
     } catch (thrown) {
       const error = failure("settling", thrown);

@@ -64,6 +64,12 @@ export function breach(act: string, said: string): NotedError {
   return make(act, said, { code: "INTERNAL" });
 }
 
+/** An answer about something else than was asked about. */
+export function wrongAnswer(act: string, about: string): errors.WrongAnswer {
+  const said = `the answer is about ${about}, so nothing is known; look for what mixes answers up between here and the server`;
+  return new errors.WrongAnswer(act, said, { code: "INTERNAL" });
+}
+
 export function make(act: string, said: string, failure: Failure): NotedError {
   const kind = reasons(failure.reason) ?? (failure.code === undefined ? undefined : byCode[failure.code]) ?? NotedError;
   return new kind(act, said, failure);

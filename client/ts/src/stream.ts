@@ -2,7 +2,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { CallOptions } from "@connectrpc/connect";
 import { fromResponse, noting, toRequest, withRequestId } from "./calls.js";
-import type { NotedError } from "./errors.js";
+import { WrongAnswer, type NotedError } from "./errors.js";
 import type { NoteDonationsRequestSchema, NoteDonationsResponse } from "./gen/noted/v1/noted_pb.js";
 import { maxTries, retriable, sleep, waitAfter, type Budget } from "./retry.js";
 import { breach, failed, failure, make } from "./status.js";
@@ -116,7 +116,12 @@ export async function* notes(client: Streaming, source: Source): AsyncGenerator<
             break;
           }
           tries = 0;
-          yield await result(client, request, response);
+          const answer = await result(client, request, response);
+          yield answer;
+          if (answer.error instanceof WrongAnswer) {
+            broken = answer.error; // the answers behind it may be those to other requests
+            break;
+          }
         }
         if (broken === undefined && queue.asked.length + queue.waiting.length > 0) {
           broken = make("noting", "the server ended the stream", { code: "UNAVAILABLE" });
@@ -130,7 +135,7 @@ export async function* notes(client: Streaming, source: Source): AsyncGenerator<
       if (broken === undefined || queue.waiting.length === 0) continue; // all is answered, or an idle stream was closed
       tries++;
       if (!retriable(broken)) {
-        // One of them broke the stream for all: each is asked by itself, and only that one fails.
+        // One of them broke the stream for all, or its answers are mixed up: each is asked by itself.
         tries = 0;
         for (const request of queue.take()) yield await alone(client, request);
       } else if (client.budget.spend() && tries < maxTries) {

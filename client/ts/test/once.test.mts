@@ -232,8 +232,23 @@ test("an answer to settling that is about another donation settles nothing", asy
   const stand = new Client(address, { settleTimeoutMs: 300 });
   await assert.rejects(
     stand.once(told, ipn, () => undefined),
-    (error) => error instanceof noted.NotSettled && /donation d-2, which was not asked/.test(error.message),
+    (error) =>
+      error instanceof noted.NotSettled &&
+      error.cause instanceof noted.WrongAnswer &&
+      /donation d-2/.test(error.message),
   );
+});
+
+test("an answer to extending that is about another donation loses the hold", async () => {
+  const address = await serve({
+    noteDonation: () => ({ verdict: Verdict.FIRST, note: noteOf("I-1"), receipt: "r" }),
+    extendHold: () => ({ note: noteOf("I-1", { donationId: "d-2" }) }),
+    settleDonation: () => ({ note: noteOf("I-1") }),
+  });
+  await new Client(address, { holdMs: 300 }).once(told, ipn, async (_, hold) => {
+    await event(hold.signal, "abort");
+    assert.ok(hold.signal.reason instanceof noted.WrongAnswer);
+  });
 });
 
 test("holds that cannot be meant are refused before anything is sent", async () => {

@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { Client, type Donation, type NoteRequest, type NoteResult } from "../src/index.mjs";
+import { Verdict } from "../src/gen/noted/v1/noted_pb.js";
 import { all, Proxy, startNoted } from "./noted.mjs";
+import { noteOf, serve } from "./stand.mjs";
 
 const { grpc } = await startNoted();
 const client = new Client(grpc);
@@ -62,6 +64,34 @@ test("one request that breaks the stream fails alone", async () => {
   const long = donation({ seriesId: "x".repeat(70 << 10) }); // more than the transport takes
   const results = await all(client.notes([{ donation: donation() }, { donation: long }, { donation: donation() }]));
   assert.deepEqual(results.map(summary), ["FIRST", "NotedError", "FIRST"]);
+});
+
+test("after an answer about something else the others are asked by themselves", async () => {
+  const alone: string[] = [];
+  const answer = (seriesId: string) => ({ verdict: Verdict.FIRST, note: noteOf(seriesId) });
+  const stand = new Client(
+    await serve({
+      noteDonation: ({ donation }) => {
+        alone.push(donation!.seriesId);
+        return answer(donation!.seriesId);
+      },
+      noteDonations: async function* (requests) {
+        let late = 0; // each answer is that to the request before
+        for await (const { request } of requests) {
+          assert.ok(request !== undefined);
+          yield { result: { case: "response" as const, value: answer(late++ < 1 ? "I-0" : `I-${late - 2}`) } };
+        }
+      },
+    }),
+  );
+  const requests = [0, 1, 2, 3].map((i) => ({ donation: { ledger: "test", seriesId: `I-${i}` } }));
+  const results = await all(stand.notes(requests));
+  assert.deepEqual(results.map(summary), ["FIRST", "WrongAnswer", "FIRST", "FIRST"]);
+  assert.deepEqual(alone, ["I-2", "I-3"]);
+  assert.deepEqual(
+    results.map(({ response }) => response?.note.donation.seriesId),
+    ["I-0", undefined, "I-2", "I-3"],
+  );
 });
 
 test("a source that throws, or holds what cannot be sent, ends the stream with that, after what came before", async () => {

@@ -215,7 +215,7 @@ function verifyWebhook(options: ReceiverOptions): Verify {
   return async (headers, body) => {
     const sent = readTransmission(headers, now(), webhookMaxAgeMs);
     const test = await verifier.verify(sent, body);
-    seen.bind(sent, body, now());
+    seen.admit(sent, body, now());
     return test;
   };
 }

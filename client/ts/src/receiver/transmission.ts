@@ -45,34 +45,39 @@ export function readTransmission(headers: ReadonlyMap<string, string>, now: Date
   return { ...sent, at };
 }
 
-/** How many transmissions are remembered: more than PayPal makes in three days, and some 16 MB. */
-const most = 1 << 16;
+/** How many transmissions are remembered, which takes some 25 MB. */
+const most = 100_000;
 
 /**
- * Remembers which body each verified transmission carried. A signature binds a body by its CRC-32
- * alone, which anybody can match: with one genuine delivery in hand, a body of one's own would pass
- * for PayPal's as long as the transmission is young. It is this process's memory: behind several
- * processes, or after a restart, the first body that each sees passes.
+ * Remembers with which body each verified transmission came. A signature binds a body by its CRC-32
+ * alone: whoever holds one delivery can make another body that passes. Only what is verified is
+ * remembered, so strangers can neither fill the memory nor keep a genuine message out. Each process
+ * remembers its own; where the memory is full, the transmission that came first is dropped.
  */
 export class Transmissions {
-  private readonly seen = new Map<string, { readonly body: string; readonly at: number }>(); // the oldest first
+  private readonly known = new Map<string, { readonly body: string; readonly until: number }>(); // the first to come in front
 
   constructor(private readonly maxAgeMs: number) {}
 
-  /** Throws a Refusal for a transmission that carried another body. */
-  bind(transmission: Transmission, body: Buffer, now: Date): void {
+  /** Throws a Refusal where another body came under this transmission's id. */
+  admit(transmission: Transmission, body: Buffer, now: Date): void {
+    for (const [first, { until }] of this.known) {
+      if (until >= now.getTime()) break;
+      this.known.delete(first);
+    }
     const id = digest(transmission.id);
-    const known = this.seen.get(id);
-    const carried = digest(body);
-    if (known !== undefined) {
-      if (known.body === carried) return;
-      throw refusal("reused", "this transmission id came with another body before; PayPal signs each body anew");
+    const came = { body: digest(body), until: transmission.at.getTime() + this.maxAgeMs };
+    const before = this.known.get(id);
+    if (before !== undefined && before.body !== came.body) {
+      throw refusal(
+        "other_body",
+        "another body came under this transmission id before, so one of the two is forged; " +
+          "compare what was processed with the event in PayPal's dashboard",
+      );
     }
-    for (const [oldest, { at }] of this.seen) {
-      if (this.seen.size < most && now.getTime() - at <= this.maxAgeMs + ahead) break;
-      this.seen.delete(oldest);
-    }
-    this.seen.set(id, { body: carried, at: now.getTime() });
+    const [first] = this.known.keys();
+    if (before === undefined && this.known.size >= most && first !== undefined) this.known.delete(first);
+    if (before === undefined || before.until < came.until) this.known.set(id, came); // signed anew
   }
 }
 
