@@ -1,4 +1,7 @@
-/** What is asked, and what is made of the answer: between this package's types and the generated messages. */
+/**
+ * What is asked, and what is made of the answer: between this package's types and the
+ * generated messages.
+ */
 import { randomBytes } from "node:crypto";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampDate, timestampFromDate, type Duration, type Timestamp } from "@bufbuild/protobuf/wkt";
@@ -20,7 +23,10 @@ import {
   type State,
 } from "./types.js";
 
-/** An id for NoteRequest.requestId. It is random, since whoever knows it can make the receipt. */
+/**
+ * An id for NoteRequest.requestId. It is random, since whoever knows it can make the
+ * receipt.
+ */
 export const newRequestId = (): string => randomBytes(16).toString("hex");
 
 export function withRequestId(request: NoteRequest): NoteRequest & { readonly requestId: string } {
@@ -89,7 +95,10 @@ export function toDuration(ms: number): { seconds: bigint; nanos: number } {
   return { seconds: BigInt(whole), nanos: Math.round((ms - whole * 1000) * 1e6) };
 }
 
-/** The answer to a request, or an error where it is none: another release's verdict, or another donation's note. */
+/**
+ * The answer to a request, or an error where it is none: another release's verdict, or
+ * another donation's note.
+ */
 export function fromResponse(donation: Donation, response: pb.NoteDonationResponse): NoteResponse {
   const verdict = name(pb.Verdict, response.verdict);
   if (!isVerdict(verdict)) {
@@ -116,7 +125,10 @@ export function fromExistence(donation: Donation, response: pb.DonationExistsRes
   };
 }
 
-/** The note of a ledger and a series. One about another is refused: it must not decide over this donation. */
+/**
+ * The note of a ledger and a series. One about another is refused: it must not decide
+ * over this donation.
+ */
 export function ofDonation(
   act: string,
   asked: { readonly ledger?: string | undefined; readonly seriesId: string },
@@ -193,14 +205,18 @@ const date = (timestamp: Timestamp | undefined): Date | undefined =>
 
 const fromDuration = (duration: Duration): number => Number(duration.seconds) * 1000 + duration.nanos / 1e6;
 
-/** A value of an enum by its name. A number that this release does not know is kept, as text. */
+/**
+ * A value of an enum by its name. A number that this release does not know is kept, as
+ * text.
+ */
 function name(values: Readonly<Record<number, string | undefined>>, value: number): string {
   return values[value] ?? String(value);
 }
 
 const isVerdict = (name: string): name is Verdict => Object.hasOwn(Verdict, name);
 
-// What JavaScript does not check, and what protobuf would refuse in its own words or send as something else.
+// What JavaScript does not check, and what protobuf would refuse in its own words or send
+// as something else.
 
 function text(field: string, value: string | undefined): string {
   if (value === undefined) return "";
@@ -212,7 +228,10 @@ function text(field: string, value: string | undefined): string {
   return value;
 }
 
-/** The value of an enum that has this name. An enum that protoc-gen-es makes has its numbers for names, too. */
+/**
+ * The value of an enum that has this name. An enum that protoc-gen-es makes has its
+ * numbers for names, too.
+ */
 function named<Name extends string, Value>(
   field: string,
   values: Readonly<Record<Name, Value>>,

@@ -31,18 +31,22 @@ export interface CallOptions {
 }
 
 /**
- * Asks one Noted server, or several behind one name. One for each server is enough; any number of
- * calls may run at a time.
+ * Asks one Noted server, or several behind one name. One for each server is enough; any
+ * number of calls may run at a time.
  *
- * It does not connect: the first call does, so a server that is away for the moment is that call's
- * Unavailable. To this machine (127.0.0.1, ::1, localhost) it speaks plaintext, to every other TLS
- * with Node's certificates, unless told otherwise. An idle connection does not keep a program alive.
+ * It does not connect: the first call does, so a server that is away for the moment is
+ * that call's Unavailable. To this machine (127.0.0.1, ::1, localhost) it speaks
+ * plaintext, to every other TLS with Node's certificates, unless told otherwise. An idle
+ * connection does not keep a program alive.
  */
 export class Client {
   private readonly settings: Settings;
   private readonly rpc: Rpc<typeof DedupeService>;
 
-  /** The target is the server's gRPC address, such as "127.0.0.1:50051" or "noted.internal:50051". */
+  /**
+   * The target is the server's gRPC address, such as "127.0.0.1:50051" or
+   * "noted.internal:50051".
+   */
   constructor(target: string, options: ClientOptions = {}) {
     this.settings = new Settings(target, options);
     this.rpc = createClient(DedupeService, this.settings.transport);
@@ -54,9 +58,10 @@ export class Client {
   }
 
   /**
-   * Runs process if this donation is the caller's to process, and sees to it that nobody else
-   * processes it meanwhile. It notes with a hold and a fresh request id, extends the hold at every
-   * third of it while process runs, settles when process has ended, and releases when it has thrown.
+   * Runs process if this donation is the caller's to process, and sees to it that nobody
+   * else processes it meanwhile. It notes with a hold and a fresh request id, extends the
+   * hold at every third of it while process runs, settles when process has ended, and
+   * releases when it has thrown.
    *
    * What can happen, and what to tell PayPal:
    *
@@ -68,16 +73,17 @@ export class Client {
    *     throws NotSettled  processed, but the note is not final                        503, or see below
    *     throws NotedError  nothing is known, process was not run                       503, or see below
    *
-   * InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull would be the
-   * answer every time: keep the message for a person and answer 200.
+   * InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull
+   * would be the answer every time: keep the message for a person and answer 200.
    *
-   * NotSettled's cause is SettledByAnother when another attempt has processed the donation too, and
-   * HoldReleased or NoteNotFound when an operator intervened: PayPal's next try would be a
-   * duplicate, or double it, so answer 200 and tell a person. It is HoldLost when another is at it,
-   * and an Unavailable when the server was away for longer than settleTimeoutMs: PayPal's next try
-   * may be FIRST again, under the same donationId, and settles it then. A downstream that takes
-   * note.donationId as its idempotency key, and refuses a note.attempt below the last it saw, makes
-   * that harmless. NotSettled is a NotedError too: look for it first.
+   * NotSettled's cause is SettledByAnother when another attempt has processed the
+   * donation too, and HoldReleased or NoteNotFound when an operator intervened: PayPal's
+   * next try would be a duplicate, or double it, so answer 200 and tell a person. It is
+   * HoldLost when another is at it, and an Unavailable when the server was away for
+   * longer than settleTimeoutMs: PayPal's next try may be FIRST again, under the same
+   * donationId, and settles it then. A downstream that takes note.donationId as its
+   * idempotency key, and refuses a note.attempt below the last it saw, makes that
+   * harmless. NotSettled is a NotedError too: look for it first.
    */
   async once(
     donation: Donation,
@@ -92,10 +98,10 @@ export class Client {
   /**
    * Decides whether the donation has been noted already, and notes it, in one step.
    *
-   * With a hold, FIRST comes with a receipt, and the caller must settle or release it: once() does
-   * that. Without one the note is final at once, and a caller that dies before it has processed the
-   * donation has lost it. A program that repeats a note by itself, after a restart for instance,
-   * must give the same requestId.
+   * With a hold, FIRST comes with a receipt, and the caller must settle or release it:
+   * once() does that. Without one the note is final at once, and a caller that dies
+   * before it has processed the donation has lost it. A program that repeats a note by
+   * itself, after a restart for instance, must give the same requestId.
    */
   async note(
     donation: Donation,
@@ -107,13 +113,15 @@ export class Client {
   }
 
   /**
-   * Notes many, over one stream: one result for each request, in the order of the requests. An
-   * error belongs to that request alone, and is not thrown but in its result.
+   * Notes many, over one stream: one result for each request, in the order of the
+   * requests. An error belongs to that request alone, and is not thrown but in its
+   * result.
    *
-   * Up to 256 requests are read ahead of the results. A stream that breaks is opened again, and what
-   * was not answered is asked again with the same requestId. After a WrongAnswer the answers behind it
-   * may be those to other requests, so what was asked by then is asked again, each by itself. Leaving
-   * the loop early ends the stream; whether what was not answered yet has been noted is then unknown.
+   * Up to 256 requests are read ahead of the results. A stream that breaks is opened
+   * again, and what was not answered is asked again with the same requestId. After a
+   * WrongAnswer the answers behind it may be those to other requests, so what was asked
+   * by then is asked again, each by itself. Leaving the loop early ends the stream;
+   * whether what was not answered yet has been noted is then unknown.
    */
   notes(requests: Iterable<NoteRequest> | AsyncIterable<NoteRequest>): AsyncGenerator<NoteResult, void, undefined> {
     return notes(
@@ -126,7 +134,10 @@ export class Client {
     );
   }
 
-  /** Decides as note() does, and notes nothing. It is for looking: between a look and a note another caller may come. */
+  /**
+   * Decides as note() does, and notes nothing. It is for looking: between a look and a
+   * note another caller may come.
+   */
   async exists(donation: Donation, message?: Message, options: CallOptions = {}): Promise<Existence> {
     const request = calls.toSubject(donation, message);
     const act = `looking for ${donation.seriesId}`;
@@ -139,8 +150,9 @@ export class Client {
   }
 
   /**
-   * Makes the note of a receipt final. Twice is as good as once. SettledByAnother means that the
-   * donation has been processed twice. The reason is for the audit, where a person settles by hand.
+   * Makes the note of a receipt final. Twice is as good as once. SettledByAnother means
+   * that the donation has been processed twice. The reason is for the audit, where a
+   * person settles by hand.
    */
   async settle(receipt: string, options: CallOptions & { readonly reason?: string } = {}): Promise<Note> {
     const { reason = "", ...call } = options;
@@ -153,7 +165,10 @@ export class Client {
     );
   }
 
-  /** Gives a hold up: the next message of the donation is FIRST again. The reason is for the log, without personal data. */
+  /**
+   * Gives a hold up: the next message of the donation is FIRST again. The reason is for
+   * the log, without personal data.
+   */
   async release(receipt: string, reason = "", options: CallOptions = {}): Promise<Note> {
     const act = "releasing";
     return this.call(
@@ -164,7 +179,10 @@ export class Client {
     );
   }
 
-  /** Makes a hold last until now plus holdMs, even one that has run out, as long as nobody has taken over. */
+  /**
+   * Makes a hold last until now plus holdMs, even one that has run out, as long as nobody
+   * has taken over.
+   */
   async extend(receipt: string, holdMs: number, options: CallOptions = {}): Promise<Note> {
     const act = "extending a hold";
     const request = { receipt, hold: calls.toDuration(holdMs) };
@@ -176,7 +194,10 @@ export class Client {
     );
   }
 
-  /** Yields every note for which all conditions hold, page by page. The timeout bounds each page. */
+  /**
+   * Yields every note for which all conditions hold, page by page. The timeout bounds
+   * each page.
+   */
   async *list(request: ListRequest = {}, options: CallOptions = {}): AsyncGenerator<Note, void, undefined> {
     for (let token = ""; ;) {
       const page = await this.page({ ...request, pageToken: token }, options);
@@ -185,7 +206,10 @@ export class Client {
     }
   }
 
-  /** One page of a listing. The next one is asked for with its nextPageToken and the same conditions. */
+  /**
+   * One page of a listing. The next one is asked for with its nextPageToken and the same
+   * conditions.
+   */
   async page(request: ListRequest & { readonly pageToken?: string } = {}, options: CallOptions = {}): Promise<Page> {
     const asked = calls.toList(request, request.pageToken ?? "");
     return this.call(
@@ -197,8 +221,9 @@ export class Client {
   }
 
   /**
-   * Undoes a note and gives it as it was: the next message of the donation is FIRST. It is tried
-   * once: after Unavailable, look before asking again, since a repeat would find no note.
+   * Undoes a note and gives it as it was: the next message of the donation is FIRST. It
+   * is tried once: after Unavailable, look before asking again, since a repeat would find
+   * no note.
    */
   async forget(
     seriesId: string,
@@ -230,8 +255,8 @@ export class Client {
   }
 
   /**
-   * Makes one call, and again while it is UNAVAILABLE. Every request that notes bears a request id,
-   * so a repeat of one whose reply was lost gets the same answer again.
+   * Makes one call, and again while it is UNAVAILABLE. Every request that notes bears a
+   * request id, so a repeat of one whose reply was lost gets the same answer again.
    */
   private async call<Response, Answer>(
     act: string,

@@ -1,9 +1,9 @@
 /**
- * What a call can fail with: one class for each reason in the head of noted.proto, all of them
- * subclasses of NotedError.
+ * What a call can fail with: one class for each reason in the head of noted.proto, all of
+ * them subclasses of NotedError.
  *
- * On an error nothing is known of the donation: do not process it, and do not take it for a
- * duplicate. The one exception is NotSettled: there the donation IS processed.
+ * On an error nothing is known of the donation: do not process it, and do not take it for
+ * a duplicate. The one exception is NotSettled: there the donation IS processed.
  */
 
 /** One field of a request that the server refused. */
@@ -14,11 +14,18 @@ export interface Violation {
   readonly description: string;
 }
 
-/** What is known of a failure, beside what was being done and what the server says of it. */
+/**
+ * What is known of a failure, beside what was being done and what the server says of it.
+ */
 export interface Failure {
-  /** The gRPC status code, such as "UNAVAILABLE"; absent for what the client itself found. */
+  /**
+   * The gRPC status code, such as "UNAVAILABLE"; absent for what the client itself found.
+   */
   readonly code?: string | undefined;
-  /** The contract's reason, such as "RATE_LIMITED"; absent for what did not come from Noted. */
+  /**
+   * The contract's reason, such as "RATE_LIMITED"; absent for what did not come from
+   * Noted.
+   */
   readonly reason?: string | undefined;
   /** How long the server asks to wait. */
   readonly retryAfterMs?: number | undefined;
@@ -33,7 +40,10 @@ export class NotedError extends Error {
   /** What the server, or the transport, says of it. */
   readonly said: string;
   readonly code: string;
-  /** Of the contract, such as "RATE_LIMITED"; empty for what did not come from Noted, such as a refused connection. */
+  /**
+   * Of the contract, such as "RATE_LIMITED"; empty for what did not come from Noted, such
+   * as a refused connection.
+   */
   readonly reason: string;
   readonly retryAfterMs: number | undefined;
   readonly violations: readonly Violation[];
@@ -51,7 +61,10 @@ export class NotedError extends Error {
   }
 }
 
-/** Another try may cure it: the server cannot be reached, or says UNAVAILABLE for whichever reason. */
+/**
+ * Another try may cure it: the server cannot be reached, or says UNAVAILABLE for
+ * whichever reason.
+ */
 export class Unavailable extends NotedError {}
 
 /** The store cannot be asked. Nothing was noted. */
@@ -60,28 +73,49 @@ export class StoreUnavailable extends Unavailable {}
 /** It may have been noted: ask again with the same requestId. */
 export class OutcomeUnknown extends Unavailable {}
 
-/** Fewer replicas than asked for have what the answer rests on: ask again with the same requestId. */
+/**
+ * Fewer replicas than asked for have what the answer rests on: ask again with the same
+ * requestId.
+ */
 export class DurabilityNotReached extends Unavailable {}
 
 /** The store has lost notes and waits for an operator. Not retried. */
 export class StoreWentBack extends Unavailable {}
 
-/** Every connection of the server to the store is in use. Nothing was noted: ask again soon. */
+/**
+ * Every connection of the server to the store is in use. Nothing was noted: ask again
+ * soon.
+ */
 export class PoolExhausted extends Unavailable {}
 
-/** A field is malformed; violations names all that are. The same request will be refused again. */
+/**
+ * A field is malformed; violations names all that are. The same request will be refused
+ * again.
+ */
 export class InvalidRequest extends NotedError {}
 
-/** The requestId belongs to another message of this series. Nothing was noted: give each message its own. */
+/**
+ * The requestId belongs to another message of this series. Nothing was noted: give each
+ * message its own.
+ */
 export class RequestIdReused extends NotedError {}
 
-/** occurredAt is older than the notes reach back. Noted cannot decide: keep the message for a person. */
+/**
+ * occurredAt is older than the notes reach back. Noted cannot decide: keep the message
+ * for a person.
+ */
 export class OccurredTooEarly extends NotedError {}
 
-/** occurredAt is further ahead than clocks may disagree. Noted cannot decide: keep the message for a person. */
+/**
+ * occurredAt is further ahead than clocks may disagree. Noted cannot decide: keep the
+ * message for a person.
+ */
 export class OccurredTooLate extends NotedError {}
 
-/** receivedAt is older than the notes reach back. Noted cannot decide: keep the message for a person. */
+/**
+ * receivedAt is older than the notes reach back. Noted cannot decide: keep the message
+ * for a person.
+ */
 export class ReceivedTooEarly extends NotedError {}
 
 /** Another attempt has taken over. */
@@ -90,13 +124,19 @@ export class HoldLost extends NotedError {}
 /** The hold was released. */
 export class HoldReleased extends NotedError {}
 
-/** Another attempt has taken over and settled: the donation was processed twice, if this attempt processed it too. */
+/**
+ * Another attempt has taken over and settled: the donation was processed twice, if this
+ * attempt processed it too.
+ */
 export class SettledByAnother extends NotedError {}
 
 /** This receipt has settled already; it can be neither released nor extended. */
 export class AlreadySettled extends NotedError {}
 
-/** The server's store cannot run Noted, such as a Redis that is too old. The operator must act. */
+/**
+ * The server's store cannot run Noted, such as a Redis that is too old. The operator must
+ * act.
+ */
 export class StoreUnsuitable extends NotedError {}
 
 /** The note is forgotten, or never was. */
@@ -108,7 +148,10 @@ export class RateLimited extends NotedError {}
 /** The store is full; known duplicates are still answered. */
 export class StoreFull extends NotedError {}
 
-/** The series holds more notes than a real one could: its id looks like a constant. Keep the message for a person. */
+/**
+ * The series holds more notes than a real one could: its id looks like a constant. Keep
+ * the message for a person.
+ */
 export class SeriesFull extends NotedError {}
 
 /** The server has too much to do. */
@@ -130,18 +173,23 @@ export class DeadlineExceeded extends NotedError {}
 export class Internal extends NotedError {}
 
 /**
- * The answer is about another series, ledger or donation than was asked about. Something between
- * the client and the server mixes answers up. Nothing is known, as with every NotedError.
+ * The answer is about another series, ledger or donation than was asked about. Something
+ * between the client and the server mixes answers up. Nothing is known, as with every
+ * NotedError.
  */
 export class WrongAnswer extends NotedError {}
 
 /**
- * once()'s: the donation IS processed, but its note could not be made final; the donation's next
- * message may be FIRST. The reason why is in `reason` and, as an error, in `cause`.
+ * once()'s: the donation IS processed, but its note could not be made final; the
+ * donation's next message may be FIRST. The reason why is in `reason` and, as an error,
+ * in `cause`.
  */
 export class NotSettled extends NotedError {}
 
-/** The class of each reason. A test compares it with the head of noted.proto and with the other libraries. */
+/**
+ * The class of each reason. A test compares it with the head of noted.proto and with the
+ * other libraries.
+ */
 export const reasons: Readonly<Record<string, typeof NotedError>> = {
   INVALID_REQUEST: InvalidRequest,
   REQUEST_ID_REUSED: RequestIdReused,

@@ -3,9 +3,10 @@
  * Says which donations a PayPal message tells of, without asking a server:
  * `noted-identify ipn|webhook < body`.
  *
- * It prints a line of JSON for each donation, or {"skipped":"why"}: the same bytes as `notectl
- * identify`. What was left out is told on standard error. A message that cannot be read prints
- * nothing but a sentence there, and exits with 1. It does not verify that the message is PayPal's.
+ * It prints a line of JSON for each donation, or {"skipped":"why"}: the same bytes as
+ * `notectl identify`. What was left out is told on standard error. A message that cannot
+ * be read prints nothing but a sentence there, and exits with 1. It does not verify that
+ * the message is PayPal's.
  */
 import { identifyIpn, identifyWebhook, MalformedError } from "./paypal/index.js";
 

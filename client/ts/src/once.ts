@@ -1,4 +1,6 @@
-/** The whole dance: note with a hold, extend while the function runs, settle or release. */
+/**
+ * The whole dance: note with a hold, extend while the function runs, settle or release.
+ */
 import { sameNote } from "./calls.js";
 import type { Client } from "./client.js";
 import { NotSettled, WrongAnswer, type NotedError } from "./errors.js";
@@ -33,7 +35,8 @@ export async function once(
   } catch (error) {
     over.abort();
     await keeping;
-    // What is not released opens by itself when the hold runs out, so process's own error is the news.
+    // What is not released opens by itself when the hold runs out, so process's own error
+    // is the news.
     const timeoutMs = Math.min(settings.settleTimeoutMs, settings.timeoutMs);
     await client.release(receipt, "processing failed", { timeoutMs }).catch(() => undefined);
     throw error;
@@ -49,7 +52,10 @@ interface Held {
   readonly receipt: string;
   readonly donationId: string;
   readonly holdMs: number;
-  /** By our own clock, which makes the hold a little shorter than by the store's: the safe side. */
+  /**
+   * By our own clock, which makes the hold a little shorter than by the store's: the safe
+   * side.
+   */
   until: number;
 }
 
@@ -70,7 +76,8 @@ async function extendBefore({ client, receipt, donationId, holdMs, until }: Held
   for (let tries = 1; ; tries++) {
     const asked = now();
     try {
-      // A try that hangs must leave time for another, and the last one must not outlast the hold.
+      // A try that hangs must leave time for another, and the last one must not outlast
+      // the hold.
       const timeoutMs = Math.max(Math.min(holdMs / 6, until - asked), 1);
       sameNote("extending a hold", donationId, await client.extend(receipt, holdMs, { timeoutMs, signal: over }));
       return asked + holdMs;
@@ -88,8 +95,8 @@ async function extendBefore({ client, receipt, donationId, holdMs, until }: Held
 }
 
 /**
- * Settles, and does not give up at the first trouble: the work is done. Besides UNAVAILABLE it
- * outwaits a server that is too busy or too slow.
+ * Settles, and does not give up at the first trouble: the work is done. Besides
+ * UNAVAILABLE it outwaits a server that is too busy or too slow.
  */
 async function settle(client: Client, settings: Settings, { note, receipt }: NoteResponse): Promise<void> {
   const deadline = now() + settings.settleTimeoutMs;

@@ -1,8 +1,8 @@
 /**
  * When a call is made again, and after which wait.
  *
- * A try that could not end in time is not begun, so that the caller is told why the last one
- * failed and not merely that time is up.
+ * A try that could not end in time is not begun, so that the caller is told why the last
+ * one failed and not merely that time is up.
  */
 import { setTimeout as after } from "node:timers/promises";
 import { StoreWentBack, Unavailable, type NotedError } from "./errors.js";
@@ -14,8 +14,9 @@ const most = 2_000; // ms
 const full = 100; // tokens
 
 /**
- * Keeps a client from making an outage worse: a failure costs a token, a success earns a tenth,
- * and nothing is tried again while less than half are left. A first try is never refused.
+ * Keeps a client from making an outage worse: a failure costs a token, a success earns a
+ * tenth, and nothing is tried again while less than half are left. A first try is never
+ * refused.
  */
 export class Budget {
   private tokens = full;
@@ -30,7 +31,10 @@ export class Budget {
     return this.tokens > full / 2;
   }
 
-  /** The wait before the next try of a call that has failed so often, or undefined where there is none. */
+  /**
+   * The wait before the next try of a call that has failed so often, or undefined where
+   * there is none.
+   */
   waitAfter(tries: number, error: NotedError, deadline: number): number | undefined {
     if (!retriable(error) || !this.spend() || tries >= maxTries) return undefined;
     const wait = waitAfter(tries, error);
@@ -39,8 +43,8 @@ export class Budget {
 }
 
 /**
- * Only UNAVAILABLE: any other code would say the same again, or says that time is up. A store that
- * went back in time waits for a person, not for us.
+ * Only UNAVAILABLE: any other code would say the same again, or says that time is up. A
+ * store that went back in time waits for a person, not for us.
  */
 export function retriable(error: NotedError): boolean {
   return error instanceof Unavailable && !(error instanceof StoreWentBack);
@@ -48,14 +52,17 @@ export function retriable(error: NotedError): boolean {
 
 const passing = new Set(["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL", "UNKNOWN"]);
 
-/** Whether the server has refused for good what was asked with a receipt, so that asking again would change nothing. */
+/**
+ * Whether the server has refused for good what was asked with a receipt, so that asking
+ * again would change nothing.
+ */
 export function refused(error: NotedError): boolean {
   return !passing.has(error.code);
 }
 
 /**
- * Exponential, with the upper half left to chance so that callers do not come back in step. What
- * the server asks for is a lower bound.
+ * Exponential, with the upper half left to chance so that callers do not come back in
+ * step. What the server asks for is a lower bound.
  */
 export function waitAfter(tries: number, error: NotedError): number {
   const wait = Math.min(base * 2 ** Math.min(tries - 1, 10), most) * (0.5 + Math.random() / 2);

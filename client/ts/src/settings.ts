@@ -25,15 +25,16 @@ export class Settings {
     const tls = { ...options.tls, ...(options.ca === undefined ? {} : { ca: options.ca }) };
     this.sessions = new Http2SessionManager(
       url,
-      // A connection that a router has forgotten is noticed before the next call has to wait for
-      // it. The server tolerates a ping every 10 s.
+      // A connection that a router has forgotten is noticed before the next call has to
+      // wait for it. The server tolerates a ping every 10 s.
       { pingIntervalMs: 30_000, pingTimeoutMs: 10_000, pingIdleConnection: true },
       tls,
     );
     this.transport = createGrpcTransport({
       baseUrl: url,
       sessionManager: this.sessions,
-      // A page of a thousand notes of sixteen sightings; nothing that Noted says is larger.
+      // A page of a thousand notes of sixteen sightings; nothing that Noted says is
+      // larger.
       readMaxBytes: 16 << 20,
       interceptors: options.token === undefined ? [] : [bearer(options.token)],
     });
@@ -41,8 +42,9 @@ export class Settings {
 }
 
 /**
- * The milliseconds of a hold that can be settled. One of 0 would note finally and bring no
- * receipt: the donation would be a duplicate from then on, and nobody would have processed it.
+ * The milliseconds of a hold that can be settled. One of 0 would note finally and bring
+ * no receipt: the donation would be a duplicate from then on, and nobody would have
+ * processed it.
  */
 export function holdOfOnce(holdMs: number): number {
   if (!(holdMs >= 1 && holdMs <= maxHold)) {
@@ -83,7 +85,10 @@ export function isThisMachine(host: string): boolean {
   return bare === "localhost" || bare === "::1" || (isIP(bare) === 4 && bare.startsWith("127."));
 }
 
-/** Sends the token with each call. One that cannot be had is told as a server that is away is, since another try may cure it. */
+/**
+ * Sends the token with each call. One that cannot be had is told as a server that is away
+ * is, since another try may cure it.
+ */
 function bearer(token: string | (() => string | Promise<string>)): Interceptor {
   return (next) => async (request) => {
     let current: string;

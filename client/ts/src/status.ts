@@ -4,7 +4,9 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import * as errors from "./errors.js";
 import { NotedError, type Failure, type Violation } from "./errors.js";
 
-/** The ErrorInfo domain of the contract; a reason of another domain is not ours to read. */
+/**
+ * The ErrorInfo domain of the contract; a reason of another domain is not ours to read.
+ */
 const domain = "noted.v1";
 
 /** The codes that say enough without a reason, such as those of a proxy between. */
@@ -45,8 +47,9 @@ export function failure(act: string, thrown: unknown, signal?: AbortSignal): Not
 }
 
 /**
- * Whether the connection broke, or never was, which gRPC calls UNAVAILABLE. Connect has several
- * codes for it; Noted itself says neither ABORTED nor CANCELLED of a call that its caller still wants.
+ * Whether the connection broke, or never was, which gRPC calls UNAVAILABLE. Connect has
+ * several codes for it; Noted itself says neither ABORTED nor CANCELLED of a call that
+ * its caller still wants.
  */
 function isBroken({ code, cause }: ConnectError): boolean {
   if (code === Code.Aborted || code === Code.Canceled) return true;
@@ -54,7 +57,10 @@ function isBroken({ code, cause }: ConnectError): boolean {
   return fromNode && (code === Code.Internal || code === Code.Unknown);
 }
 
-/** The error of one answer of a stream, which carries its reason beside the code and not in details. */
+/**
+ * The error of one answer of a stream, which carries its reason beside the code and not
+ * in details.
+ */
 export function failed(act: string, code: number, said: string, reason: string): NotedError {
   return make(act, said, { code: codeName(code), reason });
 }
@@ -66,7 +72,8 @@ export function breach(act: string, said: string): NotedError {
 
 /** An answer about something else than was asked about. */
 export function wrongAnswer(act: string, about: string): errors.WrongAnswer {
-  const said = `the answer is about ${about}, so nothing is known; look for what mixes answers up between here and the server`;
+  const remedy = "look for what mixes answers up between here and the server";
+  const said = `the answer is about ${about}, so nothing is known; ${remedy}`;
   return new errors.WrongAnswer(act, said, { code: "INTERNAL" });
 }
 
@@ -90,15 +97,17 @@ export function reworded(error: NotedError, said: string): NotedError {
 const reasons = (reason: string | undefined): typeof NotedError | undefined =>
   reason !== undefined && Object.hasOwn(errors.reasons, reason) ? errors.reasons[reason] : undefined;
 
-/** The contract's spelling: FAILED_PRECONDITION, where Connect says FailedPrecondition. */
+/**
+ * The contract's spelling: FAILED_PRECONDITION, where Connect says FailedPrecondition.
+ */
 function codeName(code: number): string {
   const name: string | undefined = Code[code];
   if (name === undefined) return String(code);
   return name === "Canceled" ? "CANCELLED" : name.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase();
 }
 
-// The classes of google.rpc's messages come in no package that is worth a dependency: their fields
-// are read here by number.
+// The classes of google.rpc's messages come in no package that is worth a dependency:
+// their fields are read here by number.
 
 interface Field {
   readonly number: number;

@@ -18,10 +18,16 @@ export interface Streaming {
   open(asked: AsyncIterable<Asked>, options: CallOptions): AsyncIterable<NoteDonationsResponse>;
 }
 
-/** How many requests may be without an answer: enough to keep a server busy, few enough to be asked again. */
+/**
+ * How many requests may be without an answer: enough to keep a server busy, few enough to
+ * be asked again.
+ */
 const window = 256;
 
-/** What is to be asked and what was asked, between what reads the source, what sends, and the consumer. */
+/**
+ * What is to be asked and what was asked, between what reads the source, what sends, and
+ * the consumer.
+ */
 class Queue {
   waiting: NoteRequest[] = []; // to be asked
   asked: NoteRequest[] = []; // on the stream that is open, oldest first
@@ -48,7 +54,10 @@ class Queue {
     }
   }
 
-  /** Waits for something to ask, so that no stream is opened for nothing; false at the end of it all. */
+  /**
+   * Waits for something to ask, so that no stream is opened for nothing; false at the end
+   * of it all.
+   */
   async more(): Promise<boolean> {
     await this.until(() => this.waiting.length > 0 || this.ended);
     return this.waiting.length > 0;
@@ -135,7 +144,8 @@ export async function* notes(client: Streaming, source: Source): AsyncGenerator<
       if (broken === undefined || queue.waiting.length === 0) continue; // all is answered, or an idle stream was closed
       tries++;
       if (!retriable(broken)) {
-        // One of them broke the stream for all, or its answers are mixed up: each is asked by itself.
+        // One of them broke the stream for all, or its answers are mixed up: each is
+        // asked by itself.
         tries = 0;
         for (const request of queue.take()) yield await alone(client, request);
       } else if (client.budget.spend() && tries < maxTries) {
@@ -151,7 +161,10 @@ export async function* notes(client: Streaming, source: Source): AsyncGenerator<
   }
 }
 
-/** One that the store could not answer is asked again by itself, while the others wait their turn. */
+/**
+ * One that the store could not answer is asked again by itself, while the others wait
+ * their turn.
+ */
 async function result(client: Streaming, request: NoteRequest, { result }: NoteDonationsResponse): Promise<NoteResult> {
   const act = noting(request.donation);
   if (result.case === "response") {

@@ -1,8 +1,10 @@
 /**
- * The messages of the contract as JavaScript has them: plain objects, names for enums, Dates.
+ * The messages of the contract as JavaScript has them: plain objects, names for enums,
+ * Dates.
  *
- * What each field means, and its limits, is written in api/noted/v1/noted.proto. These are not
- * the generated messages, so that a time is a Date and an absent field is undefined.
+ * What each field means, and its limits, is written in api/noted/v1/noted.proto. These
+ * are not the generated messages, so that a time is a Date and an absent field is
+ * undefined.
  */
 import type { NotedError } from "./errors.js";
 
@@ -52,7 +54,10 @@ export type Evidence = (typeof Evidence)[keyof typeof Evidence];
 export const State = { HELD: "HELD", OPEN: "OPEN", SETTLED: "SETTLED" } as const;
 export type State = (typeof State)[keyof typeof State];
 
-/** One occurrence of an event in a series: what must be processed once. Only seriesId is required. */
+/**
+ * One occurrence of an event in a series: what must be processed once. Only seriesId is
+ * required.
+ */
 export interface Donation {
   readonly seriesId: string;
   readonly ledger?: string | undefined;
@@ -69,7 +74,10 @@ export interface Donation {
 export interface Message {
   readonly channel?: string | undefined;
   readonly id?: string | undefined;
-  /** When it first arrived, where that was not just now: it waited in a queue, or is a backfill's. */
+  /**
+   * When it first arrived, where that was not just now: it waited in a queue, or is a
+   * backfill's.
+   */
   readonly receivedAt?: Date | undefined;
 }
 
@@ -90,8 +98,8 @@ export interface NotedDonation extends Donation {
 }
 
 /**
- * What Noted remembers of a donation. Hand donationId downstream as the idempotency key, and
- * attempt as the fencing token.
+ * What Noted remembers of a donation. Hand donationId downstream as the idempotency key,
+ * and attempt as the fencing token.
  */
 export interface Note {
   readonly donationId: string;
@@ -104,7 +112,10 @@ export interface Note {
   readonly attempt: number;
 }
 
-/** A whole request of note(), for notes(). One without a requestId is given one when it is asked. */
+/**
+ * A whole request of note(), for notes(). One without a requestId is given one when it is
+ * asked.
+ */
 export interface NoteRequest {
   readonly donation: Donation;
   readonly message?: Message | undefined;
@@ -113,7 +124,10 @@ export interface NoteRequest {
   readonly requestId?: string | undefined;
 }
 
-/** The answer to note(). The receipt comes only with FIRST and a hold, retryAfterMs only with HELD. */
+/**
+ * The answer to note(). The receipt comes only with FIRST and a hold, retryAfterMs only
+ * with HELD.
+ */
 export interface NoteResponse {
   readonly verdict: Verdict;
   readonly note: Note;
@@ -147,14 +161,20 @@ export interface ListRequest {
   readonly state?: State | undefined;
   /** A channel: only notes all of whose sightings came over it. */
   readonly seenOnlyOn?: string | undefined;
-  /** A transaction id that any sighting of the note bears. Without seriesId it walks through the ledger. */
+  /**
+   * A transaction id that any sighting of the note bears. Without seriesId it walks
+   * through the ledger.
+   */
   readonly transactionId?: string | undefined;
   readonly notedAfter?: Date | undefined;
   readonly notedBefore?: Date | undefined;
   readonly pageSize?: number | undefined;
 }
 
-/** One page of a listing: it may be short or empty and still not be the last, which has no nextPageToken. */
+/**
+ * One page of a listing: it may be short or empty and still not be the last, which has no
+ * nextPageToken.
+ */
 export interface Page {
   readonly notes: readonly Note[];
   readonly nextPageToken: string;

@@ -36,7 +36,10 @@ export async function listen(server: Listening): Promise<number> {
 /** Stands between a client and a server, and goes away when it is told to. */
 export class Proxy {
   address = "";
-  /** What the server says is swallowed, and its connection broken after so many bytes of it. */
+  /**
+   * What the server says is swallowed, and its connection broken after so many bytes of
+   * it.
+   */
   swallowAfter = Infinity;
   private readonly sockets = new Set<Socket>();
   private isDown = false;

@@ -1,4 +1,5 @@
-// The package as others install it: packed, in fresh projects, by import and by require, with types.
+// The package as others install it: packed, in fresh projects, by import and by require,
+// with types.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

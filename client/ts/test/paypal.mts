@@ -1,5 +1,5 @@
-// What PayPal runs, as far as a receiver asks it: the post-back of IPNs, the host of certificates
-// and the API. Each is a real server; what it says is the test's to choose.
+// What PayPal runs, as far as a receiver asks it: the post-back of IPNs, the host of
+// certificates and the API. Each is a real server; what it says is the test's to choose.
 import { createSign, randomUUID } from "node:crypto";
 import { createServer as createHttp, type IncomingMessage, type RequestListener } from "node:http";
 import { createServer as createHttps } from "node:https";

@@ -70,8 +70,8 @@ for (const channel of channels) {
   });
 }
 
-// Unknown, type and the id of what is skipped are not in the lines that other languages print, so
-// the shared cases cannot hold them.
+// Unknown, type and the id of what is skipped are not in the lines that other languages
+// print, so the shared cases cannot hold them.
 const unseen: readonly [Channel, string, { type: string; unknown: boolean; id?: string }][] = [
   ["ipn", "txn_type=never_heard_of&payment_status=Completed", { type: "never_heard_of", unknown: true }],
   ["ipn", "txn_type=cart&payment_status=Odd", { type: "cart", unknown: true }],
@@ -106,7 +106,8 @@ test("a Uint8Array that is a part of another is read in its own bounds", () => {
   assert.deepEqual(pair?.donation, { seriesId: "I-1", event: "CANCELLATION" });
 });
 
-// Whoever can post to a receiver chooses these; a pattern that tries them in many ways would not end.
+// Whoever can post to a receiver chooses these; a pattern that tries them in many ways
+// would not end.
 test("long runs of anything are read in one go", { timeout: 60_000 }, () => {
   const run = (text: string): string => text.repeat((1 << 20) / text.length);
   for (const text of [" ", "\r\n", "+", "%20", "%", "&", "=", "a", "0"]) {

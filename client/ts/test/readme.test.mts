@@ -32,7 +32,10 @@ const [twentyLines, inNode, inExpress, inFastify, listing, contract] = samples("
 const { grpc } = await startNoted();
 const client = new Client(grpc);
 
-/** What the samples call: books, and people that tell what they hear. Here it is told in this process, or else on standard output. */
+/**
+ * What the samples call: books, and people that tell what they hear. Here it is told in
+ * this process, or else on standard output.
+ */
 const booksJs = `
 const say = (what, more) => (globalThis.heard ?? console.log)(JSON.stringify({ what, ...more }));
 export async function book(id, donation) {

@@ -142,7 +142,8 @@ test("processed, but not settled: the redelivery is processed again, under the s
   assert.equal(new Set(books.booked.map(({ donationId }) => donationId)).size, 1);
 });
 
-// Where PayPal's next try would be another donation, or is done, it must not come, and a person is told.
+// Where PayPal's next try would be another donation, or is done, it must not come, and a
+// person is told.
 for (const [meanwhile, status] of [
   ["settled", "200"],
   ["taken over", "503 noted"],

@@ -1,4 +1,5 @@
-// A stand-in for a server that answers as Noted never should, or does not yet: over real sockets.
+// A stand-in for a server that answers as Noted never should, or does not yet: over real
+// sockets.
 import { createServer, type Http2Server } from "node:http2";
 import { after } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";

@@ -103,7 +103,8 @@ function withChecksum(body: Buffer, wanted: number): Buffer {
     const letters = Array.from({ length: 32 }, (_, bit) => ((bits >>> bit) & 1 ? "b" : "a")).join("");
     return Buffer.concat([Buffer.from(`{"filler":"${letters}",`), body.subarray(1)]);
   };
-  // CRC-32 is linear: what letters change is the sum of what each of them changes, so it is elimination.
+  // CRC-32 is linear: what letters change is the sum of what each of them changes, so it
+  // is elimination.
   const zero = crc32(made(0));
   const basis: { value: number; bits: number }[] = []; // the largest first
   const reduce = (vector: { value: number; bits: number }): { value: number; bits: number } => {

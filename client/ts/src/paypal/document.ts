@@ -5,8 +5,8 @@ import type { Lookup } from "./fields.js";
 import { MalformedError } from "./result.js";
 
 /**
- * How deep arrays and objects may nest. PayPal stays below ten; without a bound a few megabytes of
- * [ exhaust the stack of a parser that recurses.
+ * How deep arrays and objects may nest. PayPal stays below ten; without a bound a few
+ * megabytes of [ exhaust the stack of a parser that recurses.
  */
 const maxDepth = 64;
 
@@ -15,8 +15,9 @@ export class Document {
   private readonly root: ReadonlyMap<string, Json>;
 
   /**
-   * Bytes above ASCII become 0x7f first: languages disagree about bad UTF-8, some refuse the whole
-   * body, and nothing that is read needs it. 0x7f is legal in a JSON string and illegal in an id.
+   * Bytes above ASCII become 0x7f first: languages disagree about bad UTF-8, some refuse
+   * the whole body, and nothing that is read needs it. 0x7f is legal in a JSON string and
+   * illegal in an id.
    */
   constructor(body: Uint8Array) {
     const text = latin1(body)
@@ -31,7 +32,10 @@ export class Document {
     this.root = root;
   }
 
-  /** The text at a path, one character a byte of its UTF-8; a number is the text it is written with. */
+  /**
+   * The text at a path, one character a byte of its UTF-8; a number is the text it is
+   * written with.
+   */
   readonly lookup: Lookup = (path) => {
     const { value, problem } = this.find(path);
     if (value === null) return { text: "", problem };
@@ -40,14 +44,20 @@ export class Document {
     return { text: "", problem: "is neither a string nor a number" };
   };
 
-  /** How many elements the array at a path has, none if it is absent, and a problem if something else stands there. */
+  /**
+   * How many elements the array at a path has, none if it is absent, and a problem if
+   * something else stands there.
+   */
   length(path: string): { readonly count: number; readonly problem?: string | undefined } {
     const { value, problem } = this.find(path);
     if (value === null) return { count: 0, problem };
     return Array.isArray(value) ? { count: value.length } : { count: 0, problem: "is no array" };
   }
 
-  /** What stands at a path, null for what is absent, and a problem where the path leads through something that has no such parts. */
+  /**
+   * What stands at a path, null for what is absent, and a problem where the path leads
+   * through something that has no such parts.
+   */
   private find(path: string): { readonly value: Json; readonly problem?: string } {
     let value: Json = this.root;
     for (const part of path.split(".")) {

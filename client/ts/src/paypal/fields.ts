@@ -3,8 +3,9 @@ import { trimmed } from "./form.js";
 import { parseTime, type Moment } from "./times.js";
 
 /**
- * A field's text as it is written, and what is wrong with what stands there instead of text. The
- * text has one character a byte (Latin-1), so that what the rules say of bytes holds of characters.
+ * A field's text as it is written, and what is wrong with what stands there instead of
+ * text. The text has one character a byte (Latin-1), so that what the rules say of bytes
+ * holds of characters.
  */
 export type Lookup = (field: string) => { readonly text: string; readonly problem?: string | undefined };
 
@@ -29,7 +30,10 @@ export class Reader {
     return [...this.warned].map(([field, problem]) => `${field}: ${problem}`);
   }
 
-  /** Says it once per field however many rules look at it, so that all languages count the same warnings. */
+  /**
+   * Says it once per field however many rules look at it, so that all languages count the
+   * same warnings.
+   */
   warn(field: string, problem: string): void {
     if (!this.warned.has(field)) this.warned.set(field, problem);
   }
@@ -59,7 +63,10 @@ export class Reader {
     return "";
   }
 
-  /** A field that can name a series, or "". An id that begins with B- names a means of payment. */
+  /**
+   * A field that can name a series, or "". An id that begins with B- names a means of
+   * payment.
+   */
   seriesId(field: string): string {
     const id = this.id(field);
     return id.startsWith("B-") ? "" : id;
@@ -74,7 +81,10 @@ export class Reader {
     return moment;
   }
 
-  /** An amount without its sign and its currency: both, or neither, because Noted can compare neither without the other. */
+  /**
+   * An amount without its sign and its currency: both, or neither, because Noted can
+   * compare neither without the other.
+   */
   money(amountField: string, currencyField: string): Money {
     const written = this.text(amountField);
     if (written === "") return none;
@@ -95,8 +105,14 @@ export class Reader {
 /** Whether the contract takes the text as an id. */
 export const fits = (text: string): boolean => /^[\x21-\x7e]{1,128}$/.test(text);
 
-/** Text from a message made harmless in a log line and in a skip reason: the same bytes in every language, and no escape in any. */
+/**
+ * Text from a message made harmless in a log line and in a skip reason: the same bytes in
+ * every language, and no escape in any.
+ */
 export const sanitised = (text: string): string => text.replace(/[^\x20-\x7e]|["\\]/g, "?").slice(0, 64);
 
-/** toLowerCase for A to Z alone; Unicode has other letters that become ASCII ones, and languages do not agree on them. */
+/**
+ * toLowerCase for A to Z alone; Unicode has other letters that become ASCII ones, and
+ * languages do not agree on them.
+ */
 export const lower = (text: string): string => text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());

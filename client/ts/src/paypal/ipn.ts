@@ -24,7 +24,10 @@ const typeEvents: ReadonlyMap<string, Event> = new Map([
   ["adjustment", "ADJUSTMENT"],
 ]);
 
-/** The txn_types whose payment_status says what happened. Refunds and reversals have no type at all, which is the empty one. */
+/**
+ * The txn_types whose payment_status says what happened. Refunds and reversals have no
+ * type at all, which is the empty one.
+ */
 const moneyTypes: ReadonlySet<string> = new Set([
   "",
   "subscr_payment",
@@ -97,8 +100,8 @@ function find(reader: Reader, txnType: string): Finding {
       if (status !== "") return unknown(`payment_status ${sanitised(status)} is not known`);
       return unknown(txnType === "" ? "neither txn_type nor payment_status is given" : "payment_status is missing");
     }
-    // PayPal calls a payment that leaves the account Completed too: the sign tells the direction.
-    // Taken for a donation, it would be thanked for.
+    // PayPal calls a payment that leaves the account Completed too: the sign tells the
+    // direction. Taken for a donation, it would be thanked for.
     if (event === "PAYMENT" && reader.text("mc_gross").startsWith("-")) {
       if (reader.id("parent_txn_id") === "") return skipped("money went out and no parent_txn_id says for what");
       event = "ADJUSTMENT";
@@ -134,7 +137,8 @@ function build(reader: Reader, event: Event): Found {
 function seriesOf(reader: Reader, event: Event): string {
   switch (event) {
     case "REFUND":
-      // Never its parent: a webhook often does not know it, and two partial refunds of one sum must not meet.
+      // Never its parent: a webhook often does not know it, and two partial refunds of
+      // one sum must not meet.
       return series(reader.id("txn_id"), "txn_id");
     case "REVERSAL":
     case "REVERSAL_CANCELED":
@@ -143,7 +147,8 @@ function seriesOf(reader: Reader, event: Event): string {
     case "DISPUTE":
       return series(reader.firstId("txn_id", "case_id"), "txn_id, case_id");
     default: {
-      // The I- form wins because in 2018 PayPal renamed S- series to it, and the webhook channel knows no other.
+      // The I- form wins because in 2018 PayPal renamed S- series to it, and the webhook
+      // channel knows no other.
       const [profile, button] = [reader.seriesId("recurring_payment_id"), reader.seriesId("subscr_id")];
       if (button.startsWith("I-") && !profile.startsWith("I-")) return button;
       const named = profile === "" ? button : profile;
@@ -153,7 +158,10 @@ function seriesOf(reader: Reader, event: Event): string {
   }
 }
 
-/** The first payment that hides in a profile's creation. No other IPN tells of it; in later ones the same field is only an echo. */
+/**
+ * The first payment that hides in a profile's creation. No other IPN tells of it; in
+ * later ones the same field is only an echo.
+ */
 function initialPayment(reader: Reader, seriesId: string): Found[] {
   if (reader.text("initial_payment_txn_id") === "") return [];
   const event = statusEvents.get(lower(reader.text("initial_payment_status")));

@@ -1,6 +1,6 @@
 /**
- * JSON by RFC 8259, with numbers as they are written. JSON.parse would make 25.00 of an amount 25,
- * and lose the digits of a long id.
+ * JSON by RFC 8259, with numbers as they are written. JSON.parse would make 25.00 of an
+ * amount 25, and lose the digits of a long id.
  */
 
 export class JsonNumber {
@@ -10,7 +10,10 @@ export class JsonNumber {
 /** The last of repeated names counts. A Map, so that no name is special. */
 export type Json = null | boolean | string | JsonNumber | readonly Json[] | ReadonlyMap<string, Json>;
 
-/** What the text holds; undefined where it is no JSON. The caller bounds how deep it nests. */
+/**
+ * What the text holds; undefined where it is no JSON. The caller bounds how deep it
+ * nests.
+ */
 export function parseJson(text: string): Json | undefined {
   const parser = new Parser(text);
   try {
@@ -27,7 +30,8 @@ class NoJson extends Error {}
 const space = /[ \t\r\n]*/y;
 const literal = /true|false|null/y;
 const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
-// Each character can be matched in one way alone: else a string that does not end would take forever.
+// Each character can be matched in one way alone: else a string that does not end would
+// take forever.
 const string = /"([^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})[^"\\\x00-\x1f]*)*)"/y;
 const literals: Readonly<Record<string, Json>> = { true: true, false: false, null: null };
 const escapes: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };

@@ -1,7 +1,10 @@
 /** What a message tells of, and how it is printed. */
 import type { Donation, Message } from "../types.js";
 
-/** A body cannot be read or names no series. The same bytes will never fare better, so asking for them again is no use. */
+/**
+ * A body cannot be read or names no series. The same bytes will never fare better, so
+ * asking for them again is no use.
+ */
 export class MalformedError extends Error {
   /** The field or fields at fault; "body" for all of it. */
   readonly field: string;
@@ -20,7 +23,10 @@ export class MalformedError extends Error {
 export interface Pair {
   readonly donation: Donation;
   readonly message: Message;
-  /** The nanoseconds of its time that a Date cannot hold. Noted keeps milliseconds; only the printed line shows them. */
+  /**
+   * The nanoseconds of its time that a Date cannot hold. Noted keeps milliseconds; only
+   * the printed line shows them.
+   */
   readonly nanoseconds: number;
 }
 
@@ -32,7 +38,10 @@ export class Identified {
   readonly pairs: readonly Pair[];
   /** In a fixed sentence, why there is no donation in it. */
   readonly skipped: string;
-  /** With skipped: the type or the status is not known. Say it loudly: it may have been a donation. */
+  /**
+   * With skipped: the type or the status is not known. Say it loudly: it may have been a
+   * donation.
+   */
   readonly unknown: boolean;
   /** The txn_type or event_type, safe to be logged. */
   readonly type: string;
@@ -62,7 +71,10 @@ export class Identified {
     return new Identified({ message, pairs, skipped, unknown, type, warnings });
   }
 
-  /** What `noted-identify` prints: the same bytes as the programs in other languages, a line for each pair. */
+  /**
+   * What `noted-identify` prints: the same bytes as the programs in other languages, a
+   * line for each pair.
+   */
   lines(): string {
     return this.skipped === "" ? this.pairs.map(line).join("") : `{"skipped":${quoted(this.skipped)}}\n`;
   }
@@ -87,14 +99,21 @@ function fields(values: Record<string, string | undefined>): string {
     .join(",");
 }
 
-/** The JSON form of google.protobuf.Timestamp: UTC with the fewest of 0, 3, 6 and 9 digits that hold it. */
+/**
+ * The JSON form of google.protobuf.Timestamp: UTC with the fewest of 0, 3, 6 and 9 digits
+ * that hold it.
+ */
 function timestamp(time: Date, nanoseconds: number): string {
   const [seconds = "", milliseconds = ""] = time.toISOString().slice(0, -1).split(".");
   const fraction = (milliseconds + String(nanoseconds).padStart(6, "0")).replace(/(000)+$/, "");
   return `${seconds}${fraction === "" ? "" : "."}${fraction}Z`;
 }
 
-/** What this package produces holds only " and \ of all that needs an escape; the rest is for a ledger that a caller filled in. */
+/**
+ * What this package produces holds only " and \ of all that needs an escape; the rest is
+ * for a ledger that a caller filled in.
+ */
 function quoted(text: string): string {
-  return `"${text.replace(/["\\]|[^ -\uffff]/g, (c) => (c < " " ? `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}` : `\\${c}`))}"`;
+  const escape = (c: string): string => (c < " " ? `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}` : `\\${c}`);
+  return `"${text.replace(/["\\]|[^ -\uffff]/g, escape)}"`;
 }

@@ -1,8 +1,8 @@
 /**
- * PayPal writes one moment in four ways: the two Pacific ones on IPNs (the second, and the dot
- * behind a month, come from its simulators), JavaScript's on the other simulator's IPNs, ISO 8601
- * on webhooks. Each is accepted on both channels. A day or an hour may have one digit in all but
- * the last, and a run of spaces counts as one.
+ * PayPal writes one moment in four ways: the two Pacific ones on IPNs (the second, and
+ * the dot behind a month, come from its simulators), JavaScript's on the other
+ * simulator's IPNs, ISO 8601 on webhooks. Each is accepted on both channels. A day or an
+ * hour may have one digit in all but the last, and a run of spaces counts as one.
  */
 
 /** A time, and the nanoseconds of it that a Date cannot hold. */
@@ -25,7 +25,10 @@ const spellings = [
     String.raw`^[A-Za-z]{3,9} +${month} +${day},? +${year} +${clock} +GMT(?<zone>[+-]\d\d:?\d\d)(?: +\([^()]*\))?$`,
   ),
   // 2021-03-08T17:05:01.250Z
-  /^(?<year>\d{4})-(?<month>\d\d)-(?<day>\d\d)T(?<hour>\d\d):(?<minute>\d\d):(?<second>\d\d)(?:\.(?<fraction>\d+))?(?<zone>Z|[+-]\d\d:?\d\d)$/,
+  new RegExp(
+    String.raw`^${year}-(?<month>\d\d)-(?<day>\d\d)T(?<hour>\d\d):(?<minute>\d\d):(?<second>\d\d)` +
+      String.raw`(?:\.(?<fraction>\d+))?(?<zone>Z|[+-]\d\d:?\d\d)$`,
+  ),
 ];
 
 const months = "january february march april may june july august september october november december".split(" ");
@@ -33,10 +36,10 @@ const months = "january february march april may june july august september octo
 /**
  * A time in any of the spellings; undefined for anything else.
  *
- * The label PST or PDT is taken for the offset it names, not for Pacific time on that date: in the
- * hour that autumn repeats only the label tells the two apart, and it is PayPal's own word. Years
- * run from 1970 to 9998, so that no offset leaves what a protobuf Timestamp can hold. There are no
- * leap seconds; a second 60 is unreadable.
+ * The label PST or PDT is taken for the offset it names, not for Pacific time on that
+ * date: in the hour that autumn repeats only the label tells the two apart, and it is
+ * PayPal's own word. Years run from 1970 to 9998, so that no offset leaves what a
+ * protobuf Timestamp can hold. There are no leap seconds; a second 60 is unreadable.
  */
 export function parseTime(text: string): Moment | undefined {
   for (const spelling of spellings) {
@@ -64,13 +67,18 @@ export function parseTime(text: string): Moment | undefined {
   return undefined;
 }
 
-/** The month of 01 to 12, or of three or more letters that begin its English name (Sep, Sept, September). */
+/**
+ * The month of 01 to 12, or of three or more letters that begin its English name (Sep,
+ * Sept, September).
+ */
 function readMonth(text: string): number | undefined {
   const found = /^\d/.test(text) ? Number(text) : months.findIndex((name) => name.startsWith(text.toLowerCase())) + 1;
   return found >= 1 && found <= 12 ? found : undefined;
 }
 
-/** The minutes east of UTC of PST, PDT, Z, -07:00 or -0700; undefined for a day or more. */
+/**
+ * The minutes east of UTC of PST, PDT, Z, -07:00 or -0700; undefined for a day or more.
+ */
 function readOffset(zone: string): number | undefined {
   if (zone === "PST") return -8 * 60;
   if (zone === "PDT") return -7 * 60;

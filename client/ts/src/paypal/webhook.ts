@@ -6,8 +6,8 @@ import { found, isSkipped, series, skipped, unknown, type Finding, type Found } 
 import { Identified, MalformedError } from "./result.js";
 
 /**
- * The events of a series itself. There is no money in them: what they repeat of the last payment is
- * told by a sale's own event.
+ * The events of a series itself. There is no money in them: what they repeat of the last
+ * payment is told by a sale's own event.
  */
 const stateEvents: ReadonlyMap<string, Event> = new Map([
   ["billing.subscription.created", "SIGNUP"], // of a v1 agreement only
@@ -20,7 +20,10 @@ const stateEvents: ReadonlyMap<string, Event> = new Map([
   ["billing.subscription.payment.failed", "PAYMENT_FAILED"],
 ]);
 
-/** The event types, by how they begin, that are known to tell of no donation, and what they tell of. */
+/**
+ * The event types, by how they begin, that are known to tell of no donation, and what
+ * they tell of.
+ */
 const noDonation: readonly (readonly [prefix: string, tells: string])[] = [
   ["checkout.order.", "an order, not of money"],
   ["payments.payment.", "an order, not of money"],
@@ -94,7 +97,8 @@ function find(reader: Reader, document: Document, eventType: string): Finding {
     }
     case "payment.sale.refunded":
     case "payment.capture.refunded": {
-      // Never the parent: PayPal often leaves it out, and two partial refunds of one sum must not meet.
+      // Never the parent: PayPal often leaves it out, and two partial refunds of one sum
+      // must not meet.
       const id = reader.id("resource.id");
       return [money(reader, "REFUND", id, id, "resource.id")];
     }
@@ -120,16 +124,19 @@ function find(reader: Reader, document: Document, eventType: string): Finding {
   return unknown(`event_type ${sanitised(eventType)} is not known`);
 }
 
-/** A donation of an event that moves money. Its time is the resource's: the event's own can lag by hours, and an IPN knows nothing of it. */
+/**
+ * A donation of an event that moves money. Its time is the resource's: the event's own
+ * can lag by hours, and an IPN knows nothing of it.
+ */
 function money(reader: Reader, event: Event, seriesId: string, transactionId: string, candidates: string): Found {
   const moment = reader.time("resource.create_time");
   return found(series(seriesId, candidates), event, { transactionId, moment, money: resourceMoney(reader) });
 }
 
 /**
- * A payment's reversal. A resource that names no parent, or itself, may be the payment: reports
- * differ. As a series either will do. But the payment's id would contradict the IPN's, and its time
- * can lie months back.
+ * A payment's reversal. A resource that names no parent, or itself, may be the payment:
+ * reports differ. As a series either will do. But the payment's id would contradict the
+ * IPN's, and its time can lie months back.
  */
 function reversal(reader: Reader, parent: string, candidates: string): Found {
   const id = reader.id("resource.id");
@@ -145,9 +152,9 @@ function resourceMoney(reader: Reader): Money {
 }
 
 /**
- * Tells a payment from one that is pending or failed. The name of the event is not enough: PayPal
- * sends COMPLETED for sales that are still pending. A payment stays one when its state becomes
- * refunded or reversed: the money came.
+ * Tells a payment from one that is pending or failed. The name of the event is not
+ * enough: PayPal sends COMPLETED for sales that are still pending. A payment stays one
+ * when its state becomes refunded or reversed: the money came.
  */
 function paymentEvent(reader: Reader, kind: string): Event {
   if (kind.endsWith(".denied") || kind.endsWith(".declined")) return "PAYMENT_FAILED";
@@ -168,13 +175,19 @@ function paymentEvent(reader: Reader, kind: string): Event {
   }
 }
 
-/** Tells a subscription of today's API, which is created before the donor agrees to it, from an agreement of the first one. */
+/**
+ * Tells a subscription of today's API, which is created before the donor agrees to it,
+ * from an agreement of the first one.
+ */
 function isVersion2(reader: Reader): boolean {
   const [version, resource] = [reader.text("resource_version"), reader.text("resource_type")];
   return version.startsWith("2") || lower(resource) === "subscription";
 }
 
-/** The payment that a link of one of the names leads to, or "". Its id stands behind the last of the paths in the link. */
+/**
+ * The payment that a link of one of the names leads to, or "". Its id stands behind the
+ * last of the paths in the link.
+ */
 function linked(reader: Reader, document: Document, rels: readonly string[], paths: readonly string[]): string {
   const { count, problem } = document.length("resource.links");
   if (problem !== undefined) reader.warn("resource.links", `${problem}; taken as absent`);
@@ -191,7 +204,10 @@ function linked(reader: Reader, document: Document, rels: readonly string[], pat
   return "";
 }
 
-/** One donation of each disputed transaction, in the message's order, or of the dispute itself where it names no transaction. */
+/**
+ * One donation of each disputed transaction, in the message's order, or of the dispute
+ * itself where it names no transaction.
+ */
 function disputes(reader: Reader, document: Document): readonly Found[] {
   const list = "resource.disputed_transactions";
   const { count, problem } = document.length(list);

@@ -1,4 +1,7 @@
-/** Verifying a webhook by asking PayPal. It takes a token for that, which is kept until shortly before it ends. */
+/**
+ * Verifying a webhook by asking PayPal. It takes a token for that, which is kept until
+ * shortly before it ends.
+ */
 import { Document } from "../paypal/document.js";
 import { MalformedError } from "../paypal/result.js";
 import { again, noSandbox, Refusal } from "./refusal.js";
@@ -10,7 +13,10 @@ import { isConfidential, Peer, Unanswered } from "./web.js";
 export interface WebhookApiOptions {
   readonly clientId: string;
   readonly clientSecret: string;
-  /** PayPal's API: https://api-m.paypal.com. With a host of its sandbox, what it verifies is a test. */
+  /**
+   * PayPal's API: https://api-m.paypal.com. With a host of its sandbox, what it verifies
+   * is a test.
+   */
   readonly url?: string;
 }
 
@@ -41,9 +47,10 @@ export class WebhookApi {
   }
 
   /**
-   * Whether PayPal has sent this as a test; throws a Refusal where it has not sent it. PayPal gets
-   * the body as it came: parsed and written again, genuine ones fail. It is embedded in JSON, so it
-   * must be one whole JSON object: else a body could end early and bring its own webhook_id.
+   * Whether PayPal has sent this as a test; throws a Refusal where it has not sent it.
+   * PayPal gets the body as it came: parsed and written again, genuine ones fail. It is
+   * embedded in JSON, so it must be one whole JSON object: else a body could end early
+   * and bring its own webhook_id.
    */
   async verify(sent: Transmission, body: Buffer): Promise<boolean> {
     const object = wholeObject(body);
@@ -138,7 +145,10 @@ export class WebhookApi {
   }
 }
 
-/** The body without its byte order mark, by the very reader that will look for donations in it. */
+/**
+ * The body without its byte order mark, by the very reader that will look for donations
+ * in it.
+ */
 function wholeObject(body: Buffer): Buffer {
   try {
     new Document(body);

@@ -16,7 +16,11 @@ const mostFetched = 8; // at a time; forged messages can cause no more
 const mostBytes = 64 << 10;
 const mostCertificates = 8; // of one chain
 const mostBetween = 3; // issuers that are fetched for one certificate
-const renewEvery = 60_000; // ms before one that has ended, and still had when it was fetched again, is fetched once more
+/**
+ * Milliseconds before one that has ended, and still had when it was fetched again, is
+ * fetched once more.
+ */
+const renewEvery = 60_000;
 
 /** What PayPal's certificates are called. */
 const path = /^\/v1\/notifications\/certs\/[A-Za-z0-9_-]+$/;
@@ -34,15 +38,16 @@ export const untrusted = (): Refusal =>
   new Refusal(400, "certificate", "the certificate is not PayPal's, or not of this time");
 
 /**
- * Name, chain and dates are judged at every use, so a kept one ends with its dates; then it is
- * fetched again, since PayPal may have renewed it where it is.
+ * Name, chain and dates are judged at every use, so a kept one ends with its dates; then
+ * it is fetched again, since PayPal may have renewed it where it is.
  */
 export class Certificates {
   private readonly hosts: ReadonlySet<string>;
   private readonly roots: readonly X509Certificate[];
   private readonly peer: Peer;
   private readonly kept = new Map<string, Chain>(); // by address, the oldest first
-  private readonly renewed = new Map<string, number>(); // address of a kept one that has ended → when it was last fetched again
+  /** The address of a kept one that has ended → when it was last fetched again. */
+  private readonly renewed = new Map<string, number>();
   private readonly under = new Map<string, Promise<Chain>>(); // by address, the fetches under way
 
   constructor(
@@ -55,11 +60,15 @@ export class Certificates {
     this.roots = readPem(roots === undefined ? known.join("\n") : roots.toString());
     if (this.roots.length === 0)
       throw new TypeError("certRoots holds no PEM certificate; give the content of the file");
-    // The host that serves certificates is known by Node's authorities too: certRoots may name no more than an issuer between.
+    // The host that serves certificates is known by Node's authorities too: certRoots may
+    // name no more than an issuer between.
     this.peer = new Peer(roots === undefined ? undefined : [...known, roots.toString()]);
   }
 
-  /** The certificate at a URL, if PayPal may serve it there and it is PayPal's at that time. */
+  /**
+   * The certificate at a URL, if PayPal may serve it there and it is PayPal's at that
+   * time.
+   */
   async trusted(url: string, at: Date): Promise<Trusted> {
     const address = this.address(url);
     if (address === undefined) throw new Refusal(400, "certificate", "the certificate's URL is not one of PayPal's");
@@ -70,10 +79,10 @@ export class Certificates {
   }
 
   /**
-   * The one spelling of a certificate's URL: https, a host of the list in lower case, a path that
-   * PayPal's have. All else is refused, since the URL is in a header that nobody has verified: a
-   * query, or a host in capitals, would make a new certificate of a kept one as often as a stranger
-   * likes.
+   * The one spelling of a certificate's URL: https, a host of the list in lower case, a
+   * path that PayPal's have. All else is refused, since the URL is in a header that
+   * nobody has verified: a query, or a host in capitals, would make a new certificate of
+   * a kept one as often as a stranger likes.
    */
   private address(written: string): string | undefined {
     const [, host, rest] = /^https:\/\/([^/\\?#@\s]+)(\/[^\s]*)$/.exec(written) ?? [];
@@ -101,7 +110,10 @@ export class Certificates {
     return true;
   }
 
-  /** Fetches a chain, once for all who wait for it. A trouble is theirs too, and is not kept: the next message tries again. */
+  /**
+   * Fetches a chain, once for all who wait for it. A trouble is theirs too, and is not
+   * kept: the next message tries again.
+   */
   private fetch(address: string, at: Date): Promise<Chain> {
     const under = this.under.get(address);
     if (under !== undefined) return under;
@@ -139,8 +151,9 @@ export class Certificates {
   }
 
   /**
-   * Fetches the issuers that PayPal's host leaves out, from where the certificate says that they
-   * lie. They come over plain http, as is usual: the judging trusts none that a root has not issued.
+   * Fetches the issuers that PayPal's host leaves out, from where the certificate says
+   * that they lie. They come over plain http, as is usual: the judging trusts none that a
+   * root has not issued.
    */
   private async complete(chain: Chain, at: Date, until: number): Promise<Chain> {
     for (let fetched = 0; fetched < mostBetween && this.judge(chain, at) === undefined; fetched++) {
@@ -176,7 +189,10 @@ function bare(host: string): string {
   return host.trim().toLowerCase().replace(/:443$/, "");
 }
 
-/** Those that Node trusts in TLS: its own list, and from Node 22 on what its environment adds. */
+/**
+ * Those that Node trusts in TLS: its own list, and from Node 22 on what its environment
+ * adds.
+ */
 function nodesRoots(): readonly string[] {
   const { getCACertificates } = tls as { getCACertificates?: (type: "default") => string[] };
   return getCACertificates === undefined ? tls.rootCertificates : getCACertificates("default");

@@ -1,11 +1,12 @@
 /**
  * Whether certificates lead to an authority that is trusted.
  *
- * Node judges chains only inside TLS, and PayPal's certificates sign messages. So the path is built
- * here, and each link is judged by OpenSSL: who issued it, by names, key ids and key usage
- * (checkIssued), and whether the signature is the issuer's (verify). What remains is RFC 5280's:
- * dates, basic constraints, and no critical extension that is not understood. It is stricter than
- * that where that is simpler: an authority with name constraints is not trusted.
+ * Node judges chains only inside TLS, and PayPal's certificates sign messages. So the
+ * path is built here, and each link is judged by OpenSSL: who issued it, by names, key
+ * ids and key usage (checkIssued), and whether the signature is the issuer's (verify).
+ * What remains is RFC 5280's: dates, basic constraints, and no critical extension that is
+ * not understood. It is stricter than that where that is simpler: an authority with name
+ * constraints is not trusted.
  */
 import type { X509Certificate } from "node:crypto";
 import { pathLength, readDetails, type Details } from "./der.js";
@@ -13,7 +14,10 @@ import { pathLength, readDetails, type Details } from "./der.js";
 const basicConstraints = "551d13";
 const nameConstraints = "551d1e";
 
-/** Key usage, subject alternative names, basic constraints, policies, extended key usage. The third is judged here, the first two by OpenSSL. */
+/**
+ * Key usage, subject alternative names, basic constraints, policies, extended key usage.
+ * The third is judged here, the first two by OpenSSL.
+ */
 const understood: ReadonlySet<string> = new Set(["551d0f", "551d11", basicConstraints, "551d20", "551d25"]);
 
 /** RSA with SHA-256, 384, 512, and PSS; ECDSA with the same three; Ed25519. */
@@ -28,7 +32,10 @@ const algorithms: ReadonlySet<string> = new Set([
   "2b6570",
 ]);
 
-/** Whether the first certificate bears the name, and one of the roots vouches for it at that time, directly or through the others. */
+/**
+ * Whether the first certificate bears the name, and one of the roots vouches for it at
+ * that time, directly or through the others.
+ */
 export function isTrusted(
   [leaf, ...between]: readonly X509Certificate[],
   roots: readonly X509Certificate[],

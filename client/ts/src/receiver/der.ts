@@ -1,8 +1,14 @@
-/** As much of a certificate as node:crypto does not tell: the algorithm of its signature, and its extensions. */
+/**
+ * As much of a certificate as node:crypto does not tell: the algorithm of its signature,
+ * and its extensions.
+ */
 import type { X509Certificate } from "node:crypto";
 
 export interface Details {
-  /** The object identifier of the signature's algorithm, in hexadecimal, as all of them here. */
+  /**
+   * The object identifier of the signature's algorithm, in hexadecimal, as all of them
+   * here.
+   */
   readonly signatureAlgorithm: string;
   readonly extensions: ReadonlyMap<string, Extension>;
 }
@@ -19,7 +25,10 @@ interface Element {
 
 const tags = { boolean: 0x01, integer: 0x02, octets: 0x04, oid: 0x06, sequence: 0x30, extensions: 0xa3 };
 
-/** Throws for what is no certificate. OpenSSL has read it before, so that is only what it takes and this does not. */
+/**
+ * Throws for what is no certificate. OpenSSL has read it before, so that is only what it
+ * takes and this does not.
+ */
 export function readDetails(certificate: X509Certificate): Details {
   const [outer] = elements(certificate.raw);
   const [signed, algorithm] = elements(content(outer, tags.sequence));
@@ -39,7 +48,10 @@ export function readDetails(certificate: X509Certificate): Details {
   return { signatureAlgorithm: content(oid, tags.oid).toString("hex"), extensions };
 }
 
-/** How many authorities may stand below an authority, by its basic constraints; undefined for a certificate that is none. */
+/**
+ * How many authorities may stand below an authority, by its basic constraints; undefined
+ * for a certificate that is none.
+ */
 export function pathLength({ value }: Extension): number | undefined {
   const [outer] = elements(value);
   const [isAuthority, length] = elements(content(outer, tags.sequence));

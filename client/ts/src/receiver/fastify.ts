@@ -1,4 +1,7 @@
-/** The receiver in Fastify. It names as much of Fastify's types as it needs, so that nobody else has to install them. */
+/**
+ * The receiver in Fastify. It names as much of Fastify's types as it needs, so that
+ * nobody else has to install them.
+ */
 import type { IncomingHttpHeaders } from "node:http";
 import type { Channel } from "./options.js";
 import type { Receiver } from "./receiver.js";
@@ -31,8 +34,8 @@ interface Instance {
 export type FastifyPlugin = (app: Instance, options: unknown, done: (error?: Error) => void) => void;
 
 /**
- * Fastify parses bodies before a handler sees them. A plugin has parsers of its own: these leave the
- * bytes as they came, and change nothing for the rest of the program.
+ * Fastify parses bodies before a handler sees them. A plugin has parsers of its own:
+ * these leave the bytes as they came, and change nothing for the rest of the program.
  */
 export function plugin(receiver: Receiver, app: Instance, done: (error?: Error) => void): void {
   app.removeAllContentTypeParsers();

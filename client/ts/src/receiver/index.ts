@@ -1,6 +1,6 @@
 /**
- * Takes what PayPal posts, verifies it, asks Noted, and gives each donation to a function of yours
- * once.
+ * Takes what PayPal posts, verifies it, asks Noted, and gives each donation to a function
+ * of yours once.
  *
  *     const receiver = new Receiver({
  *       client: new Client("127.0.0.1:50051"),
@@ -22,11 +22,11 @@
  *     4xx   malformed, not verified, or not ours; nothing was noted. PayPal comes again too, so a
  *           mistake in the settings loses nothing for days
  *
- * Where another attempt has settled a donation meanwhile, or an operator has released or forgotten
- * it, the answer is 200 and the log has an error: compare it by hand.
+ * Where another attempt has settled a donation meanwhile, or an operator has released or
+ * forgotten it, the answer is 200 and the log has an error: compare it by hand.
  *
- * Nothing that is not verified reaches Noted, or a forger could suppress a donation by telling of it
- * first.
+ * Nothing that is not verified reaches Noted, or a forger could suppress a donation by
+ * telling of it first.
  */
 export { type WebhookApiOptions } from "./api.js";
 export { type Middleware } from "./node.js";

@@ -1,4 +1,6 @@
-/** Verifying an IPN: the bytes are posted back, and PayPal says whether it has sent them. */
+/**
+ * Verifying an IPN: the bytes are posted back, and PayPal says whether it has sent them.
+ */
 import { Form } from "../paypal/form.js";
 import { again, noSandbox, Refusal } from "./refusal.js";
 import { isConfidential, Peer, Unanswered, type Reply } from "./web.js";
@@ -6,7 +8,10 @@ import { isConfidential, Peer, Unanswered, type Reply } from "./web.js";
 const live = "https://ipnpb.paypal.com/cgi-bin/webscr";
 const sandboxes = "https://ipnpb.sandbox.paypal.com/cgi-bin/webscr";
 
-/** Asks PayPal. Only its two words count, with 200: an error page, a redirect or silence says nothing, and PayPal comes again. */
+/**
+ * Asks PayPal. Only its two words count, with 200: an error page, a redirect or silence
+ * says nothing, and PayPal comes again.
+ */
 export class PostBack {
   private readonly peer = new Peer();
 
@@ -23,7 +28,9 @@ export class PostBack {
     }
   }
 
-  /** Whether PayPal has sent this as a test; throws a Refusal where it has not sent it. */
+  /**
+   * Whether PayPal has sent this as a test; throws a Refusal where it has not sent it.
+   */
   async verify(body: Buffer): Promise<boolean> {
     const test = isTest(body);
     if (test && !this.sandbox) throw noSandbox();
@@ -31,7 +38,8 @@ export class PostBack {
     if (status !== 200) throw unsaid(`it answered ${status}`);
     const word = said.toString("latin1").trim();
     if (word === "INVALID") {
-      // Although PayPal is known to say so now and then of a genuine one: that comes again too.
+      // Although PayPal is known to say so now and then of a genuine one: that comes
+      // again too.
       throw new Refusal(400, "invalid", "PayPal says that it has not sent this message");
     }
     if (word !== "VERIFIED") throw unsaid("it said neither VERIFIED nor INVALID");
@@ -39,7 +47,8 @@ export class PostBack {
   }
 
   private async ask(body: Buffer, url: string): Promise<Reply> {
-    // The order, the percent signs and the charset must be PayPal's own: nothing is decoded in between.
+    // The order, the percent signs and the charset must be PayPal's own: nothing is
+    // decoded in between.
     const post = {
       body: Buffer.concat([Buffer.from("cmd=_notify-validate&"), body]),
       headers: { "Content-Type": "application/x-www-form-urlencoded" },
@@ -55,15 +64,18 @@ export class PostBack {
 const unsaid = (why: string, options?: ErrorOptions): Refusal =>
   again("verifier", `PayPal could not be asked whether it has sent this message (${why})`, options);
 
-/** Whether an IPN claims to be a test. It is believed only as far as it harms nobody: a genuine one is verified by the sandbox then. */
+/**
+ * Whether an IPN claims to be a test. It is believed only as far as it harms nobody: a
+ * genuine one is verified by the sandbox then.
+ */
 export const isTest = (body: Uint8Array): boolean => !["", "0"].includes(new Form(body).field("test_ipn"));
 
 /**
  * Whether an IPN is to one of the accounts; undefined where it names no receiver.
  *
- * PayPal verifies every IPN that it has sent to anybody, so a stranger could post one of his own
- * here. receiver_id and receiver_email are PayPal's words; business may be the sender's, and counts
- * only where they are missing.
+ * PayPal verifies every IPN that it has sent to anybody, so a stranger could post one of
+ * his own here. receiver_id and receiver_email are PayPal's words; business may be the
+ * sender's, and counts only where they are missing.
  */
 export function receiverIs(body: Uint8Array, accounts: ReadonlySet<string>): boolean | undefined {
   const form = new Form(body);

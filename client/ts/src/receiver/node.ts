@@ -26,7 +26,8 @@ export function listener(receiver: Receiver, prefix: string): Middleware {
       .then((body) => receiver.receive(channel, request.headers, body))
       .catch((error: unknown) => receiver.refuse(channel, error))
       .then((answer) => {
-        // The rest of a body that was not read to its end would be taken for the next request.
+        // The rest of a body that was not read to its end would be taken for the next
+        // request.
         if (!request.complete) response.setHeader("Connection", "close");
         send(response, answer);
       })
@@ -40,7 +41,10 @@ function send(response: ServerResponse, { status, headers, body }: Answer): void
   response.writeHead(status, { ...headers, "Content-Length": Buffer.byteLength(body) }).end(body);
 }
 
-/** The body's very bytes: those that a parser of raw bodies has left, or else the stream's. */
+/**
+ * The body's very bytes: those that a parser of raw bodies has left, or else the
+ * stream's.
+ */
 async function take(request: IncomingMessage & { body?: unknown }, most: number): Promise<Uint8Array> {
   if (request.method !== "POST") throw new Refusal(405, "method", "only POST is taken here");
   if (request.body instanceof Uint8Array) return request.body;

@@ -12,21 +12,30 @@ import { Signature, type WebhookId } from "./signature.js";
 import { readTransmission, Transmissions } from "./transmission.js";
 import { Work, type Log } from "./work.js";
 
-/** What a 503 says, in seconds. PayPal has its own schedule; it is for whoever else may ask. */
+/**
+ * What a 503 says, in seconds. PayPal has its own schedule; it is for whoever else may
+ * ask.
+ */
 const retryAfter = "30";
 
-/** How many messages are worked on at a time; it bounds what forged ones can cost, each being a question to PayPal. */
+/**
+ * How many messages are worked on at a time; it bounds what forged ones can cost, each
+ * being a question to PayPal.
+ */
 const mostAtOnce = 256;
 
 const contentTypes = { ipn: "application/x-www-form-urlencoded", webhook: "application/json" };
 const identifiers = { ipn: identifyIpn, webhook: identifyWebhook };
 
-/** Says whether PayPal has sent this body as a test; throws a Refusal where it has not sent it. */
+/**
+ * Says whether PayPal has sent this body as a test; throws a Refusal where it has not
+ * sent it.
+ */
 type Verify = (headers: ReadonlyMap<string, string>, body: Buffer) => Promise<boolean>;
 
 /**
- * Takes PayPal's messages. Any number of processes may run one; they behave as one, since what is
- * whose is Noted's to say.
+ * Takes PayPal's messages. Any number of processes may run one; they behave as one, since
+ * what is whose is Noted's to say.
  */
 export class Receiver {
   readonly maxBody: number;
@@ -67,9 +76,10 @@ export class Receiver {
   }
 
   /**
-   * A listener for node:http, or a middleware for Express, below a prefix such as "/paypal". In
-   * Express mount it before express.json() and its like: `app.use("/paypal", receiver.listener())`.
-   * Where there is nothing at the path, it calls what comes next, or answers 404.
+   * A listener for node:http, or a middleware for Express, below a prefix such as
+   * "/paypal". In Express mount it before express.json() and its like:
+   * `app.use("/paypal", receiver.listener())`. Where there is nothing at the path, it
+   * calls what comes next, or answers 404.
    */
   listener(prefix = ""): Middleware & RequestListener {
     return listener(this, prefix);
@@ -81,8 +91,8 @@ export class Receiver {
   };
 
   /**
-   * Takes one message: the headers as they came, and the body's very bytes. For frameworks that are
-   * not named above; they should bound the bodies that they read.
+   * Takes one message: the headers as they came, and the body's very bytes. For
+   * frameworks that are not named above; they should bound the bodies that they read.
    */
   async receive(channel: Channel, headers: Headers, body: Uint8Array): Promise<Answer> {
     try {
@@ -107,9 +117,8 @@ export class Receiver {
       this.log.warn(`${channel} refused with ${refusal.status}, ${refusal.reason}: ${refusal.text}`);
     } else {
       refusal = again("internal", "something went wrong here");
-      this.log.error(
-        `${channel}: a fault of the receiver's own: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-      );
+      const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.log.error(`${channel}: a fault of the receiver's own: ${what}`);
     }
     const { status, reason, text } = refusal;
     return {
@@ -137,7 +146,8 @@ export class Receiver {
     for (const warning of identified.warnings) this.log.warn(`${channel} ${identified.type}: ${warning}`);
     // Whoever it is about: PayPal tells of our own payments too, and nothing comes of it.
     if (identified.skipped !== "" && !identified.unknown) return;
-    // The signature of a webhook covers the id of ours: PayPal sends it nothing of another account.
+    // The signature of a webhook covers the id of ours: PayPal sends it nothing of
+    // another account.
     const ours = channel === "ipn" ? receiverIs(body, this.accounts) : true;
     if (ours === false) throw new Refusal(403, "foreign", "the message is about an account that is not ours");
     const ledger = (test ? this.options.sandboxLedger : this.options.ledger) ?? "";
@@ -145,7 +155,10 @@ export class Receiver {
   }
 }
 
-/** A body that is not the bytes as they came. PayPal comes again, so nothing is lost until it is mended. */
+/**
+ * A body that is not the bytes as they came. PayPal comes again, so nothing is lost until
+ * it is mended.
+ */
 export function parsed(): Refusal {
   return again(
     "parsed",

@@ -1,4 +1,7 @@
-/** Verifying a webhook without asking PayPal: its signature over id, time, our webhook id and the checksum of the body. */
+/**
+ * Verifying a webhook without asking PayPal: its signature over id, time, our webhook id
+ * and the checksum of the body.
+ */
 import { verify } from "node:crypto";
 import { crc32 } from "./crc.js";
 import { untrusted, type Certificates } from "./certificates.js";
@@ -20,14 +23,17 @@ export class Signature {
     private readonly certificates: Certificates,
   ) {}
 
-  /** Whether PayPal has sent this as a test; throws a Refusal where it has not sent it. */
+  /**
+   * Whether PayPal has sent this as a test; throws a Refusal where it has not sent it.
+   */
   async verify(sent: Transmission, body: Buffer): Promise<boolean> {
     if (sent.algorithm.toLowerCase() !== "sha256withrsa") {
       throw new Refusal(400, "headers", "the signature algorithm is not SHA256withRSA");
     }
     if (!/^(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(sent.signature)) throw notSigned();
     const signature = Buffer.from(sent.signature, "base64");
-    // As of the time of sending: a certificate may end between a transmission and its redelivery.
+    // As of the time of sending: a certificate may end between a transmission and its
+    // redelivery.
     const { certificate, test } = await this.certificates.trusted(sent.certUrl, sent.at);
     if (certificate.publicKey.asymmetricKeyType !== "rsa" || !isStrong(certificate)) throw untrusted();
     for (const { id, sandbox } of this.webhookIds) {

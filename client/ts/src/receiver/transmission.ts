@@ -1,4 +1,7 @@
-/** What PayPal's headers say of one delivery of a webhook, and which deliveries have been seen. */
+/**
+ * What PayPal's headers say of one delivery of a webhook, and which deliveries have been
+ * seen.
+ */
 import { createHash } from "node:crypto";
 import { parseTime } from "../paypal/times.js";
 import { Refusal } from "./refusal.js";
@@ -18,9 +21,9 @@ export interface Transmission {
 }
 
 /**
- * Reads the headers of a delivery, which must be one of the last days: only a checksum binds the
- * body to the signature, so an old transmission could be made to carry another body. What PayPal
- * sends again within its three days is young enough.
+ * Reads the headers of a delivery, which must be one of the last days: only a checksum
+ * binds the body to the signature, so an old transmission could be made to carry another
+ * body. What PayPal sends again within its three days is young enough.
  */
 export function readTransmission(headers: ReadonlyMap<string, string>, now: Date, maxAgeMs: number): Transmission {
   const read = (name: string): string => {
@@ -49,13 +52,15 @@ export function readTransmission(headers: ReadonlyMap<string, string>, now: Date
 const most = 100_000;
 
 /**
- * Remembers with which body each verified transmission came. A signature binds a body by its CRC-32
- * alone: whoever holds one delivery can make another body that passes. Only what is verified is
- * remembered, so strangers can neither fill the memory nor keep a genuine message out. Each process
- * remembers its own; where the memory is full, the transmission that came first is dropped.
+ * Remembers with which body each verified transmission came. A signature binds a body by
+ * its CRC-32 alone: whoever holds one delivery can make another body that passes. Only
+ * what is verified is remembered, so strangers can neither fill the memory nor keep a
+ * genuine message out. Each process remembers its own; where the memory is full, the
+ * transmission that came first is dropped.
  */
 export class Transmissions {
-  private readonly known = new Map<string, { readonly body: string; readonly until: number }>(); // the first to come in front
+  /** By its id what came with it, and until when it is taken; the first to come in front. */
+  private readonly known = new Map<string, { readonly body: string; readonly until: number }>();
 
   constructor(private readonly maxAgeMs: number) {}
 

@@ -1,4 +1,7 @@
-/** What the verifiers fetch: bounded in time and size, and without following anybody elsewhere. */
+/**
+ * What the verifiers fetch: bounded in time and size, and without following anybody
+ * elsewhere.
+ */
 import * as http from "node:http";
 import * as https from "node:https";
 import { isThisMachine } from "../settings.js";
@@ -12,14 +15,18 @@ export interface Reply {
 /** There was no reply; why, without anything of the message. */
 export class Unanswered extends Error {}
 
-/** Whether nobody between can read or change what goes to a URL: https, or this machine. */
+/**
+ * Whether nobody between can read or change what goes to a URL: https, or this machine.
+ */
 export function isConfidential(url: string): boolean {
   if (!URL.canParse(url)) return false;
   const { protocol, hostname } = new URL(url);
   return protocol === "https:" || (protocol === "http:" && isThisMachine(hostname));
 }
 
-/** Asks one peer. Its certificate is known by the given authorities, or else by Node's. */
+/**
+ * Asks one peer. Its certificate is known by the given authorities, or else by Node's.
+ */
 export class Peer {
   private readonly agent: https.Agent;
 
@@ -31,7 +38,10 @@ export class Peer {
     });
   }
 
-  /** The reply to a GET, or to a POST where there is something to post. The timeout is for all of it. */
+  /**
+   * The reply to a GET, or to a POST where there is something to post. The timeout is for
+   * all of it.
+   */
   async fetch(
     url: string,
     timeoutMs: number,

@@ -1,4 +1,7 @@
-/** What becomes of a verified message: each of its donations is noted, processed once, and settled. */
+/**
+ * What becomes of a verified message: each of its donations is noted, processed once, and
+ * settled.
+ */
 import { createHash } from "node:crypto";
 import type { Client } from "../client.js";
 import * as errors from "../errors.js";
@@ -9,12 +12,16 @@ import { Verdict, type Donation, type Message, type Note } from "../types.js";
 import { again, Refusal } from "./refusal.js";
 
 /**
- * How long a message may be worked on before no further donation of it is begun, in milliseconds:
- * PayPal hangs up after 30 seconds, and its redelivery goes on where this one stopped.
+ * How long a message may be worked on before no further donation of it is begun, in
+ * milliseconds: PayPal hangs up after 30 seconds, and its redelivery goes on where this
+ * one stopped.
  */
 const workTime = 25_000;
 
-/** What Noted would answer each time: PayPal's repeats would not change it, and it must not vanish. */
+/**
+ * What Noted would answer each time: PayPal's repeats would not change it, and it must
+ * not vanish.
+ */
 const hopeless = [
   errors.InvalidRequest,
   errors.OccurredTooEarly,
@@ -24,9 +31,9 @@ const hopeless = [
 ];
 
 /**
- * Why a message is at its end although its donation could not be settled: another attempt has
- * settled it, or an operator intervened, and a redelivery would be another donation by now and
- * double this one.
+ * Why a message is at its end although its donation could not be settled: another attempt
+ * has settled it, or an operator intervened, and a redelivery would be another donation
+ * by now and double this one.
  */
 const over = [errors.SettledByAnother, errors.HoldReleased, errors.NoteNotFound];
 
@@ -45,13 +52,22 @@ export interface Told {
 /** A donation that is the receiver's to process. */
 export interface Delivery extends Told {
   readonly note: Note;
-  /** The idempotency key: the same for every message of the donation, and never used for another. */
+  /**
+   * The idempotency key: the same for every message of the donation, and never used for
+   * another.
+   */
   readonly donationId: string;
-  /** For long work: hold.check() before each step that cannot be undone, hold.signal to be told. */
+  /**
+   * For long work: hold.check() before each step that cannot be undone, hold.signal to be
+   * told.
+   */
   readonly hold: Hold;
 }
 
-/** Where a receiver says what an operator should know; console is one, and so are the usual loggers. */
+/**
+ * Where a receiver says what an operator should know; console is one, and so are the
+ * usual loggers.
+ */
 export interface Log {
   warn(text: string): void;
   error(text: string): void;
@@ -66,9 +82,9 @@ export class Work {
   ) {}
 
   /**
-   * Throws a Refusal where PayPal is to come again. One donation's trouble does not stop the others:
-   * the redelivery finds those that went well settled. Ours says whether the message is about an
-   * account of ours; undefined where it does not say.
+   * Throws a Refusal where PayPal is to come again. One donation's trouble does not stop
+   * the others: the redelivery finds those that went well settled. Ours says whether the
+   * message is about an account of ours; undefined where it does not say.
    */
   async do(identified: Identified, body: Buffer, test: boolean, ours: boolean | undefined): Promise<void> {
     if (identified.unknown) this.log.warn(`skipped: ${identified.skipped}; it may have been a donation: look at it`);
@@ -90,7 +106,8 @@ export class Work {
 
   private async one(told: Told, ours: boolean | undefined): Promise<void> {
     if (ours === undefined) {
-      // Refused, a genuine one would be lost; noted, a stranger's would count. PayPal leaves the receiver out of some adjustments.
+      // Refused, a genuine one would be lost; noted, a stranger's would count. PayPal
+      // leaves the receiver out of some adjustments.
       const problem = "the message does not say whose account it is about";
       await this.leave(told, new NotedError("reading an IPN", problem, { reason: "RECEIVER_MISSING" }));
       return;
@@ -108,8 +125,8 @@ export class Work {
   }
 
   /**
-   * Hands what cannot be decided to a person, once. Noted sees to that too: it is noted in a series
-   * of its own, named by an id that every redelivery has.
+   * Hands what cannot be decided to a person, once. Noted sees to that too: it is noted
+   * in a series of its own, named by an id that every redelivery has.
    */
   private async leave(told: Told, error: NotedError): Promise<void> {
     const { donation, message, body } = told;
@@ -128,7 +145,10 @@ export class Work {
     if (outcome === "failed") throw again("undecided", "the message could not be left to a person");
   }
 
-  /** Runs work if this is the first. Throws a Refusal where PayPal is to come again, and what is hopeless. */
+  /**
+   * Runs work if this is the first. Throws a Refusal where PayPal is to come again, and
+   * what is hopeless.
+   */
   private async once(
     donation: Donation,
     message: Message,
