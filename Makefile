@@ -54,8 +54,10 @@ check:
 	test -z "$$(gofmt -l api client server | tee /dev/stderr)"
 	go vet ./...
 	go vet -tags whole ./client/whole
+	go vet -tags mutants ./server/internal/store
 	staticcheck ./...
 	staticcheck -tags whole ./client/whole
+	staticcheck -tags mutants ./server/internal/store
 	buf lint
 	buf format --diff --exit-code
 	buf breaking --against '.git#branch=$(shell git rev-parse -q --verify main >/dev/null && echo main || git branch --show-current)'
@@ -68,7 +70,7 @@ mutants:
 	.ci/need redis-server redis-cli faketime gremlins
 	go test -tags mutants -count=1 -timeout 20m -run '^TestMutants$$' ./server/internal/store
 	.ci/mutants 97 server/internal/store '^(Fuzz.*|Test(WrongReceipts|NotStorable|Unreadable|FirstRelease|Life|HoldOutlastsRetention))$$' record.go keys.go
-	.ci/mutants 97 server '^Test(Limits.*|Amounts|RefusalsDoNotEcho|Every.*|Reasons.*|Refuse|Jitter.*)$$' check.go status.go
+	.ci/mutants 97 server '^Test(LimitsOf.*|LimitsAreTold.*|Amounts|RefusalsDoNotEcho|EndsOfRanges|EveryWord.*|Reasons.*|Refuse|Jitter.*)$$' check.go status.go
 
 # vulnerable looks for known vulnerabilities in the Go code that we call, the standard library of
 # the toolchain in go.mod included. Without that toolchain, build with another one as new.
