@@ -187,14 +187,14 @@ func (b *safeBuffer) String() string {
 	return b.buffer.String()
 }
 
-// README.md names the reasons of noted_store_shut_out.
+// server/README.md names the reasons of noted_store_shut_out.
 func TestReadmeShutOuts(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := "(`" + strings.Join(store.ShutOuts, "`, `") + "`)"
 	if !strings.Contains(string(text), want) {
-		t.Errorf("README.md does not name the reasons of noted_store_shut_out as %s", want)
+		t.Errorf("server/README.md does not name the reasons of noted_store_shut_out as %s", want)
 	}
 }

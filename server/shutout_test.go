@@ -66,16 +66,16 @@ func (r operatorsRedis) rejected(t *testing.T) (n int) {
 	return n
 }
 
-// readmeRule is the least that Noted's user needs, as README.md has it.
+// readmeRule is the least that Noted's user needs, as server/README.md has it.
 func readmeRule(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := regexp.MustCompile("`(ACL SETUSER noted on >PASSWORD [^`]+)`").FindSubmatch(text)
 	if found == nil {
-		t.Fatal("README.md has no ACL SETUSER noted")
+		t.Fatal("server/README.md has no ACL SETUSER noted")
 	}
 	return string(found[1])
 }

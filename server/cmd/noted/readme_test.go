@@ -18,27 +18,27 @@ import (
 
 const root = "../../.."
 
-func readme(t *testing.T) string {
+func read(t *testing.T, file string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	text, err := os.ReadFile(filepath.Join(root, file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(text)
 }
 
-// section is what stands under a heading.
-func section(t *testing.T, heading string) string {
+// section is the text under a heading.
+func section(t *testing.T, file, heading string) string {
 	t.Helper()
-	_, text, ok := strings.Cut(readme(t), "\n## "+heading+"\n")
+	_, text, ok := strings.Cut(read(t, file), "\n## "+heading+"\n")
 	if !ok {
-		t.Fatalf("README.md has no section %q", heading)
+		t.Fatalf("%s has no section %q", file, heading)
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
 	return text
 }
 
-// TestReadmeSettings compares the README's table with the flags.
+// TestReadmeSettings compares the table of server/README.md with the flags.
 func TestReadmeSettings(t *testing.T) {
 	var want, got []string
 	for _, f := range flags(os.LookupEnv) {
@@ -48,11 +48,11 @@ func TestReadmeSettings(t *testing.T) {
 		}
 		want = append(want, "-"+f.Names()[0]+" "+value)
 	}
-	for _, m := range regexp.MustCompile("(?m)^\\| `-([a-z-]+)` \\| (?:`([^`]*)`)? *\\|").FindAllStringSubmatch(section(t, "Run it"), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `-([a-z-]+)` \\| (?:`([^`]*)`)? *\\|").FindAllStringSubmatch(section(t, "server/README.md", "Flags"), -1) {
 		got = append(got, "-"+m[1]+" "+m[2])
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("README.md's table has the flags and defaults\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("the table of server/README.md has the flags and defaults\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
@@ -60,7 +60,7 @@ func TestReadmeSettings(t *testing.T) {
 func TestReadmeQuickStart(t *testing.T) {
 	var addr, httpAddr string
 	commands := 0
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section(t, "Try it"), -1) {
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section(t, "README.md", "Try it"), -1) {
 		for _, part := range strings.Split(strings.TrimPrefix(block[1], "$ "), "\n$ ") {
 			command, want, _ := strings.Cut(part, "\n")
 			switch {

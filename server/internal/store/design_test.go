@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestReadmeFigures checks that the README shows what the simulation printed.
-func TestReadmeFigures(t *testing.T) {
+// TestDesignFigures checks that DESIGN.md shows what the simulation printed.
+func TestDesignFigures(t *testing.T) {
 	read := func(file string) string {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -16,22 +16,22 @@ func TestReadmeFigures(t *testing.T) {
 		}
 		return string(text)
 	}
-	readme, settings := read("../../../README.md"), read("testdata/settings.md")
+	design, settings := read("../../DESIGN.md"), read("testdata/settings.md")
 	table, _, _ := strings.Cut(read("testdata/simulation.md"), "\n\n")
-	if !strings.Contains(readme, table) {
-		t.Errorf("README.md does not have the table\n%s", table)
+	if !strings.Contains(design, table) {
+		t.Errorf("server/DESIGN.md does not have the table\n%s", table)
 	}
 	const paidTwice = "of %s payments of which 2 %% were paid twice within the window %s"
 	for row, says := range map[string]string{
 		"ids differ, 2 % paid twice":                                 paidTwice + "; and each refund",
 		"ids differ, a fifth without times":                          "of %s payments %s, all in daily series",
-		"ids agree, 2 % paid twice, a fifth without transaction ids": paidTwice + ";\n",
+		"ids agree, 2 % paid twice, a fifth without transaction ids": paidTwice + ".\n",
 		"ids agree in 95 % of the series, 2 % paid twice":            "%[2]s of %[1]s payments, about one in each",
-		"PAYMENT_FAILED": "of %s of them %s. So may be",
+		"PAYMENT_FAILED": "of %s of them %s. Two suspensions",
 	} {
 		count, wrongs := figures(settings, row)
-		if sentence := fmt.Sprintf(says, count, wrongs); !strings.Contains(readme, sentence) {
-			t.Errorf("README.md does not say %q of %s", sentence, row)
+		if sentence := fmt.Sprintf(says, count, wrongs); !strings.Contains(design, sentence) {
+			t.Errorf("server/DESIGN.md does not say %q of %s", sentence, row)
 		}
 	}
 }
