@@ -56,11 +56,13 @@ func TestReadmeSettings(t *testing.T) {
 	}
 }
 
-// TestReadmeQuickStart does what the section "Try it" says, and compares what it shows; a line "…" stands for any.
+// TestReadmeQuickStart runs the commands of "Try it", and those of the contract's page, and
+// compares what they print; a line "…" stands for any.
 func TestReadmeQuickStart(t *testing.T) {
 	var addr, httpAddr string
 	commands := 0
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(section(t, "README.md", "Try it"), -1) {
+	pages := section(t, "README.md", "Try it") + section(t, "api/README.md", "JSON over HTTP")
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(pages, -1) {
 		for _, part := range strings.Split(strings.TrimPrefix(block[1], "$ "), "\n$ ") {
 			command, want, _ := strings.Cut(part, "\n")
 			switch {
@@ -72,14 +74,14 @@ func TestReadmeQuickStart(t *testing.T) {
 				got := shell(t, addr, strings.ReplaceAll(command, "127.0.0.1:8080", httpAddr))
 				pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSuffix(want, "\n")), "…", "(?s:.*)")
 				if !regexp.MustCompile("^" + pattern).MatchString(got) {
-					t.Errorf("%s\nprinted\n%s\nthe README shows\n%s", command, got, want)
+					t.Errorf("%s\nprinted\n%s\nthe page shows\n%s", command, got, want)
 				}
 			}
 			commands++
 		}
 	}
-	if commands < 5 {
-		t.Errorf("the quick start has %d commands, want at least 5", commands)
+	if commands < 8 {
+		t.Errorf("the pages have %d commands, want at least 8", commands)
 	}
 }
 

@@ -1,0 +1,238 @@
+package server_test
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// paper reads a file of the repository.
+func paper(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// sectionOf is the text under a heading of a paper.
+func sectionOf(t *testing.T, path, heading string) string {
+	t.Helper()
+	_, text, found := strings.Cut(paper(t, path), "\n## "+heading+"\n")
+	if !found {
+		t.Fatalf("%s has no section %q", path, heading)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	return text
+}
+
+// filesOf are the files of the repository below a folder whose name matches. What is
+// installed, built or generated is left out.
+func filesOf(t *testing.T, folder string, name *regexp.Regexp) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join("..", folder), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		base := entry.Name()
+		installed := strings.HasPrefix(base, ".") || base == "node_modules" || base == "build" || base == "vendor"
+		if entry.IsDir() && base != ".." && (installed || base == "gen") {
+			return fs.SkipDir
+		}
+		if !entry.IsDir() && name.MatchString(base) {
+			relative, err := filepath.Rel("..", path)
+			paths = append(paths, relative)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// TestReadmeIsShort holds the first page to what a newcomer reads in five minutes.
+func TestReadmeIsShort(t *testing.T) {
+	if words := len(strings.Fields(paper(t, "README.md"))); words > 1200 {
+		t.Errorf("README.md has %d words, want at most 1200", words)
+	}
+}
+
+var (
+	codeBlock  = regexp.MustCompile("(?ms)^ *```.*?^ *```")
+	link       = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading    = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	notOfSlugs = regexp.MustCompile(`[^\pL\pN _-]`)
+	ownPage    = regexp.MustCompile(`^https://github\.com/donation-dedupe/noted/(?:blob|tree)/main/`)
+)
+
+// slugs are the anchors that a Markdown page has for its headings.
+func slugs(text string) (anchors []string) {
+	for _, m := range heading.FindAllStringSubmatch(codeBlock.ReplaceAllString(text, ""), -1) {
+		plain := notOfSlugs.ReplaceAllString(strings.ToLower(m[1]), "")
+		anchors = append(anchors, strings.ReplaceAll(plain, " ", "-"))
+	}
+	return anchors
+}
+
+// TestLinks follows the links between the papers, their anchors included.
+func TestLinks(t *testing.T) {
+	followed := 0
+	for _, page := range filesOf(t, ".", regexp.MustCompile(`\.md$`)) {
+		text := codeBlock.ReplaceAllString(paper(t, page), "")
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			target, folder := m[1], filepath.Dir(page)
+			if ownPage.MatchString(target) {
+				target, folder = ownPage.ReplaceAllString(target, ""), "."
+			}
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+				continue
+			}
+			path, anchor, hasAnchor := strings.Cut(target, "#")
+			file := page
+			if path != "" {
+				file = filepath.Join(folder, path)
+			}
+			followed++
+			if _, err := os.Stat(filepath.Join("..", file)); err != nil {
+				t.Errorf("%s links to %s, which is not there", page, m[1])
+			} else if hasAnchor && !slices.Contains(slugs(paper(t, file)), anchor) {
+				t.Errorf("%s links to %s, but %s has no such heading", page, m[1], file)
+			}
+		}
+	}
+	if followed < 30 {
+		t.Errorf("followed %d links, want at least 30", followed)
+	}
+}
+
+// TestMetricsAreInTheManual compares the table of server/README.md with the metrics that
+// the server's code names.
+func TestMetricsAreInTheManual(t *testing.T) {
+	made := map[string]bool{}
+	for _, path := range filesOf(t, "server", regexp.MustCompile(`\.go$`)) {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		for _, m := range regexp.MustCompile(`"(noted_[a-z_]+)"`).FindAllStringSubmatch(paper(t, path), -1) {
+			made[m[1]] = true
+		}
+	}
+	for _, field := range []string{"noted_after", "noted_before"} { // of ListDonationsRequest
+		delete(made, field)
+	}
+	told := map[string]bool{}
+	rows := regexp.MustCompile("(?m)^\\| `(noted_[a-z_]+)` \\|")
+	for _, m := range rows.FindAllStringSubmatch(sectionOf(t, "server/README.md", "Metrics"), -1) {
+		told[m[1]] = true
+	}
+	got, want := slices.Sorted(maps.Keys(told)), slices.Sorted(maps.Keys(made))
+	if len(want) < 20 || !slices.Equal(got, want) {
+		t.Errorf("server/README.md tells of the metrics\n%v\nthe server has\n%v", got, want)
+	}
+}
+
+// TestContractsTables compares the tables of api/README.md with the head of the contract.
+func TestContractsTables(t *testing.T) {
+	head, _, _ := strings.Cut(paper(t, "api/noted/v1/noted.proto"), "syntax =")
+	lines := strings.Join(strings.Fields(strings.ReplaceAll(head, "//", "")), " ")
+
+	word := regexp.MustCompile(`\b[A-Z]{2,}_[A-Z_]+\b|\b(?:UNAUTHENTICATED|UNAVAILABLE|INTERNAL|OVERLOADED)\b`)
+	_, list, _ := strings.Cut(lines, "Other failures carry")
+	want := slices.Sorted(slices.Values(word.FindAllString(list, -1)))
+	var told []string
+	for _, m := range regexp.MustCompile("`([A-Z_]+)`").FindAllStringSubmatch(sectionOf(t, "api/README.md", "Errors"), -1) {
+		if word.MatchString(m[1]) {
+			told = append(told, m[1])
+		}
+	}
+	slices.Sort(told)
+	if got, want := slices.Compact(told), slices.Compact(want); len(want) < 30 || !slices.Equal(got, want) {
+		t.Errorf("api/README.md has the codes and reasons\n%v\nthe contract has\n%v", got, want)
+	}
+
+	limits := sectionOf(t, "api/README.md", "Limits")
+	for _, c := range []struct{ contract, manual string }{
+		{`ledger (\d+);`, "| `ledger` | %s bytes"},
+		{`request_id (\d+);`, "`request_id` | %s bytes"},
+		{`channel (\d+) of`, "| `channel` | %s bytes"},
+		{`reason (\d+) of`, "| `reason` | %s bytes"},
+		{`more than (\d+) KiB`, "| a request | %s KiB"},
+	} {
+		found := regexp.MustCompile(c.contract).FindStringSubmatch(lines)
+		if found == nil {
+			t.Errorf("the head of the contract has no limit %q", c.contract)
+		} else if row := fmt.Sprintf(c.manual, found[1]); !strings.Contains(limits, row) {
+			t.Errorf("api/README.md does not have %q", row)
+		}
+	}
+}
+
+// TestWordsOfTheLibraries looks for each word of the table in client/README.md in the
+// source of its language.
+func TestWordsOfTheLibraries(t *testing.T) {
+	source := make([]string, 4)
+	for i, of := range []struct{ folder, name string }{
+		{"client", `[a-z]\.go$`}, {"client/python/src", `\.py$`}, {"client/php/src", `\.php$`}, {"client/ts/src", `\.ts$`},
+	} {
+		for _, path := range filesOf(t, of.folder, regexp.MustCompile(of.name)) {
+			if !strings.HasSuffix(path, "_test.go") {
+				source[i] += paper(t, path)
+			}
+		}
+	}
+	words := 0
+	for line := range strings.Lines(sectionOf(t, "client/README.md", "The same words")) {
+		cells := strings.Split(strings.TrimSpace(line), "|") // the first and the last are empty
+		if len(cells) != 7 || strings.Contains(cells[1], "command") {
+			continue
+		}
+		for i, cell := range cells[2:6] {
+			name := regexp.MustCompile("\\w+`$").FindString(strings.TrimSpace(cell))
+			if name == "" {
+				continue
+			}
+			words++
+			if name = strings.TrimSuffix(name, "`"); !regexp.MustCompile(`\b` + name + `\b`).MatchString(source[i]) {
+				t.Errorf("client/README.md has the word %s, which the library does not", name)
+			}
+		}
+	}
+	if words < 50 {
+		t.Errorf("looked for %d words, want at least 50", words)
+	}
+}
+
+// TestRecipesNameFiles looks for each path and each test that CONTRIBUTING.md names.
+func TestRecipesNameFiles(t *testing.T) {
+	if _, err := os.Stat("internal/calls"); err != nil {
+		t.Skip("the recipes are for the rooms in server/internal")
+	}
+	recipes := sectionOf(t, "CONTRIBUTING.md", "Ten recipes")
+	if n := strings.Count(recipes, "\n### "); n != 10 {
+		t.Errorf("CONTRIBUTING.md has %d recipes, want 10", n)
+	}
+	paths := regexp.MustCompile("`((?:api|client|server|\\.ci|Makefile|[A-Z]+\\.md|buf)[^` …]*)`")
+	for _, m := range paths.FindAllStringSubmatch(recipes, -1) {
+		if _, err := os.Stat(filepath.Join("..", m[1])); err != nil {
+			t.Errorf("CONTRIBUTING.md names %s, which is not there", m[1])
+		}
+	}
+	var tests strings.Builder
+	for _, path := range filesOf(t, ".", regexp.MustCompile(`_test\.go$`)) {
+		tests.WriteString(paper(t, path))
+	}
+	for _, m := range regexp.MustCompile("`(Test[A-Z]\\w+)`").FindAllStringSubmatch(recipes, -1) {
+		if !strings.Contains(tests.String(), "func "+m[1]+"(") {
+			t.Errorf("CONTRIBUTING.md names the test %s, which is not there", m[1])
+		}
+	}
+}
