@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/server"
 )
 
 // paper reads a file of the repository.
@@ -111,6 +114,25 @@ func TestLinks(t *testing.T) {
 	}
 	if followed < 30 {
 		t.Errorf("followed %d links, want at least 30", followed)
+	}
+}
+
+// TestPapersSayWhatIsSo looks for what several papers say alike, and for the defaults.
+func TestPapersSayWhatIsSo(t *testing.T) {
+	days := func(d time.Duration) int { return int(d / (24 * time.Hour)) }
+	for text, files := range map[string]string{
+		"10,266 of 11,802 answers":   "SECURITY.md server/README.md",
+		"up to two seconds of notes": "SECURITY.md server/README.md",
+		fmt.Sprintf("A note lives for %d days", days(server.DefaultRetention)):                 "README.md",
+		map[time.Duration]string{2 * time.Hour: "within two hours"}[server.DefaultMatchWindow]: "README.md",
+		map[int]string{4: "within four days"}[days(server.DefaultArrivalWindow)]:               "README.md server/DESIGN.md",
+		"Redis 6.2 or newer": "README.md server/README.md",
+	} {
+		for file := range strings.FieldsSeq(files) {
+			if text == "" || !strings.Contains(paper(t, file), text) {
+				t.Errorf("%s does not say %q, or it is not so by now", file, text)
+			}
+		}
 	}
 }
 
