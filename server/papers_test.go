@@ -171,7 +171,8 @@ func TestContractsTables(t *testing.T) {
 	_, list, _ := strings.Cut(lines, "Other failures carry")
 	want := slices.Sorted(slices.Values(word.FindAllString(list, -1)))
 	var told []string
-	for _, m := range regexp.MustCompile("`([A-Z_]+)`").FindAllStringSubmatch(sectionOf(t, "api/README.md", "Errors"), -1) {
+	table := sectionOf(t, "api/README.md", "Errors")
+	for _, m := range regexp.MustCompile("`([A-Z_]+)`").FindAllStringSubmatch(table, -1) {
 		if word.MatchString(m[1]) {
 			told = append(told, m[1])
 		}
@@ -233,12 +234,13 @@ func TestWordsOfTheLibraries(t *testing.T) {
 	}
 }
 
-// TestRecipesNameFiles looks for each path and each test that CONTRIBUTING.md names.
+// TestRecipesNameFiles looks for each path and each test that CONTRIBUTING.md names, and
+// for each room of DESIGN.md.
 func TestRecipesNameFiles(t *testing.T) {
 	if _, err := os.Stat("internal/calls"); err != nil {
 		t.Skip("the recipes are for the rooms in server/internal")
 	}
-	recipes := sectionOf(t, "CONTRIBUTING.md", "Ten recipes")
+	recipes := "\n" + sectionOf(t, "CONTRIBUTING.md", "Ten recipes")
 	if n := strings.Count(recipes, "\n### "); n != 10 {
 		t.Errorf("CONTRIBUTING.md has %d recipes, want 10", n)
 	}
@@ -246,6 +248,21 @@ func TestRecipesNameFiles(t *testing.T) {
 	for _, m := range paths.FindAllStringSubmatch(recipes, -1) {
 		if _, err := os.Stat(filepath.Join("..", m[1])); err != nil {
 			t.Errorf("CONTRIBUTING.md names %s, which is not there", m[1])
+		}
+	}
+	rooms := sectionOf(t, "server/DESIGN.md", "Rooms")
+	folders, err := os.ReadDir("internal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range folders {
+		if !strings.Contains(rooms, "`server/internal/"+folder.Name()+"`") {
+			t.Errorf("server/DESIGN.md does not tell of the room %s", folder.Name())
+		}
+	}
+	for _, m := range paths.FindAllStringSubmatch(rooms, -1) {
+		if _, err := os.Stat(filepath.Join("..", m[1])); err != nil {
+			t.Errorf("server/DESIGN.md tells of %s, which is not there", m[1])
 		}
 	}
 	var tests strings.Builder
