@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// The names in the certificates that PayPal signs webhooks with: for donations, and for tests of the sandbox.
+// The names in the certificates that PayPal signs webhooks with: for donations, and for
+// tests of the sandbox.
 const (
 	certName        = "messageverificationcerts.paypal.com"
 	certNameSandbox = "messageverificationcerts.sandbox.paypal.com"
@@ -31,12 +32,21 @@ const (
 var certPath = regexp.MustCompile(`^/v1/notifications/certs/[A-Za-z0-9_-]+$`)
 
 var (
-	errCertURL   = &refusal{status: http.StatusBadRequest, reason: "certificate", text: "the certificate's URL is not one of PayPal's"}
-	errUntrusted = &refusal{status: http.StatusBadRequest, reason: "certificate", text: "the certificate is not PayPal's, or not of this time"}
+	errCertURL = &refusal{
+		status: http.StatusBadRequest,
+		reason: "certificate",
+		text:   "the certificate's URL is not one of PayPal's",
+	}
+	errUntrusted = &refusal{
+		status: http.StatusBadRequest,
+		reason: "certificate",
+		text:   "the certificate is not PayPal's, or not of this time",
+	}
 )
 
-// certificates fetches and keeps what webhooks are signed with. Name, chain and dates are judged at every use, so a kept one ends with its dates; then
-// it is fetched again, since PayPal may have renewed it where it is.
+// certificates fetches and keeps what webhooks are signed with. Name, chain and dates are
+// judged at every use, so a kept one ends with its dates; then it is fetched again, since
+// PayPal may have renewed it where it is.
 type certificates struct {
 	hosts   []string
 	roots   *x509.CertPool // nil for the system's
@@ -77,7 +87,8 @@ func newCertificates(config Config) (*certificates, error) {
 		if !c.roots.AppendCertsFromPEM(config.CertRoots) {
 			return nil, wrongField("CertRoots", "holds no PEM certificate")
 		}
-		// The host that serves certificates is known by the system's roots too: CertRoots may name no more than an issuer between.
+		// The host that serves certificates is known by the system's roots too: CertRoots
+		// may name no more than an issuer between.
 		var err error
 		if hostRoots, err = x509.SystemCertPool(); err != nil {
 			hostRoots = x509.NewCertPool()
@@ -88,7 +99,8 @@ func newCertificates(config Config) (*certificates, error) {
 	return c, nil
 }
 
-// trusted returns the certificate at a URL, if PayPal may serve it there and it is PayPal's now; test where it is the sandbox's.
+// trusted returns the certificate at a URL, if PayPal may serve it there and it is
+// PayPal's now; test where it is the sandbox's.
 func (c *certificates) trusted(address string) (leaf *x509.Certificate, test bool, err error) {
 	address, ok := c.address(address)
 	if !ok {
@@ -110,11 +122,15 @@ func (c *certificates) trusted(address string) (leaf *x509.Certificate, test boo
 	return chain[0], test, err
 }
 
-// address returns the one spelling of a certificate's URL: https, a host of the list in lower case, and a path that PayPal's have. All else is refused, since
-// the URL is in a header that nobody has verified: a query, or a host in capitals, would make a new certificate of a kept one as often as a stranger likes.
+// address returns the one spelling of a certificate's URL: https, a host of the list in
+// lower case, and a path that PayPal's have. All else is refused, since the URL is in a
+// header that nobody has verified: a query, or a host in capitals, would make a new
+// certificate of a kept one as often as a stranger likes.
 func (c *certificates) address(written string) (address string, ok bool) {
 	u, err := url.Parse(written)
-	if err != nil || u.Scheme != "https" || u.User != nil || u.Opaque != "" || u.Fragment != "" || u.RawQuery != "" || u.ForceQuery || u.RawPath != "" {
+	if err != nil || u.Scheme != "https" || u.User != nil || u.Opaque != "" || u.Fragment != "" || u.RawQuery != "" ||
+		u.ForceQuery ||
+		u.RawPath != "" {
 		return "", false
 	}
 	host := strings.TrimSuffix(strings.ToLower(u.Host), ":443")
@@ -133,7 +149,8 @@ func (c *certificates) judge(chain []*x509.Certificate) (test bool, err error) {
 	for _, name := range []string{certName, certNameSandbox} {
 		_, err := chain[0].Verify(x509.VerifyOptions{
 			DNSName: name, Roots: c.roots, Intermediates: between, CurrentTime: c.now(),
-			// It is a server's certificate by its issue and signs messages by its use: the name says whose it is.
+			// It is a server's certificate by its issue and signs messages by its use:
+			// the name says whose it is.
 			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 		})
 		if err == nil {
@@ -143,8 +160,8 @@ func (c *certificates) judge(chain []*x509.Certificate) (test bool, err error) {
 	return false, errUntrusted
 }
 
-// get returns the chain at an address, fetching it at most once however many wait; ended is the kept one that will not do. A trouble is not kept: the next
-// message tries again.
+// get returns the chain at an address, fetching it at most once however many wait; ended
+// is the kept one that will not do. A trouble is not kept: the next message tries again.
 func (c *certificates) get(address string, ended *kept) ([]*x509.Certificate, error) {
 	c.mu.Lock()
 	f := c.under[address]
@@ -197,7 +214,8 @@ func (c *certificates) fetch(address string, f *fetch) {
 	close(f.done)
 }
 
-// download fetches a chain. What the host says for good is a refusal for good; else PayPal comes again.
+// download fetches a chain. What the host says for good is a refusal for good; else
+// PayPal comes again.
 func (c *certificates) download(ctx context.Context, address string) ([]*x509.Certificate, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -213,7 +231,10 @@ func (c *certificates) download(ctx context.Context, address string) ([]*x509.Ce
 	case http.StatusNotFound, http.StatusGone, http.StatusBadRequest:
 		return nil, errUntrusted
 	default:
-		return nil, again("verifier", "PayPal's certificate could not be fetched (the host answered "+response.Status+")")
+		return nil, again(
+			"verifier",
+			"PayPal's certificate could not be fetched (the host answered "+response.Status+")",
+		)
 	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxChain))
 	if err != nil {

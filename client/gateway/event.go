@@ -12,8 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// source is the same for both channels and all gateways: with the id it names an event, and a donation that the other channel brings again is the
-// same event.
+// source is the same for both channels and all gateways: with the id it names an event,
+// and a donation that the other channel brings again is the same event.
 const source = "noted-gateway"
 
 // outgoing is an event on its way to the downstream.
@@ -41,7 +41,8 @@ type openData struct {
 	Explanation string          `json:"explanation"`
 }
 
-// original is what PayPal sent. Body holds the exact bytes where they are UTF-8 (IPNs are ASCII, in effect, and webhooks are JSON), else BodyBase64.
+// original is what PayPal sent. Body holds the exact bytes where they are UTF-8 (IPNs are
+// ASCII, in effect, and webhooks are JSON), else BodyBase64.
 type original struct {
 	ContentType string `json:"content_type"`
 	Body        string `json:"body,omitempty"`
@@ -62,7 +63,12 @@ func donationEvent(m *message, pair paypal.Pair, note *client.Note) *outgoing {
 
 // personEvent is a message that a person has to look at.
 func personEvent(m *message, kind, id string, open []openPair, note *client.Note) *outgoing {
-	e := &outgoing{id: id, kind: kind, at: note.GetNotedAt().AsTime(), data: eventData{Attempt: note.GetAttempt(), Original: originalOf(m)}}
+	e := &outgoing{
+		id:   id,
+		kind: kind,
+		at:   note.GetNotedAt().AsTime(),
+		data: eventData{Attempt: note.GetAttempt(), Original: originalOf(m)},
+	}
 	_, e.data.Message = inJSON(paypal.Pair{Message: paypal.Message{Channel: m.channel.name, ID: m.id()}}, "")
 	for _, p := range open {
 		o := openData{Reason: p.reason, Explanation: p.explanation}

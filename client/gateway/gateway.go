@@ -1,5 +1,5 @@
-// Package gateway is a receiver of PayPal's messages for those who have none: it takes IPNs and webhooks, verifies them, asks Noted, and hands each
-// donation on once.
+// Package gateway is a receiver of PayPal's messages for those who have none: it takes
+// IPNs and webhooks, verifies them, asks Noted, and hands each donation on once.
 //
 //	g, err := gateway.New(gateway.Config{
 //		Noted:          "127.0.0.1:50051",
@@ -13,15 +13,18 @@
 //	defer g.Close()
 //	http.Handle("/paypal/", g)
 //
-// A Gateway is an http.Handler of POST /paypal/ipn and POST /paypal/webhook, GET /healthz and GET /readyz. Metrics are for operators only: [Gateway.Metrics] is
-// another handler, for another listener. Command noted-gateway is all of it as a program; README.md says what to enter at PayPal and what the
-// downstream gets.
+// A Gateway is an http.Handler of POST /paypal/ipn and POST /paypal/webhook, GET /healthz
+// and GET /readyz. Metrics are for operators only: [Gateway.Metrics] is another handler,
+// for another listener. Command noted-gateway is all of it as a program; README.md says
+// what to enter at PayPal and what the downstream gets.
 //
 // # The way of a message
 //
-// receive.go bounds what may come in. Then the message is verified (ipn.go and verify_ipn.go, or webhook.go with signature.go or verify_api.go): nothing that is not verified
-// reaches Noted, or a forger could suppress a donation by telling of it first. client/paypal says which donations it tells of, and work.go
-// notes each with a hold, hands it on, and settles it. What cannot be decided goes to a person (person.go).
+// receive.go bounds what may come in. Then the message is verified (ipn.go and
+// verify_ipn.go, or webhook.go with signature.go or verify_api.go): nothing that is not
+// verified reaches Noted, or a forger could suppress a donation by telling of it first.
+// client/paypal says which donations it tells of, and work.go notes each with a hold,
+// hands it on, and settles it. What cannot be decided goes to a person (person.go).
 //
 // # What PayPal is answered
 //
@@ -31,8 +34,9 @@
 //
 // # Design
 //
-// Work goes on when PayPal hangs up: it waits 30 seconds or less, a hand-on and the settling behind it may take longer, and breaking off would only
-// hand the donation on twice under its one id. All that runs on is bounded, call by call.
+// Work goes on when PayPal hangs up: it waits 30 seconds or less, a hand-on and the
+// settling behind it may take longer, and breaking off would only hand the donation on
+// twice under its one id. All that runs on is bounded, call by call.
 //
 // The gateway has no state of its own but two caches (certificate and API token) and the
 // memory of transmissions (transmissions.go), so any number of them behave as one: what
@@ -75,65 +79,87 @@ const (
 const longestHold = 15 * time.Minute
 
 // DefaultCertHosts are the hosts that PayPal keeps its certificates on.
-var DefaultCertHosts = []string{"api.paypal.com", "api-m.paypal.com", "api.sandbox.paypal.com", "api-m.sandbox.paypal.com"}
+var DefaultCertHosts = []string{
+	"api.paypal.com",
+	"api-m.paypal.com",
+	"api.sandbox.paypal.com",
+	"api-m.sandbox.paypal.com",
+}
 
 // Config is all that can be set of a gateway. A zero field means its default.
 type Config struct {
 	// Noted is the address of the server, such as "127.0.0.1:50051". Required.
 	Noted string
-	// NotedClient is how to reach it: certificates, token. Its Hold is that of this Config.
+	// NotedClient is how to reach it: certificates, token. Its Hold is that of this
+	// Config.
 	NotedClient client.Config
 
 	// Ledger is the book that the donations belong to; empty is a ledger too.
 	Ledger string
-	// SandboxLedger is the book that PayPal's tests belong to: IPNs with test_ipn, and what the sandbox has signed. Empty refuses them.
+	// SandboxLedger is the book that PayPal's tests belong to: IPNs with test_ipn, and
+	// what the sandbox has signed. Empty refuses them.
 	SandboxLedger string
 
-	// Accounts are the receiver ids and e-mail addresses that are ours; an IPN to another is refused. Empty refuses all IPNs: there is no such endpoint then.
+	// Accounts are the receiver ids and e-mail addresses that are ours; an IPN to another
+	// is refused. Empty refuses all IPNs: there is no such endpoint then.
 	Accounts []string
-	// IPNVerifyURL is where an IPN is posted back to. Default PayPal's, the sandbox's for an IPN with test_ipn.
+	// IPNVerifyURL is where an IPN is posted back to. Default PayPal's, the sandbox's for
+	// an IPN with test_ipn.
 	IPNVerifyURL string
 
-	// WebhookID is the id that PayPal's dashboard shows for the webhook; the signature covers it. Empty: there is no such endpoint.
+	// WebhookID is the id that PayPal's dashboard shows for the webhook; the signature
+	// covers it. Empty: there is no such endpoint.
 	WebhookID string
-	// WebhookVerify is VerifyBySignature (the default: needs nobody but the certificate) or VerifyByAPI (asks PayPal each time).
+	// WebhookVerify is VerifyBySignature (the default: needs nobody but the certificate)
+	// or VerifyByAPI (asks PayPal each time).
 	WebhookVerify string
 	// WebhookMaxAge is how old a transmission may be, and how long its id is remembered
 	// with its body: whoever holds one can make another body of the same checksum.
 	// Default 73h: PayPal redelivers for three days.
 	WebhookMaxAge time.Duration
-	// CertHosts are the hosts that a certificate may be fetched from, as host or host:port. Default DefaultCertHosts.
+	// CertHosts are the hosts that a certificate may be fetched from, as host or
+	// host:port. Default DefaultCertHosts.
 	CertHosts []string
-	// CertRoots holds PEM certificates: the certificate that signed a webhook must have been issued by one of them, or by one that they have. The
-	// host that serves it may also show one of theirs. Default the system's.
+	// CertRoots holds PEM certificates: the certificate that signed a webhook must have
+	// been issued by one of them, or by one that they have. The host that serves it may
+	// also show one of theirs. Default the system's.
 	CertRoots []byte
 
-	// PayPalAPI is where VerifyByAPI asks. Default DefaultPayPalAPI; sandbox messages need https://api-m.sandbox.paypal.com.
+	// PayPalAPI is where VerifyByAPI asks. Default DefaultPayPalAPI; sandbox messages
+	// need https://api-m.sandbox.paypal.com.
 	PayPalAPI string
-	// PayPalClientID and PayPalClientSecret are those of the REST app that the webhook belongs to; VerifyByAPI needs them.
+	// PayPalClientID and PayPalClientSecret are those of the REST app that the webhook
+	// belongs to; VerifyByAPI needs them.
 	PayPalClientID     string
 	PayPalClientSecret string
 
-	// ForwardTo is where donations are handed on: an http(s) URL, or redis://host:port/0?stream=donations (rediss:// for TLS). Required. It may hold a
+	// ForwardTo is where donations are handed on: an http(s) URL, or
+	// redis://host:port/0?stream=donations (rediss:// for TLS). Required. It may hold a
 	// password, and is never logged.
 	ForwardTo string
-	// ForwardSecrets sign what is handed on over HTTP, each as whsec_ and 24 to 64 bytes in base64. Required there; two of them while one is being replaced.
+	// ForwardSecrets sign what is handed on over HTTP, each as whsec_ and 24 to 64 bytes
+	// in base64. Required there; two of them while one is being replaced.
 	ForwardSecrets []string
-	// ForwardTimeout is how long the downstream may take to accept a donation. Default 20s. Must be shorter than Hold.
+	// ForwardTimeout is how long the downstream may take to accept a donation. Default
+	// 20s. Must be shorter than Hold.
 	ForwardTimeout time.Duration
-	// ForwardUnknown hands on, as noted.unknown, the messages of types that are not known. They are counted and logged in any case.
+	// ForwardUnknown hands on, as noted.unknown, the messages of types that are not
+	// known. They are counted and logged in any case.
 	ForwardUnknown bool
 
-	// Hold is how long a donation is held at a time; after a crash of the gateway it waits for so long. Default 60s, up to 15m.
+	// Hold is how long a donation is held at a time; after a crash of the gateway it
+	// waits for so long. Default 60s, up to 15m.
 	Hold time.Duration
 	// MaxBody is how many bytes a message may have. Default 256 KiB.
 	MaxBody int64
 	// BodyTimeout is how long a message may take to arrive. Default 10s.
 	BodyTimeout time.Duration
-	// VerifyTimeout is how long PayPal may take to answer one question: the post-back of an IPN, a certificate, the API. Default 10s.
+	// VerifyTimeout is how long PayPal may take to answer one question: the post-back of
+	// an IPN, a certificate, the API. Default 10s.
 	VerifyTimeout time.Duration
 
-	// Logger gets what an operator should know: types, channels, donation ids, reasons, and never what a message holds. Default slog.Default().
+	// Logger gets what an operator should know: types, channels, donation ids, reasons,
+	// and never what a message holds. Default slog.Default().
 	Logger *slog.Logger
 	// Now is the clock that ages, certificates and the last look at readiness are judged
 	// by. Default time.Now.
@@ -156,14 +182,22 @@ type Gateway struct {
 	mux      *http.ServeMux
 }
 
-// New makes a gateway. It connects to nobody yet: what is away for the moment is told by /readyz, and costs PayPal a redelivery. What cannot be meant
-// is a [ConfigError], or several.
+// New makes a gateway. It connects to nobody yet: what is away for the moment is told by
+// /readyz, and costs PayPal a redelivery. What cannot be meant is a [ConfigError], or
+// several.
 func New(config Config) (*Gateway, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
 		return nil, fmt.Errorf("making a gateway: %w", err)
 	}
-	g := &Gateway{config: config, metrics: newMetrics(), log: newLog(config.Logger), busy: make(chan struct{}, maxBusy), workTime: workTime, mux: http.NewServeMux()}
+	g := &Gateway{
+		config:   config,
+		metrics:  newMetrics(),
+		log:      newLog(config.Logger),
+		busy:     make(chan struct{}, maxBusy),
+		workTime: workTime,
+		mux:      http.NewServeMux(),
+	}
 	g.room.left.Store(maxBusy * config.MaxBody)
 	g.ready.rights = make(map[string]rights)
 	if err := g.open(); err != nil {
@@ -176,7 +210,14 @@ func New(config Config) (*Gateway, error) {
 	g.mux.HandleFunc("GET /healthz", g.healthz)
 	g.mux.HandleFunc("GET /readyz", g.readyz)
 	g.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, &refusal{status: http.StatusNotFound, reason: "not_found", text: "there is nothing at this path; PayPal posts to /paypal/ipn and /paypal/webhook"})
+		answer(
+			w,
+			&refusal{
+				status: http.StatusNotFound,
+				reason: "not_found",
+				text:   "there is nothing at this path; PayPal posts to /paypal/ipn and /paypal/webhook",
+			},
+		)
 	})
 	return g, nil
 }
@@ -208,7 +249,8 @@ func (g *Gateway) open() (err error) {
 // ServeHTTP takes what PayPal posts, and answers /healthz and /readyz.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.mux.ServeHTTP(w, r) }
 
-// Close closes the connections. Let the messages that are being worked on finish first, as http.Server.Shutdown does.
+// Close closes the connections. Let the messages that are being worked on finish first,
+// as http.Server.Shutdown does.
 func (g *Gateway) Close() error {
 	var err error
 	if g.noted != nil {
@@ -241,7 +283,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// A ConfigError says what is wrong with one field of Config. New joins as many as it finds.
+// A ConfigError says what is wrong with one field of Config. New joins as many as it
+// finds.
 type ConfigError struct {
 	Field   string // its name, such as "ForwardTo"
 	Problem string // goes on where the name ends, and names no other field and nothing secret
@@ -262,10 +305,29 @@ func (c Config) check() error {
 		}
 	}
 	unless(c.Noted != "", "Noted", "is missing: the address of the server, such as 127.0.0.1:50051")
-	unless(c.ForwardTo != "", "ForwardTo", "is missing: where to hand donations on, an http(s) URL or redis://host:port/0?stream=NAME")
-	unless(len(c.Accounts) > 0 || c.WebhookID != "", "Accounts", "is missing, and no webhook's id is given: without accounts no IPN is ours, and without its id no webhook can be verified")
-	unless(c.SandboxLedger == "" || c.SandboxLedger != c.Ledger, "SandboxLedger", "is %q, and so is the ledger of donations: PayPal's tests would count as donations", c.SandboxLedger)
-	unless(c.Hold > c.ForwardTimeout, "Hold", "is %v, and a hand-on may take %v: the hold must outlast it, or another gateway hands the donation on meanwhile", c.Hold, c.ForwardTimeout)
+	unless(
+		c.ForwardTo != "",
+		"ForwardTo",
+		"is missing: where to hand donations on, an http(s) URL or redis://host:port/0?stream=NAME",
+	)
+	unless(
+		len(c.Accounts) > 0 || c.WebhookID != "",
+		"Accounts",
+		"is missing, and no webhook's id is given: without accounts no IPN is ours, and without its id no webhook can be verified",
+	)
+	unless(
+		c.SandboxLedger == "" || c.SandboxLedger != c.Ledger,
+		"SandboxLedger",
+		"is %q, and so is the ledger of donations: PayPal's tests would count as donations",
+		c.SandboxLedger,
+	)
+	unless(
+		c.Hold > c.ForwardTimeout,
+		"Hold",
+		"is %v, and a hand-on may take %v: the hold must outlast it, or another gateway hands the donation on meanwhile",
+		c.Hold,
+		c.ForwardTimeout,
+	)
 	unless(c.Hold <= longestHold, "Hold", "is %v; Noted holds a donation for %v at most", c.Hold, longestHold)
 	for _, d := range []struct {
 		field string
@@ -274,12 +336,24 @@ func (c Config) check() error {
 		unless(d.value > 0, d.field, "is %v; it must be positive", d.value)
 	}
 	unless(c.MaxBody > 0, "MaxBody", "is %d; it must be positive", c.MaxBody)
-	unless(c.IPNVerifyURL == "" || confidential(c.IPNVerifyURL), "IPNVerifyURL", "must be an https URL: whoever is between could call a forged IPN verified")
+	unless(
+		c.IPNVerifyURL == "" || confidential(c.IPNVerifyURL),
+		"IPNVerifyURL",
+		"must be an https URL: whoever is between could call a forged IPN verified",
+	)
 	switch c.WebhookVerify {
 	case VerifyBySignature:
 	case VerifyByAPI:
-		unless(c.PayPalClientID != "", "PayPalClientID", "is missing: PayPal's API wants that of the REST app that the webhook belongs to")
-		unless(c.PayPalClientSecret != "", "PayPalClientSecret", "is missing: PayPal's API wants that of the REST app that the webhook belongs to")
+		unless(
+			c.PayPalClientID != "",
+			"PayPalClientID",
+			"is missing: PayPal's API wants that of the REST app that the webhook belongs to",
+		)
+		unless(
+			c.PayPalClientSecret != "",
+			"PayPalClientSecret",
+			"is missing: PayPal's API wants that of the REST app that the webhook belongs to",
+		)
 		unless(confidential(c.PayPalAPI), "PayPalAPI", "must be an https URL: the secret of the app is sent to it")
 	default:
 		unless(false, "WebhookVerify", "is %q; it must be %s or %s", c.WebhookVerify, VerifyBySignature, VerifyByAPI)

@@ -26,13 +26,20 @@ func openHTTP(u *url.URL, secrets []string) (downstream, error) {
 		return nil, wrongField("ForwardTo", "names no host")
 	}
 	if len(secrets) == 0 {
-		return nil, wrongField("ForwardSecrets", "is missing: without a signature the downstream cannot know whose donations it gets; make one with: echo whsec_$(openssl rand -base64 32)")
+		return nil, wrongField(
+			"ForwardSecrets",
+			"is missing: without a signature the downstream cannot know whose donations it gets; make one with: echo whsec_$(openssl rand -base64 32)",
+		)
 	}
 	d := &httpDownstream{url: u.String(), client: newHTTPClient(nil)}
 	for i, secret := range secrets {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 		if err != nil || !strings.HasPrefix(secret, "whsec_") || len(key) < 24 || len(key) > 64 {
-			return nil, wrongField("ForwardSecrets", "cannot be used: secret %d is not whsec_ and 24 to 64 bytes in base64; make one with: echo whsec_$(openssl rand -base64 32)", i+1)
+			return nil, wrongField(
+				"ForwardSecrets",
+				"cannot be used: secret %d is not whsec_ and 24 to 64 bytes in base64; make one with: echo whsec_$(openssl rand -base64 32)",
+				i+1,
+			)
 		}
 		signer, err := standardwebhooks.NewWebhookRaw(key)
 		if err != nil {
@@ -43,8 +50,8 @@ func openHTTP(u *url.URL, secrets []string) (downstream, error) {
 	return d, nil
 }
 
-// accept posts the event. Any 2xx is acceptance, and nothing else is: a redirect is not followed, since the secret and the donor's data are for this
-// endpoint alone.
+// accept posts the event. Any 2xx is acceptance, and nothing else is: a redirect is not
+// followed, since the secret and the donor's data are for this endpoint alone.
 func (d *httpDownstream) accept(ctx context.Context, e *outgoing, body []byte, _ time.Duration) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(body))
 	if err != nil {
@@ -69,7 +76,11 @@ func (d *httpDownstream) accept(ctx context.Context, e *outgoing, body []byte, _
 		return handOnError(transportTrouble(err))
 	}
 	defer response.Body.Close()
-	_, _ = io.CopyN(io.Discard, response.Body, 64<<10) // so that the connection can be used again; the status has decided
+	_, _ = io.CopyN(
+		io.Discard,
+		response.Body,
+		64<<10,
+	) // so that the connection can be used again; the status has decided
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		return handOnError("it answered " + strconv.Itoa(response.StatusCode))
 	}

@@ -18,11 +18,13 @@ var handonSource string
 
 var handonScript = redis.NewScript(handonSource)
 
-// A redisDownstream is a stream. Each event is in it once: whoever hands one on a second time (a gateway that was killed before it could settle, or
-// one whose reply was lost) finds the guard of its id.
+// A redisDownstream is a stream. Each event is in it once: whoever hands one on a second
+// time (a gateway that was killed before it could settle, or one whose reply was lost)
+// finds the guard of its id.
 //
-// A guard lives for as long as the note of the donation can, and a day: until then the donation may be handed on again under this id, after that no
-// more, since Noted never uses an id for another note.
+// A guard lives for as long as the note of the donation can, and a day: until then the
+// donation may be handed on again under this id, after that no more, since Noted never
+// uses an id for another note.
 type redisDownstream struct {
 	client *redis.Client
 	stream string
@@ -42,11 +44,15 @@ func openRedis(u *url.URL) (downstream, error) {
 	cut.RawQuery = query.Encode()
 	options, err := redis.ParseURL(cut.String())
 	if err != nil { // which quotes what may be a part of the password
-		return nil, wrongField("ForwardTo", "cannot be read as redis://user:password@host:port/0?stream=NAME; write %%40, %%2F and so on for the signs in a password that mean something there")
+		return nil, wrongField(
+			"ForwardTo",
+			"cannot be read as redis://user:password@host:port/0?stream=NAME; write %%40, %%2F and so on for the signs in a password that mean something there",
+		)
 	}
 	options.ClientName = "noted-gateway"
 	options.ContextTimeoutEnabled = true
-	// PayPal's redelivery is the second try. One by the library would be harmless too, thanks to the guard.
+	// PayPal's redelivery is the second try. One by the library would be harmless too,
+	// thanks to the guard.
 	options.MaxRetries = -1
 	options.DialerRetries = 1
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
@@ -57,7 +63,8 @@ func openRedis(u *url.URL) (downstream, error) {
 func (d *redisDownstream) accept(ctx context.Context, e *outgoing, body []byte, life time.Duration) error {
 	keys := []string{d.stream, guardKey(d.stream, e.id)}
 	lifetime := (max(life, 0) + guardSlack).Milliseconds()
-	reply, err := handonScript.Run(ctx, d.client, keys, lifetime, "id", e.id, "type", e.kind, "attempt", e.data.Attempt, "event", body).StringSlice()
+	reply, err := handonScript.Run(ctx, d.client, keys, lifetime, "id", e.id, "type", e.kind, "attempt", e.data.Attempt, "event", body).
+		StringSlice()
 	switch {
 	case err != nil:
 		return handOnError(redisTrouble(err))

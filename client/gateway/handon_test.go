@@ -27,7 +27,17 @@ func stream(t *testing.T) (*redisDownstream, *redis.Client) {
 			port = try
 		}
 	}
-	command := exec.Command("redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no")
+	command := exec.Command(
+		"redis-server",
+		"--port",
+		strconv.Itoa(port),
+		"--bind",
+		"127.0.0.1",
+		"--save",
+		"",
+		"--daemonize",
+		"no",
+	)
 	command.Dir = t.TempDir()
 	if err := command.Start(); err != nil {
 		t.Fatalf("%v; on Debian: apt-get install redis-server", err)
@@ -69,7 +79,9 @@ func TestStreamHoldsAnEventOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	entries := store.XRange(ctx, "donations", "-", "+").Val()
-	if len(entries) != 2 || entries[0].Values["id"] != "donation-1" || entries[0].Values["event"] != `{"id":"donation-1"}` || entries[0].Values["type"] != "noted.donation.payment" {
+	if len(entries) != 2 || entries[0].Values["id"] != "donation-1" ||
+		entries[0].Values["event"] != `{"id":"donation-1"}` ||
+		entries[0].Values["type"] != "noted.donation.payment" {
 		t.Fatalf("the stream holds %v, want each event once", entries)
 	}
 	// The guard outlives the note, also where the stream was trimmed.
@@ -77,7 +89,13 @@ func TestStreamHoldsAnEventOnce(t *testing.T) {
 		t.Errorf("the guard lives for %v, want at least %v", left, retention)
 	}
 	store.XTrimMaxLen(ctx, "donations", 0)
-	if err := d.accept(ctx, &outgoing{id: "donation-1"}, nil, retention); err != nil || store.XLen(ctx, "donations").Val() != 0 {
+	if err := d.accept(
+		ctx,
+		&outgoing{id: "donation-1"},
+		nil,
+		retention,
+	); err != nil ||
+		store.XLen(ctx, "donations").Val() != 0 {
 		t.Errorf("accept after trimming: %v, %d entries, want none", err, store.XLen(ctx, "donations").Val())
 	}
 }
@@ -86,7 +104,13 @@ func TestStreamHoldsAnEventOnce(t *testing.T) {
 func TestStreamRefuses(t *testing.T) {
 	d, store := stream(t)
 	store.Set(t.Context(), "donations", "no stream", 0)
-	if err := d.accept(t.Context(), &outgoing{id: "donation-1"}, nil, time.Hour); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+	if err := d.accept(
+		t.Context(),
+		&outgoing{id: "donation-1"},
+		nil,
+		time.Hour,
+	); err == nil ||
+		!strings.Contains(err.Error(), "WRONGTYPE") {
 		t.Errorf("accept: %v, want WRONGTYPE", err)
 	}
 	if keys := store.Keys(t.Context(), "*").Val(); len(keys) != 1 {

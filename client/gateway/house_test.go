@@ -24,7 +24,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// This file is our side of a test: a real redis-server, the real service, a gateway, and a downstream that trusts nobody.
+// This file is our side of a test: a real redis-server, the real service, a gateway, and
+// a downstream that trusts nobody.
 
 const secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfgxx3NJZE="
 
@@ -130,7 +131,8 @@ func (h *house) mustTake(d delivery) {
 	}
 }
 
-// inRedis is every key with its contents, but for the service's own, which it renews by itself.
+// inRedis is every key with its contents, but for the service's own, which it renews by
+// itself.
 func (h *house) inRedis() map[string]string {
 	h.t.Helper()
 	ctx := h.t.Context()
@@ -198,7 +200,8 @@ func (s *shop) take(w http.ResponseWriter, r *http.Request) {
 	if err := e.Validate(); err != nil {
 		s.complain(err.Error())
 	}
-	if r.Header.Get("webhook-id") != e.ID() || r.Header.Get("Content-Type") != "application/cloudevents+json; charset=utf-8" {
+	if r.Header.Get("webhook-id") != e.ID() ||
+		r.Header.Get("Content-Type") != "application/cloudevents+json; charset=utf-8" {
 		s.complain("headers")
 	}
 	s.mu.Lock()

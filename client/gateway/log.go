@@ -10,8 +10,9 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// A gatewayLog writes what an operator should know. What it may say of a message is its channel, its type, a donation id, a verdict and reasons of
-// ours; never a name, an address, an amount or an id of PayPal's.
+// A gatewayLog writes what an operator should know. What it may say of a message is its
+// channel, its type, a donation id, a verdict and reasons of ours; never a name, an
+// address, an amount or an id of PayPal's.
 type gatewayLog struct {
 	logger *slog.Logger
 	limit  limit
@@ -19,10 +20,25 @@ type gatewayLog struct {
 
 func newLog(logger *slog.Logger) *gatewayLog { return &gatewayLog{logger: logger} }
 
-// refused logs what was not answered 200. Anybody can cause that, so of many in one second only some are logged; all are counted.
+// refused logs what was not answered 200. Anybody can cause that, so of many in one
+// second only some are logged; all are counted.
 func (l *gatewayLog) refused(channel, kind string, refused *refusal) {
 	if dropped, ok := l.limit.allow(time.Now()); ok {
-		l.logger.Warn("message refused", "channel", channel, "type", kind, "status", refused.status, "reason", refused.reason, "why", refused.text, "not_logged_before", dropped)
+		l.logger.Warn(
+			"message refused",
+			"channel",
+			channel,
+			"type",
+			kind,
+			"status",
+			refused.status,
+			"reason",
+			refused.reason,
+			"why",
+			refused.text,
+			"not_logged_before",
+			dropped,
+		)
 	}
 }
 
@@ -37,9 +53,18 @@ func (l *gatewayLog) readiness(before, why string) {
 	}
 }
 
-// unknown logs that PayPal said something that nobody here understands. It may have been a donation.
+// unknown logs that PayPal said something that nobody here understands. It may have been
+// a donation.
 func (l *gatewayLog) unknown(m *message) {
-	l.logger.Warn("message of an unknown type", "channel", m.channel.name, "type", m.identified.Type, "why", m.identified.Skipped)
+	l.logger.Warn(
+		"message of an unknown type",
+		"channel",
+		m.channel.name,
+		"type",
+		m.identified.Type,
+		"why",
+		m.identified.Skipped,
+	)
 }
 
 // warning logs what was left out of a donation; the text names a field and no value.
@@ -49,10 +74,20 @@ func (l *gatewayLog) warning(channel, kind, text string) {
 
 // donation is the log for one donation of a message.
 func (l *gatewayLog) donation(m *message, id string, verdict client.Verdict) *slog.Logger {
-	return l.logger.With("channel", m.channel.name, "type", m.identified.Type, "donation_id", id, "verdict", verdict.String())
+	return l.logger.With(
+		"channel",
+		m.channel.name,
+		"type",
+		m.identified.Type,
+		"donation_id",
+		id,
+		"verdict",
+		verdict.String(),
+	)
 }
 
-// cause says why in words that are safe to be logged: the errors of the client name series.
+// cause says why in words that are safe to be logged: the errors of the client name
+// series.
 func cause(err error) string {
 	if reason := client.Reason(err); reason != "" {
 		return reason

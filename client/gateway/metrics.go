@@ -11,7 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are what an operator sees. Every label is one of a fixed few: nothing of a message becomes one.
+// metrics are what an operator sees. Every label is one of a fixed few: nothing of a
+// message becomes one.
 type metrics struct {
 	registry  *prometheus.Registry
 	messages  *prometheus.CounterVec   // channel, outcome
@@ -30,21 +31,36 @@ var buckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30
 func newMetrics() *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
-		messages: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_gateway_messages_total",
-			Help: "Messages by what became of them: settled, duplicate, undecided, skipped and unknown were answered 200, all else is the reason of a refusal."}, []string{"channel", "outcome"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "noted_gateway_message_seconds",
-			Help: "How long PayPal waited for its answer.", Buckets: buckets}, []string{"channel", "answer"}),
-		donations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_gateway_donations_total",
-			Help: "Donations in verified messages by what became of them: settled, duplicate, undecided; held, forward, noted and postponed come again."}, []string{"channel", "event", "outcome"}),
-		verifying: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "noted_gateway_verify_seconds",
-			Help: "Verifications of messages: verified, invalid, or unknown because PayPal could not be asked.", Buckets: buckets}, []string{"channel", "outcome"}),
-		forwards: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "noted_gateway_forward_seconds",
-			Help: "Hand-ons to the downstream: accepted or refused.", Buckets: buckets}, []string{"kind", "outcome"}),
-		transmissions: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_gateway_transmissions",
-			Help: "Webhook transmissions that are remembered, so that another body under their id is refused."}),
-		dropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "noted_gateway_transmissions_dropped_total",
+		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "noted_gateway_messages_total",
+			Help: "Messages by what became of them: settled, duplicate, undecided, skipped and unknown were answered 200, all else is the reason of a refusal.",
+		}, []string{"channel", "outcome"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "noted_gateway_message_seconds",
+			Help: "How long PayPal waited for its answer.", Buckets: buckets,
+		}, []string{"channel", "answer"}),
+		donations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "noted_gateway_donations_total",
+			Help: "Donations in verified messages by what became of them: settled, duplicate, undecided; held, forward, noted and postponed come again.",
+		}, []string{"channel", "event", "outcome"}),
+		verifying: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "noted_gateway_verify_seconds",
+			Help:    "Verifications of messages: verified, invalid, or unknown because PayPal could not be asked.",
+			Buckets: buckets,
+		}, []string{"channel", "outcome"}),
+		forwards: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "noted_gateway_forward_seconds",
+			Help: "Hand-ons to the downstream: accepted or refused.", Buckets: buckets,
+		}, []string{"kind", "outcome"}),
+		transmissions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "noted_gateway_transmissions",
+			Help: "Webhook transmissions that are remembered, so that another body under their id is refused.",
+		}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "noted_gateway_transmissions_dropped_total",
 			Help: "Transmissions that were forgotten before -webhook-max-age because the memory was full: " +
-				"a forged body under their id would be taken."}),
+				"a forged body under their id would be taken.",
+		}),
 	}
 	m.registry.MustRegister(m.messages, m.seconds, m.donations, m.verifying, m.forwards, m.transmissions, m.dropped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

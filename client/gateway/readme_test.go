@@ -52,7 +52,12 @@ func TestReadmeEvent(t *testing.T) {
 	}
 	types := string(must(os.ReadFile("README.md")))
 	for e := range 14 {
-		if name := strings.ToLower(strings.TrimPrefix(eventName(e+1), "EVENT_")); !strings.Contains(types, "`"+name+"`") {
+		if name := strings.ToLower(
+			strings.TrimPrefix(eventName(e+1), "EVENT_"),
+		); !strings.Contains(
+			types,
+			"`"+name+"`",
+		) {
 			t.Errorf("README.md does not name the event %s", name)
 		}
 	}

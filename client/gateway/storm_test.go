@@ -22,11 +22,15 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// The storm: IPNs and webhooks of the same donations over two gateways, in disorder, with repeats and forgeries among them; the verifier fails now and
-// then, the downstream refuses now and then; gateways and Noted are killed with SIGKILL or stopped and started again, and Redis is stopped or
-// frozen for seconds. PayPal delivers again until it is answered 200. After that every donation must have arrived under exactly one donation id.
+// The storm: IPNs and webhooks of the same donations over two gateways, in disorder, with
+// repeats and forgeries among them; the verifier fails now and then, the downstream
+// refuses now and then; gateways and Noted are killed with SIGKILL or stopped and started
+// again, and Redis is stopped or frozen for seconds. PayPal delivers again until it is
+// answered 200. After that every donation must have arrived under exactly one donation
+// id.
 //
-// A failing storm prints its seed; STORM_SEED=… makes the same choices again, though not the same timing.
+// A failing storm prints its seed; STORM_SEED=… makes the same choices again, though not
+// the same timing.
 func TestStorm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a storm takes half a minute")
@@ -35,7 +39,9 @@ func TestStorm(t *testing.T) {
 	for _, into := range []string{"http", "stream"} {
 		t.Run(into, func(t *testing.T) {
 			t.Parallel()
-			seed := must(strconv.ParseUint(cmp.Or(os.Getenv("STORM_SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64))
+			seed := must(
+				strconv.ParseUint(cmp.Or(os.Getenv("STORM_SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64),
+			)
 			t.Logf("STORM_SEED=%d", seed)
 			newStorm(t, seed, into).run()
 		})
@@ -60,7 +66,14 @@ type storm struct {
 }
 
 func newStorm(t *testing.T, seed uint64, into string) *storm {
-	s := &storm{t: t, into: into, payPal: newPayPal(t), shop: newShop(t), want: make(map[string]bool), random: rand.New(rand.NewPCG(seed, 1))}
+	s := &storm{
+		t:      t,
+		into:   into,
+		payPal: newPayPal(t),
+		shop:   newShop(t),
+		want:   make(map[string]bool),
+		random: rand.New(rand.NewPCG(seed, 1)),
+	}
 	s.write()
 	s.redis = startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
 	s.noted = newProcess(t, built(t, "noted"), func(addr, _ string) []string {
@@ -79,9 +92,34 @@ func newStorm(t *testing.T, seed uint64, into string) *storm {
 	}
 	for range 2 {
 		s.gates = append(s.gates, newProcess(t, built(t, "noted-gateway"), func(addr, _ string) []string {
-			return []string{"-listen", addr, "-admin-listen", "off", "-noted", s.noted.addr, "-ledger", "paypal-live", "-accounts", account,
-				"-ipn-verify-url", s.payPal.verifier.URL, "-webhook-id", webhookID, "-webhook-cert-host", s.payPal.certHost(), "-webhook-cert-roots", roots,
-				"-forward-to", forwardTo, "-forward-secret-file", secretFile, "-forward-timeout", "1s", "-hold", "3s"}
+			return []string{
+				"-listen",
+				addr,
+				"-admin-listen",
+				"off",
+				"-noted",
+				s.noted.addr,
+				"-ledger",
+				"paypal-live",
+				"-accounts",
+				account,
+				"-ipn-verify-url",
+				s.payPal.verifier.URL,
+				"-webhook-id",
+				webhookID,
+				"-webhook-cert-host",
+				s.payPal.certHost(),
+				"-webhook-cert-roots",
+				roots,
+				"-forward-to",
+				forwardTo,
+				"-forward-secret-file",
+				secretFile,
+				"-forward-timeout",
+				"1s",
+				"-hold",
+				"3s",
+			}
 		}))
 	}
 	for _, p := range append([]*process{s.noted}, s.gates...) {
@@ -119,12 +157,23 @@ func (s *storm) write() {
 	for i := range 10 { // a first payment in disguise: two donations in one IPN, and the signup by webhook too
 		g := payment(fmt.Sprintf("I-SIGNUP%02d", i))
 		fields := g.fields()
-		for name, value := range map[string]string{"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": g.ipnTxn, "initial_payment_status": "Completed",
-			"initial_payment_amount": "5.00", "currency_code": "EUR", "time_created": pacific(g.at)} {
+		for name, value := range map[string]string{
+			"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": g.ipnTxn, "initial_payment_status": "Completed",
+			"initial_payment_amount": "5.00", "currency_code": "EUR", "time_created": pacific(g.at),
+		} {
 			fields.Set(name, value)
 		}
-		s.letters = append(s.letters, s.payPal.ipn(fields),
-			s.payPal.webhook(fmt.Sprintf(`{"id":"WH-A%s","event_type":"BILLING.SUBSCRIPTION.ACTIVATED","resource":{"id":%q}}`, g.series, g.series)))
+		s.letters = append(
+			s.letters,
+			s.payPal.ipn(fields),
+			s.payPal.webhook(
+				fmt.Sprintf(
+					`{"id":"WH-A%s","event_type":"BILLING.SUBSCRIPTION.ACTIVATED","resource":{"id":%q}}`,
+					g.series,
+					g.series,
+				),
+			),
+		)
 		expect("signup", g.series, time.Time{})
 		expect("payment", g.series, g.at)
 	}
@@ -134,22 +183,41 @@ func (s *storm) write() {
 		for name, value := range map[string]string{"txn_type": "", "payment_status": "Refunded", "parent_txn_id": g.series, "mc_gross": "-25.00"} {
 			fields.Set(name, value)
 		}
-		s.letters = append(s.letters, s.payPal.ipn(fields),
-			s.payPal.webhook(fmt.Sprintf(`{"id":"WH-R%s","event_type":"PAYMENT.SALE.REFUNDED","resource":{"id":%q,"sale_id":%q,"create_time":%q,"amount":{"total":"-25.00","currency":"EUR"}}}`,
-				g.series, g.saleID, g.series, g.at.UTC().Format(time.RFC3339))))
+		s.letters = append(
+			s.letters,
+			s.payPal.ipn(fields),
+			s.payPal.webhook(
+				fmt.Sprintf(
+					`{"id":"WH-R%s","event_type":"PAYMENT.SALE.REFUNDED","resource":{"id":%q,"sale_id":%q,"create_time":%q,"amount":{"total":"-25.00","currency":"EUR"}}}`,
+					g.series,
+					g.saleID,
+					g.series,
+					g.at.UTC().Format(time.RFC3339),
+				),
+			),
+		)
 		expect("refund", g.saleID, g.at)
 	}
 	for i := range 4 { // a dispute about two payments, and a payment that is too old for Noted
 		one, other := fmt.Sprintf("9DISPUTED%02dA", i), fmt.Sprintf("9DISPUTED%02dB", i)
 		s.letters = append(s.letters, s.payPal.webhook(fmt.Sprintf(
-			`{"id":"WH-D%d","event_type":"CUSTOMER.DISPUTE.CREATED","resource":{"dispute_id":"PP-D-%d","disputed_transactions":[{"seller_transaction_id":%q},{"seller_transaction_id":%q}]}}`, i, i, one, other)))
+			`{"id":"WH-D%d","event_type":"CUSTOMER.DISPUTE.CREATED","resource":{"dispute_id":"PP-D-%d","disputed_transactions":[{"seller_transaction_id":%q},{"seller_transaction_id":%q}]}}`,
+			i,
+			i,
+			one,
+			other,
+		)))
 		expect("dispute", one, time.Time{})
 		expect("dispute", other, time.Time{})
 		g := payment(fmt.Sprintf("I-OLD%02d", i))
 		g.at = time.Now().Add(-60 * day)
 		s.letters = append(s.letters, s.payPal.ipn(g.fields()), s.payPal.webhook(g.event()))
 		s.want["noted.undecided|ipn|"+g.series], s.want["noted.undecided|webhook|"+g.series] = true, true
-		s.forged = append(s.forged, s.payPal.ipn(payment("I-FORGED").fields()).flipped("25.00"), s.payPal.webhook(payment("I-FORGED").event()).flipped("25.00"))
+		s.forged = append(
+			s.forged,
+			s.payPal.ipn(payment("I-FORGED").fields()).flipped("25.00"),
+			s.payPal.webhook(payment("I-FORGED").event()).flipped("25.00"),
+		)
 	}
 	for _, i := range s.random.Perm(len(s.letters))[:len(s.letters)/3] { // repeats, of which PayPal marks some
 		again := s.letters[i]
@@ -264,7 +332,8 @@ func (s *storm) run() {
 	s.t.Logf("%d donations, %d messages, %d deliveries, %d events", len(s.want), len(s.letters), s.tries, before)
 }
 
-// post delivers a message to one of the gateways, as whoever balances the load does, and says whether it was taken.
+// post delivers a message to one of the gateways, as whoever balances the load does, and
+// says whether it was taken.
 func (s *storm) post(d delivery, genuine bool) bool {
 	s.mu.Lock()
 	s.tries++
@@ -290,8 +359,17 @@ func (s *storm) rage(ctx context.Context) {
 	}
 	kill, stop := syscall.SIGKILL, syscall.SIGTERM
 	acts := []func(){
-		again(s.gates[0], kill), again(s.gates[1], kill), again(s.gates[0], kill), again(s.gates[1], stop), again(s.gates[0], kill), again(s.gates[1], kill),
-		again(s.noted, kill), again(s.noted, stop),
+		again(
+			s.gates[0],
+			kill,
+		),
+		again(s.gates[1], kill),
+		again(s.gates[0], kill),
+		again(s.gates[1], stop),
+		again(s.gates[0], kill),
+		again(s.gates[1], kill),
+		again(s.noted, kill),
+		again(s.noted, stop),
 		func() { // Redis is stopped for seconds
 			s.redis.end(stop)
 			wait(ctx, s.between(1500*time.Millisecond, 2500*time.Millisecond))
@@ -326,7 +404,11 @@ func (s *storm) events() []event.Event {
 	var events []event.Event
 	for _, entry := range store.XRange(s.t.Context(), "donations", "-", "+").Val() {
 		var e event.Event
-		if err := json.Unmarshal([]byte(entry.Values["event"].(string)), &e); err != nil || e.ID() != entry.Values["id"] {
+		if err := json.Unmarshal(
+			[]byte(entry.Values["event"].(string)),
+			&e,
+		); err != nil ||
+			e.ID() != entry.Values["id"] {
 			s.t.Errorf("the stream holds %v: %v", entry, err)
 		}
 		events = append(events, e)

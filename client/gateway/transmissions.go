@@ -34,9 +34,11 @@ type transmitted struct {
 	until time.Time // beyond it the transmission is too old to be taken at all
 }
 
-var errOtherBody = &refusal{status: http.StatusBadRequest, reason: "other_body",
+var errOtherBody = &refusal{
+	status: http.StatusBadRequest, reason: "other_body",
 	text: "another body came under this transmission id before, so one of the two is forged; " +
-		"compare what was handed on with the event in PayPal's dashboard"}
+		"compare what was handed on with the event in PayPal's dashboard",
+}
 
 func newTransmissions(metrics *metrics) *transmissions {
 	return &transmissions{metrics: metrics, most: mostTransmissions, known: make(map[string]transmitted)}

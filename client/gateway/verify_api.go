@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// An api is how a webhook is verified by asking PayPal. It takes a token for that, which is kept until shortly before it ends.
+// An api is how a webhook is verified by asking PayPal. It takes a token for that, which
+// is kept until shortly before it ends.
 type api struct {
 	base, webhookID  string
 	clientID, secret string
@@ -32,13 +33,25 @@ var errToken = errors.New("token refused")
 func newAPI(config Config) *api {
 	base, _ := url.Parse(config.PayPalAPI) // checked
 	return &api{
-		base: strings.TrimRight(config.PayPalAPI, "/"), webhookID: config.WebhookID, clientID: config.PayPalClientID, secret: config.PayPalClientSecret,
-		client: newHTTPClient(nil), timeout: config.VerifyTimeout, test: strings.Contains(base.Hostname(), "sandbox"), now: config.Now,
+		base: strings.TrimRight(
+			config.PayPalAPI,
+			"/",
+		),
+		webhookID: config.WebhookID,
+		clientID:  config.PayPalClientID,
+		secret:    config.PayPalClientSecret,
+		client: newHTTPClient(
+			nil,
+		),
+		timeout: config.VerifyTimeout,
+		test:    strings.Contains(base.Hostname(), "sandbox"),
+		now:     config.Now,
 	}
 }
 
-// verify asks PayPal, with the body as it came: parsed and written again, genuine ones fail. It is embedded in JSON, so it must be one whole JSON
-// object: else a body could end early and bring its own webhook_id.
+// verify asks PayPal, with the body as it came: parsed and written again, genuine ones
+// fail. It is embedded in JSON, so it must be one whole JSON object: else a body could
+// end early and bring its own webhook_id.
 func (a *api) verify(ctx context.Context, t transmission, body []byte) (test bool, err error) {
 	object := bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	if trimmed := bytes.TrimLeft(object, " \t\r\n"); !json.Valid(object) || trimmed[0] != '{' {
@@ -53,11 +66,18 @@ func (a *api) verify(ctx context.Context, t transmission, body []byte) (test boo
 	}
 	switch {
 	case err != nil:
-		return false, again("verifier", "PayPal could not be asked whether it has sent this message ("+transportTrouble(err)+")")
+		return false, again(
+			"verifier",
+			"PayPal could not be asked whether it has sent this message ("+transportTrouble(err)+")",
+		)
 	case status == "SUCCESS":
 		return a.test, nil
 	case status == "FAILURE":
-		return false, &refusal{status: http.StatusBadRequest, reason: "invalid", text: "PayPal says that it has not sent this message to this webhook"}
+		return false, &refusal{
+			status: http.StatusBadRequest,
+			reason: "invalid",
+			text:   "PayPal says that it has not sent this message to this webhook",
+		}
 	}
 	return false, again("verifier", "PayPal said neither SUCCESS nor FAILURE of this message")
 }
@@ -80,7 +100,14 @@ func (a *api) ask(ctx context.Context, t transmission, object []byte) (status st
 	var answer struct {
 		Status string `json:"verification_status"`
 	}
-	err = a.post(ctx, "/v1/notifications/verify-webhook-signature", "application/json", question, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }, &answer)
+	err = a.post(
+		ctx,
+		"/v1/notifications/verify-webhook-signature",
+		"application/json",
+		question,
+		func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) },
+		&answer,
+	)
 	return answer.Status, err
 }
 
@@ -95,7 +122,14 @@ func (a *api) authorise(ctx context.Context) (string, error) {
 		Token     string `json:"access_token"`
 		ExpiresIn int64  `json:"expires_in"` // seconds
 	}
-	err := a.post(ctx, "/v1/oauth2/token", "application/x-www-form-urlencoded", []byte("grant_type=client_credentials"), func(r *http.Request) { r.SetBasicAuth(a.clientID, a.secret) }, &answer)
+	err := a.post(
+		ctx,
+		"/v1/oauth2/token",
+		"application/x-www-form-urlencoded",
+		[]byte("grant_type=client_credentials"),
+		func(r *http.Request) { r.SetBasicAuth(a.clientID, a.secret) },
+		&answer,
+	)
 	switch {
 	case errors.Is(err, errToken):
 		return "", errors.New("it does not know the client id and secret")
@@ -114,7 +148,13 @@ func (a *api) forget() {
 	a.token = ""
 }
 
-func (a *api) post(ctx context.Context, path, contentType string, body []byte, authorise func(*http.Request), answer any) error {
+func (a *api) post(
+	ctx context.Context,
+	path, contentType string,
+	body []byte,
+	authorise func(*http.Request),
+	answer any,
+) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+path, bytes.NewReader(body))
 	if err != nil {
 		return err

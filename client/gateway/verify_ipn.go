@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// A postBack asks PayPal whether it has sent an IPN: it posts the bytes back, and PayPal says VERIFIED or INVALID.
+// A postBack asks PayPal whether it has sent an IPN: it posts the bytes back, and PayPal
+// says VERIFIED or INVALID.
 type postBack struct {
 	client  *http.Client
 	url     string // for all of them, where it is given
@@ -18,11 +19,18 @@ type postBack struct {
 }
 
 func newPostBack(config Config, metrics *metrics) *postBack {
-	return &postBack{client: newHTTPClient(nil), url: config.IPNVerifyURL, timeout: config.VerifyTimeout, metrics: metrics}
+	return &postBack{
+		client:  newHTTPClient(nil),
+		url:     config.IPNVerifyURL,
+		timeout: config.VerifyTimeout,
+		metrics: metrics,
+	}
 }
 
-// verify returns nil for what PayPal has sent. Only its two words count, with 200: an error page, a redirect or silence says nothing, and PayPal
-// comes again. INVALID is a refusal for good, although PayPal is known to say it now and then of a genuine one: that comes again too.
+// verify returns nil for what PayPal has sent. Only its two words count, with 200: an
+// error page, a redirect or silence says nothing, and PayPal comes again. INVALID is a
+// refusal for good, although PayPal is known to say it now and then of a genuine one:
+// that comes again too.
 func (p *postBack) verify(ctx context.Context, body []byte, test bool) error {
 	began := time.Now()
 	verdict, why := p.ask(ctx, body, test)
@@ -32,7 +40,11 @@ func (p *postBack) verify(ctx context.Context, body []byte, test bool) error {
 		return nil
 	case "INVALID":
 		p.metrics.verified("ipn", "invalid", time.Since(began))
-		return &refusal{status: http.StatusBadRequest, reason: "invalid", text: "PayPal says that it has not sent this message"}
+		return &refusal{
+			status: http.StatusBadRequest,
+			reason: "invalid",
+			text:   "PayPal says that it has not sent this message",
+		}
 	}
 	p.metrics.verified("ipn", "unknown", time.Since(began))
 	return again("verifier", "PayPal could not be asked whether it has sent this message ("+why+")")
@@ -50,7 +62,8 @@ func (p *postBack) ask(ctx context.Context, body []byte, test bool) (verdict, wh
 	default:
 		url = DefaultIPNVerifyURL
 	}
-	// The order, the percent signs and the charset must be PayPal's own: nothing is decoded in between.
+	// The order, the percent signs and the charset must be PayPal's own: nothing is
+	// decoded in between.
 	post := io.MultiReader(strings.NewReader("cmd=_notify-validate&"), bytes.NewReader(body))
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, post)
 	if err != nil {

@@ -50,14 +50,16 @@ func newWebhook(config Config, metrics *metrics, seen *transmissions) (*channel,
 			return test, err
 		},
 		identify: paypal.IdentifyWebhook,
-		// The signature covers the id of our webhook: PayPal sends it nothing of another account.
+		// The signature covers the id of our webhook: PayPal sends it nothing of another
+		// account.
 		account: func([]byte) ownership { return ours },
 	}, nil
 }
 
-// readTransmission reads the headers of a delivery, which must be one of the last days: only a checksum binds the body to the signature, so an old
-// transmission could be made to carry another body. What PayPal sends again within its
-// three days is young enough. For so long transmissions remembers it.
+// readTransmission reads the headers of a delivery, which must be one of the last days:
+// only a checksum binds the body to the signature, so an old transmission could be made
+// to carry another body. What PayPal sends again within its three days is young enough.
+// For so long transmissions remembers it.
 func readTransmission(header http.Header, now time.Time, maxAge time.Duration) (t transmission, err error) {
 	for name, field := range map[string]*string{
 		"Paypal-Transmission-Id": &t.id, "Paypal-Transmission-Time": &t.time, "Paypal-Transmission-Sig": &t.signature,
@@ -65,7 +67,11 @@ func readTransmission(header http.Header, now time.Time, maxAge time.Duration) (
 	} {
 		values := header[name]
 		if len(values) != 1 || values[0] == "" || len(values[0]) > 1024 {
-			return t, &refusal{status: http.StatusBadRequest, reason: "headers", text: "the header " + strings.ToUpper(name) + " must be there once: this is no webhook of PayPal's"}
+			return t, &refusal{
+				status: http.StatusBadRequest,
+				reason: "headers",
+				text:   "the header " + strings.ToUpper(name) + " must be there once: this is no webhook of PayPal's",
+			}
 		}
 		*field = values[0]
 	}
@@ -74,13 +80,25 @@ func readTransmission(header http.Header, now time.Time, maxAge time.Duration) (
 		return t, &refusal{status: http.StatusBadRequest, reason: "headers", text: "the transmission id holds a |"}
 	}
 	if t.at, err = time.Parse(time.RFC3339Nano, t.time); err != nil {
-		return t, &refusal{status: http.StatusBadRequest, reason: "headers", text: "the transmission time cannot be read"}
+		return t, &refusal{
+			status: http.StatusBadRequest,
+			reason: "headers",
+			text:   "the transmission time cannot be read",
+		}
 	}
 	switch age := now.Sub(t.at); {
 	case age > maxAge:
-		return t, &refusal{status: http.StatusBadRequest, reason: "too_old", text: "the transmission is older than " + maxAge.String()}
+		return t, &refusal{
+			status: http.StatusBadRequest,
+			reason: "too_old",
+			text:   "the transmission is older than " + maxAge.String(),
+		}
 	case age < -ahead:
-		return t, &refusal{status: http.StatusBadRequest, reason: "too_new", text: "the transmission time lies ahead; compare the clocks"}
+		return t, &refusal{
+			status: http.StatusBadRequest,
+			reason: "too_new",
+			text:   "the transmission time lies ahead; compare the clocks",
+		}
 	}
 	return t, nil
 }

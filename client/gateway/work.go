@@ -10,11 +10,13 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// workTime is how long a message may be worked on before no further donation of it is begun: PayPal hangs up after 30 seconds, and its redelivery goes on
-// where this one stopped.
+// workTime is how long a message may be worked on before no further donation of it is
+// begun: PayPal hangs up after 30 seconds, and its redelivery goes on where this one
+// stopped.
 const workTime = 25 * time.Second
 
-// The outcomes of a donation, and of a message; those of a message that was refused are the reasons of refusals.
+// The outcomes of a donation, and of a message; those of a message that was refused are
+// the reasons of refusals.
 const (
 	settled     = "settled"
 	duplicate   = "duplicate"
@@ -27,18 +29,23 @@ const (
 	unknown     = "unknown"   // of a message: a type that is not known
 )
 
-// work does all that a verified message asks for. One donation's trouble does not stop the others; it makes the answer 503, and the redelivery
-// finds those that went well settled.
+// work does all that a verified message asks for. One donation's trouble does not stop
+// the others; it makes the answer 503, and the redelivery finds those that went well
+// settled.
 func (g *Gateway) work(ctx context.Context, m *message, whose ownership) (outcome string, err error) {
 	switch {
 	case m.identified.Unknown:
 		return unknown, g.tellUnknown(ctx, m)
 	case whose == unsaid:
-		// Refused, a genuine one would be lost; noted, a stranger's would count. PayPal leaves the receiver out of some adjustments.
+		// Refused, a genuine one would be lost; noted, a stranger's would count. PayPal
+		// leaves the receiver out of some adjustments.
 		var open []openPair
 		for _, pair := range m.identified.Pairs {
 			g.metrics.donation(m.channel.name, pair.Donation.Event, undecided)
-			open = append(open, openPair{pair, "RECEIVER_MISSING", "the message does not say whose account it is about"})
+			open = append(
+				open,
+				openPair{pair, "RECEIVER_MISSING", "the message does not say whose account it is about"},
+			)
 		}
 		return undecided, g.handOnForPerson(ctx, m, kindUndecided, open)
 	}
@@ -63,7 +70,8 @@ func (g *Gateway) work(ctx context.Context, m *message, whose ownership) (outcom
 		}
 	}
 	if len(open) > 0 {
-		// Also where another donation is in trouble: should that never end, this one must not vanish with it.
+		// Also where another donation is in trouble: should that never end, this one must
+		// not vanish with it.
 		if outcome = undecided; trouble == nil {
 			return outcome, g.handOnForPerson(ctx, m, kindUndecided, open)
 		}
@@ -91,7 +99,8 @@ var explanations = map[string]string{
 	"INVALID_REQUEST":    "Noted does not take it as it is",
 }
 
-// settle notes one donation, hands it on if it is the first, and settles it. It returns one of the outcomes, and with undecided the reason.
+// settle notes one donation, hands it on if it is the first, and settles it. It returns
+// one of the outcomes, and with undecided the reason.
 func (g *Gateway) settle(ctx context.Context, m *message, pair paypal.Pair) (result, reason string) {
 	donation, told := client.FromPayPal(pair, m.ledger)
 	id := ""
@@ -119,7 +128,11 @@ func (g *Gateway) settle(ctx context.Context, m *message, pair paypal.Pair) (res
 		log.Warn("not handed on", "cause", cause(err))
 		return notAccepted, ""
 	case done(err):
-		log.Error("handed on, but another had settled it or its note is gone: compare it downstream", "cause", cause(err))
+		log.Error(
+			"handed on, but another had settled it or its note is gone: compare it downstream",
+			"cause",
+			cause(err),
+		)
 		return settled, ""
 	}
 	// The redelivery takes it over and hands it on again, under the same id.
@@ -133,8 +146,9 @@ func hopeless(err error) bool {
 		errors.Is(err, client.ErrSeriesFull) || errors.Is(err, client.ErrInvalidRequest)
 }
 
-// done says whether a message is at its end although its donation could not be settled: another attempt has settled it (the downstream saw its id
-// twice), or an operator intervened, and a redelivery would be another donation by now and double this one.
+// done says whether a message is at its end although its donation could not be settled:
+// another attempt has settled it (the downstream saw its id twice), or an operator
+// intervened, and a redelivery would be another donation by now and double this one.
 func done(err error) bool {
 	return errors.Is(err, client.ErrNotSettled) &&
 		(errors.Is(err, client.ErrSettledByAnother) || errors.Is(err, client.ErrHoldReleased) || errors.Is(err, client.ErrNoteNotFound))
@@ -146,7 +160,12 @@ func (g *Gateway) tellUnknown(ctx context.Context, m *message) error {
 	if !g.config.ForwardUnknown {
 		return nil
 	}
-	return g.handOnForPerson(ctx, m, kindUnknown, []openPair{{reason: "UNKNOWN_TYPE", explanation: m.identified.Skipped}})
+	return g.handOnForPerson(
+		ctx,
+		m,
+		kindUnknown,
+		[]openPair{{reason: "UNKNOWN_TYPE", explanation: m.identified.Skipped}},
+	)
 }
 
 // handOn gives an event to the downstream, which has ForwardTimeout to accept it.

@@ -13,7 +13,8 @@ const helpWidth = 100
 // help is the manual: what flags are there comes from the flags themselves.
 func help(flags []cli.Flag) string {
 	var b strings.Builder
-	b.WriteString(`noted-gateway takes PayPal's IPNs and webhooks and hands each donation on once, whatever fails in between.
+	b.WriteString(
+		`noted-gateway takes PayPal's IPNs and webhooks and hands each donation on once, whatever fails in between.
 
   noted-gateway -accounts donations@example.org -webhook-id 8PT597110X687430L \
       -forward-to http://127.0.0.1:8000/donations -forward-secret-file /etc/noted/forward.secret
@@ -24,7 +25,8 @@ or SIGINT, and finishes what it has begun. Several gateways side by side behave 
 
 Flags, each with its variable in the environment; the flag wins:
 
-`)
+`,
+	)
 	for _, flag := range flags {
 		placeholder, usage, value := "", "", ""
 		switch f := flag.(type) {

@@ -1,4 +1,5 @@
-// Command noted-gateway takes PayPal's messages and hands each donation on once. It reads flags, environment and the files they name, and runs client/gateway behind two
+// Command noted-gateway takes PayPal's messages and hands each donation on once. It reads
+// flags, environment and the files they name, and runs client/gateway behind two
 // listeners: one for PayPal, one for operators. `noted-gateway -help` is its manual.
 package main
 
@@ -27,7 +28,8 @@ func main() {
 	os.Exit(run(ctx, os.Args, os.LookupEnv, os.Stdout, os.Stderr))
 }
 
-// run is the program: it returns the exit code when ctx is done and the messages that were being worked on have finished, or when it cannot go on.
+// run is the program: it returns the exit code when ctx is done and the messages that
+// were being worked on have finished, or when it cannot go on.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
 	settings, err := parse(ctx, args, env, stdout)
 	if err == nil && settings == nil { // help was asked for
@@ -48,7 +50,8 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	return 1
 }
 
-// drain is how long messages may take to finish once the program is asked to stop: one hand-on, with what comes before and after it.
+// drain is how long messages may take to finish once the program is asked to stop: one
+// hand-on, with what comes before and after it.
 func drain(config gateway.Config) time.Duration { return config.ForwardTimeout + 40*time.Second }
 
 func serve(ctx context.Context, s *settings) error {
@@ -65,8 +68,17 @@ func serve(ctx context.Context, s *settings) error {
 		return fmt.Errorf("listening for PayPal: %w", err)
 	}
 	defer public.Close()
-	// Slow senders: the gateway bounds how long a body may take, these bound the rest. WriteTimeout is none, since an answer waits for the downstream.
-	servers := []*http.Server{{Handler: g, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10}}
+	// Slow senders: the gateway bounds how long a body may take, these bound the rest.
+	// WriteTimeout is none, since an answer waits for the downstream.
+	servers := []*http.Server{
+		{
+			Handler:           g,
+			ReadHeaderTimeout: 5 * time.Second,
+			ReadTimeout:       time.Minute,
+			IdleTimeout:       time.Minute,
+			MaxHeaderBytes:    32 << 10,
+		},
+	}
 	listeners := []net.Listener{public}
 	admin := "off"
 	if s.adminListen != off {
@@ -80,7 +92,16 @@ func serve(ctx context.Context, s *settings) error {
 		mux.Handle("GET /metrics", g.Metrics())
 		mux.Handle("GET /healthz", g)
 		mux.Handle("GET /readyz", g)
-		servers = append(servers, &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10})
+		servers = append(
+			servers,
+			&http.Server{
+				Handler:        mux,
+				ReadTimeout:    10 * time.Second,
+				WriteTimeout:   30 * time.Second,
+				IdleTimeout:    time.Minute,
+				MaxHeaderBytes: 32 << 10,
+			},
+		)
 		listeners = append(listeners, listener)
 	}
 	logger.Info("taking PayPal's messages", "listen", public.Addr().String(), "admin_listen", admin,
@@ -100,14 +121,16 @@ func serve(ctx context.Context, s *settings) error {
 	return errors.Join(err, shutdown(servers, drain(s.config)))
 }
 
-// quiet is where the Redis library's own log goes, which repeats what the gateway says of a hand-on that failed.
+// quiet is where the Redis library's own log goes, which repeats what the gateway says of
+// a hand-on that failed.
 type quiet struct{ logger *slog.Logger }
 
 func (q quiet) Printf(ctx context.Context, format string, v ...any) {
 	q.logger.DebugContext(ctx, fmt.Sprintf(format, v...))
 }
 
-// shutdown lets messages finish, for so long, and then cuts them off; PayPal comes again for those.
+// shutdown lets messages finish, for so long, and then cuts them off; PayPal comes again
+// for those.
 func shutdown(servers []*http.Server, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -42,7 +42,8 @@ func try(t *testing.T, env map[string]string, args ...string) (code int, stdout,
 	return code, out.String(), errs.String()
 }
 
-// The flags that others rely on, each with its twin, and all that there are are in the help.
+// The flags that others rely on, each with its twin, and all that there are are in the
+// help.
 func TestHelp(t *testing.T) {
 	code, stdout, stderr := try(t, noEnv, "-help")
 	if code != 0 || stderr != "" {
@@ -81,7 +82,11 @@ func TestBadUsage(t *testing.T) {
 	authority := httptest.NewTLSServer(nil)
 	authority.Close()
 	pem := filepath.Join(dir, "pem")
-	os.WriteFile(pem, encodepem.EncodeToMemory(&encodepem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw}), 0o600)
+	os.WriteFile(
+		pem,
+		encodepem.EncodeToMemory(&encodepem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw}),
+		0o600,
+	)
 	good := []string{"-accounts", "a@example.org", "-forward-to", "redis://:hush@127.0.0.1:1/0?stream=s"}
 	for _, c := range []struct {
 		args []string
@@ -163,10 +168,13 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 }
 func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
 
-// The program as an operator has it, told all by the environment but one flag, from its start to its end with a message at work.
+// The program as an operator has it, told all by the environment but one flag, from its
+// start to its end with a message at work.
 func TestServe(t *testing.T) {
 	noted := servertest.New(t)
-	verifier := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "VERIFIED") }))
+	verifier := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "VERIFIED") }),
+	)
 	defer verifier.Close()
 	entered, leave := make(chan struct{}), make(chan struct{})
 	var handedOn syncBuffer
@@ -183,9 +191,17 @@ func TestServe(t *testing.T) {
 	os.WriteFile(tokenFile, []byte("token-hush\n"), 0o600)
 
 	env := map[string]string{
-		"GATEWAY_LISTEN": "127.0.0.1:0", "GATEWAY_ADMIN_LISTEN": "127.0.0.1:0", "GATEWAY_NOTED": noted.Addr(), "GATEWAY_NOTED_TOKEN": tokenFile,
-		"GATEWAY_ACCOUNTS": "a@example.org, B@example.org", "GATEWAY_IPN_VERIFY_URL": verifier.URL, "GATEWAY_FORWARD_TO": "http://wrong.invalid/",
-		"GATEWAY_FORWARD_SECRET_FILE": secretFile, "GATEWAY_WEBHOOK_ID": "", "GATEWAY_LEDGER": "live", "GATEWAY_LOG_LEVEL": "debug",
+		"GATEWAY_LISTEN":              "127.0.0.1:0",
+		"GATEWAY_ADMIN_LISTEN":        "127.0.0.1:0",
+		"GATEWAY_NOTED":               noted.Addr(),
+		"GATEWAY_NOTED_TOKEN":         tokenFile,
+		"GATEWAY_ACCOUNTS":            "a@example.org, B@example.org",
+		"GATEWAY_IPN_VERIFY_URL":      verifier.URL,
+		"GATEWAY_FORWARD_TO":          "http://wrong.invalid/",
+		"GATEWAY_FORWARD_SECRET_FILE": secretFile,
+		"GATEWAY_WEBHOOK_ID":          "",
+		"GATEWAY_LEDGER":              "live",
+		"GATEWAY_LOG_LEVEL":           "debug",
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -213,8 +229,10 @@ func TestServe(t *testing.T) {
 		body, _ := io.ReadAll(response.Body)
 		return response.StatusCode, string(body)
 	}
-	for path, want := range map[string]int{public + "/healthz": 200, public + "/readyz": 200, public + "/metrics": 404, public + "/paypal/ipn": 405, public + "/paypal/webhook": 404,
-		admin + "/healthz": 200, admin + "/readyz": 200, admin + "/metrics": 200, admin + "/paypal/ipn": 404} {
+	for path, want := range map[string]int{
+		public + "/healthz": 200, public + "/readyz": 200, public + "/metrics": 404, public + "/paypal/ipn": 405, public + "/paypal/webhook": 404,
+		admin + "/healthz": 200, admin + "/readyz": 200, admin + "/metrics": 200, admin + "/paypal/ipn": 404,
+	} {
 		if got, body := get(path); got != want {
 			t.Errorf("GET %s = %d %s, want %d", path, got, body, want)
 		}
@@ -222,7 +240,15 @@ func TestServe(t *testing.T) {
 
 	answered := make(chan int, 1)
 	go func() {
-		response, err := http.PostForm(public+"/paypal/ipn", url.Values{"txn_type": {"web_accept"}, "payment_status": {"Completed"}, "txn_id": {"9X"}, "receiver_email": {"b@example.org"}})
+		response, err := http.PostForm(
+			public+"/paypal/ipn",
+			url.Values{
+				"txn_type":       {"web_accept"},
+				"payment_status": {"Completed"},
+				"txn_id":         {"9X"},
+				"receiver_email": {"b@example.org"},
+			},
+		)
 		if err != nil {
 			answered <- 0
 			return
@@ -231,7 +257,12 @@ func TestServe(t *testing.T) {
 		answered <- response.StatusCode
 	}()
 	<-entered
-	if _, metrics := get(admin + "/metrics"); !strings.Contains(metrics, `noted_gateway_verify_seconds_count{channel="ipn",outcome="verified"} 1`) {
+	if _, metrics := get(
+		admin + "/metrics",
+	); !strings.Contains(
+		metrics,
+		`noted_gateway_verify_seconds_count{channel="ipn",outcome="verified"} 1`,
+	) {
 		t.Errorf("the metrics do not count the message:\n%s", metrics)
 	}
 	stop() // with a donation half handed on

@@ -45,51 +45,154 @@ var (
 	logLevels = []string{"debug", "info", "warn", "error"}
 )
 
-// flags are all settings, in the order of the help. Each has a twin in the environment; the flag wins. Every value is text here and is read in
-// settingsOf, so that every mistake is told in the same way. What is secret is in a file, or in a URL that can be given by the environment.
+// flags are all settings, in the order of the help. Each has a twin in the environment;
+// the flag wins. Every value is text here and is read in settingsOf, so that every
+// mistake is told in the same way. What is secret is in a file, or in a URL that can be
+// given by the environment.
 func flags(env func(string) (string, bool)) []cli.Flag {
 	text := func(name, value, placeholder, help string) cli.Flag {
-		return &cli.StringFlag{Name: name, Value: value, Usage: "`" + placeholder + "`" + help, Sources: twin(name, env)}
+		return &cli.StringFlag{
+			Name:    name,
+			Value:   value,
+			Usage:   "`" + placeholder + "`" + help,
+			Sources: twin(name, env),
+		}
 	}
 	yes := func(name, help string) cli.Flag {
 		return &cli.BoolFlag{Name: name, Usage: help, Sources: twin(name, env)}
 	}
 	return []cli.Flag{
-		text("listen", "127.0.0.1:8081", "ADDR", "Where to take PayPal's messages, as host:port; port 0 takes a free one. Plain HTTP: a web server in front of it speaks TLS to PayPal."),
-		text("admin-listen", "127.0.0.1:9091", "ADDR", "Where /metrics, /healthz and /readyz are, for operators only; off for nowhere."),
+		text(
+			"listen",
+			"127.0.0.1:8081",
+			"ADDR",
+			"Where to take PayPal's messages, as host:port; port 0 takes a free one. Plain HTTP: a web server in front of it speaks TLS to PayPal.",
+		),
+		text(
+			"admin-listen",
+			"127.0.0.1:9091",
+			"ADDR",
+			"Where /metrics, /healthz and /readyz are, for operators only; off for nowhere.",
+		),
 
 		text("noted", "127.0.0.1:50051", "ADDR", "The Noted server. TLS to another machine, plaintext to this one."),
 		text("noted-token", "", "FILE", "A file that holds the bearer token for Noted; it is read at each call, so "+
 			"that it can be renewed. notectl token makes one. A gateway needs the verb note in each of its ledgers."),
-		text("noted-ca", "", "FILE", "PEM certificates that Noted's was issued by, instead of the system's. Turns TLS on."),
+		text(
+			"noted-ca",
+			"",
+			"FILE",
+			"PEM certificates that Noted's was issued by, instead of the system's. Turns TLS on.",
+		),
 		yes("noted-plaintext", "No TLS to Noted, also to another machine: only in a network that you trust."),
 
-		text("ledger", "", "NAME", "The book that the donations belong to, such as paypal-live; empty is a ledger too."),
-		text("ledger-sandbox", "", "NAME", "The book that PayPal's tests belong to (IPNs with test_ipn, webhooks that the sandbox signed). Empty refuses them."),
+		text(
+			"ledger",
+			"",
+			"NAME",
+			"The book that the donations belong to, such as paypal-live; empty is a ledger too.",
+		),
+		text(
+			"ledger-sandbox",
+			"",
+			"NAME",
+			"The book that PayPal's tests belong to (IPNs with test_ipn, webhooks that the sandbox signed). Empty refuses them.",
+		),
 
-		text("accounts", "", "LIST", "The receiver ids and e-mail addresses that are ours, with commas between. An IPN to another is refused. Empty: no IPNs are taken."),
-		text("ipn-verify-url", "", "URL", "Where IPNs are posted back to. PayPal's if it is empty: "+gateway.DefaultIPNVerifyURL+", and the sandbox's for IPNs with test_ipn."),
+		text(
+			"accounts",
+			"",
+			"LIST",
+			"The receiver ids and e-mail addresses that are ours, with commas between. An IPN to another is refused. Empty: no IPNs are taken.",
+		),
+		text(
+			"ipn-verify-url",
+			"",
+			"URL",
+			"Where IPNs are posted back to. PayPal's if it is empty: "+gateway.DefaultIPNVerifyURL+", and the sandbox's for IPNs with test_ipn.",
+		),
 
 		text("webhook-id", "", "ID", "The webhook's id as PayPal's dashboard shows it. Empty: no webhooks are taken."),
-		text("webhook-verify", gateway.VerifyBySignature, "HOW", "How webhooks are verified: "+strings.Join(ways, ", by PayPal's certificate, or ")+", by asking PayPal each time."),
+		text(
+			"webhook-verify",
+			gateway.VerifyBySignature,
+			"HOW",
+			"How webhooks are verified: "+strings.Join(
+				ways,
+				", by PayPal's certificate, or ",
+			)+", by asking PayPal each time.",
+		),
 		text("webhook-max-age", hours(gateway.DefaultWebhookMaxAge), "TIME", "How old a transmission may be. PayPal "+
 			"sends one again for three days. For so long its id is remembered, and another body under it is refused."),
-		text("webhook-cert-host", strings.Join(gateway.DefaultCertHosts, ","), "LIST", "The hosts that PayPal's certificate may be fetched from, with commas between."),
-		text("webhook-cert-roots", "", "FILE", "PEM certificates that PayPal's must have been issued by, instead of the system's. Name the issuer between here if PayPal's host leaves it out."),
-		text("paypal-api", gateway.DefaultPayPalAPI, "URL", "Where -webhook-verify=api asks; https://api-m.sandbox.paypal.com for the sandbox."),
-		text("paypal-client-id", "", "ID", "The client id of the REST app that the webhook belongs to, for -webhook-verify=api."),
+		text(
+			"webhook-cert-host",
+			strings.Join(gateway.DefaultCertHosts, ","),
+			"LIST",
+			"The hosts that PayPal's certificate may be fetched from, with commas between.",
+		),
+		text(
+			"webhook-cert-roots",
+			"",
+			"FILE",
+			"PEM certificates that PayPal's must have been issued by, instead of the system's. Name the issuer between here if PayPal's host leaves it out.",
+		),
+		text(
+			"paypal-api",
+			gateway.DefaultPayPalAPI,
+			"URL",
+			"Where -webhook-verify=api asks; https://api-m.sandbox.paypal.com for the sandbox.",
+		),
+		text(
+			"paypal-client-id",
+			"",
+			"ID",
+			"The client id of the REST app that the webhook belongs to, for -webhook-verify=api.",
+		),
 		text("paypal-client-secret-file", "", "FILE", "A file that holds its secret."),
 
-		text("forward-to", "", "URL", "Where each donation is handed on: an http(s) URL that gets a signed POST, or redis://host:port/0?stream=NAME (rediss:// for TLS). Required. "+
-			"Give a password by the environment, where no list of processes shows it."),
-		text("forward-secret-file", "", "FILE", "A file that holds the secret of the POST's signature: a line whsec_…, or two while one replaces the other. "+
-			"Make it with: echo whsec_$(openssl rand -base64 32). Required for an http(s) URL."),
-		text("forward-timeout", gateway.DefaultForwardTimeout.String(), "TIME", "How long the downstream may take to accept a donation. Less than -hold."),
-		yes("forward-unknown", "Hand on messages of unknown types too, as noted.unknown. They are counted and logged in any case."),
-		text("hold", fmt.Sprintf("%gs", gateway.DefaultHold.Seconds()), "TIME", "How long a donation is held at a time: if this program dies, it waits for so long. Up to 15m."),
+		text(
+			"forward-to",
+			"",
+			"URL",
+			"Where each donation is handed on: an http(s) URL that gets a signed POST, or redis://host:port/0?stream=NAME (rediss:// for TLS). Required. "+
+				"Give a password by the environment, where no list of processes shows it.",
+		),
+		text(
+			"forward-secret-file",
+			"",
+			"FILE",
+			"A file that holds the secret of the POST's signature: a line whsec_…, or two while one replaces the other. "+
+				"Make it with: echo whsec_$(openssl rand -base64 32). Required for an http(s) URL.",
+		),
+		text(
+			"forward-timeout",
+			gateway.DefaultForwardTimeout.String(),
+			"TIME",
+			"How long the downstream may take to accept a donation. Less than -hold.",
+		),
+		yes(
+			"forward-unknown",
+			"Hand on messages of unknown types too, as noted.unknown. They are counted and logged in any case.",
+		),
+		text(
+			"hold",
+			fmt.Sprintf("%gs", gateway.DefaultHold.Seconds()),
+			"TIME",
+			"How long a donation is held at a time: if this program dies, it waits for so long. Up to 15m.",
+		),
 
-		text("max-body", strconv.Itoa(gateway.DefaultMaxBody>>10)+"KiB", "SIZE", "How large a message may be, in bytes, or with KiB or MiB behind."),
-		text("log-level", "info", "LEVEL", "What to log to standard error: "+strings.Join(logLevels, ", ")+". Never what a message holds."),
+		text(
+			"max-body",
+			strconv.Itoa(gateway.DefaultMaxBody>>10)+"KiB",
+			"SIZE",
+			"How large a message may be, in bytes, or with KiB or MiB behind.",
+		),
+		text(
+			"log-level",
+			"info",
+			"LEVEL",
+			"What to log to standard error: "+strings.Join(logLevels, ", ")+". Never what a message holds.",
+		),
 	}
 }
 
@@ -98,7 +201,8 @@ func envName(flag string) string {
 	return "GATEWAY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// twin reads a flag from the environment that run was given. A variable that is empty is not set.
+// twin reads a flag from the environment that run was given. A variable that is empty is
+// not set.
 func twin(flag string, env func(string) (string, bool)) cli.ValueSourceChain {
 	return cli.NewValueSourceChain(variable{name: envName(flag), env: env})
 }
@@ -117,7 +221,8 @@ func (v variable) Lookup() (string, bool) {
 func (v variable) String() string   { return v.name }
 func (v variable) GoString() string { return v.name }
 
-// parse reads arguments and environment; it gives no settings where it has printed the help.
+// parse reads arguments and environment; it gives no settings where it has printed the
+// help.
 func parse(ctx context.Context, args []string, env func(string) (string, bool), stdout io.Writer) (*settings, error) {
 	var found *settings
 	command := &cli.Command{
@@ -137,14 +242,20 @@ func parse(ctx context.Context, args []string, env func(string) (string, bool), 
 	command.CustomRootCommandHelpTemplate = help(command.Flags)
 	err := command.Run(ctx, args)
 	if err != nil && !errors.Is(err, errUsage) {
-		err = usage("%s; noted-gateway -help lists the flags", strings.Replace(err.Error(), "flag provided but not defined: ", "there is no flag ", 1))
+		err = usage(
+			"%s; noted-gateway -help lists the flags",
+			strings.Replace(err.Error(), "flag provided but not defined: ", "there is no flag ", 1),
+		)
 	}
 	return found, err
 }
 
 func settingsOf(c *cli.Command) (*settings, error) {
 	if c.Args().Present() {
-		return nil, usage("%q is no flag, and noted-gateway takes nothing else; write -flag=value where a value looks like one", c.Args().First())
+		return nil, usage(
+			"%q is no flag, and noted-gateway takes nothing else; write -flag=value where a value looks like one",
+			c.Args().First(),
+		)
 	}
 	var wrong []error
 	bad := func(flag, format string, args ...any) {
@@ -222,7 +333,14 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		bad("forward-to", "say where donations are to be handed on: an http(s) URL, or redis://host:port/0?stream=NAME")
 	}
 	if len(s.config.Accounts) == 0 && s.config.WebhookID == "" {
-		wrong = append(wrong, usage("there is nothing to take: give -accounts (%s) for IPNs, -webhook-id (%s) for webhooks, or both", envName("accounts"), envName("webhook-id")))
+		wrong = append(
+			wrong,
+			usage(
+				"there is nothing to take: give -accounts (%s) for IPNs, -webhook-id (%s) for webhooks, or both",
+				envName("accounts"),
+				envName("webhook-id"),
+			),
+		)
 	}
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
@@ -230,14 +348,28 @@ func settingsOf(c *cli.Command) (*settings, error) {
 	return s, nil
 }
 
-// fieldFlags are the flags that the fields of gateway.Config are set by, where there is one.
+// fieldFlags are the flags that the fields of gateway.Config are set by, where there is
+// one.
 var fieldFlags = map[string]string{
-	"Noted": "noted", "SandboxLedger": "ledger-sandbox", "Accounts": "accounts", "IPNVerifyURL": "ipn-verify-url", "WebhookVerify": "webhook-verify", "WebhookMaxAge": "webhook-max-age",
-	"CertRoots": "webhook-cert-roots", "PayPalAPI": "paypal-api", "PayPalClientID": "paypal-client-id", "PayPalClientSecret": "paypal-client-secret-file",
-	"ForwardTo": "forward-to", "ForwardSecrets": "forward-secret-file", "ForwardTimeout": "forward-timeout", "Hold": "hold", "MaxBody": "max-body",
+	"Noted":              "noted",
+	"SandboxLedger":      "ledger-sandbox",
+	"Accounts":           "accounts",
+	"IPNVerifyURL":       "ipn-verify-url",
+	"WebhookVerify":      "webhook-verify",
+	"WebhookMaxAge":      "webhook-max-age",
+	"CertRoots":          "webhook-cert-roots",
+	"PayPalAPI":          "paypal-api",
+	"PayPalClientID":     "paypal-client-id",
+	"PayPalClientSecret": "paypal-client-secret-file",
+	"ForwardTo":          "forward-to",
+	"ForwardSecrets":     "forward-secret-file",
+	"ForwardTimeout":     "forward-timeout",
+	"Hold":               "hold",
+	"MaxBody":            "max-body",
 }
 
-// inFlags says what gateway.New has found wrong in the words of whoever started this program, who knows no Config.
+// inFlags says what gateway.New has found wrong in the words of whoever started this
+// program, who knows no Config.
 func inFlags(err error) error {
 	switch e := err.(type) {
 	case *gateway.ConfigError:
