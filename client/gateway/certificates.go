@@ -55,13 +55,13 @@ type certificates struct {
 	now     func() time.Time
 
 	mu    sync.Mutex
-	known map[string]*kept  // :: address → the certificate
+	known map[string]*keptCertificate  // :: address → the certificate
 	under map[string]*fetch // :: address → the fetch under way
 	slots chan struct{}
 }
 
-// A kept certificate was PayPal's when it was fetched.
-type kept struct {
+// A keptCertificate was PayPal's when it was fetched.
+type keptCertificate struct {
 	chain []*x509.Certificate // the leaf first
 	renew time.Time           // when it may be fetched again, if it has ended
 }
@@ -76,7 +76,7 @@ type fetch struct {
 func newCertificates(config Config) (*certificates, error) {
 	c := &certificates{
 		timeout: config.VerifyTimeout, now: config.Now,
-		known: make(map[string]*kept), under: make(map[string]*fetch), slots: make(chan struct{}, maxFetches),
+		known: make(map[string]*keptCertificate), under: make(map[string]*fetch), slots: make(chan struct{}, maxFetches),
 	}
 	for _, host := range config.CertHosts {
 		c.hosts = append(c.hosts, strings.TrimSuffix(strings.ToLower(strings.TrimSpace(host)), ":443"))
@@ -162,7 +162,7 @@ func (c *certificates) judge(chain []*x509.Certificate) (test bool, err error) {
 
 // get returns the chain at an address, fetching it at most once however many wait; ended
 // is the kept one that will not do. A trouble is not kept: the next message tries again.
-func (c *certificates) get(address string, ended *kept) ([]*x509.Certificate, error) {
+func (c *certificates) get(address string, ended *keptCertificate) ([]*x509.Certificate, error) {
 	c.mu.Lock()
 	f := c.under[address]
 	if k := c.known[address]; f == nil && k != nil && (k != ended || c.now().Before(k.renew)) {
@@ -205,7 +205,7 @@ func (c *certificates) fetch(address string, f *fetch) {
 			}
 			delete(c.known, other)
 		}
-		c.known[address] = &kept{chain: f.chain}
+		c.known[address] = &keptCertificate{chain: f.chain}
 	case answered && k != nil:
 		k.renew = c.now().Add(renewEvery)
 	}

@@ -38,8 +38,8 @@ func openDownstream(config Config) (downstream, error) {
 	return nil, wrongField("ForwardTo", "begins with none of http://, https://, redis:// and rediss://")
 }
 
-// A handOnError says why the downstream has not accepted an event, in words that are safe
+// A downstreamError says why the downstream has not accepted an event, in words that are safe
 // to be logged.
-type handOnError string
+type downstreamError string
 
-func (e handOnError) Error() string { return string(e) }
+func (e downstreamError) Error() string { return string(e) }

@@ -92,7 +92,7 @@ func cause(err error) string {
 	if reason := client.Reason(err); reason != "" {
 		return reason
 	}
-	if trouble, ok := errors.AsType[handOnError](err); ok {
+	if trouble, ok := errors.AsType[downstreamError](err); ok {
 		return trouble.Error()
 	}
 	switch {

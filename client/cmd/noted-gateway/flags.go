@@ -55,11 +55,11 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			Name:    name,
 			Value:   value,
 			Usage:   "`" + placeholder + "`" + help,
-			Sources: twin(name, env),
+			Sources: fromEnv(name, env),
 		}
 	}
 	yes := func(name, help string) cli.Flag {
-		return &cli.BoolFlag{Name: name, Usage: help, Sources: twin(name, env)}
+		return &cli.BoolFlag{Name: name, Usage: help, Sources: fromEnv(name, env)}
 	}
 	return []cli.Flag{
 		text(
@@ -201,9 +201,9 @@ func envName(flag string) string {
 	return "GATEWAY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// twin reads a flag from the environment that run was given. A variable that is empty is
+// fromEnv reads a flag from the environment that run was given. A variable that is empty is
 // not set.
-func twin(flag string, env func(string) (string, bool)) cli.ValueSourceChain {
+func fromEnv(flag string, env func(string) (string, bool)) cli.ValueSourceChain {
 	return cli.NewValueSourceChain(variable{name: envName(flag), env: env})
 }
 

@@ -13,10 +13,10 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-//go:embed handon.lua
-var handonSource string
+//go:embed downstream.lua
+var streamSource string
 
-var handonScript = redis.NewScript(handonSource)
+var streamScript = redis.NewScript(streamSource)
 
 // A redisDownstream is a stream. Each event is in it once: whoever hands one on a second
 // time (a gateway that was killed before it could settle, or one whose reply was lost)
@@ -63,15 +63,15 @@ func openRedis(u *url.URL) (downstream, error) {
 func (d *redisDownstream) accept(ctx context.Context, e *outgoing, body []byte, life time.Duration) error {
 	keys := []string{d.stream, guardKey(d.stream, e.id)}
 	lifetime := (max(life, 0) + guardSlack).Milliseconds()
-	reply, err := handonScript.Run(ctx, d.client, keys, lifetime, "id", e.id, "type", e.kind, "attempt", e.data.Attempt, "event", body).
+	reply, err := streamScript.Run(ctx, d.client, keys, lifetime, "id", e.id, "type", e.kind, "attempt", e.data.Attempt, "event", body).
 		StringSlice()
 	switch {
 	case err != nil:
-		return handOnError(redisTrouble(err))
+		return downstreamError(redisTrouble(err))
 	case len(reply) == 2 && (reply[0] == "added" || reply[0] == "known"):
 		return nil
 	}
-	return handOnError(fmt.Sprintf("the script replied %q", reply))
+	return downstreamError(fmt.Sprintf("the script replied %q", reply))
 }
 
 // guardKey names the guard of an event, in the slot of its stream.

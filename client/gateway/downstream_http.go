@@ -55,14 +55,14 @@ func openHTTP(u *url.URL, secrets []string) (downstream, error) {
 func (d *httpDownstream) accept(ctx context.Context, e *outgoing, body []byte, _ time.Duration) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(body))
 	if err != nil {
-		return handOnError("the address of the downstream cannot be used")
+		return downstreamError("the address of the downstream cannot be used")
 	}
 	now := time.Now()
 	var signatures []string
 	for _, signer := range d.signers {
 		signature, err := signer.Sign(e.id, now, body)
 		if err != nil {
-			return handOnError("signing: " + err.Error())
+			return downstreamError("signing: " + err.Error())
 		}
 		signatures = append(signatures, signature)
 	}
@@ -73,7 +73,7 @@ func (d *httpDownstream) accept(ctx context.Context, e *outgoing, body []byte, _
 	request.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
 	response, err := d.client.Do(request)
 	if err != nil {
-		return handOnError(transportTrouble(err))
+		return downstreamError(transportTrouble(err))
 	}
 	defer response.Body.Close()
 	_, _ = io.CopyN(
@@ -82,7 +82,7 @@ func (d *httpDownstream) accept(ctx context.Context, e *outgoing, body []byte, _
 		64<<10,
 	) // so that the connection can be used again; the status has decided
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return handOnError("it answered " + strconv.Itoa(response.StatusCode))
+		return downstreamError("it answered " + strconv.Itoa(response.StatusCode))
 	}
 	return nil
 }

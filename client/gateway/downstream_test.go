@@ -135,7 +135,7 @@ func TestGuardIsInTheStreamsSlot(t *testing.T) {
 
 // The head of a script says what it takes and what it replies, and is held to it.
 func TestScriptKeepsItsWord(t *testing.T) {
-	source, err := os.ReadFile("handon.lua")
+	source, err := os.ReadFile("downstream.lua")
 	if err != nil {
 		t.Fatal(err)
 	}
