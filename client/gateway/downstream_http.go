@@ -14,7 +14,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// An httpDownstream gets one POST for each event, signed in the Standard Webhooks manner.
+// An httpDownstream gets one POST for each event, signed as Standard Webhooks says.
 type httpDownstream struct {
 	url     string
 	signers []*standardwebhooks.Webhook // one, or two while a secret is being replaced
@@ -28,7 +28,8 @@ func openHTTP(u *url.URL, secrets []string) (downstream, error) {
 	if len(secrets) == 0 {
 		return nil, wrongField(
 			"ForwardSecrets",
-			"is missing: without a signature the downstream cannot know whose donations it gets; make one with: echo whsec_$(openssl rand -base64 32)",
+			"is missing: without a signature the downstream cannot know whose donations it gets; make one "+
+				"with: echo whsec_$(openssl rand -base64 32)",
 		)
 	}
 	d := &httpDownstream{url: u.String(), client: newHTTPClient(nil)}
@@ -37,7 +38,8 @@ func openHTTP(u *url.URL, secrets []string) (downstream, error) {
 		if err != nil || !strings.HasPrefix(secret, "whsec_") || len(key) < 24 || len(key) > 64 {
 			return nil, wrongField(
 				"ForwardSecrets",
-				"cannot be used: secret %d is not whsec_ and 24 to 64 bytes in base64; make one with: echo whsec_$(openssl rand -base64 32)",
+				"cannot be used: secret %d is not whsec_ and 24 to 64 bytes in base64; make one with: echo "+
+					"whsec_$(openssl rand -base64 32)",
 				i+1,
 			)
 		}
@@ -50,8 +52,8 @@ func openHTTP(u *url.URL, secrets []string) (downstream, error) {
 	return d, nil
 }
 
-// accept posts the event. Any 2xx is acceptance, and nothing else is: a redirect is not
-// followed, since the secret and the donor's data are for this endpoint alone.
+// accept posts the event. A 2xx answer is acceptance, and nothing else is. Redirects are
+// not followed: the signature and the donor's data are for this endpoint alone.
 func (d *httpDownstream) accept(ctx context.Context, e *outgoing, body []byte, _ time.Duration) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(body))
 	if err != nil {
@@ -80,14 +82,14 @@ func (d *httpDownstream) accept(ctx context.Context, e *outgoing, body []byte, _
 		io.Discard,
 		response.Body,
 		64<<10,
-	) // so that the connection can be used again; the status has decided
+	) // lets the connection be used again; the status decides
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		return downstreamError("it answered " + strconv.Itoa(response.StatusCode))
 	}
 	return nil
 }
 
-// ready is nil: nothing but a donation may be posted there.
+// ready is nil: only donations may be posted there.
 func (d *httpDownstream) ready(context.Context) error { return nil }
 
 func (d *httpDownstream) close() error {

@@ -84,7 +84,7 @@ func TestStreamHoldsAnEventOnce(t *testing.T) {
 		entries[0].Values["type"] != "noted.donation.payment" {
 		t.Fatalf("the stream holds %v, want each event once", entries)
 	}
-	// The guard outlives the note, also where the stream was trimmed.
+	// The guard outlives the note, even in a trimmed stream.
 	if left := store.PTTL(ctx, "{donations}:handed-on:donation-1").Val(); left < retention {
 		t.Errorf("the guard lives for %v, want at least %v", left, retention)
 	}
@@ -100,7 +100,7 @@ func TestStreamHoldsAnEventOnce(t *testing.T) {
 	}
 }
 
-// A refused hand-on leaves no guard: else the donation would be taken for handed on.
+// A refused event leaves no guard: otherwise the donation would count as handed on.
 func TestStreamRefuses(t *testing.T) {
 	d, store := stream(t)
 	store.Set(t.Context(), "donations", "no stream", 0)
@@ -133,7 +133,7 @@ func TestGuardIsInTheStreamsSlot(t *testing.T) {
 	}
 }
 
-// The head of a script says what it takes and what it replies, and is held to it.
+// The head of a script lists its arguments and replies; the body must match.
 func TestScriptKeepsItsWord(t *testing.T) {
 	source, err := os.ReadFile("downstream.lua")
 	if err != nil {

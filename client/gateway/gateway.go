@@ -1,5 +1,6 @@
-// Package gateway is a receiver of PayPal's messages for those who have none: it takes
-// IPNs and webhooks, verifies them, asks Noted, and hands each donation on once.
+// Package gateway is a receiver of PayPal's messages for organisations that have no
+// receiver of their own. It takes IPNs and webhooks, verifies them, asks Noted, and hands
+// each donation on once.
 //
 //	g, err := gateway.New(gateway.Config{
 //		Noted:          "127.0.0.1:50051",
@@ -14,34 +15,37 @@
 //	http.Handle("/paypal/", g)
 //
 // A Gateway is an http.Handler of POST /paypal/ipn and POST /paypal/webhook, GET /healthz
-// and GET /readyz. Metrics are for operators only: [Gateway.Metrics] is another handler,
-// for another listener. Command noted-gateway is all of it as a program; README.md says
-// what to enter at PayPal and what the downstream gets.
+// and GET /readyz. [Gateway.Metrics] is a second handler, for a listener that only
+// operators reach. Command noted-gateway is the gateway as a program. README.md says what
+// to enter at PayPal and what the downstream gets.
 //
-// # The way of a message
+// # How a message travels
 //
-// receive.go bounds what may come in. Then the message is verified (ipn.go and
-// verify_ipn.go, or webhook.go with signature.go or verify_api.go): nothing that is not
-// verified reaches Noted, or a forger could suppress a donation by telling of it first.
-// client/paypal says which donations it tells of, and work.go notes each with a hold,
-// hands it on, and settles it. What cannot be decided goes to a person (person.go).
+// receive.go bounds the size, number and duration of messages. Then the message is
+// verified (ipn.go and verify_ipn.go, or webhook.go with signature.go or verify_api.go).
+// An unverified message never reaches Noted: a forger could suppress a donation by
+// telling of it first. client/paypal identifies the donations of a message. work.go notes
+// each donation with a hold, hands it on, and settles it. A donation that Noted cannot
+// decide goes to a person (person.go).
 //
-// # What PayPal is answered
+// # Answers to PayPal
 //
 //	200   every donation in the message is settled, a duplicate, skipped, or handed on for a person
-//	503   one is held by another, or something that is needed is away: PayPal comes again, and what is settled already is a duplicate by then
-//	4xx   malformed, not verified, or not ours; nothing was noted. PayPal comes again too, so a mistake in the configuration loses nothing for days
+//	503   another holds a donation, or a part is away. PayPal comes again; settled
+//	      donations are duplicates by then
+//	4xx   malformed, not verified, or not ours; nothing is noted. PayPal comes again too,
+//	      so a mistake in the configuration loses nothing for days
 //
 // # Design
 //
-// Work goes on when PayPal hangs up: it waits 30 seconds or less, a hand-on and the
-// settling behind it may take longer, and breaking off would only hand the donation on
-// twice under its one id. All that runs on is bounded, call by call.
+// Work goes on when PayPal hangs up. PayPal waits 30 seconds or less, and delivering and
+// settling may take longer. Stopping halfway would only hand the donation on twice under
+// its one id. A timeout bounds each call.
 //
-// The gateway has no state of its own but two caches (certificate and API token) and the
-// memory of transmissions (transmissions.go), so any number of them behave as one: what
-// is whose is Noted's to say. Another body under a transmission id is refused only by the
-// gateway that took the first.
+// The gateway's only state is two caches (certificates and the API token) and the memory
+// of transmissions (transmissions.go). Noted decides who processes a donation, so any
+// number of gateways behave as one. Only the gateway that took the first body refuses
+// another body under its transmission id.
 package gateway
 
 import (
@@ -55,7 +59,7 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// The ways of Config.WebhookVerify.
+// The values of Config.WebhookVerify.
 const (
 	VerifyBySignature = "signature"
 	VerifyByAPI       = "api"
@@ -75,10 +79,10 @@ const (
 	DefaultPayPalAPI           = "https://api-m.paypal.com"
 )
 
-// longestHold is the contract's.
+// longestHold is the contract's limit.
 const longestHold = 15 * time.Minute
 
-// DefaultCertHosts are the hosts that PayPal keeps its certificates on.
+// DefaultCertHosts are the hosts that serve PayPal's certificates.
 var DefaultCertHosts = []string{
 	"api.paypal.com",
 	"api-m.paypal.com",
@@ -86,7 +90,7 @@ var DefaultCertHosts = []string{
 	"api-m.sandbox.paypal.com",
 }
 
-// Config is all that can be set of a gateway. A zero field means its default.
+// Config holds every setting of a gateway. A zero field means its default.
 type Config struct {
 	// Noted is the address of the server, such as "127.0.0.1:50051". Required.
 	Noted string
@@ -97,58 +101,59 @@ type Config struct {
 	// Ledger is the book that the donations belong to; empty is a ledger too.
 	Ledger string
 	// SandboxLedger is the book that PayPal's tests belong to: IPNs with test_ipn, and
-	// what the sandbox has signed. Empty refuses them.
+	// messages that the sandbox signed. Empty refuses them.
 	SandboxLedger string
 
-	// Accounts are the receiver ids and e-mail addresses that are ours; an IPN to another
-	// is refused. Empty refuses all IPNs: there is no such endpoint then.
+	// Accounts are our receiver ids and e-mail addresses; an IPN to another account is
+	// refused. Without accounts the gateway has no endpoint for IPNs.
 	Accounts []string
-	// IPNVerifyURL is where an IPN is posted back to. Default PayPal's, the sandbox's for
-	// an IPN with test_ipn.
+	// IPNVerifyURL is where IPNs are posted back to. Default PayPal's, or the sandbox's
+	// for an IPN with test_ipn.
 	IPNVerifyURL string
 
-	// WebhookID is the id that PayPal's dashboard shows for the webhook; the signature
-	// covers it. Empty: there is no such endpoint.
+	// WebhookID is the webhook's id from PayPal's dashboard; the signature covers it.
+	// Without it the gateway has no endpoint for webhooks.
 	WebhookID string
-	// WebhookVerify is VerifyBySignature (the default: needs nobody but the certificate)
-	// or VerifyByAPI (asks PayPal each time).
+	// WebhookVerify is VerifyBySignature (the default; it needs only the certificate) or
+	// VerifyByAPI (it asks PayPal about every message).
 	WebhookVerify string
-	// WebhookMaxAge is how old a transmission may be, and how long its id is remembered
-	// with its body: whoever holds one can make another body of the same checksum.
-	// Default 73h: PayPal redelivers for three days.
+	// WebhookMaxAge is the greatest age of a transmission. For as long the gateway
+	// remembers the body under each transmission id, since the holder of a delivery can
+	// make another body of the same checksum. Default 73h: PayPal redelivers for three
+	// days.
 	WebhookMaxAge time.Duration
-	// CertHosts are the hosts that a certificate may be fetched from, as host or
+	// CertHosts are the hosts that certificates may be fetched from, as host or
 	// host:port. Default DefaultCertHosts.
 	CertHosts []string
-	// CertRoots holds PEM certificates: the certificate that signed a webhook must have
-	// been issued by one of them, or by one that they have. The host that serves it may
-	// also show one of theirs. Default the system's.
+	// CertRoots holds PEM certificates: those that may issue the signing certificate,
+	// directly or through an intermediate issuer. The host that serves it may use them
+	// too. Default the system's.
 	CertRoots []byte
 
-	// PayPalAPI is where VerifyByAPI asks. Default DefaultPayPalAPI; sandbox messages
-	// need https://api-m.sandbox.paypal.com.
+	// PayPalAPI is the API that VerifyByAPI asks. Default DefaultPayPalAPI; sandbox
+	// messages need https://api-m.sandbox.paypal.com.
 	PayPalAPI string
-	// PayPalClientID and PayPalClientSecret are those of the REST app that the webhook
-	// belongs to; VerifyByAPI needs them.
+	// PayPalClientID and PayPalClientSecret belong to the REST app of the webhook;
+	// VerifyByAPI needs them.
 	PayPalClientID     string
 	PayPalClientSecret string
 
-	// ForwardTo is where donations are handed on: an http(s) URL, or
+	// ForwardTo is the downstream: an http(s) URL, or
 	// redis://host:port/0?stream=donations (rediss:// for TLS). Required. It may hold a
-	// password, and is never logged.
+	// password and is never logged.
 	ForwardTo string
-	// ForwardSecrets sign what is handed on over HTTP, each as whsec_ and 24 to 64 bytes
-	// in base64. Required there; two of them while one is being replaced.
+	// ForwardSecrets sign the events that go out over HTTP, each as whsec_ and 24 to 64
+	// bytes in base64. Required for HTTP; give two while the new secret replaces the old.
 	ForwardSecrets []string
 	// ForwardTimeout is how long the downstream may take to accept a donation. Default
 	// 20s. Must be shorter than Hold.
 	ForwardTimeout time.Duration
-	// ForwardUnknown hands on, as noted.unknown, the messages of types that are not
-	// known. They are counted and logged in any case.
+	// ForwardUnknown hands on messages of unknown types, as noted.unknown. They are
+	// counted and logged in any case.
 	ForwardUnknown bool
 
-	// Hold is how long a donation is held at a time; after a crash of the gateway it
-	// waits for so long. Default 60s, up to 15m.
+	// Hold is how long a donation is held at a time. After a crash of the gateway the
+	// donation waits for this long. Default 60s, up to 15m.
 	Hold time.Duration
 	// MaxBody is how many bytes a message may have. Default 256 KiB.
 	MaxBody int64
@@ -158,11 +163,10 @@ type Config struct {
 	// an IPN, a certificate, the API. Default 10s.
 	VerifyTimeout time.Duration
 
-	// Logger gets what an operator should know: types, channels, donation ids, reasons,
-	// and never what a message holds. Default slog.Default().
+	// Logger gets types, channels, donation ids and reasons, never the contents of a
+	// message. Default slog.Default().
 	Logger *slog.Logger
-	// Now is the clock that ages, certificates and the last look at readiness are judged
-	// by. Default time.Now.
+	// Now is the clock for ages, certificates and readiness. Default time.Now.
 	Now func() time.Time
 }
 
@@ -182,9 +186,9 @@ type Gateway struct {
 	mux      *http.ServeMux
 }
 
-// New makes a gateway. It connects to nobody yet: what is away for the moment is told by
-// /readyz, and costs PayPal a redelivery. What cannot be meant is a [ConfigError], or
-// several.
+// New makes a gateway. It connects to no other machine yet: /readyz tells of a part that
+// is away, and PayPal comes again. An impossible setting is a [ConfigError]; New joins
+// all it finds.
 func New(config Config) (*Gateway, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
@@ -222,7 +226,7 @@ func New(config Config) (*Gateway, error) {
 	return g, nil
 }
 
-// open makes the parts.
+// open makes the parts of the gateway.
 func (g *Gateway) open() (err error) {
 	noted := g.config.NotedClient
 	noted.Hold = g.config.Hold
@@ -246,11 +250,11 @@ func (g *Gateway) open() (err error) {
 	return nil
 }
 
-// ServeHTTP takes what PayPal posts, and answers /healthz and /readyz.
+// ServeHTTP takes PayPal's messages, and answers /healthz and /readyz.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.mux.ServeHTTP(w, r) }
 
-// Close closes the connections. Let the messages that are being worked on finish first,
-// as http.Server.Shutdown does.
+// Close closes the connections. Let the messages under way finish first, as
+// http.Server.Shutdown does.
 func (g *Gateway) Close() error {
 	var err error
 	if g.noted != nil {
@@ -283,11 +287,10 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// A ConfigError says what is wrong with one field of Config. New joins as many as it
-// finds.
+// A ConfigError says what is wrong with one field of Config. New joins all it finds.
 type ConfigError struct {
 	Field   string // its name, such as "ForwardTo"
-	Problem string // goes on where the name ends, and names no other field and nothing secret
+	Problem string // continues the sentence after the name; names no other field and no secret
 }
 
 func (e *ConfigError) Error() string { return e.Field + " " + e.Problem }
@@ -296,7 +299,7 @@ func wrongField(field, format string, args ...any) error {
 	return &ConfigError{Field: field, Problem: fmt.Sprintf(format, args...)}
 }
 
-// check finds what cannot be meant, all of it at once.
+// check finds all impossible settings at once.
 func (c Config) check() error {
 	var wrong []error
 	unless := func(ok bool, field, format string, args ...any) {
@@ -313,7 +316,8 @@ func (c Config) check() error {
 	unless(
 		len(c.Accounts) > 0 || c.WebhookID != "",
 		"Accounts",
-		"is missing, and no webhook's id is given: without accounts no IPN is ours, and without its id no webhook can be verified",
+		"is missing, and no webhook's id is given: without accounts no IPN is ours, and without its id no "+
+			"webhook can be verified",
 	)
 	unless(
 		c.SandboxLedger == "" || c.SandboxLedger != c.Ledger,
@@ -324,7 +328,8 @@ func (c Config) check() error {
 	unless(
 		c.Hold > c.ForwardTimeout,
 		"Hold",
-		"is %v, and a hand-on may take %v: the hold must outlast it, or another gateway hands the donation on meanwhile",
+		"is %v, and the downstream may take %v: the hold must outlast it, or another gateway hands the "+
+			"donation on meanwhile",
 		c.Hold,
 		c.ForwardTimeout,
 	)
@@ -332,7 +337,12 @@ func (c Config) check() error {
 	for _, d := range []struct {
 		field string
 		value time.Duration
-	}{{"ForwardTimeout", c.ForwardTimeout}, {"WebhookMaxAge", c.WebhookMaxAge}, {"BodyTimeout", c.BodyTimeout}, {"VerifyTimeout", c.VerifyTimeout}} {
+	}{
+		{"ForwardTimeout", c.ForwardTimeout},
+		{"WebhookMaxAge", c.WebhookMaxAge},
+		{"BodyTimeout", c.BodyTimeout},
+		{"VerifyTimeout", c.VerifyTimeout},
+	} {
 		unless(d.value > 0, d.field, "is %v; it must be positive", d.value)
 	}
 	unless(c.MaxBody > 0, "MaxBody", "is %d; it must be positive", c.MaxBody)

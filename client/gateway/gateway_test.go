@@ -55,8 +55,8 @@ func TestDonationIsHandedOnOnce(t *testing.T) {
 	}
 }
 
-// What is posted back must be the bytes that came, and what is no UTF-8 must reach the
-// downstream whole.
+// The bytes that are posted back must be the bytes that came. A body that is not UTF-8
+// must reach the downstream whole.
 func TestBytesAreKept(t *testing.T) {
 	h := newHouse(t)
 	body := "receiver_email=" + account + "&txn_type=web_accept&payment_status=Completed&txn_id=9BYTES&mc_gross=1%2e00&mc_currency=EUR&memo=10,00+\x80&charset=windows-1252&;&a=%zz\r\n"
@@ -134,14 +134,16 @@ func TestHeldByAnother(t *testing.T) {
 	}
 }
 
-// One message, two donations: what went well stays settled, and the redelivery finishes
-// the rest.
+// One message, two donations: the settled donation stays settled, and the redelivery
+// finishes the other.
 func TestOneOfTwoFails(t *testing.T) {
 	h := newHouse(t)
 	fields := payment("I-TWO").fields()
 	for name, value := range map[string]string{
-		"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": "9FIRST", "initial_payment_status": "Completed",
-		"initial_payment_amount": "5.00", "currency_code": "EUR", "time_created": pacific(time.Now()),
+		"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": "9FIRST",
+		"initial_payment_status": "Completed",
+		"initial_payment_amount": "5.00", "currency_code": "EUR",
+		"time_created": pacific(time.Now()),
 	} {
 		fields.Set(name, value)
 	}
@@ -201,7 +203,7 @@ func TestUndecidedIsHandedOnOncePerMessage(t *testing.T) {
 	}
 }
 
-// A message of many donations is not worked on until PayPal has long gone: the redelivery
+// A message of many donations is not processed until PayPal has long gone: the redelivery
 // goes on where it stopped.
 func TestManyDonationsAndASlowDownstream(t *testing.T) {
 	h := newHouse(t)
@@ -236,8 +238,8 @@ func TestBusyGateway(t *testing.T) {
 	h.mustTake(message)
 }
 
-// While one secret replaces another, a downstream that knows either of them takes what is
-// handed on.
+// While one secret replaces another, a downstream that knows either of them accepts the
+// events.
 func TestSecretIsReplaced(t *testing.T) {
 	const other = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYq="
 	for _, secrets := range [][]string{{other, secret}, {secret, other}} {
@@ -249,15 +251,17 @@ func TestSecretIsReplaced(t *testing.T) {
 	}
 }
 
-// What is for a person is told even while another donation of the message is in trouble:
-// that may never end.
+// A donation for a person is told even while another donation of the message is in
+// trouble: that trouble may never end.
 func TestUndecidedBesideTrouble(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-BOTH")
 	fields := gift.fields()
 	for name, value := range map[string]string{
-		"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": gift.ipnTxn, "initial_payment_status": "Completed",
-		"initial_payment_amount": "5.00", "currency_code": "EUR", "time_created": pacific(time.Now().Add(-60 * 24 * time.Hour)),
+		"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": gift.ipnTxn,
+		"initial_payment_status": "Completed",
+		"initial_payment_amount": "5.00", "currency_code": "EUR",
+		"time_created": pacific(time.Now().Add(-60 * 24 * time.Hour)),
 	} {
 		fields.Set(name, value)
 	}
@@ -298,7 +302,8 @@ func TestSeriesOverItsLimit(t *testing.T) {
 	}
 }
 
-// PayPal leaves the receiver out of some adjustments: neither refused, nor noted as ours.
+// PayPal leaves the receiver out of some adjustments: they are neither refused nor noted
+// as ours.
 func TestReceiverIsNotSaid(t *testing.T) {
 	h := newHouse(t)
 	fields := payment("I-WHOSE").fields()
@@ -312,8 +317,8 @@ func TestReceiverIsNotSaid(t *testing.T) {
 	}
 }
 
-// What PayPal tells of our own payments to others names another's account, and is no
-// donation: refused, it would come again for days, and each refusal would look like a
+// PayPal's messages about our own payments name another account and are no donations. If
+// they were refused, they would come again for days, and each refusal would look like a
 // stranger's message.
 func TestOurOwnPayments(t *testing.T) {
 	h := newHouse(t)
@@ -404,7 +409,7 @@ func TestTestsGoToTheirOwnLedger(t *testing.T) {
 	}
 }
 
-// PayPal hangs up after a while; what was begun is finished all the same, and the
+// PayPal hangs up after a while. The gateway finishes its work all the same, and the
 // redelivery is a duplicate.
 func TestPayPalHangsUp(t *testing.T) {
 	h := newHouse(t)
@@ -488,7 +493,7 @@ func TestTwoGatewaysAreAsOne(t *testing.T) {
 	}
 }
 
-// Nothing that a donor or PayPal has written reaches the log, whatever goes wrong.
+// Nothing that a donor or PayPal has written reaches the log, whatever fails.
 func TestLogHoldsNothingPersonal(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-SECRETSERIES")

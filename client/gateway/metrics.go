@@ -11,8 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are what an operator sees. Every label is one of a fixed few: nothing of a
-// message becomes one.
+// metrics are for operators. Every label has a few fixed values: nothing from a message
+// becomes a label.
 type metrics struct {
 	registry  *prometheus.Registry
 	messages  *prometheus.CounterVec   // channel, outcome
@@ -25,7 +25,7 @@ type metrics struct {
 	dropped       prometheus.Counter
 }
 
-// buckets reach to what PayPal waits for.
+// buckets reach as far as PayPal waits.
 var buckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30}
 
 func newMetrics() *metrics {
@@ -33,7 +33,8 @@ func newMetrics() *metrics {
 		registry: prometheus.NewRegistry(),
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "noted_gateway_messages_total",
-			Help: "Messages by what became of them: settled, duplicate, undecided, skipped and unknown were answered 200, all else is the reason of a refusal.",
+			Help: "Messages by outcome: settled, duplicate, undecided, skipped and unknown are answered 200; " +
+				"other outcomes are reasons of refusals.",
 		}, []string{"channel", "outcome"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "noted_gateway_message_seconds",
@@ -41,7 +42,8 @@ func newMetrics() *metrics {
 		}, []string{"channel", "answer"}),
 		donations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "noted_gateway_donations_total",
-			Help: "Donations in verified messages by what became of them: settled, duplicate, undecided; held, forward, noted and postponed come again.",
+			Help: "Donations in verified messages by outcome: settled, duplicate, undecided; " +
+				"held, forward, noted and postponed come again.",
 		}, []string{"channel", "event", "outcome"}),
 		verifying: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "noted_gateway_verify_seconds",
@@ -50,7 +52,7 @@ func newMetrics() *metrics {
 		}, []string{"channel", "outcome"}),
 		forwards: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "noted_gateway_forward_seconds",
-			Help: "Hand-ons to the downstream: accepted or refused.", Buckets: buckets,
+			Help: "Deliveries to the downstream: accepted or refused.", Buckets: buckets,
 		}, []string{"kind", "outcome"}),
 		transmissions: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "noted_gateway_transmissions",
@@ -67,7 +69,7 @@ func newMetrics() *metrics {
 	return m
 }
 
-// Metrics serves what an operator's Prometheus reads. It is not for the public.
+// Metrics serves the metrics for an operator's Prometheus. Keep it from the public.
 func (g *Gateway) Metrics() http.Handler {
 	return promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{})
 }

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// newHTTPClient makes a client for one peer. It follows no redirect: what is told to
-// PayPal or to the downstream is for them alone, and an answer from elsewhere is not
-// theirs. Every request has a deadline of its own.
+// newHTTPClient makes a client for one peer. It follows no redirects: messages to PayPal
+// or to the downstream are for them alone, and an answer from another host is not theirs.
+// Every request has a deadline of its own.
 func newHTTPClient(roots *x509.CertPool) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}

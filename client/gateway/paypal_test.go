@@ -27,8 +27,8 @@ import (
 	"time"
 )
 
-// This file stands in for PayPal's hosts: who is asked whether an IPN is genuine, who
-// serves the certificates, and who signs with them.
+// This file stands in for PayPal's hosts: it verifies IPNs, serves the certificates, and
+// signs with them.
 
 const (
 	account   = "donations@example.org"
@@ -49,7 +49,7 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// authority is a certificate authority of the test's own.
+// authority is the test's own certificate authority.
 type authority struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
@@ -94,7 +94,7 @@ func (a *authority) issue(name string, public crypto.PublicKey, from, until time
 	return must(x509.CreateCertificate(rand.Reader, template, a.cert, public, a.key))
 }
 
-// payPal is all of PayPal that a gateway can see.
+// payPal is the part of PayPal that a gateway sees.
 type payPal struct {
 	*authority
 	verifier *httptest.Server // of IPNs
@@ -217,8 +217,10 @@ func (p *payPal) signed(body []byte, at time.Time, webhook, cert string, key *rs
 	signature := must(rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:]))
 	header := http.Header{}
 	for name, value := range map[string]string{
-		"Content-Type": "application/json", "PAYPAL-TRANSMISSION-ID": id, "PAYPAL-TRANSMISSION-TIME": when, "PAYPAL-AUTH-ALGO": "SHA256withRSA",
-		"PAYPAL-CERT-URL": p.certURL(cert), "PAYPAL-TRANSMISSION-SIG": base64.StdEncoding.EncodeToString(signature), "PAYPAL-AUTH-VERSION": "v2",
+		"Content-Type": "application/json", "PAYPAL-TRANSMISSION-ID": id,
+		"PAYPAL-TRANSMISSION-TIME": when, "PAYPAL-AUTH-ALGO": "SHA256withRSA",
+		"PAYPAL-CERT-URL":         p.certURL(cert),
+		"PAYPAL-TRANSMISSION-SIG": base64.StdEncoding.EncodeToString(signature), "PAYPAL-AUTH-VERSION": "v2",
 	} {
 		header.Set(name, value)
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// Whatever is not PayPal's, or not ours, is refused, and leaves nothing: neither in Redis
-// nor downstream.
+// Messages that are not PayPal's, or not ours, are refused. They leave nothing in Redis
+// or downstream.
 func TestRefusals(t *testing.T) {
 	plain := httptest.NewUnstartedServer(nil) // a host that is allowed, but speaks no TLS
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
@@ -135,7 +135,7 @@ func TestRefusals(t *testing.T) {
 	if events := h.shop.got(); len(events) != 1 {
 		t.Errorf("the downstream got %v, want the genuine one alone", events)
 	}
-	// The message that was tampered with is still the first of its donation.
+	// The genuine message is still FIRST after the forgeries.
 	h.mustTake(good)
 	if events := h.shop.got(); len(events) != 2 {
 		t.Errorf("the downstream got %v; the forgeries have suppressed the genuine one", events)
@@ -146,7 +146,8 @@ func TestRefusals(t *testing.T) {
 	)
 }
 
-// When PayPal cannot be asked, nothing is known: PayPal comes again.
+// When PayPal cannot be asked, the gateway knows nothing of the message: PayPal comes
+// again.
 func TestVerifierIsInTrouble(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-TROUBLE")
@@ -190,8 +191,8 @@ func TestVerifierIsInTrouble(t *testing.T) {
 	}
 }
 
-// A body that does not come is not waited for, and one that is too long is not read to
-// its end, declared or not.
+// The gateway does not wait for a body that does not come, and does not read one that is
+// too long to its end, declared or not.
 func TestSlowAndEndlessBodies(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.BodyTimeout = 200 * time.Millisecond })
 	before := h.inRedis()
@@ -243,8 +244,7 @@ func TestSlowAndEndlessBodies(t *testing.T) {
 	}
 }
 
-// What is half sent takes memory of those who send it, up to a bound, and never the place
-// of a message that arrives whole.
+// Half-sent bodies take memory up to a bound, and never the place of a complete message.
 func TestHalfSentBodies(t *testing.T) {
 	const maxBody = 64 << 10
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.MaxBody, c.BodyTimeout = maxBody, time.Minute })

@@ -22,15 +22,14 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// The storm: IPNs and webhooks of the same donations over two gateways, in disorder, with
-// repeats and forgeries among them; the verifier fails now and then, the downstream
-// refuses now and then; gateways and Noted are killed with SIGKILL or stopped and started
-// again, and Redis is stopped or frozen for seconds. PayPal delivers again until it is
-// answered 200. After that every donation must have arrived under exactly one donation
-// id.
+// The storm sends IPNs and webhooks of the same donations to two gateways, in disorder,
+// with repeats and forgeries. The verifier fails and the downstream refuses now and then.
+// Gateways and Noted are killed or stopped and started again, and Redis is stopped or
+// frozen for seconds. PayPal delivers again until it is answered 200. At the end every
+// donation must have arrived under exactly one donation id.
 //
-// A failing storm prints its seed; STORM_SEED=… makes the same choices again, though not
-// the same timing.
+// A failing storm prints its seed. STORM_SEED=… makes the same choices again, but not the
+// same timing.
 func TestStorm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a storm takes half a minute")
@@ -130,7 +129,7 @@ func newStorm(t *testing.T, seed uint64, into string) *storm {
 	return s
 }
 
-// write writes the messages, and down what must come of them.
+// write writes the messages, and the events that must come of them.
 func (s *storm) write() {
 	day := 24 * time.Hour
 	expect := func(kind, series string, at time.Time) {
@@ -158,8 +157,10 @@ func (s *storm) write() {
 		g := payment(fmt.Sprintf("I-SIGNUP%02d", i))
 		fields := g.fields()
 		for name, value := range map[string]string{
-			"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": g.ipnTxn, "initial_payment_status": "Completed",
-			"initial_payment_amount": "5.00", "currency_code": "EUR", "time_created": pacific(g.at),
+			"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": g.ipnTxn,
+			"initial_payment_status": "Completed",
+			"initial_payment_amount": "5.00", "currency_code": "EUR",
+			"time_created": pacific(g.at),
 		} {
 			fields.Set(name, value)
 		}
@@ -229,7 +230,7 @@ func (s *storm) write() {
 	}
 }
 
-// chance is true so many times of a thousand.
+// chance is true in this many of a thousand cases.
 func (s *storm) chance(thousandths int) bool { return s.number(1000) < thousandths }
 
 func (s *storm) number(n int) int {
@@ -238,12 +239,12 @@ func (s *storm) number(n int) int {
 	return s.random.IntN(n)
 }
 
-// between is a time between two.
+// between returns a duration between two bounds.
 func (s *storm) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(s.number(int(most-least)))
 }
 
-// wait waits as PayPal and operators do, unless the storm is called off.
+// wait waits as PayPal and operators do, unless the test ends.
 func wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -271,7 +272,8 @@ func (s *storm) run() {
 		}
 		return true
 	})
-	s.shop.linger = func(ctx context.Context) { wait(ctx, s.between(0, 150*time.Millisecond)) } // so that many are killed between hand-on and settling
+	// Many gateways are then killed between acceptance and settling.
+	s.shop.linger = func(ctx context.Context) { wait(ctx, s.between(0, 150*time.Millisecond)) }
 	s.shop.refusing(func(w http.ResponseWriter, r *http.Request, _ event.Event) bool {
 		switch {
 		case s.chance(80):
@@ -332,8 +334,8 @@ func (s *storm) run() {
 	s.t.Logf("%d donations, %d messages, %d deliveries, %d events", len(s.want), len(s.letters), s.tries, before)
 }
 
-// post delivers a message to one of the gateways, as whoever balances the load does, and
-// says whether it was taken.
+// post delivers a message to one of the gateways, as a load balancer does, and says
+// whether it was taken.
 func (s *storm) post(d delivery, genuine bool) bool {
 	s.mu.Lock()
 	s.tries++
@@ -346,7 +348,7 @@ func (s *storm) post(d delivery, genuine bool) bool {
 	return err == nil && status == http.StatusOK
 }
 
-// rage does what may happen to machines, each thing at least once.
+// rage does to the machines each thing that may happen, at least once.
 func (s *storm) rage(ctx context.Context) {
 	again := func(p *process, signal syscall.Signal) func() {
 		return func() {
@@ -394,7 +396,7 @@ func (s *storm) rage(ctx context.Context) {
 	}
 }
 
-// events are what the downstream has.
+// events returns the events that the downstream has.
 func (s *storm) events() []event.Event {
 	if s.into == "http" {
 		return s.shop.got()
@@ -418,7 +420,7 @@ func (s *storm) events() []event.Event {
 
 func (s *storm) arrived() int { return len(s.events()) }
 
-// check compares what has arrived with what was given.
+// check compares the events that arrived with the expected events.
 func (s *storm) check() {
 	ids := make(map[string]map[string]int) // :: donation → donation id → times
 	for _, e := range s.events() {
@@ -461,7 +463,7 @@ func (s *storm) check() {
 	}
 }
 
-// logs shows what the programs said last.
+// logs shows the last lines of each program.
 func (s *storm) logs() {
 	for _, p := range append([]*process{s.noted}, s.gates...) {
 		text, _ := os.ReadFile(p.log)

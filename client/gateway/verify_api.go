@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// An api is how a webhook is verified by asking PayPal. It takes a token for that, which
-// is kept until shortly before it ends.
+// An api verifies webhooks by asking PayPal. It needs a token for that, and keeps it
+// until shortly before it ends.
 type api struct {
 	base, webhookID  string
 	clientID, secret string
 	client           *http.Client
 	timeout          time.Duration
-	test             bool // it is the sandbox's
+	test             bool // the API is the sandbox's
 	now              func() time.Time
-	mu               sync.Mutex // held while a token is fetched, so that one is fetched for all
+	mu               sync.Mutex // held during a fetch, so that all callers share it
 	token            string
 	tokenEnds        time.Time
 }
@@ -49,9 +49,9 @@ func newAPI(config Config) *api {
 	}
 }
 
-// verify asks PayPal, with the body as it came: parsed and written again, genuine ones
-// fail. It is embedded in JSON, so it must be one whole JSON object: else a body could
-// end early and bring its own webhook_id.
+// verify asks PayPal, with the exact bytes of the body: PayPal rejects genuine bodies
+// that were parsed and written again. The body is embedded in JSON, so it must be one
+// whole JSON object. Otherwise a body could end early and bring its own webhook_id.
 func (a *api) verify(ctx context.Context, t transmission, body []byte) (test bool, err error) {
 	object := bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	if trimmed := bytes.TrimLeft(object, " \t\r\n"); !json.Valid(object) || trimmed[0] != '{' {
@@ -60,7 +60,7 @@ func (a *api) verify(ctx context.Context, t transmission, body []byte) (test boo
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	status, err := a.ask(ctx, t, object)
-	if errors.Is(err, errToken) { // it was withdrawn before its time
+	if errors.Is(err, errToken) { // PayPal withdrew it early
 		a.forget()
 		status, err = a.ask(ctx, t, object)
 	}
@@ -94,7 +94,7 @@ func (a *api) ask(ctx context.Context, t transmission, object []byte) (status st
 	if err != nil {
 		return "", err
 	}
-	// Not as a json.RawMessage, which is compacted: the checksum is over these bytes.
+	// Not as a json.RawMessage, which compacts the bytes that the checksum is over.
 	question = append(question[:len(question)-1], `,"webhook_event":`...)
 	question = append(append(question, object...), '}')
 	var answer struct {
@@ -111,7 +111,7 @@ func (a *api) ask(ctx context.Context, t transmission, object []byte) (status st
 	return answer.Status, err
 }
 
-// authorise returns a token, the one that is kept if it lasts.
+// authorise returns a token: the kept one while it lasts.
 func (a *api) authorise(ctx context.Context) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -45,8 +45,8 @@ func TestCertificateIsFetchedOnce(t *testing.T) {
 	}
 }
 
-// One certificate has one address, however it is spelled: a stranger's spellings are not
-// fetched, and crowd out nothing.
+// A certificate has one address, however it is spelled: a stranger's spellings are not
+// fetched and displace nothing.
 func TestForgedAddresses(t *testing.T) {
 	h := newHouse(t)
 	h.mustTake(h.payPal.webhook(payment("I-KEPT").event()))
@@ -77,7 +77,7 @@ func TestForgedAddresses(t *testing.T) {
 	}
 }
 
-// PayPal may renew a certificate where it is. A kept one that has ended is fetched again,
+// PayPal may renew a certificate at its address. An expired certificate is fetched again,
 // but not each time that a stranger names it.
 func TestKeptCertificateIsRenewed(t *testing.T) {
 	var mu sync.Mutex
@@ -128,8 +128,7 @@ func TestKeptCertificateIsRenewed(t *testing.T) {
 	}
 }
 
-// What is kept is judged at every use: a certificate ends with its dates, in the cache
-// too.
+// A kept certificate is judged at every use: it ends with its dates, in the cache too.
 func TestKeptCertificateEnds(t *testing.T) {
 	var mu sync.Mutex
 	now := time.Now()
@@ -146,8 +145,8 @@ func TestKeptCertificateEnds(t *testing.T) {
 	}
 }
 
-// Three messages that PayPal has signed, with its certificate. It has expired since, so
-// they are verified as of then.
+// Three messages that PayPal signed with its certificate. The certificate has expired
+// since, so they are verified as of then.
 func TestGenuineSignatures(t *testing.T) {
 	const payloads = "../../../shared/payloads"
 	table, err := os.ReadFile(filepath.Join(payloads, "webhook_headers.tsv"))
@@ -282,7 +281,7 @@ func TestVerifyByAPI(t *testing.T) {
 		t.Errorf("PayPal was asked about other bytes: %s", api.question)
 	}
 	want(h.payPal.webhook(payment("I-FORGED").event()), 400, "invalid")
-	// A body that ends early and brings a webhook id of its own.
+	// A body that ends early and brings its own webhook id.
 	forged := `{"id":"WH-1"},"webhook_id":"theirs","x":{}`
 	want(h.payPal.webhook(forged), 400, "malformed")
 	want(h.payPal.webhook(`[1]`), 400, "malformed")

@@ -18,7 +18,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway"
 )
 
-// errUsage marks what the person who started the program can mend.
+// errUsage marks an error that the person who starts the program can mend.
 var errUsage = errors.New("usage")
 
 // usageError says what is wrong in a sentence of its own.
@@ -29,7 +29,7 @@ func (e usageError) Unwrap() error      { return e.error }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// settings are what flags, environment and files say.
+// settings hold the meaning of flags, environment and files.
 type settings struct {
 	config      gateway.Config
 	listen      string
@@ -45,10 +45,10 @@ var (
 	logLevels = []string{"debug", "info", "warn", "error"}
 )
 
-// flags are all settings, in the order of the help. Each has a twin in the environment;
-// the flag wins. Every value is text here and is read in settingsOf, so that every
-// mistake is told in the same way. What is secret is in a file, or in a URL that can be
-// given by the environment.
+// flags lists all settings in the order of the help. Each has a variable in the
+// environment; the flag wins. Every value is text here and is read in settingsOf, so that
+// all mistakes are told in the same way. A secret is in a file, or in a URL that the
+// environment can give.
 func flags(env func(string) (string, bool)) []cli.Flag {
 	text := func(name, value, placeholder, help string) cli.Flag {
 		return &cli.StringFlag{
@@ -66,7 +66,8 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			"listen",
 			"127.0.0.1:8081",
 			"ADDR",
-			"Where to take PayPal's messages, as host:port; port 0 takes a free one. Plain HTTP: a web server in front of it speaks TLS to PayPal.",
+			"Where to take PayPal's messages, as host:port; port 0 takes a free one. Plain HTTP: a web server "+
+				"in front of it speaks TLS to PayPal.",
 		),
 		text(
 			"admin-listen",
@@ -96,20 +97,23 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			"ledger-sandbox",
 			"",
 			"NAME",
-			"The book that PayPal's tests belong to (IPNs with test_ipn, webhooks that the sandbox signed). Empty refuses them.",
+			"The book that PayPal's tests belong to (IPNs with test_ipn, webhooks that the sandbox signed). "+
+				"Empty refuses them.",
 		),
 
 		text(
 			"accounts",
 			"",
 			"LIST",
-			"The receiver ids and e-mail addresses that are ours, with commas between. An IPN to another is refused. Empty: no IPNs are taken.",
+			"The receiver ids and e-mail addresses that are ours, with commas between. An IPN to another is "+
+				"refused. Empty: no IPNs are taken.",
 		),
 		text(
 			"ipn-verify-url",
 			"",
 			"URL",
-			"Where IPNs are posted back to. PayPal's if it is empty: "+gateway.DefaultIPNVerifyURL+", and the sandbox's for IPNs with test_ipn.",
+			"Where IPNs are posted back to. PayPal's if it is "+
+				"empty: "+gateway.DefaultIPNVerifyURL+", and the sandbox's for IPNs with test_ipn.",
 		),
 
 		text("webhook-id", "", "ID", "The webhook's id as PayPal's dashboard shows it. Empty: no webhooks are taken."),
@@ -134,7 +138,8 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			"webhook-cert-roots",
 			"",
 			"FILE",
-			"PEM certificates that PayPal's must have been issued by, instead of the system's. Name the issuer between here if PayPal's host leaves it out.",
+			"PEM certificates that PayPal's must have been issued by, instead of the system's. Name the "+
+				"issuer between here if PayPal's host leaves it out.",
 		),
 		text(
 			"paypal-api",
@@ -154,14 +159,16 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			"forward-to",
 			"",
 			"URL",
-			"Where each donation is handed on: an http(s) URL that gets a signed POST, or redis://host:port/0?stream=NAME (rediss:// for TLS). Required. "+
+			"Where each donation is handed on: an http(s) URL that gets a signed POST, or "+
+				"redis://host:port/0?stream=NAME (rediss:// for TLS). Required. "+
 				"Give a password by the environment, where no list of processes shows it.",
 		),
 		text(
 			"forward-secret-file",
 			"",
 			"FILE",
-			"A file that holds the secret of the POST's signature: a line whsec_…, or two while one replaces the other. "+
+			"A file that holds the secret of the POST's signature: a line whsec_…, or two while one replaces "+
+				"the other. "+
 				"Make it with: echo whsec_$(openssl rand -base64 32). Required for an http(s) URL.",
 		),
 		text(
@@ -201,8 +208,8 @@ func envName(flag string) string {
 	return "GATEWAY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// fromEnv reads a flag from the environment that run was given. A variable that is empty is
-// not set.
+// fromEnv reads a flag from the environment that run was given. An empty variable counts
+// as unset.
 func fromEnv(flag string, env func(string) (string, bool)) cli.ValueSourceChain {
 	return cli.NewValueSourceChain(variable{name: envName(flag), env: env})
 }
@@ -212,7 +219,7 @@ type variable struct {
 	env  func(string) (string, bool)
 }
 
-// Lookup is of cli.ValueSource, as are the other two.
+// Lookup, String and GoString make it a cli.ValueSource.
 func (v variable) Lookup() (string, bool) {
 	value, ok := v.env(v.name)
 	return value, ok && value != ""
@@ -221,8 +228,7 @@ func (v variable) Lookup() (string, bool) {
 func (v variable) String() string   { return v.name }
 func (v variable) GoString() string { return v.name }
 
-// parse reads arguments and environment; it gives no settings where it has printed the
-// help.
+// parse reads arguments and environment; it returns no settings after printing the help.
 func parse(ctx context.Context, args []string, env func(string) (string, bool), stdout io.Writer) (*settings, error) {
 	var found *settings
 	command := &cli.Command{
@@ -317,7 +323,7 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		bad("noted-plaintext", "-noted-ca turns TLS on and this turns it off; choose one")
 	}
 	if token := c.String("noted-token"); token != "" {
-		file("noted-token") // a wrong name is told now, not at the first donation
+		file("noted-token") // report a wrong name now, not at the first donation
 		s.config.NotedClient.Token = func(context.Context) (string, error) {
 			content, err := os.ReadFile(token)
 			return strings.TrimSpace(string(content)), err
@@ -348,8 +354,7 @@ func settingsOf(c *cli.Command) (*settings, error) {
 	return s, nil
 }
 
-// fieldFlags are the flags that the fields of gateway.Config are set by, where there is
-// one.
+// fieldFlags maps fields of gateway.Config to their flags.
 var fieldFlags = map[string]string{
 	"Noted":              "noted",
 	"SandboxLedger":      "ledger-sandbox",
@@ -368,8 +373,8 @@ var fieldFlags = map[string]string{
 	"MaxBody":            "max-body",
 }
 
-// inFlags says what gateway.New has found wrong in the words of whoever started this
-// program, who knows no Config.
+// inFlags puts an error of gateway.New in the words of the command line, whose user knows
+// no Config.
 func inFlags(err error) error {
 	switch e := err.(type) {
 	case *gateway.ConfigError:
@@ -391,7 +396,7 @@ func inFlags(err error) error {
 	return usageError{err}
 }
 
-// list splits at commas.
+// list splits at commas and spaces.
 func list(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
 }

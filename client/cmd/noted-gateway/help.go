@@ -7,10 +7,10 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// helpWidth is where help is wrapped.
+// helpWidth is the width of the help.
 const helpWidth = 100
 
-// help is the manual: what flags are there comes from the flags themselves.
+// help writes the manual; the list of flags comes from the flags themselves.
 func help(flags []cli.Flag) string {
 	var b strings.Builder
 	b.WriteString(

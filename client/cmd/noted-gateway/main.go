@@ -28,8 +28,8 @@ func main() {
 	os.Exit(run(ctx, os.Args, os.LookupEnv, os.Stdout, os.Stderr))
 }
 
-// run is the program: it returns the exit code when ctx is done and the messages that
-// were being worked on have finished, or when it cannot go on.
+// run is the program. It returns the exit code when ctx is done and the messages under
+// way have finished, or when it cannot go on.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
 	settings, err := parse(ctx, args, env, stdout)
 	if err == nil && settings == nil { // help was asked for
@@ -50,8 +50,8 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	return 1
 }
 
-// drain is how long messages may take to finish once the program is asked to stop: one
-// hand-on, with what comes before and after it.
+// drain is how long messages may take to finish after the program is asked to stop: one
+// delivery to the downstream, with the steps before and after it.
 func drain(config gateway.Config) time.Duration { return config.ForwardTimeout + 40*time.Second }
 
 func serve(ctx context.Context, s *settings) error {
@@ -68,8 +68,8 @@ func serve(ctx context.Context, s *settings) error {
 		return fmt.Errorf("listening for PayPal: %w", err)
 	}
 	defer public.Close()
-	// Slow senders: the gateway bounds how long a body may take, these bound the rest.
-	// WriteTimeout is none, since an answer waits for the downstream.
+	// The gateway bounds how long a body may take; these timeouts bound the rest. There
+	// is no WriteTimeout, since an answer waits for the downstream.
 	servers := []*http.Server{
 		{
 			Handler:           g,
@@ -116,21 +116,21 @@ func serve(ctx context.Context, s *settings) error {
 	case err = <-ended:
 		err = fmt.Errorf("serving: %w", err)
 	case <-ctx.Done():
-		logger.Info("stopping: no further message is taken, those at work finish")
+		logger.Info("stopping: no new messages are taken, messages under way finish")
 	}
 	return errors.Join(err, shutdown(servers, drain(s.config)))
 }
 
-// quiet is where the Redis library's own log goes, which repeats what the gateway says of
-// a hand-on that failed.
+// quiet takes the Redis library's own log, which repeats what the gateway says of a
+// failed delivery.
 type quiet struct{ logger *slog.Logger }
 
 func (q quiet) Printf(ctx context.Context, format string, v ...any) {
 	q.logger.DebugContext(ctx, fmt.Sprintf(format, v...))
 }
 
-// shutdown lets messages finish, for so long, and then cuts them off; PayPal comes again
-// for those.
+// shutdown waits for messages to finish, up to patience, and then cuts them off; PayPal
+// comes again for those.
 func shutdown(servers []*http.Server, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -42,15 +42,17 @@ func try(t *testing.T, env map[string]string, args ...string) (code int, stdout,
 	return code, out.String(), errs.String()
 }
 
-// The flags that others rely on, each with its twin, and all that there are are in the
-// help.
+// The help shows every flag with its variable, and the flags that other programs rely on
+// are among them.
 func TestHelp(t *testing.T) {
 	code, stdout, stderr := try(t, noEnv, "-help")
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit %d, %s", code, stderr)
 	}
-	for _, flag := range strings.Fields(`listen noted noted-token noted-ca ledger ledger-sandbox accounts ipn-verify-url webhook-id webhook-cert-host webhook-cert-roots
-		webhook-verify webhook-max-age paypal-client-id paypal-client-secret-file forward-to forward-secret-file hold forward-timeout max-body forward-unknown admin-listen`) {
+	for _, flag := range strings.Fields(`listen noted noted-token noted-ca ledger ledger-sandbox accounts
+		ipn-verify-url webhook-id webhook-cert-host webhook-cert-roots
+		webhook-verify webhook-max-age paypal-client-id paypal-client-secret-file forward-to
+		forward-secret-file hold forward-timeout max-body forward-unknown admin-listen`) {
 		if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + envName(flag) + `$`).MatchString(stdout) {
 			t.Errorf("-help does not show -%s with %s", flag, envName(flag))
 		}
@@ -60,7 +62,10 @@ func TestHelp(t *testing.T) {
 			t.Errorf("-help does not show -%s", flag.Names()[0])
 		}
 	}
-	for flag, value := range map[string]string{"listen": "127.0.0.1:8081", "webhook-max-age": "73h", "hold": "60s", "forward-timeout": "20s", "max-body": "256KiB", "webhook-verify": "signature"} {
+	for flag, value := range map[string]string{
+		"listen": "127.0.0.1:8081", "webhook-max-age": "73h", "hold": "60s", "forward-timeout": "20s",
+		"max-body": "256KiB", "webhook-verify": "signature",
+	} {
 		_, section, _ := strings.Cut(stdout, "\n  -"+flag+" ")
 		section, _, _ = strings.Cut(section, "\n  -")
 		if !strings.Contains(strings.Join(strings.Fields(section), " "), "Default "+value+".") {
@@ -142,7 +147,7 @@ func TestBadUsage(t *testing.T) {
 	}
 }
 
-// A field that is named wrongly here would be told as the code names it.
+// fieldFlags names only fields and flags that exist.
 func TestFieldsHaveFlags(t *testing.T) {
 	known := map[string]bool{}
 	for _, flag := range flags(lookup(noEnv)) {
@@ -168,8 +173,8 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 }
 func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
 
-// The program as an operator has it, told all by the environment but one flag, from its
-// start to its end with a message at work.
+// The program as an operator runs it, configured by the environment and one flag, from
+// its start to its end with a message under way.
 func TestServe(t *testing.T) {
 	noted := servertest.New(t)
 	verifier := httptest.NewServer(
@@ -230,8 +235,9 @@ func TestServe(t *testing.T) {
 		return response.StatusCode, string(body)
 	}
 	for path, want := range map[string]int{
-		public + "/healthz": 200, public + "/readyz": 200, public + "/metrics": 404, public + "/paypal/ipn": 405, public + "/paypal/webhook": 404,
-		admin + "/healthz": 200, admin + "/readyz": 200, admin + "/metrics": 200, admin + "/paypal/ipn": 404,
+		public + "/healthz": 200, public + "/readyz": 200, public + "/metrics": 404, public + "/paypal/ipn": 405,
+		public + "/paypal/webhook": 404,
+		admin + "/healthz":         200, admin + "/readyz": 200, admin + "/metrics": 200, admin + "/paypal/ipn": 404,
 	} {
 		if got, body := get(path); got != want {
 			t.Errorf("GET %s = %d %s, want %d", path, got, body, want)
