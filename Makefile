@@ -12,7 +12,7 @@ run:
 test: test-go test-python test-php test-ts test-whole
 
 test-go:
-	.ci/need redis-server redis-cli grpcurl ip curl strace prlimit faketime php python3
+	.ci/need redis-server redis-cli postgresql grpcurl ip curl strace prlimit faketime php python3
 	go test -race -timeout 20m ./...
 	go test -run '^TestSimulation$$' ./server/internal/store # all of it, which the race detector would take an hour for
 

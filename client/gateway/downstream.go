@@ -42,3 +42,9 @@ func openDownstream(config Config) (downstream, error) {
 type downstreamError string
 
 func (e downstreamError) Error() string { return string(e) }
+
+// A rejectedError is a downstreamError that another try would not change: the downstream
+// wants a person to look at the event.
+type rejectedError struct{ downstreamError }
+
+func (e rejectedError) Unwrap() error { return e.downstreamError }

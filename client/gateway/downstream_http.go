@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -78,15 +80,28 @@ func (d *httpDownstream) accept(ctx context.Context, e *outgoing, body []byte, _
 		return downstreamError(transportTrouble(err))
 	}
 	defer response.Body.Close()
-	_, _ = io.CopyN(
-		io.Discard,
-		response.Body,
-		64<<10,
-	) // lets the connection be used again; the status decides
+	said, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // to its end, so that the connection can be used again
+	switch response.StatusCode {
+	case http.StatusGone, http.StatusUnprocessableEntity:
+		return rejectedError{downstreamError("it answered " + strconv.Itoa(response.StatusCode) + reasonIn(said))}
+	}
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		return downstreamError("it answered " + strconv.Itoa(response.StatusCode))
 	}
 	return nil
+}
+
+// reasonPattern keeps sentences, and with them a donor's data, out of journal and log.
+var reasonPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// reasonIn returns the reason in the answer of a downstream, {"reason":"one_word"}, after
+// a colon.
+func reasonIn(answer []byte) string {
+	var said struct{ Reason string }
+	if json.Unmarshal(answer, &said) != nil || !reasonPattern.MatchString(said.Reason) {
+		return ""
+	}
+	return ": " + said.Reason
 }
 
 // ready is nil: only donations may be posted there.

@@ -57,6 +57,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
 // The values of Config.WebhookVerify.
@@ -73,6 +74,11 @@ const (
 	DefaultMaxBody        = 256 << 10
 	DefaultBodyTimeout    = 10 * time.Second
 	DefaultVerifyTimeout  = 10 * time.Second
+
+	DefaultInboxKeep       = inbox.DefaultKeep
+	DefaultInboxJournal    = inbox.DefaultJournal
+	DefaultInboxPatience   = 14 * 24 * time.Hour
+	DefaultInboxUnverified = 1000
 
 	DefaultIPNVerifyURL        = "https://ipnpb.paypal.com/cgi-bin/webscr"
 	DefaultIPNVerifyURLSandbox = "https://ipnpb.sandbox.paypal.com/cgi-bin/webscr"
@@ -152,6 +158,27 @@ type Config struct {
 	// counted and logged in any case.
 	ForwardUnknown bool
 
+	// InboxURL names the database in which messages are kept before PayPal is answered:
+	// sqlite:///path/inbox.db, or postgres://… for several gateways. Empty for no inbox: a
+	// message that cannot be processed is answered 503, and PayPal comes again. It may hold
+	// a password, and is never logged.
+	InboxURL string
+	// InboxKeys seal the bodies in the inbox. Required with an inbox; give two while the
+	// first replaces the second.
+	InboxKeys []inbox.Key
+	// InboxKeep is how long a body is kept after its message is done. Default 14 days.
+	InboxKeep time.Duration
+	// InboxJournal is how long the row of a message is kept, without its body, after the
+	// message is done. Default 400 days.
+	InboxJournal time.Duration
+	// InboxPatience is how long a message is tried before it is left to a person. Default
+	// 14 days.
+	InboxPatience time.Duration
+	// InboxUnverified is how many unverified messages are kept while PayPal cannot be asked
+	// about them, with 16 KiB of body each on average. Default 1000. Negative for none:
+	// they are answered 503.
+	InboxUnverified int
+
 	// Hold is how long a donation is held at a time. After a crash of the gateway the
 	// donation waits for this long. Default 60s, up to 15m.
 	Hold time.Duration
@@ -180,13 +207,15 @@ type Gateway struct {
 	log      *gatewayLog
 	ready    readiness
 	seen     *transmissions // nil without webhooks
+	inbox    *inboxWorkers  // nil without an inbox
 	busy     chan struct{}  // holds one element for each message that is being worked on
 	room     room
 	workTime time.Duration
 	mux      *http.ServeMux
 }
 
-// New makes a gateway. It connects to no other machine yet: /readyz tells of a part that
+// New makes a gateway. It connects to no other machine yet, except to
+// the inbox: /readyz tells of a part that
 // is away, and PayPal comes again. An impossible setting is a [ConfigError]; New joins
 // all it finds.
 func New(config Config) (*Gateway, error) {
@@ -207,6 +236,9 @@ func New(config Config) (*Gateway, error) {
 	if err := g.open(); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("making a gateway: %w", err)
+	}
+	if g.inbox != nil {
+		g.inbox.start()
 	}
 	for _, c := range g.channels {
 		g.mux.HandleFunc("/paypal/"+c.name, func(w http.ResponseWriter, r *http.Request) { g.receive(w, r, c) })
@@ -247,7 +279,10 @@ func (g *Gateway) open() (err error) {
 		}
 		g.channels = append(g.channels, webhook)
 	}
-	return nil
+	if g.config.InboxURL != "" {
+		g.inbox, err = openInbox(g)
+	}
+	return err
 }
 
 // ServeHTTP takes PayPal's messages, and answers /healthz and /readyz.
@@ -257,8 +292,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.mux.Serv
 // http.Server.Shutdown does.
 func (g *Gateway) Close() error {
 	var err error
+	if g.inbox != nil {
+		err = g.inbox.stop()
+	}
 	if g.noted != nil {
-		err = g.noted.Close()
+		err = errors.Join(err, g.noted.Close())
 	}
 	if g.downs != nil {
 		err = errors.Join(err, g.downs.close())
@@ -275,6 +313,10 @@ func (c Config) withDefaults() Config {
 	c.MaxBody = cmp.Or(c.MaxBody, DefaultMaxBody)
 	c.BodyTimeout = cmp.Or(c.BodyTimeout, DefaultBodyTimeout)
 	c.VerifyTimeout = cmp.Or(c.VerifyTimeout, DefaultVerifyTimeout)
+	c.InboxKeep = cmp.Or(c.InboxKeep, DefaultInboxKeep)
+	c.InboxJournal = cmp.Or(c.InboxJournal, DefaultInboxJournal)
+	c.InboxPatience = cmp.Or(c.InboxPatience, DefaultInboxPatience)
+	c.InboxUnverified = cmp.Or(c.InboxUnverified, DefaultInboxUnverified)
 	if len(c.CertHosts) == 0 {
 		c.CertHosts = DefaultCertHosts
 	}
@@ -342,9 +384,16 @@ func (c Config) check() error {
 		{"WebhookMaxAge", c.WebhookMaxAge},
 		{"BodyTimeout", c.BodyTimeout},
 		{"VerifyTimeout", c.VerifyTimeout},
+		{"InboxKeep", c.InboxKeep},
+		{"InboxJournal", c.InboxJournal},
+		{"InboxPatience", c.InboxPatience},
 	} {
 		unless(d.value > 0, d.field, "is %v; it must be positive", d.value)
 	}
+	unless(c.InboxURL == "" || len(c.InboxKeys) > 0, "InboxKeys",
+		"is missing: the inbox seals every body; make a key with noted-gateway inbox-key")
+	unless(c.InboxJournal >= c.InboxKeep, "InboxJournal", "is %v, shorter than the %v for which bodies are kept",
+		c.InboxJournal, c.InboxKeep)
 	unless(c.MaxBody > 0, "MaxBody", "is %d; it must be positive", c.MaxBody)
 	unless(
 		c.IPNVerifyURL == "" || confidential(c.IPNVerifyURL),

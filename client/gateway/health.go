@@ -59,11 +59,27 @@ func (g *Gateway) look() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := g.config.Now(); now.Sub(r.looked).Abs() >= readyHolds { // Abs: a clock may be set back
-		reason := strings.Join(g.troubles(now), "; ")
+		troubles := g.troubles(now)
+		if g.inbox != nil {
+			troubles = g.inbox.troubles()
+		}
+		reason := strings.Join(troubles, "; ")
 		g.log.readiness(r.reason, reason)
 		r.reason, r.looked = reason, now
 	}
 	return r.reason
+}
+
+// troubles lists what keeps the inbox from taking messages. With an inbox that is all that
+// readiness means: a message that cannot be processed now is kept, and counted by the
+// metrics of the inbox.
+func (w *inboxWorkers) troubles() []string {
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	if w.box.Ready(ctx) != nil {
+		return []string{"the inbox's database cannot be reached; look whether it runs, and at its address"}
+	}
+	return nil
 }
 
 // troubles lists what keeps the gateway from noting and handing on, each with its remedy.

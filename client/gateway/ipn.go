@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/donation-dedupe/noted/client/paypal"
 )
@@ -18,7 +19,7 @@ func newIPN(config Config, metrics *metrics) *channel {
 	return &channel{
 		name:        "ipn",
 		contentType: "application/x-www-form-urlencoded",
-		verify: func(ctx context.Context, _ http.Header, body []byte) (bool, error) {
+		verify: func(ctx context.Context, _ http.Header, body []byte, _ time.Time) (bool, error) {
 			test := isTest(body)
 			if test && config.SandboxLedger == "" {
 				return false, errNoSandbox

@@ -66,6 +66,27 @@ func (l *gatewayLog) unknown(m *message) {
 	)
 }
 
+// journalled logs a message that is kept in the inbox and not processed.
+func (l *gatewayLog) journalled(channel, kind, cause string) {
+	if dropped, ok := l.limit.allow(time.Now()); ok {
+		l.logger.Warn("message kept, but not processed", "channel", channel, "type", kind, "cause", cause,
+			"not_logged_before", dropped)
+	}
+}
+
+// inbox logs trouble with the inbox's database.
+func (l *gatewayLog) inbox(what string, err error) {
+	if dropped, ok := l.limit.allow(time.Now()); ok {
+		l.logger.Error(what, "cause", err.Error(), "not_logged_before", dropped)
+	}
+}
+
+// forPerson logs a message that is left to a person.
+func (l *gatewayLog) forPerson(channel, kind, row, cause string) {
+	l.logger.Warn("message left to a person; see noted-gateway inbox show", "channel", channel, "type", kind,
+		"row", row, "cause", cause)
+}
+
 // warning logs a field that was left out of a donation; the text names the field and no
 // value.
 func (l *gatewayLog) warning(channel, kind, text string) {

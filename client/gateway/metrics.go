@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/client/paypal"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -23,6 +24,11 @@ type metrics struct {
 
 	transmissions prometheus.Gauge
 	dropped       prometheus.Counter
+
+	inboxMessages *prometheus.GaugeVec   // state
+	inboxTries    *prometheus.CounterVec // channel, state
+	inboxOldest   prometheus.Gauge
+	inboxOther    *prometheus.GaugeVec // kind
 }
 
 // buckets reach as far as PayPal waits.
@@ -33,7 +39,7 @@ func newMetrics() *metrics {
 		registry: prometheus.NewRegistry(),
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "noted_gateway_messages_total",
-			Help: "Messages by outcome: settled, duplicate, undecided, skipped and unknown are answered 200; " +
+			Help: "Messages by outcome: kept, settled, duplicate, undecided, skipped and unknown are answered 200; " +
 				"other outcomes are reasons of refusals.",
 		}, []string{"channel", "outcome"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -64,6 +70,23 @@ func newMetrics() *metrics {
 				"a forged body under their id would be taken.",
 		}),
 	}
+	m.inboxMessages = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "noted_gateway_inbox_messages",
+		Help: "Messages in the inbox by state: waiting, working, done, person, refused, discarded.",
+	}, []string{"state"})
+	m.inboxTries = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "noted_gateway_inbox_tries_total",
+		Help: "Tries to process a message of the inbox, by the state that followed.",
+	}, []string{"channel", "state"})
+	m.inboxOldest = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "noted_gateway_inbox_oldest_seconds",
+		Help: "How long the oldest message in the inbox waits to be processed; 0 where none waits.",
+	})
+	m.inboxOther = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "noted_gateway_inbox_pending",
+		Help: "Messages that are not verified yet (unverified), and bodies under an old key (old_key).",
+	}, []string{"kind"})
+	m.registry.MustRegister(m.inboxMessages, m.inboxTries, m.inboxOldest, m.inboxOther)
 	m.registry.MustRegister(m.messages, m.seconds, m.donations, m.verifying, m.forwards, m.transmissions, m.dropped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -88,6 +111,19 @@ func (m *metrics) message(channel, outcome string, refused *refusal, took time.D
 
 func (m *metrics) donation(channel string, event paypal.Event, outcome string) {
 	m.donations.WithLabelValues(channel, strings.ToLower(strings.TrimPrefix(event.String(), "EVENT_")), outcome).Inc()
+}
+
+func (m *metrics) inbox(counts inbox.Counts) {
+	for state, n := range counts.Messages {
+		m.inboxMessages.WithLabelValues(string(state)).Set(float64(n))
+	}
+	m.inboxOldest.Set(counts.Oldest.Seconds())
+	m.inboxOther.WithLabelValues("unverified").Set(float64(counts.Unverified))
+	m.inboxOther.WithLabelValues("old_key").Set(float64(counts.OldKeys))
+}
+
+func (m *metrics) tried(channel string, state inbox.State) {
+	m.inboxTries.WithLabelValues(channel, string(state)).Inc()
 }
 
 func (m *metrics) verified(channel, outcome string, took time.Duration) {

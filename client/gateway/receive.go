@@ -50,7 +50,7 @@ type channel struct {
 
 	// verify finds out whether PayPal has sent this body, and whether as a test.
 	// Otherwise it returns a refusal.
-	verify func(ctx context.Context, header http.Header, body []byte) (test bool, err error)
+	verify func(ctx context.Context, header http.Header, body []byte, arrived time.Time) (test bool, err error)
 	// identify lists the donations that a verified body tells of.
 	identify func(body []byte) (paypal.Identified, error)
 	// account says whether a verified body is about an account of ours.
@@ -122,7 +122,11 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, c *channel) (outc
 	}
 	ctx := context.WithoutCancel(r.Context()) // see Design
 
-	test, err := c.verify(ctx, r.Header, body)
+	arrived := g.config.Now()
+	test, err := c.verify(ctx, r.Header, body, arrived)
+	if g.inbox != nil && (err == nil || isVerifierAway(err)) {
+		return g.inbox.take(ctx, c, r.Header, body, test, arrived, err)
+	}
 	if err != nil {
 		return "", "", err
 	}

@@ -37,9 +37,9 @@ func newWebhook(config Config, metrics *metrics, seen *transmissions) (*channel,
 	return &channel{
 		name:        "webhook",
 		contentType: "application/json",
-		verify: func(ctx context.Context, header http.Header, body []byte) (test bool, err error) {
+		verify: func(ctx context.Context, header http.Header, body []byte, arrived time.Time) (test bool, err error) {
 			began, now := time.Now(), config.Now()
-			sent, err := readTransmission(header, now, config.WebhookMaxAge)
+			sent, err := readTransmission(header, arrived, config.WebhookMaxAge)
 			if err == nil {
 				test, err = verify(ctx, sent, body)
 			}

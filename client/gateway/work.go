@@ -92,6 +92,7 @@ var sentences = map[string]string{
 // explanations tell a person why Noted cannot decide.
 var explanations = map[string]string{
 	"OCCURRED_TOO_EARLY": "it is older than the notes reach back, so Noted cannot say whether it was handed on before",
+	"RECEIVED_TOO_EARLY": "it arrived longer ago than the notes reach back, so Noted cannot say whether it was handed on",
 	"OCCURRED_TOO_LATE":  "it lies further ahead than clocks may disagree",
 	"SERIES_FULL":        "its series holds more donations than a real one could; is its id a constant?",
 	"INVALID_REQUEST":    "Noted does not take it as it is",
@@ -141,6 +142,7 @@ func (g *Gateway) settle(ctx context.Context, m *message, pair paypal.Pair) (res
 // hopeless says whether Noted would answer the same each time.
 func hopeless(err error) bool {
 	return errors.Is(err, client.ErrOccurredTooEarly) || errors.Is(err, client.ErrOccurredTooLate) ||
+		errors.Is(err, client.ErrReceivedTooEarly) ||
 		errors.Is(err, client.ErrSeriesFull) || errors.Is(err, client.ErrInvalidRequest)
 }
 

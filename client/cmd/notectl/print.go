@@ -162,8 +162,10 @@ func (p *printer) listed(note *client.Note) error {
 		p.table.AppendHeader(table.Row{"NOTED AT", "SERIES", "EVENT", "AMOUNT", "STATE", "SEEN ON", "ATTEMPT", "DONATION ID"})
 	}
 	donation := note.GetDonation()
-	p.table.AppendRow(table.Row{local(note.GetNotedAt()), donation.GetSeriesId(), eventName(event(donation)), amount(donation),
-		p.state(note.GetState()), seenOn(note), note.GetAttempt(), note.GetDonationId()})
+	p.table.AppendRow(table.Row{
+		local(note.GetNotedAt()), donation.GetSeriesId(), eventName(event(donation)), amount(donation),
+		p.state(note.GetState()), seenOn(note), note.GetAttempt(), note.GetDonationId(),
+	})
 	return nil
 }
 

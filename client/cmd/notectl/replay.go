@@ -68,9 +68,11 @@ needed, those of standard input from a temporary file.`,
 			a.windowFlag("match-window", server.DefaultMatchWindow, "`TIME` that may lie between the event times of two messages of one donation"),
 			a.windowFlag("arrival-window", server.DefaultArrivalWindow, "`TIME` that may lie between their arrivals, where either has no event time"),
 			a.windowFlag("retention", server.DefaultRetention, "`TIME` that a note is kept after its donation"),
-			&cli.StringFlag{Name: "transaction-ids", Value: string(server.Auto), Sources: a.from("NOTED_TRANSACTION_IDS"),
+			&cli.StringFlag{
+				Name: "transaction-ids", Value: string(server.Auto), Sources: a.from("NOTED_TRANSACTION_IDS"),
 				Validator: oneOf(string(server.Auto), string(server.PerChannel), string(server.Shared)),
-				Usage:     "`HOW` unequal transaction ids on two channels are taken: as two donations (shared), as nothing (per-channel), or as what the past itself shows (auto)"},
+				Usage:     "`HOW` unequal transaction ids on two channels are taken: as two donations (shared), as nothing (per-channel), or as what the past itself shows (auto)",
+			},
 		},
 		Action: a.act(a.replay),
 	}

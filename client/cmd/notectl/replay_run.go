@@ -280,8 +280,10 @@ func (r *replay) ask(ctx context.Context, window int, batch []int32, pairs []pay
 
 // cannotDecide returns why Noted can say nothing of a donation; nil where it did say something, or could not be asked.
 func cannotDecide(err error) error {
-	for _, why := range []error{client.ErrOccurredTooEarly, client.ErrOccurredTooLate,
-		client.ErrReceivedTooEarly, client.ErrSeriesFull, client.ErrInvalidRequest} {
+	for _, why := range []error{
+		client.ErrOccurredTooEarly, client.ErrOccurredTooLate,
+		client.ErrReceivedTooEarly, client.ErrSeriesFull, client.ErrInvalidRequest,
+	} {
 		if errors.Is(err, why) {
 			return why
 		}

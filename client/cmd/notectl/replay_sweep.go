@@ -98,8 +98,10 @@ func (r *replayReport) changes(windows []sweptWindow) error {
 					return err
 				}
 				m := r.past.arrivals[r.items[at].arrival]
-				err = r.object("change", jsonChange{span(s.window), jsonTime(m.time()), r.past.place(m), pair.Message.Channel, d,
-					jsonAnswer(before, at), jsonAnswer(after, at)})
+				err = r.object("change", jsonChange{
+					span(s.window), jsonTime(m.time()), r.past.place(m), pair.Message.Channel, d,
+					jsonAnswer(before, at), jsonAnswer(after, at),
+				})
 				if err != nil {
 					return err
 				}

@@ -284,7 +284,8 @@ func TestListShowsWhatItHas(t *testing.T) {
 			return nil, trouble(codes.Internal, "INTERNAL")
 		}
 		return &notedv1.ListDonationsResponse{NextPageToken: "more", Notes: []*notedv1.Note{
-			{DonationId: "d-1", Donation: &notedv1.Donation{SeriesId: "I-EXAMPLE1"}, NotedAt: timestamppb.Now()}}}, nil
+			{DonationId: "d-1", Donation: &notedv1.Donation{SeriesId: "I-EXAMPLE1"}, NotedAt: timestamppb.Now()},
+		}}, nil
 	}
 	for _, format := range []string{"text", "json"} {
 		code, stdout, stderr := b.run("", "-o", format, "list")

@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
 // errUsage marks an error that the person who starts the program can mend.
@@ -189,6 +190,35 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		),
 
 		text(
+			"inbox", "", "URL",
+			"Where messages are kept before PayPal is answered: sqlite:///path/inbox.db for one machine, or "+
+				"postgres://user:password@host/database for several gateways. Empty for no inbox: a message that "+
+				"cannot be processed is answered 503, and PayPal comes again. Give a password by the environment.",
+		),
+		text(
+			"inbox-key-file", "", "FILE",
+			"A file that holds the key that seals the messages in the inbox: a line that noted-gateway inbox-key "+
+				"prints, or two while the first replaces the second. Required with -inbox.",
+		),
+		text(
+			"inbox-keep", hours(gateway.DefaultInboxKeep), "TIME",
+			"How long the body of a message is kept after the message is done.",
+		),
+		text(
+			"inbox-journal", hours(gateway.DefaultInboxJournal), "TIME",
+			"How long the row of a message, without its body, is kept after the message is done.",
+		),
+		text(
+			"inbox-patience", hours(gateway.DefaultInboxPatience), "TIME",
+			"How long a message is tried, with growing pauses, before it is left to a person.",
+		),
+		text(
+			"inbox-unverified", strconv.Itoa(gateway.DefaultInboxUnverified), "NUMBER",
+			"How many messages are kept unverified while PayPal cannot be asked about them, with 16 KiB each on "+
+				"average. They are verified later, and nothing is noted before. 0 for none: they are answered 503.",
+		),
+
+		text(
 			"max-body",
 			strconv.Itoa(gateway.DefaultMaxBody>>10)+"KiB",
 			"SIZE",
@@ -313,6 +343,10 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		ForwardSecrets:     strings.Fields(string(file("forward-secret-file"))),
 		ForwardTimeout:     duration("forward-timeout"),
 		ForwardUnknown:     c.Bool("forward-unknown"),
+		InboxURL:           c.String("inbox"),
+		InboxKeep:          duration("inbox-keep"),
+		InboxJournal:       duration("inbox-journal"),
+		InboxPatience:      duration("inbox-patience"),
 		Hold:               duration("hold"),
 	}}
 	s.config.NotedClient.CA = file("noted-ca")
@@ -328,6 +362,21 @@ func settingsOf(c *cli.Command) (*settings, error) {
 			content, err := os.ReadFile(token)
 			return strings.TrimSpace(string(content)), err
 		}
+	}
+	if url := c.String("inbox"); url != "" && c.String("inbox-key-file") != "" {
+		if keys, err := inbox.ReadKeys(file("inbox-key-file")); err != nil {
+			bad("inbox-key-file", "%w", err)
+		} else {
+			s.config.InboxKeys = keys
+		}
+	}
+	switch n, err := strconv.Atoi(c.String("inbox-unverified")); {
+	case err != nil || n < 0:
+		bad("inbox-unverified", "%q is no number; write one such as 1000, or 0", c.String("inbox-unverified"))
+	case n == 0:
+		s.config.InboxUnverified = -1
+	default:
+		s.config.InboxUnverified = n
 	}
 	size, err := parseSize(c.String("max-body"))
 	if err != nil {
@@ -371,6 +420,11 @@ var fieldFlags = map[string]string{
 	"ForwardTimeout":     "forward-timeout",
 	"Hold":               "hold",
 	"MaxBody":            "max-body",
+	"InboxURL":           "inbox",
+	"InboxKeys":          "inbox-key-file",
+	"InboxKeep":          "inbox-keep",
+	"InboxJournal":       "inbox-journal",
+	"InboxPatience":      "inbox-patience",
 }
 
 // inFlags puts an error of gateway.New in the words of the command line, whose user knows

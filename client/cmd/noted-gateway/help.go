@@ -23,6 +23,10 @@ Enter at PayPal https://YOUR-HOST/paypal/ipn as the notification URL, and https:
 webhook. Every message is verified first; then Noted is asked, and what is first is handed on. It runs until SIGTERM
 or SIGINT, and finishes what it has begun. Several gateways side by side behave as one.
 
+  noted-gateway inbox-key > inbox.key && chmod 600 inbox.key
+
+makes the key of an inbox: with -inbox each message is on disk, sealed, before PayPal is answered.
+
 Flags, each with its variable in the environment; the flag wins:
 
 `,

@@ -20,6 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
 func main() {
@@ -31,6 +32,10 @@ func main() {
 // run is the program. It returns the exit code when ctx is done and the messages under
 // way have finished, or when it cannot go on.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	if len(args) > 1 && args[1] == "inbox-key" {
+		fmt.Fprintln(stdout, inbox.NewKeyLine())
+		return 0
+	}
 	settings, err := parse(ctx, args, env, stdout)
 	if err == nil && settings == nil { // help was asked for
 		return 0

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -79,11 +80,22 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// inbox-key prints the key of an inbox, another each time.
+func TestInboxKey(t *testing.T) {
+	_, one, _ := try(t, noEnv, "inbox-key")
+	code, other, stderr := try(t, noEnv, "inbox-key")
+	if keys, err := inbox.ReadKeys([]byte(one + other)); code != 0 || stderr != "" || err != nil || len(keys) != 2 {
+		t.Errorf("exit %d, %s, %v", code, stderr, err)
+	}
+}
+
 func TestBadUsage(t *testing.T) {
 	dir := t.TempDir()
 	empty, short := filepath.Join(dir, "empty"), filepath.Join(dir, "short")
 	os.WriteFile(empty, []byte("\n"), 0o600)
 	os.WriteFile(short, []byte("whsec_hush"), 0o600)
+	key := filepath.Join(dir, "key")
+	os.WriteFile(key, []byte(inbox.NewKeyLine()), 0o600)
 	authority := httptest.NewTLSServer(nil)
 	authority.Close()
 	pem := filepath.Join(dir, "pem")
@@ -120,6 +132,11 @@ func TestBadUsage(t *testing.T) {
 		{append(good, "-forward-to", "redis://:x@127.0.0.1:1/0?stream=s&pass-hush=1"), []string{"-forward-to"}},
 		{append(good, "-forward-to", "hush:6379/0?stream=s"), []string{"-forward-to"}},
 		{append(good, "-forward-to", "redis://127.0.0.1:1/0"), []string{"-forward-to", "stream"}},
+		{append(good, "-inbox", "sqlite:///tmp/none.db"), []string{"-inbox-key-file", "is missing", "inbox-key"}},
+		{append(good, "-inbox", "sqlite:///tmp/none.db", "-inbox-key-file", short), []string{"-inbox-key-file", "key 1"}},
+		{append(good, "-inbox", "mysql://hush@h/d", "-inbox-key-file", key), []string{"-inbox (GATEWAY_INBOX)", "postgres"}},
+		{append(good, "-inbox-unverified", "-1"), []string{"-inbox-unverified", "no number"}},
+		{append(good, "-inbox-journal", "1h"), []string{"-inbox-journal", "shorter"}},
 		{append(good, "-webhook-verify", "api"), []string{"-paypal-client-id", "-paypal-client-secret-file"}},
 	} {
 		code, stdout, stderr := try(t, noEnv, c.args...)
