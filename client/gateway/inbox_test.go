@@ -21,11 +21,24 @@ import (
 // inboxKey seals the bodies of all tests.
 var inboxKey = sync.OnceValue(func() []inbox.Key { return must(inbox.ReadKeys([]byte(inbox.NewKeyLine()))) })
 
+// A movedClock runs, and the test moves it ahead.
+type movedClock struct {
+	mu    sync.Mutex
+	ahead time.Duration
+}
+
+func (c *movedClock) time() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.ahead)
+}
+func (c *movedClock) pass(d time.Duration) { c.mu.Lock(); defer c.mu.Unlock(); c.ahead += d }
+
 // inboxHouse is a house whose gateway has an inbox in SQLite and a clock that the test
 // moves.
-func inboxHouse(t *testing.T, change ...func(*gateway.Config, *servertest.Options)) (*house, *clock) {
+func inboxHouse(t *testing.T, change ...func(*gateway.Config, *servertest.Options)) (*house, *movedClock) {
 	t.Helper()
-	now := &clock{now: time.Now()}
+	now := &movedClock{}
 	path := filepath.Join(t.TempDir(), "inbox.db")
 	change = append([]func(*gateway.Config, *servertest.Options){func(c *gateway.Config, _ *servertest.Options) {
 		c.InboxURL, c.InboxKeys, c.Now = "sqlite://"+path, inboxKey(), now.time
@@ -55,7 +68,7 @@ func messages(t testing.TB, box *inbox.Inbox, f inbox.Filter) (all []inbox.Messa
 	return all
 }
 
-// settle waits until no message waits or is being processed.
+// drained waits until no message waits or is being processed.
 func drained(t testing.TB, box *inbox.Inbox) {
 	t.Helper()
 	eventually(t, "the inbox is worked off", func() bool {
@@ -141,7 +154,7 @@ func TestInboxOutlivesAnOutage(t *testing.T) {
 			return m.State == inbox.Waiting && m.Tries > 0 && m.Cause == "downstream: it answered 500" &&
 				m.NextAt.After(now.time())
 		})
-		now.pass(time.Hour)
+		now.pass(34 * time.Hour) // five of them are a week
 		eventually(t, "it is tried again", func() bool { return messages(t, box, inbox.Filter{})[0].Tries > tries })
 	}
 	h.shop.refusing(nil)

@@ -20,6 +20,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/gateway/inbox/inboxtest"
 )
 
 // The storm sends IPNs and webhooks of the same donations to two gateways, in disorder,
@@ -47,6 +49,24 @@ func TestStorm(t *testing.T) {
 	}
 }
 
+// The same storm over gateways with an inbox, side by side on one database, which is
+// stopped and started too. PayPal hears 200 far earlier, and the same must arrive.
+func TestInboxStorm(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a storm takes half a minute")
+	}
+	built(t, "noted")
+	for _, into := range []string{"sqlite", "postgresql"} {
+		t.Run(into, func(t *testing.T) {
+			seed := must(
+				strconv.ParseUint(cmp.Or(os.Getenv("STORM_SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64),
+			)
+			t.Logf("STORM_SEED=%d", seed)
+			newStorm(t, seed, into).run()
+		})
+	}
+}
+
 type storm struct {
 	t       *testing.T
 	payPal  *payPal
@@ -58,6 +78,9 @@ type storm struct {
 	letters []delivery      // genuine, each at least once
 	forged  []delivery      //
 	want    map[string]bool // :: what names a donation downstream → is expected
+
+	postgres *inboxtest.Postgres // nil where the storm needs none
+	box      *inbox.Inbox        // nil where the gateways have none
 
 	mu     sync.Mutex
 	random *rand.Rand
@@ -89,9 +112,17 @@ func newStorm(t *testing.T, seed uint64, into string) *storm {
 	if into == "stream" {
 		forwardTo = "redis://" + s.redis.addr + "/1?stream=donations"
 	}
+	var inboxArgs []string
+	switch into {
+	case "sqlite":
+		inboxArgs = s.withInbox("sqlite://" + filepath.Join(dir, "inbox.db"))
+	case "postgresql":
+		s.postgres = inboxtest.StartPostgres(t)
+		inboxArgs = s.withInbox(s.postgres.URL())
+	}
 	for range 2 {
 		s.gates = append(s.gates, newProcess(t, built(t, "noted-gateway"), func(addr, _ string) []string {
-			return []string{
+			return append([]string{
 				"-listen",
 				addr,
 				"-admin-listen",
@@ -118,7 +149,7 @@ func newStorm(t *testing.T, seed uint64, into string) *storm {
 				"1s",
 				"-hold",
 				"3s",
-			}
+			}, inboxArgs...)
 		}))
 	}
 	for _, p := range append([]*process{s.noted}, s.gates...) {
@@ -127,6 +158,18 @@ func newStorm(t *testing.T, seed uint64, into string) *storm {
 		}
 	}
 	return s
+}
+
+// withInbox gives the gateways an inbox, and the storm a look into it.
+func (s *storm) withInbox(url string) (args []string) {
+	line, file := inbox.NewKeyLine(), filepath.Join(s.t.TempDir(), "inbox.key")
+	if err := os.WriteFile(file, []byte(line), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	config := inbox.Config{URL: url, Account: "paypal-live", Keys: must(inbox.ReadKeys([]byte(line)))}
+	s.box = must(inbox.Open(s.t.Context(), config))
+	s.t.Cleanup(func() { s.box.Close() })
+	return []string{"-inbox", url, "-inbox-key-file", file}
 }
 
 // write writes the messages, and the events that must come of them.
@@ -304,7 +347,7 @@ func (s *storm) run() {
 	for _, d := range s.forged {
 		all.Go(func() {
 			for range 3 {
-				if wait(ctx, s.between(0, 3*time.Second)) && s.post(d, false) {
+				if wait(ctx, s.between(0, 3*time.Second)) && s.post(d, false) && s.box == nil {
 					s.t.Errorf("a forgery was taken: %s", d.body)
 				}
 			}
@@ -318,11 +361,17 @@ func (s *storm) run() {
 	}
 	s.payPal.disturb(nil)
 	s.shop.refusing(nil)
+	if s.box != nil {
+		drained(s.t, s.box)
+	}
 	before := s.arrived()
 	for i, d := range s.letters { // all are known now, to both gateways
 		if status, reason, err := deliver("http://"+s.gates[i%2].addr, d); status != http.StatusOK {
 			s.t.Errorf("once more: got %d %s %v, want 200", status, reason, err)
 		}
+	}
+	if s.box != nil {
+		drained(s.t, s.box)
 	}
 	if after := s.arrived(); after != before {
 		s.t.Errorf("%d events after all was known, %d before", after, before)
@@ -344,6 +393,9 @@ func (s *storm) post(d delivery, genuine bool) bool {
 	status, reason, err := deliver("http://"+gate, d)
 	if err == nil && status != http.StatusOK && status != http.StatusServiceUnavailable && genuine {
 		s.t.Errorf("a genuine %s was refused: %d %s", d.channel, status, reason)
+	}
+	if err == nil && status != http.StatusOK && genuine && s.into == "sqlite" { // whose database is never away
+		s.t.Errorf("a genuine %s was answered %d %s, and it could be kept", d.channel, status, reason)
 	}
 	return err == nil && status == http.StatusOK
 }
@@ -385,6 +437,15 @@ func (s *storm) rage(ctx context.Context) {
 			s.redis.signal(syscall.SIGCONT)
 		},
 	}
+	if s.postgres != nil {
+		acts = append(acts, func() { // the inbox's database is away for seconds
+			s.postgres.Stop()
+			wait(ctx, s.between(500*time.Millisecond, 2*time.Second))
+			if err := s.postgres.Start(); err != nil {
+				s.t.Error(err)
+			}
+		})
+	}
 	s.mu.Lock()
 	s.random.Shuffle(len(acts), func(i, j int) { acts[i], acts[j] = acts[j], acts[i] })
 	s.mu.Unlock()
@@ -398,7 +459,7 @@ func (s *storm) rage(ctx context.Context) {
 
 // events returns the events that the downstream has.
 func (s *storm) events() []event.Event {
-	if s.into == "http" {
+	if s.into != "stream" {
 		return s.shop.got()
 	}
 	store := redis.NewClient(&redis.Options{Addr: s.redis.addr, DB: 1})

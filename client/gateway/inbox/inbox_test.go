@@ -4,20 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/gateway/inbox/inboxtest"
 )
 
 // A clock stands until it is moved.
@@ -43,7 +39,7 @@ func keys(t *testing.T, lines ...string) []inbox.Key {
 func onBoth(t *testing.T, test func(t *testing.T, now *clock, open func(keys []inbox.Key) *inbox.Inbox)) {
 	for name, address := range map[string]func(*testing.T) string{
 		"sqlite":     func(t *testing.T) string { return "sqlite://" + filepath.Join(t.TempDir(), "in box.db") },
-		"postgresql": startPostgres,
+		"postgresql": func(t *testing.T) string { return inboxtest.StartPostgres(t).URL() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			address := address(t)
@@ -60,81 +56,6 @@ func onBoth(t *testing.T, test func(t *testing.T, now *clock, open func(keys []i
 				return box
 			})
 		})
-	}
-}
-
-// startPostgres starts a PostgreSQL of the distribution in a folder of the test's own, and
-// returns its URL. The server refuses to run as root, so root starts it as another user.
-func startPostgres(t *testing.T) string {
-	t.Helper()
-	initdb, err := exec.LookPath("initdb")
-	if err != nil {
-		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-		if len(found) == 0 {
-			t.Fatal("initdb is not installed; .ci/need postgresql installs it")
-		}
-		initdb = found[len(found)-1]
-	}
-	if initdb, err = filepath.EvalSymlinks(initdb); err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "noted-postgres-") // t.TempDir is closed to other users
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	attributes := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if os.Getuid() == 0 {
-		nobody, err := user.Lookup("nobody")
-		if err != nil {
-			t.Fatal(err)
-		}
-		uid, _ := strconv.Atoi(nobody.Uid)
-		gid, _ := strconv.Atoi(nobody.Gid)
-		attributes.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		if err := os.Chown(dir, uid, gid); err != nil {
-			t.Fatal(err)
-		}
-	}
-	data := filepath.Join(dir, "data")
-	command := exec.Command(initdb, "-D", data, "-U", "noted", "--auth=trust", "--no-sync", "--no-locale", "-E", "UTF8")
-	command.SysProcAttr, command.Dir = &syscall.SysProcAttr{Credential: attributes.Credential}, dir
-	if output, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, output)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	listener.Close()
-	server := exec.Command(filepath.Join(filepath.Dir(initdb), "postgres"), "-D", data, "-p", port,
-		"-h", "127.0.0.1", "-k", dir)
-	server.SysProcAttr, server.Dir = attributes, dir
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server.Stdout, server.Stderr = log, log
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		server.Process.Signal(syscall.SIGQUIT) // at once; the data is removed
-		server.Wait()
-		log.Close()
-	})
-	address := "postgres://noted@127.0.0.1:" + port + "/postgres?sslmode=disable"
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		box, err := inbox.Open(context.Background(), inbox.Config{URL: address})
-		if err == nil {
-			box.Close()
-			return address
-		}
-		if time.Now().After(deadline) {
-			text, _ := os.ReadFile(log.Name())
-			t.Fatalf("postgres does not answer: %v\n%s", err, text)
-		}
 	}
 }
 
