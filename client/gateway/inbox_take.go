@@ -124,7 +124,7 @@ func donationOf(pair paypal.Pair, ledger string) inbox.Donation {
 	}
 	return inbox.Donation{
 		SeriesID: pair.Donation.SeriesID, Event: pair.Donation.Event.String(),
-		TransactionID: pair.Donation.TransactionID, Pair: string(text),
+		TransactionID: pair.Donation.TransactionID, Pair: text,
 	}
 }
 

@@ -118,8 +118,8 @@ func TestInboxHandsOnOnce(t *testing.T) {
 			continue
 		}
 		d := m.Donations[0]
-		if d.DonationID != note.GetDonationId() || !strings.Contains(d.Pair, `"series_id":"I-ONCE"`) ||
-			!strings.Contains(d.Pair, `"message":{"channel":"`+m.Channel) {
+		if d.DonationID != note.GetDonationId() || !strings.Contains(string(d.Pair), `"series_id":"I-ONCE"`) ||
+			!strings.Contains(string(d.Pair), `"message":{"channel":"`+m.Channel) {
 			t.Errorf("the journal has the donation %+v", d)
 		}
 		if d.Outcome == inbox.Settled {

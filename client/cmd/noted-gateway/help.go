@@ -25,12 +25,23 @@ or SIGINT, and finishes what it has begun. Several gateways side by side behave 
 
   noted-gateway inbox-key > inbox.key && chmod 600 inbox.key
 
-makes the key of an inbox: with -inbox each message is on disk, sealed, before PayPal is answered.
+makes the key of an inbox: with -inbox each message is on disk, sealed, before PayPal is answered. Then
+noted-gateway inbox -help tells how to look into the inbox and work on it.
 
 Flags, each with its variable in the environment; the flag wins:
 
 `,
 	)
+	b.WriteString(flagHelp(flags))
+	b.WriteString(`
+Exit codes: 0 asked to stop, 1 failed, 2 bad usage.
+`)
+	return b.String()
+}
+
+// flagHelp writes the part of a manual about flags.
+func flagHelp(flags []cli.Flag) string {
+	var b strings.Builder
 	for _, flag := range flags {
 		placeholder, usage, value := "", "", ""
 		switch f := flag.(type) {
@@ -40,9 +51,16 @@ Flags, each with its variable in the environment; the flag wins:
 			value = f.Value
 		case *cli.BoolFlag:
 			usage = f.Usage
+		case *cli.FloatFlag:
+			placeholder, usage, value = "N", f.Usage, fmt.Sprint(f.Value)
 		}
 		name := flag.Names()[0]
-		fmt.Fprintf(&b, "  %-34s%s\n", strings.TrimSpace("-"+name+" "+placeholder), envName(name))
+		variable := ""
+		if hasVariable(flag) {
+			variable = envName(name)
+		}
+		line := fmt.Sprintf("  %-34s%s", strings.TrimSpace("-"+name+" "+placeholder), variable)
+		fmt.Fprintln(&b, strings.TrimRight(line, " "))
 		if value != "" {
 			usage += " Default " + value + "."
 		}
@@ -50,10 +68,18 @@ Flags, each with its variable in the environment; the flag wins:
 			fmt.Fprintf(&b, "      %s\n", line)
 		}
 	}
-	b.WriteString(`
-Exit codes: 0 asked to stop, 1 failed, 2 bad usage.
-`)
 	return b.String()
+}
+
+// hasVariable says whether the environment can give a flag.
+func hasVariable(flag cli.Flag) bool {
+	switch f := flag.(type) {
+	case *cli.StringFlag:
+		return len(f.Sources.Chain) > 0
+	case *cli.BoolFlag:
+		return len(f.Sources.Chain) > 0
+	}
+	return false
 }
 
 // wrap breaks a text into lines of at most width characters.

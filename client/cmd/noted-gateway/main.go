@@ -32,17 +32,14 @@ func main() {
 // run is the program. It returns the exit code when ctx is done and the messages under
 // way have finished, or when it cannot go on.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
-	if len(args) > 1 && args[1] == "inbox-key" {
-		fmt.Fprintln(stdout, inbox.NewKeyLine())
-		return 0
-	}
-	settings, err := parse(ctx, args, env, stdout)
-	if err == nil && settings == nil { // help was asked for
-		return 0
-	}
-	if err == nil {
-		settings.config.Logger = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: settings.level}))
-		err = serve(ctx, settings)
+	var err error
+	switch {
+	case len(args) > 1 && args[1] == "inbox-key":
+		_, err = fmt.Fprintln(stdout, inbox.NewKeyLine())
+	case len(args) > 1 && args[1] == "inbox":
+		err = runInbox(ctx, args[1:], env, stdout)
+	default:
+		err = receive(ctx, args, env, stdout, stderr)
 	}
 	switch {
 	case err == nil:
@@ -53,6 +50,16 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	}
 	fmt.Fprintln(stderr, "noted-gateway:", err)
 	return 1
+}
+
+// receive is the gateway itself.
+func receive(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) error {
+	settings, err := parse(ctx, args, env, stdout)
+	if err != nil || settings == nil { // help was asked for
+		return err
+	}
+	settings.config.Logger = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: settings.level}))
+	return serve(ctx, settings)
 }
 
 // drain is how long messages may take to finish after the program is asked to stop: one

@@ -38,6 +38,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -137,20 +138,20 @@ const (
 
 // A Donation is one donation of a message.
 type Donation struct {
-	Position      int       `json:"position"`
-	SeriesID      string    `json:"series_id"`
-	Event         string    `json:"event"`
-	TransactionID string    `json:"transaction_id,omitempty"`
-	Pair          string    `json:"-"`                      // {"donation":…,"message":…}, as notectl identify prints it
-	AskedSeries   string    `json:"asked_series,omitempty"` // the series under which Noted was asked
-	Verdict       string    `json:"verdict,omitempty"`      // Noted's last
-	DonationID    string    `json:"donation_id,omitempty"`  // Noted's
-	Outcome       Outcome   `json:"outcome,omitempty"`      //
-	Reason        string    `json:"reason,omitempty"`       // of an undecided or closed donation
-	AcceptedID    string    `json:"accepted_id,omitempty"`  // the donation id that the downstream accepted
-	AcceptedAt    time.Time `json:"accepted_at,omitzero"`   //
-	DecidedAt     time.Time `json:"decided_at,omitzero"`    // when it got its outcome
-	Attempt       int32     `json:"attempt,omitempty"`      // Noted's, of the accepted event
+	Position      int             `json:"position"`
+	SeriesID      string          `json:"series_id"`
+	Event         string          `json:"event"`
+	TransactionID string          `json:"transaction_id,omitempty"`
+	Pair          json.RawMessage `json:"pair"`                   // {"donation":…,"message":…}, as notectl identify prints it
+	AskedSeries   string          `json:"asked_series,omitempty"` // the series under which Noted was asked
+	Verdict       string          `json:"verdict,omitempty"`      // Noted's last
+	DonationID    string          `json:"donation_id,omitempty"`  // Noted's
+	Outcome       Outcome         `json:"outcome,omitempty"`      //
+	Reason        string          `json:"reason,omitempty"`       // of an undecided or closed donation
+	AcceptedID    string          `json:"accepted_id,omitempty"`  // the donation id that the downstream accepted
+	AcceptedAt    time.Time       `json:"accepted_at,omitzero"`   //
+	DecidedAt     time.Time       `json:"decided_at,omitzero"`    // when it got its outcome
+	Attempt       int32           `json:"attempt,omitempty"`      // Noted's, of the accepted event
 }
 
 // Errors of the inbox.

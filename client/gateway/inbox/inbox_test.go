@@ -63,7 +63,7 @@ func arrival(id string, at time.Time) inbox.Arrival {
 	return inbox.Arrival{
 		Ledger: "live", Channel: "ipn", ID: id, Type: "web_accept", IDs: inbox.IDs{Transaction: "T" + id, Series: "I-" + id},
 		ReceivedAt: at, State: inbox.Waiting, Header: http.Header{"Content-Type": {"text/plain"}}, Body: []byte("body of " + id),
-		Donations: []inbox.Donation{{SeriesID: "I-" + id, Event: "EVENT_PAYMENT", TransactionID: "T" + id, Pair: "{}"}},
+		Donations: []inbox.Donation{{SeriesID: "I-" + id, Event: "EVENT_PAYMENT", TransactionID: "T" + id, Pair: []byte("{}")}},
 	}
 }
 

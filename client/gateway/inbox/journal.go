@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"time"
 )
@@ -159,13 +160,14 @@ func message(t transaction, row string) (m Message, err error) {
 	defer rows.Close()
 	for rows.Next() {
 		var d Donation
-		var outcome string
+		var pair, outcome string
 		var accepted, decided int64
-		err := rows.Scan(&d.Position, &d.SeriesID, &d.Event, &d.TransactionID, &d.Pair, &d.AskedSeries, &d.Verdict,
+		err := rows.Scan(&d.Position, &d.SeriesID, &d.Event, &d.TransactionID, &pair, &d.AskedSeries, &d.Verdict,
 			&d.DonationID, &outcome, &d.Reason, &d.AcceptedID, &d.Attempt, &accepted, &decided)
 		if err != nil {
 			return m, err
 		}
+		d.Pair = json.RawMessage(pair)
 		d.Outcome, d.AcceptedAt, d.DecidedAt = Outcome(outcome), timeOf(accepted), timeOf(decided)
 		m.Donations = append(m.Donations, d)
 	}

@@ -113,7 +113,7 @@ func insertDonation(t transaction, row string, position int, d Donation) error {
 	_, err := t.exec(`INSERT INTO inbox_donations (row_id, position, series_id, event, transaction_id, pair,
 		asked_series, verdict, donation_id, outcome, reason, accepted_id, attempt, accepted_at, decided_at)
 		VALUES (?, ?, ?, ?, ?, ?, '', '', '', '', '', '', 0, 0, 0) ON CONFLICT (row_id, position) DO NOTHING`,
-		row, position, d.SeriesID, d.Event, d.TransactionID, d.Pair)
+		row, position, d.SeriesID, d.Event, d.TransactionID, string(d.Pair))
 	return err
 }
 
