@@ -60,7 +60,8 @@ generate:
 
 # bench measures on real servers: memory, scripts, calls. Quote ratios of one run.
 bench:
-	.ci/need redis-server
+	.ci/need redis-server postgresql
 	go test -run '^$$' -bench Memory -benchtime 1x ./server/internal/store
 	go test -run '^$$' -bench Scripts -benchtime 200000x ./server/internal/store
 	GOGC=400 go test -run '^$$' -bench 'Service|Tokens' -benchtime 120000x ./server
+	go test -run '^$$' -bench Gateway -benchtime 3000x ./client/gateway

@@ -30,6 +30,10 @@ func (w *inboxWorkers) donate(
 	for i, pair := range m.identified.Pairs {
 		d := &c.Donations[i]
 		switch {
+		case d.SeriesID != pair.Donation.SeriesID || d.Event != pair.Donation.Event.String() ||
+			d.TransactionID != pair.Donation.TransactionID:
+			// Its body was wiped, and a copy brought another: one of the two may be forged.
+			return inbox.Result{State: inbox.Person, Cause: "other_body"}, nil
 		case d.Outcome != "":
 			continue
 		case whose == unsaid:
@@ -147,7 +151,11 @@ func (w *inboxWorkers) ask(
 	}
 	failpoint("settled")
 	if err != nil {
-		log.Error("handed on, but another had settled it or its note is gone: compare it downstream", "cause", cause(err))
+		log.Error(
+			"handed on, but another had settled it or its note is gone: compare it downstream",
+			"cause",
+			cause(err),
+		)
 	} else {
 		log.Info("handed on")
 	}

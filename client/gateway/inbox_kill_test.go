@@ -40,7 +40,8 @@ var killSteps = []struct {
 func killable(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "noted-gateway")
-	output, err := exec.Command("go", "build", "-tags", "failpoint", "-o", path, "../cmd/noted-gateway").CombinedOutput()
+	output, err := exec.Command("go", "build", "-tags", "failpoint", "-o", path, "../cmd/noted-gateway").
+		CombinedOutput()
 	if err != nil {
 		t.Fatalf("building: %v\n%s", err, output)
 	}
@@ -147,7 +148,9 @@ func TestInboxOnAFullDisk(t *testing.T) {
 	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.InboxURL = "sqlite://" + filepath.Join(disk, "inbox.db")
 	})
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true })
+	h.shop.refusing(
+		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
+	)
 	large := payment("I-LARGE").fields()
 	kept, last := 0, ""
 	var refused delivery
@@ -189,7 +192,9 @@ func TestInboxOnAFullDisk(t *testing.T) {
 func TestInboxDatabaseIsAwayAndBack(t *testing.T) {
 	postgres := inboxtest.StartPostgres(t)
 	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = postgres.URL() })
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true })
+	h.shop.refusing(
+		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
+	)
 	h.mustTake(h.payPal.ipn(payment("I-BEFORE").fields()))
 	if look := lookAt(t, h.front.URL); look.status != http.StatusOK {
 		t.Errorf("/readyz: %+v, want 200 although the downstream is away", look)
@@ -239,7 +244,8 @@ func TestInboxKeepsUnverifiedMessages(t *testing.T) {
 	for range 3 {
 		eventually(t, "all are tried", func() bool {
 			for _, m := range messages(t, box, inbox.Filter{}) {
-				if m.State != inbox.Waiting || m.Verified || m.Cause != "PayPal could not be asked" || !m.NextAt.After(now.time()) {
+				if m.State != inbox.Waiting || m.Verified || m.Cause != "PayPal could not be asked" ||
+					!m.NextAt.After(now.time()) {
 					return false
 				}
 			}

@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v3"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
@@ -26,7 +28,10 @@ const inboxManual = `noted-gateway inbox looks into the inbox of a gateway, and 
   noted-gateway inbox export [FILTER…] [ROW…] [-bodies]         the same as JSON, one message a line
   noted-gateway inbox redo   [FILTER…] [ROW…] [-rate N]         process messages again, N a second
   noted-gateway inbox close  [FILTER…] [ROW…] -reason TEXT      what was booked by hand: settle it, and be done
+  noted-gateway inbox unknown -since TIME                       what Noted knows and the inbox does not
 
+After a database is restored from a backup, unknown names the donations that Noted has noted since the backup and
+the restored journal lacks, so that you can compare them downstream. It needs a token with the verb list, too.
 A ROW is the inbox's id of a message, the first column of list. redo and close want a filter or a row, and each act
 is recorded with its reason and with the user who did it; show lists the acts. A redo of a settled donation hands
 nothing on: forget its note first (notectl forget), and the downstream sees it under a new donation id.
@@ -46,6 +51,7 @@ type inboxCommand struct {
 // inboxActs are the acts by name.
 var inboxActs = map[string]func(context.Context, *inboxCommand) error{
 	"list": listInbox, "show": showInbox, "export": exportInbox, "redo": redoInbox, "close": closeInbox,
+	"unknown": unknownInbox,
 }
 
 // inboxFlags are the gateway's flags that an act needs, and the act's own.
@@ -112,7 +118,7 @@ func onInbox(
 	if i.filter, err = filterOf(c); err != nil {
 		return err
 	}
-	config := inbox.Config{URL: c.String("inbox"), Account: c.String("ledger")}
+	config := inbox.Config{URL: c.String("inbox"), Account: c.String("ledger"), Existing: true}
 	if config.URL == "" {
 		return usage("-inbox (%s): say where the inbox is, as the gateway has it", envName("inbox"))
 	}
@@ -176,8 +182,20 @@ func listInbox(ctx context.Context, i *inboxCommand) error {
 	table := tabwriter.NewWriter(i.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ROW\tRECEIVED\tCHANNEL\tTYPE\tSTATE\tTRIES\tCOPIES\tTRANSACTION\tSERIES\tCAUSE")
 	err := i.box.List(ctx, i.filter, func(m inbox.Message) error {
-		_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", m.Row, m.ReceivedAt.Format(time.RFC3339),
-			m.Channel, m.Type, m.State, m.Tries, m.Copies, m.IDs.Transaction, m.IDs.Series, m.Cause)
+		_, err := fmt.Fprintf(
+			table,
+			"%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n",
+			m.Row,
+			m.ReceivedAt.Format(time.RFC3339),
+			m.Channel,
+			m.Type,
+			m.State,
+			m.Tries,
+			m.Copies,
+			m.IDs.Transaction,
+			m.IDs.Series,
+			m.Cause,
+		)
 		return err
 	})
 	return errors.Join(err, table.Flush())
@@ -243,12 +261,49 @@ func redoInbox(ctx context.Context, i *inboxCommand) error {
 		fmt.Fprintf(i.out, "%s: %s again, was %s\n", m.Row, i.would("process"), m.State)
 		for _, d := range m.Donations {
 			if d.Outcome == inbox.Settled {
-				fmt.Fprintf(i.out, "  settled at %s under donation id %s: nothing is handed on unless its note is forgotten first\n",
-					d.DecidedAt.Format(time.RFC3339), d.DonationID)
+				fmt.Fprintf(
+					i.out,
+					"  settled at %s under donation id %s: nothing is handed on unless its note is forgotten first\n",
+					d.DecidedAt.Format(time.RFC3339),
+					d.DonationID,
+				)
 			}
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// unknownInbox lists the donations that Noted has noted since a time and that the journal
+// lacks. After a restore these are the messages that PayPal heard 200 for since the
+// backup, as far as they reached Noted.
+func unknownInbox(ctx context.Context, i *inboxCommand) error {
+	if i.filter.Since.IsZero() {
+		return usage("-since: say when the backup was made")
+	}
+	noted, err := i.noted()
+	if err != nil {
+		return err
+	}
+	defer noted.Close()
+	table := tabwriter.NewWriter(i.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "DONATION ID\tNOTED\tSTATE\tEVENT\tSERIES\tTRANSACTION")
+	request := &client.ListRequest{Ledger: i.String("ledger"), NotedAfter: timestamppb.New(i.filter.Since)}
+	for note, err := range noted.List(ctx, request) {
+		if err != nil {
+			return errors.Join(err, table.Flush())
+		}
+		known, err := i.box.Knows(ctx, note.GetDonationId())
+		if err != nil {
+			return errors.Join(err, table.Flush())
+		}
+		if !known {
+			d := note.GetDonation()
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", note.GetDonationId(),
+				note.GetNotedAt().AsTime().Format(time.RFC3339), strings.TrimPrefix(note.GetState().String(), "STATE_"),
+				strings.TrimPrefix(d.GetEvent().String(), "EVENT_"), d.GetSeriesId(), d.GetTransactionId())
+		}
+	}
+	return table.Flush()
 }
 
 // would says what an act does, or would do.

@@ -52,8 +52,15 @@ func (d *desk) keep(id string, at time.Time, state inbox.State, cause string) (r
 	pair := `{"donation":{"ledger":"live","series_id":"I-` + id + `","event":"EVENT_PAYMENT","transaction_id":"T` + id +
 		`"},"message":{"channel":"ipn","id":"` + id + `"}}`
 	err := d.box.Keep(d.t.Context(), inbox.Arrival{
-		Ledger: "live", Channel: "ipn", ID: id, Type: "web_accept", IDs: inbox.IDs{Transaction: "T" + id, Series: "I-" + id},
-		ReceivedAt: at, State: inbox.Waiting, Header: http.Header{}, Body: []byte("payer_email=canary@example.net"),
+		Ledger:     "live",
+		Channel:    "ipn",
+		ID:         id,
+		Type:       "web_accept",
+		IDs:        inbox.IDs{Transaction: "T" + id, Series: "I-" + id},
+		ReceivedAt: at,
+		State:      inbox.Waiting,
+		Header:     http.Header{},
+		Body:       []byte("payer_email=canary@example.net"),
 		Donations: []inbox.Donation{{
 			SeriesID: "I-" + id, Event: "EVENT_PAYMENT", TransactionID: "T" + id, Pair: json.RawMessage(pair),
 		}},
@@ -83,7 +90,11 @@ func (d *desk) run(want int, args ...string) (stdout, stderr string) {
 
 func (d *desk) message(row string) (found inbox.Message) {
 	d.t.Helper()
-	err := d.box.List(d.t.Context(), inbox.Filter{Rows: []string{row}}, func(m inbox.Message) error { found = m; return nil })
+	err := d.box.List(
+		d.t.Context(),
+		inbox.Filter{Rows: []string{row}},
+		func(m inbox.Message) error { found = m; return nil },
+	)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -94,8 +105,18 @@ func (d *desk) message(row string) (found inbox.Message) {
 func (d *desk) note(id string) *client.NoteResponse {
 	d.t.Helper()
 	answer, err := d.noted.Note(d.t.Context(), &client.NoteRequest{
-		Donation: &client.Donation{Ledger: "live", SeriesId: "I-" + id, Event: client.EventPayment, TransactionId: "T" + id},
-		Message:  &client.Message{Channel: "ipn", Id: id}, Hold: durationpb.New(time.Minute), RequestId: client.NewRequestID(),
+		Donation: &client.Donation{
+			Ledger:        "live",
+			SeriesId:      "I-" + id,
+			Event:         client.EventPayment,
+			TransactionId: "T" + id,
+		},
+		Message: &client.Message{
+			Channel: "ipn",
+			Id:      id,
+		},
+		Hold:      durationpb.New(time.Minute),
+		RequestId: client.NewRequestID(),
 	})
 	if err != nil {
 		d.t.Fatal(err)
@@ -172,7 +193,8 @@ func TestInboxRedo(t *testing.T) {
 	d.run(0, "redo", "-state", "person", "-since", "2026-01-01", "-rate", "0.1", "-reason", "the shop is back")
 	for i, row := range rows {
 		m := d.message(row)
-		if m.State != inbox.Waiting || !m.Redo || m.NextAt.Sub(before).Round(10*time.Second) != time.Duration(i)*10*time.Second {
+		if m.State != inbox.Waiting || !m.Redo ||
+			m.NextAt.Sub(before).Round(10*time.Second) != time.Duration(i)*10*time.Second {
 			t.Errorf("row %d: %+v, want it due %d0 s after the act", i, m, i)
 		}
 	}
@@ -207,7 +229,10 @@ func TestInboxClose(t *testing.T) {
 	}
 	d.run(0, "close", open, fresh, settled, "-reason", "booked by hand")
 	for row, want := range map[string]inbox.Outcome{open: inbox.Closed, fresh: inbox.Closed, settled: inbox.Duplicate} {
-		if m := d.message(row); m.State != inbox.Done || m.Donations[0].Outcome != want || m.Donations[0].DonationID == "" {
+		if m := d.message(
+			row,
+		); m.State != inbox.Done || m.Donations[0].Outcome != want ||
+			m.Donations[0].DonationID == "" {
 			t.Errorf("%s: %+v, want %s", row, m, want)
 		}
 	}
@@ -229,7 +254,8 @@ func TestInboxClose(t *testing.T) {
 		t.Errorf("a finished message: %s", stdout)
 	}
 	acts, err := d.box.Acts(t.Context(), open)
-	if err != nil || len(acts) != 1 || acts[0].Name != "close" || acts[0].Reason != "booked by hand" || acts[0].Actor == "" {
+	if err != nil || len(acts) != 1 || acts[0].Name != "close" || acts[0].Reason != "booked by hand" ||
+		acts[0].Actor == "" {
 		t.Errorf("the audit has %+v, %v", acts, err)
 	}
 }
@@ -249,7 +275,11 @@ func TestInboxUsage(t *testing.T) {
 	if _, stderr := d.run(1, "list"); strings.Contains(stderr, "hush") {
 		t.Errorf("the password is told: %s", stderr)
 	}
-	if stdout, _ := d.run(0, "-help"); !strings.Contains(stdout, "-dry-run") || !strings.Contains(stdout, "GATEWAY_INBOX") {
+	if stdout, _ := d.run(
+		0,
+		"-help",
+	); !strings.Contains(stdout, "-dry-run") ||
+		!strings.Contains(stdout, "GATEWAY_INBOX") {
 		t.Errorf("the help is %s", stdout)
 	}
 }

@@ -45,8 +45,13 @@ func (b *Inbox) Hold(ctx context.Context, row string) (m Message, err error) {
 		if err := b.idle(t, row, false); err != nil {
 			return err
 		}
-		_, err := t.exec(`UPDATE inbox_messages SET state = ?, lease = '', finished_at = 0 WHERE row_id = ? AND state IN (?, ?)`,
-			string(Person), row, string(Waiting), string(Working)) // a worker that died
+		_, err := t.exec(
+			`UPDATE inbox_messages SET state = ?, lease = '', finished_at = 0 WHERE row_id = ? AND state IN (?, ?)`,
+			string(Person),
+			row,
+			string(Waiting),
+			string(Working),
+		) // a worker that died
 		if err != nil {
 			return err
 		}

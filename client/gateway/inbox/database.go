@@ -39,19 +39,23 @@ var (
 
 // openDatabase opens a database without talking to it. It names no part of the URL in an
 // error: any part may belong to a password.
-func openDatabase(address string) (*sql.DB, dialect, error) {
+func openDatabase(address string, existing bool) (*sql.DB, dialect, error) {
 	scheme, rest, _ := strings.Cut(address, "://")
 	switch strings.ToLower(scheme) {
 	case "sqlite":
 		if !strings.HasPrefix(rest, "/") || strings.ContainsAny(rest, "?#") {
-			return nil, dialect{}, errors.New("write the file with its whole path, as in sqlite:///var/lib/noted/inbox.db")
+			return nil, dialect{}, errors.New(
+				"write the file with its whole path, as in sqlite:///var/lib/noted/inbox.db",
+			)
 		}
-		return openSQLite(rest)
+		return openSQLite(rest, existing)
 	case "postgres", "postgresql":
 		config, err := pgx.ParseConfig(address)
 		if err != nil {
-			return nil, dialect{}, errors.New("the URL cannot be read as postgres://user:password@host:port/database; " +
-				"write %40, %2F and so on for the signs in a password that mean something there")
+			return nil, dialect{}, errors.New(
+				"the URL cannot be read as postgres://user:password@host:port/database; " +
+					"write %40, %2F and so on for the signs in a password that mean something there",
+			)
 		}
 		// A server may be set to answer before its disk has a commit. Here PayPal's 200
 		// depends on the disk.
@@ -68,8 +72,12 @@ func openDatabase(address string) (*sql.DB, dialect, error) {
 
 // openSQLite opens a file. All transactions take the write lock at their beginning, so
 // that none fails halfway, and one connection keeps them in order.
-func openSQLite(path string) (*sql.DB, dialect, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite would let others read it
+func openSQLite(path string, existing bool) (*sql.DB, dialect, error) {
+	flags := os.O_RDWR
+	if !existing {
+		flags |= os.O_CREATE
+	}
+	file, err := os.OpenFile(path, flags, 0o600) // a file that SQLite makes can be read by others
 	if err != nil {
 		return nil, dialect{}, err
 	}
@@ -174,6 +182,23 @@ func (t transaction) query(query string, args ...any) (*sql.Rows, error) {
 
 func (t transaction) queryRow(query string, args ...any) *sql.Row {
 	return t.tx.QueryRowContext(t.ctx, t.dialect.rebind(query), args...)
+}
+
+// texts returns the one column of a query.
+func (t transaction) texts(query string, args ...any) (all []string, err error) {
+	rows, err := t.query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		all = append(all, text)
+	}
+	return all, rows.Err()
 }
 
 // rebind numbers the arguments where the database wants that. No query here has a

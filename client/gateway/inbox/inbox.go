@@ -62,6 +62,8 @@ type Config struct {
 	// Keys seal bodies: the first seals, all open. Without keys the journal can be read,
 	// but Keep and Claim fail.
 	Keys []Key
+	// Existing refuses to create the file of SQLite: a tool does not want a new inbox.
+	Existing bool
 	// Lease is how long a worker owns a message without renewing its claim. Default 1m.
 	Lease time.Duration
 	// BodiesFor is how long a body is kept after its message is finished. Default 14 days.
@@ -171,8 +173,8 @@ type Inbox struct {
 	dialect dialect
 }
 
-// Open opens an inbox and creates its tables where they are missing. Its errors quote no
-// part of the URL.
+// Open opens an inbox and creates its tables where they are missing. Its errors tell no
+// password.
 func Open(ctx context.Context, config Config) (*Inbox, error) {
 	config.Lease = cmp.Or(config.Lease, DefaultLease)
 	config.BodiesFor = cmp.Or(config.BodiesFor, DefaultKeep)
@@ -180,7 +182,7 @@ func Open(ctx context.Context, config Config) (*Inbox, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	db, dialect, err := openDatabase(config.URL)
+	db, dialect, err := openDatabase(config.URL, config.Existing)
 	if err != nil {
 		return nil, fmt.Errorf("opening the inbox: %w", err)
 	}

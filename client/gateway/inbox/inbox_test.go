@@ -61,9 +61,18 @@ func onBoth(t *testing.T, test func(t *testing.T, now *clock, open func(keys []i
 
 func arrival(id string, at time.Time) inbox.Arrival {
 	return inbox.Arrival{
-		Ledger: "live", Channel: "ipn", ID: id, Type: "web_accept", IDs: inbox.IDs{Transaction: "T" + id, Series: "I-" + id},
-		ReceivedAt: at, State: inbox.Waiting, Header: http.Header{"Content-Type": {"text/plain"}}, Body: []byte("body of " + id),
-		Donations: []inbox.Donation{{SeriesID: "I-" + id, Event: "EVENT_PAYMENT", TransactionID: "T" + id, Pair: []byte("{}")}},
+		Ledger:     "live",
+		Channel:    "ipn",
+		ID:         id,
+		Type:       "web_accept",
+		IDs:        inbox.IDs{Transaction: "T" + id, Series: "I-" + id},
+		ReceivedAt: at,
+		State:      inbox.Waiting,
+		Header:     http.Header{"Content-Type": {"text/plain"}},
+		Body:       []byte("body of " + id),
+		Donations: []inbox.Donation{
+			{SeriesID: "I-" + id, Event: "EVENT_PAYMENT", TransactionID: "T" + id, Pair: []byte("{}")},
+		},
 	}
 }
 
@@ -332,8 +341,60 @@ func TestAddresses(t *testing.T) {
 		"", "mysql://u:hush@h/d", "sqlite://relative-hush.db", "sqlite:///tmp/x.db?mode=hush", "postgres://u:hush%@h/d",
 		"sqlite:///no/such/folder/inbox.db",
 	} {
-		if _, err := inbox.Open(t.Context(), inbox.Config{URL: address}); err == nil || strings.Contains(err.Error(), "hush") {
+		if _, err := inbox.Open(
+			t.Context(),
+			inbox.Config{URL: address},
+		); err == nil ||
+			strings.Contains(err.Error(), "hush") {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
+}
+
+// However many messages about one transaction ask at once, those that name its series and
+// those that name none are asked under one series.
+func TestSeries(t *testing.T) {
+	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
+		boxes := []*inbox.Inbox{open(nil), open(nil)}
+		for round := range 10 {
+			transaction := fmt.Sprintf("T%d", round)
+			var mu sync.Mutex
+			asked := map[string]bool{}
+			var all sync.WaitGroup
+			for i := range 20 {
+				d := inbox.Donation{
+					SeriesID:      []string{"I-NAMED", transaction}[i%2],
+					Event:         "EVENT_PAYMENT",
+					TransactionID: transaction,
+				}
+				all.Go(func() {
+					series, err := boxes[i/10].Series(context.Background(), "live", d)
+					if err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					asked[series] = true
+					mu.Unlock()
+				})
+			}
+			all.Wait()
+			if len(asked) != 1 {
+				t.Errorf("round %d: asked under %v, want one series", round, asked)
+			}
+		}
+		for name, d := range map[string]struct {
+			ledger   string
+			donation inbox.Donation
+			want     string
+		}{
+			"another ledger":       {"sandbox", inbox.Donation{SeriesID: "T0", Event: "EVENT_PAYMENT", TransactionID: "T0"}, "T0"},
+			"another event":        {"live", inbox.Donation{SeriesID: "T0", Event: "EVENT_REFUND", TransactionID: "T0"}, "T0"},
+			"another named series": {"live", inbox.Donation{SeriesID: "I-OTHER", Event: "EVENT_PAYMENT", TransactionID: "T0"}, "I-OTHER"},
+			"no transaction":       {"live", inbox.Donation{SeriesID: "I-X", Event: "EVENT_SIGNUP"}, "I-X"},
+		} {
+			if got, err := boxes[0].Series(t.Context(), d.ledger, d.donation); err != nil || got != d.want {
+				t.Errorf("%s: %s, %v, want %s", name, got, err, d.want)
+			}
+		}
+	})
 }

@@ -74,24 +74,11 @@ func (b *Inbox) List(ctx context.Context, f Filter, yield func(Message) error) e
 		err := b.transact(ctx, func(t transaction) error {
 			condition, args := f.where(b.config.Account)
 			args = append(args, lastAt, lastAt, lastRow, int64(page))
-			rows, err := t.query(`SELECT row_id FROM inbox_messages WHERE `+condition+
+			ids, err := t.texts(`SELECT row_id FROM inbox_messages WHERE `+condition+
 				` AND (received_at > ? OR received_at = ? AND row_id > ?) ORDER BY received_at, row_id LIMIT ?`, args...)
 			if err != nil {
 				return err
 			}
-			var ids []string
-			for rows.Next() {
-				var id string
-				if err := rows.Scan(&id); err != nil {
-					rows.Close()
-					return err
-				}
-				ids = append(ids, id)
-			}
-			if err := rows.Err(); err != nil {
-				return err
-			}
-			rows.Close()
 			for _, id := range ids {
 				m, err := message(t, id)
 				if err != nil {
@@ -172,6 +159,16 @@ func message(t transaction, row string) (m Message, err error) {
 		m.Donations = append(m.Donations, d)
 	}
 	return m, rows.Err()
+}
+
+// Knows says whether a donation id of Noted's is in the journal.
+func (b *Inbox) Knows(ctx context.Context, donationID string) (known bool, err error) {
+	err = b.transact(ctx, func(t transaction) error {
+		rows, err := t.texts(`SELECT row_id FROM inbox_donations WHERE donation_id = ? LIMIT 1`, donationID)
+		known = len(rows) > 0
+		return err
+	})
+	return known, b.wrap("looking for a donation", err)
 }
 
 // An Act is something that a person did to a message.

@@ -29,7 +29,7 @@ type Arrival struct {
 // Keep writes a verified message to disk. When it returns nil the message is safe.
 //
 // A copy of a known message is counted. It also brings back a message that is finished:
-// that message waits again, with the body of the copy. A copy of a refused message is
+// that message waits again, with the body of the copy if its own is wiped. A copy of a refused message is
 // judged as the copy was, since the gateway's settings may have changed.
 func (b *Inbox) Keep(ctx context.Context, a Arrival) error {
 	return b.wrap("keeping a message", b.transact(ctx, func(t transaction) error { return b.keep(t, a) }))
@@ -81,9 +81,11 @@ func (b *Inbox) insert(t transaction, m Message, e envelope) (inserted bool, err
 
 // countCopy counts a copy of a message, and returns the message's row.
 func (b *Inbox) countCopy(t transaction, copied Message, e envelope) (row string, err error) {
-	var state string
-	err = t.queryRow(`SELECT row_id, state FROM inbox_messages WHERE account = ? AND channel = ? AND message_id = ?`+
-		t.dialect.lockRow, b.config.Account, copied.Channel, copied.ID).Scan(&row, &state)
+	var state, keyID string
+	var sealed []byte
+	err = t.queryRow(`SELECT row_id, state, key_id, body FROM inbox_messages WHERE account = ? AND channel = ? AND message_id = ?`+
+		t.dialect.lockRow, b.config.Account, copied.Channel, copied.ID).
+		Scan(&row, &state, &keyID, &sealed)
 	if err != nil {
 		return "", err
 	}
@@ -91,9 +93,10 @@ func (b *Inbox) countCopy(t transaction, copied Message, e envelope) (row string
 		_, err = t.exec(`UPDATE inbox_messages SET copies = copies + 1 WHERE row_id = ?`, row)
 		return row, err
 	}
-	keyID, sealed, err := b.seal(row, e)
-	if err != nil {
-		return "", err
+	if sealed == nil {
+		if keyID, sealed, err = b.seal(row, e); err != nil {
+			return "", err
+		}
 	}
 	_, err = t.exec(`UPDATE inbox_messages SET copies = copies + 1, ledger = ?, test = ?, verified = ?, receiver = ?,
 		state = ?, cause = ?, tries = 0, since = ?, next_at = ?, finished_at = ?, key_id = ?, body = ? WHERE row_id = ?`,

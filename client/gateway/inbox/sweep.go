@@ -6,27 +6,34 @@ import (
 )
 
 // Sweep wipes the bodies and deletes the rows that have aged out, and seals bodies under
-// the first key that are still under the second. Each part is bounded, so that a sweep
-// after a long pause does not stop the workers; the next sweep goes on.
+// the first key that are still under the second.
 func (b *Inbox) Sweep(ctx context.Context) error {
 	now := b.config.Now()
-	finished := []any{string(Done), string(Refused), string(Discarded)}
+	// A copy may bring a message back while this runs. PostgreSQL looks at the conditions
+	// again then, so they stand in the statement itself and not in a subquery.
+	const aged = ` WHERE account = ? AND state IN (?, ?, ?) AND finished_at <= ?`
+	before := func(age time.Duration) []any {
+		return []any{b.config.Account, string(Done), string(Refused), string(Discarded), millis(now.Add(-age))}
+	}
 	err := b.transact(ctx, func(t transaction) error {
-		const aged = `account = ? AND state IN (?, ?, ?) AND finished_at <= ?`
-		account := append([]any{b.config.Account}, finished...)
-		bodies := append(account[:4:4], millis(now.Add(-b.config.BodiesFor)))
-		rows := append(account[:4:4], millis(now.Add(-b.config.RowsFor)))
-		if _, err := t.exec(`UPDATE inbox_messages SET body = NULL WHERE row_id IN (
-			SELECT row_id FROM inbox_messages WHERE body IS NOT NULL AND `+aged+` LIMIT 1000)`, bodies...); err != nil {
+		_, err := t.exec(
+			`UPDATE inbox_messages SET body = NULL`+aged+` AND body IS NOT NULL`,
+			before(b.config.BodiesFor)...)
+		if err != nil {
 			return err
 		}
-		for _, table := range []string{"inbox_donations", "inbox_acts", "inbox_messages"} {
-			if _, err := t.exec(`DELETE FROM `+table+` WHERE row_id IN (
-				SELECT row_id FROM inbox_messages WHERE `+aged+` ORDER BY row_id LIMIT 1000)`, rows...); err != nil {
-				return err
+		deleted, err := t.texts(`DELETE FROM inbox_messages`+aged+` RETURNING row_id`, before(b.config.RowsFor)...)
+		if err != nil {
+			return err
+		}
+		for _, row := range deleted {
+			for _, table := range []string{"inbox_donations", "inbox_acts"} {
+				if _, err := t.exec(`DELETE FROM `+table+` WHERE row_id = ?`, row); err != nil {
+					return err
+				}
 			}
 		}
-		_, err := t.exec(`DELETE FROM inbox_transactions WHERE used_at <= ?`, millis(now.Add(-b.config.RowsFor)))
+		_, err = t.exec(`DELETE FROM inbox_transactions WHERE used_at <= ?`, millis(now.Add(-b.config.RowsFor)))
 		return err
 	})
 	if err != nil || len(b.config.Keys) < 2 {
@@ -67,7 +74,12 @@ func (b *Inbox) reseal(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if _, err := t.exec(`UPDATE inbox_messages SET key_id = ?, body = ? WHERE row_id = ?`, keyID, sealed, row); err != nil {
+			if _, err := t.exec(
+				`UPDATE inbox_messages SET key_id = ?, body = ? WHERE row_id = ?`,
+				keyID,
+				sealed,
+				row,
+			); err != nil {
 				return err
 			}
 		}
@@ -112,7 +124,8 @@ func (b *Inbox) Count(ctx context.Context) (Counts, error) {
 		rows.Close()
 		if len(b.config.Keys) > 0 {
 			err = t.queryRow(`SELECT COUNT(*) FROM inbox_messages WHERE account = ? AND body IS NOT NULL AND key_id <> ?`,
-				b.config.Account, b.config.Keys[0].ID).Scan(&counts.OldKeys)
+				b.config.Account, b.config.Keys[0].ID).
+				Scan(&counts.OldKeys)
 			if err != nil {
 				return err
 			}

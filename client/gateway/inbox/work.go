@@ -145,8 +145,17 @@ func decided(t transaction, now time.Time, row string, d *Donation) error {
 	if d.Outcome != "" && d.DecidedAt.IsZero() {
 		d.DecidedAt = now
 	}
-	_, err := t.exec(`UPDATE inbox_donations SET outcome = ?, verdict = ?, donation_id = ?, asked_series = ?, reason = ?,
+	_, err := t.exec(
+		`UPDATE inbox_donations SET outcome = ?, verdict = ?, donation_id = ?, asked_series = ?, reason = ?,
 		decided_at = ? WHERE row_id = ? AND position = ?`,
-		string(d.Outcome), d.Verdict, d.DonationID, d.AskedSeries, d.Reason, millis(d.DecidedAt), row, d.Position)
+		string(d.Outcome),
+		d.Verdict,
+		d.DonationID,
+		d.AskedSeries,
+		d.Reason,
+		millis(d.DecidedAt),
+		row,
+		d.Position,
+	)
 	return err
 }
