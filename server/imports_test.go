@@ -25,6 +25,7 @@ var rooms = []struct {
 	// client turns what client/paypal found into requests: neither paypal nor the gateway may know the generated code.
 	{"client", []string{"gen/go/noted/v1", "client/paypal"}, []string{"github.com/redis", "github.com/prometheus", "testing"}},
 	{"client/paypal", nil, []string{"google.golang.org", "golang.org/x", "net/http"}},
+	{"client/gateway/inbox", nil, []string{"google.golang.org", "github.com/redis", "github.com/prometheus", "testing"}},
 }
 
 func TestImports(t *testing.T) {

@@ -28,9 +28,14 @@
 // each donation with a hold, hands it on, and settles it. A donation that Noted cannot
 // decide goes to a person (person.go).
 //
+// With an inbox (package inbox) a verified message is on disk before PayPal is answered
+// (inbox_take.go). Workers claim it (inbox_work.go), and note, hand on and settle its
+// donations (inbox_donate.go), as often as it takes.
+//
 // # Answers to PayPal
 //
-//	200   every donation in the message is settled, a duplicate, skipped, or handed on for a person
+//	200   every donation in the message is settled, a duplicate, skipped, or handed on for
+//	      a person; with an inbox, the message is kept
 //	503   another holds a donation, or a part is away. PayPal comes again; settled
 //	      donations are duplicates by then
 //	4xx   malformed, not verified, or not ours; nothing is noted. PayPal comes again too,
@@ -45,7 +50,8 @@
 // The gateway's only state is two caches (certificates and the API token) and the memory
 // of transmissions (transmissions.go). Noted decides who processes a donation, so any
 // number of gateways behave as one. Only the gateway that took the first body refuses
-// another body under its transmission id.
+// another body under its transmission id. Gateways with an inbox share the work through
+// its database.
 package gateway
 
 import (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -422,5 +423,49 @@ func TestInboxCopyWithAnotherBody(t *testing.T) {
 	h.mustTake(h.payPal.signed([]byte(gift.event()), now.time(), webhookID, "CERT-1", signingKey()))
 	if m := inState(t, box, inbox.Person, 1)[0]; m.Cause != "other_body" || len(h.shop.got()) != 1 {
 		t.Errorf("the journal has %+v, the downstream %v", m, h.shop.got())
+	}
+}
+
+// The file of an inbox holds no name, address or e-mail, whatever becomes of a message:
+// bodies and headers are sealed, and the rest is ids, times and fixed words.
+func TestInboxRowsHoldNothingPersonal(t *testing.T) {
+	h, _ := inboxHouse(t)
+	box := h.box()
+	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
+		if e.Subject() == "I-REJECTED" {
+			w.WriteHeader(422)
+			fmt.Fprint(w, `{"reason":"canary@example.net"}`)
+		}
+		return e.Subject() == "I-REJECTED"
+	})
+	old, foreign, odd := payment("I-OLD"), payment("I-FOREIGN").fields(), payment("I-ODD").fields()
+	old.at = time.Now().Add(-60 * 24 * time.Hour)
+	foreign.Set("receiver_email", "canary@receiver.example")
+	foreign.Del("txn_id")
+	odd.Set("recurring_payment_id", "Zoë Canary")
+	odd.Set("parent_txn_id", "canary@example.net")
+	odd.Set("case_id", "canary@example.net")
+	odd.Set("payment_date", "canary")
+	odd.Set("mc_gross", "canary")
+	malformed := payment("I-BAD").fields()
+	malformed.Del("txn_id")
+	malformed.Del("recurring_payment_id")
+	h.mustTake(h.payPal.webhook(payment("I-DONE").event()))
+	for _, fields := range []map[string][]string{
+		payment("I-DONE").fields(), payment("I-REJECTED").fields(), old.fields(), foreign, odd, malformed,
+	} {
+		h.mustTake(h.payPal.ipn(fields))
+	}
+	drained(t, box)
+	if all := messages(t, box, inbox.Filter{}); len(all) != 7 {
+		t.Errorf("the journal has %d messages, want 7", len(all))
+	}
+	for _, file := range must(filepath.Glob(strings.TrimPrefix(h.config.InboxURL, "sqlite://") + "*")) {
+		content := strings.ToLower(string(must(os.ReadFile(file))))
+		for _, personal := range []string{"canary", account, "zoë", "zo%c3"} {
+			if at := strings.Index(content, personal); at >= 0 {
+				t.Errorf("%s holds %q: %q", filepath.Base(file), personal, content[max(0, at-60):at+40])
+			}
+		}
 	}
 }
