@@ -49,12 +49,12 @@ func (w *inboxWorkers) donate(
 		switch {
 		case outcome == undecided:
 			leave(i, d.Reason, explanations[d.Reason])
-		case trouble.State == inbox.Person || trouble.State == inbox.Waiting && result.State == inbox.Done:
+		case trouble.State == inbox.Waiting && result.State == inbox.Done:
 			result = trouble
 		}
 	}
 	if len(open) == 0 {
-		return result, nil
+		return afterAll(result, c.Donations), nil
 	}
 	// Also where another donation is in trouble: that trouble may never end.
 	if err := w.gateway.handOnForPerson(ctx, m, kindUndecided, open); err != nil {
@@ -67,10 +67,17 @@ func (w *inboxWorkers) donate(
 			return result, err
 		}
 	}
-	if result.State == inbox.Done {
-		result = inbox.Result{State: inbox.Person, Cause: open[0].reason}
+	return afterAll(result, c.Donations), nil
+}
+
+// afterAll leaves a message to a person if nothing in it waits, but a donation needs one.
+func afterAll(result inbox.Result, donations []inbox.Donation) inbox.Result {
+	for _, d := range donations {
+		if result.State == inbox.Done && d.Outcome.ForPerson() {
+			return inbox.Result{State: inbox.Person, Cause: d.Reason}
+		}
 	}
-	return result, nil
+	return result
 }
 
 // ask asks Noted about one donation, hands it on if it is FIRST, and settles it. The
@@ -122,16 +129,19 @@ func (w *inboxWorkers) ask(
 	default:
 		return wait(unavailable, "Noted gave a verdict that this gateway does not know")
 	}
-	if d.AcceptedID == "" || c.Redo && d.AcceptedID != note.GetDonationId() {
+	accepted, err := w.box.WasAccepted(ctx, note.GetDonationId())
+	switch {
+	case err != nil:
+		w.release(answer.GetReceipt())
+		return "", trouble, err
+	case accepted: // by this message's last try, or by another message's
+	case d.AcceptedID != "" && !c.Redo:
+		log.Error("accepted under another donation id before, so it is settled and not handed on",
+			"accepted_id", d.AcceptedID)
+	default:
 		if err := g.handOn(ctx, donationEvent(m, pair, note), note); err != nil {
 			log.Warn("not handed on", "cause", cause(err))
-			w.release(answer.GetReceipt())
-			_, rejected := errors.AsType[rejectedError](err)
-			trouble = inbox.Result{State: inbox.Waiting, Cause: "downstream: " + cause(err)}
-			if rejected {
-				trouble.State = inbox.Person
-			}
-			return notAccepted, trouble, nil
+			return w.refused(ctx, c, d, answer, err)
 		}
 		failpoint("accepted")
 		d.AcceptedID, d.DonationID, d.Attempt = note.GetDonationId(), note.GetDonationId(), note.GetAttempt()
@@ -139,9 +149,6 @@ func (w *inboxWorkers) ask(
 			g.log.inbox("an acceptance could not be recorded; the donation is settled all the same", err)
 		}
 		failpoint("recorded")
-	} else if d.AcceptedID != note.GetDonationId() {
-		log.Error("accepted under another donation id before, so it is settled and not handed on",
-			"accepted_id", d.AcceptedID)
 	}
 	d.DonationID = note.GetDonationId()
 	_, err = g.noted.Settle(context.WithoutCancel(ctx), answer.GetReceipt(), "")
@@ -151,16 +158,27 @@ func (w *inboxWorkers) ask(
 	}
 	failpoint("settled")
 	if err != nil {
-		log.Error(
-			"handed on, but another had settled it or its note is gone: compare it downstream",
-			"cause",
-			cause(err),
-		)
+		log.Error("handed on, but another had settled it or its note is gone: compare it downstream",
+			"cause", cause(err))
 	} else {
 		log.Info("handed on")
 	}
 	d.Outcome = inbox.Settled
 	return settled, trouble, w.box.Decided(context.WithoutCancel(ctx), c.Row, d)
+}
+
+// refused gives up a donation that the downstream has not accepted, so that the next try
+// need not wait for its hold. Where the downstream wants a person, there is no next try.
+func (w *inboxWorkers) refused(
+	ctx context.Context, c *inbox.Claim, d *inbox.Donation, answer *client.NoteResponse, why error,
+) (outcome string, trouble inbox.Result, err error) {
+	w.release(answer.GetReceipt())
+	d.DonationID, d.Reason = answer.GetNote().GetDonationId(), "downstream: "+cause(why)
+	if _, rejected := errors.AsType[rejectedError](why); !rejected {
+		return notAccepted, inbox.Result{State: inbox.Waiting, Cause: d.Reason}, nil
+	}
+	d.Outcome = inbox.Rejected
+	return notAccepted, trouble, w.box.Decided(ctx, c.Row, d)
 }
 
 // settledElsewhere says whether a donation is finished although its receipt no longer
@@ -170,7 +188,7 @@ func settledElsewhere(err error) bool {
 		errors.Is(err, client.ErrNoteNotFound)
 }
 
-// release gives a donation up, so that the next try need not wait for its hold.
+// release ends the hold of a donation.
 func (w *inboxWorkers) release(receipt string) {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()

@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway"
@@ -467,5 +469,79 @@ func TestInboxRowsHoldNothingPersonal(t *testing.T) {
 				t.Errorf("%s holds %q: %q", filepath.Base(file), personal, content[max(0, at-60):at+40])
 			}
 		}
+	}
+}
+
+// What the downstream accepted through one message is settled and not handed on again
+// when another message of the donation comes first after a crash.
+func TestInboxAcceptanceCountsForAllMessages(t *testing.T) {
+	h, now := inboxHouse(t)
+	gift := payment("I-CRASHED")
+	answer, err := h.noted.Note(t.Context(), &client.NoteRequest{
+		Donation:  &client.Donation{Ledger: "paypal-live", SeriesId: gift.series, TransactionId: gift.ipnTxn},
+		Hold:      durationpb.New(time.Minute),
+		RequestId: client.NewRequestID(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.noted.Release(t.Context(), answer.GetReceipt(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	// Another gateway's message, kept and accepted. Its own account keeps workers away.
+	id := answer.GetNote().GetDonationId()
+	other := must(inbox.Open(t.Context(), inbox.Config{URL: h.config.InboxURL, Account: "other", Keys: inboxKey()}))
+	defer other.Close()
+	arrival := inbox.Arrival{
+		Channel: "webhook", ID: "WH-OTHER", ReceivedAt: now.time(), State: inbox.Waiting,
+		Donations: []inbox.Donation{{SeriesID: gift.series, Event: "EVENT_PAYMENT", Pair: []byte("{}")}},
+	}
+	if err := other.Keep(t.Context(), arrival); err != nil {
+		t.Fatal(err)
+	}
+	claim := must(other.Claim(t.Context()))
+	if err := other.Accepted(t.Context(), claim, &inbox.Donation{AcceptedID: id, DonationID: id}); err != nil {
+		t.Fatal(err)
+	}
+	h.mustTake(h.payPal.ipn(gift.fields()))
+	m := inState(t, h.box(), inbox.Done, 1)[0]
+	note := h.notes("paypal-live")[0]
+	if m.Donations[0].DonationID != id || note.GetState() != client.StateSettled || len(h.shop.got()) != 0 {
+		t.Errorf("the journal has %+v, Noted %v, the downstream %v", m.Donations, note, h.shop.got())
+	}
+}
+
+// One message, two donations: the downstream rejects one of them for good, and the other
+// is tried until it is accepted. Only then the message is for a person.
+func TestInboxOneOfTwoIsRejected(t *testing.T) {
+	h, now := inboxHouse(t)
+	box := h.box()
+	fields := payment("I-TWO2").fields()
+	for name, value := range map[string]string{
+		"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": "9FIRST2",
+		"initial_payment_status": "Completed", "initial_payment_amount": "5.00", "currency_code": "EUR",
+		"time_created": pacific(time.Now()),
+	} {
+		fields.Set(name, value)
+	}
+	var rejections, failures atomic.Int32
+	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
+		switch {
+		case e.Type() == "noted.donation.signup":
+			rejections.Add(1)
+			w.WriteHeader(http.StatusGone)
+		case failures.Add(1) <= 2:
+			w.WriteHeader(http.StatusInternalServerError)
+		default:
+			return false
+		}
+		return true
+	})
+	h.mustTake(h.payPal.ipn(fields))
+	eventually(t, "it is tried twice", func() bool { now.pass(time.Minute); return failures.Load() >= 2 })
+	now.pass(time.Hour)
+	m := inState(t, box, inbox.Person, 1)[0]
+	if m.Cause != "downstream: it answered 410" || rejections.Load() != 1 || len(h.shop.got()) != 1 {
+		t.Errorf("the journal has %+v after %d rejections, the downstream %v", m, rejections.Load(), h.shop.got())
 	}
 }

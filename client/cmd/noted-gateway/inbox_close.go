@@ -80,7 +80,7 @@ func (i *inboxCommand) close(ctx context.Context, noted *client.Client, row, rea
 	}
 	for at := range m.Donations {
 		d := &m.Donations[at]
-		if d.Outcome != "" && d.Outcome != inbox.Undecided {
+		if d.Outcome != "" && !d.Outcome.ForPerson() {
 			continue
 		}
 		said, err := closeDonation(ctx, noted, m, d, reason)

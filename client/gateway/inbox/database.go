@@ -117,6 +117,7 @@ CREATE TABLE IF NOT EXISTS inbox_donations (
 CREATE INDEX IF NOT EXISTS inbox_donations_series ON inbox_donations (series_id);
 CREATE INDEX IF NOT EXISTS inbox_donations_transaction ON inbox_donations (transaction_id);
 CREATE INDEX IF NOT EXISTS inbox_donations_donation ON inbox_donations (donation_id);
+CREATE INDEX IF NOT EXISTS inbox_donations_accepted ON inbox_donations (accepted_id);
 CREATE TABLE IF NOT EXISTS inbox_transactions (
 	ledger TEXT NOT NULL, event TEXT NOT NULL, transaction_id TEXT NOT NULL,
 	asked_series TEXT NOT NULL, named_series TEXT NOT NULL, used_at BIGINT NOT NULL,

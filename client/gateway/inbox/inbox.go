@@ -135,8 +135,12 @@ const (
 	Settled   Outcome = "settled"
 	Duplicate Outcome = "duplicate"
 	Undecided Outcome = "undecided" // handed on for a person
+	Rejected  Outcome = "rejected"  // the downstream wants a person to look at it
 	Closed    Outcome = "closed"    // booked by hand
 )
+
+// ForPerson says whether a person must look at the donation.
+func (o Outcome) ForPerson() bool { return o == Undecided || o == Rejected }
 
 // A Donation is one donation of a message.
 type Donation struct {
@@ -149,7 +153,7 @@ type Donation struct {
 	Verdict       string          `json:"verdict,omitempty"`      // Noted's last
 	DonationID    string          `json:"donation_id,omitempty"`  // Noted's
 	Outcome       Outcome         `json:"outcome,omitempty"`      //
-	Reason        string          `json:"reason,omitempty"`       // of an undecided or closed donation
+	Reason        string          `json:"reason,omitempty"`       // of an undecided, rejected or closed donation
 	AcceptedID    string          `json:"accepted_id,omitempty"`  // the donation id that the downstream accepted
 	AcceptedAt    time.Time       `json:"accepted_at,omitzero"`   //
 	DecidedAt     time.Time       `json:"decided_at,omitzero"`    // when it got its outcome

@@ -134,6 +134,17 @@ func (b *Inbox) Accepted(ctx context.Context, c *Claim, d *Donation) error {
 	}))
 }
 
+// WasAccepted says whether the downstream has accepted a donation id of Noted's, whichever
+// message told of the donation then.
+func (b *Inbox) WasAccepted(ctx context.Context, donationID string) (accepted bool, err error) {
+	err = b.transact(ctx, func(t transaction) error {
+		rows, err := t.texts(`SELECT row_id FROM inbox_donations WHERE accepted_id = ? LIMIT 1`, donationID)
+		accepted = len(rows) > 0
+		return err
+	})
+	return accepted, b.wrap("looking for an acceptance", err)
+}
+
 // Decided records the verdict on a donation, and its outcome where it has one.
 func (b *Inbox) Decided(ctx context.Context, row string, d *Donation) error {
 	return b.wrap("recording a verdict", b.transact(ctx, func(t transaction) error {
