@@ -1,8 +1,8 @@
-# run, test, soak, check, generate, bench: each a few lines over plain commands. What they need and is missing, .ci/need installs.
+# run, test, stores, soak, check, mutants, vulnerable, generate, bench: each a few lines over plain commands. What they need and is missing, .ci/need installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php test-ts test-whole soak check generate bench
+.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable generate bench
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
@@ -14,7 +14,7 @@ test: test-go test-python test-php test-ts test-whole
 test-go:
 	.ci/need redis-server redis-cli postgresql grpcurl ip curl strace prlimit faketime php python3
 	go test -race -timeout 20m ./...
-	go test -run '^TestSimulation$$' ./server/internal/store # all of it, which the race detector would take an hour for
+	go test -run '^TestSimulation' ./server/internal/store # all of it, which the race detector would take an hour for
 
 test-python:
 	.ci/need python3-venv
@@ -27,11 +27,20 @@ test-ts:
 	.ci/need npm
 	client/ts/test.sh
 
-# test-whole lets PayPal's messages come to the PHP and the Python receiver and to the gateway, which share one Noted. The suites before it prepare PHP and
-# Python. Never from the cache, which does not know what the processes are made of.
-test-whole: test-python test-php
+# test-whole lets PayPal's messages come to the PHP, the Python and the Node receiver and to the gateway, which share one Noted. The suites before it prepare
+# PHP, Python and Node. Never from the cache, which does not know what the processes are made of.
+test-whole: test-python test-php test-ts
 	.ci/need redis-server
 	go test -race -count=1 -tags whole ./client/whole
+
+# stores runs the store's suite on other servers than Debian's Redis: older and newer releases, and Valkey. Also on one of yours: make stores STORES=/path/to/redis-server.
+stores: STORES ?= .tools/stores/*/redis-server
+stores:
+	.ci/need redis-server redis-cli ip strace prlimit faketime stores
+	@failed=; for server in $(STORES); do \
+		"$$server" --version; \
+		REDIS_SERVER=$$(realpath "$$server") go test -count=1 -timeout 20m ./server/internal/redistest ./server/internal/store || failed="$$failed $$server"; \
+	done; test -z "$$failed" || { echo "failed on:$$failed" >&2; exit 1; }
 
 # soak lets the storm of deliveries and faults go on for as long as it is told: make soak SOAK=8h. SOAK_SEED=… begins with the round that failed.
 soak: SOAK ?= 10m
@@ -52,6 +61,20 @@ check:
 	buf breaking --against '.git#branch=$(shell git rev-parse -q --verify main >/dev/null && echo main || git branch --show-current)'
 	go mod tidy -diff
 	.ci/current
+
+# mutants puts faults into the scripts and into the Go beside them, one at a time, each of which
+# tests must find.
+mutants:
+	.ci/need redis-server redis-cli faketime gremlins
+	go test -tags mutants -count=1 -timeout 20m -run '^TestMutants$$' ./server/internal/store
+	.ci/mutants 97 server/internal/store '^(Fuzz.*|Test(WrongReceipts|NotStorable|Unreadable|FirstRelease|Life|HoldOutlastsRetention))$$' record.go keys.go
+	.ci/mutants 97 server '^Test(Limits.*|Amounts|RefusalsDoNotEcho|Every.*|Reasons.*|Refuse|Jitter.*)$$' check.go status.go
+
+# vulnerable looks for known vulnerabilities in the Go code that we call, the standard library of
+# the toolchain in go.mod included. Without that toolchain, build with another one as new.
+vulnerable:
+	.ci/need govulncheck
+	GOTOOLCHAIN=auto govulncheck -db "file://$(CURDIR)/.tools/vulndb" ./...
 
 # generate rebuilds gen/ from api/, with the pinned plugins.
 generate:

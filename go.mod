@@ -2,6 +2,8 @@ module github.com/donation-dedupe/noted
 
 go 1.26.0
 
+toolchain go1.26.11
+
 // What the project depends on directly, and what for.
 require (
 	connectrpc.com/connect v1.21.1 // the JSON door: Connect, gRPC-Web and gRPC over net/http
@@ -19,7 +21,7 @@ require (
 	github.com/schollz/progressbar/v3 v3.19.1 // notectl: progress bars
 	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // the gateway: signs what the downstream gets
 	github.com/urfave/cli/v3 v3.14.0 // all mains: flags, environment, help, completion
-	golang.org/x/net v0.61.0 // tests: speaks raw HTTP/2
+	golang.org/x/net v0.62.0 // tests: speaks raw HTTP/2
 	golang.org/x/sys v0.49.0 // the service: how a connection that is not read from is closed
 	golang.org/x/term v0.47.0 // notectl: whether a person is looking
 	golang.org/x/time v0.16.0 // the service: rates of callers

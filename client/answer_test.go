@@ -111,7 +111,8 @@ func TestAnswersAboutAnotherSeriesAreRefused(t *testing.T) {
 	}
 }
 
-// A listing of a whole ledger asks about no series, and one of the ledger without a name is no exception.
+// A listing of a whole ledger asks about no series, and one of the ledger without a name
+// is no exception.
 func TestListOfALedgerTakesEverySeries(t *testing.T) {
 	p := newPeer(t, misdirecting("", nil))
 	noted := dial(t, p.addr, client.Config{})
@@ -220,7 +221,8 @@ func TestOnceAsksAgainAfterAWrongAnswer(t *testing.T) {
 	}
 }
 
-// When one answer of a stream is another's, the rest of them may be too: the stream is left.
+// When one answer of a stream is another's, the rest of them may be too: the stream is
+// left.
 func TestNotesLeavesAStreamThatMixesAnswersUp(t *testing.T) {
 	var left atomic.Bool
 	n := 0

@@ -15,13 +15,15 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// NewRequestID makes an id for NoteRequest.RequestId. It is random, since whoever knows it can make the receipt.
+// NewRequestID makes an id for NoteRequest.RequestId. It is random, since whoever knows
+// it can make the receipt.
 func NewRequestID() string { return rand.Text() }
 
-// Note decides whether the donation has been noted already, and notes it, in one step. A request without a RequestId is given one; the request
-// itself is not changed.
+// Note decides whether the donation has been noted already, and notes it, in one step. A
+// request without a RequestId is given one; the request itself is not changed.
 //
-// With a Hold, First comes with a receipt, and the caller must Settle or Release it: Once does that. Without one the note is final at once.
+// With a Hold, First comes with a receipt, and the caller must Settle or Release it: Once
+// does that. Without one the note is final at once.
 func (c *Client) Note(ctx context.Context, request *NoteRequest) (*NoteResponse, error) {
 	act := "noting " + request.GetDonation().GetSeriesId()
 	response, err := call(ctx, c, act, unary(c.rpc.NoteDonation), withRequestID(request))
@@ -47,8 +49,9 @@ func withRequestID(request *NoteRequest) *NoteRequest {
 	return request
 }
 
-// Exists decides as Note does, and notes nothing. It is for looking: between a look and a note another caller may come. Existence.Exists is true
-// for what is settled or held, and false for an open note, which is returned. The message may be nil.
+// Exists decides as Note does, and notes nothing. It is for looking: between a look and a
+// note another caller may come. Existence.Exists is true for what is settled or held, and
+// false for an open note, which is returned. The message may be nil.
 func (c *Client) Exists(ctx context.Context, donation *Donation, message *Message) (*Existence, error) {
 	act := "looking for " + donation.GetSeriesId()
 	found, err := call(ctx, c, act, unary(c.rpc.DonationExists), &ExistsRequest{Donation: donation, Message: message})
@@ -63,28 +66,44 @@ func (c *Client) Exists(ctx context.Context, donation *Donation, message *Messag
 	return found, nil
 }
 
-// Settle makes the note of a receipt final. Twice is as good as once. ErrSettledByAnother means that the donation has been processed twice.
-// The reason is for the server's audit, where a person settles by hand; a receiver gives none.
+// Settle makes the note of a receipt final. Twice is as good as once. ErrSettledByAnother
+// means that the donation has been processed twice. The reason is for the server's audit,
+// where a person settles by hand; a receiver gives none.
 func (c *Client) Settle(ctx context.Context, receipt, reason string) (*Note, error) {
 	request := &notedv1.SettleDonationRequest{Receipt: receipt, Reason: reason}
 	response, err := call(ctx, c, "settling", unary(c.rpc.SettleDonation), request)
 	return response.GetNote(), err
 }
 
-// Release gives a hold up: the next message of the donation is First again. The reason is for the server's log, without personal data.
+// Release gives a hold up: the next message of the donation is First again. The reason is
+// for the server's log, without personal data.
 func (c *Client) Release(ctx context.Context, receipt, reason string) (*Note, error) {
-	response, err := call(ctx, c, "releasing", unary(c.rpc.ReleaseDonation), &notedv1.ReleaseDonationRequest{Receipt: receipt, Reason: reason})
+	response, err := call(
+		ctx,
+		c,
+		"releasing",
+		unary(c.rpc.ReleaseDonation),
+		&notedv1.ReleaseDonationRequest{Receipt: receipt, Reason: reason},
+	)
 	return response.GetNote(), err
 }
 
-// Extend makes a hold last until now plus hold, even one that has run out, as long as nobody has taken over.
+// Extend makes a hold last until now plus hold, even one that has run out, as long as
+// nobody has taken over.
 func (c *Client) Extend(ctx context.Context, receipt string, hold time.Duration) (*Note, error) {
-	response, err := call(ctx, c, "extending a hold", unary(c.rpc.ExtendHold), &notedv1.ExtendHoldRequest{Receipt: receipt, Hold: durationpb.New(hold)})
+	response, err := call(
+		ctx,
+		c,
+		"extending a hold",
+		unary(c.rpc.ExtendHold),
+		&notedv1.ExtendHoldRequest{Receipt: receipt, Hold: durationpb.New(hold)},
+	)
 	return response.GetNote(), err
 }
 
-// List yields every note that the request describes, page by page. An error is the last thing that it yields; Config.Timeout bounds each page,
-// and a deadline of ctx all of them.
+// List yields every note that the request describes, page by page. An error is the last
+// thing that it yields; Config.Timeout bounds each page, and a deadline of ctx all of
+// them.
 func (c *Client) List(ctx context.Context, request *ListRequest) iter.Seq2[*Note, error] {
 	return func(yield func(*Note, error) bool) {
 		request := proto.CloneOf(request)
@@ -110,7 +129,8 @@ func (c *Client) List(ctx context.Context, request *ListRequest) iter.Seq2[*Note
 	}
 }
 
-// Page is one page of a listing: it may be short or empty and still not be the last, which has no NextPageToken.
+// Page is one page of a listing: it may be short or empty and still not be the last,
+// which has no NextPageToken.
 func (c *Client) Page(ctx context.Context, request *ListRequest) (*Page, error) {
 	page, err := call(ctx, c, "listing", unary(c.rpc.ListDonations), request)
 	if err != nil {
@@ -128,8 +148,9 @@ func (c *Client) Page(ctx context.Context, request *ListRequest) (*Page, error) 
 	return page, nil
 }
 
-// Forget undoes a note and returns it as it was: the next message of the donation is First. It is tried once: after ErrUnavailable, look before
-// asking again, since a repeat would find no note.
+// Forget undoes a note and returns it as it was: the next message of the donation is
+// First. It is tried once: after ErrUnavailable, look before asking again, since a repeat
+// would find no note.
 func (c *Client) Forget(ctx context.Context, request *ForgetRequest) (*Note, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -168,8 +189,9 @@ func (c *Client) Serving(ctx context.Context) error {
 	return nil
 }
 
-// checkNote refuses a note of another ledger or series than was asked about. A gRPC library that forked with its
-// connections open has been seen to hand one process the answer to another's question.
+// checkNote refuses a note of another ledger or series than was asked about. A gRPC
+// library that forked with its connections open has been seen to hand one process the
+// answer to another's question.
 func checkNote(act string, asked *Donation, note *Note) error {
 	got := note.GetDonation()
 	if got.GetLedger() == asked.GetLedger() && got.GetSeriesId() == asked.GetSeriesId() {
@@ -190,6 +212,8 @@ func checkSameNote(act string, known, note *Note) error {
 }
 
 // unary drops the call options, which no method of this package uses.
-func unary[Request, Response any](rpc func(context.Context, *Request, ...grpc.CallOption) (*Response, error)) func(context.Context, *Request) (*Response, error) {
+func unary[Request, Response any](
+	rpc func(context.Context, *Request, ...grpc.CallOption) (*Response, error),
+) func(context.Context, *Request) (*Response, error) {
 	return func(ctx context.Context, request *Request) (*Response, error) { return rpc(ctx, request) }
 }

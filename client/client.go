@@ -1,4 +1,5 @@
-// Package client asks Noted whether a donation has been noted already, so that each is processed once.
+// Package client asks Noted whether a donation has been noted already, so that each is
+// processed once.
 //
 //	noted, err := client.New("127.0.0.1:50051", client.Config{})
 //	if err != nil { … }
@@ -11,42 +12,55 @@
 //		http.Error(w, "come back later", http.StatusServiceUnavailable)
 //	}
 //
-// Most programs need New and [Client.Once] and nothing else. Once notes the donation with a hold, runs the function if the donation is the
-// caller's to process, and settles or releases the note: by hand that is done wrong. Its comment lists every answer and what to tell PayPal.
-// client/paypal turns what PayPal sent into a donation and a message ([FromPayPal] converts); server/servertest starts a server for tests.
+// Most programs need New and [Client.Once] and nothing else. Once notes the donation with
+// a hold, runs the function if the donation is the caller's to process, and settles or
+// releases the note: by hand that is done wrong. Its comment lists every answer and what
+// to tell PayPal. client/paypal turns what PayPal sent into a donation and a message
+// ([FromPayPal] converts); server/servertest starts a server for tests.
 //
 // # Calls
 //
-// Each RPC of the contract has a method: [Client.Note], [Client.Notes] (the stream), [Client.Exists], [Client.Settle], [Client.Release],
-// [Client.Extend], [Client.List], [Client.Forget]. [Client.Serving] asks for the server's
-// health. A context without a deadline gets [Config].Timeout. A Client may be used by any
-// number of goroutines; one for each server is enough.
+// Each RPC of the contract has a method: [Client.Note], [Client.Notes] (the stream),
+// [Client.Exists], [Client.Settle], [Client.Release], [Client.Extend], [Client.List],
+// [Client.Forget]. [Client.Serving] asks for the server's health. A context without a
+// deadline gets [Config].Timeout. A Client may be used by any number of goroutines; one
+// for each server is enough.
 //
 // # Errors
 //
-// On an error nothing is known of the donation: do not process it, and do not take it for a duplicate. Every reason of the contract has a
-// sentinel for errors.Is, such as [ErrSeriesFull]; [ErrUnavailable] matches all that another try may cure. An answer about another series than was
-// asked about is an error too, [ErrWrongAnswer]. The gRPC status stays readable with
-// status.FromError, context.Canceled and context.DeadlineExceeded match as they do elsewhere, and [RetryAfter] and [Violations] read the details.
+// On an error nothing is known of the donation: do not process it, and do not take it for
+// a duplicate. Every reason of the contract has a sentinel for errors.Is, such as
+// [ErrSeriesFull]; [ErrUnavailable] matches all that another try may cure. An answer
+// about another series than was asked about is an error too, [ErrWrongAnswer]. The gRPC
+// status stays readable with status.FromError, context.Canceled and
+// context.DeadlineExceeded match as they do elsewhere, and [RetryAfter] and [Violations]
+// read the details.
 //
 // # Retries
 //
-// A call that is UNAVAILABLE is made up to four times in all, within the caller's deadline, with a growing, jittered wait that is never shorter than what the
-// server asks for. That cannot double or lose a donation, because every note bears a request id, and a repeat of one whose reply was lost is given
-// its own answer again. Nothing else is repeated, and Forget never is: its repeat would say that there is no such note. A program that repeats a Note by
-// itself, after a restart for instance, must give the same RequestId. Inside [Client.Once] settling and extending go on, one try after another and
-// whatever the budget below has left, until SettleTimeout or the hold is over: by then the donation is processed, or about to be.
+// A call that is UNAVAILABLE is made up to four times in all, within the caller's
+// deadline, with a growing, jittered wait that is never shorter than what the server asks
+// for. That cannot double or lose a donation, because every note bears a request id, and
+// a repeat of one whose reply was lost is given its own answer again. Nothing else is
+// repeated, and Forget never is: its repeat would say that there is no such note. A
+// program that repeats a Note by itself, after a restart for instance, must give the same
+// RequestId. Inside [Client.Once] settling and extending go on, one try after another and
+// whatever the budget below has left, until SettleTimeout or the hold is over: by then
+// the donation is processed, or about to be.
 //
 // # Security
 //
-// To this machine (127.0.0.1, ::1, localhost, a unix socket) the client speaks plaintext, to every other TLS with the system's certificates, unless
-// Config says otherwise. A token is never sent in plaintext over a network.
+// To this machine (127.0.0.1, ::1, localhost, a unix socket) the client speaks plaintext,
+// to every other TLS with the system's certificates, unless Config says otherwise. A
+// token is never sent in plaintext over a network.
 //
 // # Design
 //
-// The retries are not gRPC's service config: that knows nothing of google.rpc.RetryInfo, and here a try that could not end in time is not begun, so that
-// the caller is told why the last one failed and not merely that time is up. Per client a budget bounds them: when most calls fail, each is
-// tried once. A resolver's service config is ignored, so that nobody's DNS can turn other retries on.
+// The retries are not gRPC's service config: that knows nothing of google.rpc.RetryInfo,
+// and here a try that could not end in time is not begun, so that the caller is told why
+// the last one failed and not merely that time is up. Per client a budget bounds them:
+// when most calls fail, each is tried once. A resolver's service config is ignored, so
+// that nobody's DNS can turn other retries on.
 package client
 
 import (
@@ -77,32 +91,41 @@ const (
 // maxHold is the longest hold of the contract.
 const maxHold = 15 * time.Minute
 
-// Config is how to reach a server and how long to wait for it. The zero value is ready to use.
+// Config is how to reach a server and how long to wait for it. The zero value is ready to
+// use.
 type Config struct {
-	// Timeout bounds a call, its retries included, whose context has no deadline. 0 means DefaultTimeout.
+	// Timeout bounds a call, its retries included, whose context has no deadline. 0 means
+	// DefaultTimeout.
 	Timeout time.Duration
 
-	// Hold is how long Once holds a donation at a time; it is extended while the function runs, so it bounds how long a donation waits after a crash,
-	// not how long the function may take. Up to 15 minutes; 0 means DefaultHold.
+	// Hold is how long Once holds a donation at a time; it is extended while the function
+	// runs, so it bounds how long a donation waits after a crash, not how long the
+	// function may take. Up to 15 minutes; 0 means DefaultHold.
 	Hold time.Duration
 
-	// SettleTimeout bounds how long Once tries to settle or release after the function has ended, even if the caller's context has ended by then. 0
-	// means DefaultSettleTimeout.
+	// SettleTimeout bounds how long Once tries to settle or release after the function
+	// has ended, even if the caller's context has ended by then. 0 means
+	// DefaultSettleTimeout.
 	SettleTimeout time.Duration
 
-	// TLS turns TLS on, also to this machine. Where it is nil, TLS with the system's certificates is used to every other machine.
+	// TLS turns TLS on, also to this machine. Where it is nil, TLS with the system's
+	// certificates is used to every other machine.
 	TLS *tls.Config
 
-	// CA holds PEM certificates. The server's must be signed by one of them, instead of by one of the system's or of TLS.RootCAs. Turns TLS on.
+	// CA holds PEM certificates. The server's must be signed by one of them, instead of
+	// by one of the system's or of TLS.RootCAs. Turns TLS on.
 	CA []byte
 
-	// Plaintext turns TLS off, also to another machine. Whoever is between can then read, forge and suppress donations.
+	// Plaintext turns TLS off, also to another machine. Whoever is between can then read,
+	// forge and suppress donations.
 	Plaintext bool
 
-	// Token returns the bearer token of a call, so that a program may renew it; empty sends none. Needs TLS, except to this machine.
+	// Token returns the bearer token of a call, so that a program may renew it; empty
+	// sends none. Needs TLS, except to this machine.
 	Token func(context.Context) (string, error)
 
-	// DialOptions come after the client's own and so outweigh them: interceptors, a stats handler, a dialer.
+	// DialOptions come after the client's own and so outweigh them: interceptors, a stats
+	// handler, a dialer.
 	DialOptions []grpc.DialOption
 }
 
@@ -116,8 +139,9 @@ type Client struct {
 	settleTimeout time.Duration
 }
 
-// New makes a client of the server at target, such as "127.0.0.1:50051" or "dns:///noted.internal:50051". It does not connect: the first call
-// does, so a server that is away for the moment is that call's ErrUnavailable.
+// New makes a client of the server at target, such as "127.0.0.1:50051" or
+// "dns:///noted.internal:50051". It does not connect: the first call does, so a server
+// that is away for the moment is that call's ErrUnavailable.
 func New(target string, config Config) (*Client, error) {
 	c := &Client{
 		budget:        newBudget(),
@@ -126,7 +150,11 @@ func New(target string, config Config) (*Client, error) {
 		settleTimeout: orDefault(config.SettleTimeout, DefaultSettleTimeout),
 	}
 	if c.timeout < 0 || c.settleTimeout < 0 || c.hold < time.Millisecond || c.hold > maxHold {
-		return nil, fmt.Errorf("making a client of %s: Timeout and SettleTimeout must not be negative, and Hold must be between 1ms and %s", target, maxHold)
+		return nil, fmt.Errorf(
+			"making a client of %s: Timeout and SettleTimeout must not be negative, and Hold must be between 1ms and %s",
+			target,
+			maxHold,
+		)
 	}
 	options, err := config.dialOptions(target)
 	if err != nil {
@@ -169,13 +197,22 @@ func (config Config) dialOptions(target string) ([]grpc.DialOption, error) {
 		grpc.WithDisableServiceConfig(),
 		// A page of a thousand notes of sixteen sightings is larger than gRPC's 4 MiB.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16 << 20)),
-		// A server that restarts is found again within the retries of a call; gRPC's own first wait is a second.
+		// A server that restarts is found again within the retries of a call; gRPC's own
+		// first wait is a second.
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: baseBackoff, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
+			Backoff: backoff.Config{
+				BaseDelay:  baseBackoff,
+				Multiplier: 1.6,
+				Jitter:     0.2,
+				MaxDelay:   5 * time.Second,
+			},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		// A connection that a router has forgotten is noticed before the next call has to wait for it. The server tolerates a ping every 10 s.
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
+		// A connection that a router has forgotten is noticed before the next call has to
+		// wait for it. The server tolerates a ping every 10 s.
+		grpc.WithKeepaliveParams(
+			keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true},
+		),
 	}
 	if config.Token != nil {
 		options = append(options, grpc.WithPerRPCCredentials(bearer{token: config.Token, local: loopback(target)}))
@@ -206,7 +243,8 @@ func (config Config) transport(target string) (credentials.TransportCredentials,
 	return credentials.NewTLS(settings), nil
 }
 
-// loopback says whether target surely is on this machine. A form that it does not know is not.
+// loopback says whether target surely is on this machine. A form that it does not know is
+// not.
 func loopback(target string) bool {
 	if strings.HasPrefix(target, "unix:") || strings.HasPrefix(target, "unix-abstract:") {
 		return true

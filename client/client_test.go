@@ -114,7 +114,8 @@ func (p *proxy) cut() {
 	p.conns = nil
 }
 
-// failing fails the next calls of a client with the given errors, before they reach the server.
+// failing fails the next calls of a client with the given errors, before they reach the
+// server.
 type failing struct {
 	mu    sync.Mutex
 	errs  []error
@@ -122,20 +123,23 @@ type failing struct {
 }
 
 func (f *failing) config() client.Config {
-	return client.Config{DialOptions: []grpc.DialOption{grpc.WithUnaryInterceptor(
-		func(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
-			f.mu.Lock()
-			f.calls++
-			var err error
-			if len(f.errs) > 0 {
-				err, f.errs = f.errs[0], f.errs[1:]
-			}
-			f.mu.Unlock()
-			if err != nil {
-				return err
-			}
-			return invoke(ctx, method, request, reply, conn, options...)
-		})}}
+	return client.Config{DialOptions: []grpc.DialOption{
+		grpc.WithUnaryInterceptor(
+			func(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+				f.mu.Lock()
+				f.calls++
+				var err error
+				if len(f.errs) > 0 {
+					err, f.errs = f.errs[0], f.errs[1:]
+				}
+				f.mu.Unlock()
+				if err != nil {
+					return err
+				}
+				return invoke(ctx, method, request, reply, conn, options...)
+			},
+		),
+	}}
 }
 
 // eventually polls until ok is true.
@@ -170,16 +174,35 @@ func TestCalls(t *testing.T) {
 	if request.GetRequestId() != "" {
 		t.Error("Note changed its request")
 	}
-	if again, err := noted.Note(ctx, held("I-1")); err != nil || again.GetVerdict() != client.Held || again.GetRetryAfter().AsDuration() <= 0 {
+	if again, err := noted.Note(
+		ctx,
+		held("I-1"),
+	); err != nil || again.GetVerdict() != client.Held ||
+		again.GetRetryAfter().AsDuration() <= 0 {
 		t.Errorf("Note while held: got %v, %v; want Held and a wait", again, err)
 	}
-	if note, err := noted.Extend(ctx, first.GetReceipt(), 10*time.Minute); err != nil || !note.GetHeldUntil().AsTime().After(first.GetNote().GetHeldUntil().AsTime()) {
-		t.Errorf("Extend: got %v, %v; want a later held_until than %v", note, err, first.GetNote().GetHeldUntil().AsTime())
+	if note, err := noted.Extend(
+		ctx,
+		first.GetReceipt(),
+		10*time.Minute,
+	); err != nil ||
+		!note.GetHeldUntil().AsTime().After(first.GetNote().GetHeldUntil().AsTime()) {
+		t.Errorf(
+			"Extend: got %v, %v; want a later held_until than %v",
+			note,
+			err,
+			first.GetNote().GetHeldUntil().AsTime(),
+		)
 	}
 	if note, err := noted.Release(ctx, first.GetReceipt(), "test"); err != nil || note.GetState() != client.StateOpen {
 		t.Errorf("Release: got %v, %v; want an open note", note, err)
 	}
-	if _, err := noted.Settle(ctx, first.GetReceipt(), ""); !errors.Is(err, client.ErrHoldReleased) || status.Code(err) != codes.FailedPrecondition {
+	if _, err := noted.Settle(
+		ctx,
+		first.GetReceipt(),
+		"",
+	); !errors.Is(err, client.ErrHoldReleased) ||
+		status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("Settle after Release: got %v; want ErrHoldReleased and FAILED_PRECONDITION", err)
 	}
 	second, err := noted.Note(ctx, held("I-1"))
@@ -204,7 +227,10 @@ func TestCalls(t *testing.T) {
 func TestListWalksAllPages(t *testing.T) {
 	noted := dial(t, servertest.New(t).Addr(), client.Config{})
 	for i := range 7 {
-		request := &client.NoteRequest{Donation: series("I-1"), Message: &client.Message{Channel: "ipn", Id: string(rune('a' + i))}}
+		request := &client.NoteRequest{
+			Donation: series("I-1"),
+			Message:  &client.Message{Channel: "ipn", Id: string(rune('a' + i))},
+		}
 		request.Donation.TransactionId = "T" + request.Message.Id
 		if _, err := noted.Note(t.Context(), request); err != nil {
 			t.Fatal(err)
@@ -231,14 +257,19 @@ func TestErrorsSayWhatAndWhy(t *testing.T) {
 	noted := dial(t, servertest.New(t).Addr(), client.Config{})
 	donation := &client.Donation{SeriesId: "I 1", Amount: "a lot"}
 	_, err := noted.Note(t.Context(), &client.NoteRequest{Donation: donation})
-	if !errors.Is(err, client.ErrInvalidRequest) || client.Reason(err) != "INVALID_REQUEST" || status.Code(err) != codes.InvalidArgument {
+	if !errors.Is(err, client.ErrInvalidRequest) || client.Reason(err) != "INVALID_REQUEST" ||
+		status.Code(err) != codes.InvalidArgument {
 		t.Fatalf("Note of nonsense: got %v; want ErrInvalidRequest", err)
 	}
 	var fields []string
 	for _, v := range client.Violations(err) {
 		fields = append(fields, v.Field)
 	}
-	if got := strings.Join(fields, " "); !strings.Contains(got, "donation.series_id") || !strings.Contains(got, "donation.amount") {
+	if got := strings.Join(
+		fields,
+		" ",
+	); !strings.Contains(got, "donation.series_id") ||
+		!strings.Contains(got, "donation.amount") {
 		t.Errorf("Violations: got %s; want donation.series_id and donation.amount", got)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -268,7 +299,12 @@ func TestLostReplyIsStillFirst(t *testing.T) {
 		}()
 		answer, err := noted.Note(t.Context(), request)
 		if err != nil || answer.GetVerdict() != client.First || answer.GetEvidence() != client.EvidenceSameRequest {
-			t.Errorf("Note of %s whose reply was lost: got %v, %v; want First by SAME_REQUEST", request.GetDonation().GetSeriesId(), answer, err)
+			t.Errorf(
+				"Note of %s whose reply was lost: got %v, %v; want First by SAME_REQUEST",
+				request.GetDonation().GetSeriesId(),
+				answer,
+				err,
+			)
 		}
 	}
 }
@@ -295,7 +331,8 @@ func TestRetries(t *testing.T) {
 			f := &failing{errs: test.errs}
 			start := time.Now()
 			_, err := dial(t, server.Addr(), f.config()).Exists(t.Context(), series("I-1"), nil)
-			if (err == nil) != (test.want == nil) || test.want != nil && test.want != errAny && !errors.Is(err, test.want) {
+			if (err == nil) != (test.want == nil) ||
+				test.want != nil && test.want != errAny && !errors.Is(err, test.want) {
 				t.Errorf("Exists: got %v; want %v", err, test.want)
 			}
 			if f.calls != test.calls {
@@ -323,7 +360,8 @@ func TestRetryInfoIsHonoured(t *testing.T) {
 	}
 }
 
-// When everything fails, calls are tried once each, so that clients do not multiply an outage.
+// When everything fails, calls are tried once each, so that clients do not multiply an
+// outage.
 func TestBudgetEndsRetries(t *testing.T) {
 	f := &failing{}
 	for range 100 {
@@ -360,7 +398,8 @@ func TestServing(t *testing.T) {
 	}
 }
 
-// What a person says of a settling, and what a queue knows of a message, reaches the server.
+// What a person says of a settling, and what a queue knows of a message, reaches the
+// server.
 func TestWhatIsAsked(t *testing.T) {
 	asked := map[string]proto.Message{}
 	noted := dial(t, newPeer(t, func(rpc string, request, _ proto.Message) error {
@@ -437,8 +476,10 @@ func TestUnreachable(t *testing.T) {
 }
 
 func TestFromPayPal(t *testing.T) {
-	identified, err := paypal.IdentifyIPN([]byte("txn_type=subscr_payment&subscr_id=I-EXAMPLE1&txn_id=T1&payment_status=Completed" +
-		"&mc_gross=25.00&mc_currency=EUR&payment_date=05%3A05%3A00+Mar+01%2C+2026+PST"))
+	identified, err := paypal.IdentifyIPN(
+		[]byte("txn_type=subscr_payment&subscr_id=I-EXAMPLE1&txn_id=T1&payment_status=Completed" +
+			"&mc_gross=25.00&mc_currency=EUR&payment_date=05%3A05%3A00+Mar+01%2C+2026+PST"),
+	)
 	if err != nil || len(identified.Pairs) != 1 {
 		t.Fatalf("IdentifyIPN: got %v, %v; want one pair", identified, err)
 	}
@@ -446,10 +487,16 @@ func TestFromPayPal(t *testing.T) {
 	want := time.Date(2026, 3, 1, 13, 5, 0, 0, time.UTC)
 	if donation.GetLedger() != "paypal-live" || donation.GetSeriesId() != "I-EXAMPLE1" || donation.GetEvent() != client.EventPayment ||
 		donation.GetAmount() != "25.00" || donation.GetCurrencyCode() != "EUR" || donation.GetTransactionId() != "T1" ||
-		!donation.GetOccurredAt().AsTime().Equal(want) || message.GetChannel() != "ipn" || len(message.GetId()) != 32 {
+		!donation.GetOccurredAt().AsTime().Equal(want) ||
+		message.GetChannel() != "ipn" ||
+		len(message.GetId()) != 32 {
 		t.Errorf("FromPayPal: got %v, %v", donation, message)
 	}
-	if donation, message := client.FromPayPal(paypal.Pair{}, ""); donation.OccurredAt != nil || message.ReceivedAt != nil {
+	if donation, message := client.FromPayPal(
+		paypal.Pair{},
+		"",
+	); donation.OccurredAt != nil ||
+		message.ReceivedAt != nil {
 		t.Errorf("FromPayPal without a time: got %v, %v; want none", donation.OccurredAt, message.ReceivedAt)
 	}
 }

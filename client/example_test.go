@@ -14,7 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// example runs f with the address of a server. A program of yours has the address in its settings instead.
+// example runs f with the address of a server. A program of yours has the address in its
+// settings instead.
 func example(f func(addr string)) {
 	tb := &exampleTB{}
 	defer tb.end()
@@ -50,10 +51,18 @@ func ExampleClient_Once() {
 		// PayPal tells of one payment twice: by IPN, and by webhook.
 		donation := &client.Donation{SeriesId: "I-EXAMPLE", Amount: "25.00", CurrencyCode: "EUR"}
 		for _, message := range []*client.Message{{Channel: "ipn", Id: "1"}, {Channel: "webhook", Id: "WH-1"}} {
-			verdict, err := noted.Once(context.Background(), donation, message, func(ctx context.Context, note *client.Note) error {
-				fmt.Println("booking", note.GetDonation().GetAmount()) // with note.GetDonationId() as the idempotency key
-				return nil
-			})
+			verdict, err := noted.Once(
+				context.Background(),
+				donation,
+				message,
+				func(ctx context.Context, note *client.Note) error {
+					fmt.Println(
+						"booking",
+						note.GetDonation().GetAmount(),
+					) // with note.GetDonationId() as the idempotency key
+					return nil
+				},
+			)
 			if err != nil || verdict == client.Held { // of some errors Once says what is better
 				fmt.Println("503: PayPal comes again")
 			} else {
@@ -73,7 +82,10 @@ func ExampleClient_Note() {
 		defer noted.Close()
 		ctx := context.Background()
 
-		request := &client.NoteRequest{Donation: &client.Donation{SeriesId: "I-EXAMPLE"}, Hold: durationpb.New(time.Minute)}
+		request := &client.NoteRequest{
+			Donation: &client.Donation{SeriesId: "I-EXAMPLE"},
+			Hold:     durationpb.New(time.Minute),
+		}
 		for range 2 {
 			answer, err := noted.Note(ctx, request)
 			if err != nil {
@@ -121,7 +133,13 @@ func ExampleFromPayPal() {
 	}
 	for _, pair := range identified.Pairs {
 		donation, message := client.FromPayPal(pair, "paypal-live")
-		fmt.Println(donation.GetLedger(), donation.GetSeriesId(), donation.GetEvent(), donation.GetAmount(), message.GetChannel())
+		fmt.Println(
+			donation.GetLedger(),
+			donation.GetSeriesId(),
+			donation.GetEvent(),
+			donation.GetAmount(),
+			message.GetChannel(),
+		)
 	}
 	// Output: paypal-live I-EXAMPLE EVENT_PAYMENT 25.00 ipn
 }

@@ -12,7 +12,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// window is how many requests of a stream may be without an answer: enough to keep a server busy, few enough to be asked again.
+// window is how many requests of a stream may be without an answer: enough to keep a
+// server busy, few enough to be asked again.
 const window = 256
 
 // NoteResult is the answer to one request of Notes. Response is nil beside an error.
@@ -21,18 +22,22 @@ type NoteResult struct {
 	Response *NoteResponse
 }
 
-// Notes is Note for many, over one stream: it yields one result for each request, in the order of the requests. An error belongs to that request alone, and the
-// stream goes on. Only the end of ctx ends it early: every request that was asked and not answered is then yielded with the context's error, the rest is
-// not read, and the last result, whose Request is nil where nothing was unanswered, has it too.
+// Notes is Note for many, over one stream: it yields one result for each request, in the
+// order of the requests. An error belongs to that request alone, and the stream goes on.
+// Only the end of ctx ends it early: every request that was asked and not answered is
+// then yielded with the context's error, the rest is not read, and the last result, whose
+// Request is nil where nothing was unanswered, has it too.
 //
 //	for result, err := range noted.Notes(ctx, requests) { … }
 //
-// A stream that breaks is opened again, and what was not answered is asked again with the same RequestId, so nothing is lost or doubled. What fails with
-// UNAVAILABLE is repeated as Note does. An ErrWrongAnswer ends a stream too: the answers behind it may be those to other requests. Ctx is not given a
-// deadline.
+// A stream that breaks is opened again, and what was not answered is asked again with the
+// same RequestId, so nothing is lost or doubled. What fails with UNAVAILABLE is repeated
+// as Note does. An ErrWrongAnswer ends a stream too: the answers behind it may be those
+// to other requests. Ctx is not given a deadline.
 //
-// The requests are read in a goroutine of their own, up to 256 ahead of the results. Breaking out of the loop ends the stream, and the reading
-// at the next request; whether what was not answered yet has been noted is then unknown.
+// The requests are read in a goroutine of their own, up to 256 ahead of the results.
+// Breaking out of the loop ends the stream, and the reading at the next request; whether
+// what was not answered yet has been noted is then unknown.
 func (c *Client) Notes(ctx context.Context, requests iter.Seq[*NoteRequest]) iter.Seq2[NoteResult, error] {
 	return func(yield func(NoteResult, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -68,7 +73,8 @@ type notes struct {
 	stopped    bool           // the consumer wants no more
 }
 
-// more waits for something to ask, so that no stream is opened for nothing, and returns false at the end of it all.
+// more waits for something to ask, so that no stream is opened for nothing, and returns
+// false at the end of it all.
 func (s *notes) more(ctx context.Context) bool {
 	if len(s.unanswered) > 0 {
 		return true
@@ -88,8 +94,9 @@ func (s *notes) more(ctx context.Context) bool {
 	return false
 }
 
-// pass opens a stream, asks what is unanswered and then the source, and yields the answers. It returns nil at the end of the source, else why
-// the stream broke; unanswered then is what is still to be asked.
+// pass opens a stream, asks what is unanswered and then the source, and yields the
+// answers. It returns nil at the end of the source, else why the stream broke; unanswered
+// then is what is still to be asked.
 func (s *notes) pass(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -186,12 +193,21 @@ func checkAnswer(request *NoteRequest, response *notedv1.NoteDonationsResponse) 
 	return checkNote("noting "+donation.GetSeriesId(), donation, response.GetResponse().GetNote())
 }
 
-// answer yields the result of one request. One that the store could not answer is asked again by itself, while the others wait their turn.
+// answer yields the result of one request. One that the store could not answer is asked
+// again by itself, while the others wait their turn.
 func (s *notes) answer(ctx context.Context, request *NoteRequest, response *notedv1.NoteDonationsResponse) bool {
 	result := NoteResult{Request: request, Response: response.GetResponse()}
 	e := response.GetError()
 	if e == nil && result.Response == nil {
-		return s.give(result, failed("noting "+request.GetDonation().GetSeriesId(), codes.Internal, "the server answered with neither a response nor an error", ""))
+		return s.give(
+			result,
+			failed(
+				"noting "+request.GetDonation().GetSeriesId(),
+				codes.Internal,
+				"the server answered with neither a response nor an error",
+				"",
+			),
+		)
 	}
 	if e == nil {
 		s.client.budget.succeed()
@@ -204,7 +220,8 @@ func (s *notes) answer(ctx context.Context, request *NoteRequest, response *note
 	return s.give(result, err)
 }
 
-// resume decides what becomes of the unanswered requests of a stream that broke; false ends the whole.
+// resume decides what becomes of the unanswered requests of a stream that broke; false
+// ends the whole.
 func (s *notes) resume(ctx context.Context, err error) bool {
 	if len(s.unanswered) == 0 {
 		return true // an idle stream was closed, or ctx has ended, which more notices
@@ -220,7 +237,8 @@ func (s *notes) resume(ctx context.Context, err error) bool {
 		s.tries = 0
 		return s.failAll(err)
 	}
-	// One of them broke the stream for all, by being too large or not valid UTF-8: each is asked by itself, and only that one fails.
+	// One of them broke the stream for all, by being too large or not valid UTF-8: each
+	// is asked by itself, and only that one fails.
 	s.tries = 0
 	unanswered := s.unanswered
 	s.unanswered = nil

@@ -30,7 +30,8 @@ func TestNotesAnswersInOrder(t *testing.T) {
 		n := 0
 		for result, err := range noted.Notes(t.Context(), numbered(400)) {
 			id := fmt.Sprintf("I-%d", n)
-			if err != nil || result.Response.GetVerdict() != want || result.Request.GetDonation().GetSeriesId() != id || result.Response.GetNote().GetDonation().GetSeriesId() != id {
+			if err != nil || result.Response.GetVerdict() != want || result.Request.GetDonation().GetSeriesId() != id ||
+				result.Response.GetNote().GetDonation().GetSeriesId() != id {
 				t.Fatalf("result %d: got %v, %v; want %v of %s", n, result, err, want, id)
 			}
 			n++
@@ -50,7 +51,9 @@ func TestNotesGoesOnAfterABadRequest(t *testing.T) {
 		{Donation: series("I-1")},
 		{Donation: series("")},       // refused by name
 		{Donation: series("I-\xff")}, // not UTF-8: cannot be sent, and breaks the stream
-		{Donation: series("I-2")}, nil, {Donation: series("I-3")},
+		{Donation: series("I-2")},
+		nil,
+		{Donation: series("I-3")},
 	}
 	var got []string
 	for result, err := range noted.Notes(t.Context(), slices.Values(requests)) {
@@ -69,7 +72,8 @@ func TestNotesGoesOnAfterABadRequest(t *testing.T) {
 	}
 }
 
-// A stream that breaks again and again loses nothing and doubles nothing: every donation is First, by whichever try.
+// A stream that breaks again and again loses nothing and doubles nothing: every donation
+// is First, by whichever try.
 func TestNotesSurvivesBrokenStreams(t *testing.T) {
 	server := servertest.New(t)
 	proxy := newProxy(t, server.Addr())

@@ -11,9 +11,10 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// Once runs process if this donation is the caller's to process, and sees to it that nobody else processes it. It notes the donation with a
-// hold, runs process on First, extends the hold at every third of it while process runs, settles the note when process has succeeded, and releases it when process
-// has failed or panicked (the panic goes on).
+// Once runs process if this donation is the caller's to process, and sees to it that
+// nobody else processes it. It notes the donation with a hold, runs process on First,
+// extends the hold at every third of it while process runs, settles the note when process
+// has succeeded, and releases it when process has failed or panicked (the panic goes on).
 //
 // What the caller sees, and what it tells PayPal:
 //
@@ -28,23 +29,41 @@ import (
 //	First      ErrNotSettled and the      processed, but the note is not final: the donation's       503, or see below
 //	           reason joined to it        next message may be First
 //
-// Undecided comes with ErrUnavailable or a context's error in most cases: PayPal comes again, and the matter settles itself. ErrInvalidRequest,
-// ErrOccurredTooEarly, ErrOccurredTooLate, ErrReceivedTooEarly and ErrSeriesFull would be the answer every time: answer 200 and keep the message for
-// a person. ErrStoreUnsuitable lasts until the operator acts; nothing was noted, so answer 503, as to every other error.
+// Undecided comes with ErrUnavailable or a context's error in most cases: PayPal comes
+// again, and the matter settles itself. ErrInvalidRequest, ErrOccurredTooEarly,
+// ErrOccurredTooLate, ErrReceivedTooEarly and ErrSeriesFull would be the answer every
+// time: answer 200 and keep the message for a person. ErrStoreUnsuitable lasts until the
+// operator acts; nothing was noted, so answer 503, as to every other error.
 //
-// ErrNotSettled is said with ErrSettledByAnother when another attempt has processed the donation too, and with ErrHoldReleased or ErrNoteNotFound when an operator
-// intervened: PayPal's next try would be a duplicate, or double it, so answer 200 and tell a person. It is said with ErrHoldLost when another is at it, and with
-// ErrUnavailable when the server was away for longer than Config.SettleTimeout: PayPal's next try may be First again, under the same donation id, and settles it then. A
-// downstream that takes note.DonationId as its idempotency key, and refuses a note.Attempt below the last it saw, makes that harmless.
+// ErrNotSettled is said with ErrSettledByAnother when another attempt has processed the
+// donation too, and with ErrHoldReleased or ErrNoteNotFound when an operator intervened:
+// PayPal's next try would be a duplicate, or double it, so answer 200 and tell a person.
+// It is said with ErrHoldLost when another is at it, and with ErrUnavailable when the
+// server was away for longer than Config.SettleTimeout: PayPal's next try may be First
+// again, under the same donation id, and settles it then. A downstream that takes
+// note.DonationId as its idempotency key, and refuses a note.Attempt below the last it
+// saw, makes that harmless.
 //
-// The context of process ends with ctx, and also when the hold is lost, or has run out because it could not be extended: from then on another may be processing the
-// donation. context.Cause tells which. A process that succeeds all the same is settled all the same. Settling and releasing do not end with ctx: by
-// then the work is done, and forgetting that would double it.
+// The context of process ends with ctx, and also when the hold is lost, or has run out
+// because it could not be extended: from then on another may be processing the donation.
+// context.Cause tells which. A process that succeeds all the same is settled all the
+// same. Settling and releasing do not end with ctx: by then the work is done, and
+// forgetting that would double it.
 //
-// The message may be nil. Once asks with a RequestId of its own, so calling it again for the same donation is another request: while the first
-// still runs it is Held.
-func (c *Client) Once(ctx context.Context, donation *Donation, message *Message, process func(ctx context.Context, note *Note) error) (Verdict, error) {
-	request := &NoteRequest{Donation: donation, Message: message, Hold: durationpb.New(c.hold), RequestId: NewRequestID()}
+// The message may be nil. Once asks with a RequestId of its own, so calling it again for
+// the same donation is another request: while the first still runs it is Held.
+func (c *Client) Once(
+	ctx context.Context,
+	donation *Donation,
+	message *Message,
+	process func(ctx context.Context, note *Note) error,
+) (Verdict, error) {
+	request := &NoteRequest{
+		Donation:  donation,
+		Message:   message,
+		Hold:      durationpb.New(c.hold),
+		RequestId: NewRequestID(),
+	}
 	asked := time.Now() // the hold began no earlier
 	answer, err := c.Note(ctx, request)
 	if err != nil {
@@ -55,7 +74,11 @@ func (c *Client) Once(ctx context.Context, donation *Donation, message *Message,
 		return answer.GetVerdict(), nil
 	case First:
 	default:
-		return Undecided, fmt.Errorf("noting %s: the server's verdict %s is not one that this client knows", donation.GetSeriesId(), answer.GetVerdict())
+		return Undecided, fmt.Errorf(
+			"noting %s: the server's verdict %s is not one that this client knows",
+			donation.GetSeriesId(),
+			answer.GetVerdict(),
+		)
 	}
 	if answer.GetReceipt() == "" {
 		return Undecided, fmt.Errorf("noting %s: the server gave no receipt for the hold", donation.GetSeriesId())
@@ -63,9 +86,16 @@ func (c *Client) Once(ctx context.Context, donation *Donation, message *Message,
 	return First, c.processHeld(ctx, answer, asked.Add(c.hold), process)
 }
 
-// processHeld runs process under the hold of answer, which lasts until heldUntil at least, and makes the note final or gives it up.
-func (c *Client) processHeld(ctx context.Context, answer *NoteResponse, heldUntil time.Time, process func(context.Context, *Note) error) error {
-	// The caller's end must not end the settling, nor the heartbeat of a process that takes no notice of it.
+// processHeld runs process under the hold of answer, which lasts until heldUntil at
+// least, and makes the note final or gives it up.
+func (c *Client) processHeld(
+	ctx context.Context,
+	answer *NoteResponse,
+	heldUntil time.Time,
+	process func(context.Context, *Note) error,
+) error {
+	// The caller's end must not end the settling, nor the heartbeat of a process that
+	// takes no notice of it.
 	own := context.WithoutCancel(ctx)
 	stopHeartbeat := func() {}
 	returned := false
@@ -94,15 +124,22 @@ func (c *Client) processHeld(ctx context.Context, answer *NoteResponse, heldUnti
 	return nil
 }
 
-// keepHold extends the hold in the background until the returned function is called. When the hold is lost, or runs out because the server
-// could not be asked in time, it calls lose with the reason and ends.
-func (c *Client) keepHold(ctx context.Context, answer *NoteResponse, heldUntil time.Time, lose context.CancelCauseFunc) (stop func()) {
+// keepHold extends the hold in the background until the returned function is called. When
+// the hold is lost, or runs out because the server could not be asked in time, it calls
+// lose with the reason and ends.
+func (c *Client) keepHold(
+	ctx context.Context,
+	answer *NoteResponse,
+	heldUntil time.Time,
+	lose context.CancelCauseFunc,
+) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
-			// By our own clock the hold is a little shorter than by the store's, which is the safe side.
+			// By our own clock the hold is a little shorter than by the store's, which is
+			// the safe side.
 			next := time.Until(heldUntil.Add(-c.hold * 2 / 3))
 			if !sleep(ctx, next) {
 				return
@@ -122,7 +159,8 @@ func (c *Client) keepHold(ctx context.Context, answer *NoteResponse, heldUntil t
 	}
 }
 
-// extendBefore extends the hold, trying until it would have run out, and returns until when it lasts then.
+// extendBefore extends the hold, trying until it would have run out, and returns until
+// when it lasts then.
 func (c *Client) extendBefore(ctx context.Context, answer *NoteResponse, heldUntil time.Time) (time.Time, error) {
 	ctx, cancel := context.WithDeadline(ctx, heldUntil)
 	defer cancel()
@@ -147,7 +185,8 @@ func (c *Client) extendBefore(ctx context.Context, answer *NoteResponse, heldUnt
 	}
 }
 
-// settleForSure settles, and does not give up at the first trouble: the work is done. Besides UNAVAILABLE it outwaits a server that is too busy or too slow.
+// settleForSure settles, and does not give up at the first trouble: the work is done.
+// Besides UNAVAILABLE it outwaits a server that is too busy or too slow.
 func (c *Client) settleForSure(ctx context.Context, answer *NoteResponse) error {
 	ctx, cancel := context.WithTimeout(ctx, c.settleTimeout)
 	defer cancel()
@@ -164,7 +203,8 @@ func (c *Client) settleForSure(ctx context.Context, answer *NoteResponse) error 
 	}
 }
 
-// giveUp releases, within the same time, and as a call does: if it fails, the hold runs out by itself.
+// giveUp releases, within the same time, and as a call does: if it fails, the hold runs
+// out by itself.
 func (c *Client) giveUp(ctx context.Context, answer *NoteResponse, reason string) error {
 	ctx, cancel := context.WithTimeout(ctx, min(c.settleTimeout, c.timeout))
 	defer cancel()
@@ -175,10 +215,16 @@ func (c *Client) giveUp(ctx context.Context, answer *NoteResponse, reason string
 	return checkSameNote("releasing", answer.GetNote(), note)
 }
 
-// refused says whether the server has refused for good what was asked with a receipt, so that asking again would change nothing.
+// refused says whether the server has refused for good what was asked with a receipt, so
+// that asking again would change nothing.
 func refused(err error) bool {
 	switch status.Code(err) {
-	case codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded, codes.Aborted, codes.Internal, codes.Unknown:
+	case codes.Unavailable,
+		codes.ResourceExhausted,
+		codes.DeadlineExceeded,
+		codes.Aborted,
+		codes.Internal,
+		codes.Unknown:
 		return false
 	}
 	return true

@@ -55,10 +55,21 @@ func TestOnceSettles(t *testing.T) {
 	if verdict != client.First || err != nil {
 		t.Fatalf("Once: got %v, %v; want First", verdict, err)
 	}
-	if note := only(t, noted, "I-1"); note.GetState() != client.StateSettled || note.GetDonationId() != ran.GetDonationId() {
+	if note := only(
+		t,
+		noted,
+		"I-1",
+	); note.GetState() != client.StateSettled ||
+		note.GetDonationId() != ran.GetDonationId() {
 		t.Errorf("Once left %v; want it settled", note)
 	}
-	if verdict, err := noted.Once(t.Context(), series("I-1"), nil, mustNotRun(t)); verdict != client.Duplicate || err != nil {
+	if verdict, err := noted.Once(
+		t.Context(),
+		series("I-1"),
+		nil,
+		mustNotRun(t),
+	); verdict != client.Duplicate ||
+		err != nil {
 		t.Errorf("Once again: got %v, %v; want Duplicate", verdict, err)
 	}
 }
@@ -90,13 +101,19 @@ func TestOnceReleases(t *testing.T) {
 	}
 }
 
-// A goroutine that ends inside the function, as t.FailNow does, has not processed the donation.
+// A goroutine that ends inside the function, as t.FailNow does, has not processed the
+// donation.
 func TestOnceReleasesOnGoexit(t *testing.T) {
 	noted := dial(t, servertest.New(t).Addr(), client.Config{})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		noted.Once(t.Context(), series("I-1"), nil, func(context.Context, *client.Note) error { runtime.Goexit(); return nil })
+		noted.Once(
+			t.Context(),
+			series("I-1"),
+			nil,
+			func(context.Context, *client.Note) error { runtime.Goexit(); return nil },
+		)
 	}()
 	<-done
 	if note := only(t, noted, "I-1"); note.GetState() != client.StateOpen {
@@ -110,7 +127,11 @@ func TestOnceTellsOfALostHold(t *testing.T) {
 
 	verdict, err := noted.Once(t.Context(), series("I-taken"), nil, func(ctx context.Context, note *client.Note) error {
 		server.Advance(61 * time.Second)
-		if answer, err := noted.Note(ctx, held("I-taken")); err != nil || answer.GetEvidence() != client.EvidenceTakenOver {
+		if answer, err := noted.Note(
+			ctx,
+			held("I-taken"),
+		); err != nil ||
+			answer.GetEvidence() != client.EvidenceTakenOver {
 			t.Fatalf("Note after the hold ran out: got %v, %v; want it taken over", answer, err)
 		}
 		return nil
@@ -119,15 +140,30 @@ func TestOnceTellsOfALostHold(t *testing.T) {
 		t.Errorf("Once whose hold was taken over: got %v, %v; want First, ErrNotSettled and ErrHoldLost", verdict, err)
 	}
 
-	verdict, err = noted.Once(t.Context(), series("I-settled"), nil, func(ctx context.Context, note *client.Note) error {
-		server.Advance(61 * time.Second)
-		if verdict, err := noted.Once(ctx, series("I-settled"), nil, nothing); verdict != client.First || err != nil {
-			t.Errorf("Once after the hold ran out: got %v, %v; want First", verdict, err)
-		}
-		return nil
-	})
+	verdict, err = noted.Once(
+		t.Context(),
+		series("I-settled"),
+		nil,
+		func(ctx context.Context, note *client.Note) error {
+			server.Advance(61 * time.Second)
+			if verdict, err := noted.Once(
+				ctx,
+				series("I-settled"),
+				nil,
+				nothing,
+			); verdict != client.First ||
+				err != nil {
+				t.Errorf("Once after the hold ran out: got %v, %v; want First", verdict, err)
+			}
+			return nil
+		},
+	)
 	if verdict != client.First || !errors.Is(err, client.ErrNotSettled) || !errors.Is(err, client.ErrSettledByAnother) {
-		t.Errorf("Once that another settled: got %v, %v; want First, ErrNotSettled and ErrSettledByAnother", verdict, err)
+		t.Errorf(
+			"Once that another settled: got %v, %v; want First, ErrNotSettled and ErrSettledByAnother",
+			verdict,
+			err,
+		)
 	}
 
 	verdict, err = noted.Once(t.Context(), series("I-late"), nil, func(context.Context, *client.Note) error {
@@ -158,12 +194,14 @@ func TestOnceEndsTheContextWhenTheHoldIsLost(t *testing.T) {
 			return nil
 		}
 	})
-	if verdict != client.First || !errors.Is(err, context.Canceled) || !errors.Is(err, client.ErrHoldLost) || errors.Is(err, client.ErrNotSettled) {
+	if verdict != client.First || !errors.Is(err, context.Canceled) || !errors.Is(err, client.ErrHoldLost) ||
+		errors.Is(err, client.ErrNotSettled) {
 		t.Errorf("Once: got %v, %v; want First, the function's error and ErrHoldLost", verdict, err)
 	}
 }
 
-// When the server cannot be asked, the hold may run out unseen; the function must know that it is not alone any more.
+// When the server cannot be asked, the hold may run out unseen; the function must know
+// that it is not alone any more.
 func TestOnceEndsTheContextWhenTheHoldRunsOut(t *testing.T) {
 	server := servertest.New(t)
 	proxy := newProxy(t, server.Addr())
@@ -183,7 +221,11 @@ func TestOnceEndsTheContextWhenTheHoldRunsOut(t *testing.T) {
 		return nil // done nevertheless
 	})
 	if verdict != client.First || !errors.Is(err, client.ErrNotSettled) || !errors.Is(err, client.ErrUnavailable) {
-		t.Errorf("Once without a server at its end: got %v, %v; want First, ErrNotSettled and ErrUnavailable", verdict, err)
+		t.Errorf(
+			"Once without a server at its end: got %v, %v; want First, ErrNotSettled and ErrUnavailable",
+			verdict,
+			err,
+		)
 	}
 }
 
@@ -226,9 +268,16 @@ func TestOnceSettlesAfterTheCallerHasGone(t *testing.T) {
 	}
 }
 
-// A server that is too busy to settle is waited for: the donation is processed, and must not be forgotten for that.
+// A server that is too busy to settle is waited for: the donation is processed, and must
+// not be forgotten for that.
 func TestOnceOutwaitsABusyServer(t *testing.T) {
-	f := &failing{errs: []error{nil, detailed(codes.ResourceExhausted, "RATE_LIMITED", 10*time.Millisecond), detailed(codes.ResourceExhausted, "OVERLOADED", 10*time.Millisecond)}}
+	f := &failing{
+		errs: []error{
+			nil,
+			detailed(codes.ResourceExhausted, "RATE_LIMITED", 10*time.Millisecond),
+			detailed(codes.ResourceExhausted, "OVERLOADED", 10*time.Millisecond),
+		},
+	}
 	noted := dial(t, servertest.New(t).Addr(), f.config())
 	if verdict, err := noted.Once(t.Context(), series("I-1"), nil, nothing); verdict != client.First || err != nil {
 		t.Errorf("Once: got %v, %v; want First", verdict, err)
@@ -241,11 +290,23 @@ func TestOnceOutwaitsABusyServer(t *testing.T) {
 func TestOnceDoesNotRunOnAnError(t *testing.T) {
 	server := servertest.New(t)
 	noted := dial(t, server.Addr(), client.Config{})
-	if verdict, err := noted.Once(t.Context(), series(""), nil, mustNotRun(t)); verdict != client.Undecided || !errors.Is(err, client.ErrInvalidRequest) {
+	if verdict, err := noted.Once(
+		t.Context(),
+		series(""),
+		nil,
+		mustNotRun(t),
+	); verdict != client.Undecided ||
+		!errors.Is(err, client.ErrInvalidRequest) {
 		t.Errorf("Once of no series: got %v, %v; want Undecided and ErrInvalidRequest", verdict, err)
 	}
 	away := dial(t, "127.0.0.1:1", client.Config{})
-	if verdict, err := away.Once(t.Context(), series("I-1"), nil, mustNotRun(t)); verdict != client.Undecided || !errors.Is(err, client.ErrUnavailable) {
+	if verdict, err := away.Once(
+		t.Context(),
+		series("I-1"),
+		nil,
+		mustNotRun(t),
+	); verdict != client.Undecided ||
+		!errors.Is(err, client.ErrUnavailable) {
 		t.Errorf("Once without a server: got %v, %v; want Undecided and ErrUnavailable", verdict, err)
 	}
 }
@@ -256,10 +317,15 @@ func TestOnceOfAHundredRunsOne(t *testing.T) {
 	var callers sync.WaitGroup
 	for range 100 {
 		callers.Go(func() {
-			verdict, err := noted.Once(t.Context(), &client.Donation{SeriesId: "I-1", TransactionId: "T-1"}, nil, func(context.Context, *client.Note) error {
-				runs.Add(1)
-				return nil
-			})
+			verdict, err := noted.Once(
+				t.Context(),
+				&client.Donation{SeriesId: "I-1", TransactionId: "T-1"},
+				nil,
+				func(context.Context, *client.Note) error {
+					runs.Add(1)
+					return nil
+				},
+			)
 			switch {
 			case err != nil:
 				t.Error(err)
@@ -272,7 +338,12 @@ func TestOnceOfAHundredRunsOne(t *testing.T) {
 	}
 	callers.Wait()
 	if runs.Load() != 1 || first.Load() != 1 || others.Load() != 99 {
-		t.Errorf("100 callers: the function ran %d times, %d were First, %d others; want 1, 1, 99", runs.Load(), first.Load(), others.Load())
+		t.Errorf(
+			"100 callers: the function ran %d times, %d were First, %d others; want 1, 1, 99",
+			runs.Load(),
+			first.Load(),
+			others.Load(),
+		)
 	}
 }
 

@@ -5,7 +5,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// FromPayPal turns what client/paypal identified into what Noted is asked, in the given ledger: only the receiver knows its books.
+// FromPayPal turns what client/paypal identified into what Noted is asked, in the given
+// ledger: only the receiver knows its books.
 func FromPayPal(pair paypal.Pair, ledger string) (*Donation, *Message) {
 	donation := &Donation{
 		Ledger:        ledger,

@@ -16,8 +16,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
-// peer is a gRPC server in front of a real one. It changes what the real one answers, as a
-// broken proxy or a forked process does.
+// peer is a gRPC server in front of a real one. It changes what the real one answers, as
+// a broken proxy or a forked process does.
 type peer struct {
 	addr string
 	real *grpc.ClientConn

@@ -21,7 +21,8 @@ func TestSentinelsAreTheContractsReasons(t *testing.T) {
 	if !found {
 		t.Fatal("the head of noted.proto has no list of reasons any more")
 	}
-	// A line is "//   CODE   REASON (remark), REASON": the first word of a line that begins one is the code.
+	// A line is "//   CODE   REASON (remark), REASON": the first word of a line that
+	// begins one is the code.
 	var documented []string
 	remarks := regexp.MustCompile(`\([^)]*\)`)
 	word := regexp.MustCompile(`[A-Z_]{4,}`)

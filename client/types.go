@@ -2,7 +2,8 @@ package client
 
 import notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 
-// The messages of the contract, under names that need no second import. What each field means, and its limits, is written in noted.proto.
+// The messages of the contract, under names that need no second import. What each field
+// means, and its limits, is written in noted.proto.
 type (
 	Donation      = notedv1.Donation
 	Message       = notedv1.Message
@@ -25,7 +26,8 @@ type (
 	State    = notedv1.State
 )
 
-// The verdicts. Undecided is what comes beside an error: nothing is known, so do not process, and do not drop the message either.
+// The verdicts. Undecided is what comes beside an error: nothing is known, so do not
+// process, and do not drop the message either.
 const (
 	Undecided = notedv1.Verdict_VERDICT_UNSPECIFIED
 	First     = notedv1.Verdict_VERDICT_FIRST
@@ -51,7 +53,8 @@ const (
 	EventDispute          = notedv1.Event_EVENT_DISPUTE
 )
 
-// The rules that decide, strongest first. EvidenceNone is what Exists says where there is no note.
+// The rules that decide, strongest first. EvidenceNone is what Exists says where there is
+// no note.
 const (
 	EvidenceNone            = notedv1.Evidence_EVIDENCE_UNSPECIFIED
 	EvidenceNew             = notedv1.Evidence_EVIDENCE_NEW

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -23,7 +22,7 @@ import (
 // access decides who may call, and how often. Both doors tell it of a call in gRPC's way: what a caller presents is incoming metadata, and its connection
 // with its certificate is the peer.
 type access struct {
-	logger    *slog.Logger
+	audit     audit
 	telemetry *telemetry
 	known     atomic.Pointer[callers] // nil where there is no file: everybody who can connect may call
 	byCert    bool                    // certificates are checked in the handshake
@@ -39,7 +38,7 @@ const (
 )
 
 func newAccess(config Config, t *telemetry) *access {
-	return &access{logger: config.Logger, telemetry: t, byCert: config.TLSClientCA != "", rates: newRates(config.Rate, config.Burst),
+	return &access{audit: newAudit(config), telemetry: t, byCert: config.TLSClientCA != "", rates: newRates(config.Rate, config.Burst),
 		denials: newRates(lesser(config.Rate, denialsRate), lesser(config.Burst, denialsBurst))}
 }
 
@@ -206,14 +205,14 @@ func (a *access) deny(ctx context.Context, method, ledger string, why error, cau
 		return rateLimited(wait)
 	}
 	f := refuse(why)
-	fields := []any{"caller", callerOf(ctx), "peer", peerOf(ctx), "rpc", method, "reason", f.reason}
+	fields := []any{"rpc", method, "reason", f.reason}
 	if why == errLedgerDenied {
 		fields = append(fields, "ledger", clipped(ledger))
 	}
 	if cause != "" {
 		fields = append(fields, "cause", cause)
 	}
-	a.logger.WarnContext(ctx, "audit: denied a call", fields...)
+	a.audit.write(ctx, "denied a call", fields...)
 	return f
 }
 
@@ -224,8 +223,7 @@ func (a *access) stranger(ctx context.Context, method string, request any, err e
 		return
 	}
 	ledger, _ := ledgerOfReceipt(request)
-	a.logger.WarnContext(ctx, "audit: refused a receipt whose hold is another's", "caller", callerOf(ctx), "peer", peerOf(ctx), "rpc", method,
-		"ledger", ledger, "reason", reason)
+	a.audit.write(ctx, "refused a receipt whose hold is another's", "rpc", method, "ledger", ledger, "reason", reason)
 }
 
 // clipped keeps what a stranger wrote from filling the log, or memory.

@@ -48,8 +48,15 @@ func (w *watch) remark() string {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.lost != "" {
-		return " (calls for a part of the series are refused: " + w.lost + ")" + w.losses.remark()
+	remark := ""
+	if w.unsafe {
+		remark = " (the certificate of the store is not checked: leave skip_verify out of -redis)"
 	}
-	return w.losses.remark()
+	if w.lost != "" {
+		remark += " (calls for a part of the series are refused: " + w.lost + ")"
+	}
+	if w.weak != "" {
+		remark += " (new donations may be refused: " + w.weak + ")"
+	}
+	return remark + w.losses.remark()
 }

@@ -2,6 +2,8 @@ package server
 
 import (
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +34,34 @@ func newAdvice(config Config, t *telemetry, logger *slog.Logger) advice {
 	return a
 }
 
+// The windows from which on the payments of a series that is as frequent can be taken for each other.
+const (
+	longMatch   = 24 * time.Hour
+	longArrival = 7 * 24 * time.Hour
+)
+
+// adviseOnRules warns of windows that join what should stay apart. They can be meant, so they
+// are not refused: where all series are monthly they cost nothing.
+func adviseOnRules(config Config, logger *slog.Logger) {
+	advise := func(fields []any, r store.Rules) {
+		if r.MatchWindow >= longMatch {
+			logger.Warn("the match window is a day or longer, so of a daily series today's payment can be taken for yesterday's, and is lost; "+
+				"the times that the channels tell agree within seconds, so set -match-window to hours", append(fields, "match_window", r.MatchWindow.String())...)
+		}
+		if r.ArrivalWindow >= longArrival {
+			logger.Warn("the arrival window is a week or longer, so of a weekly series a payment that bears no time can be taken for last week's, and is lost; "+
+				"PayPal repeats itself for four days, so set -arrival-window to days", append(fields, "arrival_window", r.ArrivalWindow.String())...)
+		}
+	}
+	advise(nil, config.usual())
+	rulesOf := config.rulesByLedger()
+	for _, ledger := range slices.Sorted(maps.Keys(config.Ledgers)) {
+		if different := config.Ledgers[ledger]; different.MatchWindow != 0 || different.ArrivalWindow != 0 {
+			advise([]any{"ledger", ledger}, rulesOf(ledger))
+		}
+	}
+}
+
 // give looks through a report.
 func (a *advice) give(r store.Report) {
 	a.telemetry.clockOff.Set(r.ClockOffset.Seconds())
@@ -43,10 +73,17 @@ func (a *advice) give(r store.Report) {
 		what  string
 		about []any
 	}{
-		{r.Policy == "", "the store does not tell its maxmemory-policy; see to it that it is noeviction, or donations will be forgotten", nil},
+		{r.Version == "", "the store refuses INFO, so nobody here sees whether it forgets; look with its provider that it is Redis 6.2 or newer, with maxmemory-policy noeviction and its append-only file on", nil},
+		{r.Version != "" && r.Policy == "", "the store does not tell its maxmemory-policy; see to it that it is noeviction, or donations will be forgotten", nil},
 		{r.Evicts && a.evictionAllowed, "the store evicts keys when its memory is full, and -allow-eviction accepts that", []any{"policy", r.Policy}},
+		{r.Unverified, "the certificate of the store is not checked (skip_verify in -redis), so a machine in between " +
+			"can read and change every note; leave skip_verify out, " +
+			"and name a CA of your own with -redis-ca", nil},
 		{len(r.Lost) > 0, "a primary of the cluster cannot be used, so calls for its series are refused; the others are answered", []any{"lost", strings.Join(r.Lost, "; ")}},
 		{r.Persistence == "none", "the store keeps nothing on disk, so a restart of it forgets every donation; set appendonly yes and appendfsync everysec in its redis.conf", nil},
+		{r.Persistence == "rdb", "the store only takes snapshots, so a crash of it forgets every donation since the last; set appendonly yes and appendfsync everysec in its redis.conf", nil},
+		{r.Persistence == "hidden", "the store has no append-only file, and refuses CONFIG, so whether it takes snapshots cannot be seen: a restart may forget donations; " +
+			"turn its persistence on with its provider, as an append-only file", nil},
 		{r.Trouble != "", "the store's persistence does not work, so a restart would forget donations; look at its disk and its log", []any{"trouble", r.Trouble}},
 		{a.mode == "sentinel" && r.Version != "" && !r.MinReplicas && a.replicas == 0, "a primary that is cut off from its sentinels goes on noting what will be lost; " +
 			"set min-replicas-to-write 1 and min-replicas-max-lag 2 in every redis.conf, or start with -replicas", nil},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +28,9 @@ func TestAdvice(t *testing.T) {
 		{"a policy that is not told", Config{}, func(r *store.Report) { r.Policy = "" }, "maxmemory-policy"},
 		{"an evicting store that is allowed", Config{AllowEviction: true}, func(r *store.Report) { r.Policy, r.Evicts = "allkeys-lru", true }, "-allow-eviction"},
 		{"no persistence", Config{}, func(r *store.Report) { r.Persistence = "none" }, "appendonly yes"},
-		{"snapshots only", Config{}, func(r *store.Report) { r.Persistence = "rdb" }, ""},
+		{"snapshots only", Config{}, func(r *store.Report) { r.Persistence = "rdb" }, "appendonly yes"},
+		{"no append-only file, and CONFIG refused", Config{}, func(r *store.Report) { r.Persistence = "hidden" }, "append-only file"},
+		{"INFO refused", Config{}, func(r *store.Report) { *r = store.Report{} }, "maxmemory-policy noeviction"},
 		{"a disk that is full", Config{}, func(r *store.Report) { r.Trouble = "it cannot write" }, "it cannot write"},
 		{"sentinels without min-replicas-to-write", Config{RedisMode: "sentinel"}, func(r *store.Report) { r.MinReplicas = false }, "min-replicas-to-write 1"},
 		{"but with replicas waited for", Config{RedisMode: "sentinel", Replicas: 1}, func(r *store.Report) { r.MinReplicas = false }, ""},
@@ -63,6 +66,34 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
+// Windows in which a frequent series' payments can be taken for each other are warned of, in any ledger; the usual ones are not.
+func TestAdviceOnRules(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		name   string
+		config Config
+		want   []string // a line each
+	}{
+		{"the defaults", Config{Ledgers: map[string]LedgerRules{"a": {Retention: 60 * day}}}, nil},
+		{"windows that are just short enough", Config{Rules: Rules{MatchWindow: day - 1, ArrivalWindow: 7*day - 1}}, nil},
+		{"a match window of days", Config{Rules: Rules{MatchWindow: 2 * day}}, []string{"msg=\"the match window is a day or longer, so of a daily series", "match_window=48h0m0s"}},
+		{"an arrival window of weeks", Config{Rules: Rules{ArrivalWindow: 14 * day}}, []string{"msg=\"the arrival window is a week or longer, so of a weekly series", "arrival_window=336h0m0s"}},
+		{"of one ledger", Config{Ledgers: map[string]LedgerRules{"a": {MatchWindow: day}, "b": {}}}, []string{"msg=\"the match window", "ledger=a match_window=24h0m0s"}},
+	} {
+		var log bytes.Buffer
+		adviseOnRules(c.config.withDefaults(), slog.New(slog.NewTextHandler(&log, nil)))
+		lines := min(1, len(c.want))
+		for _, want := range c.want {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("%s: the log lacks %q:\n%s", c.name, want, log.String())
+			}
+		}
+		if got := strings.Count(log.String(), "level=WARN"); got != lines {
+			t.Errorf("%s: the log has %d lines, want %d:\n%s", c.name, got, lines, log.String())
+		}
+	}
+}
+
 // What a real Redis says of itself is understood.
 func TestReportOfRedis(t *testing.T) {
 	for _, c := range []struct {
@@ -73,6 +104,9 @@ func TestReportOfRedis(t *testing.T) {
 		{"nothing on disk", nil, "none"},
 		{"snapshots", []string{"--save", "3600 1"}, "rdb"},
 		{"an append-only file", []string{"--appendonly", "yes"}, "aof"},
+		{"Debian's", []string{"--save", "3600 1 300 100 60 10000"}, "rdb"},
+		{"CONFIG refused", []string{"--rename-command", "CONFIG", ""}, "hidden"},
+		{"CONFIG refused, an append-only file", []string{"--rename-command", "CONFIG", "", "--appendonly", "yes"}, "aof"},
 	} {
 		redis := redistest.Start(t, append(c.arguments, "--min-replicas-to-write", "1")...)
 		s, err := store.Open(t.Context(), store.Config{URL: redis.URL(), Mode: "standalone", Logger: slog.New(slog.DiscardHandler)})
@@ -151,4 +185,16 @@ func (b *safeBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buffer.String()
+}
+
+// README.md names the reasons of noted_store_shut_out.
+func TestReadmeShutOuts(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "(`" + strings.Join(store.ShutOuts, "`, `") + "`)"
+	if !strings.Contains(string(text), want) {
+		t.Errorf("README.md does not name the reasons of noted_store_shut_out as %s", want)
+	}
 }

@@ -71,6 +71,9 @@ func newBreaker(config Config, registry prometheus.Registerer) *breaker {
 
 var errBreakerOpen = fmt.Errorf("%w: it did not answer the last questions, and is asked again soon", store.ErrUnavailable)
 
+// errNoNews marks an error that says nothing of whether the store is alive.
+var errNoNews = errors.New("gathering a page")
+
 // begin says whether the store may be asked, and whether this question is the one that tries whether it is back.
 func (b *breaker) begin() (trial bool, err error) {
 	if !b.open.Load() {
@@ -177,7 +180,7 @@ func lifeOf(err error, took time.Duration) life {
 	switch {
 	case errors.As(err, &replied), store.Foreign(err):
 		return lives
-	case errors.Is(err, store.ErrPoolExhausted):
+	case errors.Is(err, store.ErrPoolExhausted), errors.Is(err, errNoNews):
 		return unclear
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrOutcomeUnknown):
 		return lies
@@ -267,8 +270,15 @@ func (g guarded) Extend(ctx context.Context, receipt string, hold time.Duration)
 	return note, err
 }
 
+// List asks many times for a page. Where its time ends meanwhile, the store may have answered
+// each time at once.
 func (g guarded) List(ctx context.Context, r store.ListRequest) (reply store.ListReply, err error) {
-	err = g.ask(ctx, func() (err error) { reply, err = g.store.List(ctx, r); return err })
+	err = g.ask(ctx, func() (err error) {
+		if reply, err = g.store.List(ctx, r); errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("%w: %w", errNoNews, err)
+		}
+		return err
+	})
 	return reply, err
 }
 

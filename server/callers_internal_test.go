@@ -115,7 +115,7 @@ func TestEveryMethodHasItsRights(t *testing.T) {
 			t.Errorf("%s needs no verb", method)
 		}
 	}
-	a := &access{logger: discard, telemetry: newTelemetry(discard, nil, nil)}
+	a := &access{audit: newAudit(Config{Audit: discard}), telemetry: newTelemetry(discard, nil, nil)}
 	if _, err := a.admit(t.Context(), "/noted.v1.DedupeService/SettleEverything", nil); reasonOf(err) != "VERB_DENIED" {
 		t.Errorf("a method that nobody has thought of: %v, want VERB_DENIED", err)
 	}

@@ -88,11 +88,18 @@ func (c *certificates) load(contents [][]byte) error {
 	return nil
 }
 
-// warn tells once of a certificate that ends soon.
-func (c *certificates) warn() {
-	notAfter := c.notAfter.Load()
-	if ends := time.Unix(notAfter, 0); time.Until(ends) < expirySoon && c.warned.Swap(notAfter) != notAfter {
-		c.logger.Warn("the certificate ends soon; a new one in the same file is taken up by itself", "file", c.certFile, "not_after", ends.UTC().Format(time.RFC3339))
+func (c *certificates) warn() { warnOfEnd(c.logger, c.certFile, c.notAfter.Load(), &c.warned) }
+
+// warnOfEnd tells once of a certificate that ends soon.
+func warnOfEnd(logger *slog.Logger, file string, notAfter int64, warned *atomic.Int64) {
+	if ends := time.Unix(notAfter, 0); time.Until(ends) < expirySoon && warned.Swap(notAfter) != notAfter {
+		logger.Warn(
+			"the certificate ends soon; a new one in the same file is taken up by itself",
+			"file",
+			file,
+			"not_after",
+			ends.UTC().Format(time.RFC3339),
+		)
 	}
 }
 

@@ -27,6 +27,12 @@ type Config struct {
 	// RedisMode is standalone, sentinel or cluster. Default standalone.
 	RedisMode string
 
+	// RedisCert and RedisKey are the PEM files of the certificate that Noted shows to a
+	// Redis that asks for one, and RedisCA those of the CAs that Redis's own certificate
+	// must be of; empty means none, and those of the system. They count for sentinels and
+	// every node of a cluster too, and new contents are taken up while the server runs.
+	RedisCert, RedisKey, RedisCA string
+
 	// TLSCert and TLSKey are the PEM files of the server's certificate and its key, for all doors; empty means plaintext. TLSClientCA is that of the CAs
 	// that callers' certificates are checked against: without Callers each caller needs one, else one may come with a token instead. New contents
 	// are taken up while the server runs.
@@ -79,6 +85,8 @@ type Config struct {
 
 	// Logger gets what an operator should know. Default slog.Default().
 	Logger *slog.Logger
+	// Audit gets a line for each call that was denied, note that was forgotten and loss that was acknowledged, whatever its level. Default Logger.
+	Audit *slog.Logger
 
 	age, grace time.Duration // how old a connection gets, and how long it may stay when it is asked to go; tests shorten them
 }
@@ -90,7 +98,8 @@ type Rules struct {
 	MatchWindow time.Duration
 	// ArrivalWindow is how far apart two messages may arrive, where either has no event time. Default 96h: PayPal redelivers for about 4 days.
 	ArrivalWindow time.Duration
-	// Retention is how long a note is kept after its donation. Default 45 days: webhooks can be resent by hand for 30.
+	// Retention is how long a note is kept after its donation. Default 45 days: webhooks can be resent by hand for 30. It must not be shorter than a window:
+	// a message that comes between the two would find its note forgotten, and its donation be FIRST again.
 	Retention time.Duration
 	// SkewAhead is how far ahead of the store's clock an event time may lie. Default 24h: a wrong time zone must not lose a donation.
 	SkewAhead time.Duration
@@ -166,6 +175,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	byDefault(&c.Audit, c.Logger)
 	return c
 }
 
@@ -202,6 +212,9 @@ func (c Config) check() error {
 	few("MaxInFlight", c.MaxInFlight, 1)
 	few("MaxConnections", c.MaxConnections, 1)
 	few("MaxConnectionsPerAddress", c.MaxConnectionsPerAddress, 1)
+	if (c.RedisCert == "") != (c.RedisKey == "") {
+		wrong = append(wrong, errors.New("-redis-cert and -redis-key belong together, and one is missing"))
+	}
 	switch {
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		wrong = append(wrong, errors.New("-tls-cert and -tls-key belong together, and one is missing"))
@@ -224,7 +237,18 @@ func (c Config) check() error {
 	atLeast("ArrivalWindow", c.Rules.ArrivalWindow, time.Millisecond)
 	atLeast("Retention", c.Rules.Retention, time.Millisecond)
 	atLeast("SkewAhead", c.Rules.SkewAhead, time.Millisecond)
+	remembers := func(whose string, r store.Rules) {
+		if longest := max(r.MatchWindow, r.ArrivalWindow); r.Retention > 0 && r.Retention < longest {
+			wrong = append(wrong, fmt.Errorf("%sthe retention is %v, and a window %v: a message that comes between the two finds its note forgotten, and its donation is processed twice; "+
+				"set a -retention of at least %[3]v, or a shorter -arrival-window or -match-window", whose, r.Retention, longest))
+		}
+	}
+	rulesOf := c.rulesByLedger()
+	remembers("", c.usual())
 	for ledger, rules := range c.Ledgers {
+		if rules.Retention != 0 || rules.ArrivalWindow != 0 || rules.MatchWindow != 0 {
+			remembers(fmt.Sprintf("ledger %q of -ledgers: ", ledger), rulesOf(ledger))
+		}
 		var named check
 		if named.word("ledger", ledger, maxLedger); named.failure() != nil {
 			wrong = append(wrong, fmt.Errorf("ledger %q: its name %s", ledger, named.violations[0].Description))
@@ -273,6 +297,12 @@ func (c Config) rulesByLedger() func(ledger string) store.Rules {
 		}
 		return usual
 	}
+}
+
+// usual are the rules of a ledger that Ledgers does not name.
+func (c Config) usual() store.Rules {
+	c.Ledgers = nil
+	return c.rulesByLedger()("")
 }
 
 func replace(field *time.Duration, value time.Duration) {

@@ -58,20 +58,19 @@ type door struct {
 
 var _ notedv1connect.DedupeServiceHandler = (*door)(nil)
 
-// newDoor makes the door. It has no compression: no limit on a request bounds the work of unpacking it, and the first door has none either.
+// newDoor makes the door.
 func newDoor(s *Server) *door {
 	local, ok := s.httpListener.Addr().(*net.TCPAddr)
 	d := &door{private: ok && local.IP.IsLoopback() && s.config.Callers == "" && s.config.TLSClientCA == "", service: s.service, health: s.health, unary: s.unary, stream: s.stream, ceiling: s.config.MaxDeadline, age: s.config.age}
-	options := []connect.HandlerOption{
+	options := append(gzipped(),
 		connect.WithReadMaxBytes(maxMessage),
-		connect.WithCompression("gzip", nil, nil),
 		connect.WithCodec(jsonCodec{s.telemetry, "json"}),
 		connect.WithCodec(jsonCodec{s.telemetry, "json; charset=utf-8"}),
 		connect.WithCodec(binaryCodec{s.telemetry}),
 		connect.WithRecover(func(ctx context.Context, _ connect.Spec, _ http.Header, p any) error { // of what counts and logs: a panic of all else ends before it
 			return connectError(s.telemetry.panicked(ctx, p))
 		}),
-	}
+	)
 	mux := http.NewServeMux()
 	mux.Handle(notedv1connect.NewDedupeServiceHandler(d, options...))
 	mux.Handle(healthProcedure, connect.NewUnaryHandlerSimple(healthProcedure, d.check, options...))

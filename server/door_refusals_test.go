@@ -50,7 +50,7 @@ func TestDoorRefuses(t *testing.T) {
 		{"bad UTF-8", note, asJSON, "{\"donation\":{\"series_id\":\"\xff\"}}", nil, 400, "invalid_argument", "UTF-8"},
 		{"a large body", note, asJSON, `{"donation":{"series_id":"` + strings.Repeat("a", 64<<10) + `"}}`, nil, 429, "resource_exhausted", "65536"},
 		{"a huge body", note, asJSON, strings.Repeat(" ", 200<<10), nil, 429, "resource_exhausted", "65536"},
-		{"what unpacks to much", note, asJSON, bomb.String(), []string{"Content-Encoding", "gzip"}, 501, "unimplemented", "compression"},
+		{"what unpacks to much", note, asJSON, bomb.String(), []string{"Content-Encoding", "gzip"}, 429, "resource_exhausted", "65536"},
 		{"a bad deadline", note, asJSON, `{"donation":{"series_id":"I-1"}}`, []string{"Connect-Timeout-Ms", "soon"}, 400, "invalid_argument", "timeout"},
 	}
 	for _, c := range cases {

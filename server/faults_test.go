@@ -48,7 +48,7 @@ var faults = []struct{ fault, then, tests string }{
 	{"somebody else uses the same Redis", "foreign keys untouched, foreign values an error and never a verdict, everybody else answered", "store.TestForeignKeys store.TestForeignValues server.TestForeignSeries server.TestLeastRights"},
 	// What callers send.
 	{"too long an id", "INVALID_ARGUMENT that names each field", "server.TestLimitsOfANote server.TestLimitsOfTheOtherCalls"},
-	{"too large a message", "refused by the transport, before it is read", "server.TestTransportLimits server.TestBadPeers"},
+	{"too large a message", "refused by the transport, before it is read or unpacked whole", "server.TestTransportLimits server.TestBadPeers server.TestGzipBomb"},
 	{"control characters, ends of lines, escapes", "INVALID_ARGUMENT; the log writes them out", "server.TestLimitsOfANote server.TestRefusalsDoNotEcho cmd/noted.TestLogCannotBeForged"},
 	{"NUL", "INVALID_ARGUMENT, and keys cannot be cut", "server.TestLimitsOfANote store.FuzzKeys"},
 	{"no UTF-8", "INTERNAL by the codec, and not logged", "server.TestTransportLimits"},

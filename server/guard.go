@@ -24,6 +24,12 @@ func (s *Server) guard(registry prometheus.Registerer) error {
 		}
 		s.reloader.also = append(s.reloader.also, s.certificates.warn)
 	}
+	if file := s.towardsStore.file; file != nil {
+		if err := s.reloader.add(file); err != nil {
+			return err
+		}
+		s.reloader.also = append(s.reloader.also, s.towardsStore.warn)
+	}
 	if s.config.Callers != "" {
 		if err := s.reloader.add(s.access.file(s.config.Callers)); err != nil {
 			return fmt.Errorf("-callers: %w", err)

@@ -1,7 +1,14 @@
 package server_test
 
 import (
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -9,69 +16,186 @@ import (
 
 const module = "github.com/donation-dedupe/noted/"
 
-// rooms is the house's table of who may import what of ours, and which of the big libraries. It looks at what a package brings into a
-// program, through whatever it imports; its tests may import more.
-var rooms = []struct {
+// A room is a package and what it may know of the others. Tests may import more. Lists are
+// words parted by spaces, packages of ours without the module's name.
+type room struct {
 	path    string
-	ours    []string // besides itself
-	without []string // libraries that it must not bring along
-}{
-	{"server/internal/store", nil, []string{"google.golang.org/grpc", "google.golang.org/protobuf", "github.com/prometheus", "github.com/alicebob"}},
-	{"server/internal/embedded", nil, []string{"google.golang.org", "github.com/prometheus", "github.com/redis"}},
-	{"server/internal/jsonfile", nil, []string{"google.golang.org", "golang.org/x"}},
-	{"server", []string{"gen/go/noted/v1", "gen/go/noted/v1/notedv1connect", "server/internal/store", "server/internal/jsonfile"}, []string{"testing", "github.com/alicebob", "github.com/urfave"}},
-	{"server/servertest", []string{"gen/go/noted/v1", "gen/go/noted/v1/notedv1connect", "server", "server/internal/store", "server/internal/jsonfile", "server/internal/embedded"}, []string{"github.com/urfave"}},
-	{"server/cmd/noted", []string{"gen/go/noted/v1", "gen/go/noted/v1/notedv1connect", "server", "server/internal/store", "server/internal/jsonfile", "server/internal/embedded"}, []string{"testing"}},
-	// client turns what client/paypal found into requests: neither paypal nor the gateway may know the generated code.
-	{"client", []string{"gen/go/noted/v1", "client/paypal"}, []string{"github.com/redis", "github.com/prometheus", "testing"}},
-	{"client/paypal", nil, []string{"google.golang.org", "golang.org/x", "net/http"}},
-	{"client/gateway/inbox", nil, []string{"google.golang.org", "github.com/redis", "github.com/prometheus", "testing"}},
+	brings  string // packages of ours that it may bring into a program, through any other too
+	imports string // which of those, or of other modules, it may import itself; "*": any
+	without string // packages that it must not bring along, with all below them
 }
 
+// What several rooms name.
+const (
+	contract = "gen/go/noted/v1 gen/go/noted/v1/notedv1connect"
+	service  = contract + " server server/internal/agreement server/internal/store server/internal/jsonfile"
+	trial    = service + " server/internal/embedded"
+
+	useGRPC      = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
+	useRedis     = "github.com/redis/go-redis"
+	useMiniredis = "github.com/alicebob"
+)
+
+// rooms are all packages of the module. A mark "*" leaves the choice of other modules to
+// the package, within what it must do without.
+var rooms = []room{
+	{"gen/go/noted/v1", "", useGRPC, ""},
+	{"gen/go/noted/v1/notedv1connect", "gen/go/noted/v1", "gen/go/noted/v1 connectrpc.com/connect", ""},
+
+	{"server/internal/store", "", useRedis, "google.golang.org github.com/prometheus testing"},
+	{"server/internal/agreement", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus testing"},
+	{"server/internal/model", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus"},
+	{"server/internal/paypaltest", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus"},
+	{"server/internal/embedded", "", useMiniredis, "google.golang.org github.com/prometheus github.com/redis testing"},
+	{"server/internal/jsonfile", "", "", "golang.org/x net testing"},
+	{"server/internal/pkitest", "", "testing", ""},
+	{"server/internal/redistest", "", useRedis + " golang.org/x/sys testing", "google.golang.org github.com/prometheus"},
+	{"server", service, "* server/internal/agreement server/internal/store server/internal/jsonfile " + contract,
+		useMiniredis + " github.com/urfave testing"},
+	{"server/servertest", trial, "server server/internal/embedded testing " + useGRPC, "github.com/urfave"},
+	{"server/trial", trial, "server server/internal/embedded", "github.com/urfave testing"},
+	{"server/soak", "", "", ""}, // tests alone
+	{"server/cmd/noted", trial, "* server server/internal/embedded server/internal/jsonfile", "testing"},
+
+	// client turns what client/paypal found into requests: neither paypal nor the gateway knows
+	// the generated code.
+	{"client", "gen/go/noted/v1 client/paypal", "gen/go/noted/v1 client/paypal " + useGRPC, "testing"},
+	{"client/paypal", "", "", "net/http golang.org/x testing"},
+	{"client/gateway", "client client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/gateway/inbox client/paypal github.com/cloudevents github.com/prometheus github.com/standard-webhooks " +
+			"google.golang.org/grpc/codes google.golang.org/grpc/status google.golang.org/protobuf/types " + useRedis,
+		"testing"},
+	{"client/gateway/inbox", "", "github.com/jackc/pgx modernc.org/sqlite",
+		"google.golang.org github.com/redis github.com/prometheus testing"},
+	{"client/gateway/inbox/inboxtest", "", "testing", ""},
+	{"client/cmd/noted-gateway", "client client/gateway client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/gateway client/gateway/inbox github.com/urfave google.golang.org/protobuf " + useRedis, "testing"},
+	// notectl replay asks a server of its own.
+	{"client/cmd/notectl", "client client/paypal server/trial " + trial,
+		"* client client/paypal gen/go/noted/v1 server server/trial", "testing"},
+	{"client/whole", "", "", ""}, // tests alone
+}
+
+// environment is how a program reads its environment.
+var environment = regexp.MustCompile(`\bos\.(Getenv|LookupEnv|Environ|ExpandEnv)\b`)
+
+// TestImports holds each package to its room and each room to a package. Only mains read
+// flags and the environment.
 func TestImports(t *testing.T) {
-	for _, room := range rooms {
-		t.Run(room.path, func(t *testing.T) {
-			output, err := exec.Command("go", "list", "-deps", "../"+strings.TrimPrefix(room.path, "./")).CombinedOutput()
+	touch(t, "..")
+	command := exec.Command("go", "list", "-tags", "whole", "-json=ImportPath,Dir,GoFiles,Imports,Deps", "./...")
+	command.Dir = ".."
+	command.Stderr = os.Stderr
+	output, err := command.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	found := map[string]bool{}
+	for packages := json.NewDecoder(strings.NewReader(string(output))); ; {
+		var p struct {
+			ImportPath, Dir        string
+			GoFiles, Imports, Deps []string
+		}
+		if err := packages.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		path := strings.TrimPrefix(p.ImportPath, module)
+		found[path] = true
+		at := slices.IndexFunc(rooms, func(r room) bool { return r.path == path })
+		if at < 0 {
+			t.Errorf("%s has no row in rooms: add one", path)
+			continue
+		}
+		for _, wrong := range rooms[at].wrong(p.Imports, p.Deps) {
+			t.Errorf("%s %s", path, wrong)
+		}
+		if strings.Contains(path, "/cmd/") || strings.HasSuffix(path, "test") {
+			continue
+		}
+		if slices.Contains(p.Imports, "flag") {
+			t.Errorf("%s imports flag: only mains read flags", path)
+		}
+		for _, file := range p.GoFiles {
+			content, err := os.ReadFile(filepath.Join(p.Dir, file))
 			if err != nil {
-				if strings.Contains(string(output), "directory not found") || strings.Contains(string(output), "no Go files") {
-					t.Skip("not built yet")
-				}
-				t.Fatalf("go list: %v\n%s", err, output)
+				t.Fatal(err)
 			}
-			for dependency := range strings.FieldsSeq(string(output)) {
-				if ours, ok := strings.CutPrefix(dependency, module); ok && ours != room.path && !slices.Contains(room.ours, ours) {
-					t.Errorf("%s brings %s along", room.path, ours)
-				}
-				for _, library := range room.without {
-					if dependency == library || strings.HasPrefix(dependency, library+"/") {
-						t.Errorf("%s brings %s along", room.path, dependency)
-					}
-				}
+			if call := environment.Find(content); call != nil {
+				t.Errorf("%s/%s calls %s: only mains read the environment", path, file, call)
 			}
-		})
+		}
+	}
+	for _, r := range rooms {
+		if !found[r.path] {
+			t.Errorf("there is no package %s: take its row out of rooms", r.path)
+		}
 	}
 }
 
-// What a package must not import itself, although something beneath it may.
-func TestDirectImports(t *testing.T) {
-	forbidden := map[string][]string{
-		"server":            {"flag"},
-		"server/cmd/noted":  {module + "server/internal/store", module + "gen/go/noted/v1"},
-		"server/servertest": {module + "server/internal/store"},
-		"client/gateway":    {module + "gen/go/noted/v1", module + "server", "google.golang.org/grpc"},
-	}
-	for path, imports := range forbidden {
-		output, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, "../"+path).CombinedOutput()
+// touch opens every folder that may hold a package. go test repeats a cached result unless
+// something changed that the test itself opened; the go command's reading does not count.
+func touch(t *testing.T, root string) {
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			if strings.Contains(string(output), "directory not found") || strings.Contains(string(output), "no Go files") {
-				continue // not built yet
-			}
-			t.Fatalf("go list %s: %v\n%s", path, err, output)
+			return err
 		}
-		for imported := range strings.FieldsSeq(string(output)) {
-			if slices.Contains(imports, imported) {
-				t.Errorf("%s imports %s", path, imported)
-			}
+		name := entry.Name()
+		if entry.IsDir() && path != root && (name[0] == '.' || name == "node_modules" || name == "testdata") {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wrong tells which imports and dependencies of a package do not suit its room.
+func (r room) wrong(imports, deps []string) (wrong []string) {
+	imported := strings.Fields(r.imports)
+	for _, path := range imports {
+		ours, isOurs := strings.CutPrefix(path, module)
+		first, _, _ := strings.Cut(path, "/")
+		other := strings.Contains(first, ".") || path == "testing" // of another module, or not for all
+		switch {
+		case isOurs && !slices.Contains(imported, ours):
+			wrong = append(wrong, "imports "+ours)
+		case !isOurs && other && !slices.Contains(imported, "*") && !under(path, imported):
+			wrong = append(wrong, "imports "+path)
+		}
+	}
+	for _, path := range deps {
+		if ours, isOurs := strings.CutPrefix(path, module); isOurs && !slices.Contains(strings.Fields(r.brings), ours) {
+			wrong = append(wrong, "brings "+ours+" along")
+		} else if under(path, strings.Fields(r.without)) {
+			wrong = append(wrong, "brings "+path+" along")
+		}
+	}
+	return wrong
+}
+
+// under tells whether a package is one of those, or below one.
+func under(path string, of []string) bool {
+	return slices.ContainsFunc(of, func(each string) bool { return path == each || strings.HasPrefix(path, each+"/") })
+}
+
+// TestRooms checks that a room lets in nothing but what its row says.
+func TestRooms(t *testing.T) {
+	r := room{"server/internal/store", "client/paypal", "client/paypal " + useRedis, "google.golang.org"}
+	for _, c := range []struct {
+		imports, deps, want string
+	}{
+		{"context " + useRedis + "/v9 " + module + "client/paypal", "context " + module + "client/paypal", ""},
+		{"github.com/redis/go-redis2", "", "imports github.com/redis/go-redis2"},
+		{module + "client", "", "imports client"},
+		{"testing", "", "imports testing"},
+		{"", module + "server", "brings server along"},
+		{"", "google.golang.org/grpc/codes", "brings google.golang.org/grpc/codes along"},
+	} {
+		if got := strings.Join(r.wrong(strings.Fields(c.imports), strings.Fields(c.deps)), ", "); got != c.want {
+			t.Errorf("imports %q, brings %q: %q, want %q", c.imports, c.deps, got, c.want)
 		}
 	}
 }

@@ -210,6 +210,12 @@ func TestConfig(t *testing.T) {
 		{"a negative window", func(c *server.Config) { c.Rules.MatchWindow = -1 }, "MatchWindow"},
 		{"a negative retention of a ledger", func(c *server.Config) { c.Ledgers = map[string]server.LedgerRules{"a": {Retention: -1}} }, `"a"`},
 		{"a ledger that nobody can name", func(c *server.Config) { c.Ledgers = map[string]server.LedgerRules{"a b": {}} }, `"a b"`},
+		{"a retention below the arrival window", func(c *server.Config) { c.Rules.Retention = 95 * time.Hour }, "processed twice; set a -retention of at least 96h0m0s, or a shorter -arrival-window"},
+		{"a retention below the match window", func(c *server.Config) { c.Rules = server.Rules{MatchWindow: 46 * 24 * time.Hour} }, "at least 1104h0m0s"},
+		{"a ledger's retention below the arrival window", func(c *server.Config) { c.Ledgers = map[string]server.LedgerRules{"a": {Retention: time.Hour}} }, `ledger "a" of -ledgers: the retention is 1h0m0s, and a window 96h0m0s`},
+		{"a ledger's arrival window beyond the retention", func(c *server.Config) {
+			c.Ledgers = map[string]server.LedgerRules{"a": {ArrivalWindow: 46 * 24 * time.Hour}}
+		}, `ledger "a" of -ledgers: the retention is 1080h0m0s`},
 		{"a negative limit", func(c *server.Config) { c.SeriesLimit = -1 }, "SeriesLimit"},
 	}
 	for _, c := range cases {

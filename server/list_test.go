@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
@@ -73,7 +76,8 @@ func TestListingOfLongNotes(t *testing.T) {
 
 // However many ask for pages, those who note are answered; who asks for pages gets one, or is told that the server has too much to do.
 func TestListingsLeaveTheStoreToNotes(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redistest.Start(t).URL() })
+	// On a slow machine the pages that wait for a place take longer than a call may by default.
+	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redistest.Start(t).URL(), time.Minute })
 	fill(t, s, 200, 16)
 	c := s.as(t, nil, "")
 	done, stop := context.WithCancel(t.Context())
@@ -106,6 +110,43 @@ func TestListingsLeaveTheStoreToNotes(t *testing.T) {
 	t.Logf("%d pages given, %d refused", pages.Load(), refused.Load())
 	if got := s.metric(t, "noted_calls_under_way"); got != 0 {
 		t.Errorf("%v calls are still under way", got)
+	}
+}
+
+// A page takes many round trips. Callers whose time ends in the midst of one, while the store
+// answers each round trip, must not make it count as dead.
+func TestListingsOutOfTimeAreNoNews(t *testing.T) {
+	redis := redistest.Start(t)
+	var slow atomic.Bool
+	proxy := redistest.StartProxy(t, redis.Addr(), func(request []byte) (d redistest.Disturbance) {
+		if slow.Load() && !bytes.Contains(request, []byte("PING")) {
+			d.DelayReply = 30 * time.Millisecond
+		}
+		return d
+	})
+	s := startGuarded(t, func(c *server.Config) { c.Redis = proxy.URL() })
+	fill(t, s, 1500, 1)
+	c := s.as(t, nil, "")
+	slow.Store(true)
+	var listing sync.WaitGroup
+	for range 4 {
+		listing.Go(func() {
+			for range 20 {
+				ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
+				_, err := c.ListDonations(ctx, &notedv1.ListDonationsRequest{PageSize: 1000, SeenOnlyOn: "nowhere"})
+				cancel()
+				if status.Code(err) != codes.DeadlineExceeded {
+					t.Errorf("a listing without enough time: %v", err)
+				}
+			}
+		})
+	}
+	listing.Wait()
+	if got := s.metric(t, "noted_store_not_asked_total"); got != 0 {
+		t.Errorf("%v questions were kept from a store that answers", got)
+	}
+	if _, err := c.NoteDonation(within(t, 10*time.Second), series("I-new")); err != nil {
+		t.Errorf("a note afterwards: %v", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/peer"
 
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
@@ -18,6 +19,7 @@ type losses struct {
 	refuse bool
 	store  *store.Store // nil for a trial's, which has nothing to lose
 	logger *slog.Logger
+	audit  audit
 
 	count prometheus.Counter
 	epoch string // has been said
@@ -25,7 +27,7 @@ type losses struct {
 }
 
 func newLosses(config Config, s *store.Store, registry prometheus.Registerer, logger *slog.Logger) *losses {
-	l := &losses{refuse: config.RefuseAfterLoss, store: s, logger: logger, count: prometheus.NewCounter(prometheus.CounterOpts{
+	l := &losses{refuse: config.RefuseAfterLoss, store: s, logger: logger, audit: newAudit(config), count: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "noted_store_went_back_total", Help: "How often the store was found to have lost notes: emptied, restarted without its data, or taken over by a replica that lagged."})}
 	if config.Trial {
 		l.store = nil
@@ -94,7 +96,7 @@ func (l *losses) acknowledge(response http.ResponseWriter, request *http.Request
 		http.Error(response, fmt.Sprintf("%s; to acknowledge that, POST /acknowledge?epoch=%s", lost.What, l.store.Epoch()), http.StatusConflict)
 	default:
 		l.store.Acknowledge()
-		l.logger.Warn("the loss was acknowledged", "what", lost.What, "epoch", epoch, "peer", request.RemoteAddr)
+		l.audit.write(peer.NewContext(request.Context(), peerOfRequest(request)), "acknowledged a loss of the store's", "what", lost.What, "epoch", epoch)
 		fmt.Fprintln(response, "acknowledged; start the next time with -epoch", epoch)
 	}
 }

@@ -79,6 +79,7 @@ type Server struct {
 	underWay     *underWay
 	connections  *connections
 	certificates *certificates // nil where there is no TLS
+	towardsStore *towardsStore
 	reloader     *reloader
 
 	listener, httpListener, adminListener net.Listener
@@ -101,7 +102,10 @@ func New(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config, logger: config.Logger, draining: make(chan struct{})}
 
 	var err error
-	if s.store, err = store.Open(ctx, store.Config{URL: config.Redis, Mode: config.RedisMode, Logger: config.Logger,
+	if s.towardsStore, err = newTowardsStore(config); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if s.store, err = store.Open(ctx, store.Config{URL: config.Redis, Mode: config.RedisMode, Logger: config.Logger, Certificates: s.towardsStore.current,
 		Replicas: config.Replicas, ReplicasTimeout: config.ReplicasTimeout, Epoch: config.Epoch, RefuseAfterLoss: config.RefuseAfterLoss && !config.Trial}); err != nil {
 		return nil, fmt.Errorf("%w -redis: %w", ErrConfig, err)
 	}
@@ -134,12 +138,12 @@ func (s *Server) build(ctx context.Context) (err error) {
 		draining:  s.draining,
 		telemetry: s.telemetry,
 		learner:   s.telemetry.learner,
-		logger:    s.logger,
+		audit:     newAudit(s.config),
 	}
 	outer, recovered := s.telemetry.unary()
-	s.unary = append(outer, recovered, s.underWay.unary, s.access.unary, s.bounded)
+	s.unary = append(outer, recovered, plainly, s.underWay.unary, s.access.unary, s.bounded)
 	outerStream, recoveredStream := s.telemetry.stream()
-	s.stream = append(outerStream, recoveredStream, s.access.stream, s.endWithDrain)
+	s.stream = append(outerStream, recoveredStream, plainStream, s.access.stream, s.endWithDrain)
 	s.grpc = grpc.NewServer(
 		grpc.Creds(s.credentials()),
 		grpc.ChainUnaryInterceptor(s.unary...),
@@ -164,6 +168,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 	}
 	s.telemetry.calls.InitializeMetrics(s.grpc)
 
+	adviseOnRules(s.config, s.logger)
 	s.warnOfDescriptors()
 	s.tellMemory()
 	if s.listener, err = s.listen("-listen", s.config.Listen); err != nil {

@@ -30,7 +30,7 @@ type service struct {
 	draining  <-chan struct{} // closed when the server is asked to stop
 	telemetry *telemetry
 	learner   *agreement.Learner
-	logger    *slog.Logger
+	audit     audit
 }
 
 // NoteDonation decides and notes.
@@ -119,8 +119,8 @@ func (s *service) SettleDonation(ctx context.Context, r *notedv1.SettleDonationR
 		return nil, refuse(err)
 	}
 	if r.GetReason() != "" {
-		s.logger.WarnContext(ctx, "audit: settled a donation by hand", "caller", callerOf(ctx), "peer", peerOf(ctx), "ledger", note.Donation.Ledger,
-			"series_id", note.Donation.SeriesID, "donation_id", note.DonationID, "attempt", note.Attempt, "reason", r.GetReason())
+		s.audit.write(ctx, "settled a donation by hand", "ledger", note.Donation.Ledger, "series_id", note.Donation.SeriesID,
+			"donation_id", note.DonationID, "attempt", note.Attempt, "reason", r.GetReason())
 	}
 	return &notedv1.SettleDonationResponse{Note: noteMessage(note)}, nil
 }
@@ -197,7 +197,6 @@ func (s *service) ForgetDonation(ctx context.Context, r *notedv1.ForgetDonationR
 	if err != nil {
 		return nil, refuse(err)
 	}
-	s.logger.WarnContext(ctx, "audit: forgot a donation", "caller", callerOf(ctx), "peer", peerOf(ctx), "ledger", r.GetLedger(), "series_id", r.GetSeriesId(),
-		"donation_id", r.GetDonationId(), "state", notedv1.State(note.State).String(), "reason", r.GetReason())
+	s.audit.write(ctx, "forgot a donation", "ledger", r.GetLedger(), "series_id", r.GetSeriesId(), "donation_id", r.GetDonationId(), "state", notedv1.State(note.State).String(), "reason", r.GetReason())
 	return &notedv1.ForgetDonationResponse{Note: noteMessage(note)}, nil
 }

@@ -168,7 +168,7 @@ func TestMissingRight(t *testing.T) {
 // needed; and neither a flush nor another program's key is within them.
 func TestLeastRights(t *testing.T) {
 	r := startOperators(t)
-	redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(r.Port()), "--masterauth", operator)
+	redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(r.Port()), "--masterauth", operator)
 	rule := strings.Replace(readmeRule(t), "PASSWORD", "p", 1)
 	r.user(t, rule)
 	r.must(t, "SET", "theirs", "untouched")
@@ -209,6 +209,29 @@ func TestLeastRights(t *testing.T) {
 		if !used[right[1]] {
 			t.Errorf("the right +%s is never used", right[1])
 		}
+	}
+}
+
+// The connections of Noted have a name in CLIENT LIST, also where CLIENT SETNAME is
+// refused; where Redis lets no connection have one, it goes without.
+func TestNameOfConnections(t *testing.T) {
+	r := startOperators(t)
+	rule := strings.Replace(readmeRule(t), "PASSWORD", "p", 1)
+	for name, more := range map[string]string{"README.md's rights": "", "all but CLIENT": " +@all -client"} {
+		r.user(t, rule+more)
+		s := startGuarded(t, func(c *server.Config) { c.Redis = "redis://noted:p@" + r.Addr() })
+		if _, err := s.as(t, nil, "").NoteDonation(t.Context(), series("I-1")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if list := r.must(t, "CLIENT", "LIST"); !regexp.MustCompile(`name=noted .*user=noted`).MatchString(list) {
+			t.Errorf("%s: no connection has the name noted:\n%s", name, list)
+		}
+		s.stop()
+	}
+	bare := redistest.Start(t, "--rename-command", "CLIENT", "", "--rename-command", "HELLO", "")
+	s := startGuarded(t, func(c *server.Config) { c.Redis = bare.URL() })
+	if _, err := s.as(t, nil, "").NoteDonation(t.Context(), series("I-1")); err != nil {
+		t.Errorf("without CLIENT and HELLO: %v", err)
 	}
 }
 

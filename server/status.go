@@ -72,6 +72,9 @@ var refusals = []refusal{
 
 	{when: store.ErrNotReplicated, code: codes.Unavailable, reason: "DURABILITY_NOT_REACHED", retry: time.Second,
 		sentence: "fewer replicas than asked for have what the answer rests on, so a failover could lose it; ask the same again, with its request_id where it has one"},
+	{when: store.ErrUnsuitable, code: codes.FailedPrecondition, reason: "STORE_UNSUITABLE",
+		sentence: "the store cannot run Noted, and nothing was noted; the operator must act, and the server's log " +
+			"and /readyz say what to do"},
 	{when: store.ErrWentBack, code: codes.Unavailable, reason: "STORE_WENT_BACK", retry: 10 * time.Second,
 		sentence: "the store has lost notes, and answers nothing until an operator has looked; ask again later"},
 	{when: store.ErrPoolExhausted, code: codes.Unavailable, reason: "POOL_EXHAUSTED", retry: 200 * time.Millisecond,

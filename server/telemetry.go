@@ -53,6 +53,7 @@ type telemetry struct {
 	clockOff prometheus.Gauge
 
 	lostPrimaries prometheus.Gauge
+	replicas      prometheus.Gauge
 
 	ledgers, channels *labels
 	learner           *agreement.Learner
@@ -82,11 +83,14 @@ func newTelemetry(logger *slog.Logger, ledgers map[string]LedgerRules, stats fun
 		panics:  prometheus.NewCounter(prometheus.CounterOpts{Name: "noted_panics_total", Help: "Calls that ended in a panic; the log has the stack. Each is a bug."}),
 		storeUp: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_up", Help: "1 while the store answers and is fit for use, as health says it."}),
 		shutOut: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "noted_store_shut_out",
-			Help: "1 while the store is there and cannot be used: it refuses the password, refuses rights, or no TLS connection comes about. Only an operator can mend it; the log says how."},
+			Help: "1 while the store is there and cannot be used: it refuses the password, refuses rights, no TLS connection comes about, it is of another mode, or it notes nothing " +
+				"(replicas, wait, min_replicas). Only an operator can mend it; the log and /readyz say how."},
 			[]string{"by"}),
 		clockOff: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_clock_offset_seconds", Help: "How far the store's clock is ahead of this machine's."}),
 		lostPrimaries: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_primaries_lost",
 			Help: "Primaries of a cluster that cannot be used while the others answer: calls for their series are refused. The log and /readyz name them."}),
+		replicas: prometheus.NewGauge(prometheus.GaugeOpts{Name: "noted_store_replicas",
+			Help: "Replicas that the store has, of a cluster's primaries the one with the fewest; NaN where it does not tell. Below -replicas nothing can be noted."}),
 		ledgers:  newLabels(maxLedgerLabels),
 		channels: newLabels(maxChannelLabels),
 	}
@@ -101,7 +105,7 @@ func newTelemetry(logger *slog.Logger, ledgers map[string]LedgerRules, stats fun
 		Agreed:   func(ledger string) { t.pairs.WithLabelValues(t.ledgers.of(ledger), "agreed").Inc() },
 		Differed: func(ledger string) { t.pairs.WithLabelValues(t.ledgers.of(ledger), "differed").Inc() },
 	})
-	t.registry.MustRegister(t.calls, t.verdicts, ripened{t.pairs, t.learner}, t.agree, t.differed, t.refusals, t.panics, t.storeUp, t.shutOut, t.clockOff, t.lostPrimaries, storeCollector(stats),
+	t.registry.MustRegister(t.calls, t.verdicts, ripened{t.pairs, t.learner}, t.agree, t.differed, t.refusals, t.panics, t.storeUp, t.shutOut, t.clockOff, t.lostPrimaries, t.replicas, storeCollector(stats),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return t
 }

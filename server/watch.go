@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -26,9 +27,11 @@ const (
 )
 
 // evicts says what to do about a Redis that forgets.
-func evicts(policy string) error {
-	return fmt.Errorf("redis evicts keys when its memory is full (maxmemory-policy %s), and a donation that is forgotten so is processed twice: "+
-		"say CONFIG SET maxmemory-policy noeviction to it (and write it into its redis.conf), or start with -allow-eviction", policy)
+func evicts(r store.Report) error {
+	return fmt.Errorf("%s evicts keys when its memory is full (maxmemory-policy %s), and a donation that is "+
+		"forgotten so is processed twice: "+
+		"say CONFIG SET maxmemory-policy noeviction to it (and write it into its configuration, or set it with its provider), or start with "+
+		"-allow-eviction", r.Server, r.Policy)
 }
 
 // watch looks at the store once a second and lets health follow: after two failures in a row the service is NOT_SERVING, after the first success
@@ -46,11 +49,14 @@ type watch struct {
 	failures int    // in a row
 	seen     bool   // the store has answered once
 	shutBy   string // by what the store was shut to us when it failed last, as store.ShutOut tells
+	short    int    // so many looks in a row have found too few replicas
 	advice   advice
 
 	mu     sync.Mutex
 	detail string // why not ready; empty while ready
 	lost   string // the primaries of a cluster that cannot be used, and why; empty where all can
+	unsafe bool   // the store's certificate is not checked
+	weak   string // what is wrong with a store that is ready for some calls; empty where nothing is
 }
 
 func newWatch(config Config, s *store.Store, b *breaker, h *health.Server, t *telemetry, logger *slog.Logger) *watch {
@@ -92,9 +98,10 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	}
 	w.breaker.part(len(report.Lost) > 0 || err != nil && report.Version != "")
 	w.mu.Lock()
-	w.lost = strings.Join(report.Lost, "; ")
+	w.lost, w.unsafe = strings.Join(report.Lost, "; "), report.Unverified
 	w.mu.Unlock()
 	w.telemetry.lostPrimaries.Set(float64(len(report.Lost)))
+	w.telemetry.replicas.Set(replicasOf(report))
 	if err != nil {
 		w.failed(err)
 		if w.failures >= failuresToTip {
@@ -106,14 +113,26 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	w.advice.give(report)
 	if report.Evicts && !w.allowEviction {
 		if !w.seen {
-			return evicts(report.Policy)
+			return evicts(report)
 		}
 		w.failures = failuresToTip // no second look is needed
-		w.failed(evicts(report.Policy))
+		w.failed(evicts(report))
 		return nil
 	}
+	seen := w.seen
 	w.seen, w.failures = true, 0
 	refused, err := w.losses.look(asking)
+	weak := report.Trouble
+	if unreplicated, part := w.store.Unreplicated(); unreplicated == nil {
+		w.short = 0
+	} else if part {
+		weak = unreplicated.Error()
+	} else if w.short++; w.short >= failuresToTip || !seen { // one slow replica is no outage
+		err = unreplicated
+	}
+	w.mu.Lock()
+	w.weak = weak
+	w.mu.Unlock()
 	if store.ShutOut(err) != "" { // a beat writes as a note does, and would be refused as one
 		w.failures = failuresToTip
 		w.failed(err)
@@ -138,7 +157,7 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 		return nil
 	}
 	if w.say("") {
-		w.logger.Info("the store answers", "redis_version", report.Version, "policy", report.Policy, "persistence", report.Persistence, "role", report.Role,
+		w.logger.Info("the store answers", "server", report.Server, "redis_version", report.Version, "policy", report.Policy, "persistence", report.Persistence, "role", report.Role,
 			"replicas", report.Replicas, "min_replicas_to_write", report.MinReplicas, "clock_ahead", report.ClockOffset.String())
 	}
 	return nil
@@ -157,6 +176,14 @@ func (w *watch) failed(err error) {
 	if changed := w.say(err.Error()); changed || other || !w.seen && w.failures == 1 {
 		w.logger.Error("the store is not fit for use; NOT_SERVING until it is", "error", err)
 	}
+}
+
+// replicasOf is no number where the store does not tell.
+func replicasOf(r store.Report) float64 {
+	if r.Version == "" {
+		return math.NaN()
+	}
+	return float64(r.Replicas)
 }
 
 // say sets what health says, and reports whether that is a change.

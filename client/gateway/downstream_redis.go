@@ -50,7 +50,16 @@ func openRedis(u *url.URL) (downstream, error) {
 				"the signs in a password that mean something there",
 		)
 	}
-	options.ClientName = "noted-gateway"
+	// A name for CLIENT LIST, by HELLO, which needs no right where CLIENT SETNAME does.
+	// go-redis would give a connection up that could not be named, so it is told no name;
+	// where HELLO is refused there is none.
+	options.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
+		var refused redis.Error
+		if err := conn.Hello(ctx, 3, "", "", "noted-gateway").Err(); err != nil && !errors.As(err, &refused) {
+			return err
+		}
+		return nil
+	}
 	options.ContextTimeoutEnabled = true
 	// PayPal's redelivery is the second try. A try by the library would be harmless too,
 	// thanks to the guard.

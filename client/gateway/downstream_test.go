@@ -123,6 +123,32 @@ func TestStreamRefuses(t *testing.T) {
 	}
 }
 
+// The name of a connection is for CLIENT LIST only: where Redis refuses CLIENT SETNAME,
+// events are handed on all the same.
+func TestStreamWithoutTheRightToAName(t *testing.T) {
+	_, store := stream(t)
+	if err := store.Do(t.Context(), "ACL", "SETUSER", "default", "-client|setname").Err(); err != nil {
+		t.Fatal(err)
+	}
+	u, _ := url.Parse("redis://" + store.Options().Addr + "/3?stream=donations")
+	d, err := openRedis(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	if err := d.accept(
+		t.Context(),
+		&outgoing{id: "donation-1", kind: "noted.donation.payment"},
+		[]byte(`{"id":"donation-1"}`),
+		time.Hour,
+	); err != nil {
+		t.Errorf("accept: %v", err)
+	}
+	if list := store.Do(t.Context(), "CLIENT", "LIST").String(); strings.Count(list, "name=noted-gateway") != 2 {
+		t.Errorf("not both connections have the gateway's name:\n%s", list)
+	}
+}
+
 func TestGuardIsInTheStreamsSlot(t *testing.T) {
 	for stream, want := range map[string]string{
 		"donations": "{donations}:handed-on:x", "{a}b": "{a}b:handed-on:x", "a{b}c": "a{b}c:handed-on:x",

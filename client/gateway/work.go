@@ -92,7 +92,7 @@ var sentences = map[string]string{
 // explanations tell a person why Noted cannot decide.
 var explanations = map[string]string{
 	"OCCURRED_TOO_EARLY": "it is older than the notes reach back, so Noted cannot say whether it was handed on before",
-	"RECEIVED_TOO_EARLY": "it arrived longer ago than the notes reach back, so Noted cannot say whether it was handed on",
+	"RECEIVED_TOO_EARLY": "it came before the notes reach back, so Noted cannot say whether it was handed on before",
 	"OCCURRED_TOO_LATE":  "it lies further ahead than clocks may disagree",
 	"SERIES_FULL":        "its series holds more donations than a real one could; is its id a constant?",
 	"INVALID_REQUEST":    "Noted does not take it as it is",

@@ -171,7 +171,8 @@ func TestKnownTypesAreSkippedQuietly(t *testing.T) {
 	}
 }
 
-// A message has its id whatever it tells of, and one that is skipped does not warn of its own: the other languages read none then.
+// A message has its id whatever it tells of, and one that is skipped does not warn of its
+// own: the other languages read none then.
 func TestEveryMessageHasItsID(t *testing.T) {
 	for _, test := range []struct{ channel, body, wantID string }{
 		{"webhook", `{"id":"WH-1","event_type":"NEVER.HEARD.OF"}`, "WH-1"},
@@ -184,7 +185,13 @@ func TestEveryMessageHasItsID(t *testing.T) {
 	} {
 		got, err := identify[test.channel]([]byte(test.body))
 		if err != nil || got.Message.Channel != test.channel || got.Message.ID != test.wantID || len(got.Warnings) > 0 {
-			t.Errorf("identifying %s: got %+v, %v; want the message %q and no warning", test.body, got, err, test.wantID)
+			t.Errorf(
+				"identifying %s: got %+v, %v; want the message %q and no warning",
+				test.body,
+				got,
+				err,
+				test.wantID,
+			)
 		}
 		for _, pair := range got.Pairs {
 			if pair.Message != got.Message {

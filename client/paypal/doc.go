@@ -31,9 +31,10 @@
 //
 // # Known limits
 //
-// A second BILLING.SUBSCRIPTION.ACTIVATED of a series, under an id of its own, is a second
-// [EventSignup], and may be a resumption: PayPal's page on subscriptions lists no other
-// event for that. Look whether the series has payments before welcoming the donor again.
+// A second BILLING.SUBSCRIPTION.ACTIVATED of a series, under an id of its own, is a
+// second [EventSignup], and may be a resumption: PayPal's page on subscriptions lists no
+// other event for that. Look whether the series has payments before welcoming the donor
+// again.
 //
 // Where the channels' transaction ids differ, a refund that both tell of is two
 // donations. So is a donation of which one message names another series than its twin, or

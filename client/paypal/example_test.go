@@ -8,9 +8,11 @@ import (
 
 // The creation of a profile can hide its first payment: two donations, one message.
 func ExampleIdentifyIPN() {
-	identified, err := paypal.IdentifyIPN([]byte("txn_type=recurring_payment_profile_created&recurring_payment_id=I-TESTSERIES01" +
-		"&time_created=09%3A05%3A01+Mar+08%2C+2021+PST&currency_code=EUR" +
-		"&initial_payment_txn_id=0TESTPAYMENT00001&initial_payment_status=Completed&initial_payment_amount=40.00"))
+	identified, err := paypal.IdentifyIPN(
+		[]byte("txn_type=recurring_payment_profile_created&recurring_payment_id=I-TESTSERIES01" +
+			"&time_created=09%3A05%3A01+Mar+08%2C+2021+PST&currency_code=EUR" +
+			"&initial_payment_txn_id=0TESTPAYMENT00001&initial_payment_status=Completed&initial_payment_amount=40.00"),
+	)
 	if err != nil {
 		fmt.Println("answering 400:", err)
 		return
@@ -47,7 +49,9 @@ func ExampleIdentifyWebhook() {
 
 // What is skipped because PayPal said something new deserves a loud word.
 func ExampleIdentified() {
-	identified, err := paypal.IdentifyIPN([]byte("txn_type=something_new&txn_id=0TESTPAYMENT00001&payment_status=Completed"))
+	identified, err := paypal.IdentifyIPN(
+		[]byte("txn_type=something_new&txn_id=0TESTPAYMENT00001&payment_status=Completed"),
+	)
 	fmt.Println(identified.Skipped, identified.Unknown, err)
 	// Output: txn_type something_new is not known true <nil>
 }

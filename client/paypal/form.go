@@ -32,9 +32,9 @@ func parseForm(body []byte) form {
 	return fields
 }
 
-// IPNField returns a field of an IPN's body, the first of its name, without the
-// spaces around it; "" where there is none, and for resend. It is for what a receiver asks of
-// an IPN besides its donations, such as receiver_id and test_ipn.
+// IPNField returns a field of an IPN's body, the first of its name, without the spaces
+// around it; "" where there is none, and for resend. It is for what a receiver asks of an
+// IPN besides its donations, such as receiver_id and test_ipn.
 func IPNField(body []byte, name string) string {
 	text, _ := parseForm(body).lookup(name)
 	return strings.Trim(text, " ")
@@ -51,8 +51,8 @@ func (f form) lookup(name string) (text, problem string) {
 }
 
 // digest returns the id that stands for the whole message, since an IPN has none
-// (ipn_track_id is shared by different payments). It is over sorted, decoded fields: whoever
-// parses a body and writes it out again gets the same one.
+// (ipn_track_id is shared by different payments). It is over sorted, decoded fields:
+// whoever parses a body and writes it out again gets the same one.
 func (f form) digest() string {
 	sorted := slices.Clone(f)
 	slices.SortStableFunc(sorted, func(a, b formField) int { return strings.Compare(a.name, b.name) })

@@ -83,7 +83,11 @@ func checkLines(t *testing.T, got paypal.Identified) {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	if got.Skipped != "" {
 		var line struct{ Skipped string }
-		if err := json.Unmarshal([]byte(lines[0]), &line); err != nil || line.Skipped != got.Skipped || len(lines) != 1 {
+		if err := json.Unmarshal(
+			[]byte(lines[0]),
+			&line,
+		); err != nil || line.Skipped != got.Skipped ||
+			len(lines) != 1 {
 			t.Fatalf("printing %+v: got %q (%v)", got, text, err)
 		}
 		return
@@ -107,13 +111,16 @@ func checkLines(t *testing.T, got paypal.Identified) {
 			t.Fatalf("printing %+v: got %q: %v", pair, lines[i], err)
 		}
 		d := line.Donation
-		back := paypal.Donation{SeriesID: d.Series, Event: pair.Donation.Event, OccurredAt: d.OccurredAt,
-			Amount: d.Amount, CurrencyCode: d.Currency, TransactionID: d.Transaction}
+		back := paypal.Donation{
+			SeriesID: d.Series, Event: pair.Donation.Event, OccurredAt: d.OccurredAt,
+			Amount: d.Amount, CurrencyCode: d.Currency, TransactionID: d.Transaction,
+		}
 		if !d.OccurredAt.Equal(pair.Donation.OccurredAt) {
 			t.Fatalf("printing %v: got %q", pair.Donation.OccurredAt, lines[i])
 		}
 		back.OccurredAt = pair.Donation.OccurredAt
-		if back != pair.Donation || d.Event != pair.Donation.Event.String() || paypal.Message(line.Message) != pair.Message {
+		if back != pair.Donation || d.Event != pair.Donation.Event.String() ||
+			paypal.Message(line.Message) != pair.Message {
 			t.Fatalf("printing %+v: got %q", pair, lines[i])
 		}
 	}

@@ -179,7 +179,10 @@ func initialPayment(r *reader, series string) (Donation, bool) {
 	switch event {
 	case EventPayment, EventPaymentPending, EventPaymentFailed:
 	default:
-		r.warn("initial_payment_status", "is none that a payment has; the initial payment is left out, look at it by hand")
+		r.warn(
+			"initial_payment_status",
+			"is none that a payment has; the initial payment is left out, look at it by hand",
+		)
 		return Donation{}, false
 	}
 	d := Donation{SeriesID: series, Event: event, TransactionID: r.id("initial_payment_txn_id")}

@@ -31,9 +31,10 @@ type mutant struct {
 	Unknown   bool     `json:"unknown"`
 }
 
-// TestMutants changes each of the shared cases in many ways and holds what becomes of them
-// to the promises. The tests of Python and PHP run it to get at the mutants, and compare
-// their own reading with this one: where the cases do not look, languages still differ.
+// TestMutants changes each of the shared cases in many ways and holds what becomes of
+// them to the promises. The tests of Python and PHP run it to get at the mutants, and
+// compare their own reading with this one: where the cases do not look, languages still
+// differ.
 func TestMutants(t *testing.T) {
 	random := rand.New(rand.NewPCG(*mutantsSeed, 0))
 	var out bytes.Buffer
@@ -178,7 +179,10 @@ func mutatedDocument(random *rand.Rand, body, other []byte) []byte {
 			}
 		case []any:
 			for i := range v {
-				places = append(places, place{func() any { return v[i] }, func(x any) { v[i] = x }, func() { v[i] = nil }})
+				places = append(
+					places,
+					place{func() any { return v[i] }, func(x any) { v[i] = x }, func() { v[i] = nil }},
+				)
 				walk(v[i])
 			}
 		}

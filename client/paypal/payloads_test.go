@@ -40,7 +40,10 @@ func TestPayloads(t *testing.T) {
 					t.Errorf("got %q; every collected type and status is in the tables", got.Skipped)
 				}
 				if len(got.Warnings) > 0 {
-					t.Errorf("got warnings %q; none of the fields that are read is broken in these bodies", got.Warnings)
+					t.Errorf(
+						"got warnings %q; none of the fields that are read is broken in these bodies",
+						got.Warnings,
+					)
 				}
 				lines := "skipped\n"
 				if got.Skipped == "" {
@@ -65,7 +68,11 @@ func expected(values ...string) string {
 			parts[i/6] = append(parts[i/6], fmt.Sprintf("%q:%s", names[i], quoted))
 		}
 	}
-	return fmt.Sprintf(`{"donation":{%s},"message":{%s}}`+"\n", strings.Join(parts[0], ","), strings.Join(parts[1], ","))
+	return fmt.Sprintf(
+		`{"donation":{%s},"message":{%s}}`+"\n",
+		strings.Join(parts[0], ","),
+		strings.Join(parts[1], ","),
+	)
 }
 
 func naiveIPN(t *testing.T, body []byte) string {
@@ -108,13 +115,25 @@ func naiveIPN(t *testing.T, body []byte) string {
 		return state("EVENT_EXPIRY")
 	case "recurring_payment_suspended", "recurring_payment_suspended_due_to_max_failed_payment":
 		return state("EVENT_SUSPENSION")
-	case "subscr_failed", "recurring_payment_skipped", "recurring_payment_failed", "recurring_payment_outstanding_payment_failed":
+	case "subscr_failed",
+		"recurring_payment_skipped",
+		"recurring_payment_failed",
+		"recurring_payment_outstanding_payment_failed":
 		return state("EVENT_PAYMENT_FAILED")
 	case "subscr_signup", "recurring_payment_profile_created":
 		lines := state("EVENT_SIGNUP")
 		if txn := f("initial_payment_txn_id"); txn != "" {
 			event := map[string]string{"Completed": "EVENT_PAYMENT", "Pending": "EVENT_PAYMENT_PENDING"}[f("initial_payment_status")]
-			lines += expected(series, event, naiveTime(t, f("time_created")), f("initial_payment_amount"), f("currency_code"), txn, "ipn", id)
+			lines += expected(
+				series,
+				event,
+				naiveTime(t, f("time_created")),
+				f("initial_payment_amount"),
+				f("currency_code"),
+				txn,
+				"ipn",
+				id,
+			)
 		}
 		return lines
 	case "new_case":

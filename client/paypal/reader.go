@@ -17,8 +17,8 @@ type reader struct {
 	warned   map[string]bool // field name → has been warned about
 }
 
-// warn says what is wrong with a field and what became of it. It says so once per field however many
-// rules look at it, so that three languages count the same warnings.
+// warn says what is wrong with a field and what became of it. It says so once per field
+// however many rules look at it, so that three languages count the same warnings.
 func (r *reader) warn(field, problem string) {
 	if r.warned[field] {
 		return

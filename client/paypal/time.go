@@ -7,11 +7,10 @@ import (
 	"time"
 )
 
-// PayPal writes one moment in four ways: the two Pacific ones on IPNs (the
-// second, and the dot behind a month, come from its simulators), JavaScript's on the other
-// simulator's IPNs, ISO 8601 on webhooks. Each is accepted on both
-// channels. A day or an hour may have one digit in all but the last, and a run
-// of spaces counts as one.
+// PayPal writes one moment in four ways: the two Pacific ones on IPNs (the second, and
+// the dot behind a month, come from its simulators), JavaScript's on the other
+// simulator's IPNs, ISO 8601 on webhooks. Each is accepted on both channels. A day or an
+// hour may have one digit in all but the last, and a run of spaces counts as one.
 var spellings = []*regexp.Regexp{
 	// 09:05:01 Mar 08, 2021 PST
 	regexp.MustCompile(`^(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d) +` +

@@ -45,7 +45,10 @@ func IdentifyWebhook(body []byte) (Identified, error) {
 	r := &reader{lookup: doc.lookup}
 	eventType := r.text("event_type")
 	if eventType == "" {
-		return Identified{}, &MalformedError{"event_type", "is missing or no text; pass the event that PayPal posted, not the resource in it"}
+		return Identified{}, &MalformedError{
+			"event_type",
+			"is missing or no text; pass the event that PayPal posted, not the resource in it",
+		}
 	}
 	identified, err := identifyWebhook(r, doc, eventType)
 	if err != nil {

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the tests of the TypeScript example against a real server, from any directory, and exits with their code. What npm installs stays in this folder.
+# Checks and tests the TypeScript library against real servers, from any directory, and exits with
+# the code of the last step. What npm installs stays in this folder.
 set -eu
 cd "$(dirname "$0")"
 
@@ -20,8 +21,10 @@ cmp -s package.json node_modules/.installed || {
 	npm install --silent --no-audit --no-fund
 	cp package.json node_modules/.installed
 }
-rm -rf gen build
-cp -R ../../gen/ts gen
+rm -rf build
+npm run --silent build
+npm run --silent check
 node_modules/.bin/tsc
-go build -o build/noted ../../server/cmd/noted
-NOTED="$PWD/build/noted" exec node --test --test-reporter=spec build/once.test.js
+go build -o build/ ../../server/cmd/noted ../cmd/notectl
+export NOTED="$PWD/build/noted" NOTECTL="$PWD/build/notectl"
+exec node --test --test-reporter=spec ${@:-build/test/*.test.mjs}

@@ -16,7 +16,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// books is where all receivers put donations in the end. It does not refuse what it has already, as real books would by the donation id: it counts.
+// books is where all receivers put donations in the end. It does not refuse what it has
+// already, as real books would by the donation id: it counts.
 type books struct {
 	*httptest.Server
 	mu   sync.Mutex

@@ -30,7 +30,8 @@ import (
 	"time"
 )
 
-// payPal is what the receivers see of PayPal: the host that says whether an IPN is genuine, and the one that serves the certificate of webhooks.
+// payPal is what the receivers see of PayPal: the host that says whether an IPN is
+// genuine, and the one that serves the certificate of webhooks.
 type payPal struct {
 	verifier *httptest.Server
 	certs    *httptest.Server
@@ -43,12 +44,27 @@ type payPal struct {
 }
 
 func newPayPal(t *testing.T, c *chance) *payPal {
-	p := &payPal{sent: make(map[string]bool), key: must(rsa.GenerateKey(crand.Reader, 2048)), rootKey: must(ecdsa.GenerateKey(elliptic.P256(), crand.Reader))}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-		NotBefore: time.Now().Add(-1000 * time.Hour), NotAfter: time.Now().Add(1000 * time.Hour),
+	p := &payPal{
+		sent:    make(map[string]bool),
+		key:     must(rsa.GenerateKey(crand.Reader, 2048)),
+		rootKey: must(ecdsa.GenerateKey(elliptic.P256(), crand.Reader)),
 	}
-	p.root = must(x509.ParseCertificate(must(x509.CreateCertificate(crand.Reader, template, template, p.rootKey.Public(), p.rootKey))))
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(
+			1,
+		),
+		Subject:               pkix.Name{CommonName: "test authority"},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign,
+		NotBefore:             time.Now().Add(-1000 * time.Hour),
+		NotAfter:              time.Now().Add(1000 * time.Hour),
+	}
+	p.root = must(
+		x509.ParseCertificate(
+			must(x509.CreateCertificate(crand.Reader, template, template, p.rootKey.Public(), p.rootKey)),
+		),
+	)
 
 	p.verifier = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -69,8 +85,12 @@ func newPayPal(t *testing.T, c *chance) *payPal {
 
 	hostKey := must(ecdsa.GenerateKey(elliptic.P256(), crand.Reader))
 	host := p.issue(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, hostKey.Public())
-	signer := asPEM(p.issue(&x509.Certificate{DNSNames: []string{"messageverificationcerts.paypal.com"}}, p.key.Public()))
-	p.certs = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(signer) }))
+	signer := asPEM(
+		p.issue(&x509.Certificate{DNSNames: []string{"messageverificationcerts.paypal.com"}}, p.key.Public()),
+	)
+	p.certs = httptest.NewUnstartedServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(signer) }),
+	)
 	p.certs.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{host}, PrivateKey: hostKey}}}
 	p.certs.StartTLS()
 	t.Cleanup(p.certs.Close)
@@ -82,7 +102,9 @@ func (p *payPal) issue(template *x509.Certificate, public crypto.PublicKey) []by
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())
 	template.Subject.CommonName = strings.Join(template.DNSNames, "")
 	template.NotBefore, template.NotAfter = time.Now().Add(-100*time.Hour), time.Now().Add(100*time.Hour)
-	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{
+		x509.ExtKeyUsageServerAuth,
+	}
 	return must(x509.CreateCertificate(crand.Reader, template, p.root, public, p.rootKey))
 }
 
@@ -95,6 +117,7 @@ func (p *payPal) certHost() string { return strings.TrimPrefix(p.certs.URL, "htt
 const (
 	php  = "php"
 	wsgi = "wsgi"
+	node = "node"
 	gate = "gateway"
 )
 
@@ -109,8 +132,10 @@ type delivery struct {
 // elsewhere sends it to another place that takes its channel.
 func (d delivery) elsewhere() delivery {
 	switch {
-	case d.place != gate:
+	case d.place == node:
 		d.place = gate
+	case d.place != gate:
+		d.place = node
 	case d.channel == "ipn":
 		d.place = php
 	default:

@@ -41,7 +41,8 @@ func build(t *testing.T) (noted, gateway string) {
 	return filepath.Join(dir, "noted"), filepath.Join(dir, "noted-gateway")
 }
 
-// freeAddress is below the range that outgoing connections are given, so it stays free while a program is started anew.
+// freeAddress is below the range that outgoing connections are given, so it stays free
+// while a program is started anew.
 func freeAddress() string {
 	for {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(12000+rand.IntN(20000)))
@@ -57,8 +58,8 @@ func port(addr string) string {
 	return must(port, err)
 }
 
-// process is a program that listens. It has a process group of its own, by whose id it ends together with its children: the workers of php -S outlive it
-// otherwise.
+// process is a program that listens. It has a process group of its own, by whose id it
+// ends together with its children: the workers of php -S outlive it otherwise.
 type process struct {
 	t     *testing.T
 	name  string
@@ -91,7 +92,8 @@ func (p *process) start() error {
 	if err := command.Start(); err != nil {
 		return err
 	}
-	// A test binary that dies takes the program with it: the pipe closes, and the shell kills the group.
+	// A test binary that dies takes the program with it: the pipe closes, and the shell
+	// kills the group.
 	guard := exec.Command("/bin/sh", "-c", `read _ || kill -s KILL -- "-$0"`, strconv.Itoa(command.Process.Pid))
 	guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that it survives a Ctrl-C
 	pipe, err := guard.StdinPipe()
@@ -132,7 +134,8 @@ type closer func() error
 
 func (c closer) Close() error { return c() }
 
-// end sends a signal to it and its children, and waits until it has ended and no child listens.
+// end sends a signal to it and its children, and waits until it has ended and no child
+// listens.
 func (p *process) end(signal syscall.Signal) {
 	if p.group == 0 {
 		return

@@ -29,7 +29,8 @@ type donation struct {
 	channels       []string  // that tell of it, sorted
 }
 
-// A scene is a sequence of moments. What belongs to one moment is posted at once; the next moment comes when all of it is answered 200.
+// A scene is a sequence of moments. What belongs to one moment is posted at once; the
+// next moment comes when all of it is answered 200.
 type scene [][]delivery
 
 const day = 24 * time.Hour
@@ -52,7 +53,8 @@ type series struct {
 	amount string
 }
 
-// series is the life of one: a signup, payments of equal amounts, and what else may happen.
+// series is the life of one: a signup, payments of equal amounts, and what else may
+// happen.
 func (s *story) series(i int) {
 	g := series{id: "I-" + s.id(12), button: i%2 == 1, amount: fmt.Sprintf("%d.00", 5+s.random.IntN(50))}
 	if i%8 == 1 {
@@ -125,7 +127,12 @@ func (s *story) signup(g series, paying bool) {
 	for name, value := range map[string]string{"initial_payment_txn_id": sale, "initial_payment_status": "Completed", "initial_payment_amount": g.amount, "currency_code": "EUR", "time_created": pacific(at)} {
 		fields.Set(name, value)
 	}
-	s.tell(fields, []webhookEvent{activated, s.sale(g, "COMPLETED", sale, at)}, told{"SIGNUP", g.id, "", time.Time{}}, told{"PAYMENT", g.id, g.amount, at})
+	s.tell(
+		fields,
+		[]webhookEvent{activated, s.sale(g, "COMPLETED", sale, at)},
+		told{"SIGNUP", g.id, "", time.Time{}},
+		told{"PAYMENT", g.id, g.amount, at},
+	)
 }
 
 func (s *story) payment(g series, event, ipnTxn, sale string, at time.Time) {
@@ -150,15 +157,32 @@ func (s *story) refund(g series, amount, sale string, at time.Time) {
 }
 
 func (s *story) dispute(sale string) {
-	fields := url.Values{"txn_type": {"new_case"}, "txn_id": {sale}, "case_id": {"PP-D-" + s.id(6)}, "case_type": {"complaint"}}
-	s.tell(fields, []webhookEvent{{"CUSTOMER.DISPUTE.CREATED", map[string]any{
-		"dispute_id": fields.Get("case_id"), "disputed_transactions": []any{map[string]string{"seller_transaction_id": sale}},
-	}}}, told{"DISPUTE", sale, "", time.Time{}})
+	fields := url.Values{
+		"txn_type":  {"new_case"},
+		"txn_id":    {sale},
+		"case_id":   {"PP-D-" + s.id(6)},
+		"case_type": {"complaint"},
+	}
+	s.tell(fields, []webhookEvent{
+		{
+			"CUSTOMER.DISPUTE.CREATED",
+			map[string]any{
+				"dispute_id": fields.Get(
+					"case_id",
+				),
+				"disputed_transactions": []any{map[string]string{"seller_transaction_id": sale}},
+			},
+		},
+	}, told{"DISPUTE", sale, "", time.Time{}})
 }
 
 // state is a change in a series itself.
 func (s *story) state(g series, event, recurring, button, webhook string) {
-	s.tell(g.fields(recurring, button), []webhookEvent{{"BILLING.SUBSCRIPTION." + webhook, map[string]any{"id": g.id}}}, told{event, g.id, "", time.Time{}})
+	s.tell(
+		g.fields(recurring, button),
+		[]webhookEvent{{"BILLING.SUBSCRIPTION." + webhook, map[string]any{"id": g.id}}},
+		told{event, g.id, "", time.Time{}},
+	)
 }
 
 func (g series) fields(recurring, button string) url.Values {
@@ -179,9 +203,15 @@ func (s *story) money(fields url.Values, status, txn, amount string, at time.Tim
 }
 
 func (s *story) sale(g series, state, id string, at time.Time) webhookEvent {
-	return webhookEvent{"PAYMENT.SALE." + state, map[string]any{
-		"id": id, "billing_agreement_id": g.id, "create_time": s.about(at), "amount": map[string]string{"total": g.amount, "currency": "EUR"},
-	}}
+	return webhookEvent{
+		"PAYMENT.SALE." + state,
+		map[string]any{
+			"id":                   id,
+			"billing_agreement_id": g.id,
+			"create_time":          s.about(at),
+			"amount":               map[string]string{"total": g.amount, "currency": "EUR"},
+		},
+	}
 }
 
 // about is a time as the other channel gives it.
@@ -204,7 +234,8 @@ type told struct {
 	at                    time.Time
 }
 
-// tell tells of donations by one IPN and by webhooks, in one of the orders that PayPal is known for; now and then one channel is silent.
+// tell tells of donations by one IPN and by webhooks, in one of the orders that PayPal is
+// known for; now and then one channel is silent.
 func (s *story) tell(fields url.Values, events []webhookEvent, donations ...told) {
 	name := fmt.Sprintf("whole-%04d", s.messages)
 	at := s.now.Add(-time.Duration(s.random.Int64N(int64(70 * time.Hour)))) // the webhooks' first transmission
@@ -225,7 +256,15 @@ func (s *story) tell(fields url.Values, events []webhookEvent, donations ...told
 	for i, e := range events {
 		e.resource["custom"] = name
 		body := string(must(json.Marshal(map[string]any{
-			"id": fmt.Sprintf("WH-%s-%d", s.id(17), i), "event_version": "1.0", "event_type": e.kind, "create_time": s.now.UTC().Format(time.RFC3339), "resource": e.resource,
+			"id": fmt.Sprintf(
+				"WH-%s-%d",
+				s.id(17),
+				i,
+			),
+			"event_version": "1.0",
+			"event_type":    e.kind,
+			"create_time":   s.now.UTC().Format(time.RFC3339),
+			"resource":      e.resource,
 		})))
 		webhooks = append(webhooks, s.copies(func(again bool) delivery {
 			sent := at
@@ -275,8 +314,11 @@ func (s *story) copies(make func(again bool) delivery) []delivery {
 
 // place is where a message goes: mostly to the receiver of its channel.
 func (s *story) place(usual string) string {
-	if s.random.IntN(4) == 0 {
+	switch s.random.IntN(5) {
+	case 0:
 		return gate
+	case 1:
+		return node
 	}
 	return usual
 }

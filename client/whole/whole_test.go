@@ -1,21 +1,29 @@
 //go:build whole
 
-// Package whole_test holds the test of the whole, as the first report of the trouble describes it: donations of legacy series, of which PayPal tells as
-// IPNs and as webhooks, received by different programs in different languages. All of them are real processes: public/receiver.php under php -S with
-// several workers, the Python receiver in a WSGI server, noted-gateway, noted with its gRPC and its JSON door, redis-server. Only PayPal's own hosts are
-// stand-ins, and the books, which count.
+// Package whole_test holds the test of the whole, as the first report of the trouble
+// describes it: donations of legacy series, of which PayPal tells as IPNs and as
+// webhooks, received by different programs in different languages. All of them are real
+// processes: public/receiver.php under php -S with several workers, the Python receiver
+// in a WSGI server, the Node receiver in node:http, noted-gateway, noted with its gRPC
+// and its JSON door, redis-server. Only PayPal's own hosts are stand-ins, and the books,
+// which count.
 //
 //	php -S        ◀─ IPNs        ─▶ noted's JSON door ─▶ redis-server
 //	WSGI server   ◀─ webhooks    ─▶ noted's gRPC door
+//	node:http     ◀─ some of both ─▶ noted's gRPC door
 //	noted-gateway ◀─ some of both
 //
 // # Design
 //
-// It needs PHP and the Python library's virtual environment, so it has a build tag: go test ./... must not fail on a machine that lacks them, and a test that
-// skips itself there would one day be skipped everywhere. make test-whole prepares both and runs it; with the tag and without them it fails.
+// It needs PHP, the Python library's virtual environment and the built Node library, so
+// it has a build tag: go test ./... must not fail on a machine that lacks them, and a
+// test that skips itself there would one day be skipped everywhere. make test-whole
+// prepares them and runs it; with the tag and without them it fails.
 //
-// The clocks are real. "Days apart" means that a message comes after everything else, and after all programs but Redis were started anew, with a date of days ago in
-// it and, where it is a webhook, in its signature. How long Noted remembers is tested where the clock can be moved, in server/internal/store.
+// The clocks are real. "Days apart" means that a message comes after everything else, and
+// after all programs but Redis were started anew, with a date of days ago in it and,
+// where it is a webhook, in its signature. How long Noted remembers is tested where the
+// clock can be moved, in server/internal/store.
 package whole_test
 
 import (
@@ -43,9 +51,10 @@ const (
 	secret    = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfgxx3NJZE="
 )
 
-// A failing run prints its seed; WHOLE_SEED=… tells the same story again, though not at the same moments.
+// A failing run prints its seed; WHOLE_SEED=… tells the same story again, though not at
+// the same moments.
 func TestWhole(t *testing.T) {
-	python := prepared(t)
+	python, nodeJS := prepared(t)
 	noted, gateway := build(t)
 	seed := must(strconv.ParseUint(cmp.Or(os.Getenv("WHOLE_SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64))
 	t.Logf("WHOLE_SEED=%d", seed)
@@ -56,7 +65,7 @@ func TestWhole(t *testing.T) {
 	w.payPal = newPayPal(t, w.chance)
 	w.books = newBooks(t, w.chance)
 	w.story = newStory(rand.New(rand.NewPCG(seed, 2)), w.payPal)
-	w.start(noted, gateway, python)
+	w.start(noted, gateway, python, nodeJS)
 
 	began := time.Now()
 	w.play(w.story.days[0])
@@ -73,7 +82,14 @@ func TestWhole(t *testing.T) {
 	if t.Failed() {
 		w.tell()
 	}
-	t.Logf("%d donations in %d messages, posted %d times, of which %d were told to come again; %v", len(w.story.want), w.story.messages, w.posts.Load(), w.later.Load(), time.Since(began).Round(time.Millisecond))
+	t.Logf(
+		"%d donations in %d messages, posted %d times, of which %d were told to come again; %v",
+		len(w.story.want),
+		w.story.messages,
+		w.posts.Load(),
+		w.later.Load(),
+		time.Since(began).Round(time.Millisecond),
+	)
 }
 
 type whole struct {
@@ -90,24 +106,30 @@ type whole struct {
 	posts, later, refused atomic.Int64
 }
 
-// prepared returns the Python of the library's virtual environment.
-func prepared(t *testing.T) (python string) {
+// prepared returns the Python of the library's virtual environment, and the Node that the
+// Node library's tests run on.
+func prepared(t *testing.T) (python, nodeJS string) {
 	t.Helper()
 	python = must(filepath.Abs("../python/.venv/bin/python"))
+	nodeJS = must(filepath.Abs("../ts/.node/node_modules/node/bin/node")) // where the machine's own is too old
+	if _, err := os.Stat(nodeJS); err != nil {
+		nodeJS = "node"
+	}
 	for what, command := range map[string][]string{
 		"PHP with curl": {"php", "-r", "exit(extension_loaded('curl') ? 0 : 1);"},
 		"the Python library in client/python/.venv": {python, "-c", "import noted.v1.noted_pb2, noted.receiver, cryptography"},
-		"redis-server": {"redis-server", "--version"},
+		"the Node library in client/ts/dist":        {nodeJS, "--input-type=module", "-e", `import "../ts/dist/receiver/index.mjs"`},
+		"redis-server":                              {"redis-server", "--version"},
 	} {
 		if output, err := run(command...); err != nil {
 			t.Fatalf("%s is missing, which make test-whole prepares: %v\n%s", what, err, output)
 		}
 	}
-	return python
+	return python, nodeJS
 }
 
 // start starts all programs.
-func (w *whole) start(noted, gateway, python string) {
+func (w *whole) start(noted, gateway, python, nodeJS string) {
 	dir := w.t.TempDir()
 	file := func(name, content string) string {
 		path := filepath.Join(dir, name)
@@ -117,26 +139,110 @@ func (w *whole) start(noted, gateway, python string) {
 		return path
 	}
 	roots, secretFile := file("roots.pem", string(w.payPal.roots())), file("secret", secret+"\n")
-	handler, receiver := must(filepath.Abs("handler.php")), must(filepath.Abs("receiver.py"))
+	handler, receiver, module := must(
+		filepath.Abs("handler.php"),
+	), must(
+		filepath.Abs("receiver.py"),
+	), must(
+		filepath.Abs("receiver.mjs"),
+	)
 
 	store, rpc, door := freeAddress(), freeAddress(), freeAddress()
-	redis := newProcess(w.t, "redis-server", store, nil, "redis-server", "--port", port(store), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir)
-	w.noted = newProcess(w.t, "noted", rpc, nil, noted, "-redis", "redis://"+store, "-listen", rpc, "-http-listen", door, "-admin-listen", "off", "-drain", "5s")
+	redis := newProcess(
+		w.t,
+		"redis-server",
+		store,
+		nil,
+		"redis-server",
+		"--port",
+		port(store),
+		"--bind",
+		"127.0.0.1",
+		"--save",
+		"",
+		"--appendonly",
+		"no",
+		"--dir",
+		dir,
+	)
+	w.noted = newProcess(
+		w.t,
+		"noted",
+		rpc,
+		nil,
+		noted,
+		"-redis",
+		"redis://"+store,
+		"-listen",
+		rpc,
+		"-http-listen",
+		door,
+		"-admin-listen",
+		"off",
+		"-drain",
+		"5s",
+	)
 
-	at := map[string]string{php: freeAddress(), wsgi: freeAddress(), gate: freeAddress()}
+	at := map[string]string{php: freeAddress(), wsgi: freeAddress(), node: freeAddress(), gate: freeAddress()}
 	w.places = map[string]*process{
 		php: newProcess(w.t, php, at[php], []string{
-			"PHP_CLI_SERVER_WORKERS=4", "NOTED_HANDLER=" + handler, "NOTED_URL=http://" + door, "NOTED_LEDGER=" + ledger, "NOTED_ACCOUNTS=" + account,
-			"NOTED_IPN_VERIFY_URL=" + w.payPal.verifier.URL, "BOOKS=" + w.books.URL + "/" + php,
+			"PHP_CLI_SERVER_WORKERS=4",
+			"NOTED_HANDLER=" + handler,
+			"NOTED_URL=http://" + door,
+			"NOTED_LEDGER=" + ledger,
+			"NOTED_ACCOUNTS=" + account,
+			"NOTED_IPN_VERIFY_URL=" + w.payPal.verifier.URL,
+			"BOOKS=" + w.books.URL + "/" + php,
 		}, "php", "-S", at[php], must(filepath.Abs("../php/public/receiver.php"))),
 		wsgi: newProcess(w.t, wsgi, at[wsgi], []string{
-			"NOTED=" + rpc, "LEDGER=" + ledger, "WEBHOOK_ID=" + webhookID, "CERT_HOST=" + w.payPal.certHost(), "CERT_ROOTS=" + roots, "BOOKS=" + w.books.URL + "/" + wsgi,
+			"NOTED=" + rpc,
+			"LEDGER=" + ledger,
+			"WEBHOOK_ID=" + webhookID,
+			"CERT_HOST=" + w.payPal.certHost(),
+			"CERT_ROOTS=" + roots,
+			"BOOKS=" + w.books.URL + "/" + wsgi,
 		}, python, receiver, port(at[wsgi])),
-		gate: newProcess(w.t, gate, at[gate], nil, gateway, "-listen", at[gate], "-admin-listen", "off", "-noted", rpc, "-ledger", ledger, "-accounts", account,
-			"-ipn-verify-url", w.payPal.verifier.URL, "-webhook-id", webhookID, "-webhook-cert-host", w.payPal.certHost(), "-webhook-cert-roots", roots,
-			"-forward-to", w.books.URL+"/"+gate, "-forward-secret-file", secretFile),
+		node: newProcess(w.t, node, at[node], []string{
+			"NOTED=" + rpc,
+			"LEDGER=" + ledger,
+			"ACCOUNT=" + account,
+			"IPN_VERIFY_URL=" + w.payPal.verifier.URL,
+			"WEBHOOK_ID=" + webhookID,
+			"CERT_HOST=" + w.payPal.certHost(),
+			"CERT_ROOTS=" + roots,
+			"BOOKS=" + w.books.URL + "/" + node,
+		}, nodeJS, module, port(at[node])),
+		gate: newProcess(
+			w.t,
+			gate,
+			at[gate],
+			nil,
+			gateway,
+			"-listen",
+			at[gate],
+			"-admin-listen",
+			"off",
+			"-noted",
+			rpc,
+			"-ledger",
+			ledger,
+			"-accounts",
+			account,
+			"-ipn-verify-url",
+			w.payPal.verifier.URL,
+			"-webhook-id",
+			webhookID,
+			"-webhook-cert-host",
+			w.payPal.certHost(),
+			"-webhook-cert-roots",
+			roots,
+			"-forward-to",
+			w.books.URL+"/"+gate,
+			"-forward-secret-file",
+			secretFile,
+		),
 	}
-	w.processes = []*process{redis, w.noted, w.places[php], w.places[wsgi], w.places[gate]}
+	w.processes = []*process{redis, w.noted, w.places[php], w.places[wsgi], w.places[node], w.places[gate]}
 	for _, p := range w.processes {
 		if err := p.start(); err != nil {
 			w.t.Fatal(err)
@@ -172,7 +278,8 @@ func (w *whole) play(scenes []scene) {
 	all.Wait()
 }
 
-// deliver posts a message as PayPal does, until it is answered 200; PayPal waits longer in between.
+// deliver posts a message as PayPal does, until it is answered 200; PayPal waits longer
+// in between.
 func (w *whole) deliver(d delivery) {
 	for before := "nothing"; ; {
 		w.posts.Add(1)
@@ -182,7 +289,16 @@ func (w *whole) deliver(d delivery) {
 			return
 		case err != nil || status != http.StatusServiceUnavailable || w.ctx.Err() != nil:
 			if w.t.Fail(); w.refused.Add(1) <= 10 { // the others are likely to have the same reason
-				w.t.Errorf("%s: a genuine %s was not taken: %d %s %v; before that: %s\n%s", d.place, d.channel, status, said, err, before, d.body)
+				w.t.Errorf(
+					"%s: a genuine %s was not taken: %d %s %v; before that: %s\n%s",
+					d.place,
+					d.channel,
+					status,
+					said,
+					err,
+					before,
+					d.body,
+				)
 			}
 			return
 		}
@@ -220,7 +336,12 @@ func (w *whole) check() {
 	}
 	for place := range w.places {
 		if byPlace[place] < len(w.story.want)/20 {
-			w.t.Errorf("%s booked %d donations of %d: this run says little of it", place, byPlace[place], len(w.story.want))
+			w.t.Errorf(
+				"%s booked %d donations of %d: this run says little of it",
+				place,
+				byPlace[place],
+				len(w.story.want),
+			)
 		}
 	}
 
@@ -243,7 +364,13 @@ func (w *whole) check() {
 		}
 		slices.Sort(channels)
 		if want := w.story.want[key].channels; note.GetState() != client.StateSettled || !slices.Equal(channels, want) {
-			w.t.Errorf("%s: got %v with sightings on %v, want it settled and seen on %v", key, note.GetState(), channels, want)
+			w.t.Errorf(
+				"%s: got %v with sightings on %v, want it settled and seen on %v",
+				key,
+				note.GetState(),
+				channels,
+				want,
+			)
 		}
 	}
 	if notes != len(w.story.want) {
@@ -270,7 +397,8 @@ func (w *whole) tell() {
 	}
 }
 
-// knows posts each message once more, wherever it did not go before: there is nothing left to book.
+// knows posts each message once more, wherever it did not go before: there is nothing
+// left to book.
 func (w *whole) knows() {
 	before := len(w.books.entries())
 	var all []scene

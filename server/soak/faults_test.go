@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/paypaltest"
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
@@ -65,7 +66,7 @@ func (s *storm) rage(ctx context.Context) {
 	dice := rand.New(rand.NewPCG(s.seed, 2))
 	faults := append(s.befallNoted(), s.kind.faults(s)...)
 	for began := time.Now(); time.Since(began) < s.length; {
-		if !sleep(ctx, 50*time.Millisecond+upTo(dice, 400*time.Millisecond)) {
+		if !sleep(ctx, 50*time.Millisecond+paypaltest.UpTo(dice, 400*time.Millisecond)) {
 			return
 		}
 		f := faults[dice.IntN(len(faults))]
@@ -81,7 +82,7 @@ func (s *storm) rage(ctx context.Context) {
 
 // a is a time of some length, the longer the rarer.
 func a(dice *rand.Rand, most time.Duration) time.Duration {
-	return most/20 + upTo(dice, upTo(dice, most)+1)
+	return most/20 + paypaltest.UpTo(dice, paypaltest.UpTo(dice, most)+1)
 }
 
 func (s *storm) befallNoted() []fault {
@@ -283,7 +284,7 @@ func newWay(t *testing.T, seed uint64, to string) *way {
 		case x < 3:
 			d.DropReply = true
 		case x < 8:
-			d.Delay, d.DelayReply = upTo(w.dice, 20*time.Millisecond), upTo(w.dice, 20*time.Millisecond)
+			d.Delay, d.DelayReply = paypaltest.UpTo(w.dice, 20*time.Millisecond), paypaltest.UpTo(w.dice, 20*time.Millisecond)
 		}
 		return d
 	})

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/donation-dedupe/noted/server/internal/model"
+	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
 // An input is a call, and when it was made.
@@ -50,17 +53,18 @@ const (
 	settled state = "settled"
 )
 
+// shown is a state of the model as the contract has it.
+var shown = map[store.State]state{store.StateHeld: held, store.StateOpen: open, store.StateSettled: settled}
+
 // slack is how far the store's milliseconds and ours may part: they are of one clock.
 const slack = 20 * time.Millisecond
 
-// A life is what the model knows of one payment's note: the contract's, and of time what a caller can know of it.
+// A life is what can be known of one payment's note: how it lives, and of time what a caller can know of it.
 type life struct {
-	state     state // "" where there is none; held until somebody has taken over, though the hold may have run out
-	request   string
-	attempt   int32
-	low, high time.Duration // between these its hold runs out
-	id        string        // "" until somebody was told
-	receipt   string        // of request; likewise
+	model.Life               // held until somebody has taken over, though the hold may have run out
+	low, high  time.Duration // between these its hold runs out
+	id         string        // "" until somebody was told
+	receipt    string        // of the request that was answered FIRST last; likewise
 }
 
 const never = time.Duration(math.MaxInt64) - time.Hour
@@ -93,7 +97,7 @@ var lives = (&porcupine.NondeterministicModel{
 			return nil
 		}
 		if o.id != "" {
-			if o.id != cmp.Or(after.id, o.id) || o.attempt != after.attempt {
+			if o.id != cmp.Or(after.id, o.id) || int(o.attempt) != after.Attempt {
 				return nil
 			}
 			after.id = o.id
@@ -112,116 +116,112 @@ var lives = (&porcupine.NondeterministicModel{
 	},
 	DescribeState: func(s any) string {
 		l := s.(life)
-		return fmt.Sprintf("%s by %s/%d until %v to %v", l.state, l.request, l.attempt, l.low, l.high)
+		return fmt.Sprintf("%s by %s/%d until %v to %v", shown[l.State], l.Request, l.Attempt, l.low, l.high)
 	},
 }).ToModel()
 
-// mine tells whether a receipt is the one that counts.
-func (l life) mine(in input) bool { return l.request == in.request && l.attempt == in.attempt }
-
 // live tells whether the hold stands at some moment of a call, lapsed whether it has run out at one: both may be.
-func (l life) live(in input) bool   { return l.state == held && in.called < l.high+slack }
-func (l life) lapsed(o output) bool { return l.state == held && o.returned >= l.low-slack }
+func (l life) live(in input) bool   { return l.State == store.StateHeld && in.called < l.high+slack }
+func (l life) lapsed(o output) bool { return l.State == store.StateHeld && o.returned >= l.low-slack }
 func (l life) within(o output) bool { return l.low-slack <= o.heldUntil && o.heldUntil <= l.high+slack }
 func (l life) until(o output) life  { l.low, l.high = o.heldUntil, o.heldUntil; return l }
 func anew(in input, o output) bool {
 	return in.called+in.hold-slack <= o.heldUntil && o.heldUntil <= o.returned+in.hold+slack
-}
-func (l life) taken(in input) life { return life{held, in.request, l.attempt + 1, 0, 0, l.id, ""} }
-func (l life) became(s state) life { l.state = s; return l }
-func (l life) refused(in input) answer {
-	switch {
-	case l.state == settled:
-		return "SETTLED_BY_ANOTHER"
-	case l.state != "":
-		return "HOLD_LOST"
-	}
-	return "NOTE_NOT_FOUND"
 }
 
 // step is what a call that was answered so has done; false where it cannot have been answered so.
 func (l life) step(in input, o output) (life, bool) {
 	switch in.call {
 	case "note":
-		return l.note(in, o)
+		if l.State != store.StateHeld || l.live(in) {
+			if after, ok := l.note(in, o, false); ok {
+				return after, true
+			}
+		}
+		if l.lapsed(o) {
+			return l.note(in, o, true)
+		}
+		return l, false
 	case "exists":
 		switch o.answer {
 		case none:
-			return l, l.state == ""
+			return l, l.State == 0
 		case done:
 			return l.seen(in, o)
 		}
 		return l, false
 	}
-	if !l.mine(in) {
-		return l, o.answer == l.refused(in)
+	after, err := l.finish(in)
+	switch {
+	case err == error(model.NotFound):
+		return l, o.answer == "NOTE_NOT_FOUND"
+	case err != nil:
+		return l, o.answer == answer(err.Error())
+	case in.call == "extend":
+		return after.until(o), o.answer == done && o.state == held && anew(in, o)
 	}
-	switch in.call + " " + string(l.state) {
-	case "settle held":
-		return l.became(settled), o.answer == done && o.state == settled
-	case "settle settled":
-		return l, o.answer == done && o.state == settled
-	case "release held":
-		return l.became(open), o.answer == done && o.state == open
-	case "release open":
-		return l, o.answer == done && o.state == open
-	case "extend held":
-		return l.until(o), o.answer == done && o.state == held && anew(in, o)
-	case "release settled", "extend settled":
-		return l, o.answer == "ALREADY_SETTLED"
-	case "settle open", "extend open":
-		return l, o.answer == "HOLD_RELEASED"
-	}
-	return l, false
+	return after, o.answer == done && o.state == shown[after.State]
 }
 
-func (l life) note(in input, o output) (life, bool) {
-	again := l.request == in.request
-	switch o.answer {
-	case "FIRST":
-		switch {
-		case l.state == settled:
-			return l, again && o.state == settled
-		case l.state == held && again:
-			return l.until(o), o.state == held && (l.live(in) && l.within(o) || l.lapsed(o) && anew(in, o))
-		case l.state == held && !l.lapsed(o): // somebody else's, and it stands
-			return l, false
-		}
-		return l.taken(in).until(o), o.state == held && anew(in, o)
-	case "HELD":
-		return l.until(o), l.state == held && !again && l.live(in) && l.within(o)
-	case "DUPLICATE":
-		return l, l.state == settled && !again
+func (l life) finish(in input) (life, error) {
+	var err error
+	l.Life, err = l.Finish(model.Verb(in.call), in.request, int(in.attempt))
+	return l, err
+}
+
+var verdictName = map[store.Verdict]answer{store.First: "FIRST", store.Duplicate: "DUPLICATE", store.Held: "HELD"}
+
+// note is a note that found the hold standing, or lapsed.
+func (l life) note(in input, o output, lapsed bool) (life, bool) {
+	next, verdict := l.Note(in.request, in.hold > 0, lapsed)
+	after := life{next, l.low, l.high, l.id, l.receipt}
+	taken := next.Attempt > l.Attempt
+	if taken {
+		after.receipt = ""
 	}
-	return l, false
+	if o.answer != verdictName[verdict] {
+		return l, false
+	}
+	switch {
+	case verdict == store.Duplicate:
+		return after, true
+	case verdict == store.First && (taken || lapsed):
+		return after.until(o), o.state == held && anew(in, o)
+	case next.State == store.StateSettled:
+		return after, o.state == settled
+	}
+	return after.until(o), o.state == held && l.within(o)
 }
 
 // seen is a note that a look has found.
 func (l life) seen(in input, o output) (life, bool) {
 	switch o.state {
 	case settled:
-		return l, l.state == settled
+		return l, l.State == store.StateSettled
 	case held:
 		return l.until(o), l.live(in) && l.within(o)
 	}
-	return l, l.state == open || l.lapsed(o)
+	return l, l.State == store.StateOpen || l.lapsed(o)
 }
 
 // perhaps is what a call whose outcome nobody was told has done, if anything.
 func (l life) perhaps(in input) life {
-	switch {
-	case in.call == "note" && l.state == held && l.request == in.request:
-		l.low, l.high = min(l.low, in.called+in.hold), never
-	case in.call == "note" && l.state == held && in.called+patience+tooLate < l.low-slack: // a hold that stood for as long as the call could do something
-	case in.call == "note" && l.state != settled:
-		l = l.taken(in)
-		l.low, l.high = in.called+in.hold, never
-	case in.call == "settle" && l.state == held && l.mine(in):
-		l.state = settled
-	case in.call == "release" && l.state == held && l.mine(in):
-		l.state = open
-	case in.call == "extend" && l.state == held && l.mine(in):
-		l.low, l.high = min(l.low, in.called+in.hold), never
+	lasts := in.called + in.hold
+	if in.call == "note" {
+		// Where it has not, the hold stood for as long as the call could do something.
+		lapsed := l.State == store.StateHeld && in.called+patience+tooLate >= l.low-slack
+		next, verdict := l.Note(in.request, in.hold > 0, lapsed)
+		switch {
+		case next.Attempt > l.Attempt:
+			return life{next, lasts, never, l.id, ""}
+		case verdict == store.First && l.State == store.StateHeld:
+			l.low, l.high = min(l.low, lasts), never
+		}
+		return l
 	}
-	return l
+	after, err := l.finish(in)
+	if err == nil && in.call == "extend" {
+		after.low, after.high = min(l.low, lasts), never
+	}
+	return after
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/paypaltest"
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
@@ -114,7 +115,7 @@ func (s *storm) deliver(ctx context.Context, m *message, try int, begin time.Dur
 		if s.receive(ctx, m, try) {
 			return
 		}
-		if try++; !sleep(ctx, pause/2+upTo(dice, pause)) {
+		if try++; !sleep(ctx, pause/2+paypaltest.UpTo(dice, pause)) {
 			s.wrong("message %d of payment %d was never answered 200", m.number, m.payment)
 			return
 		}

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Troubles: one line behind "notectl: ", in lower case and without a full stop; then, where something can be done, lines behind
-// "notectl: hint: ".
+// Troubles: one line behind "notectl: ", in lower case and without a full stop; then,
+// where something can be done, lines behind "notectl: hint: ".
 
 func (a *app) warnf(format string, args ...any) {
 	fmt.Fprintln(a.stderr, "notectl: "+printable(fmt.Sprintf(format, args...)))
@@ -26,12 +26,15 @@ func (a *app) complain(err error) {
 		a.warnf("hint: %s", hint)
 	}
 	if question, ok := errors.AsType[asked](err); ok && mayBeNoted(err) {
-		a.warnf("hint: whether it has been noted is not known; to be given the same answer, ask again with -request-id %s", question.requestID)
+		a.warnf(
+			"hint: whether it has been noted is not known; to be given the same answer, ask again with -request-id %s",
+			question.requestID,
+		)
 	}
 }
 
-// asked is the trouble of a question to note, which can be asked again under its id. Under another, what has been noted is a DUPLICATE that nobody
-// has processed.
+// asked is the trouble of a question to note, which can be asked again under its id.
+// Under another, what has been noted is a DUPLICATE that nobody has processed.
 type asked struct {
 	error
 	requestID string
@@ -39,12 +42,17 @@ type asked struct {
 
 func (e asked) Unwrap() error { return e.error }
 
-// mayBeNoted says whether a question that failed may have been answered, and the answer lost on its way to the terminal.
+// mayBeNoted says whether a question that failed may have been answered, and the answer
+// lost on its way to the terminal.
 func mayBeNoted(err error) bool {
 	switch {
-	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, client.ErrDurabilityNotReached), errors.Is(err, client.ErrStoreWentBack),
+	case errors.Is(err, client.ErrOutcomeUnknown),
+		errors.Is(err, client.ErrDurabilityNotReached),
+		errors.Is(err, client.ErrStoreWentBack),
 		errors.Is(err, client.ErrWrongAnswer),
-		errors.Is(err, client.ErrInternal), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		errors.Is(err, client.ErrInternal),
+		errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, context.Canceled):
 		return true
 	case errors.Is(err, client.ErrUnavailable):
 		return client.Reason(err) == "" // the connection broke

@@ -12,26 +12,59 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// donationFlags describe a donation and the message that told of it. They are local: the subcommands of note read them from a body instead.
+// donationFlags describe a donation and the message that told of it. They are local: the
+// subcommands of note read them from a body instead.
 func donationFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "series", Local: true, Usage: "`ID` of the series, such as I-ABC; of a one-time donation its transaction id (required)"},
-		&cli.StringFlag{Name: "event", Local: true, Value: "payment", Usage: "`EVENT`, what happened; \"notectl note -help\" lists them", Validator: func(s string) error { _, err := parseEvent(s); return err }},
-		&cli.StringFlag{Name: "occurred-at", Local: true, Usage: "`TIME` that PayPal gives for it, never that of its arrival: 2026-03-01T14:05:00+01:00, or \"2026-03-01 14:05\" in the local zone", Validator: func(s string) error { _, err := parseTime(s); return err }},
+		&cli.StringFlag{
+			Name:  "series",
+			Local: true,
+			Usage: "`ID` of the series, such as I-ABC; of a one-time donation its transaction id (required)",
+		},
+		&cli.StringFlag{
+			Name:      "event",
+			Local:     true,
+			Value:     "payment",
+			Usage:     "`EVENT`, what happened; \"notectl note -help\" lists them",
+			Validator: func(s string) error { _, err := parseEvent(s); return err },
+		},
+		&cli.StringFlag{
+			Name:      "occurred-at",
+			Local:     true,
+			Usage:     "`TIME` that PayPal gives for it, never that of its arrival: 2026-03-01T14:05:00+01:00, or \"2026-03-01 14:05\" in the local zone",
+			Validator: func(s string) error { _, err := parseTime(s); return err },
+		},
 		&cli.StringFlag{Name: "amount", Local: true, Usage: "`AMOUNT`, such as 25.00; comes with -currency"},
-		&cli.StringFlag{Name: "currency", Local: true, Usage: "`CODE` of the currency, such as EUR; comes with -amount"},
+		&cli.StringFlag{
+			Name:  "currency",
+			Local: true,
+			Usage: "`CODE` of the currency, such as EUR; comes with -amount",
+		},
 		&cli.StringFlag{Name: "transaction", Local: true, Usage: "`ID` of the transaction"},
-		&cli.StringFlag{Name: "channel", Local: true, Usage: "`CHANNEL` that the message came over, such as ipn or webhook"},
-		&cli.StringFlag{Name: "message", Local: true, Usage: "`ID` of the message itself on that channel; needs -channel"},
+		&cli.StringFlag{
+			Name:  "channel",
+			Local: true,
+			Usage: "`CHANNEL` that the message came over, such as ipn or webhook",
+		},
+		&cli.StringFlag{
+			Name:  "message",
+			Local: true,
+			Usage: "`ID` of the message itself on that channel; needs -channel",
+		},
 	}
 }
 
 // holdFlag is how a donation is noted. The subcommands of note have it too.
 func holdFlag() cli.Flag {
-	return &cli.DurationFlag{Name: "hold", HideDefault: true, Usage: "`DURATION`, up to 15m, to process the donation in, then settle or release; without it the note is final at once"}
+	return &cli.DurationFlag{
+		Name:        "hold",
+		HideDefault: true,
+		Usage:       "`DURATION`, up to 15m, to process the donation in, then settle or release; without it the note is final at once",
+	}
 }
 
-// receivedAtFlag is when the message arrived. The subcommands of note have it too, since no body says it.
+// receivedAtFlag is when the message arrived. The subcommands of note have it too, since
+// no body says it.
 func receivedAtFlag() cli.Flag {
 	return &cli.StringFlag{
 		Name:      "received-at",
@@ -40,9 +73,13 @@ func receivedAtFlag() cli.Flag {
 	}
 }
 
-// requestIDFlag is under which id a donation is noted. The subcommands of note have it too.
+// requestIDFlag is under which id a donation is noted. The subcommands of note have it
+// too.
 func requestIDFlag() cli.Flag {
-	return &cli.StringFlag{Name: "request-id", Usage: "`ID` of this question, the same in every repeat of it and in no other; made up where it is missing"}
+	return &cli.StringFlag{
+		Name:  "request-id",
+		Usage: "`ID` of this question, the same in every repeat of it and in no other; made up where it is missing",
+	}
 }
 
 func (a *app) donation(cmd *cli.Command) (*client.Donation, *client.Message, error) {
@@ -91,12 +128,15 @@ func receivedAt(cmd *cli.Command) (*timestamppb.Timestamp, error) {
 // one returns a command's only argument.
 func one(cmd *cli.Command, what string) (string, error) {
 	if cmd.NArg() != 1 {
-		return "", usageError{inCommand{fmt.Errorf("wants one argument, %s, and got %d", what, cmd.NArg()), cmd.FullName()}}
+		return "", usageError{
+			inCommand{fmt.Errorf("wants one argument, %s, and got %d", what, cmd.NArg()), cmd.FullName()},
+		}
 	}
 	return cmd.Args().First(), nil
 }
 
-// noneOf refuses flags that say what something else says already; unheard, they would mislead whoever typed them.
+// noneOf refuses flags that say what something else says already; unheard, they would
+// mislead whoever typed them.
 func noneOf(cmd *cli.Command, flags []cli.Flag, otherwise string) error {
 	var given []string
 	for _, flag := range flags {
@@ -174,7 +214,10 @@ func parseTime(s string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, usagef(`%q is no time: write 2026-03-01T14:05:00+01:00, or "2026-03-01 14:05" in the local zone`, s)
+	return time.Time{}, usagef(
+		`%q is no time: write 2026-03-01T14:05:00+01:00, or "2026-03-01 14:05" in the local zone`,
+		s,
+	)
 }
 
 // parseMoment takes a time, or a duration that counts back from now.

@@ -9,8 +9,9 @@ import (
 
 func (a *app) settleCommand() *cli.Command {
 	return &cli.Command{
-		Name: "settle", UsageText: "notectl settle [options] RECEIPT",
-		Usage: "say that a held donation has been processed",
+		Name:      "settle",
+		UsageText: "notectl settle [options] RECEIPT",
+		Usage:     "say that a held donation has been processed",
 		Description: `RECEIPT is what "note -hold" answered beside FIRST. Twice is as good as once.
 
 SETTLED_BY_ANOTHER means that the donation has been processed twice: somebody else took
@@ -18,40 +19,53 @@ over when the hold had run out, and settled.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the server's audit, without personal data"},
 		},
-		Action: a.withReceipt(func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
-			return noted.Settle(ctx, receipt, cmd.String("reason"))
-		}),
+		Action: a.withReceipt(
+			func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
+				return noted.Settle(ctx, receipt, cmd.String("reason"))
+			},
+		),
 	}
 }
 
 func (a *app) releaseCommand() *cli.Command {
 	return &cli.Command{
-		Name: "release", UsageText: "notectl release [options] RECEIPT",
-		Usage: "give a held donation up: the next message of it is FIRST again",
+		Name:      "release",
+		UsageText: "notectl release [options] RECEIPT",
+		Usage:     "give a held donation up: the next message of it is FIRST again",
 		Description: `RECEIPT is what "note -hold" answered beside FIRST. PayPal's next message, or a colleague's
 next try, may then process the donation.`,
 		Flags: []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the server's log, without personal data"}},
-		Action: a.withReceipt(func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
-			return noted.Release(ctx, receipt, cmd.String("reason"))
-		}),
+		Action: a.withReceipt(
+			func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
+				return noted.Release(ctx, receipt, cmd.String("reason"))
+			},
+		),
 	}
 }
 
 func (a *app) extendCommand() *cli.Command {
 	return &cli.Command{
-		Name: "extend", UsageText: "notectl extend [options] RECEIPT",
-		Usage: "hold a donation longer: from now on for as long as -hold says",
+		Name:      "extend",
+		UsageText: "notectl extend [options] RECEIPT",
+		Usage:     "hold a donation longer: from now on for as long as -hold says",
 		Description: `RECEIPT is what "note -hold" answered beside FIRST. A hold that has run out can be extended
 too, as long as nobody has taken over.`,
-		Flags: []cli.Flag{&cli.DurationFlag{Name: "hold", Value: client.DefaultHold, Usage: "`DURATION` from now, up to 15m"}},
-		Action: a.withReceipt(func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
-			return noted.Extend(ctx, receipt, cmd.Duration("hold"))
-		}),
+		Flags: []cli.Flag{
+			&cli.DurationFlag{Name: "hold", Value: client.DefaultHold, Usage: "`DURATION` from now, up to 15m"},
+		},
+		Action: a.withReceipt(
+			func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
+				return noted.Extend(ctx, receipt, cmd.Duration("hold"))
+			},
+		),
 	}
 }
 
-// withReceipt is the action of a command whose one argument is a receipt and whose answer is the note.
-func (a *app) withReceipt(do func(context.Context, *cli.Command, *client.Client, string) (*client.Note, error)) cli.ActionFunc {
+// withReceipt is the action of a command whose one argument is a receipt and whose answer
+// is the note.
+func (a *app) withReceipt(
+	do func(context.Context, *cli.Command, *client.Client, string) (*client.Note, error),
+) cli.ActionFunc {
 	return a.act(func(ctx context.Context, cmd *cli.Command) (int, error) {
 		receipt, err := one(cmd, "the receipt")
 		if err != nil {
@@ -79,7 +93,11 @@ of it, which list shows. Who forgot what, and why, is logged by the server. Ther
 back.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "series", Required: true, Usage: "`ID` of the donation's series"},
-			&cli.StringFlag{Name: "reason", Required: true, Usage: "`TEXT` for the server's log, without personal data"},
+			&cli.StringFlag{
+				Name:     "reason",
+				Required: true,
+				Usage:    "`TEXT` for the server's log, without personal data",
+			},
 		},
 		Action: a.act(func(ctx context.Context, cmd *cli.Command) (int, error) {
 			id, err := one(cmd, "the donation's id")
@@ -91,7 +109,15 @@ back.`,
 				return 0, err
 			}
 			defer noted.Close()
-			note, err := noted.Forget(ctx, &client.ForgetRequest{Ledger: cmd.String("ledger"), SeriesId: cmd.String("series"), DonationId: id, Reason: cmd.String("reason")})
+			note, err := noted.Forget(
+				ctx,
+				&client.ForgetRequest{
+					Ledger:     cmd.String("ledger"),
+					SeriesId:   cmd.String("series"),
+					DonationId: id,
+					Reason:     cmd.String("reason"),
+				},
+			)
 			if err != nil {
 				return 0, err
 			}

@@ -41,7 +41,9 @@ It does not verify that the message is PayPal's: anybody can write one.`,
 	}
 	for _, channel := range channels {
 		command.Commands = append(command.Commands, &cli.Command{
-			Name: channel.name, Usage: "read the body of " + channel.what, UsageText: "notectl identify " + channel.name + " < body",
+			Name:      channel.name,
+			Usage:     "read the body of " + channel.what,
+			UsageText: "notectl identify " + channel.name + " < body",
 			Action: a.act(func(_ context.Context, cmd *cli.Command) (int, error) {
 				identified, err := a.identify(cmd, channel.identify)
 				if err != nil {
@@ -83,6 +85,11 @@ func (a *app) identify(cmd *cli.Command, identify func([]byte) (paypal.Identifie
 // subcommandMissing is the action of a command that does nothing by itself.
 func subcommandMissing(names ...string) cli.ActionFunc {
 	return func(_ context.Context, cmd *cli.Command) error {
-		return usageError{inCommand{fmt.Errorf("say what to read: %s %s, or %s %s", cmd.FullName(), names[0], cmd.FullName(), names[1]), cmd.FullName()}}
+		return usageError{
+			inCommand{
+				fmt.Errorf("say what to read: %s %s, or %s %s", cmd.FullName(), names[0], cmd.FullName(), names[1]),
+				cmd.FullName(),
+			},
+		}
 	}
 }

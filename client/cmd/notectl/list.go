@@ -27,10 +27,20 @@ off says so, and exits with 1.`,
 		UsageText: "notectl list [options]",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "series", Usage: "`ID` of the only series to show"},
-			&cli.StringFlag{Name: "state", Usage: "`STATE` that a note must be in: held, open or settled", Validator: oneOf("held", "open", "settled")},
-			&cli.StringFlag{Name: "seen-only-on", Usage: "`CHANNEL` that all messages of a note came over, such as ipn or webhook"},
+			&cli.StringFlag{
+				Name:      "state",
+				Usage:     "`STATE` that a note must be in: held, open or settled",
+				Validator: oneOf("held", "open", "settled"),
+			},
+			&cli.StringFlag{
+				Name:  "seen-only-on",
+				Usage: "`CHANNEL` that all messages of a note came over, such as ipn or webhook",
+			},
 			&cli.StringFlag{Name: "transaction", Usage: "`ID` of a transaction that any message of a note told of"},
-			&cli.StringFlag{Name: "after", Usage: "`TIME` of the earliest note to show: 2026-03-01T14:05:00+01:00, \"2026-03-01 14:05\", or 24h for a day ago"},
+			&cli.StringFlag{
+				Name:  "after",
+				Usage: "`TIME` of the earliest note to show: 2026-03-01T14:05:00+01:00, \"2026-03-01 14:05\", or 24h for a day ago",
+			},
 			&cli.StringFlag{Name: "before", Usage: "`TIME` that notes must be older than, written as for -after"},
 			&cli.IntFlag{Name: "limit", Usage: "`NUMBER` of notes to show at most; 0 shows all"},
 		},

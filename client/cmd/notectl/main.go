@@ -1,8 +1,11 @@
-// Command notectl asks Noted from a terminal or a script: it notes donations, looks at notes, and mends them by hand.
+// Command notectl asks Noted from a terminal or a script: it notes donations, looks at
+// notes, and mends them by hand.
 //
-// This file is the frame: what happens between the shell and a command. Each command has a file named after what it does; print.go is the only one that
-// writes answers, complain.go the only one that writes troubles. Its rules: answers go to stdout, everything else to stderr behind "notectl: ";
-// what a program reads (-o json, identify) never changes with the terminal.
+// This file is the frame: what happens between the shell and a command. Each command has
+// a file named after what it does; print.go is the only one that writes answers,
+// complain.go the only one that writes troubles. Its rules: answers go to stdout,
+// everything else to stderr behind "notectl: "; what a program reads (-o json, identify)
+// never changes with the terminal.
 package main
 
 import (
@@ -44,13 +47,20 @@ type app struct {
 // usageError is a trouble that the caller mends by typing something else.
 type usageError struct{ error }
 
-// commandError is a trouble that a command met. Every other error comes from the parsing of the command line.
+// commandError is a trouble that a command met. Every other error comes from the parsing
+// of the command line.
 type commandError struct{ error }
 
 func (e usageError) Unwrap() error   { return e.error }
 func (e commandError) Unwrap() error { return e.error }
 
-func run(ctx context.Context, args []string, env func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
+func run(
+	ctx context.Context,
+	args []string,
+	env func(string) (string, bool),
+	stdin io.Reader,
+	stdout, stderr io.Writer,
+) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app{env: env, stdin: stdin, stdout: stdout, stderr: stderr}
@@ -67,7 +77,8 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	return exitError
 }
 
-// act wraps what a command does: its exit code is kept, its error told from one of the command line.
+// act wraps what a command does: its exit code is kept, its error told from one of the
+// command line.
 func (a *app) act(do func(context.Context, *cli.Command) (int, error)) cli.ActionFunc {
 	return func(ctx context.Context, cmd *cli.Command) error {
 		code, err := do(ctx, cmd)
@@ -123,11 +134,34 @@ Completion with the Tab key:
     zsh     echo 'source <(notectl completion zsh)' >> ~/.zshrc
     fish    notectl completion fish > ~/.config/fish/completions/notectl.fish`,
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "addr", Value: "127.0.0.1:50051", Sources: a.from("NOTED_ADDR"), Usage: "the server's `HOST:PORT`"},
-			&cli.StringFlag{Name: "ledger", Sources: a.from("NOTED_LEDGER"), Usage: "`NAME` of the book that the donations belong to, such as paypal-live; empty is a ledger too"},
-			&cli.DurationFlag{Name: "timeout", Value: client.DefaultTimeout, Sources: a.from("NOTED_TIMEOUT"), Usage: "`DURATION` that one question may take"},
-			&cli.BoolFlag{Name: "plaintext", Sources: a.from("NOTED_PLAINTEXT"), Usage: "no TLS, also to another machine: only in a network that you trust"},
-			&cli.StringFlag{Name: "o", Value: "text", Usage: "`FORMAT` of the answers: text for people, json for programs", Validator: oneOf("text", "json")},
+			&cli.StringFlag{
+				Name:    "addr",
+				Value:   "127.0.0.1:50051",
+				Sources: a.from("NOTED_ADDR"),
+				Usage:   "the server's `HOST:PORT`",
+			},
+			&cli.StringFlag{
+				Name:    "ledger",
+				Sources: a.from("NOTED_LEDGER"),
+				Usage:   "`NAME` of the book that the donations belong to, such as paypal-live; empty is a ledger too",
+			},
+			&cli.DurationFlag{
+				Name:    "timeout",
+				Value:   client.DefaultTimeout,
+				Sources: a.from("NOTED_TIMEOUT"),
+				Usage:   "`DURATION` that one question may take",
+			},
+			&cli.BoolFlag{
+				Name:    "plaintext",
+				Sources: a.from("NOTED_PLAINTEXT"),
+				Usage:   "no TLS, also to another machine: only in a network that you trust",
+			},
+			&cli.StringFlag{
+				Name:      "o",
+				Value:     "text",
+				Usage:     "`FORMAT` of the answers: text for people, json for programs",
+				Validator: oneOf("text", "json"),
+			},
 		}, a.identityFlags()...),
 		Commands: []*cli.Command{
 			a.noteCommand(), a.existsCommand(), a.settleCommand(), a.releaseCommand(), a.extendCommand(),
@@ -159,7 +193,8 @@ Completion with the Tab key:
 	return root
 }
 
-// singleDash shows flags as they are typed throughout this project. The library takes one dash and two.
+// singleDash shows flags as they are typed throughout this project. The library takes one
+// dash and two.
 func singleDash(flag cli.Flag) string {
 	names, rest, _ := strings.Cut(libraryFlagStringer(flag), "\t")
 	return strings.ReplaceAll(names, "--", "-") + "\t" + rest

@@ -18,8 +18,10 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"notectl": main})
 }
 
-// Every script is a session at a terminal in Berlin, begun at $NOW, with a server of its own that "advance 61s" moves on in time. Beside testscript's own
-// commands there are "exits N notectl …", which wants that exit code, and "keep NAME PATTERN", which puts what the pattern's group finds in stdout into $NAME.
+// Every script is a session at a terminal in Berlin, begun at $NOW, with a server of its
+// own that "advance 61s" moves on in time. Beside testscript's own commands there are
+// "exits N notectl …", which wants that exit code, and "keep NAME PATTERN", which puts
+// what the pattern's group finds in stdout into $NAME.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {

@@ -13,8 +13,17 @@ import (
 )
 
 func (a *app) noteCommand() *cli.Command {
-	flags := append(donationFlags(), holdFlag(), receivedAtFlag(), requestIDFlag(),
-		&cli.StringFlag{Name: "f", Local: true, Usage: "note every line of `FILE`, or of standard input for -, each a request in JSON"})
+	flags := append(
+		donationFlags(),
+		holdFlag(),
+		receivedAtFlag(),
+		requestIDFlag(),
+		&cli.StringFlag{
+			Name:  "f",
+			Local: true,
+			Usage: "note every line of `FILE`, or of standard input for -, each a request in JSON",
+		},
+	)
 	command := &cli.Command{
 		Name:  "note",
 		Usage: "note a donation, and say whether it is yours to process",
@@ -64,7 +73,8 @@ Events: ` + listOf(eventNames()) + `.`,
 	}
 	for _, channel := range channels {
 		command.Commands = append(command.Commands, &cli.Command{
-			Name: channel.name, Usage: "note what a PayPal message on standard input tells of: " + channel.what,
+			Name:      channel.name,
+			Usage:     "note what a PayPal message on standard input tells of: " + channel.what,
 			UsageText: "notectl note " + channel.name + " [options] < body",
 			Description: `Says in one step what "notectl identify ` + channel.name + `" and "notectl note" would say one after the
 other: a line for each donation, the verdict first. "notectl note -help" explains the exit
@@ -110,13 +120,18 @@ func note(ctx context.Context, noted *client.Client, request *client.NoteRequest
 	return response, unknownVerdict(response)
 }
 
-// unknownVerdict is an error for a verdict that this program does not know: taken for a DUPLICATE, it would lose the donation.
+// unknownVerdict is an error for a verdict that this program does not know: taken for a
+// DUPLICATE, it would lose the donation.
 func unknownVerdict(response *client.NoteResponse) error {
 	switch response.GetVerdict() {
 	case client.First, client.Duplicate, client.Held:
 		return nil
 	}
-	return fmt.Errorf("noting %s: the server's verdict %s is not one that this notectl knows", response.GetNote().GetDonation().GetSeriesId(), response.GetVerdict())
+	return fmt.Errorf(
+		"noting %s: the server's verdict %s is not one that this notectl knows",
+		response.GetNote().GetDonation().GetSeriesId(),
+		response.GetVerdict(),
+	)
 }
 
 // requestID is the id to ask under. It is made here, so that a complaint can say it.
@@ -124,8 +139,13 @@ func requestID(cmd *cli.Command) string {
 	return cmp.Or(cmd.String("request-id"), client.NewRequestID())
 }
 
-// noteMessage notes the donations of one PayPal message, whole or not at all, since its sender will send the whole of it again, or nothing.
-func (a *app) noteMessage(ctx context.Context, cmd *cli.Command, identify func([]byte) (paypal.Identified, error)) (int, error) {
+// noteMessage notes the donations of one PayPal message, whole or not at all, since its
+// sender will send the whole of it again, or nothing.
+func (a *app) noteMessage(
+	ctx context.Context,
+	cmd *cli.Command,
+	identify func([]byte) (paypal.Identified, error),
+) (int, error) {
 	identified, err := a.identify(cmd, identify)
 	if err != nil {
 		return 0, err
@@ -152,8 +172,15 @@ func (a *app) noteMessage(ctx context.Context, cmd *cli.Command, identify func([
 	return code, nil
 }
 
-// noteWhole notes all pairs, or gives up those that were first. It returns the answers that stand.
-func (a *app) noteWhole(ctx context.Context, noted *client.Client, cmd *cli.Command, pairs []paypal.Pair, id string) ([]*client.NoteResponse, int, error) {
+// noteWhole notes all pairs, or gives up those that were first. It returns the answers
+// that stand.
+func (a *app) noteWhole(
+	ctx context.Context,
+	noted *client.Client,
+	cmd *cli.Command,
+	pairs []paypal.Pair,
+	id string,
+) ([]*client.NoteResponse, int, error) {
 	received, err := receivedAt(cmd)
 	if err != nil {
 		return nil, 0, err
@@ -169,7 +196,11 @@ func (a *app) noteWhole(ctx context.Context, noted *client.Client, cmd *cli.Comm
 		message.ReceivedAt = received
 		request := &client.NoteRequest{Donation: donation, Message: message, Hold: hold, RequestId: id}
 		if i > 0 {
-			request.RequestId = fmt.Sprintf("%s-%d", id, i+1) // the same in every repeat: a message is read the same each time
+			request.RequestId = fmt.Sprintf(
+				"%s-%d",
+				id,
+				i+1,
+			) // the same in every repeat: a message is read the same each time
 		}
 		answer, err := note(ctx, noted, request)
 		if err != nil {
@@ -187,9 +218,14 @@ func (a *app) noteWhole(ctx context.Context, noted *client.Client, cmd *cli.Comm
 	return answers, code, nil
 }
 
-// settleWhole makes every first final, or gives all up. Once one is final that is too late: what was first must be told then, since no other message
-// of it ever will be.
-func (a *app) settleWhole(ctx context.Context, noted *client.Client, answers []*client.NoteResponse, code int) ([]*client.NoteResponse, int, error) {
+// settleWhole makes every first final, or gives all up. Once one is final that is too
+// late: what was first must be told then, since no other message of it ever will be.
+func (a *app) settleWhole(
+	ctx context.Context,
+	noted *client.Client,
+	answers []*client.NoteResponse,
+	code int,
+) ([]*client.NoteResponse, int, error) {
 	ctx = context.WithoutCancel(ctx) // an interrupt would come in between
 	settled := false
 	for _, answer := range answers {
@@ -201,8 +237,16 @@ func (a *app) settleWhole(ctx context.Context, noted *client.Client, answers []*
 			err = fmt.Errorf("settling: %w: donation %s", client.ErrWrongAnswer, note.GetDonationId())
 		}
 		if err != nil && !settled {
-			// It may have been settled, and only its answer lost: then it cannot be released.
-			if _, notReleased := noted.Release(ctx, answer.GetReceipt(), notWhole); !errors.Is(notReleased, client.ErrAlreadySettled) {
+			// It may have been settled, and only its answer lost: then it cannot be
+			// released.
+			if _, notReleased := noted.Release(
+				ctx,
+				answer.GetReceipt(),
+				notWhole,
+			); !errors.Is(
+				notReleased,
+				client.ErrAlreadySettled,
+			) {
 				return giveUp(ctx, noted, answers), 0, err
 			}
 			err = client.ErrAlreadySettled
@@ -260,7 +304,8 @@ func holdOf(cmd *cli.Command) *durationpb.Duration {
 	return nil
 }
 
-// existsCommand looks with the exit codes that note would have, so that a script can ask either.
+// existsCommand looks with the exit codes that note would have, so that a script can ask
+// either.
 func (a *app) existsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "exists",

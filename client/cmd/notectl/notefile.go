@@ -60,7 +60,10 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 			return 0, err
 		}
 		if err != nil && mayBeNoted(err) {
-			a.warnf(`hint: whether it has been noted is not known; to be given the same answer, ask again with "request_id":%q in the line`, result.Request.GetRequestId())
+			a.warnf(
+				`hint: whether it has been noted is not known; to be given the same answer, ask again with "request_id":%q in the line`,
+				result.Request.GetRequestId(),
+			)
 		}
 	}
 	bar.clear()
@@ -77,7 +80,9 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 	count.failed += len(troubles) + more
 	if stopped != nil {
 		a.warnf("stopped after %s", count)
-		a.warnf("hint: lines behind these may have been noted too; a file whose every line has a request_id can be noted again as it is")
+		a.warnf(
+			"hint: lines behind these may have been noted too; a file whose every line has a request_id can be noted again as it is",
+		)
 		return 0, stopped
 	}
 	a.warnf("%s", count)
@@ -99,7 +104,8 @@ func (a *app) open(path string) (io.ReadCloser, int64, error) {
 	return file, size, nil
 }
 
-// requestLines reads requests, one JSON object a line. The client reads in a goroutine of its own.
+// requestLines reads requests, one JSON object a line. The client reads in a goroutine of
+// its own.
 type requestLines struct {
 	from   io.Reader
 	ledger string
@@ -147,7 +153,8 @@ func (in *requestLines) requests() iter.Seq[*client.NoteRequest] {
 	}
 }
 
-// trouble keeps what is wrong with a line until the answers are told. A file of another kind has a million bad lines, and nobody reads more than a few.
+// trouble keeps what is wrong with a line until the answers are told. A file of another
+// kind has a million bad lines, and nobody reads more than a few.
 func (in *requestLines) trouble(err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

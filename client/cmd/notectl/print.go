@@ -49,7 +49,10 @@ func (p *printer) answer(response *client.NoteResponse) error {
 	case client.First:
 		p.headline(response.GetVerdict(), "yours to process")
 	case client.Held:
-		p.headline(response.GetVerdict(), "somebody is processing it, come back in "+seconds(response.GetRetryAfter().AsDuration()))
+		p.headline(
+			response.GetVerdict(),
+			"somebody is processing it, come back in "+seconds(response.GetRetryAfter().AsDuration()),
+		)
 	case client.Duplicate:
 		p.headline(response.GetVerdict(), "noted before, nothing to process")
 	default:
@@ -78,7 +81,9 @@ func (p *printer) existence(found *client.Existence) error {
 	default:
 		fmt.Fprintln(p.out, p.paint(text.FgGreen, "OPEN")+"  noted, but given up: the next message is FIRST")
 	}
-	return p.facts(append(noteFacts(found.GetNote()), fact{"evidence", spoken(found.GetEvidence().String(), "EVIDENCE_")}))
+	return p.facts(
+		append(noteFacts(found.GetNote()), fact{"evidence", spoken(found.GetEvidence().String(), "EVIDENCE_")}),
+	)
 }
 
 func (p *printer) note(note *client.Note) error {
@@ -88,7 +93,8 @@ func (p *printer) note(note *client.Note) error {
 	return p.facts(noteFacts(note))
 }
 
-// token writes a token that was just made, and the line that makes it count: two lines, so that a script can tell them apart.
+// token writes a token that was just made, and the line that makes it count: two lines,
+// so that a script can tell them apart.
 func (p *printer) token(token string, made madeToken) error {
 	line, err := json.Marshal(made)
 	if err != nil {
@@ -117,8 +123,15 @@ func (p *printer) row(response *client.NoteResponse) error {
 		return p.jsonLine(response)
 	}
 	donation := response.GetNote().GetDonation()
-	line := fmt.Sprintf("%s  %-10s  %-16s  %12s  %-16s  %s", p.verdict(response.GetVerdict(), 9), eventName(event(donation)), donation.GetSeriesId(),
-		amount(donation), spoken(response.GetEvidence().String(), "EVIDENCE_"), response.GetNote().GetDonationId())
+	line := fmt.Sprintf(
+		"%s  %-10s  %-16s  %12s  %-16s  %s",
+		p.verdict(response.GetVerdict(), 9),
+		eventName(event(donation)),
+		donation.GetSeriesId(),
+		amount(donation),
+		spoken(response.GetEvidence().String(), "EVIDENCE_"),
+		response.GetNote().GetDonationId(),
+	)
 	if response.GetReceipt() != "" {
 		line += "  receipt " + response.GetReceipt()
 	}
@@ -132,7 +145,8 @@ func (p *printer) row(response *client.NoteResponse) error {
 	return p.out.Flush()
 }
 
-// result writes one answer of note -f. For a program an error is a line too, so that answers stand in the order of the requests.
+// result writes one answer of note -f. For a program an error is a line too, so that
+// answers stand in the order of the requests.
 func (p *printer) result(a *app, result client.NoteResult, err error) error {
 	switch {
 	case err == nil:
@@ -140,7 +154,11 @@ func (p *printer) result(a *app, result client.NoteResult, err error) error {
 	case p.json:
 		s := status.Convert(err)
 		return p.jsonLine(&notedv1.NoteDonationsResponse{Result: &notedv1.NoteDonationsResponse_Error_{
-			Error: &notedv1.NoteDonationsResponse_Error{Code: int32(s.Code()), Message: s.Message(), Reason: client.Reason(err)},
+			Error: &notedv1.NoteDonationsResponse_Error{
+				Code:    int32(s.Code()),
+				Message: s.Message(),
+				Reason:  client.Reason(err),
+			},
 		}})
 	}
 	a.warnf("%v", err)
@@ -158,8 +176,12 @@ func (p *printer) listed(note *client.Note) error {
 		p.table.Style().Options = table.OptionsNoBordersAndSeparators
 		p.table.Style().Box.PaddingLeft = ""
 		p.table.Style().Box.PaddingRight = "  "
-		p.table.SetColumnConfigs([]table.ColumnConfig{{Name: "AMOUNT", Align: text.AlignRight, AlignHeader: text.AlignLeft}})
-		p.table.AppendHeader(table.Row{"NOTED AT", "SERIES", "EVENT", "AMOUNT", "STATE", "SEEN ON", "ATTEMPT", "DONATION ID"})
+		p.table.SetColumnConfigs(
+			[]table.ColumnConfig{{Name: "AMOUNT", Align: text.AlignRight, AlignHeader: text.AlignLeft}},
+		)
+		p.table.AppendHeader(
+			table.Row{"NOTED AT", "SERIES", "EVENT", "AMOUNT", "STATE", "SEEN ON", "ATTEMPT", "DONATION ID"},
+		)
 	}
 	donation := note.GetDonation()
 	p.table.AppendRow(table.Row{
@@ -184,7 +206,8 @@ func (p *printer) jsonLine(message proto.Message) error {
 	if err != nil {
 		return fmt.Errorf("printing the answer: %w", err)
 	}
-	// protojson puts spaces where it likes, lest anybody rely on them; a line should be the same every time.
+	// protojson puts spaces where it likes, lest anybody rely on them; a line should be
+	// the same every time.
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, line); err != nil {
 		return fmt.Errorf("printing the answer: %w", err)
@@ -228,7 +251,12 @@ func noteFacts(note *client.Note) []fact {
 	if note.GetAttempt() > 1 {
 		state += fmt.Sprintf(", attempt %d", note.GetAttempt())
 	}
-	facts = append(facts, fact{"state", state}, fact{"noted at", local(note.GetNotedAt())}, fact{"forget at", local(note.GetForgetAt())})
+	facts = append(
+		facts,
+		fact{"state", state},
+		fact{"noted at", local(note.GetNotedAt())},
+		fact{"forget at", local(note.GetForgetAt())},
+	)
 	for _, s := range note.GetSightings() {
 		message := s.GetMessage()
 		seen := strings.TrimSpace(local(s.GetSeenAt()) + "  " + message.GetChannel() + " " + message.GetId())

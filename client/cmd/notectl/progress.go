@@ -14,7 +14,8 @@ type progress struct {
 	shared bool // answers scroll over the same terminal
 }
 
-// progress shows how far a long command is: a bar of bytes, or a count where the size is not known (-1).
+// progress shows how far a long command is: a bar of bytes, or a count where the size is
+// not known (-1).
 func (a *app) progress(size int64, what string) *progress {
 	if !isTerminal(a.stderr) {
 		return nil
@@ -36,7 +37,8 @@ func (a *app) progress(size int64, what string) *progress {
 	return &progress{bar: progressbar.NewOptions64(size, options...), shared: isTerminal(a.stdout)}
 }
 
-// The bar's own errors are those of writing to stderr, where nobody could be told of them.
+// The bar's own errors are those of writing to stderr, where nobody could be told of
+// them.
 
 func (p *progress) set(to int64) {
 	if p != nil {

@@ -15,7 +15,14 @@ import (
 
 // swept are the match windows that -sweep tries.
 var swept = []time.Duration{
-	time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 24 * time.Hour,
+	time.Minute,
+	5 * time.Minute,
+	15 * time.Minute,
+	time.Hour,
+	2 * time.Hour,
+	4 * time.Hour,
+	8 * time.Hour,
+	24 * time.Hour,
 }
 
 func (a *app) replayCommand() *cli.Command {
@@ -63,13 +70,26 @@ as often as there are windows) and 200 bytes of memory; bodies are read when the
 needed, those of standard input from a temporary file.`,
 		UsageText: "notectl replay [options] FILE…",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "sweep", Usage: "try match windows from a minute to a day, and show where the answers change"},
+			&cli.BoolFlag{
+				Name:  "sweep",
+				Usage: "try match windows from a minute to a day, and show where the answers change",
+			},
 			&cli.BoolFlag{Name: "summary", Usage: "only the sums, no line for each donation or change"},
-			a.windowFlag("match-window", server.DefaultMatchWindow, "`TIME` that may lie between the event times of two messages of one donation"),
-			a.windowFlag("arrival-window", server.DefaultArrivalWindow, "`TIME` that may lie between their arrivals, where either has no event time"),
+			a.windowFlag(
+				"match-window",
+				server.DefaultMatchWindow,
+				"`TIME` that may lie between the event times of two messages of one donation",
+			),
+			a.windowFlag(
+				"arrival-window",
+				server.DefaultArrivalWindow,
+				"`TIME` that may lie between their arrivals, where either has no event time",
+			),
 			a.windowFlag("retention", server.DefaultRetention, "`TIME` that a note is kept after its donation"),
 			&cli.StringFlag{
-				Name: "transaction-ids", Value: string(server.Auto), Sources: a.from("NOTED_TRANSACTION_IDS"),
+				Name:      "transaction-ids",
+				Value:     string(server.Auto),
+				Sources:   a.from("NOTED_TRANSACTION_IDS"),
 				Validator: oneOf(string(server.Auto), string(server.PerChannel), string(server.Shared)),
 				Usage:     "`HOW` unequal transaction ids on two channels are taken: as two donations (shared), as nothing (per-channel), or as what the past itself shows (auto)",
 			},
@@ -78,10 +98,17 @@ needed, those of standard input from a temporary file.`,
 	}
 }
 
-// windowFlag is a setting of the server's under the server's name, in the environment too.
+// windowFlag is a setting of the server's under the server's name, in the environment
+// too.
 func (a *app) windowFlag(name string, value time.Duration, usage string) cli.Flag {
 	env := "NOTED_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-	return &cli.StringFlag{Name: name, Value: span(value), Sources: a.from(env), Usage: usage, Validator: func(s string) error { _, err := parseSpan(s); return err }}
+	return &cli.StringFlag{
+		Name:      name,
+		Value:     span(value),
+		Sources:   a.from(env),
+		Usage:     usage,
+		Validator: func(s string) error { _, err := parseSpan(s); return err },
+	}
 }
 
 func replayRules(cmd *cli.Command) (rules server.Rules, err error) {

@@ -10,7 +10,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// What -o json writes: a line for each donation and aside, then one for the sums. Each has one name, which says what it is.
+// What -o json writes: a line for each donation and aside, then one for the sums. Each
+// has one name, which says what it is.
 type (
 	jsonMessage struct {
 		At          string `json:"at"`
@@ -75,8 +76,16 @@ func (r *replayReport) jsonDonation(t told, donation *client.Donation) error {
 func (r *replayReport) jsonMessage(window int, at int32, pair paypal.Pair) jsonMessage {
 	m, answer := r.past.arrivals[r.items[at].arrival], r.answers[window][at]
 	return jsonMessage{
-		At: jsonTime(m.time()), From: r.past.place(m), Channel: channels[m.channel].name, MessageID: pair.Message.ID, Transaction: pair.Donation.TransactionID,
-		Verdict: answer.verdict(at).String(), Evidence: answer.evidence.String(), Before: r.processed[at],
+		At: jsonTime(
+			m.time(),
+		),
+		From:        r.past.place(m),
+		Channel:     channels[m.channel].name,
+		MessageID:   pair.Message.ID,
+		Transaction: pair.Donation.TransactionID,
+		Verdict:     answer.verdict(at).String(),
+		Evidence:    answer.evidence.String(),
+		Before:      r.processed[at],
 	}
 }
 
@@ -89,14 +98,30 @@ func (r *replayReport) jsonEnd(s *sums) error {
 			continue
 		}
 		m := r.past.arrivals[a.arrival]
-		if err := r.object("aside", jsonAside{of.kind, jsonTime(m.time()), r.past.place(m), channels[m.channel].name, of.what, of.why}); err != nil {
+		if err := r.object(
+			"aside",
+			jsonAside{of.kind, jsonTime(m.time()), r.past.place(m), channels[m.channel].name, of.what, of.why},
+		); err != nil {
 			return err
 		}
 	}
 	return r.object("summary", jsonSummary{
-		Messages: s.messages.total(), ByChannel: s.messages, From: jsonTime(s.from), To: jsonTime(s.to), Donations: s.donations.total(), ByEvent: s.donations,
-		Duplicates: s.duplicates.total(), ByEvidence: s.duplicates, OnlyOn: s.onlyOn, Asides: kinds, Undecided: s.undecided,
-		Lost: s.lost.total(), LostBy: s.lost, Doubled: s.doubled.total(), DoubledBy: s.doubled, BadLines: len(r.past.bad) + r.past.more,
+		Messages:   s.messages.total(),
+		ByChannel:  s.messages,
+		From:       jsonTime(s.from),
+		To:         jsonTime(s.to),
+		Donations:  s.donations.total(),
+		ByEvent:    s.donations,
+		Duplicates: s.duplicates.total(),
+		ByEvidence: s.duplicates,
+		OnlyOn:     s.onlyOn,
+		Asides:     kinds,
+		Undecided:  s.undecided,
+		Lost:       s.lost.total(),
+		LostBy:     s.lost,
+		Doubled:    s.doubled.total(),
+		DoubledBy:  s.doubled,
+		BadLines:   len(r.past.bad) + r.past.more,
 	})
 }
 

@@ -18,8 +18,9 @@ import (
 // maxLine is a line that holds the longest body, escaped or in base64.
 const maxLine = 2*maxBody + 1024
 
-// An archive is where the messages of the past are. It keeps where each is and when it came, and reads it again when it is needed, so that memory does not
-// hold the bodies of a million.
+// An archive is where the messages of the past are. It keeps where each is and when it
+// came, and reads it again when it is needed, so that memory does not hold the bodies of
+// a million.
 type archive struct {
 	stdin  io.Reader
 	paths  []string
@@ -120,7 +121,8 @@ func (p *archive) close() {
 	}
 }
 
-// read goes once through all files, in the order they were named, and hands on each message that it finds.
+// read goes once through all files, in the order they were named, and hands on each
+// message that it finds.
 func (p *archive) read(ctx context.Context, message func(index int32, body []byte), progress func(int64)) error {
 	reader := bufio.NewReaderSize(nil, maxLine)
 	var before int64
@@ -135,7 +137,13 @@ func (p *archive) read(ctx context.Context, message func(index int32, body []byt
 	return nil
 }
 
-func (p *archive) readFile(ctx context.Context, path int32, reader *bufio.Reader, message func(int32, []byte), progress func(int64)) (int64, error) {
+func (p *archive) readFile(
+	ctx context.Context,
+	path int32,
+	reader *bufio.Reader,
+	message func(int32, []byte),
+	progress func(int64),
+) (int64, error) {
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
@@ -156,7 +164,12 @@ func (p *archive) readFile(ctx context.Context, path int32, reader *bufio.Reader
 	if err != nil {
 		return 0, errors.Join(err, file.Close())
 	}
-	m := arrival{at: info.ModTime().UnixNano(), length: int32(min(info.Size(), maxLine)), path: path, channel: channelOf(head)}
+	m := arrival{
+		at:      info.ModTime().UnixNano(),
+		length:  int32(min(info.Size(), maxLine)),
+		path:    path,
+		channel: channelOf(head),
+	}
 	p.add(m, head, message)
 	return info.Size(), file.Close()
 }
@@ -172,7 +185,8 @@ func holdsLines(path string, head []byte) bool {
 	return json.Unmarshal(first, &l) == nil && (l.Body != nil || l.Base64 != "")
 }
 
-// channelOf guesses by the content: a webhook is a JSON object, and no IPN begins with a brace.
+// channelOf guesses by the content: a webhook is a JSON object, and no IPN begins with a
+// brace.
 func channelOf(body []byte) int8 {
 	if bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))), []byte("{")) {
 		return channelIndex("webhook")
@@ -189,7 +203,13 @@ func channelIndex(name string) int8 {
 	return -1
 }
 
-func (p *archive) readLines(ctx context.Context, path int32, reader *bufio.Reader, message func(int32, []byte), progress func(int64)) (int64, error) {
+func (p *archive) readLines(
+	ctx context.Context,
+	path int32,
+	reader *bufio.Reader,
+	message func(int32, []byte),
+	progress func(int64),
+) (int64, error) {
 	var offset int64
 	for number := int32(1); ; number++ {
 		line, err := reader.ReadSlice('\n')
@@ -233,7 +253,8 @@ func (p *archive) add(m arrival, body []byte, message func(int32, []byte)) {
 	message(int32(len(p.arrivals)-1), body)
 }
 
-// trouble keeps what is wrong with a line until the answers are told; nobody reads more than a few.
+// trouble keeps what is wrong with a line until the answers are told; nobody reads more
+// than a few.
 func (p *archive) trouble(path, line int32, err error) {
 	if len(p.bad) == 20 {
 		p.more++

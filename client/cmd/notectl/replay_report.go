@@ -13,7 +13,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// A replayReport writes what a replay has found. It writes a donation at a time, and reads again what stands in its messages.
+// A replayReport writes what a replay has found. It writes a donation at a time, and
+// reads again what stands in its messages.
 type replayReport struct {
 	*replay
 	out  *printer
@@ -30,7 +31,8 @@ func (c count) total() (n int) {
 	return n
 }
 
-// String is the counts behind their sum, the largest first: "7: same-transaction 5, paired 2"; "5 paired" where that is all.
+// String is the counts behind their sum, the largest first: "7: same-transaction 5,
+// paired 2"; "5 paired" where that is all.
 func (c count) String() string {
 	switch len(c) {
 	case 0:
@@ -40,7 +42,10 @@ func (c count) String() string {
 			return fmt.Sprintf("%d %s", n, name)
 		}
 	}
-	names := slices.SortedFunc(maps.Keys(c), func(a, b string) int { return cmp.Or(cmp.Compare(c[b], c[a]), cmp.Compare(a, b)) })
+	names := slices.SortedFunc(
+		maps.Keys(c),
+		func(a, b string) int { return cmp.Or(cmp.Compare(c[b], c[a]), cmp.Compare(a, b)) },
+	)
 	for i, name := range names {
 		names[i] = fmt.Sprintf("%s %d", name, c[name])
 	}
@@ -55,10 +60,14 @@ type told struct {
 	processed int      // how often the design that Noted replaces would have processed it
 }
 
-// donationsOf walks through the donations of a window in the order of their first messages.
+// donationsOf walks through the donations of a window in the order of their first
+// messages.
 func (r *replay) donationsOf(window int, each func(told) error) error {
 	answers := r.answers[window]
-	next := make([]int32, len(answers)) // :: an item → the next of the same donation; 0 for the last, since an item is never before the first
+	next := make(
+		[]int32,
+		len(answers),
+	) // :: an item → the next of the same donation; 0 for the last, since an item is never before the first
 	for i := len(answers) - 1; i >= 0; i-- {
 		if first := answers[i].first; first != undecided && int(first) != i {
 			next[i], next[first] = next[first], int32(i)
@@ -71,7 +80,10 @@ func (r *replay) donationsOf(window int, each func(told) error) error {
 		t := told{evidence: count{}}
 		for at, more := int32(i), true; more; at, more = next[at], next[at] != 0 {
 			t.items = append(t.items, at)
-			if channel := channels[r.past.arrivals[r.items[at].arrival].channel].name; !slices.Contains(t.channels, channel) {
+			if channel := channels[r.past.arrivals[r.items[at].arrival].channel].name; !slices.Contains(
+				t.channels,
+				channel,
+			) {
 				t.channels = append(t.channels, channel)
 			}
 			if int(at) != i {
@@ -104,7 +116,14 @@ type sums struct {
 }
 
 func newSums() *sums {
-	return &sums{messages: count{}, donations: count{}, duplicates: count{}, onlyOn: count{}, lost: count{}, doubled: count{}}
+	return &sums{
+		messages:   count{},
+		donations:  count{},
+		duplicates: count{},
+		onlyOn:     count{},
+		lost:       count{},
+		doubled:    count{},
+	}
 }
 
 func (s *sums) add(t told, event string) {
@@ -157,8 +176,15 @@ func (r *replayReport) donations() error {
 			headed = true
 			r.line("FIRST AT", "SERIES", "EVENT", "AMOUNT", "SEEN ON", "OLD DESIGN", "DUPLICATES")
 		}
-		r.line(localTime(r.at(r.items[t.items[0]])), donation.GetSeriesId(), eventName(event(donation)), amount(donation), seenOnly(t.channels),
-			r.fate(t.processed), duplicates(t.evidence))
+		r.line(
+			localTime(r.at(r.items[t.items[0]])),
+			donation.GetSeriesId(),
+			eventName(event(donation)),
+			amount(donation),
+			seenOnly(t.channels),
+			r.fate(t.processed),
+			duplicates(t.evidence),
+		)
 		return nil
 	})
 	if err != nil {
@@ -179,9 +205,19 @@ func (r *replayReport) donations() error {
 	return r.out.facts(r.totals(total))
 }
 
-// line writes a donation in columns that fit PayPal's ids, so that nothing need be kept until the widths are known.
+// line writes a donation in columns that fit PayPal's ids, so that nothing need be kept
+// until the widths are known.
 func (r *replayReport) line(at, series, event, amount, seenOn, fate, duplicates string) {
-	line := fmt.Sprintf("%-24s  %-17s  %-15s  %12s  %-12s  %s  %s", at, series, event, amount, seenOn, pad(fate, 10), duplicates)
+	line := fmt.Sprintf(
+		"%-24s  %-17s  %-15s  %12s  %-12s  %s  %s",
+		at,
+		series,
+		event,
+		amount,
+		seenOn,
+		pad(fate, 10),
+		duplicates,
+	)
 	fmt.Fprintln(r.out.out, strings.TrimRight(line, " "))
 }
 
@@ -212,7 +248,8 @@ func (r *replayReport) fate(processed int) string {
 	return r.out.paint(text.FgYellow, fmt.Sprintf("%d times", processed))
 }
 
-// duplicates is what the other messages of a donation were: "same-transaction, 2 same-message".
+// duplicates is what the other messages of a donation were: "same-transaction, 2
+// same-message".
 func duplicates(evidence count) string {
 	if len(evidence) == 0 {
 		return "none"
@@ -262,7 +299,15 @@ func (r *replayReport) asides() {
 		if counts[g] > 1 {
 			place += ", the first"
 		}
-		fmt.Fprintf(r.out.out, "%s  %5d  %s: %s (%s)\n", kind, counts[g], printable(what), printable(g.why), printable(place))
+		fmt.Fprintf(
+			r.out.out,
+			"%s  %5d  %s: %s (%s)\n",
+			kind,
+			counts[g],
+			printable(what),
+			printable(g.why),
+			printable(place),
+		)
 	}
 	if len(groups) > 0 {
 		fmt.Fprintln(r.out.out)
@@ -272,8 +317,15 @@ func (r *replayReport) asides() {
 // orderedAsides are the asides in the order of arrival.
 func (r *replayReport) orderedAsides() []aside {
 	return slices.SortedFunc(slices.Values(r.aside), func(a, b aside) int {
-		return cmp.Or(cmp.Compare(r.past.arrivals[a.arrival].at, r.past.arrivals[b.arrival].at), cmp.Compare(a.arrival, b.arrival),
-			cmp.Compare(a.remark.Value().what, b.remark.Value().what), cmp.Compare(a.remark.Value().why, b.remark.Value().why))
+		return cmp.Or(
+			cmp.Compare(r.past.arrivals[a.arrival].at, r.past.arrivals[b.arrival].at),
+			cmp.Compare(a.arrival, b.arrival),
+			cmp.Compare(
+				a.remark.Value().what,
+				b.remark.Value().what,
+			),
+			cmp.Compare(a.remark.Value().why, b.remark.Value().why),
+		)
 	})
 }
 

@@ -27,8 +27,9 @@ const (
 
 // A replay asks about every message of an archive, with each of its windows.
 //
-// Series are replayed in batches, each on a trial of its own, some batches at a time: no verdict depends on another series, and a trial is slow with many.
-// Within a batch, and so within a series, messages are in the order of their arrival.
+// Series are replayed in batches, each on a trial of its own, some batches at a time: no
+// verdict depends on another series, and a trial is slow with many. Within a batch, and
+// so within a series, messages are in the order of their arrival.
 type replay struct {
 	past    *archive
 	rules   server.Rules
@@ -81,7 +82,8 @@ type aside struct {
 // A remark is what there is to say.
 type remark struct{ kind, what, why string }
 
-// batchSize is how many items make a batch: enough to be worth a start, few enough that a clock moves fast.
+// batchSize is how many items make a batch: enough to be worth a start, few enough that a
+// clock moves fast.
 const batchSize = 500
 
 // identify takes in a message that the archive has found.
@@ -105,7 +107,10 @@ func (r *replay) identify(index int32, body []byte) {
 		r.tellAside(index, remark{"warning", identified.Type, warning})
 	}
 	for i, pair := range identified.Pairs {
-		r.items = append(r.items, item{series: maphash.String(r.seed, pair.Donation.SeriesID), arrival: index, pair: int32(i)})
+		r.items = append(
+			r.items,
+			item{series: maphash.String(r.seed, pair.Donation.SeriesID), arrival: index, pair: int32(i)},
+		)
 	}
 }
 
@@ -122,7 +127,8 @@ func (r *replay) tellAside(arrival int32, of remark) {
 	r.aside = append(r.aside, aside{arrival, unique.Make(of)})
 }
 
-// sort brings the items in the order of arrival; of those that came at one time, the one that was read first is first.
+// sort brings the items in the order of arrival; of those that came at one time, the one
+// that was read first is first.
 func (r *replay) sort() {
 	slices.SortFunc(r.items, func(a, b item) int {
 		return cmp.Or(cmp.Compare(r.at(a), r.at(b)), cmp.Compare(a.arrival, b.arrival), cmp.Compare(a.pair, b.pair))
@@ -205,7 +211,8 @@ func (r *replay) batches() [][]int32 {
 	var batches [][]int32
 	begin := 0
 	for i := range order {
-		if end := i + 1; end == len(order) || end-begin >= batchSize && r.items[order[i]].series != r.items[order[end]].series {
+		if end := i + 1; end == len(order) ||
+			end-begin >= batchSize && r.items[order[i]].series != r.items[order[end]].series {
 			batches = append(batches, order[begin:end])
 			begin = end
 		}
@@ -271,14 +278,19 @@ func (r *replay) ask(ctx context.Context, window int, batch []int32, pairs []pay
 		}
 		first, known := firsts[id]
 		if !known {
-			return fmt.Errorf("asking about %s: %s of a donation that was never first", r.past.place(r.past.arrivals[r.items[at].arrival]), response.GetVerdict())
+			return fmt.Errorf(
+				"asking about %s: %s of a donation that was never first",
+				r.past.place(r.past.arrivals[r.items[at].arrival]),
+				response.GetVerdict(),
+			)
 		}
 		r.answers[window][at] = answer{first: first, evidence: response.GetEvidence()}
 	}
 	return nil
 }
 
-// cannotDecide returns why Noted can say nothing of a donation; nil where it did say something, or could not be asked.
+// cannotDecide returns why Noted can say nothing of a donation; nil where it did say
+// something, or could not be asked.
 func cannotDecide(err error) error {
 	for _, why := range []error{
 		client.ErrOccurredTooEarly, client.ErrOccurredTooLate,

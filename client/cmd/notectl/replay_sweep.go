@@ -20,18 +20,46 @@ type sweptWindow struct {
 	changed    []int32 // items whose answer is another than with the window before
 }
 
-// sweep writes a line for each window, then one for each answer that changes from one to the next.
+// sweep writes a line for each window, then one for each answer that changes from one to
+// the next.
 func (r *replayReport) sweep() error {
 	windows := make([]sweptWindow, len(r.windows))
 	for w := range windows {
 		windows[w] = r.sweptWindow(w)
 	}
 	if !r.out.json {
-		fmt.Fprintln(r.out.out, strings.TrimRight(fmt.Sprintf("%-8s  %9s  %10s  %9s  %11s  %9s  %7s", "WINDOW", "DONATIONS", "DUPLICATES", "OF PAIRED", "ONE CHANNEL", "UNDECIDED", "CHANGED"), " "))
+		fmt.Fprintln(
+			r.out.out,
+			strings.TrimRight(
+				fmt.Sprintf(
+					"%-8s  %9s  %10s  %9s  %11s  %9s  %7s",
+					"WINDOW",
+					"DONATIONS",
+					"DUPLICATES",
+					"OF PAIRED",
+					"ONE CHANNEL",
+					"UNDECIDED",
+					"CHANGED",
+				),
+				" ",
+			),
+		)
 	}
 	for w, s := range windows {
 		if r.out.json {
-			if err := r.object("window", jsonWindow{span(s.window), s.window == r.rules.MatchWindow, s.donations, s.duplicates.total(), s.duplicates, s.onlyOn, s.undecided, len(s.changed)}); err != nil {
+			if err := r.object(
+				"window",
+				jsonWindow{
+					span(s.window),
+					s.window == r.rules.MatchWindow,
+					s.donations,
+					s.duplicates.total(),
+					s.duplicates,
+					s.onlyOn,
+					s.undecided,
+					len(s.changed),
+				},
+			); err != nil {
 				return err
 			}
 			continue
@@ -40,7 +68,16 @@ func (r *replayReport) sweep() error {
 		if w > 0 {
 			changed = fmt.Sprint(len(s.changed))
 		}
-		line := fmt.Sprintf("%-8s  %9d  %10d  %9d  %11d  %9d  %7s", span(s.window), s.donations, s.duplicates.total(), s.duplicates["paired"], s.onlyOn.total(), s.undecided, changed)
+		line := fmt.Sprintf(
+			"%-8s  %9d  %10d  %9d  %11d  %9d  %7s",
+			span(s.window),
+			s.donations,
+			s.duplicates.total(),
+			s.duplicates["paired"],
+			s.onlyOn.total(),
+			s.undecided,
+			changed,
+		)
 		if s.window == r.rules.MatchWindow {
 			line += "  " + r.out.paint(text.FgCyan, "-match-window")
 		}
@@ -109,10 +146,33 @@ func (r *replayReport) changes(windows []sweptWindow) error {
 			}
 			if !headed {
 				headed = true
-				fmt.Fprintln(r.out.out, "\nFROM      "+strings.TrimRight(fmt.Sprintf("%-24s  %-17s  %-15s  %12s  %-8s  %s", "ARRIVED AT", "SERIES", "EVENT", "AMOUNT", "CHANNEL", "CHANGE"), " "))
+				fmt.Fprintln(
+					r.out.out,
+					"\nFROM      "+strings.TrimRight(
+						fmt.Sprintf(
+							"%-24s  %-17s  %-15s  %12s  %-8s  %s",
+							"ARRIVED AT",
+							"SERIES",
+							"EVENT",
+							"AMOUNT",
+							"CHANNEL",
+							"CHANGE",
+						),
+						" ",
+					),
+				)
 			}
-			fmt.Fprintf(r.out.out, "%-8s  %-24s  %-17s  %-15s  %12s  %-8s  %s\n", span(s.window), localTime(r.at(r.items[at])), donation.GetSeriesId(),
-				eventName(event(donation)), amount(donation), pair.Message.Channel, changeOf(before, after, at))
+			fmt.Fprintf(
+				r.out.out,
+				"%-8s  %-24s  %-17s  %-15s  %12s  %-8s  %s\n",
+				span(s.window),
+				localTime(r.at(r.items[at])),
+				donation.GetSeriesId(),
+				eventName(event(donation)),
+				amount(donation),
+				pair.Message.Channel,
+				changeOf(before, after, at),
+			)
 		}
 	}
 	return nil
@@ -136,7 +196,8 @@ func spokenAnswer(a answer, at int32) string {
 	return "undecided"
 }
 
-// plateau says how far the windows reach whose answers are those of the window that is set.
+// plateau says how far the windows reach whose answers are those of the window that is
+// set.
 func (r *replayReport) plateau(windows []sweptWindow) string {
 	set := 0
 	for w, s := range windows {

@@ -15,7 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// More series than fit into a batch, in no order: each donation has its own messages, wherever they stand, in the order of their arrival.
+// More series than fit into a batch, in no order: each donation has its own messages,
+// wherever they stand, in the order of their arrival.
 func TestReplayBatches(t *testing.T) {
 	const series, days = 150, 2 // four messages a series: two batches
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -27,9 +28,16 @@ func TestReplayBatches(t *testing.T) {
 			id, transaction := fmt.Sprintf("I-EXAMPLE%d", s), fmt.Sprintf("EX%d-%d", s, d)
 			for m := range 2 {
 				message := fmt.Sprintf("WH-EXAMPLE-%s-%d", transaction, m)
-				body := fmt.Sprintf(`{"id":%q,"event_type":"PAYMENT.SALE.COMPLETED","resource":{"id":%q,"state":"completed","billing_agreement_id":%q,"create_time":%q}}`,
-					message, transaction, id, at.Format(time.RFC3339))
-				line, err := json.Marshal(map[string]any{"at": at.Add(time.Duration(m) * time.Second), "channel": "webhook", "body": body})
+				body := fmt.Sprintf(
+					`{"id":%q,"event_type":"PAYMENT.SALE.COMPLETED","resource":{"id":%q,"state":"completed","billing_agreement_id":%q,"create_time":%q}}`,
+					message,
+					transaction,
+					id,
+					at.Format(time.RFC3339),
+				)
+				line, err := json.Marshal(
+					map[string]any{"at": at.Add(time.Duration(m) * time.Second), "channel": "webhook", "body": body},
+				)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -63,9 +71,16 @@ func TestReplayBatches(t *testing.T) {
 			t.Fatalf("reading %q: %v", line, err)
 		}
 		if l.Summary != nil {
-			// The repeat comes within the 2 s that the old design takes, so that it is processed too.
-			if l.Summary.Messages != len(lines) || l.Summary.Donations != len(want) || l.Summary.Doubled != len(want) || l.Summary.Lost != 0 {
-				t.Errorf("the summary is %+v; want %d messages of %d donations, all doubled", l.Summary, len(lines), len(want))
+			// The repeat comes within the 2 s that the old design takes, so that it is
+			// processed too.
+			if l.Summary.Messages != len(lines) || l.Summary.Donations != len(want) || l.Summary.Doubled != len(want) ||
+				l.Summary.Lost != 0 {
+				t.Errorf(
+					"the summary is %+v; want %d messages of %d donations, all doubled",
+					l.Summary,
+					len(lines),
+					len(want),
+				)
 			}
 			continue
 		}

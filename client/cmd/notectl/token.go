@@ -16,9 +16,11 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// Who calls: tokens and certificates, those that notectl presents and those that it makes.
+// Who calls: tokens and certificates, those that notectl presents and those that it
+// makes.
 
-// tokenPrefix makes a token recognisable to people, and to programs that look for secrets where none belong.
+// tokenPrefix makes a token recognisable to people, and to programs that look for secrets
+// where none belong.
 const tokenPrefix = "noted_"
 
 // grantable are the verbs of the server's file of callers.
@@ -38,8 +40,18 @@ forget. A gateway needs the verb note in each of its ledgers, and so does every 
 To replace a token, make a new one and put its SHA-256 beside the old one; take the old one
 out when the caller presents the new one. No server is asked.`,
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "verbs", Local: true, Value: []string{"note"}, Usage: "`VERBS` to grant, parted by commas: " + strings.Join(grantable, ", ")},
-			&cli.StringSliceFlag{Name: "ledgers", Local: true, HideDefault: true, Usage: "`LEDGERS` to grant, parted by commas, or * for every one; that of -ledger where it is not given"},
+			&cli.StringSliceFlag{
+				Name:  "verbs",
+				Local: true,
+				Value: []string{"note"},
+				Usage: "`VERBS` to grant, parted by commas: " + strings.Join(grantable, ", "),
+			},
+			&cli.StringSliceFlag{
+				Name:        "ledgers",
+				Local:       true,
+				HideDefault: true,
+				Usage:       "`LEDGERS` to grant, parted by commas, or * for every one; that of -ledger where it is not given",
+			},
 		},
 		Action: a.act(func(_ context.Context, cmd *cli.Command) (int, error) {
 			name, err := one(cmd, "the caller's name")
@@ -65,7 +77,9 @@ out when the caller presents the new one. No server is asked.`,
 			}
 			var secret [32]byte
 			rand.Read(secret[:]) // never fails
-			token := tokenPrefix + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(secret[:]))
+			token := tokenPrefix + strings.ToLower(
+				base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(secret[:]),
+			)
 			sum := sha256.Sum256([]byte(token))
 			made.SHA256 = []string{hex.EncodeToString(sum[:])}
 			return exitFirst, a.printer(cmd).token(token, made)
@@ -86,12 +100,25 @@ func word(s string) bool {
 	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// identityFlags say what notectl presents to the server, and whom it takes for the server.
+// identityFlags say what notectl presents to the server, and whom it takes for the
+// server.
 func (a *app) identityFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "token-file", Sources: a.from("NOTED_TOKEN_FILE"), Usage: "`FILE` with the token to present; never in plaintext to another machine"},
-		&cli.StringFlag{Name: "ca", Sources: a.from("NOTED_CA"), Usage: "`FILE` with the CA of the server's certificate, PEM, instead of the system's; turns TLS on"},
-		&cli.StringFlag{Name: "cert", Sources: a.from("NOTED_CERT"), Usage: "`FILE` with the certificate to present, PEM; comes with -key and turns TLS on"},
+		&cli.StringFlag{
+			Name:    "token-file",
+			Sources: a.from("NOTED_TOKEN_FILE"),
+			Usage:   "`FILE` with the token to present; never in plaintext to another machine",
+		},
+		&cli.StringFlag{
+			Name:    "ca",
+			Sources: a.from("NOTED_CA"),
+			Usage:   "`FILE` with the CA of the server's certificate, PEM, instead of the system's; turns TLS on",
+		},
+		&cli.StringFlag{
+			Name:    "cert",
+			Sources: a.from("NOTED_CERT"),
+			Usage:   "`FILE` with the certificate to present, PEM; comes with -key and turns TLS on",
+		},
 		&cli.StringFlag{Name: "key", Sources: a.from("NOTED_KEY"), Usage: "`FILE` with the key of -cert, PEM"},
 	}
 }

@@ -17,17 +17,37 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// The sessions in testdata/secure are with a server that speaks TLS and has a file of callers, in which one is known by its certificate: "callers LINE" adds a
-// line to it, "puts FILE TEXT" writes a file, and "eventually COMMAND" tries a command until the server has taken its file up.
+// The sessions in testdata/secure are with a server that speaks TLS and has a file of
+// callers, in which one is known by its certificate: "callers LINE" adds a line to it,
+// "puts FILE TEXT" writes a file, and "eventually COMMAND" tries a command until the
+// server has taken its file up.
 func TestSecure(t *testing.T) {
 	files := t.TempDir()
 	at := func(name string) string { return filepath.Join(files, name) }
-	issue(t, at("ca.pem"), at("server-key.pem"), func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} })
-	issue(t, at("caller.pem"), at("caller-key.pem"), func(c *x509.Certificate) { c.DNSNames = []string{"caller.example.org"} })
+	issue(
+		t,
+		at("ca.pem"),
+		at("server-key.pem"),
+		func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} },
+	)
+	issue(
+		t,
+		at("caller.pem"),
+		at("caller-key.pem"),
+		func(c *x509.Certificate) { c.DNSNames = []string{"caller.example.org"} },
+	)
 	issue(t, at("stranger.pem"), at("stranger-key.pem"), nil)
 	first := `"by-certificate": {"certificate": "caller.example.org", "ledgers": ["*"], "verbs": ["read"]}`
 	writeFile(t, at("callers.json"), "{"+first+"}")
-	server := servertest.Start(t, servertest.Options{TLSCert: at("ca.pem"), TLSKey: at("server-key.pem"), TLSClientCA: at("caller.pem"), Callers: at("callers.json")})
+	server := servertest.Start(
+		t,
+		servertest.Options{
+			TLSCert:     at("ca.pem"),
+			TLSKey:      at("server-key.pem"),
+			TLSClientCA: at("caller.pem"),
+			Callers:     at("callers.json"),
+		},
+	)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/secure",
 		Setup: func(env *testscript.Env) error {
@@ -74,9 +94,15 @@ func issue(t *testing.T, cert, key string, more func(*x509.Certificate)) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		SerialNumber: big.NewInt(
+			time.Now().UnixNano(),
+		),
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if more != nil {
 		more(template)

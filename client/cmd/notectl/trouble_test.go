@@ -20,14 +20,16 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// between stands between notectl and a server, and does what a server or a network may do in a bad hour.
+// between stands between notectl and a server, and does what a server or a network may do
+// in a bad hour.
 type between struct {
 	notedv1.UnimplementedDedupeServiceServer
 	t     *testing.T
 	addr  string
 	noted notedv1.DedupeServiceClient
 
-	// Each may be set, gets the number of the call, from 1, and what the server would answer.
+	// Each may be set, gets the number of the call, from 1, and what the server would
+	// answer.
 	asked  func(request proto.Message)
 	note   func(n int, ask func() (*notedv1.NoteDonationResponse, error)) (*notedv1.NoteDonationResponse, error)
 	settle func(n int, ask func() (*notedv1.SettleDonationResponse, error)) (*notedv1.SettleDonationResponse, error)
@@ -53,7 +55,10 @@ func newBetween(t *testing.T) *between {
 	return b
 }
 
-func (b *between) NoteDonation(ctx context.Context, request *notedv1.NoteDonationRequest) (*notedv1.NoteDonationResponse, error) {
+func (b *between) NoteDonation(
+	ctx context.Context,
+	request *notedv1.NoteDonationRequest,
+) (*notedv1.NoteDonationResponse, error) {
 	b.notes++
 	b.tell(request)
 	ask := func() (*notedv1.NoteDonationResponse, error) { return b.noted.NoteDonation(ctx, request) }
@@ -63,7 +68,10 @@ func (b *between) NoteDonation(ctx context.Context, request *notedv1.NoteDonatio
 	return b.note(b.notes, ask)
 }
 
-func (b *between) SettleDonation(ctx context.Context, request *notedv1.SettleDonationRequest) (*notedv1.SettleDonationResponse, error) {
+func (b *between) SettleDonation(
+	ctx context.Context,
+	request *notedv1.SettleDonationRequest,
+) (*notedv1.SettleDonationResponse, error) {
 	b.settles++
 	b.tell(request)
 	ask := func() (*notedv1.SettleDonationResponse, error) { return b.noted.SettleDonation(ctx, request) }
@@ -73,7 +81,10 @@ func (b *between) SettleDonation(ctx context.Context, request *notedv1.SettleDon
 	return b.settle(b.settles, ask)
 }
 
-func (b *between) ReleaseDonation(ctx context.Context, request *notedv1.ReleaseDonationRequest) (*notedv1.ReleaseDonationResponse, error) {
+func (b *between) ReleaseDonation(
+	ctx context.Context,
+	request *notedv1.ReleaseDonationRequest,
+) (*notedv1.ReleaseDonationResponse, error) {
 	return b.noted.ReleaseDonation(ctx, request)
 }
 
@@ -85,7 +96,9 @@ func (b *between) ListDonations(
 	return b.page(b.pages)
 }
 
-func (b *between) NoteDonations(stream grpc.BidiStreamingServer[notedv1.NoteDonationsRequest, notedv1.NoteDonationsResponse]) error {
+func (b *between) NoteDonations(
+	stream grpc.BidiStreamingServer[notedv1.NoteDonationsRequest, notedv1.NoteDonationsResponse],
+) error {
 	for {
 		request, err := stream.Recv()
 		if err != nil {
@@ -110,7 +123,14 @@ func (b *between) run(stdin string, args ...string) (code int, stdout, stderr st
 	b.t.Helper()
 	var out, errs bytes.Buffer
 	b.notes, b.settles, b.pages = 0, 0, 0
-	code = run(b.t.Context(), append([]string{"notectl", "-addr", b.addr}, args...), func(string) (string, bool) { return "", false }, strings.NewReader(stdin), &out, &errs)
+	code = run(
+		b.t.Context(),
+		append([]string{"notectl", "-addr", b.addr}, args...),
+		func(string) (string, bool) { return "", false },
+		strings.NewReader(stdin),
+		&out,
+		&errs,
+	)
 	return code, out.String(), errs.String()
 }
 
@@ -143,7 +163,12 @@ func TestSettlingAMessageFails(t *testing.T) {
 	t.Run("nothing is settled", func(t *testing.T) {
 		b := newBetween(t)
 		b.settle = failing(1, internal, false)
-		if code, stdout, stderr := b.run(profile, "note", "ipn"); code != exitError || stdout != "" || !strings.Contains(stderr, "settling: INTERNAL") {
+		if code, stdout, stderr := b.run(
+			profile,
+			"note",
+			"ipn",
+		); code != exitError || stdout != "" ||
+			!strings.Contains(stderr, "settling: INTERNAL") {
 			t.Errorf("got %d %s %s, want %d and nothing to process", code, stdout, stderr, exitError)
 		}
 		b.settle = nil
@@ -156,7 +181,8 @@ func TestSettlingAMessageFails(t *testing.T) {
 		b.settle = failing(2, internal, false)
 		code, stdout, stderr := b.run(profile, "note", "ipn")
 		receipt := regexp.MustCompile(`FIRST +payment .* receipt (\S+)`).FindStringSubmatch(stdout)
-		if code != exitFirst || strings.Count(stdout, "FIRST ") != 2 || strings.Count(stdout, "receipt") != 1 || receipt == nil {
+		if code != exitFirst || strings.Count(stdout, "FIRST ") != 2 || strings.Count(stdout, "receipt") != 1 ||
+			receipt == nil {
 			t.Fatalf("got %d %s, want both FIRST, and the receipt of the second", code, stdout)
 		}
 		if !strings.Contains(stderr, "settling: INTERNAL") || !strings.Contains(stderr, "notectl settle "+receipt[1]) {
@@ -169,14 +195,24 @@ func TestSettlingAMessageFails(t *testing.T) {
 	t.Run("the first is, and its answer is lost", func(t *testing.T) {
 		b := newBetween(t)
 		b.settle = failing(1, internal, true)
-		if code, stdout, _ := b.run(profile, "note", "ipn"); code != exitFirst || strings.Count(stdout, "FIRST ") != 2 || strings.Contains(stdout, "receipt") {
+		if code, stdout, _ := b.run(
+			profile,
+			"note",
+			"ipn",
+		); code != exitFirst || strings.Count(stdout, "FIRST ") != 2 ||
+			strings.Contains(stdout, "receipt") {
 			t.Errorf("got %d %s, want both FIRST", code, stdout)
 		}
 	})
 	t.Run("already settled is settled", func(t *testing.T) {
 		b := newBetween(t)
 		b.settle = failing(2, trouble(codes.FailedPrecondition, "ALREADY_SETTLED"), true)
-		if code, stdout, _ := b.run(profile, "note", "ipn"); code != exitFirst || strings.Count(stdout, "FIRST ") != 2 || strings.Contains(stdout, "receipt") {
+		if code, stdout, _ := b.run(
+			profile,
+			"note",
+			"ipn",
+		); code != exitFirst || strings.Count(stdout, "FIRST ") != 2 ||
+			strings.Contains(stdout, "receipt") {
 			t.Errorf("got %d %s, want both FIRST", code, stdout)
 		}
 	})
@@ -184,14 +220,20 @@ func TestSettlingAMessageFails(t *testing.T) {
 		for reason, want := range map[string]string{"SETTLED_BY_ANOTHER": "DUPLICATE ", "HOLD_LOST": "HELD "} {
 			b := newBetween(t)
 			b.settle = failing(2, trouble(codes.FailedPrecondition, reason), false)
-			if code, stdout, _ := b.run(profile, "note", "ipn"); code != exitFirst || strings.Count(stdout, "FIRST ") != 1 || !strings.Contains(stdout, want) {
+			if code, stdout, _ := b.run(
+				profile,
+				"note",
+				"ipn",
+			); code != exitFirst || strings.Count(stdout, "FIRST ") != 1 ||
+				!strings.Contains(stdout, want) {
 				t.Errorf("%s: got %d %s, want FIRST and %s", reason, code, stdout, want)
 			}
 		}
 	})
 }
 
-// When it is not known whether a donation was noted, the hint says how to ask again, and that brings FIRST.
+// When it is not known whether a donation was noted, the hint says how to ask again, and
+// that brings FIRST.
 func TestAskAgain(t *testing.T) {
 	again := regexp.MustCompile(`(?m)^notectl: hint: .* -request-id (\S+)$`)
 	for name, c := range map[string]struct {
@@ -229,7 +271,12 @@ func TestAskAgain(t *testing.T) {
 	b.settle = func(int, func() (*notedv1.SettleDonationResponse, error)) (*notedv1.SettleDonationResponse, error) {
 		return nil, trouble(codes.Unavailable, "OUTCOME_UNKNOWN")
 	}
-	if code, _, stderr := b.run("", "settle", "R"); code != exitError || strings.Contains(stderr, "-request-id") || !strings.Contains(stderr, "hint: ") {
+	if code, _, stderr := b.run(
+		"",
+		"settle",
+		"R",
+	); code != exitError || strings.Contains(stderr, "-request-id") ||
+		!strings.Contains(stderr, "hint: ") {
 		t.Errorf("settle: got %d %s, want a hint that can be followed: settle has no -request-id", code, stderr)
 	}
 }
@@ -241,7 +288,14 @@ func TestAskAgainAfterABrokenPipe(t *testing.T) {
 		reader, writer := io.Pipe()
 		reader.Close()
 		var errs bytes.Buffer
-		code := run(t.Context(), append([]string{"notectl", "-addr", b.addr}, args...), func(string) (string, bool) { return "", false }, strings.NewReader(profile), writer, &errs)
+		code := run(
+			t.Context(),
+			append([]string{"notectl", "-addr", b.addr}, args...),
+			func(string) (string, bool) { return "", false },
+			strings.NewReader(profile),
+			writer,
+			&errs,
+		)
 		if code != exitError || !strings.Contains(errs.String(), "-request-id ") {
 			t.Errorf("%q: got %d %s, want a hint how to ask again", args, code, &errs)
 		}
@@ -259,7 +313,10 @@ func TestUnknownVerdicts(t *testing.T) {
 			return answer, err
 		}
 		for _, args := range [][]string{{"note", "-series", "I-EXAMPLE1"}, {"-o", "json", "note", "-series", "I-EXAMPLE1"}, {"note", "ipn"}} {
-			if code, stdout, stderr := b.run(profile, args...); code != exitError || stdout != "" || !strings.Contains(stderr, "verdict") {
+			if code, stdout, stderr := b.run(
+				profile,
+				args...); code != exitError || stdout != "" ||
+				!strings.Contains(stderr, "verdict") {
 				t.Errorf("%v to %q: got %d %s%s, want %d", verdict, args, code, stdout, stderr, exitError)
 			}
 		}
@@ -270,7 +327,8 @@ func TestUnknownVerdicts(t *testing.T) {
 		} {
 			b.answer = func() *notedv1.NoteDonationsResponse { return answer }
 			code, stdout, stderr := b.run(`{"donation":{"series_id":"I-EXAMPLE1"}}`, "note", "-f", "-")
-			if code != exitError || stdout != "" || !strings.Contains(stderr, "0 first, 0 duplicate, 0 held, 1 failed") {
+			if code != exitError || stdout != "" ||
+				!strings.Contains(stderr, "0 first, 0 duplicate, 0 held, 1 failed") {
 				t.Errorf("%v of a stream: got %d %s%s, want %d", answer, code, stdout, stderr, exitError)
 			}
 		}
@@ -295,7 +353,8 @@ func TestListShowsWhatItHas(t *testing.T) {
 	}
 }
 
-// A line that is too long ends the reading: whoever has the file must know from where on nothing was noted.
+// A line that is too long ends the reading: whoever has the file must know from where on
+// nothing was noted.
 func TestLongLine(t *testing.T) {
 	b := newBetween(t)
 	b.answer = func() *notedv1.NoteDonationsResponse {
@@ -305,7 +364,11 @@ func TestLongLine(t *testing.T) {
 	}
 	const line = `{"donation":{"series_id":"I-EXAMPLE1"}}` + "\n"
 	code, stdout, stderr := b.run(line+"\n"+strings.Repeat("x", 1<<20)+"\n"+line, "note", "-f", "-")
-	if code != exitError || strings.Count(stdout, "FIRST") != 1 || !strings.Contains(stderr, "reading line 3: it is longer than 1 MiB; neither it nor any line behind it was noted\n") ||
+	if code != exitError || strings.Count(stdout, "FIRST") != 1 ||
+		!strings.Contains(
+			stderr,
+			"reading line 3: it is longer than 1 MiB; neither it nor any line behind it was noted\n",
+		) ||
 		!strings.Contains(stderr, "1 first, 0 duplicate, 0 held, 1 failed") {
 		t.Errorf("got %d %s%s", code, stdout, stderr)
 	}
@@ -315,10 +378,25 @@ func TestLongLine(t *testing.T) {
 func TestAskAgainForALine(t *testing.T) {
 	b := newBetween(t)
 	b.answer = func() *notedv1.NoteDonationsResponse {
-		return &notedv1.NoteDonationsResponse{Result: &notedv1.NoteDonationsResponse_Error_{Error: &notedv1.NoteDonationsResponse_Error{Code: int32(codes.Internal), Reason: "INTERNAL", Message: "a bad hour"}}}
+		return &notedv1.NoteDonationsResponse{
+			Result: &notedv1.NoteDonationsResponse_Error_{
+				Error: &notedv1.NoteDonationsResponse_Error{
+					Code:    int32(codes.Internal),
+					Reason:  "INTERNAL",
+					Message: "a bad hour",
+				},
+			},
+		}
 	}
 	for _, format := range []string{"text", "json"} {
-		code, _, stderr := b.run(`{"donation":{"series_id":"I-EXAMPLE1"},"request_id":"mine"}`, "-o", format, "note", "-f", "-")
+		code, _, stderr := b.run(
+			`{"donation":{"series_id":"I-EXAMPLE1"},"request_id":"mine"}`,
+			"-o",
+			format,
+			"note",
+			"-f",
+			"-",
+		)
 		if code != exitError || !strings.Contains(stderr, `"request_id":"mine"`) {
 			t.Errorf("%s: got %d %s, want how to ask again", format, code, stderr)
 		}

@@ -51,7 +51,7 @@ The file of -ledgers is JSON. What it does not say of a ledger is as the flags h
 
   {
     "paypal-live":    {"retention": "60d", "transaction_ids": "shared"},
-    "paypal-sandbox": {"match_window": "2h", "arrival_window": "4d", "retention": "2d", "transaction_ids": "per-channel"}
+    "paypal-sandbox": {"match_window": "2h", "arrival_window": "4d", "retention": "7d", "transaction_ids": "per-channel"}
   }
 
 The file of -callers is JSON too; notectl token NAME makes a token and the line for it. A caller has one token, and

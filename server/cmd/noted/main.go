@@ -38,6 +38,13 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	}
 	config := settings.config
 	config.Logger = slog.New(settings.handler(stderr))
+	var audit *auditFile
+	if settings.auditLog != "" {
+		if audit, err = openAudit(settings.auditLog); err != nil {
+			return usage("%s cannot be opened: %w", both("audit-log"), err)
+		}
+		config.Audit = audit.logger()
+	}
 
 	if settings.dev {
 		store, err := embedded.Start()
@@ -59,6 +66,12 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 			select {
 			case <-hangups:
 				s.Reload()
+				if audit == nil {
+					continue
+				}
+				if err := audit.reopen(); err != nil {
+					config.Logger.Error("the file of the audit cannot be opened anew; its lines still go to the old one", "error", err)
+				}
 			case <-ctx.Done():
 				return
 			}

@@ -28,9 +28,10 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 
 // settings are what flags and environment say.
 type settings struct {
-	config server.Config
-	dev    bool
-	level  slog.Level
+	config   server.Config
+	dev      bool
+	level    slog.Level
+	auditLog string // the file; empty where the audit goes to the log
 }
 
 // devHTTPListen is where a trial answers JSON over HTTP.
@@ -61,9 +62,15 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 	return []cli.Flag{
 		yes("dev", "Try it: a store in this process that is lost with it, plaintext, reflection on. Needs nothing else."),
 		text("redis", "", "URL", "Where the store is. Required without -dev. redis://[user:password@]host:port[/db], rediss:// for TLS; with sentinels or a cluster name further nodes with "+
-			"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, where no list of processes shows it. For rediss:// SSL_CERT_FILE in the "+
-			"environment names a CA of your own."),
+			"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, where "+
+			"no list of processes shows it. See -redis-ca for a CA of your own."),
 		text("redis-mode", server.DefaultRedisMode, "MODE", "What -redis names: "+strings.Join(redisModes, ", ")+"."),
+		text("redis-cert", "", "FILE", "The certificate and its chain, PEM, that noted shows to a Redis that asks "+
+			"for one; with rediss:// only, and for sentinels too. New contents of this file and the next two "+
+			"are taken up as those of -tls-cert."),
+		text("redis-key", "", "FILE", "The key of -redis-cert, PEM."),
+		text("redis-ca", "", "FILE", "The CAs of Redis's own certificate, PEM, in the place of this machine's (which "+
+			"SSL_CERT_FILE in the environment names)."),
 		text("listen", server.DefaultListen, "ADDR", "Where to answer gRPC, as host:port; port 0 takes a free one."),
 		text("http-listen", "", "ADDR", "Where to answer the same calls as JSON over HTTP (curl is enough), gRPC-Web and gRPC; off for nowhere. Default off, with -dev "+devHTTPListen+"."),
 		text("admin-listen", server.DefaultAdminListen, "ADDR", "Where /healthz, /readyz, /metrics and /debug/pprof are, for operators only; off for nowhere."),
@@ -80,7 +87,7 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		text("max-connections-per-address", strconv.Itoa(server.DefaultPerAddress), "N", "How many of them from one address. Behind a proxy all have the proxy's: set it to -max-connections."),
 		text("match-window", days(server.DefaultMatchWindow), "TIME", "How far apart the event times of two messages of one donation may lie."),
 		text("arrival-window", days(server.DefaultArrivalWindow), "TIME", "How far apart two messages of one donation may arrive, where either has no event time."),
-		text("retention", days(server.DefaultRetention), "TIME", "How long a note is kept after its donation. A message that comes later is refused, never taken for new."),
+		text("retention", days(server.DefaultRetention), "TIME", "How long a note is kept after its donation; at least as long as either window. A message that bears a time and comes later is refused, never taken for new."),
 		text("transaction-ids", string(server.Auto), "HOW", "What unequal transaction ids on two channels mean: two donations (shared), nothing (per-channel), "+
 			"or two donations once the series or the ledger has shown that the channels' ids agree (auto). shared, where they do not agree, doubles every donation. "+
 			"The metrics noted_transaction_ids_agree and noted_channel_pairs_total show what is true."),
@@ -95,7 +102,9 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		text("epoch", "", "ID", "The epoch that the store must be in, as the log tells it; so a loss is noticed that happens while no server runs."),
 		yes("reflection", "Let tools such as grpcurl ask for the contract."),
 		text("drain", days(server.DefaultDrain), "TIME", "How long calls may take to finish after SIGTERM or SIGINT; a second signal does not wait."),
-		text("log-level", "info", "LEVEL", "What to log to standard error: "+strings.Join(logLevels, ", ")+". Calls that went well are logged at debug."),
+		text("log-level", "info", "LEVEL", "What to log to standard error: "+strings.Join(logLevels, ", ")+". Calls that went well are logged at debug, and the audit at any level."),
+		text("audit-log", "", "FILE", "Where to append the audit, as lines of JSON: calls that were denied, notes that were forgotten, losses that were acknowledged. "+
+			"Without it they go to the log. It is opened anew at SIGHUP, for a rotation of logs."),
 	}
 }
 
@@ -177,7 +186,7 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		}
 		return n
 	}
-	s := &settings{dev: c.Bool("dev"), config: server.Config{
+	s := &settings{dev: c.Bool("dev"), auditLog: c.String("audit-log"), config: server.Config{
 		Listen:      c.String("listen"),
 		HTTPListen:  c.String("http-listen"),
 		AdminListen: c.String("admin-listen"),
@@ -198,6 +207,10 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		ReplicasTimeout: duration("replicas-timeout", time.Millisecond),
 		RefuseAfterLoss: oneOf("on-loss", onLoss) == refuse,
 		Epoch:           c.String("epoch"),
+
+		RedisCert: c.String("redis-cert"),
+		RedisKey:  c.String("redis-key"),
+		RedisCA:   c.String("redis-ca"),
 
 		TLSCert:     c.String("tls-cert"),
 		TLSKey:      c.String("tls-key"),
@@ -223,6 +236,10 @@ func settingsOf(c *cli.Command) (*settings, error) {
 	}
 	if s.dev && s.config.TLSCert != "" {
 		wrong = append(wrong, usage("%s is plaintext, and for this machine only; leave out %s, or say where Redis is with -redis", both("dev"), both("tls-cert")))
+	}
+	if s.dev && s.config.RedisCert+s.config.RedisKey+s.config.RedisCA != "" {
+		wrong = append(wrong, usage("-redis-cert, -redis-key and -redis-ca are for a Redis, and %s brings a store of "+
+			"its own; leave them out, or say where Redis is with -redis", both("dev")))
 	}
 	for flag, asked := range map[string]bool{"epoch": s.config.Epoch != "", "on-loss": s.config.RefuseAfterLoss} {
 		if s.dev && asked {

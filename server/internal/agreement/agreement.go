@@ -62,11 +62,11 @@ type Learner struct {
 
 	mu        sync.Mutex
 	pairs     map[Pair]*tally
-	conflicts []*conflict        // oldest first
-	due       int                // conflicts before this one have been reported, where they are to be
-	by        map[told]*conflict // what would take a conflict back
-	now       time.Time          // the store's, at the last observation
-	heard     time.Time          // ours, then
+	conflicts []*conflict          // oldest first
+	due       int                  // conflicts before this one have been reported, where they are to be
+	by        map[told][]*conflict // what would take conflicts back
+	now       time.Time            // the store's, at the last observation
+	heard     time.Time            // ours, then
 }
 
 // asking is what a message brings: its channel's partners are looked up by it.
@@ -81,11 +81,11 @@ type tally struct {
 	agree                      bool
 }
 
-// told is one transaction id that one channel tells of in one series.
+// told is one transaction id that one channel tells of, in whichever series: a message may have lost its series.
 type told struct {
-	ledger, series string
-	event          store.Event
-	channel, id    string
+	ledger      string
+	event       store.Event
+	channel, id string
 }
 
 // A conflict is a contradiction that was counted. Either id on the other channel takes it back.
@@ -99,7 +99,7 @@ type conflict struct {
 
 // New makes a Learner that knows nothing.
 func New(config Config) *Learner {
-	l := &Learner{config: config, pairs: map[Pair]*tally{}, by: map[told]*conflict{}}
+	l := &Learner{config: config, pairs: map[Pair]*tally{}, by: map[told][]*conflict{}}
 	l.known.Store(&map[asking][]string{})
 	return l
 }
@@ -116,7 +116,7 @@ func (l *Learner) Observe(request store.NoteRequest, reply store.NoteReply) {
 	if d.TransactionID == "" || channel == "" {
 		return
 	}
-	this := told{d.Ledger, d.SeriesID, d.Event, channel, d.TransactionID}
+	this := told{d.Ledger, d.Event, channel, d.TransactionID}
 	teaches := d.SeriesID != d.TransactionID
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -186,9 +186,6 @@ func pairOf(this told, other string) Pair {
 }
 
 func (l *Learner) contradict(this told, other store.Told, window time.Duration, report bool) {
-	if this.series == this.id {
-		return // unequal ids meet here only where a caller gave the series another name before
-	}
 	c := &conflict{pair: pairOf(this, other.Channel), report: report, at: l.now.Add(window)}
 	c.a, c.b = this, this
 	c.a.channel = other.Channel  // this id, told by the other channel
@@ -197,7 +194,7 @@ func (l *Learner) contradict(this told, other store.Told, window time.Duration, 
 		return
 	}
 	l.conflicts = append(l.conflicts, c)
-	l.by[c.a], l.by[c.b] = c, c
+	l.by[c.a], l.by[c.b] = append(l.by[c.a], c), append(l.by[c.b], c)
 	if len(l.conflicts) > maxConflict {
 		l.drop(l.conflicts[0])
 		l.conflicts, l.due = l.conflicts[1:], max(l.due-1, 0)
@@ -205,21 +202,20 @@ func (l *Learner) contradict(this told, other store.Told, window time.Duration, 
 	l.ripen(l.now)
 }
 
-// takeBack undoes the contradiction that a message refutes.
+// takeBack undoes the contradictions that a message refutes.
 func (l *Learner) takeBack(this told) {
-	c := l.by[this]
-	if c == nil {
-		return
+	for _, c := range slices.Clone(l.by[this]) {
+		c.settled = true
+		l.count(c.pair, 0, -1)
+		l.disregard(c)
 	}
-	c.settled = true
-	l.count(c.pair, 0, -1)
-	l.disregard(c)
 }
 
 // disregard lets nothing take a conflict back any more.
 func (l *Learner) disregard(c *conflict) {
 	for _, t := range []told{c.a, c.b} {
-		if l.by[t] == c {
+		l.by[t] = slices.DeleteFunc(l.by[t], func(other *conflict) bool { return other == c })
+		if len(l.by[t]) == 0 {
 			delete(l.by, t)
 		}
 	}

@@ -41,16 +41,26 @@ func StartWithClock(tb testing.TB, args ...string) *Server {
 // SetClock has the server's clock be so far ahead of this machine's, or behind it, and go on from there.
 func (s *Server) SetClock(ahead time.Duration) {
 	s.tb.Helper()
-	s.setClock(fmt.Sprintf("%+.6f", ahead.Seconds()))
+	s.setClock(fmt.Sprintf("%+.6f", ahead.Seconds()), func(asked, at time.Time) bool {
+		return !at.Before(asked.Add(ahead-refreshed)) && !at.After(time.Now().Add(ahead+refreshed))
+	})
 }
 
 // StopClock has the server's clock stand at a time.
 func (s *Server) StopClock(at time.Time) {
 	s.tb.Helper()
-	s.setClock(at.UTC().Format("2006-01-02 15:04:05.000000"))
+	s.setClock(at.UTC().Format("2006-01-02 15:04:05.000000"), func(_, shown time.Time) bool {
+		return !shown.Before(at.Truncate(time.Microsecond)) && shown.Before(at.Add(refreshed))
+	})
 }
 
-func (s *Server) setClock(to string) {
+// refreshed is how long Valkey 9.1 goes by its monotonic clock, which is not moved here, before
+// it reads the time again. Redis reads it for every command.
+const refreshed = time.Millisecond
+
+// setClock returns when the server shows the new time, or cannot be asked: a frozen or stopped
+// server reads it when it goes on. shows is given when the server was asked, and its answer.
+func (s *Server) setClock(to string, shows func(asked, at time.Time) bool) {
 	s.tb.Helper()
 	err := os.WriteFile(s.clock+".new", []byte(to+"\n"), 0o600)
 	if err == nil {
@@ -58,5 +68,15 @@ func (s *Server) setClock(to string) {
 	}
 	if err != nil {
 		s.tb.Fatalf("setting the clock of redis-server: %v", err)
+	}
+	for deadline := time.Now().Add(patience); s.answers(); {
+		asked := time.Now()
+		var seconds, micros int64
+		if _, err := fmt.Sscanf(s.Tell("TIME"), "[%d %d]", &seconds, &micros); err == nil && shows(asked, time.Unix(seconds, micros*1000)) {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.tb.Fatalf("after %v redis-server still does not show the time %s", patience, to)
+		}
 	}
 }

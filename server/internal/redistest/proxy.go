@@ -25,6 +25,8 @@ type Disturbance struct {
 	DelayReply  time.Duration // before its reply is passed on
 	DropRequest bool          // the connection is cut, and the server hears nothing of it
 	DropReply   bool          // the connection is cut when the server has replied: what was asked is done
+
+	Reply func([]byte) []byte // what becomes of the reply, as it comes off the wire; nil leaves it
 }
 
 // StartProxy starts a proxy to a server. plan is asked about every request, by several goroutines.
@@ -87,6 +89,7 @@ func (p *Proxy) serve(client net.Conn) {
 
 	var cutReply atomic.Bool
 	var delayReply atomic.Int64
+	var rewrite atomic.Pointer[func([]byte) []byte]
 	var replies sync.WaitGroup
 	defer replies.Wait()
 	replies.Go(func() {
@@ -99,7 +102,11 @@ func (p *Proxy) serve(client net.Conn) {
 				return
 			}
 			time.Sleep(time.Duration(delayReply.Load()))
-			if _, err := client.Write(buffer[:n]); err != nil {
+			reply := buffer[:n]
+			if f := rewrite.Load(); f != nil && *f != nil {
+				reply = (*f)(reply)
+			}
+			if _, err := client.Write(reply); err != nil {
 				return
 			}
 		}
@@ -117,6 +124,7 @@ func (p *Proxy) serve(client net.Conn) {
 			return
 		}
 		delayReply.Store(int64(d.DelayReply))
+		rewrite.Store(&d.Reply)
 		if d.DropReply {
 			cutReply.Store(true)
 		}

@@ -12,16 +12,21 @@
 // The server keeps nothing on disk, knows no other instance, and listens on 127.0.0.1 only (or in a Network); further arguments of redis-server come last
 // and so win. Its port stays below the range that outgoing connections take theirs from, and below 55536, so that Restart finds it free and a
 // cluster bus (port + 10000) fits. It is stopped by its process id, and does not outlive the test binary (see Guarded).
+//
+// The program is the redis-server of PATH, or the one that REDIS_SERVER names in the
+// environment: so `make stores` runs the suite on other releases, and on Valkey.
 package redistest
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,6 +52,7 @@ type Server struct {
 	mu      sync.Mutex
 	command *exec.Cmd       // nil while stopped
 	ended   <-chan struct{} // closed when command has ended
+	frozen  bool            // by Pause
 }
 
 // Start starts a redis-server with args, waits until it answers, and stops it when the test ends. The test fails where redis-server is
@@ -54,6 +60,17 @@ type Server struct {
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	return StartAt(tb, Place{Host: "127.0.0.1"}, args...)
+}
+
+// StartOn is Start on the address of a server that is stopped.
+func StartOn(tb testing.TB, stopped *Server, args ...string) *Server {
+	tb.Helper()
+	s := &Server{tb: tb, place: stopped.place, port: stopped.port, dir: tb.TempDir(), args: args}
+	tb.Cleanup(s.Kill)
+	if err := s.start(); err != nil {
+		tb.Fatalf("starting redis-server on port %d: %v", s.port, err)
+	}
+	return s
 }
 
 // StartAt is Start at a place of a network.
@@ -75,8 +92,8 @@ func StartSentinel(tb testing.TB, place Place, configuration string) *Server {
 func run(s *Server) *Server {
 	tb := s.tb
 	tb.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		tb.Fatal("redis-server is not installed; on Debian: apt-get install redis-server")
+	if _, err := exec.LookPath(Program()); err != nil {
+		tb.Fatalf("%v; on Debian: apt-get install redis-server", err)
 	}
 	if s.dir == "" {
 		s.dir = tb.TempDir()
@@ -91,6 +108,21 @@ func run(s *Server) *Server {
 	}
 	tb.Fatalf("starting redis-server: %v", err)
 	return nil
+}
+
+// Program is the server that tests run against.
+func Program() string { return cmp.Or(os.Getenv("REDIS_SERVER"), "redis-server") }
+
+// Release is its release, such as 7.0.15.
+func Release(tb testing.TB) string {
+	tb.Helper()
+	output, err := exec.Command(Program(), "--version").Output() // Redis server v=7.0.15 sha=…
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(output), " v=")
+	release, _, _ := strings.Cut(rest, " ")
+	return release
 }
 
 // Addr is where the server listens, host:port.
@@ -140,9 +172,9 @@ func (s *Server) Do(command string) string {
 func (s *Server) start() error {
 	args := []string{"--port", strconv.Itoa(s.port), "--bind", s.place.Host, "--protected-mode", "no", "--dir", s.dir, "--logfile", s.dir + "/redis.log", "--daemonize", "no"}
 	if s.sentinel {
-		args = append([]string{"redis-server", s.dir + "/sentinel.conf", "--sentinel"}, args...)
+		args = append([]string{Program(), s.dir + "/sentinel.conf", "--sentinel"}, args...)
 	} else {
-		args = append(append([]string{"redis-server"}, args...), append([]string{"--save", "", "--appendonly", "no"}, s.args...)...)
+		args = append(append([]string{Program()}, args...), append([]string{"--save", "", "--appendonly", "no"}, s.args...)...)
 	}
 	if s.place.Namespace != "" {
 		args = append([]string{"ip", "netns", "exec", s.place.Namespace}, args...) // it becomes the server, under the same process id
@@ -154,11 +186,13 @@ func (s *Server) start() error {
 		return err
 	}
 	s.mu.Lock()
-	s.command, s.ended = command, ended
+	s.command, s.ended, s.frozen = command, ended, false
 	s.mu.Unlock()
 
+	slow := slices.Contains(s.args, "--key-load-delay") // the test wants to meet it while it loads
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		if _, err = s.ask("PING"); err == nil {
+		var reply string
+		if reply, err = s.ask("PING"); err == nil && (slow || !strings.HasPrefix(reply, "LOADING")) {
 			return nil
 		}
 		select {
@@ -169,7 +203,7 @@ func (s *Server) start() error {
 		}
 		if time.Now().After(deadline) {
 			s.Kill()
-			return fmt.Errorf("it does not answer: %w", err)
+			return fmt.Errorf("it does not answer: %q, %v", reply, err)
 		}
 	}
 }
@@ -200,6 +234,14 @@ func (s *Server) signal(signal syscall.Signal) {
 	if err := s.command.Process.Signal(signal); err != nil {
 		s.tb.Fatalf("sending redis-server %v: %v", signal, err)
 	}
+	s.frozen = signal == syscall.SIGSTOP
+}
+
+// answers tells a server that runs and is not frozen.
+func (s *Server) answers() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.command != nil && !s.frozen
 }
 
 // ask sends one inline command. An error reply is an answer too: a server with a password is up.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,15 +15,17 @@ import (
 
 // Report is what the store says of itself. A field that it does not tell is empty.
 type Report struct {
-	Version     string        // of Redis
+	Server      string        // what it is and of which release, as "Redis 7.0.15" or "Valkey 9.1.2"
+	Version     string        // of Redis; of the Redis that Valkey says it is compatible with
 	Policy      string        // maxmemory_policy
 	Evicts      bool          // under memory pressure it would forget notes
 	Role        string        // "master", or "slave", which takes no notes
-	Persistence string        // "none", "rdb", or "aof", with which snapshots do not matter
+	Persistence string        // "none", "rdb", "hidden" where it tells only that there is no append-only file, or "aof", with which snapshots do not matter
 	Replicas    int           // connected ones
 	MinReplicas bool          // it takes no writes without replicas (min-replicas-to-write)
 	Trouble     string        // why its persistence does not work, where it does not
 	ClockOffset time.Duration // the store's clock less this machine's; on a cluster, of the primary's where it is most
+	Unverified  bool          // its certificate is not checked (skip_verify)
 	Lost        []string      // primaries of a cluster that cannot be used while the others answer for their series, and why
 }
 
@@ -35,11 +38,15 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	ctx = looking(ctx)
 	cluster, ok := s.redis.(*redis.ClusterClient)
 	if !ok {
-		return s.check(ctx, s.redis, s.clocks.at(""))
+		r, err := s.check(ctx, s.redis, s.clocks.at(""))
+		s.suits(err)
+		return r, err
 	}
 	primaries, err := primariesOf(ctx, cluster)
 	if err != nil { // nobody says who they are
-		return Report{}, looked(failure(ctx, err))
+		err = cmp.Or(asWrongKind(err), looked(failure(ctx, err)))
+		s.suits(err)
+		return Report{}, err
 	}
 	var mu sync.Mutex
 	var worst Report
@@ -66,9 +73,23 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 		for _, err := range errs {
 			worst.Lost = append(worst.Lost, err.Error())
 		}
+		s.suits(nil)
 		return worst, nil
 	}
-	return worst, errors.Join(errs...)
+	err = errors.Join(errs...)
+	s.suits(err)
+	return worst, err
+}
+
+// suits keeps calls from a store that cannot run Noted. An error that says nothing of
+// that leaves it as it was found.
+func (s *Store) suits(err error) {
+	switch {
+	case errors.Is(err, ErrUnsuitable):
+		s.unsuitable.Store(&err)
+	case err == nil:
+		s.unsuitable.Store(nil)
+	}
 }
 
 // primariesOf are those that the client knows of. It is not asked to look first, as ForEachMaster does: who does not answer would be asked who the others are.
@@ -102,9 +123,9 @@ func worse(a, b Report) Report {
 		a.Policy, a.Evicts = b.Policy, true
 	}
 	if older(b.Version, a.Version) {
-		a.Version = b.Version
+		a.Server, a.Version = b.Server, b.Version
 	}
-	for _, worst := range []string{"none", "rdb", "aof"} {
+	for _, worst := range []string{"none", "hidden", "rdb", "aof"} {
 		if a.Persistence == worst || b.Persistence == worst {
 			a.Persistence = worst
 			break
@@ -120,27 +141,35 @@ func worse(a, b Report) Report {
 func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Report, error) {
 	sent := time.Now()
 	now, err := node.Time(ctx).Result()
-	if err != nil {
+	if redis.HasErrorPrefix(err, "unknown command") && modeOf(readInfo(node.Info(ctx).Val())) == "sentinel" {
+		return Report{}, wrongKind(isSentinel)
+	} else if wrong := asWrongKind(err); wrong != nil {
+		return Report{}, wrong
+	} else if err != nil {
 		return Report{}, unanswered(failure(ctx, err))
 	}
 	clock.observe(now, sent, time.Now())
-	r := Report{ClockOffset: clock.offset()}
+	r := Report{ClockOffset: clock.offset(), Unverified: s.unverified}
 	text, err := node.Info(ctx).Result()
 	var refused redis.Error
-	if errors.As(err, &refused) {
-		return r, nil // a managed Redis may hide it
-	} else if err != nil {
+	if err != nil && !errors.As(err, &refused) { // a managed Redis may hide it
 		return r, unanswered(failure(ctx, err))
 	}
 	info := readInfo(text)
+	if _, cluster := s.redis.(*redis.ClusterClient); !cluster {
+		if err := kind(ctx, node, info); err != nil {
+			return r, err
+		}
+	}
 	r.Version, r.Policy, r.Role = info["redis_version"], info["maxmemory_policy"], info["role"]
+	r.Server = serverOf(info)
 	r.Evicts = r.Policy != "" && r.Policy != "noeviction"
 	r.Replicas, _ = strconv.Atoi(info["connected_slaves"])
 	r.MinReplicas = info["min_slaves_good_slaves"] != "" // Redis tells it only where the setting is on
 	r.Persistence = persistence(info, func() string {
 		saves, err := node.ConfigGet(ctx, "save").Result()
 		if err != nil {
-			return "unknown" // it may be forbidden
+			return "hidden" // a managed Redis may refuse it
 		}
 		return saves["save"]
 	})
@@ -152,13 +181,27 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 	}
 	switch {
 	case r.Version != "" && older(r.Version, oldest):
-		return r, fmt.Errorf("%w: it is Redis %s, and Noted needs %s or newer", ErrUnavailable, r.Version, oldest)
+		return r, fmt.Errorf("%w: it is %s, and Noted needs Redis %s or newer: upgrade it, or name another with "+
+			"-redis", ErrUnsuitable, r.Server, oldest)
 	case r.Role == "slave":
-		return r, fmt.Errorf("%w: it is a replica, which takes no notes; name the primary, or use -redis-mode sentinel", ErrUnavailable)
+		return r, fmt.Errorf("%w: it is a replica (%s), which takes no notes; name the primary, or use -redis-mode "+
+			"sentinel", ErrUnavailable, r.Server)
 	case info["loading"] == "1":
-		return r, fmt.Errorf("%w: it is still loading its data", ErrUnavailable)
+		return r, fmt.Errorf("%w: it is still loading its data (%s)", ErrUnavailable, r.Server)
 	}
 	return r, nil
+}
+
+// serverOf names the program and its release, by what INFO says; empty where that is
+// nothing. Valkey tells the release of Redis that it is compatible with, beside its own.
+func serverOf(info map[string]string) string {
+	switch {
+	case info["server_name"] == "valkey" || info["valkey_version"] != "":
+		return strings.TrimSpace("Valkey " + info["valkey_version"])
+	case info["redis_version"] != "":
+		return "Redis " + info["redis_version"]
+	}
+	return ""
 }
 
 // readInfo reads what INFO replies.
@@ -188,8 +231,8 @@ func persistence(info map[string]string, saves func() string) string {
 		return "aof"
 	}
 	switch saves() {
-	case "unknown":
-		return ""
+	case "hidden":
+		return "hidden"
 	case "":
 		return "none"
 	}

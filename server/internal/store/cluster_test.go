@@ -55,7 +55,8 @@ func TestListAsksOnce(t *testing.T) {
 	}
 	asked := func() (calls int) {
 		for _, p := range f.primaries {
-			_, rest, _ := strings.Cut(told(t, p, "INFO", "commandstats"), "cmdstat_cluster|slots:calls=")
+			stats := strings.ReplaceAll(told(t, p, "INFO", "commandstats"), "cmdstat_cluster:", "cmdstat_cluster|slots:") // Redis 6.2 counts all of CLUSTER
+			_, rest, _ := strings.Cut(stats, "cmdstat_cluster|slots:calls=")
 			n, _, _ := strings.Cut(rest, ",")
 			of, _ := strconv.Atoi(n)
 			calls += of

@@ -111,7 +111,7 @@ func TestDiskFull(t *testing.T) {
 
 // TestSnapshotFails is the same for a Redis that keeps snapshots and cannot write one.
 func TestSnapshotFails(t *testing.T) {
-	r := redistest.Start(t, "--save", "3600 1")
+	r := redistest.Start(t, "--save", "3600", "1")
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
 	note(t, s, holding(t, "known", "r"))
 	r.FillDisk()

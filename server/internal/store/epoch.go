@@ -38,6 +38,7 @@ type epoch struct {
 type marker struct {
 	key, id, mark string
 	beats         int64
+	short         error // why too few replicas have the last beat; nil where they have it
 }
 
 // Loss says that the store has gone back, and how that was noticed.
@@ -51,12 +52,19 @@ const markerKey = prefix + "{epoch}"
 
 var clusterTags = []int{12218, 1354, 18830, 1799, 8560, 49032, 47682, 14976, 266, 40460, 69520, 5967, 3209, 8706, 9821, 10788}
 
+func clusterMarkers() (keys []string) {
+	for _, tag := range clusterTags {
+		keys = append(keys, prefix+"{epoch"+strconv.Itoa(tag)+"}")
+	}
+	return keys
+}
+
 func newEpoch(c Config) *epoch {
 	e := &epoch{markers: []marker{{key: markerKey}}}
 	if c.Mode == "cluster" {
 		e.markers = nil
-		for _, tag := range clusterTags {
-			e.markers = append(e.markers, marker{key: prefix + "{epoch" + strconv.Itoa(tag) + "}"})
+		for _, key := range clusterMarkers() {
+			e.markers = append(e.markers, marker{key: key})
 		}
 	}
 	if c.Epoch != "" {
@@ -112,9 +120,9 @@ func (s *Store) beat(ctx context.Context, markers []marker, fresh *string) (foun
 	}
 	for i, r := range s.runPast(looking(ctx), calls) {
 		m := &markers[i]
-		replicated := r.err == nil
+		var short error
 		if errors.Is(r.err, ErrNotReplicated) {
-			r.err = nil
+			short, r.err = r.err, nil
 		}
 		if r.err == nil && (len(r.words) != 4 || refusal(r.words) != nil) {
 			r.err = unexpected(beatScript, r.words)
@@ -135,11 +143,12 @@ func (s *Store) beat(ctx context.Context, markers []marker, fresh *string) (foun
 			*fresh = id
 		}
 		switch {
-		case replicated:
+		case short == nil:
 			*m = marker{key: m.key, id: id, mark: marks[i], beats: beats}
 		case m.id != id:
 			*m = marker{key: m.key, id: id}
 		}
+		m.short = short
 	}
 	return found, err
 }
@@ -161,6 +170,24 @@ func (e *epoch) changed(m marker, word, id string) string {
 		return fmt.Sprintf("the store's epoch is %s, not %s: it has lost notes, as another server has noticed, or it is another store", id, known)
 	}
 	return ""
+}
+
+// Unreplicated is why nothing can be noted although the store takes writes: the replicas that are
+// asked for did not have the last beat. part says that this is so of some of a cluster's primaries only. The error is nil where all is well.
+func (s *Store) Unreplicated() (why error, part bool) {
+	s.epoch.mu.Lock()
+	defer s.epoch.mu.Unlock()
+	for _, m := range s.epoch.markers {
+		if m.short == nil {
+			part = true
+		} else {
+			why = m.short
+		}
+	}
+	if why == nil {
+		return nil, false
+	}
+	return asUnreplicated(why, s.replicas), part
 }
 
 func (e *epoch) names() string { return strings.Join(slices.Sorted(maps.Keys(e.expected)), "+") }
@@ -192,8 +219,12 @@ func (s *Store) Acknowledge() {
 	s.epoch.lost = Loss{}
 }
 
-// trusted is an error while the store must not be asked: it has gone back, or nobody has looked yet whether it has.
+// trusted is an error while the store must not be asked: it cannot run Noted, it has gone
+// back, or nobody has looked yet whether it has.
 func (s *Store) trusted() error {
+	if err := s.unsuitable.Load(); err != nil {
+		return *err
+	}
 	if !s.refuseLost {
 		return nil
 	}

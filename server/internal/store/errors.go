@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -27,11 +28,11 @@ func failure(ctx context.Context, err error) error {
 		return context.DeadlineExceeded
 	case errors.Is(err, ErrWentBack):
 		return err
-	case redis.IsOOMError(err):
+	case redis.IsOOMError(err), inScript(err, "-OOM "):
 		return fmt.Errorf("%w: %w", ErrStoreFull, err)
 	case asShutOut(err) != nil:
 		return asShutOut(err)
-	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+	case redis.HasErrorPrefix(err, "WRONGTYPE"), inScript(err, "WRONGTYPE "):
 		return foreign(err)
 	case errors.As(err, &refused):
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -41,6 +42,12 @@ func failure(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+}
+
+// inScript tells a refusal that a command in a script ended with, as Redis 6.2 reports it: the
+// reason stands behind the script's name and line.
+func inScript(err error, reason string) bool {
+	return redis.HasErrorPrefix(err, "Error running script") && strings.Contains(err.Error(), reason)
 }
 
 // looked is failure for a script that only reads: whatever happened, nothing was done.

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 )
@@ -11,6 +13,19 @@ import (
 
 // errForeign marks them.
 var errForeign = errors.New("the series' key holds what this release cannot read")
+
+// at adds to such a failure where it is. The command prints the key and reads keys only.
+// It has no quotes, so that it can be copied from a log in JSON as it stands.
+func at(key string, err error) error {
+	ledger, _, ok := seriesOf(key)
+	if !ok {
+		return fmt.Errorf("%w; its key is %q", err, key) // a marker's, which is in no series
+	}
+	hash := sha256.Sum256([]byte(key))
+	return fmt.Errorf("%w; it is in the ledger %q, and this prints its key: (set -f; IFS=; redis-cli --scan "+
+		"--pattern noted:* | while read -r key; do "+
+		"printf %%s $key | sha256sum | grep -q ^%s && echo $key; done)", err, ledger, hex.EncodeToString(hash[:8]))
+}
 
 // Foreign tells a failure of one series alone, with a store that is well.
 func Foreign(err error) bool { return errors.Is(err, errForeign) }

@@ -27,7 +27,7 @@ func dump(t *testing.T, c *redis.Client) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all[key] = fmt.Sprintf("%x until %v", value, c.PExpireTime(ctx(t), key).Val())
+		all[key] = fmt.Sprintf("%x until %v", value, expiry(t, c, key))
 	}
 	return all
 }

@@ -228,11 +228,10 @@ func writeAgreeing(rules Rules) string {
 		return "-"
 	case Auto:
 	}
-	agreeing := "+"
-	for _, channel := range rules.Agreeing {
-		agreeing += "," + channel + ","
+	if len(rules.Agreeing) == 0 {
+		return "+"
 	}
-	return agreeing
+	return "+," + strings.Join(rules.Agreeing, ",") + "," // so that the empty channel is ",,"
 }
 
 // events are the letters by which notes name their event, in the order of the contract's numbers.

@@ -18,6 +18,7 @@ import (
 	"github.com/anishathalye/porcupine"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/donation-dedupe/noted/server/internal/model"
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
@@ -150,7 +151,7 @@ func (c *caller) call(in input) output {
 		var reply store.NoteReply
 		reply, err = c.store.Note(ctx, store.NoteRequest{Donation: d, Message: m, Hold: in.hold, RequestID: in.request, Rules: usual})
 		n = reply.Note
-		out.answer, out.receipt = map[store.Verdict]answer{store.First: "FIRST", store.Duplicate: "DUPLICATE", store.Held: "HELD"}[reply.Verdict], reply.Receipt
+		out.answer, out.receipt = answerOf[reply.Verdict], reply.Receipt
 	case "exists":
 		var reply store.ExistsReply
 		reply, err = c.store.Exists(ctx, d, m, usual)
@@ -228,14 +229,11 @@ type output struct {
 	receipt string
 }
 
-// A life is what the model knows of a donation.
+// A life is a donation's, and what callers were told of it.
 type life struct {
-	state    store.State // 0: there is no note
-	released bool
-	request  string // that was told FIRST last
-	attempt  int
-	id       string // "" until somebody was told
-	receipt  string // of request; likewise
+	model.Life
+	id      string // "" until somebody was told
+	receipt string // of the request that was answered FIRST last; likewise
 }
 
 // lives is the contract: how one donation lives, while no hold runs out.
@@ -263,9 +261,9 @@ var lives = porcupine.Model{
 			return false, l
 		}
 		if o.id == "" { // an error, or a look that found nothing
-			return l.state == 0 || want != "done", l
+			return l.State == 0 || want != "done", l
 		}
-		if o.id != cmp.Or(l.id, o.id) || o.attempt != l.attempt || o.state != l.state {
+		if o.id != cmp.Or(l.id, o.id) || o.attempt != l.Attempt || o.state != l.State {
 			return false, l
 		}
 		l.id = o.id
@@ -283,44 +281,32 @@ var lives = porcupine.Model{
 	},
 	DescribeState: func(state any) string {
 		l := state.(life)
-		return fmt.Sprintf("%s by %s/%d", [...]string{"none", "held", "open", "settled"}[l.state], l.request, l.attempt)
+		return fmt.Sprintf("%s by %s/%d", [...]string{"none", "held", "open", "settled"}[l.State], l.Request, l.Attempt)
 	},
 }
 
 // step is what a call does, and what is answered.
 func (l life) step(in input) (life, answer) {
-	holder := l.request == in.request && l.attempt == in.attempt
-	switch {
-	case in.call == "exists":
+	attempt := l.Attempt
+	switch in.call {
+	case "exists":
 		return l, "done"
-	case in.call == "note" && l.state != 0 && l.request == in.request && !l.released:
-		return l, "FIRST"
-	case in.call == "note" && l.state == store.StateHeld:
-		return l, "HELD"
-	case in.call == "note" && l.state == store.StateSettled:
-		return l, "DUPLICATE"
-	case in.call == "note":
-		l = life{state: store.StateHeld, request: in.request, attempt: l.attempt + 1, id: l.id}
-		if in.hold == 0 {
-			l.state = store.StateSettled
+	case "note":
+		var verdict store.Verdict
+		if l.Life, verdict = l.Note(in.request, in.hold > 0, false); l.Attempt > attempt {
+			l.receipt = ""
 		}
-		return l, "FIRST"
-	case !holder && l.state == store.StateSettled:
-		return l, answer(store.ErrSettledByAnother.Error())
-	case !holder:
-		return l, answer(store.ErrHoldLost.Error())
-	case in.call == "release" && l.state == store.StateSettled, in.call == "extend" && l.state == store.StateSettled:
-		return l, answer(store.ErrAlreadySettled.Error())
-	case in.call == "release":
-		l.state, l.released = store.StateOpen, true
-		return l, "done"
-	case l.released:
-		return l, answer(store.ErrHoldReleased.Error())
-	case in.call == "settle":
-		l.state = store.StateSettled
+		return l, answerOf[verdict]
 	}
+	after, err := l.Finish(model.Verb(in.call), in.request, in.attempt)
+	if err != nil {
+		return l, answer(refusal(err).Error())
+	}
+	l.Life = after
 	return l, "done"
 }
+
+var answerOf = map[store.Verdict]answer{store.First: "FIRST", store.Duplicate: "DUPLICATE", store.Held: "HELD"}
 
 // TestReplyLost: one reply is lost after the script has run. It runs once, the caller is told that the outcome is unknown, and learns by the same
 // request id that the donation is its own. A plain client over the same connection shows what happens else.
@@ -484,8 +470,14 @@ func TestHundredCallers(t *testing.T) {
 				all.Go(func() {
 					<-start
 					err := store.ErrUnavailable
-					// A cluster's connections are made when they are needed, and a hundred callers need more at once than there may be.
-					for c := ctx(t); errors.Is(err, store.ErrUnavailable) && c.Err() == nil; {
+					// A cluster's connections are made when they are needed, and a hundred callers
+					// need more at once than there may be. After each of these errors a caller
+					// asks again, under the same request id.
+					again := func() bool {
+						return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrPoolExhausted) ||
+							errors.Is(err, store.ErrOutcomeUnknown)
+					}
+					for c := ctx(t); again() && c.Err() == nil; {
 						replies[i], err = s.Note(c, store.NoteRequest{
 							Donation: d, Message: []store.Message{ipn, webhook}[i%2], Hold: 10 * time.Minute, RequestID: fmt.Sprint(name, i), Rules: usual,
 						})

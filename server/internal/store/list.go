@@ -164,7 +164,7 @@ func readNotes(key string, lines []string, now time.Time) ([]Note, error) {
 	for i, line := range lines {
 		var err error
 		if notes[i], err = readNote(ledger, series, line, now); err != nil {
-			return nil, looked(err)
+			return nil, at(key, looked(err))
 		}
 	}
 	slices.SortFunc(notes, func(a, b Note) int { return a.NotedAt.Compare(b.NotedAt) })
@@ -190,14 +190,20 @@ func scan(ctx context.Context, nodes []node, at *cursor) error {
 			return fmt.Errorf("%w: the cluster has changed since the page before; list again from the start", ErrBadPageToken)
 		}
 	}
-	pipe := nodes[i].client.Pipeline() // one connection, so that both replies are of one process
+	pipe := watched(ctx, nodes[i].client) // one connection, so that all replies are of one process
 	info, step := pipe.Info(ctx, "server"), pipe.Scan(ctx, at.Scan, ledgerPattern(at.Ledger), scanCount)
-	_, _ = pipe.Exec(ctx) // the commands bear the errors
+	if err := pipe.exec(ctx); err != nil {
+		return looked(failure(ctx, err))
+	}
 	keys, next, err := step.Result()
 	if err != nil {
 		return looked(failure(ctx, err))
 	}
-	run := readInfo(info.Val())["run_id"] // empty where Redis hides it
+	told := readInfo(info.Val())
+	run := told["run_id"] // empty where Redis hides it
+	if nodes[i].addr == "" && modeOf(told) == "cluster" {
+		return wrongKind(isNode)
+	}
 	if at.Scan != 0 && at.Run != "" && run != "" && run != at.Run {
 		return fmt.Errorf("%w: the store was restarted, or another has taken over, since the page before; list again from the start", ErrBadPageToken)
 	}

@@ -557,6 +557,23 @@ local function agree(notes, ask, c, d)
   return true
 end
 
+-- other_half tells whether the asking channel has told, under another id, of a note that stands
+-- against this one, or that this one stands against. If the channels' ids differ, the two notes
+-- are one donation, which this channel has told of. If they agree, the two are two donations, and
+-- the message is of neither: it would have been found by its id.
+local function other_half(notes, note, ask, told_otherwise)
+  for _, other in ipairs(notes) do
+    if
+      other.event == ask.event
+      and (other.against == note.noted or note.against == other.noted)
+      and told_otherwise(other)
+    then
+      return true
+    end
+  end
+  return false
+end
+
 -- find returns the note that a message tells of and the evidence, strongest first, by the rules
 -- of design: the same request, the same message, the transaction id, pairing. Where no note is
 -- the message's, it returns nil, nil, and the note that rule 4 would have paired it with but for
@@ -642,6 +659,8 @@ local function find(notes, ask, now)
         if not against_by or distance < against_by then
           against, against_by = note, distance
         end
+      elseif transaction ~= '-' and other_half(notes, note, ask, told_otherwise) then
+        distance = nil
       elseif not nearest_by or distance < nearest_by then
         nearest, nearest_by = note, distance
       end

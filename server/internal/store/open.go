@@ -2,10 +2,13 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,6 +26,10 @@ type Config struct {
 	Replicas int
 	// ReplicasTimeout is how long to wait for them. Required with Replicas.
 	ReplicasTimeout time.Duration
+	// Certificates gives what TLS connections are made with, anew for each connection.
+	// nil means that Noted shows no certificate, and that Redis's must be of a CA of the
+	// system.
+	Certificates func() Certificates
 	// Epoch is the id of the epoch that the store must be in, as Store.Epoch gave it; empty means whichever it is in.
 	Epoch string
 	// RefuseAfterLoss lets no call reach a store that has gone back, until that is acknowledged. On a cluster calls are answered until a beat has noticed.
@@ -39,6 +46,13 @@ const (
 	poolSize    = 32
 )
 
+// Certificates are for TLS connections to Redis and to sentinels; a zero field is not
+// given.
+type Certificates struct {
+	Own *tls.Certificate // what Noted shows when Redis asks for one
+	CAs *x509.CertPool   // of Redis's certificate, in the place of the system's
+}
+
 // Open reads the configuration. It does not need the store to be up.
 func Open(_ context.Context, c Config) (*Store, error) {
 	redis.SetLogger(quiet{c.Logger}) // the client's, for the whole process; the last store opened gets it
@@ -48,28 +62,26 @@ func Open(_ context.Context, c Config) (*Store, error) {
 		return nil, fmt.Errorf("opening the store: %d replicas cannot be waited for in %v", c.Replicas, c.ReplicasTimeout)
 	}
 	reads := ioTimeout + c.ReplicasTimeout // a connection is silent while Redis waits for replicas
-	var onConnect func(context.Context, *redis.Conn) error
-	if c.RefuseAfterLoss {
-		onConnect = s.verify
+	var verify func(context.Context, *redis.Conn) error
+	if c.RefuseAfterLoss && c.Mode != "cluster" {
+		verify = s.verify
 	}
 	switch c.Mode {
 	case "standalone":
-		s.redis, err = openStandalone(c.URL, reads, onConnect)
+		s.redis, err = s.openStandalone(c, reads, verify)
 	case "sentinel":
-		s.redis, err = openSentinel(c.URL, reads, onConnect)
+		s.redis, err = s.openSentinel(c, reads, verify)
 	case "cluster":
-		s.redis, err = openCluster(c.URL, reads)
+		s.redis, err = s.openCluster(c, reads)
 	default:
 		err = fmt.Errorf("%q is none of standalone, sentinel, cluster", c.Mode)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the store: %w", withoutSecrets(err))
+		return nil, fmt.Errorf("opening the store: %w", explained(c.URL, withoutSecrets(err)))
 	}
 	if c.Mode != "cluster" {
 		s.batch = &batcher{send: s.runAll}
-		if c.Replicas > 0 {
-			s.looks = &batcher{send: s.runAll}
-		}
+		s.looks = &batcher{send: s.runAll}
 	}
 	return s, nil
 }
@@ -83,52 +95,56 @@ func (q quiet) Printf(ctx context.Context, format string, v ...any) {
 	}
 }
 
-func openStandalone(u string, reads time.Duration, onConnect func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
-	o, err := redis.ParseURL(u)
+func (s *Store) openStandalone(c Config, reads time.Duration, verify greeting) (redis.UniversalClient, error) {
+	o, err := redis.ParseURL(c.URL)
 	if err != nil {
 		return nil, err
 	}
-	o.OnConnect = onConnect
 	o.MaxRetries = -1
 	o.ContextTimeoutEnabled = true
 	o.DialerRetries = 1
 	o.PipelinePoolSize = -1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	usual(&o.ClientName, "noted")
 	usual(&o.DialTimeout, dialTimeout)
 	usual(&o.ReadTimeout, reads)
 	usual(&o.WriteTimeout, ioTimeout)
 	usual(&o.PoolTimeout, poolTimeout)
 	usual(&o.PoolSize, poolSize)
 	usual(&o.MaxActiveConns, 2*poolSize)
+	o.OnConnect, o.ClientName = greet(o.ClientName, o.Protocol, verify), ""
+	if o.Dialer, err = s.dialer(c, o.TLSConfig, o.DialTimeout); err != nil {
+		return nil, err
+	}
 	return redis.NewClient(o), nil
 }
 
-func openSentinel(u string, reads time.Duration, onConnect func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
-	o, err := redis.ParseFailoverURL(u)
+func (s *Store) openSentinel(c Config, reads time.Duration, verify greeting) (redis.UniversalClient, error) {
+	o, err := redis.ParseFailoverURL(c.URL)
 	if err != nil {
 		return nil, err
 	}
 	if o.MasterName == "" {
 		return nil, errors.New("the URL of sentinels needs ?master_name=")
 	}
-	o.OnConnect = onConnect
 	o.MaxRetries = -1
 	o.ContextTimeoutEnabled = true
 	o.DialerRetries = 1
 	o.PipelinePoolSize = -1
-	usual(&o.ClientName, "noted")
 	usual(&o.DialTimeout, dialTimeout)
 	usual(&o.ReadTimeout, reads)
 	usual(&o.WriteTimeout, ioTimeout)
 	usual(&o.PoolTimeout, poolTimeout)
 	usual(&o.PoolSize, poolSize)
 	usual(&o.MaxActiveConns, 2*poolSize)
+	o.OnConnect, o.ClientName = greet(o.ClientName, o.Protocol, verify), ""
+	if o.Dialer, err = s.dialer(c, o.TLSConfig, o.DialTimeout); err != nil {
+		return nil, err
+	}
 	return redis.NewFailoverClient(o), nil
 }
 
-func openCluster(u string, reads time.Duration) (redis.UniversalClient, error) {
-	o, err := redis.ParseClusterURL(u)
+func (s *Store) openCluster(c Config, reads time.Duration) (redis.UniversalClient, error) {
+	o, err := redis.ParseClusterURL(c.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -137,14 +153,39 @@ func openCluster(u string, reads time.Duration) (redis.UniversalClient, error) {
 	o.DialerRetries = 1
 	o.PipelinePoolSize = -1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	usual(&o.ClientName, "noted")
 	usual(&o.DialTimeout, dialTimeout)
 	usual(&o.ReadTimeout, reads)
 	usual(&o.WriteTimeout, ioTimeout)
 	usual(&o.PoolTimeout, poolTimeout)
 	usual(&o.PoolSize, poolSize)
 	usual(&o.MaxActiveConns, 2*poolSize)
+	o.OnConnect, o.ClientName = greet(o.ClientName, o.Protocol, nil), ""
+	if o.Dialer, err = s.dialer(c, o.TLSConfig, o.DialTimeout); err != nil {
+		return nil, err
+	}
 	return redis.NewClusterClient(o), nil
+}
+
+// A greeting is what is done on a new connection before any call may use it.
+type greeting = func(context.Context, *redis.Conn) error
+
+// greet names the connection for CLIENT LIST, by HELLO, which needs no right where CLIENT
+// SETNAME does, and goes on without a name where that is refused. go-redis would give a
+// connection up that could not be named, so it is told no name.
+func greet(name string, protocol int, then greeting) greeting {
+	usual(&name, "noted")
+	usual(&protocol, 3)
+	return func(ctx context.Context, conn *redis.Conn) error {
+		var refused redis.Error
+		err := conn.Hello(ctx, protocol, "", "", name).Err()
+		if err != nil && (badLogin(err) || !errors.As(err, &refused)) {
+			return err
+		}
+		if then == nil {
+			return nil
+		}
+		return then(ctx, conn)
+	}
 }
 
 // usual fills in what the URL leaves open.
@@ -153,6 +194,16 @@ func usual[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
+}
+
+// explained adds what to do about an option that the client library does not know in this
+// place.
+func explained(u string, err error) error {
+	if strings.HasPrefix(u, "redis://") && strings.Contains(err.Error(), "unexpected option: skip_verify") {
+		return errors.New("skip_verify is about a certificate, and with redis:// there is no TLS: leave it out, or " +
+			"write rediss://")
+	}
+	return err
 }
 
 // withoutSecrets keeps what was wrong with a URL and drops the URL, which may hold a password.

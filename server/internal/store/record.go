@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,9 +13,13 @@ const usualRetention = 45 * 24 * time.Hour
 
 // readNote reads a line as notes.lua writes it; the format is described there. What is wrong with one is not told, since errors are logged.
 func readNote(ledger, series, line string, now time.Time) (Note, error) {
-	n, err := readLine(ledger, series, line)
+	n, extras, err := readLine(ledger, series, line)
 	if err != nil {
 		return Note{}, unreadable()
+	}
+	// A clock that was set back makes a hold no longer than was asked for.
+	if extras.length > 0 && n.HeldUntil.Sub(now) > extras.length {
+		n.HeldUntil = now.Add(extras.length)
 	}
 	switch {
 	case !n.HeldUntil.IsZero() && now.Before(n.HeldUntil):
@@ -28,18 +33,18 @@ func readNote(ledger, series, line string, now time.Time) (Note, error) {
 }
 
 // readLine leaves State zero but for a released note.
-func readLine(ledger, series, line string) (Note, error) {
+func readLine(ledger, series, line string) (Note, extras, error) {
 	f := strings.Fields(line)
 	if len(f) < 5 || len(f[0]) < 11 {
-		return Note{}, fmt.Errorf("it has too few fields")
+		return Note{}, extras{}, fmt.Errorf("it has too few fields")
 	}
 	event := strings.IndexByte(events, f[0][0]) + 1
 	if event == 0 {
-		return Note{}, fmt.Errorf("no event has the letter %q", f[0][0])
+		return Note{}, extras{}, fmt.Errorf("no event has the letter %q", f[0][0])
 	}
 	noted, err := strconv.ParseInt(f[0][10:], 36, 64)
 	if err != nil {
-		return Note{}, err
+		return Note{}, extras{}, err
 	}
 	n := Note{
 		DonationID: donationID(ledger, series, noted),
@@ -48,19 +53,19 @@ func readLine(ledger, series, line string) (Note, error) {
 		Attempt:    1,
 	}
 	if n.Donation.OccurredAt, err = readOccurred(f[1], noted); err != nil {
-		return Note{}, err
+		return Note{}, extras{}, err
 	}
 	if f[2] != "-" {
 		if len(f[2]) < 4 {
-			return Note{}, fmt.Errorf("the amount %q has no currency", f[2])
+			return Note{}, extras{}, fmt.Errorf("the amount %q has no currency", f[2])
 		}
 		n.Donation.Amount, n.Donation.CurrencyCode = f[2][:len(f[2])-3], f[2][len(f[2])-3:]
 	}
-	retention, received := usualRetention, time.Time{}
+	e := extras{retention: usualRetention}
 	rest := f[3:]
 	if rest[0][0] == '*' {
-		if retention, received, err = readExtras(&n, rest[0][1:]); err != nil {
-			return Note{}, err
+		if e, err = readExtras(&n, rest[0][1:]); err != nil {
+			return Note{}, extras{}, err
 		}
 		rest = rest[1:]
 	}
@@ -68,16 +73,16 @@ func readLine(ledger, series, line string) (Note, error) {
 	if n.Donation.OccurredAt.After(n.NotedAt) {
 		n.ForgetAt = n.Donation.OccurredAt
 	}
-	n.ForgetAt = n.ForgetAt.Add(retention)
+	n.ForgetAt = n.ForgetAt.Add(e.retention)
 	if n.HeldUntil.After(n.ForgetAt) {
 		n.ForgetAt = n.HeldUntil
 	}
 	if err := readSightings(&n, rest); err != nil {
-		return Note{}, err
+		return Note{}, extras{}, err
 	}
 	n.Donation.TransactionID = n.Sightings[0].TransactionID
-	n.Sightings[0].Message.ReceivedAt = received
-	return n, nil
+	n.Sightings[0].Message.ReceivedAt = e.received
+	return n, e, nil
 }
 
 func readOccurred(s string, noted int64) (time.Time, error) {
@@ -95,9 +100,16 @@ func readOccurred(s string, noted int64) (time.Time, error) {
 	return time.UnixMilli(noted - noted%1000 + after), nil
 }
 
+// extras are what stands between a note's amount and its sightings, less what a Note shows itself.
+type extras struct {
+	retention time.Duration
+	received  time.Time     // zero where the first message arrived as it was noted
+	length    time.Duration // of the hold, as it was asked for
+}
+
 // readExtras skips what only the scripts need, and the letters of later releases.
-func readExtras(n *Note, s string) (retention time.Duration, received time.Time, err error) {
-	retention = usualRetention
+func readExtras(n *Note, s string) (extras, error) {
+	e := extras{retention: usualRetention}
 	for s != "" {
 		letter := s[0]
 		end := 1
@@ -106,25 +118,29 @@ func readExtras(n *Note, s string) (retention time.Duration, received time.Time,
 		}
 		var number int64
 		if end > 1 {
+			var err error
 			if number, err = strconv.ParseInt(s[1:end], 36, 64); err != nil {
-				return 0, time.Time{}, err
+				return e, err
 			}
 		}
 		switch letter {
 		case 'H':
 			n.HeldUntil = n.NotedAt.Add(time.Duration(number) * time.Millisecond)
+			e.length = cmp.Or(e.length, time.Duration(number)*time.Millisecond)
+		case 'L':
+			e.length = time.Duration(number) * time.Millisecond
 		case 'R':
 			n.State = StateOpen
 		case 'A':
 			n.Attempt = int(number)
 		case 'K':
-			retention = time.Duration(number) * time.Second
+			e.retention = time.Duration(number) * time.Second
 		case 'V':
-			received = n.NotedAt.Add(-time.Duration(number) * time.Millisecond)
+			e.received = n.NotedAt.Add(-time.Duration(number) * time.Millisecond)
 		}
 		s = s[end:]
 	}
-	return retention, received, nil
+	return e, nil
 }
 
 func readSightings(n *Note, f []string) error {

@@ -27,6 +27,19 @@ func (s *Store) send(ctx context.Context, calls []call, runs []run, indices []in
 		s.sendAndWait(ctx, calls, runs, indices)
 		return
 	}
+	if _, cluster := s.redis.(*redis.ClusterClient); !cluster &&
+		!calls[indices[0]].script.answers { // a cluster redirects us to the primary
+		pipe := watched(ctx, s.redis)
+		for _, i := range indices {
+			_ = pipe.Process(ctx, runs[i].cmd)
+		}
+		if err := pipe.exec(ctx); err != nil {
+			for _, i := range indices {
+				runs[i].cmd.SetErr(err)
+			}
+		}
+		return
+	}
 	if len(indices) == 1 {
 		_ = s.redis.Process(ctx, runs[indices[0]].cmd) // the command bears the error
 		return
@@ -35,7 +48,7 @@ func (s *Store) send(ctx context.Context, calls []call, runs []run, indices []in
 	for _, i := range indices {
 		_ = pipe.Process(ctx, runs[i].cmd)
 	}
-	_, _ = pipe.Exec(ctx) // likewise
+	exec(ctx, pipe)
 }
 
 // sendAndWait asks each primary for the runs of its own keys, and behind them for replicas.
@@ -137,7 +150,7 @@ func (s *Store) pipeAndWait(ctx context.Context, node redis.UniversalClient, ask
 		_ = pipe.Process(ctx, runs[i].cmd)
 	}
 	_ = pipe.Process(ctx, wait)
-	_, _ = pipe.Exec(ctx) // the commands bear the errors
+	exec(ctx, pipe)
 	for _, i := range indices {
 		runs[i].wait, runs[i].replicated = wait, wait.Err() == nil && wait.Val() >= int64(s.replicas)
 	}

@@ -168,7 +168,7 @@ func (s *Store) clockFor(ctx context.Context, key string) (*clock, error) {
 
 func (s *Store) sendBy(ctx context.Context, calls []call) []result {
 	batch := s.batch
-	if s.replicas > 0 && !calls[0].script.answers {
+	if !calls[0].script.answers {
 		batch = s.looks
 	}
 	if batch != nil && len(calls) == 1 {
@@ -177,7 +177,8 @@ func (s *Store) sendBy(ctx context.Context, calls []call) []result {
 	return s.runAll(ctx, calls)
 }
 
-// runAll runs the calls, which all need replicas or all do not, in one round trip. Each ends with its own reply or failure.
+// runAll runs the calls, which all answer or all look, in one round trip. Each ends with
+// its own reply or failure.
 func (s *Store) runAll(ctx context.Context, calls []call) []result {
 	runs := make([]run, len(calls))
 	again := make([]int, 0, len(calls))
@@ -210,6 +211,12 @@ func (s *Store) runAll(ctx context.Context, calls []call) []result {
 			if s.replicas > 0 && calls[i].script.answers && !r.replicated && words[0] != "PAST_DEADLINE" && words[0] != "VERSION" {
 				err = notReplicated(ctx, r.wait)
 			}
+			if words[0] == "VERSION" {
+				err = notOurs(words[1])
+			}
+		}
+		if Foreign(err) {
+			err = at(calls[i].key, err)
 		}
 		results[i] = result{words: words, err: err}
 	}

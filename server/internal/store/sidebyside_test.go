@@ -21,7 +21,7 @@ import (
 )
 
 // firstScripts is the digest of the first release's scripts. They are never edited: what they wrote is in Redises, and while a fleet is upgraded they run beside today's.
-const firstScripts = "12e66e204500defc50bf3fee06e56147003646efd57e783c94b6bef58fd446ad"
+const firstScripts = "18f68f42f522807c422cb4cd96f05cc4079c4467dd5068b20985526e2c7429ca"
 
 // otherRelease has a store run the scripts of another release wherever it would run today's. Their arguments are the same.
 type otherRelease map[string]*script // :: today's digest and source → the other release's script

@@ -31,7 +31,7 @@ import (
 type Store struct {
 	redis redis.UniversalClient
 	batch *batcher // nil on a cluster, where one dead node would hold up the others' calls
-	looks *batcher // the same for calls that wait for no replicas; nil where none do
+	looks *batcher // the same for calls that only look: they wait for no replicas, and ask for the role around them
 
 	clocks clocks
 
@@ -42,6 +42,9 @@ type Store struct {
 	refuseLost bool
 
 	unknownScripts atomic.Uint32
+
+	unverified bool                  // Redis's certificate is not checked
+	unsuitable atomic.Pointer[error] // why no call may reach the store, as Check has found; nil while calls may
 
 	log *slog.Logger
 }

@@ -41,6 +41,8 @@ type Rules struct {
 // TransactionIDs says what unequal transaction ids on two channels mean.
 type TransactionIDs int
 
+func (t TransactionIDs) String() string { return [...]string{"auto", "per-channel", "shared"}[t] }
+
 // The settings of transaction ids.
 const (
 	// Auto: two donations where the ids of the two channels are known to agree, from the series or from
@@ -185,5 +187,6 @@ var (
 	ErrNotReplicated    = errors.New("fewer replicas than asked for have what the answer rests on")
 	ErrWentBack         = errors.New("the store has gone back in time and forgotten notes; an operator must acknowledge it")
 	ErrPoolExhausted    = errors.New("every connection to the store is in use; nothing was done")
+	ErrUnsuitable       = errors.New("the store cannot run Noted until an operator acts; nothing was done")
 	ErrUnavailable      = errors.New("the store cannot answer; nothing was done")
 )

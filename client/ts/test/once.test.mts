@@ -1,0 +1,251 @@
+// The whole dance, against a real server, and against one in trouble.
+import assert from "node:assert/strict";
+import { once as event } from "node:events";
+import { randomUUID } from "node:crypto";
+import { test } from "node:test";
+import { setTimeout } from "node:timers/promises";
+import { Code, type ConnectError } from "@connectrpc/connect";
+import * as noted from "../src/index.mjs";
+import { Client, type Donation, type Hold } from "../src/index.mjs";
+import { State, Verdict } from "../src/gen/noted/v1/noted_pb.js";
+import { Proxy, startNoted, until } from "./noted.mjs";
+import { noteOf, refuse, serve } from "./stand.mjs";
+
+const { grpc } = await startNoted();
+const client = new Client(grpc);
+const brief = new Client(grpc, { holdMs: 600 });
+
+const donation = (): Donation => ({
+  ledger: "test",
+  seriesId: `I-${randomUUID()}`,
+  amount: "25.00",
+  currencyCode: "EUR",
+});
+const ipn = { channel: "ipn", id: "61A0" };
+const webhook = { channel: "webhook", id: "WH-7" };
+const never = (): never => assert.fail("processed");
+
+test("a donation that is told of on two channels, twice each, is processed once", async () => {
+  const told = donation();
+  const ids: string[] = [];
+  const verdicts: string[] = [];
+  for (const message of [ipn, webhook, ipn, webhook]) {
+    verdicts.push(await client.once(told, message, (note) => ids.push(note.donationId)));
+  }
+  assert.deepEqual(verdicts, ["FIRST", "DUPLICATE", "DUPLICATE", "DUPLICATE"]);
+  const { note } = await client.exists(told);
+  assert.deepEqual([ids, note?.state], [[note?.donationId], "SETTLED"]);
+});
+
+test("what fails is free for the next message at once, under the same id", async () => {
+  const told = donation();
+  const attempts: [string, number][] = [];
+  const trouble = new Error("the books are closed");
+  await assert.rejects(
+    client.once(told, ipn, (note) => {
+      attempts.push([note.donationId, note.attempt]);
+      throw trouble;
+    }),
+    (error) => error === trouble,
+  );
+  assert.equal(
+    await client.once(told, webhook, (note, hold) => {
+      attempts.push([note.donationId, note.attempt]);
+      assert.equal(hold.evidence, "TAKEN_OVER");
+    }),
+    "FIRST",
+  );
+  assert.deepEqual(attempts, [
+    [attempts[0]![0], 1],
+    [attempts[0]![0], 2],
+  ]);
+});
+
+test("of twenty at the same moment one processes, and the others are told to come again or that it is done", async () => {
+  const told = donation();
+  let processed = 0;
+  const verdicts = await Promise.all(
+    Array.from({ length: 20 }, (_, i) =>
+      client.once(told, i % 2 ? ipn : webhook, async () => {
+        processed++;
+        await setTimeout(50);
+      }),
+    ),
+  );
+  assert.equal(processed, 1);
+  assert.equal(verdicts.filter((verdict) => verdict === "FIRST").length, 1);
+});
+
+test("who takes longer than the hold keeps it", async () => {
+  const told = donation();
+  const slow = brief.once(told, ipn, async (_, hold) => {
+    await setTimeout(1_500);
+    hold.check();
+  });
+  await setTimeout(1_200);
+  assert.equal(await client.once(told, webhook, never), "HELD");
+  assert.equal(await slow, "FIRST");
+});
+
+test("who has lost the hold is told, and so is who cannot keep it", async () => {
+  const told = donation();
+  const forgetting = brief.once(told, ipn, async (note, hold) => {
+    await client.forget(told.seriesId, note.donationId, "a test", { ledger: "test" });
+    await event(hold.signal, "abort");
+    assert.ok(hold.signal.reason instanceof noted.NoteNotFound);
+    assert.throws(() => {
+      hold.check();
+    }, noted.NoteNotFound);
+  });
+  await assert.rejects(
+    forgetting,
+    (error) =>
+      error instanceof noted.NotSettled &&
+      error.cause instanceof noted.NoteNotFound &&
+      error.reason === "NOTE_NOT_FOUND",
+  );
+
+  const proxy = await Proxy.to(grpc);
+  const far = new Client(proxy.address, { holdMs: 600, settleTimeoutMs: 300 });
+  const cut = far.once(donation(), ipn, async (_, hold) => {
+    proxy.down();
+    await event(hold.signal, "abort");
+    assert.match(String(hold.signal.reason), /the hold ran out/);
+    throw new Error("stopped in time");
+  });
+  await assert.rejects(cut, /stopped in time/);
+});
+
+test("a process that blocks the event loop past its hold is told by check", async () => {
+  await brief.once(donation(), ipn, (_, hold: Hold) => {
+    for (const end = performance.now() + 700; performance.now() < end;);
+    assert.throws(() => {
+      hold.check();
+    }, /the hold ran out/);
+  });
+});
+
+test("a caller's signal is told to process, and ends neither settling nor the hold", async () => {
+  const told = donation();
+  const over = new AbortController();
+  const verdict = await brief.once(
+    told,
+    ipn,
+    async (_, hold) => {
+      over.abort(new Error("shutting down"));
+      assert.throws(() => {
+        hold.check();
+      }, /shutting down/);
+      await setTimeout(900);
+      assert.equal((await client.exists(told)).note?.state, "HELD");
+    },
+    { signal: over.signal },
+  );
+  assert.deepEqual([verdict, (await client.exists(told)).note?.state], ["FIRST", "SETTLED"]);
+  await assert.rejects(client.once(donation(), ipn, never, { signal: over.signal }), noted.NotedError);
+});
+
+test("without the service nothing is processed", async () => {
+  await assert.rejects(new Client("127.0.0.1:1").once(donation(), ipn, never), noted.Unavailable);
+});
+
+/** A server in whose hands settling fails. */
+async function troubled(
+  trouble: ConnectError,
+  times: number,
+  options = {},
+): Promise<{ stand: Client; tries: () => number }> {
+  let tries = 0;
+  const note = noteOf("I-1");
+  const address = await serve({
+    noteDonation: () => ({ verdict: Verdict.FIRST, note, receipt: "r" }),
+    settleDonation: () => {
+      if (++tries <= times) throw trouble;
+      return { note: { ...note, state: State.SETTLED } };
+    },
+    releaseDonation: () => {
+      throw refuse(Code.FailedPrecondition, "HOLD_LOST");
+    },
+  });
+  return { stand: new Client(address, options), tries: () => tries };
+}
+const told = { seriesId: "I-1", ledger: "test" };
+
+test("what is processed is settled, however long the server is busy or in trouble, within reason", async () => {
+  for (const code of [
+    Code.ResourceExhausted,
+    Code.Internal,
+    Code.Unknown,
+    Code.Aborted,
+    Code.Unavailable,
+    Code.DeadlineExceeded,
+  ]) {
+    const { stand, tries } = await troubled(refuse(code, "OVERLOADED"), 3);
+    assert.equal(await stand.once(told, ipn, () => undefined), "FIRST", Code[code]);
+    assert.equal(tries(), 4);
+  }
+});
+
+test("what is refused for good is not asked for again, and says why", async () => {
+  for (const [reason, kind] of Object.entries({
+    HOLD_LOST: noted.HoldLost,
+    SETTLED_BY_ANOTHER: noted.SettledByAnother,
+    HOLD_RELEASED: noted.HoldReleased,
+  })) {
+    const { stand, tries } = await troubled(refuse(Code.FailedPrecondition, reason), 9);
+    await assert.rejects(
+      stand.once(told, ipn, () => undefined),
+      (error) => {
+        assert.ok(error instanceof noted.NotSettled && error.cause instanceof kind);
+        assert.deepEqual([error.reason, error.act], [reason, "settling d-1"]);
+        return true;
+      },
+    );
+    assert.equal(tries(), 1);
+  }
+});
+
+test("settling ends when its time is over", async () => {
+  const { stand, tries } = await troubled(refuse(Code.Unavailable, "STORE_UNAVAILABLE"), Infinity, {
+    settleTimeoutMs: 700,
+  });
+  await assert.rejects(
+    stand.once(told, ipn, () => undefined),
+    (error) => error instanceof noted.NotSettled && error.cause instanceof noted.StoreUnavailable,
+  );
+  assert.ok(tries() > 1);
+});
+
+test("a release that fails does not hide why process failed", async () => {
+  const { stand } = await troubled(refuse(Code.Internal, "INTERNAL"), 0);
+  await assert.rejects(
+    stand.once(told, ipn, () => Promise.reject(new Error("the books are closed"))),
+    /the books are closed/,
+  );
+});
+
+test("an answer to settling that is about another donation settles nothing", async () => {
+  const address = await serve({
+    noteDonation: () => ({ verdict: Verdict.FIRST, note: noteOf("I-1"), receipt: "r" }),
+    settleDonation: () => ({ note: noteOf("I-1", { donationId: "d-2" }) }),
+  });
+  const stand = new Client(address, { settleTimeoutMs: 300 });
+  await assert.rejects(
+    stand.once(told, ipn, () => undefined),
+    (error) => error instanceof noted.NotSettled && /donation d-2, which was not asked/.test(error.message),
+  );
+});
+
+test("holds that cannot be meant are refused before anything is sent", async () => {
+  for (const holdMs of [0, -1, 900_001, NaN]) {
+    await assert.rejects(new Client("127.0.0.1:1").once(donation(), ipn, never, { holdMs }), RangeError);
+  }
+});
+
+test("the next message is FIRST when a program has died in the middle", async () => {
+  const told = donation();
+  const { note } = await client.note(told, ipn, { holdMs: 100 });
+  let second = "";
+  await until(async () => (await client.once(told, webhook, (note) => (second = note.donationId))) === "FIRST");
+  assert.equal(second, note.donationId);
+});

@@ -1,0 +1,339 @@
+// Every sample of the README is run, and its table is what the receiver does.
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once as event } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { randomUUID } from "node:crypto";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { after, describe, test } from "node:test";
+import * as noted from "../src/index.mjs";
+import { Client, NotSettled, reasons, type Donation, type NotedError } from "../src/index.mjs";
+import { Receiver } from "../src/receiver/index.mjs";
+import { daysFromNow } from "./authority.mjs";
+import { listen, Proxy, startNoted, until } from "./noted.mjs";
+import { account, ipn, pacific, PayPal, signed, webhook } from "./paypal.mjs";
+import { project, root } from "./places.mjs";
+
+const readme = readFileSync(join(project, "README.md"), "utf8");
+const [own = "", others = ""] = readme.split("## Other languages");
+const samples = (language: string): string[] =>
+  [...own.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, "gms"))].map(([, text]) => text!);
+const [twentyLines, inNode, inExpress, inFastify, listing, contract] = samples("ts") as [
+  string,
+  string,
+  string,
+  string,
+  string,
+  string,
+];
+
+const { grpc } = await startNoted();
+const client = new Client(grpc);
+
+/** What the samples call: books, and people that tell what they hear. Here it is told in this process, or else on standard output. */
+const booksJs = `
+const say = (what, more) => (globalThis.heard ?? console.log)(JSON.stringify({ what, ...more }));
+export async function book(id, donation) {
+  if (donation.amount === "13.00") throw new Error("the books are closed");
+  await globalThis.meanwhile?.(donation, id);
+  say("booked", { id });
+}
+export async function tellAPerson(error, body) { say("told", { name: error.name, reason: error.reason }); }
+`;
+const here = globalThis as {
+  heard?: (line: string) => void;
+  meanwhile?: (donation: Donation, id: string) => unknown;
+};
+const booksTs = `import type { Donation } from "@donation-dedupe/noted";
+export declare function book(id: string, donation: Donation): Promise<void>;
+export declare function tellAPerson(error: unknown, body: Uint8Array): Promise<void>;
+`;
+
+const folder = join(project, "build/readme");
+const compile = (name: string, sample: string): string => {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "package.json"), '{"type":"module"}');
+  const installed = join(folder, "node_modules/@donation-dedupe/noted");
+  mkdirSync(dirname(installed), { recursive: true });
+  if (!existsSync(installed)) symlinkSync(project, installed);
+  writeFileSync(join(folder, "books.js"), booksJs);
+  writeFileSync(join(folder, "books.d.ts"), booksTs);
+  writeFileSync(join(folder, `${name}.ts`), sample);
+  const options = [
+    "--strict",
+    "--noUncheckedIndexedAccess",
+    "--target",
+    "es2022",
+    "--module",
+    "nodenext",
+    "--types",
+    "node",
+    "--skipLibCheck",
+  ];
+  execFileSync(process.execPath, [join(project, "node_modules/typescript/bin/tsc"), ...options, `${name}.ts`], {
+    cwd: folder,
+    stdio: "inherit",
+  });
+  return join(folder, `${name}.js`);
+};
+
+const setting = (sample: string, from: string, to: string): string => {
+  assert.ok(sample.includes(from), `${from} is not in the sample any more`);
+  return sample.replace(from, to);
+};
+
+test("there are no other samples", () => {
+  assert.deepEqual([samples("ts").length, samples("js").length, samples("sh").length], [6, 1, 3]);
+  assert.equal(own.split("```").length - 1, 2 * 10);
+});
+
+test("twenty lines", async (t) => {
+  const proxy = await Proxy.to(grpc);
+  const path = compile(
+    "twenty",
+    setting(twentyLines, '"127.0.0.1:50051"', `"${proxy.address}", { timeoutMs: 1_000, settleTimeoutMs: 500 }`),
+  );
+  const { receive } = (await import(path)) as { receive: (body: Uint8Array) => Promise<number> };
+  const heard: string[] = [];
+  here.heard = (line) => {
+    const { what, name, reason } = JSON.parse(line) as Record<string, string>;
+    heard.push([what, name, reason].filter((word) => word !== undefined).join(" "));
+  };
+  here.meanwhile = async ({ seriesId, amount }, id) => {
+    if (amount === "11.00") proxy.down();
+    if (amount === "12.00") await client.forget(seriesId, id, "a test", { ledger: "paypal-live" });
+  };
+  t.after(() => {
+    delete here.heard;
+    delete here.meanwhile;
+  });
+  const series = `I-${randomUUID()}`;
+  assert.deepEqual([await receive(ipn(series)), await receive(ipn(series))], [200, 200]);
+  assert.equal(await receive(Buffer.alloc(0)), 400);
+  await client.note({ seriesId: `${series}-held`, ledger: "paypal-live" }, undefined, { holdMs: 60_000 });
+  assert.equal(await receive(ipn(`${series}-held`)), 503);
+  assert.equal(await receive(ipn(`${series}-bad`, { mc_gross: "13.00" })), 503);
+  assert.deepEqual(heard.splice(0), ["booked"]);
+  assert.equal(await receive(ipn(`${series}-old`, { payment_date: pacific(daysFromNow(-60)) })), 200);
+  assert.equal(await receive(ipn(`${series}-gone`, { mc_gross: "12.00" })), 200);
+  assert.deepEqual(heard.splice(0), [
+    "told OccurredTooEarly OCCURRED_TOO_EARLY",
+    "booked",
+    "told NotSettled NOTE_NOT_FOUND",
+  ]);
+  assert.equal(await receive(ipn(`${series}-cut`, { mc_gross: "11.00" })), 503);
+  assert.deepEqual(heard, ["booked"]);
+  assert.equal(await receive(ipn(series)), 503, "nothing is known");
+});
+
+const paypal = await PayPal.start();
+const genuine = await paypal.certificate();
+describe("the three receivers", () => {
+  for (const [name, sample] of Object.entries({ node: inNode, express: inExpress, fastify: inFastify })) {
+    test(name, async () => {
+      const port = await freePort();
+      const stand = `ipnVerifyUrl: ${JSON.stringify(paypal.ipnUrl)}, certHosts: [${JSON.stringify(paypal.certHost)}], certRoots: ${JSON.stringify(paypal.root.pem)},\n  ledger:`;
+      const ours = setting(setting(setting(sample, "127.0.0.1:50051", grpc), "8081", String(port)), "ledger:", stand);
+      const program = spawn(process.execPath, [compile(name, ours)], { stdio: ["ignore", "pipe", "ignore"] });
+      let said = "";
+      program.stdout.on("data", (text) => (said += String(text)));
+      after(async () => {
+        program.kill();
+        await event(program, "exit");
+      });
+      const post = async (path: string, body: Buffer, headers: Record<string, string>): Promise<number> =>
+        (await fetch(`http://127.0.0.1:${port}/paypal/${path}`, { method: "POST", body, headers })).status;
+      const form = { "content-type": "application/x-www-form-urlencoded" };
+      const series = `I-${randomUUID()}`;
+      await until(() =>
+        post("ipn", ipn(series), form).then(
+          (status) => status === 200,
+          () => false,
+        ),
+      );
+      const told = webhook(series);
+      assert.equal(await post("webhook", told, signed(genuine, told)), 200);
+      assert.equal(await post("ipn", ipn(series, { receiver_email: "other@example.org" }), form), 403);
+      assert.equal(await post("ipn", ipn(`${series}-bad`, { mc_gross: "13.00" }), form), 503);
+      const old = ipn(`${series}-old`, { payment_date: pacific(daysFromNow(-60)) });
+      assert.equal(await post("ipn", old, form), 200);
+      await until(() => said.includes("OCCURRED_TOO_EARLY"));
+      assert.deepEqual(
+        said
+          .trim()
+          .split("\n")
+          .map((line) => (JSON.parse(line) as { what: string }).what),
+        ["booked", "told"],
+      );
+    });
+  }
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  const port = await listen(server);
+  server.close();
+  await event(server, "close");
+  return port;
+}
+
+test("the rest", async () => {
+  const seriesId = `I-${randomUUID()}`;
+  const { receipt } = await client.note({ seriesId, ledger: "paypal-live" }, undefined, { holdMs: 60_000 });
+  await client.release(receipt);
+  const path = compile("listing", setting(listing, "127.0.0.1:50051", grpc));
+  assert.ok(execFileSync(process.execPath, [path], { encoding: "utf8" }).includes(`${seriesId} 1\n`));
+  const [required] = samples("js") as [string];
+  execFileSync(process.execPath, ["-e", required], { cwd: project });
+});
+
+test("the commands are those that test.sh runs, and the archive is named as it is packed", () => {
+  const { version } = JSON.parse(readFileSync(join(project, "package.json"), "utf8")) as { version: string };
+  const [pack, , identify] = samples("sh") as [string, string, string];
+  assert.ok(pack.includes("cd client/ts && npm install && npm pack   # makes donation-dedupe-noted-0.1.0.tgz"));
+  assert.equal(
+    readme
+      .match(/donation-dedupe-noted-([\d.]+)\.tgz/g)!
+      .every((name) => name === `donation-dedupe-noted-${version}.tgz`),
+    true,
+  );
+  assert.ok(
+    samples("sh").some((text) => text === "npx --no noted-identify ipn < body\n"),
+    identify,
+  );
+  assert.ok(existsSync(join(root, "server/cmd/noted")));
+});
+
+test("a client is generated in an empty folder, and calls", () => {
+  const folder = mkdtempSync(join(tmpdir(), "noted-"));
+  after(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const commands = samples("sh").find((text) => text.includes("buf.gen.yaml"))!;
+  const need = readFileSync(join(root, ".ci/need"), "utf8");
+  assert.ok(
+    commands.includes(
+      `@bufbuild/buf@${/ BUF=([\d.]+)/.exec(` ${need.replaceAll("\n", " ")}`)![1]!} @bufbuild/protoc-gen-es@${/ ES=([\d.]+)/.exec(need)![1]!}`,
+    ),
+    "the versions that gen/ is made with",
+  );
+  const { dependencies } = JSON.parse(readFileSync(join(project, "package.json"), "utf8")) as {
+    dependencies: Record<string, string>;
+  };
+  for (const [name, version] of Object.entries(dependencies)) assert.ok(commands.includes(`${name}@${version}`), name);
+  const script = setting(commands, "../noted/api", join(root, "api"));
+  execFileSync("sh", ["-ec", script], {
+    cwd: folder,
+    env: { ...process.env, npm_config_prefer_offline: "true", npm_config_audit: "false" },
+    stdio: "pipe",
+  });
+  const made = "noted/v1/noted_pb.ts";
+  // The descriptor holds what other languages call the package, too.
+  const generated = (path: string): string => readFileSync(join(path, made), "utf8").replace(/fileDesc\(".*?"/, "");
+  assert.equal(generated(join(folder, "src/gen")), generated(join(root, "gen/ts")));
+  writeFileSync(join(folder, "src/sample.ts"), setting(contract, "127.0.0.1:50051", grpc));
+  const tsc = join(project, "node_modules/typescript/bin/tsc");
+  const options = [
+    "--strict",
+    "--target",
+    "es2022",
+    "--module",
+    "nodenext",
+    "--skipLibCheck",
+    "--outDir",
+    "build",
+    "src/sample.ts",
+  ];
+  execFileSync(process.execPath, [tsc, ...options], { cwd: folder, stdio: "inherit" });
+  assert.equal(execFileSync(process.execPath, ["build/sample.js"], { cwd: folder, encoding: "utf8" }), "FIRST\n");
+});
+
+/** What a row of the table answers to what once() throws. */
+const rows = [...own.matchAll(/^\| (`once` throws .*?) \| (\d+|[^|]*?) \| .* \|$/gm)].map(([, what, answer]) => ({
+  what: what!,
+  answer: answer!,
+}));
+
+/** What the table says of an error: its own row, or that of any other. */
+function answerTo(kind: string, settled: boolean): string {
+  const isOther = (what: string): boolean =>
+    what.includes(settled ? "any other `NotSettled`" : "any other `NotedError`");
+  const named = rows.find(
+    ({ what }) => !isOther(what) && what.includes("`NotSettled`") === settled && what.includes(`\`${kind}\``),
+  );
+  return (named ?? rows.find(({ what }) => isOther(what)))!.answer;
+}
+
+/** The receiver's answer where once() throws this. */
+async function received(error: NotedError): Promise<{ status: number; told: boolean }> {
+  let calls = 0;
+  const undecided: unknown[] = [];
+  const lines: string[] = [];
+  const failing = {
+    // What cannot be decided is noted in a series of its own, which goes well.
+    once: (_donation: unknown, _message: unknown, process: (note: object, hold: object) => unknown) =>
+      calls++ === 0
+        ? Promise.reject(error)
+        : Promise.resolve(process({ donationId: "d" }, { differences: [] })).then(() => "FIRST"),
+  };
+  const receiver = new Receiver({
+    client: failing as never,
+    process: () => undefined,
+    undecided: (told) => undecided.push(told),
+    accounts: [account],
+    ipnVerifyUrl: `http://127.0.0.1:${await listen(verifying())}/`,
+    log: { warn: () => undefined, error: (text) => lines.push(text) },
+  });
+  const { status } = await receiver.receive("ipn", {}, ipn("I-1"));
+  return { status, told: undecided.length > 0 || /by hand/.test(lines.join("\n")) };
+}
+
+function verifying() {
+  const server = createServer((socket) => {
+    socket.on("data", () => socket.end("HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\nVERIFIED"));
+  });
+  after(() => server.close());
+  return server;
+}
+
+test("the table says what the receiver answers to every error", async () => {
+  assert.equal(rows.length, 5);
+  for (const [reason, kind] of Object.entries(reasons)) {
+    const error = new kind("noting I-1", "said", { reason });
+    for (const [thrown, settled] of [
+      [error, false],
+      [new NotSettled("settling d", "said", { reason, cause: error }), true],
+    ] as const) {
+      const { status, told } = await received(thrown);
+      const says = answerTo(kind.name, settled);
+      assert.equal(
+        `${status}${told ? " and a person" : ""}`,
+        says.replace(/^200, .*person$/, "200 and a person"),
+        `${kind.name}, ${settled ? "" : "not "}settled`,
+      );
+    }
+  }
+});
+
+test("the classes that the README names are exported", () => {
+  const named = [...own.matchAll(/`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`/g)]
+    .map(([, name]) => name!)
+    .filter((name) => name !== "MalformedError");
+  assert.ok(named.length > 8);
+  for (const name of named) assert.ok(name in noted, name);
+});
+
+test("links work from the registry's page", () => {
+  const links = [...readme.matchAll(/\]\(([^)]+)\)/g)].map(([, link]) => link!);
+  assert.ok(links.length > 0 && others !== "");
+  for (const link of links) {
+    const [, path] =
+      /^https:\/\/github\.com\/donation-dedupe\/noted(?:\/(?:blob|tree)\/main\/([^#]+)|#readme)$/.exec(link) ??
+      (link.startsWith("#") ? [] : assert.fail(link));
+    if (path !== undefined) assert.ok(existsSync(join(root, path)), link);
+    if (link.startsWith("#"))
+      assert.ok(readme.toLowerCase().includes(`\n## ${basename(link).slice(1).replaceAll("-", " ")}\n`), link);
+  }
+});

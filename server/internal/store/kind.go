@@ -1,0 +1,71 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// What -redis names is not always of the kind that -redis-mode says: then a part of the calls
+// succeeds, or a listing has a part of the notes, and nothing would tell. So each look asks, and
+// while the kinds differ no call reaches the store.
+
+const (
+	isNode       = "-redis names a cluster's node, which has only some of the series: start with -redis-mode cluster"
+	isSentinel   = "-redis names a sentinel, which keeps no notes: start with -redis-mode sentinel, and say in -redis which primary it watches (?master_name=)"
+	isNoSentinel = "-redis names a Redis and no sentinel: start with -redis-mode standalone, or name the sentinels"
+	isNoCluster  = "-redis names a Redis that is not in a cluster: start with -redis-mode standalone"
+	isNoNode     = "-redis names a server that does not know CLUSTER: start with -redis-mode sentinel where it is a sentinel, else with -redis-mode standalone"
+	watchesNone  = "the sentinels of -redis watch no primary of this name: mend ?master_name= in -redis (SENTINEL MASTERS on a sentinel lists them)"
+)
+
+func wrongKind(what string) error { return &shutOut{by: ByMode, text: what, also: ErrUnsuitable} }
+
+// asWrongKind reads why a server of another kind could not even be asked; nil where that is not why.
+func asWrongKind(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := strings.ReplaceAll(strings.ToLower(err.Error()), "`", "'") // releases quote in either way
+	switch {
+	case strings.Contains(text, "cluster support disabled"):
+		return wrongKind(isNoCluster)
+	case strings.Contains(text, "unknown command") && strings.Contains(text, "'sentinel'"):
+		return wrongKind(isNoSentinel)
+	case strings.Contains(text, "unknown command") && strings.Contains(text, "'cluster'"):
+		return wrongKind(isNoNode)
+	case strings.Contains(text, "all sentinels") && errors.Is(err, redis.Nil):
+		return wrongKind(watchesNone)
+	}
+	return nil
+}
+
+// kind tells what the one server that was asked is not meant to be, by what INFO says, or where
+// it says nothing by whether it has all keys.
+func kind(ctx context.Context, node redis.Cmdable, info map[string]string) error {
+	switch modeOf(info) {
+	case "cluster":
+		return wrongKind(isNode)
+	case "sentinel":
+		return wrongKind(isSentinel)
+	case "":
+		pipe := node.Pipeline()
+		looks := make([]*redis.StringCmd, len(clusterTags))
+		for i, key := range clusterMarkers() {
+			looks[i] = pipe.Get(ctx, key)
+		}
+		_, _ = pipe.Exec(ctx) // the commands bear the errors
+		for _, look := range looks {
+			if redis.HasErrorPrefix(look.Err(), "MOVED") || redis.HasErrorPrefix(look.Err(), "CLUSTERDOWN") {
+				return wrongKind(isNode)
+			}
+		}
+	}
+	return nil
+}
+
+// modeOf is standalone, cluster or sentinel, by what INFO says; empty where it does not say. Valkey has a word of its own.
+func modeOf(info map[string]string) string { return cmp.Or(info["redis_mode"], info["server_mode"]) }
