@@ -275,3 +275,15 @@ func TestInboxKeepsUnverifiedMessages(t *testing.T) {
 		}
 	}
 }
+
+// Without room for unverified messages they are answered 503, as without an inbox.
+func TestInboxWithoutUnverifiedMessages(t *testing.T) {
+	h, _ := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = -1 })
+	h.payPal.disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true })
+	if status, reason := h.deliver(h.payPal.ipn(payment("I-NO").fields())); status != 503 || reason != "verifier" {
+		t.Errorf("got %d %s, want 503 verifier", status, reason)
+	}
+	if all := messages(t, h.box(), inbox.Filter{}); len(all) != 0 {
+		t.Errorf("the inbox has %+v", all)
+	}
+}
