@@ -12,7 +12,7 @@ run:
 test: test-go test-python test-php test-ts test-whole
 
 test-go:
-	.ci/need redis-server redis-cli grpcurl ip curl strace prlimit faketime php python3
+	.ci/need redis-server redis-cli postgresql grpcurl ip curl strace prlimit faketime php python3
 	go test -race -timeout 20m ./...
 	go test -run '^TestSimulation' ./server/internal/store # all of it, which the race detector would take an hour for
 
@@ -86,7 +86,8 @@ generate:
 
 # bench measures on real servers: memory, scripts, calls. Quote ratios of one run.
 bench:
-	.ci/need redis-server
+	.ci/need redis-server postgresql
 	go test -run '^$$' -bench Memory -benchtime 1x ./server/internal/store
 	go test -run '^$$' -bench Scripts -benchtime 200000x ./server/internal/store
 	GOGC=400 go test -run '^$$' -bench 'Service|Tokens' -benchtime 120000x ./server
+	go test -run '^$$' -bench Gateway -benchtime 3000x ./client/gateway

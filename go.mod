@@ -13,6 +13,7 @@ require (
 	github.com/google/go-cmp v0.7.0 // tests: shows what differs
 	github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus v1.1.1 // the service: metrics of gRPC calls
 	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.4 // the service: logging and recovery around every call
+	github.com/jackc/pgx/v5 v5.13.0 // the gateway's inbox: PostgreSQL
 	github.com/jedib0t/go-pretty/v6 v6.8.3 // notectl: tables
 	github.com/prometheus/client_golang v1.25.0 // metrics of service and gateway
 	github.com/redis/go-redis/v9 v9.23.0 // the store: the client of Redis, sentinels and clusters
@@ -27,23 +28,36 @@ require (
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261019180522-ce908d29299b // errors with their details
 	google.golang.org/grpc v1.85.0 // the service and its Go client
 	google.golang.org/protobuf v1.36.12 // the contract's messages
+	modernc.org/sqlite v1.62.0 // the gateway's inbox: SQLite without C
 )
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/dustin/go-humanize v1.1.0 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
+	github.com/mattn/go-isatty v0.0.24 // indirect
 	github.com/mattn/go-runewidth v0.0.16 // indirect
 	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
 	github.com/modern-go/reflect2 v1.0.2 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
+	github.com/ncruces/go-strftime v1.1.0 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
+	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/yuin/gopher-lua v1.1.1 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
-	golang.org/x/tools v0.51.0 // indirect
+	golang.org/x/tools v0.52.0 // indirect
+	modernc.org/libc v1.80.1 // indirect
+	modernc.org/mathutil v1.7.1 // indirect
+	modernc.org/memory v1.12.1 // indirect
 )

@@ -61,12 +61,15 @@ var rooms = []room{
 	// the generated code.
 	{"client", "gen/go/noted/v1 client/paypal", "gen/go/noted/v1 client/paypal " + useGRPC, "testing"},
 	{"client/paypal", "", "", "net/http golang.org/x testing"},
-	{"client/gateway", "client client/paypal gen/go/noted/v1",
-		"client client/paypal github.com/cloudevents github.com/prometheus github.com/standard-webhooks " +
-			"google.golang.org/grpc/codes google.golang.org/grpc/status " + useRedis,
+	{"client/gateway", "client client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/gateway/inbox client/paypal github.com/cloudevents github.com/prometheus github.com/standard-webhooks " +
+			"google.golang.org/grpc/codes google.golang.org/grpc/status google.golang.org/protobuf/types " + useRedis,
 		"testing"},
-	{"client/cmd/noted-gateway", "client client/gateway client/paypal gen/go/noted/v1",
-		"client/gateway github.com/urfave " + useRedis, "testing"},
+	{"client/gateway/inbox", "", "github.com/jackc/pgx modernc.org/sqlite",
+		"google.golang.org github.com/redis github.com/prometheus testing"},
+	{"client/gateway/inbox/inboxtest", "", "testing", ""},
+	{"client/cmd/noted-gateway", "client client/gateway client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/gateway client/gateway/inbox github.com/urfave google.golang.org/protobuf " + useRedis, "testing"},
 	// notectl replay asks a server of its own.
 	{"client/cmd/notectl", "client client/paypal server/trial " + trial,
 		"* client client/paypal gen/go/noted/v1 server server/trial", "testing"},

@@ -14,29 +14,39 @@ import (
 	"time"
 )
 
-// The names in the certificates that PayPal signs webhooks with: for donations, and for tests of the sandbox.
+// The names in the certificates that sign webhooks: of live donations, and of the
+// sandbox.
 const (
 	certName        = "messageverificationcerts.paypal.com"
 	certNameSandbox = "messageverificationcerts.sandbox.paypal.com"
 )
 
 const (
-	maxCertificates = 16          // PayPal uses one or two at a time; only trusted ones are kept, each under one address, so nobody else can fill this
-	maxFetches      = 8           // at a time; forged messages can cause no more
+	maxCertificates = 16          // only trusted certificates are kept, so strangers cannot fill it
+	maxFetches      = 8           // at a time, however many forged messages arrive
 	maxChain        = 64 << 10    // bytes
-	renewEvery      = time.Minute // how soon one that has ended, and still had when it was fetched again, is fetched once more
+	renewEvery      = time.Minute // pause between fetches of an expired certificate
 )
 
-// certPath is what PayPal's certificates are called.
+// certPath matches the path of a certificate of PayPal.
 var certPath = regexp.MustCompile(`^/v1/notifications/certs/[A-Za-z0-9_-]+$`)
 
 var (
-	errCertURL   = &refusal{status: http.StatusBadRequest, reason: "certificate", text: "the certificate's URL is not one of PayPal's"}
-	errUntrusted = &refusal{status: http.StatusBadRequest, reason: "certificate", text: "the certificate is not PayPal's, or not of this time"}
+	errCertURL = &refusal{
+		status: http.StatusBadRequest,
+		reason: "certificate",
+		text:   "the certificate's URL is not one of PayPal's",
+	}
+	errUntrusted = &refusal{
+		status: http.StatusBadRequest,
+		reason: "certificate",
+		text:   "the certificate is not PayPal's, or not of this time",
+	}
 )
 
-// certificates fetches and keeps what webhooks are signed with. Name, chain and dates are judged at every use, so a kept one ends with its dates; then
-// it is fetched again, since PayPal may have renewed it where it is.
+// certificates fetches and keeps the certificates that webhooks are signed with. It
+// judges name, chain and dates at every use, so a kept certificate ends with its dates.
+// Then it is fetched again, since PayPal may have renewed it at the same address.
 type certificates struct {
 	hosts   []string
 	roots   *x509.CertPool // nil for the system's
@@ -45,18 +55,18 @@ type certificates struct {
 	now     func() time.Time
 
 	mu    sync.Mutex
-	known map[string]*kept  // :: address → the certificate
-	under map[string]*fetch // :: address → the fetch under way
+	known map[string]*keptCertificate // :: address → the certificate
+	under map[string]*fetch           // :: address → the fetch under way
 	slots chan struct{}
 }
 
-// A kept certificate was PayPal's when it was fetched.
-type kept struct {
+// A keptCertificate was PayPal's when it was fetched.
+type keptCertificate struct {
 	chain []*x509.Certificate // the leaf first
 	renew time.Time           // when it may be fetched again, if it has ended
 }
 
-// A fetch is waited for by all who want the same certificate.
+// A fetch is shared by all messages that want the same certificate.
 type fetch struct {
 	done  chan struct{}
 	chain []*x509.Certificate
@@ -66,7 +76,8 @@ type fetch struct {
 func newCertificates(config Config) (*certificates, error) {
 	c := &certificates{
 		timeout: config.VerifyTimeout, now: config.Now,
-		known: make(map[string]*kept), under: make(map[string]*fetch), slots: make(chan struct{}, maxFetches),
+		known: make(map[string]*keptCertificate),
+		under: make(map[string]*fetch), slots: make(chan struct{}, maxFetches),
 	}
 	for _, host := range config.CertHosts {
 		c.hosts = append(c.hosts, strings.TrimSuffix(strings.ToLower(strings.TrimSpace(host)), ":443"))
@@ -77,7 +88,8 @@ func newCertificates(config Config) (*certificates, error) {
 		if !c.roots.AppendCertsFromPEM(config.CertRoots) {
 			return nil, wrongField("CertRoots", "holds no PEM certificate")
 		}
-		// The host that serves certificates is known by the system's roots too: CertRoots may name no more than an issuer between.
+		// The system's roots count for the host too: CertRoots may name only an
+		// intermediate issuer.
 		var err error
 		if hostRoots, err = x509.SystemCertPool(); err != nil {
 			hostRoots = x509.NewCertPool()
@@ -88,7 +100,8 @@ func newCertificates(config Config) (*certificates, error) {
 	return c, nil
 }
 
-// trusted returns the certificate at a URL, if PayPal may serve it there and it is PayPal's now; test where it is the sandbox's.
+// trusted returns the certificate at a URL. It fails unless PayPal may serve it there and
+// it is PayPal's now. test says that it is the sandbox's.
 func (c *certificates) trusted(address string) (leaf *x509.Certificate, test bool, err error) {
 	address, ok := c.address(address)
 	if !ok {
@@ -110,11 +123,15 @@ func (c *certificates) trusted(address string) (leaf *x509.Certificate, test boo
 	return chain[0], test, err
 }
 
-// address returns the one spelling of a certificate's URL: https, a host of the list in lower case, and a path that PayPal's have. All else is refused, since
-// the URL is in a header that nobody has verified: a query, or a host in capitals, would make a new certificate of a kept one as often as a stranger likes.
+// address returns the one spelling of a certificate's URL: https, a listed host in lower
+// case, and a path like PayPal's. Everything else is refused. The URL is in an unverified
+// header, so a query or a host in capitals would let a stranger turn a kept certificate
+// into a new fetch at will.
 func (c *certificates) address(written string) (address string, ok bool) {
 	u, err := url.Parse(written)
-	if err != nil || u.Scheme != "https" || u.User != nil || u.Opaque != "" || u.Fragment != "" || u.RawQuery != "" || u.ForceQuery || u.RawPath != "" {
+	if err != nil || u.Scheme != "https" || u.User != nil || u.Opaque != "" || u.Fragment != "" || u.RawQuery != "" ||
+		u.ForceQuery ||
+		u.RawPath != "" {
 		return "", false
 	}
 	host := strings.TrimSuffix(strings.ToLower(u.Host), ":443")
@@ -133,7 +150,8 @@ func (c *certificates) judge(chain []*x509.Certificate) (test bool, err error) {
 	for _, name := range []string{certName, certNameSandbox} {
 		_, err := chain[0].Verify(x509.VerifyOptions{
 			DNSName: name, Roots: c.roots, Intermediates: between, CurrentTime: c.now(),
-			// It is a server's certificate by its issue and signs messages by its use: the name says whose it is.
+			// The certificate is issued for a server and signs messages. Its name says
+			// that it is PayPal's.
 			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 		})
 		if err == nil {
@@ -143,14 +161,15 @@ func (c *certificates) judge(chain []*x509.Certificate) (test bool, err error) {
 	return false, errUntrusted
 }
 
-// get returns the chain at an address, fetching it at most once however many wait; ended is the kept one that will not do. A trouble is not kept: the next
-// message tries again.
-func (c *certificates) get(address string, ended *kept) ([]*x509.Certificate, error) {
+// get returns the chain at an address. Callers that wait for the same address share one
+// fetch. ended is the kept certificate that is no longer valid. A failure is not kept:
+// the next message tries again.
+func (c *certificates) get(address string, ended *keptCertificate) ([]*x509.Certificate, error) {
 	c.mu.Lock()
 	f := c.under[address]
 	if k := c.known[address]; f == nil && k != nil && (k != ended || c.now().Before(k.renew)) {
 		c.mu.Unlock()
-		return k.chain, nil // another message has fetched it, or it was no better a moment ago
+		return k.chain, nil // fetched meanwhile, or still expired a moment ago
 	}
 	if f == nil {
 		f = &fetch{done: make(chan struct{})}
@@ -188,7 +207,7 @@ func (c *certificates) fetch(address string, f *fetch) {
 			}
 			delete(c.known, other)
 		}
-		c.known[address] = &kept{chain: f.chain}
+		c.known[address] = &keptCertificate{chain: f.chain}
 	case answered && k != nil:
 		k.renew = c.now().Add(renewEvery)
 	}
@@ -197,7 +216,8 @@ func (c *certificates) fetch(address string, f *fetch) {
 	close(f.done)
 }
 
-// download fetches a chain. What the host says for good is a refusal for good; else PayPal comes again.
+// download fetches a chain. Where the host's answer is final the message is refused;
+// otherwise PayPal comes again.
 func (c *certificates) download(ctx context.Context, address string) ([]*x509.Certificate, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -213,7 +233,10 @@ func (c *certificates) download(ctx context.Context, address string) ([]*x509.Ce
 	case http.StatusNotFound, http.StatusGone, http.StatusBadRequest:
 		return nil, errUntrusted
 	default:
-		return nil, again("verifier", "PayPal's certificate could not be fetched (the host answered "+response.Status+")")
+		return nil, again(
+			"verifier",
+			"PayPal's certificate could not be fetched (the host answered "+response.Status+")",
+		)
 	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxChain))
 	if err != nil {

@@ -2,7 +2,8 @@ package gateway
 
 import "testing"
 
-// A certificate is kept under one address, and fetched from it, however a header spells it. The paths are those that PayPal has sent, and others.
+// A certificate is kept under one address, and fetched from it, however a header spells
+// it. The paths are those that PayPal has sent, and others.
 func TestCertificateHasOneAddress(t *testing.T) {
 	c := &certificates{hosts: []string{"api.paypal.com", "127.0.0.1:8443"}}
 	const want = "https://api.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-5a29e601"

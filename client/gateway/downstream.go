@@ -7,21 +7,26 @@ import (
 	"time"
 )
 
-// A downstream is whoever processes donations: an HTTP endpoint or a Redis stream.
+// A downstream processes donations: an HTTP endpoint or a Redis stream.
 type downstream interface {
-	// accept gives an event to it. nil means that it has it and will not lose it. The note of the event lives for the given time, and a second
-	// attempt may come within it, under the same id.
+	// accept gives it an event. nil means that the downstream has the event and will not
+	// lose it. The event's note lives for the given time, and a second attempt may come
+	// within it, under the same id.
 	accept(ctx context.Context, e *outgoing, body []byte, life time.Duration) error
-	// ready says whether it can be reached; nil where that cannot be known without handing something on.
+	// ready says whether it can be reached; nil where only a delivery would tell.
 	ready(ctx context.Context) error
 	close() error
 }
 
-// openDownstream reads ForwardTo. Its errors hold no part of the URL: wherever it is cut, that may be one of a password.
+// openDownstream reads ForwardTo. Its errors quote no part of the URL: any part may
+// belong to a password.
 func openDownstream(config Config) (downstream, error) {
 	u, err := url.Parse(config.ForwardTo)
 	if err != nil {
-		return nil, wrongField("ForwardTo", "is no URL; write %%40, %%2F and so on for the signs in a password that mean something there")
+		return nil, wrongField(
+			"ForwardTo",
+			"is no URL; write %%40, %%2F and so on for the signs in a password that mean something there",
+		)
 	}
 	switch strings.ToLower(u.Scheme) {
 	case "http", "https":
@@ -32,7 +37,14 @@ func openDownstream(config Config) (downstream, error) {
 	return nil, wrongField("ForwardTo", "begins with none of http://, https://, redis:// and rediss://")
 }
 
-// A handOnError says why the downstream has not accepted an event, in words that are safe to be logged.
-type handOnError string
+// A downstreamError says why the downstream has not accepted an event. Its text is safe
+// to log.
+type downstreamError string
 
-func (e handOnError) Error() string { return string(e) }
+func (e downstreamError) Error() string { return string(e) }
+
+// A rejectedError is a downstreamError that another try would not change: the downstream
+// wants a person to look at the event.
+type rejectedError struct{ downstreamError }
+
+func (e rejectedError) Unwrap() error { return e.downstreamError }

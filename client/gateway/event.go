@@ -12,8 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// source is the same for both channels and all gateways: with the id it names an event, and a donation that the other channel brings again is the
-// same event.
+// source is the same for both channels and all gateways. With the id it names an event,
+// so a donation that the other channel tells of again is the same event.
 const source = "noted-gateway"
 
 // outgoing is an event on its way to the downstream.
@@ -41,14 +41,15 @@ type openData struct {
 	Explanation string          `json:"explanation"`
 }
 
-// original is what PayPal sent. Body holds the exact bytes where they are UTF-8 (IPNs are ASCII, in effect, and webhooks are JSON), else BodyBase64.
+// original is the message as PayPal sent it. Body holds the exact bytes where they are
+// UTF-8, BodyBase64 otherwise.
 type original struct {
 	ContentType string `json:"content_type"`
 	Body        string `json:"body,omitempty"`
 	BodyBase64  []byte `json:"body_base64,omitempty"`
 }
 
-// donationEvent is a donation that has to be processed.
+// donationEvent makes the event of a donation that must be processed.
 func donationEvent(m *message, pair paypal.Pair, note *client.Note) *outgoing {
 	donation, told := inJSON(pair, m.ledger)
 	return &outgoing{
@@ -60,9 +61,14 @@ func donationEvent(m *message, pair paypal.Pair, note *client.Note) *outgoing {
 	}
 }
 
-// personEvent is a message that a person has to look at.
+// personEvent makes the event of a message that a person must look at.
 func personEvent(m *message, kind, id string, open []openPair, note *client.Note) *outgoing {
-	e := &outgoing{id: id, kind: kind, at: note.GetNotedAt().AsTime(), data: eventData{Attempt: note.GetAttempt(), Original: originalOf(m)}}
+	e := &outgoing{
+		id:   id,
+		kind: kind,
+		at:   note.GetNotedAt().AsTime(),
+		data: eventData{Attempt: note.GetAttempt(), Original: originalOf(m)},
+	}
 	_, e.data.Message = inJSON(paypal.Pair{Message: paypal.Message{Channel: m.channel.name, ID: m.id()}}, "")
 	for _, p := range open {
 		o := openData{Reason: p.reason, Explanation: p.explanation}
@@ -74,7 +80,7 @@ func personEvent(m *message, kind, id string, open []openPair, note *client.Note
 	return e
 }
 
-// inJSON writes a pair as notectl identify does, so that there is one spelling of it.
+// inJSON writes a pair as notectl identify does, so that a pair has one spelling.
 func inJSON(pair paypal.Pair, ledger string) (donation, message json.RawMessage) {
 	pair.Donation.Ledger = ledger
 	var line struct{ Donation, Message json.RawMessage }
@@ -94,7 +100,7 @@ func originalOf(m *message) original {
 	return o
 }
 
-// json is the event as CloudEvents 1.0 writes it in structured mode.
+// json writes the event as CloudEvents 1.0 in structured mode.
 func (e *outgoing) json() ([]byte, error) {
 	out := event.New()
 	out.SetID(e.id)

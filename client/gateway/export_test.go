@@ -2,7 +2,7 @@ package gateway
 
 import "time"
 
-// SetWorkTime shortens how long a message is worked on.
+// SetWorkTime shortens how long a message is processed.
 func (g *Gateway) SetWorkTime(d time.Duration) { g.workTime = d }
 
 // FillUp makes the gateway as busy as it can be, until the returned function is called.
@@ -17,18 +17,18 @@ func (g *Gateway) FillUp() (release func()) {
 	}
 }
 
-// InBodies is how many bytes the bodies of messages take.
+// InBodies returns the bytes that the bodies of messages take.
 func (g *Gateway) InBodies() int64 { return maxBusy*g.config.MaxBody - g.room.left.Load() }
 
 // MostTransmissions is how many transmissions are remembered.
 const MostTransmissions = mostTransmissions
 
-// SetMostTransmissions lets fewer be remembered.
+// SetMostTransmissions shrinks the memory of transmissions.
 func (g *Gateway) SetMostTransmissions(most int) {
 	g.seen.mu.Lock()
 	defer g.seen.mu.Unlock()
 	g.seen.most = most
 }
 
-// PersonKinds are the types of what is handed on for a person.
+// PersonKinds are the types of events for a person.
 var PersonKinds = []string{kindUndecided, kindUnknown}

@@ -33,11 +33,20 @@ func TestDonationIsHandedOnOnce(t *testing.T) {
 	if len(notes) != 1 || notes[0].GetState() != client.StateSettled || len(notes[0].GetSightings()) != 2 {
 		t.Fatalf("Noted holds %v, want one settled note with two sightings", notes)
 	}
-	if e.ID() != notes[0].GetDonationId() || e.Type() != "noted.donation.payment" || e.Subject() != "I-ONCE" || e.Source() != "noted-gateway" || e.SpecVersion() != "1.0" {
+	if e.ID() != notes[0].GetDonationId() || e.Type() != "noted.donation.payment" || e.Subject() != "I-ONCE" ||
+		e.Source() != "noted-gateway" ||
+		e.SpecVersion() != "1.0" {
 		t.Errorf("got event %v, want the donation id %s", e, notes[0].GetDonationId())
 	}
-	want := map[string]string{"ledger": "paypal-live", "series_id": "I-ONCE", "event": "EVENT_PAYMENT", "amount": "25.00", "currency_code": "EUR",
-		"transaction_id": "I-ONCET", "occurred_at": gift.at.UTC().Truncate(time.Second).Format(time.RFC3339)}
+	want := map[string]string{
+		"ledger":         "paypal-live",
+		"series_id":      "I-ONCE",
+		"event":          "EVENT_PAYMENT",
+		"amount":         "25.00",
+		"currency_code":  "EUR",
+		"transaction_id": "I-ONCET",
+		"occurred_at":    gift.at.UTC().Truncate(time.Second).Format(time.RFC3339),
+	}
 	if !maps.Equal(d.Donation, want) || d.Message["channel"] != "ipn" || d.Attempt != 1 {
 		t.Errorf("got data %+v, want donation %v", d, want)
 	}
@@ -46,7 +55,8 @@ func TestDonationIsHandedOnOnce(t *testing.T) {
 	}
 }
 
-// What is posted back must be the bytes that came, and what is no UTF-8 must reach the downstream whole.
+// The bytes that are posted back must be the bytes that came. A body that is not UTF-8
+// must reach the downstream whole.
 func TestBytesAreKept(t *testing.T) {
 	h := newHouse(t)
 	body := "receiver_email=" + account + "&txn_type=web_accept&payment_status=Completed&txn_id=9BYTES&mc_gross=1%2e00&mc_currency=EUR&memo=10,00+\x80&charset=windows-1252&;&a=%zz\r\n"
@@ -93,7 +103,8 @@ func TestDownstreamRefuses(t *testing.T) {
 	if len(events) != 1 || data(t, events[0]).Attempt != 5 || data(t, events[0]).Message["channel"] != "webhook" {
 		t.Fatalf("the downstream has %v, want the fifth attempt", events)
 	}
-	if note := h.notes("paypal-live")[0]; note.GetDonationId() != events[0].ID() || note.GetState() != client.StateSettled {
+	if note := h.notes("paypal-live")[0]; note.GetDonationId() != events[0].ID() ||
+		note.GetState() != client.StateSettled {
 		t.Errorf("Noted holds %v", note)
 	}
 }
@@ -101,14 +112,19 @@ func TestDownstreamRefuses(t *testing.T) {
 func TestHeldByAnother(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-HELD")
-	_, err := h.noted.Once(t.Context(), &client.Donation{Ledger: "paypal-live", SeriesId: gift.series, TransactionId: gift.ipnTxn}, nil, func(context.Context, *client.Note) error {
-		for _, d := range []delivery{h.payPal.ipn(gift.fields()), h.payPal.webhook(gift.event())} {
-			if status, reason := h.deliver(d); status != 503 || reason != "held" {
-				t.Errorf("%s: got %d %s, want 503 held", d.channel, status, reason)
+	_, err := h.noted.Once(
+		t.Context(),
+		&client.Donation{Ledger: "paypal-live", SeriesId: gift.series, TransactionId: gift.ipnTxn},
+		nil,
+		func(context.Context, *client.Note) error {
+			for _, d := range []delivery{h.payPal.ipn(gift.fields()), h.payPal.webhook(gift.event())} {
+				if status, reason := h.deliver(d); status != 503 || reason != "held" {
+					t.Errorf("%s: got %d %s, want 503 held", d.channel, status, reason)
+				}
 			}
-		}
-		return nil
-	})
+			return nil
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,12 +134,17 @@ func TestHeldByAnother(t *testing.T) {
 	}
 }
 
-// One message, two donations: what went well stays settled, and the redelivery finishes the rest.
+// One message, two donations: the settled donation stays settled, and the redelivery
+// finishes the other.
 func TestOneOfTwoFails(t *testing.T) {
 	h := newHouse(t)
 	fields := payment("I-TWO").fields()
-	for name, value := range map[string]string{"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": "9FIRST", "initial_payment_status": "Completed",
-		"initial_payment_amount": "5.00", "currency_code": "EUR", "time_created": pacific(time.Now())} {
+	for name, value := range map[string]string{
+		"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": "9FIRST",
+		"initial_payment_status": "Completed",
+		"initial_payment_amount": "5.00", "currency_code": "EUR",
+		"time_created": pacific(time.Now()),
+	} {
 		fields.Set(name, value)
 	}
 	message := h.payPal.ipn(fields)
@@ -154,7 +175,9 @@ func TestUndecidedIsHandedOnOncePerMessage(t *testing.T) {
 	gift := payment("I-OLD")
 	gift.at = time.Now().Add(-60 * 24 * time.Hour)
 	message := h.payPal.ipn(gift.fields())
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true })
+	h.shop.refusing(
+		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
+	)
 	if status, reason := h.deliver(message); status != 503 || reason != "forward" {
 		t.Errorf("with the downstream away: got %d %s, want 503: it must not vanish", status, reason)
 	}
@@ -171,13 +194,17 @@ func TestUndecidedIsHandedOnOncePerMessage(t *testing.T) {
 		t.Fatalf("the downstream got %v, want one of each message", events)
 	}
 	d := data(t, events[0])
-	if events[0].Type() != "noted.undecided" || len(d.Open) != 1 || d.Open[0].Reason != "OCCURRED_TOO_EARLY" || d.Open[0].Donation["series_id"] != "I-OLD" ||
-		d.Original.Body != string(message.body) || d.Message["channel"] != "ipn" || d.Open[0].Explanation == "" {
+	if events[0].Type() != "noted.undecided" || len(d.Open) != 1 || d.Open[0].Reason != "OCCURRED_TOO_EARLY" ||
+		d.Open[0].Donation["series_id"] != "I-OLD" ||
+		d.Original.Body != string(message.body) ||
+		d.Message["channel"] != "ipn" ||
+		d.Open[0].Explanation == "" {
 		t.Errorf("got %v", events[0])
 	}
 }
 
-// A message of many donations is not worked on until PayPal has long gone: the redelivery goes on where it stopped.
+// A message of many donations is not processed until PayPal has long gone: the redelivery
+// goes on where it stopped.
 func TestManyDonationsAndASlowDownstream(t *testing.T) {
 	h := newHouse(t)
 	h.gateway.SetWorkTime(300 * time.Millisecond)
@@ -185,11 +212,16 @@ func TestManyDonationsAndASlowDownstream(t *testing.T) {
 		<-time.After(400 * time.Millisecond)
 		return false
 	})
-	message := h.payPal.webhook(`{"id":"WH-D","event_type":"CUSTOMER.DISPUTE.CREATED","resource":{"dispute_id":"PP-D-1","disputed_transactions":[
-		{"seller_transaction_id":"9A"},{"seller_transaction_id":"9B"},{"seller_transaction_id":"9C"}]}}`)
+	message := h.payPal.webhook(
+		`{"id":"WH-D","event_type":"CUSTOMER.DISPUTE.CREATED","resource":{"dispute_id":"PP-D-1","disputed_transactions":[
+		{"seller_transaction_id":"9A"},{"seller_transaction_id":"9B"},{"seller_transaction_id":"9C"}]}}`,
+	)
 	for _, want := range []int{1, 2, 3} {
 		status, reason := h.deliver(message)
-		if got := len(h.shop.got()); got != want || (status == 200) != (want == 3) || want < 3 && reason != "postponed" {
+		if got := len(
+			h.shop.got(),
+		); got != want || (status == 200) != (want == 3) ||
+			want < 3 && reason != "postponed" {
 			t.Errorf("delivery %d: got %d %s and %d events", want, status, reason, got)
 		}
 	}
@@ -206,7 +238,8 @@ func TestBusyGateway(t *testing.T) {
 	h.mustTake(message)
 }
 
-// While one secret replaces another, a downstream that knows either of them takes what is handed on.
+// While one secret replaces another, a downstream that knows either of them accepts the
+// events.
 func TestSecretIsReplaced(t *testing.T) {
 	const other = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYq="
 	for _, secrets := range [][]string{{other, secret}, {secret, other}} {
@@ -218,13 +251,18 @@ func TestSecretIsReplaced(t *testing.T) {
 	}
 }
 
-// What is for a person is told even while another donation of the message is in trouble: that may never end.
+// A donation for a person is told even while another donation of the message is in
+// trouble: that trouble may never end.
 func TestUndecidedBesideTrouble(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-BOTH")
 	fields := gift.fields()
-	for name, value := range map[string]string{"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": gift.ipnTxn, "initial_payment_status": "Completed",
-		"initial_payment_amount": "5.00", "currency_code": "EUR", "time_created": pacific(time.Now().Add(-60 * 24 * time.Hour))} {
+	for name, value := range map[string]string{
+		"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": gift.ipnTxn,
+		"initial_payment_status": "Completed",
+		"initial_payment_amount": "5.00", "currency_code": "EUR",
+		"time_created": pacific(time.Now().Add(-60 * 24 * time.Hour)),
+	} {
 		fields.Set(name, value)
 	}
 	message := h.payPal.ipn(fields)
@@ -264,7 +302,8 @@ func TestSeriesOverItsLimit(t *testing.T) {
 	}
 }
 
-// PayPal leaves the receiver out of some adjustments: neither refused, nor noted as ours.
+// PayPal leaves the receiver out of some adjustments: they are neither refused nor noted
+// as ours.
 func TestReceiverIsNotSaid(t *testing.T) {
 	h := newHouse(t)
 	fields := payment("I-WHOSE").fields()
@@ -272,13 +311,15 @@ func TestReceiverIsNotSaid(t *testing.T) {
 	h.mustTake(h.payPal.ipn(fields))
 	h.mustTake(h.payPal.ipn(fields))
 	events := h.shop.got()
-	if len(events) != 1 || events[0].Type() != "noted.undecided" || data(t, events[0]).Open[0].Reason != "RECEIVER_MISSING" {
+	if len(events) != 1 || events[0].Type() != "noted.undecided" ||
+		data(t, events[0]).Open[0].Reason != "RECEIVER_MISSING" {
 		t.Errorf("the downstream got %v", events)
 	}
 }
 
-// What PayPal tells of our own payments to others names another's account, and is no donation: refused, it would come again for days, and each refusal
-// would look like a stranger's message.
+// PayPal's messages about our own payments name another account and are no donations. If
+// they were refused, they would come again for days, and each refusal would look like a
+// stranger's message.
 func TestOurOwnPayments(t *testing.T) {
 	h := newHouse(t)
 	fields := payment("I-OUT").fields()
@@ -315,7 +356,8 @@ func TestUnknownTypes(t *testing.T) {
 		if len(events) != want {
 			t.Errorf("forward %v: the downstream got %v, want %d events", forward, events, want)
 		}
-		if forward && (events[0].Type() != "noted.unknown" || events[0].ID() == events[1].ID() || data(t, events[1]).Message["id"] != "WH-NEW") {
+		if forward &&
+			(events[0].Type() != "noted.unknown" || events[0].ID() == events[1].ID() || data(t, events[1]).Message["id"] != "WH-NEW") {
 			t.Errorf("got %v", events)
 		}
 		for _, want := range []string{`"type":"brand_new"`, `"type":"BRAND.NEW"`} {
@@ -353,7 +395,9 @@ func TestTestsGoToTheirOwnLedger(t *testing.T) {
 	fields := payment("I-TEST").fields()
 	fields.Set("test_ipn", "1")
 	h.mustTake(h.payPal.ipn(fields))
-	h.payPal.files["CERT-SANDBOX"] = asPEM(h.payPal.issue("messageverificationcerts.sandbox.paypal.com", signingKey().Public(), -time.Hour, time.Hour))
+	h.payPal.files["CERT-SANDBOX"] = asPEM(
+		h.payPal.issue("messageverificationcerts.sandbox.paypal.com", signingKey().Public(), -time.Hour, time.Hour),
+	)
 	h.mustTake(h.payPal.signed([]byte(payment("I-TEST2").event()), time.Now(), webhookID, "CERT-SANDBOX", signingKey()))
 	if live, sandbox := h.notes("paypal-live"), h.notes("paypal-sandbox"); len(live) != 0 || len(sandbox) != 2 {
 		t.Errorf("the live ledger holds %v, the sandbox's %v", live, sandbox)
@@ -365,7 +409,8 @@ func TestTestsGoToTheirOwnLedger(t *testing.T) {
 	}
 }
 
-// PayPal hangs up after a while; what was begun is finished all the same, and the redelivery is a duplicate.
+// PayPal hangs up after a while. The gateway finishes its work all the same, and the
+// redelivery is a duplicate.
 func TestPayPalHangsUp(t *testing.T) {
 	h := newHouse(t)
 	entered, leave := make(chan struct{}), make(chan struct{})
@@ -381,7 +426,12 @@ func TestPayPalHangsUp(t *testing.T) {
 	})
 	message := h.payPal.ipn(payment("I-GONE").fields())
 	ctx, hangUp := context.WithCancel(t.Context())
-	request, _ := http.NewRequestWithContext(ctx, "POST", h.front.URL+"/paypal/ipn", strings.NewReader(string(message.body)))
+	request, _ := http.NewRequestWithContext(
+		ctx,
+		"POST",
+		h.front.URL+"/paypal/ipn",
+		strings.NewReader(string(message.body)),
+	)
 	request.Header = message.header
 	gone := make(chan struct{})
 	go func() {
@@ -395,7 +445,11 @@ func TestPayPalHangsUp(t *testing.T) {
 	<-gone
 	h.shop.refusing(nil)
 	close(leave)
-	eventually(t, "the note is settled", func() bool { return h.notes("paypal-live")[0].GetState() == client.StateSettled })
+	eventually(
+		t,
+		"the note is settled",
+		func() bool { return h.notes("paypal-live")[0].GetState() == client.StateSettled },
+	)
 	h.mustTake(message)
 	if events := h.shop.got(); len(events) != 1 {
 		t.Errorf("the downstream got %v, want one event", events)
@@ -439,11 +493,13 @@ func TestTwoGatewaysAreAsOne(t *testing.T) {
 	}
 }
 
-// Nothing that a donor or PayPal has written reaches the log, whatever goes wrong.
+// Nothing that a donor or PayPal has written reaches the log, whatever fails.
 func TestLogHoldsNothingPersonal(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-SECRETSERIES")
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true })
+	h.shop.refusing(
+		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
+	)
 	h.deliver(h.payPal.ipn(gift.fields()))
 	h.shop.refusing(nil)
 	h.mustTake(h.payPal.ipn(gift.fields()))
@@ -493,7 +549,12 @@ func TestHealth(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	good := gateway.Config{Noted: "127.0.0.1:1", Accounts: []string{account}, ForwardTo: "http://127.0.0.1:1/", ForwardSecrets: []string{secret}}
+	good := gateway.Config{
+		Noted:          "127.0.0.1:1",
+		Accounts:       []string{account},
+		ForwardTo:      "http://127.0.0.1:1/",
+		ForwardSecrets: []string{secret},
+	}
 	if g, err := gateway.New(good); err != nil {
 		t.Fatal(err)
 	} else {

@@ -16,8 +16,8 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// However often the public asks for readiness, Noted is asked once a second, and once a
-// minute for the gateway's rights: they change by hand, and each denial leaves a line in
+// However often the public asks for readiness, the gateway asks Noted once a second, and
+// once a minute for its rights. Rights change by hand, and each denial leaves a line in
 // Noted's audit.
 const (
 	readyTimeout = 2 * time.Second
@@ -42,8 +42,8 @@ type rights struct {
 // healthz says that the process answers.
 func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
-// readyz says whether a donation could be noted and handed on now, as far as that can be
-// known.
+// readyz says whether a donation could be noted and handed on now, as far as the gateway
+// can know.
 func (g *Gateway) readyz(w http.ResponseWriter, _ *http.Request) {
 	if reason := g.look(); reason != "" {
 		http.Error(w, "not ready: "+reason, http.StatusServiceUnavailable)
@@ -52,22 +52,38 @@ func (g *Gateway) readyz(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "ready")
 }
 
-// look returns why the gateway is not ready, as of the last second. A new reason is
-// logged once.
+// look returns why the gateway is not ready, at most a second old. It logs a new reason
+// once.
 func (g *Gateway) look() string {
 	r := &g.ready
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := g.config.Now(); now.Sub(r.looked).Abs() >= readyHolds { // Abs: a clock may be set back
-		reason := strings.Join(g.troubles(now), "; ")
+		troubles := g.troubles(now)
+		if g.inbox != nil {
+			troubles = g.inbox.troubles()
+		}
+		reason := strings.Join(troubles, "; ")
 		g.log.readiness(r.reason, reason)
 		r.reason, r.looked = reason, now
 	}
 	return r.reason
 }
 
-// troubles are all that keep the gateway from noting and handing on, each with its
-// remedy. The public reads them: they name nothing of the inside.
+// troubles lists what keeps the inbox from taking messages. With an inbox that is all that
+// readiness means: a message that cannot be processed now is kept, and counted by the
+// metrics of the inbox.
+func (w *inboxWorkers) troubles() []string {
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	if w.box.Ready(ctx) != nil {
+		return []string{"the inbox's database cannot be reached; look whether it runs, and at its address"}
+	}
+	return nil
+}
+
+// troubles lists what keeps the gateway from noting and handing on, each with its remedy.
+// The public reads the list, so it names nothing internal.
 func (g *Gateway) troubles(now time.Time) []string {
 	all := g.notedTroubles(now)
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
@@ -103,9 +119,9 @@ func (g *Gateway) notedTroubles(now time.Time) (all []string) {
 }
 
 // denied says why the gateway may not note in a ledger; empty where it may. It asks for a
-// note without a series: Noted looks at token, verb and ledger before it looks at the
-// request, so only a caller that may note there is told that the series is missing.
-// Nothing is noted, and the store is not asked.
+// note without a series. Noted checks token, verb and ledger before the request, so only
+// a caller that may note there is told that the series is missing. Nothing is noted, and
+// the store is not asked.
 func (g *Gateway) denied(ctx context.Context, now time.Time, ledger, name string) string {
 	known, ok := g.ready.rights[ledger]
 	if ok && now.Sub(known.asked).Abs() < rightsHold {
@@ -124,7 +140,7 @@ func (g *Gateway) denied(ctx context.Context, now time.Time, ledger, name string
 	case errors.Is(err, client.ErrLedgerDenied):
 		known.denied = "this gateway lacks the right to the ledger of " + name +
 			"; add the ledger to its caller in Noted's file of callers"
-	case ok: // no answer for now: what was known holds, and the next look asks again
+	case ok: // no answer: keep the last one, and ask again at the next look
 		return known.denied
 	default:
 		return "Noted does not say whether this gateway may note; look at its log"
@@ -134,8 +150,8 @@ func (g *Gateway) denied(ctx context.Context, now time.Time, ledger, name string
 	return known.denied
 }
 
-// isTokenUnreadable says whether a call was not even made because its token could not be
-// got.
+// isTokenUnreadable says whether a call failed before it was made, because its token
+// could not be read.
 func isTokenUnreadable(err error) bool {
 	return status.Code(err) == codes.Unauthenticated && client.Reason(err) == ""
 }

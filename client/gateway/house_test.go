@@ -24,13 +24,14 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// This file is our side of a test: a real redis-server, the real service, a gateway, and a downstream that trusts nobody.
+// This file is our side of a test: a real redis-server, the real service, a gateway, and
+// a downstream that checks every signature.
 
 const secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfgxx3NJZE="
 
 func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }
 
-// house is everything behind PayPal.
+// house holds every part behind PayPal.
 type house struct {
 	t       testing.TB
 	payPal  *payPal
@@ -44,7 +45,7 @@ type house struct {
 	config  gateway.Config
 }
 
-// newHouse builds a house; change may change what the gateway and the service are told.
+// newHouse builds a house; change may change the configuration of gateway and service.
 func newHouse(t testing.TB, change ...func(*gateway.Config, *servertest.Options)) *house {
 	t.Helper()
 	h := &house{t: t, payPal: newPayPal(t), shop: newShop(t), log: &buffer{}}
@@ -122,7 +123,7 @@ func deliver(front string, d delivery) (status int, reason string, err error) {
 	return response.StatusCode, said.Reason, nil
 }
 
-// mustTake delivers what must be answered 200.
+// mustTake delivers a message that must be answered 200.
 func (h *house) mustTake(d delivery) {
 	h.t.Helper()
 	if status, reason := h.deliver(d); status != http.StatusOK {
@@ -130,7 +131,8 @@ func (h *house) mustTake(d delivery) {
 	}
 }
 
-// inRedis is every key with its contents, but for the service's own, which it renews by itself.
+// inRedis returns every key with its contents, except the service's own key, which it
+// renews by itself.
 func (h *house) inRedis() map[string]string {
 	h.t.Helper()
 	ctx := h.t.Context()
@@ -148,7 +150,7 @@ func (h *house) inRedis() map[string]string {
 	return contents
 }
 
-// notes are all of a ledger.
+// notes lists all notes of a ledger.
 func (h *house) notes(ledger string) []*client.Note {
 	h.t.Helper()
 	var notes []*client.Note
@@ -161,13 +163,13 @@ func (h *house) notes(ledger string) []*client.Note {
 	return notes
 }
 
-// A shop is a downstream. It takes nothing that is not signed.
+// A shop is a downstream. It accepts only signed events.
 type shop struct {
 	*httptest.Server
 	mu     sync.Mutex
 	events []event.Event
 	refuse func(w http.ResponseWriter, r *http.Request, e event.Event) bool // answers in the shop's place
-	linger func(ctx context.Context)                                        // comes between taking an event and saying so
+	linger func(ctx context.Context)                                        // runs between keeping an event and answering
 	wrong  []string
 }
 
@@ -198,7 +200,8 @@ func (s *shop) take(w http.ResponseWriter, r *http.Request) {
 	if err := e.Validate(); err != nil {
 		s.complain(err.Error())
 	}
-	if r.Header.Get("webhook-id") != e.ID() || r.Header.Get("Content-Type") != "application/cloudevents+json; charset=utf-8" {
+	if r.Header.Get("webhook-id") != e.ID() ||
+		r.Header.Get("Content-Type") != "application/cloudevents+json; charset=utf-8" {
 		s.complain("headers")
 	}
 	s.mu.Lock()
@@ -260,7 +263,7 @@ func data(t testing.TB, e event.Event) told {
 	return d
 }
 
-// buffer is a log that may be written and read at the same time.
+// buffer is a log that can be written and read at the same time.
 type buffer struct {
 	mu sync.Mutex
 	b  strings.Builder

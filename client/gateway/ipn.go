@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/donation-dedupe/noted/client/paypal"
 )
@@ -18,7 +19,7 @@ func newIPN(config Config, metrics *metrics) *channel {
 	return &channel{
 		name:        "ipn",
 		contentType: "application/x-www-form-urlencoded",
-		verify: func(ctx context.Context, _ http.Header, body []byte) (bool, error) {
+		verify: func(ctx context.Context, _ http.Header, body []byte, _ time.Time) (bool, error) {
 			test := isTest(body)
 			if test && config.SandboxLedger == "" {
 				return false, errNoSandbox
@@ -30,14 +31,17 @@ func newIPN(config Config, metrics *metrics) *channel {
 	}
 }
 
-// isTest says whether an IPN claims to be a test. It is believed only as far as it harms nobody: a genuine one is verified by the sandbox then.
+// isTest says whether an IPN claims to be a test. The claim is harmless: the sandbox then
+// verifies the IPN.
 func isTest(body []byte) bool {
 	test := paypal.IPNField(body, "test_ipn")
 	return test != "" && test != "0"
 }
 
-// receiver says whose account an IPN is about. PayPal verifies every IPN that it has sent to anybody, so a stranger could post one of his own
-// here. receiver_id and receiver_email are PayPal's words; business may be the sender's, and counts only where they are missing.
+// receiver says whose account an IPN is about. PayPal verifies every IPN that it has sent
+// to anyone, so a stranger could post one of his own here. receiver_id and receiver_email
+// are PayPal's words. business may be the sender's, and counts only where both are
+// missing.
 func receiver(body []byte, accounts map[string]bool) ownership {
 	values := []string{paypal.IPNField(body, "receiver_id"), paypal.IPNField(body, "receiver_email")}
 	if values[0] == "" && values[1] == "" {

@@ -10,8 +10,9 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// A gatewayLog writes what an operator should know. What it may say of a message is its channel, its type, a donation id, a verdict and reasons of
-// ours; never a name, an address, an amount or an id of PayPal's.
+// A gatewayLog writes the lines for operators. Of a message it may name the channel, the
+// type, a donation id, a verdict and our own reasons, but never a name, an address, an
+// amount or an id of PayPal's.
 type gatewayLog struct {
 	logger *slog.Logger
 	limit  limit
@@ -19,14 +20,29 @@ type gatewayLog struct {
 
 func newLog(logger *slog.Logger) *gatewayLog { return &gatewayLog{logger: logger} }
 
-// refused logs what was not answered 200. Anybody can cause that, so of many in one second only some are logged; all are counted.
+// refused logs a message that was not answered 200. Strangers can cause these lines, so
+// only some of many in one second are logged; all are counted.
 func (l *gatewayLog) refused(channel, kind string, refused *refusal) {
 	if dropped, ok := l.limit.allow(time.Now()); ok {
-		l.logger.Warn("message refused", "channel", channel, "type", kind, "status", refused.status, "reason", refused.reason, "why", refused.text, "not_logged_before", dropped)
+		l.logger.Warn(
+			"message refused",
+			"channel",
+			channel,
+			"type",
+			kind,
+			"status",
+			refused.status,
+			"reason",
+			refused.reason,
+			"why",
+			refused.text,
+			"not_logged_before",
+			dropped,
+		)
 	}
 }
 
-// readiness logs a change of it. why is empty where the gateway is ready.
+// readiness logs a change of readiness. why is empty where the gateway is ready.
 func (l *gatewayLog) readiness(before, why string) {
 	switch {
 	case why == before:
@@ -37,27 +53,66 @@ func (l *gatewayLog) readiness(before, why string) {
 	}
 }
 
-// unknown logs that PayPal said something that nobody here understands. It may have been a donation.
+// unknown logs a message of an unknown type. It may be about a donation.
 func (l *gatewayLog) unknown(m *message) {
-	l.logger.Warn("message of an unknown type", "channel", m.channel.name, "type", m.identified.Type, "why", m.identified.Skipped)
+	l.logger.Warn(
+		"message of an unknown type",
+		"channel",
+		m.channel.name,
+		"type",
+		m.identified.Type,
+		"why",
+		m.identified.Skipped,
+	)
 }
 
-// warning logs what was left out of a donation; the text names a field and no value.
+// journalled logs a message that is kept in the inbox and not processed.
+func (l *gatewayLog) journalled(channel, kind, cause string) {
+	if dropped, ok := l.limit.allow(time.Now()); ok {
+		l.logger.Warn("message kept, but not processed", "channel", channel, "type", kind, "cause", cause,
+			"not_logged_before", dropped)
+	}
+}
+
+// inbox logs trouble with the inbox's database.
+func (l *gatewayLog) inbox(what string, err error) {
+	if dropped, ok := l.limit.allow(time.Now()); ok {
+		l.logger.Error(what, "cause", err.Error(), "not_logged_before", dropped)
+	}
+}
+
+// forPerson logs a message that is left to a person.
+func (l *gatewayLog) forPerson(channel, kind, row, cause string) {
+	l.logger.Warn("message left to a person; see noted-gateway inbox show", "channel", channel, "type", kind,
+		"row", row, "cause", cause)
+}
+
+// warning logs a field that was left out of a donation; the text names the field and no
+// value.
 func (l *gatewayLog) warning(channel, kind, text string) {
 	l.logger.Warn("left out of a donation", "channel", channel, "type", kind, "what", text)
 }
 
 // donation is the log for one donation of a message.
 func (l *gatewayLog) donation(m *message, id string, verdict client.Verdict) *slog.Logger {
-	return l.logger.With("channel", m.channel.name, "type", m.identified.Type, "donation_id", id, "verdict", verdict.String())
+	return l.logger.With(
+		"channel",
+		m.channel.name,
+		"type",
+		m.identified.Type,
+		"donation_id",
+		id,
+		"verdict",
+		verdict.String(),
+	)
 }
 
-// cause says why in words that are safe to be logged: the errors of the client name series.
+// cause says why in words that are safe to log: the client's own errors name series.
 func cause(err error) string {
 	if reason := client.Reason(err); reason != "" {
 		return reason
 	}
-	if trouble, ok := errors.AsType[handOnError](err); ok {
+	if trouble, ok := errors.AsType[downstreamError](err); ok {
 		return trouble.Error()
 	}
 	switch {
@@ -71,7 +126,7 @@ func cause(err error) string {
 	return "unexpected"
 }
 
-// A limit lets few of many lines through.
+// A limit lets ten lines a second through.
 type limit struct {
 	mu      sync.Mutex
 	second  int64

@@ -27,7 +27,8 @@ import (
 	"time"
 )
 
-// This file stands in for PayPal's hosts: who is asked whether an IPN is genuine, who serves the certificates, and who signs with them.
+// This file stands in for PayPal's hosts: it verifies IPNs, serves the certificates, and
+// signs with them.
 
 const (
 	account   = "donations@example.org"
@@ -48,7 +49,7 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// authority is a certificate authority of the test's own.
+// authority is the test's own certificate authority.
 type authority struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
@@ -57,8 +58,16 @@ type authority struct {
 func newAuthority() *authority {
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-1000 * time.Hour), NotAfter: time.Now().Add(1000 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(
+			1,
+		),
+		Subject:               pkix.Name{CommonName: "test authority"},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		NotBefore: time.Now().
+			Add(-1000 * time.Hour),
+		NotAfter: time.Now().Add(1000 * time.Hour),
+		KeyUsage: x509.KeyUsageCertSign,
 	}
 	der := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))
 	return &authority{key, must(x509.ParseCertificate(der))}
@@ -85,7 +94,7 @@ func (a *authority) issue(name string, public crypto.PublicKey, from, until time
 	return must(x509.CreateCertificate(rand.Reader, template, a.cert, public, a.key))
 }
 
-// payPal is all of PayPal that a gateway can see.
+// payPal is the part of PayPal that a gateway sees.
 type payPal struct {
 	*authority
 	verifier *httptest.Server // of IPNs
@@ -100,7 +109,12 @@ type payPal struct {
 }
 
 func newPayPal(t testing.TB) *payPal {
-	p := &payPal{authority: newAuthority(), sent: make(map[string]bool), files: make(map[string][]byte), fetched: make(map[string]int)}
+	p := &payPal{
+		authority: newAuthority(),
+		sent:      make(map[string]bool),
+		files:     make(map[string][]byte),
+		fetched:   make(map[string]int),
+	}
 	p.files["CERT-1"] = asPEM(p.issue(paypalCN, signingKey().Public(), -time.Hour, time.Hour))
 
 	p.verifier = httptest.NewServer(http.HandlerFunc(p.verify))
@@ -108,7 +122,11 @@ func newPayPal(t testing.TB) *payPal {
 
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	p.certs = httptest.NewUnstartedServer(http.HandlerFunc(p.serveCertificate))
-	p.certs.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{p.issue("127.0.0.1", key.Public(), -time.Hour, time.Hour)}, PrivateKey: key}}}
+	p.certs.TLS = &tls.Config{
+		Certificates: []tls.Certificate{
+			{Certificate: [][]byte{p.issue("127.0.0.1", key.Public(), -time.Hour, time.Hour)}, PrivateKey: key},
+		},
+	}
 	p.certs.Config.ErrorLog = discardLog()
 	p.certs.StartTLS()
 	t.Cleanup(p.certs.Close)
@@ -199,8 +217,10 @@ func (p *payPal) signed(body []byte, at time.Time, webhook, cert string, key *rs
 	signature := must(rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:]))
 	header := http.Header{}
 	for name, value := range map[string]string{
-		"Content-Type": "application/json", "PAYPAL-TRANSMISSION-ID": id, "PAYPAL-TRANSMISSION-TIME": when, "PAYPAL-AUTH-ALGO": "SHA256withRSA",
-		"PAYPAL-CERT-URL": p.certURL(cert), "PAYPAL-TRANSMISSION-SIG": base64.StdEncoding.EncodeToString(signature), "PAYPAL-AUTH-VERSION": "v2",
+		"Content-Type": "application/json", "PAYPAL-TRANSMISSION-ID": id,
+		"PAYPAL-TRANSMISSION-TIME": when, "PAYPAL-AUTH-ALGO": "SHA256withRSA",
+		"PAYPAL-CERT-URL":         p.certURL(cert),
+		"PAYPAL-TRANSMISSION-SIG": base64.StdEncoding.EncodeToString(signature), "PAYPAL-AUTH-VERSION": "v2",
 	} {
 		header.Set(name, value)
 	}
@@ -236,7 +256,14 @@ type gift struct {
 
 // payment is a gift of a series, told by both channels under one transaction id.
 func payment(series string) gift {
-	return gift{series: series, ipnTxn: series + "T", saleID: series + "T", eventID: "WH-" + series, amount: "25.00", at: time.Now().Add(-time.Minute)}
+	return gift{
+		series:  series,
+		ipnTxn:  series + "T",
+		saleID:  series + "T",
+		eventID: "WH-" + series,
+		amount:  "25.00",
+		at:      time.Now().Add(-time.Minute),
+	}
 }
 
 func pacific(t time.Time) string {
@@ -245,13 +272,30 @@ func pacific(t time.Time) string {
 
 func (g gift) fields() url.Values {
 	return url.Values{
-		"txn_type": {"recurring_payment"}, "payment_status": {"Completed"}, "recurring_payment_id": {g.series}, "txn_id": {g.ipnTxn},
-		"payment_date": {pacific(g.at)}, "mc_gross": {g.amount}, "mc_currency": {"EUR"}, "receiver_email": {account},
-		"payer_email": {"donor-canary@example.net"}, "first_name": {"Zoë Canary"}, "charset": {"UTF-8"},
+		"txn_type": {
+			"recurring_payment",
+		},
+		"payment_status":       {"Completed"},
+		"recurring_payment_id": {g.series},
+		"txn_id":               {g.ipnTxn},
+		"payment_date":         {pacific(g.at)},
+		"mc_gross":             {g.amount},
+		"mc_currency":          {"EUR"},
+		"receiver_email":       {account},
+		"payer_email":          {"donor-canary@example.net"},
+		"first_name":           {"Zoë Canary"},
+		"charset":              {"UTF-8"},
 	}
 }
 
 func (g gift) event() string {
-	return fmt.Sprintf(`{"id":%q,"event_type":"PAYMENT.SALE.COMPLETED","resource_type":"sale","create_time":%q,"summary":"donor-canary <&>","resource":{"id":%q,"billing_agreement_id":%q,"state":"completed","create_time":%q,"amount":{"total":%q,"currency":"EUR"}}}`,
-		g.eventID, time.Now().UTC().Format(time.RFC3339), g.saleID, g.series, g.at.UTC().Format(time.RFC3339), g.amount)
+	return fmt.Sprintf(
+		`{"id":%q,"event_type":"PAYMENT.SALE.COMPLETED","resource_type":"sale","create_time":%q,"summary":"donor-canary <&>","resource":{"id":%q,"billing_agreement_id":%q,"state":"completed","create_time":%q,"amount":{"total":%q,"currency":"EUR"}}}`,
+		g.eventID,
+		time.Now().UTC().Format(time.RFC3339),
+		g.saleID,
+		g.series,
+		g.at.UTC().Format(time.RFC3339),
+		g.amount,
+	)
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// What is handed on for a person to look at: a donation that Noted cannot decide, and a message whose type is not known.
+// The types of events that a person must look at: a donation that Noted cannot decide,
+// and a message of an unknown type.
 const (
 	kindUndecided = "noted.undecided"
 	kindUnknown   = "noted.unknown"
@@ -25,17 +26,20 @@ type openPair struct {
 	explanation string
 }
 
-// id names the message itself, the same in every redelivery: by its bytes where a webhook has no id of its own.
+// id names the message, the same in every redelivery. A webhook without an id is named by
+// its bytes.
 func (m *message) id() string { return cmp.Or(m.identified.Message.ID, digest(string(m.body))) }
 
-// digest is short, and no two texts share one.
+// digest shortens a text; different texts have different digests.
 func digest(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:16])
 }
 
-// handOnForPerson hands a message on once, before PayPal is told that it has arrived. Noted sees to that too: the message is noted in a series of
-// its own, named by an id that every redelivery has. The id covers which donations are open, so that one that becomes undecidable later is told as well.
+// handOnForPerson hands a message on once, before PayPal is told that it has arrived.
+// Noted sees to that too: the message is noted in a series of its own, named by an id
+// that every redelivery has. The id covers which donations are open, so that a donation
+// that becomes undecidable later is told as well.
 func (g *Gateway) handOnForPerson(ctx context.Context, m *message, kind string, open []openPair) error {
 	parts := []string{m.channel.name, m.id()}
 	for _, p := range open {
@@ -46,9 +50,14 @@ func (g *Gateway) handOnForPerson(ctx context.Context, m *message, kind string, 
 	id := strings.TrimPrefix(kind, "noted.") + "-" + name
 
 	donation := &client.Donation{Ledger: m.ledger, SeriesId: kind + ":" + name}
-	verdict, err := g.noted.Once(ctx, donation, &client.Message{Channel: m.channel.name, Id: id}, func(ctx context.Context, note *client.Note) error {
-		return g.handOn(ctx, personEvent(m, kind, id, open, note), note)
-	})
+	verdict, err := g.noted.Once(
+		ctx,
+		donation,
+		&client.Message{Channel: m.channel.name, Id: id},
+		func(ctx context.Context, note *client.Note) error {
+			return g.handOn(ctx, personEvent(m, kind, id, open, note), note)
+		},
+	)
 	log := g.log.donation(m, id, verdict).With("reason", open[0].reason)
 	switch {
 	case err == nil && verdict == client.Held:

@@ -27,7 +27,8 @@ type process struct {
 	ended   chan struct{}
 }
 
-// newProcess prepares a program. The address is free and stays so, being below the range that outgoing connections are given.
+// newProcess prepares a program. Its address is free and stays so: the port is below the
+// range of outgoing connections.
 func newProcess(t testing.TB, path string, args func(addr, port string) []string) *process {
 	p := &process{t: t, path: path, log: filepath.Join(t.TempDir(), "log")}
 	for p.addr == "" {
@@ -56,7 +57,8 @@ func (p *process) start() error {
 	if err := command.Start(); err != nil {
 		return err
 	}
-	// A test binary that dies takes the program with it: the pipe closes, and the shell kills it.
+	// A test binary that dies takes the program with it: the pipe closes, and the shell
+	// kills the program.
 	guard := exec.Command("/bin/sh", "-c", `read _ || kill -9 "$0"`, strconv.Itoa(command.Process.Pid))
 	pipe, err := guard.StdinPipe()
 	if err == nil {
@@ -92,7 +94,7 @@ func (p *process) start() error {
 	}
 }
 
-// end sends a signal and waits until it has ended.
+// end sends a signal and waits until the program has ended.
 func (p *process) end(signal syscall.Signal) {
 	if p.command == nil {
 		return
@@ -109,7 +111,7 @@ func (p *process) end(signal syscall.Signal) {
 	p.command = nil
 }
 
-// signal sends a signal that does not end it.
+// signal sends a signal that does not end the program.
 func (p *process) signal(signal syscall.Signal) { p.command.Process.Signal(signal) }
 
 func startRedis(t testing.TB, args ...string) *process {
@@ -119,7 +121,9 @@ func startRedis(t testing.TB, args ...string) *process {
 		t.Fatal("redis-server is not installed; on Debian: apt-get install redis-server")
 	}
 	p := newProcess(t, path, func(_, port string) []string {
-		return append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"}, args...)
+		return append(
+			[]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"},
+			args...)
 	})
 	if err := p.start(); err != nil {
 		t.Fatal(err)

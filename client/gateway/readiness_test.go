@@ -49,8 +49,8 @@ func caller(name, token, ledgers, verbs string) string {
 	return fmt.Sprintf(`%q: {"token_sha256": ["%x"], "ledgers": [%s], "verbs": [%s]}`, name, sum, ledgers, verbs)
 }
 
-// secured lets a house's Noted take tokens only; its gateway has that of one that may
-// note in both ledgers, and its Noted writes a log.
+// secured makes a house whose Noted requires tokens and writes a log. Its gateway's token
+// may note in both ledgers.
 func secured(t *testing.T, now *clock, lines ...string) (house *house, callers string, log *buffer) {
 	t.Helper()
 	callers, log = filepath.Join(t.TempDir(), "callers.json"), &buffer{}
@@ -75,9 +75,9 @@ func presents(token string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) { return token, nil }
 }
 
-// A gateway is ready when its store can be used and it may note in its ledgers, and in no
-// other of all combinations. However often it is looked at, a denial leaves a line a
-// minute in Noted's log.
+// A gateway is ready when its store can be used and it may note in its ledgers; every
+// other combination of rights is not ready. However often readiness is asked for, a
+// denial leaves one line a minute in Noted's log.
 func TestReadiness(t *testing.T) {
 	const storeText = "Noted cannot use its store"
 	gateways := map[string]struct {
@@ -158,8 +158,7 @@ func TestReadiness(t *testing.T) {
 	}
 }
 
-// What an operator changes in the file of callers is seen within a minute, either way,
-// and each change is logged once.
+// A change in the file of callers shows within a minute, and each change is logged once.
 func TestReadinessFollowsTheRights(t *testing.T) {
 	now := &clock{now: time.Now()}
 	h, callers, _ := secured(t, now)
@@ -187,7 +186,7 @@ func TestReadinessFollowsTheRights(t *testing.T) {
 	}
 }
 
-// A gateway that cannot read its token, or that does not reach Noted, says so.
+// A gateway that cannot read its token, or cannot reach Noted, says so.
 func TestReadinessWithoutNoted(t *testing.T) {
 	h := newHouse(t)
 	h.config.NotedClient.Token = func(context.Context) (string, error) { return "", os.ErrNotExist }

@@ -33,7 +33,7 @@ func snippet(t *testing.T, language string) string {
 	return string(found[0][1])
 }
 
-// The example in README.md is what the downstream gets for the body in it.
+// The example in README.md is the event that the downstream gets for the body in it.
 func TestReadmeEvent(t *testing.T) {
 	example := snippet(t, "json")
 	var want event.Event
@@ -52,29 +52,34 @@ func TestReadmeEvent(t *testing.T) {
 	}
 	types := string(must(os.ReadFile("README.md")))
 	for e := range 14 {
-		if name := strings.ToLower(strings.TrimPrefix(eventName(e+1), "EVENT_")); !strings.Contains(types, "`"+name+"`") {
+		if name := strings.ToLower(
+			strings.TrimPrefix(eventName(e+1), "EVENT_"),
+		); !strings.Contains(
+			types,
+			"`"+name+"`",
+		) {
 			t.Errorf("README.md does not name the event %s", name)
 		}
 	}
 }
 
-// A receiver of README.md, as a process.
+// A receiver from README.md, as a process.
 type receiver struct {
 	*process
 	t   *testing.T
 	dir string // where it runs, and keeps what it is given
 }
 
-// newReceiver starts the receiver that README.md has in a language.
+// newReceiver starts the receiver of README.md in a language.
 func newReceiver(t *testing.T, language string) receiver {
 	t.Helper()
 	c := map[string]struct {
 		program, file string
 		args          func(addr string) []string
 	}{
-		// Where there is no php.ini, as in PHP's container images, errors are displayed:
-		// then PHP answers 200 after a fatal one, unless it is told otherwise. A test
-		// makes a symbolic link and removes it, so PHP must not remember where it led.
+		// Without a php.ini, as in PHP's container images, PHP displays errors, and then
+		// answers 200 after a fatal error unless told otherwise. A test makes a symbolic
+		// link and removes it, so PHP must not remember where it led.
 		"php": {"php", "donations.php", func(addr string) []string {
 			return []string{"-d", "display_errors=1", "-d", "realpath_cache_size=0", "-S", addr, "donations.php"}
 		}},
@@ -101,7 +106,7 @@ func newReceiver(t *testing.T, language string) receiver {
 	return r
 }
 
-// kept reads what it has kept in a folder: by name, without the ending.
+// kept reads the files in a folder of the receiver, by name without the ending.
 func (r receiver) kept(folder string) map[string]json.RawMessage {
 	r.t.Helper()
 	kept := map[string]json.RawMessage{}
@@ -140,7 +145,7 @@ func inReceivers(t *testing.T, test func(t *testing.T, language string, r receiv
 	}
 }
 
-// The receivers in README.md take what is signed, once, and nothing else.
+// The receivers in README.md accept signed events, once, and nothing else.
 func TestReadmeReceivers(t *testing.T) {
 	inReceivers(t, func(t *testing.T, language string, r receiver) {
 		h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
@@ -194,7 +199,7 @@ func TestReadmeReceivers(t *testing.T) {
 	})
 }
 
-// everyType is a message of PayPal's for each type of event that a gateway hands on.
+// everyType makes a message of PayPal's for each type of event.
 func everyType(p *payPal) map[string]delivery {
 	ipn := func(series string, changes ...string) delivery {
 		fields := payment(series).fields()
@@ -226,9 +231,8 @@ func everyType(p *payPal) map[string]delivery {
 	}
 }
 
-// The receivers keep what they are given where it belongs, whatever its type: donations
-// in the books, what is for a person visibly beside them, with the reason and the
-// message.
+// The receivers keep every type of event in its place: donations in the books, events for
+// a person visibly beside them, with the reason and the message.
 func TestReadmeReceiversTakeEveryType(t *testing.T) {
 	inReceivers(t, func(t *testing.T, _ string, r receiver) {
 		h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
@@ -282,7 +286,7 @@ func TestReadmeReceiversTakeEveryType(t *testing.T) {
 	})
 }
 
-// What the receivers do not know or cannot keep they do not accept, so that it comes
+// The receivers do not accept events that they do not know or cannot keep, so these come
 // again.
 func TestReadmeReceiversAcceptNothingThatTheyDoNotKeep(t *testing.T) {
 	const good = `{"type":"noted.donation.payment","data":{"donation":{"series_id":"I-1"}}}`

@@ -17,12 +17,13 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// maxBusy is how many messages are worked on at a time; one more is told to come again. It bounds what forged messages can cost: each is a question to
-// PayPal. All bodies, those that are still arriving too, take no more memory than so many of the largest: whoever sends slowly takes little of it, and
-// takes no place of a message that is whole.
+// maxBusy is how many messages are processed at a time; further messages are told to come
+// again. It bounds the cost of forged messages, as each is a question to PayPal. Total
+// body memory, partial reads included, is capped at maxBusy × MaxBody. Slow senders hold
+// little of it and occupy no place of a complete message.
 const maxBusy = 256
 
-// firstRead is how much memory a body begins with. Most of PayPal's need no more.
+// firstRead is the memory that a body begins with. Most of PayPal's need no more.
 const firstRead = 4 << 10
 
 // A room is the memory that bodies may take.
@@ -38,7 +39,8 @@ func (r *room) take(bytes int) bool {
 
 func (r *room) free(bytes int) { r.left.Add(int64(bytes)) }
 
-// retryAfter is what a 503 says, in seconds. PayPal has its own schedule; it is for whoever else may ask.
+// retryAfter is the Retry-After of a 503, in seconds. PayPal has its own schedule; the
+// header is for other callers.
 const retryAfter = 30
 
 // A channel is one of PayPal's two ways to tell of a donation.
@@ -46,15 +48,16 @@ type channel struct {
 	name        string // as in the contract, and in the path: /paypal/NAME
 	contentType string
 
-	// verify finds out whether PayPal has sent this body, and whether as a test. It returns a refusal else.
-	verify func(ctx context.Context, header http.Header, body []byte) (test bool, err error)
-	// identify says which donations a verified body tells of.
+	// verify finds out whether PayPal has sent this body, and whether as a test.
+	// Otherwise it returns a refusal.
+	verify func(ctx context.Context, header http.Header, body []byte, arrived time.Time) (test bool, err error)
+	// identify lists the donations that a verified body tells of.
 	identify func(body []byte) (paypal.Identified, error)
 	// account says whether a verified body is about an account of ours.
 	account func(body []byte) ownership
 }
 
-// ownership is whose account a message is about.
+// ownership says whose account a message is about.
 type ownership int
 
 const (
@@ -72,16 +75,16 @@ type message struct {
 	identified  paypal.Identified
 }
 
-// A refusal is every answer to PayPal but 200.
+// A refusal is any answer to PayPal but 200.
 type refusal struct {
 	status int
-	reason string // a label of the metrics: one word of few
-	text   string // what is wrong and what to do about it, for whoever reads the answer
+	reason string // a label of the metrics, from a fixed list
+	text   string // what is wrong and what to do about it, for the reader of the answer
 }
 
 func (r *refusal) Error() string { return r.text }
 
-// again is a refusal for now.
+// again makes a temporary refusal: PayPal comes again.
 func again(reason, text string) *refusal {
 	return &refusal{status: http.StatusServiceUnavailable, reason: reason, text: text}
 }
@@ -102,12 +105,13 @@ func (g *Gateway) receive(w http.ResponseWriter, r *http.Request, c *channel) {
 	answer(w, refused)
 }
 
-// take does what receive accounts for. kind is PayPal's type of the message, once it is verified.
+// take does the work that receive accounts for. kind is PayPal's type of the message,
+// once it is verified.
 func (g *Gateway) take(w http.ResponseWriter, r *http.Request, c *channel) (outcome, kind string, err error) {
 	body, err := g.read(w, r, c)
 	defer g.room.free(cap(body))
 	if err != nil {
-		w.Header().Set("Connection", "close") // the rest of the body is not waited for
+		w.Header().Set("Connection", "close") // do not wait for the rest of the body
 		return "", "", err
 	}
 	select {
@@ -118,7 +122,11 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, c *channel) (outc
 	}
 	ctx := context.WithoutCancel(r.Context()) // see Design
 
-	test, err := c.verify(ctx, r.Header, body)
+	arrived := g.config.Now()
+	test, err := c.verify(ctx, r.Header, body, arrived)
+	if g.inbox != nil && (err == nil || isVerifierAway(err)) {
+		return g.inbox.take(ctx, c, r.Header, body, test, arrived, err)
+	}
 	if err != nil {
 		return "", "", err
 	}
@@ -136,35 +144,57 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, c *channel) (outc
 		g.log.warning(c.name, kind, warning)
 	}
 	if m.identified.Skipped != "" && !m.identified.Unknown {
-		return skipped, kind, nil // whoever it is about: PayPal tells of our own payments too, and nothing comes of it
+		return skipped, kind, nil // before the account: PayPal tells of our own payments too
 	}
 	whose := c.account(body)
 	if whose == foreign {
-		return "", kind, &refusal{status: http.StatusForbidden, reason: "foreign", text: "the message is about an account that is not ours"}
+		return "", kind, &refusal{
+			status: http.StatusForbidden,
+			reason: "foreign",
+			text:   "the message is about an account that is not ours",
+		}
 	}
 	outcome, err = g.work(ctx, m, whose)
 	return outcome, kind, err
 }
 
-var errNoSandbox = &refusal{status: http.StatusForbidden, reason: "sandbox", text: "this is a test of PayPal's sandbox, and there is no ledger for tests here"}
+var errNoSandbox = &refusal{
+	status: http.StatusForbidden,
+	reason: "sandbox",
+	text:   "this is a test of PayPal's sandbox, and there is no ledger for tests here",
+}
 
-// read takes the body, and no more of it and no longer than is allowed. What it returns takes its capacity of the room, beside an error too.
+// read takes the body, within the allowed size and time. The capacity of the returned
+// body counts against the room, also beside an error.
 func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *channel) ([]byte, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, &refusal{status: http.StatusMethodNotAllowed, reason: "method", text: "only POST is taken here"}
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != c.contentType {
-		return nil, &refusal{status: http.StatusUnsupportedMediaType, reason: "content_type", text: "the Content-Type must be " + c.contentType}
+		return nil, &refusal{
+			status: http.StatusUnsupportedMediaType,
+			reason: "content_type",
+			text:   "the Content-Type must be " + c.contentType,
+		}
 	}
 	if r.Header.Get("Content-Encoding") != "" {
-		return nil, &refusal{status: http.StatusUnsupportedMediaType, reason: "content_type", text: "a Content-Encoding is not taken: the bytes are verified as they come"}
+		return nil, &refusal{
+			status: http.StatusUnsupportedMediaType,
+			reason: "content_type",
+			text:   "a Content-Encoding is not taken: the bytes are verified as they come",
+		}
 	}
-	tooLarge := &refusal{status: http.StatusRequestEntityTooLarge, reason: "too_large", text: "the message has more than " + strconv.FormatInt(g.config.MaxBody, 10) + " bytes"}
+	tooLarge := &refusal{
+		status: http.StatusRequestEntityTooLarge,
+		reason: "too_large",
+		text:   "the message has more than " + strconv.FormatInt(g.config.MaxBody, 10) + " bytes",
+	}
 	if r.ContentLength > g.config.MaxBody {
 		return nil, tooLarge
 	}
-	// A server that cannot set deadlines has its own, or none: then MaxBody alone bounds it.
+	// A server that cannot set deadlines has its own, or none. Then only MaxBody bounds
+	// the body.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(g.config.BodyTimeout))
 	body, err := g.gather(http.MaxBytesReader(w, r.Body, g.config.MaxBody))
@@ -182,18 +212,25 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *channel) ([]by
 	case errors.As(err, &large):
 		return body, tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return body, &refusal{status: http.StatusRequestTimeout, reason: "slow", text: "the message did not arrive in time"}
+		return body, &refusal{
+			status: http.StatusRequestTimeout,
+			reason: "slow",
+			text:   "the message did not arrive in time",
+		}
 	}
 	return body, &refusal{status: http.StatusBadRequest, reason: "broken", text: "the message broke off"}
 }
 
 var errBusy = again("busy", "too many messages at once; come again")
 
-// gather reads to the end as io.ReadAll does, and takes room as the bytes come: what a sender has announced and does not send takes none.
+// gather reads to the end, as io.ReadAll does, and takes room as the bytes arrive.
+// Announced bytes that the sender does not send take none.
 func (g *Gateway) gather(from io.Reader) (body []byte, err error) {
 	for {
 		if len(body) == cap(body) {
-			size := int(min(int64(max(firstRead, 2*cap(body))), g.config.MaxBody+1)) // where the largest has come, there is one byte left to see its end
+			size := int(
+				min(int64(max(firstRead, 2*cap(body))), g.config.MaxBody+1),
+			) // one byte more than the largest, to see its end
 			if !g.room.take(size - cap(body)) {
 				return body, errBusy
 			}
@@ -210,7 +247,8 @@ func (g *Gateway) gather(from io.Reader) (body []byte, err error) {
 	}
 }
 
-// answer tells PayPal. It wants nothing but the status; a person reads the rest.
+// answer tells PayPal the outcome. PayPal reads only the status; the rest is for a
+// person.
 func answer(w http.ResponseWriter, refused *refusal) {
 	if refused == nil {
 		w.WriteHeader(http.StatusOK)
@@ -222,10 +260,13 @@ func answer(w http.ResponseWriter, refused *refusal) {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	w.WriteHeader(refused.status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": refused.text, "reason": refused.reason}) // PayPal may be gone
+	_ = json.NewEncoder(w).
+		Encode(map[string]string{"error": refused.text, "reason": refused.reason})
+	// PayPal may be gone
 }
 
-// confidential says whether nobody between can read or change what goes to a URL: https, or this machine.
+// confidential says whether others can neither read nor change the traffic to a URL:
+// https, or this machine.
 func confidential(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {

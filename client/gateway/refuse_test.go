@@ -16,7 +16,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// Whatever is not PayPal's, or not ours, is refused, and leaves nothing: neither in Redis nor downstream.
+// Messages that are not PayPal's, or not ours, are refused. They leave nothing in Redis
+// or downstream.
 func TestRefusals(t *testing.T) {
 	plain := httptest.NewUnstartedServer(nil) // a host that is allowed, but speaks no TLS
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
@@ -35,10 +36,16 @@ func TestRefusals(t *testing.T) {
 	p.files["CERT-FOREIGN"] = asPEM(strange.issue(paypalCN, signingKey().Public(), -time.Hour, time.Hour))
 	p.files["CERT-EXPIRED"] = asPEM(p.issue(paypalCN, signingKey().Public(), -9*day, -time.Minute))
 	p.files["CERT-EARLY"] = asPEM(p.issue(paypalCN, signingKey().Public(), time.Minute, day))
-	p.files["CERT-NAME"] = asPEM(p.issue("messageverificationcerts.paypal.com.example.org", signingKey().Public(), -time.Hour, time.Hour))
-	p.files["CERT-CHAIN"] = append(asPEM(strange.issue(paypalCN, signingKey().Public(), -time.Hour, time.Hour)), p.files["CERT-1"]...)
+	p.files["CERT-NAME"] = asPEM(
+		p.issue("messageverificationcerts.paypal.com.example.org", signingKey().Public(), -time.Hour, time.Hour),
+	)
+	p.files["CERT-CHAIN"] = append(
+		asPEM(strange.issue(paypalCN, signingKey().Public(), -time.Hour, time.Hour)),
+		p.files["CERT-1"]...)
 	p.files["CERT-JUNK"] = asPEM([]byte("junk"))
-	p.files["CERT-SANDBOX"] = asPEM(p.issue("messageverificationcerts.sandbox.paypal.com", signingKey().Public(), -time.Hour, time.Hour))
+	p.files["CERT-SANDBOX"] = asPEM(
+		p.issue("messageverificationcerts.sandbox.paypal.com", signingKey().Public(), -time.Hour, time.Hour),
+	)
 
 	forged := p.ipn(payment("I-FORGED").fields())
 	forged.body = append(forged.body, "&memo=1"...)
@@ -128,15 +135,19 @@ func TestRefusals(t *testing.T) {
 	if events := h.shop.got(); len(events) != 1 {
 		t.Errorf("the downstream got %v, want the genuine one alone", events)
 	}
-	// The message that was tampered with is still the first of its donation.
+	// The genuine message is still FIRST after the forgeries.
 	h.mustTake(good)
 	if events := h.shop.got(); len(events) != 2 {
 		t.Errorf("the downstream got %v; the forgeries have suppressed the genuine one", events)
 	}
-	h.counts(`noted_gateway_messages_total{channel="ipn",outcome="invalid"} 2`, `noted_gateway_verify_seconds_count{channel="ipn",outcome="invalid"} 2`)
+	h.counts(
+		`noted_gateway_messages_total{channel="ipn",outcome="invalid"} 2`,
+		`noted_gateway_verify_seconds_count{channel="ipn",outcome="invalid"} 2`,
+	)
 }
 
-// When PayPal cannot be asked, nothing is known: PayPal comes again.
+// When PayPal cannot be asked, the gateway knows nothing of the message: PayPal comes
+// again.
 func TestVerifierIsInTrouble(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-TROUBLE")
@@ -180,7 +191,8 @@ func TestVerifierIsInTrouble(t *testing.T) {
 	}
 }
 
-// A body that does not come is not waited for, and one that is too long is not read to its end, declared or not.
+// The gateway does not wait for a body that does not come, and does not read one that is
+// too long to its end, declared or not.
 func TestSlowAndEndlessBodies(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.BodyTimeout = 200 * time.Millisecond })
 	before := h.inRedis()
@@ -210,7 +222,12 @@ func TestSlowAndEndlessBodies(t *testing.T) {
 			}
 			defer response.Body.Close()
 			if response.StatusCode != c.status || !response.Close {
-				t.Errorf("got %d, close %v, want %d and a closed connection", response.StatusCode, response.Close, c.status)
+				t.Errorf(
+					"got %d, close %v, want %d and a closed connection",
+					response.StatusCode,
+					response.Close,
+					c.status,
+				)
 			}
 		})
 	}
@@ -227,7 +244,7 @@ func TestSlowAndEndlessBodies(t *testing.T) {
 	}
 }
 
-// What is half sent takes memory of those who send it, up to a bound, and never the place of a message that arrives whole.
+// Half-sent bodies take memory up to a bound, and never the place of a complete message.
 func TestHalfSentBodies(t *testing.T) {
 	const maxBody = 64 << 10
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.MaxBody, c.BodyTimeout = maxBody, time.Minute })

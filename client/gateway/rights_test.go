@@ -17,7 +17,7 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// readmeToken runs the command with which README.md makes a gateway's token.
+// readmeToken runs the command of README.md that makes a gateway's token.
 func readmeToken(t *testing.T) (token, line string) {
 	t.Helper()
 	found := regexp.MustCompile("```\nnotectl (token .+)\n```").FindSubmatch(must(os.ReadFile("README.md")))
@@ -32,7 +32,7 @@ func readmeToken(t *testing.T) (token, line string) {
 	return token, line
 }
 
-// The rights that README.md gives a gateway are enough for all that it does.
+// The rights that README.md gives a gateway suffice for all its work.
 func TestReadmeRights(t *testing.T) {
 	token, line := readmeToken(t)
 	callers, log := filepath.Join(t.TempDir(), "callers.json"), &buffer{}
@@ -94,8 +94,8 @@ func TestReadmeRights(t *testing.T) {
 	}
 }
 
-// The manual, the three programs and Noted's file of callers agree on what there is to
-// grant, and on what a gateway needs of it.
+// The manual, the three programs and Noted's file of callers agree on the rights that
+// exist, and on those that a gateway needs.
 func TestProgramsAgreeOnRights(t *testing.T) {
 	sentence := "A gateway needs the verb note in each of its ledgers"
 	for name, args := range map[string][]string{
@@ -117,7 +117,7 @@ func TestProgramsAgreeOnRights(t *testing.T) {
 		t.Errorf("README.md grants %s, want the verb note", line)
 	}
 
-	// Each program lists the verbs when it is given another.
+	// Each program lists the verbs when it is given an unknown verb.
 	callers := filepath.Join(t.TempDir(), "callers.json")
 	writeCallers(t, callers, caller("a", "token", `"*"`, `"nonsense"`))
 	verbs := func(expression, name string, args ...string) string {

@@ -12,19 +12,28 @@ import (
 	"strings"
 )
 
-// A signature is how a webhook is verified without asking PayPal: by its certificate.
+// A signature verifies webhooks by their certificate, without asking PayPal.
 type signature struct {
 	webhookID    string
 	certificates *certificates
 }
 
-// errNotSigned does not say which part was wrong: whoever tries to forge one need not know.
-var errNotSigned = &refusal{status: http.StatusBadRequest, reason: "invalid", text: "the signature is not PayPal's over this body for this webhook; compare the webhook id with PayPal's dashboard"}
+// errNotSigned does not say which part is wrong: a forger need not know.
+var errNotSigned = &refusal{
+	status: http.StatusBadRequest,
+	reason: "invalid",
+	text: "the signature is not PayPal's over this body for this webhook; compare the webhook id with " +
+		"PayPal's dashboard",
+}
 
 // verify checks the signature over id, time, our webhook id and the checksum of the body.
 func (s *signature) verify(_ context.Context, t transmission, body []byte) (test bool, err error) {
 	if !strings.EqualFold(t.algorithm, "SHA256withRSA") {
-		return false, &refusal{status: http.StatusBadRequest, reason: "headers", text: "the signature algorithm is not SHA256withRSA"}
+		return false, &refusal{
+			status: http.StatusBadRequest,
+			reason: "headers",
+			text:   "the signature algorithm is not SHA256withRSA",
+		}
 	}
 	sign, err := base64.StdEncoding.DecodeString(t.signature)
 	if err != nil {

@@ -20,13 +20,18 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/gateway/inbox/inboxtest"
 )
 
-// The storm: IPNs and webhooks of the same donations over two gateways, in disorder, with repeats and forgeries among them; the verifier fails now and
-// then, the downstream refuses now and then; gateways and Noted are killed with SIGKILL or stopped and started again, and Redis is stopped or
-// frozen for seconds. PayPal delivers again until it is answered 200. After that every donation must have arrived under exactly one donation id.
+// The storm sends IPNs and webhooks of the same donations to two gateways, in disorder,
+// with repeats and forgeries. The verifier fails and the downstream refuses now and then.
+// Gateways and Noted are killed or stopped and started again, and Redis is stopped or
+// frozen for seconds. PayPal delivers again until it is answered 200. At the end every
+// donation must have arrived under exactly one donation id.
 //
-// A failing storm prints its seed; STORM_SEED=… makes the same choices again, though not the same timing.
+// A failing storm prints its seed. STORM_SEED=… makes the same choices again, but not the
+// same timing.
 func TestStorm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a storm takes half a minute")
@@ -35,7 +40,27 @@ func TestStorm(t *testing.T) {
 	for _, into := range []string{"http", "stream"} {
 		t.Run(into, func(t *testing.T) {
 			t.Parallel()
-			seed := must(strconv.ParseUint(cmp.Or(os.Getenv("STORM_SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64))
+			seed := must(
+				strconv.ParseUint(cmp.Or(os.Getenv("STORM_SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64),
+			)
+			t.Logf("STORM_SEED=%d", seed)
+			newStorm(t, seed, into).run()
+		})
+	}
+}
+
+// The same storm over gateways with an inbox, side by side on one database, which is
+// stopped and started too. PayPal hears 200 far earlier, and the same must arrive.
+func TestInboxStorm(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a storm takes half a minute")
+	}
+	built(t, "noted")
+	for _, into := range []string{"sqlite", "postgresql"} {
+		t.Run(into, func(t *testing.T) {
+			seed := must(
+				strconv.ParseUint(cmp.Or(os.Getenv("STORM_SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64),
+			)
 			t.Logf("STORM_SEED=%d", seed)
 			newStorm(t, seed, into).run()
 		})
@@ -54,13 +79,23 @@ type storm struct {
 	forged  []delivery      //
 	want    map[string]bool // :: what names a donation downstream → is expected
 
+	postgres *inboxtest.Postgres // nil where the storm needs none
+	box      *inbox.Inbox        // nil where the gateways have none
+
 	mu     sync.Mutex
 	random *rand.Rand
 	tries  int
 }
 
 func newStorm(t *testing.T, seed uint64, into string) *storm {
-	s := &storm{t: t, into: into, payPal: newPayPal(t), shop: newShop(t), want: make(map[string]bool), random: rand.New(rand.NewPCG(seed, 1))}
+	s := &storm{
+		t:      t,
+		into:   into,
+		payPal: newPayPal(t),
+		shop:   newShop(t),
+		want:   make(map[string]bool),
+		random: rand.New(rand.NewPCG(seed, 1)),
+	}
 	s.write()
 	s.redis = startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
 	s.noted = newProcess(t, built(t, "noted"), func(addr, _ string) []string {
@@ -77,11 +112,44 @@ func newStorm(t *testing.T, seed uint64, into string) *storm {
 	if into == "stream" {
 		forwardTo = "redis://" + s.redis.addr + "/1?stream=donations"
 	}
+	var inboxArgs []string
+	switch into {
+	case "sqlite":
+		inboxArgs = s.withInbox("sqlite://" + filepath.Join(dir, "inbox.db"))
+	case "postgresql":
+		s.postgres = inboxtest.StartPostgres(t)
+		inboxArgs = s.withInbox(s.postgres.URL())
+	}
 	for range 2 {
 		s.gates = append(s.gates, newProcess(t, built(t, "noted-gateway"), func(addr, _ string) []string {
-			return []string{"-listen", addr, "-admin-listen", "off", "-noted", s.noted.addr, "-ledger", "paypal-live", "-accounts", account,
-				"-ipn-verify-url", s.payPal.verifier.URL, "-webhook-id", webhookID, "-webhook-cert-host", s.payPal.certHost(), "-webhook-cert-roots", roots,
-				"-forward-to", forwardTo, "-forward-secret-file", secretFile, "-forward-timeout", "1s", "-hold", "3s"}
+			return append([]string{
+				"-listen",
+				addr,
+				"-admin-listen",
+				"off",
+				"-noted",
+				s.noted.addr,
+				"-ledger",
+				"paypal-live",
+				"-accounts",
+				account,
+				"-ipn-verify-url",
+				s.payPal.verifier.URL,
+				"-webhook-id",
+				webhookID,
+				"-webhook-cert-host",
+				s.payPal.certHost(),
+				"-webhook-cert-roots",
+				roots,
+				"-forward-to",
+				forwardTo,
+				"-forward-secret-file",
+				secretFile,
+				"-forward-timeout",
+				"1s",
+				"-hold",
+				"3s",
+			}, inboxArgs...)
 		}))
 	}
 	for _, p := range append([]*process{s.noted}, s.gates...) {
@@ -92,7 +160,19 @@ func newStorm(t *testing.T, seed uint64, into string) *storm {
 	return s
 }
 
-// write writes the messages, and down what must come of them.
+// withInbox gives the gateways an inbox, and the storm a look into it.
+func (s *storm) withInbox(url string) (args []string) {
+	line, file := inbox.NewKeyLine(), filepath.Join(s.t.TempDir(), "inbox.key")
+	if err := os.WriteFile(file, []byte(line), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	config := inbox.Config{URL: url, Account: "paypal-live", Keys: must(inbox.ReadKeys([]byte(line)))}
+	s.box = must(inbox.Open(s.t.Context(), config))
+	s.t.Cleanup(func() { s.box.Close() })
+	return []string{"-inbox", url, "-inbox-key-file", file}
+}
+
+// write writes the messages, and the events that must come of them.
 func (s *storm) write() {
 	day := 24 * time.Hour
 	expect := func(kind, series string, at time.Time) {
@@ -119,12 +199,25 @@ func (s *storm) write() {
 	for i := range 10 { // a first payment in disguise: two donations in one IPN, and the signup by webhook too
 		g := payment(fmt.Sprintf("I-SIGNUP%02d", i))
 		fields := g.fields()
-		for name, value := range map[string]string{"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": g.ipnTxn, "initial_payment_status": "Completed",
-			"initial_payment_amount": "5.00", "currency_code": "EUR", "time_created": pacific(g.at)} {
+		for name, value := range map[string]string{
+			"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": g.ipnTxn,
+			"initial_payment_status": "Completed",
+			"initial_payment_amount": "5.00", "currency_code": "EUR",
+			"time_created": pacific(g.at),
+		} {
 			fields.Set(name, value)
 		}
-		s.letters = append(s.letters, s.payPal.ipn(fields),
-			s.payPal.webhook(fmt.Sprintf(`{"id":"WH-A%s","event_type":"BILLING.SUBSCRIPTION.ACTIVATED","resource":{"id":%q}}`, g.series, g.series)))
+		s.letters = append(
+			s.letters,
+			s.payPal.ipn(fields),
+			s.payPal.webhook(
+				fmt.Sprintf(
+					`{"id":"WH-A%s","event_type":"BILLING.SUBSCRIPTION.ACTIVATED","resource":{"id":%q}}`,
+					g.series,
+					g.series,
+				),
+			),
+		)
 		expect("signup", g.series, time.Time{})
 		expect("payment", g.series, g.at)
 	}
@@ -134,22 +227,41 @@ func (s *storm) write() {
 		for name, value := range map[string]string{"txn_type": "", "payment_status": "Refunded", "parent_txn_id": g.series, "mc_gross": "-25.00"} {
 			fields.Set(name, value)
 		}
-		s.letters = append(s.letters, s.payPal.ipn(fields),
-			s.payPal.webhook(fmt.Sprintf(`{"id":"WH-R%s","event_type":"PAYMENT.SALE.REFUNDED","resource":{"id":%q,"sale_id":%q,"create_time":%q,"amount":{"total":"-25.00","currency":"EUR"}}}`,
-				g.series, g.saleID, g.series, g.at.UTC().Format(time.RFC3339))))
+		s.letters = append(
+			s.letters,
+			s.payPal.ipn(fields),
+			s.payPal.webhook(
+				fmt.Sprintf(
+					`{"id":"WH-R%s","event_type":"PAYMENT.SALE.REFUNDED","resource":{"id":%q,"sale_id":%q,"create_time":%q,"amount":{"total":"-25.00","currency":"EUR"}}}`,
+					g.series,
+					g.saleID,
+					g.series,
+					g.at.UTC().Format(time.RFC3339),
+				),
+			),
+		)
 		expect("refund", g.saleID, g.at)
 	}
 	for i := range 4 { // a dispute about two payments, and a payment that is too old for Noted
 		one, other := fmt.Sprintf("9DISPUTED%02dA", i), fmt.Sprintf("9DISPUTED%02dB", i)
 		s.letters = append(s.letters, s.payPal.webhook(fmt.Sprintf(
-			`{"id":"WH-D%d","event_type":"CUSTOMER.DISPUTE.CREATED","resource":{"dispute_id":"PP-D-%d","disputed_transactions":[{"seller_transaction_id":%q},{"seller_transaction_id":%q}]}}`, i, i, one, other)))
+			`{"id":"WH-D%d","event_type":"CUSTOMER.DISPUTE.CREATED","resource":{"dispute_id":"PP-D-%d","disputed_transactions":[{"seller_transaction_id":%q},{"seller_transaction_id":%q}]}}`,
+			i,
+			i,
+			one,
+			other,
+		)))
 		expect("dispute", one, time.Time{})
 		expect("dispute", other, time.Time{})
 		g := payment(fmt.Sprintf("I-OLD%02d", i))
 		g.at = time.Now().Add(-60 * day)
 		s.letters = append(s.letters, s.payPal.ipn(g.fields()), s.payPal.webhook(g.event()))
 		s.want["noted.undecided|ipn|"+g.series], s.want["noted.undecided|webhook|"+g.series] = true, true
-		s.forged = append(s.forged, s.payPal.ipn(payment("I-FORGED").fields()).flipped("25.00"), s.payPal.webhook(payment("I-FORGED").event()).flipped("25.00"))
+		s.forged = append(
+			s.forged,
+			s.payPal.ipn(payment("I-FORGED").fields()).flipped("25.00"),
+			s.payPal.webhook(payment("I-FORGED").event()).flipped("25.00"),
+		)
 	}
 	for _, i := range s.random.Perm(len(s.letters))[:len(s.letters)/3] { // repeats, of which PayPal marks some
 		again := s.letters[i]
@@ -161,7 +273,7 @@ func (s *storm) write() {
 	}
 }
 
-// chance is true so many times of a thousand.
+// chance is true in this many of a thousand cases.
 func (s *storm) chance(thousandths int) bool { return s.number(1000) < thousandths }
 
 func (s *storm) number(n int) int {
@@ -170,12 +282,12 @@ func (s *storm) number(n int) int {
 	return s.random.IntN(n)
 }
 
-// between is a time between two.
+// between returns a duration between two bounds.
 func (s *storm) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(s.number(int(most-least)))
 }
 
-// wait waits as PayPal and operators do, unless the storm is called off.
+// wait waits as PayPal and operators do, unless the test ends.
 func wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -203,7 +315,8 @@ func (s *storm) run() {
 		}
 		return true
 	})
-	s.shop.linger = func(ctx context.Context) { wait(ctx, s.between(0, 150*time.Millisecond)) } // so that many are killed between hand-on and settling
+	// Many gateways are then killed between acceptance and settling.
+	s.shop.linger = func(ctx context.Context) { wait(ctx, s.between(0, 150*time.Millisecond)) }
 	s.shop.refusing(func(w http.ResponseWriter, r *http.Request, _ event.Event) bool {
 		switch {
 		case s.chance(80):
@@ -234,7 +347,7 @@ func (s *storm) run() {
 	for _, d := range s.forged {
 		all.Go(func() {
 			for range 3 {
-				if wait(ctx, s.between(0, 3*time.Second)) && s.post(d, false) {
+				if wait(ctx, s.between(0, 3*time.Second)) && s.post(d, false) && s.box == nil {
 					s.t.Errorf("a forgery was taken: %s", d.body)
 				}
 			}
@@ -248,11 +361,17 @@ func (s *storm) run() {
 	}
 	s.payPal.disturb(nil)
 	s.shop.refusing(nil)
+	if s.box != nil {
+		drained(s.t, s.box)
+	}
 	before := s.arrived()
 	for i, d := range s.letters { // all are known now, to both gateways
 		if status, reason, err := deliver("http://"+s.gates[i%2].addr, d); status != http.StatusOK {
 			s.t.Errorf("once more: got %d %s %v, want 200", status, reason, err)
 		}
+	}
+	if s.box != nil {
+		drained(s.t, s.box)
 	}
 	if after := s.arrived(); after != before {
 		s.t.Errorf("%d events after all was known, %d before", after, before)
@@ -264,7 +383,8 @@ func (s *storm) run() {
 	s.t.Logf("%d donations, %d messages, %d deliveries, %d events", len(s.want), len(s.letters), s.tries, before)
 }
 
-// post delivers a message to one of the gateways, as whoever balances the load does, and says whether it was taken.
+// post delivers a message to one of the gateways, as a load balancer does, and says
+// whether it was taken.
 func (s *storm) post(d delivery, genuine bool) bool {
 	s.mu.Lock()
 	s.tries++
@@ -274,10 +394,13 @@ func (s *storm) post(d delivery, genuine bool) bool {
 	if err == nil && status != http.StatusOK && status != http.StatusServiceUnavailable && genuine {
 		s.t.Errorf("a genuine %s was refused: %d %s", d.channel, status, reason)
 	}
+	if err == nil && status != http.StatusOK && genuine && s.into == "sqlite" { // whose database is never away
+		s.t.Errorf("a genuine %s was answered %d %s, and it could be kept", d.channel, status, reason)
+	}
 	return err == nil && status == http.StatusOK
 }
 
-// rage does what may happen to machines, each thing at least once.
+// rage does to the machines each thing that may happen, at least once.
 func (s *storm) rage(ctx context.Context) {
 	again := func(p *process, signal syscall.Signal) func() {
 		return func() {
@@ -290,8 +413,17 @@ func (s *storm) rage(ctx context.Context) {
 	}
 	kill, stop := syscall.SIGKILL, syscall.SIGTERM
 	acts := []func(){
-		again(s.gates[0], kill), again(s.gates[1], kill), again(s.gates[0], kill), again(s.gates[1], stop), again(s.gates[0], kill), again(s.gates[1], kill),
-		again(s.noted, kill), again(s.noted, stop),
+		again(
+			s.gates[0],
+			kill,
+		),
+		again(s.gates[1], kill),
+		again(s.gates[0], kill),
+		again(s.gates[1], stop),
+		again(s.gates[0], kill),
+		again(s.gates[1], kill),
+		again(s.noted, kill),
+		again(s.noted, stop),
 		func() { // Redis is stopped for seconds
 			s.redis.end(stop)
 			wait(ctx, s.between(1500*time.Millisecond, 2500*time.Millisecond))
@@ -305,6 +437,15 @@ func (s *storm) rage(ctx context.Context) {
 			s.redis.signal(syscall.SIGCONT)
 		},
 	}
+	if s.postgres != nil {
+		acts = append(acts, func() { // the inbox's database is away for seconds
+			s.postgres.Stop()
+			wait(ctx, s.between(500*time.Millisecond, 2*time.Second))
+			if err := s.postgres.Start(); err != nil {
+				s.t.Error(err)
+			}
+		})
+	}
 	s.mu.Lock()
 	s.random.Shuffle(len(acts), func(i, j int) { acts[i], acts[j] = acts[j], acts[i] })
 	s.mu.Unlock()
@@ -316,9 +457,9 @@ func (s *storm) rage(ctx context.Context) {
 	}
 }
 
-// events are what the downstream has.
+// events returns the events that the downstream has.
 func (s *storm) events() []event.Event {
-	if s.into == "http" {
+	if s.into != "stream" {
 		return s.shop.got()
 	}
 	store := redis.NewClient(&redis.Options{Addr: s.redis.addr, DB: 1})
@@ -326,7 +467,11 @@ func (s *storm) events() []event.Event {
 	var events []event.Event
 	for _, entry := range store.XRange(s.t.Context(), "donations", "-", "+").Val() {
 		var e event.Event
-		if err := json.Unmarshal([]byte(entry.Values["event"].(string)), &e); err != nil || e.ID() != entry.Values["id"] {
+		if err := json.Unmarshal(
+			[]byte(entry.Values["event"].(string)),
+			&e,
+		); err != nil ||
+			e.ID() != entry.Values["id"] {
 			s.t.Errorf("the stream holds %v: %v", entry, err)
 		}
 		events = append(events, e)
@@ -336,7 +481,7 @@ func (s *storm) events() []event.Event {
 
 func (s *storm) arrived() int { return len(s.events()) }
 
-// check compares what has arrived with what was given.
+// check compares the events that arrived with the expected events.
 func (s *storm) check() {
 	ids := make(map[string]map[string]int) // :: donation → donation id → times
 	for _, e := range s.events() {
@@ -379,7 +524,7 @@ func (s *storm) check() {
 	}
 }
 
-// logs shows what the programs said last.
+// logs shows the last lines of each program.
 func (s *storm) logs() {
 	for _, p := range append([]*process{s.noted}, s.gates...) {
 		text, _ := os.ReadFile(p.log)

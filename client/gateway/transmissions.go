@@ -7,44 +7,46 @@ import (
 	"time"
 )
 
-// mostTransmissions bounds the memory: about 20 MB. It is enough for 1,300 webhooks an
-// hour over DefaultWebhookMaxAge.
+// mostTransmissions bounds the memory to about 20 MB: enough for 1,300 webhooks an hour
+// over DefaultWebhookMaxAge.
 const mostTransmissions = 100_000
 
-// transmissions remembers with which body each verified transmission came. A signature of
-// PayPal's covers no more of a body than its CRC-32, and whoever holds one delivery can
-// make another body of that checksum; under an id that is known it is refused.
+// transmissions remembers the body of each verified transmission. PayPal's signature
+// covers only the CRC-32 of a body, so the holder of one delivery can make another body
+// of that checksum. Another body under a known id is refused.
 //
-// Only what is verified is remembered, so strangers can neither fill the memory nor put a
-// body of theirs in the way of a genuine one. What remains: a forger who holds a genuine
-// delivery that has not come here (or came to another gateway, or before a restart) comes
-// first with a body of its own, and the genuine one is refused as the second.
+// Only verified transmissions are remembered, so strangers can neither fill the memory
+// nor block a genuine body. One gap remains. A forger may hold a genuine delivery that
+// has not come here, or came to another gateway or before a restart. If the forged body
+// comes first, the genuine body is refused as the second.
 type transmissions struct {
 	metrics *metrics
 
 	mu    sync.Mutex
 	most  int
 	known map[string]transmitted // :: transmission id → what came under it
-	order []string               // the ids, the one that came first in front
+	order []string               // the ids, oldest first
 }
 
-// transmitted is what is remembered of a transmission.
+// transmitted is the memory of one transmission.
 type transmitted struct {
 	body  [sha256.Size]byte
-	until time.Time // beyond it the transmission is too old to be taken at all
+	until time.Time // later the transmission is too old to be taken
 }
 
-var errOtherBody = &refusal{status: http.StatusBadRequest, reason: "other_body",
+var errOtherBody = &refusal{
+	status: http.StatusBadRequest, reason: "other_body",
 	text: "another body came under this transmission id before, so one of the two is forged; " +
-		"compare what was handed on with the event in PayPal's dashboard"}
+		"compare what was handed on with the event in PayPal's dashboard",
+}
 
 func newTransmissions(metrics *metrics) *transmissions {
 	return &transmissions{metrics: metrics, most: mostTransmissions, known: make(map[string]transmitted)}
 }
 
 // admit remembers a verified transmission, or refuses it where another body came under
-// its id. Where the memory is full it drops the transmission that came first, since
-// PayPal sends that one again for the shortest time.
+// its id. When the memory is full it drops the oldest transmission, since PayPal sends
+// that again for the shortest time.
 func (t *transmissions) admit(id string, body []byte, until, now time.Time) error {
 	sum := sha256.Sum256(body)
 	t.mu.Lock()
@@ -70,7 +72,7 @@ func (t *transmissions) admit(id string, body []byte, until, now time.Time) erro
 	return nil
 }
 
-// drop forgets the transmission that came first.
+// drop forgets the oldest transmission.
 func (t *transmissions) drop() {
 	delete(t.known, t.order[0])
 	t.order = t.order[1:]

@@ -14,16 +14,16 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// sameChecksum makes a body that begins with prefix, ends with suffix and has a CRC-32.
-// Four bytes of printable ASCII in between see to that: it tries as many numbers before
-// them as it takes.
+// sameChecksum makes a body with a given prefix, suffix and CRC-32. Four bytes of
+// printable ASCII between them set the checksum; it tries numbers before them until four
+// such bytes exist.
 func sameChecksum(prefix, suffix string, sum uint32) []byte {
 	table := crc32.IEEETable
 	var index [256]byte // :: the high byte of an entry → its place in the table
 	for i, entry := range table {
 		index[entry>>24] = byte(i)
 	}
-	// The register before the suffix, back from what it has to be after it.
+	// The register before the suffix, computed back from the value after it.
 	after := ^sum
 	for i := len(suffix) - 1; i >= 0; i-- {
 		place := index[after>>24]
@@ -32,8 +32,8 @@ func sameChecksum(prefix, suffix string, sum uint32) []byte {
 	for number := 0; ; number++ {
 		start := fmt.Sprintf("%s%d.", prefix, number)
 		before := ^crc32.ChecksumIEEE([]byte(start))
-		// Which entries of the table lead from the one register to the other is given by
-		// the other's bytes, the last entry first.
+		// The bytes of the other register say which table entries lead from the one to
+		// the other, the last entry first.
 		var places [4]byte
 		register := after
 		for i := 3; i >= 0; i-- {
@@ -53,17 +53,17 @@ func sameChecksum(prefix, suffix string, sum uint32) []byte {
 	}
 }
 
-// forged is a delivery with the headers of a genuine one and a body of the forger's own,
-// which has the same checksum.
+// forged is a delivery with the headers of a genuine delivery and the forger's body of
+// the same checksum.
 func forged(genuine delivery, g gift) delivery {
 	event := strings.TrimSuffix(g.event(), "}")
 	genuine.body = sameChecksum(event+`,"note":"`, `"}`, crc32.ChecksumIEEE(genuine.body))
 	return genuine
 }
 
-// With one genuine delivery in hand anybody can make another body of its checksum, which
-// the signature covers as well; nobody says that PayPal's API would notice it. Under a
-// transmission id that is known it is refused, however webhooks are verified.
+// The holder of one genuine delivery can make another body of its checksum, which the
+// signature covers as well. PayPal does not say that its API would notice. Under a known
+// transmission id the body is refused, however webhooks are verified.
 func TestAnotherBodyUnderAKnownTransmission(t *testing.T) {
 	genuineBody := payment("I-GENUINE").event()
 	api := newPayPalAPI(t)
@@ -98,8 +98,8 @@ func TestAnotherBodyUnderAKnownTransmission(t *testing.T) {
 	}
 }
 
-// What is not verified is not remembered: a forger that guesses an id keeps no genuine
-// message out. A message that could not be handed on is remembered all the same.
+// An unverified transmission is not remembered: a forger that guesses an id keeps no
+// genuine message out. A message that could not be handed on is remembered all the same.
 func TestWhatIsRemembered(t *testing.T) {
 	h := newHouse(t)
 	genuine := h.payPal.webhook(payment("I-LATER").event())
@@ -122,8 +122,8 @@ func TestWhatIsRemembered(t *testing.T) {
 	h.counts(`noted_gateway_transmissions 1`)
 }
 
-// An id is remembered until no message of its transmission is taken any more, and of more
-// than there is memory for the oldest is dropped, which a metric counts.
+// An id is remembered until its transmission is too old to be taken. When the memory is
+// full the oldest is dropped, and a metric counts it.
 func TestTransmissionsAreForgotten(t *testing.T) {
 	now := &clock{now: time.Now()}
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.Now, c.WebhookMaxAge = now.time, time.Hour })
@@ -162,9 +162,9 @@ func TestTransmissionsAreForgotten(t *testing.T) {
 	h.counts(`noted_gateway_transmissions 1`, `noted_gateway_transmissions_dropped_total 2`)
 }
 
-// What remains, and the remedy of the manual: where the forged body comes first, the
-// genuine one is refused, until the forged donation is forgotten and the gateway starts
-// again.
+// The remaining gap and the remedy of the manual: where the forged body comes first, the
+// genuine body is refused until the forged donation is forgotten and the gateway
+// restarts.
 func TestForgedBodyComesFirst(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-FIRST")
@@ -207,7 +207,7 @@ func TestTransmissionThatIsSignedAnew(t *testing.T) {
 	h.counts(`noted_gateway_transmissions 1`)
 }
 
-// However many bodies come at once under one id, one of them is taken.
+// Of many bodies at once under one id, one is taken.
 func TestBodiesAtOnceUnderOneTransmission(t *testing.T) {
 	h := newHouse(t)
 	genuine := h.payPal.webhook(payment("I-0").event())

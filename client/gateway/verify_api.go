@@ -13,15 +13,16 @@ import (
 	"time"
 )
 
-// An api is how a webhook is verified by asking PayPal. It takes a token for that, which is kept until shortly before it ends.
+// An api verifies webhooks by asking PayPal. It needs a token for that, and keeps it
+// until shortly before it ends.
 type api struct {
 	base, webhookID  string
 	clientID, secret string
 	client           *http.Client
 	timeout          time.Duration
-	test             bool // it is the sandbox's
+	test             bool // the API is the sandbox's
 	now              func() time.Time
-	mu               sync.Mutex // held while a token is fetched, so that one is fetched for all
+	mu               sync.Mutex // held during a fetch, so that all callers share it
 	token            string
 	tokenEnds        time.Time
 }
@@ -32,13 +33,25 @@ var errToken = errors.New("token refused")
 func newAPI(config Config) *api {
 	base, _ := url.Parse(config.PayPalAPI) // checked
 	return &api{
-		base: strings.TrimRight(config.PayPalAPI, "/"), webhookID: config.WebhookID, clientID: config.PayPalClientID, secret: config.PayPalClientSecret,
-		client: newHTTPClient(nil), timeout: config.VerifyTimeout, test: strings.Contains(base.Hostname(), "sandbox"), now: config.Now,
+		base: strings.TrimRight(
+			config.PayPalAPI,
+			"/",
+		),
+		webhookID: config.WebhookID,
+		clientID:  config.PayPalClientID,
+		secret:    config.PayPalClientSecret,
+		client: newHTTPClient(
+			nil,
+		),
+		timeout: config.VerifyTimeout,
+		test:    strings.Contains(base.Hostname(), "sandbox"),
+		now:     config.Now,
 	}
 }
 
-// verify asks PayPal, with the body as it came: parsed and written again, genuine ones fail. It is embedded in JSON, so it must be one whole JSON
-// object: else a body could end early and bring its own webhook_id.
+// verify asks PayPal, with the exact bytes of the body: PayPal rejects genuine bodies
+// that were parsed and written again. The body is embedded in JSON, so it must be one
+// whole JSON object. Otherwise a body could end early and bring its own webhook_id.
 func (a *api) verify(ctx context.Context, t transmission, body []byte) (test bool, err error) {
 	object := bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	if trimmed := bytes.TrimLeft(object, " \t\r\n"); !json.Valid(object) || trimmed[0] != '{' {
@@ -47,17 +60,24 @@ func (a *api) verify(ctx context.Context, t transmission, body []byte) (test boo
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	status, err := a.ask(ctx, t, object)
-	if errors.Is(err, errToken) { // it was withdrawn before its time
+	if errors.Is(err, errToken) { // PayPal withdrew it early
 		a.forget()
 		status, err = a.ask(ctx, t, object)
 	}
 	switch {
 	case err != nil:
-		return false, again("verifier", "PayPal could not be asked whether it has sent this message ("+transportTrouble(err)+")")
+		return false, again(
+			"verifier",
+			"PayPal could not be asked whether it has sent this message ("+transportTrouble(err)+")",
+		)
 	case status == "SUCCESS":
 		return a.test, nil
 	case status == "FAILURE":
-		return false, &refusal{status: http.StatusBadRequest, reason: "invalid", text: "PayPal says that it has not sent this message to this webhook"}
+		return false, &refusal{
+			status: http.StatusBadRequest,
+			reason: "invalid",
+			text:   "PayPal says that it has not sent this message to this webhook",
+		}
 	}
 	return false, again("verifier", "PayPal said neither SUCCESS nor FAILURE of this message")
 }
@@ -74,17 +94,24 @@ func (a *api) ask(ctx context.Context, t transmission, object []byte) (status st
 	if err != nil {
 		return "", err
 	}
-	// Not as a json.RawMessage, which is compacted: the checksum is over these bytes.
+	// Not as a json.RawMessage, which compacts the bytes that the checksum is over.
 	question = append(question[:len(question)-1], `,"webhook_event":`...)
 	question = append(append(question, object...), '}')
 	var answer struct {
 		Status string `json:"verification_status"`
 	}
-	err = a.post(ctx, "/v1/notifications/verify-webhook-signature", "application/json", question, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }, &answer)
+	err = a.post(
+		ctx,
+		"/v1/notifications/verify-webhook-signature",
+		"application/json",
+		question,
+		func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) },
+		&answer,
+	)
 	return answer.Status, err
 }
 
-// authorise returns a token, the one that is kept if it lasts.
+// authorise returns a token: the kept one while it lasts.
 func (a *api) authorise(ctx context.Context) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -95,7 +122,14 @@ func (a *api) authorise(ctx context.Context) (string, error) {
 		Token     string `json:"access_token"`
 		ExpiresIn int64  `json:"expires_in"` // seconds
 	}
-	err := a.post(ctx, "/v1/oauth2/token", "application/x-www-form-urlencoded", []byte("grant_type=client_credentials"), func(r *http.Request) { r.SetBasicAuth(a.clientID, a.secret) }, &answer)
+	err := a.post(
+		ctx,
+		"/v1/oauth2/token",
+		"application/x-www-form-urlencoded",
+		[]byte("grant_type=client_credentials"),
+		func(r *http.Request) { r.SetBasicAuth(a.clientID, a.secret) },
+		&answer,
+	)
 	switch {
 	case errors.Is(err, errToken):
 		return "", errors.New("it does not know the client id and secret")
@@ -114,7 +148,13 @@ func (a *api) forget() {
 	a.token = ""
 }
 
-func (a *api) post(ctx context.Context, path, contentType string, body []byte, authorise func(*http.Request), answer any) error {
+func (a *api) post(
+	ctx context.Context,
+	path, contentType string,
+	body []byte,
+	authorise func(*http.Request),
+	answer any,
+) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+path, bytes.NewReader(body))
 	if err != nil {
 		return err

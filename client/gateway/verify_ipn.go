@@ -9,20 +9,28 @@ import (
 	"time"
 )
 
-// A postBack asks PayPal whether it has sent an IPN: it posts the bytes back, and PayPal says VERIFIED or INVALID.
+// A postBack asks PayPal whether it has sent an IPN: it posts the bytes back, and PayPal
+// says VERIFIED or INVALID.
 type postBack struct {
 	client  *http.Client
-	url     string // for all of them, where it is given
+	url     string // for all IPNs, where it is set
 	timeout time.Duration
 	metrics *metrics
 }
 
 func newPostBack(config Config, metrics *metrics) *postBack {
-	return &postBack{client: newHTTPClient(nil), url: config.IPNVerifyURL, timeout: config.VerifyTimeout, metrics: metrics}
+	return &postBack{
+		client:  newHTTPClient(nil),
+		url:     config.IPNVerifyURL,
+		timeout: config.VerifyTimeout,
+		metrics: metrics,
+	}
 }
 
-// verify returns nil for what PayPal has sent. Only its two words count, with 200: an error page, a redirect or silence says nothing, and PayPal
-// comes again. INVALID is a refusal for good, although PayPal is known to say it now and then of a genuine one: that comes again too.
+// verify returns nil for an IPN of PayPal's. Only PayPal's two words count, with status
+// 200. An error page, a redirect or silence says nothing, and PayPal comes again. INVALID
+// refuses the message, although PayPal is known to say it of a genuine IPN now and then:
+// that IPN comes again too.
 func (p *postBack) verify(ctx context.Context, body []byte, test bool) error {
 	began := time.Now()
 	verdict, why := p.ask(ctx, body, test)
@@ -32,13 +40,17 @@ func (p *postBack) verify(ctx context.Context, body []byte, test bool) error {
 		return nil
 	case "INVALID":
 		p.metrics.verified("ipn", "invalid", time.Since(began))
-		return &refusal{status: http.StatusBadRequest, reason: "invalid", text: "PayPal says that it has not sent this message"}
+		return &refusal{
+			status: http.StatusBadRequest,
+			reason: "invalid",
+			text:   "PayPal says that it has not sent this message",
+		}
 	}
 	p.metrics.verified("ipn", "unknown", time.Since(began))
 	return again("verifier", "PayPal could not be asked whether it has sent this message ("+why+")")
 }
 
-// ask posts back. why says, without anything of the message, why there is no verdict.
+// ask posts back. why says why there is no verdict, and quotes nothing of the message.
 func (p *postBack) ask(ctx context.Context, body []byte, test bool) (verdict, why string) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
@@ -50,7 +62,7 @@ func (p *postBack) ask(ctx context.Context, body []byte, test bool) (verdict, wh
 	default:
 		url = DefaultIPNVerifyURL
 	}
-	// The order, the percent signs and the charset must be PayPal's own: nothing is decoded in between.
+	// Order, percent signs and charset must stay PayPal's: nothing is decoded in between.
 	post := io.MultiReader(strings.NewReader("cmd=_notify-validate&"), bytes.NewReader(body))
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, post)
 	if err != nil {

@@ -45,7 +45,8 @@ func TestCertificateIsFetchedOnce(t *testing.T) {
 	}
 }
 
-// One certificate has one address, however it is spelled: a stranger's spellings are not fetched, and crowd out nothing.
+// A certificate has one address, however it is spelled: a stranger's spellings are not
+// fetched and displace nothing.
 func TestForgedAddresses(t *testing.T) {
 	h := newHouse(t)
 	h.mustTake(h.payPal.webhook(payment("I-KEPT").event()))
@@ -55,7 +56,11 @@ func TestForgedAddresses(t *testing.T) {
 	for i := range 40 {
 		for _, forged := range []string{fmt.Sprintf("%s?n=%d", address, i), fmt.Sprintf("%s/%d", address, i), fmt.Sprintf("%s;%d", address, i)} {
 			all.Go(func() {
-				if status, reason, err := deliver(h.front.URL, good.with("PAYPAL-CERT-URL", forged)); status != 400 || reason != "certificate" {
+				if status, reason, err := deliver(
+					h.front.URL,
+					good.with("PAYPAL-CERT-URL", forged),
+				); status != 400 ||
+					reason != "certificate" {
 					t.Errorf("%s: got %d %s %v, want 400 certificate", forged, status, reason, err)
 				}
 			})
@@ -72,7 +77,8 @@ func TestForgedAddresses(t *testing.T) {
 	}
 }
 
-// PayPal may renew a certificate where it is. A kept one that has ended is fetched again, but not each time that a stranger names it.
+// PayPal may renew a certificate at its address. An expired certificate is fetched again,
+// but not each time that a stranger names it.
 func TestKeptCertificateIsRenewed(t *testing.T) {
 	var mu sync.Mutex
 	now := time.Now()
@@ -122,7 +128,7 @@ func TestKeptCertificateIsRenewed(t *testing.T) {
 	}
 }
 
-// What is kept is judged at every use: a certificate ends with its dates, in the cache too.
+// A kept certificate is judged at every use: it ends with its dates, in the cache too.
 func TestKeptCertificateEnds(t *testing.T) {
 	var mu sync.Mutex
 	now := time.Now()
@@ -139,7 +145,8 @@ func TestKeptCertificateEnds(t *testing.T) {
 	}
 }
 
-// Three messages that PayPal has signed, with its certificate. It has expired since, so they are verified as of then.
+// Three messages that PayPal signed with its certificate. The certificate has expired
+// since, so they are verified as of then.
 func TestGenuineSignatures(t *testing.T) {
 	const payloads = "../../../shared/payloads"
 	table, err := os.ReadFile(filepath.Join(payloads, "webhook_headers.tsv"))
@@ -164,11 +171,17 @@ func TestGenuineSignatures(t *testing.T) {
 			})
 			h.payPal.files["CERT-GENUINE"] = certificate
 			d := h.payPal.signed(must(os.ReadFile(filepath.Join(payloads, row[0]))), at, row[3], "CERT-GENUINE", signingKey()).
-				with("PAYPAL-TRANSMISSION-ID", row[1]).with("PAYPAL-TRANSMISSION-TIME", row[2]).with("PAYPAL-AUTH-ALGO", row[4]).with("PAYPAL-TRANSMISSION-SIG", row[6])
+				with("PAYPAL-TRANSMISSION-ID", row[1]).
+				with("PAYPAL-TRANSMISSION-TIME", row[2]).
+				with("PAYPAL-AUTH-ALGO", row[4]).
+				with("PAYPAL-TRANSMISSION-SIG", row[6])
 			if status, reason := h.deliver(d.flipped("resource")); status != 400 || reason != "invalid" {
 				t.Errorf("with a flipped bit: got %d %s, want 400 invalid", status, reason)
 			}
-			if status, reason := h.deliver(d.with("PAYPAL-TRANSMISSION-ID", row[1][:len(row[1])-1]+"x")); status != 400 || reason != "invalid" {
+			if status, reason := h.deliver(
+				d.with("PAYPAL-TRANSMISSION-ID", row[1][:len(row[1])-1]+"x"),
+			); status != 400 ||
+				reason != "invalid" {
 				t.Errorf("with another id: got %d %s, want 400 invalid", status, reason)
 			}
 			h.mustTake(d)
@@ -200,7 +213,8 @@ func newPayPalAPI(t testing.TB) *payPalAPI {
 	mux.HandleFunc("POST /v1/oauth2/token", func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if id, secret, _ := r.BasicAuth(); id != "client" || secret != "app-secret" || r.PostFormValue("grant_type") != "client_credentials" {
+		if id, secret, _ := r.BasicAuth(); id != "client" || secret != "app-secret" ||
+			r.PostFormValue("grant_type") != "client_credentials" {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
@@ -220,7 +234,11 @@ func newPayPalAPI(t testing.TB) *payPalAPI {
 			WebhookEvent json.RawMessage `json:"webhook_event"`
 		}
 		status := "FAILURE"
-		if err := json.Unmarshal(a.question, &asked); err == nil && asked.WebhookID == webhookID && a.genuine[string(asked.WebhookEvent)] {
+		if err := json.Unmarshal(
+			a.question,
+			&asked,
+		); err == nil && asked.WebhookID == webhookID &&
+			a.genuine[string(asked.WebhookEvent)] {
 			status = "SUCCESS"
 		}
 		if a.answer != "" {
@@ -239,7 +257,17 @@ func TestVerifyByAPI(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.WebhookVerify, c.PayPalAPI, c.PayPalClientID, c.PayPalClientSecret = "api", api.URL+"/", "client", "app-secret"
 	})
-	first, second, third := payment("I-API").event(), strings.Replace(payment("I-API2").event(), ":", " :\n\t", 3), payment("I-API3").event()
+	first, second, third := payment(
+		"I-API",
+	).event(),
+		strings.Replace(
+			payment("I-API2").event(),
+			":",
+			" :\n\t",
+			3,
+		), payment(
+			"I-API3",
+		).event()
 	api.genuine[first], api.genuine[second], api.genuine[third] = true, true, true
 	want := func(d delivery, status int, reason string) {
 		t.Helper()
@@ -253,7 +281,7 @@ func TestVerifyByAPI(t *testing.T) {
 		t.Errorf("PayPal was asked about other bytes: %s", api.question)
 	}
 	want(h.payPal.webhook(payment("I-FORGED").event()), 400, "invalid")
-	// A body that ends early and brings a webhook id of its own.
+	// A body that ends early and brings its own webhook id.
 	forged := `{"id":"WH-1"},"webhook_id":"theirs","x":{}`
 	want(h.payPal.webhook(forged), 400, "malformed")
 	want(h.payPal.webhook(`[1]`), 400, "malformed")

@@ -10,11 +10,12 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// workTime is how long a message may be worked on before no further donation of it is begun: PayPal hangs up after 30 seconds, and its redelivery goes on
-// where this one stopped.
+// workTime is how long a message is processed before no further donation of it begins.
+// PayPal hangs up after 30 seconds, and its redelivery continues where this one stopped.
 const workTime = 25 * time.Second
 
-// The outcomes of a donation, and of a message; those of a message that was refused are the reasons of refusals.
+// The outcomes of a donation, and of a message. The outcome of a refused message is the
+// reason of its refusal.
 const (
 	settled     = "settled"
 	duplicate   = "duplicate"
@@ -27,18 +28,22 @@ const (
 	unknown     = "unknown"   // of a message: a type that is not known
 )
 
-// work does all that a verified message asks for. One donation's trouble does not stop the others; it makes the answer 503, and the redelivery
-// finds those that went well settled.
+// work processes a verified message. A donation in trouble does not stop the others. It
+// makes the answer 503, and the redelivery finds the others settled.
 func (g *Gateway) work(ctx context.Context, m *message, whose ownership) (outcome string, err error) {
 	switch {
 	case m.identified.Unknown:
 		return unknown, g.tellUnknown(ctx, m)
 	case whose == unsaid:
-		// Refused, a genuine one would be lost; noted, a stranger's would count. PayPal leaves the receiver out of some adjustments.
+		// Refusing it could lose a genuine donation, and noting it could count a
+		// stranger's. PayPal leaves the receiver out of some adjustments.
 		var open []openPair
 		for _, pair := range m.identified.Pairs {
 			g.metrics.donation(m.channel.name, pair.Donation.Event, undecided)
-			open = append(open, openPair{pair, "RECEIVER_MISSING", "the message does not say whose account it is about"})
+			open = append(
+				open,
+				openPair{pair, "RECEIVER_MISSING", "the message does not say whose account it is about"},
+			)
 		}
 		return undecided, g.handOnForPerson(ctx, m, kindUndecided, open)
 	}
@@ -63,7 +68,8 @@ func (g *Gateway) work(ctx context.Context, m *message, whose ownership) (outcom
 		}
 	}
 	if len(open) > 0 {
-		// Also where another donation is in trouble: should that never end, this one must not vanish with it.
+		// Also where another donation is in trouble: that trouble may never end, and this
+		// donation must not vanish with it.
 		if outcome = undecided; trouble == nil {
 			return outcome, g.handOnForPerson(ctx, m, kindUndecided, open)
 		}
@@ -75,24 +81,25 @@ func (g *Gateway) work(ctx context.Context, m *message, whose ownership) (outcom
 	return outcome, nil
 }
 
-// sentences say to PayPal what came in between.
+// sentences explain to PayPal why it must come again.
 var sentences = map[string]string{
-	held:        "somebody is processing this donation; come again",
+	held:        "another caller is processing this donation; come again",
 	notAccepted: "the donation could not be handed on; come again",
 	unavailable: "Noted could not be asked, or could not settle; come again",
 	postponed:   "the message tells of more donations than there was time for; come again",
 }
 
-// explanations say to a person why Noted cannot decide.
+// explanations tell a person why Noted cannot decide.
 var explanations = map[string]string{
-	"OCCURRED_TOO_EARLY": "it is older than the notes reach back, so nobody can say whether it was handed on before",
+	"OCCURRED_TOO_EARLY": "it is older than the notes reach back, so Noted cannot say whether it was handed on before",
+	"RECEIVED_TOO_EARLY": "it came before the notes reach back, so Noted cannot say whether it was handed on before",
 	"OCCURRED_TOO_LATE":  "it lies further ahead than clocks may disagree",
-	"RECEIVED_TOO_EARLY": "it came before the notes reach back, so nobody can say whether it was handed on before",
 	"SERIES_FULL":        "its series holds more donations than a real one could; is its id a constant?",
 	"INVALID_REQUEST":    "Noted does not take it as it is",
 }
 
-// settle notes one donation, hands it on if it is the first, and settles it. It returns one of the outcomes, and with undecided the reason.
+// settle notes one donation, hands it on if it is FIRST, and settles it. It returns an
+// outcome, and the reason with undecided.
 func (g *Gateway) settle(ctx context.Context, m *message, pair paypal.Pair) (result, reason string) {
 	donation, told := client.FromPayPal(pair, m.ledger)
 	id := ""
@@ -120,7 +127,11 @@ func (g *Gateway) settle(ctx context.Context, m *message, pair paypal.Pair) (res
 		log.Warn("not handed on", "cause", cause(err))
 		return notAccepted, ""
 	case done(err):
-		log.Error("handed on, but another had settled it or its note is gone: compare it downstream", "cause", cause(err))
+		log.Error(
+			"handed on, but another had settled it or its note is gone: compare it downstream",
+			"cause",
+			cause(err),
+		)
 		return settled, ""
 	}
 	// The redelivery takes it over and hands it on again, under the same id.
@@ -128,26 +139,36 @@ func (g *Gateway) settle(ctx context.Context, m *message, pair paypal.Pair) (res
 	return unavailable, ""
 }
 
-// hopeless says whether Noted would give the same answer each time.
+// hopeless says whether Noted would answer the same each time.
 func hopeless(err error) bool {
 	return errors.Is(err, client.ErrOccurredTooEarly) || errors.Is(err, client.ErrOccurredTooLate) ||
-		errors.Is(err, client.ErrReceivedTooEarly) || errors.Is(err, client.ErrSeriesFull) || errors.Is(err, client.ErrInvalidRequest)
+		errors.Is(err, client.ErrReceivedTooEarly) ||
+		errors.Is(err, client.ErrSeriesFull) || errors.Is(err, client.ErrInvalidRequest)
 }
 
-// done says whether a message is at its end although its donation could not be settled: another attempt has settled it (the downstream saw its id
-// twice), or an operator intervened, and a redelivery would be another donation by now and double this one.
+// done says whether a message is finished although its donation could not be settled.
+// Either another attempt has settled it (the downstream saw its id twice), or an operator
+// intervened. In both cases a redelivery could be a new donation by now and double this
+// one.
 func done(err error) bool {
 	return errors.Is(err, client.ErrNotSettled) &&
-		(errors.Is(err, client.ErrSettledByAnother) || errors.Is(err, client.ErrHoldReleased) || errors.Is(err, client.ErrNoteNotFound))
+		(errors.Is(err, client.ErrSettledByAnother) ||
+			errors.Is(err, client.ErrHoldReleased) ||
+			errors.Is(err, client.ErrNoteNotFound))
 }
 
-// tellUnknown is for a message that nobody here understands.
+// tellUnknown deals with a message of an unknown type.
 func (g *Gateway) tellUnknown(ctx context.Context, m *message) error {
 	g.log.unknown(m)
 	if !g.config.ForwardUnknown {
 		return nil
 	}
-	return g.handOnForPerson(ctx, m, kindUnknown, []openPair{{reason: "UNKNOWN_TYPE", explanation: m.identified.Skipped}})
+	return g.handOnForPerson(
+		ctx,
+		m,
+		kindUnknown,
+		[]openPair{{reason: "UNKNOWN_TYPE", explanation: m.identified.Skipped}},
+	)
 }
 
 // handOn gives an event to the downstream, which has ForwardTimeout to accept it.

@@ -7,13 +7,14 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// helpWidth is where help is wrapped.
+// helpWidth is the width of the help.
 const helpWidth = 100
 
-// help is the manual: what flags are there comes from the flags themselves.
+// help writes the manual; the list of flags comes from the flags themselves.
 func help(flags []cli.Flag) string {
 	var b strings.Builder
-	b.WriteString(`noted-gateway takes PayPal's IPNs and webhooks and hands each donation on once, whatever fails in between.
+	b.WriteString(
+		`noted-gateway takes PayPal's IPNs and webhooks and hands each donation on once, whatever fails in between.
 
   noted-gateway -accounts donations@example.org -webhook-id 8PT597110X687430L \
       -forward-to http://127.0.0.1:8000/donations -forward-secret-file /etc/noted/forward.secret
@@ -22,9 +23,25 @@ Enter at PayPal https://YOUR-HOST/paypal/ipn as the notification URL, and https:
 webhook. Every message is verified first; then Noted is asked, and what is first is handed on. It runs until SIGTERM
 or SIGINT, and finishes what it has begun. Several gateways side by side behave as one.
 
+  noted-gateway inbox-key > inbox.key && chmod 600 inbox.key
+
+makes the key of an inbox: with -inbox each message is on disk, sealed, before PayPal is answered. Then
+noted-gateway inbox -help tells how to look into the inbox and work on it.
+
 Flags, each with its variable in the environment; the flag wins:
 
+`,
+	)
+	b.WriteString(flagHelp(flags))
+	b.WriteString(`
+Exit codes: 0 asked to stop, 1 failed, 2 bad usage.
 `)
+	return b.String()
+}
+
+// flagHelp writes the part of a manual about flags.
+func flagHelp(flags []cli.Flag) string {
+	var b strings.Builder
 	for _, flag := range flags {
 		placeholder, usage, value := "", "", ""
 		switch f := flag.(type) {
@@ -34,9 +51,16 @@ Flags, each with its variable in the environment; the flag wins:
 			value = f.Value
 		case *cli.BoolFlag:
 			usage = f.Usage
+		case *cli.FloatFlag:
+			placeholder, usage, value = "N", f.Usage, fmt.Sprint(f.Value)
 		}
 		name := flag.Names()[0]
-		fmt.Fprintf(&b, "  %-34s%s\n", strings.TrimSpace("-"+name+" "+placeholder), envName(name))
+		variable := ""
+		if hasVariable(flag) {
+			variable = envName(name)
+		}
+		line := fmt.Sprintf("  %-34s%s", strings.TrimSpace("-"+name+" "+placeholder), variable)
+		fmt.Fprintln(&b, strings.TrimRight(line, " "))
 		if value != "" {
 			usage += " Default " + value + "."
 		}
@@ -44,10 +68,18 @@ Flags, each with its variable in the environment; the flag wins:
 			fmt.Fprintf(&b, "      %s\n", line)
 		}
 	}
-	b.WriteString(`
-Exit codes: 0 asked to stop, 1 failed, 2 bad usage.
-`)
 	return b.String()
+}
+
+// hasVariable says whether the environment can give a flag.
+func hasVariable(flag cli.Flag) bool {
+	switch f := flag.(type) {
+	case *cli.StringFlag:
+		return len(f.Sources.Chain) > 0
+	case *cli.BoolFlag:
+		return len(f.Sources.Chain) > 0
+	}
+	return false
 }
 
 // wrap breaks a text into lines of at most width characters.

@@ -1,4 +1,5 @@
-// Command noted-gateway takes PayPal's messages and hands each donation on once. It reads flags, environment and the files they name, and runs client/gateway behind two
+// Command noted-gateway takes PayPal's messages and hands each donation on once. It reads
+// flags, environment and the files they name, and runs client/gateway behind two
 // listeners: one for PayPal, one for operators. `noted-gateway -help` is its manual.
 package main
 
@@ -19,6 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
 func main() {
@@ -27,15 +29,17 @@ func main() {
 	os.Exit(run(ctx, os.Args, os.LookupEnv, os.Stdout, os.Stderr))
 }
 
-// run is the program: it returns the exit code when ctx is done and the messages that were being worked on have finished, or when it cannot go on.
+// run is the program. It returns the exit code when ctx is done and the messages under
+// way have finished, or when it cannot go on.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
-	settings, err := parse(ctx, args, env, stdout)
-	if err == nil && settings == nil { // help was asked for
-		return 0
-	}
-	if err == nil {
-		settings.config.Logger = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: settings.level}))
-		err = serve(ctx, settings)
+	var err error
+	switch {
+	case len(args) > 1 && args[1] == "inbox-key":
+		_, err = fmt.Fprintln(stdout, inbox.NewKeyLine())
+	case len(args) > 1 && args[1] == "inbox":
+		err = runInbox(ctx, args[1:], env, stdout)
+	default:
+		err = receive(ctx, args, env, stdout, stderr)
 	}
 	switch {
 	case err == nil:
@@ -48,7 +52,18 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	return 1
 }
 
-// drain is how long messages may take to finish once the program is asked to stop: one hand-on, with what comes before and after it.
+// receive is the gateway itself.
+func receive(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) error {
+	settings, err := parse(ctx, args, env, stdout)
+	if err != nil || settings == nil { // help was asked for
+		return err
+	}
+	settings.config.Logger = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: settings.level}))
+	return serve(ctx, settings)
+}
+
+// drain is how long messages may take to finish after the program is asked to stop: one
+// delivery to the downstream, with the steps before and after it.
 func drain(config gateway.Config) time.Duration { return config.ForwardTimeout + 40*time.Second }
 
 func serve(ctx context.Context, s *settings) error {
@@ -65,8 +80,17 @@ func serve(ctx context.Context, s *settings) error {
 		return fmt.Errorf("listening for PayPal: %w", err)
 	}
 	defer public.Close()
-	// Slow senders: the gateway bounds how long a body may take, these bound the rest. WriteTimeout is none, since an answer waits for the downstream.
-	servers := []*http.Server{{Handler: g, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10}}
+	// The gateway bounds how long a body may take; these timeouts bound the rest. There
+	// is no WriteTimeout, since an answer waits for the downstream.
+	servers := []*http.Server{
+		{
+			Handler:           g,
+			ReadHeaderTimeout: 5 * time.Second,
+			ReadTimeout:       time.Minute,
+			IdleTimeout:       time.Minute,
+			MaxHeaderBytes:    32 << 10,
+		},
+	}
 	listeners := []net.Listener{public}
 	admin := "off"
 	if s.adminListen != off {
@@ -80,7 +104,16 @@ func serve(ctx context.Context, s *settings) error {
 		mux.Handle("GET /metrics", g.Metrics())
 		mux.Handle("GET /healthz", g)
 		mux.Handle("GET /readyz", g)
-		servers = append(servers, &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10})
+		servers = append(
+			servers,
+			&http.Server{
+				Handler:        mux,
+				ReadTimeout:    10 * time.Second,
+				WriteTimeout:   30 * time.Second,
+				IdleTimeout:    time.Minute,
+				MaxHeaderBytes: 32 << 10,
+			},
+		)
 		listeners = append(listeners, listener)
 	}
 	logger.Info("taking PayPal's messages", "listen", public.Addr().String(), "admin_listen", admin,
@@ -95,19 +128,21 @@ func serve(ctx context.Context, s *settings) error {
 	case err = <-ended:
 		err = fmt.Errorf("serving: %w", err)
 	case <-ctx.Done():
-		logger.Info("stopping: no further message is taken, those at work finish")
+		logger.Info("stopping: no new messages are taken, messages under way finish")
 	}
 	return errors.Join(err, shutdown(servers, drain(s.config)))
 }
 
-// quiet is where the Redis library's own log goes, which repeats what the gateway says of a hand-on that failed.
+// quiet takes the Redis library's own log, which repeats what the gateway says of a
+// failed delivery.
 type quiet struct{ logger *slog.Logger }
 
 func (q quiet) Printf(ctx context.Context, format string, v ...any) {
 	q.logger.DebugContext(ctx, fmt.Sprintf(format, v...))
 }
 
-// shutdown lets messages finish, for so long, and then cuts them off; PayPal comes again for those.
+// shutdown waits for messages to finish, up to patience, and then cuts them off; PayPal
+// comes again for those.
 func shutdown(servers []*http.Server, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -42,14 +43,17 @@ func try(t *testing.T, env map[string]string, args ...string) (code int, stdout,
 	return code, out.String(), errs.String()
 }
 
-// The flags that others rely on, each with its twin, and all that there are are in the help.
+// The help shows every flag with its variable, and the flags that other programs rely on
+// are among them.
 func TestHelp(t *testing.T) {
 	code, stdout, stderr := try(t, noEnv, "-help")
 	if code != 0 || stderr != "" {
 		t.Fatalf("exit %d, %s", code, stderr)
 	}
-	for _, flag := range strings.Fields(`listen noted noted-token noted-ca ledger ledger-sandbox accounts ipn-verify-url webhook-id webhook-cert-host webhook-cert-roots
-		webhook-verify webhook-max-age paypal-client-id paypal-client-secret-file forward-to forward-secret-file hold forward-timeout max-body forward-unknown admin-listen`) {
+	for _, flag := range strings.Fields(`listen noted noted-token noted-ca ledger ledger-sandbox accounts
+		ipn-verify-url webhook-id webhook-cert-host webhook-cert-roots
+		webhook-verify webhook-max-age paypal-client-id paypal-client-secret-file forward-to
+		forward-secret-file hold forward-timeout max-body forward-unknown admin-listen`) {
 		if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + envName(flag) + `$`).MatchString(stdout) {
 			t.Errorf("-help does not show -%s with %s", flag, envName(flag))
 		}
@@ -59,7 +63,10 @@ func TestHelp(t *testing.T) {
 			t.Errorf("-help does not show -%s", flag.Names()[0])
 		}
 	}
-	for flag, value := range map[string]string{"listen": "127.0.0.1:8081", "webhook-max-age": "73h", "hold": "60s", "forward-timeout": "20s", "max-body": "256KiB", "webhook-verify": "signature"} {
+	for flag, value := range map[string]string{
+		"listen": "127.0.0.1:8081", "webhook-max-age": "73h", "hold": "60s", "forward-timeout": "20s",
+		"max-body": "256KiB", "webhook-verify": "signature",
+	} {
 		_, section, _ := strings.Cut(stdout, "\n  -"+flag+" ")
 		section, _, _ = strings.Cut(section, "\n  -")
 		if !strings.Contains(strings.Join(strings.Fields(section), " "), "Default "+value+".") {
@@ -73,15 +80,30 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// inbox-key prints the key of an inbox, another each time.
+func TestInboxKey(t *testing.T) {
+	_, one, _ := try(t, noEnv, "inbox-key")
+	code, other, stderr := try(t, noEnv, "inbox-key")
+	if keys, err := inbox.ReadKeys([]byte(one + other)); code != 0 || stderr != "" || err != nil || len(keys) != 2 {
+		t.Errorf("exit %d, %s, %v", code, stderr, err)
+	}
+}
+
 func TestBadUsage(t *testing.T) {
 	dir := t.TempDir()
 	empty, short := filepath.Join(dir, "empty"), filepath.Join(dir, "short")
 	os.WriteFile(empty, []byte("\n"), 0o600)
 	os.WriteFile(short, []byte("whsec_hush"), 0o600)
+	key := filepath.Join(dir, "key")
+	os.WriteFile(key, []byte(inbox.NewKeyLine()), 0o600)
 	authority := httptest.NewTLSServer(nil)
 	authority.Close()
 	pem := filepath.Join(dir, "pem")
-	os.WriteFile(pem, encodepem.EncodeToMemory(&encodepem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw}), 0o600)
+	os.WriteFile(
+		pem,
+		encodepem.EncodeToMemory(&encodepem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw}),
+		0o600,
+	)
 	good := []string{"-accounts", "a@example.org", "-forward-to", "redis://:hush@127.0.0.1:1/0?stream=s"}
 	for _, c := range []struct {
 		args []string
@@ -110,6 +132,11 @@ func TestBadUsage(t *testing.T) {
 		{append(good, "-forward-to", "redis://:x@127.0.0.1:1/0?stream=s&pass-hush=1"), []string{"-forward-to"}},
 		{append(good, "-forward-to", "hush:6379/0?stream=s"), []string{"-forward-to"}},
 		{append(good, "-forward-to", "redis://127.0.0.1:1/0"), []string{"-forward-to", "stream"}},
+		{append(good, "-inbox", "sqlite:///tmp/none.db"), []string{"-inbox-key-file", "is missing", "inbox-key"}},
+		{append(good, "-inbox", "sqlite:///tmp/none.db", "-inbox-key-file", short), []string{"-inbox-key-file", "key 1"}},
+		{append(good, "-inbox", "mysql://hush@h/d", "-inbox-key-file", key), []string{"-inbox (GATEWAY_INBOX)", "postgres"}},
+		{append(good, "-inbox-unverified", "-1"), []string{"-inbox-unverified", "no number"}},
+		{append(good, "-inbox-journal", "1h"), []string{"-inbox-journal", "shorter"}},
 		{append(good, "-webhook-verify", "api"), []string{"-paypal-client-id", "-paypal-client-secret-file"}},
 	} {
 		code, stdout, stderr := try(t, noEnv, c.args...)
@@ -137,7 +164,7 @@ func TestBadUsage(t *testing.T) {
 	}
 }
 
-// A field that is named wrongly here would be told as the code names it.
+// fieldFlags names only fields and flags that exist.
 func TestFieldsHaveFlags(t *testing.T) {
 	known := map[string]bool{}
 	for _, flag := range flags(lookup(noEnv)) {
@@ -163,10 +190,13 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 }
 func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
 
-// The program as an operator has it, told all by the environment but one flag, from its start to its end with a message at work.
+// The program as an operator runs it, configured by the environment and one flag, from
+// its start to its end with a message under way.
 func TestServe(t *testing.T) {
 	noted := servertest.New(t)
-	verifier := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "VERIFIED") }))
+	verifier := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "VERIFIED") }),
+	)
 	defer verifier.Close()
 	entered, leave := make(chan struct{}), make(chan struct{})
 	var handedOn syncBuffer
@@ -183,9 +213,17 @@ func TestServe(t *testing.T) {
 	os.WriteFile(tokenFile, []byte("token-hush\n"), 0o600)
 
 	env := map[string]string{
-		"GATEWAY_LISTEN": "127.0.0.1:0", "GATEWAY_ADMIN_LISTEN": "127.0.0.1:0", "GATEWAY_NOTED": noted.Addr(), "GATEWAY_NOTED_TOKEN": tokenFile,
-		"GATEWAY_ACCOUNTS": "a@example.org, B@example.org", "GATEWAY_IPN_VERIFY_URL": verifier.URL, "GATEWAY_FORWARD_TO": "http://wrong.invalid/",
-		"GATEWAY_FORWARD_SECRET_FILE": secretFile, "GATEWAY_WEBHOOK_ID": "", "GATEWAY_LEDGER": "live", "GATEWAY_LOG_LEVEL": "debug",
+		"GATEWAY_LISTEN":              "127.0.0.1:0",
+		"GATEWAY_ADMIN_LISTEN":        "127.0.0.1:0",
+		"GATEWAY_NOTED":               noted.Addr(),
+		"GATEWAY_NOTED_TOKEN":         tokenFile,
+		"GATEWAY_ACCOUNTS":            "a@example.org, B@example.org",
+		"GATEWAY_IPN_VERIFY_URL":      verifier.URL,
+		"GATEWAY_FORWARD_TO":          "http://wrong.invalid/",
+		"GATEWAY_FORWARD_SECRET_FILE": secretFile,
+		"GATEWAY_WEBHOOK_ID":          "",
+		"GATEWAY_LEDGER":              "live",
+		"GATEWAY_LOG_LEVEL":           "debug",
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -213,8 +251,11 @@ func TestServe(t *testing.T) {
 		body, _ := io.ReadAll(response.Body)
 		return response.StatusCode, string(body)
 	}
-	for path, want := range map[string]int{public + "/healthz": 200, public + "/readyz": 200, public + "/metrics": 404, public + "/paypal/ipn": 405, public + "/paypal/webhook": 404,
-		admin + "/healthz": 200, admin + "/readyz": 200, admin + "/metrics": 200, admin + "/paypal/ipn": 404} {
+	for path, want := range map[string]int{
+		public + "/healthz": 200, public + "/readyz": 200, public + "/metrics": 404, public + "/paypal/ipn": 405,
+		public + "/paypal/webhook": 404,
+		admin + "/healthz":         200, admin + "/readyz": 200, admin + "/metrics": 200, admin + "/paypal/ipn": 404,
+	} {
 		if got, body := get(path); got != want {
 			t.Errorf("GET %s = %d %s, want %d", path, got, body, want)
 		}
@@ -222,7 +263,15 @@ func TestServe(t *testing.T) {
 
 	answered := make(chan int, 1)
 	go func() {
-		response, err := http.PostForm(public+"/paypal/ipn", url.Values{"txn_type": {"web_accept"}, "payment_status": {"Completed"}, "txn_id": {"9X"}, "receiver_email": {"b@example.org"}})
+		response, err := http.PostForm(
+			public+"/paypal/ipn",
+			url.Values{
+				"txn_type":       {"web_accept"},
+				"payment_status": {"Completed"},
+				"txn_id":         {"9X"},
+				"receiver_email": {"b@example.org"},
+			},
+		)
 		if err != nil {
 			answered <- 0
 			return
@@ -231,7 +280,12 @@ func TestServe(t *testing.T) {
 		answered <- response.StatusCode
 	}()
 	<-entered
-	if _, metrics := get(admin + "/metrics"); !strings.Contains(metrics, `noted_gateway_verify_seconds_count{channel="ipn",outcome="verified"} 1`) {
+	if _, metrics := get(
+		admin + "/metrics",
+	); !strings.Contains(
+		metrics,
+		`noted_gateway_verify_seconds_count{channel="ipn",outcome="verified"} 1`,
+	) {
 		t.Errorf("the metrics do not count the message:\n%s", metrics)
 	}
 	stop() // with a donation half handed on

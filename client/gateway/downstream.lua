@@ -1,4 +1,4 @@
--- handon: puts an event into a stream, once for its id.
+-- downstream: puts an event into a stream, once for its id.
 --
 -- KEYS[1]  the stream
 -- KEYS[2]  the guard of the event's id: a string, in the stream's slot

@@ -13,22 +13,24 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-//go:embed handon.lua
-var handonSource string
+//go:embed downstream.lua
+var streamSource string
 
-var handonScript = redis.NewScript(handonSource)
+var streamScript = redis.NewScript(streamSource)
 
-// A redisDownstream is a stream. Each event is in it once: whoever hands one on a second time (a gateway that was killed before it could settle, or
-// one whose reply was lost) finds the guard of its id.
+// A redisDownstream is a stream that holds each event once. A gateway hands an event on
+// again after a crash before it settled, or after a lost reply. It then finds the guard
+// of the event's id.
 //
-// A guard lives for as long as the note of the donation can, and a day: until then the donation may be handed on again under this id, after that no
-// more, since Noted never uses an id for another note.
+// A guard lives for as long as the donation's note can, and a day. Until then the
+// donation may be handed on again under this id. Later it may not: Noted never uses an id
+// for another note.
 type redisDownstream struct {
 	client *redis.Client
 	stream string
 }
 
-// guardSlack is how much longer than its note a guard lives.
+// guardSlack is how much longer a guard lives than its note.
 const guardSlack = 24 * time.Hour
 
 func openRedis(u *url.URL) (downstream, error) {
@@ -37,12 +39,16 @@ func openRedis(u *url.URL) (downstream, error) {
 	if stream == "" {
 		return nil, wrongField("ForwardTo", "names no stream: redis://host:port/0?stream=NAME")
 	}
-	query.Del("stream") // the rest is the library's to read
+	query.Del("stream") // the library reads the rest
 	cut := *u
 	cut.RawQuery = query.Encode()
 	options, err := redis.ParseURL(cut.String())
-	if err != nil { // which quotes what may be a part of the password
-		return nil, wrongField("ForwardTo", "cannot be read as redis://user:password@host:port/0?stream=NAME; write %%40, %%2F and so on for the signs in a password that mean something there")
+	if err != nil { // err may quote a part of the password
+		return nil, wrongField(
+			"ForwardTo",
+			"cannot be read as redis://user:password@host:port/0?stream=NAME; write %%40, %%2F and so on for "+
+				"the signs in a password that mean something there",
+		)
 	}
 	// A name for CLIENT LIST, by HELLO, which needs no right where CLIENT SETNAME does.
 	// go-redis would give a connection up that could not be named, so it is told no name;
@@ -55,25 +61,28 @@ func openRedis(u *url.URL) (downstream, error) {
 		return nil
 	}
 	options.ContextTimeoutEnabled = true
-	// PayPal's redelivery is the second try. One by the library would be harmless too, thanks to the guard.
+	// PayPal's redelivery is the second try. A try by the library would be harmless too,
+	// thanks to the guard.
 	options.MaxRetries = -1
 	options.DialerRetries = 1
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return &redisDownstream{client: redis.NewClient(options), stream: stream}, nil
 }
 
-// accept adds the event. That it is known already is as good as added.
+// accept adds the event. An event that is known already counts as added.
 func (d *redisDownstream) accept(ctx context.Context, e *outgoing, body []byte, life time.Duration) error {
 	keys := []string{d.stream, guardKey(d.stream, e.id)}
 	lifetime := (max(life, 0) + guardSlack).Milliseconds()
-	reply, err := handonScript.Run(ctx, d.client, keys, lifetime, "id", e.id, "type", e.kind, "attempt", e.data.Attempt, "event", body).StringSlice()
+	reply, err := streamScript.Run(ctx, d.client, keys, lifetime,
+		"id", e.id, "type", e.kind, "attempt", e.data.Attempt, "event", body).
+		StringSlice()
 	switch {
 	case err != nil:
-		return handOnError(redisTrouble(err))
+		return downstreamError(redisTrouble(err))
 	case len(reply) == 2 && (reply[0] == "added" || reply[0] == "known"):
 		return nil
 	}
-	return handOnError(fmt.Sprintf("the script replied %q", reply))
+	return downstreamError(fmt.Sprintf("the script replied %q", reply))
 }
 
 // guardKey names the guard of an event, in the slot of its stream.
@@ -84,7 +93,7 @@ func guardKey(stream, id string) string {
 	return "{" + stream + "}:handed-on:" + id
 }
 
-// redisTrouble keeps of an error what is safe to be logged.
+// redisTrouble keeps the part of an error that is safe to log.
 func redisTrouble(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +16,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// An httpDownstream gets one POST for each event, signed in the Standard Webhooks manner.
+// An httpDownstream gets one POST for each event, signed as Standard Webhooks says.
 type httpDownstream struct {
 	url     string
 	signers []*standardwebhooks.Webhook // one, or two while a secret is being replaced
@@ -26,13 +28,22 @@ func openHTTP(u *url.URL, secrets []string) (downstream, error) {
 		return nil, wrongField("ForwardTo", "names no host")
 	}
 	if len(secrets) == 0 {
-		return nil, wrongField("ForwardSecrets", "is missing: without a signature the downstream cannot know whose donations it gets; make one with: echo whsec_$(openssl rand -base64 32)")
+		return nil, wrongField(
+			"ForwardSecrets",
+			"is missing: without a signature the downstream cannot know whose donations it gets; make one "+
+				"with: echo whsec_$(openssl rand -base64 32)",
+		)
 	}
 	d := &httpDownstream{url: u.String(), client: newHTTPClient(nil)}
 	for i, secret := range secrets {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 		if err != nil || !strings.HasPrefix(secret, "whsec_") || len(key) < 24 || len(key) > 64 {
-			return nil, wrongField("ForwardSecrets", "cannot be used: secret %d is not whsec_ and 24 to 64 bytes in base64; make one with: echo whsec_$(openssl rand -base64 32)", i+1)
+			return nil, wrongField(
+				"ForwardSecrets",
+				"cannot be used: secret %d is not whsec_ and 24 to 64 bytes in base64; make one with: echo "+
+					"whsec_$(openssl rand -base64 32)",
+				i+1,
+			)
 		}
 		signer, err := standardwebhooks.NewWebhookRaw(key)
 		if err != nil {
@@ -43,19 +54,19 @@ func openHTTP(u *url.URL, secrets []string) (downstream, error) {
 	return d, nil
 }
 
-// accept posts the event. Any 2xx is acceptance, and nothing else is: a redirect is not followed, since the secret and the donor's data are for this
-// endpoint alone.
+// accept posts the event. A 2xx answer is acceptance, and nothing else is. Redirects are
+// not followed: the signature and the donor's data are for this endpoint alone.
 func (d *httpDownstream) accept(ctx context.Context, e *outgoing, body []byte, _ time.Duration) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(body))
 	if err != nil {
-		return handOnError("the address of the downstream cannot be used")
+		return downstreamError("the address of the downstream cannot be used")
 	}
 	now := time.Now()
 	var signatures []string
 	for _, signer := range d.signers {
 		signature, err := signer.Sign(e.id, now, body)
 		if err != nil {
-			return handOnError("signing: " + err.Error())
+			return downstreamError("signing: " + err.Error())
 		}
 		signatures = append(signatures, signature)
 	}
@@ -66,17 +77,34 @@ func (d *httpDownstream) accept(ctx context.Context, e *outgoing, body []byte, _
 	request.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
 	response, err := d.client.Do(request)
 	if err != nil {
-		return handOnError(transportTrouble(err))
+		return downstreamError(transportTrouble(err))
 	}
 	defer response.Body.Close()
-	_, _ = io.CopyN(io.Discard, response.Body, 64<<10) // so that the connection can be used again; the status has decided
+	said, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // to its end, so that the connection can be used again
+	switch response.StatusCode {
+	case http.StatusGone, http.StatusUnprocessableEntity:
+		return rejectedError{downstreamError("it answered " + strconv.Itoa(response.StatusCode) + reasonIn(said))}
+	}
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return handOnError("it answered " + strconv.Itoa(response.StatusCode))
+		return downstreamError("it answered " + strconv.Itoa(response.StatusCode))
 	}
 	return nil
 }
 
-// ready is nil: nothing but a donation may be posted there.
+// reasonPattern keeps sentences, and with them a donor's data, out of journal and log.
+var reasonPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// reasonIn returns the reason in the answer of a downstream, {"reason":"one_word"}, after
+// a colon.
+func reasonIn(answer []byte) string {
+	var said struct{ Reason string }
+	if json.Unmarshal(answer, &said) != nil || !reasonPattern.MatchString(said.Reason) {
+		return ""
+	}
+	return ": " + said.Reason
+}
+
+// ready is nil: only donations may be posted there.
 func (d *httpDownstream) ready(context.Context) error { return nil }
 
 func (d *httpDownstream) close() error {

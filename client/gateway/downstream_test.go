@@ -27,7 +27,17 @@ func stream(t *testing.T) (*redisDownstream, *redis.Client) {
 			port = try
 		}
 	}
-	command := exec.Command("redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no")
+	command := exec.Command(
+		"redis-server",
+		"--port",
+		strconv.Itoa(port),
+		"--bind",
+		"127.0.0.1",
+		"--save",
+		"",
+		"--daemonize",
+		"no",
+	)
 	command.Dir = t.TempDir()
 	if err := command.Start(); err != nil {
 		t.Fatalf("%v; on Debian: apt-get install redis-server", err)
@@ -69,24 +79,38 @@ func TestStreamHoldsAnEventOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	entries := store.XRange(ctx, "donations", "-", "+").Val()
-	if len(entries) != 2 || entries[0].Values["id"] != "donation-1" || entries[0].Values["event"] != `{"id":"donation-1"}` || entries[0].Values["type"] != "noted.donation.payment" {
+	if len(entries) != 2 || entries[0].Values["id"] != "donation-1" ||
+		entries[0].Values["event"] != `{"id":"donation-1"}` ||
+		entries[0].Values["type"] != "noted.donation.payment" {
 		t.Fatalf("the stream holds %v, want each event once", entries)
 	}
-	// The guard outlives the note, also where the stream was trimmed.
+	// The guard outlives the note, even in a trimmed stream.
 	if left := store.PTTL(ctx, "{donations}:handed-on:donation-1").Val(); left < retention {
 		t.Errorf("the guard lives for %v, want at least %v", left, retention)
 	}
 	store.XTrimMaxLen(ctx, "donations", 0)
-	if err := d.accept(ctx, &outgoing{id: "donation-1"}, nil, retention); err != nil || store.XLen(ctx, "donations").Val() != 0 {
+	if err := d.accept(
+		ctx,
+		&outgoing{id: "donation-1"},
+		nil,
+		retention,
+	); err != nil ||
+		store.XLen(ctx, "donations").Val() != 0 {
 		t.Errorf("accept after trimming: %v, %d entries, want none", err, store.XLen(ctx, "donations").Val())
 	}
 }
 
-// A refused hand-on leaves no guard: else the donation would be taken for handed on.
+// A refused event leaves no guard: otherwise the donation would count as handed on.
 func TestStreamRefuses(t *testing.T) {
 	d, store := stream(t)
 	store.Set(t.Context(), "donations", "no stream", 0)
-	if err := d.accept(t.Context(), &outgoing{id: "donation-1"}, nil, time.Hour); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+	if err := d.accept(
+		t.Context(),
+		&outgoing{id: "donation-1"},
+		nil,
+		time.Hour,
+	); err == nil ||
+		!strings.Contains(err.Error(), "WRONGTYPE") {
 		t.Errorf("accept: %v, want WRONGTYPE", err)
 	}
 	if keys := store.Keys(t.Context(), "*").Val(); len(keys) != 1 {
@@ -135,9 +159,9 @@ func TestGuardIsInTheStreamsSlot(t *testing.T) {
 	}
 }
 
-// The head of a script says what it takes and what it replies, and is held to it.
+// The head of a script lists its arguments and replies; the body must match.
 func TestScriptKeepsItsWord(t *testing.T) {
-	source, err := os.ReadFile("handon.lua")
+	source, err := os.ReadFile("downstream.lua")
 	if err != nil {
 		t.Fatal(err)
 	}

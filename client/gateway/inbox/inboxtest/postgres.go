@@ -1,0 +1,121 @@
+// Package inboxtest starts a PostgreSQL for tests of the inbox.
+package inboxtest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A Postgres is a server of the distribution's, in a folder of the test's own. The test
+// may stop it and start it again.
+type Postgres struct {
+	tb     testing.TB
+	port   string
+	dir    string // holds the data, the socket and the log
+	bin    string
+	attrs  *syscall.SysProcAttr
+	server *exec.Cmd
+}
+
+// StartPostgres starts a server that ends with the test.
+func StartPostgres(tb testing.TB) *Postgres {
+	tb.Helper()
+	p := &Postgres{tb: tb, attrs: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}}
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if len(found) == 0 {
+		tb.Fatal("initdb is not installed; .ci/need postgresql installs it")
+	}
+	p.bin = filepath.Dir(found[len(found)-1])
+	var err error
+	if p.dir, err = os.MkdirTemp("", "noted-postgres-"); err != nil { // TB.TempDir is closed to other users
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { os.RemoveAll(p.dir) })
+	if os.Getuid() == 0 {
+		p.leaveRoot()
+	}
+	initdb := exec.Command(filepath.Join(p.bin, "initdb"), "-D", filepath.Join(p.dir, "data"), "-U", "noted",
+		"--auth=trust", "--no-sync", "--no-locale", "-E", "UTF8")
+	initdb.SysProcAttr, initdb.Dir = &syscall.SysProcAttr{Credential: p.attrs.Credential}, p.dir
+	if output, err := initdb.CombinedOutput(); err != nil {
+		tb.Fatalf("initdb: %v\n%s", err, output)
+	}
+	for p.port == "" { // below the range of outgoing connections, so that it stays free
+		port := strconv.Itoa(12000 + rand.IntN(20000))
+		if listener, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			listener.Close()
+			p.port = port
+		}
+	}
+	if err := p.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(p.Stop)
+	return p
+}
+
+// leaveRoot runs the server as another user: PostgreSQL refuses to run as root.
+func (p *Postgres) leaveRoot() {
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	uid, _ := strconv.Atoi(nobody.Uid)
+	gid, _ := strconv.Atoi(nobody.Gid)
+	p.attrs.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	if err := os.Chown(p.dir, uid, gid); err != nil {
+		p.tb.Fatal(err)
+	}
+}
+
+// URL names the database.
+func (p *Postgres) URL() string {
+	return "postgres://noted@127.0.0.1:" + p.port + "/postgres?sslmode=disable"
+}
+
+// Start starts the server and waits until it answers.
+func (p *Postgres) Start() error {
+	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	p.server = exec.Command(filepath.Join(p.bin, "postgres"), "-D", filepath.Join(p.dir, "data"), "-p", p.port,
+		"-h", "127.0.0.1", "-k", p.dir)
+	p.server.SysProcAttr, p.server.Dir, p.server.Stdout, p.server.Stderr = p.attrs, p.dir, log, log
+	if err := p.server.Start(); err != nil {
+		return err
+	}
+	ready := func() bool {
+		command := exec.Command(filepath.Join(p.bin, "pg_isready"), "-h", "127.0.0.1", "-p", p.port, "-U", "noted")
+		return command.Run() == nil
+	}
+	for deadline := time.Now().Add(60 * time.Second); !ready(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			text, _ := os.ReadFile(filepath.Join(p.dir, "log"))
+			return errors.Join(fmt.Errorf("postgres does not answer:\n%s", text), p.server.Process.Kill())
+		}
+	}
+	return nil
+}
+
+// Stop breaks off every connection and transaction, as a power failure does, and waits
+// until the server has ended.
+func (p *Postgres) Stop() {
+	if p.server == nil {
+		return
+	}
+	_ = p.server.Process.Signal(syscall.SIGQUIT) // it may have ended
+	_ = p.server.Wait()
+	p.server = nil
+}

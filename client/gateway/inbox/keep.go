@@ -1,0 +1,187 @@
+package inbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// An Arrival is a message to keep.
+type Arrival struct {
+	Ledger, Channel, ID, Type, Receiver string
+
+	IDs        IDs
+	Test       bool
+	ReceivedAt time.Time
+	State      State // Waiting, or a state in which the message is only journalled
+	Cause      string
+	Donations  []Donation
+
+	Header http.Header
+	Body   []byte
+}
+
+// Keep writes a verified message to disk. When it returns nil the message is safe.
+//
+// A copy of a known message is counted. It also brings back a message that is finished:
+// that message waits again, with the body of the copy if its own is wiped. A copy of a refused message is
+// judged as the copy was, since the gateway's settings may have changed.
+func (b *Inbox) Keep(ctx context.Context, a Arrival) error {
+	return b.wrap("keeping a message", b.transact(ctx, func(t transaction) error { return b.keep(t, a) }))
+}
+
+func (b *Inbox) keep(t transaction, a Arrival) error {
+	now := b.config.Now()
+	m := Message{
+		Row: newRow(now), Ledger: a.Ledger, Channel: a.Channel, ID: a.ID, Type: a.Type, IDs: a.IDs,
+		Receiver: a.Receiver, Test: a.Test, Verified: true, ReceivedAt: a.ReceivedAt,
+		State: a.State, Since: now, NextAt: now, Cause: a.Cause,
+	}
+	if m.State.finished() {
+		m.FinishedAt = now
+	}
+	inserted, err := b.insert(t, m, envelope{a.Header, a.Body})
+	if err != nil {
+		return err
+	}
+	if !inserted {
+		if m.Row, err = b.countCopy(t, m, envelope{a.Header, a.Body}); err != nil {
+			return err
+		}
+	}
+	for i, d := range a.Donations {
+		if err := insertDonation(t, m.Row, i, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insert writes a row, unless its message is known.
+func (b *Inbox) insert(t transaction, m Message, e envelope) (inserted bool, err error) {
+	keyID, sealed, err := b.seal(m.Row, e)
+	if err != nil {
+		return false, err
+	}
+	n, err := t.exec(`INSERT INTO inbox_messages (row_id, account, channel, message_id, ledger, type, receiver,
+		transaction_id, parent_id, series_id, case_id, test, verified, redo, state, cause, tries, copies,
+		received_at, since, next_at, finished_at, lease, key_id, body)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, '', ?, ?)
+		ON CONFLICT (account, channel, message_id) DO NOTHING`,
+		m.Row, b.config.Account, m.Channel, m.ID, m.Ledger, m.Type, m.Receiver,
+		m.IDs.Transaction, m.IDs.Parent, m.IDs.Series, m.IDs.Case, m.Test, m.Verified, false, string(m.State), m.Cause,
+		millis(m.ReceivedAt), millis(m.Since), millis(m.NextAt), millis(m.FinishedAt), keyID, sealed)
+	return n == 1, err
+}
+
+// countCopy counts a copy of a message, and returns the message's row.
+func (b *Inbox) countCopy(t transaction, copied Message, e envelope) (row string, err error) {
+	var state, keyID string
+	var sealed []byte
+	err = t.queryRow(`SELECT row_id, state, key_id, body FROM inbox_messages WHERE account = ? AND channel = ? AND message_id = ?`+
+		t.dialect.lockRow, b.config.Account, copied.Channel, copied.ID).
+		Scan(&row, &state, &keyID, &sealed)
+	if err != nil {
+		return "", err
+	}
+	if !State(state).finished() || State(state) == Done && copied.State != Waiting {
+		_, err = t.exec(`UPDATE inbox_messages SET copies = copies + 1 WHERE row_id = ?`, row)
+		return row, err
+	}
+	if sealed == nil {
+		if keyID, sealed, err = b.seal(row, e); err != nil {
+			return "", err
+		}
+	}
+	_, err = t.exec(`UPDATE inbox_messages SET copies = copies + 1, ledger = ?, test = ?, verified = ?, receiver = ?,
+		state = ?, cause = ?, tries = 0, since = ?, next_at = ?, finished_at = ?, key_id = ?, body = ? WHERE row_id = ?`,
+		copied.Ledger, copied.Test, true, copied.Receiver, string(copied.State), copied.Cause,
+		millis(copied.Since), millis(copied.NextAt), millis(copied.FinishedAt), keyID, sealed, row)
+	if err != nil || copied.State != Waiting {
+		return row, err
+	}
+	// Ask Noted about each donation again. What the downstream accepted stays known, and
+	// a donation that was closed by hand stays closed.
+	_, err = t.exec(`UPDATE inbox_donations SET outcome = '' WHERE row_id = ? AND outcome <> ?`, row, string(Closed))
+	return row, err
+}
+
+// insertDonation writes a donation of a message, unless it is known.
+func insertDonation(t transaction, row string, position int, d Donation) error {
+	_, err := t.exec(`INSERT INTO inbox_donations (row_id, position, series_id, event, transaction_id, pair,
+		asked_series, verdict, donation_id, outcome, reason, accepted_id, attempt, accepted_at, decided_at)
+		VALUES (?, ?, ?, ?, ?, ?, '', '', '', '', '', '', 0, 0, 0) ON CONFLICT (row_id, position) DO NOTHING`,
+		row, position, d.SeriesID, d.Event, d.TransactionID, string(d.Pair))
+	return err
+}
+
+// KeepUnverified writes a message to disk that PayPal could not be asked about. A forger
+// could post such messages without end, so at most `most` of them are kept, and at most
+// mostBytes of their bodies; more get ErrNoRoom.
+//
+// Only an identical message counts as a copy: a forger may use a genuine message's id.
+func (b *Inbox) KeepUnverified(ctx context.Context, a Arrival, most int, mostBytes int64) error {
+	return b.wrap("keeping an unverified message", b.transact(ctx, func(t transaction) error {
+		var count, bytes int64
+		err := t.queryRow(`SELECT COUNT(*), COALESCE(SUM(LENGTH(body)), 0) FROM inbox_messages
+			WHERE account = ? AND verified = ? AND state IN (?, ?, ?)`,
+			b.config.Account, false, string(Waiting), string(Working), string(Person)).Scan(&count, &bytes)
+		if err != nil {
+			return err
+		}
+		if count >= int64(most) || bytes+int64(len(a.Body)) > mostBytes {
+			return ErrNoRoom
+		}
+		now := b.config.Now()
+		m := Message{
+			Row: newRow(now), Ledger: a.Ledger, Channel: a.Channel, ID: unverifiedID(a), Verified: false,
+			ReceivedAt: a.ReceivedAt, State: Waiting, Since: now, NextAt: now, Cause: a.Cause,
+		}
+		inserted, err := b.insert(t, m, envelope{a.Header, a.Body})
+		if err != nil || inserted {
+			return err
+		}
+		_, err = t.exec(`UPDATE inbox_messages SET copies = copies + 1
+			WHERE account = ? AND channel = ? AND message_id = ?`, b.config.Account, m.Channel, m.ID)
+		return err
+	}))
+}
+
+// unverifiedID names an unverified message by everything in it.
+func unverifiedID(a Arrival) string {
+	hash := sha256.New()
+	_ = a.Header.Write(hash) // a hash takes everything
+	hash.Write(a.Body)
+	return "unverified-" + hex.EncodeToString(hash.Sum(nil)[:16])
+}
+
+// Confirm replaces an unverified message with the verified message that it turned out to
+// be. If that message has come otherwise meanwhile, it counts as a copy.
+func (b *Inbox) Confirm(ctx context.Context, c *Claim, a Arrival) error {
+	return b.wrap("confirming a message", b.transact(ctx, func(t transaction) error {
+		n, err := t.exec(`DELETE FROM inbox_messages WHERE row_id = ? AND lease = ?`, c.Row, c.lease)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return ErrLeaseLost
+		}
+		return b.keep(t, a)
+	}))
+}
+
+// wrap names the act in an error, and keeps the package's own errors recognisable.
+func (b *Inbox) wrap(act string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("%s: %w", act, ErrNotFound)
+	}
+	return fmt.Errorf("%s: %w", act, err)
+}

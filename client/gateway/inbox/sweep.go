@@ -1,0 +1,137 @@
+package inbox
+
+import (
+	"context"
+	"time"
+)
+
+// Sweep wipes the bodies and deletes the rows that have aged out, and seals bodies under
+// the first key that are still under the second.
+func (b *Inbox) Sweep(ctx context.Context) error {
+	now := b.config.Now()
+	// A copy may bring a message back while this runs. PostgreSQL looks at the conditions
+	// again then, so they stand in the statement itself and not in a subquery.
+	const aged = ` WHERE account = ? AND state IN (?, ?, ?) AND finished_at <= ?`
+	before := func(age time.Duration) []any {
+		return []any{b.config.Account, string(Done), string(Refused), string(Discarded), millis(now.Add(-age))}
+	}
+	err := b.transact(ctx, func(t transaction) error {
+		_, err := t.exec(
+			`UPDATE inbox_messages SET body = NULL`+aged+` AND body IS NOT NULL`,
+			before(b.config.BodiesFor)...)
+		if err != nil {
+			return err
+		}
+		deleted, err := t.texts(`DELETE FROM inbox_messages`+aged+` RETURNING row_id`, before(b.config.RowsFor)...)
+		if err != nil {
+			return err
+		}
+		for _, row := range deleted {
+			for _, table := range []string{"inbox_donations", "inbox_acts"} {
+				if _, err := t.exec(`DELETE FROM `+table+` WHERE row_id = ?`, row); err != nil {
+					return err
+				}
+			}
+		}
+		_, err = t.exec(`DELETE FROM inbox_transactions WHERE used_at <= ?`, millis(now.Add(-b.config.RowsFor)))
+		return err
+	})
+	if err != nil || len(b.config.Keys) < 2 {
+		return b.wrap("sweeping the inbox", err)
+	}
+	return b.wrap("sealing bodies with the new key", b.reseal(ctx))
+}
+
+// reseal seals up to 500 bodies with the first key.
+func (b *Inbox) reseal(ctx context.Context) error {
+	return b.transact(ctx, func(t transaction) error {
+		rows, err := t.query(`SELECT row_id, body FROM inbox_messages
+			WHERE account = ? AND key_id = ? AND body IS NOT NULL LIMIT 500`+t.dialect.skip,
+			b.config.Account, b.config.Keys[1].ID)
+		if err != nil {
+			return err
+		}
+		old := make(map[string][]byte)
+		for rows.Next() {
+			var row string
+			var sealed []byte
+			if err := rows.Scan(&row, &sealed); err != nil {
+				rows.Close()
+				return err
+			}
+			old[row] = sealed
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		rows.Close()
+		for row, sealed := range old {
+			e, err := b.open(row, b.config.Keys[1].ID, sealed)
+			if err != nil {
+				return err
+			}
+			keyID, sealed, err := b.seal(row, e)
+			if err != nil {
+				return err
+			}
+			if _, err := t.exec(
+				`UPDATE inbox_messages SET key_id = ?, body = ? WHERE row_id = ?`,
+				keyID,
+				sealed,
+				row,
+			); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Counts are for metrics.
+type Counts struct {
+	Messages   map[State]int64
+	Unverified int64
+	Oldest     time.Duration // how long the oldest message waits; 0 where none does
+	OldKeys    int64         // bodies that the first key does not open
+}
+
+// Count counts the messages.
+func (b *Inbox) Count(ctx context.Context) (Counts, error) {
+	counts := Counts{Messages: make(map[State]int64)}
+	for _, state := range States {
+		counts.Messages[state] = 0
+	}
+	err := b.transact(ctx, func(t transaction) error {
+		rows, err := t.query(`SELECT state, COUNT(*), MIN(since) FROM inbox_messages WHERE account = ? GROUP BY state`,
+			b.config.Account)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var state string
+			var n, since int64
+			if err := rows.Scan(&state, &n, &since); err != nil {
+				return err
+			}
+			if counts.Messages[State(state)] = n; State(state) == Waiting || State(state) == Working {
+				counts.Oldest = max(counts.Oldest, b.config.Now().Sub(timeOf(since)))
+			}
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		rows.Close()
+		if len(b.config.Keys) > 0 {
+			err = t.queryRow(`SELECT COUNT(*) FROM inbox_messages WHERE account = ? AND body IS NOT NULL AND key_id <> ?`,
+				b.config.Account, b.config.Keys[0].ID).
+				Scan(&counts.OldKeys)
+			if err != nil {
+				return err
+			}
+		}
+		return t.queryRow(`SELECT COUNT(*) FROM inbox_messages WHERE account = ? AND verified = ? AND state <> ?`,
+			b.config.Account, false, string(Discarded)).Scan(&counts.Unverified)
+	})
+	return counts, b.wrap("counting messages", err)
+}

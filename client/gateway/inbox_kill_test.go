@@ -1,0 +1,289 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/gateway/inbox/inboxtest"
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+// killSteps are the steps of failpoint.go, in the order in which a message reaches them.
+// exact says whether the downstream gets the event once although the gateway dies there.
+var killSteps = []struct {
+	name  string
+	exact bool
+}{
+	{"kept", true},
+	{"claimed", true},
+	{"noted", true},
+	{"accepted", false}, // only the downstream knows: it gets the event again, under its id
+	{"recorded", true},
+	{"settled", true},
+	{"processed", true},
+	{"finished", true},
+}
+
+// killable builds a gateway that dies at a step that the environment names.
+func killable(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "noted-gateway")
+	output, err := exec.Command("go", "build", "-tags", "failpoint", "-o", path, "../cmd/noted-gateway").
+		CombinedOutput()
+	if err != nil {
+		t.Fatalf("building: %v\n%s", err, output)
+	}
+	return path
+}
+
+// A gateway is killed with SIGKILL at every step. PayPal delivers again unless it has
+// heard 200. The donation arrives under one id, once wherever that is possible, and is
+// settled.
+func TestInboxIsKilledAtEveryStep(t *testing.T) {
+	program := killable(t)
+	for name, address := range map[string]func() string{
+		"sqlite":     func() string { return "sqlite://" + filepath.Join(t.TempDir(), "inbox.db") },
+		"postgresql": func() string { return inboxtest.StartPostgres(t).URL() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			url := address()
+			keyFile, secretFile := filepath.Join(t.TempDir(), "key"), filepath.Join(t.TempDir(), "secret")
+			line := inbox.NewKeyLine()
+			for file, content := range map[string]string{keyFile: line, secretFile: secret} {
+				if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h.config.InboxURL, h.config.InboxKeys = url, must(inbox.ReadKeys([]byte(line)))
+			box := h.box()
+			gate := newProcess(t, program, func(addr, _ string) []string {
+				return []string{
+					"-listen", addr, "-admin-listen", "off", "-noted", h.config.Noted, "-ledger", "paypal-live",
+					"-accounts", account, "-ipn-verify-url", h.payPal.verifier.URL, "-forward-to", h.shop.URL,
+					"-forward-secret-file", secretFile, "-forward-timeout", "1s", "-hold", "2s",
+					"-inbox", url, "-inbox-key-file", keyFile,
+				}
+			})
+			for _, step := range killSteps {
+				h.shop.forget()
+				os.Setenv("NOTED_GATEWAY_FAILPOINT", step.name)
+				err := gate.start()
+				os.Unsetenv("NOTED_GATEWAY_FAILPOINT")
+				if err != nil {
+					t.Fatal(err)
+				}
+				message := h.payPal.ipn(payment("I-" + step.name).fields())
+				status, _, _ := deliver("http://"+gate.addr, message)
+				select {
+				case <-gate.ended:
+				case <-time.After(20 * time.Second):
+					t.Fatalf("%s: the gateway was not killed", step.name)
+				}
+				gate.end(syscall.SIGKILL)
+				if err := gate.start(); err != nil {
+					t.Fatal(err)
+				}
+				if status != http.StatusOK {
+					if status, reason, err := deliver("http://"+gate.addr, message); status != http.StatusOK {
+						t.Fatalf("%s: delivered again: got %d %s %v", step.name, status, reason, err)
+					}
+				}
+				drained(t, box)
+				gate.end(syscall.SIGTERM)
+				events := h.shop.got()
+				if len(events) == 0 || step.exact && len(events) != 1 {
+					t.Errorf("%s: the downstream got %d events", step.name, len(events))
+				}
+				for _, e := range events {
+					if e.ID() != events[0].ID() {
+						t.Errorf("%s: the downstream got the ids %s and %s", step.name, events[0].ID(), e.ID())
+					}
+				}
+			}
+			for _, note := range h.notes("paypal-live") {
+				if note.GetState() != client.StateSettled {
+					t.Errorf("Noted holds %v, want it settled", note)
+				}
+			}
+			for _, m := range messages(t, box, inbox.Filter{}) {
+				if m.State != inbox.Done || m.Donations[0].DonationID == "" || m.Donations[0].Outcome == "" {
+					t.Errorf("the journal has %+v", m)
+				}
+			}
+		})
+	}
+}
+
+// forget empties the list of events.
+func (s *shop) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = nil
+}
+
+// While the disk is full PayPal hears 503, and each message that was answered 200 before
+// is still there. When there is room again everything goes on.
+func TestInboxOnAFullDisk(t *testing.T) {
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=2m"); err != nil {
+		if errors.Is(err, syscall.EPERM) {
+			t.Skip("only root may mount a small disk")
+		}
+		t.Fatal(err)
+	}
+	defer syscall.Unmount(disk, syscall.MNT_DETACH)
+	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+		c.InboxURL = "sqlite://" + filepath.Join(disk, "inbox.db")
+	})
+	h.shop.refusing(
+		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
+	)
+	large := payment("I-LARGE").fields()
+	kept, last := 0, ""
+	var refused delivery
+	for i := range 200 {
+		large.Set("txn_id", "9LARGE"+string(rune('A'+i/26))+string(rune('A'+i%26)))
+		large.Set("memo", string(make([]byte, 60<<10)))
+		message := h.payPal.ipn(large)
+		status, reason := h.deliver(message)
+		if status == http.StatusOK {
+			kept++
+			continue
+		}
+		if refused, last = message, reason; status != 503 {
+			t.Fatalf("got %d %s, want 503", status, reason)
+		}
+		break
+	}
+	if kept == 0 || last != "inbox" {
+		t.Fatalf("%d messages were kept, then %q", kept, last)
+	}
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
+		t.Fatal(err)
+	}
+	h.shop.refusing(nil)
+	h.mustTake(refused)
+	box := h.box()
+	if all := messages(t, box, inbox.Filter{}); len(all) != kept+1 {
+		t.Errorf("the inbox has %d messages, want %d", len(all), kept+1)
+	}
+	now.pass(time.Hour)
+	inState(t, box, inbox.Done, kept+1)
+	if events := h.shop.got(); len(events) != kept+1 {
+		t.Errorf("the downstream got %d events, want %d", len(events), kept+1)
+	}
+}
+
+// While the database is away PayPal hears 503, /readyz says why, and nothing is noted.
+// When it is back, both what waits there and what PayPal sends again is processed.
+func TestInboxDatabaseIsAwayAndBack(t *testing.T) {
+	postgres := inboxtest.StartPostgres(t)
+	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = postgres.URL() })
+	h.shop.refusing(
+		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
+	)
+	h.mustTake(h.payPal.ipn(payment("I-BEFORE").fields()))
+	if look := lookAt(t, h.front.URL); look.status != http.StatusOK {
+		t.Errorf("/readyz: %+v, want 200 although the downstream is away", look)
+	}
+	postgres.Stop()
+	later := h.payPal.ipn(payment("I-LATER").fields())
+	if status, reason := h.deliver(later); status != 503 || reason != "inbox" {
+		t.Errorf("without the database: got %d %s, want 503 inbox", status, reason)
+	}
+	now.pass(2 * time.Second)
+	if look := lookAt(t, h.front.URL); look.status != 503 {
+		t.Errorf("/readyz: %+v, want 503", look)
+	}
+	if err := postgres.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.shop.refusing(nil)
+	h.mustTake(later)
+	box := h.box()
+	now.pass(time.Hour)
+	inState(t, box, inbox.Done, 2)
+	if events := h.shop.got(); len(events) != 2 {
+		t.Errorf("the downstream got %v, want both donations", events)
+	}
+}
+
+// While PayPal cannot be asked, for days, messages are kept unverified and nothing is
+// noted. Later the genuine ones are processed, with the time of their arrival, and the
+// forged ones are discarded with their bodies.
+func TestInboxKeepsUnverifiedMessages(t *testing.T) {
+	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = 4 })
+	h.payPal.files["CERT-1"] = asPEM(h.payPal.issue(paypalCN, signingKey().Public(), -time.Hour, 30*24*time.Hour))
+	box := h.box()
+	arrived := now.time()
+	h.payPal.disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true })
+	timeless := payment("I-TIMELESS").fields()
+	timeless.Set("txn_type", "subscr_signup")
+	timeless.Set("subscr_id", "I-TIMELESS")
+	gift := payment("I-AWAY")
+	h.mustTake(h.payPal.ipn(timeless))
+	h.mustTake(h.payPal.webhook(gift.event()))
+	h.mustTake(h.payPal.webhook(payment("I-FORGED").event()).flipped("25.00"))
+	h.mustTake(h.payPal.ipn(payment("I-FALSE").fields()).flipped("25.00"))
+	if status, reason := h.deliver(h.payPal.ipn(payment("I-FIFTH").fields())); status != 503 || reason != "verifier" {
+		t.Errorf("beyond the bound: got %d %s, want 503 verifier", status, reason)
+	}
+	for range 3 {
+		eventually(t, "all are tried", func() bool {
+			for _, m := range messages(t, box, inbox.Filter{}) {
+				if m.State != inbox.Waiting || m.Verified || m.Cause != "PayPal could not be asked" ||
+					!m.NextAt.After(now.time()) {
+					return false
+				}
+			}
+			return true
+		})
+		now.pass(32 * time.Hour)
+	}
+	if len(h.notes("paypal-live")) != 0 || len(h.shop.got()) != 0 {
+		t.Error("an unverified message was noted")
+	}
+	h.payPal.disturb(nil)
+	now.pass(time.Hour)
+	drained(t, box)
+	inState(t, box, inbox.Done, 2)
+	for _, m := range inState(t, box, inbox.Discarded, 2) {
+		if c, err := box.Contents(context.Background(), m.Row); err != nil || len(c.Body) == 0 || m.Cause != "invalid" {
+			t.Errorf("discarded %+v, %v, want it with its body", m, err)
+		}
+	}
+	if len(h.shop.got()) != 2 {
+		t.Errorf("the downstream got %v", h.shop.got())
+	}
+	for _, note := range h.notes("paypal-live") {
+		told := note.GetSightings()[0].GetMessage().GetReceivedAt().AsTime()
+		if told.Sub(arrived).Abs() > time.Second {
+			t.Errorf("Noted was told that %s arrived at %v, want %v", note.GetDonation().GetSeriesId(), told, arrived)
+		}
+	}
+}
+
+// Without room for unverified messages they are answered 503, as without an inbox.
+func TestInboxWithoutUnverifiedMessages(t *testing.T) {
+	h, _ := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = -1 })
+	h.payPal.disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true })
+	if status, reason := h.deliver(h.payPal.ipn(payment("I-NO").fields())); status != 503 || reason != "verifier" {
+		t.Errorf("got %d %s, want 503 verifier", status, reason)
+	}
+	if all := messages(t, h.box(), inbox.Filter{}); len(all) != 0 {
+		t.Errorf("the inbox has %+v", all)
+	}
+}

@@ -1,0 +1,552 @@
+package gateway_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+// inboxKey seals the bodies of all tests.
+var inboxKey = sync.OnceValue(func() []inbox.Key { return must(inbox.ReadKeys([]byte(inbox.NewKeyLine()))) })
+
+// A movedClock runs, and the test moves it ahead.
+type movedClock struct {
+	mu    sync.Mutex
+	ahead time.Duration
+}
+
+func (c *movedClock) time() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.ahead)
+}
+func (c *movedClock) pass(d time.Duration) { c.mu.Lock(); defer c.mu.Unlock(); c.ahead += d }
+
+// inboxHouse is a house whose gateway has an inbox in SQLite and a clock that the test
+// moves.
+func inboxHouse(t *testing.T, change ...func(*gateway.Config, *servertest.Options)) (*house, *movedClock) {
+	t.Helper()
+	now := &movedClock{}
+	path := filepath.Join(t.TempDir(), "inbox.db")
+	change = append([]func(*gateway.Config, *servertest.Options){func(c *gateway.Config, _ *servertest.Options) {
+		c.InboxURL, c.InboxKeys, c.Now = "sqlite://"+path, inboxKey(), now.time
+	}}, change...)
+	return newHouse(t, change...), now
+}
+
+// box opens the inbox of a house beside its gateway.
+func (h *house) box() *inbox.Inbox {
+	h.t.Helper()
+	box, err := inbox.Open(h.t.Context(), inbox.Config{
+		URL: h.config.InboxURL, Account: h.config.Ledger, Keys: h.config.InboxKeys, Now: h.config.Now,
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { box.Close() })
+	return box
+}
+
+func messages(t testing.TB, box *inbox.Inbox, f inbox.Filter) (all []inbox.Message) {
+	t.Helper()
+	err := box.List(context.Background(), f, func(m inbox.Message) error { all = append(all, m); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// drained waits until no message waits or is being processed.
+func drained(t testing.TB, box *inbox.Inbox) {
+	t.Helper()
+	eventually(t, "the inbox is worked off", func() bool {
+		return len(messages(t, box, inbox.Filter{States: []inbox.State{inbox.Waiting, inbox.Working}})) == 0
+	})
+}
+
+// inState waits until all messages are in one state, and returns them.
+func inState(t testing.TB, box *inbox.Inbox, state inbox.State, n int) []inbox.Message {
+	t.Helper()
+	var all []inbox.Message
+	eventually(t, fmt.Sprintf("%d messages are %s", n, state), func() bool {
+		all = messages(t, box, inbox.Filter{States: []inbox.State{state}})
+		return len(all) == n
+	})
+	return all
+}
+
+// Both channels' messages of one donation, with copies, are kept, and the donation is
+// handed on once. The journal tells what became of each message.
+func TestInboxHandsOnOnce(t *testing.T) {
+	h, _ := inboxHouse(t)
+	box := h.box()
+	gift := payment("I-ONCE")
+	for range 2 {
+		h.mustTake(h.payPal.ipn(gift.fields()))
+		h.mustTake(h.payPal.webhook(gift.event()))
+	}
+	drained(t, box)
+	events := h.shop.got()
+	if len(events) != 1 {
+		t.Fatalf("the downstream got %d events, want 1", len(events))
+	}
+	note := h.notes("paypal-live")[0]
+	if note.GetState() != client.StateSettled || events[0].ID() != note.GetDonationId() {
+		t.Errorf("got event %s, Noted holds %v", events[0].ID(), note)
+	}
+	all := messages(t, box, inbox.Filter{})
+	if len(all) != 2 {
+		t.Fatalf("the journal has %+v, want two messages", all)
+	}
+	settled := 0
+	for _, m := range all {
+		if m.State != inbox.Done || m.Copies != 1 || !m.Verified || !m.HasBody || m.FinishedAt.IsZero() ||
+			m.IDs.Transaction != "I-ONCET" || m.IDs.Series != "I-ONCE" || len(m.Donations) != 1 {
+			t.Errorf("the journal has %+v", m)
+			continue
+		}
+		d := m.Donations[0]
+		if d.DonationID != note.GetDonationId() || !strings.Contains(string(d.Pair), `"series_id":"I-ONCE"`) ||
+			!strings.Contains(string(d.Pair), `"message":{"channel":"`+m.Channel) {
+			t.Errorf("the journal has the donation %+v", d)
+		}
+		if d.Outcome == inbox.Settled {
+			settled++
+			if d.AcceptedID != note.GetDonationId() || d.AcceptedAt.IsZero() {
+				t.Errorf("settled without an acceptance: %+v", d)
+			}
+		}
+	}
+	if settled != 1 {
+		t.Errorf("%d messages settled the donation, want 1", settled)
+	}
+	h.counts(`noted_gateway_messages_total{channel="ipn",outcome="kept"} 2`)
+}
+
+// PayPal hears 200 while Noted and the downstream are away. The message waits, and its
+// arrival counts for Noted, not the time of the try.
+func TestInboxOutlivesAnOutage(t *testing.T) {
+	h, now := inboxHouse(t)
+	box := h.box()
+	h.shop.refusing(
+		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
+	)
+	arrived := now.time()
+	fields := payment("I-DAYS").fields()
+	fields.Set("txn_type", "subscr_signup") // which bears no time
+	fields.Set("subscr_id", "I-DAYS")
+	h.mustTake(h.payPal.ipn(fields))
+	for range 5 {
+		tries := 0
+		eventually(t, "a try fails", func() bool {
+			m := messages(t, box, inbox.Filter{})[0]
+			tries = m.Tries
+			return m.State == inbox.Waiting && m.Tries > 0 && m.Cause == "downstream: it answered 500" &&
+				m.NextAt.After(now.time())
+		})
+		now.pass(34 * time.Hour) // five of them are a week
+		eventually(t, "it is tried again", func() bool { return messages(t, box, inbox.Filter{})[0].Tries > tries })
+	}
+	h.shop.refusing(nil)
+	now.pass(time.Hour)
+	m := inState(t, box, inbox.Done, 1)[0]
+	if len(h.shop.got()) != 1 || m.Tries < 6 {
+		t.Errorf("the downstream got %v after %d tries", h.shop.got(), m.Tries)
+	}
+	sighting := h.notes("paypal-live")[0].GetSightings()[0]
+	if got := sighting.GetMessage().GetReceivedAt().AsTime(); got.Sub(arrived).Abs() > time.Second {
+		t.Errorf("Noted was told that it arrived at %v, want %v", got, arrived)
+	}
+}
+
+// After -inbox-patience a message is left to a person, with its body, whatever time goes
+// by. redo works it off.
+func TestInboxPatience(t *testing.T) {
+	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxPatience = 7 * 24 * time.Hour })
+	box := h.box()
+	h.shop.refusing(
+		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
+	)
+	h.mustTake(h.payPal.ipn(payment("I-PATIENCE").fields()))
+	eventually(t, "a try fails", func() bool { return messages(t, box, inbox.Filter{})[0].Tries > 0 })
+	now.pass(8 * 24 * time.Hour)
+	m := inState(t, box, inbox.Person, 1)[0]
+	if m.Cause != "patience ended: downstream: it answered 500" {
+		t.Errorf("the cause is %q", m.Cause)
+	}
+	now.pass(20 * 24 * time.Hour)
+	if err := box.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m := messages(t, box, inbox.Filter{})[0]; !m.HasBody {
+		t.Error("the body of a message for a person is wiped")
+	}
+	h.shop.refusing(nil)
+	if err := box.Redo(t.Context(), m.Row, now.time(), "test", "the shop is back"); err != nil {
+		t.Fatal(err)
+	}
+	inState(t, box, inbox.Done, 1)
+	if acts := must(box.Acts(t.Context(), m.Row)); len(acts) != 1 || acts[0].Name != "redo" || acts[0].Actor != "test" {
+		t.Errorf("the audit has %+v", acts)
+	}
+}
+
+// A downstream that says 410 or 422 wants a person, at once. Its reason is kept where it
+// is a word, and not where it could hold a donor's data.
+func TestInboxRejected(t *testing.T) {
+	for answer, want := range map[string]string{
+		`{"reason":"unknown_fund"}`:                "downstream: it answered 422: unknown_fund",
+		`{"reason":"no fund for Zoë@example.org"}`: "downstream: it answered 422",
+		`gone`: "downstream: it answered 422",
+	} {
+		h, _ := inboxHouse(t)
+		h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool {
+			w.WriteHeader(422)
+			fmt.Fprint(w, answer)
+			return true
+		})
+		h.mustTake(h.payPal.ipn(payment("I-REJECTED").fields()))
+		if m := inState(t, h.box(), inbox.Person, 1)[0]; m.Cause != want || m.Tries != 1 {
+			t.Errorf("%s: the cause is %q after %d tries, want %q", answer, m.Cause, m.Tries, want)
+		}
+		if note := h.notes("paypal-live")[0]; note.GetState() != client.StateOpen {
+			t.Errorf("Noted holds %v, want an open note", note)
+		}
+	}
+}
+
+// What Noted cannot decide reaches the downstream as noted.undecided, and is for a person
+// in the inbox.
+func TestInboxUndecided(t *testing.T) {
+	h, _ := inboxHouse(t)
+	gift := payment("I-OLD")
+	gift.at = time.Now().Add(-60 * 24 * time.Hour)
+	h.mustTake(h.payPal.ipn(gift.fields()))
+	m := inState(t, h.box(), inbox.Person, 1)[0]
+	if m.Cause != "OCCURRED_TOO_EARLY" || m.Donations[0].Outcome != inbox.Undecided {
+		t.Errorf("the journal has %+v", m)
+	}
+	if events := h.shop.got(); len(events) != 1 || events[0].Type() != "noted.undecided" {
+		t.Errorf("the downstream got %v", events)
+	}
+}
+
+// Verified messages that are not for this gateway are journalled: PayPal hears 200, and
+// nothing is noted. A forged one still hears 400, and leaves no row.
+func TestInboxJournalsRefusedMessages(t *testing.T) {
+	h, now := inboxHouse(t)
+	box := h.box()
+	foreign := payment("I-FOREIGN").fields()
+	foreign.Set("receiver_email", "other@example.net")
+	named := payment("I-NAMED").fields()
+	named.Set("receiver_email", "other@example.net")
+	named.Set("receiver_id", "6STRANGER")
+	unknown := payment("I-UNKNOWN").fields()
+	unknown.Set("txn_type", "brand_new")
+	skipped := payment("I-OUT").fields()
+	skipped.Set("txn_type", "masspay")
+	malformed := payment("I-BAD").fields()
+	malformed.Del("recurring_payment_id")
+	malformed.Del("txn_id")
+	for _, fields := range []map[string][]string{foreign, named, unknown, skipped, malformed} {
+		h.mustTake(h.payPal.ipn(fields))
+	}
+	if status, reason := h.deliver(h.payPal.ipn(payment("I-FORGED").fields()).flipped("25.00")); status != 400 {
+		t.Errorf("a forged message: got %d %s, want 400", status, reason)
+	}
+	drained(t, box)
+	got := map[string]string{}
+	for _, m := range messages(t, box, inbox.Filter{}) {
+		if m.FinishedAt.IsZero() || !m.Verified {
+			t.Errorf("the journal has %+v", m)
+		}
+		cause, _, _ := strings.Cut(m.Cause, ":")
+		got[string(m.State)+" "+cause+" "+m.Receiver] = m.Row
+	}
+	for _, want := range []string{
+		"refused foreign …@example.net", "refused foreign 6STRANGER", "refused unknown ", "done skipped ", "refused malformed ",
+	} {
+		if got[want] == "" {
+			t.Errorf("the journal lacks %q: %v", want, got)
+		}
+	}
+	if len(got) != 5 || len(h.shop.got()) != 0 || len(h.notes("paypal-live")) != 0 {
+		t.Errorf("the journal has %v, the downstream %v", got, h.shop.got())
+	}
+	now.pass(15 * 24 * time.Hour)
+	if err := box.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range messages(t, box, inbox.Filter{}) {
+		if m.HasBody {
+			t.Errorf("the body is not wiped: %+v", m)
+		}
+	}
+}
+
+// A message whose account is added later is processed when PayPal sends it again, and
+// when a person asks for it.
+func TestInboxRefusedMessageIsRedone(t *testing.T) {
+	h, now := inboxHouse(t)
+	box := h.box()
+	var sent []delivery
+	for _, series := range []string{"I-COPY", "I-REDO"} {
+		fields := payment(series).fields()
+		fields.Set("receiver_email", "second@example.org")
+		sent = append(sent, h.payPal.ipn(fields))
+		h.mustTake(sent[len(sent)-1])
+	}
+	refused := inState(t, box, inbox.Refused, 2)
+	h.gateway.Close()
+	h.config.Accounts = append(h.config.Accounts, "second@example.org")
+	h.gateway, h.front = h.open()
+	h.mustTake(sent[0])
+	inState(t, box, inbox.Done, 1)
+	for _, m := range refused {
+		if m.IDs.Series == "I-REDO" {
+			if err := box.Redo(t.Context(), m.Row, now.time(), "test", ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	inState(t, box, inbox.Done, 2)
+	if events := h.shop.got(); len(events) != 2 {
+		t.Errorf("the downstream got %v, want both donations", events)
+	}
+}
+
+// A redo of a settled donation hands nothing on. After the note is forgotten it does,
+// under a new donation id.
+func TestInboxRedoOfASettledDonation(t *testing.T) {
+	h, now := inboxHouse(t)
+	box := h.box()
+	h.mustTake(h.payPal.ipn(payment("I-REDONE").fields()))
+	m := inState(t, box, inbox.Done, 1)[0]
+	redo := func() inbox.Message {
+		t.Helper()
+		if err := box.Redo(t.Context(), m.Row, now.time(), "test", ""); err != nil {
+			t.Fatal(err)
+		}
+		return inState(t, box, inbox.Done, 1)[0]
+	}
+	if d := redo().Donations[0]; d.Outcome != inbox.Settled || d.Verdict != "DUPLICATE" || len(h.shop.got()) != 1 {
+		t.Errorf("after a redo the journal has %+v, the downstream %v", d, h.shop.got())
+	}
+	forget := func() {
+		t.Helper()
+		_, err := h.noted.Forget(t.Context(), &client.ForgetRequest{
+			Ledger:     "paypal-live",
+			SeriesId:   "I-REDONE",
+			DonationId: h.notes("paypal-live")[0].GetDonationId(),
+			Reason:     "test",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// PayPal's own copy, after Noted has lost the note, does not double the donation: the
+	// inbox knows that the downstream has accepted it.
+	forget()
+	h.mustTake(h.payPal.ipn(payment("I-REDONE").fields()))
+	drained(t, box)
+	forget()
+	if redo(); len(h.shop.got()) != 2 || h.shop.got()[0].ID() == h.shop.got()[1].ID() {
+		t.Errorf("after forget and redo the downstream got %v, want a second event under a new id", h.shop.got())
+	}
+}
+
+// One transaction that is told under two series is one donation, whichever message comes
+// first. A second named series stays a donation of its own.
+func TestInboxJoinsTwoSeriesOfOneTransaction(t *testing.T) {
+	h, _ := inboxHouse(t)
+	box := h.box()
+	named := func(series, transaction string) delivery {
+		gift := payment(series)
+		gift.ipnTxn, gift.saleID, gift.eventID = transaction, transaction, "WH-"+series+transaction
+		return h.payPal.webhook(gift.event())
+	}
+	unnamed := func(transaction string) delivery {
+		gift := payment(transaction)
+		gift.ipnTxn = transaction
+		fields := gift.fields()
+		fields.Set("txn_type", "merch_pmt")
+		fields.Del("recurring_payment_id")
+		return h.payPal.ipn(fields)
+	}
+	for i, pair := range [][]delivery{
+		{named("I-FIRST", "9A"), unnamed("9A")},
+		{unnamed("9B"), named("I-LATER", "9B"), named("I-LATER", "9B")},
+		{named("I-ONE", "9C"), named("I-TWO", "9C"), unnamed("9C")},
+	} {
+		before := len(h.shop.got())
+		for _, d := range pair {
+			h.mustTake(d)
+			drained(t, box)
+		}
+		want := 1
+		if i == 2 {
+			want = 2
+		}
+		if got := len(h.shop.got()) - before; got != want {
+			t.Errorf("case %d: the downstream got %d events, want %d", i, got, want)
+		}
+	}
+}
+
+// A copy with another body, under the id of a message whose body is wiped, is for a
+// person: PayPal's signature covers little of a body, so one of the two may be forged.
+func TestInboxCopyWithAnotherBody(t *testing.T) {
+	h, now := inboxHouse(t)
+	h.payPal.files["CERT-1"] = asPEM(h.payPal.issue(paypalCN, signingKey().Public(), -time.Hour, 30*24*time.Hour))
+	box := h.box()
+	gift := payment("I-WIPED")
+	h.mustTake(h.payPal.webhook(gift.event()))
+	inState(t, box, inbox.Done, 1)
+	now.pass(15 * 24 * time.Hour)
+	if err := box.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	gift.series, gift.saleID = "I-FORGED", "I-FORGEDT"
+	h.mustTake(h.payPal.signed([]byte(gift.event()), now.time(), webhookID, "CERT-1", signingKey()))
+	if m := inState(t, box, inbox.Person, 1)[0]; m.Cause != "other_body" || len(h.shop.got()) != 1 {
+		t.Errorf("the journal has %+v, the downstream %v", m, h.shop.got())
+	}
+}
+
+// The file of an inbox holds no name, address or e-mail, whatever becomes of a message:
+// bodies and headers are sealed, and the rest is ids, times and fixed words.
+func TestInboxRowsHoldNothingPersonal(t *testing.T) {
+	h, _ := inboxHouse(t)
+	box := h.box()
+	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
+		if e.Subject() == "I-REJECTED" {
+			w.WriteHeader(422)
+			fmt.Fprint(w, `{"reason":"canary@example.net"}`)
+		}
+		return e.Subject() == "I-REJECTED"
+	})
+	old, foreign, odd := payment("I-OLD"), payment("I-FOREIGN").fields(), payment("I-ODD").fields()
+	old.at = time.Now().Add(-60 * 24 * time.Hour)
+	foreign.Set("receiver_email", "canary@receiver.example")
+	foreign.Del("txn_id")
+	odd.Set("recurring_payment_id", "Zoë Canary")
+	odd.Set("parent_txn_id", "canary@example.net")
+	odd.Set("case_id", "canary@example.net")
+	odd.Set("payment_date", "canary")
+	odd.Set("mc_gross", "canary")
+	malformed := payment("I-BAD").fields()
+	malformed.Del("txn_id")
+	malformed.Del("recurring_payment_id")
+	h.mustTake(h.payPal.webhook(payment("I-DONE").event()))
+	for _, fields := range []map[string][]string{
+		payment("I-DONE").fields(), payment("I-REJECTED").fields(), old.fields(), foreign, odd, malformed,
+	} {
+		h.mustTake(h.payPal.ipn(fields))
+	}
+	drained(t, box)
+	if all := messages(t, box, inbox.Filter{}); len(all) != 7 {
+		t.Errorf("the journal has %d messages, want 7", len(all))
+	}
+	for _, file := range must(filepath.Glob(strings.TrimPrefix(h.config.InboxURL, "sqlite://") + "*")) {
+		content := strings.ToLower(string(must(os.ReadFile(file))))
+		for _, personal := range []string{"canary", account, "zoë", "zo%c3"} {
+			if at := strings.Index(content, personal); at >= 0 {
+				t.Errorf("%s holds %q: %q", filepath.Base(file), personal, content[max(0, at-60):at+40])
+			}
+		}
+	}
+}
+
+// What the downstream accepted through one message is settled and not handed on again
+// when another message of the donation comes first after a crash.
+func TestInboxAcceptanceCountsForAllMessages(t *testing.T) {
+	h, now := inboxHouse(t)
+	gift := payment("I-CRASHED")
+	answer, err := h.noted.Note(t.Context(), &client.NoteRequest{
+		Donation:  &client.Donation{Ledger: "paypal-live", SeriesId: gift.series, TransactionId: gift.ipnTxn},
+		Hold:      durationpb.New(time.Minute),
+		RequestId: client.NewRequestID(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.noted.Release(t.Context(), answer.GetReceipt(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	// Another gateway's message, kept and accepted. Its own account keeps workers away.
+	id := answer.GetNote().GetDonationId()
+	other := must(inbox.Open(t.Context(), inbox.Config{URL: h.config.InboxURL, Account: "other", Keys: inboxKey()}))
+	defer other.Close()
+	arrival := inbox.Arrival{
+		Channel: "webhook", ID: "WH-OTHER", ReceivedAt: now.time(), State: inbox.Waiting,
+		Donations: []inbox.Donation{{SeriesID: gift.series, Event: "EVENT_PAYMENT", Pair: []byte("{}")}},
+	}
+	if err := other.Keep(t.Context(), arrival); err != nil {
+		t.Fatal(err)
+	}
+	claim := must(other.Claim(t.Context()))
+	if err := other.Accepted(t.Context(), claim, &inbox.Donation{AcceptedID: id, DonationID: id}); err != nil {
+		t.Fatal(err)
+	}
+	h.mustTake(h.payPal.ipn(gift.fields()))
+	m := inState(t, h.box(), inbox.Done, 1)[0]
+	note := h.notes("paypal-live")[0]
+	if m.Donations[0].DonationID != id || note.GetState() != client.StateSettled || len(h.shop.got()) != 0 {
+		t.Errorf("the journal has %+v, Noted %v, the downstream %v", m.Donations, note, h.shop.got())
+	}
+}
+
+// One message, two donations: the downstream rejects one of them for good, and the other
+// is tried until it is accepted. Only then the message is for a person.
+func TestInboxOneOfTwoIsRejected(t *testing.T) {
+	h, now := inboxHouse(t)
+	box := h.box()
+	fields := payment("I-TWO2").fields()
+	for name, value := range map[string]string{
+		"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": "9FIRST2",
+		"initial_payment_status": "Completed", "initial_payment_amount": "5.00", "currency_code": "EUR",
+		"time_created": pacific(time.Now()),
+	} {
+		fields.Set(name, value)
+	}
+	var rejections, failures atomic.Int32
+	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
+		switch {
+		case e.Type() == "noted.donation.signup":
+			rejections.Add(1)
+			w.WriteHeader(http.StatusGone)
+		case failures.Add(1) <= 2:
+			w.WriteHeader(http.StatusInternalServerError)
+		default:
+			return false
+		}
+		return true
+	})
+	h.mustTake(h.payPal.ipn(fields))
+	for tries := range 2 { // the clock must not jump during a try: the lease would run out
+		eventually(t, "it waits after a try", func() bool {
+			m := messages(t, box, inbox.Filter{})[0]
+			return m.State == inbox.Waiting && m.Tries == tries+1
+		})
+		now.pass(time.Hour)
+	}
+	m := inState(t, box, inbox.Person, 1)[0]
+	if m.Cause != "downstream: it answered 410" || rejections.Load() != 1 || len(h.shop.got()) != 1 {
+		t.Errorf("the journal has %+v after %d rejections, the downstream %v", m, rejections.Load(), h.shop.got())
+	}
+}
