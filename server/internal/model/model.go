@@ -182,7 +182,7 @@ func (m *Model) Note(r Request) (Reply, *Note, error) {
 	switch {
 	case taken || lapsed && reply.Verdict == store.First:
 		n.hold(m.Now, r.Hold)
-	case reply.Verdict == store.Held:
+	case n.Life.State == store.StateHeld: // by another, or by this request before
 		n.HeldUntil = m.heldUntil(n)
 	}
 	if taken {
