@@ -83,3 +83,96 @@ func TestMillisecondsOfATime(t *testing.T) {
 		}
 	})
 }
+
+// TestReceivedInTheFuture checks that a message which claims to be received later arrives
+// now, and no later than that in the note.
+func TestReceivedInTheFuture(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *store.Store) {
+		ask := func(channel string, received time.Duration) store.NoteReply {
+			r := holding(t, "I-1", channel)
+			r.Message = store.Message{Channel: channel, ID: "1"}
+			if received > 0 {
+				r.Message.ReceivedAt = time.Now().Add(received)
+			}
+			return note(t, s, r)
+		}
+		wantVerdict(t, ask("ipn", 0), store.First, store.New)
+		wantVerdict(t, ask("webhook", 2*usual.ArrivalWindow), store.Held, store.Paired)
+	})
+}
+
+// TestSeriesThatContradictsTheLedger checks that where two channels have told of one note
+// under two ids, a series does not believe the ledger that their ids agree.
+func TestSeriesThatContradictsTheLedger(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *store.Store) {
+		ask := func(channel, id string, day int, agreeing ...string) store.NoteReply {
+			r := holding(t, "I-1", channel+id)
+			r.Message, r.Donation.TransactionID = store.Message{Channel: channel, ID: id}, id
+			r.Donation.OccurredAt, r.Rules.Agreeing = at(-time.Duration(day)*24*time.Hour), agreeing
+			return note(t, s, r)
+		}
+		wantVerdict(t, ask("ipn", "A", 0), store.First, store.New)
+		wantVerdict(t, ask("webhook", "A2", 0), store.Held, store.Paired)
+		wantVerdict(t, ask("ipn", "B", 1, "webhook"), store.First, store.New)
+		wantVerdict(t, ask("webhook", "B2", 1, "ipn"), store.Held, store.Paired)
+	})
+}
+
+// TestAgreementIsOfAPair checks that one id on two channels says nothing of a third, on which
+// nothing was told under it.
+func TestAgreementIsOfAPair(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *store.Store) {
+		ask := func(channel, id string, day int) store.NoteReply {
+			r := holding(t, "I-1", channel+id)
+			r.Message, r.Donation.TransactionID = store.Message{Channel: channel, ID: id}, id
+			r.Donation.OccurredAt = at(-time.Duration(day) * 24 * time.Hour)
+			return note(t, s, r)
+		}
+		wantVerdict(t, ask("mail", "A", 0), store.First, store.New)
+		wantVerdict(t, ask("webhook", "A", 0), store.Held, store.SameTransaction)
+		wantVerdict(t, ask("ipn", "B", 1), store.First, store.New)
+		wantVerdict(t, ask("webhook", "B2", 1), store.Held, store.Paired)
+		wantVerdict(t, ask("webhook", "C", 2), store.First, store.New)
+		wantVerdict(t, ask("ipn", "C2", 2), store.Held, store.Paired)
+	})
+}
+
+// TestOwnSightingInAFullNote checks that the message which took a note over stays known in a
+// full note, whatever goes before it: its retry gets its answer again.
+func TestOwnSightingInAFullNote(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *store.Store) {
+		for i, c := range []struct {
+			before []store.NoteRequest // told before the takeover
+			own    store.NoteRequest
+			retry  func(r store.NoteRequest) store.NoteRequest
+		}{
+			// The first has its channel and its transaction id, so that it could be spared.
+			{nil, paid(t, "ipn", "own", "T"), func(r store.NoteRequest) store.NoteRequest { return r }},
+			// The second can be spared, and stands before it.
+			{[]store.NoteRequest{paid(t, "ipn", "second", "T")}, paid(t, "webhook", "own", "T2"),
+				func(r store.NoteRequest) store.NoteRequest { r.Message = store.Message{}; return r }},
+		} {
+			in := func(r store.NoteRequest) store.NoteRequest {
+				r.Donation.SeriesID, r.Hold = fmt.Sprint("I-", i), time.Minute
+				return r
+			}
+			first := note(t, s, in(paid(t, "ipn", "first", "T")))
+			for _, r := range c.before {
+				note(t, s, in(r))
+			}
+			if _, err := s.Release(ctx(t), first.Receipt); err != nil {
+				t.Fatal(err)
+			}
+			taken := note(t, s, in(c.own))
+			wantVerdict(t, taken, store.First, store.TakenOver)
+			for n := range 20 {
+				note(t, s, in(paid(t, fmt.Sprint("c", n), "1", "T")))
+			}
+			again := note(t, s, c.retry(in(c.own)))
+			wantVerdict(t, again, store.First, store.SameRequest)
+			if again.Receipt != taken.Receipt {
+				t.Errorf("case %d: the retry got another receipt", i)
+			}
+		}
+	})
+}
