@@ -1,4 +1,5 @@
-// Package soak_test holds the soak: PayPal's messages, receivers that crash, Noteds that are killed, Redises that fail over, for as long as it is told. Every answer that any
+// Package soak_test holds the soak: PayPal's messages, receivers that crash, Noteds that
+// are killed, Redises that fail over, for as long as it is told. Every answer that any
 // receiver was given is checked against the contract, and so are the books at the end.
 //
 //	make soak                  ten minutes of it
@@ -10,18 +11,24 @@
 //	                            ▼
 //	                     books and history
 //
-// In some rounds the two are in the middle of an upgrade: each is of another release, or of the same, as the dice have it.
+// In some rounds the two are in the middle of an upgrade: each is of another release, or
+// of the same, as the dice have it.
 //
 // # Design
 //
-// It goes by rounds, each with a store, payments and a history of its own, so that a history stays short enough to be searched, and a failure is found while its logs
-// are still there. All that a round does follows from its seed; at which moment it happens does not.
+// It goes by rounds, each with a store, payments and a history of its own, so that a
+// history stays short enough to be searched, and a failure is found while its logs are
+// still there. All that a round does follows from its seed; at which moment it happens
+// does not.
 //
-// The receivers speak the contract as it stands, not through a client library: each single answer is to be seen, and a receiver must be able to crash anywhere.
-// They and everything else are real: processes of noted, redis-server, redis-sentinel, sockets. The clocks are real too, so holds are short; windows and retention are
-// tested where the clock can be moved, in server/internal/store.
+// The receivers speak the contract as it stands, not through a client library: each
+// single answer is to be seen, and a receiver must be able to crash anywhere. They and
+// everything else are real: processes of noted, redis-server, redis-sentinel, sockets.
+// The clocks are real too, so holds are short; windows and retention are tested where the
+// clock can be moved, in server/internal/store.
 //
-// No round loses notes on purpose. A Redis that is alone writes all to its disk before it answers; in a fleet an answer waits for every replica, and who is killed comes back
+// No round loses notes on purpose. A Redis that is alone writes all to its disk before it
+// answers; in a fleet an answer waits for every replica, and who is killed comes back
 // with what it had. So nothing may be lost, and nobody may notice a loss where none was.
 package soak_test
 
@@ -34,7 +41,8 @@ import (
 	"time"
 )
 
-// A round takes so long, without what it takes to begin and to end; one of make test a fifth of it.
+// A round takes so long, without what it takes to begin and to end; one of make test a
+// fifth of it.
 const roundTakes = 30 * time.Second
 
 func TestSoak(t *testing.T) {

@@ -11,10 +11,12 @@ import (
 	"syscall"
 )
 
-// A write beyond what a process may write to a file is an error where this signal is ignored, and its end where not. Servers inherit it.
+// A write beyond what a process may write to a file is an error where this signal is
+// ignored, and its end where not. Servers inherit it.
 func init() { signal.Ignore(syscall.SIGXFSZ) }
 
-// FillDisk lets every further write to the server's files fail as a disk that is full does: its snapshots', and but for a first byte its append-only file's, where it has
+// FillDisk lets every further write to the server's files fail as a disk that is full
+// does: its snapshots', and but for a first byte its append-only file's, where it has
 // one. It needs no root.
 func (s *Server) FillDisk() {
 	s.tb.Helper()
@@ -50,11 +52,13 @@ func (s *Server) PID() string {
 	return strconv.Itoa(s.command.Process.Pid)
 }
 
-// AppendOnly is the last part of the server's append-only file, to which it writes. On Redis 7 that is one of several in a directory.
+// AppendOnly is the last part of the server's append-only file, to which it writes. On
+// Redis 7 that is one of several in a directory.
 func (s *Server) AppendOnly() (file struct {
 	Path string
 	Size int64
-}) {
+},
+) {
 	s.tb.Helper()
 	parts := s.appendOnly()
 	if len(parts) != 1 {

@@ -7,8 +7,9 @@ import (
 	"strconv"
 )
 
-// Guarded starts a program that ends with us: a test binary that dies without its cleanup (a timeout, a SIGKILL) takes it with it, since a shell holds a pipe to us
-// and kills the program when the pipe closes. What it returns is closed when the program has ended.
+// Guarded starts a program that ends with us: a test binary that dies without its cleanup
+// (a timeout, a SIGKILL) takes it with it, since a shell holds a pipe to us and kills the
+// program when the pipe closes. What it returns is closed when the program has ended.
 func Guarded(command *exec.Cmd) (ended <-chan struct{}, err error) {
 	if err := command.Start(); err != nil {
 		return nil, err

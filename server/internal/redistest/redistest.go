@@ -1,4 +1,5 @@
-// Package redistest starts a real redis-server for a test, and takes it away again: stopped, killed, frozen, brought back.
+// Package redistest starts a real redis-server for a test, and takes it away again:
+// stopped, killed, frozen, brought back.
 //
 //	redis := redistest.Start(t)
 //	… redis.URL() …
@@ -9,9 +10,11 @@
 //
 // # Design
 //
-// The server keeps nothing on disk, knows no other instance, and listens on 127.0.0.1 only (or in a Network); further arguments of redis-server come last
-// and so win. Its port stays below the range that outgoing connections take theirs from, and below 55536, so that Restart finds it free and a
-// cluster bus (port + 10000) fits. It is stopped by its process id, and does not outlive the test binary (see Guarded).
+// The server keeps nothing on disk, knows no other instance, and listens on 127.0.0.1
+// only (or in a Network); further arguments of redis-server come last and so win. Its
+// port stays below the range that outgoing connections take theirs from, and below 55536,
+// so that Restart finds it free and a cluster bus (port + 10000) fits. It is stopped by
+// its process id, and does not outlive the test binary (see Guarded).
 //
 // The program is the redis-server of PATH, or the one that REDIS_SERVER names in the
 // environment: so `make stores` runs the suite on other releases, and on Valkey.
@@ -55,8 +58,9 @@ type Server struct {
 	frozen  bool            // by Pause
 }
 
-// Start starts a redis-server with args, waits until it answers, and stops it when the test ends. The test fails where redis-server is
-// not installed: a suite that quietly leaves the real store out proves nothing.
+// Start starts a redis-server with args, waits until it answers, and stops it when the
+// test ends. The test fails where redis-server is not installed: a suite that quietly
+// leaves the real store out proves nothing.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	return StartAt(tb, Place{Host: "127.0.0.1"}, args...)
@@ -137,14 +141,15 @@ func (s *Server) Port() int { return s.port }
 // URL is the address as redis clients take it.
 func (s *Server) URL() string { return "redis://" + s.Addr() }
 
-// Stop asks the server to end, as an orderly shutdown does, and waits until it has. Stopping twice is as good as once.
+// Stop asks the server to end, as an orderly shutdown does, and waits until it has.
+// Stopping twice is as good as once.
 func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 
 // Kill ends the server at once, as a crash does. It also ends one that is paused.
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 
-// Restart starts the server again on its address with its arguments, stopping it first where it runs. With persistence asked for in the
-// arguments it has its notes again.
+// Restart starts the server again on its address with its arguments, stopping it first
+// where it runs. With persistence asked for in the arguments it has its notes again.
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Stop()
@@ -159,7 +164,8 @@ func (s *Server) Pause() { s.tb.Helper(); s.signal(syscall.SIGSTOP) }
 // Resume lets a paused server go on; it then runs what it has received meanwhile.
 func (s *Server) Resume() { s.tb.Helper(); s.signal(syscall.SIGCONT) }
 
-// Do sends one command, written as on a terminal, and returns the first line of the reply without its type mark.
+// Do sends one command, written as on a terminal, and returns the first line of the reply
+// without its type mark.
 func (s *Server) Do(command string) string {
 	s.tb.Helper()
 	reply, err := s.ask(command)
@@ -170,14 +176,31 @@ func (s *Server) Do(command string) string {
 }
 
 func (s *Server) start() error {
-	args := []string{"--port", strconv.Itoa(s.port), "--bind", s.place.Host, "--protected-mode", "no", "--dir", s.dir, "--logfile", s.dir + "/redis.log", "--daemonize", "no"}
+	args := []string{
+		"--port",
+		strconv.Itoa(s.port),
+		"--bind",
+		s.place.Host,
+		"--protected-mode",
+		"no",
+		"--dir",
+		s.dir,
+		"--logfile",
+		s.dir + "/redis.log",
+		"--daemonize",
+		"no",
+	}
 	if s.sentinel {
 		args = append([]string{Program(), s.dir + "/sentinel.conf", "--sentinel"}, args...)
 	} else {
-		args = append(append([]string{Program()}, args...), append([]string{"--save", "", "--appendonly", "no"}, s.args...)...)
+		args = append(
+			append([]string{Program()}, args...),
+			append([]string{"--save", "", "--appendonly", "no"}, s.args...)...)
 	}
 	if s.place.Namespace != "" {
-		args = append([]string{"ip", "netns", "exec", s.place.Namespace}, args...) // it becomes the server, under the same process id
+		args = append(
+			[]string{"ip", "netns", "exec", s.place.Namespace},
+			args...) // it becomes the server, under the same process id
 	}
 	command := exec.Command(args[0], args[1:]...)
 	command.Env = append(os.Environ(), s.env...)
@@ -244,7 +267,8 @@ func (s *Server) answers() bool {
 	return s.command != nil && !s.frozen
 }
 
-// ask sends one inline command. An error reply is an answer too: a server with a password is up.
+// ask sends one inline command. An error reply is an answer too: a server with a password
+// is up.
 func (s *Server) ask(command string) (string, error) {
 	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
 	if err != nil {
@@ -262,7 +286,8 @@ func (s *Server) ask(command string) (string, error) {
 	return strings.TrimLeft(strings.TrimRight(line, "\r\n"), "+:$*-"), nil
 }
 
-// FreePort is a port that nobody listened on a moment ago. It is below the range that outgoing connections are given, so it stays free while a server is started anew.
+// FreePort is a port that nobody listened on a moment ago. It is below the range that
+// outgoing connections are given, so it stays free while a server is started anew.
 func FreePort() int {
 	for {
 		port := 12000 + rand.IntN(20000)

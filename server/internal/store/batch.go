@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// A batcher lets calls that wait at the same time share a round trip. Nobody waits for company: a call that finds a free lane is sent at once, and
-// those that come while all lanes are busy are sent together by the first lane that is free again.
+// A batcher lets calls that wait at the same time share a round trip. Nobody waits for
+// company: a call that finds a free lane is sent at once, and those that come while all
+// lanes are busy are sent together by the first lane that is free again.
 type batcher struct {
 	send func(ctx context.Context, calls []call) []result
 	mu   sync.Mutex
@@ -21,14 +22,15 @@ type waiting struct {
 	done chan result // of one, so that a lane never waits for a caller that has gone
 }
 
-// Few lanes make large batches: each costs Redis and this process one read and one write. A batch is bounded so that one that fails does not take
-// everybody along.
+// Few lanes make large batches: each costs Redis and this process one read and one write.
+// A batch is bounded so that one that fails does not take everybody along.
 const (
 	lanes     = 3
 	mostCalls = 128
 )
 
-// do runs a call, or gives up with its context. A call that was given up runs, if at all, before its deadline has passed by the store's clock.
+// do runs a call, or gives up with its context. A call that was given up runs, if at all,
+// before its deadline has passed by the store's clock.
 func (b *batcher) do(ctx context.Context, c call) result {
 	w := waiting{ctx: ctx, call: c, done: make(chan result, 1)}
 	b.mu.Lock()
@@ -78,7 +80,8 @@ func (b *batcher) drain() {
 	}
 }
 
-// next takes what waits and is still waited for. It gives the lane up when there is nothing.
+// next takes what waits and is still waited for. It gives the lane up when there is
+// nothing.
 func (b *batcher) next() []waiting {
 	b.mu.Lock()
 	defer b.mu.Unlock()

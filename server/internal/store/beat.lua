@@ -1,6 +1,8 @@
--- beat.lua: lets the store's epoch go on by a beat, so that whoever has beaten before notices a store that has gone back in time.
+-- beat.lua: lets the store's epoch go on by a beat, so that whoever has beaten before
+-- notices a store that has gone back in time.
 --
--- The marker is text: "1", the version of this format, the epoch's id, how many beats it had, and the marks of the last of them, the latest first:
+-- The marker is text: "1", the version of this format, the epoch's id, how many beats it
+-- had, and the marks of the last of them, the latest first:
 --
 --   1 k7q2wvnxme 4711 b5xa 9c2k …
 --
@@ -19,7 +21,8 @@
 --   PAST_DEADLINE now       it came too late
 --   VERSION version         a later release has written the marker
 --
--- Writes KEYS[1], and its expiry in a year, for the first three. The other replies change nothing.
+-- Writes KEYS[1], and its expiry in a year, for the first three. The other replies change
+-- nothing.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local epoch = ARGV[2]
@@ -42,7 +45,8 @@ if #words > 0 and words[1] ~= VERSION then
   return { 'VERSION', words[1] }
 end
 
--- go_on writes the marker with this beat. PERSIST first: after it, a store without memory lets the rest be written.
+-- go_on writes the marker with this beat. PERSIST first: after it, a store without memory
+-- lets the rest be written.
 local function go_on(id, before, marks)
   local t = { VERSION, id, number(before + 1), next }
   for i = 1, math.min(#marks, MOST_MARKS - 1) do
@@ -61,7 +65,8 @@ for i = 4, #words do
   marks[#marks + 1] = words[i]
 end
 if id == epoch and beats > 0 then
-  -- The caller's beat stands where its number says, unless so many came after it that it has dropped out.
+  -- The caller's beat stands where its number says, unless so many came after it that it
+  -- has dropped out.
   local at = before - beats + 1
   if at < 1 or at <= #marks and marks[at] ~= mark then
     return { 'LOST', now, fresh, go_on(fresh, 0, {}) }

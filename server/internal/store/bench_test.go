@@ -29,8 +29,9 @@ func messages(series, i int) (ipn, webhook store.Message) {
 		store.Message{Channel: "webhook", ID: fmt.Sprintf("WH-%017d-%017d", series, i)}
 }
 
-// BenchmarkMemory fills a real Redis with donations seen on both channels and reports the bytes that each takes of used_memory, keys, expiry and
-// tables included. shared: both channels give one transaction id; own: each gives its own.
+// BenchmarkMemory fills a real Redis with donations seen on both channels and reports the
+// bytes that each takes of used_memory, keys, expiry and tables included. shared: both
+// channels give one transaction id; own: each gives its own.
 func BenchmarkMemory(b *testing.B) {
 	for _, c := range []struct {
 		name           string
@@ -110,7 +111,8 @@ func usedMemory(b *testing.B, client *redis.Client) int {
 	return n
 }
 
-// BenchmarkScripts runs note.lua on a real Redis through pipelines of 100 over two connections: half of the calls are FIRST, half DUPLICATE.
+// BenchmarkScripts runs note.lua on a real Redis through pipelines of 100 over two
+// connections: half of the calls are FIRST, half DUPLICATE.
 func BenchmarkScripts(b *testing.B) {
 	s := open(b, "standalone", redistest.Start(b).URL())
 	var series atomic.Int64
@@ -159,7 +161,15 @@ func BenchmarkNote(b *testing.B) {
 					i := int(series.Add(1))
 					m, _ := messages(i, 1)
 					ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-					if _, err := s.Note(ctx, store.NoteRequest{Donation: payment("paypal-live", i, 1, at), Message: m, RequestID: m.ID, Rules: usual}); err != nil {
+					if _, err := s.Note(
+						ctx,
+						store.NoteRequest{
+							Donation:  payment("paypal-live", i, 1, at),
+							Message:   m,
+							RequestID: m.ID,
+							Rules:     usual,
+						},
+					); err != nil {
 						b.Error(err)
 					}
 					cancel()
@@ -170,8 +180,10 @@ func BenchmarkNote(b *testing.B) {
 	}
 }
 
-// BenchmarkFullSeries measures what a series that has come to its limit costs Redis, as a constant taken for a series id does: 512 notes of one amount,
-// of 16 sightings each. known: a message that the last note has seen. refused: one that no note is of. It reports Redis's own time a call.
+// BenchmarkFullSeries measures what a series that has come to its limit costs Redis, as a
+// constant taken for a series id does: 512 notes of one amount, of 16 sightings each.
+// known: a message that the last note has seen. refused: one that no note is of. It
+// reports Redis's own time a call.
 func BenchmarkFullSeries(b *testing.B) {
 	server := redistest.Start(b)
 	s := open(b, "standalone", server.URL())

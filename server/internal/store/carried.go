@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// carried brings a panic of a goroutine of ours to whoever waits for that goroutine: there it ends one call, here it would end the process and every call with it.
+// carried brings a panic of a goroutine of ours to whoever waits for that goroutine:
+// there it ends one call, here it would end the process and every call with it.
 type carried struct {
 	mu     sync.Mutex
 	raised any // with the stack it came from; nil where all went well

@@ -32,8 +32,10 @@ type Report struct {
 // oldest is the first release whose SET knows PXAT.
 const oldest = "6.2"
 
-// Check asks the store, or every primary of a cluster, whether it can take notes. The error says why not; the report is filled in as far as it was told. A cluster that
-// goes on without one of its primaries (cluster-require-full-coverage no) can take notes, and the report tells of the one.
+// Check asks the store, or every primary of a cluster, whether it can take notes. The
+// error says why not; the report is filled in as far as it was told. A cluster that goes
+// on without one of its primaries (cluster-require-full-coverage no) can take notes, and
+// the report tells of the one.
 func (s *Store) Check(ctx context.Context) (Report, error) {
 	ctx = looking(ctx)
 	cluster, ok := s.redis.(*redis.ClusterClient)
@@ -92,7 +94,8 @@ func (s *Store) suits(err error) {
 	}
 }
 
-// primariesOf are those that the client knows of. It is not asked to look first, as ForEachMaster does: who does not answer would be asked who the others are.
+// primariesOf are those that the client knows of. It is not asked to look first, as
+// ForEachMaster does: who does not answer would be asked who the others are.
 func primariesOf(ctx context.Context, cluster *redis.ClusterClient) (map[*redis.Client]bool, error) {
 	primaries := map[*redis.Client]bool{}
 	for i := range manyKeys {
@@ -105,7 +108,8 @@ func primariesOf(ctx context.Context, cluster *redis.ClusterClient) (map[*redis.
 	return primaries, nil
 }
 
-// manyKeys are keys of which every primary has one, unless it has almost none of the slots.
+// manyKeys are keys of which every primary has one, unless it has almost none of the
+// slots.
 const manyKeys = 1024
 
 // worse is the report of two primaries of a cluster: of each thing the worst.
@@ -218,7 +222,11 @@ func readInfo(text string) map[string]string {
 // unanswered is looked for an operator, to whom a deadline would say nothing.
 func unanswered(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: it has not answered in time; see whether it is frozen, overloaded, or cut off from here: %w", ErrUnavailable, err)
+		return fmt.Errorf(
+			"%w: it has not answered in time; see whether it is frozen, overloaded, or cut off from here: %w",
+			ErrUnavailable,
+			err,
+		)
 	}
 	return looked(err)
 }
@@ -265,5 +273,13 @@ type Stats struct {
 // Stats counts since Open.
 func (s *Store) Stats() Stats {
 	p := s.redis.PoolStats()
-	return Stats{Hits: p.Hits, Misses: p.Misses, Timeouts: p.Timeouts, TotalConns: p.TotalConns, IdleConns: p.IdleConns, StaleConns: p.StaleConns, UnknownScripts: s.unknownScripts.Load()}
+	return Stats{
+		Hits:           p.Hits,
+		Misses:         p.Misses,
+		Timeouts:       p.Timeouts,
+		TotalConns:     p.TotalConns,
+		IdleConns:      p.IdleConns,
+		StaleConns:     p.StaleConns,
+		UnknownScripts: s.unknownScripts.Load(),
+	}
 }

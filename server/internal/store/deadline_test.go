@@ -7,8 +7,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
 
-// TestDeadlineEdge runs scripts whose deadline is the store's time to the millisecond, and
-// one before it: a deadline counts to its end and with it.
+// TestDeadlineEdge runs scripts whose deadline is the store's time to the millisecond,
+// and one before it: a deadline counts to its end and with it.
 func TestDeadlineEdge(t *testing.T) {
 	server, err := embedded.StartFrozen(time.Now().Truncate(time.Second).Add(500 * time.Millisecond))
 	if err != nil {
@@ -22,8 +22,10 @@ func TestDeadlineEdge(t *testing.T) {
 		in, late string // the reply's word
 	}{
 		{call{script: listScript, key: seriesKey("", "I-1")}, "NOTES", "PAST_DEADLINE"},
-		{call{script: beatScript, key: prefix + "beat", args: []any{"-", 0, "-", "b5xa", "k7q2wvnxme"}},
-			"BEGUN", "PAST_DEADLINE"},
+		{
+			call{script: beatScript, key: prefix + "beat", args: []any{"-", 0, "-", "b5xa", "k7q2wvnxme"}},
+			"BEGUN", "PAST_DEADLINE",
+		},
 	} {
 		c.call.clock = s.clocks.at("")
 		for deadline, want := range map[int64]string{now: c.in, now - 1: c.late} {

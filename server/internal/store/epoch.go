@@ -15,14 +15,20 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// epoch is how this process notices that the store has gone back in time: was emptied, restarted without persistence, restored from a backup, or taken over by
-// a replica that lagged. Its notes are forgotten then, and nothing else would tell: to a script a lost note looks like one that never was.
+// epoch is how this process notices that the store has gone back in time: was emptied,
+// restarted without persistence, restored from a backup, or taken over by a replica that
+// lagged. Its notes are forgotten then, and nothing else would tell: to a script a lost
+// note looks like one that never was.
 //
-// A marker in the store bears the id of its epoch, which goes on by a beat of every server each second. A process that finds no marker, another epoch, or an epoch
-// without its own last beat, has found a store that went back. The script then begins a new epoch, so that all others notice, and those that start later
-// if they were told which epoch to expect. With replicas asked for, only beats that they have count: what no caller was told cannot be lost.
+// A marker in the store bears the id of its epoch, which goes on by a beat of every
+// server each second. A process that finds no marker, another epoch, or an epoch without
+// its own last beat, has found a store that went back. The script then begins a new
+// epoch, so that all others notice, and those that start later if they were told which
+// epoch to expect. With replicas asked for, only beats that they have count: what no
+// caller was told cannot be lost.
 //
-// On a cluster each part can go back by itself; there are markers all over the slots, so that each primary has one.
+// On a cluster each part can go back by itself; there are markers all over the slots, so
+// that each primary has one.
 type epoch struct {
 	beating sync.Mutex // one round at a time
 
@@ -47,10 +53,28 @@ type Loss struct {
 	What string
 }
 
-// The marker's key cannot be a series' (it has no space), and is for a cluster one of sixteen: their slots lie a sixteenth of all apart.
+// The marker's key cannot be a series' (it has no space), and is for a cluster one of
+// sixteen: their slots lie a sixteenth of all apart.
 const markerKey = prefix + "{epoch}"
 
-var clusterTags = []int{12218, 1354, 18830, 1799, 8560, 49032, 47682, 14976, 266, 40460, 69520, 5967, 3209, 8706, 9821, 10788}
+var clusterTags = []int{
+	12218,
+	1354,
+	18830,
+	1799,
+	8560,
+	49032,
+	47682,
+	14976,
+	266,
+	40460,
+	69520,
+	5967,
+	3209,
+	8706,
+	9821,
+	10788,
+}
 
 func clusterMarkers() (keys []string) {
 	for _, tag := range clusterTags {
@@ -76,8 +100,9 @@ func newEpoch(c Config) *epoch {
 	return e
 }
 
-// Beat lets the epoch go on, and returns in how many ways the store has gone back since the beat before; Lost says what is not acknowledged yet. The error
-// means that a part of the store could not be asked.
+// Beat lets the epoch go on, and returns in how many ways the store has gone back since
+// the beat before; Lost says what is not acknowledged yet. The error means that a part of
+// the store could not be asked.
 func (s *Store) Beat(ctx context.Context) (found []Loss, err error) {
 	e := s.epoch
 	e.beating.Lock()
@@ -111,12 +136,17 @@ func (s *Store) Beat(ctx context.Context) (found []Loss, err error) {
 	return found, err
 }
 
-// beat beats on some markers, in place. fresh is for an epoch that must begin, and becomes the first one found.
+// beat beats on some markers, in place. fresh is for an epoch that must begin, and
+// becomes the first one found.
 func (s *Store) beat(ctx context.Context, markers []marker, fresh *string) (found []Loss, err error) {
 	calls, marks := make([]call, len(markers)), make([]string, len(markers))
 	for i, m := range markers {
 		marks[i] = newMark(4)
-		calls[i] = call{script: beatScript, key: m.key, args: []any{or(m.id, "-"), m.beats, or(m.mark, "-"), marks[i], *fresh}}
+		calls[i] = call{
+			script: beatScript,
+			key:    m.key,
+			args:   []any{or(m.id, "-"), m.beats, or(m.mark, "-"), marks[i], *fresh},
+		}
 	}
 	for i, r := range s.runPast(looking(ctx), calls) {
 		m := &markers[i]
@@ -163,17 +193,30 @@ func (e *epoch) changed(m marker, word, id string) string {
 	}
 	switch {
 	case word == "LOST":
-		return fmt.Sprintf("the store has lost the last beat of its epoch %s, and notes with it: a failover to a replica that lagged, or an old backup; its epoch is now %s", known, id)
+		return fmt.Sprintf(
+			"the store has lost the last beat of its epoch %s, and notes with it: a failover to a replica that lagged, or an old backup; its epoch is now %s",
+			known,
+			id,
+		)
 	case word == "BEGUN" && known != "":
-		return fmt.Sprintf("the store had no marker of its epoch %s, so it was emptied, or restarted without its data; its epoch is now %s", known, id)
+		return fmt.Sprintf(
+			"the store had no marker of its epoch %s, so it was emptied, or restarted without its data; its epoch is now %s",
+			known,
+			id,
+		)
 	case m.id == "" && e.expected != nil && !e.expected[id], m.id != "" && m.id != id:
-		return fmt.Sprintf("the store's epoch is %s, not %s: it has lost notes, as another server has noticed, or it is another store", id, known)
+		return fmt.Sprintf(
+			"the store's epoch is %s, not %s: it has lost notes, as another server has noticed, or it is another store",
+			id,
+			known,
+		)
 	}
 	return ""
 }
 
-// Unreplicated is why nothing can be noted although the store takes writes: the replicas that are
-// asked for did not have the last beat. part says that this is so of some of a cluster's primaries only. The error is nil where all is well.
+// Unreplicated is why nothing can be noted although the store takes writes: the replicas
+// that are asked for did not have the last beat. part says that this is so of some of a
+// cluster's primaries only. The error is nil where all is well.
 func (s *Store) Unreplicated() (why error, part bool) {
 	s.epoch.mu.Lock()
 	defer s.epoch.mu.Unlock()
@@ -192,7 +235,8 @@ func (s *Store) Unreplicated() (why error, part bool) {
 
 func (e *epoch) names() string { return strings.Join(slices.Sorted(maps.Keys(e.expected)), "+") }
 
-// Epoch is the id of the store's epoch, for the next start; on a cluster of which a part has gone back, ids joined by "+". Empty before the first beat.
+// Epoch is the id of the store's epoch, for the next start; on a cluster of which a part
+// has gone back, ids joined by "+". Empty before the first beat.
 func (s *Store) Epoch() string {
 	s.epoch.mu.Lock()
 	defer s.epoch.mu.Unlock()
@@ -205,7 +249,8 @@ func (s *Store) Epoch() string {
 	return strings.Join(slices.Sorted(maps.Keys(ids)), "+")
 }
 
-// Lost is the loss that was noticed last and that nobody has acknowledged; its time is zero where there is none.
+// Lost is the loss that was noticed last and that nobody has acknowledged; its time is
+// zero where there is none.
 func (s *Store) Lost() Loss {
 	s.epoch.mu.Lock()
 	defer s.epoch.mu.Unlock()
@@ -242,9 +287,11 @@ func (s *Store) trusted() error {
 	return nil
 }
 
-// verify looks at the marker over a new connection, before any call may use it: a store that was restarted or taken over is met over new connections only, so no call
-// is answered from it before a beat has looked. A beat and what else looks after the store may use it all the same. On a cluster nobody looks over new connections, since
-// each node has markers of its own: the beats tell.
+// verify looks at the marker over a new connection, before any call may use it: a store
+// that was restarted or taken over is met over new connections only, so no call is
+// answered from it before a beat has looked. A beat and what else looks after the store
+// may use it all the same. On a cluster nobody looks over new connections, since each
+// node has markers of its own: the beats tell.
 func (s *Store) verify(ctx context.Context, conn *redis.Conn) error {
 	e := s.epoch
 	e.mu.Lock()
@@ -277,7 +324,8 @@ func (s *Store) verify(ctx context.Context, conn *redis.Conn) error {
 	return fmt.Errorf("%w: a new connection found another marker", ErrWentBack)
 }
 
-// stands tells whether this process's last beat is in the marker's value, as beat.lua does.
+// stands tells whether this process's last beat is in the marker's value, as beat.lua
+// does.
 func (m marker) stands(value string) bool {
 	f := strings.Fields(value)
 	if len(f) < 3 || f[0] != "1" || f[1] != m.id {

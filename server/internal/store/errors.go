@@ -11,11 +11,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// failure turns what the Redis client failed with into what a caller may conclude from it: nothing was done, or nobody knows.
+// failure turns what the Redis client failed with into what a caller may conclude from
+// it: nothing was done, or nobody knows.
 //
-// A reply of Redis that refuses means that nothing was done: each script writes at its end, and where it writes twice Redis
-// refuses the first wherever it would refuse the second, unless our user has the right to one of the commands only. So does a connection that was never
-// made. All else, a connection that broke or stayed silent after the script was sent, leaves it open.
+// A reply of Redis that refuses means that nothing was done: each script writes at its
+// end, and where it writes twice Redis refuses the first wherever it would refuse the
+// second, unless our user has the right to one of the commands only. So does a connection
+// that was never made. All else, a connection that broke or stayed silent after the
+// script was sent, leaves it open.
 func failure(ctx context.Context, err error) error {
 	var refused redis.Error
 	var network *net.OpError
@@ -44,8 +47,8 @@ func failure(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 }
 
-// inScript tells a refusal that a command in a script ended with, as Redis 6.2 reports it: the
-// reason stands behind the script's name and line.
+// inScript tells a refusal that a command in a script ended with, as Redis 6.2 reports
+// it: the reason stands behind the script's name and line.
 func inScript(err error, reason string) bool {
 	return redis.HasErrorPrefix(err, "Error running script") && strings.Contains(err.Error(), reason)
 }
@@ -58,7 +61,8 @@ func looked(err error) error {
 	return err
 }
 
-// pastDeadline tells that ctx is about to end: the connection has the same deadline, and may notice first.
+// pastDeadline tells that ctx is about to end: the connection has the same deadline, and
+// may notice first.
 func pastDeadline(ctx context.Context) bool {
 	deadline, has := ctx.Deadline()
 	return has && !time.Now().Before(deadline)

@@ -8,8 +8,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestStrongestEvidence asks with a request, a message and a transaction of three notes: each
-// time the strongest that is left decides.
+// TestStrongestEvidence asks with a request, a message and a transaction of three notes:
+// each time the strongest that is left decides.
 func TestStrongestEvidence(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		hook := func(id string) store.Message { return store.Message{Channel: "webhook", ID: id} }
@@ -49,21 +49,31 @@ func TestSightingsWithoutAnID(t *testing.T) {
 			channel, transaction string
 			recorded             bool
 		}{
-			{"post", "", true}, {"post", "", false}, {"post", "T1", true}, {"post", "T1", false},
-			{"mail", "T1", true}, {"mail", "T1", false},
+			{"post", "", true},
+			{"post", "", false},
+			{"post", "T1", true},
+			{"post", "T1", false},
+			{"mail", "T1", true},
+			{"mail", "T1", false},
 		} {
 			r := holding(t, "I-1", "other")
 			r.Message, r.Donation.TransactionID = store.Message{Channel: c.channel}, c.transaction
 			reply := note(t, s, r)
 			if reply.Verdict != store.Held || reply.Recorded != c.recorded {
-				t.Errorf("message %d: verdict %d, recorded %v, want it held and %v", i+1, reply.Verdict, reply.Recorded, c.recorded)
+				t.Errorf(
+					"message %d: verdict %d, recorded %v, want it held and %v",
+					i+1,
+					reply.Verdict,
+					reply.Recorded,
+					c.recorded,
+				)
 			}
 		}
 	})
 }
 
-// TestMillisecondsOfATime pairs with a note whose time has milliseconds, at the end of the
-// match window and one past it.
+// TestMillisecondsOfATime pairs with a note whose time has milliseconds, at the end of
+// the match window and one past it.
 func TestMillisecondsOfATime(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		noted := at(123 * time.Millisecond)

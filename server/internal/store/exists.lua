@@ -7,7 +7,7 @@
 -- ARGV[4]   transaction: its id, or "-"
 -- ARGV[5]   amount: amount and currency, or "-"
 -- ARGV[6]   occurred: milliseconds since 1970, or "-"
--- ARGV[7]   received: when the message first arrived, in milliseconds since 1970, or "-" for now
+-- ARGV[7]   received: when the message first arrived, in milliseconds, or "-" for now
 -- ARGV[8]   match: the match window in milliseconds
 -- ARGV[9]   arrival: the arrival window in milliseconds
 -- ARGV[10]  retention: milliseconds

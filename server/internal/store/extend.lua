@@ -1,4 +1,5 @@
--- extend.lua: lets the hold of a receipt last until so long from now, even if it had run out.
+-- extend.lua: lets the hold of a receipt last until so long from now, even if it had run
+-- out.
 --
 -- KEYS[1]  the series' key
 -- ARGV[1]  deadline: the store's time in milliseconds after which nothing is done
@@ -18,9 +19,9 @@
 --   PAST_DEADLINE now        it came too late
 --   VERSION version          a later release, or another program, has written here
 --
--- Writes KEYS[1], and its expiry, for DONE. The other replies change nothing. Where replicas is 1,
--- each of them but PAST_DEADLINE and VERSION writes what is there as it is, so that WAIT waits for
--- it.
+-- Writes KEYS[1], and its expiry, for DONE. The other replies change nothing. Where
+-- replicas is 1, each of them but PAST_DEADLINE and VERSION writes what is there as it
+-- is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])

@@ -7,9 +7,11 @@ import (
 	"fmt"
 )
 
-// What stands under a key of ours and is not ours is never a verdict and is never overwritten. It counts as a store that cannot answer, not as a bug: nobody knows
-// whether the donation was noted, the caller comes again, and once an operator has moved the value away the answer is right. Neither the key nor the value is
-// repeated, since errors are logged and both may be a donor's.
+// What stands under a key of ours and is not ours is never a verdict and is never
+// overwritten. It counts as a store that cannot answer, not as a bug: nobody knows
+// whether the donation was noted, the caller comes again, and once an operator has moved
+// the value away the answer is right. Neither the key nor the value is repeated, since
+// errors are logged and both may be a donor's.
 
 // errForeign marks them.
 var errForeign = errors.New("the series' key holds what this release cannot read")
@@ -30,10 +32,16 @@ func at(key string, err error) error {
 // Foreign tells a failure of one series alone, with a store that is well.
 func Foreign(err error) bool { return errors.Is(err, errForeign) }
 
-// notOurs is the failure of a series that another release, or another program, has written.
+// notOurs is the failure of a series that another release, or another program, has
+// written.
 func notOurs(version string) error {
 	if version >= "2" && version <= "9" {
-		return fmt.Errorf("%w: %w: a later release, whose format is %q, has written this series; run that one", ErrUnavailable, errForeign, version)
+		return fmt.Errorf(
+			"%w: %w: a later release, whose format is %q, has written this series; run that one",
+			ErrUnavailable,
+			errForeign,
+			version,
+		)
 	}
 	return fmt.Errorf("%w: %w: the value is none that Noted has written; %s", ErrUnavailable, errForeign, moveAway)
 }
@@ -43,7 +51,8 @@ func foreign(err error) error {
 	return fmt.Errorf("%w: %w: it is of another type than Noted's (%w); %s", ErrUnavailable, errForeign, err, moveAway)
 }
 
-// unreadable is the failure of a line that a script took for a note, and may have written to.
+// unreadable is the failure of a line that a script took for a note, and may have written
+// to.
 func unreadable() error {
 	return fmt.Errorf("%w: %w: a note is not written as Noted writes it; %s", ErrOutcomeUnknown, errForeign, moveAway)
 }

@@ -18,8 +18,9 @@ import (
 // prefix begins every key of ours; an ACL may be limited to it.
 const prefix = "noted:"
 
-// seriesKey is the key of a series' notes, a string. The space parts ledger and series; as neither can hold one, no two series share a key. The
-// braces keep a series on one node of a cluster.
+// seriesKey is the key of a series' notes, a string. The space parts ledger and series;
+// as neither can hold one, no two series share a key. The braces keep a series on one
+// node of a cluster.
 func seriesKey(ledger, series string) string { return prefix + "{" + ledger + " " + series + "}" }
 
 // ledgerPattern matches the keys of a ledger's series, for SCAN.
@@ -42,15 +43,16 @@ func seriesOf(key string) (ledger, series string, ok bool) {
 	return strings.Cut(inner, " ")
 }
 
-// token is what a note keeps of the request that it answered FIRST: 54 bits of its hash. Ids of requests are of any length, and a
-// note is small.
+// token is what a note keeps of the request that it answered FIRST: 54 bits of its hash.
+// Ids of requests are of any length, and a note is small.
 func token(requestID string) string {
 	sum := sha256.Sum256([]byte(requestID))
 	return base64.RawURLEncoding.EncodeToString(sum[:7])[:9]
 }
 
-// donationID names a note for all time: when it was noted, which no other note of its series shares, and a hash of that and the series. It need not be
-// stored, and leads back to its note.
+// donationID names a note for all time: when it was noted, which no other note of its
+// series shares, and a hash of that and the series. It need not be stored, and leads back
+// to its note.
 func donationID(ledger, series string, noted int64) string {
 	at := strconv.FormatInt(noted, 36)
 	sum := sha256.Sum256([]byte(seriesKey(ledger, series) + at))
@@ -67,8 +69,9 @@ func notedOf(ledger, series, id string) (int64, error) {
 	return noted, nil
 }
 
-// receipt is what a holder needs to find its note again, and to prove that it is the holder. Only the note is believed; the checksum is there to
-// tell a receipt that was cut short or mistyped from one whose note is forgotten.
+// receipt is what a holder needs to find its note again, and to prove that it is the
+// holder. Only the note is believed; the checksum is there to tell a receipt that was cut
+// short or mistyped from one whose note is forgotten.
 type receipt struct {
 	ledger, series string
 	noted          int64
@@ -79,7 +82,9 @@ type receipt struct {
 func (r receipt) String() string {
 	s := fmt.Sprintf("1 %s %s %s %d %s", r.ledger, r.series, strconv.FormatInt(r.noted, 36), r.attempt, r.token)
 	sum := crc32.ChecksumIEEE([]byte(s))
-	return base64.RawURLEncoding.EncodeToString(append([]byte(s), byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)))
+	return base64.RawURLEncoding.EncodeToString(
+		append([]byte(s), byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)),
+	)
 }
 
 func parseReceipt(s string) (receipt, error) {
@@ -111,7 +116,8 @@ func LedgerOf(s string) (string, error) {
 	return r.ledger, err
 }
 
-// plain tells whether s can stand in a key or a note as it is: printable ASCII without spaces.
+// plain tells whether s can stand in a key or a note as it is: printable ASCII without
+// spaces.
 func plain(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {
@@ -121,9 +127,11 @@ func plain(s string) bool {
 	return true
 }
 
-// Messages are written so that PayPal's take little room: an IPN's 32 hex digits as "I" and their 16 bytes in base 85, a webhook's "WH-17-17" as "W" and
-// its two halves, numbers in base 36, as 22 bytes in base 85. All others are the channel, a colon and the id. A channel has no capital letters and no colon, so
-// the three cannot be taken for each other, and each message is written in one way only.
+// Messages are written so that PayPal's take little room: an IPN's 32 hex digits as "I"
+// and their 16 bytes in base 85, a webhook's "WH-17-17" as "W" and its two halves,
+// numbers in base 36, as 22 bytes in base 85. All others are the channel, a colon and the
+// id. A channel has no capital letters and no colon, so the three cannot be taken for
+// each other, and each message is written in one way only.
 func writeMessage(m Message) string {
 	switch {
 	case m.Channel == "ipn" && len(m.ID) == 32:
@@ -187,7 +195,8 @@ func readMessage(s string) (Message, error) {
 	return Message{Channel: channel, ID: id}, nil
 }
 
-// Transaction ids stand as they are, but for those that would be taken for "-" (none) or "=" (the first one's): a point goes before them.
+// Transaction ids stand as they are, but for those that would be taken for "-" (none) or
+// "=" (the first one's): a point goes before them.
 func writeTransaction(id string) string {
 	switch {
 	case id == "":
@@ -219,7 +228,8 @@ func writeTime(t time.Time) string {
 	return strconv.FormatInt(t.UnixMilli(), 10)
 }
 
-// writeAgreeing writes which channels' transaction ids agree with the asking message's, as notes.lua reads it.
+// writeAgreeing writes which channels' transaction ids agree with the asking message's,
+// as notes.lua reads it.
 func writeAgreeing(rules Rules) string {
 	switch rules.TransactionIDs {
 	case Shared:
@@ -234,7 +244,8 @@ func writeAgreeing(rules Rules) string {
 	return "+," + strings.Join(rules.Agreeing, ",") + "," // so that the empty channel is ",,"
 }
 
-// events are the letters by which notes name their event, in the order of the contract's numbers.
+// events are the letters by which notes name their event, in the order of the contract's
+// numbers.
 const events = "PpFRVCJSHUEXYD"
 
 // MaxEvent is the highest Event.

@@ -9,7 +9,8 @@ import (
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }
 
-// FuzzKeys checks that no two series share a key, and that a key leads back to its series.
+// FuzzKeys checks that no two series share a key, and that a key leads back to its
+// series.
 func FuzzKeys(f *testing.F) {
 	f.Add("a", "b:c", "a:b", "c")
 	f.Add("", "x", "x", "")
@@ -79,7 +80,8 @@ func FuzzReceipt(f *testing.F) {
 	})
 }
 
-// FuzzPageToken checks that a made-up page token never panics, and never leads out of its ledger.
+// FuzzPageToken checks that a made-up page token never panics, and never leads out of its
+// ledger.
 func FuzzPageToken(f *testing.F) {
 	f.Add("eyJsIjoiYSIsInMiOiIiLCJ3IjpbIm5vdGVkOnthIEktMX0iXX0")
 	f.Fuzz(func(t *testing.T, token string) {

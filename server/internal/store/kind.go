@@ -9,9 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// What -redis names is not always of the kind that -redis-mode says: then a part of the calls
-// succeeds, or a listing has a part of the notes, and nothing would tell. So each look asks, and
-// while the kinds differ no call reaches the store.
+// What -redis names is not always of the kind that -redis-mode says: then a part of the
+// calls succeeds, or a listing has a part of the notes, and nothing would tell. So each
+// look asks, and while the kinds differ no call reaches the store.
 
 const (
 	isNode       = "-redis names a cluster's node, which has only some of the series: start with -redis-mode cluster"
@@ -24,7 +24,8 @@ const (
 
 func wrongKind(what string) error { return &shutOut{by: ByMode, text: what, also: ErrUnsuitable} }
 
-// asWrongKind reads why a server of another kind could not even be asked; nil where that is not why.
+// asWrongKind reads why a server of another kind could not even be asked; nil where that
+// is not why.
 func asWrongKind(err error) error {
 	if err == nil {
 		return nil
@@ -43,8 +44,8 @@ func asWrongKind(err error) error {
 	return nil
 }
 
-// kind tells what the one server that was asked is not meant to be, by what INFO says, or where
-// it says nothing by whether it has all keys.
+// kind tells what the one server that was asked is not meant to be, by what INFO says, or
+// where it says nothing by whether it has all keys.
 func kind(ctx context.Context, node redis.Cmdable, info map[string]string) error {
 	switch modeOf(info) {
 	case "cluster":
@@ -67,5 +68,6 @@ func kind(ctx context.Context, node redis.Cmdable, info map[string]string) error
 	return nil
 }
 
-// modeOf is standalone, cluster or sentinel, by what INFO says; empty where it does not say. Valkey has a word of its own.
+// modeOf is standalone, cluster or sentinel, by what INFO says; empty where it does not
+// say. Valkey has a word of its own.
 func modeOf(info map[string]string) string { return cmp.Or(info["redis_mode"], info["server_mode"]) }

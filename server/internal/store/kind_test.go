@@ -10,8 +10,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestWrongKind checks that a store of another kind than the mode says is found out by a look,
-// in words that name the remedy, and that no call is answered from a part of the notes.
+// TestWrongKind checks that a store of another kind than the mode says is found out by a
+// look, in words that name the remedy, and that no call is answered from a part of the
+// notes.
 func TestWrongKind(t *testing.T) {
 	cluster, watched, alone := redistest.StartCluster(t), redistest.StartSentinels(t), redistest.Start(t)
 	node, sentinel := cluster.Nodes[0], watched.Sentinels[0]
@@ -45,7 +46,8 @@ func TestWrongKind(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := open(t, c.mode, c.url)
 			_, err := s.Check(within(t, 5*time.Second))
-			if !errors.Is(err, store.ErrUnsuitable) || store.ShutOut(err) != store.ByMode || !strings.Contains(err.Error(), c.says) {
+			if !errors.Is(err, store.ErrUnsuitable) || store.ShutOut(err) != store.ByMode ||
+				!strings.Contains(err.Error(), c.says) {
 				t.Fatalf("Check: %v, want that it is unsuitable, and %q", err, c.says)
 			}
 			r := holding(t, "I-1", "r")
@@ -55,7 +57,13 @@ func TestWrongKind(t *testing.T) {
 			if _, err := s.Exists(ctx(t), r.Donation, r.Message, r.Rules); !errors.Is(err, store.ErrUnsuitable) {
 				t.Errorf("Exists: %v, want %v", err, store.ErrUnsuitable)
 			}
-			if page, err := s.List(ctx(t), store.ListRequest{Ledger: r.Donation.Ledger, PageSize: 100}); !errors.Is(err, store.ErrUnsuitable) {
+			if page, err := s.List(
+				ctx(t),
+				store.ListRequest{Ledger: r.Donation.Ledger, PageSize: 100},
+			); !errors.Is(
+				err,
+				store.ErrUnsuitable,
+			) {
 				t.Errorf("List: %d notes, %v, want %v", len(page.Notes), err, store.ErrUnsuitable)
 			}
 		})
@@ -63,7 +71,13 @@ func TestWrongKind(t *testing.T) {
 
 	// Without a look before, too: it may come while the store is away.
 	s := open(t, "standalone", node.URL())
-	if page, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), PageSize: 100}); !errors.Is(err, store.ErrUnsuitable) {
+	if page, err := s.List(
+		ctx(t),
+		store.ListRequest{Ledger: ledgerOf(t), PageSize: 100},
+	); !errors.Is(
+		err,
+		store.ErrUnsuitable,
+	) {
 		t.Errorf("List before any look: %d notes, %v, want %v", len(page.Notes), err, store.ErrUnsuitable)
 	}
 
@@ -74,7 +88,8 @@ func TestWrongKind(t *testing.T) {
 	}
 }
 
-// TestRightKindAgain checks that calls are answered once what is at the address is of the kind that was meant.
+// TestRightKindAgain checks that calls are answered once what is at the address is of the
+// kind that was meant.
 func TestRightKindAgain(t *testing.T) {
 	r := redistest.Start(t)
 	r.Stop()

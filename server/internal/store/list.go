@@ -15,8 +15,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A cursor is where a listing has come to. A page token is its JSON in base64: only this store reads it, and a caller who writes one of its own sees
-// nothing that it could not list anyway.
+// A cursor is where a listing has come to. A page token is its JSON in base64: only this
+// store reads it, and a caller who writes one of its own sees nothing that it could not
+// list anyway.
 type cursor struct {
 	Ledger string   `json:"l"`
 	Series string   `json:"s"`           // the series to list; empty for a ledger
@@ -33,13 +34,15 @@ type cursor struct {
 	size    int    // of the notes listed so far
 }
 
-// A page ends after so many keys have been read, even if few of their notes were wanted: it must end before its caller's deadline.
+// A page ends after so many keys have been read, even if few of their notes were wanted:
+// it must end before its caller's deadline.
 const (
 	scanCount    = 100
 	mostKeysRead = 2000
 )
 
-// List pages through notes: of one series in the order they were made, or of a ledger in no order.
+// List pages through notes: of one series in the order they were made, or of a ledger in
+// no order.
 func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 	if err := s.trusted(); err != nil {
 		return ListReply{}, err
@@ -79,7 +82,8 @@ func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 		return reply, nil
 	}
 	if at.whole && len(at.Wait) > 0 {
-		// The node gave all its keys at once, as the embedded store does, however many. Rather than carry them, ask for those behind this one again.
+		// The node gave all its keys at once, as the embedded store does, however many.
+		// Rather than carry them, ask for those behind this one again.
 		at.Wait, at.Past = at.Wait[:1], at.Wait[0]
 		at.Node, at.Scan, at.More = at.scanned, 0, true
 	}
@@ -145,7 +149,8 @@ func (s *Store) listKeys(ctx context.Context, r ListRequest, at *cursor, reply *
 			if n.NotedAt.UnixMilli() <= at.After || !r.wants(n) {
 				continue
 			}
-			if len(reply.Notes) == r.PageSize || r.PageBytes > 0 && len(reply.Notes) > 0 && at.size+n.size() > r.PageBytes {
+			if len(reply.Notes) == r.PageSize ||
+				r.PageBytes > 0 && len(reply.Notes) > 0 && at.size+n.size() > r.PageBytes {
 				return true, nil
 			}
 			at.size += n.size()
@@ -157,7 +162,8 @@ func (s *Store) listKeys(ctx context.Context, r ListRequest, at *cursor, reply *
 	return false, nil
 }
 
-// readNotes reads a series' lines, oldest note first: where the store's clock was set back, they do not stand in that order.
+// readNotes reads a series' lines, oldest note first: where the store's clock was set
+// back, they do not stand in that order.
 func readNotes(key string, lines []string, now time.Time) ([]Note, error) {
 	ledger, series, _ := seriesOf(key)
 	notes := make([]Note, len(lines))
@@ -175,10 +181,12 @@ func (r ListRequest) wants(n Note) bool {
 	if r.State != 0 && n.State != r.State ||
 		!r.NotedAfter.IsZero() && n.NotedAt.Before(r.NotedAfter) ||
 		!r.NotedBefore.IsZero() && !n.NotedAt.Before(r.NotedBefore) ||
-		r.TransactionID != "" && !slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.TransactionID == r.TransactionID }) {
+		r.TransactionID != "" &&
+			!slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.TransactionID == r.TransactionID }) {
 		return false
 	}
-	return r.SeenOnlyOn == "" || !slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.Message.Channel != r.SeenOnlyOn })
+	return r.SeenOnlyOn == "" ||
+		!slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.Message.Channel != r.SeenOnlyOn })
 }
 
 // scan fetches keys to list: a step through one node, then on to the next one.
@@ -187,7 +195,10 @@ func scan(ctx context.Context, nodes []node, at *cursor) error {
 	if at.Node != "" {
 		i = slices.IndexFunc(nodes, func(n node) bool { return n.addr == at.Node })
 		if i < 0 {
-			return fmt.Errorf("%w: the cluster has changed since the page before; list again from the start", ErrBadPageToken)
+			return fmt.Errorf(
+				"%w: the cluster has changed since the page before; list again from the start",
+				ErrBadPageToken,
+			)
 		}
 	}
 	pipe := watched(ctx, nodes[i].client) // one connection, so that all replies are of one process
@@ -205,7 +216,10 @@ func scan(ctx context.Context, nodes []node, at *cursor) error {
 		return wrongKind(isNode)
 	}
 	if at.Scan != 0 && at.Run != "" && run != "" && run != at.Run {
-		return fmt.Errorf("%w: the store was restarted, or another has taken over, since the page before; list again from the start", ErrBadPageToken)
+		return fmt.Errorf(
+			"%w: the store was restarted, or another has taken over, since the page before; list again from the start",
+			ErrBadPageToken,
+		)
 	}
 	for _, key := range keys {
 		// What matches the pattern need not be a key of ours.
@@ -231,7 +245,8 @@ type node struct {
 	client redis.Cmdable
 }
 
-// nodes are the primaries of a cluster in a fixed order, or the one Redis, whose address may change under a sentinel.
+// nodes are the primaries of a cluster in a fixed order, or the one Redis, whose address
+// may change under a sentinel.
 func (s *Store) nodes(ctx context.Context) ([]node, error) {
 	cluster, ok := s.redis.(*redis.ClusterClient)
 	if !ok {

@@ -21,8 +21,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A mutant is a script with one fault, and the tests that fail because of it. A fault that
-// no test finds could be made tomorrow, and nothing would tell.
+// A mutant is a script with one fault, and the tests that fail because of it. A fault
+// that no test finds could be made tomorrow, and nothing would tell.
 type mutant struct {
 	fault    string
 	file     string
@@ -61,205 +61,372 @@ const (
 // change the mutant with it; where it grows a rule, add the rule's faults.
 var mutants = []mutant{
 	// Reading and writing a note.
-	{"times before the note are read as after it", "notes.lua",
-		"return -tonumber(string.sub(s, 2), 36)", "return tonumber(string.sub(s, 2), 36)", bySameness},
-	{"the clock has whole seconds", "notes.lua",
-		"return t[1] * 1000 + (t[2] - t[2] % 1000) / 1000", "return t[1] * 1000", byDeadline},
-	{"a message without an id bears one", "notes.lua",
-		"string.find(message, ':', 1, true) < #message", "true", bySameness},
-	{"retention counts from the donation alone", "notes.lua",
+	{
+		"times before the note are read as after it", "notes.lua",
+		"return -tonumber(string.sub(s, 2), 36)", "return tonumber(string.sub(s, 2), 36)", bySameness,
+	},
+	{
+		"the clock has whole seconds", "notes.lua",
+		"return t[1] * 1000 + (t[2] - t[2] % 1000) / 1000", "return t[1] * 1000", byDeadline,
+	},
+	{
+		"a message without an id bears one", "notes.lua",
+		"string.find(message, ':', 1, true) < #message", "true", bySameness,
+	},
+	{
+		"retention counts from the donation alone", "notes.lua",
 		"math.max(note.occurred or note.noted, note.noted) + note.retention",
-		"(note.occurred or note.noted) + note.retention", byLife},
-	{"retention counts from the note alone", "notes.lua",
-		"math.max(note.occurred or note.noted, note.noted) + note.retention", "note.noted + note.retention", byEnds},
-	{"a held note is forgotten", "notes.lua",
-		"if note.held and note.held > note.forget then", "if false then", byLongHold},
-	{"milliseconds of a time are read as seconds", "notes.lua",
+		"(note.occurred or note.noted) + note.retention", byLife,
+	},
+	{
+		"retention counts from the note alone", "notes.lua",
+		"math.max(note.occurred or note.noted, note.noted) + note.retention", "note.noted + note.retention", byEnds,
+	},
+	{
+		"a held note is forgotten", "notes.lua",
+		"if note.held and note.held > note.forget then", "if false then", byLongHold,
+	},
+	{
+		"milliseconds of a time are read as seconds", "notes.lua",
 		"note.occurred = second + whole(string.sub(t[2], 1, -2))",
-		"note.occurred = second + whole(string.sub(t[2], 1, -2)) * 1000", byMilliseconds},
-	{"a release is not read", "notes.lua",
-		"        note.released = true\n", "        note.released = false\n", byLife},
-	{"the attempt is not read", "notes.lua",
-		"note.attempt = whole(digits)", "note.attempt = 1", byLife},
-	{"the retention is not read", "notes.lua",
-		"note.retention = whole(digits) * 1000", "note.retention = USUAL_RETENTION", byLongHold},
-	{"the first sighting's transaction id is not read again", "notes.lua",
-		"t[j + 1] == '=' and t[i + 1] or t[j + 1]", "t[j + 1]", byCrowd},
-	{"a release is not written", "notes.lua",
-		"unusual = unusual .. 'R'", "unusual = unusual", byLife},
-	{"the second attempt is not written", "notes.lua",
-		"if note.attempt > 1 then", "if note.attempt > 2 then", byLife},
-	{"the retention is not written", "notes.lua",
-		"if note.retention ~= USUAL_RETENTION then", "if false then", byLongHold},
-	{"seen since 1970", "notes.lua",
-		"base36(math.max(now - note.noted, 0))", "base36(now)", byChannels},
+		"note.occurred = second + whole(string.sub(t[2], 1, -2)) * 1000", byMilliseconds,
+	},
+	{
+		"a release is not read", "notes.lua",
+		"        note.released = true\n", "        note.released = false\n", byLife,
+	},
+	{
+		"the attempt is not read", "notes.lua",
+		"note.attempt = whole(digits)", "note.attempt = 1", byLife,
+	},
+	{
+		"the retention is not read", "notes.lua",
+		"note.retention = whole(digits) * 1000", "note.retention = USUAL_RETENTION", byLongHold,
+	},
+	{
+		"the first sighting's transaction id is not read again", "notes.lua",
+		"t[j + 1] == '=' and t[i + 1] or t[j + 1]", "t[j + 1]", byCrowd,
+	},
+	{
+		"a release is not written", "notes.lua",
+		"unusual = unusual .. 'R'", "unusual = unusual", byLife,
+	},
+	{
+		"the second attempt is not written", "notes.lua",
+		"if note.attempt > 1 then", "if note.attempt > 2 then", byLife,
+	},
+	{
+		"the retention is not written", "notes.lua",
+		"if note.retention ~= USUAL_RETENTION then", "if false then", byLongHold,
+	},
+	{
+		"seen since 1970", "notes.lua",
+		"base36(math.max(now - note.noted, 0))", "base36(now)", byChannels,
+	},
 
 	// Sightings of a full note.
-	{"a note keeps one sighting more", "notes.lua",
-		"if #sightings < MOST_SIGHTINGS then", "if #sightings <= MOST_SIGHTINGS then", byFull},
-	{"a full note takes no channel's first", "notes.lua",
-		"if has_id and has_transaction then", "if true then", byFull},
-	{"a full note takes each message", "notes.lua",
-		"if has_id and has_transaction then", "if false then", byFull},
-	{"the earliest sighting goes", "notes.lua",
-		"for i = #sightings, 2, -1 do", "for i = 2, #sightings do", byFull},
-	{"an id is given up for none", "notes.lua",
-		"(named(early.message) or not named(late.message))", "true", byCrowd},
-	{"another channel's sighting is enough", "notes.lua",
-		"channel(late.message) == channel(early.message) and", "true and", byCrowd},
-	{"a sighting without a transaction id is spared", "notes.lua",
+	{
+		"a note keeps one sighting more", "notes.lua",
+		"if #sightings < MOST_SIGHTINGS then", "if #sightings <= MOST_SIGHTINGS then", byFull,
+	},
+	{
+		"a full note takes no channel's first", "notes.lua",
+		"if has_id and has_transaction then", "if true then", byFull,
+	},
+	{
+		"a full note takes each message", "notes.lua",
+		"if has_id and has_transaction then", "if false then", byFull,
+	},
+	{
+		"the earliest sighting goes", "notes.lua",
+		"for i = #sightings, 2, -1 do", "for i = 2, #sightings do", byFull,
+	},
+	{
+		"an id is given up for none", "notes.lua",
+		"(named(early.message) or not named(late.message))", "true", byCrowd,
+	},
+	{
+		"another channel's sighting is enough", "notes.lua",
+		"channel(late.message) == channel(early.message) and", "true and", byCrowd,
+	},
+	{
+		"a sighting without a transaction id is spared", "notes.lua",
 		"if late.transaction ~= '-' and late.transaction == early.transaction and",
-		"if late.transaction == early.transaction and", byCrowd},
+		"if late.transaction == early.transaction and", byCrowd,
+	},
 
 	// What stands under a key.
-	{"a later release's notes are read", "notes.lua",
-		"if version ~= VERSION then", "if false then", byNewer},
-	{"another program's line is read", "notes.lua",
-		"if not string.find(line, NOTED) then", "if false then", byForeign},
-	{"a value without notes is read as none", "notes.lua",
-		"if lines == 0 then", "if false then", byForeign},
-	{"a note outlives its end", "notes.lua",
-		"if now < note.forget then", "if now <= note.forget then", byEnds},
+	{
+		"a later release's notes are read", "notes.lua",
+		"if version ~= VERSION then", "if false then", byNewer,
+	},
+	{
+		"another program's line is read", "notes.lua",
+		"if not string.find(line, NOTED) then", "if false then", byForeign,
+	},
+	{
+		"a value without notes is read as none", "notes.lua",
+		"if lines == 0 then", "if false then", byForeign,
+	},
+	{
+		"a note outlives its end", "notes.lua",
+		"if now < note.forget then", "if now <= note.forget then", byEnds,
+	},
 	{"notes are never forgotten", "notes.lua", "if now < note.forget then", "if true then", byEnds},
-	{"keys never expire", "notes.lua",
-		"return call('SET', key, value, 'PXAT', number(forget))", "return call('SET', key, value)", byEnds},
-	{"a deadline does not count", "notes.lua",
-		"if now > deadline then\n    return nil", "if false then\n    return nil", byDeadline},
-	{"a deadline ends before its time", "notes.lua",
-		"if now > deadline then\n    return nil", "if now >= deadline then\n    return nil", byDeadline},
-	{"the key ends with the note made last", "notes.lua",
+	{
+		"keys never expire", "notes.lua",
+		"return call('SET', key, value, 'PXAT', number(forget))", "return call('SET', key, value)", byEnds,
+	},
+	{
+		"a deadline does not count", "notes.lua",
+		"if now > deadline then\n    return nil", "if false then\n    return nil", byDeadline,
+	},
+	{
+		"a deadline ends before its time", "notes.lua",
+		"if now > deadline then\n    return nil", "if now >= deadline then\n    return nil", byDeadline,
+	},
+	{
+		"the key ends with the note made last", "notes.lua",
 		"forget = math.max(forget, note.forget)\n    end\n    value =",
-		"forget = note.forget\n    end\n    value =", byKeyEnd},
-	{"the key ends with the first note", "notes.lua",
-		"forget = math.max(forget, note.forget)\n    end\n    value =", "end\n    value =", byKeyEnd},
+		"forget = note.forget\n    end\n    value =", byKeyEnd,
+	},
+	{
+		"the key ends with the first note", "notes.lua",
+		"forget = math.max(forget, note.forget)\n    end\n    value =", "end\n    value =", byKeyEnd,
+	},
 
 	// A note's life.
-	{"a hold lasts a millisecond longer", "notes.lua",
-		"if note.held and now < note.held then", "if note.held and now <= note.held then", byEdges},
-	{"a hold never ends", "notes.lua",
-		"if note.held and now < note.held then", "if note.held then", byLife},
-	{"a hold that has run out settles", "notes.lua",
-		"elseif note.held or note.released then", "elseif note.released then", byLife},
-	{"a release settles", "notes.lua",
-		"elseif note.held or note.released then", "elseif note.held then", byLife},
+	{
+		"a hold lasts a millisecond longer", "notes.lua",
+		"if note.held and now < note.held then", "if note.held and now <= note.held then", byEdges,
+	},
+	{
+		"a hold never ends", "notes.lua",
+		"if note.held and now < note.held then", "if note.held then", byLife,
+	},
+	{
+		"a hold that has run out settles", "notes.lua",
+		"elseif note.held or note.released then", "elseif note.released then", byLife,
+	},
+	{
+		"a release settles", "notes.lua",
+		"elseif note.held or note.released then", "elseif note.held then", byLife,
+	},
 
 	// Money.
-	{"one zero is no number", "notes.lua",
-		"string.gsub(fraction, '0+$', '')", "string.gsub(fraction, '0$', '')", bySameness},
-	{"leading zeros count", "notes.lua",
-		"'^(-?)0*(%d*)%.?(%d*)'", "'^(-?)(%d*)%.?(%d*)'", bySameness},
-	{"a sign does not count", "notes.lua",
-		"return sign .. whole .. fraction", "return whole .. fraction", bySameness},
+	{
+		"one zero is no number", "notes.lua",
+		"string.gsub(fraction, '0+$', '')", "string.gsub(fraction, '0$', '')", bySameness,
+	},
+	{
+		"leading zeros count", "notes.lua",
+		"'^(-?)0*(%d*)%.?(%d*)'", "'^(-?)(%d*)%.?(%d*)'", bySameness,
+	},
+	{
+		"a sign does not count", "notes.lua",
+		"return sign .. whole .. fraction", "return whole .. fraction", bySameness,
+	},
 	{"zero has a sign", "notes.lua", "    return '0'\n", "    return sign .. '0'\n", bySameness},
-	{"currencies do not count", "notes.lua",
-		"string.sub(a, -3) == string.sub(b, -3) and", "true and", bySameness},
-	{"no amount is another amount", "notes.lua",
-		"if a == '-' or b == '-' or a == b then", "if a == b then", bySameness},
+	{
+		"currencies do not count", "notes.lua",
+		"string.sub(a, -3) == string.sub(b, -3) and", "true and", bySameness,
+	},
+	{
+		"no amount is another amount", "notes.lua",
+		"if a == '-' or b == '-' or a == b then", "if a == b then", bySameness,
+	},
 
 	// Which note a message tells of.
-	{"events are not apart", "notes.lua",
-		"if note.event == ask.event then", "if true then", bySameness},
-	{"a request is not known again", "notes.lua",
-		"if ask.token and note.token == ask.token then", "if false then", byLife},
-	{"no message id is one", "notes.lua",
-		"if asks_named and s.message == ask.message then", "if s.message == ask.message then", bySameness},
-	{"a transaction id counts more than the message's", "notes.lua",
+	{
+		"events are not apart", "notes.lua",
+		"if note.event == ask.event then", "if true then", bySameness,
+	},
+	{
+		"a request is not known again", "notes.lua",
+		"if ask.token and note.token == ask.token then", "if false then", byLife,
+	},
+	{
+		"no message id is one", "notes.lua",
+		"if asks_named and s.message == ask.message then", "if s.message == ask.message then", bySameness,
+	},
+	{
+		"a transaction id counts more than the message's", "notes.lua",
 		"message_note then\n    return message_note, 'SAME_MESSAGE'\n  elseif transaction_note then\n",
 		"message_note and not transaction_note then\n    return message_note, 'SAME_MESSAGE'\n" +
-			"  elseif transaction_note then\n", byStrongest},
-	{"unequal transaction ids say nothing where they are shared", "notes.lua",
-		"elseif on_channel or ask.shared then", "elseif on_channel then", bySameness},
-	{"unequal transaction ids say nothing on one channel", "notes.lua",
-		"elseif on_channel or ask.shared then", "elseif ask.shared then", bySameness},
-	{"one channel tells of a note under two ids", "notes.lua",
-		"if on_channel and asks_named and named(s.message) and s.message ~= ask.message then", "if false then", bySameness},
-	{"times before are always near", "notes.lua",
-		"math.abs(note.occurred - ask.occurred)", "note.occurred - ask.occurred", byEdges},
-	{"a window ends before its end", "notes.lua",
-		"if distance <= window and", "if distance < window and", byEdges},
+			"  elseif transaction_note then\n", byStrongest,
+	},
+	{
+		"unequal transaction ids say nothing where they are shared", "notes.lua",
+		"elseif on_channel or ask.shared then", "elseif on_channel then", bySameness,
+	},
+	{
+		"unequal transaction ids say nothing on one channel", "notes.lua",
+		"elseif on_channel or ask.shared then", "elseif ask.shared then", bySameness,
+	},
+	{
+		"one channel tells of a note under two ids",
+		"notes.lua",
+		"if on_channel and asks_named and named(s.message) and s.message ~= ask.message then",
+		"if false then",
+		bySameness,
+	},
+	{
+		"times before are always near", "notes.lua",
+		"math.abs(note.occurred - ask.occurred)", "note.occurred - ask.occurred", byEdges,
+	},
+	{
+		"a window ends before its end", "notes.lua",
+		"if distance <= window and", "if distance < window and", byEdges,
+	},
 	{"windows do not count", "notes.lua", "if distance <= window and", "if true and", byEdges},
-	{"the first in time is taken", "notes.lua",
-		"(not pair_distance or distance < pair_distance)", "not pair_distance", bySameness},
-	{"the arrival counts where the times are known", "notes.lua",
-		"if note.occurred and ask.occurred then", "if false then", byEdges},
+	{
+		"the first in time is taken", "notes.lua",
+		"(not pair_distance or distance < pair_distance)", "not pair_distance", bySameness,
+	},
+	{
+		"the arrival counts where the times are known", "notes.lua",
+		"if note.occurred and ask.occurred then", "if false then", byEdges,
+	},
 
 	// What is refused.
-	{"what is forgotten already is noted", "notes.lua",
-		"ask.occurred <= now - ask.retention then", "ask.occurred < now - ask.retention then", byEdges},
-	{"the end of what is allowed ahead is refused", "notes.lua",
-		"ask.occurred > now + ask.ahead then", "ask.occurred >= now + ask.ahead then", byEdges},
-	{"a series takes one note more", "note.lua",
-		"#notes >= limit then", "#notes > limit then", byRefusals},
-	{"a look does not refuse", "exists.lua",
-		"return out_of_range(ask, now) or { 'NONE', now }", "return { 'NONE', now }", byRefusals},
+	{
+		"what is forgotten already is noted", "notes.lua",
+		"ask.occurred <= now - ask.retention then", "ask.occurred < now - ask.retention then", byEdges,
+	},
+	{
+		"the end of what is allowed ahead is refused", "notes.lua",
+		"ask.occurred > now + ask.ahead then", "ask.occurred >= now + ask.ahead then", byEdges,
+	},
+	{
+		"a series takes one note more", "note.lua",
+		"#notes >= limit then", "#notes > limit then", byRefusals,
+	},
+	{
+		"a look does not refuse", "exists.lua",
+		"return out_of_range(ask, now) or { 'NONE', now }", "return { 'NONE', now }", byRefusals,
+	},
 
 	// Holders.
-	{"another request's receipt is taken", "notes.lua",
-		"if note.attempt == attempt and note.token == token then", "if note.attempt == attempt then", byLostTakeover},
-	{"an earlier attempt's receipt is taken", "notes.lua",
-		"if note.attempt == attempt and note.token == token then", "if note.token == token then", byOwnTakeover},
-	{"settled by another is told as lost", "notes.lua",
-		"elseif state(note, now) == 'SETTLED' then\n        return nil", "elseif false then\n        return nil", byLife},
-	{"a full store does not let a holder settle", "notes.lua",
-		"  write_note(note)\n  redis.call('PERSIST', key)\n", "  write_note(note)\n", byNoMemory},
-	{"a full store does not let a note be forgotten", "forget.lua",
-		"    redis.call('PERSIST', key)\n", "", byForget},
-	{"a settlement ends the note at its retention", "settle.lua",
-		"if note.held > from + note.retention then", "if false then", byLongHold},
-	{"a released hold settles", "settle.lua",
-		"if note and note.released then", "if false then", byLife},
+	{
+		"another request's receipt is taken", "notes.lua",
+		"if note.attempt == attempt and note.token == token then", "if note.attempt == attempt then", byLostTakeover,
+	},
+	{
+		"an earlier attempt's receipt is taken", "notes.lua",
+		"if note.attempt == attempt and note.token == token then", "if note.token == token then", byOwnTakeover,
+	},
+	{
+		"settled by another is told as lost",
+		"notes.lua",
+		"elseif state(note, now) == 'SETTLED' then\n        return nil",
+		"elseif false then\n        return nil",
+		byLife,
+	},
+	{
+		"a full store does not let a holder settle", "notes.lua",
+		"  write_note(note)\n  redis.call('PERSIST', key)\n", "  write_note(note)\n", byNoMemory,
+	},
+	{
+		"a full store does not let a note be forgotten", "forget.lua",
+		"    redis.call('PERSIST', key)\n", "", byForget,
+	},
+	{
+		"a settlement ends the note at its retention", "settle.lua",
+		"if note.held > from + note.retention then", "if false then", byLongHold,
+	},
+	{
+		"a released hold settles", "settle.lua",
+		"if note and note.released then", "if false then", byLife,
+	},
 	{"settling twice counts the retention anew", "settle.lua", "  note.held = false\n", "", byLife},
-	{"a released hold is extended", "extend.lua",
-		"if note and note.released then", "if false then", byLife},
-	{"a settled note is held again", "extend.lua",
-		"elseif note and not note.held then", "elseif false then", byLife},
-	{"a hold is extended from its end", "extend.lua",
-		"note.held = now + hold", "note.held = note.held + hold", byLongHold},
-	{"a settled note is released", "release.lua",
-		"if note and state(note, now) == 'SETTLED' then", "if false then", byLife},
+	{
+		"a released hold is extended", "extend.lua",
+		"if note and note.released then", "if false then", byLife,
+	},
+	{
+		"a settled note is held again", "extend.lua",
+		"elseif note and not note.held then", "elseif false then", byLife,
+	},
+	{
+		"a hold is extended from its end", "extend.lua",
+		"note.held = now + hold", "note.held = note.held + hold", byLongHold,
+	},
+	{
+		"a settled note is released", "release.lua",
+		"if note and state(note, now) == 'SETTLED' then", "if false then", byLife,
+	},
 	{"a release settles the note", "release.lua", "  note.released = true\n", "", byLife},
 
 	// The answer to a note.
-	{"a released request gets its receipt again", "note.lua",
-		"if evidence == 'SAME_REQUEST' and not note.released then", "if evidence == 'SAME_REQUEST' then", byLife},
-	{"the same request does not hold again", "note.lua",
-		"    note.held = hold > 0 and now + hold\n    changed = true\n", "", byLife},
-	{"a takeover is no new attempt", "note.lua",
-		"note.attempt = note.attempt + 1", "note.attempt = note.attempt", byLife},
+	{
+		"a released request gets its receipt again", "note.lua",
+		"if evidence == 'SAME_REQUEST' and not note.released then", "if evidence == 'SAME_REQUEST' then", byLife,
+	},
+	{
+		"the same request does not hold again", "note.lua",
+		"    note.held = hold > 0 and now + hold\n    changed = true\n", "", byLife,
+	},
+	{
+		"a takeover is no new attempt", "note.lua",
+		"note.attempt = note.attempt + 1", "note.attempt = note.attempt", byLife,
+	},
 	{"a takeover keeps the token", "note.lua", "  note.token = ask.token\n", "", byLife},
 	{"a takeover stays released", "note.lua", "  note.released = false\n", "", byLife},
-	{"a message without an id is seen once", "note.lua",
-		"(named(s.message) or s.transaction == ask.transaction)", "true", byNoID},
-	{"a sighting is recorded with each message", "note.lua",
-		"if not seen and has_room", "if has_room", byNoID},
-	{"a pairing that was not recorded is an answer", "note.lua",
-		"if verdict == 'DUPLICATE' and evidence == 'PAIRED' then", "if false then", byNoMemory},
-	{"a sighting that was not recorded is told", "note.lua",
-		"    note.line = before\n", "", byNoMemory},
-	{"a full store does not tell what it knows", "note.lua",
-		"save(key, notes, redis.pcall)", "save(key, notes, redis.call)", byNoMemory},
+	{
+		"a message without an id is seen once", "note.lua",
+		"(named(s.message) or s.transaction == ask.transaction)", "true", byNoID,
+	},
+	{
+		"a sighting is recorded with each message", "note.lua",
+		"if not seen and has_room", "if has_room", byNoID,
+	},
+	{
+		"a pairing that was not recorded is an answer", "note.lua",
+		"if verdict == 'DUPLICATE' and evidence == 'PAIRED' then", "if false then", byNoMemory,
+	},
+	{
+		"a sighting that was not recorded is told", "note.lua",
+		"    note.line = before\n", "", byNoMemory,
+	},
+	{
+		"a full store does not tell what it knows", "note.lua",
+		"save(key, notes, redis.pcall)", "save(key, notes, redis.call)", byNoMemory,
+	},
 
 	// Replicas.
-	{"an answer that rests on notes is not written", "notes.lua",
-		"  redis.call('PEXPIREAT', key, number(forget))\n", "", byWritten},
-	{"an answer that rests on nothing is not written", "notes.lua",
-		"      redis.call('SET', key, VERSION, 'PX', 1)\n      redis.call('DEL', key)\n", "", byWritten},
-	{"an answer that rests on nothing leaves a key", "notes.lua",
+	{
+		"an answer that rests on notes is not written", "notes.lua",
+		"  redis.call('PEXPIREAT', key, number(forget))\n", "", byWritten,
+	},
+	{
+		"an answer that rests on nothing is not written", "notes.lua",
+		"      redis.call('SET', key, VERSION, 'PX', 1)\n      redis.call('DEL', key)\n", "", byWritten,
+	},
+	{
+		"an answer that rests on nothing leaves a key", "notes.lua",
 		"      redis.call('SET', key, VERSION, 'PX', 1)\n      redis.call('DEL', key)\n",
-		"      redis.call('SET', key, VERSION)\n", byWritten},
+		"      redis.call('SET', key, VERSION)\n", byWritten,
+	},
 	{"a settlement before is not written", "settle.lua", "  confirm(key, notes)\n", "", byWritten},
 
 	// The epoch's beats.
-	{"a beat after its deadline counts", "beat.lua",
-		"if now > deadline then", "if false then", byDeadline},
-	{"another mark is the same", "beat.lua",
-		"at <= #marks and marks[at] ~= mark then", "false then", byWentBack},
-	{"an epoch does not begin anew", "beat.lua",
+	{
+		"a beat after its deadline counts", "beat.lua",
+		"if now > deadline then", "if false then", byDeadline,
+	},
+	{
+		"another mark is the same", "beat.lua",
+		"at <= #marks and marks[at] ~= mark then", "false then", byWentBack,
+	},
+	{
+		"an epoch does not begin anew", "beat.lua",
 		"return { 'LOST', now, fresh, go_on(fresh, 0, {}) }",
-		"return { 'LOST', now, id, go_on(id, before, marks) }", byWentBack},
+		"return { 'LOST', now, id, go_on(id, before, marks) }", byWentBack,
+	},
 }
 
-// chosen names the mutant that this process is; the store of any other is as it was written.
+// chosen names the mutant that this process is; the store of any other is as it was
+// written.
 const chosen = "NOTED_MUTANT"
 
 func init() {
@@ -295,8 +462,8 @@ func (m mutant) of(s *script) string {
 	return s.source
 }
 
-// TestMutants runs each mutant's tests in a process in which the scripts have its fault. A
-// test that passes there is missing something.
+// TestMutants runs each mutant's tests in a process in which the scripts have its fault.
+// A test that passes there is missing something.
 func TestMutants(t *testing.T) {
 	if os.Getenv(chosen) != "" {
 		t.Skip("this is a mutant")
@@ -351,7 +518,8 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// answered tells whether a test has failed by what a script answered, and not by what ended it.
+// answered tells whether a test has failed by what a script answered, and not by what
+// ended it.
 func answered(output []byte) bool {
 	for line := range bytes.Lines(output) {
 		if testLine.Match(line) && !broken.Match(line) {
@@ -375,7 +543,16 @@ func runTests(t *testing.T, fault, pattern string) ([]byte, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(ctx, binary, "-test.run", pattern, "-test.v", "-test.failfast", "-test.timeout", "100s")
+	command := exec.CommandContext(
+		ctx,
+		binary,
+		"-test.run",
+		pattern,
+		"-test.v",
+		"-test.failfast",
+		"-test.timeout",
+		"100s",
+	)
 	command.Env = append(os.Environ(), chosen+"="+fault)
 	return command.CombinedOutput()
 }

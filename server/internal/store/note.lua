@@ -8,7 +8,7 @@
 -- ARGV[5]   transaction: its id, or "-"
 -- ARGV[6]   amount: amount and currency, or "-"
 -- ARGV[7]   occurred: milliseconds since 1970, or "-"
--- ARGV[8]   received: when the message first arrived, in milliseconds since 1970, or "-" for now
+-- ARGV[8]   received: when the message first arrived, in milliseconds, or "-" for now
 -- ARGV[9]   hold: milliseconds, 0 for none
 -- ARGV[10]  match: the match window in milliseconds
 -- ARGV[11]  arrival: the arrival window in milliseconds
@@ -43,8 +43,8 @@
 --                          longer than was asked for     message could look the same
 --   all others             nothing
 --
--- Where replicas is 1 and nothing else is written, every reply but PAST_DEADLINE and VERSION
--- writes what is there as it is, so that WAIT waits for it.
+-- Where replicas is 1 and nothing else is written, every reply but PAST_DEADLINE and
+-- VERSION writes what is there as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local ask = {
@@ -126,7 +126,8 @@ local must_save = false
 if evidence == 'SAME_REQUEST' and not note.released then
   verdict = 'FIRST'
   if is == 'OPEN' then
-    -- Its hold has run out and nobody has taken over: it is given again, with the same receipt.
+    -- Its hold has run out and nobody has taken over: it is given again, with the same
+    -- receipt.
     hold_note(note, hold, now)
     must_save = true
   end

@@ -1,8 +1,9 @@
--- notes.lua: the functions that all scripts share: read and write the notes of a series, and
--- find the note that a message tells of. It stands before every script and does nothing itself.
+-- notes.lua: the functions that all scripts share: read and write the notes of a series,
+-- and find the note that a message tells of. It stands before every script and does
+-- nothing itself.
 --
--- A key holds the notes of one series as text: the version of this format, "1", then one line
--- for each note, in the order they were made:
+-- A key holds the notes of one series as text: the version of this format, "1", then one
+-- line for each note, in the order they were made:
 --
 --   1P3k9vQx0aZmi8x3k2f -z 25.00USD *H1aaoA2O2 IbQ9… 8XB30… W58D3… = 9aa
 --    |         |        |  |        |          |     |      |     | |
@@ -18,7 +19,8 @@
 --    |         noted, milliseconds since 1970
 --    the event's letter, then nine letters of the request that was answered FIRST last
 --
--- A transaction id is "=" where it is the first sighting's, and "-" if unknown. The extras:
+-- A transaction id is "=" where it is the first sighting's, and "-" if unknown. The
+-- extras:
 --
 --   H  the hold ends this many milliseconds after noted
 --   L  how long that hold was asked for, in milliseconds; without it, as long as H says
@@ -31,10 +33,10 @@
 --      milliseconds earlier, had their transaction ids not been unequal
 --   K  the retention in seconds; without it 45 days
 --
--- A later release may add letters: readers skip the letters that they do not know, and writers
--- keep them. "~" and a number behind the version is the floor: the highest noted of a note that
--- was forgotten by hand, so that no later note takes its name. Numbers are in base 36:
--- int('9aa', 36) in Python.
+-- A later release may add letters: readers skip the letters that they do not know, and
+-- writers keep them. "~" and a number behind the version is the floor: the highest noted
+-- of a note that was forgotten by hand, so that no later note takes its name. Numbers are
+-- in base 36: int('9aa', 36) in Python.
 local VERSION = '1'
 local USUAL_RETENTION = 3888000000
 local MOST_SIGHTINGS = 16
@@ -64,7 +66,8 @@ local function whole(s)
   return tonumber(s, 36)
 end
 
--- clock is the store's time in milliseconds. Call it once a script: TIME moves while one runs.
+-- clock is the store's time in milliseconds. Call it once a script: TIME moves while one
+-- runs.
 local function clock()
   local t = redis.call('TIME')
   return t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
@@ -128,8 +131,9 @@ end
 -- program's and must not be read as no note.
 local LINE = '^([PpFRVCJSHUEXYD])(' .. string.rep('[%w_%-]', 9) .. ')([%l%d]+) ([%l%d%-%.%?]+) (%S+) ()(%S+) %S'
 
--- read_note reads what stands before the sightings of the line that begins at from; sightings
--- reads the rest for those who need it. It returns nil for a line that is not ours.
+-- read_note reads what stands before the sightings of the line that begins at from;
+-- sightings reads the rest for those who need it. It returns nil for a line that is not
+-- ours.
 local function read_note(value, from, to)
   local event, token, when, after, amount, rest, word = string.match(value, LINE, from)
   if not event then
@@ -190,7 +194,8 @@ local function sightings(note)
   return t
 end
 
--- line is a note as it stands in the value: as it was read, unless write_note has changed it.
+-- line is a note as it stands in the value: as it was read, unless write_note has changed
+-- it.
 local function line(note)
   return note.text or string.sub(note.value, note.from, note.to)
 end
@@ -199,8 +204,8 @@ local function extra(letter, n)
   return letter .. base36(n)
 end
 
--- write_note writes a note anew. Sightings are written with it only where they were read or
--- added to; else they are taken as they stand.
+-- write_note writes a note anew. Sightings are written with it only where they were read
+-- or added to; else they are taken as they stand.
 local function write_note(note)
   local extras = note.other
   if note.held then
@@ -282,10 +287,10 @@ local function hold_note(note, hold, now)
   note.released = false
 end
 
--- spare finds the sighting that a full note can best do without: the latest whose channel and
--- transaction id an earlier one has too, and an id if it has one. By the transaction id its
--- message is still known, and the earlier sighting speaks for and against others as it did.
--- The first sighting and the own one are never spared.
+-- spare finds the sighting that a full note can best do without: the latest whose channel
+-- and transaction id an earlier one has too, and an id if it has one. By the transaction
+-- id its message is still known, and the earlier sighting speaks for and against others
+-- as it did. The first sighting and the own one are never spared.
 local function spare(note)
   local t = sightings(note)
   for i = #t, 2, -1 do
@@ -306,9 +311,9 @@ local function spare(note)
   return nil
 end
 
--- wants tells whether a full note needs another sighting: the first with an id, or the first
--- with a transaction id, on its channel. Without it nothing would speak against that channel's
--- next message, and one after the other would be paired with the note.
+-- wants tells whether a full note needs another sighting: the first with an id, or the
+-- first with a transaction id, on its channel. Without it nothing would speak against
+-- that channel's next message, and one after the other would be paired with the note.
 local function wants(note, message, transaction)
   local on, has_id, has_transaction = channel(message), not named(message), transaction == '-'
   for _, s in ipairs(sightings(note)) do
@@ -320,10 +325,11 @@ local function wants(note, message, transaction)
   return not (has_id and has_transaction)
 end
 
--- see adds a sighting to a note and tells whether it did. A note with MOST_SIGHTINGS takes only
--- what it wants, in the place of one that it can spare; where it can spare none, as after sixteen
--- made-up channels, it takes no more. must adds it in any case: the message was answered FIRST.
--- A clock that was set back may be behind noted; that counts as at once.
+-- see adds a sighting to a note and tells whether it did. A note with MOST_SIGHTINGS
+-- takes only what it wants, in the place of one that it can spare; where it can spare
+-- none, as after sixteen made-up channels, it takes no more. must adds it in any case:
+-- the message was answered FIRST. A clock that was set back may be behind noted; that
+-- counts as at once.
 local function see(note, ask, now, must)
   local t = sightings(note)
   if #t >= MOST_SIGHTINGS then
@@ -340,8 +346,9 @@ local function see(note, ask, now, must)
   return true
 end
 
--- load reads the notes of a series that are not forgotten yet. Where a later release or another
--- program has written, it returns nil and the version, which is "" for another program.
+-- load reads the notes of a series that are not forgotten yet. Where a later release or
+-- another program has written, it returns nil and the version, which is "" for another
+-- program.
 local function load(key, now)
   local notes = { floor = 0 }
   local value = redis.call('GET', key)
@@ -379,8 +386,8 @@ local function load(key, now)
   return notes
 end
 
--- open is how a script begins: with its notes and the time, or with nil, the time, and the reply
--- to a call that came too late or must not touch what is there.
+-- open is how a script begins: with its notes and the time, or with nil, the time, and
+-- the reply to a call that came too late or must not touch what is there.
 local function open(key, deadline)
   local now = clock()
   if now > deadline then
@@ -402,8 +409,8 @@ local function forget_at(notes)
   return at
 end
 
--- save writes the notes back, to be forgotten with the last of them. call is redis.call, or
--- redis.pcall where the script goes on after a refusal.
+-- save writes the notes back, to be forgotten with the last of them. call is redis.call,
+-- or redis.pcall where the script goes on after a refusal.
 local function save(key, notes, call)
   local lines = {}
   for i, note in ipairs(notes) do
@@ -449,9 +456,10 @@ local function same_money(a, b)
   return string.sub(a, -3) == string.sub(b, -3) and plain(string.sub(a, 1, -4)) == plain(string.sub(b, 1, -4))
 end
 
--- holding calls f with each note of an event in whose line a word stands, in order, until f
--- returns something. The search runs over the whole value at once, so that most lines are never
--- cut into words. f must look closer: the word may be a message or a transaction id.
+-- holding calls f with each note of an event in whose line a word stands, in order, until
+-- f returns something. The search runs over the whole value at once, so that most lines
+-- are never cut into words. f must look closer: the word may be a message or a
+-- transaction id.
 local function holding(notes, event, word, f)
   local first = notes[1]
   if not first then
@@ -489,8 +497,9 @@ local function has_message(note, message)
   return false
 end
 
--- compares finds how the transaction ids of two channels compare within one note: it returns
--- whether both channels told of the note under one id, and whether they told of it under two.
+-- compares finds how the transaction ids of two channels compare within one note: it
+-- returns whether both channels told of the note under one id, and whether they told of
+-- it under two.
 local function compares(note, c, d)
   local on_c, on_d = {}, {}
   for _, s in ipairs(sightings(note)) do
@@ -521,10 +530,11 @@ local function tells(note, on)
   return false
 end
 
--- agree tells whether the transaction ids of two channels are known to agree for an event. A
--- series teaches it by one note that both channels told of under one id. What the ledger teaches
--- is in ask.agreeing: "*" all channels agree, "-" nothing is known, "+" and names in commas, these
--- agree with the asking channel; a series that contradicts itself does not believe the ledger.
+-- agree tells whether the transaction ids of two channels are known to agree for an
+-- event. A series teaches it by one note that both channels told of under one id. What
+-- the ledger teaches is in ask.agreeing: "*" all channels agree, "-" nothing is known,
+-- "+" and names in commas, these agree with the asking channel; a series that contradicts
+-- itself does not believe the ledger.
 local function agree(notes, ask, c, d)
   if ask.agreeing == '*' then
     return true
@@ -557,10 +567,10 @@ local function agree(notes, ask, c, d)
   return true
 end
 
--- other_half tells whether the asking channel has told, under another id, of a note that stands
--- against this one, or that this one stands against. If the channels' ids differ, the two notes
--- are one donation, which this channel has told of. If they agree, the two are two donations, and
--- the message is of neither: it would have been found by its id.
+-- other_half tells whether the asking channel has told, under another id, of a note that
+-- stands against this one, or that this one stands against. If the channels' ids differ,
+-- the two notes are one donation, which this channel has told of. If they agree, the two
+-- are two donations, and the message is of neither: it would have been found by its id.
 local function other_half(notes, note, ask, told_otherwise)
   for _, other in ipairs(notes) do
     if
@@ -574,10 +584,10 @@ local function other_half(notes, note, ask, told_otherwise)
   return false
 end
 
--- find returns the note that a message tells of and the evidence, strongest first, by the rules
--- of design: the same request, the same message, the transaction id, pairing. Where no note is
--- the message's, it returns nil, nil, and the note that rule 4 would have paired it with but for
--- unequal transaction ids, if there is one.
+-- find returns the note that a message tells of and the evidence, strongest first, by the
+-- rules of design: the same request, the same message, the transaction id, pairing. Where
+-- no note is the message's, it returns nil, nil, and the note that rule 4 would have
+-- paired it with but for unequal transaction ids, if there is one.
 --
 -- ask has: event, token (nil: no request), message, transaction, amount, occurred (false:
 -- unknown), received (false: now), match, arrival (milliseconds), agreeing
@@ -672,9 +682,9 @@ local function find(notes, ask, now)
   return nil, nil, against
 end
 
--- reused tells whether the request that a note answered FIRST last was another message's than
--- the one that asks now under its id. What is missing never differs. A note that an older release
--- let a later message take over does not say which message that was.
+-- reused tells whether the request that a note answered FIRST last was another message's
+-- than the one that asks now under its id. What is missing never differs. A note that an
+-- older release let a later message take over does not say which message that was.
 local function reused(note, ask)
   local own = note.own and sightings(note)[note.own]
   if not own then
@@ -689,8 +699,8 @@ local function reused(note, ask)
   return note.attempt == 1 and not same_money(note.amount, ask.amount)
 end
 
--- out_of_range is the reply to a message of which nothing can honestly be said, or nil. Call it
--- only when no note matched.
+-- out_of_range is the reply to a message of which nothing can honestly be said, or nil.
+-- Call it only when no note matched.
 local function out_of_range(ask, now)
   if ask.occurred and ask.occurred <= now - ask.retention then
     return { 'TOO_EARLY', now }
@@ -702,8 +712,8 @@ local function out_of_range(ask, now)
   return nil
 end
 
--- holder finds the note of a receipt by noted, which is its name within the series. It returns
--- the note, or nil and the reply.
+-- holder finds the note of a receipt by noted, which is its name within the series. It
+-- returns the note, or nil and the reply.
 local function holder(notes, noted, token, attempt, now)
   for _, note in ipairs(notes) do
     if note.noted == noted then
@@ -718,25 +728,27 @@ local function holder(notes, noted, token, attempt, now)
   return nil, { 'NOT_FOUND', now }
 end
 
--- resave writes a note that takes no more room than before. Redis allows PERSIST even when it is
--- full, and after a first write it allows the rest of the script: a donation that has been
--- processed must be settled even then.
+-- resave writes a note that takes no more room than before. Redis allows PERSIST even
+-- when it is full, and after a first write it allows the rest of the script: a donation
+-- that has been processed must be settled even then.
 local function resave(key, notes, note)
   write_note(note)
   redis.call('PERSIST', key)
   save(key, notes, redis.call)
 end
 
--- confirm rewrites the series unchanged so that the WAIT that follows covers it. Needed when an
--- answer depends on earlier writes, or on their absence: since Redis 7.2 WAIT counts only from
--- its own connection's last write, and a primary that was cut off and replaced would otherwise
--- tell what is true of itself alone. PEXPIREAT and DEL work even when Redis is out of memory.
+-- confirm rewrites the series unchanged so that the WAIT that follows covers it. Needed
+-- when an answer depends on earlier writes, or on their absence: since Redis 7.2 WAIT
+-- counts only from its own connection's last write, and a primary that was cut off and
+-- replaced would otherwise tell what is true of itself alone. PEXPIREAT and DEL work even
+-- when Redis is out of memory.
 local function confirm(key, notes)
   local at = forget_at(notes)
   if at > 0 then
     redis.call('PEXPIREAT', key, number(at))
   elseif redis.call('DEL', key) == 0 then
-    -- DEL of nothing writes nothing, but after it Redis allows writes even when it is full.
+    -- DEL of nothing writes nothing, but after it Redis allows writes even when it is
+    -- full.
     redis.call('SET', key, VERSION, 'PX', 1)
     redis.call('DEL', key)
   end

@@ -18,11 +18,14 @@ import (
 // Config says where the store is.
 type Config struct {
 	// URL is the Redis's, in the form that the client library's parser of the mode reads:
-	// redis://user:password@host:6379/0, rediss:// for TLS, and for sentinel and cluster with further ?addr=host:port and, for sentinel, master_name=.
+	// redis://user:password@host:6379/0, rediss:// for TLS, and for sentinel and cluster
+	// with further ?addr=host:port and, for sentinel, master_name=.
 	URL string
-	// Mode is "standalone", "sentinel" or "cluster". It is never guessed from the URL: the one address of a cluster is no standalone Redis.
+	// Mode is "standalone", "sentinel" or "cluster". It is never guessed from the URL:
+	// the one address of a cluster is no standalone Redis.
 	Mode string
-	// Replicas is how many replicas must have what an answer rests on before it is given; 0 leaves it to how Redis is configured.
+	// Replicas is how many replicas must have what an answer rests on before it is given;
+	// 0 leaves it to how Redis is configured.
 	Replicas int
 	// ReplicasTimeout is how long to wait for them. Required with Replicas.
 	ReplicasTimeout time.Duration
@@ -30,15 +33,18 @@ type Config struct {
 	// nil means that Noted shows no certificate, and that Redis's must be of a CA of the
 	// system.
 	Certificates func() Certificates
-	// Epoch is the id of the epoch that the store must be in, as Store.Epoch gave it; empty means whichever it is in.
+	// Epoch is the id of the epoch that the store must be in, as Store.Epoch gave it;
+	// empty means whichever it is in.
 	Epoch string
-	// RefuseAfterLoss lets no call reach a store that has gone back, until that is acknowledged. On a cluster calls are answered until a beat has noticed.
+	// RefuseAfterLoss lets no call reach a store that has gone back, until that is
+	// acknowledged. On a cluster calls are answered until a beat has noticed.
 	RefuseAfterLoss bool
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger
 }
 
-// These bound what a call may take when its caller is more patient; the caller's own deadline is honoured in any case.
+// These bound what a call may take when its caller is more patient; the caller's own
+// deadline is honoured in any case.
 const (
 	dialTimeout = 500 * time.Millisecond
 	ioTimeout   = 2 * time.Second
@@ -56,10 +62,20 @@ type Certificates struct {
 // Open reads the configuration. It does not need the store to be up.
 func Open(_ context.Context, c Config) (*Store, error) {
 	redis.SetLogger(quiet{c.Logger}) // the client's, for the whole process; the last store opened gets it
-	s := &Store{log: c.Logger, replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout, epoch: newEpoch(c), refuseLost: c.RefuseAfterLoss}
+	s := &Store{
+		log:             c.Logger,
+		replicas:        c.Replicas,
+		replicasTimeout: c.ReplicasTimeout,
+		epoch:           newEpoch(c),
+		refuseLost:      c.RefuseAfterLoss,
+	}
 	var err error
 	if c.Replicas < 0 || c.Replicas > 0 && c.ReplicasTimeout < time.Millisecond {
-		return nil, fmt.Errorf("opening the store: %d replicas cannot be waited for in %v", c.Replicas, c.ReplicasTimeout)
+		return nil, fmt.Errorf(
+			"opening the store: %d replicas cannot be waited for in %v",
+			c.Replicas,
+			c.ReplicasTimeout,
+		)
 	}
 	reads := ioTimeout + c.ReplicasTimeout // a connection is silent while Redis waits for replicas
 	var verify func(context.Context, *redis.Conn) error
@@ -86,7 +102,8 @@ func Open(_ context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
-// quiet writes what the client library would print on its own, where somebody asks for it: the failures themselves come back as errors.
+// quiet writes what the client library would print on its own, where somebody asks for
+// it: the failures themselves come back as errors.
 type quiet struct{ log *slog.Logger }
 
 func (q quiet) Printf(ctx context.Context, format string, v ...any) {
@@ -148,7 +165,8 @@ func (s *Store) openCluster(c Config, reads time.Duration) (redis.UniversalClien
 	if err != nil {
 		return nil, err
 	}
-	// No MaxRetries here: on a cluster redirections would not be followed either. once keeps a script from being sent twice.
+	// No MaxRetries here: on a cluster redirections would not be followed either. once
+	// keeps a script from being sent twice.
 	o.ContextTimeoutEnabled = true
 	o.DialerRetries = 1
 	o.PipelinePoolSize = -1
@@ -206,7 +224,8 @@ func explained(u string, err error) error {
 	return err
 }
 
-// withoutSecrets keeps what was wrong with a URL and drops the URL, which may hold a password.
+// withoutSecrets keeps what was wrong with a URL and drops the URL, which may hold a
+// password.
 func withoutSecrets(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {

@@ -8,10 +8,12 @@ import (
 	"time"
 )
 
-// usualRetention is what a note lives for if its line says nothing; notes.lua has the same.
+// usualRetention is what a note lives for if its line says nothing; notes.lua has the
+// same.
 const usualRetention = 45 * 24 * time.Hour
 
-// readNote reads a line as notes.lua writes it; the format is described there. What is wrong with one is not told, since errors are logged.
+// readNote reads a line as notes.lua writes it; the format is described there. What is
+// wrong with one is not told, since errors are logged.
 func readNote(ledger, series, line string, now time.Time) (Note, error) {
 	n, extras, err := readLine(ledger, series, line)
 	if err != nil {
@@ -100,7 +102,8 @@ func readOccurred(s string, noted int64) (time.Time, error) {
 	return time.UnixMilli(noted - noted%1000 + after), nil
 }
 
-// extras are what stands between a note's amount and its sightings, less what a Note shows itself.
+// extras are what stands between a note's amount and its sightings, less what a Note
+// shows itself.
 type extras struct {
 	retention time.Duration
 	received  time.Time     // zero where the first message arrived as it was noted
@@ -161,7 +164,11 @@ func readSightings(n *Note, f []string) error {
 		if err != nil {
 			return err
 		}
-		s := Sighting{Message: m, TransactionID: readTransaction(f[1]), SeenAt: n.NotedAt.Add(time.Duration(after) * time.Millisecond)}
+		s := Sighting{
+			Message:       m,
+			TransactionID: readTransaction(f[1]),
+			SeenAt:        n.NotedAt.Add(time.Duration(after) * time.Millisecond),
+		}
 		if f[1] == "=" {
 			s.TransactionID = n.Sightings[0].TransactionID
 		}

@@ -1,4 +1,5 @@
--- release.lua: gives the hold of a receipt up, so that the next message of the donation is FIRST again.
+-- release.lua: gives the hold of a receipt up, so that the next message of the donation
+-- is FIRST again.
 --
 -- KEYS[1]  the series' key
 -- ARGV[1]  deadline: the store's time in milliseconds after which nothing is done
@@ -16,9 +17,9 @@
 --   PAST_DEADLINE now        it came too late
 --   VERSION version          a later release, or another program, has written here
 --
--- Writes KEYS[1], and its expiry, for DONE if it was not released before. The other replies change
--- nothing. Where replicas is 1 and nothing else is written, every reply but PAST_DEADLINE and
--- VERSION writes what is there as it is, so that WAIT waits for it.
+-- Writes KEYS[1], and its expiry, for DONE if it was not released before. The other
+-- replies change nothing. Where replicas is 1 and nothing else is written, every reply
+-- but PAST_DEADLINE and VERSION writes what is there as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])

@@ -19,8 +19,9 @@ type run struct {
 	replicated bool          // enough replicas have all that was written before the reply
 }
 
-// send sends the runs at the indices. What needs replicas is followed by a WAIT on the same connection, which counts who has what that connection wrote:
-// so every answer that needs replicas writes, if only what is there already (see confirm in notes.lua).
+// send sends the runs at the indices. What needs replicas is followed by a WAIT on the
+// same connection, which counts who has what that connection wrote: so every answer that
+// needs replicas writes, if only what is there already (see confirm in notes.lua).
 func (s *Store) send(ctx context.Context, calls []call, runs []run, indices []int) {
 	writes := func(i int) bool { return calls[i].script.answers && calls[i].deadline != unknownDeadline }
 	if s.replicas > 0 && slices.ContainsFunc(indices, writes) {
@@ -51,14 +52,16 @@ func (s *Store) send(ctx context.Context, calls []call, runs []run, indices []in
 	exec(ctx, pipe)
 }
 
-// sendAndWait asks each primary for the runs of its own keys, and behind them for replicas.
+// sendAndWait asks each primary for the runs of its own keys, and behind them for
+// replicas.
 func (s *Store) sendAndWait(ctx context.Context, calls []call, runs []run, indices []int) {
 	cluster, ok := s.redis.(*redis.ClusterClient)
 	if !ok {
 		s.pipeAndWait(ctx, s.redis, false, runs, indices)
 		return
 	}
-	// A call that was redirected was not run, so it may be sent again; the client does not follow for us, since WAIT must stay behind it.
+	// A call that was redirected was not run, so it may be sent again; the client does
+	// not follow for us, since WAIT must stay behind it.
 	for attempt := 0; len(indices) > 0; attempt++ {
 		byNode := map[*redis.Client][]int{}
 		for _, i := range indices {
@@ -102,8 +105,9 @@ func (s *Store) sendAndWait(ctx context.Context, calls []call, runs []run, indic
 	}
 }
 
-// ask sends those runs on that a node has not run because their slots are on the way to another, and their keys there or nowhere. That is the rare moment of a
-// resharding, and the client may not know the other node yet, so each time a connection is made for it.
+// ask sends those runs on that a node has not run because their slots are on the way to
+// another, and their keys there or nowhere. That is the rare moment of a resharding, and
+// the client may not know the other node yet, so each time a connection is made for it.
 func (s *Store) ask(ctx context.Context, node *redis.Client, calls []call, runs []run, indices []int) {
 	asked := map[string][]int{}
 	for _, i := range indices {
@@ -134,7 +138,8 @@ const (
 	movePause = 10 * time.Millisecond
 )
 
-// pipeAndWait sends the runs and a WAIT in one pipeline, and so on one connection. With asking the node runs what belongs to a slot that is still on its way there.
+// pipeAndWait sends the runs and a WAIT in one pipeline, and so on one connection. With
+// asking the node runs what belongs to a slot that is still on its way there.
 func (s *Store) pipeAndWait(ctx context.Context, node redis.UniversalClient, asking bool, runs []run, indices []int) {
 	timeout := s.replicasTimeout
 	if deadline, has := ctx.Deadline(); has {
@@ -156,8 +161,9 @@ func (s *Store) pipeAndWait(ctx context.Context, node redis.UniversalClient, ask
 	}
 }
 
-// replyTime is left of a caller's deadline for the way back, so that he hears of too few replicas rather than nothing. Redis looks at the timeouts of WAIT ten
-// times a second only.
+// replyTime is left of a caller's deadline for the way back, so that he hears of too few
+// replicas rather than nothing. Redis looks at the timeouts of WAIT ten times a second
+// only.
 const replyTime = 120 * time.Millisecond
 
 // notReplicated is the failure of an answer that enough replicas may not have.
@@ -171,8 +177,9 @@ func notReplicated(ctx context.Context, wait *redis.IntCmd) error {
 	return fmt.Errorf("%w: %d have acknowledged it", ErrNotReplicated, wait.Val())
 }
 
-// follow has a cluster's client look where the slots are when a primary seems to have gone. By itself it does so once a minute only, since none of our
-// calls may be sent to a second node.
+// follow has a cluster's client look where the slots are when a primary seems to have
+// gone. By itself it does so once a minute only, since none of our calls may be sent to a
+// second node.
 func (s *Store) follow(runs []run) {
 	cluster, ok := s.redis.(*redis.ClusterClient)
 	if !ok {
@@ -181,7 +188,9 @@ func (s *Store) follow(runs []run) {
 	for _, r := range runs {
 		err := r.cmd.Err()
 		var refused redis.Error
-		if err == nil || errors.As(err, &refused) && !strings.HasPrefix(err.Error(), "READONLY") && !strings.HasPrefix(err.Error(), "CLUSTERDOWN") {
+		if err == nil ||
+			errors.As(err, &refused) && !strings.HasPrefix(err.Error(), "READONLY") &&
+				!strings.HasPrefix(err.Error(), "CLUSTERDOWN") {
 			continue
 		}
 		cluster.ReloadState(context.Background())

@@ -13,7 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A script is one operation, run by one call and touching one key. Its file's header says what it takes, replies and writes.
+// A script is one operation, run by one call and touching one key. Its file's header says
+// what it takes, replies and writes.
 type script struct {
 	name, source, sha string
 	answers           bool // its callers act on what it has written, so that it must not be lost; the others only look
@@ -22,7 +23,12 @@ type script struct {
 func newScript(name, body string) *script {
 	source := shared + "\n" + body
 	sum := sha1.Sum([]byte(source))
-	return &script{name: name, source: source, sha: hex.EncodeToString(sum[:]), answers: name != "exists" && name != "list"}
+	return &script{
+		name:    name,
+		source:  source,
+		sha:     hex.EncodeToString(sum[:]),
+		answers: name != "exists" && name != "list",
+	}
 }
 
 var (
@@ -55,7 +61,8 @@ var (
 	beatScript    = newScript("beat", beatBody)
 )
 
-// A call is one run of a script. The first ARGV of every script is its caller's deadline in the store's time; args are the others.
+// A call is one run of a script. The first ARGV of every script is its caller's deadline
+// in the store's time; args are the others.
 type call struct {
 	script   *script
 	key      string
@@ -64,7 +71,8 @@ type call struct {
 	deadline int64
 }
 
-// A result is a script's reply, whose first element is a word, or a failure as failure explains.
+// A result is a script's reply, whose first element is a word, or a failure as failure
+// explains.
 type result struct {
 	words []string
 	err   error
@@ -72,8 +80,9 @@ type result struct {
 	panicked *carried // sending it panicked; nil where it did not
 }
 
-// once is a command that the client never sends again by itself. Its default retries turn a lost reply into a lost donation: the script would find its
-// own note. (Redirections of a cluster are followed all the same; what was redirected was not run.)
+// once is a command that the client never sends again by itself. Its default retries turn
+// a lost reply into a lost donation: the script would find its own note. (Redirections of
+// a cluster are followed all the same; what was redirected was not run.)
 type once struct{ *redis.Cmd }
 
 func (once) NoRetry() bool { return true }
@@ -102,7 +111,8 @@ func (s *Store) runFor(ctx context.Context, calls []call) []result {
 		return slices.Repeat([]result{{err: err}}, len(calls))
 	}
 	results := s.runPast(ctx, calls)
-	// By the time of a reply it is known whether its connection is one to a store that went back (see verify).
+	// By the time of a reply it is known whether its connection is one to a store that
+	// went back (see verify).
 	if err := s.trusted(); err != nil {
 		return slices.Repeat([]result{{err: err}}, len(calls))
 	}
@@ -124,7 +134,8 @@ func (s *Store) runPast(ctx context.Context, calls []call) []result {
 			results[i].err = looked(results[i].err)
 		}
 	}
-	// The store's clock was not known, or was set forward, if it says that a deadline has passed which has not. Nothing was done, and the reply tells the store's time: what
+	// The store's clock was not known, or was set forward, if it says that a deadline has
+	// passed which has not. Nothing was done, and the reply tells the store's time: what
 	// others hear meanwhile may have been said before the clock was set.
 	ours, has := ctx.Deadline()
 	for has && ctx.Err() == nil {
@@ -150,7 +161,8 @@ func (s *Store) runPast(ctx context.Context, calls []call) []result {
 	return results
 }
 
-// clockFor is the clock of the primary that has a key, as far as the client knows: to whom a call is redirected it comes with another's deadline.
+// clockFor is the clock of the primary that has a key, as far as the client knows: to
+// whom a call is redirected it comes with another's deadline.
 func (s *Store) clockFor(ctx context.Context, key string) (*clock, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -190,7 +202,8 @@ func (s *Store) runAll(ctx context.Context, calls []call) []result {
 	s.send(ctx, calls, runs, again)
 	again = again[:0]
 	for i, c := range calls {
-		// Nothing was run, so it may be sent again, with its source: a Redis that was restarted, or took over, knows no scripts.
+		// Nothing was run, so it may be sent again, with its source: a Redis that was
+		// restarted, or took over, knows no scripts.
 		if redis.HasErrorPrefix(runs[i].cmd.Err(), "NOSCRIPT") {
 			s.unknownScripts.Add(1)
 			runs[i] = run{cmd: c.command(ctx, true)}
@@ -208,7 +221,8 @@ func (s *Store) runAll(ctx context.Context, calls []call) []result {
 			if now, err := millis(nowIn(words)); err == nil {
 				calls[i].clock.observe(now, sent, received)
 			}
-			if s.replicas > 0 && calls[i].script.answers && !r.replicated && words[0] != "PAST_DEADLINE" && words[0] != "VERSION" {
+			if s.replicas > 0 && calls[i].script.answers && !r.replicated && words[0] != "PAST_DEADLINE" &&
+				words[0] != "VERSION" {
 				err = notReplicated(ctx, r.wait)
 			}
 			if words[0] == "VERSION" {
@@ -224,7 +238,8 @@ func (s *Store) runAll(ctx context.Context, calls []call) []result {
 	return results
 }
 
-// read turns a reply into its words. The scripts reply with arrays of strings and numbers, the first a word.
+// read turns a reply into its words. The scripts reply with arrays of strings and
+// numbers, the first a word.
 func read(ctx context.Context, cmd once) ([]string, error) {
 	reply, err := cmd.Slice()
 	if err != nil {
@@ -247,7 +262,8 @@ func read(ctx context.Context, cmd once) ([]string, error) {
 	return words, nil
 }
 
-// nowIn is the store's time in a reply, as text: its second element, or the one behind a note's line; empty in the one that tells a version instead.
+// nowIn is the store's time in a reply, as text: its second element, or the one behind a
+// note's line; empty in the one that tells a version instead.
 func nowIn(words []string) string {
 	at := 1
 	switch words[0] {
@@ -272,7 +288,8 @@ func millis(s string) (time.Time, error) {
 	return time.UnixMilli(ms), nil
 }
 
-// refusal turns the words by which every script may refuse into errors, and nil for a word that is not one.
+// refusal turns the words by which every script may refuse into errors, and nil for a
+// word that is not one.
 func refusal(words []string) error {
 	switch words[0] {
 	case "PAST_DEADLINE":

@@ -32,7 +32,8 @@ func TestHeaders(t *testing.T) {
 			}
 			body = "local " + body
 
-			// Arguments: named in the header as they are bound in the body, and none left over.
+			// Arguments: named in the header as they are bound in the body, and none left
+			// over.
 			for _, m := range regexp.MustCompile(`(?m)^-- ARGV\[(\d+)\]\s+(\w+)`).FindAllStringSubmatch(header, -1) {
 				if !regexp.MustCompile(`\b` + m[2] + `\b[^\n]*ARGV\[` + m[1] + `\]`).MatchString(body) {
 					t.Errorf("the header calls ARGV[%s] %s, the body does not", m[1], m[2])
@@ -45,7 +46,8 @@ func TestHeaders(t *testing.T) {
 				t.Errorf("the header has %v, the body %v", want, got)
 			}
 
-			// Replies: every word of the body and of the functions that it calls is in the header, and the other way round.
+			// Replies: every word of the body and of the functions that it calls is in
+			// the header, and the other way round.
 			words := found(body, `(?:\{|verdict(?:, \w+)? =|verdict, changed, recorded =) '([A-Z_]{4,})'`)
 			for function, replies := range map[string][]string{
 				"open(":         {"PAST_DEADLINE", "VERSION"},

@@ -16,11 +16,11 @@
 --   PAST_DEADLINE now        it came too late
 --   VERSION version          a later release, or another program, has written here
 --
--- Writes KEYS[1], and its expiry, for DONE if it was not settled before. Where the hold reaches
--- beyond the note's retention, the retention counts from the hold's end: callers who were told
--- HELD come again then. The other replies change nothing. Where replicas is 1 and nothing else is
--- written, every reply but PAST_DEADLINE and VERSION writes what is there as it is, so that WAIT
--- waits for it.
+-- Writes KEYS[1], and its expiry, for DONE if it was not settled before. Where the hold
+-- reaches beyond the note's retention, the retention counts from the hold's end: callers
+-- who were told HELD come again then. The other replies change nothing. Where replicas is
+-- 1 and nothing else is written, every reply but PAST_DEADLINE and VERSION writes what is
+-- there as it is, so that WAIT waits for it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])

@@ -25,8 +25,8 @@ const (
 // ShutOuts are all of them.
 var ShutOuts = []string{ByPassword, ByRights, ByDatabase, ByCertificate, ByMode, ByReplicas, ByWait, ByMinReplicas}
 
-// shutOut is the failure of such a Redis: only an operator can mend it, so it says how. The caller learns that the store is unavailable, and that nothing
-// was done.
+// shutOut is the failure of such a Redis: only an operator can mend it, so it says how.
+// The caller learns that the store is unavailable, and that nothing was done.
 type shutOut struct {
 	by   string
 	text string
@@ -35,8 +35,9 @@ type shutOut struct {
 
 func (s *shutOut) Error() string { return s.text }
 
-// Unwrap gives Redis's own refusal only where it means that Redis is alive for our purposes: who is not let in at all gets no answer ever, and must not
-// knock with every call.
+// Unwrap gives Redis's own refusal only where it means that Redis is alive for our
+// purposes: who is not let in at all gets no answer ever, and must not knock with every
+// call.
 func (s *shutOut) Unwrap() []error {
 	if s.by == ByMode {
 		return []error{s.also}
@@ -55,32 +56,66 @@ func ShutOut(err error) string {
 	return ""
 }
 
-// asShutOut reads what the client failed with; nil where it is another failure. Neither a reply of Redis nor the trouble of a handshake repeats a password.
+// asShutOut reads what the client failed with; nil where it is another failure. Neither a
+// reply of Redis nor the trouble of a handshake repeats a password.
 func asShutOut(err error) error {
 	if s, ok := errors.AsType[*shutOut](err); ok { // the dialer found it out
 		return s
 	}
 	switch {
 	case badLogin(err):
-		return &shutOut{by: ByPassword, text: fmt.Sprintf("redis does not let Noted in (%v): mend the user and the password of -redis, or set them on Redis (ACL SETUSER, requirepass)", err)}
+		return &shutOut{
+			by: ByPassword,
+			text: fmt.Sprintf(
+				"redis does not let Noted in (%v): mend the user and the password of -redis, or set them on Redis (ACL SETUSER, requirepass)",
+				err,
+			),
+		}
 	case noRight(err) && strings.Contains(err.Error(), "'select'"): // no connection comes about
 		return &shutOut{by: ByRights, text: fmt.Sprintf("redis does not let Noted's user choose a database (%v): "+
 			"give it the rights that README.md has under \"Run it\" and +select (ACL SETUSER), "+
 			"or leave the database out of -redis", err)}
 	case err != nil && strings.Contains(err.Error(), "NOREPLICAS"):
-		return &shutOut{by: ByMinReplicas, also: err, text: fmt.Sprintf("redis notes nothing for want of replicas (%v): bring its replicas back, or set a lower min-replicas-to-write", err)}
+		return &shutOut{
+			by:   ByMinReplicas,
+			also: err,
+			text: fmt.Sprintf(
+				"redis notes nothing for want of replicas (%v): bring its replicas back, or set a lower min-replicas-to-write",
+				err,
+			),
+		}
 	case noRight(err):
-		return &shutOut{by: ByRights, also: err, text: fmt.Sprintf("redis does not let Noted's user do what it must (%v): give it the rights that README.md has under \"Run it\" (ACL SETUSER)", err)}
+		return &shutOut{
+			by:   ByRights,
+			also: err,
+			text: fmt.Sprintf(
+				"redis does not let Noted's user do what it must (%v): give it the rights that README.md has under \"Run it\" (ACL SETUSER)",
+				err,
+			),
+		}
 	case badDatabase(err):
 		return &shutOut{by: ByDatabase, text: fmt.Sprintf("redis does not have the database that -redis names (%v): "+
 			"mend the database of -redis, the number after the last /, "+
 			"or let Redis have more (databases in its redis.conf)", err)}
 	case unknownCommand(err):
-		return &shutOut{by: ByRights, also: err, text: fmt.Sprintf("redis does not know a command that Noted needs (%v): it was renamed or taken away (rename-command); "+
-			"give it back, ask the provider for it, or name another Redis", err)}
+		return &shutOut{
+			by:   ByRights,
+			also: err,
+			text: fmt.Sprintf(
+				"redis does not know a command that Noted needs (%v): it was renamed or taken away (rename-command); "+
+					"give it back, ask the provider for it, or name another Redis",
+				err,
+			),
+		}
 	case badHandshake(err):
-		return &shutOut{by: ByCertificate, text: fmt.Sprintf("no TLS connection to Redis comes about (%v): look at its certificate, which must be valid, for the host that -redis names, and of a CA that this machine "+
-			"trusts; a CA of your own is named by -redis-ca, or by SSL_CERT_FILE in the environment", err)}
+		return &shutOut{
+			by: ByCertificate,
+			text: fmt.Sprintf(
+				"no TLS connection to Redis comes about (%v): look at its certificate, which must be valid, for the host that -redis names, and of a CA that this machine "+
+					"trusts; a CA of your own is named by -redis-ca, or by SSL_CERT_FILE in the environment",
+				err,
+			),
+		}
 	}
 	return nil
 }
@@ -103,14 +138,30 @@ func badDatabase(err error) bool {
 func asUnreplicated(err error, asked int) error {
 	var refused redis.Error
 	if errors.As(err, &refused) {
-		return &shutOut{by: ByWait, also: err, text: fmt.Sprintf("redis refuses WAIT, without which -replicas notes nothing (%v): give Noted's user +wait (ACL SETUSER); "+
-			"where a provider refuses it, start without -replicas and ask the provider what a failover loses", refused)}
+		return &shutOut{
+			by:   ByWait,
+			also: err,
+			text: fmt.Sprintf(
+				"redis refuses WAIT, without which -replicas notes nothing (%v): give Noted's user +wait (ACL SETUSER); "+
+					"where a provider refuses it, start without -replicas and ask the provider what a failover loses",
+				refused,
+			),
+		}
 	}
-	return &shutOut{by: ByReplicas, also: err, text: fmt.Sprintf("fewer replicas than the %d of -replicas have what is written, so nothing can be noted (%v): bring them back "+
-		"(INFO replication on Redis shows them), or start with a lower -replicas", asked, err)}
+	return &shutOut{
+		by:   ByReplicas,
+		also: err,
+		text: fmt.Sprintf(
+			"fewer replicas than the %d of -replicas have what is written, so nothing can be noted (%v): bring them back "+
+				"(INFO replication on Redis shows them), or start with a lower -replicas",
+			asked,
+			err,
+		),
+	}
 }
 
-// noRight tells a command or key that Redis's ACL refuses. Inside a script each release says so in words of its own.
+// noRight tells a command or key that Redis's ACL refuses. Inside a script each release
+// says so in words of its own.
 func noRight(err error) bool {
 	var refused redis.Error
 	return redis.IsPermissionError(err) || errors.As(err, &refused) &&
@@ -120,13 +171,16 @@ func noRight(err error) bool {
 // unknownCommand tells a command that was renamed, or that a provider keeps to itself.
 func unknownCommand(err error) bool {
 	var refused redis.Error
-	return errors.As(err, &refused) && (redis.HasErrorPrefix(err, "unknown command") || strings.Contains(err.Error(), "Unknown Redis command called from script"))
+	return errors.As(err, &refused) &&
+		(redis.HasErrorPrefix(err, "unknown command") || strings.Contains(err.Error(), "Unknown Redis command called from script"))
 }
 
-// badHandshake tells a TLS connection that failed for what the two sides are, and not for the line between them.
+// badHandshake tells a TLS connection that failed for what the two sides are, and not for
+// the line between them.
 func badHandshake(err error) bool {
 	var verification *tls.CertificateVerificationError
 	var invalid x509.CertificateInvalidError
 	var alert tls.AlertError
-	return errors.As(err, &verification) || errors.As(err, &invalid) || errors.As(err, &alert) || err != nil && strings.Contains(err.Error(), "remote error: tls: ")
+	return errors.As(err, &verification) || errors.As(err, &invalid) || errors.As(err, &alert) ||
+		err != nil && strings.Contains(err.Error(), "remote error: tls: ")
 }

@@ -1,19 +1,22 @@
 // Package store remembers which donations have been noted, in Redis.
 //
-// All notes of a series live under one key, as text that a person can read with redis-cli; notes.lua describes it. Each call of the service is one
-// run of one script over that key, so each is atomic by itself, and a Redis Cluster serves it as it is. The scripts decide first and write last: what
-// is refused changes nothing.
+// All notes of a series live under one key, as text that a person can read with
+// redis-cli; notes.lua describes it. Each call of the service is one run of one script
+// over that key, so each is atomic by itself, and a Redis Cluster serves it as it is. The
+// scripts decide first and write last: what is refused changes nothing.
 //
 // # Design
 //
-// One text value a series, not a hash of records: it costs less memory for a donation in a series of its own, and does not jump where a record
-// outgrows 64 bytes. Not a record with index keys either: three keys cannot be changed in one script on a cluster without tying them to
-// one node, and cost three times the memory.
+// One text value a series, not a hash of records: it costs less memory for a donation in
+// a series of its own, and does not jump where a record outgrows 64 bytes. Not a record
+// with index keys either: three keys cannot be changed in one script on a cluster without
+// tying them to one node, and cost three times the memory.
 //
-// Redis's clock is the only one. The scripts compare times themselves; the expiry of a key only cleans up behind them.
+// Redis's clock is the only one. The scripts compare times themselves; the expiry of a
+// key only cleans up behind them.
 //
-// The client library never sends a script again by itself (see once). What may be sent again is decided by who knows the request id: the
-// caller.
+// The client library never sends a script again by itself (see once). What may be sent
+// again is decided by who knows the request id: the caller.
 package store
 
 import (
@@ -49,8 +52,10 @@ type Store struct {
 	log *slog.Logger
 }
 
-// Note decides whether a donation has been noted, and notes it. Its errors are those of types.go or of ctx. After ErrOutcomeUnknown, ErrNotReplicated, ErrWentBack
-// and an error of ctx it may have been noted, and nothing more will be; after any other nothing was. Asking again with the same RequestID is right after each.
+// Note decides whether a donation has been noted, and notes it. Its errors are those of
+// types.go or of ctx. After ErrOutcomeUnknown, ErrNotReplicated, ErrWentBack and an error
+// of ctx it may have been noted, and nothing more will be; after any other nothing was.
+// Asking again with the same RequestID is right after each.
 func (s *Store) Note(ctx context.Context, r NoteRequest) (NoteReply, error) {
 	args, err := s.noteArgs(r)
 	if err != nil {
@@ -63,7 +68,8 @@ func (s *Store) Note(ctx context.Context, r NoteRequest) (NoteReply, error) {
 	return readNoteReply(r, words)
 }
 
-// Notes is Note for many, in order and in one round trip: those of one series are noted in the order they stand.
+// Notes is Note for many, in order and in one round trip: those of one series are noted
+// in the order they stand.
 func (s *Store) Notes(ctx context.Context, requests []NoteRequest) ([]NoteReply, []error) {
 	replies, errs := make([]NoteReply, len(requests)), make([]error, len(requests))
 	calls, at := make([]call, 0, len(requests)), make([]int, 0, len(requests))
@@ -73,7 +79,13 @@ func (s *Store) Notes(ctx context.Context, requests []NoteRequest) ([]NoteReply,
 			errs[i] = err
 			continue
 		}
-		calls, at = append(calls, call{script: noteScript, key: seriesKey(r.Donation.Ledger, r.Donation.SeriesID), args: args}), append(at, i)
+		calls, at = append(
+			calls,
+			call{script: noteScript, key: seriesKey(r.Donation.Ledger, r.Donation.SeriesID), args: args},
+		), append(
+			at,
+			i,
+		)
 	}
 	if len(calls) == 0 {
 		return replies, errs
@@ -93,10 +105,21 @@ func (s *Store) noteArgs(r NoteRequest) ([]any, error) {
 	}
 	d, rules := r.Donation, r.Rules
 	return []any{
-		events[d.Event-1 : d.Event], token(r.RequestID), writeMessage(r.Message), writeTransaction(d.TransactionID), writeMoney(d.Amount, d.CurrencyCode),
-		writeTime(d.OccurredAt), writeTime(r.Message.ReceivedAt), r.Hold.Milliseconds(),
-		rules.MatchWindow.Milliseconds(), rules.ArrivalWindow.Milliseconds(), wholeSeconds(rules.Retention).Milliseconds(),
-		rules.SkewAhead.Milliseconds(), writeAgreeing(rules), rules.SeriesLimit, flag(s.replicas > 0),
+		events[d.Event-1 : d.Event],
+		token(r.RequestID),
+		writeMessage(r.Message),
+		writeTransaction(d.TransactionID),
+		writeMoney(d.Amount, d.CurrencyCode),
+		writeTime(d.OccurredAt),
+		writeTime(r.Message.ReceivedAt),
+		r.Hold.Milliseconds(),
+		rules.MatchWindow.Milliseconds(),
+		rules.ArrivalWindow.Milliseconds(),
+		wholeSeconds(rules.Retention).Milliseconds(),
+		rules.SkewAhead.Milliseconds(),
+		writeAgreeing(rules),
+		rules.SeriesLimit,
+		flag(s.replicas > 0),
 	}, nil
 }
 
@@ -130,7 +153,13 @@ func readNoteReply(r NoteRequest, words []string) (NoteReply, error) {
 		reply.Against = append(reply.Against, Told{Channel: told[0], TransactionID: readTransaction(told[1])})
 	}
 	if reply.Verdict == First && r.Hold > 0 {
-		reply.Receipt = receipt{r.Donation.Ledger, r.Donation.SeriesID, reply.Note.NotedAt.UnixMilli(), reply.Note.Attempt, token(r.RequestID)}.String()
+		reply.Receipt = receipt{
+			r.Donation.Ledger,
+			r.Donation.SeriesID,
+			reply.Note.NotedAt.UnixMilli(),
+			reply.Note.Attempt,
+			token(r.RequestID),
+		}.String()
 	}
 	return reply, nil
 }
@@ -140,10 +169,22 @@ func (s *Store) Exists(ctx context.Context, d Donation, m Message, rules Rules) 
 	if err := storable(d, m); err != nil {
 		return ExistsReply{}, err
 	}
-	words, err := s.run(ctx, existsScript, seriesKey(d.Ledger, d.SeriesID), events[d.Event-1:d.Event], writeMessage(m), writeTransaction(d.TransactionID),
-		writeMoney(d.Amount, d.CurrencyCode), writeTime(d.OccurredAt), writeTime(m.ReceivedAt),
-		rules.MatchWindow.Milliseconds(), rules.ArrivalWindow.Milliseconds(), wholeSeconds(rules.Retention).Milliseconds(),
-		rules.SkewAhead.Milliseconds(), writeAgreeing(rules))
+	words, err := s.run(
+		ctx,
+		existsScript,
+		seriesKey(d.Ledger, d.SeriesID),
+		events[d.Event-1:d.Event],
+		writeMessage(m),
+		writeTransaction(d.TransactionID),
+		writeMoney(d.Amount, d.CurrencyCode),
+		writeTime(d.OccurredAt),
+		writeTime(m.ReceivedAt),
+		rules.MatchWindow.Milliseconds(),
+		rules.ArrivalWindow.Milliseconds(),
+		wholeSeconds(rules.Retention).Milliseconds(),
+		rules.SkewAhead.Milliseconds(),
+		writeAgreeing(rules),
+	)
 	if err != nil {
 		return ExistsReply{}, looked(err)
 	}
@@ -219,7 +260,8 @@ func readDone(sc *script, ledger, series string, words []string) (Note, error) {
 // Close ends the connections.
 func (s *Store) Close() error { return s.redis.Close() }
 
-// storable guards the format: whatever the caller has checked, nothing may be written that could not be read again.
+// storable guards the format: whatever the caller has checked, nothing may be written
+// that could not be read again.
 func storable(d Donation, m Message) error {
 	if d.Event < 1 || d.Event > MaxEvent {
 		return fmt.Errorf("noting: there is no event %d", d.Event)

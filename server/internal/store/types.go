@@ -5,10 +5,12 @@ import (
 	"time"
 )
 
-// Event numbers what happened, as the contract does (PAYMENT is 1). Donations of two events are never the same.
+// Event numbers what happened, as the contract does (PAYMENT is 1). Donations of two
+// events are never the same.
 type Event int
 
-// Donation is one occurrence of an event in a series. Times are exact to the millisecond; the zero time means unknown.
+// Donation is one occurrence of an event in a series. Times are exact to the millisecond;
+// the zero time means unknown.
 type Donation struct {
 	Ledger        string
 	SeriesID      string
@@ -19,15 +21,16 @@ type Donation struct {
 	TransactionID string
 }
 
-// Message is one notification of a donation; ID needs Channel. ReceivedAt is when it first arrived, where that
-// was not just now; the zero time means now.
+// Message is one notification of a donation; ID needs Channel. ReceivedAt is when it
+// first arrived, where that was not just now; the zero time means now.
 type Message struct {
 	Channel    string
 	ID         string
 	ReceivedAt time.Time
 }
 
-// Rules are the settings of a ledger that a decision needs. The caller passes them with every request, since only it knows the ledger's.
+// Rules are the settings of a ledger that a decision needs. The caller passes them with
+// every request, since only it knows the ledger's.
 type Rules struct {
 	MatchWindow    time.Duration // how far apart the occurred_at of one donation's messages may lie
 	ArrivalWindow  time.Duration // how far apart they may arrive, where either has no occurred_at
@@ -45,8 +48,8 @@ func (t TransactionIDs) String() string { return [...]string{"auto", "per-channe
 
 // The settings of transaction ids.
 const (
-	// Auto: two donations where the ids of the two channels are known to agree, from the series or from
-	// Rules.Agreeing; otherwise nothing.
+	// Auto: two donations where the ids of the two channels are known to agree, from the
+	// series or from Rules.Agreeing; otherwise nothing.
 	Auto TransactionIDs = iota
 	// PerChannel: nothing.
 	PerChannel
@@ -99,10 +102,23 @@ type Note struct {
 	Attempt    int
 }
 
-// size is more than a note takes in the contract's binary form: 96 and 32 bytes are more than numbers, times and lengths do.
+// size is more than a note takes in the contract's binary form: 96 and 32 bytes are more
+// than numbers, times and lengths do.
 func (n Note) size() int {
 	d := n.Donation
-	size := 96 + len(n.DonationID) + len(d.Ledger) + len(d.SeriesID) + len(d.Amount) + len(d.CurrencyCode) + len(d.TransactionID)
+	size := 96 + len(
+		n.DonationID,
+	) + len(
+		d.Ledger,
+	) + len(
+		d.SeriesID,
+	) + len(
+		d.Amount,
+	) + len(
+		d.CurrencyCode,
+	) + len(
+		d.TransactionID,
+	)
 	for _, s := range n.Sightings {
 		size += 32 + len(s.Message.Channel) + len(s.Message.ID) + len(s.TransactionID)
 	}
@@ -148,7 +164,8 @@ type ExistsReply struct {
 	Now      time.Time
 }
 
-// ListRequest asks for a page of notes of Ledger, or of one of its series. All conditions must hold; a zero one holds for every note.
+// ListRequest asks for a page of notes of Ledger, or of one of its series. All conditions
+// must hold; a zero one holds for every note.
 type ListRequest struct {
 	Ledger, SeriesID        string
 	State                   State
@@ -166,7 +183,8 @@ type ListReply struct {
 	NextPageToken string
 }
 
-// Outcomes that the caller of the service must be told apart. All else is a failure of the store, as Unavailable explains.
+// Outcomes that the caller of the service must be told apart. All else is a failure of
+// the store, as Unavailable explains.
 var (
 	ErrTooEarly         = errors.New("occurred_at lies further back than notes are kept")
 	ErrTooLate          = errors.New("occurred_at lies further ahead than clocks disagree")
@@ -185,8 +203,10 @@ var (
 	ErrStoreFull        = errors.New("the store has no memory for another note")
 	ErrOutcomeUnknown   = errors.New("the store was asked and did not answer; it may have noted")
 	ErrNotReplicated    = errors.New("fewer replicas than asked for have what the answer rests on")
-	ErrWentBack         = errors.New("the store has gone back in time and forgotten notes; an operator must acknowledge it")
-	ErrPoolExhausted    = errors.New("every connection to the store is in use; nothing was done")
-	ErrUnsuitable       = errors.New("the store cannot run Noted until an operator acts; nothing was done")
-	ErrUnavailable      = errors.New("the store cannot answer; nothing was done")
+	ErrWentBack         = errors.New(
+		"the store has gone back in time and forgotten notes; an operator must acknowledge it",
+	)
+	ErrPoolExhausted = errors.New("every connection to the store is in use; nothing was done")
+	ErrUnsuitable    = errors.New("the store cannot run Noted until an operator acts; nothing was done")
+	ErrUnavailable   = errors.New("the store cannot answer; nothing was done")
 )
