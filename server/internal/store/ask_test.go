@@ -206,7 +206,7 @@ func slotMoves(t *testing.T, f fleet, replicas int) {
 		ctx(t),
 		holding(t, m.series[fresh], "").Donation,
 		ipn,
-		usual,
+		defaultRules,
 	); err != nil ||
 		look.Note.State != store.StateSettled {
 		t.Errorf("Exists: %+v, %v; want it settled", look, err)

@@ -48,13 +48,13 @@ end
 -- go_on writes the marker with this beat. PERSIST first: after it, a store without memory
 -- lets the rest be written.
 local function go_on(id, before, marks)
-  local t = { VERSION, id, number(before + 1), next }
+  local t = { VERSION, id, decimal(before + 1), next }
   for i = 1, math.min(#marks, MOST_MARKS - 1) do
     t[#t + 1] = marks[i]
   end
   redis.call('PERSIST', key)
-  redis.call('SET', key, table.concat(t, ' '), 'PXAT', number(now + YEAR))
-  return number(before + 1)
+  redis.call('SET', key, table.concat(t, ' '), 'PXAT', decimal(now + YEAR))
+  return decimal(before + 1)
 end
 
 if #words < 3 then

@@ -80,7 +80,10 @@ func fill(b *testing.B, s *store.Store, ledger string, series, month int, at tim
 						d.TransactionID = fmt.Sprintf("%09d%08d", i, month+1)
 					}
 				}
-				requests = append(requests, store.NoteRequest{Donation: d, Message: m, RequestID: m.ID, Rules: usual})
+				requests = append(
+					requests,
+					store.NoteRequest{Donation: d, Message: m, RequestID: m.ID, Rules: defaultRules},
+				)
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			replies, errs := s.Notes(ctx, requests)
@@ -132,7 +135,10 @@ func BenchmarkScripts(b *testing.B) {
 				if i%2 == 1 {
 					m = w
 				}
-				requests = append(requests, store.NoteRequest{Donation: d, Message: m, RequestID: m.ID, Rules: usual})
+				requests = append(
+					requests,
+					store.NoteRequest{Donation: d, Message: m, RequestID: m.ID, Rules: defaultRules},
+				)
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			_, errs := s.Notes(ctx, requests)
@@ -167,7 +173,7 @@ func BenchmarkNote(b *testing.B) {
 							Donation:  payment("paypal-live", i, 1, at),
 							Message:   m,
 							RequestID: m.ID,
-							Rules:     usual,
+							Rules:     defaultRules,
 						},
 					); err != nil {
 						b.Error(err)
@@ -193,9 +199,9 @@ func BenchmarkFullSeries(b *testing.B) {
 	ask := func(i, sighting int) store.NoteRequest {
 		d := payment("paypal-live", 1, i, now.Add(-time.Duration(i)*2*time.Hour))
 		m, _ := messages(sighting, i)
-		return store.NoteRequest{Donation: d, Message: m, RequestID: m.ID, Rules: usual}
+		return store.NoteRequest{Donation: d, Message: m, RequestID: m.ID, Rules: defaultRules}
 	}
-	for i := range usual.SeriesLimit {
+	for i := range defaultRules.SeriesLimit {
 		requests := make([]store.NoteRequest, 16)
 		for sighting := range requests {
 			requests[sighting] = ask(i, sighting)
@@ -208,7 +214,7 @@ func BenchmarkFullSeries(b *testing.B) {
 	}
 	unknown := ask(0, 99)
 	unknown.Donation.TransactionID, unknown.RequestID = "UNKNOWN", "unknown"
-	known := ask(usual.SeriesLimit-1, 15)
+	known := ask(defaultRules.SeriesLimit-1, 15)
 	known.RequestID = "known"
 	for _, c := range []struct {
 		name string

@@ -184,7 +184,7 @@ func TestClocksApart(t *testing.T) {
 					ctx(t),
 					holding(t, series, "").Donation,
 					ipn,
-					usual,
+					defaultRules,
 				); err != nil ||
 					look.Evidence != 0 {
 					t.Errorf("%s was noted after its caller had gone: %+v, %v", series, look, err)
@@ -268,7 +268,7 @@ func TestClusterClocksApart(t *testing.T) {
 			soon(t, patient, "the deadline is well past", func() bool { return time.Since(began) > 3*patience/2 })
 			node.Resume()
 			soon(t, patient, "Redis has found the script", func() bool { return scriptsRun(t, node) > before })
-			if look, err := s.Exists(ctx(t), late.Donation, ipn, usual); err != nil || look.Evidence != 0 {
+			if look, err := s.Exists(ctx(t), late.Donation, ipn, defaultRules); err != nil || look.Evidence != 0 {
 				t.Errorf(
 					"%d replicas: on the primary whose clock is %v ahead, a note was made after its caller had gone: %+v, %v",
 					replicas,

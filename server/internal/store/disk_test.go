@@ -60,9 +60,9 @@ func TestDiskFull(t *testing.T) {
 			return err
 		},
 		"what only looks like a known one": func() error {
-			twin := holding(t, "settled", "other")
-			twin.Message = webhook
-			_, err := s.Note(ctx(t), twin)
+			second := holding(t, "settled", "other")
+			second.Message = webhook
+			_, err := s.Note(ctx(t), second)
 			return err
 		},
 		"a beat": func() error {
@@ -85,7 +85,7 @@ func TestDiskFull(t *testing.T) {
 			ctx(t),
 			holding(t, series, "").Donation,
 			ipn,
-			usual,
+			defaultRules,
 		); err != nil ||
 			got.Evidence != want {
 			t.Errorf("Exists(%s): evidence %d, %v, want %d", series, got.Evidence, err, want)

@@ -164,7 +164,7 @@ func holding(t testing.TB, series, request string) store.NoteRequest {
 		Message:   ipn,
 		Hold:      time.Minute,
 		RequestID: request,
-		Rules:     usual,
+		Rules:     defaultRules,
 	}
 }
 
@@ -285,7 +285,7 @@ func TestNotReplicated(t *testing.T) {
 			}, store.ErrNotReplicated},
 			{"too old", func(s *store.Store) error {
 				r := holding(t, "old", "r")
-				r.Donation.OccurredAt = time.Now().Add(-2 * usual.Retention)
+				r.Donation.OccurredAt = time.Now().Add(-2 * defaultRules.Retention)
 				_, err := s.Note(ctx(t), r)
 				return err
 			}, store.ErrNotReplicated},
@@ -297,7 +297,7 @@ func TestNotReplicated(t *testing.T) {
 			}, store.ErrNotReplicated},
 			{"a look", func(s *store.Store) error {
 				d := holding(t, "new", "").Donation
-				reply, err := s.Exists(ctx(t), d, ipn, usual)
+				reply, err := s.Exists(ctx(t), d, ipn, defaultRules)
 				if err == nil && reply.Evidence == 0 {
 					err = errors.New("there is no note")
 				}
@@ -411,7 +411,7 @@ func TestAnswersAreWritten(t *testing.T) {
 		"NOT_FOUND":       func() { refused(s.Settle(ctx(t), gone.Receipt)) },
 		"TOO_EARLY": func() {
 			r := holding(t, "old", "r")
-			r.Donation.OccurredAt = time.Now().Add(-2 * usual.Retention)
+			r.Donation.OccurredAt = time.Now().Add(-2 * defaultRules.Retention)
 			if _, err := s.Note(ctx(t), r); !errors.Is(err, store.ErrTooEarly) {
 				t.Errorf("Note of what is too old: %v", err)
 			}
@@ -459,7 +459,7 @@ func TestRefusalsWhenFull(t *testing.T) {
 	}
 	primary.Do("CONFIG SET maxmemory 1")
 	old := holding(t, "old", "r")
-	old.Donation.OccurredAt = now.Add(-2 * usual.Retention)
+	old.Donation.OccurredAt = now.Add(-2 * defaultRules.Retention)
 	for name, c := range map[string]struct {
 		ask  func() error
 		want error
@@ -479,7 +479,7 @@ func TestRefusalsWhenFull(t *testing.T) {
 		ctx(t),
 		holding(t, "live", "").Donation,
 		ipn,
-		usual,
+		defaultRules,
 	); err != nil ||
 		look.Note.DonationID != live.Note.DonationID {
 		t.Errorf("what is there: %+v, %v; want %s", look, err, live.Note.DonationID)

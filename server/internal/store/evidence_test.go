@@ -78,10 +78,10 @@ func TestMillisecondsOfATime(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		noted := at(123 * time.Millisecond)
 		for off, want := range map[time.Duration]store.Verdict{
-			usual.MatchWindow:                     store.Held,
-			-usual.MatchWindow:                    store.Held,
-			usual.MatchWindow + time.Millisecond:  store.First,
-			-usual.MatchWindow - time.Millisecond: store.First,
+			defaultRules.MatchWindow:                     store.Held,
+			-defaultRules.MatchWindow:                    store.Held,
+			defaultRules.MatchWindow + time.Millisecond:  store.First,
+			-defaultRules.MatchWindow - time.Millisecond: store.First,
 		} {
 			r := holding(t, fmt.Sprint("I", off), "r")
 			r.Donation.OccurredAt = noted

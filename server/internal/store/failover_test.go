@@ -131,7 +131,7 @@ func (l *till) work(ledger string, worker int) {
 			Message:   ipn,
 			Hold:      10 * time.Minute,
 			RequestID: fmt.Sprintf("%d-%d", worker, n),
-			Rules:     usual,
+			Rules:     defaultRules,
 		}
 		var first store.NoteReply
 		// The same request again until it is answered, as a client does.
@@ -236,7 +236,12 @@ func (l *till) end(ledger string) (lost []string) {
 			c, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			var err error
-			reply, err = l.store.Exists(c, store.Donation{Ledger: ledger, SeriesID: a.series, Event: pay}, ipn, usual)
+			reply, err = l.store.Exists(
+				c,
+				store.Donation{Ledger: ledger, SeriesID: a.series, Event: pay},
+				ipn,
+				defaultRules,
+			)
 			return err == nil
 		})
 		switch {

@@ -42,7 +42,7 @@ func callsAbout(t *testing.T, s *store.Store, series, receipt, donationID string
 			_, errs := s.Notes(ctx(t), []store.NoteRequest{holding(t, series, "third")})
 			return errs[0]
 		},
-		"Exists":  func() error { _, err := s.Exists(ctx(t), d, ipn, usual); return err },
+		"Exists":  func() error { _, err := s.Exists(ctx(t), d, ipn, defaultRules); return err },
 		"Settle":  func() error { _, err := s.Settle(ctx(t), receipt); return err },
 		"Release": func() error { _, err := s.Release(ctx(t), receipt); return err },
 		"Extend":  func() error { _, err := s.Extend(ctx(t), receipt, time.Minute); return err },

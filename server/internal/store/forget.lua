@@ -12,7 +12,7 @@
 --   VERSION version     a later release, or another program, has written here
 --
 -- Writes KEYS[1], and its expiry, for DONE. With the last note there remains the floor,
--- for the usual retention: without it a note made in the same millisecond, or after the
+-- for the default retention: without it a note made in the same millisecond, or after the
 -- clock was set back, could get the forgotten note's name. The other replies change
 -- nothing. Where replicas is 1, NOT_FOUND writes what is there as it is, so that WAIT
 -- waits for it.

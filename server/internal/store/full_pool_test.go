@@ -120,7 +120,7 @@ func TestPoolIsBounded(t *testing.T) {
 				series := fmt.Sprintf("I-%d-%d", i, n)
 				_, errs := s.Notes(
 					ctx(t),
-					[]store.NoteRequest{holding(t, series, "r"), holding(t, series+"-twin", "r")},
+					[]store.NoteRequest{holding(t, series, "r"), holding(t, series+"-second", "r")},
 				) // as a stream does
 				if i%3 == 0 {
 					_, errs[0] = s.Note(ctx(t), holding(t, series, "other"))
@@ -208,7 +208,7 @@ func TestMaxClients(t *testing.T) {
 		all.Go(func() {
 			request := []store.NoteRequest{
 				holding(t, fmt.Sprint("I-", i), "r2"),
-				holding(t, fmt.Sprint("I-twin-", i), "r2"),
+				holding(t, fmt.Sprint("I-second-", i), "r2"),
 			}
 			soon(t, 30*time.Second, "everybody is answered by three connections", func() bool {
 				replies, errs := s.Notes(within(t, 2*time.Second), request)

@@ -97,7 +97,8 @@ func parseReceipt(s string) (receipt, error) {
 		return receipt{}, ErrBadReceipt
 	}
 	f := strings.Split(string(body), " ")
-	if len(f) != 6 || f[0] != "1" || !plain(f[1]) || f[2] == "" || !plain(f[2]) || len(f[5]) != 9 || !plain(f[5]) {
+	if len(f) != 6 || f[0] != "1" || !printable(f[1]) || f[2] == "" || !printable(f[2]) || len(f[5]) != 9 ||
+		!printable(f[5]) {
 		return receipt{}, ErrBadReceipt
 	}
 	r := receipt{ledger: f[1], series: f[2], token: f[5]}
@@ -116,9 +117,9 @@ func LedgerOf(s string) (string, error) {
 	return r.ledger, err
 }
 
-// plain tells whether s can stand in a key or a note as it is: printable ASCII without
-// spaces.
-func plain(s string) bool {
+// printable tells whether s can stand in a key or a note as it is: printable ASCII
+// without spaces.
+func printable(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {
 			return false

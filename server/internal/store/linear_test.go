@@ -181,13 +181,13 @@ func (c *caller) call(in input) output {
 		var reply store.NoteReply
 		reply, err = c.store.Note(
 			ctx,
-			store.NoteRequest{Donation: d, Message: m, Hold: in.hold, RequestID: in.request, Rules: usual},
+			store.NoteRequest{Donation: d, Message: m, Hold: in.hold, RequestID: in.request, Rules: defaultRules},
 		)
 		n = reply.Note
 		out.answer, out.receipt = answerOf[reply.Verdict], reply.Receipt
 	case "exists":
 		var reply store.ExistsReply
-		reply, err = c.store.Exists(ctx, d, m, usual)
+		reply, err = c.store.Exists(ctx, d, m, defaultRules)
 		n = reply.Note
 	case "settle":
 		n, err = c.store.Settle(ctx, in.receipt)
@@ -362,7 +362,7 @@ func TestReplyLost(t *testing.T) {
 			Message:   ipn,
 			RequestID: id,
 			Hold:      time.Minute,
-			Rules:     usual,
+			Rules:     defaultRules,
 		}
 	}
 	note(t, s, request("warm-up", "I-0")) // Redis knows the script, the store knows the time
@@ -433,7 +433,7 @@ func TestReplyTooLate(t *testing.T) {
 		Message:   ipn,
 		RequestID: "warm-up",
 		Hold:      time.Minute,
-		Rules:     usual,
+		Rules:     defaultRules,
 	}
 	note(t, s, r)
 	r.Donation.SeriesID, r.RequestID = "I-1", "a"
@@ -443,7 +443,13 @@ func TestReplyTooLate(t *testing.T) {
 	if _, err := s.Note(short, r); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Note with a slow reply: %v, want its caller's deadline", err)
 	}
-	if look, err := s.Exists(ctx(t), r.Donation, r.Message, usual); err != nil || look.Note.State != store.StateHeld {
+	if look, err := s.Exists(
+		ctx(t),
+		r.Donation,
+		r.Message,
+		defaultRules,
+	); err != nil ||
+		look.Note.State != store.StateHeld {
 		t.Errorf("Exists: state %d, %v; want it held", look.Note.State, err)
 	}
 	wantVerdict(t, note(t, s, r), store.First, store.SameRequest)
@@ -486,7 +492,7 @@ func TestFrozen(t *testing.T) {
 		note(
 			t,
 			stores[i],
-			store.NoteRequest{Donation: donation(100 + i), Message: ipn, RequestID: "warm-up", Rules: usual},
+			store.NoteRequest{Donation: donation(100 + i), Message: ipn, RequestID: "warm-up", Rules: defaultRules},
 		)
 	}
 	before := scriptsRun(t, server)
@@ -500,7 +506,7 @@ func TestFrozen(t *testing.T) {
 			began := time.Now()
 			_, err := s.Note(
 				ctx,
-				store.NoteRequest{Donation: donation(i), Message: ipn, RequestID: "late", Rules: usual},
+				store.NoteRequest{Donation: donation(i), Message: ipn, RequestID: "late", Rules: defaultRules},
 			)
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("Note on a frozen Redis: %v, want its caller's deadline", err)
@@ -518,7 +524,7 @@ func TestFrozen(t *testing.T) {
 		}
 	}
 	for i, s := range stores {
-		reply, err := s.Exists(ctx(t), donation(i), ipn, usual)
+		reply, err := s.Exists(ctx(t), donation(i), ipn, defaultRules)
 		if err != nil || reply.Evidence != 0 {
 			t.Errorf("donation %d was noted after its caller had gone: %+v, %v", i, reply, err)
 		}
@@ -559,7 +565,7 @@ func TestHundredCallers(t *testing.T) {
 							Message:   []store.Message{ipn, webhook}[i%2],
 							Hold:      10 * time.Minute,
 							RequestID: fmt.Sprint(name, i),
-							Rules:     usual,
+							Rules:     defaultRules,
 						})
 					}
 					if err != nil {

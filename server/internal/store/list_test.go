@@ -31,7 +31,7 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 					Donation:  store.Donation{Ledger: "many", SeriesID: fmt.Sprint("I-", from+i), Event: pay},
 					Message:   ipn,
 					RequestID: "r",
-					Rules:     usual,
+					Rules:     defaultRules,
 				}
 			}
 			soon(t, time.Minute, "a hundred are noted, at a second try on a busy machine", func() bool {
@@ -165,7 +165,7 @@ func TestLookAtAReplica(t *testing.T) {
 			return len(reply.Notes), err
 		},
 		"Exists": func() (int, error) {
-			reply, err := s.Exists(ctx(t), holding(t, "I-1", "").Donation, ipn, usual)
+			reply, err := s.Exists(ctx(t), holding(t, "I-1", "").Donation, ipn, defaultRules)
 			return int(min(reply.Evidence, 1)), err
 		},
 	}

@@ -68,7 +68,7 @@ func TestNothingLost(t *testing.T) {
 									ctx(t),
 									store.Donation{SeriesID: "I-1", Event: pay},
 									ipn,
-									usual,
+									defaultRules,
 								); err != nil {
 									t.Errorf("Exists: %v", err)
 								}
@@ -194,7 +194,10 @@ func TestWentBack(t *testing.T) {
 					_, errs := strict.Notes(ctx(t), []store.NoteRequest{holding(t, "I-1", "other")})
 					return errs[0]
 				},
-				func() error { _, err := strict.Exists(ctx(t), holding(t, "I-1", "").Donation, ipn, usual); return err },
+				func() error {
+					_, err := strict.Exists(ctx(t), holding(t, "I-1", "").Donation, ipn, defaultRules)
+					return err
+				},
 				func() error {
 					_, err := strict.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), PageSize: 1})
 					return err

@@ -101,7 +101,7 @@ var mutants = []mutant{
 	},
 	{
 		"the retention is not read", "notes.lua",
-		"note.retention = whole(digits) * 1000", "note.retention = USUAL_RETENTION", byLongHold,
+		"note.retention = whole(digits) * 1000", "note.retention = DEFAULT_RETENTION", byLongHold,
 	},
 	{
 		"the first sighting's transaction id is not read again", "notes.lua",
@@ -117,7 +117,7 @@ var mutants = []mutant{
 	},
 	{
 		"the retention is not written", "notes.lua",
-		"if note.retention ~= USUAL_RETENTION then", "if false then", byLongHold,
+		"if note.retention ~= DEFAULT_RETENTION then", "if false then", byLongHold,
 	},
 	{
 		"seen since 1970", "notes.lua",
@@ -175,7 +175,7 @@ var mutants = []mutant{
 	{"notes are never forgotten", "notes.lua", "if now < note.forget then", "if true then", byEnds},
 	{
 		"keys never expire", "notes.lua",
-		"return call('SET', key, value, 'PXAT', number(forget))", "return call('SET', key, value)", byEnds,
+		"return call('SET', key, value, 'PXAT', decimal(forget))", "return call('SET', key, value)", byEnds,
 	},
 	{
 		"a deadline does not count", "notes.lua",
@@ -396,7 +396,7 @@ var mutants = []mutant{
 	// Replicas.
 	{
 		"an answer that rests on notes is not written", "notes.lua",
-		"  redis.call('PEXPIREAT', key, number(forget))\n", "", byWritten,
+		"  redis.call('PEXPIREAT', key, decimal(forget))\n", "", byWritten,
 	},
 	{
 		"an answer that rests on nothing is not written", "notes.lua",
@@ -452,12 +452,12 @@ func scripts() []*script {
 
 // of is the source of a script with the fault in it, where the script holds its file.
 func (m mutant) of(s *script) string {
-	body := strings.TrimPrefix(s.source, shared)
+	body := strings.TrimPrefix(s.source, library)
 	switch m.file {
 	case "notes.lua":
-		return strings.Replace(shared, m.old, m.new, 1) + body
+		return strings.Replace(library, m.old, m.new, 1) + body
 	case s.name + ".lua":
-		return shared + strings.Replace(body, m.old, m.new, 1)
+		return library + strings.Replace(body, m.old, m.new, 1)
 	}
 	return s.source
 }

@@ -38,11 +38,11 @@
 -- of a note that was forgotten by hand, so that no later note takes its name. Numbers are
 -- in base 36: int('9aa', 36) in Python.
 local VERSION = '1'
-local USUAL_RETENTION = 3888000000
+local DEFAULT_RETENTION = 3888000000
 local MOST_SIGHTINGS = 16
 
--- number writes a whole number; tostring would turn 1e15 into "1e+15".
-local function number(n)
+-- decimal writes a whole number; tostring would turn 1e15 into "1e+15".
+local function decimal(n)
   return string.format('%.0f', n)
 end
 
@@ -158,7 +158,7 @@ local function read_note(value, from, to)
     attempt = 1,
     own = 1,
     other = '',
-    retention = USUAL_RETENTION,
+    retention = DEFAULT_RETENTION,
   }
   if after ~= '?' then
     local second = noted - noted % 1000
@@ -229,7 +229,7 @@ local function write_note(note)
   if note.against then
     extras = extras .. extra('X', note.noted - note.against)
   end
-  if note.retention ~= USUAL_RETENTION then
+  if note.retention ~= DEFAULT_RETENTION then
     extras = extras .. extra('K', note.retention / 1000)
   end
   if extras ~= '' then
@@ -366,7 +366,7 @@ local function load(key, now)
       return nil, ''
     end
     notes.floor, from = tonumber(floor, 36), next
-    if notes.floor + USUAL_RETENTION <= now then
+    if notes.floor + DEFAULT_RETENTION <= now then
       notes.floor = 0
     end
   elseif size == 1 then
@@ -402,7 +402,7 @@ end
 
 -- forget_at is when the last of a series' notes, and its floor, are forgotten.
 local function forget_at(notes)
-  local at = notes.floor > 0 and notes.floor + USUAL_RETENTION or 0
+  local at = notes.floor > 0 and notes.floor + DEFAULT_RETENTION or 0
   for _, note in ipairs(notes) do
     at = math.max(at, note.forget)
   end
@@ -423,7 +423,7 @@ local function save(key, notes, call)
       value = value .. '\n'
     end
   end
-  return call('SET', key, value .. table.concat(lines, '\n'), 'PXAT', number(forget_at(notes)))
+  return call('SET', key, value .. table.concat(lines, '\n'), 'PXAT', decimal(forget_at(notes)))
 end
 
 -- state tells where a note is in its life.
@@ -436,8 +436,8 @@ local function state(note, now)
   return 'SETTLED'
 end
 
--- plain writes an amount without the zeros that do not change the number.
-local function plain(amount)
+-- without_zeros writes an amount without the zeros that do not change the number.
+local function without_zeros(amount)
   local sign, whole, fraction = string.match(amount, '^(-?)0*(%d*)%.?(%d*)')
   fraction = string.gsub(fraction, '0+$', '')
   if fraction ~= '' then
@@ -453,7 +453,7 @@ local function same_money(a, b)
   if a == '-' or b == '-' or a == b then
     return true
   end
-  return string.sub(a, -3) == string.sub(b, -3) and plain(string.sub(a, 1, -4)) == plain(string.sub(b, 1, -4))
+  return string.sub(a, -3) == string.sub(b, -3) and without_zeros(string.sub(a, 1, -4)) == without_zeros(string.sub(b, 1, -4))
 end
 
 -- holding calls f with each note of an event in whose line a word stands, in order, until
@@ -745,7 +745,7 @@ end
 local function confirm(key, notes)
   local at = forget_at(notes)
   if at > 0 then
-    redis.call('PEXPIREAT', key, number(at))
+    redis.call('PEXPIREAT', key, decimal(at))
   elseif redis.call('DEL', key) == 0 then
     -- DEL of nothing writes nothing, but after it Redis allows writes even when it is
     -- full.

@@ -46,7 +46,7 @@ func paid(t *testing.T, channel, id, transaction string) store.NoteRequest {
 		},
 		Message:   store.Message{Channel: channel, ID: id},
 		RequestID: channel + " " + id + " " + transaction,
-		Rules:     usual,
+		Rules:     defaultRules,
 	}
 }
 
@@ -210,7 +210,7 @@ func TestReceivedAt(t *testing.T) {
 	if got := first.Note.Sightings[0].Message.ReceivedAt; !got.Equal(ago(10 * day)) {
 		t.Errorf("the note keeps received_at %v, want %v", got, ago(10*day))
 	}
-	if !first.Note.NotedAt.Equal(now) || !first.Note.ForgetAt.Equal(now.Add(usual.Retention)) {
+	if !first.Note.NotedAt.Equal(now) || !first.Note.ForgetAt.Equal(now.Add(defaultRules.Retention)) {
 		t.Errorf(
 			"noted %v and forgotten %v; want %v and the retention later",
 			first.Note.NotedAt,
@@ -224,14 +224,22 @@ func TestReceivedAt(t *testing.T) {
 	late := note(t, s, ask("form", "later", now.Add(time.Hour)))
 	wantVerdict(t, late, store.Duplicate, store.Paired)
 
-	old := ask("ipn", "old", ago(usual.Retention))
+	old := ask("ipn", "old", ago(defaultRules.Retention))
 	if reply, err := s.Note(ctx(t), old); !errors.Is(err, store.ErrReceivedTooEarly) {
 		t.Errorf("received before the retention: got %+v, %v, want ErrReceivedTooEarly", reply, err)
 	}
-	if look, err := s.Exists(ctx(t), old.Donation, old.Message, usual); !errors.Is(err, store.ErrReceivedTooEarly) {
+	if look, err := s.Exists(
+		ctx(t),
+		old.Donation,
+		old.Message,
+		defaultRules,
+	); !errors.Is(
+		err,
+		store.ErrReceivedTooEarly,
+	) {
 		t.Errorf("a look at it: got %+v, %v, want ErrReceivedTooEarly", look, err)
 	}
-	known := ask("ipn", "1", ago(usual.Retention))
+	known := ask("ipn", "1", ago(defaultRules.Retention))
 	known.RequestID = "again"
 	wantVerdict(t, note(t, s, known), store.Duplicate, store.SameMessage)
 }
@@ -278,7 +286,7 @@ func TestNamesAreNeverUsedAgain(t *testing.T) {
 	say("after-the-clock-was-set-back")
 }
 
-// TestFloorIsForgotten: what remains of forgotten notes goes after the usual retention.
+// TestFloorIsForgotten: what remains of forgotten notes goes after the default retention.
 func TestFloorIsForgotten(t *testing.T) {
 	server, s := frozen(t)
 	n := note(t, s, paid(t, "ipn", "1", "T1")).Note
@@ -291,7 +299,7 @@ func TestFloorIsForgotten(t *testing.T) {
 		if got := c.Exists(ctx(t), key).Val(); got != want {
 			t.Errorf("%d keys are there, want %d", got, want)
 		}
-		server.Advance(usual.Retention)
+		server.Advance(defaultRules.Retention)
 	}
 }
 

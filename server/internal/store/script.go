@@ -21,7 +21,7 @@ type script struct {
 }
 
 func newScript(name, body string) *script {
-	source := shared + "\n" + body
+	source := library + "\n" + body
 	sum := sha1.Sum([]byte(source))
 	return &script{
 		name:    name,
@@ -33,7 +33,7 @@ func newScript(name, body string) *script {
 
 var (
 	//go:embed notes.lua
-	shared string
+	library string
 	//go:embed note.lua
 	noteBody string
 	//go:embed exists.lua

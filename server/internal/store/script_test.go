@@ -91,13 +91,13 @@ func found(s, pattern string) []string {
 
 // TestConstants compares what stands in Lua and in Go.
 func TestConstants(t *testing.T) {
-	for _, want := range []string{"local USUAL_RETENTION = " + number(usualRetention.Milliseconds()) + "\n"} {
-		if !strings.Contains(shared, want) {
+	for _, want := range []string{"local DEFAULT_RETENTION = " + decimal(defaultRetention.Milliseconds()) + "\n"} {
+		if !strings.Contains(library, want) {
 			t.Errorf("notes.lua does not have %q", want)
 		}
 	}
 	for _, forbidden := range []string{"%s'", "cjson", "tostring("} {
-		for name, source := range map[string]string{"notes": shared, "note": noteBody, "exists": existsBody, "settle": settleBody, "release": releaseBody, "extend": extendBody, "list": listBody, "forget": forgetBody, "beat": beatBody} {
+		for name, source := range map[string]string{"notes": library, "note": noteBody, "exists": existsBody, "settle": settleBody, "release": releaseBody, "extend": extendBody, "list": listBody, "forget": forgetBody, "beat": beatBody} {
 			for line := range strings.Lines(source) {
 				if code, _, _ := strings.Cut(line, "--"); strings.Contains(code, forbidden) {
 					t.Errorf("%s.lua uses %s: %s", name, forbidden, line)

@@ -83,7 +83,7 @@ func TestShardLost(t *testing.T) {
 				known, fresh := on[node][0], on[node][1]
 				answer, err := ask("known", known)
 				_, errFresh := ask("new", fresh)
-				exists, errLook := s.Exists(within(t, time.Second), holding(t, known, "").Donation, ipn, usual)
+				exists, errLook := s.Exists(within(t, time.Second), holding(t, known, "").Donation, ipn, defaultRules)
 				switch {
 				case node == lost || c.coverage == "yes":
 					gone("a known donation", err)

@@ -71,7 +71,7 @@ func readFirstRelease(t *testing.T) otherRelease {
 func laterRelease(t *testing.T) otherRelease {
 	t.Helper()
 	const before, after = "  local extras = note.other\n", "  local extras = string.find(note.other, 'Z7', 1, true) and note.other or note.other .. 'Z7'\n"
-	if strings.Count(shared, before) != 1 {
+	if strings.Count(library, before) != 1 {
 		t.Fatalf("notes.lua does not have %q once", before)
 	}
 	release := otherRelease{}

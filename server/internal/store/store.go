@@ -267,7 +267,7 @@ func storable(d Donation, m Message) error {
 		return fmt.Errorf("noting: there is no event %d", d.Event)
 	}
 	for _, s := range []string{d.Ledger, d.SeriesID, d.Amount, d.CurrencyCode, d.TransactionID, m.Channel, m.ID} {
-		if !plain(s) {
+		if !printable(s) {
 			return fmt.Errorf("noting: %q is not printable ASCII without spaces", s)
 		}
 	}

@@ -52,7 +52,7 @@ func everywhere(t *testing.T, test func(t *testing.T, s *store.Store)) {
 	t.Run("cluster", func(t *testing.T) { test(t, open(t, "cluster", cluster(t))) })
 }
 
-var usual = store.Rules{
+var defaultRules = store.Rules{
 	MatchWindow:   2 * time.Hour,
 	ArrivalWindow: 96 * time.Hour,
 	Retention:     45 * 24 * time.Hour,
@@ -109,14 +109,14 @@ func TestTwoChannels(t *testing.T) {
 			CurrencyCode:  "USD",
 			TransactionID: ids,
 		}
-		first := note(t, s, store.NoteRequest{Donation: d, Message: ipn, RequestID: "a", Rules: usual})
+		first := note(t, s, store.NoteRequest{Donation: d, Message: ipn, RequestID: "a", Rules: defaultRules})
 		wantVerdict(t, first, store.First, store.New)
 		want := store.Note{
 			DonationID: first.Note.DonationID,
 			Donation:   d,
 			State:      store.StateSettled,
 			NotedAt:    first.Now,
-			ForgetAt:   first.Now.Add(usual.Retention),
+			ForgetAt:   first.Now.Add(defaultRules.Retention),
 			Attempt:    1,
 			Sightings:  []store.Sighting{{Message: ipn, TransactionID: ids, SeenAt: first.Now}},
 		}
@@ -125,7 +125,7 @@ func TestTwoChannels(t *testing.T) {
 		}
 		d2 := d
 		d2.Amount, d2.TransactionID = "25.0", ""
-		second := note(t, s, store.NoteRequest{Donation: d2, Message: webhook, RequestID: "b", Rules: usual})
+		second := note(t, s, store.NoteRequest{Donation: d2, Message: webhook, RequestID: "b", Rules: defaultRules})
 		wantVerdict(t, second, store.Duplicate, store.Paired)
 		want.Sightings = append(want.Sightings, store.Sighting{Message: webhook, SeenAt: second.Now})
 		if diff := cmp.Diff(want, second.Note); diff != "" {

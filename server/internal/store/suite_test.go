@@ -35,8 +35,8 @@ type said struct {
 const pay, refund store.Event = 1, 4
 
 func TestSameness(t *testing.T) {
-	shared := usual
-	shared.TransactionIDs = store.Shared
+	idsShared := defaultRules
+	idsShared.TransactionIDs = store.Shared
 	first := func(m said) said { m.verdict, m.evidence = store.First, store.New; return m }
 	again := func(m said, evidence store.Evidence, same int) said {
 		m.verdict, m.evidence, m.same = store.Duplicate, evidence, same
@@ -60,7 +60,7 @@ func TestSameness(t *testing.T) {
 	}{
 		{
 			"a redelivery, whatever else changed",
-			usual,
+			defaultRules,
 			[]said{
 				first(ipn),
 				again(
@@ -72,7 +72,7 @@ func TestSameness(t *testing.T) {
 		},
 		{
 			"equal transaction ids on one channel under two message ids",
-			usual,
+			defaultRules,
 			[]said{
 				first(
 					ipn,
@@ -86,7 +86,7 @@ func TestSameness(t *testing.T) {
 		},
 		{
 			"equal transaction ids on two channels, a day apart",
-			usual,
+			defaultRules,
 			[]said{
 				first(
 					ipn,
@@ -98,12 +98,12 @@ func TestSameness(t *testing.T) {
 				),
 			},
 		},
-		{"unequal transaction ids on one channel", usual, []said{
+		{"unequal transaction ids on one channel", defaultRules, []said{
 			first(ipn), first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "OTHER" })),
 		}},
 		{
 			"unequal transaction ids on one channel, without message ids",
-			usual,
+			defaultRules,
 			[]said{
 				first(
 					with(ipn, func(m *said) { m.id = "" }),
@@ -113,21 +113,21 @@ func TestSameness(t *testing.T) {
 		},
 		{
 			"unequal transaction ids on two channels say nothing",
-			usual,
+			defaultRules,
 			[]said{first(ipn), again(hook, store.Paired, 1)},
 		},
-		{"unequal transaction ids on two channels, where they are shared", shared, []said{first(ipn), first(hook)}},
-		{"no transaction id on one side, where they are shared", shared, []said{
+		{"unequal transaction ids on two channels, where they are shared", idsShared, []said{first(ipn), first(hook)}},
+		{"no transaction id on one side, where they are shared", idsShared, []said{
 			first(ipn), again(with(hook, func(m *said) { m.transaction = "" }), store.Paired, 1),
 		}},
 		{
 			"amounts are numbers",
-			usual,
+			defaultRules,
 			[]said{first(ipn), again(with(hook, func(m *said) { m.amount = "025.0USD" }), store.Paired, 1)},
 		},
 		{
 			"zeros are numbers, too",
-			usual,
+			defaultRules,
 			[]said{
 				first(
 					with(ipn, func(m *said) { m.amount = "-0.00JPY" }),
@@ -137,12 +137,12 @@ func TestSameness(t *testing.T) {
 		},
 		{
 			"a sign is part of the number",
-			usual,
+			defaultRules,
 			[]said{first(ipn), first(with(hook, func(m *said) { m.amount = "-25.00USD" }))},
 		},
 		{
 			"ten is not one",
-			usual,
+			defaultRules,
 			[]said{
 				first(
 					with(ipn, func(m *said) { m.amount = "10USD" }),
@@ -150,16 +150,20 @@ func TestSameness(t *testing.T) {
 				first(with(hook, func(m *said) { m.amount = "1USD" })),
 			},
 		},
-		{"other amounts", usual, []said{first(ipn), first(with(hook, func(m *said) { m.amount = "25.01USD" }))}},
-		{"other currencies", usual, []said{first(ipn), first(with(hook, func(m *said) { m.amount = "25.00EUR" }))}},
+		{"other amounts", defaultRules, []said{first(ipn), first(with(hook, func(m *said) { m.amount = "25.01USD" }))}},
+		{
+			"other currencies",
+			defaultRules,
+			[]said{first(ipn), first(with(hook, func(m *said) { m.amount = "25.00EUR" }))},
+		},
 		{
 			"an amount on one side only",
-			usual,
+			defaultRules,
 			[]said{first(ipn), again(with(hook, func(m *said) { m.amount = "" }), store.Paired, 1)},
 		},
 		{
 			"one channel does not tell of a donation under two ids",
-			usual,
+			defaultRules,
 			[]said{
 				first(
 					with(ipn, func(m *said) { m.transaction = "" }),
@@ -169,7 +173,7 @@ func TestSameness(t *testing.T) {
 		},
 		{
 			"nor after the other channel has told of it",
-			usual,
+			defaultRules,
 			[]said{
 				first(
 					ipn,
@@ -178,37 +182,37 @@ func TestSameness(t *testing.T) {
 				first(with(hook, func(m *said) { m.id, m.transaction = "WH-2", "" })),
 			},
 		},
-		{"times at the edge of the match window", usual, []said{
+		{"times at the edge of the match window", defaultRules, []said{
 			first(ipn), again(with(hook, func(m *said) { m.at = at(-2 * time.Hour) }), store.Paired, 1),
 		}},
-		{"times past the edge of the match window", usual, []said{
+		{"times past the edge of the match window", defaultRules, []said{
 			first(ipn), first(with(hook, func(m *said) { m.at = at(-2*time.Hour - time.Millisecond) })),
 		}},
-		{"a time on one side only: arrivals decide", usual, []said{
+		{"a time on one side only: arrivals decide", defaultRules, []said{
 			first(ipn), again(with(hook, func(m *said) { m.at = time.Time{} }), store.Paired, 1),
 		}},
-		{"the nearest in time", usual, []said{
+		{"the nearest in time", defaultRules, []said{
 			first(with(ipn, func(m *said) { m.at = at(-100 * time.Minute) })),
 			first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "OTHER" })),
 			again(with(hook, func(m *said) { m.at = at(-20 * time.Minute) }), store.Paired, 2),
 		}},
-		{"the stronger evidence before the nearer time", usual, []said{
+		{"the stronger evidence before the nearer time", defaultRules, []said{
 			first(with(ipn, func(m *said) { m.at = at(-100 * time.Minute) })),
 			first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "OTHER" })),
 			again(with(hook, func(m *said) { m.transaction = "TXNIPN" }), store.SameTransaction, 1),
 		}},
-		{"events are apart", usual, []said{first(ipn), first(with(ipn, func(m *said) { m.event = refund }))}},
+		{"events are apart", defaultRules, []said{first(ipn), first(with(ipn, func(m *said) { m.event = refund }))}},
 		{
 			"a series id and nothing else",
-			usual,
+			defaultRules,
 			[]said{first(said{event: pay}), again(said{event: pay}, store.Paired, 1)},
 		},
-		{"a channel without an id", usual, []said{
+		{"a channel without an id", defaultRules, []said{
 			first(ipn), again(said{channel: "ipn", event: pay, at: at(time.Minute)}, store.Paired, 1),
 		}},
 		{
 			"ids with the letters of the format",
-			usual,
+			defaultRules,
 			[]said{
 				first(said{channel: "a.b", id: "*:=-", transaction: "=", amount: "1USD", event: pay, at: at(0)}),
 				again(
@@ -300,7 +304,7 @@ func TestFullNote(t *testing.T) {
 				},
 				Message:   m,
 				RequestID: m.Channel + m.ID + transaction,
-				Rules:     usual,
+				Rules:     defaultRules,
 			})
 		}
 		ipn := func(i int) store.Message { return store.Message{Channel: "ipn", ID: fmt.Sprintf("%032x", i)} }
@@ -383,7 +387,7 @@ func TestFullNoteOfManyChannels(t *testing.T) {
 						},
 						Message:   m,
 						RequestID: request,
-						Rules:     usual,
+						Rules:     defaultRules,
 					},
 				)
 			}
@@ -460,15 +464,23 @@ func TestRefusals(t *testing.T) {
 	s := open(t, "standalone", server.URL())
 	ledger := ledgerOf(t)
 	d := store.Donation{Ledger: ledger, SeriesID: "I-1", Event: pay, OccurredAt: at(0)}
-	few := usual
+	few := defaultRules
 	few.SeriesLimit = 1
 
-	held := note(t, s, store.NoteRequest{Donation: d, Message: ipn, Hold: time.Minute, RequestID: "r", Rules: usual})
+	held := note(
+		t,
+		s,
+		store.NoteRequest{Donation: d, Message: ipn, Hold: time.Minute, RequestID: "r", Rules: defaultRules},
+	)
 	released := held.Receipt
 	if _, err := s.Release(ctx(t), released); err != nil {
 		t.Fatal(err)
 	}
-	taken := note(t, s, store.NoteRequest{Donation: d, Message: ipn, Hold: time.Minute, RequestID: "r2", Rules: usual})
+	taken := note(
+		t,
+		s,
+		store.NoteRequest{Donation: d, Message: ipn, Hold: time.Minute, RequestID: "r2", Rules: defaultRules},
+	)
 	wantVerdict(t, taken, store.First, store.TakenOver)
 	before := left(t, server.Addr(), ledger)
 	if len(before) != 1 {
@@ -478,8 +490,8 @@ func TestRefusals(t *testing.T) {
 	other := d
 	other.OccurredAt = at(-10 * time.Hour)
 	early, late := d, d
-	early.OccurredAt, early.SeriesID = time.Now().Add(-usual.Retention-time.Second), "I-2"
-	late.OccurredAt, late.SeriesID = time.Now().Add(usual.SkewAhead+time.Minute), "I-3"
+	early.OccurredAt, early.SeriesID = time.Now().Add(-defaultRules.Retention-time.Second), "I-2"
+	late.OccurredAt, late.SeriesID = time.Now().Add(defaultRules.SkewAhead+time.Minute), "I-3"
 	ask := func(d store.Donation, m store.Message, rules store.Rules) func() error {
 		return func() error {
 			_, err := s.Note(ctx(t), store.NoteRequest{Donation: d, Message: m, RequestID: "x", Rules: rules})
@@ -487,27 +499,27 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	look := func(d store.Donation) func() error {
-		return func() error { _, err := s.Exists(ctx(t), d, ipn2, usual); return err }
+		return func() error { _, err := s.Exists(ctx(t), d, ipn2, defaultRules); return err }
 	}
 	for _, c := range []struct {
 		name string
 		do   func() error
 		want error
 	}{
-		{"too early", ask(early, ipn, usual), store.ErrTooEarly},
-		{"too late", ask(late, ipn, usual), store.ErrTooLate},
+		{"too early", ask(early, ipn, defaultRules), store.ErrTooEarly},
+		{"too late", ask(late, ipn, defaultRules), store.ErrTooLate},
 		{"a look too early", look(early), store.ErrTooEarly},
 		{"a look too late", look(late), store.ErrTooLate},
 		{"a look", look(d), nil},
 		{"a full series", ask(other, ipn2, few), store.ErrSeriesFull},
-		{"held, by a message seen before", ask(d, ipn, usual), nil},
+		{"held, by a message seen before", ask(d, ipn, defaultRules), nil},
 		{"settled with a lost receipt", func() error { _, err := s.Settle(ctx(t), released); return err }, store.ErrHoldLost},
 		{"released with a lost receipt", func() error { _, err := s.Release(ctx(t), released); return err }, store.ErrHoldLost},
 		{"extended with a lost receipt", func() error { _, err := s.Extend(ctx(t), released, time.Minute); return err }, store.ErrHoldLost},
 		{"no receipt", func() error { _, err := s.Settle(ctx(t), taken.Receipt+"A"); return err }, store.ErrBadReceipt},
 		{"forget an id of another series", func() error { _, err := s.Forget(ctx(t), ledger, "I-2", taken.Note.DonationID); return err }, store.ErrBadDonationID},
 		{"the same request again", func() error {
-			reply, err := s.Note(ctx(t), store.NoteRequest{Donation: d, Message: ipn, Hold: time.Minute, RequestID: "r2", Rules: usual})
+			reply, err := s.Note(ctx(t), store.NoteRequest{Donation: d, Message: ipn, Hold: time.Minute, RequestID: "r2", Rules: defaultRules})
 			if reply.Receipt != taken.Receipt {
 				t.Errorf("the receipt is %q, want the same again, %q", reply.Receipt, taken.Receipt)
 			}
@@ -552,7 +564,11 @@ func TestLife(t *testing.T) {
 	d := store.Donation{Ledger: ledgerOf(t), SeriesID: "I-1", Event: pay, OccurredAt: server.Now().Add(-time.Minute)}
 	ask := func(request string, hold time.Duration) store.NoteReply {
 		t.Helper()
-		return note(t, s, store.NoteRequest{Donation: d, Message: ipn, Hold: hold, RequestID: request, Rules: usual})
+		return note(
+			t,
+			s,
+			store.NoteRequest{Donation: d, Message: ipn, Hold: hold, RequestID: request, Rules: defaultRules},
+		)
 	}
 	is := func(n store.Note, err error, state store.State, want error) {
 		t.Helper()
@@ -587,7 +603,7 @@ func TestLife(t *testing.T) {
 	is(n, err, 0, store.ErrHoldReleased)
 	n, err = s.Extend(ctx(t), one.Receipt, minute)
 	is(n, err, 0, store.ErrHoldReleased)
-	look, err := s.Exists(ctx(t), d, ipn, usual)
+	look, err := s.Exists(ctx(t), d, ipn, defaultRules)
 	if err != nil || look.Evidence != store.SameMessage || look.Note.State != store.StateOpen {
 		t.Errorf("Exists of a released note: %+v, %v", look, err)
 	}
@@ -695,7 +711,7 @@ func TestFull(t *testing.T) {
 			Message:   ipn,
 			Hold:      time.Minute,
 			RequestID: request,
-			Rules:     usual,
+			Rules:     defaultRules,
 		}
 	}
 	var held [3]store.NoteReply
@@ -765,7 +781,7 @@ func TestClockSetForward(t *testing.T) {
 				store.NoteRequest{
 					Donation:  store.Donation{Ledger: ledgerOf(t), SeriesID: fmt.Sprint(i), Event: pay},
 					RequestID: "r",
-					Rules:     usual,
+					Rules:     defaultRules,
 				},
 			),
 			store.First,
@@ -785,7 +801,7 @@ func TestNewerRelease(t *testing.T) {
 		store.NoteRequest{
 			Donation:  store.Donation{Ledger: ledgerOf(t), SeriesID: "I-1", Event: pay},
 			RequestID: "r",
-			Rules:     usual,
+			Rules:     defaultRules,
 		},
 	)
 	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "later release") {
@@ -808,7 +824,7 @@ func TestListMany(t *testing.T) {
 			requests[i] = store.NoteRequest{
 				Donation:  store.Donation{Ledger: "many", SeriesID: fmt.Sprintf("I-%012d", i), Event: pay},
 				RequestID: "r",
-				Rules:     usual,
+				Rules:     defaultRules,
 			}
 		}
 		for from := 0; from < many; from += 500 {
@@ -855,7 +871,7 @@ func TestList(t *testing.T) {
 						},
 						Message:   ipn,
 						RequestID: fmt.Sprint(j),
-						Rules:     usual,
+						Rules:     defaultRules,
 					}
 					r.Message.ID = fmt.Sprintf("%032x", j)
 					if j == 1 {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// usualRetention is what a note lives for if its line says nothing; notes.lua has the
+// defaultRetention is what a note lives for if its line says nothing; notes.lua has the
 // same.
-const usualRetention = 45 * 24 * time.Hour
+const defaultRetention = 45 * 24 * time.Hour
 
 // readNote reads a line as notes.lua writes it; the format is described there. What is
 // wrong with one is not told, since errors are logged.
@@ -63,7 +63,7 @@ func readLine(ledger, series, line string) (Note, extras, error) {
 		}
 		n.Donation.Amount, n.Donation.CurrencyCode = f[2][:len(f[2])-3], f[2][len(f[2])-3:]
 	}
-	e := extras{retention: usualRetention}
+	e := extras{retention: defaultRetention}
 	rest := f[3:]
 	if rest[0][0] == '*' {
 		if e, err = readExtras(&n, rest[0][1:]); err != nil {
@@ -112,34 +112,34 @@ type extras struct {
 
 // readExtras skips what only the scripts need, and the letters of later releases.
 func readExtras(n *Note, s string) (extras, error) {
-	e := extras{retention: usualRetention}
+	e := extras{retention: defaultRetention}
 	for s != "" {
 		letter := s[0]
 		end := 1
 		for end < len(s) && (s[end] < 'A' || s[end] > 'Z') {
 			end++
 		}
-		var number int64
+		var value int64
 		if end > 1 {
 			var err error
-			if number, err = strconv.ParseInt(s[1:end], 36, 64); err != nil {
+			if value, err = strconv.ParseInt(s[1:end], 36, 64); err != nil {
 				return e, err
 			}
 		}
 		switch letter {
 		case 'H':
-			n.HeldUntil = n.NotedAt.Add(time.Duration(number) * time.Millisecond)
-			e.length = cmp.Or(e.length, time.Duration(number)*time.Millisecond)
+			n.HeldUntil = n.NotedAt.Add(time.Duration(value) * time.Millisecond)
+			e.length = cmp.Or(e.length, time.Duration(value)*time.Millisecond)
 		case 'L':
-			e.length = time.Duration(number) * time.Millisecond
+			e.length = time.Duration(value) * time.Millisecond
 		case 'R':
 			n.State = StateOpen
 		case 'A':
-			n.Attempt = int(number)
+			n.Attempt = int(value)
 		case 'K':
-			e.retention = time.Duration(number) * time.Second
+			e.retention = time.Duration(value) * time.Second
 		case 'V':
-			e.received = n.NotedAt.Add(-time.Duration(number) * time.Millisecond)
+			e.received = n.NotedAt.Add(-time.Duration(value) * time.Millisecond)
 		}
 		s = s[end:]
 	}
