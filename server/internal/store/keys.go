@@ -13,26 +13,25 @@ import (
 	"strconv"
 	"strings"
 	"time"
-)
 
-// prefix begins every key of ours; an ACL may be limited to it.
-const prefix = "noted:"
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
+)
 
 // seriesKey is the key of a series' notes, a string. The space parts ledger and series;
 // as neither can hold one, no two series share a key. The braces keep a series on one
 // node of a cluster.
-func seriesKey(ledger, series string) string { return prefix + "{" + ledger + " " + series + "}" }
+func seriesKey(ledger, series string) string { return wire.Prefix + "{" + ledger + " " + series + "}" }
 
 // ledgerPattern matches the keys of a ledger's series, for SCAN.
 func ledgerPattern(ledger string) string {
-	return prefix + "{" + globEscape.Replace(ledger) + " *"
+	return wire.Prefix + "{" + globEscape.Replace(ledger) + " *"
 }
 
 var globEscape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `^`, `\^`)
 
 // seriesOf reads a key that seriesKey wrote.
 func seriesOf(key string) (ledger, series string, ok bool) {
-	inner, ok := strings.CutPrefix(key, prefix+"{")
+	inner, ok := strings.CutPrefix(key, wire.Prefix+"{")
 	if !ok {
 		return "", "", false
 	}

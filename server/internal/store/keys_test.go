@@ -2,12 +2,9 @@ package store
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 	"testing"
 )
-
-func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
 // FuzzKeys checks that no two series share a key, and that a key leads back to its
 // series.

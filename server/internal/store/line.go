@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
 // defaultRetention is what a note lives for if its line says nothing; notes.lua has the
@@ -17,7 +19,7 @@ const defaultRetention = 45 * 24 * time.Hour
 func readNote(ledger, series, line string, now time.Time) (Note, error) {
 	n, extras, err := readLine(ledger, series, line)
 	if err != nil {
-		return Note{}, unreadable()
+		return Note{}, wire.Unreadable()
 	}
 	// A clock that was set back makes a hold no longer than was asked for.
 	if extras.length > 0 && n.HeldUntil.Sub(now) > extras.length {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -91,10 +92,9 @@ func found(s, pattern string) []string {
 
 // TestConstants compares what stands in Lua and in Go.
 func TestConstants(t *testing.T) {
-	for _, want := range []string{"local DEFAULT_RETENTION = " + decimal(defaultRetention.Milliseconds()) + "\n"} {
-		if !strings.Contains(library, want) {
-			t.Errorf("notes.lua does not have %q", want)
-		}
+	want := fmt.Sprintf("local DEFAULT_RETENTION = %d\n", defaultRetention.Milliseconds())
+	if !strings.Contains(library, want) {
+		t.Errorf("notes.lua does not have %q", want)
 	}
 	for _, forbidden := range []string{"%s'", "cjson", "tostring("} {
 		for name, source := range map[string]string{"notes": library, "note": noteBody, "exists": existsBody, "settle": settleBody, "release": releaseBody, "extend": extendBody, "list": listBody, "forget": forgetBody, "beat": beatBody} {

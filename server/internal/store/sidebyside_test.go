@@ -18,6 +18,7 @@ import (
 
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
 // firstScripts is the digest of the first release's scripts. They are never edited: what
@@ -26,9 +27,9 @@ const firstScripts = "18f68f42f522807c422cb4cd96f05cc4079c4467dd5068b20985526e2c
 
 // otherRelease has a store run the scripts of another release wherever it would run
 // today's. Their arguments are the same.
-type otherRelease map[string]*script // :: today's digest and source → the other release's script
+type otherRelease map[string]*wire.Script // :: today's digest and source → the other release's script
 
-var scripts = []*script{
+var scripts = []*wire.Script{
 	noteScript,
 	existsScript,
 	settleScript,
@@ -53,7 +54,7 @@ func readFirstRelease(t *testing.T) otherRelease {
 	sum, release, then := sha256.New(), otherRelease{}, read("notes")
 	sum.Write([]byte(then))
 	for _, today := range scripts {
-		body := read(today.name)
+		body := read(today.Name)
 		sum.Write([]byte(body))
 		release.add(today, then+"\n"+body)
 	}
@@ -76,15 +77,15 @@ func laterRelease(t *testing.T) otherRelease {
 	}
 	release := otherRelease{}
 	for _, today := range scripts {
-		release.add(today, strings.Replace(today.source, before, after, 1))
+		release.add(today, strings.Replace(today.Source, before, after, 1))
 	}
 	return release
 }
 
-func (r otherRelease) add(today *script, source string) {
+func (r otherRelease) add(today *wire.Script, source string) {
 	other := *today
-	other.source, other.sha = source, redis.NewScript(source).Hash()
-	r[today.sha], r[today.source] = &other, &other
+	other.Source, other.SHA = source, redis.NewScript(source).Hash()
+	r[today.SHA], r[today.Source] = &other, &other
 }
 
 func (r otherRelease) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -109,9 +110,9 @@ func (r otherRelease) put(cmd redis.Cmder) {
 	case r[fmt.Sprint(args[1])] == nil:
 		panic("no script of the other release for " + name)
 	case name == "evalsha":
-		args[1] = r[fmt.Sprint(args[1])].sha
+		args[1] = r[fmt.Sprint(args[1])].SHA
 	default:
-		args[1] = r[fmt.Sprint(args[1])].source
+		args[1] = r[fmt.Sprint(args[1])].Source
 	}
 }
 
@@ -119,7 +120,7 @@ func (r otherRelease) put(cmd redis.Cmder) {
 func openBoth(t *testing.T, url string, release otherRelease) (today, other *Store) {
 	t.Helper()
 	today, other = openFor(t, url), openFor(t, url)
-	other.redis.AddHook(release)
+	other.wire.AddHook(release)
 	return today, other
 }
 
@@ -143,6 +144,7 @@ func sideBySide(t *testing.T, release otherRelease, adds bool) {
 		}
 		t.Cleanup(server.Close)
 		today, other := openBoth(t, server.URL(), release)
+		client := clientFor(t, server.URL())
 		random, turns := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
 		life := &life{
 			t:         t,
@@ -157,7 +159,7 @@ func sideBySide(t *testing.T, release otherRelease, adds bool) {
 		}
 		added := 0
 		for _, key := range life.series() {
-			value, err := today.redis.Get(t.Context(), key).Result()
+			value, err := client.Get(t.Context(), key).Result()
 			if err != nil && !errors.Is(err, redis.Nil) {
 				t.Fatal(err)
 			}
@@ -295,7 +297,8 @@ func (l *life) step(s *Store) string {
 // TestHundredCallersSideBySide: a hundred callers at once, half of them of the first
 // release, one donation, one FIRST; and neither takes the other's beats for a loss.
 func TestHundredCallersSideBySide(t *testing.T) {
-	today, first := openBoth(t, redistest.Start(t).URL(), readFirstRelease(t))
+	url := redistest.Start(t).URL()
+	today, first := openBoth(t, url, readFirstRelease(t))
 	releases := []*Store{today, first}
 	c, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -350,11 +353,11 @@ func TestHundredCallersSideBySide(t *testing.T) {
 	if today.Epoch() == "" || today.Epoch() != first.Epoch() {
 		t.Errorf("the releases have the epochs %q and %q", today.Epoch(), first.Epoch())
 	}
-	known, err := today.redis.ScriptExists(c, noteScript.sha, readFirstRelease(t)[noteScript.sha].sha).Result()
+	known, err := clientFor(t, url).ScriptExists(c, noteScript.SHA, readFirstRelease(t)[noteScript.SHA].SHA).Result()
 	if err != nil || !cmp.Equal(known, []bool{true, true}) {
 		t.Errorf("Redis knows today's and the first release's scripts: %v, %v", known, err)
 	}
-	if noteScript.sha == readFirstRelease(t)[noteScript.sha].sha {
+	if noteScript.SHA == readFirstRelease(t)[noteScript.SHA].SHA {
 		t.Error("the releases have the same script, so nothing is shown")
 	}
 }

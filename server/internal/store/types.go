@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"time"
+
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
 // Event numbers what happened, as the contract does (PAYMENT is 1). Donations of two
@@ -183,8 +185,7 @@ type ListReply struct {
 	NextPageToken string
 }
 
-// Outcomes that the caller of the service must be told apart. All else is a failure of
-// the store, as Unavailable explains.
+// Outcomes that a caller of the service must be told apart.
 var (
 	ErrTooEarly         = errors.New("occurred_at lies further back than notes are kept")
 	ErrTooLate          = errors.New("occurred_at lies further ahead than clocks disagree")
@@ -199,14 +200,14 @@ var (
 	ErrBadReceipt       = errors.New("this is no receipt that Noted gave")
 	ErrBadPageToken     = errors.New("this is no page token of this listing")
 	ErrBadDonationID    = errors.New("this is no donation id that Noted gave")
-	ErrPastDeadline     = errors.New("the deadline passed before the script ran; nothing was done")
-	ErrStoreFull        = errors.New("the store has no memory for another note")
-	ErrOutcomeUnknown   = errors.New("the store was asked and did not answer; it may have noted")
-	ErrNotReplicated    = errors.New("fewer replicas than asked for have what the answer rests on")
-	ErrWentBack         = errors.New(
-		"the store has gone back in time and forgotten notes; an operator must acknowledge it",
-	)
-	ErrPoolExhausted = errors.New("every connection to the store is in use; nothing was done")
-	ErrUnsuitable    = errors.New("the store cannot run Noted until an operator acts; nothing was done")
-	ErrUnavailable   = errors.New("the store cannot answer; nothing was done")
+
+	// Failures of the store itself.
+	ErrPastDeadline   = wire.ErrPastDeadline
+	ErrStoreFull      = wire.ErrStoreFull
+	ErrOutcomeUnknown = wire.ErrOutcomeUnknown
+	ErrNotReplicated  = wire.ErrNotReplicated
+	ErrWentBack       = wire.ErrWentBack
+	ErrPoolExhausted  = wire.ErrPoolExhausted
+	ErrUnsuitable     = wire.ErrUnsuitable
+	ErrUnavailable    = wire.ErrUnavailable
 )

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
@@ -54,6 +55,16 @@ func openFor(t *testing.T, url string) *Store {
 	return s
 }
 
+func clientFor(t *testing.T, url string) *redis.Client {
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(o)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
 func meaning(t *testing.T, notes []Note) string {
 	var b strings.Builder
 	for _, n := range notes {
@@ -84,8 +95,8 @@ func TestFirstRelease(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(server.Close)
-			s := openFor(t, server.URL())
-			if err := s.redis.Set(t.Context(), f.key, f.value, 0).Err(); err != nil {
+			s, client := openFor(t, server.URL()), clientFor(t, server.URL())
+			if err := client.Set(t.Context(), f.key, f.value, 0).Err(); err != nil {
 				t.Fatal(err)
 			}
 			ledger, series, ok := seriesOf(f.key)
@@ -124,7 +135,7 @@ func TestFirstRelease(t *testing.T) {
 			if err != nil || added.Verdict != First {
 				t.Fatalf("noting beside it: %+v, %v", added, err)
 			}
-			value, err := s.redis.Get(t.Context(), f.key).Result()
+			value, err := client.Get(t.Context(), f.key).Result()
 			if err != nil || !strings.HasPrefix(value, f.value+"\n") {
 				t.Errorf("what stood there is now\n%s\nand was\n%s", value, f.value)
 			}

@@ -1,4 +1,4 @@
-package store
+package wire
 
 import (
 	"math/rand/v2"

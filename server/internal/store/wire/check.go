@@ -1,4 +1,4 @@
-package store
+package wire
 
 import (
 	"cmp"
@@ -36,19 +36,14 @@ const oldest = "6.2"
 // error says why not; the report is filled in as far as it was told. A cluster that goes
 // on without one of its primaries (cluster-require-full-coverage no) can take notes, and
 // the report tells of the one.
-func (s *Store) Check(ctx context.Context) (Report, error) {
-	ctx = looking(ctx)
-	cluster, ok := s.redis.(*redis.ClusterClient)
+func (c *Client) Check(ctx context.Context) (Report, error) {
+	cluster, ok := c.redis.(*redis.ClusterClient)
 	if !ok {
-		r, err := s.check(ctx, s.redis, s.clocks.at(""))
-		s.suits(err)
-		return r, err
+		return c.check(ctx, c.redis, c.clocks.at(""))
 	}
 	primaries, err := primariesOf(ctx, cluster)
 	if err != nil { // nobody says who they are
-		err = cmp.Or(asWrongKind(err), looked(failure(ctx, err)))
-		s.suits(err)
-		return Report{}, err
+		return Report{}, cmp.Or(asWrongKind(err), NothingDone(conclude(ctx, err)))
 	}
 	var mu sync.Mutex
 	var worst Report
@@ -57,7 +52,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	var all sync.WaitGroup
 	for node := range primaries {
 		all.Go(func() {
-			r, err := s.check(ctx, node, s.clocks.at(node.Options().Addr))
+			r, err := c.check(ctx, node, c.clocks.at(node.Options().Addr))
 			goes := err == nil && strings.Contains(node.ClusterInfo(ctx).Val(), "cluster_state:ok")
 			mu.Lock()
 			defer mu.Unlock()
@@ -75,23 +70,9 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 		for _, err := range errs {
 			worst.Lost = append(worst.Lost, err.Error())
 		}
-		s.suits(nil)
 		return worst, nil
 	}
-	err = errors.Join(errs...)
-	s.suits(err)
-	return worst, err
-}
-
-// suits keeps calls from a store that cannot run Noted. An error that says nothing of
-// that leaves it as it was found.
-func (s *Store) suits(err error) {
-	switch {
-	case errors.Is(err, ErrUnsuitable):
-		s.unsuitable.Store(&err)
-	case err == nil:
-		s.unsuitable.Store(nil)
-	}
+	return worst, errors.Join(errs...)
 }
 
 // primariesOf are those that the client knows of. It is not asked to look first, as
@@ -99,7 +80,7 @@ func (s *Store) suits(err error) {
 func primariesOf(ctx context.Context, cluster *redis.ClusterClient) (map[*redis.Client]bool, error) {
 	primaries := map[*redis.Client]bool{}
 	for i := range manyKeys {
-		node, err := cluster.MasterForKey(ctx, prefix+"{"+strconv.Itoa(i)+"}")
+		node, err := cluster.MasterForKey(ctx, Prefix+"{"+strconv.Itoa(i)+"}")
 		if err != nil {
 			return nil, err // no node has said yet which has what, and each was asked
 		}
@@ -142,7 +123,7 @@ func worse(a, b Report) Report {
 	return a
 }
 
-func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Report, error) {
+func (c *Client) check(ctx context.Context, node redis.Cmdable, clock *clock) (Report, error) {
 	sent := time.Now()
 	now, err := node.Time(ctx).Result()
 	if redis.HasErrorPrefix(err, "unknown command") && modeOf(readInfo(node.Info(ctx).Val())) == "sentinel" {
@@ -150,17 +131,17 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 	} else if wrong := asWrongKind(err); wrong != nil {
 		return Report{}, wrong
 	} else if err != nil {
-		return Report{}, unanswered(failure(ctx, err))
+		return Report{}, unanswered(conclude(ctx, err))
 	}
 	clock.observe(now, sent, time.Now())
-	r := Report{ClockOffset: clock.offset(), Unverified: s.unverified}
+	r := Report{ClockOffset: clock.offset(), Unverified: c.unverified}
 	text, err := node.Info(ctx).Result()
 	var refused redis.Error
 	if err != nil && !errors.As(err, &refused) { // a managed Redis may hide it
-		return r, unanswered(failure(ctx, err))
+		return r, unanswered(conclude(ctx, err))
 	}
 	info := readInfo(text)
-	if _, cluster := s.redis.(*redis.ClusterClient); !cluster {
+	if _, cluster := c.redis.(*redis.ClusterClient); !cluster {
 		if err := kind(ctx, node, info); err != nil {
 			return r, err
 		}
@@ -219,7 +200,7 @@ func readInfo(text string) map[string]string {
 	return info
 }
 
-// unanswered is looked for an operator, to whom a deadline would say nothing.
+// unanswered is NothingDone for an operator, to whom a deadline would say nothing.
 func unanswered(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf(
@@ -228,7 +209,7 @@ func unanswered(err error) error {
 			err,
 		)
 	}
-	return looked(err)
+	return NothingDone(err)
 }
 
 func persistence(info map[string]string, saves func() string) string {
@@ -271,8 +252,8 @@ type Stats struct {
 }
 
 // Stats counts since Open.
-func (s *Store) Stats() Stats {
-	p := s.redis.PoolStats()
+func (c *Client) Stats() Stats {
+	p := c.redis.PoolStats()
 	return Stats{
 		Hits:           p.Hits,
 		Misses:         p.Misses,
@@ -280,6 +261,6 @@ func (s *Store) Stats() Stats {
 		TotalConns:     p.TotalConns,
 		IdleConns:      p.IdleConns,
 		StaleConns:     p.StaleConns,
-		UnknownScripts: s.unknownScripts.Load(),
+		UnknownScripts: c.unknownScripts.Load(),
 	}
 }

@@ -1,4 +1,4 @@
-package store
+package wire
 
 import (
 	"crypto/tls"
@@ -134,8 +134,8 @@ func badDatabase(err error) bool {
 		redis.HasErrorPrefix(err, "SELECT is not allowed")
 }
 
-// asUnreplicated says what to do where a WAIT was refused, or counted too few replicas.
-func asUnreplicated(err error, asked int) error {
+// Unreplicated says what to do about a WAIT that was refused, or counted too few replicas.
+func (c *Client) Unreplicated(err error) error {
 	var refused redis.Error
 	if errors.As(err, &refused) {
 		return &shutOut{
@@ -154,7 +154,7 @@ func asUnreplicated(err error, asked int) error {
 		text: fmt.Sprintf(
 			"fewer replicas than the %d of -replicas have what is written, so nothing can be noted (%v): bring them back "+
 				"(INFO replication on Redis shows them), or start with a lower -replicas",
-			asked,
+			c.replicas,
 			err,
 		),
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
@@ -28,15 +30,7 @@ func TestPanicWhileSending(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	send := s.batch.send
-	s.batch.send = func(ctx context.Context, calls []call) []result {
-		for _, c := range calls {
-			if strings.Contains(c.key, "I-panic") {
-				panic("the canary")
-			}
-		}
-		return send(ctx, calls)
-	}
+	s.wire.AddHook(canary{})
 	note := func(series string) (raised any, err error) {
 		defer func() { raised = recover() }()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -51,21 +45,43 @@ func TestPanicWhileSending(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
-	for i := range 10 * lanes {
+	for i := range 30 {
 		all.Go(func() {
 			raised, err := note(fmt.Sprint("I-panic-", i))
-			if text := fmt.Sprint(
-				raised,
-			); !strings.Contains(text, "the canary") ||
-				!strings.Contains(text, "(*batcher).drain") {
+			text := fmt.Sprint(raised)
+			if !strings.Contains(text, "the canary") || !strings.Contains(text, "(*batcher).drain") {
 				t.Errorf("call %d: it panicked with %s and failed with %v, want the canary and its stack", i, text, err)
 			}
 		})
 	}
 	all.Wait()
-	for i := range 10 * lanes {
+	for i := range 30 {
 		if raised, err := note(fmt.Sprint("I-after-", i)); raised != nil || err != nil {
 			t.Errorf("a call afterwards: %v, %v", raised, err)
 		}
+	}
+}
+
+// A canary panics where a command of the series I-panic is sent.
+type canary struct{}
+
+func (canary) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (canary) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { sing(cmd); return next(ctx, cmd) }
+}
+
+func (canary) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			sing(cmd)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func sing(cmd redis.Cmder) {
+	if strings.Contains(fmt.Sprint(cmd.Args()...), "I-panic") {
+		panic("the canary")
 	}
 }

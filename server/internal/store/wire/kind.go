@@ -1,4 +1,4 @@
-package store
+package wire
 
 import (
 	"cmp"
@@ -54,13 +54,13 @@ func kind(ctx context.Context, node redis.Cmdable, info map[string]string) error
 		return wrongKind(isSentinel)
 	case "":
 		pipe := node.Pipeline()
-		looks := make([]*redis.StringCmd, len(clusterTags))
-		for i, key := range clusterMarkers() {
-			looks[i] = pipe.Get(ctx, key)
+		var replies []*redis.StringCmd
+		for _, key := range KeysOfAllParts("epoch") {
+			replies = append(replies, pipe.Get(ctx, key))
 		}
 		_, _ = pipe.Exec(ctx) // the commands bear the errors
-		for _, look := range looks {
-			if redis.HasErrorPrefix(look.Err(), "MOVED") || redis.HasErrorPrefix(look.Err(), "CLUSTERDOWN") {
+		for _, reply := range replies {
+			if redis.HasErrorPrefix(reply.Err(), "MOVED") || redis.HasErrorPrefix(reply.Err(), "CLUSTERDOWN") {
 				return wrongKind(isNode)
 			}
 		}

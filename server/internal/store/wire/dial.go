@@ -1,4 +1,4 @@
-package store
+package wire
 
 import (
 	"context"
@@ -26,7 +26,7 @@ type dialer struct {
 
 type dialing = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-func (s *Store) dialer(c Config, config *tls.Config, timeout time.Duration) (dialing, error) {
+func (w *Client) dialer(c Config, config *tls.Config, timeout time.Duration) (dialing, error) {
 	d := dialer{tls: config, timeout: timeout, certificates: c.Certificates}
 	if d.certificates == nil {
 		d.certificates = func() Certificates { return Certificates{} }
@@ -34,7 +34,7 @@ func (s *Store) dialer(c Config, config *tls.Config, timeout time.Duration) (dia
 	if given := d.certificates(); config == nil && given != (Certificates{}) {
 		return nil, errors.New("-redis-cert, -redis-key and -redis-ca are for TLS, and -redis says redis://: write " +
 			"rediss://, or leave them out")
-	} else if s.unverified = config != nil && config.InsecureSkipVerify; s.unverified && given.CAs != nil {
+	} else if w.unverified = config != nil && config.InsecureSkipVerify; w.unverified && given.CAs != nil {
 		return nil, errors.New("-redis-ca names the CA of Redis's certificate, and skip_verify in -redis says not to " +
 			"look at it: leave skip_verify out")
 	}
