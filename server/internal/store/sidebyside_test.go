@@ -23,7 +23,7 @@ import (
 
 // firstScripts is the digest of the first release's scripts. They are never edited: what
 // they wrote is in Redises, and while a fleet is upgraded they run beside today's.
-const firstScripts = "18f68f42f522807c422cb4cd96f05cc4079c4467dd5068b20985526e2c7429ca"
+const firstScripts = "f74d779ece7a0412689261ce81a342f98f2b6a9c9890c50a4a73e1a4f90e8942"
 
 // otherRelease has a store run the scripts of another release wherever it would run
 // today's. Their arguments are the same.
