@@ -5,8 +5,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"crypto/sha1"
-	"encoding/hex"
 	"errors"
 	"os"
 	"os/exec"
@@ -19,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
 // A mutant is a script with one fault, and the tests that fail because of it. A fault
@@ -33,28 +32,34 @@ type mutant struct {
 // What mutants are found by. The embedded store is the fast one; what it does not do as
 // Redis does is left to the tests that start a Redis.
 const (
-	bySameness     = `^TestSameness$/^embedded$`
-	byFull         = `^TestFullNote$/^embedded$`
-	byCrowd        = `^TestFullNoteOfManyChannels$/^embedded$`
-	byChannels     = `^TestTwoChannels$/^embedded$`
-	byLife         = `^TestLife$`
-	byLongHold     = `^TestHoldOutlastsRetention$`
-	byRefusals     = `^TestRefusals$`
-	byNoMemory     = `^TestFull$`
-	byEdges        = `^TestEdges$`
-	byEnds         = `^TestKeyAndNoteEnd$`
-	byForeign      = `^TestForeignValues$`
-	byNewer        = `^TestNewerRelease$`
-	byWritten      = `^TestAnswersAreWritten$`
-	byLostTakeover = `^TestReceiptOfALostTakeover$`
-	byOwnTakeover  = `^TestReceiptOfAnEarlierAttempt$/^embedded$`
-	byNoID         = `^TestSightingsWithoutAnID$/^embedded$`
-	byStrongest    = `^TestStrongestEvidence$/^embedded$`
-	byDeadline     = `^TestDeadlineEdge$`
-	byKeyEnd       = `^TestKeyOutlivesItsNotes$`
-	byMilliseconds = `^TestMillisecondsOfATime$/^embedded$`
-	byForget       = `^TestForgetWhenFull$`
-	byWentBack     = `^TestWentBack$`
+	bySameness      = `^TestSameness$/^embedded$`
+	byFull          = `^TestFullNote$/^embedded$`
+	byCrowd         = `^TestFullNoteOfManyChannels$/^embedded$`
+	byChannels      = `^TestTwoChannels$/^embedded$`
+	byLife          = `^TestLife$`
+	byLongHold      = `^TestHoldOutlastsRetention$`
+	byRefusals      = `^TestRefusals$`
+	byNoMemory      = `^TestFull$`
+	byEdges         = `^TestEdges$`
+	byEnds          = `^TestKeyAndNoteEnd$`
+	byForeign       = `^TestForeignValues$`
+	byNewer         = `^TestNewerRelease$`
+	byWritten       = `^TestAnswersAreWritten$`
+	byLostTakeover  = `^TestReceiptOfALostTakeover$`
+	byOwnTakeover   = `^TestReceiptOfAnEarlierAttempt$/^embedded$`
+	byNoID          = `^TestSightingsWithoutAnID$/^embedded$`
+	byStrongest     = `^TestStrongestEvidence$/^embedded$`
+	byDeadline      = `^TestDeadlineEdge$`
+	byKeyEnd        = `^TestKeyOutlivesItsNotes$`
+	byMilliseconds  = `^TestMillisecondsOfATime$/^embedded$`
+	byForget        = `^TestForgetWhenFull$`
+	byWentBack      = `^TestWentBack$`
+	byContradiction = `^TestContradictionWithinANote$`
+	byReused        = `^TestRequestReused$`
+	byReceived      = `^TestReceivedAt$`
+	byNames         = `^TestNamesAreNeverUsedAgain$`
+	byLetters       = `^TestUnknownLetters$`
+	bySetBack       = `^TestHoldAfterTheClockWasSetBack$`
 )
 
 // mutants are the faults. Where a script changes, so that an old text is no longer found,
@@ -88,12 +93,12 @@ var mutants = []mutant{
 	},
 	{
 		"milliseconds of a time are read as seconds", "notes.lua",
-		"note.occurred = second + whole(string.sub(t[2], 1, -2))",
-		"note.occurred = second + whole(string.sub(t[2], 1, -2)) * 1000", byMilliseconds,
+		"note.occurred = second + whole(string.sub(after, 1, -2))",
+		"note.occurred = second + whole(string.sub(after, 1, -2)) * 1000", byMilliseconds,
 	},
 	{
 		"a release is not read", "notes.lua",
-		"        note.released = true\n", "        note.released = false\n", byLife,
+		"      note.released = true\n", "      note.released = false\n", byLife,
 	},
 	{
 		"the attempt is not read", "notes.lua",
@@ -105,11 +110,11 @@ var mutants = []mutant{
 	},
 	{
 		"the first sighting's transaction id is not read again", "notes.lua",
-		"t[j + 1] == '=' and t[i + 1] or t[j + 1]", "t[j + 1]", byCrowd,
+		"w[j + 1] == '=' and w[2] or w[j + 1]", "w[j + 1]", byCrowd,
 	},
 	{
 		"a release is not written", "notes.lua",
-		"unusual = unusual .. 'R'", "unusual = unusual", byLife,
+		"extras = extras .. 'R'", "extras = extras", byLife,
 	},
 	{
 		"the second attempt is not written", "notes.lua",
@@ -127,19 +132,19 @@ var mutants = []mutant{
 	// Sightings of a full note.
 	{
 		"a note keeps one sighting more", "notes.lua",
-		"if #sightings < MOST_SIGHTINGS then", "if #sightings <= MOST_SIGHTINGS then", byFull,
+		"if #t >= MOST_SIGHTINGS then", "if #t > MOST_SIGHTINGS then", byFull,
 	},
 	{
 		"a full note takes no channel's first", "notes.lua",
-		"if has_id and has_transaction then", "if true then", byFull,
+		"return not (has_id and has_transaction)", "return false", byFull,
 	},
 	{
 		"a full note takes each message", "notes.lua",
-		"if has_id and has_transaction then", "if false then", byFull,
+		"return not (has_id and has_transaction)", "return true", byFull,
 	},
 	{
 		"the earliest sighting goes", "notes.lua",
-		"for i = #sightings, 2, -1 do", "for i = 2, #sightings do", byFull,
+		"for i = #t, 2, -1 do", "for i = 2, #t do", byFull,
 	},
 	{
 		"an id is given up for none", "notes.lua",
@@ -147,12 +152,11 @@ var mutants = []mutant{
 	},
 	{
 		"another channel's sighting is enough", "notes.lua",
-		"channel(late.message) == channel(early.message) and", "true and", byCrowd,
+		"and channel(late.message) == channel(early.message)", "and true", byCrowd,
 	},
 	{
 		"a sighting without a transaction id is spared", "notes.lua",
-		"if late.transaction ~= '-' and late.transaction == early.transaction and",
-		"if late.transaction == early.transaction and", byCrowd,
+		"and late.transaction ~= '-'\n", "\n", byCrowd,
 	},
 
 	// What stands under a key.
@@ -162,11 +166,11 @@ var mutants = []mutant{
 	},
 	{
 		"another program's line is read", "notes.lua",
-		"if not string.find(line, NOTED) then", "if false then", byForeign,
+		"if not event then\n    return nil", "if not event then\n    return read_note('P123456789a ? - x -', 1, 19)", byForeign,
 	},
 	{
 		"a value without notes is read as none", "notes.lua",
-		"if lines == 0 then", "if false then", byForeign,
+		"elseif size == 1 then", "elseif false then", byForeign,
 	},
 	{
 		"a note outlives its end", "notes.lua",
@@ -175,7 +179,7 @@ var mutants = []mutant{
 	{"notes are never forgotten", "notes.lua", "if now < note.forget then", "if true then", byEnds},
 	{
 		"keys never expire", "notes.lua",
-		"return call('SET', key, value, 'PXAT', decimal(forget))", "return call('SET', key, value)", byEnds,
+		", 'PXAT', decimal(forget_at(notes)))\nend", ")\nend", byEnds,
 	},
 	{
 		"a deadline does not count", "notes.lua",
@@ -187,12 +191,11 @@ var mutants = []mutant{
 	},
 	{
 		"the key ends with the note made last", "notes.lua",
-		"forget = math.max(forget, note.forget)\n    end\n    value =",
-		"forget = note.forget\n    end\n    value =", byKeyEnd,
+		"at = math.max(at, note.forget)", "at = note.forget", byKeyEnd,
 	},
 	{
 		"the key ends with the first note", "notes.lua",
-		"forget = math.max(forget, note.forget)\n    end\n    value =", "end\n    value =", byKeyEnd,
+		"at = math.max(at, note.forget)", "at = at > 0 and at or note.forget", byKeyEnd,
 	},
 
 	// A note's life.
@@ -239,36 +242,33 @@ var mutants = []mutant{
 	// Which note a message tells of.
 	{
 		"events are not apart", "notes.lua",
-		"if note.event == ask.event then", "if true then", bySameness,
+		"if note.event == event and same_money(note.amount, ask.amount) then",
+		"if same_money(note.amount, ask.amount) then", bySameness,
 	},
 	{
 		"a request is not known again", "notes.lua",
-		"if ask.token and note.token == ask.token then", "if false then", byLife,
+		"if note.event == event and note.token == ask.token then", "if note.token == nil then", byLife,
 	},
 	{
 		"no message id is one", "notes.lua",
-		"if asks_named and s.message == ask.message then", "if s.message == ask.message then", bySameness,
+		"  if asks_named then\n", "  if true then\n", bySameness,
 	},
 	{
 		"a transaction id counts more than the message's", "notes.lua",
-		"message_note then\n    return message_note, 'SAME_MESSAGE'\n  elseif transaction_note then\n",
-		"message_note and not transaction_note then\n    return message_note, 'SAME_MESSAGE'\n" +
-			"  elseif transaction_note then\n", byStrongest,
+		"  if asks_named then\n", "  if asks_named and transaction == '-' then\n", byStrongest,
 	},
 	{
 		"unequal transaction ids say nothing where they are shared", "notes.lua",
-		"elseif on_channel or ask.shared then", "elseif on_channel then", bySameness,
+		"if ask.agreeing == '*' then", "if false then", bySameness,
 	},
 	{
 		"unequal transaction ids say nothing on one channel", "notes.lua",
-		"elseif on_channel or ask.shared then", "elseif ask.shared then", bySameness,
+		"local other, unequal = transaction ~= '-' and told_otherwise(note), false",
+		"local other, unequal = false, false", bySameness,
 	},
 	{
-		"one channel tells of a note under two ids",
-		"notes.lua",
-		"if on_channel and asks_named and named(s.message) and s.message ~= ask.message then",
-		"if false then",
-		bySameness,
+		"one channel tells of a note under two ids", "notes.lua",
+		"other = other or asks_named and named(s.message) and s.message ~= message", "other = other", bySameness,
 	},
 	{
 		"times before are always near", "notes.lua",
@@ -276,16 +276,42 @@ var mutants = []mutant{
 	},
 	{
 		"a window ends before its end", "notes.lua",
-		"if distance <= window and", "if distance < window and", byEdges,
+		"if distance and distance <= window then", "if distance and distance < window then", byEdges,
 	},
-	{"windows do not count", "notes.lua", "if distance <= window and", "if true and", byEdges},
+	{"windows do not count", "notes.lua", "if distance and distance <= window then", "if distance then", byEdges},
 	{
 		"the first in time is taken", "notes.lua",
-		"(not pair_distance or distance < pair_distance)", "not pair_distance", bySameness,
+		"elseif not nearest_by or distance < nearest_by then", "elseif not nearest_by then", bySameness,
 	},
 	{
 		"the arrival counts where the times are known", "notes.lua",
 		"if note.occurred and ask.occurred then", "if false then", byEdges,
+	},
+
+	{
+		"the ledger's knowledge counts in a series that contradicts it", "notes.lua",
+		"if contradicted or not", "if not", byContradiction,
+	},
+
+	{
+		"a message arrives when it is told", "notes.lua",
+		"local arrived = ask.received or now", "local arrived = now", byReceived,
+	},
+	{
+		"a request id is answered for another message", "notes.lua",
+		"return not has_message(note, ask.message)", "return false", byReused,
+	},
+	{
+		"a forgotten note's name is used again", "note.lua",
+		"math.max(now, notes.floor + 1)", "now", byNames,
+	},
+	{
+		"a later release's letters are lost", "notes.lua",
+		"note.other = note.other .. letter .. digits", "note.other = ''", byLetters,
+	},
+	{
+		"a clock that is set back makes a hold longer", "note.lua",
+		"if is == 'HELD' and note.held - now > note.length then", "if false then", bySetBack,
 	},
 
 	// What is refused.
@@ -349,7 +375,7 @@ var mutants = []mutant{
 	},
 	{
 		"a hold is extended from its end", "extend.lua",
-		"note.held = now + hold", "note.held = note.held + hold", byLongHold,
+		"hold_note(note, hold, now)", "hold_note(note, hold, note.held)", byLongHold,
 	},
 	{
 		"a settled note is released", "release.lua",
@@ -364,21 +390,21 @@ var mutants = []mutant{
 	},
 	{
 		"the same request does not hold again", "note.lua",
-		"    note.held = hold > 0 and now + hold\n    changed = true\n", "", byLife,
+		"    hold_note(note, hold, now)\n    must_save = true\n  end\nelseif is == 'HELD'", "  end\nelseif is == 'HELD'", byLife,
 	},
 	{
 		"a takeover is no new attempt", "note.lua",
 		"note.attempt = note.attempt + 1", "note.attempt = note.attempt", byLife,
 	},
 	{"a takeover keeps the token", "note.lua", "  note.token = ask.token\n", "", byLife},
-	{"a takeover stays released", "note.lua", "  note.released = false\n", "", byLife},
+	{"a takeover stays released", "notes.lua", "  note.released = false\n", "", byLife},
 	{
 		"a message without an id is seen once", "note.lua",
 		"(named(s.message) or s.transaction == ask.transaction)", "true", byNoID,
 	},
 	{
 		"a sighting is recorded with each message", "note.lua",
-		"if not seen and has_room", "if has_room", byNoID,
+		"if not seen and see(", "if see(", byNoID,
 	},
 	{
 		"a pairing that was not recorded is an answer", "note.lua",
@@ -386,7 +412,7 @@ var mutants = []mutant{
 	},
 	{
 		"a sighting that was not recorded is told", "note.lua",
-		"    note.line = before\n", "", byNoMemory,
+		"    note.text = before\n    recorded = 0\n", "", byNoMemory,
 	},
 	{
 		"a full store does not tell what it knows", "note.lua",
@@ -396,16 +422,16 @@ var mutants = []mutant{
 	// Replicas.
 	{
 		"an answer that rests on notes is not written", "notes.lua",
-		"  redis.call('PEXPIREAT', key, decimal(forget))\n", "", byWritten,
+		"    redis.call('PEXPIREAT', key, decimal(at))\n", "", byWritten,
 	},
 	{
 		"an answer that rests on nothing is not written", "notes.lua",
-		"      redis.call('SET', key, VERSION, 'PX', 1)\n      redis.call('DEL', key)\n", "", byWritten,
+		"    redis.call('SET', key, VERSION, 'PX', 1)\n    redis.call('DEL', key)\n", "", byWritten,
 	},
 	{
 		"an answer that rests on nothing leaves a key", "notes.lua",
-		"      redis.call('SET', key, VERSION, 'PX', 1)\n      redis.call('DEL', key)\n",
-		"      redis.call('SET', key, VERSION)\n", byWritten,
+		"    redis.call('SET', key, VERSION, 'PX', 1)\n    redis.call('DEL', key)\n",
+		"    redis.call('SET', key, VERSION)\n", byWritten,
 	},
 	{"a settlement before is not written", "settle.lua", "  confirm(key, notes)\n", "", byWritten},
 
@@ -415,13 +441,13 @@ var mutants = []mutant{
 		"if now > deadline then", "if false then", byDeadline,
 	},
 	{
-		"another mark is the same", "beat.lua",
-		"at <= #marks and marks[at] ~= mark then", "false then", byWentBack,
+		"another beat's letters are the same", "beat.lua",
+		"at <= #latest and latest[at] ~= letters then", "false then", byWentBack,
 	},
 	{
 		"an epoch does not begin anew", "beat.lua",
 		"return { 'LOST', now, fresh, go_on(fresh, 0, {}) }",
-		"return { 'LOST', now, id, go_on(id, before, marks) }", byWentBack,
+		"return { 'LOST', now, id, go_on(id, before, latest) }", byWentBack,
 	},
 }
 
@@ -435,31 +461,24 @@ func init() {
 		if m.fault != fault {
 			continue
 		}
-		for _, s := range scripts() {
-			if source := m.of(s); source != s.source {
-				sum := sha1.Sum([]byte(source))
-				s.source, s.sha = source, hex.EncodeToString(sum[:])
+		for _, s := range scripts {
+			if source := m.of(s); source != s.Source {
+				s.Source, s.SHA = source, redis.NewScript(source).Hash()
 			}
 		}
 	}
 }
 
-func scripts() []*script {
-	return []*script{
-		noteScript, existsScript, settleScript, releaseScript, extendScript, listScript, forgetScript, beatScript,
-	}
-}
-
 // of is the source of a script with the fault in it, where the script holds its file.
-func (m mutant) of(s *script) string {
-	body := strings.TrimPrefix(s.source, library)
+func (m mutant) of(s *wire.Script) string {
+	body := strings.TrimPrefix(s.Source, library)
 	switch m.file {
 	case "notes.lua":
 		return strings.Replace(library, m.old, m.new, 1) + body
-	case s.name + ".lua":
+	case s.Name + ".lua":
 		return library + strings.Replace(body, m.old, m.new, 1)
 	}
-	return s.source
+	return s.Source
 }
 
 // TestMutants runs each mutant's tests in a process in which the scripts have its fault.
@@ -486,9 +505,9 @@ func TestMutants(t *testing.T) {
 			continue
 		}
 		// A script that does not compile would be found by any test.
-		for _, s := range scripts() {
+		for _, s := range scripts {
 			if err := client.ScriptLoad(t.Context(), m.of(s)).Err(); err != nil {
-				t.Errorf("%s: %s.lua: %v", m.fault, s.name, err)
+				t.Errorf("%s: %s.lua: %v", m.fault, s.Name, err)
 			}
 		}
 	}

@@ -430,6 +430,22 @@ func TestAgreementOfALedger(t *testing.T) {
 	})
 }
 
+// TestContradictionWithinANote: the ledger's knowledge does not count in a series that has
+// one note with unequal ids from the two channels.
+func TestContradictionWithinANote(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *store.Store) {
+		ask := func(channel, transaction string, at time.Time, agreeing ...string) store.NoteReply {
+			r := paid(t, channel, channel+transaction, transaction)
+			r.Donation.OccurredAt, r.Rules.Agreeing = at, agreeing
+			return note(t, s, r)
+		}
+		wantVerdict(t, ask("ipn", "A", at(0)), store.First, store.New)
+		wantVerdict(t, ask("webhook", "A'", at(0)), store.Duplicate, store.Paired)
+		wantVerdict(t, ask("ipn", "B", at(-24*time.Hour), "webhook"), store.First, store.New)
+		wantVerdict(t, ask("webhook", "B'", at(-24*time.Hour), "ipn"), store.Duplicate, store.Paired)
+	})
+}
+
 // TestUnknownLetters: what a later release may add to a line is kept by every call that
 // writes it.
 func TestUnknownLetters(t *testing.T) {

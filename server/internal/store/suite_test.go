@@ -372,6 +372,7 @@ func TestFullNoteOfManyChannels(t *testing.T) {
 			{one, unnamed, "T", true},
 			{unnamed, one, "T", false}, // only the second bears an id
 			{one, store.Message{Channel: "d", ID: "2"}, "T", false},
+			{one, unnamed, "", false}, // no transaction id would find the second again
 		} {
 			say := func(m store.Message, transaction, request string) store.NoteReply {
 				t.Helper()
