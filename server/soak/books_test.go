@@ -153,7 +153,8 @@ func (h *history) check(t *testing.T) {
 		t.Error(err)
 	}
 	t.Errorf(
-		"the history of %d calls is %s; the calls above are of one payment, and %s shows all (kept with go test -artifacts)",
+		"the history of %d calls is %s; the calls above are of one payment, and %s shows all (kept with go test "+
+			"-artifacts)",
 		len(h.operations),
 		result,
 		path,
@@ -181,7 +182,8 @@ func (s *sums) add(o sums) {
 
 func (s sums) String() string {
 	return fmt.Sprintf(
-		"%d payments in %d messages, tried %d times; %d faults; %d calls, of them %d FIRST, %d HELD, %d DUPLICATE, %d without an answer; %d processed once more under their id, %d late writers refused; %d lost, %d doubled",
+		"%d payments in %d messages, tried %d times; %d faults; %d calls, of them %d FIRST, %d HELD, %d DUPLICATE, "+
+			"%d without an answer; %d processed once more under their id, %d late writers refused; %d lost, %d doubled",
 		s.payments,
 		s.messages,
 		s.tries,

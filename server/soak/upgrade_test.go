@@ -106,7 +106,8 @@ func (u *upgrade) tellApart() {
 		}
 		if got := u.loaded(); got != want {
 			u.t.Fatalf(
-				"after a note by the %s release Redis knows of the first release's script and of this one's %s, want %s",
+				"after a note by the %s release Redis knows of the first release's script and of this one's %s, "+
+					"want %s",
 				u.releases[i].name,
 				got,
 				want,
@@ -183,7 +184,8 @@ func TestTwoReleasesUnderLoad(t *testing.T) {
 	); lost != 0 || doubled != 0 || r.books.again != 0 || r.books.late != 0 ||
 		len(r.books.problems) > 0 {
 		t.Errorf(
-			"of %d donations %d are lost and %d doubled, %d processed once more under their id, %d too late; want none: %q",
+			"of %d donations %d are lost and %d doubled, %d processed once more under their id, %d too late; want "+
+				"none: %q",
 			donations,
 			lost,
 			doubled,

@@ -45,7 +45,8 @@ func StartSentinels(tb testing.TB, args ...string) *Fleet {
 	}
 	f.await(20*time.Second, "the replicas are up to date", func() bool { return f.follow(f.Nodes[0]) })
 	configuration := fmt.Sprintf(
-		"sentinel monitor noted %s %d 2\nsentinel down-after-milliseconds noted 500\nsentinel failover-timeout noted 1000\nsentinel parallel-syncs noted 2\n",
+		"sentinel monitor noted %s %d 2\nsentinel down-after-milliseconds noted 500\nsentinel failover-timeout "+
+			"noted 1000\nsentinel parallel-syncs noted 2\n",
 		f.Nodes[0].Host(),
 		f.Nodes[0].Port(),
 	)

@@ -270,7 +270,8 @@ func TestClusterClocksApart(t *testing.T) {
 			soon(t, patient, "Redis has found the script", func() bool { return scriptsRun(t, node) > before })
 			if look, err := s.Exists(ctx(t), late.Donation, ipn, defaultRules); err != nil || look.Evidence != 0 {
 				t.Errorf(
-					"%d replicas: on the primary whose clock is %v ahead, a note was made after its caller had gone: %+v, %v",
+					"%d replicas: on the primary whose clock is %v ahead, a note was made after its caller had "+
+						"gone: %+v, %v",
 					replicas,
 					ahead[i],
 					look,

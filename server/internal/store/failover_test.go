@@ -352,7 +352,8 @@ func TestSentinelFailovers(t *testing.T) {
 // sum is the figures of a till.
 func (l *till) sum(lost []string) string {
 	return fmt.Sprintf(
-		"%d answers, %d lost, %d FIRST twice; %d errors, %d of them for want of replicas; the longest wait for an answer %v",
+		"%d answers, %d lost, %d FIRST twice; %d errors, %d of them for want of replicas; the longest wait for an "+
+			"answer %v",
 		len(
 			l.answered,
 		),

@@ -33,13 +33,20 @@ func TestWrongKind(t *testing.T) {
 
 	const master = "?master_name=noted"
 	for _, c := range []struct{ name, mode, url, says string }{
-		{"a cluster's node", "standalone", node.URL(), "a cluster's node, which has only some of the series: start with -redis-mode cluster"},
-		{"a cluster's node that hides INFO", "standalone", "redis://blind:p@" + node.Addr(), "start with -redis-mode cluster"},
-		{"a cluster's node, with the least rights", "standalone", "redis://least:p@" + node.Addr(), "start with -redis-mode cluster"},
-		{"a sentinel", "standalone", sentinel.URL(), "a sentinel, which keeps no notes: start with -redis-mode sentinel"},
-		{"a Redis as a cluster", "cluster", alone.URL(), "a Redis that is not in a cluster: start with -redis-mode standalone"},
-		{"a sentinel as a cluster", "cluster", sentinel.URL(), "start with -redis-mode sentinel where it is a sentinel"},
-		{"a Redis as a sentinel", "sentinel", alone.URL() + master, "a Redis and no sentinel: start with -redis-mode standalone, or name the sentinels"},
+		{"a cluster's node", "standalone", node.URL(), "a cluster's node, which has only some of the series: start " +
+			"with -redis-mode cluster"},
+		{"a cluster's node that hides INFO", "standalone", "redis://blind:p@" + node.Addr(), "start with " +
+			"-redis-mode cluster"},
+		{"a cluster's node, with the least rights", "standalone", "redis://least:p@" + node.Addr(), "start with " +
+			"-redis-mode cluster"},
+		{"a sentinel", "standalone", sentinel.URL(), "a sentinel, which keeps no notes: start with -redis-mode " +
+			"sentinel"},
+		{"a Redis as a cluster", "cluster", alone.URL(), "a Redis that is not in a cluster: start with -redis-mode " +
+			"standalone"},
+		{"a sentinel as a cluster", "cluster", sentinel.URL(), "start with -redis-mode sentinel where it is a " +
+			"sentinel"},
+		{"a Redis as a sentinel", "sentinel", alone.URL() + master, "a Redis and no sentinel: start with " +
+			"-redis-mode standalone, or name the sentinels"},
 		{"a cluster's node as a sentinel", "sentinel", node.URL() + master, "no sentinel"},
 		{"sentinels that watch another", "sentinel", sentinel.URL() + "?master_name=other", "mend ?master_name="},
 	} {

@@ -165,8 +165,11 @@ var mutants = []mutant{
 		"if version ~= VERSION then", "if false then", byNewer,
 	},
 	{
-		"another program's line is read", "notes.lua",
-		"if not event then\n    return nil", "if not event then\n    return read_note('P123456789a ? - x -', 1, 19)", byForeign,
+		"another program's line is read",
+		"notes.lua",
+		"if not event then\n    return nil",
+		"if not event then\n    return read_note('P123456789a ? - x -', 1, 19)",
+		byForeign,
 	},
 	{
 		"a value without notes is read as none", "notes.lua",
@@ -389,8 +392,11 @@ var mutants = []mutant{
 		"if evidence == 'SAME_REQUEST' and not note.released then", "if evidence == 'SAME_REQUEST' then", byLife,
 	},
 	{
-		"the same request does not hold again", "note.lua",
-		"    hold_note(note, hold, now)\n    must_save = true\n  end\nelseif is == 'HELD'", "  end\nelseif is == 'HELD'", byLife,
+		"the same request does not hold again",
+		"note.lua",
+		"    hold_note(note, hold, now)\n    must_save = true\n  end\nelseif is == 'HELD'",
+		"  end\nelseif is == 'HELD'",
+		byLife,
 	},
 	{
 		"a takeover is no new attempt", "note.lua",

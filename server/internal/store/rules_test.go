@@ -430,8 +430,8 @@ func TestAgreementOfALedger(t *testing.T) {
 	})
 }
 
-// TestContradictionWithinANote: the ledger's knowledge does not count in a series that has
-// one note with unequal ids from the two channels.
+// TestContradictionWithinANote: the ledger's knowledge does not count in a series that
+// has one note with unequal ids from the two channels.
 func TestContradictionWithinANote(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		ask := func(channel, transaction string, at time.Time, agreeing ...string) store.NoteReply {

@@ -42,7 +42,8 @@ func newScript(name, body string, writes bool) *wire.Script {
 	return wire.NewScript(name, library+"\n"+body, writes)
 }
 
-// refusal turns the words by which a script refuses into errors. It is nil for other words.
+// refusal turns the words by which a script refuses into errors. It is nil for other
+// words.
 func refusal(words []string) error {
 	switch words[0] {
 	case "TOO_EARLY":

@@ -91,7 +91,8 @@ func TestShardLost(t *testing.T) {
 					gone("a look", errLook)
 				case err != nil || answer.Verdict != store.Held || errFresh != nil || errLook != nil || exists.Evidence == 0:
 					t.Errorf(
-						"on a node that is there: a known donation %+v, %v; a new one: %v; a look: %+v, %v; want answers",
+						"on a node that is there: a known donation %+v, %v; a new one: %v; a look: %+v, %v; want "+
+							"answers",
 						answer,
 						err,
 						errFresh,

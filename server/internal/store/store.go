@@ -7,17 +7,17 @@
 //
 // # Design
 //
-// A series is one text value, not a hash of records: that costs less memory for a donation
-// in a series of its own, and does not jump where a record outgrows 64 bytes. Records with
-// index keys would be worse: on a cluster one script cannot change three keys unless they
-// are tied to one node, and they cost three times the memory.
+// A series is one text value, not a hash of records: that costs less memory for a
+// donation in a series of its own, and does not jump where a record outgrows 64 bytes.
+// Records with index keys would be worse: on a cluster one script cannot change three
+// keys unless they are tied to one node, and they cost three times the memory.
 //
 // Redis's clock is the only clock. The scripts compare times themselves; the expiry of a
 // key only cleans up behind them.
 //
-// A note's way is short: this package turns it into a call, package wire takes the call to
-// Redis and back, and this package reads the reply. Package epoch stands beside that way
-// and says whether the store may be asked at all.
+// A note's way is short: this package turns it into a call, package wire takes the call
+// to Redis and back, and this package reads the reply. Package epoch stands beside that
+// way and says whether the store may be asked at all.
 package store
 
 import (
@@ -36,22 +36,23 @@ import (
 // Config says where the store is.
 type Config struct {
 	// URL is the Redis's, in the form that the client library's parser of the mode reads:
-	// redis://user:password@host:6379/0, or rediss:// for TLS. Sentinels and clusters may add
-	// ?addr=host:port, and sentinels need master_name=.
+	// redis://user:password@host:6379/0, or rediss:// for TLS. Sentinels and clusters may
+	// add ?addr=host:port, and sentinels need master_name=.
 	URL string
 	// Mode is "standalone", "sentinel" or "cluster". It is never guessed from the URL: a
 	// single address may be a cluster's.
 	Mode string
-	// Replicas is how many replicas must have the basis of an answer before it is given; 0
-	// leaves that to Redis's own settings.
+	// Replicas is how many replicas must have the basis of an answer before it is given;
+	// 0 leaves that to Redis's own settings.
 	Replicas int
 	// ReplicasTimeout is how long to wait for them. Required with Replicas.
 	ReplicasTimeout time.Duration
-	// Certificates gives the certificates of TLS connections, anew for each connection. nil
-	// means that Noted shows no certificate, and that Redis's must be of a CA of the system.
+	// Certificates gives the certificates of TLS connections, anew for each connection.
+	// nil means that Noted shows no certificate, and that Redis's must be of a CA of the
+	// system.
 	Certificates func() Certificates
-	// Epoch is the id of the epoch that the store must be in, as Store.Epoch gave it; empty
-	// accepts any.
+	// Epoch is the id of the epoch that the store must be in, as Store.Epoch gave it;
+	// empty accepts any.
 	Epoch string
 	// RefuseAfterLoss lets no call reach a store that has lost notes until the loss is
 	// acknowledged. On a cluster calls are answered until a beat has noticed.
@@ -115,8 +116,8 @@ func (s *Store) Close() error { return s.wire.Close() }
 // Stats counts since Open.
 func (s *Store) Stats() Stats { return s.wire.Stats() }
 
-// Check asks the store, or every primary of a cluster, whether it can take notes. The error
-// says why not. The report has whatever the store told.
+// Check asks the store, or every primary of a cluster, whether it can take notes. The
+// error says why not. The report has whatever the store told.
 func (s *Store) Check(ctx context.Context) (Report, error) {
 	r, err := s.wire.Check(epoch.Checking(ctx))
 	switch {
@@ -138,13 +139,13 @@ func (s *Store) Lost() Loss { return s.epoch.Lost() }
 // Acknowledge accepts the store as it is.
 func (s *Store) Acknowledge() { s.epoch.Acknowledge() }
 
-// Epoch is the id of the store's epoch, for the next start. It is several ids joined by "+"
-// on a cluster of which a part has lost notes, and empty before the first beat.
+// Epoch is the id of the store's epoch, for the next start. It is several ids joined by
+// "+" on a cluster of which a part has lost notes, and empty before the first beat.
 func (s *Store) Epoch() string { return s.epoch.ID() }
 
-// Unreplicated is the reason why nothing can be noted although the store takes writes: too
-// few replicas have the last beat. part is true if some primaries of a cluster have enough.
-// The reason is nil if all is well.
+// Unreplicated is the reason why nothing can be noted although the store takes writes:
+// too few replicas have the last beat. part is true if some primaries of a cluster have
+// enough. The reason is nil if all is well.
 func (s *Store) Unreplicated() (reason error, part bool) {
 	if reason, part = s.epoch.Unreplicated(); reason == nil {
 		return nil, false
@@ -173,8 +174,8 @@ func (s *Store) run(ctx context.Context, calls ...*wire.Call) {
 			c.Err = at(c.Key, c.Err)
 		}
 	}
-	// A reply may have come over a new connection, which has shown meanwhile that the store
-	// lost notes.
+	// A reply may have come over a new connection, which has shown meanwhile that the
+	// store lost notes.
 	if err := s.trusted(); err != nil {
 		wire.Fail(calls, err)
 	}

@@ -109,8 +109,8 @@ func (e *Epoch) Beat(ctx context.Context, w *wire.Client) (found []Loss, err err
 	fresh := randomLetters(10)
 	first, rest := marks[:1], marks[1:]
 	if first[0].id != "" {
-		// The first mark decides which epoch begins, so that two servers which start at once
-		// begin the same. Once it is known, all marks go in one round trip.
+		// The first mark decides which epoch begins, so that two servers which start at
+		// once begin the same. Once it is known, all marks go in one round trip.
 		first, rest = marks, nil
 	}
 	var errs []error
@@ -206,8 +206,8 @@ func (e *Epoch) changed(m mark, word, id string) string {
 }
 
 // Unreplicated is the reason why the store can note nothing although it takes writes: too
-// few replicas have the last beat. part is true if some marks of a cluster have enough. The
-// reason is nil if all is well.
+// few replicas have the last beat. part is true if some marks of a cluster have enough.
+// The reason is nil if all is well.
 func (e *Epoch) Unreplicated() (reason error, part bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -251,8 +251,8 @@ func (e *Epoch) Acknowledge() {
 	e.lost = Loss{}
 }
 
-// Trusted is an error while the store must not be asked: it has lost notes, or no beat has
-// looked yet.
+// Trusted is an error while the store must not be asked: it has lost notes, or no beat
+// has looked yet.
 func (e *Epoch) Trusted() error {
 	if !e.refuse {
 		return nil
@@ -272,10 +272,10 @@ func (e *Epoch) Trusted() error {
 
 var errOtherMark = fmt.Errorf("%w: a new connection found another mark", wire.ErrWentBack)
 
-// Verify looks at the mark over a new connection before any call may use it. A restarted or
-// failed-over Redis is reached only through new connections, so no call sees it before a
-// beat has looked. A beat and other checks may use the connection in any case. On a cluster
-// each node has marks of its own, so the beats alone tell.
+// Verify looks at the mark over a new connection before any call may use it. A restarted
+// or failed-over Redis is reached only through new connections, so no call sees it before
+// a beat has looked. A beat and other checks may use the connection in any case. On a
+// cluster each node has marks of its own, so the beats alone tell.
 func (e *Epoch) Verify(ctx context.Context, conn *redis.Conn) error {
 	e.mu.Lock()
 	known := e.marks[0]
@@ -324,7 +324,8 @@ func (m mark) stands(value string) bool {
 // checkingKey marks the context of a check.
 type checkingKey struct{}
 
-// Checking is the context of a check of the store, for which Verify refuses no connection.
+// Checking is the context of a check of the store, for which Verify refuses no
+// connection.
 func Checking(ctx context.Context) context.Context {
 	return context.WithValue(ctx, checkingKey{}, true)
 }

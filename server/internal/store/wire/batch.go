@@ -37,8 +37,8 @@ const (
 	mostCalls = 128
 )
 
-// do sends a run, or gives up with its context. A run that was given up may still run, but
-// not after its deadline by Redis's clock.
+// do sends a run, or gives up with its context. A run that was given up may still run,
+// but not after its deadline by Redis's clock.
 func (b *batcher) do(ctx context.Context, r *run) reply {
 	w := waiting{ctx: ctx, run: r, done: make(chan answer, 1)}
 	b.mu.Lock()

@@ -15,39 +15,39 @@ import (
 
 // Report is what the store says of itself. A field that it does not tell is empty.
 type Report struct {
-	Server      string        // what it is and of which release, as "Redis 7.0.15" or "Valkey 9.1.2"
+	Server      string        // the program and its release: "Redis 7.0.15" or "Valkey 9.1.2"
 	Version     string        // of Redis; of the Redis that Valkey says it is compatible with
 	Policy      string        // maxmemory_policy
 	Evicts      bool          // under memory pressure it would forget notes
 	Role        string        // "master", or "slave", which takes no notes
-	Persistence string        // "none", "rdb", "hidden" where it tells only that there is no append-only file, or "aof", with which snapshots do not matter
+	Persistence string        // "none", "rdb", "aof"; "hidden" if it tells only that there is no append-only file
 	Replicas    int           // connected ones
 	MinReplicas bool          // it takes no writes without replicas (min-replicas-to-write)
 	Trouble     string        // why its persistence does not work, where it does not
-	ClockOffset time.Duration // the store's clock less this machine's; on a cluster, of the primary's where it is most
+	ClockOffset time.Duration // the store's clock less this machine's; on a cluster, the largest
 	Unverified  bool          // its certificate is not checked (skip_verify)
-	Lost        []string      // primaries of a cluster that cannot be used while the others answer for their series, and why
+	Lost        []string      // primaries that cannot be used while the rest of the cluster answers, and why
 }
 
 // oldest is the first release whose SET knows PXAT.
 const oldest = "6.2"
 
 // Check asks the store, or every primary of a cluster, whether it can take notes. The
-// error says why not; the report is filled in as far as it was told. A cluster that goes
-// on without one of its primaries (cluster-require-full-coverage no) can take notes, and
-// the report tells of the one.
+// error says why not; the report has whatever the store told. A cluster that continues
+// without one of its primaries (cluster-require-full-coverage no) can take notes, and the
+// report names the missing primary.
 func (c *Client) Check(ctx context.Context) (Report, error) {
 	cluster, ok := c.redis.(*redis.ClusterClient)
 	if !ok {
 		return c.check(ctx, c.redis, c.clocks.at(""))
 	}
 	primaries, err := primariesOf(ctx, cluster)
-	if err != nil { // nobody says who they are
+	if err != nil { // no node knows them
 		return Report{}, cmp.Or(asWrongKind(err), NothingDone(conclude(ctx, err)))
 	}
 	var mu sync.Mutex
 	var worst Report
-	var errs []error // which primary is to blame, each of them
+	var errs []error // each names its primary
 	goesOn := false
 	var all sync.WaitGroup
 	for node := range primaries {
@@ -64,7 +64,7 @@ func (c *Client) Check(ctx context.Context) (Report, error) {
 	}
 	all.Wait()
 	if len(errs) > 0 {
-		cluster.ReloadState(ctx) // another may have taken its place
+		cluster.ReloadState(ctx) // a replica may have taken over
 	}
 	if goesOn {
 		for _, err := range errs {
@@ -75,25 +75,24 @@ func (c *Client) Check(ctx context.Context) (Report, error) {
 	return worst, errors.Join(errs...)
 }
 
-// primariesOf are those that the client knows of. It is not asked to look first, as
-// ForEachMaster does: who does not answer would be asked who the others are.
+// primariesOf are the primaries that the client library knows. Unlike ForEachMaster it
+// does not look them up first: that would ask a dead primary for the others.
 func primariesOf(ctx context.Context, cluster *redis.ClusterClient) (map[*redis.Client]bool, error) {
 	primaries := map[*redis.Client]bool{}
 	for i := range manyKeys {
 		node, err := cluster.MasterForKey(ctx, Prefix+"{"+strconv.Itoa(i)+"}")
 		if err != nil {
-			return nil, err // no node has said yet which has what, and each was asked
+			return nil, err // every node was asked, and none knows the slots
 		}
 		primaries[node] = true
 	}
 	return primaries, nil
 }
 
-// manyKeys are keys of which every primary has one, unless it has almost none of the
-// slots.
+// manyKeys is enough keys that every primary has one, unless it has almost no slots.
 const manyKeys = 1024
 
-// worse is the report of two primaries of a cluster: of each thing the worst.
+// worse is the report of two primaries together: each field is the worse of the two.
 func worse(a, b Report) Report {
 	if a.ClockOffset.Abs() < b.ClockOffset.Abs() {
 		a.ClockOffset = b.ClockOffset
@@ -162,7 +161,8 @@ func (c *Client) check(ctx context.Context, node redis.Cmdable, clock *clock) (R
 	case info["aof_enabled"] == "1" && info["aof_last_write_status"] == "err":
 		r.Trouble = "it cannot write its append-only file, and takes no new notes until it can"
 	case info["rdb_last_bgsave_status"] == "err":
-		r.Trouble = "its last snapshot failed, and it may take no new notes until one succeeds (stop-writes-on-bgsave-error)"
+		r.Trouble = "its last snapshot failed, and it may take no new notes until one succeeds " +
+			"(stop-writes-on-bgsave-error)"
 	}
 	switch {
 	case r.Version != "" && older(r.Version, oldest):
@@ -177,8 +177,8 @@ func (c *Client) check(ctx context.Context, node redis.Cmdable, clock *clock) (R
 	return r, nil
 }
 
-// serverOf names the program and its release, by what INFO says; empty where that is
-// nothing. Valkey tells the release of Redis that it is compatible with, beside its own.
+// serverOf names the program and its release, from INFO; empty if INFO does not say.
+// Valkey tells the release of Redis that it is compatible with, beside its own.
 func serverOf(info map[string]string) string {
 	switch {
 	case info["server_name"] == "valkey" || info["valkey_version"] != "":
@@ -189,7 +189,7 @@ func serverOf(info map[string]string) string {
 	return ""
 }
 
-// readInfo reads what INFO replies.
+// readInfo reads the reply of INFO.
 func readInfo(text string) map[string]string {
 	info := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -244,7 +244,7 @@ func older(a, b string) bool {
 	return false
 }
 
-// Stats are counts of the connections to the store, and of what goes over them.
+// Stats are counts of the connections to the store and of the scripts sent over them.
 type Stats struct {
 	Hits, Misses, Timeouts            uint32
 	TotalConns, IdleConns, StaleConns uint32

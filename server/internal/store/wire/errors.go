@@ -81,11 +81,11 @@ func pastDeadline(ctx context.Context) bool {
 	return has && !time.Now().Before(deadline)
 }
 
-// A value under a key of Noted's that Noted did not write is never a verdict, and is never
-// overwritten. It counts as a store that cannot answer, not as a bug: it is unknown whether
-// the donation was noted, the caller retries, and once an operator has moved the value away
-// the answer is right. The errors repeat neither key nor value: errors are logged, and both
-// may be a donor's.
+// A value under a key of Noted's that Noted did not write is never a verdict, and is
+// never overwritten. It counts as a store that cannot answer, not as a bug: it is unknown
+// whether the donation was noted, the caller retries, and once an operator has moved the
+// value away the answer is right. The errors repeat neither key nor value: errors are
+// logged, and both may be a donor's.
 
 // errForeign marks the failures of such a value.
 var errForeign = errors.New("the series' key holds what this release cannot read")

@@ -3,8 +3,8 @@
 // # Design
 //
 // The only way in is Client.Run. It gives each call its deadline by Redis's clock, lets
-// calls share a round trip, waits for replicas, follows the redirections of a cluster, and
-// turns each failure into what the caller may conclude from it.
+// calls share a round trip, waits for replicas, follows the redirections of a cluster,
+// and turns each failure into what the caller may conclude from it.
 //
 // A script is never sent again unless it is known that it did not run: after a lost reply
 // the caller, who knows the request id, decides.
@@ -37,8 +37,9 @@ type Config struct {
 	Replicas int
 	// ReplicasTimeout is how long to wait for them. Required with Replicas.
 	ReplicasTimeout time.Duration
-	// Certificates gives the certificates of TLS connections, anew for each connection. nil
-	// means that Noted shows no certificate, and that Redis's must be of a CA of the system.
+	// Certificates gives the certificates of TLS connections, anew for each connection.
+	// nil means that Noted shows no certificate, and that Redis's must be of a CA of the
+	// system.
 	Certificates func() Certificates
 	// Greet runs on each new connection before any call may use it. An error closes the
 	// connection. nil means that connections need no greeting.
@@ -47,7 +48,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// These limit a call whose caller is more patient. The caller's own deadline always holds.
+// These limit a call whose caller is more patient. The caller's own deadline always
+// holds.
 const (
 	dialTimeout = 500 * time.Millisecond
 	ioTimeout   = 2 * time.Second
@@ -202,8 +204,8 @@ func (w *Client) openCluster(c Config, reads time.Duration) (redis.UniversalClie
 type greeting = func(context.Context, *redis.Conn) error
 
 // greet names the connection for CLIENT LIST, and goes on without a name where that is
-// refused. It does so by HELLO: unlike CLIENT SETNAME, that needs no right. go-redis would
-// close a connection that it could not name, so it is told no name.
+// refused. It does so by HELLO: unlike CLIENT SETNAME, that needs no right. go-redis
+// would close a connection that it could not name, so it is told no name.
 func greet(name string, protocol int, then greeting) greeting {
 	name, protocol = cmp.Or(name, "noted"), cmp.Or(protocol, 3)
 	return func(ctx context.Context, conn *redis.Conn) error {

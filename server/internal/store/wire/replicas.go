@@ -11,10 +11,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// send sends the runs in one go. Runs that need replicas are followed by a WAIT on the same
-// connection. WAIT counts the replicas that have everything written on that connection, so
-// every answer that needs replicas writes, if only what is there already (see confirm in
-// notes.lua).
+// send sends the runs in one go. Runs that need replicas are followed by a WAIT on the
+// same connection. WAIT counts the replicas that have everything written on that
+// connection, so every answer that needs replicas writes, if only what is there already
+// (see confirm in notes.lua).
 func (c *Client) send(ctx context.Context, runs []*run) {
 	_, cluster := c.redis.(*redis.ClusterClient)
 	writes := func(r *run) bool { return r.call.Script.Writes && r.deadline != unknownDeadline }
@@ -79,8 +79,8 @@ func (c *Client) pipeAndWait(ctx context.Context, node redis.UniversalClient, as
 }
 
 // replyTime is the part of a caller's deadline that is kept for the way back, so that the
-// caller hears of too few replicas and not of a deadline. Redis checks the timeouts of WAIT
-// only ten times a second.
+// caller hears of too few replicas and not of a deadline. Redis checks the timeouts of
+// WAIT only ten times a second.
 const replyTime = 120 * time.Millisecond
 
 // notReplicated is the failure of an answer that too few replicas may have.

@@ -30,8 +30,8 @@ type reply struct {
 	err   error
 }
 
-// Run runs the calls on behalf of ctx and fills in their replies. Its calls must all write
-// or all read. It gives each call its deadline by Redis's clock.
+// Run runs the calls on behalf of ctx and fills in their replies. Its calls must all
+// write or all read. It gives each call its deadline by Redis's clock.
 func (c *Client) Run(ctx context.Context, calls []*Call) {
 	runs := make([]*run, len(calls))
 	for i, call := range calls {
@@ -48,9 +48,10 @@ func (c *Client) Run(ctx context.Context, calls []*Call) {
 			r.call.Err = NothingDone(r.call.Err)
 		}
 	}
-	// PAST_DEADLINE although ours has not passed: our estimate of Redis's clock was missing or
-	// stale. Nothing ran; retry with the time from the reply. The estimate itself may already
-	// be stale again, from a reply that was sent before the clock was set.
+	// PAST_DEADLINE although ours has not passed: our estimate of Redis's clock was
+	// missing or stale. Nothing ran; retry with the time from the reply. The estimate
+	// itself may already be stale again, from a reply that was sent before the clock was
+	// set.
 	ours, has := ctx.Deadline()
 	for has && ctx.Err() == nil {
 		var again []*run
@@ -75,8 +76,8 @@ func (c *Client) Run(ctx context.Context, calls []*Call) {
 	}
 }
 
-// clockFor is the clock of the primary that has a key, as far as the client library knows.
-// A redirected call arrives with the deadline of another primary's clock.
+// clockFor is the clock of the primary that has a key, as far as the client library
+// knows. A redirected call arrives with the deadline of another primary's clock.
 func (c *Client) clockFor(ctx context.Context, key string) (*clock, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

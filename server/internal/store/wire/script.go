@@ -15,8 +15,8 @@ import (
 // says what it takes, replies and writes.
 type Script struct {
 	Name, Source, SHA string
-	// Writes is true where the caller relies on what the script has written. A script that
-	// does not write waits for no replicas, and its outcome is never unknown.
+	// Writes is true where the caller relies on what the script has written. A script
+	// that does not write waits for no replicas, and its outcome is never unknown.
 	Writes bool
 }
 
@@ -65,8 +65,8 @@ func (c *Call) command(ctx context.Context, deadline int64, whole bool) once {
 	return cmd
 }
 
-// read turns a reply into its words. The scripts reply with arrays of strings and numbers,
-// the first a word.
+// read turns a reply into its words. The scripts reply with arrays of strings and
+// numbers, the first a word.
 func read(ctx context.Context, cmd once) ([]string, error) {
 	reply, err := cmd.Slice()
 	if err != nil {

@@ -22,10 +22,10 @@ const (
 	ByMinReplicas = "min_replicas" // it takes no writes for want of replicas
 )
 
-// ShutOuts are all of them.
+// ShutOuts are all of these reasons.
 var ShutOuts = []string{ByPassword, ByRights, ByDatabase, ByCertificate, ByMode, ByReplicas, ByWait, ByMinReplicas}
 
-// shutOut is the failure of such a Redis: only an operator can mend it, so it says how.
+// shutOut is the failure of a Redis that only an operator can mend, so its text says how.
 // The caller learns that the store is unavailable, and that nothing was done.
 type shutOut struct {
 	by   string
@@ -35,8 +35,8 @@ type shutOut struct {
 
 func (s *shutOut) Error() string { return s.text }
 
-// Unwrap gives Redis's own refusal only where it means that Redis is alive for our
-// purposes: who is not let in at all gets no answer ever, and must not knock with every
+// Unwrap gives Redis's own refusal only if Redis may still answer other questions. A
+// Redis that does not let Noted in answers nothing, and must not be asked with every
 // call.
 func (s *shutOut) Unwrap() []error {
 	if s.by == ByMode {
@@ -48,7 +48,7 @@ func (s *shutOut) Unwrap() []error {
 	return []error{ErrUnavailable, s.also}
 }
 
-// ShutOut tells which of ShutOuts a failure is of; empty where it is none.
+// ShutOut tells which of ShutOuts a failure is; empty for other failures.
 func ShutOut(err error) string {
 	if s, ok := errors.AsType[*shutOut](err); ok {
 		return s.by
@@ -56,8 +56,8 @@ func ShutOut(err error) string {
 	return ""
 }
 
-// asShutOut reads what the client failed with; nil where it is another failure. Neither a
-// reply of Redis nor the trouble of a handshake repeats a password.
+// asShutOut explains an error of the client library; nil if it is no shut-out. Neither a
+// reply of Redis nor the failure of a handshake repeats a password.
 func asShutOut(err error) error {
 	if s, ok := errors.AsType[*shutOut](err); ok { // the dialer found it out
 		return s
@@ -67,7 +67,8 @@ func asShutOut(err error) error {
 		return &shutOut{
 			by: ByPassword,
 			text: fmt.Sprintf(
-				"redis does not let Noted in (%v): mend the user and the password of -redis, or set them on Redis (ACL SETUSER, requirepass)",
+				"redis does not let Noted in (%v): mend the user and the password of -redis, or set them on Redis "+
+					"(ACL SETUSER, requirepass)",
 				err,
 			),
 		}
@@ -80,7 +81,8 @@ func asShutOut(err error) error {
 			by:   ByMinReplicas,
 			also: err,
 			text: fmt.Sprintf(
-				"redis notes nothing for want of replicas (%v): bring its replicas back, or set a lower min-replicas-to-write",
+				"redis notes nothing for want of replicas (%v): bring its replicas back, or set a lower "+
+					"min-replicas-to-write",
 				err,
 			),
 		}
@@ -89,7 +91,8 @@ func asShutOut(err error) error {
 			by:   ByRights,
 			also: err,
 			text: fmt.Sprintf(
-				"redis does not let Noted's user do what it must (%v): give it the rights that README.md has under \"Run it\" (ACL SETUSER)",
+				"redis does not let Noted's user do what it must (%v): give it the rights that README.md has under "+
+					"\"Run it\" (ACL SETUSER)",
 				err,
 			),
 		}
@@ -111,7 +114,8 @@ func asShutOut(err error) error {
 		return &shutOut{
 			by: ByCertificate,
 			text: fmt.Sprintf(
-				"no TLS connection to Redis comes about (%v): look at its certificate, which must be valid, for the host that -redis names, and of a CA that this machine "+
+				"no TLS connection to Redis comes about (%v): look at its certificate, which must be valid, for "+
+					"the host that -redis names, and of a CA that this machine "+
 					"trusts; a CA of your own is named by -redis-ca, or by SSL_CERT_FILE in the environment",
 				err,
 			),
@@ -120,21 +124,22 @@ func asShutOut(err error) error {
 	return nil
 }
 
-// badLogin tells a user or password that Redis refuses. Releases that know no users say
-// so in words of their own.
+// badLogin tells that Redis refuses the user or password. Releases without users word it
+// differently.
 func badLogin(err error) bool {
 	return redis.IsAuthError(err) || redis.HasErrorPrefix(err, "AUTH ") ||
 		redis.HasErrorPrefix(err, "Client sent AUTH") ||
 		redis.HasErrorPrefix(err, "invalid password")
 }
 
-// badDatabase tells a SELECT in vain.
+// badDatabase tells that SELECT failed.
 func badDatabase(err error) bool {
 	return redis.HasErrorPrefix(err, "DB index is out of range") || redis.HasErrorPrefix(err, "invalid DB index") ||
 		redis.HasErrorPrefix(err, "SELECT is not allowed")
 }
 
-// Unreplicated says what to do about a WAIT that was refused, or counted too few replicas.
+// Unreplicated says what to do about a WAIT that was refused, or counted too few
+// replicas.
 func (c *Client) Unreplicated(err error) error {
 	var refused redis.Error
 	if errors.As(err, &refused) {
@@ -142,7 +147,8 @@ func (c *Client) Unreplicated(err error) error {
 			by:   ByWait,
 			also: err,
 			text: fmt.Sprintf(
-				"redis refuses WAIT, without which -replicas notes nothing (%v): give Noted's user +wait (ACL SETUSER); "+
+				"redis refuses WAIT, without which -replicas notes nothing (%v): give Noted's user +wait (ACL "+
+					"SETUSER); "+
 					"where a provider refuses it, start without -replicas and ask the provider what a failover loses",
 				refused,
 			),
@@ -152,7 +158,8 @@ func (c *Client) Unreplicated(err error) error {
 		by:   ByReplicas,
 		also: err,
 		text: fmt.Sprintf(
-			"fewer replicas than the %d of -replicas have what is written, so nothing can be noted (%v): bring them back "+
+			"fewer replicas than the %d of -replicas have what is written, so nothing can be noted (%v): bring "+
+				"them back "+
 				"(INFO replication on Redis shows them), or start with a lower -replicas",
 			c.replicas,
 			err,
@@ -160,23 +167,24 @@ func (c *Client) Unreplicated(err error) error {
 	}
 }
 
-// noRight tells a command or key that Redis's ACL refuses. Inside a script each release
-// says so in words of its own.
+// noRight tells that Redis's ACL refuses a command or key. Each release words it
+// differently inside a script.
 func noRight(err error) bool {
 	var refused redis.Error
 	return redis.IsPermissionError(err) || errors.As(err, &refused) &&
 		(strings.Contains(err.Error(), "user executing the script can't") || strings.Contains(err.Error(), "ACL failure in script"))
 }
 
-// unknownCommand tells a command that was renamed, or that a provider keeps to itself.
+// unknownCommand tells that a command was renamed, or that a provider reserves it.
 func unknownCommand(err error) bool {
 	var refused redis.Error
 	return errors.As(err, &refused) &&
-		(redis.HasErrorPrefix(err, "unknown command") || strings.Contains(err.Error(), "Unknown Redis command called from script"))
+		(redis.HasErrorPrefix(err, "unknown command") || strings.Contains(err.Error(), "Unknown Redis command "+
+			"called from script"))
 }
 
-// badHandshake tells a TLS connection that failed for what the two sides are, and not for
-// the line between them.
+// badHandshake tells that a TLS handshake failed because of the two sides, not because of
+// the network between them.
 func badHandshake(err error) bool {
 	var verification *tls.CertificateVerificationError
 	var invalid x509.CertificateInvalidError

@@ -32,9 +32,9 @@ const (
 	movePause = 10 * time.Millisecond
 )
 
-// sendToPrimaries sends each primary of a cluster the runs of its keys, with a WAIT behind
-// them. A redirected run did not run, so it may be sent again. The client library follows
-// no redirection here, since WAIT must stay behind the run.
+// sendToPrimaries sends each primary of a cluster the runs of its keys, with a WAIT
+// behind them. A redirected run did not run, so it may be sent again. The client library
+// follows no redirection here, since WAIT must stay behind the run.
 func (c *Client) sendToPrimaries(ctx context.Context, cluster *redis.ClusterClient, runs []*run) {
 	for attempt := 0; len(runs) > 0; attempt++ {
 		byNode := map[*redis.Client][]*run{}
@@ -78,8 +78,9 @@ func (c *Client) sendToPrimaries(ctx context.Context, cluster *redis.ClusterClie
 }
 
 // followASK sends on the runs that a node answered with ASK: their slots are moving to
-// another node, and their keys are there or nowhere. This happens only during a resharding,
-// and the client library may not know the other node yet, so each time opens a connection.
+// another node, and their keys are there or nowhere. This happens only during a
+// resharding, and the client library may not know the other node yet, so each time opens
+// a connection.
 func (c *Client) followASK(ctx context.Context, node *redis.Client, runs []*run) {
 	asked := map[string][]*run{}
 	for _, r := range runs {
