@@ -12,8 +12,8 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// books are a downstream's, which knows the donation id as the idempotency key and
-// refuses late writers by the attempt.
+// books are those of a downstream system. It uses the donation id as the idempotency key,
+// and refuses late writers by the attempt.
 type books struct {
 	mu       sync.Mutex
 	booked   map[int]map[string]bool // :: payment → the donation ids under which it is in the books
@@ -68,8 +68,8 @@ func (b *books) book(payment int, id string, attempt int32, request string) bool
 	return true
 }
 
-// wrongs are how many payments are not in the books, and how often one is once more than
-// it should.
+// wrongs are how many payments are missing from the books, and how many entries there are
+// too many.
 func (b *books) wrongs(payments int) (lost, doubled int) {
 	for payment := range payments {
 		switch n := len(b.ids(payment)); n {
@@ -102,12 +102,12 @@ func newHistory() *history {
 	return &history{began: time.Now(), answers: map[answer]int{}, errors: map[string]int{}}
 }
 
-// tooLate is how long after its caller's deadline a call may still do something: a
-// deadline is on its way as long as the call is.
+// tooLate is how long after its caller's deadline a call may still have an effect: the
+// deadline travels as long as the call does.
 const tooLate = 2 * time.Second
 
-// add takes a call down. One that was not done is left out; one whose outcome is unknown
-// may still happen for a while.
+// add records a call. It leaves out a call that was not done. A call with an unknown
+// outcome may still have an effect for a while.
 func (h *history) add(in input, out output) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -131,7 +131,7 @@ func (h *history) failed(why string) {
 	h.errors[why]++
 }
 
-// check asks whether what all were told can have happened, each call at one moment
+// check tells whether the answers are possible, if each call took effect at one moment
 // between its beginning and its end.
 func (h *history) check(t *testing.T) {
 	t.Helper()

@@ -20,8 +20,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A kind is a kind of store: how it is started, with the flags by which noted finds it,
-// and what befalls it.
+// A kind is a kind of store: how to start it, the flags with which noted finds it, and
+// its faults.
 type kind struct {
 	name   string
 	start  func(*storm) (flags []string)
@@ -65,7 +65,7 @@ func (s *storm) startAlone() []string {
 	return []string{"-redis", s.back.proxy.URL()}
 }
 
-// A fault is something that happens, and is over when the function returns.
+// A fault is an event, which is over when the function returns.
 type fault struct {
 	name string
 	do   func(ctx context.Context, dice *rand.Rand)
@@ -93,7 +93,7 @@ func (s *storm) rage(ctx context.Context) {
 	}
 }
 
-// a is a time of some length, the longer the rarer.
+// a is a random time; longer times are rarer.
 func a(dice *rand.Rand, most time.Duration) time.Duration {
 	return most/20 + paypaltest.UpTo(dice, paypaltest.UpTo(dice, most)+1)
 }
@@ -183,8 +183,8 @@ func (s *storm) befallAlone() []fault {
 	}
 }
 
-// befallUpgrade is what befalls one that is alone, and as often as all that, a Noted is
-// started again.
+// befallUpgrade is the faults of a lone Redis, and, as often as all of those together, a
+// restart of a Noted.
 func (s *storm) befallUpgrade() []fault {
 	return append(s.befallAlone(), slices.Repeat(s.befallNoted()[:2], 5)...)
 }
@@ -307,7 +307,7 @@ func freeze(ctx context.Context, r *redistest.Server, d time.Duration) {
 }
 
 // A way is a proxy that is bad at times: it delays, loses requests, and loses replies of
-// what has been done.
+// calls that were done.
 type way struct {
 	proxy *redistest.Proxy
 	bad   atomic.Bool
@@ -348,7 +348,7 @@ func (w *way) worsen(ctx context.Context, d time.Duration) {
 	w.bad.Store(false)
 }
 
-// list lists a page of the ledger, again until it is answered.
+// list lists a page of the ledger, again until it gets an answer.
 func (s *storm) list(ctx context.Context, page string) (answered *notedv1.ListDonationsResponse, err error) {
 	for range 10 {
 		asking, cancel := context.WithTimeout(

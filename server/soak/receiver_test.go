@@ -21,8 +21,8 @@ import (
 // patience is how long a receiver waits for one answer.
 const patience = time.Second
 
-// receive handles one try of a message as a receiver does that has no library to help it,
-// and tells whether PayPal was answered 200.
+// receive handles one try of a message as a receiver without a client library does, and
+// tells whether PayPal was answered 200.
 func (s *storm) receive(ctx context.Context, m *message, try int) bool {
 	f := fateOf(s.seed, m, try)
 	in := input{
@@ -93,8 +93,8 @@ func (s *storm) receive(ctx context.Context, m *message, try int) bool {
 	return false
 }
 
-// ask makes a call, again where its outcome is not known, as often as the receiver's fate
-// has it.
+// ask makes a call. While the outcome is unknown it repeats the call, as often as the
+// receiver's fate allows.
 func (s *storm) ask(ctx context.Context, f fate, in input) (out output) {
 	for i := range f.asks {
 		if out = s.call(ctx, f, in); out.answer != unknown && out.answer != notDone {
@@ -108,8 +108,8 @@ func (s *storm) ask(ctx context.Context, f fate, in input) (out output) {
 	return out
 }
 
-// call makes a call once and takes it down. It is not broken off by the end of the storm:
-// the answer would be lost.
+// call makes a call once and records it. The end of the storm does not break it off: the
+// answer would be lost.
 func (s *storm) call(_ context.Context, f fate, in input) (out output) {
 	ctx, cancel := context.WithTimeout(
 		metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+token),
@@ -191,7 +191,8 @@ func (s *storm) call(_ context.Context, f fate, in input) (out output) {
 	return out
 }
 
-// onStream notes on a stream. What ends a stream says nothing of its last request.
+// onStream notes on a stream. An error that ends a stream says nothing of the last
+// request.
 func onStream(
 	ctx context.Context,
 	client notedv1.DedupeServiceClient,
@@ -244,7 +245,7 @@ func (s *storm) meant(in input, err error) answer {
 	return unknown
 }
 
-// reasonOf is what an error's ErrorInfo says; empty where it has none.
+// reasonOf is the reason in an error's ErrorInfo; empty if there is none.
 func reasonOf(err error) string {
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {

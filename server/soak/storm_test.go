@@ -18,7 +18,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// servers are as many Noteds as share a store.
+// servers is how many Noteds share a store.
 const servers = 2
 
 // A storm is one round.
@@ -89,8 +89,8 @@ func newStorm(t *testing.T, seed uint64, k kind, length time.Duration) *storm {
 	return s
 }
 
-// run lets it rage, waits until PayPal has nothing left to tell, and looks into
-// everything that was said and written.
+// run runs the storm, waits until PayPal has delivered everything, and checks all answers
+// and the books.
 func (s *storm) run() sums {
 	end, cancel := context.WithTimeout(s.t.Context(), s.length+2*time.Minute)
 	defer cancel()
@@ -135,8 +135,8 @@ func (s *storm) run() sums {
 	return total
 }
 
-// deliver sends a message again and again until it is answered 200, as PayPal does;
-// PayPal takes longer.
+// deliver sends a message again and again until the answer is 200, as PayPal does, but
+// faster.
 func (s *storm) deliver(ctx context.Context, m *message, try int, begin time.Duration) {
 	if !sleep(ctx, begin) {
 		return
@@ -154,7 +154,7 @@ func (s *storm) deliver(ctx context.Context, m *message, try int, begin time.Dur
 	}
 }
 
-// known checks that what is answered 200 is in the books.
+// known checks that a message answered 200 is in the books.
 func (s *storm) known(m *message, out output) {
 	if ids := s.books.ids(m.payment); !slices.Contains(ids, out.id) {
 		s.wrong(
@@ -168,7 +168,7 @@ func (s *storm) known(m *message, out output) {
 	}
 }
 
-// onceMore sends every message once more, all being well: there is nothing left to
+// onceMore sends every message once more while all is well: nothing may be left to
 // process.
 func (s *storm) onceMore(ctx context.Context) {
 	for _, m := range s.messages {
@@ -188,7 +188,7 @@ func (s *storm) onceMore(ctx context.Context) {
 	}
 }
 
-// compare compares the books, and what Noted lists, with what has happened.
+// compare compares the books, and the listing of Noted, with the payments.
 func (s *storm) compare(ctx context.Context) {
 	s.t.Helper()
 	for payment := range s.count {
@@ -240,8 +240,8 @@ func (s *storm) compare(ctx context.Context) {
 	}
 }
 
-// wrong fails the test; what is wrong once is likely to be so a hundred times, and the
-// first few say enough.
+// wrong fails the test. A fault is likely to show a hundred times, and the first few say
+// enough.
 func (s *storm) wrong(format string, args ...any) {
 	s.t.Helper()
 	if s.t.Fail(); s.wrongs.Add(1) <= 15 {
@@ -249,7 +249,7 @@ func (s *storm) wrong(format string, args ...any) {
 	}
 }
 
-// tell says what may explain a failure.
+// tell logs what may explain a failure.
 func (s *storm) tell() {
 	s.t.Logf("what befell it:\n%s", strings.Join(s.befell, "\n"))
 	for i, n := range s.noted {

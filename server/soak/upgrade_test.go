@@ -24,9 +24,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// TestTwoReleases has two releases of noted, each a process, live on one Redis, as they
-// do while a fleet is upgraded: neither can tell what the other has done from what it has
-// done itself.
+// TestTwoReleases runs two releases of noted, each a process, on one Redis, as during an
+// upgrade of a fleet. Neither can tell the work of the other from its own.
 func TestTwoReleases(t *testing.T) {
 	if testing.Short() {
 		t.Skip("two releases take a minute to build")
@@ -49,8 +48,8 @@ func TestTwoReleases(t *testing.T) {
 	u.quiet()
 }
 
-// An upgrade is Noteds on one Redis, which may be of different releases. One that took
-// something for a loss would answer nobody any more.
+// An upgrade is a group of Noteds on one Redis, which may be of different releases. A
+// Noted that wrongly noticed a loss would refuse every call.
 type upgrade struct {
 	t        *testing.T
 	redis    *redistest.Server
@@ -147,8 +146,8 @@ func (u *upgrade) quiet() {
 	}
 }
 
-// TestTwoReleasesUnderLoad replaces one Noted after the other by this release, and one of
-// them again by the first, while receivers note and settle by way of both.
+// TestTwoReleasesUnderLoad replaces each Noted by this release, and one of them again by
+// the first release, while receivers note and settle through both.
 func TestTwoReleasesUnderLoad(t *testing.T) {
 	if testing.Short() {
 		t.Skip("two releases take a minute to build")

@@ -17,8 +17,8 @@ import (
 
 func init() { logging.Disable() } // what the client would print of servers that are away on purpose
 
-// A Fleet is Redises that belong together: a primary with replicas that sentinels watch,
-// or a cluster.
+// A Fleet is a group of Redises: a primary with replicas and the sentinels that watch
+// them, or a cluster.
 type Fleet struct {
 	tb        testing.TB
 	Mode      string // sentinel or cluster
@@ -28,9 +28,9 @@ type Fleet struct {
 	Network   *Network // where the nodes are apart from each other; nil where they are at home
 }
 
-// StartSentinels starts a primary, two replicas and three sentinels: each Redis at a
-// place of its own, the sentinels at a fourth. Where no network can be made they are all
-// at home, and Cut freezes.
+// StartSentinels starts a primary, two replicas and three sentinels. Each Redis is at a
+// place of its own, and the sentinels share a fourth. Without a network they are all at
+// home, and Cut freezes.
 func StartSentinels(tb testing.TB, args ...string) *Fleet {
 	tb.Helper()
 	f := &Fleet{tb: tb, Mode: "sentinel"}
@@ -53,8 +53,8 @@ func StartSentinels(tb testing.TB, args ...string) *Fleet {
 	var addrs []string
 	for range 3 {
 		s := StartSentinel(tb, places[3], configuration)
-		// They talk to each other every two seconds, and forgive a primary that comes
-		// back for eight; a test has no such time.
+		// They talk to each other every two seconds, and allow a primary eight seconds to
+		// come back. A test cannot wait that long.
 		if got := s.Tell(
 			"SENTINEL",
 			"DEBUG",
@@ -93,8 +93,8 @@ func StartCluster(tb testing.TB, args ...string) *Fleet {
 	return f.cluster(home(6), args)
 }
 
-// StartClusterApart is StartCluster with each node at a place of its own, where that can
-// be.
+// StartClusterApart is StartCluster with each node at a place of its own, if there can be
+// a network.
 func StartClusterApart(tb testing.TB, args ...string) *Fleet {
 	tb.Helper()
 	f := &Fleet{tb: tb, Mode: "cluster"}
@@ -132,8 +132,8 @@ func (f *Fleet) cluster(places []Place, args []string) *Fleet {
 
 func home(n int) []Place { return slices.Repeat([]Place{{Host: "127.0.0.1"}}, n) }
 
-// apart is n places of a network; all at home where there can be none, which is no excuse
-// for root.
+// apart is n places of a network. Without a network all are at home; for root that is a
+// failure.
 func (f *Fleet) apart(n int) []Place {
 	f.tb.Helper()
 	var err error
@@ -148,8 +148,8 @@ func (f *Fleet) apart(n int) []Place {
 	return home(n)
 }
 
-// Primaries are the nodes that take writes by the word of those who decide it; nil while
-// they do not agree.
+// Primaries are the nodes that take writes, according to the sentinels or the cluster;
+// nil while they do not agree.
 func (f *Fleet) Primaries() (primaries []*Server) {
 	if f.Mode == "cluster" {
 		for _, node := range f.Nodes {
@@ -188,8 +188,8 @@ func (f *Fleet) Primaries() (primaries []*Server) {
 	return nil
 }
 
-// Well tells whether everybody agrees who the primaries are, and every replica has what
-// its primary has.
+// Well tells whether all nodes agree on the primaries, and every replica has all of its
+// primary's data.
 func (f *Fleet) Well() bool {
 	primaries := f.Primaries()
 	if f.Mode == "sentinel" {
@@ -205,7 +205,7 @@ func (f *Fleet) Well() bool {
 	return len(primaries) == 3
 }
 
-// follow tells whether all other nodes are replicas of one, and up to date.
+// follow tells whether all other nodes are up-to-date replicas of one node.
 func (f *Fleet) follow(primary *Server) bool {
 	for _, node := range f.Nodes {
 		info := node.Tell("INFO", "replication")
@@ -218,7 +218,7 @@ func (f *Fleet) follow(primary *Server) bool {
 	return true
 }
 
-// ReplicaOf is a node that replicates another, nil where none does.
+// ReplicaOf is a replica of a node; nil if there is none.
 func (f *Fleet) ReplicaOf(primary *Server) *Server {
 	for _, node := range f.Nodes {
 		if strings.Contains(node.Tell("INFO", "replication"), fmt.Sprintf("master_port:%d", primary.Port())) {
@@ -228,8 +228,8 @@ func (f *Fleet) ReplicaOf(primary *Server) *Server {
 	return nil
 }
 
-// HandOver asks for another primary in the place of one that is well, and says whether
-// that is under way.
+// HandOver asks for another primary in the place of a healthy one, and says whether that
+// is under way.
 func (f *Fleet) HandOver(primary *Server) bool {
 	if f.Mode == "sentinel" {
 		return f.Sentinels[0].Tell("SENTINEL", "FAILOVER", "noted") == "OK"
@@ -249,8 +249,8 @@ func (f *Fleet) Reshard(from, to *Server, slots int) error {
 	return nil
 }
 
-// Cut parts a node from all others, as a pulled cable does it; what is returned joins it
-// again.
+// Cut separates a node from all others, as a pulled cable does. The function that it
+// returns reconnects the node.
 func (f *Fleet) Cut(node *Server) (heal func()) {
 	if f.Network == nil {
 		node.Pause()
@@ -269,8 +269,8 @@ func (f *Fleet) await(limit time.Duration, what string, condition func() bool) {
 	}
 }
 
-// Tell sends one command, in words, and returns the reply as text; an error is one too.
-// It is empty where the server does not answer.
+// Tell sends one command, in words, and returns the reply or the error as text. It is
+// empty if the server does not answer.
 func (s *Server) Tell(command ...any) string {
 	s.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

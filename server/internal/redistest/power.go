@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Power is what a power failure would leave of a server's append-only file: no more than
-// the disk was asked for and has confirmed. A kill loses nothing of what was written,
+// Power knows what a power failure would leave of a server's append-only file: only the
+// data that the disk was asked to sync and has confirmed. A kill loses no written data,
 // since the kernel has it.
 type Power struct {
 	server *Server
@@ -26,8 +26,8 @@ type Power struct {
 	asked           map[string]int64 // :: thread → how much was written when it asked the disk
 }
 
-// WatchPower begins to watch a server that has written nothing yet to its append-only
-// file, as strace sees it.
+// WatchPower begins to watch a server, through strace, before its first write to the
+// append-only file.
 func (s *Server) WatchPower() *Power {
 	s.tb.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
@@ -75,7 +75,7 @@ func (s *Server) WatchPower() *Power {
 	return p
 }
 
-// traced tells whether every thread of the server is.
+// traced tells whether strace has every thread of the server.
 func (s *Server) traced() bool {
 	threads, _ := filepath.Glob("/proc/" + s.PID() + "/task/*/status")
 	for _, thread := range threads {
@@ -91,7 +91,7 @@ var (
 	traceResult = regexp.MustCompile(`\) += (\d+)$`)
 )
 
-// see reads a line of strace's. A call that another thread interrupts has two: its
+// see reads a line of strace. A call that another thread interrupts has two lines: its
 // beginning, and <... NAME resumed>.
 func (p *Power) see(line string) {
 	m := traceLine.FindStringSubmatch(line)
@@ -117,7 +117,7 @@ func (p *Power) see(line string) {
 	p.syncs++
 }
 
-// Syncs is how often the disk has confirmed what it has.
+// Syncs is how often the disk has confirmed its data.
 func (p *Power) Syncs() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,8 +125,8 @@ func (p *Power) Syncs() int {
 }
 
 // Fail ends the server as a power failure does, and returns how many bytes of the
-// append-only file that has cost. Of the first command that is lost a part remains, where
-// there is one, as on a real disk.
+// append-only file are lost. If there is a first lost command, a part of it remains, as
+// on a real disk.
 func (p *Power) Fail() (lost int64) {
 	p.server.tb.Helper()
 	file := p.server.AppendOnly().Path
