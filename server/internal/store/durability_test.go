@@ -184,6 +184,120 @@ func (f fleet) onReplica(t testing.TB, series, part string) bool {
 	return false
 }
 
+// A replicatedAsk is a call while no replica answers, and the error that it must have.
+type replicatedAsk struct {
+	name string
+	ask  func(s *store.Store) error
+	want error
+}
+
+// replicatedAsks are calls of all kinds: about notes whose receipts are given by series, and
+// about a note that was forgotten.
+func replicatedAsks(t *testing.T, receipts map[string]string, gone store.NoteReply) []replicatedAsk {
+	t.Helper()
+	return []replicatedAsk{
+		{
+			"a new donation",
+			func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "new", "r")); return err },
+			store.ErrNotReplicated,
+		},
+		{
+			"the same again, which is held",
+			func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "new", "other")); return err },
+			store.ErrNotReplicated,
+		},
+		{"without a hold", func(s *store.Store) error {
+			r := holding(t, "final", "r")
+			r.Hold = 0
+			_, err := s.Note(ctx(t), r)
+			return err
+		}, store.ErrNotReplicated},
+		{
+			"and its duplicate",
+			func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "final", "other")); return err },
+			store.ErrNotReplicated,
+		},
+		{"several at once", func(s *store.Store) error {
+			_, errs := s.Notes(
+				ctx(t),
+				[]store.NoteRequest{
+					holding(t, "a", "r"),
+					holding(t, "b", "r"),
+					holding(t, "a", "other"),
+					holding(t, "c", "r"),
+				},
+			)
+			for i, err := range errs {
+				if !errors.Is(err, store.ErrNotReplicated) {
+					return fmt.Errorf("note %d of several: %v", i, err)
+				}
+			}
+			return errs[0]
+		}, store.ErrNotReplicated},
+		{
+			"settle",
+			func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["settled"]); return err },
+			store.ErrNotReplicated,
+		},
+		{
+			"release",
+			func(s *store.Store) error { _, err := s.Release(ctx(t), receipts["released"]); return err },
+			store.ErrNotReplicated,
+		},
+		{"extend", func(s *store.Store) error {
+			_, err := s.Extend(ctx(t), receipts["extended"], time.Minute)
+			return err
+		}, store.ErrNotReplicated},
+		{
+			"settle what was released",
+			func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["released"]); return err },
+			store.ErrNotReplicated,
+		},
+		{
+			"release what is settled",
+			func(s *store.Store) error { _, err := s.Release(ctx(t), receipts["settled"]); return err },
+			store.ErrNotReplicated,
+		},
+		{"extend what is settled", func(s *store.Store) error {
+			_, err := s.Extend(ctx(t), receipts["settled"], time.Minute)
+			return err
+		}, store.ErrNotReplicated},
+		{
+			"settle what is gone",
+			func(s *store.Store) error { _, err := s.Settle(ctx(t), gone.Receipt); return err },
+			store.ErrNotReplicated,
+		},
+		{"forget what is gone", func(s *store.Store) error {
+			_, err := s.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID)
+			return err
+		}, store.ErrNotReplicated},
+		{"too old", func(s *store.Store) error {
+			r := holding(t, "old", "r")
+			r.Donation.OccurredAt = time.Now().Add(-2 * defaultRules.Retention)
+			_, err := s.Note(ctx(t), r)
+			return err
+		}, store.ErrNotReplicated},
+		{"one too many", func(s *store.Store) error {
+			r := holding(t, "held", "another")
+			r.Message, r.Donation.Event, r.Rules.SeriesLimit = webhook, pay+1, 1
+			_, err := s.Note(ctx(t), r)
+			return err
+		}, store.ErrNotReplicated},
+		{"a look", func(s *store.Store) error {
+			d := holding(t, "new", "").Donation
+			reply, err := s.Exists(ctx(t), d, ipn, defaultRules)
+			if err == nil && reply.Evidence == 0 {
+				err = errors.New("there is no note")
+			}
+			return err
+		}, nil},
+		{"a list", func(s *store.Store) error {
+			_, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), SeriesID: "new", PageSize: 1})
+			return err
+		}, nil},
+	}
+}
+
 // TestNotReplicated checks that no answer is given which the primary alone knows: neither
 // the first time nor on a repeat, whoever asks, by which connection, and whether or not
 // the primary knows the scripts. A refusal is an answer too: it may rest on what a
@@ -203,111 +317,7 @@ func TestNotReplicated(t *testing.T) {
 		for _, r := range f.replicas {
 			r.Pause()
 		}
-		asks := []struct {
-			name string
-			ask  func(s *store.Store) error
-			want error
-		}{
-			{
-				"a new donation",
-				func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "new", "r")); return err },
-				store.ErrNotReplicated,
-			},
-			{
-				"the same again, which is held",
-				func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "new", "other")); return err },
-				store.ErrNotReplicated,
-			},
-			{"without a hold", func(s *store.Store) error {
-				r := holding(t, "final", "r")
-				r.Hold = 0
-				_, err := s.Note(ctx(t), r)
-				return err
-			}, store.ErrNotReplicated},
-			{
-				"and its duplicate",
-				func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "final", "other")); return err },
-				store.ErrNotReplicated,
-			},
-			{"several at once", func(s *store.Store) error {
-				_, errs := s.Notes(
-					ctx(t),
-					[]store.NoteRequest{
-						holding(t, "a", "r"),
-						holding(t, "b", "r"),
-						holding(t, "a", "other"),
-						holding(t, "c", "r"),
-					},
-				)
-				for i, err := range errs {
-					if !errors.Is(err, store.ErrNotReplicated) {
-						return fmt.Errorf("note %d of several: %v", i, err)
-					}
-				}
-				return errs[0]
-			}, store.ErrNotReplicated},
-			{
-				"settle",
-				func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["settled"]); return err },
-				store.ErrNotReplicated,
-			},
-			{
-				"release",
-				func(s *store.Store) error { _, err := s.Release(ctx(t), receipts["released"]); return err },
-				store.ErrNotReplicated,
-			},
-			{"extend", func(s *store.Store) error {
-				_, err := s.Extend(ctx(t), receipts["extended"], time.Minute)
-				return err
-			}, store.ErrNotReplicated},
-			{
-				"settle what was released",
-				func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["released"]); return err },
-				store.ErrNotReplicated,
-			},
-			{
-				"release what is settled",
-				func(s *store.Store) error { _, err := s.Release(ctx(t), receipts["settled"]); return err },
-				store.ErrNotReplicated,
-			},
-			{"extend what is settled", func(s *store.Store) error {
-				_, err := s.Extend(ctx(t), receipts["settled"], time.Minute)
-				return err
-			}, store.ErrNotReplicated},
-			{
-				"settle what is gone",
-				func(s *store.Store) error { _, err := s.Settle(ctx(t), gone.Receipt); return err },
-				store.ErrNotReplicated,
-			},
-			{"forget what is gone", func(s *store.Store) error {
-				_, err := s.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID)
-				return err
-			}, store.ErrNotReplicated},
-			{"too old", func(s *store.Store) error {
-				r := holding(t, "old", "r")
-				r.Donation.OccurredAt = time.Now().Add(-2 * defaultRules.Retention)
-				_, err := s.Note(ctx(t), r)
-				return err
-			}, store.ErrNotReplicated},
-			{"one too many", func(s *store.Store) error {
-				r := holding(t, "held", "another")
-				r.Message, r.Donation.Event, r.Rules.SeriesLimit = webhook, pay+1, 1
-				_, err := s.Note(ctx(t), r)
-				return err
-			}, store.ErrNotReplicated},
-			{"a look", func(s *store.Store) error {
-				d := holding(t, "new", "").Donation
-				reply, err := s.Exists(ctx(t), d, ipn, defaultRules)
-				if err == nil && reply.Evidence == 0 {
-					err = errors.New("there is no note")
-				}
-				return err
-			}, nil},
-			{"a list", func(s *store.Store) error {
-				_, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), SeriesID: "new", PageSize: 1})
-				return err
-			}, nil},
-		}
+		asks := replicatedAsks(t, receipts, gone)
 		// On 7.2 and later WAIT counts from the connection's own last write, so each
 		// repeat comes on a connection that has written nothing.
 		for _, round := range []string{"at first", "on the repeat", "on the repeat, without scripts"} {

@@ -34,30 +34,100 @@ type said struct {
 
 const pay, refund store.Event = 1, 4
 
+// A sameness is messages of one series, told one after the other under some rules.
+type sameness struct {
+	name  string
+	rules store.Rules
+	say   []said
+}
+
+var (
+	saidByIPN     = said{channel: "ipn", id: ipn.ID, transaction: "TXNIPN", amount: "25.00USD", event: pay, at: at(0)}
+	saidByWebhook = said{
+		channel: "webhook", id: webhook.ID, transaction: "TXNHOOK", amount: "25.00USD", event: pay,
+		at: at(30 * time.Second),
+	}
+)
+
+// first is a message of a new donation.
+func first(m said) said { m.verdict, m.evidence = store.First, store.New; return m }
+
+// again is a message of the donation that message number same told.
+func again(m said, evidence store.Evidence, same int) said {
+	m.verdict, m.evidence, m.same = store.Duplicate, evidence, same
+	return m
+}
+
+// with is a message with a change.
+func with(m said, change func(*said)) said { change(&m); return m }
+
+// TestSameness tells messages to a store, and checks which of them it takes for one donation.
 func TestSameness(t *testing.T) {
+	cases := slices.Concat(samenessByIDs(), samenessByMoney(), samenessByTimes(), samenessOfTheRest())
+	everywhere(t, func(t *testing.T, s *store.Store) {
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				var donations []string
+				for i, m := range c.say {
+					amount, currency := "", ""
+					if m.amount != "" {
+						amount, currency = m.amount[:len(m.amount)-3], m.amount[len(m.amount)-3:]
+					}
+					r := store.NoteRequest{
+						Donation: store.Donation{
+							Ledger:        ledgerOf(t),
+							SeriesID:      "I-1",
+							Event:         m.event,
+							OccurredAt:    m.at,
+							Amount:        amount,
+							CurrencyCode:  currency,
+							TransactionID: m.transaction,
+						},
+						Message:   store.Message{Channel: m.channel, ID: m.id},
+						RequestID: fmt.Sprint(i),
+						Rules:     c.rules,
+					}
+					seen, err := s.Exists(ctx(t), r.Donation, r.Message, r.Rules)
+					if err != nil {
+						t.Fatalf("Exists(message %d): %v", i+1, err)
+					}
+					reply := note(t, s, r)
+					wantVerdict(t, reply, m.verdict, m.evidence)
+					if m.same > 0 && reply.Note.DonationID != donations[m.same-1] {
+						t.Errorf(
+							"message %d: donation id %s, want that of message %d in %v",
+							i+1,
+							reply.Note.DonationID,
+							m.same,
+							donations,
+						)
+					}
+					if m.same == 0 && strings.Contains(strings.Join(donations, " "), reply.Note.DonationID) {
+						t.Errorf(
+							"message %d: donation id %s is not new among %v",
+							i+1,
+							reply.Note.DonationID,
+							donations,
+						)
+					}
+					if m.verdict == store.First && seen.Evidence != 0 ||
+						m.verdict != store.First &&
+							(seen.Evidence != m.evidence || seen.Note.DonationID != reply.Note.DonationID) {
+						t.Errorf("message %d: a look before said %+v, the note %+v", i+1, seen, reply)
+					}
+					donations = append(donations, reply.Note.DonationID)
+				}
+			})
+		}
+	})
+}
+
+// samenessByIDs shows message ids and transaction ids.
+func samenessByIDs() []sameness {
 	idsShared := defaultRules
 	idsShared.TransactionIDs = store.Shared
-	first := func(m said) said { m.verdict, m.evidence = store.First, store.New; return m }
-	again := func(m said, evidence store.Evidence, same int) said {
-		m.verdict, m.evidence, m.same = store.Duplicate, evidence, same
-		return m
-	}
-	ipn := said{channel: "ipn", id: ipn.ID, transaction: "TXNIPN", amount: "25.00USD", event: pay, at: at(0)}
-	hook := said{
-		channel:     "webhook",
-		id:          webhook.ID,
-		transaction: "TXNHOOK",
-		amount:      "25.00USD",
-		event:       pay,
-		at:          at(30 * time.Second),
-	}
-	with := func(m said, change func(*said)) said { change(&m); return m }
-
-	cases := []struct {
-		name  string
-		rules store.Rules
-		say   []said
-	}{
+	ipn, hook := saidByIPN, saidByWebhook
+	return []sameness{
 		{
 			"a redelivery, whatever else changed",
 			defaultRules,
@@ -121,6 +191,34 @@ func TestSameness(t *testing.T) {
 			first(ipn), again(with(hook, func(m *said) { m.transaction = "" }), store.Paired, 1),
 		}},
 		{
+			"one channel does not tell of a donation under two ids",
+			defaultRules,
+			[]said{
+				first(
+					with(ipn, func(m *said) { m.transaction = "" }),
+				),
+				first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "" })),
+			},
+		},
+		{
+			"nor after the other channel has told of it",
+			defaultRules,
+			[]said{
+				first(
+					ipn,
+				),
+				again(hook, store.Paired, 1),
+				first(with(hook, func(m *said) { m.id, m.transaction = "WH-2", "" })),
+			},
+		},
+	}
+}
+
+// samenessByMoney shows amounts and currencies.
+func samenessByMoney() []sameness {
+	ipn, hook := saidByIPN, saidByWebhook
+	return []sameness{
+		{
 			"amounts are numbers",
 			defaultRules,
 			[]said{first(ipn), again(with(hook, func(m *said) { m.amount = "025.0USD" }), store.Paired, 1)},
@@ -161,27 +259,13 @@ func TestSameness(t *testing.T) {
 			defaultRules,
 			[]said{first(ipn), again(with(hook, func(m *said) { m.amount = "" }), store.Paired, 1)},
 		},
-		{
-			"one channel does not tell of a donation under two ids",
-			defaultRules,
-			[]said{
-				first(
-					with(ipn, func(m *said) { m.transaction = "" }),
-				),
-				first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "" })),
-			},
-		},
-		{
-			"nor after the other channel has told of it",
-			defaultRules,
-			[]said{
-				first(
-					ipn,
-				),
-				again(hook, store.Paired, 1),
-				first(with(hook, func(m *said) { m.id, m.transaction = "WH-2", "" })),
-			},
-		},
+	}
+}
+
+// samenessByTimes shows the windows.
+func samenessByTimes() []sameness {
+	ipn, hook := saidByIPN, saidByWebhook
+	return []sameness{
 		{"times at the edge of the match window", defaultRules, []said{
 			first(ipn), again(with(hook, func(m *said) { m.at = at(-2 * time.Hour) }), store.Paired, 1),
 		}},
@@ -201,6 +285,13 @@ func TestSameness(t *testing.T) {
 			first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "OTHER" })),
 			again(with(hook, func(m *said) { m.transaction = "TXNIPN" }), store.SameTransaction, 1),
 		}},
+	}
+}
+
+// samenessOfTheRest shows events, missing ids and odd letters.
+func samenessOfTheRest() []sameness {
+	ipn := saidByIPN
+	return []sameness{
 		{"events are apart", defaultRules, []said{first(ipn), first(with(ipn, func(m *said) { m.event = refund }))}},
 		{
 			"a series id and nothing else",
@@ -227,62 +318,6 @@ func TestSameness(t *testing.T) {
 			},
 		},
 	}
-	everywhere(t, func(t *testing.T, s *store.Store) {
-		for _, c := range cases {
-			t.Run(c.name, func(t *testing.T) {
-				var donations []string
-				for i, m := range c.say {
-					amount, currency := "", ""
-					if m.amount != "" {
-						amount, currency = m.amount[:len(m.amount)-3], m.amount[len(m.amount)-3:]
-					}
-					r := store.NoteRequest{
-						Donation: store.Donation{
-							Ledger:        ledgerOf(t),
-							SeriesID:      "I-1",
-							Event:         m.event,
-							OccurredAt:    m.at,
-							Amount:        amount,
-							CurrencyCode:  currency,
-							TransactionID: m.transaction,
-						},
-						Message:   store.Message{Channel: m.channel, ID: m.id},
-						RequestID: fmt.Sprint(i),
-						Rules:     c.rules,
-					}
-					seen, err := s.Exists(ctx(t), r.Donation, r.Message, r.Rules)
-					if err != nil {
-						t.Fatalf("Exists(message %d): %v", i+1, err)
-					}
-					reply := note(t, s, r)
-					wantVerdict(t, reply, m.verdict, m.evidence)
-					if m.same > 0 && reply.Note.DonationID != donations[m.same-1] {
-						t.Errorf(
-							"message %d: donation id %s, want that of message %d in %v",
-							i+1,
-							reply.Note.DonationID,
-							m.same,
-							donations,
-						)
-					}
-					if m.same == 0 && strings.Contains(strings.Join(donations, " "), reply.Note.DonationID) {
-						t.Errorf(
-							"message %d: donation id %s is not new among %v",
-							i+1,
-							reply.Note.DonationID,
-							donations,
-						)
-					}
-					if m.verdict == store.First && seen.Evidence != 0 ||
-						m.verdict != store.First &&
-							(seen.Evidence != m.evidence || seen.Note.DonationID != reply.Note.DonationID) {
-						t.Errorf("message %d: a look before said %+v, the note %+v", i+1, seen, reply)
-					}
-					donations = append(donations, reply.Note.DonationID)
-				}
-			})
-		}
-	})
 }
 
 // TestFullNote fills a note with IPNs under one transaction id, and checks that it still
