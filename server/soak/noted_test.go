@@ -126,7 +126,7 @@ func (r *release) overlay(path string) error {
 // is named with it.
 func build(path, overlay string) error {
 	args := []string{"build", "-o", path}
-	if raceDetector {
+	if redistest.RaceDetector() {
 		args = append(args, "-race")
 	}
 	if overlay != "" {

@@ -17,9 +17,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// seriesKey is the key of a series' notes, a string. The space parts ledger and series;
-// as neither can hold one, no two series share a key. The braces keep a series on one
-// node of a cluster.
+// seriesKey is the key of a series' notes, a string. Neither ledger nor series can have a
+// space, so no two series share a key. The braces keep a series on one node of a cluster.
 func seriesKey(ledger, series string) string { return wire.Prefix + "{" + ledger + " " + series + "}" }
 
 // ledgerPattern matches the keys of a ledger's series, for SCAN.
@@ -42,16 +41,16 @@ func seriesOf(key string) (ledger, series string, ok bool) {
 	return strings.Cut(inner, " ")
 }
 
-// token is what a note keeps of the request that it answered FIRST: 54 bits of its hash.
-// Ids of requests are of any length, and a note is small.
+// token is what a note keeps of the request that it last answered FIRST: 54 bits of its
+// hash. The ids of requests have any length, and a note is small.
 func token(requestID string) string {
 	sum := sha256.Sum256([]byte(requestID))
 	return base64.RawURLEncoding.EncodeToString(sum[:7])[:9]
 }
 
-// donationID names a note for all time: when it was noted, which no other note of its
-// series shares, and a hash of that and the series. It need not be stored, and leads back
-// to its note.
+// donationID names a note for all time. It has the time at which the note was made, which
+// is unique in its series, and a hash of that and the series. It need not be stored, and
+// leads back to its note.
 func donationID(ledger, series string, noted int64) string {
 	at := strconv.FormatInt(noted, 36)
 	sum := sha256.Sum256([]byte(seriesKey(ledger, series) + at))
@@ -68,9 +67,9 @@ func notedOf(ledger, series, id string) (int64, error) {
 	return noted, nil
 }
 
-// receipt is what a holder needs to find its note again, and to prove that it is the
-// holder. Only the note is believed; the checksum is there to tell a receipt that was cut
-// short or mistyped from one whose note is forgotten.
+// receipt lets a holder find its note again and prove that it is the holder. Only the
+// note decides. The checksum tells a receipt that was cut short or mistyped from a
+// receipt whose note is forgotten.
 type receipt struct {
 	ledger, series string
 	noted          int64
@@ -110,13 +109,13 @@ func parseReceipt(s string) (receipt, error) {
 	return r, nil
 }
 
-// LedgerOf tells which ledger a receipt is of, without asking the store.
+// LedgerOf is the ledger of a receipt. It does not ask the store.
 func LedgerOf(s string) (string, error) {
 	r, err := parseReceipt(s)
 	return r.ledger, err
 }
 
-// printable tells whether s can stand in a key or a note as it is: printable ASCII
+// printable tells whether s can be part of a key or a note as it is: printable ASCII
 // without spaces.
 func printable(s string) bool {
 	for i := range len(s) {
@@ -127,11 +126,11 @@ func printable(s string) bool {
 	return true
 }
 
-// Messages are written so that PayPal's take little room: an IPN's 32 hex digits as "I"
-// and their 16 bytes in base 85, a webhook's "WH-17-17" as "W" and its two halves,
-// numbers in base 36, as 22 bytes in base 85. All others are the channel, a colon and the
-// id. A channel has no capital letters and no colon, so the three cannot be taken for
-// each other, and each message is written in one way only.
+// writeMessage writes PayPal's messages so that they take little room. An IPN's 32 hex
+// digits become "I" and their 16 bytes in base 85. A webhook's "WH-17-17" becomes "W" and
+// its two halves, numbers in base 36, as 22 bytes in base 85. All other messages are the
+// channel, a colon and the id. A channel has no capital letters and no colon, so the
+// three forms are never confused, and each message has only one form.
 func writeMessage(m Message) string {
 	switch {
 	case m.Channel == "ipn" && len(m.ID) == 32:
@@ -195,8 +194,8 @@ func readMessage(s string) (Message, error) {
 	return Message{Channel: channel, ID: id}, nil
 }
 
-// Transaction ids stand as they are, but for those that would be taken for "-" (none) or
-// "=" (the first one's): a point goes before them.
+// writeTransaction writes a transaction id as it is. An id that could be taken for "-"
+// (unknown), "=" (the id of the first sighting) or the extras gets a point before it.
 func writeTransaction(id string) string {
 	switch {
 	case id == "":
@@ -228,8 +227,8 @@ func writeTime(t time.Time) string {
 	return strconv.FormatInt(t.UnixMilli(), 10)
 }
 
-// writeAgreeing writes which channels' transaction ids agree with the asking message's,
-// as notes.lua reads it.
+// writeAgreeing writes the channels whose transaction ids agree with the asking
+// message's, as notes.lua reads it.
 func writeAgreeing(rules Rules) string {
 	switch rules.TransactionIDs {
 	case Shared:
@@ -244,8 +243,7 @@ func writeAgreeing(rules Rules) string {
 	return "+," + strings.Join(rules.Agreeing, ",") + "," // so that the empty channel is ",,"
 }
 
-// events are the letters by which notes name their event, in the order of the contract's
-// numbers.
+// events are the letters of the events, in the order of the contract's numbers.
 const events = "PpFRVCJSHUEXYD"
 
 // MaxEvent is the highest Event.

@@ -10,18 +10,18 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// defaultRetention is what a note lives for if its line says nothing; notes.lua has the
+// defaultRetention is how long a note lives if its line does not say; notes.lua has the
 // same.
 const defaultRetention = 45 * 24 * time.Hour
 
-// readNote reads a line as notes.lua writes it; the format is described there. What is
-// wrong with one is not told, since errors are logged.
+// readNote reads a line as notes.lua writes it; notes.lua describes the format. It does
+// not tell the fault of a line, since errors are logged.
 func readNote(ledger, series, line string, now time.Time) (Note, error) {
 	n, extras, err := readLine(ledger, series, line)
 	if err != nil {
 		return Note{}, wire.Unreadable()
 	}
-	// A clock that was set back makes a hold no longer than was asked for.
+	// A clock that was set back does not make a hold longer than was asked for.
 	if extras.length > 0 && n.HeldUntil.Sub(now) > extras.length {
 		n.HeldUntil = now.Add(extras.length)
 	}
@@ -36,7 +36,7 @@ func readNote(ledger, series, line string, now time.Time) (Note, error) {
 	return n, nil
 }
 
-// readLine leaves State zero but for a released note.
+// readLine sets State only for a released note.
 func readLine(ledger, series, line string) (Note, extras, error) {
 	f := strings.Fields(line)
 	if len(f) < 5 || len(f[0]) < 11 {
@@ -104,15 +104,14 @@ func readOccurred(s string, noted int64) (time.Time, error) {
 	return time.UnixMilli(noted - noted%1000 + after), nil
 }
 
-// extras are what stands between a note's amount and its sightings, less what a Note
-// shows itself.
+// extras are the extras of a note's line that a Note does not show itself.
 type extras struct {
 	retention time.Duration
 	received  time.Time     // zero where the first message arrived as it was noted
 	length    time.Duration // of the hold, as it was asked for
 }
 
-// readExtras skips what only the scripts need, and the letters of later releases.
+// readExtras skips the letters that only the scripts need, and those of later releases.
 func readExtras(n *Note, s string) (extras, error) {
 	e := extras{retention: defaultRetention}
 	for s != "" {

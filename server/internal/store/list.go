@@ -13,9 +13,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// A cursor is where a listing has come to. A page token is its JSON in base64: only this
-// store reads it, and a caller who writes one of its own sees nothing that it could not
-// list anyway.
+// A cursor is the position of a listing. A page token is its JSON in base64. Only this
+// store reads it, and a caller who makes one sees only notes that it could list anyway.
 type cursor struct {
 	Ledger string   `json:"l"`
 	Series string   `json:"s"`           // the series to list; empty for a ledger
@@ -25,22 +24,22 @@ type cursor struct {
 	Wait   []string `json:"w,omitempty"` // keys that SCAN has given and that have not been listed
 	After  int64    `json:"a,omitempty"` // of the first of them, notes up to this one have been listed
 	Past   string   `json:"p,omitempty"` // the node's keys up to this one are listed, or wait
-	Run    string   `json:"r,omitempty"` // the process that Scan is of, by its run_id: another one has its keys in another order
+	Run    string   `json:"r,omitempty"` // the run_id of the process that Scan is of: every process has its own order
 
 	scanned string // the node whose keys wait
 	whole   bool   // and they are all of its keys behind Past, in order
 	size    int    // of the notes listed so far
 }
 
-// A page ends after so many keys have been read, even if few of their notes were wanted:
-// it must end before its caller's deadline.
+// A page ends after this many keys, even if few of their notes were wanted, so that it
+// ends before its caller's deadline.
 const (
 	scanCount    = 100
 	mostKeysRead = 2000
 )
 
-// List pages through notes: of one series in the order they were made, or of a ledger in
-// no order.
+// List pages through the notes of one series in the order in which they were made, or
+// through those of a ledger in no order.
 func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 	if err := s.trusted(); err != nil {
 		return ListReply{}, err
@@ -80,8 +79,9 @@ func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 		return reply, nil
 	}
 	if at.whole && len(at.Wait) > 0 {
-		// The node gave all its keys at once, as the embedded store does, however many.
-		// Rather than carry them, ask for those behind this one again.
+		// The node gave all its keys at once, as the embedded store does with any number
+		// of keys. The token does not carry them: the next page asks again for those
+		// behind this key.
 		at.Wait, at.Past = at.Wait[:1], at.Wait[0]
 		at.Node, at.Scan, at.More = at.scanned, 0, true
 	}
@@ -122,7 +122,7 @@ func start(r ListRequest) (cursor, error) {
 	return at, nil
 }
 
-// listKeys lists the keys that wait, a round trip for many, until the page is full.
+// listKeys lists the waiting keys, many in one round trip, until the page is full.
 func (s *Store) listKeys(ctx context.Context, r ListRequest, at *cursor, reply *ListReply) (full bool, err error) {
 	calls := make([]*wire.Call, min(len(at.Wait), scanCount))
 	for i := range calls {
@@ -161,8 +161,8 @@ func (s *Store) listKeys(ctx context.Context, r ListRequest, at *cursor, reply *
 	return false, nil
 }
 
-// readNotes reads a series' lines, oldest note first: where the store's clock was set
-// back, they do not stand in that order.
+// readNotes reads a series' lines and sorts the notes, the oldest first. If the store's
+// clock was set back, the lines are in another order.
 func readNotes(key string, lines []string, now time.Time) ([]Note, error) {
 	ledger, series, _ := seriesOf(key)
 	notes := make([]Note, len(lines))
@@ -188,7 +188,7 @@ func (r ListRequest) wants(n Note) bool {
 		!slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.Message.Channel != r.SeenOnlyOn })
 }
 
-// scan fetches keys to list: a step through one node, then on to the next one.
+// scan fetches keys to list: one step through a node, then on to the next node.
 func scan(ctx context.Context, nodes []wire.Node, at *cursor) error {
 	i := 0
 	if at.Node != "" {
@@ -209,7 +209,7 @@ func scan(ctx context.Context, nodes []wire.Node, at *cursor) error {
 			"list again from the start", ErrBadPageToken)
 	}
 	for _, key := range page.Keys {
-		// What matches the pattern need not be a key of ours.
+		// A key that matches the pattern need not be ours.
 		if ledger, _, ok := seriesOf(key); ok && ledger == at.Ledger && key > at.Past {
 			at.Wait = append(at.Wait, key)
 		}

@@ -189,9 +189,9 @@ func (s *Store) runOne(ctx context.Context, sc *wire.Script, key string, args ..
 }
 
 // Note decides whether a donation has been noted, and notes it. Its errors are those of
-// types.go or of ctx. After ErrOutcomeUnknown, ErrNotReplicated, ErrWentBack and an error
-// of ctx it may have been noted, and nothing more will be; after any other nothing was.
-// Asking again with the same RequestID is right after each.
+// types.go or of ctx. After ErrOutcomeUnknown, ErrNotReplicated, ErrWentBack or an error
+// of ctx it may have been noted, and no more will happen. After any other error nothing
+// was noted. Repeating the call with the same RequestID is right after each error.
 func (s *Store) Note(ctx context.Context, r NoteRequest) (NoteReply, error) {
 	args, err := s.noteArgs(r)
 	if err != nil {
@@ -204,8 +204,8 @@ func (s *Store) Note(ctx context.Context, r NoteRequest) (NoteReply, error) {
 	return readNoteReply(r, words)
 }
 
-// Notes is Note for many, in order and in one round trip: those of one series are noted
-// in the order they stand.
+// Notes is Note for many requests, in one round trip. Requests of one series are noted in
+// their order.
 func (s *Store) Notes(ctx context.Context, requests []NoteRequest) ([]NoteReply, []error) {
 	replies, errs := make([]NoteReply, len(requests)), make([]error, len(requests))
 	calls := make([]*wire.Call, len(requests)) // nil where the request cannot be noted
@@ -344,12 +344,12 @@ func (s *Store) Settle(ctx context.Context, receipt string) (Note, error) {
 	return s.withReceipt(ctx, settleScript, receipt, flag(s.replicated))
 }
 
-// Release gives the hold of a receipt up.
+// Release gives up the hold of a receipt.
 func (s *Store) Release(ctx context.Context, receipt string) (Note, error) {
 	return s.withReceipt(ctx, releaseScript, receipt, flag(s.replicated))
 }
 
-// Extend lets the hold of a receipt last until hold from now.
+// Extend makes the hold of a receipt end at hold from now.
 func (s *Store) Extend(ctx context.Context, receipt string, hold time.Duration) (Note, error) {
 	return s.withReceipt(ctx, extendScript, receipt, hold.Milliseconds(), flag(s.replicated))
 }
@@ -394,8 +394,8 @@ func readDone(sc *wire.Script, ledger, series string, words []string) (Note, err
 	return readNote(ledger, series, words[1], now)
 }
 
-// storable guards the format: whatever the caller has checked, nothing may be written
-// that could not be read again.
+// storable protects the format: whatever the caller has checked, nothing is written that
+// could not be read again.
 func storable(d Donation, m Message) error {
 	if d.Event < 1 || d.Event > MaxEvent {
 		return fmt.Errorf("noting: there is no event %d", d.Event)
@@ -434,7 +434,7 @@ func readEvidence(word string) (Evidence, error) {
 	return 0, fmt.Errorf("a script replied the evidence %s, which this release does not know", strconv.Quote(word))
 }
 
-// wholeSeconds rounds up: a note keeps its retention in seconds.
+// wholeSeconds rounds up, since a note keeps its retention in seconds.
 func wholeSeconds(d time.Duration) time.Duration {
 	return (d + time.Second - 1).Truncate(time.Second)
 }

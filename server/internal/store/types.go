@@ -7,7 +7,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// Event numbers what happened, as the contract does (PAYMENT is 1). Donations of two
+// Event is the number of an event, as in the contract (PAYMENT is 1). Donations of two
 // events are never the same.
 type Event int
 
@@ -23,8 +23,8 @@ type Donation struct {
 	TransactionID string
 }
 
-// Message is one notification of a donation; ID needs Channel. ReceivedAt is when it
-// first arrived, where that was not just now; the zero time means now.
+// Message is one notification of a donation. ID needs Channel. ReceivedAt is when it
+// first arrived; the zero time means now.
 type Message struct {
 	Channel    string
 	ID         string
@@ -32,10 +32,10 @@ type Message struct {
 }
 
 // Rules are the settings of a ledger that a decision needs. The caller passes them with
-// every request, since only it knows the ledger's.
+// every request, since only the caller knows them.
 type Rules struct {
-	MatchWindow    time.Duration // how far apart the occurred_at of one donation's messages may lie
-	ArrivalWindow  time.Duration // how far apart they may arrive, where either has no occurred_at
+	MatchWindow    time.Duration // the largest distance of two occurred_at of one donation
+	ArrivalWindow  time.Duration // the largest distance of two arrivals, if an occurred_at is missing
 	Retention      time.Duration // how long a note lives after its donation
 	SkewAhead      time.Duration // how far ahead of the store's clock occurred_at may lie
 	TransactionIDs TransactionIDs
@@ -50,12 +50,12 @@ func (t TransactionIDs) String() string { return [...]string{"auto", "per-channe
 
 // The settings of transaction ids.
 const (
-	// Auto: two donations where the ids of the two channels are known to agree, from the
-	// series or from Rules.Agreeing; otherwise nothing.
+	// Auto means two donations if the ids of the two channels are known to agree, from
+	// the series or from Rules.Agreeing; otherwise the ids mean nothing.
 	Auto TransactionIDs = iota
-	// PerChannel: nothing.
+	// PerChannel means that the ids mean nothing.
 	PerChannel
-	// Shared: two donations.
+	// Shared means two donations.
 	Shared
 )
 
@@ -104,8 +104,8 @@ type Note struct {
 	Attempt    int
 }
 
-// size is more than a note takes in the contract's binary form: 96 and 32 bytes are more
-// than numbers, times and lengths do.
+// size is an upper limit of a note's size in the contract's binary form. The 96 and 32
+// bytes exceed the numbers, times and lengths.
 func (n Note) size() int {
 	d := n.Donation
 	size := 96 + len(
@@ -151,23 +151,23 @@ type NoteReply struct {
 	Receipt  string    // only with First and a hold
 	Now      time.Time // the store's clock at the decision
 	Recorded bool      // this message was added to the note's sightings, as the last of them
-	Against  []Told    // with New: the ids without which the message would have been paired; empty where none spoke against it
+	Against  []Told    // with New: the ids that alone kept the message from being paired
 }
 
-// Told is a transaction id that a channel told of a donation.
+// Told is a transaction id that a channel gave a donation.
 type Told struct {
 	Channel, TransactionID string
 }
 
-// ExistsReply is the answer to a look: Evidence 0 where there is no note.
+// ExistsReply is the answer to Exists. Evidence is 0 if there is no note.
 type ExistsReply struct {
 	Evidence Evidence
 	Note     Note
 	Now      time.Time
 }
 
-// ListRequest asks for a page of notes of Ledger, or of one of its series. All conditions
-// must hold; a zero one holds for every note.
+// ListRequest asks for a page of the notes of Ledger, or of one of its series. All
+// conditions must hold; a zero condition always holds.
 type ListRequest struct {
 	Ledger, SeriesID        string
 	State                   State
@@ -175,11 +175,11 @@ type ListRequest struct {
 	NotedAfter, NotedBefore time.Time // at or after, and before
 	TransactionID           string    // in any sighting
 	PageSize                int       // at least 1
-	PageBytes               int       // what the notes of a page may take, as Note.size has it; 0 means as much as they will
+	PageBytes               int       // the limit of the notes' size, by Note.size; 0 means no limit
 	PageToken               string
 }
 
-// ListReply is a page; an empty NextPageToken means the last one.
+// ListReply is a page. On the last page NextPageToken is empty.
 type ListReply struct {
 	Notes         []Note
 	NextPageToken string
