@@ -69,7 +69,7 @@ check:
 mutants:
 	.ci/need redis-server redis-cli faketime gremlins
 	go test -tags mutants -count=1 -timeout 20m -run '^TestMutants$$' ./server/internal/store
-	.ci/mutants 97 server/internal/store '^(Fuzz.*|Test(WrongReceipts|NotStorable|Unreadable|FirstRelease|Life|HoldOutlastsRetention))$$' record.go keys.go
+	.ci/mutants 97 server/internal/store '^(Fuzz.*|Test(WrongReceipts|NotStorable|Unreadable|FirstRelease|Life|HoldOutlastsRetention))$$' line.go keys.go
 	.ci/mutants 97 server '^Test(LimitsOf.*|LimitsAreTold.*|Amounts|RefusalsDoNotEcho|EndsOfRanges|EveryWord.*|Reasons.*|Refuse|Jitter.*)$$' check.go status.go
 
 # vulnerable looks for known vulnerabilities in the Go code that we call, the standard library of

@@ -42,7 +42,7 @@ var faults = []struct{ fault, then, tests string }{
 	{"power fails", "what the disk had not confirmed is lost under everysec, and noticed; nothing under always", "store.TestPowerLost"},
 	{"Redis's clock jumps forward", "holds and notes end early; noticed; nobody in time is refused", "store.TestClockSetForwardOnRedis store.TestClockJumpsUnderLoad server.TestClockOfRedisJumps server.TestClockJumps"},
 	{"Redis's clock jumps back", "holds last longer, nothing is FIRST twice, names stay unique", "store.TestClockSetBackOnRedis store.TestLateAfterClockSetBack"},
-	{"the clocks are apart, or drift", "deadlines hold by Redis's clock, and are never late", "store.TestClocksApart store.TestClockIsNeverLate store.TestClockThatWasSet"},
+	{"the clocks are apart, or drift", "deadlines hold by Redis's clock, and are never late", "store.TestClocksApart store/wire.TestClockIsNeverLate store/wire.TestClockThatWasSet"},
 	{"a wrong password, or too few rights", "not ready, with what to do; callers learn nothing; no storm of attempts", "server.TestWrongPassword server.TestMissingRight server.TestLeastRights cmd/noted.TestPasswordStaysOut"},
 	{"Redis's certificate is bad", "not ready, and it is named; a CA of one's own works", "server.TestCertificateOfTheStore"},
 	{"somebody else uses the same Redis", "foreign keys untouched, foreign values an error and never a verdict, everybody else answered", "store.TestForeignKeys store.TestForeignValues server.TestForeignSeries server.TestLeastRights"},
@@ -94,7 +94,7 @@ var faults = []struct{ fault, then, tests string }{
 
 // TestFaults checks that what is said to prove something is there.
 func TestFaults(t *testing.T) {
-	folders := map[string]string{"server": ".", "store": "internal/store", "cmd/noted": "cmd/noted", "soak": "soak", "client": "../client", "gateway": "../client/gateway"}
+	folders := map[string]string{"server": ".", "store": "internal/store", "store/wire": "internal/store/wire", "cmd/noted": "cmd/noted", "soak": "soak", "client": "../client", "gateway": "../client/gateway"}
 	text := map[string]string{}
 	for name, folder := range folders {
 		files, err := filepath.Glob(folder + "/*_test.go")

@@ -28,8 +28,10 @@ type room struct {
 // What several rooms name.
 const (
 	contract = "gen/go/noted/v1 gen/go/noted/v1/notedv1connect"
-	service  = contract + " server server/internal/agreement server/internal/store server/internal/jsonfile"
-	trial    = service + " server/internal/embedded"
+	service  = contract + " server server/internal/agreement server/internal/store server/internal/store/epoch " +
+		"server/internal/store/wire server/internal/jsonfile"
+	notes = "server/internal/store server/internal/store/epoch server/internal/store/wire"
+	trial = service + " server/internal/embedded"
 
 	useGRPC      = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
 	useRedis     = "github.com/redis/go-redis"
@@ -42,10 +44,14 @@ var rooms = []room{
 	{"gen/go/noted/v1", "", useGRPC, ""},
 	{"gen/go/noted/v1/notedv1connect", "gen/go/noted/v1", "gen/go/noted/v1 connectrpc.com/connect", ""},
 
-	{"server/internal/store", "", useRedis, "google.golang.org github.com/prometheus testing"},
-	{"server/internal/agreement", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus testing"},
-	{"server/internal/model", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus"},
-	{"server/internal/paypaltest", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus"},
+	{"server/internal/store/wire", "", useRedis, "google.golang.org github.com/prometheus testing"},
+	{"server/internal/store/epoch", "server/internal/store/wire", "server/internal/store/wire " + useRedis,
+		"google.golang.org github.com/prometheus testing"},
+	{"server/internal/store", "server/internal/store/wire server/internal/store/epoch",
+		"server/internal/store/wire server/internal/store/epoch", "google.golang.org github.com/prometheus testing"},
+	{"server/internal/agreement", notes, "server/internal/store", "google.golang.org github.com/prometheus testing"},
+	{"server/internal/model", notes, "server/internal/store", "google.golang.org github.com/prometheus"},
+	{"server/internal/paypaltest", notes, "server/internal/store", "google.golang.org github.com/prometheus"},
 	{"server/internal/embedded", "", useMiniredis, "google.golang.org github.com/prometheus github.com/redis testing"},
 	{"server/internal/jsonfile", "", "", "golang.org/x net testing"},
 	{"server/internal/pkitest", "", "testing", ""},

@@ -12,7 +12,8 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// books are a downstream's, which knows the donation id as the idempotency key and refuses late writers by the attempt.
+// books are those of a downstream system. It uses the donation id as the idempotency key,
+// and refuses late writers by the attempt.
 type books struct {
 	mu       sync.Mutex
 	booked   map[int]map[string]bool // :: payment → the donation ids under which it is in the books
@@ -25,7 +26,12 @@ type books struct {
 }
 
 func newBooks() *books {
-	return &books{booked: map[int]map[string]bool{}, payment: map[string]int{}, attempt: map[string]int32{}, worker: map[string]string{}}
+	return &books{
+		booked:  map[int]map[string]bool{},
+		payment: map[string]int{},
+		attempt: map[string]int32{},
+		worker:  map[string]string{},
+	}
 }
 
 // book enters a payment, and tells whether its writer may go on.
@@ -36,7 +42,16 @@ func (b *books) book(payment int, id string, attempt int32, request string) bool
 		b.problems = append(b.problems, fmt.Sprintf("payments %d and %d have the donation id %s", other, payment, id))
 	}
 	if other, there := b.worker[fmt.Sprint(id, attempt)]; there && other != request {
-		b.problems = append(b.problems, fmt.Sprintf("payment %d was FIRST at attempt %d for the requests %s and %s", payment, attempt, other, request))
+		b.problems = append(
+			b.problems,
+			fmt.Sprintf(
+				"payment %d was FIRST at attempt %d for the requests %s and %s",
+				payment,
+				attempt,
+				other,
+				request,
+			),
+		)
 	}
 	b.worker[fmt.Sprint(id, attempt)] = request
 	if attempt < b.attempt[id] {
@@ -53,7 +68,8 @@ func (b *books) book(payment int, id string, attempt int32, request string) bool
 	return true
 }
 
-// wrongs are how many payments are not in the books, and how often one is once more than it should.
+// wrongs are how many payments are missing from the books, and how many entries there are
+// too many.
 func (b *books) wrongs(payments int) (lost, doubled int) {
 	for payment := range payments {
 		switch n := len(b.ids(payment)); n {
@@ -86,10 +102,12 @@ func newHistory() *history {
 	return &history{began: time.Now(), answers: map[answer]int{}, errors: map[string]int{}}
 }
 
-// tooLate is how long after its caller's deadline a call may still do something: a deadline is on its way as long as the call is.
+// tooLate is how long after its caller's deadline a call may still have an effect: the
+// deadline travels as long as the call does.
 const tooLate = 2 * time.Second
 
-// add takes a call down. One that was not done is left out; one whose outcome is unknown may still happen for a while.
+// add records a call. It leaves out a call that was not done. A call with an unknown
+// outcome may still have an effect for a while.
 func (h *history) add(in input, out output) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -101,7 +119,10 @@ func (h *history) add(in input, out output) {
 	case unknown:
 		returned = (in.called + patience + tooLate).Nanoseconds()
 	}
-	h.operations = append(h.operations, porcupine.Operation{Input: in, Call: in.called.Nanoseconds(), Output: out, Return: returned})
+	h.operations = append(
+		h.operations,
+		porcupine.Operation{Input: in, Call: in.called.Nanoseconds(), Output: out, Return: returned},
+	)
 }
 
 func (h *history) failed(why string) {
@@ -110,7 +131,8 @@ func (h *history) failed(why string) {
 	h.errors[why]++
 }
 
-// check asks whether what all were told can have happened, each call at one moment between its beginning and its end.
+// check tells whether the answers are possible, if each call took effect at one moment
+// between its beginning and its end.
 func (h *history) check(t *testing.T) {
 	t.Helper()
 	result, info := porcupine.CheckOperationsVerbose(lives, h.operations, 2*time.Minute)
@@ -130,7 +152,13 @@ func (h *history) check(t *testing.T) {
 	if err := porcupine.VisualizePath(lives, info, path); err != nil {
 		t.Error(err)
 	}
-	t.Errorf("the history of %d calls is %s; the calls above are of one payment, and %s shows all (kept with go test -artifacts)", len(h.operations), result, path)
+	t.Errorf(
+		"the history of %d calls is %s; the calls above are of one payment, and %s shows all (kept with go test "+
+			"-artifacts)",
+		len(h.operations),
+		result,
+		path,
+	)
 }
 
 // sums are the figures of one round, or of all.
@@ -153,6 +181,21 @@ func (s *sums) add(o sums) {
 }
 
 func (s sums) String() string {
-	return fmt.Sprintf("%d payments in %d messages, tried %d times; %d faults; %d calls, of them %d FIRST, %d HELD, %d DUPLICATE, %d without an answer; %d processed once more under their id, %d late writers refused; %d lost, %d doubled",
-		s.payments, s.messages, s.tries, s.faults, s.calls, s.first, s.held, s.duplicate, s.unknown, s.again, s.late, s.lost, s.doubled)
+	return fmt.Sprintf(
+		"%d payments in %d messages, tried %d times; %d faults; %d calls, of them %d FIRST, %d HELD, %d DUPLICATE, "+
+			"%d without an answer; %d processed once more under their id, %d late writers refused; %d lost, %d doubled",
+		s.payments,
+		s.messages,
+		s.tries,
+		s.faults,
+		s.calls,
+		s.first,
+		s.held,
+		s.duplicate,
+		s.unknown,
+		s.again,
+		s.late,
+		s.lost,
+		s.doubled,
+	)
 }

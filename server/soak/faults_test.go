@@ -20,7 +20,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A kind is a kind of store: how it is started, with the flags by which noted finds it, and what befalls it.
+// A kind is a kind of store: how to start it, the flags with which noted finds it, and
+// its faults.
 type kind struct {
 	name   string
 	start  func(*storm) (flags []string)
@@ -39,7 +40,16 @@ var stores = []kind{
 	{"alone", (*storm).startAlone, (*storm).befallAlone, true, oneRelease},
 	{"sentinels", func(s *storm) []string {
 		s.fleet = redistest.StartSentinels(s.t, "--appendonly", "yes")
-		return []string{"-redis-mode", "sentinel", "-redis", s.fleet.URL, "-replicas", "2", "-replicas-timeout", "200ms"}
+		return []string{
+			"-redis-mode",
+			"sentinel",
+			"-redis",
+			s.fleet.URL,
+			"-replicas",
+			"2",
+			"-replicas-timeout",
+			"200ms",
+		}
 	}, (*storm).befallFleet, false, oneRelease},
 	{"cluster", func(s *storm) []string {
 		s.fleet = redistest.StartClusterApart(s.t, "--cluster-node-timeout", "500", "--appendonly", "yes")
@@ -55,7 +65,7 @@ func (s *storm) startAlone() []string {
 	return []string{"-redis", s.back.proxy.URL()}
 }
 
-// A fault is something that happens, and is over when the function returns.
+// A fault is an event, which is over when the function returns.
 type fault struct {
 	name string
 	do   func(ctx context.Context, dice *rand.Rand)
@@ -73,14 +83,17 @@ func (s *storm) rage(ctx context.Context) {
 		from := time.Since(s.history.began)
 		f.do(ctx, dice)
 		to := time.Since(s.history.began)
-		s.befell = append(s.befell, fmt.Sprintf("%v to %v: %s", from.Round(time.Millisecond), to.Round(time.Millisecond), f.name))
+		s.befell = append(
+			s.befell,
+			fmt.Sprintf("%v to %v: %s", from.Round(time.Millisecond), to.Round(time.Millisecond), f.name),
+		)
 		if to-from > 10*time.Second {
 			s.t.Logf("%s: well again after %v only", f.name, (to - from).Round(time.Second))
 		}
 	}
 }
 
-// a is a time of some length, the longer the rarer.
+// a is a random time; longer times are rarer.
 func a(dice *rand.Rand, most time.Duration) time.Duration {
 	return most/20 + paypaltest.UpTo(dice, paypaltest.UpTo(dice, most)+1)
 }
@@ -129,8 +142,14 @@ func (s *storm) befallAlone() []fault {
 			s.redis.Restart()
 		}},
 		{"Redis is restarted", func(context.Context, *rand.Rand) { s.redis.Restart() }},
-		{"Redis is frozen", func(ctx context.Context, dice *rand.Rand) { freeze(ctx, s.redis, a(dice, 2*time.Second)) }},
-		{"the way to Redis is bad", func(ctx context.Context, dice *rand.Rand) { s.back.worsen(ctx, a(dice, 2*time.Second)) }},
+		{
+			"Redis is frozen",
+			func(ctx context.Context, dice *rand.Rand) { freeze(ctx, s.redis, a(dice, 2*time.Second)) },
+		},
+		{
+			"the way to Redis is bad",
+			func(ctx context.Context, dice *rand.Rand) { s.back.worsen(ctx, a(dice, 2*time.Second)) },
+		},
 		{"the connections to Redis are cut", func(context.Context, *rand.Rand) { s.back.proxy.Cut() }},
 		{"Redis forgets its scripts", func(context.Context, *rand.Rand) { s.redis.Tell("SCRIPT", "FLUSH") }},
 		{"Redis is full", setting("maxmemory", "1", "0")},
@@ -154,20 +173,26 @@ func (s *storm) befallAlone() []fault {
 			var asking sync.WaitGroup
 			asking.Go(func() { s.redis.Tell("EVAL", "while true do end", "0") })
 			sleep(ctx, 100*time.Millisecond+a(dice, time.Second))
-			s.await(20*time.Second, "Redis is not busy any more", func() bool { return s.redis.Do("SCRIPT KILL") != "OK" && s.redis.Do("PING") == "PONG" })
+			s.await(
+				20*time.Second,
+				"Redis is not busy any more",
+				func() bool { return s.redis.Do("SCRIPT KILL") != "OK" && s.redis.Do("PING") == "PONG" },
+			)
 			asking.Wait()
 		}},
 	}
 }
 
-// befallUpgrade is what befalls one that is alone, and as often as all that, a Noted is started again.
+// befallUpgrade is the faults of a lone Redis, and, as often as all of those together, a
+// restart of a Noted.
 func (s *storm) befallUpgrade() []fault {
 	return append(s.befallAlone(), slices.Repeat(s.befallNoted()[:2], 5)...)
 }
 
 func (s *storm) befallFleet() []fault {
-	// Each begins with all well: what is answered is on all nodes of its kind, and nobody bears that two of them lose their memory at once. replaced waits until
-	// another has taken the place of the primary, for as long as one that is away is borne.
+	// Each begins with all well: what is answered is on all nodes of its kind, and nobody
+	// bears that two of them lose their memory at once. replaced waits until another has
+	// taken the place of the primary, for as long as one that is away is borne.
 	under := func(strike func(ctx context.Context, dice *rand.Rand, primary *redistest.Server, replaced func() bool)) func(context.Context, *rand.Rand) {
 		return func(ctx context.Context, dice *rand.Rand) {
 			primaries := s.fleet.Primaries()
@@ -179,7 +204,9 @@ func (s *storm) befallFleet() []fault {
 			strike(ctx, dice, p, func() bool {
 				for began := time.Now(); time.Since(began) < 10*time.Second; {
 					now := s.fleet.Primaries()
-					if s.fleet.Mode == "sentinel" && len(now) > 0 && now[0] != p || s.fleet.Mode == "cluster" && next != nil && strings.Contains(next.Tell("INFO", "replication"), "role:master") {
+					if s.fleet.Mode == "sentinel" && len(now) > 0 && now[0] != p ||
+						s.fleet.Mode == "cluster" && next != nil &&
+							strings.Contains(next.Tell("INFO", "replication"), "role:master") {
 						return true
 					}
 					if !sleep(ctx, 50*time.Millisecond) {
@@ -192,28 +219,37 @@ func (s *storm) befallFleet() []fault {
 		}
 	}
 	faults := []fault{
-		{"a primary is killed", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server, replaced func() bool) {
-			p.Kill()
-			another := replaced()
-			sleep(ctx, a(dice, time.Second))
-			if p.Restart(); !another && s.fleet.Mode == "sentinel" {
-				p.Tell("REPLICAOF", "NO", "ONE") // as it was; by what it was started with it may follow another
-			}
-		})},
-		{"a primary hands over", under(func(_ context.Context, _ *rand.Rand, p *redistest.Server, replaced func() bool) {
-			if s.fleet.HandOver(p) {
-				replaced()
-			}
-		})},
+		{
+			"a primary is killed",
+			under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server, replaced func() bool) {
+				p.Kill()
+				another := replaced()
+				sleep(ctx, a(dice, time.Second))
+				if p.Restart(); !another && s.fleet.Mode == "sentinel" {
+					p.Tell("REPLICAOF", "NO", "ONE") // as it was; by what it was started with it may follow another
+				}
+			}),
+		},
+		{
+			"a primary hands over",
+			under(func(_ context.Context, _ *rand.Rand, p *redistest.Server, replaced func() bool) {
+				if s.fleet.HandOver(p) {
+					replaced()
+				}
+			}),
+		},
 		{"a primary is frozen", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server, _ func() bool) {
 			freeze(ctx, p, a(dice, 3*time.Second))
 		})},
-		{"a primary is cut off", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server, replaced func() bool) {
-			heal := s.fleet.Cut(p)
-			replaced()
-			sleep(ctx, a(dice, time.Second))
-			heal()
-		})},
+		{
+			"a primary is cut off",
+			under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server, replaced func() bool) {
+				heal := s.fleet.Cut(p)
+				replaced()
+				sleep(ctx, a(dice, time.Second))
+				heal()
+			}),
+		},
 		{"a replica is frozen", under(func(ctx context.Context, dice *rand.Rand, p *redistest.Server, _ func() bool) {
 			if r := s.fleet.ReplicaOf(p); r != nil {
 				freeze(ctx, r, a(dice, time.Second))
@@ -224,23 +260,31 @@ func (s *storm) befallFleet() []fault {
 				node.Tell("SCRIPT", "FLUSH")
 			}
 		}},
-		{"all connections to a primary are cut", under(func(_ context.Context, _ *rand.Rand, p *redistest.Server, _ func() bool) {
-			p.Tell("CLIENT", "KILL", "TYPE", "normal")
-		})},
+		{
+			"all connections to a primary are cut",
+			under(func(_ context.Context, _ *rand.Rand, p *redistest.Server, _ func() bool) {
+				p.Tell("CLIENT", "KILL", "TYPE", "normal")
+			}),
+		},
 	}
 	if s.fleet.Mode == "cluster" {
 		return append(faults, fault{"slots move", s.reshard})
 	}
-	return append(faults,
+	return append(
+		faults,
 		fault{"the connections to the sentinels are cut", func(context.Context, *rand.Rand) {
 			for _, sentinel := range s.fleet.Sentinels {
 				sentinel.Tell("CLIENT", "KILL", "TYPE", "normal")
 				sentinel.Tell("CLIENT", "KILL", "TYPE", "pubsub")
 			}
 		}},
-		fault{"a sentinel is frozen", under(func(ctx context.Context, dice *rand.Rand, _ *redistest.Server, _ func() bool) {
-			freeze(ctx, s.fleet.Sentinels[dice.IntN(len(s.fleet.Sentinels))], a(dice, 2*time.Second))
-		})})
+		fault{
+			"a sentinel is frozen",
+			under(func(ctx context.Context, dice *rand.Rand, _ *redistest.Server, _ func() bool) {
+				freeze(ctx, s.fleet.Sentinels[dice.IntN(len(s.fleet.Sentinels))], a(dice, 2*time.Second))
+			}),
+		},
+	)
 }
 
 // reshard moves some slots from one primary of a cluster to another.
@@ -262,7 +306,8 @@ func freeze(ctx context.Context, r *redistest.Server, d time.Duration) {
 	r.Resume()
 }
 
-// A way is a proxy that is bad at times: it delays, loses requests, and loses replies of what has been done.
+// A way is a proxy that is bad at times: it delays, loses requests, and loses replies of
+// calls that were done.
 type way struct {
 	proxy *redistest.Proxy
 	bad   atomic.Bool
@@ -284,7 +329,13 @@ func newWay(t *testing.T, seed uint64, to string) *way {
 		case x < 3:
 			d.DropReply = true
 		case x < 8:
-			d.Delay, d.DelayReply = paypaltest.UpTo(w.dice, 20*time.Millisecond), paypaltest.UpTo(w.dice, 20*time.Millisecond)
+			d.Delay, d.DelayReply = paypaltest.UpTo(
+				w.dice,
+				20*time.Millisecond,
+			), paypaltest.UpTo(
+				w.dice,
+				20*time.Millisecond,
+			)
 		}
 		return d
 	})
@@ -297,11 +348,17 @@ func (w *way) worsen(ctx context.Context, d time.Duration) {
 	w.bad.Store(false)
 }
 
-// list lists a page of the ledger, again until it is answered.
+// list lists a page of the ledger, again until it gets an answer.
 func (s *storm) list(ctx context.Context, page string) (answered *notedv1.ListDonationsResponse, err error) {
 	for range 10 {
-		asking, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), 5*time.Second)
-		answered, err = s.clients[0].ListDonations(asking, &notedv1.ListDonationsRequest{Ledger: ledger, PageSize: 100, PageToken: page})
+		asking, cancel := context.WithTimeout(
+			metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token),
+			5*time.Second,
+		)
+		answered, err = s.clients[0].ListDonations(
+			asking,
+			&notedv1.ListDonationsRequest{Ledger: ledger, PageSize: 100, PageToken: page},
+		)
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), "Unavailable") || !sleep(ctx, 200*time.Millisecond) {
 			break

@@ -24,7 +24,8 @@ type input struct {
 	called  time.Duration // since the history began
 }
 
-// An answer is a verdict, "done", the reason of a refusal that says something about the note, or one of these.
+// An answer is a verdict, "done", the reason of a refusal that says something about the
+// note, or one of these.
 type answer string
 
 const (
@@ -56,10 +57,12 @@ const (
 // shown is a state of the model as the contract has it.
 var shown = map[store.State]state{store.StateHeld: held, store.StateOpen: open, store.StateSettled: settled}
 
-// slack is how far the store's milliseconds and ours may part: they are of one clock.
+// slack is how far the milliseconds of the store and ours may differ; both come from one
+// clock.
 const slack = 20 * time.Millisecond
 
-// A life is what can be known of one payment's note: how it lives, and of time what a caller can know of it.
+// A life is the known state of one payment's note. Of times it has only what a caller can
+// know.
 type life struct {
 	model.Life               // held until somebody has taken over, though the hold may have run out
 	low, high  time.Duration // between these its hold runs out
@@ -69,7 +72,8 @@ type life struct {
 
 const never = time.Duration(math.MaxInt64) - time.Hour
 
-// lives is the contract. One payment has one note, so each payment's history stands for itself. A call whose outcome nobody was told may have been done or not.
+// lives is the contract. A payment has one note, so the history of each payment can be
+// checked alone. A call with an unknown outcome may have been done or not.
 var lives = (&porcupine.NondeterministicModel{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		byPayment := map[int][]porcupine.Operation{}
@@ -120,16 +124,19 @@ var lives = (&porcupine.NondeterministicModel{
 	},
 }).ToModel()
 
-// live tells whether the hold stands at some moment of a call, lapsed whether it has run out at one: both may be.
-func (l life) live(in input) bool   { return l.State == store.StateHeld && in.called < l.high+slack }
+// live tells whether the hold can have stood at a moment of a call, lapsed whether it can
+// have run out; both may be true.
+func (l life) live(in input) bool { return l.State == store.StateHeld && in.called < l.high+slack }
+
 func (l life) lapsed(o output) bool { return l.State == store.StateHeld && o.returned >= l.low-slack }
+
 func (l life) within(o output) bool { return l.low-slack <= o.heldUntil && o.heldUntil <= l.high+slack }
 func (l life) until(o output) life  { l.low, l.high = o.heldUntil, o.heldUntil; return l }
 func anew(in input, o output) bool {
 	return in.called+in.hold-slack <= o.heldUntil && o.heldUntil <= o.returned+in.hold+slack
 }
 
-// step is what a call that was answered so has done; false where it cannot have been answered so.
+// step is the effect of a call with this answer; false if the answer is impossible.
 func (l life) step(in input, o output) (life, bool) {
 	switch in.call {
 	case "note":
@@ -204,7 +211,7 @@ func (l life) seen(in input, o output) (life, bool) {
 	return l, l.State == store.StateOpen || l.lapsed(o)
 }
 
-// perhaps is what a call whose outcome nobody was told has done, if anything.
+// perhaps is the possible effects of a call with an unknown outcome.
 func (l life) perhaps(in input) life {
 	lasts := in.called + in.hold
 	if in.call == "note" {

@@ -29,7 +29,11 @@ const token = "noted_soak"
 
 // callersFile names the receivers.
 func callersFile() string {
-	return fmt.Sprintf(`{"receivers": {"token_sha256": ["%s"], "ledgers": ["%s"], "verbs": ["note", "read"]}}`, hexOf(token), ledger)
+	return fmt.Sprintf(
+		`{"receivers": {"token_sha256": ["%s"], "ledgers": ["%s"], "verbs": ["note", "read"]}}`,
+		hexOf(token),
+		ledger,
+	)
 }
 
 func hexOf(s string) string {
@@ -40,7 +44,8 @@ func hexOf(s string) string {
 // storeScripts is where the scripts are that noted embeds.
 const storeScripts = "../internal/store"
 
-// A release is a noted that runs the scripts of one. It is built when a test first needs it, once for all of them.
+// A release is a noted that runs the scripts of one. It is built when a test first needs
+// it, once for all of them.
 type release struct {
 	name    string
 	scripts string // where they are
@@ -49,7 +54,8 @@ type release struct {
 	err     error
 }
 
-// The first release's scripts are kept, and no one edits them (see firstScripts in server/internal/store). What else it was is not.
+// The first release's scripts are kept, and no one edits them (see firstScripts in
+// server/internal/store). What else it was is not.
 var (
 	thisRelease  = &release{name: "present", scripts: storeScripts}
 	firstRelease = &release{name: "first", scripts: storeScripts + "/testdata/v1/scripts"}
@@ -87,7 +93,8 @@ func (r *release) build(t *testing.T) string {
 	return r.program
 }
 
-// overlay writes a file for go build -overlay, by which the release's scripts stand in the place of today's: all of them, or it would be a mixture.
+// overlay writes a file for go build -overlay, by which the release's scripts stand in
+// the place of today's: all of them, or it would be a mixture.
 func (r *release) overlay(path string) error {
 	scripts, err := filepath.Glob(storeScripts + "/*.lua")
 	if err != nil {
@@ -115,10 +122,11 @@ func (r *release) overlay(path string) error {
 	return os.WriteFile(path, text, 0o600)
 }
 
-// build builds noted, with the race detector where the test has it, and where an overlay is named with it.
+// build builds noted, with the race detector where the test has it, and where an overlay
+// is named with it.
 func build(path, overlay string) error {
 	args := []string{"build", "-o", path}
-	if raceDetector {
+	if redistest.RaceDetector() {
 		args = append(args, "-race")
 	}
 	if overlay != "" {
@@ -142,7 +150,13 @@ type noted struct {
 }
 
 func newNoted(t *testing.T, program string, args ...string) *noted {
-	n := &noted{t: t, program: program, addr: freeAddress(), admin: freeAddress(), log: filepath.Join(t.TempDir(), "noted.log")}
+	n := &noted{
+		t:       t,
+		program: program,
+		addr:    freeAddress(),
+		admin:   freeAddress(),
+		log:     filepath.Join(t.TempDir(), "noted.log"),
+	}
 	n.args = append([]string{"-listen", n.addr, "-admin-listen", n.admin, "-drain", "2s"}, args...)
 	t.Cleanup(func() { n.end(syscall.SIGKILL) })
 	n.start()
@@ -217,7 +231,8 @@ func (n *noted) said() string {
 	return string(text[max(0, len(text)-4000):])
 }
 
-// troubles are lines of its log that must not be there: it took something for a loss, it panicked, or two goroutines raced.
+// troubles are lines of its log that must not be there: it took something for a loss, it
+// panicked, or two goroutines raced.
 func (n *noted) troubles() (lines []string) {
 	text, _ := os.ReadFile(n.log)
 	for line := range strings.Lines(string(text)) {
@@ -234,8 +249,21 @@ func freeAddress() string { return fmt.Sprintf("127.0.0.1:%d", redistest.FreePor
 
 // connect is a client that comes back soon when its server does.
 func connect(t *testing.T, addr string) notedv1.DedupeServiceClient {
-	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second, Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 2, Jitter: 0.5, MaxDelay: 300 * time.Millisecond}}))
+	conn, err := grpc.NewClient(
+		addr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(
+			grpc.ConnectParams{
+				MinConnectTimeout: time.Second,
+				Backoff: backoff.Config{
+					BaseDelay:  20 * time.Millisecond,
+					Multiplier: 2,
+					Jitter:     0.5,
+					MaxDelay:   300 * time.Millisecond,
+				},
+			},
+		),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

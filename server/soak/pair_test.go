@@ -19,7 +19,8 @@ import (
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
-// A pair is the two of an upgrade, where each step is done by the other than the step before.
+// A pair is the two of an upgrade, where each step is done by the other than the step
+// before.
 type pair struct {
 	t *testing.T
 	*upgrade
@@ -32,19 +33,39 @@ const pairSeries = "I-0123456789AB"
 
 var (
 	pairPaid = time.Now().Add(-time.Hour).Truncate(time.Second)
-	// Three messages of one donation: the second is known by its transaction, the third only by what it tells.
-	byIPN     = &notedv1.NoteDonationRequest{Message: &notedv1.Message{Channel: "ipn", Id: "00112233445566778899aabbccddeeff"}, Donation: paid("8XB30000000000001", pairPaid)}
-	byWebhook = &notedv1.NoteDonationRequest{Message: &notedv1.Message{Channel: "webhook", Id: "WH-0123456789ABCDEFG-GFEDCBA9876543210"}, Donation: paid("8XB30000000000001", pairPaid.Add(time.Second))}
-	byPost    = &notedv1.NoteDonationRequest{Message: &notedv1.Message{Channel: "post", Id: "4711"}, Donation: paid("", pairPaid.Add(2*time.Second))}
+	// Three messages of one donation: the second is known by its transaction, the third
+	// only by what it tells.
+	byIPN = &notedv1.NoteDonationRequest{
+		Message:  &notedv1.Message{Channel: "ipn", Id: "00112233445566778899aabbccddeeff"},
+		Donation: paid("8XB30000000000001", pairPaid),
+	}
+	byWebhook = &notedv1.NoteDonationRequest{
+		Message:  &notedv1.Message{Channel: "webhook", Id: "WH-0123456789ABCDEFG-GFEDCBA9876543210"},
+		Donation: paid("8XB30000000000001", pairPaid.Add(time.Second)),
+	}
+	byPost = &notedv1.NoteDonationRequest{
+		Message:  &notedv1.Message{Channel: "post", Id: "4711"},
+		Donation: paid("", pairPaid.Add(2*time.Second)),
+	}
 	// And one of the payment before it.
-	ofBefore = &notedv1.NoteDonationRequest{Message: &notedv1.Message{Channel: "post", Id: "4710"}, Donation: paid("8XB30000000000000", pairPaid.Add(-7*24*time.Hour-123*time.Millisecond))}
+	ofBefore = &notedv1.NoteDonationRequest{
+		Message:  &notedv1.Message{Channel: "post", Id: "4710"},
+		Donation: paid("8XB30000000000000", pairPaid.Add(-7*24*time.Hour-123*time.Millisecond)),
+	}
 )
 
 func paid(transaction string, at time.Time) *notedv1.Donation {
-	return &notedv1.Donation{SeriesId: pairSeries, OccurredAt: timestamppb.New(at), Amount: "25.00", CurrencyCode: "USD", TransactionId: transaction}
+	return &notedv1.Donation{
+		SeriesId:      pairSeries,
+		OccurredAt:    timestamppb.New(at),
+		Amount:        "25.00",
+		CurrencyCode:  "USD",
+		TransactionId: transaction,
+	}
 }
 
-// live is the whole life of notes. Where two steps would be one's that writes and reads what it wrote, a step between them changes nothing.
+// live is the whole life of notes. Where two steps would be one's that writes and reads
+// what it wrote, a step between them changes nothing.
 func (p *pair) live() {
 	const long = 5 * time.Minute
 	first := p.note("1", byIPN, long, "FIRST by NEW: HELD, attempt 1")
@@ -86,7 +107,10 @@ func (p *pair) live() {
 	p.look(byIPN, "false")
 	anew := p.note("12", byWebhook, long, "FIRST by NEW: HELD, attempt 1")
 	if anew.GetNote().GetDonationId() == first.GetNote().GetDonationId() {
-		p.t.Errorf("a note that was forgotten, and the one after it, have the donation id %s", anew.GetNote().GetDonationId())
+		p.t.Errorf(
+			"a note that was forgotten, and the one after it, have the donation id %s",
+			anew.GetNote().GetDonationId(),
+		)
 	}
 	p.note("13", byPost, long, "HELD by PAIRED: HELD, attempt 1")
 	p.settle(anew, "SETTLED, attempt 1")
@@ -96,9 +120,14 @@ func (p *pair) live() {
 	}
 }
 
-// step lets the one whose turn it is make a call, and checks what it is told: a refusal's reason, or what is said before the note and of the note. Then both must read the
-// series alike: with the note as the caller was told it, with what never changes of a note as it was, and after a refusal with all as it was.
-func (p *pair) step(what, want string, call func(context.Context, notedv1.DedupeServiceClient) (said string, note *notedv1.Note, err error)) {
+// step lets the one whose turn it is make a call, and checks what it is told: a refusal's
+// reason, or what is said before the note and of the note. Then both must read the series
+// alike: with the note as the caller was told it, with what never changes of a note as it
+// was, and after a refusal with all as it was.
+func (p *pair) step(
+	what, want string,
+	call func(context.Context, notedv1.DedupeServiceClient) (said string, note *notedv1.Note, err error),
+) {
 	p.t.Helper()
 	by := p.turn % 2
 	p.turn++
@@ -137,7 +166,8 @@ func (p *pair) step(what, want string, call func(context.Context, notedv1.Dedupe
 	p.t.Errorf("%s: note %s is not listed", what, note.GetDonationId())
 }
 
-// goneOn checks that of the notes that were there before only has changed what may, and that what is new has happened since the call.
+// goneOn checks that of the notes that were there before only has changed what may, and
+// that what is new has happened since the call.
 func (p *pair) goneOn(what string, before *notedv1.ListDonationsResponse, called time.Time) {
 	p.t.Helper()
 	were := map[string]*notedv1.Note{}
@@ -148,8 +178,18 @@ func (p *pair) goneOn(what string, before *notedv1.ListDonationsResponse, called
 		was, fresh := were[note.GetDonationId()], note.GetSightings()
 		if was != nil {
 			fresh = fresh[min(len(was.GetSightings()), len(fresh)):]
-			now := &notedv1.Note{DonationId: was.GetDonationId(), Donation: note.GetDonation(), NotedAt: note.GetNotedAt(), Sightings: note.GetSightings()[:len(note.GetSightings())-len(fresh)]}
-			then := &notedv1.Note{DonationId: was.GetDonationId(), Donation: was.GetDonation(), NotedAt: was.GetNotedAt(), Sightings: was.GetSightings()}
+			now := &notedv1.Note{
+				DonationId: was.GetDonationId(),
+				Donation:   note.GetDonation(),
+				NotedAt:    note.GetNotedAt(),
+				Sightings:  note.GetSightings()[:len(note.GetSightings())-len(fresh)],
+			}
+			then := &notedv1.Note{
+				DonationId: was.GetDonationId(),
+				Donation:   was.GetDonation(),
+				NotedAt:    was.GetNotedAt(),
+				Sightings:  was.GetSightings(),
+			}
 			if diff := cmp.Diff(then, now, protocmp.Transform()); diff != "" {
 				p.t.Errorf("%s has changed what never changes (-before +after):\n%s", what, diff)
 			}
@@ -162,7 +202,8 @@ func (p *pair) goneOn(what string, before *notedv1.ListDonationsResponse, called
 	}
 }
 
-// both is the series as both list it, which must be one and the same, and so must a look at each of its messages.
+// both is the series as both list it, which must be one and the same, and so must a look
+// at each of its messages.
 func (p *pair) both(after string) *notedv1.ListDonationsResponse {
 	p.t.Helper()
 	alike := func(what string, ask func(notedv1.DedupeServiceClient) (proto.Message, error)) proto.Message {
@@ -181,7 +222,10 @@ func (p *pair) both(after string) *notedv1.ListDonationsResponse {
 	}
 	for _, m := range []*notedv1.NoteDonationRequest{byIPN, byWebhook, byPost, ofBefore} {
 		alike("a look", func(c notedv1.DedupeServiceClient) (proto.Message, error) {
-			return c.DonationExists(p.t.Context(), &notedv1.DonationExistsRequest{Donation: p.in(m.GetDonation()), Message: m.GetMessage()})
+			return c.DonationExists(
+				p.t.Context(),
+				&notedv1.DonationExistsRequest{Donation: p.in(m.GetDonation()), Message: m.GetMessage()},
+			)
 		})
 	}
 	return alike("the list", func(c notedv1.DedupeServiceClient) (proto.Message, error) {
@@ -196,13 +240,35 @@ func (p *pair) in(d *notedv1.Donation) *notedv1.Donation {
 	return d
 }
 
-func (p *pair) note(request string, m *notedv1.NoteDonationRequest, hold time.Duration, want string) (answered *notedv1.NoteDonationResponse) {
+func (p *pair) note(
+	request string,
+	m *notedv1.NoteDonationRequest,
+	hold time.Duration,
+	want string,
+) (answered *notedv1.NoteDonationResponse) {
 	p.t.Helper()
-	p.step("note "+request, want, func(ctx context.Context, c notedv1.DedupeServiceClient) (_ string, _ *notedv1.Note, err error) {
-		answered, err = c.NoteDonation(ctx, &notedv1.NoteDonationRequest{Donation: p.in(m.GetDonation()), Message: m.GetMessage(), Hold: durationpb.New(hold), RequestId: p.ledger + "-" + request})
-		return fmt.Sprintf("%s by %s: ", short(answered.GetVerdict()), short(answered.GetEvidence())), answered.GetNote(), err
-	})
-	if left := answered.GetRetryAfter().AsDuration(); (answered.GetVerdict() == notedv1.Verdict_VERDICT_HELD) != (left > 0) {
+	p.step(
+		"note "+request,
+		want,
+		func(ctx context.Context, c notedv1.DedupeServiceClient) (_ string, _ *notedv1.Note, err error) {
+			answered, err = c.NoteDonation(
+				ctx,
+				&notedv1.NoteDonationRequest{
+					Donation:  p.in(m.GetDonation()),
+					Message:   m.GetMessage(),
+					Hold:      durationpb.New(hold),
+					RequestId: p.ledger + "-" + request,
+				},
+			)
+			return fmt.Sprintf(
+				"%s by %s: ",
+				short(answered.GetVerdict()),
+				short(answered.GetEvidence()),
+			), answered.GetNote(), err
+		},
+	)
+	if left := answered.GetRetryAfter().
+		AsDuration(); (answered.GetVerdict() == notedv1.Verdict_VERDICT_HELD) != (left > 0) {
 		p.t.Errorf("note %s is answered %s, and to come again after %v", request, answered.GetVerdict(), left)
 	}
 	return answered
@@ -217,7 +283,10 @@ func short(value fmt.Stringer) string {
 func (p *pair) look(m *notedv1.NoteDonationRequest, want string) {
 	p.t.Helper()
 	p.step("look", want, func(ctx context.Context, c notedv1.DedupeServiceClient) (string, *notedv1.Note, error) {
-		answered, err := c.DonationExists(ctx, &notedv1.DonationExistsRequest{Donation: p.in(m.GetDonation()), Message: m.GetMessage()})
+		answered, err := c.DonationExists(
+			ctx,
+			&notedv1.DonationExistsRequest{Donation: p.in(m.GetDonation()), Message: m.GetMessage()},
+		)
 		said := fmt.Sprint(answered.GetExists())
 		if answered.GetNote() != nil {
 			said += fmt.Sprintf(" by %s: ", short(answered.GetEvidence()))
@@ -237,7 +306,10 @@ func (p *pair) settle(first *notedv1.NoteDonationResponse, want string) {
 func (p *pair) release(first *notedv1.NoteDonationResponse, want string) {
 	p.t.Helper()
 	p.step("release", want, func(ctx context.Context, c notedv1.DedupeServiceClient) (string, *notedv1.Note, error) {
-		answered, err := c.ReleaseDonation(ctx, &notedv1.ReleaseDonationRequest{Receipt: first.GetReceipt(), Reason: "it was not taken"})
+		answered, err := c.ReleaseDonation(
+			ctx,
+			&notedv1.ReleaseDonationRequest{Receipt: first.GetReceipt(), Reason: "it was not taken"},
+		)
 		return "", answered.GetNote(), err
 	})
 }
@@ -246,25 +318,38 @@ func (p *pair) extend(first *notedv1.NoteDonationResponse, hold time.Duration, w
 	p.t.Helper()
 	p.step("extend", want, func(ctx context.Context, c notedv1.DedupeServiceClient) (string, *notedv1.Note, error) {
 		before := time.Now()
-		answered, err := c.ExtendHold(ctx, &notedv1.ExtendHoldRequest{Receipt: first.GetReceipt(), Hold: durationpb.New(hold)})
-		if until := answered.GetNote().GetHeldUntil().AsTime(); err == nil && (until.Before(before.Add(hold-slack)) || until.After(time.Now().Add(hold+slack))) {
+		answered, err := c.ExtendHold(
+			ctx,
+			&notedv1.ExtendHoldRequest{Receipt: first.GetReceipt(), Hold: durationpb.New(hold)},
+		)
+		if until := answered.GetNote().
+			GetHeldUntil().
+			AsTime(); err == nil &&
+			(until.Before(before.Add(hold-slack)) || until.After(time.Now().Add(hold+slack))) {
 			p.t.Errorf("extended by %v at %v, a hold runs until %v", hold, before, until)
 		}
 		return "", answered.GetNote(), err
 	})
 }
 
-// lapse has a hold run out: it is extended to no more than a moment, which is a step, and both see it open when that is over.
+// lapse has a hold run out: it is extended to no more than a moment, which is a step, and
+// both see it open when that is over.
 func (p *pair) lapse(first *notedv1.NoteDonationResponse) {
 	p.t.Helper()
 	by := p.turn % 2
 	p.turn++
-	if _, err := p.clients[by].ExtendHold(p.t.Context(), &notedv1.ExtendHoldRequest{Receipt: first.GetReceipt(), Hold: durationpb.New(time.Millisecond)}); err != nil {
+	if _, err := p.clients[by].ExtendHold(
+		p.t.Context(),
+		&notedv1.ExtendHoldRequest{Receipt: first.GetReceipt(), Hold: durationpb.New(time.Millisecond)},
+	); err != nil {
 		p.t.Fatalf("extend by the %s release: %v", p.releases[by].name, err)
 	}
 	for i, client := range p.clients {
 		await(p.t, fmt.Sprintf("the %s release sees the hold run out", p.releases[i].name), func() bool {
-			answered, err := client.DonationExists(p.t.Context(), &notedv1.DonationExistsRequest{Donation: p.in(byIPN.GetDonation()), Message: byIPN.GetMessage()})
+			answered, err := client.DonationExists(
+				p.t.Context(),
+				&notedv1.DonationExistsRequest{Donation: p.in(byIPN.GetDonation()), Message: byIPN.GetMessage()},
+			)
 			if err != nil || answered.GetNote() == nil {
 				p.t.Fatalf("a look by the %s release: %v, %v", p.releases[i].name, answered, err)
 			}
@@ -277,7 +362,10 @@ func (p *pair) lapse(first *notedv1.NoteDonationResponse) {
 func (p *pair) forget(id string) {
 	p.t.Helper()
 	p.step("forget", "", func(ctx context.Context, c notedv1.DedupeServiceClient) (string, *notedv1.Note, error) {
-		answered, err := c.ForgetDonation(ctx, &notedv1.ForgetDonationRequest{Ledger: p.ledger, SeriesId: pairSeries, DonationId: id, Reason: "a test"})
+		answered, err := c.ForgetDonation(
+			ctx,
+			&notedv1.ForgetDonationRequest{Ledger: p.ledger, SeriesId: pairSeries, DonationId: id, Reason: "a test"},
+		)
 		if answered.GetNote().GetDonationId() != id && err == nil {
 			p.t.Errorf("asked to forget %s, it forgot %v", id, answered.GetNote())
 		}
@@ -290,7 +378,8 @@ func (p *pair) forget(id string) {
 	}
 }
 
-// hundred is a hundred callers at once, half of them at each: one is FIRST, and all are told of one donation.
+// hundred is a hundred callers at once, half of them at each: one is FIRST, and all are
+// told of one donation.
 func (p *pair) hundred() {
 	receipt := ""
 	for round, want := range []map[string]int{{"FIRST": 1, "HELD": 99}, {"DUPLICATE": 100}} {
@@ -299,8 +388,15 @@ func (p *pair) hundred() {
 		got, ids := map[string]int{}, map[string]bool{}
 		for i := range 100 {
 			all.Go(func() {
-				answered, err := p.clients[i%2].NoteDonation(p.t.Context(), &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{Ledger: p.ledger, SeriesId: "I-HUNDRED"},
-					Message: &notedv1.Message{Channel: "ipn", Id: "1"}, Hold: durationpb.New(5 * time.Minute), RequestId: fmt.Sprintf("%s-%d-%d", p.ledger, round, i)})
+				answered, err := p.clients[i%2].NoteDonation(p.t.Context(), &notedv1.NoteDonationRequest{
+					Donation: &notedv1.Donation{Ledger: p.ledger, SeriesId: "I-HUNDRED"},
+					Message: &notedv1.Message{
+						Channel: "ipn",
+						Id:      "1",
+					},
+					Hold:      durationpb.New(5 * time.Minute),
+					RequestId: fmt.Sprintf("%s-%d-%d", p.ledger, round, i),
+				})
 				if err != nil {
 					p.t.Errorf("caller %d: %v", i, err)
 					return
@@ -316,9 +412,17 @@ func (p *pair) hundred() {
 		}
 		all.Wait()
 		if diff := cmp.Diff(want, got); diff != "" || len(ids) != 1 {
-			p.t.Errorf("round %d of a hundred callers: the donation ids %v, verdicts (-want +got):\n%s", round, ids, diff)
+			p.t.Errorf(
+				"round %d of a hundred callers: the donation ids %v, verdicts (-want +got):\n%s",
+				round,
+				ids,
+				diff,
+			)
 		}
-		if _, err := p.clients[p.turn%2].SettleDonation(p.t.Context(), &notedv1.SettleDonationRequest{Receipt: receipt}); err != nil {
+		if _, err := p.clients[p.turn%2].SettleDonation(
+			p.t.Context(),
+			&notedv1.SettleDonationRequest{Receipt: receipt},
+		); err != nil {
 			p.t.Errorf("settling what a hundred have asked for: %v", err)
 		}
 	}
@@ -327,8 +431,9 @@ func (p *pair) hundred() {
 // inStreams are as many donations as come on a stream: several batches.
 const inStreams = 300
 
-// streams lets a stream at each tell of the same donations, one from the first to the last and the other backwards: each donation is FIRST once, and answers come in the order
-// of the requests.
+// streams lets a stream at each tell of the same donations, one from the first to the
+// last and the other backwards: each donation is FIRST once, and answers come in the
+// order of the requests.
 func (p *pair) streams() {
 	verdicts := make([]map[string]int, inStreams)
 	ids := make([]map[string]bool, inStreams)
@@ -351,7 +456,10 @@ func (p *pair) streams() {
 		}
 		all.Go(func() {
 			for k := range inStreams {
-				request := &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{Ledger: p.ledger, SeriesId: series(order(k))}, Message: &notedv1.Message{Channel: []string{"ipn", "webhook"}[s], Id: "1"}}
+				request := &notedv1.NoteDonationRequest{
+					Donation: &notedv1.Donation{Ledger: p.ledger, SeriesId: series(order(k))},
+					Message:  &notedv1.Message{Channel: []string{"ipn", "webhook"}[s], Id: "1"},
+				}
 				if err := stream.Send(&notedv1.NoteDonationsRequest{Request: request}); err != nil {
 					p.t.Errorf("sending on a stream at the %s release: %v", p.releases[s].name, err)
 					return
@@ -364,7 +472,14 @@ func (p *pair) streams() {
 				answered, err := stream.Recv()
 				note := answered.GetResponse().GetNote()
 				if err != nil || note.GetDonation().GetSeriesId() != series(order(k)) {
-					p.t.Errorf("answer %d on a stream at the %s release: %v, %v; want one of %s", k, p.releases[s].name, answered, err, series(order(k)))
+					p.t.Errorf(
+						"answer %d on a stream at the %s release: %v, %v; want one of %s",
+						k,
+						p.releases[s].name,
+						answered,
+						err,
+						series(order(k)),
+					)
 					return
 				}
 				mu.Lock()
@@ -373,7 +488,11 @@ func (p *pair) streams() {
 				mu.Unlock()
 			}
 			if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
-				p.t.Errorf("behind the last answer on a stream at the %s release: %v, want EOF", p.releases[s].name, err)
+				p.t.Errorf(
+					"behind the last answer on a stream at the %s release: %v, want EOF",
+					p.releases[s].name,
+					err,
+				)
 			}
 		})
 	}
@@ -385,12 +504,16 @@ func (p *pair) streams() {
 	}
 }
 
-// pages lists the whole ledger at either, and at both in turns, each going on by the page token of the other: it is the same.
+// pages lists the whole ledger at either, and at both in turns, each going on by the page
+// token of the other: it is the same.
 func (p *pair) pages() {
 	list := func(turn func(page int) int) map[string]*notedv1.Note {
 		notes, token := map[string]*notedv1.Note{}, ""
 		for page := 0; page == 0 || token != ""; page++ {
-			answered, err := p.clients[turn(page)].ListDonations(p.t.Context(), &notedv1.ListDonationsRequest{Ledger: p.ledger, PageSize: 50, PageToken: token})
+			answered, err := p.clients[turn(page)].ListDonations(
+				p.t.Context(),
+				&notedv1.ListDonationsRequest{Ledger: p.ledger, PageSize: 50, PageToken: token},
+			)
 			if err != nil {
 				p.t.Fatalf("page %d: %v", page, err)
 			}

@@ -26,9 +26,12 @@ const (
 	repeated = 0.2
 )
 
-// payments makes the messages of as many payments as a storm of some length takes: series that are daily, weekly or monthly, some of them with several payments within
-// the last weeks. What PayPal tells of days comes within seconds here, in any order. The ids of the channels agree in all series of a storm or in none: where some
-// agree and some do not, a server that has learned from the ones doubles the others once each, as the design says.
+// payments makes the messages of as many payments as a storm of some length takes: series
+// that are daily, weekly or monthly, some of them with several payments within the last
+// weeks. What PayPal tells of days comes within seconds here, in any order. The ids of
+// the channels agree in all series of a storm or in none: where some agree and some do
+// not, a server that has learned from the ones doubles the others once each, as the
+// design says.
 func payments(seed uint64, length time.Duration) (count int, messages []*message) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	now := time.Now().Truncate(time.Second)
@@ -46,8 +49,20 @@ func payments(seed uint64, length time.Duration) (count int, messages []*message
 			tell := func(channel string) {
 				said := paypaltest.MessageOn(r, channel)
 				begin := paypaltest.UpTo(r, length)
-				m := &message{number: len(messages), payment: count, message: &notedv1.Message{Channel: said.Channel, Id: said.ID}, sent: []time.Duration{begin}, donation: &notedv1.Donation{
-					Ledger: ledger, SeriesId: series, OccurredAt: timestamppb.New(at.Add(paypaltest.UpTo(r, 3*time.Second))), Amount: amount, CurrencyCode: "USD", TransactionId: transaction}}
+				m := &message{
+					number:  len(messages),
+					payment: count,
+					message: &notedv1.Message{Channel: said.Channel, Id: said.ID},
+					sent:    []time.Duration{begin},
+					donation: &notedv1.Donation{
+						Ledger:        ledger,
+						SeriesId:      series,
+						OccurredAt:    timestamppb.New(at.Add(paypaltest.UpTo(r, 3*time.Second))),
+						Amount:        amount,
+						CurrencyCode:  "USD",
+						TransactionId: transaction,
+					},
+				}
 				if r.Float64() < repeated {
 					m.sent = append(m.sent, begin+paypaltest.UpTo(r, length-begin+time.Second))
 				}
@@ -69,7 +84,8 @@ func payments(seed uint64, length time.Duration) (count int, messages []*message
 	return count, messages
 }
 
-// A fate is what befalls a receiver while it handles one try of a message. It follows from the seed and the try.
+// A fate is what befalls a receiver while it handles one try of a message. It follows
+// from the seed and the try.
 type fate struct {
 	server  int           // which Noted it asks
 	streams bool          // on a stream

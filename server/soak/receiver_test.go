@@ -21,10 +21,17 @@ import (
 // patience is how long a receiver waits for one answer.
 const patience = time.Second
 
-// receive handles one try of a message as a receiver does that has no library to help it, and tells whether PayPal was answered 200.
+// receive handles one try of a message as a receiver without a client library does, and
+// tells whether PayPal was answered 200.
 func (s *storm) receive(ctx context.Context, m *message, try int) bool {
 	f := fateOf(s.seed, m, try)
-	in := input{call: "note", payment: m.payment, message: m.number, request: fmt.Sprintf("%d-%d", m.number, try), hold: f.hold}
+	in := input{
+		call:    "note",
+		payment: m.payment,
+		message: m.number,
+		request: fmt.Sprintf("%d-%d", m.number, try),
+		hold:    f.hold,
+	}
 	if f.looks && s.kind.looks {
 		look := in
 		look.call = "exists"
@@ -86,7 +93,8 @@ func (s *storm) receive(ctx context.Context, m *message, try int) bool {
 	return false
 }
 
-// ask makes a call, again where its outcome is not known, as often as the receiver's fate has it.
+// ask makes a call. While the outcome is unknown it repeats the call, as often as the
+// receiver's fate allows.
 func (s *storm) ask(ctx context.Context, f fate, in input) (out output) {
 	for i := range f.asks {
 		if out = s.call(ctx, f, in); out.answer != unknown && out.answer != notDone {
@@ -100,9 +108,13 @@ func (s *storm) ask(ctx context.Context, f fate, in input) (out output) {
 	return out
 }
 
-// call makes a call once and takes it down. It is not broken off by the end of the storm: the answer would be lost.
+// call makes a call once and records it. The end of the storm does not break it off: the
+// answer would be lost.
 func (s *storm) call(_ context.Context, f fate, in input) (out output) {
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+token), patience)
+	ctx, cancel := context.WithTimeout(
+		metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+token),
+		patience,
+	)
 	defer cancel()
 	in.called = time.Since(s.history.began)
 	var note *notedv1.Note
@@ -110,21 +122,36 @@ func (s *storm) call(_ context.Context, f fate, in input) (out output) {
 	out.answer = done
 	switch client := s.clients[f.server]; in.call {
 	case "note":
-		request := &notedv1.NoteDonationRequest{Donation: s.messages[in.message].donation, Message: s.messages[in.message].message, Hold: durationpb.New(in.hold), RequestId: in.request}
+		request := &notedv1.NoteDonationRequest{
+			Donation:  s.messages[in.message].donation,
+			Message:   s.messages[in.message].message,
+			Hold:      durationpb.New(in.hold),
+			RequestId: in.request,
+		}
 		var answered *notedv1.NoteDonationResponse
 		if f.streams {
 			answered, err = onStream(ctx, client, request)
 		} else {
 			answered, err = client.NoteDonation(ctx, request)
 		}
-		note, out.receipt, out.answer = answered.GetNote(), answered.GetReceipt(), answer(strings.TrimPrefix(answered.GetVerdict().String(), "VERDICT_"))
+		note, out.receipt, out.answer = answered.GetNote(), answered.GetReceipt(), answer(
+			strings.TrimPrefix(answered.GetVerdict().String(), "VERDICT_"),
+		)
 	case "exists":
 		var answered *notedv1.DonationExistsResponse
-		answered, err = client.DonationExists(ctx, &notedv1.DonationExistsRequest{Donation: s.messages[in.message].donation, Message: s.messages[in.message].message})
+		answered, err = client.DonationExists(
+			ctx,
+			&notedv1.DonationExistsRequest{
+				Donation: s.messages[in.message].donation,
+				Message:  s.messages[in.message].message,
+			},
+		)
 		if note = answered.GetNote(); note == nil {
 			out.answer = none
 		}
-		if isHeld := note.GetState() != notedv1.State_STATE_OPEN && note != nil; err == nil && answered.GetExists() != isHeld {
+		if isHeld := note.GetState() != notedv1.State_STATE_OPEN &&
+			note != nil; err == nil &&
+			answered.GetExists() != isHeld {
 			s.wrong("a look at payment %d: exists is %v, and the note is %v", in.payment, answered.GetExists(), note)
 		}
 	case "settle":
@@ -133,18 +160,26 @@ func (s *storm) call(_ context.Context, f fate, in input) (out output) {
 		note = answered.GetNote()
 	case "release":
 		var answered *notedv1.ReleaseDonationResponse
-		answered, err = client.ReleaseDonation(ctx, &notedv1.ReleaseDonationRequest{Receipt: in.receipt, Reason: "it was not taken"})
+		answered, err = client.ReleaseDonation(
+			ctx,
+			&notedv1.ReleaseDonationRequest{Receipt: in.receipt, Reason: "it was not taken"},
+		)
 		note = answered.GetNote()
 	case "extend":
 		var answered *notedv1.ExtendHoldResponse
-		answered, err = client.ExtendHold(ctx, &notedv1.ExtendHoldRequest{Receipt: in.receipt, Hold: durationpb.New(in.hold)})
+		answered, err = client.ExtendHold(
+			ctx,
+			&notedv1.ExtendHoldRequest{Receipt: in.receipt, Hold: durationpb.New(in.hold)},
+		)
 		note = answered.GetNote()
 	}
 	out.returned = time.Since(s.history.began)
 	if err != nil {
 		out = output{answer: s.meant(in, err), returned: out.returned}
 	} else if note != nil {
-		out.id, out.attempt, out.state = note.GetDonationId(), note.GetAttempt(), state(strings.ToLower(strings.TrimPrefix(note.GetState().String(), "STATE_")))
+		out.id, out.attempt, out.state = note.GetDonationId(), note.GetAttempt(), state(
+			strings.ToLower(strings.TrimPrefix(note.GetState().String(), "STATE_")),
+		)
 		if note.HeldUntil != nil {
 			out.heldUntil = note.HeldUntil.AsTime().Sub(s.history.began)
 		}
@@ -156,13 +191,21 @@ func (s *storm) call(_ context.Context, f fate, in input) (out output) {
 	return out
 }
 
-// onStream notes on a stream. What ends a stream says nothing of its last request.
-func onStream(ctx context.Context, client notedv1.DedupeServiceClient, request *notedv1.NoteDonationRequest) (*notedv1.NoteDonationResponse, error) {
+// onStream notes on a stream. An error that ends a stream says nothing of the last
+// request.
+func onStream(
+	ctx context.Context,
+	client notedv1.DedupeServiceClient,
+	request *notedv1.NoteDonationRequest,
+) (*notedv1.NoteDonationResponse, error) {
 	stream, err := client.NoteDonations(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := stream.Send(&notedv1.NoteDonationsRequest{Request: request}); err != nil && !errors.Is(err, io.EOF) { // at EOF Recv knows why
+	if err := stream.Send(
+		&notedv1.NoteDonationsRequest{Request: request},
+	); err != nil &&
+		!errors.Is(err, io.EOF) { // at EOF Recv knows why
 		return nil, err
 	}
 	answered, err := stream.Recv()
@@ -202,7 +245,7 @@ func (s *storm) meant(in input, err error) answer {
 	return unknown
 }
 
-// reasonOf is what an error's ErrorInfo says; empty where it has none.
+// reasonOf is the reason in an error's ErrorInfo; empty if there is none.
 func reasonOf(err error) string {
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {

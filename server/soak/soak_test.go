@@ -1,5 +1,6 @@
-// Package soak_test holds the soak: PayPal's messages, receivers that crash, Noteds that are killed, Redises that fail over, for as long as it is told. Every answer that any
-// receiver was given is checked against the contract, and so are the books at the end.
+// Package soak_test is the soak: PayPal's messages, receivers that crash, Noteds that are
+// killed, and Redises that fail over, for a given time. It checks every answer to a
+// receiver against the contract, and the books at the end.
 //
 //	make soak                  ten minutes of it
 //	make soak SOAK=8h
@@ -10,19 +11,24 @@
 //	                            ▼
 //	                     books and history
 //
-// In some rounds the two are in the middle of an upgrade: each is of another release, or of the same, as the dice have it.
+// In some rounds the two Noteds are in the middle of an upgrade: their releases may
+// differ, at random.
 //
 // # Design
 //
-// It goes by rounds, each with a store, payments and a history of its own, so that a history stays short enough to be searched, and a failure is found while its logs
-// are still there. All that a round does follows from its seed; at which moment it happens does not.
+// It runs in rounds, each with a store, payments and a history of its own. So a history
+// stays short enough to search, and a failure is found while its logs still exist. The
+// seed decides everything that a round does, but not the moment of each event.
 //
-// The receivers speak the contract as it stands, not through a client library: each single answer is to be seen, and a receiver must be able to crash anywhere.
-// They and everything else are real: processes of noted, redis-server, redis-sentinel, sockets. The clocks are real too, so holds are short; windows and retention are
-// tested where the clock can be moved, in server/internal/store.
+// The receivers speak the contract itself, not through a client library: the soak must
+// see every single answer, and a receiver must be able to crash anywhere. They and all
+// other parts are real: processes of noted, redis-server, redis-sentinel, sockets. The
+// clocks are real too, so holds are short. server/internal/store tests windows and
+// retention, with a clock that can be moved.
 //
-// No round loses notes on purpose. A Redis that is alone writes all to its disk before it answers; in a fleet an answer waits for every replica, and who is killed comes back
-// with what it had. So nothing may be lost, and nobody may notice a loss where none was.
+// No round loses notes on purpose. A lone Redis writes everything to its disk before it
+// answers. In a fleet an answer waits for every replica, and a killed Redis returns with
+// its data. So no note may be lost, and no server may notice a loss.
 package soak_test
 
 import (
@@ -34,7 +40,8 @@ import (
 	"time"
 )
 
-// A round takes so long, without what it takes to begin and to end; one of make test a fifth of it.
+// A round takes so long, without what it takes to begin and to end; one of make test a
+// fifth of it.
 const roundTakes = 30 * time.Second
 
 func TestSoak(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// servers are as many Noteds as share a store.
+// servers is how many Noteds share a store.
 const servers = 2
 
 // A storm is one round.
@@ -48,20 +48,39 @@ type storm struct {
 
 func newStorm(t *testing.T, seed uint64, k kind, length time.Duration) *storm {
 	t.Logf("SOAK_SEED=%d", seed)
-	s := &storm{t: t, seed: seed, kind: k, length: length, history: newHistory(), books: newBooks(), callers: filepath.Join(t.TempDir(), "callers.json")}
+	s := &storm{
+		t:       t,
+		seed:    seed,
+		kind:    k,
+		length:  length,
+		history: newHistory(),
+		books:   newBooks(),
+		callers: filepath.Join(t.TempDir(), "callers.json"),
+	}
 	for _, r := range k.releases {
 		s.programs = append(s.programs, r.build(t))
 	}
 	s.count, s.messages = payments(seed, length)
 	s.writeCallers(callersFile())
 	args := append(k.start(s), "-callers", s.callers)
-	if rand.New(rand.NewPCG(seed, 4)).IntN(2) == 0 { // then one that takes something for a loss would answer nobody any more
+	if rand.New(rand.NewPCG(seed, 4)).
+		IntN(2) ==
+		0 { // then one that takes something for a loss would answer nobody any more
 		args = append(args, "-on-loss", "refuse")
 	}
 	for i := range servers {
 		n := newNoted(t, s.programs[i%len(s.programs)], args...)
 		door := newWay(t, seed, n.addr)
-		s.noted, s.doors, s.clients = append(s.noted, n), append(s.doors, door), append(s.clients, connect(t, door.proxy.Addr()))
+		s.noted, s.doors, s.clients = append(
+			s.noted,
+			n,
+		), append(
+			s.doors,
+			door,
+		), append(
+			s.clients,
+			connect(t, door.proxy.Addr()),
+		)
 	}
 	for _, n := range s.noted {
 		s.await(20*time.Second, "noted is ready", n.ready)
@@ -70,7 +89,8 @@ func newStorm(t *testing.T, seed uint64, k kind, length time.Duration) *storm {
 	return s
 }
 
-// run lets it rage, waits until PayPal has nothing left to tell, and looks into everything that was said and written.
+// run runs the storm, waits until PayPal has delivered everything, and checks all answers
+// and the books.
 func (s *storm) run() sums {
 	end, cancel := context.WithTimeout(s.t.Context(), s.length+2*time.Minute)
 	defer cancel()
@@ -97,14 +117,26 @@ func (s *storm) run() sums {
 		s.tell()
 	}
 	h := s.history
-	total := sums{payments: s.count, messages: len(s.messages), tries: int(s.tries.Load()), calls: len(h.operations) + h.answers[notDone], first: h.answers["FIRST"], held: h.answers["HELD"],
-		duplicate: h.answers["DUPLICATE"], unknown: h.answers[unknown] + h.answers[notDone], again: s.books.again, late: s.books.late, faults: len(s.befell)}
+	total := sums{
+		payments:  s.count,
+		messages:  len(s.messages),
+		tries:     int(s.tries.Load()),
+		calls:     len(h.operations) + h.answers[notDone],
+		first:     h.answers["FIRST"],
+		held:      h.answers["HELD"],
+		duplicate: h.answers["DUPLICATE"],
+		unknown:   h.answers[unknown] + h.answers[notDone],
+		again:     s.books.again,
+		late:      s.books.late,
+		faults:    len(s.befell),
+	}
 	total.lost, total.doubled = s.books.wrongs(s.count)
 	s.t.Logf("%v; errors: %v", total, h.errors)
 	return total
 }
 
-// deliver sends a message again and again until it is answered 200, as PayPal does; PayPal takes longer.
+// deliver sends a message again and again until the answer is 200, as PayPal does, but
+// faster.
 func (s *storm) deliver(ctx context.Context, m *message, try int, begin time.Duration) {
 	if !sleep(ctx, begin) {
 		return
@@ -122,17 +154,31 @@ func (s *storm) deliver(ctx context.Context, m *message, try int, begin time.Dur
 	}
 }
 
-// known checks that what is answered 200 is in the books.
+// known checks that a message answered 200 is in the books.
 func (s *storm) known(m *message, out output) {
 	if ids := s.books.ids(m.payment); !slices.Contains(ids, out.id) {
-		s.wrong("message %d of payment %d is %s of donation %s, and the books have it as %q", m.number, m.payment, out.answer, out.id, ids)
+		s.wrong(
+			"message %d of payment %d is %s of donation %s, and the books have it as %q",
+			m.number,
+			m.payment,
+			out.answer,
+			out.id,
+			ids,
+		)
 	}
 }
 
-// onceMore sends every message once more, all being well: there is nothing left to process.
+// onceMore sends every message once more while all is well: nothing may be left to
+// process.
 func (s *storm) onceMore(ctx context.Context) {
 	for _, m := range s.messages {
-		in := input{call: "note", payment: m.payment, message: m.number, request: fmt.Sprint("once-more-", m.number), hold: time.Second}
+		in := input{
+			call:    "note",
+			payment: m.payment,
+			message: m.number,
+			request: fmt.Sprint("once-more-", m.number),
+			hold:    time.Second,
+		}
 		out := s.ask(ctx, fate{server: m.number % servers, asks: 4}, in)
 		if out.answer != "DUPLICATE" {
 			s.wrong("message %d of payment %d once more: %s, want DUPLICATE", m.number, m.payment, out.answer)
@@ -142,7 +188,7 @@ func (s *storm) onceMore(ctx context.Context) {
 	}
 }
 
-// compare compares the books, and what Noted lists, with what has happened.
+// compare compares the books, and the listing of Noted, with the payments.
 func (s *storm) compare(ctx context.Context) {
 	s.t.Helper()
 	for payment := range s.count {
@@ -176,7 +222,13 @@ func (s *storm) compare(ctx context.Context) {
 			slices.Sort(seen)
 			slices.Sort(want)
 			if note.State != notedv1.State_STATE_SETTLED || !slices.Equal(seen, want) {
-				s.wrong("donation %s is %v and seen as %q, want it settled and seen as %q", note.DonationId, note.State, seen, want)
+				s.wrong(
+					"donation %s is %v and seen as %q, want it settled and seen as %q",
+					note.DonationId,
+					note.State,
+					seen,
+					want,
+				)
 			}
 		}
 		if page = answered.NextPageToken; page == "" {
@@ -188,7 +240,8 @@ func (s *storm) compare(ctx context.Context) {
 	}
 }
 
-// wrong fails the test; what is wrong once is likely to be so a hundred times, and the first few say enough.
+// wrong fails the test. A fault is likely to show a hundred times, and the first few say
+// enough.
 func (s *storm) wrong(format string, args ...any) {
 	s.t.Helper()
 	if s.t.Fail(); s.wrongs.Add(1) <= 15 {
@@ -196,7 +249,7 @@ func (s *storm) wrong(format string, args ...any) {
 	}
 }
 
-// tell says what may explain a failure.
+// tell logs what may explain a failure.
 func (s *storm) tell() {
 	s.t.Logf("what befell it:\n%s", strings.Join(s.befell, "\n"))
 	for i, n := range s.noted {

@@ -24,8 +24,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// TestTwoReleases has two releases of noted, each a process, live on one Redis, as they do while a fleet is upgraded: neither can tell what the other has done from what it
-// has done itself.
+// TestTwoReleases runs two releases of noted, each a process, on one Redis, as during an
+// upgrade of a fleet. Neither can tell the work of the other from its own.
 func TestTwoReleases(t *testing.T) {
 	if testing.Short() {
 		t.Skip("two releases take a minute to build")
@@ -48,7 +48,8 @@ func TestTwoReleases(t *testing.T) {
 	u.quiet()
 }
 
-// An upgrade is Noteds on one Redis, which may be of different releases. One that took something for a loss would answer nobody any more.
+// An upgrade is a group of Noteds on one Redis, which may be of different releases. A
+// Noted that wrongly noticed a loss would refuse every call.
 type upgrade struct {
 	t        *testing.T
 	redis    *redistest.Server
@@ -84,21 +85,32 @@ func (r *release) noteScript(t *testing.T) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// loaded tells whether Redis has seen the note script of the first release, and that of this one: "[1 0]".
+// loaded tells whether Redis has seen the note script of the first release, and that of
+// this one: "[1 0]".
 func (u *upgrade) loaded() string {
 	u.t.Helper()
 	return u.redis.Tell("SCRIPT", "EXISTS", firstRelease.noteScript(u.t), thisRelease.noteScript(u.t))
 }
 
-// tellApart checks that the two run different scripts, without which all the rest would show nothing.
+// tellApart checks that the two run different scripts, without which all the rest would
+// show nothing.
 func (u *upgrade) tellApart() {
 	u.t.Helper()
 	for i, want := range []string{"[1 0]", "[1 1]"} {
-		if _, err := u.clients[i].NoteDonation(u.t.Context(), &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}}); err != nil {
+		if _, err := u.clients[i].NoteDonation(
+			u.t.Context(),
+			&notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}},
+		); err != nil {
 			u.t.Fatal(err)
 		}
 		if got := u.loaded(); got != want {
-			u.t.Fatalf("after a note by the %s release Redis knows of the first release's script and of this one's %s, want %s", u.releases[i].name, got, want)
+			u.t.Fatalf(
+				"after a note by the %s release Redis knows of the first release's script and of this one's %s, "+
+					"want %s",
+				u.releases[i].name,
+				got,
+				want,
+			)
 		}
 	}
 }
@@ -134,7 +146,8 @@ func (u *upgrade) quiet() {
 	}
 }
 
-// TestTwoReleasesUnderLoad replaces one Noted after the other by this release, and one of them again by the first, while receivers note and settle by way of both.
+// TestTwoReleasesUnderLoad replaces each Noted by this release, and one of them again by
+// the first release, while receivers note and settle through both.
 func TestTwoReleasesUnderLoad(t *testing.T) {
 	if testing.Short() {
 		t.Skip("two releases take a minute to build")
@@ -165,13 +178,26 @@ func TestTwoReleasesUnderLoad(t *testing.T) {
 
 	donations := int(r.donations.Load())
 	t.Logf("%d donations, %d calls asked again", donations, r.again.Load())
-	if lost, doubled := r.books.wrongs(donations); lost != 0 || doubled != 0 || r.books.again != 0 || r.books.late != 0 || len(r.books.problems) > 0 {
-		t.Errorf("of %d donations %d are lost and %d doubled, %d processed once more under their id, %d too late; want none: %q", donations, lost, doubled, r.books.again, r.books.late, r.books.problems)
+	if lost, doubled := r.books.wrongs(
+		donations,
+	); lost != 0 || doubled != 0 || r.books.again != 0 || r.books.late != 0 ||
+		len(r.books.problems) > 0 {
+		t.Errorf(
+			"of %d donations %d are lost and %d doubled, %d processed once more under their id, %d too late; want "+
+				"none: %q",
+			donations,
+			lost,
+			doubled,
+			r.books.again,
+			r.books.late,
+			r.books.problems,
+		)
 	}
 	r.compare(donations)
 }
 
-// receivers each take one donation after the other, of which both channels tell at once, and process it.
+// receivers each take one donation after the other, of which both channels tell at once,
+// and process it.
 type receivers struct {
 	t *testing.T
 	*upgrade
@@ -201,7 +227,8 @@ func (r *receivers) begin(n int) (finish func()) {
 	return finish
 }
 
-// goOn waits until each server has given many verdicts more, and checks that they were given by the note scripts of the releases that should run, and of no other.
+// goOn waits until each server has given many verdicts more, and checks that they were
+// given by the note scripts of the releases that should run, and of no other.
 func (r *receivers) goOn(want string) {
 	r.t.Helper()
 	if got := r.redis.Tell("SCRIPT", "FLUSH"); got != "OK" { // so that Redis knows what is run from now on
@@ -209,22 +236,46 @@ func (r *receivers) goOn(want string) {
 	}
 	for i := range r.answered {
 		enough := r.answered[i].Load() + 50
-		await(r.t, fmt.Sprintf("noted %d of the %s release has given fifty verdicts more", i, r.releases[i].name), func() bool { return r.answered[i].Load() >= enough || r.t.Failed() })
+		await(
+			r.t,
+			fmt.Sprintf("noted %d of the %s release has given fifty verdicts more", i, r.releases[i].name),
+			func() bool { return r.answered[i].Load() >= enough || r.t.Failed() },
+		)
 	}
 	if got := r.loaded(); got != want {
-		r.t.Fatalf("Redis was asked to run the note script of the first release and of this one: %s, want %s", got, want)
+		r.t.Fatalf(
+			"Redis was asked to run the note script of the first release and of this one: %s, want %s",
+			got,
+			want,
+		)
 	}
 }
 
-// receive handles a message until PayPal could be answered 200. It is settled at the other server than it was noted at.
+// receive handles a message until PayPal could be answered 200. It is settled at the
+// other server than it was noted at.
 func (r *receivers) receive(payment int, channel string, at int) {
 	message := &notedv1.Message{Channel: channel, Id: fmt.Sprint(payment)}
-	donation := &notedv1.Donation{Ledger: ledger, SeriesId: fmt.Sprint("I-", payment), OccurredAt: timestamppb.New(pairPaid), Amount: "5.00", CurrencyCode: "EUR", TransactionId: fmt.Sprint(channel, payment)}
+	donation := &notedv1.Donation{
+		Ledger:        ledger,
+		SeriesId:      fmt.Sprint("I-", payment),
+		OccurredAt:    timestamppb.New(pairPaid),
+		Amount:        "5.00",
+		CurrencyCode:  "EUR",
+		TransactionId: fmt.Sprint(channel, payment),
+	}
 	for try := 0; !r.t.Failed(); try++ {
 		request := fmt.Sprint(payment, channel, try)
 		var told *notedv1.NoteDonationResponse
 		at = r.ask(at, "note "+request, func(ctx context.Context, c notedv1.DedupeServiceClient) (err error) {
-			told, err = c.NoteDonation(ctx, &notedv1.NoteDonationRequest{Donation: donation, Message: message, Hold: durationpb.New(5 * time.Minute), RequestId: request})
+			told, err = c.NoteDonation(
+				ctx,
+				&notedv1.NoteDonationRequest{
+					Donation:  donation,
+					Message:   message,
+					Hold:      durationpb.New(5 * time.Minute),
+					RequestId: request,
+				},
+			)
 			return err
 		})
 		r.answered[at].Add(1)
@@ -234,7 +285,8 @@ func (r *receivers) receive(payment int, channel string, at int) {
 			r.books.book(payment, id, told.GetNote().GetAttempt(), request)
 			r.ask(1-at, "settle "+request, func(ctx context.Context, c notedv1.DedupeServiceClient) error {
 				answered, err := c.SettleDonation(ctx, &notedv1.SettleDonationRequest{Receipt: told.GetReceipt()})
-				if err == nil && (answered.GetNote().GetState() != notedv1.State_STATE_SETTLED || answered.GetNote().GetDonationId() != id) {
+				if err == nil &&
+					(answered.GetNote().GetState() != notedv1.State_STATE_SETTLED || answered.GetNote().GetDonationId() != id) {
 					r.t.Errorf("settling %s: %v", id, answered.GetNote())
 				}
 				return err
@@ -242,7 +294,13 @@ func (r *receivers) receive(payment int, channel string, at int) {
 			return
 		case notedv1.Verdict_VERDICT_DUPLICATE:
 			if len(ids) != 1 || ids[0] != id {
-				r.t.Errorf("message %s of payment %d is a duplicate of donation %s, and the books have it as %q", channel, payment, id, ids)
+				r.t.Errorf(
+					"message %s of payment %d is a duplicate of donation %s, and the books have it as %q",
+					channel,
+					payment,
+					id,
+					ids,
+				)
 			}
 			return
 		}
@@ -250,7 +308,8 @@ func (r *receivers) receive(payment int, channel string, at int) {
 	}
 }
 
-// ask makes a call at one of the two, and where that is away or nobody knows whether it was done at the other; it returns which has answered. No refusal is in order.
+// ask makes a call at one of the two, and where that is away or nobody knows whether it
+// was done at the other; it returns which has answered. No refusal is in order.
 func (r *receivers) ask(at int, what string, call func(context.Context, notedv1.DedupeServiceClient) error) int {
 	for began := time.Now(); ; at = 1 - at {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -259,7 +318,10 @@ func (r *receivers) ask(at int, what string, call func(context.Context, notedv1.
 		if err == nil {
 			return at
 		}
-		if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || time.Since(began) > 30*time.Second {
+		if code := status.Code(
+			err,
+		); code != codes.Unavailable && code != codes.DeadlineExceeded ||
+			time.Since(began) > 30*time.Second {
 			r.t.Errorf("%s by the %d. server: %v", what, at, err)
 			return at
 		}
@@ -273,14 +335,20 @@ func (r *receivers) compare(donations int) {
 	for i, client := range r.clients {
 		listed := 0
 		for token, more := "", true; more; more = token != "" {
-			answered, err := client.ListDonations(r.t.Context(), &notedv1.ListDonationsRequest{Ledger: ledger, PageSize: 1000, PageToken: token})
+			answered, err := client.ListDonations(
+				r.t.Context(),
+				&notedv1.ListDonationsRequest{Ledger: ledger, PageSize: 1000, PageToken: token},
+			)
 			if err != nil {
 				r.t.Fatalf("listing at the %d. server: %v", i, err)
 			}
 			for _, note := range answered.GetNotes() {
 				listed++
 				payment, _ := strconv.Atoi(strings.TrimPrefix(note.GetDonation().GetSeriesId(), "I-"))
-				if ids := r.books.ids(payment); len(ids) != 1 || ids[0] != note.GetDonationId() || note.GetState() != notedv1.State_STATE_SETTLED || len(note.GetSightings()) != 2 {
+				if ids := r.books.ids(
+					payment,
+				); len(ids) != 1 || ids[0] != note.GetDonationId() || note.GetState() != notedv1.State_STATE_SETTLED ||
+					len(note.GetSightings()) != 2 {
 					r.t.Errorf("payment %d is in the books as %q, and listed as %v", payment, ids, note)
 				}
 			}

@@ -1,23 +1,26 @@
 // Package agreement learns whether the transaction ids of two channels agree.
 //
-// PayPal documents nowhere whether an IPN and a webhook of one payment bear the same transaction
-// id. Where they do, unequal ids on the two channels mean two donations; where they do not, they
-// mean nothing. A server learns it from what its callers note, for each ledger, event and pair of
-// channels, and passes what it knows with every call to the store, which applies rule 3.
+// PayPal documents nowhere whether an IPN and a webhook of one payment bear the same
+// transaction id. Where they do, unequal ids on the two channels mean two donations;
+// where they do not, they mean nothing. A server learns it from what its callers note,
+// for each ledger, event and pair of channels, and passes what it knows with every call
+// to the store, which applies rule 3.
 //
 // # Design
 //
-// Two channels that tell of one donation under one id agree: no chance makes two ids equal.
-// A message that would be paired across two channels but for unequal ids contradicts. The ids are
-// known to agree after three agreements, as long as these are four times as many as the
-// contradictions. Two real payments of one sum close together contradict too, until one of their
-// ids turns up on the other channel; then the contradiction is taken back.
+// Two channels that tell of one donation under one id agree: no chance makes two ids
+// equal. A message that would be paired across two channels but for unequal ids
+// contradicts. The ids are known to agree after three agreements, as long as these are
+// four times as many as the contradictions. Two real payments of one sum close together
+// contradict too, until one of their ids turns up on the other channel; then the
+// contradiction is taken back.
 //
-// Series that are named by their transaction id teach nothing: unequal ids never meet there, so
-// they would only ever agree.
+// Series that are named by their transaction id teach nothing: unequal ids never meet
+// there, so they would only ever agree.
 //
-// The memory is the server's own and is bounded. A server that was restarted learns again; until
-// then it decides as if nothing were known, and what a series teaches (notes.lua) still counts.
+// The memory is the server's own and is bounded. A server that was restarted learns
+// again; until then it decides as if nothing were known, and what a series teaches
+// (notes.lua) still counts.
 package agreement
 
 import (
@@ -44,14 +47,16 @@ type Pair struct {
 	A, B   string
 }
 
-// Config says who is told what is learned. Each function is optional and must not call the Learner.
+// Config says who is told what is learned. Each function is optional and must not call
+// the Learner.
 type Config struct {
-	// Changed is called when the ids of a pair become known to agree, or are not known to any more.
+	// Changed is called when the ids of a pair become known to agree, or are not known to
+	// any more.
 	Changed func(pair Pair, agree bool, agreements, contradictions int)
 	// Agreed is called for each note that two channels have told of under one id.
 	Agreed func(ledger string)
-	// Differed is called for each note that two channels have told of under two ids, once the match
-	// window has passed and neither id has turned up on the other channel.
+	// Differed is called for each note that two channels have told of under two ids, once
+	// the match window has passed and neither id has turned up on the other channel.
 	Differed func(ledger string)
 }
 
@@ -81,14 +86,16 @@ type tally struct {
 	agree                      bool
 }
 
-// told is one transaction id that one channel tells of, in whichever series: a message may have lost its series.
+// told is one transaction id that one channel tells of, in whichever series: a message
+// may have lost its series.
 type told struct {
 	ledger      string
 	event       store.Event
 	channel, id string
 }
 
-// A conflict is a contradiction that was counted. Either id on the other channel takes it back.
+// A conflict is a contradiction that was counted. Either id on the other channel takes it
+// back.
 type conflict struct {
 	pair    Pair
 	a, b    told // what would take it back
@@ -104,8 +111,8 @@ func New(config Config) *Learner {
 	return l
 }
 
-// Agreeing are the channels of which the ledger's ids are known to agree with those of a channel.
-// The caller must not change the slice.
+// Agreeing are the channels of which the ledger's ids are known to agree with those of a
+// channel. The caller must not change the slice.
 func (l *Learner) Agreeing(ledger string, event store.Event, channel string) []string {
 	return (*l.known.Load())[asking{ledger, event, channel}]
 }
@@ -151,9 +158,9 @@ func (l *Learner) Observe(request store.NoteRequest, reply store.NoteReply) {
 	}
 }
 
-// partners are the ids to compare a new sighting's with: for each other channel the equal id, where
-// the two channels have not told of the note under one id before, or else the channel's first id,
-// where this is the first id of the sighting's own channel.
+// partners are the ids to compare a new sighting's with: for each other channel the equal
+// id, where the two channels have not told of the note under one id before, or else the
+// channel's first id, where this is the first id of the sighting's own channel.
 func partners(earlier []store.Sighting, this told) (others []store.Told) {
 	own := map[string]bool{} // :: transaction id that this channel told of before
 	for _, s := range earlier {
@@ -249,7 +256,8 @@ func (l *Learner) ripen(now time.Time) {
 	}
 }
 
-// count adds to a pair's tally and tells what changes by it. It refuses one pair too many.
+// count adds to a pair's tally and tells what changes by it. It refuses one pair too
+// many.
 func (l *Learner) count(pair Pair, agreements, contradictions int) bool {
 	t := l.pairs[pair]
 	if t == nil {

@@ -19,7 +19,10 @@ type counts struct {
 func learner(c *counts) *agreement.Learner {
 	return agreement.New(agreement.Config{
 		Changed: func(p agreement.Pair, agree bool, agreements, contradictions int) {
-			c.changes = append(c.changes, fmt.Sprintf("%s %d %s %s %v %d:%d", p.Ledger, p.Event, p.A, p.B, agree, agreements, contradictions))
+			c.changes = append(
+				c.changes,
+				fmt.Sprintf("%s %d %s %s %v %d:%d", p.Ledger, p.Event, p.A, p.B, agree, agreements, contradictions),
+			)
 		},
 		Agreed:   func(string) { c.agreed++ },
 		Differed: func(string) { c.differed++ },
@@ -38,15 +41,29 @@ func observe(l *agreement.Learner, series string, recorded bool, sightings ...st
 		evidence = store.New
 	}
 	l.Observe(
-		store.NoteRequest{Donation: store.Donation{SeriesID: series, Event: 1, TransactionID: last.TransactionID}, Message: last.Message},
-		store.NoteReply{Evidence: evidence, Recorded: recorded, Note: store.Note{Sightings: sightings}})
+		store.NoteRequest{
+			Donation: store.Donation{SeriesID: series, Event: 1, TransactionID: last.TransactionID},
+			Message:  last.Message,
+		},
+		store.NoteReply{Evidence: evidence, Recorded: recorded, Note: store.Note{Sightings: sightings}},
+	)
 }
 
-// contradict reports a message that is new because its id is unequal to another channel's.
+// contradict reports a message that is new because its id is unequal to another
+// channel's.
 func contradict(l *agreement.Learner, series string, message store.Sighting, against ...store.Told) {
 	l.Observe(
-		store.NoteRequest{Donation: store.Donation{SeriesID: series, Event: 1, TransactionID: message.TransactionID}, Message: message.Message},
-		store.NoteReply{Evidence: store.New, Recorded: true, Note: store.Note{Sightings: []store.Sighting{message}}, Against: against})
+		store.NoteRequest{
+			Donation: store.Donation{SeriesID: series, Event: 1, TransactionID: message.TransactionID},
+			Message:  message.Message,
+		},
+		store.NoteReply{
+			Evidence: store.New,
+			Recorded: true,
+			Note:     store.Note{Sightings: []store.Sighting{message}},
+			Against:  against,
+		},
+	)
 }
 
 func agree(l *agreement.Learner, times int) {
@@ -71,16 +88,26 @@ func TestPairs(t *testing.T) {
 		{name: "no id on one", sightings: []store.Sighting{sighting("ipn", ""), sighting("webhook", "2")}},
 		{name: "no id on the other", sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "")}},
 		{name: "no channel", sightings: []store.Sighting{sighting("ipn", "1"), sighting("", "1")}},
-		{name: "the second on a channel counts no more",
-			sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "1"), sighting("webhook", "1")}},
-		{name: "the first with an id counts",
-			sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", ""), sighting("webhook", "1")}, agreed: 1},
-		{name: "a third channel counts with each",
-			sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "2"), sighting("csv", "2")}, agreed: 1, differed: 1},
-		{name: "a channel's later ids count nothing",
-			sightings: []store.Sighting{sighting("ipn", "1"), sighting("ipn", "2"), sighting("webhook", "1")}, agreed: 1},
-		{name: "an equal id after an unequal one",
-			sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "2"), sighting("webhook", "1")}, agreed: 1},
+		{
+			name:      "the second on a channel counts no more",
+			sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "1"), sighting("webhook", "1")},
+		},
+		{
+			name:      "the first with an id counts",
+			sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", ""), sighting("webhook", "1")}, agreed: 1,
+		},
+		{
+			name:      "a third channel counts with each",
+			sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "2"), sighting("csv", "2")}, agreed: 1, differed: 1,
+		},
+		{
+			name:      "a channel's later ids count nothing",
+			sightings: []store.Sighting{sighting("ipn", "1"), sighting("ipn", "2"), sighting("webhook", "1")}, agreed: 1,
+		},
+		{
+			name:      "an equal id after an unequal one",
+			sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "2"), sighting("webhook", "1")}, agreed: 1,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got counts
@@ -110,7 +137,13 @@ func TestAgreeing(t *testing.T) {
 	}
 	agree(l, 1)
 	contradict(l, "I-X", sighting("webhook", "X1"), store.Told{Channel: "ipn", TransactionID: "X2"})
-	contradict(l, "I-Y", sighting("webhook", "Y1"), store.Told{Channel: "ipn", TransactionID: "Y2"}, store.Told{Channel: "ipn", TransactionID: "Y3"})
+	contradict(
+		l,
+		"I-Y",
+		sighting("webhook", "Y1"),
+		store.Told{Channel: "ipn", TransactionID: "Y2"},
+		store.Told{Channel: "ipn", TransactionID: "Y3"},
+	)
 	if known := l.Agreeing("", 1, "ipn"); known != nil {
 		t.Errorf("after four agreements and two contradictions %v agree, want none", known)
 	}
@@ -125,7 +158,8 @@ func TestAgreeing(t *testing.T) {
 	}
 }
 
-// TestOneTimePaymentsTeachNothing: their series is their transaction, so unequal ids never meet.
+// TestOneTimePaymentsTeachNothing: their series is their transaction, so unequal ids
+// never meet.
 func TestOneTimePaymentsTeachNothing(t *testing.T) {
 	var got counts
 	l := learner(&got)
@@ -134,19 +168,28 @@ func TestOneTimePaymentsTeachNothing(t *testing.T) {
 		observe(l, id, true, sighting("ipn", id), sighting("webhook", id))
 	}
 	if known := l.Agreeing("", 1, "ipn"); known != nil || got.agreed != 10 {
-		t.Errorf("after ten one-time payments %v agree with ipn and %d are counted, want none and 10", known, got.agreed)
+		t.Errorf(
+			"after ten one-time payments %v agree with ipn and %d are counted, want none and 10",
+			known,
+			got.agreed,
+		)
 	}
 }
 
-// TestEitherIDTakesBack: the other channel tells of this id, or this channel of the other id.
+// TestEitherIDTakesBack: the other channel tells of this id, or this channel of the other
+// id.
 func TestEitherIDTakesBack(t *testing.T) {
 	for _, late := range []store.Sighting{sighting("ipn", "B"), sighting("webhook", "A")} {
 		var got counts
 		l := learner(&got)
-		request := store.NoteRequest{Donation: store.Donation{SeriesID: "I-1", Event: 1, TransactionID: "B"},
-			Message: store.Message{Channel: "webhook"}, Rules: store.Rules{MatchWindow: time.Hour}}
-		l.Observe(request, store.NoteReply{Evidence: store.Paired, Recorded: true,
-			Note: store.Note{Sightings: []store.Sighting{sighting("ipn", "A"), sighting("webhook", "B")}}})
+		request := store.NoteRequest{
+			Donation: store.Donation{SeriesID: "I-1", Event: 1, TransactionID: "B"},
+			Message:  store.Message{Channel: "webhook"}, Rules: store.Rules{MatchWindow: time.Hour},
+		}
+		l.Observe(request, store.NoteReply{
+			Evidence: store.Paired, Recorded: true,
+			Note: store.Note{Sightings: []store.Sighting{sighting("ipn", "A"), sighting("webhook", "B")}},
+		})
 		observe(l, "I-1", true, late)
 		agree(l, 3)
 		l.Ripen()
@@ -156,7 +199,8 @@ func TestEitherIDTakesBack(t *testing.T) {
 	}
 }
 
-// TestBounds: names that callers make up take a bounded memory, and the first pairs go on.
+// TestBounds: names that callers make up take a bounded memory, and the first pairs go
+// on.
 func TestBounds(t *testing.T) {
 	var got counts
 	l := learner(&got)

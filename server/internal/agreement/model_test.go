@@ -12,13 +12,20 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestAsTheModelLearns has a Learner and the model's learn from the same answers, and wants the same knowledge.
+// TestAsTheModelLearns has a Learner and the model's learn from the same answers, and
+// wants the same knowledge.
 func TestAsTheModelLearns(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	channels := []string{"ipn", "webhook", "post"}
-	rules := store.Rules{MatchWindow: time.Hour, ArrivalWindow: time.Hour, Retention: 20 * time.Hour, SkewAhead: time.Hour, SeriesLimit: 100}
+	rules := store.Rules{
+		MatchWindow:   time.Hour,
+		ArrivalWindow: time.Hour,
+		Retention:     20 * time.Hour,
+		SkewAhead:     time.Hour,
+		SeriesLimit:   100,
+	}
 	changes := 0
 	for range 20 {
 		notes, byModel := model.New(time.UnixMilli(1_790_000_000_000)), &model.Learner{}
@@ -27,9 +34,14 @@ func TestAsTheModelLearns(t *testing.T) {
 			notes.Now = notes.Now.Add(time.Duration(random.IntN(20)) * time.Minute)
 			series := fmt.Sprint("I-", random.IntN(6))
 			r := model.Request{
-				Donation:  store.Donation{SeriesID: series, Event: store.Event(1 + random.IntN(2)), TransactionID: fmt.Sprint(series, "-T", random.IntN(12))},
+				Donation: store.Donation{
+					SeriesID:      series,
+					Event:         store.Event(1 + random.IntN(2)),
+					TransactionID: fmt.Sprint(series, "-T", random.IntN(12)),
+				},
 				Message:   store.Message{Channel: channels[random.IntN(3)], ID: fmt.Sprint(step)},
-				RequestID: fmt.Sprint(step), Rules: rules,
+				RequestID: fmt.Sprint(step),
+				Rules:     rules,
 			}
 			if random.IntN(10) == 0 {
 				r.Donation.SeriesID = r.Donation.TransactionID

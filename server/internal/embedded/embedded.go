@@ -1,8 +1,10 @@
-// Package embedded is the store of `noted -dev` and of tests: a Redis-compatible server in this process, so that trying the project needs
-// nothing but Go and still runs the scripts that production runs.
+// Package embedded is the store of `noted -dev` and of tests: a Redis-compatible server
+// in this process, so that trying the project needs nothing but Go and still runs the
+// scripts that production runs.
 //
-// It is no production store. Nothing survives the process, there is no limit on its memory, and a script costs it ten times what it costs
-// Redis. What else differs from a real Redis, for whoever writes a script or a test:
+// It is no production store. Nothing survives the process, there is no limit on its
+// memory, and a script costs it ten times what it costs Redis. What else differs from a
+// real Redis, for whoever writes a script or a test:
 //
 //   - An error that leaves a script has lost its code (WRONGTYPE, OOM); scripts must answer with words, not with errors.
 //   - tostring(1e15) is exact here and "1e+15" there; cjson differs; cmsgpack, bit, struct, shebangs and functions are missing.
@@ -13,9 +15,11 @@
 //
 // # Design
 //
-// The library behind it, miniredis, moves neither the time to live of a key nor a clock that has been set. It can be told to look at every key's
-// time to live before each access (ClockTTL), which costs 6 ms a call at 20,000 keys; so a ticker lets them age once a second instead. A
-// clock that Advance has moved is set anew every millisecond, and so ticks on.
+// The library behind it, miniredis, moves neither the time to live of a key nor a clock
+// that has been set. It can be told to look at every key's time to live before each
+// access (ClockTTL), which costs 6 ms a call at 20,000 keys; so a ticker lets them age
+// once a second instead. A clock that Advance has moved is set anew every millisecond,
+// and so ticks on.
 package embedded
 
 import (
@@ -48,11 +52,18 @@ type Server struct {
 // Start starts a store whose clock is this machine's, on a free port of 127.0.0.1.
 func Start() (*Server, error) { return start(time.Time{}) }
 
-// StartFrozen starts a store whose clock stands at the given time and moves by Advance only: what a test does on it is the same on every run.
+// StartFrozen starts a store whose clock stands at the given time and moves by Advance
+// only: what a test does on it is the same on every run.
 func StartFrozen(at time.Time) (*Server, error) { return start(at) }
 
 func start(at time.Time) (*Server, error) {
-	s := &Server{redis: miniredis.NewMiniRedis(), stop: make(chan struct{}), frozen: !at.IsZero(), at: at, aged: time.Now()}
+	s := &Server{
+		redis:  miniredis.NewMiniRedis(),
+		stop:   make(chan struct{}),
+		frozen: !at.IsZero(),
+		at:     at,
+		aged:   time.Now(),
+	}
 	if s.frozen {
 		s.redis.SetTime(at)
 	}
@@ -93,7 +104,8 @@ func (s *Server) Advance(d time.Duration) {
 	} else {
 		s.ahead += d
 	}
-	// The clock first: a key that is still there after its time does no harm, one that is gone before it would be a donation forgotten.
+	// The clock first: a key that is still there after its time does no harm, one that is
+	// gone before it would be a donation forgotten.
 	s.redis.SetTime(s.now())
 	s.redis.FastForward(d)
 }

@@ -37,7 +37,7 @@ func TestLearner(t *testing.T) {
 		{"the other payment's IPN explains it", "1iA 1wB 1iB", 0, 0, false},
 		{"and so does the webhook of the first, which agrees", "1iA 1wB 1wA", 1, 0, false},
 		{"what is known to agree is contradicted by a new note", "1iA 1wA 2iB 2wB 3iC 3wC 4iD 4wE", 3, 1, false},
-		{"which its twin explains", "1iA 1wA 2iB 2wB 3iC 3wC 4iD 4wE 4iE", 4, 0, true},
+		{"which the other channel explains", "1iA 1wA 2iB 2wB 3iC 3wC 4iD 4wE 4iE", 4, 0, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m, l := model.New(time.Now()), &model.Learner{}

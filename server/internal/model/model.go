@@ -227,7 +227,10 @@ func (m *Model) begin(r Request, contradicted *Note) (Reply, *Note, error) {
 		reply.Contradicted = &shown
 		for _, s := range shown.Sightings {
 			if s.TransactionID != "" {
-				reply.Against = append(reply.Against, store.Told{Channel: s.Message.Channel, TransactionID: s.TransactionID})
+				reply.Against = append(
+					reply.Against,
+					store.Told{Channel: s.Message.Channel, TransactionID: s.TransactionID},
+				)
 			}
 		}
 	}
@@ -285,7 +288,8 @@ func withoutTime(m store.Message) store.Message { return store.Message{Channel: 
 // of them. A message without an id is known by its channel and transaction id.
 func (n *Note) sighting(r Request) int {
 	return slices.IndexFunc(n.Sightings, func(s store.Sighting) bool {
-		return withoutTime(s.Message) == withoutTime(r.Message) && (r.Message.ID != "" || s.TransactionID == r.Donation.TransactionID)
+		return withoutTime(s.Message) == withoutTime(r.Message) &&
+			(r.Message.ID != "" || s.TransactionID == r.Donation.TransactionID)
 	})
 }
 

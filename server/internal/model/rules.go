@@ -76,7 +76,10 @@ func (n *Note) reused(r Request) bool {
 }
 
 func (n *Note) saw(message store.Message) bool {
-	return slices.ContainsFunc(n.Sightings, func(s store.Sighting) bool { return withoutTime(s.Message) == withoutTime(message) })
+	return slices.ContainsFunc(
+		n.Sightings,
+		func(s store.Sighting) bool { return withoutTime(s.Message) == withoutTime(message) },
+	)
 }
 
 func bears(id string) func(store.Sighting) bool {

@@ -11,11 +11,12 @@ import (
 	"syscall"
 )
 
-// A write beyond what a process may write to a file is an error where this signal is ignored, and its end where not. Servers inherit it.
+// If this signal is ignored, a write beyond the file-size limit of a process is an error;
+// otherwise it ends the process. Servers inherit the setting.
 func init() { signal.Ignore(syscall.SIGXFSZ) }
 
-// FillDisk lets every further write to the server's files fail as a disk that is full does: its snapshots', and but for a first byte its append-only file's, where it has
-// one. It needs no root.
+// FillDisk makes every further write to the server's files fail as on a full disk: to its
+// snapshots, and after a first byte to its append-only file. It needs no root.
 func (s *Server) FillDisk() {
 	s.tb.Helper()
 	bytes := int64(0)
@@ -25,7 +26,7 @@ func (s *Server) FillDisk() {
 	s.mostInFile(strconv.FormatInt(bytes, 10))
 }
 
-// FreeDisk lets them succeed again.
+// FreeDisk lets writes succeed again.
 func (s *Server) FreeDisk() { s.tb.Helper(); s.mostInFile("unlimited") }
 
 func (s *Server) mostInFile(bytes string) {
@@ -50,11 +51,13 @@ func (s *Server) PID() string {
 	return strconv.Itoa(s.command.Process.Pid)
 }
 
-// AppendOnly is the last part of the server's append-only file, to which it writes. On Redis 7 that is one of several in a directory.
+// AppendOnly is the last part of the server's append-only file, to which it writes. On
+// Redis 7 the file has several parts in a directory.
 func (s *Server) AppendOnly() (file struct {
 	Path string
 	Size int64
-}) {
+},
+) {
 	s.tb.Helper()
 	parts := s.appendOnly()
 	if len(parts) != 1 {

@@ -17,7 +17,8 @@ import (
 
 func init() { logging.Disable() } // what the client would print of servers that are away on purpose
 
-// A Fleet is Redises that belong together: a primary with replicas that sentinels watch, or a cluster.
+// A Fleet is a group of Redises: a primary with replicas and the sentinels that watch
+// them, or a cluster.
 type Fleet struct {
 	tb        testing.TB
 	Mode      string // sentinel or cluster
@@ -27,8 +28,9 @@ type Fleet struct {
 	Network   *Network // where the nodes are apart from each other; nil where they are at home
 }
 
-// StartSentinels starts a primary, two replicas and three sentinels: each Redis at a place of its own, the sentinels at a fourth. Where no network can be made they
-// are all at home, and Cut freezes.
+// StartSentinels starts a primary, two replicas and three sentinels. Each Redis is at a
+// place of its own, and the sentinels share a fourth. Without a network they are all at
+// home, and Cut freezes.
 func StartSentinels(tb testing.TB, args ...string) *Fleet {
 	tb.Helper()
 	f := &Fleet{tb: tb, Mode: "sentinel"}
@@ -42,13 +44,32 @@ func StartSentinels(tb testing.TB, args ...string) *Fleet {
 		f.Nodes = append(f.Nodes, StartAt(tb, place, with...))
 	}
 	f.await(20*time.Second, "the replicas are up to date", func() bool { return f.follow(f.Nodes[0]) })
-	configuration := fmt.Sprintf("sentinel monitor noted %s %d 2\nsentinel down-after-milliseconds noted 500\nsentinel failover-timeout noted 1000\nsentinel parallel-syncs noted 2\n",
-		f.Nodes[0].Host(), f.Nodes[0].Port())
+	configuration := fmt.Sprintf(
+		"sentinel monitor noted %s %d 2\nsentinel down-after-milliseconds noted 500\nsentinel failover-timeout "+
+			"noted 1000\nsentinel parallel-syncs noted 2\n",
+		f.Nodes[0].Host(),
+		f.Nodes[0].Port(),
+	)
 	var addrs []string
 	for range 3 {
 		s := StartSentinel(tb, places[3], configuration)
-		// They talk to each other every two seconds, and forgive a primary that comes back for eight; a test has no such time.
-		if got := s.Tell("SENTINEL", "DEBUG", "publish-period", "200", "info-period", "200", "ping-period", "100", "ask-period", "100", "min-link-reconnect-period", "100"); got != "OK" && !strings.HasPrefix(Release(tb), "6.") { // which takes its time
+		// They talk to each other every two seconds, and allow a primary eight seconds to
+		// come back. A test cannot wait that long.
+		if got := s.Tell(
+			"SENTINEL",
+			"DEBUG",
+			"publish-period",
+			"200",
+			"info-period",
+			"200",
+			"ping-period",
+			"100",
+			"ask-period",
+			"100",
+			"min-link-reconnect-period",
+			"100",
+		); got != "OK" &&
+			!strings.HasPrefix(Release(tb), "6.") { // which takes its time
 			tb.Fatalf("SENTINEL DEBUG: %s", got)
 		}
 		f.Sentinels, addrs = append(f.Sentinels, s), append(addrs, s.Addr())
@@ -72,7 +93,8 @@ func StartCluster(tb testing.TB, args ...string) *Fleet {
 	return f.cluster(home(6), args)
 }
 
-// StartClusterApart is StartCluster with each node at a place of its own, where that can be.
+// StartClusterApart is StartCluster with each node at a place of its own, if there can be
+// a network.
 func StartClusterApart(tb testing.TB, args ...string) *Fleet {
 	tb.Helper()
 	f := &Fleet{tb: tb, Mode: "cluster"}
@@ -83,7 +105,21 @@ func (f *Fleet) cluster(places []Place, args []string) *Fleet {
 	f.tb.Helper()
 	create := []string{"--cluster", "create", "--cluster-yes", "--cluster-replicas", "1"}
 	for _, place := range places {
-		node := StartAt(f.tb, place, append([]string{"--repl-diskless-sync-delay", "0", "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"}, args...)...)
+		node := StartAt(
+			f.tb,
+			place,
+			append(
+				[]string{
+					"--repl-diskless-sync-delay",
+					"0",
+					"--cluster-enabled",
+					"yes",
+					"--cluster-node-timeout",
+					"1000",
+					"--cluster-replica-validity-factor",
+					"0",
+				},
+				args...)...)
 		f.Nodes, create = append(f.Nodes, node), append(create, node.Addr())
 	}
 	if out, err := exec.Command("redis-cli", create...).CombinedOutput(); err != nil {
@@ -96,7 +132,8 @@ func (f *Fleet) cluster(places []Place, args []string) *Fleet {
 
 func home(n int) []Place { return slices.Repeat([]Place{{Host: "127.0.0.1"}}, n) }
 
-// apart is n places of a network; all at home where there can be none, which is no excuse for root.
+// apart is n places of a network. Without a network all are at home; for root that is a
+// failure.
 func (f *Fleet) apart(n int) []Place {
 	f.tb.Helper()
 	var err error
@@ -111,11 +148,16 @@ func (f *Fleet) apart(n int) []Place {
 	return home(n)
 }
 
-// Primaries are the nodes that take writes by the word of those who decide it; nil while they do not agree.
+// Primaries are the nodes that take writes, according to the sentinels or the cluster;
+// nil while they do not agree.
 func (f *Fleet) Primaries() (primaries []*Server) {
 	if f.Mode == "cluster" {
 		for _, node := range f.Nodes {
-			if info := node.Tell("INFO", "replication"); strings.Contains(info, "role:master") && strings.Contains(info, "state=online") {
+			if info := node.Tell(
+				"INFO",
+				"replication",
+			); strings.Contains(info, "role:master") &&
+				strings.Contains(info, "state=online") {
 				primaries = append(primaries, node)
 			}
 		}
@@ -127,7 +169,15 @@ func (f *Fleet) Primaries() (primaries []*Server) {
 	for _, node := range f.Nodes {
 		votes := 0
 		for _, s := range f.Sentinels {
-			if s.Tell("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "noted") == fmt.Sprintf("[%s %d]", node.Host(), node.Port()) {
+			if s.Tell(
+				"SENTINEL",
+				"GET-MASTER-ADDR-BY-NAME",
+				"noted",
+			) == fmt.Sprintf(
+				"[%s %d]",
+				node.Host(),
+				node.Port(),
+			) {
 				votes++
 			}
 		}
@@ -138,7 +188,8 @@ func (f *Fleet) Primaries() (primaries []*Server) {
 	return nil
 }
 
-// Well tells whether everybody agrees who the primaries are, and every replica has what its primary has.
+// Well tells whether all nodes agree on the primaries, and every replica has all of its
+// primary's data.
 func (f *Fleet) Well() bool {
 	primaries := f.Primaries()
 	if f.Mode == "sentinel" {
@@ -154,19 +205,20 @@ func (f *Fleet) Well() bool {
 	return len(primaries) == 3
 }
 
-// follow tells whether all other nodes are replicas of one, and up to date.
+// follow tells whether all other nodes are up-to-date replicas of one node.
 func (f *Fleet) follow(primary *Server) bool {
 	for _, node := range f.Nodes {
 		info := node.Tell("INFO", "replication")
 		if node == primary && strings.Count(info, "state=online") != len(f.Nodes)-1 ||
-			node != primary && (!strings.Contains(info, "master_link_status:up") || !strings.Contains(info, fmt.Sprintf("master_port:%d", primary.Port()))) {
+			node != primary &&
+				(!strings.Contains(info, "master_link_status:up") || !strings.Contains(info, fmt.Sprintf("master_port:%d", primary.Port()))) {
 			return false
 		}
 	}
 	return true
 }
 
-// ReplicaOf is a node that replicates another, nil where none does.
+// ReplicaOf is a replica of a node; nil if there is none.
 func (f *Fleet) ReplicaOf(primary *Server) *Server {
 	for _, node := range f.Nodes {
 		if strings.Contains(node.Tell("INFO", "replication"), fmt.Sprintf("master_port:%d", primary.Port())) {
@@ -176,7 +228,8 @@ func (f *Fleet) ReplicaOf(primary *Server) *Server {
 	return nil
 }
 
-// HandOver asks for another primary in the place of one that is well, and says whether that is under way.
+// HandOver asks for another primary in the place of a healthy one, and says whether that
+// is under way.
 func (f *Fleet) HandOver(primary *Server) bool {
 	if f.Mode == "sentinel" {
 		return f.Sentinels[0].Tell("SENTINEL", "FAILOVER", "noted") == "OK"
@@ -188,14 +241,16 @@ func (f *Fleet) HandOver(primary *Server) bool {
 // Reshard moves slots from one primary of a cluster to another.
 func (f *Fleet) Reshard(from, to *Server, slots int) error {
 	out, err := exec.Command("redis-cli", "--cluster", "reshard", from.Addr(), "--cluster-from", from.Tell("CLUSTER", "MYID"), "--cluster-to", to.Tell("CLUSTER", "MYID"),
-		"--cluster-slots", strconv.Itoa(slots), "--cluster-yes", "--cluster-pipeline", "100").CombinedOutput()
+		"--cluster-slots", strconv.Itoa(slots), "--cluster-yes", "--cluster-pipeline", "100").
+		CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("moving slots: %w\n%s", err, out[max(0, len(out)-1000):])
 	}
 	return nil
 }
 
-// Cut parts a node from all others, as a pulled cable does it; what is returned joins it again.
+// Cut separates a node from all others, as a pulled cable does. The function that it
+// returns reconnects the node.
 func (f *Fleet) Cut(node *Server) (heal func()) {
 	if f.Network == nil {
 		node.Pause()
@@ -214,12 +269,21 @@ func (f *Fleet) await(limit time.Duration, what string, condition func() bool) {
 	}
 }
 
-// Tell sends one command, in words, and returns the reply as text; an error is one too. It is empty where the server does not answer.
+// Tell sends one command, in words, and returns the reply or the error as text. It is
+// empty if the server does not answer.
 func (s *Server) Tell(command ...any) string {
 	s.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, ReadTimeout: time.Second})
+	c := redis.NewClient(
+		&redis.Options{
+			Addr:          s.Addr(),
+			MaxRetries:    -1,
+			DialerRetries: 1,
+			DialTimeout:   time.Second,
+			ReadTimeout:   time.Second,
+		},
+	)
 	defer c.Close()
 	reply, err := c.Do(ctx, command...).Result()
 	if err != nil {

@@ -7,8 +7,9 @@ import (
 	"strconv"
 )
 
-// Guarded starts a program that ends with us: a test binary that dies without its cleanup (a timeout, a SIGKILL) takes it with it, since a shell holds a pipe to us
-// and kills the program when the pipe closes. What it returns is closed when the program has ended.
+// Guarded starts a program that ends with us. If a test binary dies without its cleanup
+// (a timeout, a SIGKILL), so does the program: a shell holds a pipe to us and kills the
+// program when the pipe closes. The channel closes when the program has ended.
 func Guarded(command *exec.Cmd) (ended <-chan struct{}, err error) {
 	if err := command.Start(); err != nil {
 		return nil, err
@@ -24,7 +25,8 @@ func Guarded(command *exec.Cmd) (ended <-chan struct{}, err error) {
 	over := make(chan struct{})
 	go func() {
 		command.Wait()
-		// The guard ends by a line, before the process id can be another's.
+		// The shell gets a line and ends before the process id can belong to another
+		// process.
 		io.WriteString(pipe, "\n")
 		pipe.Close()
 		guard.Wait()

@@ -16,8 +16,9 @@ type Place struct {
 	Namespace string // of the network; empty for the test's own
 }
 
-// Network is places that reach each other by way of a router, where one can be cut off from the others as a pulled cable does it: what is sent vanishes. The
-// test itself still reaches it, unless that is cut too.
+// Network is a set of places that reach each other through a router. A place can be cut
+// off from the others as a pulled cable does it: packets vanish. The test still reaches
+// the place, unless that way is cut too.
 type Network struct {
 	tb     testing.TB
 	id     string // no other network of this machine has it
@@ -27,12 +28,14 @@ type Network struct {
 
 var networks atomic.Int32
 
-// NewNetwork makes a network of n places. It needs root and iproute2; without either it says why not.
+// NewNetwork makes a network of n places. It needs root and iproute2; without either it
+// says why there is no network.
 //
 // # Design
 //
-// Each place is a network namespace with a link to the router, which is another. A cut is two rules of the router's, so that nobody is told: a link that is
-// taken down is noticed at once, a cable that is pulled somewhere on the way is not.
+// Each place is a network namespace with a link to the router, which is another
+// namespace. A cut is two rules of the router, so that no place is told: a link that is
+// taken down is noticed at once, but a cable that is pulled somewhere on the way is not.
 func NewNetwork(tb testing.TB, n int) (*Network, error) {
 	tb.Helper()
 	count := int(networks.Add(1)) // what is removed goes a moment later, so no name comes twice
@@ -62,13 +65,15 @@ func NewNetwork(tb testing.TB, n int) (*Network, error) {
 			"ip -n "+p.Namespace+" link set router up",
 			"ip -n "+router+" link set "+link+" up",
 			fmt.Sprintf("ip netns exec %s sh -c 'echo 1 >/proc/sys/net/ipv4/conf/%s/proxy_arp'", router, link),
-			// Who asks for another place's address is else answered within a second only, too late for the nodes of a cluster that meet.
+			// Who asks for another place's address is else answered within a second only,
+			// too late for the nodes of a cluster that meet.
 			fmt.Sprintf("ip netns exec %s sh -c 'echo 0 >/proc/sys/net/ipv4/neigh/%s/proxy_delay'", router, link),
 			fmt.Sprintf("ip -n %s route add %s dev %s", router, p.Host, link),
 			"ip -n "+p.Namespace+" route add default dev router")
 		net.Places, names = append(net.Places, p), append(names, p.Namespace)
 	}
-	// The network goes with the test, however that ends: this shell holds a pipe to us.
+	// The network ends with the test, however the test ends: this shell holds a pipe to
+	// us.
 	remove := "for n in " + strings.Join(names, " ") + "; do ip netns del $n; done"
 	guard := exec.Command("sh", "-c", "read -r _; "+remove)
 	pipe, err := guard.StdinPipe()
@@ -96,16 +101,16 @@ func (n *Network) prefix() string { return fmt.Sprintf("10.%d", n.second) }
 // Home is the address at which the places reach the test.
 func (n *Network) Home() string { return n.prefix() + ".0.1" }
 
-// Cut parts a place from all others.
+// Cut separates a place from all others.
 func (n *Network) Cut(place Place) { n.tb.Helper(); n.rules("add", place, n.all()) }
 
-// Heal joins it again.
+// Heal reconnects it.
 func (n *Network) Heal(place Place) { n.tb.Helper(); n.rules("del", place, n.all()) }
 
-// CutFromHome parts a place from the test, and HealFromHome joins it again.
+// CutFromHome separates a place from the test, and HealFromHome reconnects it.
 func (n *Network) CutFromHome(place Place) { n.tb.Helper(); n.rules("add", place, n.Home()) }
 
-// HealFromHome is to CutFromHome as Heal is to Cut.
+// HealFromHome undoes CutFromHome.
 func (n *Network) HealFromHome(place Place) { n.tb.Helper(); n.rules("del", place, n.Home()) }
 
 func (n *Network) all() string { return n.prefix() + ".1.0/24" }
@@ -113,7 +118,19 @@ func (n *Network) all() string { return n.prefix() + ".1.0/24" }
 func (n *Network) rules(verb string, place Place, others string) {
 	n.tb.Helper()
 	for _, between := range [][2]string{{place.Host, others}, {others, place.Host}} {
-		args := []string{"-n", n.name("r"), "rule", verb, "from", between[0], "to", between[1], "blackhole", "pref", "10"}
+		args := []string{
+			"-n",
+			n.name("r"),
+			"rule",
+			verb,
+			"from",
+			between[0],
+			"to",
+			between[1],
+			"blackhole",
+			"pref",
+			"10",
+		}
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 			n.tb.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
 		}

@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// Power is what a power failure would leave of a server's append-only file: no more than the disk was asked for and has confirmed. A kill loses nothing of what
-// was written, since the kernel has it.
+// Power knows what a power failure would leave of a server's append-only file: only the
+// data that the disk was asked to sync and has confirmed. A kill loses no written data,
+// since the kernel has it.
 type Power struct {
 	server *Server
 	tracer *exec.Cmd
@@ -25,7 +26,8 @@ type Power struct {
 	asked           map[string]int64 // :: thread → how much was written when it asked the disk
 }
 
-// WatchPower begins to watch a server that has written nothing yet to its append-only file, as strace sees it.
+// WatchPower begins to watch a server, through strace, before its first write to the
+// append-only file.
 func (s *Server) WatchPower() *Power {
 	s.tb.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
@@ -33,7 +35,10 @@ func (s *Server) WatchPower() *Power {
 	}
 	file := s.AppendOnly()
 	if file.Size > 0 {
-		s.tb.Fatalf("the append-only file has %d bytes already, of which nobody knows whether the disk has them", file.Size)
+		s.tb.Fatalf(
+			"the append-only file has %d bytes already, of which nobody knows whether the disk has them",
+			file.Size,
+		)
 	}
 	p := &Power{server: s, ended: make(chan struct{}), asked: map[string]int64{}}
 	p.tracer = exec.Command("strace", "-f", "-p", s.PID(), "-s", "0", "-e", "trace=write,fdatasync", "-P", file.Path)
@@ -58,7 +63,9 @@ func (s *Server) WatchPower() *Power {
 	for deadline := time.Now().Add(patience); !s.traced(); time.Sleep(5 * time.Millisecond) {
 		select {
 		case <-p.ended:
-			s.tb.Fatal("strace may not trace redis-server; run this test as root, or allow it (kernel.yama.ptrace_scope=0)")
+			s.tb.Fatal(
+				"strace may not trace redis-server; run this test as root, or allow it (kernel.yama.ptrace_scope=0)",
+			)
 		default:
 		}
 		if time.Now().After(deadline) {
@@ -68,7 +75,7 @@ func (s *Server) WatchPower() *Power {
 	return p
 }
 
-// traced tells whether every thread of the server is.
+// traced tells whether strace has every thread of the server.
 func (s *Server) traced() bool {
 	threads, _ := filepath.Glob("/proc/" + s.PID() + "/task/*/status")
 	for _, thread := range threads {
@@ -84,7 +91,8 @@ var (
 	traceResult = regexp.MustCompile(`\) += (\d+)$`)
 )
 
-// see reads a line of strace's. A call that another thread interrupts has two: its beginning, and <... NAME resumed>.
+// see reads a line of strace. A call that another thread interrupts has two lines: its
+// beginning, and <... NAME resumed>.
 func (p *Power) see(line string) {
 	m := traceLine.FindStringSubmatch(line)
 	if m == nil {
@@ -109,15 +117,16 @@ func (p *Power) see(line string) {
 	p.syncs++
 }
 
-// Syncs is how often the disk has confirmed what it has.
+// Syncs is how often the disk has confirmed its data.
 func (p *Power) Syncs() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.syncs
 }
 
-// Fail ends the server as a power failure does, and returns how many bytes of the append-only file that has cost. Of the first command that is lost a part remains, where
-// there is one, as on a real disk.
+// Fail ends the server as a power failure does, and returns how many bytes of the
+// append-only file are lost. If there is a first lost command, a part of it remains, as
+// on a real disk.
 func (p *Power) Fail() (lost int64) {
 	p.server.tb.Helper()
 	file := p.server.AppendOnly().Path
@@ -134,7 +143,12 @@ func (p *Power) Fail() (lost int64) {
 		p.server.tb.Fatalf("looking at the append-only file: %v", err)
 	}
 	if stat.Size() < p.written || p.syncs == 0 { // of a write that the end has interrupted strace sees no result
-		p.server.tb.Fatalf("the append-only file has %d bytes, and strace has seen %d written and %d confirmations", stat.Size(), p.written, p.syncs)
+		p.server.tb.Fatalf(
+			"the append-only file has %d bytes, and strace has seen %d written and %d confirmations",
+			stat.Size(),
+			p.written,
+			p.syncs,
+		)
 	}
 	const torn = 7
 	if stat.Size() > p.synced+torn {

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// A Proxy stands between a client and a server, which may be a Redis or ours, and breaks what it is told to.
+// A Proxy stands between a client and a server, which may be a Redis or ours, and
+// disturbs the requests that it is told to.
 type Proxy struct {
 	listener net.Listener
 	to       string
@@ -19,7 +20,8 @@ type Proxy struct {
 	closed bool
 }
 
-// A Disturbance is what happens to a request, which may be several that were sent together.
+// A Disturbance is a fault of one request. A request may be several commands that were
+// sent together.
 type Disturbance struct {
 	Delay       time.Duration // before it is passed on
 	DelayReply  time.Duration // before its reply is passed on
@@ -29,7 +31,8 @@ type Disturbance struct {
 	Reply func([]byte) []byte // what becomes of the reply, as it comes off the wire; nil leaves it
 }
 
-// StartProxy starts a proxy to a server. plan is asked about every request, by several goroutines.
+// StartProxy starts a proxy to a server. Several goroutines call plan, once for every
+// request.
 func StartProxy(tb testing.TB, to string, plan func(request []byte) Disturbance) *Proxy {
 	tb.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -66,7 +69,7 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 // URL is that address as Redis clients take it.
 func (p *Proxy) URL() string { return "redis://" + p.Addr() }
 
-// Cut cuts all connections that are there now.
+// Cut cuts all present connections.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

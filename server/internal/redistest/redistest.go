@@ -1,4 +1,5 @@
-// Package redistest starts a real redis-server for a test, and takes it away again: stopped, killed, frozen, brought back.
+// Package redistest starts a real redis-server for a test, and stops, kills, freezes and
+// restarts it.
 //
 //	redis := redistest.Start(t)
 //	… redis.URL() …
@@ -9,12 +10,14 @@
 //
 // # Design
 //
-// The server keeps nothing on disk, knows no other instance, and listens on 127.0.0.1 only (or in a Network); further arguments of redis-server come last
-// and so win. Its port stays below the range that outgoing connections take theirs from, and below 55536, so that Restart finds it free and a
-// cluster bus (port + 10000) fits. It is stopped by its process id, and does not outlive the test binary (see Guarded).
+// The server keeps nothing on disk, knows no other instance, and listens on 127.0.0.1
+// only (or in a Network). Further arguments of redis-server come last, so they win. Its
+// port is below the range of outgoing connections, so that Restart finds it free, and
+// below 55536, so that a cluster bus (port + 10000) fits. The server is stopped by its
+// process id, and does not outlive the test binary (see Guarded).
 //
-// The program is the redis-server of PATH, or the one that REDIS_SERVER names in the
-// environment: so `make stores` runs the suite on other releases, and on Valkey.
+// The program is redis-server from PATH, or the program that REDIS_SERVER names in the
+// environment. With it `make stores` runs the suite on other releases, and on Valkey.
 package redistest
 
 import (
@@ -26,6 +29,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +39,7 @@ import (
 	"time"
 )
 
-// patience is how long the server may take to come up, or to go.
+// patience is how long the server may take to start or to stop.
 const patience = 10 * time.Second
 
 // Server is a redis-server that belongs to one test.
@@ -55,14 +59,15 @@ type Server struct {
 	frozen  bool            // by Pause
 }
 
-// Start starts a redis-server with args, waits until it answers, and stops it when the test ends. The test fails where redis-server is
-// not installed: a suite that quietly leaves the real store out proves nothing.
+// Start starts a redis-server with args, waits until it answers, and stops it when the
+// test ends. If redis-server is not installed, the test fails: a suite that quietly
+// leaves out the real store proves nothing.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	return StartAt(tb, Place{Host: "127.0.0.1"}, args...)
 }
 
-// StartOn is Start on the address of a server that is stopped.
+// StartOn is Start on the address of a stopped server.
 func StartOn(tb testing.TB, stopped *Server, args ...string) *Server {
 	tb.Helper()
 	s := &Server{tb: tb, place: stopped.place, port: stopped.port, dir: tb.TempDir(), args: args}
@@ -137,14 +142,16 @@ func (s *Server) Port() int { return s.port }
 // URL is the address as redis clients take it.
 func (s *Server) URL() string { return "redis://" + s.Addr() }
 
-// Stop asks the server to end, as an orderly shutdown does, and waits until it has. Stopping twice is as good as once.
+// Stop shuts the server down in an orderly way and waits for its end. A second Stop does
+// nothing.
 func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 
-// Kill ends the server at once, as a crash does. It also ends one that is paused.
+// Kill ends the server at once, as a crash does, even while it is paused.
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 
-// Restart starts the server again on its address with its arguments, stopping it first where it runs. With persistence asked for in the
-// arguments it has its notes again.
+// Restart starts the server again, on its address and with its arguments. It stops a
+// running server first. If the arguments ask for persistence, the server has its notes
+// again.
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Stop()
@@ -156,10 +163,12 @@ func (s *Server) Restart() {
 // Pause freezes the server: connections stay open, and nothing answers.
 func (s *Server) Pause() { s.tb.Helper(); s.signal(syscall.SIGSTOP) }
 
-// Resume lets a paused server go on; it then runs what it has received meanwhile.
+// Resume lets a paused server continue; it then runs the commands that it has received
+// meanwhile.
 func (s *Server) Resume() { s.tb.Helper(); s.signal(syscall.SIGCONT) }
 
-// Do sends one command, written as on a terminal, and returns the first line of the reply without its type mark.
+// Do sends one command, written as on a terminal. It returns the first line of the reply
+// without its type mark.
 func (s *Server) Do(command string) string {
 	s.tb.Helper()
 	reply, err := s.ask(command)
@@ -170,14 +179,31 @@ func (s *Server) Do(command string) string {
 }
 
 func (s *Server) start() error {
-	args := []string{"--port", strconv.Itoa(s.port), "--bind", s.place.Host, "--protected-mode", "no", "--dir", s.dir, "--logfile", s.dir + "/redis.log", "--daemonize", "no"}
+	args := []string{
+		"--port",
+		strconv.Itoa(s.port),
+		"--bind",
+		s.place.Host,
+		"--protected-mode",
+		"no",
+		"--dir",
+		s.dir,
+		"--logfile",
+		s.dir + "/redis.log",
+		"--daemonize",
+		"no",
+	}
 	if s.sentinel {
 		args = append([]string{Program(), s.dir + "/sentinel.conf", "--sentinel"}, args...)
 	} else {
-		args = append(append([]string{Program()}, args...), append([]string{"--save", "", "--appendonly", "no"}, s.args...)...)
+		args = append(
+			append([]string{Program()}, args...),
+			append([]string{"--save", "", "--appendonly", "no"}, s.args...)...)
 	}
 	if s.place.Namespace != "" {
-		args = append([]string{"ip", "netns", "exec", s.place.Namespace}, args...) // it becomes the server, under the same process id
+		args = append(
+			[]string{"ip", "netns", "exec", s.place.Namespace},
+			args...) // it becomes the server, under the same process id
 	}
 	command := exec.Command(args[0], args[1:]...)
 	command.Env = append(os.Environ(), s.env...)
@@ -237,14 +263,15 @@ func (s *Server) signal(signal syscall.Signal) {
 	s.frozen = signal == syscall.SIGSTOP
 }
 
-// answers tells a server that runs and is not frozen.
+// answers tells whether the server runs and is not frozen.
 func (s *Server) answers() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.command != nil && !s.frozen
 }
 
-// ask sends one inline command. An error reply is an answer too: a server with a password is up.
+// ask sends one inline command. An error reply is an answer too: a server with a password
+// is up.
 func (s *Server) ask(command string) (string, error) {
 	conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
 	if err != nil {
@@ -262,7 +289,8 @@ func (s *Server) ask(command string) (string, error) {
 	return strings.TrimLeft(strings.TrimRight(line, "\r\n"), "+:$*-"), nil
 }
 
-// FreePort is a port that nobody listened on a moment ago. It is below the range that outgoing connections are given, so it stays free while a server is started anew.
+// FreePort is a port that had no listener a moment ago. It is below the range of outgoing
+// connections, so it stays free while a server restarts.
 func FreePort() int {
 	for {
 		port := 12000 + rand.IntN(20000)
@@ -272,4 +300,10 @@ func FreePort() int {
 			return port
 		}
 	}
+}
+
+// RaceDetector tells whether this test binary was built with the race detector.
+func RaceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// A moving is a slot of a cluster that goes from one primary to another by hand, the series in it, and one of the third primary.
+// A moving is a slot of a cluster that goes from one primary to another by hand, the
+// series in it, and one of the third primary.
 type moving struct {
 	slot      int64
 	from, to  *redistest.Server
@@ -67,7 +68,8 @@ func moves(t testing.TB, f fleet, series int) moving {
 // keyOf is the key of a series in the test's ledger.
 func keyOf(t testing.TB, series string) string { return "noted:{" + ledgerOf(t) + " " + series + "}" }
 
-// begin lets the slot move: what is not on the old primary any more is asked for at the new one.
+// begin lets the slot move: what is not on the old primary any more is asked for at the
+// new one.
 func (m moving) begin(t testing.TB) {
 	t.Helper()
 	m.must(t, m.to, "CLUSTER", "SETSLOT", m.slot, "IMPORTING", told(t, m.from, "CLUSTER", "MYID"))
@@ -108,9 +110,10 @@ func (m moving) ran(t *testing.T) func() [2]int {
 	return count
 }
 
-// TestSlotMoves moves a slot by hand, from where the new primary must be asked for what the old one has not (ASK) to where it has all (MOVED), and checks that each
-// call is answered right and runs on one of the two, once: alone, several in a pipeline, many callers at once; and with replicas waited for, that
-// these are the new primary's.
+// TestSlotMoves moves a slot by hand, from where the new primary must be asked for what
+// the old one has not (ASK) to where it has all (MOVED), and checks that each call is
+// answered right and runs on one of the two, once: alone, several in a pipeline, many
+// callers at once; and with replicas waited for, that these are the new primary's.
 func TestSlotMoves(t *testing.T) {
 	t.Run("without replicas", func(t *testing.T) { slotMoves(t, threeNodes(t), 0) })
 	t.Run("with a replica each", func(t *testing.T) { slotMoves(t, sixNodes(t), 1) })
@@ -158,8 +161,19 @@ func slotMoves(t *testing.T, f fleet, replicas int) {
 	}
 	check("the new one again, twice", [2]int{0, 2})
 
-	got := several(s, holding(t, m.series[2], "r"), holding(t, m.series[known], "other"), holding(t, m.series[2], "other"), holding(t, m.elsewhere, "r"), holding(t, m.series[3], "r"), holding(t, m.series[2], "r"))
-	if diff := cmp.Diff([]store.Verdict{store.First, store.Held, store.Held, store.First, store.First, store.First}, got); diff != "" {
+	got := several(
+		s,
+		holding(t, m.series[2], "r"),
+		holding(t, m.series[known], "other"),
+		holding(t, m.series[2], "other"),
+		holding(t, m.elsewhere, "r"),
+		holding(t, m.series[3], "r"),
+		holding(t, m.series[2], "r"),
+	)
+	if diff := cmp.Diff(
+		[]store.Verdict{store.First, store.Held, store.Held, store.First, store.First, store.First},
+		got,
+	); diff != "" {
 		t.Errorf("several at once (-want +got):\n%s", diff)
 	}
 	check("several at once", [2]int{1, 4})
@@ -188,7 +202,13 @@ func slotMoves(t *testing.T, f fleet, replicas int) {
 	if n, err := s.Settle(ctx(t), first[fresh].Receipt); err != nil || n.State != store.StateSettled {
 		t.Errorf("Settle: state %d, %v", n.State, err)
 	}
-	if look, err := s.Exists(ctx(t), holding(t, m.series[fresh], "").Donation, ipn, usual); err != nil || look.Note.State != store.StateSettled {
+	if look, err := s.Exists(
+		ctx(t),
+		holding(t, m.series[fresh], "").Donation,
+		ipn,
+		defaultRules,
+	); err != nil ||
+		look.Note.State != store.StateSettled {
 		t.Errorf("Exists: %+v, %v; want it settled", look, err)
 	}
 	if replicas > 0 {
@@ -211,8 +231,18 @@ func slotMoves(t *testing.T, f fleet, replicas int) {
 	ran()
 	wantVerdict(t, note(t, idle, holding(t, m.series[known], "other")), store.Held, store.SameMessage)
 	check("a known donation after the move", [2]int{0, 1})
-	got = several(s, holding(t, m.series[known], "r"), holding(t, m.series[fresh], "other"), holding(t, m.series[2], "other"), holding(t, m.series[later], "r"), holding(t, m.series[later], "other"))
-	if diff := cmp.Diff([]store.Verdict{store.First, store.Duplicate, store.Held, store.First, store.Held}, got); diff != "" {
+	got = several(
+		s,
+		holding(t, m.series[known], "r"),
+		holding(t, m.series[fresh], "other"),
+		holding(t, m.series[2], "other"),
+		holding(t, m.series[later], "r"),
+		holding(t, m.series[later], "other"),
+	)
+	if diff := cmp.Diff(
+		[]store.Verdict{store.First, store.Duplicate, store.Held, store.First, store.Held},
+		got,
+	); diff != "" {
 		t.Errorf("several after the move (-want +got):\n%s", diff)
 	}
 	check("several after the move", [2]int{0, 5})

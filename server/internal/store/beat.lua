@@ -1,33 +1,37 @@
--- beat.lua: lets the store's epoch go on by a beat, so that whoever has beaten before notices a store that has gone back in time.
+-- beat.lua: adds a beat to the store's epoch, so that every server notices a store that
+-- has lost notes (see package epoch).
 --
--- The marker is text: "1", the version of this format, the epoch's id, how many beats it had, and the marks of the last of them, the latest first:
+-- The mark is text: "1", the version of this format; the epoch's id; how many beats it
+-- has had; and the letters of the latest beats, the last one first:
 --
 --   1 k7q2wvnxme 4711 b5xa 9c2k …
 --
--- KEYS[1]  the marker
--- ARGV[1]  deadline: the store's time in milliseconds after which nothing is done
--- ARGV[2]  epoch: the one that the caller has beaten in, or "-"
--- ARGV[3]  beats: how many it had with the caller's last beat, 0 for none
--- ARGV[4]  mark: of that beat
--- ARGV[5]  next: the mark of this beat
+-- KEYS[1]  the mark
+-- ARGV[1]  deadline: the store's time in milliseconds after which the script does nothing
+-- ARGV[2]  epoch: the epoch of the caller's last beat, or "-"
+-- ARGV[3]  beats: how many beats the epoch had with the caller's last beat; 0 for no beat
+-- ARGV[4]  letters: the letters of the caller's last beat
+-- ARGV[5]  next: the letters of this beat
 -- ARGV[6]  fresh: the id of an epoch that may have to begin
 --
 -- Replies, now in milliseconds:
---   BEAT now epoch beats    the epoch goes on, be it the caller's or another
---   BEGUN now epoch beats   there was no marker, and fresh has begun
---   LOST now epoch beats    the caller's last beat is not in it, and fresh has begun, so that everybody notices
---   PAST_DEADLINE now       it came too late
---   VERSION version         a later release has written the marker
+--   BEAT now epoch beats    the epoch goes on, which may be another than the caller's
+--   BEGUN now epoch beats   there was no mark, and fresh has begun
+--   LOST now epoch beats    the caller's last beat is missing; fresh has begun, so that all
+--                           servers notice
+--   PAST_DEADLINE now       the call came too late
+--   VERSION version         a later release has written the mark
 --
--- Writes KEYS[1], and its expiry in a year, for the first three. The other replies change nothing.
+-- Writes KEYS[1], and its expiry in a year, for the first three. The other replies change
+-- nothing.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local epoch = ARGV[2]
 local beats = tonumber(ARGV[3])
-local mark = ARGV[4]
+local letters = ARGV[4]
 local next = ARGV[5]
 local fresh = ARGV[6]
-local MOST_MARKS = 60
+local MOST_BEATS = 60
 local YEAR = 31536000000
 
 local now = clock()
@@ -42,29 +46,31 @@ if #words > 0 and words[1] ~= VERSION then
   return { 'VERSION', words[1] }
 end
 
--- go_on writes the marker with this beat. PERSIST first: after it, a store without memory lets the rest be written.
-local function go_on(id, before, marks)
-  local t = { VERSION, id, number(before + 1), next }
-  for i = 1, math.min(#marks, MOST_MARKS - 1) do
-    t[#t + 1] = marks[i]
+-- go_on writes the mark with this beat. PERSIST comes first: Redis allows it without free
+-- memory, and then allows the rest of the script.
+local function go_on(id, before, latest)
+  local t = { VERSION, id, decimal(before + 1), next }
+  for i = 1, math.min(#latest, MOST_BEATS - 1) do
+    t[#t + 1] = latest[i]
   end
   redis.call('PERSIST', key)
-  redis.call('SET', key, table.concat(t, ' '), 'PXAT', number(now + YEAR))
-  return number(before + 1)
+  redis.call('SET', key, table.concat(t, ' '), 'PXAT', decimal(now + YEAR))
+  return decimal(before + 1)
 end
 
 if #words < 3 then
   return { 'BEGUN', now, fresh, go_on(fresh, 0, {}) }
 end
-local id, before, marks = words[2], tonumber(words[3]), {}
+local id, before, latest = words[2], tonumber(words[3]), {}
 for i = 4, #words do
-  marks[#marks + 1] = words[i]
+  latest[#latest + 1] = words[i]
 end
 if id == epoch and beats > 0 then
-  -- The caller's beat stands where its number says, unless so many came after it that it has dropped out.
+  -- The number of the caller's beat gives its place among the latest beats. After sixty
+  -- more beats it has dropped out.
   local at = before - beats + 1
-  if at < 1 or at <= #marks and marks[at] ~= mark then
+  if at < 1 or at <= #latest and latest[at] ~= letters then
     return { 'LOST', now, fresh, go_on(fresh, 0, {}) }
   end
 end
-return { 'BEAT', now, id, go_on(id, before, marks) }
+return { 'BEAT', now, id, go_on(id, before, latest) }

@@ -29,8 +29,9 @@ func messages(series, i int) (ipn, webhook store.Message) {
 		store.Message{Channel: "webhook", ID: fmt.Sprintf("WH-%017d-%017d", series, i)}
 }
 
-// BenchmarkMemory fills a real Redis with donations seen on both channels and reports the bytes that each takes of used_memory, keys, expiry and
-// tables included. shared: both channels give one transaction id; own: each gives its own.
+// BenchmarkMemory fills a real Redis with donations seen on both channels and reports the
+// bytes that each takes of used_memory, keys, expiry and tables included. shared: both
+// channels give one transaction id; own: each gives its own.
 func BenchmarkMemory(b *testing.B) {
 	for _, c := range []struct {
 		name           string
@@ -79,7 +80,10 @@ func fill(b *testing.B, s *store.Store, ledger string, series, month int, at tim
 						d.TransactionID = fmt.Sprintf("%09d%08d", i, month+1)
 					}
 				}
-				requests = append(requests, store.NoteRequest{Donation: d, Message: m, RequestID: m.ID, Rules: usual})
+				requests = append(
+					requests,
+					store.NoteRequest{Donation: d, Message: m, RequestID: m.ID, Rules: defaultRules},
+				)
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			replies, errs := s.Notes(ctx, requests)
@@ -110,7 +114,8 @@ func usedMemory(b *testing.B, client *redis.Client) int {
 	return n
 }
 
-// BenchmarkScripts runs note.lua on a real Redis through pipelines of 100 over two connections: half of the calls are FIRST, half DUPLICATE.
+// BenchmarkScripts runs note.lua on a real Redis through pipelines of 100 over two
+// connections: half of the calls are FIRST, half DUPLICATE.
 func BenchmarkScripts(b *testing.B) {
 	s := open(b, "standalone", redistest.Start(b).URL())
 	var series atomic.Int64
@@ -130,7 +135,10 @@ func BenchmarkScripts(b *testing.B) {
 				if i%2 == 1 {
 					m = w
 				}
-				requests = append(requests, store.NoteRequest{Donation: d, Message: m, RequestID: m.ID, Rules: usual})
+				requests = append(
+					requests,
+					store.NoteRequest{Donation: d, Message: m, RequestID: m.ID, Rules: defaultRules},
+				)
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			_, errs := s.Notes(ctx, requests)
@@ -159,7 +167,15 @@ func BenchmarkNote(b *testing.B) {
 					i := int(series.Add(1))
 					m, _ := messages(i, 1)
 					ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-					if _, err := s.Note(ctx, store.NoteRequest{Donation: payment("paypal-live", i, 1, at), Message: m, RequestID: m.ID, Rules: usual}); err != nil {
+					if _, err := s.Note(
+						ctx,
+						store.NoteRequest{
+							Donation:  payment("paypal-live", i, 1, at),
+							Message:   m,
+							RequestID: m.ID,
+							Rules:     defaultRules,
+						},
+					); err != nil {
 						b.Error(err)
 					}
 					cancel()
@@ -170,8 +186,10 @@ func BenchmarkNote(b *testing.B) {
 	}
 }
 
-// BenchmarkFullSeries measures what a series that has come to its limit costs Redis, as a constant taken for a series id does: 512 notes of one amount,
-// of 16 sightings each. known: a message that the last note has seen. refused: one that no note is of. It reports Redis's own time a call.
+// BenchmarkFullSeries measures what a series that has come to its limit costs Redis, as a
+// constant taken for a series id does: 512 notes of one amount, of 16 sightings each.
+// known: a message that the last note has seen. refused: one that no note is of. It
+// reports Redis's own time a call.
 func BenchmarkFullSeries(b *testing.B) {
 	server := redistest.Start(b)
 	s := open(b, "standalone", server.URL())
@@ -181,9 +199,9 @@ func BenchmarkFullSeries(b *testing.B) {
 	ask := func(i, sighting int) store.NoteRequest {
 		d := payment("paypal-live", 1, i, now.Add(-time.Duration(i)*2*time.Hour))
 		m, _ := messages(sighting, i)
-		return store.NoteRequest{Donation: d, Message: m, RequestID: m.ID, Rules: usual}
+		return store.NoteRequest{Donation: d, Message: m, RequestID: m.ID, Rules: defaultRules}
 	}
-	for i := range usual.SeriesLimit {
+	for i := range defaultRules.SeriesLimit {
 		requests := make([]store.NoteRequest, 16)
 		for sighting := range requests {
 			requests[sighting] = ask(i, sighting)
@@ -196,7 +214,7 @@ func BenchmarkFullSeries(b *testing.B) {
 	}
 	unknown := ask(0, 99)
 	unknown.Donation.TransactionID, unknown.RequestID = "UNKNOWN", "unknown"
-	known := ask(usual.SeriesLimit-1, 15)
+	known := ask(defaultRules.SeriesLimit-1, 15)
 	known.RequestID = "known"
 	for _, c := range []struct {
 		name string

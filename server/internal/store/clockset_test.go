@@ -13,11 +13,13 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// patient is how long a caller waits here: long on a busy machine, and short against what clocks are set by.
+// patient is how long a caller waits here: long on a busy machine, and short against what
+// clocks are set by.
 const patient = 10 * time.Second
 
-// TestClockSetForwardOnRedis checks what a Redis whose clock is set forward does: who asks in time is answered all the same; a hold ends early, and is lost to the
-// next attempt; a note is forgotten early, with its key.
+// TestClockSetForwardOnRedis checks what a Redis whose clock is set forward does: who
+// asks in time is answered all the same; a hold ends early, and is lost to the next
+// attempt; a note is forgotten early, with its key.
 func TestClockSetForwardOnRedis(t *testing.T) {
 	server := redistest.StartWithClock(t)
 	s := open(t, "standalone", server.URL())
@@ -29,8 +31,16 @@ func TestClockSetForwardOnRedis(t *testing.T) {
 	server.SetClock(2 * time.Minute)
 	second := note(t, s, holding(t, "held", "other"))
 	wantVerdict(t, second, store.First, store.TakenOver)
-	if second.Note.Attempt != 2 || second.Note.DonationID != first.Note.DonationID || second.Now.Before(first.Note.HeldUntil) {
-		t.Errorf("taken over at %v as attempt %d of %s; want 2 of %s, not before %v", second.Now, second.Note.Attempt, second.Note.DonationID, first.Note.DonationID, first.Note.HeldUntil)
+	if second.Note.Attempt != 2 || second.Note.DonationID != first.Note.DonationID ||
+		second.Now.Before(first.Note.HeldUntil) {
+		t.Errorf(
+			"taken over at %v as attempt %d of %s; want 2 of %s, not before %v",
+			second.Now,
+			second.Note.Attempt,
+			second.Note.DonationID,
+			first.Note.DonationID,
+			first.Note.HeldUntil,
+		)
 	}
 	if _, err := s.Settle(ctx(t), first.Receipt); !errors.Is(err, store.ErrHoldLost) {
 		t.Errorf("Settle by the first holder: %v, want %v", err, store.ErrHoldLost)
@@ -50,7 +60,8 @@ func TestClockSetForwardOnRedis(t *testing.T) {
 	}
 }
 
-// TestClockSetBackOnRedis checks what a Redis whose clock is set back does: what was noted stays so, a hold lasts longer, no two notes get one name, and nothing has been
+// TestClockSetBackOnRedis checks what a Redis whose clock is set back does: what was
+// noted stays so, a hold lasts longer, no two notes get one name, and nothing has been
 // seen before it was noted.
 func TestClockSetBackOnRedis(t *testing.T) {
 	server := redistest.StartWithClock(t)
@@ -95,8 +106,9 @@ func TestClockSetBackOnRedis(t *testing.T) {
 	}
 }
 
-// TestLateAfterClockSetBack checks what binds a note that was made too late, since the store's clock was set back while its caller's time ran out: the same request learns that it is
-// its own, and others wait for it.
+// TestLateAfterClockSetBack checks what binds a note that was made too late, since the
+// store's clock was set back while its caller's time ran out: the same request learns
+// that it is its own, and others wait for it.
 func TestLateAfterClockSetBack(t *testing.T) {
 	server := redistest.StartWithClock(t)
 	s := open(t, "standalone", server.URL())
@@ -104,7 +116,13 @@ func TestLateAfterClockSetBack(t *testing.T) {
 	before := scriptsRun(t, server)
 	server.Pause()
 	server.SetClock(-time.Hour)
-	if _, err := s.Note(within(t, 200*time.Millisecond), holding(t, "late", "r")); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Note(
+		within(t, 200*time.Millisecond),
+		holding(t, "late", "r"),
+	); !errors.Is(
+		err,
+		context.DeadlineExceeded,
+	) {
 		t.Errorf("Note on a frozen Redis: %v, want its caller's deadline", err)
 	}
 	server.Resume()
@@ -114,12 +132,19 @@ func TestLateAfterClockSetBack(t *testing.T) {
 	again := note(t, s, holding(t, "late", "r"))
 	wantVerdict(t, again, store.First, store.SameRequest)
 	if again.Note.DonationID != other.Note.DonationID || again.Note.Attempt != 1 {
-		t.Errorf("the same request got attempt %d of %s, want 1 of %s", again.Note.Attempt, again.Note.DonationID, other.Note.DonationID)
+		t.Errorf(
+			"the same request got attempt %d of %s, want 1 of %s",
+			again.Note.Attempt,
+			again.Note.DonationID,
+			other.Note.DonationID,
+		)
 	}
 }
 
-// TestClocksApart checks deadlines where the clocks of Redis and of this machine are ten minutes apart, and where they go on parting: no caller in time is refused, and
-// nobody whose time was over while Redis stood still has noted anything. What Redis's clock says counts for all else.
+// TestClocksApart checks deadlines where the clocks of Redis and of this machine are ten
+// minutes apart, and where they go on parting: no caller in time is refused, and nobody
+// whose time was over while Redis stood still has noted anything. What Redis's clock says
+// counts for all else.
 func TestClocksApart(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -143,13 +168,25 @@ func TestClocksApart(t *testing.T) {
 				server.Pause()
 				const patience = 200 * time.Millisecond
 				began := time.Now()
-				if _, err := s.Note(within(t, patience), holding(t, series, "r")); !errors.Is(err, context.DeadlineExceeded) {
+				if _, err := s.Note(
+					within(t, patience),
+					holding(t, series, "r"),
+				); !errors.Is(
+					err,
+					context.DeadlineExceeded,
+				) {
 					t.Errorf("Note on a frozen Redis: %v, want its caller's deadline", err)
 				}
 				soon(t, patient, "the deadline is well past", func() bool { return time.Since(began) > 3*patience/2 })
 				server.Resume()
 				soon(t, patient, "Redis has found the script", func() bool { return scriptsRun(t, server) > before })
-				if look, err := s.Exists(ctx(t), holding(t, series, "").Donation, ipn, usual); err != nil || look.Evidence != 0 {
+				if look, err := s.Exists(
+					ctx(t),
+					holding(t, series, "").Donation,
+					ipn,
+					defaultRules,
+				); err != nil ||
+					look.Evidence != 0 {
 					t.Errorf("%s was noted after its caller had gone: %+v, %v", series, look, err)
 				}
 			}
@@ -163,15 +200,27 @@ func TestClocksApart(t *testing.T) {
 					t.Errorf("occurred %v past what is allowed ahead of Redis's clock: %v", off, err)
 				}
 			}
-			if reply := note(t, s, holding(t, "now", "r")); reply.Note.NotedAt.Sub(time.Now().Add(c.ahead)).Abs() > time.Minute {
-				t.Errorf("noted at %v, want Redis's time, which is %v ahead of %v", reply.Note.NotedAt, c.ahead, time.Now())
+			if reply := note(
+				t,
+				s,
+				holding(t, "now", "r"),
+			); reply.Note.NotedAt.Sub(time.Now().Add(c.ahead)).
+				Abs() >
+				time.Minute {
+				t.Errorf(
+					"noted at %v, want Redis's time, which is %v ahead of %v",
+					reply.Note.NotedAt,
+					c.ahead,
+					time.Now(),
+				)
 			}
 		})
 	}
 }
 
-// TestClusterClocksApart checks deadlines on a cluster whose primaries' clocks are seconds apart: each counts by the clock of the one that runs the script, whichever was asked
-// before. A look tells how far the worst of them is off, and tells it each time.
+// TestClusterClocksApart checks deadlines on a cluster whose primaries' clocks are
+// seconds apart: each counts by the clock of the one that runs the script, whichever was
+// asked before. A look tells how far the worst of them is off, and tells it each time.
 func TestClusterClocksApart(t *testing.T) {
 	ahead := []time.Duration{0, -3 * time.Second, 10 * time.Minute}
 	n := 0
@@ -189,7 +238,11 @@ func TestClusterClocksApart(t *testing.T) {
 			var many []store.NoteRequest
 			for _, node := range f.primaries {
 				for _, series := range on[node] {
-					if _, err := s.Note(within(t, patient), holding(t, series, "r")); err != nil && !errors.Is(err, store.ErrNotReplicated) {
+					if _, err := s.Note(
+						within(t, patient),
+						holding(t, series, "r"),
+					); err != nil &&
+						!errors.Is(err, store.ErrNotReplicated) {
 						t.Errorf("%s: Note in time: %v", what, err)
 					}
 					many = append(many, holding(t, series, "r"))
@@ -215,8 +268,15 @@ func TestClusterClocksApart(t *testing.T) {
 			soon(t, patient, "the deadline is well past", func() bool { return time.Since(began) > 3*patience/2 })
 			node.Resume()
 			soon(t, patient, "Redis has found the script", func() bool { return scriptsRun(t, node) > before })
-			if look, err := s.Exists(ctx(t), late.Donation, ipn, usual); err != nil || look.Evidence != 0 {
-				t.Errorf("%d replicas: on the primary whose clock is %v ahead, a note was made after its caller had gone: %+v, %v", replicas, ahead[i], look, err)
+			if look, err := s.Exists(ctx(t), late.Donation, ipn, defaultRules); err != nil || look.Evidence != 0 {
+				t.Errorf(
+					"%d replicas: on the primary whose clock is %v ahead, a note was made after its caller had "+
+						"gone: %+v, %v",
+					replicas,
+					ahead[i],
+					look,
+					err,
+				)
 			}
 		}
 		for range 20 {
@@ -245,7 +305,8 @@ func drift(server *redistest.Server, ahead time.Duration, by float64) (stop func
 	return func() { close(done); going.Wait() }
 }
 
-// TestClockJumpsUnderLoad lets Redis's clock jump to and fro while many ask for few donations and nobody settles, and checks that everybody is answered, and that by
+// TestClockJumpsUnderLoad lets Redis's clock jump to and fro while many ask for few
+// donations and nobody settles, and checks that everybody is answered, and that by
 // Redis's own clock no donation has two holders at a time.
 func TestClockJumpsUnderLoad(t *testing.T) {
 	server := redistest.StartWithClock(t)
@@ -290,7 +351,13 @@ func TestClockJumpsUnderLoad(t *testing.T) {
 					attempts[reply.Note.DonationID] = of
 				}
 				if other, twice := of[reply.Note.Attempt]; twice {
-					t.Errorf("attempt %d of %s was FIRST twice: at %v and %v", reply.Note.Attempt, reply.Note.DonationID, other.Now, reply.Now)
+					t.Errorf(
+						"attempt %d of %s was FIRST twice: at %v and %v",
+						reply.Note.Attempt,
+						reply.Note.DonationID,
+						other.Now,
+						reply.Now,
+					)
 				}
 				of[reply.Note.Attempt] = reply
 				mu.Unlock()
@@ -312,9 +379,16 @@ func TestClockJumpsUnderLoad(t *testing.T) {
 			switch {
 			case one.Note.Attempt != n:
 				t.Errorf("%s had %d holders and no attempt %d", donation, len(of), n)
-			// A clock that was set back makes a hold end earlier, as the next caller is told: it lasts no longer than was asked for.
+			// A clock that was set back makes a hold end earlier, as the next caller is
+			// told: it lasts no longer than was asked for.
 			case n < len(of) && other.Now.Before(until[fmt.Sprint(donation, " ", n)]):
-				t.Errorf("attempt %d of %s was held until %v, and another got it at %v", n, donation, until[fmt.Sprint(donation, " ", n)], other.Now)
+				t.Errorf(
+					"attempt %d of %s was held until %v, and another got it at %v",
+					n,
+					donation,
+					until[fmt.Sprint(donation, " ", n)],
+					other.Now,
+				)
 			case n < len(of):
 				takeovers++
 			}

@@ -36,13 +36,19 @@ func clusterOf(t testing.TB, start func() *redistest.Server) fleet {
 		t.Fatalf("making a cluster: %v\n%s", err, out)
 	}
 	for _, node := range f.primaries {
-		soon(t, 20*time.Second, "the cluster is up", func() bool { return strings.Contains(told(t, node, "CLUSTER", "INFO"), "cluster_state:ok") })
+		soon(
+			t,
+			20*time.Second,
+			"the cluster is up",
+			func() bool { return strings.Contains(told(t, node, "CLUSTER", "INFO"), "cluster_state:ok") },
+		)
 	}
 	f.url = "redis://" + f.primaries[0].Addr() + "?addr=" + f.primaries[1].Addr() + "&addr=" + f.primaries[2].Addr()
 	return f
 }
 
-// TestListAsksOnce checks that a page of a cluster's notes asks once who the primaries are, however many steps it takes through their keys.
+// TestListAsksOnce checks that a page of a cluster's notes asks once who the primaries
+// are, however many steps it takes through their keys.
 func TestListAsksOnce(t *testing.T) {
 	f := threeNodes(t)
 	s := f.open(t, 0)
@@ -55,7 +61,11 @@ func TestListAsksOnce(t *testing.T) {
 	}
 	asked := func() (calls int) {
 		for _, p := range f.primaries {
-			stats := strings.ReplaceAll(told(t, p, "INFO", "commandstats"), "cmdstat_cluster:", "cmdstat_cluster|slots:") // Redis 6.2 counts all of CLUSTER
+			stats := strings.ReplaceAll(
+				told(t, p, "INFO", "commandstats"),
+				"cmdstat_cluster:",
+				"cmdstat_cluster|slots:",
+			) // Redis 6.2 counts all of CLUSTER
 			_, rest, _ := strings.Cut(stats, "cmdstat_cluster|slots:calls=")
 			n, _, _ := strings.Cut(rest, ",")
 			of, _ := strconv.Atoi(n)
@@ -65,7 +75,13 @@ func TestListAsksOnce(t *testing.T) {
 	}
 	before := asked()
 	reply, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), PageSize: 1000})
-	if n := asked() - before; err != nil || len(reply.Notes) != 1000 || before == 0 || n > 2 { // the client may ask for itself meanwhile
-		t.Errorf("List: %d notes, %v; it asked for the slots %d times, want 1000 notes and once", len(reply.Notes), err, n)
+	if n := asked() - before; err != nil || len(reply.Notes) != 1000 || before == 0 ||
+		n > 2 { // the client may ask for itself meanwhile
+		t.Errorf(
+			"List: %d notes, %v; it asked for the slots %d times, want 1000 notes and once",
+			len(reply.Notes),
+			err,
+			n,
+		)
 	}
 }

@@ -5,33 +5,34 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/server/internal/embedded"
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// TestDeadlineEdge runs scripts whose deadline is the store's time to the millisecond, and
-// one before it: a deadline counts to its end and with it.
+// TestDeadlineEdge runs scripts whose deadline is the store's time to the millisecond,
+// and one before it: a deadline counts to its end and with it.
 func TestDeadlineEdge(t *testing.T) {
 	server, err := embedded.StartFrozen(time.Now().Truncate(time.Second).Add(500 * time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	s := openFor(t, server.URL())
+	client := clientFor(t, server.URL())
 	now := server.Now().UnixMilli()
 	for _, c := range []struct {
-		call     call
+		script   *wire.Script
+		key      string
+		args     []any
 		in, late string // the reply's word
 	}{
-		{call{script: listScript, key: seriesKey("", "I-1")}, "NOTES", "PAST_DEADLINE"},
-		{call{script: beatScript, key: prefix + "beat", args: []any{"-", 0, "-", "b5xa", "k7q2wvnxme"}},
-			"BEGUN", "PAST_DEADLINE"},
+		{listScript, seriesKey("", "I-1"), []any{"-"}, "NOTES", "PAST_DEADLINE"},
+		{beatScript, "noted:beat", []any{"-", 0, "-", "b5xa", "k7q2wvnxme"}, "BEGUN", "PAST_DEADLINE"},
 	} {
-		c.call.clock = s.clocks.at("")
 		for deadline, want := range map[int64]string{now: c.in, now - 1: c.late} {
-			c.call.deadline = deadline
-			result := s.runAll(t.Context(), []call{c.call})[0]
-			if result.err != nil || result.words[0] != want {
-				t.Errorf("%s.lua, %d ms before its deadline: %q, %v, want %s", c.call.script.name, deadline-now,
-					result.words, result.err, want)
+			args := append([]any{deadline}, c.args...)
+			reply, err := client.Eval(t.Context(), c.script.Source, []string{c.key}, args...).Slice()
+			if err != nil || reply[0] != want {
+				t.Errorf("%s.lua, %d ms before its deadline: %q, %v, want %s",
+					c.script.Name, deadline-now, reply, err, want)
 			}
 		}
 	}

@@ -13,9 +13,10 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestDiskFull lets Redis's append-only file grow no further. What would have to be written is refused then, as a call that did nothing, and the store is as it
-// was; what is known is answered all the same; Check tells the trouble; and nobody takes it for a loss. When there is room again all goes on by itself, and a
-// restart forgets nothing.
+// TestDiskFull lets Redis's append-only file grow no further. What would have to be
+// written is refused then, as a call that did nothing, and the store is as it was; what
+// is known is answered all the same; Check tells the trouble; and nobody takes it for a
+// loss. When there is room again all goes on by itself, and a restart forgets nothing.
 func TestDiskFull(t *testing.T) {
 	r := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "everysec")
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
@@ -32,7 +33,11 @@ func TestDiskFull(t *testing.T) {
 	}
 
 	r.FillDisk()
-	note(t, s, holding(t, "edge", "r")) // the one by which Redis notices: it is in memory, and written as soon as there is room
+	note(
+		t,
+		s,
+		holding(t, "edge", "r"),
+	) // the one by which Redis notices: it is in memory, and written as soon as there is room
 	soon(t, 10*time.Second, "Check tells that the append-only file cannot be written", func() bool {
 		report, err := s.Check(ctx(t))
 		return err == nil && strings.Contains(report.Trouble, "append-only file")
@@ -55,9 +60,9 @@ func TestDiskFull(t *testing.T) {
 			return err
 		},
 		"what only looks like a known one": func() error {
-			twin := holding(t, "settled", "other")
-			twin.Message = webhook
-			_, err := s.Note(ctx(t), twin)
+			second := holding(t, "settled", "other")
+			second.Message = webhook
+			_, err := s.Note(ctx(t), second)
 			return err
 		},
 		"a beat": func() error {
@@ -76,7 +81,13 @@ func TestDiskFull(t *testing.T) {
 	wantVerdict(t, note(t, s, holding(t, "open", "other")), store.Held, store.SameMessage)
 	wantVerdict(t, note(t, s, holding(t, "open", "r")), store.First, store.SameRequest)
 	for series, want := range map[string]store.Evidence{"settled": store.SameMessage, "new": 0} {
-		if got, err := s.Exists(ctx(t), holding(t, series, "").Donation, ipn, usual); err != nil || got.Evidence != want {
+		if got, err := s.Exists(
+			ctx(t),
+			holding(t, series, "").Donation,
+			ipn,
+			defaultRules,
+		); err != nil ||
+			got.Evidence != want {
 			t.Errorf("Exists(%s): evidence %d, %v, want %d", series, got.Evidence, err, want)
 		}
 	}
@@ -120,7 +131,11 @@ func TestSnapshotFails(t *testing.T) {
 		report, err := s.Check(ctx(t))
 		return err == nil && strings.Contains(report.Trouble, "snapshot")
 	})
-	if _, err := s.Note(ctx(t), holding(t, "new", "r")); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "MISCONF") {
+	if _, err := s.Note(
+		ctx(t),
+		holding(t, "new", "r"),
+	); !errors.Is(err, store.ErrUnavailable) ||
+		!strings.Contains(fmt.Sprint(err), "MISCONF") {
 		t.Errorf("a new donation: %v, want %v and Redis's reason", err, store.ErrUnavailable)
 	}
 	wantVerdict(t, note(t, s, holding(t, "known", "other")), store.Held, store.SameMessage)

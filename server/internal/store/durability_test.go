@@ -57,12 +57,18 @@ func fleetOf(t testing.TB, nodes *redistest.Fleet) fleet {
 func (f fleet) linked(t testing.TB) {
 	t.Helper()
 	for _, r := range f.replicas {
-		soon(t, 20*time.Second, "the replica is up to date", func() bool { return strings.Contains(told(t, r, "INFO", "replication"), "master_link_status:up") })
+		soon(
+			t,
+			20*time.Second,
+			"the replica is up to date",
+			func() bool { return strings.Contains(told(t, r, "INFO", "replication"), "master_link_status:up") },
+		)
 	}
 	soon(t, 20*time.Second, "the primaries know their replicas", func() bool {
 		online := 0
 		for _, p := range f.primaries {
-			// One that has not acknowledged anything yet is at offset 0, and may let the first answer wait for a second.
+			// One that has not acknowledged anything yet is at offset 0, and may let the
+			// first answer wait for a second.
 			info := told(t, p, "INFO", "replication")
 			online += strings.Count(info, "state=online") - strings.Count(info, "state=online,offset=0,")
 		}
@@ -72,10 +78,14 @@ func (f fleet) linked(t testing.TB) {
 
 func (f fleet) open(t testing.TB, replicas int) *store.Store {
 	t.Helper()
-	return openWith(t, store.Config{URL: f.url, Mode: f.mode, Replicas: replicas, ReplicasTimeout: 200 * time.Millisecond})
+	return openWith(
+		t,
+		store.Config{URL: f.url, Mode: f.mode, Replicas: replicas, ReplicasTimeout: 200 * time.Millisecond},
+	)
 }
 
-// patient is open where a replica is to be waited for that is well: it has as much time as a busy machine may need.
+// patient is open where a replica is to be waited for that is well: it has as much time
+// as a busy machine may need.
 func (f fleet) patient(t testing.TB, replicas int) *store.Store {
 	t.Helper()
 	return openWith(t, store.Config{URL: f.url, Mode: f.mode, Replicas: replicas, ReplicasTimeout: 10 * time.Second})
@@ -117,7 +127,8 @@ func fleets(t *testing.T, test func(t *testing.T, f fleet)) {
 	t.Run("cluster", func(t *testing.T) { test(t, sixNodes(t)) })
 }
 
-// TestReplicated checks that what has been answered is on a replica when the answer comes.
+// TestReplicated checks that what has been answered is on a replica when the answer
+// comes.
 func TestReplicated(t *testing.T) {
 	fleets(t, func(t *testing.T, f fleet) {
 		s := f.patient(t, 1)
@@ -148,7 +159,13 @@ func TestReplicated(t *testing.T) {
 }
 
 func holding(t testing.TB, series, request string) store.NoteRequest {
-	return store.NoteRequest{Donation: store.Donation{Ledger: ledgerOf(t), SeriesID: series, Event: pay}, Message: ipn, Hold: time.Minute, RequestID: request, Rules: usual}
+	return store.NoteRequest{
+		Donation:  store.Donation{Ledger: ledgerOf(t), SeriesID: series, Event: pay},
+		Message:   ipn,
+		Hold:      time.Minute,
+		RequestID: request,
+		Rules:     defaultRules,
+	}
 }
 
 // onReplica tells whether a replica has a series with something in its value.
@@ -167,9 +184,124 @@ func (f fleet) onReplica(t testing.TB, series, part string) bool {
 	return false
 }
 
-// TestNotReplicated checks that no answer is given which the primary alone knows: neither the first time nor on a repeat, whoever asks, by which
-// connection, and whether or not the primary knows the scripts. A refusal is an answer too: it may rest on what a primary that was replaced has noted alone. What
-// only looks is answered as ever.
+// A replicatedAsk is a call while no replica answers, and the error that it must have.
+type replicatedAsk struct {
+	name string
+	ask  func(s *store.Store) error
+	want error
+}
+
+// replicatedAsks are calls of all kinds: about notes whose receipts are given by series, and
+// about a note that was forgotten.
+func replicatedAsks(t *testing.T, receipts map[string]string, gone store.NoteReply) []replicatedAsk {
+	t.Helper()
+	return []replicatedAsk{
+		{
+			"a new donation",
+			func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "new", "r")); return err },
+			store.ErrNotReplicated,
+		},
+		{
+			"the same again, which is held",
+			func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "new", "other")); return err },
+			store.ErrNotReplicated,
+		},
+		{"without a hold", func(s *store.Store) error {
+			r := holding(t, "final", "r")
+			r.Hold = 0
+			_, err := s.Note(ctx(t), r)
+			return err
+		}, store.ErrNotReplicated},
+		{
+			"and its duplicate",
+			func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "final", "other")); return err },
+			store.ErrNotReplicated,
+		},
+		{"several at once", func(s *store.Store) error {
+			_, errs := s.Notes(
+				ctx(t),
+				[]store.NoteRequest{
+					holding(t, "a", "r"),
+					holding(t, "b", "r"),
+					holding(t, "a", "other"),
+					holding(t, "c", "r"),
+				},
+			)
+			for i, err := range errs {
+				if !errors.Is(err, store.ErrNotReplicated) {
+					return fmt.Errorf("note %d of several: %v", i, err)
+				}
+			}
+			return errs[0]
+		}, store.ErrNotReplicated},
+		{
+			"settle",
+			func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["settled"]); return err },
+			store.ErrNotReplicated,
+		},
+		{
+			"release",
+			func(s *store.Store) error { _, err := s.Release(ctx(t), receipts["released"]); return err },
+			store.ErrNotReplicated,
+		},
+		{"extend", func(s *store.Store) error {
+			_, err := s.Extend(ctx(t), receipts["extended"], time.Minute)
+			return err
+		}, store.ErrNotReplicated},
+		{
+			"settle what was released",
+			func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["released"]); return err },
+			store.ErrNotReplicated,
+		},
+		{
+			"release what is settled",
+			func(s *store.Store) error { _, err := s.Release(ctx(t), receipts["settled"]); return err },
+			store.ErrNotReplicated,
+		},
+		{"extend what is settled", func(s *store.Store) error {
+			_, err := s.Extend(ctx(t), receipts["settled"], time.Minute)
+			return err
+		}, store.ErrNotReplicated},
+		{
+			"settle what is gone",
+			func(s *store.Store) error { _, err := s.Settle(ctx(t), gone.Receipt); return err },
+			store.ErrNotReplicated,
+		},
+		{"forget what is gone", func(s *store.Store) error {
+			_, err := s.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID)
+			return err
+		}, store.ErrNotReplicated},
+		{"too old", func(s *store.Store) error {
+			r := holding(t, "old", "r")
+			r.Donation.OccurredAt = time.Now().Add(-2 * defaultRules.Retention)
+			_, err := s.Note(ctx(t), r)
+			return err
+		}, store.ErrNotReplicated},
+		{"one too many", func(s *store.Store) error {
+			r := holding(t, "held", "another")
+			r.Message, r.Donation.Event, r.Rules.SeriesLimit = webhook, pay+1, 1
+			_, err := s.Note(ctx(t), r)
+			return err
+		}, store.ErrNotReplicated},
+		{"a look", func(s *store.Store) error {
+			d := holding(t, "new", "").Donation
+			reply, err := s.Exists(ctx(t), d, ipn, defaultRules)
+			if err == nil && reply.Evidence == 0 {
+				err = errors.New("there is no note")
+			}
+			return err
+		}, nil},
+		{"a list", func(s *store.Store) error {
+			_, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), SeriesID: "new", PageSize: 1})
+			return err
+		}, nil},
+	}
+}
+
+// TestNotReplicated checks that no answer is given which the primary alone knows: neither
+// the first time nor on a repeat, whoever asks, by which connection, and whether or not
+// the primary knows the scripts. A refusal is an answer too: it may rest on what a
+// primary that was replaced has noted alone. What only looks is answered as ever.
 func TestNotReplicated(t *testing.T) {
 	fleets(t, func(t *testing.T, f fleet) {
 		before := f.open(t, 1)
@@ -185,72 +317,9 @@ func TestNotReplicated(t *testing.T) {
 		for _, r := range f.replicas {
 			r.Pause()
 		}
-		asks := []struct {
-			name string
-			ask  func(s *store.Store) error
-			want error
-		}{
-			{"a new donation", func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "new", "r")); return err }, store.ErrNotReplicated},
-			{"the same again, which is held", func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "new", "other")); return err }, store.ErrNotReplicated},
-			{"without a hold", func(s *store.Store) error {
-				r := holding(t, "final", "r")
-				r.Hold = 0
-				_, err := s.Note(ctx(t), r)
-				return err
-			}, store.ErrNotReplicated},
-			{"and its duplicate", func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "final", "other")); return err }, store.ErrNotReplicated},
-			{"several at once", func(s *store.Store) error {
-				_, errs := s.Notes(ctx(t), []store.NoteRequest{holding(t, "a", "r"), holding(t, "b", "r"), holding(t, "a", "other"), holding(t, "c", "r")})
-				for i, err := range errs {
-					if !errors.Is(err, store.ErrNotReplicated) {
-						return fmt.Errorf("note %d of several: %v", i, err)
-					}
-				}
-				return errs[0]
-			}, store.ErrNotReplicated},
-			{"settle", func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["settled"]); return err }, store.ErrNotReplicated},
-			{"release", func(s *store.Store) error { _, err := s.Release(ctx(t), receipts["released"]); return err }, store.ErrNotReplicated},
-			{"extend", func(s *store.Store) error {
-				_, err := s.Extend(ctx(t), receipts["extended"], time.Minute)
-				return err
-			}, store.ErrNotReplicated},
-			{"settle what was released", func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["released"]); return err }, store.ErrNotReplicated},
-			{"release what is settled", func(s *store.Store) error { _, err := s.Release(ctx(t), receipts["settled"]); return err }, store.ErrNotReplicated},
-			{"extend what is settled", func(s *store.Store) error {
-				_, err := s.Extend(ctx(t), receipts["settled"], time.Minute)
-				return err
-			}, store.ErrNotReplicated},
-			{"settle what is gone", func(s *store.Store) error { _, err := s.Settle(ctx(t), gone.Receipt); return err }, store.ErrNotReplicated},
-			{"forget what is gone", func(s *store.Store) error {
-				_, err := s.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID)
-				return err
-			}, store.ErrNotReplicated},
-			{"too old", func(s *store.Store) error {
-				r := holding(t, "old", "r")
-				r.Donation.OccurredAt = time.Now().Add(-2 * usual.Retention)
-				_, err := s.Note(ctx(t), r)
-				return err
-			}, store.ErrNotReplicated},
-			{"one too many", func(s *store.Store) error {
-				r := holding(t, "held", "another")
-				r.Message, r.Donation.Event, r.Rules.SeriesLimit = webhook, pay+1, 1
-				_, err := s.Note(ctx(t), r)
-				return err
-			}, store.ErrNotReplicated},
-			{"a look", func(s *store.Store) error {
-				d := holding(t, "new", "").Donation
-				reply, err := s.Exists(ctx(t), d, ipn, usual)
-				if err == nil && reply.Evidence == 0 {
-					err = errors.New("there is no note")
-				}
-				return err
-			}, nil},
-			{"a list", func(s *store.Store) error {
-				_, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), SeriesID: "new", PageSize: 1})
-				return err
-			}, nil},
-		}
-		// On 7.2 and later WAIT counts from the connection's own last write, so each repeat comes on a connection that has written nothing.
+		asks := replicatedAsks(t, receipts, gone)
+		// On 7.2 and later WAIT counts from the connection's own last write, so each
+		// repeat comes on a connection that has written nothing.
 		for _, round := range []string{"at first", "on the repeat", "on the repeat, without scripts"} {
 			if strings.HasSuffix(round, "without scripts") {
 				for _, p := range f.primaries {
@@ -263,11 +332,19 @@ func TestNotReplicated(t *testing.T) {
 				}
 			}
 		}
-		if _, err := f.open(t, 1).Forget(ctx(t), ledgerOf(t), "forgotten", forget); !errors.Is(err, store.ErrNotReplicated) {
+		if _, err := f.open(t, 1).
+			Forget(ctx(t), ledgerOf(t), "forgotten", forget); !errors.Is(
+			err,
+			store.ErrNotReplicated,
+		) {
 			t.Errorf("Forget: got error %v, want %v", err, store.ErrNotReplicated)
 		}
 		began := time.Now()
-		if _, err := before.Note(ctx(t), holding(t, "new", "r")); !errors.Is(err, store.ErrNotReplicated) || time.Since(began) > 2*time.Second {
+		if _, err := before.Note(
+			ctx(t),
+			holding(t, "new", "r"),
+		); !errors.Is(err, store.ErrNotReplicated) ||
+			time.Since(began) > 2*time.Second {
 			t.Errorf("with a timeout of 200ms: %v after %v", err, time.Since(began))
 		}
 
@@ -282,7 +359,11 @@ func TestNotReplicated(t *testing.T) {
 		})
 		wantVerdict(t, first, store.First, store.SameRequest)
 		if first.Receipt == "" || first.Note.Attempt != 1 {
-			t.Errorf("asked again, the request got receipt %q at attempt %d, want its own", first.Receipt, first.Note.Attempt)
+			t.Errorf(
+				"asked again, the request got receipt %q at attempt %d, want its own",
+				first.Receipt,
+				first.Note.Attempt,
+			)
 		}
 		for _, series := range []string{"settled", "released"} {
 			if f.onReplica(t, series, " *H") {
@@ -292,15 +373,16 @@ func TestNotReplicated(t *testing.T) {
 	})
 }
 
-// TestAnswersAreWritten checks that each answer which needs replicas writes, so that WAIT has something to wait for, and that this changes nothing.
+// TestAnswersAreWritten checks that each answer which needs replicas writes, so that WAIT
+// has something to wait for, and that this changes nothing.
 func TestAnswersAreWritten(t *testing.T) {
 	f := pair(t, 1)
 	s := f.open(t, 1)
 	note(t, s, holding(t, "held", "r"))
 	settled := note(t, s, holding(t, "settled", "r"))
 	released := note(t, s, holding(t, "released", "r"))
-	// The offset of the replication would not do: WAIT moves it itself, by asking the replicas
-	// how far they are. Redis counts here what has changed its data.
+	// The offset of the replication would not do: WAIT moves it itself, by asking the
+	// replicas how far they are. Redis counts here what has changed its data.
 	changes := func() string {
 		for line := range strings.Lines(told(t, f.primaries[0], "INFO", "persistence")) {
 			if count, ok := strings.CutPrefix(line, "rdb_changes_since_last_save:"); ok {
@@ -339,7 +421,7 @@ func TestAnswersAreWritten(t *testing.T) {
 		"NOT_FOUND":       func() { refused(s.Settle(ctx(t), gone.Receipt)) },
 		"TOO_EARLY": func() {
 			r := holding(t, "old", "r")
-			r.Donation.OccurredAt = time.Now().Add(-2 * usual.Retention)
+			r.Donation.OccurredAt = time.Now().Add(-2 * defaultRules.Retention)
 			if _, err := s.Note(ctx(t), r); !errors.Is(err, store.ErrTooEarly) {
 				t.Errorf("Note of what is too old: %v", err)
 			}
@@ -359,12 +441,15 @@ func TestAnswersAreWritten(t *testing.T) {
 	}
 }
 
-// TestRefusalsWhenFull checks that a Redis without memory whose replica is waited for refuses as ever: for what nobody has noted, for what is forgotten and not gone yet,
-// and for what is there, which stays.
+// TestRefusalsWhenFull checks that a Redis without memory whose replica is waited for
+// refuses as ever: for what nobody has noted, for what is forgotten and not gone yet, and
+// for what is there, which stays.
 func TestRefusalsWhenFull(t *testing.T) {
 	primary := redistest.StartWithClock(t, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
-	f := fleet{mode: "standalone", url: primary.URL(), primaries: []*redistest.Server{primary},
-		replicas: []*redistest.Server{redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(primary.Port()))}}
+	f := fleet{
+		mode: "standalone", url: primary.URL(), primaries: []*redistest.Server{primary},
+		replicas: []*redistest.Server{redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(primary.Port()))},
+	}
 	f.linked(t)
 	now := time.Now().Truncate(time.Second)
 	primary.StopClock(now)
@@ -384,7 +469,7 @@ func TestRefusalsWhenFull(t *testing.T) {
 	}
 	primary.Do("CONFIG SET maxmemory 1")
 	old := holding(t, "old", "r")
-	old.Donation.OccurredAt = now.Add(-2 * usual.Retention)
+	old.Donation.OccurredAt = now.Add(-2 * defaultRules.Retention)
 	for name, c := range map[string]struct {
 		ask  func() error
 		want error
@@ -400,12 +485,19 @@ func TestRefusalsWhenFull(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
-	if look, err := s.Exists(ctx(t), holding(t, "live", "").Donation, ipn, usual); err != nil || look.Note.DonationID != live.Note.DonationID {
+	if look, err := s.Exists(
+		ctx(t),
+		holding(t, "live", "").Donation,
+		ipn,
+		defaultRules,
+	); err != nil ||
+		look.Note.DonationID != live.Note.DonationID {
 		t.Errorf("what is there: %+v, %v; want %s", look, err, live.Note.DonationID)
 	}
 }
 
-// TestReplicasWithinTheDeadline checks that a caller hears of too few replicas before his own time is over.
+// TestReplicasWithinTheDeadline checks that a caller hears of too few replicas before his
+// own time is over.
 func TestReplicasWithinTheDeadline(t *testing.T) {
 	f := pair(t, 1)
 	f.replicas[0].Pause()
@@ -415,7 +507,13 @@ func TestReplicasWithinTheDeadline(t *testing.T) {
 	if took := time.Since(began); !errors.Is(err, store.ErrNotReplicated) || took > 600*time.Millisecond {
 		t.Errorf("Note: %v after %v, want %v within 500ms", err, took, store.ErrNotReplicated)
 	}
-	if _, err := s.Note(within(t, 500*time.Millisecond), holding(t, "I-1", "r")); !errors.Is(err, store.ErrNotReplicated) {
+	if _, err := s.Note(
+		within(t, 500*time.Millisecond),
+		holding(t, "I-1", "r"),
+	); !errors.Is(
+		err,
+		store.ErrNotReplicated,
+	) {
 		t.Errorf("Note again: %v, want %v", err, store.ErrNotReplicated)
 	}
 }
@@ -428,7 +526,8 @@ func loadsSlowly(t *testing.T) {
 	}
 }
 
-// TestRefusingRedis checks that a Redis which is up and refuses makes calls fail at once, as ones that did nothing, and is fine again afterwards.
+// TestRefusingRedis checks that a Redis which is up and refuses makes calls fail at once,
+// as ones that did nothing, and is fine again afterwards.
 func TestRefusingRedis(t *testing.T) {
 	loadsSlowly(t)
 	// It loads each key in 10 ms, and answers in between after a few keys: 400 take 4 s.
@@ -436,8 +535,8 @@ func TestRefusingRedis(t *testing.T) {
 		"--lua-time-limit", "20")
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
 	known := note(t, s, holding(t, "known", "r"))
-	// Redis's own refusal comes at once; a deadline or a silent connection would be told in other
-	// words.
+	// Redis's own refusal comes at once; a deadline or a silent connection would be told
+	// in other words.
 	refuses := func(what string) {
 		t.Helper()
 		_, err := s.Note(ctx(t), holding(t, "new-"+what, "r"))

@@ -10,8 +10,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestEdges asks one millisecond before the end of each span, at it and one after it, on a Redis whose clock stands: both windows and what is allowed ahead hold to
-// their end and with it, a hold and a note's life up to it.
+// TestEdges asks one millisecond before the end of each span, at it and one after it, on
+// a Redis whose clock stands: both windows and what is allowed ahead hold to their end
+// and with it, a hold and a note's life up to it.
 func TestEdges(t *testing.T) {
 	server := redistest.StartWithClock(t)
 	s := open(t, "standalone", server.URL())
@@ -44,14 +45,31 @@ func TestEdges(t *testing.T) {
 		series := fmt.Sprint("arrival-", off)
 		note(t, s, ask(series, func(*store.NoteRequest) {}))
 		later(hour)
-		wantVerdict(t, note(t, s, ask(series, func(r *store.NoteRequest) { other(r); r.Rules.ArrivalWindow = hour - off })), verdict, evidence)
+		wantVerdict(
+			t,
+			note(t, s, ask(series, func(r *store.NoteRequest) { other(r); r.Rules.ArrivalWindow = hour - off })),
+			verdict,
+			evidence,
+		)
 
-		_, err := s.Note(ctx(t), ask(fmt.Sprint("ahead-", off), func(r *store.NoteRequest) { r.Donation.OccurredAt = now.Add(hour + r.Rules.SkewAhead + off) }))
+		_, err := s.Note(
+			ctx(t),
+			ask(
+				fmt.Sprint("ahead-", off),
+				func(r *store.NoteRequest) { r.Donation.OccurredAt = now.Add(hour + r.Rules.SkewAhead + off) },
+			),
+		)
 		if errors.Is(err, store.ErrTooLate) == within {
 			t.Errorf("occurred %v past what is allowed ahead: %v", off, err)
 		}
 		// What lies as far back as notes are kept is forgotten already.
-		_, err = s.Note(ctx(t), ask(fmt.Sprint("back-", off), func(r *store.NoteRequest) { r.Donation.OccurredAt = now.Add(hour - r.Rules.Retention - off) }))
+		_, err = s.Note(
+			ctx(t),
+			ask(
+				fmt.Sprint("back-", off),
+				func(r *store.NoteRequest) { r.Donation.OccurredAt = now.Add(hour - r.Rules.Retention - off) },
+			),
+		)
 		if errors.Is(err, store.ErrTooEarly) != (off >= 0) {
 			t.Errorf("occurred %v past what notes reach back: %v", off, err)
 		}
@@ -70,8 +88,9 @@ func TestEdges(t *testing.T) {
 	}
 }
 
-// TestKeyAndNoteEnd checks that a note is forgotten at its end, to the millisecond, whether Redis has removed the key, has it still in its last millisecond, or keeps it for another
-// note of the series.
+// TestKeyAndNoteEnd checks that a note is forgotten at its end, to the millisecond,
+// whether Redis has removed the key, has it still in its last millisecond, or keeps it
+// for another note of the series.
 func TestKeyAndNoteEnd(t *testing.T) {
 	server := redistest.StartWithClock(t)
 	s := open(t, "standalone", server.URL())
@@ -108,7 +127,14 @@ func TestKeyAndNoteEnd(t *testing.T) {
 		r.RequestID, r.Donation.OccurredAt = "other", time.Time{}
 		reply := note(t, s, r)
 		if reply.Verdict != c.want || (reply.Note.DonationID == one.Note.DonationID) != (c.want == store.Duplicate) {
-			t.Errorf("%s: verdict %d of %s, want %d; it was %s", c.name, reply.Verdict, reply.Note.DonationID, c.want, one.Note.DonationID)
+			t.Errorf(
+				"%s: verdict %d of %s, want %d; it was %s",
+				c.name,
+				reply.Verdict,
+				reply.Note.DonationID,
+				c.want,
+				one.Note.DonationID,
+			)
 		}
 	}
 }

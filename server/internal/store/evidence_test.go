@@ -8,8 +8,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestStrongestEvidence asks with a request, a message and a transaction of three notes: each
-// time the strongest that is left decides.
+// TestStrongestEvidence asks with a request, a message and a transaction of three notes:
+// each time the strongest that is left decides.
 func TestStrongestEvidence(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		hook := func(id string) store.Message { return store.Message{Channel: "webhook", ID: id} }
@@ -49,29 +49,39 @@ func TestSightingsWithoutAnID(t *testing.T) {
 			channel, transaction string
 			recorded             bool
 		}{
-			{"post", "", true}, {"post", "", false}, {"post", "T1", true}, {"post", "T1", false},
-			{"mail", "T1", true}, {"mail", "T1", false},
+			{"post", "", true},
+			{"post", "", false},
+			{"post", "T1", true},
+			{"post", "T1", false},
+			{"mail", "T1", true},
+			{"mail", "T1", false},
 		} {
 			r := holding(t, "I-1", "other")
 			r.Message, r.Donation.TransactionID = store.Message{Channel: c.channel}, c.transaction
 			reply := note(t, s, r)
 			if reply.Verdict != store.Held || reply.Recorded != c.recorded {
-				t.Errorf("message %d: verdict %d, recorded %v, want it held and %v", i+1, reply.Verdict, reply.Recorded, c.recorded)
+				t.Errorf(
+					"message %d: verdict %d, recorded %v, want it held and %v",
+					i+1,
+					reply.Verdict,
+					reply.Recorded,
+					c.recorded,
+				)
 			}
 		}
 	})
 }
 
-// TestMillisecondsOfATime pairs with a note whose time has milliseconds, at the end of the
-// match window and one past it.
+// TestMillisecondsOfATime pairs with a note whose time has milliseconds, at the end of
+// the match window and one past it.
 func TestMillisecondsOfATime(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		noted := at(123 * time.Millisecond)
 		for off, want := range map[time.Duration]store.Verdict{
-			usual.MatchWindow:                     store.Held,
-			-usual.MatchWindow:                    store.Held,
-			usual.MatchWindow + time.Millisecond:  store.First,
-			-usual.MatchWindow - time.Millisecond: store.First,
+			defaultRules.MatchWindow:                     store.Held,
+			-defaultRules.MatchWindow:                    store.Held,
+			defaultRules.MatchWindow + time.Millisecond:  store.First,
+			-defaultRules.MatchWindow - time.Millisecond: store.First,
 		} {
 			r := holding(t, fmt.Sprint("I", off), "r")
 			r.Donation.OccurredAt = noted
@@ -97,7 +107,7 @@ func TestReceivedInTheFuture(t *testing.T) {
 			return note(t, s, r)
 		}
 		wantVerdict(t, ask("ipn", 0), store.First, store.New)
-		wantVerdict(t, ask("webhook", 2*usual.ArrivalWindow), store.Held, store.Paired)
+		wantVerdict(t, ask("webhook", 2*defaultRules.ArrivalWindow), store.Held, store.Paired)
 	})
 }
 

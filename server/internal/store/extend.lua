@@ -1,7 +1,8 @@
--- extend.lua: lets the hold of a receipt last until so long from now, even if it had run out.
+-- extend.lua: makes the hold of a receipt last for a time from now, even if it had run
+-- out.
 --
 -- KEYS[1]  the series' key
--- ARGV[1]  deadline: the store's time in milliseconds after which nothing is done
+-- ARGV[1]  deadline: the store's time in milliseconds after which the script does nothing
 -- ARGV[2]  noted: when the note was made, in milliseconds since 1970
 -- ARGV[3]  token: nine letters of the request that was answered FIRST
 -- ARGV[4]  attempt
@@ -9,18 +10,18 @@
 -- ARGV[6]  replicas: 1 if the answer needs replicas, else 0
 --
 -- Replies, now in milliseconds:
---   DONE line now            it is held until now and hold
---   NOT_FOUND now            the note is forgotten, or never was
+--   DONE line now            the note is held until now plus hold
+--   NOT_FOUND now            the note is forgotten, or never existed
 --   HOLD_LOST now            another attempt has taken over
---   SETTLED_BY_ANOTHER now   and has settled
+--   SETTLED_BY_ANOTHER now   another attempt has taken over and settled
 --   HOLD_RELEASED now        this attempt was given up
 --   ALREADY_SETTLED now      this attempt has settled
---   PAST_DEADLINE now        it came too late
+--   PAST_DEADLINE now        the call came too late
 --   VERSION version          a later release, or another program, has written here
 --
--- Writes KEYS[1], and its expiry, for DONE. The other replies change nothing. Where replicas is 1,
--- each of them but PAST_DEADLINE and VERSION writes what is there as it is, so that WAIT waits for
--- it.
+-- Writes KEYS[1], and its expiry, for DONE. The other replies change nothing. With
+-- replicas, each of them but PAST_DEADLINE and VERSION rewrites the series unchanged, so
+-- that WAIT covers it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])

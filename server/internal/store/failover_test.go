@@ -53,7 +53,8 @@ func blows(f *redistest.Fleet) (killed, frozen, cut, handed blow) {
 	return killed, frozen, cut, handed
 }
 
-// strike does it under whatever load there is, and returns when another is the primary and all is well again.
+// strike does it under whatever load there is, and returns when another is the primary
+// and all is well again.
 func (w *watched) strike(t *testing.T, b blow) {
 	t.Helper()
 	before := w.primary()
@@ -70,7 +71,12 @@ func (w *watched) strike(t *testing.T, b blow) {
 	soon(t, time.Second, "a moment", func() bool { return time.Since(lapse) > 300*time.Millisecond })
 	mend()
 	soon(t, 30*time.Second, "every other is a replica of the primary", w.Well)
-	t.Logf("%s: another primary after %v, all well after %v", b.name, took.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	t.Logf(
+		"%s: another primary after %v, all well after %v",
+		b.name,
+		took.Round(time.Millisecond),
+		time.Since(began).Round(time.Millisecond),
+	)
 }
 
 // A till is one who asks for donations while things happen, and remembers every answer.
@@ -116,15 +122,30 @@ func (l *till) work(ledger string, worker int) {
 			return
 		default:
 		}
-		r := store.NoteRequest{Donation: store.Donation{Ledger: ledger, SeriesID: fmt.Sprintf("I-%d-%d", worker, n), Event: pay}, Message: ipn,
-			Hold: 10 * time.Minute, RequestID: fmt.Sprintf("%d-%d", worker, n), Rules: usual}
+		r := store.NoteRequest{
+			Donation: store.Donation{
+				Ledger:   ledger,
+				SeriesID: fmt.Sprintf("I-%d-%d", worker, n),
+				Event:    pay,
+			},
+			Message:   ipn,
+			Hold:      10 * time.Minute,
+			RequestID: fmt.Sprintf("%d-%d", worker, n),
+			Rules:     defaultRules,
+		}
 		var first store.NoteReply
 		// The same request again until it is answered, as a client does.
 		if !l.until(func(ctx context.Context) (err error) { first, err = l.store.Note(ctx, r); return err }) {
 			return
 		}
 		if first.Verdict != store.First {
-			l.say(&l.wrong, "%s: the only one to ask got verdict %d by evidence %d", r.Donation.SeriesID, first.Verdict, first.Evidence)
+			l.say(
+				&l.wrong,
+				"%s: the only one to ask got verdict %d by evidence %d",
+				r.Donation.SeriesID,
+				first.Verdict,
+				first.Evidence,
+			)
 			continue
 		}
 		a := answered{series: r.Donation.SeriesID, donation: first.Note.DonationID}
@@ -157,7 +178,15 @@ func (l *till) again(r store.NoteRequest, a answered, settled bool) {
 	c, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if reply, err := l.store.Note(c, r); err == nil && reply.Verdict == store.First {
-		l.say(&l.doubled, "%s was FIRST as %s, settled %v, and is FIRST again as %s by evidence %d", a.series, a.donation, settled, reply.Note.DonationID, reply.Evidence)
+		l.say(
+			&l.doubled,
+			"%s was FIRST as %s, settled %v, and is FIRST again as %s by evidence %d",
+			a.series,
+			a.donation,
+			settled,
+			reply.Note.DonationID,
+			reply.Evidence,
+		)
 	}
 }
 
@@ -195,7 +224,8 @@ func (l *till) say(list *[]string, format string, args ...any) {
 	*list = append(*list, fmt.Sprintf(format, args...))
 }
 
-// end stops the workers and looks for everything that was answered. It returns how much is not there any more.
+// end stops the workers and looks for everything that was answered. It returns how much
+// is not there any more.
 func (l *till) end(ledger string) (lost []string) {
 	l.t.Helper()
 	close(l.stop)
@@ -206,7 +236,12 @@ func (l *till) end(ledger string) (lost []string) {
 			c, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			var err error
-			reply, err = l.store.Exists(c, store.Donation{Ledger: ledger, SeriesID: a.series, Event: pay}, ipn, usual)
+			reply, err = l.store.Exists(
+				c,
+				store.Donation{Ledger: ledger, SeriesID: a.series, Event: pay},
+				ipn,
+				defaultRules,
+			)
 			return err == nil
 		})
 		switch {
@@ -222,7 +257,8 @@ func (l *till) end(ledger string) (lost []string) {
 	return lost
 }
 
-// beating beats ten times a second until the returned function is called, which says how often the store was found to have gone back.
+// beating beats ten times a second until the returned function is called, which says how
+// often the store was found to have gone back.
 func beating(t testing.TB, s *store.Store) func() int {
 	stop, losses := make(chan struct{}), make(chan int)
 	go func() {
@@ -259,7 +295,15 @@ func flushing(t testing.TB, servers []*redistest.Server) (stop func()) {
 				return
 			case <-tick.C:
 				for _, s := range servers {
-					c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialTimeout: 50 * time.Millisecond, DialerRetries: 1, ReadTimeout: 50 * time.Millisecond})
+					c := redis.NewClient(
+						&redis.Options{
+							Addr:          s.Addr(),
+							MaxRetries:    -1,
+							DialTimeout:   50 * time.Millisecond,
+							DialerRetries: 1,
+							ReadTimeout:   50 * time.Millisecond,
+						},
+					)
 					c.ScriptFlush(context.Background())
 					c.Close()
 				}
@@ -269,9 +313,11 @@ func flushing(t testing.TB, servers []*redistest.Server) (stop func()) {
 	return func() { close(done); <-ended }
 }
 
-// TestSentinelFailovers checks that with replicas waited for, no failover loses an answer or makes a donation FIRST twice. One replica is enough where the primary is
-// gone: the sentinels take the replica that has most. It is not where the primary goes on while they take another, as a handover by hand does: the
-// third may then be the one that acknowledges. All replicas are enough for that.
+// TestSentinelFailovers checks that with replicas waited for, no failover loses an answer
+// or makes a donation FIRST twice. One replica is enough where the primary is gone: the
+// sentinels take the replica that has most. It is not where the primary goes on while
+// they take another, as a handover by hand does: the third may then be the one that
+// acknowledges. All replicas are enough for that.
 func TestSentinelFailovers(t *testing.T) {
 	w := sentinels(t)
 	killed, frozen, cut, handed := blows(w.Fleet)
@@ -305,11 +351,22 @@ func TestSentinelFailovers(t *testing.T) {
 
 // sum is the figures of a till.
 func (l *till) sum(lost []string) string {
-	return fmt.Sprintf("%d answers, %d lost, %d FIRST twice; %d errors, %d of them for want of replicas; the longest wait for an answer %v",
-		len(l.answered), len(lost), len(l.doubled), l.errors.Load(), l.unreplicated.Load(), time.Duration(l.longest.Load()).Round(time.Millisecond))
+	return fmt.Sprintf(
+		"%d answers, %d lost, %d FIRST twice; %d errors, %d of them for want of replicas; the longest wait for an "+
+			"answer %v",
+		len(
+			l.answered,
+		),
+		len(lost),
+		len(l.doubled),
+		l.errors.Load(),
+		l.unreplicated.Load(),
+		time.Duration(l.longest.Load()).Round(time.Millisecond),
+	)
 }
 
-// TestSentinelLoss counts what failovers lose where no replicas are waited for, or too few, and checks that it is noticed. The figures are printed, not judged: they depend on
+// TestSentinelLoss counts what failovers lose where no replicas are waited for, or too
+// few, and checks that it is noticed. The figures are printed, not judged: they depend on
 // when the sentinels act.
 func TestSentinelLoss(t *testing.T) {
 	w := sentinels(t)
@@ -381,7 +438,8 @@ func (l *till) allGoOn() {
 // some are the first few of many.
 func some(all []string) []string { return all[:min(len(all), 10)] }
 
-// TestClusterFailovers is the same for a cluster of six, each node at a place of its own, and while slots move.
+// TestClusterFailovers is the same for a cluster of six, each node at a place of its own,
+// and while slots move.
 func TestClusterFailovers(t *testing.T) {
 	f := redistest.StartClusterApart(t, "--cluster-node-timeout", "500")
 	killed, frozen, cut, handed := blows(f)
@@ -389,20 +447,36 @@ func TestClusterFailovers(t *testing.T) {
 	s := openWith(t, config)
 	beats, scripts, l := beating(t, s), flushing(t, f.Nodes), begin(t, s, "ledger", 8)
 	enough(t, l)
-	// struck does it to one of the primaries, and returns when its replica has taken its place and all is well again. meanwhile is called before it is made good.
+	// struck does it to one of the primaries, and returns when its replica has taken its
+	// place and all is well again. meanwhile is called before it is made good.
 	struck := func(i int, b blow, meanwhile func()) {
 		t.Helper()
 		p := f.Primaries()[i%3]
 		next := f.ReplicaOf(p)
 		began := time.Now()
 		mend := b.hit(t, p)
-		soon(t, 30*time.Second, b.name+": the replica takes over", func() bool { return strings.Contains(told(t, next, "INFO", "replication"), "role:master") })
+		soon(
+			t,
+			30*time.Second,
+			b.name+": the replica takes over",
+			func() bool { return strings.Contains(told(t, next, "INFO", "replication"), "role:master") },
+		)
 		took := time.Since(began)
 		meanwhile()
 		mend()
-		soon(t, 30*time.Second, b.name+": the old primary follows", func() bool { return strings.Contains(told(t, p, "INFO", "replication"), "role:slave") })
+		soon(
+			t,
+			30*time.Second,
+			b.name+": the old primary follows",
+			func() bool { return strings.Contains(told(t, p, "INFO", "replication"), "role:slave") },
+		)
 		soon(t, 30*time.Second, b.name+": all is well", f.Well)
-		t.Logf("%s: another primary after %v, all well after %v", b.name, took.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+		t.Logf(
+			"%s: another primary after %v, all well after %v",
+			b.name,
+			took.Round(time.Millisecond),
+			time.Since(began).Round(time.Millisecond),
+		)
 	}
 	failovers := []blow{killed, handed, frozen, cut}
 	for i, b := range failovers {
@@ -427,7 +501,8 @@ func TestClusterFailovers(t *testing.T) {
 	}
 	t.Logf("a cluster with -replicas 1, %d failovers and a resharding: %s", len(failovers), l.sum(lost))
 
-	// Without replicas waited for, a primary that is gone is left as quickly; what that loses is printed.
+	// Without replicas waited for, a primary that is gone is left as quickly; what that
+	// loses is printed.
 	config.Replicas = 0
 	for i, b := range []blow{killed, cut} {
 		ledger := fmt.Sprint("careless-", i)

@@ -14,7 +14,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// dump is all that a Redis holds: each key with its value as Redis keeps it, and when it expires.
+// dump is all that a Redis holds: each key with its value as Redis keeps it, and when it
+// expires.
 func dump(t *testing.T, c *redis.Client) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -41,7 +42,7 @@ func callsAbout(t *testing.T, s *store.Store, series, receipt, donationID string
 			_, errs := s.Notes(ctx(t), []store.NoteRequest{holding(t, series, "third")})
 			return errs[0]
 		},
-		"Exists":  func() error { _, err := s.Exists(ctx(t), d, ipn, usual); return err },
+		"Exists":  func() error { _, err := s.Exists(ctx(t), d, ipn, defaultRules); return err },
 		"Settle":  func() error { _, err := s.Settle(ctx(t), receipt); return err },
 		"Release": func() error { _, err := s.Release(ctx(t), receipt); return err },
 		"Extend":  func() error { _, err := s.Extend(ctx(t), receipt, time.Minute); return err },
@@ -57,7 +58,8 @@ func callsAbout(t *testing.T, s *store.Store, series, receipt, donationID string
 	}
 }
 
-// TestForeignValues checks that under a key of ours what another program has written there is an error of every call that says so and repeats nothing of it, is never a
+// TestForeignValues checks that under a key of ours what another program has written
+// there is an error of every call that says so and repeats nothing of it, is never a
 // verdict and never overwritten; and that other series are answered on.
 func TestForeignValues(t *testing.T) {
 	r := redistest.Start(t)
@@ -106,7 +108,12 @@ func TestForeignValues(t *testing.T) {
 		if diff := cmp.Diff(before, dump(t, c)); diff != "" {
 			t.Errorf("%s: the calls have changed the store (-before +after):\n%s", what, diff)
 		}
-		wantVerdict(t, note(t, s, holding(t, "I-beside-"+strings.ReplaceAll(what, " ", "_"), "r")), store.First, store.New)
+		wantVerdict(
+			t,
+			note(t, s, holding(t, "I-beside-"+strings.ReplaceAll(what, " ", "_"), "r")),
+			store.First,
+			store.New,
+		)
 	}
 	c.Del(ctx(t), key)
 	if err := c.Restore(ctx(t), key, time.Hour, ours).Err(); err != nil {
@@ -115,15 +122,18 @@ func TestForeignValues(t *testing.T) {
 	wantVerdict(t, note(t, s, holding(t, "I-1", "r")), store.First, store.SameRequest)
 }
 
-// TestForeignKeys checks that no call touches a key that is not its series', however alike the two may look.
+// TestForeignKeys checks that no call touches a key that is not its series', however
+// alike the two may look.
 func TestForeignKeys(t *testing.T) {
 	r := redistest.Start(t)
 	s := open(t, "standalone", r.URL())
 	c := redis.NewClient(&redis.Options{Addr: r.Addr()})
 	defer c.Close()
 	ledger := ledgerOf(t)
-	for _, key := range []string{"I-1", "noted", "noted:", "noted:I-1", "noted:{I-1}", "noted:{" + ledger + "}", "noted:{" + ledger + " I-1", "noted:{" + ledger + " I-1}:lock", "noted:{" + ledger + "I-1}",
-		"NOTED:{" + ledger + " I-1}", "other:noted:{" + ledger + " I-1}", "noted:{" + strings.ToLower(ledger) + " I-1}", ledger + " I-1"} {
+	for _, key := range []string{
+		"I-1", "noted", "noted:", "noted:I-1", "noted:{I-1}", "noted:{" + ledger + "}", "noted:{" + ledger + " I-1", "noted:{" + ledger + " I-1}:lock", "noted:{" + ledger + "I-1}",
+		"NOTED:{" + ledger + " I-1}", "other:noted:{" + ledger + " I-1}", "noted:{" + strings.ToLower(ledger) + " I-1}", ledger + " I-1",
+	} {
 		c.Set(ctx(t), key, "theirs", time.Hour)
 	}
 	c.RPush(ctx(t), "queue", "theirs")

@@ -1,20 +1,21 @@
 -- forget.lua: undoes a note, whatever its state.
 --
 -- KEYS[1]  the series' key
--- ARGV[1]  deadline: the store's time in milliseconds after which nothing is done
+-- ARGV[1]  deadline: the store's time in milliseconds after which the script does nothing
 -- ARGV[2]  noted: when the note was made, in milliseconds since 1970
 -- ARGV[3]  replicas: 1 if the answer needs replicas, else 0
 --
 -- Replies, now in milliseconds:
 --   DONE line now       the note as it was
---   NOT_FOUND now       the note is forgotten, or never was
---   PAST_DEADLINE now   it came too late
+--   NOT_FOUND now       the note is forgotten, or never existed
+--   PAST_DEADLINE now   the call came too late
 --   VERSION version     a later release, or another program, has written here
 --
--- Writes KEYS[1], and its expiry, for DONE. With the last note there remains the floor, for the
--- usual retention: without it a note made in the same millisecond, or after the clock was set
--- back, could get the forgotten note's name. The other replies change nothing. Where replicas is
--- 1, NOT_FOUND writes what is there as it is, so that WAIT waits for it.
+-- Writes KEYS[1], and its expiry, for DONE. After the last note the floor remains for the
+-- default retention. Without it a note that is made in the same millisecond, or after the
+-- clock was set back, could get the forgotten note's name. The other replies change
+-- nothing. With replicas, NOT_FOUND rewrites the series unchanged, so that WAIT covers
+-- it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])

@@ -16,8 +16,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestPoolExhausted checks that a call which finds every connection taken is told so soon, by a Redis that is alive and busy; that nothing was done then; and that
-// the call whose connection it was is answered.
+// TestPoolExhausted checks that a call which finds every connection taken is told so
+// soon, by a Redis that is alive and busy; that nothing was done then; and that the call
+// whose connection it was is answered.
 func TestPoolExhausted(t *testing.T) {
 	for _, mode := range []string{"standalone", "cluster"} {
 		t.Run(mode, func(t *testing.T) {
@@ -44,15 +45,27 @@ func TestPoolExhausted(t *testing.T) {
 			for i := range calls {
 				go func() {
 					series, began := fmt.Sprint("I-", i), time.Now()
-					// Two at once, as a stream does: they share no connection with others.
-					_, errs := s.Notes(within(t, 20*time.Second), []store.NoteRequest{holding(t, series, "r"), holding(t, series, "r")})
+					// Two at once, as a stream does: they share no connection with
+					// others.
+					_, errs := s.Notes(
+						within(t, 20*time.Second),
+						[]store.NoteRequest{holding(t, series, "r"), holding(t, series, "r")},
+					)
 					ends <- end{series, errors.Join(errs...), time.Since(began)}
 				}()
 			}
 			for range calls - len(nodes) { // each node keeps one
 				e := <-ends
-				if !errors.Is(e.err, store.ErrPoolExhausted) || errors.Is(e.err, store.ErrUnavailable) || errors.Is(e.err, store.ErrOutcomeUnknown) || e.took > 2*time.Second {
-					t.Errorf("Notes(%s): %v after %v, want %v alone within 100ms or a little more", e.series, e.err, e.took, store.ErrPoolExhausted)
+				if !errors.Is(e.err, store.ErrPoolExhausted) || errors.Is(e.err, store.ErrUnavailable) ||
+					errors.Is(e.err, store.ErrOutcomeUnknown) ||
+					e.took > 2*time.Second {
+					t.Errorf(
+						"Notes(%s): %v after %v, want %v alone within 100ms or a little more",
+						e.series,
+						e.err,
+						e.took,
+						store.ErrPoolExhausted,
+					)
 				}
 			}
 			if got := s.Stats().Timeouts; got == 0 {
@@ -76,14 +89,20 @@ func TestPoolExhausted(t *testing.T) {
 					want = store.Held
 				}
 				if got := note(t, s, r); got.Verdict != want {
-					t.Errorf("Note(%s) afterwards: verdict %d, want %d: a call without a connection does nothing", r.Donation.SeriesID, got.Verdict, want)
+					t.Errorf(
+						"Note(%s) afterwards: verdict %d, want %d: a call without a connection does nothing",
+						r.Donation.SeriesID,
+						got.Verdict,
+						want,
+					)
 				}
 			}
 		})
 	}
 }
 
-// TestPoolIsBounded checks that however many call at once, one by one and in streams, Redis sees no more connections than MaxActiveConns allows.
+// TestPoolIsBounded checks that however many call at once, one by one and in streams,
+// Redis sees no more connections than MaxActiveConns allows.
 func TestPoolIsBounded(t *testing.T) {
 	r := redistest.Start(t)
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
@@ -99,7 +118,10 @@ func TestPoolIsBounded(t *testing.T) {
 				default:
 				}
 				series := fmt.Sprintf("I-%d-%d", i, n)
-				_, errs := s.Notes(ctx(t), []store.NoteRequest{holding(t, series, "r"), holding(t, series+"-twin", "r")}) // as a stream does
+				_, errs := s.Notes(
+					ctx(t),
+					[]store.NoteRequest{holding(t, series, "r"), holding(t, series+"-second", "r")},
+				) // as a stream does
 				if i%3 == 0 {
 					_, errs[0] = s.Note(ctx(t), holding(t, series, "other"))
 				}
@@ -130,7 +152,8 @@ func TestPoolIsBounded(t *testing.T) {
 	t.Logf("at most %d connections", most)
 }
 
-// TestMaxClients checks that a Redis which takes no more clients makes the calls fail that need a connection, as UNAVAILABLE and in time, and that they are answered when
+// TestMaxClients checks that a Redis which takes no more clients makes the calls fail
+// that need a connection, as UNAVAILABLE and in time, and that they are answered when
 // others leave: some by few connections, and all by enough.
 func TestMaxClients(t *testing.T) {
 	r := redistest.Start(t)
@@ -156,12 +179,21 @@ func TestMaxClients(t *testing.T) {
 		t.Fatalf("Redis has taken %d clients, want the 20 that it may", len(others))
 	}
 	unavailable := func(err error) bool {
-		return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) || errors.Is(err, store.ErrPoolExhausted)
+		return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) ||
+			errors.Is(err, store.ErrPoolExhausted)
 	}
 	for i := range 20 {
 		began := time.Now()
-		if _, err := s.Note(within(t, 2*time.Second), holding(t, fmt.Sprint("I-", i), "r")); !unavailable(err) || time.Since(began) > 1500*time.Millisecond {
-			t.Errorf("Note while Redis takes no client: %v after %v, want an error that is UNAVAILABLE, at once", err, time.Since(began))
+		if _, err := s.Note(
+			within(t, 2*time.Second),
+			holding(t, fmt.Sprint("I-", i), "r"),
+		); !unavailable(err) ||
+			time.Since(began) > 1500*time.Millisecond {
+			t.Errorf(
+				"Note while Redis takes no client: %v after %v, want an error that is UNAVAILABLE, at once",
+				err,
+				time.Since(began),
+			)
 		}
 	}
 	if _, err := s.Check(within(t, 2*time.Second)); !unavailable(err) {
@@ -174,14 +206,21 @@ func TestMaxClients(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 60 {
 		all.Go(func() {
-			request := []store.NoteRequest{holding(t, fmt.Sprint("I-", i), "r2"), holding(t, fmt.Sprint("I-twin-", i), "r2")}
+			request := []store.NoteRequest{
+				holding(t, fmt.Sprint("I-", i), "r2"),
+				holding(t, fmt.Sprint("I-second-", i), "r2"),
+			}
 			soon(t, 30*time.Second, "everybody is answered by three connections", func() bool {
 				replies, errs := s.Notes(within(t, 2*time.Second), request)
 				for j, err := range errs {
 					if err != nil && !unavailable(err) {
 						t.Errorf("Note(%s): %v", request[j].Donation.SeriesID, err)
 					} else if err == nil && replies[j].Verdict != store.First {
-						t.Errorf("Note(%s): verdict %d, want FIRST: the calls before were never made", request[j].Donation.SeriesID, replies[j].Verdict)
+						t.Errorf(
+							"Note(%s): verdict %d, want FIRST: the calls before were never made",
+							request[j].Donation.SeriesID,
+							replies[j].Verdict,
+						)
 					}
 				}
 				return errs[0] == nil && errs[1] == nil

@@ -13,25 +13,24 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// prefix begins every key of ours; an ACL may be limited to it.
-const prefix = "noted:"
-
-// seriesKey is the key of a series' notes, a string. The space parts ledger and series; as neither can hold one, no two series share a key. The
-// braces keep a series on one node of a cluster.
-func seriesKey(ledger, series string) string { return prefix + "{" + ledger + " " + series + "}" }
+// seriesKey is the key of a series' notes, a string. Neither ledger nor series can have a
+// space, so no two series share a key. The braces keep a series on one node of a cluster.
+func seriesKey(ledger, series string) string { return wire.Prefix + "{" + ledger + " " + series + "}" }
 
 // ledgerPattern matches the keys of a ledger's series, for SCAN.
 func ledgerPattern(ledger string) string {
-	return prefix + "{" + globEscape.Replace(ledger) + " *"
+	return wire.Prefix + "{" + globEscape.Replace(ledger) + " *"
 }
 
 var globEscape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `^`, `\^`)
 
 // seriesOf reads a key that seriesKey wrote.
 func seriesOf(key string) (ledger, series string, ok bool) {
-	inner, ok := strings.CutPrefix(key, prefix+"{")
+	inner, ok := strings.CutPrefix(key, wire.Prefix+"{")
 	if !ok {
 		return "", "", false
 	}
@@ -42,15 +41,16 @@ func seriesOf(key string) (ledger, series string, ok bool) {
 	return strings.Cut(inner, " ")
 }
 
-// token is what a note keeps of the request that it answered FIRST: 54 bits of its hash. Ids of requests are of any length, and a
-// note is small.
+// token is what a note keeps of the request that it last answered FIRST: 54 bits of its
+// hash. The ids of requests have any length, and a note is small.
 func token(requestID string) string {
 	sum := sha256.Sum256([]byte(requestID))
 	return base64.RawURLEncoding.EncodeToString(sum[:7])[:9]
 }
 
-// donationID names a note for all time: when it was noted, which no other note of its series shares, and a hash of that and the series. It need not be
-// stored, and leads back to its note.
+// donationID names a note for all time. It has the time at which the note was made, which
+// is unique in its series, and a hash of that and the series. It need not be stored, and
+// leads back to its note.
 func donationID(ledger, series string, noted int64) string {
 	at := strconv.FormatInt(noted, 36)
 	sum := sha256.Sum256([]byte(seriesKey(ledger, series) + at))
@@ -67,8 +67,9 @@ func notedOf(ledger, series, id string) (int64, error) {
 	return noted, nil
 }
 
-// receipt is what a holder needs to find its note again, and to prove that it is the holder. Only the note is believed; the checksum is there to
-// tell a receipt that was cut short or mistyped from one whose note is forgotten.
+// receipt lets a holder find its note again and prove that it is the holder. Only the
+// note decides. The checksum tells a receipt that was cut short or mistyped from a
+// receipt whose note is forgotten.
 type receipt struct {
 	ledger, series string
 	noted          int64
@@ -79,7 +80,9 @@ type receipt struct {
 func (r receipt) String() string {
 	s := fmt.Sprintf("1 %s %s %s %d %s", r.ledger, r.series, strconv.FormatInt(r.noted, 36), r.attempt, r.token)
 	sum := crc32.ChecksumIEEE([]byte(s))
-	return base64.RawURLEncoding.EncodeToString(append([]byte(s), byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)))
+	return base64.RawURLEncoding.EncodeToString(
+		append([]byte(s), byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)),
+	)
 }
 
 func parseReceipt(s string) (receipt, error) {
@@ -92,7 +95,8 @@ func parseReceipt(s string) (receipt, error) {
 		return receipt{}, ErrBadReceipt
 	}
 	f := strings.Split(string(body), " ")
-	if len(f) != 6 || f[0] != "1" || !plain(f[1]) || f[2] == "" || !plain(f[2]) || len(f[5]) != 9 || !plain(f[5]) {
+	if len(f) != 6 || f[0] != "1" || !printable(f[1]) || f[2] == "" || !printable(f[2]) || len(f[5]) != 9 ||
+		!printable(f[5]) {
 		return receipt{}, ErrBadReceipt
 	}
 	r := receipt{ledger: f[1], series: f[2], token: f[5]}
@@ -105,14 +109,15 @@ func parseReceipt(s string) (receipt, error) {
 	return r, nil
 }
 
-// LedgerOf tells which ledger a receipt is of, without asking the store.
+// LedgerOf is the ledger of a receipt. It does not ask the store.
 func LedgerOf(s string) (string, error) {
 	r, err := parseReceipt(s)
 	return r.ledger, err
 }
 
-// plain tells whether s can stand in a key or a note as it is: printable ASCII without spaces.
-func plain(s string) bool {
+// printable tells whether s can be part of a key or a note as it is: printable ASCII
+// without spaces.
+func printable(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {
 			return false
@@ -121,9 +126,11 @@ func plain(s string) bool {
 	return true
 }
 
-// Messages are written so that PayPal's take little room: an IPN's 32 hex digits as "I" and their 16 bytes in base 85, a webhook's "WH-17-17" as "W" and
-// its two halves, numbers in base 36, as 22 bytes in base 85. All others are the channel, a colon and the id. A channel has no capital letters and no colon, so
-// the three cannot be taken for each other, and each message is written in one way only.
+// writeMessage writes PayPal's messages so that they take little room. An IPN's 32 hex
+// digits become "I" and their 16 bytes in base 85. A webhook's "WH-17-17" becomes "W" and
+// its two halves, numbers in base 36, as 22 bytes in base 85. All other messages are the
+// channel, a colon and the id. A channel has no capital letters and no colon, so the
+// three forms are never confused, and each message has only one form.
 func writeMessage(m Message) string {
 	switch {
 	case m.Channel == "ipn" && len(m.ID) == 32:
@@ -187,7 +194,8 @@ func readMessage(s string) (Message, error) {
 	return Message{Channel: channel, ID: id}, nil
 }
 
-// Transaction ids stand as they are, but for those that would be taken for "-" (none) or "=" (the first one's): a point goes before them.
+// writeTransaction writes a transaction id as it is. An id that could be taken for "-"
+// (unknown), "=" (the id of the first sighting) or the extras gets a point before it.
 func writeTransaction(id string) string {
 	switch {
 	case id == "":
@@ -219,7 +227,8 @@ func writeTime(t time.Time) string {
 	return strconv.FormatInt(t.UnixMilli(), 10)
 }
 
-// writeAgreeing writes which channels' transaction ids agree with the asking message's, as notes.lua reads it.
+// writeAgreeing writes the channels whose transaction ids agree with the asking
+// message's, as notes.lua reads it.
 func writeAgreeing(rules Rules) string {
 	switch rules.TransactionIDs {
 	case Shared:
@@ -234,7 +243,7 @@ func writeAgreeing(rules Rules) string {
 	return "+," + strings.Join(rules.Agreeing, ",") + "," // so that the empty channel is ",,"
 }
 
-// events are the letters by which notes name their event, in the order of the contract's numbers.
+// events are the letters of the events, in the order of the contract's numbers.
 const events = "PpFRVCJSHUEXYD"
 
 // MaxEvent is the highest Event.

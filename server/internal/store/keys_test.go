@@ -2,20 +2,18 @@ package store
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 	"testing"
 )
 
-func number(n int64) string { return strconv.FormatInt(n, 10) }
-
-// FuzzKeys checks that no two series share a key, and that a key leads back to its series.
+// FuzzKeys checks that no two series share a key, and that a key leads back to its
+// series.
 func FuzzKeys(f *testing.F) {
 	f.Add("a", "b:c", "a:b", "c")
 	f.Add("", "x", "x", "")
 	f.Add("}", "{", "}{", "x")
 	f.Fuzz(func(t *testing.T, l1, s1, l2, s2 string) {
-		if !plain(l1) || !plain(s1) || !plain(l2) || !plain(s2) {
+		if !printable(l1) || !printable(s1) || !printable(l2) || !printable(s2) {
 			t.Skip("the service refuses it")
 		}
 		k1, k2 := seriesKey(l1, s1), seriesKey(l2, s2)
@@ -38,12 +36,12 @@ func FuzzMessage(f *testing.F) {
 	f.Add("", "")
 	f.Add("a", ":")
 	f.Fuzz(func(t *testing.T, channel, id string) {
-		if !plain(channel) || !plain(id) || strings.ContainsAny(channel, ":ABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+		if !printable(channel) || !printable(id) || strings.ContainsAny(channel, ":ABCDEFGHIJKLMNOPQRSTUVWXYZ") {
 			t.Skip("the service refuses it")
 		}
 		m := Message{Channel: channel, ID: id}
 		s := writeMessage(m)
-		if got, err := readMessage(s); err != nil || got != m || !plain(s) {
+		if got, err := readMessage(s); err != nil || got != m || !printable(s) {
 			t.Errorf("%+v is written %q and read %+v, %v", m, s, got, err)
 		}
 	})
@@ -79,7 +77,8 @@ func FuzzReceipt(f *testing.F) {
 	})
 }
 
-// FuzzPageToken checks that a made-up page token never panics, and never leads out of its ledger.
+// FuzzPageToken checks that a made-up page token never panics, and never leads out of its
+// ledger.
 func FuzzPageToken(f *testing.F) {
 	f.Add("eyJsIjoiYSIsInMiOiIiLCJ3IjpbIm5vdGVkOnthIEktMX0iXX0")
 	f.Fuzz(func(t *testing.T, token string) {

@@ -10,8 +10,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestWrongKind checks that a store of another kind than the mode says is found out by a look,
-// in words that name the remedy, and that no call is answered from a part of the notes.
+// TestWrongKind checks that a store of another kind than the mode says is found out by a
+// look, in words that name the remedy, and that no call is answered from a part of the
+// notes.
 func TestWrongKind(t *testing.T) {
 	cluster, watched, alone := redistest.StartCluster(t), redistest.StartSentinels(t), redistest.Start(t)
 	node, sentinel := cluster.Nodes[0], watched.Sentinels[0]
@@ -32,20 +33,28 @@ func TestWrongKind(t *testing.T) {
 
 	const master = "?master_name=noted"
 	for _, c := range []struct{ name, mode, url, says string }{
-		{"a cluster's node", "standalone", node.URL(), "a cluster's node, which has only some of the series: start with -redis-mode cluster"},
-		{"a cluster's node that hides INFO", "standalone", "redis://blind:p@" + node.Addr(), "start with -redis-mode cluster"},
-		{"a cluster's node, with the least rights", "standalone", "redis://least:p@" + node.Addr(), "start with -redis-mode cluster"},
-		{"a sentinel", "standalone", sentinel.URL(), "a sentinel, which keeps no notes: start with -redis-mode sentinel"},
-		{"a Redis as a cluster", "cluster", alone.URL(), "a Redis that is not in a cluster: start with -redis-mode standalone"},
-		{"a sentinel as a cluster", "cluster", sentinel.URL(), "start with -redis-mode sentinel where it is a sentinel"},
-		{"a Redis as a sentinel", "sentinel", alone.URL() + master, "a Redis and no sentinel: start with -redis-mode standalone, or name the sentinels"},
+		{"a cluster's node", "standalone", node.URL(), "a cluster's node, which has only some of the series: start " +
+			"with -redis-mode cluster"},
+		{"a cluster's node that hides INFO", "standalone", "redis://blind:p@" + node.Addr(), "start with " +
+			"-redis-mode cluster"},
+		{"a cluster's node, with the least rights", "standalone", "redis://least:p@" + node.Addr(), "start with " +
+			"-redis-mode cluster"},
+		{"a sentinel", "standalone", sentinel.URL(), "a sentinel, which keeps no notes: start with -redis-mode " +
+			"sentinel"},
+		{"a Redis as a cluster", "cluster", alone.URL(), "a Redis that is not in a cluster: start with -redis-mode " +
+			"standalone"},
+		{"a sentinel as a cluster", "cluster", sentinel.URL(), "start with -redis-mode sentinel where it is a " +
+			"sentinel"},
+		{"a Redis as a sentinel", "sentinel", alone.URL() + master, "a Redis and no sentinel: start with " +
+			"-redis-mode standalone, or name the sentinels"},
 		{"a cluster's node as a sentinel", "sentinel", node.URL() + master, "no sentinel"},
 		{"sentinels that watch another", "sentinel", sentinel.URL() + "?master_name=other", "mend ?master_name="},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := open(t, c.mode, c.url)
 			_, err := s.Check(within(t, 5*time.Second))
-			if !errors.Is(err, store.ErrUnsuitable) || store.ShutOut(err) != store.ByMode || !strings.Contains(err.Error(), c.says) {
+			if !errors.Is(err, store.ErrUnsuitable) || store.ShutOut(err) != store.ByMode ||
+				!strings.Contains(err.Error(), c.says) {
 				t.Fatalf("Check: %v, want that it is unsuitable, and %q", err, c.says)
 			}
 			r := holding(t, "I-1", "r")
@@ -55,7 +64,13 @@ func TestWrongKind(t *testing.T) {
 			if _, err := s.Exists(ctx(t), r.Donation, r.Message, r.Rules); !errors.Is(err, store.ErrUnsuitable) {
 				t.Errorf("Exists: %v, want %v", err, store.ErrUnsuitable)
 			}
-			if page, err := s.List(ctx(t), store.ListRequest{Ledger: r.Donation.Ledger, PageSize: 100}); !errors.Is(err, store.ErrUnsuitable) {
+			if page, err := s.List(
+				ctx(t),
+				store.ListRequest{Ledger: r.Donation.Ledger, PageSize: 100},
+			); !errors.Is(
+				err,
+				store.ErrUnsuitable,
+			) {
 				t.Errorf("List: %d notes, %v, want %v", len(page.Notes), err, store.ErrUnsuitable)
 			}
 		})
@@ -63,7 +78,13 @@ func TestWrongKind(t *testing.T) {
 
 	// Without a look before, too: it may come while the store is away.
 	s := open(t, "standalone", node.URL())
-	if page, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), PageSize: 100}); !errors.Is(err, store.ErrUnsuitable) {
+	if page, err := s.List(
+		ctx(t),
+		store.ListRequest{Ledger: ledgerOf(t), PageSize: 100},
+	); !errors.Is(
+		err,
+		store.ErrUnsuitable,
+	) {
 		t.Errorf("List before any look: %d notes, %v, want %v", len(page.Notes), err, store.ErrUnsuitable)
 	}
 
@@ -74,7 +95,8 @@ func TestWrongKind(t *testing.T) {
 	}
 }
 
-// TestRightKindAgain checks that calls are answered once what is at the address is of the kind that was meant.
+// TestRightKindAgain checks that calls are answered once what is at the address is of the
+// kind that was meant.
 func TestRightKindAgain(t *testing.T) {
 	r := redistest.Start(t)
 	r.Stop()

@@ -23,8 +23,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestLinearizable lets several callers note, settle, release, extend and look at a few donations over connections that break, and asks whether what they
-// were told could have happened to one donation after another's call.
+// TestLinearizable lets several callers note, settle, release, extend and look at a few
+// donations over connections that break, and asks whether what they were told could have
+// happened to one donation after another's call.
 func TestLinearizable(t *testing.T) {
 	server := redistest.Start(t)
 	const rounds = 12
@@ -39,11 +40,19 @@ func TestLinearizable(t *testing.T) {
 		if err := porcupine.VisualizePath(lives, info, path); err != nil {
 			t.Error(err)
 		}
-		t.Fatalf("round %d, seed %d: the history of %d calls is %s; %s shows it (kept with go test -artifacts)", round, seed, len(history), result, path)
+		t.Fatalf(
+			"round %d, seed %d: the history of %d calls is %s; %s shows it (kept with go test -artifacts)",
+			round,
+			seed,
+			len(history),
+			result,
+			path,
+		)
 	}
 }
 
-// The trouble of a round: how many callers do how much, and how often a connection breaks.
+// The trouble of a round: how many callers do how much, and how often a connection
+// breaks.
 const (
 	callers      = 5
 	donations    = 6
@@ -72,7 +81,15 @@ func trouble(t *testing.T, redis string, seed uint64) []porcupine.Operation {
 	h := &history{began: time.Now()}
 	var all sync.WaitGroup
 	for i := range callers {
-		c := &caller{t: t, store: s, history: h, number: i, seed: seed, dice: rand.New(rand.NewPCG(seed, uint64(i)+1)), receipts: map[string][]input{}}
+		c := &caller{
+			t:        t,
+			store:    s,
+			history:  h,
+			number:   i,
+			seed:     seed,
+			dice:     rand.New(rand.NewPCG(seed, uint64(i)+1)),
+			receipts: map[string][]input{},
+		}
 		all.Go(func() {
 			for range callsEach {
 				c.step()
@@ -114,7 +131,13 @@ func (c *caller) step() {
 		c.do(in)
 	default:
 		c.requests++
-		c.last = input{call: "note", series: series, request: fmt.Sprintf("%d-%d", c.number, c.requests), hold: holdsForLong, message: c.dice.IntN(2)}
+		c.last = input{
+			call:    "note",
+			series:  series,
+			request: fmt.Sprintf("%d-%d", c.number, c.requests),
+			hold:    holdsForLong,
+			message: c.dice.IntN(2),
+		}
 		if c.dice.IntN(20) == 0 {
 			c.last.hold = 0
 		}
@@ -141,7 +164,14 @@ func (c *caller) do(in input) {
 func (c *caller) call(in input) output {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	d := store.Donation{Ledger: "linear", SeriesID: in.series, Event: 1, OccurredAt: c.history.began, Amount: "25.00", CurrencyCode: "USD"}
+	d := store.Donation{
+		Ledger:       "linear",
+		SeriesID:     in.series,
+		Event:        1,
+		OccurredAt:   c.history.began,
+		Amount:       "25.00",
+		CurrencyCode: "USD",
+	}
 	m := []store.Message{ipn, webhook}[in.message]
 	var n store.Note
 	var err error
@@ -149,12 +179,15 @@ func (c *caller) call(in input) output {
 	switch in.call {
 	case "note":
 		var reply store.NoteReply
-		reply, err = c.store.Note(ctx, store.NoteRequest{Donation: d, Message: m, Hold: in.hold, RequestID: in.request, Rules: usual})
+		reply, err = c.store.Note(
+			ctx,
+			store.NoteRequest{Donation: d, Message: m, Hold: in.hold, RequestID: in.request, Rules: defaultRules},
+		)
 		n = reply.Note
 		out.answer, out.receipt = answerOf[reply.Verdict], reply.Receipt
 	case "exists":
 		var reply store.ExistsReply
-		reply, err = c.store.Exists(ctx, d, m, usual)
+		reply, err = c.store.Exists(ctx, d, m, defaultRules)
 		n = reply.Note
 	case "settle":
 		n, err = c.store.Settle(ctx, in.receipt)
@@ -193,8 +226,8 @@ type history struct {
 	operations []porcupine.Operation
 }
 
-// add takes down a call. One whose outcome is unknown may still happen, up to the end of time, which is the same as never. One that was not done is
-// left out.
+// add takes down a call. One whose outcome is unknown may still happen, up to the end of
+// time, which is the same as never. One that was not done is left out.
 func (h *history) add(caller int, in input, called time.Duration, out output) {
 	returned := time.Since(h.began).Nanoseconds()
 	switch out.answer {
@@ -205,7 +238,10 @@ func (h *history) add(caller int, in input, called time.Duration, out output) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.operations = append(h.operations, porcupine.Operation{ClientId: caller, Input: in, Call: called.Nanoseconds(), Output: out, Return: returned})
+	h.operations = append(
+		h.operations,
+		porcupine.Operation{ClientId: caller, Input: in, Call: called.Nanoseconds(), Output: out, Return: returned},
+	)
 }
 
 type input struct {
@@ -308,8 +344,9 @@ func (l life) step(in input) (life, answer) {
 
 var answerOf = map[store.Verdict]answer{store.First: "FIRST", store.Duplicate: "DUPLICATE", store.Held: "HELD"}
 
-// TestReplyLost: one reply is lost after the script has run. It runs once, the caller is told that the outcome is unknown, and learns by the same
-// request id that the donation is its own. A plain client over the same connection shows what happens else.
+// TestReplyLost: one reply is lost after the script has run. It runs once, the caller is
+// told that the outcome is unknown, and learns by the same request id that the donation
+// is its own. A plain client over the same connection shows what happens else.
 func TestReplyLost(t *testing.T) {
 	server := redistest.Start(t)
 	var lose atomic.Bool
@@ -320,7 +357,13 @@ func TestReplyLost(t *testing.T) {
 	s := open(t, "standalone", through.URL())
 	ledger := ledgerOf(t)
 	request := func(id, series string) store.NoteRequest {
-		return store.NoteRequest{Donation: store.Donation{Ledger: ledger, SeriesID: series, Event: 1}, Message: ipn, RequestID: id, Hold: time.Minute, Rules: usual}
+		return store.NoteRequest{
+			Donation:  store.Donation{Ledger: ledger, SeriesID: series, Event: 1},
+			Message:   ipn,
+			RequestID: id,
+			Hold:      time.Minute,
+			Rules:     defaultRules,
+		}
 	}
 	note(t, s, request("warm-up", "I-0")) // Redis knows the script, the store knows the time
 	before := scriptsRun(t, server)
@@ -338,7 +381,12 @@ func TestReplyLost(t *testing.T) {
 	again := note(t, s, request("a", "I-1"))
 	wantVerdict(t, again, store.First, store.SameRequest)
 	if again.Note.Attempt != 1 || again.Note.DonationID != other.Note.DonationID {
-		t.Errorf("asked again: attempt %d of %s, want 1 of %s", again.Note.Attempt, again.Note.DonationID, other.Note.DonationID)
+		t.Errorf(
+			"asked again: attempt %d of %s, want 1 of %s",
+			again.Note.Attempt,
+			again.Note.DonationID,
+			other.Note.DonationID,
+		)
 	}
 	if third := note(t, s, request("a", "I-1")); third.Receipt == "" || third.Receipt != again.Receipt {
 		t.Errorf("asked once more: receipt %q, want %q", third.Receipt, again.Receipt)
@@ -359,12 +407,17 @@ func TestReplyLost(t *testing.T) {
 	}
 	lose.Store(true)
 	if first, err := plain.SetNX(ctx(t), ledger, "x", time.Minute).Result(); first || err != nil {
-		t.Errorf("a plain client's SET NX with its reply lost: %v, %v; want false, as ever: this proxy loses nothing", first, err)
+		t.Errorf(
+			"a plain client's SET NX with its reply lost: %v, %v; want false, as ever: this proxy loses nothing",
+			first,
+			err,
+		)
 	}
 }
 
-// TestReplyTooLate: the script has run in time, and its reply comes when the caller has gone. The deadline says nothing about whether the donation was
-// noted; the same request id does.
+// TestReplyTooLate: the script has run in time, and its reply comes when the caller has
+// gone. The deadline says nothing about whether the donation was noted; the same request
+// id does.
 func TestReplyTooLate(t *testing.T) {
 	server := redistest.Start(t)
 	var slow atomic.Bool
@@ -375,7 +428,13 @@ func TestReplyTooLate(t *testing.T) {
 		return redistest.Disturbance{}
 	})
 	s := open(t, "standalone", through.URL())
-	r := store.NoteRequest{Donation: store.Donation{Ledger: ledgerOf(t), SeriesID: "I-0", Event: 1}, Message: ipn, RequestID: "warm-up", Hold: time.Minute, Rules: usual}
+	r := store.NoteRequest{
+		Donation:  store.Donation{Ledger: ledgerOf(t), SeriesID: "I-0", Event: 1},
+		Message:   ipn,
+		RequestID: "warm-up",
+		Hold:      time.Minute,
+		Rules:     defaultRules,
+	}
 	note(t, s, r)
 	r.Donation.SeriesID, r.RequestID = "I-1", "a"
 	slow.Store(true)
@@ -384,7 +443,13 @@ func TestReplyTooLate(t *testing.T) {
 	if _, err := s.Note(short, r); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Note with a slow reply: %v, want its caller's deadline", err)
 	}
-	if look, err := s.Exists(ctx(t), r.Donation, r.Message, usual); err != nil || look.Note.State != store.StateHeld {
+	if look, err := s.Exists(
+		ctx(t),
+		r.Donation,
+		r.Message,
+		defaultRules,
+	); err != nil ||
+		look.Note.State != store.StateHeld {
 		t.Errorf("Exists: state %d, %v; want it held", look.Note.State, err)
 	}
 	wantVerdict(t, note(t, s, r), store.First, store.SameRequest)
@@ -411,18 +476,24 @@ func scriptsRun(t *testing.T, server *redistest.Server) int {
 	return sum
 }
 
-// TestFrozen: Redis stands still, the callers give up, Redis goes on and finds their scripts. They do nothing.
+// TestFrozen: Redis stands still, the callers give up, Redis goes on and finds their
+// scripts. They do nothing.
 func TestFrozen(t *testing.T) {
 	server := redistest.Start(t)
 	ledger := ledgerOf(t)
 	donation := func(i int) store.Donation {
 		return store.Donation{Ledger: ledger, SeriesID: fmt.Sprintf("I-%d", i), Event: 1}
 	}
-	// A store sends three scripts at a time, and those that still wait when their callers go are never sent. So each caller has its own.
+	// A store sends three scripts at a time, and those that still wait when their callers
+	// go are never sent. So each caller has its own.
 	stores := make([]*store.Store, 10)
 	for i := range stores {
 		stores[i] = open(t, "standalone", server.URL())
-		note(t, stores[i], store.NoteRequest{Donation: donation(100 + i), Message: ipn, RequestID: "warm-up", Rules: usual})
+		note(
+			t,
+			stores[i],
+			store.NoteRequest{Donation: donation(100 + i), Message: ipn, RequestID: "warm-up", Rules: defaultRules},
+		)
 	}
 	before := scriptsRun(t, server)
 	const patience = 200 * time.Millisecond
@@ -433,7 +504,10 @@ func TestFrozen(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			began := time.Now()
-			_, err := s.Note(ctx, store.NoteRequest{Donation: donation(i), Message: ipn, RequestID: "late", Rules: usual})
+			_, err := s.Note(
+				ctx,
+				store.NoteRequest{Donation: donation(i), Message: ipn, RequestID: "late", Rules: defaultRules},
+			)
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("Note on a frozen Redis: %v, want its caller's deadline", err)
 			}
@@ -450,17 +524,25 @@ func TestFrozen(t *testing.T) {
 		}
 	}
 	for i, s := range stores {
-		reply, err := s.Exists(ctx(t), donation(i), ipn, usual)
+		reply, err := s.Exists(ctx(t), donation(i), ipn, defaultRules)
 		if err != nil || reply.Evidence != 0 {
 			t.Errorf("donation %d was noted after its caller had gone: %+v, %v", i, reply, err)
 		}
 	}
 }
 
-// TestHundredCallers: a hundred callers, one donation, one FIRST; and when that has settled, a hundred more and none.
+// TestHundredCallers: a hundred callers, one donation, one FIRST; and when that has
+// settled, a hundred more and none.
 func TestHundredCallers(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
-		d := store.Donation{Ledger: ledgerOf(t), SeriesID: "I-1", Event: 1, OccurredAt: time.Now(), Amount: "25.00", CurrencyCode: "USD"}
+		d := store.Donation{
+			Ledger:       ledgerOf(t),
+			SeriesID:     "I-1",
+			Event:        1,
+			OccurredAt:   time.Now(),
+			Amount:       "25.00",
+			CurrencyCode: "USD",
+		}
 		race := func(name string) (verdicts map[store.Verdict]int, receipt string) {
 			verdicts = map[store.Verdict]int{}
 			replies := make([]store.NoteReply, 100)
@@ -470,16 +552,20 @@ func TestHundredCallers(t *testing.T) {
 				all.Go(func() {
 					<-start
 					err := store.ErrUnavailable
-					// A cluster's connections are made when they are needed, and a hundred callers
-					// need more at once than there may be. After each of these errors a caller
-					// asks again, under the same request id.
+					// A cluster's connections are made when they are needed, and a
+					// hundred callers need more at once than there may be. After each of
+					// these errors a caller asks again, under the same request id.
 					again := func() bool {
 						return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrPoolExhausted) ||
 							errors.Is(err, store.ErrOutcomeUnknown)
 					}
 					for c := ctx(t); again() && c.Err() == nil; {
 						replies[i], err = s.Note(c, store.NoteRequest{
-							Donation: d, Message: []store.Message{ipn, webhook}[i%2], Hold: 10 * time.Minute, RequestID: fmt.Sprint(name, i), Rules: usual,
+							Donation:  d,
+							Message:   []store.Message{ipn, webhook}[i%2],
+							Hold:      10 * time.Minute,
+							RequestID: fmt.Sprint(name, i),
+							Rules:     defaultRules,
 						})
 					}
 					if err != nil {

@@ -2,21 +2,19 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// A cursor is where a listing has come to. A page token is its JSON in base64: only this store reads it, and a caller who writes one of its own sees
-// nothing that it could not list anyway.
+// A cursor is the position of a listing. A page token is its JSON in base64. Only this
+// store reads it, and a caller who makes one sees only notes that it could list anyway.
 type cursor struct {
 	Ledger string   `json:"l"`
 	Series string   `json:"s"`           // the series to list; empty for a ledger
@@ -26,20 +24,22 @@ type cursor struct {
 	Wait   []string `json:"w,omitempty"` // keys that SCAN has given and that have not been listed
 	After  int64    `json:"a,omitempty"` // of the first of them, notes up to this one have been listed
 	Past   string   `json:"p,omitempty"` // the node's keys up to this one are listed, or wait
-	Run    string   `json:"r,omitempty"` // the process that Scan is of, by its run_id: another one has its keys in another order
+	Run    string   `json:"r,omitempty"` // the run_id of the process that Scan is of: every process has its own order
 
 	scanned string // the node whose keys wait
 	whole   bool   // and they are all of its keys behind Past, in order
 	size    int    // of the notes listed so far
 }
 
-// A page ends after so many keys have been read, even if few of their notes were wanted: it must end before its caller's deadline.
+// A page ends after this many keys, even if few of their notes were wanted, so that it
+// ends before its caller's deadline.
 const (
 	scanCount    = 100
 	mostKeysRead = 2000
 )
 
-// List pages through notes: of one series in the order they were made, or of a ledger in no order.
+// List pages through the notes of one series in the order in which they were made, or
+// through those of a ledger in no order.
 func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 	if err := s.trusted(); err != nil {
 		return ListReply{}, err
@@ -49,14 +49,14 @@ func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 		return ListReply{}, err
 	}
 	reply := ListReply{}
-	var nodes []node // asked for once a page: a cluster's client looks for them each time
+	var nodes []wire.Node // asked for once a page: a cluster's client looks for them each time
 	for read := 0; read < mostKeysRead; {
 		if len(at.Wait) == 0 {
 			if !at.More {
 				return reply, nil
 			}
 			if nodes == nil {
-				if nodes, err = s.nodes(ctx); err != nil {
+				if nodes, err = s.wire.Nodes(ctx); err != nil {
 					return ListReply{}, err
 				}
 			}
@@ -79,7 +79,9 @@ func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 		return reply, nil
 	}
 	if at.whole && len(at.Wait) > 0 {
-		// The node gave all its keys at once, as the embedded store does, however many. Rather than carry them, ask for those behind this one again.
+		// The node gave all its keys at once, as the embedded store does with any number
+		// of keys. The token does not carry them: the next page asks again for those
+		// behind this key.
 		at.Wait, at.Past = at.Wait[:1], at.Wait[0]
 		at.Node, at.Scan, at.More = at.scanned, 0, true
 	}
@@ -120,24 +122,25 @@ func start(r ListRequest) (cursor, error) {
 	return at, nil
 }
 
-// listKeys lists the keys that wait, a round trip for many, until the page is full.
+// listKeys lists the waiting keys, many in one round trip, until the page is full.
 func (s *Store) listKeys(ctx context.Context, r ListRequest, at *cursor, reply *ListReply) (full bool, err error) {
-	calls := make([]call, min(len(at.Wait), scanCount))
+	calls := make([]*wire.Call, min(len(at.Wait), scanCount))
 	for i := range calls {
-		calls[i] = call{script: listScript, key: at.Wait[i], args: []any{writeTransaction(r.TransactionID)}}
+		calls[i] = &wire.Call{Script: listScript, Key: at.Wait[i], Args: []any{writeTransaction(r.TransactionID)}}
 	}
-	for _, result := range s.runFor(ctx, calls) {
-		if result.err != nil {
-			return false, looked(result.err)
+	s.run(ctx, calls...)
+	for _, c := range calls {
+		if c.Err != nil {
+			return false, c.Err
 		}
-		if result.words[0] != "NOTES" {
-			return false, unexpected(listScript, result.words)
+		if c.Words[0] != "NOTES" {
+			return false, unexpected(listScript, c.Words)
 		}
-		now, err := millis(result.words[1])
+		now, err := wire.Millis(c.Words[1])
 		if err != nil {
 			return false, err
 		}
-		notes, err := readNotes(at.Wait[0], result.words[2:], now)
+		notes, err := readNotes(at.Wait[0], c.Words[2:], now)
 		if err != nil {
 			return false, err
 		}
@@ -145,7 +148,8 @@ func (s *Store) listKeys(ctx context.Context, r ListRequest, at *cursor, reply *
 			if n.NotedAt.UnixMilli() <= at.After || !r.wants(n) {
 				continue
 			}
-			if len(reply.Notes) == r.PageSize || r.PageBytes > 0 && len(reply.Notes) > 0 && at.size+n.size() > r.PageBytes {
+			if len(reply.Notes) == r.PageSize ||
+				r.PageBytes > 0 && len(reply.Notes) > 0 && at.size+n.size() > r.PageBytes {
 				return true, nil
 			}
 			at.size += n.size()
@@ -157,14 +161,15 @@ func (s *Store) listKeys(ctx context.Context, r ListRequest, at *cursor, reply *
 	return false, nil
 }
 
-// readNotes reads a series' lines, oldest note first: where the store's clock was set back, they do not stand in that order.
+// readNotes reads a series' lines and sorts the notes, the oldest first. If the store's
+// clock was set back, the lines are in another order.
 func readNotes(key string, lines []string, now time.Time) ([]Note, error) {
 	ledger, series, _ := seriesOf(key)
 	notes := make([]Note, len(lines))
 	for i, line := range lines {
 		var err error
 		if notes[i], err = readNote(ledger, series, line, now); err != nil {
-			return nil, at(key, looked(err))
+			return nil, at(key, wire.NothingDone(err))
 		}
 	}
 	slices.SortFunc(notes, func(a, b Note) int { return a.NotedAt.Compare(b.NotedAt) })
@@ -175,82 +180,49 @@ func (r ListRequest) wants(n Note) bool {
 	if r.State != 0 && n.State != r.State ||
 		!r.NotedAfter.IsZero() && n.NotedAt.Before(r.NotedAfter) ||
 		!r.NotedBefore.IsZero() && !n.NotedAt.Before(r.NotedBefore) ||
-		r.TransactionID != "" && !slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.TransactionID == r.TransactionID }) {
+		r.TransactionID != "" &&
+			!slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.TransactionID == r.TransactionID }) {
 		return false
 	}
-	return r.SeenOnlyOn == "" || !slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.Message.Channel != r.SeenOnlyOn })
+	return r.SeenOnlyOn == "" ||
+		!slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.Message.Channel != r.SeenOnlyOn })
 }
 
-// scan fetches keys to list: a step through one node, then on to the next one.
-func scan(ctx context.Context, nodes []node, at *cursor) error {
+// scan fetches keys to list: one step through a node, then on to the next node.
+func scan(ctx context.Context, nodes []wire.Node, at *cursor) error {
 	i := 0
 	if at.Node != "" {
-		i = slices.IndexFunc(nodes, func(n node) bool { return n.addr == at.Node })
+		i = slices.IndexFunc(nodes, func(n wire.Node) bool { return n.Addr == at.Node })
 		if i < 0 {
-			return fmt.Errorf("%w: the cluster has changed since the page before; list again from the start", ErrBadPageToken)
+			return fmt.Errorf(
+				"%w: the cluster has changed since the page before; list again from the start",
+				ErrBadPageToken,
+			)
 		}
 	}
-	pipe := watched(ctx, nodes[i].client) // one connection, so that all replies are of one process
-	info, step := pipe.Info(ctx, "server"), pipe.Scan(ctx, at.Scan, ledgerPattern(at.Ledger), scanCount)
-	if err := pipe.exec(ctx); err != nil {
-		return looked(failure(ctx, err))
-	}
-	keys, next, err := step.Result()
+	page, err := nodes[i].Scan(ctx, at.Scan, ledgerPattern(at.Ledger), scanCount)
 	if err != nil {
-		return looked(failure(ctx, err))
+		return err
 	}
-	told := readInfo(info.Val())
-	run := told["run_id"] // empty where Redis hides it
-	if nodes[i].addr == "" && modeOf(told) == "cluster" {
-		return wrongKind(isNode)
+	if at.Scan != 0 && at.Run != "" && page.Run != "" && page.Run != at.Run {
+		return fmt.Errorf("%w: the store was restarted, or another has taken over, since the page before; "+
+			"list again from the start", ErrBadPageToken)
 	}
-	if at.Scan != 0 && at.Run != "" && run != "" && run != at.Run {
-		return fmt.Errorf("%w: the store was restarted, or another has taken over, since the page before; list again from the start", ErrBadPageToken)
-	}
-	for _, key := range keys {
-		// What matches the pattern need not be a key of ours.
+	for _, key := range page.Keys {
+		// A key that matches the pattern need not be ours.
 		if ledger, _, ok := seriesOf(key); ok && ledger == at.Ledger && key > at.Past {
 			at.Wait = append(at.Wait, key)
 		}
 	}
-	if at.whole = at.Scan == 0 && next == 0; at.whole {
+	if at.whole = at.Scan == 0 && page.Next == 0; at.whole {
 		slices.Sort(at.Wait)
 	}
-	at.scanned, at.Node, at.Scan, at.Run = nodes[i].addr, nodes[i].addr, next, run
-	if next == 0 {
+	at.scanned, at.Node, at.Scan, at.Run = nodes[i].Addr, nodes[i].Addr, page.Next, page.Run
+	if page.Next == 0 {
 		at.Past, at.Run = "", ""
 		if at.More = i+1 < len(nodes); at.More {
-			at.Node = nodes[i+1].addr
+			at.Node = nodes[i+1].Addr
 		}
 	}
 	return nil
-}
-
-type node struct {
-	addr   string
-	client redis.Cmdable
-}
-
-// nodes are the primaries of a cluster in a fixed order, or the one Redis, whose address may change under a sentinel.
-func (s *Store) nodes(ctx context.Context) ([]node, error) {
-	cluster, ok := s.redis.(*redis.ClusterClient)
-	if !ok {
-		return []node{{"", s.redis}}, nil
-	}
-	var mu sync.Mutex
-	var nodes []node
-	err := cluster.ForEachMaster(ctx, func(_ context.Context, c *redis.Client) error {
-		mu.Lock()
-		defer mu.Unlock()
-		nodes = append(nodes, node{c.Options().Addr, c})
-		return nil
-	})
-	if err != nil {
-		return nil, looked(failure(ctx, err))
-	}
-	if len(nodes) == 0 {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, errors.New("the cluster has no primary"))
-	}
-	slices.SortFunc(nodes, func(a, b node) int { return cmp.Compare(a.addr, b.addr) })
-	return nodes, nil
 }

@@ -1,12 +1,12 @@
--- list.lua: the notes of a series that are not forgotten.
+-- list.lua: lists the notes of a series that are not forgotten.
 --
 -- KEYS[1]  the series' key
--- ARGV[1]  deadline: the store's time in milliseconds after which nothing is said
--- ARGV[2]  transaction: only notes in which this id may stand, the caller looks closer; or "-"
+-- ARGV[1]  deadline: the store's time in milliseconds after which the script does nothing
+-- ARGV[2]  transaction: only notes whose line has this text; "-" for all
 --
 -- Replies, now in milliseconds:
---   NOTES now line …    a line a note, in the order they were made
---   PAST_DEADLINE now   it came too late
+--   NOTES now line …    one line for each note, in the order they were made
+--   PAST_DEADLINE now   the call came too late
 --   VERSION version     a later release, or another program, has written here
 --
 -- Writes nothing.

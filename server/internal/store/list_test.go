@@ -17,8 +17,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestListWhereRedisIsAnother checks that a page token counts for the Redis that was being walked through and for no other: each process has its keys in an order of its own, and in
-// another's some would be missed.
+// TestListWhereRedisIsAnother checks that a page token counts for the Redis that was
+// being walked through and for no other: each process has its keys in an order of its
+// own, and in another's some would be missed.
 func TestListWhereRedisIsAnother(t *testing.T) {
 	const many, size = 2000, 50
 	fill := func(s *store.Store) {
@@ -30,7 +31,7 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 					Donation:  store.Donation{Ledger: "many", SeriesID: fmt.Sprint("I-", from+i), Event: pay},
 					Message:   ipn,
 					RequestID: "r",
-					Rules:     usual,
+					Rules:     defaultRules,
 				}
 			}
 			soon(t, time.Minute, "a hundred are noted, at a second try on a busy machine", func() bool {
@@ -76,7 +77,13 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 	check := func(s *store.Store, token string) {
 		t.Helper()
 		if n, err := rest(s, token); !errors.Is(err, store.ErrBadPageToken) {
-			t.Errorf("a page token of another Redis: %d of %d notes, %v; want %v", n, many-size, err, store.ErrBadPageToken)
+			t.Errorf(
+				"a page token of another Redis: %d of %d notes, %v; want %v",
+				n,
+				many-size,
+				err,
+				store.ErrBadPageToken,
+			)
 		}
 		if n, err := rest(s, first(s)); err != nil || n < many-size {
 			t.Errorf("from the start: %d of %d notes, %v", n, many-size, err)
@@ -113,7 +120,8 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 			w.HandOver(before)
 			return false
 		}
-		return now != nil && now != before && strings.Contains(told(t, now, "INFO", "replication"), "role:master") && w.Well()
+		return now != nil && now != before && strings.Contains(told(t, now, "INFO", "replication"), "role:master") &&
+			w.Well()
 	})
 	check(s, token)
 }
@@ -157,7 +165,7 @@ func TestLookAtAReplica(t *testing.T) {
 			return len(reply.Notes), err
 		},
 		"Exists": func() (int, error) {
-			reply, err := s.Exists(ctx(t), holding(t, "I-1", "").Donation, ipn, usual)
+			reply, err := s.Exists(ctx(t), holding(t, "I-1", "").Donation, ipn, defaultRules)
 			return int(min(reply.Evidence, 1)), err
 		},
 	}

@@ -32,7 +32,8 @@ func beat(t testing.TB, s *store.Store, want int, what string) {
 	}
 }
 
-// TestNothingLost checks that servers which beat side by side take nothing for a loss: while they come and go, and on every kind of store.
+// TestNothingLost checks that servers which beat side by side take nothing for a loss:
+// while they come and go, and on every kind of store.
 func TestNothingLost(t *testing.T) {
 	everyFleet := map[string]func(t *testing.T) store.Config{
 		"embedded": func(t *testing.T) store.Config {
@@ -63,7 +64,12 @@ func TestNothingLost(t *testing.T) {
 						}
 						if i == 0 {
 							for range 30 {
-								if _, err := s.Exists(ctx(t), store.Donation{SeriesID: "I-1", Event: pay}, ipn, usual); err != nil {
+								if _, err := s.Exists(
+									ctx(t),
+									store.Donation{SeriesID: "I-1", Event: pay},
+									ipn,
+									defaultRules,
+								); err != nil {
 									t.Errorf("Exists: %v", err)
 								}
 							}
@@ -89,8 +95,9 @@ func TestNothingLost(t *testing.T) {
 	}
 }
 
-// TestWentBack loses a store's data in every way, and checks that a server notices with its next beat, once; that others notice too, and those that start
-// later if they were told the epoch; and that with RefuseAfterLoss no call is answered from what is left.
+// TestWentBack loses a store's data in every way, and checks that a server notices with
+// its next beat, once; that others notice too, and those that start later if they were
+// told the epoch; and that with RefuseAfterLoss no call is answered from what is left.
 func TestWentBack(t *testing.T) {
 	dir := t.TempDir()
 	dump := filepath.Join(dir, "dump.rdb")
@@ -123,19 +130,23 @@ func TestWentBack(t *testing.T) {
 			}
 			r.Restart()
 		}},
-		{"restored, and another server has made up for the beats", true, func(r *redistest.Server, s, strict, other *store.Store) {
-			old := backup(r)
-			beat(t, s, 0, "after the backup")
-			beat(t, strict, 0, "after the backup")
-			r.Kill()
-			if err := os.WriteFile(dump, old, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			r.Restart()
-			for range 20 {
-				beat(t, other, 0, "another server, which has seen nothing of what was lost,")
-			}
-		}},
+		{
+			"restored, and another server has made up for the beats",
+			true,
+			func(r *redistest.Server, s, strict, other *store.Store) {
+				old := backup(r)
+				beat(t, s, 0, "after the backup")
+				beat(t, strict, 0, "after the backup")
+				r.Kill()
+				if err := os.WriteFile(dump, old, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				r.Restart()
+				for range 20 {
+					beat(t, other, 0, "another server, which has seen nothing of what was lost,")
+				}
+			},
+		},
 	}
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
@@ -156,9 +167,14 @@ func TestWentBack(t *testing.T) {
 			way.lose(r, s, strict, other)
 
 			if way.noticed {
-				// Before any beat: the connections are new, and the first look over them tells.
+				// Before any beat: the connections are new, and the first look over them
+				// tells.
 				for range 3 {
-					if reply, err := strict.Note(ctx(t), holding(t, "I-1", "other")); !errors.Is(err, store.ErrWentBack) && !errors.Is(err, store.ErrOutcomeUnknown) {
+					if reply, err := strict.Note(
+						ctx(t),
+						holding(t, "I-1", "other"),
+					); !errors.Is(err, store.ErrWentBack) &&
+						!errors.Is(err, store.ErrOutcomeUnknown) {
 						t.Errorf("a call before the next beat: %+v, %v", reply, err)
 					}
 				}
@@ -178,7 +194,10 @@ func TestWentBack(t *testing.T) {
 					_, errs := strict.Notes(ctx(t), []store.NoteRequest{holding(t, "I-1", "other")})
 					return errs[0]
 				},
-				func() error { _, err := strict.Exists(ctx(t), holding(t, "I-1", "").Donation, ipn, usual); return err },
+				func() error {
+					_, err := strict.Exists(ctx(t), holding(t, "I-1", "").Donation, ipn, defaultRules)
+					return err
+				},
 				func() error {
 					_, err := strict.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), PageSize: 1})
 					return err
@@ -206,7 +225,8 @@ func TestWentBack(t *testing.T) {
 	}
 }
 
-// TestClusterPartWentBack checks that the loss of each one primary of a cluster is noticed.
+// TestClusterPartWentBack checks that the loss of each one primary of a cluster is
+// noticed.
 func TestClusterPartWentBack(t *testing.T) {
 	f := sixNodes(t)
 	s := f.open(t, 0)
@@ -249,7 +269,8 @@ func markersOn(t *testing.T, node *redistest.Server) []string {
 	return keys
 }
 
-// TestBeatNeedsReplicas checks that a beat which no replica has is not missed: no answer was given that rested on it.
+// TestBeatNeedsReplicas checks that a beat which no replica has is not missed: no answer
+// was given that rested on it.
 func TestBeatNeedsReplicas(t *testing.T) {
 	f := pair(t, 1)
 	s, careless := f.open(t, 1), f.open(t, 0)
@@ -267,7 +288,8 @@ func TestBeatNeedsReplicas(t *testing.T) {
 	beat(t, careless, 1, "after the replica has taken over, where nobody waited for it")
 }
 
-// TestBeatWhenFull checks that a store without memory still beats, and is not taken for one that went back.
+// TestBeatWhenFull checks that a store without memory still beats, and is not taken for
+// one that went back.
 func TestBeatWhenFull(t *testing.T) {
 	r := redistest.Start(t)
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
@@ -278,7 +300,8 @@ func TestBeatWhenFull(t *testing.T) {
 	}
 }
 
-// TestMarkerIsNoSeries checks that a listing of the ledger named like the marker does not stumble over it.
+// TestMarkerIsNoSeries checks that a listing of the ledger named like the marker does not
+// stumble over it.
 func TestMarkerIsNoSeries(t *testing.T) {
 	s := openWith(t, store.Config{URL: redistest.Start(t).URL(), Mode: "standalone"})
 	beat(t, s, 0, "the first")
@@ -293,7 +316,8 @@ func TestMarkerIsNoSeries(t *testing.T) {
 	}
 }
 
-// TestStrictBehindSentinels checks that a server which refuses after a loss finds its primary again when it must ask its sentinels anew: they hold no marker, and are not
+// TestStrictBehindSentinels checks that a server which refuses after a loss finds its
+// primary again when it must ask its sentinels anew: they hold no marker, and are not
 // asked for one.
 func TestStrictBehindSentinels(t *testing.T) {
 	w := sentinels(t)

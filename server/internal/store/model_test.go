@@ -34,7 +34,8 @@ func TestModel(t *testing.T) {
 		w.setsBack = true
 		w.run(2000, func(random *rand.Rand, m *model.Model) model.Request {
 			r := randomRequest(random, m)
-			// No note may be forgotten here: no contract says what becomes of it when its time comes again.
+			// No note may be forgotten here: no contract says what becomes of it when its
+			// time comes again.
 			r.Rules.Retention, r.Rules.SeriesLimit = 1000*time.Hour, 512
 			return r
 		})
@@ -239,7 +240,10 @@ func randomRequest(random *rand.Rand, m *model.Model) model.Request {
 		Donation:  store.Donation{Ledger: "l", SeriesID: randomSeries(random), Event: store.Event(1 + random.IntN(2))},
 		RequestID: fmt.Sprint("r", random.IntN(4000)),
 		Rules: store.Rules{
-			MatchWindow: 2 * time.Hour, ArrivalWindow: 6 * time.Hour, Retention: 48 * time.Hour, SkewAhead: time.Hour,
+			MatchWindow:    2 * time.Hour,
+			ArrivalWindow:  6 * time.Hour,
+			Retention:      48 * time.Hour,
+			SkewAhead:      time.Hour,
 			TransactionIDs: []store.TransactionIDs{store.Auto, store.Auto, store.PerChannel, store.Shared}[random.IntN(4)],
 			SeriesLimit:    25,
 		},

@@ -5,11 +5,9 @@ package store
 import (
 	"bytes"
 	"context"
-	"crypto/sha1"
-	"encoding/hex"
 	"errors"
 	"os"
-	osexec "os/exec"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -19,10 +17,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// A mutant is a script with one fault, and the tests that fail because of it. A fault that
-// no test finds could be made tomorrow, and nothing would tell.
+// A mutant is a script with one fault, and the tests that fail because of it. A fault
+// that no test finds could be made tomorrow, and nothing would tell.
 type mutant struct {
 	fault    string
 	file     string
@@ -96,14 +95,14 @@ var mutants = []mutant{
 	{"the attempt is not read", "notes.lua",
 		"note.attempt = whole(digits)", "note.attempt = 1", byLife},
 	{"the retention is not read", "notes.lua",
-		"note.retention = whole(digits) * 1000", "note.retention = USUAL_RETENTION", byLongHold},
+		"note.retention = whole(digits) * 1000", "note.retention = DEFAULT_RETENTION", byLongHold},
 	{"the first sighting's transaction id is not read again", "notes.lua",
 		"w[j + 1] == '=' and w[2] or w[j + 1]", "w[j + 1]", byCrowd},
 	{"a release is not written", "notes.lua", "    extras = extras .. 'R'\n", "", byLife},
 	{"the second attempt is not written", "notes.lua",
 		"if note.attempt > 1 then", "if note.attempt > 2 then", byLife},
 	{"the retention is not written", "notes.lua",
-		"if note.retention ~= USUAL_RETENTION then", "if false then", byLongHold},
+		"if note.retention ~= DEFAULT_RETENTION then", "if false then", byLongHold},
 	{"seen since 1970", "notes.lua",
 		"base36(math.max(now - note.noted, 0))", "base36(now)", byChannels},
 
@@ -301,7 +300,7 @@ var mutants = []mutant{
 	{"the floor falls", "forget.lua",
 		"notes.floor = math.max(notes.floor, note.noted)", "notes.floor = note.noted", byNames},
 	{"the floor is kept for good", "notes.lua",
-		"local at = notes.floor > 0 and notes.floor + USUAL_RETENTION or 0",
+		"local at = notes.floor > 0 and notes.floor + DEFAULT_RETENTION or 0",
 		"local at = notes.floor > 0 and notes.floor * 2 or 0", byFloor},
 	{"a hold outlasts a clock that was set back", "note.lua",
 		"  note.held = now + note.length -- the clock was set back since\n", "", bySetBack},
@@ -350,7 +349,8 @@ var mutants = []mutant{
 		"return { 'LOST', now, id, go_on(id, before, marks) }", byWentBack},
 }
 
-// chosen names the mutant that this process is; the store of any other is as it was written.
+// chosen names the mutant that this process is; the store of any other is as it was
+// written.
 const chosen = "NOTED_MUTANT"
 
 func init() {
@@ -360,28 +360,27 @@ func init() {
 			continue
 		}
 		for _, s := range scripts {
-			if source := m.of(s); source != s.source {
-				sum := sha1.Sum([]byte(source))
-				s.source, s.sha = source, hex.EncodeToString(sum[:])
+			if source := m.of(s); source != s.Source {
+				s.Source, s.SHA = source, redis.NewScript(source).Hash()
 			}
 		}
 	}
 }
 
 // of is the source of a script with the fault in it, where the script holds its file.
-func (m mutant) of(s *script) string {
-	body := strings.TrimPrefix(s.source, shared)
+func (m mutant) of(s *wire.Script) string {
+	body := strings.TrimPrefix(s.Source, library)
 	switch m.file {
 	case "notes.lua":
-		return strings.Replace(shared, m.old, m.new, 1) + body
-	case s.name + ".lua":
-		return shared + strings.Replace(body, m.old, m.new, 1)
+		return strings.Replace(library, m.old, m.new, 1) + body
+	case s.Name + ".lua":
+		return library + strings.Replace(body, m.old, m.new, 1)
 	}
-	return s.source
+	return s.Source
 }
 
-// TestMutants runs each mutant's tests in a process in which the scripts have its fault. A
-// test that passes there is missing something.
+// TestMutants runs each mutant's tests in a process in which the scripts have its fault.
+// A test that passes there is missing something.
 func TestMutants(t *testing.T) {
 	if os.Getenv(chosen) != "" {
 		t.Skip("this is a mutant")
@@ -406,7 +405,7 @@ func TestMutants(t *testing.T) {
 		// A script that does not compile would be found by any test.
 		for _, s := range scripts {
 			if err := client.ScriptLoad(t.Context(), m.of(s)).Err(); err != nil {
-				t.Errorf("%s: %s.lua: %v", m.fault, s.name, err)
+				t.Errorf("%s: %s.lua: %v", m.fault, s.Name, err)
 			}
 		}
 	}
@@ -425,7 +424,7 @@ func TestMutants(t *testing.T) {
 		t.Run(strings.ReplaceAll(m.fault, " ", "_"), func(t *testing.T) {
 			t.Parallel()
 			output, err := runTests(t, m.fault, m.by)
-			var ended *osexec.ExitError
+			var ended *exec.ExitError
 			switch {
 			case err == nil:
 				t.Errorf("%s survives %s", m.file, m.by)
@@ -436,7 +435,8 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// answered tells whether a test has failed by what a script answered, and not by what ended it.
+// answered tells whether a test has failed by what a script answered, and not by what
+// ended it.
 func answered(output []byte) bool {
 	for line := range bytes.Lines(output) {
 		if testLine.Match(line) && !broken.Match(line) {
@@ -460,8 +460,16 @@ func runTests(t *testing.T, fault, pattern string) ([]byte, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := osexec.CommandContext(ctx, binary,
-		"-test.run", pattern, "-test.v", "-test.failfast", "-test.timeout", "100s")
-	command.Env = append(os.Environ(), chosen+"="+fault, "NOTED_SEED=1") // the same walk for each
+	command := exec.CommandContext(
+		ctx,
+		binary,
+		"-test.run",
+		pattern,
+		"-test.v",
+		"-test.failfast",
+		"-test.timeout",
+		"100s",
+	)
+	command.Env = append(os.Environ(), chosen+"="+fault)
 	return command.CombinedOutput()
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestUnknownScript checks that a script which Redis has forgotten is sent once more, with its source, and counted, and that the answer is the same.
+// TestUnknownScript checks that a script which Redis has forgotten is sent once more,
+// with its source, and counted, and that the answer is the same.
 func TestUnknownScript(t *testing.T) {
 	r := redistest.Start(t)
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})

@@ -1,50 +1,52 @@
 -- note.lua: decides whether a donation has been noted, and notes it.
 --
 -- KEYS[1]   the series' key
--- ARGV[1]   deadline: the store's time in milliseconds after which nothing is done
+-- ARGV[1]   deadline: the store's time in milliseconds after which the script does nothing
 -- ARGV[2]   event: its letter
 -- ARGV[3]   token: nine letters of the request
 -- ARGV[4]   message
 -- ARGV[5]   transaction: its id, or "-"
 -- ARGV[6]   amount: amount and currency, or "-"
 -- ARGV[7]   occurred: milliseconds since 1970, or "-"
--- ARGV[8]   received: when the message first arrived, in milliseconds since 1970, or "-" for now
+-- ARGV[8]   received: when the message first arrived, in milliseconds, or "-" for now
 -- ARGV[9]   hold: milliseconds, 0 for none
 -- ARGV[10]  match: the match window in milliseconds
 -- ARGV[11]  arrival: the arrival window in milliseconds
 -- ARGV[12]  retention: milliseconds, whole seconds
 -- ARGV[13]  ahead: how far ahead occurred may lie, in milliseconds
--- ARGV[14]  agreeing: which channels' transaction ids agree with the message's (see notes.lua)
+-- ARGV[14]  agreeing: the channels whose transaction ids agree with the message's
 -- ARGV[15]  limit: how many notes the series may hold
 -- ARGV[16]  replicas: 1 if the answer needs replicas, else 0
 --
 -- Replies, now in milliseconds; recorded is 1 if the message is a new sighting:
---   FIRST evidence line now recorded      it is the caller's; with evidence NEW, a channel and a
---                                         transaction id for each sighting that spoke against
---                                         pairing it, where that alone made it new
+--   FIRST evidence line now recorded      the caller has it. With evidence NEW, a channel and
+--                                         a transaction id follow for each sighting whose id
+--                                         alone kept the message from being paired
 --   DUPLICATE evidence line now recorded  the note is settled
---   HELD evidence line now recorded       the note is held by another
---   REQUEST_REUSED now                    the request's first answer was about another message
---   TOO_EARLY now                         no note matches, and occurred is before the retention
---   RECEIVED_TOO_EARLY now                the same of received
---   TOO_LATE now                          no note matches, and occurred is too far ahead
---   SERIES_FULL now                       no note matches, and the series holds limit notes
+--   HELD evidence line now recorded       the note is held by another request
+--   REQUEST_REUSED now                    the request was answered for another message
+--   TOO_EARLY now                         no note matches; occurred is before the retention
+--   RECEIVED_TOO_EARLY now                no note matches; received is before the retention
+--   TOO_LATE now                          no note matches; occurred is too far ahead
+--   SERIES_FULL now                       no note matches; the series holds limit notes
 --   PAST_DEADLINE now                     the call came too late
---   VERSION version                       a later release, or another program, has written here
+--   VERSION version                       a later release or another program has written here
 --
 -- Writes KEYS[1], and its expiry, once, at the end:
 --
---   reply                  what is written               where the store refuses to write it
---   FIRST NEW, TAKEN_OVER  the note                      the refusal is the reply
---   FIRST SAME_REQUEST     the hold, where it had run    the refusal is the reply
---                          out; else a new sighting      the answer stands
---   DUPLICATE, HELD        a new sighting; a hold that   the answer stands, but for DUPLICATE
---                          a clock set back had made     PAIRED: unrecorded, the next donation's
---                          longer than was asked for     message could look the same
+--   reply                  what is written                if Redis refuses the write
+--   FIRST NEW, TAKEN_OVER  the note                       the refusal is the reply
+--   FIRST SAME_REQUEST     the hold, if it had run out    the refusal is the reply
+--                          otherwise, a new sighting      the answer stands
+--   DUPLICATE, HELD        a new sighting                 the answer stands. DUPLICATE PAIRED
+--                                                         gives the refusal: unrecorded, the
+--                                                         next donation could look the same
+--                          a hold cut to its length       the answer stands
+--                          after the clock was set back
 --   all others             nothing
 --
--- Where replicas is 1 and nothing else is written, every reply but PAST_DEADLINE and VERSION
--- writes what is there as it is, so that WAIT waits for it.
+-- With replicas, every reply but PAST_DEADLINE and VERSION writes: if it has nothing new to
+-- write, it rewrites the series unchanged, so that WAIT covers it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local ask = {
@@ -126,7 +128,8 @@ local must_save = false
 if evidence == 'SAME_REQUEST' and not note.released then
   verdict = 'FIRST'
   if is == 'OPEN' then
-    -- Its hold has run out and nobody has taken over: it is given again, with the same receipt.
+    -- The hold has run out and no other request has taken over: hold again, with the same
+    -- receipt.
     hold_note(note, hold, now)
     must_save = true
   end

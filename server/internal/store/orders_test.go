@@ -145,10 +145,11 @@ func orders(messages []string) (all [][]string) {
 
 func nothing([]string) string { return "" }
 
-// unknownAgreeing: a message that comes before its twin is paired with the other
-// payment's. Who comes fourth, or third with the twin of the first, finds it out by its
-// id, and only the donation ids are mixed; but where it does not come, or comes as a
-// third of two messages that were taken for one, the payment is lost.
+// unknownAgreeing: a message that comes before the other message of its payment is paired
+// with the other payment's. Who comes fourth, or third with the other message of the
+// first, finds it out by its id, and only the donation ids are mixed; but where it does
+// not come, or comes as a third of two messages that were taken for one, the payment is
+// lost.
 func unknownAgreeing(order []string) string {
 	return map[string]string{
 		"iA wB": "B lost", "iA wB wA": "B lost",
@@ -230,7 +231,7 @@ func TestOrders(t *testing.T) {
 					on := s.new(t, elevenOClock)
 					wants, got := map[string]string{}, map[string]string{}
 					for i, order := range all {
-						o := &telling{subject: on, series: fmt.Sprint("I-", i), rules: usual}
+						o := &telling{subject: on, series: fmt.Sprint("I-", i), rules: defaultRules}
 						o.rules.TransactionIDs = c.setting
 						switch c.history {
 						case agreed:
@@ -271,7 +272,7 @@ func TestCrosswise(t *testing.T) {
 						order = append(order, word)
 					}
 				}
-				o := &telling{subject: s.new(t, elevenOClock), series: "I-1", rules: usual}
+				o := &telling{subject: s.new(t, elevenOClock), series: "I-1", rules: defaultRules}
 				if said := o.tell(t, order...); said != want {
 					t.Errorf("said %s\nwant %s", said, want)
 				}
@@ -286,7 +287,7 @@ func TestCrosswise(t *testing.T) {
 func TestOneTimePaymentsTeachNothing(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.name, func(t *testing.T) {
-			o := &telling{subject: s.new(t, elevenOClock).learning(&model.Learner{}), rules: usual}
+			o := &telling{subject: s.new(t, elevenOClock).learning(&model.Learner{}), rules: defaultRules}
 			for i := range 10 {
 				o.series = fmt.Sprint("ONE-TIME-", i)
 				for _, message := range []string{"iA", "wA"} {
@@ -308,7 +309,7 @@ func TestOneTimePaymentsTeachNothing(t *testing.T) {
 func TestEachPairOfChannelsIsLearned(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.name, func(t *testing.T) {
-			o := &telling{subject: s.new(t, elevenOClock).learning(&model.Learner{}), rules: usual}
+			o := &telling{subject: s.new(t, elevenOClock).learning(&model.Learner{}), rules: defaultRules}
 			o.own = true
 			for i := range 6 {
 				o.series = fmt.Sprint("I-", i)
@@ -326,7 +327,7 @@ func TestEachPairOfChannelsIsLearned(t *testing.T) {
 func TestOwnIDFollowsTheTakeover(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.name, func(t *testing.T) {
-			o := &telling{subject: s.new(t, elevenOClock), series: "I-1", rules: usual}
+			o := &telling{subject: s.new(t, elevenOClock), series: "I-1", rules: defaultRules}
 			r := o.request("iA")
 			r.Hold = time.Minute
 			if err := o.release(o.ask(t, r).Receipt); err != nil {

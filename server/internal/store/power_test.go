@@ -12,9 +12,11 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestPowerLost fails the power of Redis's machine under load: of its append-only file remains what the disk has confirmed. With appendfsync everysec the last
-// answers are forgotten; the mark notices, and with RefuseAfterLoss no call is answered from what is left, not even before the next beat. With
-// appendfsync always nothing is lost, and nobody takes the crash for a loss. The figures are printed.
+// TestPowerLost fails the power of Redis's machine under load: of its append-only file
+// remains what the disk has confirmed. With appendfsync everysec the last answers are
+// forgotten; the mark notices, and with RefuseAfterLoss no call is answered from what is
+// left, not even before the next beat. With appendfsync always nothing is lost, and
+// nobody takes the crash for a loss. The figures are printed.
 func TestPowerLost(t *testing.T) {
 	for _, appendfsync := range []string{"everysec", "always"} {
 		t.Run(appendfsync, func(t *testing.T) {
@@ -44,12 +46,22 @@ func TestPowerLost(t *testing.T) {
 			}
 			bytes := power.Fail()
 			r.Restart()
-			soon(t, 20*time.Second, "Redis has loaded what is left", func() bool { return told(t, r, "PING") == "PONG" })
+			soon(
+				t,
+				20*time.Second,
+				"Redis has loaded what is left",
+				func() bool { return told(t, r, "PING") == "PONG" },
+			)
 
 			reply, err := strict.Note(ctx(t), holding(t, last, "other"))
 			if appendfsync == "everysec" {
 				if !errors.Is(err, store.ErrWentBack) && !errors.Is(err, store.ErrOutcomeUnknown) {
-					t.Errorf("a call before the next beat: %v, verdict %d, want %v", err, reply.Verdict, store.ErrWentBack)
+					t.Errorf(
+						"a call before the next beat: %v, verdict %d, want %v",
+						err,
+						reply.Verdict,
+						store.ErrWentBack,
+					)
 				}
 				beat(t, s, 1, "after the power came back")
 				beat(t, strict, 1, "after the power came back")
@@ -80,11 +92,20 @@ func TestPowerLost(t *testing.T) {
 	}
 }
 
-// TestLossWhileLoading checks that a connection which is made while Redis still loads an old state is not trusted once it has loaded.
+// TestLossWhileLoading checks that a connection which is made while Redis still loads an
+// old state is not trusted once it has loaded.
 func TestLossWhileLoading(t *testing.T) {
 	loadsSlowly(t)
 	dir := t.TempDir()
-	r := redistest.Start(t, "--dir", dir, "--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
+	r := redistest.Start(
+		t,
+		"--dir",
+		dir,
+		"--key-load-delay",
+		"20000",
+		"--loading-process-events-interval-bytes",
+		"1024",
+	)
 	strict := openWith(t, store.Config{URL: r.URL(), Mode: "standalone", RefuseAfterLoss: true})
 	beat(t, strict, 0, "the first")
 	for i := range 100 {

@@ -25,8 +25,9 @@ func refusesReceipt(t *testing.T, s *store.Store, receipt string, want error) {
 	}
 }
 
-// TestReceiptOfALostTakeover loses a takeover, as a failover to a stale replica does. Another
-// request takes over under the same attempt, and the first receipt must not work for it.
+// TestReceiptOfALostTakeover loses a takeover, as a failover to a stale replica does.
+// Another request takes over under the same attempt, and the first receipt must not work
+// for it.
 func TestReceiptOfALostTakeover(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, "standalone", server.URL())
@@ -60,8 +61,8 @@ func TestReceiptOfALostTakeover(t *testing.T) {
 	refusesReceipt(t, s, lost.Receipt, store.ErrSettledByAnother)
 }
 
-// TestReceiptOfAnEarlierAttempt checks that a request which takes over from itself has one
-// receipt that works: a receiver of before may still run.
+// TestReceiptOfAnEarlierAttempt checks that a request which takes over from itself has
+// one receipt that works: a receiver of before may still run.
 func TestReceiptOfAnEarlierAttempt(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		one := note(t, s, holding(t, "I-1", "same"))
@@ -78,8 +79,8 @@ func TestReceiptOfAnEarlierAttempt(t *testing.T) {
 	})
 }
 
-// TestForgetWhenFull forgets one note of two in a Redis without memory: the other is written
-// back, which takes less room than before.
+// TestForgetWhenFull forgets one note of two in a Redis without memory: the other is
+// written back, which takes less room than before.
 func TestForgetWhenFull(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, "standalone", server.URL())
@@ -98,8 +99,8 @@ func TestForgetWhenFull(t *testing.T) {
 	}
 }
 
-// TestKeyOutlivesItsNotes checks that Redis keeps a series until its last note is forgotten,
-// whichever that is.
+// TestKeyOutlivesItsNotes checks that Redis keeps a series until its last note is
+// forgotten, whichever that is.
 func TestKeyOutlivesItsNotes(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, "standalone", server.URL())

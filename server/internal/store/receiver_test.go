@@ -200,7 +200,7 @@ func designs(donations []store.Event) []*design {
 		{name: "check then note, by series id, kept 1 hour", key: series, keeps: time.Hour, later: 2 * time.Second},
 		{name: "kept 4 days", key: series, keeps: 4 * 24 * time.Hour, later: 2 * time.Second},
 		{name: "one atomic SET NX by series id, 4 days", key: series, keeps: 4 * 24 * time.Hour},
-		{name: "by transaction id alone", key: transaction, keeps: usual.Retention},
+		{name: "by transaction id alone", key: transaction, keeps: defaultRules.Retention},
 	}
 	for _, d := range all {
 		d.World, d.Books, d.until = &paypaltest.World{}, paypaltest.NewBooks(donations), map[string]time.Duration{}
@@ -256,9 +256,9 @@ func (d *design) note(m *paypaltest.Message, f paypaltest.Fate, answer func(bool
 	}
 }
 
-// ruledBy are the usual rules with a setting of transaction ids.
+// ruledBy are defaultRules with a setting of transaction ids.
 func ruledBy(setting store.TransactionIDs) store.Rules {
-	rules := usual
+	rules := defaultRules
 	rules.TransactionIDs = setting
 	return rules
 }

@@ -1,24 +1,25 @@
--- release.lua: gives the hold of a receipt up, so that the next message of the donation is FIRST again.
+-- release.lua: gives up the hold of a receipt, so that the next message of the donation is
+-- FIRST again.
 --
 -- KEYS[1]  the series' key
--- ARGV[1]  deadline: the store's time in milliseconds after which nothing is done
+-- ARGV[1]  deadline: the store's time in milliseconds after which the script does nothing
 -- ARGV[2]  noted: when the note was made, in milliseconds since 1970
 -- ARGV[3]  token: nine letters of the request that was answered FIRST
 -- ARGV[4]  attempt
 -- ARGV[5]  replicas: 1 if the answer needs replicas, else 0
 --
 -- Replies, now in milliseconds:
---   DONE line now            it is open, now or before
---   NOT_FOUND now            the note is forgotten, or never was
+--   DONE line now            the note is open, by this call or an earlier one
+--   NOT_FOUND now            the note is forgotten, or never existed
 --   HOLD_LOST now            another attempt has taken over
---   SETTLED_BY_ANOTHER now   and has settled
+--   SETTLED_BY_ANOTHER now   another attempt has taken over and settled
 --   ALREADY_SETTLED now      this attempt has settled
---   PAST_DEADLINE now        it came too late
+--   PAST_DEADLINE now        the call came too late
 --   VERSION version          a later release, or another program, has written here
 --
--- Writes KEYS[1], and its expiry, for DONE if it was not released before. The other replies change
--- nothing. Where replicas is 1 and nothing else is written, every reply but PAST_DEADLINE and
--- VERSION writes what is there as it is, so that WAIT waits for it.
+-- Writes KEYS[1], and its expiry, for DONE unless the hold was released before. The other
+-- replies change nothing. With replicas, every reply but PAST_DEADLINE and VERSION writes:
+-- if it has nothing new to write, it rewrites the series unchanged, so that WAIT covers it.
 local key = KEYS[1]
 local deadline = tonumber(ARGV[1])
 local noted = tonumber(ARGV[2])

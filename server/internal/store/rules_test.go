@@ -40,16 +40,18 @@ func client(t *testing.T, server *embedded.Server) *redis.Client {
 // paid is a request about a payment of 25.00 USD in series I-1.
 func paid(t *testing.T, channel, id, transaction string) store.NoteRequest {
 	return store.NoteRequest{
-		Donation: store.Donation{Ledger: ledgerOf(t), SeriesID: "I-1", Event: pay, OccurredAt: at(0),
-			Amount: "25.00", CurrencyCode: "USD", TransactionID: transaction},
+		Donation: store.Donation{
+			Ledger: ledgerOf(t), SeriesID: "I-1", Event: pay, OccurredAt: at(0),
+			Amount: "25.00", CurrencyCode: "USD", TransactionID: transaction,
+		},
 		Message:   store.Message{Channel: channel, ID: id},
 		RequestID: channel + " " + id + " " + transaction,
-		Rules:     usual,
+		Rules:     defaultRules,
 	}
 }
 
-// TestRequestReused: a request id that another message uses again is refused and changes nothing; an
-// honest retry never is.
+// TestRequestReused: a request id that another message uses again is refused and changes
+// nothing; an honest retry never is.
 func TestRequestReused(t *testing.T) {
 	full := func(t *testing.T, s *store.Store, r store.NoteRequest) {
 		for i := range 20 {
@@ -61,7 +63,10 @@ func TestRequestReused(t *testing.T) {
 	}
 	takenOver := func(t *testing.T, s *store.Store, r store.NoteRequest) {
 		earlier := r
-		earlier.RequestID, earlier.Message, earlier.Hold = "earlier", store.Message{Channel: "ipn", ID: "earlier"}, time.Minute
+		earlier.RequestID, earlier.Message, earlier.Hold = "earlier", store.Message{
+			Channel: "ipn",
+			ID:      "earlier",
+		}, time.Minute
 		earlier.Donation.Amount = "25.0"
 		first := note(t, s, earlier)
 		full(t, s, earlier)
@@ -88,25 +93,55 @@ func TestRequestReused(t *testing.T) {
 			r.Donation.Amount, r.Donation.CurrencyCode, r.Donation.TransactionID = "", "", ""
 		})},
 		{name: "another message", second: with(func(r *store.NoteRequest) { r.Message.ID = "2" }), reused: true},
-		{name: "another message in a full note", after: full,
-			second: with(func(r *store.NoteRequest) { r.Message.ID = "2" }), reused: true},
-		{name: "another message after a takeover in a full note", before: takenOver,
-			second: with(func(r *store.NoteRequest) { r.Message.ID = "2" }), reused: true},
-		{name: "another channel's message", second: with(func(r *store.NoteRequest) { r.Message.Channel = "webhook" }), reused: true},
-		{name: "another message that the note has seen", after: full,
-			second: with(func(r *store.NoteRequest) { r.Message = store.Message{Channel: "c3", ID: "1"} })},
-		{name: "another transaction, without message ids",
-			first:  with(func(r *store.NoteRequest) { r.Message = store.Message{} }),
-			second: with(func(r *store.NoteRequest) { r.Message, r.Donation.TransactionID = store.Message{}, "T2" }), reused: true},
-		{name: "another transaction, one without a message id",
-			second: with(func(r *store.NoteRequest) { r.Message, r.Donation.TransactionID = store.Message{}, "T2" }), reused: true},
-		{name: "another amount, without message ids",
-			first:  with(func(r *store.NoteRequest) { r.Message, r.Donation.TransactionID = store.Message{}, "" }),
-			second: with(func(r *store.NoteRequest) { r.Message, r.Donation.Amount = store.Message{}, "26" }), reused: true},
-		{name: "another amount after a takeover, without message ids", before: takenOver,
+		{
+			name: "another message in a full note", after: full,
+			second: with(func(r *store.NoteRequest) { r.Message.ID = "2" }), reused: true,
+		},
+		{
+			name: "another message after a takeover in a full note", before: takenOver,
+			second: with(func(r *store.NoteRequest) { r.Message.ID = "2" }), reused: true,
+		},
+		{
+			name:   "another channel's message",
+			second: with(func(r *store.NoteRequest) { r.Message.Channel = "webhook" }),
+			reused: true,
+		},
+		{
+			name: "another message that the note has seen", after: full,
+			second: with(func(r *store.NoteRequest) { r.Message = store.Message{Channel: "c3", ID: "1"} }),
+		},
+		{
+			name:  "another transaction, without message ids",
+			first: with(func(r *store.NoteRequest) { r.Message = store.Message{} }),
+			second: with(
+				func(r *store.NoteRequest) { r.Message, r.Donation.TransactionID = store.Message{}, "T2" },
+			),
+			reused: true,
+		},
+		{
+			name: "another transaction, one without a message id",
+			second: with(
+				func(r *store.NoteRequest) { r.Message, r.Donation.TransactionID = store.Message{}, "T2" },
+			),
+			reused: true,
+		},
+		{
+			name:  "another amount, without message ids",
+			first: with(func(r *store.NoteRequest) { r.Message, r.Donation.TransactionID = store.Message{}, "" }),
+			second: with(
+				func(r *store.NoteRequest) { r.Message, r.Donation.Amount = store.Message{}, "26" },
+			),
+			reused: true,
+		},
+		{
+			name: "another amount after a takeover, without message ids", before: takenOver,
 			first:  with(func(r *store.NoteRequest) { r.Message.ID = "" }),
-			second: with(func(r *store.NoteRequest) { r.Message.ID, r.Donation.Amount = "", "26" })},
-		{name: "another event", second: with(func(r *store.NoteRequest) { r.Donation.Event, r.Message.ID = refund, "2" })},
+			second: with(func(r *store.NoteRequest) { r.Message.ID, r.Donation.Amount = "", "26" }),
+		},
+		{
+			name:   "another event",
+			second: with(func(r *store.NoteRequest) { r.Donation.Event, r.Message.ID = refund, "2" }),
+		},
 	}
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		for _, c := range cases {
@@ -145,7 +180,11 @@ func TestRequestReused(t *testing.T) {
 				case !c.reused && second.Donation.Event == pay && again.Receipt != first.Receipt:
 					t.Errorf("the retry got receipt %s, want its own %s", again.Receipt, first.Receipt)
 				}
-				if after, err := s.List(ctx(t), all); c.reused && (err != nil || fmt.Sprint(after) != fmt.Sprint(before)) {
+				if after, err := s.List(
+					ctx(t),
+					all,
+				); c.reused &&
+					(err != nil || fmt.Sprint(after) != fmt.Sprint(before)) {
 					t.Errorf("the refusal left\n%v, %v\nwant\n%v", after, err, before)
 				}
 			})
@@ -153,8 +192,8 @@ func TestRequestReused(t *testing.T) {
 	})
 }
 
-// TestReceivedAt: rule 4 takes received_at for the arrival, never later than now, and the note keeps
-// its first message's.
+// TestReceivedAt: rule 4 takes received_at for the arrival, never later than now, and the
+// note keeps its first message's.
 func TestReceivedAt(t *testing.T) {
 	server, s := frozen(t)
 	now := server.Now()
@@ -171,8 +210,13 @@ func TestReceivedAt(t *testing.T) {
 	if got := first.Note.Sightings[0].Message.ReceivedAt; !got.Equal(ago(10 * day)) {
 		t.Errorf("the note keeps received_at %v, want %v", got, ago(10*day))
 	}
-	if !first.Note.NotedAt.Equal(now) || !first.Note.ForgetAt.Equal(now.Add(usual.Retention)) {
-		t.Errorf("noted %v and forgotten %v; want %v and the retention later", first.Note.NotedAt, first.Note.ForgetAt, now)
+	if !first.Note.NotedAt.Equal(now) || !first.Note.ForgetAt.Equal(now.Add(defaultRules.Retention)) {
+		t.Errorf(
+			"noted %v and forgotten %v; want %v and the retention later",
+			first.Note.NotedAt,
+			first.Note.ForgetAt,
+			now,
+		)
 	}
 	wantVerdict(t, note(t, s, ask("webhook", "far", ago(14*day+time.Millisecond))), store.First, store.New)
 	wantVerdict(t, note(t, s, ask("post", "near", ago(6*day))), store.Duplicate, store.Paired)
@@ -180,20 +224,28 @@ func TestReceivedAt(t *testing.T) {
 	late := note(t, s, ask("form", "later", now.Add(time.Hour)))
 	wantVerdict(t, late, store.Duplicate, store.Paired)
 
-	old := ask("ipn", "old", ago(usual.Retention))
+	old := ask("ipn", "old", ago(defaultRules.Retention))
 	if reply, err := s.Note(ctx(t), old); !errors.Is(err, store.ErrReceivedTooEarly) {
 		t.Errorf("received before the retention: got %+v, %v, want ErrReceivedTooEarly", reply, err)
 	}
-	if look, err := s.Exists(ctx(t), old.Donation, old.Message, usual); !errors.Is(err, store.ErrReceivedTooEarly) {
+	if look, err := s.Exists(
+		ctx(t),
+		old.Donation,
+		old.Message,
+		defaultRules,
+	); !errors.Is(
+		err,
+		store.ErrReceivedTooEarly,
+	) {
 		t.Errorf("a look at it: got %+v, %v, want ErrReceivedTooEarly", look, err)
 	}
-	known := ask("ipn", "1", ago(usual.Retention))
+	known := ask("ipn", "1", ago(defaultRules.Retention))
 	known.RequestID = "again"
 	wantVerdict(t, note(t, s, known), store.Duplicate, store.SameMessage)
 }
 
-// TestNamesAreNeverUsedAgain: a donation id names one donation of its series, whatever is forgotten
-// and wherever the clock is set.
+// TestNamesAreNeverUsedAgain: a donation id names one donation of its series, whatever is
+// forgotten and wherever the clock is set.
 func TestNamesAreNeverUsedAgain(t *testing.T) {
 	server, s := frozen(t)
 	names := map[string]bool{}
@@ -234,7 +286,7 @@ func TestNamesAreNeverUsedAgain(t *testing.T) {
 	say("after-the-clock-was-set-back")
 }
 
-// TestFloorIsForgotten: what remains of forgotten notes goes after the usual retention.
+// TestFloorIsForgotten: what remains of forgotten notes goes after the default retention.
 func TestFloorIsForgotten(t *testing.T) {
 	server, s := frozen(t)
 	n := note(t, s, paid(t, "ipn", "1", "T1")).Note
@@ -247,7 +299,7 @@ func TestFloorIsForgotten(t *testing.T) {
 		if got := c.Exists(ctx(t), key).Val(); got != want {
 			t.Errorf("%d keys are there, want %d", got, want)
 		}
-		server.Advance(usual.Retention)
+		server.Advance(defaultRules.Retention)
 	}
 }
 
@@ -280,14 +332,20 @@ func TestHoldAfterTheClockWasSetBack(t *testing.T) {
 	wantVerdict(t, note(t, s, r), store.First, store.TakenOver)
 }
 
-// TestOwnID: the id of the message that was answered FIRST last is the note's own; what came by
-// pairing is not.
+// TestOwnID: the id of the message that was answered FIRST last is the note's own; what
+// came by pairing is not.
 func TestOwnID(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		own := func(t *testing.T, want store.Note, got store.NoteReply, evidence store.Evidence) {
 			t.Helper()
 			if got.Evidence != evidence || got.Note.DonationID != want.DonationID {
-				t.Errorf("got %s by evidence %d, want %s by %d", got.Note.DonationID, got.Evidence, want.DonationID, evidence)
+				t.Errorf(
+					"got %s by evidence %d, want %s by %d",
+					got.Note.DonationID,
+					got.Evidence,
+					want.DonationID,
+					evidence,
+				)
 			}
 		}
 		t.Run("crosswise", func(t *testing.T) {
@@ -324,8 +382,8 @@ func TestOwnID(t *testing.T) {
 	})
 }
 
-// TestAgreementOfASeries: one note that two channels told of under one id is enough for a series, and
-// for these two channels and this event only.
+// TestAgreementOfASeries: one note that two channels told of under one id is enough for a
+// series, and for these two channels and this event only.
 func TestAgreementOfASeries(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		note(t, s, paid(t, "ipn", "0", "T0"))
@@ -347,8 +405,8 @@ func TestAgreementOfASeries(t *testing.T) {
 	})
 }
 
-// TestAgreementOfALedger: what the server knows of the ledger counts, but in a series that
-// contradicts it and has no agreement of its own.
+// TestAgreementOfALedger: what the server knows of the ledger counts, but in a series
+// that contradicts it and has no agreement of its own.
 func TestAgreementOfALedger(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		ask := func(channel, transaction string, at time.Time, agreeing ...string) store.NoteReply {
@@ -357,7 +415,12 @@ func TestAgreementOfALedger(t *testing.T) {
 			return note(t, s, r)
 		}
 		wantVerdict(t, ask("ipn", "A", at(0), "webhook"), store.First, store.New)
-		wantVerdict(t, ask("webhook", "A'", at(0), "post", "ipn"), store.First, store.New) // one donation too many, once
+		wantVerdict(
+			t,
+			ask("webhook", "A'", at(0), "post", "ipn"),
+			store.First,
+			store.New,
+		) // one donation too many, once
 		wantVerdict(t, ask("ipn", "B", at(-24*time.Hour), "webhook"), store.First, store.New)
 		wantVerdict(t, ask("webhook", "B'", at(-24*time.Hour), "ipn"), store.Duplicate, store.Paired)
 		wantVerdict(t, ask("ipn", "C", at(-48*time.Hour), "webhook"), store.First, store.New)
@@ -367,7 +430,24 @@ func TestAgreementOfALedger(t *testing.T) {
 	})
 }
 
-// TestUnknownLetters: what a later release may add to a line is kept by every call that writes it.
+// TestContradictionWithinANote: the ledger's knowledge does not count in a series that
+// has one note with unequal ids from the two channels.
+func TestContradictionWithinANote(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *store.Store) {
+		ask := func(channel, transaction string, at time.Time, agreeing ...string) store.NoteReply {
+			r := paid(t, channel, channel+transaction, transaction)
+			r.Donation.OccurredAt, r.Rules.Agreeing = at, agreeing
+			return note(t, s, r)
+		}
+		wantVerdict(t, ask("ipn", "A", at(0)), store.First, store.New)
+		wantVerdict(t, ask("webhook", "A'", at(0)), store.Duplicate, store.Paired)
+		wantVerdict(t, ask("ipn", "B", at(-24*time.Hour), "webhook"), store.First, store.New)
+		wantVerdict(t, ask("webhook", "B'", at(-24*time.Hour), "ipn"), store.Duplicate, store.Paired)
+	})
+}
+
+// TestUnknownLetters: what a later release may add to a line is kept by every call that
+// writes it.
 func TestUnknownLetters(t *testing.T) {
 	server, s := frozen(t)
 	c := client(t, server)
@@ -403,7 +483,11 @@ func TestUnknownLetters(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept("settle")
-	if list, err := s.List(ctx(t), store.ListRequest{Ledger: r.Donation.Ledger, PageSize: 10}); err != nil || len(list.Notes) != 1 || len(list.Notes[0].Sightings) != 2 {
+	if list, err := s.List(
+		ctx(t),
+		store.ListRequest{Ledger: r.Donation.Ledger, PageSize: 10},
+	); err != nil || len(list.Notes) != 1 ||
+		len(list.Notes[0].Sightings) != 2 {
 		t.Errorf("List = %+v, %v, want the one note", list, err)
 	}
 }
@@ -419,7 +503,10 @@ func TestListByTransaction(t *testing.T) {
 			note(t, s, r)
 		}
 		for transaction, want := range map[string]int{"T1": 2, "T11": 1, "WT1": 2, "=": 1, "W=": 1, "W": 0, "1": 0} {
-			list, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), TransactionID: transaction, PageSize: 100})
+			list, err := s.List(
+				ctx(t),
+				store.ListRequest{Ledger: ledgerOf(t), TransactionID: transaction, PageSize: 100},
+			)
 			if err != nil || len(list.Notes) != want {
 				t.Errorf("transaction %q: listed %d notes, %v, want %d", transaction, len(list.Notes), err, want)
 			}

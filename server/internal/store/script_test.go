@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -32,7 +33,8 @@ func TestHeaders(t *testing.T) {
 			}
 			body = "local " + body
 
-			// Arguments: named in the header as they are bound in the body, and none left over.
+			// Arguments: named in the header as they are bound in the body, and none left
+			// over.
 			for _, m := range regexp.MustCompile(`(?m)^-- ARGV\[(\d+)\]\s+(\w+)`).FindAllStringSubmatch(header, -1) {
 				if !regexp.MustCompile(`\b` + m[2] + `\b[^\n]*ARGV\[` + m[1] + `\]`).MatchString(body) {
 					t.Errorf("the header calls ARGV[%s] %s, the body does not", m[1], m[2])
@@ -45,7 +47,8 @@ func TestHeaders(t *testing.T) {
 				t.Errorf("the header has %v, the body %v", want, got)
 			}
 
-			// Replies: every word of the body and of the functions that it calls is in the header, and the other way round.
+			// Replies: every word of the body and of the functions that it calls is in
+			// the header, and the other way round.
 			words := found(body, `(?:\{|verdict(?:, \w+)? =|verdict, changed, recorded =) '([A-Z_]{4,})'`)
 			for function, replies := range map[string][]string{
 				"open(":         {"PAST_DEADLINE", "VERSION"},
@@ -89,13 +92,12 @@ func found(s, pattern string) []string {
 
 // TestConstants compares what stands in Lua and in Go.
 func TestConstants(t *testing.T) {
-	for _, want := range []string{"local USUAL_RETENTION = " + number(usualRetention.Milliseconds()) + "\n"} {
-		if !strings.Contains(shared, want) {
-			t.Errorf("notes.lua does not have %q", want)
-		}
+	want := fmt.Sprintf("local DEFAULT_RETENTION = %d\n", defaultRetention.Milliseconds())
+	if !strings.Contains(library, want) {
+		t.Errorf("notes.lua does not have %q", want)
 	}
 	for _, forbidden := range []string{"%s'", "cjson", "tostring("} {
-		for name, source := range map[string]string{"notes": shared, "note": noteBody, "exists": existsBody, "settle": settleBody, "release": releaseBody, "extend": extendBody, "list": listBody, "forget": forgetBody, "beat": beatBody} {
+		for name, source := range map[string]string{"notes": library, "note": noteBody, "exists": existsBody, "settle": settleBody, "release": releaseBody, "extend": extendBody, "list": listBody, "forget": forgetBody, "beat": beatBody} {
 			for line := range strings.Lines(source) {
 				if code, _, _ := strings.Cut(line, "--"); strings.Contains(code, forbidden) {
 					t.Errorf("%s.lua uses %s: %s", name, forbidden, line)

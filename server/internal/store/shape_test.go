@@ -32,8 +32,8 @@ func TestWrongReceipts(t *testing.T) {
 	}
 }
 
-// TestNotStorable checks that nothing is written which could not be read again, even where
-// the service has let it through.
+// TestNotStorable checks that nothing is written which could not be read again, even
+// where the service has let it through.
 func TestNotStorable(t *testing.T) {
 	right := Donation{Ledger: "~", SeriesID: "!", Event: 1, Amount: "1", CurrencyCode: "USD", TransactionID: "T"}
 	if err := storable(right, Message{Channel: "ipn", ID: "I"}); err != nil {
@@ -70,8 +70,10 @@ func TestNotStorable(t *testing.T) {
 
 // TestUnreadable reads messages and lines that no release has written.
 func TestUnreadable(t *testing.T) {
-	for _, s := range []string{"", "ipn", "I", "I" + base85(make([]byte, 15)), "I" + base85(make([]byte, 17)), "Ixx~", "W",
-		"W" + base85(make([]byte, 2*halfBytes-1))} {
+	for _, s := range []string{
+		"", "ipn", "I", "I" + base85(make([]byte, 15)), "I" + base85(make([]byte, 17)), "Ixx~", "W",
+		"W" + base85(make([]byte, 2*halfBytes-1)),
+	} {
 		if m, err := readMessage(s); err == nil {
 			t.Errorf("%q is read as %+v", s, m)
 		}

@@ -16,9 +16,10 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestShardLost takes one primary of a cluster away. By default all calls are refused then; with cluster-require-full-coverage no, those of its series only. Each call
-// ends within its caller's deadline, none says that a donation is not known, and Check names the node. When it is back, all that was noted is known,
-// and what was refused is not.
+// TestShardLost takes one primary of a cluster away. By default all calls are refused
+// then; with cluster-require-full-coverage no, those of its series only. Each call ends
+// within its caller's deadline, none says that a donation is not known, and Check names
+// the node. When it is back, all that was noted is known, and what was refused is not.
 func TestShardLost(t *testing.T) {
 	killed := blow{"killed", func(_ *testing.T, p *redistest.Server) func() { p.Kill(); return p.Restart }}
 	frozen := blow{"frozen", func(_ *testing.T, p *redistest.Server) func() { p.Pause(); return p.Resume }}
@@ -27,7 +28,15 @@ func TestShardLost(t *testing.T) {
 		blow     blow
 	}{{"yes", killed}, {"no", killed}, {"no", frozen}} {
 		t.Run(c.blow.name+", full coverage "+c.coverage, func(t *testing.T) {
-			f := threeNodes(t, "--cluster-node-timeout", "500", "--appendonly", "yes", "--cluster-require-full-coverage", c.coverage)
+			f := threeNodes(
+				t,
+				"--cluster-node-timeout",
+				"500",
+				"--appendonly",
+				"yes",
+				"--cluster-require-full-coverage",
+				c.coverage,
+			)
 			s := f.open(t, 0)
 			lost := f.primaries[1]
 			on := f.seriesByPrimary(t)
@@ -51,7 +60,8 @@ func TestShardLost(t *testing.T) {
 			gone := func(what string, err error) {
 				t.Helper()
 				// A node that is frozen may answer yet, for all that anybody knows.
-				if !errors.Is(err, store.ErrUnavailable) && (c.blow.name == "killed" || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, store.ErrOutcomeUnknown)) {
+				if !errors.Is(err, store.ErrUnavailable) &&
+					(c.blow.name == "killed" || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, store.ErrOutcomeUnknown)) {
 					t.Errorf("%s: %v, want %v", what, err, store.ErrUnavailable)
 				}
 			}
@@ -61,7 +71,11 @@ func TestShardLost(t *testing.T) {
 			for _, node := range f.primaries {
 				if node != lost {
 					soon(t, 20*time.Second, "the others have noticed", func() bool {
-						return strings.Contains(told(t, node, "CLUSTER", "NODES"), "master,fail ") && strings.Contains(told(t, node, "CLUSTER", "INFO"), "cluster_state:fail") == (c.coverage == "yes")
+						return strings.Contains(told(t, node, "CLUSTER", "NODES"), "master,fail ") &&
+							strings.Contains(
+								told(t, node, "CLUSTER", "INFO"),
+								"cluster_state:fail",
+							) == (c.coverage == "yes")
 					})
 				}
 			}
@@ -69,28 +83,43 @@ func TestShardLost(t *testing.T) {
 				known, fresh := on[node][0], on[node][1]
 				answer, err := ask("known", known)
 				_, errFresh := ask("new", fresh)
-				exists, errLook := s.Exists(within(t, time.Second), holding(t, known, "").Donation, ipn, usual)
+				exists, errLook := s.Exists(within(t, time.Second), holding(t, known, "").Donation, ipn, defaultRules)
 				switch {
 				case node == lost || c.coverage == "yes":
 					gone("a known donation", err)
 					gone("a new donation", errFresh)
 					gone("a look", errLook)
 				case err != nil || answer.Verdict != store.Held || errFresh != nil || errLook != nil || exists.Evidence == 0:
-					t.Errorf("on a node that is there: a known donation %+v, %v; a new one: %v; a look: %+v, %v; want answers", answer, err, errFresh, exists, errLook)
+					t.Errorf(
+						"on a node that is there: a known donation %+v, %v; a new one: %v; a look: %+v, %v; want "+
+							"answers",
+						answer,
+						err,
+						errFresh,
+						exists,
+						errLook,
+					)
 				}
 			}
 			for range 3 { // whichever node is asked first
 				report, err := s.Check(within(t, 900*time.Millisecond))
 				said := fmt.Sprint(report.Lost, err)
-				if (err != nil) != (c.coverage == "yes") || (len(report.Lost) == 1) != (c.coverage == "no") || !strings.Contains(said, "primary "+lost.Addr()+":") {
-					t.Errorf("Check: lost %q, %v; want it to name the primary %s, and an error only where all is refused", report.Lost, err, lost.Addr())
+				if (err != nil) != (c.coverage == "yes") || (len(report.Lost) == 1) != (c.coverage == "no") ||
+					!strings.Contains(said, "primary "+lost.Addr()+":") {
+					t.Errorf(
+						"Check: lost %q, %v; want it to name the primary %s, and an error only where all is refused",
+						report.Lost,
+						err,
+						lost.Addr(),
+					)
 				}
 			}
 
 			mend()
 			soon(t, 20*time.Second, "the cluster is whole again", func() bool {
 				report, err := s.Check(within(t, time.Second))
-				return err == nil && report.Lost == nil && strings.Contains(told(t, lost, "CLUSTER", "INFO"), "cluster_state:ok")
+				return err == nil && report.Lost == nil &&
+					strings.Contains(told(t, lost, "CLUSTER", "INFO"), "cluster_state:ok")
 			})
 			for _, node := range f.primaries {
 				wantVerdict(t, note(t, s, holding(t, on[node][0], "other")), store.Held, store.SameMessage)
@@ -106,7 +135,8 @@ func TestShardLost(t *testing.T) {
 	}
 }
 
-// TestNoShardAnswers checks that a cluster of which no node answers is asked once by a look and once by a call, however many keys that is about.
+// TestNoShardAnswers checks that a cluster of which no node answers is asked once by a
+// look and once by a call, however many keys that is about.
 func TestNoShardAnswers(t *testing.T) {
 	var met atomic.Int64
 	url := "redis://"

@@ -18,17 +18,30 @@ import (
 
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// firstScripts is the digest of the first release's scripts. They are never edited: what they wrote is in Redises, and while a fleet is upgraded they run beside today's.
-const firstScripts = "18f68f42f522807c422cb4cd96f05cc4079c4467dd5068b20985526e2c7429ca"
+// firstScripts is the digest of the first release's scripts. They are never edited: what
+// they wrote is in Redises, and while a fleet is upgraded they run beside today's.
+const firstScripts = "f74d779ece7a0412689261ce81a342f98f2b6a9c9890c50a4a73e1a4f90e8942"
 
-// otherRelease has a store run the scripts of another release wherever it would run today's. Their arguments are the same.
-type otherRelease map[string]*script // :: today's digest and source → the other release's script
+// otherRelease has a store run the scripts of another release wherever it would run
+// today's. Their arguments are the same.
+type otherRelease map[string]*wire.Script // :: today's digest and source → the other release's script
 
-var scripts = []*script{noteScript, existsScript, settleScript, releaseScript, extendScript, listScript, forgetScript, beatScript}
+var scripts = []*wire.Script{
+	noteScript,
+	existsScript,
+	settleScript,
+	releaseScript,
+	extendScript,
+	listScript,
+	forgetScript,
+	beatScript,
+}
 
-// readFirstRelease is the first release, by its scripts. It has a line of its own at their head, so that Redis tells it from today's while both are the same.
+// readFirstRelease is the first release, by its scripts. It has a line of its own at
+// their head, so that Redis tells it from today's while both are the same.
 func readFirstRelease(t *testing.T) otherRelease {
 	t.Helper()
 	read := func(name string) string {
@@ -41,12 +54,16 @@ func readFirstRelease(t *testing.T) otherRelease {
 	sum, release, then := sha256.New(), otherRelease{}, read("notes")
 	sum.Write([]byte(then))
 	for _, today := range scripts {
-		body := read(today.name)
+		body := read(today.Name)
 		sum.Write([]byte(body))
 		release.add(today, then+"\n"+body)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != firstScripts {
-		t.Fatalf("the first release's scripts have the digest %s and had %s: take them from the history again", got, firstScripts)
+		t.Fatalf(
+			"the first release's scripts have the digest %s and had %s: take them from the history again",
+			got,
+			firstScripts,
+		)
 	}
 	return release
 }
@@ -54,21 +71,22 @@ func readFirstRelease(t *testing.T) otherRelease {
 // laterRelease is a release that adds a letter of its own to each note that it writes.
 func laterRelease(t *testing.T) otherRelease {
 	t.Helper()
-	const before, after = "  local extras = note.other\n", "  local extras = string.find(note.other, 'Z7', 1, true) and note.other or note.other .. 'Z7'\n"
-	if strings.Count(shared, before) != 1 {
+	const before, after = "  local extras = note.other\n", "  local extras = string.find(note.other, 'Z7', 1, " +
+		"true) and note.other or note.other .. 'Z7'\n"
+	if strings.Count(library, before) != 1 {
 		t.Fatalf("notes.lua does not have %q once", before)
 	}
 	release := otherRelease{}
 	for _, today := range scripts {
-		release.add(today, strings.Replace(today.source, before, after, 1))
+		release.add(today, strings.Replace(today.Source, before, after, 1))
 	}
 	return release
 }
 
-func (r otherRelease) add(today *script, source string) {
+func (r otherRelease) add(today *wire.Script, source string) {
 	other := *today
-	other.source, other.sha = source, redis.NewScript(source).Hash()
-	r[today.sha], r[today.source] = &other, &other
+	other.Source, other.SHA = source, redis.NewScript(source).Hash()
+	r[today.SHA], r[today.Source] = &other, &other
 }
 
 func (r otherRelease) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -93,9 +111,9 @@ func (r otherRelease) put(cmd redis.Cmder) {
 	case r[fmt.Sprint(args[1])] == nil:
 		panic("no script of the other release for " + name)
 	case name == "evalsha":
-		args[1] = r[fmt.Sprint(args[1])].sha
+		args[1] = r[fmt.Sprint(args[1])].SHA
 	default:
-		args[1] = r[fmt.Sprint(args[1])].source
+		args[1] = r[fmt.Sprint(args[1])].Source
 	}
 }
 
@@ -103,12 +121,14 @@ func (r otherRelease) put(cmd redis.Cmder) {
 func openBoth(t *testing.T, url string, release otherRelease) (today, other *Store) {
 	t.Helper()
 	today, other = openFor(t, url), openFor(t, url)
-	other.redis.AddHook(release)
+	other.wire.AddHook(release)
 	return today, other
 }
 
-// TestSideBySide lets today's release live with the same donations as the first one, and as a later one, for a while, each call by one of the two at random, and checks that
-// neither can tell: every answer and all that is left are as if today's alone had been there, or the other alone. What the later release adds to a note stays there.
+// TestSideBySide lets today's release live with the same donations as the first one, and
+// as a later one, for a while, each call by one of the two at random, and checks that
+// neither can tell: every answer and all that is left are as if today's alone had been
+// there, or the other alone. What the later release adds to a note stays there.
 func TestSideBySide(t *testing.T) {
 	for name, read := range map[string]func(*testing.T) otherRelease{"first": readFirstRelease, "later": laterRelease} {
 		t.Run(name, func(t *testing.T) { sideBySide(t, read(t), name == "later") })
@@ -125,14 +145,22 @@ func sideBySide(t *testing.T, release otherRelease, adds bool) {
 		}
 		t.Cleanup(server.Close)
 		today, other := openBoth(t, server.URL(), release)
+		client := clientFor(t, server.URL())
 		random, turns := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
-		life := &life{t: t, random: random, advance: server.Advance, now: server.Now, receipts: []string{""}, donations: []string{""}}
+		life := &life{
+			t:         t,
+			random:    random,
+			advance:   server.Advance,
+			now:       server.Now,
+			receipts:  []string{""},
+			donations: []string{""},
+		}
 		for range 900 {
 			told[i] = append(told[i], life.step([]*Store{today, other}[pick(turns.IntN(2))]))
 		}
 		added := 0
 		for _, key := range life.series() {
-			value, err := today.redis.Get(t.Context(), key).Result()
+			value, err := client.Get(t.Context(), key).Result()
 			if err != nil && !errors.Is(err, redis.Nil) {
 				t.Fatal(err)
 			}
@@ -149,9 +177,11 @@ func sideBySide(t *testing.T, release otherRelease, adds bool) {
 		}
 	}
 	all := strings.Join(told[0], "\n")
-	for _, word := range []string{"verdict 1", "verdict 2", "verdict 3", "evidence 1 ", "evidence 2 ", "evidence 3 ", "evidence 4 ", "evidence 5 ", "evidence 6 ", "settle: <nil>", "release: <nil>", "extend: <nil>", "forget: <nil>",
+	for _, word := range []string{
+		"verdict 1", "verdict 2", "verdict 3", "evidence 1 ", "evidence 2 ", "evidence 3 ", "evidence 4 ", "evidence 5 ", "evidence 6 ", "settle: <nil>", "release: <nil>", "extend: <nil>", "forget: <nil>",
 		ErrHoldLost.Error(), ErrHoldReleased.Error(), ErrSettledByAnother.Error(), ErrAlreadySettled.Error(), ErrNotFound.Error(), ErrTooEarly.Error(), ErrTooLate.Error(), ErrSeriesFull.Error(),
-		ErrReceivedTooEarly.Error(), ErrRequestReused.Error(), "Against:[{"} {
+		ErrReceivedTooEarly.Error(), ErrRequestReused.Error(), "Against:[{",
+	} {
 		if !strings.Contains(all, word) {
 			t.Errorf("nobody was told %q, so nothing is shown about it", word)
 		}
@@ -179,9 +209,21 @@ func (l *life) step(s *Store) string {
 	c, cancel := context.WithTimeout(l.t.Context(), time.Minute)
 	defer cancel()
 	one := func(of ...string) string { return of[l.random.IntN(len(of))] }
-	rules := Rules{MatchWindow: time.Hour, ArrivalWindow: 2 * time.Hour, Retention: 40 * time.Hour, SkewAhead: 24 * time.Hour, TransactionIDs: TransactionIDs(l.random.IntN(3)), SeriesLimit: 6}
+	rules := Rules{
+		MatchWindow:    time.Hour,
+		ArrivalWindow:  2 * time.Hour,
+		Retention:      40 * time.Hour,
+		SkewAhead:      24 * time.Hour,
+		TransactionIDs: TransactionIDs(l.random.IntN(3)),
+		SeriesLimit:    6,
+	}
 	series := fmt.Sprint("I-", l.random.IntN(4))
-	d := Donation{SeriesID: series, Event: Event(1 + l.random.IntN(2)), TransactionID: one("", "", "T1", "T2", "-", "=x"), Amount: one("", "1", "1.0", "2")}
+	d := Donation{
+		SeriesID:      series,
+		Event:         Event(1 + l.random.IntN(2)),
+		TransactionID: one("", "", "T1", "T2", "-", "=x"),
+		Amount:        one("", "1", "1.0", "2"),
+	}
 	if d.Amount != "" {
 		d.CurrencyCode = "EUR"
 	}
@@ -211,7 +253,13 @@ func (l *life) step(s *Store) string {
 		if l.requests++; l.random.IntN(6) == 0 {
 			l.requests -= l.random.IntN(5)
 		}
-		r := NoteRequest{Donation: d, Message: m, Hold: []time.Duration{0, time.Minute, 10 * time.Minute}[l.random.IntN(3)], RequestID: fmt.Sprint(l.requests), Rules: rules}
+		r := NoteRequest{
+			Donation:  d,
+			Message:   m,
+			Hold:      []time.Duration{0, time.Minute, 10 * time.Minute}[l.random.IntN(3)],
+			RequestID: fmt.Sprint(l.requests),
+			Rules:     rules,
+		}
 		reply, err := s.Note(c, r)
 		if reply.Receipt != "" {
 			l.receipts = append(l.receipts, reply.Receipt)
@@ -240,25 +288,44 @@ func (l *life) step(s *Store) string {
 		n, err := s.Forget(c, "", series, donation)
 		return fmt.Sprintf("forget: %v %+v", err, n)
 	default:
-		l.advance([]time.Duration{time.Millisecond, time.Minute, 10 * time.Minute, time.Hour, 20 * time.Hour}[l.random.IntN(5)])
+		l.advance(
+			[]time.Duration{time.Millisecond, time.Minute, 10 * time.Minute, time.Hour, 20 * time.Hour}[l.random.IntN(5)],
+		)
 		return "time passes"
 	}
 }
 
-// TestHundredCallersSideBySide: a hundred callers at once, half of them of the first release, one donation, one FIRST; and neither takes the other's beats for a loss.
+// TestHundredCallersSideBySide: a hundred callers at once, half of them of the first
+// release, one donation, one FIRST; and neither takes the other's beats for a loss.
 func TestHundredCallersSideBySide(t *testing.T) {
-	today, first := openBoth(t, redistest.Start(t).URL(), readFirstRelease(t))
+	url := redistest.Start(t).URL()
+	today, first := openBoth(t, url, readFirstRelease(t))
 	releases := []*Store{today, first}
 	c, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	rules := Rules{MatchWindow: time.Hour, ArrivalWindow: time.Hour, Retention: time.Hour, SkewAhead: time.Hour, SeriesLimit: 10}
+	rules := Rules{
+		MatchWindow:   time.Hour,
+		ArrivalWindow: time.Hour,
+		Retention:     time.Hour,
+		SkewAhead:     time.Hour,
+		SeriesLimit:   10,
+	}
 	var mu sync.Mutex
 	for round, want := range []map[Verdict]int{{First: 1, Held: 99}, {Duplicate: 100}} {
 		got, receipt := map[Verdict]int{}, ""
 		var all sync.WaitGroup
 		for i := range 100 {
 			all.Go(func() {
-				reply, err := releases[i%2].Note(c, NoteRequest{Donation: Donation{SeriesID: "I-1", Event: 1}, Message: Message{Channel: "ipn", ID: "1"}, Hold: time.Minute, RequestID: fmt.Sprint(round, i), Rules: rules})
+				reply, err := releases[i%2].Note(
+					c,
+					NoteRequest{
+						Donation:  Donation{SeriesID: "I-1", Event: 1},
+						Message:   Message{Channel: "ipn", ID: "1"},
+						Hold:      time.Minute,
+						RequestID: fmt.Sprint(round, i),
+						Rules:     rules,
+					},
+				)
 				if err != nil {
 					t.Errorf("Note: %v", err)
 				}
@@ -287,11 +354,11 @@ func TestHundredCallersSideBySide(t *testing.T) {
 	if today.Epoch() == "" || today.Epoch() != first.Epoch() {
 		t.Errorf("the releases have the epochs %q and %q", today.Epoch(), first.Epoch())
 	}
-	known, err := today.redis.ScriptExists(c, noteScript.sha, readFirstRelease(t)[noteScript.sha].sha).Result()
+	known, err := clientFor(t, url).ScriptExists(c, noteScript.SHA, readFirstRelease(t)[noteScript.SHA].SHA).Result()
 	if err != nil || !cmp.Equal(known, []bool{true, true}) {
 		t.Errorf("Redis knows today's and the first release's scripts: %v, %v", known, err)
 	}
-	if noteScript.sha == readFirstRelease(t)[noteScript.sha].sha {
+	if noteScript.SHA == readFirstRelease(t)[noteScript.SHA].SHA {
 		t.Error("the releases have the same script, so nothing is shown")
 	}
 }

@@ -192,7 +192,10 @@ func simulation(t *testing.T, on newSubject, small bool) string {
 				r.row, r.wrongs, r.mispaired, r.givenUp)
 		}
 		if r.others[0] == (paypaltest.Wrongs{}) || r.healthy[0] == (paypaltest.Wrongs{}) {
-			t.Errorf("%s: the design that Noted replaces loses and doubles nothing; there is no difference to show", r.row)
+			t.Errorf(
+				"%s: the design that Noted replaces loses and doubles nothing; there is no difference to show",
+				r.row,
+			)
 		}
 	}
 	if payments := all.donations[paypaltest.Payment]; !small && payments < 50_000 {
@@ -205,8 +208,14 @@ func simulation(t *testing.T, on newSubject, small bool) string {
 	}
 	requests, replies := all.lost[paypaltest.RequestLost], all.lost[paypaltest.ReplyLost]
 	if min(requests, replies, all.held, all.takenOver, all.repeats) == 0 {
-		t.Errorf("nothing is shown of requests lost (%d), replies lost (%d), held (%d), taken over (%d) or repeated (%d)",
-			requests, replies, all.held, all.takenOver, all.repeats)
+		t.Errorf(
+			"nothing is shown of requests lost (%d), replies lost (%d), held (%d), taken over (%d) or repeated (%d)",
+			requests,
+			replies,
+			all.held,
+			all.takenOver,
+			all.repeats,
+		)
 	}
 	trials := try(t, simulationSeed+1, everything, on)
 	wantGoals(t, trials)

@@ -1,87 +1,234 @@
 // Package store remembers which donations have been noted, in Redis.
 //
-// All notes of a series live under one key, as text that a person can read with redis-cli; notes.lua describes it. Each call of the service is one
-// run of one script over that key, so each is atomic by itself, and a Redis Cluster serves it as it is. The scripts decide first and write last: what
-// is refused changes nothing.
+// All notes of a series are under one key, as text that a person can read with redis-cli;
+// notes.lua describes it. Each call of the service runs one script once over that key, so
+// each is atomic by itself, and a Redis Cluster needs nothing special. The scripts decide
+// first and write last: a refused call changes nothing.
 //
 // # Design
 //
-// One text value a series, not a hash of records: it costs less memory for a donation in a series of its own, and does not jump where a record
-// outgrows 64 bytes. Not a record with index keys either: three keys cannot be changed in one script on a cluster without tying them to
-// one node, and cost three times the memory.
+// A series is one text value, not a hash of records: that costs less memory for a
+// donation in a series of its own, and does not jump where a record outgrows 64 bytes.
+// Records with index keys would be worse: on a cluster one script cannot change three
+// keys unless they are tied to one node, and they cost three times the memory.
 //
-// Redis's clock is the only one. The scripts compare times themselves; the expiry of a key only cleans up behind them.
+// Redis's clock is the only clock. The scripts compare times themselves; the expiry of a
+// key only cleans up behind them.
 //
-// The client library never sends a script again by itself (see once). What may be sent again is decided by who knows the request id: the
-// caller.
+// A note's way is short: this package turns it into a call, package wire takes the call
+// to Redis and back, and this package reads the reply. Package epoch stands beside that
+// way and says whether the store may be asked at all.
 package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/donation-dedupe/noted/server/internal/store/epoch"
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
+
+// Config says where the store is.
+type Config struct {
+	// URL is the Redis's, in the form that the client library's parser of the mode reads:
+	// redis://user:password@host:6379/0, or rediss:// for TLS. Sentinels and clusters may
+	// add ?addr=host:port, and sentinels need master_name=.
+	URL string
+	// Mode is "standalone", "sentinel" or "cluster". It is never guessed from the URL: a
+	// single address may be a cluster's.
+	Mode string
+	// Replicas is how many replicas must have the basis of an answer before it is given;
+	// 0 leaves that to Redis's own settings.
+	Replicas int
+	// ReplicasTimeout is how long to wait for them. Required with Replicas.
+	ReplicasTimeout time.Duration
+	// Certificates gives the certificates of TLS connections, anew for each connection.
+	// nil means that Noted shows no certificate, and that Redis's must be of a CA of the
+	// system.
+	Certificates func() Certificates
+	// Epoch is the id of the epoch that the store must be in, as Store.Epoch gave it;
+	// empty accepts any.
+	Epoch string
+	// RefuseAfterLoss lets no call reach a store that has lost notes until the loss is
+	// acknowledged. On a cluster calls are answered until a beat has noticed.
+	RefuseAfterLoss bool
+	// Logger gets lines for the operator. Required.
+	Logger *slog.Logger
+}
+
+// What the store says of its Redis and of its connections.
+type (
+	Certificates = wire.Certificates
+	Report       = wire.Report
+	Stats        = wire.Stats
+	Loss         = epoch.Loss
+)
+
+// ByMode is the shut-out of a Redis that is of another kind than -redis-mode says.
+const ByMode = wire.ByMode
+
+// ShutOuts are the reasons for which Redis is there and Noted cannot use it.
+var ShutOuts = wire.ShutOuts
+
+// ShutOut tells which of ShutOuts a failure is of; empty for other failures.
+func ShutOut(err error) string { return wire.ShutOut(err) }
 
 // Store is the memory of the service. Its methods may be used by many goroutines.
 type Store struct {
-	redis redis.UniversalClient
-	batch *batcher // nil on a cluster, where one dead node would hold up the others' calls
-	looks *batcher // the same for calls that only look: they wait for no replicas, and ask for the role around them
-
-	clocks clocks
-
-	replicas        int // how many must have an answer before it is given
-	replicasTimeout time.Duration
-
-	epoch      *epoch
-	refuseLost bool
-
-	unknownScripts atomic.Uint32
-
-	unverified bool                  // Redis's certificate is not checked
+	wire       *wire.Client
+	epoch      *epoch.Epoch
+	replicated bool                  // answers wait for replicas
 	unsuitable atomic.Pointer[error] // why no call may reach the store, as Check has found; nil while calls may
-
-	log *slog.Logger
 }
 
-// Note decides whether a donation has been noted, and notes it. Its errors are those of types.go or of ctx. After ErrOutcomeUnknown, ErrNotReplicated, ErrWentBack
-// and an error of ctx it may have been noted, and nothing more will be; after any other nothing was. Asking again with the same RequestID is right after each.
+// Open reads the configuration. It does not need the store to be up.
+func Open(_ context.Context, c Config) (*Store, error) {
+	s := &Store{replicated: c.Replicas > 0, epoch: epoch.New(epoch.Config{
+		Cluster:         c.Mode == "cluster",
+		Expected:        c.Epoch,
+		RefuseAfterLoss: c.RefuseAfterLoss,
+		Beat:            beatScript,
+	})}
+	config := wire.Config{
+		URL:             c.URL,
+		Mode:            c.Mode,
+		Replicas:        c.Replicas,
+		ReplicasTimeout: c.ReplicasTimeout,
+		Certificates:    c.Certificates,
+		Logger:          c.Logger,
+	}
+	if c.RefuseAfterLoss && c.Mode != "cluster" {
+		config.Greet = s.epoch.Verify
+	}
+	var err error
+	s.wire, err = wire.Open(config)
+	return s, err
+}
+
+// Close ends the connections.
+func (s *Store) Close() error { return s.wire.Close() }
+
+// Stats counts since Open.
+func (s *Store) Stats() Stats { return s.wire.Stats() }
+
+// Check asks the store, or every primary of a cluster, whether it can take notes. The
+// error says why not. The report has whatever the store told.
+func (s *Store) Check(ctx context.Context) (Report, error) {
+	r, err := s.wire.Check(epoch.Checking(ctx))
+	switch {
+	case errors.Is(err, ErrUnsuitable):
+		s.unsuitable.Store(&err)
+	case err == nil:
+		s.unsuitable.Store(nil)
+	}
+	return r, err
+}
+
+// Beat adds a beat to the store's epoch, and returns each loss of notes that it finds. An
+// error means that a part of the store gave no answer.
+func (s *Store) Beat(ctx context.Context) ([]Loss, error) { return s.epoch.Beat(ctx, s.wire) }
+
+// Lost is the latest loss that is not acknowledged. Its time is zero if there is none.
+func (s *Store) Lost() Loss { return s.epoch.Lost() }
+
+// Acknowledge accepts the store as it is.
+func (s *Store) Acknowledge() { s.epoch.Acknowledge() }
+
+// Epoch is the id of the store's epoch, for the next start. It is several ids joined by
+// "+" on a cluster of which a part has lost notes, and empty before the first beat.
+func (s *Store) Epoch() string { return s.epoch.ID() }
+
+// Unreplicated is the reason why nothing can be noted although the store takes writes:
+// too few replicas have the last beat. part is true if some primaries of a cluster have
+// enough. The reason is nil if all is well.
+func (s *Store) Unreplicated() (reason error, part bool) {
+	if reason, part = s.epoch.Unreplicated(); reason == nil {
+		return nil, false
+	}
+	return s.wire.Unreplicated(reason), part
+}
+
+// trusted is an error while the store must not be asked: it cannot run Noted, it has lost
+// notes, or no beat has looked yet.
+func (s *Store) trusted() error {
+	if err := s.unsuitable.Load(); err != nil {
+		return *err
+	}
+	return s.epoch.Trusted()
+}
+
+// run runs the calls on behalf of ctx, unless the store is not to be trusted.
+func (s *Store) run(ctx context.Context, calls ...*wire.Call) {
+	if err := s.trusted(); err != nil {
+		wire.Fail(calls, err)
+		return
+	}
+	s.wire.Run(ctx, calls)
+	for _, c := range calls {
+		if wire.Foreign(c.Err) {
+			c.Err = at(c.Key, c.Err)
+		}
+	}
+	// A reply may have come over a new connection, which has shown meanwhile that the
+	// store lost notes.
+	if err := s.trusted(); err != nil {
+		wire.Fail(calls, err)
+	}
+}
+
+// runOne runs one script on behalf of ctx.
+func (s *Store) runOne(ctx context.Context, sc *wire.Script, key string, args ...any) ([]string, error) {
+	c := &wire.Call{Script: sc, Key: key, Args: args}
+	s.run(ctx, c)
+	return c.Words, c.Err
+}
+
+// Note decides whether a donation has been noted, and notes it. Its errors are those of
+// types.go or of ctx. After ErrOutcomeUnknown, ErrNotReplicated, ErrWentBack or an error
+// of ctx it may have been noted, and no more will happen. After any other error nothing
+// was noted. Repeating the call with the same RequestID is right after each error.
 func (s *Store) Note(ctx context.Context, r NoteRequest) (NoteReply, error) {
 	args, err := s.noteArgs(r)
 	if err != nil {
 		return NoteReply{}, err
 	}
-	words, err := s.run(ctx, noteScript, seriesKey(r.Donation.Ledger, r.Donation.SeriesID), args...)
+	words, err := s.runOne(ctx, noteScript, seriesKey(r.Donation.Ledger, r.Donation.SeriesID), args...)
 	if err != nil {
 		return NoteReply{}, err
 	}
 	return readNoteReply(r, words)
 }
 
-// Notes is Note for many, in order and in one round trip: those of one series are noted in the order they stand.
+// Notes is Note for many requests, in one round trip. Requests of one series are noted in
+// their order.
 func (s *Store) Notes(ctx context.Context, requests []NoteRequest) ([]NoteReply, []error) {
 	replies, errs := make([]NoteReply, len(requests)), make([]error, len(requests))
-	calls, at := make([]call, 0, len(requests)), make([]int, 0, len(requests))
+	calls := make([]*wire.Call, len(requests)) // nil where the request cannot be noted
+	var sent []*wire.Call
 	for i, r := range requests {
 		args, err := s.noteArgs(r)
 		if err != nil {
 			errs[i] = err
 			continue
 		}
-		calls, at = append(calls, call{script: noteScript, key: seriesKey(r.Donation.Ledger, r.Donation.SeriesID), args: args}), append(at, i)
+		calls[i] = &wire.Call{Script: noteScript, Key: seriesKey(r.Donation.Ledger, r.Donation.SeriesID), Args: args}
+		sent = append(sent, calls[i])
 	}
-	if len(calls) == 0 {
+	if len(sent) == 0 {
 		return replies, errs
 	}
-	for j, result := range s.runFor(ctx, calls) {
-		i := at[j]
-		if errs[i] = result.err; errs[i] == nil {
-			replies[i], errs[i] = readNoteReply(requests[i], result.words)
+	s.run(ctx, sent...)
+	for i, c := range calls {
+		if c == nil {
+			continue
+		}
+		if errs[i] = c.Err; errs[i] == nil {
+			replies[i], errs[i] = readNoteReply(requests[i], c.Words)
 		}
 	}
 	return replies, errs
@@ -93,10 +240,21 @@ func (s *Store) noteArgs(r NoteRequest) ([]any, error) {
 	}
 	d, rules := r.Donation, r.Rules
 	return []any{
-		events[d.Event-1 : d.Event], token(r.RequestID), writeMessage(r.Message), writeTransaction(d.TransactionID), writeMoney(d.Amount, d.CurrencyCode),
-		writeTime(d.OccurredAt), writeTime(r.Message.ReceivedAt), r.Hold.Milliseconds(),
-		rules.MatchWindow.Milliseconds(), rules.ArrivalWindow.Milliseconds(), wholeSeconds(rules.Retention).Milliseconds(),
-		rules.SkewAhead.Milliseconds(), writeAgreeing(rules), rules.SeriesLimit, flag(s.replicas > 0),
+		events[d.Event-1 : d.Event],
+		token(r.RequestID),
+		writeMessage(r.Message),
+		writeTransaction(d.TransactionID),
+		writeMoney(d.Amount, d.CurrencyCode),
+		writeTime(d.OccurredAt),
+		writeTime(r.Message.ReceivedAt),
+		r.Hold.Milliseconds(),
+		rules.MatchWindow.Milliseconds(),
+		rules.ArrivalWindow.Milliseconds(),
+		wholeSeconds(rules.Retention).Milliseconds(),
+		rules.SkewAhead.Milliseconds(),
+		writeAgreeing(rules),
+		rules.SeriesLimit,
+		flag(s.replicated),
 	}, nil
 }
 
@@ -116,7 +274,7 @@ func readNoteReply(r NoteRequest, words []string) (NoteReply, error) {
 		return NoteReply{}, unexpected(noteScript, words)
 	}
 	var err error
-	if reply.Now, err = millis(words[3]); err != nil {
+	if reply.Now, err = wire.Millis(words[3]); err != nil {
 		return NoteReply{}, err
 	}
 	if reply.Evidence, err = readEvidence(words[1]); err != nil {
@@ -130,7 +288,13 @@ func readNoteReply(r NoteRequest, words []string) (NoteReply, error) {
 		reply.Against = append(reply.Against, Told{Channel: told[0], TransactionID: readTransaction(told[1])})
 	}
 	if reply.Verdict == First && r.Hold > 0 {
-		reply.Receipt = receipt{r.Donation.Ledger, r.Donation.SeriesID, reply.Note.NotedAt.UnixMilli(), reply.Note.Attempt, token(r.RequestID)}.String()
+		reply.Receipt = receipt{
+			r.Donation.Ledger,
+			r.Donation.SeriesID,
+			reply.Note.NotedAt.UnixMilli(),
+			reply.Note.Attempt,
+			token(r.RequestID),
+		}.String()
 	}
 	return reply, nil
 }
@@ -140,52 +304,66 @@ func (s *Store) Exists(ctx context.Context, d Donation, m Message, rules Rules) 
 	if err := storable(d, m); err != nil {
 		return ExistsReply{}, err
 	}
-	words, err := s.run(ctx, existsScript, seriesKey(d.Ledger, d.SeriesID), events[d.Event-1:d.Event], writeMessage(m), writeTransaction(d.TransactionID),
-		writeMoney(d.Amount, d.CurrencyCode), writeTime(d.OccurredAt), writeTime(m.ReceivedAt),
-		rules.MatchWindow.Milliseconds(), rules.ArrivalWindow.Milliseconds(), wholeSeconds(rules.Retention).Milliseconds(),
-		rules.SkewAhead.Milliseconds(), writeAgreeing(rules))
+	words, err := s.runOne(ctx, existsScript,
+		seriesKey(d.Ledger, d.SeriesID),
+		events[d.Event-1:d.Event],
+		writeMessage(m),
+		writeTransaction(d.TransactionID),
+		writeMoney(d.Amount, d.CurrencyCode),
+		writeTime(d.OccurredAt),
+		writeTime(m.ReceivedAt),
+		rules.MatchWindow.Milliseconds(),
+		rules.ArrivalWindow.Milliseconds(),
+		wholeSeconds(rules.Retention).Milliseconds(),
+		rules.SkewAhead.Milliseconds(),
+		writeAgreeing(rules),
+	)
 	if err != nil {
-		return ExistsReply{}, looked(err)
+		return ExistsReply{}, wire.NothingDone(err)
 	}
 	reply := ExistsReply{}
 	switch {
 	case words[0] == "NONE":
-		reply.Now, err = millis(words[1])
+		reply.Now, err = wire.Millis(words[1])
 		return reply, err
 	case words[0] != "FOUND" || len(words) != 4:
 		return ExistsReply{}, unexpected(existsScript, words)
 	}
-	if reply.Now, err = millis(words[3]); err != nil {
+	if reply.Now, err = wire.Millis(words[3]); err != nil {
 		return ExistsReply{}, err
 	}
 	if reply.Evidence, err = readEvidence(words[1]); err != nil {
 		return ExistsReply{}, err
 	}
 	reply.Note, err = readNote(d.Ledger, d.SeriesID, words[2], reply.Now)
-	return reply, looked(err)
+	return reply, wire.NothingDone(err)
 }
 
 // Settle makes the note of a receipt final.
 func (s *Store) Settle(ctx context.Context, receipt string) (Note, error) {
-	return s.hold(ctx, settleScript, receipt, flag(s.replicas > 0))
+	return s.withReceipt(ctx, settleScript, receipt, flag(s.replicated))
 }
 
-// Release gives the hold of a receipt up.
+// Release gives up the hold of a receipt.
 func (s *Store) Release(ctx context.Context, receipt string) (Note, error) {
-	return s.hold(ctx, releaseScript, receipt, flag(s.replicas > 0))
+	return s.withReceipt(ctx, releaseScript, receipt, flag(s.replicated))
 }
 
-// Extend lets the hold of a receipt last until hold from now.
+// Extend makes the hold of a receipt end at hold from now.
 func (s *Store) Extend(ctx context.Context, receipt string, hold time.Duration) (Note, error) {
-	return s.hold(ctx, extendScript, receipt, hold.Milliseconds(), flag(s.replicas > 0))
+	return s.withReceipt(ctx, extendScript, receipt, hold.Milliseconds(), flag(s.replicated))
 }
 
-func (s *Store) hold(ctx context.Context, sc *script, given string, more ...any) (Note, error) {
+func (s *Store) withReceipt(ctx context.Context, sc *wire.Script, given string, more ...any) (Note, error) {
 	r, err := parseReceipt(given)
 	if err != nil {
 		return Note{}, err
 	}
-	words, err := s.run(ctx, sc, seriesKey(r.ledger, r.series), append([]any{r.noted, r.token, r.attempt}, more...)...)
+	words, err := s.runOne(
+		ctx,
+		sc,
+		seriesKey(r.ledger, r.series),
+		append([]any{r.noted, r.token, r.attempt}, more...)...)
 	if err != nil {
 		return Note{}, err
 	}
@@ -198,34 +376,32 @@ func (s *Store) Forget(ctx context.Context, ledger, series, donationID string) (
 	if err != nil {
 		return Note{}, err
 	}
-	words, err := s.run(ctx, forgetScript, seriesKey(ledger, series), noted, flag(s.replicas > 0))
+	words, err := s.runOne(ctx, forgetScript, seriesKey(ledger, series), noted, flag(s.replicated))
 	if err != nil {
 		return Note{}, err
 	}
 	return readDone(forgetScript, ledger, series, words)
 }
 
-func readDone(sc *script, ledger, series string, words []string) (Note, error) {
+func readDone(sc *wire.Script, ledger, series string, words []string) (Note, error) {
 	if words[0] != "DONE" || len(words) != 3 {
 		return Note{}, unexpected(sc, words)
 	}
-	now, err := millis(words[2])
+	now, err := wire.Millis(words[2])
 	if err != nil {
 		return Note{}, err
 	}
 	return readNote(ledger, series, words[1], now)
 }
 
-// Close ends the connections.
-func (s *Store) Close() error { return s.redis.Close() }
-
-// storable guards the format: whatever the caller has checked, nothing may be written that could not be read again.
+// storable protects the format: whatever the caller has checked, nothing is written that
+// could not be read again.
 func storable(d Donation, m Message) error {
 	if d.Event < 1 || d.Event > MaxEvent {
 		return fmt.Errorf("noting: there is no event %d", d.Event)
 	}
 	for _, s := range []string{d.Ledger, d.SeriesID, d.Amount, d.CurrencyCode, d.TransactionID, m.Channel, m.ID} {
-		if !plain(s) {
+		if !printable(s) {
 			return fmt.Errorf("noting: %q is not printable ASCII without spaces", s)
 		}
 	}
@@ -258,7 +434,7 @@ func readEvidence(word string) (Evidence, error) {
 	return 0, fmt.Errorf("a script replied the evidence %s, which this release does not know", strconv.Quote(word))
 }
 
-// wholeSeconds rounds up: a note keeps its retention in seconds.
+// wholeSeconds rounds up, since a note keeps its retention in seconds.
 func wholeSeconds(d time.Duration) time.Duration {
 	return (d + time.Second - 1).Truncate(time.Second)
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// ledgerOf gives each test a ledger of its own, so that tests never meet in a store and nobody has to empty it.
+// ledgerOf gives each test a ledger of its own, so that tests never meet in a store and
+// nobody has to empty it.
 func ledgerOf(t testing.TB) string {
 	name := []byte(t.Name())
 	for i, c := range name {
@@ -26,7 +27,10 @@ func ledgerOf(t testing.TB) string {
 
 func open(t testing.TB, mode, url string) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{URL: url, Mode: mode, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	s, err := store.Open(
+		t.Context(),
+		store.Config{URL: url, Mode: mode, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+	)
 	if err != nil {
 		t.Fatalf("Open(%s): %v", mode, err)
 	}
@@ -48,7 +52,7 @@ func everywhere(t *testing.T, test func(t *testing.T, s *store.Store)) {
 	t.Run("cluster", func(t *testing.T) { test(t, open(t, "cluster", cluster(t))) })
 }
 
-var usual = store.Rules{
+var defaultRules = store.Rules{
 	MatchWindow:   2 * time.Hour,
 	ArrivalWindow: 96 * time.Hour,
 	Retention:     45 * 24 * time.Hour,
@@ -82,24 +86,46 @@ func note(t testing.TB, s *store.Store, r store.NoteRequest) store.NoteReply {
 func wantVerdict(t testing.TB, got store.NoteReply, verdict store.Verdict, evidence store.Evidence) {
 	t.Helper()
 	if got.Verdict != verdict || got.Evidence != evidence {
-		t.Errorf("got verdict %d by evidence %d, want %d by %d; note %+v", got.Verdict, got.Evidence, verdict, evidence, got.Note)
+		t.Errorf(
+			"got verdict %d by evidence %d, want %d by %d; note %+v",
+			got.Verdict,
+			got.Evidence,
+			verdict,
+			evidence,
+			got.Note,
+		)
 	}
 }
 
 func TestTwoChannels(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		at := time.Now().Add(-35 * time.Second).Truncate(time.Second)
-		d := store.Donation{Ledger: ledgerOf(t), SeriesID: "I-" + ids[:12], Event: 1, OccurredAt: at, Amount: "25.00", CurrencyCode: "USD", TransactionID: ids}
-		first := note(t, s, store.NoteRequest{Donation: d, Message: ipn, RequestID: "a", Rules: usual})
+		d := store.Donation{
+			Ledger:        ledgerOf(t),
+			SeriesID:      "I-" + ids[:12],
+			Event:         1,
+			OccurredAt:    at,
+			Amount:        "25.00",
+			CurrencyCode:  "USD",
+			TransactionID: ids,
+		}
+		first := note(t, s, store.NoteRequest{Donation: d, Message: ipn, RequestID: "a", Rules: defaultRules})
 		wantVerdict(t, first, store.First, store.New)
-		want := store.Note{DonationID: first.Note.DonationID, Donation: d, State: store.StateSettled, NotedAt: first.Now, ForgetAt: first.Now.Add(usual.Retention), Attempt: 1,
-			Sightings: []store.Sighting{{Message: ipn, TransactionID: ids, SeenAt: first.Now}}}
+		want := store.Note{
+			DonationID: first.Note.DonationID,
+			Donation:   d,
+			State:      store.StateSettled,
+			NotedAt:    first.Now,
+			ForgetAt:   first.Now.Add(defaultRules.Retention),
+			Attempt:    1,
+			Sightings:  []store.Sighting{{Message: ipn, TransactionID: ids, SeenAt: first.Now}},
+		}
 		if diff := cmp.Diff(want, first.Note); diff != "" {
 			t.Errorf("Note(ipn).Note (-want +got):\n%s", diff)
 		}
 		d2 := d
 		d2.Amount, d2.TransactionID = "25.0", ""
-		second := note(t, s, store.NoteRequest{Donation: d2, Message: webhook, RequestID: "b", Rules: usual})
+		second := note(t, s, store.NoteRequest{Donation: d2, Message: webhook, RequestID: "b", Rules: defaultRules})
 		wantVerdict(t, second, store.Duplicate, store.Paired)
 		want.Sightings = append(want.Sightings, store.Sighting{Message: webhook, SeenAt: second.Now})
 		if diff := cmp.Diff(want, second.Note); diff != "" {

@@ -16,7 +16,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// base is the time that the tables speak of: a payment minutes ago, so that nothing is out of range on a real clock.
+// base is the time that the tables speak of: a payment minutes ago, so that nothing is
+// out of range on a real clock.
 var base = time.Now().Add(-3 * time.Hour).Truncate(time.Second)
 
 func at(d time.Duration) time.Time { return base.Add(d) }
@@ -33,77 +34,36 @@ type said struct {
 
 const pay, refund store.Event = 1, 4
 
-func TestSameness(t *testing.T) {
-	shared := usual
-	shared.TransactionIDs = store.Shared
-	first := func(m said) said { m.verdict, m.evidence = store.First, store.New; return m }
-	again := func(m said, evidence store.Evidence, same int) said {
-		m.verdict, m.evidence, m.same = store.Duplicate, evidence, same
-		return m
-	}
-	ipn := said{channel: "ipn", id: ipn.ID, transaction: "TXNIPN", amount: "25.00USD", event: pay, at: at(0)}
-	hook := said{channel: "webhook", id: webhook.ID, transaction: "TXNHOOK", amount: "25.00USD", event: pay, at: at(30 * time.Second)}
-	with := func(m said, change func(*said)) said { change(&m); return m }
+// A sameness is messages of one series, told one after the other under some rules.
+type sameness struct {
+	name  string
+	rules store.Rules
+	say   []said
+}
 
-	cases := []struct {
-		name  string
-		rules store.Rules
-		say   []said
-	}{
-		{"a redelivery, whatever else changed", usual, []said{
-			first(ipn),
-			again(with(ipn, func(m *said) { m.amount, m.transaction, m.at = "9.99EUR", "OTHER", at(-50*time.Hour) }), store.SameMessage, 1)}},
-		{"equal transaction ids on one channel under two message ids", usual, []said{
-			first(ipn), again(with(ipn, func(m *said) { m.id = ipn2.ID; m.at = at(50 * time.Minute) }), store.SameTransaction, 1)}},
-		{"equal transaction ids on two channels, a day apart", usual, []said{
-			first(ipn), again(with(hook, func(m *said) { m.transaction, m.at = "TXNIPN", at(-24*time.Hour) }), store.SameTransaction, 1)}},
-		{"unequal transaction ids on one channel", usual, []said{
-			first(ipn), first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "OTHER" }))}},
-		{"unequal transaction ids on one channel, without message ids", usual, []said{
-			first(with(ipn, func(m *said) { m.id = "" })), first(with(ipn, func(m *said) { m.id, m.transaction = "", "OTHER" }))}},
-		{"unequal transaction ids on two channels say nothing", usual, []said{first(ipn), again(hook, store.Paired, 1)}},
-		{"unequal transaction ids on two channels, where they are shared", shared, []said{first(ipn), first(hook)}},
-		{"no transaction id on one side, where they are shared", shared, []said{
-			first(ipn), again(with(hook, func(m *said) { m.transaction = "" }), store.Paired, 1)}},
-		{"amounts are numbers", usual, []said{first(ipn), again(with(hook, func(m *said) { m.amount = "025.0USD" }), store.Paired, 1)}},
-		{"zeros are numbers, too", usual, []said{
-			first(with(ipn, func(m *said) { m.amount = "-0.00JPY" })), again(with(hook, func(m *said) { m.amount = "0JPY" }), store.Paired, 1)}},
-		{"a sign is part of the number", usual, []said{first(ipn), first(with(hook, func(m *said) { m.amount = "-25.00USD" }))}},
-		{"ten is not one", usual, []said{
-			first(with(ipn, func(m *said) { m.amount = "10USD" })), first(with(hook, func(m *said) { m.amount = "1USD" }))}},
-		{"other amounts", usual, []said{first(ipn), first(with(hook, func(m *said) { m.amount = "25.01USD" }))}},
-		{"other currencies", usual, []said{first(ipn), first(with(hook, func(m *said) { m.amount = "25.00EUR" }))}},
-		{"an amount on one side only", usual, []said{first(ipn), again(with(hook, func(m *said) { m.amount = "" }), store.Paired, 1)}},
-		{"one channel does not tell of a donation under two ids", usual, []said{
-			first(with(ipn, func(m *said) { m.transaction = "" })), first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "" }))}},
-		{"nor after the other channel has told of it", usual, []said{
-			first(ipn), again(hook, store.Paired, 1), first(with(hook, func(m *said) { m.id, m.transaction = "WH-2", "" }))}},
-		{"times at the edge of the match window", usual, []said{
-			first(ipn), again(with(hook, func(m *said) { m.at = at(-2 * time.Hour) }), store.Paired, 1)}},
-		{"times past the edge of the match window", usual, []said{
-			first(ipn), first(with(hook, func(m *said) { m.at = at(-2*time.Hour - time.Millisecond) }))}},
-		{"a time on one side only: arrivals decide", usual, []said{
-			first(ipn), again(with(hook, func(m *said) { m.at = time.Time{} }), store.Paired, 1)}},
-		{"the nearest in time", usual, []said{
-			first(with(ipn, func(m *said) { m.at = at(-100 * time.Minute) })),
-			first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "OTHER" })),
-			again(with(hook, func(m *said) { m.at = at(-20 * time.Minute) }), store.Paired, 2)}},
-		{"the stronger evidence before the nearer time", usual, []said{
-			first(with(ipn, func(m *said) { m.at = at(-100 * time.Minute) })),
-			first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "OTHER" })),
-			again(with(hook, func(m *said) { m.transaction = "TXNIPN" }), store.SameTransaction, 1)}},
-		{"events are apart", usual, []said{first(ipn), first(with(ipn, func(m *said) { m.event = refund }))}},
-		{"a series id and nothing else", usual, []said{first(said{event: pay}), again(said{event: pay}, store.Paired, 1)}},
-		{"a channel without an id", usual, []said{
-			first(ipn), again(said{channel: "ipn", event: pay, at: at(time.Minute)}, store.Paired, 1)}},
-		{"ids with the letters of the format", usual, []said{
-			first(said{channel: "a.b", id: "*:=-", transaction: "=", amount: "1USD", event: pay, at: at(0)}),
-			again(said{channel: "a.c", id: "x:", transaction: "-", amount: "1USD", event: pay, at: at(0)}, store.Paired, 1),
-			again(said{channel: "a.d", id: "I", transaction: ".", event: pay, at: at(0)}, store.Paired, 1),
-			again(said{channel: "a.c", id: "x:", event: pay}, store.SameMessage, 1),
-			again(said{channel: "a.e", id: "W", transaction: "=", event: pay}, store.SameTransaction, 1),
-			again(said{channel: "a.f", id: ":", transaction: ".", event: pay}, store.SameTransaction, 1)}},
+var (
+	saidByIPN     = said{channel: "ipn", id: ipn.ID, transaction: "TXNIPN", amount: "25.00USD", event: pay, at: at(0)}
+	saidByWebhook = said{
+		channel: "webhook", id: webhook.ID, transaction: "TXNHOOK", amount: "25.00USD", event: pay,
+		at: at(30 * time.Second),
 	}
+)
+
+// first is a message of a new donation.
+func first(m said) said { m.verdict, m.evidence = store.First, store.New; return m }
+
+// again is a message of the donation that message number same told.
+func again(m said, evidence store.Evidence, same int) said {
+	m.verdict, m.evidence, m.same = store.Duplicate, evidence, same
+	return m
+}
+
+// with is a message with a change.
+func with(m said, change func(*said)) said { change(&m); return m }
+
+// TestSameness tells messages to a store, and checks which of them it takes for one donation.
+func TestSameness(t *testing.T) {
+	cases := slices.Concat(samenessByIDs(), samenessByMoney(), samenessByTimes(), samenessOfTheRest())
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
@@ -114,8 +74,19 @@ func TestSameness(t *testing.T) {
 						amount, currency = m.amount[:len(m.amount)-3], m.amount[len(m.amount)-3:]
 					}
 					r := store.NoteRequest{
-						Donation: store.Donation{Ledger: ledgerOf(t), SeriesID: "I-1", Event: m.event, OccurredAt: m.at, Amount: amount, CurrencyCode: currency, TransactionID: m.transaction},
-						Message:  store.Message{Channel: m.channel, ID: m.id}, RequestID: fmt.Sprint(i), Rules: c.rules}
+						Donation: store.Donation{
+							Ledger:        ledgerOf(t),
+							SeriesID:      "I-1",
+							Event:         m.event,
+							OccurredAt:    m.at,
+							Amount:        amount,
+							CurrencyCode:  currency,
+							TransactionID: m.transaction,
+						},
+						Message:   store.Message{Channel: m.channel, ID: m.id},
+						RequestID: fmt.Sprint(i),
+						Rules:     c.rules,
+					}
 					seen, err := s.Exists(ctx(t), r.Donation, r.Message, r.Rules)
 					if err != nil {
 						t.Fatalf("Exists(message %d): %v", i+1, err)
@@ -123,12 +94,25 @@ func TestSameness(t *testing.T) {
 					reply := note(t, s, r)
 					wantVerdict(t, reply, m.verdict, m.evidence)
 					if m.same > 0 && reply.Note.DonationID != donations[m.same-1] {
-						t.Errorf("message %d: donation id %s, want that of message %d in %v", i+1, reply.Note.DonationID, m.same, donations)
+						t.Errorf(
+							"message %d: donation id %s, want that of message %d in %v",
+							i+1,
+							reply.Note.DonationID,
+							m.same,
+							donations,
+						)
 					}
 					if m.same == 0 && strings.Contains(strings.Join(donations, " "), reply.Note.DonationID) {
-						t.Errorf("message %d: donation id %s is not new among %v", i+1, reply.Note.DonationID, donations)
+						t.Errorf(
+							"message %d: donation id %s is not new among %v",
+							i+1,
+							reply.Note.DonationID,
+							donations,
+						)
 					}
-					if m.verdict == store.First && seen.Evidence != 0 || m.verdict != store.First && (seen.Evidence != m.evidence || seen.Note.DonationID != reply.Note.DonationID) {
+					if m.verdict == store.First && seen.Evidence != 0 ||
+						m.verdict != store.First &&
+							(seen.Evidence != m.evidence || seen.Note.DonationID != reply.Note.DonationID) {
 						t.Errorf("message %d: a look before said %+v, the note %+v", i+1, seen, reply)
 					}
 					donations = append(donations, reply.Note.DonationID)
@@ -138,14 +122,225 @@ func TestSameness(t *testing.T) {
 	})
 }
 
-// TestFullNote fills a note with IPNs under one transaction id, and checks that it still remembers which webhook is its own: other webhooks are other donations. What
-// made room is known by its transaction id.
+// samenessByIDs shows message ids and transaction ids.
+func samenessByIDs() []sameness {
+	idsShared := defaultRules
+	idsShared.TransactionIDs = store.Shared
+	ipn, hook := saidByIPN, saidByWebhook
+	return []sameness{
+		{
+			"a redelivery, whatever else changed",
+			defaultRules,
+			[]said{
+				first(ipn),
+				again(
+					with(ipn, func(m *said) { m.amount, m.transaction, m.at = "9.99EUR", "OTHER", at(-50*time.Hour) }),
+					store.SameMessage,
+					1,
+				),
+			},
+		},
+		{
+			"equal transaction ids on one channel under two message ids",
+			defaultRules,
+			[]said{
+				first(
+					ipn,
+				),
+				again(
+					with(ipn, func(m *said) { m.id = ipn2.ID; m.at = at(50 * time.Minute) }),
+					store.SameTransaction,
+					1,
+				),
+			},
+		},
+		{
+			"equal transaction ids on two channels, a day apart",
+			defaultRules,
+			[]said{
+				first(
+					ipn,
+				),
+				again(
+					with(hook, func(m *said) { m.transaction, m.at = "TXNIPN", at(-24*time.Hour) }),
+					store.SameTransaction,
+					1,
+				),
+			},
+		},
+		{"unequal transaction ids on one channel", defaultRules, []said{
+			first(ipn), first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "OTHER" })),
+		}},
+		{
+			"unequal transaction ids on one channel, without message ids",
+			defaultRules,
+			[]said{
+				first(
+					with(ipn, func(m *said) { m.id = "" }),
+				),
+				first(with(ipn, func(m *said) { m.id, m.transaction = "", "OTHER" })),
+			},
+		},
+		{
+			"unequal transaction ids on two channels say nothing",
+			defaultRules,
+			[]said{first(ipn), again(hook, store.Paired, 1)},
+		},
+		{"unequal transaction ids on two channels, where they are shared", idsShared, []said{first(ipn), first(hook)}},
+		{"no transaction id on one side, where they are shared", idsShared, []said{
+			first(ipn), again(with(hook, func(m *said) { m.transaction = "" }), store.Paired, 1),
+		}},
+		{
+			"one channel does not tell of a donation under two ids",
+			defaultRules,
+			[]said{
+				first(
+					with(ipn, func(m *said) { m.transaction = "" }),
+				),
+				first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "" })),
+			},
+		},
+		{
+			"nor after the other channel has told of it",
+			defaultRules,
+			[]said{
+				first(
+					ipn,
+				),
+				again(hook, store.Paired, 1),
+				first(with(hook, func(m *said) { m.id, m.transaction = "WH-2", "" })),
+			},
+		},
+	}
+}
+
+// samenessByMoney shows amounts and currencies.
+func samenessByMoney() []sameness {
+	ipn, hook := saidByIPN, saidByWebhook
+	return []sameness{
+		{
+			"amounts are numbers",
+			defaultRules,
+			[]said{first(ipn), again(with(hook, func(m *said) { m.amount = "025.0USD" }), store.Paired, 1)},
+		},
+		{
+			"zeros are numbers, too",
+			defaultRules,
+			[]said{
+				first(
+					with(ipn, func(m *said) { m.amount = "-0.00JPY" }),
+				),
+				again(with(hook, func(m *said) { m.amount = "0JPY" }), store.Paired, 1),
+			},
+		},
+		{
+			"a sign is part of the number",
+			defaultRules,
+			[]said{first(ipn), first(with(hook, func(m *said) { m.amount = "-25.00USD" }))},
+		},
+		{
+			"ten is not one",
+			defaultRules,
+			[]said{
+				first(
+					with(ipn, func(m *said) { m.amount = "10USD" }),
+				),
+				first(with(hook, func(m *said) { m.amount = "1USD" })),
+			},
+		},
+		{"other amounts", defaultRules, []said{first(ipn), first(with(hook, func(m *said) { m.amount = "25.01USD" }))}},
+		{
+			"other currencies",
+			defaultRules,
+			[]said{first(ipn), first(with(hook, func(m *said) { m.amount = "25.00EUR" }))},
+		},
+		{
+			"an amount on one side only",
+			defaultRules,
+			[]said{first(ipn), again(with(hook, func(m *said) { m.amount = "" }), store.Paired, 1)},
+		},
+	}
+}
+
+// samenessByTimes shows the windows.
+func samenessByTimes() []sameness {
+	ipn, hook := saidByIPN, saidByWebhook
+	return []sameness{
+		{"times at the edge of the match window", defaultRules, []said{
+			first(ipn), again(with(hook, func(m *said) { m.at = at(-2 * time.Hour) }), store.Paired, 1),
+		}},
+		{"times past the edge of the match window", defaultRules, []said{
+			first(ipn), first(with(hook, func(m *said) { m.at = at(-2*time.Hour - time.Millisecond) })),
+		}},
+		{"a time on one side only: arrivals decide", defaultRules, []said{
+			first(ipn), again(with(hook, func(m *said) { m.at = time.Time{} }), store.Paired, 1),
+		}},
+		{"the nearest in time", defaultRules, []said{
+			first(with(ipn, func(m *said) { m.at = at(-100 * time.Minute) })),
+			first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "OTHER" })),
+			again(with(hook, func(m *said) { m.at = at(-20 * time.Minute) }), store.Paired, 2),
+		}},
+		{"the stronger evidence before the nearer time", defaultRules, []said{
+			first(with(ipn, func(m *said) { m.at = at(-100 * time.Minute) })),
+			first(with(ipn, func(m *said) { m.id, m.transaction = ipn2.ID, "OTHER" })),
+			again(with(hook, func(m *said) { m.transaction = "TXNIPN" }), store.SameTransaction, 1),
+		}},
+	}
+}
+
+// samenessOfTheRest shows events, missing ids and odd letters.
+func samenessOfTheRest() []sameness {
+	ipn := saidByIPN
+	return []sameness{
+		{"events are apart", defaultRules, []said{first(ipn), first(with(ipn, func(m *said) { m.event = refund }))}},
+		{
+			"a series id and nothing else",
+			defaultRules,
+			[]said{first(said{event: pay}), again(said{event: pay}, store.Paired, 1)},
+		},
+		{"a channel without an id", defaultRules, []said{
+			first(ipn), again(said{channel: "ipn", event: pay, at: at(time.Minute)}, store.Paired, 1),
+		}},
+		{
+			"ids with the letters of the format",
+			defaultRules,
+			[]said{
+				first(said{channel: "a.b", id: "*:=-", transaction: "=", amount: "1USD", event: pay, at: at(0)}),
+				again(
+					said{channel: "a.c", id: "x:", transaction: "-", amount: "1USD", event: pay, at: at(0)},
+					store.Paired,
+					1,
+				),
+				again(said{channel: "a.d", id: "I", transaction: ".", event: pay, at: at(0)}, store.Paired, 1),
+				again(said{channel: "a.c", id: "x:", event: pay}, store.SameMessage, 1),
+				again(said{channel: "a.e", id: "W", transaction: "=", event: pay}, store.SameTransaction, 1),
+				again(said{channel: "a.f", id: ":", transaction: ".", event: pay}, store.SameTransaction, 1),
+			},
+		},
+	}
+}
+
+// TestFullNote fills a note with IPNs under one transaction id, and checks that it still
+// remembers which webhook is its own: other webhooks are other donations. What made room
+// is known by its transaction id.
 func TestFullNote(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		say := func(m store.Message, transaction string) store.NoteReply {
 			t.Helper()
-			return note(t, s, store.NoteRequest{Donation: store.Donation{Ledger: ledgerOf(t), SeriesID: "I-1", Event: pay, OccurredAt: at(0), Amount: "25.00", CurrencyCode: "USD", TransactionID: transaction},
-				Message: m, RequestID: m.Channel + m.ID + transaction, Rules: usual})
+			return note(t, s, store.NoteRequest{
+				Donation: store.Donation{
+					Ledger:        ledgerOf(t),
+					SeriesID:      "I-1",
+					Event:         pay,
+					OccurredAt:    at(0),
+					Amount:        "25.00",
+					CurrencyCode:  "USD",
+					TransactionID: transaction,
+				},
+				Message:   m,
+				RequestID: m.Channel + m.ID + transaction,
+				Rules:     defaultRules,
+			})
 		}
 		ipn := func(i int) store.Message { return store.Message{Channel: "ipn", ID: fmt.Sprintf("%032x", i)} }
 		hook := func(i int) store.Message { return store.Message{Channel: "webhook", ID: fmt.Sprint("w", i)} }
@@ -154,7 +349,12 @@ func TestFullNote(t *testing.T) {
 			reply := say(ipn(i), "T")
 			wantVerdict(t, reply, store.Duplicate, store.SameTransaction)
 			if reply.Recorded != (i <= 16) || len(reply.Note.Sightings) != min(i, 16) {
-				t.Errorf("IPN %d: recorded %v among %d sightings, want the first 16", i, reply.Recorded, len(reply.Note.Sightings))
+				t.Errorf(
+					"IPN %d: recorded %v among %d sightings, want the first 16",
+					i,
+					reply.Recorded,
+					len(reply.Note.Sightings),
+				)
 			}
 			if reply.Recorded {
 				want = reply.Note.Sightings
@@ -174,17 +374,29 @@ func TestFullNote(t *testing.T) {
 		wantVerdict(t, say(ipn(16), "T"), store.Duplicate, store.SameTransaction)
 		third := say(store.Message{Channel: "post", ID: "p1"}, "T")
 		wantVerdict(t, third, store.Duplicate, store.SameTransaction)
-		want = append(append(want[:14:14], want[15]), store.Sighting{Message: store.Message{Channel: "post", ID: "p1"}, TransactionID: "T", SeenAt: third.Now})
+		want = append(
+			append(want[:14:14], want[15]),
+			store.Sighting{Message: store.Message{Channel: "post", ID: "p1"}, TransactionID: "T", SeenAt: third.Now},
+		)
 		if diff := cmp.Diff(want, third.Note.Sightings); diff != "" {
 			t.Errorf("a third channel: sightings (-want +got):\n%s", diff)
 		}
 	})
 }
 
-// TestFullNoteOfManyChannels checks that a note which was seen on fifteen channels and more, as only callers who make them up bring about, spares for another channel what
-// the rules have no need of, and grows no more.
+// TestFullNoteOfManyChannels checks that a note which was seen on fifteen channels and
+// more, as only callers who make them up bring about, spares for another channel what the
+// rules have no need of, and grows no more.
 func TestFullNoteOfManyChannels(t *testing.T) {
-	one, other, unnamed := store.Message{Channel: "c", ID: "1"}, store.Message{Channel: "c", ID: "2"}, store.Message{Channel: "c"}
+	one, other, unnamed := store.Message{
+		Channel: "c",
+		ID:      "1",
+	}, store.Message{
+		Channel: "c",
+		ID:      "2",
+	}, store.Message{
+		Channel: "c",
+	}
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		for i, c := range []struct {
 			first, second store.Message
@@ -195,10 +407,25 @@ func TestFullNoteOfManyChannels(t *testing.T) {
 			{one, unnamed, "T", true},
 			{unnamed, one, "T", false}, // only the second bears an id
 			{one, store.Message{Channel: "d", ID: "2"}, "T", false},
+			{one, unnamed, "", false}, // no transaction id would find the second again
 		} {
 			say := func(m store.Message, transaction, request string) store.NoteReply {
 				t.Helper()
-				return note(t, s, store.NoteRequest{Donation: store.Donation{Ledger: ledgerOf(t), SeriesID: fmt.Sprint("I-", i), Event: pay, TransactionID: transaction}, Message: m, RequestID: request, Rules: usual})
+				return note(
+					t,
+					s,
+					store.NoteRequest{
+						Donation: store.Donation{
+							Ledger:        ledgerOf(t),
+							SeriesID:      fmt.Sprint("I-", i),
+							Event:         pay,
+							TransactionID: transaction,
+						},
+						Message:   m,
+						RequestID: request,
+						Rules:     defaultRules,
+					},
+				)
 			}
 			say(c.first, c.transaction, "first")
 			want := say(c.second, c.transaction, "second").Note.Sightings
@@ -213,7 +440,13 @@ func TestFullNoteOfManyChannels(t *testing.T) {
 					want = append(slices.Clone(want), store.Sighting{Message: m, TransactionID: "T", SeenAt: reply.Now})
 				}
 				if diff := cmp.Diff(want, reply.Note.Sightings); diff != "" || reply.Recorded != recorded {
-					t.Fatalf("case %d, channel %d: recorded %v, sightings (-want +got):\n%s", i, n, reply.Recorded, diff)
+					t.Fatalf(
+						"case %d, channel %d: recorded %v, sightings (-want +got):\n%s",
+						i,
+						n,
+						reply.Recorded,
+						diff,
+					)
 				}
 			}
 		}
@@ -247,7 +480,8 @@ func expiry(t testing.TB, c *redis.Client, key string) int64 {
 	if err == nil {
 		return at.Milliseconds()
 	}
-	// Redis 6.2 tells only how long that is from now. No millisecond may begin in between.
+	// Redis 6.2 tells only how long that is from now. No millisecond may begin in
+	// between.
 	const script = `local function now() local t = redis.call('TIME'); return t[1] * 1000 + math.floor(t[2] / 1000) end
 		local before, left, after
 		repeat before, left, after = now(), redis.call('PTTL', KEYS[1]), now() until before == after
@@ -259,21 +493,30 @@ func expiry(t testing.TB, c *redis.Client, key string) int64 {
 	return ends
 }
 
-// TestRefusals checks that what is refused, or only looked at, leaves every byte as it was.
+// TestRefusals checks that what is refused, or only looked at, leaves every byte as it
+// was.
 func TestRefusals(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, "standalone", server.URL())
 	ledger := ledgerOf(t)
 	d := store.Donation{Ledger: ledger, SeriesID: "I-1", Event: pay, OccurredAt: at(0)}
-	few := usual
+	few := defaultRules
 	few.SeriesLimit = 1
 
-	held := note(t, s, store.NoteRequest{Donation: d, Message: ipn, Hold: time.Minute, RequestID: "r", Rules: usual})
+	held := note(
+		t,
+		s,
+		store.NoteRequest{Donation: d, Message: ipn, Hold: time.Minute, RequestID: "r", Rules: defaultRules},
+	)
 	released := held.Receipt
 	if _, err := s.Release(ctx(t), released); err != nil {
 		t.Fatal(err)
 	}
-	taken := note(t, s, store.NoteRequest{Donation: d, Message: ipn, Hold: time.Minute, RequestID: "r2", Rules: usual})
+	taken := note(
+		t,
+		s,
+		store.NoteRequest{Donation: d, Message: ipn, Hold: time.Minute, RequestID: "r2", Rules: defaultRules},
+	)
 	wantVerdict(t, taken, store.First, store.TakenOver)
 	before := left(t, server.Addr(), ledger)
 	if len(before) != 1 {
@@ -283,8 +526,8 @@ func TestRefusals(t *testing.T) {
 	other := d
 	other.OccurredAt = at(-10 * time.Hour)
 	early, late := d, d
-	early.OccurredAt, early.SeriesID = time.Now().Add(-usual.Retention-time.Second), "I-2"
-	late.OccurredAt, late.SeriesID = time.Now().Add(usual.SkewAhead+time.Minute), "I-3"
+	early.OccurredAt, early.SeriesID = time.Now().Add(-defaultRules.Retention-time.Second), "I-2"
+	late.OccurredAt, late.SeriesID = time.Now().Add(defaultRules.SkewAhead+time.Minute), "I-3"
 	ask := func(d store.Donation, m store.Message, rules store.Rules) func() error {
 		return func() error {
 			_, err := s.Note(ctx(t), store.NoteRequest{Donation: d, Message: m, RequestID: "x", Rules: rules})
@@ -292,27 +535,27 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	look := func(d store.Donation) func() error {
-		return func() error { _, err := s.Exists(ctx(t), d, ipn2, usual); return err }
+		return func() error { _, err := s.Exists(ctx(t), d, ipn2, defaultRules); return err }
 	}
 	for _, c := range []struct {
 		name string
 		do   func() error
 		want error
 	}{
-		{"too early", ask(early, ipn, usual), store.ErrTooEarly},
-		{"too late", ask(late, ipn, usual), store.ErrTooLate},
+		{"too early", ask(early, ipn, defaultRules), store.ErrTooEarly},
+		{"too late", ask(late, ipn, defaultRules), store.ErrTooLate},
 		{"a look too early", look(early), store.ErrTooEarly},
 		{"a look too late", look(late), store.ErrTooLate},
 		{"a look", look(d), nil},
 		{"a full series", ask(other, ipn2, few), store.ErrSeriesFull},
-		{"held, by a message seen before", ask(d, ipn, usual), nil},
+		{"held, by a message seen before", ask(d, ipn, defaultRules), nil},
 		{"settled with a lost receipt", func() error { _, err := s.Settle(ctx(t), released); return err }, store.ErrHoldLost},
 		{"released with a lost receipt", func() error { _, err := s.Release(ctx(t), released); return err }, store.ErrHoldLost},
 		{"extended with a lost receipt", func() error { _, err := s.Extend(ctx(t), released, time.Minute); return err }, store.ErrHoldLost},
 		{"no receipt", func() error { _, err := s.Settle(ctx(t), taken.Receipt+"A"); return err }, store.ErrBadReceipt},
 		{"forget an id of another series", func() error { _, err := s.Forget(ctx(t), ledger, "I-2", taken.Note.DonationID); return err }, store.ErrBadDonationID},
 		{"the same request again", func() error {
-			reply, err := s.Note(ctx(t), store.NoteRequest{Donation: d, Message: ipn, Hold: time.Minute, RequestID: "r2", Rules: usual})
+			reply, err := s.Note(ctx(t), store.NoteRequest{Donation: d, Message: ipn, Hold: time.Minute, RequestID: "r2", Rules: defaultRules})
 			if reply.Receipt != taken.Receipt {
 				t.Errorf("the receipt is %q, want the same again, %q", reply.Receipt, taken.Receipt)
 			}
@@ -331,7 +574,11 @@ func TestRefusals(t *testing.T) {
 	}
 	// Only the name that no later note may take.
 	after := left(t, server.Addr(), ledger)
-	if name, _, _ := strings.Cut(taken.Note.DonationID, "-"); len(after) != 1 || !strings.HasPrefix(after["noted:{"+ledger+" I-1}"], "1~"+name+", ") {
+	if name, _, _ := strings.Cut(
+		taken.Note.DonationID,
+		"-",
+	); len(after) != 1 ||
+		!strings.HasPrefix(after["noted:{"+ledger+" I-1}"], "1~"+name+", ") {
 		t.Errorf("after the last note was forgotten the store holds %v", after)
 	}
 	if _, err := s.Forget(ctx(t), ledger, "I-1", taken.Note.DonationID); !errors.Is(err, store.ErrNotFound) {
@@ -353,7 +600,11 @@ func TestLife(t *testing.T) {
 	d := store.Donation{Ledger: ledgerOf(t), SeriesID: "I-1", Event: pay, OccurredAt: server.Now().Add(-time.Minute)}
 	ask := func(request string, hold time.Duration) store.NoteReply {
 		t.Helper()
-		return note(t, s, store.NoteRequest{Donation: d, Message: ipn, Hold: hold, RequestID: request, Rules: usual})
+		return note(
+			t,
+			s,
+			store.NoteRequest{Donation: d, Message: ipn, Hold: hold, RequestID: request, Rules: defaultRules},
+		)
 	}
 	is := func(n store.Note, err error, state store.State, want error) {
 		t.Helper()
@@ -373,7 +624,12 @@ func TestLife(t *testing.T) {
 	repeat := ask("1", minute) // the same request, its hold run out: given again
 	wantVerdict(t, repeat, store.First, store.SameRequest)
 	if repeat.Receipt != one.Receipt || repeat.Note.State != store.StateHeld {
-		t.Errorf("the same request got receipt %q in state %d, want its own %q, held", repeat.Receipt, repeat.Note.State, one.Receipt)
+		t.Errorf(
+			"the same request got receipt %q in state %d, want its own %q, held",
+			repeat.Receipt,
+			repeat.Note.State,
+			one.Receipt,
+		)
 	}
 	n, err = s.Release(ctx(t), one.Receipt)
 	is(n, err, store.StateOpen, nil)
@@ -383,7 +639,7 @@ func TestLife(t *testing.T) {
 	is(n, err, 0, store.ErrHoldReleased)
 	n, err = s.Extend(ctx(t), one.Receipt, minute)
 	is(n, err, 0, store.ErrHoldReleased)
-	look, err := s.Exists(ctx(t), d, ipn, usual)
+	look, err := s.Exists(ctx(t), d, ipn, defaultRules)
 	if err != nil || look.Evidence != store.SameMessage || look.Note.State != store.StateOpen {
 		t.Errorf("Exists of a released note: %+v, %v", look, err)
 	}
@@ -391,7 +647,14 @@ func TestLife(t *testing.T) {
 	two := ask("1", minute) // the same request, but it was released
 	wantVerdict(t, two, store.First, store.TakenOver)
 	if two.Note.Attempt != 2 || two.Receipt == one.Receipt || two.Note.DonationID != one.Note.DonationID {
-		t.Errorf("the takeover got attempt %d, receipt %q, donation %s; want 2, another than %q, %s", two.Note.Attempt, two.Receipt, two.Note.DonationID, one.Receipt, one.Note.DonationID)
+		t.Errorf(
+			"the takeover got attempt %d, receipt %q, donation %s; want 2, another than %q, %s",
+			two.Note.Attempt,
+			two.Receipt,
+			two.Note.DonationID,
+			one.Receipt,
+			one.Note.DonationID,
+		)
 	}
 	server.Advance(2 * minute)
 	three := ask("3", minute)
@@ -421,12 +684,18 @@ func TestLife(t *testing.T) {
 	last := ask("6", 0)
 	wantVerdict(t, last, store.First, store.New)
 	if last.Note.DonationID == one.Note.DonationID || last.Receipt != "" {
-		t.Errorf("the new donation got id %s and receipt %q, want another than %s and none", last.Note.DonationID, last.Receipt, one.Note.DonationID)
+		t.Errorf(
+			"the new donation got id %s and receipt %q, want another than %s and none",
+			last.Note.DonationID,
+			last.Receipt,
+			one.Note.DonationID,
+		)
 	}
 }
 
-// TestHoldOutlastsRetention checks that what was held beyond its retention is remembered when it is settled, and as long after its hold as it would have been without one:
-// those who were told HELD come again then.
+// TestHoldOutlastsRetention checks that what was held beyond its retention is remembered
+// when it is settled, and as long after its hold as it would have been without one: those
+// who were told HELD come again then.
 func TestHoldOutlastsRetention(t *testing.T) {
 	server, err := embedded.StartFrozen(time.Now().Truncate(time.Second).Add(300 * time.Millisecond))
 	if err != nil {
@@ -447,7 +716,14 @@ func TestHoldOutlastsRetention(t *testing.T) {
 		n, err := s.Settle(ctx(t), first.Receipt)
 		end := first.Note.NotedAt.Add(180 * second)
 		if err != nil || n.State != store.StateSettled || !n.ForgetAt.Equal(end) {
-			t.Errorf("%s its retention has passed: Settle: state %d, forgotten at %v, %v; want it settled until %v", name, n.State, n.ForgetAt, err, end)
+			t.Errorf(
+				"%s its retention has passed: Settle: state %d, forgotten at %v, %v; want it settled until %v",
+				name,
+				n.State,
+				n.ForgetAt,
+				err,
+				end,
+			)
 		}
 		if again, err := s.Settle(ctx(t), first.Receipt); err != nil || !again.ForgetAt.Equal(n.ForgetAt) {
 			t.Errorf("%s: Settle again: %+v, %v; want the same", name, again, err)
@@ -460,12 +736,19 @@ func TestHoldOutlastsRetention(t *testing.T) {
 	}
 }
 
-// TestFull checks what a Redis without memory still does: it knows what it knew, and lets the holders finish.
+// TestFull checks what a Redis without memory still does: it knows what it knew, and lets
+// the holders finish.
 func TestFull(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, "standalone", server.URL())
 	ask := func(series string, request string) store.NoteRequest {
-		return store.NoteRequest{Donation: store.Donation{Ledger: ledgerOf(t), SeriesID: series, Event: pay}, Message: ipn, Hold: time.Minute, RequestID: request, Rules: usual}
+		return store.NoteRequest{
+			Donation:  store.Donation{Ledger: ledgerOf(t), SeriesID: series, Event: pay},
+			Message:   ipn,
+			Hold:      time.Minute,
+			RequestID: request,
+			Rules:     defaultRules,
+		}
 	}
 	var held [3]store.NoteReply
 	for i := range held {
@@ -483,7 +766,11 @@ func TestFull(t *testing.T) {
 	unrecorded := note(t, s, new)
 	wantVerdict(t, unrecorded, store.Held, store.Paired)
 	if unrecorded.Recorded || len(unrecorded.Note.Sightings) != 1 {
-		t.Errorf("a sighting that found no room: got recorded %v and sightings %v", unrecorded.Recorded, unrecorded.Note.Sightings)
+		t.Errorf(
+			"a sighting that found no room: got recorded %v and sightings %v",
+			unrecorded.Recorded,
+			unrecorded.Note.Sightings,
+		)
 	}
 	if _, err := s.Extend(ctx(t), held[0].Receipt, time.Minute); err != nil {
 		t.Errorf("Extend: %v", err)
@@ -492,7 +779,8 @@ func TestFull(t *testing.T) {
 		t.Errorf("Settle: %+v, %v", n, err)
 	}
 	wantVerdict(t, note(t, s, ask("I-0", "other")), store.Duplicate, store.SameMessage)
-	// One that is judged by its looks, and cannot be recorded, would speak for the next one too, which may be another donation.
+	// One that is judged by its looks, and cannot be recorded, would speak for the next
+	// one too, which may be another donation.
 	if _, err := s.Note(ctx(t), new); !errors.Is(err, store.ErrStoreFull) {
 		t.Errorf("another channel's message of a settled donation: got error %v, want %v", err, store.ErrStoreFull)
 	}
@@ -511,7 +799,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// TestClockSetForward checks that a store whose clock jumps does not refuse callers who are in time.
+// TestClockSetForward checks that a store whose clock jumps does not refuse callers who
+// are in time.
 func TestClockSetForward(t *testing.T) {
 	server, err := embedded.StartFrozen(time.Now())
 	if err != nil {
@@ -520,7 +809,20 @@ func TestClockSetForward(t *testing.T) {
 	t.Cleanup(server.Close)
 	s := open(t, "standalone", server.URL())
 	for i := range 3 {
-		wantVerdict(t, note(t, s, store.NoteRequest{Donation: store.Donation{Ledger: ledgerOf(t), SeriesID: fmt.Sprint(i), Event: pay}, RequestID: "r", Rules: usual}), store.First, store.New)
+		wantVerdict(
+			t,
+			note(
+				t,
+				s,
+				store.NoteRequest{
+					Donation:  store.Donation{Ledger: ledgerOf(t), SeriesID: fmt.Sprint(i), Event: pay},
+					RequestID: "r",
+					Rules:     defaultRules,
+				},
+			),
+			store.First,
+			store.New,
+		)
 		server.Advance(time.Hour)
 	}
 }
@@ -530,7 +832,14 @@ func TestNewerRelease(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, "standalone", server.URL())
 	server.Do(`SET "noted:{` + ledgerOf(t) + ` I-1}" 2whatever`)
-	_, err := s.Note(ctx(t), store.NoteRequest{Donation: store.Donation{Ledger: ledgerOf(t), SeriesID: "I-1", Event: pay}, RequestID: "r", Rules: usual})
+	_, err := s.Note(
+		ctx(t),
+		store.NoteRequest{
+			Donation:  store.Donation{Ledger: ledgerOf(t), SeriesID: "I-1", Event: pay},
+			RequestID: "r",
+			Rules:     defaultRules,
+		},
+	)
 	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "later release") {
 		t.Errorf("got error %v, want %v that names a later release", err, store.ErrUnavailable)
 	}
@@ -541,13 +850,18 @@ func TestNewerRelease(t *testing.T) {
 	}
 }
 
-// TestListMany checks that a page token stays small and that no note is missed or shown twice, where a ledger has many series.
+// TestListMany checks that a page token stays small and that no note is missed or shown
+// twice, where a ledger has many series.
 func TestListMany(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		const many = 3000
 		requests := make([]store.NoteRequest, many)
 		for i := range requests {
-			requests[i] = store.NoteRequest{Donation: store.Donation{Ledger: "many", SeriesID: fmt.Sprintf("I-%012d", i), Event: pay}, RequestID: "r", Rules: usual}
+			requests[i] = store.NoteRequest{
+				Donation:  store.Donation{Ledger: "many", SeriesID: fmt.Sprintf("I-%012d", i), Event: pay},
+				RequestID: "r",
+				Rules:     defaultRules,
+			}
 		}
 		for from := 0; from < many; from += 500 {
 			if _, errs := s.Notes(ctx(t), requests[from:from+500]); errors.Join(errs...) != nil {
@@ -584,7 +898,17 @@ func TestList(t *testing.T) {
 		for _, ledger := range []string{"", "a", "a*", ledgerOf(t)} {
 			for i := range 7 {
 				for j := range 3 {
-					r := store.NoteRequest{Donation: store.Donation{Ledger: ledger, SeriesID: fmt.Sprint("I-", i), Event: pay, OccurredAt: at(-time.Duration(j) * 24 * time.Hour)}, Message: ipn, RequestID: fmt.Sprint(j), Rules: usual}
+					r := store.NoteRequest{
+						Donation: store.Donation{
+							Ledger:     ledger,
+							SeriesID:   fmt.Sprint("I-", i),
+							Event:      pay,
+							OccurredAt: at(-time.Duration(j) * 24 * time.Hour),
+						},
+						Message:   ipn,
+						RequestID: fmt.Sprint(j),
+						Rules:     defaultRules,
+					}
 					r.Message.ID = fmt.Sprintf("%032x", j)
 					if j == 1 {
 						r.Hold = time.Minute

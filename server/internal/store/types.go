@@ -3,12 +3,16 @@ package store
 import (
 	"errors"
 	"time"
+
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// Event numbers what happened, as the contract does (PAYMENT is 1). Donations of two events are never the same.
+// Event is the number of an event, as in the contract (PAYMENT is 1). Donations of two
+// events are never the same.
 type Event int
 
-// Donation is one occurrence of an event in a series. Times are exact to the millisecond; the zero time means unknown.
+// Donation is one occurrence of an event in a series. Times are exact to the millisecond;
+// the zero time means unknown.
 type Donation struct {
 	Ledger        string
 	SeriesID      string
@@ -19,18 +23,19 @@ type Donation struct {
 	TransactionID string
 }
 
-// Message is one notification of a donation; ID needs Channel. ReceivedAt is when it first arrived, where that
-// was not just now; the zero time means now.
+// Message is one notification of a donation. ID needs Channel. ReceivedAt is when it
+// first arrived; the zero time means now.
 type Message struct {
 	Channel    string
 	ID         string
 	ReceivedAt time.Time
 }
 
-// Rules are the settings of a ledger that a decision needs. The caller passes them with every request, since only it knows the ledger's.
+// Rules are the settings of a ledger that a decision needs. The caller passes them with
+// every request, since only the caller knows them.
 type Rules struct {
-	MatchWindow    time.Duration // how far apart the occurred_at of one donation's messages may lie
-	ArrivalWindow  time.Duration // how far apart they may arrive, where either has no occurred_at
+	MatchWindow    time.Duration // the largest distance of two occurred_at of one donation
+	ArrivalWindow  time.Duration // the largest distance of two arrivals, if an occurred_at is missing
 	Retention      time.Duration // how long a note lives after its donation
 	SkewAhead      time.Duration // how far ahead of the store's clock occurred_at may lie
 	TransactionIDs TransactionIDs
@@ -45,12 +50,12 @@ func (t TransactionIDs) String() string { return [...]string{"auto", "per-channe
 
 // The settings of transaction ids.
 const (
-	// Auto: two donations where the ids of the two channels are known to agree, from the series or from
-	// Rules.Agreeing; otherwise nothing.
+	// Auto means two donations if the ids of the two channels are known to agree, from
+	// the series or from Rules.Agreeing; otherwise the ids mean nothing.
 	Auto TransactionIDs = iota
-	// PerChannel: nothing.
+	// PerChannel means that the ids mean nothing.
 	PerChannel
-	// Shared: two donations.
+	// Shared means two donations.
 	Shared
 )
 
@@ -99,10 +104,23 @@ type Note struct {
 	Attempt    int
 }
 
-// size is more than a note takes in the contract's binary form: 96 and 32 bytes are more than numbers, times and lengths do.
+// size is an upper limit of a note's size in the contract's binary form. The 96 and 32
+// bytes exceed the numbers, times and lengths.
 func (n Note) size() int {
 	d := n.Donation
-	size := 96 + len(n.DonationID) + len(d.Ledger) + len(d.SeriesID) + len(d.Amount) + len(d.CurrencyCode) + len(d.TransactionID)
+	size := 96 + len(
+		n.DonationID,
+	) + len(
+		d.Ledger,
+	) + len(
+		d.SeriesID,
+	) + len(
+		d.Amount,
+	) + len(
+		d.CurrencyCode,
+	) + len(
+		d.TransactionID,
+	)
 	for _, s := range n.Sightings {
 		size += 32 + len(s.Message.Channel) + len(s.Message.ID) + len(s.TransactionID)
 	}
@@ -133,22 +151,23 @@ type NoteReply struct {
 	Receipt  string    // only with First and a hold
 	Now      time.Time // the store's clock at the decision
 	Recorded bool      // this message was added to the note's sightings, as the last of them
-	Against  []Told    // with New: the ids without which the message would have been paired; empty where none spoke against it
+	Against  []Told    // with New: the ids that alone kept the message from being paired
 }
 
-// Told is a transaction id that a channel told of a donation.
+// Told is a transaction id that a channel gave a donation.
 type Told struct {
 	Channel, TransactionID string
 }
 
-// ExistsReply is the answer to a look: Evidence 0 where there is no note.
+// ExistsReply is the answer to Exists. Evidence is 0 if there is no note.
 type ExistsReply struct {
 	Evidence Evidence
 	Note     Note
 	Now      time.Time
 }
 
-// ListRequest asks for a page of notes of Ledger, or of one of its series. All conditions must hold; a zero one holds for every note.
+// ListRequest asks for a page of the notes of Ledger, or of one of its series. All
+// conditions must hold; a zero condition always holds.
 type ListRequest struct {
 	Ledger, SeriesID        string
 	State                   State
@@ -156,17 +175,17 @@ type ListRequest struct {
 	NotedAfter, NotedBefore time.Time // at or after, and before
 	TransactionID           string    // in any sighting
 	PageSize                int       // at least 1
-	PageBytes               int       // what the notes of a page may take, as Note.size has it; 0 means as much as they will
+	PageBytes               int       // the limit of the notes' size, by Note.size; 0 means no limit
 	PageToken               string
 }
 
-// ListReply is a page; an empty NextPageToken means the last one.
+// ListReply is a page. On the last page NextPageToken is empty.
 type ListReply struct {
 	Notes         []Note
 	NextPageToken string
 }
 
-// Outcomes that the caller of the service must be told apart. All else is a failure of the store, as Unavailable explains.
+// Outcomes that a caller of the service must be told apart.
 var (
 	ErrTooEarly         = errors.New("occurred_at lies further back than notes are kept")
 	ErrTooLate          = errors.New("occurred_at lies further ahead than clocks disagree")
@@ -181,12 +200,14 @@ var (
 	ErrBadReceipt       = errors.New("this is no receipt that Noted gave")
 	ErrBadPageToken     = errors.New("this is no page token of this listing")
 	ErrBadDonationID    = errors.New("this is no donation id that Noted gave")
-	ErrPastDeadline     = errors.New("the deadline passed before the script ran; nothing was done")
-	ErrStoreFull        = errors.New("the store has no memory for another note")
-	ErrOutcomeUnknown   = errors.New("the store was asked and did not answer; it may have noted")
-	ErrNotReplicated    = errors.New("fewer replicas than asked for have what the answer rests on")
-	ErrWentBack         = errors.New("the store has gone back in time and forgotten notes; an operator must acknowledge it")
-	ErrPoolExhausted    = errors.New("every connection to the store is in use; nothing was done")
-	ErrUnsuitable       = errors.New("the store cannot run Noted until an operator acts; nothing was done")
-	ErrUnavailable      = errors.New("the store cannot answer; nothing was done")
+
+	// Failures of the store itself.
+	ErrPastDeadline   = wire.ErrPastDeadline
+	ErrStoreFull      = wire.ErrStoreFull
+	ErrOutcomeUnknown = wire.ErrOutcomeUnknown
+	ErrNotReplicated  = wire.ErrNotReplicated
+	ErrWentBack       = wire.ErrWentBack
+	ErrPoolExhausted  = wire.ErrPoolExhausted
+	ErrUnsuitable     = wire.ErrUnsuitable
+	ErrUnavailable    = wire.ErrUnavailable
 )

@@ -11,14 +11,17 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
 
-// v1 is when the fixtures in testdata/v1 were read: what they hold was noted in the weeks before.
+// v1 is when the fixtures in testdata/v1 were read: what they hold was noted in the weeks
+// before.
 var v1 = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
-// A fixture is a value as the first release wrote it, and what it means. It is never written anew: every later release must read it so.
+// A fixture is a value as the first release wrote it, and what it means. It is never
+// written anew: every later release must read it so.
 type fixture struct{ name, key, value, notes string }
 
 func fixtures(t *testing.T) []fixture {
@@ -52,6 +55,16 @@ func openFor(t *testing.T, url string) *Store {
 	return s
 }
 
+func clientFor(t *testing.T, url string) *redis.Client {
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(o)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
 func meaning(t *testing.T, notes []Note) string {
 	var b strings.Builder
 	for _, n := range notes {
@@ -71,8 +84,9 @@ func meaning(t *testing.T, notes []Note) string {
 	return b.String()
 }
 
-// TestFirstRelease checks that what the first release wrote is read by today's scripts and by today's Go, found by each of its messages, and left as it is by
-// what is written beside it.
+// TestFirstRelease checks that what the first release wrote is read by today's scripts
+// and by today's Go, found by each of its messages, and left as it is by what is written
+// beside it.
 func TestFirstRelease(t *testing.T) {
 	for _, f := range fixtures(t) {
 		t.Run(f.name, func(t *testing.T) {
@@ -81,8 +95,8 @@ func TestFirstRelease(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(server.Close)
-			s := openFor(t, server.URL())
-			if err := s.redis.Set(t.Context(), f.key, f.value, 0).Err(); err != nil {
+			s, client := openFor(t, server.URL()), clientFor(t, server.URL())
+			if err := client.Set(t.Context(), f.key, f.value, 0).Err(); err != nil {
 				t.Fatal(err)
 			}
 			ledger, series, ok := seriesOf(f.key)
@@ -96,7 +110,13 @@ func TestFirstRelease(t *testing.T) {
 			if diff := cmp.Diff(f.notes, meaning(t, reply.Notes)); diff != "" {
 				t.Errorf("it reads (-want +got):\n%s", diff)
 			}
-			rules := Rules{MatchWindow: 2 * time.Hour, ArrivalWindow: 96 * time.Hour, Retention: 45 * 24 * time.Hour, SkewAhead: 24 * time.Hour, SeriesLimit: 512}
+			rules := Rules{
+				MatchWindow:   2 * time.Hour,
+				ArrivalWindow: 96 * time.Hour,
+				Retention:     45 * 24 * time.Hour,
+				SkewAhead:     24 * time.Hour,
+				SeriesLimit:   512,
+			}
 			for _, n := range reply.Notes {
 				for _, seen := range n.Sightings {
 					if seen.Message.ID == "" {
@@ -108,12 +128,14 @@ func TestFirstRelease(t *testing.T) {
 					}
 				}
 			}
-			added, err := s.Note(t.Context(), NoteRequest{Donation: Donation{Ledger: ledger, SeriesID: series, Event: MaxEvent, TransactionID: "NEW"},
-				Message: Message{Channel: "today", ID: "1"}, RequestID: "today", Rules: rules})
+			added, err := s.Note(t.Context(), NoteRequest{
+				Donation: Donation{Ledger: ledger, SeriesID: series, Event: MaxEvent, TransactionID: "NEW"},
+				Message:  Message{Channel: "today", ID: "1"}, RequestID: "today", Rules: rules,
+			})
 			if err != nil || added.Verdict != First {
 				t.Fatalf("noting beside it: %+v, %v", added, err)
 			}
-			value, err := s.redis.Get(t.Context(), f.key).Result()
+			value, err := client.Get(t.Context(), f.key).Result()
 			if err != nil || !strings.HasPrefix(value, f.value+"\n") {
 				t.Errorf("what stood there is now\n%s\nand was\n%s", value, f.value)
 			}

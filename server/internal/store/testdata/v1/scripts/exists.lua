@@ -1,25 +1,25 @@
 -- exists.lua: decides as note.lua does, and notes nothing.
 --
 -- KEYS[1]   the series' key
--- ARGV[1]   deadline: the store's time in milliseconds after which nothing is said
+-- ARGV[1]   deadline: the store's time in milliseconds after which the script does nothing
 -- ARGV[2]   event: its letter
 -- ARGV[3]   message
 -- ARGV[4]   transaction: its id, or "-"
 -- ARGV[5]   amount: amount and currency, or "-"
 -- ARGV[6]   occurred: milliseconds since 1970, or "-"
--- ARGV[7]   received: when the message first arrived, in milliseconds since 1970, or "-" for now
+-- ARGV[7]   received: when the message first arrived, in milliseconds, or "-" for now
 -- ARGV[8]   match: the match window in milliseconds
 -- ARGV[9]   arrival: the arrival window in milliseconds
 -- ARGV[10]  retention: milliseconds
 -- ARGV[11]  ahead: how far ahead occurred may lie, in milliseconds
--- ARGV[12]  agreeing: which channels' transaction ids agree with the message's (see notes.lua)
+-- ARGV[12]  agreeing: the channels whose transaction ids agree with the message's
 --
 -- Replies, now in milliseconds:
---   FOUND evidence line now  the note that the message tells of
+--   FOUND evidence line now  the note of the message
 --   NONE now                 no note matches
---   TOO_EARLY now            no note matches, and occurred is before the retention
---   RECEIVED_TOO_EARLY now   the same of received
---   TOO_LATE now             no note matches, and occurred is too far ahead
+--   TOO_EARLY now            no note matches; occurred is before the retention
+--   RECEIVED_TOO_EARLY now   no note matches; received is before the retention
+--   TOO_LATE now             no note matches; occurred is too far ahead
 --   PAST_DEADLINE now        the call came too late
 --   VERSION version          a later release, or another program, has written here
 --

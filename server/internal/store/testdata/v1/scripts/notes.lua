@@ -1,9 +1,10 @@
 -- The scripts of the first release, as they were. Nobody edits them.
--- notes.lua: the functions that all scripts share: read and write the notes of a series, and
--- find the note that a message tells of. It stands before every script and does nothing itself.
+-- notes.lua: the library of all scripts. Its functions read and write the notes of a
+-- series and find the note of a message. It is put before every script and does nothing
+-- itself.
 --
--- A key holds the notes of one series as text: the version of this format, "1", then one line
--- for each note, in the order they were made:
+-- A key holds the notes of one series as text: the version of this format, "1", then one
+-- line for each note, in the order they were made:
 --
 --   1P3k9vQx0aZmi8x3k2f -z 25.00USD *H1aaoA2O2 IbQ9… 8XB30… W58D3… = 9aa
 --    |         |        |  |        |          |     |      |     | |
@@ -14,34 +15,35 @@
 --    |         |        |  |        |          the first sighting's message (see keys.go)
 --    |         |        |  |        the extras: "*", then a letter and a number for each
 --    |         |        |  amount and currency; "-" if unknown
---    |         |        occurred, seconds after the second of noted; milliseconds with a "."
---    |         |        behind them; "?" if unknown
+--    |         |        occurred, seconds after the second of noted; with a "." at
+--    |         |        the end milliseconds; "?" if unknown
 --    |         noted, milliseconds since 1970
---    the event's letter, then nine letters of the request that was answered FIRST last
+--    the event's letter, then nine letters of the request that was last answered FIRST
 --
--- A transaction id is "=" where it is the first sighting's, and "-" if unknown. The extras:
+-- A transaction id is "=" where it is the first sighting's, and "-" if unknown. The
+-- extras:
 --
 --   H  the hold ends this many milliseconds after noted
 --   L  how long that hold was asked for, in milliseconds; without it, as long as H says
 --   R  released
 --   A  the attempt; without it 1
---   O  the own sighting, counted from 1: its message was answered FIRST last. Without it the
---      first sighting, and unknown where A stands without O
+--   O  the own sighting, counted from 1: its message was answered FIRST last. Without O it
+--      is the first sighting; with A and without O it is unknown
 --   V  the first message had arrived this many milliseconds before noted
---   X  the note was made against rule 4: it would have been paired with the note made this many
---      milliseconds earlier, had their transaction ids not been unequal
+--   X  the note stands against another, made this many milliseconds earlier: by rule 4 the
+--      two would have been paired, but their transaction ids were unequal
 --   K  the retention in seconds; without it 45 days
 --
--- A later release may add letters: readers skip the letters that they do not know, and writers
--- keep them. "~" and a number behind the version is the floor: the highest noted of a note that
--- was forgotten by hand, so that no later note takes its name. Numbers are in base 36:
--- int('9aa', 36) in Python.
+-- A later release may add letters: readers skip the letters that they do not know, and
+-- writers keep them. "~" and a number behind the version is the floor: the highest noted
+-- of a note that was forgotten by hand, so that no later note takes its name. Numbers are
+-- in base 36: int('9aa', 36) in Python.
 local VERSION = '1'
-local USUAL_RETENTION = 3888000000
+local DEFAULT_RETENTION = 3888000000
 local MOST_SIGHTINGS = 16
 
--- number writes a whole number; tostring would turn 1e15 into "1e+15".
-local function number(n)
+-- decimal writes a whole number; tostring would turn 1e15 into "1e+15".
+local function decimal(n)
   return string.format('%.0f', n)
 end
 
@@ -65,7 +67,8 @@ local function whole(s)
   return tonumber(s, 36)
 end
 
--- clock is the store's time in milliseconds. Call it once a script: TIME moves while one runs.
+-- clock is the store's time in milliseconds. Call it once in a script: TIME moves while
+-- the script runs.
 local function clock()
   local t = redis.call('TIME')
   return t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
@@ -81,7 +84,7 @@ local function channel(message)
   return string.sub(message, 1, string.find(message, ':', 1, true) - 1)
 end
 
--- named tells whether a message bears an id.
+-- named tells whether a message has an id.
 local function named(message)
   local c = string.sub(message, 1, 1)
   return c == 'I' or c == 'W' or string.find(message, ':', 1, true) < #message
@@ -129,8 +132,9 @@ end
 -- program's and must not be read as no note.
 local LINE = '^([PpFRVCJSHUEXYD])(' .. string.rep('[%w_%-]', 9) .. ')([%l%d]+) ([%l%d%-%.%?]+) (%S+) ()(%S+) %S'
 
--- read_note reads what stands before the sightings of the line that begins at from; sightings
--- reads the rest for those who need it. It returns nil for a line that is not ours.
+-- read_note reads the part before the sightings of the line that begins at from;
+-- sightings reads the rest when it is needed. It returns nil for a line of another
+-- program.
 local function read_note(value, from, to)
   local event, token, when, after, amount, rest, word = string.match(value, LINE, from)
   if not event then
@@ -155,7 +159,7 @@ local function read_note(value, from, to)
     attempt = 1,
     own = 1,
     other = '',
-    retention = USUAL_RETENTION,
+    retention = DEFAULT_RETENTION,
   }
   if after ~= '?' then
     local second = noted - noted % 1000
@@ -191,7 +195,7 @@ local function sightings(note)
   return t
 end
 
--- line is a note as it stands in the value: as it was read, unless write_note has changed it.
+-- line is a note's text: as it was read, unless write_note has changed it.
 local function line(note)
   return note.text or string.sub(note.value, note.from, note.to)
 end
@@ -200,8 +204,7 @@ local function extra(letter, n)
   return letter .. base36(n)
 end
 
--- write_note writes a note anew. Sightings are written with it only where they were read or
--- added to; else they are taken as they stand.
+-- write_note makes a note's text anew. Sightings that were never read are copied.
 local function write_note(note)
   local extras = note.other
   if note.held then
@@ -225,7 +228,7 @@ local function write_note(note)
   if note.against then
     extras = extras .. extra('X', note.noted - note.against)
   end
-  if note.retention ~= USUAL_RETENTION then
+  if note.retention ~= DEFAULT_RETENTION then
     extras = extras .. extra('K', note.retention / 1000)
   end
   if extras ~= '' then
@@ -250,7 +253,7 @@ local function write_note(note)
   set_forget(note)
 end
 
--- new_note is a note of a message that no other note is of.
+-- new_note is the note of a message that matches no other note.
 local function new_note(ask, noted)
   local after = '?'
   if ask.occurred then
@@ -276,17 +279,18 @@ local function new_note(ask, noted)
   }
 end
 
--- hold_note gives a note a hold; 0 is none.
+-- hold_note gives a note a hold; a hold of 0 settles it.
 local function hold_note(note, hold, now)
   note.held = hold > 0 and now + hold
   note.length = hold
   note.released = false
 end
 
--- spare finds the sighting that a full note can best do without: the latest whose channel and
--- transaction id an earlier one has too, and an id if it has one. By the transaction id its
--- message is still known, and the earlier sighting speaks for and against others as it did.
--- The first sighting and the own one are never spared.
+-- spare finds the sighting that a full note can best do without: the latest one whose
+-- channel and transaction id an earlier sighting has too. If it has a message id, the
+-- earlier one must have an id as well. Its message is still known by the transaction id,
+-- and the earlier sighting counts for and against other messages as before. The first
+-- sighting and the own sighting are never spared.
 local function spare(note)
   local t = sightings(note)
   for i = #t, 2, -1 do
@@ -307,9 +311,9 @@ local function spare(note)
   return nil
 end
 
--- wants tells whether a full note needs another sighting: the first with an id, or the first
--- with a transaction id, on its channel. Without it nothing would speak against that channel's
--- next message, and one after the other would be paired with the note.
+-- wants tells whether a full note needs another sighting: the first with an id, or the
+-- first with a transaction id, on its channel. Without it nothing would keep that
+-- channel's later messages from being paired with the note one after the other.
 local function wants(note, message, transaction)
   local on, has_id, has_transaction = channel(message), not named(message), transaction == '-'
   for _, s in ipairs(sightings(note)) do
@@ -321,10 +325,11 @@ local function wants(note, message, transaction)
   return not (has_id and has_transaction)
 end
 
--- see adds a sighting to a note and tells whether it did. A note with MOST_SIGHTINGS takes only
--- what it wants, in the place of one that it can spare; where it can spare none, as after sixteen
--- made-up channels, it takes no more. must adds it in any case: the message was answered FIRST.
--- A clock that was set back may be behind noted; that counts as at once.
+-- see adds a sighting to a note and tells whether it did. A note with MOST_SIGHTINGS
+-- takes only a sighting that it wants, in the place of a sighting that it can spare. If
+-- it can spare none, as after sixteen made-up channels, it takes no more. With must it
+-- takes the sighting in any case: the message was answered FIRST. If the clock was set
+-- back and is behind noted, the sighting counts as seen at noted.
 local function see(note, ask, now, must)
   local t = sightings(note)
   if #t >= MOST_SIGHTINGS then
@@ -341,8 +346,9 @@ local function see(note, ask, now, must)
   return true
 end
 
--- load reads the notes of a series that are not forgotten yet. Where a later release or another
--- program has written, it returns nil and the version, which is "" for another program.
+-- load reads the notes of a series that are not forgotten yet. If a later release or another
+-- program has written the value, it returns nil and the version, which is "" for a value
+-- that begins like ours.
 local function load(key, now)
   local notes = { floor = 0 }
   local value = redis.call('GET', key)
@@ -360,7 +366,7 @@ local function load(key, now)
       return nil, ''
     end
     notes.floor, from = tonumber(floor, 36), next
-    if notes.floor + USUAL_RETENTION <= now then
+    if notes.floor + DEFAULT_RETENTION <= now then
       notes.floor = 0
     end
   elseif size == 1 then
@@ -380,8 +386,8 @@ local function load(key, now)
   return notes
 end
 
--- open is how a script begins: with its notes and the time, or with nil, the time, and the reply
--- to a call that came too late or must not touch what is there.
+-- open begins a script. It returns the notes and the time. For a call that came too late,
+-- or must not touch the value, it returns nil, the time, and the reply.
 local function open(key, deadline)
   local now = clock()
   if now > deadline then
@@ -394,17 +400,17 @@ local function open(key, deadline)
   return notes, now
 end
 
--- forget_at is when the last of a series' notes, and its floor, are forgotten.
+-- forget_at is the time when the last note of a series, and its floor, are forgotten.
 local function forget_at(notes)
-  local at = notes.floor > 0 and notes.floor + USUAL_RETENTION or 0
+  local at = notes.floor > 0 and notes.floor + DEFAULT_RETENTION or 0
   for _, note in ipairs(notes) do
     at = math.max(at, note.forget)
   end
   return at
 end
 
--- save writes the notes back, to be forgotten with the last of them. call is redis.call, or
--- redis.pcall where the script goes on after a refusal.
+-- save writes the notes back, to expire with the last of them. call is redis.call, or
+-- redis.pcall if the script goes on after a refusal.
 local function save(key, notes, call)
   local lines = {}
   for i, note in ipairs(notes) do
@@ -417,7 +423,7 @@ local function save(key, notes, call)
       value = value .. '\n'
     end
   end
-  return call('SET', key, value .. table.concat(lines, '\n'), 'PXAT', number(forget_at(notes)))
+  return call('SET', key, value .. table.concat(lines, '\n'), 'PXAT', decimal(forget_at(notes)))
 end
 
 -- state tells where a note is in its life.
@@ -430,8 +436,8 @@ local function state(note, now)
   return 'SETTLED'
 end
 
--- plain writes an amount without the zeros that do not change the number.
-local function plain(amount)
+-- without_zeros is an amount without the zeros that do not change the number.
+local function without_zeros(amount)
   local sign, whole, fraction = string.match(amount, '^(-?)0*(%d*)%.?(%d*)')
   fraction = string.gsub(fraction, '0+$', '')
   if fraction ~= '' then
@@ -447,12 +453,12 @@ local function same_money(a, b)
   if a == '-' or b == '-' or a == b then
     return true
   end
-  return string.sub(a, -3) == string.sub(b, -3) and plain(string.sub(a, 1, -4)) == plain(string.sub(b, 1, -4))
+  return string.sub(a, -3) == string.sub(b, -3) and without_zeros(string.sub(a, 1, -4)) == without_zeros(string.sub(b, 1, -4))
 end
 
--- holding calls f with each note of an event in whose line a word stands, in order, until f
--- returns something. The search runs over the whole value at once, so that most lines are never
--- cut into words. f must look closer: the word may be a message or a transaction id.
+-- holding calls f with each note of an event whose line has a word, in order, until f
+-- returns a value. It searches the whole text at once, so that most lines are never cut
+-- into words. f must look closer: the word may be a message or a transaction id.
 local function holding(notes, event, word, f)
   local first = notes[1]
   if not first then
@@ -474,7 +480,7 @@ local function holding(notes, event, word, f)
         return found
       end
     end
-    -- Go on behind this line; at may also lie in a note that is forgotten.
+    -- Continue behind this line; at may also be in a note that is forgotten.
     at = string.find(value, ' ' .. word, note.from <= at and note.to or at + 1, true)
   end
   return nil
@@ -490,8 +496,9 @@ local function has_message(note, message)
   return false
 end
 
--- compares finds how the transaction ids of two channels compare within one note: it returns
--- whether both channels told of the note under one id, and whether they told of it under two.
+-- compares compares the transaction ids of two channels within one note. It returns
+-- whether both channels gave the note the same id, and whether they gave it different
+-- ids.
 local function compares(note, c, d)
   local on_c, on_d = {}, {}
   for _, s in ipairs(sightings(note)) do
@@ -512,7 +519,7 @@ local function compares(note, c, d)
   return false, next(on_c) ~= nil and next(on_d) ~= nil
 end
 
--- tells tells whether a note bears a transaction id on a channel.
+-- tells tells whether a channel has told a transaction id of a note.
 local function tells(note, on)
   for _, s in ipairs(sightings(note)) do
     if s.transaction ~= '-' and channel(s.message) == on then
@@ -522,10 +529,11 @@ local function tells(note, on)
   return false
 end
 
--- agree tells whether the transaction ids of two channels are known to agree for an event. A
--- series teaches it by one note that both channels told of under one id. What the ledger teaches
--- is in ask.agreeing: "*" all channels agree, "-" nothing is known, "+" and names in commas, these
--- agree with the asking channel; a series that contradicts itself does not believe the ledger.
+-- agree tells whether the transaction ids of two channels are known to agree for an
+-- event. They agree if the series has one note with the same id from both channels.
+-- Otherwise the ledger's knowledge counts, unless the series contradicts it. It is in
+-- ask.agreeing: "*" for all channels, "-" for no knowledge, or "+" and the names, in
+-- commas, of the channels that agree with the asking channel.
 local function agree(notes, ask, c, d)
   if ask.agreeing == '*' then
     return true
@@ -558,10 +566,11 @@ local function agree(notes, ask, c, d)
   return true
 end
 
--- other_half tells whether the asking channel has told, under another id, of a note that stands
--- against this one, or that this one stands against. If the channels' ids differ, the two notes
--- are one donation, which this channel has told of. If they agree, the two are two donations, and
--- the message is of neither: it would have been found by its id.
+-- other_half looks at the notes that stand against this note, or that this note stands
+-- against. It tells whether the asking channel has given such a note another id. If the
+-- channels' ids differ, the two notes are one donation, which this channel has told
+-- already. If the ids agree, the two are two donations, and the message belongs to
+-- neither: its id would have found the note.
 local function other_half(notes, note, ask, told_otherwise)
   for _, other in ipairs(notes) do
     if
@@ -575,10 +584,11 @@ local function other_half(notes, note, ask, told_otherwise)
   return false
 end
 
--- find returns the note that a message tells of and the evidence, strongest first, by the rules
--- of design: the same request, the same message, the transaction id, pairing. Where no note is
--- the message's, it returns nil, nil, and the note that rule 4 would have paired it with but for
--- unequal transaction ids, if there is one.
+-- find returns the note of a message, and the evidence. It tries four rules, the
+-- strongest first: (1) the same request, (2) the same message, (3) the transaction id,
+-- (4) pairing. If no note matches, it returns nil, nil, and the note that rule 4 would
+-- have paired with the message if their transaction ids were not unequal, if there is
+-- one.
 --
 -- ask has: event, token (nil: no request), message, transaction, amount, occurred (false:
 -- unknown), received (false: now), match, arrival (milliseconds), agreeing
@@ -602,7 +612,7 @@ local function find(notes, ask, now)
     end
   end
 
-  -- told_otherwise: the note has another transaction id on the asking channel.
+  -- told_otherwise: the asking channel has given the note another transaction id.
   local function told_otherwise(note)
     for _, s in ipairs(sightings(note)) do
       if s.transaction ~= '-' and s.transaction ~= transaction and channel(s.message) == asks_on then
@@ -673,9 +683,9 @@ local function find(notes, ask, now)
   return nil, nil, against
 end
 
--- reused tells whether the request that a note answered FIRST last was another message's than
--- the one that asks now under its id. What is missing never differs. A note that an older release
--- let a later message take over does not say which message that was.
+-- reused tells whether a request id comes with another message than before, when the note
+-- answered it FIRST. A missing field never differs. If an older release let a later
+-- message take the note over, the note does not say which message that was.
 local function reused(note, ask)
   local own = note.own and sightings(note)[note.own]
   if not own then
@@ -690,7 +700,7 @@ local function reused(note, ask)
   return note.attempt == 1 and not same_money(note.amount, ask.amount)
 end
 
--- out_of_range is the reply to a message of which nothing can honestly be said, or nil. Call it
+-- out_of_range is the reply to a message whose times allow no verdict, or nil. Call it
 -- only when no note matched.
 local function out_of_range(ask, now)
   if ask.occurred and ask.occurred <= now - ask.retention then
@@ -703,8 +713,8 @@ local function out_of_range(ask, now)
   return nil
 end
 
--- holder finds the note of a receipt by noted, which is its name within the series. It returns
--- the note, or nil and the reply.
+-- holder finds the note of a receipt. noted is the note's name within the series. It
+-- returns the note, or nil and the reply.
 local function holder(notes, noted, token, attempt, now)
   for _, note in ipairs(notes) do
     if note.noted == noted then
@@ -719,25 +729,27 @@ local function holder(notes, noted, token, attempt, now)
   return nil, { 'NOT_FOUND', now }
 end
 
--- resave writes a note that takes no more room than before. Redis allows PERSIST even when it is
--- full, and after a first write it allows the rest of the script: a donation that has been
--- processed must be settled even then.
+-- resave writes a note that takes no more room than before, even if Redis is out of
+-- memory: it allows PERSIST then, and after a first write it allows the rest of the
+-- script. A donation that has been processed must be settled in any case.
 local function resave(key, notes, note)
   write_note(note)
   redis.call('PERSIST', key)
   save(key, notes, redis.call)
 end
 
--- confirm rewrites the series unchanged so that the WAIT that follows covers it. Needed when an
--- answer depends on earlier writes, or on their absence: since Redis 7.2 WAIT counts only from
--- its own connection's last write, and a primary that was cut off and replaced would otherwise
--- tell what is true of itself alone. PEXPIREAT and DEL work even when Redis is out of memory.
+-- confirm rewrites the series unchanged so that the WAIT that follows covers it. Needed
+-- when an answer depends on earlier writes, or on their absence: since Redis 7.2 WAIT
+-- counts only from its own connection's last write, and a primary that was cut off and
+-- replaced would otherwise tell what is true of itself alone. PEXPIREAT and DEL work even
+-- when Redis is out of memory.
 local function confirm(key, notes)
   local at = forget_at(notes)
   if at > 0 then
-    redis.call('PEXPIREAT', key, number(at))
+    redis.call('PEXPIREAT', key, decimal(at))
   elseif redis.call('DEL', key) == 0 then
-    -- DEL of nothing writes nothing, but after it Redis allows writes even when it is full.
+    -- DEL of a missing key writes nothing, but after it Redis allows writes even when it
+    -- is out of memory.
     redis.call('SET', key, VERSION, 'PX', 1)
     redis.call('DEL', key)
   end

@@ -1,4 +1,4 @@
-package store
+package wire
 
 import (
 	"math/rand/v2"
@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// TestClockIsNeverLate observes a store's clock now and then, by replies of any slowness and while the two clocks part as fast as is allowed for, and checks that what is
-// taken for the store's time is never past it, and not much before it.
+// TestClockIsNeverLate observes a store's clock now and then, by replies of any slowness
+// and while the two clocks part as fast as is allowed for, and checks that what is taken
+// for the store's time is never past it, and not much before it.
 func TestClockIsNeverLate(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -29,8 +30,18 @@ func TestClockIsNeverLate(t *testing.T) {
 			for _, later := range []time.Duration{0, upTo(time.Second), upTo(time.Minute)} {
 				got, _ := c.theirs(c.epoch.Add(at + later))
 				early := real(at + later).Sub(got)
-				if most := back + 2*time.Millisecond + time.Duration(2.1*drift*float64(later)); early < 0 || early > most {
-					t.Fatalf("seed %d, rate %v: %v after a reply the clock is %v early, want from 0 to %v", seed, rate, later, early, most)
+				if most := back + 2*time.Millisecond + time.Duration(
+					2.1*drift*float64(later),
+				); early < 0 ||
+					early > most {
+					t.Fatalf(
+						"seed %d, rate %v: %v after a reply the clock is %v early, want from 0 to %v",
+						seed,
+						rate,
+						later,
+						early,
+						most,
+					)
 				}
 			}
 			at += upTo(time.Second)
@@ -38,15 +49,22 @@ func TestClockIsNeverLate(t *testing.T) {
 	}
 }
 
-// TestClockThatWasSet checks that the first reply after a clock was set counts, and all that was known before does not.
+// TestClockThatWasSet checks that the first reply after a clock was set counts, and all
+// that was known before does not.
 func TestClockThatWasSet(t *testing.T) {
 	c := newClock()
 	wall := time.Unix(0, c.epoch.UnixNano())
 	for i, ahead := range []time.Duration{0, time.Hour, -time.Hour, -time.Hour + 50*time.Millisecond} {
 		sent := time.Duration(i) * time.Second
-		c.observe(wall.Add(ahead+sent+5*time.Millisecond).Truncate(time.Millisecond), c.epoch.Add(sent), c.epoch.Add(sent+10*time.Millisecond))
+		c.observe(
+			wall.Add(ahead+sent+5*time.Millisecond).Truncate(time.Millisecond),
+			c.epoch.Add(sent),
+			c.epoch.Add(sent+10*time.Millisecond),
+		)
 		got, known := c.theirs(c.epoch.Add(sent + 10*time.Millisecond))
-		if early := wall.Add(ahead + sent + 10*time.Millisecond).Sub(got); !known || early < 0 || early > 7*time.Millisecond {
+		if early := wall.Add(ahead + sent + 10*time.Millisecond).
+			Sub(got); !known || early < 0 ||
+			early > 7*time.Millisecond {
 			t.Errorf("set %v ahead, the clock is %v early, want up to 7ms; known %v", ahead, early, known)
 		}
 	}

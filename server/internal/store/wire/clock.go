@@ -1,4 +1,4 @@
-package store
+package wire
 
 import (
 	"context"
@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// clocks are those of the Redises that are asked, by their address: on a cluster each primary has one, and goes by it. Elsewhere there is one, under no address; where
-// sentinels name another primary, its first reply sets it.
+// clocks has the clock of every Redis that is asked, by its address. On a cluster each
+// primary has its own clock. Otherwise there is one clock, under the empty address; when
+// sentinels name another primary, its first reply sets the clock.
 type clocks struct {
 	of sync.Map // :: address → *clock
 }
@@ -20,9 +21,11 @@ func (c *clocks) at(addr string) *clock {
 	return found.(*clock)
 }
 
-// clock translates this process's time into the store's, so that a script can be given its caller's deadline. Each reply that bears the store's time
-// narrows down how far the two are apart; of what remains uncertain, the early end is taken, so that a deadline is never late by the store's clock.
-// Times here are monotonic: a jump of this machine's wall clock does not matter.
+// clock translates this process's time into the store's, so that a script gets its
+// caller's deadline. Each reply that has the store's time narrows the difference between
+// the two. From the range that remains it takes the early end, so that a deadline is
+// never late by the store's clock. Times here are monotonic: a jump of this machine's
+// wall clock does not matter.
 type clock struct {
 	mu    sync.Mutex
 	epoch time.Time     // of this process; all below is relative to it
@@ -32,15 +35,15 @@ type clock struct {
 	known bool
 }
 
-// drift is how fast two machines' clocks may part.
+// drift is how fast the clocks of two machines may diverge.
 const drift = 1.0 / 1000
 
-// parted is how far they may have parted after d.
+// parted is how far they may have diverged after d.
 func parted(d time.Duration) time.Duration { return time.Duration(float64(max(d, 0)) * drift) }
 
 func newClock() *clock { return &clock{epoch: time.Now()} }
 
-// observe takes in that the store's clock showed now at some time between sent and received.
+// observe learns that the store's clock showed now at a moment between sent and received.
 func (c *clock) observe(now, sent, received time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,7 +59,8 @@ func (c *clock) observe(now, sent, received time.Time) {
 	c.low, c.high, c.at, c.known = low, high, at, true
 }
 
-// theirs is the store's time when ours is t, or a little before it; false if nothing has been observed yet.
+// theirs is the store's time when ours is t, or a little before it. It is false before
+// the first observation.
 func (c *clock) theirs(t time.Time) (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -64,14 +68,15 @@ func (c *clock) theirs(t time.Time) (time.Time, bool) {
 	return time.Unix(0, c.epoch.UnixNano()).Add(at + c.low - parted(at-c.at)), c.known
 }
 
-// noDeadline is for a context that has none: the year 2255, in milliseconds, past what any clock shows and exact in a Lua number. unknownDeadline is for a store whose time is
-// not known yet: it has passed, so a script does nothing but tell the time.
+// noDeadline is for a context without a deadline: the year 2255, in milliseconds. No
+// clock shows it, and it is exact in a Lua number. unknownDeadline is for a store whose
+// time is not known yet: it has passed, so that a script only tells the time.
 const (
 	noDeadline      = 9_000_000_000_000
 	unknownDeadline = 0
 )
 
-// deadline is the ctx's in the store's time, in milliseconds.
+// deadline is the deadline of ctx in the store's time, in milliseconds.
 func (c *clock) deadline(ctx context.Context) int64 {
 	ours, has := ctx.Deadline()
 	if !has {
@@ -84,7 +89,8 @@ func (c *clock) deadline(ctx context.Context) int64 {
 	return until(theirs)
 }
 
-// until is the last whole millisecond before a deadline: a script still runs in the one that it is given.
+// until is the last whole millisecond before a deadline, because a script still runs in
+// the millisecond of its deadline.
 func until(deadline time.Time) int64 { return deadline.UnixMilli() - 1 }
 
 // offset is how far the store's clock is ahead of this machine's wall clock.

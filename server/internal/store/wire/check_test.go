@@ -1,8 +1,9 @@
-package store
+package wire
 
 import "testing"
 
-// TestWorsePersistence checks that of a cluster's primaries the one that loses most is told, in whatever order they answer.
+// TestWorsePersistence checks that of a cluster's primaries the one that loses most is
+// told, in whatever order they answer.
 func TestWorsePersistence(t *testing.T) {
 	fromWorst := []string{"none", "rdb", "aof", ""}
 	for i, worst := range fromWorst {

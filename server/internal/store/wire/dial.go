@@ -1,4 +1,4 @@
-package store
+package wire
 
 import (
 	"context"
@@ -13,11 +13,10 @@ import (
 	"time"
 )
 
-// A dialer makes every connection to Redis and to sentinels. It does what the client
-// library's own does and two things more: it takes certificates as they are now, and it
-// finds out why no connection comes about when one side speaks TLS and the other does
-// not, or when Redis wants a certificate. To the client library all of these look like a
-// Redis that hangs up.
+// A dialer makes every connection to Redis and to sentinels. It adds two things to the
+// client library's own dialer: it takes the current certificates, and it finds out why no
+// connection can be made if only one side speaks TLS, or if Redis wants a certificate. To
+// the client library all of these look like a Redis that hangs up.
 type dialer struct {
 	tls          *tls.Config // as the URL has it; nil for plaintext
 	timeout      time.Duration
@@ -26,7 +25,7 @@ type dialer struct {
 
 type dialing = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-func (s *Store) dialer(c Config, config *tls.Config, timeout time.Duration) (dialing, error) {
+func (w *Client) dialer(c Config, config *tls.Config, timeout time.Duration) (dialing, error) {
 	d := dialer{tls: config, timeout: timeout, certificates: c.Certificates}
 	if d.certificates == nil {
 		d.certificates = func() Certificates { return Certificates{} }
@@ -34,15 +33,15 @@ func (s *Store) dialer(c Config, config *tls.Config, timeout time.Duration) (dia
 	if given := d.certificates(); config == nil && given != (Certificates{}) {
 		return nil, errors.New("-redis-cert, -redis-key and -redis-ca are for TLS, and -redis says redis://: write " +
 			"rediss://, or leave them out")
-	} else if s.unverified = config != nil && config.InsecureSkipVerify; s.unverified && given.CAs != nil {
+	} else if w.unverified = config != nil && config.InsecureSkipVerify; w.unverified && given.CAs != nil {
 		return nil, errors.New("-redis-ca names the CA of Redis's certificate, and skip_verify in -redis says not to " +
 			"look at it: leave skip_verify out")
 	}
 	return d.dial, nil
 }
 
-// probeTime is how long a port may take to show which protocol it speaks, beyond the time
-// of the call that failed.
+// probeTime is how long a port may take to show its protocol, beyond the time of the
+// failed call.
 const probeTime = 300 * time.Millisecond
 
 func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -64,8 +63,8 @@ func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error
 	config.MinVersion, config.RootCAs = tls.VersionTLS12, given.CAs
 	shown := given.Own != nil
 	if shown {
-		// Always this one: Redis lists the CAs that it trusts, and a certificate of
-		// another would silently not be shown.
+		// Always this certificate: Redis lists the CAs that it trusts, and a certificate
+		// of another CA would silently not be shown.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return given.Own, nil
 		}
@@ -81,13 +80,13 @@ func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error
 				"listens at %s speaks plaintext, and -redis says rediss://: name Redis's tls-port, or write "+
 				"redis://", addr)}
 		}
-		// Of a dial, since nothing was sent that could have been done.
+		// The error of a dial: nothing was sent, so nothing was done.
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: conn.RemoteAddr(), Err: err}
 	}
 	return &tlsConn{Conn: secured, shown: shown}, nil
 }
 
-// A plainConn tells a port that speaks TLS from a Redis that hangs up, by how it takes
+// A plainConn tells a port that speaks TLS from a Redis that hangs up, by its reaction to
 // the first words.
 type plainConn struct {
 	*net.TCPConn
@@ -110,8 +109,8 @@ func (c *plainConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// A tlsConn tells a Redis that does not take our certificate, or wants one. Of TLS 1.3
-// that comes after our side of the handshake, in the place of the first reply.
+// A tlsConn recognizes a Redis that rejects our certificate, or wants one. With TLS 1.3
+// that news arrives after our side of the handshake, in the place of the first reply.
 type tlsConn struct {
 	*tls.Conn
 	heard atomic.Bool
@@ -138,8 +137,8 @@ func (c *tlsConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// refusedCertificate reads an alert of Redis that is about our certificate; nil where the
-// error is another.
+// refusedCertificate explains an alert of Redis about our certificate; nil for other
+// errors.
 func refusedCertificate(err error, shown bool) error {
 	_, alert, ok := strings.Cut(err.Error(), "remote error: tls: ")
 	switch {
@@ -155,7 +154,7 @@ func refusedCertificate(err error, shown bool) error {
 		"(tls-ca-cert-file)", err)}
 }
 
-// speaksPlaintext asks what listens there for a PING without TLS.
+// speaksPlaintext sends a PING without TLS to the port.
 func speaksPlaintext(ctx context.Context, network, addr string) bool {
 	conn, done, err := probe(ctx, network, addr)
 	if err != nil {
@@ -170,7 +169,7 @@ func speaksPlaintext(ctx context.Context, network, addr string) bool {
 	return err == nil && (reply[0] == '+' || reply[0] == '-')
 }
 
-// speaksTLS begins a TLS handshake, which need not come to its end.
+// speaksTLS begins a TLS handshake, which need not end.
 func speaksTLS(ctx context.Context, network, addr string) bool {
 	conn, done, err := probe(ctx, network, addr)
 	if err != nil {
@@ -182,7 +181,7 @@ func speaksTLS(ctx context.Context, network, addr string) bool {
 	return err == nil || strings.Contains(err.Error(), "remote error: tls: ")
 }
 
-// probe connects for a moment, whose end may lie after that of the call that failed.
+// probe connects for a moment, which may end after the failed call.
 func probe(ctx context.Context, network, addr string) (conn net.Conn, done func(), err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTime)
 	defer cancel()

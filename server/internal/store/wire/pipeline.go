@@ -1,4 +1,4 @@
-package store
+package wire
 
 import (
 	"context"
@@ -8,10 +8,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// exec sends a pipeline, after which every command has a reply or an error. When Redis
-// refuses the handshake of a new connection (a wrong password, a database that is not
-// there), go-redis returns that refusal from Exec alone: the commands keep their zero
-// values, and an empty listing would look like an answer.
+// exec sends a pipeline, after which every command has a reply or an error. If Redis
+// refuses the handshake of a new connection (a wrong password, a missing database),
+// go-redis returns the refusal from Exec alone. The commands keep their zero values, and
+// an empty listing would look like an answer.
 func exec(ctx context.Context, pipe redis.Pipeliner) {
 	commands, err := pipe.Exec(ctx)
 	if err == nil || slices.ContainsFunc(commands, func(c redis.Cmder) bool { return c.Err() != nil }) {
@@ -22,9 +22,10 @@ func exec(ctx context.Context, pipe redis.Pipeliner) {
 	}
 }
 
-// A watchedPipe is a pipeline whose replies are a primary's: Redis is asked for its role
-// before and after them. Scripts that only read run on a replica too, and there they find
-// what the replica has so far, which is nothing at all when it starts from scratch.
+// A watchedPipe is a pipeline whose replies are a primary's: it asks Redis for its role
+// before and after them. Scripts that only read also run on a replica. There they find
+// only the notes that the replica has so far, and none at all when it starts from
+// scratch.
 type watchedPipe struct {
 	redis.Pipeliner
 	before *redis.StringCmd
@@ -35,8 +36,8 @@ func watched(ctx context.Context, node redis.Cmdable) watchedPipe {
 	return watchedPipe{Pipeliner: pipe, before: pipe.Info(ctx, "replication")}
 }
 
-// exec returns an error when the replies cannot be relied on. Where Redis does not tell
-// its role they are taken as they are.
+// exec returns an error if the replies cannot be relied on. If Redis does not tell its
+// role, they are taken as they are.
 func (p watchedPipe) exec(ctx context.Context) error {
 	after := p.Info(ctx, "replication")
 	exec(ctx, p.Pipeliner)
@@ -53,7 +54,7 @@ func (p watchedPipe) exec(ctx context.Context) error {
 	return nil
 }
 
-// replied is a refusal of Redis in our words: it answers, so it is not dead.
+// replied is a refusal of Redis in our words. Redis has answered, so it is not dead.
 type replied struct{ error }
 
 func (replied) RedisError() {}

@@ -6,18 +6,22 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// usualRetention is what a note lives for if its line says nothing; notes.lua has the same.
-const usualRetention = 45 * 24 * time.Hour
+// defaultRetention is how long a note lives if its line does not say; notes.lua has the
+// same.
+const defaultRetention = 45 * 24 * time.Hour
 
-// readNote reads a line as notes.lua writes it; the format is described there. What is wrong with one is not told, since errors are logged.
+// readNote reads a line as notes.lua writes it; notes.lua describes the format. It does
+// not tell the fault of a line, since errors are logged.
 func readNote(ledger, series, line string, now time.Time) (Note, error) {
 	n, extras, err := readLine(ledger, series, line)
 	if err != nil {
-		return Note{}, unreadable()
+		return Note{}, wire.Unreadable()
 	}
-	// A clock that was set back makes a hold no longer than was asked for.
+	// A clock that was set back does not make a hold longer than was asked for.
 	if extras.length > 0 && n.HeldUntil.Sub(now) > extras.length {
 		n.HeldUntil = now.Add(extras.length)
 	}
@@ -32,7 +36,7 @@ func readNote(ledger, series, line string, now time.Time) (Note, error) {
 	return n, nil
 }
 
-// readLine leaves State zero but for a released note.
+// readLine sets State only for a released note.
 func readLine(ledger, series, line string) (Note, extras, error) {
 	f := strings.Fields(line)
 	if len(f) < 5 || len(f[0]) < 11 {
@@ -61,7 +65,7 @@ func readLine(ledger, series, line string) (Note, extras, error) {
 		}
 		n.Donation.Amount, n.Donation.CurrencyCode = f[2][:len(f[2])-3], f[2][len(f[2])-3:]
 	}
-	e := extras{retention: usualRetention}
+	e := extras{retention: defaultRetention}
 	rest := f[3:]
 	if rest[0][0] == '*' {
 		if e, err = readExtras(&n, rest[0][1:]); err != nil {
@@ -100,43 +104,43 @@ func readOccurred(s string, noted int64) (time.Time, error) {
 	return time.UnixMilli(noted - noted%1000 + after), nil
 }
 
-// extras are what stands between a note's amount and its sightings, less what a Note shows itself.
+// extras are the extras of a note's line that a Note does not show itself.
 type extras struct {
 	retention time.Duration
 	received  time.Time     // zero where the first message arrived as it was noted
 	length    time.Duration // of the hold, as it was asked for
 }
 
-// readExtras skips what only the scripts need, and the letters of later releases.
+// readExtras skips the letters that only the scripts need, and those of later releases.
 func readExtras(n *Note, s string) (extras, error) {
-	e := extras{retention: usualRetention}
+	e := extras{retention: defaultRetention}
 	for s != "" {
 		letter := s[0]
 		end := 1
 		for end < len(s) && (s[end] < 'A' || s[end] > 'Z') {
 			end++
 		}
-		var number int64
+		var value int64
 		if end > 1 {
 			var err error
-			if number, err = strconv.ParseInt(s[1:end], 36, 64); err != nil {
+			if value, err = strconv.ParseInt(s[1:end], 36, 64); err != nil {
 				return e, err
 			}
 		}
 		switch letter {
 		case 'H':
-			n.HeldUntil = n.NotedAt.Add(time.Duration(number) * time.Millisecond)
-			e.length = cmp.Or(e.length, time.Duration(number)*time.Millisecond)
+			n.HeldUntil = n.NotedAt.Add(time.Duration(value) * time.Millisecond)
+			e.length = cmp.Or(e.length, time.Duration(value)*time.Millisecond)
 		case 'L':
-			e.length = time.Duration(number) * time.Millisecond
+			e.length = time.Duration(value) * time.Millisecond
 		case 'R':
 			n.State = StateOpen
 		case 'A':
-			n.Attempt = int(number)
+			n.Attempt = int(value)
 		case 'K':
-			e.retention = time.Duration(number) * time.Second
+			e.retention = time.Duration(value) * time.Second
 		case 'V':
-			e.received = n.NotedAt.Add(-time.Duration(number) * time.Millisecond)
+			e.received = n.NotedAt.Add(-time.Duration(value) * time.Millisecond)
 		}
 		s = s[end:]
 	}
@@ -161,7 +165,11 @@ func readSightings(n *Note, f []string) error {
 		if err != nil {
 			return err
 		}
-		s := Sighting{Message: m, TransactionID: readTransaction(f[1]), SeenAt: n.NotedAt.Add(time.Duration(after) * time.Millisecond)}
+		s := Sighting{
+			Message:       m,
+			TransactionID: readTransaction(f[1]),
+			SeenAt:        n.NotedAt.Add(time.Duration(after) * time.Millisecond),
+		}
 		if f[1] == "=" {
 			s.TransactionID = n.Sightings[0].TransactionID
 		}

@@ -1,4 +1,4 @@
-package store
+package wire
 
 import (
 	"cmp"
@@ -15,47 +15,44 @@ import (
 
 // Report is what the store says of itself. A field that it does not tell is empty.
 type Report struct {
-	Server      string        // what it is and of which release, as "Redis 7.0.15" or "Valkey 9.1.2"
+	Server      string        // the program and its release: "Redis 7.0.15" or "Valkey 9.1.2"
 	Version     string        // of Redis; of the Redis that Valkey says it is compatible with
 	Policy      string        // maxmemory_policy
 	Evicts      bool          // under memory pressure it would forget notes
 	Role        string        // "master", or "slave", which takes no notes
-	Persistence string        // "none", "rdb", "hidden" where it tells only that there is no append-only file, or "aof", with which snapshots do not matter
+	Persistence string        // "none", "rdb", "aof"; "hidden" if it tells only that there is no append-only file
 	Replicas    int           // connected ones
 	MinReplicas bool          // it takes no writes without replicas (min-replicas-to-write)
 	Trouble     string        // why its persistence does not work, where it does not
-	ClockOffset time.Duration // the store's clock less this machine's; on a cluster, of the primary's where it is most
+	ClockOffset time.Duration // the store's clock less this machine's; on a cluster, the largest
 	Unverified  bool          // its certificate is not checked (skip_verify)
-	Lost        []string      // primaries of a cluster that cannot be used while the others answer for their series, and why
+	Lost        []string      // primaries that cannot be used while the rest of the cluster answers, and why
 }
 
 // oldest is the first release whose SET knows PXAT.
 const oldest = "6.2"
 
-// Check asks the store, or every primary of a cluster, whether it can take notes. The error says why not; the report is filled in as far as it was told. A cluster that
-// goes on without one of its primaries (cluster-require-full-coverage no) can take notes, and the report tells of the one.
-func (s *Store) Check(ctx context.Context) (Report, error) {
-	ctx = looking(ctx)
-	cluster, ok := s.redis.(*redis.ClusterClient)
+// Check asks the store, or every primary of a cluster, whether it can take notes. The
+// error says why not; the report has whatever the store told. A cluster that continues
+// without one of its primaries (cluster-require-full-coverage no) can take notes, and the
+// report names the missing primary.
+func (c *Client) Check(ctx context.Context) (Report, error) {
+	cluster, ok := c.redis.(*redis.ClusterClient)
 	if !ok {
-		r, err := s.check(ctx, s.redis, s.clocks.at(""))
-		s.suits(err)
-		return r, err
+		return c.check(ctx, c.redis, c.clocks.at(""))
 	}
 	primaries, err := primariesOf(ctx, cluster)
-	if err != nil { // nobody says who they are
-		err = cmp.Or(asWrongKind(err), looked(failure(ctx, err)))
-		s.suits(err)
-		return Report{}, err
+	if err != nil { // no node knows them
+		return Report{}, cmp.Or(asWrongKind(err), NothingDone(conclude(ctx, err)))
 	}
 	var mu sync.Mutex
 	var worst Report
-	var errs []error // which primary is to blame, each of them
+	var errs []error // each names its primary
 	goesOn := false
 	var all sync.WaitGroup
 	for node := range primaries {
 		all.Go(func() {
-			r, err := s.check(ctx, node, s.clocks.at(node.Options().Addr))
+			r, err := c.check(ctx, node, c.clocks.at(node.Options().Addr))
 			goes := err == nil && strings.Contains(node.ClusterInfo(ctx).Val(), "cluster_state:ok")
 			mu.Lock()
 			defer mu.Unlock()
@@ -67,48 +64,35 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 	}
 	all.Wait()
 	if len(errs) > 0 {
-		cluster.ReloadState(ctx) // another may have taken its place
+		cluster.ReloadState(ctx) // a replica may have taken over
 	}
 	if goesOn {
 		for _, err := range errs {
 			worst.Lost = append(worst.Lost, err.Error())
 		}
-		s.suits(nil)
 		return worst, nil
 	}
-	err = errors.Join(errs...)
-	s.suits(err)
-	return worst, err
+	return worst, errors.Join(errs...)
 }
 
-// suits keeps calls from a store that cannot run Noted. An error that says nothing of
-// that leaves it as it was found.
-func (s *Store) suits(err error) {
-	switch {
-	case errors.Is(err, ErrUnsuitable):
-		s.unsuitable.Store(&err)
-	case err == nil:
-		s.unsuitable.Store(nil)
-	}
-}
-
-// primariesOf are those that the client knows of. It is not asked to look first, as ForEachMaster does: who does not answer would be asked who the others are.
+// primariesOf are the primaries that the client library knows. Unlike ForEachMaster it
+// does not look them up first: that would ask a dead primary for the others.
 func primariesOf(ctx context.Context, cluster *redis.ClusterClient) (map[*redis.Client]bool, error) {
 	primaries := map[*redis.Client]bool{}
 	for i := range manyKeys {
-		node, err := cluster.MasterForKey(ctx, prefix+"{"+strconv.Itoa(i)+"}")
+		node, err := cluster.MasterForKey(ctx, Prefix+"{"+strconv.Itoa(i)+"}")
 		if err != nil {
-			return nil, err // no node has said yet which has what, and each was asked
+			return nil, err // every node was asked, and none knows the slots
 		}
 		primaries[node] = true
 	}
 	return primaries, nil
 }
 
-// manyKeys are keys of which every primary has one, unless it has almost none of the slots.
+// manyKeys is enough keys that every primary has one, unless it has almost no slots.
 const manyKeys = 1024
 
-// worse is the report of two primaries of a cluster: of each thing the worst.
+// worse is the report of two primaries together: each field is the worse of the two.
 func worse(a, b Report) Report {
 	if a.ClockOffset.Abs() < b.ClockOffset.Abs() {
 		a.ClockOffset = b.ClockOffset
@@ -138,7 +122,7 @@ func worse(a, b Report) Report {
 	return a
 }
 
-func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Report, error) {
+func (c *Client) check(ctx context.Context, node redis.Cmdable, clock *clock) (Report, error) {
 	sent := time.Now()
 	now, err := node.Time(ctx).Result()
 	if redis.HasErrorPrefix(err, "unknown command") && modeOf(readInfo(node.Info(ctx).Val())) == "sentinel" {
@@ -146,17 +130,17 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 	} else if wrong := asWrongKind(err); wrong != nil {
 		return Report{}, wrong
 	} else if err != nil {
-		return Report{}, unanswered(failure(ctx, err))
+		return Report{}, unanswered(conclude(ctx, err))
 	}
 	clock.observe(now, sent, time.Now())
-	r := Report{ClockOffset: clock.offset(), Unverified: s.unverified}
+	r := Report{ClockOffset: clock.offset(), Unverified: c.unverified}
 	text, err := node.Info(ctx).Result()
 	var refused redis.Error
 	if err != nil && !errors.As(err, &refused) { // a managed Redis may hide it
-		return r, unanswered(failure(ctx, err))
+		return r, unanswered(conclude(ctx, err))
 	}
 	info := readInfo(text)
-	if _, cluster := s.redis.(*redis.ClusterClient); !cluster {
+	if _, cluster := c.redis.(*redis.ClusterClient); !cluster {
 		if err := kind(ctx, node, info); err != nil {
 			return r, err
 		}
@@ -177,7 +161,8 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 	case info["aof_enabled"] == "1" && info["aof_last_write_status"] == "err":
 		r.Trouble = "it cannot write its append-only file, and takes no new notes until it can"
 	case info["rdb_last_bgsave_status"] == "err":
-		r.Trouble = "its last snapshot failed, and it may take no new notes until one succeeds (stop-writes-on-bgsave-error)"
+		r.Trouble = "its last snapshot failed, and it may take no new notes until one succeeds " +
+			"(stop-writes-on-bgsave-error)"
 	}
 	switch {
 	case r.Version != "" && older(r.Version, oldest):
@@ -192,8 +177,8 @@ func (s *Store) check(ctx context.Context, node redis.Cmdable, clock *clock) (Re
 	return r, nil
 }
 
-// serverOf names the program and its release, by what INFO says; empty where that is
-// nothing. Valkey tells the release of Redis that it is compatible with, beside its own.
+// serverOf names the program and its release, from INFO; empty if INFO does not say.
+// Valkey tells the release of Redis that it is compatible with, beside its own.
 func serverOf(info map[string]string) string {
 	switch {
 	case info["server_name"] == "valkey" || info["valkey_version"] != "":
@@ -204,7 +189,7 @@ func serverOf(info map[string]string) string {
 	return ""
 }
 
-// readInfo reads what INFO replies.
+// readInfo reads the reply of INFO.
 func readInfo(text string) map[string]string {
 	info := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -215,12 +200,16 @@ func readInfo(text string) map[string]string {
 	return info
 }
 
-// unanswered is looked for an operator, to whom a deadline would say nothing.
+// unanswered is NothingDone for an operator, to whom a deadline would say nothing.
 func unanswered(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: it has not answered in time; see whether it is frozen, overloaded, or cut off from here: %w", ErrUnavailable, err)
+		return fmt.Errorf(
+			"%w: it has not answered in time; see whether it is frozen, overloaded, or cut off from here: %w",
+			ErrUnavailable,
+			err,
+		)
 	}
-	return looked(err)
+	return NothingDone(err)
 }
 
 func persistence(info map[string]string, saves func() string) string {
@@ -255,7 +244,7 @@ func older(a, b string) bool {
 	return false
 }
 
-// Stats are counts of the connections to the store, and of what goes over them.
+// Stats are counts of the connections to the store and of the scripts sent over them.
 type Stats struct {
 	Hits, Misses, Timeouts            uint32
 	TotalConns, IdleConns, StaleConns uint32
@@ -263,7 +252,15 @@ type Stats struct {
 }
 
 // Stats counts since Open.
-func (s *Store) Stats() Stats {
-	p := s.redis.PoolStats()
-	return Stats{Hits: p.Hits, Misses: p.Misses, Timeouts: p.Timeouts, TotalConns: p.TotalConns, IdleConns: p.IdleConns, StaleConns: p.StaleConns, UnknownScripts: s.unknownScripts.Load()}
+func (c *Client) Stats() Stats {
+	p := c.redis.PoolStats()
+	return Stats{
+		Hits:           p.Hits,
+		Misses:         p.Misses,
+		Timeouts:       p.Timeouts,
+		TotalConns:     p.TotalConns,
+		IdleConns:      p.IdleConns,
+		StaleConns:     p.StaleConns,
+		UnknownScripts: c.unknownScripts.Load(),
+	}
 }

@@ -1,4 +1,4 @@
-package store
+package wire
 
 import (
 	"cmp"
@@ -9,22 +9,25 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// What -redis names is not always of the kind that -redis-mode says: then a part of the calls
-// succeeds, or a listing has a part of the notes, and nothing would tell. So each look asks, and
-// while the kinds differ no call reaches the store.
+// The server of -redis may be of another kind than -redis-mode says. Then only some calls
+// succeed, or a listing lacks notes, and nothing would tell. So each check asks for the
+// kind, and while the kinds differ no call reaches the store.
 
 const (
-	isNode       = "-redis names a cluster's node, which has only some of the series: start with -redis-mode cluster"
-	isSentinel   = "-redis names a sentinel, which keeps no notes: start with -redis-mode sentinel, and say in -redis which primary it watches (?master_name=)"
+	isNode     = "-redis names a cluster's node, which has only some of the series: start with -redis-mode cluster"
+	isSentinel = "-redis names a sentinel, which keeps no notes: start with -redis-mode sentinel, " +
+		"and say in -redis which primary it watches (?master_name=)"
 	isNoSentinel = "-redis names a Redis and no sentinel: start with -redis-mode standalone, or name the sentinels"
 	isNoCluster  = "-redis names a Redis that is not in a cluster: start with -redis-mode standalone"
-	isNoNode     = "-redis names a server that does not know CLUSTER: start with -redis-mode sentinel where it is a sentinel, else with -redis-mode standalone"
-	watchesNone  = "the sentinels of -redis watch no primary of this name: mend ?master_name= in -redis (SENTINEL MASTERS on a sentinel lists them)"
+	isNoNode     = "-redis names a server that does not know CLUSTER: start with -redis-mode sentinel " +
+		"where it is a sentinel, else with -redis-mode standalone"
+	watchesNone = "the sentinels of -redis watch no primary of this name: mend ?master_name= in -redis " +
+		"(SENTINEL MASTERS on a sentinel lists them)"
 )
 
 func wrongKind(what string) error { return &shutOut{by: ByMode, text: what, also: ErrUnsuitable} }
 
-// asWrongKind reads why a server of another kind could not even be asked; nil where that is not why.
+// asWrongKind explains an error of a server of another kind; nil for other errors.
 func asWrongKind(err error) error {
 	if err == nil {
 		return nil
@@ -43,8 +46,8 @@ func asWrongKind(err error) error {
 	return nil
 }
 
-// kind tells what the one server that was asked is not meant to be, by what INFO says, or where
-// it says nothing by whether it has all keys.
+// kind is an error if the server is a node of a cluster or a sentinel. INFO tells; where
+// it is hidden, the server is a node if it refuses keys of some slots.
 func kind(ctx context.Context, node redis.Cmdable, info map[string]string) error {
 	switch modeOf(info) {
 	case "cluster":
@@ -53,13 +56,13 @@ func kind(ctx context.Context, node redis.Cmdable, info map[string]string) error
 		return wrongKind(isSentinel)
 	case "":
 		pipe := node.Pipeline()
-		looks := make([]*redis.StringCmd, len(clusterTags))
-		for i, key := range clusterMarkers() {
-			looks[i] = pipe.Get(ctx, key)
+		var replies []*redis.StringCmd
+		for _, key := range KeysOfAllParts("epoch") {
+			replies = append(replies, pipe.Get(ctx, key))
 		}
 		_, _ = pipe.Exec(ctx) // the commands bear the errors
-		for _, look := range looks {
-			if redis.HasErrorPrefix(look.Err(), "MOVED") || redis.HasErrorPrefix(look.Err(), "CLUSTERDOWN") {
+		for _, reply := range replies {
+			if redis.HasErrorPrefix(reply.Err(), "MOVED") || redis.HasErrorPrefix(reply.Err(), "CLUSTERDOWN") {
 				return wrongKind(isNode)
 			}
 		}
@@ -67,5 +70,6 @@ func kind(ctx context.Context, node redis.Cmdable, info map[string]string) error
 	return nil
 }
 
-// modeOf is standalone, cluster or sentinel, by what INFO says; empty where it does not say. Valkey has a word of its own.
+// modeOf is standalone, cluster or sentinel, from INFO; empty if INFO does not say.
+// Valkey has its own name for the field.
 func modeOf(info map[string]string) string { return cmp.Or(info["redis_mode"], info["server_mode"]) }

@@ -1,0 +1,155 @@
+package wire
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A run is a call on its way. Once a batch has it, only the batch touches it: its caller
+// may have given up.
+type run struct {
+	call     *Call
+	clock    *clock // of the primary that it is sent to
+	deadline int64  // the caller's, by that clock
+
+	cmd        once
+	wait       *redis.IntCmd // the WAIT behind it on its connection; nil if none was sent
+	replicated bool          // enough replicas have everything written before the reply
+}
+
+// prepare makes the run's command, with the whole source or with its digest.
+func (r *run) prepare(ctx context.Context, whole bool) {
+	r.cmd, r.wait, r.replicated = r.call.command(ctx, r.deadline, whole), nil, false
+}
+
+// A reply is a script's words, or the reason why there are none.
+type reply struct {
+	words []string
+	err   error
+}
+
+// Run runs the calls on behalf of ctx and fills in their replies. Its calls must all
+// write or all read. It gives each call its deadline by Redis's clock.
+func (c *Client) Run(ctx context.Context, calls []*Call) {
+	runs := make([]*run, len(calls))
+	for i, call := range calls {
+		clock, err := c.clockFor(ctx, call.Key)
+		if err != nil {
+			Fail(calls, err)
+			return
+		}
+		runs[i] = &run{call: call, clock: clock, deadline: clock.deadline(ctx)}
+	}
+	c.share(ctx, runs)
+	for _, r := range runs {
+		if r.deadline == unknownDeadline {
+			r.call.Err = NothingDone(r.call.Err)
+		}
+	}
+	// PAST_DEADLINE although ours has not passed: our estimate of Redis's clock was
+	// missing or stale. Nothing ran; retry with the time from the reply. The estimate
+	// itself may already be stale again, from a reply that was sent before the clock was
+	// set.
+	ours, has := ctx.Deadline()
+	for has && ctx.Err() == nil {
+		var again []*run
+		for _, r := range runs {
+			if r.call.Err != nil || r.call.Words[0] != "PAST_DEADLINE" {
+				continue
+			}
+			if now, err := Millis(nowIn(r.call.Words)); err == nil {
+				again = append(again, &run{call: r.call, clock: r.clock, deadline: until(now.Add(time.Until(ours)))})
+			}
+		}
+		if len(again) == 0 {
+			break
+		}
+		runs = again
+		c.share(ctx, runs)
+	}
+	for _, call := range calls {
+		if call.Err == nil && call.Words[0] == "PAST_DEADLINE" {
+			call.Err = ErrPastDeadline
+		}
+	}
+}
+
+// clockFor is the clock of the primary that has a key, as far as the client library
+// knows. A redirected call arrives with the deadline of another primary's clock.
+func (c *Client) clockFor(ctx context.Context, key string) (*clock, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	cluster, ok := c.redis.(*redis.ClusterClient)
+	if !ok {
+		return c.clocks.at(""), nil
+	}
+	node, err := cluster.MasterForKey(ctx, key)
+	if err != nil {
+		return nil, NothingDone(conclude(ctx, err))
+	}
+	return c.clocks.at(node.Options().Addr), nil
+}
+
+// share adds to roundTrip that a single run shares its round trip with those of other
+// callers.
+func (c *Client) share(ctx context.Context, runs []*run) {
+	batch := c.writes
+	if !runs[0].call.Script.Writes {
+		batch = c.reads
+	}
+	if batch != nil && len(runs) == 1 {
+		told := batch.do(ctx, runs[0])
+		runs[0].call.Words, runs[0].call.Err = told.words, told.err
+		return
+	}
+	for i, told := range c.roundTrip(ctx, runs) {
+		runs[i].call.Words, runs[i].call.Err = told.words, told.err
+	}
+}
+
+// roundTrip adds to send that scripts which Redis does not know are sent again with their
+// source, and reads the replies. Each run ends with its own reply or failure.
+func (c *Client) roundTrip(ctx context.Context, runs []*run) []reply {
+	for _, r := range runs {
+		r.prepare(ctx, false)
+	}
+	sent := time.Now()
+	c.send(ctx, runs)
+	var unknown []*run
+	for _, r := range runs {
+		// A Redis that was restarted, or took over, knows no scripts. Nothing ran.
+		if redis.HasErrorPrefix(r.cmd.Err(), "NOSCRIPT") {
+			c.unknownScripts.Add(1)
+			r.prepare(ctx, true)
+			unknown = append(unknown, r)
+		}
+	}
+	if len(unknown) > 0 {
+		c.send(ctx, unknown)
+	}
+	received := time.Now()
+	replies := make([]reply, len(runs))
+	for i, r := range runs {
+		words, err := read(ctx, r.cmd)
+		if err == nil {
+			if now, err := Millis(nowIn(words)); err == nil {
+				r.clock.observe(now, sent, received)
+			}
+			switch {
+			case words[0] == "VERSION":
+				err = NotOurs(words[1])
+			case c.replicas > 0 && r.call.Script.Writes && !r.replicated && words[0] != "PAST_DEADLINE":
+				err = notReplicated(ctx, r.wait)
+			}
+		}
+		if !r.call.Script.Writes {
+			err = NothingDone(err)
+		}
+		replies[i] = reply{words: words, err: err}
+	}
+	c.follow(runs)
+	return replies
+}

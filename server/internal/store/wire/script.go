@@ -1,0 +1,117 @@
+package wire
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A Script is one operation, run by one call and touching one key. The header of its file
+// says what it takes, replies and writes.
+type Script struct {
+	Name, Source, SHA string
+	// Writes is true where the caller relies on what the script has written. A script
+	// that does not write waits for no replicas, and its outcome is never unknown.
+	Writes bool
+}
+
+// NewScript is a script of this source.
+func NewScript(name, source string, writes bool) *Script {
+	sum := sha1.Sum([]byte(source))
+	return &Script{Name: name, Source: source, SHA: hex.EncodeToString(sum[:]), Writes: writes}
+}
+
+// A Call is one run of a script, and its reply.
+type Call struct {
+	Script *Script
+	Key    string
+	Args   []any // behind the deadline, which is the first ARGV of every script
+
+	// Run sets these. Words is the reply, whose first element is a word.
+	Words []string
+	Err   error
+}
+
+// Fail gives every call the same error.
+func Fail(calls []*Call, err error) {
+	for _, c := range calls {
+		c.Words, c.Err = nil, err
+	}
+}
+
+// once is a command that the client library never sends again by itself. A retry after a
+// lost reply would find the note that the first attempt had made, and the donation would
+// be lost. The library still follows the redirections of a cluster: a redirected command
+// did not run.
+type once struct{ *redis.Cmd }
+
+func (once) NoRetry() bool { return true }
+
+// command is the call as Redis gets it: by the script's digest, or with its whole source.
+func (c *Call) command(ctx context.Context, deadline int64, whole bool) once {
+	args := make([]any, 0, 5+len(c.Args))
+	if whole {
+		args = append(args, "eval", c.Script.Source, 1, c.Key, deadline)
+	} else {
+		args = append(args, "evalsha", c.Script.SHA, 1, c.Key, deadline)
+	}
+	cmd := once{redis.NewCmd(ctx, append(args, c.Args...)...)}
+	cmd.SetFirstKeyPos(3)
+	return cmd
+}
+
+// read turns a reply into its words. The scripts reply with arrays of strings and
+// numbers, the first a word.
+func read(ctx context.Context, cmd once) ([]string, error) {
+	reply, err := cmd.Slice()
+	if err != nil {
+		return nil, conclude(ctx, err)
+	}
+	words := make([]string, len(reply))
+	for i, v := range reply {
+		switch v := v.(type) {
+		case string:
+			words[i] = v
+		case int64:
+			words[i] = strconv.FormatInt(v, 10)
+		default:
+			return nil, fmt.Errorf("a script replied %v, whose element %d is neither text nor a number", reply, i)
+		}
+	}
+	if len(words) < 2 {
+		return nil, fmt.Errorf("a script replied %q, which is too short", words)
+	}
+	return words, nil
+}
+
+// nowIn is Redis's time in a reply, as text: the second element, or the one behind a
+// note's line. It is empty in a reply that tells a version instead.
+func nowIn(words []string) string {
+	at := 1
+	switch words[0] {
+	case "FIRST", "DUPLICATE", "HELD", "FOUND":
+		at = 3
+	case "DONE":
+		at = 2
+	case "VERSION":
+		return ""
+	}
+	if at < len(words) {
+		return words[at]
+	}
+	return ""
+}
+
+// Millis reads a time of a reply.
+func Millis(s string) (time.Time, error) {
+	ms, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("reading a time: %w", err)
+	}
+	return time.UnixMilli(ms), nil
+}
