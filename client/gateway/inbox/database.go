@@ -61,7 +61,10 @@ func openDatabase(address string, existing bool) (*sql.DB, dialect, error) {
 		// depends on the disk.
 		config.RuntimeParams["synchronous_commit"] = "on"
 		config.RuntimeParams["application_name"] = "noted-gateway"
-		db := stdlib.OpenDB(*config)
+		// A connection that the server has closed is noticed before it is used: PayPal would
+		// hear 503 although the database is back.
+		ping := func(context.Context, stdlib.ShouldPingParams) bool { return true }
+		db := stdlib.OpenDB(*config, stdlib.OptionShouldPing(ping))
 		db.SetMaxOpenConns(16)
 		db.SetMaxIdleConns(16)
 		db.SetConnMaxIdleTime(5 * time.Minute)
