@@ -129,7 +129,7 @@ var mutants = []mutant{
 		"if now < note.forget then", "if now <= note.forget then", byEnds},
 	{"notes are never forgotten", "notes.lua", "if now < note.forget then", "if true then", byEnds},
 	{"keys never expire", "notes.lua",
-		"table.concat(lines, '\\n'), 'PXAT', number(forget_at(notes)))", "table.concat(lines, '\\n'))", byEnds},
+		"table.concat(lines, '\\n'), 'PXAT', decimal(forget_at(notes)))", "table.concat(lines, '\\n'))", byEnds},
 	{"a deadline does not count", "notes.lua",
 		"if now > deadline then\n    return nil", "if false then\n    return nil", byDeadline},
 	{"a deadline ends before its time", "notes.lua",
@@ -331,7 +331,7 @@ var mutants = []mutant{
 
 	// Replicas.
 	{"an answer that rests on notes is not written", "notes.lua",
-		"    redis.call('PEXPIREAT', key, number(at))\n", "", byWritten},
+		"    redis.call('PEXPIREAT', key, decimal(at))\n", "", byWritten},
 	{"an answer that rests on nothing is not written", "notes.lua",
 		"    redis.call('SET', key, VERSION, 'PX', 1)\n    redis.call('DEL', key)\n", "", byWritten},
 	{"an answer that rests on nothing leaves a key", "notes.lua",
@@ -343,10 +343,10 @@ var mutants = []mutant{
 	{"a beat after its deadline counts", "beat.lua",
 		"if now > deadline then", "if false then", byDeadline},
 	{"another mark is the same", "beat.lua",
-		"at <= #marks and marks[at] ~= mark then", "false then", byWentBack},
+		"at <= #latest and latest[at] ~= letters then", "false then", byWentBack},
 	{"an epoch does not begin anew", "beat.lua",
 		"return { 'LOST', now, fresh, go_on(fresh, 0, {}) }",
-		"return { 'LOST', now, id, go_on(id, before, marks) }", byWentBack},
+		"return { 'LOST', now, id, go_on(id, before, latest) }", byWentBack},
 }
 
 // chosen names the mutant that this process is; the store of any other is as it was
