@@ -17,13 +17,15 @@ import (
 	"google.golang.org/grpc/peer"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/contract"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
 // access decides who may call, and how often. Both doors tell it of a call in gRPC's way: what a caller presents is incoming metadata, and its connection
 // with its certificate is the peer.
 type access struct {
-	audit     audit
-	telemetry *telemetry
+	audit     metrics.Audit
+	telemetry *metrics.Metrics
 	known     atomic.Pointer[callers] // nil where there is no file: everybody who can connect may call
 	byCert    bool                    // certificates are checked in the handshake
 	rates     *rates                  // nil where there is no limit
@@ -37,8 +39,8 @@ const (
 	denialsBurst = 50
 )
 
-func newAccess(config Config, t *telemetry) *access {
-	return &access{audit: newAudit(config), telemetry: t, byCert: config.TLSClientCA != "", rates: newRates(config.Rate, config.Burst),
+func newAccess(config Config, t *metrics.Metrics) *access {
+	return &access{audit: metrics.NewAudit(config.Audit, config.Logger), telemetry: t, byCert: config.TLSClientCA != "", rates: newRates(config.Rate, config.Burst),
 		denials: newRates(lesser(config.Rate, denialsRate), lesser(config.Burst, denialsBurst))}
 }
 
@@ -61,17 +63,6 @@ func (a *access) file(path string) *reloaded {
 	}}
 }
 
-// callerKey keeps who calls.
-type callerKey struct{}
-
-// callerOf is the name of who calls, for the log; empty where nobody knows.
-func callerOf(ctx context.Context) string {
-	if who, ok := ctx.Value(callerKey{}).(*caller); ok {
-		return who.name
-	}
-	return ""
-}
-
 // unary lets a call pass that its caller may make.
 func (a *access) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	ctx, err := a.admit(ctx, info.FullMethod, request)
@@ -89,7 +80,7 @@ func (a *access) unary(ctx context.Context, request any, info *grpc.UnaryServerI
 func (a *access) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	ctx, err := a.admit(stream.Context(), info.FullMethod, nil)
 	if err != nil {
-		a.telemetry.refused(info.FullMethod, err)
+		a.telemetry.Refused(info.FullMethod, err)
 		return err
 	}
 	return handler(server, &streamWithContext{ServerStream: stream, ctx: ctx})
@@ -112,24 +103,24 @@ func (a *access) admit(ctx context.Context, method string, request any) (context
 	}
 	who, err := a.identify(ctx)
 	if err != nil {
-		return ctx, a.deny(ctx, method, "", errNoCaller, err.Error())
+		return ctx, a.deny(ctx, method, "", contract.ErrNoCaller, err.Error())
 	}
-	ctx = context.WithValue(ctx, callerKey{}, who)
+	ctx = metrics.WithCaller(ctx, who.name)
 	if wait := a.rates.take(keyOf(ctx)); wait > 0 {
-		return ctx, rateLimited(wait)
+		return ctx, contract.RateLimited(wait)
 	}
 	if !listed || right.verb != "" && !slices.Contains(who.verbs, string(right.verb)) {
-		return ctx, a.deny(ctx, method, "", errVerbDenied, "")
+		return ctx, a.deny(ctx, method, "", contract.ErrVerbDenied, "")
 	}
 	if right.ledger == nil || request == nil || who.ledgers == nil {
 		return ctx, nil
 	}
 	ledger, err := right.ledger(request)
 	if err != nil {
-		return ctx, refuse(err)
+		return ctx, contract.Refuse(err)
 	}
 	if !who.has(ledger) {
-		return ctx, a.deny(ctx, method, ledger, errLedgerDenied, "")
+		return ctx, a.deny(ctx, method, ledger, contract.ErrLedgerDenied, "")
 	}
 	return ctx, nil
 }
@@ -193,7 +184,7 @@ func (a *access) certificateOf(ctx context.Context) ([]string, error) {
 
 // keyOf is whose rate a call takes from.
 func keyOf(ctx context.Context) string {
-	if name := callerOf(ctx); name != "" {
+	if name := metrics.CallerOf(ctx); name != "" {
 		return ofCaller(name)
 	}
 	return ofAddress(hostOf(ctx))
@@ -202,34 +193,34 @@ func keyOf(ctx context.Context) string {
 // deny refuses, and leaves a line for who looks into it later.
 func (a *access) deny(ctx context.Context, method, ledger string, why error, cause string) error {
 	if wait := a.denials.take(keyOf(ctx)); wait > 0 {
-		return rateLimited(wait)
+		return contract.RateLimited(wait)
 	}
-	f := refuse(why)
-	fields := []any{"rpc", method, "reason", f.reason}
-	if why == errLedgerDenied {
+	f := contract.Refuse(why)
+	fields := []any{"rpc", method, "reason", f.Reason()}
+	if why == contract.ErrLedgerDenied {
 		fields = append(fields, "ledger", clipped(ledger))
 	}
 	if cause != "" {
 		fields = append(fields, "cause", cause)
 	}
-	a.audit.write(ctx, "denied a call", fields...)
+	a.audit.Write(ctx, "denied a call", fields...)
 	return f
 }
 
 // stranger leaves a line when somebody settles, releases or extends with a receipt whose hold another has, or had.
 func (a *access) stranger(ctx context.Context, method string, request any, err error) {
-	reason := reasonOf(err)
+	reason := contract.ReasonOf(err)
 	if reason != "HOLD_LOST" && reason != "SETTLED_BY_ANOTHER" {
 		return
 	}
 	ledger, _ := ledgerOfReceipt(request)
-	a.audit.write(ctx, "refused a receipt whose hold is another's", "rpc", method, "ledger", ledger, "reason", reason)
+	a.audit.Write(ctx, "refused a receipt whose hold is another's", "rpc", method, "ledger", ledger, "reason", reason)
 }
 
 // clipped keeps what a stranger wrote from filling the log, or memory.
 func clipped(s string) string {
-	if len(s) > maxLedger {
-		return strings.ToValidUTF8(s[:maxLedger], "") + "…"
+	if len(s) > contract.MaxLedger {
+		return strings.ToValidUTF8(s[:contract.MaxLedger], "") + "…"
 	}
 	return s
 }
@@ -255,10 +246,3 @@ func host(address net.Addr) string {
 	}
 	return ip.String()
 }
-
-// What access refuses with; the table in status.go says how.
-var (
-	errNoCaller     = errors.New("no valid caller")
-	errVerbDenied   = errors.New("a verb that the caller has not")
-	errLedgerDenied = errors.New("a ledger that the caller has not")
-)

@@ -8,10 +8,13 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/donation-dedupe/noted/server/internal/contract"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
 // newAdmin is what operators and their machines ask; it is not for callers, and knows nothing of them.
-func newAdmin(w *watch, t *telemetry, logger *slog.Logger) *http.Server {
+func newAdmin(w *watch, m *metrics.Metrics, logger *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(response http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(response, "ok"+w.remark())
@@ -24,7 +27,7 @@ func newAdmin(w *watch, t *telemetry, logger *slog.Logger) *http.Server {
 		fmt.Fprintln(response, "ready"+w.remark())
 	})
 	mux.HandleFunc("POST /acknowledge", w.losses.acknowledge)
-	mux.Handle("GET /metrics", promhttp.InstrumentMetricHandler(t.registry, promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{})))
+	mux.Handle("GET /metrics", promhttp.InstrumentMetricHandler(m.Registry, promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{})))
 	// Without pprof.Cmdline: the command line may hold the password of the store.
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -36,7 +39,7 @@ func newAdmin(w *watch, t *telemetry, logger *slog.Logger) *http.Server {
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      2 * time.Minute, // a profile takes as long as it was asked to
 		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    maxHeaders,
+		MaxHeaderBytes:    contract.MaxHeaders,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
@@ -18,20 +19,25 @@ type advice struct {
 	mode                   string
 	replicas               int
 
-	telemetry *telemetry
-	logger    *slog.Logger
-	said      map[string]bool // :: what → it is so, and has been said
-	jumps     prometheus.Counter
-	offset    time.Duration // of the clocks, when last looked at
-	looked    bool
+	logger   *slog.Logger
+	said     map[string]bool // :: advice → it applies, and has been given
+	jumps    prometheus.Counter
+	clockOff prometheus.Gauge
+	offset   time.Duration // of the clocks, at the last look
+	looked   bool
 }
 
-func newAdvice(config Config, t *telemetry, logger *slog.Logger) advice {
-	a := advice{trial: config.Trial, evictionAllowed: config.AllowEviction, mode: config.RedisMode, replicas: config.Replicas, telemetry: t, logger: logger,
-		said: map[string]bool{}, jumps: prometheus.NewCounter(prometheus.CounterOpts{Name: "noted_store_clock_jumps_total",
-			Help: "How often the store's clock was found to have jumped against this machine's, by more than half a second."})}
-	t.registry.MustRegister(a.jumps)
-	return a
+func newAdvice(config Config, m *metrics.Metrics, logger *slog.Logger) advice {
+	return advice{
+		trial:           config.Trial,
+		evictionAllowed: config.AllowEviction,
+		mode:            config.RedisMode,
+		replicas:        config.Replicas,
+		logger:          logger,
+		said:            map[string]bool{},
+		jumps:           m.Counter("noted_store_clock_jumps_total"),
+		clockOff:        m.Gauge("noted_store_clock_offset_seconds"),
+	}
 }
 
 // The windows from which on the payments of a series that is as frequent can be taken for each other.
@@ -64,7 +70,7 @@ func adviseOnRules(config Config, logger *slog.Logger) {
 
 // give looks through a report.
 func (a *advice) give(r store.Report) {
-	a.telemetry.clockOff.Set(r.ClockOffset.Seconds())
+	a.clockOff.Set(r.ClockOffset.Seconds())
 	if a.trial {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/server/internal/embedded"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
@@ -42,7 +43,7 @@ func TestAdvice(t *testing.T) {
 	for _, c := range cases {
 		var log bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(&log, nil))
-		a := newAdvice(c.config, newTelemetry(logger, nil, func() store.Stats { return store.Stats{} }), logger)
+		a := newAdvice(c.config, metrics.New(metrics.Config{Logger: logger}), logger)
 		ill := well
 		c.make(&ill)
 		lines := 0
@@ -153,7 +154,7 @@ func TestClockJumps(t *testing.T) {
 	soon("a jump of 2s is told", func() bool {
 		return strings.Contains(log.String(), "clock jumped") && strings.Contains(log.String(), "clock and this machine's disagree")
 	})
-	families, err := s.telemetry.registry.Gather()
+	families, err := s.telemetry.Registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

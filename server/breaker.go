@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/donation-dedupe/noted/server/internal/contract"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
@@ -53,19 +55,17 @@ type breaker struct {
 	refused prometheus.Counter
 }
 
-func newBreaker(config Config, registry prometheus.Registerer) *breaker {
-	b := &breaker{limit: tripAfter, refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "noted_store_not_asked_total",
-		Help: "Questions that were refused without asking the store, since it did not answer those before."})}
-	if config.RedisMode == "cluster" {
+func newBreaker(cluster bool, m *metrics.Metrics) *breaker {
+	b := &breaker{limit: tripAfter, refused: m.Counter("noted_store_not_asked_total")}
+	if cluster {
 		b.limit = tripAfterCluster
 	}
-	registry.MustRegister(b.refused, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "noted_store_breaker_open",
-		Help: "1 while the store counts as dead and is asked only now and then."}, func() float64 {
+	m.GaugeFunc("noted_store_breaker_open", func() float64 {
 		if b.open.Load() {
 			return 1
 		}
 		return 0
-	}))
+	})
 	return b
 }
 
@@ -132,7 +132,7 @@ func (b *breaker) trip(trial bool) {
 		return // another has
 	}
 	b.span = min(max(2*b.span, openFirst), openMost)
-	b.until = time.Now().Add(jitter(b.span))
+	b.until = time.Now().Add(contract.Jitter(b.span))
 	b.probing = false
 	b.failures.Store(0)
 	b.open.Store(true)

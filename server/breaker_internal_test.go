@@ -5,15 +5,14 @@ import (
 	"io"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
 // A question that got no connection is no news of the store: it neither opens the breaker, nor keeps it closed where the others get no answer, nor closes it.
 func TestNoConnectionIsNoNews(t *testing.T) {
 	nothing, silence := fmt.Errorf("noting: %w", store.ErrPoolExhausted), fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, io.EOF)
-	b := newBreaker(Config{}, prometheus.NewRegistry())
+	b := newBreaker(false, metrics.New(metrics.Config{}))
 	for range 10 * tripAfter {
 		b.end(false, slow, nothing)
 	}

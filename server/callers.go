@@ -16,6 +16,7 @@ import (
 	reflectionalphapb "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/contract"
 	"github.com/donation-dedupe/noted/server/internal/jsonfile"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
@@ -149,7 +150,7 @@ func readCallers(path string, text []byte, certificates bool) (*callers, error) 
 func (c *callers) readCaller(r *jsonfile.Reader, name string, certificates bool) error {
 	c.count++
 	who := &caller{name: name}
-	if err := word(name, maxLedger); err != nil {
+	if err := contract.Word(name, contract.MaxLedger); err != nil {
 		return fmt.Errorf("its name %w", err)
 	}
 	var tokens int
@@ -196,7 +197,7 @@ func (c *callers) readCaller(r *jsonfile.Reader, name string, certificates bool)
 			return r.Texts(setting, func(value string) error {
 				if value == everyLedger {
 					anyLedger = true
-				} else if err := word(value, maxLedger); err != nil {
+				} else if err := contract.Word(value, contract.MaxLedger); err != nil {
 					return fmt.Errorf("ledger %q %w", value, err)
 				}
 				who.ledgers = append(who.ledgers, value)
@@ -225,16 +226,6 @@ func (c *callers) readCaller(r *jsonfile.Reader, name string, certificates bool)
 	}
 	if anyLedger {
 		who.ledgers = nil
-	}
-	return nil
-}
-
-// word is the rule of names, as the contract has it for ledgers.
-func word(value string, limit int) error {
-	var c check
-	c.word("", value, limit)
-	if len(c.violations) > 0 {
-		return errors.New(c.violations[0].Description)
 	}
 	return nil
 }

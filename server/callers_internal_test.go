@@ -11,6 +11,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/contract"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
 func sumOf(token string) string {
@@ -115,8 +117,8 @@ func TestEveryMethodHasItsRights(t *testing.T) {
 			t.Errorf("%s needs no verb", method)
 		}
 	}
-	a := &access{audit: newAudit(Config{Audit: discard}), telemetry: newTelemetry(discard, nil, nil)}
-	if _, err := a.admit(t.Context(), "/noted.v1.DedupeService/SettleEverything", nil); reasonOf(err) != "VERB_DENIED" {
+	a := &access{audit: metrics.NewAudit(discard, discard), telemetry: metrics.New(metrics.Config{Logger: discard})}
+	if _, err := a.admit(t.Context(), "/noted.v1.DedupeService/SettleEverything", nil); contract.ReasonOf(err) != "VERB_DENIED" {
 		t.Errorf("a method that nobody has thought of: %v, want VERB_DENIED", err)
 	}
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/credentials"
+
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
 // expirySoon is how long before its end a certificate is warned of.
@@ -32,25 +34,23 @@ type certificates struct {
 	warned   atomic.Int64 // notAfter of the last certificate that was warned of
 
 	failures *prometheus.CounterVec // reason
-	floods   *floods
+	floods   *metrics.Floods
 }
 
-func newCertificates(config Config, f *floods, registry prometheus.Registerer) *certificates {
+func newCertificates(config Config, m *metrics.Metrics) *certificates {
 	c := &certificates{
 		certFile:     config.TLSCert,
 		keyFile:      config.TLSKey,
 		clientCAFile: config.TLSClientCA,
 		required:     config.TLSClientCA != "" && config.Callers == "",
 		logger:       config.Logger,
-		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_tls_handshake_failures_total",
-			Help: "Connections that ended in the TLS handshake. To the caller such a failure looks like a server that is away."}, []string{"reason"}),
-		floods: f,
+		failures:     m.CounterVec("noted_tls_handshake_failures_total"),
+		floods:       m.Floods,
 	}
 	for _, reason := range []string{"expired", "unknown_ca", "no_certificate", "bad_certificate", "not_tls", "gone", "other"} {
 		c.failures.WithLabelValues(reason)
 	}
-	registry.MustRegister(c.failures, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "noted_tls_cert_not_after_seconds",
-		Help: "When the server's certificate ends, in seconds of Unix time. Alert 14 days before."}, func() float64 { return float64(c.notAfter.Load()) }))
+	m.GaugeFunc("noted_tls_cert_not_after_seconds", func() float64 { return float64(c.notAfter.Load()) })
 	return c
 }
 
@@ -151,7 +151,7 @@ func (c *certificates) failed(peer, trouble string) {
 	if reason == "gone" {
 		return // a load balancer that looks whether somebody listens
 	}
-	c.floods.log(context.Background(), "a TLS handshake failed "+reason, slog.LevelWarn, "a TLS handshake failed", "peer", peer, "reason", reason, "error", trouble)
+	c.floods.Log(context.Background(), "a TLS handshake failed "+reason, slog.LevelWarn, "a TLS handshake failed", "peer", peer, "reason", reason, "error", trouble)
 }
 
 // handshakeReason reads the text of a trouble: crypto/tls has values for some only, and net/http tells of all in text.
@@ -198,7 +198,7 @@ func (h handshakes) Clone() credentials.TransportCredentials {
 // serverErrors is what net/http tells of its connections: handshakes that failed are counted, the rest is logged.
 type serverErrors struct {
 	certificates *certificates // nil where there is no TLS
-	floods       *floods
+	floods       *metrics.Floods
 }
 
 // Write is of io.Writer; a line at a time.
@@ -208,7 +208,7 @@ func (e serverErrors) Write(line []byte) (int, error) {
 		peer, trouble, _ := strings.Cut(of, ": ")
 		e.certificates.failed(peer, trouble)
 	} else {
-		e.floods.log(context.Background(), "serving HTTP", slog.LevelWarn, "serving HTTP", "error", text)
+		e.floods.Log(context.Background(), "serving HTTP", slog.LevelWarn, "serving HTTP", "error", text)
 	}
 	return len(line), nil
 }

@@ -1,9 +1,7 @@
 package server
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -13,21 +11,15 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
 // This file has what reads requests and writes answers at both doors. What it cannot read never becomes a call, and no interceptor sees it.
 
-// unreadable counts and tells of a request that cannot be read. Its caller is broken, and who looks after that caller may not see what it is told.
-func (t *telemetry) unreadable(message any, code codes.Code) {
-	rpc := strings.TrimSuffix(string(message.(proto.Message).ProtoReflect().Descriptor().Name()), "Request")
-	t.refusals.WithLabelValues(rpc, code.String(), "UNREADABLE").Inc()
-	t.floods.log(context.Background(), "requests that cannot be read", slog.LevelWarn, "a request could not be read, so its donation was not looked at; mend the caller, which was told why", "rpc", rpc)
-}
-
 // grpcCodec is gRPC's own, except that a page of notes takes no more memory than it is long. gRPC would take a whole MiB, and keep it until the page is read.
 type grpcCodec struct {
 	encoding.CodecV2
-	telemetry *telemetry
+	telemetry *metrics.Metrics
 }
 
 // Marshal is of encoding.CodecV2, as is Unmarshal.
@@ -44,13 +36,13 @@ func (c grpcCodec) Marshal(message any) (mem.BufferSlice, error) {
 func (c grpcCodec) Unmarshal(data mem.BufferSlice, message any) error {
 	err := c.CodecV2.Unmarshal(data, message)
 	if err != nil {
-		c.telemetry.unreadable(message, codes.Internal)
+		c.telemetry.Unreadable(message, codes.Internal)
 	}
 	return err
 }
 
 // binaryCodec is Connect's own.
-type binaryCodec struct{ telemetry *telemetry }
+type binaryCodec struct{ telemetry *metrics.Metrics }
 
 // Name is of connect.Codec, as are the other two.
 func (binaryCodec) Name() string { return "proto" }
@@ -64,7 +56,7 @@ func (binaryCodec) Marshal(message any) ([]byte, error) {
 func (c binaryCodec) Unmarshal(body []byte, message any) error {
 	err := proto.Unmarshal(body, message.(proto.Message))
 	if err != nil {
-		c.telemetry.unreadable(message, codes.InvalidArgument)
+		c.telemetry.Unreadable(message, codes.InvalidArgument)
 	}
 	return err
 }
@@ -72,7 +64,7 @@ func (c binaryCodec) Unmarshal(body []byte, message any) error {
 // jsonCodec reads JSON more strictly than Connect does by itself: a field that the contract does not have is refused, since it is most likely one
 // that was misspelt, and an occurred_at that nobody reads makes two donations out of one.
 type jsonCodec struct {
-	telemetry *telemetry
+	telemetry *metrics.Metrics
 	name      string
 }
 
@@ -87,11 +79,11 @@ func (c jsonCodec) Marshal(message any) ([]byte, error) {
 // Unmarshal says what is wrong as the parser does, without the names of our types.
 func (c jsonCodec) Unmarshal(body []byte, message any) error {
 	if len(body) == 0 {
-		c.telemetry.unreadable(message, codes.InvalidArgument)
+		c.telemetry.Unreadable(message, codes.InvalidArgument)
 		return errors.New(`the body is empty; a request without any fields is {}`)
 	}
 	if err := protojson.Unmarshal(body, message.(proto.Message)); err != nil {
-		c.telemetry.unreadable(message, codes.InvalidArgument)
+		c.telemetry.Unreadable(message, codes.InvalidArgument)
 		return errors.New(strings.TrimLeft(strings.TrimPrefix(err.Error(), "proto:"), " \u00a0"))
 	}
 	return nil

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/gzip" // requests in gzip; gRPC unpacks no more of one than it may have
+
+	"github.com/donation-dedupe/noted/server/internal/contract"
 )
 
 // gzipped are the options of the second door that take requests in gzip, and answer in plain.
@@ -29,7 +31,7 @@ type unpacker struct {
 
 // Reset is of connect.Decompressor, as is Read.
 func (u *unpacker) Reset(packed io.Reader) error {
-	u.left = maxMessage + 1
+	u.left = contract.MaxMessage + 1
 	return u.Reader.Reset(packed)
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/donation-dedupe/noted/server/internal/contract"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
@@ -249,9 +250,8 @@ func (c Config) check() error {
 		if rules.Retention != 0 || rules.ArrivalWindow != 0 || rules.MatchWindow != 0 {
 			remembers(fmt.Sprintf("ledger %q of -ledgers: ", ledger), rulesOf(ledger))
 		}
-		var named check
-		if named.word("ledger", ledger, maxLedger); named.failure() != nil {
-			wrong = append(wrong, fmt.Errorf("ledger %q: its name %s", ledger, named.violations[0].Description))
+		if err := contract.Word(ledger, contract.MaxLedger); err != nil {
+			wrong = append(wrong, fmt.Errorf("ledger %q: its name %w", ledger, err))
 		}
 		atLeast(fmt.Sprintf("ledger %q: MatchWindow", ledger), rules.MatchWindow, 0)
 		atLeast(fmt.Sprintf("ledger %q: ArrivalWindow", ledger), rules.ArrivalWindow, 0)

@@ -18,7 +18,6 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -26,6 +25,8 @@ import (
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/gen/go/noted/v1/notedv1connect"
+	"github.com/donation-dedupe/noted/server/internal/contract"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
 // The times of the second door that net/http has and gRPC has not. What one call may take otherwise is said in server.go, for both doors.
@@ -63,12 +64,12 @@ func newDoor(s *Server) *door {
 	local, ok := s.httpListener.Addr().(*net.TCPAddr)
 	d := &door{private: ok && local.IP.IsLoopback() && s.config.Callers == "" && s.config.TLSClientCA == "", service: s.service, health: s.health, unary: s.unary, stream: s.stream, ceiling: s.config.MaxDeadline, age: s.config.age}
 	options := append(gzipped(),
-		connect.WithReadMaxBytes(maxMessage),
+		connect.WithReadMaxBytes(contract.MaxMessage),
 		connect.WithCodec(jsonCodec{s.telemetry, "json"}),
 		connect.WithCodec(jsonCodec{s.telemetry, "json; charset=utf-8"}),
 		connect.WithCodec(binaryCodec{s.telemetry}),
 		connect.WithRecover(func(ctx context.Context, _ connect.Spec, _ http.Header, p any) error { // of what counts and logs: a panic of all else ends before it
-			return connectError(s.telemetry.panicked(ctx, p))
+			return connectError(s.telemetry.Panicked(ctx, p))
 		}),
 	)
 	mux := http.NewServeMux()
@@ -83,13 +84,13 @@ func newDoor(s *Server) *door {
 	d.http = &http.Server{
 		Handler:           d,
 		Protocols:         protocols,
-		MaxHeaderBytes:    maxHeaders,
+		MaxHeaderBytes:    contract.MaxHeaders,
 		ReadHeaderTimeout: handshake,
 		IdleTimeout:       doorIdle,
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
 			return context.WithValue(ctx, bornKey{}, time.Now())
 		},
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingEvery, PingTimeout: pingPatience},
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: contract.MaxStreams, SendPingTimeout: pingEvery, PingTimeout: pingPatience},
 		ErrorLog: s.httpErrors(),
 	}
 	return d
@@ -136,7 +137,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	connection.SetWriteDeadline(now.Add(limit + doorWriting))
 
 	switch {
-	case !streams && !unaryMethods[r.URL.Path] || r.URL.Path == healthpb.Health_List_FullMethodName:
+	case !streams && !contract.IsUnary(r.URL.Path) || r.URL.Path == healthpb.Health_List_FullMethodName:
 		sayJSON(w, http.StatusNotFound, codes.Unimplemented, fmt.Sprintf("there is nothing at %.200s; a call of Noted is a POST to %s and the like",
 			r.URL.Path, notedv1connect.DedupeServiceNoteDonationProcedure))
 		return
@@ -153,10 +154,10 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	ctx = context.WithValue(ctx, connectionKey{}, connection)
 	ctx = metadata.NewIncomingContext(ctx, metadataOf(r))
-	ctx = peer.NewContext(ctx, peerOfRequest(r))
+	ctx = peer.NewContext(ctx, metrics.PeerOfRequest(r))
 	r = r.WithContext(ctx)
 	if !streams {
-		r.Body = http.MaxBytesReader(w, r.Body, 2*maxMessage) // what is too large is read on for a while, so that the caller listens to why
+		r.Body = http.MaxBytesReader(w, r.Body, 2*contract.MaxMessage) // what is too large is read on for a while, so that the caller listens to why
 	}
 	d.calls.ServeHTTP(w, r)
 }
@@ -193,19 +194,6 @@ func metadataOf(r *http.Request) metadata.MD {
 	}
 	md[":authority"] = []string{r.Host}
 	return md
-}
-
-// peerOfRequest is who sent a request, as gRPC would tell of its connection.
-func peerOfRequest(r *http.Request) *peer.Peer {
-	p := &peer.Peer{}
-	if remote, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		p.Addr = net.TCPAddrFromAddrPort(remote)
-	}
-	p.LocalAddr, _ = r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if r.TLS != nil {
-		p.AuthInfo = credentials.TLSInfo{State: *r.TLS, CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}
-	}
-	return p
 }
 
 // The methods of the contract.

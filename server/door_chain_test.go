@@ -20,7 +20,9 @@ import (
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/gen/go/noted/v1/notedv1connect"
+	"github.com/donation-dedupe/noted/server/internal/contract"
 	"github.com/donation-dedupe/noted/server/internal/embedded"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
 // seen is what an interceptor sees of a call, where callers are to be told apart.
@@ -139,7 +141,7 @@ func TestInterceptorsSeeTheSameAtBothDoors(t *testing.T) {
 // With TLS the peer is who shook hands, as gRPC would tell it.
 func TestPeerOfTLS(t *testing.T) {
 	var got *peer.Peer
-	server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = peerOfRequest(r) }))
+	server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = metrics.PeerOfRequest(r) }))
 	defer server.Close()
 	response, err := server.Client().Get(server.URL)
 	if err != nil {
@@ -158,7 +160,7 @@ func TestPeerOfTLS(t *testing.T) {
 // Every call of the contract is answered at the door, and every one that streams is known to.
 func TestDoorKnowsEveryCall(t *testing.T) {
 	for _, method := range notedv1.DedupeService_ServiceDesc.Methods {
-		if !unaryMethods["/noted.v1.DedupeService/"+method.MethodName] {
+		if !contract.IsUnary("/noted.v1.DedupeService/" + method.MethodName) {
 			t.Errorf("the door does not know %s", method.MethodName)
 		}
 	}

@@ -77,9 +77,9 @@ var faults = []struct{ fault, then, tests string }{
 	{"a panic in a call", "INTERNAL without a word, the stack in the log, counted", "server.TestPanicTellsNothing"},
 	{"a panic in a goroutine of ours", "it ends one call and not the process", "store.TestPanicWhileSending server.TestOwnGoroutines"},
 	{"secrets", "in no log, metric or error", "cmd/noted.TestCanaries"},
-	{"names that callers make up", "a bounded number of labels", "server.TestLabelsAreBounded server.TestUnknownMethods"},
+	{"names that callers make up", "a bounded number of labels", "metrics.TestLabelsAreBounded server.TestUnknownMethods"},
 	{"floods of refusals", "the log tells the first of a kind and how many more", "server.TestFloodsOfRefusals server.TestRateOfGuesses server.TestDeniedAreSlowedDown"},
-	{"retries after an outage", "told when to come, spread, budgeted", "server.TestBreakerKeepsCallersFromADeadStore server.TestJitterSpreads client.TestBudgetEndsRetries"},
+	{"retries after an outage", "told when to come, spread, budgeted", "server.TestBreakerKeepsCallersFromADeadStore contract.TestJitterSpreads client.TestBudgetEndsRetries"},
 	{"a hundred ask for one donation", "one FIRST", "store.TestHundredCallers"},
 	{"asked to stop under load", "NOT_SERVING, what is in flight finishes, bounded, exit 0", "server.TestDrain server.TestDrainIsBounded server.TestDrainAtTheDoor server.TestStreamWhileDraining"},
 	{"SIGKILL between script and reply", "as a reply that is lost", "cmd/noted.TestKilledBeforeTheReply"},
@@ -94,7 +94,7 @@ var faults = []struct{ fault, then, tests string }{
 
 // TestFaults checks that what is said to prove something is there.
 func TestFaults(t *testing.T) {
-	folders := map[string]string{"server": ".", "store": "internal/store", "cmd/noted": "cmd/noted", "soak": "soak", "client": "../client", "gateway": "../client/gateway"}
+	folders := map[string]string{"server": ".", "store": "internal/store", "contract": "internal/contract", "metrics": "internal/metrics", "cmd/noted": "cmd/noted", "soak": "soak", "client": "../client", "gateway": "../client/gateway"}
 	text := map[string]string{}
 	for name, folder := range folders {
 		files, err := filepath.Glob(folder + "/*_test.go")

@@ -6,19 +6,18 @@ import (
 	"log"
 	"net"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
 // guard makes what stands between callers and the service: who they are, what they may, how much of it. It fails where a file cannot be taken up.
-func (s *Server) guard(registry prometheus.Registerer) error {
-	s.reloader = newReloader(s.logger, registry)
-	s.underWay = newUnderWay(s.config.MaxInFlight, registry)
-	s.connections = newConnections(s.config, s.telemetry.floods, registry)
+func (s *Server) guard() error {
+	s.reloader = newReloader(s.logger, s.telemetry)
+	s.underWay = newUnderWay(s.config.MaxInFlight, s.telemetry)
+	s.connections = newConnections(s.config, s.telemetry)
 	s.access = newAccess(s.config, s.telemetry)
 	if s.config.TLSCert != "" {
-		s.certificates = newCertificates(s.config, s.telemetry.floods, registry)
+		s.certificates = newCertificates(s.config, s.telemetry)
 		if err := s.reloader.add(s.certificates.file()); err != nil {
 			return fmt.Errorf("TLS: %w", err)
 		}
@@ -59,7 +58,7 @@ func (s *Server) secured(listener net.Listener) net.Listener {
 
 // httpErrors is where the second door tells what went wrong on its connections.
 func (s *Server) httpErrors() *log.Logger {
-	return log.New(serverErrors{s.certificates, s.telemetry.floods}, "", 0)
+	return log.New(serverErrors{s.certificates, s.telemetry.Floods}, "", 0)
 }
 
 // listen opens the listener of a door. It refuses to stand where strangers could call, or callers be overheard.

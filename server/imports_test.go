@@ -28,12 +28,16 @@ type room struct {
 // What several rooms name.
 const (
 	contract = "gen/go/noted/v1 gen/go/noted/v1/notedv1connect"
-	service  = contract + " server server/internal/agreement server/internal/store server/internal/jsonfile"
-	trial    = service + " server/internal/embedded"
+	service  = contract + " server server/internal/jsonfile " + reports
+	reports  = contract + " server/internal/agreement server/internal/contract server/internal/descriptors " +
+		"server/internal/metrics server/internal/store"
+	trial = service + " server/internal/embedded"
 
 	useGRPC      = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
 	useRedis     = "github.com/redis/go-redis"
 	useMiniredis = "github.com/alicebob"
+
+	usePrometheus = "github.com/prometheus/client_golang github.com/grpc-ecosystem/go-grpc-middleware "
 )
 
 // rooms are all packages of the module. A mark "*" leaves the choice of other modules to
@@ -48,9 +52,15 @@ var rooms = []room{
 	{"server/internal/paypaltest", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus"},
 	{"server/internal/embedded", "", useMiniredis, "google.golang.org github.com/prometheus github.com/redis testing"},
 	{"server/internal/jsonfile", "", "", "golang.org/x net testing"},
+	{"server/internal/descriptors", "", "golang.org/x/sys/unix", "google.golang.org github.com/prometheus net testing"},
+	{"server/internal/contract", "gen/go/noted/v1 server/internal/store",
+		"gen/go/noted/v1 server/internal/store " + useGRPC, "github.com/prometheus testing"},
+	{"server/internal/metrics", "gen/go/noted/v1 server/internal/agreement server/internal/contract server/internal/store",
+		"gen/go/noted/v1 server/internal/agreement server/internal/contract server/internal/store " + usePrometheus + useGRPC,
+		"testing"},
 	{"server/internal/pkitest", "", "testing", ""},
 	{"server/internal/redistest", "", useRedis + " golang.org/x/sys testing", "google.golang.org github.com/prometheus"},
-	{"server", service, "* server/internal/agreement server/internal/store server/internal/jsonfile " + contract,
+	{"server", service, "* server/internal/jsonfile " + reports,
 		useMiniredis + " github.com/urfave testing"},
 	{"server/servertest", trial, "server server/internal/embedded testing " + useGRPC, "github.com/urfave"},
 	{"server/trial", trial, "server server/internal/embedded", "github.com/urfave testing"},

@@ -13,28 +13,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
-
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/donation-dedupe/noted/server/internal/contract"
+	"github.com/donation-dedupe/noted/server/internal/descriptors"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
-
-// What the limits refuse with; the table in status.go says how.
-var (
-	errOverloaded  = errors.New("as many calls are under way as the server takes")
-	errRateLimited = errors.New("the caller is over its rate")
-)
-
-// waitFor is an error that knows after what time asking again makes sense.
-type waitFor struct {
-	error
-	wait time.Duration
-}
-
-// Unwrap is for errors.Is.
-func (w waitFor) Unwrap() error { return w.error }
-
-func rateLimited(wait time.Duration) error {
-	return refuse(waitFor{error: errRateLimited, wait: wait})
-}
 
 // maxRates is how many addresses have a rate of their own at a time, since strangers choose them, and each costs memory. Callers always have one: they are as many
 // as the operator, or a CA of the operator's, has named.
@@ -115,10 +99,9 @@ type underWay struct {
 	count atomic.Int64
 }
 
-func newUnderWay(limit int, registry prometheus.Registerer) *underWay {
+func newUnderWay(limit int, m *metrics.Metrics) *underWay {
 	u := &underWay{limit: int64(limit)}
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "noted_calls_under_way",
-		Help: "Calls, and batches of streams, that are being answered; -max-in-flight bounds them."}, func() float64 { return float64(u.count.Load()) }))
+	m.GaugeFunc("noted_calls_under_way", func() float64 { return float64(u.count.Load()) })
 	return u
 }
 
@@ -126,7 +109,7 @@ func newUnderWay(limit int, registry prometheus.Registerer) *underWay {
 func (u *underWay) begin() error {
 	if u.count.Add(1) > u.limit {
 		u.count.Add(-1)
-		return refuse(errOverloaded)
+		return contract.Refuse(contract.ErrOverloaded)
 	}
 	return nil
 }
@@ -166,7 +149,7 @@ func (l *listings) begin(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		l.wanted.end()
-		return refuse(ctx.Err())
+		return contract.Refuse(ctx.Err())
 	}
 }
 
@@ -181,32 +164,29 @@ type connections struct {
 	limit, perAddress int
 	refused           *prometheus.CounterVec // limit
 	failures          prometheus.Counter
-	floods            *floods
+	floods            *metrics.Floods
 
 	mu   sync.Mutex
 	open int
 	from map[string]int // :: address → how many are open
 }
 
-func newConnections(config Config, f *floods, registry prometheus.Registerer) *connections {
+func newConnections(config Config, m *metrics.Metrics) *connections {
 	c := &connections{
-		floods:     f,
 		limit:      config.MaxConnections,
 		perAddress: config.MaxConnectionsPerAddress,
-		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_connections_refused_total",
-			Help: "Connections that were closed at once, by the limit that they would have broken."}, []string{"limit"}),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "noted_accept_failures_total",
-			Help: "How often a connection that waits could not be taken, since the process may open nothing more or the like; the log says what to do."}),
-		from: map[string]int{},
+		refused:    m.CounterVec("noted_connections_refused_total"),
+		failures:   m.Counter("noted_accept_failures_total"),
+		floods:     m.Floods,
+		from:       map[string]int{},
 	}
 	c.refused.WithLabelValues("all")
 	c.refused.WithLabelValues("address")
-	registry.MustRegister(c.refused, c.failures, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "noted_connections",
-		Help: "Connections of callers, of all doors; -max-connections bounds them."}, func() float64 {
+	m.GaugeFunc("noted_connections", func() float64 {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return float64(c.open)
-	}))
+	})
 	return c
 }
 
@@ -241,7 +221,7 @@ func (c *connections) failed(err error) {
 		return // the server stops
 	}
 	c.failures.Inc()
-	c.floods.log(context.Background(), "connections that could not be taken", slog.LevelError, "a connection could not be taken", "error", withDescriptors(err))
+	c.floods.Log(context.Background(), "connections that could not be taken", slog.LevelError, "a connection could not be taken", "error", descriptors.Explain(err))
 }
 
 // limited is a listener of one of the doors.

@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/server/internal/embedded"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -88,7 +88,7 @@ func TestHost(t *testing.T) {
 // A certificate that comes near its end while the server runs is warned of, once.
 func TestCertificateThatEndsSoon(t *testing.T) {
 	var log bytes.Buffer
-	c := newCertificates(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, nil, prometheus.NewRegistry())
+	c := newCertificates(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, metrics.New(metrics.Config{}))
 	soon := time.Now().Add(expirySoon)
 	for _, ends := range []time.Time{soon.Add(time.Hour), soon.Add(-time.Minute), soon.Add(-time.Minute)} {
 		c.notAfter.Store(ends.Unix())

@@ -19,12 +19,3 @@ func setUserTimeout(conn net.Conn, limit time.Duration) {
 		})
 	}
 }
-
-// mayOpen is how many files and connections the process may have open; 0 where nobody knows.
-func mayOpen() uint64 {
-	var limit unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
-		return 0
-	}
-	return limit.Cur
-}

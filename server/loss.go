@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/peer"
 
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
@@ -19,26 +20,30 @@ type losses struct {
 	refuse bool
 	store  *store.Store // nil for a trial's, which has nothing to lose
 	logger *slog.Logger
-	audit  audit
+	audit  metrics.Audit
 
 	count prometheus.Counter
 	epoch string // has been said
 	deaf  bool   // that no beat gets through has been said
 }
 
-func newLosses(config Config, s *store.Store, registry prometheus.Registerer, logger *slog.Logger) *losses {
-	l := &losses{refuse: config.RefuseAfterLoss, store: s, logger: logger, audit: newAudit(config), count: prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "noted_store_went_back_total", Help: "How often the store was found to have lost notes: emptied, restarted without its data, or taken over by a replica that lagged."})}
+func newLosses(config Config, s *store.Store, m *metrics.Metrics, logger *slog.Logger) *losses {
+	l := &losses{
+		refuse: config.RefuseAfterLoss,
+		store:  s,
+		logger: logger,
+		audit:  metrics.NewAudit(config.Audit, config.Logger),
+		count:  m.Counter("noted_store_went_back_total"),
+	}
 	if config.Trial {
 		l.store = nil
 	}
-	registry.MustRegister(l.count, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "noted_store_went_back",
-		Help: "1 from when the store was found to have lost notes until an operator acknowledges it."}, func() float64 {
+	m.GaugeFunc("noted_store_went_back", func() float64 {
 		if l.lost().At.IsZero() {
 			return 0
 		}
 		return 1
-	}))
+	})
 	return l
 }
 
@@ -96,7 +101,7 @@ func (l *losses) acknowledge(response http.ResponseWriter, request *http.Request
 		http.Error(response, fmt.Sprintf("%s; to acknowledge that, POST /acknowledge?epoch=%s", lost.What, l.store.Epoch()), http.StatusConflict)
 	default:
 		l.store.Acknowledge()
-		l.audit.write(peer.NewContext(request.Context(), peerOfRequest(request)), "acknowledged a loss of the store's", "what", lost.What, "epoch", epoch)
+		l.audit.Write(peer.NewContext(request.Context(), metrics.PeerOfRequest(request)), "acknowledged a loss of the store's", "what", lost.What, "epoch", epoch)
 		fmt.Fprintln(response, "acknowledged; start the next time with -epoch", epoch)
 	}
 }

@@ -4,18 +4,20 @@ import (
 	"fmt"
 	"math"
 	"runtime/debug"
+
+	"github.com/donation-dedupe/noted/server/internal/contract"
 )
 
 // What callers can make the server hold at a time. There is no bound on them together beyond these: a call is known to be one too many only once its request is
 // there, and one that takes places for requests that never come, or for answers that are never taken, would shut out those that do.
 const (
-	idleConnection = 100 << 10                                // a connection on which nobody asks
-	waitingStream  = maxMessage + streamOverhead              // a stream whose request is not whole yet, and of which no more than a message is taken
-	unreadPage     = maxPage + maxMessage + streamOverhead    // one whose page, with the token of the next, nobody takes
-	unreadAnswers  = 2*batchSize*longestNote + streamOverhead // one of notes, of which a batch waits to be sent and another to be asked or to be sent after it
-	streamOverhead = 32 << 10                                 // the goroutine of a stream, with the stack and the context that it has grown by then
-	longestNote    = 12 << 10                                 // an answer of as many sightings as are recorded, with the request that it answers
-	busyConnection = idleConnection + maxStreams*max(waitingStream, unreadPage, unreadAnswers)
+	idleConnection = 100 << 10                                               // a connection on which nobody asks
+	waitingStream  = contract.MaxMessage + streamOverhead                    // a stream whose request is not whole yet, and of which no more than a message is taken
+	unreadPage     = contract.MaxPage + contract.MaxMessage + streamOverhead // one whose page, with the token of the next, nobody takes
+	unreadAnswers  = 2*batchSize*longestNote + streamOverhead                // one of notes, of which a batch waits to be sent and another to be asked or to be sent after it
+	streamOverhead = 32 << 10                                                // the goroutine of a stream, with the stack and the context that it has grown by then
+	longestNote    = 12 << 10                                                // an answer of as many sightings as are recorded, with the request that it answers
+	busyConnection = idleConnection + contract.MaxStreams*max(waitingStream, unreadPage, unreadAnswers)
 )
 
 // tellMemory says at the start how much memory callers can take, and warns where they can take more than the process is to have (GOMEMLIMIT) without even asking for

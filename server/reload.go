@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
 // reloadEvery is how often files are looked at.
@@ -59,12 +61,8 @@ type reloader struct {
 	also  []func() // to be done whenever files are looked at
 }
 
-func newReloader(logger *slog.Logger, registry prometheus.Registerer) *reloader {
-	r := &reloader{logger: logger, counts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "noted_reloads_total",
-		Help: "New contents of the files of certificates and callers, by whether they were taken up. Alert on refused: the server runs on the old ones."},
-		[]string{"file", "outcome"})}
-	registry.MustRegister(r.counts)
-	return r
+func newReloader(logger *slog.Logger, m *metrics.Metrics) *reloader {
+	return &reloader{logger: logger, counts: m.CounterVec("noted_reloads_total")}
 }
 
 // add takes a file up for the first time; then it must be good.

@@ -22,9 +22,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,16 +40,15 @@ import (
 	"google.golang.org/grpc/tap"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/contract"
+	"github.com/donation-dedupe/noted/server/internal/descriptors"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
 // What one connection may take of the server. Messages are small (the longest request is below 2 KiB), so a caller who wants more is not one of ours.
 // What we send is small too, so that one who takes no answer has little kept for it; the contract's description, for those who ask for it, is our own.
 const (
-	maxMessage    = 64 << 10
-	maxPage       = 256 << 10 // the notes of a page; a thousand usual ones are hardly more
-	maxHeaders    = 16 << 10
-	maxStreams    = 250
 	workers       = 64 // goroutines that stay, with the stack that a call has grown; calls beyond get one of their own
 	handshake     = 5 * time.Second
 	pingEvery     = time.Minute      // we ask whether a silent peer is alive
@@ -65,7 +66,7 @@ type Server struct {
 	config    Config
 	logger    *slog.Logger
 	store     *store.Store
-	telemetry *telemetry
+	telemetry *metrics.Metrics
 	service   *service
 	unary     []grpc.UnaryServerInterceptor  // every unary call, by whichever door, passes these
 	stream    []grpc.StreamServerInterceptor // and every stream these
@@ -116,16 +117,15 @@ func New(ctx context.Context, config Config) (*Server, error) {
 }
 
 func (s *Server) build(ctx context.Context) (err error) {
-	s.telemetry = newTelemetry(s.logger, s.config.Ledgers, s.store.Stats)
+	s.telemetry = metrics.New(metrics.Config{Logger: s.logger, Ledgers: slices.Collect(maps.Keys(s.config.Ledgers)), Stats: s.store.Stats})
 	s.health = health.NewServer()
-	registry := s.telemetry.registry
-	breaker := newBreaker(s.config, registry)
+	breaker := newBreaker(s.config.RedisMode == "cluster", s.telemetry)
 	s.watch = newWatch(s.config, s.store, breaker, s.health, s.telemetry, s.logger)
 	if err := s.watch.first(ctx); err != nil {
 		return err
 	}
 
-	if err := s.guard(registry); err != nil {
+	if err := s.guard(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	s.service = &service{
@@ -137,23 +137,21 @@ func (s *Server) build(ctx context.Context) (err error) {
 		ceiling:   s.config.MaxDeadline,
 		draining:  s.draining,
 		telemetry: s.telemetry,
-		learner:   s.telemetry.learner,
-		audit:     newAudit(s.config),
+		learner:   s.telemetry.Learner,
+		audit:     metrics.NewAudit(s.config.Audit, s.config.Logger),
 	}
-	outer, recovered := s.telemetry.unary()
-	s.unary = append(outer, recovered, plainly, s.underWay.unary, s.access.unary, s.bounded)
-	outerStream, recoveredStream := s.telemetry.stream()
-	s.stream = append(outerStream, recoveredStream, plainStream, s.access.stream, s.endWithDrain)
+	s.unary = append(s.telemetry.Unary(), plainly, s.underWay.unary, s.access.unary, s.bounded)
+	s.stream = append(s.telemetry.Stream(), plainStream, s.access.stream, s.endWithDrain)
 	s.grpc = grpc.NewServer(
 		grpc.Creds(s.credentials()),
 		grpc.ChainUnaryInterceptor(s.unary...),
 		grpc.ChainStreamInterceptor(s.stream...),
 		grpc.InTapHandle(s.boundedArrival),
 		grpc.ForceServerCodecV2(grpcCodec{encoding.GetCodecV2(proto.Name), s.telemetry}),
-		grpc.MaxRecvMsgSize(maxMessage),
-		grpc.MaxHeaderListSize(maxHeaders),
-		grpc.InitialWindowSize(maxMessage), // for good: left to itself gRPC takes up to 16 MiB a stream from whoever sends fast
-		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxRecvMsgSize(contract.MaxMessage),
+		grpc.MaxHeaderListSize(contract.MaxHeaders),
+		grpc.InitialWindowSize(contract.MaxMessage), // for good: left to itself gRPC takes up to 16 MiB a stream from whoever sends fast
+		grpc.MaxConcurrentStreams(contract.MaxStreams),
 		grpc.NumStreamWorkers(workers),
 		grpc.ConnectionTimeout(handshake),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAtMost, PermitWithoutStream: true}),
@@ -166,10 +164,10 @@ func (s *Server) build(ctx context.Context) (err error) {
 	if s.config.Reflection {
 		reflection.Register(s.grpc)
 	}
-	s.telemetry.calls.InitializeMetrics(s.grpc)
+	s.telemetry.Calls.InitializeMetrics(s.grpc)
 
 	adviseOnRules(s.config, s.logger)
-	s.warnOfDescriptors()
+	descriptors.Warn(s.config.MaxConnections, s.logger)
 	s.tellMemory()
 	if s.listener, err = s.listen("-listen", s.config.Listen); err != nil {
 		return err
@@ -249,7 +247,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	stopWatching()
 	watch.Wait()
 	s.stop()
-	s.telemetry.floods.endAll()
+	s.telemetry.Floods.EndAll()
 	s.logger.Info("stopped")
 	return errors.Join(err, s.close())
 }
@@ -316,7 +314,7 @@ func (s *Server) bounded(ctx context.Context, request any, _ *grpc.UnaryServerIn
 // boundedArrival puts the same bound on a unary call before its request has been read, when no interceptor runs yet: else one that announces
 // a request and never sends it would stay for the age of its connection.
 func (s *Server) boundedArrival(ctx context.Context, info *tap.Info) (context.Context, error) {
-	if !unaryMethods[info.FullMethodName] {
+	if !contract.IsUnary(info.FullMethodName) {
 		return ctx, nil
 	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= s.config.MaxDeadline {
@@ -328,17 +326,6 @@ func (s *Server) boundedArrival(ctx context.Context, info *tap.Info) (context.Co
 
 // cancelKey keeps a cancel function with its context.
 type cancelKey struct{}
-
-// unaryMethods are the full names of the calls that have one request and one response.
-var unaryMethods = func() map[string]bool {
-	methods := map[string]bool{}
-	for _, service := range []*grpc.ServiceDesc{&notedv1.DedupeService_ServiceDesc, &healthpb.Health_ServiceDesc} {
-		for _, method := range service.Methods {
-			methods["/"+service.ServiceName+"/"+method.MethodName] = true
-		}
-	}
-	return methods
-}()
 
 // endWithDrain ends the streams of others (a health watch, a reflection session) a moment after the server is asked to stop: they never end by
 // themselves, and would hold every drain to its limit. Our own stream sees to that itself.

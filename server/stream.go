@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/contract"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
@@ -31,18 +32,18 @@ func (s *service) NoteDonations(stream grpc.BidiStreamingServer[notedv1.NoteDona
 	go func() {
 		// It ends with the stream at the latest: Recv fails once the handler has returned.
 		defer close(requests)
-		cancelIf(cancel, s.telemetry.guarded(ctx, func() error { return s.receive(ctx, stream, requests) }))
+		cancelIf(cancel, s.telemetry.Recovered(ctx, func() error { return s.receive(ctx, stream, requests) }))
 	}()
 
 	answers := make(chan []*notedv1.NoteDonationsResponse)
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		cancelIf(cancel, s.telemetry.guarded(ctx, func() error { return send(stream, answers) }))
+		cancelIf(cancel, s.telemetry.Recovered(ctx, func() error { return send(stream, answers) }))
 	}()
 
 	// Guarded here too: a panic that went past this line would leave the sender waiting for good.
-	err := s.telemetry.guarded(ctx, func() error { return s.answer(ctx, requests, answers) })
+	err := s.telemetry.Recovered(ctx, func() error { return s.answer(ctx, requests, answers) })
 	close(answers)
 	<-sent // a stream must not be written to once its handler has returned
 	if err == nil {
@@ -51,8 +52,8 @@ func (s *service) NoteDonations(stream grpc.BidiStreamingServer[notedv1.NoteDona
 	if err == nil || errors.Is(err, io.EOF) {
 		return nil
 	}
-	if errors.Is(err, errDraining) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return refuse(err)
+	if errors.Is(err, contract.ErrDraining) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return contract.Refuse(err)
 	}
 	return err // of the transport, or a recovered panic: has a status already
 }
@@ -81,7 +82,7 @@ func (s *service) receive(ctx context.Context, stream grpc.BidiStreamingServer[n
 		if err != nil {
 			return err
 		}
-		r := streamed{ledger: clipped(request.GetRequest().GetDonation().GetLedger()), wrong: checkStreamed(request.GetRequest())}
+		r := streamed{ledger: clipped(request.GetRequest().GetDonation().GetLedger()), wrong: contract.CheckStreamed(request.GetRequest())}
 		if r.wrong == nil {
 			r.ask = s.noteRequest(request.GetRequest())
 		}
@@ -136,7 +137,7 @@ func waiting(ctx context.Context, requests <-chan streamed, end *lingering) (bat
 	for len(batch) == 0 {
 		select {
 		case <-end.over:
-			return nil, false, errDraining
+			return nil, false, contract.ErrDraining
 		default:
 		}
 		select {
@@ -148,7 +149,7 @@ func waiting(ctx context.Context, requests <-chan streamed, end *lingering) (bat
 		case <-end.draining:
 			end.draining, end.over = nil, time.After(linger)
 		case <-end.over:
-			return nil, false, errDraining
+			return nil, false, contract.ErrDraining
 		case <-ctx.Done():
 			return nil, false, context.Cause(ctx)
 		}
@@ -199,7 +200,7 @@ func (s *service) noteAll(ctx context.Context, batch []streamed) []*notedv1.Note
 	replies, errs := s.store.Notes(ctx, asked)
 	for i, place := range places {
 		if errs[i] != nil {
-			answers[place] = s.errorAnswer(ctx, refuse(errs[i]))
+			answers[place] = s.errorAnswer(ctx, contract.Refuse(errs[i]))
 			continue
 		}
 		answers[place] = &notedv1.NoteDonationsResponse{
@@ -209,26 +210,17 @@ func (s *service) noteAll(ctx context.Context, batch []streamed) []*notedv1.Note
 	return answers
 }
 
-func checkStreamed(request *notedv1.NoteDonationRequest) error {
-	if request == nil {
-		var c check
-		c.wrong("request", "is required")
-		return c.failure()
-	}
-	return checkNote(request)
-}
-
 // errorAnswer is a failure of one request, which does not end the stream. It is counted as a call's would be; what the table does not know is logged.
 func (s *service) errorAnswer(ctx context.Context, err error) *notedv1.NoteDonationsResponse {
-	var f *failure
+	var f *contract.Failure
 	if !errors.As(err, &f) {
-		f = refuse(err)
+		f = contract.Refuse(err)
 	}
-	s.telemetry.refused(notedv1.DedupeService_NoteDonations_FullMethodName, f)
-	if f.reason == internal.reason {
-		s.telemetry.floods.log(ctx, "answering a streamed request", slog.LevelError, "answering a streamed request", "error", f)
+	s.telemetry.Refused(notedv1.DedupeService_NoteDonations_FullMethodName, f)
+	if f.Reason() == contract.Internal {
+		s.telemetry.Floods.Log(ctx, "answering a streamed request", slog.LevelError, "answering a streamed request", "error", f)
 	}
 	return &notedv1.NoteDonationsResponse{Result: &notedv1.NoteDonationsResponse_Error_{Error: &notedv1.NoteDonationsResponse_Error{
-		Code: int32(f.status.Code()), Message: f.status.Message(), Reason: f.reason,
+		Code: int32(f.GRPCStatus().Code()), Message: f.GRPCStatus().Message(), Reason: f.Reason(),
 	}}}
 }

@@ -10,10 +10,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/descriptors"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
@@ -39,18 +42,22 @@ func evicts(r store.Report) error {
 type watch struct {
 	allowEviction, trial bool
 
-	store     *store.Store
-	breaker   *breaker
-	losses    *losses
-	health    *health.Server
-	telemetry *telemetry
-	logger    *slog.Logger
+	store   *store.Store
+	breaker *breaker
+	losses  *losses
+	health  *health.Server
+	logger  *slog.Logger
 
 	failures int    // in a row
 	seen     bool   // the store has answered once
 	shutBy   string // by what the store was shut to us when it failed last, as store.ShutOut tells
 	short    int    // so many looks in a row have found too few replicas
 	advice   advice
+
+	up            prometheus.Gauge
+	shutOut       *prometheus.GaugeVec
+	lostPrimaries prometheus.Gauge
+	replicas      prometheus.Gauge
 
 	mu     sync.Mutex
 	detail string // why not ready; empty while ready
@@ -59,10 +66,23 @@ type watch struct {
 	weak   string // what is wrong with a store that is ready for some calls; empty where nothing is
 }
 
-func newWatch(config Config, s *store.Store, b *breaker, h *health.Server, t *telemetry, logger *slog.Logger) *watch {
-	w := &watch{allowEviction: config.AllowEviction, trial: config.Trial, store: s, breaker: b, health: h, telemetry: t, logger: logger}
-	w.advice = newAdvice(config, t, logger)
-	w.losses = newLosses(config, s, t.registry, logger)
+func newWatch(config Config, s *store.Store, b *breaker, h *health.Server, m *metrics.Metrics, logger *slog.Logger) *watch {
+	w := &watch{
+		allowEviction: config.AllowEviction,
+		trial:         config.Trial,
+		store:         s,
+		breaker:       b,
+		health:        h,
+		logger:        logger,
+		advice:        newAdvice(config, m, logger),
+		losses:        newLosses(config, s, m, logger),
+
+		up:            m.Gauge("noted_store_up"),
+		shutOut:       m.GaugeVec("noted_store_shut_out"),
+		lostPrimaries: m.Gauge("noted_store_primaries_lost"),
+		replicas:      m.Gauge("noted_store_replicas"),
+	}
+	w.shut("")
 	w.say("the store has not answered yet")
 	return w
 }
@@ -100,8 +120,8 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 	w.mu.Lock()
 	w.lost, w.unsafe = strings.Join(report.Lost, "; "), report.Unverified
 	w.mu.Unlock()
-	w.telemetry.lostPrimaries.Set(float64(len(report.Lost)))
-	w.telemetry.replicas.Set(replicasOf(report))
+	w.lostPrimaries.Set(float64(len(report.Lost)))
+	w.replicas.Set(replicasOf(report))
 	if err != nil {
 		w.failed(err)
 		if w.failures >= failuresToTip {
@@ -139,7 +159,7 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 		return nil
 	}
 	w.shutBy = ""
-	w.telemetry.shut("")
+	w.shut("")
 	if refused != "" { // which the log has
 		w.say(refused)
 		return nil
@@ -150,7 +170,7 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 		}
 		return nil
 	}
-	if err := descriptorsLeft(); err != nil {
+	if err := descriptors.Left(); err != nil {
 		if w.say(err.Error()) {
 			w.logger.Error("nobody new can connect; NOT_SERVING until somebody can", "error", err)
 		}
@@ -164,17 +184,28 @@ func (w *watch) look(ctx context.Context, patience time.Duration) error {
 }
 
 func (w *watch) failed(err error) {
-	err = withDescriptors(err)
+	err = descriptors.Explain(err)
 	w.failures++
 	by := store.ShutOut(err)
 	other := by != w.shutBy // what was wrong before is not what is to be done now
 	w.shutBy = by
-	w.telemetry.shut(by)
+	w.shut(by)
 	if w.failures < failuresToTip && w.seen {
 		return
 	}
 	if changed := w.say(err.Error()); changed || other || !w.seen && w.failures == 1 {
 		w.logger.Error("the store is not fit for use; NOT_SERVING until it is", "error", err)
+	}
+}
+
+// shut sets the metric of why the store is shut to this server; empty if it is not.
+func (w *watch) shut(by string) {
+	for _, reason := range store.ShutOuts {
+		is := 0.0
+		if reason == by {
+			is = 1
+		}
+		w.shutOut.WithLabelValues(reason).Set(is)
 	}
 }
 
@@ -198,7 +229,7 @@ func (w *watch) say(detail string) bool {
 	}
 	w.health.SetServingStatus("", status)
 	w.health.SetServingStatus(notedv1.DedupeService_ServiceDesc.ServiceName, status)
-	w.telemetry.storeUp.Set(up)
+	w.up.Set(up)
 	return changed
 }
 

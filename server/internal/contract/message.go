@@ -1,4 +1,4 @@
-package server
+package contract
 
 import (
 	"strings"
@@ -11,10 +11,11 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// This file translates between the contract's messages and the store's values. Requests have been checked before they come here. Enums have
-// the contract's numbers on both sides.
+// This file translates between the contract's messages and the store's values. Requests have
+// been checked before. Enums have the contract's numbers on both sides.
 
-func donationOf(d *notedv1.Donation) store.Donation {
+// DonationOf is the store's form of a donation.
+func DonationOf(d *notedv1.Donation) store.Donation {
 	event := d.GetEvent()
 	if event == notedv1.Event_EVENT_UNSPECIFIED {
 		event = notedv1.Event_EVENT_PAYMENT
@@ -23,20 +24,21 @@ func donationOf(d *notedv1.Donation) store.Donation {
 		Ledger:        d.GetLedger(),
 		SeriesID:      d.GetSeriesId(),
 		Event:         store.Event(event),
-		OccurredAt:    timeOf(d.GetOccurredAt()),
+		OccurredAt:    TimeOf(d.GetOccurredAt()),
 		Amount:        d.GetAmount(),
 		CurrencyCode:  d.GetCurrencyCode(),
 		TransactionID: d.GetTransactionId(),
 	}
 }
 
-func messageOf(m *notedv1.Message) store.Message {
-	return store.Message{Channel: m.GetChannel(), ID: m.GetId(), ReceivedAt: timeOf(m.GetReceivedAt())}
+// MessageOf is the store's form of a message.
+func MessageOf(m *notedv1.Message) store.Message {
+	return store.Message{Channel: m.GetChannel(), ID: m.GetId(), ReceivedAt: TimeOf(m.GetReceivedAt())}
 }
 
-// timeOf drops what is finer than a millisecond. An absent time is the zero time; so the first instant of the year 1, which is present and absurd,
-// becomes its neighbour, lest it be taken for unknown.
-func timeOf(t *timestamppb.Timestamp) time.Time {
+// TimeOf truncates to milliseconds. An absent time is the zero time. The first instant of the
+// year 1 is present and absurd; it becomes its neighbour, so that it does not count as absent.
+func TimeOf(t *timestamppb.Timestamp) time.Time {
 	if t == nil {
 		return time.Time{}
 	}
@@ -47,12 +49,14 @@ func timeOf(t *timestamppb.Timestamp) time.Time {
 	return at
 }
 
-// holdOf rounds up to a millisecond: a hold of a nanosecond is still a hold, not a note that is final at once.
-func holdOf(d *durationpb.Duration) time.Duration {
+// HoldOf rounds up to a millisecond, so that a hold of a nanosecond is still a hold and not a note
+// that is final at once.
+func HoldOf(d *durationpb.Duration) time.Duration {
 	return (d.AsDuration() + time.Millisecond - 1).Truncate(time.Millisecond)
 }
 
-func noteMessage(n store.Note) *notedv1.Note {
+// NoteMessage is the contract's form of a note.
+func NoteMessage(n store.Note) *notedv1.Note {
 	note := &notedv1.Note{
 		DonationId: n.DonationID,
 		Donation: &notedv1.Donation{
@@ -89,11 +93,11 @@ func timeMessage(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// differences names the fields in which a message and the note disagree, in the contract's order. What only one of them gives is no
-// difference.
-func differences(message, note store.Donation) []string {
+// Differences names the fields in which a message and the note disagree, in the contract's order.
+// A field that only one of them gives is not a difference.
+func Differences(message, note store.Donation) []string {
 	var names []string
-	if message.Amount != "" && note.Amount != "" && number(message.Amount) != number(note.Amount) {
+	if message.Amount != "" && note.Amount != "" && canonical(message.Amount) != canonical(note.Amount) {
 		names = append(names, "amount")
 	}
 	if message.CurrencyCode != "" && note.CurrencyCode != "" && message.CurrencyCode != note.CurrencyCode {
@@ -108,8 +112,9 @@ func differences(message, note store.Donation) []string {
 	return names
 }
 
-// number is the one way to write a decimal: two decimals are equal as numbers when these are equal as text. Money never becomes a float.
-func number(decimal string) string {
+// canonical is the one spelling of a decimal: two decimals are equal as numbers if their canonical
+// texts are equal. Money never becomes a float.
+func canonical(decimal string) string {
 	digits, negative := strings.CutPrefix(decimal, "-")
 	whole, fraction, _ := strings.Cut(digits, ".")
 	whole, fraction = strings.TrimLeft(whole, "0"), strings.TrimRight(fraction, "0")

@@ -1,4 +1,4 @@
-package server
+package contract
 
 import (
 	"context"
@@ -16,22 +16,38 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
+// Outcomes that are not the store's.
+var (
+	ErrNoCaller     = errors.New("no valid caller")
+	ErrVerbDenied   = errors.New("a verb that the caller has not")
+	ErrLedgerDenied = errors.New("a ledger that the caller has not")
+	ErrOverloaded   = errors.New("as many calls are under way as the server takes")
+	ErrRateLimited  = errors.New("the caller is over its rate")
+	ErrDraining     = errors.New("the server is draining")
+)
+
+// Internal is the reason of every error that the table does not know.
+const Internal = "INTERNAL"
+
 // domain is the domain of every google.rpc.ErrorInfo that this service sends.
 const domain = "noted.v1"
 
-// A refusal is how one outcome that is no answer is told to the caller. Callers switch on code and reason, never on the sentence.
+// A refusal is what the caller gets for one outcome that is not an answer. Callers switch on code
+// and reason, never on the sentence.
 type refusal struct {
-	when     error // the outcome; errors.Is decides
+	when     error // the outcome; errors.Is compares
 	code     codes.Code
 	reason   string        // as listed at the head of the contract
 	sentence string        // what is wrong, and what to do about it
-	field    string        // the field that is to blame, where one is
-	retry    time.Duration // about how long to wait, where waiting helps
+	field    string        // the field at fault; empty if there is none
+	retry    time.Duration // about how long to wait; 0 if waiting does not help
 }
 
-// refusals is the one table from what the store says to what the caller is told. The first that fits counts. So the store's own words
-// come before those of a context (a connection that took too long is the store's failure, not the end of the caller's time), and "nothing was
-// done" before "nobody knows" (a look that got no answer is both, and did nothing).
+// refusals is the one table from the store's outcomes to the caller's errors. The first row that
+// matches counts, so the order matters. The store's own errors come before those of a context: a
+// connection that takes too long is the store's failure, not the end of the caller's time. And
+// "nothing was done" comes before "nobody knows": a lookup without a reply is both, and did
+// nothing.
 var refusals = []refusal{
 	{when: store.ErrPastDeadline, code: codes.DeadlineExceeded, reason: "DEADLINE_EXCEEDED",
 		sentence: "the deadline passed before the store could decide, and nothing was noted; ask again with more time"},
@@ -83,17 +99,17 @@ var refusals = []refusal{
 		sentence: "the store cannot answer, and nothing was noted; ask again later"},
 	{when: store.ErrOutcomeUnknown, code: codes.Unavailable, reason: "OUTCOME_UNKNOWN", retry: time.Second,
 		sentence: "the store did not answer and may have noted; ask the same again, with its request_id where it has one"},
-	{when: errNoCaller, code: codes.Unauthenticated, reason: "UNAUTHENTICATED",
+	{when: ErrNoCaller, code: codes.Unauthenticated, reason: "UNAUTHENTICATED",
 		sentence: "no caller of this server is known by what was presented; send a valid token as authorization: Bearer TOKEN, or a certificate"},
-	{when: errVerbDenied, code: codes.PermissionDenied, reason: "VERB_DENIED",
+	{when: ErrVerbDenied, code: codes.PermissionDenied, reason: "VERB_DENIED",
 		sentence: "this caller may not do that; its verbs are granted in the server's file of callers"},
-	{when: errLedgerDenied, code: codes.PermissionDenied, reason: "LEDGER_DENIED",
+	{when: ErrLedgerDenied, code: codes.PermissionDenied, reason: "LEDGER_DENIED",
 		sentence: "this caller may not use that ledger; its ledgers are granted in the server's file of callers"},
-	{when: errOverloaded, code: codes.ResourceExhausted, reason: "OVERLOADED", retry: 500 * time.Millisecond,
+	{when: ErrOverloaded, code: codes.ResourceExhausted, reason: "OVERLOADED", retry: 500 * time.Millisecond,
 		sentence: "the server has as many calls under way as it takes, and nothing was noted; ask again later"},
-	{when: errRateLimited, code: codes.ResourceExhausted, reason: "RATE_LIMITED", retry: time.Second,
+	{when: ErrRateLimited, code: codes.ResourceExhausted, reason: "RATE_LIMITED", retry: time.Second,
 		sentence: "this caller asks more often than it may, and nothing was noted; ask again later"},
-	{when: errDraining, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
+	{when: ErrDraining, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
 		sentence: "this server is shutting down; open the stream again, and ask again for what has no answer"},
 
 	{when: context.DeadlineExceeded, code: codes.DeadlineExceeded, reason: "DEADLINE_EXCEEDED",
@@ -102,25 +118,27 @@ var refusals = []refusal{
 		sentence: "the caller has gone"},
 }
 
-// internal is told where the table has no row. What happened is for the log: it may hold what callers must not see.
-var internal = refusal{code: codes.Internal, reason: "INTERNAL", sentence: "internal error"}
+// internal applies to every error without a row. Its cause goes to the log alone: it may hold
+// details that callers must not see.
+var internal = refusal{code: codes.Internal, reason: Internal, sentence: "internal error"}
 
-// errDraining ends a stream whose server is asked to stop.
-var errDraining = errors.New("the server is draining")
-
-// A failure is an error with two readers: the caller gets the status, the log gets the cause too. It deliberately cannot be unwrapped: the
-// logging middleware takes an error that wraps io.EOF for success, and a Redis that hangs up is one.
-type failure struct {
+// A Failure is an error with two readers: the caller gets the status, the log gets the cause too.
+// It deliberately does not unwrap: the logging middleware takes an error that wraps io.EOF for
+// success, and a Redis that hangs up is one.
+type Failure struct {
 	status *status.Status
 	reason string
-	cause  error // nil where the status says all
+	cause  error // nil if the status says everything
 }
 
-// GRPCStatus is what goes over the wire.
-func (f *failure) GRPCStatus() *status.Status { return f.status }
+// Reason is the reason that the caller gets.
+func (f *Failure) Reason() string { return f.reason }
 
-// Error is what goes into the log.
-func (f *failure) Error() string {
+// GRPCStatus is the part that goes over the wire.
+func (f *Failure) GRPCStatus() *status.Status { return f.status }
+
+// Error is the text for the log.
+func (f *Failure) Error() string {
 	text := f.reason + ": " + f.status.Message()
 	if f.cause != nil {
 		text += ": " + f.cause.Error()
@@ -128,8 +146,8 @@ func (f *failure) Error() string {
 	return text
 }
 
-// refuse turns what the store said into what the caller is told.
-func refuse(err error) *failure {
+// Refuse turns an outcome that is not an answer into the error for the caller.
+func Refuse(err error) *Failure {
 	row := internal
 	for _, r := range refusals {
 		if errors.Is(err, r.when) {
@@ -147,15 +165,29 @@ func refuse(err error) *failure {
 		row.retry = wait.wait
 	}
 	if row.retry > 0 {
-		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(jitter(row.retry))})
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(Jitter(row.retry))})
 	}
 	f := newFailure(row.code, row.reason, row.sentence, details...)
 	f.cause = err
 	return f
 }
 
+// RateLimited refuses a call of a caller that is over its rate until wait has passed.
+func RateLimited(wait time.Duration) *Failure {
+	return Refuse(waitFor{error: ErrRateLimited, wait: wait})
+}
+
+// waitFor is an error that knows when to ask again.
+type waitFor struct {
+	error
+	wait time.Duration
+}
+
+// Unwrap is for errors.Is.
+func (w waitFor) Unwrap() error { return w.error }
+
 // invalid names every violation at once.
-func invalid(reason string, violations []*errdetails.BadRequest_FieldViolation) *failure {
+func invalid(reason string, violations []*errdetails.BadRequest_FieldViolation) *Failure {
 	sentences := make([]string, len(violations))
 	for i, v := range violations {
 		sentences[i] = v.Field + " " + v.Description
@@ -163,23 +195,25 @@ func invalid(reason string, violations []*errdetails.BadRequest_FieldViolation) 
 	return newFailure(codes.InvalidArgument, reason, strings.Join(sentences, "; "), &errdetails.BadRequest{FieldViolations: violations})
 }
 
-func newFailure(code codes.Code, reason, sentence string, details ...protoadapt.MessageV1) *failure {
+func newFailure(code codes.Code, reason, sentence string, details ...protoadapt.MessageV1) *Failure {
 	s := status.New(code, sentence)
 	details = append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: domain}}, details...)
 	if detailed, err := s.WithDetails(details...); err == nil { // fails for codes.OK only
 		s = detailed
 	}
-	return &failure{status: s, reason: reason}
+	return &Failure{status: s, reason: reason}
 }
 
-// jitter spreads the return of callers who were all refused at once, by a quarter either way.
-func jitter(d time.Duration) time.Duration {
+// Jitter spreads a wait by a quarter either way, so that callers that were refused together do
+// not return together.
+func Jitter(d time.Duration) time.Duration {
 	return d*3/4 + rand.N(d/2)
 }
 
-// reasonOf is the reason of any error that a call ends with, for counting: gRPC's own errors have none, and count as their code.
-func reasonOf(err error) string {
-	var f *failure
+// ReasonOf is the reason of any error that ends a call, for counting. Errors of gRPC itself have
+// no reason and count as their code.
+func ReasonOf(err error) string {
+	var f *Failure
 	if errors.As(err, &f) {
 		return f.reason
 	}

@@ -1,6 +1,7 @@
-package server
+package contract
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,26 +14,15 @@ import (
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
-// The limits of the contract, in bytes where nothing else is said.
-const (
-	maxLedger     = 64
-	maxID         = 128 // series_id, message id, transaction_id, request_id
-	maxChannel    = 32
-	maxReceipt    = 512
-	maxDonationID = 64
-	maxReason     = 256
-	maxHold       = 15 * time.Minute
-	maxPageSize   = 1000
-)
-
-// A check collects what is wrong with a request, so that a caller learns all of it at once. Descriptions never repeat a value: it may be
-// long, or hold what a terminal or a log would obey.
+// A check collects everything that is wrong with a request, so that the caller learns all of it
+// at once. Descriptions never repeat a value: it may be long, or hold control characters that a
+// terminal or a log would obey.
 type check struct {
 	violations []*errdetails.BadRequest_FieldViolation
 }
 
-// failure is nil where nothing is wrong.
-func (c *check) failure() error {
+// err is nil if nothing is wrong.
+func (c *check) err() error {
 	if len(c.violations) == 0 {
 		return nil
 	}
@@ -43,37 +33,52 @@ func (c *check) wrong(field, format string, args ...any) {
 	c.violations = append(c.violations, &errdetails.BadRequest_FieldViolation{Field: field, Description: fmt.Sprintf(format, args...)})
 }
 
-func checkNote(r *notedv1.NoteDonationRequest) error {
+// CheckNote finds what is wrong with a request of NoteDonation.
+func CheckNote(r *notedv1.NoteDonationRequest) error {
 	var c check
 	c.donation(r.GetDonation())
 	c.message(r.GetMessage())
 	c.hold(r.GetHold())
-	c.word("request_id", r.GetRequestId(), maxID)
-	return c.failure()
+	c.word("request_id", r.GetRequestId(), MaxID)
+	return c.err()
 }
 
-func checkExists(r *notedv1.DonationExistsRequest) error {
+// CheckStreamed finds what is wrong with one request on a stream of NoteDonations.
+func CheckStreamed(r *notedv1.NoteDonationRequest) error {
+	if r == nil {
+		var c check
+		c.wrong("request", "is required")
+		return c.err()
+	}
+	return CheckNote(r)
+}
+
+// CheckExists finds what is wrong with a request of DonationExists.
+func CheckExists(r *notedv1.DonationExistsRequest) error {
 	var c check
 	c.donation(r.GetDonation())
 	c.message(r.GetMessage())
-	return c.failure()
+	return c.err()
 }
 
-func checkSettle(r *notedv1.SettleDonationRequest) error {
+// CheckSettle finds what is wrong with a request of SettleDonation.
+func CheckSettle(r *notedv1.SettleDonationRequest) error {
 	var c check
 	c.receipt(r.GetReceipt())
 	c.reason(r.GetReason())
-	return c.failure()
+	return c.err()
 }
 
-func checkRelease(r *notedv1.ReleaseDonationRequest) error {
+// CheckRelease finds what is wrong with a request of ReleaseDonation.
+func CheckRelease(r *notedv1.ReleaseDonationRequest) error {
 	var c check
 	c.receipt(r.GetReceipt())
 	c.reason(r.GetReason())
-	return c.failure()
+	return c.err()
 }
 
-func checkExtend(r *notedv1.ExtendHoldRequest) error {
+// CheckExtend finds what is wrong with a request of ExtendHold.
+func CheckExtend(r *notedv1.ExtendHoldRequest) error {
 	var c check
 	c.receipt(r.GetReceipt())
 	if r.GetHold() == nil {
@@ -81,38 +86,40 @@ func checkExtend(r *notedv1.ExtendHoldRequest) error {
 	} else if c.hold(r.GetHold()); r.GetHold().IsValid() && r.GetHold().AsDuration() == 0 {
 		c.wrong("hold", "must be more than 0; to give the hold up, release it")
 	}
-	return c.failure()
+	return c.err()
 }
 
-func checkList(r *notedv1.ListDonationsRequest) error {
+// CheckList finds what is wrong with a request of ListDonations.
+func CheckList(r *notedv1.ListDonationsRequest) error {
 	var c check
-	c.word("ledger", r.GetLedger(), maxLedger)
-	c.word("series_id", r.GetSeriesId(), maxID)
+	c.word("ledger", r.GetLedger(), MaxLedger)
+	c.word("series_id", r.GetSeriesId(), MaxID)
 	if s := r.GetState(); s < 0 || s > notedv1.State_STATE_SETTLED {
 		c.wrong("state", "is %d, which is no state of this version", s)
 	}
 	c.channel("seen_only_on", r.GetSeenOnlyOn())
-	c.word("transaction_id", r.GetTransactionId(), maxID)
+	c.word("transaction_id", r.GetTransactionId(), MaxID)
 	c.time("noted_after", r.GetNotedAfter())
 	c.time("noted_before", r.GetNotedBefore())
-	if n := r.GetPageSize(); n < 0 || n > maxPageSize {
-		c.wrong("page_size", "is %d; it must be 1 to %d, or 0 for the default", n, maxPageSize)
+	if n := r.GetPageSize(); n < 0 || n > MaxPageSize {
+		c.wrong("page_size", "is %d; it must be 1 to %d, or 0 for the default", n, MaxPageSize)
 	}
-	return c.failure()
+	return c.err()
 }
 
-func checkForget(r *notedv1.ForgetDonationRequest) error {
+// CheckForget finds what is wrong with a request of ForgetDonation.
+func CheckForget(r *notedv1.ForgetDonationRequest) error {
 	var c check
-	c.word("ledger", r.GetLedger(), maxLedger)
+	c.word("ledger", r.GetLedger(), MaxLedger)
 	c.required("series_id", r.GetSeriesId())
-	c.word("series_id", r.GetSeriesId(), maxID)
+	c.word("series_id", r.GetSeriesId(), MaxID)
 	c.required("donation_id", r.GetDonationId())
-	c.bytes("donation_id", r.GetDonationId(), maxDonationID, "letters, digits and \"-\"", func(b byte) bool {
+	c.bytes("donation_id", r.GetDonationId(), MaxDonationID, "letters, digits and \"-\"", func(b byte) bool {
 		return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '-'
 	})
 	c.required("reason", r.GetReason())
 	c.reason(r.GetReason())
-	return c.failure()
+	return c.err()
 }
 
 func (c *check) donation(d *notedv1.Donation) {
@@ -120,9 +127,9 @@ func (c *check) donation(d *notedv1.Donation) {
 		c.wrong("donation", "is required")
 		return
 	}
-	c.word("donation.ledger", d.GetLedger(), maxLedger)
+	c.word("donation.ledger", d.GetLedger(), MaxLedger)
 	c.required("donation.series_id", d.GetSeriesId())
-	c.word("donation.series_id", d.GetSeriesId(), maxID)
+	c.word("donation.series_id", d.GetSeriesId(), MaxID)
 	if e := d.GetEvent(); e < 0 || e > notedv1.Event_EVENT_DISPUTE {
 		c.wrong("donation.event", "is %d, which is no event of this version", e)
 	}
@@ -139,12 +146,12 @@ func (c *check) donation(d *notedv1.Donation) {
 	if d.GetAmount() == "" && d.GetCurrencyCode() != "" {
 		c.wrong("donation.amount", "is required with a currency_code")
 	}
-	c.word("donation.transaction_id", d.GetTransactionId(), maxID)
+	c.word("donation.transaction_id", d.GetTransactionId(), MaxID)
 }
 
 func (c *check) message(m *notedv1.Message) {
 	c.channel("message.channel", m.GetChannel())
-	c.word("message.id", m.GetId(), maxID)
+	c.word("message.id", m.GetId(), MaxID)
 	if m.GetId() != "" && m.GetChannel() == "" {
 		c.wrong("message.channel", "is required with an id: a message's id is its own on its channel only")
 	}
@@ -156,9 +163,9 @@ func (c *check) hold(d *durationpb.Duration) {
 	case !d.IsValid():
 		c.wrong("hold", "is no duration: seconds and nanos must agree in sign and lie within their ranges")
 	case d.AsDuration() < 0:
-		c.wrong("hold", "is negative; it must be 0 to %d minutes", maxHold/time.Minute)
-	case d.AsDuration() > maxHold:
-		c.wrong("hold", "is longer than %d minutes; hold for less and extend while processing", maxHold/time.Minute)
+		c.wrong("hold", "is negative; it must be 0 to %d minutes", MaxHold/time.Minute)
+	case d.AsDuration() > MaxHold:
+		c.wrong("hold", "is longer than %d minutes; hold for less and extend while processing", MaxHold/time.Minute)
 	}
 }
 
@@ -170,12 +177,12 @@ func (c *check) time(field string, t *timestamppb.Timestamp) {
 
 func (c *check) receipt(receipt string) {
 	c.required("receipt", receipt)
-	c.word("receipt", receipt, maxReceipt)
+	c.word("receipt", receipt, MaxReceipt)
 }
 
 func (c *check) reason(reason string) {
-	if len(reason) > maxReason {
-		c.wrong("reason", "is %d bytes long; the limit is %d", len(reason), maxReason)
+	if len(reason) > MaxReason {
+		c.wrong("reason", "is %d bytes long; the limit is %d", len(reason), MaxReason)
 	}
 	if !utf8.ValidString(reason) {
 		c.wrong("reason", "is not valid UTF-8")
@@ -188,13 +195,23 @@ func (c *check) required(field, value string) {
 	}
 }
 
+// Word tells what is wrong with a name, by the contract's rule of ids and ledgers.
+func Word(value string, limit int) error {
+	var c check
+	c.word("", value, limit)
+	if len(c.violations) > 0 {
+		return errors.New(c.violations[0].Description)
+	}
+	return nil
+}
+
 // word is the rule of every id: printable ASCII without spaces.
 func (c *check) word(field, value string, limit int) {
 	c.bytes(field, value, limit, "printable ASCII without spaces", func(b byte) bool { return b > ' ' && b <= '~' })
 }
 
 func (c *check) channel(field, value string) {
-	c.bytes(field, value, maxChannel, "a-z, 0-9, \".\", \"_\" and \"-\"", func(b byte) bool {
+	c.bytes(field, value, MaxChannel, "a-z, 0-9, \".\", \"_\" and \"-\"", func(b byte) bool {
 		return b >= 'a' && b <= 'z' || b >= '0' && b <= '9' || b == '.' || b == '_' || b == '-'
 	})
 }

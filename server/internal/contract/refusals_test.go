@@ -1,4 +1,4 @@
-package server
+package contract
 
 import (
 	"errors"
@@ -20,8 +20,8 @@ import (
 
 // Every word of the store has a row, so that none becomes INTERNAL by being forgotten here.
 func TestEveryWordOfTheStoreHasARow(t *testing.T) {
-	words := find(t, "internal/store/types.go", `(?m)^\t(Err\w+) `)
-	rows := find(t, "status.go", `when: store\.(Err\w+)`)
+	words := find(t, "../store/types.go", `(?m)^\t(Err\w+) `)
+	rows := find(t, "refusals.go", `when: store\.(Err\w+)`)
 	if len(words) < 15 {
 		t.Fatalf("found only %d words in types.go: %v", len(words), words)
 	}
@@ -32,7 +32,7 @@ func TestEveryWordOfTheStoreHasARow(t *testing.T) {
 
 // Every reason that is told is listed at the head of the contract, under its code.
 func TestReasonsAreInTheContract(t *testing.T) {
-	contract, err := os.ReadFile("../api/noted/v1/noted.proto")
+	contract, err := os.ReadFile("../../../api/noted/v1/noted.proto")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestRefuse(t *testing.T) {
 		{nil, codes.Internal, "INTERNAL", 0},
 	}
 	for _, c := range cases {
-		f := refuse(c.err)
+		f := Refuse(c.err)
 		s := status.Convert(f)
 		if s.Code() != c.code || f.reason != c.reason {
 			t.Errorf("refuse(%v) = %v %s, want %v %s", c.err, s.Code(), f.reason, c.code, c.reason)
@@ -113,7 +113,7 @@ func TestRefuse(t *testing.T) {
 func TestJitterSpreads(t *testing.T) {
 	seen := map[time.Duration]bool{}
 	for range 20 {
-		seen[jitter(time.Second)] = true
+		seen[Jitter(time.Second)] = true
 	}
 	if len(seen) < 2 {
 		t.Error("twenty waits are all the same")
@@ -132,25 +132,4 @@ func find(t *testing.T, path, pattern string) (found []string) {
 	}
 	slices.Sort(found)
 	return slices.Compact(found)
-}
-
-// What is said to callers and operators of limits that stand in the code is what stands there.
-func TestLimitsAreToldAsTheyAre(t *testing.T) {
-	for _, told := range []struct{ file, text string }{
-		{"../api/noted/v1/noted.proto", fmt.Sprintf("One of more than %d KiB is refused by the transport", maxMessage>>10)},
-		{"../api/noted/v1/noted.proto", fmt.Sprintf("it also ends at %d KiB of notes", maxPage>>10)},
-		{"../api/noted/v1/noted.proto", fmt.Sprintf("1 to %d; 0 means %d", maxPageSize, defaultPageSize)},
-		{"../SECURITY.md", fmt.Sprintf("old ones live for up to %.0f minutes", connectionAge.Minutes())},
-		{"../SECURITY.md", map[int]string{10: "Whoever is denied may try ten times a second"}[denialsRate]},
-		{"../SECURITY.md", map[bool]string{true: "ten are written in ten seconds"}[floodLines == 10 && floodSpan == 10*time.Second]},
-		{"cmd/noted/settings.go", fmt.Sprintf("Whoever is denied may try %d times a second", denialsRate)},
-	} {
-		text, err := os.ReadFile(told.file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if words := strings.Join(strings.Fields(strings.ReplaceAll(string(text), "//", "")), " "); told.text == "" || !strings.Contains(words, told.text) {
-			t.Errorf("%s does not say %q, or the limit is another by now", told.file, told.text)
-		}
-	}
 }
