@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/server/internal/contract"
+	"github.com/donation-dedupe/noted/server/internal/limits"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
@@ -154,37 +155,28 @@ const (
 
 // withDefaults fills in what is zero.
 func (c Config) withDefaults() Config {
-	byDefault(&c.Listen, DefaultListen)
-	byDefault(&c.HTTPListen, Off)
-	byDefault(&c.AdminListen, DefaultAdminListen)
-	byDefault(&c.RedisMode, DefaultRedisMode)
-	byDefault(&c.Rules.MatchWindow, DefaultMatchWindow)
-	byDefault(&c.Rules.ArrivalWindow, DefaultArrivalWindow)
-	byDefault(&c.Rules.Retention, DefaultRetention)
-	byDefault(&c.Rules.SkewAhead, DefaultSkewAhead)
-	byDefault(&c.Rules.TransactionIDs, Auto)
-	byDefault(&c.SeriesLimit, DefaultSeriesLimit)
-	byDefault(&c.Drain, DefaultDrain)
-	byDefault(&c.age, connectionAge)
-	byDefault(&c.grace, ageGrace)
-	byDefault(&c.Burst, c.Rate)
-	byDefault(&c.MaxInFlight, DefaultMaxInFlight)
-	byDefault(&c.MaxConnections, DefaultConnections)
-	byDefault(&c.MaxConnectionsPerAddress, DefaultPerAddress)
-	byDefault(&c.MaxDeadline, DefaultMaxDeadline)
-	byDefault(&c.ReplicasTimeout, DefaultReplicasTime)
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	byDefault(&c.Audit, c.Logger)
+	c.Listen = cmp.Or(c.Listen, DefaultListen)
+	c.HTTPListen = cmp.Or(c.HTTPListen, Off)
+	c.AdminListen = cmp.Or(c.AdminListen, DefaultAdminListen)
+	c.RedisMode = cmp.Or(c.RedisMode, DefaultRedisMode)
+	c.Rules.MatchWindow = cmp.Or(c.Rules.MatchWindow, DefaultMatchWindow)
+	c.Rules.ArrivalWindow = cmp.Or(c.Rules.ArrivalWindow, DefaultArrivalWindow)
+	c.Rules.Retention = cmp.Or(c.Rules.Retention, DefaultRetention)
+	c.Rules.SkewAhead = cmp.Or(c.Rules.SkewAhead, DefaultSkewAhead)
+	c.Rules.TransactionIDs = cmp.Or(c.Rules.TransactionIDs, Auto)
+	c.SeriesLimit = cmp.Or(c.SeriesLimit, DefaultSeriesLimit)
+	c.Drain = cmp.Or(c.Drain, DefaultDrain)
+	c.age = cmp.Or(c.age, limits.ConnectionAge)
+	c.grace = cmp.Or(c.grace, limits.AgeGrace)
+	c.Burst = cmp.Or(c.Burst, c.Rate)
+	c.MaxInFlight = cmp.Or(c.MaxInFlight, DefaultMaxInFlight)
+	c.MaxConnections = cmp.Or(c.MaxConnections, DefaultConnections)
+	c.MaxConnectionsPerAddress = cmp.Or(c.MaxConnectionsPerAddress, DefaultPerAddress)
+	c.MaxDeadline = cmp.Or(c.MaxDeadline, DefaultMaxDeadline)
+	c.ReplicasTimeout = cmp.Or(c.ReplicasTimeout, DefaultReplicasTime)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	c.Audit = cmp.Or(c.Audit, c.Logger)
 	return c
-}
-
-func byDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // check finds what cannot be meant, all of it at once.
@@ -245,7 +237,7 @@ func (c Config) check() error {
 		}
 	}
 	rulesOf := c.rulesByLedger()
-	remembers("", c.usual())
+	remembers("", c.commonRules())
 	for ledger, rules := range c.Ledgers {
 		if rules.Retention != 0 || rules.ArrivalWindow != 0 || rules.MatchWindow != 0 {
 			remembers(fmt.Sprintf("ledger %q of -ledgers: ", ledger), rulesOf(ledger))
@@ -265,48 +257,4 @@ func (c Config) check() error {
 		wrong = append(wrong, fmt.Errorf("TransactionIDs is %q; it must be one of %v", c.Rules.TransactionIDs, AllTransactionIDs))
 	}
 	return errors.Join(wrong...)
-}
-
-// transactionIDs are the settings as the store has them.
-var transactionIDs = map[TransactionIDs]store.TransactionIDs{Auto: store.Auto, PerChannel: store.PerChannel, Shared: store.Shared}
-
-// rulesByLedger gives the rules of any ledger.
-func (c Config) rulesByLedger() func(ledger string) store.Rules {
-	usual := store.Rules{
-		MatchWindow:    c.Rules.MatchWindow,
-		ArrivalWindow:  c.Rules.ArrivalWindow,
-		Retention:      c.Rules.Retention,
-		SkewAhead:      c.Rules.SkewAhead,
-		TransactionIDs: transactionIDs[c.Rules.TransactionIDs],
-		SeriesLimit:    c.SeriesLimit,
-	}
-	special := make(map[string]store.Rules, len(c.Ledgers)) // :: ledger → its rules
-	for ledger, different := range c.Ledgers {
-		rules := usual
-		replace(&rules.MatchWindow, different.MatchWindow)
-		replace(&rules.ArrivalWindow, different.ArrivalWindow)
-		replace(&rules.Retention, different.Retention)
-		if different.TransactionIDs != "" {
-			rules.TransactionIDs = transactionIDs[different.TransactionIDs]
-		}
-		special[ledger] = rules
-	}
-	return func(ledger string) store.Rules {
-		if rules, ok := special[ledger]; ok {
-			return rules
-		}
-		return usual
-	}
-}
-
-// usual are the rules of a ledger that Ledgers does not name.
-func (c Config) usual() store.Rules {
-	c.Ledgers = nil
-	return c.rulesByLedger()("")
-}
-
-func replace(field *time.Duration, value time.Duration) {
-	if value != 0 {
-		*field = value
-	}
 }

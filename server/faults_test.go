@@ -35,7 +35,7 @@ var faults = []struct{ fault, then, tests string }{
 	{"Redis is full", "new ones STORE_FULL, known ones answered, holders settle", "store.TestFull server.TestStoreFull store.TestBeatWhenFull"},
 	{"Redis may evict", "the service does not start, or is not ready", "server.TestEvictingStoreIsRefused server.TestEvictingStoreThatComesLate server.TestEvictionWhileRunning"},
 	{"Redis takes no more clients", "UNAVAILABLE, and the pool stays bounded", "store.TestMaxClients store.TestPoolIsBounded"},
-	{"every connection is in use", "POOL_EXHAUSTED soon, counted, and no sign that the store is dead", "store.TestPoolExhausted server.TestPoolExhausted server.TestNoConnectionIsNoNews"},
+	{"every connection is in use", "POOL_EXHAUSTED soon, counted, and no sign that the store is dead", "store.TestPoolExhausted server.TestPoolExhausted health.TestNoConnectionIsNoNews"},
 	// The store forgets.
 	{"Redis has lost its data", "noticed by the mark, told in log, metric and health, refused where asked", "store.TestWentBack store.TestClusterPartWentBack server.TestEveryLossIsNoticed server.TestLossIsReported server.TestLossIsRefused"},
 	{"Redis cannot write to its disk", "new ones UNAVAILABLE, known ones answered, the log says so", "store.TestDiskFull store.TestSnapshotFails server.TestDiskFull"},
@@ -66,13 +66,13 @@ var faults = []struct{ fault, then, tests string }{
 	{"connection floods", "closed at once beyond the limits", "server.TestConnectionLimits server.TestIdleConnections"},
 	{"HTTP/1.1 on the gRPC port", "closed", "server.TestBadPeers"},
 	// Who calls.
-	{"no valid caller", "UNAUTHENTICATED, in the same words and the same time whatever was presented", "server.TestUnauthenticatedTellsNothing server.BenchmarkTokens"},
+	{"no valid caller", "UNAUTHENTICATED, in the same words and the same time whatever was presented", "server.TestUnauthenticatedTellsNothing access.BenchmarkTokens"},
 	{"another's ledger", "PERMISSION_DENIED, an audit line, no verdict", "server.TestRights server.TestAudit"},
 	{"probing another's ids", "denied before the store is asked", "server.TestRightsBeforeTheStore server.TestRightsOnAStream"},
 	{"bad client certificates", "no handshake, counted", "server.TestMutualTLS"},
-	{"certificates that change or end", "taken up without a restart, warned of", "server.TestCertificateIsReloaded server.TestCertificateThatEndsSoon"},
+	{"certificates that change or end", "taken up without a restart, warned of", "server.TestCertificateIsReloaded access.TestCertificateThatEndsSoon"},
 	{"broken new files", "the old ones stay", "server.TestCertificateIsReloaded server.TestCallersAreReloaded"},
-	{"a method without rights", "denied to all", "server.TestEveryMethodHasItsRights"},
+	{"a method without rights", "denied to all", "access.TestEveryMethodHasItsRights"},
 	// The service itself.
 	{"a panic in a call", "INTERNAL without a word, the stack in the log, counted", "server.TestPanicTellsNothing"},
 	{"a panic in a goroutine of ours", "it ends one call and not the process", "store.TestPanicWhileSending server.TestOwnGoroutines"},
@@ -94,7 +94,7 @@ var faults = []struct{ fault, then, tests string }{
 
 // TestFaults checks that what is said to prove something is there.
 func TestFaults(t *testing.T) {
-	folders := map[string]string{"server": ".", "store": "internal/store", "contract": "internal/contract", "metrics": "internal/metrics", "cmd/noted": "cmd/noted", "soak": "soak", "client": "../client", "gateway": "../client/gateway"}
+	folders := map[string]string{"server": ".", "store": "internal/store", "contract": "internal/contract", "access": "internal/access", "health": "internal/health", "limits": "internal/limits", "metrics": "internal/metrics", "cmd/noted": "cmd/noted", "soak": "soak", "client": "../client", "gateway": "../client/gateway"}
 	text := map[string]string{}
 	for name, folder := range folders {
 		files, err := filepath.Glob(folder + "/*_test.go")

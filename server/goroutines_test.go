@@ -17,20 +17,20 @@ import (
 // ownGoroutines are all places where the service starts a goroutine of its own, and why a panic there does not end the process for something that a caller has sent.
 // Handlers are run by gRPC and net/http, and guarded by the interceptors.
 var ownGoroutines = map[string]string{
-	"server.go Server.Serve: go ×3":                     "accept; what comes on a connection is the transport's, and handlers are guarded",
-	"server.go Server.Serve: Go ×2":                     "the watch and the reloader: of the store's report and the operator's files, nothing of callers",
-	"server.go Server.stop: Go":                         "waits for the door's calls",
-	"server.go Server.stop: AfterFunc":                  "cuts off",
-	"server.go Server.endWithDrain: go":                 "waits for three channels",
-	"stream.go service.NoteDonations: go ×2":            "run by metrics.Recovered",
-	"internal/metrics/floods.go Floods.take: AfterFunc": "writes a number",
-	"cmd/noted/main.go main: AfterFunc":                 "lets go of signals",
-	"cmd/noted/main.go run: go":                         "the reloader, at SIGHUP",
-	"internal/store/batch.go batcher.do: go":            "carried to the callers by drain",
-	"internal/store/check.go Store.Check: Go":           "looks at each primary; nothing in it is a caller's",
-	"internal/store/replicas.go Store.sendAndWait: Go":  "carried to the caller",
-	"internal/embedded/embedded.go start: Go":           "the clock of a trial's store",
-	"trial/trial.go Start: go":                          "Serve",
+	"server.go Server.Serve: go ×3":                           "accept; what comes on a connection is the transport's, and handlers are guarded",
+	"server.go Server.Serve: Go ×2":                           "the watch and the reloader: of the store's report and the operator's files, nothing of callers",
+	"server.go Server.stop: Go":                               "waits for the door's calls",
+	"server.go Server.stop: AfterFunc":                        "cuts off",
+	"internal/calls/interceptors.go Service.endWithDrain: go": "waits for three channels",
+	"internal/calls/stream.go Service.NoteDonations: go ×2":   "run by metrics.Recovered",
+	"internal/metrics/floods.go Floods.take: AfterFunc":       "writes a number",
+	"cmd/noted/main.go main: AfterFunc":                       "lets go of signals",
+	"cmd/noted/main.go run: go":                               "the reloader, at SIGHUP",
+	"internal/store/batch.go batcher.do: go":                  "carried to the callers by drain",
+	"internal/store/check.go Store.Check: Go":                 "looks at each primary; nothing in it is a caller's",
+	"internal/store/replicas.go Store.sendAndWait: Go":        "carried to the caller",
+	"internal/embedded/embedded.go start: Go":                 "the clock of a trial's store",
+	"trial/trial.go Start: go":                                "Serve",
 }
 
 // A panic in a goroutine that nobody guards ends the process, so each is looked at before it is added here.

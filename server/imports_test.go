@@ -28,16 +28,19 @@ type room struct {
 // What several rooms name.
 const (
 	contract = "gen/go/noted/v1 gen/go/noted/v1/notedv1connect"
-	service  = contract + " server server/internal/jsonfile " + reports
-	reports  = contract + " server/internal/agreement server/internal/contract server/internal/descriptors " +
+	// below is what the rooms of the server stand on.
+	below = "gen/go/noted/v1 server/internal/agreement server/internal/contract server/internal/descriptors " +
 		"server/internal/metrics server/internal/store"
-	trial = service + " server/internal/embedded"
+	inside = below + " gen/go/noted/v1/notedv1connect server/internal/access server/internal/calls server/internal/door " +
+		"server/internal/health server/internal/jsonfile server/internal/limits"
+	service = contract + " server " + inside
+	trial   = service + " server/internal/embedded"
 
-	useGRPC      = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
-	useRedis     = "github.com/redis/go-redis"
-	useMiniredis = "github.com/alicebob"
-
-	usePrometheus = "github.com/prometheus/client_golang github.com/grpc-ecosystem/go-grpc-middleware "
+	useGRPC       = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
+	useRedis      = "github.com/redis/go-redis"
+	useMiniredis  = "github.com/alicebob"
+	useMiddleware = "github.com/grpc-ecosystem/go-grpc-middleware"
+	usePrometheus = "github.com/prometheus/client_golang"
 )
 
 // rooms are all packages of the module. A mark "*" leaves the choice of other modules to
@@ -52,15 +55,31 @@ var rooms = []room{
 	{"server/internal/paypaltest", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus"},
 	{"server/internal/embedded", "", useMiniredis, "google.golang.org github.com/prometheus github.com/redis testing"},
 	{"server/internal/jsonfile", "", "", "golang.org/x net testing"},
+	// From the store upwards: an arrow between rooms only goes down.
 	{"server/internal/descriptors", "", "golang.org/x/sys/unix", "google.golang.org github.com/prometheus net testing"},
 	{"server/internal/contract", "gen/go/noted/v1 server/internal/store",
 		"gen/go/noted/v1 server/internal/store " + useGRPC, "github.com/prometheus testing"},
-	{"server/internal/metrics", "gen/go/noted/v1 server/internal/agreement server/internal/contract server/internal/store",
-		"gen/go/noted/v1 server/internal/agreement server/internal/contract server/internal/store " + usePrometheus + useGRPC,
+	{"server/internal/metrics", below,
+		"gen/go/noted/v1 server/internal/agreement server/internal/contract server/internal/store " +
+			useMiddleware + " " + usePrometheus + " " + useGRPC, "testing"},
+	{"server/internal/access", below + " server/internal/jsonfile",
+		"gen/go/noted/v1 server/internal/contract server/internal/jsonfile server/internal/metrics server/internal/store " +
+			useMiddleware + " " + usePrometheus + " " + useGRPC, "testing"},
+	{"server/internal/limits", below,
+		"server/internal/contract server/internal/descriptors server/internal/metrics golang.org/x/sys golang.org/x/time " +
+			usePrometheus + " " + useGRPC, "testing"},
+	{"server/internal/health", below,
+		"gen/go/noted/v1 server/internal/contract server/internal/descriptors server/internal/metrics server/internal/store " +
+			usePrometheus + " " + useGRPC, "testing"},
+	{"server/internal/calls", below + " server/internal/access server/internal/health server/internal/jsonfile server/internal/limits",
+		"gen/go/noted/v1 server/internal/access server/internal/contract server/internal/health server/internal/limits " +
+			"server/internal/metrics server/internal/store " + useMiddleware + " " + useGRPC, "testing"},
+	{"server/internal/door", contract + " " + below + " server/internal/limits",
+		contract + " server/internal/contract server/internal/limits server/internal/metrics connectrpc.com/connect " + useGRPC,
 		"testing"},
 	{"server/internal/pkitest", "", "testing", ""},
 	{"server/internal/redistest", "", useRedis + " golang.org/x/sys testing", "google.golang.org github.com/prometheus"},
-	{"server", service, "* server/internal/jsonfile " + reports,
+	{"server", service, "gen/go/noted/v1 " + inside + " " + useGRPC,
 		useMiniredis + " github.com/urfave testing"},
 	{"server/servertest", trial, "server server/internal/embedded testing " + useGRPC, "github.com/urfave"},
 	{"server/trial", trial, "server server/internal/embedded", "github.com/urfave testing"},

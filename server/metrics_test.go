@@ -35,7 +35,7 @@ func TestServerHasTheMetricsOfTheTable(t *testing.T) {
 	descs := make(chan *prometheus.Desc)
 	go func() {
 		defer close(descs)
-		s.telemetry.Registry.Describe(descs)
+		s.metrics.Registry.Describe(descs)
 	}()
 	var got, want []string
 	for desc := range descs {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -40,19 +41,19 @@ func TestPanicTellsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	usual := s.service.rules
-	s.service.rules = func(ledger string) store.Rules {
+	rules := s.service.Rules
+	s.service.Rules = func(ledger string) store.Rules {
 		if ledger == "panic" {
 			panic("the secret canary")
 		}
-		return usual(ledger)
+		return rules(ledger)
 	}
-	s.door.unary = append([]grpc.UnaryServerInterceptor{func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	s.door.Unary = append([]grpc.UnaryServerInterceptor{func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		if r, ok := request.(*notedv1.NoteDonationRequest); ok && r.RequestId == "of an interceptor" {
 			panic("the secret canary")
 		}
 		return handler(ctx, request)
-	}}, s.door.unary...)
+	}}, s.door.Unary...)
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx) }()
@@ -87,7 +88,7 @@ func TestPanicTellsNothing(t *testing.T) {
 	defer h2c.CloseIdleConnections()
 	door := notedv1connect.NewDedupeServiceClient(&http.Client{Transport: h2c}, "http://"+s.HTTPAddr())
 	_, err = door.NoteDonation(ctx, bad)
-	told("the call at the door", statusError(err))
+	told("the call at the door", status.Error(codes.Code(connect.CodeOf(err)), err.Error()))
 	second, err := door.NoteDonations(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -96,10 +97,10 @@ func TestPanicTellsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = second.Receive()
-	told("the stream at the door", statusError(err))
+	told("the stream at the door", status.Error(codes.Code(connect.CodeOf(err)), err.Error()))
 	bad.RequestId = "of an interceptor"
 	_, err = door.NoteDonation(ctx, bad)
-	told("the call in whose interceptors something panics", statusError(err))
+	told("the call in whose interceptors something panics", status.Error(codes.Code(connect.CodeOf(err)), err.Error()))
 	if _, err := client.NoteDonation(ctx, &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}}); err != nil {
 		t.Errorf("after the panics: %v", err)
 	}
@@ -118,7 +119,7 @@ func TestPanicTellsNothing(t *testing.T) {
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
-		if !bytes.Contains(stacks, []byte("(*service).NoteDonations")) {
+		if !bytes.Contains(stacks, []byte("(*Service).NoteDonations")) {
 			break
 		}
 		if time.Now().After(deadline) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/server/internal/contract"
+	"github.com/donation-dedupe/noted/server/internal/limits"
 	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
@@ -17,10 +18,10 @@ func TestLimitsAreToldAsTheyAre(t *testing.T) {
 		{"../api/noted/v1/noted.proto", fmt.Sprintf("One of more than %d KiB is refused by the transport", contract.MaxMessage>>10)},
 		{"../api/noted/v1/noted.proto", fmt.Sprintf("it also ends at %d KiB of notes", contract.MaxPage>>10)},
 		{"../api/noted/v1/noted.proto", fmt.Sprintf("1 to %d; 0 means %d", contract.MaxPageSize, contract.DefaultPageSize)},
-		{"../SECURITY.md", fmt.Sprintf("old ones live for up to %.0f minutes", connectionAge.Minutes())},
-		{"../SECURITY.md", map[int]string{10: "Whoever is denied may try ten times a second"}[denialsRate]},
+		{"../SECURITY.md", fmt.Sprintf("old ones live for up to %.0f minutes", limits.ConnectionAge.Minutes())},
+		{"../SECURITY.md", map[int]string{10: "Whoever is denied may try ten times a second"}[limits.DenialsRate]},
 		{"../SECURITY.md", map[bool]string{true: "ten are written in ten seconds"}[metrics.FloodLines == 10 && metrics.FloodSpan == 10*time.Second]},
-		{"cmd/noted/settings.go", fmt.Sprintf("Whoever is denied may try %d times a second", denialsRate)},
+		{"cmd/noted/settings.go", fmt.Sprintf("Whoever is denied may try %d times a second", limits.DenialsRate)},
 	} {
 		text, err := os.ReadFile(told.file)
 		if err != nil {

@@ -1,4 +1,4 @@
-package server
+package limits
 
 import (
 	"net"
@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setUserTimeout ends a connection whose peer does not take what we send. gRPC does so itself, but only for a connection that nobody has wrapped.
+// setUserTimeout ends a connection whose peer does not take what the server sends. gRPC sets it
+// itself, but only on a connection that is not wrapped.
 func setUserTimeout(conn net.Conn, limit time.Duration) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {

@@ -1,11 +1,14 @@
-package server
+package access
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -117,7 +120,11 @@ func TestEveryMethodHasItsRights(t *testing.T) {
 			t.Errorf("%s needs no verb", method)
 		}
 	}
-	a := &access{audit: metrics.NewAudit(discard, discard), telemetry: metrics.New(metrics.Config{Logger: discard})}
+	a := New(Config{
+		Audit:   metrics.NewAudit(discard, discard),
+		Denials: func(string, net.Addr) time.Duration { return 0 },
+		Metrics: metrics.New(metrics.Config{Logger: discard}),
+	})
 	if _, err := a.admit(t.Context(), "/noted.v1.DedupeService/SettleEverything", nil); contract.ReasonOf(err) != "VERB_DENIED" {
 		t.Errorf("a method that nobody has thought of: %v, want VERB_DENIED", err)
 	}
@@ -129,7 +136,7 @@ func BenchmarkTokens(b *testing.B) {
 	var known callers
 	numbered := func(i int) string { return fmt.Sprintf("noted_%043d", i) }
 	for i := range many {
-		known.tokens = append(known.tokens, token{sum: sha256.Sum256([]byte(numbered(i))), caller: everybody(fmt.Sprint(i))})
+		known.tokens = append(known.tokens, token{sum: sha256.Sum256([]byte(numbered(i))), caller: everyone(fmt.Sprint(i))})
 	}
 	for name, presented := range map[string]string{"first": numbered(0), "last": numbered(many - 1), "unknown": numbered(many), "unlike": strings.Repeat("x", len(numbered(0)))} {
 		b.Run(name, func(b *testing.B) {
@@ -139,3 +146,5 @@ func BenchmarkTokens(b *testing.B) {
 		})
 	}
 }
+
+var discard = slog.New(slog.DiscardHandler)

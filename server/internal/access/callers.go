@@ -1,4 +1,4 @@
-package server
+package access
 
 import (
 	"crypto/sha256"
@@ -21,7 +21,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// A verb is what a caller may be granted in its ledgers.
+// A verb is a right that a caller has in its ledgers.
 type verb string
 
 // The verbs.
@@ -33,20 +33,21 @@ const (
 
 var verbs = []string{string(read), string(note), string(admin)}
 
-// everyLedger, in the callers' file, grants every ledger, named or not.
+// everyLedger grants every ledger in the callers' file.
 const everyLedger = "*"
 
-// A right is what a call needs.
+// A right is what a caller needs for a method.
 type right struct {
-	open   bool                              // everybody has it
-	verb   verb                              // empty where every known caller has it
-	ledger func(request any) (string, error) // nil where the call is of no ledger
+	open   bool                              // every client has it
+	verb   verb                              // empty: every known caller has it
+	ledger func(request any) (string, error) // nil: the call has no ledger
 }
 
-// rights are what each method needs. A method that is not here is refused to everybody, so that a new one is closed until somebody has thought of it.
+// rights has a row for each method. A method without a row is refused to every caller, so that a new
+// method is closed until it has one.
 var rights = map[string]right{
 	notedv1.DedupeService_NoteDonation_FullMethodName:    {verb: note, ledger: ledgerOfDonation},
-	notedv1.DedupeService_NoteDonations_FullMethodName:   {verb: note}, // the ledger of each request is looked at where it is answered
+	notedv1.DedupeService_NoteDonations_FullMethodName:   {verb: note}, // Access.Note checks the ledger of each request
 	notedv1.DedupeService_DonationExists_FullMethodName:  {verb: read, ledger: ledgerOfDonation},
 	notedv1.DedupeService_SettleDonation_FullMethodName:  {verb: note, ledger: ledgerOfReceipt},
 	notedv1.DedupeService_ReleaseDonation_FullMethodName: {verb: note, ledger: ledgerOfReceipt},
@@ -57,7 +58,7 @@ var rights = map[string]right{
 	healthpb.Health_Check_FullMethodName:                                   {open: true},
 	healthpb.Health_Watch_FullMethodName:                                   {},
 	healthpb.Health_List_FullMethodName:                                    {},
-	reflectionpb.ServerReflection_ServerReflectionInfo_FullMethodName:      {}, // answered only where Config.Reflection says so
+	reflectionpb.ServerReflection_ServerReflectionInfo_FullMethodName:      {}, // answered only with Config.Reflection
 	reflectionalphapb.ServerReflection_ServerReflectionInfo_FullMethodName: {},
 }
 
@@ -73,21 +74,22 @@ func ledgerOfReceipt(request any) (string, error) {
 	return store.LedgerOf(request.(interface{ GetReceipt() string }).GetReceipt())
 }
 
-// A caller is somebody who may call.
+// A caller is a program that may call.
 type caller struct {
 	name    string
-	ledgers []string // nil where every ledger is granted
+	ledgers []string // nil: every ledger
 	verbs   []string
 }
 
-// everybody is who calls a server that has no file of callers.
-func everybody(name string) *caller { return &caller{name: name, verbs: verbs} }
+// everyone is the caller of a server without a file of callers.
+func everyone(name string) *caller { return &caller{name: name, verbs: verbs} }
 
 func (c *caller) has(ledger string) bool {
 	return c.ledgers == nil || slices.Contains(c.ledgers, ledger)
 }
 
-// A token is how one of the callers is known: the SHA-256 of what it presents. A salt would protect nothing: tokens are 256 random bits.
+// A token is the SHA-256 of the secret that a caller presents. A salt would protect nothing: tokens
+// are 256 random bits.
 type token struct {
 	sum    [sha256.Size]byte
 	caller *caller
@@ -96,11 +98,12 @@ type token struct {
 // callers are the content of the callers' file.
 type callers struct {
 	tokens       []token
-	certificates map[string]*caller // :: SPIFFE id or DNS name → who it is
+	certificates map[string]*caller // :: SPIFFE id or DNS name → its caller
 	count        int
 }
 
-// byToken finds who presents a token. It takes as long for one that is known as for one that is not: every sum is compared, wholly.
+// byToken finds the caller of a token. It takes equally long for every token, known or not: it
+// compares every sum, and the whole of it.
 func (c *callers) byToken(presented string) *caller {
 	sum := sha256.Sum256([]byte(presented))
 	found := -1
@@ -113,31 +116,33 @@ func (c *callers) byToken(presented string) *caller {
 	return c.tokens[found].caller
 }
 
-// byCertificate finds whose certificate it is. One that bears the names of two callers is nobody's.
+// byCertificate finds the caller of a certificate. A certificate with the names of two callers
+// belongs to neither.
 func (c *callers) byCertificate(names []string) *caller {
 	var found *caller
 	for _, name := range names {
-		switch who := c.certificates[name]; {
-		case who == nil || who == found:
+		switch owner := c.certificates[name]; {
+		case owner == nil || owner == found:
 		case found != nil:
 			return nil
 		default:
-			found = who
+			found = owner
 		}
 	}
 	return found
 }
 
-// callerSettings are what the file can say of a caller.
+// callerSettings are the settings of a caller in the file.
 var callerSettings = []string{"token_sha256", "certificate", "ledgers", "verbs"}
 
-// readCallers reads the file of callers. What it does not understand, or what could not be meant, is refused with its line.
+// readCallers reads the file of callers. It refuses a setting that it does not know or that makes no
+// sense, and names the line.
 func readCallers(path string, text []byte, certificates bool) (*callers, error) {
 	all := &callers{certificates: map[string]*caller{}}
 	err := jsonfile.Read(path, text, func(r *jsonfile.Reader) error {
 		err := r.Object("caller", func(name string) error { return all.readCaller(r, name, certificates) })
 		if err == nil && all.count == 0 {
-			err = errors.New("it names no caller, so nobody could call")
+			err = errors.New("it names no caller, so no client could call")
 		}
 		return err
 	})
@@ -149,7 +154,7 @@ func readCallers(path string, text []byte, certificates bool) (*callers, error) 
 
 func (c *callers) readCaller(r *jsonfile.Reader, name string, certificates bool) error {
 	c.count++
-	who := &caller{name: name}
+	reading := &caller{name: name}
 	if err := contract.Word(name, contract.MaxLedger); err != nil {
 		return fmt.Errorf("its name %w", err)
 	}
@@ -172,7 +177,7 @@ func (c *callers) readCaller(r *jsonfile.Reader, name string, certificates bool)
 						return fmt.Errorf("%s holds what caller %q has already", setting, other.caller.name)
 					}
 				}
-				c.tokens = append(c.tokens, token{sum: [sha256.Size]byte(sum), caller: who})
+				c.tokens = append(c.tokens, token{sum: [sha256.Size]byte(sum), caller: reading})
 				return nil
 			})
 		case "certificate":
@@ -190,17 +195,17 @@ func (c *callers) readCaller(r *jsonfile.Reader, name string, certificates bool)
 			if other := c.certificates[value]; other != nil {
 				return fmt.Errorf("%s is that of caller %q already", setting, other.name)
 			}
-			c.certificates[value] = who
+			c.certificates[value] = reading
 			return nil
 		case "ledgers":
-			who.ledgers = []string{}
+			reading.ledgers = []string{}
 			return r.Texts(setting, func(value string) error {
 				if value == everyLedger {
 					anyLedger = true
 				} else if err := contract.Word(value, contract.MaxLedger); err != nil {
 					return fmt.Errorf("ledger %q %w", value, err)
 				}
-				who.ledgers = append(who.ledgers, value)
+				reading.ledgers = append(reading.ledgers, value)
 				return nil
 			})
 		case "verbs":
@@ -208,7 +213,7 @@ func (c *callers) readCaller(r *jsonfile.Reader, name string, certificates bool)
 				if !slices.Contains(verbs, value) {
 					return fmt.Errorf("there is no verb %q; there are %s", value, strings.Join(verbs, ", "))
 				}
-				who.verbs = append(who.verbs, value)
+				reading.verbs = append(reading.verbs, value)
 				return nil
 			})
 		}
@@ -219,13 +224,13 @@ func (c *callers) readCaller(r *jsonfile.Reader, name string, certificates bool)
 		return err
 	case tokens == 0 && certificate == "":
 		return errors.New("nothing says how it is known; give token_sha256, certificate, or both")
-	case len(who.ledgers) == 0:
+	case len(reading.ledgers) == 0:
 		return errors.New(`ledgers is missing; name each, or write ["*"] for every one ("" is a ledger too)`)
-	case len(who.verbs) == 0:
+	case len(reading.verbs) == 0:
 		return fmt.Errorf("verbs is missing; there are %s", strings.Join(verbs, ", "))
 	}
 	if anyLedger {
-		who.ledgers = nil
+		reading.ledgers = nil
 	}
 	return nil
 }
@@ -248,7 +253,8 @@ func certificateName(name string) error {
 	return nil
 }
 
-// certificateNames are the names that a certificate is known by: its SPIFFE ids and DNS names. Its common name is none: no CA vouches for what it says.
+// certificateNames are the names that identify a certificate: its SPIFFE ids and DNS names. The
+// common name does not count: no CA vouches for it.
 func certificateNames(certificate *x509.Certificate) []string {
 	var names []string
 	for _, uri := range certificate.URIs {

@@ -4,25 +4,19 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/gen/go/noted/v1/notedv1connect"
-	"github.com/donation-dedupe/noted/server/internal/contract"
 	"github.com/donation-dedupe/noted/server/internal/embedded"
-	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
 // seen is what an interceptor sees of a call, where callers are to be told apart.
@@ -72,16 +66,18 @@ func TestInterceptorsSeeTheSameAtBothDoors(t *testing.T) {
 		found <- got
 		return handler(service, stream)
 	}
-	s.door.unary = append([]grpc.UnaryServerInterceptor{spy}, s.door.unary...)
-	s.door.stream = append([]grpc.StreamServerInterceptor{streamSpy}, s.door.stream...)
-	second := grpc.NewServer(grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{spy}, s.unary...)...),
-		grpc.ChainStreamInterceptor(append([]grpc.StreamServerInterceptor{streamSpy}, s.stream...)...), grpc.InTapHandle(s.boundedArrival))
+	s.door.Unary = append([]grpc.UnaryServerInterceptor{spy}, s.door.Unary...)
+	s.door.Stream = append([]grpc.StreamServerInterceptor{streamSpy}, s.door.Stream...)
+	second := grpc.NewServer(grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{spy}, s.service.Unary()...)...),
+		grpc.ChainStreamInterceptor(append([]grpc.StreamServerInterceptor{streamSpy}, s.service.Stream()...)...), grpc.InTapHandle(s.service.BoundArrival))
 	notedv1.RegisterDedupeServiceServer(second, s.service)
 	go second.Serve(s.listener)
 	t.Cleanup(second.Stop)
-	go s.door.http.Serve(s.httpListener)
+	go s.door.Serve(s.httpListener)
 	t.Cleanup(func() {
-		s.door.http.Close()
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		s.door.Shutdown(ended)
 		s.close()
 	})
 
@@ -136,83 +132,4 @@ func TestInterceptorsSeeTheSameAtBothDoors(t *testing.T) {
 		}
 		cancel()
 	}
-}
-
-// With TLS the peer is who shook hands, as gRPC would tell it.
-func TestPeerOfTLS(t *testing.T) {
-	var got *peer.Peer
-	server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = metrics.PeerOfRequest(r) }))
-	defer server.Close()
-	response, err := server.Client().Get(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	info, ok := got.AuthInfo.(credentials.TLSInfo)
-	if !ok || !info.State.HandshakeComplete || info.SecurityLevel != credentials.PrivacyAndIntegrity {
-		t.Errorf("the peer is %+v", got)
-	}
-	if err := credentials.CheckSecurityLevel(got.AuthInfo, credentials.PrivacyAndIntegrity); err != nil {
-		t.Error(err)
-	}
-}
-
-// Every call of the contract is answered at the door, and every one that streams is known to.
-func TestDoorKnowsEveryCall(t *testing.T) {
-	for _, method := range notedv1.DedupeService_ServiceDesc.Methods {
-		if !contract.IsUnary("/noted.v1.DedupeService/" + method.MethodName) {
-			t.Errorf("the door does not know %s", method.MethodName)
-		}
-	}
-	var streams []string
-	for _, stream := range notedv1.DedupeService_ServiceDesc.Streams {
-		streams = append(streams, stream.StreamName)
-	}
-	if !slices.Equal(streams, []string{"NoteDonations"}) {
-		t.Errorf("the contract has the streams %v; the door knows NoteDonations only", streams)
-	}
-}
-
-// A stream that has been answered is not read any more, and nobody reads it still: net/http forbids both.
-func TestEndOfAStreamEndsItsReader(t *testing.T) {
-	body := &blockingBody{receiving: make(chan struct{}), unblocked: make(chan struct{})}
-	ctx := context.WithValue(t.Context(), connectionKey{}, http.NewResponseController(body))
-	s := &doorStream{ctx: ctx, conn: body}
-	received := make(chan error)
-	go func() {
-		received <- s.RecvMsg(nil)
-	}()
-	<-body.receiving
-	s.end()
-	if body.reads != 1 {
-		t.Errorf("%d reads, want 1", body.reads)
-	}
-	if err := <-received; err == nil {
-		t.Errorf("the reader got %v, want an error", err)
-	}
-	if err := s.RecvMsg(nil); err == nil || body.reads != 1 {
-		t.Errorf("after the end: %v and %d reads, want an error and none", err, body.reads)
-	}
-}
-
-// blockingBody is a request whose body never comes, until its read deadline passes.
-type blockingBody struct {
-	connect.StreamingHandlerConn
-	http.ResponseWriter
-	receiving, unblocked chan struct{}
-	reads                int
-}
-
-func (b *blockingBody) Receive(any) error {
-	close(b.receiving)
-	<-b.unblocked
-	b.reads++ // unsynchronized on purpose: end must wait for it, or the race detector complains
-	return os.ErrDeadlineExceeded
-}
-
-func (b *blockingBody) SetReadDeadline(at time.Time) error {
-	if at.Before(time.Now()) {
-		close(b.unblocked)
-	}
-	return nil
 }

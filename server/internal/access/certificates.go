@@ -1,4 +1,4 @@
-package server
+package access
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"strings"
@@ -15,82 +16,86 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
-// expirySoon is how long before its end a certificate is warned of.
+// expirySoon is how long before the end of a certificate the log warns.
 const expirySoon = 14 * 24 * time.Hour
 
-// certificates are the server's own certificate and the CAs of its callers', as the files had them when they were last good. Both doors ask for them
-// at each handshake, so a new one counts from the next connection on; connections that are there live on for their age at most.
-type certificates struct {
-	certFile, keyFile, clientCAFile string
+// CertificatesConfig is what Certificates need.
+type CertificatesConfig struct {
+	Cert, Key, ClientCA string // files; ClientCA may be empty
+	// Required refuses in the handshake a client without a certificate of ClientCA.
+	Required bool
+	Logger   *slog.Logger
+	Metrics  *metrics.Metrics
+}
 
-	required bool // a caller without a certificate of these CAs does not get past the handshake
-	logger   *slog.Logger
+// Certificates are the server's own certificate and the CAs of its callers' certificates, as of the
+// last good content of the files. Both doors ask for them at each handshake, so a new certificate
+// counts from the next connection on. Existing connections live on until they are too old.
+type Certificates struct {
+	CertificatesConfig
 	current  atomic.Pointer[tls.Config]
 	notAfter atomic.Int64 // of the server's certificate, seconds of Unix time
 	warned   atomic.Int64 // notAfter of the last certificate that was warned of
 
-	failures *prometheus.CounterVec // reason
-	floods   *metrics.Floods
+	failures *prometheus.CounterVec
 }
 
-func newCertificates(config Config, m *metrics.Metrics) *certificates {
-	c := &certificates{
-		certFile:     config.TLSCert,
-		keyFile:      config.TLSKey,
-		clientCAFile: config.TLSClientCA,
-		required:     config.TLSClientCA != "" && config.Callers == "",
-		logger:       config.Logger,
-		failures:     m.CounterVec("noted_tls_handshake_failures_total"),
-		floods:       m.Floods,
+// NewCertificates makes Certificates that have not read their files yet.
+func NewCertificates(config CertificatesConfig) *Certificates {
+	c := &Certificates{
+		CertificatesConfig: config,
+		failures:           config.Metrics.CounterVec("noted_tls_handshake_failures_total"),
 	}
 	for _, reason := range []string{"expired", "unknown_ca", "no_certificate", "bad_certificate", "not_tls", "gone", "other"} {
 		c.failures.WithLabelValues(reason)
 	}
-	m.GaugeFunc("noted_tls_cert_not_after_seconds", func() float64 { return float64(c.notAfter.Load()) })
+	config.Metrics.GaugeFunc("noted_tls_cert_not_after_seconds", func() float64 { return float64(c.notAfter.Load()) })
 	return c
 }
 
-// file is what a reloader needs to know.
-func (c *certificates) file() *reloaded {
-	paths := []string{c.certFile, c.keyFile}
-	if c.clientCAFile != "" {
-		paths = append(paths, c.clientCAFile)
+// File is the files of the certificates, for a Reloader.
+func (c *Certificates) File() *File {
+	paths := []string{c.Cert, c.Key}
+	if c.ClientCA != "" {
+		paths = append(paths, c.ClientCA)
 	}
-	return &reloaded{name: "tls", paths: paths, apply: c.load}
+	return &File{name: "tls", paths: paths, apply: c.load}
 }
 
-// load takes new contents, or refuses them and leaves the old as they are.
-func (c *certificates) load(contents [][]byte) error {
+// load takes up new contents, or refuses them and keeps the old ones.
+func (c *Certificates) load(contents [][]byte) error {
 	pair, err := tls.X509KeyPair(contents[0], contents[1])
 	if err != nil {
-		return fmt.Errorf("-tls-cert %s with -tls-key %s: %w", c.certFile, c.keyFile, err)
+		return fmt.Errorf("-tls-cert %s with -tls-key %s: %w", c.Cert, c.Key, err)
 	}
 	if pair.Leaf.NotAfter.Before(time.Now()) {
-		return fmt.Errorf("-tls-cert %s: the certificate has expired at %s", c.certFile, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+		return fmt.Errorf("-tls-cert %s: the certificate has expired at %s", c.Cert, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
-	if c.clientCAFile != "" {
+	if c.ClientCA != "" {
 		if config.ClientCAs, err = authorities(contents[2]); err != nil {
-			return fmt.Errorf("-tls-client-ca %s: %w", c.clientCAFile, err)
+			return fmt.Errorf("-tls-client-ca %s: %w", c.ClientCA, err)
 		}
 		config.ClientAuth = tls.VerifyClientCertIfGiven
-		if c.required {
+		if c.Required {
 			config.ClientAuth = tls.RequireAndVerifyClientCert
 		}
 	}
 	c.notAfter.Store(pair.Leaf.NotAfter.Unix())
 	c.current.Store(config)
-	c.warn()
+	c.Warn()
 	return nil
 }
 
-func (c *certificates) warn() { warnOfEnd(c.logger, c.certFile, c.notAfter.Load(), &c.warned) }
+// Warn logs once that the certificate ends soon.
+func (c *Certificates) Warn() { warnOfEnd(c.Logger, c.Cert, c.notAfter.Load(), &c.warned) }
 
-// warnOfEnd tells once of a certificate that ends soon.
+// warnOfEnd logs once for each certificate that it ends soon.
 func warnOfEnd(logger *slog.Logger, file string, notAfter int64, warned *atomic.Int64) {
 	if ends := time.Unix(notAfter, 0); time.Until(ends) < expirySoon && warned.Swap(notAfter) != notAfter {
 		logger.Warn(
@@ -103,7 +108,7 @@ func warnOfEnd(logger *slog.Logger, file string, notAfter int64, warned *atomic.
 	}
 }
 
-// authorities reads PEM more strictly than x509.CertPool, which leaves out what it cannot read.
+// authorities reads PEM more strictly than x509.CertPool, which skips blocks that it cannot read.
 func authorities(text []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	found := 0
@@ -124,8 +129,9 @@ func authorities(text []byte) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// config makes a door's configuration, with the protocols that it speaks. It is made anew only when the files are, so that sessions can be resumed.
-func (c *certificates) config(protocols ...string) *tls.Config {
+// config makes the configuration of one door, with the protocols that it speaks. The inner
+// configuration is made again only for new files, so that sessions can be resumed.
+func (c *Certificates) config(protocols ...string) *tls.Config {
 	type made struct{ from, config *tls.Config }
 	var last atomic.Pointer[made]
 	return &tls.Config{
@@ -144,17 +150,18 @@ func (c *certificates) config(protocols ...string) *tls.Config {
 	}
 }
 
-// failed counts a handshake that did not come off, and tells of some.
-func (c *certificates) failed(peer, trouble string) {
+// failed counts a handshake that failed, and logs some of them.
+func (c *Certificates) failed(peer, trouble string) {
 	reason := handshakeReason(trouble)
 	c.failures.WithLabelValues(reason).Inc()
 	if reason == "gone" {
-		return // a load balancer that looks whether somebody listens
+		return // a load balancer that checks whether the port is open
 	}
-	c.floods.Log(context.Background(), "a TLS handshake failed "+reason, slog.LevelWarn, "a TLS handshake failed", "peer", peer, "reason", reason, "error", trouble)
+	c.Metrics.Floods.Log(context.Background(), "a TLS handshake failed "+reason, slog.LevelWarn, "a TLS handshake failed", "peer", peer, "reason", reason, "error", trouble)
 }
 
-// handshakeReason reads the text of a trouble: crypto/tls has values for some only, and net/http tells of all in text.
+// handshakeReason reads the text of an error: crypto/tls has values for some errors only, and
+// net/http passes all of them on as text.
 func handshakeReason(trouble string) string {
 	for _, known := range []struct{ part, reason string }{
 		{"certificate has expired or is not yet valid", "expired"},
@@ -175,7 +182,24 @@ func handshakeReason(trouble string) string {
 	return "other"
 }
 
-// handshakes are the transport credentials of the first door, with failures counted.
+// Credentials are the transport credentials of the gRPC door; a nil *Certificates means plaintext.
+func (c *Certificates) Credentials() credentials.TransportCredentials {
+	if c == nil {
+		return insecure.NewCredentials()
+	}
+	return handshakes{TransportCredentials: credentials.NewTLS(c.config("h2")), failed: c.failed}
+}
+
+// Listener makes a TLS listener for the door that has no credentials of its own; a nil *Certificates
+// leaves the listener as it is.
+func (c *Certificates) Listener(listener net.Listener) net.Listener {
+	if c == nil {
+		return listener
+	}
+	return tls.NewListener(listener, c.config("h2", "http/1.1"))
+}
+
+// handshakes are the transport credentials of the gRPC door, with failures counted.
 type handshakes struct {
 	credentials.TransportCredentials
 	failed func(peer, trouble string)
@@ -195,13 +219,19 @@ func (h handshakes) Clone() credentials.TransportCredentials {
 	return handshakes{TransportCredentials: h.TransportCredentials.Clone(), failed: h.failed}
 }
 
-// serverErrors is what net/http tells of its connections: handshakes that failed are counted, the rest is logged.
+// ErrorLog is where net/http reports errors of its connections. Certificates may be nil.
+func ErrorLog(c *Certificates, floods *metrics.Floods) *log.Logger {
+	return log.New(serverErrors{c, floods}, "", 0)
+}
+
+// serverErrors takes net/http's reports of its connections: it counts failed handshakes and logs
+// the rest.
 type serverErrors struct {
-	certificates *certificates // nil where there is no TLS
+	certificates *Certificates // nil without TLS
 	floods       *metrics.Floods
 }
 
-// Write is of io.Writer; a line at a time.
+// Write is of io.Writer; each call is one line.
 func (e serverErrors) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	if of, ok := strings.CutPrefix(text, "http: TLS handshake error from "); ok && e.certificates != nil {

@@ -1,19 +1,17 @@
-package server
+package health
 
 import (
 	"log/slog"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/donation-dedupe/noted/server/internal/metrics"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// advice tells the operator what is not well about a store that serves all the same, and what to do about it: each thing once, and again when it comes back.
+// advice warns the operator of faults of a store that serves all the same, and says what to do about
+// them: once for each fault, and again if it comes back.
 type advice struct {
 	trial, evictionAllowed bool
 	mode                   string
@@ -27,57 +25,29 @@ type advice struct {
 	looked   bool
 }
 
-func newAdvice(config Config, m *metrics.Metrics, logger *slog.Logger) advice {
+func newAdvice(config Config) advice {
 	return advice{
 		trial:           config.Trial,
 		evictionAllowed: config.AllowEviction,
-		mode:            config.RedisMode,
+		mode:            config.Mode,
 		replicas:        config.Replicas,
-		logger:          logger,
+		logger:          config.Logger,
 		said:            map[string]bool{},
-		jumps:           m.Counter("noted_store_clock_jumps_total"),
-		clockOff:        m.Gauge("noted_store_clock_offset_seconds"),
+		jumps:           config.Metrics.Counter("noted_store_clock_jumps_total"),
+		clockOff:        config.Metrics.Gauge("noted_store_clock_offset_seconds"),
 	}
 }
 
-// The windows from which on the payments of a series that is as frequent can be taken for each other.
-const (
-	longMatch   = 24 * time.Hour
-	longArrival = 7 * 24 * time.Hour
-)
-
-// adviseOnRules warns of windows that join what should stay apart. They can be meant, so they
-// are not refused: where all series are monthly they cost nothing.
-func adviseOnRules(config Config, logger *slog.Logger) {
-	advise := func(fields []any, r store.Rules) {
-		if r.MatchWindow >= longMatch {
-			logger.Warn("the match window is a day or longer, so of a daily series today's payment can be taken for yesterday's, and is lost; "+
-				"the times that the channels tell agree within seconds, so set -match-window to hours", append(fields, "match_window", r.MatchWindow.String())...)
-		}
-		if r.ArrivalWindow >= longArrival {
-			logger.Warn("the arrival window is a week or longer, so of a weekly series a payment that bears no time can be taken for last week's, and is lost; "+
-				"PayPal repeats itself for four days, so set -arrival-window to days", append(fields, "arrival_window", r.ArrivalWindow.String())...)
-		}
-	}
-	advise(nil, config.usual())
-	rulesOf := config.rulesByLedger()
-	for _, ledger := range slices.Sorted(maps.Keys(config.Ledgers)) {
-		if different := config.Ledgers[ledger]; different.MatchWindow != 0 || different.ArrivalWindow != 0 {
-			advise([]any{"ledger", ledger}, rulesOf(ledger))
-		}
-	}
-}
-
-// give looks through a report.
+// give warns of each fault in a report.
 func (a *advice) give(r store.Report) {
 	a.clockOff.Set(r.ClockOffset.Seconds())
 	if a.trial {
 		return
 	}
 	for _, c := range []struct {
-		is    bool
-		what  string
-		about []any
+		applies bool
+		advice  string
+		about   []any
 	}{
 		{r.Version == "", "the store refuses INFO, so nobody here sees whether it forgets; look with its provider that it is Redis 6.2 or newer, with maxmemory-policy noeviction and its append-only file on", nil},
 		{r.Version != "" && r.Policy == "", "the store does not tell its maxmemory-policy; see to it that it is noeviction, or donations will be forgotten", nil},
@@ -99,10 +69,10 @@ func (a *advice) give(r store.Report) {
 			"answers are lost; wait for all of them", []any{"replicas", r.Replicas, "waited_for", a.replicas}},
 		{r.ClockOffset.Abs() > maxClockOff, "the store's clock and this machine's disagree; set both by NTP", []any{"store_ahead", r.ClockOffset.String()}},
 	} {
-		if c.is && !a.said[c.what] {
-			a.logger.Warn(c.what, c.about...)
+		if c.applies && !a.said[c.advice] {
+			a.logger.Warn(c.advice, c.about...)
 		}
-		a.said[c.what] = c.is
+		a.said[c.advice] = c.applies
 	}
 	if jump := r.ClockOffset - a.offset; a.looked && jump.Abs() > maxClockOff {
 		a.jumps.Inc()

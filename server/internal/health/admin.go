@@ -1,4 +1,4 @@
-package server
+package health
 
 import (
 	"fmt"
@@ -10,24 +10,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/donation-dedupe/noted/server/internal/contract"
-	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
-// newAdmin is what operators and their machines ask; it is not for callers, and knows nothing of them.
-func newAdmin(w *watch, m *metrics.Metrics, logger *slog.Logger) *http.Server {
+// Admin makes the server of the admin listener: health, metrics and profiles for operators. It knows
+// nothing of callers.
+func (w *Watch) Admin() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(response http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(response, "ok"+w.remark())
 	})
 	mux.HandleFunc("GET /readyz", func(response http.ResponseWriter, _ *http.Request) {
-		if reason := w.ready(); reason != "" {
+		if reason := w.Ready(); reason != "" {
 			http.Error(response, "not ready: "+reason, http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(response, "ready"+w.remark())
 	})
 	mux.HandleFunc("POST /acknowledge", w.losses.acknowledge)
-	mux.Handle("GET /metrics", promhttp.InstrumentMetricHandler(m.Registry, promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{})))
+	mux.Handle("GET /metrics", promhttp.InstrumentMetricHandler(w.Metrics.Registry, promhttp.HandlerFor(w.Metrics.Registry, promhttp.HandlerOpts{})))
 	// Without pprof.Cmdline: the command line may hold the password of the store.
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -37,16 +37,16 @@ func newAdmin(w *watch, m *metrics.Metrics, logger *slog.Logger) *http.Server {
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      2 * time.Minute, // a profile takes as long as it was asked to
+		WriteTimeout:      2 * time.Minute, // a profile takes as long as its client asks for
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    contract.MaxHeaders,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(w.Logger.Handler(), slog.LevelWarn),
 	}
 }
 
-// remark is what health adds for a person.
-func (w *watch) remark() string {
-	if w.trial {
+// remark is the part of a health answer that is for people.
+func (w *Watch) remark() string {
+	if w.Trial {
 		return " (trial store: nothing survives a restart)"
 	}
 	w.mu.Lock()

@@ -1,30 +1,17 @@
-package server
+package limits
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-
-	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
-	"github.com/donation-dedupe/noted/server/internal/embedded"
-	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
-
-var discard = slog.New(slog.DiscardHandler)
 
 // A flood of addresses takes a bounded memory, and no caller's rate.
 func TestRatesAreBounded(t *testing.T) {
-	r := newRates(1, 2)
+	r := NewRates(1, 2)
 	for i := range 2 * maxRates {
 		r.take(ofAddress(fmt.Sprint(i)))
 	}
@@ -43,7 +30,7 @@ func TestRatesAreBounded(t *testing.T) {
 	}
 
 	// Callers by certificate have as many names as their CA has given.
-	quick := newRates(1_000_000, 1)
+	quick := NewRates(1_000_000, 1)
 	for i := range 2 * maxRates {
 		quick.take(ofCaller(fmt.Sprint(i)))
 		if i == maxRates {
@@ -56,7 +43,7 @@ func TestRatesAreBounded(t *testing.T) {
 }
 
 func TestRates(t *testing.T) {
-	r := newRates(10, 3)
+	r := NewRates(10, 3)
 	for i := range 3 {
 		if wait := r.take(ofCaller("a")); wait != 0 {
 			t.Fatalf("call %d waits %v, want none", i, wait)
@@ -70,7 +57,7 @@ func TestRates(t *testing.T) {
 	if wait := r.take(ofCaller("b")); wait != 0 {
 		t.Errorf("another caller waits %v, want none", wait)
 	}
-	if wait := newRates(0, 0).take(ofCaller("a")); wait != 0 {
+	if wait := NewRates(0, 0).take(ofCaller("a")); wait != 0 {
 		t.Errorf("without a limit a call waits %v", wait)
 	}
 }
@@ -85,24 +72,10 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// A certificate that comes near its end while the server runs is warned of, once.
-func TestCertificateThatEndsSoon(t *testing.T) {
-	var log bytes.Buffer
-	c := newCertificates(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, metrics.New(metrics.Config{}))
-	soon := time.Now().Add(expirySoon)
-	for _, ends := range []time.Time{soon.Add(time.Hour), soon.Add(-time.Minute), soon.Add(-time.Minute)} {
-		c.notAfter.Store(ends.Unix())
-		c.warn()
-	}
-	if got := strings.Count(log.String(), "the certificate ends soon"); got != 1 {
-		t.Errorf("it is warned of %d times, want once:\n%s", got, log.String())
-	}
-}
-
 // However many of a caller's calls come at once, as many pass as its rate grants: no fewer, as would be if those that are refused took from it, and no more.
 func TestRateOfManyAtOnce(t *testing.T) {
 	for _, callers := range []int{1, 64, 512} {
-		r := newRates(2000, 500)
+		r := NewRates(2000, 500)
 		var passed atomic.Int64
 		var crowd sync.WaitGroup
 		began := time.Now()
@@ -120,44 +93,6 @@ func TestRateOfManyAtOnce(t *testing.T) {
 		if got := float64(passed.Load()); got > granted+1 || got < 0.9*(500+2000) {
 			t.Errorf("%v calls of %d at once passed, want %.0f", got, callers, granted)
 		}
-	}
-}
-
-// A connection that has become old is asked to go, and its caller, who comes by another, notices nothing.
-func TestConnectionAge(t *testing.T) {
-	store, err := embedded.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(store.Close)
-	s, err := New(t.Context(), Config{Listen: "127.0.0.1:0", AdminListen: Off, Redis: store.URL(), Logger: discard, age: 200 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx) }()
-	var dials atomic.Int32
-	conn, err := grpc.NewClient(s.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-		dials.Add(1)
-		return new(net.Dialer).DialContext(ctx, "tcp", addr)
-	}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := notedv1.NewDedupeServiceClient(conn)
-	for deadline := time.Now().Add(10 * time.Second); dials.Load() < 3; {
-		if time.Now().After(deadline) {
-			t.Fatalf("there were %d connections, want an old one replaced twice", dials.Load())
-		}
-		if _, err := client.NoteDonation(ctx, &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}}); err != nil {
-			t.Fatalf("on connection %d: %v", dials.Load(), err)
-		}
-	}
-	conn.Close()
-	stop()
-	if err := <-served; err != nil {
-		t.Error(err)
 	}
 }
 

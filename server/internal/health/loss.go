@@ -1,4 +1,4 @@
-package server
+package health
 
 import (
 	"context"
@@ -14,31 +14,32 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// losses tells the operator of a store that has gone back in time: was emptied, restarted without its data, restored from a backup, or taken over by a replica
-// that lagged. The donations of the notes that are gone will be FIRST again, and nothing else would tell.
+// losses tells the operator of a store that has lost notes: it was emptied, restarted without its
+// data, restored from a backup, or taken over by a replica that lagged. The donations of the lost
+// notes will be FIRST again, and nothing else would say so.
 type losses struct {
 	refuse bool
-	store  *store.Store // nil for a trial's, which has nothing to lose
+	store  *store.Store // nil for a trial's store, which has nothing to lose
 	logger *slog.Logger
 	audit  metrics.Audit
 
-	count prometheus.Counter
-	epoch string // has been said
-	deaf  bool   // that no beat gets through has been said
+	count      prometheus.Counter
+	epoch      string // the last that the log has
+	beatFailed bool   // the log has it
 }
 
-func newLosses(config Config, s *store.Store, m *metrics.Metrics, logger *slog.Logger) *losses {
+func newLosses(config Config) *losses {
 	l := &losses{
 		refuse: config.RefuseAfterLoss,
-		store:  s,
-		logger: logger,
-		audit:  metrics.NewAudit(config.Audit, config.Logger),
-		count:  m.Counter("noted_store_went_back_total"),
+		store:  config.Store,
+		logger: config.Logger,
+		audit:  config.Audit,
+		count:  config.Metrics.Counter("noted_store_went_back_total"),
 	}
 	if config.Trial {
 		l.store = nil
 	}
-	m.GaugeFunc("noted_store_went_back", func() float64 {
+	config.Metrics.GaugeFunc("noted_store_went_back", func() float64 {
 		if l.lost().At.IsZero() {
 			return 0
 		}
@@ -54,7 +55,8 @@ func (l *losses) lost() store.Loss {
 	return l.store.Lost()
 }
 
-// look beats once, and says why calls are refused; empty where they are not. The error is that of the beat.
+// look beats once and gives the reason if calls are refused; empty if they are not. The error is
+// that of the beat.
 func (l *losses) look(ctx context.Context) (refused string, err error) {
 	if l.store == nil {
 		return "", nil
@@ -64,10 +66,10 @@ func (l *losses) look(ctx context.Context) (refused string, err error) {
 	for _, loss := range found {
 		l.logger.Error("the store has gone back in time: donations whose notes are lost will be FIRST again", "what", loss.What, "calls_refused", l.refuse, "to_do", l.toDo())
 	}
-	if err != nil && !l.deaf && store.ShutOut(err) == "" { // of that the watch tells
+	if err != nil && !l.beatFailed && store.ShutOut(err) == "" { // the watch logs that
 		l.logger.Warn("the store's epoch cannot be kept, so it would not be noticed if the store went back in time", "error", err)
 	}
-	l.deaf = err != nil
+	l.beatFailed = err != nil
 	if epoch := l.store.Epoch(); epoch != l.epoch {
 		l.epoch = epoch
 		l.logger.Info("the store's epoch is known; start with -epoch to notice a loss that happens while no server runs", "epoch", epoch)
@@ -82,7 +84,7 @@ func (l *losses) toDo() string {
 	return fmt.Sprintf("find out what is lost, note it again, then POST /acknowledge?epoch=%[1]s to -admin-listen of every server, and start them with -epoch %[1]s from now on", l.store.Epoch())
 }
 
-// remark is what health adds for a person.
+// remark is the part of a health answer that is for people.
 func (l *losses) remark() string {
 	lost := l.lost()
 	if lost.At.IsZero() {
@@ -91,7 +93,8 @@ func (l *losses) remark() string {
 	return fmt.Sprintf(" (since %s: %s; %s)", lost.At.UTC().Format(time.RFC3339), lost.What, l.toDo())
 }
 
-// acknowledge takes the store for good as it is. It wants the epoch named, so that what is acknowledged is what was read, and by whoever could read it.
+// acknowledge accepts the store for good as it is. It wants the epoch, so that the operator
+// acknowledges the loss that the log told of, and can read the log.
 func (l *losses) acknowledge(response http.ResponseWriter, request *http.Request) {
 	lost := l.lost()
 	switch epoch := request.URL.Query().Get("epoch"); {
