@@ -14,7 +14,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// A store whose clock jumps is told of, and one that is more than a minute off is not relied on.
+// A store whose clock jumps is told of, and one that is more than a minute off is not
+// relied on.
 func TestClockJumps(t *testing.T) {
 	clock, err := embedded.Start()
 	if err != nil {
@@ -22,7 +23,15 @@ func TestClockJumps(t *testing.T) {
 	}
 	t.Cleanup(clock.Close)
 	var log safeBuffer
-	s, err := New(t.Context(), Config{Listen: "127.0.0.1:0", AdminListen: Off, Redis: clock.URL(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	s, err := New(
+		t.Context(),
+		Config{
+			Listen:      "127.0.0.1:0",
+			AdminListen: Off,
+			Redis:       clock.URL(),
+			Logger:      slog.New(slog.NewTextHandler(&log, nil)),
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +53,8 @@ func TestClockJumps(t *testing.T) {
 	}
 	clock.Advance(2 * time.Second)
 	soon("a jump of 2s is told", func() bool {
-		return strings.Contains(log.String(), "clock jumped") && strings.Contains(log.String(), "clock and this machine's disagree")
+		return strings.Contains(log.String(), "clock jumped") &&
+			strings.Contains(log.String(), "clock and this machine's disagree")
 	})
 	families, err := s.metrics.Registry.Gather()
 	if err != nil {

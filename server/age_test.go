@@ -15,14 +15,24 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
 
-// A connection that has become old is asked to go, and its caller, who comes by another, notices nothing.
+// A connection that has become old is asked to go, and its caller, who comes by another,
+// notices nothing.
 func TestConnectionAge(t *testing.T) {
 	store, err := embedded.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
-	s, err := New(t.Context(), Config{Listen: "127.0.0.1:0", AdminListen: Off, Redis: store.URL(), Logger: slog.New(slog.DiscardHandler), age: 200 * time.Millisecond})
+	s, err := New(
+		t.Context(),
+		Config{
+			Listen:      "127.0.0.1:0",
+			AdminListen: Off,
+			Redis:       store.URL(),
+			Logger:      slog.New(slog.DiscardHandler),
+			age:         200 * time.Millisecond,
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,10 +40,14 @@ func TestConnectionAge(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx) }()
 	var dials atomic.Int32
-	conn, err := grpc.NewClient(s.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-		dials.Add(1)
-		return new(net.Dialer).DialContext(ctx, "tcp", addr)
-	}))
+	conn, err := grpc.NewClient(
+		s.Addr(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			dials.Add(1)
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		}),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +56,10 @@ func TestConnectionAge(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("there were %d connections, want an old one replaced twice", dials.Load())
 		}
-		if _, err := client.NoteDonation(ctx, &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}}); err != nil {
+		if _, err := client.NoteDonation(
+			ctx,
+			&notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}},
+		); err != nil {
 			t.Fatalf("on connection %d: %v", dials.Load(), err)
 		}
 	}

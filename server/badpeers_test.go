@@ -47,7 +47,12 @@ func rogueAt(t *testing.T, addr string, settings ...http2.Setting) *rogue {
 	}
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
-	p := &rogue{t: t, method: notedv1.DedupeService_NoteDonation_FullMethodName, conn: conn, framer: http2.NewFramer(conn, conn)}
+	p := &rogue{
+		t:      t,
+		method: notedv1.DedupeService_NoteDonation_FullMethodName,
+		conn:   conn,
+		framer: http2.NewFramer(conn, conn),
+	}
 	p.hpack, p.read = hpack.NewEncoder(&p.header), hpack.NewDecoder(4096, nil)
 	io.WriteString(conn, http2.ClientPreface)
 	p.framer.WriteSettings(settings...)
@@ -55,11 +60,18 @@ func rogueAt(t *testing.T, addr string, settings ...http2.Setting) *rogue {
 	return p
 }
 
-// call announces a call. Errors of writing are those of a server that has hung up, which reading tells better.
+// call announces a call. Errors of writing are those of a server that has hung up, which
+// reading tells better.
 func (p *rogue) call(stream uint32, more ...[2]string) {
 	p.header.Reset()
-	for _, h := range append([][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", p.method},
-		{":authority", "test"}, {"content-type", "application/grpc"}, {"te", "trailers"}}, more...) {
+	for _, h := range append([][2]string{
+		{":method", "POST"},
+		{":scheme", "http"},
+		{":path", p.method},
+		{":authority", "test"},
+		{"content-type", "application/grpc"},
+		{"te", "trailers"},
+	}, more...) {
 		p.hpack.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]})
 	}
 	block, first := p.header.Bytes(), true
@@ -67,7 +79,9 @@ func (p *rogue) call(stream uint32, more ...[2]string) {
 		part := block[:min(len(block), 16<<10)]
 		block = block[len(part):]
 		if first {
-			p.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: part, EndHeaders: len(block) == 0})
+			p.framer.WriteHeaders(
+				http2.HeadersFrameParam{StreamID: stream, BlockFragment: part, EndHeaders: len(block) == 0},
+			)
 		} else {
 			p.framer.WriteContinuation(stream, len(block) == 0, part)
 		}
@@ -75,7 +89,8 @@ func (p *rogue) call(stream uint32, more ...[2]string) {
 	}
 }
 
-// data sends a message, with the length and the mark of compression that are told, not those that are true.
+// data sends a message, with the length and the mark of compression that are told, not
+// those that are true.
 func (p *rogue) data(stream uint32, compressed byte, length uint32, message []byte) {
 	prefix := binary.BigEndian.AppendUint32([]byte{compressed}, length)
 	for body := append(prefix, message...); len(body) > 0; {
@@ -85,7 +100,8 @@ func (p *rogue) data(stream uint32, compressed byte, length uint32, message []by
 	}
 }
 
-// ended is how the server ends a stream, or the connection: a gRPC status, a code of HTTP/2, or an error.
+// ended is how the server ends a stream, or the connection: a gRPC status, a code of
+// HTTP/2, or an error.
 func (p *rogue) ended(stream uint32) string {
 	for {
 		frame, err := p.framer.ReadFrame()
@@ -117,15 +133,20 @@ func (p *rogue) ended(stream uint32) string {
 	}
 }
 
-// memory is how much of it this process has in use that it cannot give back: the test's own part among it, so bounds are generous.
+// memory is how much of it this process has in use that it cannot give back: the test's
+// own part among it, so bounds are generous.
 func memory() uint64 {
-	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+	samples := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/stacks:bytes"},
+	}
 	metrics.Read(samples)
 	return samples[0].Value.Uint64() + samples[1].Value.Uint64()
 }
 
-// watched runs a peer's misbehaviour while an honest caller notes; each of its calls must be answered. It gives the memory that is held beyond what was
-// before, and fails where much more was in use meanwhile.
+// watched runs a peer's misbehaviour while an honest caller notes; each of its calls must
+// be answered. It gives the memory that is held beyond what was before, and fails where
+// much more was in use meanwhile.
 func (s guardedServer) watched(t *testing.T, misbehave func()) (held uint64) {
 	t.Helper()
 	honest := s.as(t, nil, "")
@@ -291,7 +312,12 @@ func TestBadPeers(t *testing.T) {
 				p := rogueAt(t, s.Addr())
 				payload := make([]byte, random.Intn(200))
 				random.Read(payload)
-				p.framer.WriteRawFrame(http2.FrameType(random.Intn(12)), http2.Flags(random.Intn(256)), uint32(random.Intn(4)), payload)
+				p.framer.WriteRawFrame(
+					http2.FrameType(random.Intn(12)),
+					http2.Flags(random.Intn(256)),
+					uint32(random.Intn(4)),
+					payload,
+				)
 				p.conn.Write(payload)
 				p.conn.Close()
 			}
@@ -329,10 +355,16 @@ func TestBadPeers(t *testing.T) {
 	if got := s.metric(t, "noted_panics_total"); got != 0 {
 		t.Errorf("%v calls ended in a panic", got)
 	}
-	eventually(t, 30*time.Second, "nothing is left of them", func() bool { return s.metric(t, "noted_calls_under_way") == 0 })
+	eventually(
+		t,
+		30*time.Second,
+		"nothing is left of them",
+		func() bool { return s.metric(t, "noted_calls_under_way") == 0 },
+	)
 }
 
-// Two thousand connections on which nobody asks take a bounded memory each, and others are served beside them.
+// Two thousand connections on which nobody asks take a bounded memory each, and others
+// are served beside them.
 func TestIdleConnections(t *testing.T) {
 	const many = 2000
 	s := startGuarded(t, func(c *server.Config) { c.MaxConnectionsPerAddress = many + 100 })
@@ -359,7 +391,8 @@ func TestIdleConnections(t *testing.T) {
 	eventually(t, 20*time.Second, "their places are free", func() bool { return s.metric(t, "noted_connections") <= 1 })
 }
 
-// A reader of a stream who does not read is not read from either, and takes a bounded memory.
+// A reader of a stream who does not read is not read from either, and takes a bounded
+// memory.
 func TestSlowReader(t *testing.T) {
 	s := startGuarded(t, func(c *server.Config) {})
 	held := s.watched(t, func() {
@@ -412,7 +445,12 @@ func TestStrangeMetadata(t *testing.T) {
 		"binary": metadata.Pairs("x-bin", string([]byte{0, 1, 2, 255})), "many": metadata.Pairs(strings.Split(strings.Repeat("x-many,1,", 200)+"x,1", ",")...),
 		"a deadline far ahead": metadata.Pairs("x-deadline", "99999999H"),
 	} {
-		if _, err := c.NoteDonation(metadata.NewOutgoingContext(t.Context(), md), series("I-1")); status.Code(err) != codes.OK {
+		if _, err := c.NoteDonation(
+			metadata.NewOutgoingContext(t.Context(), md),
+			series("I-1"),
+		); status.Code(
+			err,
+		) != codes.OK {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

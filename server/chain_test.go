@@ -43,19 +43,31 @@ func see(ctx context.Context, method string, service any) seen {
 	}
 }
 
-// Whatever tells callers apart stands among the interceptors, so these must see the same at both doors, in calls and in streams.
+// Whatever tells callers apart stands among the interceptors, so these must see the same
+// at both doors, in calls and in streams.
 func TestInterceptorsSeeTheSameAtBothDoors(t *testing.T) {
 	redis, err := embedded.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	s, err := New(t.Context(), Config{Listen: "127.0.0.1:0", HTTPListen: "127.0.0.1:0", AdminListen: Off, Redis: redis.URL(), Trial: true, Logger: slog.New(slog.DiscardHandler)})
+	s, err := New(
+		t.Context(),
+		Config{
+			Listen:      "127.0.0.1:0",
+			HTTPListen:  "127.0.0.1:0",
+			AdminListen: Off,
+			Redis:       redis.URL(),
+			Trial:       true,
+			Logger:      slog.New(slog.DiscardHandler),
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := make(chan seen, 1)
-	// The first of the chain: grpc has copied the slice, the door has not, so each gets the spy in its own way.
+	// The first of the chain: grpc has copied the slice, the door has not, so each gets
+	// the spy in its own way.
 	spy := func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		found <- see(ctx, info.FullMethod, info.Server)
 		return handler(ctx, request)
@@ -68,8 +80,12 @@ func TestInterceptorsSeeTheSameAtBothDoors(t *testing.T) {
 	}
 	s.door.Unary = append([]grpc.UnaryServerInterceptor{spy}, s.door.Unary...)
 	s.door.Stream = append([]grpc.StreamServerInterceptor{streamSpy}, s.door.Stream...)
-	second := grpc.NewServer(grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{spy}, s.service.Unary()...)...),
-		grpc.ChainStreamInterceptor(append([]grpc.StreamServerInterceptor{streamSpy}, s.service.Stream()...)...), grpc.InTapHandle(s.service.BoundArrival))
+	second := grpc.NewServer(
+		grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{spy}, s.service.Unary()...)...),
+		grpc.ChainStreamInterceptor(
+			append([]grpc.StreamServerInterceptor{streamSpy}, s.service.Stream()...)...),
+		grpc.InTapHandle(s.service.BoundArrival),
+	)
 	notedv1.RegisterDedupeServiceServer(second, s.service)
 	go second.Serve(s.listener)
 	t.Cleanup(second.Stop)
@@ -92,7 +108,15 @@ func TestInterceptorsSeeTheSameAtBothDoors(t *testing.T) {
 	if _, err := client.NoteDonation(ctx, request); err != nil {
 		t.Fatal(err)
 	}
-	want := seen{method: notedv1.DedupeService_NoteDonation_FullMethodName, authorization: "Bearer one", binary: "\x00\xff", peer: true, local: true, bounded: true, service: true}
+	want := seen{
+		method:        notedv1.DedupeService_NoteDonation_FullMethodName,
+		authorization: "Bearer one",
+		binary:        "\x00\xff",
+		peer:          true,
+		local:         true,
+		bounded:       true,
+		service:       true,
+	}
 	if got := <-found; got != want {
 		t.Fatalf("over gRPC an interceptor sees %+v, want %+v", got, want)
 	}

@@ -15,7 +15,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// Every limit of the contract: what just keeps it is taken, what breaks it is refused by the field's name, and nothing is left in the store.
+// Every limit of the contract: what just keeps it is taken, what breaks it is refused by
+// the field's name, and nothing is left in the store.
 func TestLimitsOfANote(t *testing.T) {
 	n := start(t, servertest.Options{})
 	long := func(length int) string { return strings.Repeat("a", length) }
@@ -30,13 +31,41 @@ func TestLimitsOfANote(t *testing.T) {
 		{"ledger of 65", func(r *notedv1.NoteDonationRequest) { r.Donation.Ledger = long(65) }, "donation.ledger"},
 		{"ledger with a space", func(r *notedv1.NoteDonationRequest) { r.Donation.Ledger = "a b" }, "donation.ledger"},
 		{"series of 128", func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = long(128) }, ""},
-		{"series of 129", func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = long(129) }, "donation.series_id"},
-		{"series with a space", func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I A" }, "donation.series_id"},
-		{"series with a NUL", func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I\x00A" }, "donation.series_id"},
-		{"series with a newline", func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I-A\n" }, "donation.series_id"},
-		{"series with an escape", func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "\x1b[31mI" }, "donation.series_id"},
-		{"series with DEL", func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I\x7f" }, "donation.series_id"},
-		{"series not ASCII", func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "І-ABC" }, "donation.series_id"},
+		{
+			"series of 129",
+			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = long(129) },
+			"donation.series_id",
+		},
+		{
+			"series with a space",
+			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I A" },
+			"donation.series_id",
+		},
+		{
+			"series with a NUL",
+			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I\x00A" },
+			"donation.series_id",
+		},
+		{
+			"series with a newline",
+			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I-A\n" },
+			"donation.series_id",
+		},
+		{
+			"series with an escape",
+			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "\x1b[31mI" },
+			"donation.series_id",
+		},
+		{
+			"series with DEL",
+			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I\x7f" },
+			"donation.series_id",
+		},
+		{
+			"series not ASCII",
+			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "І-ABC" },
+			"donation.series_id",
+		},
 		{"series of all that is printable", func(r *notedv1.NoteDonationRequest) {
 			r.Donation.SeriesId = "!\"#$%&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~"
 		}, ""},
@@ -49,27 +78,79 @@ func TestLimitsOfANote(t *testing.T) {
 		{"time after 9999", func(r *notedv1.NoteDonationRequest) {
 			r.Donation.OccurredAt = &timestamppb.Timestamp{Seconds: 253402300800}
 		}, "donation.occurred_at"},
-		{"amount without currency", func(r *notedv1.NoteDonationRequest) { r.Donation.Amount = "1" }, "donation.currency_code"},
-		{"currency without amount", func(r *notedv1.NoteDonationRequest) { r.Donation.CurrencyCode = "EUR" }, "donation.amount"},
+		{
+			"amount without currency",
+			func(r *notedv1.NoteDonationRequest) { r.Donation.Amount = "1" },
+			"donation.currency_code",
+		},
+		{
+			"currency without amount",
+			func(r *notedv1.NoteDonationRequest) { r.Donation.CurrencyCode = "EUR" },
+			"donation.amount",
+		},
 		{"currency in small letters", func(r *notedv1.NoteDonationRequest) {
 			r.Donation.Amount, r.Donation.CurrencyCode = "1", "eur"
 		}, "donation.currency_code"},
-		{"currency of four", func(r *notedv1.NoteDonationRequest) { r.Donation.Amount, r.Donation.CurrencyCode = "1", "EURO" }, "donation.currency_code"},
+		{
+			"currency of four",
+			func(r *notedv1.NoteDonationRequest) { r.Donation.Amount, r.Donation.CurrencyCode = "1", "EURO" },
+			"donation.currency_code",
+		},
 		{"transaction of 128", func(r *notedv1.NoteDonationRequest) { r.Donation.TransactionId = long(128) }, ""},
-		{"transaction of 129", func(r *notedv1.NoteDonationRequest) { r.Donation.TransactionId = long(129) }, "donation.transaction_id"},
-		{"transaction with a space", func(r *notedv1.NoteDonationRequest) { r.Donation.TransactionId = " " }, "donation.transaction_id"},
+		{
+			"transaction of 129",
+			func(r *notedv1.NoteDonationRequest) { r.Donation.TransactionId = long(129) },
+			"donation.transaction_id",
+		},
+		{
+			"transaction with a space",
+			func(r *notedv1.NoteDonationRequest) { r.Donation.TransactionId = " " },
+			"donation.transaction_id",
+		},
 		{"channel of 32", func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: long(32)} }, ""},
-		{"channel of all that is allowed", func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "az09._-"} }, ""},
-		{"channel of 33", func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: long(33)} }, "message.channel"},
-		{"channel in capitals", func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "IPN"} }, "message.channel"},
-		{"message of 128", func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "ipn", Id: long(128)} }, ""},
-		{"message of 129", func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "ipn", Id: long(129)} }, "message.id"},
-		{"message with a tab", func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "ipn", Id: "\t"} }, "message.id"},
-		{"message without channel", func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Id: "1"} }, "message.channel"},
+		{
+			"channel of all that is allowed",
+			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "az09._-"} },
+			"",
+		},
+		{
+			"channel of 33",
+			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: long(33)} },
+			"message.channel",
+		},
+		{
+			"channel in capitals",
+			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "IPN"} },
+			"message.channel",
+		},
+		{
+			"message of 128",
+			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "ipn", Id: long(128)} },
+			"",
+		},
+		{
+			"message of 129",
+			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "ipn", Id: long(129)} },
+			"message.id",
+		},
+		{
+			"message with a tab",
+			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "ipn", Id: "\t"} },
+			"message.id",
+		},
+		{
+			"message without channel",
+			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Id: "1"} },
+			"message.channel",
+		},
 		{"hold of 15 minutes", func(r *notedv1.NoteDonationRequest) { r.Hold = durationpb.New(15 * time.Minute) }, ""},
 		{"hold of more", func(r *notedv1.NoteDonationRequest) { r.Hold = durationpb.New(15*time.Minute + 1) }, "hold"},
 		{"hold negative", func(r *notedv1.NoteDonationRequest) { r.Hold = durationpb.New(-1) }, "hold"},
-		{"hold malformed", func(r *notedv1.NoteDonationRequest) { r.Hold = &durationpb.Duration{Seconds: 1, Nanos: -1} }, "hold"},
+		{
+			"hold malformed",
+			func(r *notedv1.NoteDonationRequest) { r.Hold = &durationpb.Duration{Seconds: 1, Nanos: -1} },
+			"hold",
+		},
 		{"request id of 128", func(r *notedv1.NoteDonationRequest) { r.RequestId = long(128) }, ""},
 		{"request id of 129", func(r *notedv1.NoteDonationRequest) { r.RequestId = long(129) }, "request_id"},
 		{"request id with a space", func(r *notedv1.NoteDonationRequest) { r.RequestId = "a b" }, "request_id"},
@@ -85,7 +166,10 @@ func TestLimitsOfANote(t *testing.T) {
 			request := series("I-" + strings.ReplaceAll(c.name, " ", "-"))
 			c.change(request)
 			_, err := n.NoteDonation(t.Context(), request)
-			looked, lookErr := n.DonationExists(t.Context(), &notedv1.DonationExistsRequest{Donation: request.Donation, Message: request.Message})
+			looked, lookErr := n.DonationExists(
+				t.Context(),
+				&notedv1.DonationExistsRequest{Donation: request.Donation, Message: request.Message},
+			)
 			if c.fields == "" {
 				if err != nil || lookErr != nil || !looked.GetExists() {
 					t.Fatalf("noting: %v; looking: %v, %v; want both taken", err, looked, lookErr)
@@ -170,27 +254,62 @@ func TestLimitsOfTheOtherCalls(t *testing.T) {
 		{"settle without receipt", settle(&notedv1.SettleDonationRequest{}), "receipt"},
 		{"settle with a long receipt", settle(&notedv1.SettleDonationRequest{Receipt: long}), "receipt"},
 		{"settle with no receipt of ours", settle(&notedv1.SettleDonationRequest{Receipt: "hello"}), "receipt"},
-		{"settle with a receipt cut short", settle(&notedv1.SettleDonationRequest{Receipt: receipt[:len(receipt)/2]}), "receipt"},
+		{
+			"settle with a receipt cut short",
+			settle(&notedv1.SettleDonationRequest{Receipt: receipt[:len(receipt)/2]}),
+			"receipt",
+		},
 		{"settle with a receipt of two lines", settle(&notedv1.SettleDonationRequest{Receipt: "a\nb"}), "receipt"},
 		{"release without receipt", release(&notedv1.ReleaseDonationRequest{}), "receipt"},
 		{"release with no receipt of ours", release(&notedv1.ReleaseDonationRequest{Receipt: "hello"}), "receipt"},
-		{"release with a long reason", release(&notedv1.ReleaseDonationRequest{Receipt: receipt, Reason: long}), "reason"},
+		{
+			"release with a long reason",
+			release(&notedv1.ReleaseDonationRequest{Receipt: receipt, Reason: long}),
+			"reason",
+		},
 		{"extend without anything", extend(&notedv1.ExtendHoldRequest{}), "receipt hold"},
-		{"extend with no receipt of ours", extend(&notedv1.ExtendHoldRequest{Receipt: "hello", Hold: minute}), "receipt"},
+		{
+			"extend with no receipt of ours",
+			extend(&notedv1.ExtendHoldRequest{Receipt: "hello", Hold: minute}),
+			"receipt",
+		},
 		{"extend by nothing", extend(&notedv1.ExtendHoldRequest{Receipt: receipt, Hold: durationpb.New(0)}), "hold"},
 		{"extend backwards", extend(&notedv1.ExtendHoldRequest{Receipt: receipt, Hold: durationpb.New(-1)}), "hold"},
-		{"extend for long", extend(&notedv1.ExtendHoldRequest{Receipt: receipt, Hold: durationpb.New(time.Hour)}), "hold"},
-		{"list a bad ledger, series and channel", list(&notedv1.ListDonationsRequest{Ledger: " ", SeriesId: "\n", SeenOnlyOn: "IPN"}),
-			"ledger series_id seen_only_on"},
+		{
+			"extend for long",
+			extend(&notedv1.ExtendHoldRequest{Receipt: receipt, Hold: durationpb.New(time.Hour)}),
+			"hold",
+		},
+		{
+			"list a bad ledger, series and channel",
+			list(&notedv1.ListDonationsRequest{Ledger: " ", SeriesId: "\n", SeenOnlyOn: "IPN"}),
+			"ledger series_id seen_only_on",
+		},
 		{"list a state of the future", list(&notedv1.ListDonationsRequest{State: 4}), "state"},
-		{"list from no time", list(&notedv1.ListDonationsRequest{NotedAfter: &timestamppb.Timestamp{Nanos: -1}, NotedBefore: &timestamppb.Timestamp{Nanos: -1}}),
-			"noted_after noted_before"},
+		{
+			"list from no time",
+			list(
+				&notedv1.ListDonationsRequest{
+					NotedAfter:  &timestamppb.Timestamp{Nanos: -1},
+					NotedBefore: &timestamppb.Timestamp{Nanos: -1},
+				},
+			),
+			"noted_after noted_before",
+		},
 		{"list 1001", list(&notedv1.ListDonationsRequest{PageSize: 1001}), "page_size"},
 		{"list -1", list(&notedv1.ListDonationsRequest{PageSize: -1}), "page_size"},
 		{"list on with no token of ours", list(&notedv1.ListDonationsRequest{PageToken: "hello"}), "page_token"},
 		{"forget nothing", forget(&notedv1.ForgetDonationRequest{}), "series_id donation_id reason"},
-		{"forget with a long reason", forget(&notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: "x", Reason: long}), "reason"},
-		{"forget what is no donation id", forget(&notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: "a_b", Reason: "test"}), "donation_id"},
+		{
+			"forget with a long reason",
+			forget(&notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: "x", Reason: long}),
+			"reason",
+		},
+		{
+			"forget what is no donation id",
+			forget(&notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: "a_b", Reason: "test"}),
+			"donation_id",
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -16,15 +16,20 @@ import (
 // Off, as AdminListen or HTTPListen, means no such listener.
 const Off = "off"
 
-// Config is all that can be set of a server. A zero field means its default, so that Config{Redis: "redis://…"} is a whole configuration.
+// Config is all that can be set of a server. A zero field means its default, so that
+// Config{Redis: "redis://…"} is a whole configuration.
 type Config struct {
-	// Listen is where the service listens for gRPC, host:port; port 0 takes a free one, which Addr tells. Default 127.0.0.1:50051.
+	// Listen is where the service listens for gRPC, host:port; port 0 takes a free one,
+	// which Addr tells. Default 127.0.0.1:50051.
 	Listen string
-	// HTTPListen is where the same calls are answered as JSON over HTTP (the Connect protocol), gRPC-Web and gRPC; Off turns it off. Default Off.
+	// HTTPListen is where the same calls are answered as JSON over HTTP (the Connect
+	// protocol), gRPC-Web and gRPC; Off turns it off. Default Off.
 	HTTPListen string
-	// AdminListen is where /healthz, /readyz, /acknowledge, /metrics and /debug/pprof are, for operators only; Off turns it off. Default 127.0.0.1:9090.
+	// AdminListen is where /healthz, /readyz, /acknowledge, /metrics and /debug/pprof
+	// are, for operators only; Off turns it off. Default 127.0.0.1:9090.
 	AdminListen string
-	// Redis is the URL of the store, in the form that go-redis's parser of the mode reads. Required. It may hold a password, and is never logged.
+	// Redis is the URL of the store, in the form that go-redis's parser of the mode
+	// reads. Required. It may hold a password, and is never logged.
 	Redis string
 	// RedisMode is standalone, sentinel or cluster. Default standalone.
 	RedisMode string
@@ -35,59 +40,76 @@ type Config struct {
 	// every node of a cluster too, and new contents are taken up while the server runs.
 	RedisCert, RedisKey, RedisCA string
 
-	// TLSCert and TLSKey are the PEM files of the server's certificate and its key, for all doors; empty means plaintext. TLSClientCA is that of the CAs
-	// that callers' certificates are checked against: without Callers each caller needs one, else one may come with a token instead. New contents
-	// are taken up while the server runs.
+	// TLSCert and TLSKey are the PEM files of the server's certificate and its key, for
+	// all doors; empty means plaintext. TLSClientCA is that of the CAs that callers'
+	// certificates are checked against: without Callers each caller needs one, else one
+	// may come with a token instead. New contents are taken up while the server runs.
 	TLSCert, TLSKey, TLSClientCA string
-	// Callers is the file that names who may call, in which ledgers, with which verbs; see `noted -help`. Empty means that everybody may who can connect.
-	// New contents are taken up while the server runs.
+	// Callers is the file that names who may call, in which ledgers, with which verbs;
+	// see `noted -help`. Empty means that everybody may who can connect. New contents are
+	// taken up while the server runs.
 	Callers string
-	// Insecure lets the doors listen on more than this machine although callers are not known or could be overheard.
+	// Insecure lets the doors listen on more than this machine although callers are not
+	// known or could be overheard.
 	Insecure bool
 
-	// Rate is how many calls a second each caller may make, by name, or by address where there are no names; Burst how many at once. Default no limit, and
-	// for Burst, which needs a Rate, what Rate is. Whoever is denied may try ten times a second at most.
+	// Rate is how many calls a second each caller may make, by name, or by address where
+	// there are no names; Burst how many at once. Default no limit, and for Burst, which
+	// needs a Rate, what Rate is. Whoever is denied may try ten times a second at most.
 	Rate, Burst int
-	// MaxInFlight is how many calls are answered at a time; one more is refused as OVERLOADED. Default 2048: at 20,000 calls a second the last of them
-	// waits for a tenth of a second, which every caller has, and they take less than 100 MB.
+	// MaxInFlight is how many calls are answered at a time; one more is refused as
+	// OVERLOADED. Default 2048: at 20,000 calls a second the last of them waits for a
+	// tenth of a second, which every caller has, and they take less than 100 MB.
 	MaxInFlight int
-	// MaxConnections is how many connections callers may have together, MaxConnectionsPerAddress how many from one address (of IPv6, from one /64). Default
+	// MaxConnections is how many connections callers may have together,
+	// MaxConnectionsPerAddress how many from one address (of IPv6, from one /64). Default
 	// 4096 and 1024: an idle one takes some 100 KB, and no one machine can have them all.
 	MaxConnections, MaxConnectionsPerAddress int
 
 	// Rules are the settings of every ledger that Ledgers does not name.
 	Rules Rules
-	// Ledgers are settings of single ledgers, by name; what an entry leaves zero it has from Rules.
+	// Ledgers are settings of single ledgers, by name; what an entry leaves zero it has
+	// from Rules.
 	Ledgers map[string]LedgerRules // :: ledger → what is different in it
-	// SeriesLimit is how many notes one series may hold at a time; one more is refused, since the series id looks like a constant. Default 512.
+	// SeriesLimit is how many notes one series may hold at a time; one more is refused,
+	// since the series id looks like a constant. Default 512.
 	SeriesLimit int
 
 	// Reflection lets tools such as grpcurl ask for the contract.
 	Reflection bool
-	// Drain is how long calls may take to finish once the server is asked to stop; what then still runs is cut off. Default 30s.
+	// Drain is how long calls may take to finish once the server is asked to stop; what
+	// then still runs is cut off. Default 30s.
 	Drain time.Duration
-	// MaxDeadline is the longest that a call may take; a caller's own deadline counts where it is shorter. The store refuses to note after it. Default 5s.
+	// MaxDeadline is the longest that a call may take; a caller's own deadline counts
+	// where it is shorter. The store refuses to note after it. Default 5s.
 	MaxDeadline time.Duration
-	// AllowEviction lets the server run on a Redis that forgets donations when its memory is full. They will be processed twice.
+	// AllowEviction lets the server run on a Redis that forgets donations when its memory
+	// is full. They will be processed twice.
 	AllowEviction bool
-	// Replicas is how many replicas must have what an answer rests on before it is given; what fewer have is refused as DURABILITY_NOT_REACHED, and asking
-	// again with the same request id waits again. With as many as there are, no failover loses an answer; with fewer, one to the replica that lags may.
-	// Default 0: an answer is as durable as Redis is configured.
+	// Replicas is how many replicas must have what an answer rests on before it is given;
+	// what fewer have is refused as DURABILITY_NOT_REACHED, and asking again with the
+	// same request id waits again. With as many as there are, no failover loses an
+	// answer; with fewer, one to the replica that lags may. Default 0: an answer is as
+	// durable as Redis is configured.
 	Replicas int
 	// ReplicasTimeout is how long an answer waits for them. Default 500ms.
 	ReplicasTimeout time.Duration
-	// Epoch is the id of the epoch that the store must be in, as the log told it; another one means that it has lost notes while no server ran. Default whichever
-	// it is in.
+	// Epoch is the id of the epoch that the store must be in, as the log told it; another
+	// one means that it has lost notes while no server ran. Default whichever it is in.
 	Epoch string
-	// RefuseAfterLoss refuses every call, as STORE_WENT_BACK, once the store has been found to have lost notes, until an operator acknowledges it on the admin
-	// listener. Default false: it is reported only, and the donations of the lost notes are FIRST again.
+	// RefuseAfterLoss refuses every call, as STORE_WENT_BACK, once the store has been
+	// found to have lost notes, until an operator acknowledges it on the admin listener.
+	// Default false: it is reported only, and the donations of the lost notes are FIRST
+	// again.
 	RefuseAfterLoss bool
-	// Trial says that the store is one that nothing survives, so that health and log say so too.
+	// Trial says that the store is one that nothing survives, so that health and log say
+	// so too.
 	Trial bool
 
 	// Logger gets what an operator should know. Default slog.Default().
 	Logger *slog.Logger
-	// Audit gets a line for each call that was denied, note that was forgotten and loss that was acknowledged, whatever its level. Default Logger.
+	// Audit gets a line for each call that was denied, note that was forgotten and loss
+	// that was acknowledged, whatever its level. Default Logger.
 	Audit *slog.Logger
 
 	age, grace time.Duration // how old a connection gets, and how long it may stay when it is asked to go; tests shorten them
@@ -95,32 +117,41 @@ type Config struct {
 
 // Rules are what a decision depends on. A zero duration means its default.
 type Rules struct {
-	// MatchWindow is how far apart the event times of two messages of one donation may lie. Default 2h: the channels' times should agree within
-	// seconds, an hour's error from a wrong daylight-saving label still pairs, and it is far below a day.
+	// MatchWindow is how far apart the event times of two messages of one donation may
+	// lie. Default 2h: the channels' times should agree within seconds, an hour's error
+	// from a wrong daylight-saving label still pairs, and it is far below a day.
 	MatchWindow time.Duration
-	// ArrivalWindow is how far apart two messages may arrive, where either has no event time. Default 96h: PayPal redelivers for about 4 days.
+	// ArrivalWindow is how far apart two messages may arrive, where either has no event
+	// time. Default 96h: PayPal redelivers for about 4 days.
 	ArrivalWindow time.Duration
-	// Retention is how long a note is kept after its donation. Default 45 days: webhooks can be resent by hand for 30. It must not be shorter than a window:
-	// a message that comes between the two would find its note forgotten, and its donation be FIRST again.
+	// Retention is how long a note is kept after its donation. Default 45 days: webhooks
+	// can be resent by hand for 30. It must not be shorter than a window: a message that
+	// comes between the two would find its note forgotten, and its donation be FIRST
+	// again.
 	Retention time.Duration
-	// SkewAhead is how far ahead of the store's clock an event time may lie. Default 24h: a wrong time zone must not lose a donation.
+	// SkewAhead is how far ahead of the store's clock an event time may lie. Default 24h:
+	// a wrong time zone must not lose a donation.
 	SkewAhead time.Duration
-	// TransactionIDs says what unequal transaction ids on two channels mean. Default Auto.
+	// TransactionIDs says what unequal transaction ids on two channels mean. Default
+	// Auto.
 	TransactionIDs TransactionIDs
 }
 
-// TransactionIDs says what unequal transaction ids on two channels mean. On one channel they always mean two
-// donations.
+// TransactionIDs says what unequal transaction ids on two channels mean. On one channel
+// they always mean two donations.
 type TransactionIDs string
 
 // The settings of transaction ids.
 const (
-	// Auto finds out whether two channels tell of a donation under one id, from the series and from the ledger.
-	// Where they do, unequal ids mean two donations; until then, and where they do not, they mean nothing.
+	// Auto finds out whether two channels tell of a donation under one id, from the
+	// series and from the ledger. Where they do, unequal ids mean two donations; until
+	// then, and where they do not, they mean nothing.
 	Auto TransactionIDs = "auto"
-	// PerChannel takes each channel's ids for its own: they mean nothing on another channel.
+	// PerChannel takes each channel's ids for its own: they mean nothing on another
+	// channel.
 	PerChannel TransactionIDs = "per-channel"
-	// Shared takes it for known that a donation has one id on all channels: unequal ids mean two donations.
+	// Shared takes it for known that a donation has one id on all channels: unequal ids
+	// mean two donations.
 	Shared TransactionIDs = "shared"
 )
 
@@ -212,7 +243,10 @@ func (c Config) check() error {
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		wrong = append(wrong, errors.New("-tls-cert and -tls-key belong together, and one is missing"))
 	case c.TLSClientCA != "" && c.TLSCert == "":
-		wrong = append(wrong, errors.New("-tls-client-ca needs -tls-cert and -tls-key: without TLS nobody shows a certificate"))
+		wrong = append(
+			wrong,
+			errors.New("-tls-client-ca needs -tls-cert and -tls-key: without TLS nobody shows a certificate"),
+		)
 	}
 	if c.Replicas > 0 && c.Trial {
 		wrong = append(wrong, errors.New("-replicas asks for replicas, and a trial's store has none"))
@@ -232,8 +266,16 @@ func (c Config) check() error {
 	atLeast("SkewAhead", c.Rules.SkewAhead, time.Millisecond)
 	remembers := func(whose string, r store.Rules) {
 		if longest := max(r.MatchWindow, r.ArrivalWindow); r.Retention > 0 && r.Retention < longest {
-			wrong = append(wrong, fmt.Errorf("%sthe retention is %v, and a window %v: a message that comes between the two finds its note forgotten, and its donation is processed twice; "+
-				"set a -retention of at least %[3]v, or a shorter -arrival-window or -match-window", whose, r.Retention, longest))
+			wrong = append(
+				wrong,
+				fmt.Errorf(
+					"%sthe retention is %v, and a window %v: a message that comes between the two finds its note forgotten, and its donation is processed twice; "+
+						"set a -retention of at least %[3]v, or a shorter -arrival-window or -match-window",
+					whose,
+					r.Retention,
+					longest,
+				),
+			)
 		}
 	}
 	rulesOf := c.rulesByLedger()
@@ -254,7 +296,10 @@ func (c Config) check() error {
 		}
 	}
 	if _, ok := transactionIDs[c.Rules.TransactionIDs]; !ok {
-		wrong = append(wrong, fmt.Errorf("TransactionIDs is %q; it must be one of %v", c.Rules.TransactionIDs, AllTransactionIDs))
+		wrong = append(
+			wrong,
+			fmt.Errorf("TransactionIDs is %q; it must be one of %v", c.Rules.TransactionIDs, AllTransactionIDs),
+		)
 	}
 	return errors.Join(wrong...)
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A Redis whose disk is full makes new donations unavailable, and the operator hears of it. What is known is answered, so the service goes on; and it recovers by itself.
+// A Redis whose disk is full makes new donations unavailable, and the operator hears of
+// it. What is known is answered, so the service goes on; and it recovers by itself.
 func TestDiskFull(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes")
 	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })

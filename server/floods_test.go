@@ -15,8 +15,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A flood of what is refused, of whatever kind, does not flood the log: the first of each kind are there at once, another kind beside it too, and in the end the log
-// tells how many were left out.
+// A flood of what is refused, of whatever kind, does not flood the log: the first of each
+// kind are there at once, another kind beside it too, and in the end the log tells how
+// many were left out.
 func TestFloodsOfRefusals(t *testing.T) {
 	const many = 300
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
@@ -68,7 +69,8 @@ func TestFloodsOfRefusals(t *testing.T) {
 		before := s.logged(flood.line...)
 		flood.cause()
 		eventually(t, 5*time.Second, flood.name+": the first is told at once", func() bool {
-			return s.logged(flood.line...) > before || strings.HasPrefix(flood.name, "no TLS at the other") // of the same kind as the flood before
+			return s.logged(flood.line...) > before ||
+				strings.HasPrefix(flood.name, "no TLS at the other") // of the same kind as the flood before
 		})
 		var all sync.WaitGroup
 		for range 10 {

@@ -14,7 +14,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// What another program has written under the key of a series is that series' trouble alone: its callers are told, as often as they ask, and everybody else is answered.
+// What another program has written under the key of a series is that series' trouble
+// alone: its callers are told, as often as they ask, and everybody else is answered.
 func TestForeignSeries(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
@@ -23,7 +24,11 @@ func TestForeignSeries(t *testing.T) {
 		redis.Do(`SET "noted:{ I-1}" "` + value + `"`)
 		for range 20 {
 			_, err := c.NoteDonation(t.Context(), series("I-1"))
-			if got := toldBy(err); got.code != codes.Unavailable || !got.retry || !strings.HasSuffix(got.reason, "/STORE_UNAVAILABLE") && !strings.HasSuffix(got.reason, "/OUTCOME_UNKNOWN") {
+			if got := toldBy(
+				err,
+			); got.code != codes.Unavailable || !got.retry ||
+				!strings.HasSuffix(got.reason, "/STORE_UNAVAILABLE") &&
+					!strings.HasSuffix(got.reason, "/OUTCOME_UNKNOWN") {
 				t.Fatalf("%s: %v, want UNAVAILABLE", name, err)
 			}
 		}

@@ -31,12 +31,15 @@ type guardedServer struct {
 	stop func() // and wait until it has; it may be called again
 }
 
-// startGuarded starts a server whose configuration is changed before. Without a store in it there is one of the test's own.
+// startGuarded starts a server whose configuration is changed before. Without a store in
+// it there is one of the test's own.
 func startGuarded(t *testing.T, change func(*server.Config)) guardedServer {
 	t.Helper()
 	s := guardedServer{log: &lockedBuffer{}}
-	config := server.Config{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Drain: 5 * time.Second,
-		Logger: slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	config := server.Config{
+		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Drain: 5 * time.Second,
+		Logger: slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
 	change(&config)
 	if config.Redis == "" {
 		store, err := embedded.Start()
@@ -64,7 +67,8 @@ func startGuarded(t *testing.T, change func(*server.Config)) guardedServer {
 	return s
 }
 
-// as is a client with a connection of its own: with TLS unless roots is nil, and a token unless that is empty.
+// as is a client with a connection of its own: with TLS unless roots is nil, and a token
+// unless that is empty.
 func (s guardedServer) as(t *testing.T, config *tls.Config, token string) client {
 	t.Helper()
 	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
@@ -73,11 +77,19 @@ func (s guardedServer) as(t *testing.T, config *tls.Config, token string) client
 	}
 	if token != "" {
 		authorization := metadata.Pairs("authorization", "Bearer "+token)
-		options = append(options, grpc.WithUnaryInterceptor(func(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
-			return invoke(metadata.NewOutgoingContext(ctx, authorization), method, request, reply, conn, o...)
-		}), grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, streamer grpc.Streamer, o ...grpc.CallOption) (grpc.ClientStream, error) {
-			return streamer(metadata.NewOutgoingContext(ctx, authorization), desc, conn, method, o...)
-		}))
+		options = append(
+			options,
+			grpc.WithUnaryInterceptor(
+				func(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+					return invoke(metadata.NewOutgoingContext(ctx, authorization), method, request, reply, conn, o...)
+				},
+			),
+			grpc.WithStreamInterceptor(
+				func(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, streamer grpc.Streamer, o ...grpc.CallOption) (grpc.ClientStream, error) {
+					return streamer(metadata.NewOutgoingContext(ctx, authorization), desc, conn, method, o...)
+				},
+			),
+		)
 	}
 	conn, err := grpc.NewClient(s.Addr(), options...)
 	if err != nil {

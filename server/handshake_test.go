@@ -40,8 +40,10 @@ var refusedHandshakes = map[string]refusedHandshake{
 		},
 		end: []string{"ACL SETUSER noted resetpass >p"},
 	},
-	"a user that is off": {login: "noted:p@", says: "mend the user and the password of -redis",
-		begin: []string{"ACL SETUSER noted off", "CLIENT KILL USER noted"}, end: []string{"ACL SETUSER noted on"}},
+	"a user that is off": {
+		login: "noted:p@", says: "mend the user and the password of -redis",
+		begin: []string{"ACL SETUSER noted off", "CLIENT KILL USER noted"}, end: []string{"ACL SETUSER noted on"},
+	},
 	"a rotated password of the default user": {
 		login: ":" + operator + "@",
 		says:  "mend the user and the password of -redis",

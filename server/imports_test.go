@@ -16,8 +16,8 @@ import (
 
 const module = "github.com/donation-dedupe/noted/"
 
-// A room is a package and what it may know of the others. Tests may import more. Lists are
-// words parted by spaces, packages of ours without the module's name.
+// A room is a package and what it may know of the others. Tests may import more. Lists
+// are words parted by spaces, packages of ours without the module's name.
 type room struct {
 	path    string
 	brings  string // packages of ours that it may bring into a program, through any other too
@@ -50,55 +50,106 @@ var rooms = []room{
 	{"gen/go/noted/v1/notedv1connect", "gen/go/noted/v1", "gen/go/noted/v1 connectrpc.com/connect", ""},
 
 	{"server/internal/store", "", useRedis, "google.golang.org github.com/prometheus testing"},
-	{"server/internal/agreement", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus testing"},
-	{"server/internal/model", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus"},
-	{"server/internal/paypaltest", "server/internal/store", "server/internal/store", "google.golang.org github.com/prometheus"},
+	{
+		"server/internal/agreement",
+		"server/internal/store",
+		"server/internal/store",
+		"google.golang.org github.com/prometheus testing",
+	},
+	{
+		"server/internal/model",
+		"server/internal/store",
+		"server/internal/store",
+		"google.golang.org github.com/prometheus",
+	},
+	{
+		"server/internal/paypaltest",
+		"server/internal/store",
+		"server/internal/store",
+		"google.golang.org github.com/prometheus",
+	},
 	{"server/internal/embedded", "", useMiniredis, "google.golang.org github.com/prometheus github.com/redis testing"},
 	{"server/internal/jsonfile", "", "", "golang.org/x net testing"},
 	// From the store upwards: an arrow between rooms only goes down.
 	{"server/internal/descriptors", "", "golang.org/x/sys/unix", "google.golang.org github.com/prometheus net testing"},
-	{"server/internal/contract", "gen/go/noted/v1 server/internal/store",
-		"gen/go/noted/v1 server/internal/store " + useGRPC, "github.com/prometheus testing"},
-	{"server/internal/metrics", below,
+	{
+		"server/internal/contract", "gen/go/noted/v1 server/internal/store",
+		"gen/go/noted/v1 server/internal/store " + useGRPC, "github.com/prometheus testing",
+	},
+	{
+		"server/internal/metrics", below,
 		"gen/go/noted/v1 server/internal/agreement server/internal/contract server/internal/store " +
-			useMiddleware + " " + usePrometheus + " " + useGRPC, "testing"},
-	{"server/internal/access", below + " server/internal/jsonfile",
+			useMiddleware + " " + usePrometheus + " " + useGRPC, "testing",
+	},
+	{
+		"server/internal/access",
+		below + " server/internal/jsonfile",
 		"gen/go/noted/v1 server/internal/contract server/internal/jsonfile server/internal/metrics server/internal/store " +
-			useMiddleware + " " + usePrometheus + " " + useGRPC, "testing"},
-	{"server/internal/limits", below,
+			useMiddleware + " " + usePrometheus + " " + useGRPC,
+		"testing",
+	},
+	{
+		"server/internal/limits",
+		below,
 		"server/internal/contract server/internal/descriptors server/internal/metrics golang.org/x/sys golang.org/x/time " +
-			usePrometheus + " " + useGRPC, "testing"},
-	{"server/internal/health", below,
+			usePrometheus + " " + useGRPC,
+		"testing",
+	},
+	{
+		"server/internal/health",
+		below,
 		"gen/go/noted/v1 server/internal/contract server/internal/descriptors server/internal/metrics server/internal/store " +
-			usePrometheus + " " + useGRPC, "testing"},
-	{"server/internal/calls", below + " server/internal/access server/internal/health server/internal/jsonfile server/internal/limits",
+			usePrometheus + " " + useGRPC,
+		"testing",
+	},
+	{
+		"server/internal/calls",
+		below + " server/internal/access server/internal/health server/internal/jsonfile server/internal/limits",
 		"gen/go/noted/v1 server/internal/access server/internal/contract server/internal/health server/internal/limits " +
-			"server/internal/metrics server/internal/store " + useMiddleware + " " + useGRPC, "testing"},
-	{"server/internal/door", contract + " " + below + " server/internal/limits",
+			"server/internal/metrics server/internal/store " + useMiddleware + " " + useGRPC,
+		"testing",
+	},
+	{
+		"server/internal/door",
+		contract + " " + below + " server/internal/limits",
 		contract + " server/internal/contract server/internal/limits server/internal/metrics connectrpc.com/connect " + useGRPC,
-		"testing"},
+		"testing",
+	},
 	{"server/internal/pkitest", "", "testing", ""},
-	{"server/internal/redistest", "", useRedis + " golang.org/x/sys testing", "google.golang.org github.com/prometheus"},
-	{"server", service, "gen/go/noted/v1 " + inside + " " + useGRPC,
-		useMiniredis + " github.com/urfave testing"},
+	{
+		"server/internal/redistest",
+		"",
+		useRedis + " golang.org/x/sys testing",
+		"google.golang.org github.com/prometheus",
+	},
+	{
+		"server", service, "gen/go/noted/v1 " + inside + " " + useGRPC,
+		useMiniredis + " github.com/urfave testing",
+	},
 	{"server/servertest", trial, "server server/internal/embedded testing " + useGRPC, "github.com/urfave"},
 	{"server/trial", trial, "server server/internal/embedded", "github.com/urfave testing"},
 	{"server/soak", "", "", ""}, // tests alone
 	{"server/cmd/noted", trial, "* server server/internal/embedded server/internal/jsonfile", "testing"},
 
-	// client turns what client/paypal found into requests: neither paypal nor the gateway knows
-	// the generated code.
+	// client turns what client/paypal found into requests: neither paypal nor the gateway
+	// knows the generated code.
 	{"client", "gen/go/noted/v1 client/paypal", "gen/go/noted/v1 client/paypal " + useGRPC, "testing"},
 	{"client/paypal", "", "", "net/http golang.org/x testing"},
-	{"client/gateway", "client client/paypal gen/go/noted/v1",
+	{
+		"client/gateway", "client client/paypal gen/go/noted/v1",
 		"client client/paypal github.com/cloudevents github.com/prometheus github.com/standard-webhooks " +
 			"google.golang.org/grpc/codes google.golang.org/grpc/status " + useRedis,
-		"testing"},
-	{"client/cmd/noted-gateway", "client client/gateway client/paypal gen/go/noted/v1",
-		"client/gateway github.com/urfave " + useRedis, "testing"},
+		"testing",
+	},
+	{
+		"client/cmd/noted-gateway", "client client/gateway client/paypal gen/go/noted/v1",
+		"client/gateway github.com/urfave " + useRedis, "testing",
+	},
 	// notectl replay asks a server of its own.
-	{"client/cmd/notectl", "client client/paypal server/trial " + trial,
-		"* client client/paypal gen/go/noted/v1 server server/trial", "testing"},
+	{
+		"client/cmd/notectl", "client client/paypal server/trial " + trial,
+		"* client client/paypal gen/go/noted/v1 server server/trial", "testing",
+	},
 	{"client/whole", "", "", ""}, // tests alone
 }
 
@@ -160,8 +211,9 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// touch opens every folder that may hold a package. go test repeats a cached result unless
-// something changed that the test itself opened; the go command's reading does not count.
+// touch opens every folder that may hold a package. go test repeats a cached result
+// unless something changed that the test itself opened; the go command's reading does not
+// count.
 func touch(t *testing.T, root string) {
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {

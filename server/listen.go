@@ -8,8 +8,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/limits"
 )
 
-// admission makes what stands between callers and the service, and reads its files for the first
-// time.
+// admission makes what stands between callers and the service, and reads its files for
+// the first time.
 func (s *Server) admission() (*access.Access, error) {
 	s.reloader = access.NewReloader(s.logger, s.metrics)
 	s.connections = limits.NewConnections(limits.Config{
@@ -51,12 +51,12 @@ func (s *Server) admission() (*access.Access, error) {
 	return admission, nil
 }
 
-// Reload takes up new contents of the files of certificates and callers at once, without waiting for
-// the next look. It logs content that it refuses.
+// Reload takes up new contents of the files of certificates and callers at once, without
+// waiting for the next look. It logs content that it refuses.
 func (s *Server) Reload() { s.reloader.Look() }
 
-// listen opens the listener of a door. It fails if strangers could call there, or if others could
-// listen in on callers.
+// listen opens the listener of a door. It fails if strangers could call there, or if
+// others could listen in on callers.
 func (s *Server) listen(flag, address string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {

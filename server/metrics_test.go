@@ -14,8 +14,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/pkitest"
 )
 
-// TestServerHasTheMetricsOfTheTable checks that a server with TLS has every metric of the table and
-// no other metric of its own.
+// TestServerHasTheMetricsOfTheTable checks that a server with TLS has every metric of the
+// table and no other metric of its own.
 func TestServerHasTheMetricsOfTheTable(t *testing.T) {
 	redis, err := embedded.Start()
 	if err != nil {
@@ -40,7 +40,13 @@ func TestServerHasTheMetricsOfTheTable(t *testing.T) {
 	var got, want []string
 	for desc := range descs {
 		// Desc{fqName: "noted_…", help: …}; it tells its name in no other way.
-		if name, _, _ := strings.Cut(strings.TrimPrefix(desc.String(), `Desc{fqName: "`), `"`); strings.HasPrefix(name, "noted_") {
+		if name, _, _ := strings.Cut(
+			strings.TrimPrefix(desc.String(), `Desc{fqName: "`),
+			`"`,
+		); strings.HasPrefix(
+			name,
+			"noted_",
+		) {
 			got = append(got, name)
 		}
 	}

@@ -11,7 +11,11 @@ import (
 )
 
 // transactionIDs are the settings in the store's form.
-var transactionIDs = map[TransactionIDs]store.TransactionIDs{Auto: store.Auto, PerChannel: store.PerChannel, Shared: store.Shared}
+var transactionIDs = map[TransactionIDs]store.TransactionIDs{
+	Auto:       store.Auto,
+	PerChannel: store.PerChannel,
+	Shared:     store.Shared,
+}
 
 // rulesByLedger gives a function that finds the rules of a ledger.
 func (c Config) rulesByLedger() func(ledger string) store.Rules {
@@ -54,8 +58,8 @@ const (
 	longArrival = 7 * 24 * time.Hour
 )
 
-// adviseOnRules warns of windows that join payments that should stay apart. The operator may mean
-// them, so they are not refused: if all series are monthly they cost nothing.
+// adviseOnRules warns of windows that join payments that should stay apart. The operator
+// may mean them, so they are not refused: if all series are monthly they cost nothing.
 func adviseOnRules(config Config, logger *slog.Logger) {
 	advise := func(fields []any, r store.Rules) {
 		if r.MatchWindow >= longMatch {
@@ -64,9 +68,11 @@ func adviseOnRules(config Config, logger *slog.Logger) {
 				"so set -match-window to hours", append(fields, "match_window", r.MatchWindow.String())...)
 		}
 		if r.ArrivalWindow >= longArrival {
-			logger.Warn("the arrival window is a week or longer, so of a weekly series a payment that bears no time can "+
-				"be taken for last week's, and is lost; PayPal repeats itself for four days, "+
-				"so set -arrival-window to days", append(fields, "arrival_window", r.ArrivalWindow.String())...)
+			logger.Warn(
+				"the arrival window is a week or longer, so of a weekly series a payment that bears no time can "+
+					"be taken for last week's, and is lost; PayPal repeats itself for four days, "+
+					"so set -arrival-window to days",
+				append(fields, "arrival_window", r.ArrivalWindow.String())...)
 		}
 	}
 	advise(nil, config.commonRules())

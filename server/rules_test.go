@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Windows in which a frequent series' payments can be taken for each other are warned of, in any ledger; the usual ones are not.
+// Windows in which a frequent series' payments can be taken for each other are warned of,
+// in any ledger; the usual ones are not.
 func TestAdviceOnRules(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, c := range []struct {

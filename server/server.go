@@ -1,4 +1,5 @@
-// Package server is the service of Noted: it answers the calls of api/noted/v1/noted.proto from a store in Redis.
+// Package server is the service of Noted: it answers the calls of
+// api/noted/v1/noted.proto from a store in Redis.
 //
 //	s, err := server.New(ctx, server.Config{Redis: "redis://127.0.0.1:6379"})
 //	…
@@ -6,16 +7,18 @@
 //
 // # Design
 //
-// A call comes in at one of two doors: gRPC, or JSON over HTTP (internal/door). Both run the same
-// interceptors: metrics and log (internal/metrics), the bound of calls under way (internal/limits),
-// access (internal/access) and the deadline. Then a method of internal/calls checks the request,
-// asks the store, and answers. The limits of requests and the one table from the store's outcomes to
-// the caller's errors are in internal/contract. Nothing above the store decides whether a donation is
-// a duplicate: one script in the store does.
+// A call comes in at one of two doors: gRPC, or JSON over HTTP (internal/door). Both run
+// the same interceptors: metrics and log (internal/metrics), the bound of calls under way
+// (internal/limits), access (internal/access) and the deadline. Then a method of
+// internal/calls checks the request, asks the store, and answers. The limits of requests
+// and the one table from the store's outcomes to the caller's errors are in
+// internal/contract. Nothing above the store decides whether a donation is a duplicate:
+// one script in the store does.
 //
 // The server starts without its store and says NOT_SERVING until the store answers
-// (internal/health): a process that ends because Redis is late turns one outage into two. It does end
-// if the store turns out, at its first answer, to evict notes (see Config.AllowEviction).
+// (internal/health): a process that ends because Redis is late turns one outage into two.
+// It does end if the store turns out, at its first answer, to evict notes (see
+// Config.AllowEviction).
 package server
 
 import (
@@ -75,17 +78,21 @@ type Server struct {
 	draining chan struct{} // closed when the server is asked to stop
 }
 
-// New makes a server and listens; Serve answers. It fails if the configuration makes no sense, if an
-// address is taken, or if the store answers and evicts. The caller must serve a server that was made,
-// with a context that is done if need be: Serve gives everything back.
+// New makes a server and listens; Serve answers. It fails if the configuration makes no
+// sense, if an address is taken, or if the store answers and evicts. The caller must
+// serve a server that was made, with a context that is done if need be: Serve gives
+// everything back.
 func New(ctx context.Context, config Config) (*Server, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	if _, err := url.Parse(config.Redis); err != nil {
-		return nil, fmt.Errorf("%w -redis: it is no URL (what is wrong with it is not repeated, since it may hold a password); "+
-			"in a password write %%2F for /, %%3A for :, %%40 for @, %%25 for %%", ErrConfig)
+		return nil, fmt.Errorf(
+			"%w -redis: it is no URL (what is wrong with it is not repeated, since it may hold a password); "+
+				"in a password write %%2F for /, %%3A for :, %%40 for @, %%25 for %%",
+			ErrConfig,
+		)
 	}
 	s := &Server{config: config, logger: config.Logger, draining: make(chan struct{})}
 
@@ -237,9 +244,9 @@ func addressOf(listener net.Listener) string {
 	return listener.Addr().String()
 }
 
-// Serve answers until ctx is done. Then it says NOT_SERVING, lets the calls under way finish for up to
-// Config.Drain, and gives everything back. It returns nil if it was asked to stop, and otherwise the
-// error that ended it. The caller may call it once.
+// Serve answers until ctx is done. Then it says NOT_SERVING, lets the calls under way
+// finish for up to Config.Drain, and gives everything back. It returns nil if it was
+// asked to stop, and otherwise the error that ended it. The caller may call it once.
 func (s *Server) Serve(ctx context.Context) error {
 	ended := make(chan error, 4)
 	go func() { ended <- wrap("serving gRPC", s.grpc.Serve(s.listener)) }()
@@ -269,8 +276,10 @@ func (s *Server) Serve(ctx context.Context) error {
 		"redis_mode", s.config.RedisMode, "trial", s.config.Trial)
 
 	if s.config.Trial {
-		s.logger.Warn("this is a trial, whose store is lost with this process: every donation is FIRST again after a restart; " +
-			"for production start with -redis and without -dev")
+		s.logger.Warn(
+			"this is a trial, whose store is lost with this process: every donation is FIRST again after a restart; " +
+				"for production start with -redis and without -dev",
+		)
 	}
 
 	var err error
@@ -287,8 +296,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	return errors.Join(err, s.close())
 }
 
-// stop says NOT_SERVING, waits for the calls under way, and cuts off those that are left when the time
-// is over.
+// stop says NOT_SERVING, waits for the calls under way, and cuts off those that are left
+// when the time is over.
 func (s *Server) stop() {
 	s.watch.Drain()
 	s.drain.Do(func() { close(s.draining) })

@@ -12,7 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
-// What is said to callers and operators of limits that stand in the code is what stands there.
+// What is said to callers and operators of limits that stand in the code is what stands
+// there.
 func TestLimitsAreToldAsTheyAre(t *testing.T) {
 	for _, told := range []struct{ file, text string }{
 		{"../api/noted/v1/noted.proto", fmt.Sprintf("One of more than %d KiB is refused by the transport", contract.MaxMessage>>10)},
@@ -27,7 +28,11 @@ func TestLimitsAreToldAsTheyAre(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if words := strings.Join(strings.Fields(strings.ReplaceAll(string(text), "//", "")), " "); told.text == "" || !strings.Contains(words, told.text) {
+		if words := strings.Join(
+			strings.Fields(strings.ReplaceAll(string(text), "//", "")),
+			" ",
+		); told.text == "" ||
+			!strings.Contains(words, told.text) {
 			t.Errorf("%s does not say %q, or the limit is another by now", told.file, told.text)
 		}
 	}

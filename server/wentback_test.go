@@ -27,13 +27,19 @@ type wayBack struct {
 var waysBack = map[string]func(t *testing.T) wayBack{
 	"restarted without its data": func(t *testing.T) wayBack {
 		redis := redistest.Start(t)
-		return wayBack{says: "emptied", kept: notedv1.Verdict_VERDICT_FIRST, primary: redis, lose: func(*testing.T) { redis.Kill(); redis.Restart() }}
+		return wayBack{
+			says:    "emptied",
+			kept:    notedv1.Verdict_VERDICT_FIRST,
+			primary: redis,
+			lose:    func(*testing.T) { redis.Kill(); redis.Restart() },
+		}
 	},
 	"restored from an old backup": func(t *testing.T) wayBack {
 		dump := filepath.Join(t.TempDir(), "dump.rdb")
 		redis := redistest.Start(t, "--dir", filepath.Dir(dump))
 		var backup []byte
-		return wayBack{says: "old backup", kept: notedv1.Verdict_VERDICT_DUPLICATE, primary: redis,
+		return wayBack{
+			says: "old backup", kept: notedv1.Verdict_VERDICT_DUPLICATE, primary: redis,
 			between: func(t *testing.T) {
 				redis.Do("SAVE")
 				var err error
@@ -47,7 +53,8 @@ var waysBack = map[string]func(t *testing.T) wayBack{
 					t.Fatal(err)
 				}
 				redis.Restart()
-			}}
+			},
+		}
 	},
 	"taken over by a replica that lagged": func(t *testing.T) wayBack {
 		f := redistest.StartSentinels(t)
@@ -56,7 +63,8 @@ var waysBack = map[string]func(t *testing.T) wayBack{
 		}
 		primary := f.Primaries()[0]
 		heal := func() {}
-		return wayBack{says: "a replica that lagged", kept: notedv1.Verdict_VERDICT_DUPLICATE, primary: primary,
+		return wayBack{
+			says: "a replica that lagged", kept: notedv1.Verdict_VERDICT_DUPLICATE, primary: primary,
 			options: servertest.Options{Redis: f.URL, RedisMode: "sentinel"},
 			between: func(t *testing.T) {
 				eventually(t, 10*time.Second, "the replicas have what is kept", func() bool {
@@ -72,15 +80,19 @@ var waysBack = map[string]func(t *testing.T) wayBack{
 			lose: func(t *testing.T) {
 				eventually(t, 30*time.Second, "another primary", func() bool {
 					now := f.Primaries()
-					return len(now) == 1 && now[0] != primary && strings.Contains(now[0].Tell("INFO", "replication"), "role:master")
+					return len(now) == 1 && now[0] != primary &&
+						strings.Contains(now[0].Tell("INFO", "replication"), "role:master")
 				})
 				heal()
-			}}
+			},
+		}
 	},
 }
 
-// A store that goes back in time is noticed with the next heartbeat after it answers again, whichever way it went, and the operator is told of it once: what was kept is
-// known as ever, and what is lost is FIRST again. A server that is to refuse then has given nobody an answer from what is left.
+// A store that goes back in time is noticed with the next heartbeat after it answers
+// again, whichever way it went, and the operator is told of it once: what was kept is
+// known as ever, and what is lost is FIRST again. A server that is to refuse then has
+// given nobody an answer from what is left.
 func TestEveryLossIsNoticed(t *testing.T) {
 	for name, prepare := range waysBack {
 		t.Run(name, func(t *testing.T) {
@@ -90,7 +102,8 @@ func TestEveryLossIsNoticed(t *testing.T) {
 				way.options.Redis = way.primary.URL()
 			}
 			n := start(t, way.options)
-			// A loss of less than the second between two beats may go unnoticed, so each note is followed by a beat.
+			// A loss of less than the second between two beats may go unnoticed, so each
+			// note is followed by a beat.
 			beat := func() string { return strings.Join(strings.Fields(way.primary.Tell("GET", "noted:{epoch}"))[:3], " ") }
 			first := func(id string) {
 				t.Helper()
@@ -100,7 +113,12 @@ func TestEveryLossIsNoticed(t *testing.T) {
 				before := beat()
 				eventually(t, 5*time.Second, "another beat", func() bool { return beat() != before })
 			}
-			eventually(t, 5*time.Second, "the epoch is known", func() bool { return strings.Contains(log.String(), "the store's epoch is known") })
+			eventually(
+				t,
+				5*time.Second,
+				"the epoch is known",
+				func() bool { return strings.Contains(log.String(), "the store's epoch is known") },
+			)
 			first("kept")
 			if way.between != nil {
 				way.between(t)
@@ -113,16 +131,27 @@ func TestEveryLossIsNoticed(t *testing.T) {
 			way.lose(t)
 
 			began := time.Now()
-			eventually(t, 10*time.Second, "the loss is noticed", func() bool { return n.metric(t, "noted_store_went_back_total") > 0 })
+			eventually(
+				t,
+				10*time.Second,
+				"the loss is noticed",
+				func() bool { return n.metric(t, "noted_store_went_back_total") > 0 },
+			)
 			t.Logf("noticed after %v", time.Since(began).Round(time.Millisecond))
 			readyz := func(admin string) string { return get(t, "http://"+admin+"/readyz") }
-			eventually(t, 10*time.Second, "the strict server is not ready", func() bool { return strings.HasPrefix(readyz(strict.AdminAddr()), "503\n") })
+			eventually(
+				t,
+				10*time.Second,
+				"the strict server is not ready",
+				func() bool { return strings.HasPrefix(readyz(strict.AdminAddr()), "503\n") },
+			)
 			refused()
 			ready := readyz(n.AdminAddr())
 			if !strings.HasPrefix(ready, "200\n") || !strings.Contains(ready, "/acknowledge?epoch=") {
 				t.Errorf("/readyz = %q, want it ready, and to say what to do", ready)
 			}
-			// The first of the two to look knows how the store went back, the other that another has noticed.
+			// The first of the two to look knows how the store went back, the other that
+			// another has noticed.
 			if both := ready + readyz(strict.AdminAddr()); !strings.Contains(both, way.says) {
 				t.Errorf("/readyz of the two = %q, want one to speak of %q", both, way.says)
 			}
@@ -139,7 +168,8 @@ func TestEveryLossIsNoticed(t *testing.T) {
 	}
 }
 
-// askAll asks for a donation that is noted, over and over, until the returned function is called: then a refusal for what the store has lost must have come. No answer may say
+// askAll asks for a donation that is noted, over and over, until the returned function is
+// called: then a refusal for what the store has lost must have come. No answer may say
 // that the donation is new.
 func askAll(t *testing.T, addr, id string) (stop func()) {
 	t.Helper()

@@ -1,4 +1,5 @@
-// Package servertest runs Noted inside a test: the real service, on a store of its own that lives in the test's process.
+// Package servertest runs Noted inside a test: the real service, on a store of its own
+// that lives in the test's process.
 //
 //	func TestReceiver(t *testing.T) {
 //		noted := servertest.New(t)
@@ -9,7 +10,8 @@
 //		noted.Advance(61 * time.Second) // the hold of a receiver that died has run out
 //	}
 //
-// A test that is about windows, ledgers or a real Redis says so in Options, with Start. Everything ends with the test.
+// A test that is about windows, ledgers or a real Redis says so in Options, with Start.
+// Everything ends with the test.
 package servertest
 
 import (
@@ -28,18 +30,21 @@ import (
 
 // Options say what is different from a plain server. Zero fields are as in production.
 type Options struct {
-	// Redis is the URL of a store to use instead of one of the test's own. Advance does not work then.
+	// Redis is the URL of a store to use instead of one of the test's own. Advance does
+	// not work then.
 	Redis string
 	// RedisMode is that store's mode: standalone, sentinel or cluster.
 	RedisMode string
-	// Frozen, unless zero, is the time at which the store's clock stands: it then moves by Advance only.
+	// Frozen, unless zero, is the time at which the store's clock stands: it then moves
+	// by Advance only.
 	Frozen time.Time
 	// Rules, Ledgers, SeriesLimit and MaxDeadline are those of server.Config.
 	Rules       server.Rules
 	Ledgers     map[string]server.LedgerRules
 	SeriesLimit int
 	MaxDeadline time.Duration
-	// Callers, TLSCert, TLSKey and TLSClientCA are those of server.Config. With any of them Conn is of no use: connect with Addr.
+	// Callers, TLSCert, TLSKey and TLSClientCA are those of server.Config. With any of
+	// them Conn is of no use: connect with Addr.
 	Callers, TLSCert, TLSKey, TLSClientCA string
 	// Log gets the server's log, all of it. Without one nobody does.
 	Log io.Writer
@@ -129,7 +134,8 @@ func startStore(tb testing.TB, frozen time.Time) *embedded.Server {
 	return store
 }
 
-// Conn is a connection to the server, for the generated clients of the contract and for health.
+// Conn is a connection to the server, for the generated clients of the contract and for
+// health.
 func (s *Server) Conn() *grpc.ClientConn { return s.conn }
 
 // Addr is where the server listens, for clients that connect by themselves; plaintext.
@@ -147,13 +153,15 @@ func (s *Server) Now() time.Time {
 	return s.own().Now()
 }
 
-// Advance moves the store's clock forward: holds run out, and notes are forgotten, without anybody waiting.
+// Advance moves the store's clock forward: holds run out, and notes are forgotten,
+// without anybody waiting.
 func (s *Server) Advance(d time.Duration) {
 	s.tb.Helper()
 	s.own().Advance(d)
 }
 
-// Stop stops the server before the test's end, as an operator does: what is in flight finishes first.
+// Stop stops the server before the test's end, as an operator does: what is in flight
+// finishes first.
 func (s *Server) Stop() { s.stop() }
 
 func (s *Server) own() *embedded.Server {

@@ -26,13 +26,21 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// TestAuditAtAnyLevel checks that denials, forgets and acknowledgements are written although the
-// log is to have errors only, and to a file of their own where one is named, which a rotation of
-// logs may move away.
+// TestAuditAtAnyLevel checks that denials, forgets and acknowledgements are written
+// although the log is to have errors only, and to a file of their own where one is named,
+// which a rotation of logs may move away.
 func TestAuditAtAnyLevel(t *testing.T) {
 	sum := sha256.Sum256([]byte("right"))
 	dir := t.TempDir()
-	callers := pkitest.Write(t, filepath.Join(dir, "callers.json"), fmt.Appendf(nil, `{"operator": {"token_sha256": [%q], "ledgers": [""], "verbs": ["note", "admin"]}}`, hex.EncodeToString(sum[:])))
+	callers := pkitest.Write(
+		t,
+		filepath.Join(dir, "callers.json"),
+		fmt.Appendf(
+			nil,
+			`{"operator": {"token_sha256": [%q], "ledgers": [""], "verbs": ["note", "admin"]}}`,
+			hex.EncodeToString(sum[:]),
+		),
+	)
 	acts := []string{"audit: denied a call", "audit: forgot a donation", "audit: acknowledged a loss of the store's"}
 	for _, file := range []string{"", filepath.Join(dir, "audit.log")} {
 		name := "in the log"
@@ -54,7 +62,8 @@ func TestAuditAtAnyLevel(t *testing.T) {
 				}
 			}
 			wantActs(t, where, acts)
-			if got := p.stderr.String(); strings.Contains(got, `"level":"INFO"`) || strings.Contains(strings.ReplaceAll(got, `"WARN","msg":"audit: `, ""), `"WARN"`) {
+			if got := p.stderr.String(); strings.Contains(got, `"level":"INFO"`) ||
+				strings.Contains(strings.ReplaceAll(got, `"WARN","msg":"audit: `, ""), `"WARN"`) {
 				t.Errorf("the log has more than errors and the audit:\n%s", got)
 			}
 			if file == "" {
@@ -75,12 +84,22 @@ func TestAuditAtAnyLevel(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.command.Process.Signal(syscall.SIGHUP)
-			soon(t, "the log tells", func() bool { return strings.Contains(p.stderr.String(), "the file of the audit cannot be opened anew") })
+			soon(
+				t,
+				"the log tells",
+				func() bool { return strings.Contains(p.stderr.String(), "the file of the audit cannot be opened anew") },
+			)
 		})
 	}
 
 	stderr := &guardedBuffer{}
-	err := run(t.Context(), []string{"noted", "-redis", "redis://127.0.0.1:1", "-audit-log", filepath.Join(dir, "missing", "audit.log")}, os.LookupEnv, io.Discard, stderr)
+	err := run(
+		t.Context(),
+		[]string{"noted", "-redis", "redis://127.0.0.1:1", "-audit-log", filepath.Join(dir, "missing", "audit.log")},
+		os.LookupEnv,
+		io.Discard,
+		stderr,
+	)
 	if exitCode(err) != 2 || !strings.Contains(err.Error(), "-audit-log (NOTED_AUDIT_LOG) cannot be opened") {
 		t.Errorf("a file that cannot be opened: %v, want a refusal that names the flag", err)
 	}
@@ -99,7 +118,11 @@ func quiet(t *testing.T, args ...string) quietly {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := quietly{stderr: &guardedBuffer{}, listen: fmt.Sprint("127.0.0.1:", redistest.FreePort()), admin: fmt.Sprint("127.0.0.1:", redistest.FreePort())}
+	p := quietly{
+		stderr: &guardedBuffer{},
+		listen: fmt.Sprint("127.0.0.1:", redistest.FreePort()),
+		admin:  fmt.Sprint("127.0.0.1:", redistest.FreePort()),
+	}
 	p.command = exec.Command(self, append([]string{"-listen", p.listen, "-admin-listen", p.admin}, args...)...)
 	p.command.Env, p.command.Stderr = append(os.Environ(), asProgram+"=1"), p.stderr
 	if err := p.command.Start(); err != nil {
@@ -135,7 +158,10 @@ func (p quietly) acts(t *testing.T, redis *redistest.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.ForgetDonation(ctx, &notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: first.Note.DonationId, Reason: "a test"}); err != nil {
+	if _, err := c.ForgetDonation(
+		ctx,
+		&notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: first.Note.DonationId, Reason: "a test"},
+	); err != nil {
 		t.Fatal(err)
 	}
 	redis.Do("FLUSHALL")
@@ -183,7 +209,8 @@ func wantActs(t *testing.T, text string, acts []string) {
 			continue
 		}
 		got = append(got, fields.Msg)
-		if fields.Level != "WARN" || !strings.HasPrefix(fields.Peer, "127.0.0.1:") || (fields.Caller == "operator") != strings.Contains(fields.Msg, "forgot") {
+		if fields.Level != "WARN" || !strings.HasPrefix(fields.Peer, "127.0.0.1:") ||
+			(fields.Caller == "operator") != strings.Contains(fields.Msg, "forgot") {
 			t.Errorf("the line does not tell who did it: %s", line)
 		}
 	}

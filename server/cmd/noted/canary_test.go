@@ -33,8 +33,10 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// Nothing secret and nothing of a donation gets into what the program prints, at its most talkative, into its metrics, or into what it tells of a failure:
-// every kind of call, and every kind of failure, with strings that are looked for afterwards. Only forgetting is logged with the series, by design.
+// Nothing secret and nothing of a donation gets into what the program prints, at its most
+// talkative, into its metrics, or into what it tells of a failure: every kind of call,
+// and every kind of failure, with strings that are looked for afterwards. Only forgetting
+// is logged with the series, by design.
 func TestCanaries(t *testing.T) {
 	const (
 		password = "canary0password"
@@ -45,14 +47,40 @@ func TestCanaries(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
 	sum := sha256.Sum256([]byte(token))
-	callers := pkitest.Write(t, filepath.Join(dir, "callers.json"), fmt.Appendf(nil, `{"gateway": {"token_sha256": [%q], "ledgers": ["live", ""], "verbs": ["read", "note", "admin"]}}`, hex.EncodeToString(sum[:])))
+	callers := pkitest.Write(
+		t,
+		filepath.Join(dir, "callers.json"),
+		fmt.Appendf(
+			nil,
+			`{"gateway": {"token_sha256": [%q], "ledgers": ["live", ""], "verbs": ["read", "note", "admin"]}}`,
+			hex.EncodeToString(sum[:]),
+		),
+	)
 
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(self, "-listen", "127.0.0.1:0", "-http-listen", "127.0.0.1:0", "-admin-listen", "127.0.0.1:0", "-log-level", "debug",
-		"-tls-cert", cert, "-tls-key", key, "-callers", callers, "-reflection", "-rate", "1000")
+	command := exec.Command(
+		self,
+		"-listen",
+		"127.0.0.1:0",
+		"-http-listen",
+		"127.0.0.1:0",
+		"-admin-listen",
+		"127.0.0.1:0",
+		"-log-level",
+		"debug",
+		"-tls-cert",
+		cert,
+		"-tls-key",
+		key,
+		"-callers",
+		callers,
+		"-reflection",
+		"-rate",
+		"1000",
+	)
 	command.Env = append(os.Environ(), asProgram+"=1", "NOTED_REDIS=redis://:"+password+"@"+redis.Addr())
 	var printed guardedBuffer
 	command.Stdout, command.Stderr = &printed, &printed
@@ -96,8 +124,20 @@ func TestCanaries(t *testing.T) {
 	}
 	request := func(series string) *notedv1.NoteDonationRequest {
 		return &notedv1.NoteDonationRequest{
-			Donation: &notedv1.Donation{Ledger: "live", SeriesId: series, Amount: "730519.37", CurrencyCode: "EUR", TransactionId: "canary0transaction", OccurredAt: timestamppb.Now()},
-			Message:  &notedv1.Message{Channel: "ipn", Id: "canary0message"}, RequestId: "canary0request", Hold: durationpb.New(time.Minute),
+			Donation: &notedv1.Donation{
+				Ledger:        "live",
+				SeriesId:      series,
+				Amount:        "730519.37",
+				CurrencyCode:  "EUR",
+				TransactionId: "canary0transaction",
+				OccurredAt:    timestamppb.Now(),
+			},
+			Message: &notedv1.Message{
+				Channel: "ipn",
+				Id:      "canary0message",
+			},
+			RequestId: "canary0request",
+			Hold:      durationpb.New(time.Minute),
 		}
 	}
 	note := func(series string) *notedv1.NoteDonationResponse {
@@ -110,16 +150,28 @@ func TestCanaries(t *testing.T) {
 
 	// What goes well.
 	first := note("I-canary0series")
-	_, err = client.NoteDonation(as(token), &notedv1.NoteDonationRequest{Donation: request("I-canary0series").Donation, RequestId: "canary0other"})
+	_, err = client.NoteDonation(
+		as(token),
+		&notedv1.NoteDonationRequest{Donation: request("I-canary0series").Donation, RequestId: "canary0other"},
+	)
 	want("noting again", err, codes.OK)
-	_, err = client.DonationExists(as(token), &notedv1.DonationExistsRequest{Donation: request("I-canary0series").Donation})
+	_, err = client.DonationExists(
+		as(token),
+		&notedv1.DonationExistsRequest{Donation: request("I-canary0series").Donation},
+	)
 	want("looking", err, codes.OK)
-	_, err = client.ExtendHold(as(token), &notedv1.ExtendHoldRequest{Receipt: first.Receipt, Hold: durationpb.New(time.Minute)})
+	_, err = client.ExtendHold(
+		as(token),
+		&notedv1.ExtendHoldRequest{Receipt: first.Receipt, Hold: durationpb.New(time.Minute)},
+	)
 	want("extending", err, codes.OK)
 	_, err = client.SettleDonation(as(token), &notedv1.SettleDonationRequest{Receipt: first.Receipt})
 	want("settling", err, codes.OK)
 	second := note("I-canary0second")
-	_, err = client.ReleaseDonation(as(token), &notedv1.ReleaseDonationRequest{Receipt: second.Receipt, Reason: "tried in vain"})
+	_, err = client.ReleaseDonation(
+		as(token),
+		&notedv1.ReleaseDonationRequest{Receipt: second.Receipt, Reason: "tried in vain"},
+	)
 	want("releasing", err, codes.OK)
 	_, err = client.ListDonations(as(token), &notedv1.ListDonationsRequest{Ledger: "live"})
 	want("listing", err, codes.OK)
@@ -127,7 +179,15 @@ func TestCanaries(t *testing.T) {
 	forgotten.RequestId = "canary0forgotten"
 	third, err := client.NoteDonation(as(token), forgotten)
 	want("noting what is forgotten", err, codes.OK)
-	_, err = client.ForgetDonation(as(token), &notedv1.ForgetDonationRequest{Ledger: "live", SeriesId: "I-forgotten", DonationId: third.GetNote().GetDonationId(), Reason: "by mistake"})
+	_, err = client.ForgetDonation(
+		as(token),
+		&notedv1.ForgetDonationRequest{
+			Ledger:     "live",
+			SeriesId:   "I-forgotten",
+			DonationId: third.GetNote().GetDonationId(),
+			Reason:     "by mistake",
+		},
+	)
 	want("forgetting", err, codes.OK)
 
 	// What is refused.
@@ -138,7 +198,10 @@ func TestCanaries(t *testing.T) {
 	_, err = client.NoteDonation(as(token), other)
 	want("another's ledger", err, codes.PermissionDenied)
 	bad := request("canary0 series")
-	bad.RequestId, bad.Donation.TransactionId, bad.Donation.Amount, bad.Message.Id = "canary0 request", "canary0 tx", "canary0", strings.Repeat("canary0", 30)
+	bad.RequestId, bad.Donation.TransactionId, bad.Donation.Amount, bad.Message.Id = "canary0 request", "canary0 tx", "canary0", strings.Repeat(
+		"canary0",
+		30,
+	)
 	_, err = client.NoteDonation(as(token), bad)
 	want("bad fields", err, codes.InvalidArgument)
 	old := request("I-canary0old")
@@ -151,9 +214,22 @@ func TestCanaries(t *testing.T) {
 	want("a released receipt", err, codes.FailedPrecondition)
 	_, err = client.ListDonations(as(token), &notedv1.ListDonationsRequest{Ledger: "live", PageToken: "canary0page"})
 	want("no page", err, codes.InvalidArgument)
-	_, err = client.ForgetDonation(as(token), &notedv1.ForgetDonationRequest{Ledger: "live", SeriesId: "I-canary0series", DonationId: "canary0donation", Reason: "canary0reason"})
+	_, err = client.ForgetDonation(
+		as(token),
+		&notedv1.ForgetDonationRequest{
+			Ledger:     "live",
+			SeriesId:   "I-canary0series",
+			DonationId: "canary0donation",
+			Reason:     "canary0reason",
+		},
+	)
 	want("no donation", err, codes.InvalidArgument, codes.NotFound)
-	err = conn.Invoke(as(token), "/noted.v1.DedupeService/Canary0", request("I-canary0series"), &notedv1.NoteDonationResponse{})
+	err = conn.Invoke(
+		as(token),
+		"/noted.v1.DedupeService/Canary0",
+		request("I-canary0series"),
+		&notedv1.NoteDonationResponse{},
+	)
 	want("no method", err, codes.Unimplemented)
 
 	// A stream with some of each.
@@ -172,10 +248,22 @@ func TestCanaries(t *testing.T) {
 	stream.Recv()
 
 	// The other door, and what is not even a call.
-	web := &http.Client{Transport: &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true}, Timeout: 5 * time.Second}
+	web := &http.Client{
+		Transport: &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true},
+		Timeout:   5 * time.Second,
+	}
 	for _, body := range []string{`{"donation":{"ledger":"live","series_id":"I-canary0web","transaction_id":"canary0transaction"},"request_id":"canary0web"}`, `{"canary0field":`, `canary0`, `{"request_id":"canary0` + "\xff" + `"}`} {
-		r, _ := http.NewRequest("POST", "https://"+addresses["http_listen"]+"/noted.v1.DedupeService/NoteDonation?canary0=query", strings.NewReader(body))
-		r.Header = http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}, "X-Canary": {"canary0header"}, "Cookie": {"canary0cookie"}}
+		r, _ := http.NewRequest(
+			"POST",
+			"https://"+addresses["http_listen"]+"/noted.v1.DedupeService/NoteDonation?canary0=query",
+			strings.NewReader(body),
+		)
+		r.Header = http.Header{
+			"Authorization": {"Bearer " + token},
+			"Content-Type":  {"application/json"},
+			"X-Canary":      {"canary0header"},
+			"Cookie":        {"canary0cookie"},
+		}
 		response, err := web.Do(r)
 		if err != nil {
 			t.Fatal(err)
@@ -194,8 +282,15 @@ func TestCanaries(t *testing.T) {
 		raw.Close()
 	}
 
-	// A store that holds what it should not, is silent, is away, and has another password when it is back.
-	redisDo(t, redis, password, "SET noted:{live\\x20I-canary0broken} canary0value", "SET noted:{live\\x20I-canary0broken2} 1\\ncanary0line")
+	// A store that holds what it should not, is silent, is away, and has another password
+	// when it is back.
+	redisDo(
+		t,
+		redis,
+		password,
+		"SET noted:{live\\x20I-canary0broken} canary0value",
+		"SET noted:{live\\x20I-canary0broken2} 1\\ncanary0line",
+	)
 	for _, series := range []string{"I-canary0broken", "I-canary0broken2"} {
 		_, err = client.NoteDonation(as(token), request(series))
 		want("a broken note", err, codes.Internal, codes.OK, codes.Unavailable)
@@ -262,7 +357,8 @@ func TestCanaries(t *testing.T) {
 	}
 }
 
-// redisDo sends commands to a Redis with a password; \x20 and \n in them are what they stand for.
+// redisDo sends commands to a Redis with a password; \x20 and \n in them are what they
+// stand for.
 func redisDo(t *testing.T, redis *redistest.Server, password string, commands ...string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", redis.Addr())

@@ -50,20 +50,34 @@ var (
 	logLevels      = []string{"debug", "info", "warn", "error"}
 )
 
-// flags are all settings, in the order of the help. Each has a twin in the environment; the flag wins. Every value is text here and is read in
-// settingsOf, so that every mistake is told in the same way.
+// flags are all settings, in the order of the help. Each has a twin in the environment;
+// the flag wins. Every value is text here and is read in settingsOf, so that every
+// mistake is told in the same way.
 func flags(env func(string) (string, bool)) []cli.Flag {
 	text := func(name, value, placeholder, help string) cli.Flag {
-		return &cli.StringFlag{Name: name, Value: value, Usage: "`" + placeholder + "`" + help, Sources: twin(name, env)}
+		return &cli.StringFlag{
+			Name:    name,
+			Value:   value,
+			Usage:   "`" + placeholder + "`" + help,
+			Sources: twin(name, env),
+		}
 	}
 	yes := func(name, help string) cli.Flag {
 		return &cli.BoolFlag{Name: name, Usage: help, Sources: twin(name, env)}
 	}
 	return []cli.Flag{
-		yes("dev", "Try it: a store in this process that is lost with it, plaintext, reflection on. Needs nothing else."),
-		text("redis", "", "URL", "Where the store is. Required without -dev. redis://[user:password@]host:port[/db], rediss:// for TLS; with sentinels or a cluster name further nodes with "+
-			"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, where "+
-			"no list of processes shows it. See -redis-ca for a CA of your own."),
+		yes(
+			"dev",
+			"Try it: a store in this process that is lost with it, plaintext, reflection on. Needs nothing else.",
+		),
+		text(
+			"redis",
+			"",
+			"URL",
+			"Where the store is. Required without -dev. redis://[user:password@]host:port[/db], rediss:// for TLS; with sentinels or a cluster name further nodes with "+
+				"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, where "+
+				"no list of processes shows it. See -redis-ca for a CA of your own.",
+		),
 		text("redis-mode", server.DefaultRedisMode, "MODE", "What -redis names: "+strings.Join(redisModes, ", ")+"."),
 		text("redis-cert", "", "FILE", "The certificate and its chain, PEM, that noted shows to a Redis that asks "+
 			"for one; with rediss:// only, and for sentinels too. New contents of this file and the next two "+
@@ -72,39 +86,153 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 		text("redis-ca", "", "FILE", "The CAs of Redis's own certificate, PEM, in the place of this machine's (which "+
 			"SSL_CERT_FILE in the environment names)."),
 		text("listen", server.DefaultListen, "ADDR", "Where to answer gRPC, as host:port; port 0 takes a free one."),
-		text("http-listen", "", "ADDR", "Where to answer the same calls as JSON over HTTP (curl is enough), gRPC-Web and gRPC; off for nowhere. Default off, with -dev "+devHTTPListen+"."),
-		text("admin-listen", server.DefaultAdminListen, "ADDR", "Where /healthz, /readyz, /metrics and /debug/pprof are, for operators only; off for nowhere."),
-		text("tls-cert", "", "FILE", "The server's certificate and its chain, PEM, for gRPC and HTTP. New contents of this file and the next two are taken up within moments, or at SIGHUP; "+
-			"what cannot be read is logged, and the old stays."),
+		text(
+			"http-listen",
+			"",
+			"ADDR",
+			"Where to answer the same calls as JSON over HTTP (curl is enough), gRPC-Web and gRPC; off for nowhere. Default off, with -dev "+devHTTPListen+".",
+		),
+		text(
+			"admin-listen",
+			server.DefaultAdminListen,
+			"ADDR",
+			"Where /healthz, /readyz, /metrics and /debug/pprof are, for operators only; off for nowhere.",
+		),
+		text(
+			"tls-cert",
+			"",
+			"FILE",
+			"The server's certificate and its chain, PEM, for gRPC and HTTP. New contents of this file and the next two are taken up within moments, or at SIGHUP; "+
+				"what cannot be read is logged, and the old stays.",
+		),
 		text("tls-key", "", "FILE", "The key of -tls-cert, PEM."),
-		text("tls-client-ca", "", "FILE", "The CAs of callers' certificates, PEM. Without -callers each caller needs a certificate of theirs; with -callers one may come with a token instead."),
-		text("callers", "", "FILE", "Who may call, see below. Without it everybody may who can connect. New contents are taken up as those of -tls-cert."),
-		yes("insecure", "Listen on more than this machine without TLS, or without knowing who calls. Whoever can connect can then read, forge and suppress donations."),
-		text("rate", "0", "N", "How many calls a second each caller may make, by its name, or by its address where it has none; 0 for any number. A request on a stream is a call. Whoever is denied may try 10 times a second at most."),
-		text("burst", "0", "N", "How many calls a caller that was silent may make at once; 0 for as many as -rate, which it needs."),
-		text("max-in-flight", strconv.Itoa(server.DefaultMaxInFlight), "N", "How many calls are answered at a time. One more is refused at once, before it would wait for all of them."),
-		text("max-connections", strconv.Itoa(server.DefaultConnections), "N", "How many connections callers may have together. One more is closed at once."),
-		text("max-connections-per-address", strconv.Itoa(server.DefaultPerAddress), "N", "How many of them from one address. Behind a proxy all have the proxy's: set it to -max-connections."),
-		text("match-window", days(server.DefaultMatchWindow), "TIME", "How far apart the event times of two messages of one donation may lie."),
-		text("arrival-window", days(server.DefaultArrivalWindow), "TIME", "How far apart two messages of one donation may arrive, where either has no event time."),
-		text("retention", days(server.DefaultRetention), "TIME", "How long a note is kept after its donation; at least as long as either window. A message that bears a time and comes later is refused, never taken for new."),
-		text("transaction-ids", string(server.Auto), "HOW", "What unequal transaction ids on two channels mean: two donations (shared), nothing (per-channel), "+
-			"or two donations once the series or the ledger has shown that the channels' ids agree (auto). shared, where they do not agree, doubles every donation. "+
-			"The metrics noted_transaction_ids_agree and noted_channel_pairs_total show what is true."),
+		text(
+			"tls-client-ca",
+			"",
+			"FILE",
+			"The CAs of callers' certificates, PEM. Without -callers each caller needs a certificate of theirs; with -callers one may come with a token instead.",
+		),
+		text(
+			"callers",
+			"",
+			"FILE",
+			"Who may call, see below. Without it everybody may who can connect. New contents are taken up as those of -tls-cert.",
+		),
+		yes(
+			"insecure",
+			"Listen on more than this machine without TLS, or without knowing who calls. Whoever can connect can then read, forge and suppress donations.",
+		),
+		text(
+			"rate",
+			"0",
+			"N",
+			"How many calls a second each caller may make, by its name, or by its address where it has none; 0 for any number. A request on a stream is a call. Whoever is denied may try 10 times a second at most.",
+		),
+		text(
+			"burst",
+			"0",
+			"N",
+			"How many calls a caller that was silent may make at once; 0 for as many as -rate, which it needs.",
+		),
+		text(
+			"max-in-flight",
+			strconv.Itoa(server.DefaultMaxInFlight),
+			"N",
+			"How many calls are answered at a time. One more is refused at once, before it would wait for all of them.",
+		),
+		text(
+			"max-connections",
+			strconv.Itoa(server.DefaultConnections),
+			"N",
+			"How many connections callers may have together. One more is closed at once.",
+		),
+		text(
+			"max-connections-per-address",
+			strconv.Itoa(server.DefaultPerAddress),
+			"N",
+			"How many of them from one address. Behind a proxy all have the proxy's: set it to -max-connections.",
+		),
+		text(
+			"match-window",
+			days(server.DefaultMatchWindow),
+			"TIME",
+			"How far apart the event times of two messages of one donation may lie.",
+		),
+		text(
+			"arrival-window",
+			days(server.DefaultArrivalWindow),
+			"TIME",
+			"How far apart two messages of one donation may arrive, where either has no event time.",
+		),
+		text(
+			"retention",
+			days(server.DefaultRetention),
+			"TIME",
+			"How long a note is kept after its donation; at least as long as either window. A message that bears a time and comes later is refused, never taken for new.",
+		),
+		text(
+			"transaction-ids",
+			string(server.Auto),
+			"HOW",
+			"What unequal transaction ids on two channels mean: two donations (shared), nothing (per-channel), "+
+				"or two donations once the series or the ledger has shown that the channels' ids agree (auto). shared, where they do not agree, doubles every donation. "+
+				"The metrics noted_transaction_ids_agree and noted_channel_pairs_total show what is true.",
+		),
 		text("ledgers", "", "FILE", "Settings of single ledgers, see below."),
-		text("series-limit", strconv.Itoa(server.DefaultSeriesLimit), "N", "How many notes one series may hold at a time; one more is refused, since the series id looks like a constant."),
-		yes("allow-eviction", "Run on a Redis that forgets donations when its memory is full (any maxmemory-policy but noeviction). They will be processed twice."),
-		text("replicas", "0", "N", "How many replicas must have an answer before it is given (WAIT); 0 leaves durability to Redis. Name as many as there are: a failover to one that lags "+
-			"loses what only others have. Fewer in time is DURABILITY_NOT_REACHED, and asking again with the same request id waits again."),
+		text(
+			"series-limit",
+			strconv.Itoa(server.DefaultSeriesLimit),
+			"N",
+			"How many notes one series may hold at a time; one more is refused, since the series id looks like a constant.",
+		),
+		yes(
+			"allow-eviction",
+			"Run on a Redis that forgets donations when its memory is full (any maxmemory-policy but noeviction). They will be processed twice.",
+		),
+		text(
+			"replicas",
+			"0",
+			"N",
+			"How many replicas must have an answer before it is given (WAIT); 0 leaves durability to Redis. Name as many as there are: a failover to one that lags "+
+				"loses what only others have. Fewer in time is DURABILITY_NOT_REACHED, and asking again with the same request id waits again.",
+		),
 		text("replicas-timeout", days(server.DefaultReplicasTime), "TIME", "How long an answer waits for them."),
-		text("on-loss", report, "HOW", "What to do when the store has lost notes (was emptied, restarted without its data, or taken over by a replica that lagged): "+report+
-			", or "+refuse+" every call until an operator says POST /acknowledge on -admin-listen."),
-		text("epoch", "", "ID", "The epoch that the store must be in, as the log tells it; so a loss is noticed that happens while no server runs."),
+		text(
+			"on-loss",
+			report,
+			"HOW",
+			"What to do when the store has lost notes (was emptied, restarted without its data, or taken over by a replica that lagged): "+report+
+				", or "+refuse+" every call until an operator says POST /acknowledge on -admin-listen.",
+		),
+		text(
+			"epoch",
+			"",
+			"ID",
+			"The epoch that the store must be in, as the log tells it; so a loss is noticed that happens while no server runs.",
+		),
 		yes("reflection", "Let tools such as grpcurl ask for the contract."),
-		text("drain", days(server.DefaultDrain), "TIME", "How long calls may take to finish after SIGTERM or SIGINT; a second signal does not wait."),
-		text("log-level", "info", "LEVEL", "What to log to standard error: "+strings.Join(logLevels, ", ")+". Calls that went well are logged at debug, and the audit at any level."),
-		text("audit-log", "", "FILE", "Where to append the audit, as lines of JSON: calls that were denied, notes that were forgotten, losses that were acknowledged. "+
-			"Without it they go to the log. It is opened anew at SIGHUP, for a rotation of logs."),
+		text(
+			"drain",
+			days(server.DefaultDrain),
+			"TIME",
+			"How long calls may take to finish after SIGTERM or SIGINT; a second signal does not wait.",
+		),
+		text(
+			"log-level",
+			"info",
+			"LEVEL",
+			"What to log to standard error: "+strings.Join(
+				logLevels,
+				", ",
+			)+". Calls that went well are logged at debug, and the audit at any level.",
+		),
+		text(
+			"audit-log",
+			"",
+			"FILE",
+			"Where to append the audit, as lines of JSON: calls that were denied, notes that were forgotten, losses that were acknowledged. "+
+				"Without it they go to the log. It is opened anew at SIGHUP, for a rotation of logs.",
+		),
 	}
 }
 
@@ -113,7 +241,8 @@ func envName(flag string) string {
 	return "NOTED_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// twin reads a flag from the environment that run was given. A variable that is empty is not set.
+// twin reads a flag from the environment that run was given. A variable that is empty is
+// not set.
 func twin(flag string, env func(string) (string, bool)) cli.ValueSourceChain {
 	return cli.NewValueSourceChain(variable{name: envName(flag), env: env})
 }
@@ -132,7 +261,8 @@ func (v variable) Lookup() (string, bool) {
 func (v variable) String() string   { return v.name }
 func (v variable) GoString() string { return v.name }
 
-// parse reads arguments and environment; it gives no settings where it has printed the help.
+// parse reads arguments and environment; it gives no settings where it has printed the
+// help.
 func parse(ctx context.Context, args []string, env func(string) (string, bool), stdout io.Writer) (*settings, error) {
 	var found *settings
 	command := &cli.Command{
@@ -152,20 +282,29 @@ func parse(ctx context.Context, args []string, env func(string) (string, bool), 
 	command.CustomRootCommandHelpTemplate = help(command.Flags)
 	err := command.Run(ctx, args)
 	if err != nil && !errors.Is(err, errUsage) {
-		err = usage("%s; noted -help lists the flags", strings.Replace(err.Error(), "flag provided but not defined: ", "there is no flag ", 1))
+		err = usage(
+			"%s; noted -help lists the flags",
+			strings.Replace(err.Error(), "flag provided but not defined: ", "there is no flag ", 1),
+		)
 	}
 	return found, err
 }
 
 func settingsOf(c *cli.Command) (*settings, error) {
 	if c.Args().Present() {
-		return nil, usage("%q is no flag, and noted takes nothing else; write -flag=value where a value looks like one", c.Args().First())
+		return nil, usage(
+			"%q is no flag, and noted takes nothing else; write -flag=value where a value looks like one",
+			c.Args().First(),
+		)
 	}
 	var wrong []error
 	oneOf := func(flag string, values []string) string {
 		value := c.String(flag)
 		if !slices.Contains(values, value) {
-			wrong = append(wrong, usage("%s is %q; it must be one of %s", both(flag), value, strings.Join(values, ", ")))
+			wrong = append(
+				wrong,
+				usage("%s is %q; it must be one of %s", both(flag), value, strings.Join(values, ", ")),
+			)
 		}
 		return value
 	}
@@ -182,7 +321,10 @@ func settingsOf(c *cli.Command) (*settings, error) {
 	number := func(flag string, least int) int {
 		n, err := strconv.Atoi(c.String(flag))
 		if err != nil || n < least {
-			wrong = append(wrong, usage("%s is %q; it must be a number of at least %d", both(flag), c.String(flag), least))
+			wrong = append(
+				wrong,
+				usage("%s is %q; it must be a number of at least %d", both(flag), c.String(flag), least),
+			)
 		}
 		return n
 	}
@@ -235,7 +377,14 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		}
 	}
 	if s.dev && s.config.TLSCert != "" {
-		wrong = append(wrong, usage("%s is plaintext, and for this machine only; leave out %s, or say where Redis is with -redis", both("dev"), both("tls-cert")))
+		wrong = append(
+			wrong,
+			usage(
+				"%s is plaintext, and for this machine only; leave out %s, or say where Redis is with -redis",
+				both("dev"),
+				both("tls-cert"),
+			),
+		)
 	}
 	if s.dev && s.config.RedisCert+s.config.RedisKey+s.config.RedisCA != "" {
 		wrong = append(wrong, usage("-redis-cert, -redis-key and -redis-ca are for a Redis, and %s brings a store of "+
@@ -243,16 +392,39 @@ func settingsOf(c *cli.Command) (*settings, error) {
 	}
 	for flag, asked := range map[string]bool{"epoch": s.config.Epoch != "", "on-loss": s.config.RefuseAfterLoss} {
 		if s.dev && asked {
-			wrong = append(wrong, usage("%s is for a service that is relied on, and what %s notes is lost with its process; leave one out, or say where Redis is with -redis", both(flag), both("dev")))
+			wrong = append(
+				wrong,
+				usage(
+					"%s is for a service that is relied on, and what %s notes is lost with its process; leave one out, or say where Redis is with -redis",
+					both(flag),
+					both("dev"),
+				),
+			)
 		}
 	}
 	switch {
 	case s.dev && s.config.Redis != "":
-		wrong = append(wrong, usage("%s and %s are both given; -dev brings a store of its own, so leave one out", both("dev"), both("redis")))
+		wrong = append(
+			wrong,
+			usage(
+				"%s and %s are both given; -dev brings a store of its own, so leave one out",
+				both("dev"),
+				both("redis"),
+			),
+		)
 	case s.dev && s.config.Replicas > 0:
-		wrong = append(wrong, usage("%s asks for replicas, and %s has none; leave one out", both("replicas"), both("dev")))
+		wrong = append(
+			wrong,
+			usage("%s asks for replicas, and %s has none; leave one out", both("replicas"), both("dev")),
+		)
 	case !s.dev && s.config.Redis == "":
-		wrong = append(wrong, usage("there is no store: say where Redis is with -redis redis://host:6379 (or %s), or try Noted without one with -dev", envName("redis")))
+		wrong = append(
+			wrong,
+			usage(
+				"there is no store: say where Redis is with -redis redis://host:6379 (or %s), or try Noted without one with -dev",
+				envName("redis"),
+			),
+		)
 	}
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
@@ -263,7 +435,8 @@ func settingsOf(c *cli.Command) (*settings, error) {
 // both names a flag by both its names, since the mistake may be in either place.
 func both(flag string) string { return fmt.Sprintf("-%s (%s)", flag, envName(flag)) }
 
-// parseDuration reads what time.ParseDuration reads, and days before it: operators think of a retention in days.
+// parseDuration reads what time.ParseDuration reads, and days before it: operators think
+// of a retention in days.
 func parseDuration(s string) (time.Duration, error) {
 	whole, rest, isDays := strings.Cut(s, "d")
 	if !isDays {

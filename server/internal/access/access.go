@@ -1,5 +1,5 @@
-// Package access decides who may call: it knows callers by their tokens and certificates, grants
-// them verbs and ledgers, and takes up new contents of the files that say so.
+// Package access decides who may call: it knows callers by their tokens and certificates,
+// grants them verbs and ledgers, and takes up new contents of the files that say so.
 package access
 
 import (
@@ -26,8 +26,8 @@ import (
 // Config is what Access needs.
 type Config struct {
 	Certificates bool // callers' certificates are checked in the handshake
-	// Rate takes one call from the rate of a caller, or of an address if the caller has no name, and
-	// gives 0 or the time to wait. Nil means that calls are not limited.
+	// Rate takes one call from the rate of a caller, or of an address if the caller has
+	// no name, and gives 0 or the time to wait. Nil means that calls are not limited.
 	Rate func(caller string, from net.Addr) time.Duration
 	// Denials is the same for calls that are denied. It must not be nil.
 	Denials func(caller string, from net.Addr) time.Duration
@@ -35,9 +35,9 @@ type Config struct {
 	Metrics *metrics.Metrics
 }
 
-// Access decides which calls each caller may make, and how often. Both doors describe a call in
-// gRPC's way: the caller's token is incoming metadata, and its connection with its certificate is
-// the peer.
+// Access decides which calls each caller may make, and how often. Both doors describe a
+// call in gRPC's way: the caller's token is incoming metadata, and its connection with
+// its certificate is the peer.
 type Access struct {
 	Config
 	known atomic.Pointer[callers] // nil if there is no file: every client that can connect may call
@@ -58,7 +58,12 @@ func (a *Access) File(path string) *File {
 }
 
 // Unary passes a call that its caller may make.
-func (a *Access) Unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func (a *Access) Unary(
+	ctx context.Context,
+	request any,
+	info *grpc.UnaryServerInfo,
+	handler grpc.UnaryHandler,
+) (any, error) {
 	ctx, err := a.admit(ctx, info.FullMethod, request)
 	if err != nil {
 		return nil, err
@@ -70,9 +75,14 @@ func (a *Access) Unary(ctx context.Context, request any, info *grpc.UnaryServerI
 	return response, err
 }
 
-// Stream lets a stream begin. Requests on it are admitted one by one, as if each were a call (see
-// Note).
-func (a *Access) Stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+// Stream lets a stream begin. Requests on it are admitted one by one, as if each were a
+// call (see Note).
+func (a *Access) Stream(
+	server any,
+	stream grpc.ServerStream,
+	info *grpc.StreamServerInfo,
+	handler grpc.StreamHandler,
+) error {
 	ctx, err := a.admit(stream.Context(), info.FullMethod, nil)
 	if err != nil {
 		a.Metrics.Refused(info.FullMethod, err)
@@ -81,18 +91,18 @@ func (a *Access) Stream(server any, stream grpc.ServerStream, info *grpc.StreamS
 	return handler(server, &middleware.WrappedServerStream{ServerStream: stream, WrappedContext: ctx})
 }
 
-// Note admits one request on a stream, by the callers of this moment, not by those of the stream's
-// begin.
+// Note admits one request on a stream, by the callers of this moment, not by those of the
+// stream's begin.
 func (a *Access) Note(ctx context.Context, ledger string) error {
 	request := &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{Ledger: ledger}}
 	_, err := a.admit(ctx, notedv1.DedupeService_NoteDonation_FullMethodName, request)
 	return err
 }
 
-// admit decides whether a call may be made, before the store is asked. The context that it returns
-// knows the caller. It comes before the request is checked: INVALID_REQUEST to a note without a
-// series therefore means that the caller may note in that ledger, and the gateway's readiness
-// relies on it.
+// admit decides whether a call may be made, before the store is asked. The context that
+// it returns knows the caller. It comes before the request is checked: INVALID_REQUEST to
+// a note without a series therefore means that the caller may note in that ledger, and
+// the gateway's readiness relies on it.
 func (a *Access) admit(ctx context.Context, method string, request any) (context.Context, error) {
 	right, listed := rights[method]
 	if right.open || listed && a.known.Load() == nil && !a.Certificates && a.Rate == nil {
@@ -124,8 +134,8 @@ func (a *Access) admit(ctx context.Context, method string, request any) (context
 	return ctx, nil
 }
 
-// identify finds the caller. The error is for the log: the caller gets the same refusal for each of
-// them.
+// identify finds the caller. The error is for the log: the caller gets the same refusal
+// for each of them.
 func (a *Access) identify(ctx context.Context) (*caller, error) {
 	known := a.known.Load()
 	names, err := a.certificateOf(ctx)
@@ -162,8 +172,8 @@ func (a *Access) identify(ctx context.Context) (*caller, error) {
 	return nil, errors.New("it presents nothing")
 }
 
-// certificateOf gives the names of the caller's certificate, nil if it has no certificate. A
-// connection may outlive the certificate that opened it.
+// certificateOf gives the names of the caller's certificate, nil if it has no
+// certificate. A connection may outlive the certificate that opened it.
 func (a *Access) certificateOf(ctx context.Context) ([]string, error) {
 	if !a.Certificates {
 		return nil, nil
@@ -191,8 +201,8 @@ func addressOf(ctx context.Context) net.Addr {
 	return nil
 }
 
-// deny refuses a call and writes a line to the audit. Denials are limited for each caller, so that
-// a client that guesses or is misconfigured cannot fill the disk.
+// deny refuses a call and writes a line to the audit. Denials are limited for each
+// caller, so that a client that guesses or is misconfigured cannot fill the disk.
 func (a *Access) deny(ctx context.Context, method, ledger string, reason error, cause string) error {
 	if wait := a.Denials(metrics.CallerOf(ctx), addressOf(ctx)); wait > 0 {
 		return contract.RateLimited(wait)
@@ -209,8 +219,8 @@ func (a *Access) deny(ctx context.Context, method, ledger string, reason error, 
 	return f
 }
 
-// auditReceipt writes a line to the audit if a caller settles, releases or extends with a receipt
-// whose hold belongs to another attempt, now or before.
+// auditReceipt writes a line to the audit if a caller settles, releases or extends with a
+// receipt whose hold belongs to another attempt, now or before.
 func (a *Access) auditReceipt(ctx context.Context, method string, request any, err error) {
 	reason := contract.ReasonOf(err)
 	if reason != "HOLD_LOST" && reason != "SETTLED_BY_ANOTHER" {
@@ -220,8 +230,8 @@ func (a *Access) auditReceipt(ctx context.Context, method string, request any, e
 	a.Audit.Write(ctx, "refused a receipt whose hold is another's", "rpc", method, "ledger", ledger, "reason", reason)
 }
 
-// Clipped shortens a ledger's name that breaks the contract, so that it fills neither log nor
-// memory.
+// Clipped shortens a ledger's name that breaks the contract, so that it fills neither log
+// nor memory.
 func Clipped(ledger string) string {
 	if len(ledger) > contract.MaxLedger {
 		return strings.ToValidUTF8(ledger[:contract.MaxLedger], "") + "…"

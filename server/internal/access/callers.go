@@ -43,8 +43,8 @@ type right struct {
 	ledger func(request any) (string, error) // nil: the call has no ledger
 }
 
-// rights has a row for each method. A method without a row is refused to every caller, so that a new
-// method is closed until it has one.
+// rights has a row for each method. A method without a row is refused to every caller, so
+// that a new method is closed until it has one.
 var rights = map[string]right{
 	notedv1.DedupeService_NoteDonation_FullMethodName:    {verb: note, ledger: ledgerOfDonation},
 	notedv1.DedupeService_NoteDonations_FullMethodName:   {verb: note}, // Access.Note checks the ledger of each request
@@ -88,8 +88,8 @@ func (c *caller) has(ledger string) bool {
 	return c.ledgers == nil || slices.Contains(c.ledgers, ledger)
 }
 
-// A token is the SHA-256 of the secret that a caller presents. A salt would protect nothing: tokens
-// are 256 random bits.
+// A token is the SHA-256 of the secret that a caller presents. A salt would protect
+// nothing: tokens are 256 random bits.
 type token struct {
 	sum    [sha256.Size]byte
 	caller *caller
@@ -102,8 +102,8 @@ type callers struct {
 	count        int
 }
 
-// byToken finds the caller of a token. It takes equally long for every token, known or not: it
-// compares every sum, and the whole of it.
+// byToken finds the caller of a token. It takes equally long for every token, known or
+// not: it compares every sum, and the whole of it.
 func (c *callers) byToken(presented string) *caller {
 	sum := sha256.Sum256([]byte(presented))
 	found := -1
@@ -116,8 +116,8 @@ func (c *callers) byToken(presented string) *caller {
 	return c.tokens[found].caller
 }
 
-// byCertificate finds the caller of a certificate. A certificate with the names of two callers
-// belongs to neither.
+// byCertificate finds the caller of a certificate. A certificate with the names of two
+// callers belongs to neither.
 func (c *callers) byCertificate(names []string) *caller {
 	var found *caller
 	for _, name := range names {
@@ -135,8 +135,8 @@ func (c *callers) byCertificate(names []string) *caller {
 // callerSettings are the settings of a caller in the file.
 var callerSettings = []string{"token_sha256", "certificate", "ledgers", "verbs"}
 
-// readCallers reads the file of callers. It refuses a setting that it does not know or that makes no
-// sense, and names the line.
+// readCallers reads the file of callers. It refuses a setting that it does not know or
+// that makes no sense, and names the line.
 func readCallers(path string, text []byte, certificates bool) (*callers, error) {
 	all := &callers{certificates: map[string]*caller{}}
 	err := jsonfile.Read(path, text, func(r *jsonfile.Reader) error {
@@ -166,11 +166,17 @@ func (c *callers) readCaller(r *jsonfile.Reader, name string, certificates bool)
 		case "token_sha256":
 			return r.Texts(setting, func(value string) error {
 				if tokens++; tokens > 2 {
-					return fmt.Errorf("%s has more than two; a caller has one token, and a second while the first is being replaced", setting)
+					return fmt.Errorf(
+						"%s has more than two; a caller has one token, and a second while the first is being replaced",
+						setting,
+					)
 				}
 				sum, err := hex.DecodeString(value)
 				if err != nil || len(sum) != sha256.Size {
-					return fmt.Errorf("%s holds a text that is no SHA-256 of 64 hexadecimal digits; notectl token makes one", setting) // not repeated: it may be the token itself
+					return fmt.Errorf(
+						"%s holds a text that is no SHA-256 of 64 hexadecimal digits; notectl token makes one",
+						setting,
+					) // not repeated: it may be the token itself
 				}
 				for _, other := range c.tokens {
 					if [sha256.Size]byte(sum) == other.sum {
@@ -238,13 +244,17 @@ func (c *callers) readCaller(r *jsonfile.Reader, name string, certificates bool)
 func certificateName(name string) error {
 	if strings.HasPrefix(name, "spiffe://") {
 		if id, err := url.Parse(name); err != nil || id.Host == "" || id.String() != name {
-			return errors.New("that is no SPIFFE id; write it as the certificate has it, such as spiffe://example.org/gateway")
+			return errors.New(
+				"that is no SPIFFE id; write it as the certificate has it, such as spiffe://example.org/gateway",
+			)
 		}
 		return nil
 	}
 	for _, letter := range name {
 		if letter != '-' && letter != '.' && (letter < '0' || letter > '9') && (letter < 'a' || letter > 'z') {
-			return errors.New("write a SPIFFE id, or a DNS name in small letters as the certificate has it; neither may hold a *")
+			return errors.New(
+				"write a SPIFFE id, or a DNS name in small letters as the certificate has it; neither may hold a *",
+			)
 		}
 	}
 	if name == "" {
@@ -253,8 +263,8 @@ func certificateName(name string) error {
 	return nil
 }
 
-// certificateNames are the names that identify a certificate: its SPIFFE ids and DNS names. The
-// common name does not count: no CA vouches for it.
+// certificateNames are the names that identify a certificate: its SPIFFE ids and DNS
+// names. The common name does not count: no CA vouches for it.
 func certificateNames(certificate *x509.Certificate) []string {
 	var names []string
 	for _, uri := range certificate.URIs {

@@ -41,7 +41,11 @@ func TestReadCallers(t *testing.T) {
 			t.Errorf("token %q is that of %q, want %q", token, got, want)
 		}
 	}
-	gateway, operator := known.byToken("one"), known.byCertificate([]string{"elsewhere", "spiffe://example.org/operator"})
+	gateway, operator := known.byToken(
+		"one",
+	), known.byCertificate(
+		[]string{"elsewhere", "spiffe://example.org/operator"},
+	)
 	if !gateway.has("paypal-live") || !gateway.has("") || gateway.has("paypal-sandbox") || gateway.has("*") {
 		t.Errorf("the gateway's ledgers are %q", gateway.ledgers)
 	}
@@ -56,10 +60,10 @@ func TestReadCallers(t *testing.T) {
 		"[]":                      "line 1: here must be an object",
 		"{\n\"a b\": {}}":         `line 2: caller "a b": its name may hold printable ASCII`,
 		"{\"a\": {" + good + "}}": `caller "a": nothing says how it is known`,
-		"{\"a\": {\"token_sha256\": [], " + good + "}}":     `caller "a": nothing says how it is known`,
-		"{\"a\": {\n\"token_sha256\": [\"secretcanary\"]}}": `line 2: caller "a": token_sha256 holds a text that is no SHA-256`,
-		"{\"a\": {\"token_sha256\": \"x\"}}":                "token_sha256 must be a list of texts",
-		"{\"a\": {\"token_sha256\": [1]}}":                  "token_sha256 must be a text",
+		"{\"a\": {\"token_sha256\": [], " + good + "}}":                                                                             `caller "a": nothing says how it is known`,
+		"{\"a\": {\n\"token_sha256\": [\"secretcanary\"]}}":                                                                         `line 2: caller "a": token_sha256 holds a text that is no SHA-256`,
+		"{\"a\": {\"token_sha256\": \"x\"}}":                                                                                        "token_sha256 must be a list of texts",
+		"{\"a\": {\"token_sha256\": [1]}}":                                                                                          "token_sha256 must be a text",
 		"{\"a\": {\"token_sha256\": [\"" + sumOf("1") + "\", \"" + sumOf("2") + "\",\n\"" + sumOf("3") + "\"]}}":                    "line 2: caller \"a\": token_sha256 has more than two",
 		"{\"a\": {\"token_sha256\": [\"" + sumOf("1") + "\"], " + good + "},\n\"b\": {\"token_sha256\": [\"" + sumOf("1") + "\"]}}": `line 2: caller "b": token_sha256 holds what caller "a" has already`,
 		"{\"a\": {\"certificate\": \"a.example\", " + good + "},\n\"b\": {\"certificate\": \"a.example\"}}":                         `line 2: caller "b": certificate is that of caller "a" already`,
@@ -79,13 +83,26 @@ func TestReadCallers(t *testing.T) {
 		"{\"a\": {\"certificate\": \"a.example\", \"ledgers\": [\"*\"\n\"verbs\"]}}":                                                "line 2",
 	}
 	for text, want := range bad {
-		if _, err := readCallers("callers.json", []byte(text), true); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := readCallers(
+			"callers.json",
+			[]byte(text),
+			true,
+		); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s\nis read with %v, want %q", text, err, want)
-		} else if strings.Contains(err.Error(), "canary") {
+		} else if strings.Contains(
+			err.Error(),
+			"canary",
+		) {
 			t.Errorf("the error repeats what may be a token: %v", err)
 		}
 	}
-	if _, err := readCallers("callers.json", []byte(`{"a": {"certificate": "a.example", `+good+`}}`), false); err == nil || !strings.Contains(err.Error(), "-tls-client-ca") {
+	if _, err := readCallers(
+		"callers.json",
+		[]byte(`{"a": {"certificate": "a.example", `+good+`}}`),
+		false,
+	); err == nil ||
+		!strings.Contains(err.Error(), "-tls-client-ca") {
 		t.Errorf("a certificate where none is checked: %v, want -tls-client-ca named", err)
 	}
 }
@@ -101,7 +118,8 @@ func TestCertificateOfTwo(t *testing.T) {
 	}
 }
 
-// Every method that the server registers has its rights written down, and one that has none is closed even to a caller with all of them.
+// Every method that the server registers has its rights written down, and one that has
+// none is closed even to a caller with all of them.
 func TestEveryMethodHasItsRights(t *testing.T) {
 	for _, service := range []grpc.ServiceDesc{notedv1.DedupeService_ServiceDesc, healthpb.Health_ServiceDesc} {
 		for _, method := range service.Methods {
@@ -125,18 +143,28 @@ func TestEveryMethodHasItsRights(t *testing.T) {
 		Denials: func(string, net.Addr) time.Duration { return 0 },
 		Metrics: metrics.New(metrics.Config{Logger: discard}),
 	})
-	if _, err := a.admit(t.Context(), "/noted.v1.DedupeService/SettleEverything", nil); contract.ReasonOf(err) != "VERB_DENIED" {
+	if _, err := a.admit(
+		t.Context(),
+		"/noted.v1.DedupeService/SettleEverything",
+		nil,
+	); contract.ReasonOf(
+		err,
+	) != "VERB_DENIED" {
 		t.Errorf("a method that nobody has thought of: %v, want VERB_DENIED", err)
 	}
 }
 
-// BenchmarkTokens shows that the time in which a token is looked for tells nothing of it: known or not, the first in the file or the last, like a known one or not.
+// BenchmarkTokens shows that the time in which a token is looked for tells nothing of it:
+// known or not, the first in the file or the last, like a known one or not.
 func BenchmarkTokens(b *testing.B) {
 	const many = 100
 	var known callers
 	numbered := func(i int) string { return fmt.Sprintf("noted_%043d", i) }
 	for i := range many {
-		known.tokens = append(known.tokens, token{sum: sha256.Sum256([]byte(numbered(i))), caller: everyone(fmt.Sprint(i))})
+		known.tokens = append(
+			known.tokens,
+			token{sum: sha256.Sum256([]byte(numbered(i))), caller: everyone(fmt.Sprint(i))},
+		)
 	}
 	for name, presented := range map[string]string{"first": numbered(0), "last": numbered(many - 1), "unknown": numbered(many), "unlike": strings.Repeat("x", len(numbered(0)))} {
 		b.Run(name, func(b *testing.B) {

@@ -33,9 +33,10 @@ type CertificatesConfig struct {
 	Metrics  *metrics.Metrics
 }
 
-// Certificates are the server's own certificate and the CAs of its callers' certificates, as of the
-// last good content of the files. Both doors ask for them at each handshake, so a new certificate
-// counts from the next connection on. Existing connections live on until they are too old.
+// Certificates are the server's own certificate and the CAs of its callers' certificates,
+// as of the last good content of the files. Both doors ask for them at each handshake, so
+// a new certificate counts from the next connection on. Existing connections live on
+// until they are too old.
 type Certificates struct {
 	CertificatesConfig
 	current  atomic.Pointer[tls.Config]
@@ -74,7 +75,11 @@ func (c *Certificates) load(contents [][]byte) error {
 		return fmt.Errorf("-tls-cert %s with -tls-key %s: %w", c.Cert, c.Key, err)
 	}
 	if pair.Leaf.NotAfter.Before(time.Now()) {
-		return fmt.Errorf("-tls-cert %s: the certificate has expired at %s", c.Cert, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+		return fmt.Errorf(
+			"-tls-cert %s: the certificate has expired at %s",
+			c.Cert,
+			pair.Leaf.NotAfter.UTC().Format(time.RFC3339),
+		)
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
 	if c.ClientCA != "" {
@@ -108,7 +113,8 @@ func warnOfEnd(logger *slog.Logger, file string, notAfter int64, warned *atomic.
 	}
 }
 
-// authorities reads PEM more strictly than x509.CertPool, which skips blocks that it cannot read.
+// authorities reads PEM more strictly than x509.CertPool, which skips blocks that it
+// cannot read.
 func authorities(text []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	found := 0
@@ -129,8 +135,8 @@ func authorities(text []byte) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// config makes the configuration of one door, with the protocols that it speaks. The inner
-// configuration is made again only for new files, so that sessions can be resumed.
+// config makes the configuration of one door, with the protocols that it speaks. The
+// inner configuration is made again only for new files, so that sessions can be resumed.
 func (c *Certificates) config(protocols ...string) *tls.Config {
 	type made struct{ from, config *tls.Config }
 	var last atomic.Pointer[made]
@@ -157,11 +163,22 @@ func (c *Certificates) failed(peer, trouble string) {
 	if reason == "gone" {
 		return // a load balancer that checks whether the port is open
 	}
-	c.Metrics.Floods.Log(context.Background(), "a TLS handshake failed "+reason, slog.LevelWarn, "a TLS handshake failed", "peer", peer, "reason", reason, "error", trouble)
+	c.Metrics.Floods.Log(
+		context.Background(),
+		"a TLS handshake failed "+reason,
+		slog.LevelWarn,
+		"a TLS handshake failed",
+		"peer",
+		peer,
+		"reason",
+		reason,
+		"error",
+		trouble,
+	)
 }
 
-// handshakeReason reads the text of an error: crypto/tls has values for some errors only, and
-// net/http passes all of them on as text.
+// handshakeReason reads the text of an error: crypto/tls has values for some errors only,
+// and net/http passes all of them on as text.
 func handshakeReason(trouble string) string {
 	for _, known := range []struct{ part, reason string }{
 		{"certificate has expired or is not yet valid", "expired"},
@@ -182,7 +199,8 @@ func handshakeReason(trouble string) string {
 	return "other"
 }
 
-// Credentials are the transport credentials of the gRPC door; a nil *Certificates means plaintext.
+// Credentials are the transport credentials of the gRPC door; a nil *Certificates means
+// plaintext.
 func (c *Certificates) Credentials() credentials.TransportCredentials {
 	if c == nil {
 		return insecure.NewCredentials()
@@ -190,8 +208,8 @@ func (c *Certificates) Credentials() credentials.TransportCredentials {
 	return handshakes{TransportCredentials: credentials.NewTLS(c.config("h2")), failed: c.failed}
 }
 
-// Listener makes a TLS listener for the door that has no credentials of its own; a nil *Certificates
-// leaves the listener as it is.
+// Listener makes a TLS listener for the door that has no credentials of its own; a nil
+// *Certificates leaves the listener as it is.
 func (c *Certificates) Listener(listener net.Listener) net.Listener {
 	if c == nil {
 		return listener
@@ -224,8 +242,8 @@ func ErrorLog(c *Certificates, floods *metrics.Floods) *log.Logger {
 	return log.New(serverErrors{c, floods}, "", 0)
 }
 
-// serverErrors takes net/http's reports of its connections: it counts failed handshakes and logs
-// the rest.
+// serverErrors takes net/http's reports of its connections: it counts failed handshakes
+// and logs the rest.
 type serverErrors struct {
 	certificates *Certificates // nil without TLS
 	floods       *metrics.Floods

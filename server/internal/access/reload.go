@@ -17,12 +17,13 @@ import (
 // reloadEvery is how often the reloader looks at the files.
 const reloadEvery = 2 * time.Second
 
-// A File is a file, or several files that belong together, whose new content is taken up while the
-// server runs. Content that cannot be taken up is refused, and the old content stays in use.
+// A File is a file, or several files that belong together, whose new content is taken up
+// while the server runs. Content that cannot be taken up is refused, and the old content
+// stays in use.
 //
-// The reloader compares contents, not times: the files are small, two changes can fall within one
-// tick of a file system's clock, and a file that was restored may be older than the file that it
-// replaces.
+// The reloader compares contents, not times: the files are small, two changes can fall
+// within one tick of a file system's clock, and a file that was restored may be older
+// than the file that it replaces.
 type File struct {
 	name  string // in log and metric
 	paths []string
@@ -67,8 +68,8 @@ func NewReloader(logger *slog.Logger, m *metrics.Metrics) *Reloader {
 	return &Reloader{logger: logger, counts: m.CounterVec("noted_reloads_total")}
 }
 
-// Add reads a file for the first time, and fails unless its content is good. At each later look it
-// calls also.
+// Add reads a file for the first time, and fails unless its content is good. At each
+// later look it calls also.
 func (r *Reloader) Add(file *File, also ...func()) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,11 +93,23 @@ func (r *Reloader) Look() {
 		case err != nil && (changed || err.Error() != file.logged):
 			file.logged = err.Error()
 			r.counts.WithLabelValues(file.name, "refused").Inc()
-			r.logger.Error("a file has changed and cannot be taken up; the old content stays in use", "file", file.name, "error", err)
+			r.logger.Error(
+				"a file has changed and cannot be taken up; the old content stays in use",
+				"file",
+				file.name,
+				"error",
+				err,
+			)
 		case err == nil && (changed || file.logged != ""):
 			file.logged = ""
 			r.counts.WithLabelValues(file.name, "taken_up").Inc()
-			r.logger.Info("a file has changed and is taken up", "file", file.name, "paths", strings.Join(file.paths, " "))
+			r.logger.Info(
+				"a file has changed and is taken up",
+				"file",
+				file.name,
+				"paths",
+				strings.Join(file.paths, " "),
+			)
 		}
 	}
 	for _, do := range r.also {

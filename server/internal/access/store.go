@@ -16,8 +16,8 @@ type StoreConfig struct {
 	Logger        *slog.Logger
 }
 
-// StoreCertificates are the certificates for connections to Redis, as of the last good content of
-// the files. The store asks for them at each new connection.
+// StoreCertificates are the certificates for connections to Redis, as of the last good
+// content of the files. The store asks for them at each new connection.
 type StoreCertificates struct {
 	StoreConfig
 	file     *File // nil without files
@@ -26,7 +26,8 @@ type StoreCertificates struct {
 	warned   atomic.Int64 // notAfter of the last certificate that the log warned of
 }
 
-// NewStoreCertificates reads the files for the first time, and fails unless their content is good.
+// NewStoreCertificates reads the files for the first time, and fails unless their content
+// is good.
 func NewStoreCertificates(config StoreConfig) (*StoreCertificates, error) {
 	c := &StoreCertificates{StoreConfig: config}
 	c.taken.Store(&store.Certificates{})

@@ -14,8 +14,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/contract"
 )
 
-// Unary gives the interceptors that every unary call passes, at both doors, outermost first: what
-// counts, logs and recovers a panic; the bound of calls under way; access; and the deadline.
+// Unary gives the interceptors that every unary call passes, at both doors, outermost
+// first: what counts, logs and recovers a panic; the bound of calls under way; access;
+// and the deadline.
 func (s *Service) Unary() []grpc.UnaryServerInterceptor {
 	return append(s.Metrics.Unary(), uncompressed, s.UnderWay.Unary, s.Access.Unary, s.bounded)
 }
@@ -25,22 +26,32 @@ func (s *Service) Stream() []grpc.StreamServerInterceptor {
 	return append(s.Metrics.Stream(), uncompressedStream, s.Access.Stream, s.endWithDrain)
 }
 
-// uncompressed sends the answer uncompressed even if the request was compressed: answers are small,
-// and a compressor takes most of a MiB.
+// uncompressed sends the answer uncompressed even if the request was compressed: answers
+// are small, and a compressor takes most of a MiB.
 func uncompressed(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	_ = grpc.SetSendCompressor(ctx, encoding.Identity) // fails at the JSON door, which never compresses
 	return handler(ctx, request)
 }
 
 // uncompressedStream is the same for streams.
-func uncompressedStream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func uncompressedStream(
+	server any,
+	stream grpc.ServerStream,
+	_ *grpc.StreamServerInfo,
+	handler grpc.StreamHandler,
+) error {
 	_ = grpc.SetSendCompressor(stream.Context(), encoding.Identity)
 	return handler(server, stream)
 }
 
-// bounded gives every unary call a deadline. A script does nothing after its deadline; without one it
-// would still note whenever Redis gets to it.
-func (s *Service) bounded(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+// bounded gives every unary call a deadline. A script does nothing after its deadline;
+// without one it would still note whenever Redis gets to it.
+func (s *Service) bounded(
+	ctx context.Context,
+	request any,
+	_ *grpc.UnaryServerInfo,
+	handler grpc.UnaryHandler,
+) (any, error) {
 	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > s.MaxDeadline {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.MaxDeadline)
@@ -49,9 +60,9 @@ func (s *Service) bounded(ctx context.Context, request any, _ *grpc.UnaryServerI
 	return handler(ctx, request)
 }
 
-// BoundArrival puts the same bound on a unary call before its request has been read, when no
-// interceptor runs yet. Otherwise a client that announces a request and never sends it would stay
-// until its connection is too old.
+// BoundArrival puts the same bound on a unary call before its request has been read, when
+// no interceptor runs yet. Otherwise a client that announces a request and never sends it
+// would stay until its connection is too old.
 func (s *Service) BoundArrival(ctx context.Context, info *tap.Info) (context.Context, error) {
 	if !contract.IsUnary(info.FullMethodName) {
 		return ctx, nil
@@ -67,10 +78,15 @@ func (s *Service) BoundArrival(ctx context.Context, info *tap.Info) (context.Con
 // cancelKey is the context key of a cancel function.
 type cancelKey struct{}
 
-// endWithDrain ends foreign streams (a health watch, a reflection session) a moment after the server
-// is asked to stop: they never end by themselves, and would hold every drain to its limit.
-// NoteDonations ends by itself.
-func (s *Service) endWithDrain(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+// endWithDrain ends foreign streams (a health watch, a reflection session) a moment after
+// the server is asked to stop: they never end by themselves, and would hold every drain
+// to its limit. NoteDonations ends by itself.
+func (s *Service) endWithDrain(
+	server any,
+	stream grpc.ServerStream,
+	info *grpc.StreamServerInfo,
+	handler grpc.StreamHandler,
+) error {
 	if info.FullMethod == notedv1.DedupeService_NoteDonations_FullMethodName {
 		return handler(server, stream)
 	}

@@ -30,8 +30,8 @@ type Config struct {
 	Audit       metrics.Audit
 }
 
-// Service answers the calls of the contract. It knows nothing of the transport, so that the door can
-// use it behind the same interceptors.
+// Service answers the calls of the contract. It knows nothing of the transport, so that
+// the door can use it behind the same interceptors.
 type Service struct {
 	notedv1.UnimplementedDedupeServiceServer
 	Config
@@ -42,7 +42,10 @@ type Service struct {
 func New(config Config) *Service { return &Service{Config: config, listings: limits.NewListings()} }
 
 // NoteDonation decides and notes.
-func (s *Service) NoteDonation(ctx context.Context, r *notedv1.NoteDonationRequest) (*notedv1.NoteDonationResponse, error) {
+func (s *Service) NoteDonation(
+	ctx context.Context,
+	r *notedv1.NoteDonationRequest,
+) (*notedv1.NoteDonationResponse, error) {
 	if err := contract.CheckNote(r); err != nil {
 		return nil, err
 	}
@@ -54,8 +57,8 @@ func (s *Service) NoteDonation(ctx context.Context, r *notedv1.NoteDonationReque
 	return s.noteResponse(request, reply), nil
 }
 
-// noteRequest is the question for the store. Every request has a request id, so that a Redis client
-// that repeats a script after a broken connection does no harm.
+// noteRequest is the question for the store. Every request has a request id, so that a
+// Redis client that repeats a script after a broken connection does no harm.
 func (s *Service) noteRequest(r *notedv1.NoteDonationRequest) store.NoteRequest {
 	request := store.NoteRequest{
 		Donation:  contract.DonationOf(r.GetDonation()),
@@ -70,7 +73,8 @@ func (s *Service) noteRequest(r *notedv1.NoteDonationRequest) store.NoteRequest 
 	return request
 }
 
-// rulesFor are the rules for a message, with what this server has learned about its ledger.
+// rulesFor are the rules for a message, with what this server has learned about its
+// ledger.
 func (s *Service) rulesFor(d store.Donation, m store.Message) store.Rules {
 	rules := s.Rules(d.Ledger)
 	if rules.TransactionIDs == store.Auto && d.TransactionID != "" {
@@ -98,7 +102,10 @@ func (s *Service) noteResponse(request store.NoteRequest, reply store.NoteReply)
 }
 
 // DonationExists looks without noting.
-func (s *Service) DonationExists(ctx context.Context, r *notedv1.DonationExistsRequest) (*notedv1.DonationExistsResponse, error) {
+func (s *Service) DonationExists(
+	ctx context.Context,
+	r *notedv1.DonationExistsRequest,
+) (*notedv1.DonationExistsResponse, error) {
 	if err := contract.CheckExists(r); err != nil {
 		return nil, err
 	}
@@ -118,7 +125,10 @@ func (s *Service) DonationExists(ctx context.Context, r *notedv1.DonationExistsR
 }
 
 // SettleDonation makes a note final.
-func (s *Service) SettleDonation(ctx context.Context, r *notedv1.SettleDonationRequest) (*notedv1.SettleDonationResponse, error) {
+func (s *Service) SettleDonation(
+	ctx context.Context,
+	r *notedv1.SettleDonationRequest,
+) (*notedv1.SettleDonationResponse, error) {
 	if err := contract.CheckSettle(r); err != nil {
 		return nil, err
 	}
@@ -127,14 +137,29 @@ func (s *Service) SettleDonation(ctx context.Context, r *notedv1.SettleDonationR
 		return nil, contract.Refuse(err)
 	}
 	if r.GetReason() != "" {
-		s.Audit.Write(ctx, "settled a donation by hand", "ledger", note.Donation.Ledger, "series_id", note.Donation.SeriesID,
-			"donation_id", note.DonationID, "attempt", note.Attempt, "reason", r.GetReason())
+		s.Audit.Write(
+			ctx,
+			"settled a donation by hand",
+			"ledger",
+			note.Donation.Ledger,
+			"series_id",
+			note.Donation.SeriesID,
+			"donation_id",
+			note.DonationID,
+			"attempt",
+			note.Attempt,
+			"reason",
+			r.GetReason(),
+		)
 	}
 	return &notedv1.SettleDonationResponse{Note: contract.NoteMessage(note)}, nil
 }
 
 // ReleaseDonation gives a hold up.
-func (s *Service) ReleaseDonation(ctx context.Context, r *notedv1.ReleaseDonationRequest) (*notedv1.ReleaseDonationResponse, error) {
+func (s *Service) ReleaseDonation(
+	ctx context.Context,
+	r *notedv1.ReleaseDonationRequest,
+) (*notedv1.ReleaseDonationResponse, error) {
 	if err := contract.CheckRelease(r); err != nil {
 		return nil, err
 	}
@@ -142,8 +167,24 @@ func (s *Service) ReleaseDonation(ctx context.Context, r *notedv1.ReleaseDonatio
 	if err != nil {
 		return nil, contract.Refuse(err)
 	}
-	s.Metrics.Floods.Log(ctx, "released a donation", slog.LevelInfo, "released a donation", "caller", metrics.CallerOf(ctx), "peer", metrics.PeerOf(ctx), "ledger", note.Donation.Ledger,
-		"donation_id", note.DonationID, "attempt", note.Attempt, "reason", r.GetReason())
+	s.Metrics.Floods.Log(
+		ctx,
+		"released a donation",
+		slog.LevelInfo,
+		"released a donation",
+		"caller",
+		metrics.CallerOf(ctx),
+		"peer",
+		metrics.PeerOf(ctx),
+		"ledger",
+		note.Donation.Ledger,
+		"donation_id",
+		note.DonationID,
+		"attempt",
+		note.Attempt,
+		"reason",
+		r.GetReason(),
+	)
 	return &notedv1.ReleaseDonationResponse{Note: contract.NoteMessage(note)}, nil
 }
 
@@ -160,7 +201,10 @@ func (s *Service) ExtendHold(ctx context.Context, r *notedv1.ExtendHoldRequest) 
 }
 
 // ListDonations gives a page of notes.
-func (s *Service) ListDonations(ctx context.Context, r *notedv1.ListDonationsRequest) (*notedv1.ListDonationsResponse, error) {
+func (s *Service) ListDonations(
+	ctx context.Context,
+	r *notedv1.ListDonationsRequest,
+) (*notedv1.ListDonationsResponse, error) {
 	if err := contract.CheckList(r); err != nil {
 		return nil, err
 	}
@@ -189,7 +233,10 @@ func (s *Service) ListDonations(ctx context.Context, r *notedv1.ListDonationsReq
 	if err != nil {
 		return nil, contract.Refuse(err)
 	}
-	response := &notedv1.ListDonationsResponse{Notes: make([]*notedv1.Note, len(reply.Notes)), NextPageToken: reply.NextPageToken}
+	response := &notedv1.ListDonationsResponse{
+		Notes:         make([]*notedv1.Note, len(reply.Notes)),
+		NextPageToken: reply.NextPageToken,
+	}
 	for i, note := range reply.Notes {
 		response.Notes[i] = contract.NoteMessage(note)
 	}
@@ -197,7 +244,10 @@ func (s *Service) ListDonations(ctx context.Context, r *notedv1.ListDonationsReq
 }
 
 // ForgetDonation undoes a note, and writes to the audit which note and why.
-func (s *Service) ForgetDonation(ctx context.Context, r *notedv1.ForgetDonationRequest) (*notedv1.ForgetDonationResponse, error) {
+func (s *Service) ForgetDonation(
+	ctx context.Context,
+	r *notedv1.ForgetDonationRequest,
+) (*notedv1.ForgetDonationResponse, error) {
 	if err := contract.CheckForget(r); err != nil {
 		return nil, err
 	}
@@ -205,6 +255,19 @@ func (s *Service) ForgetDonation(ctx context.Context, r *notedv1.ForgetDonationR
 	if err != nil {
 		return nil, contract.Refuse(err)
 	}
-	s.Audit.Write(ctx, "forgot a donation", "ledger", r.GetLedger(), "series_id", r.GetSeriesId(), "donation_id", r.GetDonationId(), "state", notedv1.State(note.State).String(), "reason", r.GetReason())
+	s.Audit.Write(
+		ctx,
+		"forgot a donation",
+		"ledger",
+		r.GetLedger(),
+		"series_id",
+		r.GetSeriesId(),
+		"donation_id",
+		r.GetDonationId(),
+		"state",
+		notedv1.State(note.State).String(),
+		"reason",
+		r.GetReason(),
+	)
 	return &notedv1.ForgetDonationResponse{Note: contract.NoteMessage(note)}, nil
 }

@@ -14,9 +14,9 @@ import (
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
-// A check collects everything that is wrong with a request, so that the caller learns all of it
-// at once. Descriptions never repeat a value: it may be long, or hold control characters that a
-// terminal or a log would obey.
+// A check collects everything that is wrong with a request, so that the caller learns all
+// of it at once. Descriptions never repeat a value: it may be long, or hold control
+// characters that a terminal or a log would obey.
 type check struct {
 	violations []*errdetails.BadRequest_FieldViolation
 }
@@ -30,7 +30,10 @@ func (c *check) err() error {
 }
 
 func (c *check) wrong(field, format string, args ...any) {
-	c.violations = append(c.violations, &errdetails.BadRequest_FieldViolation{Field: field, Description: fmt.Sprintf(format, args...)})
+	c.violations = append(
+		c.violations,
+		&errdetails.BadRequest_FieldViolation{Field: field, Description: fmt.Sprintf(format, args...)},
+	)
 }
 
 // CheckNote finds what is wrong with a request of NoteDonation.
@@ -135,7 +138,10 @@ func (c *check) donation(d *notedv1.Donation) {
 	}
 	c.time("donation.occurred_at", d.GetOccurredAt())
 	if d.GetAmount() != "" && !isDecimal(d.GetAmount()) {
-		c.wrong("donation.amount", "is no decimal: an optional minus sign, 1 to 15 digits, optionally a point and 1 to 8 digits")
+		c.wrong(
+			"donation.amount",
+			"is no decimal: an optional minus sign, 1 to 15 digits, optionally a point and 1 to 8 digits",
+		)
 	}
 	if d.GetCurrencyCode() != "" && !isCurrency(d.GetCurrencyCode()) {
 		c.wrong("donation.currency_code", "is not three capital letters")

@@ -1,6 +1,6 @@
-// Package contract is the code's side of api/noted/v1/noted.proto: the limits that a request
-// must keep, the one table of refusals, and the translation between the contract's messages and
-// the store's values.
+// Package contract is the code's side of api/noted/v1/noted.proto: the limits that a
+// request must keep, the one table of refusals, and the translation between the
+// contract's messages and the store's values.
 package contract
 
 import (
@@ -21,9 +21,9 @@ const (
 	DefaultPageSize = 100 // the meaning of page_size 0
 )
 
-// The limits of transport. Messages are small: the longest request is below 2 KiB, so a caller
-// that sends more is not a caller of Noted. Responses are small too, so a client that stops
-// reading costs little.
+// The limits of transport. Messages are small: the longest request is below 2 KiB, so a
+// caller that sends more is not a caller of Noted. Responses are small too, so a client
+// that stops reading costs little.
 const (
 	MaxMessage = 64 << 10
 	MaxPage    = 256 << 10 // the notes of one page; a thousand ordinary notes are hardly more

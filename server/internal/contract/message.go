@@ -11,8 +11,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// This file translates between the contract's messages and the store's values. Requests have
-// been checked before. Enums have the contract's numbers on both sides.
+// This file translates between the contract's messages and the store's values. Requests
+// have been checked before. Enums have the contract's numbers on both sides.
 
 // DonationOf is the store's form of a donation.
 func DonationOf(d *notedv1.Donation) store.Donation {
@@ -36,8 +36,9 @@ func MessageOf(m *notedv1.Message) store.Message {
 	return store.Message{Channel: m.GetChannel(), ID: m.GetId(), ReceivedAt: TimeOf(m.GetReceivedAt())}
 }
 
-// TimeOf truncates to milliseconds. An absent time is the zero time. The first instant of the
-// year 1 is present and absurd; it becomes its neighbour, so that it does not count as absent.
+// TimeOf truncates to milliseconds. An absent time is the zero time. The first instant of
+// the year 1 is present and absurd; it becomes its neighbour, so that it does not count
+// as absent.
 func TimeOf(t *timestamppb.Timestamp) time.Time {
 	if t == nil {
 		return time.Time{}
@@ -49,8 +50,8 @@ func TimeOf(t *timestamppb.Timestamp) time.Time {
 	return at
 }
 
-// HoldOf rounds up to a millisecond, so that a hold of a nanosecond is still a hold and not a note
-// that is final at once.
+// HoldOf rounds up to a millisecond, so that a hold of a nanosecond is still a hold and
+// not a note that is final at once.
 func HoldOf(d *durationpb.Duration) time.Duration {
 	return (d.AsDuration() + time.Millisecond - 1).Truncate(time.Millisecond)
 }
@@ -77,8 +78,10 @@ func NoteMessage(n store.Note) *notedv1.Note {
 	}
 	for i, s := range n.Sightings {
 		note.Sightings[i] = &notedv1.Sighting{
-			Message: &notedv1.Message{Channel: s.Message.Channel, Id: s.Message.ID,
-				ReceivedAt: timeMessage(s.Message.ReceivedAt)},
+			Message: &notedv1.Message{
+				Channel: s.Message.Channel, Id: s.Message.ID,
+				ReceivedAt: timeMessage(s.Message.ReceivedAt),
+			},
 			TransactionId: s.TransactionID,
 			SeenAt:        timeMessage(s.SeenAt),
 		}
@@ -93,8 +96,8 @@ func timeMessage(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// Differences names the fields in which a message and the note disagree, in the contract's order.
-// A field that only one of them gives is not a difference.
+// Differences names the fields in which a message and the note disagree, in the
+// contract's order. A field that only one of them gives is not a difference.
 func Differences(message, note store.Donation) []string {
 	var names []string
 	if message.Amount != "" && note.Amount != "" && canonical(message.Amount) != canonical(note.Amount) {
@@ -106,14 +109,15 @@ func Differences(message, note store.Donation) []string {
 	if message.TransactionID != "" && note.TransactionID != "" && message.TransactionID != note.TransactionID {
 		names = append(names, "transaction_id")
 	}
-	if !message.OccurredAt.IsZero() && !note.OccurredAt.IsZero() && message.OccurredAt.UnixMilli() != note.OccurredAt.UnixMilli() {
+	if !message.OccurredAt.IsZero() && !note.OccurredAt.IsZero() &&
+		message.OccurredAt.UnixMilli() != note.OccurredAt.UnixMilli() {
 		names = append(names, "occurred_at")
 	}
 	return names
 }
 
-// canonical is the one spelling of a decimal: two decimals are equal as numbers if their canonical
-// texts are equal. Money never becomes a float.
+// canonical is the one spelling of a decimal: two decimals are equal as numbers if their
+// canonical texts are equal. Money never becomes a float.
 func canonical(decimal string) string {
 	digits, negative := strings.CutPrefix(decimal, "-")
 	whole, fraction, _ := strings.Cut(digits, ".")

@@ -18,5 +18,6 @@ var unary = func() map[string]bool {
 	return methods
 }()
 
-// IsUnary tells whether a method, given by its full name, has one request and one response.
+// IsUnary tells whether a method, given by its full name, has one request and one
+// response.
 func IsUnary(fullMethod string) bool { return unary[fullMethod] }

@@ -32,8 +32,8 @@ const Internal = "INTERNAL"
 // domain is the domain of every google.rpc.ErrorInfo that this service sends.
 const domain = "noted.v1"
 
-// A refusal is what the caller gets for one outcome that is not an answer. Callers switch on code
-// and reason, never on the sentence.
+// A refusal is what the caller gets for one outcome that is not an answer. Callers switch
+// on code and reason, never on the sentence.
 type refusal struct {
 	when     error // the outcome; errors.Is compares
 	code     codes.Code
@@ -43,88 +43,173 @@ type refusal struct {
 	retry    time.Duration // about how long to wait; 0 if waiting does not help
 }
 
-// refusals is the one table from the store's outcomes to the caller's errors. The first row that
-// matches counts, so the order matters. The store's own errors come before those of a context: a
-// connection that takes too long is the store's failure, not the end of the caller's time. And
-// "nothing was done" comes before "nobody knows": a lookup without a reply is both, and did
-// nothing.
+// refusals is the one table from the store's outcomes to the caller's errors. The first
+// row that matches counts, so the order matters. The store's own errors come before those
+// of a context: a connection that takes too long is the store's failure, not the end of
+// the caller's time. And "nothing was done" comes before "nobody knows": a lookup without
+// a reply is both, and did nothing.
 var refusals = []refusal{
-	{when: store.ErrPastDeadline, code: codes.DeadlineExceeded, reason: "DEADLINE_EXCEEDED",
-		sentence: "the deadline passed before the store could decide, and nothing was noted; ask again with more time"},
+	{
+		when: store.ErrPastDeadline, code: codes.DeadlineExceeded, reason: "DEADLINE_EXCEEDED",
+		sentence: "the deadline passed before the store could decide, and nothing was noted; ask again with more time",
+	},
 
-	{when: store.ErrBadReceipt, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "receipt",
-		sentence: "is no receipt that Noted gave; pass the receipt of the FIRST answer as it is"},
-	{when: store.ErrBadPageToken, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "page_token",
-		sentence: "is no token of this listing; pass next_page_token of the page before as it is, and leave the other fields as they were"},
-	{when: store.ErrBadDonationID, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "donation_id",
-		sentence: "is no donation id that Noted gave in this series; pass donation_id, ledger and series_id as the note has them"},
+	{
+		when: store.ErrBadReceipt, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "receipt",
+		sentence: "is no receipt that Noted gave; pass the receipt of the FIRST answer as it is",
+	},
+	{
+		when:     store.ErrBadPageToken,
+		code:     codes.InvalidArgument,
+		reason:   "INVALID_REQUEST",
+		field:    "page_token",
+		sentence: "is no token of this listing; pass next_page_token of the page before as it is, and leave the other fields as they were",
+	},
+	{
+		when:     store.ErrBadDonationID,
+		code:     codes.InvalidArgument,
+		reason:   "INVALID_REQUEST",
+		field:    "donation_id",
+		sentence: "is no donation id that Noted gave in this series; pass donation_id, ledger and series_id as the note has them",
+	},
 
-	{when: store.ErrRequestReused, code: codes.InvalidArgument, reason: "REQUEST_ID_REUSED", field: "request_id",
-		sentence: "is that of another message of this series, which was answered FIRST, and nothing was noted; give each call an id of its own"},
+	{
+		when:     store.ErrRequestReused,
+		code:     codes.InvalidArgument,
+		reason:   "REQUEST_ID_REUSED",
+		field:    "request_id",
+		sentence: "is that of another message of this series, which was answered FIRST, and nothing was noted; give each call an id of its own",
+	},
 
-	{when: store.ErrTooEarly, code: codes.OutOfRange, reason: "OCCURRED_TOO_EARLY",
-		sentence: "donation.occurred_at lies further back than notes are kept, so nobody can say whether this donation was noted; let a person decide"},
-	{when: store.ErrTooLate, code: codes.OutOfRange, reason: "OCCURRED_TOO_LATE",
-		sentence: "donation.occurred_at lies further ahead than clocks disagree; look for a wrong time zone or unit"},
+	{
+		when:     store.ErrTooEarly,
+		code:     codes.OutOfRange,
+		reason:   "OCCURRED_TOO_EARLY",
+		sentence: "donation.occurred_at lies further back than notes are kept, so nobody can say whether this donation was noted; let a person decide",
+	},
+	{
+		when: store.ErrTooLate, code: codes.OutOfRange, reason: "OCCURRED_TOO_LATE",
+		sentence: "donation.occurred_at lies further ahead than clocks disagree; look for a wrong time zone or unit",
+	},
 
-	{when: store.ErrReceivedTooEarly, code: codes.OutOfRange, reason: "RECEIVED_TOO_EARLY",
-		sentence: "message.received_at lies further back than notes are kept, so nobody can say whether this donation was noted; let a person decide"},
+	{
+		when:     store.ErrReceivedTooEarly,
+		code:     codes.OutOfRange,
+		reason:   "RECEIVED_TOO_EARLY",
+		sentence: "message.received_at lies further back than notes are kept, so nobody can say whether this donation was noted; let a person decide",
+	},
 
-	{when: store.ErrHoldLost, code: codes.FailedPrecondition, reason: "HOLD_LOST",
-		sentence: "the hold ran out and another attempt has taken the donation over; stop processing it"},
-	{when: store.ErrSettledByAnother, code: codes.FailedPrecondition, reason: "SETTLED_BY_ANOTHER",
-		sentence: "the hold ran out and another attempt has settled the donation; if this one was processed too, it was processed twice"},
-	{when: store.ErrHoldReleased, code: codes.FailedPrecondition, reason: "HOLD_RELEASED",
-		sentence: "the hold of this receipt was released; note the donation again to process it"},
-	{when: store.ErrAlreadySettled, code: codes.FailedPrecondition, reason: "ALREADY_SETTLED",
-		sentence: "this receipt has settled the donation, and what is settled stays so; forget the note to undo it"},
-	{when: store.ErrNotFound, code: codes.NotFound, reason: "NOTE_NOT_FOUND",
-		sentence: "the note is forgotten, or never was"},
+	{
+		when: store.ErrHoldLost, code: codes.FailedPrecondition, reason: "HOLD_LOST",
+		sentence: "the hold ran out and another attempt has taken the donation over; stop processing it",
+	},
+	{
+		when:     store.ErrSettledByAnother,
+		code:     codes.FailedPrecondition,
+		reason:   "SETTLED_BY_ANOTHER",
+		sentence: "the hold ran out and another attempt has settled the donation; if this one was processed too, it was processed twice",
+	},
+	{
+		when: store.ErrHoldReleased, code: codes.FailedPrecondition, reason: "HOLD_RELEASED",
+		sentence: "the hold of this receipt was released; note the donation again to process it",
+	},
+	{
+		when: store.ErrAlreadySettled, code: codes.FailedPrecondition, reason: "ALREADY_SETTLED",
+		sentence: "this receipt has settled the donation, and what is settled stays so; forget the note to undo it",
+	},
+	{
+		when: store.ErrNotFound, code: codes.NotFound, reason: "NOTE_NOT_FOUND",
+		sentence: "the note is forgotten, or never was",
+	},
 
-	{when: store.ErrSeriesFull, code: codes.ResourceExhausted, reason: "SERIES_FULL",
-		sentence: "the series holds more notes than any real one could, so its id looks like a constant; pass the series' own id, or set a higher -series-limit"},
-	{when: store.ErrStoreFull, code: codes.ResourceExhausted, reason: "STORE_FULL", retry: 10 * time.Second,
-		sentence: "the store has no memory for another note; give Redis more memory, and ask again later"},
+	{
+		when:     store.ErrSeriesFull,
+		code:     codes.ResourceExhausted,
+		reason:   "SERIES_FULL",
+		sentence: "the series holds more notes than any real one could, so its id looks like a constant; pass the series' own id, or set a higher -series-limit",
+	},
+	{
+		when: store.ErrStoreFull, code: codes.ResourceExhausted, reason: "STORE_FULL", retry: 10 * time.Second,
+		sentence: "the store has no memory for another note; give Redis more memory, and ask again later",
+	},
 
-	{when: store.ErrNotReplicated, code: codes.Unavailable, reason: "DURABILITY_NOT_REACHED", retry: time.Second,
-		sentence: "fewer replicas than asked for have what the answer rests on, so a failover could lose it; ask the same again, with its request_id where it has one"},
-	{when: store.ErrUnsuitable, code: codes.FailedPrecondition, reason: "STORE_UNSUITABLE",
+	{
+		when:     store.ErrNotReplicated,
+		code:     codes.Unavailable,
+		reason:   "DURABILITY_NOT_REACHED",
+		retry:    time.Second,
+		sentence: "fewer replicas than asked for have what the answer rests on, so a failover could lose it; ask the same again, with its request_id where it has one",
+	},
+	{
+		when: store.ErrUnsuitable, code: codes.FailedPrecondition, reason: "STORE_UNSUITABLE",
 		sentence: "the store cannot run Noted, and nothing was noted; the operator must act, and the server's log " +
-			"and /readyz say what to do"},
-	{when: store.ErrWentBack, code: codes.Unavailable, reason: "STORE_WENT_BACK", retry: 10 * time.Second,
-		sentence: "the store has lost notes, and answers nothing until an operator has looked; ask again later"},
-	{when: store.ErrPoolExhausted, code: codes.Unavailable, reason: "POOL_EXHAUSTED", retry: 200 * time.Millisecond,
-		sentence: "every connection of this server to the store is in use, and nothing was noted; ask again soon"},
-	{when: store.ErrUnavailable, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
-		sentence: "the store cannot answer, and nothing was noted; ask again later"},
-	{when: store.ErrOutcomeUnknown, code: codes.Unavailable, reason: "OUTCOME_UNKNOWN", retry: time.Second,
-		sentence: "the store did not answer and may have noted; ask the same again, with its request_id where it has one"},
-	{when: ErrNoCaller, code: codes.Unauthenticated, reason: "UNAUTHENTICATED",
-		sentence: "no caller of this server is known by what was presented; send a valid token as authorization: Bearer TOKEN, or a certificate"},
-	{when: ErrVerbDenied, code: codes.PermissionDenied, reason: "VERB_DENIED",
-		sentence: "this caller may not do that; its verbs are granted in the server's file of callers"},
-	{when: ErrLedgerDenied, code: codes.PermissionDenied, reason: "LEDGER_DENIED",
-		sentence: "this caller may not use that ledger; its ledgers are granted in the server's file of callers"},
-	{when: ErrOverloaded, code: codes.ResourceExhausted, reason: "OVERLOADED", retry: 500 * time.Millisecond,
-		sentence: "the server has as many calls under way as it takes, and nothing was noted; ask again later"},
-	{when: ErrRateLimited, code: codes.ResourceExhausted, reason: "RATE_LIMITED", retry: time.Second,
-		sentence: "this caller asks more often than it may, and nothing was noted; ask again later"},
-	{when: ErrDraining, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
-		sentence: "this server is shutting down; open the stream again, and ask again for what has no answer"},
+			"and /readyz say what to do",
+	},
+	{
+		when: store.ErrWentBack, code: codes.Unavailable, reason: "STORE_WENT_BACK", retry: 10 * time.Second,
+		sentence: "the store has lost notes, and answers nothing until an operator has looked; ask again later",
+	},
+	{
+		when: store.ErrPoolExhausted, code: codes.Unavailable, reason: "POOL_EXHAUSTED", retry: 200 * time.Millisecond,
+		sentence: "every connection of this server to the store is in use, and nothing was noted; ask again soon",
+	},
+	{
+		when: store.ErrUnavailable, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
+		sentence: "the store cannot answer, and nothing was noted; ask again later",
+	},
+	{
+		when:     store.ErrOutcomeUnknown,
+		code:     codes.Unavailable,
+		reason:   "OUTCOME_UNKNOWN",
+		retry:    time.Second,
+		sentence: "the store did not answer and may have noted; ask the same again, with its request_id where it has one",
+	},
+	{
+		when:     ErrNoCaller,
+		code:     codes.Unauthenticated,
+		reason:   "UNAUTHENTICATED",
+		sentence: "no caller of this server is known by what was presented; send a valid token as authorization: Bearer TOKEN, or a certificate",
+	},
+	{
+		when: ErrVerbDenied, code: codes.PermissionDenied, reason: "VERB_DENIED",
+		sentence: "this caller may not do that; its verbs are granted in the server's file of callers",
+	},
+	{
+		when: ErrLedgerDenied, code: codes.PermissionDenied, reason: "LEDGER_DENIED",
+		sentence: "this caller may not use that ledger; its ledgers are granted in the server's file of callers",
+	},
+	{
+		when: ErrOverloaded, code: codes.ResourceExhausted, reason: "OVERLOADED", retry: 500 * time.Millisecond,
+		sentence: "the server has as many calls under way as it takes, and nothing was noted; ask again later",
+	},
+	{
+		when: ErrRateLimited, code: codes.ResourceExhausted, reason: "RATE_LIMITED", retry: time.Second,
+		sentence: "this caller asks more often than it may, and nothing was noted; ask again later",
+	},
+	{
+		when: ErrDraining, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
+		sentence: "this server is shutting down; open the stream again, and ask again for what has no answer",
+	},
 
-	{when: context.DeadlineExceeded, code: codes.DeadlineExceeded, reason: "DEADLINE_EXCEEDED",
-		sentence: "the deadline passed, and nothing more will be noted; ask the same again, with its request_id where it has one"},
-	{when: context.Canceled, code: codes.Canceled, reason: "CANCELED",
-		sentence: "the caller has gone"},
+	{
+		when:     context.DeadlineExceeded,
+		code:     codes.DeadlineExceeded,
+		reason:   "DEADLINE_EXCEEDED",
+		sentence: "the deadline passed, and nothing more will be noted; ask the same again, with its request_id where it has one",
+	},
+	{
+		when: context.Canceled, code: codes.Canceled, reason: "CANCELED",
+		sentence: "the caller has gone",
+	},
 }
 
-// internal applies to every error without a row. Its cause goes to the log alone: it may hold
-// details that callers must not see.
+// internal applies to every error without a row. Its cause goes to the log alone: it may
+// hold details that callers must not see.
 var internal = refusal{code: codes.Internal, reason: Internal, sentence: "internal error"}
 
-// A Failure is an error with two readers: the caller gets the status, the log gets the cause too.
-// It deliberately does not unwrap: the logging middleware takes an error that wraps io.EOF for
-// success, and a Redis that hangs up is one.
+// A Failure is an error with two readers: the caller gets the status, the log gets the
+// cause too. It deliberately does not unwrap: the logging middleware takes an error that
+// wraps io.EOF for success, and a Redis that hangs up is one.
 type Failure struct {
 	status *status.Status
 	reason string
@@ -192,7 +277,12 @@ func invalid(reason string, violations []*errdetails.BadRequest_FieldViolation) 
 	for i, v := range violations {
 		sentences[i] = v.Field + " " + v.Description
 	}
-	return newFailure(codes.InvalidArgument, reason, strings.Join(sentences, "; "), &errdetails.BadRequest{FieldViolations: violations})
+	return newFailure(
+		codes.InvalidArgument,
+		reason,
+		strings.Join(sentences, "; "),
+		&errdetails.BadRequest{FieldViolations: violations},
+	)
 }
 
 func newFailure(code codes.Code, reason, sentence string, details ...protoadapt.MessageV1) *Failure {
@@ -204,14 +294,14 @@ func newFailure(code codes.Code, reason, sentence string, details ...protoadapt.
 	return &Failure{status: s, reason: reason}
 }
 
-// Jitter spreads a wait by a quarter either way, so that callers that were refused together do
-// not return together.
+// Jitter spreads a wait by a quarter either way, so that callers that were refused
+// together do not return together.
 func Jitter(d time.Duration) time.Duration {
 	return d*3/4 + rand.N(d/2)
 }
 
-// ReasonOf is the reason of any error that ends a call, for counting. Errors of gRPC itself have
-// no reason and count as their code.
+// ReasonOf is the reason of any error that ends a call, for counting. Errors of gRPC
+// itself have no reason and count as their code.
 func ReasonOf(err error) string {
 	var f *Failure
 	if errors.As(err, &f) {

@@ -18,7 +18,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// Every word of the store has a row, so that none becomes INTERNAL by being forgotten here.
+// Every word of the store has a row, so that none becomes INTERNAL by being forgotten
+// here.
 func TestEveryWordOfTheStoreHasARow(t *testing.T) {
 	words := find(t, "../store/types.go", `(?m)^\t(Err\w+) `)
 	rows := find(t, "refusals.go", `when: store\.(Err\w+)`)
@@ -82,7 +83,7 @@ func TestRefuse(t *testing.T) {
 		if s.Code() != c.code || f.reason != c.reason {
 			t.Errorf("refuse(%v) = %v %s, want %v %s", c.err, s.Code(), f.reason, c.code, c.reason)
 		}
-		var told, wait = "", time.Duration(0)
+		told, wait := "", time.Duration(0)
 		for _, detail := range s.Details() {
 			switch d := detail.(type) {
 			case *errdetails.ErrorInfo:
@@ -97,7 +98,8 @@ func TestRefuse(t *testing.T) {
 		if wait < c.retry*3/4 || wait > c.retry*5/4 {
 			t.Errorf("refuse(%v) says to wait %v, want %v by a quarter either way", c.err, wait, c.retry)
 		}
-		// The log has the cause, the caller does not, and nobody takes a Redis that hung up for success.
+		// The log has the cause, the caller does not, and nobody takes a Redis that hung
+		// up for success.
 		if c.err != nil && !strings.Contains(f.Error(), c.err.Error()) {
 			t.Errorf("the log of %v says %q", c.err, f.Error())
 		}

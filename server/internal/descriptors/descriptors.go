@@ -1,5 +1,5 @@
-// Package descriptors knows how many files and connections this process may have open, and tells
-// the operator what to do when they run out.
+// Package descriptors knows how many files and connections this process may have open,
+// and tells the operator what to do when they run out.
 package descriptors
 
 import (
@@ -10,12 +10,13 @@ import (
 	"syscall"
 )
 
-// besideCallers is about how many descriptors a server uses for anything but callers: connections
-// to the store, listeners, files that are read again, and clients of the admin listener.
+// besideCallers is about how many descriptors a server uses for anything but callers:
+// connections to the store, listeners, files that are read again, and clients of the
+// admin listener.
 const besideCallers = 200
 
-// Explain adds to an error that the process may open nothing more what to do about it, and leaves
-// other errors as they are.
+// Explain adds to an error that the process may open nothing more what to do about it,
+// and leaves other errors as they are.
 func Explain(err error) error {
 	if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
 		return err

@@ -31,8 +31,9 @@ func (c binaryCodec) Unmarshal(body []byte, message any) error {
 	return err
 }
 
-// jsonCodec reads JSON more strictly than Connect. It refuses a field that the contract does not have:
-// most likely the field is misspelt, and an occurred_at that is not read makes two donations of one.
+// jsonCodec reads JSON more strictly than Connect. It refuses a field that the contract
+// does not have: most likely the field is misspelt, and an occurred_at that is not read
+// makes two donations of one.
 type jsonCodec struct {
 	metrics *metrics.Metrics
 	name    string

@@ -6,7 +6,6 @@ import (
 	"math"
 
 	"connectrpc.com/connect"
-	_ "google.golang.org/grpc/encoding/gzip" // requests in gzip; gRPC unpacks no more of one than it may have
 
 	"github.com/donation-dedupe/noted/server/internal/contract"
 )
@@ -21,8 +20,8 @@ func gzipped() []connect.HandlerOption {
 	}
 }
 
-// unpacker ends one byte after the longest request. Connect by itself would unpack all the rest only
-// to say how long it was: a thousand bytes for each that the client sent.
+// unpacker ends one byte after the longest request. Connect by itself would unpack all
+// the rest only to say how long it was: a thousand bytes for each that the client sent.
 type unpacker struct {
 	gzip.Reader
 	left int

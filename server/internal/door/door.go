@@ -1,5 +1,5 @@
-// Package door answers the calls of the contract as JSON over HTTP (the Connect protocol), gRPC-Web,
-// and gRPC over net/http, for callers without a gRPC library.
+// Package door answers the calls of the contract as JSON over HTTP (the Connect
+// protocol), gRPC-Web, and gRPC over net/http, for callers without a gRPC library.
 package door
 
 import (
@@ -33,7 +33,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
-// Limits of net/http that gRPC does not have. The other limits are those of the gRPC door.
+// Limits of net/http that gRPC does not have. The other limits are those of the gRPC
+// door.
 const (
 	idle    = 2 * time.Minute  // a connection without a call
 	late    = time.Second      // how long after a call's deadline its connection gives up, so that the caller gets the error
@@ -59,9 +60,10 @@ type Config struct {
 	ErrorLog *log.Logger // gets net/http's errors of connections
 }
 
-// Door is the second way in. It brings a call to the same interceptors and the same service as the
-// first, as if it had come over gRPC: its headers are incoming metadata, its connection is the peer,
-// and its failures have code, sentence and details. It decides nothing.
+// Door is the second way in. It brings a call to the same interceptors and the same
+// service as the first, as if it had come over gRPC: its headers are incoming metadata,
+// its connection is the peer, and its failures have code, sentence and details. It
+// decides nothing.
 type Door struct {
 	Config
 	procedures http.Handler
@@ -81,7 +83,8 @@ func New(config Config) *Door {
 		connect.WithCodec(jsonCodec{config.Metrics, "json"}),
 		connect.WithCodec(jsonCodec{config.Metrics, "json; charset=utf-8"}),
 		connect.WithCodec(binaryCodec{config.Metrics}),
-		// For a panic of the outermost interceptors; any other panic is recovered inside them.
+		// For a panic of the outermost interceptors; any other panic is recovered inside
+		// them.
 		connect.WithRecover(func(ctx context.Context, _ connect.Spec, _ http.Header, p any) error {
 			return connectError(config.Metrics.Panicked(ctx, p))
 		}),
@@ -104,7 +107,11 @@ func New(config Config) *Door {
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
 			return context.WithValue(ctx, bornKey{}, time.Now())
 		},
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: contract.MaxStreams, SendPingTimeout: limits.PingEvery, PingTimeout: limits.PingPatience},
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: contract.MaxStreams,
+			SendPingTimeout:      limits.PingEvery,
+			PingTimeout:          limits.PingPatience,
+		},
 		ErrorLog: config.ErrorLog,
 	}
 	return d
@@ -118,8 +125,8 @@ func (d *Door) Serve(listener net.Listener) error {
 	return nil
 }
 
-// Shutdown lets calls finish until ctx is done, cuts off the rest, and returns when no call runs any
-// more.
+// Shutdown lets calls finish until ctx is done, cuts off the rest, and returns when no
+// call runs any more.
 func (d *Door) Shutdown(ctx context.Context) {
 	if d.http.Shutdown(ctx) != nil {
 		d.http.Close()
@@ -127,9 +134,9 @@ func (d *Door) Shutdown(ctx context.Context) {
 	d.open.Lock()
 }
 
-// ServeHTTP turns an HTTP request into the form that the interceptors know, and bounds its time before
-// its body is read. The limits of net/http belong to a connection, unlike gRPC's, so they are set
-// again for each call.
+// ServeHTTP turns an HTTP request into the form that the interceptors know, and bounds
+// its time before its body is read. The limits of net/http belong to a connection, unlike
+// gRPC's, so they are set again for each call.
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store") // FIRST would be wrong a moment later
 	if !d.open.TryRLock() {
@@ -150,9 +157,16 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if streams {
 		limit = left + limits.AgeGrace
 	}
-	if browser := r.Header.Get("Origin") != "" || r.Header.Get("Accept-Language") != ""; d.Private && browser && !namesThisMachine(r.Host) {
-		refuseJSON(w, http.StatusMisdirectedRequest, codes.PermissionDenied, "a server that asks nobody who it is answers a browser as localhost or 127.0.0.1 only, so that no page "+
-			"can have its own name lead here; call it so, or say who may call (-callers)")
+	if browser := r.Header.Get("Origin") != "" ||
+		r.Header.Get("Accept-Language") != ""; d.Private && browser &&
+		!namesThisMachine(r.Host) {
+		refuseJSON(
+			w,
+			http.StatusMisdirectedRequest,
+			codes.PermissionDenied,
+			"a server that asks nobody who it is answers a browser as localhost or 127.0.0.1 only, so that no page "+
+				"can have its own name lead here; call it so, or say who may call (-callers)",
+		)
 		return
 	}
 	connection := http.NewResponseController(w)
@@ -162,15 +176,30 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	switch {
 	case !streams && !contract.IsUnary(r.URL.Path) || r.URL.Path == healthpb.Health_List_FullMethodName:
-		refuseJSON(w, http.StatusNotFound, codes.Unimplemented, fmt.Sprintf("there is nothing at %.200s; a call of Noted is a POST to %s and the like",
-			r.URL.Path, notedv1connect.DedupeServiceNoteDonationProcedure))
+		refuseJSON(
+			w,
+			http.StatusNotFound,
+			codes.Unimplemented,
+			fmt.Sprintf("there is nothing at %.200s; a call of Noted is a POST to %s and the like",
+				r.URL.Path, notedv1connect.DedupeServiceNoteDonationProcedure),
+		)
 		return
 	case streams && r.ProtoMajor < 2:
 		w.Header().Set("Connection", "close")
-		refuseJSON(w, http.StatusHTTPVersionNotSupported, codes.Unimplemented, "a stream needs HTTP/2; over HTTP/1.1 call NoteDonation for each donation")
+		refuseJSON(
+			w,
+			http.StatusHTTPVersionNotSupported,
+			codes.Unimplemented,
+			"a stream needs HTTP/2; over HTTP/1.1 call NoteDonation for each donation",
+		)
 		return
 	case r.Method == http.MethodPost && slices.Contains([]string{"", "application/x-www-form-urlencoded"}, r.Header.Get("Content-Type")):
-		refuseJSON(w, http.StatusUnsupportedMediaType, codes.InvalidArgument, "the content type is missing; with JSON send the header content-type: application/json")
+		refuseJSON(
+			w,
+			http.StatusUnsupportedMediaType,
+			codes.InvalidArgument,
+			"the content type is missing; with JSON send the header content-type: application/json",
+		)
 		return
 	}
 
@@ -187,8 +216,8 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.procedures.ServeHTTP(w, r)
 }
 
-// namesThisMachine tells whether the host of a request is an address or localhost, which no page can
-// have made up.
+// namesThisMachine tells whether the host of a request is an address or localhost, which
+// no page can have made up.
 func namesThisMachine(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -200,7 +229,8 @@ func namesThisMachine(host string) bool {
 // bornKey is the context key of the time at which a connection was made.
 type bornKey struct{}
 
-// connectionKey is the context key of the controller that ends the reading of a call's body.
+// connectionKey is the context key of the controller that ends the reading of a call's
+// body.
 type connectionKey struct{}
 
 // metadataOf is the headers of a request in the form that gRPC would give them.
@@ -225,22 +255,34 @@ func metadataOf(r *http.Request) metadata.MD {
 // The methods of the contract.
 
 // NoteDonation is of notedv1connect.DedupeServiceHandler, as are all that follow.
-func (d *Door) NoteDonation(ctx context.Context, r *notedv1.NoteDonationRequest) (*notedv1.NoteDonationResponse, error) {
+func (d *Door) NoteDonation(
+	ctx context.Context,
+	r *notedv1.NoteDonationRequest,
+) (*notedv1.NoteDonationResponse, error) {
 	return through(ctx, d, notedv1.DedupeService_NoteDonation_FullMethodName, r, d.Service.NoteDonation)
 }
 
 // DonationExists looks.
-func (d *Door) DonationExists(ctx context.Context, r *notedv1.DonationExistsRequest) (*notedv1.DonationExistsResponse, error) {
+func (d *Door) DonationExists(
+	ctx context.Context,
+	r *notedv1.DonationExistsRequest,
+) (*notedv1.DonationExistsResponse, error) {
 	return through(ctx, d, notedv1.DedupeService_DonationExists_FullMethodName, r, d.Service.DonationExists)
 }
 
 // SettleDonation settles.
-func (d *Door) SettleDonation(ctx context.Context, r *notedv1.SettleDonationRequest) (*notedv1.SettleDonationResponse, error) {
+func (d *Door) SettleDonation(
+	ctx context.Context,
+	r *notedv1.SettleDonationRequest,
+) (*notedv1.SettleDonationResponse, error) {
 	return through(ctx, d, notedv1.DedupeService_SettleDonation_FullMethodName, r, d.Service.SettleDonation)
 }
 
 // ReleaseDonation releases.
-func (d *Door) ReleaseDonation(ctx context.Context, r *notedv1.ReleaseDonationRequest) (*notedv1.ReleaseDonationResponse, error) {
+func (d *Door) ReleaseDonation(
+	ctx context.Context,
+	r *notedv1.ReleaseDonationRequest,
+) (*notedv1.ReleaseDonationResponse, error) {
 	return through(ctx, d, notedv1.DedupeService_ReleaseDonation_FullMethodName, r, d.Service.ReleaseDonation)
 }
 
@@ -250,12 +292,18 @@ func (d *Door) ExtendHold(ctx context.Context, r *notedv1.ExtendHoldRequest) (*n
 }
 
 // ListDonations lists.
-func (d *Door) ListDonations(ctx context.Context, r *notedv1.ListDonationsRequest) (*notedv1.ListDonationsResponse, error) {
+func (d *Door) ListDonations(
+	ctx context.Context,
+	r *notedv1.ListDonationsRequest,
+) (*notedv1.ListDonationsResponse, error) {
 	return through(ctx, d, notedv1.DedupeService_ListDonations_FullMethodName, r, d.Service.ListDonations)
 }
 
 // ForgetDonation forgets.
-func (d *Door) ForgetDonation(ctx context.Context, r *notedv1.ForgetDonationRequest) (*notedv1.ForgetDonationResponse, error) {
+func (d *Door) ForgetDonation(
+	ctx context.Context,
+	r *notedv1.ForgetDonationRequest,
+) (*notedv1.ForgetDonationResponse, error) {
 	return through(ctx, d, notedv1.DedupeService_ForgetDonation_FullMethodName, r, d.Service.ForgetDonation)
 }
 
@@ -263,9 +311,11 @@ func (d *Door) check(ctx context.Context, r *healthpb.HealthCheckRequest) (*heal
 	return through(ctx, d, healthProcedure, r, d.Health.Check)
 }
 
-// through passes a call through the interceptors, outermost first, to the method that answers it.
+// through passes a call through the interceptors, outermost first, to the method that
+// answers it.
 func through[Request, Response any](ctx context.Context, d *Door, method string, request *Request,
-	answer func(context.Context, *Request) (*Response, error)) (*Response, error) {
+	answer func(context.Context, *Request) (*Response, error),
+) (*Response, error) {
 	info := &grpc.UnaryServerInfo{Server: d.Service, FullMethod: method}
 	handler := func(ctx context.Context, request any) (any, error) { return answer(ctx, request.(*Request)) }
 	for _, interceptor := range slices.Backward(d.Unary) {
@@ -280,10 +330,21 @@ func through[Request, Response any](ctx context.Context, d *Door, method string,
 }
 
 // NoteDonations passes the stream through the interceptors of streams.
-func (d *Door) NoteDonations(ctx context.Context, stream *connect.BidiStream[notedv1.NoteDonationsRequest, notedv1.NoteDonationsResponse]) error {
-	info := &grpc.StreamServerInfo{FullMethod: notedv1.DedupeService_NoteDonations_FullMethodName, IsClientStream: true, IsServerStream: true}
+func (d *Door) NoteDonations(
+	ctx context.Context,
+	stream *connect.BidiStream[notedv1.NoteDonationsRequest, notedv1.NoteDonationsResponse],
+) error {
+	info := &grpc.StreamServerInfo{
+		FullMethod:     notedv1.DedupeService_NoteDonations_FullMethodName,
+		IsClientStream: true,
+		IsServerStream: true,
+	}
 	handler := func(_ any, stream grpc.ServerStream) error {
-		return d.Service.NoteDonations(&grpc.GenericServerStream[notedv1.NoteDonationsRequest, notedv1.NoteDonationsResponse]{ServerStream: stream})
+		return d.Service.NoteDonations(
+			&grpc.GenericServerStream[notedv1.NoteDonationsRequest, notedv1.NoteDonationsResponse]{
+				ServerStream: stream,
+			},
+		)
 	}
 	for _, interceptor := range slices.Backward(d.Stream) {
 		inner := handler
@@ -308,8 +369,8 @@ type doorStream struct {
 
 var errStreamEnded = status.Error(codes.Canceled, "the stream has ended")
 
-// end returns when no goroutine reads the stream any more: unlike gRPC's, a body of net/http must not
-// be read once its request has been answered.
+// end returns when no goroutine reads the stream any more: unlike gRPC's, a body of
+// net/http must not be read once its request has been answered.
 func (s *doorStream) end() {
 	s.ctx.Value(connectionKey{}).(*http.ResponseController).SetReadDeadline(time.Unix(1, 0))
 	s.receiving.Lock()
@@ -352,8 +413,8 @@ func addTo(header http.Header, md metadata.MD) {
 	}
 }
 
-// connectError is the failure of a call in the form of this door: the same code, sentence and details
-// as over gRPC.
+// connectError is the failure of a call in the form of this door: the same code, sentence
+// and details as over gRPC.
 func connectError(err error) error {
 	s, ok := status.FromError(err)
 	if !ok {

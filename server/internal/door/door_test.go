@@ -14,7 +14,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/contract"
 )
 
-// Every call of the contract is answered at the door, and every one that streams is known to.
+// Every call of the contract is answered at the door, and every one that streams is known
+// to.
 func TestDoorKnowsEveryCall(t *testing.T) {
 	for _, method := range notedv1.DedupeService_ServiceDesc.Methods {
 		if !contract.IsUnary("/noted.v1.DedupeService/" + method.MethodName) {
@@ -30,7 +31,8 @@ func TestDoorKnowsEveryCall(t *testing.T) {
 	}
 }
 
-// A stream that has been answered is not read any more, and nobody reads it still: net/http forbids both.
+// A stream that has been answered is not read any more, and nobody reads it still:
+// net/http forbids both.
 func TestEndOfAStreamEndsItsReader(t *testing.T) {
 	body := &blockingBody{receiving: make(chan struct{}), unblocked: make(chan struct{})}
 	ctx := context.WithValue(t.Context(), connectionKey{}, http.NewResponseController(body))

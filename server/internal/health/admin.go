@@ -12,8 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/contract"
 )
 
-// Admin makes the server of the admin listener: health, metrics and profiles for operators. It knows
-// nothing of callers.
+// Admin makes the server of the admin listener: health, metrics and profiles for
+// operators. It knows nothing of callers.
 func (w *Watch) Admin() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(response http.ResponseWriter, _ *http.Request) {
@@ -27,7 +27,13 @@ func (w *Watch) Admin() *http.Server {
 		fmt.Fprintln(response, "ready"+w.remark())
 	})
 	mux.HandleFunc("POST /acknowledge", w.losses.acknowledge)
-	mux.Handle("GET /metrics", promhttp.InstrumentMetricHandler(w.Metrics.Registry, promhttp.HandlerFor(w.Metrics.Registry, promhttp.HandlerOpts{})))
+	mux.Handle(
+		"GET /metrics",
+		promhttp.InstrumentMetricHandler(
+			w.Metrics.Registry,
+			promhttp.HandlerFor(w.Metrics.Registry, promhttp.HandlerOpts{}),
+		),
+	)
 	// Without pprof.Cmdline: the command line may hold the password of the store.
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -10,8 +10,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// advice warns the operator of faults of a store that serves all the same, and says what to do about
-// them: once for each fault, and again if it comes back.
+// advice warns the operator of faults of a store that serves all the same, and says what
+// to do about them: once for each fault, and again if it comes back.
 type advice struct {
 	trial, evictionAllowed bool
 	mode                   string
@@ -63,8 +63,10 @@ func (a *advice) give(r store.Report) {
 		{r.Trouble != "", "the store's persistence does not work, so a restart would forget donations; look at its disk and its log", []any{"trouble", r.Trouble}},
 		{a.mode == "sentinel" && r.Version != "" && !r.MinReplicas && a.replicas == 0, "a primary that is cut off from its sentinels goes on noting what will be lost; " +
 			"set min-replicas-to-write 1 and min-replicas-max-lag 2 in every redis.conf, or start with -replicas", nil},
-		{r.Version != "" && r.Replicas < a.replicas, "the store has fewer replicas than -replicas asks for, so no donation can be noted until they are back",
-			[]any{"replicas", r.Replicas, "asked_for", a.replicas}},
+		{
+			r.Version != "" && r.Replicas < a.replicas, "the store has fewer replicas than -replicas asks for, so no donation can be noted until they are back",
+			[]any{"replicas", r.Replicas, "asked_for", a.replicas},
+		},
 		{a.replicas > 0 && a.replicas < r.Replicas, "the store has more replicas than -replicas waits for: where a failover takes another one while this primary goes on (a handover by hand, a partition), " +
 			"answers are lost; wait for all of them", []any{"replicas", r.Replicas, "waited_for", a.replicas}},
 		{r.ClockOffset.Abs() > maxClockOff, "the store's clock and this machine's disagree; set both by NTP", []any{"store_ahead", r.ClockOffset.String()}},
@@ -76,7 +78,11 @@ func (a *advice) give(r store.Report) {
 	}
 	if jump := r.ClockOffset - a.offset; a.looked && jump.Abs() > maxClockOff {
 		a.jumps.Inc()
-		a.logger.Warn("the store's clock jumped against this machine's, or another Redis has taken over; forwards, holds and notes end early, backwards late", "by", jump.String())
+		a.logger.Warn(
+			"the store's clock jumped against this machine's, or another Redis has taken over; forwards, holds and notes end early, backwards late",
+			"by",
+			jump.String(),
+		)
 	}
 	a.offset, a.looked = r.ClockOffset, true
 }

@@ -22,28 +22,30 @@ const (
 	floor = 2 * time.Millisecond
 
 	// tripAfter is how many questions in a row must fail before the store counts as dead.
-	// tripAfterCluster is the same for a cluster: a part of it may be dead while the rest answers, so
-	// a row of failures can come about by chance.
+	// tripAfterCluster is the same for a cluster: a part of it may be dead while the rest
+	// answers, so a row of failures can come about by chance.
 	tripAfter        = 5
 	tripAfterCluster = 40
-	// slow is how long a question must have waited, when its caller's deadline ends it, to count as a
-	// failure of the store. The store normally answers within a few milliseconds.
+	// slow is how long a question must have waited, when its caller's deadline ends it,
+	// to count as a failure of the store. The store normally answers within a few
+	// milliseconds.
 	slow = 100 * time.Millisecond
-	// A dead store is tried again after about openFirst. Each trial that fails doubles the time, up to
-	// openMost.
+	// A dead store is tried again after about openFirst. Each trial that fails doubles
+	// the time, up to openMost.
 	openFirst = 250 * time.Millisecond
 	openMost  = 2 * time.Second
-	// openByWatch is how long the watch keeps the breaker open each time it finds the store dead: until
-	// its next look, with some slack.
+	// openByWatch is how long the watch keeps the breaker open each time it finds the
+	// store dead: until its next look, with some slack.
 	openByWatch = 2 * time.Second
 )
 
-// breaker keeps questions away from a store that is dead. So callers fail at once instead of at their
-// deadlines, and a store that comes back does not find all of them waitins. A refused question was
-// never asked, so nothing was noted, and no FIRST can be lost by it.
+// breaker keeps questions away from a store that is dead. So callers fail at once instead
+// of at their deadlines, and a store that comes back does not find all of them waitins. A
+// refused question was never asked, so nothing was noted, and no FIRST can be lost by it.
 //
-// It opens after several failures in a row, or when the watch finds the store dead. It closes at any
-// answer: to the one question that it lets through after a while, or to the watch.
+// It opens after several failures in a row, or when the watch finds the store dead. It
+// closes at any answer: to the one question that it lets through after a while, or to the
+// watch.
 type breaker struct {
 	limit int32
 
@@ -73,13 +75,16 @@ func newBreaker(cluster bool, m *metrics.Metrics) *breaker {
 	return b
 }
 
-var errBreakerOpen = fmt.Errorf("%w: it did not answer the last questions, and is asked again soon", store.ErrUnavailable)
+var errBreakerOpen = fmt.Errorf(
+	"%w: it did not answer the last questions, and is asked again soon",
+	store.ErrUnavailable,
+)
 
 // errNoNews marks an error that does not tell whether the store is alive.
 var errNoNews = errors.New("gathering a page")
 
-// begin tells whether the store may be asked, and whether this question is the trial that finds out
-// if the store is back.
+// begin tells whether the store may be asked, and whether this question is the trial that
+// finds out if the store is back.
 func (b *breaker) begin() (trial bool, err error) {
 	if !b.open.Load() {
 		return false, nil
@@ -143,9 +148,9 @@ func (b *breaker) trip(trial bool) {
 	b.open.Store(true)
 }
 
-// part learns from each look whether one part of a cluster answers while another does not. Then a
-// row of failures belongs to the dead part, whose callers may repeat as fast as they can. Callers of
-// the other parts must not be refused for it.
+// part learns from each look whether one part of a cluster answers while another does
+// not. Then a row of failures belongs to the dead part, whose callers may repeat as fast
+// as they can. Callers of the other parts must not be refused for it.
 func (b *breaker) part(answers bool) {
 	answers = answers && b.limit == tripAfterCluster
 	b.partly.Store(answers)
@@ -154,11 +159,13 @@ func (b *breaker) part(answers bool) {
 	}
 }
 
-// dead keeps the breaker open until the watch looks again: the watch got no reply from the store. In
-// a cluster one dead node looks like all of them, so there it opens nothins.
+// dead keeps the breaker open until the watch looks again: the watch got no reply from
+// the store. In a cluster one dead node looks like all of them, so there it opens
+// nothins.
 func (b *breaker) dead(err error) {
 	var network net.Error
-	if b.limit == tripAfterCluster || !errors.As(err, &network) && !errors.Is(err, io.EOF) && !errors.Is(err, context.DeadlineExceeded) {
+	if b.limit == tripAfterCluster ||
+		!errors.As(err, &network) && !errors.Is(err, io.EOF) && !errors.Is(err, context.DeadlineExceeded) {
 		return
 	}
 	b.mu.Lock()
@@ -176,10 +183,10 @@ const (
 	unclear
 )
 
-// signOf reads the error of a question. Any reply of Redis means that it is alive: a Redis that
-// refuses every write may still know a duplicate. No reply means that it is dead. Pool exhaustion is
-// unclear: a busy and a frozen Redis look the same, and the questions that hold a connection will
-// tell.
+// signOf reads the error of a question. Any reply of Redis means that it is alive: a
+// Redis that refuses every write may still know a duplicate. No reply means that it is
+// dead. Pool exhaustion is unclear: a busy and a frozen Redis look the same, and the
+// questions that hold a connection will tell.
 func signOf(err error, took time.Duration) sign {
 	var replied interface {
 		error
@@ -261,7 +268,12 @@ func (s Store) Notes(ctx context.Context, requests []store.NoteRequest) (replies
 }
 
 // Exists is of store.Store.
-func (s Store) Exists(ctx context.Context, d store.Donation, m store.Message, rules store.Rules) (reply store.ExistsReply, err error) {
+func (s Store) Exists(
+	ctx context.Context,
+	d store.Donation,
+	m store.Message,
+	rules store.Rules,
+) (reply store.ExistsReply, err error) {
 	err = s.ask(ctx, func() (err error) { reply, err = s.store.Exists(ctx, d, m, rules); return err })
 	return reply, err
 }
@@ -284,8 +296,8 @@ func (s Store) Extend(ctx context.Context, receipt string, hold time.Duration) (
 	return note, err
 }
 
-// List is of store.Store. It asks the store many times for one page; if its time ends, the store may
-// still have answered each time at once.
+// List is of store.Store. It asks the store many times for one page; if its time ends,
+// the store may still have answered each time at once.
 func (s Store) List(ctx context.Context, r store.ListRequest) (reply store.ListReply, err error) {
 	err = s.ask(ctx, func() (err error) {
 		if reply, err = s.store.List(ctx, r); errors.Is(err, context.DeadlineExceeded) {

@@ -9,9 +9,17 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// A question that got no connection is no news of the store: it neither opens the breaker, nor keeps it closed where the others get no answer, nor closes it.
+// A question that got no connection is no news of the store: it neither opens the
+// breaker, nor keeps it closed where the others get no answer, nor closes it.
 func TestNoConnectionIsNoNews(t *testing.T) {
-	nothing, silence := fmt.Errorf("noting: %w", store.ErrPoolExhausted), fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, io.EOF)
+	nothing, silence := fmt.Errorf(
+		"noting: %w",
+		store.ErrPoolExhausted,
+	), fmt.Errorf(
+		"%w: %w",
+		store.ErrOutcomeUnknown,
+		io.EOF,
+	)
 	b := newBreaker(false, metrics.New(metrics.Config{}))
 	for range 10 * tripAfter {
 		b.end(false, slow, nothing)
@@ -24,7 +32,9 @@ func TestNoConnectionIsNoNews(t *testing.T) {
 		b.end(false, slow, nothing)
 	}
 	if !b.open.Load() {
-		t.Fatal("the breaker is closed, after as many questions without an answer as it bears and others without a connection")
+		t.Fatal(
+			"the breaker is closed, after as many questions without an answer as it bears and others without a connection",
+		)
 	}
 	b.end(true, slow, nothing)
 	if !b.open.Load() {

@@ -1,5 +1,6 @@
-// Package health knows whether the store is there, whole, and the same as before: the watch and what
-// it tells callers and operators, the breaker, losses, advice, and the admin listener.
+// Package health knows whether the store is there, whole, and the same as before: the
+// watch and what it tells callers and operators, the breaker, losses, advice, and the
+// admin listener.
 package health
 
 import (
@@ -52,8 +53,8 @@ type Config struct {
 	Metrics *metrics.Metrics
 }
 
-// Watch looks at the store once per second, and health follows: NOT_SERVING after two failures in a
-// row, SERVING after the first success. It logs changes only.
+// Watch looks at the store once per second, and health follows: NOT_SERVING after two
+// failures in a row, SERVING after the first success. It logs changes only.
 type Watch struct {
 	Config
 	Server *grpchealth.Server // answers grpc.health.v1
@@ -98,7 +99,8 @@ func New(config Config) *Watch {
 	return w
 }
 
-// First is the look at the start. It does not fail if the store is down, and fails if it evicts.
+// First is the look at the start. It does not fail if the store is down, and fails if it
+// evicts.
 func (w *Watch) First(ctx context.Context) error {
 	return w.look(ctx, firstPatience)
 }
@@ -125,8 +127,8 @@ func (w *Watch) look(ctx context.Context, patience time.Duration) error {
 	defer cancel()
 	report, err := w.Store.Check(asking)
 	if ctx.Err() != nil || w.seen && errors.Is(err, store.ErrPoolExhausted) {
-		// Asked to stop, or calls hold every connection. That says nothing about the store: if it is
-		// dead, the calls that hold a connection will tell.
+		// Asked to stop, or calls hold every connection. That says nothing about the
+		// store: if it is dead, the calls that hold a connection will tell.
 		return nil
 	}
 	w.breaker.part(len(report.Lost) > 0 || err != nil && report.Version != "")
@@ -178,7 +180,12 @@ func (w *Watch) look(ctx context.Context, patience time.Duration) error {
 		return nil
 	}
 	if report.ClockOffset.Abs() > badClockOff && !w.Trial {
-		if detail := fmt.Sprintf("the store's clock and this machine's are %v apart, so windows and lives of notes cannot be relied on: set both by NTP", report.ClockOffset.Abs().Round(time.Second)); w.say(detail) {
+		if detail := fmt.Sprintf(
+			"the store's clock and this machine's are %v apart, so windows and lives of notes cannot be relied on: set both by NTP",
+			report.ClockOffset.Abs().Round(time.Second),
+		); w.say(
+			detail,
+		) {
 			w.Logger.Error("the store is not fit for use; NOT_SERVING until it is", "error", detail)
 		}
 		return nil
@@ -190,8 +197,25 @@ func (w *Watch) look(ctx context.Context, patience time.Duration) error {
 		return nil
 	}
 	if w.say("") {
-		w.Logger.Info("the store answers", "server", report.Server, "redis_version", report.Version, "policy", report.Policy, "persistence", report.Persistence, "role", report.Role,
-			"replicas", report.Replicas, "min_replicas_to_write", report.MinReplicas, "clock_ahead", report.ClockOffset.String())
+		w.Logger.Info(
+			"the store answers",
+			"server",
+			report.Server,
+			"redis_version",
+			report.Version,
+			"policy",
+			report.Policy,
+			"persistence",
+			report.Persistence,
+			"role",
+			report.Role,
+			"replicas",
+			report.Replicas,
+			"min_replicas_to_write",
+			report.MinReplicas,
+			"clock_ahead",
+			report.ClockOffset.String(),
+		)
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
-// Package jsonfile reads an operator's settings from JSON, strictly: a name that is there twice, a wrong kind of value, or more after the end is an
-// error, and every error names its line. What a name means is said by who reads it, and a name that means nothing to it is to be an error too: a
-// typing error must not leave a setting on its default in silence.
+// Package jsonfile reads an operator's settings from JSON, strictly: a name that is there
+// twice, a wrong kind of value, or more after the end is an error, and every error names
+// its line. What a name means is said by who reads it, and a name that means nothing to
+// it is to be an error too: a typing error must not leave a setting on its default in
+// silence.
 //
 //	err := jsonfile.Read(path, text, func(r *jsonfile.Reader) error {
 //		return r.Object("ledger", func(name string) error { … r.Text("retention") … })
@@ -39,8 +41,8 @@ func Read(path string, text []byte, with func(*Reader) error) error {
 	return fmt.Errorf("%s line %d: %w", path, 1+bytes.Count(text[:at], []byte("\n")), err)
 }
 
-// Object reads an object and hands each name on, to whoever reads its value. kind is what its names are names of, for errors; empty where they are
-// settings.
+// Object reads an object and hands each name on, to whoever reads its value. kind is what
+// its names are names of, for errors; empty where they are settings.
 func (r *Reader) Object(kind string, each func(name string) error) error {
 	if token, err := r.decoder.Token(); err != nil {
 		return err

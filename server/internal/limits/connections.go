@@ -21,9 +21,9 @@ type Config struct {
 	Metrics *metrics.Metrics
 }
 
-// Connections bound how many connections all doors have together, and how many come from one
-// address. A connection beyond the bound is closed at once: its peer knows that it was turned away,
-// and the queue of the kernel stays short for the others.
+// Connections bound how many connections all doors have together, and how many come from
+// one address. A connection beyond the bound is closed at once: its peer knows that it
+// was turned away, and the queue of the kernel stays short for the others.
 type Connections struct {
 	limit, perAddress int
 	refused           *prometheus.CounterVec
@@ -86,7 +86,14 @@ func (c *Connections) failed(err error) {
 		return // the server stops
 	}
 	c.failures.Inc()
-	c.floods.Log(context.Background(), "connections that could not be taken", slog.LevelError, "a connection could not be taken", "error", descriptors.Explain(err))
+	c.floods.Log(
+		context.Background(),
+		"connections that could not be taken",
+		slog.LevelError,
+		"a connection could not be taken",
+		"error",
+		descriptors.Explain(err),
+	)
 }
 
 // Limit bounds the connections of the listener of one door.
@@ -130,8 +137,8 @@ func (c *counted) Close() error {
 	return c.Conn.Close()
 }
 
-// host is an address without its port. Of IPv6 it is the network, since one host may have every
-// address of it.
+// host is an address without its port. Of IPv6 it is the network, since one host may have
+// every address of it.
 func host(address net.Addr) string {
 	parsed, err := netip.ParseAddrPort(address.String())
 	if err != nil {

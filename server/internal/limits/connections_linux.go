@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setUserTimeout ends a connection whose peer does not take what the server sends. gRPC sets it
-// itself, but only on a connection that is not wrapped.
+// setUserTimeout ends a connection whose peer does not take what the server sends. gRPC
+// sets it itself, but only on a connection that is not wrapped.
 func setUserTimeout(conn net.Conn, limit time.Duration) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {

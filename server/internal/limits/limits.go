@@ -1,5 +1,6 @@
-// Package limits bounds how much callers may take of the server: how often each may call, how many
-// calls are under way, how many connections there are, and how much memory all that can need.
+// Package limits bounds how much callers may take of the server: how often each may call,
+// how many calls are under way, how many connections there are, and how much memory all
+// that can need.
 package limits
 
 import (
@@ -16,10 +17,10 @@ const (
 	AgeGrace      = 30 * time.Second // for the calls on a connection that has become old
 )
 
-// Workers is how many goroutines stay alive with the stack that a call has grown. Calls beyond get
-// a goroutine of their own.
+// Workers is how many goroutines stay alive with the stack that a call has grown. Calls
+// beyond get a goroutine of their own.
 const Workers = 64
 
-// Batch is how many requests of a stream go to the store together, and how many may wait for the
-// batch before them.
+// Batch is how many requests of a stream go to the store together, and how many may wait
+// for the batch before them.
 const Batch = 128

@@ -72,7 +72,8 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// However many of a caller's calls come at once, as many pass as its rate grants: no fewer, as would be if those that are refused took from it, and no more.
+// However many of a caller's calls come at once, as many pass as its rate grants: no
+// fewer, as would be if those that are refused took from it, and no more.
 func TestRateOfManyAtOnce(t *testing.T) {
 	for _, callers := range []int{1, 64, 512} {
 		r := NewRates(2000, 500)

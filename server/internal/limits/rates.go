@@ -10,13 +10,13 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxRates is how many addresses have a rate of their own at a time: strangers choose their
-// addresses, and each costs memory. Named callers always have a rate of their own; the callers file
-// or the CA bounds their number.
+// maxRates is how many addresses have a rate of their own at a time: strangers choose
+// their addresses, and each costs memory. Named callers always have a rate of their own;
+// the callers file or the CA bounds their number.
 const maxRates = 16384
 
-// Rates bound how often each caller may call: this many calls per second, and a burst of calls that
-// it has saved up. A nil *Rates limits nothing.
+// Rates bound how often each caller may call: this many calls per second, and a burst of
+// calls that it has saved up. A nil *Rates limits nothing.
 type Rates struct {
 	perSecond rate.Limit
 	burst     int
@@ -38,8 +38,9 @@ func NewRates(perSecond, burst int) *Rates {
 func ofCaller(name string) string  { return "caller " + name }
 func ofAddress(host string) string { return "address " + host }
 
-// Take takes one call from the rate of a caller, or of the address if the caller has no name. It
-// gives 0, or takes nothing and gives the time after which there is a call to take.
+// Take takes one call from the rate of a caller, or of the address if the caller has no
+// name. It gives 0, or takes nothing and gives the time after which there is a call to
+// take.
 func (r *Rates) Take(caller string, from net.Addr) time.Duration {
 	switch {
 	case caller != "":
@@ -50,8 +51,8 @@ func (r *Rates) Take(caller string, from net.Addr) time.Duration {
 	return r.take(ofAddress(""))
 }
 
-// take holds the lock for the whole reservation: a reservation that is canceled after others were
-// made gives nothing back.
+// take holds the lock for the whole reservation: a reservation that is canceled after
+// others were made gives nothing back.
 func (r *Rates) take(key string) time.Duration {
 	if r == nil {
 		return 0
@@ -85,8 +86,8 @@ func (r *Rates) limiter(key string, now time.Time) *rate.Limiter {
 	return made
 }
 
-// clean drops the rates that are full again, since a new rate is full too. It runs at most once per
-// second because it takes long.
+// clean drops the rates that are full again, since a new rate is full too. It runs at
+// most once per second because it takes long.
 func (r *Rates) clean(now time.Time) {
 	if now.Sub(r.cleaned) < time.Second {
 		return
@@ -99,8 +100,8 @@ func (r *Rates) clean(now time.Time) {
 	}
 }
 
-// The rate of denied calls of one caller, unless Config allows fewer calls in all. Each denial is
-// logged, so a client that guesses or is misconfigured must not fill the disk.
+// The rate of denied calls of one caller, unless Config allows fewer calls in all. Each
+// denial is logged, so a client that guesses or is misconfigured must not fill the disk.
 const (
 	DenialsRate  = 10
 	denialsBurst = 50

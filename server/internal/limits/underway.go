@@ -12,8 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
-// UnderWay bounds how many calls are under way. Beyond the bound each call would wait for all
-// before it, until answers come after their callers have given up.
+// UnderWay bounds how many calls are under way. Beyond the bound each call would wait for
+// all before it, until answers come after their callers have given up.
 type UnderWay struct {
 	limit int64
 	count atomic.Int64
@@ -38,9 +38,14 @@ func (u *UnderWay) Begin() error {
 // End gives a place back.
 func (u *UnderWay) End() { u.count.Add(-1) }
 
-// Unary refuses a call for which there is no place. Health checks pass all the same: a busy server
-// must not look dead.
-func (u *UnderWay) Unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+// Unary refuses a call for which there is no place. Health checks pass all the same: a
+// busy server must not look dead.
+func (u *UnderWay) Unary(
+	ctx context.Context,
+	request any,
+	info *grpc.UnaryServerInfo,
+	handler grpc.UnaryHandler,
+) (any, error) {
 	if strings.HasPrefix(info.FullMethod, "/"+healthpb.Health_ServiceDesc.ServiceName+"/") {
 		return handler(ctx, request)
 	}
@@ -51,8 +56,8 @@ func (u *UnderWay) Unary(ctx context.Context, request any, info *grpc.UnaryServe
 	return handler(ctx, request)
 }
 
-// Listings bound how many pages are gathered at a time. Each page has a connection to the store for
-// itself, and there are few connections. Pages can wait; donations must not.
+// Listings bound how many pages are gathered at a time. Each page has a connection to the
+// store for itself, and there are few connections. Pages can wait; donations must not.
 type Listings struct {
 	wanted UnderWay
 	places chan struct{}
@@ -63,7 +68,8 @@ func NewListings() *Listings {
 	return &Listings{wanted: UnderWay{limit: 64}, places: make(chan struct{}, 4)}
 }
 
-// Begin waits for a place, which End gives back, or refuses if too many pages wait already.
+// Begin waits for a place, which End gives back, or refuses if too many pages wait
+// already.
 func (l *Listings) Begin(ctx context.Context) error {
 	if err := l.wanted.Begin(); err != nil {
 		return err

@@ -12,8 +12,9 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// Audit records the acts that a person may have to answer for: calls that were denied, notes that
-// were forgotten, losses that were acknowledged. It writes whatever the level of the log is.
+// Audit records the acts that a person may have to answer for: calls that were denied,
+// notes that were forgotten, losses that were acknowledged. It writes whatever the level
+// of the log is.
 type Audit struct {
 	to  slog.Handler
 	log *slog.Logger // gets a line that could not be written to the audit
@@ -28,7 +29,12 @@ func (a Audit) Write(ctx context.Context, act string, fields ...any) {
 	line.Add("caller", CallerOf(ctx), "peer", PeerOf(ctx))
 	line.Add(fields...)
 	if err := a.to.Handle(ctx, line); err != nil { // not through a logger, which drops lines below its level
-		a.log.ErrorContext(ctx, "a line of the audit could not be written where it belongs, and follows here", "error", err)
+		a.log.ErrorContext(
+			ctx,
+			"a line of the audit could not be written where it belongs, and follows here",
+			"error",
+			err,
+		)
 		_ = a.log.Handler().Handle(ctx, line)
 	}
 }

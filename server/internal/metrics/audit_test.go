@@ -12,7 +12,9 @@ import (
 // With TLS the peer is who shook hands, as gRPC would tell it.
 func TestPeerOfTLS(t *testing.T) {
 	var got *peer.Peer
-	server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = PeerOfRequest(r) }))
+	server := httptest.NewTLSServer(
+		http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = PeerOfRequest(r) }),
+	)
 	defer server.Close()
 	response, err := server.Client().Get(server.URL)
 	if err != nil {

@@ -15,9 +15,10 @@ const (
 	FloodLines = 10
 )
 
-// Floods keep callers from filling the log, and the disk behind it. The first lines of each kind are
-// written at once; at the end of the span one line tells how many more there were. The server
-// chooses the kinds, and they are few. Metrics count every event whose number matters.
+// Floods keep callers from filling the log, and the disk behind it. The first lines of
+// each kind are written at once; at the end of the span one line tells how many more
+// there were. The server chooses the kinds, and they are few. Metrics count every event
+// whose number matters.
 type Floods struct {
 	logger  *slog.Logger
 	leftOut prometheus.Counter
@@ -66,11 +67,20 @@ func (f *Floods) end(kind string) {
 	delete(f.of, kind)
 	f.mu.Unlock()
 	if k != nil && k.leftOut > 0 {
-		f.logger.Warn("left out lines of a kind, since there were too many", "kind", kind, "left_out", k.leftOut, "within", FloodSpan.String())
+		f.logger.Warn(
+			"left out lines of a kind, since there were too many",
+			"kind",
+			kind,
+			"left_out",
+			k.leftOut,
+			"within",
+			FloodSpan.String(),
+		)
 	}
 }
 
-// EndAll ends every span, for a server that stops: it still tells how many lines were left out.
+// EndAll ends every span, for a server that stops: it still tells how many lines were
+// left out.
 func (f *Floods) EndAll() {
 	f.mu.Lock()
 	kinds := make([]string, 0, len(f.of))

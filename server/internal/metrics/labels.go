@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// Callers choose the names of ledgers and channels, and each name costs a time series for as long
-// as the process lives. So this many names get a label of their own; later names count as other.
+// Callers choose the names of ledgers and channels, and each name costs a time series for
+// as long as the process lives. So this many names get a label of their own; later names
+// count as other.
 const (
 	maxLedgerLabels  = 64
 	maxChannelLabels = 16

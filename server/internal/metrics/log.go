@@ -15,9 +15,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/contract"
 )
 
-// logUnary writes the line of a unary call. The middleware gathers its fields before it knows
-// whether the line is wanted, which would cost a tenth of the whole call. So the call runs first,
-// and the middleware sees only calls whose line will be written.
+// logUnary writes the line of a unary call. The middleware gathers its fields before it
+// knows whether the line is wanted, which would cost a tenth of the whole call. So the
+// call runs first, and the middleware sees only calls whose line will be written.
 func (m *Metrics) logUnary() grpc.UnaryServerInterceptor {
 	write := logging.UnaryServerInterceptor(m.callLogger(), logOptions...)
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
@@ -34,7 +34,8 @@ func (m *Metrics) logUnary() grpc.UnaryServerInterceptor {
 // beganKey is the context key of the time at which a call began.
 type beganKey struct{}
 
-// callTimes are the fields for a call's begin and duration if the line is written after the call.
+// callTimes are the fields for a call's begin and duration if the line is written after
+// the call.
 func callTimes(ctx context.Context) logging.Fields {
 	began, ok := ctx.Value(beganKey{}).(time.Time)
 	if !ok {
@@ -44,8 +45,9 @@ func callTimes(ctx context.Context) logging.Fields {
 	return logging.Fields{"grpc.start_time", began.Format(time.RFC3339), "grpc.time_ms", fmt.Sprintf("%.3f", took)}
 }
 
-// callLogger writes one line for each call, at its end, without request or response. Lines from
-// level info on are limited by kind: calls with the same method, code and reason are of one kind.
+// callLogger writes one line for each call, at its end, without request or response.
+// Lines from level info on are limited by kind: calls with the same method, code and
+// reason are of one kind.
 func (m *Metrics) callLogger() logging.Logger {
 	return logging.LoggerFunc(func(ctx context.Context, level logging.Level, message string, fields ...any) {
 		if level < logging.LevelInfo { // at level debug the operator wants every line
@@ -74,13 +76,17 @@ var logOptions = []logging.Option{
 	logging.WithErrorFields(func(err error) logging.Fields { return logging.Fields{"reason", contract.ReasonOf(err)} }),
 }
 
-// levelOf is debug for calls that went well, info for a caller's mistake, and warn or error for
-// calls that the server or the store could not answer.
+// levelOf is debug for calls that went well, info for a caller's mistake, and warn or
+// error for calls that the server or the store could not answer.
 func levelOf(code codes.Code) logging.Level {
 	switch code {
 	case codes.OK:
 		return logging.LevelDebug
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.FailedPrecondition, codes.PermissionDenied:
+	case codes.Unavailable,
+		codes.DeadlineExceeded,
+		codes.ResourceExhausted,
+		codes.FailedPrecondition,
+		codes.PermissionDenied:
 		return logging.LevelWarn
 	case codes.Internal, codes.Unknown, codes.DataLoss:
 		return logging.LevelError

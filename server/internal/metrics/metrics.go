@@ -1,5 +1,5 @@
-// Package metrics is what an operator sees of the server: every metric, in one table; the lines of
-// the log, limited where callers cause them; and the audit.
+// Package metrics is what an operator sees of the server: every metric, in one table; the
+// lines of the log, limited where callers cause them; and the audit.
 package metrics
 
 import (
@@ -32,8 +32,8 @@ type Config struct {
 	Stats   func() store.Stats
 }
 
-// Metrics are the metrics and log of one server. The registry is its own, so that two servers in
-// one process do not share a count.
+// Metrics are the metrics and log of one server. The registry is its own, so that two
+// servers in one process do not share a count.
 type Metrics struct {
 	Registry *prometheus.Registry
 	Calls    *grpcprom.ServerMetrics
@@ -50,8 +50,8 @@ type Metrics struct {
 	ledgers, channels *labels
 }
 
-// New makes the metrics. Ledgers that the operator has named have their label from the start, so
-// that callers cannot use the labels up before them.
+// New makes the metrics. Ledgers that the operator has named have their label from the
+// start, so that callers cannot use the labels up before them.
 func New(config Config) *Metrics {
 	m := &Metrics{
 		Registry: prometheus.NewRegistry(),
@@ -94,8 +94,8 @@ func (m *Metrics) Verdict(request store.NoteRequest, reply store.NoteReply, diff
 	}
 }
 
-// learned logs what the server has learned of the transaction ids of two channels, once for each
-// change.
+// learned logs what the server has learned of the transaction ids of two channels, once
+// for each change.
 func (m *Metrics) learned(pair agreement.Pair, agree bool, agreements, contradictions int) {
 	event, value := label(notedv1.Event_name, int(pair.Event), "EVENT_"), 0.0
 	level := slog.LevelWarn
@@ -128,18 +128,24 @@ func (m *Metrics) Refused(fullMethod string, err error) {
 	m.refusals.WithLabelValues(rpc, grpcprom.FromError(err).Code().String(), contract.ReasonOf(err)).Inc()
 }
 
-// Unreadable counts and logs a request that cannot be read. Such a request never becomes a call,
-// so no interceptor sees it. Its caller is broken, and the people who run the caller may not see
-// the error that it gets.
+// Unreadable counts and logs a request that cannot be read. Such a request never becomes
+// a call, so no interceptor sees it. Its caller is broken, and the people who run the
+// caller may not see the error that it gets.
 func (m *Metrics) Unreadable(message any, code codes.Code) {
 	rpc := strings.TrimSuffix(string(message.(proto.Message).ProtoReflect().Descriptor().Name()), "Request")
 	m.refusals.WithLabelValues(rpc, code.String(), "UNREADABLE").Inc()
-	m.Floods.Log(context.Background(), "requests that cannot be read", slog.LevelWarn,
-		"a request could not be read, so its donation was not looked at; mend the caller, which was told why", "rpc", rpc)
+	m.Floods.Log(
+		context.Background(),
+		"requests that cannot be read",
+		slog.LevelWarn,
+		"a request could not be read, so its donation was not looked at; mend the caller, which was told why",
+		"rpc",
+		rpc,
+	)
 }
 
-// Panicked counts a panic and gives the caller's error for it. The log gets the panic whole, the
-// caller learns nothing of it.
+// Panicked counts a panic and gives the caller's error for it. The log gets the panic
+// whole, the caller learns nothing of it.
 func (m *Metrics) Panicked(ctx context.Context, p any) error {
 	m.panics.Inc()
 	m.Floods.Log(ctx, "panicked", slog.LevelError, "panicked; this is a bug in noted",
@@ -147,7 +153,8 @@ func (m *Metrics) Panicked(ctx context.Context, p any) error {
 	return contract.Refuse(fmt.Errorf("recovered: %T", p))
 }
 
-// Recovered runs f in a goroutine of the server's own, where a panic would end the process.
+// Recovered runs f in a goroutine of the server's own, where a panic would end the
+// process.
 func (m *Metrics) Recovered(ctx context.Context, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -157,8 +164,8 @@ func (m *Metrics) Recovered(ctx context.Context, f func() error) (err error) {
 	return f()
 }
 
-// Unary gives the first interceptors of unary calls, outermost first: metrics, log, refusals, and
-// the recovery of a panic inside them.
+// Unary gives the first interceptors of unary calls, outermost first: metrics, log,
+// refusals, and the recovery of a panic inside them.
 func (m *Metrics) Unary() []grpc.UnaryServerInterceptor {
 	return []grpc.UnaryServerInterceptor{
 		m.Calls.UnaryServerInterceptor(),
@@ -168,7 +175,12 @@ func (m *Metrics) Unary() []grpc.UnaryServerInterceptor {
 	}
 }
 
-func (m *Metrics) countRefusal(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func (m *Metrics) countRefusal(
+	ctx context.Context,
+	request any,
+	info *grpc.UnaryServerInfo,
+	handler grpc.UnaryHandler,
+) (any, error) {
 	response, err := handler(ctx, request)
 	if err != nil {
 		m.Refused(info.FullMethod, err)
@@ -176,11 +188,15 @@ func (m *Metrics) countRefusal(ctx context.Context, request any, info *grpc.Unar
 	return response, err
 }
 
-// Stream gives the same for streams. Requests on NoteDonations are counted where each is answered.
+// Stream gives the same for streams. Requests on NoteDonations are counted where each is
+// answered.
 func (m *Metrics) Stream() []grpc.StreamServerInterceptor {
 	return []grpc.StreamServerInterceptor{
 		m.Calls.StreamServerInterceptor(),
-		selector.StreamServerInterceptor(logging.StreamServerInterceptor(m.callLogger(), logOptions...), selector.MatchFunc(isLogged)),
+		selector.StreamServerInterceptor(
+			logging.StreamServerInterceptor(m.callLogger(), logOptions...),
+			selector.MatchFunc(isLogged),
+		),
 		recovery.StreamServerInterceptor(recovery.WithRecoveryHandlerContext(m.Panicked)),
 	}
 }

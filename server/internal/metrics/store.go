@@ -6,8 +6,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// storeStats collects the store's own counts. The Redis client keeps them, so they are read when a
-// client asks.
+// storeStats collects the store's own counts. The Redis client keeps them, so they are
+// read when a client asks.
 type storeStats func() store.Stats
 
 var storeMetrics = []struct {
@@ -17,11 +17,23 @@ var storeMetrics = []struct {
 }{
 	{desc("noted_store_pool_hits_total"), prometheus.CounterValue, func(s store.Stats) uint32 { return s.Hits }},
 	{desc("noted_store_pool_misses_total"), prometheus.CounterValue, func(s store.Stats) uint32 { return s.Misses }},
-	{desc("noted_store_pool_timeouts_total"), prometheus.CounterValue, func(s store.Stats) uint32 { return s.Timeouts }},
+	{
+		desc("noted_store_pool_timeouts_total"),
+		prometheus.CounterValue,
+		func(s store.Stats) uint32 { return s.Timeouts },
+	},
 	{desc("noted_store_pool_stale_total"), prometheus.CounterValue, func(s store.Stats) uint32 { return s.StaleConns }},
-	{desc("noted_store_unknown_scripts_total"), prometheus.CounterValue, func(s store.Stats) uint32 { return s.UnknownScripts }},
+	{
+		desc("noted_store_unknown_scripts_total"),
+		prometheus.CounterValue,
+		func(s store.Stats) uint32 { return s.UnknownScripts },
+	},
 	{desc("noted_store_pool_connections"), prometheus.GaugeValue, func(s store.Stats) uint32 { return s.TotalConns }},
-	{desc("noted_store_pool_idle_connections"), prometheus.GaugeValue, func(s store.Stats) uint32 { return s.IdleConns }},
+	{
+		desc("noted_store_pool_idle_connections"),
+		prometheus.GaugeValue,
+		func(s store.Stats) uint32 { return s.IdleConns },
+	},
 }
 
 // Describe is of prometheus.Collector.

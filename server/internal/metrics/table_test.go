@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestTable checks that each metric stands once, with a name that says whose it is and a meaning
-// that is a sentence.
+// TestTable checks that each metric stands once, with a name that says whose it is and a
+// meaning that is a sentence.
 func TestTable(t *testing.T) {
 	name := regexp.MustCompile(`^noted_[a-z_]+$`)
 	seen := map[string]bool{}
