@@ -248,7 +248,8 @@ func TestDoorsStayShut(t *testing.T) {
 		says   string
 	}{
 		{"nothing", func(c *server.Config) {}, "there is no TLS (-tls-cert, -tls-key), and nobody says who may call"},
-		{"callers alone", func(c *server.Config) { c.Callers = callers }, "tokens and donations could be read on the way"},
+		{"callers alone", func(c *server.Config) { c.Callers = callers }, "tokens and donations could be read on the " +
+			"way"},
 		{"TLS alone", secure, "nobody says who may call"},
 		{"TLS and callers", func(c *server.Config) { secure(c); c.Callers = callers }, ""},
 		{"mutual TLS", func(c *server.Config) { secure(c); c.TLSClientCA = caFile }, ""},

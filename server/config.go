@@ -269,7 +269,8 @@ func (c Config) check() error {
 			wrong = append(
 				wrong,
 				fmt.Errorf(
-					"%sthe retention is %v, and a window %v: a message that comes between the two finds its note forgotten, and its donation is processed twice; "+
+					"%sthe retention is %v, and a window %v: a message that comes between the two finds its note "+
+						"forgotten, and its donation is processed twice; "+
 						"set a -retention of at least %[3]v, or a shorter -arrival-window or -match-window",
 					whose,
 					r.Retention,

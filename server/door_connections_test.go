@@ -132,7 +132,8 @@ func TestDrainAtTheDoorIsBounded(t *testing.T) {
 		const body = `{"donation":{"series_id":"I-2"}}`
 		fmt.Fprintf(
 			conn,
-			"POST %s HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
+			"POST %s HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nExpect: "+
+				"100-continue\r\nContent-Length: %d\r\n\r\n",
 			notedv1connect.DedupeServiceNoteDonationProcedure,
 			len(body),
 		)

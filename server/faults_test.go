@@ -121,7 +121,8 @@ var faults = []struct{ fault, then, tests string }{
 	{
 		"Redis has lost its data",
 		"noticed by the mark, told in log, metric and health, refused where asked",
-		"store.TestWentBack store.TestClusterPartWentBack server.TestEveryLossIsNoticed server.TestLossIsReported server.TestLossIsRefused",
+		"store.TestWentBack store.TestClusterPartWentBack server.TestEveryLossIsNoticed server.TestLossIsReported " +
+			"server.TestLossIsRefused",
 	},
 	{
 		"Redis cannot write to its disk",
@@ -136,7 +137,8 @@ var faults = []struct{ fault, then, tests string }{
 	{
 		"Redis's clock jumps forward",
 		"holds and notes end early; noticed; nobody in time is refused",
-		"store.TestClockSetForwardOnRedis store.TestClockJumpsUnderLoad server.TestClockOfRedisJumps server.TestClockJumps",
+		"store.TestClockSetForwardOnRedis store.TestClockJumpsUnderLoad server.TestClockOfRedisJumps " +
+			"server.TestClockJumps",
 	},
 	{
 		"Redis's clock jumps back",
@@ -212,7 +214,8 @@ var faults = []struct{ fault, then, tests string }{
 	{
 		"readers that do not read",
 		"not read from either; little is kept for them; cut off",
-		"server.TestSlowReader server.TestUnreadPages server.TestUnreadPageGrowsOld server.TestUnreadStreams server.TestPeerThatTakesNothing server.TestCableIsPulled",
+		"server.TestSlowReader server.TestUnreadPages server.TestUnreadPageGrowsOld server.TestUnreadStreams " +
+			"server.TestPeerThatTakesNothing server.TestCableIsPulled",
 	},
 	{"ping floods", "GOAWAY", "server.TestBadPeers"},
 	{"stream floods, rapid resets", "REFUSED_STREAM, memory bounded", "server.TestBadPeers"},
@@ -271,7 +274,8 @@ var faults = []struct{ fault, then, tests string }{
 	{
 		"two releases side by side",
 		"they agree over one Redis, and read what the other wrote",
-		"soak.TestTwoReleases soak.TestTwoReleasesUnderLoad store.TestSideBySide store.TestFirstRelease store.TestNewerRelease",
+		"soak.TestTwoReleases soak.TestTwoReleasesUnderLoad store.TestSideBySide store.TestFirstRelease " +
+			"store.TestNewerRelease",
 	},
 	{
 		"little memory",

@@ -18,8 +18,10 @@ import (
 // panic there does not end the process for something that a caller has sent. Handlers are
 // run by gRPC and net/http, and guarded by the interceptors.
 var ownGoroutines = map[string]string{
-	"server.go Server.Serve: go ×3":                           "accept; what comes on a connection is the transport's, and handlers are guarded",
-	"server.go Server.Serve: Go ×2":                           "the watch and the reloader: of the store's report and the operator's files, nothing of callers",
+	"server.go Server.Serve: go ×3": "accept; what comes on a connection is the " +
+		"transport's, and handlers are guarded",
+	"server.go Server.Serve: Go ×2": "the watch and the reloader: of the store's report " +
+		"and the operator's files, nothing of callers",
 	"server.go Server.stop: Go":                               "waits for the door's calls",
 	"server.go Server.stop: AfterFunc":                        "cuts off",
 	"internal/calls/interceptors.go Service.endWithDrain: go": "waits for three channels",
@@ -97,7 +99,8 @@ func TestOwnGoroutines(t *testing.T) {
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf(
-			"goroutines of our own (-looked at +there); guard a new one, or say why it cannot panic for what a caller sends:\n%s",
+			"goroutines of our own (-looked at +there); guard a new one, or say why it cannot panic for what a "+
+				"caller sends:\n%s",
 			diff,
 		)
 	}

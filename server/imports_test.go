@@ -31,7 +31,8 @@ const (
 	// below is what the rooms of the server stand on.
 	below = "gen/go/noted/v1 server/internal/agreement server/internal/contract server/internal/descriptors " +
 		"server/internal/metrics server/internal/store"
-	inside = below + " gen/go/noted/v1/notedv1connect server/internal/access server/internal/calls server/internal/door " +
+	inside = below + " gen/go/noted/v1/notedv1connect server/internal/access server/internal/calls " +
+		"server/internal/door " +
 		"server/internal/health server/internal/jsonfile server/internal/limits"
 	service = contract + " server " + inside
 	trial   = service + " server/internal/embedded"
@@ -84,28 +85,32 @@ var rooms = []room{
 	{
 		"server/internal/access",
 		below + " server/internal/jsonfile",
-		"gen/go/noted/v1 server/internal/contract server/internal/jsonfile server/internal/metrics server/internal/store " +
+		"gen/go/noted/v1 server/internal/contract server/internal/jsonfile server/internal/metrics " +
+			"server/internal/store " +
 			useMiddleware + " " + usePrometheus + " " + useGRPC,
 		"testing",
 	},
 	{
 		"server/internal/limits",
 		below,
-		"server/internal/contract server/internal/descriptors server/internal/metrics golang.org/x/sys golang.org/x/time " +
+		"server/internal/contract server/internal/descriptors server/internal/metrics golang.org/x/sys " +
+			"golang.org/x/time " +
 			usePrometheus + " " + useGRPC,
 		"testing",
 	},
 	{
 		"server/internal/health",
 		below,
-		"gen/go/noted/v1 server/internal/contract server/internal/descriptors server/internal/metrics server/internal/store " +
+		"gen/go/noted/v1 server/internal/contract server/internal/descriptors server/internal/metrics " +
+			"server/internal/store " +
 			usePrometheus + " " + useGRPC,
 		"testing",
 	},
 	{
 		"server/internal/calls",
 		below + " server/internal/access server/internal/health server/internal/jsonfile server/internal/limits",
-		"gen/go/noted/v1 server/internal/access server/internal/contract server/internal/health server/internal/limits " +
+		"gen/go/noted/v1 server/internal/access server/internal/contract server/internal/health " +
+			"server/internal/limits " +
 			"server/internal/metrics server/internal/store " + useMiddleware + " " + useGRPC,
 		"testing",
 	},

@@ -29,12 +29,13 @@ func TestManagedRedis(t *testing.T) {
 		return args
 	}
 	const (
-		seeProvider = "look with its provider that it is Redis 6.2 or newer, with maxmemory-policy noeviction and its append-only file on"
-		turnOn      = "turn its persistence on with its provider, as an append-only file"
-		noeviction  = "set it with its provider"
-		unknown     = "give it back, ask the provider for it, or name another Redis"
-		rights      = `give it the rights that README.md has under "Run it"`
-		restricted  = "~noted:* +@all -@admin -@dangerous"
+		seeProvider = "look with its provider that it is Redis 6.2 or newer, with maxmemory-policy noeviction and " +
+			"its append-only file on"
+		turnOn     = "turn its persistence on with its provider, as an append-only file"
+		noeviction = "set it with its provider"
+		unknown    = "give it back, ask the provider for it, or name another Redis"
+		rights     = `give it the rights that README.md has under "Run it"`
+		restricted = "~noted:* +@all -@admin -@dangerous"
 	)
 	aof := []string{"--appendonly", "yes"}
 	for _, c := range []struct {

@@ -79,7 +79,8 @@ func TestShardLost(t *testing.T) {
 				); got.code != codes.Unavailable || !got.retry ||
 					time.Since(began) > 1900*time.Millisecond {
 					t.Errorf(
-						"a series of the lost shard: %v after %v, want UNAVAILABLE, with when to come again, before the deadline",
+						"a series of the lost shard: %v after %v, want UNAVAILABLE, with when to come again, before "+
+							"the deadline",
 						err,
 						time.Since(began),
 					)

@@ -171,9 +171,11 @@ func TestOnePrimaryWithoutReplicas(t *testing.T) {
 func TestOtherMode(t *testing.T) {
 	cluster, alone := redistest.StartCluster(t), redistest.Start(t)
 	for _, c := range []struct{ name, mode, url, says string }{
-		{"a cluster's node", "standalone", cluster.Nodes[0].URL(), "a cluster's node, which has only some of the series: start with -redis-mode cluster"},
+		{"a cluster's node", "standalone", cluster.Nodes[0].URL(), "a cluster's node, which has only some of the " +
+			"series: start with -redis-mode cluster"},
 		{"no cluster", "cluster", alone.URL(), "not in a cluster: start with -redis-mode standalone"},
-		{"no sentinel", "sentinel", alone.URL() + "?master_name=noted", "no sentinel: start with -redis-mode standalone"},
+		{"no sentinel", "sentinel", alone.URL() + "?master_name=noted", "no sentinel: start with -redis-mode " +
+			"standalone"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := startGuarded(t, func(config *server.Config) { config.Redis, config.RedisMode = c.url, c.mode })

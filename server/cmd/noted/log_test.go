@@ -62,7 +62,8 @@ func serving(t *testing.T, args ...string) (*exec.Cmd, map[string]string, *guard
 // no line and holds nothing that a terminal would obey: neither in the log for machines
 // nor in that for a person.
 func TestLogCannotBeForged(t *testing.T) {
-	const evil = "canary\n{\"level\":\"ERROR\",\"msg\":\"forged\"}\r\nlevel=ERROR msg=forged\x1b[2J\x1b]0;title\x07\u009b31m\u202e\u2028\ufeff\x00\x7f\"'\\"
+	const evil = "canary\n{\"level\":\"ERROR\",\"msg\":\"forged\"}\r\nlevel=ERROR " +
+		"msg=forged\x1b[2J\x1b]0;title\x07\u009b31m\u202e\u2028\ufeff\x00\x7f\"'\\"
 	dir := t.TempDir()
 	callers := pkitest.Write(
 		t,
@@ -186,7 +187,8 @@ func TestLogCannotBeForged(t *testing.T) {
 			}
 			if want := 2; !strings.Contains(name, "known") && reasons < want {
 				t.Errorf(
-					"the reasons of the forgetting and the release are in %d lines, want %d, or the test proves nothing:\n%s",
+					"the reasons of the forgetting and the release are in %d lines, want %d, or the test proves "+
+						"nothing:\n%s",
 					reasons,
 					want,
 					printed,

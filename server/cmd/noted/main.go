@@ -91,7 +91,8 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		}
 		fmt.Fprintf(
 			stdout,
-			"noted -dev: a trial on %s, plaintext. The store is in this process: NOTHING SURVIVES A RESTART. Not for production.\n",
+			"noted -dev: a trial on %s, plaintext. The store is in this process: NOTHING SURVIVES A RESTART. Not for "+
+				"production.\n",
 			where,
 		)
 	}

@@ -440,13 +440,14 @@ func TestLedgers(t *testing.T) {
 		t.Errorf("read %+v", ledgers)
 	}
 	bad := map[string]string{
-		"":                               "line 1: the file ends too early",
-		"{\n\"a\": {":                    "line 2: the file ends too early",
-		"[]":                             "line 1: here must be an object",
-		"{\n\n\"a\": 1}":                 "line 3: ledger \"a\": here must be an object",
-		"{\n\"a\": {\"retentoin\":1}}":   "line 2: ledger \"a\": there is no setting \"retentoin\"; there are match_window, arrival_window, retention, transaction_ids",
-		"{\"a\": {\"retention\": 1}}":    "line 1: ledger \"a\": retention must be a text in quotes",
-		"{\"a\": {\"retention\":\"x\"}}": "line 1: ledger \"a\": retention is \"x\"",
+		"":               "line 1: the file ends too early",
+		"{\n\"a\": {":    "line 2: the file ends too early",
+		"[]":             "line 1: here must be an object",
+		"{\n\n\"a\": 1}": "line 3: ledger \"a\": here must be an object",
+		"{\n\"a\": {\"retentoin\":1}}": "line 2: ledger \"a\": there is no setting \"retentoin\"; there are " +
+			"match_window, arrival_window, retention, transaction_ids",
+		"{\"a\": {\"retention\": 1}}":                             "line 1: ledger \"a\": retention must be a text in quotes",
+		"{\"a\": {\"retention\":\"x\"}}":                          "line 1: ledger \"a\": retention is \"x\"",
 		"{\"a\":{\n\"retention\":\"1d\",\n\"retention\":\"2d\"}}": "line 3: ledger \"a\": \"retention\" is there twice",
 		"{\"a\":{},\n\"a\":{}}":                                   "line 2: ledger \"a\" is there twice",
 		"{\"a\":{\"transaction_ids\":\"none\"}}":                  "auto, per-channel, shared",

@@ -74,8 +74,10 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			"redis",
 			"",
 			"URL",
-			"Where the store is. Required without -dev. redis://[user:password@]host:port[/db], rediss:// for TLS; with sentinels or a cluster name further nodes with "+
-				"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, where "+
+			"Where the store is. Required without -dev. redis://[user:password@]host:port[/db], rediss:// for TLS; "+
+				"with sentinels or a cluster name further nodes with "+
+				"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, "+
+				"where "+
 				"no list of processes shows it. See -redis-ca for a CA of your own.",
 		),
 		text("redis-mode", server.DefaultRedisMode, "MODE", "What -redis names: "+strings.Join(redisModes, ", ")+"."),
@@ -90,7 +92,8 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			"http-listen",
 			"",
 			"ADDR",
-			"Where to answer the same calls as JSON over HTTP (curl is enough), gRPC-Web and gRPC; off for nowhere. Default off, with -dev "+devHTTPListen+".",
+			"Where to answer the same calls as JSON over HTTP (curl is enough), gRPC-Web and gRPC; off for nowhere. "+
+				"Default off, with -dev "+devHTTPListen+".",
 		),
 		text(
 			"admin-listen",
@@ -102,7 +105,8 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			"tls-cert",
 			"",
 			"FILE",
-			"The server's certificate and its chain, PEM, for gRPC and HTTP. New contents of this file and the next two are taken up within moments, or at SIGHUP; "+
+			"The server's certificate and its chain, PEM, for gRPC and HTTP. New contents of this file and the next "+
+				"two are taken up within moments, or at SIGHUP; "+
 				"what cannot be read is logged, and the old stays.",
 		),
 		text("tls-key", "", "FILE", "The key of -tls-cert, PEM."),
@@ -110,23 +114,27 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			"tls-client-ca",
 			"",
 			"FILE",
-			"The CAs of callers' certificates, PEM. Without -callers each caller needs a certificate of theirs; with -callers one may come with a token instead.",
+			"The CAs of callers' certificates, PEM. Without -callers each caller needs a certificate of theirs; with "+
+				"-callers one may come with a token instead.",
 		),
 		text(
 			"callers",
 			"",
 			"FILE",
-			"Who may call, see below. Without it everybody may who can connect. New contents are taken up as those of -tls-cert.",
+			"Who may call, see below. Without it everybody may who can connect. New contents are taken up as those "+
+				"of -tls-cert.",
 		),
 		yes(
 			"insecure",
-			"Listen on more than this machine without TLS, or without knowing who calls. Whoever can connect can then read, forge and suppress donations.",
+			"Listen on more than this machine without TLS, or without knowing who calls. Whoever can connect can "+
+				"then read, forge and suppress donations.",
 		),
 		text(
 			"rate",
 			"0",
 			"N",
-			"How many calls a second each caller may make, by its name, or by its address where it has none; 0 for any number. A request on a stream is a call. Whoever is denied may try 10 times a second at most.",
+			"How many calls a second each caller may make, by its name, or by its address where it has none; 0 for "+
+				"any number. A request on a stream is a call. Whoever is denied may try 10 times a second at most.",
 		),
 		text(
 			"burst",
@@ -168,14 +176,16 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			"retention",
 			days(server.DefaultRetention),
 			"TIME",
-			"How long a note is kept after its donation; at least as long as either window. A message that bears a time and comes later is refused, never taken for new.",
+			"How long a note is kept after its donation; at least as long as either window. A message that bears a "+
+				"time and comes later is refused, never taken for new.",
 		),
 		text(
 			"transaction-ids",
 			string(server.Auto),
 			"HOW",
 			"What unequal transaction ids on two channels mean: two donations (shared), nothing (per-channel), "+
-				"or two donations once the series or the ledger has shown that the channels' ids agree (auto). shared, where they do not agree, doubles every donation. "+
+				"or two donations once the series or the ledger has shown that the channels' ids agree (auto). "+
+				"shared, where they do not agree, doubles every donation. "+
 				"The metrics noted_transaction_ids_agree and noted_channel_pairs_total show what is true.",
 		),
 		text("ledgers", "", "FILE", "Settings of single ledgers, see below."),
@@ -183,32 +193,38 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			"series-limit",
 			strconv.Itoa(server.DefaultSeriesLimit),
 			"N",
-			"How many notes one series may hold at a time; one more is refused, since the series id looks like a constant.",
+			"How many notes one series may hold at a time; one more is refused, since the series id looks like a "+
+				"constant.",
 		),
 		yes(
 			"allow-eviction",
-			"Run on a Redis that forgets donations when its memory is full (any maxmemory-policy but noeviction). They will be processed twice.",
+			"Run on a Redis that forgets donations when its memory is full (any maxmemory-policy but noeviction). "+
+				"They will be processed twice.",
 		),
 		text(
 			"replicas",
 			"0",
 			"N",
-			"How many replicas must have an answer before it is given (WAIT); 0 leaves durability to Redis. Name as many as there are: a failover to one that lags "+
-				"loses what only others have. Fewer in time is DURABILITY_NOT_REACHED, and asking again with the same request id waits again.",
+			"How many replicas must have an answer before it is given (WAIT); 0 leaves durability to Redis. Name as "+
+				"many as there are: a failover to one that lags "+
+				"loses what only others have. Fewer in time is DURABILITY_NOT_REACHED, and asking again with the "+
+				"same request id waits again.",
 		),
 		text("replicas-timeout", days(server.DefaultReplicasTime), "TIME", "How long an answer waits for them."),
 		text(
 			"on-loss",
 			report,
 			"HOW",
-			"What to do when the store has lost notes (was emptied, restarted without its data, or taken over by a replica that lagged): "+report+
+			"What to do when the store has lost notes (was emptied, restarted without its data, or taken over by a "+
+				"replica that lagged): "+report+
 				", or "+refuse+" every call until an operator says POST /acknowledge on -admin-listen.",
 		),
 		text(
 			"epoch",
 			"",
 			"ID",
-			"The epoch that the store must be in, as the log tells it; so a loss is noticed that happens while no server runs.",
+			"The epoch that the store must be in, as the log tells it; so a loss is noticed that happens while no "+
+				"server runs.",
 		),
 		yes("reflection", "Let tools such as grpcurl ask for the contract."),
 		text(
@@ -230,7 +246,8 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 			"audit-log",
 			"",
 			"FILE",
-			"Where to append the audit, as lines of JSON: calls that were denied, notes that were forgotten, losses that were acknowledged. "+
+			"Where to append the audit, as lines of JSON: calls that were denied, notes that were forgotten, losses "+
+				"that were acknowledged. "+
 				"Without it they go to the log. It is opened anew at SIGHUP, for a rotation of logs.",
 		),
 	}
@@ -395,7 +412,8 @@ func settingsOf(c *cli.Command) (*settings, error) {
 			wrong = append(
 				wrong,
 				usage(
-					"%s is for a service that is relied on, and what %s notes is lost with its process; leave one out, or say where Redis is with -redis",
+					"%s is for a service that is relied on, and what %s notes is lost with its process; leave one "+
+						"out, or say where Redis is with -redis",
 					both(flag),
 					both("dev"),
 				),
@@ -421,7 +439,8 @@ func settingsOf(c *cli.Command) (*settings, error) {
 		wrong = append(
 			wrong,
 			usage(
-				"there is no store: say where Redis is with -redis redis://host:6379 (or %s), or try Noted without one with -dev",
+				"there is no store: say where Redis is with -redis redis://host:6379 (or %s), or try Noted without "+
+					"one with -dev",
 				envName("redis"),
 			),
 		)

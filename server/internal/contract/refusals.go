@@ -59,33 +59,37 @@ var refusals = []refusal{
 		sentence: "is no receipt that Noted gave; pass the receipt of the FIRST answer as it is",
 	},
 	{
-		when:     store.ErrBadPageToken,
-		code:     codes.InvalidArgument,
-		reason:   "INVALID_REQUEST",
-		field:    "page_token",
-		sentence: "is no token of this listing; pass next_page_token of the page before as it is, and leave the other fields as they were",
+		when:   store.ErrBadPageToken,
+		code:   codes.InvalidArgument,
+		reason: "INVALID_REQUEST",
+		field:  "page_token",
+		sentence: "is no token of this listing; pass next_page_token of the page before as it is, and leave the " +
+			"other fields as they were",
 	},
 	{
-		when:     store.ErrBadDonationID,
-		code:     codes.InvalidArgument,
-		reason:   "INVALID_REQUEST",
-		field:    "donation_id",
-		sentence: "is no donation id that Noted gave in this series; pass donation_id, ledger and series_id as the note has them",
-	},
-
-	{
-		when:     store.ErrRequestReused,
-		code:     codes.InvalidArgument,
-		reason:   "REQUEST_ID_REUSED",
-		field:    "request_id",
-		sentence: "is that of another message of this series, which was answered FIRST, and nothing was noted; give each call an id of its own",
+		when:   store.ErrBadDonationID,
+		code:   codes.InvalidArgument,
+		reason: "INVALID_REQUEST",
+		field:  "donation_id",
+		sentence: "is no donation id that Noted gave in this series; pass donation_id, ledger and series_id as the " +
+			"note has them",
 	},
 
 	{
-		when:     store.ErrTooEarly,
-		code:     codes.OutOfRange,
-		reason:   "OCCURRED_TOO_EARLY",
-		sentence: "donation.occurred_at lies further back than notes are kept, so nobody can say whether this donation was noted; let a person decide",
+		when:   store.ErrRequestReused,
+		code:   codes.InvalidArgument,
+		reason: "REQUEST_ID_REUSED",
+		field:  "request_id",
+		sentence: "is that of another message of this series, which was answered FIRST, and nothing was noted; give " +
+			"each call an id of its own",
+	},
+
+	{
+		when:   store.ErrTooEarly,
+		code:   codes.OutOfRange,
+		reason: "OCCURRED_TOO_EARLY",
+		sentence: "donation.occurred_at lies further back than notes are kept, so nobody can say whether this " +
+			"donation was noted; let a person decide",
 	},
 	{
 		when: store.ErrTooLate, code: codes.OutOfRange, reason: "OCCURRED_TOO_LATE",
@@ -93,10 +97,11 @@ var refusals = []refusal{
 	},
 
 	{
-		when:     store.ErrReceivedTooEarly,
-		code:     codes.OutOfRange,
-		reason:   "RECEIVED_TOO_EARLY",
-		sentence: "message.received_at lies further back than notes are kept, so nobody can say whether this donation was noted; let a person decide",
+		when:   store.ErrReceivedTooEarly,
+		code:   codes.OutOfRange,
+		reason: "RECEIVED_TOO_EARLY",
+		sentence: "message.received_at lies further back than notes are kept, so nobody can say whether this " +
+			"donation was noted; let a person decide",
 	},
 
 	{
@@ -104,10 +109,11 @@ var refusals = []refusal{
 		sentence: "the hold ran out and another attempt has taken the donation over; stop processing it",
 	},
 	{
-		when:     store.ErrSettledByAnother,
-		code:     codes.FailedPrecondition,
-		reason:   "SETTLED_BY_ANOTHER",
-		sentence: "the hold ran out and another attempt has settled the donation; if this one was processed too, it was processed twice",
+		when:   store.ErrSettledByAnother,
+		code:   codes.FailedPrecondition,
+		reason: "SETTLED_BY_ANOTHER",
+		sentence: "the hold ran out and another attempt has settled the donation; if this one was processed too, it " +
+			"was processed twice",
 	},
 	{
 		when: store.ErrHoldReleased, code: codes.FailedPrecondition, reason: "HOLD_RELEASED",
@@ -123,10 +129,11 @@ var refusals = []refusal{
 	},
 
 	{
-		when:     store.ErrSeriesFull,
-		code:     codes.ResourceExhausted,
-		reason:   "SERIES_FULL",
-		sentence: "the series holds more notes than any real one could, so its id looks like a constant; pass the series' own id, or set a higher -series-limit",
+		when:   store.ErrSeriesFull,
+		code:   codes.ResourceExhausted,
+		reason: "SERIES_FULL",
+		sentence: "the series holds more notes than any real one could, so its id looks like a constant; pass the " +
+			"series' own id, or set a higher -series-limit",
 	},
 	{
 		when: store.ErrStoreFull, code: codes.ResourceExhausted, reason: "STORE_FULL", retry: 10 * time.Second,
@@ -134,11 +141,12 @@ var refusals = []refusal{
 	},
 
 	{
-		when:     store.ErrNotReplicated,
-		code:     codes.Unavailable,
-		reason:   "DURABILITY_NOT_REACHED",
-		retry:    time.Second,
-		sentence: "fewer replicas than asked for have what the answer rests on, so a failover could lose it; ask the same again, with its request_id where it has one",
+		when:   store.ErrNotReplicated,
+		code:   codes.Unavailable,
+		reason: "DURABILITY_NOT_REACHED",
+		retry:  time.Second,
+		sentence: "fewer replicas than asked for have what the answer rests on, so a failover could lose it; ask the " +
+			"same again, with its request_id where it has one",
 	},
 	{
 		when: store.ErrUnsuitable, code: codes.FailedPrecondition, reason: "STORE_UNSUITABLE",
@@ -158,17 +166,19 @@ var refusals = []refusal{
 		sentence: "the store cannot answer, and nothing was noted; ask again later",
 	},
 	{
-		when:     store.ErrOutcomeUnknown,
-		code:     codes.Unavailable,
-		reason:   "OUTCOME_UNKNOWN",
-		retry:    time.Second,
-		sentence: "the store did not answer and may have noted; ask the same again, with its request_id where it has one",
+		when:   store.ErrOutcomeUnknown,
+		code:   codes.Unavailable,
+		reason: "OUTCOME_UNKNOWN",
+		retry:  time.Second,
+		sentence: "the store did not answer and may have noted; ask the same again, with its request_id where it has " +
+			"one",
 	},
 	{
-		when:     ErrNoCaller,
-		code:     codes.Unauthenticated,
-		reason:   "UNAUTHENTICATED",
-		sentence: "no caller of this server is known by what was presented; send a valid token as authorization: Bearer TOKEN, or a certificate",
+		when:   ErrNoCaller,
+		code:   codes.Unauthenticated,
+		reason: "UNAUTHENTICATED",
+		sentence: "no caller of this server is known by what was presented; send a valid token as authorization: " +
+			"Bearer TOKEN, or a certificate",
 	},
 	{
 		when: ErrVerbDenied, code: codes.PermissionDenied, reason: "VERB_DENIED",
@@ -192,10 +202,11 @@ var refusals = []refusal{
 	},
 
 	{
-		when:     context.DeadlineExceeded,
-		code:     codes.DeadlineExceeded,
-		reason:   "DEADLINE_EXCEEDED",
-		sentence: "the deadline passed, and nothing more will be noted; ask the same again, with its request_id where it has one",
+		when:   context.DeadlineExceeded,
+		code:   codes.DeadlineExceeded,
+		reason: "DEADLINE_EXCEEDED",
+		sentence: "the deadline passed, and nothing more will be noted; ask the same again, with its request_id " +
+			"where it has one",
 	},
 	{
 		when: context.Canceled, code: codes.Canceled, reason: "CANCELED",

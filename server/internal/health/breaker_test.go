@@ -33,7 +33,8 @@ func TestNoConnectionIsNoNews(t *testing.T) {
 	}
 	if !b.open.Load() {
 		t.Fatal(
-			"the breaker is closed, after as many questions without an answer as it bears and others without a connection",
+			"the breaker is closed, after as many questions without an answer as it bears and others without a " +
+				"connection",
 		)
 	}
 	b.end(true, slow, nothing)

@@ -98,7 +98,8 @@ func (l *losses) look(ctx context.Context) (refused string, err error) {
 
 func (l *losses) toDo() string {
 	return fmt.Sprintf(
-		"find out what is lost, note it again, then POST /acknowledge?epoch=%[1]s to -admin-listen of every server, and start them with -epoch %[1]s from now on",
+		"find out what is lost, note it again, then POST /acknowledge?epoch=%[1]s to -admin-listen of every server, "+
+			"and start them with -epoch %[1]s from now on",
 		l.store.Epoch(),
 	)
 }

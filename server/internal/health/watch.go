@@ -36,7 +36,8 @@ const (
 func evicts(r store.Report) error {
 	return fmt.Errorf("%s evicts keys when its memory is full (maxmemory-policy %s), and a donation that is "+
 		"forgotten so is processed twice: "+
-		"say CONFIG SET maxmemory-policy noeviction to it (and write it into its configuration, or set it with its provider), or start with "+
+		"say CONFIG SET maxmemory-policy noeviction to it (and write it into its configuration, or set it with its "+
+		"provider), or start with "+
 		"-allow-eviction", r.Server, r.Policy)
 }
 
@@ -181,7 +182,8 @@ func (w *Watch) look(ctx context.Context, patience time.Duration) error {
 	}
 	if report.ClockOffset.Abs() > badClockOff && !w.Trial {
 		if detail := fmt.Sprintf(
-			"the store's clock and this machine's are %v apart, so windows and lives of notes cannot be relied on: set both by NTP",
+			"the store's clock and this machine's are %v apart, so windows and lives of notes cannot be relied on: "+
+				"set both by NTP",
 			report.ClockOffset.Abs().Round(time.Second),
 		); w.say(
 			detail,

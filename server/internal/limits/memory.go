@@ -46,14 +46,16 @@ func LogMemory(maxConnections int, logger *slog.Logger) {
 	limit := debug.SetMemoryLimit(-1)
 	if limit == math.MaxInt64 {
 		logger.Info(
-			"the memory that callers can take at most; -max-connections bounds it, and GOMEMLIMIT says when to be thrifty",
+			"the memory that callers can take at most; -max-connections bounds it, and GOMEMLIMIT says when to be "+
+				"thrifty",
 			fields...)
 		return
 	}
 	fields = append(fields, "GOMEMLIMIT", binary(limit))
 	if connections*idleConnection > limit {
 		logger.Warn(
-			"callers' connections alone can take more memory than GOMEMLIMIT grants; set a lower -max-connections, or grant more",
+			"callers' connections alone can take more memory than GOMEMLIMIT grants; set a lower -max-connections, "+
+				"or grant more",
 			fields...)
 		return
 	}

@@ -128,7 +128,8 @@ var Table = []Metric{
 	{
 		"noted_store_unknown_scripts_total",
 		nil,
-		"Scripts that Redis did not know, as after a restart or a failover, and that were sent again with their source.",
+		"Scripts that Redis did not know, as after a restart or a failover, and that were sent again with their " +
+			"source.",
 	},
 	{"noted_store_pool_hits_total", nil, "Calls that found a free connection to the store."},
 	{"noted_store_pool_misses_total", nil, "Calls that had to open or wait for a connection."},
