@@ -22,7 +22,7 @@ func TestLimitsAreToldAsTheyAre(t *testing.T) {
 		{"../SECURITY.md", fmt.Sprintf("old ones live for up to %.0f minutes", limits.ConnectionAge.Minutes())},
 		{"../SECURITY.md", map[int]string{10: "Whoever is denied may try ten times a second"}[limits.DenialsRate]},
 		{"../SECURITY.md", map[bool]string{true: "ten are written in ten seconds"}[metrics.FloodLines == 10 && metrics.FloodSpan == 10*time.Second]},
-		{"cmd/noted/settings.go", fmt.Sprintf("Whoever is denied may try %d times a second", limits.DenialsRate)},
+		{"cmd/noted/flags.go", fmt.Sprintf("A caller whose calls are denied may try %d times a second", limits.DenialsRate)},
 	} {
 		text, err := os.ReadFile(told.file)
 		if err != nil {

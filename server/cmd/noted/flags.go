@@ -16,22 +16,22 @@ import (
 	"github.com/donation-dedupe/noted/server"
 )
 
-// errUsage marks what the person who started the program can mend.
+// errUsage marks an error that the person who started the program can mend.
 var errUsage = errors.New("usage")
 
-// usageError says what is wrong in a sentence of its own.
+// usageError is an error whose text is a whole sentence.
 type usageError struct{ error }
 
 func (usageError) Is(target error) bool { return target == errUsage }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// settings are what flags and environment say.
+// settings are the values of flags and environment.
 type settings struct {
 	config   server.Config
 	dev      bool
 	level    slog.Level
-	auditLog string // the file; empty where the audit goes to the log
+	auditLog string // the file; empty if the audit goes to the log
 }
 
 // devHTTPListen is where a trial answers JSON over HTTP.
@@ -50,217 +50,121 @@ var (
 	logLevels      = []string{"debug", "info", "warn", "error"}
 )
 
-// flags are all settings, in the order of the help. Each has a twin in the environment;
-// the flag wins. Every value is text here and is read in settingsOf, so that every
-// mistake is told in the same way.
+// flags are all settings, in the order of the help. Each can also be given in the
+// environment; the flag wins. Every value is text here and is read in settingsOf, so that
+// all mistakes are reported in the same way.
 func flags(env func(string) (string, bool)) []cli.Flag {
 	text := func(name, value, placeholder, help string) cli.Flag {
 		return &cli.StringFlag{
 			Name:    name,
 			Value:   value,
 			Usage:   "`" + placeholder + "`" + help,
-			Sources: twin(name, env),
+			Sources: fromEnvironment(name, env),
 		}
 	}
 	yes := func(name, help string) cli.Flag {
-		return &cli.BoolFlag{Name: name, Usage: help, Sources: twin(name, env)}
+		return &cli.BoolFlag{Name: name, Usage: help, Sources: fromEnvironment(name, env)}
 	}
 	return []cli.Flag{
-		yes(
-			"dev",
-			"Try it: a store in this process that is lost with it, plaintext, reflection on. Needs nothing else.",
-		),
-		text(
-			"redis",
-			"",
-			"URL",
-			"Where the store is. Required without -dev. redis://[user:password@]host:port[/db], rediss:// for TLS; "+
-				"with sentinels or a cluster name further nodes with "+
-				"?addr=host:port&addr=…, and with sentinels &master_name=NAME. Give a password by the environment, "+
-				"where "+
-				"no list of processes shows it. See -redis-ca for a CA of your own.",
-		),
-		text("redis-mode", server.DefaultRedisMode, "MODE", "What -redis names: "+strings.Join(redisModes, ", ")+"."),
-		text("redis-cert", "", "FILE", "The certificate and its chain, PEM, that noted shows to a Redis that asks "+
-			"for one; with rediss:// only, and for sentinels too. New contents of this file and the next two "+
-			"are taken up as those of -tls-cert."),
+		yes("dev",
+			"Try it: a store in this process that is lost with it, plaintext, reflection on. Needs nothing else."),
+		text("redis", "", "URL",
+			"The store. Required without -dev. redis://[user:password@]host:port[/db], rediss:// for TLS; "+
+				"with sentinels or a cluster add further nodes as ?addr=host:port&addr=…, and with sentinels "+
+				"&master_name=NAME. Give a password in the environment, where no list of processes shows it. "+
+				"See -redis-ca for a CA of your own."),
+		text("redis-mode", server.DefaultRedisMode, "MODE", "The kind of -redis: "+strings.Join(redisModes, ", ")+"."),
+		text("redis-cert", "", "FILE",
+			"The certificate and its chain, PEM, for a Redis that asks noted for one; with rediss:// only, and for "+
+				"sentinels too. New contents of this file and the next two are taken up like those of -tls-cert."),
 		text("redis-key", "", "FILE", "The key of -redis-cert, PEM."),
-		text("redis-ca", "", "FILE", "The CAs of Redis's own certificate, PEM, in the place of this machine's (which "+
-			"SSL_CERT_FILE in the environment names)."),
-		text("listen", server.DefaultListen, "ADDR", "Where to answer gRPC, as host:port; port 0 takes a free one."),
-		text(
-			"http-listen",
-			"",
-			"ADDR",
-			"Where to answer the same calls as JSON over HTTP (curl is enough), gRPC-Web and gRPC; off for nowhere. "+
-				"Default off, with -dev "+devHTTPListen+".",
-		),
-		text(
-			"admin-listen",
-			server.DefaultAdminListen,
-			"ADDR",
-			"Where /healthz, /readyz, /metrics and /debug/pprof are, for operators only; off for nowhere.",
-		),
-		text(
-			"tls-cert",
-			"",
-			"FILE",
+		text("redis-ca", "", "FILE",
+			"The CAs of Redis's own certificate, PEM, in place of this machine's (which SSL_CERT_FILE in the "+
+				"environment names)."),
+		text("listen", server.DefaultListen, "ADDR", "The address for gRPC, host:port; port 0 takes a free port."),
+		text("http-listen", "", "ADDR",
+			"The address for the same calls as JSON over HTTP (curl is enough), gRPC-Web and gRPC; off for none. "+
+				"Default off, with -dev "+devHTTPListen+"."),
+		text("admin-listen", server.DefaultAdminListen, "ADDR",
+			"The address of /healthz, /readyz, /metrics and /debug/pprof, for operators only; off for none."),
+		text("tls-cert", "", "FILE",
 			"The server's certificate and its chain, PEM, for gRPC and HTTP. New contents of this file and the next "+
-				"two are taken up within moments, or at SIGHUP; "+
-				"what cannot be read is logged, and the old stays.",
-		),
+				"two are taken up within moments, or at SIGHUP; the log tells if they cannot be read, and the old "+
+				"ones stay in use."),
 		text("tls-key", "", "FILE", "The key of -tls-cert, PEM."),
-		text(
-			"tls-client-ca",
-			"",
-			"FILE",
-			"The CAs of callers' certificates, PEM. Without -callers each caller needs a certificate of theirs; with "+
-				"-callers one may come with a token instead.",
-		),
-		text(
-			"callers",
-			"",
-			"FILE",
-			"Who may call, see below. Without it everybody may who can connect. New contents are taken up as those "+
-				"of -tls-cert.",
-		),
-		yes(
-			"insecure",
-			"Listen on more than this machine without TLS, or without knowing who calls. Whoever can connect can "+
-				"then read, forge and suppress donations.",
-		),
-		text(
-			"rate",
-			"0",
-			"N",
-			"How many calls a second each caller may make, by its name, or by its address where it has none; 0 for "+
-				"any number. A request on a stream is a call. Whoever is denied may try 10 times a second at most.",
-		),
-		text(
-			"burst",
-			"0",
-			"N",
-			"How many calls a caller that was silent may make at once; 0 for as many as -rate, which it needs.",
-		),
-		text(
-			"max-in-flight",
-			strconv.Itoa(server.DefaultMaxInFlight),
-			"N",
-			"How many calls are answered at a time. One more is refused at once, before it would wait for all of them.",
-		),
-		text(
-			"max-connections",
-			strconv.Itoa(server.DefaultConnections),
-			"N",
-			"How many connections callers may have together. One more is closed at once.",
-		),
-		text(
-			"max-connections-per-address",
-			strconv.Itoa(server.DefaultPerAddress),
-			"N",
-			"How many of them from one address. Behind a proxy all have the proxy's: set it to -max-connections.",
-		),
-		text(
-			"match-window",
-			days(server.DefaultMatchWindow),
-			"TIME",
-			"How far apart the event times of two messages of one donation may lie.",
-		),
-		text(
-			"arrival-window",
-			days(server.DefaultArrivalWindow),
-			"TIME",
-			"How far apart two messages of one donation may arrive, where either has no event time.",
-		),
-		text(
-			"retention",
-			days(server.DefaultRetention),
-			"TIME",
-			"How long a note is kept after its donation; at least as long as either window. A message that bears a "+
-				"time and comes later is refused, never taken for new.",
-		),
-		text(
-			"transaction-ids",
-			string(server.Auto),
-			"HOW",
-			"What unequal transaction ids on two channels mean: two donations (shared), nothing (per-channel), "+
+		text("tls-client-ca", "", "FILE",
+			"The CAs of callers' certificates, PEM. Without -callers each caller needs such a certificate; with "+
+				"-callers it may present a token instead."),
+		text("callers", "", "FILE",
+			"The callers and their rights, see below. Without it every client that can connect may call. New "+
+				"contents are taken up like those of -tls-cert."),
+		yes("insecure",
+			"Listen on more than this machine without TLS, or without -callers and -tls-client-ca. Every client "+
+				"that can connect can then read, forge and suppress donations."),
+		text("rate", "0", "N",
+			"How many calls per second each caller may make, by its name, or by its address if it has no name; 0 "+
+				"for any number. A request on a stream is a call. A caller whose calls are denied may try 10 times a second."),
+		text("burst", "0", "N",
+			"How many calls a caller that was silent may make at once; 0 for as many as -rate, which it needs."),
+		text("max-in-flight", strconv.Itoa(server.DefaultMaxInFlight), "N",
+			"How many calls are answered at a time. One more is refused at once instead of waiting for all of them."),
+		text("max-connections", strconv.Itoa(server.DefaultConnections), "N",
+			"How many connections all callers may have together. One more is closed at once."),
+		text("max-connections-per-address", strconv.Itoa(server.DefaultPerAddress), "N",
+			"How many connections may come from one address. Behind a proxy all come from the proxy's address: set "+
+				"it to -max-connections."),
+		text("match-window", days(server.DefaultMatchWindow), "TIME",
+			"How far apart the event times of two messages of one donation may lie."),
+		text("arrival-window", days(server.DefaultArrivalWindow), "TIME",
+			"How far apart two messages of one donation may arrive, if either has no event time."),
+		text("retention", days(server.DefaultRetention), "TIME",
+			"How long a note is kept after its donation; at least as long as either window. A message with an event "+
+				"time that comes later is refused, and never taken for a new donation."),
+		text("transaction-ids", string(server.Auto), "HOW",
+			"The meaning of unequal transaction ids on two channels: two donations (shared), nothing (per-channel), "+
 				"or two donations once the series or the ledger has shown that the channels' ids agree (auto). "+
-				"shared, where they do not agree, doubles every donation. "+
-				"The metrics noted_transaction_ids_agree and noted_channel_pairs_total show what is true.",
-		),
+				"If they do not agree, shared doubles every donation. The metrics noted_transaction_ids_agree and "+
+				"noted_channel_pairs_total show whether they do."),
 		text("ledgers", "", "FILE", "Settings of single ledgers, see below."),
-		text(
-			"series-limit",
-			strconv.Itoa(server.DefaultSeriesLimit),
-			"N",
-			"How many notes one series may hold at a time; one more is refused, since the series id looks like a "+
-				"constant.",
-		),
-		yes(
-			"allow-eviction",
+		text("series-limit", strconv.Itoa(server.DefaultSeriesLimit), "N",
+			"How many notes one series may hold at a time. One more is refused, since the series id looks like a "+
+				"constant."),
+		yes("allow-eviction",
 			"Run on a Redis that forgets donations when its memory is full (any maxmemory-policy but noeviction). "+
-				"They will be processed twice.",
-		),
-		text(
-			"replicas",
-			"0",
-			"N",
-			"How many replicas must have an answer before it is given (WAIT); 0 leaves durability to Redis. Name as "+
-				"many as there are: a failover to one that lags "+
-				"loses what only others have. Fewer in time is DURABILITY_NOT_REACHED, and asking again with the "+
-				"same request id waits again.",
-		),
-		text("replicas-timeout", days(server.DefaultReplicasTime), "TIME", "How long an answer waits for them."),
-		text(
-			"on-loss",
-			report,
-			"HOW",
+				"They will be processed twice."),
+		text("replicas", "0", "N",
+			"How many replicas must have an answer before the caller gets it (WAIT); 0 leaves durability to Redis. "+
+				"Give the number that there are: with fewer, a failover to a replica that lags loses answers. If "+
+				"too few have it in time, the caller gets DURABILITY_NOT_REACHED, and a repeat with the same "+
+				"request id waits again."),
+		text("replicas-timeout", days(server.DefaultReplicasTime), "TIME", "How long an answer waits for -replicas."),
+		text("on-loss", report, "HOW",
 			"What to do when the store has lost notes (was emptied, restarted without its data, or taken over by a "+
-				"replica that lagged): "+report+
-				", or "+refuse+" every call until an operator says POST /acknowledge on -admin-listen.",
-		),
-		text(
-			"epoch",
-			"",
-			"ID",
-			"The epoch that the store must be in, as the log tells it; so a loss is noticed that happens while no "+
-				"server runs.",
-		),
+				"replica that lagged): "+report+", or "+refuse+" every call until an operator sends POST "+
+				"/acknowledge to -admin-listen."),
+		text("epoch", "", "ID",
+			"The epoch that the store must be in, as the log tells it. With it the server notices a loss that "+
+				"happened while no server ran."),
 		yes("reflection", "Let tools such as grpcurl ask for the contract."),
-		text(
-			"drain",
-			days(server.DefaultDrain),
-			"TIME",
-			"How long calls may take to finish after SIGTERM or SIGINT; a second signal does not wait.",
-		),
-		text(
-			"log-level",
-			"info",
-			"LEVEL",
-			"What to log to standard error: "+strings.Join(
-				logLevels,
-				", ",
-			)+". Calls that went well are logged at debug, and the audit at any level.",
-		),
-		text(
-			"audit-log",
-			"",
-			"FILE",
-			"Where to append the audit, as lines of JSON: calls that were denied, notes that were forgotten, losses "+
-				"that were acknowledged. "+
-				"Without it they go to the log. It is opened anew at SIGHUP, for a rotation of logs.",
-		),
+		text("drain", days(server.DefaultDrain), "TIME",
+			"How long calls may take to finish after SIGTERM or SIGINT; a second signal does not wait."),
+		text("log-level", "info", "LEVEL",
+			"The least level that goes to standard error: "+strings.Join(logLevels, ", ")+". Calls that went well are "+
+				"logged at debug, and the audit at any level."),
+		text("audit-log", "", "FILE",
+			"The file for the audit, as lines of JSON: calls that were denied, notes that were forgotten, losses that "+
+				"were acknowledged. Without it they go to the log. SIGHUP opens it again, for log rotation."),
 	}
 }
 
-// envName is the environment's name of a flag.
+// envName is the name of a flag in the environment.
 func envName(flag string) string {
 	return "NOTED_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// twin reads a flag from the environment that run was given. A variable that is empty is
-// not set.
-func twin(flag string, env func(string) (string, bool)) cli.ValueSourceChain {
+// fromEnvironment reads a flag from the environment of run. An empty variable counts as not
+// set.
+func fromEnvironment(flag string, env func(string) (string, bool)) cli.ValueSourceChain {
 	return cli.NewValueSourceChain(variable{name: envName(flag), env: env})
 }
 
