@@ -247,10 +247,10 @@ func TestDoorsStayShut(t *testing.T) {
 		change func(*server.Config)
 		says   string
 	}{
-		{"nothing", func(c *server.Config) {}, "there is no TLS (-tls-cert, -tls-key), and nobody says who may call"},
+		{"nothing", func(c *server.Config) {}, "there is no TLS (-tls-cert, -tls-key), and callers are not identified"},
 		{"callers alone", func(c *server.Config) { c.Callers = callers }, "tokens and donations could be read on the " +
 			"way"},
-		{"TLS alone", secure, "nobody says who may call"},
+		{"TLS alone", secure, "callers are not identified"},
 		{"TLS and callers", func(c *server.Config) { secure(c); c.Callers = callers }, ""},
 		{"mutual TLS", func(c *server.Config) { secure(c); c.TLSClientCA = caFile }, ""},
 		{"nothing, and that accepted", func(c *server.Config) { c.Insecure = true }, ""},

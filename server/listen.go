@@ -8,8 +8,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/limits"
 )
 
-// admission makes what stands between callers and the service, and reads its files for
-// the first time.
+// admission makes the parts between callers and the service, and reads their files for the
+// first time.
 func (s *Server) admission() (*access.Access, error) {
 	s.reloader = access.NewReloader(s.logger, s.metrics)
 	s.connections = limits.NewConnections(limits.Config{
@@ -66,11 +66,11 @@ func (s *Server) listen(flag, address string) (net.Listener, error) {
 		missing := ""
 		switch {
 		case s.config.TLSCert == "" && s.config.Callers == "":
-			missing = "there is no TLS (-tls-cert, -tls-key), and nobody says who may call (-callers or -tls-client-ca)"
+			missing = "there is no TLS (-tls-cert, -tls-key), and callers are not identified (-callers or -tls-client-ca)"
 		case s.config.TLSCert == "":
 			missing = "there is no TLS, so tokens and donations could be read on the way (-tls-cert, -tls-key)"
 		case s.config.Callers == "" && s.config.TLSClientCA == "":
-			missing = "nobody says who may call (-callers or -tls-client-ca)"
+			missing = "callers are not identified (-callers or -tls-client-ca)"
 		}
 		if missing != "" && s.config.Insecure {
 			s.logger.Warn("a door can be reached from other machines, and -insecure accepts that it is not safe",

@@ -3,7 +3,7 @@
 //
 //	s, err := server.New(ctx, server.Config{Redis: "redis://127.0.0.1:6379"})
 //	…
-//	err = s.Serve(ctx) // until ctx is done, and what is in flight has finished
+//	err = s.Serve(ctx) // until ctx is done and the calls under way have finished
 //
 // # Design
 //
@@ -89,7 +89,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 	}
 	if _, err := url.Parse(config.Redis); err != nil {
 		return nil, fmt.Errorf(
-			"%w -redis: it is no URL (what is wrong with it is not repeated, since it may hold a password); "+
+			"%w -redis: it is not a URL (the fault is not repeated, since it may hold a password); "+
 				"in a password write %%2F for /, %%3A for :, %%40 for @, %%25 for %%",
 			ErrConfig,
 		)

@@ -106,14 +106,13 @@ func TestUnreadStreams(t *testing.T) {
 	fill(t, s, 1, 16) // answers are as long as they can be
 	long := series("I-0")
 	long.Message = &notedv1.Message{Channel: "webhook", Id: strings.Repeat("w", 128)}
-	long.ProtoReflect().
-		SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, 1000, protowire.BytesType), make([]byte, 30<<10)))
-		// as a newer client may
+	unknown := protowire.AppendTag(nil, 1000, protowire.BytesType) // as a newer client may
+	long.ProtoReflect().SetUnknown(protowire.AppendBytes(unknown, make([]byte, 30<<10)))
 	conn, err := grpc.NewClient(
 		s.Addr(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithInitialWindowSize(64<<10),
-	) // and no more, all of which is in this process too
+		grpc.WithInitialWindowSize(64<<10), // and no more, since all of it is in this process too
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,12 +74,12 @@ func TestAuditAtAnyLevel(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.command.Process.Signal(syscall.SIGHUP)
-			soon(t, "the file is opened anew", func() bool { _, err := os.Stat(file); return err == nil })
+			soon(t, "the file is opened again", func() bool { _, err := os.Stat(file); return err == nil })
 			p.acts(t, redis)
 			wantActs(t, contents(t, file), acts)
 			wantActs(t, contents(t, old), acts)
 
-			// What cannot be opened anew leaves the old one in use.
+			// A file that cannot be opened again leaves the old one in use.
 			if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o700)); err != nil {
 				t.Fatal(err)
 			}
@@ -87,7 +87,7 @@ func TestAuditAtAnyLevel(t *testing.T) {
 			soon(
 				t,
 				"the log tells",
-				func() bool { return strings.Contains(p.stderr.String(), "the file of the audit cannot be opened anew") },
+				func() bool { return strings.Contains(p.stderr.String(), "the file of the audit cannot be opened again") },
 			)
 		})
 	}

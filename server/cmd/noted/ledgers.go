@@ -11,7 +11,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/jsonfile"
 )
 
-// ledgerSettings are what the ledgers file can say of a ledger.
+// ledgerSettings are the settings of a ledger in the file.
 var ledgerSettings = []string{"match_window", "arrival_window", "retention", "transaction_ids"}
 
 // readLedgers reads the file of -ledgers. A word that it does not know, or a ledger or

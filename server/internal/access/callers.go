@@ -245,7 +245,7 @@ func certificateName(name string) error {
 	if strings.HasPrefix(name, "spiffe://") {
 		if id, err := url.Parse(name); err != nil || id.Host == "" || id.String() != name {
 			return errors.New(
-				"that is no SPIFFE id; write it as the certificate has it, such as spiffe://example.org/gateway",
+				"that is not a SPIFFE id; write it as the certificate has it, such as spiffe://example.org/gateway",
 			)
 		}
 		return nil

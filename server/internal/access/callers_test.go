@@ -70,7 +70,7 @@ func TestReadCallers(t *testing.T) {
 		"{\"a\": {\"certificate\": \"*.example\", " + good + "}}":                                                                   "neither may hold a *",
 		"{\"a\": {\"certificate\": \"A.example\", " + good + "}}":                                                                   "small letters",
 		"{\"a\": {\"certificate\": \"\", " + good + "}}":                                                                            "write a SPIFFE id or a DNS name",
-		"{\"a\": {\"certificate\": \"spiffe:///x\", " + good + "}}":                                                                 "no SPIFFE id",
+		"{\"a\": {\"certificate\": \"spiffe:///x\", " + good + "}}":                                                                 "not a SPIFFE id",
 		"{\"a\": {\"certificate\": \"a.example\", \"verbs\": [\"read\"]}}":                                                          "ledgers is missing",
 		"{\"a\": {\"certificate\": \"a.example\", \"ledgers\": [], \"verbs\": [\"read\"]}}":                                         "ledgers is missing",
 		"{\"a\": {\"certificate\": \"a.example\", \"ledgers\": [\"*\"]}}":                                                           "verbs is missing",

@@ -15,7 +15,7 @@ import (
 )
 
 // Unary gives the interceptors that every unary call passes, at both doors, outermost
-// first: what counts, logs and recovers a panic; the bound of calls under way; access;
+// first: metrics, log and the recovery of a panic; the bound of calls under way; access;
 // and the deadline.
 func (s *Service) Unary() []grpc.UnaryServerInterceptor {
 	return append(s.Metrics.Unary(), uncompressed, s.UnderWay.Unary, s.Access.Unary, s.bounded)

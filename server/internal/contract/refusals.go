@@ -46,12 +46,13 @@ type refusal struct {
 // refusals is the one table from the store's outcomes to the caller's errors. The first
 // row that matches counts, so the order matters. The store's own errors come before those
 // of a context: a connection that takes too long is the store's failure, not the end of
-// the caller's time. And "nothing was done" comes before "nobody knows": a lookup without
+// the caller's time. And "nothing was done" comes before "unknown": a lookup without
 // a reply is both, and did nothing.
 var refusals = []refusal{
 	{
 		when: store.ErrPastDeadline, code: codes.DeadlineExceeded, reason: "DEADLINE_EXCEEDED",
-		sentence: "the deadline passed before the store could decide, and nothing was noted; ask again with more time",
+		sentence: "the deadline passed before the store could decide, and nothing was noted; ask again with more " +
+			"time",
 	},
 
 	{
@@ -59,48 +60,36 @@ var refusals = []refusal{
 		sentence: "is no receipt that Noted gave; pass the receipt of the FIRST answer as it is",
 	},
 	{
-		when:   store.ErrBadPageToken,
-		code:   codes.InvalidArgument,
-		reason: "INVALID_REQUEST",
-		field:  "page_token",
+		when: store.ErrBadPageToken, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "page_token",
 		sentence: "is no token of this listing; pass next_page_token of the page before as it is, and leave the " +
 			"other fields as they were",
 	},
 	{
-		when:   store.ErrBadDonationID,
-		code:   codes.InvalidArgument,
-		reason: "INVALID_REQUEST",
-		field:  "donation_id",
-		sentence: "is no donation id that Noted gave in this series; pass donation_id, ledger and series_id as the " +
-			"note has them",
+		when: store.ErrBadDonationID, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "donation_id",
+		sentence: "is no donation id that Noted gave in this series; pass donation_id, ledger and series_id as " +
+			"the note has them",
 	},
 
 	{
-		when:   store.ErrRequestReused,
-		code:   codes.InvalidArgument,
-		reason: "REQUEST_ID_REUSED",
-		field:  "request_id",
-		sentence: "is that of another message of this series, which was answered FIRST, and nothing was noted; give " +
-			"each call an id of its own",
+		when: store.ErrRequestReused, code: codes.InvalidArgument, reason: "REQUEST_ID_REUSED", field: "request_id",
+		sentence: "is that of another message of this series, which was answered FIRST, and nothing was noted; " +
+			"give each call an id of its own",
 	},
 
 	{
-		when:   store.ErrTooEarly,
-		code:   codes.OutOfRange,
-		reason: "OCCURRED_TOO_EARLY",
-		sentence: "donation.occurred_at lies further back than notes are kept, so nobody can say whether this " +
+		when: store.ErrTooEarly, code: codes.OutOfRange, reason: "OCCURRED_TOO_EARLY",
+		sentence: "donation.occurred_at lies further back than notes are kept, so Noted cannot tell whether this " +
 			"donation was noted; let a person decide",
 	},
 	{
 		when: store.ErrTooLate, code: codes.OutOfRange, reason: "OCCURRED_TOO_LATE",
-		sentence: "donation.occurred_at lies further ahead than clocks disagree; look for a wrong time zone or unit",
+		sentence: "donation.occurred_at lies further ahead than clocks disagree; look for a wrong time zone or " +
+			"unit",
 	},
 
 	{
-		when:   store.ErrReceivedTooEarly,
-		code:   codes.OutOfRange,
-		reason: "RECEIVED_TOO_EARLY",
-		sentence: "message.received_at lies further back than notes are kept, so nobody can say whether this " +
+		when: store.ErrReceivedTooEarly, code: codes.OutOfRange, reason: "RECEIVED_TOO_EARLY",
+		sentence: "message.received_at lies further back than notes are kept, so Noted cannot tell whether this " +
 			"donation was noted; let a person decide",
 	},
 
@@ -109,11 +98,9 @@ var refusals = []refusal{
 		sentence: "the hold ran out and another attempt has taken the donation over; stop processing it",
 	},
 	{
-		when:   store.ErrSettledByAnother,
-		code:   codes.FailedPrecondition,
-		reason: "SETTLED_BY_ANOTHER",
-		sentence: "the hold ran out and another attempt has settled the donation; if this one was processed too, it " +
-			"was processed twice",
+		when: store.ErrSettledByAnother, code: codes.FailedPrecondition, reason: "SETTLED_BY_ANOTHER",
+		sentence: "the hold ran out and another attempt has settled the donation; if this one was processed too, " +
+			"it was processed twice",
 	},
 	{
 		when: store.ErrHoldReleased, code: codes.FailedPrecondition, reason: "HOLD_RELEASED",
@@ -121,7 +108,8 @@ var refusals = []refusal{
 	},
 	{
 		when: store.ErrAlreadySettled, code: codes.FailedPrecondition, reason: "ALREADY_SETTLED",
-		sentence: "this receipt has settled the donation, and what is settled stays so; forget the note to undo it",
+		sentence: "this receipt has settled the donation, and a settled note stays settled; forget the note to " +
+			"undo it",
 	},
 	{
 		when: store.ErrNotFound, code: codes.NotFound, reason: "NOTE_NOT_FOUND",
@@ -129,9 +117,7 @@ var refusals = []refusal{
 	},
 
 	{
-		when:   store.ErrSeriesFull,
-		code:   codes.ResourceExhausted,
-		reason: "SERIES_FULL",
+		when: store.ErrSeriesFull, code: codes.ResourceExhausted, reason: "SERIES_FULL",
 		sentence: "the series holds more notes than any real one could, so its id looks like a constant; pass the " +
 			"series' own id, or set a higher -series-limit",
 	},
@@ -141,12 +127,9 @@ var refusals = []refusal{
 	},
 
 	{
-		when:   store.ErrNotReplicated,
-		code:   codes.Unavailable,
-		reason: "DURABILITY_NOT_REACHED",
-		retry:  time.Second,
-		sentence: "fewer replicas than asked for have what the answer rests on, so a failover could lose it; ask the " +
-			"same again, with its request_id where it has one",
+		when: store.ErrNotReplicated, code: codes.Unavailable, reason: "DURABILITY_NOT_REACHED", retry: time.Second,
+		sentence: "fewer replicas than asked for have everything that the answer depends on, so a failover could " +
+			"lose it; ask the same again, with its request_id where it has one",
 	},
 	{
 		when: store.ErrUnsuitable, code: codes.FailedPrecondition, reason: "STORE_UNSUITABLE",
@@ -166,19 +149,14 @@ var refusals = []refusal{
 		sentence: "the store cannot answer, and nothing was noted; ask again later",
 	},
 	{
-		when:   store.ErrOutcomeUnknown,
-		code:   codes.Unavailable,
-		reason: "OUTCOME_UNKNOWN",
-		retry:  time.Second,
-		sentence: "the store did not answer and may have noted; ask the same again, with its request_id where it has " +
-			"one",
+		when: store.ErrOutcomeUnknown, code: codes.Unavailable, reason: "OUTCOME_UNKNOWN", retry: time.Second,
+		sentence: "the store did not answer and may have noted; ask the same again, with its request_id where it " +
+			"has one",
 	},
 	{
-		when:   ErrNoCaller,
-		code:   codes.Unauthenticated,
-		reason: "UNAUTHENTICATED",
-		sentence: "no caller of this server is known by what was presented; send a valid token as authorization: " +
-			"Bearer TOKEN, or a certificate",
+		when: ErrNoCaller, code: codes.Unauthenticated, reason: "UNAUTHENTICATED",
+		sentence: "this server knows no caller with that token or certificate; send a valid token as " +
+			"authorization: Bearer TOKEN, or a certificate",
 	},
 	{
 		when: ErrVerbDenied, code: codes.PermissionDenied, reason: "VERB_DENIED",
@@ -198,13 +176,12 @@ var refusals = []refusal{
 	},
 	{
 		when: ErrDraining, code: codes.Unavailable, reason: "STORE_UNAVAILABLE", retry: time.Second,
-		sentence: "this server is shutting down; open the stream again, and ask again for what has no answer",
+		sentence: "this server is shutting down; open the stream again, and repeat the requests that have no " +
+			"answer",
 	},
 
 	{
-		when:   context.DeadlineExceeded,
-		code:   codes.DeadlineExceeded,
-		reason: "DEADLINE_EXCEEDED",
+		when: context.DeadlineExceeded, code: codes.DeadlineExceeded, reason: "DEADLINE_EXCEEDED",
 		sentence: "the deadline passed, and nothing more will be noted; ask the same again, with its request_id " +
 			"where it has one",
 	},

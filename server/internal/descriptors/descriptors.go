@@ -21,7 +21,7 @@ func Explain(err error) error {
 	if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
 		return err
 	}
-	return fmt.Errorf("this process has as many files and connections open as it may, so nobody new gets in; "+
+	return fmt.Errorf("this process has as many files and connections open as it may, so no new client gets in; "+
 		"let it have more than -max-connections and %d (ulimit -n, or LimitNOFILE of systemd), "+
 		"or set a lower -max-connections: %w", besideCallers, err)
 }

@@ -164,8 +164,8 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w,
 			http.StatusMisdirectedRequest,
 			codes.PermissionDenied,
-			"a server that asks nobody who it is answers a browser as localhost or 127.0.0.1 only, so that no page "+
-				"can have its own name lead here; call it so, or say who may call (-callers)",
+			"a server that does not identify callers answers a browser as localhost or 127.0.0.1 only, so that no page "+
+				"can have its own name lead here; call it by such a name, or name the callers (-callers)",
 		)
 		return
 	}

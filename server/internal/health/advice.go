@@ -49,9 +49,9 @@ func (a *advice) give(r store.Report) {
 		advice  string
 		about   []any
 	}{
-		{r.Version == "", "the store refuses INFO, so nobody here sees whether it forgets; look with its provider " +
+		{r.Version == "", "the store refuses INFO, so noted cannot see whether it forgets; check with its provider " +
 			"that it is Redis 6.2 or newer, with maxmemory-policy noeviction and its append-only file on", nil},
-		{r.Version != "" && r.Policy == "", "the store does not tell its maxmemory-policy; see to it that it is " +
+		{r.Version != "" && r.Policy == "", "the store does not tell its maxmemory-policy; make sure that it is " +
 			"noeviction, or donations will be forgotten", nil},
 		{r.Evicts && a.evictionAllowed, "the store evicts keys when its memory is full, and -allow-eviction accepts " +
 			"that", []any{"policy", r.Policy}},
@@ -70,7 +70,7 @@ func (a *advice) give(r store.Report) {
 		{r.Trouble != "", "the store's persistence does not work, so a restart would forget donations; look at its " +
 			"disk and its log", []any{"trouble", r.Trouble}},
 		{a.mode == "sentinel" && r.Version != "" && !r.MinReplicas && a.replicas == 0, "a primary that is cut off " +
-			"from its sentinels goes on noting what will be lost; " +
+			"from its sentinels goes on noting donations that will be lost; " +
 			"set min-replicas-to-write 1 and min-replicas-max-lag 2 in every redis.conf, or start with -replicas", nil},
 		{
 			r.Version != "" && r.Replicas < a.replicas, "the store has fewer replicas than -replicas asks for, so no " +

@@ -1,5 +1,5 @@
-// Package pkitest makes certificates for tests: an authority, and what it signs, as PEM
-// files.
+// Package pkitest makes certificates for tests: an authority, and the certificates that
+// it signs, as PEM files.
 package pkitest
 
 import (
