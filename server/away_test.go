@@ -63,7 +63,7 @@ func TestStartWithoutRedis(t *testing.T) {
 	redis.Stop()
 	end := blackhole(t, redis.Port())
 	defer end()
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	serving := func() healthpb.HealthCheckResponse_ServingStatus {
 		r, err := healthpb.NewHealthClient(c.conn).Check(within(t, 5*time.Second), &healthpb.HealthCheckRequest{})
@@ -125,7 +125,7 @@ func TestStartWithoutRedis(t *testing.T) {
 // those whom the breaker keeps from asking.
 func TestRedisDiesBeforeItIsAsked(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	for round := range 3 {
 		id := fmt.Sprint("I-", round)
@@ -178,7 +178,7 @@ func TestReplyLostAndAskedAnew(t *testing.T) {
 		series := cut.Load().(string)
 		return redistest.Disturbance{DropReply: series != "" && bytes.Contains(request, []byte(" "+series+"}"))}
 	})
-	s := startGuarded(t, func(c *server.Config) { c.Redis = proxy.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = proxy.URL() })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-0")); err != nil { // it knows the script from now on
 		t.Fatal(err)
@@ -235,7 +235,7 @@ func TestSlowRedis(t *testing.T) {
 		}
 		return redistest.Disturbance{Delay: 50*time.Millisecond + rand.N(450*time.Millisecond)}
 	})
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxInFlight = proxy.URL(), takes })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxInFlight = proxy.URL(), takes })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-0")); err != nil {
 		t.Fatal(err)

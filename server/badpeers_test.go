@@ -147,7 +147,7 @@ func memory() uint64 {
 // watched runs a peer's misbehaviour while an honest caller notes; each of its calls must
 // be answered. It gives the memory that is held beyond what was before, and fails where
 // much more was in use meanwhile.
-func (s guardedServer) watched(t *testing.T, misbehave func()) (held uint64) {
+func (s configuredServer) watched(t *testing.T, misbehave func()) (held uint64) {
 	t.Helper()
 	honest := s.as(t, nil, "")
 	runtime.GC()
@@ -188,12 +188,15 @@ func (s guardedServer) watched(t *testing.T, misbehave func()) (held uint64) {
 
 const mib = 1 << 20
 
-func TestBadPeers(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
-	cases := []struct {
-		name      string
-		misbehave func(t *testing.T)
-	}{
+// A badPeer is a client that breaks the rules.
+type badPeer struct {
+	name      string
+	misbehave func(t *testing.T)
+}
+
+// floodingPeers break the rules of HTTP/2, or flood.
+func floodingPeers(s configuredServer) []badPeer {
+	return []badPeer{
 		{"ping flood", func(t *testing.T) {
 			p := rogueAt(t, s.Addr())
 			for i := range 1000 {
@@ -253,6 +256,12 @@ func TestBadPeers(t *testing.T) {
 				t.Error("CONTINUATION for as long as one likes")
 			}
 		}},
+	}
+}
+
+// brokenPeers send messages and bytes that are garbage.
+func brokenPeers(s configuredServer) []badPeer {
+	return []badPeer{
 		{"a gigabyte announced", func(t *testing.T) {
 			p := rogueAt(t, s.Addr())
 			p.call(1)
@@ -345,7 +354,11 @@ func TestBadPeers(t *testing.T) {
 			}
 		}},
 	}
-	for _, c := range cases {
+}
+
+func TestBadPeers(t *testing.T) {
+	s := startConfigured(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
+	for _, c := range append(floodingPeers(s), brokenPeers(s)...) {
 		t.Run(c.name, func(t *testing.T) {
 			if held := s.watched(t, func() { c.misbehave(t) }); held > 20*mib {
 				t.Errorf("%d MiB are held", held/mib)
@@ -367,7 +380,7 @@ func TestBadPeers(t *testing.T) {
 // are served beside them.
 func TestIdleConnections(t *testing.T) {
 	const many = 2000
-	s := startGuarded(t, func(c *server.Config) { c.MaxConnectionsPerAddress = many + 100 })
+	s := startConfigured(t, func(c *server.Config) { c.MaxConnectionsPerAddress = many + 100 })
 	peers := make([]*rogue, 0, many)
 	held := s.watched(t, func() {
 		for range many {
@@ -394,7 +407,7 @@ func TestIdleConnections(t *testing.T) {
 // A reader of a stream who does not read is not read from either, and takes a bounded
 // memory.
 func TestSlowReader(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) {})
+	s := startConfigured(t, func(c *server.Config) {})
 	held := s.watched(t, func() {
 		stream, err := s.as(t, nil, "").NoteDonations(within(t, 30*time.Second))
 		if err != nil {
@@ -439,7 +452,7 @@ func TestSlowReader(t *testing.T) {
 
 // What a caller may wrongly put into headers does not hurt.
 func TestStrangeMetadata(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) {})
+	s := startConfigured(t, func(c *server.Config) {})
 	c := s.as(t, nil, "")
 	for name, md := range map[string]metadata.MD{
 		"binary": metadata.Pairs("x-bin", string([]byte{0, 1, 2, 255})), "many": metadata.Pairs(strings.Split(strings.Repeat("x-many,1,", 200)+"x,1", ",")...),

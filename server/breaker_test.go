@@ -22,7 +22,7 @@ var storeUnavailable = told{code: codes.Unavailable, reason: "noted.v1/STORE_UNA
 // is back each donation is still FIRST for somebody.
 func TestBreaker(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), 300*time.Millisecond })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), 300*time.Millisecond })
 	c := s.as(t, nil, "")
 	first, err := c.NoteDonation(t.Context(), held(series("I-held"), time.Minute))
 	if err != nil {
@@ -123,7 +123,7 @@ func TestBreaker(t *testing.T) {
 // opens the door for all.
 func TestBreakerKeepsCallersFromADeadStore(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-0")); err != nil {
 		t.Fatal(err)
@@ -168,7 +168,7 @@ func TestBreakerKeepsCallersFromADeadStore(t *testing.T) {
 // knows its duplicates.
 func TestBreakerLeavesARefusingStoreAlone(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-1")); err != nil {
 		t.Fatal(err)
@@ -195,7 +195,7 @@ func TestBreakerLeavesARefusingStoreAlone(t *testing.T) {
 // A caller who leaves no time is no reason to take the store for dead.
 func TestImpatientCallersDoNotOpenTheBreaker(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), 3*time.Millisecond })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), 3*time.Millisecond })
 	c := s.as(t, nil, "")
 	redis.Pause()
 	for range 20 {

@@ -31,8 +31,9 @@ var (
 	allowed         = told{code: codes.OK}
 )
 
-// Each caller may do what it was granted, and nothing else, by either door.
-func TestRights(t *testing.T) {
+// withRights starts a server whose callers have different rights.
+func withRights(t *testing.T) configuredServer {
+	t.Helper()
 	path := callersFile(
 		t,
 		inDir(t, "callers.json"),
@@ -46,7 +47,12 @@ func TestRights(t *testing.T) {
 		),
 		byToken("nameless", "unnamed", `""`, `"read", "note", "admin"`),
 	)
-	s := startGuarded(t, func(c *server.Config) { c.Callers, c.HTTPListen = path, "127.0.0.1:0" })
+	return startConfigured(t, func(c *server.Config) { c.Callers, c.HTTPListen = path, "127.0.0.1:0" })
+}
+
+// Each caller may do what it was granted, and nothing else, by either door.
+func TestRights(t *testing.T) {
+	s := withRights(t)
 	operator := s.as(t, nil, "operates")
 	receipts := map[string]string{}
 	for _, ledger := range []string{"live", "sandbox", ""} {
@@ -148,33 +154,6 @@ func TestRights(t *testing.T) {
 			}
 		}
 	}
-	for token, want := range map[string]string{"notes": `200 {"verdict":`, "reads": `403 {"code":"permission_denied"`, "guess": `401 {"code":"unauthenticated"`, "": `401 {"code":"unauthenticated"`} {
-		request, _ := http.NewRequest(
-			"POST",
-			"http://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation",
-			strings.NewReader(`{"donation":{"ledger":"live","series_id":"I-http"}}`),
-		)
-		request.Header.Set("Content-Type", "application/json")
-		if token != "" {
-			request.Header.Set("Authorization", "Bearer "+token)
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, _ := io.ReadAll(response.Body)
-		response.Body.Close()
-		if got := fmt.Sprintf(
-			"%d %s",
-			response.StatusCode,
-			body,
-		); !strings.HasPrefix(
-			strings.ReplaceAll(got, ": ", ":"),
-			strings.ReplaceAll(want, ": ", ":"),
-		) {
-			t.Errorf("over HTTP with token %q: %s, want %s…", token, got, want)
-		}
-	}
 	if got := s.logged(
 		`"msg":"audit: denied a call"`,
 		`"caller":"gateway"`,
@@ -202,10 +181,42 @@ func TestRights(t *testing.T) {
 	}
 }
 
+// The same rights count over HTTP.
+func TestRightsOverHTTP(t *testing.T) {
+	s := withRights(t)
+	for token, want := range map[string]string{"notes": `200 {"verdict":`, "reads": `403 {"code":"permission_denied"`, "guess": `401 {"code":"unauthenticated"`, "": `401 {"code":"unauthenticated"`} {
+		request, _ := http.NewRequest(
+			"POST",
+			"http://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation",
+			strings.NewReader(`{"donation":{"ledger":"live","series_id":"I-http"}}`),
+		)
+		request.Header.Set("Content-Type", "application/json")
+		if token != "" {
+			request.Header.Set("Authorization", "Bearer "+token)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		if got := fmt.Sprintf(
+			"%d %s",
+			response.StatusCode,
+			body,
+		); !strings.HasPrefix(
+			strings.ReplaceAll(got, ": ", ":"),
+			strings.ReplaceAll(want, ": ", ":"),
+		) {
+			t.Errorf("over HTTP with token %q: %s, want %s…", token, got, want)
+		}
+	}
+}
+
 // What is presented and not known, in whatever way, is told in the same words.
 func TestUnauthenticatedTellsNothing(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"*"`, `"note"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers, c.Reflection = path, true })
+	s := startConfigured(t, func(c *server.Config) { c.Callers, c.Reflection = path, true })
 	texts := map[string]bool{}
 	c := s.as(t, nil, "")
 	for name, md := range map[string]metadata.MD{
@@ -271,7 +282,7 @@ func TestUnauthenticatedTellsNothing(t *testing.T) {
 // that it is a stranger, and learns nothing else.
 func TestRightsBeforeTheStore(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers, c.Redis = path, "redis://127.0.0.1:1" })
+	s := startConfigured(t, func(c *server.Config) { c.Callers, c.Redis = path, "redis://127.0.0.1:1" })
 	c := s.as(t, nil, "right")
 	for ledger, want := range map[string]codes.Code{
 		"live": codes.Unavailable, "sandbox": codes.PermissionDenied, "LIVE": codes.PermissionDenied, "live ": codes.PermissionDenied, "": codes.PermissionDenied, "*": codes.PermissionDenied,
@@ -303,7 +314,7 @@ func TestRightsOnAStream(t *testing.T) {
 		byToken("gateway", "right", `"live"`, `"note"`),
 		byToken("reader", "reads", `"live"`, `"read"`),
 	)
-	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+	s := startConfigured(t, func(c *server.Config) { c.Callers = path })
 	for token, want := range map[string]told{"": unauthenticated, "wrong": unauthenticated, "reads": verbDenied} {
 		stream, err := s.as(t, nil, token).NoteDonations(t.Context())
 		if err == nil {
@@ -353,7 +364,7 @@ func TestRightsOnAStream(t *testing.T) {
 // the old one stays.
 func TestCallersAreReloaded(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "old", `"*"`, `"note"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+	s := startConfigured(t, func(c *server.Config) { c.Callers = path })
 	try := func(token string) codes.Code {
 		_, err := s.as(t, nil, token).NoteDonation(t.Context(), series("I-1"))
 		return status.Code(err)
@@ -409,7 +420,7 @@ func TestTwoTokens(t *testing.T) {
 			sumOf("b"),
 		),
 	)
-	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+	s := startConfigured(t, func(c *server.Config) { c.Callers = path })
 	for _, token := range []string{"a", "b"} {
 		if _, err := s.as(t, nil, token).NoteDonation(t.Context(), series("I-1")); err != nil {
 			t.Errorf("token %s: %v", token, err)
@@ -429,7 +440,7 @@ func TestCallersByCertificate(t *testing.T) {
 		byCertificate("dns", "backfill.example.org", `"*"`, `"read"`),
 		byToken("token", "right", `"live"`, `"note"`),
 	)
-	s := startGuarded(t, func(c *server.Config) {
+	s := startConfigured(t, func(c *server.Config) {
 		c.TLSCert, c.TLSKey, c.TLSClientCA, c.Callers, c.HTTPListen = cert, key, pkitest.Write(
 			t,
 			inDir(t, "ca.pem"),
@@ -489,7 +500,7 @@ func TestCallersByCertificate(t *testing.T) {
 // does forgetting.
 func TestAudit(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note", "admin"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+	s := startConfigured(t, func(c *server.Config) { c.Callers = path })
 	c := s.as(t, nil, "right")
 	first, err := c.NoteDonation(t.Context(), held(inLedger("live", "I-1"), 20*time.Millisecond))
 	if err != nil {

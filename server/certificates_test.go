@@ -39,7 +39,7 @@ func serialOf(t *testing.T, addr string, config *tls.Config) (*big.Int, error) {
 func TestCertificateIsReloaded(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
-	s := startGuarded(t, func(c *server.Config) { c.TLSCert, c.TLSKey, c.HTTPListen = cert, key, "127.0.0.1:0" })
+	s := startConfigured(t, func(c *server.Config) { c.TLSCert, c.TLSKey, c.HTTPListen = cert, key, "127.0.0.1:0" })
 	trust := &tls.Config{RootCAs: ca.Pool()}
 	shown := func(addr string) string {
 		serial, err := serialOf(t, addr, trust)
@@ -115,7 +115,7 @@ func TestMutualTLS(t *testing.T) {
 	ca, strangers, dir := pkitest.New(t, "CA"), pkitest.New(t, "strangers"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
 	caFile := pkitest.Write(t, filepath.Join(dir, "ca.pem"), ca.PEM())
-	s := startGuarded(t, func(c *server.Config) {
+	s := startConfigured(t, func(c *server.Config) {
 		c.TLSCert, c.TLSKey, c.TLSClientCA, c.HTTPListen = cert, key, caFile, "127.0.0.1:0"
 	})
 	with := func(pairs ...pkitest.Pair) *tls.Config {

@@ -15,153 +15,157 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
+// limitsOfANote are requests at each limit of the contract.
+var limitsOfANote = []struct {
+	name   string
+	change func(*notedv1.NoteDonationRequest)
+	fields string // the fields at fault; empty if the request is taken
+}{
+	{"no donation", func(r *notedv1.NoteDonationRequest) { r.Donation = nil }, "donation"},
+	{"no series", func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "" }, "donation.series_id"},
+	{"ledger of 64", func(r *notedv1.NoteDonationRequest) { r.Donation.Ledger = letters(64) }, ""},
+	{"ledger of 65", func(r *notedv1.NoteDonationRequest) { r.Donation.Ledger = letters(65) }, "donation.ledger"},
+	{"ledger with a space", func(r *notedv1.NoteDonationRequest) { r.Donation.Ledger = "a b" }, "donation.ledger"},
+	{"series of 128", func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = letters(128) }, ""},
+	{
+		"series of 129",
+		func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = letters(129) },
+		"donation.series_id",
+	},
+	{
+		"series with a space",
+		func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I A" },
+		"donation.series_id",
+	},
+	{
+		"series with a NUL",
+		func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I\x00A" },
+		"donation.series_id",
+	},
+	{
+		"series with a newline",
+		func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I-A\n" },
+		"donation.series_id",
+	},
+	{
+		"series with an escape",
+		func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "\x1b[31mI" },
+		"donation.series_id",
+	},
+	{
+		"series with DEL",
+		func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I\x7f" },
+		"donation.series_id",
+	},
+	{
+		"series not ASCII",
+		func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "І-ABC" },
+		"donation.series_id",
+	},
+	{"series of all that is printable", func(r *notedv1.NoteDonationRequest) {
+		r.Donation.SeriesId = "!\"#$%&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~"
+	}, ""},
+	{"event of the future", func(r *notedv1.NoteDonationRequest) { r.Donation.Event = 15 }, "donation.event"},
+	{"event negative", func(r *notedv1.NoteDonationRequest) { r.Donation.Event = -1 }, "donation.event"},
+	{"last event", func(r *notedv1.NoteDonationRequest) { r.Donation.Event = notedv1.Event_EVENT_DISPUTE }, ""},
+	{"time with nanos out of range", func(r *notedv1.NoteDonationRequest) {
+		r.Donation.OccurredAt = &timestamppb.Timestamp{Seconds: 1, Nanos: 1_000_000_000}
+	}, "donation.occurred_at"},
+	{"time after 9999", func(r *notedv1.NoteDonationRequest) {
+		r.Donation.OccurredAt = &timestamppb.Timestamp{Seconds: 253402300800}
+	}, "donation.occurred_at"},
+	{
+		"amount without currency",
+		func(r *notedv1.NoteDonationRequest) { r.Donation.Amount = "1" },
+		"donation.currency_code",
+	},
+	{
+		"currency without amount",
+		func(r *notedv1.NoteDonationRequest) { r.Donation.CurrencyCode = "EUR" },
+		"donation.amount",
+	},
+	{"currency in small letters", func(r *notedv1.NoteDonationRequest) {
+		r.Donation.Amount, r.Donation.CurrencyCode = "1", "eur"
+	}, "donation.currency_code"},
+	{
+		"currency of four",
+		func(r *notedv1.NoteDonationRequest) { r.Donation.Amount, r.Donation.CurrencyCode = "1", "EURO" },
+		"donation.currency_code",
+	},
+	{"transaction of 128", func(r *notedv1.NoteDonationRequest) { r.Donation.TransactionId = letters(128) }, ""},
+	{
+		"transaction of 129",
+		func(r *notedv1.NoteDonationRequest) { r.Donation.TransactionId = letters(129) },
+		"donation.transaction_id",
+	},
+	{
+		"transaction with a space",
+		func(r *notedv1.NoteDonationRequest) { r.Donation.TransactionId = " " },
+		"donation.transaction_id",
+	},
+	{"channel of 32", func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: letters(32)} }, ""},
+	{
+		"channel of all that is allowed",
+		func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "az09._-"} },
+		"",
+	},
+	{
+		"channel of 33",
+		func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: letters(33)} },
+		"message.channel",
+	},
+	{
+		"channel in capitals",
+		func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "IPN"} },
+		"message.channel",
+	},
+	{
+		"message of 128",
+		func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "ipn", Id: letters(128)} },
+		"",
+	},
+	{
+		"message of 129",
+		func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "ipn", Id: letters(129)} },
+		"message.id",
+	},
+	{
+		"message with a tab",
+		func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "ipn", Id: "\t"} },
+		"message.id",
+	},
+	{
+		"message without channel",
+		func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Id: "1"} },
+		"message.channel",
+	},
+	{"hold of 15 minutes", func(r *notedv1.NoteDonationRequest) { r.Hold = durationpb.New(15 * time.Minute) }, ""},
+	{"hold of more", func(r *notedv1.NoteDonationRequest) { r.Hold = durationpb.New(15*time.Minute + 1) }, "hold"},
+	{"hold negative", func(r *notedv1.NoteDonationRequest) { r.Hold = durationpb.New(-1) }, "hold"},
+	{
+		"hold malformed",
+		func(r *notedv1.NoteDonationRequest) { r.Hold = &durationpb.Duration{Seconds: 1, Nanos: -1} },
+		"hold",
+	},
+	{"request id of 128", func(r *notedv1.NoteDonationRequest) { r.RequestId = letters(128) }, ""},
+	{"request id of 129", func(r *notedv1.NoteDonationRequest) { r.RequestId = letters(129) }, "request_id"},
+	{"request id with a space", func(r *notedv1.NoteDonationRequest) { r.RequestId = "a b" }, "request_id"},
+	{"all at once", func(r *notedv1.NoteDonationRequest) {
+		r.Donation = &notedv1.Donation{Ledger: " ", Event: 99, Amount: "1,00", TransactionId: "ü"}
+		r.Message = &notedv1.Message{Channel: "IPN", Id: " "}
+		r.Hold = durationpb.New(-time.Second)
+		r.RequestId = "\n"
+	}, "donation.ledger donation.series_id donation.event donation.amount donation.currency_code donation.transaction_id message.channel message.id hold request_id"},
+}
+
+// letters is a text of a length.
+func letters(length int) string { return strings.Repeat("a", length) }
+
 // Every limit of the contract: what just keeps it is taken, what breaks it is refused by
 // the field's name, and nothing is left in the store.
 func TestLimitsOfANote(t *testing.T) {
 	n := start(t, servertest.Options{})
-	long := func(length int) string { return strings.Repeat("a", length) }
-	cases := []struct {
-		name   string
-		change func(*notedv1.NoteDonationRequest)
-		fields string // empty: taken
-	}{
-		{"no donation", func(r *notedv1.NoteDonationRequest) { r.Donation = nil }, "donation"},
-		{"no series", func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "" }, "donation.series_id"},
-		{"ledger of 64", func(r *notedv1.NoteDonationRequest) { r.Donation.Ledger = long(64) }, ""},
-		{"ledger of 65", func(r *notedv1.NoteDonationRequest) { r.Donation.Ledger = long(65) }, "donation.ledger"},
-		{"ledger with a space", func(r *notedv1.NoteDonationRequest) { r.Donation.Ledger = "a b" }, "donation.ledger"},
-		{"series of 128", func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = long(128) }, ""},
-		{
-			"series of 129",
-			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = long(129) },
-			"donation.series_id",
-		},
-		{
-			"series with a space",
-			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I A" },
-			"donation.series_id",
-		},
-		{
-			"series with a NUL",
-			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I\x00A" },
-			"donation.series_id",
-		},
-		{
-			"series with a newline",
-			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I-A\n" },
-			"donation.series_id",
-		},
-		{
-			"series with an escape",
-			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "\x1b[31mI" },
-			"donation.series_id",
-		},
-		{
-			"series with DEL",
-			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "I\x7f" },
-			"donation.series_id",
-		},
-		{
-			"series not ASCII",
-			func(r *notedv1.NoteDonationRequest) { r.Donation.SeriesId = "І-ABC" },
-			"donation.series_id",
-		},
-		{"series of all that is printable", func(r *notedv1.NoteDonationRequest) {
-			r.Donation.SeriesId = "!\"#$%&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~"
-		}, ""},
-		{"event of the future", func(r *notedv1.NoteDonationRequest) { r.Donation.Event = 15 }, "donation.event"},
-		{"event negative", func(r *notedv1.NoteDonationRequest) { r.Donation.Event = -1 }, "donation.event"},
-		{"last event", func(r *notedv1.NoteDonationRequest) { r.Donation.Event = notedv1.Event_EVENT_DISPUTE }, ""},
-		{"time with nanos out of range", func(r *notedv1.NoteDonationRequest) {
-			r.Donation.OccurredAt = &timestamppb.Timestamp{Seconds: 1, Nanos: 1_000_000_000}
-		}, "donation.occurred_at"},
-		{"time after 9999", func(r *notedv1.NoteDonationRequest) {
-			r.Donation.OccurredAt = &timestamppb.Timestamp{Seconds: 253402300800}
-		}, "donation.occurred_at"},
-		{
-			"amount without currency",
-			func(r *notedv1.NoteDonationRequest) { r.Donation.Amount = "1" },
-			"donation.currency_code",
-		},
-		{
-			"currency without amount",
-			func(r *notedv1.NoteDonationRequest) { r.Donation.CurrencyCode = "EUR" },
-			"donation.amount",
-		},
-		{"currency in small letters", func(r *notedv1.NoteDonationRequest) {
-			r.Donation.Amount, r.Donation.CurrencyCode = "1", "eur"
-		}, "donation.currency_code"},
-		{
-			"currency of four",
-			func(r *notedv1.NoteDonationRequest) { r.Donation.Amount, r.Donation.CurrencyCode = "1", "EURO" },
-			"donation.currency_code",
-		},
-		{"transaction of 128", func(r *notedv1.NoteDonationRequest) { r.Donation.TransactionId = long(128) }, ""},
-		{
-			"transaction of 129",
-			func(r *notedv1.NoteDonationRequest) { r.Donation.TransactionId = long(129) },
-			"donation.transaction_id",
-		},
-		{
-			"transaction with a space",
-			func(r *notedv1.NoteDonationRequest) { r.Donation.TransactionId = " " },
-			"donation.transaction_id",
-		},
-		{"channel of 32", func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: long(32)} }, ""},
-		{
-			"channel of all that is allowed",
-			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "az09._-"} },
-			"",
-		},
-		{
-			"channel of 33",
-			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: long(33)} },
-			"message.channel",
-		},
-		{
-			"channel in capitals",
-			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "IPN"} },
-			"message.channel",
-		},
-		{
-			"message of 128",
-			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "ipn", Id: long(128)} },
-			"",
-		},
-		{
-			"message of 129",
-			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "ipn", Id: long(129)} },
-			"message.id",
-		},
-		{
-			"message with a tab",
-			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Channel: "ipn", Id: "\t"} },
-			"message.id",
-		},
-		{
-			"message without channel",
-			func(r *notedv1.NoteDonationRequest) { r.Message = &notedv1.Message{Id: "1"} },
-			"message.channel",
-		},
-		{"hold of 15 minutes", func(r *notedv1.NoteDonationRequest) { r.Hold = durationpb.New(15 * time.Minute) }, ""},
-		{"hold of more", func(r *notedv1.NoteDonationRequest) { r.Hold = durationpb.New(15*time.Minute + 1) }, "hold"},
-		{"hold negative", func(r *notedv1.NoteDonationRequest) { r.Hold = durationpb.New(-1) }, "hold"},
-		{
-			"hold malformed",
-			func(r *notedv1.NoteDonationRequest) { r.Hold = &durationpb.Duration{Seconds: 1, Nanos: -1} },
-			"hold",
-		},
-		{"request id of 128", func(r *notedv1.NoteDonationRequest) { r.RequestId = long(128) }, ""},
-		{"request id of 129", func(r *notedv1.NoteDonationRequest) { r.RequestId = long(129) }, "request_id"},
-		{"request id with a space", func(r *notedv1.NoteDonationRequest) { r.RequestId = "a b" }, "request_id"},
-		{"all at once", func(r *notedv1.NoteDonationRequest) {
-			r.Donation = &notedv1.Donation{Ledger: " ", Event: 99, Amount: "1,00", TransactionId: "ü"}
-			r.Message = &notedv1.Message{Channel: "IPN", Id: " "}
-			r.Hold = durationpb.New(-time.Second)
-			r.RequestId = "\n"
-		}, "donation.ledger donation.series_id donation.event donation.amount donation.currency_code donation.transaction_id message.channel message.id hold request_id"},
-	}
-	for _, c := range cases {
+	for _, c := range limitsOfANote {
 		t.Run(c.name, func(t *testing.T) {
 			request := series("I-" + strings.ReplaceAll(c.name, " ", "-"))
 			c.change(request)
@@ -192,13 +196,13 @@ func TestLimitsOfANote(t *testing.T) {
 
 	// What was taken is there, and nothing else.
 	var taken int
-	for _, c := range cases {
+	for _, c := range limitsOfANote {
 		if c.fields == "" {
 			taken++
 		}
 	}
 	found := 0
-	for _, ledger := range []string{"", long(64)} {
+	for _, ledger := range []string{"", letters(64)} {
 		page, err := n.ListDonations(t.Context(), &notedv1.ListDonationsRequest{Ledger: ledger, PageSize: 1000})
 		if err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ import (
 // A connection that has become old is given up at the door too, after an answer, and its
 // caller, who comes by another, notices nothing.
 func TestConnectionAgeAtTheDoor(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) {
+	s := startConfigured(t, func(c *server.Config) {
 		c.HTTPListen = "127.0.0.1:0"
 		c.Age(200*time.Millisecond, time.Second)
 	})

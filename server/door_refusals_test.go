@@ -20,21 +20,23 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-func TestDoorRefuses(t *testing.T) {
-	n := start(t, servertest.Options{})
-	base := "http://" + n.HTTPAddr()
-	note := base + notedv1connect.DedupeServiceNoteDonationProcedure
-	const asJSON = "application/json"
+const asJSON = "application/json"
+
+// A doorRefusal is a request that the door refuses.
+type doorRefusal struct {
+	name, url, contentType, body string
+	headers                      []string
+	status                       int
+	code, says                   string
+}
+
+// doorRefusals are requests to a door at base; note is where it takes notes.
+func doorRefusals(base, note string) []doorRefusal {
 	var bomb bytes.Buffer
 	packer := gzip.NewWriter(&bomb)
 	packer.Write(bytes.Repeat([]byte(" "), 10<<20))
 	packer.Close()
-	cases := []struct {
-		name, url, contentType, body string
-		headers                      []string
-		status                       int
-		code, says                   string
-	}{
+	return []doorRefusal{
 		{"an unknown path", base + "/note", asJSON, `{}`, nil, 404, "unimplemented", "there is nothing at /note;"},
 		{"the root", base, "", ``, nil, 404, "unimplemented", "there is nothing at /;"},
 		{
@@ -134,7 +136,13 @@ func TestDoorRefuses(t *testing.T) {
 			"timeout",
 		},
 	}
-	for _, c := range cases {
+}
+
+func TestDoorRefuses(t *testing.T) {
+	n := start(t, servertest.Options{})
+	base := "http://" + n.HTTPAddr()
+	note := base + notedv1connect.DedupeServiceNoteDonationProcedure
+	for _, c := range doorRefusals(base, note) {
 		t.Run(c.name, func(t *testing.T) {
 			code, answer := post(t, c.url, c.contentType, c.body, c.headers...)
 			if code != c.status {
@@ -188,7 +196,7 @@ func TestDoorRefuses(t *testing.T) {
 // name.
 func TestPagesCallNoTrial(t *testing.T) {
 	n := start(t, servertest.Options{})
-	known := startGuarded(t, func(c *server.Config) {
+	known := startConfigured(t, func(c *server.Config) {
 		c.HTTPListen, c.Callers = "127.0.0.1:0", callersFile(
 			t,
 			inDir(t, "callers.json"),

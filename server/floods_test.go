@@ -24,7 +24,7 @@ func TestFloodsOfRefusals(t *testing.T) {
 	cert, key := ca.Issue(nil).Files(t, dir)
 	callers := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note"`))
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) {
+	s := startConfigured(t, func(c *server.Config) {
 		c.Redis, c.Callers, c.TLSCert, c.TLSKey, c.HTTPListen = redis.URL(), callers, cert, key, "127.0.0.1:0"
 	})
 	trust := &tls.Config{RootCAs: ca.Pool()}

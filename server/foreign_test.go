@@ -18,7 +18,7 @@ import (
 // alone: its callers are told, as often as they ask, and everybody else is answered.
 func TestForeignSeries(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	for name, value := range map[string]string{"another program's": "hello", "a later release's": "2P…", "almost ours": "1Pabcdefghimi8x3k2f x! 25.00USD ipn:a -"} {
 		redis.Do(`SET "noted:{ I-1}" "` + value + `"`)
@@ -52,7 +52,7 @@ func TestForeignSeries(t *testing.T) {
 // donor's series.
 func TestForeignSeriesIsFound(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	for _, ledger := range []string{"live", "sandbox"} {
 		if _, err := c.NoteDonation(

@@ -18,7 +18,7 @@ import (
 // dead for it, so that it is asked all the time.
 func TestPoolExhausted(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() + "?pool_size=1&read_timeout=20s" })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() + "?pool_size=1&read_timeout=20s" })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-known")); err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ func TestRatePerCaller(t *testing.T) {
 		byToken("quiet", "b", `"*"`, `"note"`),
 		byToken("streaming", "c", `"*"`, `"note"`),
 	)
-	s := startGuarded(
+	s := startConfigured(
 		t,
 		func(c *server.Config) { c.Callers, c.Rate, c.Burst, c.HTTPListen = path, 1, 20, "127.0.0.1:0" },
 	)
@@ -112,7 +112,7 @@ func TestRatePerCaller(t *testing.T) {
 // Who guesses tokens is slowed down by address, and cannot fill the log.
 func TestRateOfGuesses(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"*"`, `"note"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers, c.Rate, c.Burst = path, 1, 5 })
+	s := startConfigured(t, func(c *server.Config) { c.Callers, c.Rate, c.Burst = path, 1, 5 })
 	guesser, began := s.as(t, nil, "guess"), time.Now()
 	var last told
 	for range 50 {
@@ -134,7 +134,7 @@ func TestRateOfGuesses(t *testing.T) {
 // and nothing is left behind.
 func TestOverload(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxInFlight = redis.URL(), 3 })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxInFlight = redis.URL(), 3 })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-0")); err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func TestOverload(t *testing.T) {
 // A call that has no time left for an answer is not asked of the store.
 func TestDeadlineFloor(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), time.Millisecond })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), time.Millisecond })
 	for range 20 {
 		if _, err := s.as(t, nil, "").
 			NoteDonation(t.Context(), series("I-1")); toldBy(
@@ -210,7 +210,7 @@ func TestDeadlineFloor(t *testing.T) {
 // Too many connections, of all callers or of one address, are closed at once; the others
 // live, and a place that is given back is taken.
 func TestConnectionLimits(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) {
+	s := startConfigured(t, func(c *server.Config) {
 		c.MaxConnections, c.MaxConnectionsPerAddress, c.HTTPListen = 5, 3, "127.0.0.1:0"
 	})
 	from := func(address, to string) net.Conn {
@@ -284,8 +284,8 @@ func closedWithin(conn net.Conn, d time.Duration) error {
 func TestSilentConnections(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
-	plain := startGuarded(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
-	secure := startGuarded(t, func(c *server.Config) { c.TLSCert, c.TLSKey, c.HTTPListen = cert, key, "127.0.0.1:0" })
+	plain := startConfigured(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
+	secure := startConfigured(t, func(c *server.Config) { c.TLSCert, c.TLSKey, c.HTTPListen = cert, key, "127.0.0.1:0" })
 	var all sync.WaitGroup
 	for name, try := range map[string]struct{ addr, says string }{
 		"silence":                   {plain.Addr(), ""},
@@ -312,7 +312,7 @@ func TestSilentConnections(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for _, s := range []guardedServer{plain, secure} {
+	for _, s := range []configuredServer{plain, secure} {
 		eventually(
 			t,
 			5*time.Second,
@@ -358,7 +358,7 @@ func TestDeniedAreSlowedDown(t *testing.T) {
 		want  told
 	}{"a stranger": {"guess", unauthenticated}, "a known caller": {"astray", ledgerDenied}} {
 		t.Run(name, func(t *testing.T) {
-			s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+			s := startConfigured(t, func(c *server.Config) { c.Callers = path })
 			wrong, right, began := s.as(t, nil, c.token), s.as(t, nil, "right"), time.Now()
 			denied, slowed := 0, 0
 			for range 300 {

@@ -92,7 +92,7 @@ func TestListingOfLongNotes(t *testing.T) {
 func TestListingsLeaveTheStoreToNotes(t *testing.T) {
 	// On a slow machine the pages that wait for a place take longer than a call may by
 	// default.
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redistest.Start(t).URL(), time.Minute })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redistest.Start(t).URL(), time.Minute })
 	fill(t, s, 200, 16)
 	c := s.as(t, nil, "")
 	done, stop := context.WithCancel(t.Context())
@@ -144,7 +144,7 @@ func TestListingsOutOfTimeAreNoNews(t *testing.T) {
 		}
 		return d
 	})
-	s := startGuarded(t, func(c *server.Config) { c.Redis = proxy.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = proxy.URL() })
 	fill(t, s, 1500, 1)
 	c := s.as(t, nil, "")
 	slow.Store(true)
@@ -171,7 +171,7 @@ func TestListingsOutOfTimeAreNoNews(t *testing.T) {
 }
 
 // fill notes donations that are long to tell.
-func fill(t *testing.T, s guardedServer, donations, sightings int) {
+func fill(t *testing.T, s configuredServer, donations, sightings int) {
 	t.Helper()
 	stream, err := s.as(t, nil, "").NoteDonations(within(t, 30*time.Second))
 	if err != nil {

@@ -119,7 +119,7 @@ func TestManagedRedis(t *testing.T) {
 				}
 				return
 			}
-			s := startGuarded(
+			s := startConfigured(
 				t,
 				func(to *server.Config) { to.Redis, to.RedisCA, to.Replicas = config.Redis, ca, c.replicas },
 			)

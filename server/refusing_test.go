@@ -27,7 +27,7 @@ func TestRefusingRedis(t *testing.T) {
 		"--busy-reply-threshold",
 		"20",
 	)
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-known")); err != nil {
 		t.Fatal(err)

@@ -83,17 +83,17 @@ func TestLife(t *testing.T) {
 	}
 
 	n.Advance(20 * time.Second)
-	twin := &notedv1.NoteDonationRequest{
+	repeat := &notedv1.NoteDonationRequest{
 		Donation: &notedv1.Donation{
 			Ledger: "paypal-live", SeriesId: "I-1", OccurredAt: timestamppb.New(noon.Add(-time.Hour)),
 			Amount: "25.0", CurrencyCode: "EUR", TransactionId: "T2",
 		},
 		Message: &notedv1.Message{Channel: "webhook", Id: "WH-1"},
 	}
-	second := n.mustNote(t, twin)
+	second := n.mustNote(t, repeat)
 	if second.Verdict != notedv1.Verdict_VERDICT_HELD || second.Evidence != notedv1.Evidence_EVIDENCE_PAIRED ||
 		second.RetryAfter.AsDuration() != 40*time.Second || second.Receipt != "" || second.Note.DonationId != first.Note.DonationId {
-		t.Fatalf("the twin: %v, want HELD, PAIRED, 40s, no receipt, the same donation", second)
+		t.Fatalf("the repeat: %v, want HELD, PAIRED, 40s, no receipt, the same donation", second)
 	}
 	if got, want := second.Differences, []string{"transaction_id", "occurred_at"}; !slices.Equal(got, want) {
 		t.Fatalf("differences = %v, want %v: 25.0 is 25.00", got, want)
@@ -110,13 +110,13 @@ func TestLife(t *testing.T) {
 	if err != nil || settled.Note.State != notedv1.State_STATE_SETTLED || settled.Note.HeldUntil != nil {
 		t.Fatalf("SettleDonation = %v, %v", settled, err)
 	}
-	if third := n.mustNote(t, twin); third.Verdict != notedv1.Verdict_VERDICT_DUPLICATE || third.RetryAfter != nil {
+	if third := n.mustNote(t, repeat); third.Verdict != notedv1.Verdict_VERDICT_DUPLICATE || third.RetryAfter != nil {
 		t.Fatalf("after it is settled: %v, want DUPLICATE", third)
 	}
 
 	looked, err := n.DonationExists(
 		t.Context(),
-		&notedv1.DonationExistsRequest{Donation: twin.Donation, Message: twin.Message},
+		&notedv1.DonationExistsRequest{Donation: repeat.Donation, Message: repeat.Message},
 	)
 	if err != nil || !looked.Exists || looked.Evidence != notedv1.Evidence_EVIDENCE_SAME_MESSAGE ||
 		len(looked.Note.Sightings) != 2 {
@@ -140,7 +140,7 @@ func TestLife(t *testing.T) {
 	}
 	if looked, err := n.DonationExists(
 		t.Context(),
-		&notedv1.DonationExistsRequest{Donation: twin.Donation},
+		&notedv1.DonationExistsRequest{Donation: repeat.Donation},
 	); err != nil || looked.Exists || looked.Note != nil ||
 		looked.Evidence != 0 {
 		t.Fatalf("DonationExists after it is forgotten = %v, %v, want nothing", looked, err)

@@ -22,7 +22,7 @@ import (
 // When it is back all is known.
 func TestShardLost(t *testing.T) {
 	cluster := redistest.StartCluster(t, "--cluster-require-full-coverage", "no", "--appendonly", "yes")
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.RedisMode = cluster.URL, "cluster" })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.RedisMode = cluster.URL, "cluster" })
 	c := s.as(t, nil, "")
 	primaries := cluster.Primaries()
 	lost := primaries[0]

@@ -87,7 +87,7 @@ func TestWrongPassword(t *testing.T) {
 	for name, login := range map[string]string{"WRONGPASS": "noted:wrong0canary@", "NOAUTH": ""} {
 		t.Run(name, func(t *testing.T) {
 			r := startOperators(t)
-			s := startGuarded(t, func(c *server.Config) { c.Redis = "redis://" + login + r.Addr() })
+			s := startConfigured(t, func(c *server.Config) { c.Redis = "redis://" + login + r.Addr() })
 			c := s.as(t, nil, "")
 			eventually(t, 10*time.Second, "/readyz says what to do", func() bool {
 				got := get(t, "http://"+s.AdminAddr()+"/readyz")
@@ -153,7 +153,7 @@ func TestMissingRight(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := startOperators(t)
 			r.user(t, strings.Replace(readmeRule(t), "PASSWORD", "p", 1)+" "+without)
-			s := startGuarded(t, func(c *server.Config) { c.Redis = "redis://noted:p@" + r.Addr() })
+			s := startConfigured(t, func(c *server.Config) { c.Redis = "redis://noted:p@" + r.Addr() })
 			c := s.as(t, nil, "")
 			eventually(t, 10*time.Second, "/readyz says what to do", func() bool {
 				got := get(t, "http://"+s.AdminAddr()+"/readyz")
@@ -205,7 +205,7 @@ func TestLeastRights(t *testing.T) {
 		"the replica is there",
 		func() bool { return strings.Contains(r.must(t, "INFO", "replication"), "state=online") },
 	)
-	s := startGuarded(t, func(c *server.Config) {
+	s := startConfigured(t, func(c *server.Config) {
 		c.Redis, c.Replicas, c.ReplicasTimeout = "redis://noted:p@"+r.Addr(), 1, 2*time.Second
 	})
 	c := s.as(t, nil, "")
@@ -277,7 +277,7 @@ func TestNameOfConnections(t *testing.T) {
 	rule := strings.Replace(readmeRule(t), "PASSWORD", "p", 1)
 	for name, more := range map[string]string{"README.md's rights": "", "all but a name": " +@all -client|setname"} {
 		r.user(t, rule+more)
-		s := startGuarded(t, func(c *server.Config) { c.Redis = "redis://noted:p@" + r.Addr() })
+		s := startConfigured(t, func(c *server.Config) { c.Redis = "redis://noted:p@" + r.Addr() })
 		if _, err := s.as(t, nil, "").NoteDonation(t.Context(), series("I-1")); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -287,7 +287,7 @@ func TestNameOfConnections(t *testing.T) {
 		s.stop()
 	}
 	bare := redistest.Start(t, "--rename-command", "CLIENT", "", "--rename-command", "HELLO", "")
-	s := startGuarded(t, func(c *server.Config) { c.Redis = bare.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = bare.URL() })
 	if _, err := s.as(t, nil, "").NoteDonation(t.Context(), series("I-1")); err != nil {
 		t.Errorf("without CLIENT and HELLO: %v", err)
 	}

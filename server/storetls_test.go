@@ -96,7 +96,7 @@ func TestCertificateOfTheStore(t *testing.T) {
 	r := startSecure(t, good)
 	for says, certificate := range bad {
 		r.shows(t, certificate)
-		s := startGuarded(t, func(c *server.Config) { c.Redis = "rediss://127.0.0.1:" + r.port })
+		s := startConfigured(t, func(c *server.Config) { c.Redis = "rediss://127.0.0.1:" + r.port })
 		c := s.as(t, nil, "")
 		ready := "http://" + s.AdminAddr() + "/readyz"
 		eventually(t, 10*time.Second, "/readyz tells of the certificate: "+says, func() bool {
@@ -188,7 +188,7 @@ func TestNoTLSWithTheStore(t *testing.T) {
 				); reply != "OK" {
 					t.Fatalf("setting up: %q", reply)
 				}
-				s := startGuarded(t, func(config *server.Config) {
+				s := startConfigured(t, func(config *server.Config) {
 					config.Redis = "rediss://127.0.0.1:" + r.port
 					c.change(config)
 				})
@@ -216,7 +216,7 @@ func TestNoTLSWithTheStore(t *testing.T) {
 // that is so.
 func TestUncheckedCertificate(t *testing.T) {
 	r := startSecure(t, pkitest.New(t, "CA").Issue(nil))
-	s := startGuarded(t, func(c *server.Config) { c.Redis = "rediss://127.0.0.1:" + r.port + "?skip_verify=true" })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = "rediss://127.0.0.1:" + r.port + "?skip_verify=true" })
 	for _, path := range []string{"/readyz", "/healthz"} {
 		if got := get(
 			t,
@@ -293,7 +293,7 @@ func TestCertificateForTheStore(t *testing.T) {
 					t.Fatalf("making a cluster: %q", got)
 				}
 			}
-			s := startGuarded(t, func(c *server.Config) {
+			s := startConfigured(t, func(c *server.Config) {
 				c.Redis, c.RedisMode, c.RedisCert, c.RedisKey, c.RedisCA = url, mode, cert, key, ca
 			})
 			c := s.as(t, nil, "")

@@ -18,7 +18,7 @@ var storeUnsuitable = told{code: codes.FailedPrecondition, reason: "noted.v1/STO
 
 // wantUnready wants health, log and metric to tell that the store cannot be used, by what
 // and what to do.
-func (s guardedServer) wantUnready(t *testing.T, c client, by, says string) {
+func (s configuredServer) wantUnready(t *testing.T, c client, by, says string) {
 	t.Helper()
 	eventually(t, 30*time.Second, "/readyz says "+says, func() bool {
 		got := get(t, "http://"+s.AdminAddr()+"/readyz")
@@ -39,7 +39,7 @@ func (s guardedServer) wantUnready(t *testing.T, c client, by, says string) {
 
 // wantReady wants health and metric to tell that all is well again, and a donation to be
 // noted.
-func (s guardedServer) wantReady(t *testing.T, c client, series *notedv1.NoteDonationRequest) {
+func (s configuredServer) wantReady(t *testing.T, c client, series *notedv1.NoteDonationRequest) {
 	t.Helper()
 	eventually(
 		t,
@@ -65,7 +65,7 @@ func (s guardedServer) wantReady(t *testing.T, c client, series *notedv1.NoteDon
 func TestNothingCanBeNoted(t *testing.T) {
 	t.Run("replicas", func(t *testing.T) {
 		primary := redistest.Start(t, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
-		s := startGuarded(t, func(c *server.Config) { c.Redis, c.Replicas = primary.URL(), 1 })
+		s := startConfigured(t, func(c *server.Config) { c.Redis, c.Replicas = primary.URL(), 1 })
 		c := s.as(t, nil, "")
 		s.wantUnready(
 			t,
@@ -103,7 +103,7 @@ func TestNothingCanBeNoted(t *testing.T) {
 	t.Run("WAIT refused by its name", func(t *testing.T) {
 		primary := redistest.Start(t, "--rename-command", "WAIT", "")
 		redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(primary.Port()))
-		s := startGuarded(t, func(c *server.Config) { c.Redis, c.Replicas = primary.URL(), 1 })
+		s := startConfigured(t, func(c *server.Config) { c.Redis, c.Replicas = primary.URL(), 1 })
 		s.wantUnready(
 			t,
 			s.as(t, nil, ""),
@@ -111,7 +111,7 @@ func TestNothingCanBeNoted(t *testing.T) {
 			"redis refuses WAIT, without which -replicas notes nothing (ERR unknown command",
 		)
 
-		s = startGuarded(t, func(c *server.Config) { c.Redis = primary.URL() })
+		s = startConfigured(t, func(c *server.Config) { c.Redis = primary.URL() })
 		s.wantReady(t, s.as(t, nil, ""), series("I-1"))
 	})
 
@@ -120,7 +120,7 @@ func TestNothingCanBeNoted(t *testing.T) {
 		redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(r.Port()), "--masterauth", operator)
 		rule := strings.Replace(readmeRule(t), "PASSWORD", "p", 1)
 		r.user(t, rule)
-		s := startGuarded(t, func(c *server.Config) { c.Redis, c.Replicas = "redis://noted:p@"+r.Addr(), 1 })
+		s := startConfigured(t, func(c *server.Config) { c.Redis, c.Replicas = "redis://noted:p@"+r.Addr(), 1 })
 		c := s.as(t, nil, "")
 		s.wantReady(t, c, series("I-1"))
 		r.user(t, rule+" -wait")
@@ -131,7 +131,7 @@ func TestNothingCanBeNoted(t *testing.T) {
 
 	t.Run("min-replicas-to-write", func(t *testing.T) {
 		r := redistest.Start(t)
-		s := startGuarded(t, func(c *server.Config) { c.Redis = r.URL() })
+		s := startConfigured(t, func(c *server.Config) { c.Redis = r.URL() })
 		c := s.as(t, nil, "")
 		s.wantReady(t, c, series("I-1"))
 		r.Do("CONFIG SET min-replicas-to-write 1")
@@ -148,7 +148,7 @@ func TestNothingCanBeNoted(t *testing.T) {
 // series can be noted, and tells of the other.
 func TestOnePrimaryWithoutReplicas(t *testing.T) {
 	cluster := redistest.StartCluster(t, "--cluster-node-timeout", "15000")
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.RedisMode, c.Replicas = cluster.URL, "cluster", 1 })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.RedisMode, c.Replicas = cluster.URL, "cluster", 1 })
 	c := s.as(t, nil, "")
 	s.wantReady(t, c, series("I-1"))
 	replica := cluster.ReplicaOf(cluster.Primaries()[0])
@@ -178,7 +178,7 @@ func TestOtherMode(t *testing.T) {
 			"standalone"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := startGuarded(t, func(config *server.Config) { config.Redis, config.RedisMode = c.url, c.mode })
+			s := startConfigured(t, func(config *server.Config) { config.Redis, config.RedisMode = c.url, c.mode })
 			caller := s.as(t, nil, "")
 			s.wantUnready(t, caller, "mode", c.says)
 			for _, id := range []string{"I-1", "I-2", "I-3"} {

@@ -69,7 +69,7 @@ func (p *rogue) begun(stream uint32) string {
 // take what they are long.
 func TestUnreadPages(t *testing.T) {
 	const pages = 100
-	s := startGuarded(t, func(*server.Config) {})
+	s := startConfigured(t, func(*server.Config) {})
 	fill(t, s, 60, 16)
 	held := s.watched(t, func() {
 		p := rogueAt(t, s.Addr(), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
@@ -85,7 +85,7 @@ func TestUnreadPages(t *testing.T) {
 
 // They end with the connection, when it has become old.
 func TestUnreadPageGrowsOld(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) { c.Age(3*time.Second, time.Second) })
+	s := startConfigured(t, func(c *server.Config) { c.Age(3*time.Second, time.Second) })
 	p := rogueAt(t, s.Addr(), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	if refused := p.askForPages(1); refused != "" {
 		t.Fatal(refused)
@@ -102,7 +102,7 @@ func TestUnreadPageGrowsOld(t *testing.T) {
 // requests that it came in.
 func TestUnreadStreams(t *testing.T) {
 	const streams = 8
-	s := startGuarded(t, func(*server.Config) {})
+	s := startConfigured(t, func(*server.Config) {})
 	fill(t, s, 1, 16) // answers are as long as they can be
 	long := series("I-0")
 	long.Message = &notedv1.Message{Channel: "webhook", Id: strings.Repeat("w", 128)}
@@ -147,7 +147,7 @@ func TestUnreadStreams(t *testing.T) {
 // A peer that does not even take what the server sends is cut off, at both doors.
 func TestPeerThatTakesNothing(t *testing.T) {
 	t.Parallel()
-	s := startGuarded(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
+	s := startConfigured(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
 	fill(t, s, 60, 16)
 	honest := s.as(t, nil, "")
 	if _, err := honest.NoteDonation(t.Context(), series("I-honest")); err != nil {
@@ -190,7 +190,7 @@ func TestCableIsPulled(t *testing.T) {
 		t.Skipf("no cable can be pulled here: %v", err)
 	}
 	away, store := network.Places[0], redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) {
+	s := startConfigured(t, func(c *server.Config) {
 		c.Listen, c.Insecure, c.Redis, c.MaxDeadline = net.JoinHostPort(
 			network.Home(),
 			"0",

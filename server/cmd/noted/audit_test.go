@@ -87,12 +87,14 @@ func TestAuditAtAnyLevel(t *testing.T) {
 			soon(
 				t,
 				"the log tells",
-				func() bool { return strings.Contains(p.stderr.String(), "the file of the audit cannot be opened again") },
+				func() bool {
+					return strings.Contains(p.stderr.String(), "the file of the audit cannot be opened again")
+				},
 			)
 		})
 	}
 
-	stderr := &guardedBuffer{}
+	stderr := &lockedBuffer{}
 	err := run(
 		t.Context(),
 		[]string{"noted", "-redis", "redis://127.0.0.1:1", "-audit-log", filepath.Join(dir, "missing", "audit.log")},
@@ -108,7 +110,7 @@ func TestAuditAtAnyLevel(t *testing.T) {
 // quietly is a noted that does not log where it serves.
 type quietly struct {
 	command       *exec.Cmd
-	stderr        *guardedBuffer
+	stderr        *lockedBuffer
 	listen, admin string
 }
 
@@ -119,7 +121,7 @@ func quiet(t *testing.T, args ...string) quietly {
 		t.Fatal(err)
 	}
 	p := quietly{
-		stderr: &guardedBuffer{},
+		stderr: &lockedBuffer{},
 		listen: fmt.Sprint("127.0.0.1:", redistest.FreePort()),
 		admin:  fmt.Sprint("127.0.0.1:", redistest.FreePort()),
 	}

@@ -28,7 +28,7 @@ import (
 
 // serving starts noted as a process, waits until it serves, and gives its addresses by
 // the names that its log has for them.
-func serving(t *testing.T, args ...string) (*exec.Cmd, map[string]string, *guardedBuffer) {
+func serving(t *testing.T, args ...string) (*exec.Cmd, map[string]string, *lockedBuffer) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -40,7 +40,7 @@ func serving(t *testing.T, args ...string) (*exec.Cmd, map[string]string, *guard
 			[]string{"-listen", "127.0.0.1:0", "-http-listen", "127.0.0.1:0", "-admin-listen", "127.0.0.1:0"},
 			args...)...)
 	command.Env = append(os.Environ(), asProgram+"=1")
-	printed := &guardedBuffer{}
+	printed := &lockedBuffer{}
 	command.Stderr = printed
 	if err := command.Start(); err != nil {
 		t.Fatal(err)

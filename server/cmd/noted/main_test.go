@@ -174,17 +174,19 @@ func try(t *testing.T, env map[string]string, args ...string) (code int, stdout,
 	return exitCode(err), out.String(), log.String(), err
 }
 
-func TestExitCodes(t *testing.T) {
-	redis := redistest.Start(t)
-	evicting := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
+// An exit is how the program ends with an environment and arguments.
+type exit struct {
+	name string
+	env  map[string]string
+	args []string
+	code int
+	says string // in the error
+}
+
+// exits are starts with each mistake that the program knows, and without one.
+func exits(redis, evicting *redistest.Server) []exit {
 	free := []string{"-listen", "127.0.0.1:0", "-admin-listen", "off"}
-	cases := []struct {
-		name string
-		env  map[string]string
-		args []string
-		code int
-		says string // in the error
-	}{
+	return []exit{
 		{"asked to stop", nil, append(free, "-redis", redis.URL()), 0, ""},
 		{
 			"all from the environment",
@@ -315,7 +317,12 @@ func TestExitCodes(t *testing.T) {
 		},
 		{"no ledgers file", nil, []string{"-dev", "-ledgers", "/nowhere"}, 2, "-ledgers"},
 	}
-	for _, c := range cases {
+}
+
+func TestExitCodes(t *testing.T) {
+	redis := redistest.Start(t)
+	evicting := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
+	for _, c := range exits(redis, evicting) {
 		t.Run(c.name, func(t *testing.T) {
 			code, _, log, err := try(t, c.env, c.args...)
 			if code != c.code {

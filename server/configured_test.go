@@ -24,18 +24,18 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/pkitest"
 )
 
-// A guardedServer is a server that is set up as a test wants it, on all of Config.
-type guardedServer struct {
+// A configuredServer is a server that is set up as a test wants it, on all of Config.
+type configuredServer struct {
 	*server.Server
 	log  *lockedBuffer
 	stop func() // and wait until it has; it may be called again
 }
 
-// startGuarded starts a server whose configuration is changed before. Without a store in
+// startConfigured starts a server whose configuration is changed before. Without a store in
 // it there is one of the test's own.
-func startGuarded(t *testing.T, change func(*server.Config)) guardedServer {
+func startConfigured(t *testing.T, change func(*server.Config)) configuredServer {
 	t.Helper()
-	s := guardedServer{log: &lockedBuffer{}}
+	s := configuredServer{log: &lockedBuffer{}}
 	config := server.Config{
 		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Drain: 5 * time.Second,
 		Logger: slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -69,7 +69,7 @@ func startGuarded(t *testing.T, change func(*server.Config)) guardedServer {
 
 // as is a client with a connection of its own: with TLS unless roots is nil, and a token
 // unless that is empty.
-func (s guardedServer) as(t *testing.T, config *tls.Config, token string) client {
+func (s configuredServer) as(t *testing.T, config *tls.Config, token string) client {
 	t.Helper()
 	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
 	if config != nil {
@@ -104,13 +104,13 @@ type client struct {
 	conn *grpc.ClientConn
 }
 
-func (s guardedServer) metric(t *testing.T, name string, parts ...string) float64 {
+func (s configuredServer) metric(t *testing.T, name string, parts ...string) float64 {
 	t.Helper()
 	return metricAt(t, s.AdminAddr(), name, parts...)
 }
 
 // logged counts the lines of the log that hold all of parts.
-func (s guardedServer) logged(parts ...string) (lines int) {
+func (s configuredServer) logged(parts ...string) (lines int) {
 	for line := range strings.Lines(s.log.String()) {
 		holds := true
 		for _, part := range parts {

@@ -14,8 +14,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A wayBack is how a store loses what was noted last.
-type wayBack struct {
+// A lossKind is how a store loses what was noted last.
+type lossKind struct {
 	says    string            // what an operator is told of it
 	kept    notedv1.Verdict   // of what was noted first, afterwards
 	primary *redistest.Server // that is noted in before
@@ -24,21 +24,21 @@ type wayBack struct {
 	lose    func(t *testing.T) // and wait for the store to be back
 }
 
-var waysBack = map[string]func(t *testing.T) wayBack{
-	"restarted without its data": func(t *testing.T) wayBack {
+var waysBack = map[string]func(t *testing.T) lossKind{
+	"restarted without its data": func(t *testing.T) lossKind {
 		redis := redistest.Start(t)
-		return wayBack{
+		return lossKind{
 			says:    "emptied",
 			kept:    notedv1.Verdict_VERDICT_FIRST,
 			primary: redis,
 			lose:    func(*testing.T) { redis.Kill(); redis.Restart() },
 		}
 	},
-	"restored from an old backup": func(t *testing.T) wayBack {
+	"restored from an old backup": func(t *testing.T) lossKind {
 		dump := filepath.Join(t.TempDir(), "dump.rdb")
 		redis := redistest.Start(t, "--dir", filepath.Dir(dump))
 		var backup []byte
-		return wayBack{
+		return lossKind{
 			says: "old backup", kept: notedv1.Verdict_VERDICT_DUPLICATE, primary: redis,
 			between: func(t *testing.T) {
 				redis.Do("SAVE")
@@ -56,14 +56,14 @@ var waysBack = map[string]func(t *testing.T) wayBack{
 			},
 		}
 	},
-	"taken over by a replica that lagged": func(t *testing.T) wayBack {
+	"taken over by a replica that lagged": func(t *testing.T) lossKind {
 		f := redistest.StartSentinels(t)
 		if f.Network == nil {
 			t.Skip("a replica lags behind a primary that goes on only where a cable can be pulled")
 		}
 		primary := f.Primaries()[0]
 		heal := func() {}
-		return wayBack{
+		return lossKind{
 			says: "a replica that lagged", kept: notedv1.Verdict_VERDICT_DUPLICATE, primary: primary,
 			options: servertest.Options{Redis: f.URL, RedisMode: "sentinel"},
 			between: func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestEveryLossIsNoticed(t *testing.T) {
 				way.between(t)
 			}
 			first("lost")
-			strict := startGuarded(t, func(c *server.Config) {
+			strict := startConfigured(t, func(c *server.Config) {
 				c.Redis, c.RedisMode, c.RefuseAfterLoss = way.options.Redis, way.options.RedisMode, true
 			})
 			refused := askAll(t, strict.Addr(), "lost")
