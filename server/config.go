@@ -115,8 +115,8 @@ type Config struct {
 	// that was acknowledged, whatever its level. Default Logger.
 	Audit *slog.Logger
 
-	// age is how old a connection gets, and grace how long its calls may take after that. Tests
-	// shorten them.
+	// age is how old a connection gets, and grace how long its calls may take after that.
+	// Tests shorten them.
 	age, grace time.Duration
 }
 
@@ -142,8 +142,8 @@ type Rules struct {
 	TransactionIDs TransactionIDs
 }
 
-// TransactionIDs is the meaning of unequal transaction ids on two channels. On one channel
-// they always mean two donations.
+// TransactionIDs is the meaning of unequal transaction ids on two channels. On one
+// channel they always mean two donations.
 type TransactionIDs string
 
 // The settings of transaction ids.

@@ -31,8 +31,8 @@ type configuredServer struct {
 	stop func() // and wait until it has; it may be called again
 }
 
-// startConfigured starts a server whose configuration is changed before. Without a store in
-// it there is one of the test's own.
+// startConfigured starts a server whose configuration is changed before. Without a store
+// in it there is one of the test's own.
 func startConfigured(t *testing.T, change func(*server.Config)) configuredServer {
 	t.Helper()
 	s := configuredServer{log: &lockedBuffer{}}

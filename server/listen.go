@@ -8,8 +8,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/limits"
 )
 
-// admission makes the parts between callers and the service, and reads their files for the
-// first time.
+// admission makes the parts between callers and the service, and reads their files for
+// the first time.
 func (s *Server) admission() (*access.Access, error) {
 	s.reloader = access.NewReloader(s.logger, s.metrics)
 	s.connections = limits.NewConnections(limits.Config{
@@ -66,7 +66,8 @@ func (s *Server) listen(flag, address string) (net.Listener, error) {
 		missing := ""
 		switch {
 		case s.config.TLSCert == "" && s.config.Callers == "":
-			missing = "there is no TLS (-tls-cert, -tls-key), and callers are not identified (-callers or -tls-client-ca)"
+			missing = "there is no TLS (-tls-cert, -tls-key), " +
+				"and callers are not identified (-callers or -tls-client-ca)"
 		case s.config.TLSCert == "":
 			missing = "there is no TLS, so tokens and donations could be read on the way (-tls-cert, -tls-key)"
 		case s.config.Callers == "" && s.config.TLSClientCA == "":
@@ -78,7 +79,8 @@ func (s *Server) listen(flag, address string) (net.Listener, error) {
 		} else if missing != "" {
 			listener.Close()
 			return nil, fmt.Errorf("%w: %s %s can be reached from other machines, and %s; "+
-				"give what is missing, listen on 127.0.0.1, or accept it with -insecure", ErrConfig, flag, address, missing)
+				"give what is missing, listen on 127.0.0.1, or accept it with -insecure",
+				ErrConfig, flag, address, missing)
 		}
 	}
 	return s.connections.Limit(listener), nil

@@ -40,8 +40,8 @@ const (
 	guess    = "noted_canary0guess"
 )
 
-// A canary is a run of the program, as talkative as it can be, in which every kind of call
-// and of failure bears strings to look for.
+// A canary is a run of the program, as talkative as it can be, in which every kind of
+// call and of failure bears strings to look for.
 type canary struct {
 	t         *testing.T
 	redis     *redistest.Server
@@ -337,7 +337,8 @@ func (c *canary) callDoor() {
 	}
 }
 
-// breakStore lets the store hold garbage, be silent, be away, and have another password afterwards.
+// breakStore lets the store hold garbage, be silent, be away, and have another password
+// afterwards.
 func (c *canary) breakStore() {
 	redisDo(
 		c.t,
@@ -378,7 +379,8 @@ func (c *canary) breakStore() {
 	}
 }
 
-// replaceCallers gives the program a callers file with what looks like a token in the wrong place.
+// replaceCallers gives the program a callers file with what looks like a token in the
+// wrong place.
 func (c *canary) replaceCallers() {
 	pkitest.Write(c.t, c.callers, []byte(`{"gateway": {"token_sha256": ["`+token+`"]}}`))
 	c.command.Process.Signal(syscall.SIGHUP)

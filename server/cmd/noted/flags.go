@@ -103,7 +103,8 @@ func flags(env func(string) (string, bool)) []cli.Flag {
 				"that can connect can then read, forge and suppress donations."),
 		text("rate", "0", "N",
 			"How many calls per second each caller may make, by its name, or by its address if it has no name; 0 "+
-				"for any number. A request on a stream is a call. A caller whose calls are denied may try 10 times a second."),
+				"for any number. A request on a stream is a call. "+
+				"A caller whose calls are denied may try 10 times a second."),
 		text("burst", "0", "N",
 			"How many calls a caller that was silent may make at once; 0 for as many as -rate, which it needs."),
 		text("max-in-flight", strconv.Itoa(server.DefaultMaxInFlight), "N",
@@ -162,8 +163,8 @@ func envName(flag string) string {
 	return "NOTED_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// fromEnvironment reads a flag from the environment of run. An empty variable counts as not
-// set.
+// fromEnvironment reads a flag from the environment of run. An empty variable counts as
+// not set.
 func fromEnvironment(flag string, env func(string) (string, bool)) cli.ValueSourceChain {
 	return cli.NewValueSourceChain(variable{name: envName(flag), env: env})
 }

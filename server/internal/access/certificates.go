@@ -52,7 +52,9 @@ func NewCertificates(config CertificatesConfig) *Certificates {
 		CertificatesConfig: config,
 		failures:           config.Metrics.CounterVec("noted_tls_handshake_failures_total"),
 	}
-	for _, reason := range []string{"expired", "unknown_ca", "no_certificate", "bad_certificate", "not_tls", "gone", "other"} {
+	for _, reason := range []string{
+		"expired", "unknown_ca", "no_certificate", "bad_certificate", "not_tls", "gone", "other",
+	} {
 		c.failures.WithLabelValues(reason)
 	}
 	config.Metrics.GaugeFunc("noted_tls_cert_not_after_seconds", func() float64 { return float64(c.notAfter.Load()) })

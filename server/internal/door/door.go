@@ -36,10 +36,18 @@ import (
 // Limits of net/http that gRPC does not have. The other limits are those of the gRPC
 // door.
 const (
-	idle    = 2 * time.Minute  // a connection without a call
-	late    = time.Second      // how long after a call's deadline its connection gives up, so that the caller gets the error
-	writing = 30 * time.Second // for reading the answer, beyond the call's deadline: a page may be large and the line slow
+	idle = 2 * time.Minute // a connection without a call
+	// late is how long after a call's deadline its connection gives up, so that the
+	// caller gets the error.
+	late = time.Second
+	// writing is the time for the answer beyond the call's deadline: a page may be large,
+	// and the line slow.
+	writing = 30 * time.Second
 )
+
+// untyped are the content types of a body whose sender has not named one: curl sends a
+// form's.
+var untyped = []string{"", "application/x-www-form-urlencoded"}
 
 // healthProcedure is the one method of the health service that the door answers too.
 const healthProcedure = healthpb.Health_Check_FullMethodName
@@ -164,8 +172,8 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w,
 			http.StatusMisdirectedRequest,
 			codes.PermissionDenied,
-			"a server that does not identify callers answers a browser as localhost or 127.0.0.1 only, so that no page "+
-				"can have its own name lead here; call it by such a name, or name the callers (-callers)",
+			"a server that does not identify callers answers a browser as localhost or 127.0.0.1 only, so that "+
+				"no page can have its own name lead here; call it by such a name, or name the callers (-callers)",
 		)
 		return
 	}
@@ -193,7 +201,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"a stream needs HTTP/2; over HTTP/1.1 call NoteDonation for each donation",
 		)
 		return
-	case r.Method == http.MethodPost && slices.Contains([]string{"", "application/x-www-form-urlencoded"}, r.Header.Get("Content-Type")):
+	case r.Method == http.MethodPost && slices.Contains(untyped, r.Header.Get("Content-Type")):
 		refuseJSON(
 			w,
 			http.StatusUnsupportedMediaType,

@@ -80,7 +80,10 @@ func (a *advice) give(r store.Report) {
 		{a.replicas > 0 && a.replicas < r.Replicas, "the store has more replicas than -replicas waits for: where a " +
 			"failover takes another one while this primary goes on (a handover by hand, a partition), " +
 			"answers are lost; wait for all of them", []any{"replicas", r.Replicas, "waited_for", a.replicas}},
-		{r.ClockOffset.Abs() > maxClockOff, "the store's clock and this machine's disagree; set both by NTP", []any{"store_ahead", r.ClockOffset.String()}},
+		{
+			r.ClockOffset.Abs() > maxClockOff, "the store's clock and this machine's disagree; set both by NTP",
+			[]any{"store_ahead", r.ClockOffset.String()},
+		},
 	} {
 		if c.applies && !a.said[c.advice] {
 			a.logger.Warn(c.advice, c.about...)

@@ -1,7 +1,7 @@
 // Package jsonfile reads an operator's settings from JSON, strictly: a name that is there
 // twice, a wrong kind of value, or more after the end is an error, and every error names
-// its line. The caller knows the names, and must make an unknown name an error too: a typing
-// error must not silently leave a setting on its default.
+// its line. The caller knows the names, and must make an unknown name an error too: a
+// typing error must not silently leave a setting on its default.
 //
 //	err := jsonfile.Read(path, text, func(r *jsonfile.Reader) error {
 //		return r.Object("ledger", func(name string) error { … r.Text("retention") … })
@@ -40,8 +40,8 @@ func Read(path string, text []byte, with func(*Reader) error) error {
 	return fmt.Errorf("%s line %d: %w", path, 1+bytes.Count(text[:at], []byte("\n")), err)
 }
 
-// Object reads an object and calls each for every name, to read its value. kind is the kind
-// of things that the names name, for errors; empty for settings.
+// Object reads an object and calls each for every name, to read its value. kind is the
+// kind of things that the names name, for errors; empty for settings.
 func (r *Reader) Object(kind string, each func(name string) error) error {
 	if token, err := r.decoder.Token(); err != nil {
 		return err
