@@ -169,7 +169,7 @@ var faults = []struct{ fault, then, tests string }{
 	{
 		"too long an id",
 		"INVALID_ARGUMENT that names each field",
-		"server.TestLimitsOfANote server.TestLimitsOfTheOtherCalls",
+		"contract.TestLimitsOfANote contract.TestLimitsOfTheOtherCalls",
 	},
 	{
 		"too large a message",
@@ -179,9 +179,9 @@ var faults = []struct{ fault, then, tests string }{
 	{
 		"control characters, ends of lines, escapes",
 		"INVALID_ARGUMENT; the log writes them out",
-		"server.TestLimitsOfANote server.TestRefusalsDoNotEcho cmd/noted.TestLogCannotBeForged",
+		"contract.TestLimitsOfANote contract.TestRefusalsDoNotEcho cmd/noted.TestLogCannotBeForged",
 	},
-	{"NUL", "INVALID_ARGUMENT, and keys cannot be cut", "server.TestLimitsOfANote store.FuzzKeys"},
+	{"NUL", "INVALID_ARGUMENT, and keys cannot be cut", "contract.TestLimitsOfANote store.FuzzKeys"},
 	{"no UTF-8", "INTERNAL by the codec, and not logged", "server.TestTransportLimits"},
 	{"look-alikes, and case", "nothing is folded; what is no ASCII is refused", "server.TestIDsAreNotFolded"},
 	{

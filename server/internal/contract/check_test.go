@@ -1,4 +1,4 @@
-package server_test
+package contract_test
 
 import (
 	"context"
@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -164,7 +166,7 @@ func letters(length int) string { return strings.Repeat("a", length) }
 // Every limit of the contract: what just keeps it is taken, what breaks it is refused by
 // the field's name, and nothing is left in the store.
 func TestLimitsOfANote(t *testing.T) {
-	n := start(t, servertest.Options{})
+	n := start(t)
 	for _, c := range limitsOfANote {
 		t.Run(c.name, func(t *testing.T) {
 			request := series("I-" + strings.ReplaceAll(c.name, " ", "-"))
@@ -215,7 +217,7 @@ func TestLimitsOfANote(t *testing.T) {
 }
 
 func TestAmounts(t *testing.T) {
-	n := start(t, servertest.Options{})
+	n := start(t)
 	for amount, good := range map[string]bool{
 		"0": true, "-0": true, "25.00": true, "007": true, "-1.5": true, "123456789012345": true, "123456789012345.12345678": true,
 		"1234567890123456": false, "1.123456789": false, "1.": false, ".5": false, "-": false, "+1": false, "1e3": false, "1,00": false,
@@ -231,7 +233,7 @@ func TestAmounts(t *testing.T) {
 }
 
 func TestLimitsOfTheOtherCalls(t *testing.T) {
-	n := start(t, servertest.Options{})
+	n := start(t)
 	long := strings.Repeat("a", 600)
 	settle := func(r *notedv1.SettleDonationRequest) func(context.Context) error {
 		return func(ctx context.Context) error { _, err := n.SettleDonation(ctx, r); return err }
@@ -249,7 +251,7 @@ func TestLimitsOfTheOtherCalls(t *testing.T) {
 		return func(ctx context.Context) error { _, err := n.ForgetDonation(ctx, r); return err }
 	}
 	minute := durationpb.New(time.Minute)
-	receipt := n.mustNote(t, held(series("I-1"), time.Minute)).Receipt
+	receipt := mustHold(t, n, "I-1")
 	cases := []struct {
 		name   string
 		call   func(context.Context) error
@@ -332,12 +334,57 @@ func TestLimitsOfTheOtherCalls(t *testing.T) {
 
 // A violation names the field and never repeats the value.
 func TestRefusalsDoNotEcho(t *testing.T) {
-	n := start(t, servertest.Options{})
+	n := start(t)
 	_, err := n.NoteDonation(t.Context(), series("canary\x1b[31m"+strings.Repeat("canary", 100)))
 	if err == nil || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "\x1b") {
 		t.Errorf("refused with %q; want an error without the value", err)
 	}
-	if size := proto.Size(toProto(err)); size > 4<<10 {
+	if size := proto.Size(status.Convert(err).Proto()); size > 4<<10 {
 		t.Errorf("the status is %d bytes, want at most 4096: Java's limit is near", size)
 	}
+}
+
+func start(t *testing.T) notedv1.DedupeServiceClient {
+	t.Helper()
+	return notedv1.NewDedupeServiceClient(servertest.New(t).Conn())
+}
+
+// series is a request for a donation of which only the series is known.
+func series(id string) *notedv1.NoteDonationRequest {
+	return &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: id}}
+}
+
+// mustHold holds a donation for a minute and gives the receipt.
+func mustHold(t *testing.T, n notedv1.DedupeServiceClient, id string) string {
+	t.Helper()
+	request := series(id)
+	request.Hold = durationpb.New(time.Minute)
+	response, err := n.NoteDonation(t.Context(), request)
+	if err != nil {
+		t.Fatalf("NoteDonation(%v): %v", request, err)
+	}
+	return response.Receipt
+}
+
+// told is the part of a refusal that callers rely on.
+type told struct {
+	code   codes.Code
+	reason string
+	fields string // of BadRequest, in order, joined by spaces
+}
+
+func toldBy(err error) told {
+	s := status.Convert(err)
+	got := told{code: s.Code()}
+	for _, detail := range s.Details() {
+		switch d := detail.(type) {
+		case *errdetails.ErrorInfo:
+			got.reason = d.Domain + "/" + d.Reason
+		case *errdetails.BadRequest:
+			for _, v := range d.FieldViolations {
+				got.fields = strings.TrimSpace(got.fields + " " + v.Field)
+			}
+		}
+	}
+	return got
 }
