@@ -70,7 +70,7 @@ mutants:
 	.ci/need redis-server redis-cli faketime gremlins
 	go test -tags mutants -count=1 -timeout 20m -run '^TestMutants$$' ./server/internal/store
 	.ci/mutants 97 server/internal/store '^(Fuzz.*|Test(WrongReceipts|NotStorable|Unreadable|FirstRelease|Life|HoldOutlastsRetention))$$' line.go keys.go
-	.ci/mutants 97 server '^Test(LimitsOf.*|LimitsAreTold.*|Amounts|RefusalsDoNotEcho|EndsOfRanges|EveryWord.*|Reasons.*|Refuse|Jitter.*)$$' check.go status.go
+	.ci/mutants 97 server/internal/contract '^Test(Limits.*|Amounts|RefusalsDoNotEcho|Every.*|Reasons.*|Refuse|Jitter.*)$$' check.go refusals.go
 
 # vulnerable looks for known vulnerabilities in the Go code that we call, the standard library of
 # the toolchain in go.mod included. Without that toolchain, build with another one as new.

@@ -21,7 +21,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// blackhole makes connections to a port of this machine neither come about nor fail, as packets that are dropped on the way do, until it is ended.
+// blackhole makes connections to a port of this machine neither come about nor fail, as
+// packets that are dropped on the way do, until it is ended.
 func blackhole(t *testing.T, port int) (end func()) {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -54,14 +55,15 @@ func blackhole(t *testing.T, port int) (end func()) {
 	})
 }
 
-// A server whose Redis cannot be reached at the start lives, is not ready, and says so to every caller at once, not only after each has waited for a connection; it
-// becomes ready by itself.
+// A server whose Redis cannot be reached at the start lives, is not ready, and says so to
+// every caller at once, not only after each has waited for a connection; it becomes ready
+// by itself.
 func TestStartWithoutRedis(t *testing.T) {
 	redis := redistest.Start(t)
 	redis.Stop()
 	end := blackhole(t, redis.Port())
 	defer end()
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	serving := func() healthpb.HealthCheckResponse_ServingStatus {
 		r, err := healthpb.NewHealthClient(c.conn).Check(within(t, 5*time.Second), &healthpb.HealthCheckRequest{})
@@ -76,32 +78,54 @@ func TestStartWithoutRedis(t *testing.T) {
 	if got := serving(); got != healthpb.HealthCheckResponse_NOT_SERVING {
 		t.Errorf("health is %v, want NOT_SERVING", got)
 	}
-	eventually(t, 20*time.Second, "the watch opens the breaker, without any caller", func() bool { return s.metric(t, "noted_store_breaker_open") == 1 })
+	eventually(
+		t,
+		20*time.Second,
+		"the watch opens the breaker, without any caller",
+		func() bool { return s.metric(t, "noted_store_breaker_open") == 1 },
+	)
 	began := time.Now()
 	for range 200 {
 		if _, err := c.NoteDonation(within(t, 10*time.Second), series("I-1")); toldBy(err) != storeUnavailable {
 			t.Fatalf("without a store: %+v, want STORE_UNAVAILABLE with RetryInfo", toldBy(err))
 		}
 	}
-	if got := s.metric(t, "noted_store_not_asked_total"); got < 150 { // each of the others has waited for a connection for half a second
-		t.Errorf("of 200 calls, one after the other in %v, %v did not wait for a connection, want nearly all", time.Since(began), got)
+	if got := s.metric(
+		t,
+		"noted_store_not_asked_total",
+	); got < 150 { // each of the others has waited for a connection for half a second
+		t.Errorf(
+			"of 200 calls, one after the other in %v, %v did not wait for a connection, want nearly all",
+			time.Since(began),
+			got,
+		)
 	}
 	if got := s.logged(`"level":"ERROR"`, "NOT_SERVING until it is"); got != 1 {
 		t.Errorf("the log tells of it %d times, want once:\n%s", got, s.log)
 	}
 	end()
 	redis.Restart()
-	eventually(t, 20*time.Second, "SERVING by itself", func() bool { return serving() == healthpb.HealthCheckResponse_SERVING })
-	if answer, err := c.NoteDonation(t.Context(), series("I-1")); err != nil || answer.Verdict != notedv1.Verdict_VERDICT_FIRST {
+	eventually(
+		t,
+		20*time.Second,
+		"SERVING by itself",
+		func() bool { return serving() == healthpb.HealthCheckResponse_SERVING },
+	)
+	if answer, err := c.NoteDonation(
+		t.Context(),
+		series("I-1"),
+	); err != nil ||
+		answer.Verdict != notedv1.Verdict_VERDICT_FIRST {
 		t.Errorf("afterwards: %v, %v, want FIRST: no refusal has noted it", answer, err)
 	}
 }
 
-// A Redis that has died before it was asked has noted nothing, and the caller is told just that: the first one, who finds connections that were good a moment ago,
-// as well as those whom the breaker keeps from asking.
+// A Redis that has died before it was asked has noted nothing, and the caller is told
+// just that: the first one, who finds connections that were good a moment ago, as well as
+// those whom the breaker keeps from asking.
 func TestRedisDiesBeforeItIsAsked(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	for round := range 3 {
 		id := fmt.Sprint("I-", round)
@@ -126,16 +150,26 @@ func TestRedisDiesBeforeItIsAsked(t *testing.T) {
 			return err == nil
 		})
 		if answer.Verdict != notedv1.Verdict_VERDICT_FIRST || answer.Evidence != notedv1.Evidence_EVIDENCE_NEW {
-			t.Errorf("round %d: once it is back: %v by %v, want FIRST by NEW: nothing was noted", round, answer.Verdict, answer.Evidence)
+			t.Errorf(
+				"round %d: once it is back: %v by %v, want FIRST by NEW: nothing was noted",
+				round,
+				answer.Verdict,
+				answer.Evidence,
+			)
 		}
-		if again, err := c.NoteDonation(t.Context(), series(id+"-before")); err != nil || again.Verdict != notedv1.Verdict_VERDICT_DUPLICATE {
+		if again, err := c.NoteDonation(
+			t.Context(),
+			series(id+"-before"),
+		); err != nil ||
+			again.Verdict != notedv1.Verdict_VERDICT_DUPLICATE {
 			t.Errorf("round %d: what was noted before: %v, %v, want DUPLICATE", round, again.GetVerdict(), err)
 		}
 	}
 }
 
-// Who lost the reply and asks anew under another request id is not FIRST while the lost one may be at work: with a hold it is HELD until that runs out, and then
-// FIRST; without one it is DUPLICATE, which is why every receiver should hold.
+// Who lost the reply and asks anew under another request id is not FIRST while the lost
+// one may be at work: with a hold it is HELD until that runs out, and then FIRST; without
+// one it is DUPLICATE, which is why every receiver should hold.
 func TestReplyLostAndAskedAnew(t *testing.T) {
 	redis := redistest.Start(t)
 	var cut atomic.Value // of the series whose reply is to be lost
@@ -144,7 +178,7 @@ func TestReplyLostAndAskedAnew(t *testing.T) {
 		series := cut.Load().(string)
 		return redistest.Disturbance{DropReply: series != "" && bytes.Contains(request, []byte(" "+series+"}"))}
 	})
-	s := startGuarded(t, func(c *server.Config) { c.Redis = proxy.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = proxy.URL() })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-0")); err != nil { // it knows the script from now on
 		t.Fatal(err)
@@ -162,26 +196,34 @@ func TestReplyLostAndAskedAnew(t *testing.T) {
 	began := time.Now()
 	lose(held(series("I-held"), hold))
 	answer, err := c.NoteDonation(t.Context(), held(series("I-held"), hold))
-	if err != nil || answer.Verdict != notedv1.Verdict_VERDICT_HELD || answer.RetryAfter.AsDuration() <= 0 || answer.RetryAfter.AsDuration() > hold {
+	if err != nil || answer.Verdict != notedv1.Verdict_VERDICT_HELD || answer.RetryAfter.AsDuration() <= 0 ||
+		answer.RetryAfter.AsDuration() > hold {
 		t.Errorf("asked anew at once: %v, %v, want HELD with retry_after within the hold", answer, err)
 	}
 	eventually(t, 20*time.Second, "FIRST", func() bool {
 		answer, err = c.NoteDonation(t.Context(), held(series("I-held"), hold))
 		return err != nil || answer.Verdict != notedv1.Verdict_VERDICT_HELD
 	})
-	if err != nil || answer.Verdict != notedv1.Verdict_VERDICT_FIRST || answer.Evidence != notedv1.Evidence_EVIDENCE_TAKEN_OVER || answer.Note.Attempt != 2 {
+	if err != nil || answer.Verdict != notedv1.Verdict_VERDICT_FIRST ||
+		answer.Evidence != notedv1.Evidence_EVIDENCE_TAKEN_OVER ||
+		answer.Note.Attempt != 2 {
 		t.Errorf("when the hold has run out: %v, %v, want FIRST by TAKEN_OVER, attempt 2", answer, err)
 	}
 	if took := time.Since(began); took < hold {
 		t.Errorf("it is FIRST again after %v, want not before the hold of %v has run out", took, hold)
 	}
 	lose(series("I-settled"))
-	if answer, err := c.NoteDonation(t.Context(), series("I-settled")); err != nil || answer.Verdict != notedv1.Verdict_VERDICT_DUPLICATE {
+	if answer, err := c.NoteDonation(
+		t.Context(),
+		series("I-settled"),
+	); err != nil ||
+		answer.Verdict != notedv1.Verdict_VERDICT_DUPLICATE {
 		t.Errorf("asked anew without a hold: %v, %v, want DUPLICATE", answer, err)
 	}
 }
 
-// With a Redis that takes 50 to 500 ms for each answer callers are answered by their deadline, those beyond what the server takes are refused at once with when to come
+// With a Redis that takes 50 to 500 ms for each answer callers are answered by their
+// deadline, those beyond what the server takes are refused at once with when to come
 // again, and no donation is FIRST for two.
 func TestSlowRedis(t *testing.T) {
 	const takes, callers, each = 8, 60, 6
@@ -193,7 +235,7 @@ func TestSlowRedis(t *testing.T) {
 		}
 		return redistest.Disturbance{Delay: 50*time.Millisecond + rand.N(450*time.Millisecond)}
 	})
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxInFlight = proxy.URL(), takes })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxInFlight = proxy.URL(), takes })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-0")); err != nil {
 		t.Fatal(err)

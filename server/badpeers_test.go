@@ -47,7 +47,12 @@ func rogueAt(t *testing.T, addr string, settings ...http2.Setting) *rogue {
 	}
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
-	p := &rogue{t: t, method: notedv1.DedupeService_NoteDonation_FullMethodName, conn: conn, framer: http2.NewFramer(conn, conn)}
+	p := &rogue{
+		t:      t,
+		method: notedv1.DedupeService_NoteDonation_FullMethodName,
+		conn:   conn,
+		framer: http2.NewFramer(conn, conn),
+	}
 	p.hpack, p.read = hpack.NewEncoder(&p.header), hpack.NewDecoder(4096, nil)
 	io.WriteString(conn, http2.ClientPreface)
 	p.framer.WriteSettings(settings...)
@@ -55,11 +60,18 @@ func rogueAt(t *testing.T, addr string, settings ...http2.Setting) *rogue {
 	return p
 }
 
-// call announces a call. Errors of writing are those of a server that has hung up, which reading tells better.
+// call announces a call. Errors of writing are those of a server that has hung up, which
+// reading tells better.
 func (p *rogue) call(stream uint32, more ...[2]string) {
 	p.header.Reset()
-	for _, h := range append([][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", p.method},
-		{":authority", "test"}, {"content-type", "application/grpc"}, {"te", "trailers"}}, more...) {
+	for _, h := range append([][2]string{
+		{":method", "POST"},
+		{":scheme", "http"},
+		{":path", p.method},
+		{":authority", "test"},
+		{"content-type", "application/grpc"},
+		{"te", "trailers"},
+	}, more...) {
 		p.hpack.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]})
 	}
 	block, first := p.header.Bytes(), true
@@ -67,7 +79,9 @@ func (p *rogue) call(stream uint32, more ...[2]string) {
 		part := block[:min(len(block), 16<<10)]
 		block = block[len(part):]
 		if first {
-			p.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: part, EndHeaders: len(block) == 0})
+			p.framer.WriteHeaders(
+				http2.HeadersFrameParam{StreamID: stream, BlockFragment: part, EndHeaders: len(block) == 0},
+			)
 		} else {
 			p.framer.WriteContinuation(stream, len(block) == 0, part)
 		}
@@ -75,7 +89,8 @@ func (p *rogue) call(stream uint32, more ...[2]string) {
 	}
 }
 
-// data sends a message, with the length and the mark of compression that are told, not those that are true.
+// data sends a message, with the length and the mark of compression that are told, not
+// those that are true.
 func (p *rogue) data(stream uint32, compressed byte, length uint32, message []byte) {
 	prefix := binary.BigEndian.AppendUint32([]byte{compressed}, length)
 	for body := append(prefix, message...); len(body) > 0; {
@@ -85,7 +100,8 @@ func (p *rogue) data(stream uint32, compressed byte, length uint32, message []by
 	}
 }
 
-// ended is how the server ends a stream, or the connection: a gRPC status, a code of HTTP/2, or an error.
+// ended is how the server ends a stream, or the connection: a gRPC status, a code of
+// HTTP/2, or an error.
 func (p *rogue) ended(stream uint32) string {
 	for {
 		frame, err := p.framer.ReadFrame()
@@ -117,16 +133,21 @@ func (p *rogue) ended(stream uint32) string {
 	}
 }
 
-// memory is how much of it this process has in use that it cannot give back: the test's own part among it, so bounds are generous.
+// memory is how much of it this process has in use that it cannot give back: the test's
+// own part among it, so bounds are generous.
 func memory() uint64 {
-	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+	samples := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/stacks:bytes"},
+	}
 	metrics.Read(samples)
 	return samples[0].Value.Uint64() + samples[1].Value.Uint64()
 }
 
-// watched runs a peer's misbehaviour while an honest caller notes; each of its calls must be answered. It gives the memory that is held beyond what was
-// before, and fails where much more was in use meanwhile.
-func (s guardedServer) watched(t *testing.T, misbehave func()) (held uint64) {
+// watched runs a peer's misbehaviour while an honest caller notes; each of its calls must
+// be answered. It gives the memory that is held beyond what was before, and fails where
+// much more was in use meanwhile.
+func (s configuredServer) watched(t *testing.T, misbehave func()) (held uint64) {
 	t.Helper()
 	honest := s.as(t, nil, "")
 	runtime.GC()
@@ -167,12 +188,15 @@ func (s guardedServer) watched(t *testing.T, misbehave func()) (held uint64) {
 
 const mib = 1 << 20
 
-func TestBadPeers(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
-	cases := []struct {
-		name      string
-		misbehave func(t *testing.T)
-	}{
+// A badPeer is a client that breaks the rules.
+type badPeer struct {
+	name      string
+	misbehave func(t *testing.T)
+}
+
+// floodingPeers break the rules of HTTP/2, or flood.
+func floodingPeers(s configuredServer) []badPeer {
+	return []badPeer{
 		{"ping flood", func(t *testing.T) {
 			p := rogueAt(t, s.Addr())
 			for i := range 1000 {
@@ -232,6 +256,12 @@ func TestBadPeers(t *testing.T) {
 				t.Error("CONTINUATION for as long as one likes")
 			}
 		}},
+	}
+}
+
+// brokenPeers send messages and bytes that are garbage.
+func brokenPeers(s configuredServer) []badPeer {
+	return []badPeer{
 		{"a gigabyte announced", func(t *testing.T) {
 			p := rogueAt(t, s.Addr())
 			p.call(1)
@@ -291,7 +321,12 @@ func TestBadPeers(t *testing.T) {
 				p := rogueAt(t, s.Addr())
 				payload := make([]byte, random.Intn(200))
 				random.Read(payload)
-				p.framer.WriteRawFrame(http2.FrameType(random.Intn(12)), http2.Flags(random.Intn(256)), uint32(random.Intn(4)), payload)
+				p.framer.WriteRawFrame(
+					http2.FrameType(random.Intn(12)),
+					http2.Flags(random.Intn(256)),
+					uint32(random.Intn(4)),
+					payload,
+				)
 				p.conn.Write(payload)
 				p.conn.Close()
 			}
@@ -319,7 +354,11 @@ func TestBadPeers(t *testing.T) {
 			}
 		}},
 	}
-	for _, c := range cases {
+}
+
+func TestBadPeers(t *testing.T) {
+	s := startConfigured(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
+	for _, c := range append(floodingPeers(s), brokenPeers(s)...) {
 		t.Run(c.name, func(t *testing.T) {
 			if held := s.watched(t, func() { c.misbehave(t) }); held > 20*mib {
 				t.Errorf("%d MiB are held", held/mib)
@@ -329,13 +368,19 @@ func TestBadPeers(t *testing.T) {
 	if got := s.metric(t, "noted_panics_total"); got != 0 {
 		t.Errorf("%v calls ended in a panic", got)
 	}
-	eventually(t, 30*time.Second, "nothing is left of them", func() bool { return s.metric(t, "noted_calls_under_way") == 0 })
+	eventually(
+		t,
+		30*time.Second,
+		"nothing is left of them",
+		func() bool { return s.metric(t, "noted_calls_under_way") == 0 },
+	)
 }
 
-// Two thousand connections on which nobody asks take a bounded memory each, and others are served beside them.
+// Two thousand connections on which nobody asks take a bounded memory each, and others
+// are served beside them.
 func TestIdleConnections(t *testing.T) {
 	const many = 2000
-	s := startGuarded(t, func(c *server.Config) { c.MaxConnectionsPerAddress = many + 100 })
+	s := startConfigured(t, func(c *server.Config) { c.MaxConnectionsPerAddress = many + 100 })
 	peers := make([]*rogue, 0, many)
 	held := s.watched(t, func() {
 		for range many {
@@ -359,9 +404,10 @@ func TestIdleConnections(t *testing.T) {
 	eventually(t, 20*time.Second, "their places are free", func() bool { return s.metric(t, "noted_connections") <= 1 })
 }
 
-// A reader of a stream who does not read is not read from either, and takes a bounded memory.
+// A reader of a stream who does not read is not read from either, and takes a bounded
+// memory.
 func TestSlowReader(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) {})
+	s := startConfigured(t, func(c *server.Config) {})
 	held := s.watched(t, func() {
 		stream, err := s.as(t, nil, "").NoteDonations(within(t, 30*time.Second))
 		if err != nil {
@@ -406,13 +452,18 @@ func TestSlowReader(t *testing.T) {
 
 // What a caller may wrongly put into headers does not hurt.
 func TestStrangeMetadata(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) {})
+	s := startConfigured(t, func(c *server.Config) {})
 	c := s.as(t, nil, "")
 	for name, md := range map[string]metadata.MD{
 		"binary": metadata.Pairs("x-bin", string([]byte{0, 1, 2, 255})), "many": metadata.Pairs(strings.Split(strings.Repeat("x-many,1,", 200)+"x,1", ",")...),
 		"a deadline far ahead": metadata.Pairs("x-deadline", "99999999H"),
 	} {
-		if _, err := c.NoteDonation(metadata.NewOutgoingContext(t.Context(), md), series("I-1")); status.Code(err) != codes.OK {
+		if _, err := c.NoteDonation(
+			metadata.NewOutgoingContext(t.Context(), md),
+			series("I-1"),
+		); status.Code(
+			err,
+		) != codes.OK {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -17,8 +17,9 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// BenchmarkService measures calls a second of the whole: load generator, server and a real Redis on one machine, callers on four connections. "empty" is a
-// call that does nothing, what gRPC alone costs; compare within one run only.
+// BenchmarkService measures calls a second of the whole: load generator, server and a
+// real Redis on one machine, callers on four connections. "empty" is a call that does
+// nothing, what gRPC alone costs; compare within one run only.
 //
 //	go test -run '^$' -bench Service -benchtime 100000x ./server
 func BenchmarkService(b *testing.B) {
@@ -27,13 +28,15 @@ func BenchmarkService(b *testing.B) {
 	for _, callers := range []int{1, 64, 256} {
 		b.Run(fmt.Sprintf("empty/%d", callers), func(b *testing.B) {
 			parallel(b, callers, func(i int) error {
-				_, err := healthpb.NewHealthClient(conns[i%len(conns)]).Check(context.Background(), &healthpb.HealthCheckRequest{})
+				_, err := healthpb.NewHealthClient(conns[i%len(conns)]).
+					Check(context.Background(), &healthpb.HealthCheckRequest{})
 				return err
 			})
 		})
 		b.Run(fmt.Sprintf("note/%d", callers), func(b *testing.B) {
 			parallel(b, callers, func(i int) error {
-				_, err := notedv1.NewDedupeServiceClient(conns[i%len(conns)]).NoteDonation(context.Background(), payment(int(series.Add(1))))
+				_, err := notedv1.NewDedupeServiceClient(conns[i%len(conns)]).
+					NoteDonation(context.Background(), payment(int(series.Add(1))))
 				return err
 			})
 		})
@@ -52,7 +55,8 @@ func BenchmarkService(b *testing.B) {
 			stream.CloseSend()
 		}()
 		for i := range b.N {
-			if answer, err := stream.Recv(); err != nil || answer.GetResponse().GetVerdict() != notedv1.Verdict_VERDICT_FIRST {
+			if answer, err := stream.Recv(); err != nil ||
+				answer.GetResponse().GetVerdict() != notedv1.Verdict_VERDICT_FIRST {
 				b.Fatalf("answer %d: %v, %v", i, answer, err)
 			}
 		}
@@ -73,7 +77,8 @@ func connections(b *testing.B, addr string, n int) []*grpc.ClientConn {
 	return conns
 }
 
-// parallel makes b.N calls from so many callers at once; each is told its number, so that it keeps to one connection.
+// parallel makes b.N calls from so many callers at once; each is told its number, so that
+// it keeps to one connection.
 func parallel(b *testing.B, callers int, call func(caller int) error) {
 	var left, failed atomic.Int64
 	left.Store(int64(b.N))

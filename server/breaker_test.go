@@ -17,11 +17,12 @@ import (
 
 var storeUnavailable = told{code: codes.Unavailable, reason: "noted.v1/STORE_UNAVAILABLE", retry: true}
 
-// A store that freezes is soon not asked any more: callers are told at once, by the unary calls and the stream alike. What they were refused was never
-// asked, so once the store is back each donation is still FIRST for somebody.
+// A store that freezes is soon not asked any more: callers are told at once, by the unary
+// calls and the stream alike. What they were refused was never asked, so once the store
+// is back each donation is still FIRST for somebody.
 func TestBreaker(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), 300*time.Millisecond })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), 300*time.Millisecond })
 	c := s.as(t, nil, "")
 	first, err := c.NoteDonation(t.Context(), held(series("I-held"), time.Minute))
 	if err != nil {
@@ -53,7 +54,10 @@ func TestBreaker(t *testing.T) {
 			return err
 		},
 		"ExtendHold": func(ctx context.Context) error {
-			_, err := c.ExtendHold(ctx, &notedv1.ExtendHoldRequest{Receipt: first.Receipt, Hold: held(series(""), time.Minute).Hold})
+			_, err := c.ExtendHold(
+				ctx,
+				&notedv1.ExtendHoldRequest{Receipt: first.Receipt, Hold: held(series(""), time.Minute).Hold},
+			)
 			return err
 		},
 		"ListDonations": func(ctx context.Context) error {
@@ -61,13 +65,21 @@ func TestBreaker(t *testing.T) {
 			return err
 		},
 		"ForgetDonation": func(ctx context.Context) error {
-			_, err := c.ForgetDonation(ctx, &notedv1.ForgetDonationRequest{SeriesId: "I-held", DonationId: first.Note.DonationId, Reason: "test"})
+			_, err := c.ForgetDonation(
+				ctx,
+				&notedv1.ForgetDonationRequest{SeriesId: "I-held", DonationId: first.Note.DonationId, Reason: "test"},
+			)
 			return err
 		},
 	}
 	for name, call := range calls {
 		// A trial waits for its deadline; the next call is told at once.
-		eventually(t, 10*time.Second, name+" is told STORE_UNAVAILABLE", func() bool { return toldBy(call(t.Context())) == storeUnavailable })
+		eventually(
+			t,
+			10*time.Second,
+			name+" is told STORE_UNAVAILABLE",
+			func() bool { return toldBy(call(t.Context())) == storeUnavailable },
+		)
 	}
 	eventually(t, 10*time.Second, "the stream tells it too", func() bool {
 		if err := stream.Send(&notedv1.NoteDonationsRequest{Request: series("I-1")}); err != nil {
@@ -84,7 +96,12 @@ func TestBreaker(t *testing.T) {
 	}
 
 	redis.Resume()
-	eventually(t, 10*time.Second, "the store is asked again", func() bool { return s.metric(t, "noted_store_breaker_open") == 0 })
+	eventually(
+		t,
+		10*time.Second,
+		"the store is asked again",
+		func() bool { return s.metric(t, "noted_store_breaker_open") == 0 },
+	)
 	verdicts := map[notedv1.Verdict]int{}
 	for range 5 {
 		answer, err := c.NoteDonation(t.Context(), series("I-1"))
@@ -101,23 +118,33 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
-// With a store that is dead and a hundred callers that come again and again, almost none of them reaches it, although every one is answered; and the
-// one that finds it back opens the door for all.
+// With a store that is dead and a hundred callers that come again and again, almost none
+// of them reaches it, although every one is answered; and the one that finds it back
+// opens the door for all.
 func TestBreakerKeepsCallersFromADeadStore(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-0")); err != nil {
 		t.Fatal(err)
 	}
 	asked := scripts(t, redis)
 	redis.Pause()
-	eventually(t, 20*time.Second, "the watch opens the breaker, without any caller", func() bool { return s.metric(t, "noted_store_breaker_open") == 1 })
+	eventually(
+		t,
+		20*time.Second,
+		"the watch opens the breaker, without any caller",
+		func() bool { return s.metric(t, "noted_store_breaker_open") == 1 },
+	)
 	var all sync.WaitGroup
 	for range 100 {
 		all.Go(func() {
 			for range 20 {
-				if _, err := c.NoteDonation(within(t, 5*time.Second), series("I-1")); status.Code(err) != codes.Unavailable && status.Code(err) != codes.DeadlineExceeded {
+				if _, err := c.NoteDonation(
+					within(t, 5*time.Second),
+					series("I-1"),
+				); status.Code(err) != codes.Unavailable &&
+					status.Code(err) != codes.DeadlineExceeded {
 					t.Errorf("with a dead store: %v", err)
 				}
 			}
@@ -137,10 +164,11 @@ func TestBreakerKeepsCallersFromADeadStore(t *testing.T) {
 	}
 }
 
-// A Redis that replies is not dead, whatever it replies: one that takes no writes still knows its duplicates.
+// A Redis that replies is not dead, whatever it replies: one that takes no writes still
+// knows its duplicates.
 func TestBreakerLeavesARefusingStoreAlone(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-1")); err != nil {
 		t.Fatal(err)
@@ -151,7 +179,11 @@ func TestBreakerLeavesARefusingStoreAlone(t *testing.T) {
 		if status.Code(err) != codes.Unavailable {
 			t.Fatalf("a new donation: %v, want UNAVAILABLE", err)
 		}
-		if answer, err := c.DonationExists(t.Context(), &notedv1.DonationExistsRequest{Donation: series("I-1").Donation}); err != nil || !answer.Exists {
+		if answer, err := c.DonationExists(
+			t.Context(),
+			&notedv1.DonationExistsRequest{Donation: series("I-1").Donation},
+		); err != nil ||
+			!answer.Exists {
 			t.Fatalf("round %d, a known donation: %v, %v", i, answer, err)
 		}
 	}
@@ -163,7 +195,7 @@ func TestBreakerLeavesARefusingStoreAlone(t *testing.T) {
 // A caller who leaves no time is no reason to take the store for dead.
 func TestImpatientCallersDoNotOpenTheBreaker(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), 3*time.Millisecond })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), 3*time.Millisecond })
 	c := s.as(t, nil, "")
 	redis.Pause()
 	for range 20 {
@@ -175,7 +207,8 @@ func TestImpatientCallersDoNotOpenTheBreaker(t *testing.T) {
 	}
 }
 
-// BenchmarkDeadStore times an answer while the store is dead, client and network among it.
+// BenchmarkDeadStore times an answer while the store is dead, client and network among
+// it.
 //
 //	go test -run '^$' -bench DeadStore -benchtime 10000x ./server
 func BenchmarkDeadStore(b *testing.B) {

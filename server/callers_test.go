@@ -31,12 +31,28 @@ var (
 	allowed         = told{code: codes.OK}
 )
 
+// withRights starts a server whose callers have different rights.
+func withRights(t *testing.T) configuredServer {
+	t.Helper()
+	path := callersFile(
+		t,
+		inDir(t, "callers.json"),
+		byToken("reader", "reads", `"live"`, `"read"`),
+		byToken("gateway", "notes", `"live"`, `"note"`),
+		byToken(
+			"operator",
+			"operates",
+			`"*"`,
+			`"read", "note", "admin"`,
+		),
+		byToken("nameless", "unnamed", `""`, `"read", "note", "admin"`),
+	)
+	return startConfigured(t, func(c *server.Config) { c.Callers, c.HTTPListen = path, "127.0.0.1:0" })
+}
+
 // Each caller may do what it was granted, and nothing else, by either door.
 func TestRights(t *testing.T) {
-	path := callersFile(t, inDir(t, "callers.json"),
-		byToken("reader", "reads", `"live"`, `"read"`), byToken("gateway", "notes", `"live"`, `"note"`),
-		byToken("operator", "operates", `"*"`, `"read", "note", "admin"`), byToken("nameless", "unnamed", `""`, `"read", "note", "admin"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers, c.HTTPListen = path, "127.0.0.1:0" })
+	s := withRights(t)
 	operator := s.as(t, nil, "operates")
 	receipts := map[string]string{}
 	for _, ledger := range []string{"live", "sandbox", ""} {
@@ -46,7 +62,8 @@ func TestRights(t *testing.T) {
 		}
 		receipts[ledger] = first.Receipt
 	}
-	// What only the store can say means that the call was let through: another caller has settled before, or there is no such donation.
+	// What only the store can say means that the call was let through: another caller has
+	// settled before, or there is no such donation.
 	asked := func(err error) error {
 		if code := status.Code(err); code == codes.FailedPrecondition || code == codes.InvalidArgument {
 			return nil
@@ -59,7 +76,10 @@ func TestRights(t *testing.T) {
 		call func(c client, ledger string) error
 	}{
 		{"read", "DonationExists", func(c client, ledger string) error {
-			_, err := c.DonationExists(t.Context(), &notedv1.DonationExistsRequest{Donation: &notedv1.Donation{Ledger: ledger, SeriesId: "I-1"}})
+			_, err := c.DonationExists(
+				t.Context(),
+				&notedv1.DonationExistsRequest{Donation: &notedv1.Donation{Ledger: ledger, SeriesId: "I-1"}},
+			)
 			return err
 		}},
 		{"read", "ListDonations", func(c client, ledger string) error {
@@ -79,7 +99,10 @@ func TestRights(t *testing.T) {
 			return asked(err)
 		}},
 		{"note", "ExtendHold", func(c client, ledger string) error {
-			_, err := c.ExtendHold(t.Context(), &notedv1.ExtendHoldRequest{Receipt: receipts[ledger], Hold: durationpb.New(time.Minute)})
+			_, err := c.ExtendHold(
+				t.Context(),
+				&notedv1.ExtendHoldRequest{Receipt: receipts[ledger], Hold: durationpb.New(time.Minute)},
+			)
 			return asked(err)
 		}},
 		{"note", "SettleDonation", func(c client, ledger string) error {
@@ -91,7 +114,10 @@ func TestRights(t *testing.T) {
 			return asked(err)
 		}},
 		{"admin", "ForgetDonation", func(c client, ledger string) error {
-			_, err := c.ForgetDonation(t.Context(), &notedv1.ForgetDonationRequest{Ledger: ledger, SeriesId: "I-none", DonationId: "none", Reason: "test"})
+			_, err := c.ForgetDonation(
+				t.Context(),
+				&notedv1.ForgetDonationRequest{Ledger: ledger, SeriesId: "I-none", DonationId: "none", Reason: "test"},
+			)
 			return asked(err)
 		}},
 	}
@@ -99,9 +125,15 @@ func TestRights(t *testing.T) {
 		token, verbs string
 		ledgers      []string
 	}{
-		"reader": {"reads", "read", []string{"live"}}, "gateway": {"notes", "note", []string{"live"}},
-		"operator": {"operates", "read note admin", []string{"live", "sandbox", ""}}, "nameless": {"unnamed", "read note admin", []string{""}},
-		"nobody": {"guess", "", nil},
+		"reader":  {"reads", "read", []string{"live"}},
+		"gateway": {"notes", "note", []string{"live"}},
+		"operator": {
+			"operates",
+			"read note admin",
+			[]string{"live", "sandbox", ""},
+		},
+		"nameless": {"unnamed", "read note admin", []string{""}},
+		"nobody":   {"guess", "", nil},
 	}
 	for who, granted := range grants {
 		caller := s.as(t, nil, granted.token)
@@ -122,26 +154,23 @@ func TestRights(t *testing.T) {
 			}
 		}
 	}
-	for token, want := range map[string]string{"notes": `200 {"verdict":`, "reads": `403 {"code":"permission_denied"`, "guess": `401 {"code":"unauthenticated"`, "": `401 {"code":"unauthenticated"`} {
-		request, _ := http.NewRequest("POST", "http://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation", strings.NewReader(`{"donation":{"ledger":"live","series_id":"I-http"}}`))
-		request.Header.Set("Content-Type", "application/json")
-		if token != "" {
-			request.Header.Set("Authorization", "Bearer "+token)
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, _ := io.ReadAll(response.Body)
-		response.Body.Close()
-		if got := fmt.Sprintf("%d %s", response.StatusCode, body); !strings.HasPrefix(strings.ReplaceAll(got, ": ", ":"), strings.ReplaceAll(want, ": ", ":")) {
-			t.Errorf("over HTTP with token %q: %s, want %s…", token, got, want)
-		}
-	}
-	if got := s.logged(`"msg":"audit: denied a call"`, `"caller":"gateway"`, `"reason":"LEDGER_DENIED"`, `"ledger":"sandbox"`, `"peer":"127.0.0.1:`, "SettleDonation"); got != 1 {
+	if got := s.logged(
+		`"msg":"audit: denied a call"`,
+		`"caller":"gateway"`,
+		`"reason":"LEDGER_DENIED"`,
+		`"ledger":"sandbox"`,
+		`"peer":"127.0.0.1:`,
+		"SettleDonation",
+	); got != 1 {
 		t.Errorf("the gateway's try to settle in another's ledger has %d lines in the log, want 1", got)
 	}
-	if got := s.logged(`"msg":"audit: denied a call"`, `"reason":"UNAUTHENTICATED"`, "its token is not known"); got < 3*len(calls) {
+	if got := s.logged(
+		`"msg":"audit: denied a call"`,
+		`"reason":"UNAUTHENTICATED"`,
+		"its token is not known",
+	); got < 3*len(
+		calls,
+	) {
 		t.Errorf("%d denials of nobody are logged, want at least %d", got, 3*len(calls))
 	}
 	if s.logged("guess") != 0 {
@@ -152,10 +181,42 @@ func TestRights(t *testing.T) {
 	}
 }
 
+// The same rights count over HTTP.
+func TestRightsOverHTTP(t *testing.T) {
+	s := withRights(t)
+	for token, want := range map[string]string{"notes": `200 {"verdict":`, "reads": `403 {"code":"permission_denied"`, "guess": `401 {"code":"unauthenticated"`, "": `401 {"code":"unauthenticated"`} {
+		request, _ := http.NewRequest(
+			"POST",
+			"http://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation",
+			strings.NewReader(`{"donation":{"ledger":"live","series_id":"I-http"}}`),
+		)
+		request.Header.Set("Content-Type", "application/json")
+		if token != "" {
+			request.Header.Set("Authorization", "Bearer "+token)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		if got := fmt.Sprintf(
+			"%d %s",
+			response.StatusCode,
+			body,
+		); !strings.HasPrefix(
+			strings.ReplaceAll(got, ": ", ":"),
+			strings.ReplaceAll(want, ": ", ":"),
+		) {
+			t.Errorf("over HTTP with token %q: %s, want %s…", token, got, want)
+		}
+	}
+}
+
 // What is presented and not known, in whatever way, is told in the same words.
 func TestUnauthenticatedTellsNothing(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"*"`, `"note"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers, c.Reflection = path, true })
+	s := startConfigured(t, func(c *server.Config) { c.Callers, c.Reflection = path, true })
 	texts := map[string]bool{}
 	c := s.as(t, nil, "")
 	for name, md := range map[string]metadata.MD{
@@ -172,7 +233,10 @@ func TestUnauthenticatedTellsNothing(t *testing.T) {
 	if len(texts) != 1 {
 		t.Errorf("there are %d ways to say it: %v", len(texts), texts)
 	}
-	if _, err := c.NoteDonation(metadata.AppendToOutgoingContext(t.Context(), "authorization", "bEaReR right"), series("I-1")); err != nil {
+	if _, err := c.NoteDonation(
+		metadata.AppendToOutgoingContext(t.Context(), "authorization", "bEaReR right"),
+		series("I-1"),
+	); err != nil {
 		t.Errorf("the right token, its scheme in other letters: %v", err)
 	}
 
@@ -180,7 +244,10 @@ func TestUnauthenticatedTellsNothing(t *testing.T) {
 	if _, err := healthpb.NewHealthClient(c.conn).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
 		t.Errorf("health without a caller: %v", err)
 	}
-	if _, err := healthpb.NewHealthClient(c.conn).List(t.Context(), &healthpb.HealthListRequest{}); toldBy(err) != unauthenticated {
+	if _, err := healthpb.NewHealthClient(c.conn).
+		List(t.Context(), &healthpb.HealthListRequest{}); toldBy(
+		err,
+	) != unauthenticated {
 		t.Errorf("a list of health without a caller: %v", err)
 	}
 	watch, err := healthpb.NewHealthClient(c.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
@@ -192,11 +259,16 @@ func TestUnauthenticatedTellsNothing(t *testing.T) {
 	}
 	for token, want := range map[string]codes.Code{"": codes.Unauthenticated, "right": codes.OK} {
 		ask := func() error {
-			stream, err := grpc_reflection_v1.NewServerReflectionClient(s.as(t, nil, token).conn).ServerReflectionInfo(t.Context())
+			stream, err := grpc_reflection_v1.NewServerReflectionClient(s.as(t, nil, token).conn).
+				ServerReflectionInfo(t.Context())
 			if err != nil {
 				return err
 			}
-			stream.Send(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{}})
+			stream.Send(
+				&grpc_reflection_v1.ServerReflectionRequest{
+					MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{},
+				},
+			)
 			_, err = stream.Recv()
 			return err
 		}
@@ -206,13 +278,16 @@ func TestUnauthenticatedTellsNothing(t *testing.T) {
 	}
 }
 
-// Rights are looked at before the store is: with one that is away, a stranger is told that it is a stranger, and learns nothing else.
+// Rights are looked at before the store is: with one that is away, a stranger is told
+// that it is a stranger, and learns nothing else.
 func TestRightsBeforeTheStore(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers, c.Redis = path, "redis://127.0.0.1:1" })
+	s := startConfigured(t, func(c *server.Config) { c.Callers, c.Redis = path, "redis://127.0.0.1:1" })
 	c := s.as(t, nil, "right")
-	for ledger, want := range map[string]codes.Code{"live": codes.Unavailable, "sandbox": codes.PermissionDenied, "LIVE": codes.PermissionDenied, "live ": codes.PermissionDenied, "": codes.PermissionDenied, "*": codes.PermissionDenied,
-		strings.Repeat("x", 5000) + "\n": codes.PermissionDenied} {
+	for ledger, want := range map[string]codes.Code{
+		"live": codes.Unavailable, "sandbox": codes.PermissionDenied, "LIVE": codes.PermissionDenied, "live ": codes.PermissionDenied, "": codes.PermissionDenied, "*": codes.PermissionDenied,
+		strings.Repeat("x", 5000) + "\n": codes.PermissionDenied,
+	} {
 		if _, err := c.NoteDonation(t.Context(), inLedger(ledger, "I-1")); status.Code(err) != want {
 			t.Errorf("ledger %.20q: %v, want %v", ledger, err, want)
 		}
@@ -230,10 +305,16 @@ func TestRightsBeforeTheStore(t *testing.T) {
 	}
 }
 
-// On a stream each request is looked at for itself, by the callers as they are at the time.
+// On a stream each request is looked at for itself, by the callers as they are at the
+// time.
 func TestRightsOnAStream(t *testing.T) {
-	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note"`), byToken("reader", "reads", `"live"`, `"read"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+	path := callersFile(
+		t,
+		inDir(t, "callers.json"),
+		byToken("gateway", "right", `"live"`, `"note"`),
+		byToken("reader", "reads", `"live"`, `"read"`),
+	)
+	s := startConfigured(t, func(c *server.Config) { c.Callers = path })
 	for token, want := range map[string]told{"": unauthenticated, "wrong": unauthenticated, "reads": verbDenied} {
 		stream, err := s.as(t, nil, token).NoteDonations(t.Context())
 		if err == nil {
@@ -279,10 +360,11 @@ func TestRightsOnAStream(t *testing.T) {
 	}
 }
 
-// A new file counts within moments, without anybody saying so; a bad one is refused and the old one stays.
+// A new file counts within moments, without anybody saying so; a bad one is refused and
+// the old one stays.
 func TestCallersAreReloaded(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "old", `"*"`, `"note"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+	s := startConfigured(t, func(c *server.Config) { c.Callers = path })
 	try := func(token string) codes.Code {
 		_, err := s.as(t, nil, token).NoteDonation(t.Context(), series("I-1"))
 		return status.Code(err)
@@ -329,8 +411,16 @@ func TestCallersAreReloaded(t *testing.T) {
 
 // While one token replaces another both count.
 func TestTwoTokens(t *testing.T) {
-	path := callersFile(t, inDir(t, "callers.json"), fmt.Sprintf(`"gateway": {"token_sha256": [%q, %q], "ledgers": ["*"], "verbs": ["note"]}`, sumOf("a"), sumOf("b")))
-	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+	path := callersFile(
+		t,
+		inDir(t, "callers.json"),
+		fmt.Sprintf(
+			`"gateway": {"token_sha256": [%q, %q], "ledgers": ["*"], "verbs": ["note"]}`,
+			sumOf("a"),
+			sumOf("b"),
+		),
+	)
+	s := startConfigured(t, func(c *server.Config) { c.Callers = path })
 	for _, token := range []string{"a", "b"} {
 		if _, err := s.as(t, nil, token).NoteDonation(t.Context(), series("I-1")); err != nil {
 			t.Errorf("token %s: %v", token, err)
@@ -338,14 +428,24 @@ func TestTwoTokens(t *testing.T) {
 	}
 }
 
-// A caller is known by its certificate, and one without by its token; a token that is not known is not made up for by a certificate.
+// A caller is known by its certificate, and one without by its token; a token that is not
+// known is not made up for by a certificate.
 func TestCallersByCertificate(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
-	path := callersFile(t, inDir(t, "callers.json"), byCertificate("spiffe", "spiffe://example.org/gateway", `"live"`, `"note"`), byCertificate("dns", "backfill.example.org", `"*"`, `"read"`),
-		byToken("token", "right", `"live"`, `"note"`))
-	s := startGuarded(t, func(c *server.Config) {
-		c.TLSCert, c.TLSKey, c.TLSClientCA, c.Callers, c.HTTPListen = cert, key, pkitest.Write(t, inDir(t, "ca.pem"), ca.PEM()), path, "127.0.0.1:0"
+	path := callersFile(
+		t,
+		inDir(t, "callers.json"),
+		byCertificate("spiffe", "spiffe://example.org/gateway", `"live"`, `"note"`),
+		byCertificate("dns", "backfill.example.org", `"*"`, `"read"`),
+		byToken("token", "right", `"live"`, `"note"`),
+	)
+	s := startConfigured(t, func(c *server.Config) {
+		c.TLSCert, c.TLSKey, c.TLSClientCA, c.Callers, c.HTTPListen = cert, key, pkitest.Write(
+			t,
+			inDir(t, "ca.pem"),
+			ca.PEM(),
+		), path, "127.0.0.1:0"
 	})
 	with := func(names ...string) *tls.Config {
 		config := &tls.Config{RootCAs: ca.Pool()}
@@ -373,7 +473,11 @@ func TestCallersByCertificate(t *testing.T) {
 		if got := toldBy(err); got != c.want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
-		request, _ := http.NewRequest("POST", "https://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation", bytes.NewReader([]byte(`{"donation":{"ledger":"live","series_id":"I-1"}}`)))
+		request, _ := http.NewRequest(
+			"POST",
+			"https://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation",
+			bytes.NewReader([]byte(`{"donation":{"ledger":"live","series_id":"I-1"}}`)),
+		)
 		request.Header.Set("Content-Type", "application/json")
 		if c.token != "" {
 			request.Header.Set("Authorization", "Bearer "+c.token)
@@ -385,16 +489,18 @@ func TestCallersByCertificate(t *testing.T) {
 		}
 		response.Body.Close()
 		transport.CloseIdleConnections()
-		if want := map[codes.Code]int{codes.OK: 200, codes.Unauthenticated: 401, codes.PermissionDenied: 403}[c.want.code]; response.StatusCode != want || response.ProtoMajor != 2 {
+		if want := map[codes.Code]int{codes.OK: 200, codes.Unauthenticated: 401, codes.PermissionDenied: 403}[c.want.code]; response.StatusCode != want ||
+			response.ProtoMajor != 2 {
 			t.Errorf("%s, over HTTP/%d: %d, want %d", c.name, response.ProtoMajor, response.StatusCode, want)
 		}
 	}
 }
 
-// A receipt whose hold another has taken over leaves a line for who looks into it, and so does forgetting.
+// A receipt whose hold another has taken over leaves a line for who looks into it, and so
+// does forgetting.
 func TestAudit(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note", "admin"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+	s := startConfigured(t, func(c *server.Config) { c.Callers = path })
 	c := s.as(t, nil, "right")
 	first, err := c.NoteDonation(t.Context(), held(inLedger("live", "I-1"), 20*time.Millisecond))
 	if err != nil {
@@ -404,16 +510,41 @@ func TestAudit(t *testing.T) {
 		again, err := c.NoteDonation(t.Context(), held(inLedger("live", "I-1"), time.Minute))
 		return err == nil && again.Verdict == notedv1.Verdict_VERDICT_FIRST
 	})
-	if _, err := c.SettleDonation(t.Context(), &notedv1.SettleDonationRequest{Receipt: first.Receipt}); toldBy(err).reason != "noted.v1/HOLD_LOST" {
+	if _, err := c.SettleDonation(
+		t.Context(),
+		&notedv1.SettleDonationRequest{Receipt: first.Receipt},
+	); toldBy(
+		err,
+	).reason != "noted.v1/HOLD_LOST" {
 		t.Fatalf("SettleDonation: %v, want HOLD_LOST", err)
 	}
-	if got := s.logged("audit: refused a receipt", `"caller":"gateway"`, `"ledger":"live"`, `"reason":"HOLD_LOST"`, "SettleDonation"); got != 1 {
+	if got := s.logged(
+		"audit: refused a receipt",
+		`"caller":"gateway"`,
+		`"ledger":"live"`,
+		`"reason":"HOLD_LOST"`,
+		"SettleDonation",
+	); got != 1 {
 		t.Errorf("%d lines tell of the stranger's settlement, want 1", got)
 	}
-	if _, err := c.ForgetDonation(t.Context(), &notedv1.ForgetDonationRequest{Ledger: "live", SeriesId: "I-1", DonationId: first.Note.DonationId, Reason: "a test"}); err != nil {
+	if _, err := c.ForgetDonation(
+		t.Context(),
+		&notedv1.ForgetDonationRequest{
+			Ledger:     "live",
+			SeriesId:   "I-1",
+			DonationId: first.Note.DonationId,
+			Reason:     "a test",
+		},
+	); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.logged("audit: forgot a donation", `"caller":"gateway"`, first.Note.DonationId, `"reason":"a test"`, `"peer":"127.0.0.1:`); got != 1 {
+	if got := s.logged(
+		"audit: forgot a donation",
+		`"caller":"gateway"`,
+		first.Note.DonationId,
+		`"reason":"a test"`,
+		`"peer":"127.0.0.1:`,
+	); got != 1 {
 		t.Errorf("%d lines tell of the forgetting, want 1", got)
 	}
 	if s.logged(first.Receipt) != 0 {

@@ -34,11 +34,12 @@ func serialOf(t *testing.T, addr string, config *tls.Config) (*big.Int, error) {
 	return conn.ConnectionState().PeerCertificates[0].SerialNumber, nil
 }
 
-// Both doors show a new certificate within moments, connections that are there live on, and a broken file changes nothing.
+// Both doors show a new certificate within moments, connections that are there live on,
+// and a broken file changes nothing.
 func TestCertificateIsReloaded(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
-	s := startGuarded(t, func(c *server.Config) { c.TLSCert, c.TLSKey, c.HTTPListen = cert, key, "127.0.0.1:0" })
+	s := startConfigured(t, func(c *server.Config) { c.TLSCert, c.TLSKey, c.HTTPListen = cert, key, "127.0.0.1:0" })
 	trust := &tls.Config{RootCAs: ca.Pool()}
 	shown := func(addr string) string {
 		serial, err := serialOf(t, addr, trust)
@@ -52,7 +53,11 @@ func TestCertificateIsReloaded(t *testing.T) {
 	if _, err := old.NoteDonation(t.Context(), series("I-1")); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.metric(t, "noted_tls_cert_not_after_seconds"); time.Until(time.Unix(int64(got), 0)) > time.Hour || time.Until(time.Unix(int64(got), 0)) < 50*time.Minute {
+	if got := s.metric(
+		t,
+		"noted_tls_cert_not_after_seconds",
+	); time.Until(time.Unix(int64(got), 0)) > time.Hour ||
+		time.Until(time.Unix(int64(got), 0)) < 50*time.Minute {
 		t.Errorf("noted_tls_cert_not_after_seconds = %v, want an hour ahead", got)
 	}
 	if s.logged("the certificate ends soon") != 1 {
@@ -103,13 +108,14 @@ func TestCertificateIsReloaded(t *testing.T) {
 	}
 }
 
-// Who has no certificate of the CA does not get past the handshake; each failure is counted by its reason, on both doors, and honest callers
-// are served on. A new CA counts without a restart.
+// Who has no certificate of the CA does not get past the handshake; each failure is
+// counted by its reason, on both doors, and honest callers are served on. A new CA counts
+// without a restart.
 func TestMutualTLS(t *testing.T) {
 	ca, strangers, dir := pkitest.New(t, "CA"), pkitest.New(t, "strangers"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
 	caFile := pkitest.Write(t, filepath.Join(dir, "ca.pem"), ca.PEM())
-	s := startGuarded(t, func(c *server.Config) {
+	s := startConfigured(t, func(c *server.Config) {
 		c.TLSCert, c.TLSKey, c.TLSClientCA, c.HTTPListen = cert, key, caFile, "127.0.0.1:0"
 	})
 	with := func(pairs ...pkitest.Pair) *tls.Config {
@@ -129,7 +135,11 @@ func TestMutualTLS(t *testing.T) {
 	tryHTTP := func(config *tls.Config) bool {
 		transport := &http.Transport{TLSClientConfig: config.Clone()}
 		defer transport.CloseIdleConnections()
-		response, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Post("https://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation", "application/json", strings.NewReader(`{"donation":{"series_id":"I-1"}}`))
+		response, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Post(
+			"https://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation",
+			"application/json",
+			strings.NewReader(`{"donation":{"series_id":"I-1"}}`),
+		)
 		if err != nil {
 			return false
 		}
@@ -237,9 +247,10 @@ func TestDoorsStayShut(t *testing.T) {
 		change func(*server.Config)
 		says   string
 	}{
-		{"nothing", func(c *server.Config) {}, "there is no TLS (-tls-cert, -tls-key), and nobody says who may call"},
-		{"callers alone", func(c *server.Config) { c.Callers = callers }, "tokens and donations could be read on the way"},
-		{"TLS alone", secure, "nobody says who may call"},
+		{"nothing", func(c *server.Config) {}, "there is no TLS (-tls-cert, -tls-key), and callers are not identified"},
+		{"callers alone", func(c *server.Config) { c.Callers = callers }, "tokens and donations could be read on the " +
+			"way"},
+		{"TLS alone", secure, "callers are not identified"},
 		{"TLS and callers", func(c *server.Config) { secure(c); c.Callers = callers }, ""},
 		{"mutual TLS", func(c *server.Config) { secure(c); c.TLSClientCA = caFile }, ""},
 		{"nothing, and that accepted", func(c *server.Config) { c.Insecure = true }, ""},
@@ -255,7 +266,9 @@ func TestDoorsStayShut(t *testing.T) {
 				if s != nil {
 					stop(t, s)
 				}
-				if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "-insecure") || !strings.Contains(err.Error(), door+" "+address)) {
+				if c.says == "" && err != nil ||
+					c.says != "" &&
+						(err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "-insecure") || !strings.Contains(err.Error(), door+" "+address)) {
 					t.Errorf("%s at %s %s: %v, want %q", c.name, door, address, err, c.says)
 				}
 			}

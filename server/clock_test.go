@@ -9,7 +9,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A Redis whose clock jumps, either way, is told of in log and metrics, and not relied on beyond a minute; callers in time are answered all the while.
+// A Redis whose clock jumps, either way, is told of in log and metrics, and not relied on
+// beyond a minute; callers in time are answered all the while.
 func TestClockOfRedisJumps(t *testing.T) {
 	redis := redistest.StartWithClock(t)
 	var log lockedBuffer
@@ -26,11 +27,20 @@ func TestClockOfRedisJumps(t *testing.T) {
 			t.Errorf("%v ahead: NoteDonation: %v", c.ahead, err)
 		}
 		jumps++
-		eventually(t, 10*time.Second, "a jump is counted", func() bool { return n.metric(t, "noted_store_clock_jumps_total") == jumps })
+		eventually(
+			t,
+			10*time.Second,
+			"a jump is counted",
+			func() bool { return n.metric(t, "noted_store_clock_jumps_total") == jumps },
+		)
 		eventually(t, 10*time.Second, "health follows", func() bool {
 			return strings.HasPrefix(ready(), "200") == c.ready && (c.ready || strings.Contains(ready(), "NTP"))
 		})
-		if got := n.metric(t, "noted_store_clock_offset_seconds"); got < c.ahead.Seconds()-1 || got > c.ahead.Seconds()+1 {
+		if got := n.metric(
+			t,
+			"noted_store_clock_offset_seconds",
+		); got < c.ahead.Seconds()-1 ||
+			got > c.ahead.Seconds()+1 {
 			t.Errorf("%v ahead: noted_store_clock_offset_seconds = %v", c.ahead, got)
 		}
 	}

@@ -34,8 +34,8 @@ func packed(parts ...[]byte) string {
 	return b.String()
 }
 
-// TestGzip checks that every way in takes gzip, and that answers come plain: they are too small
-// for a compressor's memory.
+// TestGzip checks that every way in takes gzip, and that answers come plain: they are too
+// small for a compressor's memory.
 func TestGzip(t *testing.T) {
 	n := start(t, servertest.Options{})
 
@@ -47,7 +47,11 @@ func TestGzip(t *testing.T) {
 	}
 	defer conn.Close()
 	c := notedv1.NewDedupeServiceClient(conn)
-	if answer, err := c.NoteDonation(t.Context(), series("I-grpc")); err != nil || answer.Verdict != notedv1.Verdict_VERDICT_FIRST {
+	if answer, err := c.NoteDonation(
+		t.Context(),
+		series("I-grpc"),
+	); err != nil ||
+		answer.Verdict != notedv1.Verdict_VERDICT_FIRST {
 		t.Errorf("gRPC: %v, %v, want FIRST", answer, err)
 	}
 	stream, err := c.NoteDonations(t.Context())
@@ -57,7 +61,8 @@ func TestGzip(t *testing.T) {
 	if err := stream.Send(&notedv1.NoteDonationsRequest{Request: series("I-grpc")}); err != nil {
 		t.Fatal(err)
 	}
-	if answer, err := stream.Recv(); err != nil || answer.GetResponse().GetVerdict() != notedv1.Verdict_VERDICT_DUPLICATE {
+	if answer, err := stream.Recv(); err != nil ||
+		answer.GetResponse().GetVerdict() != notedv1.Verdict_VERDICT_DUPLICATE {
 		t.Errorf("a gRPC stream: %v, %v, want DUPLICATE", answer, err)
 	}
 	if answers.packed != "" {
@@ -66,7 +71,12 @@ func TestGzip(t *testing.T) {
 
 	const body = `{"donation":{"series_id":"I-json"}}`
 	note := "http://" + n.HTTPAddr() + notedv1connect.DedupeServiceNoteDonationProcedure
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, note, strings.NewReader(packed([]byte(body))))
+	request, err := http.NewRequestWithContext(
+		t.Context(),
+		http.MethodPost,
+		note,
+		strings.NewReader(packed([]byte(body))),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,16 +97,26 @@ func TestGzip(t *testing.T) {
 	}
 
 	for name, option := range map[string]connect.ClientOption{"Connect": connect.WithProtoJSON(), "gRPC-Web": connect.WithGRPCWeb()} {
-		c := notedv1connect.NewDedupeServiceClient(http.DefaultClient, "http://"+n.HTTPAddr(), option, connect.WithSendGzip())
-		if answer, err := c.NoteDonation(t.Context(), series("I-"+name)); err != nil || answer.Verdict != notedv1.Verdict_VERDICT_FIRST {
+		c := notedv1connect.NewDedupeServiceClient(
+			http.DefaultClient,
+			"http://"+n.HTTPAddr(),
+			option,
+			connect.WithSendGzip(),
+		)
+		if answer, err := c.NoteDonation(
+			t.Context(),
+			series("I-"+name),
+		); err != nil ||
+			answer.Verdict != notedv1.Verdict_VERDICT_FIRST {
 			t.Errorf("%s: %v, %v, want FIRST", name, answer, err)
 		}
 	}
 }
 
-// TestGzipIsImported checks what TestGzip cannot, since its client has gzip in the same process.
+// TestGzipIsImported checks what TestGzip cannot, since its client has gzip in the same
+// process.
 func TestGzipIsImported(t *testing.T) {
-	imports, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, ".").Output()
+	imports, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, "./internal/calls").Output()
 	if err != nil || !strings.Contains(string(imports), "google.golang.org/grpc/encoding/gzip") {
 		t.Errorf("the server does not import gRPC's gzip: %v\n%s", err, imports)
 	}
@@ -111,13 +131,14 @@ func (c *compressions) HandleRPC(_ context.Context, s stats.RPCStats) {
 	}
 }
 
-func (*compressions) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (*compressions) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
+
 func (*compressions) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
 func (*compressions) HandleConn(context.Context, stats.ConnStats)                       {}
 
-// TestGzipBomb checks that a request is bounded by what it is unpacked: one byte more than a
-// request may have is unpacked and no other, whatever follows. Both doors say so by the size
-// that they tell.
+// TestGzipBomb checks that a request is bounded by what it is unpacked: one byte more
+// than a request may have is unpacked and no other, whatever follows. Both doors say so
+// by the size that they tell.
 func TestGzipBomb(t *testing.T) {
 	n := start(t, servertest.Options{})
 	bomb := packed(bytes.Repeat([]byte(" "), 50<<20))
@@ -152,7 +173,8 @@ func TestGzipBomb(t *testing.T) {
 	note := "http://" + n.HTTPAddr() + notedv1connect.DedupeServiceNoteDonationProcedure
 	each = allocated(func() {
 		code, answer := post(t, note, "application/json", bomb, "Content-Encoding", "gzip")
-		if code != http.StatusTooManyRequests || !strings.Contains(answer, "resource_exhausted") || !strings.Contains(answer, "65537") {
+		if code != http.StatusTooManyRequests || !strings.Contains(answer, "resource_exhausted") ||
+			!strings.Contains(answer, "65537") {
 			t.Fatalf("JSON: HTTP %d %s, want resource_exhausted after 65537 bytes", code, answer)
 		}
 	})
@@ -160,24 +182,45 @@ func TestGzipBomb(t *testing.T) {
 		t.Errorf("JSON: a bomb takes %d bytes, want at most a MiB", each)
 	}
 
-	web := notedv1connect.NewDedupeServiceClient(http.DefaultClient, "http://"+n.HTTPAddr(), connect.WithGRPCWeb(), connect.WithSendGzip())
+	web := notedv1connect.NewDedupeServiceClient(
+		http.DefaultClient,
+		"http://"+n.HTTPAddr(),
+		connect.WithGRPCWeb(),
+		connect.WithSendGzip(),
+	)
 	_, err := web.NoteDonation(t.Context(), series(strings.Repeat("x", 10<<20)))
 	if connect.CodeOf(err) != connect.CodeResourceExhausted || !strings.Contains(err.Error(), "65537") {
 		t.Errorf("gRPC-Web: %v, want resource_exhausted after 65537 bytes", err)
 	}
 
-	_, err = notedv1.NewDedupeServiceClient(n.Conn()).NoteDonation(t.Context(), series(strings.Repeat("x", 10<<20)), grpc.UseCompressor(grpcgzip.Name))
+	_, err = notedv1.NewDedupeServiceClient(n.Conn()).
+		NoteDonation(t.Context(), series(strings.Repeat("x", 10<<20)), grpc.UseCompressor(grpcgzip.Name))
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("gRPC: %v, want RESOURCE_EXHAUSTED", err)
 	}
 	n.mustNote(t, series("I-1"))
 
 	for what, body := range map[string]string{"no gzip": "{}", "half of it": packed([]byte(`{"donation":{"series_id":"I-1"}}`))[:20]} {
-		if code, answer := post(t, note, "application/json", body, "Content-Encoding", "gzip"); code != http.StatusBadRequest {
+		if code, answer := post(
+			t,
+			note,
+			"application/json",
+			body,
+			"Content-Encoding",
+			"gzip",
+		); code != http.StatusBadRequest {
 			t.Errorf("%s: HTTP %d %s, want 400", what, code, answer)
 		}
 	}
-	if code, answer := post(t, note, "application/json", "{}", "Content-Encoding", "br"); code != http.StatusNotImplemented || !strings.Contains(answer, "gzip") {
+	if code, answer := post(
+		t,
+		note,
+		"application/json",
+		"{}",
+		"Content-Encoding",
+		"br",
+	); code != http.StatusNotImplemented ||
+		!strings.Contains(answer, "gzip") {
 		t.Errorf("brotli: HTTP %d %s, want 501 that names gzip", code, answer)
 	}
 }

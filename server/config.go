@@ -8,124 +8,160 @@ import (
 	"strings"
 	"time"
 
+	"github.com/donation-dedupe/noted/server/internal/contract"
+	"github.com/donation-dedupe/noted/server/internal/limits"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
 // Off, as AdminListen or HTTPListen, means no such listener.
 const Off = "off"
 
-// Config is all that can be set of a server. A zero field means its default, so that Config{Redis: "redis://…"} is a whole configuration.
+// Config has all settings of a server. A zero field means its default, so that
+// Config{Redis: "redis://…"} is a whole configuration.
 type Config struct {
-	// Listen is where the service listens for gRPC, host:port; port 0 takes a free one, which Addr tells. Default 127.0.0.1:50051.
+	// Listen is the address for gRPC, host:port; port 0 takes a free port, which Addr
+	// tells. Default 127.0.0.1:50051.
 	Listen string
-	// HTTPListen is where the same calls are answered as JSON over HTTP (the Connect protocol), gRPC-Web and gRPC; Off turns it off. Default Off.
+	// HTTPListen is the address for the same calls as JSON over HTTP (the Connect
+	// protocol), gRPC-Web and gRPC; Off turns it off. Default Off.
 	HTTPListen string
-	// AdminListen is where /healthz, /readyz, /acknowledge, /metrics and /debug/pprof are, for operators only; Off turns it off. Default 127.0.0.1:9090.
+	// AdminListen is the address of /healthz, /readyz, /acknowledge, /metrics and
+	// /debug/pprof, for operators only; Off turns it off. Default 127.0.0.1:9090.
 	AdminListen string
-	// Redis is the URL of the store, in the form that go-redis's parser of the mode reads. Required. It may hold a password, and is never logged.
+	// Redis is the URL of the store, in the form that the parser of go-redis for the
+	// mode reads. Required. It may hold a password and is never logged.
 	Redis string
 	// RedisMode is standalone, sentinel or cluster. Default standalone.
 	RedisMode string
 
-	// RedisCert and RedisKey are the PEM files of the certificate that Noted shows to a
-	// Redis that asks for one, and RedisCA those of the CAs that Redis's own certificate
-	// must be of; empty means none, and those of the system. They count for sentinels and
-	// every node of a cluster too, and new contents are taken up while the server runs.
+	// RedisCert and RedisKey are the PEM files of the certificate for a Redis that asks
+	// Noted for one. RedisCA is that of the CAs of Redis's own certificate; empty means
+	// those of the system. They apply to sentinels and every node of a cluster too. New
+	// contents are taken up while the server runs.
 	RedisCert, RedisKey, RedisCA string
 
-	// TLSCert and TLSKey are the PEM files of the server's certificate and its key, for all doors; empty means plaintext. TLSClientCA is that of the CAs
-	// that callers' certificates are checked against: without Callers each caller needs one, else one may come with a token instead. New contents
-	// are taken up while the server runs.
+	// TLSCert and TLSKey are the PEM files of the server's certificate and its key, for
+	// all doors; empty means plaintext. TLSClientCA is that of the CAs of callers'
+	// certificates: without Callers each caller needs such a certificate, with Callers
+	// it may present a token instead. New contents are taken up while the server runs.
 	TLSCert, TLSKey, TLSClientCA string
-	// Callers is the file that names who may call, in which ledgers, with which verbs; see `noted -help`. Empty means that everybody may who can connect.
-	// New contents are taken up while the server runs.
+	// Callers is the file of callers and their ledgers and verbs; see `noted -help`.
+	// Empty means that every client that can connect may call. New contents are taken up
+	// while the server runs.
 	Callers string
-	// Insecure lets the doors listen on more than this machine although callers are not known or could be overheard.
+	// Insecure lets the doors listen on more than this machine although callers are not
+	// identified or their calls can be read on the way.
 	Insecure bool
 
-	// Rate is how many calls a second each caller may make, by name, or by address where there are no names; Burst how many at once. Default no limit, and
-	// for Burst, which needs a Rate, what Rate is. Whoever is denied may try ten times a second at most.
+	// Rate is how many calls per second each caller may make, by name, or by address if
+	// it has no name. Burst is how many it may make at once; it needs a Rate. Default no
+	// limit, and Burst as Rate. A caller whose calls are denied may try ten times a
+	// second.
 	Rate, Burst int
-	// MaxInFlight is how many calls are answered at a time; one more is refused as OVERLOADED. Default 2048: at 20,000 calls a second the last of them
-	// waits for a tenth of a second, which every caller has, and they take less than 100 MB.
+	// MaxInFlight is how many calls are answered at a time; one more is refused as
+	// OVERLOADED. Default 2048: at 20,000 calls per second the last of them waits for a
+	// tenth of a second, which every caller has, and they take less than 100 MB.
 	MaxInFlight int
-	// MaxConnections is how many connections callers may have together, MaxConnectionsPerAddress how many from one address (of IPv6, from one /64). Default
-	// 4096 and 1024: an idle one takes some 100 KB, and no one machine can have them all.
+	// MaxConnections is how many connections all callers may have together,
+	// MaxConnectionsPerAddress how many may come from one address (of IPv6, from one
+	// /64). Default 4096 and 1024: an idle connection takes about 100 KB, and one
+	// machine cannot have them all.
 	MaxConnections, MaxConnectionsPerAddress int
 
 	// Rules are the settings of every ledger that Ledgers does not name.
 	Rules Rules
-	// Ledgers are settings of single ledgers, by name; what an entry leaves zero it has from Rules.
-	Ledgers map[string]LedgerRules // :: ledger → what is different in it
-	// SeriesLimit is how many notes one series may hold at a time; one more is refused, since the series id looks like a constant. Default 512.
+	// Ledgers are settings of single ledgers, by name. A field that is zero is as in
+	// Rules.
+	Ledgers map[string]LedgerRules // :: ledger → its settings
+	// SeriesLimit is how many notes one series may hold at a time; one more is refused,
+	// since the series id looks like a constant. Default 512.
 	SeriesLimit int
 
 	// Reflection lets tools such as grpcurl ask for the contract.
 	Reflection bool
-	// Drain is how long calls may take to finish once the server is asked to stop; what then still runs is cut off. Default 30s.
+	// Drain is how long calls may take to finish once the server is asked to stop; calls
+	// that still run then are cut off. Default 30s.
 	Drain time.Duration
-	// MaxDeadline is the longest that a call may take; a caller's own deadline counts where it is shorter. The store refuses to note after it. Default 5s.
+	// MaxDeadline is the longest that a call may take; a shorter deadline of the caller
+	// counts. The store refuses to note after it. Default 5s.
 	MaxDeadline time.Duration
-	// AllowEviction lets the server run on a Redis that forgets donations when its memory is full. They will be processed twice.
+	// AllowEviction lets the server run on a Redis that forgets donations when its memory
+	// is full. They will be processed twice.
 	AllowEviction bool
-	// Replicas is how many replicas must have what an answer rests on before it is given; what fewer have is refused as DURABILITY_NOT_REACHED, and asking
-	// again with the same request id waits again. With as many as there are, no failover loses an answer; with fewer, one to the replica that lags may.
-	// Default 0: an answer is as durable as Redis is configured.
+	// Replicas is how many replicas must have everything that an answer depends on
+	// before the caller gets it. If too few have it in time, the caller gets
+	// DURABILITY_NOT_REACHED, and a repeat with the same request id waits again. With as
+	// many as there are, no failover loses an answer; with fewer, a failover to a
+	// replica that lags may. Default 0: an answer is as durable as Redis is configured.
 	Replicas int
 	// ReplicasTimeout is how long an answer waits for them. Default 500ms.
 	ReplicasTimeout time.Duration
-	// Epoch is the id of the epoch that the store must be in, as the log told it; another one means that it has lost notes while no server ran. Default whichever
-	// it is in.
+	// Epoch is the id of the epoch that the store must be in, as the log told it. Any
+	// other epoch means that the store lost notes while no server ran. Default any
+	// epoch.
 	Epoch string
-	// RefuseAfterLoss refuses every call, as STORE_WENT_BACK, once the store has been found to have lost notes, until an operator acknowledges it on the admin
-	// listener. Default false: it is reported only, and the donations of the lost notes are FIRST again.
+	// RefuseAfterLoss refuses every call, as STORE_WENT_BACK, once the store has lost
+	// notes, until an operator acknowledges the loss on the admin listener. Default
+	// false: the loss is only reported, and the donations of the lost notes are FIRST
+	// again.
 	RefuseAfterLoss bool
-	// Trial says that the store is one that nothing survives, so that health and log say so too.
+	// Trial says that nothing in the store survives its process, so that health and log
+	// say so too.
 	Trial bool
 
-	// Logger gets what an operator should know. Default slog.Default().
+	// Logger gets the lines for the operator. Default slog.Default().
 	Logger *slog.Logger
-	// Audit gets a line for each call that was denied, note that was forgotten and loss that was acknowledged, whatever its level. Default Logger.
+	// Audit gets a line for each call that was denied, note that was forgotten and loss
+	// that was acknowledged, whatever its level. Default Logger.
 	Audit *slog.Logger
 
-	age, grace time.Duration // how old a connection gets, and how long it may stay when it is asked to go; tests shorten them
+	// age is how old a connection gets, and grace how long its calls may take after that.
+	// Tests shorten them.
+	age, grace time.Duration
 }
 
-// Rules are what a decision depends on. A zero duration means its default.
+// Rules are the settings that a decision depends on. A zero duration means its default.
 type Rules struct {
-	// MatchWindow is how far apart the event times of two messages of one donation may lie. Default 2h: the channels' times should agree within
-	// seconds, an hour's error from a wrong daylight-saving label still pairs, and it is far below a day.
+	// MatchWindow is how far apart the event times of two messages of one donation may
+	// lie. Default 2h: the channels' times should agree within seconds, an hour's error
+	// from a wrong daylight-saving label still pairs, and it is far below a day.
 	MatchWindow time.Duration
-	// ArrivalWindow is how far apart two messages may arrive, where either has no event time. Default 96h: PayPal redelivers for about 4 days.
+	// ArrivalWindow is how far apart two messages may arrive if either has no event
+	// time. Default 96h: PayPal redelivers for about 4 days.
 	ArrivalWindow time.Duration
-	// Retention is how long a note is kept after its donation. Default 45 days: webhooks can be resent by hand for 30. It must not be shorter than a window:
-	// a message that comes between the two would find its note forgotten, and its donation be FIRST again.
+	// Retention is how long a note is kept after its donation. Default 45 days: webhooks
+	// can be resent by hand for 30. It must not be shorter than a window: a message
+	// between the two would find its note forgotten, and its donation would be FIRST
+	// again.
 	Retention time.Duration
-	// SkewAhead is how far ahead of the store's clock an event time may lie. Default 24h: a wrong time zone must not lose a donation.
+	// SkewAhead is how far ahead of the store's clock an event time may lie. Default 24h:
+	// a wrong time zone must not lose a donation.
 	SkewAhead time.Duration
-	// TransactionIDs says what unequal transaction ids on two channels mean. Default Auto.
+	// TransactionIDs is the meaning of unequal transaction ids on two channels. Default
+	// Auto.
 	TransactionIDs TransactionIDs
 }
 
-// TransactionIDs says what unequal transaction ids on two channels mean. On one channel they always mean two
-// donations.
+// TransactionIDs is the meaning of unequal transaction ids on two channels. On one
+// channel they always mean two donations.
 type TransactionIDs string
 
 // The settings of transaction ids.
 const (
-	// Auto finds out whether two channels tell of a donation under one id, from the series and from the ledger.
-	// Where they do, unequal ids mean two donations; until then, and where they do not, they mean nothing.
+	// Auto learns from the series and the ledger whether two channels give a donation the
+	// same id. If they do, unequal ids mean two donations; otherwise they mean nothing.
 	Auto TransactionIDs = "auto"
-	// PerChannel takes each channel's ids for its own: they mean nothing on another channel.
+	// PerChannel means that an id of one channel means nothing on another.
 	PerChannel TransactionIDs = "per-channel"
-	// Shared takes it for known that a donation has one id on all channels: unequal ids mean two donations.
+	// Shared means that a donation has one id on all channels: unequal ids mean two
+	// donations.
 	Shared TransactionIDs = "shared"
 )
 
 // AllTransactionIDs are the settings of transaction ids, the default first.
 var AllTransactionIDs = []TransactionIDs{Auto, PerChannel, Shared}
 
-// LedgerRules are what is different in one ledger. Zero fields are as in Config.Rules.
+// LedgerRules are the settings of one ledger. Zero fields are as in Config.Rules.
 type LedgerRules struct {
 	MatchWindow    time.Duration
 	ArrivalWindow  time.Duration
@@ -151,42 +187,33 @@ const (
 	DefaultReplicasTime  = 500 * time.Millisecond
 )
 
-// withDefaults fills in what is zero.
+// withDefaults fills in the fields that are zero.
 func (c Config) withDefaults() Config {
-	byDefault(&c.Listen, DefaultListen)
-	byDefault(&c.HTTPListen, Off)
-	byDefault(&c.AdminListen, DefaultAdminListen)
-	byDefault(&c.RedisMode, DefaultRedisMode)
-	byDefault(&c.Rules.MatchWindow, DefaultMatchWindow)
-	byDefault(&c.Rules.ArrivalWindow, DefaultArrivalWindow)
-	byDefault(&c.Rules.Retention, DefaultRetention)
-	byDefault(&c.Rules.SkewAhead, DefaultSkewAhead)
-	byDefault(&c.Rules.TransactionIDs, Auto)
-	byDefault(&c.SeriesLimit, DefaultSeriesLimit)
-	byDefault(&c.Drain, DefaultDrain)
-	byDefault(&c.age, connectionAge)
-	byDefault(&c.grace, ageGrace)
-	byDefault(&c.Burst, c.Rate)
-	byDefault(&c.MaxInFlight, DefaultMaxInFlight)
-	byDefault(&c.MaxConnections, DefaultConnections)
-	byDefault(&c.MaxConnectionsPerAddress, DefaultPerAddress)
-	byDefault(&c.MaxDeadline, DefaultMaxDeadline)
-	byDefault(&c.ReplicasTimeout, DefaultReplicasTime)
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	byDefault(&c.Audit, c.Logger)
+	c.Listen = cmp.Or(c.Listen, DefaultListen)
+	c.HTTPListen = cmp.Or(c.HTTPListen, Off)
+	c.AdminListen = cmp.Or(c.AdminListen, DefaultAdminListen)
+	c.RedisMode = cmp.Or(c.RedisMode, DefaultRedisMode)
+	c.Rules.MatchWindow = cmp.Or(c.Rules.MatchWindow, DefaultMatchWindow)
+	c.Rules.ArrivalWindow = cmp.Or(c.Rules.ArrivalWindow, DefaultArrivalWindow)
+	c.Rules.Retention = cmp.Or(c.Rules.Retention, DefaultRetention)
+	c.Rules.SkewAhead = cmp.Or(c.Rules.SkewAhead, DefaultSkewAhead)
+	c.Rules.TransactionIDs = cmp.Or(c.Rules.TransactionIDs, Auto)
+	c.SeriesLimit = cmp.Or(c.SeriesLimit, DefaultSeriesLimit)
+	c.Drain = cmp.Or(c.Drain, DefaultDrain)
+	c.age = cmp.Or(c.age, limits.ConnectionAge)
+	c.grace = cmp.Or(c.grace, limits.AgeGrace)
+	c.Burst = cmp.Or(c.Burst, c.Rate)
+	c.MaxInFlight = cmp.Or(c.MaxInFlight, DefaultMaxInFlight)
+	c.MaxConnections = cmp.Or(c.MaxConnections, DefaultConnections)
+	c.MaxConnectionsPerAddress = cmp.Or(c.MaxConnectionsPerAddress, DefaultPerAddress)
+	c.MaxDeadline = cmp.Or(c.MaxDeadline, DefaultMaxDeadline)
+	c.ReplicasTimeout = cmp.Or(c.ReplicasTimeout, DefaultReplicasTime)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	c.Audit = cmp.Or(c.Audit, c.Logger)
 	return c
 }
 
-func byDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
-
-// check finds what cannot be meant, all of it at once.
+// check finds all settings that make no sense.
 func (c Config) check() error {
 	var wrong []error
 	atLeast := func(name string, d, least time.Duration) {
@@ -219,13 +246,16 @@ func (c Config) check() error {
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		wrong = append(wrong, errors.New("-tls-cert and -tls-key belong together, and one is missing"))
 	case c.TLSClientCA != "" && c.TLSCert == "":
-		wrong = append(wrong, errors.New("-tls-client-ca needs -tls-cert and -tls-key: without TLS nobody shows a certificate"))
+		wrong = append(
+			wrong,
+			errors.New("-tls-client-ca needs -tls-cert and -tls-key: without TLS callers have no certificates"),
+		)
 	}
 	if c.Replicas > 0 && c.Trial {
 		wrong = append(wrong, errors.New("-replicas asks for replicas, and a trial's store has none"))
 	}
 	if strings.Trim(c.Epoch, "abcdefghijklmnopqrstuvwxyz0123456789+") != "" {
-		wrong = append(wrong, fmt.Errorf("the Epoch %q is none that a log has told", c.Epoch))
+		wrong = append(wrong, fmt.Errorf("the Epoch %q is not an epoch: take it from the log of the server", c.Epoch))
 	}
 	if c.RefuseAfterLoss && c.AdminListen == Off {
 		wrong = append(wrong, errors.New("-on-loss refuse needs -admin-listen, where a loss is acknowledged"))
@@ -239,19 +269,27 @@ func (c Config) check() error {
 	atLeast("SkewAhead", c.Rules.SkewAhead, time.Millisecond)
 	remembers := func(whose string, r store.Rules) {
 		if longest := max(r.MatchWindow, r.ArrivalWindow); r.Retention > 0 && r.Retention < longest {
-			wrong = append(wrong, fmt.Errorf("%sthe retention is %v, and a window %v: a message that comes between the two finds its note forgotten, and its donation is processed twice; "+
-				"set a -retention of at least %[3]v, or a shorter -arrival-window or -match-window", whose, r.Retention, longest))
+			wrong = append(
+				wrong,
+				fmt.Errorf(
+					"%sthe retention is %v, and a window %v: a message that comes between the two finds its note "+
+						"forgotten, and its donation is processed twice; "+
+						"set a -retention of at least %[3]v, or a shorter -arrival-window or -match-window",
+					whose,
+					r.Retention,
+					longest,
+				),
+			)
 		}
 	}
 	rulesOf := c.rulesByLedger()
-	remembers("", c.usual())
+	remembers("", c.commonRules())
 	for ledger, rules := range c.Ledgers {
 		if rules.Retention != 0 || rules.ArrivalWindow != 0 || rules.MatchWindow != 0 {
 			remembers(fmt.Sprintf("ledger %q of -ledgers: ", ledger), rulesOf(ledger))
 		}
-		var named check
-		if named.word("ledger", ledger, maxLedger); named.failure() != nil {
-			wrong = append(wrong, fmt.Errorf("ledger %q: its name %s", ledger, named.violations[0].Description))
+		if err := contract.Word(ledger, contract.MaxLedger); err != nil {
+			wrong = append(wrong, fmt.Errorf("ledger %q: its name %w", ledger, err))
 		}
 		atLeast(fmt.Sprintf("ledger %q: MatchWindow", ledger), rules.MatchWindow, 0)
 		atLeast(fmt.Sprintf("ledger %q: ArrivalWindow", ledger), rules.ArrivalWindow, 0)
@@ -262,51 +300,10 @@ func (c Config) check() error {
 		}
 	}
 	if _, ok := transactionIDs[c.Rules.TransactionIDs]; !ok {
-		wrong = append(wrong, fmt.Errorf("TransactionIDs is %q; it must be one of %v", c.Rules.TransactionIDs, AllTransactionIDs))
+		wrong = append(
+			wrong,
+			fmt.Errorf("TransactionIDs is %q; it must be one of %v", c.Rules.TransactionIDs, AllTransactionIDs),
+		)
 	}
 	return errors.Join(wrong...)
-}
-
-// transactionIDs are the settings as the store has them.
-var transactionIDs = map[TransactionIDs]store.TransactionIDs{Auto: store.Auto, PerChannel: store.PerChannel, Shared: store.Shared}
-
-// rulesByLedger gives the rules of any ledger.
-func (c Config) rulesByLedger() func(ledger string) store.Rules {
-	usual := store.Rules{
-		MatchWindow:    c.Rules.MatchWindow,
-		ArrivalWindow:  c.Rules.ArrivalWindow,
-		Retention:      c.Rules.Retention,
-		SkewAhead:      c.Rules.SkewAhead,
-		TransactionIDs: transactionIDs[c.Rules.TransactionIDs],
-		SeriesLimit:    c.SeriesLimit,
-	}
-	special := make(map[string]store.Rules, len(c.Ledgers)) // :: ledger → its rules
-	for ledger, different := range c.Ledgers {
-		rules := usual
-		replace(&rules.MatchWindow, different.MatchWindow)
-		replace(&rules.ArrivalWindow, different.ArrivalWindow)
-		replace(&rules.Retention, different.Retention)
-		if different.TransactionIDs != "" {
-			rules.TransactionIDs = transactionIDs[different.TransactionIDs]
-		}
-		special[ledger] = rules
-	}
-	return func(ledger string) store.Rules {
-		if rules, ok := special[ledger]; ok {
-			return rules
-		}
-		return usual
-	}
-}
-
-// usual are the rules of a ledger that Ledgers does not name.
-func (c Config) usual() store.Rules {
-	c.Ledgers = nil
-	return c.rulesByLedger()("")
-}
-
-func replace(field *time.Duration, value time.Duration) {
-	if value != 0 {
-		*field = value
-	}
 }

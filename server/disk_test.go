@@ -11,10 +11,11 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A Redis whose disk is full makes new donations unavailable, and the operator hears of it. What is known is answered, so the service goes on; and it recovers by itself.
+// A Redis whose disk is full makes new donations unavailable, and the operator hears of
+// it. What is known is answered, so the service goes on; and it recovers by itself.
 func TestDiskFull(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes")
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	note := func(id string) (notedv1.Verdict, error) {
 		answer, err := c.NoteDonation(t.Context(), series(id))
@@ -23,7 +24,7 @@ func TestDiskFull(t *testing.T) {
 	if _, err := note("I-known"); err != nil {
 		t.Fatal(err)
 	}
-	const trouble, deaf = "persistence does not work", "epoch cannot be kept"
+	const trouble, noBeat = "persistence does not work", "epoch cannot be kept"
 	if s.logged(trouble) != 0 {
 		t.Fatal("the log tells of trouble before there is any")
 	}
@@ -32,7 +33,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, 20*time.Second, "the log tells what is wrong", func() bool {
-		return s.logged(trouble, "append-only file", "takes no new notes") == 1 && s.logged(deaf) == 1
+		return s.logged(trouble, "append-only file", "takes no new notes") == 1 && s.logged(noBeat) == 1
 	})
 	for i := range 20 {
 		if _, err := note("I-new"); toldBy(err) != storeUnavailable {
@@ -58,7 +59,7 @@ func TestDiskFull(t *testing.T) {
 	if verdict != notedv1.Verdict_VERDICT_FIRST {
 		t.Errorf("the donation that was refused: %v, want FIRST", verdict)
 	}
-	if got := fmt.Sprint(s.logged(trouble), s.logged(deaf)); got != "1 1" {
+	if got := fmt.Sprint(s.logged(trouble), s.logged(noBeat)); got != "1 1" {
 		t.Errorf("the log tells of the trouble and of the beats so often: %s, want once each", got)
 	}
 }

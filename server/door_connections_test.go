@@ -21,20 +21,24 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A connection that has become old is given up at the door too, after an answer, and its caller, who comes by another, notices nothing.
+// A connection that has become old is given up at the door too, after an answer, and its
+// caller, who comes by another, notices nothing.
 func TestConnectionAgeAtTheDoor(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) {
+	s := startConfigured(t, func(c *server.Config) {
 		c.HTTPListen = "127.0.0.1:0"
 		c.Age(200*time.Millisecond, time.Second)
 	})
 	for name, client := range map[string]*http.Client{"HTTP/1.1": {Transport: &http.Transport{}}, "HTTP/2": h2c(t)} {
 		t.Run(name, func(t *testing.T) {
 			connections := 0
-			ctx := httptrace.WithClientTrace(within(t, 20*time.Second), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
-				if !c.Reused {
-					connections++
-				}
-			}})
+			ctx := httptrace.WithClientTrace(
+				within(t, 20*time.Second),
+				&httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
+					if !c.Reused {
+						connections++
+					}
+				}},
+			)
 			call, calls := overJSON(client, "http://"+s.HTTPAddr()), 0
 			for ; connections < 3; calls++ {
 				if _, err := call(ctx, series("I-1")); err != nil {
@@ -65,7 +69,10 @@ func TestDrainAtTheDoor(t *testing.T) {
 	delete(ways, "gRPC at the door")
 	for name, call := range ways {
 		go func() {
-			response, err := call(within(t, time.Minute), series("I-"+strings.NewReplacer(" ", "", ",", "").Replace(name)))
+			response, err := call(
+				within(t, time.Minute),
+				series("I-"+strings.NewReplacer(" ", "", ",", "").Replace(name)),
+			)
 			answers <- answer{name, response, err}
 		}()
 	}
@@ -84,7 +91,8 @@ func TestDrainAtTheDoor(t *testing.T) {
 	})
 	redis.Resume()
 	for range ways {
-		if a := <-answers; a.err != nil || a.response.(*notedv1.NoteDonationResponse).Verdict != notedv1.Verdict_VERDICT_FIRST {
+		if a := <-answers; a.err != nil ||
+			a.response.(*notedv1.NoteDonationResponse).Verdict != notedv1.Verdict_VERDICT_FIRST {
 			t.Errorf("in flight over %s: %v, %v, want FIRST", a.name, a.response, a.err)
 		}
 	}
@@ -122,8 +130,13 @@ func TestDrainAtTheDoorIsBounded(t *testing.T) {
 		}
 		defer conn.Close()
 		const body = `{"donation":{"series_id":"I-2"}}`
-		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
-			notedv1connect.DedupeServiceNoteDonationProcedure, len(body))
+		fmt.Fprintf(
+			conn,
+			"POST %s HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nExpect: "+
+				"100-continue\r\nContent-Length: %d\r\n\r\n",
+			notedv1connect.DedupeServiceNoteDonationProcedure,
+			len(body),
+		)
 		conn.Read(make([]byte, 100)) // "100 Continue": the call runs
 		close(reached)
 		fmt.Fprint(conn, body)
@@ -147,7 +160,11 @@ func TestDrainAtTheDoorIsBounded(t *testing.T) {
 	if err := <-answered; err == nil {
 		t.Error("the call that was cut off was answered")
 	}
-	if _, after, _ := strings.Cut(log.String(), "msg=stopped"); !strings.Contains(log.String(), `msg="finished call"`) || strings.Contains(after, "finished call") {
+	if _, after, _ := strings.Cut(
+		log.String(),
+		"msg=stopped",
+	); !strings.Contains(log.String(), `msg="finished call"`) ||
+		strings.Contains(after, "finished call") {
 		t.Errorf("the server said that it had stopped while a call still ran:\n%s", log.String())
 	}
 }

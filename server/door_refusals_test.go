@@ -20,40 +20,129 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-func TestDoorRefuses(t *testing.T) {
-	n := start(t, servertest.Options{})
-	base := "http://" + n.HTTPAddr()
-	note := base + notedv1connect.DedupeServiceNoteDonationProcedure
-	const asJSON = "application/json"
+const asJSON = "application/json"
+
+// A doorRefusal is a request that the door refuses.
+type doorRefusal struct {
+	name, url, contentType, body string
+	headers                      []string
+	status                       int
+	code, says                   string
+}
+
+// doorRefusals are requests to a door at base; note is where it takes notes.
+func doorRefusals(base, note string) []doorRefusal {
 	var bomb bytes.Buffer
 	packer := gzip.NewWriter(&bomb)
 	packer.Write(bytes.Repeat([]byte(" "), 10<<20))
 	packer.Close()
-	cases := []struct {
-		name, url, contentType, body string
-		headers                      []string
-		status                       int
-		code, says                   string
-	}{
+	return []doorRefusal{
 		{"an unknown path", base + "/note", asJSON, `{}`, nil, 404, "unimplemented", "there is nothing at /note;"},
 		{"the root", base, "", ``, nil, 404, "unimplemented", "there is nothing at /;"},
-		{"an unknown call", base + "/noted.v1.DedupeService/Note", asJSON, `{}`, nil, 404, "unimplemented", "/noted.v1.DedupeService/NoteDonation"},
+		{
+			"an unknown call",
+			base + "/noted.v1.DedupeService/Note",
+			asJSON,
+			`{}`,
+			nil,
+			404,
+			"unimplemented",
+			"/noted.v1.DedupeService/NoteDonation",
+		},
 		{"a path with an end", note + "/", asJSON, `{}`, nil, 404, "unimplemented", "there is nothing"},
-		{"no content type, as curl -d sends it", note, "application/x-www-form-urlencoded", `{"donation":{"series_id":"I-1"}}`, nil, 415, "invalid_argument", "content-type: application/json"},
+		{
+			"no content type, as curl -d sends it",
+			note,
+			"application/x-www-form-urlencoded",
+			`{"donation":{"series_id":"I-1"}}`,
+			nil,
+			415,
+			"invalid_argument",
+			"content-type: application/json",
+		},
 		{"another content type", note, "text/html", `{}`, nil, 415, "", ""},
-		{"a stream over HTTP/1.1", base + notedv1connect.DedupeServiceNoteDonationsProcedure, asJSON, `{}`, nil, 505, "unimplemented", "HTTP/2"},
+		{
+			"a stream over HTTP/1.1",
+			base + notedv1connect.DedupeServiceNoteDonationsProcedure,
+			asJSON,
+			`{}`,
+			nil,
+			505,
+			"unimplemented",
+			"HTTP/2",
+		},
 		{"no JSON", note, asJSON, `donation=I-1`, nil, 400, "invalid_argument", "line 1"},
 		{"nothing", note, asJSON, ``, nil, 400, "invalid_argument", "{}"},
-		{"a misspelt field", note, asJSON, `{"donation":{"series_id":"I-1","occured_at":"2026-01-01T00:00:00Z"}}`, nil, 400, "invalid_argument", `unknown field "occured_at"`},
-		{"an unknown event", note, asJSON, `{"donation":{"series_id":"I-1","event":"EVENT_GIFT"}}`, nil, 400, "invalid_argument", "EVENT_GIFT"},
-		{"a field twice", note, asJSON, `{"donation":{"series_id":"I-1","seriesId":"I-2"}}`, nil, 400, "invalid_argument", "duplicate"},
+		{
+			"a misspelt field",
+			note,
+			asJSON,
+			`{"donation":{"series_id":"I-1","occured_at":"2026-01-01T00:00:00Z"}}`,
+			nil,
+			400,
+			"invalid_argument",
+			`unknown field "occured_at"`,
+		},
+		{
+			"an unknown event",
+			note,
+			asJSON,
+			`{"donation":{"series_id":"I-1","event":"EVENT_GIFT"}}`,
+			nil,
+			400,
+			"invalid_argument",
+			"EVENT_GIFT",
+		},
+		{
+			"a field twice",
+			note,
+			asJSON,
+			`{"donation":{"series_id":"I-1","seriesId":"I-2"}}`,
+			nil,
+			400,
+			"invalid_argument",
+			"duplicate",
+		},
 		{"bad UTF-8", note, asJSON, "{\"donation\":{\"series_id\":\"\xff\"}}", nil, 400, "invalid_argument", "UTF-8"},
-		{"a large body", note, asJSON, `{"donation":{"series_id":"` + strings.Repeat("a", 64<<10) + `"}}`, nil, 429, "resource_exhausted", "65536"},
+		{
+			"a large body",
+			note,
+			asJSON,
+			`{"donation":{"series_id":"` + strings.Repeat("a", 64<<10) + `"}}`,
+			nil,
+			429,
+			"resource_exhausted",
+			"65536",
+		},
 		{"a huge body", note, asJSON, strings.Repeat(" ", 200<<10), nil, 429, "resource_exhausted", "65536"},
-		{"what unpacks to much", note, asJSON, bomb.String(), []string{"Content-Encoding", "gzip"}, 429, "resource_exhausted", "65536"},
-		{"a bad deadline", note, asJSON, `{"donation":{"series_id":"I-1"}}`, []string{"Connect-Timeout-Ms", "soon"}, 400, "invalid_argument", "timeout"},
+		{
+			"what unpacks to much",
+			note,
+			asJSON,
+			bomb.String(),
+			[]string{"Content-Encoding", "gzip"},
+			429,
+			"resource_exhausted",
+			"65536",
+		},
+		{
+			"a bad deadline",
+			note,
+			asJSON,
+			`{"donation":{"series_id":"I-1"}}`,
+			[]string{"Connect-Timeout-Ms", "soon"},
+			400,
+			"invalid_argument",
+			"timeout",
+		},
 	}
-	for _, c := range cases {
+}
+
+func TestDoorRefuses(t *testing.T) {
+	n := start(t, servertest.Options{})
+	base := "http://" + n.HTTPAddr()
+	note := base + notedv1connect.DedupeServiceNoteDonationProcedure
+	for _, c := range doorRefusals(base, note) {
 		t.Run(c.name, func(t *testing.T) {
 			code, answer := post(t, c.url, c.contentType, c.body, c.headers...)
 			if code != c.status {
@@ -70,28 +159,49 @@ func TestDoorRefuses(t *testing.T) {
 			}
 		})
 	}
-	if _, answer := post(t, note, asJSON, `{"donation":{"series_id":"I-1"}}`); !strings.Contains(answer, "VERDICT_FIRST") {
+	if _, answer := post(
+		t,
+		note,
+		asJSON,
+		`{"donation":{"series_id":"I-1"}}`,
+	); !strings.Contains(
+		answer,
+		"VERDICT_FIRST",
+	) {
 		t.Errorf("after all that was refused I-1 is not new: %s", answer)
 	}
 
-	request, err := http.NewRequestWithContext(within(t, 20*time.Second), http.MethodPost, note, strings.NewReader(`{}`))
+	request, err := http.NewRequestWithContext(
+		within(t, 20*time.Second),
+		http.MethodPost,
+		note,
+		strings.NewReader(`{}`),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header.Set("X-Big", strings.Repeat("a", 30<<10))
-	if response, err := http.DefaultClient.Do(request); err != nil || response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+	if response, err := http.DefaultClient.Do(
+		request,
+	); err != nil ||
+		response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("a header of 30 KiB: %v, %v, want 431", response, err)
 	} else {
 		response.Body.Close()
 	}
 }
 
-// Where nobody is asked who it is, a page in a browser of this machine must not be able to call by having its own name lead here (DNS rebinding). Who is no browser may use
-// any name.
+// Where nobody is asked who it is, a page in a browser of this machine must not be able
+// to call by having its own name lead here (DNS rebinding). Who is no browser may use any
+// name.
 func TestPagesCallNoTrial(t *testing.T) {
 	n := start(t, servertest.Options{})
-	known := startGuarded(t, func(c *server.Config) {
-		c.HTTPListen, c.Callers = "127.0.0.1:0", callersFile(t, inDir(t, "callers.json"), byToken("a", "right", `"*"`, `"note", "read"`))
+	known := startConfigured(t, func(c *server.Config) {
+		c.HTTPListen, c.Callers = "127.0.0.1:0", callersFile(
+			t,
+			inDir(t, "callers.json"),
+			byToken("a", "right", `"*"`, `"note", "read"`),
+		)
 	})
 	for _, c := range []struct {
 		addr, host, header string
@@ -107,8 +217,10 @@ func TestPagesCallNoTrial(t *testing.T) {
 		{n.HTTPAddr(), "noted", "X-Other", 200},
 		{known.HTTPAddr(), "noted.example.org", "Origin", 200},
 	} {
-		for method, path := range map[string]string{http.MethodPost: notedv1connect.DedupeServiceNoteDonationProcedure,
-			http.MethodGet: notedv1connect.DedupeServiceListDonationsProcedure + "?encoding=json&message=%7B%7D"} {
+		for method, path := range map[string]string{
+			http.MethodPost: notedv1connect.DedupeServiceNoteDonationProcedure,
+			http.MethodGet:  notedv1connect.DedupeServiceListDonationsProcedure + "?encoding=json&message=%7B%7D",
+		} {
 			request, err := http.NewRequestWithContext(within(t, 20*time.Second), method, "http://"+c.addr+path, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -127,13 +239,22 @@ func TestPagesCallNoTrial(t *testing.T) {
 			text, _ := io.ReadAll(response.Body)
 			response.Body.Close()
 			if response.StatusCode != c.status || c.status != 200 && !strings.Contains(string(text), "-callers") {
-				t.Errorf("%s to %s with %s: HTTP %d, want %d: %s", method, c.host, c.header, response.StatusCode, c.status, text)
+				t.Errorf(
+					"%s to %s with %s: HTTP %d, want %d: %s",
+					method,
+					c.host,
+					c.header,
+					response.StatusCode,
+					c.status,
+					text,
+				)
 			}
 		}
 	}
 }
 
-// A caller that announces a body and sends it too slowly is ended by the server's own deadline, and told so.
+// A caller that announces a body and sends it too slowly is ended by the server's own
+// deadline, and told so.
 func TestSlowBody(t *testing.T) {
 	n := start(t, servertest.Options{MaxDeadline: 300 * time.Millisecond})
 	for path, want := range map[string]string{notedv1connect.DedupeServiceNoteDonationProcedure: "504", "/nothing": "404"} {
@@ -144,15 +265,23 @@ func TestSlowBody(t *testing.T) {
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		began := time.Now()
-		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{", path)
+		fmt.Fprintf(
+			conn,
+			"POST %s HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
+			path,
+		)
 		answer, err := io.ReadAll(conn)
-		if took := time.Since(began); err != nil || took > 5*time.Second || !strings.HasPrefix(string(answer), "HTTP/1.1 "+want) {
+		if took := time.Since(
+			began,
+		); err != nil || took > 5*time.Second ||
+			!strings.HasPrefix(string(answer), "HTTP/1.1 "+want) {
 			t.Errorf("%s: after %v %v: %s, want HTTP %s and the end of the connection", path, took, err, answer, want)
 		}
 	}
 }
 
-// A request that nobody can read reaches no interceptor, and is counted and told of all the same, without a word of what it says.
+// A request that nobody can read reaches no interceptor, and is counted and told of all
+// the same, without a word of what it says.
 func TestUnreadableRequestsAreCounted(t *testing.T) {
 	var log lockedBuffer
 	n := start(t, servertest.Options{Log: &log})

@@ -44,13 +44,17 @@ func waysTo(t *testing.T, n noted) map[string]way {
 	conn, _ := dial(t, n.HTTPAddr())
 	t.Cleanup(func() { conn.Close() })
 	return map[string]way{
-		"gRPC":                      overGRPC(n.Conn()),
-		"gRPC at the door":          overGRPC(conn),
-		"JSON over HTTP/1.1":        overJSON(http.DefaultClient, door),
-		"JSON over HTTP/2":          overJSON(h2c(t), door),
-		"Connect":                   overConnect(notedv1connect.NewDedupeServiceClient(http.DefaultClient, door)),
-		"gRPC-Web":                  overConnect(notedv1connect.NewDedupeServiceClient(http.DefaultClient, door, connect.WithGRPCWeb())),
-		"gRPC-Web, JSON and HTTP/2": overConnect(notedv1connect.NewDedupeServiceClient(h2c(t), door, connect.WithGRPCWeb(), connect.WithProtoJSON())),
+		"gRPC":               overGRPC(n.Conn()),
+		"gRPC at the door":   overGRPC(conn),
+		"JSON over HTTP/1.1": overJSON(http.DefaultClient, door),
+		"JSON over HTTP/2":   overJSON(h2c(t), door),
+		"Connect":            overConnect(notedv1connect.NewDedupeServiceClient(http.DefaultClient, door)),
+		"gRPC-Web": overConnect(
+			notedv1connect.NewDedupeServiceClient(http.DefaultClient, door, connect.WithGRPCWeb()),
+		),
+		"gRPC-Web, JSON and HTTP/2": overConnect(
+			notedv1connect.NewDedupeServiceClient(h2c(t), door, connect.WithGRPCWeb(), connect.WithProtoJSON()),
+		),
 	}
 }
 
@@ -79,7 +83,12 @@ func overJSON(client *http.Client, base string) way {
 		if err != nil {
 			return nil, err
 		}
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/noted.v1.DedupeService/"+name, bytes.NewReader(body))
+		r, err := http.NewRequestWithContext(
+			ctx,
+			http.MethodPost,
+			base+"/noted.v1.DedupeService/"+name,
+			bytes.NewReader(body),
+		)
 		if err != nil {
 			return nil, err
 		}
@@ -150,7 +159,10 @@ func statusOf(err error) error {
 	}
 	s := &spb.Status{Code: int32(told.Code()), Message: told.Message()}
 	for _, detail := range told.Details() {
-		s.Details = append(s.Details, &anypb.Any{TypeUrl: "type.googleapis.com/" + detail.Type(), Value: detail.Bytes()})
+		s.Details = append(
+			s.Details,
+			&anypb.Any{TypeUrl: "type.googleapis.com/" + detail.Type(), Value: detail.Bytes()},
+		)
 	}
 	return status.FromProto(s).Err()
 }
@@ -164,8 +176,9 @@ func h2c(t *testing.T) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// A life of donations and everything that can be said to it, made by one way on a server of its own. What differs from run to run by nature is
-// left out, so that two ways can be compared.
+// A life of donations and everything that can be said to it, made by one way on a server
+// of its own. What differs from run to run by nature is left out, so that two ways can be
+// compared.
 func live(t *testing.T, n noted, call way) []string {
 	var lines []string
 	first := &notedv1.NoteDonationResponse{}
@@ -186,7 +199,10 @@ func live(t *testing.T, n noted, call way) []string {
 		if first.Receipt != "" {
 			text = strings.ReplaceAll(text, first.Receipt, "RECEIPT")
 		}
-		lines = append(lines, fmt.Sprintf("%T: %s", request, strings.ReplaceAll(text, ":  ", ": "))) // protojson is fickle about spaces
+		lines = append(
+			lines,
+			fmt.Sprintf("%T: %s", request, strings.ReplaceAll(text, ":  ", ": ")),
+		) // protojson is fickle about spaces
 		return response
 	}
 	now := n.Now()
@@ -315,7 +331,8 @@ func TestBothDoorsWithoutStore(t *testing.T) {
 	same("a store that is away", "STORE_UNAVAILABLE")
 }
 
-// The stream, by every protocol that has one: answers in order, a refused one among them, and an end.
+// The stream, by every protocol that has one: answers in order, a refused one among them,
+// and an end.
 func TestStreamAtTheDoor(t *testing.T) {
 	n := start(t, servertest.Options{})
 	door := "http://" + n.HTTPAddr()
@@ -323,7 +340,8 @@ func TestStreamAtTheDoor(t *testing.T) {
 		"Connect": nil, "Connect in JSON": {connect.WithProtoJSON()}, "gRPC": {connect.WithGRPC()}, "gRPC-Web": {connect.WithGRPCWeb()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			stream, err := notedv1connect.NewDedupeServiceClient(h2c(t), door, options...).NoteDonations(within(t, 20*time.Second))
+			stream, err := notedv1connect.NewDedupeServiceClient(h2c(t), door, options...).
+				NoteDonations(within(t, 20*time.Second))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -362,8 +380,10 @@ func TestStreamAtTheDoor(t *testing.T) {
 			}
 		})
 	}
-	if _, err := notedv1connect.NewDedupeServiceClient(http.DefaultClient, door).NoteDonations(t.Context()); err == nil {
-		stream, _ := notedv1connect.NewDedupeServiceClient(http.DefaultClient, door).NoteDonations(within(t, 10*time.Second))
+	if _, err := notedv1connect.NewDedupeServiceClient(http.DefaultClient, door).
+		NoteDonations(t.Context()); err == nil {
+		stream, _ := notedv1connect.NewDedupeServiceClient(http.DefaultClient, door).
+			NoteDonations(within(t, 10*time.Second))
 		stream.Send(&notedv1.NoteDonationsRequest{Request: series("I-1")})
 		if _, err := stream.Receive(); err == nil {
 			t.Error("a stream over HTTP/1.1 was answered, where it cannot work")
@@ -376,8 +396,8 @@ func TestStreamAtTheDoor(t *testing.T) {
 	}
 }
 
-// A stream that breaks while both sides are busy, and one that is silent when the server is asked to stop, end without harm; this is for
-// the race detector above all.
+// A stream that breaks while both sides are busy, and one that is silent when the server
+// is asked to stop, end without harm; this is for the race detector above all.
 func TestStreamAtTheDoorBreaks(t *testing.T) {
 	n := start(t, servertest.Options{})
 	door := "http://" + n.HTTPAddr()
@@ -495,16 +515,28 @@ func TestLargePageAtTheDoor(t *testing.T) {
 		r.Donation.TransactionId = strings.Repeat("t", 128)
 		n.mustNote(t, r)
 	}
-	response, err := overJSON(http.DefaultClient, "http://"+n.HTTPAddr())(t.Context(), &notedv1.ListDonationsRequest{PageSize: 1000})
+	response, err := overJSON(
+		http.DefaultClient,
+		"http://"+n.HTTPAddr(),
+	)(
+		t.Context(),
+		&notedv1.ListDonationsRequest{PageSize: 1000},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if size := proto.Size(response); size < 64<<10 || len(response.(*notedv1.ListDonationsResponse).Notes) != notes {
-		t.Errorf("a page of %d notes and %d bytes, want %d notes", len(response.(*notedv1.ListDonationsResponse).Notes), size, notes)
+		t.Errorf(
+			"a page of %d notes and %d bytes, want %d notes",
+			len(response.(*notedv1.ListDonationsResponse).Notes),
+			size,
+			notes,
+		)
 	}
 }
 
-// Calls by this door are counted as calls, verdicts and refusals like all others, and the log tells whose they were.
+// Calls by this door are counted as calls, verdicts and refusals like all others, and the
+// log tells whose they were.
 func TestDoorIsCountedAndLogged(t *testing.T) {
 	var log lockedBuffer
 	n := start(t, servertest.Options{Log: &log})

@@ -7,94 +7,320 @@ import (
 	"testing"
 )
 
-// faults are what goes wrong around a service like this one, what then happens, and the tests that make it go wrong. Each can be run by its name:
+// faults are what goes wrong around a service like this one, what then happens, and the
+// tests that make it go wrong. Each can be run by its name:
 //
 //	go test -race -run '^TestFrozen$' ./server/internal/store
 //
 // All at once, in no order, is TestSoak (make soak).
 var faults = []struct{ fault, then, tests string }{
 	// The store goes away.
-	{"Redis is down at the start", "the service starts, says NOT_SERVING, answers UNAVAILABLE without a dial a call, and is ready by itself", "server.TestStartWithoutRedis server.TestStoreThatComesLate"},
-	{"Redis dies before it is asked", "STORE_UNAVAILABLE: nothing was noted", "server.TestRedisDiesBeforeItIsAsked server.TestStoreAway"},
-	{"a reply is lost", "never sent twice by itself; OUTCOME_UNKNOWN; the same request id is FIRST again", "store.TestReplyLost store.TestLinearizable"},
-	{"a reply is lost, and another request id asks", "HELD until the hold runs out, then FIRST; without a hold DUPLICATE", "server.TestReplyLostAndAskedAnew"},
-	{"the caller's time is over before the script runs", "it does nothing", "store.TestFrozen store.TestReplyTooLate server.TestDeadlineFloor"},
-	{"Redis is frozen", "all are answered at their deadline, then at once by the breaker", "server.TestBreaker server.TestBreakerKeepsCallersFromADeadStore store.TestFrozen"},
-	{"Redis is slow", "deadlines hold, and what is too much is refused before it waits", "server.TestSlowRedis server.TestOverload"},
-	{"Redis has forgotten its scripts", "sent once more with the source, counted, the verdict unaffected", "store.TestUnknownScript"},
+	{
+		"Redis is down at the start",
+		"the service starts, says NOT_SERVING, answers UNAVAILABLE without a dial a call, and is ready by itself",
+		"server.TestStartWithoutRedis server.TestStoreThatComesLate",
+	},
+	{
+		"Redis dies before it is asked",
+		"STORE_UNAVAILABLE: nothing was noted",
+		"server.TestRedisDiesBeforeItIsAsked server.TestStoreAway",
+	},
+	{
+		"a reply is lost",
+		"never sent twice by itself; OUTCOME_UNKNOWN; the same request id is FIRST again",
+		"store.TestReplyLost store.TestLinearizable",
+	},
+	{
+		"a reply is lost, and another request id asks",
+		"HELD until the hold runs out, then FIRST; without a hold DUPLICATE",
+		"server.TestReplyLostAndAskedAnew",
+	},
+	{
+		"the caller's time is over before the script runs",
+		"it does nothing",
+		"store.TestFrozen store.TestReplyTooLate server.TestDeadlineFloor",
+	},
+	{
+		"Redis is frozen",
+		"all are answered at their deadline, then at once by the breaker",
+		"server.TestBreaker server.TestBreakerKeepsCallersFromADeadStore store.TestFrozen",
+	},
+	{
+		"Redis is slow",
+		"deadlines hold, and what is too much is refused before it waits",
+		"server.TestSlowRedis server.TestOverload",
+	},
+	{
+		"Redis has forgotten its scripts",
+		"sent once more with the source, counted, the verdict unaffected",
+		"store.TestUnknownScript",
+	},
 	{"the same where replicas are waited for", "waited for again, on the same connection", "store.TestNotReplicated"},
-	{"the primary has become a replica", "nothing was run; UNAVAILABLE until the right one is found", "store.TestRefusingRedis"},
-	{"sentinels take another primary", "UNAVAILABLE for seconds, no wrong verdict, back by itself", "store.TestSentinelFailovers"},
-	{"a primary is cut off by a partition", "nothing answered is lost with -replicas; without, it is counted and noticed", "store.TestSentinelFailovers store.TestSentinelLoss store.TestClusterFailovers"},
-	{"fewer replicas than asked for", "DURABILITY_NOT_REACHED, never FIRST; the same request id waits again", "store.TestNotReplicated store.TestReplicated server.TestDurabilityNotReached"},
-	{"Redis misses its replicas (NOREPLICAS)", "new ones UNAVAILABLE, known ones answered", "store.TestRefusingRedis server.TestBreakerLeavesARefusingStoreAlone"},
-	{"a shard of a cluster is lost", "its keys, or by default all, UNAVAILABLE in time; the operator hears which node", "store.TestShardLost server.TestShardLost"},
-	{"slots move", "each call is run once, and replicas are waited for where it was", "store.TestSlotMoves store.TestClusterFailovers"},
-	{"Redis is loading", "UNAVAILABLE, not ready; what it has lost is noticed before a call is answered", "store.TestRefusingRedis store.TestLossWhileLoading"},
+	{
+		"the primary has become a replica",
+		"nothing was run; UNAVAILABLE until the right one is found",
+		"store.TestRefusingRedis",
+	},
+	{
+		"sentinels take another primary",
+		"UNAVAILABLE for seconds, no wrong verdict, back by itself",
+		"store.TestSentinelFailovers",
+	},
+	{
+		"a primary is cut off by a partition",
+		"nothing answered is lost with -replicas; without, it is counted and noticed",
+		"store.TestSentinelFailovers store.TestSentinelLoss store.TestClusterFailovers",
+	},
+	{
+		"fewer replicas than asked for",
+		"DURABILITY_NOT_REACHED, never FIRST; the same request id waits again",
+		"store.TestNotReplicated store.TestReplicated server.TestDurabilityNotReached",
+	},
+	{
+		"Redis misses its replicas (NOREPLICAS)",
+		"new ones UNAVAILABLE, known ones answered",
+		"store.TestRefusingRedis server.TestBreakerLeavesARefusingStoreAlone",
+	},
+	{
+		"a shard of a cluster is lost",
+		"its keys, or by default all, UNAVAILABLE in time; the operator hears which node",
+		"store.TestShardLost server.TestShardLost",
+	},
+	{
+		"slots move",
+		"each call is run once, and replicas are waited for where it was",
+		"store.TestSlotMoves store.TestClusterFailovers",
+	},
+	{
+		"Redis is loading",
+		"UNAVAILABLE, not ready; what it has lost is noticed before a call is answered",
+		"store.TestRefusingRedis store.TestLossWhileLoading",
+	},
 	{"Redis is busy with somebody's script", "UNAVAILABLE at once", "store.TestRefusingRedis"},
-	{"Redis is full", "new ones STORE_FULL, known ones answered, holders settle", "store.TestFull server.TestStoreFull store.TestBeatWhenFull"},
-	{"Redis may evict", "the service does not start, or is not ready", "server.TestEvictingStoreIsRefused server.TestEvictingStoreThatComesLate server.TestEvictionWhileRunning"},
-	{"Redis takes no more clients", "UNAVAILABLE, and the pool stays bounded", "store.TestMaxClients store.TestPoolIsBounded"},
-	{"every connection is in use", "POOL_EXHAUSTED soon, counted, and no sign that the store is dead", "store.TestPoolExhausted server.TestPoolExhausted server.TestNoConnectionIsNoNews"},
+	{
+		"Redis is full",
+		"new ones STORE_FULL, known ones answered, holders settle",
+		"store.TestFull server.TestStoreFull store.TestBeatWhenFull",
+	},
+	{
+		"Redis may evict",
+		"the service does not start, or is not ready",
+		"server.TestEvictingStoreIsRefused server.TestEvictingStoreThatComesLate server.TestEvictionWhileRunning",
+	},
+	{
+		"Redis takes no more clients",
+		"UNAVAILABLE, and the pool stays bounded",
+		"store.TestMaxClients store.TestPoolIsBounded",
+	},
+	{
+		"every connection is in use",
+		"POOL_EXHAUSTED soon, counted, and no sign that the store is dead",
+		"store.TestPoolExhausted server.TestPoolExhausted health.TestNoConnectionIsNoNews",
+	},
 	// The store forgets.
-	{"Redis has lost its data", "noticed by the mark, told in log, metric and health, refused where asked", "store.TestWentBack store.TestClusterPartWentBack server.TestEveryLossIsNoticed server.TestLossIsReported server.TestLossIsRefused"},
-	{"Redis cannot write to its disk", "new ones UNAVAILABLE, known ones answered, the log says so", "store.TestDiskFull store.TestSnapshotFails server.TestDiskFull"},
-	{"power fails", "what the disk had not confirmed is lost under everysec, and noticed; nothing under always", "store.TestPowerLost"},
-	{"Redis's clock jumps forward", "holds and notes end early; noticed; nobody in time is refused", "store.TestClockSetForwardOnRedis store.TestClockJumpsUnderLoad server.TestClockOfRedisJumps server.TestClockJumps"},
-	{"Redis's clock jumps back", "holds last longer, nothing is FIRST twice, names stay unique", "store.TestClockSetBackOnRedis store.TestLateAfterClockSetBack"},
-	{"the clocks are apart, or drift", "deadlines hold by Redis's clock, and are never late", "store.TestClocksApart store/wire.TestClockIsNeverLate store/wire.TestClockThatWasSet"},
-	{"a wrong password, or too few rights", "not ready, with what to do; callers learn nothing; no storm of attempts", "server.TestWrongPassword server.TestMissingRight server.TestLeastRights cmd/noted.TestPasswordStaysOut"},
-	{"Redis's certificate is bad", "not ready, and it is named; a CA of one's own works", "server.TestCertificateOfTheStore"},
-	{"somebody else uses the same Redis", "foreign keys untouched, foreign values an error and never a verdict, everybody else answered", "store.TestForeignKeys store.TestForeignValues server.TestForeignSeries server.TestLeastRights"},
+	{
+		"Redis has lost its data",
+		"noticed by the mark, told in log, metric and health, refused where asked",
+		"store.TestWentBack store.TestClusterPartWentBack server.TestEveryLossIsNoticed server.TestLossIsReported " +
+			"server.TestLossIsRefused",
+	},
+	{
+		"Redis cannot write to its disk",
+		"new ones UNAVAILABLE, known ones answered, the log says so",
+		"store.TestDiskFull store.TestSnapshotFails server.TestDiskFull",
+	},
+	{
+		"power fails",
+		"what the disk had not confirmed is lost under everysec, and noticed; nothing under always",
+		"store.TestPowerLost",
+	},
+	{
+		"Redis's clock jumps forward",
+		"holds and notes end early; noticed; nobody in time is refused",
+		"store.TestClockSetForwardOnRedis store.TestClockJumpsUnderLoad server.TestClockOfRedisJumps " +
+			"server.TestClockJumps",
+	},
+	{
+		"Redis's clock jumps back",
+		"holds last longer, nothing is FIRST twice, names stay unique",
+		"store.TestClockSetBackOnRedis store.TestLateAfterClockSetBack",
+	},
+	{
+		"the clocks are apart, or drift",
+		"deadlines hold by Redis's clock, and are never late",
+		"store.TestClocksApart store/wire.TestClockIsNeverLate store/wire.TestClockThatWasSet",
+	},
+	{
+		"a wrong password, or too few rights",
+		"not ready, with what to do; callers learn nothing; no storm of attempts",
+		"server.TestWrongPassword server.TestMissingRight server.TestLeastRights cmd/noted.TestPasswordStaysOut",
+	},
+	{
+		"Redis's certificate is bad",
+		"not ready, and it is named; a CA of one's own works",
+		"server.TestCertificateOfTheStore",
+	},
+	{
+		"somebody else uses the same Redis",
+		"foreign keys untouched, foreign values an error and never a verdict, everybody else answered",
+		"store.TestForeignKeys store.TestForeignValues server.TestForeignSeries server.TestLeastRights",
+	},
 	// What callers send.
-	{"too long an id", "INVALID_ARGUMENT that names each field", "server.TestLimitsOfANote server.TestLimitsOfTheOtherCalls"},
-	{"too large a message", "refused by the transport, before it is read or unpacked whole", "server.TestTransportLimits server.TestBadPeers server.TestGzipBomb"},
-	{"control characters, ends of lines, escapes", "INVALID_ARGUMENT; the log writes them out", "server.TestLimitsOfANote server.TestRefusalsDoNotEcho cmd/noted.TestLogCannotBeForged"},
-	{"NUL", "INVALID_ARGUMENT, and keys cannot be cut", "server.TestLimitsOfANote store.FuzzKeys"},
+	{
+		"too long an id",
+		"INVALID_ARGUMENT that names each field",
+		"contract.TestLimitsOfANote contract.TestLimitsOfTheOtherCalls",
+	},
+	{
+		"too large a message",
+		"refused by the transport, before it is read or unpacked whole",
+		"server.TestTransportLimits server.TestBadPeers server.TestGzipBomb",
+	},
+	{
+		"control characters, ends of lines, escapes",
+		"INVALID_ARGUMENT; the log writes them out",
+		"contract.TestLimitsOfANote contract.TestRefusalsDoNotEcho cmd/noted.TestLogCannotBeForged",
+	},
+	{"NUL", "INVALID_ARGUMENT, and keys cannot be cut", "contract.TestLimitsOfANote store.FuzzKeys"},
 	{"no UTF-8", "INTERNAL by the codec, and not logged", "server.TestTransportLimits"},
 	{"look-alikes, and case", "nothing is folded; what is no ASCII is refused", "server.TestIDsAreNotFolded"},
-	{"separators within ids", "no two series share a key", "store.FuzzKeys store.FuzzMessage store.FuzzTransaction store.FuzzReceipt"},
-	{"the same message with another payload", "DUPLICATE with the differences, counted", "server.TestSameMessageOtherPayload"},
+	{
+		"separators within ids",
+		"no two series share a key",
+		"store.FuzzKeys store.FuzzMessage store.FuzzTransaction store.FuzzReceipt",
+	},
+	{
+		"the same message with another payload",
+		"DUPLICATE with the differences, counted",
+		"server.TestSameMessageOtherPayload",
+	},
 	{"fields of a newer client", "left aside", "server.TestUnknownFields"},
-	{"garbage, a false mark of compression", "INTERNAL, the connection lives", "server.TestBadPeers server.FuzzWire server.FuzzNote"},
-	{"huge metadata", "refused, others are served", "server.TestBadPeers server.TestTransportLimits server.TestStrangeMetadata"},
+	{
+		"garbage, a false mark of compression",
+		"INTERNAL, the connection lives",
+		"server.TestBadPeers server.FuzzWire server.FuzzNote",
+	},
+	{
+		"huge metadata",
+		"refused, others are served",
+		"server.TestBadPeers server.TestTransportLimits server.TestStrangeMetadata",
+	},
 	{"connections on which nothing comes", "closed", "server.TestSilentConnections"},
-	{"requests that never come", "ended by the server's own deadline", "server.TestRequestThatNeverComes server.TestSlowBody"},
-	{"readers that do not read", "not read from either; little is kept for them; cut off", "server.TestSlowReader server.TestUnreadPages server.TestUnreadPageGrowsOld server.TestUnreadStreams server.TestPeerThatTakesNothing server.TestCableIsPulled"},
+	{
+		"requests that never come",
+		"ended by the server's own deadline",
+		"server.TestRequestThatNeverComes server.TestSlowBody",
+	},
+	{
+		"readers that do not read",
+		"not read from either; little is kept for them; cut off",
+		"server.TestSlowReader server.TestUnreadPages server.TestUnreadPageGrowsOld server.TestUnreadStreams " +
+			"server.TestPeerThatTakesNothing server.TestCableIsPulled",
+	},
 	{"ping floods", "GOAWAY", "server.TestBadPeers"},
 	{"stream floods, rapid resets", "REFUSED_STREAM, memory bounded", "server.TestBadPeers"},
 	{"connection floods", "closed at once beyond the limits", "server.TestConnectionLimits server.TestIdleConnections"},
 	{"HTTP/1.1 on the gRPC port", "closed", "server.TestBadPeers"},
 	// Who calls.
-	{"no valid caller", "UNAUTHENTICATED, in the same words and the same time whatever was presented", "server.TestUnauthenticatedTellsNothing server.BenchmarkTokens"},
+	{
+		"no valid caller",
+		"UNAUTHENTICATED, in the same words and the same time whatever was presented",
+		"server.TestUnauthenticatedTellsNothing access.BenchmarkTokens",
+	},
 	{"another's ledger", "PERMISSION_DENIED, an audit line, no verdict", "server.TestRights server.TestAudit"},
-	{"probing another's ids", "denied before the store is asked", "server.TestRightsBeforeTheStore server.TestRightsOnAStream"},
+	{
+		"probing another's ids",
+		"denied before the store is asked",
+		"server.TestRightsBeforeTheStore server.TestRightsOnAStream",
+	},
 	{"bad client certificates", "no handshake, counted", "server.TestMutualTLS"},
-	{"certificates that change or end", "taken up without a restart, warned of", "server.TestCertificateIsReloaded server.TestCertificateThatEndsSoon"},
+	{
+		"certificates that change or end",
+		"taken up without a restart, warned of",
+		"server.TestCertificateIsReloaded access.TestCertificateThatEndsSoon",
+	},
 	{"broken new files", "the old ones stay", "server.TestCertificateIsReloaded server.TestCallersAreReloaded"},
-	{"a method without rights", "denied to all", "server.TestEveryMethodHasItsRights"},
+	{"a method without rights", "denied to all", "access.TestEveryMethodHasItsRights"},
 	// The service itself.
 	{"a panic in a call", "INTERNAL without a word, the stack in the log, counted", "server.TestPanicTellsNothing"},
-	{"a panic in a goroutine of ours", "it ends one call and not the process", "store.TestPanicWhileSending server.TestOwnGoroutines"},
+	{
+		"a panic in a goroutine of ours",
+		"it ends one call and not the process",
+		"store.TestPanicWhileSending server.TestOwnGoroutines",
+	},
 	{"secrets", "in no log, metric or error", "cmd/noted.TestCanaries"},
-	{"names that callers make up", "a bounded number of labels", "server.TestLabelsAreBounded server.TestUnknownMethods"},
-	{"floods of refusals", "the log tells the first of a kind and how many more", "server.TestFloodsOfRefusals server.TestRateOfGuesses server.TestDeniedAreSlowedDown"},
-	{"retries after an outage", "told when to come, spread, budgeted", "server.TestBreakerKeepsCallersFromADeadStore server.TestJitterSpreads client.TestBudgetEndsRetries"},
+	{
+		"names that callers make up",
+		"a bounded number of labels",
+		"metrics.TestLabelsAreBounded server.TestUnknownMethods",
+	},
+	{
+		"floods of refusals",
+		"the log tells the first of a kind and how many more",
+		"server.TestFloodsOfRefusals server.TestRateOfGuesses server.TestDeniedAreSlowedDown",
+	},
+	{
+		"retries after an outage",
+		"told when to come, spread, budgeted",
+		"server.TestBreakerKeepsCallersFromADeadStore contract.TestJitterSpreads client.TestBudgetEndsRetries",
+	},
 	{"a hundred ask for one donation", "one FIRST", "store.TestHundredCallers"},
-	{"asked to stop under load", "NOT_SERVING, what is in flight finishes, bounded, exit 0", "server.TestDrain server.TestDrainIsBounded server.TestDrainAtTheDoor server.TestStreamWhileDraining"},
+	{
+		"asked to stop under load",
+		"NOT_SERVING, what is in flight finishes, bounded, exit 0",
+		"server.TestDrain server.TestDrainIsBounded server.TestDrainAtTheDoor server.TestStreamWhileDraining",
+	},
 	{"SIGKILL between script and reply", "as a reply that is lost", "cmd/noted.TestKilledBeforeTheReply"},
-	{"two releases side by side", "they agree over one Redis, and read what the other wrote", "soak.TestTwoReleases soak.TestTwoReleasesUnderLoad store.TestSideBySide store.TestFirstRelease store.TestNewerRelease"},
-	{"little memory", "bounded by each limit, and told at the start", "server.TestMemoryIsBounded cmd/noted.TestMemoryLimit server.TestIdleConnections"},
-	{"no descriptors left", "others live on, the log says what to do, served again afterwards", "cmd/noted.TestDescriptorsRunOut cmd/noted.TestDescriptorsAreFew"},
-	{"the edge of a window", "decided by one look at Redis's clock, to the millisecond", "store.TestEdges store.TestKeyAndNoteEnd"},
-	{"a forger comes first", "only who is granted may note; the gateway verifies first", "server.TestRights gateway.TestRefusals"},
+	{
+		"two releases side by side",
+		"they agree over one Redis, and read what the other wrote",
+		"soak.TestTwoReleases soak.TestTwoReleasesUnderLoad store.TestSideBySide store.TestFirstRelease " +
+			"store.TestNewerRelease",
+	},
+	{
+		"little memory",
+		"bounded by each limit, and told at the start",
+		"server.TestMemoryIsBounded cmd/noted.TestMemoryLimit server.TestIdleConnections",
+	},
+	{
+		"no descriptors left",
+		"others live on, the log says what to do, served again afterwards",
+		"cmd/noted.TestDescriptorsRunOut cmd/noted.TestDescriptorsAreFew",
+	},
+	{
+		"the edge of a window",
+		"decided by one look at Redis's clock, to the millisecond",
+		"store.TestEdges store.TestKeyAndNoteEnd",
+	},
+	{
+		"a forger comes first",
+		"only who is granted may note; the gateway verifies first",
+		"server.TestRights gateway.TestRefusals",
+	},
 	{"two keys of one hash", "there is none: keys hold the ids", "store.FuzzKeys"},
-	{"a trial's store in production", "it says what it is, and refuses what only production has", "cmd/noted.TestTrialSaysSo cmd/noted.TestTrialIsNoProduction"},
+	{
+		"a trial's store in production",
+		"it says what it is, and refuses what only production has",
+		"cmd/noted.TestTrialSaysSo cmd/noted.TestTrialIsNoProduction",
+	},
 }
 
 // TestFaults checks that what is said to prove something is there.
 func TestFaults(t *testing.T) {
-	folders := map[string]string{"server": ".", "store": "internal/store", "store/wire": "internal/store/wire", "cmd/noted": "cmd/noted", "soak": "soak", "client": "../client", "gateway": "../client/gateway"}
+	folders := map[string]string{
+		"server":     ".",
+		"store":      "internal/store",
+		"store/wire": "internal/store/wire",
+		"contract":   "internal/contract",
+		"access":     "internal/access",
+		"health":     "internal/health",
+		"limits":     "internal/limits",
+		"metrics":    "internal/metrics",
+		"cmd/noted":  "cmd/noted",
+		"soak":       "soak",
+		"client":     "../client",
+		"gateway":    "../client/gateway",
+	}
 	text := map[string]string{}
 	for name, folder := range folders {
 		files, err := filepath.Glob(folder + "/*_test.go")

@@ -15,15 +15,16 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A flood of what is refused, of whatever kind, does not flood the log: the first of each kind are there at once, another kind beside it too, and in the end the log
-// tells how many were left out.
+// A flood of what is refused, of whatever kind, does not flood the log: the first of each
+// kind are there at once, another kind beside it too, and in the end the log tells how
+// many were left out.
 func TestFloodsOfRefusals(t *testing.T) {
 	const many = 300
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
 	callers := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note"`))
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) {
+	s := startConfigured(t, func(c *server.Config) {
 		c.Redis, c.Callers, c.TLSCert, c.TLSKey, c.HTTPListen = redis.URL(), callers, cert, key, "127.0.0.1:0"
 	})
 	trust := &tls.Config{RootCAs: ca.Pool()}
@@ -68,7 +69,8 @@ func TestFloodsOfRefusals(t *testing.T) {
 		before := s.logged(flood.line...)
 		flood.cause()
 		eventually(t, 5*time.Second, flood.name+": the first is told at once", func() bool {
-			return s.logged(flood.line...) > before || strings.HasPrefix(flood.name, "no TLS at the other") // of the same kind as the flood before
+			return s.logged(flood.line...) > before ||
+				strings.HasPrefix(flood.name, "no TLS at the other") // of the same kind as the flood before
 		})
 		var all sync.WaitGroup
 		for range 10 {

@@ -14,16 +14,21 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// What another program has written under the key of a series is that series' trouble alone: its callers are told, as often as they ask, and everybody else is answered.
+// What another program has written under the key of a series is that series' trouble
+// alone: its callers are told, as often as they ask, and everybody else is answered.
 func TestForeignSeries(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	for name, value := range map[string]string{"another program's": "hello", "a later release's": "2P…", "almost ours": "1Pabcdefghimi8x3k2f x! 25.00USD ipn:a -"} {
 		redis.Do(`SET "noted:{ I-1}" "` + value + `"`)
 		for range 20 {
 			_, err := c.NoteDonation(t.Context(), series("I-1"))
-			if got := toldBy(err); got.code != codes.Unavailable || !got.retry || !strings.HasSuffix(got.reason, "/STORE_UNAVAILABLE") && !strings.HasSuffix(got.reason, "/OUTCOME_UNKNOWN") {
+			if got := toldBy(
+				err,
+			); got.code != codes.Unavailable || !got.retry ||
+				!strings.HasSuffix(got.reason, "/STORE_UNAVAILABLE") &&
+					!strings.HasSuffix(got.reason, "/OUTCOME_UNKNOWN") {
 				t.Fatalf("%s: %v, want UNAVAILABLE", name, err)
 			}
 		}
@@ -47,7 +52,7 @@ func TestForeignSeries(t *testing.T) {
 // donor's series.
 func TestForeignSeriesIsFound(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	for _, ledger := range []string{"live", "sandbox"} {
 		if _, err := c.NoteDonation(

@@ -13,11 +13,12 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A call that finds every connection to the store taken is told so, under a reason of its own, and is counted; it has noted nothing. A store that is only busy does
-// not count as dead for it, so that it is asked all the time.
+// A call that finds every connection to the store taken is told so, under a reason of its
+// own, and is counted; it has noted nothing. A store that is only busy does not count as
+// dead for it, so that it is asked all the time.
 func TestPoolExhausted(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() + "?pool_size=1&read_timeout=20s" })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() + "?pool_size=1&read_timeout=20s" })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-known")); err != nil {
 		t.Fatal(err)
@@ -45,9 +46,17 @@ func TestPoolExhausted(t *testing.T) {
 		return holder != nil && time.Since(began) > time.Second // without one it would have ended
 	})
 	looks := s.metric(t, "noted_store_pool_timeouts_total")
-	eventually(t, 20*time.Second, "the watch has found no connection three times", func() bool { return s.metric(t, "noted_store_pool_timeouts_total") >= looks+3 })
+	eventually(
+		t,
+		20*time.Second,
+		"the watch has found no connection three times",
+		func() bool { return s.metric(t, "noted_store_pool_timeouts_total") >= looks+3 },
+	)
 	if got := get(t, "http://"+s.AdminAddr()+"/readyz"); !strings.HasPrefix(got, "200") {
-		t.Errorf("/readyz says %s, want 200: a store that is busy is not dead, and other servers would have its calls too", got)
+		t.Errorf(
+			"/readyz says %s, want 200: a store that is busy is not dead, and other servers would have its calls too",
+			got,
+		)
 	}
 	before := s.metric(t, "noted_refusals_total", `reason="POOL_EXHAUSTED"`)
 	const calls = 30
@@ -63,12 +72,24 @@ func TestPoolExhausted(t *testing.T) {
 			t.Errorf("with one connection, which is taken: %v, want %+v", err, want)
 		}
 	}
-	// Were each of these a sign of death, the breaker would be open by now, and this one not asked.
+	// Were each of these a sign of death, the breaker would be open by now, and this one
+	// not asked.
 	if _, err := c.NoteDonation(t.Context(), series("I-more")); toldBy(err) != want {
 		t.Errorf("one more call: %v, want %+v", err, want)
 	}
-	if open, refused := s.metric(t, "noted_store_breaker_open"), s.metric(t, "noted_store_not_asked_total"); open != 0 || refused != 0 {
-		t.Errorf("the breaker is open: %v, and %v calls were not asked, want none for a store that is only busy", open, refused)
+	if open, refused := s.metric(
+		t,
+		"noted_store_breaker_open",
+	), s.metric(
+		t,
+		"noted_store_not_asked_total",
+	); open != 0 ||
+		refused != 0 {
+		t.Errorf(
+			"the breaker is open: %v, and %v calls were not asked, want none for a store that is only busy",
+			open,
+			refused,
+		)
 	}
 	redis.Do("CLIENT UNPAUSE")
 	if err := <-holder; err != nil {
@@ -77,7 +98,13 @@ func TestPoolExhausted(t *testing.T) {
 	if got := s.metric(t, "noted_store_pool_timeouts_total"); got == 0 {
 		t.Error("noted_store_pool_timeouts_total counts none")
 	}
-	if got := s.metric(t, "noted_refusals_total", `rpc="NoteDonation"`, `code="Unavailable"`, `reason="POOL_EXHAUSTED"`) - before; got != calls+1 {
+	if got := s.metric(
+		t,
+		"noted_refusals_total",
+		`rpc="NoteDonation"`,
+		`code="Unavailable"`,
+		`reason="POOL_EXHAUSTED"`,
+	) - before; got != calls+1 {
 		t.Errorf("noted_refusals_total counts %v more, want %v", got, calls+1)
 	}
 	first := 0

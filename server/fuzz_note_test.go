@@ -19,7 +19,8 @@ import (
 	"github.com/donation-dedupe/noted/server"
 )
 
-// The limits of the contract, written a second time and in another way than the service has them.
+// The limits of the contract, written a second time and in another way than the service
+// has them.
 var (
 	fuzzLedger   = regexp.MustCompile(`^[!-~]{0,64}$`)
 	fuzzSeries   = regexp.MustCompile(`^[!-~]{1,128}$`)
@@ -34,11 +35,15 @@ var (
 func expected(r *notedv1.NoteDonationRequest) codes.Code {
 	d, m := r.Donation, r.Message
 	if !fuzzLedger.MatchString(d.Ledger) || !fuzzSeries.MatchString(d.SeriesId) || !fuzzID.MatchString(d.TransactionId) || !fuzzID.MatchString(r.RequestId) ||
-		!fuzzMoney.MatchString(d.Amount+" "+d.CurrencyCode) || d.Event < 0 || d.Event > 14 ||
-		!fuzzChannel.MatchString(m.Channel) || !fuzzID.MatchString(m.Id) || m.Id != "" && m.Channel == "" {
+		!fuzzMoney.MatchString(d.Amount+" "+d.CurrencyCode) || d.Event < 0 ||
+		d.Event > 14 ||
+		!fuzzChannel.MatchString(m.Channel) ||
+		!fuzzID.MatchString(m.Id) ||
+		m.Id != "" && m.Channel == "" {
 		return codes.InvalidArgument
 	}
-	if h := r.Hold; h.Nanos < 0 || h.Nanos > 999999999 || h.Seconds < 0 || h.Seconds > 900 || h.Seconds == 900 && h.Nanos > 0 {
+	if h := r.Hold; h.Nanos < 0 || h.Nanos > 999999999 || h.Seconds < 0 || h.Seconds > 900 ||
+		h.Seconds == 900 && h.Nanos > 0 {
 		return codes.InvalidArgument
 	}
 	if d.OccurredAt == nil {
@@ -48,14 +53,18 @@ func expected(r *notedv1.NoteDonationRequest) codes.Code {
 	if n := d.OccurredAt.Nanos; n < 0 || n > 999999999 || at.Before(fuzzEarliest) || at.After(fuzzLatest) {
 		return codes.InvalidArgument
 	}
-	if at = at.Truncate(time.Millisecond); !at.After(noon.Add(-server.DefaultRetention)) || at.After(noon.Add(server.DefaultSkewAhead)) {
+	if at = at.Truncate(
+		time.Millisecond,
+	); !at.After(noon.Add(-server.DefaultRetention)) ||
+		at.After(noon.Add(server.DefaultSkewAhead)) {
 		return codes.OutOfRange
 	}
 	return codes.OK
 }
 
-// FuzzNote checks that a note is taken if and only if it keeps to the contract; that what is refused leaves nothing; and that what is taken is told again exactly as
-// it was asked, by every call that tells, and of no other ledger or series.
+// FuzzNote checks that a note is taken if and only if it keeps to the contract; that what
+// is refused leaves nothing; and that what is taken is told again exactly as it was
+// asked, by every call that tells, and of no other ledger or series.
 func FuzzNote(f *testing.F) {
 	n := startFuzzed(f)
 	type seed struct {
@@ -66,17 +75,42 @@ func FuzzNote(f *testing.F) {
 		nanos           int32
 		hold, holdNanos int64
 	}
-	whole := seed{[8]string{"paypal-live", "I-ABC", "25.00", "EUR", "8XB3", "ipn", "0123456789abcdef0123456789abcdef", "r1"}, 1, true, noon.Unix() - 5, 0, 60, 0}
+	whole := seed{
+		[8]string{"paypal-live", "I-ABC", "25.00", "EUR", "8XB3", "ipn", "0123456789abcdef0123456789abcdef", "r1"},
+		1,
+		true,
+		noon.Unix() - 5,
+		0,
+		60,
+		0,
+	}
 	bare := seed{texts: [8]string{"", "x"}}
 	add := func(s seed, change func(*seed)) { // one thing changed, so that nothing else can be why it is refused
 		change(&s)
 		x := s.texts
-		f.Add(x[0], x[1], s.event, s.timed, s.seconds, s.nanos, x[2], x[3], x[4], x[5], x[6], x[7], s.hold, int32(s.holdNanos))
+		f.Add(
+			x[0],
+			x[1],
+			s.event,
+			s.timed,
+			s.seconds,
+			s.nanos,
+			x[2],
+			x[3],
+			x[4],
+			x[5],
+			x[6],
+			x[7],
+			s.hold,
+			int32(s.holdNanos),
+		)
 	}
 	for place := range whole.texts {
-		for _, text := range []string{"", " ", "a b", "I\x00A", "I\n", "\x1b[31m", "\x7f", "é", "\u2028", "}", "{noted:{", "noted:{epoch}", "*", "[^a]?\\", "-", "=", ".", "*a", ":", "a:b", "~", "0",
+		for _, text := range []string{
+			"", " ", "a b", "I\x00A", "I\n", "\x1b[31m", "\x7f", "é", "\u2028", "}", "{noted:{", "noted:{epoch}", "*", "[^a]?\\", "-", "=", ".", "*a", ":", "a:b", "~", "0",
 			"-0.1", "1.", "1e3", "000000000000001.00000000", "EURO", "usd", "JPY", "WH-00000000000000000-ZZZZZZZZZZZZZZZZZ", strings.Repeat("a", 32), strings.Repeat("a", 33),
-			strings.Repeat("a", 64), strings.Repeat("a", 65), strings.Repeat("a", 128), strings.Repeat("a", 129)} {
+			strings.Repeat("a", 64), strings.Repeat("a", 65), strings.Repeat("a", 128), strings.Repeat("a", 129),
+		} {
 			add(whole, func(s *seed) { s.texts[place] = text })
 			add(bare, func(s *seed) { s.texts[place] = text })
 		}
@@ -99,48 +133,73 @@ func FuzzNote(f *testing.F) {
 		add(whole, func(s *seed) { s.hold = hold })
 		add(whole, func(s *seed) { s.hold, s.holdNanos = hold, 1 })
 	}
-	f.Fuzz(func(t *testing.T, ledger, series string, event int32, timed bool, seconds int64, nanos int32, amount, currency, transaction, channel, id, request string,
-		hold int64, holdNanos int32) {
-		for _, text := range []string{ledger, series, amount, currency, transaction, channel, id, request} {
-			if !utf8.ValidString(text) {
-				t.Skip("it is no message, which FuzzWire looks at")
+	f.Fuzz(
+		func(t *testing.T, ledger, series string, event int32, timed bool, seconds int64, nanos int32, amount, currency, transaction, channel, id, request string,
+			hold int64, holdNanos int32,
+		) {
+			for _, text := range []string{ledger, series, amount, currency, transaction, channel, id, request} {
+				if !utf8.ValidString(text) {
+					t.Skip("it is no message, which FuzzWire looks at")
+				}
 			}
-		}
-		r := &notedv1.NoteDonationRequest{
-			Donation: &notedv1.Donation{Ledger: ledger, SeriesId: series, Event: notedv1.Event(event), Amount: amount, CurrencyCode: currency, TransactionId: transaction},
-			Message:  &notedv1.Message{Channel: channel, Id: id}, RequestId: request, Hold: &durationpb.Duration{Seconds: hold, Nanos: holdNanos},
-		}
-		if timed {
-			r.Donation.OccurredAt = &timestamppb.Timestamp{Seconds: seconds, Nanos: nanos}
-		}
-		got, err := n.NoteDonation(t.Context(), r)
-		if want := expected(r); status.Code(err) != want {
-			t.Fatalf("NoteDonation(%v): %v, want %v", r, err, want)
-		}
-		if err != nil {
-			if left := n.contents(t); len(left) > 0 {
-				t.Errorf("NoteDonation(%v): %v, and it leaves %v", r, err, left)
-				n.putBack(t, nil)
+			r := &notedv1.NoteDonationRequest{
+				Donation: &notedv1.Donation{
+					Ledger:        ledger,
+					SeriesId:      series,
+					Event:         notedv1.Event(event),
+					Amount:        amount,
+					CurrencyCode:  currency,
+					TransactionId: transaction,
+				},
+				Message: &notedv1.Message{
+					Channel: channel,
+					Id:      id,
+				},
+				RequestId: request,
+				Hold:      &durationpb.Duration{Seconds: hold, Nanos: holdNanos},
 			}
-			return
-		}
-		defer n.putBack(t, nil)
-		n.toldAsAsked(t, r, got)
-	})
+			if timed {
+				r.Donation.OccurredAt = &timestamppb.Timestamp{Seconds: seconds, Nanos: nanos}
+			}
+			got, err := n.NoteDonation(t.Context(), r)
+			if want := expected(r); status.Code(err) != want {
+				t.Fatalf("NoteDonation(%v): %v, want %v", r, err, want)
+			}
+			if err != nil {
+				if left := n.contents(t); len(left) > 0 {
+					t.Errorf("NoteDonation(%v): %v, and it leaves %v", r, err, left)
+					n.putBack(t, nil)
+				}
+				return
+			}
+			defer n.putBack(t, nil)
+			n.toldAsAsked(t, r, got)
+		},
+	)
 }
 
-// toldAsAsked compares what a request was answered, and what is told of its note from then on, with what it asked.
+// toldAsAsked compares what a request was answered, and what is told of its note from
+// then on, with what it asked.
 func (n fuzzed) toldAsAsked(t *testing.T, r *notedv1.NoteDonationRequest, got *notedv1.NoteDonationResponse) {
 	t.Helper()
 	d := r.Donation
 	note := &notedv1.Note{
 		DonationId: got.Note.DonationId,
-		Donation:   &notedv1.Donation{Ledger: d.Ledger, SeriesId: d.SeriesId, Event: max(d.Event, 1), Amount: d.Amount, CurrencyCode: d.CurrencyCode, TransactionId: d.TransactionId},
-		Sightings:  []*notedv1.Sighting{{Message: r.Message, TransactionId: d.TransactionId, SeenAt: timestamppb.New(noon)}},
-		State:      notedv1.State_STATE_SETTLED,
-		NotedAt:    timestamppb.New(noon),
-		ForgetAt:   timestamppb.New(noon.Add(server.DefaultRetention)),
-		Attempt:    1,
+		Donation: &notedv1.Donation{
+			Ledger:        d.Ledger,
+			SeriesId:      d.SeriesId,
+			Event:         max(d.Event, 1),
+			Amount:        d.Amount,
+			CurrencyCode:  d.CurrencyCode,
+			TransactionId: d.TransactionId,
+		},
+		Sightings: []*notedv1.Sighting{
+			{Message: r.Message, TransactionId: d.TransactionId, SeenAt: timestamppb.New(noon)},
+		},
+		State:    notedv1.State_STATE_SETTLED,
+		NotedAt:  timestamppb.New(noon),
+		ForgetAt: timestamppb.New(noon.Add(server.DefaultRetention)),
+		Attempt:  1,
 	}
 	if d.OccurredAt != nil {
 		at := d.OccurredAt.AsTime().Truncate(time.Millisecond)
@@ -150,10 +209,22 @@ func (n fuzzed) toldAsAsked(t *testing.T, r *notedv1.NoteDonationRequest, got *n
 		}
 	}
 	if hold := r.Hold.AsDuration(); hold > 0 {
-		note.State, note.HeldUntil = notedv1.State_STATE_HELD, timestamppb.New(noon.Add(hold+time.Millisecond-1).Truncate(time.Millisecond))
+		note.State, note.HeldUntil = notedv1.State_STATE_HELD, timestamppb.New(
+			noon.Add(hold+time.Millisecond-1).Truncate(time.Millisecond),
+		)
 	}
-	want := &notedv1.NoteDonationResponse{Verdict: notedv1.Verdict_VERDICT_FIRST, Evidence: notedv1.Evidence_EVIDENCE_NEW, Note: note, Receipt: got.Receipt}
-	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || (got.Receipt == "") != (note.State == notedv1.State_STATE_SETTLED) || got.Note.DonationId == "" {
+	want := &notedv1.NoteDonationResponse{
+		Verdict:  notedv1.Verdict_VERDICT_FIRST,
+		Evidence: notedv1.Evidence_EVIDENCE_NEW,
+		Note:     note,
+		Receipt:  got.Receipt,
+	}
+	if diff := cmp.Diff(
+		want,
+		got,
+		protocmp.Transform(),
+	); diff != "" || (got.Receipt == "") != (note.State == notedv1.State_STATE_SETTLED) ||
+		got.Note.DonationId == "" {
 		t.Fatalf("NoteDonation(%v) (-want +got):\n%s\nand the receipt %q", r, diff, got.Receipt)
 	}
 
@@ -166,18 +237,35 @@ func (n fuzzed) toldAsAsked(t *testing.T, r *notedv1.NoteDonationRequest, got *n
 	}
 	for _, series := range []string{d.SeriesId, ""} {
 		page, err := n.ListDonations(t.Context(), &notedv1.ListDonationsRequest{Ledger: d.Ledger, SeriesId: series})
-		if err != nil || len(page.Notes) != 1 || cmp.Diff(note, page.Notes[0], protocmp.Transform()) != "" || page.NextPageToken != "" {
+		if err != nil || len(page.Notes) != 1 || cmp.Diff(note, page.Notes[0], protocmp.Transform()) != "" ||
+			page.NextPageToken != "" {
 			t.Errorf("ListDonations(%q, %q) = %v, %v, want %v", d.Ledger, series, page, err, note)
 		}
 	}
-	for _, other := range [][2]string{{d.Ledger + "x", d.SeriesId}, {d.Ledger, d.SeriesId + "x"}, {"x" + d.Ledger, d.SeriesId}, {d.SeriesId, d.Ledger + "x"}, {d.Ledger + d.SeriesId[:1], d.SeriesId[1:]},
-		{d.Ledger, strings.ToLower(d.SeriesId)}, {strings.ToUpper(d.Ledger), d.SeriesId}} {
-		if other[0] == d.Ledger && other[1] == d.SeriesId || !fuzzLedger.MatchString(other[0]) || !fuzzSeries.MatchString(other[1]) {
+	for _, other := range [][2]string{
+		{d.Ledger + "x", d.SeriesId},
+		{d.Ledger, d.SeriesId + "x"},
+		{"x" + d.Ledger, d.SeriesId},
+		{d.SeriesId, d.Ledger + "x"},
+		{d.Ledger + d.SeriesId[:1], d.SeriesId[1:]},
+		{d.Ledger, strings.ToLower(d.SeriesId)},
+		{strings.ToUpper(d.Ledger), d.SeriesId},
+	} {
+		if other[0] == d.Ledger && other[1] == d.SeriesId || !fuzzLedger.MatchString(other[0]) ||
+			!fuzzSeries.MatchString(other[1]) {
 			continue
 		}
-		elsewhere := &notedv1.DonationExistsRequest{Donation: &notedv1.Donation{Ledger: other[0], SeriesId: other[1], Event: d.Event}}
+		elsewhere := &notedv1.DonationExistsRequest{
+			Donation: &notedv1.Donation{Ledger: other[0], SeriesId: other[1], Event: d.Event},
+		}
 		if looked, err := n.DonationExists(t.Context(), elsewhere); err != nil || looked.Note != nil {
-			t.Errorf("DonationExists(%q) = %v, %v, want nothing: the note is in %q", other, looked, err, [2]string{d.Ledger, d.SeriesId})
+			t.Errorf(
+				"DonationExists(%q) = %v, %v, want nothing: the note is in %q",
+				other,
+				looked,
+				err,
+				[2]string{d.Ledger, d.SeriesId},
+			)
 		}
 	}
 
@@ -188,18 +276,35 @@ func (n fuzzed) toldAsAsked(t *testing.T, r *notedv1.NoteDonationRequest, got *n
 	case got.Receipt != "":
 		wanted = notedv1.Verdict_VERDICT_HELD
 	}
-	if again, err := n.NoteDonation(t.Context(), r); err != nil || again.Verdict != wanted || r.RequestId != "" && again.Receipt != got.Receipt {
+	if again, err := n.NoteDonation(
+		t.Context(),
+		r,
+	); err != nil || again.Verdict != wanted ||
+		r.RequestId != "" && again.Receipt != got.Receipt {
 		t.Errorf("NoteDonation(%v) again = %v, %v, want %v", r, again, err, wanted)
 	}
 	if got.Receipt != "" {
-		if settled, err := n.SettleDonation(context.Background(), &notedv1.SettleDonationRequest{Receipt: got.Receipt}); err != nil || settled.Note.DonationId != note.DonationId {
+		if settled, err := n.SettleDonation(
+			context.Background(),
+			&notedv1.SettleDonationRequest{Receipt: got.Receipt},
+		); err != nil ||
+			settled.Note.DonationId != note.DonationId {
 			t.Errorf("SettleDonation = %v, %v, want %s", settled, err, note.DonationId)
 		}
 	}
-	forgotten, err := n.ForgetDonation(t.Context(), &notedv1.ForgetDonationRequest{Ledger: d.Ledger, SeriesId: d.SeriesId, DonationId: note.DonationId, Reason: "test"})
+	forgotten, err := n.ForgetDonation(
+		t.Context(),
+		&notedv1.ForgetDonationRequest{
+			Ledger:     d.Ledger,
+			SeriesId:   d.SeriesId,
+			DonationId: note.DonationId,
+			Reason:     "test",
+		},
+	)
 	at, _, _ := strings.Cut(note.DonationId, "-") // the name, which no later note may take
 	left := n.contents(t)
-	if err != nil || forgotten.Note.DonationId != note.DonationId || len(left) != 1 || left["noted:{"+d.Ledger+" "+d.SeriesId+"}"].Value != "1~"+at {
+	if err != nil || forgotten.Note.DonationId != note.DonationId || len(left) != 1 ||
+		left["noted:{"+d.Ledger+" "+d.SeriesId+"}"].Value != "1~"+at {
 		t.Errorf("ForgetDonation = %v, %v, and %v is left", forgotten, err, left)
 	}
 }

@@ -21,7 +21,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A fuzzed is a running service that is asked at random, with a look into its store, whose clock stands at noon.
+// A fuzzed is a running service that is asked at random, with a look into its store,
+// whose clock stands at noon.
 type fuzzed struct {
 	noted
 	redis *redis.Client
@@ -39,7 +40,10 @@ func startFuzzed(f *testing.F) fuzzed {
 		f.Fatal(err)
 	}
 	s := servertest.Start(f, servertest.Options{Redis: store.URL()})
-	n := fuzzed{noted: noted{Server: s, DedupeServiceClient: notedv1.NewDedupeServiceClient(s.Conn())}, redis: redis.NewClient(options)}
+	n := fuzzed{
+		noted: noted{Server: s, DedupeServiceClient: notedv1.NewDedupeServiceClient(s.Conn())},
+		redis: redis.NewClient(options),
+	}
 	f.Cleanup(func() { n.redis.Close() })
 	return n
 }
@@ -50,7 +54,8 @@ type kept struct {
 	Left  time.Duration // until the key ends
 }
 
-// contents is all that the store holds but the mark of its epoch, which is moved on once a second.
+// contents is all that the store holds but the mark of its epoch, which is moved on once
+// a second.
 func (n fuzzed) contents(t *testing.T) map[string]kept {
 	t.Helper()
 	keys, err := n.redis.Keys(t.Context(), "*").Result()
@@ -94,14 +99,46 @@ type wire struct {
 }
 
 var wires = []wire{
-	{notedv1.DedupeService_NoteDonation_FullMethodName, func() proto.Message { return new(notedv1.NoteDonationRequest) }, false},
-	{notedv1.DedupeService_DonationExists_FullMethodName, func() proto.Message { return new(notedv1.DonationExistsRequest) }, true},
-	{notedv1.DedupeService_SettleDonation_FullMethodName, func() proto.Message { return new(notedv1.SettleDonationRequest) }, false},
-	{notedv1.DedupeService_ReleaseDonation_FullMethodName, func() proto.Message { return new(notedv1.ReleaseDonationRequest) }, false},
-	{notedv1.DedupeService_ExtendHold_FullMethodName, func() proto.Message { return new(notedv1.ExtendHoldRequest) }, false},
-	{notedv1.DedupeService_ListDonations_FullMethodName, func() proto.Message { return new(notedv1.ListDonationsRequest) }, true},
-	{notedv1.DedupeService_ForgetDonation_FullMethodName, func() proto.Message { return new(notedv1.ForgetDonationRequest) }, false},
-	{notedv1.DedupeService_NoteDonations_FullMethodName, func() proto.Message { return new(notedv1.NoteDonationsRequest) }, false},
+	{
+		notedv1.DedupeService_NoteDonation_FullMethodName,
+		func() proto.Message { return new(notedv1.NoteDonationRequest) },
+		false,
+	},
+	{
+		notedv1.DedupeService_DonationExists_FullMethodName,
+		func() proto.Message { return new(notedv1.DonationExistsRequest) },
+		true,
+	},
+	{
+		notedv1.DedupeService_SettleDonation_FullMethodName,
+		func() proto.Message { return new(notedv1.SettleDonationRequest) },
+		false,
+	},
+	{
+		notedv1.DedupeService_ReleaseDonation_FullMethodName,
+		func() proto.Message { return new(notedv1.ReleaseDonationRequest) },
+		false,
+	},
+	{
+		notedv1.DedupeService_ExtendHold_FullMethodName,
+		func() proto.Message { return new(notedv1.ExtendHoldRequest) },
+		false,
+	},
+	{
+		notedv1.DedupeService_ListDonations_FullMethodName,
+		func() proto.Message { return new(notedv1.ListDonationsRequest) },
+		true,
+	},
+	{
+		notedv1.DedupeService_ForgetDonation_FullMethodName,
+		func() proto.Message { return new(notedv1.ForgetDonationRequest) },
+		false,
+	},
+	{
+		notedv1.DedupeService_NoteDonations_FullMethodName,
+		func() proto.Message { return new(notedv1.NoteDonationsRequest) },
+		false,
+	},
 }
 
 // send asks with bytes for a request.
@@ -111,7 +148,8 @@ func (n fuzzed) send(t *testing.T, w wire, body []byte) error {
 	if w.method != notedv1.DedupeService_NoteDonations_FullMethodName {
 		return n.Conn().Invoke(ctx, w.method, body, &answer, grpc.ForceCodec(raw{}))
 	}
-	stream, err := n.Conn().NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, w.method, grpc.ForceCodec(raw{}))
+	stream, err := n.Conn().
+		NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, w.method, grpc.ForceCodec(raw{}))
 	if err != nil {
 		return err
 	}
@@ -135,8 +173,9 @@ func (n fuzzed) send(t *testing.T, w wire, body []byte) error {
 	return nil
 }
 
-// FuzzWire checks that no bytes sent for a request bring the service to an internal error, unless they are no such message; and that what is refused, or only
-// looks, leaves the store byte for byte as it was, lifetimes among it.
+// FuzzWire checks that no bytes sent for a request bring the service to an internal
+// error, unless they are no such message; and that what is refused, or only looks, leaves
+// the store byte for byte as it was, lifetimes among it.
 func FuzzWire(f *testing.F) {
 	n := startFuzzed(f)
 	first, err := n.NoteDonation(context.Background(), held(series("I-standing"), 15*time.Minute))

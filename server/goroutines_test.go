@@ -14,16 +14,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// ownGoroutines are all places where the service starts a goroutine of its own, and why a panic there does not end the process for something that a caller has sent.
-// Handlers are run by gRPC and net/http, and guarded by the interceptors.
+// ownGoroutines are all places where the service starts a goroutine of its own, and why a
+// panic there does not end the process for something that a caller has sent. Handlers are
+// run by gRPC and net/http, and guarded by the interceptors.
 var ownGoroutines = map[string]string{
-	"server.go Server.Serve: go ×3":                           "accept; what comes on a connection is the transport's, and handlers are guarded",
-	"server.go Server.Serve: Go ×2":                           "the watch and the reloader: of the store's report and the operator's files, nothing of callers",
+	"server.go Server.Serve: go ×3": "accept; what comes on a connection is the " +
+		"transport's, and handlers are guarded",
+	"server.go Server.Serve: Go ×2": "the watch and the reloader: of the store's report " +
+		"and the operator's files, nothing of callers",
 	"server.go Server.stop: Go":                               "waits for the door's calls",
 	"server.go Server.stop: AfterFunc":                        "cuts off",
-	"server.go Server.endWithDrain: go":                       "waits for three channels",
-	"stream.go service.NoteDonations: go ×2":                  "guarded by telemetry.guarded",
-	"floods.go floods.take: AfterFunc":                        "writes a number",
+	"internal/calls/interceptors.go Service.endWithDrain: go": "waits for three channels",
+	"internal/calls/stream.go Service.NoteDonations: go ×2":   "run by metrics.Recovered",
+	"internal/metrics/floods.go Floods.take: AfterFunc":       "writes a number",
 	"cmd/noted/main.go main: AfterFunc":                       "lets go of signals",
 	"cmd/noted/main.go run: go":                               "the reloader, at SIGHUP",
 	"internal/store/wire/batch.go batcher.do: go":             "carried to the callers by drain",
@@ -33,7 +36,8 @@ var ownGoroutines = map[string]string{
 	"trial/trial.go Start: go":                                "Serve",
 }
 
-// A panic in a goroutine that nobody guards ends the process, so each is looked at before it is added here.
+// A panic in a goroutine that nobody guards ends the process, so each is looked at before
+// it is added here.
 func TestOwnGoroutines(t *testing.T) {
 	found := map[string]int{}
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
@@ -41,7 +45,10 @@ func TestOwnGoroutines(t *testing.T) {
 			return err
 		}
 		if entry.IsDir() {
-			if slices.Contains([]string{"testdata", "servertest", "redistest", "pkitest", "soak"}, entry.Name()) { // for tests
+			if slices.Contains(
+				[]string{"testdata", "servertest", "redistest", "pkitest", "soak"},
+				entry.Name(),
+			) { // for tests
 				return filepath.SkipDir
 			}
 			return nil
@@ -91,7 +98,11 @@ func TestOwnGoroutines(t *testing.T) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("goroutines of our own (-looked at +there); guard a new one, or say why it cannot panic for what a caller sends:\n%s", diff)
+		t.Errorf(
+			"goroutines of our own (-looked at +there); guard a new one, or say why it cannot panic for what a "+
+				"caller sends:\n%s",
+			diff,
+		)
 	}
 }
 

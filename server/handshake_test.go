@@ -40,8 +40,10 @@ var refusedHandshakes = map[string]refusedHandshake{
 		},
 		end: []string{"ACL SETUSER noted resetpass >p"},
 	},
-	"a user that is off": {login: "noted:p@", says: "mend the user and the password of -redis",
-		begin: []string{"ACL SETUSER noted off", "CLIENT KILL USER noted"}, end: []string{"ACL SETUSER noted on"}},
+	"a user that is off": {
+		login: "noted:p@", says: "mend the user and the password of -redis",
+		begin: []string{"ACL SETUSER noted off", "CLIENT KILL USER noted"}, end: []string{"ACL SETUSER noted on"},
+	},
 	"a rotated password of the default user": {
 		login: ":" + operator + "@",
 		says:  "mend the user and the password of -redis",
@@ -137,7 +139,7 @@ func TestRefusedHandshakes(t *testing.T) {
 		return strings.Contains(r.must(t, "INFO", "replication"), "state=online")
 	})
 	r.user(t, strings.Replace(readmeRule(t), "PASSWORD", "p", 1)+" +select")
-	whole := startGuarded(t, func(c *server.Config) { c.Redis = "redis://:" + operator + "@" + r.Addr() })
+	whole := startConfigured(t, func(c *server.Config) { c.Redis = "redis://:" + operator + "@" + r.Addr() })
 	requests := everyRequest(t, whole.as(t, nil, ""))
 
 	for _, name := range slices.Sorted(maps.Keys(refusedHandshakes)) {
@@ -165,7 +167,7 @@ func (h refusedHandshake) tried(t *testing.T, r operatorsRedis, request proto.Me
 		r.run(t, h.begin)
 	}
 	defer r.run(t, h.end)
-	s := startGuarded(t, func(c *server.Config) {
+	s := startConfigured(t, func(c *server.Config) {
 		c.Redis, c.HTTPListen, c.Drain = "redis://"+h.login+r.Addr()+h.database, "127.0.0.1:0", time.Millisecond
 		c.Replicas, c.ReplicasTimeout = replicas, 2*time.Second
 	})

@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
@@ -138,8 +137,6 @@ func within(t *testing.T, d time.Duration) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
-
-func toProto(err error) proto.Message { return status.Convert(err).Proto() }
 
 func dial(t *testing.T, addr string) (*grpc.ClientConn, notedv1.DedupeServiceClient) {
 	t.Helper()

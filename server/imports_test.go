@@ -16,8 +16,8 @@ import (
 
 const module = "github.com/donation-dedupe/noted/"
 
-// A room is a package and what it may know of the others. Tests may import more. Lists are
-// words parted by spaces, packages of ours without the module's name.
+// A room is a package and what it may know of the others. Tests may import more. Lists
+// are words parted by spaces, packages of ours without the module's name.
 type room struct {
 	path    string
 	brings  string // packages of ours that it may bring into a program, through any other too
@@ -28,14 +28,21 @@ type room struct {
 // What several rooms name.
 const (
 	contract = "gen/go/noted/v1 gen/go/noted/v1/notedv1connect"
-	service  = contract + " server server/internal/agreement server/internal/store server/internal/store/epoch " +
-		"server/internal/store/wire server/internal/jsonfile"
-	notes = "server/internal/store server/internal/store/epoch server/internal/store/wire"
-	trial = service + " server/internal/embedded"
+	notes    = "server/internal/store server/internal/store/epoch server/internal/store/wire"
+	// below is what the rooms of the server stand on.
+	below = "gen/go/noted/v1 server/internal/agreement server/internal/contract server/internal/descriptors " +
+		"server/internal/metrics " + notes
+	inside = below + " gen/go/noted/v1/notedv1connect server/internal/access server/internal/calls " +
+		"server/internal/door " +
+		"server/internal/health server/internal/jsonfile server/internal/limits"
+	service = contract + " server " + inside
+	trial   = service + " server/internal/embedded"
 
-	useGRPC      = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
-	useRedis     = "github.com/redis/go-redis"
-	useMiniredis = "github.com/alicebob"
+	useGRPC       = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
+	useRedis      = "github.com/redis/go-redis"
+	useMiniredis  = "github.com/alicebob"
+	useMiddleware = "github.com/grpc-ecosystem/go-grpc-middleware"
+	usePrometheus = "github.com/prometheus/client_golang"
 )
 
 // rooms are all packages of the module. A mark "*" leaves the choice of other modules to
@@ -54,17 +61,73 @@ var rooms = []room{
 	{"server/internal/paypaltest", notes, "server/internal/store", "google.golang.org github.com/prometheus"},
 	{"server/internal/embedded", "", useMiniredis, "google.golang.org github.com/prometheus github.com/redis testing"},
 	{"server/internal/jsonfile", "", "", "golang.org/x net testing"},
+	// From the store upwards: an arrow between rooms only goes down.
+	{"server/internal/descriptors", "", "golang.org/x/sys/unix", "google.golang.org github.com/prometheus net testing"},
+	{
+		"server/internal/contract", "gen/go/noted/v1 " + notes,
+		"gen/go/noted/v1 server/internal/store " + useGRPC, "github.com/prometheus testing",
+	},
+	{
+		"server/internal/metrics", below,
+		"gen/go/noted/v1 server/internal/agreement server/internal/contract server/internal/store " +
+			useMiddleware + " " + usePrometheus + " " + useGRPC, "testing",
+	},
+	{
+		"server/internal/access",
+		below + " server/internal/jsonfile",
+		"gen/go/noted/v1 server/internal/contract server/internal/jsonfile server/internal/metrics " +
+			"server/internal/store " +
+			useMiddleware + " " + usePrometheus + " " + useGRPC,
+		"testing",
+	},
+	{
+		"server/internal/limits",
+		below,
+		"server/internal/contract server/internal/descriptors server/internal/metrics golang.org/x/sys " +
+			"golang.org/x/time " +
+			usePrometheus + " " + useGRPC,
+		"testing",
+	},
+	{
+		"server/internal/health",
+		below,
+		"gen/go/noted/v1 server/internal/contract server/internal/descriptors server/internal/metrics " +
+			"server/internal/store " +
+			usePrometheus + " " + useGRPC,
+		"testing",
+	},
+	{
+		"server/internal/calls",
+		below + " server/internal/access server/internal/health server/internal/jsonfile server/internal/limits",
+		"gen/go/noted/v1 server/internal/access server/internal/contract server/internal/health " +
+			"server/internal/limits " +
+			"server/internal/metrics server/internal/store " + useMiddleware + " " + useGRPC,
+		"testing",
+	},
+	{
+		"server/internal/door",
+		contract + " " + below + " server/internal/limits",
+		contract + " server/internal/contract server/internal/limits server/internal/metrics connectrpc.com/connect " + useGRPC,
+		"testing",
+	},
 	{"server/internal/pkitest", "", "testing", ""},
-	{"server/internal/redistest", "", useRedis + " golang.org/x/sys testing", "google.golang.org github.com/prometheus"},
-	{"server", service, "* server/internal/agreement server/internal/store server/internal/jsonfile " + contract,
-		useMiniredis + " github.com/urfave testing"},
+	{
+		"server/internal/redistest",
+		"",
+		useRedis + " golang.org/x/sys testing",
+		"google.golang.org github.com/prometheus",
+	},
+	{
+		"server", service, "gen/go/noted/v1 " + inside + " " + useGRPC,
+		useMiniredis + " github.com/urfave testing",
+	},
 	{"server/servertest", trial, "server server/internal/embedded testing " + useGRPC, "github.com/urfave"},
 	{"server/trial", trial, "server server/internal/embedded", "github.com/urfave testing"},
 	{"server/soak", "", "", ""}, // tests alone
 	{"server/cmd/noted", trial, "* server server/internal/embedded server/internal/jsonfile", "testing"},
 
-	// client turns what client/paypal found into requests: neither paypal nor the gateway knows
-	// the generated code.
+	// client turns what client/paypal found into requests: neither paypal nor the gateway
+	// knows the generated code.
 	{"client", "gen/go/noted/v1 client/paypal", "gen/go/noted/v1 client/paypal " + useGRPC, "testing"},
 	{"client/paypal", "", "", "net/http golang.org/x testing"},
 	{"client/gateway", "client client/gateway/inbox client/paypal gen/go/noted/v1",
@@ -77,8 +140,10 @@ var rooms = []room{
 	{"client/cmd/noted-gateway", "client client/gateway client/gateway/inbox client/paypal gen/go/noted/v1",
 		"client client/gateway client/gateway/inbox github.com/urfave google.golang.org/protobuf " + useRedis, "testing"},
 	// notectl replay asks a server of its own.
-	{"client/cmd/notectl", "client client/paypal server/trial " + trial,
-		"* client client/paypal gen/go/noted/v1 server server/trial", "testing"},
+	{
+		"client/cmd/notectl", "client client/paypal server/trial " + trial,
+		"* client client/paypal gen/go/noted/v1 server server/trial", "testing",
+	},
 	{"client/whole", "", "", ""}, // tests alone
 }
 
@@ -140,8 +205,9 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// touch opens every folder that may hold a package. go test repeats a cached result unless
-// something changed that the test itself opened; the go command's reading does not count.
+// touch opens every folder that may hold a package. go test repeats a cached result
+// unless something changed that the test itself opened; the go command's reading does not
+// count.
 func touch(t *testing.T, root string) {
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {

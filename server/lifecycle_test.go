@@ -36,7 +36,8 @@ func (n noted) serving(t *testing.T) bool {
 	return answers[healthpb.HealthCheckResponse_SERVING] && len(answers) == 1
 }
 
-// Health, readiness and the gauge follow the store; liveness does not; the log tells each change once.
+// Health, readiness and the gauge follow the store; liveness does not; the log tells each
+// change once.
 func TestHealthFollowsTheStore(t *testing.T) {
 	redis := redistest.Start(t)
 	var log lockedBuffer
@@ -72,7 +73,8 @@ func TestHealthFollowsTheStore(t *testing.T) {
 	}
 }
 
-// A store that begins to evict makes the service unfit at once; one that stops to makes it fit again.
+// A store that begins to evict makes the service unfit at once; one that stops to makes
+// it fit again.
 func TestEvictionWhileRunning(t *testing.T) {
 	redis := redistest.Start(t)
 	n := start(t, servertest.Options{Redis: redis.URL()})
@@ -86,13 +88,23 @@ func TestEvictionWhileRunning(t *testing.T) {
 }
 
 func quiet(redis string) server.Config {
-	return server.Config{Listen: "127.0.0.1:0", AdminListen: server.Off, Redis: redis, Logger: slog.New(slog.DiscardHandler), Drain: 5 * time.Second}
+	return server.Config{
+		Listen:      "127.0.0.1:0",
+		AdminListen: server.Off,
+		Redis:       redis,
+		Logger:      slog.New(slog.DiscardHandler),
+		Drain:       5 * time.Second,
+	}
 }
 
 func TestEvictingStoreIsRefused(t *testing.T) {
 	redis := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
 	config := quiet(redis.URL())
-	if _, err := server.New(t.Context(), config); err == nil || !strings.Contains(err.Error(), "CONFIG SET maxmemory-policy noeviction") || !strings.Contains(err.Error(), "-allow-eviction") {
+	if _, err := server.New(
+		t.Context(),
+		config,
+	); err == nil || !strings.Contains(err.Error(), "CONFIG SET maxmemory-policy noeviction") ||
+		!strings.Contains(err.Error(), "-allow-eviction") {
 		t.Fatalf("New = %v, want an error that says what to do", err)
 	}
 	config.AllowEviction = true
@@ -107,7 +119,8 @@ func TestEvictingStoreIsRefused(t *testing.T) {
 	}
 }
 
-// A store that is down at start is waited for; if it then turns out to evict, the server ends.
+// A store that is down at start is waited for; if it then turns out to evict, the server
+// ends.
 func TestEvictingStoreThatComesLate(t *testing.T) {
 	redis := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
 	redis.Stop()
@@ -143,7 +156,8 @@ func TestStoreThatComesLate(t *testing.T) {
 	n.mustNote(t, series("I-1"))
 }
 
-// A call that is at the store when the server is asked to stop gets its answer, and no new one begins.
+// A call that is at the store when the server is asked to stop gets its answer, and no
+// new one begins.
 func TestDrain(t *testing.T) {
 	redis := redistest.Start(t)
 	n := start(t, servertest.Options{Redis: redis.URL()})
@@ -208,11 +222,31 @@ func TestConfig(t *testing.T) {
 		{"an unknown scheme", func(c *server.Config) { c.Redis = "http://u:canary@h" }, "-redis"},
 		{"an unknown mode", func(c *server.Config) { c.RedisMode = "ring" }, "ring"},
 		{"a negative window", func(c *server.Config) { c.Rules.MatchWindow = -1 }, "MatchWindow"},
-		{"a negative retention of a ledger", func(c *server.Config) { c.Ledgers = map[string]server.LedgerRules{"a": {Retention: -1}} }, `"a"`},
-		{"a ledger that nobody can name", func(c *server.Config) { c.Ledgers = map[string]server.LedgerRules{"a b": {}} }, `"a b"`},
-		{"a retention below the arrival window", func(c *server.Config) { c.Rules.Retention = 95 * time.Hour }, "processed twice; set a -retention of at least 96h0m0s, or a shorter -arrival-window"},
-		{"a retention below the match window", func(c *server.Config) { c.Rules = server.Rules{MatchWindow: 46 * 24 * time.Hour} }, "at least 1104h0m0s"},
-		{"a ledger's retention below the arrival window", func(c *server.Config) { c.Ledgers = map[string]server.LedgerRules{"a": {Retention: time.Hour}} }, `ledger "a" of -ledgers: the retention is 1h0m0s, and a window 96h0m0s`},
+		{
+			"a negative retention of a ledger",
+			func(c *server.Config) { c.Ledgers = map[string]server.LedgerRules{"a": {Retention: -1}} },
+			`"a"`,
+		},
+		{
+			"a ledger that nobody can name",
+			func(c *server.Config) { c.Ledgers = map[string]server.LedgerRules{"a b": {}} },
+			`"a b"`,
+		},
+		{
+			"a retention below the arrival window",
+			func(c *server.Config) { c.Rules.Retention = 95 * time.Hour },
+			"processed twice; set a -retention of at least 96h0m0s, or a shorter -arrival-window",
+		},
+		{
+			"a retention below the match window",
+			func(c *server.Config) { c.Rules = server.Rules{MatchWindow: 46 * 24 * time.Hour} },
+			"at least 1104h0m0s",
+		},
+		{
+			"a ledger's retention below the arrival window",
+			func(c *server.Config) { c.Ledgers = map[string]server.LedgerRules{"a": {Retention: time.Hour}} },
+			`ledger "a" of -ledgers: the retention is 1h0m0s, and a window 96h0m0s`,
+		},
 		{"a ledger's arrival window beyond the retention", func(c *server.Config) {
 			c.Ledgers = map[string]server.LedgerRules{"a": {ArrivalWindow: 46 * 24 * time.Hour}}
 		}, `ledger "a" of -ledgers: the retention is 1080h0m0s`},
@@ -240,7 +274,8 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// The line of a call has neither what was asked nor what was answered, and there is none of what went well at info.
+// The line of a call has neither what was asked nor what was answered, and there is none
+// of what went well at info.
 func TestLog(t *testing.T) {
 	var log lockedBuffer
 	n := start(t, servertest.Options{Log: &log})
@@ -251,7 +286,14 @@ func TestLog(t *testing.T) {
 	if _, err := n.NoteDonation(t.Context(), series("canary canary")); err == nil {
 		t.Fatal("noted")
 	}
-	_, err := n.ForgetDonation(t.Context(), &notedv1.ForgetDonationRequest{SeriesId: "I-canary", DonationId: first.Note.DonationId, Reason: "asked to\nby mail"})
+	_, err := n.ForgetDonation(
+		t.Context(),
+		&notedv1.ForgetDonationRequest{
+			SeriesId:   "I-canary",
+			DonationId: first.Note.DonationId,
+			Reason:     "asked to\nby mail",
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +309,8 @@ func TestLog(t *testing.T) {
 		if strings.Contains(line, first.Receipt) {
 			t.Errorf("the log has a receipt: %s", line)
 		}
-		if strings.Contains(line, "forgot a donation") && (!strings.Contains(line, `asked to\nby mail`) || !strings.Contains(line, first.Note.DonationId)) {
+		if strings.Contains(line, "forgot a donation") &&
+			(!strings.Contains(line, `asked to\nby mail`) || !strings.Contains(line, first.Note.DonationId)) {
 			t.Errorf("the forgetting is logged as %s", line)
 		}
 	}

@@ -28,10 +28,20 @@ var (
 	overloaded  = told{code: codes.ResourceExhausted, reason: "noted.v1/OVERLOADED", retry: true}
 )
 
-// Each caller has its own rate; one over it is told when to come again, and what comes on a stream counts too.
+// Each caller has its own rate; one over it is told when to come again, and what comes on
+// a stream counts too.
 func TestRatePerCaller(t *testing.T) {
-	path := callersFile(t, inDir(t, "callers.json"), byToken("busy", "a", `"*"`, `"note"`), byToken("quiet", "b", `"*"`, `"note"`), byToken("streaming", "c", `"*"`, `"note"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers, c.Rate, c.Burst, c.HTTPListen = path, 1, 20, "127.0.0.1:0" })
+	path := callersFile(
+		t,
+		inDir(t, "callers.json"),
+		byToken("busy", "a", `"*"`, `"note"`),
+		byToken("quiet", "b", `"*"`, `"note"`),
+		byToken("streaming", "c", `"*"`, `"note"`),
+	)
+	s := startConfigured(
+		t,
+		func(c *server.Config) { c.Callers, c.Rate, c.Burst, c.HTTPListen = path, 1, 20, "127.0.0.1:0" },
+	)
 	note := func(c client) error {
 		_, err := c.NoteDonation(t.Context(), series("I-1"))
 		return err
@@ -51,7 +61,11 @@ func TestRatePerCaller(t *testing.T) {
 	if err := note(s.as(t, nil, "b")); err != nil {
 		t.Errorf("the quiet caller: %v", err)
 	}
-	request, _ := http.NewRequest("POST", "http://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation", strings.NewReader(`{"donation":{"series_id":"I-1"}}`))
+	request, _ := http.NewRequest(
+		"POST",
+		"http://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation",
+		strings.NewReader(`{"donation":{"series_id":"I-1"}}`),
+	)
 	request.Header = http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer a"}}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
@@ -63,7 +77,8 @@ func TestRatePerCaller(t *testing.T) {
 		t.Errorf("the busy caller at the other door: %d %s, want 429 with RetryInfo", response.StatusCode, body)
 	}
 	for range 30 {
-		if _, err := healthpb.NewHealthClient(busy.conn).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
+		if _, err := healthpb.NewHealthClient(busy.conn).
+			Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
 			t.Fatalf("health for a busy caller: %v", err)
 		}
 	}
@@ -97,7 +112,7 @@ func TestRatePerCaller(t *testing.T) {
 // Who guesses tokens is slowed down by address, and cannot fill the log.
 func TestRateOfGuesses(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"*"`, `"note"`))
-	s := startGuarded(t, func(c *server.Config) { c.Callers, c.Rate, c.Burst = path, 1, 5 })
+	s := startConfigured(t, func(c *server.Config) { c.Callers, c.Rate, c.Burst = path, 1, 5 })
 	guesser, began := s.as(t, nil, "guess"), time.Now()
 	var last told
 	for range 50 {
@@ -115,10 +130,11 @@ func TestRateOfGuesses(t *testing.T) {
 	}
 }
 
-// Beyond as many calls as the server takes the next is refused at once, health is not, and nothing is left behind.
+// Beyond as many calls as the server takes the next is refused at once, health is not,
+// and nothing is left behind.
 func TestOverload(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxInFlight = redis.URL(), 3 })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxInFlight = redis.URL(), 3 })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-0")); err != nil {
 		t.Fatal(err)
@@ -132,7 +148,12 @@ func TestOverload(t *testing.T) {
 	for range 3 {
 		waiting.Go(func() { c.NoteDonation(t.Context(), series("I-1")) })
 	}
-	eventually(t, 5*time.Second, "three calls are under way", func() bool { return s.metric(t, "noted_calls_under_way") == 3 })
+	eventually(
+		t,
+		5*time.Second,
+		"three calls are under way",
+		func() bool { return s.metric(t, "noted_calls_under_way") == 3 },
+	)
 	if _, err := c.NoteDonation(t.Context(), series("I-2")); toldBy(err) != overloaded {
 		t.Errorf("one call more: %+v, want OVERLOADED", toldBy(err))
 	}
@@ -165,10 +186,14 @@ func TestOverload(t *testing.T) {
 // A call that has no time left for an answer is not asked of the store.
 func TestDeadlineFloor(t *testing.T) {
 	redis := redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), time.Millisecond })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), time.Millisecond })
 	for range 20 {
-		if _, err := s.as(t, nil, "").NoteDonation(t.Context(), series("I-1")); toldBy(err) != (told{code: codes.DeadlineExceeded, reason: "noted.v1/DEADLINE_EXCEEDED"}) {
-			// The ceiling of a millisecond may also pass before the call gets to the store at all.
+		if _, err := s.as(t, nil, "").
+			NoteDonation(t.Context(), series("I-1")); toldBy(
+			err,
+		) != (told{code: codes.DeadlineExceeded, reason: "noted.v1/DEADLINE_EXCEEDED"}) {
+			// The ceiling of a millisecond may also pass before the call gets to the
+			// store at all.
 			if status.Code(err) != codes.DeadlineExceeded {
 				t.Errorf("with less than 2 ms: %v, want DEADLINE_EXCEEDED", err)
 			}
@@ -182,9 +207,10 @@ func TestDeadlineFloor(t *testing.T) {
 	}
 }
 
-// Too many connections, of all callers or of one address, are closed at once; the others live, and a place that is given back is taken.
+// Too many connections, of all callers or of one address, are closed at once; the others
+// live, and a place that is given back is taken.
 func TestConnectionLimits(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) {
+	s := startConfigured(t, func(c *server.Config) {
 		c.MaxConnections, c.MaxConnectionsPerAddress, c.HTTPListen = 5, 3, "127.0.0.1:0"
 	})
 	from := func(address, to string) net.Conn {
@@ -216,7 +242,16 @@ func TestConnectionLimits(t *testing.T) {
 	if err := closedAtOnce(from("127.0.0.3", s.Addr())); err != nil {
 		t.Errorf("the sixth of all: %v", err)
 	}
-	if all, address := s.metric(t, "noted_connections_refused_total", `limit="all"`), s.metric(t, "noted_connections_refused_total", `limit="address"`); all != 1 || address != 1 {
+	if all, address := s.metric(
+		t,
+		"noted_connections_refused_total",
+		`limit="all"`,
+	), s.metric(
+		t,
+		"noted_connections_refused_total",
+		`limit="address"`,
+	); all != 1 ||
+		address != 1 {
 		t.Errorf("%v and %v are counted as refused, want one each", all, address)
 	}
 	if _, err := c.NoteDonation(t.Context(), series("I-1")); err != nil {
@@ -228,7 +263,8 @@ func TestConnectionLimits(t *testing.T) {
 	eventually(t, 5*time.Second, "and taken", open(5))
 }
 
-// closedAtOnce waits until the other side has closed a connection on which nothing was said.
+// closedAtOnce waits until the other side has closed a connection on which nothing was
+// said.
 func closedAtOnce(conn net.Conn) error {
 	return closedWithin(conn, 3*time.Second)
 }
@@ -243,12 +279,13 @@ func closedWithin(conn net.Conn, d time.Duration) error {
 	return nil
 }
 
-// A connection on which nothing comes, or half of what begins one, is closed; with TLS too, and at the door of HTTP.
+// A connection on which nothing comes, or half of what begins one, is closed; with TLS
+// too, and at the door of HTTP.
 func TestSilentConnections(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
-	plain := startGuarded(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
-	secure := startGuarded(t, func(c *server.Config) { c.TLSCert, c.TLSKey, c.HTTPListen = cert, key, "127.0.0.1:0" })
+	plain := startConfigured(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
+	secure := startConfigured(t, func(c *server.Config) { c.TLSCert, c.TLSKey, c.HTTPListen = cert, key, "127.0.0.1:0" })
 	var all sync.WaitGroup
 	for name, try := range map[string]struct{ addr, says string }{
 		"silence":                   {plain.Addr(), ""},
@@ -275,8 +312,13 @@ func TestSilentConnections(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for _, s := range []guardedServer{plain, secure} {
-		eventually(t, 5*time.Second, "no connection is left", func() bool { return s.metric(t, "noted_connections") == 0 })
+	for _, s := range []configuredServer{plain, secure} {
+		eventually(
+			t,
+			5*time.Second,
+			"no connection is left",
+			func() bool { return s.metric(t, "noted_connections") == 0 },
+		)
 	}
 }
 
@@ -301,16 +343,22 @@ func scripts(t *testing.T, redis *redistest.Server) (calls int) {
 	return calls
 }
 
-// Without any rate those who are denied are slowed down all the same, strangers and known callers who want what they have not, and each denial has its line; who does
-// what it may is not slowed down.
+// Without any rate those who are denied are slowed down all the same, strangers and known
+// callers who want what they have not, and each denial has its line; who does what it may
+// is not slowed down.
 func TestDeniedAreSlowedDown(t *testing.T) {
-	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note"`), byToken("astray", "astray", `"other"`, `"note"`))
+	path := callersFile(
+		t,
+		inDir(t, "callers.json"),
+		byToken("gateway", "right", `"live"`, `"note"`),
+		byToken("astray", "astray", `"other"`, `"note"`),
+	)
 	for name, c := range map[string]struct {
 		token string
 		want  told
 	}{"a stranger": {"guess", unauthenticated}, "a known caller": {"astray", ledgerDenied}} {
 		t.Run(name, func(t *testing.T) {
-			s := startGuarded(t, func(c *server.Config) { c.Callers = path })
+			s := startConfigured(t, func(c *server.Config) { c.Callers = path })
 			wrong, right, began := s.as(t, nil, c.token), s.as(t, nil, "right"), time.Now()
 			denied, slowed := 0, 0
 			for range 300 {
@@ -328,7 +376,12 @@ func TestDeniedAreSlowedDown(t *testing.T) {
 				}
 			}
 			if most := 51 + 10*int(time.Since(began)/time.Second+1); denied < 50 || denied > most || slowed == 0 {
-				t.Errorf("of 300 wrong calls %d were denied and %d slowed down, want 50 to %d denied", denied, slowed, most)
+				t.Errorf(
+					"of 300 wrong calls %d were denied and %d slowed down, want 50 to %d denied",
+					denied,
+					slowed,
+					most,
+				)
 			}
 			if got := s.logged("audit: denied"); got != denied {
 				t.Errorf("%d denials have %d audit lines", denied, got)

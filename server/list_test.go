@@ -20,8 +20,9 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// The longest notes that there can be, of series whose ids are the longest when they are written out, are listed to the end: no page grows beyond what a stream is to hold,
-// and no page token beyond what a request may be.
+// The longest notes that there can be, of series whose ids are the longest when they are
+// written out, are listed to the end: no page grows beyond what a stream is to hold, and
+// no page token beyond what a request may be.
 func TestListingOfLongNotes(t *testing.T) {
 	const many, sightings = 200, 16
 	for _, odd := range []string{`"`, `\`, `<`, `a`} {
@@ -36,8 +37,15 @@ func TestListingOfLongNotes(t *testing.T) {
 			go func() {
 				for i := range many * sightings {
 					if stream.Send(&notedv1.NoteDonationsRequest{Request: &notedv1.NoteDonationRequest{
-						Donation: &notedv1.Donation{Ledger: ledger, SeriesId: long(i / sightings), TransactionId: long(0), Amount: "-999999999999999.99999999", CurrencyCode: "EUR"},
-						Message:  &notedv1.Message{Channel: strings.Repeat("c", 32), Id: long(i % sightings)}}}) != nil {
+						Donation: &notedv1.Donation{
+							Ledger:        ledger,
+							SeriesId:      long(i / sightings),
+							TransactionId: long(0),
+							Amount:        "-999999999999999.99999999",
+							CurrencyCode:  "EUR",
+						},
+						Message: &notedv1.Message{Channel: strings.Repeat("c", 32), Id: long(i % sightings)},
+					}}) != nil {
 						return
 					}
 				}
@@ -53,7 +61,12 @@ func TestListingOfLongNotes(t *testing.T) {
 				for request := (&notedv1.ListDonationsRequest{Ledger: ledger, PageSize: size}); ; {
 					page, err := n.ListDonations(t.Context(), request)
 					if err != nil {
-						t.Fatalf("after %d notes, with a page token of %d bytes: %v", len(found), len(request.PageToken), err)
+						t.Fatalf(
+							"after %d notes, with a page token of %d bytes: %v",
+							len(found),
+							len(request.PageToken),
+							err,
+						)
 					}
 					most = max(most, proto.Size(page)-len(page.NextPageToken))
 					for _, note := range page.Notes {
@@ -74,10 +87,12 @@ func TestListingOfLongNotes(t *testing.T) {
 	}
 }
 
-// However many ask for pages, those who note are answered; who asks for pages gets one, or is told that the server has too much to do.
+// However many ask for pages, those who note are answered; who asks for pages gets one,
+// or is told that the server has too much to do.
 func TestListingsLeaveTheStoreToNotes(t *testing.T) {
-	// On a slow machine the pages that wait for a place take longer than a call may by default.
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redistest.Start(t).URL(), time.Minute })
+	// On a slow machine the pages that wait for a place take longer than a call may by
+	// default.
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redistest.Start(t).URL(), time.Minute })
 	fill(t, s, 200, 16)
 	c := s.as(t, nil, "")
 	done, stop := context.WithCancel(t.Context())
@@ -99,7 +114,12 @@ func TestListingsLeaveTheStoreToNotes(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, 20*time.Second, "more pages are asked for than there is place", func() bool { return refused.Load() > 0 && pages.Load() > 0 })
+	eventually(
+		t,
+		20*time.Second,
+		"more pages are asked for than there is place",
+		func() bool { return refused.Load() > 0 && pages.Load() > 0 },
+	)
 	for i := range 300 {
 		if _, err := c.NoteDonation(within(t, 10*time.Second), series(fmt.Sprint("I-note-", i))); err != nil {
 			t.Errorf("a note meanwhile: %v", err)
@@ -113,8 +133,8 @@ func TestListingsLeaveTheStoreToNotes(t *testing.T) {
 	}
 }
 
-// A page takes many round trips. Callers whose time ends in the midst of one, while the store
-// answers each round trip, must not make it count as dead.
+// A page takes many round trips. Callers whose time ends in the midst of one, while the
+// store answers each round trip, must not make it count as dead.
 func TestListingsOutOfTimeAreNoNews(t *testing.T) {
 	redis := redistest.Start(t)
 	var slow atomic.Bool
@@ -124,7 +144,7 @@ func TestListingsOutOfTimeAreNoNews(t *testing.T) {
 		}
 		return d
 	})
-	s := startGuarded(t, func(c *server.Config) { c.Redis = proxy.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = proxy.URL() })
 	fill(t, s, 1500, 1)
 	c := s.as(t, nil, "")
 	slow.Store(true)
@@ -151,7 +171,7 @@ func TestListingsOutOfTimeAreNoNews(t *testing.T) {
 }
 
 // fill notes donations that are long to tell.
-func fill(t *testing.T, s guardedServer, donations, sightings int) {
+func fill(t *testing.T, s configuredServer, donations, sightings int) {
 	t.Helper()
 	stream, err := s.as(t, nil, "").NoteDonations(within(t, 30*time.Second))
 	if err != nil {
@@ -160,8 +180,15 @@ func fill(t *testing.T, s guardedServer, donations, sightings int) {
 	go func() {
 		for i := range donations * sightings {
 			if stream.Send(&notedv1.NoteDonationsRequest{Request: &notedv1.NoteDonationRequest{
-				Donation: &notedv1.Donation{SeriesId: fmt.Sprint("I-", i/sightings), TransactionId: strings.Repeat("t", 128)},
-				Message:  &notedv1.Message{Channel: "ipn", Id: strings.Repeat("m", 124) + fmt.Sprintf("%04d", i%sightings)}}}) != nil {
+				Donation: &notedv1.Donation{
+					SeriesId:      fmt.Sprint("I-", i/sightings),
+					TransactionId: strings.Repeat("t", 128),
+				},
+				Message: &notedv1.Message{
+					Channel: "ipn",
+					Id:      strings.Repeat("m", 124) + fmt.Sprintf("%04d", i%sightings),
+				},
+			}}) != nil {
 				return
 			}
 		}

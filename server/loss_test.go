@@ -27,13 +27,18 @@ func postTo(t *testing.T, url string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-// A store that was emptied is reported once, in log, metrics and health, and served on; an acknowledgement ends it.
+// A store that was emptied is reported once, in log, metrics and health, and served on;
+// an acknowledgement ends it.
 func TestLossIsReported(t *testing.T) {
 	redis := redistest.Start(t)
 	var log lockedBuffer
 	n := start(t, servertest.Options{Redis: redis.URL(), Log: &log})
 	n.mustNote(t, series("I-1"))
-	if code, body := postTo(t, "http://"+n.AdminAddr()+"/acknowledge?epoch=x"); code != 200 || !strings.Contains(body, "nothing is lost") {
+	if code, body := postTo(
+		t,
+		"http://"+n.AdminAddr()+"/acknowledge?epoch=x",
+	); code != 200 ||
+		!strings.Contains(body, "nothing is lost") {
 		t.Errorf("acknowledging nothing: %d %s", code, body)
 	}
 	redis.Do("FLUSHALL")
@@ -51,13 +56,22 @@ func TestLossIsReported(t *testing.T) {
 		t.Errorf("/readyz = %q, want ready and what is lost", ready)
 	}
 	n.mustNote(t, series("I-2"))
-	eventually(t, 5*time.Second, "the gauge of the next look", func() bool { return n.metric(t, "noted_store_up") == 1 })
+	eventually(
+		t,
+		5*time.Second,
+		"the gauge of the next look",
+		func() bool { return n.metric(t, "noted_store_up") == 1 },
+	)
 	if got := strings.Count(log.String(), "gone back in time: donations"); got != 1 {
 		t.Errorf("the log tells of it %d times, want once", got)
 	}
 	_, epoch, _ := strings.Cut(ready, "epoch=")
 	epoch, _, _ = strings.Cut(epoch, " ")
-	if code, body := postTo(t, "http://"+n.AdminAddr()+"/acknowledge"); code != http.StatusConflict || !strings.Contains(body, epoch) {
+	if code, body := postTo(
+		t,
+		"http://"+n.AdminAddr()+"/acknowledge",
+	); code != http.StatusConflict ||
+		!strings.Contains(body, epoch) {
 		t.Errorf("acknowledging without the epoch: %d %s", code, body)
 	}
 	if code, body := postTo(t, "http://"+n.AdminAddr()+"/acknowledge?epoch="+epoch); code != 200 {
@@ -71,10 +85,18 @@ func TestLossIsReported(t *testing.T) {
 	}
 }
 
-// With RefuseAfterLoss nobody is answered from what is left, and an operator's acknowledgement ends that. Nor does a server start on a store of another epoch.
+// With RefuseAfterLoss nobody is answered from what is left, and an operator's
+// acknowledgement ends that. Nor does a server start on a store of another epoch.
 func TestLossIsRefused(t *testing.T) {
 	redis := redistest.Start(t)
-	config := server.Config{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Redis: redis.URL(), RefuseAfterLoss: true, Epoch: "anotherone", Logger: slog.New(slog.DiscardHandler)}
+	config := server.Config{
+		Listen:          "127.0.0.1:0",
+		AdminListen:     "127.0.0.1:0",
+		Redis:           redis.URL(),
+		RefuseAfterLoss: true,
+		Epoch:           "anotherone",
+		Logger:          slog.New(slog.DiscardHandler),
+	}
 	s, err := server.New(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +134,12 @@ func TestLossIsRefused(t *testing.T) {
 		if _, err := caller.NoteDonation(within(t, time.Second), series("I-1")); err != nil {
 			t.Errorf("%s, acknowledged: %v", round, err)
 		}
-		eventually(t, 5*time.Second, round+": ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200") })
+		eventually(
+			t,
+			5*time.Second,
+			round+": ready",
+			func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200") },
+		)
 	}
 	config.AdminListen = server.Off
 	if _, err := server.New(t.Context(), config); err == nil || !strings.Contains(err.Error(), "-admin-listen") {
@@ -123,7 +150,14 @@ func TestLossIsRefused(t *testing.T) {
 // An answer that the replicas lack is told as such.
 func TestDurabilityNotReached(t *testing.T) {
 	redis := redistest.Start(t)
-	config := server.Config{Listen: "127.0.0.1:0", AdminListen: server.Off, Redis: redis.URL(), Replicas: 1, ReplicasTimeout: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
+	config := server.Config{
+		Listen:          "127.0.0.1:0",
+		AdminListen:     server.Off,
+		Redis:           redis.URL(),
+		Replicas:        1,
+		ReplicasTimeout: 20 * time.Millisecond,
+		Logger:          slog.New(slog.DiscardHandler),
+	}
 	s, err := server.New(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +170,9 @@ func TestDurabilityNotReached(t *testing.T) {
 	t.Cleanup(func() { conn.Close() })
 	for range 2 {
 		_, err := caller.NoteDonation(within(t, time.Second), series("I-1"))
-		if got, want := toldBy(err), (told{code: codes.Unavailable, reason: "noted.v1/DURABILITY_NOT_REACHED", retry: true}); got != want {
+		if got, want := toldBy(
+			err,
+		), (told{code: codes.Unavailable, reason: "noted.v1/DURABILITY_NOT_REACHED", retry: true}); got != want {
 			t.Errorf("NoteDonation = %+v (%v), want %+v", got, err, want)
 		}
 	}

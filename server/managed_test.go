@@ -14,9 +14,10 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// TestManagedRedis sets a Redis up as providers do, who take commands away, set the eviction, and
-// have users and TLS of their own. On each row the service serves, and warns of what it cannot
-// see, or it names the remedy in one sentence. README.md has the same table in words.
+// TestManagedRedis sets a Redis up as providers do, who take commands away, set the
+// eviction, and have users and TLS of their own. On each row the service serves, and
+// warns of what it cannot see, or it names the remedy in one sentence. README.md has the
+// same table in words.
 func TestManagedRedis(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
@@ -28,12 +29,13 @@ func TestManagedRedis(t *testing.T) {
 		return args
 	}
 	const (
-		seeProvider = "look with its provider that it is Redis 6.2 or newer, with maxmemory-policy noeviction and its append-only file on"
-		turnOn      = "turn its persistence on with its provider, as an append-only file"
-		noeviction  = "set it with its provider"
-		unknown     = "give it back, ask the provider for it, or name another Redis"
-		rights      = `give it the rights that README.md has under "Run it"`
-		restricted  = "~noted:* +@all -@admin -@dangerous"
+		seeProvider = "look with its provider that it is Redis 6.2 or newer, with maxmemory-policy noeviction and " +
+			"its append-only file on"
+		turnOn     = "turn its persistence on with its provider, as an append-only file"
+		noeviction = "set it with its provider"
+		unknown    = "give it back, ask the provider for it, or name another Redis"
+		rights     = `give it the rights that README.md has under "Run it"`
+		restricted = "~noted:* +@all -@admin -@dangerous"
 	)
 	aof := []string{"--appendonly", "yes"}
 	for _, c := range []struct {
@@ -71,11 +73,26 @@ func TestManagedRedis(t *testing.T) {
 			args, scheme, port, ca := c.args, "redis://", "", ""
 			if c.tls {
 				scheme, port, ca = "rediss://", fmt.Sprint(redistest.FreePort()), caFile
-				args = append([]string{"--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no", "--tls-ca-cert-file", cert}, args...)
+				args = append(
+					[]string{
+						"--tls-port",
+						port,
+						"--tls-cert-file",
+						cert,
+						"--tls-key-file",
+						key,
+						"--tls-auth-clients",
+						"no",
+						"--tls-ca-cert-file",
+						cert,
+					},
+					args...)
 			}
 			if c.user != "" {
 				acl := "user default on nopass ~* +@all\nuser noted on >p " + c.user + "\n"
-				args = append([]string{"--aclfile", pkitest.Write(t, filepath.Join(t.TempDir(), "users.acl"), []byte(acl))}, args...)
+				args = append(
+					[]string{"--aclfile", pkitest.Write(t, filepath.Join(t.TempDir(), "users.acl"), []byte(acl))},
+					args...)
 			}
 			r := redistest.Start(t, args...)
 			addr := r.Addr()
@@ -86,16 +103,26 @@ func TestManagedRedis(t *testing.T) {
 				addr = "noted:p@" + addr
 			}
 			log := &lockedBuffer{}
-			config := server.Config{Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Redis: scheme + addr, RedisCA: ca, Replicas: c.replicas,
-				Logger: slog.New(slog.NewJSONHandler(log, nil))}
+			config := server.Config{
+				Listen:      "127.0.0.1:0",
+				AdminListen: "127.0.0.1:0",
+				Redis:       scheme + addr,
+				RedisCA:     ca,
+				Replicas:    c.replicas,
+				Logger:      slog.New(slog.NewJSONHandler(log, nil)),
+			}
 			if c.refuses == noeviction { // it does not even start
 				_, err := server.New(t.Context(), config)
-				if err == nil || !strings.Contains(err.Error(), c.refuses) || !strings.Contains(err.Error(), "noeviction") {
+				if err == nil || !strings.Contains(err.Error(), c.refuses) ||
+					!strings.Contains(err.Error(), "noeviction") {
 					t.Errorf("New = %v, want an error that says %q", err, c.refuses)
 				}
 				return
 			}
-			s := startGuarded(t, func(to *server.Config) { to.Redis, to.RedisCA, to.Replicas = config.Redis, ca, c.replicas })
+			s := startConfigured(
+				t,
+				func(to *server.Config) { to.Redis, to.RedisCA, to.Replicas = config.Redis, ca, c.replicas },
+			)
 			caller := s.as(t, nil, "")
 			if c.refuses != "" {
 				eventually(t, 20*time.Second, "/readyz says "+c.refuses, func() bool {
@@ -107,12 +134,20 @@ func TestManagedRedis(t *testing.T) {
 				}
 				return
 			}
-			eventually(t, 20*time.Second, "ready", func() bool { return get(t, "http://"+s.AdminAddr()+"/readyz") == "200\nready\n" })
+			eventually(
+				t,
+				20*time.Second,
+				"ready",
+				func() bool { return get(t, "http://"+s.AdminAddr()+"/readyz") == "200\nready\n" },
+			)
 			everyCall(t, caller)
 			if got := s.metric(t, "noted_store_replicas"); math.IsNaN(got) != (c.warns == seeProvider) {
 				t.Errorf("noted_store_replicas = %v, want a number where the store tells, and only there", got)
 			}
-			if warned := s.logged(`"level":"WARN","msg":"the store`); c.warns == "" && warned > 0 || c.warns != "" && s.logged(`"level":"WARN"`, c.warns) != 1 {
+			if warned := s.logged(
+				`"level":"WARN","msg":"the store`,
+			); c.warns == "" && warned > 0 ||
+				c.warns != "" && s.logged(`"level":"WARN"`, c.warns) != 1 {
 				t.Errorf("the log has %d warnings, want one that says %q:\n%s", warned, c.warns, s.log)
 			}
 		})

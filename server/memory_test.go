@@ -15,12 +15,15 @@ import (
 	"github.com/donation-dedupe/noted/server"
 )
 
-// What is told at the start of the memory that callers can take is an upper bound: of connections that each have as many requests under way as they may, of each all
-// but the last bytes, all together take less, and the server offers to take no more of them however fast they send. When their time is over nothing is left.
+// What is told at the start of the memory that callers can take is an upper bound: of
+// connections that each have as many requests under way as they may, of each all but the
+// last bytes, all together take less, and the server offers to take no more of them
+// however fast they send. When their time is over nothing is left.
 func TestMemoryIsBounded(t *testing.T) {
 	const peers, streams, message = 4, 250, 64 << 10
-	s := startGuarded(t, func(c *server.Config) { c.MaxConnections, c.MaxDeadline = 100, 3*time.Second })
-	told := regexp.MustCompile(`"max_connections":100,"idle":"9.8 MiB","busy":"\d+.\d GiB","each_idle":"0.1 MiB","each_busy":"(\d+.\d) MiB"`).FindStringSubmatch(s.log.String())
+	s := startConfigured(t, func(c *server.Config) { c.MaxConnections, c.MaxDeadline = 100, 3*time.Second })
+	told := regexp.MustCompile(`"max_connections":100,"idle":"9.8 MiB","busy":"\d+.\d GiB","each_idle":"0.1 MiB","each_busy":"(\d+.\d) MiB"`).
+		FindStringSubmatch(s.log.String())
 	if told == nil {
 		t.Fatalf("it does not tell how much memory callers can take:\n%s", s.log)
 	}
@@ -65,7 +68,11 @@ func TestMemoryIsBounded(t *testing.T) {
 			for i := range uint32(streams) {
 				writing.Lock()
 				p.call(2*i + 1)
-				p.framer.WriteData(2*i+1, false, []byte{0, 0, 0, 0xff, 0xf0}) // announces a message of 64 KiB less 16 bytes
+				p.framer.WriteData(
+					2*i+1,
+					false,
+					[]byte{0, 0, 0, 0xff, 0xf0},
+				) // announces a message of 64 KiB less 16 bytes
 				writing.Unlock()
 				for left := message - 64; left > 0; left -= 16 << 10 {
 					writing.Lock()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -22,7 +23,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// A panic tells the caller nothing, the log everything, and the server goes on; in a call and on a stream, at both doors.
+// A panic tells the caller nothing, the log everything, and the server goes on; in a call
+// and on a stream, at both doors.
 func TestPanicTellsNothing(t *testing.T) {
 	redis, err := embedded.Start()
 	if err != nil {
@@ -31,28 +33,34 @@ func TestPanicTellsNothing(t *testing.T) {
 	t.Cleanup(redis.Close)
 	var mu sync.Mutex
 	var log bytes.Buffer
-	s, err := New(t.Context(), Config{Listen: "127.0.0.1:0", HTTPListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Redis: redis.URL(), Trial: true,
+	s, err := New(t.Context(), Config{
+		Listen: "127.0.0.1:0", HTTPListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Redis: redis.URL(), Trial: true,
 		Logger: slog.New(slog.NewJSONHandler(writer(func(p []byte) (int, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			return log.Write(p)
-		}), nil))})
+		}), nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	usual := s.service.rules
-	s.service.rules = func(ledger string) store.Rules {
+	rules := s.service.Rules
+	s.service.Rules = func(ledger string) store.Rules {
 		if ledger == "panic" {
 			panic("the secret canary")
 		}
-		return usual(ledger)
+		return rules(ledger)
 	}
-	s.door.unary = append([]grpc.UnaryServerInterceptor{func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		if r, ok := request.(*notedv1.NoteDonationRequest); ok && r.RequestId == "of an interceptor" {
-			panic("the secret canary")
-		}
-		return handler(ctx, request)
-	}}, s.door.unary...)
+	s.door.Unary = append(
+		[]grpc.UnaryServerInterceptor{
+			func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+				if r, ok := request.(*notedv1.NoteDonationRequest); ok && r.RequestId == "of an interceptor" {
+					panic("the secret canary")
+				}
+				return handler(ctx, request)
+			},
+		},
+		s.door.Unary...)
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx) }()
@@ -66,7 +74,9 @@ func TestPanicTellsNothing(t *testing.T) {
 	told := func(what string, err error) {
 		t.Helper()
 		text := status.Convert(err).Proto().String()
-		if status.Code(err) != codes.Internal || strings.Contains(text, "canary") || strings.Contains(text, "goroutine") || strings.Contains(text, ".go:") {
+		if status.Code(err) != codes.Internal || strings.Contains(text, "canary") ||
+			strings.Contains(text, "goroutine") ||
+			strings.Contains(text, ".go:") {
 			t.Errorf("%s told %s, want INTERNAL and no more", what, text)
 		}
 	}
@@ -87,7 +97,7 @@ func TestPanicTellsNothing(t *testing.T) {
 	defer h2c.CloseIdleConnections()
 	door := notedv1connect.NewDedupeServiceClient(&http.Client{Transport: h2c}, "http://"+s.HTTPAddr())
 	_, err = door.NoteDonation(ctx, bad)
-	told("the call at the door", statusError(err))
+	told("the call at the door", status.Error(codes.Code(connect.CodeOf(err)), err.Error()))
 	second, err := door.NoteDonations(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -96,11 +106,14 @@ func TestPanicTellsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = second.Receive()
-	told("the stream at the door", statusError(err))
+	told("the stream at the door", status.Error(codes.Code(connect.CodeOf(err)), err.Error()))
 	bad.RequestId = "of an interceptor"
 	_, err = door.NoteDonation(ctx, bad)
-	told("the call in whose interceptors something panics", statusError(err))
-	if _, err := client.NoteDonation(ctx, &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}}); err != nil {
+	told("the call in whose interceptors something panics", status.Error(codes.Code(connect.CodeOf(err)), err.Error()))
+	if _, err := client.NoteDonation(
+		ctx,
+		&notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}},
+	); err != nil {
 		t.Errorf("after the panics: %v", err)
 	}
 	response, err := http.Get("http://" + s.AdminAddr() + "/metrics")
@@ -118,7 +131,7 @@ func TestPanicTellsNothing(t *testing.T) {
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
-		if !bytes.Contains(stacks, []byte("(*service).NoteDonations")) {
+		if !bytes.Contains(stacks, []byte("(*Service).NoteDonations")) {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -138,7 +151,11 @@ func TestPanicTellsNothing(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if got := strings.Count(log.String(), "the secret canary"); got != 5 || !strings.Contains(log.String(), "goroutine") {
+	if got := strings.Count(
+		log.String(),
+		"the secret canary",
+	); got != 5 ||
+		!strings.Contains(log.String(), "goroutine") {
 		t.Errorf("the log tells of %d panics with their stacks, want 5", got)
 	}
 }

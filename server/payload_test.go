@@ -17,12 +17,21 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A message that comes again with something else in it is the same message, and the answer says what is different. An operator sees it in a metric.
+// A message that comes again with something else in it is the same message, and the
+// answer says what is different. An operator sees it in a metric.
 func TestSameMessageOtherPayload(t *testing.T) {
 	n := start(t, servertest.Options{})
 	request := func(amount, currency string, at time.Time) *notedv1.NoteDonationRequest {
-		return &notedv1.NoteDonationRequest{Message: &notedv1.Message{Channel: "ipn", Id: "61A0"},
-			Donation: &notedv1.Donation{Ledger: "live", SeriesId: "I-1", Amount: amount, CurrencyCode: currency, OccurredAt: timestamppb.New(at)}}
+		return &notedv1.NoteDonationRequest{
+			Message: &notedv1.Message{Channel: "ipn", Id: "61A0"},
+			Donation: &notedv1.Donation{
+				Ledger:       "live",
+				SeriesId:     "I-1",
+				Amount:       amount,
+				CurrencyCode: currency,
+				OccurredAt:   timestamppb.New(at),
+			},
+		}
 	}
 	at := n.Now().Add(-time.Hour).Truncate(time.Second)
 	first := n.mustNote(t, request("25.00", "EUR", at))
@@ -35,14 +44,27 @@ func TestSameMessageOtherPayload(t *testing.T) {
 		{request("25.00", "USD", at.Add(time.Minute)), []string{"currency_code", "occurred_at"}},
 	} {
 		again := n.mustNote(t, c.request)
-		if again.Verdict != notedv1.Verdict_VERDICT_DUPLICATE || again.Evidence != notedv1.Evidence_EVIDENCE_SAME_MESSAGE || again.Note.DonationId != first.Note.DonationId {
-			t.Errorf("%v: %v by %v of %s, want DUPLICATE by SAME_MESSAGE of %s", c.request.Donation, again.Verdict, again.Evidence, again.Note.DonationId, first.Note.DonationId)
+		if again.Verdict != notedv1.Verdict_VERDICT_DUPLICATE ||
+			again.Evidence != notedv1.Evidence_EVIDENCE_SAME_MESSAGE ||
+			again.Note.DonationId != first.Note.DonationId {
+			t.Errorf(
+				"%v: %v by %v of %s, want DUPLICATE by SAME_MESSAGE of %s",
+				c.request.Donation,
+				again.Verdict,
+				again.Evidence,
+				again.Note.DonationId,
+				first.Note.DonationId,
+			)
 		}
 		if !slices.Equal(again.Differences, c.want) {
 			t.Errorf("%v: differences %q, want %q", c.request.Donation, again.Differences, c.want)
 		}
 		if again.Note.Donation.Amount != "25.00" || again.Note.Donation.CurrencyCode != "EUR" {
-			t.Errorf("the note is of %s %s now, want 25.00 EUR as it was", again.Note.Donation.Amount, again.Note.Donation.CurrencyCode)
+			t.Errorf(
+				"the note is of %s %s now, want 25.00 EUR as it was",
+				again.Note.Donation.Amount,
+				again.Note.Donation.CurrencyCode,
+			)
 		}
 	}
 	for field, want := range map[string]float64{"amount": 1, "currency_code": 1, "occurred_at": 1, "transaction_id": 0} {
@@ -56,8 +78,10 @@ func TestSameMessageOtherPayload(t *testing.T) {
 func TestUnknownFields(t *testing.T) {
 	n := start(t, servertest.Options{})
 	request := series("I-1")
-	request.ProtoReflect().SetUnknown(protowire.AppendString(protowire.AppendTag(nil, 900, protowire.BytesType), "of a later release"))
-	request.Donation.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 901, protowire.VarintType), 7))
+	request.ProtoReflect().
+		SetUnknown(protowire.AppendString(protowire.AppendTag(nil, 900, protowire.BytesType), "of a later release"))
+	request.Donation.ProtoReflect().
+		SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 901, protowire.VarintType), 7))
 	if got := n.mustNote(t, request).Verdict; got != notedv1.Verdict_VERDICT_FIRST {
 		t.Errorf("with fields of a later release: %v, want FIRST", got)
 	}
@@ -66,7 +90,8 @@ func TestUnknownFields(t *testing.T) {
 	}
 }
 
-// Ids are taken as they are: nothing is folded, and what only looks alike is refused, since it can be no id of PayPal's.
+// Ids are taken as they are: nothing is folded, and what only looks alike is refused,
+// since it can be no id of PayPal's.
 func TestIDsAreNotFolded(t *testing.T) {
 	n := start(t, servertest.Options{})
 	for _, id := range []string{"I-ABC", "I-abc", "i-ABC", "I-ABC.", "I-A%42C", "I-O0", "I-0O", "I_ABC"} {
@@ -92,7 +117,11 @@ func TestUnknownMethods(t *testing.T) {
 			if got := status.Code(err); got != codes.Unimplemented {
 				t.Errorf("%s of %s: %v, want UNIMPLEMENTED", method, service, err)
 			}
-			response, err := http.Post("http://"+n.HTTPAddr()+"/"+service+"/"+method, "application/json", strings.NewReader("{}"))
+			response, err := http.Post(
+				"http://"+n.HTTPAddr()+"/"+service+"/"+method,
+				"application/json",
+				strings.NewReader("{}"),
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +130,11 @@ func TestUnknownMethods(t *testing.T) {
 			}
 		}
 	}
-	if metrics := get(t, "http://"+n.AdminAddr()+"/metrics"); strings.Contains(metrics, "MadeUp") || strings.Contains(metrics, "made.up") {
+	if metrics := get(
+		t,
+		"http://"+n.AdminAddr()+"/metrics",
+	); strings.Contains(metrics, "MadeUp") ||
+		strings.Contains(metrics, "made.up") {
 		t.Error("the metrics have what callers made up")
 	}
 }

@@ -10,17 +10,31 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A Redis that is up and takes no scripts, since it is a replica by now, is busy with another's script, or still loads its data, makes calls UNAVAILABLE at once, with when to
-// come again; /readyz tells why; and when that is over the service is ready by itself, what was known is known, and what was refused is FIRST. One
-// that is frozen and says nothing is told from them.
+// A Redis that is up and takes no scripts, since it is a replica by now, is busy with
+// another's script, or still loads its data, makes calls UNAVAILABLE at once, with when
+// to come again; /readyz tells why; and when that is over the service is ready by itself,
+// what was known is known, and what was refused is FIRST. One that is frozen and says
+// nothing is told from them.
 func TestRefusingRedis(t *testing.T) {
-	redis := redistest.Start(t, "--key-load-delay", "5000", "--rdbcompression", "no", "--loading-process-events-interval-bytes", "1024", "--busy-reply-threshold", "20")
-	s := startGuarded(t, func(c *server.Config) { c.Redis = redis.URL() })
+	redis := redistest.Start(
+		t,
+		"--key-load-delay",
+		"5000",
+		"--rdbcompression",
+		"no",
+		"--loading-process-events-interval-bytes",
+		"1024",
+		"--busy-reply-threshold",
+		"20",
+	)
+	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
 	if _, err := c.NoteDonation(t.Context(), series("I-known")); err != nil {
 		t.Fatal(err)
 	}
-	redis.Do(`EVAL "for i = 1, 1200 do redis.call('SET', i, string.rep('x', 100)) end" 0`) // to be loaded for six seconds
+	redis.Do(
+		`EVAL "for i = 1, 1200 do redis.call('SET', i, string.rep('x', 100)) end" 0`,
+	) // to be loaded for six seconds
 	for _, state := range []struct{ name, tells, begin, end string }{
 		{"READONLY", "it is a replica", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"},
 		{"BUSY", "BUSY", "", "SCRIPT KILL"},
@@ -52,9 +66,18 @@ func TestRefusingRedis(t *testing.T) {
 			redis.Do(state.end)
 		}
 		<-busy
-		eventually(t, 30*time.Second, state.name+" is over: ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200") })
+		eventually(
+			t,
+			30*time.Second,
+			state.name+" is over: ready",
+			func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200") },
+		)
 		for id, want := range map[string]notedv1.Verdict{"I-known": notedv1.Verdict_VERDICT_DUPLICATE, state.name: notedv1.Verdict_VERDICT_FIRST} {
-			if answer, err := c.NoteDonation(within(t, 5*time.Second), series(id)); err != nil || answer.Verdict != want {
+			if answer, err := c.NoteDonation(
+				within(t, 5*time.Second),
+				series(id),
+			); err != nil ||
+				answer.Verdict != want {
 				t.Errorf("after %s, %s: %v, %v, want %v", state.name, id, answer.GetVerdict(), err, want)
 			}
 		}
@@ -65,8 +88,16 @@ func TestRefusingRedis(t *testing.T) {
 
 	redis.Pause()
 	eventually(t, 20*time.Second, "frozen: not ready, and why", func() bool {
-		return strings.Contains(get(t, "http://"+s.AdminAddr()+"/readyz"), "it has not answered in time; see whether it is frozen")
+		return strings.Contains(
+			get(t, "http://"+s.AdminAddr()+"/readyz"),
+			"it has not answered in time; see whether it is frozen",
+		)
 	})
 	redis.Resume()
-	eventually(t, 20*time.Second, "not frozen any more: ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200") })
+	eventually(
+		t,
+		20*time.Second,
+		"not frozen any more: ready",
+		func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200") },
+	)
 }

@@ -24,21 +24,38 @@ var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 func TestLife(t *testing.T) {
 	n := start(t, servertest.Options{Frozen: noon})
 	request := &notedv1.NoteDonationRequest{
-		Donation: &notedv1.Donation{Ledger: "paypal-live", SeriesId: "I-1", OccurredAt: timestamppb.New(noon.Add(-time.Hour + 1500*time.Microsecond)),
-			Amount: "25.00", CurrencyCode: "EUR", TransactionId: "T1"},
+		Donation: &notedv1.Donation{
+			Ledger:        "paypal-live",
+			SeriesId:      "I-1",
+			OccurredAt:    timestamppb.New(noon.Add(-time.Hour + 1500*time.Microsecond)),
+			Amount:        "25.00",
+			CurrencyCode:  "EUR",
+			TransactionId: "T1",
+		},
 		Message:   &notedv1.Message{Channel: "ipn", Id: "m1"},
 		Hold:      durationpb.New(time.Minute),
 		RequestId: "r1",
 	}
 	first := n.mustNote(t, request)
-	donation := &notedv1.Donation{Ledger: "paypal-live", SeriesId: "I-1", Event: notedv1.Event_EVENT_PAYMENT,
-		OccurredAt: timestamppb.New(noon.Add(-time.Hour + time.Millisecond)), Amount: "25.00", CurrencyCode: "EUR", TransactionId: "T1"}
+	donation := &notedv1.Donation{
+		Ledger:   "paypal-live",
+		SeriesId: "I-1",
+		Event:    notedv1.Event_EVENT_PAYMENT,
+		OccurredAt: timestamppb.New(
+			noon.Add(-time.Hour + time.Millisecond),
+		),
+		Amount:        "25.00",
+		CurrencyCode:  "EUR",
+		TransactionId: "T1",
+	}
 	want := &notedv1.NoteDonationResponse{
 		Verdict:  notedv1.Verdict_VERDICT_FIRST,
 		Evidence: notedv1.Evidence_EVIDENCE_NEW,
 		Note: &notedv1.Note{
-			Donation:  donation,
-			Sightings: []*notedv1.Sighting{{Message: request.Message, TransactionId: "T1", SeenAt: timestamppb.New(noon)}},
+			Donation: donation,
+			Sightings: []*notedv1.Sighting{
+				{Message: request.Message, TransactionId: "T1", SeenAt: timestamppb.New(noon)},
+			},
 			State:     notedv1.State_STATE_HELD,
 			NotedAt:   timestamppb.New(noon),
 			HeldUntil: timestamppb.New(noon.Add(time.Minute)),
@@ -46,33 +63,46 @@ func TestLife(t *testing.T) {
 			Attempt:   1,
 		},
 	}
-	ignore := cmp.Options{protocmp.Transform(), protocmp.IgnoreFields(&notedv1.Note{}, "donation_id"), protocmp.IgnoreFields(&notedv1.NoteDonationResponse{}, "receipt")}
+	ignore := cmp.Options{
+		protocmp.Transform(),
+		protocmp.IgnoreFields(&notedv1.Note{}, "donation_id"),
+		protocmp.IgnoreFields(&notedv1.NoteDonationResponse{}, "receipt"),
+	}
 	if diff := cmp.Diff(want, first, ignore); diff != "" {
 		t.Fatalf("the first answer (-want +got):\n%s", diff)
 	}
 	if first.Receipt == "" || first.Note.DonationId == "" {
 		t.Fatalf("receipt %q, donation id %q, want both", first.Receipt, first.Note.DonationId)
 	}
-	if again := n.mustNote(t, request); again.Evidence != notedv1.Evidence_EVIDENCE_SAME_REQUEST || again.Receipt != first.Receipt || again.Verdict != first.Verdict {
+	if again := n.mustNote(
+		t,
+		request,
+	); again.Evidence != notedv1.Evidence_EVIDENCE_SAME_REQUEST || again.Receipt != first.Receipt ||
+		again.Verdict != first.Verdict {
 		t.Fatalf("the same request again: %v", again)
 	}
 
 	n.Advance(20 * time.Second)
-	twin := &notedv1.NoteDonationRequest{
-		Donation: &notedv1.Donation{Ledger: "paypal-live", SeriesId: "I-1", OccurredAt: timestamppb.New(noon.Add(-time.Hour)),
-			Amount: "25.0", CurrencyCode: "EUR", TransactionId: "T2"},
+	repeat := &notedv1.NoteDonationRequest{
+		Donation: &notedv1.Donation{
+			Ledger: "paypal-live", SeriesId: "I-1", OccurredAt: timestamppb.New(noon.Add(-time.Hour)),
+			Amount: "25.0", CurrencyCode: "EUR", TransactionId: "T2",
+		},
 		Message: &notedv1.Message{Channel: "webhook", Id: "WH-1"},
 	}
-	second := n.mustNote(t, twin)
+	second := n.mustNote(t, repeat)
 	if second.Verdict != notedv1.Verdict_VERDICT_HELD || second.Evidence != notedv1.Evidence_EVIDENCE_PAIRED ||
 		second.RetryAfter.AsDuration() != 40*time.Second || second.Receipt != "" || second.Note.DonationId != first.Note.DonationId {
-		t.Fatalf("the twin: %v, want HELD, PAIRED, 40s, no receipt, the same donation", second)
+		t.Fatalf("the repeat: %v, want HELD, PAIRED, 40s, no receipt, the same donation", second)
 	}
 	if got, want := second.Differences, []string{"transaction_id", "occurred_at"}; !slices.Equal(got, want) {
 		t.Fatalf("differences = %v, want %v: 25.0 is 25.00", got, want)
 	}
 
-	extended, err := n.ExtendHold(t.Context(), &notedv1.ExtendHoldRequest{Receipt: first.Receipt, Hold: durationpb.New(5 * time.Minute)})
+	extended, err := n.ExtendHold(
+		t.Context(),
+		&notedv1.ExtendHoldRequest{Receipt: first.Receipt, Hold: durationpb.New(5 * time.Minute)},
+	)
 	if err != nil || !extended.Note.HeldUntil.AsTime().Equal(noon.Add(5*time.Minute+20*time.Second)) {
 		t.Fatalf("ExtendHold = %v, %v", extended, err)
 	}
@@ -80,44 +110,75 @@ func TestLife(t *testing.T) {
 	if err != nil || settled.Note.State != notedv1.State_STATE_SETTLED || settled.Note.HeldUntil != nil {
 		t.Fatalf("SettleDonation = %v, %v", settled, err)
 	}
-	if third := n.mustNote(t, twin); third.Verdict != notedv1.Verdict_VERDICT_DUPLICATE || third.RetryAfter != nil {
+	if third := n.mustNote(t, repeat); third.Verdict != notedv1.Verdict_VERDICT_DUPLICATE || third.RetryAfter != nil {
 		t.Fatalf("after it is settled: %v, want DUPLICATE", third)
 	}
 
-	looked, err := n.DonationExists(t.Context(), &notedv1.DonationExistsRequest{Donation: twin.Donation, Message: twin.Message})
-	if err != nil || !looked.Exists || looked.Evidence != notedv1.Evidence_EVIDENCE_SAME_MESSAGE || len(looked.Note.Sightings) != 2 {
+	looked, err := n.DonationExists(
+		t.Context(),
+		&notedv1.DonationExistsRequest{Donation: repeat.Donation, Message: repeat.Message},
+	)
+	if err != nil || !looked.Exists || looked.Evidence != notedv1.Evidence_EVIDENCE_SAME_MESSAGE ||
+		len(looked.Note.Sightings) != 2 {
 		t.Fatalf("DonationExists = %v, %v", looked, err)
 	}
 	page, err := n.ListDonations(t.Context(), &notedv1.ListDonationsRequest{Ledger: "paypal-live", SeriesId: "I-1"})
 	if err != nil || len(page.Notes) != 1 || cmp.Diff(looked.Note, page.Notes[0], protocmp.Transform()) != "" {
 		t.Fatalf("ListDonations = %v, %v, want the note that DonationExists found", page, err)
 	}
-	forgotten, err := n.ForgetDonation(t.Context(), &notedv1.ForgetDonationRequest{Ledger: "paypal-live", SeriesId: "I-1", DonationId: first.Note.DonationId, Reason: "test"})
+	forgotten, err := n.ForgetDonation(
+		t.Context(),
+		&notedv1.ForgetDonationRequest{
+			Ledger:     "paypal-live",
+			SeriesId:   "I-1",
+			DonationId: first.Note.DonationId,
+			Reason:     "test",
+		},
+	)
 	if err != nil || forgotten.Note.DonationId != first.Note.DonationId {
 		t.Fatalf("ForgetDonation = %v, %v", forgotten, err)
 	}
-	if looked, err := n.DonationExists(t.Context(), &notedv1.DonationExistsRequest{Donation: twin.Donation}); err != nil || looked.Exists || looked.Note != nil || looked.Evidence != 0 {
+	if looked, err := n.DonationExists(
+		t.Context(),
+		&notedv1.DonationExistsRequest{Donation: repeat.Donation},
+	); err != nil || looked.Exists || looked.Note != nil ||
+		looked.Evidence != 0 {
 		t.Fatalf("DonationExists after it is forgotten = %v, %v, want nothing", looked, err)
 	}
 
-	if got := n.metric(t, "noted_verdicts_total", `ledger="paypal-live"`, `channel="webhook"`, `event="payment"`, `verdict="held"`, `evidence="paired"`); got != 1 {
+	if got := n.metric(
+		t,
+		"noted_verdicts_total",
+		`ledger="paypal-live"`,
+		`channel="webhook"`,
+		`event="payment"`,
+		`verdict="held"`,
+		`evidence="paired"`,
+	); got != 1 {
 		t.Errorf("noted_verdicts_total counts %v held twins, want 1", got)
 	}
-	// Whether the ids differ is certain when neither has turned up on the other channel within the match window.
+	// Whether the ids differ is certain when neither has turned up on the other channel
+	// within the match window.
 	for _, want := range []float64{0, 1} {
 		if got := n.metric(t, "noted_channel_pairs_total", `ledger="paypal-live"`, `outcome="differed"`); got != want {
 			t.Errorf("noted_channel_pairs_total counts %v that differed, want %v, however often it is asked", got, want)
 		}
 		n.Advance(2 * time.Hour)
-		n.mustNote(t, &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-2", TransactionId: "T3"},
-			Message: &notedv1.Message{Channel: "ipn", Id: "I3"}})
+		n.mustNote(t, &notedv1.NoteDonationRequest{
+			Donation: &notedv1.Donation{SeriesId: "I-2", TransactionId: "T3"},
+			Message:  &notedv1.Message{Channel: "ipn", Id: "I3"},
+		})
 	}
 }
 
 // A whole request is a series id.
 func TestSeriesIDAlone(t *testing.T) {
 	n := start(t, servertest.Options{})
-	if got := n.mustNote(t, series("I-ABC")); got.Verdict != notedv1.Verdict_VERDICT_FIRST || got.Receipt != "" || got.Note.State != notedv1.State_STATE_SETTLED {
+	if got := n.mustNote(
+		t,
+		series("I-ABC"),
+	); got.Verdict != notedv1.Verdict_VERDICT_FIRST || got.Receipt != "" ||
+		got.Note.State != notedv1.State_STATE_SETTLED {
 		t.Fatalf("the first: %v", got)
 	}
 	if got := n.mustNote(t, series("I-ABC")); got.Verdict != notedv1.Verdict_VERDICT_DUPLICATE {
@@ -145,7 +206,11 @@ func TestExistsOfAnOpenNote(t *testing.T) {
 	if err != nil || released.Note.State != notedv1.State_STATE_OPEN {
 		t.Fatalf("ReleaseDonation = %v, %v", released, err)
 	}
-	if got, err := n.DonationExists(t.Context(), ask); err != nil || got.Exists || got.Note.GetState() != notedv1.State_STATE_OPEN {
+	if got, err := n.DonationExists(
+		t.Context(),
+		ask,
+	); err != nil || got.Exists ||
+		got.Note.GetState() != notedv1.State_STATE_OPEN {
 		t.Fatalf("once it is released: %v, %v, want false, with the note", got, err)
 	}
 }
@@ -162,7 +227,10 @@ func TestFailures(t *testing.T) {
 		return err
 	}
 	extend := func(receipt string) error {
-		_, err := n.ExtendHold(t.Context(), &notedv1.ExtendHoldRequest{Receipt: receipt, Hold: durationpb.New(time.Minute)})
+		_, err := n.ExtendHold(
+			t.Context(),
+			&notedv1.ExtendHoldRequest{Receipt: receipt, Hold: durationpb.New(time.Minute)},
+		)
 		return err
 	}
 	occurred := func(at time.Time) error {
@@ -181,7 +249,12 @@ func TestFailures(t *testing.T) {
 	expect("too early", occurred(noon.Add(-46*24*time.Hour)), codes.OutOfRange, "OCCURRED_TOO_EARLY")
 	expect("in the year 1", occurred(time.Time{}), codes.OutOfRange, "OCCURRED_TOO_EARLY")
 	expect("too late", occurred(noon.Add(25*time.Hour)), codes.OutOfRange, "OCCURRED_TOO_LATE")
-	expect("in the year 9999", occurred(time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)), codes.OutOfRange, "OCCURRED_TOO_LATE")
+	expect(
+		"in the year 9999",
+		occurred(time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)),
+		codes.OutOfRange,
+		"OCCURRED_TOO_LATE",
+	)
 
 	lost := n.mustNote(t, held(series("I-1"), time.Minute)).Receipt
 	n.Advance(61 * time.Second)
@@ -227,7 +300,13 @@ func TestFailures(t *testing.T) {
 		_, err = n.NoteDonation(t.Context(), r)
 	}
 	expect("a third donation of a series of two", err, codes.ResourceExhausted, "SERIES_FULL")
-	if got := n.metric(t, "noted_refusals_total", `rpc="SettleDonation"`, `code="FailedPrecondition"`, `reason="HOLD_LOST"`); got != 1 {
+	if got := n.metric(
+		t,
+		"noted_refusals_total",
+		`rpc="SettleDonation"`,
+		`code="FailedPrecondition"`,
+		`reason="HOLD_LOST"`,
+	); got != 1 {
 		t.Errorf("noted_refusals_total counts %v lost holds, want 1", got)
 	}
 }
@@ -271,7 +350,9 @@ func TestStoreFull(t *testing.T) {
 	n.mustNote(t, series("I-known"))
 	redis.Do("CONFIG SET maxmemory 1")
 	_, err := n.NoteDonation(t.Context(), series("I-new"))
-	if got, want := toldBy(err), (told{code: codes.ResourceExhausted, reason: "noted.v1/STORE_FULL", retry: true}); got != want {
+	if got, want := toldBy(
+		err,
+	), (told{code: codes.ResourceExhausted, reason: "noted.v1/STORE_FULL", retry: true}); got != want {
 		t.Errorf("noting: %+v, want %+v (%v)", got, want, err)
 	}
 	if got := n.mustNote(t, series("I-known")); got.Verdict != notedv1.Verdict_VERDICT_DUPLICATE {
@@ -279,7 +360,8 @@ func TestStoreFull(t *testing.T) {
 	}
 }
 
-// A store that is away, frozen, or slow: an error that says what may be concluded, in time, and never a verdict.
+// A store that is away, frozen, or slow: an error that says what may be concluded, in
+// time, and never a verdict.
 func TestStoreAway(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes")
 	n := start(t, servertest.Options{Redis: redis.URL(), MaxDeadline: 400 * time.Millisecond})
@@ -296,10 +378,17 @@ func TestStoreAway(t *testing.T) {
 	}
 	redis.Resume()
 	eventually(t, 5*time.Second, "the store answers again", func() bool {
-		_, err := n.DonationExists(within(t, time.Second), &notedv1.DonationExistsRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}})
+		_, err := n.DonationExists(
+			within(t, time.Second),
+			&notedv1.DonationExistsRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}},
+		)
 		return err == nil
 	})
-	if got, err := n.DonationExists(t.Context(), &notedv1.DonationExistsRequest{Donation: &notedv1.Donation{SeriesId: "I-2"}}); err != nil || got.Exists {
+	if got, err := n.DonationExists(
+		t.Context(),
+		&notedv1.DonationExistsRequest{Donation: &notedv1.Donation{SeriesId: "I-2"}},
+	); err != nil ||
+		got.Exists {
 		t.Errorf("what was asked while it was frozen: %v, %v; want it not noted, since its caller has gone", got, err)
 	}
 
@@ -309,7 +398,12 @@ func TestStoreAway(t *testing.T) {
 		_, err = n.NoteDonation(within(t, time.Second), series("I-3"))
 		return toldBy(err) == want
 	})
-	if _, err := n.DonationExists(t.Context(), &notedv1.DonationExistsRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}}); toldBy(err) != want {
+	if _, err := n.DonationExists(
+		t.Context(),
+		&notedv1.DonationExistsRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}},
+	); toldBy(
+		err,
+	) != want {
 		t.Errorf("looking while the store is away: %v, want %+v: never \"does not exist\"", err, want)
 	}
 

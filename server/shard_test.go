@@ -15,12 +15,14 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A cluster that has lost one shard, its primary and the replica, and that is allowed to go on without: callers with a series there are told UNAVAILABLE in time, callers
-// with another are answered, however many of the first there are; and the operator hears which node it is, from the log and from /readyz. When all of it is lost, it counts as
-// dead. When it is back all is known.
+// A cluster that has lost one shard, its primary and the replica, and that is allowed to
+// go on without: callers with a series there are told UNAVAILABLE in time, callers with
+// another are answered, however many of the first there are; and the operator hears which
+// node it is, from the log and from /readyz. When all of it is lost, it counts as dead.
+// When it is back all is known.
 func TestShardLost(t *testing.T) {
 	cluster := redistest.StartCluster(t, "--cluster-require-full-coverage", "no", "--appendonly", "yes")
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.RedisMode = cluster.URL, "cluster" })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.RedisMode = cluster.URL, "cluster" })
 	c := s.as(t, nil, "")
 	primaries := cluster.Primaries()
 	lost := primaries[0]
@@ -72,8 +74,16 @@ func TestShardLost(t *testing.T) {
 				}
 				began := time.Now()
 				err := known(there)
-				if got := toldBy(err); got.code != codes.Unavailable || !got.retry || time.Since(began) > 1900*time.Millisecond {
-					t.Errorf("a series of the lost shard: %v after %v, want UNAVAILABLE, with when to come again, before the deadline", err, time.Since(began))
+				if got := toldBy(
+					err,
+				); got.code != codes.Unavailable || !got.retry ||
+					time.Since(began) > 1900*time.Millisecond {
+					t.Errorf(
+						"a series of the lost shard: %v after %v, want UNAVAILABLE, with when to come again, before "+
+							"the deadline",
+						err,
+						time.Since(began),
+					)
 					return
 				}
 				refused.Add(1)
@@ -107,7 +117,12 @@ func TestShardLost(t *testing.T) {
 	for _, primary := range primaries { // before any replica can take over, which may lack the last second
 		primary.Restart()
 	}
-	eventually(t, 30*time.Second, "ready again, and all of it", func() bool { return get(t, "http://"+s.AdminAddr()+"/readyz") == "200\nready\n" })
+	eventually(
+		t,
+		30*time.Second,
+		"ready again, and all of it",
+		func() bool { return get(t, "http://"+s.AdminAddr()+"/readyz") == "200\nready\n" },
+	)
 	for _, id := range []string{there, elsewhere} {
 		eventually(t, 20*time.Second, id+" is answered again", func() bool { return known(id) == nil })
 	}

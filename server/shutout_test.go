@@ -80,17 +80,19 @@ func readmeRule(t *testing.T) string {
 	return string(found[1])
 }
 
-// A Redis that does not take the password is named in log, health and metric, with what to do. Callers are told nothing of it, and however often they ask, Redis
-// is asked now and then only. Once the password is right the service is ready by itself.
+// A Redis that does not take the password is named in log, health and metric, with what
+// to do. Callers are told nothing of it, and however often they ask, Redis is asked now
+// and then only. Once the password is right the service is ready by itself.
 func TestWrongPassword(t *testing.T) {
 	for name, login := range map[string]string{"WRONGPASS": "noted:wrong0canary@", "NOAUTH": ""} {
 		t.Run(name, func(t *testing.T) {
 			r := startOperators(t)
-			s := startGuarded(t, func(c *server.Config) { c.Redis = "redis://" + login + r.Addr() })
+			s := startConfigured(t, func(c *server.Config) { c.Redis = "redis://" + login + r.Addr() })
 			c := s.as(t, nil, "")
 			eventually(t, 10*time.Second, "/readyz says what to do", func() bool {
 				got := get(t, "http://"+s.AdminAddr()+"/readyz")
-				return strings.HasPrefix(got, "503\n") && strings.Contains(got, name) && strings.Contains(got, "mend the user and the password of -redis")
+				return strings.HasPrefix(got, "503\n") && strings.Contains(got, name) &&
+					strings.Contains(got, "mend the user and the password of -redis")
 			})
 			if got := s.metric(t, "noted_store_shut_out", `by="password"`); got != 1 {
 				t.Errorf("noted_store_shut_out = %v, want 1", got)
@@ -100,14 +102,19 @@ func TestWrongPassword(t *testing.T) {
 			for range 20 {
 				all.Go(func() {
 					for range 50 {
-						if _, err := c.NoteDonation(within(t, 5*time.Second), series("I-1")); toldBy(err) != storeUnavailable || strings.Contains(err.Error(), name) {
+						if _, err := c.NoteDonation(
+							within(t, 5*time.Second),
+							series("I-1"),
+						); toldBy(err) != storeUnavailable ||
+							strings.Contains(err.Error(), name) {
 							t.Errorf("a caller is told %v, want STORE_UNAVAILABLE and no more", err)
 						}
 					}
 				})
 			}
 			all.Wait()
-			// Each attempt is HELLO and AUTH. Five in a row open the breaker, three of which may share each time; then a trial now and then, and the watch's look.
+			// Each attempt is HELLO and AUTH. Five in a row open the breaker, three of
+			// which may share each time; then a trial now and then, and the watch's look.
 			if got, most := r.rejected(t)-before, 60+int(10*time.Since(began)/time.Second); got > most {
 				t.Errorf("1000 calls knocked %d times at Redis in %v, want at most %d", got, time.Since(began), most)
 			}
@@ -126,7 +133,12 @@ func TestWrongPassword(t *testing.T) {
 				_, err := c.NoteDonation(t.Context(), series("I-1"))
 				return err == nil
 			})
-			eventually(t, 10*time.Second, "ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") })
+			eventually(
+				t,
+				10*time.Second,
+				"ready",
+				func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") },
+			)
 			if got := s.metric(t, "noted_store_shut_out"); got != 0 {
 				t.Errorf("noted_store_shut_out = %v when it is ready, want 0", got)
 			}
@@ -134,13 +146,14 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
-// A right that Noted's user lacks, be it of the script itself, of a command in it or of its keys, makes the service unready and is told with what to do.
+// A right that Noted's user lacks, be it of the script itself, of a command in it or of
+// its keys, makes the service unready and is told with what to do.
 func TestMissingRight(t *testing.T) {
 	for name, without := range map[string]string{"a command": "-time", "scripts": "-evalsha", "a command in a script": "-set", "its keys": "resetkeys"} {
 		t.Run(name, func(t *testing.T) {
 			r := startOperators(t)
 			r.user(t, strings.Replace(readmeRule(t), "PASSWORD", "p", 1)+" "+without)
-			s := startGuarded(t, func(c *server.Config) { c.Redis = "redis://noted:p@" + r.Addr() })
+			s := startConfigured(t, func(c *server.Config) { c.Redis = "redis://noted:p@" + r.Addr() })
 			c := s.as(t, nil, "")
 			eventually(t, 10*time.Second, "/readyz says what to do", func() bool {
 				got := get(t, "http://"+s.AdminAddr()+"/readyz")
@@ -149,42 +162,73 @@ func TestMissingRight(t *testing.T) {
 			if got := s.metric(t, "noted_store_shut_out", `by="rights"`); got != 1 {
 				t.Errorf("noted_store_shut_out = %v, want 1", got)
 			}
-			if _, err := c.NoteDonation(t.Context(), series("I-1")); toldBy(err) != storeUnavailable || strings.Contains(err.Error(), "ACL") {
+			if _, err := c.NoteDonation(
+				t.Context(),
+				series("I-1"),
+			); toldBy(err) != storeUnavailable ||
+				strings.Contains(err.Error(), "ACL") {
 				t.Errorf("a caller is told %v, want STORE_UNAVAILABLE and no more", err)
 			}
 			if got := s.logged(`"level":"ERROR"`, "not fit for use"); got != 1 {
 				t.Errorf("the log tells of it %d times, want once:\n%s", got, s.log)
 			}
 			r.user(t, strings.Replace(readmeRule(t), "PASSWORD", "p", 1))
-			eventually(t, 10*time.Second, "ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") })
-			if answer, err := c.NoteDonation(t.Context(), series("I-1")); err != nil || answer.Verdict != notedv1.Verdict_VERDICT_FIRST {
+			eventually(
+				t,
+				10*time.Second,
+				"ready",
+				func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") },
+			)
+			if answer, err := c.NoteDonation(
+				t.Context(),
+				series("I-1"),
+			); err != nil ||
+				answer.Verdict != notedv1.Verdict_VERDICT_FIRST {
 				t.Errorf("afterwards: %v, %v, want FIRST: no refusal has noted it", answer, err)
 			}
 		})
 	}
 }
 
-// With the rights that README.md names every call works, replicas are waited for, the store reports on itself and its epoch is kept; each of the rights is
-// needed; and neither a flush nor another program's key is within them.
+// With the rights that README.md names every call works, replicas are waited for, the
+// store reports on itself and its epoch is kept; each of the rights is needed; and
+// neither a flush nor another program's key is within them.
 func TestLeastRights(t *testing.T) {
 	r := startOperators(t)
 	redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(r.Port()), "--masterauth", operator)
 	rule := strings.Replace(readmeRule(t), "PASSWORD", "p", 1)
 	r.user(t, rule)
 	r.must(t, "SET", "theirs", "untouched")
-	eventually(t, 20*time.Second, "the replica is there", func() bool { return strings.Contains(r.must(t, "INFO", "replication"), "state=online") })
-	s := startGuarded(t, func(c *server.Config) {
+	eventually(
+		t,
+		20*time.Second,
+		"the replica is there",
+		func() bool { return strings.Contains(r.must(t, "INFO", "replication"), "state=online") },
+	)
+	s := startConfigured(t, func(c *server.Config) {
 		c.Redis, c.Replicas, c.ReplicasTimeout = "redis://noted:p@"+r.Addr(), 1, 2*time.Second
 	})
 	c := s.as(t, nil, "")
-	eventually(t, 20*time.Second, "ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") })
+	eventually(
+		t,
+		20*time.Second,
+		"ready",
+		func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") },
+	)
 	everyCall(t, c)
 	unknown := series("I-unknown")
 	unknown.Donation.OccurredAt = timestamppb.New(time.Now().Add(-server.DefaultRetention))
-	if _, err := c.NoteDonation(t.Context(), unknown); status.Code(err) != codes.OutOfRange { // rests on that nothing is there
+	if _, err := c.NoteDonation(
+		t.Context(),
+		unknown,
+	); status.Code(
+		err,
+	) != codes.OutOfRange { // rests on that nothing is there
 		t.Errorf("a donation of long ago: %v, want OUT_OF_RANGE", err)
 	}
-	if s.logged("the store answers", `"policy":"noeviction"`, `"persistence":"none"`, `"redis_version":"`) != 1 || s.logged("the store's epoch is known") != 1 || s.logged("epoch cannot be kept") != 0 {
+	if s.logged("the store answers", `"policy":"noeviction"`, `"persistence":"none"`, `"redis_version":"`) != 1 ||
+		s.logged("the store's epoch is known") != 1 ||
+		s.logged("epoch cannot be kept") != 0 {
 		t.Errorf("what is told of the store is not all there:\n%s", s.log)
 	}
 	if denied := r.denied(t); len(denied) > 0 {
@@ -195,9 +239,23 @@ func TestLeastRights(t *testing.T) {
 
 	noted := redis.NewClient(&redis.Options{Addr: r.Addr(), Username: "noted", Password: "p", DisableIdentity: true})
 	defer noted.Close()
-	for _, command := range [][]any{{"FLUSHALL"}, {"FLUSHDB"}, {"GET", "theirs"}, {"SET", "theirs", "x"}, {"DEL", "theirs"}, {"KEYS", "*"}, {"CONFIG", "SET", "maxmemory", "1"},
-		{"EVAL", "return redis.call('DEL', 'theirs')", 0}, {"EVAL", "return redis.call('GET', KEYS[1])", 1, "theirs"}, {"SHUTDOWN"}, {"ACL", "LIST"}} {
-		if err := noted.Do(t.Context(), command...).Err(); err == nil || !redis.IsPermissionError(err) && !strings.Contains(err.Error(), "can't") && !strings.Contains(err.Error(), "ACL failure") {
+	for _, command := range [][]any{
+		{"FLUSHALL"},
+		{"FLUSHDB"},
+		{"GET", "theirs"},
+		{"SET", "theirs", "x"},
+		{"DEL", "theirs"},
+		{"KEYS", "*"},
+		{"CONFIG", "SET", "maxmemory", "1"},
+		{"EVAL", "return redis.call('DEL', 'theirs')", 0},
+		{"EVAL", "return redis.call('GET', KEYS[1])", 1, "theirs"},
+		{"SHUTDOWN"},
+		{"ACL", "LIST"},
+	} {
+		if err := noted.Do(t.Context(), command...).
+			Err(); err == nil ||
+			!redis.IsPermissionError(err) && !strings.Contains(err.Error(), "can't") &&
+				!strings.Contains(err.Error(), "ACL failure") {
 			t.Errorf("%v: %v, want it refused", command, err)
 		}
 	}
@@ -219,7 +277,7 @@ func TestNameOfConnections(t *testing.T) {
 	rule := strings.Replace(readmeRule(t), "PASSWORD", "p", 1)
 	for name, more := range map[string]string{"README.md's rights": "", "all but CLIENT": " +@all -client"} {
 		r.user(t, rule+more)
-		s := startGuarded(t, func(c *server.Config) { c.Redis = "redis://noted:p@" + r.Addr() })
+		s := startConfigured(t, func(c *server.Config) { c.Redis = "redis://noted:p@" + r.Addr() })
 		if _, err := s.as(t, nil, "").NoteDonation(t.Context(), series("I-1")); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -229,13 +287,14 @@ func TestNameOfConnections(t *testing.T) {
 		s.stop()
 	}
 	bare := redistest.Start(t, "--rename-command", "CLIENT", "", "--rename-command", "HELLO", "")
-	s := startGuarded(t, func(c *server.Config) { c.Redis = bare.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = bare.URL() })
 	if _, err := s.as(t, nil, "").NoteDonation(t.Context(), series("I-1")); err != nil {
 		t.Errorf("without CLIENT and HELLO: %v", err)
 	}
 }
 
-// denied are the commands and keys that the ACL has refused, but for what the client library tries in vain: it tells who it is where it may.
+// denied are the commands and keys that the ACL has refused, but for what the client
+// library tries in vain: it tells who it is where it may.
 func (r operatorsRedis) denied(t *testing.T) (denied []string) {
 	t.Helper()
 	entries, err := r.Client.Do(t.Context(), "ACL", "LOG").Slice()
@@ -264,7 +323,8 @@ func (r operatorsRedis) used(t *testing.T) map[string]bool {
 	return used
 }
 
-// everyCall makes every call of the contract once, and some of their ways that write by other commands.
+// everyCall makes every call of the contract once, and some of their ways that write by
+// other commands.
 func everyCall(t *testing.T, c client) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -279,7 +339,10 @@ func everyCall(t *testing.T, c client) {
 	must("NoteDonation", err)
 	_, err = c.NoteDonation(ctx, series("I-every"))
 	must("NoteDonation again", err)
-	_, err = c.ExtendHold(ctx, &notedv1.ExtendHoldRequest{Receipt: first.Receipt, Hold: held(series(""), time.Minute).Hold})
+	_, err = c.ExtendHold(
+		ctx,
+		&notedv1.ExtendHoldRequest{Receipt: first.Receipt, Hold: held(series(""), time.Minute).Hold},
+	)
 	must("ExtendHold", err)
 	_, err = c.SettleDonation(ctx, &notedv1.SettleDonationRequest{Receipt: first.Receipt})
 	must("SettleDonation", err)
@@ -310,6 +373,9 @@ func everyCall(t *testing.T, c client) {
 		t.Errorf("NoteDonations: %v", answer.GetError())
 	}
 	must("closing", stream.CloseSend())
-	_, err = c.ForgetDonation(ctx, &notedv1.ForgetDonationRequest{SeriesId: "I-second", DonationId: second.Note.DonationId, Reason: "test"})
+	_, err = c.ForgetDonation(
+		ctx,
+		&notedv1.ForgetDonationRequest{SeriesId: "I-second", DonationId: second.Note.DonationId, Reason: "test"},
+	)
 	must("ForgetDonation", err)
 }

@@ -61,8 +61,9 @@ func (r secureRedis) shows(t *testing.T, certificate pkitest.Pair) {
 	r.Do("CLIENT KILL TYPE normal")
 }
 
-// A Redis whose certificate has expired, is of an unknown CA or for another host is named as such in log, health and metric; callers are
-// told that nothing was noted. With a good one, of a CA that the environment names, the service is ready by itself.
+// A Redis whose certificate has expired, is of an unknown CA or for another host is named
+// as such in log, health and metric; callers are told that nothing was noted. With a good
+// one, of a CA that the environment names, the service is ready by itself.
 func TestCertificateOfTheStore(t *testing.T) {
 	ca, stranger := pkitest.New(t, "CA"), pkitest.New(t, "another CA")
 	if os.Getenv(asTrusting) == "" { // the process reads SSL_CERT_FILE once
@@ -72,7 +73,12 @@ func TestCertificateOfTheStore(t *testing.T) {
 		}
 		dir := t.TempDir()
 		command := exec.Command(self, "-test.run", "^TestCertificateOfTheStore$", "-test.v")
-		command.Env = append(os.Environ(), asTrusting+"="+dir, "SSL_CERT_FILE="+filepath.Join(dir, "ca.pem"), "SSL_CERT_DIR="+dir)
+		command.Env = append(
+			os.Environ(),
+			asTrusting+"="+dir,
+			"SSL_CERT_FILE="+filepath.Join(dir, "ca.pem"),
+			"SSL_CERT_DIR="+dir,
+		)
 		out, err := command.CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "--- PASS: TestCertificateOfTheStore") {
 			t.Fatalf("in a process that trusts a CA of its own: %v\n%s", err, out)
@@ -90,7 +96,7 @@ func TestCertificateOfTheStore(t *testing.T) {
 	r := startSecure(t, good)
 	for says, certificate := range bad {
 		r.shows(t, certificate)
-		s := startGuarded(t, func(c *server.Config) { c.Redis = "rediss://127.0.0.1:" + r.port })
+		s := startConfigured(t, func(c *server.Config) { c.Redis = "rediss://127.0.0.1:" + r.port })
 		c := s.as(t, nil, "")
 		ready := "http://" + s.AdminAddr() + "/readyz"
 		eventually(t, 10*time.Second, "/readyz tells of the certificate: "+says, func() bool {
@@ -105,18 +111,28 @@ func TestCertificateOfTheStore(t *testing.T) {
 		if got := s.logged(`"level":"ERROR"`, "not fit for use", says, "no TLS connection to Redis"); got != 1 {
 			t.Errorf("%s: the log tells of it %d times, want once:\n%s", says, got, s.log)
 		}
-		if _, err := c.NoteDonation(t.Context(), series("I-1")); toldBy(err) != storeUnavailable || strings.Contains(err.Error(), "certificate") {
+		if _, err := c.NoteDonation(
+			t.Context(),
+			series("I-1"),
+		); toldBy(err) != storeUnavailable ||
+			strings.Contains(err.Error(), "certificate") {
 			t.Errorf("%s: a caller is told %v, want STORE_UNAVAILABLE and no more", says, err)
 		}
 		r.shows(t, good)
-		eventually(t, 20*time.Second, says+": ready once the certificate is good", func() bool { return strings.HasPrefix(get(t, ready), "200\n") })
+		eventually(
+			t,
+			20*time.Second,
+			says+": ready once the certificate is good",
+			func() bool { return strings.HasPrefix(get(t, ready), "200\n") },
+		)
 		if _, err := c.NoteDonation(t.Context(), series("I-1")); err != nil {
 			t.Errorf("%s: with a good certificate: %v", says, err)
 		}
 	}
 }
 
-// asTrusting marks a process of this test that was started with a CA of its own, and names its folder.
+// asTrusting marks a process of this test that was started with a CA of its own, and
+// names its folder.
 const asTrusting = "NOTED_TEST_AS_TRUSTING"
 
 // A Redis with which no TLS connection comes about is told as such in log, health and
@@ -131,22 +147,34 @@ func TestNoTLSWithTheStore(t *testing.T) {
 		wants  string // of callers: yes, no
 		says   []string
 	}{
-		"redis:// to a TLS port": {func(c *server.Config) { c.Redis = "redis://127.0.0.1:" + r.port }, "no",
-			[]string{"speaks TLS", "write rediss://", "-redis-ca"}},
-		"redis:// with a password to a TLS port": {func(c *server.Config) { c.Redis = "redis://:p@127.0.0.1:" + r.port }, "no",
-			[]string{"speaks TLS", "write rediss://", "-redis-ca"}},
-		"rediss:// to a plaintext port": {func(c *server.Config) { c.Redis, c.RedisCA = "rediss://"+r.Addr(), caFile }, "no",
-			[]string{"speaks plaintext", "tls-port", "write redis://"}},
-		"a certificate is wanted": {func(c *server.Config) { c.RedisCA = caFile }, "yes",
-			[]string{"wants a certificate of Noted", "-redis-cert and -redis-key"}},
-		"a certificate of another CA is shown": {func(c *server.Config) { c.RedisCA = caFile; c.RedisCert, c.RedisKey = own(stranger.Issue(nil)) }, "yes",
-			[]string{"does not take the certificate of -redis-cert", "of a CA that Redis trusts"}},
+		"redis:// to a TLS port": {
+			func(c *server.Config) { c.Redis = "redis://127.0.0.1:" + r.port }, "no",
+			[]string{"speaks TLS", "write rediss://", "-redis-ca"},
+		},
+		"redis:// with a password to a TLS port": {
+			func(c *server.Config) { c.Redis = "redis://:p@127.0.0.1:" + r.port }, "no",
+			[]string{"speaks TLS", "write rediss://", "-redis-ca"},
+		},
+		"rediss:// to a plaintext port": {
+			func(c *server.Config) { c.Redis, c.RedisCA = "rediss://"+r.Addr(), caFile }, "no",
+			[]string{"speaks plaintext", "tls-port", "write redis://"},
+		},
+		"a certificate is wanted": {
+			func(c *server.Config) { c.RedisCA = caFile }, "yes",
+			[]string{"wants a certificate of Noted", "-redis-cert and -redis-key"},
+		},
+		"a certificate of another CA is shown": {
+			func(c *server.Config) { c.RedisCA = caFile; c.RedisCert, c.RedisKey = own(stranger.Issue(nil)) }, "yes",
+			[]string{"does not take the certificate of -redis-cert", "of a CA that Redis trusts"},
+		},
 		"a certificate for servers is shown": {func(c *server.Config) {
 			c.RedisCA = caFile
 			c.RedisCert, c.RedisKey = own(ca.Issue(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }))
 		}, "yes", []string{"does not take the certificate of -redis-cert", "for clients"}},
-		"Redis's is of another CA": {func(c *server.Config) { c.RedisCA = pkitest.Write(t, filepath.Join(dir, "other.pem"), stranger.PEM()) }, "no",
-			[]string{"look at its certificate", "unknown authority", "-redis-ca"}},
+		"Redis's is of another CA": {
+			func(c *server.Config) { c.RedisCA = pkitest.Write(t, filepath.Join(dir, "other.pem"), stranger.PEM()) }, "no",
+			[]string{"look at its certificate", "unknown authority", "-redis-ca"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, protocols := range []string{"TLSv1.2", "TLSv1.3"} {
@@ -160,7 +188,7 @@ func TestNoTLSWithTheStore(t *testing.T) {
 				); reply != "OK" {
 					t.Fatalf("setting up: %q", reply)
 				}
-				s := startGuarded(t, func(config *server.Config) {
+				s := startConfigured(t, func(config *server.Config) {
 					config.Redis = "rediss://127.0.0.1:" + r.port
 					c.change(config)
 				})
@@ -188,7 +216,7 @@ func TestNoTLSWithTheStore(t *testing.T) {
 // that is so.
 func TestUncheckedCertificate(t *testing.T) {
 	r := startSecure(t, pkitest.New(t, "CA").Issue(nil))
-	s := startGuarded(t, func(c *server.Config) { c.Redis = "rediss://127.0.0.1:" + r.port + "?skip_verify=true" })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = "rediss://127.0.0.1:" + r.port + "?skip_verify=true" })
 	for _, path := range []string{"/readyz", "/healthz"} {
 		if got := get(
 			t,
@@ -265,7 +293,7 @@ func TestCertificateForTheStore(t *testing.T) {
 					t.Fatalf("making a cluster: %q", got)
 				}
 			}
-			s := startGuarded(t, func(c *server.Config) {
+			s := startConfigured(t, func(c *server.Config) {
 				c.Redis, c.RedisMode, c.RedisCert, c.RedisKey, c.RedisCA = url, mode, cert, key, ca
 			})
 			c := s.as(t, nil, "")

@@ -16,7 +16,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A thousand requests, every tenth of them bad, every other one a repeat of the one before: answers in order, each request its own.
+// A thousand requests, every tenth of them bad, every other one a repeat of the one
+// before: answers in order, each request its own.
 func TestStream(t *testing.T) {
 	n := start(t, servertest.Options{})
 	stream, err := n.NoteDonations(within(t, 30*time.Second))
@@ -47,7 +48,9 @@ func TestStream(t *testing.T) {
 		switch {
 		case i%20 == 9, i%20 == 19:
 			field := map[int]string{9: "donation is required", 19: "request is required"}[i%20]
-			if e := answer.GetError(); e.GetCode() != int32(codes.InvalidArgument) || e.GetReason() != "INVALID_REQUEST" || e.GetMessage() != field {
+			if e := answer.GetError(); e.GetCode() != int32(codes.InvalidArgument) ||
+				e.GetReason() != "INVALID_REQUEST" ||
+				e.GetMessage() != field {
 				t.Fatalf("answer %d = %v, want %s", i, answer, field)
 			}
 		default:
@@ -67,7 +70,12 @@ func TestStream(t *testing.T) {
 	if got := n.metric(t, "noted_verdicts_total"); got != requests*9/10 {
 		t.Errorf("noted_verdicts_total = %v, want %d", got, requests*9/10)
 	}
-	if got := n.metric(t, "noted_refusals_total", `rpc="NoteDonations"`, `reason="INVALID_REQUEST"`); got != requests/10 {
+	if got := n.metric(
+		t,
+		"noted_refusals_total",
+		`rpc="NoteDonations"`,
+		`reason="INVALID_REQUEST"`,
+	); got != requests/10 {
 		t.Errorf("noted_refusals_total = %v, want %d", got, requests/10)
 	}
 }
@@ -83,7 +91,8 @@ func TestStreamOneByOne(t *testing.T) {
 		if err := stream.Send(&notedv1.NoteDonationsRequest{Request: series(fmt.Sprint(i))}); err != nil {
 			t.Fatal(err)
 		}
-		if answer, err := stream.Recv(); err != nil || answer.GetResponse().GetVerdict() != notedv1.Verdict_VERDICT_FIRST {
+		if answer, err := stream.Recv(); err != nil ||
+			answer.GetResponse().GetVerdict() != notedv1.Verdict_VERDICT_FIRST {
 			t.Fatalf("answer %d = %v, %v", i, answer, err)
 		}
 	}
@@ -113,7 +122,8 @@ func TestStreamOutlivesTheStore(t *testing.T) {
 	}
 	redis.Kill()
 	for range 3 {
-		if e := ask().GetError(); e.GetCode() != int32(codes.Unavailable) || e.GetReason() == "" || e.GetMessage() == "" {
+		if e := ask().GetError(); e.GetCode() != int32(codes.Unavailable) || e.GetReason() == "" ||
+			e.GetMessage() == "" {
 			t.Fatalf("while the store is away: %v, want UNAVAILABLE with a reason", e)
 		}
 	}
@@ -121,7 +131,8 @@ func TestStreamOutlivesTheStore(t *testing.T) {
 	eventually(t, 10*time.Second, "the stream gets answers again", func() bool { return ask().GetResponse() != nil })
 }
 
-// A server that stops lets a stream that is at work finish what it was asked, and ends one that is silent.
+// A server that stops lets a stream that is at work finish what it was asked, and ends
+// one that is silent.
 func TestStreamWhileDraining(t *testing.T) {
 	n := start(t, servertest.Options{})
 	stream, err := n.NoteDonations(within(t, 30*time.Second))
@@ -139,7 +150,9 @@ func TestStreamWhileDraining(t *testing.T) {
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("stopping took %v, want about a second of silence", took)
 	}
-	if _, err := stream.Recv(); toldBy(err) != (told{code: codes.Unavailable, reason: "noted.v1/STORE_UNAVAILABLE", retry: true}) {
+	if _, err := stream.Recv(); toldBy(
+		err,
+	) != (told{code: codes.Unavailable, reason: "noted.v1/STORE_UNAVAILABLE", retry: true}) {
 		t.Errorf("the stream ended with %v, want UNAVAILABLE", err)
 	}
 }
@@ -182,7 +195,9 @@ func TestBusyStreamWhileDraining(t *testing.T) {
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("stopping took %v, want little more than a second", took)
 	}
-	if err := <-ended; toldBy(err) != (told{code: codes.Unavailable, reason: "noted.v1/STORE_UNAVAILABLE", retry: true}) {
+	if err := <-ended; toldBy(
+		err,
+	) != (told{code: codes.Unavailable, reason: "noted.v1/STORE_UNAVAILABLE", retry: true}) {
 		t.Errorf("the stream ended with %v, want UNAVAILABLE", err)
 	}
 	if answers < 10 {

@@ -21,14 +21,16 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// What is too large or no protobuf is refused before the service sees it, and the connection lives.
+// What is too large or no protobuf is refused before the service sees it, and the
+// connection lives.
 func TestTransportLimits(t *testing.T) {
 	n := start(t, servertest.Options{})
 	_, err := n.NoteDonation(t.Context(), series(strings.Repeat("a", 64<<10)))
 	if got := toldBy(err); got != (told{code: codes.ResourceExhausted}) {
 		t.Errorf("a request of more than 64 KiB: %+v, want RESOURCE_EXHAUSTED by the transport", got)
 	}
-	err = n.Conn().Invoke(t.Context(), notedv1.DedupeService_NoteDonation_FullMethodName, []byte("\x0a\x04\x12\x02\xff\xfe"), &notedv1.NoteDonationResponse{}, grpc.ForceCodec(raw{}))
+	err = n.Conn().
+		Invoke(t.Context(), notedv1.DedupeService_NoteDonation_FullMethodName, []byte("\x0a\x04\x12\x02\xff\xfe"), &notedv1.NoteDonationResponse{}, grpc.ForceCodec(raw{}))
 	if got := status.Code(err); got != codes.Internal {
 		t.Errorf("a series_id that is no UTF-8: %v, want INTERNAL by the transport", err)
 	}
@@ -96,7 +98,8 @@ func (raw) Unmarshal(data []byte, into any) error {
 	return nil
 }
 
-// A caller that announces a request and never sends it is ended by the server's own deadline.
+// A caller that announces a request and never sends it is ended by the server's own
+// deadline.
 func TestRequestThatNeverComes(t *testing.T) {
 	n := start(t, servertest.Options{MaxDeadline: 300 * time.Millisecond})
 	conn, err := net.Dial("tcp", n.Addr())
@@ -110,8 +113,14 @@ func TestRequestThatNeverComes(t *testing.T) {
 	framer.WriteSettings()
 	var headers strings.Builder
 	encoder := hpack.NewEncoder(&headers)
-	for _, h := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", notedv1.DedupeService_NoteDonation_FullMethodName},
-		{":authority", "test"}, {"content-type", "application/grpc"}, {"te", "trailers"}} {
+	for _, h := range [][2]string{
+		{":method", "POST"},
+		{":scheme", "http"},
+		{":path", notedv1.DedupeService_NoteDonation_FullMethodName},
+		{":authority", "test"},
+		{"content-type", "application/grpc"},
+		{"te", "trailers"},
+	} {
 		encoder.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]})
 	}
 	framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte(headers.String()), EndHeaders: true})
@@ -121,7 +130,8 @@ func TestRequestThatNeverComes(t *testing.T) {
 		if err != nil {
 			t.Fatalf("after %v: %v, want the call ended", time.Since(began), err)
 		}
-		if frame.Header().StreamID == 1 && (frame.Header().Type == http2.FrameHeaders || frame.Header().Type == http2.FrameRSTStream) {
+		if frame.Header().StreamID == 1 &&
+			(frame.Header().Type == http2.FrameHeaders || frame.Header().Type == http2.FrameRSTStream) {
 			break
 		}
 	}
@@ -130,7 +140,8 @@ func TestRequestThatNeverComes(t *testing.T) {
 	}
 }
 
-// What does not finish in the time of the drain is cut off, and the server stops all the same.
+// What does not finish in the time of the drain is cut off, and the server stops all the
+// same.
 func TestDrainIsBounded(t *testing.T) {
 	redis := redistest.Start(t)
 	config := quiet(redis.URL())
@@ -156,8 +167,10 @@ func TestDrainIsBounded(t *testing.T) {
 		answered <- err
 	}()
 	eventually(t, 5*time.Second, "the call is in flight", func() bool {
-		return strings.Contains(get(t, "http://"+s.AdminAddr()+"/metrics"),
-			`grpc_server_started_total{grpc_method="NoteDonation",grpc_service="noted.v1.DedupeService",grpc_type="unary"} 2`)
+		return strings.Contains(
+			get(t, "http://"+s.AdminAddr()+"/metrics"),
+			`grpc_server_started_total{grpc_method="NoteDonation",grpc_service="noted.v1.DedupeService",grpc_type="unary"} 2`,
+		)
 	})
 	began := time.Now()
 	stop()

@@ -16,14 +16,17 @@ import (
 
 var storeUnsuitable = told{code: codes.FailedPrecondition, reason: "noted.v1/STORE_UNSUITABLE"}
 
-// wantUnready wants health, log and metric to tell that the store cannot be used, by what and what to do.
-func (s guardedServer) wantUnready(t *testing.T, c client, by, says string) {
+// wantUnready wants health, log and metric to tell that the store cannot be used, by what
+// and what to do.
+func (s configuredServer) wantUnready(t *testing.T, c client, by, says string) {
 	t.Helper()
 	eventually(t, 30*time.Second, "/readyz says "+says, func() bool {
 		got := get(t, "http://"+s.AdminAddr()+"/readyz")
 		return strings.HasPrefix(got, "503\n") && strings.Contains(got, says)
 	})
-	if r, err := healthpb.NewHealthClient(c.conn).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil || r.Status != healthpb.HealthCheckResponse_NOT_SERVING {
+	if r, err := healthpb.NewHealthClient(c.conn).
+		Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil ||
+		r.Status != healthpb.HealthCheckResponse_NOT_SERVING {
 		t.Errorf("health: %v, %v, want NOT_SERVING", r, err)
 	}
 	if s.logged(`"level":"ERROR"`, "not fit for use", says) == 0 {
@@ -34,11 +37,19 @@ func (s guardedServer) wantUnready(t *testing.T, c client, by, says string) {
 	}
 }
 
-// wantReady wants health and metric to tell that all is well again, and a donation to be noted.
-func (s guardedServer) wantReady(t *testing.T, c client, series *notedv1.NoteDonationRequest) {
+// wantReady wants health and metric to tell that all is well again, and a donation to be
+// noted.
+func (s configuredServer) wantReady(t *testing.T, c client, series *notedv1.NoteDonationRequest) {
 	t.Helper()
-	eventually(t, 30*time.Second, "ready", func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\nready") })
-	if r, err := healthpb.NewHealthClient(c.conn).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil || r.Status != healthpb.HealthCheckResponse_SERVING {
+	eventually(
+		t,
+		30*time.Second,
+		"ready",
+		func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\nready") },
+	)
+	if r, err := healthpb.NewHealthClient(c.conn).
+		Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil ||
+		r.Status != healthpb.HealthCheckResponse_SERVING {
 		t.Errorf("health: %v, %v, want SERVING", r, err)
 	}
 	if got := s.metric(t, "noted_store_shut_out"); got != 0 {
@@ -49,24 +60,39 @@ func (s guardedServer) wantReady(t *testing.T, c client, series *notedv1.NoteDon
 	}
 }
 
-// TestNothingCanBeNoted checks that a store which answers, and on which nothing can be noted, is
-// no healthy one: at the start, while running, and until it can be noted again.
+// TestNothingCanBeNoted checks that a store which answers, and on which nothing can be
+// noted, is no healthy one: at the start, while running, and until it can be noted again.
 func TestNothingCanBeNoted(t *testing.T) {
 	t.Run("replicas", func(t *testing.T) {
 		primary := redistest.Start(t, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
-		s := startGuarded(t, func(c *server.Config) { c.Redis, c.Replicas = primary.URL(), 1 })
+		s := startConfigured(t, func(c *server.Config) { c.Redis, c.Replicas = primary.URL(), 1 })
 		c := s.as(t, nil, "")
-		s.wantUnready(t, c, "replicas", "fewer replicas than the 1 of -replicas have what is written, so nothing can be noted")
+		s.wantUnready(
+			t,
+			c,
+			"replicas",
+			"fewer replicas than the 1 of -replicas have what is written, so nothing can be noted",
+		)
 		if got := s.metric(t, "noted_store_replicas"); got != 0 {
 			t.Errorf("noted_store_replicas = %v, want 0", got)
 		}
-		if _, err := c.NoteDonation(t.Context(), series("I-early")); toldBy(err).reason != "noted.v1/DURABILITY_NOT_REACHED" {
+		if _, err := c.NoteDonation(
+			t.Context(),
+			series("I-early"),
+		); toldBy(
+			err,
+		).reason != "noted.v1/DURABILITY_NOT_REACHED" {
 			t.Errorf("NoteDonation: %v, want DURABILITY_NOT_REACHED", err)
 		}
 
 		replica := redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(primary.Port()))
 		s.wantReady(t, c, series("I-1"))
-		eventually(t, 10*time.Second, "noted_store_replicas is 1", func() bool { return s.metric(t, "noted_store_replicas") == 1 })
+		eventually(
+			t,
+			10*time.Second,
+			"noted_store_replicas is 1",
+			func() bool { return s.metric(t, "noted_store_replicas") == 1 },
+		)
 
 		replica.Pause() // it is connected, and acknowledges nothing
 		s.wantUnready(t, c, "replicas", "0 have acknowledged it")
@@ -77,10 +103,15 @@ func TestNothingCanBeNoted(t *testing.T) {
 	t.Run("WAIT refused by its name", func(t *testing.T) {
 		primary := redistest.Start(t, "--rename-command", "WAIT", "")
 		redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(primary.Port()))
-		s := startGuarded(t, func(c *server.Config) { c.Redis, c.Replicas = primary.URL(), 1 })
-		s.wantUnready(t, s.as(t, nil, ""), "wait", "redis refuses WAIT, without which -replicas notes nothing (ERR unknown command")
+		s := startConfigured(t, func(c *server.Config) { c.Redis, c.Replicas = primary.URL(), 1 })
+		s.wantUnready(
+			t,
+			s.as(t, nil, ""),
+			"wait",
+			"redis refuses WAIT, without which -replicas notes nothing (ERR unknown command",
+		)
 
-		s = startGuarded(t, func(c *server.Config) { c.Redis = primary.URL() })
+		s = startConfigured(t, func(c *server.Config) { c.Redis = primary.URL() })
 		s.wantReady(t, s.as(t, nil, ""), series("I-1"))
 	})
 
@@ -89,7 +120,7 @@ func TestNothingCanBeNoted(t *testing.T) {
 		redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(r.Port()), "--masterauth", operator)
 		rule := strings.Replace(readmeRule(t), "PASSWORD", "p", 1)
 		r.user(t, rule)
-		s := startGuarded(t, func(c *server.Config) { c.Redis, c.Replicas = "redis://noted:p@"+r.Addr(), 1 })
+		s := startConfigured(t, func(c *server.Config) { c.Redis, c.Replicas = "redis://noted:p@"+r.Addr(), 1 })
 		c := s.as(t, nil, "")
 		s.wantReady(t, c, series("I-1"))
 		r.user(t, rule+" -wait")
@@ -100,7 +131,7 @@ func TestNothingCanBeNoted(t *testing.T) {
 
 	t.Run("min-replicas-to-write", func(t *testing.T) {
 		r := redistest.Start(t)
-		s := startGuarded(t, func(c *server.Config) { c.Redis = r.URL() })
+		s := startConfigured(t, func(c *server.Config) { c.Redis = r.URL() })
 		c := s.as(t, nil, "")
 		s.wantReady(t, c, series("I-1"))
 		r.Do("CONFIG SET min-replicas-to-write 1")
@@ -113,10 +144,11 @@ func TestNothingCanBeNoted(t *testing.T) {
 	})
 }
 
-// TestOnePrimaryWithoutReplicas checks that a cluster stays ready where one part of its series can be noted, and tells of the other.
+// TestOnePrimaryWithoutReplicas checks that a cluster stays ready where one part of its
+// series can be noted, and tells of the other.
 func TestOnePrimaryWithoutReplicas(t *testing.T) {
 	cluster := redistest.StartCluster(t, "--cluster-node-timeout", "15000")
-	s := startGuarded(t, func(c *server.Config) { c.Redis, c.RedisMode, c.Replicas = cluster.URL, "cluster", 1 })
+	s := startConfigured(t, func(c *server.Config) { c.Redis, c.RedisMode, c.Replicas = cluster.URL, "cluster", 1 })
 	c := s.as(t, nil, "")
 	s.wantReady(t, c, series("I-1"))
 	replica := cluster.ReplicaOf(cluster.Primaries()[0])
@@ -126,19 +158,27 @@ func TestOnePrimaryWithoutReplicas(t *testing.T) {
 		return strings.HasPrefix(got, "200\nready (new donations may be refused: fewer replicas than the 1")
 	})
 	replica.Resume()
-	eventually(t, 30*time.Second, "all is well", func() bool { return get(t, "http://"+s.AdminAddr()+"/readyz") == "200\nready\n" })
+	eventually(
+		t,
+		30*time.Second,
+		"all is well",
+		func() bool { return get(t, "http://"+s.AdminAddr()+"/readyz") == "200\nready\n" },
+	)
 }
 
-// TestOtherMode checks that a server says so whose store is of another kind than its mode, and answers nothing, above all no half listing.
+// TestOtherMode checks that a server says so whose store is of another kind than its
+// mode, and answers nothing, above all no half listing.
 func TestOtherMode(t *testing.T) {
 	cluster, alone := redistest.StartCluster(t), redistest.Start(t)
 	for _, c := range []struct{ name, mode, url, says string }{
-		{"a cluster's node", "standalone", cluster.Nodes[0].URL(), "a cluster's node, which has only some of the series: start with -redis-mode cluster"},
+		{"a cluster's node", "standalone", cluster.Nodes[0].URL(), "a cluster's node, which has only some of the " +
+			"series: start with -redis-mode cluster"},
 		{"no cluster", "cluster", alone.URL(), "not in a cluster: start with -redis-mode standalone"},
-		{"no sentinel", "sentinel", alone.URL() + "?master_name=noted", "no sentinel: start with -redis-mode standalone"},
+		{"no sentinel", "sentinel", alone.URL() + "?master_name=noted", "no sentinel: start with -redis-mode " +
+			"standalone"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := startGuarded(t, func(config *server.Config) { config.Redis, config.RedisMode = c.url, c.mode })
+			s := startConfigured(t, func(config *server.Config) { config.Redis, config.RedisMode = c.url, c.mode })
 			caller := s.as(t, nil, "")
 			s.wantUnready(t, caller, "mode", c.says)
 			for _, id := range []string{"I-1", "I-2", "I-3"} {
@@ -146,7 +186,12 @@ func TestOtherMode(t *testing.T) {
 					t.Errorf("NoteDonation(%s): %v, want %+v", id, err, storeUnsuitable)
 				}
 			}
-			if page, err := caller.ListDonations(t.Context(), &notedv1.ListDonationsRequest{}); toldBy(err) != storeUnsuitable {
+			if page, err := caller.ListDonations(
+				t.Context(),
+				&notedv1.ListDonationsRequest{},
+			); toldBy(
+				err,
+			) != storeUnsuitable {
 				t.Errorf("ListDonations: %v, %v, want %+v", page, err, storeUnsuitable)
 			}
 			if got := s.logged(`"level":"ERROR"`, "not fit for use"); got != 1 {

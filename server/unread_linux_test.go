@@ -23,7 +23,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// askForPages asks for as many full pages, one after the other, as none of them is read. It says why not where one is refused.
+// askForPages asks for as many full pages, one after the other, as none of them is read.
+// It says why not where one is refused.
 func (p *rogue) askForPages(n uint32) (refused string) {
 	request, err := proto.Marshal(&notedv1.ListDonationsRequest{PageSize: 1000})
 	if err != nil {
@@ -64,10 +65,11 @@ func (p *rogue) begun(stream uint32) string {
 	}
 }
 
-// Pages that a peer asks for and never lets come, while it is there and answers pings, take what they are long.
+// Pages that a peer asks for and never lets come, while it is there and answers pings,
+// take what they are long.
 func TestUnreadPages(t *testing.T) {
 	const pages = 100
-	s := startGuarded(t, func(*server.Config) {})
+	s := startConfigured(t, func(*server.Config) {})
 	fill(t, s, 60, 16)
 	held := s.watched(t, func() {
 		p := rogueAt(t, s.Addr(), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
@@ -83,7 +85,7 @@ func TestUnreadPages(t *testing.T) {
 
 // They end with the connection, when it has become old.
 func TestUnreadPageGrowsOld(t *testing.T) {
-	s := startGuarded(t, func(c *server.Config) { c.Age(3*time.Second, time.Second) })
+	s := startConfigured(t, func(c *server.Config) { c.Age(3*time.Second, time.Second) })
 	p := rogueAt(t, s.Addr(), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	if refused := p.askForPages(1); refused != "" {
 		t.Fatal(refused)
@@ -96,15 +98,21 @@ func TestUnreadPageGrowsOld(t *testing.T) {
 	eventually(t, 10*time.Second, "nothing of it is left", func() bool { return s.metric(t, "noted_connections") == 0 })
 }
 
-// Streams whose answers nobody reads hold what is asked on them, and not the long requests that it came in.
+// Streams whose answers nobody reads hold what is asked on them, and not the long
+// requests that it came in.
 func TestUnreadStreams(t *testing.T) {
 	const streams = 8
-	s := startGuarded(t, func(*server.Config) {})
+	s := startConfigured(t, func(*server.Config) {})
 	fill(t, s, 1, 16) // answers are as long as they can be
 	long := series("I-0")
 	long.Message = &notedv1.Message{Channel: "webhook", Id: strings.Repeat("w", 128)}
-	long.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, 1000, protowire.BytesType), make([]byte, 30<<10)))    // as a newer client may
-	conn, err := grpc.NewClient(s.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithInitialWindowSize(64<<10)) // and no more, all of which is in this process too
+	unknown := protowire.AppendTag(nil, 1000, protowire.BytesType) // as a newer client may
+	long.ProtoReflect().SetUnknown(protowire.AppendBytes(unknown, make([]byte, 30<<10)))
+	conn, err := grpc.NewClient(
+		s.Addr(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithInitialWindowSize(64<<10), // and no more, since all of it is in this process too
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +147,7 @@ func TestUnreadStreams(t *testing.T) {
 // A peer that does not even take what the server sends is cut off, at both doors.
 func TestPeerThatTakesNothing(t *testing.T) {
 	t.Parallel()
-	s := startGuarded(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
+	s := startConfigured(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
 	fill(t, s, 60, 16)
 	honest := s.as(t, nil, "")
 	if _, err := honest.NoteDonation(t.Context(), series("I-honest")); err != nil {
@@ -156,7 +164,12 @@ func TestPeerThatTakesNothing(t *testing.T) {
 			p.data(stream, 0, 3, []byte{0x38, 0xe8, 0x07}) // page_size 1000
 		}
 	}
-	eventually(t, 10*time.Second, "they are connected", func() bool { return s.metric(t, "noted_connections") == before+2 })
+	eventually(
+		t,
+		10*time.Second,
+		"they are connected",
+		func() bool { return s.metric(t, "noted_connections") == before+2 },
+	)
 	eventually(t, 60*time.Second, "they are cut off", func() bool {
 		if _, err := honest.NoteDonation(within(t, 10*time.Second), series("I-honest")); err != nil {
 			t.Errorf("an honest call meanwhile: %v", err)
@@ -165,7 +178,8 @@ func TestPeerThatTakesNothing(t *testing.T) {
 	})
 }
 
-// A caller whose cable is pulled while it waits is given up; its donation is its own when it comes back and asks again.
+// A caller whose cable is pulled while it waits is given up; its donation is its own when
+// it comes back and asks again.
 func TestCableIsPulled(t *testing.T) {
 	t.Parallel()
 	network, err := redistest.NewNetwork(t, 1)
@@ -176,16 +190,24 @@ func TestCableIsPulled(t *testing.T) {
 		t.Skipf("no cable can be pulled here: %v", err)
 	}
 	away, store := network.Places[0], redistest.Start(t)
-	s := startGuarded(t, func(c *server.Config) {
-		c.Listen, c.Insecure, c.Redis, c.MaxDeadline = net.JoinHostPort(network.Home(), "0"), true, store.URL(), 30*time.Second
+	s := startConfigured(t, func(c *server.Config) {
+		c.Listen, c.Insecure, c.Redis, c.MaxDeadline = net.JoinHostPort(
+			network.Home(),
+			"0",
+		), true, store.URL(), 30*time.Second
 	})
 	honest := s.as(t, nil, "")
 	if _, err := honest.NoteDonation(t.Context(), series("I-0")); err != nil {
 		t.Fatal(err)
 	}
 	connect := func() notedv1.DedupeServiceClient {
-		conn, err := grpc.NewClient(s.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return away.Dial(ctx, addr) }))
+		conn, err := grpc.NewClient(
+			s.Addr(),
+			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(
+				func(ctx context.Context, addr string) (net.Conn, error) { return away.Dial(ctx, addr) },
+			),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,20 +227,35 @@ func TestCableIsPulled(t *testing.T) {
 		_, err := caller.NoteDonation(within(t, 8*time.Second), request)
 		answered <- err
 	}()
-	eventually(t, 5*time.Second, "its call is under way", func() bool { return s.metric(t, "noted_calls_under_way") == 1 })
+	eventually(
+		t,
+		5*time.Second,
+		"its call is under way",
+		func() bool { return s.metric(t, "noted_calls_under_way") == 1 },
+	)
 	network.CutFromHome(away)
 	store.Resume()
 	if err := <-answered; status.Code(err) != codes.DeadlineExceeded {
 		t.Errorf("the caller without a cable: %v, want DEADLINE_EXCEEDED", err)
 	}
-	if got, err := honest.NoteDonation(t.Context(), held(series("I-1"), time.Minute)); err != nil || got.Verdict != notedv1.Verdict_VERDICT_HELD {
+	if got, err := honest.NoteDonation(
+		t.Context(),
+		held(series("I-1"), time.Minute),
+	); err != nil ||
+		got.Verdict != notedv1.Verdict_VERDICT_HELD {
 		t.Errorf("another one meanwhile: %v, %v; want HELD", got, err)
 	}
-	eventually(t, 60*time.Second, "its connection is given up", func() bool { return s.metric(t, "noted_connections") == 1 })
+	eventually(
+		t,
+		60*time.Second,
+		"its connection is given up",
+		func() bool { return s.metric(t, "noted_connections") == 1 },
+	)
 
 	network.HealFromHome(away)
 	got, err := connect().NoteDonation(within(t, 20*time.Second), request)
-	if err != nil || got.Verdict != notedv1.Verdict_VERDICT_FIRST || got.Evidence != notedv1.Evidence_EVIDENCE_SAME_REQUEST {
+	if err != nil || got.Verdict != notedv1.Verdict_VERDICT_FIRST ||
+		got.Evidence != notedv1.Evidence_EVIDENCE_SAME_REQUEST {
 		t.Errorf("when it asks again: %v, %v; want FIRST by SAME_REQUEST", got, err)
 	}
 }

@@ -48,12 +48,12 @@ func TestTooOldRedis(t *testing.T) {
 	r := redistest.Start(t)
 	var mask masked
 	p := redistest.StartProxy(t, r.Addr(), mask.plan)
-	whole := startGuarded(t, func(c *server.Config) { c.Redis = r.URL() })
+	whole := startConfigured(t, func(c *server.Config) { c.Redis = r.URL() })
 	requests := everyRequest(t, whole.as(t, nil, ""))
 	want := told{code: codes.FailedPrecondition, reason: "noted.v1/STORE_UNSUITABLE"}
 	for _, running := range []bool{false, true} {
 		mask.old.Store(!running)
-		s := startGuarded(
+		s := startConfigured(
 			t,
 			func(c *server.Config) { c.Redis, c.HTTPListen, c.Drain = p.URL(), "127.0.0.1:0", time.Millisecond },
 		)
@@ -123,7 +123,7 @@ func TestValkeyByName(t *testing.T) {
 	var mask masked
 	mask.valkey.Store(true)
 	p := redistest.StartProxy(t, r.Addr(), mask.plan)
-	s := startGuarded(t, func(c *server.Config) { c.Redis = p.URL() })
+	s := startConfigured(t, func(c *server.Config) { c.Redis = p.URL() })
 	if s.logged("the store answers", `"server":"Valkey 9.1.2"`) != 1 {
 		t.Errorf("the log does not name it:\n%s", s.log)
 	}

@@ -1,15 +1,17 @@
-// Package servertest runs Noted inside a test: the real service, on a store of its own that lives in the test's process.
+// Package servertest runs Noted inside a test: the real service, on a store of its own
+// that lives in the test's process.
 //
 //	func TestReceiver(t *testing.T) {
 //		noted := servertest.New(t)
 //		client := notedv1.NewDedupeServiceClient(noted.Conn())
 //
-//		// … let your receiver take a message, then its twin, and look at what it did …
+//		// … let your receiver take a message twice, and look at its effects …
 //
 //		noted.Advance(61 * time.Second) // the hold of a receiver that died has run out
 //	}
 //
-// A test that is about windows, ledgers or a real Redis says so in Options, with Start. Everything ends with the test.
+// A test that is about windows, ledgers or a real Redis says so in Options, with Start.
+// Everything ends with the test.
 package servertest
 
 import (
@@ -26,29 +28,32 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
 
-// Options say what is different from a plain server. Zero fields are as in production.
+// Options are the differences from a server in production.
 type Options struct {
-	// Redis is the URL of a store to use instead of one of the test's own. Advance does not work then.
+	// Redis is the URL of a store to use instead of one of the test's own. Advance does
+	// not work then.
 	Redis string
 	// RedisMode is that store's mode: standalone, sentinel or cluster.
 	RedisMode string
-	// Frozen, unless zero, is the time at which the store's clock stands: it then moves by Advance only.
+	// Frozen, unless zero, is the time at which the store's clock stands: it then moves
+	// by Advance only.
 	Frozen time.Time
 	// Rules, Ledgers, SeriesLimit and MaxDeadline are those of server.Config.
 	Rules       server.Rules
 	Ledgers     map[string]server.LedgerRules
 	SeriesLimit int
 	MaxDeadline time.Duration
-	// Callers, TLSCert, TLSKey and TLSClientCA are those of server.Config. With any of them Conn is of no use: connect with Addr.
+	// Callers, TLSCert, TLSKey and TLSClientCA are those of server.Config. With any of
+	// them Conn is of no use: connect with Addr.
 	Callers, TLSCert, TLSKey, TLSClientCA string
-	// Log gets the server's log, all of it. Without one nobody does.
+	// Log gets the whole log of the server. Nil drops it.
 	Log io.Writer
 }
 
 // Server is a running server that belongs to one test.
 type Server struct {
 	tb     testing.TB
-	store  *embedded.Server // nil where Options named another
+	store  *embedded.Server // nil if Options names another
 	server *server.Server
 	conn   *grpc.ClientConn
 	stop   func()
@@ -103,7 +108,7 @@ func Start(tb testing.TB, options Options) *Server {
 		if err := <-served; err != nil {
 			tb.Errorf("serving noted: %v", err)
 		}
-		served <- nil // for who stops it again
+		served <- nil // for a second Stop
 	}
 	tb.Cleanup(s.stop)
 
@@ -111,7 +116,7 @@ func Start(tb testing.TB, options Options) *Server {
 	if err != nil {
 		tb.Fatalf("connecting to noted: %v", err)
 	}
-	tb.Cleanup(func() { s.conn.Close() }) // before the server stops, which would else wait for it
+	tb.Cleanup(func() { s.conn.Close() }) // before the server stops, which would wait for it
 	return s
 }
 
@@ -129,16 +134,17 @@ func startStore(tb testing.TB, frozen time.Time) *embedded.Server {
 	return store
 }
 
-// Conn is a connection to the server, for the generated clients of the contract and for health.
+// Conn is a connection to the server, for the generated clients of the contract and for
+// health.
 func (s *Server) Conn() *grpc.ClientConn { return s.conn }
 
-// Addr is where the server listens, for clients that connect by themselves; plaintext.
+// Addr is the address of the gRPC listener, for clients of your own; plaintext.
 func (s *Server) Addr() string { return s.server.Addr() }
 
-// HTTPAddr is where the server answers JSON over HTTP; plaintext.
+// HTTPAddr is the address for JSON over HTTP; plaintext.
 func (s *Server) HTTPAddr() string { return s.server.HTTPAddr() }
 
-// AdminAddr is where /readyz and /metrics are.
+// AdminAddr is the address of /readyz and /metrics.
 func (s *Server) AdminAddr() string { return s.server.AdminAddr() }
 
 // Now is the store's clock.
@@ -147,13 +153,15 @@ func (s *Server) Now() time.Time {
 	return s.own().Now()
 }
 
-// Advance moves the store's clock forward: holds run out, and notes are forgotten, without anybody waiting.
+// Advance moves the store's clock forward: holds run out, and notes are forgotten,
+// without a wait.
 func (s *Server) Advance(d time.Duration) {
 	s.tb.Helper()
 	s.own().Advance(d)
 }
 
-// Stop stops the server before the test's end, as an operator does: what is in flight finishes first.
+// Stop stops the server before the test's end, as an operator does: calls under
+// way finish first.
 func (s *Server) Stop() { s.stop() }
 
 func (s *Server) own() *embedded.Server {

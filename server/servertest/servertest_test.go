@@ -34,7 +34,11 @@ func TestAdvance(t *testing.T) {
 	noted.Advance(61 * time.Second)
 	taken := note()
 	if taken.Verdict != notedv1.Verdict_VERDICT_FIRST || taken.Note.Attempt != 2 {
-		t.Fatalf("its twin after the hold: %v, attempt %d, want FIRST, attempt 2", taken.Verdict, taken.Note.GetAttempt())
+		t.Fatalf(
+			"its twin after the hold: %v, attempt %d, want FIRST, attempt 2",
+			taken.Verdict,
+			taken.Note.GetAttempt(),
+		)
 	}
 	noted.Stop()
 }
@@ -43,7 +47,10 @@ func TestFrozen(t *testing.T) {
 	at := time.UnixMilli(1_800_000_000_000)
 	noted := servertest.Start(t, servertest.Options{Frozen: at})
 	client := notedv1.NewDedupeServiceClient(noted.Conn())
-	response, err := client.NoteDonation(t.Context(), &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-ABC"}})
+	response, err := client.NoteDonation(
+		t.Context(),
+		&notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-ABC"}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,13 +26,21 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// TestAuditAtAnyLevel checks that denials, forgets and acknowledgements are written although the
-// log is to have errors only, and to a file of their own where one is named, which a rotation of
-// logs may move away.
+// TestAuditAtAnyLevel checks that denials, forgets and acknowledgements are written
+// although the log is to have errors only, and to a file of their own where one is named,
+// which a rotation of logs may move away.
 func TestAuditAtAnyLevel(t *testing.T) {
 	sum := sha256.Sum256([]byte("right"))
 	dir := t.TempDir()
-	callers := pkitest.Write(t, filepath.Join(dir, "callers.json"), fmt.Appendf(nil, `{"operator": {"token_sha256": [%q], "ledgers": [""], "verbs": ["note", "admin"]}}`, hex.EncodeToString(sum[:])))
+	callers := pkitest.Write(
+		t,
+		filepath.Join(dir, "callers.json"),
+		fmt.Appendf(
+			nil,
+			`{"operator": {"token_sha256": [%q], "ledgers": [""], "verbs": ["note", "admin"]}}`,
+			hex.EncodeToString(sum[:]),
+		),
+	)
 	acts := []string{"audit: denied a call", "audit: forgot a donation", "audit: acknowledged a loss of the store's"}
 	for _, file := range []string{"", filepath.Join(dir, "audit.log")} {
 		name := "in the log"
@@ -54,7 +62,8 @@ func TestAuditAtAnyLevel(t *testing.T) {
 				}
 			}
 			wantActs(t, where, acts)
-			if got := p.stderr.String(); strings.Contains(got, `"level":"INFO"`) || strings.Contains(strings.ReplaceAll(got, `"WARN","msg":"audit: `, ""), `"WARN"`) {
+			if got := p.stderr.String(); strings.Contains(got, `"level":"INFO"`) ||
+				strings.Contains(strings.ReplaceAll(got, `"WARN","msg":"audit: `, ""), `"WARN"`) {
 				t.Errorf("the log has more than errors and the audit:\n%s", got)
 			}
 			if file == "" {
@@ -65,22 +74,34 @@ func TestAuditAtAnyLevel(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.command.Process.Signal(syscall.SIGHUP)
-			soon(t, "the file is opened anew", func() bool { _, err := os.Stat(file); return err == nil })
+			soon(t, "the file is opened again", func() bool { _, err := os.Stat(file); return err == nil })
 			p.acts(t, redis)
 			wantActs(t, contents(t, file), acts)
 			wantActs(t, contents(t, old), acts)
 
-			// What cannot be opened anew leaves the old one in use.
+			// A file that cannot be opened again leaves the old one in use.
 			if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o700)); err != nil {
 				t.Fatal(err)
 			}
 			p.command.Process.Signal(syscall.SIGHUP)
-			soon(t, "the log tells", func() bool { return strings.Contains(p.stderr.String(), "the file of the audit cannot be opened anew") })
+			soon(
+				t,
+				"the log tells",
+				func() bool {
+					return strings.Contains(p.stderr.String(), "the file of the audit cannot be opened again")
+				},
+			)
 		})
 	}
 
-	stderr := &guardedBuffer{}
-	err := run(t.Context(), []string{"noted", "-redis", "redis://127.0.0.1:1", "-audit-log", filepath.Join(dir, "missing", "audit.log")}, os.LookupEnv, io.Discard, stderr)
+	stderr := &lockedBuffer{}
+	err := run(
+		t.Context(),
+		[]string{"noted", "-redis", "redis://127.0.0.1:1", "-audit-log", filepath.Join(dir, "missing", "audit.log")},
+		os.LookupEnv,
+		io.Discard,
+		stderr,
+	)
 	if exitCode(err) != 2 || !strings.Contains(err.Error(), "-audit-log (NOTED_AUDIT_LOG) cannot be opened") {
 		t.Errorf("a file that cannot be opened: %v, want a refusal that names the flag", err)
 	}
@@ -89,7 +110,7 @@ func TestAuditAtAnyLevel(t *testing.T) {
 // quietly is a noted that does not log where it serves.
 type quietly struct {
 	command       *exec.Cmd
-	stderr        *guardedBuffer
+	stderr        *lockedBuffer
 	listen, admin string
 }
 
@@ -99,7 +120,11 @@ func quiet(t *testing.T, args ...string) quietly {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := quietly{stderr: &guardedBuffer{}, listen: fmt.Sprint("127.0.0.1:", redistest.FreePort()), admin: fmt.Sprint("127.0.0.1:", redistest.FreePort())}
+	p := quietly{
+		stderr: &lockedBuffer{},
+		listen: fmt.Sprint("127.0.0.1:", redistest.FreePort()),
+		admin:  fmt.Sprint("127.0.0.1:", redistest.FreePort()),
+	}
 	p.command = exec.Command(self, append([]string{"-listen", p.listen, "-admin-listen", p.admin}, args...)...)
 	p.command.Env, p.command.Stderr = append(os.Environ(), asProgram+"=1"), p.stderr
 	if err := p.command.Start(); err != nil {
@@ -135,7 +160,10 @@ func (p quietly) acts(t *testing.T, redis *redistest.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.ForgetDonation(ctx, &notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: first.Note.DonationId, Reason: "a test"}); err != nil {
+	if _, err := c.ForgetDonation(
+		ctx,
+		&notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: first.Note.DonationId, Reason: "a test"},
+	); err != nil {
 		t.Fatal(err)
 	}
 	redis.Do("FLUSHALL")
@@ -183,7 +211,8 @@ func wantActs(t *testing.T, text string, acts []string) {
 			continue
 		}
 		got = append(got, fields.Msg)
-		if fields.Level != "WARN" || !strings.HasPrefix(fields.Peer, "127.0.0.1:") || (fields.Caller == "operator") != strings.Contains(fields.Msg, "forgot") {
+		if fields.Level != "WARN" || !strings.HasPrefix(fields.Peer, "127.0.0.1:") ||
+			(fields.Caller == "operator") != strings.Contains(fields.Msg, "forgot") {
 			t.Errorf("the line does not tell who did it: %s", line)
 		}
 	}

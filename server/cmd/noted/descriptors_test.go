@@ -23,8 +23,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// Connections that the process has no descriptors for wait without costing it anything: callers who are there are answered, health and log say what is wrong and
-// what to do, and once there is room again newcomers are served.
+// Connections that the process has no descriptors for wait without costing it anything:
+// callers who are there are answered, health and log say what is wrong and what to do,
+// and once there is room again newcomers are served.
 func TestDescriptorsRunOut(t *testing.T) {
 	command, addresses, printed := serving(t, "-redis", redistest.Start(t).URL())
 	there, err := grpc.NewClient(addresses["listen"], grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -33,13 +34,17 @@ func TestDescriptorsRunOut(t *testing.T) {
 	}
 	defer there.Close()
 	note := func(conn *grpc.ClientConn, series string) error {
-		_, err := notedv1.NewDedupeServiceClient(conn).NoteDonation(t.Context(), &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: series}})
+		_, err := notedv1.NewDedupeServiceClient(conn).
+			NoteDonation(t.Context(), &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: series}})
 		return err
 	}
 	if err := note(there, "I-1"); err != nil {
 		t.Fatal(err)
 	}
-	admin := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}, Timeout: 10 * time.Second} // one connection, which stays
+	admin := &http.Client{
+		Transport: &http.Transport{MaxConnsPerHost: 1},
+		Timeout:   10 * time.Second,
+	} // one connection, which stays
 	get := func(path string) string {
 		t.Helper()
 		response, err := admin.Get("http://" + addresses["admin_listen"] + path)
@@ -81,7 +86,8 @@ func TestDescriptorsRunOut(t *testing.T) {
 	}
 	soon(t, "/readyz says what to do", func() bool {
 		got := get("/readyz")
-		return strings.HasPrefix(got, "503\n") && strings.Contains(got, "ulimit -n") && strings.Contains(got, "-max-connections")
+		return strings.HasPrefix(got, "503\n") && strings.Contains(got, "ulimit -n") &&
+			strings.Contains(got, "-max-connections")
 	})
 	checked, err := healthpb.NewHealthClient(there).Check(t.Context(), &healthpb.HealthCheckRequest{})
 	if err != nil || checked.Status != healthpb.HealthCheckResponse_NOT_SERVING {
@@ -90,7 +96,8 @@ func TestDescriptorsRunOut(t *testing.T) {
 	if err := note(there, "I-2"); err != nil {
 		t.Errorf("a caller who is there: %v", err)
 	}
-	if got := printed.String(); !strings.Contains(got, `"a connection could not be taken"`) || !strings.Contains(got, "LimitNOFILE") {
+	if got := printed.String(); !strings.Contains(got, `"a connection could not be taken"`) ||
+		!strings.Contains(got, "LimitNOFILE") {
 		t.Errorf("the log does not say what to do:\n%s", got)
 	}
 	failures := func() float64 {
@@ -105,7 +112,8 @@ func TestDescriptorsRunOut(t *testing.T) {
 		return n
 	}
 	soon(t, "it has tried for a while", func() bool { return time.Since(began) > 3*time.Second && failures() > 0 })
-	// It tries again after 5 ms, 10 ms and so on up to a second; where it did so at once there would be many thousands.
+	// It tries again after 5 ms, 10 ms and so on up to a second; where it did so at once
+	// there would be many thousands.
 	if got, most := failures(), 20+3*time.Since(began).Seconds(); got > most {
 		t.Errorf("it has tried %v times in %v to take a connection, want at most %.0f", got, time.Since(began), most)
 	}
@@ -136,10 +144,14 @@ func soon(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// Callers who may have more connections than the process can open are warned of before it comes to that.
+// Callers who may have more connections than the process can open are warned of before it
+// comes to that.
 func TestDescriptorsAreFew(t *testing.T) {
 	_, _, printed := serving(t, "-redis", redistest.Start(t).URL(), "-max-connections", "2000000000")
-	if got := printed.String(); !strings.Contains(got, `"level":"WARN","msg":"callers may have more connections than this process may open; raise its limit (ulimit -n`) {
+	if got := printed.String(); !strings.Contains(
+		got,
+		`"level":"WARN","msg":"callers may have more connections than this process may open; raise its limit (ulimit -n`,
+	) {
 		t.Errorf("it does not warn:\n%s", got)
 	}
 	_, _, printed = serving(t, "-redis", redistest.Start(t).URL(), "-max-connections", "1")

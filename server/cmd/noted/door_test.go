@@ -14,11 +14,24 @@ func TestCurl(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("curl is not installed")
 	}
-	line := strings.ReplaceAll(regexp.MustCompile(`(?s)  (curl -d .*?/NoteDonation)\n`).FindStringSubmatch(help(flags(nil)))[1], "\\\n", "")
+	line := strings.ReplaceAll(
+		regexp.MustCompile(`(?s)  (curl -d .*?/NoteDonation)\n`).FindStringSubmatch(help(flags(nil)))[1],
+		"\\\n",
+		"",
+	)
 	if !strings.Contains(line, devHTTPListen) {
 		t.Fatalf("the help says %s, and a trial is at %s", line, devHTTPListen)
 	}
-	command, stdout, stderr := program(t, "-dev", "-listen", "127.0.0.1:0", "-http-listen", "127.0.0.1:0", "-admin-listen", "off")
+	command, stdout, stderr := program(
+		t,
+		"-dev",
+		"-listen",
+		"127.0.0.1:0",
+		"-http-listen",
+		"127.0.0.1:0",
+		"-admin-listen",
+		"off",
+	)
 	banner, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		t.Fatalf("reading the banner: %v\n%s", err, stderr)
@@ -43,7 +56,8 @@ func TestCurl(t *testing.T) {
 	}
 }
 
-// JSON is answered in a trial, unless it is turned off, and elsewhere only where it is turned on.
+// JSON is answered in a trial, unless it is turned off, and elsewhere only where it is
+// turned on.
 func TestHTTPListen(t *testing.T) {
 	for _, c := range []struct {
 		env  map[string]string

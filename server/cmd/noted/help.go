@@ -7,13 +7,13 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// helpWidth is where help is wrapped.
+// helpWidth is the column at which help wraps.
 const helpWidth = 100
 
-// help is the manual: what flags are there comes from the flags themselves.
+// help is the manual. The flags in it come from the flags themselves.
 func help(flags []cli.Flag) string {
 	var b strings.Builder
-	b.WriteString(`noted tells everyone who receives payment notifications whether a donation has been noted already.
+	b.WriteString(`noted tells receivers of payment notifications whether a donation has been noted already.
 
   noted -dev                              try it; then call it on 127.0.0.1:50051 with grpcurl or notectl, or with curl:
       curl -d '{"donation":{"series_id":"I-1"}}' -H 'content-type: application/json' \
@@ -47,7 +47,7 @@ Flags, each with its variable in the environment; the flag wins:
 		}
 	}
 	b.WriteString(`
-The file of -ledgers is JSON. What it does not say of a ledger is as the flags have it:
+The file of -ledgers is JSON. Settings that it leaves out are as in the flags:
 
   {
     "paypal-live":    {"retention": "60d", "transaction_ids": "shared"},
@@ -55,9 +55,9 @@ The file of -ledgers is JSON. What it does not say of a ledger is as the flags h
   }
 
 The file of -callers is JSON too; notectl token NAME makes a token and the line for it. A caller has one token, and
-a second while that is replaced; a certificate is known by its SPIFFE id or DNS name. "*" grants every ledger.
-The verbs: read is to look and list; note to note, settle, release and extend; admin to forget. A gateway needs the
-verb note in each of its ledgers, and so does every receiver.
+a second while the first is being replaced; a certificate is known by its SPIFFE id or DNS name. "*" grants every
+ledger. The verb read grants lookups and lists; note grants note, settle, release and extend; admin grants forget.
+A gateway needs the verb note in each of its ledgers, and so does every receiver.
 
   {
     "gateway":  {"token_sha256": ["9f86d0…"], "ledgers": ["paypal-live"], "verbs": ["note"]},

@@ -17,8 +17,10 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A process that is killed when the store has done what it was asked, and before the caller has heard of it, neither loses the donation nor gives it away: the same request,
-// asked of the process beside it, is answered as it would have been, and meanwhile everybody else waits.
+// A process that is killed when the store has done what it was asked, and before the
+// caller has heard of it, neither loses the donation nor gives it away: the same request,
+// asked of the process beside it, is answered as it would have been, and meanwhile
+// everybody else waits.
 func TestKilledBeforeTheReply(t *testing.T) {
 	redis := redistest.Start(t)
 	var hold atomic.Pointer[string] // the key whose script's reply is kept back
@@ -39,7 +41,11 @@ func TestKilledBeforeTheReply(t *testing.T) {
 	_, addresses, _ := serving(t, "-redis", redis.URL())
 	beside := client(addresses["listen"])
 	request := func(series, id string) *notedv1.NoteDonationRequest {
-		return &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: series}, Hold: durationpb.New(10 * time.Minute), RequestId: id}
+		return &notedv1.NoteDonationRequest{
+			Donation:  &notedv1.Donation{SeriesId: series},
+			Hold:      durationpb.New(10 * time.Minute),
+			RequestId: id,
+		}
 	}
 	note := func(c notedv1.DedupeServiceClient, series, id string, verdict notedv1.Verdict, evidence notedv1.Evidence) *notedv1.NoteDonationResponse {
 		t.Helper()
@@ -56,12 +62,19 @@ func TestKilledBeforeTheReply(t *testing.T) {
 		}
 		return err
 	}
-	// killed lets a process ask, kills it when the store has it, and tells what its caller heard.
+	// killed lets a process ask, kills it when the store has it, and tells what its
+	// caller heard.
 	killed := func(series string, done func() bool, ask func(c notedv1.DedupeServiceClient) error) {
 		t.Helper()
 		command, addresses, _ := serving(t, "-redis", through.URL())
 		c := client(addresses["listen"])
-		warm := note(c, "warm-up-"+strconv.Itoa(command.Process.Pid), "r", notedv1.Verdict_VERDICT_FIRST, notedv1.Evidence_EVIDENCE_NEW) // Redis has the scripts
+		warm := note(
+			c,
+			"warm-up-"+strconv.Itoa(command.Process.Pid),
+			"r",
+			notedv1.Verdict_VERDICT_FIRST,
+			notedv1.Evidence_EVIDENCE_NEW,
+		) // Redis has the scripts
 		if err := settle(c, warm.Receipt); err != nil {
 			t.Fatal(err)
 		}
@@ -77,10 +90,14 @@ func TestKilledBeforeTheReply(t *testing.T) {
 		hold.Store(nil)
 	}
 
-	killed("I-noted", func() bool { return redis.Tell("EXISTS", "noted:{ I-noted}") == "1" }, func(c notedv1.DedupeServiceClient) error {
-		_, err := c.NoteDonation(t.Context(), request("I-noted", "a"))
-		return err
-	})
+	killed(
+		"I-noted",
+		func() bool { return redis.Tell("EXISTS", "noted:{ I-noted}") == "1" },
+		func(c notedv1.DedupeServiceClient) error {
+			_, err := c.NoteDonation(t.Context(), request("I-noted", "a"))
+			return err
+		},
+	)
 	other := note(beside, "I-noted", "b", notedv1.Verdict_VERDICT_HELD, notedv1.Evidence_EVIDENCE_PAIRED)
 	again := note(beside, "I-noted", "a", notedv1.Verdict_VERDICT_FIRST, notedv1.Evidence_EVIDENCE_SAME_REQUEST)
 	if again.Receipt == "" || again.Note.Attempt != 1 || again.Note.DonationId != other.Note.DonationId {
@@ -88,9 +105,13 @@ func TestKilledBeforeTheReply(t *testing.T) {
 	}
 
 	held := redis.Tell("GET", "noted:{ I-noted}")
-	killed("I-noted", func() bool { return redis.Tell("GET", "noted:{ I-noted}") != held }, func(c notedv1.DedupeServiceClient) error {
-		return settle(c, again.Receipt)
-	})
+	killed(
+		"I-noted",
+		func() bool { return redis.Tell("GET", "noted:{ I-noted}") != held },
+		func(c notedv1.DedupeServiceClient) error {
+			return settle(c, again.Receipt)
+		},
+	)
 	note(beside, "I-noted", "c", notedv1.Verdict_VERDICT_DUPLICATE, notedv1.Evidence_EVIDENCE_PAIRED)
 	if err := settle(beside, again.Receipt); err != nil {
 		t.Errorf("SettleDonation again: %v", err)

@@ -11,11 +11,12 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/jsonfile"
 )
 
-// ledgerSettings are what the ledgers file can say of a ledger.
+// ledgerSettings are the settings of a ledger in the file.
 var ledgerSettings = []string{"match_window", "arrival_window", "retention", "transaction_ids"}
 
-// readLedgers reads the file of -ledgers. A word that it does not know, or a ledger or setting that is there twice, is refused: a typing error must
-// not leave a ledger on the default in silence. Errors name the line.
+// readLedgers reads the file of -ledgers. A word that it does not know, or a ledger or
+// setting that is there twice, is refused: a typing error must not leave a ledger on the
+// default in silence. Errors name the line.
 func readLedgers(path string) (map[string]server.LedgerRules, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

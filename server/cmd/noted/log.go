@@ -17,8 +17,10 @@ func (s *settings) handler(w io.Writer) slog.Handler {
 	return slog.NewJSONHandler(w, options)
 }
 
-// printable writes out what a terminal would obey or hide: callers choose some of what is logged, such as the reason of a forgetting. The handlers see to the ASCII of
-// it, and to the ends of lines; the JSON one leaves the rest as it is, among it 0x9b, with which some terminals begin a command as with ESC and "[".
+// printable writes out what a terminal would obey or hide: callers choose some of what is
+// logged, such as the reason of a forgetting. The handlers see to the ASCII of it, and to
+// the ends of lines; the JSON one leaves the rest as it is, among it 0x9b, with which
+// some terminals begin a command as with ESC and "[".
 func printable(_ []string, a slog.Attr) slog.Attr {
 	var text string
 	switch v := a.Value.Any().(type) {

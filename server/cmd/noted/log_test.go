@@ -26,16 +26,21 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// serving starts noted as a process, waits until it serves, and gives its addresses by the names that its log has for them.
-func serving(t *testing.T, args ...string) (*exec.Cmd, map[string]string, *guardedBuffer) {
+// serving starts noted as a process, waits until it serves, and gives its addresses by
+// the names that its log has for them.
+func serving(t *testing.T, args ...string) (*exec.Cmd, map[string]string, *lockedBuffer) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(self, append([]string{"-listen", "127.0.0.1:0", "-http-listen", "127.0.0.1:0", "-admin-listen", "127.0.0.1:0"}, args...)...)
+	command := exec.Command(
+		self,
+		append(
+			[]string{"-listen", "127.0.0.1:0", "-http-listen", "127.0.0.1:0", "-admin-listen", "127.0.0.1:0"},
+			args...)...)
 	command.Env = append(os.Environ(), asProgram+"=1")
-	printed := &guardedBuffer{}
+	printed := &lockedBuffer{}
 	command.Stderr = printed
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -53,12 +58,18 @@ func serving(t *testing.T, args ...string) (*exec.Cmd, map[string]string, *guard
 	return command, addresses, printed
 }
 
-// Whatever callers write, where they can write anything that gets into the log, it forges no line and holds nothing that a terminal would obey: neither in the log
-// for machines nor in that for a person.
+// Whatever callers write, where they can write anything that gets into the log, it forges
+// no line and holds nothing that a terminal would obey: neither in the log for machines
+// nor in that for a person.
 func TestLogCannotBeForged(t *testing.T) {
-	const evil = "canary\n{\"level\":\"ERROR\",\"msg\":\"forged\"}\r\nlevel=ERROR msg=forged\x1b[2J\x1b]0;title\x07\u009b31m\u202e\u2028\ufeff\x00\x7f\"'\\"
+	const evil = "canary\n{\"level\":\"ERROR\",\"msg\":\"forged\"}\r\nlevel=ERROR " +
+		"msg=forged\x1b[2J\x1b]0;title\x07\u009b31m\u202e\u2028\ufeff\x00\x7f\"'\\"
 	dir := t.TempDir()
-	callers := pkitest.Write(t, filepath.Join(dir, "callers.json"), []byte(`{"x\u001b[2J": {"token_sha256": ["`+strings.Repeat("0", 64)+`"], "ledgers": [""], "verbs": ["note"]}}`))
+	callers := pkitest.Write(
+		t,
+		filepath.Join(dir, "callers.json"),
+		[]byte(`{"x\u001b[2J": {"token_sha256": ["`+strings.Repeat("0", 64)+`"], "ledgers": [""], "verbs": ["note"]}}`),
+	)
 	for name, args := range map[string][]string{
 		"for machines":                 {"-redis", redistest.Start(t).URL(), "-log-level", "debug"},
 		"for machines, callers known":  {"-redis", redistest.Start(t).URL(), "-log-level", "debug", "-callers", callers},
@@ -67,7 +78,16 @@ func TestLogCannotBeForged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if strings.Contains(name, "known") {
-				args[5] = pkitest.Write(t, callers, []byte(`{"gateway": {"token_sha256": ["`+strings.Repeat("0", 64)+`"], "ledgers": [""], "verbs": ["note"]}}`))
+				args[5] = pkitest.Write(
+					t,
+					callers,
+					[]byte(
+						`{"gateway": {"token_sha256": ["`+strings.Repeat(
+							"0",
+							64,
+						)+`"], "ledgers": [""], "verbs": ["note"]}}`,
+					),
+				)
 			}
 			command, addresses, printed := serving(t, args...)
 			conn, err := grpc.NewClient(addresses["listen"], grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -77,15 +97,46 @@ func TestLogCannotBeForged(t *testing.T) {
 			defer conn.Close()
 			c := notedv1.NewDedupeServiceClient(conn)
 			ctx := metadata.AppendToOutgoingContext(t.Context(), "evil-bin", evil, "authorization", "Bearer [31m~")
-			d := &notedv1.Donation{Ledger: strings.ToValidUTF8(evil, ""), SeriesId: evil, TransactionId: evil, Amount: evil, CurrencyCode: evil}
+			d := &notedv1.Donation{
+				Ledger:        strings.ToValidUTF8(evil, ""),
+				SeriesId:      evil,
+				TransactionId: evil,
+				Amount:        evil,
+				CurrencyCode:  evil,
+			}
 			first, _ := c.NoteDonation(ctx, &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}})
-			c.NoteDonation(ctx, &notedv1.NoteDonationRequest{Donation: d, Message: &notedv1.Message{Channel: evil, Id: evil}, RequestId: evil})
+			c.NoteDonation(
+				ctx,
+				&notedv1.NoteDonationRequest{
+					Donation:  d,
+					Message:   &notedv1.Message{Channel: evil, Id: evil},
+					RequestId: evil,
+				},
+			)
 			c.SettleDonation(ctx, &notedv1.SettleDonationRequest{Receipt: evil})
 			c.ListDonations(ctx, &notedv1.ListDonationsRequest{Ledger: evil, PageToken: evil, SeenOnlyOn: evil})
-			c.ForgetDonation(ctx, &notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: first.GetNote().GetDonationId(), Reason: evil})
-			held, _ := c.NoteDonation(ctx, &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-2"}, Hold: durationpb.New(time.Minute)})
+			c.ForgetDonation(
+				ctx,
+				&notedv1.ForgetDonationRequest{
+					SeriesId:   "I-1",
+					DonationId: first.GetNote().GetDonationId(),
+					Reason:     evil,
+				},
+			)
+			held, _ := c.NoteDonation(
+				ctx,
+				&notedv1.NoteDonationRequest{
+					Donation: &notedv1.Donation{SeriesId: "I-2"},
+					Hold:     durationpb.New(time.Minute),
+				},
+			)
 			c.ReleaseDonation(ctx, &notedv1.ReleaseDonationRequest{Receipt: held.GetReceipt(), Reason: evil})
-			conn.Invoke(ctx, "/noted.v1.DedupeService/Evil\u009b31m", &notedv1.NoteDonationRequest{}, &notedv1.NoteDonationResponse{})
+			conn.Invoke(
+				ctx,
+				"/noted.v1.DedupeService/Evil\u009b31m",
+				&notedv1.NoteDonationRequest{},
+				&notedv1.NoteDonationResponse{},
+			)
 			for _, address := range []string{addresses["listen"], addresses["http_listen"]} {
 				raw, err := net.Dial("tcp", address)
 				if err != nil {
@@ -96,7 +147,11 @@ func TestLogCannotBeForged(t *testing.T) {
 				io.Copy(io.Discard, raw)
 				raw.Close()
 			}
-			request, _ := http.NewRequest("POST", "http://"+addresses["http_listen"]+"/noted.v1.DedupeService/%1b%5b2JEvil%0aforged", strings.NewReader(evil))
+			request, _ := http.NewRequest(
+				"POST",
+				"http://"+addresses["http_listen"]+"/noted.v1.DedupeService/%1b%5b2JEvil%0aforged",
+				strings.NewReader(evil),
+			)
 			request.Header = http.Header{"Content-Type": {"application/json"}, "X-Forwarded-For": {"evil"}}
 			if response, err := http.DefaultClient.Do(request); err == nil {
 				response.Body.Close()
@@ -107,25 +162,37 @@ func TestLogCannotBeForged(t *testing.T) {
 			reasons := 0
 			for line := range strings.Lines(printed.String()) {
 				line, whole := strings.CutSuffix(line, "\n")
-				if !whole || !utf8.ValidString(line) || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || hidden(r) }) {
+				if !whole || !utf8.ValidString(line) ||
+					strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || hidden(r) }) {
 					t.Errorf("a line that a terminal would obey: %q", line)
 				}
 				if strings.Contains(line, "canary") {
 					reasons++
 				}
 				if args[0] == "-dev" {
-					if !regexp.MustCompile(`^time=\S+ level=(DEBUG|INFO|WARN|ERROR) msg=`).MatchString(line) || strings.Contains(line, " msg=forged") && !strings.Contains(line, `\nlevel=ERROR`) {
+					if !regexp.MustCompile(`^time=\S+ level=(DEBUG|INFO|WARN|ERROR) msg=`).MatchString(line) ||
+						strings.Contains(line, " msg=forged") && !strings.Contains(line, `\nlevel=ERROR`) {
 						t.Errorf("a line that is none of ours: %q", line)
 					}
 					continue
 				}
 				var l struct{ Time, Level, Msg string }
-				if err := json.Unmarshal([]byte(line), &l); err != nil || l.Time == "" || l.Level == "" || l.Msg == "forged" {
+				if err := json.Unmarshal(
+					[]byte(line),
+					&l,
+				); err != nil || l.Time == "" || l.Level == "" ||
+					l.Msg == "forged" {
 					t.Errorf("a line that is none of ours: %q: %v", line, err)
 				}
 			}
 			if want := 2; !strings.Contains(name, "known") && reasons < want {
-				t.Errorf("the reasons of the forgetting and the release are in %d lines, want %d, or the test proves nothing:\n%s", reasons, want, printed)
+				t.Errorf(
+					"the reasons of the forgetting and the release are in %d lines, want %d, or the test proves "+
+						"nothing:\n%s",
+					reasons,
+					want,
+					printed,
+				)
 			}
 		})
 	}

@@ -1,4 +1,5 @@
-// Command noted is the service: it reads flags and environment, and serves until it is told to stop. `noted -help` is its manual.
+// Command noted is the service: it reads flags and environment, and serves until it is
+// told to stop. `noted -help` is its manual.
 package main
 
 import (
@@ -18,7 +19,8 @@ import (
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		// What lives between two calls is little, so that collecting at the usual growth would cost a tenth of the time for a few megabytes.
+		// What lives between two calls is little, so that collecting at the usual growth
+		// would cost a tenth of the time for a few megabytes.
 		debug.SetGCPercent(400)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -30,7 +32,8 @@ func main() {
 	os.Exit(exitCode(err))
 }
 
-// run is the program: it returns when ctx is done and calls in flight have finished, or when it cannot go on.
+// run is the program: it returns when ctx is done and calls in flight have finished, or
+// when it cannot go on.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) error {
 	settings, err := parse(ctx, args, env, stdout)
 	if err != nil || settings == nil { // settings is nil where help was asked for
@@ -70,7 +73,11 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 					continue
 				}
 				if err := audit.reopen(); err != nil {
-					config.Logger.Error("the file of the audit cannot be opened anew; its lines still go to the old one", "error", err)
+					config.Logger.Error(
+						"the file of the audit cannot be opened again; its lines still go to the old one",
+						"error",
+						err,
+					)
 				}
 			case <-ctx.Done():
 				return
@@ -82,7 +89,12 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		if s.HTTPAddr() != "" {
 			where += " (JSON on http://" + s.HTTPAddr() + ")"
 		}
-		fmt.Fprintf(stdout, "noted -dev: a trial on %s, plaintext. The store is in this process: NOTHING SURVIVES A RESTART. Not for production.\n", where)
+		fmt.Fprintf(
+			stdout,
+			"noted -dev: a trial on %s, plaintext. The store is in this process: NOTHING SURVIVES A RESTART. Not for "+
+				"production.\n",
+			where,
+		)
 	}
 	return s.Serve(ctx)
 }

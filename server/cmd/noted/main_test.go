@@ -58,7 +58,16 @@ func program(t *testing.T, args ...string) (*exec.Cmd, io.Reader, *bytes.Buffer)
 }
 
 func TestDev(t *testing.T) {
-	command, stdout, stderr := program(t, "-dev", "-listen", "127.0.0.1:0", "-http-listen", "127.0.0.1:0", "-admin-listen", "off")
+	command, stdout, stderr := program(
+		t,
+		"-dev",
+		"-listen",
+		"127.0.0.1:0",
+		"-http-listen",
+		"127.0.0.1:0",
+		"-admin-listen",
+		"off",
+	)
 	banner, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		t.Fatalf("reading the banner: %v\n%s", err, stderr)
@@ -66,14 +75,20 @@ func TestDev(t *testing.T) {
 	if !strings.Contains(banner, "NOTHING SURVIVES A RESTART") {
 		t.Errorf("the banner is %q", banner)
 	}
-	conn, err := grpc.NewClient(regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(banner), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(
+		regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(banner),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	client := notedv1.NewDedupeServiceClient(conn)
 	for _, want := range []notedv1.Verdict{notedv1.Verdict_VERDICT_FIRST, notedv1.Verdict_VERDICT_DUPLICATE} {
-		response, err := client.NoteDonation(t.Context(), &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-ABC"}})
+		response, err := client.NoteDonation(
+			t.Context(),
+			&notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-ABC"}},
+		)
 		if err != nil || response.Verdict != want {
 			t.Fatalf("NoteDonation = %v, %v, want %v", response.GetVerdict(), err, want)
 		}
@@ -83,7 +98,13 @@ func TestDev(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream.Send(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: "noted.v1.DedupeService"}})
+	stream.Send(
+		&grpc_reflection_v1.ServerReflectionRequest{
+			MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{
+				FileContainingSymbol: "noted.v1.DedupeService",
+			},
+		},
+	)
 	if answer, err := stream.Recv(); err != nil || answer.GetFileDescriptorResponse() == nil {
 		t.Errorf("reflection: %v, %v", answer, err)
 	}
@@ -95,14 +116,25 @@ func TestDev(t *testing.T) {
 	}
 }
 
-// Whoever asks for new certificates while the store is still waited for does not end the process by it.
+// Whoever asks for new certificates while the store is still waited for does not end the
+// process by it.
 func TestHangupAtTheStart(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	command, _, stderr := program(t, "-redis", "redis://"+silent.Addr().String(), "-listen", "127.0.0.1:0", "-admin-listen", "off", "-drain", "0s")
+	command, _, stderr := program(
+		t,
+		"-redis",
+		"redis://"+silent.Addr().String(),
+		"-listen",
+		"127.0.0.1:0",
+		"-admin-listen",
+		"off",
+		"-drain",
+		"0s",
+	)
 	if _, err := silent.Accept(); err != nil { // the store is asked, and does not answer
 		t.Fatal(err)
 	}
@@ -120,7 +152,11 @@ func TestMissingRedis(t *testing.T) {
 	if code := command.ProcessState.ExitCode(); code != 2 {
 		t.Errorf("exit %d, want 2", code)
 	}
-	if lines := strings.Count(stderr.String(), "\n"); lines != 1 || !strings.Contains(stderr.String(), "-redis") || !strings.Contains(stderr.String(), "-dev") || len(printed) > 0 {
+	if lines := strings.Count(
+		stderr.String(),
+		"\n",
+	); lines != 1 || !strings.Contains(stderr.String(), "-redis") || !strings.Contains(stderr.String(), "-dev") ||
+		len(printed) > 0 {
 		t.Errorf("printed %q and %q, want one sentence that names -redis and -dev", printed, stderr)
 	}
 }
@@ -138,59 +174,155 @@ func try(t *testing.T, env map[string]string, args ...string) (code int, stdout,
 	return exitCode(err), out.String(), log.String(), err
 }
 
-func TestExitCodes(t *testing.T) {
-	redis := redistest.Start(t)
-	evicting := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
+// An exit is how the program ends with an environment and arguments.
+type exit struct {
+	name string
+	env  map[string]string
+	args []string
+	code int
+	says string // in the error
+}
+
+// exits are starts with each mistake that the program knows, and without one.
+func exits(redis, evicting *redistest.Server) []exit {
 	free := []string{"-listen", "127.0.0.1:0", "-admin-listen", "off"}
-	cases := []struct {
-		name string
-		env  map[string]string
-		args []string
-		code int
-		says string // in the error
-	}{
+	return []exit{
 		{"asked to stop", nil, append(free, "-redis", redis.URL()), 0, ""},
-		{"all from the environment", map[string]string{"NOTED_REDIS": redis.URL(), "NOTED_LISTEN": "127.0.0.1:0", "NOTED_ADMIN_LISTEN": "off", "NOTED_RETENTION": "60d"}, nil, 0, ""},
-		{"the flag wins", map[string]string{"NOTED_LISTEN": "nowhere:nothing"}, append(free, "-redis", redis.URL()), 0, ""},
-		{"an empty variable is not set", map[string]string{"NOTED_RETENTION": "", "NOTED_DEV": ""}, append(free, "-redis", redis.URL()), 0, ""},
+		{
+			"all from the environment",
+			map[string]string{
+				"NOTED_REDIS":        redis.URL(),
+				"NOTED_LISTEN":       "127.0.0.1:0",
+				"NOTED_ADMIN_LISTEN": "off",
+				"NOTED_RETENTION":    "60d",
+			},
+			nil,
+			0,
+			"",
+		},
+		{
+			"the flag wins",
+			map[string]string{"NOTED_LISTEN": "nowhere:nothing"},
+			append(free, "-redis", redis.URL()),
+			0,
+			"",
+		},
+		{
+			"an empty variable is not set",
+			map[string]string{"NOTED_RETENTION": "", "NOTED_DEV": ""},
+			append(free, "-redis", redis.URL()),
+			0,
+			"",
+		},
 		{"two minuses", nil, []string{"--listen=127.0.0.1:0", "--admin-listen=off", "--redis=" + redis.URL()}, 0, ""},
 		{"a store that is away", nil, append(free, "-redis", "redis://127.0.0.1:1"), 0, ""},
 		{"an evicting store", nil, append(free, "-redis", evicting.URL()), 1, "CONFIG SET maxmemory-policy noeviction"},
 		{"an evicting store, allowed", nil, append(free, "-redis", evicting.URL(), "-allow-eviction"), 0, ""},
-		{"an address that is taken", nil, []string{"-dev", "-listen", redis.Addr(), "-admin-listen", "off"}, 1, "-listen"},
-		{"an address for JSON that is taken", nil, append(free, "-redis", redis.URL(), "-http-listen", redis.Addr()), 1, "-http-listen"},
+		{
+			"an address that is taken",
+			nil,
+			[]string{"-dev", "-listen", redis.Addr(), "-admin-listen", "off"},
+			1,
+			"-listen",
+		},
+		{
+			"an address for JSON that is taken",
+			nil,
+			append(free, "-redis", redis.URL(), "-http-listen", redis.Addr()),
+			1,
+			"-http-listen",
+		},
 		{"an unknown flag", nil, []string{"-foo"}, 2, "there is no flag -foo"},
 		{"an argument", nil, []string{"-dev", "serve"}, 2, `"serve"`},
 		{"a flag without its value", nil, []string{"-redis"}, 2, "-redis"},
 		{"-dev with a store", nil, []string{"-dev", "-redis", redis.URL()}, 2, "-dev"},
 		{"a bad time", nil, []string{"-dev", "-retention", "45x"}, 2, "-retention (NOTED_RETENTION)"},
-		{"a bad time in the environment", map[string]string{"NOTED_MATCH_WINDOW": "soon"}, []string{"-dev"}, 2, "-match-window (NOTED_MATCH_WINDOW)"},
+		{
+			"a bad time in the environment",
+			map[string]string{"NOTED_MATCH_WINDOW": "soon"},
+			[]string{"-dev"},
+			2,
+			"-match-window (NOTED_MATCH_WINDOW)",
+		},
 		{"no time at all", nil, []string{"-dev", "-arrival-window", "0s"}, 2, "-arrival-window"},
 		{"a bad yes", map[string]string{"NOTED_DEV": "maybe"}, nil, 2, "NOTED_DEV"},
 		{"a bad number", nil, []string{"-dev", "-series-limit", "many"}, 2, "-series-limit"},
 		{"a bad choice", nil, []string{"-dev", "-transaction-ids", "none"}, 2, "auto, per-channel, shared"},
 		{"a bad level", nil, []string{"-dev", "-log-level", "loud"}, 2, "debug, info, warn, error"},
-		{"a bad mode", nil, append(free, "-redis", redis.URL(), "-redis-mode", "ring"), 2, "standalone, sentinel, cluster"},
+		{
+			"a bad mode",
+			nil,
+			append(free, "-redis", redis.URL(), "-redis-mode", "ring"),
+			2,
+			"standalone, sentinel, cluster",
+		},
 		{"a bad URL", nil, append(free, "-redis", "redis://:se/cret@h"), 2, "-redis"},
 		{"a bad scheme", nil, append(free, "-redis", "mysql://:secret@h"), 2, "-redis"},
-		{"listening for everybody", nil, []string{"-redis", redis.URL(), "-listen", "0.0.0.0:0", "-admin-listen", "off"}, 2, "-insecure"},
-		{"listening for everybody over HTTP", nil, append(free, "-redis", redis.URL(), "-http-listen", ":0"), 2, "-http-listen"},
-		{"a trial for everybody", nil, []string{"-dev", "-listen", "0.0.0.0:0", "-admin-listen", "off"}, 2, "-insecure"},
-		{"listening for everybody all the same", nil, []string{"-redis", redis.URL(), "-listen", "0.0.0.0:0", "-admin-listen", "off", "-insecure"}, 0, ""},
-		{"a trial with TLS", nil, []string{"-dev", "-tls-cert", "a", "-tls-key", "b"}, 2, "-dev (NOTED_DEV) is plaintext"},
+		{
+			"listening for everybody",
+			nil,
+			[]string{"-redis", redis.URL(), "-listen", "0.0.0.0:0", "-admin-listen", "off"},
+			2,
+			"-insecure",
+		},
+		{
+			"listening for everybody over HTTP",
+			nil,
+			append(free, "-redis", redis.URL(), "-http-listen", ":0"),
+			2,
+			"-http-listen",
+		},
+		{
+			"a trial for everybody",
+			nil,
+			[]string{"-dev", "-listen", "0.0.0.0:0", "-admin-listen", "off"},
+			2,
+			"-insecure",
+		},
+		{
+			"listening for everybody all the same",
+			nil,
+			[]string{"-redis", redis.URL(), "-listen", "0.0.0.0:0", "-admin-listen", "off", "-insecure"},
+			0,
+			"",
+		},
+		{
+			"a trial with TLS",
+			nil,
+			[]string{"-dev", "-tls-cert", "a", "-tls-key", "b"},
+			2,
+			"-dev (NOTED_DEV) is plaintext",
+		},
 		{"a certificate without its key", nil, append(free, "-redis", redis.URL(), "-tls-cert", "a"), 2, "-tls-key"},
 		{"CAs without TLS", nil, append(free, "-redis", redis.URL(), "-tls-client-ca", "a"), 2, "-tls-cert"},
-		{"no certificate there", nil, append(free, "-redis", redis.URL(), "-tls-cert", "/nowhere", "-tls-key", "/nowhere"), 2, "/nowhere"},
+		{
+			"no certificate there",
+			nil,
+			append(free, "-redis", redis.URL(), "-tls-cert", "/nowhere", "-tls-key", "/nowhere"),
+			2,
+			"/nowhere",
+		},
 		{"no callers there", nil, append(free, "-redis", redis.URL(), "-callers", "/nowhere"), 2, "-callers"},
 		{"a bad rate", nil, []string{"-dev", "-rate", "fast"}, 2, "-rate (NOTED_RATE)"},
 		{"a negative burst", nil, []string{"-dev", "-burst=-1"}, 2, "-burst"},
 		{"a burst of no rate", nil, []string{"-dev", "-burst", "5"}, 2, "-burst needs -rate"},
 		{"no calls at all", nil, []string{"-dev", "-max-in-flight", "0"}, 2, "-max-in-flight"},
 		{"no connections at all", nil, []string{"-dev", "-max-connections", "0"}, 2, "-max-connections"},
-		{"none from anywhere", nil, []string{"-dev", "-max-connections-per-address", "0"}, 2, "-max-connections-per-address"},
+		{
+			"none from anywhere",
+			nil,
+			[]string{"-dev", "-max-connections-per-address", "0"},
+			2,
+			"-max-connections-per-address",
+		},
 		{"no ledgers file", nil, []string{"-dev", "-ledgers", "/nowhere"}, 2, "-ledgers"},
 	}
-	for _, c := range cases {
+}
+
+func TestExitCodes(t *testing.T) {
+	redis := redistest.Start(t)
+	evicting := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
+	for _, c := range exits(redis, evicting) {
 		t.Run(c.name, func(t *testing.T) {
 			code, _, log, err := try(t, c.env, c.args...)
 			if code != c.code {
@@ -213,7 +345,18 @@ func TestExitCodes(t *testing.T) {
 func TestPasswordStaysOut(t *testing.T) {
 	redis := redistest.Start(t, "--requirepass", "rightcanary")
 	for _, url := range []string{"redis://:rightcanary@" + redis.Addr(), "redis://:wrongcanary@" + redis.Addr(), "redis://user:canary@127.0.0.1:1"} {
-		code, stdout, log, err := try(t, nil, "-redis", url, "-listen", "127.0.0.1:0", "-admin-listen", "off", "-log-level", "debug")
+		code, stdout, log, err := try(
+			t,
+			nil,
+			"-redis",
+			url,
+			"-listen",
+			"127.0.0.1:0",
+			"-admin-listen",
+			"off",
+			"-log-level",
+			"debug",
+		)
 		if code != 0 || log == "" {
 			t.Errorf("exit %d, %v, log %q", code, err, log)
 		}
@@ -237,9 +380,11 @@ func TestHelp(t *testing.T) {
 		if code != 0 || err != nil || stderr != "" {
 			t.Fatalf("%s: exit %d, %v, %q", ask, code, err, stderr)
 		}
-		for _, flag := range []string{"dev", "listen", "http-listen", "redis", "redis-mode", "match-window", "arrival-window", "retention", "transaction-ids", "series-limit",
+		for _, flag := range []string{
+			"dev", "listen", "http-listen", "redis", "redis-mode", "match-window", "arrival-window", "retention", "transaction-ids", "series-limit",
 			"ledgers", "reflection", "drain", "allow-eviction", "replicas", "replicas-timeout", "on-loss", "epoch", "log-level", "admin-listen", "tls-cert", "tls-key", "tls-client-ca", "callers", "insecure", "rate", "burst",
-			"max-in-flight", "max-connections", "max-connections-per-address"} {
+			"max-in-flight", "max-connections", "max-connections-per-address",
+		} {
 			if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + envName(flag) + `$`).MatchString(stdout) {
 				t.Errorf("%s does not tell of -%s and %s", ask, flag, envName(flag))
 			}
@@ -253,7 +398,14 @@ func TestHelp(t *testing.T) {
 }
 
 func TestParseDuration(t *testing.T) {
-	good := map[string]time.Duration{"30s": 30 * time.Second, "2h": 2 * time.Hour, "45d": 1080 * time.Hour, "1d12h": 36 * time.Hour, "0d": 0, "1h30m": 90 * time.Minute}
+	good := map[string]time.Duration{
+		"30s":   30 * time.Second,
+		"2h":    2 * time.Hour,
+		"45d":   1080 * time.Hour,
+		"1d12h": 36 * time.Hour,
+		"0d":    0,
+		"1h30m": 90 * time.Minute,
+	}
 	for text, want := range good {
 		if got, err := parseDuration(text); err != nil || got != want {
 			t.Errorf("parseDuration(%q) = %v, %v, want %v", text, got, err, want)
@@ -279,22 +431,30 @@ func TestLedgers(t *testing.T) {
 		}
 		return path
 	}
-	ledgers, err := readLedgers(write("{\n" + `"": {"retention": "60d"}, "a": {"match_window": "1h", "arrival_window": "2d", "transaction_ids": "shared"}, "b": {"transaction_ids": "per-channel"}` + "\n}\n"))
+	ledgers, err := readLedgers(
+		write(
+			"{\n" + `"": {"retention": "60d"}, "a": {"match_window": "1h", "arrival_window": "2d", "transaction_ids": "shared"}, "b": {"transaction_ids": "per-channel"}` + "\n}\n",
+		),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(ledgers) != 3 || ledgers[""].Retention != 60*24*time.Hour || ledgers["a"].MatchWindow != time.Hour || ledgers["a"].ArrivalWindow != 48*time.Hour ||
-		ledgers["a"].TransactionIDs != server.Shared || ledgers["b"].TransactionIDs != server.PerChannel || ledgers[""].TransactionIDs != "" {
+	if len(ledgers) != 3 || ledgers[""].Retention != 60*24*time.Hour || ledgers["a"].MatchWindow != time.Hour ||
+		ledgers["a"].ArrivalWindow != 48*time.Hour ||
+		ledgers["a"].TransactionIDs != server.Shared ||
+		ledgers["b"].TransactionIDs != server.PerChannel ||
+		ledgers[""].TransactionIDs != "" {
 		t.Errorf("read %+v", ledgers)
 	}
 	bad := map[string]string{
-		"":                               "line 1: the file ends too early",
-		"{\n\"a\": {":                    "line 2: the file ends too early",
-		"[]":                             "line 1: here must be an object",
-		"{\n\n\"a\": 1}":                 "line 3: ledger \"a\": here must be an object",
-		"{\n\"a\": {\"retentoin\":1}}":   "line 2: ledger \"a\": there is no setting \"retentoin\"; there are match_window, arrival_window, retention, transaction_ids",
-		"{\"a\": {\"retention\": 1}}":    "line 1: ledger \"a\": retention must be a text in quotes",
-		"{\"a\": {\"retention\":\"x\"}}": "line 1: ledger \"a\": retention is \"x\"",
+		"":               "line 1: the file ends too early",
+		"{\n\"a\": {":    "line 2: the file ends too early",
+		"[]":             "line 1: here must be an object",
+		"{\n\n\"a\": 1}": "line 3: ledger \"a\": here must be an object",
+		"{\n\"a\": {\"retentoin\":1}}": "line 2: ledger \"a\": there is no setting \"retentoin\"; there are " +
+			"match_window, arrival_window, retention, transaction_ids",
+		"{\"a\": {\"retention\": 1}}":                             "line 1: ledger \"a\": retention must be a text in quotes",
+		"{\"a\": {\"retention\":\"x\"}}":                          "line 1: ledger \"a\": retention is \"x\"",
 		"{\"a\":{\n\"retention\":\"1d\",\n\"retention\":\"2d\"}}": "line 3: ledger \"a\": \"retention\" is there twice",
 		"{\"a\":{},\n\"a\":{}}":                                   "line 2: ledger \"a\" is there twice",
 		"{\"a\":{\"transaction_ids\":\"none\"}}":                  "auto, per-channel, shared",
@@ -309,7 +469,19 @@ func TestLedgers(t *testing.T) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
-	code, _, _, err := try(t, nil, "-dev", "-listen", "127.0.0.1:0", "-http-listen", "off", "-admin-listen", "off", "-ledgers", write(`{"a b": {}}`))
+	code, _, _, err := try(
+		t,
+		nil,
+		"-dev",
+		"-listen",
+		"127.0.0.1:0",
+		"-http-listen",
+		"off",
+		"-admin-listen",
+		"off",
+		"-ledgers",
+		write(`{"a b": {}}`),
+	)
 	if code != 2 || err == nil || !strings.Contains(err.Error(), `"a b"`) {
 		t.Errorf("a ledger that nobody can name: exit %d, %v", code, err)
 	}

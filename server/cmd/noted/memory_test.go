@@ -9,7 +9,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// The limit of Go's own variable holds, beside the collecting that main puts off; and callers who can take more than it by their connections alone are warned of.
+// The limit of Go's own variable holds, beside the collecting that main puts off; and
+// callers who can take more than it by their connections alone are warned of.
 func TestMemoryLimit(t *testing.T) {
 	redis := redistest.Start(t)
 	t.Setenv("GOMEMLIMIT", "64MiB")
@@ -30,7 +31,10 @@ func TestMemoryLimit(t *testing.T) {
 				t.Errorf("the process does not say %q of itself", want)
 			}
 		}
-		warned := strings.Contains(printed.String(), `"level":"WARN","msg":"callers' connections alone can take more memory than GOMEMLIMIT grants; set a lower -max-connections`)
+		warned := strings.Contains(
+			printed.String(),
+			`"level":"WARN","msg":"callers' connections alone can take more memory than GOMEMLIMIT grants; set a lower -max-connections`,
+		)
 		if warned != warns || !strings.Contains(printed.String(), `"GOMEMLIMIT":"64.0 MiB"`) {
 			t.Errorf("with -max-connections %s it warns: %v, want %v\n%s", most, warned, warns, printed)
 		}

@@ -52,7 +52,11 @@ func TestReadmeSettings(t *testing.T) {
 		got = append(got, "-"+m[1]+" "+m[2])
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("the table of server/README.md has the flags and defaults\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf(
+			"the table of server/README.md has the flags and defaults\n%s\nwant\n%s",
+			strings.Join(got, "\n"),
+			strings.Join(want, "\n"),
+		)
 	}
 }
 
@@ -91,7 +95,12 @@ func serve(t *testing.T, command string) (addr, httpAddr string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "NOTED_LISTEN=127.0.0.1:0", "NOTED_ADMIN_LISTEN=off", "NOTED_HTTP_LISTEN=127.0.0.1:0")
+	cmd.Env = append(
+		os.Environ(),
+		"NOTED_LISTEN=127.0.0.1:0",
+		"NOTED_ADMIN_LISTEN=off",
+		"NOTED_HTTP_LISTEN=127.0.0.1:0",
+	)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run has a child, which must go with it
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	out, err := cmd.StdoutPipe()

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// A trial says what it is to whoever looks: at its health, at its readiness, and in its log as a warning.
+// A trial says what it is to whoever looks: at its health, at its readiness, and in its
+// log as a warning.
 func TestTrialSaysSo(t *testing.T) {
 	_, addresses, printed := serving(t, "-dev")
 	for _, path := range []string{"/healthz", "/readyz"} {
@@ -18,7 +19,8 @@ func TestTrialSaysSo(t *testing.T) {
 		}
 		body, _ := io.ReadAll(response.Body)
 		response.Body.Close()
-		if response.StatusCode != http.StatusOK || !strings.Contains(string(body), "trial store: nothing survives a restart") {
+		if response.StatusCode != http.StatusOK ||
+			!strings.Contains(string(body), "trial store: nothing survives a restart") {
 			t.Errorf("%s = %d %s, want 200 and that it is a trial", path, response.StatusCode, body)
 		}
 	}
@@ -30,7 +32,8 @@ func TestTrialSaysSo(t *testing.T) {
 	}
 }
 
-// A trial refuses what only a service has that is relied on, wherever it is said: a -dev that was forgotten in the environment must not take a service over.
+// A trial refuses what only a service has that is relied on, wherever it is said: a -dev
+// that was forgotten in the environment must not take a service over.
 func TestTrialIsNoProduction(t *testing.T) {
 	for flag, value := range map[string]string{"redis": "redis://127.0.0.1:1", "tls-cert": "a", "tls-client-ca": "a", "replicas": "1", "epoch": "abc", "on-loss": "refuse"} {
 		for name, c := range map[string]struct {
@@ -42,9 +45,13 @@ func TestTrialIsNoProduction(t *testing.T) {
 			"in the environment":      {map[string]string{envName(flag): value}, []string{"-dev"}},
 			"both in the environment": {map[string]string{"NOTED_DEV": "true", envName(flag): value}, nil},
 		} {
-			args := append([]string{"-listen", "127.0.0.1:0", "-http-listen", "off", "-admin-listen", "127.0.0.1:0"}, c.args...)
+			args := append(
+				[]string{"-listen", "127.0.0.1:0", "-http-listen", "off", "-admin-listen", "127.0.0.1:0"},
+				c.args...)
 			code, stdout, _, err := try(t, c.env, args...)
-			if code != 2 || stdout != "" || !strings.Contains(errText(err), "-"+flag+" ("+envName(flag)+")") && !strings.Contains(errText(err), "-"+flag+" ") {
+			if code != 2 || stdout != "" ||
+				!strings.Contains(errText(err), "-"+flag+" ("+envName(flag)+")") &&
+					!strings.Contains(errText(err), "-"+flag+" ") {
 				t.Errorf("-dev with -%s, %s: exit %d, %v, want 2 and both named", flag, name, code, err)
 			}
 		}

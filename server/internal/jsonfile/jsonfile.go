@@ -1,6 +1,7 @@
-// Package jsonfile reads an operator's settings from JSON, strictly: a name that is there twice, a wrong kind of value, or more after the end is an
-// error, and every error names its line. What a name means is said by who reads it, and a name that means nothing to it is to be an error too: a
-// typing error must not leave a setting on its default in silence.
+// Package jsonfile reads an operator's settings from JSON, strictly: a name that is there
+// twice, a wrong kind of value, or more after the end is an error, and every error names
+// its line. The caller knows the names, and must make an unknown name an error too: a
+// typing error must not silently leave a setting on its default.
 //
 //	err := jsonfile.Read(path, text, func(r *jsonfile.Reader) error {
 //		return r.Object("ledger", func(name string) error { … r.Text("retention") … })
@@ -18,7 +19,7 @@ import (
 // Reader reads token by token, so that it knows at which line it is.
 type Reader struct{ decoder *json.Decoder }
 
-// Read reads text, which is the content of path, with what is given.
+// Read reads text, the content of path, with the given function.
 func Read(path string, text []byte, with func(*Reader) error) error {
 	r := &Reader{decoder: json.NewDecoder(bytes.NewReader(text))}
 	err := with(r)
@@ -39,8 +40,8 @@ func Read(path string, text []byte, with func(*Reader) error) error {
 	return fmt.Errorf("%s line %d: %w", path, 1+bytes.Count(text[:at], []byte("\n")), err)
 }
 
-// Object reads an object and hands each name on, to whoever reads its value. kind is what its names are names of, for errors; empty where they are
-// settings.
+// Object reads an object and calls each for every name, to read its value. kind is the
+// kind of things that the names name, for errors; empty for settings.
 func (r *Reader) Object(kind string, each func(name string) error) error {
 	if token, err := r.decoder.Token(); err != nil {
 		return err

@@ -1,4 +1,5 @@
-// Package pkitest makes certificates for tests: an authority, and what it signs, as PEM files.
+// Package pkitest makes certificates for tests: an authority, and the certificates that
+// it signs, as PEM files.
 package pkitest
 
 import (
@@ -30,8 +31,15 @@ func New(tb testing.TB, name string) *Authority {
 	tb.Helper()
 	a := &Authority{tb: tb, key: newKey(tb)}
 	template := &x509.Certificate{
-		SerialNumber: serial(tb), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: serial(
+			tb,
+		),
+		Subject:               pkix.Name{CommonName: name},
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign,
 	}
 	a.certificate = a.sign(template, template, &a.key.PublicKey)
 	return a
@@ -40,14 +48,18 @@ func New(tb testing.TB, name string) *Authority {
 // Pair is a certificate with its key, PEM.
 type Pair struct{ Cert, Key []byte }
 
-// Issue makes a certificate for servers at 127.0.0.1 and for clients; more changes it before it is signed.
+// Issue makes a certificate for servers at 127.0.0.1 and for clients; more changes it
+// before it is signed.
 func (a *Authority) Issue(more func(*x509.Certificate)) Pair {
 	a.tb.Helper()
 	key := newKey(a.tb)
 	template := &x509.Certificate{
-		SerialNumber: serial(a.tb), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: serial(a.tb),
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	if more != nil {
 		more(template)
@@ -92,7 +104,8 @@ func (p Pair) TLS(tb testing.TB) tls.Certificate {
 	return pair
 }
 
-// Write puts content into a file, as an operator does: the file is there wholly, or not at all.
+// Write puts content into a file, as an operator does: the file is there wholly, or not
+// at all.
 func Write(tb testing.TB, path string, content []byte) string {
 	tb.Helper()
 	part := path + ".part"

@@ -1,0 +1,161 @@
+package server_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/internal/embedded"
+	"github.com/donation-dedupe/noted/server/internal/pkitest"
+)
+
+// A configuredServer is a server that is set up as a test wants it, on all of Config.
+type configuredServer struct {
+	*server.Server
+	log  *lockedBuffer
+	stop func() // and wait until it has; it may be called again
+}
+
+// startConfigured starts a server whose configuration is changed before. Without a store
+// in it there is one of the test's own.
+func startConfigured(t *testing.T, change func(*server.Config)) configuredServer {
+	t.Helper()
+	s := configuredServer{log: &lockedBuffer{}}
+	config := server.Config{
+		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Drain: 5 * time.Second,
+		Logger: slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	change(&config)
+	if config.Redis == "" {
+		store, err := embedded.Start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(store.Close)
+		config.Redis = store.URL()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var err error
+	if s.Server, err = server.New(ctx, config); err != nil {
+		cancel()
+		t.Fatalf("New: %v", err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx) }()
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	t.Cleanup(s.stop)
+	return s
+}
+
+// as is a client with a connection of its own: with TLS unless roots is nil, and a token
+// unless that is empty.
+func (s configuredServer) as(t *testing.T, config *tls.Config, token string) client {
+	t.Helper()
+	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	if config != nil {
+		options[0] = grpc.WithTransportCredentials(credentials.NewTLS(config))
+	}
+	if token != "" {
+		authorization := metadata.Pairs("authorization", "Bearer "+token)
+		options = append(
+			options,
+			grpc.WithUnaryInterceptor(
+				func(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+					return invoke(metadata.NewOutgoingContext(ctx, authorization), method, request, reply, conn, o...)
+				},
+			),
+			grpc.WithStreamInterceptor(
+				func(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, streamer grpc.Streamer, o ...grpc.CallOption) (grpc.ClientStream, error) {
+					return streamer(metadata.NewOutgoingContext(ctx, authorization), desc, conn, method, o...)
+				},
+			),
+		)
+	}
+	conn, err := grpc.NewClient(s.Addr(), options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return client{DedupeServiceClient: notedv1.NewDedupeServiceClient(conn), conn: conn}
+}
+
+type client struct {
+	notedv1.DedupeServiceClient
+	conn *grpc.ClientConn
+}
+
+func (s configuredServer) metric(t *testing.T, name string, parts ...string) float64 {
+	t.Helper()
+	return metricAt(t, s.AdminAddr(), name, parts...)
+}
+
+// logged counts the lines of the log that hold all of parts.
+func (s configuredServer) logged(parts ...string) (lines int) {
+	for line := range strings.Lines(s.log.String()) {
+		holds := true
+		for _, part := range parts {
+			holds = holds && strings.Contains(line, part)
+		}
+		if holds {
+			lines++
+		}
+	}
+	return lines
+}
+
+// callersFile writes a file of callers: each is what follows its name.
+func callersFile(t *testing.T, path string, callers ...string) string {
+	t.Helper()
+	return pkitest.Write(t, path, []byte("{\n"+strings.Join(callers, ",\n")+"\n}\n"))
+}
+
+// byToken is a line of the file.
+func byToken(name, token, ledgers, verbs string) string {
+	return fmt.Sprintf(`%q: {"token_sha256": [%q], "ledgers": [%s], "verbs": [%s]}`, name, sumOf(token), ledgers, verbs)
+}
+
+func sumOf(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
+}
+
+func byCertificate(name, certificate, ledgers, verbs string) string {
+	return fmt.Sprintf(`%q: {"certificate": %q, "ledgers": [%s], "verbs": [%s]}`, name, certificate, ledgers, verbs)
+}
+
+// inLedger is a request in a ledger.
+func inLedger(ledger, series string) *notedv1.NoteDonationRequest {
+	return &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{Ledger: ledger, SeriesId: series}}
+}
+
+func inDir(t *testing.T, name string) string { return filepath.Join(t.TempDir(), name) }
+
+// stop gives back a server that was made and not served.
+func stop(t *testing.T, s *server.Server) {
+	t.Helper()
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Serve(done); err != nil {
+		t.Errorf("Serve with a context that is done: %v", err)
+	}
+}

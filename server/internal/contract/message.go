@@ -1,0 +1,132 @@
+package contract
+
+import (
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+// This file translates between the contract's messages and the store's values. Requests
+// have been checked before. Enums have the contract's numbers on both sides.
+
+// DonationOf is the store's form of a donation.
+func DonationOf(d *notedv1.Donation) store.Donation {
+	event := d.GetEvent()
+	if event == notedv1.Event_EVENT_UNSPECIFIED {
+		event = notedv1.Event_EVENT_PAYMENT
+	}
+	return store.Donation{
+		Ledger:        d.GetLedger(),
+		SeriesID:      d.GetSeriesId(),
+		Event:         store.Event(event),
+		OccurredAt:    TimeOf(d.GetOccurredAt()),
+		Amount:        d.GetAmount(),
+		CurrencyCode:  d.GetCurrencyCode(),
+		TransactionID: d.GetTransactionId(),
+	}
+}
+
+// MessageOf is the store's form of a message.
+func MessageOf(m *notedv1.Message) store.Message {
+	return store.Message{Channel: m.GetChannel(), ID: m.GetId(), ReceivedAt: TimeOf(m.GetReceivedAt())}
+}
+
+// TimeOf truncates to milliseconds. An absent time is the zero time. The first instant of
+// the year 1 is present and absurd; it becomes its neighbour, so that it does not count
+// as absent.
+func TimeOf(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	at := t.AsTime().Truncate(time.Millisecond)
+	if at.IsZero() {
+		at = at.Add(time.Millisecond)
+	}
+	return at
+}
+
+// HoldOf rounds up to a millisecond, so that a hold of a nanosecond is still a hold and
+// not a note that is final at once.
+func HoldOf(d *durationpb.Duration) time.Duration {
+	return (d.AsDuration() + time.Millisecond - 1).Truncate(time.Millisecond)
+}
+
+// NoteMessage is the contract's form of a note.
+func NoteMessage(n store.Note) *notedv1.Note {
+	note := &notedv1.Note{
+		DonationId: n.DonationID,
+		Donation: &notedv1.Donation{
+			Ledger:        n.Donation.Ledger,
+			SeriesId:      n.Donation.SeriesID,
+			Event:         notedv1.Event(n.Donation.Event),
+			OccurredAt:    timeMessage(n.Donation.OccurredAt),
+			Amount:        n.Donation.Amount,
+			CurrencyCode:  n.Donation.CurrencyCode,
+			TransactionId: n.Donation.TransactionID,
+		},
+		Sightings: make([]*notedv1.Sighting, len(n.Sightings)),
+		State:     notedv1.State(n.State),
+		NotedAt:   timeMessage(n.NotedAt),
+		HeldUntil: timeMessage(n.HeldUntil),
+		ForgetAt:  timeMessage(n.ForgetAt),
+		Attempt:   int32(n.Attempt),
+	}
+	for i, s := range n.Sightings {
+		note.Sightings[i] = &notedv1.Sighting{
+			Message: &notedv1.Message{
+				Channel: s.Message.Channel, Id: s.Message.ID,
+				ReceivedAt: timeMessage(s.Message.ReceivedAt),
+			},
+			TransactionId: s.TransactionID,
+			SeenAt:        timeMessage(s.SeenAt),
+		}
+	}
+	return note
+}
+
+func timeMessage(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// Differences names the fields in which a message and the note disagree, in the
+// contract's order. A field that only one of them gives is not a difference.
+func Differences(message, note store.Donation) []string {
+	var names []string
+	if message.Amount != "" && note.Amount != "" && canonical(message.Amount) != canonical(note.Amount) {
+		names = append(names, "amount")
+	}
+	if message.CurrencyCode != "" && note.CurrencyCode != "" && message.CurrencyCode != note.CurrencyCode {
+		names = append(names, "currency_code")
+	}
+	if message.TransactionID != "" && note.TransactionID != "" && message.TransactionID != note.TransactionID {
+		names = append(names, "transaction_id")
+	}
+	if !message.OccurredAt.IsZero() && !note.OccurredAt.IsZero() &&
+		message.OccurredAt.UnixMilli() != note.OccurredAt.UnixMilli() {
+		names = append(names, "occurred_at")
+	}
+	return names
+}
+
+// canonical is the one spelling of a decimal: two decimals are equal as numbers if their
+// canonical texts are equal. Money never becomes a float.
+func canonical(decimal string) string {
+	digits, negative := strings.CutPrefix(decimal, "-")
+	whole, fraction, _ := strings.Cut(digits, ".")
+	whole, fraction = strings.TrimLeft(whole, "0"), strings.TrimRight(fraction, "0")
+	if whole == "" && fraction == "" {
+		return "0"
+	}
+	if negative {
+		whole = "-" + whole
+	}
+	return whole + "." + fraction
+}

@@ -1,0 +1,288 @@
+// Package health knows whether the store is there, whole, and the same as before: the
+// watch and what it tells callers and operators, the breaker, losses, advice, and the
+// admin listener.
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	grpchealth "google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/descriptors"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
+	"github.com/donation-dedupe/noted/server/internal/store"
+)
+
+const (
+	watchEvery    = time.Second
+	watchPatience = 900 * time.Millisecond // for one look; less than watchEvery, so that looks do not pile up
+	firstPatience = 2 * time.Second        // for the look at the start
+	failuresToTip = 2                      // one slow answer is not an outage
+	maxClockOff   = 500 * time.Millisecond // beyond this the log warns of the clocks
+	badClockOff   = time.Minute            // beyond this the service is not ready
+)
+
+// evicts says what to do about a Redis that forgets notes.
+func evicts(r store.Report) error {
+	return fmt.Errorf("%s evicts keys when its memory is full (maxmemory-policy %s), and a donation that is "+
+		"forgotten so is processed twice: "+
+		"say CONFIG SET maxmemory-policy noeviction to it (and write it into its configuration, or set it with its "+
+		"provider), or start with "+
+		"-allow-eviction", r.Server, r.Policy)
+}
+
+// Config is what health needs.
+type Config struct {
+	Store    *store.Store
+	Mode     string // as in server.Config.RedisMode
+	Replicas int    // as in server.Config, like all that follow
+
+	AllowEviction, RefuseAfterLoss, Trial bool
+
+	Logger  *slog.Logger
+	Audit   metrics.Audit
+	Metrics *metrics.Metrics
+}
+
+// Watch looks at the store once per second, and health follows: NOT_SERVING after two
+// failures in a row, SERVING after the first success. It logs changes only.
+type Watch struct {
+	Config
+	Server *grpchealth.Server // answers grpc.health.v1
+
+	breaker *breaker
+	losses  *losses
+
+	failures int    // in a row
+	seen     bool   // the store has answered once
+	shutBy   string // why the store was shut to this server at the last failure, see store.ShutOut
+	short    int    // looks in a row that found too few replicas
+	advice   advice
+
+	up            prometheus.Gauge
+	shutOut       *prometheus.GaugeVec
+	lostPrimaries prometheus.Gauge
+	replicas      prometheus.Gauge
+
+	mu     sync.Mutex
+	detail string // why the service is not ready; empty while it is
+	lost   string // the primaries of a cluster that cannot be used, and why; empty if all can
+	unsafe bool   // the store's certificate is not checked
+	weak   string // the fault of a store that is ready for some calls; empty if there is none
+}
+
+// New makes a Watch that has not looked yet.
+func New(config Config) *Watch {
+	w := &Watch{
+		Config:  config,
+		Server:  grpchealth.NewServer(),
+		breaker: newBreaker(config.Mode == "cluster", config.Metrics),
+		advice:  newAdvice(config),
+		losses:  newLosses(config),
+
+		up:            config.Metrics.Gauge("noted_store_up"),
+		shutOut:       config.Metrics.GaugeVec("noted_store_shut_out"),
+		lostPrimaries: config.Metrics.Gauge("noted_store_primaries_lost"),
+		replicas:      config.Metrics.Gauge("noted_store_replicas"),
+	}
+	w.shut("")
+	w.say("the store has not answered yet")
+	return w
+}
+
+// First is the look at the start. It does not fail if the store is down, and fails if it
+// evicts.
+func (w *Watch) First(ctx context.Context) error {
+	return w.look(ctx, firstPatience)
+}
+
+// Run looks until ctx is done. It fails if the store evicts at its first answer.
+func (w *Watch) Run(ctx context.Context) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := w.look(ctx, watchPatience); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// look asks the store once. An error means that the server must not run.
+func (w *Watch) look(ctx context.Context, patience time.Duration) error {
+	asking, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	report, err := w.Store.Check(asking)
+	if ctx.Err() != nil || w.seen && errors.Is(err, store.ErrPoolExhausted) {
+		// Asked to stop, or calls hold every connection. That says nothing about the
+		// store: if it is dead, the calls that hold a connection will tell.
+		return nil
+	}
+	w.breaker.part(len(report.Lost) > 0 || err != nil && report.Version != "")
+	w.mu.Lock()
+	w.lost, w.unsafe = strings.Join(report.Lost, "; "), report.Unverified
+	w.mu.Unlock()
+	w.lostPrimaries.Set(float64(len(report.Lost)))
+	w.replicas.Set(replicasOf(report))
+	if err != nil {
+		w.failed(err)
+		if w.failures >= failuresToTip {
+			w.breaker.dead(err)
+		}
+		return nil
+	}
+	w.breaker.alive() // before health says so
+	w.advice.give(report)
+	if report.Evicts && !w.AllowEviction {
+		if !w.seen {
+			return evicts(report)
+		}
+		w.failures = failuresToTip // no second look is needed
+		w.failed(evicts(report))
+		return nil
+	}
+	seen := w.seen
+	w.seen, w.failures = true, 0
+	refused, err := w.losses.look(asking)
+	weak := report.Trouble
+	if unreplicated, part := w.Store.Unreplicated(); unreplicated == nil {
+		w.short = 0
+	} else if part {
+		weak = unreplicated.Error()
+	} else if w.short++; w.short >= failuresToTip || !seen { // one slow replica is not an outage
+		err = unreplicated
+	}
+	w.mu.Lock()
+	w.weak = weak
+	w.mu.Unlock()
+	if store.ShutOut(err) != "" { // a beat writes like a note, so a note would be refused too
+		w.failures = failuresToTip
+		w.failed(err)
+		return nil
+	}
+	w.shutBy = ""
+	w.shut("")
+	if refused != "" { // the log has it
+		w.say(refused)
+		return nil
+	}
+	if report.ClockOffset.Abs() > badClockOff && !w.Trial {
+		if detail := fmt.Sprintf(
+			"the store's clock and this machine's are %v apart, so windows and lives of notes cannot be relied on: "+
+				"set both by NTP",
+			report.ClockOffset.Abs().Round(time.Second),
+		); w.say(
+			detail,
+		) {
+			w.Logger.Error("the store is not fit for use; NOT_SERVING until it is", "error", detail)
+		}
+		return nil
+	}
+	if err := descriptors.Left(); err != nil {
+		if w.say(err.Error()) {
+			w.Logger.Error("no new client can connect; NOT_SERVING until one can", "error", err)
+		}
+		return nil
+	}
+	if w.say("") {
+		w.Logger.Info(
+			"the store answers",
+			"server",
+			report.Server,
+			"redis_version",
+			report.Version,
+			"policy",
+			report.Policy,
+			"persistence",
+			report.Persistence,
+			"role",
+			report.Role,
+			"replicas",
+			report.Replicas,
+			"min_replicas_to_write",
+			report.MinReplicas,
+			"clock_ahead",
+			report.ClockOffset.String(),
+		)
+	}
+	return nil
+}
+
+func (w *Watch) failed(err error) {
+	err = descriptors.Explain(err)
+	w.failures++
+	by := store.ShutOut(err)
+	other := by != w.shutBy // another fault needs another act of the operator
+	w.shutBy = by
+	w.shut(by)
+	if w.failures < failuresToTip && w.seen {
+		return
+	}
+	if changed := w.say(err.Error()); changed || other || !w.seen && w.failures == 1 {
+		w.Logger.Error("the store is not fit for use; NOT_SERVING until it is", "error", err)
+	}
+}
+
+// shut sets the metric of why the store is shut to this server; empty if it is not.
+func (w *Watch) shut(by string) {
+	for _, reason := range store.ShutOuts {
+		is := 0.0
+		if reason == by {
+			is = 1
+		}
+		w.shutOut.WithLabelValues(reason).Set(is)
+	}
+}
+
+// replicasOf is NaN if the store does not tell.
+func replicasOf(r store.Report) float64 {
+	if r.Version == "" {
+		return math.NaN()
+	}
+	return float64(r.Replicas)
+}
+
+// say sets what health says, and reports whether that is a change of readiness.
+func (w *Watch) say(detail string) bool {
+	w.mu.Lock()
+	changed := (w.detail == "") != (detail == "")
+	w.detail = detail
+	w.mu.Unlock()
+	status, up := healthpb.HealthCheckResponse_SERVING, 1.0
+	if detail != "" {
+		status, up = healthpb.HealthCheckResponse_NOT_SERVING, 0
+	}
+	w.Server.SetServingStatus("", status)
+	w.Server.SetServingStatus(notedv1.DedupeService_ServiceDesc.ServiceName, status)
+	w.up.Set(up)
+	return changed
+}
+
+// Drain says NOT_SERVING for good.
+func (w *Watch) Drain() {
+	w.mu.Lock()
+	w.detail = "the server is stopping"
+	w.mu.Unlock()
+	w.Server.Shutdown()
+}
+
+// Ready is empty while the service is ready, and otherwise says why it is not.
+func (w *Watch) Ready() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.detail
+}

@@ -1,0 +1,105 @@
+package limits
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A flood of addresses takes a bounded memory, and no caller's rate.
+func TestRatesAreBounded(t *testing.T) {
+	r := NewRates(1, 2)
+	for i := range 2 * maxRates {
+		r.take(ofAddress(fmt.Sprint(i)))
+	}
+	if len(r.of) > maxRates+1 {
+		t.Errorf("%d rates are kept, want at most %d", len(r.of), maxRates+1)
+	}
+	var waits []bool
+	for i := range 5 {
+		waits = append(waits, r.take(ofAddress(fmt.Sprint("one more ", i))) > 0)
+	}
+	if !waits[4] {
+		t.Error("addresses beyond the bound have each a rate of its own")
+	}
+	if wait := r.take(ofCaller("a")); wait != 0 {
+		t.Error("a caller has no rate of its own")
+	}
+
+	// Callers by certificate have as many names as their CA has given.
+	quick := NewRates(1_000_000, 1)
+	for i := range 2 * maxRates {
+		quick.take(ofCaller(fmt.Sprint(i)))
+		if i == maxRates {
+			quick.cleaned = time.Time{}
+		}
+	}
+	if len(quick.of) > maxRates+maxRates/2 {
+		t.Errorf("%d rates of callers are kept that have saved up all they can", len(quick.of))
+	}
+}
+
+func TestRates(t *testing.T) {
+	r := NewRates(10, 3)
+	for i := range 3 {
+		if wait := r.take(ofCaller("a")); wait != 0 {
+			t.Fatalf("call %d waits %v, want none", i, wait)
+		}
+	}
+	for range 5 { // what is refused costs nothing
+		if wait := r.take(ofCaller("a")); wait <= 0 || wait > 100*time.Millisecond {
+			t.Fatalf("the call after them waits %v, want up to 100ms", wait)
+		}
+	}
+	if wait := r.take(ofCaller("b")); wait != 0 {
+		t.Errorf("another caller waits %v, want none", wait)
+	}
+	if wait := NewRates(0, 0).take(ofCaller("a")); wait != 0 {
+		t.Errorf("without a limit a call waits %v", wait)
+	}
+}
+
+func TestHost(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.7:4711": "192.0.2.7", "[::ffff:192.0.2.7]:4711": "192.0.2.7", "[2001:db8:1:2:3:4:5:6]:4711": "2001:db8:1:2::/64", "[fe80::1%eth0]:1": "fe80::/64",
+	} {
+		if got := host(text(address)); got != want {
+			t.Errorf("host(%s) = %s, want %s", address, got, want)
+		}
+	}
+}
+
+// However many of a caller's calls come at once, as many pass as its rate grants: no
+// fewer, as would be if those that are refused took from it, and no more.
+func TestRateOfManyAtOnce(t *testing.T) {
+	for _, callers := range []int{1, 64, 512} {
+		r := NewRates(2000, 500)
+		var passed atomic.Int64
+		var crowd sync.WaitGroup
+		began := time.Now()
+		for range callers {
+			crowd.Go(func() {
+				for time.Since(began) < time.Second {
+					if r.take("caller x") == 0 {
+						passed.Add(1)
+					}
+				}
+			})
+		}
+		crowd.Wait()
+		granted := 500 + 2000*time.Since(began).Seconds()
+		if got := float64(passed.Load()); got > granted+1 || got < 0.9*(500+2000) {
+			t.Errorf("%v calls of %d at once passed, want %.0f", got, callers, granted)
+		}
+	}
+}
+
+type text string
+
+func (text) Network() string  { return "tcp" }
+func (t text) String() string { return string(t) }
+
+var _ net.Addr = text("")

@@ -1,0 +1,100 @@
+package metrics
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/donation-dedupe/noted/server/internal/contract"
+)
+
+// logUnary writes the line of a unary call. The middleware gathers its fields before it
+// knows whether the line is wanted, which would cost a tenth of the whole call. So the
+// call runs first, and the middleware sees only calls whose line will be written.
+func (m *Metrics) logUnary() grpc.UnaryServerInterceptor {
+	write := logging.UnaryServerInterceptor(m.callLogger(), logOptions...)
+	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		began := time.Now()
+		response, err := handler(ctx, request)
+		if err == nil && !m.logger.Enabled(ctx, slog.LevelDebug) {
+			return response, nil
+		}
+		ended := func(context.Context, any) (any, error) { return response, err }
+		return write(context.WithValue(ctx, beganKey{}, began), request, info, ended)
+	}
+}
+
+// beganKey is the context key of the time at which a call began.
+type beganKey struct{}
+
+// callTimes are the fields for a call's begin and duration if the line is written after
+// the call.
+func callTimes(ctx context.Context) logging.Fields {
+	began, ok := ctx.Value(beganKey{}).(time.Time)
+	if !ok {
+		return nil
+	}
+	took := float64(time.Since(began)) / float64(time.Millisecond)
+	return logging.Fields{"grpc.start_time", began.Format(time.RFC3339), "grpc.time_ms", fmt.Sprintf("%.3f", took)}
+}
+
+// callLogger writes one line for each call, at its end, without request or response.
+// Lines from level info on are limited by kind: calls with the same method, code and
+// reason are of one kind.
+func (m *Metrics) callLogger() logging.Logger {
+	return logging.LoggerFunc(func(ctx context.Context, level logging.Level, message string, fields ...any) {
+		if level < logging.LevelInfo { // at level debug the operator wants every line
+			m.logger.Log(ctx, slog.Level(level), message, fields...)
+			return
+		}
+		m.Floods.Log(ctx, message+kindOf(fields), slog.Level(level), message, fields...)
+	})
+}
+
+// kindOf joins the fields that calls of one kind have in common.
+func kindOf(fields []any) (kind string) {
+	for i := 0; i+1 < len(fields); i += 2 {
+		switch fields[i] {
+		case "grpc.method", "grpc.code", "reason":
+			kind += fmt.Sprint(" ", fields[i+1])
+		}
+	}
+	return kind
+}
+
+var logOptions = []logging.Option{
+	logging.WithLogOnEvents(logging.FinishCall),
+	logging.WithLevels(levelOf),
+	logging.WithFieldsFromContext(callTimes),
+	logging.WithErrorFields(func(err error) logging.Fields { return logging.Fields{"reason", contract.ReasonOf(err)} }),
+}
+
+// levelOf is debug for calls that went well, info for a caller's mistake, and warn or
+// error for calls that the server or the store could not answer.
+func levelOf(code codes.Code) logging.Level {
+	switch code {
+	case codes.OK:
+		return logging.LevelDebug
+	case codes.Unavailable,
+		codes.DeadlineExceeded,
+		codes.ResourceExhausted,
+		codes.FailedPrecondition,
+		codes.PermissionDenied:
+		return logging.LevelWarn
+	case codes.Internal, codes.Unknown, codes.DataLoss:
+		return logging.LevelError
+	}
+	return logging.LevelInfo
+}
+
+// isLogged leaves out health checks: every load balancer sends one every few seconds.
+func isLogged(_ context.Context, call interceptors.CallMeta) bool {
+	return call.Service != healthpb.Health_ServiceDesc.ServiceName
+}
