@@ -65,7 +65,7 @@ func newStorm(t *testing.T, seed uint64, k kind, length time.Duration) *storm {
 	args := append(k.start(s), "-callers", s.callers)
 	if rand.New(rand.NewPCG(seed, 4)).
 		IntN(2) ==
-		0 { // then one that takes something for a loss would answer nobody any more
+		0 { // then a Noted that wrongly notices a loss would refuse every call
 		args = append(args, "-on-loss", "refuse")
 	}
 	for i := range servers {

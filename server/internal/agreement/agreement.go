@@ -1,26 +1,25 @@
 // Package agreement learns whether the transaction ids of two channels agree.
 //
-// PayPal documents nowhere whether an IPN and a webhook of one payment bear the same
-// transaction id. Where they do, unequal ids on the two channels mean two donations;
-// where they do not, they mean nothing. A server learns it from what its callers note,
-// for each ledger, event and pair of channels, and passes what it knows with every call
-// to the store, which applies rule 3.
+// PayPal does not document whether an IPN and a webhook of one payment have the same
+// transaction id. If they do, unequal ids on the two channels mean two donations; if they
+// do not, unequal ids mean nothing. A server learns it from its callers' notes, for each
+// ledger, event and pair of channels. It passes its knowledge with every call to the
+// store, which applies rule 3.
 //
 // # Design
 //
-// Two channels that tell of one donation under one id agree: no chance makes two ids
-// equal. A message that would be paired across two channels but for unequal ids
-// contradicts. The ids are known to agree after three agreements, as long as these are
-// four times as many as the contradictions. Two real payments of one sum close together
-// contradict too, until one of their ids turns up on the other channel; then the
-// contradiction is taken back.
+// Two channels that tell one donation under one id agree: chance makes no two ids equal.
+// A message that unequal ids alone keep from being paired across two channels
+// contradicts. The ids are known to agree after three agreements, while these are four
+// times the contradictions. Two real payments of one sum close together contradict too,
+// until the id of one appears on the other channel; then the contradiction is taken back.
 //
 // Series that are named by their transaction id teach nothing: unequal ids never meet
 // there, so they would only ever agree.
 //
-// The memory is the server's own and is bounded. A server that was restarted learns
-// again; until then it decides as if nothing were known, and what a series teaches
-// (notes.lua) still counts.
+// The memory is the server's own and is bounded. After a restart a server learns again.
+// Until then it decides without that knowledge, but the knowledge of a series (notes.lua)
+// still counts.
 package agreement
 
 import (

@@ -4,7 +4,7 @@
 //
 // It is no production store. Nothing survives the process, there is no limit on its
 // memory, and a script costs it ten times what it costs Redis. What else differs from a
-// real Redis, for whoever writes a script or a test:
+// real Redis, for the author of a script or a test:
 //
 //   - An error that leaves a script has lost its code (WRONGTYPE, OOM); scripts must answer with words, not with errors.
 //   - tostring(1e15) is exact here and "1e+15" there; cjson differs; cmsgpack, bit, struct, shebangs and functions are missing.

@@ -6,16 +6,16 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// Learner is what a server knows of its ledgers' transaction ids, in memory: of each
-// event and pair of channels, how many donations both told of under one id, and how many
-// under unequal ones.
+// Learner is what a server knows of its ledgers' transaction ids, in memory. For each
+// event and pair of channels it counts the donations that both told under one id, and
+// those that they told under unequal ids.
 //
-// An agreement counts once a note, when the sighting that completes it is recorded, and
-// not where the series is named by the transaction: there unequal ids could never have
-// met. A contradiction is a new note that only unequal ids kept from being paired, or a
-// message that was paired although its id is another. It is taken back when it turns out
-// that the two were of two donations: the id of one comes over the channel of the other,
-// too.
+// An agreement counts once for a note, when the sighting that completes it is recorded.
+// It does not count if the series is named by the transaction: unequal ids could never
+// have met there. A contradiction is a new note that only unequal ids kept from being
+// paired, or a message that was paired although its id differs. It is taken back when the
+// two turn out to be two donations: the id of one also arrives over the channel of the
+// other.
 type Learner struct {
 	pairs map[pair]*experience
 }
@@ -33,15 +33,15 @@ type experience struct {
 	made           int
 }
 
-// told is an id that came over a channel.
+// told is an id that arrived over a channel.
 type told struct{ channel, id string }
 
 // A contradiction is what would take it back: the id of each of the two over the channel
 // of the other.
 type contradiction [2]told
 
-// The ledger's knowledge: so many agreements, and so many times as many as
-// contradictions.
+// The ledger knows that ids agree after this many agreements, if they are this many times
+// the contradictions.
 const (
 	enough = 3
 	times  = 4
@@ -96,7 +96,7 @@ func (l *Learner) Counts(d store.Donation, a, b string) (agreements, contradicti
 	return e.agreements, len(e.contradictions)
 }
 
-// Observe learns from a reply to a message.
+// Observe learns from the reply to a message.
 func (l *Learner) Observe(d store.Donation, m store.Message, reply Reply) {
 	id := d.TransactionID
 	if id == "" || !reply.Recorded {
@@ -111,8 +111,9 @@ func (l *Learner) Observe(d store.Donation, m store.Message, reply Reply) {
 	l.compare(d, told{m.Channel, id}, sightings[:len(sightings)-1])
 }
 
-// compare counts what the ids of each other channel say of a note, once: that they agree,
-// if it has just turned out, or that they do not, if this is the first id of its channel.
+// compare counts once what the ids of each other channel say of a note: that they agree,
+// if that has just turned out, or that they differ, if this is the first id of its
+// channel.
 func (l *Learner) compare(d store.Donation, t told, sightings []store.Sighting) {
 	ids := map[string][]string{} // :: channel → ids
 	for _, s := range sightings {

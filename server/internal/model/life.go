@@ -2,16 +2,16 @@ package model
 
 import "github.com/donation-dedupe/noted/server/internal/store"
 
-// Life is how a note lives, without time: whoever asks says whether the hold has run out.
-// It is a value that can be compared, as a check of histories needs it.
+// Life is the state of a note without time: the caller says whether the hold has run out.
+// It is a comparable value, as a check of histories needs.
 type Life struct {
 	State   store.State // 0: there is no note; held until somebody takes over, though the hold may have run out
 	Request string      // that was answered FIRST last
 	Attempt int
 }
 
-// Note is what a request that is taken for this donation changes, and its verdict. lapsed
-// tells that the hold has run out.
+// Note is the effect of a request for this donation, and its verdict. lapsed tells that
+// the hold has run out.
 func (l Life) Note(request string, hold, lapsed bool) (Life, store.Verdict) {
 	again := l.Request == request && l.State != 0 && l.State != store.StateOpen
 	switch {
@@ -32,7 +32,7 @@ func (l Life) Note(request string, hold, lapsed bool) (Life, store.Verdict) {
 	return l, store.First
 }
 
-// Verb is what the holder of a receipt does.
+// Verb is an act of the holder of a receipt.
 type Verb string
 
 // The verbs.
@@ -42,8 +42,8 @@ const (
 	Extend  Verb = "extend"
 )
 
-// Finish is what a receipt changes, or why it is refused. A hold that has run out is
-// still the holder's until somebody takes over.
+// Finish is the effect of a receipt, or the reason of its refusal. A hold that has run
+// out still belongs to its holder until another request takes over.
 func (l Life) Finish(verb Verb, request string, attempt int) (Life, error) {
 	switch mine := l.Request == request && l.Attempt == attempt; {
 	case l.State == 0:

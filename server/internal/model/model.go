@@ -1,10 +1,11 @@
-// Package model says once more, in plain Go, what the store must answer: notes in a
-// slice, times as they are, no format and no script. Tests hold the store against it; no
-// program imports it.
+// Package model says again, in plain Go, what the store must answer: notes in a slice,
+// plain times, no format and no script. Tests compare the store with it; no program
+// imports it.
 //
 // It is written from the design, not from the scripts, so that a fault would have to be
-// made twice to go unseen. rules.go decides which donation a message tells of, life.go
-// how a note lives, learner.go what a server learns about a ledger's transaction ids.
+// made twice to stay unseen. rules.go decides which donation a message belongs to,
+// life.go the life of a note, learner.go what a server learns about the transaction ids
+// of a ledger.
 package model
 
 import (
@@ -63,7 +64,7 @@ type series struct {
 // New is a model without notes.
 func New(now time.Time) *Model { return &Model{Now: now, series: map[name]*series{}} }
 
-// Note is a note and what the store does not show of it.
+// Note is a note with the parts that the store does not show.
 type Note struct {
 	store.Note
 	Life
@@ -139,7 +140,7 @@ func (m *Model) arrival(r Request) time.Time {
 	return r.Message.ReceivedAt
 }
 
-// Exists decides as Note does and changes nothing. The note is nil where there is none.
+// Exists decides as Note does and changes nothing. The note is nil if no note matches.
 func (m *Model) Exists(r Request) (*Note, store.Evidence, error) {
 	f := m.find(r)
 	if f.note == nil {
@@ -148,7 +149,7 @@ func (m *Model) Exists(r Request) (*Note, store.Evidence, error) {
 	return f.note, f.evidence, nil
 }
 
-// refused is why a message of no known donation cannot be noted.
+// refused is the reason why a message of no known donation cannot be noted.
 func (m *Model) refused(r Request) error {
 	occurred, begin := r.Donation.OccurredAt, m.Now.Add(-r.Rules.Retention)
 	switch {
@@ -244,9 +245,9 @@ func (n *Note) hold(now time.Time, d time.Duration) {
 	}
 }
 
-// see records a message, and tells whether it was new and found room. The message that
-// takes a note over becomes its own sighting, which is always recorded and never makes
-// room for another.
+// see records a message, and tells whether it was new and found room. A message that
+// takes a note over becomes its own sighting. The own sighting is always recorded, and is
+// never removed to make room.
 func (m *Model) see(n *Note, r Request, takes bool) bool {
 	if i := n.sighting(r); i >= 0 {
 		if takes {
@@ -281,11 +282,11 @@ func (m *Model) see(n *Note, r Request, takes bool) bool {
 	return true
 }
 
-// withoutTime is a message as it is known again: by channel and id.
+// withoutTime is the part of a message by which it is recognized: channel and id.
 func withoutTime(m store.Message) store.Message { return store.Message{Channel: m.Channel, ID: m.ID} }
 
-// sighting is the index of a request's message among the sightings; -1 where it is none
-// of them. A message without an id is known by its channel and transaction id.
+// sighting is the index of a request's message among the sightings, or -1. A message
+// without an id is recognized by its channel and transaction id.
 func (n *Note) sighting(r Request) int {
 	return slices.IndexFunc(n.Sightings, func(s store.Sighting) bool {
 		return withoutTime(s.Message) == withoutTime(r.Message) &&
@@ -293,7 +294,7 @@ func (n *Note) sighting(r Request) int {
 	})
 }
 
-// needs tells whether a message is the first of its channel to bear an id, or a
+// needs tells whether a message is the first of its channel with an id, or with a
 // transaction id.
 func (n *Note) needs(r Request) bool {
 	id, transaction := r.Message.ID != "", r.Donation.TransactionID != ""
@@ -306,9 +307,9 @@ func (n *Note) needs(r Request) bool {
 	return id || transaction
 }
 
-// spare is the last sighting that an earlier one stands for: it has the same channel and
-// transaction id, and an id if this one has. The first sighting and the note's own are
-// never spared; 0 means none.
+// spare is the last sighting for which an earlier sighting stands: it has the same
+// channel and transaction id, and an id if this sighting has one. The first sighting and
+// the own sighting are never spared; 0 means that no sighting can be spared.
 func (n *Note) spare() int {
 	for i := len(n.Sightings) - 1; i > 0; i-- {
 		late := n.Sightings[i]
@@ -346,7 +347,7 @@ func (m *Model) Finish(verb Verb, given Receipt, hold time.Duration) error {
 	case verb == Extend:
 		n.hold(m.Now, hold)
 	case verb == Settle && before == store.StateHeld:
-		// Those who were told HELD come again when the hold ends: from there the note is
+		// Callers who were told HELD return when the hold ends: from then on the note is
 		// kept, in whole seconds.
 		if over := n.HeldUntil.Sub(n.keptFrom()); over > n.retention {
 			n.retention += (over + time.Second - 1).Truncate(time.Second)
@@ -358,7 +359,7 @@ func (m *Model) Finish(verb Verb, given Receipt, hold time.Duration) error {
 	return nil
 }
 
-// Forget undoes a note. Its name is given to no other note of the series.
+// Forget undoes a note. No other note of the series gets its name.
 func (m *Model) Forget(n *Note) error {
 	s := m.of(n.Donation)
 	if n.forgotten {
@@ -370,7 +371,7 @@ func (m *Model) Forget(n *Note) error {
 	return nil
 }
 
-// String says what a note is, for a test that fails.
+// String describes a note, for a test that fails.
 func (n *Note) String() string {
 	return fmt.Sprintf("%+v, %+v, own sighting %d, contradicts %v", n.Note, n.Life, n.own, n.contradicts != nil)
 }

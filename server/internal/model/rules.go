@@ -8,7 +8,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// found is what the rules say of a message.
+// found is the verdict of the rules on a message.
 type found struct {
 	note         *Note // nil: it tells of a donation that is not noted
 	evidence     store.Evidence
@@ -64,8 +64,8 @@ func first(notes []*Note, is func(*Note) bool) *Note {
 	return nil
 }
 
-// reused tells that the note shows that the request was answered FIRST for another
-// message. What is missing never differs.
+// reused tells that the request was answered FIRST for another message, as the note
+// shows. A missing field never differs.
 func (n *Note) reused(r Request) bool {
 	own := n.Sightings[n.own]
 	if own.Message.ID != "" && r.Message.ID != "" {
@@ -86,24 +86,24 @@ func bears(id string) func(store.Sighting) bool {
 	return func(s store.Sighting) bool { return s.TransactionID == id }
 }
 
-// otherID tells that a channel has told of the note under another transaction id.
+// otherID tells that a channel has given the note another transaction id.
 func (n *Note) otherID(channel, id string) bool {
 	return slices.ContainsFunc(n.Sightings, func(s store.Sighting) bool {
 		return s.Message.Channel == channel && s.TransactionID != "" && s.TransactionID != id
 	})
 }
 
-// otherHalf tells that a channel has told under another id of a note that contradicts n,
-// or that n contradicts. Where the ids of the channels differ, the two are one donation,
-// which this channel has told of. Where they agree, the two are of two donations, and
-// those that bear their ids have been found.
+// otherHalf tells that a channel has given another id to a note that contradicts n, or
+// that n contradicts. If the ids of the channels differ, the two notes are one donation,
+// which this channel has told already. If the ids agree, the two are two donations, and
+// the messages with their ids have been found.
 func otherHalf(notes []*Note, n *Note, channel, id string) bool {
 	return slices.ContainsFunc(notes, func(half *Note) bool {
 		return (half.contradicts == n || n.contradicts == half) && half.otherID(channel, id)
 	})
 }
 
-// channels are those that told of the note under a transaction id.
+// channels are the channels that gave the note a transaction id.
 func (n *Note) channels() (channels []string) {
 	for _, s := range n.Sightings {
 		if s.TransactionID != "" && !slices.Contains(channels, s.Message.Channel) {
@@ -113,8 +113,8 @@ func (n *Note) channels() (channels []string) {
 	return channels
 }
 
-// agreeing tells whether the transaction ids of the request's channel and another are
-// known to agree.
+// agreeing tells whether the transaction ids of the request's channel and another channel
+// are known to agree.
 func agreeing(notes []*Note, r Request, other string) bool {
 	channel := r.Message.Channel
 	switch {
@@ -136,8 +136,8 @@ func agreeing(notes []*Note, r Request, other string) bool {
 	return slices.Contains(r.Rules.Agreeing, other) && !contradiction
 }
 
-// compared tells whether two channels have told of the note under ids, and whether under
-// one.
+// compared tells whether two channels gave the note ids, and whether they gave it the
+// same id.
 func (n *Note) compared(c, d string) (both, equal bool) {
 	for _, s := range n.Sightings {
 		for _, t := range n.Sightings {
@@ -159,8 +159,8 @@ func (n *Note) has(by *Note, c, d string) bool {
 	return channel == c && slices.Contains(others, d) || channel == d && slices.Contains(others, c)
 }
 
-// pair is rule 4: the nearest in time of those that nothing speaks against. Where there
-// is none, the nearest of those that only ids which are known to agree speak against is
+// pair is rule 4: the nearest note in time against which nothing speaks. If there is no
+// such note, the nearest note against which only ids speak that are known to agree is
 // contradicted.
 func (m *Model) pair(notes []*Note, r Request, speaksAgainst func(*Note) bool) found {
 	var nearest, contradicted struct {
@@ -189,8 +189,8 @@ func (m *Model) pair(notes []*Note, r Request, speaksAgainst func(*Note) bool) f
 	return found{note: nearest.note, evidence: store.Paired}
 }
 
-// otherMessage tells that the message's channel has told of the note under another
-// message id.
+// otherMessage tells that the message's channel has told the note under another message
+// id.
 func (n *Note) otherMessage(m store.Message) bool {
 	return m.ID != "" && slices.ContainsFunc(n.Sightings, func(s store.Sighting) bool {
 		return s.Message.Channel == m.Channel && s.Message.ID != "" && s.Message.ID != m.ID
