@@ -16,10 +16,10 @@ import (
 
 // ownGoroutines are all places where the service starts a goroutine of its own, and why a
 // panic there does not end the process for something that a caller has sent. Handlers are
-// run by gRPC and net/http, and guarded by the interceptors.
+// run by gRPC and net/http, and their panics are recovered by the interceptors.
 var ownGoroutines = map[string]string{
 	"server.go Server.Serve: go ×3": "accept; what comes on a connection is the " +
-		"transport's, and handlers are guarded",
+		"transport's, and the interceptors recover the panics of handlers",
 	"server.go Server.Serve: Go ×2": "the watch and the reloader: of the store's report " +
 		"and the operator's files, nothing of callers",
 	"server.go Server.stop: Go":                               "waits for the door's calls",
@@ -36,7 +36,7 @@ var ownGoroutines = map[string]string{
 	"trial/trial.go Start: go":                                "Serve",
 }
 
-// A panic in a goroutine that nobody guards ends the process, so each is looked at before
+// A panic that no code recovers ends the process, so each is looked at before
 // it is added here.
 func TestOwnGoroutines(t *testing.T) {
 	found := map[string]int{}
@@ -99,7 +99,7 @@ func TestOwnGoroutines(t *testing.T) {
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf(
-			"goroutines of our own (-looked at +there); guard a new one, or say why it cannot panic for what a "+
+			"goroutines of our own (-looked at +there); recover in a new one, or say why it cannot panic for what a "+
 				"caller sends:\n%s",
 			diff,
 		)

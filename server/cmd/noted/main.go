@@ -75,8 +75,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 				if err := audit.reopen(); err != nil {
 					config.Logger.Error(
 						"the file of the audit cannot be opened again; its lines still go to the old one",
-						"error",
-						err,
+						"error", err,
 					)
 				}
 			case <-ctx.Done():

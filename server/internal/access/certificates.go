@@ -107,10 +107,8 @@ func warnOfEnd(logger *slog.Logger, file string, notAfter int64, warned *atomic.
 	if ends := time.Unix(notAfter, 0); time.Until(ends) < expirySoon && warned.Swap(notAfter) != notAfter {
 		logger.Warn(
 			"the certificate ends soon; a new one in the same file is taken up by itself",
-			"file",
-			file,
-			"not_after",
-			ends.UTC().Format(time.RFC3339),
+			"file", file,
+			"not_after", ends.UTC().Format(time.RFC3339),
 		)
 	}
 }
@@ -170,12 +168,9 @@ func (c *Certificates) failed(peer, trouble string) {
 		"a TLS handshake failed "+reason,
 		slog.LevelWarn,
 		"a TLS handshake failed",
-		"peer",
-		peer,
-		"reason",
-		reason,
-		"error",
-		trouble,
+		"peer", peer,
+		"reason", reason,
+		"error", trouble,
 	)
 }
 

@@ -95,20 +95,16 @@ func (r *Reloader) Look() {
 			r.counts.WithLabelValues(file.name, "refused").Inc()
 			r.logger.Error(
 				"a file has changed and cannot be taken up; the old content stays in use",
-				"file",
-				file.name,
-				"error",
-				err,
+				"file", file.name,
+				"error", err,
 			)
 		case err == nil && (changed || file.logged != ""):
 			file.logged = ""
 			r.counts.WithLabelValues(file.name, "taken_up").Inc()
 			r.logger.Info(
 				"a file has changed and is taken up",
-				"file",
-				file.name,
-				"paths",
-				strings.Join(file.paths, " "),
+				"file", file.name,
+				"paths", strings.Join(file.paths, " "),
 			)
 		}
 	}

@@ -140,16 +140,11 @@ func (s *Service) SettleDonation(
 		s.Audit.Write(
 			ctx,
 			"settled a donation by hand",
-			"ledger",
-			note.Donation.Ledger,
-			"series_id",
-			note.Donation.SeriesID,
-			"donation_id",
-			note.DonationID,
-			"attempt",
-			note.Attempt,
-			"reason",
-			r.GetReason(),
+			"ledger", note.Donation.Ledger,
+			"series_id", note.Donation.SeriesID,
+			"donation_id", note.DonationID,
+			"attempt", note.Attempt,
+			"reason", r.GetReason(),
 		)
 	}
 	return &notedv1.SettleDonationResponse{Note: contract.NoteMessage(note)}, nil
@@ -172,18 +167,12 @@ func (s *Service) ReleaseDonation(
 		"released a donation",
 		slog.LevelInfo,
 		"released a donation",
-		"caller",
-		metrics.CallerOf(ctx),
-		"peer",
-		metrics.PeerOf(ctx),
-		"ledger",
-		note.Donation.Ledger,
-		"donation_id",
-		note.DonationID,
-		"attempt",
-		note.Attempt,
-		"reason",
-		r.GetReason(),
+		"caller", metrics.CallerOf(ctx),
+		"peer", metrics.PeerOf(ctx),
+		"ledger", note.Donation.Ledger,
+		"donation_id", note.DonationID,
+		"attempt", note.Attempt,
+		"reason", r.GetReason(),
 	)
 	return &notedv1.ReleaseDonationResponse{Note: contract.NoteMessage(note)}, nil
 }
@@ -258,16 +247,11 @@ func (s *Service) ForgetDonation(
 	s.Audit.Write(
 		ctx,
 		"forgot a donation",
-		"ledger",
-		r.GetLedger(),
-		"series_id",
-		r.GetSeriesId(),
-		"donation_id",
-		r.GetDonationId(),
-		"state",
-		notedv1.State(note.State).String(),
-		"reason",
-		r.GetReason(),
+		"ledger", r.GetLedger(),
+		"series_id", r.GetSeriesId(),
+		"donation_id", r.GetDonationId(),
+		"state", notedv1.State(note.State).String(),
+		"reason", r.GetReason(),
 	)
 	return &notedv1.ForgetDonationResponse{Note: contract.NoteMessage(note)}, nil
 }

@@ -244,8 +244,7 @@ func (s *Service) errorAnswer(ctx context.Context, err error) *notedv1.NoteDonat
 			"answering a streamed request",
 			slog.LevelError,
 			"answering a streamed request",
-			"error",
-			f,
+			"error", f,
 		)
 	}
 	return &notedv1.NoteDonationsResponse{

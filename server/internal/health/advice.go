@@ -95,8 +95,7 @@ func (a *advice) give(r store.Report) {
 		a.logger.Warn(
 			"the store's clock jumped against this machine's, or another Redis has taken over; forwards, holds and "+
 				"notes end early, backwards late",
-			"by",
-			jump.String(),
+			"by", jump.String(),
 		)
 	}
 	a.offset, a.looked = r.ClockOffset, true

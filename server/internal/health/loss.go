@@ -66,19 +66,15 @@ func (l *losses) look(ctx context.Context) (refused string, err error) {
 	for _, loss := range found {
 		l.logger.Error(
 			"the store has gone back in time: donations whose notes are lost will be FIRST again",
-			"what",
-			loss.What,
-			"calls_refused",
-			l.refuse,
-			"to_do",
-			l.toDo(),
+			"what", loss.What,
+			"calls_refused", l.refuse,
+			"to_do", l.toDo(),
 		)
 	}
 	if err != nil && !l.beatFailed && store.ShutOut(err) == "" { // the watch logs that
 		l.logger.Warn(
-			"the store's epoch cannot be kept, so it would not be noticed if the store went back in time",
-			"error",
-			err,
+			"the store's epoch cannot be kept, so a loss of notes would not be noticed",
+			"error", err,
 		)
 	}
 	l.beatFailed = err != nil
@@ -86,8 +82,7 @@ func (l *losses) look(ctx context.Context) (refused string, err error) {
 		l.epoch = epoch
 		l.logger.Info(
 			"the store's epoch is known; start with -epoch to notice a loss that happens while no server runs",
-			"epoch",
-			epoch,
+			"epoch", epoch,
 		)
 	}
 	if lost := l.store.Lost(); l.refuse && !lost.At.IsZero() {
@@ -131,10 +126,8 @@ func (l *losses) acknowledge(response http.ResponseWriter, request *http.Request
 		l.audit.Write(
 			peer.NewContext(request.Context(), metrics.PeerOfRequest(request)),
 			"acknowledged a loss of the store's",
-			"what",
-			lost.What,
-			"epoch",
-			epoch,
+			"what", lost.What,
+			"epoch", epoch,
 		)
 		fmt.Fprintln(response, "acknowledged; start the next time with -epoch", epoch)
 	}

@@ -201,22 +201,14 @@ func (w *Watch) look(ctx context.Context, patience time.Duration) error {
 	if w.say("") {
 		w.Logger.Info(
 			"the store answers",
-			"server",
-			report.Server,
-			"redis_version",
-			report.Version,
-			"policy",
-			report.Policy,
-			"persistence",
-			report.Persistence,
-			"role",
-			report.Role,
-			"replicas",
-			report.Replicas,
-			"min_replicas_to_write",
-			report.MinReplicas,
-			"clock_ahead",
-			report.ClockOffset.String(),
+			"server", report.Server,
+			"redis_version", report.Version,
+			"policy", report.Policy,
+			"persistence", report.Persistence,
+			"role", report.Role,
+			"replicas", report.Replicas,
+			"min_replicas_to_write", report.MinReplicas,
+			"clock_ahead", report.ClockOffset.String(),
 		)
 	}
 	return nil

@@ -91,8 +91,7 @@ func (c *Connections) failed(err error) {
 		"connections that could not be taken",
 		slog.LevelError,
 		"a connection could not be taken",
-		"error",
-		descriptors.Explain(err),
+		"error", descriptors.Explain(err),
 	)
 }
 

@@ -32,8 +32,7 @@ func (a Audit) Write(ctx context.Context, act string, fields ...any) {
 		a.log.ErrorContext(
 			ctx,
 			"a line of the audit could not be written where it belongs, and follows here",
-			"error",
-			err,
+			"error", err,
 		)
 		_ = a.log.Handler().Handle(ctx, line)
 	}

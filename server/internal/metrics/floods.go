@@ -69,12 +69,9 @@ func (f *Floods) end(kind string) {
 	if k != nil && k.leftOut > 0 {
 		f.logger.Warn(
 			"left out lines of a kind, since there were too many",
-			"kind",
-			kind,
-			"left_out",
-			k.leftOut,
-			"within",
-			FloodSpan.String(),
+			"kind", kind,
+			"left_out", k.leftOut,
+			"within", FloodSpan.String(),
 		)
 	}
 }

@@ -139,8 +139,7 @@ func (m *Metrics) Unreadable(message any, code codes.Code) {
 		"requests that cannot be read",
 		slog.LevelWarn,
 		"a request could not be read, so its donation was not looked at; mend the caller, which was told why",
-		"rpc",
-		rpc,
+		"rpc", rpc,
 	)
 }
 

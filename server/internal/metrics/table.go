@@ -126,8 +126,7 @@ var Table = []Metric{
 		"Questions that were refused without asking the store, since it did not answer those before.",
 	},
 	{
-		"noted_store_unknown_scripts_total",
-		nil,
+		"noted_store_unknown_scripts_total", nil,
 		"Scripts that Redis did not know, as after a restart or a failover, and that were sent again with their " +
 			"source.",
 	},
