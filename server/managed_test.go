@@ -29,7 +29,7 @@ func TestManagedRedis(t *testing.T) {
 		return args
 	}
 	const (
-		seeProvider = "look with its provider that it is Redis 6.2 or newer, with maxmemory-policy noeviction and " +
+		seeProvider = "check with its provider that it is Redis 6.2 or newer, with maxmemory-policy noeviction and " +
 			"its append-only file on"
 		turnOn     = "turn its persistence on with its provider, as an append-only file"
 		noeviction = "set it with its provider"
