@@ -1,4 +1,5 @@
-# run, test, stores, soak, check, mutants, vulnerable, generate, bench: each a few lines over plain commands. What they need and is missing, .ci/need installs.
+# run, test, stores, soak, check, mutants, vulnerable, generate, bench: each a few lines
+# over plain commands. What they need and is missing, .ci/need installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
@@ -27,13 +28,15 @@ test-ts:
 	.ci/need npm
 	client/ts/test.sh
 
-# test-whole lets PayPal's messages come to the PHP, the Python and the Node receiver and to the gateway, which share one Noted. The suites before it prepare
-# PHP, Python and Node. Never from the cache, which does not know what the processes are made of.
+# test-whole lets PayPal's messages come to the PHP, the Python and the Node receiver and
+# to the gateway, which share one Noted. The suites before it prepare PHP, Python and
+# Node. Never from the cache, which does not know what the processes are made of.
 test-whole: test-python test-php test-ts
 	.ci/need redis-server
 	go test -race -count=1 -tags whole ./client/whole
 
-# stores runs the store's suite on other servers than Debian's Redis: older and newer releases, and Valkey. Also on one of yours: make stores STORES=/path/to/redis-server.
+# stores runs the store's suite on other servers than Debian's Redis: older and newer
+# releases, and Valkey. Also on one of yours: make stores STORES=/path/to/redis-server.
 stores: STORES ?= .tools/stores/*/redis-server
 stores:
 	.ci/need redis-server redis-cli ip strace prlimit faketime stores
@@ -42,7 +45,8 @@ stores:
 		REDIS_SERVER=$$(realpath "$$server") go test -count=1 -timeout 20m ./server/internal/redistest ./server/internal/store || failed="$$failed $$server"; \
 	done; test -z "$$failed" || { echo "failed on:$$failed" >&2; exit 1; }
 
-# soak lets the storm of deliveries and faults go on for as long as it is told: make soak SOAK=8h. SOAK_SEED=… begins with the round that failed.
+# soak lets the storm of deliveries and faults go on for as long as it is told: make soak
+# SOAK=8h. SOAK_SEED=… begins with the round that failed.
 soak: SOAK ?= 10m
 soak:
 	.ci/need redis-server redis-cli ip
@@ -64,16 +68,17 @@ check:
 	go mod tidy -diff
 	.ci/current
 
-# mutants puts faults into the scripts and into the Go beside them, one at a time, each of which
-# tests must find.
+# mutants puts faults into the scripts and into the Go beside them, one at a time, each of
+# which tests must find.
 mutants:
 	.ci/need redis-server redis-cli faketime gremlins
 	go test -tags mutants -count=1 -timeout 20m -run '^TestMutants$$' ./server/internal/store
 	.ci/mutants 97 server/internal/store '^(Fuzz.*|Test(WrongReceipts|NotStorable|Unreadable|FirstRelease|Life|HoldOutlastsRetention))$$' line.go keys.go
 	.ci/mutants 97 server/internal/contract '^Test(Limits.*|Amounts|RefusalsDoNotEcho|Every.*|Reasons.*|Refuse|Jitter.*)$$' check.go refusals.go
 
-# vulnerable looks for known vulnerabilities in the Go code that we call, the standard library of
-# the toolchain in go.mod included. Without that toolchain, build with another one as new.
+# vulnerable looks for known vulnerabilities in the Go code that we call, the standard
+# library of the toolchain in go.mod included. Without that toolchain, build with another
+# one as new.
 vulnerable:
 	.ci/need govulncheck
 	GOTOOLCHAIN=auto govulncheck -db "file://$(CURDIR)/.tools/vulndb" ./...

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs the tests of the PHP library, from any directory, and exits with their code. As root on Debian it installs what is missing; else it says
-# what to install. Arguments go to phpunit: client/php/test.sh --filter Cases
+# Runs the tests of the PHP library, from any directory, and exits with their code. As
+# root on Debian it installs what is missing; else it says what to install. Arguments go
+# to phpunit: client/php/test.sh --filter Cases
 set -eu
 cd "$(dirname "$0")"
 

@@ -1,9 +1,12 @@
 #!/bin/sh
-# Runs the tests of the Python library, and mypy: client/python/test.sh [oldest] [-- arguments of pytest].
+# Runs the tests of the Python library, and mypy: client/python/test.sh [oldest] [--
+# arguments of pytest].
 #
-# With "oldest" they run with the oldest gRPC and protobuf that the library promises to run with. Exits as pytest does, or with mypy's code where pytest
-# is content. PYTHON names another interpreter; each has an environment of its own beside this file. The real server and notectl are built by the tests; in a
-# folder NOTED_TEST_BIN they are found ready-made.
+# With "oldest" they run with the oldest gRPC and protobuf that the library promises to
+# run with. Exits as pytest does, or with mypy's code where pytest is content. PYTHON
+# names another interpreter; each has an environment of its own beside this file. The real
+# server and notectl are built by the tests; in a folder NOTED_TEST_BIN they are found
+# ready-made.
 set -eu
 cd "$(dirname "$0")"
 
@@ -33,7 +36,8 @@ if ! cmp -s requirements-test.txt "$venv/installed-test.txt" || ! cmp -s require
 	cp requirements-oldest.txt "$venv/installed-oldest.txt"
 fi
 
-# The package as a user gets it, noted/v1 in it, not the folder src. build/ would bring back modules that have been deleted.
+# The package as a user gets it, noted/v1 in it, not the folder src. build/ would bring
+# back modules that have been deleted.
 rm -rf build
 "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall .
 rm -rf build

@@ -21,8 +21,9 @@ type story struct {
 	told     []delivery           // each message once
 	messages int                  // with the repeats
 
-	// The channels' transaction ids agree in all series or in none, since PayPal decides it for
-	// all: a ledger in which most agree costs each of the others its first payment twice.
+	// The channels' transaction ids agree in all series or in none, since PayPal decides
+	// it for all: a ledger in which most agree costs each of the others its first payment
+	// twice.
 	idsDiffer bool
 }
 

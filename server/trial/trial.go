@@ -1,5 +1,5 @@
-// Package trial runs Noted inside a program that asks what it would have answered: the real service, on a store of its own, at a time that the
-// program sets.
+// Package trial runs Noted inside a program that asks what it would have answered: the
+// real service, on a store of its own, at a time that the program sets.
 //
 //	noted, err := trial.Start(messages[0].at, server.Rules{})
 //	…
@@ -11,19 +11,24 @@
 //		…
 //	}
 //
-// Nothing survives the program, and nothing leaves it. It is how notectl replays the past. A test uses servertest.
+// Nothing survives the program, and nothing leaves it. It is how notectl replays the
+// past. A test uses servertest.
 //
 // # Design
 //
-// The rules are one script in the store, and whoever wants to know what they would have said must run that script: rules that were written a
-// second time, for a replay, would in time say something else. The store and its scripts are internal to the server, so the door has to be in here; it
-// is the whole service and not a way around it, so that a replayed message passes the checks, the settings and the refusals that the
-// real one passed. It costs half as much again as the script alone.
+// The rules are one script in the store, and whoever wants to know what they would have
+// said must run that script: rules that were written a second time, for a replay, would
+// in time say something else. The store and its scripts are internal to the server, so
+// the door has to be in here; it is the whole service and not a way around it, so that a
+// replayed message passes the checks, the settings and the refusals that the real one
+// passed. It costs half as much again as the script alone.
 //
-// It is not servertest, which needs a testing.TB, and would bring the testing package and its flags into notectl.
+// It is not servertest, which needs a testing.TB, and would bring the testing package and
+// its flags into notectl.
 //
-// One trial is as slow as its clock: a store looks at all its keys whenever that moves. Who has many series spreads them over several trials,
-// each series in one; no verdict depends on another series.
+// One trial is as slow as its clock: a store looks at all its keys whenever that moves.
+// Who has many series spreads them over several trials, each series in one; no verdict
+// depends on another series.
 package trial
 
 import (
@@ -37,8 +42,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
 
-// Patience is the timeout that a caller should give its calls. A deadline is by the store's clock, as the server last saw it, and this one jumps: after a
-// jump over a caller's deadline the server has to ask the store twice. So it lies beyond every jump.
+// Patience is the timeout that a caller should give its calls. A deadline is by the
+// store's clock, as the server last saw it, and this one jumps: after a jump over a
+// caller's deadline the server has to ask the store twice. So it lies beyond every jump.
 const Patience = 100 * 365 * 24 * time.Hour
 
 // Server is a running trial.
@@ -50,7 +56,8 @@ type Server struct {
 	mu sync.Mutex // one move at a time
 }
 
-// Start starts a server with the given rules, whose zero fields are production's defaults, on an empty store whose clock stands at the given time.
+// Start starts a server with the given rules, whose zero fields are production's
+// defaults, on an empty store whose clock stands at the given time.
 func Start(at time.Time, rules server.Rules) (*Server, error) {
 	store, err := embedded.StartFrozen(at)
 	if err != nil {
@@ -92,7 +99,8 @@ func (s *Server) Now() time.Time { return s.store.Now() }
 // ErrBackwards is MoveTo's: what has been noted at a later time cannot be taken back.
 var ErrBackwards = errors.New("moving the clock backwards")
 
-// MoveTo sets the clock, which stands still until it is moved again: holds run out, and notes are forgotten, as if the time had passed.
+// MoveTo sets the clock, which stands still until it is moved again: holds run out, and
+// notes are forgotten, as if the time had passed.
 func (s *Server) MoveTo(at time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,5 +113,6 @@ func (s *Server) MoveTo(at time.Time) error {
 	return nil
 }
 
-// Close stops the server and forgets everything. The caller's connections are best closed before, or Close waits a second for them.
+// Close stops the server and forgets everything. The caller's connections are best closed
+// before, or Close waits a second for them.
 func (s *Server) Close() error { return s.stop() }

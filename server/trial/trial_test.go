@@ -83,8 +83,12 @@ func TestRules(t *testing.T) {
 		var got []notedv1.Verdict
 		for _, m := range []*notedv1.Message{{Channel: "ipn", Id: "1"}, {Channel: "webhook", Id: "2"}} {
 			answer, err := asker.NoteDonation(t.Context(), &notedv1.NoteDonationRequest{
-				Donation: &notedv1.Donation{SeriesId: "I-EXAMPLE1", TransactionId: "EX" + m.Id, OccurredAt: timestamppb.New(start)},
-				Message:  m,
+				Donation: &notedv1.Donation{
+					SeriesId:      "I-EXAMPLE1",
+					TransactionId: "EX" + m.Id,
+					OccurredAt:    timestamppb.New(start),
+				},
+				Message: m,
 			})
 			if err != nil {
 				t.Fatal(err)

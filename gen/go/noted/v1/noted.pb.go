@@ -1,4 +1,5 @@
-// Package noted.v1 answers one question for everyone who receives payment notifications: has this donation been noted already?
+// Package noted.v1 answers one question for everyone who receives payment notifications:
+// has this donation been noted already?
 //
 // Glossary, the same words in every language of this project:
 //
@@ -13,14 +14,18 @@
 //   settle    the holder says: done, remember it
 //   release   the holder says: failed, let the next one try
 //
-// Limits, in bytes, refused by name with INVALID_ARGUMENT where they are broken: ledger 64; series_id, message id, transaction_id,
-// request_id 128; all five printable ASCII without spaces; channel 32 of "a-z 0-9 . _ -"; reason 256 of valid UTF-8. Times are exact to the
-// millisecond; finer digits are dropped. A request that is not valid protobuf (bad UTF-8 among it) is refused by the transport with INTERNAL
-// before Noted sees it; over HTTP (-http-listen) with INVALID_ARGUMENT, and so is JSON with a field that is not in this file, most likely a
-// misspelt one. One of more than 64 KiB is refused by the transport with RESOURCE_EXHAUSTED.
+// Limits, in bytes, refused by name with INVALID_ARGUMENT where they are broken: ledger
+// 64; series_id, message id, transaction_id, request_id 128; all five printable ASCII
+// without spaces; channel 32 of "a-z 0-9 . _ -"; reason 256 of valid UTF-8. Times are
+// exact to the millisecond; finer digits are dropped. A request that is not valid
+// protobuf (bad UTF-8 among it) is refused by the transport with INTERNAL before Noted
+// sees it; over HTTP (-http-listen) with INVALID_ARGUMENT, and so is JSON with a field
+// that is not in this file, most likely a misspelt one. One of more than 64 KiB is
+// refused by the transport with RESOURCE_EXHAUSTED.
 //
-// Other failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these reasons; INVALID_ARGUMENT also a google.rpc.BadRequest
-// that names every broken field at once; RESOURCE_EXHAUSTED and UNAVAILABLE, where waiting helps, a google.rpc.RetryInfo:
+// Other failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these
+// reasons; INVALID_ARGUMENT also a google.rpc.BadRequest that names every broken field at
+// once; RESOURCE_EXHAUSTED and UNAVAILABLE, where waiting helps, a google.rpc.RetryInfo:
 //
 //   INVALID_ARGUMENT     INVALID_REQUEST, REQUEST_ID_REUSED (the request_id belongs to another message; nothing was noted)
 //   OUT_OF_RANGE         OCCURRED_TOO_EARLY, OCCURRED_TOO_LATE, RECEIVED_TOO_EARLY
@@ -62,7 +67,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Event says what happened. Donations of two events are never the same: a pending payment and the same payment completed are two.
+// Event says what happened. Donations of two events are never the same: a pending payment
+// and the same payment completed are two.
 type Event int32
 
 const (
@@ -74,7 +80,8 @@ const (
 	Event_EVENT_PAYMENT_PENDING Event = 2
 	// EVENT_PAYMENT_FAILED is money that did not come: denied, declined, skipped or failed.
 	Event_EVENT_PAYMENT_FAILED Event = 3
-	// EVENT_REFUND is money given back, wholly or in part; each part is a donation of its own.
+	// EVENT_REFUND is money given back, wholly or in part; each part is a donation of its
+	// own.
 	Event_EVENT_REFUND Event = 4
 	// EVENT_REVERSAL is money taken back, such as a chargeback.
 	Event_EVENT_REVERSAL Event = 5
@@ -228,15 +235,19 @@ const (
 	Evidence_EVIDENCE_UNSPECIFIED Evidence = 0
 	// EVIDENCE_NEW: no note is of this donation; it has been noted now.
 	Evidence_EVIDENCE_NEW Evidence = 1
-	// EVIDENCE_SAME_REQUEST: the request_id is that of the note's latest FIRST; its own answer is given again.
+	// EVIDENCE_SAME_REQUEST: the request_id is that of the note's latest FIRST; its own
+	// answer is given again.
 	Evidence_EVIDENCE_SAME_REQUEST Evidence = 2
-	// EVIDENCE_SAME_MESSAGE: this message, by channel and id, has been seen for the note: a redelivery.
+	// EVIDENCE_SAME_MESSAGE: this message, by channel and id, has been seen for the note: a
+	// redelivery.
 	Evidence_EVIDENCE_SAME_MESSAGE Evidence = 3
 	// EVIDENCE_SAME_TRANSACTION: the note has been seen with this transaction_id.
 	Evidence_EVIDENCE_SAME_TRANSACTION Evidence = 4
-	// EVIDENCE_PAIRED: amount, currency and time agree, and this channel has not told of the note under another id.
+	// EVIDENCE_PAIRED: amount, currency and time agree, and this channel has not told of
+	// the note under another id.
 	Evidence_EVIDENCE_PAIRED Evidence = 5
-	// EVIDENCE_TAKEN_OVER: the note was open, by whichever rule it was found, and is now the caller's.
+	// EVIDENCE_TAKEN_OVER: the note was open, by whichever rule it was found, and is now
+	// the caller's.
 	Evidence_EVIDENCE_TAKEN_OVER Evidence = 6
 )
 
@@ -297,7 +308,8 @@ const (
 	State_STATE_UNSPECIFIED State = 0
 	// STATE_HELD: somebody is processing the donation, until held_until.
 	State_STATE_HELD State = 1
-	// STATE_OPEN: the hold was released or ran out; the next message of the donation is FIRST.
+	// STATE_OPEN: the hold was released or ran out; the next message of the donation is
+	// FIRST.
 	State_STATE_OPEN State = 2
 	// STATE_SETTLED: the donation is done.
 	State_STATE_SETTLED State = 3
@@ -346,24 +358,31 @@ func (State) EnumDescriptor() ([]byte, []int) {
 	return file_noted_v1_noted_proto_rawDescGZIP(), []int{3}
 }
 
-// Donation is one occurrence of an event in a series. Only series_id is required; the more is given, the surer the decision.
+// Donation is one occurrence of an event in a series. Only series_id is required; the
+// more is given, the surer the decision.
 type Donation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// ledger is the book that the series belongs to: up to 64 bytes of printable ASCII without spaces, or empty.
+	// ledger is the book that the series belongs to: up to 64 bytes of printable ASCII
+	// without spaces, or empty.
 	Ledger string `protobuf:"bytes,1,opt,name=ledger,proto3" json:"ledger,omitempty"`
-	// series_id names the series, such as "I-…": 1 to 128 bytes of printable ASCII without spaces, compared byte by byte. A one-time donation is a
-	// series of one, named by its transaction id.
+	// series_id names the series, such as "I-…": 1 to 128 bytes of printable ASCII without
+	// spaces, compared byte by byte. A one-time donation is a series of one, named by its
+	// transaction id.
 	SeriesId string `protobuf:"bytes,2,opt,name=series_id,json=seriesId,proto3" json:"series_id,omitempty"`
 	// event says what happened; unspecified means a payment.
 	Event Event `protobuf:"varint,3,opt,name=event,proto3,enum=noted.v1.Event" json:"event,omitempty"`
-	// occurred_at is when it happened, as the payment provider tells it; absent when unknown, never the time of arrival.
+	// occurred_at is when it happened, as the payment provider tells it; absent when
+	// unknown, never the time of arrival.
 	OccurredAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
-	// amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits, optionally a point and 1 to 8 digits. Compared as a number,
-	// kept as written. Comes with currency_code or not at all.
+	// amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits,
+	// optionally a point and 1 to 8 digits. Compared as a number, kept as written. Comes
+	// with currency_code or not at all.
 	Amount string `protobuf:"bytes,5,opt,name=amount,proto3" json:"amount,omitempty"`
-	// currency_code is three capital letters (ISO 4217), such as "EUR". Comes with amount or not at all.
+	// currency_code is three capital letters (ISO 4217), such as "EUR". Comes with amount
+	// or not at all.
 	CurrencyCode string `protobuf:"bytes,6,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
-	// transaction_id is the provider's id of the transaction: up to 128 bytes of printable ASCII without spaces; empty when unknown.
+	// transaction_id is the provider's id of the transaction: up to 128 bytes of printable
+	// ASCII without spaces; empty when unknown.
 	TransactionId string `protobuf:"bytes,7,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -451,12 +470,16 @@ func (x *Donation) GetTransactionId() string {
 // Message is one notification of a donation.
 type Message struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// channel is how it came, such as "ipn" or "webhook": up to 32 bytes of "a-z 0-9 . _ -"; may be empty.
+	// channel is how it came, such as "ipn" or "webhook": up to 32 bytes of "a-z 0-9 . _
+	// -"; may be empty.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
-	// id is the message's own id on that channel, the same in every redelivery: up to 128 bytes of printable ASCII without spaces. Needs a channel.
+	// id is the message's own id on that channel, the same in every redelivery: up to 128
+	// bytes of printable ASCII without spaces. Needs a channel.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	// received_at is when the message first arrived, where that was not just now: it waited in a queue, or comes from a backfill. Rule 4 takes it for
-	// the arrival. A time later than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation is known. Absent means now.
+	// received_at is when the message first arrived, where that was not just now: it waited
+	// in a queue, or comes from a backfill. Rule 4 takes it for the arrival. A time later
+	// than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation
+	// is known. Absent means now.
 	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -513,21 +536,26 @@ func (x *Message) GetReceivedAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// NoteDonationRequest asks to note a donation. `{"donation":{"series_id":"I-ABC"}}` is a whole request.
+// NoteDonationRequest asks to note a donation. `{"donation":{"series_id":"I-ABC"}}` is a
+// whole request.
 type NoteDonationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// donation is what the message tells of. Required.
 	Donation *Donation `protobuf:"bytes,1,opt,name=donation,proto3" json:"donation,omitempty"`
-	// message is the notification that told of it. Without it only transaction ids and times can decide.
+	// message is the notification that told of it. Without it only transaction ids and
+	// times can decide.
 	Message *Message `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
-	// hold is how long the caller may process the donation before another may take over: 0 to 15 minutes. Absent or 0 notes it finally at once. The
-	// project's own clients hold for 60 seconds.
+	// hold is how long the caller may process the donation before another may take over: 0
+	// to 15 minutes. Absent or 0 notes it finally at once. The project's own clients hold
+	// for 60 seconds.
 	Hold *durationpb.Duration `protobuf:"bytes,3,opt,name=hold,proto3" json:"hold,omitempty"`
-	// request_id is the caller's id of this call, the same in every retry of it and in no other: up to 128 bytes of printable ASCII without spaces.
-	// Whoever knows it can make the receipt, so make it random. The server makes one where it is empty; a lost reply then
-	// cannot be asked for again. The id of another message is refused with REQUEST_ID_REUSED where the note shows that it was another: this
-	// message is not among the note's sightings and the message answered FIRST last is; without message ids, the transaction ids differ, or the
-	// amounts do while attempt is 1.
+	// request_id is the caller's id of this call, the same in every retry of it and in no
+	// other: up to 128 bytes of printable ASCII without spaces. Whoever knows it can make
+	// the receipt, so make it random. The server makes one where it is empty; a lost reply
+	// then cannot be asked for again. The id of another message is refused with
+	// REQUEST_ID_REUSED where the note shows that it was another: this message is not among
+	// the note's sightings and the message answered FIRST last is; without message ids, the
+	// transaction ids differ, or the amounts do while attempt is 1.
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -600,12 +628,14 @@ type NoteDonationResponse struct {
 	Note *Note `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
 	// evidence is the rule that decided.
 	Evidence Evidence `protobuf:"varint,3,opt,name=evidence,proto3,enum=noted.v1.Evidence" json:"evidence,omitempty"`
-	// receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to 512 bytes of ASCII, only with FIRST and a hold.
+	// receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to
+	// 512 bytes of ASCII, only with FIRST and a hold.
 	Receipt string `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	// retry_after is how long the present hold lasts; only with HELD.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
-	// differences names the fields in which this donation and the note disagree, where both give them: "amount", "currency_code", "transaction_id",
-	// "occurred_at", in this order. A different amount under one transaction_id is worth an alarm.
+	// differences names the fields in which this donation and the note disagree, where both
+	// give them: "amount", "currency_code", "transaction_id", "occurred_at", in this order.
+	// A different amount under one transaction_id is worth an alarm.
 	Differences   []string `protobuf:"bytes,6,rep,name=differences,proto3" json:"differences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -940,7 +970,8 @@ type SettleDonationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// receipt is that of the FIRST answer. Required.
 	Receipt string `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
-	// reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8, without personal data. Empty in a receiver's own calls.
+	// reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8,
+	// without personal data. Empty in a receiver's own calls.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1243,7 +1274,8 @@ type ListDonationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// ledger is the ledger to list; empty is the ledger without a name.
 	Ledger string `protobuf:"bytes,1,opt,name=ledger,proto3" json:"ledger,omitempty"`
-	// series_id is the series to list; empty means every series of the ledger, which walks through the whole store.
+	// series_id is the series to list; empty means every series of the ledger, which walks
+	// through the whole store.
 	SeriesId string `protobuf:"bytes,2,opt,name=series_id,json=seriesId,proto3" json:"series_id,omitempty"`
 	// state is the state that a note must be in now.
 	State State `protobuf:"varint,3,opt,name=state,proto3,enum=noted.v1.State" json:"state,omitempty"`
@@ -1255,9 +1287,11 @@ type ListDonationsRequest struct {
 	NotedBefore *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=noted_before,json=notedBefore,proto3" json:"noted_before,omitempty"`
 	// page_size is how many notes a page may hold: 1 to 1000; 0 means 100.
 	PageSize int32 `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// page_token is the next_page_token of the page before; empty for the first. The other fields must be those of the first page.
+	// page_token is the next_page_token of the page before; empty for the first. The other
+	// fields must be those of the first page.
 	PageToken string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// transaction_id is a transaction id that any sighting of the note must bear. Without series_id it walks through the whole ledger.
+	// transaction_id is a transaction id that any sighting of the note must bear. Without
+	// series_id it walks through the whole ledger.
 	TransactionId string `protobuf:"bytes,9,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1533,24 +1567,29 @@ func (x *ForgetDonationResponse) GetNote() *Note {
 // Note is what Noted remembers of a donation.
 type Note struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and "-", the same for every message of it, on every channel, as long as the note
-	// lives, and never used for another. Hand it downstream as the idempotency key; the series_id cannot serve as one.
+	// donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and
+	// "-", the same for every message of it, on every channel, as long as the note lives,
+	// and never used for another. Hand it downstream as the idempotency key; the series_id
+	// cannot serve as one.
 	DonationId string `protobuf:"bytes,1,opt,name=donation_id,json=donationId,proto3" json:"donation_id,omitempty"`
 	// donation is the donation as its first message told of it.
 	Donation *Donation `protobuf:"bytes,2,opt,name=donation,proto3" json:"donation,omitempty"`
-	// sightings are the messages seen for it, the first one first; at most 16. Of later ones the first of
-	// a further channel takes the place of one that can be spared; the others are answered but not recorded.
+	// sightings are the messages seen for it, the first one first; at most 16. Of later
+	// ones the first of a further channel takes the place of one that can be spared; the
+	// others are answered but not recorded.
 	Sightings []*Sighting `protobuf:"bytes,3,rep,name=sightings,proto3" json:"sightings,omitempty"`
 	// state is where the note is in its life.
 	State State `protobuf:"varint,4,opt,name=state,proto3,enum=noted.v1.State" json:"state,omitempty"`
 	// noted_at is when the note was made, by the store's clock.
 	NotedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=noted_at,json=notedAt,proto3" json:"noted_at,omitempty"`
-	// held_until is when the hold runs out, or has run out; absent for a settled note and after a release.
+	// held_until is when the hold runs out, or has run out; absent for a settled note and
+	// after a release.
 	HeldUntil *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"`
-	// forget_at is when the note is forgotten: the retention after occurred_at, or after noted_at if that is later or all there is.
+	// forget_at is when the note is forgotten: the retention after occurred_at, or after
+	// noted_at if that is later or all there is.
 	ForgetAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=forget_at,json=forgetAt,proto3" json:"forget_at,omitempty"`
-	// attempt is 1 for the first holder and one more for each takeover. It only ever rises, so a system downstream can refuse a late writer
-	// (a fencing token).
+	// attempt is 1 for the first holder and one more for each takeover. It only ever rises,
+	// so a system downstream can refuse a late writer (a fencing token).
 	Attempt       int32 `protobuf:"varint,8,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

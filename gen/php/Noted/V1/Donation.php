@@ -9,21 +9,24 @@ use Google\Protobuf\Internal\RepeatedField;
 use Google\Protobuf\Internal\GPBUtil;
 
 /**
- * Donation is one occurrence of an event in a series. Only series_id is required; the more is given, the surer the decision.
+ * Donation is one occurrence of an event in a series. Only series_id is required; the
+ * more is given, the surer the decision.
  *
  * Generated from protobuf message <code>noted.v1.Donation</code>
  */
 class Donation extends \Google\Protobuf\Internal\Message
 {
     /**
-     * ledger is the book that the series belongs to: up to 64 bytes of printable ASCII without spaces, or empty.
+     * ledger is the book that the series belongs to: up to 64 bytes of printable ASCII
+     * without spaces, or empty.
      *
      * Generated from protobuf field <code>string ledger = 1 [json_name = "ledger"];</code>
      */
     protected $ledger = '';
     /**
-     * series_id names the series, such as "I-…": 1 to 128 bytes of printable ASCII without spaces, compared byte by byte. A one-time donation is a
-     * series of one, named by its transaction id.
+     * series_id names the series, such as "I-…": 1 to 128 bytes of printable ASCII without
+     * spaces, compared byte by byte. A one-time donation is a series of one, named by its
+     * transaction id.
      *
      * Generated from protobuf field <code>string series_id = 2 [json_name = "seriesId"];</code>
      */
@@ -35,26 +38,30 @@ class Donation extends \Google\Protobuf\Internal\Message
      */
     protected $event = 0;
     /**
-     * occurred_at is when it happened, as the payment provider tells it; absent when unknown, never the time of arrival.
+     * occurred_at is when it happened, as the payment provider tells it; absent when
+     * unknown, never the time of arrival.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp occurred_at = 4 [json_name = "occurredAt"];</code>
      */
     protected $occurred_at = null;
     /**
-     * amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits, optionally a point and 1 to 8 digits. Compared as a number,
-     * kept as written. Comes with currency_code or not at all.
+     * amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits,
+     * optionally a point and 1 to 8 digits. Compared as a number, kept as written. Comes
+     * with currency_code or not at all.
      *
      * Generated from protobuf field <code>string amount = 5 [json_name = "amount"];</code>
      */
     protected $amount = '';
     /**
-     * currency_code is three capital letters (ISO 4217), such as "EUR". Comes with amount or not at all.
+     * currency_code is three capital letters (ISO 4217), such as "EUR". Comes with amount
+     * or not at all.
      *
      * Generated from protobuf field <code>string currency_code = 6 [json_name = "currencyCode"];</code>
      */
     protected $currency_code = '';
     /**
-     * transaction_id is the provider's id of the transaction: up to 128 bytes of printable ASCII without spaces; empty when unknown.
+     * transaction_id is the provider's id of the transaction: up to 128 bytes of printable
+     * ASCII without spaces; empty when unknown.
      *
      * Generated from protobuf field <code>string transaction_id = 7 [json_name = "transactionId"];</code>
      */
@@ -67,21 +74,27 @@ class Donation extends \Google\Protobuf\Internal\Message
      *     Optional. Data for populating the Message object.
      *
      *     @type string $ledger
-     *           ledger is the book that the series belongs to: up to 64 bytes of printable ASCII without spaces, or empty.
+     *           ledger is the book that the series belongs to: up to 64 bytes of printable ASCII
+     *           without spaces, or empty.
      *     @type string $series_id
-     *           series_id names the series, such as "I-…": 1 to 128 bytes of printable ASCII without spaces, compared byte by byte. A one-time donation is a
-     *           series of one, named by its transaction id.
+     *           series_id names the series, such as "I-…": 1 to 128 bytes of printable ASCII without
+     *           spaces, compared byte by byte. A one-time donation is a series of one, named by its
+     *           transaction id.
      *     @type int $event
      *           event says what happened; unspecified means a payment.
      *     @type \Google\Protobuf\Timestamp $occurred_at
-     *           occurred_at is when it happened, as the payment provider tells it; absent when unknown, never the time of arrival.
+     *           occurred_at is when it happened, as the payment provider tells it; absent when
+     *           unknown, never the time of arrival.
      *     @type string $amount
-     *           amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits, optionally a point and 1 to 8 digits. Compared as a number,
-     *           kept as written. Comes with currency_code or not at all.
+     *           amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits,
+     *           optionally a point and 1 to 8 digits. Compared as a number, kept as written. Comes
+     *           with currency_code or not at all.
      *     @type string $currency_code
-     *           currency_code is three capital letters (ISO 4217), such as "EUR". Comes with amount or not at all.
+     *           currency_code is three capital letters (ISO 4217), such as "EUR". Comes with amount
+     *           or not at all.
      *     @type string $transaction_id
-     *           transaction_id is the provider's id of the transaction: up to 128 bytes of printable ASCII without spaces; empty when unknown.
+     *           transaction_id is the provider's id of the transaction: up to 128 bytes of printable
+     *           ASCII without spaces; empty when unknown.
      * }
      */
     public function __construct($data = NULL) {
@@ -90,7 +103,8 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * ledger is the book that the series belongs to: up to 64 bytes of printable ASCII without spaces, or empty.
+     * ledger is the book that the series belongs to: up to 64 bytes of printable ASCII
+     * without spaces, or empty.
      *
      * Generated from protobuf field <code>string ledger = 1 [json_name = "ledger"];</code>
      * @return string
@@ -101,7 +115,8 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * ledger is the book that the series belongs to: up to 64 bytes of printable ASCII without spaces, or empty.
+     * ledger is the book that the series belongs to: up to 64 bytes of printable ASCII
+     * without spaces, or empty.
      *
      * Generated from protobuf field <code>string ledger = 1 [json_name = "ledger"];</code>
      * @param string $var
@@ -116,8 +131,9 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * series_id names the series, such as "I-…": 1 to 128 bytes of printable ASCII without spaces, compared byte by byte. A one-time donation is a
-     * series of one, named by its transaction id.
+     * series_id names the series, such as "I-…": 1 to 128 bytes of printable ASCII without
+     * spaces, compared byte by byte. A one-time donation is a series of one, named by its
+     * transaction id.
      *
      * Generated from protobuf field <code>string series_id = 2 [json_name = "seriesId"];</code>
      * @return string
@@ -128,8 +144,9 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * series_id names the series, such as "I-…": 1 to 128 bytes of printable ASCII without spaces, compared byte by byte. A one-time donation is a
-     * series of one, named by its transaction id.
+     * series_id names the series, such as "I-…": 1 to 128 bytes of printable ASCII without
+     * spaces, compared byte by byte. A one-time donation is a series of one, named by its
+     * transaction id.
      *
      * Generated from protobuf field <code>string series_id = 2 [json_name = "seriesId"];</code>
      * @param string $var
@@ -170,7 +187,8 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * occurred_at is when it happened, as the payment provider tells it; absent when unknown, never the time of arrival.
+     * occurred_at is when it happened, as the payment provider tells it; absent when
+     * unknown, never the time of arrival.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp occurred_at = 4 [json_name = "occurredAt"];</code>
      * @return \Google\Protobuf\Timestamp|null
@@ -191,7 +209,8 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * occurred_at is when it happened, as the payment provider tells it; absent when unknown, never the time of arrival.
+     * occurred_at is when it happened, as the payment provider tells it; absent when
+     * unknown, never the time of arrival.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp occurred_at = 4 [json_name = "occurredAt"];</code>
      * @param \Google\Protobuf\Timestamp $var
@@ -206,8 +225,9 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits, optionally a point and 1 to 8 digits. Compared as a number,
-     * kept as written. Comes with currency_code or not at all.
+     * amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits,
+     * optionally a point and 1 to 8 digits. Compared as a number, kept as written. Comes
+     * with currency_code or not at all.
      *
      * Generated from protobuf field <code>string amount = 5 [json_name = "amount"];</code>
      * @return string
@@ -218,8 +238,9 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits, optionally a point and 1 to 8 digits. Compared as a number,
-     * kept as written. Comes with currency_code or not at all.
+     * amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits,
+     * optionally a point and 1 to 8 digits. Compared as a number, kept as written. Comes
+     * with currency_code or not at all.
      *
      * Generated from protobuf field <code>string amount = 5 [json_name = "amount"];</code>
      * @param string $var
@@ -234,7 +255,8 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * currency_code is three capital letters (ISO 4217), such as "EUR". Comes with amount or not at all.
+     * currency_code is three capital letters (ISO 4217), such as "EUR". Comes with amount
+     * or not at all.
      *
      * Generated from protobuf field <code>string currency_code = 6 [json_name = "currencyCode"];</code>
      * @return string
@@ -245,7 +267,8 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * currency_code is three capital letters (ISO 4217), such as "EUR". Comes with amount or not at all.
+     * currency_code is three capital letters (ISO 4217), such as "EUR". Comes with amount
+     * or not at all.
      *
      * Generated from protobuf field <code>string currency_code = 6 [json_name = "currencyCode"];</code>
      * @param string $var
@@ -260,7 +283,8 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * transaction_id is the provider's id of the transaction: up to 128 bytes of printable ASCII without spaces; empty when unknown.
+     * transaction_id is the provider's id of the transaction: up to 128 bytes of printable
+     * ASCII without spaces; empty when unknown.
      *
      * Generated from protobuf field <code>string transaction_id = 7 [json_name = "transactionId"];</code>
      * @return string
@@ -271,7 +295,8 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * transaction_id is the provider's id of the transaction: up to 128 bytes of printable ASCII without spaces; empty when unknown.
+     * transaction_id is the provider's id of the transaction: up to 128 bytes of printable
+     * ASCII without spaces; empty when unknown.
      *
      * Generated from protobuf field <code>string transaction_id = 7 [json_name = "transactionId"];</code>
      * @param string $var

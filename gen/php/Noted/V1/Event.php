@@ -7,7 +7,8 @@ namespace Noted\V1;
 use UnexpectedValueException;
 
 /**
- * Event says what happened. Donations of two events are never the same: a pending payment and the same payment completed are two.
+ * Event says what happened. Donations of two events are never the same: a pending payment
+ * and the same payment completed are two.
  *
  * Protobuf type <code>noted.v1.Event</code>
  */
@@ -38,7 +39,8 @@ class Event
      */
     const EVENT_PAYMENT_FAILED = 3;
     /**
-     * EVENT_REFUND is money given back, wholly or in part; each part is a donation of its own.
+     * EVENT_REFUND is money given back, wholly or in part; each part is a donation of its
+     * own.
      *
      * Generated from protobuf enum <code>EVENT_REFUND = 4;</code>
      */

@@ -26,13 +26,15 @@ class Evidence
      */
     const EVIDENCE_NEW = 1;
     /**
-     * EVIDENCE_SAME_REQUEST: the request_id is that of the note's latest FIRST; its own answer is given again.
+     * EVIDENCE_SAME_REQUEST: the request_id is that of the note's latest FIRST; its own
+     * answer is given again.
      *
      * Generated from protobuf enum <code>EVIDENCE_SAME_REQUEST = 2;</code>
      */
     const EVIDENCE_SAME_REQUEST = 2;
     /**
-     * EVIDENCE_SAME_MESSAGE: this message, by channel and id, has been seen for the note: a redelivery.
+     * EVIDENCE_SAME_MESSAGE: this message, by channel and id, has been seen for the note: a
+     * redelivery.
      *
      * Generated from protobuf enum <code>EVIDENCE_SAME_MESSAGE = 3;</code>
      */
@@ -44,13 +46,15 @@ class Evidence
      */
     const EVIDENCE_SAME_TRANSACTION = 4;
     /**
-     * EVIDENCE_PAIRED: amount, currency and time agree, and this channel has not told of the note under another id.
+     * EVIDENCE_PAIRED: amount, currency and time agree, and this channel has not told of
+     * the note under another id.
      *
      * Generated from protobuf enum <code>EVIDENCE_PAIRED = 5;</code>
      */
     const EVIDENCE_PAIRED = 5;
     /**
-     * EVIDENCE_TAKEN_OVER: the note was open, by whichever rule it was found, and is now the caller's.
+     * EVIDENCE_TAKEN_OVER: the note was open, by whichever rule it was found, and is now
+     * the caller's.
      *
      * Generated from protobuf enum <code>EVIDENCE_TAKEN_OVER = 6;</code>
      */

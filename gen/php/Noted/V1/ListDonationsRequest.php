@@ -22,7 +22,8 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      */
     protected $ledger = '';
     /**
-     * series_id is the series to list; empty means every series of the ledger, which walks through the whole store.
+     * series_id is the series to list; empty means every series of the ledger, which walks
+     * through the whole store.
      *
      * Generated from protobuf field <code>string series_id = 2 [json_name = "seriesId"];</code>
      */
@@ -58,13 +59,15 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      */
     protected $page_size = 0;
     /**
-     * page_token is the next_page_token of the page before; empty for the first. The other fields must be those of the first page.
+     * page_token is the next_page_token of the page before; empty for the first. The other
+     * fields must be those of the first page.
      *
      * Generated from protobuf field <code>string page_token = 8 [json_name = "pageToken"];</code>
      */
     protected $page_token = '';
     /**
-     * transaction_id is a transaction id that any sighting of the note must bear. Without series_id it walks through the whole ledger.
+     * transaction_id is a transaction id that any sighting of the note must bear. Without
+     * series_id it walks through the whole ledger.
      *
      * Generated from protobuf field <code>string transaction_id = 9 [json_name = "transactionId"];</code>
      */
@@ -79,7 +82,8 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      *     @type string $ledger
      *           ledger is the ledger to list; empty is the ledger without a name.
      *     @type string $series_id
-     *           series_id is the series to list; empty means every series of the ledger, which walks through the whole store.
+     *           series_id is the series to list; empty means every series of the ledger, which walks
+     *           through the whole store.
      *     @type int $state
      *           state is the state that a note must be in now.
      *     @type string $seen_only_on
@@ -91,9 +95,11 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      *     @type int $page_size
      *           page_size is how many notes a page may hold: 1 to 1000; 0 means 100.
      *     @type string $page_token
-     *           page_token is the next_page_token of the page before; empty for the first. The other fields must be those of the first page.
+     *           page_token is the next_page_token of the page before; empty for the first. The other
+     *           fields must be those of the first page.
      *     @type string $transaction_id
-     *           transaction_id is a transaction id that any sighting of the note must bear. Without series_id it walks through the whole ledger.
+     *           transaction_id is a transaction id that any sighting of the note must bear. Without
+     *           series_id it walks through the whole ledger.
      * }
      */
     public function __construct($data = NULL) {
@@ -128,7 +134,8 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * series_id is the series to list; empty means every series of the ledger, which walks through the whole store.
+     * series_id is the series to list; empty means every series of the ledger, which walks
+     * through the whole store.
      *
      * Generated from protobuf field <code>string series_id = 2 [json_name = "seriesId"];</code>
      * @return string
@@ -139,7 +146,8 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * series_id is the series to list; empty means every series of the ledger, which walks through the whole store.
+     * series_id is the series to list; empty means every series of the ledger, which walks
+     * through the whole store.
      *
      * Generated from protobuf field <code>string series_id = 2 [json_name = "seriesId"];</code>
      * @param string $var
@@ -304,7 +312,8 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * page_token is the next_page_token of the page before; empty for the first. The other fields must be those of the first page.
+     * page_token is the next_page_token of the page before; empty for the first. The other
+     * fields must be those of the first page.
      *
      * Generated from protobuf field <code>string page_token = 8 [json_name = "pageToken"];</code>
      * @return string
@@ -315,7 +324,8 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * page_token is the next_page_token of the page before; empty for the first. The other fields must be those of the first page.
+     * page_token is the next_page_token of the page before; empty for the first. The other
+     * fields must be those of the first page.
      *
      * Generated from protobuf field <code>string page_token = 8 [json_name = "pageToken"];</code>
      * @param string $var
@@ -330,7 +340,8 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * transaction_id is a transaction id that any sighting of the note must bear. Without series_id it walks through the whole ledger.
+     * transaction_id is a transaction id that any sighting of the note must bear. Without
+     * series_id it walks through the whole ledger.
      *
      * Generated from protobuf field <code>string transaction_id = 9 [json_name = "transactionId"];</code>
      * @return string
@@ -341,7 +352,8 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * transaction_id is a transaction id that any sighting of the note must bear. Without series_id it walks through the whole ledger.
+     * transaction_id is a transaction id that any sighting of the note must bear. Without
+     * series_id it walks through the whole ledger.
      *
      * Generated from protobuf field <code>string transaction_id = 9 [json_name = "transactionId"];</code>
      * @param string $var

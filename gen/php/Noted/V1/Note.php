@@ -16,8 +16,10 @@ use Google\Protobuf\Internal\GPBUtil;
 class Note extends \Google\Protobuf\Internal\Message
 {
     /**
-     * donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and "-", the same for every message of it, on every channel, as long as the note
-     * lives, and never used for another. Hand it downstream as the idempotency key; the series_id cannot serve as one.
+     * donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and
+     * "-", the same for every message of it, on every channel, as long as the note lives,
+     * and never used for another. Hand it downstream as the idempotency key; the series_id
+     * cannot serve as one.
      *
      * Generated from protobuf field <code>string donation_id = 1 [json_name = "donationId"];</code>
      */
@@ -29,8 +31,9 @@ class Note extends \Google\Protobuf\Internal\Message
      */
     protected $donation = null;
     /**
-     * sightings are the messages seen for it, the first one first; at most 16. Of later ones the first of
-     * a further channel takes the place of one that can be spared; the others are answered but not recorded.
+     * sightings are the messages seen for it, the first one first; at most 16. Of later
+     * ones the first of a further channel takes the place of one that can be spared; the
+     * others are answered but not recorded.
      *
      * Generated from protobuf field <code>repeated .noted.v1.Sighting sightings = 3 [json_name = "sightings"];</code>
      */
@@ -48,20 +51,22 @@ class Note extends \Google\Protobuf\Internal\Message
      */
     protected $noted_at = null;
     /**
-     * held_until is when the hold runs out, or has run out; absent for a settled note and after a release.
+     * held_until is when the hold runs out, or has run out; absent for a settled note and
+     * after a release.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp held_until = 6 [json_name = "heldUntil"];</code>
      */
     protected $held_until = null;
     /**
-     * forget_at is when the note is forgotten: the retention after occurred_at, or after noted_at if that is later or all there is.
+     * forget_at is when the note is forgotten: the retention after occurred_at, or after
+     * noted_at if that is later or all there is.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp forget_at = 7 [json_name = "forgetAt"];</code>
      */
     protected $forget_at = null;
     /**
-     * attempt is 1 for the first holder and one more for each takeover. It only ever rises, so a system downstream can refuse a late writer
-     * (a fencing token).
+     * attempt is 1 for the first holder and one more for each takeover. It only ever rises,
+     * so a system downstream can refuse a late writer (a fencing token).
      *
      * Generated from protobuf field <code>int32 attempt = 8 [json_name = "attempt"];</code>
      */
@@ -74,24 +79,29 @@ class Note extends \Google\Protobuf\Internal\Message
      *     Optional. Data for populating the Message object.
      *
      *     @type string $donation_id
-     *           donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and "-", the same for every message of it, on every channel, as long as the note
-     *           lives, and never used for another. Hand it downstream as the idempotency key; the series_id cannot serve as one.
+     *           donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and
+     *           "-", the same for every message of it, on every channel, as long as the note lives,
+     *           and never used for another. Hand it downstream as the idempotency key; the series_id
+     *           cannot serve as one.
      *     @type \Noted\V1\Donation $donation
      *           donation is the donation as its first message told of it.
      *     @type array<\Noted\V1\Sighting>|\Google\Protobuf\Internal\RepeatedField $sightings
-     *           sightings are the messages seen for it, the first one first; at most 16. Of later ones the first of
-     *           a further channel takes the place of one that can be spared; the others are answered but not recorded.
+     *           sightings are the messages seen for it, the first one first; at most 16. Of later
+     *           ones the first of a further channel takes the place of one that can be spared; the
+     *           others are answered but not recorded.
      *     @type int $state
      *           state is where the note is in its life.
      *     @type \Google\Protobuf\Timestamp $noted_at
      *           noted_at is when the note was made, by the store's clock.
      *     @type \Google\Protobuf\Timestamp $held_until
-     *           held_until is when the hold runs out, or has run out; absent for a settled note and after a release.
+     *           held_until is when the hold runs out, or has run out; absent for a settled note and
+     *           after a release.
      *     @type \Google\Protobuf\Timestamp $forget_at
-     *           forget_at is when the note is forgotten: the retention after occurred_at, or after noted_at if that is later or all there is.
+     *           forget_at is when the note is forgotten: the retention after occurred_at, or after
+     *           noted_at if that is later or all there is.
      *     @type int $attempt
-     *           attempt is 1 for the first holder and one more for each takeover. It only ever rises, so a system downstream can refuse a late writer
-     *           (a fencing token).
+     *           attempt is 1 for the first holder and one more for each takeover. It only ever rises,
+     *           so a system downstream can refuse a late writer (a fencing token).
      * }
      */
     public function __construct($data = NULL) {
@@ -100,8 +110,10 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and "-", the same for every message of it, on every channel, as long as the note
-     * lives, and never used for another. Hand it downstream as the idempotency key; the series_id cannot serve as one.
+     * donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and
+     * "-", the same for every message of it, on every channel, as long as the note lives,
+     * and never used for another. Hand it downstream as the idempotency key; the series_id
+     * cannot serve as one.
      *
      * Generated from protobuf field <code>string donation_id = 1 [json_name = "donationId"];</code>
      * @return string
@@ -112,8 +124,10 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and "-", the same for every message of it, on every channel, as long as the note
-     * lives, and never used for another. Hand it downstream as the idempotency key; the series_id cannot serve as one.
+     * donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and
+     * "-", the same for every message of it, on every channel, as long as the note lives,
+     * and never used for another. Hand it downstream as the idempotency key; the series_id
+     * cannot serve as one.
      *
      * Generated from protobuf field <code>string donation_id = 1 [json_name = "donationId"];</code>
      * @param string $var
@@ -164,8 +178,9 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * sightings are the messages seen for it, the first one first; at most 16. Of later ones the first of
-     * a further channel takes the place of one that can be spared; the others are answered but not recorded.
+     * sightings are the messages seen for it, the first one first; at most 16. Of later
+     * ones the first of a further channel takes the place of one that can be spared; the
+     * others are answered but not recorded.
      *
      * Generated from protobuf field <code>repeated .noted.v1.Sighting sightings = 3 [json_name = "sightings"];</code>
      * @return \Google\Protobuf\Internal\RepeatedField
@@ -176,8 +191,9 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * sightings are the messages seen for it, the first one first; at most 16. Of later ones the first of
-     * a further channel takes the place of one that can be spared; the others are answered but not recorded.
+     * sightings are the messages seen for it, the first one first; at most 16. Of later
+     * ones the first of a further channel takes the place of one that can be spared; the
+     * others are answered but not recorded.
      *
      * Generated from protobuf field <code>repeated .noted.v1.Sighting sightings = 3 [json_name = "sightings"];</code>
      * @param array<\Noted\V1\Sighting>|\Google\Protobuf\Internal\RepeatedField $var
@@ -254,7 +270,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * held_until is when the hold runs out, or has run out; absent for a settled note and after a release.
+     * held_until is when the hold runs out, or has run out; absent for a settled note and
+     * after a release.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp held_until = 6 [json_name = "heldUntil"];</code>
      * @return \Google\Protobuf\Timestamp|null
@@ -275,7 +292,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * held_until is when the hold runs out, or has run out; absent for a settled note and after a release.
+     * held_until is when the hold runs out, or has run out; absent for a settled note and
+     * after a release.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp held_until = 6 [json_name = "heldUntil"];</code>
      * @param \Google\Protobuf\Timestamp $var
@@ -290,7 +308,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * forget_at is when the note is forgotten: the retention after occurred_at, or after noted_at if that is later or all there is.
+     * forget_at is when the note is forgotten: the retention after occurred_at, or after
+     * noted_at if that is later or all there is.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp forget_at = 7 [json_name = "forgetAt"];</code>
      * @return \Google\Protobuf\Timestamp|null
@@ -311,7 +330,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * forget_at is when the note is forgotten: the retention after occurred_at, or after noted_at if that is later or all there is.
+     * forget_at is when the note is forgotten: the retention after occurred_at, or after
+     * noted_at if that is later or all there is.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp forget_at = 7 [json_name = "forgetAt"];</code>
      * @param \Google\Protobuf\Timestamp $var
@@ -326,8 +346,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * attempt is 1 for the first holder and one more for each takeover. It only ever rises, so a system downstream can refuse a late writer
-     * (a fencing token).
+     * attempt is 1 for the first holder and one more for each takeover. It only ever rises,
+     * so a system downstream can refuse a late writer (a fencing token).
      *
      * Generated from protobuf field <code>int32 attempt = 8 [json_name = "attempt"];</code>
      * @return int
@@ -338,8 +358,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * attempt is 1 for the first holder and one more for each takeover. It only ever rises, so a system downstream can refuse a late writer
-     * (a fencing token).
+     * attempt is 1 for the first holder and one more for each takeover. It only ever rises,
+     * so a system downstream can refuse a late writer (a fencing token).
      *
      * Generated from protobuf field <code>int32 attempt = 8 [json_name = "attempt"];</code>
      * @param int $var

@@ -9,7 +9,8 @@ use Google\Protobuf\Internal\RepeatedField;
 use Google\Protobuf\Internal\GPBUtil;
 
 /**
- * NoteDonationRequest asks to note a donation. `{"donation":{"series_id":"I-ABC"}}` is a whole request.
+ * NoteDonationRequest asks to note a donation. `{"donation":{"series_id":"I-ABC"}}` is a
+ * whole request.
  *
  * Generated from protobuf message <code>noted.v1.NoteDonationRequest</code>
  */
@@ -22,24 +23,28 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
      */
     protected $donation = null;
     /**
-     * message is the notification that told of it. Without it only transaction ids and times can decide.
+     * message is the notification that told of it. Without it only transaction ids and
+     * times can decide.
      *
      * Generated from protobuf field <code>.noted.v1.Message message = 2 [json_name = "message"];</code>
      */
     protected $message = null;
     /**
-     * hold is how long the caller may process the donation before another may take over: 0 to 15 minutes. Absent or 0 notes it finally at once. The
-     * project's own clients hold for 60 seconds.
+     * hold is how long the caller may process the donation before another may take over: 0
+     * to 15 minutes. Absent or 0 notes it finally at once. The project's own clients hold
+     * for 60 seconds.
      *
      * Generated from protobuf field <code>.google.protobuf.Duration hold = 3 [json_name = "hold"];</code>
      */
     protected $hold = null;
     /**
-     * request_id is the caller's id of this call, the same in every retry of it and in no other: up to 128 bytes of printable ASCII without spaces.
-     * Whoever knows it can make the receipt, so make it random. The server makes one where it is empty; a lost reply then
-     * cannot be asked for again. The id of another message is refused with REQUEST_ID_REUSED where the note shows that it was another: this
-     * message is not among the note's sightings and the message answered FIRST last is; without message ids, the transaction ids differ, or the
-     * amounts do while attempt is 1.
+     * request_id is the caller's id of this call, the same in every retry of it and in no
+     * other: up to 128 bytes of printable ASCII without spaces. Whoever knows it can make
+     * the receipt, so make it random. The server makes one where it is empty; a lost reply
+     * then cannot be asked for again. The id of another message is refused with
+     * REQUEST_ID_REUSED where the note shows that it was another: this message is not among
+     * the note's sightings and the message answered FIRST last is; without message ids, the
+     * transaction ids differ, or the amounts do while attempt is 1.
      *
      * Generated from protobuf field <code>string request_id = 4 [json_name = "requestId"];</code>
      */
@@ -54,16 +59,20 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
      *     @type \Noted\V1\Donation $donation
      *           donation is what the message tells of. Required.
      *     @type \Noted\V1\Message $message
-     *           message is the notification that told of it. Without it only transaction ids and times can decide.
+     *           message is the notification that told of it. Without it only transaction ids and
+     *           times can decide.
      *     @type \Google\Protobuf\Duration $hold
-     *           hold is how long the caller may process the donation before another may take over: 0 to 15 minutes. Absent or 0 notes it finally at once. The
-     *           project's own clients hold for 60 seconds.
+     *           hold is how long the caller may process the donation before another may take over: 0
+     *           to 15 minutes. Absent or 0 notes it finally at once. The project's own clients hold
+     *           for 60 seconds.
      *     @type string $request_id
-     *           request_id is the caller's id of this call, the same in every retry of it and in no other: up to 128 bytes of printable ASCII without spaces.
-     *           Whoever knows it can make the receipt, so make it random. The server makes one where it is empty; a lost reply then
-     *           cannot be asked for again. The id of another message is refused with REQUEST_ID_REUSED where the note shows that it was another: this
-     *           message is not among the note's sightings and the message answered FIRST last is; without message ids, the transaction ids differ, or the
-     *           amounts do while attempt is 1.
+     *           request_id is the caller's id of this call, the same in every retry of it and in no
+     *           other: up to 128 bytes of printable ASCII without spaces. Whoever knows it can make
+     *           the receipt, so make it random. The server makes one where it is empty; a lost reply
+     *           then cannot be asked for again. The id of another message is refused with
+     *           REQUEST_ID_REUSED where the note shows that it was another: this message is not among
+     *           the note's sightings and the message answered FIRST last is; without message ids, the
+     *           transaction ids differ, or the amounts do while attempt is 1.
      * }
      */
     public function __construct($data = NULL) {
@@ -108,7 +117,8 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * message is the notification that told of it. Without it only transaction ids and times can decide.
+     * message is the notification that told of it. Without it only transaction ids and
+     * times can decide.
      *
      * Generated from protobuf field <code>.noted.v1.Message message = 2 [json_name = "message"];</code>
      * @return \Noted\V1\Message|null
@@ -129,7 +139,8 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * message is the notification that told of it. Without it only transaction ids and times can decide.
+     * message is the notification that told of it. Without it only transaction ids and
+     * times can decide.
      *
      * Generated from protobuf field <code>.noted.v1.Message message = 2 [json_name = "message"];</code>
      * @param \Noted\V1\Message $var
@@ -144,8 +155,9 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * hold is how long the caller may process the donation before another may take over: 0 to 15 minutes. Absent or 0 notes it finally at once. The
-     * project's own clients hold for 60 seconds.
+     * hold is how long the caller may process the donation before another may take over: 0
+     * to 15 minutes. Absent or 0 notes it finally at once. The project's own clients hold
+     * for 60 seconds.
      *
      * Generated from protobuf field <code>.google.protobuf.Duration hold = 3 [json_name = "hold"];</code>
      * @return \Google\Protobuf\Duration|null
@@ -166,8 +178,9 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * hold is how long the caller may process the donation before another may take over: 0 to 15 minutes. Absent or 0 notes it finally at once. The
-     * project's own clients hold for 60 seconds.
+     * hold is how long the caller may process the donation before another may take over: 0
+     * to 15 minutes. Absent or 0 notes it finally at once. The project's own clients hold
+     * for 60 seconds.
      *
      * Generated from protobuf field <code>.google.protobuf.Duration hold = 3 [json_name = "hold"];</code>
      * @param \Google\Protobuf\Duration $var
@@ -182,11 +195,13 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * request_id is the caller's id of this call, the same in every retry of it and in no other: up to 128 bytes of printable ASCII without spaces.
-     * Whoever knows it can make the receipt, so make it random. The server makes one where it is empty; a lost reply then
-     * cannot be asked for again. The id of another message is refused with REQUEST_ID_REUSED where the note shows that it was another: this
-     * message is not among the note's sightings and the message answered FIRST last is; without message ids, the transaction ids differ, or the
-     * amounts do while attempt is 1.
+     * request_id is the caller's id of this call, the same in every retry of it and in no
+     * other: up to 128 bytes of printable ASCII without spaces. Whoever knows it can make
+     * the receipt, so make it random. The server makes one where it is empty; a lost reply
+     * then cannot be asked for again. The id of another message is refused with
+     * REQUEST_ID_REUSED where the note shows that it was another: this message is not among
+     * the note's sightings and the message answered FIRST last is; without message ids, the
+     * transaction ids differ, or the amounts do while attempt is 1.
      *
      * Generated from protobuf field <code>string request_id = 4 [json_name = "requestId"];</code>
      * @return string
@@ -197,11 +212,13 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * request_id is the caller's id of this call, the same in every retry of it and in no other: up to 128 bytes of printable ASCII without spaces.
-     * Whoever knows it can make the receipt, so make it random. The server makes one where it is empty; a lost reply then
-     * cannot be asked for again. The id of another message is refused with REQUEST_ID_REUSED where the note shows that it was another: this
-     * message is not among the note's sightings and the message answered FIRST last is; without message ids, the transaction ids differ, or the
-     * amounts do while attempt is 1.
+     * request_id is the caller's id of this call, the same in every retry of it and in no
+     * other: up to 128 bytes of printable ASCII without spaces. Whoever knows it can make
+     * the receipt, so make it random. The server makes one where it is empty; a lost reply
+     * then cannot be asked for again. The id of another message is refused with
+     * REQUEST_ID_REUSED where the note shows that it was another: this message is not among
+     * the note's sightings and the message answered FIRST last is; without message ids, the
+     * transaction ids differ, or the amounts do while attempt is 1.
      *
      * Generated from protobuf field <code>string request_id = 4 [json_name = "requestId"];</code>
      * @param string $var

@@ -34,7 +34,8 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
      */
     protected $evidence = 0;
     /**
-     * receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to 512 bytes of ASCII, only with FIRST and a hold.
+     * receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to
+     * 512 bytes of ASCII, only with FIRST and a hold.
      *
      * Generated from protobuf field <code>string receipt = 4 [json_name = "receipt"];</code>
      */
@@ -46,8 +47,9 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
      */
     protected $retry_after = null;
     /**
-     * differences names the fields in which this donation and the note disagree, where both give them: "amount", "currency_code", "transaction_id",
-     * "occurred_at", in this order. A different amount under one transaction_id is worth an alarm.
+     * differences names the fields in which this donation and the note disagree, where both
+     * give them: "amount", "currency_code", "transaction_id", "occurred_at", in this order.
+     * A different amount under one transaction_id is worth an alarm.
      *
      * Generated from protobuf field <code>repeated string differences = 6 [json_name = "differences"];</code>
      */
@@ -66,12 +68,14 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
      *     @type int $evidence
      *           evidence is the rule that decided.
      *     @type string $receipt
-     *           receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to 512 bytes of ASCII, only with FIRST and a hold.
+     *           receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to
+     *           512 bytes of ASCII, only with FIRST and a hold.
      *     @type \Google\Protobuf\Duration $retry_after
      *           retry_after is how long the present hold lasts; only with HELD.
      *     @type array<string>|\Google\Protobuf\Internal\RepeatedField $differences
-     *           differences names the fields in which this donation and the note disagree, where both give them: "amount", "currency_code", "transaction_id",
-     *           "occurred_at", in this order. A different amount under one transaction_id is worth an alarm.
+     *           differences names the fields in which this donation and the note disagree, where both
+     *           give them: "amount", "currency_code", "transaction_id", "occurred_at", in this order.
+     *           A different amount under one transaction_id is worth an alarm.
      * }
      */
     public function __construct($data = NULL) {
@@ -168,7 +172,8 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to 512 bytes of ASCII, only with FIRST and a hold.
+     * receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to
+     * 512 bytes of ASCII, only with FIRST and a hold.
      *
      * Generated from protobuf field <code>string receipt = 4 [json_name = "receipt"];</code>
      * @return string
@@ -179,7 +184,8 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to 512 bytes of ASCII, only with FIRST and a hold.
+     * receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to
+     * 512 bytes of ASCII, only with FIRST and a hold.
      *
      * Generated from protobuf field <code>string receipt = 4 [json_name = "receipt"];</code>
      * @param string $var
@@ -230,8 +236,9 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * differences names the fields in which this donation and the note disagree, where both give them: "amount", "currency_code", "transaction_id",
-     * "occurred_at", in this order. A different amount under one transaction_id is worth an alarm.
+     * differences names the fields in which this donation and the note disagree, where both
+     * give them: "amount", "currency_code", "transaction_id", "occurred_at", in this order.
+     * A different amount under one transaction_id is worth an alarm.
      *
      * Generated from protobuf field <code>repeated string differences = 6 [json_name = "differences"];</code>
      * @return \Google\Protobuf\Internal\RepeatedField
@@ -242,8 +249,9 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * differences names the fields in which this donation and the note disagree, where both give them: "amount", "currency_code", "transaction_id",
-     * "occurred_at", in this order. A different amount under one transaction_id is worth an alarm.
+     * differences names the fields in which this donation and the note disagree, where both
+     * give them: "amount", "currency_code", "transaction_id", "occurred_at", in this order.
+     * A different amount under one transaction_id is worth an alarm.
      *
      * Generated from protobuf field <code>repeated string differences = 6 [json_name = "differences"];</code>
      * @param array<string>|\Google\Protobuf\Internal\RepeatedField $var

@@ -22,7 +22,8 @@ class SettleDonationRequest extends \Google\Protobuf\Internal\Message
      */
     protected $receipt = '';
     /**
-     * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8, without personal data. Empty in a receiver's own calls.
+     * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8,
+     * without personal data. Empty in a receiver's own calls.
      *
      * Generated from protobuf field <code>string reason = 2 [json_name = "reason"];</code>
      */
@@ -37,7 +38,8 @@ class SettleDonationRequest extends \Google\Protobuf\Internal\Message
      *     @type string $receipt
      *           receipt is that of the FIRST answer. Required.
      *     @type string $reason
-     *           reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8, without personal data. Empty in a receiver's own calls.
+     *           reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8,
+     *           without personal data. Empty in a receiver's own calls.
      * }
      */
     public function __construct($data = NULL) {
@@ -72,7 +74,8 @@ class SettleDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8, without personal data. Empty in a receiver's own calls.
+     * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8,
+     * without personal data. Empty in a receiver's own calls.
      *
      * Generated from protobuf field <code>string reason = 2 [json_name = "reason"];</code>
      * @return string
@@ -83,7 +86,8 @@ class SettleDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8, without personal data. Empty in a receiver's own calls.
+     * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8,
+     * without personal data. Empty in a receiver's own calls.
      *
      * Generated from protobuf field <code>string reason = 2 [json_name = "reason"];</code>
      * @param string $var

@@ -26,7 +26,8 @@ class State
      */
     const STATE_HELD = 1;
     /**
-     * STATE_OPEN: the hold was released or ran out; the next message of the donation is FIRST.
+     * STATE_OPEN: the hold was released or ran out; the next message of the donation is
+     * FIRST.
      *
      * Generated from protobuf enum <code>STATE_OPEN = 2;</code>
      */

@@ -1,4 +1,5 @@
-// Package noted.v1 answers one question for everyone who receives payment notifications: has this donation been noted already?
+// Package noted.v1 answers one question for everyone who receives payment notifications:
+// has this donation been noted already?
 //
 // Glossary, the same words in every language of this project:
 //
@@ -13,14 +14,18 @@
 //   settle    the holder says: done, remember it
 //   release   the holder says: failed, let the next one try
 //
-// Limits, in bytes, refused by name with INVALID_ARGUMENT where they are broken: ledger 64; series_id, message id, transaction_id,
-// request_id 128; all five printable ASCII without spaces; channel 32 of "a-z 0-9 . _ -"; reason 256 of valid UTF-8. Times are exact to the
-// millisecond; finer digits are dropped. A request that is not valid protobuf (bad UTF-8 among it) is refused by the transport with INTERNAL
-// before Noted sees it; over HTTP (-http-listen) with INVALID_ARGUMENT, and so is JSON with a field that is not in this file, most likely a
-// misspelt one. One of more than 64 KiB is refused by the transport with RESOURCE_EXHAUSTED.
+// Limits, in bytes, refused by name with INVALID_ARGUMENT where they are broken: ledger
+// 64; series_id, message id, transaction_id, request_id 128; all five printable ASCII
+// without spaces; channel 32 of "a-z 0-9 . _ -"; reason 256 of valid UTF-8. Times are
+// exact to the millisecond; finer digits are dropped. A request that is not valid
+// protobuf (bad UTF-8 among it) is refused by the transport with INTERNAL before Noted
+// sees it; over HTTP (-http-listen) with INVALID_ARGUMENT, and so is JSON with a field
+// that is not in this file, most likely a misspelt one. One of more than 64 KiB is
+// refused by the transport with RESOURCE_EXHAUSTED.
 //
-// Other failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these reasons; INVALID_ARGUMENT also a google.rpc.BadRequest
-// that names every broken field at once; RESOURCE_EXHAUSTED and UNAVAILABLE, where waiting helps, a google.rpc.RetryInfo:
+// Other failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these
+// reasons; INVALID_ARGUMENT also a google.rpc.BadRequest that names every broken field at
+// once; RESOURCE_EXHAUSTED and UNAVAILABLE, where waiting helps, a google.rpc.RetryInfo:
 //
 //   INVALID_ARGUMENT     INVALID_REQUEST, REQUEST_ID_REUSED (the request_id belongs to another message; nothing was noted)
 //   OUT_OF_RANGE         OCCURRED_TOO_EARLY, OCCURRED_TOO_LATE, RECEIVED_TOO_EARLY
@@ -54,21 +59,24 @@ export const file_noted_v1_noted: GenFile = /*@__PURE__*/
   fileDesc("ChRub3RlZC92MS9ub3RlZC5wcm90bxIIbm90ZWQudjEivQEKCERvbmF0aW9uEg4KBmxlZGdlchgBIAEoCRIRCglzZXJpZXNfaWQYAiABKAkSHgoFZXZlbnQYAyABKA4yDy5ub3RlZC52MS5FdmVudBIvCgtvY2N1cnJlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYW1vdW50GAUgASgJEhUKDWN1cnJlbmN5X2NvZGUYBiABKAkSFgoOdHJhbnNhY3Rpb25faWQYByABKAkiVwoHTWVzc2FnZRIPCgdjaGFubmVsGAEgASgJEgoKAmlkGAIgASgJEi8KC3JlY2VpdmVkX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKcAQoTTm90ZURvbmF0aW9uUmVxdWVzdBIkCghkb25hdGlvbhgBIAEoCzISLm5vdGVkLnYxLkRvbmF0aW9uEiIKB21lc3NhZ2UYAiABKAsyES5ub3RlZC52MS5NZXNzYWdlEicKBGhvbGQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgEIAEoCSLUAQoUTm90ZURvbmF0aW9uUmVzcG9uc2USIgoHdmVyZGljdBgBIAEoDjIRLm5vdGVkLnYxLlZlcmRpY3QSHAoEbm90ZRgCIAEoCzIOLm5vdGVkLnYxLk5vdGUSJAoIZXZpZGVuY2UYAyABKA4yEi5ub3RlZC52MS5FdmlkZW5jZRIPCgdyZWNlaXB0GAQgASgJEi4KC3JldHJ5X2FmdGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhMKC2RpZmZlcmVuY2VzGAYgAygJIkYKFE5vdGVEb25hdGlvbnNSZXF1ZXN0Ei4KB3JlcXVlc3QYASABKAsyHS5ub3RlZC52MS5Ob3RlRG9uYXRpb25SZXF1ZXN0IsUBChVOb3RlRG9uYXRpb25zUmVzcG9uc2USMgoIcmVzcG9uc2UYASABKAsyHi5ub3RlZC52MS5Ob3RlRG9uYXRpb25SZXNwb25zZUgAEjYKBWVycm9yGAIgASgLMiUubm90ZWQudjEuTm90ZURvbmF0aW9uc1Jlc3BvbnNlLkVycm9ySAAaNgoFRXJyb3ISDAoEY29kZRgBIAEoBRIPCgdtZXNzYWdlGAIgASgJEg4KBnJlYXNvbhgDIAEoCUIICgZyZXN1bHQiYQoVRG9uYXRpb25FeGlzdHNSZXF1ZXN0EiQKCGRvbmF0aW9uGAEgASgLMhIubm90ZWQudjEuRG9uYXRpb24SIgoHbWVzc2FnZRgCIAEoCzIRLm5vdGVkLnYxLk1lc3NhZ2UibAoWRG9uYXRpb25FeGlzdHNSZXNwb25zZRIOCgZleGlzdHMYASABKAgSHAoEbm90ZRgCIAEoCzIOLm5vdGVkLnYxLk5vdGUSJAoIZXZpZGVuY2UYAyABKA4yEi5ub3RlZC52MS5FdmlkZW5jZSI4ChVTZXR0bGVEb25hdGlvblJlcXVlc3QSDwoHcmVjZWlwdBgBIAEoCRIOCgZyZWFzb24YAiABKAkiNgoWU2V0dGxlRG9uYXRpb25SZXNwb25zZRIcCgRub3RlGAEgASgLMg4ubm90ZWQudjEuTm90ZSI5ChZSZWxlYXNlRG9uYXRpb25SZXF1ZXN0Eg8KB3JlY2VpcHQYASABKAkSDgoGcmVhc29uGAIgASgJIjcKF1JlbGVhc2VEb25hdGlvblJlc3BvbnNlEhwKBG5vdGUYASABKAsyDi5ub3RlZC52MS5Ob3RlIk0KEUV4dGVuZEhvbGRSZXF1ZXN0Eg8KB3JlY2VpcHQYASABKAkSJwoEaG9sZBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIyChJFeHRlbmRIb2xkUmVzcG9uc2USHAoEbm90ZRgBIAEoCzIOLm5vdGVkLnYxLk5vdGUikQIKFExpc3REb25hdGlvbnNSZXF1ZXN0Eg4KBmxlZGdlchgBIAEoCRIRCglzZXJpZXNfaWQYAiABKAkSHgoFc3RhdGUYAyABKA4yDy5ub3RlZC52MS5TdGF0ZRIUCgxzZWVuX29ubHlfb24YBCABKAkSLwoLbm90ZWRfYWZ0ZXIYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDG5vdGVkX2JlZm9yZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJcGFnZV9zaXplGAcgASgFEhIKCnBhZ2VfdG9rZW4YCCABKAkSFgoOdHJhbnNhY3Rpb25faWQYCSABKAkiTwoVTGlzdERvbmF0aW9uc1Jlc3BvbnNlEh0KBW5vdGVzGAEgAygLMg4ubm90ZWQudjEuTm90ZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiXwoVRm9yZ2V0RG9uYXRpb25SZXF1ZXN0Eg4KBmxlZGdlchgBIAEoCRIRCglzZXJpZXNfaWQYAiABKAkSEwoLZG9uYXRpb25faWQYAyABKAkSDgoGcmVhc29uGAQgASgJIjYKFkZvcmdldERvbmF0aW9uUmVzcG9uc2USHAoEbm90ZRgBIAEoCzIOLm5vdGVkLnYxLk5vdGUipgIKBE5vdGUSEwoLZG9uYXRpb25faWQYASABKAkSJAoIZG9uYXRpb24YAiABKAsyEi5ub3RlZC52MS5Eb25hdGlvbhIlCglzaWdodGluZ3MYAyADKAsyEi5ub3RlZC52MS5TaWdodGluZxIeCgVzdGF0ZRgEIAEoDjIPLm5vdGVkLnYxLlN0YXRlEiwKCG5vdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpoZWxkX3VudGlsGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglmb3JnZXRfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2F0dGVtcHQYCCABKAUicwoIU2lnaHRpbmcSIgoHbWVzc2FnZRgBIAEoCzIRLm5vdGVkLnYxLk1lc3NhZ2USFgoOdHJhbnNhY3Rpb25faWQYAiABKAkSKwoHc2Vlbl9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqzgIKBUV2ZW50EhUKEUVWRU5UX1VOU1BFQ0lGSUVEEAASEQoNRVZFTlRfUEFZTUVOVBABEhkKFUVWRU5UX1BBWU1FTlRfUEVORElORxACEhgKFEVWRU5UX1BBWU1FTlRfRkFJTEVEEAMSEAoMRVZFTlRfUkVGVU5EEAQSEgoORVZFTlRfUkVWRVJTQUwQBRIbChdFVkVOVF9SRVZFUlNBTF9DQU5DRUxFRBAGEhQKEEVWRU5UX0FESlVTVE1FTlQQBxIQCgxFVkVOVF9TSUdOVVAQCBIQCgxFVkVOVF9DSEFOR0UQCRIUChBFVkVOVF9TVVNQRU5TSU9OEAoSFgoSRVZFTlRfUkVBQ1RJVkFUSU9OEAsSFgoSRVZFTlRfQ0FOQ0VMTEFUSU9OEAwSEAoMRVZFTlRfRVhQSVJZEA0SEQoNRVZFTlRfRElTUFVURRAOKl4KB1ZlcmRpY3QSFwoTVkVSRElDVF9VTlNQRUNJRklFRBAAEhEKDVZFUkRJQ1RfRklSU1QQARIVChFWRVJESUNUX0RVUExJQ0FURRACEhAKDFZFUkRJQ1RfSEVMRBADKrkBCghFdmlkZW5jZRIYChRFVklERU5DRV9VTlNQRUNJRklFRBAAEhAKDEVWSURFTkNFX05FVxABEhkKFUVWSURFTkNFX1NBTUVfUkVRVUVTVBACEhkKFUVWSURFTkNFX1NBTUVfTUVTU0FHRRADEh0KGUVWSURFTkNFX1NBTUVfVFJBTlNBQ1RJT04QBBITCg9FVklERU5DRV9QQUlSRUQQBRIXChNFVklERU5DRV9UQUtFTl9PVkVSEAYqUQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9IRUxEEAESDgoKU1RBVEVfT1BFThACEhEKDVNUQVRFX1NFVFRMRUQQAzKwBQoNRGVkdXBlU2VydmljZRJNCgxOb3RlRG9uYXRpb24SHS5ub3RlZC52MS5Ob3RlRG9uYXRpb25SZXF1ZXN0Gh4ubm90ZWQudjEuTm90ZURvbmF0aW9uUmVzcG9uc2USVAoNTm90ZURvbmF0aW9ucxIeLm5vdGVkLnYxLk5vdGVEb25hdGlvbnNSZXF1ZXN0Gh8ubm90ZWQudjEuTm90ZURvbmF0aW9uc1Jlc3BvbnNlKAEwARJYCg5Eb25hdGlvbkV4aXN0cxIfLm5vdGVkLnYxLkRvbmF0aW9uRXhpc3RzUmVxdWVzdBogLm5vdGVkLnYxLkRvbmF0aW9uRXhpc3RzUmVzcG9uc2UiA5ACARJTCg5TZXR0bGVEb25hdGlvbhIfLm5vdGVkLnYxLlNldHRsZURvbmF0aW9uUmVxdWVzdBogLm5vdGVkLnYxLlNldHRsZURvbmF0aW9uUmVzcG9uc2USVgoPUmVsZWFzZURvbmF0aW9uEiAubm90ZWQudjEuUmVsZWFzZURvbmF0aW9uUmVxdWVzdBohLm5vdGVkLnYxLlJlbGVhc2VEb25hdGlvblJlc3BvbnNlEkcKCkV4dGVuZEhvbGQSGy5ub3RlZC52MS5FeHRlbmRIb2xkUmVxdWVzdBocLm5vdGVkLnYxLkV4dGVuZEhvbGRSZXNwb25zZRJVCg1MaXN0RG9uYXRpb25zEh4ubm90ZWQudjEuTGlzdERvbmF0aW9uc1JlcXVlc3QaHy5ub3RlZC52MS5MaXN0RG9uYXRpb25zUmVzcG9uc2UiA5ACARJTCg5Gb3JnZXREb25hdGlvbhIfLm5vdGVkLnYxLkZvcmdldERvbmF0aW9uUmVxdWVzdBogLm5vdGVkLnYxLkZvcmdldERvbmF0aW9uUmVzcG9uc2VClQEKDGNvbS5ub3RlZC52MUIKTm90ZWRQcm90b1ABWjhnaXRodWIuY29tL2RvbmF0aW9uLWRlZHVwZS9ub3RlZC9nZW4vZ28vbm90ZWQvdjE7bm90ZWR2MaICA05YWKoCCE5vdGVkLlYxygIITm90ZWRcVjHiAhROb3RlZFxWMVxHUEJNZXRhZGF0YeoCCU5vdGVkOjpWMWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
- * Donation is one occurrence of an event in a series. Only series_id is required; the more is given, the surer the decision.
+ * Donation is one occurrence of an event in a series. Only series_id is required; the
+ * more is given, the surer the decision.
  *
  * @generated from message noted.v1.Donation
  */
 export type Donation = Message$1<"noted.v1.Donation"> & {
   /**
-   * ledger is the book that the series belongs to: up to 64 bytes of printable ASCII without spaces, or empty.
+   * ledger is the book that the series belongs to: up to 64 bytes of printable ASCII
+   * without spaces, or empty.
    *
    * @generated from field: string ledger = 1;
    */
   ledger: string;
 
   /**
-   * series_id names the series, such as "I-…": 1 to 128 bytes of printable ASCII without spaces, compared byte by byte. A one-time donation is a
-   * series of one, named by its transaction id.
+   * series_id names the series, such as "I-…": 1 to 128 bytes of printable ASCII without
+   * spaces, compared byte by byte. A one-time donation is a series of one, named by its
+   * transaction id.
    *
    * @generated from field: string series_id = 2;
    */
@@ -82,29 +90,33 @@ export type Donation = Message$1<"noted.v1.Donation"> & {
   event: Event;
 
   /**
-   * occurred_at is when it happened, as the payment provider tells it; absent when unknown, never the time of arrival.
+   * occurred_at is when it happened, as the payment provider tells it; absent when
+   * unknown, never the time of arrival.
    *
    * @generated from field: google.protobuf.Timestamp occurred_at = 4;
    */
   occurredAt?: Timestamp | undefined;
 
   /**
-   * amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits, optionally a point and 1 to 8 digits. Compared as a number,
-   * kept as written. Comes with currency_code or not at all.
+   * amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits,
+   * optionally a point and 1 to 8 digits. Compared as a number, kept as written. Comes
+   * with currency_code or not at all.
    *
    * @generated from field: string amount = 5;
    */
   amount: string;
 
   /**
-   * currency_code is three capital letters (ISO 4217), such as "EUR". Comes with amount or not at all.
+   * currency_code is three capital letters (ISO 4217), such as "EUR". Comes with amount
+   * or not at all.
    *
    * @generated from field: string currency_code = 6;
    */
   currencyCode: string;
 
   /**
-   * transaction_id is the provider's id of the transaction: up to 128 bytes of printable ASCII without spaces; empty when unknown.
+   * transaction_id is the provider's id of the transaction: up to 128 bytes of printable
+   * ASCII without spaces; empty when unknown.
    *
    * @generated from field: string transaction_id = 7;
    */
@@ -125,22 +137,26 @@ export const DonationSchema: GenMessage<Donation> = /*@__PURE__*/
  */
 export type Message = Message$1<"noted.v1.Message"> & {
   /**
-   * channel is how it came, such as "ipn" or "webhook": up to 32 bytes of "a-z 0-9 . _ -"; may be empty.
+   * channel is how it came, such as "ipn" or "webhook": up to 32 bytes of "a-z 0-9 . _
+   * -"; may be empty.
    *
    * @generated from field: string channel = 1;
    */
   channel: string;
 
   /**
-   * id is the message's own id on that channel, the same in every redelivery: up to 128 bytes of printable ASCII without spaces. Needs a channel.
+   * id is the message's own id on that channel, the same in every redelivery: up to 128
+   * bytes of printable ASCII without spaces. Needs a channel.
    *
    * @generated from field: string id = 2;
    */
   id: string;
 
   /**
-   * received_at is when the message first arrived, where that was not just now: it waited in a queue, or comes from a backfill. Rule 4 takes it for
-   * the arrival. A time later than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation is known. Absent means now.
+   * received_at is when the message first arrived, where that was not just now: it waited
+   * in a queue, or comes from a backfill. Rule 4 takes it for the arrival. A time later
+   * than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation
+   * is known. Absent means now.
    *
    * @generated from field: google.protobuf.Timestamp received_at = 3;
    */
@@ -155,7 +171,8 @@ export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
   messageDesc(file_noted_v1_noted, 1);
 
 /**
- * NoteDonationRequest asks to note a donation. `{"donation":{"series_id":"I-ABC"}}` is a whole request.
+ * NoteDonationRequest asks to note a donation. `{"donation":{"series_id":"I-ABC"}}` is a
+ * whole request.
  *
  * @generated from message noted.v1.NoteDonationRequest
  */
@@ -168,26 +185,30 @@ export type NoteDonationRequest = Message$1<"noted.v1.NoteDonationRequest"> & {
   donation?: Donation | undefined;
 
   /**
-   * message is the notification that told of it. Without it only transaction ids and times can decide.
+   * message is the notification that told of it. Without it only transaction ids and
+   * times can decide.
    *
    * @generated from field: noted.v1.Message message = 2;
    */
   message?: Message | undefined;
 
   /**
-   * hold is how long the caller may process the donation before another may take over: 0 to 15 minutes. Absent or 0 notes it finally at once. The
-   * project's own clients hold for 60 seconds.
+   * hold is how long the caller may process the donation before another may take over: 0
+   * to 15 minutes. Absent or 0 notes it finally at once. The project's own clients hold
+   * for 60 seconds.
    *
    * @generated from field: google.protobuf.Duration hold = 3;
    */
   hold?: Duration | undefined;
 
   /**
-   * request_id is the caller's id of this call, the same in every retry of it and in no other: up to 128 bytes of printable ASCII without spaces.
-   * Whoever knows it can make the receipt, so make it random. The server makes one where it is empty; a lost reply then
-   * cannot be asked for again. The id of another message is refused with REQUEST_ID_REUSED where the note shows that it was another: this
-   * message is not among the note's sightings and the message answered FIRST last is; without message ids, the transaction ids differ, or the
-   * amounts do while attempt is 1.
+   * request_id is the caller's id of this call, the same in every retry of it and in no
+   * other: up to 128 bytes of printable ASCII without spaces. Whoever knows it can make
+   * the receipt, so make it random. The server makes one where it is empty; a lost reply
+   * then cannot be asked for again. The id of another message is refused with
+   * REQUEST_ID_REUSED where the note shows that it was another: this message is not among
+   * the note's sightings and the message answered FIRST last is; without message ids, the
+   * transaction ids differ, or the amounts do while attempt is 1.
    *
    * @generated from field: string request_id = 4;
    */
@@ -229,7 +250,8 @@ export type NoteDonationResponse = Message$1<"noted.v1.NoteDonationResponse"> & 
   evidence: Evidence;
 
   /**
-   * receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to 512 bytes of ASCII, only with FIRST and a hold.
+   * receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to
+   * 512 bytes of ASCII, only with FIRST and a hold.
    *
    * @generated from field: string receipt = 4;
    */
@@ -243,8 +265,9 @@ export type NoteDonationResponse = Message$1<"noted.v1.NoteDonationResponse"> & 
   retryAfter?: Duration | undefined;
 
   /**
-   * differences names the fields in which this donation and the note disagree, where both give them: "amount", "currency_code", "transaction_id",
-   * "occurred_at", in this order. A different amount under one transaction_id is worth an alarm.
+   * differences names the fields in which this donation and the note disagree, where both
+   * give them: "amount", "currency_code", "transaction_id", "occurred_at", in this order.
+   * A different amount under one transaction_id is worth an alarm.
    *
    * @generated from field: repeated string differences = 6;
    */
@@ -428,7 +451,8 @@ export type SettleDonationRequest = Message$1<"noted.v1.SettleDonationRequest"> 
   receipt: string;
 
   /**
-   * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8, without personal data. Empty in a receiver's own calls.
+   * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8,
+   * without personal data. Empty in a receiver's own calls.
    *
    * @generated from field: string reason = 2;
    */
@@ -575,7 +599,8 @@ export type ListDonationsRequest = Message$1<"noted.v1.ListDonationsRequest"> & 
   ledger: string;
 
   /**
-   * series_id is the series to list; empty means every series of the ledger, which walks through the whole store.
+   * series_id is the series to list; empty means every series of the ledger, which walks
+   * through the whole store.
    *
    * @generated from field: string series_id = 2;
    */
@@ -617,14 +642,16 @@ export type ListDonationsRequest = Message$1<"noted.v1.ListDonationsRequest"> & 
   pageSize: number;
 
   /**
-   * page_token is the next_page_token of the page before; empty for the first. The other fields must be those of the first page.
+   * page_token is the next_page_token of the page before; empty for the first. The other
+   * fields must be those of the first page.
    *
    * @generated from field: string page_token = 8;
    */
   pageToken: string;
 
   /**
-   * transaction_id is a transaction id that any sighting of the note must bear. Without series_id it walks through the whole ledger.
+   * transaction_id is a transaction id that any sighting of the note must bear. Without
+   * series_id it walks through the whole ledger.
    *
    * @generated from field: string transaction_id = 9;
    */
@@ -736,8 +763,10 @@ export const ForgetDonationResponseSchema: GenMessage<ForgetDonationResponse> = 
  */
 export type Note = Message$1<"noted.v1.Note"> & {
   /**
-   * donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and "-", the same for every message of it, on every channel, as long as the note
-   * lives, and never used for another. Hand it downstream as the idempotency key; the series_id cannot serve as one.
+   * donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and
+   * "-", the same for every message of it, on every channel, as long as the note lives,
+   * and never used for another. Hand it downstream as the idempotency key; the series_id
+   * cannot serve as one.
    *
    * @generated from field: string donation_id = 1;
    */
@@ -751,8 +780,9 @@ export type Note = Message$1<"noted.v1.Note"> & {
   donation?: Donation | undefined;
 
   /**
-   * sightings are the messages seen for it, the first one first; at most 16. Of later ones the first of
-   * a further channel takes the place of one that can be spared; the others are answered but not recorded.
+   * sightings are the messages seen for it, the first one first; at most 16. Of later
+   * ones the first of a further channel takes the place of one that can be spared; the
+   * others are answered but not recorded.
    *
    * @generated from field: repeated noted.v1.Sighting sightings = 3;
    */
@@ -773,22 +803,24 @@ export type Note = Message$1<"noted.v1.Note"> & {
   notedAt?: Timestamp | undefined;
 
   /**
-   * held_until is when the hold runs out, or has run out; absent for a settled note and after a release.
+   * held_until is when the hold runs out, or has run out; absent for a settled note and
+   * after a release.
    *
    * @generated from field: google.protobuf.Timestamp held_until = 6;
    */
   heldUntil?: Timestamp | undefined;
 
   /**
-   * forget_at is when the note is forgotten: the retention after occurred_at, or after noted_at if that is later or all there is.
+   * forget_at is when the note is forgotten: the retention after occurred_at, or after
+   * noted_at if that is later or all there is.
    *
    * @generated from field: google.protobuf.Timestamp forget_at = 7;
    */
   forgetAt?: Timestamp | undefined;
 
   /**
-   * attempt is 1 for the first holder and one more for each takeover. It only ever rises, so a system downstream can refuse a late writer
-   * (a fencing token).
+   * attempt is 1 for the first holder and one more for each takeover. It only ever rises,
+   * so a system downstream can refuse a late writer (a fencing token).
    *
    * @generated from field: int32 attempt = 8;
    */
@@ -838,7 +870,8 @@ export const SightingSchema: GenMessage<Sighting> = /*@__PURE__*/
   messageDesc(file_noted_v1_noted, 19);
 
 /**
- * Event says what happened. Donations of two events are never the same: a pending payment and the same payment completed are two.
+ * Event says what happened. Donations of two events are never the same: a pending payment
+ * and the same payment completed are two.
  *
  * @generated from enum noted.v1.Event
  */
@@ -872,7 +905,8 @@ export enum Event {
   PAYMENT_FAILED = 3,
 
   /**
-   * EVENT_REFUND is money given back, wholly or in part; each part is a donation of its own.
+   * EVENT_REFUND is money given back, wholly or in part; each part is a donation of its
+   * own.
    *
    * @generated from enum value: EVENT_REFUND = 4;
    */
@@ -1017,14 +1051,16 @@ export enum Evidence {
   NEW = 1,
 
   /**
-   * EVIDENCE_SAME_REQUEST: the request_id is that of the note's latest FIRST; its own answer is given again.
+   * EVIDENCE_SAME_REQUEST: the request_id is that of the note's latest FIRST; its own
+   * answer is given again.
    *
    * @generated from enum value: EVIDENCE_SAME_REQUEST = 2;
    */
   SAME_REQUEST = 2,
 
   /**
-   * EVIDENCE_SAME_MESSAGE: this message, by channel and id, has been seen for the note: a redelivery.
+   * EVIDENCE_SAME_MESSAGE: this message, by channel and id, has been seen for the note: a
+   * redelivery.
    *
    * @generated from enum value: EVIDENCE_SAME_MESSAGE = 3;
    */
@@ -1038,14 +1074,16 @@ export enum Evidence {
   SAME_TRANSACTION = 4,
 
   /**
-   * EVIDENCE_PAIRED: amount, currency and time agree, and this channel has not told of the note under another id.
+   * EVIDENCE_PAIRED: amount, currency and time agree, and this channel has not told of
+   * the note under another id.
    *
    * @generated from enum value: EVIDENCE_PAIRED = 5;
    */
   PAIRED = 5,
 
   /**
-   * EVIDENCE_TAKEN_OVER: the note was open, by whichever rule it was found, and is now the caller's.
+   * EVIDENCE_TAKEN_OVER: the note was open, by whichever rule it was found, and is now
+   * the caller's.
    *
    * @generated from enum value: EVIDENCE_TAKEN_OVER = 6;
    */
@@ -1079,7 +1117,8 @@ export enum State {
   HELD = 1,
 
   /**
-   * STATE_OPEN: the hold was released or ran out; the next message of the donation is FIRST.
+   * STATE_OPEN: the hold was released or ran out; the next message of the donation is
+   * FIRST.
    *
    * @generated from enum value: STATE_OPEN = 2;
    */
@@ -1100,39 +1139,53 @@ export const StateSchema: GenEnum<State> = /*@__PURE__*/
   enumDesc(file_noted_v1_noted, 3);
 
 /**
- * DedupeService exists because PayPal tells of one donation several times: over two channels, with retries, out of order, each message under an
- * id of its own. It remembers which donations have been noted, so that each is processed once. Its calls are listed in the order of a donation's life.
+ * DedupeService exists because PayPal tells of one donation several times: over two
+ * channels, with retries, out of order, each message under an id of its own. It remembers
+ * which donations have been noted, so that each is processed once. Its calls are listed
+ * in the order of a donation's life.
  *
  * @generated from service noted.v1.DedupeService
  */
 export const DedupeService: GenService<{
   /**
-   * NoteDonation decides whether this donation has been noted already, and notes it, in one atomic step.
+   * NoteDonation decides whether this donation has been noted already, and notes it, in
+   * one atomic step.
    *
-   * FIRST: it is the caller's to process. DUPLICATE: it is done, or was noted before; drop the message. HELD: somebody is processing it; come back
-   * after retry_after (a receiver answers PayPal with 503, and PayPal comes again).
+   * FIRST: it is the caller's to process. DUPLICATE: it is done, or was noted before;
+   * drop the message. HELD: somebody is processing it; come back after retry_after (a
+   * receiver answers PayPal with 503, and PayPal comes again).
    *
-   * Two messages tell of the same donation only within one ledger, one series and one event. Then the strongest evidence decides:
+   * Two messages tell of the same donation only within one ledger, one series and one
+   * event. Then the strongest evidence decides:
    *
    *   1. The same request_id as the note's latest FIRST.
    *   2. The same message: its channel and its id.
-   *   3. Transaction ids. A note's own id is that of the message that was answered FIRST last. In this order: a note whose own id it is, is the same
-   *      donation; a note with another id on this message's channel is another donation; a note with this id in any other sighting is the same;
-   *      a note with other ids on other channels only is another donation where the ids of the two channels are known to agree. Noted learns
-   *      whether they do from the series and from the ledger (-transaction-ids).
-   *   4. Pairing: equal amounts and currencies where both are given, no other id on this channel, and times that agree.
+   *   3. Transaction ids. A note's own id is that of the message that was answered
+   *      FIRST last. In this order: a note whose own id it is, is the same donation; a
+   *      note with another id on this message's channel is another donation; a note
+   *      with this id in any other sighting is the same; a note with other ids on
+   *      other channels only is another donation where the ids of the two channels are
+   *      known to agree. Noted learns whether they do from the series and from the
+   *      ledger (-transaction-ids).
+   *   4. Pairing: equal amounts and currencies where both are given, no other id on
+   *      this channel, and times that agree.
    *
    * Otherwise the donation is new.
    *
-   * With a hold the note is not final until SettleDonation; a hold that is released or runs out makes the next message FIRST again. Without one the
-   * note is final at once, and a caller that dies before it has processed the donation has lost it. Always hold, unless a loss does not matter.
+   * With a hold the note is not final until SettleDonation; a hold that is released or
+   * runs out makes the next message FIRST again. Without one the note is final at once,
+   * and a caller that dies before it has processed the donation has lost it. Always hold,
+   * unless a loss does not matter.
    *
-   * A repeat with the same request_id is safe, and answers the same again. On any error nothing is known: do not process, and do not take the
-   * error for a DUPLICATE. Answer 503, or ask again with the same request_id.
+   * A repeat with the same request_id is safe, and answers the same again. On any error
+   * nothing is known: do not process, and do not take the error for a DUPLICATE. Answer
+   * 503, or ask again with the same request_id.
    *
-   * Fails with INVALID_ARGUMENT, reason REQUEST_ID_REUSED when the request_id is that of another message of this series and event (reuse
-   * across series or events is not seen); OUT_OF_RANGE when the donation is not known and occurred_at or received_at lies further back than notes are
-   * kept, or occurred_at further ahead than clocks may disagree; RESOURCE_EXHAUSTED; UNAVAILABLE; FAILED_PRECONDITION (STORE_UNSUITABLE);
+   * Fails with INVALID_ARGUMENT, reason REQUEST_ID_REUSED when the request_id is that of
+   * another message of this series and event (reuse across series or events is not seen);
+   * OUT_OF_RANGE when the donation is not known and occurred_at or received_at lies
+   * further back than notes are kept, or occurred_at further ahead than clocks may
+   * disagree; RESOURCE_EXHAUSTED; UNAVAILABLE; FAILED_PRECONDITION (STORE_UNSUITABLE);
    * DEADLINE_EXCEEDED, after which nothing will be noted any more.
    *
    * @generated from rpc noted.v1.DedupeService.NoteDonation
@@ -1143,9 +1196,10 @@ export const DedupeService: GenService<{
     output: typeof NoteDonationResponseSchema;
   },
   /**
-   * NoteDonations is NoteDonation for many: a stream for backfills and busy gateways. Answers come in the order of the requests. A request that
-   * fails is answered with its own error and the stream goes on; only a broken stream ends it. A caller whose stream breaks asks
-   * again for everything that was not answered, with the same request_ids.
+   * NoteDonations is NoteDonation for many: a stream for backfills and busy gateways.
+   * Answers come in the order of the requests. A request that fails is answered with its
+   * own error and the stream goes on; only a broken stream ends it. A caller whose stream
+   * breaks asks again for everything that was not answered, with the same request_ids.
    *
    * @generated from rpc noted.v1.DedupeService.NoteDonations
    */
@@ -1155,11 +1209,13 @@ export const DedupeService: GenService<{
     output: typeof NoteDonationsResponseSchema;
   },
   /**
-   * DonationExists makes the same decision as NoteDonation without noting anything. It is for looking, not for deciding: between a look and a note
-   * another caller may come. It is true for a settled note and a live hold, false for an open note (which is returned, so that a person sees what
-   * happened) and where there is none.
+   * DonationExists makes the same decision as NoteDonation without noting anything. It is
+   * for looking, not for deciding: between a look and a note another caller may come. It
+   * is true for a settled note and a live hold, false for an open note (which is
+   * returned, so that a person sees what happened) and where there is none.
    *
-   * Fails as NoteDonation does; a store that cannot be asked is UNAVAILABLE, never "does not exist".
+   * Fails as NoteDonation does; a store that cannot be asked is UNAVAILABLE, never "does
+   * not exist".
    *
    * @generated from rpc noted.v1.DedupeService.DonationExists
    */
@@ -1169,12 +1225,14 @@ export const DedupeService: GenService<{
     output: typeof DonationExistsResponseSchema;
   },
   /**
-   * SettleDonation makes the note of a receipt final: the donation has been processed. Twice is as good as once. A hold that has run out can
-   * still be settled by its holder, until somebody takes over.
+   * SettleDonation makes the note of a receipt final: the donation has been processed.
+   * Twice is as good as once. A hold that has run out can still be settled by its holder,
+   * until somebody takes over.
    *
-   * Fails with FAILED_PRECONDITION, reason HOLD_LOST when another attempt has taken over, SETTLED_BY_ANOTHER when that attempt has also settled (the
-   * caller has just processed a donation twice and must know), HOLD_RELEASED after a release; NOT_FOUND when the note is forgotten; INVALID_ARGUMENT
-   * for what is no receipt.
+   * Fails with FAILED_PRECONDITION, reason HOLD_LOST when another attempt has taken over,
+   * SETTLED_BY_ANOTHER when that attempt has also settled (the caller has just processed
+   * a donation twice and must know), HOLD_RELEASED after a release; NOT_FOUND when the
+   * note is forgotten; INVALID_ARGUMENT for what is no receipt.
    *
    * @generated from rpc noted.v1.DedupeService.SettleDonation
    */
@@ -1184,9 +1242,11 @@ export const DedupeService: GenService<{
     output: typeof SettleDonationResponseSchema;
   },
   /**
-   * ReleaseDonation gives a hold up: the next message of this donation is FIRST again, at once. Twice is as good as once.
+   * ReleaseDonation gives a hold up: the next message of this donation is FIRST again, at
+   * once. Twice is as good as once.
    *
-   * Fails as SettleDonation does, and with reason ALREADY_SETTLED when this receipt has settled.
+   * Fails as SettleDonation does, and with reason ALREADY_SETTLED when this receipt has
+   * settled.
    *
    * @generated from rpc noted.v1.DedupeService.ReleaseDonation
    */
@@ -1196,7 +1256,8 @@ export const DedupeService: GenService<{
     output: typeof ReleaseDonationResponseSchema;
   },
   /**
-   * ExtendHold gives the holder longer: the hold then lasts until now plus hold, even if it had run out, as long as nobody has taken over.
+   * ExtendHold gives the holder longer: the hold then lasts until now plus hold, even if
+   * it had run out, as long as nobody has taken over.
    *
    * Fails as ReleaseDonation does.
    *
@@ -1208,15 +1269,18 @@ export const DedupeService: GenService<{
     output: typeof ExtendHoldResponseSchema;
   },
   /**
-   * ListDonations pages through notes: the history of one series, oldest first, or all notes of a ledger in no particular order. With state and
-   * seen_only_on it finds what is held, open, or told of by one channel only.
+   * ListDonations pages through notes: the history of one series, oldest first, or all
+   * notes of a ledger in no particular order. With state and seen_only_on it finds what
+   * is held, open, or told of by one channel only.
    *
-   * A page may hold fewer notes than page_size, even none, and still not be the last: it also ends at 256 KiB of notes, and when it has looked at
-   * enough series. The last page has no next_page_token. While notes come and go a
-   * listing of a ledger may show a note twice, but never misses one that was there throughout; where the store moves slots of a cluster meanwhile, it may.
+   * A page may hold fewer notes than page_size, even none, and still not be the last: it
+   * also ends at 256 KiB of notes, and when it has looked at enough series. The last page
+   * has no next_page_token. While notes come and go a listing of a ledger may show a note
+   * twice, but never misses one that was there throughout; where the store moves slots of
+   * a cluster meanwhile, it may.
    *
-   * Fails with INVALID_ARGUMENT (a page_token of another listing among it), RESOURCE_EXHAUSTED (OVERLOADED: few pages are gathered at a time) and
-   * UNAVAILABLE.
+   * Fails with INVALID_ARGUMENT (a page_token of another listing among it),
+   * RESOURCE_EXHAUSTED (OVERLOADED: few pages are gathered at a time) and UNAVAILABLE.
    *
    * @generated from rpc noted.v1.DedupeService.ListDonations
    */
@@ -1226,10 +1290,12 @@ export const DedupeService: GenService<{
     output: typeof ListDonationsResponseSchema;
   },
   /**
-   * ForgetDonation undoes a note, whatever its state: the next message of the donation is FIRST, with a new donation_id. It is an operator's tool;
-   * who forgot what, and why, is logged.
+   * ForgetDonation undoes a note, whatever its state: the next message of the donation is
+   * FIRST, with a new donation_id. It is an operator's tool; who forgot what, and why, is
+   * logged.
    *
-   * Fails with INVALID_ARGUMENT, and NOT_FOUND when there is no such note, so a repeat after a lost reply says NOT_FOUND.
+   * Fails with INVALID_ARGUMENT, and NOT_FOUND when there is no such note, so a repeat
+   * after a lost reply says NOT_FOUND.
    *
    * @generated from rpc noted.v1.DedupeService.ForgetDonation
    */

@@ -6,8 +6,10 @@ from noted.v1 import noted_pb2 as noted_dot_v1_dot_noted__pb2
 
 
 class DedupeServiceStub(object):
-    """DedupeService exists because PayPal tells of one donation several times: over two channels, with retries, out of order, each message under an
-    id of its own. It remembers which donations have been noted, so that each is processed once. Its calls are listed in the order of a donation's life.
+    """DedupeService exists because PayPal tells of one donation several times: over two
+    channels, with retries, out of order, each message under an id of its own. It remembers
+    which donations have been noted, so that each is processed once. Its calls are listed
+    in the order of a donation's life.
     """
 
     def __init__(self, channel):
@@ -59,37 +61,51 @@ class DedupeServiceStub(object):
 
 
 class DedupeServiceServicer(object):
-    """DedupeService exists because PayPal tells of one donation several times: over two channels, with retries, out of order, each message under an
-    id of its own. It remembers which donations have been noted, so that each is processed once. Its calls are listed in the order of a donation's life.
+    """DedupeService exists because PayPal tells of one donation several times: over two
+    channels, with retries, out of order, each message under an id of its own. It remembers
+    which donations have been noted, so that each is processed once. Its calls are listed
+    in the order of a donation's life.
     """
 
     def NoteDonation(self, request, context):
-        """NoteDonation decides whether this donation has been noted already, and notes it, in one atomic step.
+        """NoteDonation decides whether this donation has been noted already, and notes it, in
+        one atomic step.
 
-        FIRST: it is the caller's to process. DUPLICATE: it is done, or was noted before; drop the message. HELD: somebody is processing it; come back
-        after retry_after (a receiver answers PayPal with 503, and PayPal comes again).
+        FIRST: it is the caller's to process. DUPLICATE: it is done, or was noted before;
+        drop the message. HELD: somebody is processing it; come back after retry_after (a
+        receiver answers PayPal with 503, and PayPal comes again).
 
-        Two messages tell of the same donation only within one ledger, one series and one event. Then the strongest evidence decides:
+        Two messages tell of the same donation only within one ledger, one series and one
+        event. Then the strongest evidence decides:
 
         1. The same request_id as the note's latest FIRST.
         2. The same message: its channel and its id.
-        3. Transaction ids. A note's own id is that of the message that was answered FIRST last. In this order: a note whose own id it is, is the same
-        donation; a note with another id on this message's channel is another donation; a note with this id in any other sighting is the same;
-        a note with other ids on other channels only is another donation where the ids of the two channels are known to agree. Noted learns
-        whether they do from the series and from the ledger (-transaction-ids).
-        4. Pairing: equal amounts and currencies where both are given, no other id on this channel, and times that agree.
+        3. Transaction ids. A note's own id is that of the message that was answered
+        FIRST last. In this order: a note whose own id it is, is the same donation; a
+        note with another id on this message's channel is another donation; a note
+        with this id in any other sighting is the same; a note with other ids on
+        other channels only is another donation where the ids of the two channels are
+        known to agree. Noted learns whether they do from the series and from the
+        ledger (-transaction-ids).
+        4. Pairing: equal amounts and currencies where both are given, no other id on
+        this channel, and times that agree.
 
         Otherwise the donation is new.
 
-        With a hold the note is not final until SettleDonation; a hold that is released or runs out makes the next message FIRST again. Without one the
-        note is final at once, and a caller that dies before it has processed the donation has lost it. Always hold, unless a loss does not matter.
+        With a hold the note is not final until SettleDonation; a hold that is released or
+        runs out makes the next message FIRST again. Without one the note is final at once,
+        and a caller that dies before it has processed the donation has lost it. Always hold,
+        unless a loss does not matter.
 
-        A repeat with the same request_id is safe, and answers the same again. On any error nothing is known: do not process, and do not take the
-        error for a DUPLICATE. Answer 503, or ask again with the same request_id.
+        A repeat with the same request_id is safe, and answers the same again. On any error
+        nothing is known: do not process, and do not take the error for a DUPLICATE. Answer
+        503, or ask again with the same request_id.
 
-        Fails with INVALID_ARGUMENT, reason REQUEST_ID_REUSED when the request_id is that of another message of this series and event (reuse
-        across series or events is not seen); OUT_OF_RANGE when the donation is not known and occurred_at or received_at lies further back than notes are
-        kept, or occurred_at further ahead than clocks may disagree; RESOURCE_EXHAUSTED; UNAVAILABLE; FAILED_PRECONDITION (STORE_UNSUITABLE);
+        Fails with INVALID_ARGUMENT, reason REQUEST_ID_REUSED when the request_id is that of
+        another message of this series and event (reuse across series or events is not seen);
+        OUT_OF_RANGE when the donation is not known and occurred_at or received_at lies
+        further back than notes are kept, or occurred_at further ahead than clocks may
+        disagree; RESOURCE_EXHAUSTED; UNAVAILABLE; FAILED_PRECONDITION (STORE_UNSUITABLE);
         DEADLINE_EXCEEDED, after which nothing will be noted any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -97,48 +113,56 @@ class DedupeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def NoteDonations(self, request_iterator, context):
-        """NoteDonations is NoteDonation for many: a stream for backfills and busy gateways. Answers come in the order of the requests. A request that
-        fails is answered with its own error and the stream goes on; only a broken stream ends it. A caller whose stream breaks asks
-        again for everything that was not answered, with the same request_ids.
+        """NoteDonations is NoteDonation for many: a stream for backfills and busy gateways.
+        Answers come in the order of the requests. A request that fails is answered with its
+        own error and the stream goes on; only a broken stream ends it. A caller whose stream
+        breaks asks again for everything that was not answered, with the same request_ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DonationExists(self, request, context):
-        """DonationExists makes the same decision as NoteDonation without noting anything. It is for looking, not for deciding: between a look and a note
-        another caller may come. It is true for a settled note and a live hold, false for an open note (which is returned, so that a person sees what
-        happened) and where there is none.
+        """DonationExists makes the same decision as NoteDonation without noting anything. It is
+        for looking, not for deciding: between a look and a note another caller may come. It
+        is true for a settled note and a live hold, false for an open note (which is
+        returned, so that a person sees what happened) and where there is none.
 
-        Fails as NoteDonation does; a store that cannot be asked is UNAVAILABLE, never "does not exist".
+        Fails as NoteDonation does; a store that cannot be asked is UNAVAILABLE, never "does
+        not exist".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SettleDonation(self, request, context):
-        """SettleDonation makes the note of a receipt final: the donation has been processed. Twice is as good as once. A hold that has run out can
-        still be settled by its holder, until somebody takes over.
+        """SettleDonation makes the note of a receipt final: the donation has been processed.
+        Twice is as good as once. A hold that has run out can still be settled by its holder,
+        until somebody takes over.
 
-        Fails with FAILED_PRECONDITION, reason HOLD_LOST when another attempt has taken over, SETTLED_BY_ANOTHER when that attempt has also settled (the
-        caller has just processed a donation twice and must know), HOLD_RELEASED after a release; NOT_FOUND when the note is forgotten; INVALID_ARGUMENT
-        for what is no receipt.
+        Fails with FAILED_PRECONDITION, reason HOLD_LOST when another attempt has taken over,
+        SETTLED_BY_ANOTHER when that attempt has also settled (the caller has just processed
+        a donation twice and must know), HOLD_RELEASED after a release; NOT_FOUND when the
+        note is forgotten; INVALID_ARGUMENT for what is no receipt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseDonation(self, request, context):
-        """ReleaseDonation gives a hold up: the next message of this donation is FIRST again, at once. Twice is as good as once.
+        """ReleaseDonation gives a hold up: the next message of this donation is FIRST again, at
+        once. Twice is as good as once.
 
-        Fails as SettleDonation does, and with reason ALREADY_SETTLED when this receipt has settled.
+        Fails as SettleDonation does, and with reason ALREADY_SETTLED when this receipt has
+        settled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExtendHold(self, request, context):
-        """ExtendHold gives the holder longer: the hold then lasts until now plus hold, even if it had run out, as long as nobody has taken over.
+        """ExtendHold gives the holder longer: the hold then lasts until now plus hold, even if
+        it had run out, as long as nobody has taken over.
 
         Fails as ReleaseDonation does.
         """
@@ -147,25 +171,30 @@ class DedupeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListDonations(self, request, context):
-        """ListDonations pages through notes: the history of one series, oldest first, or all notes of a ledger in no particular order. With state and
-        seen_only_on it finds what is held, open, or told of by one channel only.
+        """ListDonations pages through notes: the history of one series, oldest first, or all
+        notes of a ledger in no particular order. With state and seen_only_on it finds what
+        is held, open, or told of by one channel only.
 
-        A page may hold fewer notes than page_size, even none, and still not be the last: it also ends at 256 KiB of notes, and when it has looked at
-        enough series. The last page has no next_page_token. While notes come and go a
-        listing of a ledger may show a note twice, but never misses one that was there throughout; where the store moves slots of a cluster meanwhile, it may.
+        A page may hold fewer notes than page_size, even none, and still not be the last: it
+        also ends at 256 KiB of notes, and when it has looked at enough series. The last page
+        has no next_page_token. While notes come and go a listing of a ledger may show a note
+        twice, but never misses one that was there throughout; where the store moves slots of
+        a cluster meanwhile, it may.
 
-        Fails with INVALID_ARGUMENT (a page_token of another listing among it), RESOURCE_EXHAUSTED (OVERLOADED: few pages are gathered at a time) and
-        UNAVAILABLE.
+        Fails with INVALID_ARGUMENT (a page_token of another listing among it),
+        RESOURCE_EXHAUSTED (OVERLOADED: few pages are gathered at a time) and UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForgetDonation(self, request, context):
-        """ForgetDonation undoes a note, whatever its state: the next message of the donation is FIRST, with a new donation_id. It is an operator's tool;
-        who forgot what, and why, is logged.
+        """ForgetDonation undoes a note, whatever its state: the next message of the donation is
+        FIRST, with a new donation_id. It is an operator's tool; who forgot what, and why, is
+        logged.
 
-        Fails with INVALID_ARGUMENT, and NOT_FOUND when there is no such note, so a repeat after a lost reply says NOT_FOUND.
+        Fails with INVALID_ARGUMENT, and NOT_FOUND when there is no such note, so a repeat
+        after a lost reply says NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -222,8 +251,10 @@ def add_DedupeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DedupeService(object):
-    """DedupeService exists because PayPal tells of one donation several times: over two channels, with retries, out of order, each message under an
-    id of its own. It remembers which donations have been noted, so that each is processed once. Its calls are listed in the order of a donation's life.
+    """DedupeService exists because PayPal tells of one donation several times: over two
+    channels, with retries, out of order, each message under an id of its own. It remembers
+    which donations have been noted, so that each is processed once. Its calls are listed
+    in the order of a donation's life.
     """
 
     @staticmethod
