@@ -54,14 +54,19 @@ soak:
 
 # check is what a change must pass before its tests are looked at.
 check:
-	.ci/need tools protoc grpc_php_plugin
-	test -z "$$(gofmt -l api client server | tee /dev/stderr)"
+	.ci/need tools protoc grpc_php_plugin php phpcs
+	test -z "$$(gofumpt -l client server | tee /dev/stderr)"
+	.ci/width
 	go vet ./...
 	go vet -tags whole ./client/whole
 	go vet -tags mutants ./server/internal/store
 	staticcheck ./...
 	staticcheck -tags whole ./client/whole
 	staticcheck -tags mutants ./server/internal/store
+	golangci-lint run ./...
+	ruff format --check client/python
+	ruff check client/python
+	cd client/php && phpcs
 	buf lint
 	buf format --diff --exit-code
 	buf breaking --against '.git#branch=$(shell git rev-parse -q --verify main >/dev/null && echo main || git branch --show-current)'

@@ -52,10 +52,14 @@ var rooms = []room{
 	{"gen/go/noted/v1/notedv1connect", "gen/go/noted/v1", "gen/go/noted/v1 connectrpc.com/connect", ""},
 
 	{"server/internal/store/wire", "", useRedis, "google.golang.org github.com/prometheus testing"},
-	{"server/internal/store/epoch", "server/internal/store/wire", "server/internal/store/wire " + useRedis,
-		"google.golang.org github.com/prometheus testing"},
-	{"server/internal/store", "server/internal/store/wire server/internal/store/epoch",
-		"server/internal/store/wire server/internal/store/epoch", "google.golang.org github.com/prometheus testing"},
+	{
+		"server/internal/store/epoch", "server/internal/store/wire", "server/internal/store/wire " + useRedis,
+		"google.golang.org github.com/prometheus testing",
+	},
+	{
+		"server/internal/store", "server/internal/store/wire server/internal/store/epoch",
+		"server/internal/store/wire server/internal/store/epoch", "google.golang.org github.com/prometheus testing",
+	},
 	{"server/internal/agreement", notes, "server/internal/store", "google.golang.org github.com/prometheus testing"},
 	{"server/internal/model", notes, "server/internal/store", "google.golang.org github.com/prometheus"},
 	{"server/internal/paypaltest", notes, "server/internal/store", "google.golang.org github.com/prometheus"},
@@ -130,15 +134,21 @@ var rooms = []room{
 	// knows the generated code.
 	{"client", "gen/go/noted/v1 client/paypal", "gen/go/noted/v1 client/paypal " + useGRPC, "testing"},
 	{"client/paypal", "", "", "net/http golang.org/x testing"},
-	{"client/gateway", "client client/gateway/inbox client/paypal gen/go/noted/v1",
+	{
+		"client/gateway", "client client/gateway/inbox client/paypal gen/go/noted/v1",
 		"client client/gateway/inbox client/paypal github.com/cloudevents github.com/prometheus github.com/standard-webhooks " +
 			"google.golang.org/grpc/codes google.golang.org/grpc/status google.golang.org/protobuf/types " + useRedis,
-		"testing"},
-	{"client/gateway/inbox", "", "github.com/jackc/pgx modernc.org/sqlite",
-		"google.golang.org github.com/redis github.com/prometheus testing"},
+		"testing",
+	},
+	{
+		"client/gateway/inbox", "", "github.com/jackc/pgx modernc.org/sqlite",
+		"google.golang.org github.com/redis github.com/prometheus testing",
+	},
 	{"client/gateway/inbox/inboxtest", "", "testing", ""},
-	{"client/cmd/noted-gateway", "client client/gateway client/gateway/inbox client/paypal gen/go/noted/v1",
-		"client client/gateway client/gateway/inbox github.com/urfave google.golang.org/protobuf " + useRedis, "testing"},
+	{
+		"client/cmd/noted-gateway", "client client/gateway client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/gateway client/gateway/inbox github.com/urfave google.golang.org/protobuf " + useRedis, "testing",
+	},
 	// notectl replay asks a server of its own.
 	{
 		"client/cmd/notectl", "client client/paypal server/trial " + trial,

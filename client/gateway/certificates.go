@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -191,7 +192,7 @@ func (c *certificates) fetch(address string, f *fetch) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	defer cancel()
 	f.chain, f.err = c.download(ctx, address)
-	trusted, answered := false, f.err == nil || f.err == errUntrusted
+	trusted, answered := false, f.err == nil || errors.Is(f.err, errUntrusted)
 	if f.err == nil {
 		_, err := c.judge(f.chain)
 		trusted = err == nil

@@ -58,7 +58,7 @@ func (w *inboxWorkers) donate(
 	}
 	// Also where another donation is in trouble: that trouble may never end.
 	if err := w.gateway.handOnForPerson(ctx, m, kindUndecided, open); err != nil {
-		return inbox.Result{State: inbox.Waiting, Cause: err.Error()}, nil
+		return inbox.Result{State: inbox.Waiting, Cause: err.Error()}, nil //nolint:nilerr // the row keeps it
 	}
 	for at, i := range openAt {
 		d := &c.Donations[i]

@@ -207,7 +207,7 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *channel) ([]by
 	}
 	var large *http.MaxBytesError
 	switch {
-	case err == errBusy:
+	case errors.Is(err, errBusy):
 		return body, err
 	case errors.As(err, &large):
 		return body, tooLarge

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -105,7 +106,7 @@ func readTransmission(header http.Header, now time.Time, maxAge time.Duration) (
 
 // verification is the metric's label of a verification.
 func verification(err error) string {
-	refused, ok := err.(*refusal)
+	refused, ok := errors.AsType[*refusal](err)
 	switch {
 	case err == nil:
 		return "verified"

@@ -1,6 +1,7 @@
 <?php
 
-// What public/receiver.php does with donations in the test of the whole: it puts them into the books, under their donation id.
+// What public/receiver.php does with donations in the test of the whole: it puts them
+// into the books, under their donation id.
 
 declare(strict_types=1);
 

@@ -153,7 +153,7 @@ func (p *archive) readFile(
 	}
 	reader.Reset(file)
 	head, err := reader.Peek(maxLine)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, errors.Join(err, file.Close())
 	}
 	if holdsLines(p.paths[path], head) {
@@ -215,12 +215,12 @@ func (p *archive) readLines(
 		line, err := reader.ReadSlice('\n')
 		length := int64(len(line))
 		tooLong := false
-		for err == bufio.ErrBufferFull {
+		for errors.Is(err, bufio.ErrBufferFull) {
 			tooLong = true
 			line, err = reader.ReadSlice('\n')
 			length += int64(len(line))
 		}
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return offset, err
 		}
 		switch {

@@ -430,7 +430,7 @@ var fieldFlags = map[string]string{
 // inFlags puts an error of gateway.New in the words of the command line, whose user knows
 // no Config.
 func inFlags(err error) error {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // it walks the tree of wrapped errors itself
 	case *gateway.ConfigError:
 		flag, ok := fieldFlags[e.Field]
 		if !ok {

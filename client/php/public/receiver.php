@@ -8,21 +8,31 @@
 //
 // All settings come from the environment (in php-fpm: env[NOTED_…] of the pool, or fastcgi_param):
 //
-//     NOTED_HANDLER               required: a PHP file that returns ['process' => Closure, 'undecided' => Closure], see the constructor of Receiver
+//     NOTED_HANDLER               required: a PHP file that returns ['process' => Closure,
+//                                 'undecided' => Closure], see the constructor of Receiver
 //     NOTED_URL                   the server's JSON door; default http://127.0.0.1:8080
 //     NOTED_TOKEN_FILE            a file that holds the bearer token
-//     NOTED_CA_FILE               a file of PEM certificates, one of which must have signed the server's; default the system's
+//     NOTED_CA_FILE               a file of PEM certificates, one of which must have signed the
+//                                 server's; default the system's
 //     NOTED_LEDGER                the book that donations belong to; default the empty one
-//     NOTED_SANDBOX_LEDGER        the book that PayPal's tests belong to; without it they are refused
-//     NOTED_ACCOUNTS              our receiver ids and e-mail addresses, separated by commas; without them there is no /paypal/ipn
+//     NOTED_SANDBOX_LEDGER        the book that PayPal's tests belong to; without it they are
+//                                 refused
+//     NOTED_ACCOUNTS              our receiver ids and e-mail addresses, separated by commas;
+//                                 without them there is no /paypal/ipn
 //     NOTED_IPN_VERIFY_URL        where IPNs are posted back to; default PayPal's
-//     NOTED_WEBHOOK_ID            what PayPal's dashboard shows for the webhook; without it there is no /paypal/webhook
-//     NOTED_WEBHOOK_VERIFY        signature (needs PHP's openssl extension) or api; default signature where that is possible, else api
+//     NOTED_WEBHOOK_ID            what PayPal's dashboard shows for the webhook; without it there
+//                                 is no /paypal/webhook
+//     NOTED_WEBHOOK_VERIFY        signature (needs PHP's openssl extension) or api; default
+//                                 signature where that is possible, else api
 //     NOTED_WEBHOOK_MAX_AGE       how many hours old a transmission may be; default 73
-//     NOTED_CERT_HOSTS            the hosts that certificates may be fetched from, separated by commas; default PayPal's
-//     NOTED_CERT_ROOTS            a file of PEM certificates to trust beside the system's for PayPal's certificate
-//     NOTED_CERT_FOLDER           where to keep PayPal's certificates, for this user alone; default a folder of its own for temporary files
-//     NOTED_PAYPAL_API            where api asks; default https://api-m.paypal.com, for the sandbox https://api-m.sandbox.paypal.com
+//     NOTED_CERT_HOSTS            the hosts that certificates may be fetched from, separated by
+//                                 commas; default PayPal's
+//     NOTED_CERT_ROOTS            a file of PEM certificates to trust beside the system's for
+//                                 PayPal's certificate
+//     NOTED_CERT_FOLDER           where to keep PayPal's certificates, for this user alone;
+//                                 default a folder of its own for temporary files
+//     NOTED_PAYPAL_API            where api asks; default https://api-m.paypal.com, for the
+//                                 sandbox https://api-m.sandbox.paypal.com
 //     NOTED_PAYPAL_CLIENT_ID      of the REST app that the webhook belongs to; api needs it
 //     NOTED_PAYPAL_SECRET_FILE    a file that holds the secret of that app; api needs it
 //

@@ -43,7 +43,8 @@ final class Hold
      *
      * @throws NotedException where the hold is lost: HoldLost and the like when another has
      *     taken over, Unavailable and the like when it has run out
-     *     because the server could not be asked in time. Stop the work, and let the exception out of the callable.
+     *     because the server could not be asked in time. Stop the work, and let the exception out
+     *     of the callable.
      */
     public function extend(): void
     {

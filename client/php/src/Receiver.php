@@ -28,10 +28,14 @@ use Noted\Receiver\Verifier;
  *
  * What PayPal is answered:
  *
- *     200  every donation in the message is settled, a duplicate, skipped, or handed to a person. Also where another attempt has settled one
- *          meanwhile, or an operator has released or forgotten it: the log has a line then, compare it by hand
- *     503  one is held by another, or something that is needed is away: PayPal comes again, and what is settled already is a duplicate by then
- *     4xx  malformed, not verified, or not ours; nothing was noted. PayPal comes again too, so a mistake in the configuration loses nothing for days
+ *     200  every donation in the message is settled, a duplicate, skipped, or handed to a person.
+ *          Also where another attempt has settled one
+ *          meanwhile, or an operator has released or forgotten it: the log has a line then,
+ *          compare it by hand
+ *     503  one is held by another, or something that is needed is away: PayPal comes again, and
+ *          what is settled already is a duplicate by then
+ *     4xx  malformed, not verified, or not ours; nothing was noted. PayPal comes again too, so a
+ *          mistake in the configuration loses nothing for days
  */
 final class Receiver
 {

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Iterator, Sequence, Tuple
 
 import grpc
+
 from noted.v1 import noted_pb2 as pb
 from noted.v1.noted_pb2_grpc import DedupeServiceStub, add_DedupeServiceServicer_to_server
 

@@ -303,7 +303,7 @@ def test_what_is_asked(peer: Peer, far: noted.Client, donation: Donation, kind: 
         async with noted.aio.Client(peer.address) as client:
             response = await client.note(donation, message, hold=60)
             await client.settle(response.receipt, "booked by hand")
-            assert [note async for note in client.list(series_id=donation.series_id, transaction_id="T-9")] is not None
+            assert [note async for note in client.list(series_id=donation.series_id, transaction_id="T-9")] != None
         return response
 
     peer.change = keep

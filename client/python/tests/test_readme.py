@@ -17,7 +17,7 @@ import noted
 from noted.paypal import Pair, identify_ipn
 
 from .peer import Peer
-from .places import PROJECT, ROOT
+from .places import PROJECT
 from .proxy import Proxy
 from .reasons import after_processing, before_processing, codes, fail, patience
 

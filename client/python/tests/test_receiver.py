@@ -16,7 +16,6 @@ import uuid
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 from urllib.parse import urlsplit

@@ -209,7 +209,7 @@ func (a *Access) deny(ctx context.Context, method, ledger string, reason error, 
 	}
 	f := contract.Refuse(reason)
 	fields := []any{"rpc", method, "reason", f.Reason()}
-	if reason == contract.ErrLedgerDenied {
+	if errors.Is(reason, contract.ErrLedgerDenied) {
 		fields = append(fields, "ledger", Clipped(ledger))
 	}
 	if cause != "" {

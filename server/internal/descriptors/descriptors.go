@@ -32,7 +32,7 @@ func Left() error {
 	if err == nil {
 		return file.Close()
 	}
-	if explained := Explain(err); explained != err {
+	if explained := Explain(err); explained != err { //nolint:errorlint // whether it is the same error
 		return explained
 	}
 	return nil // a machine without that file has not run out of descriptors

@@ -6,11 +6,14 @@
 // memory, and a script costs it ten times what it costs Redis. What else differs from a
 // real Redis, for the author of a script or a test:
 //
-//   - An error that leaves a script has lost its code (WRONGTYPE, OOM); scripts must answer with words, not with errors.
-//   - tostring(1e15) is exact here and "1e+15" there; cjson differs; cmsgpack, bit, struct, shebangs and functions are missing.
+//   - An error that leaves a script has lost its code (WRONGTYPE, OOM); scripts must
+//     answer with words, not with errors.
+//   - tostring(1e15) is exact here and "1e+15" there; cjson differs; cmsgpack, bit,
+//     struct, shebangs and functions are missing.
 //   - A script that does not end blocks the process: there is no BUSY.
 //   - CONFIG, ACL, ROLE, WAITAOF and most of INFO are missing; WAIT always counts 0 replicas.
-//   - Time to live is kept by a ticker, to the second: a key may go up to a second before its time, and notes with it, which is forgetting
+//   - Time to live is kept by a ticker, to the second: a key may go up to a second before
+//     its time, and notes with it, which is forgetting
 //     them early. Else no verdict depends on it: scripts compare times of their own.
 //
 // # Design

@@ -26,7 +26,7 @@ func Read(path string, text []byte, with func(*Reader) error) error {
 	if err == nil {
 		if _, err = r.decoder.Token(); err == nil {
 			err = errors.New("there is more after the end")
-		} else if err == io.EOF {
+		} else if errors.Is(err, io.EOF) {
 			return nil
 		}
 	}

@@ -229,7 +229,7 @@ func (s *Server) start() error {
 		}
 		if time.Now().After(deadline) {
 			s.Kill()
-			return fmt.Errorf("it does not answer: %q, %v", reply, err)
+			return fmt.Errorf("it does not answer: %q, %w", reply, err)
 		}
 	}
 }

@@ -159,8 +159,11 @@ func TestOwnSightingInAFullNote(t *testing.T) {
 			// The first has its channel and its transaction id, so that it could be spared.
 			{nil, paid(t, "ipn", "own", "T"), func(r store.NoteRequest) store.NoteRequest { return r }},
 			// The second can be spared, and stands before it.
-			{[]store.NoteRequest{paid(t, "ipn", "second", "T")}, paid(t, "webhook", "own", "T2"),
-				func(r store.NoteRequest) store.NoteRequest { r.Message = store.Message{}; return r }},
+			{
+				[]store.NoteRequest{paid(t, "ipn", "second", "T")},
+				paid(t, "webhook", "own", "T2"),
+				func(r store.NoteRequest) store.NoteRequest { r.Message = store.Message{}; return r },
+			},
 		} {
 			in := func(r store.NoteRequest) store.NoteRequest {
 				r.Donation.SeriesID, r.Hold = fmt.Sprint("I-", i), time.Minute
