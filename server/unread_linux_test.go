@@ -131,12 +131,17 @@ func TestUnreadStreams(t *testing.T) {
 				}
 			}()
 		}
-		for before := int64(-1); sent.Load() != before; time.Sleep(2 * time.Second) { // until no more is taken
-			before = sent.Load()
+		// Until no more is taken: a busy machine may pause for seconds.
+		for before, still := int64(-1), 0; still < 4; time.Sleep(2 * time.Second) {
+			if still++; sent.Load() != before {
+				before, still = sent.Load(), 0
+			}
 		}
 	})
 	t.Logf("%d requests were taken, and a stream holds %d KiB", sent.Load(), held/streams>>10)
-	if sent.Load() < streams*2*128 {
+	// A stream keeps 128 that wait, and what it has taken from them in one go: up to 128 more, and
+	// fewer where the store answers faster than the requests come.
+	if sent.Load() < streams*128 {
 		t.Errorf("%d requests were taken from %d streams, want many, or the test proves nothing", sent.Load(), streams)
 	}
 	if each := held / streams; each > 3*mib {
