@@ -79,7 +79,7 @@ mutants:
 	.ci/need redis-server redis-cli faketime gremlins
 	go test -tags mutants -count=1 -timeout 20m -run '^TestMutants$$' ./server/internal/store
 	.ci/mutants 97 server/internal/store '^(Fuzz.*|Test(WrongReceipts|NotStorable|Unreadable|FirstRelease|Life|HoldOutlastsRetention))$$' line.go keys.go
-	.ci/mutants 97 server/internal/contract '^Test(Limits.*|Amounts|RefusalsDoNotEcho|Every.*|Reasons.*|Refuse|Jitter.*)$$' check.go refusals.go
+	.ci/mutants 97 server/internal/contract '^Test(Limits.*|Amounts|EndsOfRanges|RefusalsDoNotEcho|Every.*|Reasons.*|Refuse|Jitter.*)$$' check.go refusals.go
 
 # vulnerable looks for known vulnerabilities in the Go code that we call, the standard
 # library of the toolchain in go.mod included. Without that toolchain, build with another
@@ -99,5 +99,6 @@ bench:
 	.ci/need redis-server postgresql
 	go test -run '^$$' -bench Memory -benchtime 1x ./server/internal/store
 	go test -run '^$$' -bench Scripts -benchtime 200000x ./server/internal/store
+	go test -run '^$$' -bench FullSeries -benchtime 200x ./server/internal/store
 	GOGC=400 go test -run '^$$' -bench 'Service|Tokens' -benchtime 120000x ./server
 	go test -run '^$$' -bench Gateway -benchtime 3000x ./client/gateway
