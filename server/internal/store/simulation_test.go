@@ -306,8 +306,10 @@ func wantGoals(t *testing.T, trials []trial) {
 		nameless := strings.Contains(trial.row, "without transaction ids")
 		switch {
 		case strings.Contains(trial.row, "agree in half"):
-			if sum(auto) > sum(perChannel)+ledgersEach {
-				fail("want it to cost each ledger no more than the payment by which it was mistaken at first")
+			// Three agreements are enough to be mistaken, and the first contradiction takes them back;
+			// from the fourth agreement to the seventh it takes two.
+			if sum(auto) > sum(perChannel)+2*ledgersEach {
+				fail("want it to cost each ledger no more than the two payments by which it was mistaken at first")
 			}
 		case strings.Contains(trial.row, "agree in 95 %"):
 			if auto.payments().Lost > perChannel.payments().Lost || 3*sum(auto) > sum(shared) {
