@@ -38,18 +38,19 @@ func (w *watched) primary() *redistest.Server {
 
 // A blow is something that happens to a primary, and how it is made good again.
 type blow struct {
-	name string
-	hit  func(t *testing.T, primary *redistest.Server) (mend func())
+	name  string
+	hit   func(t *testing.T, primary *redistest.Server) (mend func())
+	again func(primary *redistest.Server) // asked for while there is no other primary; may be nil
 }
 
 func blows(f *redistest.Fleet) (killed, frozen, cut, handed blow) {
-	killed = blow{"killed", func(_ *testing.T, p *redistest.Server) func() { p.Kill(); return p.Restart }}
-	frozen = blow{"frozen", func(_ *testing.T, p *redistest.Server) func() { p.Pause(); return p.Resume }}
-	cut = blow{"cut off", func(_ *testing.T, p *redistest.Server) func() { return f.Cut(p) }}
+	killed = blow{"killed", func(_ *testing.T, p *redistest.Server) func() { p.Kill(); return p.Restart }, nil}
+	frozen = blow{"frozen", func(_ *testing.T, p *redistest.Server) func() { p.Pause(); return p.Resume }, nil}
+	cut = blow{"cut off", func(_ *testing.T, p *redistest.Server) func() { return f.Cut(p) }, nil}
 	handed = blow{"handed over", func(t *testing.T, p *redistest.Server) func() {
 		soon(t, 10*time.Second, "it is handed over", func() bool { return f.HandOver(p) })
 		return func() {}
-	}}
+	}, func(p *redistest.Server) { f.HandOver(p) }}
 	return killed, frozen, cut, handed
 }
 
@@ -63,6 +64,9 @@ func (w *watched) strike(t *testing.T, b blow) {
 	var now *redistest.Server
 	soon(t, 30*time.Second, b.name+": another primary", func() bool {
 		now = w.primary()
+		if now == before && b.again != nil {
+			b.again(before)
+		}
 		return now != nil && now != before && strings.Contains(told(t, now, "INFO", "replication"), "role:master")
 	})
 	took := time.Since(began)

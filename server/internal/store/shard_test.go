@@ -21,8 +21,8 @@ import (
 // within its caller's deadline, none says that a donation is not known, and Check names
 // the node. When it is back, all that was noted is known, and what was refused is not.
 func TestShardLost(t *testing.T) {
-	killed := blow{"killed", func(_ *testing.T, p *redistest.Server) func() { p.Kill(); return p.Restart }}
-	frozen := blow{"frozen", func(_ *testing.T, p *redistest.Server) func() { p.Pause(); return p.Resume }}
+	killed := blow{"killed", func(_ *testing.T, p *redistest.Server) func() { p.Kill(); return p.Restart }, nil}
+	frozen := blow{"frozen", func(_ *testing.T, p *redistest.Server) func() { p.Pause(); return p.Resume }, nil}
 	for _, c := range []struct {
 		coverage string
 		blow     blow
