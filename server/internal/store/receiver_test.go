@@ -22,8 +22,9 @@ func aYear(
 	for _, m := range messages {
 		sum.sent += len(m.Sent)
 	}
+	ledger := &model.Learner{}
 	r := &receiver{
-		World: &paypaltest.World{}, subject: on(t, paypaltest.Start).learning(&model.Learner{}), t: t, tally: sum,
+		World: &paypaltest.World{}, subject: on(t, paypaltest.Start).learning(ledger), ledger: ledger, t: t, tally: sum,
 		rules: ruledBy(setting), books: paypaltest.NewBooks(donations),
 		noted: map[string]int{},
 	}
@@ -47,11 +48,12 @@ func aYear(
 type receiver struct {
 	*paypaltest.World
 	subject
-	t     *testing.T
-	rules store.Rules
-	books *paypaltest.Books
-	tally *tally
-	noted map[string]int // the donation whose message made the note
+	ledger *model.Learner
+	t      *testing.T
+	rules  store.Rules
+	books  *paypaltest.Books
+	tally  *tally
+	noted  map[string]int // the donation whose message made the note
 }
 
 const (
@@ -75,7 +77,11 @@ func (r *receiver) ask(m *paypaltest.Message, try string, f paypaltest.Fate, ans
 	var reply model.Reply
 	err := r.call(f.Asking, func() (err error) {
 		request := model.Request{Donation: m.Donation, Message: m.Message, Hold: holds, RequestID: try, Rules: r.rules}
+		agreeing := r.ledger.Agreeing(m.Donation, m.Message.Channel)
 		reply, err = r.note(request)
+		if err == nil && reply.Contradicted != nil && len(agreeing) > 0 && m.Donation.Event == paypaltest.Payment {
+			r.tally.contradicted++
+		}
 		return err
 	})
 	switch {
