@@ -593,3 +593,26 @@ func TestRefusingRedis(t *testing.T) {
 		t.Errorf("after it has loaded: receipt %q, want %q", again.Receipt, known.Receipt)
 	}
 }
+
+// TestBeatWithoutReplyToWait checks that a beat to whose WAIT Redis does not reply in time
+// is one that too few replicas have. On a busy machine each reply to WAIT may be late, and
+// nothing can be noted.
+func TestBeatWithoutReplyToWait(t *testing.T) {
+	r := redistest.Start(t)
+	config := store.Config{URL: r.URL(), Mode: "standalone", Replicas: 1, ReplicasTimeout: time.Second}
+	for late := 0; late < 3; {
+		s := openWith(t, config)
+		// Redis looks at the timeouts of WAIT ten times a second.
+		c, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
+		_, err := s.Beat(c)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) {
+			late++
+		} else if err != nil {
+			t.Fatalf("Beat: %v", err)
+		}
+		if reason, _ := s.Unreplicated(); !errors.Is(reason, store.ErrNotReplicated) {
+			t.Errorf("after a beat without replicas (%v): %v, want %v", err, reason, store.ErrNotReplicated)
+		}
+	}
+}

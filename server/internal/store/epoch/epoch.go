@@ -147,8 +147,13 @@ func (e *Epoch) beatOn(ctx context.Context, w *wire.Client, marks []mark, fresh 
 	for i, c := range calls {
 		m := &marks[i]
 		var short error
-		if errors.Is(c.Err, wire.ErrNotReplicated) {
+		switch {
+		case errors.Is(c.Err, wire.ErrNotReplicated):
 			short, c.Err = c.Err, nil
+		case errors.Is(c.Err, context.DeadlineExceeded) && w.WaitsForReplicas():
+			// Redis checks the timeouts of WAIT ten times a second only, so its count may come
+			// after the deadline, each time. A note would fail likewise.
+			m.short = fmt.Errorf("%w: no replica acknowledged it in time", wire.ErrNotReplicated)
 		}
 		if c.Err != nil {
 			err = c.Err

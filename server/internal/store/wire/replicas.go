@@ -40,6 +40,9 @@ func (c *Client) send(ctx context.Context, runs []*run) {
 	}
 }
 
+// WaitsForReplicas tells whether an answer waits for replicas.
+func (c *Client) WaitsForReplicas() bool { return c.replicas > 0 }
+
 func failAll(runs []*run, err error) {
 	for _, r := range runs {
 		r.cmd.SetErr(err)
