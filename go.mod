@@ -7,23 +7,23 @@ toolchain go1.26.11
 // What the project depends on directly, and what for.
 require (
 	connectrpc.com/connect v1.21.1 // the JSON door: Connect, gRPC-Web and gRPC over net/http
-	github.com/alicebob/miniredis/v2 v2.40.0 // the embedded store of -dev, of replay and of tests
+	github.com/alicebob/miniredis/v2 v2.40.0 // the embedded store of -dev, of noted-replay and of tests
 	github.com/anishathalye/porcupine v1.3.1 // tests: checks histories for linearizability
 	github.com/cloudevents/sdk-go/v2 v2.16.2 // the gateway: the event that the downstream gets
 	github.com/google/go-cmp v0.7.0 // tests: shows what differs
 	github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus v1.1.1 // the service: metrics of gRPC calls
 	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.4 // the service: logging and recovery around every call
 	github.com/jackc/pgx/v5 v5.13.0 // the gateway's inbox: PostgreSQL
-	github.com/jedib0t/go-pretty/v6 v6.8.3 // notectl: tables
+	github.com/jedib0t/go-pretty/v6 v6.8.3 // notectl and noted-replay: tables and colours
 	github.com/prometheus/client_golang v1.25.0 // metrics of service and gateway
 	github.com/redis/go-redis/v9 v9.23.0 // the store: the client of Redis, sentinels and clusters
 	github.com/rogpeppe/go-internal v1.16.0 // tests: the command line as terminal sessions
-	github.com/schollz/progressbar/v3 v3.19.1 // notectl: progress bars
+	github.com/schollz/progressbar/v3 v3.19.1 // notectl and noted-replay: progress bars
 	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // the gateway: signs what the downstream gets
 	github.com/urfave/cli/v3 v3.14.0 // all mains: flags, environment, help, completion
 	golang.org/x/net v0.62.0 // tests: speaks raw HTTP/2
 	golang.org/x/sys v0.49.0 // the service: how a connection that is not read from is closed
-	golang.org/x/term v0.47.0 // notectl: whether a person is looking
+	golang.org/x/term v0.47.0 // notectl and noted-replay: whether a person is looking
 	golang.org/x/time v0.16.0 // the service: rates of callers
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261019180522-ce908d29299b // errors with their details
 	google.golang.org/grpc v1.85.0 // the service and its Go client

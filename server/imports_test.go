@@ -37,6 +37,7 @@ const (
 		"server/internal/health server/internal/jsonfile server/internal/limits"
 	service = contract + " server " + inside
 	trial   = service + " server/internal/embedded"
+	person  = "client client/cmdline client/paypal client/terminal" // what programs for people stand on
 
 	useGRPC       = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
 	useRedis      = "github.com/redis/go-redis"
@@ -126,9 +127,13 @@ var rooms = []room{
 		useMiniredis + " github.com/urfave testing",
 	},
 	{"server/servertest", trial, "server server/internal/embedded testing " + useGRPC, "github.com/urfave"},
-	{"server/trial", trial, "server server/internal/embedded", "github.com/urfave testing"},
 	{"server/soak", "", "", ""}, // tests alone
 	{"server/cmd/noted", trial, "* server server/internal/embedded server/internal/jsonfile", "testing"},
+	// A program that holds the service, and reads PayPal's messages as clients do.
+	{
+		"server/cmd/noted-replay", trial + " " + person, "* server server/internal/embedded " + person,
+		"testing",
+	},
 
 	// client turns what client/paypal found into requests: neither paypal nor the gateway
 	// knows the generated code.
@@ -149,10 +154,17 @@ var rooms = []room{
 		"client/cmd/noted-gateway", "client client/gateway client/gateway/inbox client/paypal gen/go/noted/v1",
 		"client client/gateway client/gateway/inbox github.com/urfave google.golang.org/protobuf " + useRedis, "testing",
 	},
-	// notectl replay asks a server of its own.
+	// What programs share of reading settings. Those of the server do so too, and client
+	// must not import server, so it is here and knows nothing of either.
+	{"client/cmdline", "", "github.com/urfave", "google.golang.org github.com/prometheus testing"},
 	{
-		"client/cmd/notectl", "client client/paypal server/trial " + trial,
-		"* client client/paypal gen/go/noted/v1 server server/trial", "testing",
+		"client/terminal", "client client/paypal gen/go/noted/v1",
+		"client github.com/jedib0t github.com/schollz golang.org/x/term google.golang.org/protobuf/types",
+		"github.com/urfave testing",
+	},
+	{"client/terminal/terminaltest", "", "github.com/rogpeppe/go-internal", ""},
+	{
+		"client/cmd/notectl", person + " gen/go/noted/v1", "* gen/go/noted/v1 " + person, "testing",
 	},
 	{"client/whole", "", "", ""}, // tests alone
 }
@@ -189,7 +201,7 @@ func TestImports(t *testing.T) {
 			t.Errorf("%s has no row in rooms: add one", path)
 			continue
 		}
-		for _, wrong := range rooms[at].wrong(p.Imports, p.Deps) {
+		for _, wrong := range append(rooms[at].wrong(p.Imports, p.Deps), across(path, p.Deps)...) {
 			t.Errorf("%s %s", path, wrong)
 		}
 		if strings.Contains(path, "/cmd/") || strings.HasSuffix(path, "test") {
@@ -258,6 +270,26 @@ func (r room) wrong(imports, deps []string) (wrong []string) {
 	return wrong
 }
 
+// across tells what a package brings of the other side, whatever its row says. A client
+// brings no package of the server; of the server only programs bring a package of clients.
+func across(path string, deps []string) (wrong []string) {
+	other := ""
+	switch {
+	case under(path, []string{"client"}):
+		other = "server"
+	case under(path, []string{"server"}) && !under(path, []string{"server/cmd"}):
+		other = "client"
+	default:
+		return nil
+	}
+	for _, dep := range deps {
+		if ours, isOurs := strings.CutPrefix(dep, module); isOurs && under(ours, []string{other}) {
+			wrong = append(wrong, "brings "+ours+" along from the other side")
+		}
+	}
+	return wrong
+}
+
 // under tells whether a package is one of those, or below one.
 func under(path string, of []string) bool {
 	return slices.ContainsFunc(of, func(each string) bool { return path == each || strings.HasPrefix(path, each+"/") })
@@ -278,6 +310,31 @@ func TestRooms(t *testing.T) {
 	} {
 		if got := strings.Join(r.wrong(strings.Fields(c.imports), strings.Fields(c.deps)), ", "); got != c.want {
 			t.Errorf("imports %q, brings %q: %q, want %q", c.imports, c.deps, got, c.want)
+		}
+	}
+}
+
+// TestAcross checks that client and server stay apart, but for the programs of the server.
+func TestAcross(t *testing.T) {
+	for _, c := range []struct {
+		path, deps string
+		apart      bool
+	}{
+		{"client", "client/paypal gen/go/noted/v1", true},
+		{"client/cmd/notectl", "client server/internal/store", false},
+		{"client/cmd/notectl", "server", false},
+		{"server", "server/internal/calls", true},
+		{"server/internal/calls", "client", false},
+		{"server/servertest", "client/paypal", false},
+		{"server/cmd/noted-replay", "client server", true},
+		{"gen/go/noted/v1", "", true},
+	} {
+		var deps []string
+		for dep := range strings.FieldsSeq(c.deps) {
+			deps = append(deps, module+dep)
+		}
+		if wrong := across(c.path, deps); (len(wrong) == 0) != c.apart {
+			t.Errorf("%s with %s: %q, want apart %v", c.path, c.deps, wrong, c.apart)
 		}
 	}
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,29 +165,5 @@ func TestWhenAMessageWasReceivedIsShown(t *testing.T) {
 	shown := regexp.MustCompile(`(?m)^  seen +.* ipn 1  received 2026-0[23]-\d\d \d\d:\d5:00 \S+$`)
 	if code != exitFirst || !shown.MatchString(stdout) {
 		t.Errorf("got %d %s%s, want when the message was received", code, stdout, stderr)
-	}
-}
-
-// One fact, two places: what the comment of Once calls undecidable, and what replay does.
-func TestWhatCannotBeDecided(t *testing.T) {
-	names := regexp.MustCompile(`Err[A-Z]\w+`)
-	named := func(file, begin, end string) []string {
-		source, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, rest, _ := strings.Cut(strings.ReplaceAll(string(source), "\n// ", " "), begin)
-		text, _, found := strings.Cut(rest, end)
-		if !found {
-			t.Fatalf("%s has no %q … %q any more", file, begin, end)
-		}
-		list := names.FindAllString(text, -1)
-		slices.Sort(list)
-		return list
-	}
-	said := named("../../once.go", "the matter settles itself. ", " would be the answer every time")
-	done := named("replay_run.go", "for _, why := range []error{", "} {")
-	if len(said) < 5 || !slices.Equal(said, done) {
-		t.Errorf("Once's comment names %s; replay takes %s for undecidable", said, done)
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/terminal"
 	"google.golang.org/grpc/status"
 )
 
@@ -16,7 +16,7 @@ import (
 // where something can be done, lines behind "notectl: hint: ".
 
 func (a *app) warnf(format string, args ...any) {
-	fmt.Fprintln(a.stderr, "notectl: "+printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(a.stderr, "notectl: "+terminal.Printable(fmt.Sprintf(format, args...)))
 }
 
 // complain tells of an error, which names every broken field, and of what can be done.
@@ -117,13 +117,3 @@ func (a *app) complainOfUsage(err error) {
 
 // usagef makes an error of the command line.
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
-// printable keeps what others wrote from steering the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
-}

@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/terminal"
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/urfave/cli/v3"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -158,18 +158,10 @@ func none(cmd *cli.Command) error {
 	return nil
 }
 
-// eventName is how people write an event: payment-pending for EVENT_PAYMENT_PENDING.
-func eventName(event client.Event) string { return spoken(event.String(), "EVENT_") }
-
-// spoken is how people write a name of the contract.
-func spoken(name, prefix string) string {
-	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, prefix), "_", "-"))
-}
-
 func eventNames() []string {
 	names := make([]string, len(notedv1.Event_name)-1)
 	for number := range names {
-		names[number] = eventName(client.Event(number + 1))
+		names[number] = terminal.EventName(client.Event(number + 1))
 	}
 	return names
 }
@@ -202,22 +194,13 @@ func parseEvent(s string) (client.Event, error) {
 	return client.Event(number), nil
 }
 
-// timeLayouts are the spellings of a time without a zone, which is then the local one.
-var timeLayouts = []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"}
-
+// parseTime reads a time of the command line.
 func parseTime(s string) (time.Time, error) {
-	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
-		return t, nil
+	t, err := terminal.ParseTime(s)
+	if err != nil {
+		return time.Time{}, usageError{err}
 	}
-	for _, layout := range timeLayouts {
-		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, usagef(
-		`%q is no time: write 2026-03-01T14:05:00+01:00, or "2026-03-01 14:05" in the local zone`,
-		s,
-	)
+	return t, nil
 }
 
 // parseMoment takes a time, or a duration that counts back from now.
@@ -233,13 +216,4 @@ func parseMoment(s string) (*timestamppb.Timestamp, error) {
 		return nil, err
 	}
 	return timestamppb.New(t), nil
-}
-
-func oneOf(values ...string) func(string) error {
-	return func(s string) error {
-		if !slices.Contains(values, s) {
-			return fmt.Errorf("it is %q and must be one of %s", s, strings.Join(values, ", "))
-		}
-		return nil
-	}
 }

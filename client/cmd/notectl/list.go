@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/cmdline"
+	"github.com/donation-dedupe/noted/client/terminal"
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/urfave/cli/v3"
 )
@@ -30,7 +32,7 @@ off says so, and exits with 1.`,
 			&cli.StringFlag{
 				Name:      "state",
 				Usage:     "`STATE` that a note must be in: held, open or settled",
-				Validator: oneOf("held", "open", "settled"),
+				Validator: cmdline.OneOf("held", "open", "settled"),
 			},
 			&cli.StringFlag{
 				Name:  "seen-only-on",
@@ -59,12 +61,12 @@ func (a *app) list(ctx context.Context, cmd *cli.Command) (int, error) {
 	}
 	defer noted.Close()
 	out := a.printer(cmd)
-	bar := a.progress(-1, "listing")
-	defer bar.clear()
+	bar := terminal.NewProgress(a.stdout, a.stderr, -1, "listing")
+	defer bar.Clear()
 	shown, limit := 0, cmd.Int("limit")
 	for note, err := range noted.List(ctx, request) {
 		if err != nil {
-			bar.clear()
+			bar.Clear()
 			err = errors.Join(err, out.flush()) // what there is, is shown all the same
 			if shown > 0 {
 				a.warnf("the listing broke off: there may be more notes than these")
@@ -75,12 +77,12 @@ func (a *app) list(ctx context.Context, cmd *cli.Command) (int, error) {
 			return 0, err
 		}
 		shown++
-		bar.set(int64(shown))
+		bar.Set(int64(shown))
 		if shown == limit {
 			break
 		}
 	}
-	bar.clear()
+	bar.Clear()
 	if shown == 0 {
 		a.warnf("no such notes")
 	}

@@ -14,11 +14,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/urfave/cli/v3"
 )
 
@@ -37,7 +37,7 @@ const (
 
 // app is one run of the program.
 type app struct {
-	env    func(string) (string, bool)
+	env    cmdline.Env
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
@@ -57,7 +57,7 @@ func (e commandError) Unwrap() error { return e.error }
 func run(
 	ctx context.Context,
 	args []string,
-	env func(string) (string, bool),
+	env cmdline.Env,
 	stdin io.Reader,
 	stdout, stderr io.Writer,
 ) int {
@@ -100,7 +100,7 @@ func (a *app) dial(cmd *cli.Command) (*client.Client, error) {
 }
 
 func (a *app) command() *cli.Command {
-	cli.FlagStringer = singleDash
+	cli.FlagStringer = cmdline.SingleDash
 	root := &cli.Command{
 		Name:      "notectl",
 		Usage:     "ask Noted whether a donation has been noted already",
@@ -160,12 +160,12 @@ Completion with the Tab key:
 				Name:      "o",
 				Value:     "text",
 				Usage:     "`FORMAT` of the answers: text for people, json for programs",
-				Validator: oneOf("text", "json"),
+				Validator: cmdline.OneOf("text", "json"),
 			},
 		}, a.identityFlags()...),
 		Commands: []*cli.Command{
 			a.noteCommand(), a.existsCommand(), a.settleCommand(), a.releaseCommand(), a.extendCommand(),
-			a.listCommand(), a.forgetCommand(), a.identifyCommand(), a.replayCommand(), a.tokenCommand(),
+			a.listCommand(), a.forgetCommand(), a.identifyCommand(), a.tokenCommand(),
 		},
 		EnableShellCompletion: true,
 		ConfigureShellCompletionCommand: func(cmd *cli.Command) {
@@ -193,33 +193,8 @@ Completion with the Tab key:
 	return root
 }
 
-// singleDash shows flags as they are typed throughout this project. The library takes one
-// dash and two.
-func singleDash(flag cli.Flag) string {
-	names, rest, _ := strings.Cut(libraryFlagStringer(flag), "\t")
-	return strings.ReplaceAll(names, "--", "-") + "\t" + rest
-}
-
-var libraryFlagStringer = cli.FlagStringer
-
-// fromEnv reads a flag's value from the environment that run was given.
-type fromEnv struct {
-	name string
-	env  func(string) (string, bool)
-}
-
-func (a *app) from(name string) cli.ValueSourceChain {
-	return cli.NewValueSourceChain(fromEnv{name: name, env: a.env})
-}
-
-func (e fromEnv) Lookup() (string, bool) {
-	value, ok := e.env(e.name)
-	return value, ok && value != ""
-}
-func (e fromEnv) String() string   { return "environment variable " + e.name }
-func (e fromEnv) GoString() string { return e.String() }
-func (e fromEnv) IsFromEnv() bool  { return true }
-func (e fromEnv) Key() string      { return e.name }
+// from reads a flag's value from the environment that run was given.
+func (a *app) from(name string) cli.ValueSourceChain { return a.env.Source(name) }
 
 // now is when ages and holds are counted from.
 func now() time.Time { return time.Now() }

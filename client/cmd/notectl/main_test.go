@@ -1,15 +1,13 @@
 package main
 
 import (
-	"errors"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/donation-dedupe/noted/client/terminal/terminaltest"
 	"github.com/donation-dedupe/noted/server/servertest"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -40,7 +38,7 @@ func TestScripts(t *testing.T) {
 					return nil
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"exits": exits,
+					"exits": terminaltest.Exits,
 					"keep":  keep,
 					"advance": func(ts *testscript.TestScript, neg bool, args []string) {
 						d, err := time.ParseDuration(args[0])
@@ -50,22 +48,6 @@ func TestScripts(t *testing.T) {
 				},
 			})
 		})
-	}
-}
-
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	got := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		exit, ok := errors.AsType[*exec.ExitError](err)
-		if !ok {
-			ts.Fatalf("running %s: %v", args[1], err)
-		}
-		got = exit.ExitCode()
-	}
-	if got != want {
-		ts.Fatalf("%s exited with %d; want %d", strings.Join(args[1:], " "), got, want)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/terminal"
 	"github.com/urfave/cli/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -35,8 +36,8 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 	}
 	defer noted.Close()
 	out := a.printer(cmd)
-	bar := a.progress(size, "noting")
-	defer bar.clear()
+	bar := terminal.NewProgress(a.stdout, a.stderr, size, "noting")
+	defer bar.Clear()
 	in := &requestLines{from: file, ledger: cmd.String("ledger"), hold: holdOf(cmd)}
 
 	var count tally
@@ -51,11 +52,11 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 		}
 		count.add(result.Response.GetVerdict(), err)
 		if size < 0 {
-			bar.set(int64(count.answers()))
+			bar.Set(int64(count.answers()))
 		} else {
-			bar.set(in.read.Load())
+			bar.Set(in.read.Load())
 		}
-		bar.hide()
+		bar.Hide()
 		if err := out.result(a, result, err); err != nil {
 			return 0, err
 		}
@@ -66,7 +67,7 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 			)
 		}
 	}
-	bar.clear()
+	bar.Clear()
 	if err := out.flush(); err != nil {
 		return 0, err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -17,32 +16,24 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/donation-dedupe/noted/client/terminal"
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
 // printer writes answers, for a person or for a program.
 type printer struct {
-	out   *bufio.Writer
-	json  bool
-	color bool
+	terminal.Printer
 	table table.Writer // what list has gathered
 }
 
 func (a *app) printer(cmd *cli.Command) *printer {
-	noColor, _ := a.env("NO_COLOR")
-	terminal, _ := a.env("TERM")
-	return &printer{
-		out:   bufio.NewWriter(a.stdout),
-		json:  cmd.String("o") == "json",
-		color: isTerminal(a.stdout) && noColor == "" && terminal != "dumb",
-	}
+	return &printer{Printer: terminal.NewPrinter(a.stdout, cmd.String("o") == "json", a.env)}
 }
 
 // answer writes the answer to note: a line for the eye, then the facts.
 func (p *printer) answer(response *client.NoteResponse) error {
-	if p.json {
+	if p.JSON {
 		return p.jsonLine(response)
 	}
 	switch response.GetVerdict() {
@@ -59,38 +50,38 @@ func (p *printer) answer(response *client.NoteResponse) error {
 		return unknownVerdict(response)
 	}
 	facts := noteFacts(response.GetNote())
-	facts = append(facts, fact{"evidence", spoken(response.GetEvidence().String(), "EVIDENCE_")})
+	facts = append(facts, terminal.Fact{"evidence", terminal.Spoken(response.GetEvidence().String(), "EVIDENCE_")})
 	if response.GetReceipt() != "" {
-		facts = append(facts, fact{"receipt", response.GetReceipt()})
+		facts = append(facts, terminal.Fact{"receipt", response.GetReceipt()})
 	}
 	if len(response.GetDifferences()) > 0 {
-		facts = append(facts, fact{"differs in", p.paint(text.FgYellow, strings.Join(response.GetDifferences(), ", "))})
+		facts = append(facts, terminal.Fact{"differs in", p.Paint(text.FgYellow, strings.Join(response.GetDifferences(), ", "))})
 	}
-	return p.facts(facts)
+	return p.Facts(facts)
 }
 
 func (p *printer) existence(found *client.Existence) error {
 	switch {
-	case p.json:
+	case p.JSON:
 		return p.jsonLine(found)
 	case found.GetNote() == nil:
-		fmt.Fprintln(p.out, p.paint(text.FgGreen, "NOT NOTED"))
-		return p.out.Flush()
+		fmt.Fprintln(p.Out, p.Paint(text.FgGreen, "NOT NOTED"))
+		return p.Out.Flush()
 	case found.GetExists():
-		fmt.Fprintln(p.out, p.paint(text.FgYellow, "EXISTS"))
+		fmt.Fprintln(p.Out, p.Paint(text.FgYellow, "EXISTS"))
 	default:
-		fmt.Fprintln(p.out, p.paint(text.FgGreen, "OPEN")+"  noted, but given up: the next message is FIRST")
+		fmt.Fprintln(p.Out, p.Paint(text.FgGreen, "OPEN")+"  noted, but given up: the next message is FIRST")
 	}
-	return p.facts(
-		append(noteFacts(found.GetNote()), fact{"evidence", spoken(found.GetEvidence().String(), "EVIDENCE_")}),
+	return p.Facts(
+		append(noteFacts(found.GetNote()), terminal.Fact{"evidence", terminal.Spoken(found.GetEvidence().String(), "EVIDENCE_")}),
 	)
 }
 
 func (p *printer) note(note *client.Note) error {
-	if p.json {
+	if p.JSON {
 		return p.jsonLine(note)
 	}
-	return p.facts(noteFacts(note))
+	return p.Facts(noteFacts(note))
 }
 
 // token writes a token that was just made, and the line that makes it count: two lines,
@@ -100,36 +91,36 @@ func (p *printer) token(token string, made madeToken) error {
 	if err != nil {
 		return err
 	}
-	if p.json {
-		fmt.Fprintf(p.out, "{\"token\":%q,\"callers\":{%q:%s}}\n", token, made.name, line)
+	if p.JSON {
+		fmt.Fprintf(p.Out, "{\"token\":%q,\"callers\":{%q:%s}}\n", token, made.name, line)
 	} else {
-		fmt.Fprintf(p.out, "%s\n%q: %s\n", token, made.name, line)
+		fmt.Fprintf(p.Out, "%s\n%q: %s\n", token, made.name, line)
 	}
-	return p.out.Flush()
+	return p.Out.Flush()
 }
 
 func (p *printer) skipped(identified paypal.Identified) error {
-	if p.json {
-		p.out.Write(identified.AppendJSON(nil))
+	if p.JSON {
+		p.Out.Write(identified.AppendJSON(nil))
 	} else {
-		fmt.Fprintln(p.out, p.paint(text.FgYellow, "SKIPPED")+"  "+printable(identified.Skipped))
+		fmt.Fprintln(p.Out, p.Paint(text.FgYellow, "SKIPPED")+"  "+terminal.Printable(identified.Skipped))
 	}
-	return p.out.Flush()
+	return p.Out.Flush()
 }
 
 // row writes an answer as one of several, on one line, in columns that fit PayPal's ids.
 func (p *printer) row(response *client.NoteResponse) error {
-	if p.json {
+	if p.JSON {
 		return p.jsonLine(response)
 	}
 	donation := response.GetNote().GetDonation()
 	line := fmt.Sprintf(
 		"%s  %-10s  %-16s  %12s  %-16s  %s",
 		p.verdict(response.GetVerdict(), 9),
-		eventName(event(donation)),
+		terminal.EventName(terminal.EventOf(donation)),
 		donation.GetSeriesId(),
-		amount(donation),
-		spoken(response.GetEvidence().String(), "EVIDENCE_"),
+		terminal.Amount(donation),
+		terminal.Spoken(response.GetEvidence().String(), "EVIDENCE_"),
 		response.GetNote().GetDonationId(),
 	)
 	if response.GetReceipt() != "" {
@@ -139,10 +130,10 @@ func (p *printer) row(response *client.NoteResponse) error {
 		line += "  come back in " + seconds(response.GetRetryAfter().AsDuration())
 	}
 	if len(response.GetDifferences()) > 0 {
-		line += "  " + p.paint(text.FgYellow, "differs in "+strings.Join(response.GetDifferences(), ", "))
+		line += "  " + p.Paint(text.FgYellow, "differs in "+strings.Join(response.GetDifferences(), ", "))
 	}
-	fmt.Fprintln(p.out, line)
-	return p.out.Flush()
+	fmt.Fprintln(p.Out, line)
+	return p.Out.Flush()
 }
 
 // result writes one answer of note -f. For a program an error is a line too, so that
@@ -151,7 +142,7 @@ func (p *printer) result(a *app, result client.NoteResult, err error) error {
 	switch {
 	case err == nil:
 		return p.row(result.Response)
-	case p.json:
+	case p.JSON:
 		s := status.Convert(err)
 		return p.jsonLine(&notedv1.NoteDonationsResponse{Result: &notedv1.NoteDonationsResponse_Error_{
 			Error: &notedv1.NoteDonationsResponse_Error{
@@ -167,7 +158,7 @@ func (p *printer) result(a *app, result client.NoteResult, err error) error {
 
 // listed adds a note to the table, or writes it for a program.
 func (p *printer) listed(note *client.Note) error {
-	if p.json {
+	if p.JSON {
 		return p.jsonLine(note)
 	}
 	if p.table == nil {
@@ -185,7 +176,7 @@ func (p *printer) listed(note *client.Note) error {
 	}
 	donation := note.GetDonation()
 	p.table.AppendRow(table.Row{
-		local(note.GetNotedAt()), donation.GetSeriesId(), eventName(event(donation)), amount(donation),
+		terminal.Local(note.GetNotedAt()), donation.GetSeriesId(), terminal.EventName(terminal.EventOf(donation)), terminal.Amount(donation),
 		p.state(note.GetState()), seenOn(note), note.GetAttempt(), note.GetDonationId(),
 	})
 	return nil
@@ -195,10 +186,10 @@ func (p *printer) listed(note *client.Note) error {
 func (p *printer) flush() error {
 	if p.table != nil {
 		for line := range strings.Lines(p.table.Render() + "\n") {
-			fmt.Fprintln(p.out, strings.TrimRight(line, " \n"))
+			fmt.Fprintln(p.Out, strings.TrimRight(line, " \n"))
 		}
 	}
-	return p.out.Flush()
+	return p.Out.Flush()
 }
 
 func (p *printer) jsonLine(message proto.Message) error {
@@ -213,57 +204,47 @@ func (p *printer) jsonLine(message proto.Message) error {
 		return fmt.Errorf("printing the answer: %w", err)
 	}
 	compact.WriteByte('\n')
-	p.out.Write(compact.Bytes())
-	return p.out.Flush()
+	p.Out.Write(compact.Bytes())
+	return p.Out.Flush()
 }
 
 func (p *printer) headline(verdict client.Verdict, meaning string) {
-	fmt.Fprintln(p.out, p.verdict(verdict, 0)+"  "+meaning)
+	fmt.Fprintln(p.Out, p.verdict(verdict, 0)+"  "+meaning)
 }
 
-// fact is a line of an answer.
-type fact struct{ name, value string }
-
-func (p *printer) facts(facts []fact) error {
-	for _, f := range facts {
-		fmt.Fprintf(p.out, "  %-11s %s\n", f.name, f.value)
-	}
-	return p.out.Flush()
-}
-
-func noteFacts(note *client.Note) []fact {
+func noteFacts(note *client.Note) []terminal.Fact {
 	donation := note.GetDonation()
-	what := []string{eventName(event(donation)), donation.GetSeriesId()}
+	what := []string{terminal.EventName(terminal.EventOf(donation)), donation.GetSeriesId()}
 	if donation.GetAmount() != "" {
-		what = append(what, amount(donation))
+		what = append(what, terminal.Amount(donation))
 	}
 	if donation.GetOccurredAt() != nil {
-		what = append(what, "of "+local(donation.GetOccurredAt()))
+		what = append(what, "of "+terminal.Local(donation.GetOccurredAt()))
 	}
-	facts := []fact{{"donation", strings.Join(what, "  ")}, {"id", note.GetDonationId()}}
+	facts := []terminal.Fact{{"donation", strings.Join(what, "  ")}, {"id", note.GetDonationId()}}
 	if donation.GetLedger() != "" {
-		facts = append(facts, fact{"ledger", donation.GetLedger()})
+		facts = append(facts, terminal.Fact{"ledger", donation.GetLedger()})
 	}
-	state := spoken(note.GetState().String(), "STATE_")
+	state := terminal.Spoken(note.GetState().String(), "STATE_")
 	if held := note.GetHeldUntil(); held != nil {
-		state += fmt.Sprintf(", hold until %s (%s)", local(held), until(held.AsTime()))
+		state += fmt.Sprintf(", hold until %s (%s)", terminal.Local(held), until(held.AsTime()))
 	}
 	if note.GetAttempt() > 1 {
 		state += fmt.Sprintf(", attempt %d", note.GetAttempt())
 	}
 	facts = append(
 		facts,
-		fact{"state", state},
-		fact{"noted at", local(note.GetNotedAt())},
-		fact{"forget at", local(note.GetForgetAt())},
+		terminal.Fact{"state", state},
+		terminal.Fact{"noted at", terminal.Local(note.GetNotedAt())},
+		terminal.Fact{"forget at", terminal.Local(note.GetForgetAt())},
 	)
 	for _, s := range note.GetSightings() {
 		message := s.GetMessage()
-		seen := strings.TrimSpace(local(s.GetSeenAt()) + "  " + message.GetChannel() + " " + message.GetId())
+		seen := strings.TrimSpace(terminal.Local(s.GetSeenAt()) + "  " + message.GetChannel() + " " + message.GetId())
 		if received := message.GetReceivedAt(); received != nil {
-			seen += "  received " + local(received)
+			seen += "  received " + terminal.Local(received)
 		}
-		facts = append(facts, fact{"seen", seen})
+		facts = append(facts, terminal.Fact{"seen", seen})
 	}
 	return facts
 }
@@ -277,36 +258,18 @@ func (p *printer) verdict(verdict client.Verdict, width int) string {
 	case client.Held:
 		color = text.FgCyan
 	}
-	return p.paint(color, fmt.Sprintf("%-*s", width, name))
+	return p.Paint(color, fmt.Sprintf("%-*s", width, name))
 }
 
 func (p *printer) state(state client.State) string {
-	name := spoken(state.String(), "STATE_")
+	name := terminal.Spoken(state.String(), "STATE_")
 	switch state {
 	case client.StateOpen:
-		return p.paint(text.FgRed, name)
+		return p.Paint(text.FgRed, name)
 	case client.StateHeld:
-		return p.paint(text.FgCyan, name)
+		return p.Paint(text.FgCyan, name)
 	}
 	return name
-}
-
-func (p *printer) paint(color text.Color, s string) string {
-	if !p.color {
-		return s
-	}
-	return "\x1b[" + fmt.Sprint(int(color)) + "m" + s + "\x1b[0m"
-}
-
-func event(donation *client.Donation) client.Event {
-	if donation.GetEvent() == 0 {
-		return client.EventPayment
-	}
-	return donation.GetEvent()
-}
-
-func amount(donation *client.Donation) string {
-	return strings.TrimSpace(donation.GetAmount() + " " + donation.GetCurrencyCode())
 }
 
 func seenOn(note *client.Note) string {
@@ -317,14 +280,6 @@ func seenOn(note *client.Note) string {
 		}
 	}
 	return strings.Join(channels, " ")
-}
-
-// local shows a time as a person's clock would.
-func local(t *timestamppb.Timestamp) string {
-	if t == nil {
-		return ""
-	}
-	return t.AsTime().Local().Format("2006-01-02 15:04:05 MST")
 }
 
 // until shows how long something will last, in whole seconds.

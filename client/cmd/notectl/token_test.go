@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/donation-dedupe/noted/client/terminal/terminaltest"
 	"github.com/donation-dedupe/noted/server/servertest"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -65,7 +66,7 @@ func TestSecure(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
+			"exits": terminaltest.Exits,
 			"keep":  keep,
 			"callers": func(ts *testscript.TestScript, _ bool, args []string) {
 				writeFile(t, at("callers.json"), "{"+first+",\n"+args[0]+"}")

@@ -15,8 +15,8 @@ import (
 
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/paypal"
+	"github.com/donation-dedupe/noted/client/terminal"
 	"github.com/donation-dedupe/noted/server"
-	"github.com/donation-dedupe/noted/server/trial"
 )
 
 // The design that Noted replaces.
@@ -24,6 +24,18 @@ const (
 	replacedKeeps = time.Hour       // a series id is known so long
 	replacedLag   = 2 * time.Second // between the look and the note: what a receiver takes to process a donation
 )
+
+// maxBody is far more than PayPal sends.
+const maxBody = 4 << 20
+
+// channels are the two kinds of message that PayPal sends.
+var channels = []struct {
+	name     string
+	identify func([]byte) (paypal.Identified, error)
+}{
+	{"ipn", paypal.IdentifyIPN},
+	{"webhook", paypal.IdentifyWebhook},
+}
 
 // A replay asks about every message of an archive, with each of its windows.
 //
@@ -243,12 +255,12 @@ func (r *replay) replayBatch(ctx context.Context, batch []int32) error {
 func (r *replay) ask(ctx context.Context, window int, batch []int32, pairs []paypal.Pair) (err error) {
 	rules := r.rules
 	rules.MatchWindow = r.windows[window]
-	noted, err := trial.Start(time.Unix(0, r.at(r.items[batch[0]])), rules)
+	noted, err := startTrial(time.Unix(0, r.at(r.items[batch[0]])), rules)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, noted.Close()) }()
-	asker, err := client.New(noted.Addr(), client.Config{Timeout: trial.Patience})
+	defer func() { err = errors.Join(err, noted.stop()) }()
+	asker, err := client.New(noted.server.Addr(), client.Config{Timeout: patience})
 	if err != nil {
 		return err
 	}
@@ -256,7 +268,7 @@ func (r *replay) ask(ctx context.Context, window int, batch []int32, pairs []pay
 
 	firsts := map[string]int32{} // :: donation id → its first item
 	for i, at := range batch {
-		if err := noted.MoveTo(time.Unix(0, r.at(r.items[at]))); err != nil {
+		if err := noted.moveTo(time.Unix(0, r.at(r.items[at]))); err != nil {
 			return err
 		}
 		donation, message := client.FromPayPal(pairs[i], "")
@@ -265,7 +277,7 @@ func (r *replay) ask(ctx context.Context, window int, batch []int32, pairs []pay
 		if why := cannotDecide(err); why != nil {
 			r.answers[window][at] = answer{first: undecided}
 			if len(r.windows) == 1 {
-				r.tellAside(r.items[at].arrival, remark{"undecided", eventName(event(donation)), why.Error()})
+				r.tellAside(r.items[at].arrival, remark{"undecided", terminal.EventName(terminal.EventOf(donation)), why.Error()})
 			}
 			continue
 		}

@@ -90,7 +90,7 @@ func (p *archive) find(ctx context.Context, args []string) error {
 
 // copy copies what can be read once only, from somewhere that is called name.
 func (p *archive) copy(ctx context.Context, from io.Reader, name string) error {
-	file, err := os.CreateTemp("", "notectl-replay-*")
+	file, err := os.CreateTemp("", "noted-replay-*")
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/cmdline"
+	"github.com/donation-dedupe/noted/client/terminal"
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
@@ -22,14 +24,14 @@ type sweptWindow struct {
 
 // sweep writes a line for each window, then one for each answer that changes from one to
 // the next.
-func (r *replayReport) sweep() error {
+func (r *report) sweep() error {
 	windows := make([]sweptWindow, len(r.windows))
 	for w := range windows {
 		windows[w] = r.sweptWindow(w)
 	}
-	if !r.out.json {
+	if !r.out.JSON {
 		fmt.Fprintln(
-			r.out.out,
+			r.out.Out,
 			strings.TrimRight(
 				fmt.Sprintf(
 					"%-8s  %9s  %10s  %9s  %11s  %9s  %7s",
@@ -46,11 +48,11 @@ func (r *replayReport) sweep() error {
 		)
 	}
 	for w, s := range windows {
-		if r.out.json {
+		if r.out.JSON {
 			if err := r.object(
 				"window",
 				jsonWindow{
-					span(s.window),
+					cmdline.FormatSpan(s.window),
 					s.window == r.rules.MatchWindow,
 					s.donations,
 					s.duplicates.total(),
@@ -70,7 +72,7 @@ func (r *replayReport) sweep() error {
 		}
 		line := fmt.Sprintf(
 			"%-8s  %9d  %10d  %9d  %11d  %9d  %7s",
-			span(s.window),
+			cmdline.FormatSpan(s.window),
 			s.donations,
 			s.duplicates.total(),
 			s.duplicates["paired"],
@@ -79,20 +81,20 @@ func (r *replayReport) sweep() error {
 			changed,
 		)
 		if s.window == r.rules.MatchWindow {
-			line += "  " + r.out.paint(text.FgCyan, "-match-window")
+			line += "  " + r.out.Paint(text.FgCyan, "-match-window")
 		}
-		fmt.Fprintln(r.out.out, strings.TrimRight(line, " "))
+		fmt.Fprintln(r.out.Out, strings.TrimRight(line, " "))
 	}
 	if err := r.changes(windows); err != nil {
 		return err
 	}
-	if !r.out.json {
-		fmt.Fprintln(r.out.out, "\n"+r.plateau(windows))
+	if !r.out.JSON {
+		fmt.Fprintln(r.out.Out, "\n"+r.plateau(windows))
 	}
-	return r.out.out.Flush()
+	return r.out.Out.Flush()
 }
 
-func (r *replayReport) sweptWindow(window int) sweptWindow {
+func (r *report) sweptWindow(window int) sweptWindow {
 	s := sweptWindow{window: r.windows[window], duplicates: count{}, onlyOn: count{}}
 	_ = r.donationsOf(window, func(t told) error { // which fails only where its function does
 		s.donations++
@@ -116,7 +118,7 @@ func (r *replayReport) sweptWindow(window int) sweptWindow {
 }
 
 // changes writes the answers that are others than with the window before.
-func (r *replayReport) changes(windows []sweptWindow) error {
+func (r *report) changes(windows []sweptWindow) error {
 	headed := false
 	for w, s := range windows {
 		if !r.rows {
@@ -129,14 +131,14 @@ func (r *replayReport) changes(windows []sweptWindow) error {
 			}
 			donation, _ := client.FromPayPal(pair, "")
 			before, after := r.answers[w-1][at], r.answers[w][at]
-			if r.out.json {
+			if r.out.JSON {
 				d, err := contractJSON(donation)
 				if err != nil {
 					return err
 				}
 				m := r.past.arrivals[r.items[at].arrival]
 				err = r.object("change", jsonChange{
-					span(s.window), jsonTime(m.time()), r.past.place(m), pair.Message.Channel, d,
+					cmdline.FormatSpan(s.window), jsonTime(m.time()), r.past.place(m), pair.Message.Channel, d,
 					jsonAnswer(before, at), jsonAnswer(after, at),
 				})
 				if err != nil {
@@ -147,7 +149,7 @@ func (r *replayReport) changes(windows []sweptWindow) error {
 			if !headed {
 				headed = true
 				fmt.Fprintln(
-					r.out.out,
+					r.out.Out,
 					"\nFROM      "+strings.TrimRight(
 						fmt.Sprintf(
 							"%-24s  %-17s  %-15s  %12s  %-8s  %s",
@@ -163,13 +165,13 @@ func (r *replayReport) changes(windows []sweptWindow) error {
 				)
 			}
 			fmt.Fprintf(
-				r.out.out,
+				r.out.Out,
 				"%-8s  %-24s  %-17s  %-15s  %12s  %-8s  %s\n",
-				span(s.window),
+				cmdline.FormatSpan(s.window),
 				localTime(r.at(r.items[at])),
 				donation.GetSeriesId(),
-				eventName(event(donation)),
-				amount(donation),
+				terminal.EventName(terminal.EventOf(donation)),
+				terminal.Amount(donation),
 				pair.Message.Channel,
 				changeOf(before, after, at),
 			)
@@ -198,7 +200,7 @@ func spokenAnswer(a answer, at int32) string {
 
 // plateau says how far the windows reach whose answers are those of the window that is
 // set.
-func (r *replayReport) plateau(windows []sweptWindow) string {
+func (r *report) plateau(windows []sweptWindow) string {
 	set := 0
 	for w, s := range windows {
 		if s.window == r.rules.MatchWindow {
@@ -213,9 +215,9 @@ func (r *replayReport) plateau(windows []sweptWindow) string {
 		to++
 	}
 	if from == to {
-		return fmt.Sprintf("the answers of %s are those of no other window tried", span(windows[set].window))
+		return fmt.Sprintf("the answers of %s are those of no other window tried", cmdline.FormatSpan(windows[set].window))
 	}
-	return fmt.Sprintf("the answers are the same from %s to %s", span(windows[from].window), span(windows[to].window))
+	return fmt.Sprintf("the answers are the same from %s to %s", cmdline.FormatSpan(windows[from].window), cmdline.FormatSpan(windows[to].window))
 }
 
 // What -sweep -o json writes.

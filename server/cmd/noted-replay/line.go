@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/donation-dedupe/noted/client/terminal"
 )
 
 // Messages came after PayPal began and before the store's times end.
@@ -31,7 +33,7 @@ func parseMessageLine(line []byte) (arrival, []byte, error) {
 	if l.At == "" {
 		return arrival{}, nil, errors.New(`"at", the time of arrival, is missing`)
 	}
-	at, err := parseTime(l.At)
+	at, err := terminal.ParseTime(l.At)
 	if err != nil {
 		return arrival{}, nil, fmt.Errorf(`"at": %w`, err)
 	}

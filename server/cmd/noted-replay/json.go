@@ -57,7 +57,7 @@ type (
 	}
 )
 
-func (r *replayReport) jsonDonation(t told, donation *client.Donation) error {
+func (r *report) jsonDonation(t told, donation *client.Donation) error {
 	d := jsonDonation{SeenOn: t.channels, Processed: t.processed}
 	var err error
 	if d.Donation, err = contractJSON(donation); err != nil {
@@ -73,7 +73,7 @@ func (r *replayReport) jsonDonation(t told, donation *client.Donation) error {
 	return r.object("donation", d)
 }
 
-func (r *replayReport) jsonMessage(window int, at int32, pair paypal.Pair) jsonMessage {
+func (r *report) jsonMessage(window int, at int32, pair paypal.Pair) jsonMessage {
 	m, answer := r.past.arrivals[r.items[at].arrival], r.answers[window][at]
 	return jsonMessage{
 		At: jsonTime(
@@ -89,7 +89,7 @@ func (r *replayReport) jsonMessage(window int, at int32, pair paypal.Pair) jsonM
 	}
 }
 
-func (r *replayReport) jsonEnd(s *sums) error {
+func (r *report) jsonEnd(s *sums) error {
 	kinds := count{}
 	for _, a := range r.orderedAsides() {
 		of := a.remark.Value()
@@ -135,14 +135,14 @@ func contractJSON(donation *client.Donation) (json.RawMessage, error) {
 }
 
 // object writes a line {"name":…}.
-func (r *replayReport) object(name string, value any) error {
+func (r *report) object(name string, value any) error {
 	line, err := json.Marshal(map[string]any{name: value})
 	if err != nil {
 		return fmt.Errorf("printing the answer: %w", err)
 	}
-	r.out.out.Write(append(line, '\n'))
+	r.out.Out.Write(append(line, '\n'))
 	if name == "summary" {
-		return r.out.out.Flush()
+		return r.out.Out.Flush()
 	}
 	return nil
 }

@@ -1,11 +1,9 @@
-package trial_test
+package main
 
 import (
 	"context"
 	"errors"
-	"os/exec"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,23 +13,22 @@ import (
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/server"
-	"github.com/donation-dedupe/noted/server/trial"
 )
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func begin(t *testing.T, rules server.Rules) (*trial.Server, notedv1.DedupeServiceClient) {
+func begin(t *testing.T, rules server.Rules) (*trial, notedv1.DedupeServiceClient) {
 	t.Helper()
-	s, err := trial.Start(start, rules)
+	s, err := startTrial(start, rules)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Errorf("Close: %v", err)
+		if err := s.stop(); err != nil {
+			t.Errorf("stop: %v", err)
 		}
 	})
-	conn, err := grpc.NewClient(s.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(s.server.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +39,7 @@ func begin(t *testing.T, rules server.Rules) (*trial.Server, notedv1.DedupeServi
 // The clock stands where it was put, and what it passes over has happened.
 func TestMoveTo(t *testing.T) {
 	s, asker := begin(t, server.Rules{Retention: 10 * 24 * time.Hour})
-	ctx, cancel := context.WithTimeout(t.Context(), trial.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	note := func(want notedv1.Verdict) *notedv1.Note {
 		t.Helper()
@@ -51,7 +48,7 @@ func TestMoveTo(t *testing.T) {
 			Message:  &notedv1.Message{Channel: "ipn", Id: "1"},
 		})
 		if err != nil || answer.GetVerdict() != want {
-			t.Fatalf("NoteDonation at %v = %v, %v; want %v", s.Now(), answer.GetVerdict(), err, want)
+			t.Fatalf("NoteDonation at %v = %v, %v; want %v", s.store.Now(), answer.GetVerdict(), err, want)
 		}
 		return answer.GetNote()
 	}
@@ -67,13 +64,13 @@ func TestMoveTo(t *testing.T) {
 		{10*24*time.Hour + time.Second, notedv1.Verdict_VERDICT_FIRST},
 		{30 * 365 * 24 * time.Hour, notedv1.Verdict_VERDICT_FIRST},
 	} {
-		if err := s.MoveTo(start.Add(step.after)); err != nil {
+		if err := s.moveTo(start.Add(step.after)); err != nil {
 			t.Fatal(err)
 		}
 		note(step.want)
 	}
-	if err := s.MoveTo(start); !errors.Is(err, trial.ErrBackwards) {
-		t.Errorf("MoveTo(an earlier time) = %v; want ErrBackwards", err)
+	if err := s.moveTo(start); !errors.Is(err, errBackwards) {
+		t.Errorf("moveTo(an earlier time) = %v; want errBackwards", err)
 	}
 }
 
@@ -103,22 +100,7 @@ func TestRules(t *testing.T) {
 			t.Errorf("with transaction ids %s the verdicts are %v; want %v", ids, got, want)
 		}
 	}
-	if s, err := trial.Start(start, server.Rules{MatchWindow: -1}); !errors.Is(err, server.ErrConfig) {
-		t.Errorf("Start with a negative match window = %v, %v; want ErrConfig", s, err)
-	}
-}
-
-// What is for tests stays out of programs.
-func TestImports(t *testing.T) {
-	for _, path := range []string{"server/trial", "client/cmd/notectl"} {
-		output, err := exec.Command("go", "list", "-deps", "../../"+path).Output()
-		if err != nil {
-			t.Fatalf("go list -deps %s: %v", path, err)
-		}
-		for dependency := range strings.FieldsSeq(string(output)) {
-			if dependency == "testing" || strings.HasSuffix(dependency, "/servertest") {
-				t.Errorf("%s brings %s along", path, dependency)
-			}
-		}
+	if s, err := startTrial(start, server.Rules{MatchWindow: -1}); !errors.Is(err, server.ErrConfig) {
+		t.Errorf("startTrial with a negative match window = %v, %v; want ErrConfig", s, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -50,9 +51,9 @@ func TestReplayBatches(t *testing.T) {
 	half := len(lines) / 2
 	a, b := write(t, "a.jsonl", lines[:half]), write(t, "b.jsonl", lines[half:])
 
-	code, stdout, stderr := notectl(t, "-o", "json", "replay", a, b)
-	if code != exitFirst || stderr != "" {
-		t.Fatalf("notectl replay exited with %d: %s", code, stderr)
+	code, stdout, stderr := replayed(t, "-o", "json", a, b)
+	if code != exitDone || stderr != "" {
+		t.Fatalf("noted-replay exited with %d: %s", code, stderr)
 	}
 	got := map[string][]string{}
 	var order []string
@@ -97,22 +98,27 @@ func TestReplayBatches(t *testing.T) {
 	}
 }
 
-func TestSpan(t *testing.T) {
-	for s, want := range map[string]time.Duration{
-		"30s": 30 * time.Second, "500ms": 500 * time.Millisecond, "2h": 2 * time.Hour, "1h30m": 90 * time.Minute, "24h": 24 * time.Hour, "45d": 45 * 24 * time.Hour, "1d12h": 36 * time.Hour,
-	} {
-		got, err := parseSpan(s)
-		if err != nil || got != want {
-			t.Errorf("parseSpan(%q) = %v, %v; want %v", s, got, err, want)
+// One fact, two places: what the comment of Once calls undecidable, and what replay does.
+func TestWhatCannotBeDecided(t *testing.T) {
+	names := regexp.MustCompile(`Err[A-Z]\w+`)
+	named := func(file, begin, end string) []string {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if again, err := parseSpan(span(got)); err != nil || again != got {
-			t.Errorf("parseSpan(span(%v)) = parseSpan(%q) = %v, %v", got, span(got), again, err)
+		_, rest, _ := strings.Cut(strings.ReplaceAll(string(source), "\n// ", " "), begin)
+		text, _, found := strings.Cut(rest, end)
+		if !found {
+			t.Fatalf("%s has no %q … %q any more", file, begin, end)
 		}
+		list := names.FindAllString(text, -1)
+		slices.Sort(list)
+		return list
 	}
-	for _, s := range []string{"", "soon", "d", "-2h", "-1d", "1d-30h", "0s", "2", "99999d"} {
-		if got, err := parseSpan(s); err == nil {
-			t.Errorf("parseSpan(%q) = %v; want an error", s, got)
-		}
+	said := named("../../../client/once.go", "the matter settles itself. ", " would be the answer every time")
+	done := named("run.go", "for _, why := range []error{", "} {")
+	if len(said) < 5 || !slices.Equal(said, done) {
+		t.Errorf("Once's comment names %s; replay takes %s for undecidable", said, done)
 	}
 }
 
@@ -125,10 +131,10 @@ func write(t *testing.T, name string, lines []string) string {
 	return path
 }
 
-func notectl(t *testing.T, args ...string) (code int, stdout, stderr string) {
+func replayed(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, trouble bytes.Buffer
 	noEnv := func(string) (string, bool) { return "", false }
-	code = run(t.Context(), append([]string{"notectl"}, args...), noEnv, strings.NewReader(""), &out, &trouble)
+	code = run(t.Context(), append([]string{"noted-replay"}, args...), noEnv, strings.NewReader(""), &out, &trouble)
 	return code, out.String(), trouble.String()
 }

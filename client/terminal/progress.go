@@ -1,6 +1,7 @@
-package main
+package terminal
 
 import (
+	"io"
 	"os"
 	"time"
 
@@ -8,20 +9,21 @@ import (
 	"golang.org/x/term"
 )
 
-// progress is a bar on stderr; nil, which does nothing, where stderr is no terminal.
-type progress struct {
+// Progress is a bar on standard error; nil, which does nothing, where standard error is no
+// terminal.
+type Progress struct {
 	bar    *progressbar.ProgressBar
 	shared bool // answers scroll over the same terminal
 }
 
-// progress shows how far a long command is: a bar of bytes, or a count where the size is
-// not known (-1).
-func (a *app) progress(size int64, what string) *progress {
-	if !isTerminal(a.stderr) {
+// NewProgress shows how far a long command is: a bar of bytes, or a count where the size
+// is not known (-1).
+func NewProgress(stdout, stderr io.Writer, size int64, what string) *Progress {
+	if !isTerminal(stderr) {
 		return nil
 	}
 	options := []progressbar.Option{
-		progressbar.OptionSetWriter(a.stderr),
+		progressbar.OptionSetWriter(stderr),
 		progressbar.OptionSetDescription(what),
 		progressbar.OptionThrottle(100 * time.Millisecond),
 		progressbar.OptionClearOnFinish(),
@@ -34,26 +36,28 @@ func (a *app) progress(size int64, what string) *progress {
 	} else {
 		options = append(options, progressbar.OptionSpinnerType(14), progressbar.OptionShowCount())
 	}
-	return &progress{bar: progressbar.NewOptions64(size, options...), shared: isTerminal(a.stdout)}
+	return &Progress{bar: progressbar.NewOptions64(size, options...), shared: isTerminal(stdout)}
 }
 
-// The bar's own errors are those of writing to stderr, where nobody could be told of
-// them.
+// The bar's own errors are those of writing to standard error, where they could not be
+// reported either.
 
-func (p *progress) set(to int64) {
+// Set moves the bar.
+func (p *Progress) Set(to int64) {
 	if p != nil {
 		_ = p.bar.Set64(to)
 	}
 }
 
-// hide takes the bar off the line that an answer is about to be written on.
-func (p *progress) hide() {
+// Hide takes the bar off the line that an answer is about to be written on.
+func (p *Progress) Hide() {
 	if p != nil && p.shared {
 		_ = p.bar.Clear()
 	}
 }
 
-func (p *progress) clear() {
+// Clear takes the bar away for good.
+func (p *Progress) Clear() {
 	if p != nil {
 		_ = p.bar.Clear()
 		_ = p.bar.Exit()

@@ -9,15 +9,16 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/terminal"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// A replayReport writes what a replay has found. It writes a donation at a time, and
+// A report writes what a replay has found. It writes a donation at a time, and
 // reads again what stands in its messages.
-type replayReport struct {
+type report struct {
 	*replay
-	out  *printer
+	out  terminal.Printer
 	rows bool
 }
 
@@ -101,7 +102,9 @@ func (r *replay) donationsOf(window int, each func(told) error) error {
 	return nil
 }
 
-func evidenceName(evidence client.Evidence) string { return spoken(evidence.String(), "EVIDENCE_") }
+func evidenceName(evidence client.Evidence) string {
+	return terminal.Spoken(evidence.String(), "EVIDENCE_")
+}
 
 // sums are what a replay comes to.
 type sums struct {
@@ -156,7 +159,7 @@ func (s *sums) countMessages(p *archive) {
 }
 
 // donations writes a line for each donation, then the asides, then the sums.
-func (r *replayReport) donations() error {
+func (r *report) donations() error {
 	total := newSums()
 	total.countMessages(r.past)
 	headed := false
@@ -166,11 +169,11 @@ func (r *replayReport) donations() error {
 			return err
 		}
 		donation, _ := client.FromPayPal(pair, "")
-		total.add(t, eventName(event(donation)))
+		total.add(t, terminal.EventName(terminal.EventOf(donation)))
 		switch {
 		case !r.rows:
 			return nil
-		case r.out.json:
+		case r.out.JSON:
 			return r.jsonDonation(t, donation)
 		case !headed:
 			headed = true
@@ -179,8 +182,8 @@ func (r *replayReport) donations() error {
 		r.line(
 			localTime(r.at(r.items[t.items[0]])),
 			donation.GetSeriesId(),
-			eventName(event(donation)),
-			amount(donation),
+			terminal.EventName(terminal.EventOf(donation)),
+			terminal.Amount(donation),
 			seenOnly(t.channels),
 			r.fate(t.processed),
 			duplicates(t.evidence),
@@ -191,23 +194,23 @@ func (r *replayReport) donations() error {
 		return err
 	}
 	if headed {
-		fmt.Fprintln(r.out.out)
+		fmt.Fprintln(r.out.Out)
 	}
 	for _, answer := range r.answers[0] {
 		if answer.first == undecided {
 			total.undecided++
 		}
 	}
-	if r.out.json {
+	if r.out.JSON {
 		return r.jsonEnd(total)
 	}
 	r.asides()
-	return r.out.facts(r.totals(total))
+	return r.out.Facts(r.totals(total))
 }
 
 // line writes a donation in columns that fit PayPal's ids, so that nothing need be kept
 // until the widths are known.
-func (r *replayReport) line(at, series, event, amount, seenOn, fate, duplicates string) {
+func (r *report) line(at, series, event, amount, seenOn, fate, duplicates string) {
 	line := fmt.Sprintf(
 		"%-24s  %-17s  %-15s  %12s  %-12s  %s  %s",
 		at,
@@ -218,7 +221,7 @@ func (r *replayReport) line(at, series, event, amount, seenOn, fate, duplicates 
 		pad(fate, 10),
 		duplicates,
 	)
-	fmt.Fprintln(r.out.out, strings.TrimRight(line, " "))
+	fmt.Fprintln(r.out.Out, strings.TrimRight(line, " "))
 }
 
 // pad fills up to a width on the screen: colours have none.
@@ -226,7 +229,9 @@ func pad(s string, width int) string {
 	return s + strings.Repeat(" ", max(0, width-text.StringWidthWithoutEscSequences(s)))
 }
 
-func localTime(nanoseconds int64) string { return local(timestamppb.New(time.Unix(0, nanoseconds))) }
+func localTime(nanoseconds int64) string {
+	return terminal.Local(timestamppb.New(time.Unix(0, nanoseconds)))
+}
 
 func seenOnly(channels []string) string {
 	if len(channels) == 1 {
@@ -236,16 +241,16 @@ func seenOnly(channels []string) string {
 }
 
 // fate is what the design that Noted replaces would have done with a donation.
-func (r *replayReport) fate(processed int) string {
+func (r *report) fate(processed int) string {
 	switch processed {
 	case 0:
-		return r.out.paint(text.FgRed, "lost")
+		return r.out.Paint(text.FgRed, "lost")
 	case 1:
 		return "once"
 	case 2:
-		return r.out.paint(text.FgYellow, "twice")
+		return r.out.Paint(text.FgYellow, "twice")
 	}
-	return r.out.paint(text.FgYellow, fmt.Sprintf("%d times", processed))
+	return r.out.Paint(text.FgYellow, fmt.Sprintf("%d times", processed))
 }
 
 // duplicates is what the other messages of a donation were: "same-transaction, 2
@@ -268,7 +273,7 @@ func duplicates(evidence count) string {
 var asideKinds = []string{"undecided", "unknown", "malformed", "warning", "skipped"}
 
 // asides writes a line for all messages of which the same is to be said.
-func (r *replayReport) asides() {
+func (r *report) asides() {
 	type group struct {
 		channel string
 		remark
@@ -293,29 +298,29 @@ func (r *replayReport) asides() {
 		}
 		kind := pad(g.kind, 9)
 		if g.kind != "skipped" && g.kind != "warning" {
-			kind = r.out.paint(text.FgYellow, kind)
+			kind = r.out.Paint(text.FgYellow, kind)
 		}
 		place := places[g]
 		if counts[g] > 1 {
 			place += ", the first"
 		}
 		fmt.Fprintf(
-			r.out.out,
+			r.out.Out,
 			"%s  %5d  %s: %s (%s)\n",
 			kind,
 			counts[g],
-			printable(what),
-			printable(g.why),
-			printable(place),
+			terminal.Printable(what),
+			terminal.Printable(g.why),
+			terminal.Printable(place),
 		)
 	}
 	if len(groups) > 0 {
-		fmt.Fprintln(r.out.out)
+		fmt.Fprintln(r.out.Out)
 	}
 }
 
 // orderedAsides are the asides in the order of arrival.
-func (r *replayReport) orderedAsides() []aside {
+func (r *report) orderedAsides() []aside {
 	return slices.SortedFunc(slices.Values(r.aside), func(a, b aside) int {
 		return cmp.Or(
 			cmp.Compare(r.past.arrivals[a.arrival].at, r.past.arrivals[b.arrival].at),
@@ -329,19 +334,19 @@ func (r *replayReport) orderedAsides() []aside {
 	})
 }
 
-func (r *replayReport) totals(s *sums) []fact {
+func (r *report) totals(s *sums) []terminal.Fact {
 	messages := s.messages.String()
 	if !s.from.IsZero() {
 		messages += fmt.Sprintf(", from %s to %s", localTime(s.from.UnixNano()), localTime(s.to.UnixNano()))
 	}
-	facts := []fact{
+	facts := []terminal.Fact{
 		{"messages", messages},
 		{"donations", s.donations.String()},
 		{"duplicates", s.duplicates.String()},
 		{"one channel", s.onlyOn.String()},
 	}
 	if s.undecided > 0 {
-		facts = append(facts, fact{"undecided", r.out.paint(text.FgYellow, fmt.Sprint(s.undecided))})
+		facts = append(facts, terminal.Fact{"undecided", r.out.Paint(text.FgYellow, fmt.Sprint(s.undecided))})
 	}
-	return append(facts, fact{"old design", fmt.Sprintf("lost %s; doubled %s", s.lost, s.doubled)})
+	return append(facts, terminal.Fact{"old design", fmt.Sprintf("lost %s; doubled %s", s.lost, s.doubled)})
 }

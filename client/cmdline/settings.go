@@ -1,0 +1,157 @@
+package cmdline
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+)
+
+// Settings are the flags of a program, in the order of its help.
+type Settings []cli.Flag
+
+// Settings keeps the mistakes in the values of flags until Mistakes tells them. With an
+// environment each flag has a variable, too; the flag wins. The flags are of the types
+// below.
+func (p Prefix) Settings(env Env, flags ...cli.Flag) Settings {
+	settings := make(Settings, len(flags))
+	for i, flag := range flags {
+		variable := p.Variable(flag.Names()[0])
+		switch f := flag.(type) {
+		case *cli.StringFlag:
+			settings[i] = newSetting(f, env, variable, "")
+		case *cli.BoolFlag:
+			settings[i] = newSetting(f, env, variable, "must be true or false")
+		case *cli.IntFlag:
+			settings[i] = newSetting(f, env, variable, "is no number")
+		case *cli.FloatFlag:
+			settings[i] = newSetting(f, env, variable, "is no number")
+		case *cli.DurationFlag:
+			settings[i] = newSetting(f, env, variable, "is no time; write one such as 20s, 5m or 73h")
+		case *SpanFlag:
+			settings[i] = newSetting(f, env, variable, "")
+		case *SizeFlag:
+			settings[i] = newSetting(f, env, variable, "")
+		default:
+			panic(fmt.Sprintf("a setting cannot be a %T", flag))
+		}
+	}
+	return settings
+}
+
+// Mistakes are the values that were refused, in the order of the flags.
+func (s Settings) Mistakes() (wrong []error) {
+	for _, flag := range s {
+		if err := flag.(interface{ refused() error }).refused(); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	return wrong
+}
+
+// setting is a flag that keeps its mistake.
+type setting[T, C any, V cli.ValueCreator[T, C]] struct {
+	*cli.FlagBase[T, C, V]
+	names   string // its names, as errors show them
+	not     string // why a text cannot be read; empty if the library's error says it well
+	valid   func(T) error
+	mistake error
+}
+
+func newSetting[T, C any, V cli.ValueCreator[T, C]](
+	flag *cli.FlagBase[T, C, V], env Env, variable, not string,
+) *setting[T, C, V] {
+	s := &setting[T, C, V]{FlagBase: flag, names: "-" + flag.Name, not: not, valid: flag.Validator}
+	flag.Validator = nil // Set asks it, and can tell its errors from those of reading
+	if env != nil {
+		s.names += " (" + variable + ")"
+		flag.Sources = env.Source(variable)
+	}
+	return s
+}
+
+func (s *setting[T, C, V]) refused() error { return s.mistake }
+
+// Set is of cli.Flag. A flag that is given twice has its last value.
+func (s *setting[T, C, V]) Set(name, text string) error {
+	err := s.FlagBase.Set(name, text)
+	switch {
+	case err != nil && s.not != "":
+		err = fmt.Errorf("%q %s", text, s.not)
+	case err == nil && s.valid != nil:
+		err = s.valid(s.Get().(T))
+	}
+	if s.mistake = err; err != nil {
+		s.mistake = Usagef("%s: %w", s.names, err)
+	}
+	return nil
+}
+
+// PostParse is of cli.Flag. It reads the variable of a flag that was not given.
+func (s *setting[T, C, V]) PostParse() error {
+	if s.Count() > 0 {
+		return nil
+	}
+	for _, source := range s.Sources.Chain {
+		if text, found := source.Lookup(); found {
+			return s.Set(s.Name, text)
+		}
+	}
+	return nil
+}
+
+// helpWidth is the column at which help wraps.
+const helpWidth = 100
+
+// Help is the part of a manual about the settings: each flag with its variable, what it
+// sets, and its default.
+func (s Settings) Help() string {
+	var b strings.Builder
+	for _, flag := range s {
+		f := flag.(cli.DocGenerationFlag)
+		placeholder, usage := "", f.GetUsage()
+		if _, rest, found := strings.Cut(usage, "`"); found {
+			placeholder, usage, _ = strings.Cut(rest, "`")
+		}
+		head := strings.TrimSpace("-" + flag.Names()[0] + " " + placeholder)
+		line := fmt.Sprintf("  %-34s%s", head, strings.Join(f.GetEnvVars(), ""))
+		fmt.Fprintln(&b, strings.TrimRight(line, " "))
+		if value := Default(flag); value != "" {
+			usage += " Default " + value + "."
+		}
+		for _, line := range wrap(usage, helpWidth-6) {
+			fmt.Fprintf(&b, "      %s\n", line)
+		}
+	}
+	return b.String()
+}
+
+// Default is the default of a flag as the help shows it; empty where there is none.
+func Default(flag cli.Flag) string {
+	f := flag.(cli.DocGenerationFlag)
+	switch text := f.GetDefaultText(); {
+	case text != "":
+		return text
+	case !f.TakesValue():
+		return ""
+	}
+	if text, err := strconv.Unquote(f.GetValue()); err == nil { // the library quotes strings
+		return text
+	}
+	return f.GetValue()
+}
+
+// wrap breaks a text into lines of at most width characters.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len([]rune(line+" "+word)) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimSpace(line + " " + word)
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,146 @@
+package cmdline
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/urfave/cli/v3"
+)
+
+// values are what a program's flags say.
+type values struct {
+	Name  string
+	Yes   bool
+	Count int
+	Rate  float64
+	Pause time.Duration
+	Keep  time.Duration
+	Size  int64
+	Local string
+}
+
+func (v *values) settings(env map[string]string) Settings {
+	lookup := func(name string) (string, bool) { value, ok := env[name]; return value, ok }
+	return append(
+		Prefix("TEST_").Settings(lookup,
+			&cli.StringFlag{
+				Name:        "name",
+				Destination: &v.Name,
+				Value:       "a",
+				Validator:   OneOf("a", "b"),
+				Usage:       "`NAME`A name.",
+			},
+			&cli.BoolFlag{Name: "yes", Destination: &v.Yes, Usage: "A yes."},
+			&cli.IntFlag{Name: "a-count", Destination: &v.Count, Value: 2, Validator: AtLeast(1), Usage: "`N`A count."},
+			&cli.FloatFlag{Name: "rate", Destination: &v.Rate, Value: 10, Usage: "`N`A rate."},
+			&cli.DurationFlag{
+				Name:        "pause",
+				Destination: &v.Pause,
+				Value:       time.Minute,
+				DefaultText: "60s",
+				Usage:       "`TIME`A pause.",
+			},
+			&SpanFlag{
+				Name:        "keep",
+				Destination: &v.Keep,
+				Value:       48 * time.Hour,
+				Validator:   Lasting(time.Second),
+				Usage:       "`TIME`A span.",
+			},
+			&SizeFlag{Name: "size", Destination: &v.Size, Value: 2 << 10, Usage: "`SIZE`A size."},
+		),
+		Prefix(
+			"TEST_",
+		).Settings(nil, &cli.StringFlag{Name: "local", Destination: &v.Local, Usage: "`X`No variable."})...)
+}
+
+// run parses a command line.
+func run(t *testing.T, env map[string]string, args ...string) (v values, mistakes []string, err error) {
+	t.Helper()
+	settings := v.settings(env)
+	err = Run(t.Context(), "test", "", settings, append([]string{"test"}, args...), io.Discard,
+		func(context.Context, *cli.Command) error {
+			for _, wrong := range settings.Mistakes() {
+				mistakes = append(mistakes, wrong.Error())
+				if !errors.Is(wrong, ErrUsage) {
+					t.Errorf("%v is not ErrUsage", wrong)
+				}
+			}
+			return nil
+		})
+	return v, mistakes, err
+}
+
+// A flag wins over its variable, and that over the default. A flag without a variable is
+// not found in the environment.
+func TestPrecedence(t *testing.T) {
+	env := map[string]string{
+		"TEST_NAME":    "b",
+		"TEST_YES":     "true",
+		"TEST_A_COUNT": "7",
+		"TEST_KEEP":    "3d",
+		"TEST_PAUSE":   "",
+		"TEST_SIZE":    "1MiB",
+		"TEST_LOCAL":   "x",
+	}
+	got, mistakes, err := run(t, env, "-a-count", "5", "-yes=false", "--rate=0.5")
+	want := values{
+		Name: "b", Count: 5, Rate: 0.5, Pause: time.Minute, Keep: 72 * time.Hour, Size: 1 << 20,
+	}
+	if diff := cmp.Diff(want, got); diff != "" || mistakes != nil || err != nil {
+		t.Errorf("mistakes %q, error %v, values (-want +got):\n%s", mistakes, err, diff)
+	}
+}
+
+// All mistakes are told, in flags and variables, each once and in the order of the flags.
+func TestMistakes(t *testing.T) {
+	env := map[string]string{"TEST_NAME": "c", "TEST_YES": "maybe", "TEST_A_COUNT": "many", "TEST_KEEP": "0s"}
+	_, mistakes, err := run(t, env, "-size", "big", "-pause", "soon", "-rate", "fast", "-rate", "slow", "-a-count", "0")
+	want := []string{
+		`-name (TEST_NAME): "c" must be one of a, b`,
+		`-yes (TEST_YES): "maybe" must be true or false`,
+		`-a-count (TEST_A_COUNT): "0" is no number of at least 1`,
+		`-rate (TEST_RATE): "slow" is no number`,
+		`-pause (TEST_PAUSE): "soon" is no time; write one such as 20s, 5m or 73h`,
+		`-keep (TEST_KEEP): "0s" is too short: it must be 1s at least`,
+		`-size (TEST_SIZE): "big" is no size; write one such as 262144 or 256KiB`,
+	}
+	if diff := cmp.Diff(want, mistakes); diff != "" || err != nil {
+		t.Errorf("error %v, mistakes (-want +got):\n%s", err, diff)
+	}
+	if _, mistakes, _ := run(t, nil, "-name", "c", "-name", "b"); mistakes != nil {
+		t.Errorf("the last value counts, but %q", mistakes)
+	}
+	if _, _, err := run(t, nil, "-foo"); !errors.Is(err, ErrUsage) ||
+		!strings.Contains(err.Error(), "there is no flag -foo; test -help") {
+		t.Errorf("an unknown flag: %v", err)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	want := `  -name NAME                        TEST_NAME
+      A name. Default a.
+  -yes                              TEST_YES
+      A yes.
+  -a-count N                        TEST_A_COUNT
+      A count. Default 2.
+  -rate N                           TEST_RATE
+      A rate. Default 10.
+  -pause TIME                       TEST_PAUSE
+      A pause. Default 60s.
+  -keep TIME                        TEST_KEEP
+      A span. Default 2d.
+  -size SIZE                        TEST_SIZE
+      A size. Default 2KiB.
+  -local X
+      No variable.
+`
+	if diff := cmp.Diff(want, new(values).settings(nil).Help()); diff != "" {
+		t.Errorf("the help (-want +got):\n%s", diff)
+	}
+}
