@@ -128,7 +128,10 @@ var rooms = []room{
 	},
 	{"server/servertest", trial, "server server/internal/embedded testing " + useGRPC, "github.com/urfave"},
 	{"server/soak", "", "", ""}, // tests alone
-	{"server/cmd/noted", trial, "* server server/internal/embedded server/internal/jsonfile", "testing"},
+	{
+		"server/cmd/noted", trial + " client/cmdline",
+		"* client/cmdline server server/internal/embedded server/internal/jsonfile", "testing",
+	},
 	// A program that holds the service, and reads PayPal's messages as clients do.
 	{
 		"server/cmd/noted-replay", trial + " " + person, "* server server/internal/embedded " + person,

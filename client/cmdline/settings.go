@@ -24,6 +24,7 @@ func (p Prefix) Settings(env Env, flags ...cli.Flag) Settings {
 		case *cli.BoolFlag:
 			settings[i] = newSetting(f, env, variable, "must be true or false")
 		case *cli.IntFlag:
+			f.Config.Base = 10 // 010 is ten
 			settings[i] = newSetting(f, env, variable, "is no number")
 		case *cli.FloatFlag:
 			settings[i] = newSetting(f, env, variable, "is no number")

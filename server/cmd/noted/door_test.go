@@ -15,7 +15,7 @@ func TestCurl(t *testing.T) {
 		t.Skip("curl is not installed")
 	}
 	line := strings.ReplaceAll(
-		regexp.MustCompile(`(?s)  (curl -d .*?/NoteDonation)\n`).FindStringSubmatch(help(flags(nil)))[1],
+		regexp.MustCompile(`(?s)  (curl -d .*?/NoteDonation)\n`).FindStringSubmatch(help(new(settings).flags(nil)))[1],
 		"\\\n",
 		"",
 	)

@@ -1,17 +1,13 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
-	"github.com/urfave/cli/v3"
+	"github.com/donation-dedupe/noted/client/cmdline"
 )
 
-// helpWidth is the column at which help wraps.
-const helpWidth = 100
-
 // help is the manual. The flags in it come from the flags themselves.
-func help(flags []cli.Flag) string {
+func help(flags cmdline.Settings) string {
 	var b strings.Builder
 	b.WriteString(`noted tells receivers of payment notifications whether a donation has been noted already.
 
@@ -26,26 +22,7 @@ store. Times are written as 30s, 2h or 45d.
 Flags, each with its variable in the environment; the flag wins:
 
 `)
-	for _, flag := range flags {
-		name := flag.Names()[0]
-		placeholder, usage, value := "", "", ""
-		switch f := flag.(type) {
-		case *cli.StringFlag:
-			_, rest, _ := strings.Cut(f.Usage, "`")
-			placeholder, usage, _ = strings.Cut(rest, "`")
-			value = f.Value
-		case *cli.BoolFlag:
-			usage = f.Usage
-		}
-		head := strings.TrimSpace("-" + name + " " + placeholder)
-		fmt.Fprintf(&b, "  %-34s%s\n", head, envName(name))
-		if value != "" {
-			usage += " Default " + value + "."
-		}
-		for _, line := range wrap(usage, helpWidth-6) {
-			fmt.Fprintf(&b, "      %s\n", line)
-		}
-	}
+	b.WriteString(flags.Help())
 	b.WriteString(`
 The file of -ledgers is JSON. Settings that it leaves out are as in the flags:
 
@@ -69,18 +46,4 @@ Without TLS and callers noted listens on this machine only. Health needs no call
 Exit codes: 0 asked to stop, 1 failed, 2 bad usage.
 `)
 	return b.String()
-}
-
-// wrap breaks a text into lines of at most width characters.
-func wrap(text string, width int) []string {
-	var lines []string
-	line := ""
-	for _, word := range strings.Fields(text) {
-		if line != "" && len([]rune(line+" "+word)) > width {
-			lines = append(lines, line)
-			line = ""
-		}
-		line = strings.TrimSpace(line + " " + word)
-	}
-	return append(lines, line)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/server"
 	"github.com/donation-dedupe/noted/server/internal/jsonfile"
 )
@@ -62,7 +63,7 @@ func readDuration(r *jsonfile.Reader, setting string, d *time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if *d, err = parseDuration(value); err != nil || *d < time.Millisecond {
+	if *d, err = cmdline.ParseSpan(value); err != nil || *d < time.Millisecond {
 		return fmt.Errorf("%s is %q; write a time such as \"2h\" or \"45d\"", setting, value)
 	}
 	return nil

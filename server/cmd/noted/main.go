@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/server"
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
@@ -34,7 +35,7 @@ func main() {
 
 // run is the program: it returns when ctx is done and calls in flight have finished, or
 // when it cannot go on.
-func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.Writer) error {
 	settings, err := parse(ctx, args, env, stdout)
 	if err != nil || settings == nil { // settings is nil where help was asked for
 		return err
@@ -44,7 +45,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	var audit *auditFile
 	if settings.auditLog != "" {
 		if audit, err = openAudit(settings.auditLog); err != nil {
-			return usage("%s cannot be opened: %w", both("audit-log"), err)
+			return cmdline.Usagef("%s cannot be opened: %w", variables.Both("audit-log"), err)
 		}
 		config.Audit = audit.logger()
 	}
@@ -103,7 +104,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errUsage), errors.Is(err, server.ErrConfig):
+	case errors.Is(err, cmdline.ErrUsage), errors.Is(err, server.ErrConfig):
 		return 2
 	}
 	return 1

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 
+	"github.com/donation-dedupe/noted/client/cmdline"
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/server"
 	"github.com/donation-dedupe/noted/server/internal/redistest"
@@ -341,6 +342,22 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// All mistakes are told at once: in flags, in the environment, in a file, and in what does
+// not go together.
+func TestAllMistakes(t *testing.T) {
+	code, _, _, err := try(t, map[string]string{"NOTED_RATE": "fast", "NOTED_REPLICAS": "1"},
+		"-dev", "-retention", "45x", "-on-loss", "ignore", "-ledgers", "/nowhere", "-redis", "redis://127.0.0.1:1")
+	want := `-rate (NOTED_RATE): "fast" is no number
+-retention (NOTED_RETENTION): "45x" is no time: write 30s, 2h or 45d
+-on-loss (NOTED_ON_LOSS): "ignore" must be one of report, refuse
+-ledgers (NOTED_LEDGERS): open /nowhere: no such file or directory
+-dev (NOTED_DEV) and -redis (NOTED_REDIS) are both given; -dev brings a store of its own, so leave one out
+-replicas (NOTED_REPLICAS) asks for replicas, and -dev (NOTED_DEV) has none; leave one out`
+	if code != 2 || errText(err) != want {
+		t.Errorf("exit %d and\n%v\nwant 2 and\n%s", code, err, want)
+	}
+}
+
 // A password stays out of the log while the store is away, refuses it, and answers.
 func TestPasswordStaysOut(t *testing.T) {
 	redis := redistest.Start(t, "--requirepass", "rightcanary")
@@ -385,8 +402,8 @@ func TestHelp(t *testing.T) {
 			"ledgers", "reflection", "drain", "allow-eviction", "replicas", "replicas-timeout", "on-loss", "epoch", "log-level", "admin-listen", "tls-cert", "tls-key", "tls-client-ca", "callers", "insecure", "rate", "burst",
 			"max-in-flight", "max-connections", "max-connections-per-address",
 		} {
-			if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + envName(flag) + `$`).MatchString(stdout) {
-				t.Errorf("%s does not tell of -%s and %s", ask, flag, envName(flag))
+			if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + variables.Variable(flag) + `$`).MatchString(stdout) {
+				t.Errorf("%s does not tell of -%s and %s", ask, flag, variables.Variable(flag))
 			}
 		}
 		for line := range strings.Lines(stdout) {
@@ -397,28 +414,11 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-func TestParseDuration(t *testing.T) {
-	good := map[string]time.Duration{
-		"30s":   30 * time.Second,
-		"2h":    2 * time.Hour,
-		"45d":   1080 * time.Hour,
-		"1d12h": 36 * time.Hour,
-		"0d":    0,
-		"1h30m": 90 * time.Minute,
-	}
-	for text, want := range good {
-		if got, err := parseDuration(text); err != nil || got != want {
-			t.Errorf("parseDuration(%q) = %v, %v, want %v", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "d", "45", "-1d", "1.5d", "1dd", "1d-1h", "99999d", "45 d", "1w"} {
-		if got, err := parseDuration(text); err == nil {
-			t.Errorf("parseDuration(%q) = %v, want an error", text, got)
-		}
-	}
+// The defaults are written as they are read.
+func TestDefaultsAsTheyAreRead(t *testing.T) {
 	for _, d := range []time.Duration{server.DefaultRetention, server.DefaultArrivalWindow, server.DefaultMatchWindow, server.DefaultDrain} {
-		if got, err := parseDuration(days(d)); err != nil || got != d {
-			t.Errorf("%v is written %q and read %v, %v", d, days(d), got, err)
+		if got, err := cmdline.ParseSpan(cmdline.FormatSpan(d)); err != nil || got != d {
+			t.Errorf("%v is written %q and read %v, %v", d, cmdline.FormatSpan(d), got, err)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/urfave/cli/v3"
+	"github.com/donation-dedupe/noted/client/cmdline"
 )
 
 const root = "../../.."
@@ -41,12 +41,8 @@ func section(t *testing.T, file, heading string) string {
 // TestReadmeSettings compares the table of server/README.md with the flags.
 func TestReadmeSettings(t *testing.T) {
 	var want, got []string
-	for _, f := range flags(os.LookupEnv) {
-		value := ""
-		if s, ok := f.(*cli.StringFlag); ok {
-			value = s.Value
-		}
-		want = append(want, "-"+f.Names()[0]+" "+value)
+	for _, f := range new(settings).flags(nil) {
+		want = append(want, "-"+f.Names()[0]+" "+cmdline.Default(f))
 	}
 	for _, m := range regexp.MustCompile("(?m)^\\| `-([a-z-]+)` \\| (?:`([^`]*)`)? *\\|").FindAllStringSubmatch(section(t, "server/README.md", "Flags"), -1) {
 		got = append(got, "-"+m[1]+" "+m[2])

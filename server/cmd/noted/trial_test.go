@@ -42,15 +42,15 @@ func TestTrialIsNoProduction(t *testing.T) {
 		}{
 			"both as flags":           {nil, []string{"-dev", "-" + flag, value}},
 			"-dev is forgotten":       {map[string]string{"NOTED_DEV": "1"}, []string{"-" + flag, value}},
-			"in the environment":      {map[string]string{envName(flag): value}, []string{"-dev"}},
-			"both in the environment": {map[string]string{"NOTED_DEV": "true", envName(flag): value}, nil},
+			"in the environment":      {map[string]string{variables.Variable(flag): value}, []string{"-dev"}},
+			"both in the environment": {map[string]string{"NOTED_DEV": "true", variables.Variable(flag): value}, nil},
 		} {
 			args := append(
 				[]string{"-listen", "127.0.0.1:0", "-http-listen", "off", "-admin-listen", "127.0.0.1:0"},
 				c.args...)
 			code, stdout, _, err := try(t, c.env, args...)
 			if code != 2 || stdout != "" ||
-				!strings.Contains(errText(err), "-"+flag+" ("+envName(flag)+")") &&
+				!strings.Contains(errText(err), "-"+flag+" ("+variables.Variable(flag)+")") &&
 					!strings.Contains(errText(err), "-"+flag+" ") {
 				t.Errorf("-dev with -%s, %s: exit %d, %v, want 2 and both named", flag, name, code, err)
 			}

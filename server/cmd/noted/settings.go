@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/donation-dedupe/noted/client/cmdline"
+	"github.com/donation-dedupe/noted/server"
+)
+
+// settings are the values of flags and environment.
+type settings struct {
+	config   server.Config
+	dev      bool
+	level    slog.Level
+	auditLog string // the file; empty if the audit goes to the log
+
+	// These are read into the others.
+	onLoss, ledgers, logLevel string
+}
+
+// parse reads arguments and environment; it gives no settings if it has printed the help.
+func parse(ctx context.Context, args []string, env cmdline.Env, stdout io.Writer) (found *settings, err error) {
+	s := &settings{}
+	flags := s.flags(env)
+	err = cmdline.Run(ctx, "noted", help(flags), flags, args, stdout, func(_ context.Context, c *cli.Command) error {
+		if err := cmdline.NoArguments(c); err != nil {
+			return err
+		}
+		found = s
+		return errors.Join(append(flags.Mistakes(), s.finish(c)...)...)
+	})
+	return found, err
+}
+
+// finish derives what follows from the flags, and tells which of them do not go together.
+func (s *settings) finish(c *cli.Command) (wrong []error) {
+	s.config.Reflection = s.config.Reflection || s.dev && !c.IsSet("reflection")
+	s.config.Drain = max(1, s.config.Drain) // 0 means no time at all here, and the default in server.Config
+	s.config.RefuseAfterLoss = s.onLoss == refuse
+	if s.dev && !c.IsSet("http-listen") {
+		s.config.HTTPListen = devHTTPListen
+	}
+	_ = s.level.UnmarshalText([]byte(s.logLevel)) // a name that is none is a mistake already
+	if s.ledgers != "" {
+		var err error
+		if s.config.Ledgers, err = readLedgers(s.ledgers); err != nil {
+			wrong = append(wrong, cmdline.Usagef("%s: %w", variables.Both("ledgers"), err))
+		}
+	}
+	if s.dev {
+		return append(wrong, s.notForTrial()...)
+	}
+	if s.config.Redis == "" {
+		wrong = append(wrong, cmdline.Usagef("there is no store: say where Redis is with -redis redis://host:6379 "+
+			"(or %s), or try Noted without one with -dev", variables.Variable("redis")))
+	}
+	return wrong
+}
+
+// notForTrial tells which settings need a store that lasts.
+func (s *settings) notForTrial() (wrong []error) {
+	const instead = "or say where Redis is with -redis"
+	dev := variables.Both("dev")
+	add := func(format string, args ...any) { wrong = append(wrong, cmdline.Usagef(format, args...)) }
+	if s.config.TLSCert != "" {
+		add("%s is plaintext, and for this machine only; leave out %s, "+instead, dev, variables.Both("tls-cert"))
+	}
+	if s.config.RedisCert+s.config.RedisKey+s.config.RedisCA != "" {
+		add("-redis-cert, -redis-key and -redis-ca are for a Redis, and %s brings a store of its own; leave them out, "+
+			instead, dev)
+	}
+	for _, given := range []struct {
+		flag string
+		is   bool
+	}{{"epoch", s.config.Epoch != ""}, {"on-loss", s.config.RefuseAfterLoss}} {
+		if given.is {
+			add("%s is for a service that is relied on, and the notes of %s are lost with its process; leave one out, "+
+				instead, variables.Both(given.flag), dev)
+		}
+	}
+	if s.config.Redis != "" {
+		add("%s and %s are both given; -dev brings a store of its own, so leave one out", dev, variables.Both("redis"))
+	}
+	if s.config.Replicas > 0 {
+		add("%s asks for replicas, and %s has none; leave one out", variables.Both("replicas"), dev)
+	}
+	return wrong
+}
