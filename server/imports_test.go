@@ -154,8 +154,11 @@ var rooms = []room{
 	},
 	{"client/gateway/inbox/inboxtest", "", "testing", ""},
 	{
-		"client/cmd/noted-gateway", "client client/gateway client/gateway/inbox client/paypal gen/go/noted/v1",
-		"client client/gateway client/gateway/inbox github.com/urfave google.golang.org/protobuf " + useRedis, "testing",
+		"client/cmd/noted-gateway",
+		"client client/cmdline client/gateway client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/cmdline client/gateway client/gateway/inbox github.com/urfave google.golang.org/protobuf " +
+			useRedis,
+		"testing",
 	},
 	// What programs share of reading settings. Those of the server do so too, and client
 	// must not import server, so it is here and knows nothing of either.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v3"
 )
@@ -25,11 +26,14 @@ func (p Prefix) Settings(env Env, flags ...cli.Flag) Settings {
 			settings[i] = newSetting(f, env, variable, "must be true or false")
 		case *cli.IntFlag:
 			f.Config.Base = 10 // 010 is ten
-			settings[i] = newSetting(f, env, variable, "is no number")
+			settings[i] = newSetting(f, env, variable, "is no number; write one such as 1000")
 		case *cli.FloatFlag:
 			settings[i] = newSetting(f, env, variable, "is no number")
 		case *cli.DurationFlag:
 			settings[i] = newSetting(f, env, variable, "is no time; write one such as 20s, 5m or 73h")
+		case *cli.TimestampFlag:
+			f.Config.Layouts = []string{time.DateOnly, time.RFC3339}
+			settings[i] = newSetting(f, env, variable, "is no time; write one such as 2026-03-01 or 2026-03-01T10:00:00Z")
 		case *SpanFlag:
 			settings[i] = newSetting(f, env, variable, "")
 		case *SizeFlag:

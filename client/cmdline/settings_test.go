@@ -21,6 +21,7 @@ type values struct {
 	Pause time.Duration
 	Keep  time.Duration
 	Size  int64
+	At    time.Time
 	Local string
 }
 
@@ -52,6 +53,7 @@ func (v *values) settings(env map[string]string) Settings {
 				Validator:   Lasting(time.Second),
 				Usage:       "`TIME`A span.",
 			},
+			&cli.TimestampFlag{Name: "at", Destination: &v.At, Usage: "`TIME`A time."},
 			&SizeFlag{Name: "size", Destination: &v.Size, Value: 2 << 10, Usage: "`SIZE`A size."},
 		),
 		Prefix(
@@ -86,11 +88,12 @@ func TestPrecedence(t *testing.T) {
 		"TEST_KEEP":    "3d",
 		"TEST_PAUSE":   "",
 		"TEST_SIZE":    "1MiB",
-		"TEST_LOCAL":   "x",
+		"TEST_LOCAL":   "x", "TEST_AT": "2026-03-01",
 	}
 	got, mistakes, err := run(t, env, "-a-count", "5", "-yes=false", "--rate=0.5")
 	want := values{
 		Name: "b", Count: 5, Rate: 0.5, Pause: time.Minute, Keep: 72 * time.Hour, Size: 1 << 20,
+		At: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC),
 	}
 	if diff := cmp.Diff(want, got); diff != "" || mistakes != nil || err != nil {
 		t.Errorf("mistakes %q, error %v, values (-want +got):\n%s", mistakes, err, diff)
@@ -99,7 +102,7 @@ func TestPrecedence(t *testing.T) {
 
 // All mistakes are told, in flags and variables, each once and in the order of the flags.
 func TestMistakes(t *testing.T) {
-	env := map[string]string{"TEST_NAME": "c", "TEST_YES": "maybe", "TEST_A_COUNT": "many", "TEST_KEEP": "0s"}
+	env := map[string]string{"TEST_NAME": "c", "TEST_YES": "maybe", "TEST_A_COUNT": "many", "TEST_KEEP": "0s", "TEST_AT": "noon"}
 	_, mistakes, err := run(t, env, "-size", "big", "-pause", "soon", "-rate", "fast", "-rate", "slow", "-a-count", "0")
 	want := []string{
 		`-name (TEST_NAME): "c" must be one of a, b`,
@@ -108,6 +111,7 @@ func TestMistakes(t *testing.T) {
 		`-rate (TEST_RATE): "slow" is no number`,
 		`-pause (TEST_PAUSE): "soon" is no time; write one such as 20s, 5m or 73h`,
 		`-keep (TEST_KEEP): "0s" is too short: it must be 1s at least`,
+		`-at (TEST_AT): "noon" is no time; write one such as 2026-03-01 or 2026-03-01T10:00:00Z`,
 		`-size (TEST_SIZE): "big" is no size; write one such as 262144 or 256KiB`,
 	}
 	if diff := cmp.Diff(want, mistakes); diff != "" || err != nil {
@@ -135,6 +139,8 @@ func TestHelp(t *testing.T) {
       A pause. Default 60s.
   -keep TIME                        TEST_KEEP
       A span. Default 2d.
+  -at TIME                          TEST_AT
+      A time.
   -size SIZE                        TEST_SIZE
       A size. Default 2KiB.
   -local X

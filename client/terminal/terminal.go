@@ -6,6 +6,7 @@ package terminal
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -76,10 +77,7 @@ func EventName(event client.Event) string { return Spoken(event.String(), "EVENT
 
 // EventOf is the event of a donation; a donation that names no event is a payment.
 func EventOf(donation *client.Donation) client.Event {
-	if donation.GetEvent() == 0 {
-		return client.EventPayment
-	}
-	return donation.GetEvent()
+	return cmp.Or(donation.GetEvent(), client.EventPayment)
 }
 
 // Amount is how people write the amount of a donation.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
@@ -23,9 +23,8 @@ const closeHold = 15 * time.Second
 // donation as the gateway would and settles it with the reason, so that later messages of
 // the donation are duplicates.
 func closeInbox(ctx context.Context, i *inboxCommand) error {
-	reason := i.String("reason")
-	if strings.TrimSpace(reason) == "" {
-		return usage("-reason: say why, such as \"booked by hand, entry 4711\"; the audit keeps it")
+	if strings.TrimSpace(i.reason) == "" {
+		return cmdline.Usagef("-reason: say why, such as \"booked by hand, entry 4711\"; the audit keeps it")
 	}
 	all, err := i.selected(ctx)
 	if err != nil {
@@ -42,38 +41,28 @@ func closeInbox(ctx context.Context, i *inboxCommand) error {
 			fmt.Fprintf(i.out, "%s: nothing to close, it is %s\n", m.Row, m.State)
 			continue
 		}
-		if i.Bool("dry-run") {
+		if i.dryRun {
 			fmt.Fprintf(i.out, "%s: would close %d donations\n", m.Row, len(m.Donations))
 			continue
 		}
-		if err := i.close(ctx, noted, m.Row, reason); err != nil {
+		if err := i.close(ctx, noted, m.Row); err != nil {
 			failed = append(failed, err)
 		}
 	}
 	return errors.Join(failed...)
 }
 
-// noted connects to Noted with the gateway's own flags.
+// noted connects to Noted with the gateway's own flags. Acts that do not ask Noted need no
+// right to read the gateway's token.
 func (i *inboxCommand) noted() (*client.Client, error) {
-	config := client.Config{Plaintext: i.Bool("noted-plaintext")}
-	if name := i.String("noted-ca"); name != "" {
-		ca, err := os.ReadFile(name)
-		if err != nil {
-			return nil, usage("-noted-ca (%s): %w", envName("noted-ca"), err)
-		}
-		config.CA = ca
+	if wrong := i.reachNoted(); len(wrong) > 0 {
+		return nil, errors.Join(wrong...)
 	}
-	if name := i.String("noted-token"); name != "" {
-		config.Token = func(context.Context) (string, error) {
-			content, err := os.ReadFile(name)
-			return strings.TrimSpace(string(content)), err
-		}
-	}
-	return client.New(i.String("noted"), config)
+	return client.New(i.config.Noted, i.config.NotedClient)
 }
 
 // close closes one message. Its worker stays away meanwhile: the message is for a person.
-func (i *inboxCommand) close(ctx context.Context, noted *client.Client, row, reason string) error {
+func (i *inboxCommand) close(ctx context.Context, noted *client.Client, row string) error {
 	m, err := i.box.Hold(ctx, row)
 	if err != nil {
 		return err
@@ -83,13 +72,13 @@ func (i *inboxCommand) close(ctx context.Context, noted *client.Client, row, rea
 		if d.Outcome != "" && !d.Outcome.ForPerson() {
 			continue
 		}
-		said, err := closeDonation(ctx, noted, m, d, reason)
+		said, err := closeDonation(ctx, noted, m, d, i.reason)
 		if err != nil {
 			return fmt.Errorf("%s: closing %s of %s: %w; the message stays for a person", row, d.Event, d.SeriesID, err)
 		}
 		fmt.Fprintf(i.out, "%s: %s of %s %s\n", row, d.Event, d.SeriesID, said)
 	}
-	if err := i.box.CloseMessage(ctx, row, m.Donations, actor(), reason); err != nil {
+	if err := i.box.CloseMessage(ctx, row, m.Donations, actor(), i.reason); err != nil {
 		return err
 	}
 	fmt.Fprintf(i.out, "%s: closed\n", row)

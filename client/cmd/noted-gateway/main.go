@@ -19,6 +19,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/client/gateway"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
@@ -31,7 +32,7 @@ func main() {
 
 // run is the program. It returns the exit code when ctx is done and the messages under
 // way have finished, or when it cannot go on.
-func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.Writer) int {
 	var err error
 	switch {
 	case len(args) > 1 && args[1] == "inbox-key":
@@ -44,7 +45,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errUsage):
+	case errors.Is(err, cmdline.ErrUsage):
 		fmt.Fprintln(stderr, "noted-gateway:", err)
 		return 2
 	}
@@ -53,7 +54,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 }
 
 // receive is the gateway itself.
-func receive(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) error {
+func receive(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.Writer) error {
 	settings, err := parse(ctx, args, env, stdout)
 	if err != nil || settings == nil { // help was asked for
 		return err

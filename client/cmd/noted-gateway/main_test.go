@@ -54,11 +54,11 @@ func TestHelp(t *testing.T) {
 		ipn-verify-url webhook-id webhook-cert-host webhook-cert-roots
 		webhook-verify webhook-max-age paypal-client-id paypal-client-secret-file forward-to
 		forward-secret-file hold forward-timeout max-body forward-unknown admin-listen`) {
-		if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + envName(flag) + `$`).MatchString(stdout) {
-			t.Errorf("-help does not show -%s with %s", flag, envName(flag))
+		if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + variables.Variable(flag) + `$`).MatchString(stdout) {
+			t.Errorf("-help does not show -%s with %s", flag, variables.Variable(flag))
 		}
 	}
-	for _, flag := range flags(lookup(noEnv)) {
+	for _, flag := range new(settings).flags(lookup(noEnv)) {
 		if !strings.Contains(stdout, "  -"+flag.Names()[0]+" ") {
 			t.Errorf("-help does not show -%s", flag.Names()[0])
 		}
@@ -167,7 +167,7 @@ func TestBadUsage(t *testing.T) {
 // fieldFlags names only fields and flags that exist.
 func TestFieldsHaveFlags(t *testing.T) {
 	known := map[string]bool{}
-	for _, flag := range flags(lookup(noEnv)) {
+	for _, flag := range new(settings).flags(lookup(noEnv)) {
 		known[flag.Names()[0]] = true
 	}
 	for field, flag := range fieldFlags {

@@ -347,7 +347,7 @@ func TestExitCodes(t *testing.T) {
 func TestAllMistakes(t *testing.T) {
 	code, _, _, err := try(t, map[string]string{"NOTED_RATE": "fast", "NOTED_REPLICAS": "1"},
 		"-dev", "-retention", "45x", "-on-loss", "ignore", "-ledgers", "/nowhere", "-redis", "redis://127.0.0.1:1")
-	want := `-rate (NOTED_RATE): "fast" is no number
+	want := `-rate (NOTED_RATE): "fast" is no number; write one such as 1000
 -retention (NOTED_RETENTION): "45x" is no time: write 30s, 2h or 45d
 -on-loss (NOTED_ON_LOSS): "ignore" must be one of report, refuse
 -ledgers (NOTED_LEDGERS): open /nowhere: no such file or directory

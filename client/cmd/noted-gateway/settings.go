@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/donation-dedupe/noted/client/cmdline"
+	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+)
+
+// settings are the values of flags, environment and files.
+type settings struct {
+	config              gateway.Config
+	listen, adminListen string
+	level               slog.Level
+
+	// These are read into the others.
+	accounts, certHosts, logLevel string
+	files                         struct{ token, ca, certRoots, clientSecret, forwardSecrets, inboxKeys string }
+}
+
+// parse reads arguments and environment; it gives no settings if it has printed the help.
+func parse(ctx context.Context, args []string, env cmdline.Env, stdout io.Writer) (found *settings, err error) {
+	s := &settings{}
+	flags := s.flags(env)
+	err = cmdline.Run(ctx, "noted-gateway", help(flags), flags, args, stdout,
+		func(_ context.Context, c *cli.Command) error {
+			if err := cmdline.NoArguments(c); err != nil {
+				return err
+			}
+			found = s
+			return errors.Join(append(flags.Mistakes(), s.finish()...)...)
+		})
+	return found, err
+}
+
+// finish reads the files and derives what follows from the flags. It tells what is missing,
+// and which flags do not go together.
+func (s *settings) finish() (wrong []error) {
+	c := &s.config
+	read := func(flag, name string) []byte {
+		content, err := readFile(flag, name)
+		if err != nil {
+			wrong = append(wrong, err)
+		}
+		return content
+	}
+	c.Accounts, c.CertHosts = list(s.accounts), list(s.certHosts)
+	c.CertRoots = read("webhook-cert-roots", s.files.certRoots)
+	c.PayPalClientSecret = strings.TrimSpace(string(read("paypal-client-secret-file", s.files.clientSecret)))
+	c.ForwardSecrets = strings.Fields(string(read("forward-secret-file", s.files.forwardSecrets)))
+	if c.InboxUnverified == 0 {
+		c.InboxUnverified = -1 // 0 means none here, and the default in gateway.Config
+	}
+	_ = s.level.UnmarshalText([]byte(s.logLevel)) // a name that is none is a mistake already
+	wrong = append(wrong, s.reachNoted()...)
+	if c.InboxURL != "" {
+		if err := s.readInboxKeys(); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	if c.ForwardTo == "" {
+		wrong = append(wrong, cmdline.Usagef("%s: say where donations go: an http(s) URL, or "+
+			"redis://host:port/0?stream=NAME", variables.Both("forward-to")))
+	}
+	if len(c.Accounts) == 0 && c.WebhookID == "" {
+		wrong = append(wrong, cmdline.Usagef("there is nothing to take: give -accounts (%s) for IPNs, "+
+			"-webhook-id (%s) for webhooks, or both", variables.Variable("accounts"), variables.Variable("webhook-id")))
+	}
+	return wrong
+}
+
+// reachNoted completes how Noted is reached.
+func (s *settings) reachNoted() (wrong []error) {
+	to := &s.config.NotedClient
+	var err error
+	if to.CA, err = readFile("noted-ca", s.files.ca); err != nil {
+		wrong = append(wrong, err)
+	} else if to.CA != nil && !x509.NewCertPool().AppendCertsFromPEM(to.CA) {
+		wrong = append(wrong, cmdline.Usagef("%s: the file holds no PEM certificate", variables.Both("noted-ca")))
+	} else if to.CA != nil && to.Plaintext {
+		wrong = append(wrong, cmdline.Usagef("%s: -noted-ca turns TLS on and this turns it off; choose one",
+			variables.Both("noted-plaintext")))
+	}
+	if token := s.files.token; token != "" {
+		if _, err := readFile("noted-token", token); err != nil { // told now, not at the first donation
+			wrong = append(wrong, err)
+		}
+		to.Token = func(context.Context) (string, error) {
+			content, err := os.ReadFile(token)
+			return strings.TrimSpace(string(content)), err
+		}
+	}
+	return wrong
+}
+
+// readInboxKeys reads the keys that seal the inbox.
+func (s *settings) readInboxKeys() error {
+	content, err := readFile("inbox-key-file", s.files.inboxKeys)
+	if err != nil || content == nil {
+		return err
+	}
+	if s.config.InboxKeys, err = inbox.ReadKeys(content); err != nil {
+		return cmdline.Usagef("%s: %w", variables.Both("inbox-key-file"), err)
+	}
+	return nil
+}
+
+// readFile reads the file of a flag; nothing where the flag names none.
+func readFile(flag, name string) ([]byte, error) {
+	if name == "" {
+		return nil, nil
+	}
+	content, err := os.ReadFile(name)
+	if err == nil && strings.TrimSpace(string(content)) == "" {
+		err = fmt.Errorf("the file %s is empty", name)
+	}
+	if err != nil {
+		return nil, cmdline.Usagef("%s: %w", variables.Both(flag), err)
+	}
+	return content, nil
+}
+
+// fieldFlags maps fields of gateway.Config to their flags.
+var fieldFlags = map[string]string{
+	"Noted":              "noted",
+	"SandboxLedger":      "ledger-sandbox",
+	"Accounts":           "accounts",
+	"IPNVerifyURL":       "ipn-verify-url",
+	"WebhookVerify":      "webhook-verify",
+	"WebhookMaxAge":      "webhook-max-age",
+	"CertRoots":          "webhook-cert-roots",
+	"PayPalAPI":          "paypal-api",
+	"PayPalClientID":     "paypal-client-id",
+	"PayPalClientSecret": "paypal-client-secret-file",
+	"ForwardTo":          "forward-to",
+	"ForwardSecrets":     "forward-secret-file",
+	"ForwardTimeout":     "forward-timeout",
+	"Hold":               "hold",
+	"MaxBody":            "max-body",
+	"InboxURL":           "inbox",
+	"InboxKeys":          "inbox-key-file",
+	"InboxKeep":          "inbox-keep",
+	"InboxJournal":       "inbox-journal",
+	"InboxPatience":      "inbox-patience",
+}
+
+// inFlags puts an error of gateway.New in the words of the command line, whose user knows
+// no Config.
+func inFlags(err error) error {
+	switch e := err.(type) { //nolint:errorlint // it walks the tree of wrapped errors itself
+	case *gateway.ConfigError:
+		flag, ok := fieldFlags[e.Field]
+		if !ok {
+			return cmdline.Usagef("%w", e)
+		}
+		return cmdline.Usagef("%s %s", variables.Both(flag), e.Problem)
+	case interface{ Unwrap() []error }:
+		var all []error
+		for _, one := range e.Unwrap() {
+			all = append(all, inFlags(one))
+		}
+		return errors.Join(all...)
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		return inFlags(inner)
+	}
+	return cmdline.Usagef("%w", err)
+}
+
+// list splits at commas and spaces.
+func list(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
+}
