@@ -9,9 +9,10 @@
 // is wrong; Settings keeps each mistake until all values are read, so that an operator
 // corrects them all in one go.
 //
-// The programs of server/cmd and of client/cmd read their settings alike, and neither side
-// may import the other. So this package knows nothing of either, and its room is on the
-// side that others import anyway.
+// Programs of server/cmd and of client/cmd read their settings alike, so this stands once.
+// A package internal to one side is closed to the other, the top level of the repository is
+// fixed, and client must not import server. So the package is here, where server/cmd may
+// import it, and it imports nothing of either side.
 package cmdline
 
 import (

@@ -1,5 +1,5 @@
-// Command noted-gateway takes PayPal's messages and hands each donation on once. It reads
-// flags, environment and the files they name, and runs client/gateway behind two
+// Command noted-gateway takes PayPal's messages and sends each donation downstream once. It
+// reads flags, environment and the files they name, and runs client/gateway behind two
 // listeners: one for PayPal, one for operators. `noted-gateway -help` is its manual.
 package main
 

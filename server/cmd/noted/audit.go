@@ -18,8 +18,8 @@ func openAudit(path string) (*auditFile, error) {
 	return a, a.reopen()
 }
 
-// reopen goes on in a file of the same name, which is another one when a log rotation has
-// moved the old one away. When it fails, the old one stays in use.
+// reopen continues in the file of that name, which is a new file after a log rotation has
+// moved the old file away. If it fails, the old file stays in use.
 func (a *auditFile) reopen() error {
 	file, err := os.OpenFile(a.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// handler writes the log: for a person in a trial, for machines else.
+// handler writes the log: as text in a trial, as JSON otherwise.
 func (s *settings) handler(w io.Writer) slog.Handler {
 	options := &slog.HandlerOptions{Level: s.level, ReplaceAttr: printable}
 	if s.dev {
@@ -17,10 +17,9 @@ func (s *settings) handler(w io.Writer) slog.Handler {
 	return slog.NewJSONHandler(w, options)
 }
 
-// printable writes out what a terminal would obey or hide: callers choose some of what is
-// logged, such as the reason of a forgetting. The handlers see to the ASCII of it, and to
-// the ends of lines; the JSON one leaves the rest as it is, among it 0x9b, with which
-// some terminals begin a command as with ESC and "[".
+// printable escapes characters that a terminal would obey or hide. Callers choose parts of
+// the log, such as the reason for forgetting a note. The handlers escape ASCII and the ends
+// of lines. The JSON handler leaves the rest, and some terminals take 0x9b for ESC and "[".
 func printable(_ []string, a slog.Attr) slog.Attr {
 	var text string
 	switch v := a.Value.Any().(type) {

@@ -20,8 +20,8 @@ import (
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		// What lives between two calls is little, so that collecting at the usual growth
-		// would cost a tenth of the time for a few megabytes.
+		// Little lives between two calls. Collecting at the default growth would cost a
+		// tenth of the processor time, and save a few megabytes.
 		debug.SetGCPercent(400)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.
 		config.Redis, config.RedisMode, config.Trial = store.URL(), server.DefaultRedisMode, true
 	}
 	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP) // before the store is waited for: unheard, it would end us
+	signal.Notify(hangups, syscall.SIGHUP) // before the wait for the store: unhandled, it ends the process
 	defer signal.Stop(hangups)
 	s, err := server.New(ctx, config)
 	if err != nil {
