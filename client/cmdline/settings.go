@@ -33,7 +33,8 @@ func (p Prefix) Settings(env Env, flags ...cli.Flag) Settings {
 			settings[i] = newSetting(f, env, variable, "is no time; write one such as 20s, 5m or 73h")
 		case *cli.TimestampFlag:
 			f.Config.Layouts = []string{time.DateOnly, time.RFC3339}
-			settings[i] = newSetting(f, env, variable, "is no time; write one such as 2026-03-01 or 2026-03-01T10:00:00Z")
+			not := "is no time; write one such as 2026-03-01 or 2026-03-01T10:00:00Z"
+			settings[i] = newSetting(f, env, variable, not)
 		case *SpanFlag:
 			settings[i] = newSetting(f, env, variable, "")
 		case *SizeFlag:

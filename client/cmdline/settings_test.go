@@ -37,7 +37,13 @@ func (v *values) settings(env map[string]string) Settings {
 				Usage:       "`NAME`A name.",
 			},
 			&cli.BoolFlag{Name: "yes", Destination: &v.Yes, Usage: "A yes."},
-			&cli.IntFlag{Name: "a-count", Destination: &v.Count, Value: 2, Validator: AtLeast(1), Usage: "`N`A count."},
+			&cli.IntFlag{
+				Name:        "a-count",
+				Destination: &v.Count,
+				Value:       2,
+				Validator:   AtLeast(1),
+				Usage:       "`N`A count.",
+			},
 			&cli.FloatFlag{Name: "rate", Destination: &v.Rate, Value: 10, Usage: "`N`A rate."},
 			&cli.DurationFlag{
 				Name:        "pause",
@@ -102,8 +108,15 @@ func TestPrecedence(t *testing.T) {
 
 // All mistakes are told, in flags and variables, each once and in the order of the flags.
 func TestMistakes(t *testing.T) {
-	env := map[string]string{"TEST_NAME": "c", "TEST_YES": "maybe", "TEST_A_COUNT": "many", "TEST_KEEP": "0s", "TEST_AT": "noon"}
-	_, mistakes, err := run(t, env, "-size", "big", "-pause", "soon", "-rate", "fast", "-rate", "slow", "-a-count", "0")
+	env := map[string]string{
+		"TEST_NAME":    "c",
+		"TEST_YES":     "maybe",
+		"TEST_A_COUNT": "many",
+		"TEST_KEEP":    "0s",
+		"TEST_AT":      "noon",
+	}
+	args := strings.Fields("-size big -pause soon -rate fast -rate slow -a-count 0")
+	_, mistakes, err := run(t, env, args...)
 	want := []string{
 		`-name (TEST_NAME): "c" must be one of a, b`,
 		`-yes (TEST_YES): "maybe" must be true or false`,

@@ -55,7 +55,10 @@ func (p *printer) answer(response *client.NoteResponse) error {
 		facts = append(facts, terminal.Fact{"receipt", response.GetReceipt()})
 	}
 	if len(response.GetDifferences()) > 0 {
-		facts = append(facts, terminal.Fact{"differs in", p.Paint(text.FgYellow, strings.Join(response.GetDifferences(), ", "))})
+		facts = append(
+			facts,
+			terminal.Fact{"differs in", p.Paint(text.FgYellow, strings.Join(response.GetDifferences(), ", "))},
+		)
 	}
 	return p.Facts(facts)
 }
@@ -73,7 +76,10 @@ func (p *printer) existence(found *client.Existence) error {
 		fmt.Fprintln(p.Out, p.Paint(text.FgGreen, "OPEN")+"  noted, but given up: the next message is FIRST")
 	}
 	return p.Facts(
-		append(noteFacts(found.GetNote()), terminal.Fact{"evidence", terminal.Spoken(found.GetEvidence().String(), "EVIDENCE_")}),
+		append(
+			noteFacts(found.GetNote()),
+			terminal.Fact{"evidence", terminal.Spoken(found.GetEvidence().String(), "EVIDENCE_")},
+		),
 	)
 }
 
@@ -176,8 +182,8 @@ func (p *printer) listed(note *client.Note) error {
 	}
 	donation := note.GetDonation()
 	p.table.AppendRow(table.Row{
-		terminal.Local(note.GetNotedAt()), donation.GetSeriesId(), terminal.EventName(terminal.EventOf(donation)), terminal.Amount(donation),
-		p.state(note.GetState()), seenOn(note), note.GetAttempt(), note.GetDonationId(),
+		terminal.Local(note.GetNotedAt()), donation.GetSeriesId(), terminal.EventName(terminal.EventOf(donation)),
+		terminal.Amount(donation), p.state(note.GetState()), seenOn(note), note.GetAttempt(), note.GetDonationId(),
 	})
 	return nil
 }

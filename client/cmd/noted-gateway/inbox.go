@@ -148,7 +148,10 @@ func runInbox(ctx context.Context, args []string, env cmdline.Env, stdout io.Wri
 // finish reads the files, and tells what is missing.
 func (i *inboxCommand) finish() (wrong []error) {
 	if i.config.InboxURL == "" {
-		wrong = append(wrong, cmdline.Usagef("%s: say where the inbox is, as the gateway has it", variables.Both("inbox")))
+		wrong = append(
+			wrong,
+			cmdline.Usagef("%s: say where the inbox is, as the gateway has it", variables.Both("inbox")),
+		)
 	}
 	if err := i.readInboxKeys(); err != nil {
 		wrong = append(wrong, err)

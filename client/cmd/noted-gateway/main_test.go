@@ -54,7 +54,8 @@ func TestHelp(t *testing.T) {
 		ipn-verify-url webhook-id webhook-cert-host webhook-cert-roots
 		webhook-verify webhook-max-age paypal-client-id paypal-client-secret-file forward-to
 		forward-secret-file hold forward-timeout max-body forward-unknown admin-listen`) {
-		if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + variables.Variable(flag) + `$`).MatchString(stdout) {
+		if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + variables.Variable(flag) + `$`).
+			MatchString(stdout) {
 			t.Errorf("-help does not show -%s with %s", flag, variables.Variable(flag))
 		}
 	}

@@ -277,7 +277,10 @@ func (r *replay) ask(ctx context.Context, window int, batch []int32, pairs []pay
 		if why := cannotDecide(err); why != nil {
 			r.answers[window][at] = answer{first: undecided}
 			if len(r.windows) == 1 {
-				r.tellAside(r.items[at].arrival, remark{"undecided", terminal.EventName(terminal.EventOf(donation)), why.Error()})
+				r.tellAside(
+					r.items[at].arrival,
+					remark{"undecided", terminal.EventName(terminal.EventOf(donation)), why.Error()},
+				)
 			}
 			continue
 		}

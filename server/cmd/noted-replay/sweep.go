@@ -215,9 +215,16 @@ func (r *report) plateau(windows []sweptWindow) string {
 		to++
 	}
 	if from == to {
-		return fmt.Sprintf("the answers of %s are those of no other window tried", cmdline.FormatSpan(windows[set].window))
+		return fmt.Sprintf(
+			"the answers of %s are those of no other window tried",
+			cmdline.FormatSpan(windows[set].window),
+		)
 	}
-	return fmt.Sprintf("the answers are the same from %s to %s", cmdline.FormatSpan(windows[from].window), cmdline.FormatSpan(windows[to].window))
+	return fmt.Sprintf(
+		"the answers are the same from %s to %s",
+		cmdline.FormatSpan(windows[from].window),
+		cmdline.FormatSpan(windows[to].window),
+	)
 }
 
 // What -sweep -o json writes.

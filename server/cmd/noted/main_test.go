@@ -402,7 +402,8 @@ func TestHelp(t *testing.T) {
 			"ledgers", "reflection", "drain", "allow-eviction", "replicas", "replicas-timeout", "on-loss", "epoch", "log-level", "admin-listen", "tls-cert", "tls-key", "tls-client-ca", "callers", "insecure", "rate", "burst",
 			"max-in-flight", "max-connections", "max-connections-per-address",
 		} {
-			if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + variables.Variable(flag) + `$`).MatchString(stdout) {
+			if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + variables.Variable(flag) + `$`).
+				MatchString(stdout) {
 				t.Errorf("%s does not tell of -%s and %s", ask, flag, variables.Variable(flag))
 			}
 		}
