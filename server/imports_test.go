@@ -39,6 +39,11 @@ const (
 	trial   = service + " server/internal/embedded"
 	person  = "client client/cmdline client/paypal client/terminal" // what programs for people stand on
 
+	// inGateway is what the gateway's processing stands on.
+	inGateway = "client client/gateway/inbox client/gateway/internal/answer client/gateway/internal/downstream " +
+		"client/gateway/internal/metrics client/gateway/internal/peer client/gateway/internal/setting " +
+		"client/gateway/internal/verify client/paypal gen/go/noted/v1"
+
 	useGRPC       = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
 	useRedis      = "github.com/redis/go-redis"
 	useMiniredis  = "github.com/alicebob"
@@ -143,19 +148,51 @@ var rooms = []room{
 	{"client", "gen/go/noted/v1 client/paypal", "gen/go/noted/v1 client/paypal " + useGRPC, "testing"},
 	{"client/paypal", "", "", "net/http golang.org/x testing"},
 	{
-		"client/gateway", "client client/gateway/inbox client/paypal gen/go/noted/v1",
-		"client client/gateway/inbox client/paypal github.com/cloudevents github.com/prometheus github.com/standard-webhooks " +
-			"google.golang.org/grpc/codes google.golang.org/grpc/status google.golang.org/protobuf/types " + useRedis,
+		"client/gateway", inGateway + " client/gateway/internal/process",
+		"client client/gateway/inbox client/gateway/internal/answer client/gateway/internal/downstream " +
+			"client/gateway/internal/metrics client/gateway/internal/peer client/gateway/internal/process " +
+			"client/gateway/internal/setting client/gateway/internal/verify " +
+			"google.golang.org/grpc/codes google.golang.org/grpc/status",
 		"testing",
 	},
+	// The rooms of the gateway, from the top down.
+	{
+		"client/gateway/internal/process", inGateway,
+		"client client/gateway/inbox client/gateway/internal/answer client/gateway/internal/downstream " +
+			"client/gateway/internal/metrics client/gateway/internal/setting client/gateway/internal/verify " +
+			"client/paypal google.golang.org/protobuf/types",
+		"testing",
+	},
+	{
+		"client/gateway/internal/verify",
+		"client/gateway/internal/answer client/gateway/internal/metrics client/gateway/internal/peer " +
+			"client/gateway/internal/setting client/paypal",
+		"client/gateway/internal/answer client/gateway/internal/metrics client/gateway/internal/peer " +
+			"client/gateway/internal/setting",
+		"google.golang.org/grpc github.com/redis github.com/jackc modernc.org testing",
+	},
+	{
+		"client/gateway/internal/downstream",
+		"client client/gateway/internal/peer client/gateway/internal/setting client/paypal gen/go/noted/v1",
+		"client client/gateway/internal/peer client/gateway/internal/setting client/paypal " +
+			"github.com/cloudevents github.com/standard-webhooks " + useRedis,
+		"github.com/prometheus github.com/jackc modernc.org testing",
+	},
+	{
+		"client/gateway/internal/metrics", "client/gateway/internal/answer client/paypal",
+		"client/gateway/internal/answer client/paypal " + usePrometheus,
+		"google.golang.org/grpc github.com/redis testing",
+	},
+	{"client/gateway/internal/answer", "", "", "testing"},
+	{"client/gateway/internal/peer", "", "", "testing"},
+	{"client/gateway/internal/setting", "", "", "net testing"},
 	{
 		"client/gateway/inbox", "", "github.com/jackc/pgx modernc.org/sqlite",
 		"google.golang.org github.com/redis github.com/prometheus testing",
 	},
 	{"client/gateway/inbox/inboxtest", "", "testing", ""},
 	{
-		"client/cmd/noted-gateway",
-		"client client/cmdline client/gateway client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client/cmd/noted-gateway", "client/cmdline client/gateway client/gateway/internal/process " + inGateway,
 		"client client/cmdline client/gateway client/gateway/inbox github.com/urfave google.golang.org/protobuf " +
 			useRedis,
 		"testing",

@@ -1,9 +1,14 @@
 package gateway
 
-import "time"
+import (
+	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
+	"github.com/donation-dedupe/noted/client/gateway/internal/verify"
+)
 
 // SetWorkTime shortens how long a message is processed.
-func (g *Gateway) SetWorkTime(d time.Duration) { g.workTime = d }
+func (g *Gateway) SetWorkTime(d time.Duration) { g.processor.SetWorkTime(d) }
 
 // FillUp makes the gateway as busy as it can be, until the returned function is called.
 func (g *Gateway) FillUp() (release func()) {
@@ -21,14 +26,10 @@ func (g *Gateway) FillUp() (release func()) {
 func (g *Gateway) InBodies() int64 { return maxBusy*g.config.MaxBody - g.room.left.Load() }
 
 // MostTransmissions is how many transmissions are remembered.
-const MostTransmissions = mostTransmissions
+const MostTransmissions = verify.MostTransmissions
 
 // SetMostTransmissions shrinks the memory of transmissions.
-func (g *Gateway) SetMostTransmissions(most int) {
-	g.seen.mu.Lock()
-	defer g.seen.mu.Unlock()
-	g.seen.most = most
-}
+func (g *Gateway) SetMostTransmissions(most int) { g.webhooks.RememberAtMost(most) }
 
 // PersonKinds are the types of events for a person.
-var PersonKinds = []string{kindUndecided, kindUnknown}
+var PersonKinds = []string{downstream.KindUndecided, downstream.KindUnknown}

@@ -60,38 +60,37 @@ func (g *Gateway) look() string {
 	defer r.mu.Unlock()
 	if now := g.config.Now(); now.Sub(r.looked).Abs() >= readyHolds { // Abs: a clock may be set back
 		troubles := g.troubles(now)
-		if g.inbox != nil {
-			troubles = g.inbox.troubles()
-		}
 		reason := strings.Join(troubles, "; ")
-		g.log.readiness(r.reason, reason)
+		g.log.Readiness(r.reason, reason)
 		r.reason, r.looked = reason, now
 	}
 	return r.reason
 }
 
-// troubles lists what keeps the inbox from taking messages. With an inbox that is all that
-// readiness means: a message that cannot be processed now is kept, and counted by the
-// metrics of the inbox.
-func (w *inboxWorkers) troubles() []string {
-	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
-	defer cancel()
-	if w.box.Ready(ctx) != nil {
-		return []string{"the inbox's database cannot be reached; look whether it runs, and at its address"}
-	}
-	return nil
-}
-
-// troubles lists what keeps the gateway from noting and handing on, each with its remedy.
-// The public reads the list, so it names nothing internal.
+// troubles lists what keeps the gateway from its work, each with its remedy. The public
+// reads the list, so it names nothing internal.
+//
+// With an inbox the database is all that readiness depends on: a message that cannot be
+// processed now is kept, and the metrics of the inbox count it.
 func (g *Gateway) troubles(now time.Time) []string {
+	if kept, err := g.inboxReady(); kept && err != nil {
+		return []string{"the inbox's database cannot be reached; look whether it runs, and at its address"}
+	} else if kept {
+		return nil
+	}
 	all := g.notedTroubles(now)
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	if g.downs.ready(ctx) != nil {
+	if g.downs.Ready(ctx) != nil {
 		all = append(all, "the downstream cannot be reached; look whether it runs, and at its address")
 	}
 	return all
+}
+
+func (g *Gateway) inboxReady() (kept bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	return g.processor.InboxReady(ctx)
 }
 
 func (g *Gateway) notedTroubles(now time.Time) (all []string) {

@@ -1,0 +1,113 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
+	"github.com/donation-dedupe/noted/client/gateway/internal/process"
+)
+
+// firstRead is the memory that a body begins with. Most of PayPal's need no more.
+const firstRead = 4 << 10
+
+// A room is the memory that bodies may take.
+type room struct{ left atomic.Int64 } // bytes
+
+func (r *room) take(bytes int) bool {
+	if r.left.Add(-int64(bytes)) >= 0 {
+		return true
+	}
+	r.free(bytes)
+	return false
+}
+
+func (r *room) free(bytes int) { r.left.Add(int64(bytes)) }
+
+// read takes the body, within the allowed size and time. The capacity of the returned
+// body counts against the room, also beside an error.
+func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *process.Channel) ([]byte, error) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return nil, &answer.Refusal{Status: http.StatusMethodNotAllowed, Reason: "method", Text: "only POST is taken here"}
+	}
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != c.ContentType {
+		return nil, &answer.Refusal{
+			Status: http.StatusUnsupportedMediaType,
+			Reason: "content_type",
+			Text:   "the Content-Type must be " + c.ContentType,
+		}
+	}
+	if r.Header.Get("Content-Encoding") != "" {
+		return nil, &answer.Refusal{
+			Status: http.StatusUnsupportedMediaType,
+			Reason: "content_type",
+			Text:   "a Content-Encoding is not taken: the bytes are verified as they come",
+		}
+	}
+	tooLarge := &answer.Refusal{
+		Status: http.StatusRequestEntityTooLarge,
+		Reason: "too_large",
+		Text:   "the message has more than " + strconv.FormatInt(g.config.MaxBody, 10) + " bytes",
+	}
+	if r.ContentLength > g.config.MaxBody {
+		return nil, tooLarge
+	}
+	// A server that cannot set deadlines has its own, or none. Then only MaxBody bounds
+	// the body.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(g.config.BodyTimeout))
+	body, err := g.gather(http.MaxBytesReader(w, r.Body, g.config.MaxBody))
+	switch {
+	case err == nil && len(body) == 0:
+		return body, &answer.Refusal{Status: http.StatusBadRequest, Reason: "malformed", Text: "the body is empty"}
+	case err == nil:
+		_ = control.SetReadDeadline(time.Time{})
+		return body, nil
+	}
+	var large *http.MaxBytesError
+	switch {
+	case errors.Is(err, errBusy):
+		return body, err
+	case errors.As(err, &large):
+		return body, tooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return body, &answer.Refusal{
+			Status: http.StatusRequestTimeout,
+			Reason: "slow",
+			Text:   "the message did not arrive in time",
+		}
+	}
+	return body, &answer.Refusal{Status: http.StatusBadRequest, Reason: "broken", Text: "the message broke off"}
+}
+
+var errBusy = answer.Again("busy", "too many messages at once; come again")
+
+// gather reads to the end, as io.ReadAll does, and takes room as the bytes arrive.
+// Announced bytes that the sender does not send take none.
+func (g *Gateway) gather(from io.Reader) (body []byte, err error) {
+	for {
+		if len(body) == cap(body) {
+			// One byte more than the largest body has, to see the end of that body.
+			size := int(min(int64(max(firstRead, 2*cap(body))), g.config.MaxBody+1))
+			if !g.room.take(size - cap(body)) {
+				return body, errBusy
+			}
+			body = append(make([]byte, 0, size), body...)
+		}
+		n, err := from.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if errors.Is(err, io.EOF) {
+			return body, nil
+		}
+		if err != nil {
+			return body, err
+		}
+	}
+}

@@ -1,0 +1,54 @@
+// Package downstream gives events to the program that processes donations: an HTTP
+// endpoint or a Redis stream.
+package downstream
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway/internal/setting"
+)
+
+// A Downstream processes donations.
+type Downstream interface {
+	// Accept gives it an event, whose JSON is the body. nil means that the downstream has
+	// the event and will not lose it. The event's note lives for the given time, and a
+	// second attempt may come within it, under the same id.
+	Accept(ctx context.Context, e *Event, body []byte, life time.Duration) error
+	// Ready says whether it can be reached; nil where only a delivery would tell.
+	Ready(ctx context.Context) error
+	Close() error
+}
+
+// Open opens the downstream at an address, as gateway.Config.ForwardTo has it. Its errors
+// quote no part of the address: any part may belong to a password.
+func Open(address string, secrets []string) (Downstream, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, setting.Wrong(
+			"ForwardTo",
+			"is no URL; write %%40, %%2F and so on for the signs in a password that mean something there",
+		)
+	}
+	switch strings.ToLower(u.Scheme) {
+	case "http", "https":
+		return openHTTP(u, secrets)
+	case "redis", "rediss":
+		return openRedis(u)
+	}
+	return nil, setting.Wrong("ForwardTo", "begins with none of http://, https://, redis:// and rediss://")
+}
+
+// An Error says why the downstream has not accepted an event. Its text is safe to log.
+type Error string
+
+func (e Error) Error() string { return string(e) }
+
+// A RejectedError is an Error that another try would not change: the downstream wants a
+// person to look at the event.
+type RejectedError string
+
+func (e RejectedError) Error() string { return string(e) }
+func (e RejectedError) Unwrap() error { return Error(e) }

@@ -1,0 +1,146 @@
+package downstream
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/paypal"
+)
+
+// source is the same for both channels and all gateways. With the id it names an event,
+// so a donation that the other channel tells of again is the same event.
+const source = "noted-gateway"
+
+// A Message is a verified message of PayPal's.
+type Message struct {
+	Channel string // as in the contract
+	ID      string // the same in every redelivery
+	Ledger  string
+	Header  http.Header // PayPal's own, Content-Type included
+	Body    []byte
+}
+
+// An Event is on its way to the downstream.
+type Event struct {
+	ID      string // the downstream's idempotency key: the donation id
+	Kind    string // such as "noted.donation.payment"
+	Subject string // the series, where there is one
+	At      time.Time
+	data    eventData
+}
+
+// The kinds of events that a person must look at: a donation that Noted cannot decide,
+// and a message of an unknown type.
+const (
+	KindUndecided = "noted.undecided"
+	KindUnknown   = "noted.unknown"
+)
+
+// An OpenDonation is left to a person, and why.
+type OpenDonation struct {
+	paypal.Pair
+	Reason      string
+	Explanation string
+}
+
+// eventData is what the downstream gets; README.md shows one.
+type eventData struct {
+	Donation json.RawMessage `json:"donation,omitempty"` // as notectl identify prints it
+	Message  json.RawMessage `json:"message"`
+	Attempt  int32           `json:"attempt"`
+	Open     []openData      `json:"open,omitempty"` // only in what is for a person
+	Original original        `json:"original"`
+}
+
+// openData is a donation that a person should look at, and why.
+type openData struct {
+	Donation    json.RawMessage `json:"donation,omitempty"`
+	Reason      string          `json:"reason"`
+	Explanation string          `json:"explanation"`
+}
+
+// original is the message as PayPal sent it. Body holds the exact bytes where they are
+// UTF-8, BodyBase64 otherwise.
+type original struct {
+	ContentType string `json:"content_type"`
+	Body        string `json:"body,omitempty"`
+	BodyBase64  []byte `json:"body_base64,omitempty"`
+}
+
+// Donation makes the event of a donation that must be processed.
+func Donation(m *Message, pair paypal.Pair, note *client.Note) *Event {
+	donation, told := InJSON(pair, m.Ledger)
+	return &Event{
+		ID:      note.GetDonationId(),
+		Kind:    "noted.donation." + strings.ToLower(strings.TrimPrefix(pair.Donation.Event.String(), "EVENT_")),
+		Subject: pair.Donation.SeriesID,
+		At:      note.GetNotedAt().AsTime(),
+		data:    eventData{Donation: donation, Message: told, Attempt: note.GetAttempt(), Original: originalOf(m)},
+	}
+}
+
+// ForPerson makes the event of a message that a person must look at.
+func ForPerson(m *Message, kind, id string, open []OpenDonation, note *client.Note) *Event {
+	e := &Event{
+		ID:   id,
+		Kind: kind,
+		At:   note.GetNotedAt().AsTime(),
+		data: eventData{Attempt: note.GetAttempt(), Original: originalOf(m)},
+	}
+	_, e.data.Message = InJSON(paypal.Pair{Message: paypal.Message{Channel: m.Channel, ID: m.ID}}, "")
+	for _, p := range open {
+		o := openData{Reason: p.Reason, Explanation: p.Explanation}
+		if p.Donation.SeriesID != "" {
+			o.Donation, e.data.Message = InJSON(p.Pair, m.Ledger)
+		}
+		e.data.Open = append(e.data.Open, o)
+	}
+	return e
+}
+
+// InJSON writes a pair as notectl identify does, so that a pair has one spelling.
+func InJSON(pair paypal.Pair, ledger string) (donation, message json.RawMessage) {
+	pair.Donation.Ledger = ledger
+	var line struct{ Donation, Message json.RawMessage }
+	if err := json.Unmarshal(paypal.Identified{Pairs: []paypal.Pair{pair}}.AppendJSON(nil), &line); err != nil {
+		panic(err) // AppendJSON writes JSON
+	}
+	return line.Donation, line.Message
+}
+
+func originalOf(m *Message) original {
+	o := original{ContentType: m.Header.Get("Content-Type")}
+	if utf8.Valid(m.Body) {
+		o.Body = string(m.Body)
+	} else {
+		o.BodyBase64 = m.Body
+	}
+	return o
+}
+
+// JSON writes the event as CloudEvents 1.0 in structured mode.
+func (e *Event) JSON() ([]byte, error) {
+	out := event.New()
+	out.SetID(e.ID)
+	out.SetSource(source)
+	out.SetType(e.Kind)
+	out.SetTime(e.At)
+	if e.Subject != "" {
+		out.SetSubject(e.Subject)
+	}
+	if err := out.SetData(event.ApplicationJSON, e.data); err != nil {
+		return nil, fmt.Errorf("writing event %s: %w", e.ID, err)
+	}
+	body, err := out.MarshalJSON()
+	if err != nil {
+		return nil, fmt.Errorf("writing event %s: %w", e.ID, err)
+	}
+	return body, nil
+}

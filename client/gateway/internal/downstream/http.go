@@ -1,0 +1,116 @@
+package downstream
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/donation-dedupe/noted/client/gateway/internal/peer"
+	"github.com/donation-dedupe/noted/client/gateway/internal/setting"
+)
+
+// An endpoint gets one POST for each event, signed as Standard Webhooks says.
+type endpoint struct {
+	url     string
+	signers []*standardwebhooks.Webhook // one, or two while a secret is being replaced
+	client  *http.Client
+}
+
+func openHTTP(u *url.URL, secrets []string) (Downstream, error) {
+	if u.Host == "" {
+		return nil, setting.Wrong("ForwardTo", "names no host")
+	}
+	if len(secrets) == 0 {
+		return nil, setting.Wrong(
+			"ForwardSecrets",
+			"is missing: without a signature the downstream cannot know whose donations it gets; make one "+
+				"with: echo whsec_$(openssl rand -base64 32)",
+		)
+	}
+	d := &endpoint{url: u.String(), client: peer.Client(nil)}
+	for i, secret := range secrets {
+		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
+		if err != nil || !strings.HasPrefix(secret, "whsec_") || len(key) < 24 || len(key) > 64 {
+			return nil, setting.Wrong(
+				"ForwardSecrets",
+				"cannot be used: secret %d is not whsec_ and 24 to 64 bytes in base64; make one with: echo "+
+					"whsec_$(openssl rand -base64 32)",
+				i+1,
+			)
+		}
+		signer, err := standardwebhooks.NewWebhookRaw(key)
+		if err != nil {
+			return nil, setting.Wrong("ForwardSecrets", "cannot be used: secret %d makes no key", i+1)
+		}
+		d.signers = append(d.signers, signer)
+	}
+	return d, nil
+}
+
+// Accept posts the event. A 2xx answer is acceptance, and nothing else is. Redirects are
+// not followed: the signature and the donor's data are for this endpoint alone.
+func (d *endpoint) Accept(ctx context.Context, e *Event, body []byte, _ time.Duration) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(body))
+	if err != nil {
+		return Error("the address of the downstream cannot be used")
+	}
+	now := time.Now()
+	var signatures []string
+	for _, signer := range d.signers {
+		signature, err := signer.Sign(e.ID, now, body)
+		if err != nil {
+			return Error("signing: " + err.Error())
+		}
+		signatures = append(signatures, signature)
+	}
+	request.Header.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
+	request.Header.Set("User-Agent", "noted-gateway")
+	request.Header.Set(standardwebhooks.HeaderWebhookID, e.ID)
+	request.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	request.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
+	response, err := d.client.Do(request)
+	if err != nil {
+		return Error(peer.Trouble(err))
+	}
+	defer response.Body.Close()
+	said, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // to its end, so that the connection can be used again
+	switch response.StatusCode {
+	case http.StatusGone, http.StatusUnprocessableEntity:
+		return RejectedError("it answered " + strconv.Itoa(response.StatusCode) + reasonIn(said))
+	}
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return Error("it answered " + strconv.Itoa(response.StatusCode))
+	}
+	return nil
+}
+
+// reasonPattern keeps sentences, and with them a donor's data, out of journal and log.
+var reasonPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// reasonIn returns the reason in the answer of a downstream, {"reason":"one_word"}, after
+// a colon.
+func reasonIn(answer []byte) string {
+	var said struct{ Reason string }
+	if json.Unmarshal(answer, &said) != nil || !reasonPattern.MatchString(said.Reason) {
+		return ""
+	}
+	return ": " + said.Reason
+}
+
+// Ready is nil: only donations may be posted there.
+func (d *endpoint) Ready(context.Context) error { return nil }
+
+func (d *endpoint) Close() error {
+	d.client.CloseIdleConnections()
+	return nil
+}

@@ -1,0 +1,179 @@
+package downstream
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// openStream opens a downstream on a redis-server of its own.
+func openStream(t *testing.T) (*stream, *redis.Client) {
+	t.Helper()
+	port := 0
+	for port == 0 { // below the range that outgoing connections take theirs from
+		try := 12000 + rand.IntN(20000)
+		if listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(try)); err == nil {
+			listener.Close()
+			port = try
+		}
+	}
+	command := exec.Command(
+		"redis-server",
+		"--port",
+		strconv.Itoa(port),
+		"--bind",
+		"127.0.0.1",
+		"--save",
+		"",
+		"--daemonize",
+		"no",
+	)
+	command.Dir = t.TempDir()
+	if err := command.Start(); err != nil {
+		t.Fatalf("%v; on Debian: apt-get install redis-server", err)
+	}
+	t.Cleanup(func() { command.Process.Kill(); command.Wait() })
+	u, _ := url.Parse("redis://127.0.0.1:" + strconv.Itoa(port) + "/3?stream=donations")
+	opened, err := openRedis(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := opened.(*stream)
+	t.Cleanup(func() { d.Close() })
+	for deadline := time.Now().Add(10 * time.Second); d.Ready(t.Context()) != nil; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("redis-server does not answer")
+		}
+	}
+	return d, d.client
+}
+
+func TestStreamHoldsAnEventOnce(t *testing.T) {
+	d, store := openStream(t)
+	ctx := t.Context()
+	const retention = 45 * 24 * time.Hour
+	var all sync.WaitGroup
+	for attempt := range 50 {
+		all.Go(func() {
+			e := &Event{ID: "donation-1", Kind: "noted.donation.payment", data: eventData{Attempt: int32(attempt)}}
+			if err := d.Accept(ctx, e, []byte(`{"id":"donation-1"}`), retention); err != nil {
+				t.Errorf("accept: %v", err)
+			}
+		})
+	}
+	all.Wait()
+	if err := store.ScriptFlush(ctx).Err(); err != nil { // as a new primary has it
+		t.Fatal(err)
+	}
+	if err := d.Accept(ctx, &Event{ID: "donation-2", Kind: "noted.donation.refund"}, []byte("{}"), 0); err != nil {
+		t.Fatal(err)
+	}
+	entries := store.XRange(ctx, "donations", "-", "+").Val()
+	if len(entries) != 2 || entries[0].Values["id"] != "donation-1" ||
+		entries[0].Values["event"] != `{"id":"donation-1"}` ||
+		entries[0].Values["type"] != "noted.donation.payment" {
+		t.Fatalf("the stream holds %v, want each event once", entries)
+	}
+	// The guard outlives the note, even in a trimmed stream.
+	if left := store.PTTL(ctx, "{donations}:handed-on:donation-1").Val(); left < retention {
+		t.Errorf("the guard lives for %v, want at least %v", left, retention)
+	}
+	store.XTrimMaxLen(ctx, "donations", 0)
+	if err := d.Accept(
+		ctx,
+		&Event{ID: "donation-1"},
+		nil,
+		retention,
+	); err != nil ||
+		store.XLen(ctx, "donations").Val() != 0 {
+		t.Errorf("accept after trimming: %v, %d entries, want none", err, store.XLen(ctx, "donations").Val())
+	}
+}
+
+// A refused event leaves no guard: otherwise the donation would count as handed on.
+func TestStreamRefuses(t *testing.T) {
+	d, store := openStream(t)
+	store.Set(t.Context(), "donations", "no stream", 0)
+	if err := d.Accept(
+		t.Context(),
+		&Event{ID: "donation-1"},
+		nil,
+		time.Hour,
+	); err == nil ||
+		!strings.Contains(err.Error(), "WRONGTYPE") {
+		t.Errorf("accept: %v, want WRONGTYPE", err)
+	}
+	if keys := store.Keys(t.Context(), "*").Val(); len(keys) != 1 {
+		t.Errorf("left behind: %v", keys)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := d.Accept(ended, &Event{ID: "donation-1"}, nil, time.Hour); err == nil {
+		t.Error("accept with an ended context: no error")
+	}
+}
+
+// The name of a connection is for CLIENT LIST only: where Redis refuses CLIENT SETNAME,
+// events are handed on all the same.
+func TestStreamWithoutTheRightToAName(t *testing.T) {
+	_, store := openStream(t)
+	if err := store.Do(t.Context(), "ACL", "SETUSER", "default", "-client|setname").Err(); err != nil {
+		t.Fatal(err)
+	}
+	u, _ := url.Parse("redis://" + store.Options().Addr + "/3?stream=donations")
+	d, err := openRedis(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.Accept(
+		t.Context(),
+		&Event{ID: "donation-1", Kind: "noted.donation.payment"},
+		[]byte(`{"id":"donation-1"}`),
+		time.Hour,
+	); err != nil {
+		t.Errorf("accept: %v", err)
+	}
+	if list := store.Do(t.Context(), "CLIENT", "LIST").String(); strings.Count(list, "name=noted-gateway") != 2 {
+		t.Errorf("not both connections have the gateway's name:\n%s", list)
+	}
+}
+
+func TestGuardIsInTheStreamsSlot(t *testing.T) {
+	for stream, want := range map[string]string{
+		"donations": "{donations}:handed-on:x", "{a}b": "{a}b:handed-on:x", "a{b}c": "a{b}c:handed-on:x",
+	} {
+		if got := guardKey(stream, "x"); got != want {
+			t.Errorf("guardKey(%q) = %q, want %q", stream, got, want)
+		}
+	}
+}
+
+// The head of a script lists its arguments and replies; the body must match.
+func TestScriptKeepsItsWord(t *testing.T) {
+	source, err := os.ReadFile("stream.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, body, _ := strings.Cut(string(source), "\n\n")
+	for _, word := range []string{"KEYS[1]", "KEYS[2]", "ARGV[1]"} {
+		if strings.Count(head, word) != 1 || strings.Count(body, word) != 1 {
+			t.Errorf("%s is not once in the head and once in the body", word)
+		}
+	}
+	for _, reply := range []string{"added", "known"} {
+		if !strings.Contains(head, `{"`+reply+`"`) || !strings.Contains(body, "{'"+reply+"'") {
+			t.Errorf("the reply %s is not in both", reply)
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package process
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
+	"github.com/donation-dedupe/noted/client/paypal"
+)
+
+// donate processes the donations of a message that have no outcome yet. A donation in
+// trouble does not stop the others.
+func (w *workers) donate(
+	ctx context.Context, c *inbox.Claim, m *message, whose Ownership,
+) (result inbox.Result, err error) {
+	result.State = inbox.Done
+	var open []downstream.OpenDonation
+	var openAt []int
+	leave := func(i int, reason string) {
+		open = append(open, downstream.OpenDonation{
+			Pair: m.identified.Pairs[i], Reason: reason, Explanation: explanations[reason],
+		})
+		openAt = append(openAt, i)
+	}
+	for i, pair := range m.identified.Pairs {
+		d := &c.Donations[i]
+		switch {
+		case d.SeriesID != pair.Donation.SeriesID || d.Event != pair.Donation.Event.String() ||
+			d.TransactionID != pair.Donation.TransactionID:
+			// Its body was wiped, and a copy brought another: one of the two may be forged.
+			return inbox.Result{State: inbox.Person, Cause: "other_body"}, nil
+		case d.Outcome != "":
+			continue
+		case whose == Unsaid:
+			// Refusing it could lose a genuine donation, and noting it could count a stranger's.
+			leave(i, reasonNoReceiver)
+			continue
+		}
+		outcome, trouble, err := w.ask(ctx, c, m, pair, d)
+		if err != nil {
+			return result, err
+		}
+		w.processor.config.Metrics.Donation(m.Channel, pair.Donation.Event, outcome)
+		switch {
+		case outcome == undecided:
+			leave(i, d.Reason)
+		case trouble.State == inbox.Waiting && result.State == inbox.Done:
+			result = trouble
+		}
+	}
+	if len(open) == 0 {
+		return afterAll(result, c.Donations), nil
+	}
+	// Also where another donation is in trouble: that trouble may never end.
+	if err := w.processor.deliverForPerson(ctx, m, downstream.KindUndecided, open); err != nil {
+		return inbox.Result{State: inbox.Waiting, Cause: err.Error()}, nil //nolint:nilerr // the row keeps it
+	}
+	for at, i := range openAt {
+		d := &c.Donations[i]
+		d.Outcome, d.Reason = inbox.Undecided, open[at].Reason
+		if err := w.box.Decided(ctx, c.Row, d); err != nil {
+			return result, err
+		}
+	}
+	return afterAll(result, c.Donations), nil
+}
+
+// afterAll leaves a message to a person if nothing in it waits, but a donation needs one.
+func afterAll(result inbox.Result, donations []inbox.Donation) inbox.Result {
+	for _, d := range donations {
+		if result.State == inbox.Done && d.Outcome.ForPerson() {
+			return inbox.Result{State: inbox.Person, Cause: d.Reason}
+		}
+	}
+	return result
+}
+
+// ask asks Noted about one donation, hands it on if it is FIRST, and settles it. The
+// acceptance of the downstream is on disk before the donation is settled, so after a
+// crash in between the next try settles only.
+//
+// It holds the donation for Config.Hold and does not extend the hold: the downstream has
+// less time than that. trouble is the result of the message where outcome is none of the
+// final outcomes.
+func (w *workers) ask(
+	ctx context.Context, c *inbox.Claim, m *message, pair paypal.Pair, d *inbox.Donation,
+) (outcome string, trouble inbox.Result, err error) {
+	p := w.processor
+	wait := func(outcome, cause string) (string, inbox.Result, error) {
+		return outcome, inbox.Result{State: inbox.Waiting, Cause: cause}, nil
+	}
+	if d.AskedSeries, err = w.box.Series(ctx, m.Ledger, *d); err != nil {
+		return "", trouble, err
+	}
+	donation, told := client.FromPayPal(pair, m.Ledger)
+	donation.SeriesId = d.AskedSeries
+	told.ReceivedAt = timestamppb.New(c.ReceivedAt)
+	answer, err := p.config.Noted.Note(ctx, &client.NoteRequest{
+		Donation: donation, Message: told, Hold: durationpb.New(p.config.Hold), RequestId: client.NewRequestID(),
+	})
+	if err != nil {
+		if hopeless(err) {
+			d.Reason = client.Reason(err)
+			return undecided, trouble, nil
+		}
+		return wait(unavailable, cause(err))
+	}
+	failpoint("noted")
+	note, verdict := answer.GetNote(), answer.GetVerdict()
+	d.Verdict = strings.TrimPrefix(verdict.String(), "VERDICT_")
+	log := p.config.Log.Donation(m.Channel, m.identified.Type, note.GetDonationId(), verdict)
+	switch verdict {
+	case client.Duplicate:
+		d.DonationID, d.Outcome = note.GetDonationId(), inbox.Duplicate
+		if d.AcceptedID == d.DonationID {
+			d.Outcome = inbox.Settled
+		}
+		return string(d.Outcome), trouble, w.box.Decided(ctx, c.Row, d)
+	case client.Held:
+		trouble = inbox.Result{State: inbox.Waiting, Cause: held}
+		trouble.After = min(max(answer.GetRetryAfter().AsDuration(), 100*time.Millisecond), p.config.Hold)
+		return held, trouble, nil
+	case client.First:
+	default:
+		return wait(unavailable, "Noted gave a verdict that this gateway does not know")
+	}
+	accepted, err := w.box.WasAccepted(ctx, note.GetDonationId())
+	switch {
+	case err != nil:
+		w.release(answer.GetReceipt())
+		return "", trouble, err
+	case accepted: // by this message's last try, or by another message's
+	case d.AcceptedID != "" && !c.Redo:
+		log.Error("accepted under another donation id before, so it is settled and not handed on",
+			"accepted_id", d.AcceptedID)
+	default:
+		if err := p.deliver(ctx, downstream.Donation(&m.Message, pair, note), note); err != nil {
+			log.Warn("not handed on", "cause", cause(err))
+			return w.refused(ctx, c, d, answer, err)
+		}
+		failpoint("accepted")
+		d.AcceptedID, d.DonationID, d.Attempt = note.GetDonationId(), note.GetDonationId(), note.GetAttempt()
+		if err := w.box.Accepted(context.WithoutCancel(ctx), c, d); err != nil {
+			p.config.Log.Inbox("an acceptance could not be recorded; the donation is settled all the same", err)
+		}
+		failpoint("recorded")
+	}
+	d.DonationID = note.GetDonationId()
+	_, err = p.config.Noted.Settle(context.WithoutCancel(ctx), answer.GetReceipt(), "")
+	if err != nil && !settledElsewhere(err) {
+		log.Warn("handed on, but not settled", "cause", cause(err))
+		return wait(unavailable, cmp.Or(cause(err), "not settled"))
+	}
+	failpoint("settled")
+	if err != nil {
+		log.Error("handed on, but another had settled it or its note is gone: compare it downstream",
+			"cause", cause(err))
+	} else {
+		log.Info("handed on")
+	}
+	d.Outcome = inbox.Settled
+	return settled, trouble, w.box.Decided(context.WithoutCancel(ctx), c.Row, d)
+}
+
+// refused gives up a donation that the downstream has not accepted, so that the next try
+// need not wait for its hold. Where the downstream wants a person, there is no next try.
+func (w *workers) refused(
+	ctx context.Context, c *inbox.Claim, d *inbox.Donation, answer *client.NoteResponse, why error,
+) (outcome string, trouble inbox.Result, err error) {
+	w.release(answer.GetReceipt())
+	d.DonationID, d.Reason = answer.GetNote().GetDonationId(), "downstream: "+cause(why)
+	if _, rejected := errors.AsType[downstream.RejectedError](why); !rejected {
+		return notAccepted, inbox.Result{State: inbox.Waiting, Cause: d.Reason}, nil
+	}
+	d.Outcome = inbox.Rejected
+	return notAccepted, trouble, w.box.Decided(ctx, c.Row, d)
+}
+
+// settledElsewhere says whether a donation is finished although its receipt no longer
+// settles it, as done does of Once's errors.
+func settledElsewhere(err error) bool {
+	return errors.Is(err, client.ErrSettledByAnother) || errors.Is(err, client.ErrHoldReleased) ||
+		errors.Is(err, client.ErrNoteNotFound)
+}
+
+// release ends the hold of a donation.
+func (w *workers) release(receipt string) {
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+	defer cancel()
+	_, _ = w.processor.config.Noted.Release(ctx, receipt, "the downstream has not accepted it") // or the hold runs out
+}
+
+const releaseTimeout = 5 * time.Second

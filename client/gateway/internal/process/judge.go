@@ -1,0 +1,123 @@
+package process
+
+import (
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
+	"github.com/donation-dedupe/noted/client/paypal"
+)
+
+// judge says what is to be done with a verified message. The inbox asks it when a message
+// arrives, for the journal, and at every try, since settings and this program may have
+// changed in between.
+func (p *Processor) judge(c *Channel, header http.Header, body []byte, test bool) (*message, inbox.Arrival) {
+	a := inbox.Arrival{Channel: c.Name, Test: test, State: inbox.Waiting, Ledger: p.config.Ledger}
+	if test {
+		a.Ledger = p.config.SandboxLedger
+	}
+	refuse := func(cause string) { a.State, a.Cause = inbox.Refused, cause }
+	m, err := identify(c, header, body, a.Ledger)
+	a.ID, a.Type, a.IDs = m.ID, m.identified.Type, paypalIDs(c.Name, body, m.identified.Pairs)
+	for _, pair := range m.identified.Pairs {
+		a.Donations = append(a.Donations, donationOf(pair, m.Ledger))
+	}
+	whose := Ours
+	if err == nil {
+		whose = c.Account(body)
+	}
+	switch {
+	case test && m.Ledger == "":
+		refuse("sandbox")
+	case err != nil:
+		refuse("malformed: " + err.Error())
+	case m.identified.Skipped != "" && !m.identified.Unknown:
+		a.State, a.Cause = inbox.Done, skipped
+	case whose == Foreign:
+		refuse("foreign")
+		a.Receiver = receiverName(body)
+	case m.identified.Unknown && !p.config.ForwardUnknown:
+		refuse(unknown)
+	}
+	a.Header, a.Body = m.Header, body
+	return m, a
+}
+
+// donationOf is the journal's record of a pair.
+func donationOf(pair paypal.Pair, ledger string) inbox.Donation {
+	donation, told := downstream.InJSON(pair, ledger)
+	text, err := json.Marshal(map[string]json.RawMessage{"donation": donation, "message": told})
+	if err != nil {
+		panic(err) // both are JSON
+	}
+	return inbox.Donation{
+		SeriesID: pair.Donation.SeriesID, Event: pair.Donation.Event.String(),
+		TransactionID: pair.Donation.TransactionID, Pair: text,
+	}
+}
+
+// idPattern matches PayPal's ids, and neither names nor e-mail addresses.
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+
+// firstID returns the first of the values that is an id.
+func firstID(values ...string) string {
+	for _, value := range values {
+		if idPattern.MatchString(value) {
+			return value
+		}
+	}
+	return ""
+}
+
+// paypalIDs finds PayPal's ids in a message. They are for the journal's filters, so they
+// are read as they stand, without the rules of client/paypal.
+func paypalIDs(channel string, body []byte, pairs []paypal.Pair) inbox.IDs {
+	var ids inbox.IDs
+	if channel == "ipn" {
+		field := func(name string) string { return paypal.IPNField(body, name) }
+		ids = inbox.IDs{
+			Transaction: firstID(field("txn_id")), Parent: firstID(field("parent_txn_id")),
+			Series: firstID(field("recurring_payment_id"), field("subscr_id")), Case: firstID(field("case_id")),
+		}
+	} else {
+		var event struct {
+			Resource struct {
+				Parent    string `json:"parent_payment"`
+				Sale      string `json:"sale_id"`
+				Agreement string `json:"billing_agreement_id"`
+				Dispute   string `json:"dispute_id"`
+			}
+		}
+		_ = json.Unmarshal(body, &event) // a field of another type leaves the others as they are
+		r := event.Resource
+		ids = inbox.IDs{Parent: firstID(r.Sale, r.Parent), Series: firstID(r.Agreement), Case: firstID(r.Dispute)}
+	}
+	for _, pair := range pairs {
+		if ids.Transaction == "" {
+			ids.Transaction = firstID(pair.Donation.TransactionID)
+		}
+		if series := pair.Donation.SeriesID; ids.Series == "" && series != pair.Donation.TransactionID {
+			ids.Series = firstID(series)
+		}
+	}
+	return ids
+}
+
+// receiverName names the receiver of a foreign IPN for the journal: its merchant id, or
+// the domain of its e-mail address. The journal holds no whole address.
+func receiverName(body []byte) string {
+	if id := firstID(paypal.IPNField(body, "receiver_id")); id != "" {
+		return id
+	}
+	for _, name := range []string{"receiver_email", "business"} {
+		if _, domain, ok := strings.Cut(paypal.IPNField(body, name), "@"); ok && domainPattern.MatchString(domain) {
+			return "…@" + domain
+		}
+	}
+	return "unreadable"
+}
+
+var domainPattern = regexp.MustCompile(`^[A-Za-z0-9.-]{1,120}$`)

@@ -1,0 +1,53 @@
+package process
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"strings"
+
+	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
+	"github.com/donation-dedupe/noted/client/paypal"
+)
+
+// A message is a verified one, and what it tells of.
+type message struct {
+	downstream.Message
+	identified paypal.Identified
+}
+
+// identify reads a message. Beside an error the message has its id, and no donations. A
+// webhook without an id is named by its bytes.
+func identify(c *Channel, header http.Header, body []byte, ledger string) (*message, error) {
+	identified, err := c.Identify(body)
+	header = paypalHeader(header)
+	if header.Get("Content-Type") == "" { // of a row without headers
+		header.Set("Content-Type", c.ContentType)
+	}
+	return &message{
+		Message: downstream.Message{
+			Channel: c.Name, ID: cmp.Or(identified.Message.ID, digest(string(body))), Ledger: ledger,
+			Header: header, Body: body,
+		},
+		identified: identified,
+	}, err
+}
+
+// paypalHeader keeps the headers that belong to PayPal's message: no cookie, and nothing
+// that a proxy added.
+func paypalHeader(header http.Header) http.Header {
+	own := http.Header{}
+	for name, values := range header {
+		if strings.HasPrefix(name, "Paypal-") || name == "Content-Type" {
+			own[name] = values
+		}
+	}
+	return own
+}
+
+// digest shortens a text; different texts have different digests.
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:16])
+}

@@ -1,0 +1,81 @@
+package process
+
+import (
+	"context"
+	"errors"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
+)
+
+// The outcomes of a donation, and of a message. The outcome of a refused message is the
+// reason of its refusal.
+const (
+	settled     = "settled"
+	duplicate   = "duplicate"
+	held        = "held"      // by another
+	undecided   = "undecided" // handed on for a person
+	notAccepted = "forward"   // the downstream did not accept it
+	unavailable = "noted"     // Noted could not be asked, or could not settle
+	postponed   = "postponed" // not begun
+	skipped     = "skipped"   // of a message: no donation in it
+	unknown     = "unknown"   // of a message: a type that is not known
+)
+
+// reasonNoReceiver is the reason of a donation whose message names no receiver.
+const reasonNoReceiver = "RECEIVER_MISSING"
+
+// sentences explain to PayPal why it must come again.
+var sentences = map[string]string{
+	held:        "another caller is processing this donation; come again",
+	notAccepted: "the donation could not be handed on; come again",
+	unavailable: "Noted could not be asked, or could not settle; come again",
+	postponed:   "the message tells of more donations than there was time for; come again",
+}
+
+// explanations tell a person why Noted cannot decide.
+var explanations = map[string]string{
+	"OCCURRED_TOO_EARLY": "it is older than the notes reach back, so Noted cannot say whether it was handed on before",
+	"RECEIVED_TOO_EARLY": "it came before the notes reach back, so Noted cannot say whether it was handed on before",
+	"OCCURRED_TOO_LATE":  "it lies further ahead than clocks may disagree",
+	"SERIES_FULL":        "its series holds more donations than a real one could; is its id a constant?",
+	"INVALID_REQUEST":    "Noted does not take it as it is",
+	reasonNoReceiver:     "the message does not say whose account it is about",
+}
+
+// hopeless says whether Noted would answer the same each time.
+func hopeless(err error) bool {
+	return errors.Is(err, client.ErrOccurredTooEarly) || errors.Is(err, client.ErrOccurredTooLate) ||
+		errors.Is(err, client.ErrReceivedTooEarly) ||
+		errors.Is(err, client.ErrSeriesFull) || errors.Is(err, client.ErrInvalidRequest)
+}
+
+// done says whether a message is finished although its donation could not be settled.
+// Either another attempt has settled it (the downstream saw its id twice), or an operator
+// intervened. In both cases a redelivery could be a new donation by now and double this
+// one.
+func done(err error) bool {
+	return errors.Is(err, client.ErrNotSettled) &&
+		(errors.Is(err, client.ErrSettledByAnother) ||
+			errors.Is(err, client.ErrHoldReleased) ||
+			errors.Is(err, client.ErrNoteNotFound))
+}
+
+// cause says why in words that are safe to log: the client's own errors name series.
+func cause(err error) string {
+	if reason := client.Reason(err); reason != "" {
+		return reason
+	}
+	if trouble, ok := errors.AsType[downstream.Error](err); ok {
+		return trouble.Error()
+	}
+	switch {
+	case errors.Is(err, client.ErrUnavailable):
+		return "Noted cannot be reached"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "Noted did not answer in time"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	}
+	return "unexpected"
+}

@@ -1,0 +1,141 @@
+// Package process brings the donations of a message to the downstream: it verifies the
+// message, identifies its donations, asks Noted, and settles each donation that the
+// downstream has accepted.
+//
+// # How a message travels
+//
+// [Processor.Take] gets the bytes of a message. Without an inbox it does everything before
+// PayPal is answered (work.go). With one it keeps the message (take.go). Workers claim it
+// (workers.go) and process its donations (donate.go), as often as it takes. Both ways end
+// in a delivery to the downstream (deliver.go), or in an event for a person (person.go).
+package process
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
+	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
+	"github.com/donation-dedupe/noted/client/gateway/internal/metrics"
+	"github.com/donation-dedupe/noted/client/gateway/internal/verify"
+)
+
+// Config holds what processing needs. The settings mean what they mean in gateway.Config,
+// which also checks them and has their defaults.
+type Config struct {
+	Ledger        string
+	SandboxLedger string
+
+	ForwardTimeout time.Duration
+	ForwardUnknown bool
+	Hold           time.Duration
+
+	InboxURL        string
+	InboxKeys       []inbox.Key
+	InboxKeep       time.Duration
+	InboxJournal    time.Duration
+	InboxPatience   time.Duration
+	InboxUnverified int
+
+	Noted      *client.Client
+	Downstream downstream.Downstream
+	Channels   []*Channel
+	Metrics    *metrics.Metrics
+	Log        *metrics.Log
+	Now        func() time.Time
+}
+
+// workTime is how long a message is processed before no further donation of it begins.
+// PayPal hangs up after 30 seconds, and its redelivery continues where this one stopped.
+const workTime = 25 * time.Second
+
+// A Processor processes messages.
+type Processor struct {
+	config   Config
+	inbox    *workers // nil without an inbox
+	workTime time.Duration
+}
+
+// New makes a processor. With an inbox it opens the database and starts the workers.
+func New(config Config) (*Processor, error) {
+	p := &Processor{config: config, workTime: workTime}
+	if config.InboxURL != "" {
+		var err error
+		if p.inbox, err = openInbox(p); err != nil {
+			return nil, err
+		}
+		p.inbox.start()
+	}
+	return p, nil
+}
+
+// SetWorkTime shortens how long a message is processed.
+func (p *Processor) SetWorkTime(d time.Duration) { p.workTime = d }
+
+// InboxReady says whether the inbox's database answers. kept is false without an inbox.
+func (p *Processor) InboxReady(ctx context.Context) (kept bool, err error) {
+	if p.inbox == nil {
+		return false, nil
+	}
+	return true, p.inbox.box.Ready(ctx)
+}
+
+// Close lets the workers finish the messages that they own.
+func (p *Processor) Close() error {
+	if p.inbox == nil {
+		return nil
+	}
+	return p.inbox.stop()
+}
+
+// Take takes a message whose bytes have arrived. It returns its outcome, or the refusal
+// that PayPal hears. kind is PayPal's type of the message, once it is verified.
+func (p *Processor) Take(
+	ctx context.Context, c *Channel, header http.Header, body []byte,
+) (outcome, kind string, err error) {
+	arrived := p.config.Now()
+	test, err := c.Verify(ctx, header, body, arrived)
+	if p.inbox != nil && (err == nil || verify.IsAway(err)) {
+		return p.inbox.take(ctx, c, header, body, test, arrived, err)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	return p.takeNow(ctx, c, header, body, test)
+}
+
+// takeNow processes a verified message before PayPal is answered.
+func (p *Processor) takeNow(
+	ctx context.Context, c *Channel, header http.Header, body []byte, test bool,
+) (outcome, kind string, err error) {
+	ledger := p.config.Ledger
+	if test {
+		if ledger = p.config.SandboxLedger; ledger == "" {
+			return "", "", errNoSandbox
+		}
+	}
+	m, err := identify(c, header, body, ledger)
+	if err != nil {
+		return "", "", &answer.Refusal{Status: http.StatusBadRequest, Reason: "malformed", Text: err.Error()}
+	}
+	kind = m.identified.Type
+	for _, warning := range m.identified.Warnings {
+		p.config.Log.Warning(c.Name, kind, warning)
+	}
+	if m.identified.Skipped != "" && !m.identified.Unknown {
+		return skipped, kind, nil // before the account: PayPal tells of our own payments too
+	}
+	whose := c.Account(body)
+	if whose == Foreign {
+		return "", kind, &answer.Refusal{
+			Status: http.StatusForbidden,
+			Reason: "foreign",
+			Text:   "the message is about an account that is not ours",
+		}
+	}
+	outcome, err = p.work(ctx, m, whose)
+	return outcome, kind, err
+}

@@ -1,0 +1,70 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
+)
+
+// kept is the outcome of a message that is in the inbox.
+const kept = "kept"
+
+// averageBody is how many bytes Config.InboxUnverified allows for each message.
+const averageBody = 16 << 10
+
+var errNotKept = answer.Again("inbox", "the message could not be kept; come again")
+
+// take keeps a message. PayPal hears 200 after the message is on disk, whatever becomes
+// of it later. unverified says why PayPal could not be asked about it, nil for a verified
+// message.
+func (w *workers) take(
+	ctx context.Context, c *Channel, header http.Header, body []byte, test bool, arrived time.Time, unverified error,
+) (outcome, kind string, err error) {
+	p := w.processor
+	if unverified != nil {
+		if p.config.InboxUnverified < 0 {
+			return "", "", unverified
+		}
+		a := inbox.Arrival{
+			Ledger: p.config.Ledger, Channel: c.Name, ReceivedAt: arrived, Cause: "PayPal could not be asked",
+			Header: paypalHeader(header), Body: body,
+		}
+		most := p.config.InboxUnverified
+		err := w.box.KeepUnverified(ctx, a, most, int64(most)*averageBody)
+		if errors.Is(err, inbox.ErrNoRoom) {
+			return "", "", unverified
+		}
+		return kept, "", w.kept(err)
+	}
+	m, a := p.judge(c, header, body, test)
+	a.ReceivedAt = arrived
+	for _, warning := range m.identified.Warnings {
+		p.config.Log.Warning(c.Name, a.Type, warning)
+	}
+	switch {
+	case m.identified.Unknown && a.Cause == unknown:
+		p.config.Log.Unknown(c.Name, a.Type, m.identified.Skipped)
+	case a.State == inbox.Refused:
+		p.config.Log.Journalled(c.Name, a.Type, a.Cause)
+	}
+	err = w.box.Keep(ctx, a)
+	return kept, a.Type, w.kept(err)
+}
+
+// kept tells the workers of a message, or PayPal that it is not kept.
+func (w *workers) kept(err error) error {
+	if err != nil {
+		w.processor.config.Log.Inbox("a message could not be kept", err)
+		return errNotKept
+	}
+	failpoint("kept")
+	select {
+	case w.wake <- struct{}{}:
+	default: // all workers are awake
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+// Package verify finds out whether PayPal has sent a message. An [IPN] asks PayPal by
+// posting the bytes back. A [Webhook] checks the signature with PayPal's certificate, or
+// asks PayPal's API.
+//
+// The errors of both are refusals ([answer.Refusal]). [IsAway] tells those that mean that
+// PayPal could not be asked.
+package verify
+
+import (
+	"errors"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
+	"github.com/donation-dedupe/noted/client/gateway/internal/metrics"
+)
+
+// Where IPNs are posted back to, and PayPal's API.
+const (
+	IPNURL        = "https://ipnpb.paypal.com/cgi-bin/webscr"
+	IPNURLSandbox = "https://ipnpb.sandbox.paypal.com/cgi-bin/webscr"
+	API           = "https://api-m.paypal.com"
+)
+
+// CertHosts are the hosts that serve PayPal's certificates.
+var CertHosts = []string{
+	"api.paypal.com",
+	"api-m.paypal.com",
+	"api.sandbox.paypal.com",
+	"api-m.sandbox.paypal.com",
+}
+
+// Config holds what verification needs. The fields mean what they mean in gateway.Config,
+// which also checks them and has their defaults.
+type Config struct {
+	IPNVerifyURL string // for all IPNs, where it is set
+
+	WebhookID     string
+	ByAPI         bool
+	WebhookMaxAge time.Duration
+	CertHosts     []string
+	CertRoots     []byte
+
+	PayPalAPI          string
+	PayPalClientID     string
+	PayPalClientSecret string
+
+	Timeout time.Duration
+	Now     func() time.Time
+	Metrics *metrics.Metrics
+}
+
+// reasonAway is the reason of refusals that mean that PayPal could not be asked.
+const reasonAway = "verifier"
+
+// away makes the refusal of a message about which PayPal could not be asked.
+func away(text string) *answer.Refusal { return answer.Again(reasonAway, text) }
+
+// IsAway says whether PayPal could not be asked about a message.
+func IsAway(err error) bool {
+	refused, ok := errors.AsType[*answer.Refusal](err)
+	return ok && refused.Reason == reasonAway
+}
+
+// outcome is the metric's label of a verification.
+func outcome(err error) string {
+	refused, ok := errors.AsType[*answer.Refusal](err)
+	switch {
+	case err == nil:
+		return "verified"
+	case ok && refused.Final():
+		return "invalid"
+	}
+	return "unknown"
+}
