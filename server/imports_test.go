@@ -155,6 +155,8 @@ var rooms = []room{
 			"google.golang.org/grpc/codes google.golang.org/grpc/status",
 		"testing",
 	},
+	{"client/internal/paypaltest", "", "testing", "google.golang.org github.com/redis"},
+	{"client/internal/processtest", "", "testing", "google.golang.org github.com/redis"},
 	// The rooms of the gateway, from the top down.
 	{
 		"client/gateway/internal/process", inGateway,
@@ -190,7 +192,9 @@ var rooms = []room{
 		"client/gateway/inbox", "", "github.com/jackc/pgx modernc.org/sqlite",
 		"google.golang.org github.com/redis github.com/prometheus testing",
 	},
-	{"client/gateway/inbox/inboxtest", "", "testing", ""},
+	{
+		"client/gateway/inbox/inboxtest", "client/internal/processtest", "client/internal/processtest testing", "",
+	},
 	{
 		"client/cmd/noted-gateway", "client/cmdline client/gateway client/gateway/internal/process " + inGateway,
 		"client client/cmdline client/gateway client/gateway/inbox github.com/urfave google.golang.org/protobuf " +

@@ -7,6 +7,7 @@ import (
 
 	"github.com/donation-dedupe/noted/client/gateway"
 	"github.com/donation-dedupe/noted/client/gateway/inbox/inboxtest"
+	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -23,9 +24,9 @@ func BenchmarkGateway(b *testing.B) {
 					c.InboxURL, c.InboxKeys = url, inboxKey()
 				}
 			})
-			next := make(chan delivery, b.N)
+			next := make(chan paypaltest.Delivery, b.N)
 			for i := range b.N {
-				next <- h.payPal.ipn(payment("I-BENCH" + strconv.Itoa(i)).fields())
+				next <- h.payPal.IPN(payment("I-BENCH" + strconv.Itoa(i)).fields())
 			}
 			close(next)
 			b.ResetTimer()

@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -9,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +22,8 @@ import (
 
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/internal/paypaltest"
+	"github.com/donation-dedupe/noted/client/internal/processtest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -29,12 +32,10 @@ import (
 
 const secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfgxx3NJZE="
 
-func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }
-
 // house holds every part behind PayPal.
 type house struct {
 	t       testing.TB
-	payPal  *payPal
+	payPal  *paypaltest.PayPal
 	redis   *redis.Client
 	server  *servertest.Server
 	noted   *client.Client
@@ -48,14 +49,14 @@ type house struct {
 // newHouse builds a house; change may change the configuration of gateway and service.
 func newHouse(t testing.TB, change ...func(*gateway.Config, *servertest.Options)) *house {
 	t.Helper()
-	h := &house{t: t, payPal: newPayPal(t), shop: newShop(t), log: &buffer{}}
-	store := startRedis(t)
-	h.redis = redis.NewClient(&redis.Options{Addr: store.addr})
+	h := &house{t: t, payPal: paypaltest.New(t), shop: newShop(t), log: &buffer{}}
+	store := processtest.Redis(t)
+	h.redis = redis.NewClient(&redis.Options{Addr: store.Addr})
 	t.Cleanup(func() { h.redis.Close() })
-	options := servertest.Options{Redis: "redis://" + store.addr}
+	options := servertest.Options{Redis: "redis://" + store.Addr}
 	h.config = gateway.Config{
-		Ledger: "paypal-live", Accounts: []string{account, "6RECEIVERID"}, IPNVerifyURL: h.payPal.verifier.URL,
-		WebhookID: webhookID, CertHosts: []string{h.payPal.certHost()}, CertRoots: h.payPal.pem(),
+		Ledger: "paypal-live", Accounts: []string{paypaltest.Account, "6RECEIVERID"}, IPNVerifyURL: h.payPal.Verifier.URL,
+		WebhookID: paypaltest.WebhookID, CertHosts: []string{h.payPal.CertHost()}, CertRoots: h.payPal.PEM(),
 		ForwardTo: h.shop.URL, ForwardSecrets: []string{secret},
 		Hold: 5 * time.Second, ForwardTimeout: 2 * time.Second, VerifyTimeout: 2 * time.Second,
 		Logger: slog.New(slog.NewJSONHandler(h.log, nil)),
@@ -83,14 +84,14 @@ func (h *house) open() (*gateway.Gateway, *httptest.Server) {
 	}
 	h.t.Cleanup(func() { g.Close() })
 	front := httptest.NewUnstartedServer(g)
-	front.Config.ErrorLog = discardLog()
+	front.Config.ErrorLog = log.New(io.Discard, "", 0)
 	front.Start()
 	h.t.Cleanup(front.Close)
 	return g, front
 }
 
 // deliver posts a message and returns status and reason.
-func (h *house) deliver(d delivery) (int, string) {
+func (h *house) deliver(d paypaltest.Delivery) (int, string) {
 	h.t.Helper()
 	status, reason, err := deliver(h.front.URL, d)
 	if err != nil {
@@ -99,15 +100,10 @@ func (h *house) deliver(d delivery) (int, string) {
 	return status, reason
 }
 
-func deliver(front string, d delivery) (status int, reason string, err error) {
-	request, err := http.NewRequest(http.MethodPost, front+"/paypal/"+d.channel, bytes.NewReader(d.body))
-	if err != nil {
-		return 0, "", err
-	}
-	request.Header = d.header.Clone()
+func deliver(front string, d paypaltest.Delivery) (status int, reason string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	response, err := http.DefaultClient.Do(request.WithContext(ctx))
+	response, err := d.Post(ctx, front)
 	if err != nil {
 		return 0, "", err
 	}
@@ -124,10 +120,10 @@ func deliver(front string, d delivery) (status int, reason string, err error) {
 }
 
 // mustTake delivers a message that must be answered 200.
-func (h *house) mustTake(d delivery) {
+func (h *house) mustTake(d paypaltest.Delivery) {
 	h.t.Helper()
 	if status, reason := h.deliver(d); status != http.StatusOK {
-		h.t.Fatalf("%s: got %d %s, want 200\n%s", d.channel, status, reason, h.log)
+		h.t.Fatalf("%s: got %d %s, want 200\n%s", d.Channel, status, reason, h.log)
 	}
 }
 
@@ -161,6 +157,25 @@ func (h *house) notes(ledger string) []*client.Note {
 		notes = append(notes, note)
 	}
 	return notes
+}
+
+// program prepares noted-gateway as a process of its own, in front of a downstream.
+func (h *house) program(path, noted, forwardTo string, more ...string) *processtest.Process {
+	h.t.Helper()
+	dir := h.t.TempDir()
+	roots, secretFile := filepath.Join(dir, "roots.pem"), filepath.Join(dir, "secret")
+	for name, content := range map[string][]byte{roots: h.payPal.PEM(), secretFile: []byte(secret + "\n")} {
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	addr := processtest.FreeAddress()
+	return processtest.New(h.t, addr, nil, append([]string{
+		path, "-listen", addr, "-admin-listen", "off", "-noted", noted, "-ledger", "paypal-live",
+		"-accounts", paypaltest.Account, "-ipn-verify-url", h.payPal.Verifier.URL,
+		"-webhook-id", paypaltest.WebhookID, "-webhook-cert-host", h.payPal.CertHost(), "-webhook-cert-roots", roots,
+		"-forward-to", forwardTo, "-forward-secret-file", secretFile,
+	}, more...)...)
 }
 
 // A shop is a downstream. It accepts only signed events.
@@ -290,6 +305,16 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
+
+// must is for steps of a test that cannot fail.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+func TestMain(m *testing.M) { processtest.Main(m) }
 
 // eventName is the contract's name of an event.
 func eventName(number int) string { return client.Event(number).String() }

@@ -17,6 +17,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/client/gateway/inbox/inboxtest"
+	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -60,49 +61,40 @@ func TestInboxIsKilledAtEveryStep(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
 			url := address()
-			keyFile, secretFile := filepath.Join(t.TempDir(), "key"), filepath.Join(t.TempDir(), "secret")
-			line := inbox.NewKeyLine()
-			for file, content := range map[string]string{keyFile: line, secretFile: secret} {
-				if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-					t.Fatal(err)
-				}
+			keyFile, line := filepath.Join(t.TempDir(), "key"), inbox.NewKeyLine()
+			if err := os.WriteFile(keyFile, []byte(line), 0o600); err != nil {
+				t.Fatal(err)
 			}
 			h.config.InboxURL, h.config.InboxKeys = url, must(inbox.ReadKeys([]byte(line)))
 			box := h.box()
-			gate := newProcess(t, program, func(addr, _ string) []string {
-				return []string{
-					"-listen", addr, "-admin-listen", "off", "-noted", h.config.Noted, "-ledger", "paypal-live",
-					"-accounts", account, "-ipn-verify-url", h.payPal.verifier.URL, "-forward-to", h.shop.URL,
-					"-forward-secret-file", secretFile, "-forward-timeout", "1s", "-hold", "2s",
-					"-inbox", url, "-inbox-key-file", keyFile,
-				}
-			})
+			gate := h.program(program, h.config.Noted, h.shop.URL, "-forward-timeout", "1s", "-hold", "2s",
+				"-inbox", url, "-inbox-key-file", keyFile)
 			for _, step := range killSteps {
 				h.shop.forget()
 				os.Setenv("NOTED_GATEWAY_FAILPOINT", step.name)
-				err := gate.start()
+				err := gate.Start()
 				os.Unsetenv("NOTED_GATEWAY_FAILPOINT")
 				if err != nil {
 					t.Fatal(err)
 				}
-				message := h.payPal.ipn(payment("I-" + step.name).fields())
-				status, _, _ := deliver("http://"+gate.addr, message)
+				message := h.payPal.IPN(payment("I-" + step.name).fields())
+				status, _, _ := deliver("http://"+gate.Addr, message)
 				select {
-				case <-gate.ended:
+				case <-gate.Ended():
 				case <-time.After(20 * time.Second):
 					t.Fatalf("%s: the gateway was not killed", step.name)
 				}
-				gate.end(syscall.SIGKILL)
-				if err := gate.start(); err != nil {
+				gate.End(syscall.SIGKILL)
+				if err := gate.Start(); err != nil {
 					t.Fatal(err)
 				}
 				if status != http.StatusOK {
-					if status, reason, err := deliver("http://"+gate.addr, message); status != http.StatusOK {
+					if status, reason, err := deliver("http://"+gate.Addr, message); status != http.StatusOK {
 						t.Fatalf("%s: delivered again: got %d %s %v", step.name, status, reason, err)
 					}
 				}
 				drained(t, box)
-				gate.end(syscall.SIGTERM)
+				gate.End(syscall.SIGTERM)
 				events := h.shop.got()
 				if len(events) == 0 || step.exact && len(events) != 1 {
 					t.Errorf("%s: the downstream got %d events", step.name, len(events))
@@ -153,11 +145,11 @@ func TestInboxOnAFullDisk(t *testing.T) {
 	)
 	large := payment("I-LARGE").fields()
 	kept, last := 0, ""
-	var refused delivery
+	var refused paypaltest.Delivery
 	for i := range 200 {
 		large.Set("txn_id", "9LARGE"+string(rune('A'+i/26))+string(rune('A'+i%26)))
 		large.Set("memo", string(make([]byte, 60<<10)))
-		message := h.payPal.ipn(large)
+		message := h.payPal.IPN(large)
 		status, reason := h.deliver(message)
 		if status == http.StatusOK {
 			kept++
@@ -195,12 +187,12 @@ func TestInboxDatabaseIsAwayAndBack(t *testing.T) {
 	h.shop.refusing(
 		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
 	)
-	h.mustTake(h.payPal.ipn(payment("I-BEFORE").fields()))
+	h.mustTake(h.payPal.IPN(payment("I-BEFORE").fields()))
 	if look := lookAt(t, h.front.URL); look.status != http.StatusOK {
 		t.Errorf("/readyz: %+v, want 200 although the downstream is away", look)
 	}
 	postgres.Stop()
-	later := h.payPal.ipn(payment("I-LATER").fields())
+	later := h.payPal.IPN(payment("I-LATER").fields())
 	if status, reason := h.deliver(later); status != 503 || reason != "inbox" {
 		t.Errorf("without the database: got %d %s, want 503 inbox", status, reason)
 	}
@@ -226,19 +218,19 @@ func TestInboxDatabaseIsAwayAndBack(t *testing.T) {
 // forged ones are discarded with their bodies.
 func TestInboxKeepsUnverifiedMessages(t *testing.T) {
 	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = 4 })
-	h.payPal.files["CERT-1"] = asPEM(h.payPal.issue(paypalCN, signingKey().Public(), -time.Hour, 30*24*time.Hour))
+	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 30*24*time.Hour))
 	box := h.box()
 	arrived := now.time()
-	h.payPal.disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true })
+	h.payPal.Disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true })
 	timeless := payment("I-TIMELESS").fields()
 	timeless.Set("txn_type", "subscr_signup")
 	timeless.Set("subscr_id", "I-TIMELESS")
 	gift := payment("I-AWAY")
-	h.mustTake(h.payPal.ipn(timeless))
-	h.mustTake(h.payPal.webhook(gift.event()))
-	h.mustTake(h.payPal.webhook(payment("I-FORGED").event()).flipped("25.00"))
-	h.mustTake(h.payPal.ipn(payment("I-FALSE").fields()).flipped("25.00"))
-	if status, reason := h.deliver(h.payPal.ipn(payment("I-FIFTH").fields())); status != 503 || reason != "verifier" {
+	h.mustTake(h.payPal.IPN(timeless))
+	h.mustTake(h.payPal.Webhook(gift.event()))
+	h.mustTake(h.payPal.Webhook(payment("I-FORGED").event()).Flipped("25.00"))
+	h.mustTake(h.payPal.IPN(payment("I-FALSE").fields()).Flipped("25.00"))
+	if status, reason := h.deliver(h.payPal.IPN(payment("I-FIFTH").fields())); status != 503 || reason != "verifier" {
 		t.Errorf("beyond the bound: got %d %s, want 503 verifier", status, reason)
 	}
 	for range 3 {
@@ -256,7 +248,7 @@ func TestInboxKeepsUnverifiedMessages(t *testing.T) {
 	if len(h.notes("paypal-live")) != 0 || len(h.shop.got()) != 0 {
 		t.Error("an unverified message was noted")
 	}
-	h.payPal.disturb(nil)
+	h.payPal.Disturb(nil)
 	now.pass(time.Hour)
 	drained(t, box)
 	inState(t, box, inbox.Done, 2)
@@ -279,8 +271,8 @@ func TestInboxKeepsUnverifiedMessages(t *testing.T) {
 // Without room for unverified messages they are answered 503, as without an inbox.
 func TestInboxWithoutUnverifiedMessages(t *testing.T) {
 	h, _ := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = -1 })
-	h.payPal.disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true })
-	if status, reason := h.deliver(h.payPal.ipn(payment("I-NO").fields())); status != 503 || reason != "verifier" {
+	h.payPal.Disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true })
+	if status, reason := h.deliver(h.payPal.IPN(payment("I-NO").fields())); status != 503 || reason != "verifier" {
 		t.Errorf("got %d %s, want 503 verifier", status, reason)
 	}
 	if all := messages(t, h.box(), inbox.Filter{}); len(all) != 0 {

@@ -11,6 +11,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/internal/processtest"
 )
 
 // A database is restored from a backup. Messages that were processed since are tried
@@ -37,8 +38,8 @@ func TestInboxIsRestored(t *testing.T) {
 		defer box.Close()
 		return inState(t, box, inbox.Done, n)
 	}
-	h.mustTake(h.payPal.ipn(payment("I-BEFORE").fields()))
-	h.mustTake(h.payPal.ipn(payment("I-WAITS").fields()))
+	h.mustTake(h.payPal.IPN(payment("I-BEFORE").fields()))
+	h.mustTake(h.payPal.IPN(payment("I-WAITS").fields()))
 	done(1)
 	reopen()
 	backup, backedUp := must(os.ReadFile(file)), time.Now()
@@ -49,9 +50,9 @@ func TestInboxIsRestored(t *testing.T) {
 		}
 		return e.Subject() == "I-OPEN"
 	})
-	since := h.payPal.ipn(payment("I-SINCE").fields())
+	since := h.payPal.IPN(payment("I-SINCE").fields())
 	h.mustTake(since)
-	h.mustTake(h.payPal.ipn(payment("I-OPEN").fields()))
+	h.mustTake(h.payPal.IPN(payment("I-OPEN").fields()))
 	now.pass(time.Hour)
 	done(3)
 	eventually(t, "the open donation is noted", func() bool { return len(h.notes("paypal-live")) == 4 })
@@ -65,7 +66,7 @@ func TestInboxIsRestored(t *testing.T) {
 	}
 	h.gateway, h.front = h.open()
 
-	command := exec.Command(built(t, "noted-gateway"), "inbox", "unknown", "-since", backedUp.UTC().Format(time.RFC3339),
+	command := exec.Command(processtest.Built(t, "noted-gateway"), "inbox", "unknown", "-since", backedUp.UTC().Format(time.RFC3339),
 		"-inbox", h.config.InboxURL, "-ledger", "paypal-live", "-noted", h.config.Noted)
 	output, err := command.CombinedOutput()
 	for series, want := range map[string]bool{"I-BEFORE": false, "I-SINCE": true, "I-OPEN": true} {

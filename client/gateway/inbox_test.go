@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -97,8 +97,8 @@ func TestInboxHandsOnOnce(t *testing.T) {
 	box := h.box()
 	gift := payment("I-ONCE")
 	for range 2 {
-		h.mustTake(h.payPal.ipn(gift.fields()))
-		h.mustTake(h.payPal.webhook(gift.event()))
+		h.mustTake(h.payPal.IPN(gift.fields()))
+		h.mustTake(h.payPal.Webhook(gift.event()))
 	}
 	drained(t, box)
 	events := h.shop.got()
@@ -150,7 +150,7 @@ func TestInboxOutlivesAnOutage(t *testing.T) {
 	fields := payment("I-DAYS").fields()
 	fields.Set("txn_type", "subscr_signup") // which bears no time
 	fields.Set("subscr_id", "I-DAYS")
-	h.mustTake(h.payPal.ipn(fields))
+	h.mustTake(h.payPal.IPN(fields))
 	for range 5 {
 		tries := 0
 		eventually(t, "a try fails", func() bool {
@@ -174,168 +174,12 @@ func TestInboxOutlivesAnOutage(t *testing.T) {
 	}
 }
 
-// After -inbox-patience a message is left to a person, with its body, whatever time goes
-// by. redo works it off.
-func TestInboxPatience(t *testing.T) {
-	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxPatience = 7 * 24 * time.Hour })
-	box := h.box()
-	h.shop.refusing(
-		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
-	)
-	h.mustTake(h.payPal.ipn(payment("I-PATIENCE").fields()))
-	eventually(t, "a try fails", func() bool { return messages(t, box, inbox.Filter{})[0].Tries > 0 })
-	now.pass(8 * 24 * time.Hour)
-	m := inState(t, box, inbox.Person, 1)[0]
-	if m.Cause != "patience ended: downstream: it answered 500" {
-		t.Errorf("the cause is %q", m.Cause)
-	}
-	now.pass(20 * 24 * time.Hour)
-	if err := box.Sweep(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if m := messages(t, box, inbox.Filter{})[0]; !m.HasBody {
-		t.Error("the body of a message for a person is wiped")
-	}
-	h.shop.refusing(nil)
-	if err := box.Redo(t.Context(), m.Row, now.time(), "test", "the shop is back"); err != nil {
-		t.Fatal(err)
-	}
-	inState(t, box, inbox.Done, 1)
-	if acts := must(box.Acts(t.Context(), m.Row)); len(acts) != 1 || acts[0].Name != "redo" || acts[0].Actor != "test" {
-		t.Errorf("the audit has %+v", acts)
-	}
-}
-
-// A downstream that says 410 or 422 wants a person, at once. Its reason is kept where it
-// is a word, and not where it could hold a donor's data.
-func TestInboxRejected(t *testing.T) {
-	for answer, want := range map[string]string{
-		`{"reason":"unknown_fund"}`:                "downstream: it answered 422: unknown_fund",
-		`{"reason":"no fund for Zoë@example.org"}`: "downstream: it answered 422",
-		`gone`: "downstream: it answered 422",
-	} {
-		h, _ := inboxHouse(t)
-		h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool {
-			w.WriteHeader(422)
-			fmt.Fprint(w, answer)
-			return true
-		})
-		h.mustTake(h.payPal.ipn(payment("I-REJECTED").fields()))
-		if m := inState(t, h.box(), inbox.Person, 1)[0]; m.Cause != want || m.Tries != 1 {
-			t.Errorf("%s: the cause is %q after %d tries, want %q", answer, m.Cause, m.Tries, want)
-		}
-		if note := h.notes("paypal-live")[0]; note.GetState() != client.StateOpen {
-			t.Errorf("Noted holds %v, want an open note", note)
-		}
-	}
-}
-
-// What Noted cannot decide reaches the downstream as noted.undecided, and is for a person
-// in the inbox.
-func TestInboxUndecided(t *testing.T) {
-	h, _ := inboxHouse(t)
-	gift := payment("I-OLD")
-	gift.at = time.Now().Add(-60 * 24 * time.Hour)
-	h.mustTake(h.payPal.ipn(gift.fields()))
-	m := inState(t, h.box(), inbox.Person, 1)[0]
-	if m.Cause != "OCCURRED_TOO_EARLY" || m.Donations[0].Outcome != inbox.Undecided {
-		t.Errorf("the journal has %+v", m)
-	}
-	if events := h.shop.got(); len(events) != 1 || events[0].Type() != "noted.undecided" {
-		t.Errorf("the downstream got %v", events)
-	}
-}
-
-// Verified messages that are not for this gateway are journalled: PayPal hears 200, and
-// nothing is noted. A forged one still hears 400, and leaves no row.
-func TestInboxJournalsRefusedMessages(t *testing.T) {
-	h, now := inboxHouse(t)
-	box := h.box()
-	foreign := payment("I-FOREIGN").fields()
-	foreign.Set("receiver_email", "other@example.net")
-	named := payment("I-NAMED").fields()
-	named.Set("receiver_email", "other@example.net")
-	named.Set("receiver_id", "6STRANGER")
-	unknown := payment("I-UNKNOWN").fields()
-	unknown.Set("txn_type", "brand_new")
-	skipped := payment("I-OUT").fields()
-	skipped.Set("txn_type", "masspay")
-	malformed := payment("I-BAD").fields()
-	malformed.Del("recurring_payment_id")
-	malformed.Del("txn_id")
-	for _, fields := range []map[string][]string{foreign, named, unknown, skipped, malformed} {
-		h.mustTake(h.payPal.ipn(fields))
-	}
-	if status, reason := h.deliver(h.payPal.ipn(payment("I-FORGED").fields()).flipped("25.00")); status != 400 {
-		t.Errorf("a forged message: got %d %s, want 400", status, reason)
-	}
-	drained(t, box)
-	got := map[string]string{}
-	for _, m := range messages(t, box, inbox.Filter{}) {
-		if m.FinishedAt.IsZero() || !m.Verified {
-			t.Errorf("the journal has %+v", m)
-		}
-		cause, _, _ := strings.Cut(m.Cause, ":")
-		got[string(m.State)+" "+cause+" "+m.Receiver] = m.Row
-	}
-	for _, want := range []string{
-		"refused foreign …@example.net", "refused foreign 6STRANGER", "refused unknown ", "done skipped ", "refused malformed ",
-	} {
-		if got[want] == "" {
-			t.Errorf("the journal lacks %q: %v", want, got)
-		}
-	}
-	if len(got) != 5 || len(h.shop.got()) != 0 || len(h.notes("paypal-live")) != 0 {
-		t.Errorf("the journal has %v, the downstream %v", got, h.shop.got())
-	}
-	now.pass(15 * 24 * time.Hour)
-	if err := box.Sweep(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range messages(t, box, inbox.Filter{}) {
-		if m.HasBody {
-			t.Errorf("the body is not wiped: %+v", m)
-		}
-	}
-}
-
-// A message whose account is added later is processed when PayPal sends it again, and
-// when a person asks for it.
-func TestInboxRefusedMessageIsRedone(t *testing.T) {
-	h, now := inboxHouse(t)
-	box := h.box()
-	var sent []delivery
-	for _, series := range []string{"I-COPY", "I-REDO"} {
-		fields := payment(series).fields()
-		fields.Set("receiver_email", "second@example.org")
-		sent = append(sent, h.payPal.ipn(fields))
-		h.mustTake(sent[len(sent)-1])
-	}
-	refused := inState(t, box, inbox.Refused, 2)
-	h.gateway.Close()
-	h.config.Accounts = append(h.config.Accounts, "second@example.org")
-	h.gateway, h.front = h.open()
-	h.mustTake(sent[0])
-	inState(t, box, inbox.Done, 1)
-	for _, m := range refused {
-		if m.IDs.Series == "I-REDO" {
-			if err := box.Redo(t.Context(), m.Row, now.time(), "test", ""); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	inState(t, box, inbox.Done, 2)
-	if events := h.shop.got(); len(events) != 2 {
-		t.Errorf("the downstream got %v, want both donations", events)
-	}
-}
-
 // A redo of a settled donation hands nothing on. After the note is forgotten it does,
 // under a new donation id.
 func TestInboxRedoOfASettledDonation(t *testing.T) {
 	h, now := inboxHouse(t)
 	box := h.box()
-	h.mustTake(h.payPal.ipn(payment("I-REDONE").fields()))
+	h.mustTake(h.payPal.IPN(payment("I-REDONE").fields()))
 	m := inState(t, box, inbox.Done, 1)[0]
 	redo := func() inbox.Message {
 		t.Helper()
@@ -362,7 +206,7 @@ func TestInboxRedoOfASettledDonation(t *testing.T) {
 	// PayPal's own copy, after Noted has lost the note, does not double the donation: the
 	// inbox knows that the downstream has accepted it.
 	forget()
-	h.mustTake(h.payPal.ipn(payment("I-REDONE").fields()))
+	h.mustTake(h.payPal.IPN(payment("I-REDONE").fields()))
 	drained(t, box)
 	forget()
 	if redo(); len(h.shop.got()) != 2 || h.shop.got()[0].ID() == h.shop.got()[1].ID() {
@@ -375,20 +219,20 @@ func TestInboxRedoOfASettledDonation(t *testing.T) {
 func TestInboxJoinsTwoSeriesOfOneTransaction(t *testing.T) {
 	h, _ := inboxHouse(t)
 	box := h.box()
-	named := func(series, transaction string) delivery {
+	named := func(series, transaction string) paypaltest.Delivery {
 		gift := payment(series)
 		gift.ipnTxn, gift.saleID, gift.eventID = transaction, transaction, "WH-"+series+transaction
-		return h.payPal.webhook(gift.event())
+		return h.payPal.Webhook(gift.event())
 	}
-	unnamed := func(transaction string) delivery {
+	unnamed := func(transaction string) paypaltest.Delivery {
 		gift := payment(transaction)
 		gift.ipnTxn = transaction
 		fields := gift.fields()
 		fields.Set("txn_type", "merch_pmt")
 		fields.Del("recurring_payment_id")
-		return h.payPal.ipn(fields)
+		return h.payPal.IPN(fields)
 	}
-	for i, pair := range [][]delivery{
+	for i, pair := range [][]paypaltest.Delivery{
 		{named("I-FIRST", "9A"), unnamed("9A")},
 		{unnamed("9B"), named("I-LATER", "9B"), named("I-LATER", "9B")},
 		{named("I-ONE", "9C"), named("I-TWO", "9C"), unnamed("9C")},
@@ -405,26 +249,6 @@ func TestInboxJoinsTwoSeriesOfOneTransaction(t *testing.T) {
 		if got := len(h.shop.got()) - before; got != want {
 			t.Errorf("case %d: the downstream got %d events, want %d", i, got, want)
 		}
-	}
-}
-
-// A copy with another body, under the id of a message whose body is wiped, is for a
-// person: PayPal's signature covers little of a body, so one of the two may be forged.
-func TestInboxCopyWithAnotherBody(t *testing.T) {
-	h, now := inboxHouse(t)
-	h.payPal.files["CERT-1"] = asPEM(h.payPal.issue(paypalCN, signingKey().Public(), -time.Hour, 30*24*time.Hour))
-	box := h.box()
-	gift := payment("I-WIPED")
-	h.mustTake(h.payPal.webhook(gift.event()))
-	inState(t, box, inbox.Done, 1)
-	now.pass(15 * 24 * time.Hour)
-	if err := box.Sweep(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	gift.series, gift.saleID = "I-FORGED", "I-FORGEDT"
-	h.mustTake(h.payPal.signed([]byte(gift.event()), now.time(), webhookID, "CERT-1", signingKey()))
-	if m := inState(t, box, inbox.Person, 1)[0]; m.Cause != "other_body" || len(h.shop.got()) != 1 {
-		t.Errorf("the journal has %+v, the downstream %v", m, h.shop.got())
 	}
 }
 
@@ -452,11 +276,11 @@ func TestInboxRowsHoldNothingPersonal(t *testing.T) {
 	malformed := payment("I-BAD").fields()
 	malformed.Del("txn_id")
 	malformed.Del("recurring_payment_id")
-	h.mustTake(h.payPal.webhook(payment("I-DONE").event()))
+	h.mustTake(h.payPal.Webhook(payment("I-DONE").event()))
 	for _, fields := range []map[string][]string{
 		payment("I-DONE").fields(), payment("I-REJECTED").fields(), old.fields(), foreign, odd, malformed,
 	} {
-		h.mustTake(h.payPal.ipn(fields))
+		h.mustTake(h.payPal.IPN(fields))
 	}
 	drained(t, box)
 	if all := messages(t, box, inbox.Filter{}); len(all) != 7 {
@@ -464,7 +288,7 @@ func TestInboxRowsHoldNothingPersonal(t *testing.T) {
 	}
 	for _, file := range must(filepath.Glob(strings.TrimPrefix(h.config.InboxURL, "sqlite://") + "*")) {
 		content := strings.ToLower(string(must(os.ReadFile(file))))
-		for _, personal := range []string{"canary", account, "zoë", "zo%c3"} {
+		for _, personal := range []string{"canary", paypaltest.Account, "zoë", "zo%c3"} {
 			if at := strings.Index(content, personal); at >= 0 {
 				t.Errorf("%s holds %q: %q", filepath.Base(file), personal, content[max(0, at-60):at+40])
 			}
@@ -503,50 +327,10 @@ func TestInboxAcceptanceCountsForAllMessages(t *testing.T) {
 	if err := other.Accepted(t.Context(), claim, &inbox.Donation{AcceptedID: id, DonationID: id}); err != nil {
 		t.Fatal(err)
 	}
-	h.mustTake(h.payPal.ipn(gift.fields()))
+	h.mustTake(h.payPal.IPN(gift.fields()))
 	m := inState(t, h.box(), inbox.Done, 1)[0]
 	note := h.notes("paypal-live")[0]
 	if m.Donations[0].DonationID != id || note.GetState() != client.StateSettled || len(h.shop.got()) != 0 {
 		t.Errorf("the journal has %+v, Noted %v, the downstream %v", m.Donations, note, h.shop.got())
-	}
-}
-
-// One message, two donations: the downstream rejects one of them for good, and the other
-// is tried until it is accepted. Only then the message is for a person.
-func TestInboxOneOfTwoIsRejected(t *testing.T) {
-	h, now := inboxHouse(t)
-	box := h.box()
-	fields := payment("I-TWO2").fields()
-	for name, value := range map[string]string{
-		"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": "9FIRST2",
-		"initial_payment_status": "Completed", "initial_payment_amount": "5.00", "currency_code": "EUR",
-		"time_created": pacific(time.Now()),
-	} {
-		fields.Set(name, value)
-	}
-	var rejections, failures atomic.Int32
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
-		switch {
-		case e.Type() == "noted.donation.signup":
-			rejections.Add(1)
-			w.WriteHeader(http.StatusGone)
-		case failures.Add(1) <= 2:
-			w.WriteHeader(http.StatusInternalServerError)
-		default:
-			return false
-		}
-		return true
-	})
-	h.mustTake(h.payPal.ipn(fields))
-	for tries := range 2 { // the clock must not jump during a try: the lease would run out
-		eventually(t, "it waits after a try", func() bool {
-			m := messages(t, box, inbox.Filter{})[0]
-			return m.State == inbox.Waiting && m.Tries == tries+1
-		})
-		now.pass(time.Hour)
-	}
-	m := inState(t, box, inbox.Person, 1)[0]
-	if m.Cause != "downstream: it answered 410" || rejections.Load() != 1 || len(h.shop.got()) != 1 {
-		t.Errorf("the journal has %+v after %d rejections, the downstream %v", m, rejections.Load(), h.shop.got())
 	}
 }

@@ -3,7 +3,6 @@ package gateway_test
 import (
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/internal/paypaltest"
+	"github.com/donation-dedupe/noted/client/internal/processtest"
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
@@ -41,7 +42,7 @@ func TestReadmeEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHouse(t, func(_ *gateway.Config, o *servertest.Options) { o.Redis, o.Frozen = "", want.Time() })
-	h.mustTake(h.payPal.ipnBody(data(t, want).Original.Body))
+	h.mustTake(h.payPal.IPNBody(data(t, want).Original.Body))
 	got := h.shop.got()[0]
 	got.SetID(want.ID()) // Noted's own, new each time
 	var shown, handedOn any
@@ -65,7 +66,7 @@ func TestReadmeEvent(t *testing.T) {
 
 // A receiver from README.md, as a process.
 type receiver struct {
-	*process
+	*processtest.Process
 	t   *testing.T
 	dir string // where it runs, and keeps what it is given
 }
@@ -89,10 +90,10 @@ func newReceiver(t *testing.T, language string) receiver {
 	if err != nil {
 		t.Fatalf("%s is not installed; .ci/need %s installs it", c.program, c.program)
 	}
-	r := receiver{newProcess(t, path, func(addr, _ string) []string { return c.args(addr) }), t, ""}
-	_, port, _ := strings.Cut(r.addr, ":")
-	t.Setenv("PORT", port)
-	r.dir = filepath.Dir(r.log)
+	addr := processtest.FreeAddress()
+	env := []string{"PORT=" + processtest.Port(addr)}
+	r := receiver{processtest.New(t, addr, env, append([]string{path}, c.args(addr)...)...), t, ""}
+	r.dir = filepath.Dir(r.Log)
 	// The file may hold a second secret while one replaces the other.
 	secrets := secret + "\nwhsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYq=\n"
 	for name, content := range map[string]string{c.file: snippet(t, language), "forward.secret": secrets} {
@@ -100,7 +101,7 @@ func newReceiver(t *testing.T, language string) receiver {
 			t.Fatal(err)
 		}
 	}
-	if err := r.start(); err != nil {
+	if err := r.Start(); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -119,13 +120,13 @@ func (r receiver) kept(folder string) map[string]json.RawMessage {
 // post sends a body under an id, a time and a signature, and returns the status.
 func (r receiver) post(id string, at time.Time, body, signature string) int {
 	r.t.Helper()
-	request := must(http.NewRequest("POST", "http://"+r.addr+"/donations", strings.NewReader(body)))
+	request := must(http.NewRequest("POST", "http://"+r.Addr+"/donations", strings.NewReader(body)))
 	request.Header.Set("webhook-id", id)
 	request.Header.Set("webhook-timestamp", strconv.FormatInt(at.Unix(), 10))
 	request.Header.Set("webhook-signature", signature)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		r.t.Fatalf("%v\n%s", err, must(os.ReadFile(r.log)))
+		r.t.Fatalf("%v\n%s", err, must(os.ReadFile(r.Log)))
 	}
 	response.Body.Close()
 	return response.StatusCode
@@ -149,14 +150,14 @@ func inReceivers(t *testing.T, test func(t *testing.T, language string, r receiv
 func TestReadmeReceivers(t *testing.T) {
 	inReceivers(t, func(t *testing.T, language string, r receiver) {
 		h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
-			c.ForwardTo = "http://" + r.addr + "/donations"
+			c.ForwardTo = "http://" + r.Addr + "/donations"
 		})
 		gift := payment("I-README")
-		h.mustTake(h.payPal.ipn(gift.fields()))
-		h.mustTake(h.payPal.webhook(gift.event()))
+		h.mustTake(h.payPal.IPN(gift.fields()))
+		h.mustTake(h.payPal.Webhook(gift.event()))
 		booked := r.kept("donations")
 		if len(booked) != 1 {
-			t.Fatalf("booked %q, want one donation\n%s", booked, must(os.ReadFile(r.log)))
+			t.Fatalf("booked %q, want one donation\n%s", booked, must(os.ReadFile(r.Log)))
 		}
 		for id, text := range booked {
 			var donation map[string]string
@@ -200,17 +201,17 @@ func TestReadmeReceivers(t *testing.T) {
 }
 
 // everyType makes a message of PayPal's for each type of event.
-func everyType(p *payPal) map[string]delivery {
-	ipn := func(series string, changes ...string) delivery {
+func everyType(p *paypaltest.PayPal) map[string]paypaltest.Delivery {
+	ipn := func(series string, changes ...string) paypaltest.Delivery {
 		fields := payment(series).fields()
 		for i := 0; i < len(changes); i += 2 {
 			fields.Set(changes[i], changes[i+1])
 		}
-		return p.ipn(fields)
+		return p.IPN(fields)
 	}
 	old := payment("I-OLD")
 	old.at = time.Now().Add(-60 * 24 * time.Hour)
-	return map[string]delivery{
+	return map[string]paypaltest.Delivery{
 		"noted.donation.payment":           ipn("I-1"),
 		"noted.donation.payment_pending":   ipn("I-2", "payment_status", "Pending"),
 		"noted.donation.payment_failed":    ipn("I-3", "payment_status", "Failed"),
@@ -224,9 +225,9 @@ func everyType(p *payPal) map[string]delivery {
 		"noted.donation.cancellation":      ipn("I-11", "txn_type", "subscr_cancel", "subscr_id", "I-11"),
 		"noted.donation.expiry":            ipn("I-12", "txn_type", "subscr_eot", "subscr_id", "I-12"),
 		"noted.donation.dispute":           ipn("I-13", "txn_type", "new_case", "case_id", "PP-D-13"),
-		"noted.donation.reactivation": p.webhook(
+		"noted.donation.reactivation": p.Webhook(
 			`{"id":"WH-14","event_type":"BILLING.SUBSCRIPTION.RE-ACTIVATED","resource":{"id":"I-14"}}`),
-		"noted.undecided": p.ipn(old.fields()),
+		"noted.undecided": p.IPN(old.fields()),
 		"noted.unknown":   ipn("I-15", "txn_type", "brand_new"),
 	}
 }
@@ -236,7 +237,7 @@ func everyType(p *payPal) map[string]delivery {
 func TestReadmeReceiversTakeEveryType(t *testing.T) {
 	inReceivers(t, func(t *testing.T, _ string, r receiver) {
 		h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
-			c.ForwardTo, c.ForwardUnknown = "http://"+r.addr+"/donations", true
+			c.ForwardTo, c.ForwardUnknown = "http://"+r.Addr+"/donations", true
 		})
 		messages := everyType(h.payPal)
 		for number := range len(notedv1.Event_name) - 1 {
@@ -253,7 +254,7 @@ func TestReadmeReceiversTakeEveryType(t *testing.T) {
 		for kind, message := range messages {
 			donations, person := r.kept("donations"), r.kept("for-a-person")
 			if status, reason := h.deliver(message); status != http.StatusOK {
-				t.Errorf("%s: got %d %s\n%s", kind, status, reason, must(os.ReadFile(r.log)))
+				t.Errorf("%s: got %d %s\n%s", kind, status, reason, must(os.ReadFile(r.Log)))
 				continue
 			}
 			added := func(folder string, before map[string]json.RawMessage) (added []json.RawMessage) {
@@ -275,7 +276,7 @@ func TestReadmeReceiversTakeEveryType(t *testing.T) {
 			case !isDonation && len(newDonations) == 0 && len(newPerson) == 1:
 				var d told
 				json.Unmarshal(newPerson[0], &d)
-				isWhole := len(d.Open) == 1 && d.Original.Body == string(message.body)
+				isWhole := len(d.Open) == 1 && d.Original.Body == string(message.Body)
 				if !isWhole || d.Open[0].Reason == "" || d.Open[0].Explanation == "" {
 					t.Errorf("%s: a person is shown %s", kind, newPerson[0])
 				}
@@ -300,7 +301,7 @@ func TestReadmeReceiversAcceptNothingThatTheyDoNotKeep(t *testing.T) {
 		accepts := func(id, body string) {
 			t.Helper()
 			if status := r.signed(id, body); status != http.StatusNoContent {
-				t.Errorf("%s: got %d, want 204\n%s", id, status, must(os.ReadFile(r.log)))
+				t.Errorf("%s: got %d, want 204\n%s", id, status, must(os.ReadFile(r.Log)))
 			}
 		}
 		for _, kind := range []string{"noted.brand_new", "noted.donation.brand_new", "noted.donation.", "payment", ""} {
@@ -342,14 +343,4 @@ func TestReadmeReceiversAcceptNothingThatTheyDoNotKeep(t *testing.T) {
 			}
 		}
 	})
-}
-
-// ipnBody makes a genuine IPN of a body.
-func (p *payPal) ipnBody(body string) delivery {
-	d := p.ipn(url.Values{})
-	d.body = []byte(body)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sent[body] = true
-	return d
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -24,104 +25,97 @@ func TestRefusals(t *testing.T) {
 		c.CertHosts = append(c.CertHosts, plain.Listener.Addr().String())
 	})
 	p := h.payPal
-	plain.Config.Handler = http.HandlerFunc(p.serveCertificate)
+	plain.Config.Handler = p.Certs.Config.Handler
 	plain.Start()
 	defer plain.Close()
-	h.mustTake(p.ipn(payment("I-FINE").fields())) // the refused ones must not touch what is there either
+	h.mustTake(p.IPN(payment("I-FINE").fields())) // the refused ones must not touch what is there either
 	before := h.inRedis()
 
 	gift := payment("I-FORGED")
-	strange := newAuthority()
+	strange := paypaltest.NewAuthority()
 	day := 24 * time.Hour
-	p.files["CERT-FOREIGN"] = asPEM(strange.issue(paypalCN, signingKey().Public(), -time.Hour, time.Hour))
-	p.files["CERT-EXPIRED"] = asPEM(p.issue(paypalCN, signingKey().Public(), -9*day, -time.Minute))
-	p.files["CERT-EARLY"] = asPEM(p.issue(paypalCN, signingKey().Public(), time.Minute, day))
-	p.files["CERT-NAME"] = asPEM(
-		p.issue("messageverificationcerts.paypal.com.example.org", signingKey().Public(), -time.Hour, time.Hour),
-	)
-	p.files["CERT-CHAIN"] = append(
-		asPEM(strange.issue(paypalCN, signingKey().Public(), -time.Hour, time.Hour)),
-		p.files["CERT-1"]...)
-	p.files["CERT-JUNK"] = asPEM([]byte("junk"))
-	p.files["CERT-SANDBOX"] = asPEM(
-		p.issue("messageverificationcerts.sandbox.paypal.com", signingKey().Public(), -time.Hour, time.Hour),
-	)
+	p.Serve("CERT-FOREIGN", strange.Signer(paypaltest.CertName, -time.Hour, time.Hour))
+	p.Serve("CERT-EXPIRED", p.Signer(paypaltest.CertName, -9*day, -time.Minute))
+	p.Serve("CERT-EARLY", p.Signer(paypaltest.CertName, time.Minute, day))
+	p.Serve("CERT-NAME", p.Signer("messageverificationcerts.paypal.com.example.org", -time.Hour, time.Hour))
+	foreign := paypaltest.PEM(strange.Signer(paypaltest.CertName, -time.Hour, time.Hour))
+	p.ServeFile("CERT-CHAIN", append(foreign, p.File("CERT-1")...))
+	p.Serve("CERT-JUNK", []byte("junk"))
+	p.Serve("CERT-SANDBOX", p.Signer("messageverificationcerts.sandbox.paypal.com", -time.Hour, time.Hour))
 
-	forged := p.ipn(payment("I-FORGED").fields())
-	forged.body = append(forged.body, "&memo=1"...)
-	ipn := func(name, value string) delivery {
+	forged := p.IPN(payment("I-FORGED").fields())
+	forged.Body = append(forged.Body, "&memo=1"...)
+	ipn := func(name, value string) paypaltest.Delivery {
 		fields := gift.fields()
 		fields.Set(name, value)
 		if value == "" {
 			fields.Del(name)
 		}
-		return p.ipn(fields)
+		return p.IPN(fields)
 	}
 	event := []byte(gift.event())
-	signed := func(age time.Duration, id, cert string) delivery {
-		return p.signed(event, time.Now().Add(-age), id, cert, signingKey())
+	signed := func(age time.Duration, id, cert string) paypaltest.Delivery {
+		return p.Signed(event, time.Now().Add(-age), id, cert, paypaltest.SigningKey())
 	}
-	good := p.webhook(gift.event())
-	url := func(address string) delivery { return good.with("PAYPAL-CERT-URL", address) }
-	withoutSeries := ipn("recurring_payment_id", "")
-	withoutSeries.body = []byte("txn_type=subscr_cancel&receiver_email=" + account)
-	p.sent[string(withoutSeries.body)] = true
+	good := p.Webhook(gift.event())
+	url := func(address string) paypaltest.Delivery { return good.With("PAYPAL-CERT-URL", address) }
+	withoutSeries := p.IPNBody("txn_type=subscr_cancel&receiver_email=" + paypaltest.Account)
 
 	for name, c := range map[string]struct {
-		delivery delivery
+		delivery paypaltest.Delivery
 		status   int
 		reason   string
 	}{
 		"forged IPN":             {forged, 400, "invalid"},
-		"IPN with a flipped bit": {ipn("memo", "x").flipped("25.00"), 400, "invalid"},
+		"IPN with a flipped bit": {ipn("memo", "x").Flipped("25.00"), 400, "invalid"},
 		"IPN of a foreigner":     {ipn("receiver_email", "somebody@example.net"), 403, "foreign"},
-		"foreigner's business": {func() delivery {
+		"foreigner's business": {func() paypaltest.Delivery {
 			f := gift.fields()
 			f.Set("receiver_email", "somebody@example.net")
-			f.Set("business", account)
-			return p.ipn(f)
+			f.Set("business", paypaltest.Account)
+			return p.IPN(f)
 		}(), 403, "foreign"},
 		"test IPN":                 {ipn("test_ipn", "1"), 403, "sandbox"},
 		"IPN without a series":     {withoutSeries, 400, "malformed"},
-		"empty IPN":                {delivery{"ipn", nil, good.header.Clone()}.with("Content-Type", "application/x-www-form-urlencoded"), 400, "malformed"},
-		"IPN as JSON":              {ipn("memo", "y").with("Content-Type", "application/json"), 415, "content_type"},
-		"IPN without a type":       {ipn("memo", "y").with("Content-Type"), 415, "content_type"},
-		"compressed IPN":           {ipn("memo", "y").with("Content-Encoding", "gzip"), 415, "content_type"},
-		"webhook of another bit":   {good.flipped("25.00"), 400, "invalid"},
+		"empty IPN":                {p.IPNBody(""), 400, "malformed"},
+		"IPN as JSON":              {ipn("memo", "y").With("Content-Type", "application/json"), 415, "content_type"},
+		"IPN without a type":       {ipn("memo", "y").With("Content-Type"), 415, "content_type"},
+		"compressed IPN":           {ipn("memo", "y").With("Content-Encoding", "gzip"), 415, "content_type"},
+		"webhook of another bit":   {good.Flipped("25.00"), 400, "invalid"},
 		"another webhook's":        {signed(0, "WEBHOOK_ID", "CERT-1"), 400, "invalid"},
-		"webhook of the sandbox":   {signed(0, webhookID, "CERT-SANDBOX"), 403, "sandbox"},
-		"another's signature":      {p.signed(event, time.Now(), webhookID, "CERT-1", strangeKey()), 400, "invalid"},
-		"foreign certificate":      {signed(0, webhookID, "CERT-FOREIGN"), 400, "certificate"},
-		"expired certificate":      {signed(0, webhookID, "CERT-EXPIRED"), 400, "certificate"},
-		"certificate to come":      {signed(0, webhookID, "CERT-EARLY"), 400, "certificate"},
-		"certificate of a name":    {signed(0, webhookID, "CERT-NAME"), 400, "certificate"},
-		"foreign before genuine":   {signed(0, webhookID, "CERT-CHAIN"), 400, "certificate"},
-		"certificate of junk":      {signed(0, webhookID, "CERT-JUNK"), 400, "certificate"},
-		"no such certificate":      {signed(0, webhookID, "CERT-NONE"), 400, "certificate"},
-		"old transmission":         {signed(74*time.Hour, webhookID, "CERT-1"), 400, "too_old"},
-		"transmission to come":     {signed(-time.Hour, webhookID, "CERT-1"), 400, "too_new"},
-		"host that is not allowed": {url("https://" + strings.Replace(p.certHost(), "127.0.0.1", "localhost", 1) + "/v1/notifications/certs/CERT-1"), 400, "certificate"},
+		"webhook of the sandbox":   {signed(0, paypaltest.WebhookID, "CERT-SANDBOX"), 403, "sandbox"},
+		"another's signature":      {p.Signed(event, time.Now(), paypaltest.WebhookID, "CERT-1", paypaltest.StrangeKey()), 400, "invalid"},
+		"foreign certificate":      {signed(0, paypaltest.WebhookID, "CERT-FOREIGN"), 400, "certificate"},
+		"expired certificate":      {signed(0, paypaltest.WebhookID, "CERT-EXPIRED"), 400, "certificate"},
+		"certificate to come":      {signed(0, paypaltest.WebhookID, "CERT-EARLY"), 400, "certificate"},
+		"certificate of a name":    {signed(0, paypaltest.WebhookID, "CERT-NAME"), 400, "certificate"},
+		"foreign before genuine":   {signed(0, paypaltest.WebhookID, "CERT-CHAIN"), 400, "certificate"},
+		"certificate of junk":      {signed(0, paypaltest.WebhookID, "CERT-JUNK"), 400, "certificate"},
+		"no such certificate":      {signed(0, paypaltest.WebhookID, "CERT-NONE"), 400, "certificate"},
+		"old transmission":         {signed(74*time.Hour, paypaltest.WebhookID, "CERT-1"), 400, "too_old"},
+		"transmission to come":     {signed(-time.Hour, paypaltest.WebhookID, "CERT-1"), 400, "too_new"},
+		"host that is not allowed": {url("https://" + strings.Replace(p.CertHost(), "127.0.0.1", "localhost", 1) + "/v1/notifications/certs/CERT-1"), 400, "certificate"},
 		"certificate over http":    {url(plain.URL + "/v1/notifications/certs/CERT-1"), 400, "certificate"},
-		"host behind a user":       {url("https://" + p.certHost() + "@evil.example.org/CERT-1"), 400, "certificate"},
-		"user before the host":     {url("https://u@" + p.certHost() + "/v1/notifications/certs/CERT-1"), 400, "certificate"},
-		"host within a path":       {url("https://evil.example.org/" + p.certHost()), 400, "certificate"},
-		"certificate with a query": {url(p.certURL("CERT-1") + "?n=1"), 400, "certificate"},
-		"query that is empty":      {url(p.certURL("CERT-1") + "?"), 400, "certificate"},
-		"path that is escaped":     {url(p.certURL("CERT%2D1")), 400, "certificate"},
-		"path with a detour":       {url(p.certURL("../certs/CERT-1")), 400, "certificate"},
-		"path elsewhere":           {url("https://" + p.certHost() + "/v1/notifications/CERT-1"), 400, "certificate"},
-		"host with more behind":    {url("https://" + p.certHost() + ".evil.example.org/CERT-1"), 400, "certificate"},
-		"other algorithm":          {good.with("PAYPAL-AUTH-ALGO", "SHA1withRSA"), 400, "headers"},
-		"no signature":             {good.with("PAYPAL-TRANSMISSION-SIG"), 400, "headers"},
-		"two signatures":           {good.with("PAYPAL-TRANSMISSION-SIG", good.header.Get("PAYPAL-TRANSMISSION-SIG"), "b"), 400, "headers"},
-		"signature that is none":   {good.with("PAYPAL-TRANSMISSION-SIG", "%%%"), 400, "invalid"},
-		"time that is none":        {good.with("PAYPAL-TRANSMISSION-TIME", "yesterday"), 400, "headers"},
-		"other time":               {good.with("PAYPAL-TRANSMISSION-TIME", time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)), 400, "invalid"},
-		"shifted bars":             {good.with("PAYPAL-TRANSMISSION-ID", "a|b"), 400, "headers"},
-		"webhook of no JSON":       {p.webhook("what?"), 400, "malformed"},
-		"webhook without a type":   {p.webhook(`{"id":"WH-1"}`), 400, "malformed"},
-		"too large":                {p.ipn(map[string][]string{"memo": {strings.Repeat("x", gateway.DefaultMaxBody)}}), 413, "too_large"},
-		"webhook as a form":        {good.with("Content-Type", "application/x-www-form-urlencoded"), 415, "content_type"},
+		"host behind a user":       {url("https://" + p.CertHost() + "@evil.example.org/CERT-1"), 400, "certificate"},
+		"user before the host":     {url("https://u@" + p.CertHost() + "/v1/notifications/certs/CERT-1"), 400, "certificate"},
+		"host within a path":       {url("https://evil.example.org/" + p.CertHost()), 400, "certificate"},
+		"certificate with a query": {url(p.CertURL("CERT-1") + "?n=1"), 400, "certificate"},
+		"query that is empty":      {url(p.CertURL("CERT-1") + "?"), 400, "certificate"},
+		"path that is escaped":     {url(p.CertURL("CERT%2D1")), 400, "certificate"},
+		"path with a detour":       {url(p.CertURL("../certs/CERT-1")), 400, "certificate"},
+		"path elsewhere":           {url("https://" + p.CertHost() + "/v1/notifications/CERT-1"), 400, "certificate"},
+		"host with more behind":    {url("https://" + p.CertHost() + ".evil.example.org/CERT-1"), 400, "certificate"},
+		"other algorithm":          {good.With("PAYPAL-AUTH-ALGO", "SHA1withRSA"), 400, "headers"},
+		"no signature":             {good.With("PAYPAL-TRANSMISSION-SIG"), 400, "headers"},
+		"two signatures":           {good.With("PAYPAL-TRANSMISSION-SIG", good.Header.Get("PAYPAL-TRANSMISSION-SIG"), "b"), 400, "headers"},
+		"signature that is none":   {good.With("PAYPAL-TRANSMISSION-SIG", "%%%"), 400, "invalid"},
+		"time that is none":        {good.With("PAYPAL-TRANSMISSION-TIME", "yesterday"), 400, "headers"},
+		"other time":               {good.With("PAYPAL-TRANSMISSION-TIME", time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)), 400, "invalid"},
+		"shifted bars":             {good.With("PAYPAL-TRANSMISSION-ID", "a|b"), 400, "headers"},
+		"webhook of no JSON":       {p.Webhook("what?"), 400, "malformed"},
+		"webhook without a type":   {p.Webhook(`{"id":"WH-1"}`), 400, "malformed"},
+		"too large":                {p.IPN(map[string][]string{"memo": {strings.Repeat("x", gateway.DefaultMaxBody)}}), 413, "too_large"},
+		"webhook as a form":        {good.With("Content-Type", "application/x-www-form-urlencoded"), 415, "content_type"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if status, reason := h.deliver(c.delivery); status != c.status || reason != c.reason {
@@ -151,7 +145,7 @@ func TestRefusals(t *testing.T) {
 func TestVerifierIsInTrouble(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-TROUBLE")
-	certificate := h.payPal.files["CERT-1"]
+	certificate := h.payPal.File("CERT-1")
 	before := h.inRedis()
 	for name, disturb := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
 		"error": func(w http.ResponseWriter, _ *http.Request) bool {
@@ -173,19 +167,19 @@ func TestVerifierIsInTrouble(t *testing.T) {
 		"silence": func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true },
 		"nothing": func(http.ResponseWriter, *http.Request) bool { return true },
 	} {
-		h.payPal.disturb(disturb)
-		for _, d := range []delivery{h.payPal.ipn(gift.fields()), h.payPal.webhook(gift.event())} {
+		h.payPal.Disturb(disturb)
+		for _, d := range []paypaltest.Delivery{h.payPal.IPN(gift.fields()), h.payPal.Webhook(gift.event())} {
 			if status, reason := h.deliver(d); status != 503 || reason != "verifier" {
-				t.Errorf("%s: %s got %d %s, want 503 verifier", name, d.channel, status, reason)
+				t.Errorf("%s: %s got %d %s, want 503 verifier", name, d.Channel, status, reason)
 			}
 		}
 	}
 	if after := h.inRedis(); !maps.Equal(before, after) {
 		t.Errorf("Redis has changed: %q", after)
 	}
-	h.payPal.disturb(nil)
-	h.mustTake(h.payPal.ipn(gift.fields()))
-	h.mustTake(h.payPal.webhook(gift.event()))
+	h.payPal.Disturb(nil)
+	h.mustTake(h.payPal.IPN(gift.fields()))
+	h.mustTake(h.payPal.Webhook(gift.event()))
 	if events := h.shop.got(); len(events) != 1 {
 		t.Errorf("the downstream got %v, want one event", events)
 	}
@@ -271,7 +265,7 @@ func TestHalfSentBodies(t *testing.T) {
 		half(100)
 	}
 	eventually(t, "the slow senders are read", func() bool { return h.gateway.InBodies() >= 600*100 })
-	h.mustTake(h.payPal.ipn(payment("I-BESIDE").fields()))
+	h.mustTake(h.payPal.IPN(payment("I-BESIDE").fields()))
 	leave()
 	eventually(t, "what they took is free", func() bool { return h.gateway.InBodies() == 0 })
 
@@ -300,7 +294,7 @@ func TestHalfSentBodies(t *testing.T) {
 	}
 	leave()
 	eventually(t, "what they took is free", func() bool { return h.gateway.InBodies() == 0 })
-	h.mustTake(h.payPal.ipn(payment("I-AFTER").fields()))
+	h.mustTake(h.payPal.IPN(payment("I-AFTER").fields()))
 	if n := h.gateway.InBodies(); n != 0 {
 		t.Errorf("bodies take %d bytes with no message there", n)
 	}

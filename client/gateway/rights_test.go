@@ -14,6 +14,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/internal/processtest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -24,7 +25,7 @@ func readmeToken(t *testing.T) (token, line string) {
 	if found == nil {
 		t.Fatal("README.md shows no notectl token")
 	}
-	printed, err := exec.Command(built(t, "notectl"), strings.Fields(string(found[1]))...).Output()
+	printed, err := exec.Command(processtest.Built(t, "notectl"), strings.Fields(string(found[1]))...).Output()
 	if err != nil {
 		t.Fatalf("notectl %s: %v", found[1], err)
 	}
@@ -49,7 +50,7 @@ func TestReadmeRights(t *testing.T) {
 	gift := payment("I-RIGHTS")
 	refused := func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true }
 	h.shop.refusing(refused)
-	if status, reason := h.deliver(h.payPal.ipn(gift.fields())); status != 503 || reason != "forward" { // released
+	if status, reason := h.deliver(h.payPal.IPN(gift.fields())); status != 503 || reason != "forward" { // released
 		t.Errorf("with the downstream away: got %d %s, want 503 forward", status, reason)
 	}
 	extended := make(chan struct{})
@@ -67,15 +68,15 @@ func TestReadmeRights(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}()
-	h.mustTake(h.payPal.ipn(gift.fields())) // FIRST and settled
+	h.mustTake(h.payPal.IPN(gift.fields())) // FIRST and settled
 	h.shop.refusing(nil)
-	h.mustTake(h.payPal.webhook(gift.event())) // DUPLICATE
+	h.mustTake(h.payPal.Webhook(gift.event())) // DUPLICATE
 	test := payment("I-TEST").fields()
 	test.Set("test_ipn", "1")
-	h.mustTake(h.payPal.ipn(test))
+	h.mustTake(h.payPal.IPN(test))
 	old := payment("I-OLD")
 	old.at = time.Now().Add(-60 * 24 * time.Hour)
-	h.mustTake(h.payPal.ipn(old.fields()))
+	h.mustTake(h.payPal.IPN(old.fields()))
 
 	types := ""
 	for _, e := range h.shop.got() {
@@ -101,7 +102,7 @@ func TestProgramsAgreeOnRights(t *testing.T) {
 	for name, args := range map[string][]string{
 		"noted": {"-help"}, "noted-gateway": {"-help"}, "notectl": {"token", "-help"},
 	} {
-		printed, err := exec.Command(built(t, name), args...).Output()
+		printed, err := exec.Command(processtest.Built(t, name), args...).Output()
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -123,7 +124,7 @@ func TestProgramsAgreeOnRights(t *testing.T) {
 	verbs := func(expression, name string, args ...string) string {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // one that takes it would run on
 		defer cancel()
-		printed, err := exec.CommandContext(ctx, built(t, name), args...).CombinedOutput()
+		printed, err := exec.CommandContext(ctx, processtest.Built(t, name), args...).CombinedOutput()
 		found := regexp.MustCompile(expression).FindSubmatch(printed)
 		if err == nil || found == nil {
 			t.Fatalf("%s takes an unknown verb, or does not list the known ones: %v\n%s", name, err, printed)

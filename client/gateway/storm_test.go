@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -22,6 +21,8 @@ import (
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/client/gateway/inbox/inboxtest"
+	"github.com/donation-dedupe/noted/client/internal/paypaltest"
+	"github.com/donation-dedupe/noted/client/internal/processtest"
 )
 
 // The storm sends IPNs and webhooks of the same donations to two gateways, in disorder,
@@ -36,7 +37,7 @@ func TestStorm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a storm takes half a minute")
 	}
-	built(t, "noted") // so that the time it takes is nobody's
+	processtest.Built(t, "noted") // so that the time it takes is nobody's
 	for _, into := range []string{"http", "stream"} {
 		t.Run(into, func(t *testing.T) {
 			t.Parallel()
@@ -55,7 +56,7 @@ func TestInboxStorm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a storm takes half a minute")
 	}
-	built(t, "noted")
+	processtest.Built(t, "noted")
 	for _, into := range []string{"sqlite", "postgresql"} {
 		t.Run(into, func(t *testing.T) {
 			seed := must(
@@ -68,16 +69,15 @@ func TestInboxStorm(t *testing.T) {
 }
 
 type storm struct {
+	*house  // without a service and a gateway in this process
 	t       *testing.T
-	payPal  *payPal
-	shop    *shop
-	redis   *process
-	noted   *process
-	gates   []*process
+	store   *processtest.Process
+	service *processtest.Process
+	gates   []*processtest.Process
 	into    string
-	letters []delivery      // genuine, each at least once
-	forged  []delivery      //
-	want    map[string]bool // :: what names a donation downstream → is expected
+	letters []paypaltest.Delivery // genuine, each at least once
+	forged  []paypaltest.Delivery //
+	want    map[string]bool       // :: what names a donation downstream → is expected
 
 	postgres *inboxtest.Postgres // nil where the storm needs none
 	box      *inbox.Inbox        // nil where the gateways have none
@@ -89,71 +89,34 @@ type storm struct {
 
 func newStorm(t *testing.T, seed uint64, into string) *storm {
 	s := &storm{
+		house:  &house{t: t, payPal: paypaltest.New(t), shop: newShop(t)},
 		t:      t,
 		into:   into,
-		payPal: newPayPal(t),
-		shop:   newShop(t),
 		want:   make(map[string]bool),
 		random: rand.New(rand.NewPCG(seed, 1)),
 	}
 	s.write()
-	s.redis = startRedis(t, "--appendonly", "yes", "--appendfsync", "always")
-	s.noted = newProcess(t, built(t, "noted"), func(addr, _ string) []string {
-		return []string{"-listen", addr, "-admin-listen", "off", "-redis", "redis://" + s.redis.addr, "-drain", "2s"}
-	})
-	dir := t.TempDir()
-	roots, secretFile := filepath.Join(dir, "roots.pem"), filepath.Join(dir, "secret")
-	for name, content := range map[string][]byte{roots: s.payPal.pem(), secretFile: []byte(secret + "\n")} {
-		if err := os.WriteFile(name, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.store = processtest.Redis(t, "--appendonly", "yes", "--appendfsync", "always")
+	addr := processtest.FreeAddress()
+	s.service = processtest.New(t, addr, nil, processtest.Built(t, "noted"),
+		"-listen", addr, "-admin-listen", "off", "-redis", "redis://"+s.store.Addr, "-drain", "2s")
 	forwardTo := s.shop.URL
 	if into == "stream" {
-		forwardTo = "redis://" + s.redis.addr + "/1?stream=donations"
+		forwardTo = "redis://" + s.store.Addr + "/1?stream=donations"
 	}
-	var inboxArgs []string
+	more := []string{"-forward-timeout", "1s", "-hold", "3s"}
 	switch into {
 	case "sqlite":
-		inboxArgs = s.withInbox("sqlite://" + filepath.Join(dir, "inbox.db"))
+		more = append(more, s.withInbox("sqlite://"+filepath.Join(t.TempDir(), "inbox.db"))...)
 	case "postgresql":
 		s.postgres = inboxtest.StartPostgres(t)
-		inboxArgs = s.withInbox(s.postgres.URL())
+		more = append(more, s.withInbox(s.postgres.URL())...)
 	}
 	for range 2 {
-		s.gates = append(s.gates, newProcess(t, built(t, "noted-gateway"), func(addr, _ string) []string {
-			return append([]string{
-				"-listen",
-				addr,
-				"-admin-listen",
-				"off",
-				"-noted",
-				s.noted.addr,
-				"-ledger",
-				"paypal-live",
-				"-accounts",
-				account,
-				"-ipn-verify-url",
-				s.payPal.verifier.URL,
-				"-webhook-id",
-				webhookID,
-				"-webhook-cert-host",
-				s.payPal.certHost(),
-				"-webhook-cert-roots",
-				roots,
-				"-forward-to",
-				forwardTo,
-				"-forward-secret-file",
-				secretFile,
-				"-forward-timeout",
-				"1s",
-				"-hold",
-				"3s",
-			}, inboxArgs...)
-		}))
+		s.gates = append(s.gates, s.program(processtest.Built(t, "noted-gateway"), addr, forwardTo, more...))
 	}
-	for _, p := range append([]*process{s.noted}, s.gates...) {
-		if err := p.start(); err != nil {
+	for _, p := range append([]*processtest.Process{s.service}, s.gates...) {
+		if err := p.Start(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -170,110 +133,6 @@ func (s *storm) withInbox(url string) (args []string) {
 	s.box = must(inbox.Open(s.t.Context(), config))
 	s.t.Cleanup(func() { s.box.Close() })
 	return []string{"-inbox", url, "-inbox-key-file", file}
-}
-
-// write writes the messages, and the events that must come of them.
-func (s *storm) write() {
-	day := 24 * time.Hour
-	expect := func(kind, series string, at time.Time) {
-		when := ""
-		if !at.IsZero() {
-			when = at.UTC().Format(time.RFC3339)
-		}
-		s.want["noted.donation."+kind+"|"+series+"|"+when] = true
-	}
-	// PayPal's ids agree across the channels, or they do not. In a ledger where some did and
-	// others did not, Noted would learn that they agree and take the others for two donations.
-	own := s.into == "http" || s.into == "sqlite"
-	for i := range 40 { // monthly series, each with two payments
-		for month := range 2 {
-			g := payment(fmt.Sprintf("I-MONTHLY%02d", i))
-			g.at = time.Now().Add(-time.Duration(month)*30*day - time.Minute)
-			g.ipnTxn = fmt.Sprintf("%sT%d", g.series, month)
-			g.saleID = g.ipnTxn
-			if own {
-				g.saleID += "W"
-			}
-			g.eventID += g.ipnTxn
-			s.letters = append(s.letters, s.payPal.ipn(g.fields()), s.payPal.webhook(g.event()))
-			expect("payment", g.series, g.at)
-		}
-	}
-	for i := range 10 { // a first payment in disguise: two donations in one IPN, and the signup by webhook too
-		g := payment(fmt.Sprintf("I-SIGNUP%02d", i))
-		fields := g.fields()
-		for name, value := range map[string]string{
-			"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": g.ipnTxn,
-			"initial_payment_status": "Completed",
-			"initial_payment_amount": "5.00", "currency_code": "EUR",
-			"time_created": pacific(g.at),
-		} {
-			fields.Set(name, value)
-		}
-		s.letters = append(
-			s.letters,
-			s.payPal.ipn(fields),
-			s.payPal.webhook(
-				fmt.Sprintf(
-					`{"id":"WH-A%s","event_type":"BILLING.SUBSCRIPTION.ACTIVATED","resource":{"id":%q}}`,
-					g.series,
-					g.series,
-				),
-			),
-		)
-		expect("signup", g.series, time.Time{})
-		expect("payment", g.series, g.at)
-	}
-	for i := range 10 { // refunds
-		g := payment(fmt.Sprintf("9SALE%02d", i))
-		fields := g.fields()
-		for name, value := range map[string]string{"txn_type": "", "payment_status": "Refunded", "parent_txn_id": g.series, "mc_gross": "-25.00"} {
-			fields.Set(name, value)
-		}
-		s.letters = append(
-			s.letters,
-			s.payPal.ipn(fields),
-			s.payPal.webhook(
-				fmt.Sprintf(
-					`{"id":"WH-R%s","event_type":"PAYMENT.SALE.REFUNDED","resource":{"id":%q,"sale_id":%q,"create_time":%q,"amount":{"total":"-25.00","currency":"EUR"}}}`,
-					g.series,
-					g.saleID,
-					g.series,
-					g.at.UTC().Format(time.RFC3339),
-				),
-			),
-		)
-		expect("refund", g.saleID, g.at)
-	}
-	for i := range 4 { // a dispute about two payments, and a payment that is too old for Noted
-		one, other := fmt.Sprintf("9DISPUTED%02dA", i), fmt.Sprintf("9DISPUTED%02dB", i)
-		s.letters = append(s.letters, s.payPal.webhook(fmt.Sprintf(
-			`{"id":"WH-D%d","event_type":"CUSTOMER.DISPUTE.CREATED","resource":{"dispute_id":"PP-D-%d","disputed_transactions":[{"seller_transaction_id":%q},{"seller_transaction_id":%q}]}}`,
-			i,
-			i,
-			one,
-			other,
-		)))
-		expect("dispute", one, time.Time{})
-		expect("dispute", other, time.Time{})
-		g := payment(fmt.Sprintf("I-OLD%02d", i))
-		g.at = time.Now().Add(-60 * day)
-		s.letters = append(s.letters, s.payPal.ipn(g.fields()), s.payPal.webhook(g.event()))
-		s.want["noted.undecided|ipn|"+g.series], s.want["noted.undecided|webhook|"+g.series] = true, true
-		s.forged = append(
-			s.forged,
-			s.payPal.ipn(payment("I-FORGED").fields()).flipped("25.00"),
-			s.payPal.webhook(payment("I-FORGED").event()).flipped("25.00"),
-		)
-	}
-	for _, i := range s.random.Perm(len(s.letters))[:len(s.letters)/3] { // repeats, of which PayPal marks some
-		again := s.letters[i]
-		if again.channel == "ipn" && i%2 == 0 {
-			again.body = append([]byte("resend=true&"), again.body...)
-			s.payPal.sent[string(again.body)] = true
-		}
-		s.letters = append(s.letters, again)
-	}
 }
 
 // chance is true in this many of a thousand cases.
@@ -305,7 +164,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 func (s *storm) run() {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 50*time.Second)
 	defer cancel()
-	s.payPal.disturb(func(w http.ResponseWriter, r *http.Request) bool {
+	s.payPal.Disturb(func(w http.ResponseWriter, r *http.Request) bool {
 		switch {
 		case s.chance(60):
 			w.WriteHeader(http.StatusBadGateway)
@@ -344,14 +203,14 @@ func (s *storm) run() {
 					return
 				}
 			}
-			s.t.Errorf("a message was never taken: %s %s", d.channel, d.body)
+			s.t.Errorf("a message was never taken: %s %s", d.Channel, d.Body)
 		})
 	}
 	for _, d := range s.forged {
 		all.Go(func() {
 			for range 3 {
 				if wait(ctx, s.between(0, 3*time.Second)) && s.post(d, false) && s.box == nil {
-					s.t.Errorf("a forgery was taken: %s", d.body)
+					s.t.Errorf("a forgery was taken: %s", d.Body)
 				}
 			}
 		})
@@ -362,14 +221,14 @@ func (s *storm) run() {
 		s.logs()
 		return
 	}
-	s.payPal.disturb(nil)
+	s.payPal.Disturb(nil)
 	s.shop.refusing(nil)
 	if s.box != nil {
 		drained(s.t, s.box)
 	}
 	before := s.arrived()
 	for i, d := range s.letters { // all are known now, to both gateways
-		if status, reason, err := deliver("http://"+s.gates[i%2].addr, d); status != http.StatusOK {
+		if status, reason, err := deliver("http://"+s.gates[i%2].Addr, d); status != http.StatusOK {
 			s.t.Errorf("once more: got %d %s %v, want 200", status, reason, err)
 		}
 	}
@@ -388,28 +247,28 @@ func (s *storm) run() {
 
 // post delivers a message to one of the gateways, as a load balancer does, and says
 // whether it was taken.
-func (s *storm) post(d delivery, genuine bool) bool {
+func (s *storm) post(d paypaltest.Delivery, genuine bool) bool {
 	s.mu.Lock()
 	s.tries++
-	gate := s.gates[s.random.IntN(len(s.gates))].addr
+	gate := s.gates[s.random.IntN(len(s.gates))].Addr
 	s.mu.Unlock()
 	status, reason, err := deliver("http://"+gate, d)
 	if err == nil && status != http.StatusOK && status != http.StatusServiceUnavailable && genuine {
-		s.t.Errorf("a genuine %s was refused: %d %s", d.channel, status, reason)
+		s.t.Errorf("a genuine %s was refused: %d %s", d.Channel, status, reason)
 	}
 	if err == nil && status != http.StatusOK && genuine && s.into == "sqlite" { // whose database is never away
-		s.t.Errorf("a genuine %s was answered %d %s, and it could be kept", d.channel, status, reason)
+		s.t.Errorf("a genuine %s was answered %d %s, and it could be kept", d.Channel, status, reason)
 	}
 	return err == nil && status == http.StatusOK
 }
 
 // rage does to the machines each thing that may happen, at least once.
 func (s *storm) rage(ctx context.Context) {
-	again := func(p *process, signal syscall.Signal) func() {
+	again := func(p *processtest.Process, signal syscall.Signal) func() {
 		return func() {
-			p.end(signal)
+			p.End(signal)
 			wait(ctx, s.between(50*time.Millisecond, 500*time.Millisecond))
-			if err := p.start(); err != nil {
+			if err := p.Start(); err != nil {
 				s.t.Error(err)
 			}
 		}
@@ -425,19 +284,19 @@ func (s *storm) rage(ctx context.Context) {
 		again(s.gates[1], stop),
 		again(s.gates[0], kill),
 		again(s.gates[1], kill),
-		again(s.noted, kill),
-		again(s.noted, stop),
+		again(s.service, kill),
+		again(s.service, stop),
 		func() { // Redis is stopped for seconds
-			s.redis.end(stop)
+			s.store.End(stop)
 			wait(ctx, s.between(1500*time.Millisecond, 2500*time.Millisecond))
-			if err := s.redis.start(); err != nil {
+			if err := s.store.Start(); err != nil {
 				s.t.Error(err)
 			}
 		},
 		func() { // Redis hangs
-			s.redis.signal(syscall.SIGSTOP)
+			s.store.Signal(syscall.SIGSTOP)
 			wait(ctx, s.between(500*time.Millisecond, 1500*time.Millisecond))
-			s.redis.signal(syscall.SIGCONT)
+			s.store.Signal(syscall.SIGCONT)
 		},
 	}
 	if s.postgres != nil {
@@ -465,7 +324,7 @@ func (s *storm) events() []event.Event {
 	if s.into != "stream" {
 		return s.shop.got()
 	}
-	store := redis.NewClient(&redis.Options{Addr: s.redis.addr, DB: 1})
+	store := redis.NewClient(&redis.Options{Addr: s.store.Addr, DB: 1})
 	defer store.Close()
 	var events []event.Event
 	for _, entry := range store.XRange(s.t.Context(), "donations", "-", "+").Val() {
@@ -508,10 +367,10 @@ func (s *storm) check() {
 	}
 	for name := range ids {
 		if !s.want[name] {
-			s.t.Errorf("%s has arrived, and nobody has given it", name)
+			s.t.Errorf("%s has arrived, and it was never given", name)
 		}
 	}
-	noted := must(client.New(s.noted.addr, client.Config{}))
+	noted := must(client.New(s.service.Addr, client.Config{}))
 	defer noted.Close()
 	settled := 0
 	for note, err := range noted.List(s.t.Context(), &client.ListRequest{Ledger: "paypal-live"}) {
@@ -529,8 +388,7 @@ func (s *storm) check() {
 
 // logs shows the last lines of each program.
 func (s *storm) logs() {
-	for _, p := range append([]*process{s.noted}, s.gates...) {
-		text, _ := os.ReadFile(p.log)
-		s.t.Logf("%s:\n%s", p.path, text[max(0, len(text)-4000):])
+	for _, p := range append([]*processtest.Process{s.service}, s.gates...) {
+		s.t.Logf("%s:\n%s", p.Addr, p.Said())
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -55,9 +56,9 @@ func sameChecksum(prefix, suffix string, sum uint32) []byte {
 
 // forged is a delivery with the headers of a genuine delivery and the forger's body of
 // the same checksum.
-func forged(genuine delivery, g gift) delivery {
+func forged(genuine paypaltest.Delivery, g gift) paypaltest.Delivery {
 	event := strings.TrimSuffix(g.event(), "}")
-	genuine.body = sameChecksum(event+`,"note":"`, `"}`, crc32.ChecksumIEEE(genuine.body))
+	genuine.Body = sameChecksum(event+`,"note":"`, `"}`, crc32.ChecksumIEEE(genuine.Body))
 	return genuine
 }
 
@@ -74,9 +75,9 @@ func TestAnotherBodyUnderAKnownTransmission(t *testing.T) {
 				c.WebhookVerify, c.PayPalAPI = way, api.URL
 				c.PayPalClientID, c.PayPalClientSecret = "client", "app-secret"
 			})
-			genuine := h.payPal.webhook(genuineBody)
+			genuine := h.payPal.Webhook(genuineBody)
 			other := forged(genuine, payment("I-FORGED"))
-			api.genuine[string(other.body)] = true
+			api.genuine[string(other.Body)] = true
 			h.mustTake(genuine)
 			for range 2 {
 				if status, reason := h.deliver(other); status != 400 || reason != "other_body" {
@@ -102,9 +103,9 @@ func TestAnotherBodyUnderAKnownTransmission(t *testing.T) {
 // genuine message out. A message that could not be handed on is remembered all the same.
 func TestWhatIsRemembered(t *testing.T) {
 	h := newHouse(t)
-	genuine := h.payPal.webhook(payment("I-LATER").event())
+	genuine := h.payPal.Webhook(payment("I-LATER").event())
 	for range 3 {
-		if status, reason := h.deliver(genuine.flipped("completed")); status != 400 || reason != "invalid" {
+		if status, reason := h.deliver(genuine.Flipped("completed")); status != 400 || reason != "invalid" {
 			t.Errorf("a body that is not signed: got %d %s, want 400 invalid", status, reason)
 		}
 	}
@@ -140,9 +141,9 @@ func TestTransmissionsAreForgotten(t *testing.T) {
 			t.Errorf("%s does not say %q", file, says)
 		}
 	}
-	h.payPal.files["CERT-1"] = asPEM(h.payPal.issue(paypalCN, signingKey().Public(), -time.Hour, 5*time.Hour))
-	take := func(series string) delivery {
-		d := h.payPal.signed([]byte(payment(series).event()), now.time(), webhookID, "CERT-1", signingKey())
+	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 5*time.Hour))
+	take := func(series string) paypaltest.Delivery {
+		d := h.payPal.Signed([]byte(payment(series).event()), now.time(), paypaltest.WebhookID, "CERT-1", paypaltest.SigningKey())
 		h.mustTake(d)
 		return d
 	}
@@ -168,7 +169,7 @@ func TestTransmissionsAreForgotten(t *testing.T) {
 func TestForgedBodyComesFirst(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-FIRST")
-	genuine := h.payPal.webhook(gift.event())
+	genuine := h.payPal.Webhook(gift.event())
 	gift.amount = "1.00"
 	h.mustTake(forged(genuine, gift)) // nothing tells that it is not PayPal's
 	if status, reason := h.deliver(genuine); status != 400 || reason != "other_body" {
@@ -193,11 +194,11 @@ func TestForgedBodyComesFirst(t *testing.T) {
 func TestTransmissionThatIsSignedAnew(t *testing.T) {
 	now := &clock{now: time.Now()}
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.Now, c.WebhookMaxAge = now.time, time.Hour })
-	h.payPal.files["CERT-1"] = asPEM(h.payPal.issue(paypalCN, signingKey().Public(), -time.Hour, 5*time.Hour))
+	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 5*time.Hour))
 	body := []byte(payment("I-ANEW").event())
-	var latest delivery
+	var latest paypaltest.Delivery
 	for range 2 {
-		latest = h.payPal.signed(body, now.time(), webhookID, "CERT-1", signingKey()) // the id is the body's
+		latest = h.payPal.Signed(body, now.time(), paypaltest.WebhookID, "CERT-1", paypaltest.SigningKey()) // the id is the body's
 		h.mustTake(latest)
 		now.pass(40 * time.Minute)
 	}
@@ -210,7 +211,7 @@ func TestTransmissionThatIsSignedAnew(t *testing.T) {
 // Of many bodies at once under one id, one is taken.
 func TestBodiesAtOnceUnderOneTransmission(t *testing.T) {
 	h := newHouse(t)
-	genuine := h.payPal.webhook(payment("I-0").event())
+	genuine := h.payPal.Webhook(payment("I-0").event())
 	answers := make(chan int)
 	const bodies = 20
 	for i := range bodies {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 	"github.com/donation-dedupe/noted/server"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
@@ -26,21 +27,21 @@ import (
 func TestCertificateIsFetchedOnce(t *testing.T) {
 	h := newHouse(t)
 	release := make(chan struct{})
-	h.payPal.disturb(func(http.ResponseWriter, *http.Request) bool { <-release; return false })
+	h.payPal.Disturb(func(http.ResponseWriter, *http.Request) bool { <-release; return false })
 	var all sync.WaitGroup
 	for i := range 20 {
-		d := h.payPal.webhook(payment("I-" + string(rune('A'+i))).event())
+		d := h.payPal.Webhook(payment("I-" + string(rune('A'+i))).event())
 		all.Go(func() {
 			if status, reason, err := deliver(h.front.URL, d); status != 200 {
 				t.Errorf("got %d %s %v", status, reason, err)
 			}
 		})
 	}
-	eventually(t, "the certificate is asked for", func() bool { return h.payPal.fetches("CERT-1") == 1 })
+	eventually(t, "the certificate is asked for", func() bool { return h.payPal.Fetches("CERT-1") == 1 })
 	close(release)
 	all.Wait()
-	h.mustTake(h.payPal.webhook(payment("I-LATER").event()))
-	if n := h.payPal.fetches("CERT-1"); n != 1 {
+	h.mustTake(h.payPal.Webhook(payment("I-LATER").event()))
+	if n := h.payPal.Fetches("CERT-1"); n != 1 {
 		t.Errorf("fetched %d times, want once", n)
 	}
 }
@@ -49,16 +50,16 @@ func TestCertificateIsFetchedOnce(t *testing.T) {
 // fetched and displace nothing.
 func TestForgedAddresses(t *testing.T) {
 	h := newHouse(t)
-	h.mustTake(h.payPal.webhook(payment("I-KEPT").event()))
-	good := h.payPal.webhook(payment("I-FORGED").event())
-	address := h.payPal.certURL("CERT-1")
+	h.mustTake(h.payPal.Webhook(payment("I-KEPT").event()))
+	good := h.payPal.Webhook(payment("I-FORGED").event())
+	address := h.payPal.CertURL("CERT-1")
 	var all sync.WaitGroup
 	for i := range 40 {
 		for _, forged := range []string{fmt.Sprintf("%s?n=%d", address, i), fmt.Sprintf("%s/%d", address, i), fmt.Sprintf("%s;%d", address, i)} {
 			all.Go(func() {
 				if status, reason, err := deliver(
 					h.front.URL,
-					good.with("PAYPAL-CERT-URL", forged),
+					good.With("PAYPAL-CERT-URL", forged),
 				); status != 400 ||
 					reason != "certificate" {
 					t.Errorf("%s: got %d %s %v, want 400 certificate", forged, status, reason, err)
@@ -67,13 +68,11 @@ func TestForgedAddresses(t *testing.T) {
 		}
 	}
 	all.Wait()
-	h.payPal.disturb(func(http.ResponseWriter, *http.Request) bool { return true }) // what is kept is all that there is
-	h.mustTake(good.with("PAYPAL-CERT-URL", strings.Replace(address, "https", "HTTPS", 1)+"#"))
-	h.mustTake(h.payPal.webhook(payment("I-GENUINE").event()))
-	h.payPal.mu.Lock()
-	defer h.payPal.mu.Unlock()
-	if !maps.Equal(h.payPal.fetched, map[string]int{"CERT-1": 1}) {
-		t.Errorf("fetched %v, want CERT-1 once", h.payPal.fetched)
+	h.payPal.Disturb(func(http.ResponseWriter, *http.Request) bool { return true }) // what is kept is all that there is
+	h.mustTake(good.With("PAYPAL-CERT-URL", strings.Replace(address, "https", "HTTPS", 1)+"#"))
+	h.mustTake(h.payPal.Webhook(payment("I-GENUINE").event()))
+	if fetched := h.payPal.Fetched(); !maps.Equal(fetched, map[string]int{"CERT-1": 1}) {
+		t.Errorf("fetched %v, want CERT-1 once", fetched)
 	}
 }
 
@@ -86,8 +85,8 @@ func TestKeptCertificateIsRenewed(t *testing.T) {
 		c.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
 	})
 	pass := func(d time.Duration) { mu.Lock(); defer mu.Unlock(); now = now.Add(d) }
-	signed := func(series string) delivery {
-		return h.payPal.signed([]byte(payment(series).event()), now, webhookID, "CERT-1", signingKey())
+	signed := func(series string) paypaltest.Delivery {
+		return h.payPal.Signed([]byte(payment(series).event()), now, paypaltest.WebhookID, "CERT-1", paypaltest.SigningKey())
 	}
 	h.mustTake(signed("I-EARLY"))
 	pass(2 * time.Hour)
@@ -96,20 +95,18 @@ func TestKeptCertificateIsRenewed(t *testing.T) {
 			t.Errorf("got %d %s, want 400 certificate", status, reason)
 		}
 	}
-	if n := h.payPal.fetches("CERT-1"); n != 2 {
+	if n := h.payPal.Fetches("CERT-1"); n != 2 {
 		t.Errorf("fetched %d times, want once more within a minute", n)
 	}
-	h.payPal.mu.Lock()
-	h.payPal.files["CERT-1"] = asPEM(h.payPal.issue(paypalCN, signingKey().Public(), time.Hour, 3*time.Hour))
-	h.payPal.mu.Unlock()
+	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, time.Hour, 3*time.Hour))
 	pass(time.Minute)
-	h.payPal.disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(500); return true })
+	h.payPal.Disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(500); return true })
 	if status, reason := h.deliver(signed("I-LATE")); status != 503 || reason != "verifier" {
 		t.Errorf("with the host in trouble: got %d %s, want 503 verifier", status, reason)
 	}
-	h.payPal.disturb(nil)
+	h.payPal.Disturb(nil)
 	release := make(chan struct{})
-	h.payPal.disturb(func(http.ResponseWriter, *http.Request) bool { <-release; return false })
+	h.payPal.Disturb(func(http.ResponseWriter, *http.Request) bool { <-release; return false })
 	var all sync.WaitGroup
 	for i := range 20 {
 		d := signed("I-NEW" + string(rune('A'+i)))
@@ -119,11 +116,11 @@ func TestKeptCertificateIsRenewed(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "the certificate is asked for", func() bool { return h.payPal.fetches("CERT-1") == 4 })
+	eventually(t, "the certificate is asked for", func() bool { return h.payPal.Fetches("CERT-1") == 4 })
 	close(release)
 	all.Wait()
 	h.mustTake(signed("I-LATER"))
-	if n := h.payPal.fetches("CERT-1"); n != 4 {
+	if n := h.payPal.Fetches("CERT-1"); n != 4 {
 		t.Errorf("fetched %d times, want 4", n)
 	}
 }
@@ -135,11 +132,11 @@ func TestKeptCertificateEnds(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
 	})
-	h.mustTake(h.payPal.webhook(payment("I-EARLY").event()))
+	h.mustTake(h.payPal.Webhook(payment("I-EARLY").event()))
 	mu.Lock()
 	now = now.Add(2 * time.Hour)
 	mu.Unlock()
-	late := h.payPal.signed([]byte(payment("I-LATE").event()), now, webhookID, "CERT-1", signingKey())
+	late := h.payPal.Signed([]byte(payment("I-LATE").event()), now, paypaltest.WebhookID, "CERT-1", paypaltest.SigningKey())
 	if status, reason := h.deliver(late); status != 400 || reason != "certificate" {
 		t.Errorf("got %d %s, want 400 certificate", status, reason)
 	}
@@ -169,17 +166,17 @@ func TestGenuineSignatures(t *testing.T) {
 				c.CertRoots = append(c.CertRoots, certificate...) // the issuer between is not among the payloads
 				o.Rules = server.Rules{Retention: 100000 * time.Hour}
 			})
-			h.payPal.files["CERT-GENUINE"] = certificate
-			d := h.payPal.signed(must(os.ReadFile(filepath.Join(payloads, row[0]))), at, row[3], "CERT-GENUINE", signingKey()).
-				with("PAYPAL-TRANSMISSION-ID", row[1]).
-				with("PAYPAL-TRANSMISSION-TIME", row[2]).
-				with("PAYPAL-AUTH-ALGO", row[4]).
-				with("PAYPAL-TRANSMISSION-SIG", row[6])
-			if status, reason := h.deliver(d.flipped("resource")); status != 400 || reason != "invalid" {
+			h.payPal.ServeFile("CERT-GENUINE", certificate)
+			d := h.payPal.Signed(must(os.ReadFile(filepath.Join(payloads, row[0]))), at, row[3], "CERT-GENUINE", paypaltest.SigningKey()).
+				With("PAYPAL-TRANSMISSION-ID", row[1]).
+				With("PAYPAL-TRANSMISSION-TIME", row[2]).
+				With("PAYPAL-AUTH-ALGO", row[4]).
+				With("PAYPAL-TRANSMISSION-SIG", row[6])
+			if status, reason := h.deliver(d.Flipped("resource")); status != 400 || reason != "invalid" {
 				t.Errorf("with a flipped bit: got %d %s, want 400 invalid", status, reason)
 			}
 			if status, reason := h.deliver(
-				d.with("PAYPAL-TRANSMISSION-ID", row[1][:len(row[1])-1]+"x"),
+				d.With("PAYPAL-TRANSMISSION-ID", row[1][:len(row[1])-1]+"x"),
 			); status != 400 ||
 				reason != "invalid" {
 				t.Errorf("with another id: got %d %s, want 400 invalid", status, reason)
@@ -237,7 +234,7 @@ func newPayPalAPI(t testing.TB) *payPalAPI {
 		if err := json.Unmarshal(
 			a.question,
 			&asked,
-		); err == nil && asked.WebhookID == webhookID &&
+		); err == nil && asked.WebhookID == paypaltest.WebhookID &&
 			a.genuine[string(asked.WebhookEvent)] {
 			status = "SUCCESS"
 		}
@@ -269,23 +266,23 @@ func TestVerifyByAPI(t *testing.T) {
 			"I-API3",
 		).event()
 	api.genuine[first], api.genuine[second], api.genuine[third] = true, true, true
-	want := func(d delivery, status int, reason string) {
+	want := func(d paypaltest.Delivery, status int, reason string) {
 		t.Helper()
 		if got, why := h.deliver(d); got != status || why != reason {
 			t.Errorf("got %d %s, want %d %s", got, why, status, reason)
 		}
 	}
-	want(h.payPal.webhook(first), 200, "")
-	want(h.payPal.webhook(second), 200, "") // not compacted
+	want(h.payPal.Webhook(first), 200, "")
+	want(h.payPal.Webhook(second), 200, "") // not compacted
 	if !bytes.Contains(api.question, []byte(second)) {
 		t.Errorf("PayPal was asked about other bytes: %s", api.question)
 	}
-	want(h.payPal.webhook(payment("I-FORGED").event()), 400, "invalid")
+	want(h.payPal.Webhook(payment("I-FORGED").event()), 400, "invalid")
 	// A body that ends early and brings its own webhook id.
 	forged := `{"id":"WH-1"},"webhook_id":"theirs","x":{}`
-	want(h.payPal.webhook(forged), 400, "malformed")
-	want(h.payPal.webhook(`[1]`), 400, "malformed")
-	old := h.payPal.signed([]byte(first), time.Now().Add(-74*time.Hour), webhookID, "CERT-1", signingKey())
+	want(h.payPal.Webhook(forged), 400, "malformed")
+	want(h.payPal.Webhook(`[1]`), 400, "malformed")
+	old := h.payPal.Signed([]byte(first), time.Now().Add(-74*time.Hour), paypaltest.WebhookID, "CERT-1", paypaltest.SigningKey())
 	want(old, 400, "too_old")
 	if api.tokens != 1 {
 		t.Errorf("%d tokens were fetched, want one for all", api.tokens)
@@ -293,16 +290,16 @@ func TestVerifyByAPI(t *testing.T) {
 	api.mu.Lock()
 	api.token = "bearer-token-2" // the first is withdrawn
 	api.mu.Unlock()
-	want(h.payPal.webhook(third), 200, "")
+	want(h.payPal.Webhook(third), 200, "")
 	if api.tokens != 2 {
 		t.Errorf("%d tokens were fetched, want a second", api.tokens)
 	}
 	for _, answer := range []string{`{"verification_status":"MAYBE"}`, `<html>`, `{}`} {
 		api.answer = answer
-		want(h.payPal.webhook(third), 503, "verifier")
+		want(h.payPal.Webhook(third), 503, "verifier")
 	}
 	api.Close()
-	want(h.payPal.webhook(third), 503, "verifier")
+	want(h.payPal.Webhook(third), 503, "verifier")
 	if events := h.shop.got(); len(events) != 3 {
 		t.Errorf("the downstream got %v, want three events", events)
 	}

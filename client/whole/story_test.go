@@ -9,12 +9,14 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 )
 
 // A story is what happens in many series of donations, what PayPal tells of it, and when.
 type story struct {
 	random   *rand.Rand
-	payPal   *payPal
+	payPal   *paypaltest.PayPal
 	now      time.Time
 	want     map[string]*donation // :: name and event
 	days     [2][]scene           // one day, and some days later
@@ -40,7 +42,7 @@ type scene [][]delivery
 
 const day = 24 * time.Hour
 
-func newStory(random *rand.Rand, p *payPal) *story {
+func newStory(random *rand.Rand, p *paypaltest.PayPal) *story {
 	s := &story{random: random, payPal: p, now: time.Now().Truncate(time.Second), want: make(map[string]*donation)}
 	s.idsDiffer = random.IntN(3) == 0
 	for i := range 72 {
@@ -130,7 +132,7 @@ func (s *story) signup(g series, paying bool) {
 		return
 	}
 	sale, at := s.id(17), s.now.Add(-35*day)
-	for name, value := range map[string]string{"initial_payment_txn_id": sale, "initial_payment_status": "Completed", "initial_payment_amount": g.amount, "currency_code": "EUR", "time_created": pacific(at)} {
+	for name, value := range map[string]string{"initial_payment_txn_id": sale, "initial_payment_status": "Completed", "initial_payment_amount": g.amount, "currency_code": "EUR", "time_created": paypaltest.Pacific(at)} {
 		fields.Set(name, value)
 	}
 	s.tell(
@@ -199,7 +201,7 @@ func (g series) fields(recurring, button string) url.Values {
 }
 
 func (s *story) money(fields url.Values, status, txn, amount string, at time.Time) {
-	date := pacific(at)
+	date := paypaltest.Pacific(at)
 	if s.random.IntN(8) == 0 { // PayPal is known to label the hour wrongly
 		date = date[:len(date)-3] + "PDT"
 	}
@@ -223,10 +225,6 @@ func (s *story) sale(g series, state, id string, at time.Time) webhookEvent {
 // about is a time as the other channel gives it.
 func (s *story) about(at time.Time) string {
 	return at.Add(time.Duration(s.random.IntN(41)-20) * time.Second).UTC().Format(time.RFC3339)
-}
-
-func pacific(at time.Time) string {
-	return at.UTC().Add(-8*time.Hour).Format("15:04:05 Jan 02, 2006") + " PST"
 }
 
 type webhookEvent struct {
@@ -256,17 +254,13 @@ func (s *story) tell(fields url.Values, events []webhookEvent, donations ...told
 		if again && s.random.IntN(2) == 0 {
 			body += "&resend=true"
 		}
-		return s.payPal.ipn(s.place(php), body)
+		return delivery{s.place(php), s.payPal.IPNBody(body)}
 	})
 	var webhooks []delivery
 	for i, e := range events {
 		e.resource["custom"] = name
 		body := string(must(json.Marshal(map[string]any{
-			"id": fmt.Sprintf(
-				"WH-%s-%d",
-				s.id(17),
-				i,
-			),
+			"id":            fmt.Sprintf("WH-%s-%d", s.id(17), i),
 			"event_version": "1.0",
 			"event_type":    e.kind,
 			"create_time":   s.now.UTC().Format(time.RFC3339),
@@ -277,7 +271,7 @@ func (s *story) tell(fields url.Values, events []webhookEvent, donations ...told
 			if again {
 				sent = s.now
 			}
-			return s.payPal.webhook(s.place(wsgi), body, sent)
+			return delivery{s.place(wsgi), webhook(s.payPal, body, sent)}
 		})...)
 	}
 	s.messages += len(ipns) + len(webhooks)

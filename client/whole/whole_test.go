@@ -32,6 +32,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -42,20 +43,30 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/internal/paypaltest"
+	"github.com/donation-dedupe/noted/client/internal/processtest"
 )
 
 const (
 	ledger    = "paypal-live"
-	account   = "donations@example.org"
-	webhookID = "8PT597110X687430LKGECATA"
+	account   = paypaltest.Account
+	webhookID = paypaltest.WebhookID
 	secret    = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfgxx3NJZE="
 )
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+func TestMain(m *testing.M) { processtest.Main(m) }
 
 // A failing run prints its seed; WHOLE_SEED=… tells the same story again, though not at
 // the same moments.
 func TestWhole(t *testing.T) {
 	python, nodeJS := prepared(t)
-	noted, gateway := build(t)
 	seed := must(strconv.ParseUint(cmp.Or(os.Getenv("WHOLE_SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64))
 	t.Logf("WHOLE_SEED=%d", seed)
 	ctx, cancel := context.WithTimeout(t.Context(), 55*time.Second)
@@ -65,7 +76,7 @@ func TestWhole(t *testing.T) {
 	w.payPal = newPayPal(t, w.chance)
 	w.books = newBooks(t, w.chance)
 	w.story = newStory(rand.New(rand.NewPCG(seed, 2)), w.payPal)
-	w.start(noted, gateway, python, nodeJS)
+	w.start(python, nodeJS)
 
 	began := time.Now()
 	w.play(w.story.days[0])
@@ -96,12 +107,12 @@ type whole struct {
 	t         *testing.T
 	ctx       context.Context
 	chance    *chance
-	payPal    *payPal
+	payPal    *paypaltest.PayPal
 	books     *books
 	story     *story
-	noted     *process
-	places    map[string]*process
-	processes []*process
+	noted     *processtest.Process
+	places    map[string]*processtest.Process
+	processes []*processtest.Process
 
 	posts, later, refused atomic.Int64
 }
@@ -121,7 +132,7 @@ func prepared(t *testing.T) (python, nodeJS string) {
 		"the Node library in client/ts/dist":        {nodeJS, "--input-type=module", "-e", `import "../ts/dist/receiver/index.mjs"`},
 		"redis-server":                              {"redis-server", "--version"},
 	} {
-		if output, err := run(command...); err != nil {
+		if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%s is missing, which make test-whole prepares: %v\n%s", what, err, output)
 		}
 	}
@@ -129,7 +140,7 @@ func prepared(t *testing.T) (python, nodeJS string) {
 }
 
 // start starts all programs.
-func (w *whole) start(noted, gateway, python, nodeJS string) {
+func (w *whole) start(python, nodeJS string) {
 	dir := w.t.TempDir()
 	file := func(name, content string) string {
 		path := filepath.Join(dir, name)
@@ -138,122 +149,65 @@ func (w *whole) start(noted, gateway, python, nodeJS string) {
 		}
 		return path
 	}
-	roots, secretFile := file("roots.pem", string(w.payPal.roots())), file("secret", secret+"\n")
-	handler, receiver, module := must(
-		filepath.Abs("handler.php"),
-	), must(
-		filepath.Abs("receiver.py"),
-	), must(
-		filepath.Abs("receiver.mjs"),
-	)
+	roots, secretFile := file("roots.pem", string(w.payPal.PEM())), file("secret", secret+"\n")
+	handler, receiver := must(filepath.Abs("handler.php")), must(filepath.Abs("receiver.py"))
+	module := must(filepath.Abs("receiver.mjs"))
 
-	store, rpc, door := freeAddress(), freeAddress(), freeAddress()
-	redis := newProcess(
-		w.t,
-		"redis-server",
-		store,
-		nil,
-		"redis-server",
-		"--port",
-		port(store),
-		"--bind",
-		"127.0.0.1",
-		"--save",
-		"",
-		"--appendonly",
-		"no",
-		"--dir",
-		dir,
-	)
-	w.noted = newProcess(
-		w.t,
-		"noted",
-		rpc,
-		nil,
-		noted,
-		"-redis",
-		"redis://"+store,
-		"-listen",
-		rpc,
-		"-http-listen",
-		door,
-		"-admin-listen",
-		"off",
-		"-drain",
-		"5s",
-	)
+	redis := processtest.Redis(w.t)
+	rpc, door := processtest.FreeAddress(), processtest.FreeAddress()
+	w.noted = processtest.New(w.t, rpc, nil, processtest.Built(w.t, "noted"), "-redis", "redis://"+redis.Addr,
+		"-listen", rpc, "-http-listen", door, "-admin-listen", "off", "-drain", "5s")
 
-	at := map[string]string{php: freeAddress(), wsgi: freeAddress(), node: freeAddress(), gate: freeAddress()}
-	w.places = map[string]*process{
-		php: newProcess(w.t, php, at[php], []string{
+	at := map[string]string{}
+	for _, place := range []string{php, wsgi, node, gate} {
+		at[place] = processtest.FreeAddress()
+	}
+	w.places = map[string]*processtest.Process{
+		php: processtest.New(w.t, at[php], []string{
 			"PHP_CLI_SERVER_WORKERS=4",
 			"NOTED_HANDLER=" + handler,
 			"NOTED_URL=http://" + door,
 			"NOTED_LEDGER=" + ledger,
 			"NOTED_ACCOUNTS=" + account,
-			"NOTED_IPN_VERIFY_URL=" + w.payPal.verifier.URL,
+			"NOTED_IPN_VERIFY_URL=" + w.payPal.Verifier.URL,
 			"BOOKS=" + w.books.URL + "/" + php,
 		}, "php", "-S", at[php], must(filepath.Abs("../php/public/receiver.php"))),
-		wsgi: newProcess(w.t, wsgi, at[wsgi], []string{
+		wsgi: processtest.New(w.t, at[wsgi], []string{
 			"NOTED=" + rpc,
 			"LEDGER=" + ledger,
 			"WEBHOOK_ID=" + webhookID,
-			"CERT_HOST=" + w.payPal.certHost(),
+			"CERT_HOST=" + w.payPal.CertHost(),
 			"CERT_ROOTS=" + roots,
 			"BOOKS=" + w.books.URL + "/" + wsgi,
-		}, python, receiver, port(at[wsgi])),
-		node: newProcess(w.t, node, at[node], []string{
+		}, python, receiver, processtest.Port(at[wsgi])),
+		node: processtest.New(w.t, at[node], []string{
 			"NOTED=" + rpc,
 			"LEDGER=" + ledger,
 			"ACCOUNT=" + account,
-			"IPN_VERIFY_URL=" + w.payPal.verifier.URL,
+			"IPN_VERIFY_URL=" + w.payPal.Verifier.URL,
 			"WEBHOOK_ID=" + webhookID,
-			"CERT_HOST=" + w.payPal.certHost(),
+			"CERT_HOST=" + w.payPal.CertHost(),
 			"CERT_ROOTS=" + roots,
 			"BOOKS=" + w.books.URL + "/" + node,
-		}, nodeJS, module, port(at[node])),
-		gate: newProcess(
-			w.t,
-			gate,
-			at[gate],
-			nil,
-			gateway,
-			"-listen",
-			at[gate],
-			"-admin-listen",
-			"off",
-			"-noted",
-			rpc,
-			"-ledger",
-			ledger,
-			"-accounts",
-			account,
-			"-ipn-verify-url",
-			w.payPal.verifier.URL,
-			"-webhook-id",
-			webhookID,
-			"-webhook-cert-host",
-			w.payPal.certHost(),
-			"-webhook-cert-roots",
-			roots,
-			"-forward-to",
-			w.books.URL+"/"+gate,
-			"-forward-secret-file",
-			secretFile,
-		),
+		}, nodeJS, module, processtest.Port(at[node])),
+		gate: processtest.New(w.t, at[gate], nil, processtest.Built(w.t, "noted-gateway"),
+			"-listen", at[gate], "-admin-listen", "off", "-noted", rpc, "-ledger", ledger,
+			"-accounts", account, "-ipn-verify-url", w.payPal.Verifier.URL,
+			"-webhook-id", webhookID, "-webhook-cert-host", w.payPal.CertHost(), "-webhook-cert-roots", roots,
+			"-forward-to", w.books.URL+"/"+gate, "-forward-secret-file", secretFile),
 	}
-	w.processes = []*process{redis, w.noted, w.places[php], w.places[wsgi], w.places[node], w.places[gate]}
-	for _, p := range w.processes {
-		if err := p.start(); err != nil {
+	w.processes = []*processtest.Process{redis, w.noted, w.places[php], w.places[wsgi], w.places[node], w.places[gate]}
+	for _, p := range w.processes[1:] {
+		if err := p.Start(); err != nil {
 			w.t.Fatal(err)
 		}
 	}
 }
 
 // again ends a program and starts it anew.
-func (w *whole) again(p *process) {
-	p.end(syscall.SIGTERM)
-	if err := p.start(); err != nil {
+func (w *whole) again(p *processtest.Process) {
+	p.End(syscall.SIGTERM)
+	if err := p.Start(); err != nil {
 		w.t.Error(err)
 	}
 }
@@ -283,7 +237,7 @@ func (w *whole) play(scenes []scene) {
 func (w *whole) deliver(d delivery) {
 	for before := "nothing"; ; {
 		w.posts.Add(1)
-		status, said, err := post(w.ctx, "http://"+w.places[d.place].addr, d)
+		status, said, err := post(w.ctx, "http://"+w.places[d.place].Addr, d)
 		switch {
 		case err == nil && status == http.StatusOK:
 			return
@@ -292,12 +246,12 @@ func (w *whole) deliver(d delivery) {
 				w.t.Errorf(
 					"%s: a genuine %s was not taken: %d %s %v; before that: %s\n%s",
 					d.place,
-					d.channel,
+					d.Channel,
 					status,
 					said,
 					err,
 					before,
-					d.body,
+					d.Body,
 				)
 			}
 			return
@@ -345,7 +299,7 @@ func (w *whole) check() {
 		}
 	}
 
-	noted := must(client.New(w.noted.addr, client.Config{}))
+	noted := must(client.New(w.noted.Addr, client.Config{}))
 	defer noted.Close()
 	notes := 0
 	for note, err := range noted.List(w.ctx, &client.ListRequest{Ledger: ledger}) {
@@ -381,7 +335,7 @@ func (w *whole) check() {
 
 // tell says what may explain a failure.
 func (w *whole) tell() {
-	noted := must(client.New(w.noted.addr, client.Config{}))
+	noted := must(client.New(w.noted.Addr, client.Config{}))
 	defer noted.Close()
 	for note, err := range noted.List(w.t.Context(), &client.ListRequest{Ledger: ledger}) {
 		if err != nil {
@@ -393,7 +347,7 @@ func (w *whole) tell() {
 		}
 	}
 	for _, p := range w.processes {
-		w.t.Logf("%s said last:\n%s", p.name, p.said())
+		w.t.Logf("%s said last:\n%s", p.Addr, p.Said())
 	}
 }
 

@@ -4,8 +4,6 @@ package inboxtest
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -14,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/donation-dedupe/noted/client/internal/processtest"
 )
 
 // A Postgres is a server of the distribution's, in a folder of the test's own. The test
@@ -50,13 +50,7 @@ func StartPostgres(tb testing.TB) *Postgres {
 	if output, err := initdb.CombinedOutput(); err != nil {
 		tb.Fatalf("initdb: %v\n%s", err, output)
 	}
-	for p.port == "" { // below the range of outgoing connections, so that it stays free
-		port := strconv.Itoa(12000 + rand.IntN(20000))
-		if listener, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
-			listener.Close()
-			p.port = port
-		}
-	}
+	p.port = processtest.Port(processtest.FreeAddress())
 	if err := p.Start(); err != nil {
 		tb.Fatal(err)
 	}

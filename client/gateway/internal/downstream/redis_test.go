@@ -2,59 +2,27 @@ package downstream
 
 import (
 	"context"
-	"math/rand/v2"
-	"net"
 	"net/url"
 	"os"
-	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/donation-dedupe/noted/client/internal/processtest"
 )
 
 // openStream opens a downstream on a redis-server of its own.
 func openStream(t *testing.T) (*stream, *redis.Client) {
 	t.Helper()
-	port := 0
-	for port == 0 { // below the range that outgoing connections take theirs from
-		try := 12000 + rand.IntN(20000)
-		if listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(try)); err == nil {
-			listener.Close()
-			port = try
-		}
-	}
-	command := exec.Command(
-		"redis-server",
-		"--port",
-		strconv.Itoa(port),
-		"--bind",
-		"127.0.0.1",
-		"--save",
-		"",
-		"--daemonize",
-		"no",
-	)
-	command.Dir = t.TempDir()
-	if err := command.Start(); err != nil {
-		t.Fatalf("%v; on Debian: apt-get install redis-server", err)
-	}
-	t.Cleanup(func() { command.Process.Kill(); command.Wait() })
-	u, _ := url.Parse("redis://127.0.0.1:" + strconv.Itoa(port) + "/3?stream=donations")
-	opened, err := openRedis(u)
+	opened, err := Open("redis://"+processtest.Redis(t).Addr+"/3?stream=donations", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := opened.(*stream)
 	t.Cleanup(func() { d.Close() })
-	for deadline := time.Now().Add(10 * time.Second); d.Ready(t.Context()) != nil; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("redis-server does not answer")
-		}
-	}
 	return d, d.client
 }
 

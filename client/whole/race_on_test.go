@@ -1,5 +1,0 @@
-//go:build whole && race
-
-package whole_test
-
-const raceDetector = true
