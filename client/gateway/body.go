@@ -30,12 +30,12 @@ func (r *room) take(bytes int) bool {
 
 func (r *room) free(bytes int) { r.left.Add(int64(bytes)) }
 
-// read takes the body, within the allowed size and time. The capacity of the returned
-// body counts against the room, also beside an error.
+// read takes the body, within the allowed size and time. The caller frees the room of the
+// returned body, also after an error.
 func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *process.Channel) ([]byte, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return nil, &answer.Refusal{Status: http.StatusMethodNotAllowed, Reason: "method", Text: "only POST is taken here"}
+		return nil, &answer.Refusal{Status: http.StatusMethodNotAllowed, Reason: "method", Text: "send a POST"}
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != c.ContentType {
 		return nil, &answer.Refusal{
@@ -48,7 +48,7 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *process.Channe
 		return nil, &answer.Refusal{
 			Status: http.StatusUnsupportedMediaType,
 			Reason: "content_type",
-			Text:   "a Content-Encoding is not taken: the bytes are verified as they come",
+			Text:   "send no Content-Encoding: the bytes are verified as they arrive",
 		}
 	}
 	tooLarge := &answer.Refusal{
@@ -59,8 +59,7 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *process.Channe
 	if r.ContentLength > g.config.MaxBody {
 		return nil, tooLarge
 	}
-	// A server that cannot set deadlines has its own, or none. Then only MaxBody bounds
-	// the body.
+	// Some servers cannot set deadlines. Under them only MaxBody bounds the body.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(g.config.BodyTimeout))
 	body, err := g.gather(http.MaxBytesReader(w, r.Body, g.config.MaxBody))
@@ -84,13 +83,13 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *process.Channe
 			Text:   "the message did not arrive in time",
 		}
 	}
-	return body, &answer.Refusal{Status: http.StatusBadRequest, Reason: "broken", Text: "the message broke off"}
+	return body, &answer.Refusal{Status: http.StatusBadRequest, Reason: "broken", Text: "the connection broke before the message was complete"}
 }
 
 var errBusy = answer.Again("busy", "too many messages at once; come again")
 
-// gather reads to the end, as io.ReadAll does, and takes room as the bytes arrive.
-// Announced bytes that the sender does not send take none.
+// gather reads to the end, as io.ReadAll does, and takes room as the bytes arrive. Bytes
+// that the sender announces and does not send take no room.
 func (g *Gateway) gather(from io.Reader) (body []byte, err error) {
 	for {
 		if len(body) == cap(body) {

@@ -48,8 +48,8 @@ var DefaultCertHosts = verify.CertHosts
 type Config struct {
 	// Noted is the address of the server, such as "127.0.0.1:50051". Required.
 	Noted string
-	// NotedClient is how to reach it: certificates, token. Its Hold is that of this
-	// Config.
+	// NotedClient holds the certificates and the token for it. The gateway sets its Hold
+	// to the Hold of this Config.
 	NotedClient client.Config
 
 	// Ledger is the book that the donations belong to; empty is a ledger too.
@@ -61,8 +61,8 @@ type Config struct {
 	// Accounts are our receiver ids and e-mail addresses; an IPN to another account is
 	// refused. Without accounts the gateway has no endpoint for IPNs.
 	Accounts []string
-	// IPNVerifyURL is where IPNs are posted back to. Default PayPal's, or the sandbox's
-	// for an IPN with test_ipn.
+	// IPNVerifyURL is the address that IPNs are posted back to. Default PayPal's, or the
+	// sandbox's for an IPN with test_ipn.
 	IPNVerifyURL string
 
 	// WebhookID is the webhook's id from PayPal's dashboard; the signature covers it.
@@ -71,10 +71,9 @@ type Config struct {
 	// WebhookVerify is VerifyBySignature (the default; it needs only the certificate) or
 	// VerifyByAPI (it asks PayPal about every message).
 	WebhookVerify string
-	// WebhookMaxAge is the greatest age of a transmission. For as long the gateway
-	// remembers the body under each transmission id, since the holder of a delivery can
-	// make another body of the same checksum. Default 73h: PayPal redelivers for three
-	// days.
+	// WebhookMaxAge is the greatest age of a transmission. The gateway remembers the body
+	// under each transmission id for the same time, since the holder of a delivery can make
+	// another body of the same checksum. Default 73h: PayPal redelivers for three days.
 	WebhookMaxAge time.Duration
 	// CertHosts are the hosts that certificates may be fetched from, as host or
 	// host:port. Default DefaultCertHosts.
@@ -102,7 +101,7 @@ type Config struct {
 	// ForwardTimeout is how long the downstream may take to accept a donation. Default
 	// 20s. Must be shorter than Hold.
 	ForwardTimeout time.Duration
-	// ForwardUnknown hands on messages of unknown types, as noted.unknown. They are
+	// ForwardUnknown delivers messages of unknown types, as noted.unknown. They are
 	// counted and logged in any case.
 	ForwardUnknown bool
 
@@ -123,8 +122,8 @@ type Config struct {
 	// 14 days.
 	InboxPatience time.Duration
 	// InboxUnverified is how many unverified messages are kept while PayPal cannot be asked
-	// about them, with 16 KiB of body each on average. Default 1000. Negative for none:
-	// they are answered 503.
+	// about them, with 16 KiB of body each on average. Default 1000. With a negative
+	// number they are answered 503.
 	InboxUnverified int
 
 	// Hold is how long a donation is held at a time. After a crash of the gateway the
@@ -196,13 +195,13 @@ func (c Config) check() error {
 	unless(
 		c.ForwardTo != "",
 		"ForwardTo",
-		"is missing: where to hand donations on, an http(s) URL or redis://host:port/0?stream=NAME",
+		"is missing: where to deliver donations, an http(s) URL or redis://host:port/0?stream=NAME",
 	)
 	unless(
 		len(c.Accounts) > 0 || c.WebhookID != "",
 		"Accounts",
-		"is missing, and no webhook's id is given: without accounts no IPN is ours, and without its id no "+
-			"webhook can be verified",
+		"is missing, and so is the id of a webhook: name your accounts to take IPNs, the id to take webhooks, "+
+			"or both",
 	)
 	unless(
 		c.SandboxLedger == "" || c.SandboxLedger != c.Ledger,
@@ -213,8 +212,8 @@ func (c Config) check() error {
 	unless(
 		c.Hold > c.ForwardTimeout,
 		"Hold",
-		"is %v, and the downstream may take %v: the hold must outlast it, or another gateway hands the "+
-			"donation on meanwhile",
+		"is %v, and the downstream may take %v: the hold must outlast it, or another gateway delivers "+
+			"the donation meanwhile",
 		c.Hold,
 		c.ForwardTimeout,
 	)
@@ -241,7 +240,7 @@ func (c Config) check() error {
 	unless(
 		c.IPNVerifyURL == "" || peer.Confidential(c.IPNVerifyURL),
 		"IPNVerifyURL",
-		"must be an https URL: whoever is between could call a forged IPN verified",
+		"must be an https URL: otherwise anybody on the way could call a forged IPN verified",
 	)
 	switch c.WebhookVerify {
 	case VerifyBySignature:
@@ -249,12 +248,12 @@ func (c Config) check() error {
 		unless(
 			c.PayPalClientID != "",
 			"PayPalClientID",
-			"is missing: PayPal's API wants that of the REST app that the webhook belongs to",
+			"is missing: copy it from the REST app that the webhook belongs to",
 		)
 		unless(
 			c.PayPalClientSecret != "",
 			"PayPalClientSecret",
-			"is missing: PayPal's API wants that of the REST app that the webhook belongs to",
+			"is missing: copy it from the REST app that the webhook belongs to",
 		)
 		unless(peer.Confidential(c.PayPalAPI), "PayPalAPI", "must be an https URL: the secret of the app is sent to it")
 	default:

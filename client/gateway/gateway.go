@@ -1,6 +1,6 @@
 // Package gateway is a receiver of PayPal's messages for organisations that have no
 // receiver of their own. It takes IPNs and webhooks, verifies them, asks Noted, and hands
-// each donation on once.
+// each donation to a downstream once.
 //
 //	g, err := gateway.New(gateway.Config{
 //		Noted:          "127.0.0.1:50051",
@@ -32,8 +32,8 @@
 //
 // # Answers to PayPal
 //
-//	200   every donation in the message is settled, a duplicate, skipped, or handed on for
-//	      a person; with an inbox, the message is kept
+//	200   every donation in the message is settled, a duplicate, skipped, or
+//	      delivered for a person; with an inbox, the message is kept
 //	503   another holds a donation, or a part is away. PayPal comes again; settled
 //	      donations are duplicates by then
 //	4xx   malformed, not verified, or not ours; nothing is noted. PayPal comes again too,
@@ -42,7 +42,7 @@
 // # Design
 //
 // Work goes on when PayPal hangs up. PayPal waits 30 seconds or less, and delivering and
-// settling may take longer. Stopping halfway would only hand the donation on twice under
+// settling may take longer. Stopping halfway would only deliver the donation twice under
 // its one id. A timeout bounds each call.
 //
 // The gateway's only state is two caches (certificates and the API token) and the memory

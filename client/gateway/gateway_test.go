@@ -16,7 +16,7 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-func TestDonationIsHandedOnOnce(t *testing.T) {
+func TestDonationIsDeliveredOnce(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-ONCE")
 	ipn, webhook := h.payPal.IPN(gift.fields()), h.payPal.Webhook(gift.event())
@@ -64,12 +64,12 @@ func TestBytesAreKept(t *testing.T) {
 		t.Errorf("posted back %q", got)
 	}
 	if d := data(t, h.shop.got()[0]); string(d.Original.BodyBase64) != body || d.Original.Body != "" {
-		t.Errorf("handed on %+v", d.Original)
+		t.Errorf("delivered %+v", d.Original)
 	}
 	webhook := h.payPal.Webhook(payment("I-JSON").event())
 	h.mustTake(webhook)
 	if d := data(t, h.shop.got()[1]); d.Original.Body != string(webhook.Body) {
-		t.Errorf("handed on %+v", d.Original)
+		t.Errorf("delivered %+v", d.Original)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestTestsGoToTheirOwnLedger(t *testing.T) {
 	}
 	for _, e := range h.shop.got() {
 		if ledger := data(t, e).Donation["ledger"]; ledger != "paypal-sandbox" {
-			t.Errorf("handed on for %s", ledger)
+			t.Errorf("delivered for %s", ledger)
 		}
 	}
 }
@@ -162,7 +162,7 @@ func TestLogHoldsNothingPersonal(t *testing.T) {
 			t.Errorf("the log holds %q:\n%s", secret, h.log)
 		}
 	}
-	for _, want := range []string{"handed on", "not handed on", "not noted", "message refused", "left out of a donation"} {
+	for _, want := range []string{"delivered", "not delivered", "not noted", "message refused", "left out of a donation"} {
 		if !strings.Contains(h.log.String(), `"msg":"`+want+`"`) {
 			t.Errorf("the log lacks %q:\n%s", want, h.log)
 		}
@@ -211,7 +211,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"Noted is missing":     func(c *gateway.Config) { c.Noted = "" },
 		"ForwardTo is missing": func(c *gateway.Config) { c.ForwardTo = "" },
 		"no stream":            func(c *gateway.Config) { c.ForwardTo = "redis://127.0.0.1/0" },
-		"begins with none":     func(c *gateway.Config) { c.ForwardTo = "ftp://127.0.0.1/0" },
+		"must begin with http": func(c *gateway.Config) { c.ForwardTo = "ftp://127.0.0.1/0" },
 		"names no host":        func(c *gateway.Config) { c.ForwardTo = "http:///x" },
 		"ForwardSecrets":       func(c *gateway.Config) { c.ForwardSecrets = nil },
 		"24 to 64 bytes":       func(c *gateway.Config) { c.ForwardSecrets = []string{"whsec_c2hvcnQ="} },

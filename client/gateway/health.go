@@ -16,9 +16,9 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// However often the public asks for readiness, the gateway asks Noted once a second, and
-// once a minute for its rights. Rights change by hand, and each denial leaves a line in
-// Noted's audit.
+// The gateway asks Noted at most once a second whether it serves, and once a minute for
+// its rights, however often the public asks for readiness. An operator changes rights by
+// hand, and each denial leaves a line in Noted's audit.
 const (
 	readyTimeout = 2 * time.Second
 	readyHolds   = time.Second
@@ -42,8 +42,8 @@ type rights struct {
 // healthz says that the process answers.
 func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
-// readyz says whether a donation could be noted and handed on now, as far as the gateway
-// can know.
+// readyz says whether the gateway could note and deliver a donation now, as far as it can
+// know.
 func (g *Gateway) readyz(w http.ResponseWriter, _ *http.Request) {
 	if reason := g.look(); reason != "" {
 		http.Error(w, "not ready: "+reason, http.StatusServiceUnavailable)

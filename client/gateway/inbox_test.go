@@ -91,8 +91,8 @@ func inState(t testing.TB, box *inbox.Inbox, state inbox.State, n int) []inbox.M
 }
 
 // Both channels' messages of one donation, with copies, are kept, and the donation is
-// handed on once. The journal tells what became of each message.
-func TestInboxHandsOnOnce(t *testing.T) {
+// delivered once. The journal tells what became of each message.
+func TestInboxDeliversOnce(t *testing.T) {
 	h, _ := inboxHouse(t)
 	box := h.box()
 	gift := payment("I-ONCE")
@@ -174,7 +174,7 @@ func TestInboxOutlivesAnOutage(t *testing.T) {
 	}
 }
 
-// A redo of a settled donation hands nothing on. After the note is forgotten it does,
+// A redo of a settled donation delivers nothing. After the note is forgotten it does,
 // under a new donation id.
 func TestInboxRedoOfASettledDonation(t *testing.T) {
 	h, now := inboxHouse(t)
@@ -296,7 +296,7 @@ func TestInboxRowsHoldNothingPersonal(t *testing.T) {
 	}
 }
 
-// What the downstream accepted through one message is settled and not handed on again
+// What the downstream accepted through one message is settled and not delivered again
 // when another message of the donation comes first after a crash.
 func TestInboxAcceptanceCountsForAllMessages(t *testing.T) {
 	h, now := inboxHouse(t)

@@ -49,7 +49,7 @@ func TestReadmeEvent(t *testing.T) {
 	json.Unmarshal([]byte(example), &shown)
 	json.Unmarshal(must(json.Marshal(got)), &handedOn)
 	if diff := cmp.Diff(shown, handedOn); diff != "" {
-		t.Errorf("README.md shows another event than the downstream gets (- shown, + handed on):\n%s", diff)
+		t.Errorf("README.md shows another event than the downstream gets (- shown, + delivered):\n%s", diff)
 	}
 	types := string(must(os.ReadFile("README.md")))
 	for e := range 14 {

@@ -10,10 +10,10 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/process"
 )
 
-// maxBusy is how many messages are processed at a time; further messages are told to come
-// again. It bounds the cost of forged messages, as each is a question to PayPal. Total
+// maxBusy is how many messages are processed at a time. Further messages are answered 503.
+// The bound limits the cost of forged messages, since each is a question to PayPal. Total
 // body memory, partial reads included, is capped at maxBusy × MaxBody. Slow senders hold
-// little of it and occupy no place of a complete message.
+// little of it and take no place from a complete message.
 const maxBusy = 256
 
 // receive takes one message, from its first byte to the answer.
@@ -22,7 +22,7 @@ func (g *Gateway) receive(w http.ResponseWriter, r *http.Request, c *process.Cha
 	outcome, kind, err := g.take(w, r, c)
 	var refused *answer.Refusal
 	if err != nil && !errors.As(err, &refused) {
-		refused = answer.Again("internal", "something went wrong here; come again") // no part returns such an error
+		refused = answer.Again("internal", "something went wrong here; come again") // every part returns a refusal
 	}
 	if refused != nil {
 		outcome = refused.Reason

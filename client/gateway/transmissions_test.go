@@ -100,7 +100,7 @@ func TestAnotherBodyUnderAKnownTransmission(t *testing.T) {
 }
 
 // An unverified transmission is not remembered: a forger that guesses an id keeps no
-// genuine message out. A message that could not be handed on is remembered all the same.
+// genuine message out. A message that could not be delivered is remembered all the same.
 func TestWhatIsRemembered(t *testing.T) {
 	h := newHouse(t)
 	genuine := h.payPal.Webhook(payment("I-LATER").event())

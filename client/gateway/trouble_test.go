@@ -152,7 +152,7 @@ func TestPayPalHangsUp(t *testing.T) {
 		<-leave
 		select {
 		case <-r.Context().Done():
-			t.Error("the hand-on was broken off")
+			t.Error("the delivery was broken off")
 		case <-time.After(500 * time.Millisecond): // the gateway has noticed by then that PayPal is gone
 		}
 		return false

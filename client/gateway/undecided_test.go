@@ -14,7 +14,7 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-func TestUndecidedIsHandedOnOncePerMessage(t *testing.T) {
+func TestUndecidedIsDeliveredOncePerMessage(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-OLD")
 	gift.at = time.Now().Add(-60 * 24 * time.Hour)

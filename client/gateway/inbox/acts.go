@@ -38,8 +38,8 @@ func (b *Inbox) Redo(ctx context.Context, row string, at time.Time, actor, reaso
 	}))
 }
 
-// Hold takes a message out of the hands of workers while a person closes it: it is for a
-// person from now on.
+// Hold leaves a message to a person, so that no worker takes it while the person closes
+// it.
 func (b *Inbox) Hold(ctx context.Context, row string) (m Message, err error) {
 	err = b.transact(ctx, func(t transaction) error {
 		if err := b.idle(t, row, false); err != nil {
@@ -61,8 +61,9 @@ func (b *Inbox) Hold(ctx context.Context, row string) (m Message, err error) {
 	return m, b.wrap("holding "+row, err)
 }
 
-// CloseMessage ends a message that a person has dealt with, and records the act with its reason.
-// Donations without an outcome are closed. The caller has settled those that Noted knew.
+// CloseMessage ends a message that a person has dealt with, and records the act with its
+// reason. Donations without an outcome are closed. The caller has already settled those
+// that Noted knew.
 func (b *Inbox) CloseMessage(ctx context.Context, row string, donations []Donation, actor, reason string) error {
 	return b.wrap("closing "+row, b.transact(ctx, func(t transaction) error {
 		if err := b.idle(t, row, false); err != nil {

@@ -73,8 +73,8 @@ func openDatabase(address string, existing bool) (*sql.DB, dialect, error) {
 	return nil, dialect{}, errors.New("the URL begins with neither sqlite:// nor postgres://")
 }
 
-// openSQLite opens a file. All transactions take the write lock at their beginning, so
-// that none fails halfway, and one connection keeps them in order.
+// openSQLite opens a file. A transaction takes the write lock at its beginning, so it does
+// not fail halfway. One connection keeps transactions in order.
 func openSQLite(path string, existing bool) (*sql.DB, dialect, error) {
 	flags := os.O_RDWR
 	if !existing {
@@ -97,7 +97,7 @@ func openSQLite(path string, existing bool) (*sql.DB, dialect, error) {
 	return db, sqliteDialect, nil
 }
 
-// schema creates the tables. BIGINT times are Unix milliseconds, 0 where there is none.
+// schema creates the tables. BIGINT times are Unix milliseconds; 0 stands for no time.
 const schema = `
 CREATE TABLE IF NOT EXISTS inbox_messages (
 	row_id TEXT PRIMARY KEY, account TEXT NOT NULL, channel TEXT NOT NULL, message_id TEXT NOT NULL,

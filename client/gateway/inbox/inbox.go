@@ -81,7 +81,7 @@ type State string
 const (
 	Waiting   State = "waiting"   // for a worker, from Message.NextAt on
 	Working   State = "working"   // owned by a worker until Message.NextAt
-	Done      State = "done"      // every donation is settled, a duplicate, closed, or the message tells of none
+	Done      State = "done"      // every donation is settled, a duplicate, closed; or the message tells of no donation
 	Person    State = "person"    // a person must look at it
 	Refused   State = "refused"   // verified, but not for this gateway
 	Discarded State = "discarded" // PayPal says that it has not sent it
@@ -134,7 +134,7 @@ type Outcome string
 const (
 	Settled   Outcome = "settled"
 	Duplicate Outcome = "duplicate"
-	Undecided Outcome = "undecided" // handed on for a person
+	Undecided Outcome = "undecided" // delivered for a person
 	Rejected  Outcome = "rejected"  // the downstream wants a person to look at it
 	Closed    Outcome = "closed"    // booked by hand
 )
@@ -165,7 +165,7 @@ var (
 	// ErrLeaseLost means that another worker owns the message by now.
 	ErrLeaseLost = errors.New("the lease on the message is lost")
 	// ErrNotFound means that no row has this id.
-	ErrNotFound = errors.New("the inbox has no such row")
+	ErrNotFound = errors.New("the inbox has no row of this id; list the rows with noted-gateway inbox list")
 	// ErrNoRoom means that unverified messages fill the room for them.
 	ErrNoRoom = errors.New("the inbox has no room for more unverified messages")
 )

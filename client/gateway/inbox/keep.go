@@ -28,9 +28,9 @@ type Arrival struct {
 
 // Keep writes a verified message to disk. When it returns nil the message is safe.
 //
-// A copy of a known message is counted. It also brings back a message that is finished:
-// that message waits again, with the body of the copy if its own is wiped. A copy of a refused message is
-// judged as the copy was, since the gateway's settings may have changed.
+// A copy of a known message is counted. It also makes a finished message wait again, with
+// the body of the copy if its own is wiped. A refused message is then judged anew, since
+// the gateway's settings may have changed.
 func (b *Inbox) Keep(ctx context.Context, a Arrival) error {
 	return b.wrap("keeping a message", b.transact(ctx, func(t transaction) error { return b.keep(t, a) }))
 }

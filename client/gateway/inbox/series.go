@@ -16,7 +16,7 @@ import "context"
 //	                                      merge donors
 //
 // The record is written before Noted is asked. If the gateway dies in between, the next
-// message is asked under the same series as the one that was on its way.
+// message is asked under the same series.
 func (b *Inbox) Series(ctx context.Context, ledger string, d Donation) (string, error) {
 	if d.TransactionID == "" {
 		return d.SeriesID, nil

@@ -91,7 +91,7 @@ func (b *Inbox) reseal(ctx context.Context) error {
 type Counts struct {
 	Messages   map[State]int64
 	Unverified int64
-	Oldest     time.Duration // how long the oldest message waits; 0 where none does
+	Oldest     time.Duration // how long the oldest message has waited; 0 in an empty inbox
 	OldKeys    int64         // bodies that the first key does not open
 }
 

@@ -20,7 +20,7 @@ type Claim struct {
 	lease string
 }
 
-// Claim gives the caller the message that has waited longest, or nil where none is due.
+// Claim gives the caller the message that has waited longest, or nil if no message is due.
 // The caller owns it for Config.Lease and renews the lease while it works. A message
 // whose worker has died is due when its lease has run out.
 //

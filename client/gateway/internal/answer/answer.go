@@ -20,7 +20,7 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.Text }
 
-// Final says whether another try would be refused too.
+// Final says whether the same message would be refused again.
 func (r *Refusal) Final() bool { return r.Status != http.StatusServiceUnavailable }
 
 // Again makes a temporary refusal: PayPal comes again.

@@ -17,7 +17,7 @@ type Downstream interface {
 	// the event and will not lose it. The event's note lives for the given time, and a
 	// second attempt may come within it, under the same id.
 	Accept(ctx context.Context, e *Event, body []byte, life time.Duration) error
-	// Ready says whether it can be reached; nil where only a delivery would tell.
+	// Ready says whether it can be reached. It is nil where only a delivery would tell.
 	Ready(ctx context.Context) error
 	Close() error
 }
@@ -38,7 +38,7 @@ func Open(address string, secrets []string) (Downstream, error) {
 	case "redis", "rediss":
 		return openRedis(u)
 	}
-	return nil, setting.Wrong("ForwardTo", "begins with none of http://, https://, redis:// and rediss://")
+	return nil, setting.Wrong("ForwardTo", "must begin with http://, https://, redis:// or rediss://")
 }
 
 // An Error says why the downstream has not accepted an event. Its text is safe to log.

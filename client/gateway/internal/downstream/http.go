@@ -33,8 +33,8 @@ func openHTTP(u *url.URL, secrets []string) (Downstream, error) {
 	if len(secrets) == 0 {
 		return nil, setting.Wrong(
 			"ForwardSecrets",
-			"is missing: without a signature the downstream cannot know whose donations it gets; make one "+
-				"with: echo whsec_$(openssl rand -base64 32)",
+			"is missing: without a signature the downstream cannot tell the gateway from a stranger; make a "+
+				"secret with: echo whsec_$(openssl rand -base64 32)",
 		)
 	}
 	d := &endpoint{url: u.String(), client: peer.Client(nil)}
@@ -57,8 +57,8 @@ func openHTTP(u *url.URL, secrets []string) (Downstream, error) {
 	return d, nil
 }
 
-// Accept posts the event. A 2xx answer is acceptance, and nothing else is. Redirects are
-// not followed: the signature and the donor's data are for this endpoint alone.
+// Accept posts the event. Only a 2xx answer is acceptance. Redirects are not followed: the
+// signature and the donor's data are for this endpoint alone.
 func (d *endpoint) Accept(ctx context.Context, e *Event, body []byte, _ time.Duration) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(body))
 	if err != nil {
@@ -94,7 +94,8 @@ func (d *endpoint) Accept(ctx context.Context, e *Event, body []byte, _ time.Dur
 	return nil
 }
 
-// reasonPattern keeps sentences, and with them a donor's data, out of journal and log.
+// reasonPattern matches one word. A sentence might hold a donor's data, which must stay
+// out of journal and log.
 var reasonPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // reasonIn returns the reason in the answer of a downstream, {"reason":"one_word"}, after

@@ -20,12 +20,12 @@ var streamSource string
 
 var streamScript = redis.NewScript(streamSource)
 
-// A stream is a Redis stream that holds each event once. A gateway hands an event on
+// A stream is a Redis stream that holds each event once. A gateway delivers an event
 // again after a crash before it settled, or after a lost reply. It then finds the guard
 // of the event's id.
 //
 // A guard lives for as long as the donation's note can, and a day. Until then the
-// donation may be handed on again under this id. Later it may not: Noted never uses an id
+// donation may be delivered again under this id. Later it may not: Noted never uses an id
 // for another note.
 type stream struct {
 	client *redis.Client
@@ -52,9 +52,9 @@ func openRedis(u *url.URL) (Downstream, error) {
 				"the signs in a password that mean something there",
 		)
 	}
-	// A name for CLIENT LIST, by HELLO, which needs no right where CLIENT SETNAME does.
-	// go-redis would give a connection up that could not be named, so it is told no name;
-	// where HELLO is refused there is none.
+	// HELLO names the connection for CLIENT LIST. It needs no right, unlike CLIENT SETNAME.
+	// go-redis drops a connection that it cannot name, so it is given no name. Where Redis
+	// refuses HELLO the connection stays without a name.
 	options.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
 		var refused redis.Error
 		if err := conn.Hello(ctx, 3, "", "", "noted-gateway").Err(); err != nil && !errors.As(err, &refused) {

@@ -68,7 +68,7 @@ func TestStreamHoldsAnEventOnce(t *testing.T) {
 	}
 }
 
-// A refused event leaves no guard: otherwise the donation would count as handed on.
+// A refused event leaves no guard: otherwise the donation would count as delivered.
 func TestStreamRefuses(t *testing.T) {
 	d, store := openStream(t)
 	store.Set(t.Context(), "donations", "no stream", 0)
@@ -92,7 +92,7 @@ func TestStreamRefuses(t *testing.T) {
 }
 
 // The name of a connection is for CLIENT LIST only: where Redis refuses CLIENT SETNAME,
-// events are handed on all the same.
+// events are delivered all the same.
 func TestStreamWithoutTheRightToAName(t *testing.T) {
 	_, store := openStream(t)
 	if err := store.Do(t.Context(), "ACL", "SETUSER", "default", "-client|setname").Err(); err != nil {

@@ -61,7 +61,7 @@ func New() *Metrics {
 		}, []string{"channel", "outcome"}),
 		deliveries: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "noted_gateway_forward_seconds",
-			Help: "Deliveries to the downstream: accepted or refused.", Buckets: buckets,
+			Help: "Deliveries to the downstream by outcome: accepted or refused.", Buckets: buckets,
 		}, []string{"kind", "outcome"}),
 		transmissions: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "noted_gateway_transmissions",
@@ -83,7 +83,7 @@ func New() *Metrics {
 	}, []string{"channel", "state"})
 	m.inboxOldest = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "noted_gateway_inbox_oldest_seconds",
-		Help: "How long the oldest message in the inbox waits to be processed; 0 where none waits.",
+		Help: "How long the oldest message in the inbox has waited to be processed; 0 in an empty inbox.",
 	})
 	m.inboxPending = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "noted_gateway_inbox_pending",

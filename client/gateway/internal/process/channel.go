@@ -84,7 +84,7 @@ func isTest(body []byte) bool {
 }
 
 // receiver says whose account an IPN is about. PayPal verifies every IPN that it has sent
-// to anyone, so a stranger could post one of his own here. receiver_id and receiver_email
+// to anyone, so a stranger could post an IPN of another account here. receiver_id and receiver_email
 // are PayPal's words. business may be the sender's, and counts only where both are
 // missing.
 func receiver(body []byte, accounts map[string]bool) Ownership {

@@ -59,7 +59,8 @@ func (w *workers) donate(
 	if len(open) == 0 {
 		return afterAll(result, c.Donations), nil
 	}
-	// Also where another donation is in trouble: that trouble may never end.
+	// A person learns of them even if another donation is in trouble: the trouble may
+	// never end.
 	if err := w.processor.deliverForPerson(ctx, m, downstream.KindUndecided, open); err != nil {
 		return inbox.Result{State: inbox.Waiting, Cause: err.Error()}, nil //nolint:nilerr // the row keeps it
 	}
@@ -83,13 +84,12 @@ func afterAll(result inbox.Result, donations []inbox.Donation) inbox.Result {
 	return result
 }
 
-// ask asks Noted about one donation, hands it on if it is FIRST, and settles it. The
+// ask asks Noted about one donation, delivers it if it is FIRST, and settles it. The
 // acceptance of the downstream is on disk before the donation is settled, so after a
 // crash in between the next try settles only.
 //
-// It holds the donation for Config.Hold and does not extend the hold: the downstream has
-// less time than that. trouble is the result of the message where outcome is none of the
-// final outcomes.
+// It holds the donation for Config.Hold and does not extend the hold: ForwardTimeout is
+// shorter. Where outcome is not final, trouble is the result of the message.
 func (w *workers) ask(
 	ctx context.Context, c *inbox.Claim, m *message, pair paypal.Pair, d *inbox.Donation,
 ) (outcome string, trouble inbox.Result, err error) {
@@ -139,11 +139,11 @@ func (w *workers) ask(
 		return "", trouble, err
 	case accepted: // by this message's last try, or by another message's
 	case d.AcceptedID != "" && !c.Redo:
-		log.Error("accepted under another donation id before, so it is settled and not handed on",
+		log.Error("accepted under another donation id before, so it is settled and not delivered",
 			"accepted_id", d.AcceptedID)
 	default:
 		if err := p.deliver(ctx, downstream.Donation(&m.Message, pair, note), note); err != nil {
-			log.Warn("not handed on", "cause", cause(err))
+			log.Warn("not delivered", "cause", cause(err))
 			return w.refused(ctx, c, d, answer, err)
 		}
 		failpoint("accepted")
@@ -156,22 +156,22 @@ func (w *workers) ask(
 	d.DonationID = note.GetDonationId()
 	_, err = p.config.Noted.Settle(context.WithoutCancel(ctx), answer.GetReceipt(), "")
 	if err != nil && !settledElsewhere(err) {
-		log.Warn("handed on, but not settled", "cause", cause(err))
+		log.Warn("delivered, but not settled", "cause", cause(err))
 		return wait(unavailable, cmp.Or(cause(err), "not settled"))
 	}
 	failpoint("settled")
 	if err != nil {
-		log.Error("handed on, but another had settled it or its note is gone: compare it downstream",
+		log.Error("delivered, but another had settled it or its note is gone: compare it downstream",
 			"cause", cause(err))
 	} else {
-		log.Info("handed on")
+		log.Info("delivered")
 	}
 	d.Outcome = inbox.Settled
 	return settled, trouble, w.box.Decided(context.WithoutCancel(ctx), c.Row, d)
 }
 
 // refused gives up a donation that the downstream has not accepted, so that the next try
-// need not wait for its hold. Where the downstream wants a person, there is no next try.
+// need not wait for its hold. A rejected donation has no next try.
 func (w *workers) refused(
 	ctx context.Context, c *inbox.Claim, d *inbox.Donation, answer *client.NoteResponse, why error,
 ) (outcome string, trouble inbox.Result, err error) {

@@ -11,9 +11,9 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// judge says what is to be done with a verified message. The inbox asks it when a message
-// arrives, for the journal, and at every try, since settings and this program may have
-// changed in between.
+// judge says what happens to a verified message. The inbox asks when a message arrives,
+// for the journal, and again at every try, since settings and this program may have
+// changed.
 func (p *Processor) judge(c *Channel, header http.Header, body []byte, test bool) (*message, inbox.Arrival) {
 	a := inbox.Arrival{Channel: c.Name, Test: test, State: inbox.Waiting, Ledger: p.config.Ledger}
 	if test {
@@ -72,8 +72,8 @@ func firstID(values ...string) string {
 	return ""
 }
 
-// paypalIDs finds PayPal's ids in a message. They are for the journal's filters, so they
-// are read as they stand, without the rules of client/paypal.
+// paypalIDs finds PayPal's ids in a message, for the filters of the journal. It reads them
+// as they stand, without the rules of client/paypal.
 func paypalIDs(channel string, body []byte, pairs []paypal.Pair) inbox.IDs {
 	var ids inbox.IDs
 	if channel == "ipn" {

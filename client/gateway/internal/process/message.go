@@ -11,14 +11,14 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// A message is a verified one, and what it tells of.
+// A message is verified, and identified lists the donations that it tells of.
 type message struct {
 	downstream.Message
 	identified paypal.Identified
 }
 
-// identify reads a message. Beside an error the message has its id, and no donations. A
-// webhook without an id is named by its bytes.
+// identify reads a message. After an error the message has an id but no donations. The
+// bytes name a webhook without an id.
 func identify(c *Channel, header http.Header, body []byte, ledger string) (*message, error) {
 	identified, err := c.Identify(body)
 	header = paypalHeader(header)

@@ -14,7 +14,7 @@ const (
 	settled     = "settled"
 	duplicate   = "duplicate"
 	held        = "held"      // by another
-	undecided   = "undecided" // handed on for a person
+	undecided   = "undecided" // delivered for a person
 	notAccepted = "forward"   // the downstream did not accept it
 	unavailable = "noted"     // Noted could not be asked, or could not settle
 	postponed   = "postponed" // not begun
@@ -28,16 +28,16 @@ const reasonNoReceiver = "RECEIVER_MISSING"
 // sentences explain to PayPal why it must come again.
 var sentences = map[string]string{
 	held:        "another caller is processing this donation; come again",
-	notAccepted: "the donation could not be handed on; come again",
+	notAccepted: "the donation could not be delivered; come again",
 	unavailable: "Noted could not be asked, or could not settle; come again",
-	postponed:   "the message tells of more donations than there was time for; come again",
+	postponed:   "the time was too short for all donations of the message; come again",
 }
 
 // explanations tell a person why Noted cannot decide.
 var explanations = map[string]string{
-	"OCCURRED_TOO_EARLY": "it is older than the notes reach back, so Noted cannot say whether it was handed on before",
-	"RECEIVED_TOO_EARLY": "it came before the notes reach back, so Noted cannot say whether it was handed on before",
-	"OCCURRED_TOO_LATE":  "it lies further ahead than clocks may disagree",
+	"OCCURRED_TOO_EARLY": "it is older than the notes reach back, so Noted cannot say whether it was delivered before",
+	"RECEIVED_TOO_EARLY": "it came before the notes reach back, so Noted cannot say whether it was delivered before",
+	"OCCURRED_TOO_LATE":  "its time lies further ahead than clocks may disagree",
 	"SERIES_FULL":        "its series holds more donations than a real one could; is its id a constant?",
 	"INVALID_REQUEST":    "Noted does not take it as it is",
 	reasonNoReceiver:     "the message does not say whose account it is about",
@@ -50,10 +50,9 @@ func hopeless(err error) bool {
 		errors.Is(err, client.ErrSeriesFull) || errors.Is(err, client.ErrInvalidRequest)
 }
 
-// done says whether a message is finished although its donation could not be settled.
-// Either another attempt has settled it (the downstream saw its id twice), or an operator
-// intervened. In both cases a redelivery could be a new donation by now and double this
-// one.
+// done says whether a donation is finished although it could not be settled: another
+// attempt has settled it (the downstream saw its id twice), or an operator intervened. A
+// redelivery could be a new donation by then, and count this one twice.
 func done(err error) bool {
 	return errors.Is(err, client.ErrNotSettled) &&
 		(errors.Is(err, client.ErrSettledByAnother) ||

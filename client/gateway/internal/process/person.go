@@ -10,10 +10,10 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
 )
 
-// deliverForPerson hands a message on once, before PayPal is told that it has arrived.
-// Noted sees to that too: the message is noted in a series of its own, named by an id
-// that every redelivery has. The id covers which donations are open, so that a donation
-// that becomes undecidable later is told as well.
+// deliverForPerson delivers a message for a person once, before PayPal hears 200. Noted
+// prevents a second delivery: the message is noted in a series of its own, whose id every
+// redelivery has. The id depends on the open donations, so that a donation that becomes
+// undecidable later is delivered too.
 func (p *Processor) deliverForPerson(
 	ctx context.Context, m *message, kind string, open []downstream.OpenDonation,
 ) error {
@@ -39,11 +39,11 @@ func (p *Processor) deliverForPerson(
 	case err == nil && verdict == client.Held:
 		return answer.Again(held, sentences[held])
 	case err == nil && verdict == client.First:
-		log.Warn("handed on for a person")
+		log.Warn("delivered for a person")
 		return nil
 	case err == nil, done(err):
 		return nil
 	}
-	log.Error("not handed on for a person", "cause", cause(err))
-	return answer.Again(notAccepted, "the message could not be handed on for a person; come again")
+	log.Error("not delivered for a person", "cause", cause(err))
+	return answer.Again(notAccepted, "the message could not be delivered for a person; come again")
 }

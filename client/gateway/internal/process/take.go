@@ -18,9 +18,8 @@ const averageBody = 16 << 10
 
 var errNotKept = answer.Again("inbox", "the message could not be kept; come again")
 
-// take keeps a message. PayPal hears 200 after the message is on disk, whatever becomes
-// of it later. unverified says why PayPal could not be asked about it, nil for a verified
-// message.
+// take keeps a message. PayPal hears 200 as soon as the message is on disk. unverified
+// says why PayPal could not be asked about it, and is nil for a verified message.
 func (w *workers) take(
 	ctx context.Context, c *Channel, header http.Header, body []byte, test bool, arrived time.Time, unverified error,
 ) (outcome, kind string, err error) {
@@ -55,7 +54,7 @@ func (w *workers) take(
 	return kept, a.Type, w.kept(err)
 }
 
-// kept tells the workers of a message, or PayPal that it is not kept.
+// kept wakes a worker for a message. Its error tells PayPal that the message is not kept.
 func (w *workers) kept(err error) error {
 	if err != nil {
 		w.processor.config.Log.Inbox("a message could not be kept", err)

@@ -48,8 +48,8 @@ func (p *Processor) work(ctx context.Context, m *message, whose Ownership) (outc
 		}
 	}
 	if len(open) > 0 {
-		// Also where another donation is in trouble: that trouble may never end, and this
-		// donation must not vanish with it.
+		// A person learns of these donations even if another donation is in trouble: the
+		// trouble may never end, and these must not vanish with it.
 		if outcome = undecided; trouble == nil {
 			return outcome, p.deliverForPerson(ctx, m, downstream.KindUndecided, open)
 		}
@@ -61,7 +61,7 @@ func (p *Processor) work(ctx context.Context, m *message, whose Ownership) (outc
 	return outcome, nil
 }
 
-// settle notes one donation, hands it on if it is FIRST, and settles it. It returns an
+// settle notes one donation, delivers it if it is FIRST, and settles it. It returns an
 // outcome, and the reason with undecided.
 func (p *Processor) settle(ctx context.Context, m *message, pair paypal.Pair) (result, reason string) {
 	donation, told := client.FromPayPal(pair, m.Ledger)
@@ -78,7 +78,7 @@ func (p *Processor) settle(ctx context.Context, m *message, pair paypal.Pair) (r
 		log.Info("held by another")
 		return held, ""
 	case err == nil:
-		log.Info("handed on")
+		log.Info("delivered")
 		return settled, ""
 	case verdict == client.Undecided:
 		if reason := client.Reason(err); hopeless(err) {
@@ -87,18 +87,18 @@ func (p *Processor) settle(ctx context.Context, m *message, pair paypal.Pair) (r
 		log.Warn("not noted", "cause", cause(err))
 		return unavailable, ""
 	case !errors.Is(err, client.ErrNotSettled):
-		log.Warn("not handed on", "cause", cause(err))
+		log.Warn("not delivered", "cause", cause(err))
 		return notAccepted, ""
 	case done(err):
 		log.Error(
-			"handed on, but another had settled it or its note is gone: compare it downstream",
+			"delivered, but another had settled it or its note is gone: compare it downstream",
 			"cause",
 			cause(err),
 		)
 		return settled, ""
 	}
-	// The redelivery takes it over and hands it on again, under the same id.
-	log.Warn("handed on, but not settled", "cause", cause(err))
+	// The redelivery takes it over and delivers it again, under the same id.
+	log.Warn("delivered, but not settled", "cause", cause(err))
 	return unavailable, ""
 }
 

@@ -45,7 +45,7 @@ var (
 	errUntrusted = &answer.Refusal{
 		Status: http.StatusBadRequest,
 		Reason: "certificate",
-		Text:   "the certificate is not PayPal's, or not of this time",
+		Text:   "the certificate is not PayPal's, or its dates do not cover this moment; compare the clocks",
 	}
 )
 
@@ -105,8 +105,8 @@ func newCertificates(config Config) (*certificates, error) {
 	return c, nil
 }
 
-// trusted returns the certificate at a URL. It fails unless PayPal may serve it there and
-// it is PayPal's now. test says that it is the sandbox's.
+// trusted returns the certificate at a URL. It fails unless the URL is one of PayPal's and
+// the certificate is PayPal's now. test says that it is the sandbox's.
 func (c *certificates) trusted(address string) (leaf *x509.Certificate, test bool, err error) {
 	address, ok := c.address(address)
 	if !ok {
@@ -181,7 +181,7 @@ func (c *certificates) get(address string, ended *keptCertificate) ([]*x509.Cert
 		select {
 		case c.slots <- struct{}{}:
 			c.under[address] = f
-			go c.fetch(address, f) // for all who wait
+			go c.fetch(address, f) // for all waiting messages
 		default:
 			c.mu.Unlock()
 			return nil, away("too many certificates at once; come again")
@@ -253,7 +253,7 @@ func (c *certificates) download(ctx context.Context, address string) ([]*x509.Ce
 		chain = append(chain, certificate)
 	}
 	if len(chain) == 0 {
-		return nil, away("PayPal's certificate could not be fetched (the host answered something else)")
+		return nil, away("PayPal's certificate could not be fetched (the answer holds no certificate)")
 	}
 	return chain, nil
 }

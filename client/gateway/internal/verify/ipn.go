@@ -45,7 +45,8 @@ func (p *IPN) Verify(ctx context.Context, body []byte, test bool) error {
 	return err
 }
 
-// ask posts back. why says why there is no verdict, and quotes nothing of the message.
+// ask posts back. why is the reason for a missing verdict, and quotes nothing of the
+// message.
 func (p *IPN) ask(ctx context.Context, body []byte, test bool) (verdict, why string) {
 	ctx, cancel := context.WithTimeout(ctx, p.config.Timeout)
 	defer cancel()

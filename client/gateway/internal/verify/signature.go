@@ -20,7 +20,7 @@ type signature struct {
 	certificates *certificates
 }
 
-// errNotSigned does not say which part is wrong: a forger need not know.
+// errNotSigned does not tell a forger which part is wrong.
 var errNotSigned = &answer.Refusal{
 	Status: http.StatusBadRequest,
 	Reason: "invalid",

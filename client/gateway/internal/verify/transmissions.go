@@ -10,8 +10,8 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/metrics"
 )
 
-// MostTransmissions bounds the memory of transmissions to about 20 MB: enough for 1,300 webhooks an hour
-// over 73 hours.
+// MostTransmissions bounds the memory of transmissions to about 20 MB: enough for 1,300
+// webhooks an hour over 73 hours.
 const MostTransmissions = 100_000
 
 // transmissions remembers the body of each verified transmission. PayPal's signature
@@ -19,9 +19,9 @@ const MostTransmissions = 100_000
 // of that checksum. Another body under a known id is refused.
 //
 // Only verified transmissions are remembered, so strangers can neither fill the memory
-// nor block a genuine body. One gap remains. A forger may hold a genuine delivery that
-// has not come here, or came to another gateway or before a restart. If the forged body
-// comes first, the genuine body is refused as the second.
+// nor block a genuine body. One gap remains: a forger may hold a genuine delivery that did
+// not come to this gateway since its start. If the forged body comes first, the gateway
+// refuses the genuine body as the second.
 type transmissions struct {
 	metrics *metrics.Metrics
 
@@ -40,7 +40,7 @@ type transmitted struct {
 var errOtherBody = &answer.Refusal{
 	Status: http.StatusBadRequest, Reason: "other_body",
 	Text: "another body came under this transmission id before, so one of the two is forged; " +
-		"compare what was handed on with the event in PayPal's dashboard",
+		"compare the delivered donation with the event in PayPal's dashboard",
 }
 
 func newTransmissions(metrics *metrics.Metrics) *transmissions {
@@ -48,8 +48,8 @@ func newTransmissions(metrics *metrics.Metrics) *transmissions {
 }
 
 // admit remembers a verified transmission, or refuses it where another body came under
-// its id. When the memory is full it drops the oldest transmission, since PayPal sends
-// that again for the shortest time.
+// its id. A full memory drops the oldest transmission: PayPal sends that one again for the
+// shortest time.
 func (t *transmissions) admit(id string, body []byte, until, now time.Time) error {
 	sum := sha256.Sum256(body)
 	t.mu.Lock()
