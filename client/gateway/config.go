@@ -19,6 +19,16 @@ const (
 	VerifyByAPI       = "api"
 )
 
+// The values of Config.ForwardAs.
+const (
+	ForwardEvent    = "event"
+	ForwardOriginal = "original"
+)
+
+// NoListener is the value of Config.ForwardIPNTo and Config.ForwardWebhookTo for a channel
+// whose messages are journalled, and neither noted nor delivered.
+const NoListener = "off"
+
 // The defaults of Config.
 const (
 	DefaultWebhookMaxAge  = 73 * time.Hour
@@ -91,7 +101,18 @@ type Config struct {
 	PayPalClientID     string
 	PayPalClientSecret string
 
-	// ForwardTo is the downstream: an http(s) URL, or
+	// ForwardAs is ForwardEvent (the default: the downstream gets an event for each
+	// donation) or ForwardOriginal (a listener of yours gets PayPal's own message, byte for
+	// byte and with PayPal's headers, if every donation in it is FIRST). ForwardOriginal
+	// needs an inbox, which remembers what the listener has accepted, and keeps for a
+	// person each message that the listener cannot get.
+	ForwardAs string
+	// ForwardIPNTo and ForwardWebhookTo are the http(s) URLs of the listeners that
+	// ForwardOriginal delivers to, or NoListener. Required for each channel that the gateway
+	// takes. They may hold a password and are never logged.
+	ForwardIPNTo     string
+	ForwardWebhookTo string
+	// ForwardTo is the downstream of ForwardEvent: an http(s) URL, or
 	// redis://host:port/0?stream=donations (rediss:// for TLS). Required. It may hold a
 	// password and is never logged.
 	ForwardTo string
@@ -148,6 +169,7 @@ func (c Config) withDefaults() Config {
 	c.WebhookVerify = cmp.Or(c.WebhookVerify, VerifyBySignature)
 	c.WebhookMaxAge = cmp.Or(c.WebhookMaxAge, DefaultWebhookMaxAge)
 	c.PayPalAPI = cmp.Or(c.PayPalAPI, DefaultPayPalAPI)
+	c.ForwardAs = cmp.Or(c.ForwardAs, ForwardEvent)
 	c.ForwardTimeout = cmp.Or(c.ForwardTimeout, DefaultForwardTimeout)
 	c.Hold = cmp.Or(c.Hold, DefaultHold)
 	c.MaxBody = cmp.Or(c.MaxBody, DefaultMaxBody)
@@ -167,6 +189,48 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	return c
+}
+
+// checkForward finds impossible settings of the downstream.
+func (c Config) checkForward() (wrong []error) {
+	switch c.ForwardAs {
+	case ForwardEvent:
+		if c.ForwardTo == "" {
+			wrong = append(wrong, setting.Wrong("ForwardTo",
+				"is missing: where to deliver donations, an http(s) URL or redis://host:port/0?stream=NAME"))
+		}
+		for field, to := range map[string]string{"ForwardIPNTo": c.ForwardIPNTo, "ForwardWebhookTo": c.ForwardWebhookTo} {
+			if to != "" {
+				wrong = append(wrong, setting.Wrong(field, "names a listener for PayPal's own messages, and the "+
+					"downstream gets events; choose one"))
+			}
+		}
+		return wrong
+	case ForwardOriginal:
+	default:
+		return []error{setting.Wrong("ForwardAs", "is %q; it must be %s or %s", c.ForwardAs, ForwardEvent, ForwardOriginal)}
+	}
+	if c.ForwardTo != "" {
+		wrong = append(wrong, setting.Wrong("ForwardTo", "names a downstream for events, and listeners get PayPal's own "+
+			"messages; choose one"))
+	}
+	if c.InboxURL == "" {
+		wrong = append(wrong, setting.Wrong("InboxURL", "is missing: only the inbox remembers what a listener has "+
+			"accepted, and keeps for a person what it cannot get"))
+	}
+	if c.ForwardUnknown {
+		wrong = append(wrong, setting.Wrong("ForwardUnknown", "is for events: a listener gets messages that tell of "+
+			"donations"))
+	}
+	if len(c.Accounts) > 0 && c.ForwardIPNTo == "" {
+		wrong = append(wrong, setting.Wrong("ForwardIPNTo", "is missing: the URL of the listener for IPNs, or %s",
+			NoListener))
+	}
+	if c.WebhookID != "" && c.ForwardWebhookTo == "" {
+		wrong = append(wrong, setting.Wrong("ForwardWebhookTo", "is missing: the URL of the listener for webhooks, or %s",
+			NoListener))
+	}
+	return wrong
 }
 
 // verifying are the settings of verification.
@@ -192,11 +256,7 @@ func (c Config) check() error {
 		}
 	}
 	unless(c.Noted != "", "Noted", "is missing: the address of the server, such as 127.0.0.1:50051")
-	unless(
-		c.ForwardTo != "",
-		"ForwardTo",
-		"is missing: where to deliver donations, an http(s) URL or redis://host:port/0?stream=NAME",
-	)
+	wrong = append(wrong, c.checkForward()...)
 	unless(
 		len(c.Accounts) > 0 || c.WebhookID != "",
 		"Accounts",

@@ -69,8 +69,9 @@ import (
 type Gateway struct {
 	config    Config
 	noted     *client.Client
-	downs     downstream.Downstream
-	webhooks  *verify.Webhook // nil without webhooks
+	downs     downstream.Downstream           // nil with listeners
+	listeners map[string]*downstream.Listener // :: channel → its listener; nil with a downstream
+	webhooks  *verify.Webhook                 // nil without webhooks
 	channels  []*process.Channel
 	processor *process.Processor
 	metrics   *metrics.Metrics
@@ -125,7 +126,12 @@ func (g *Gateway) open() (err error) {
 	if g.noted, err = client.New(c.Noted, noted); err != nil {
 		return err
 	}
-	if g.downs, err = downstream.Open(c.ForwardTo, c.ForwardSecrets); err != nil {
+	if c.ForwardAs == ForwardOriginal {
+		err = g.openListeners()
+	} else {
+		g.downs, err = downstream.Open(c.ForwardTo, c.ForwardSecrets)
+	}
+	if err != nil {
 		return err
 	}
 	verifying := c.verifying()
@@ -145,9 +151,29 @@ func (g *Gateway) open() (err error) {
 		ForwardTimeout: c.ForwardTimeout, ForwardUnknown: c.ForwardUnknown, Hold: c.Hold,
 		InboxURL: c.InboxURL, InboxKeys: c.InboxKeys, InboxKeep: c.InboxKeep, InboxJournal: c.InboxJournal,
 		InboxPatience: c.InboxPatience, InboxUnverified: c.InboxUnverified,
-		Noted: g.noted, Downstream: g.downs, Channels: g.channels, Metrics: g.metrics, Log: g.log, Now: c.Now,
+		Noted: g.noted, Downstream: g.downs, Listeners: g.listeners, Channels: g.channels,
+		Metrics: g.metrics, Log: g.log, Now: c.Now,
 	})
 	return err
+}
+
+// openListeners makes the listeners that get PayPal's own messages.
+func (g *Gateway) openListeners() error {
+	g.listeners = make(map[string]*downstream.Listener)
+	for _, l := range []struct{ channel, field, url string }{
+		{"ipn", "ForwardIPNTo", g.config.ForwardIPNTo},
+		{"webhook", "ForwardWebhookTo", g.config.ForwardWebhookTo},
+	} {
+		if l.url == "" || l.url == NoListener {
+			continue
+		}
+		listener, err := downstream.OpenListener(l.field, l.url)
+		if err != nil {
+			return err
+		}
+		g.listeners[l.channel] = listener
+	}
+	return nil
 }
 
 // ServeHTTP takes PayPal's messages, and answers /healthz and /readyz.
@@ -168,6 +194,9 @@ func (g *Gateway) Close() error {
 	}
 	if g.downs != nil {
 		err = errors.Join(err, g.downs.Close())
+	}
+	for _, listener := range g.listeners {
+		listener.Close()
 	}
 	return err
 }

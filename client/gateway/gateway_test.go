@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"maps"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -207,6 +208,13 @@ func TestConfigIsChecked(t *testing.T) {
 	} else {
 		g.Close()
 	}
+	original := func(change func(*gateway.Config)) func(*gateway.Config) {
+		return func(c *gateway.Config) {
+			c.ForwardAs, c.ForwardTo, c.ForwardIPNTo = gateway.ForwardOriginal, "", "http://127.0.0.1/"
+			c.InboxURL, c.InboxKeys = "sqlite://"+filepath.Join(t.TempDir(), "inbox.db"), inboxKey()
+			change(c)
+		}
+	}
 	for want, change := range map[string]func(*gateway.Config){
 		"Noted is missing":     func(c *gateway.Config) { c.Noted = "" },
 		"ForwardTo is missing": func(c *gateway.Config) { c.ForwardTo = "" },
@@ -224,6 +232,16 @@ func TestConfigIsChecked(t *testing.T) {
 		"no PEM certificate":   func(c *gateway.Config) { c.WebhookID, c.CertRoots = "x", []byte("none") },
 		"VerifyTimeout is -1s": func(c *gateway.Config) { c.VerifyTimeout = -time.Second },
 		"15m0s at most":        func(c *gateway.Config) { c.Hold = time.Hour },
+
+		`ForwardAs is "copy"`:      func(c *gateway.Config) { c.ForwardAs = "copy" },
+		"ForwardTo names":          func(c *gateway.Config) { c.ForwardAs = "original" },
+		"InboxURL is missing":      original(func(c *gateway.Config) { c.InboxURL = "" }),
+		"ForwardUnknown":           original(func(c *gateway.Config) { c.ForwardUnknown = true }),
+		"ForwardIPNTo is missing":  original(func(c *gateway.Config) { c.ForwardIPNTo = "" }),
+		"ForwardWebhookTo is":      original(func(c *gateway.Config) { c.WebhookID = "x" }),
+		"the http(s) URL":          original(func(c *gateway.Config) { c.ForwardIPNTo = "ftp://127.0.0.1/" }),
+		"ForwardIPNTo names a":     func(c *gateway.Config) { c.ForwardIPNTo = "http://127.0.0.1/" },
+		"ForwardWebhookTo names a": func(c *gateway.Config) { c.ForwardWebhookTo = "http://127.0.0.1/" },
 	} {
 		config := good
 		change(&config)

@@ -134,7 +134,7 @@ type Outcome string
 const (
 	Settled   Outcome = "settled"
 	Duplicate Outcome = "duplicate"
-	Undecided Outcome = "undecided" // delivered for a person
+	Undecided Outcome = "undecided" // left to a person
 	Rejected  Outcome = "rejected"  // the downstream wants a person to look at it
 	Closed    Outcome = "closed"    // booked by hand
 )

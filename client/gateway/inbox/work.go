@@ -121,17 +121,27 @@ func (b *Inbox) Donate(ctx context.Context, c *Claim, donations []Donation) erro
 	}))
 }
 
-// Accepted records that the downstream has accepted a donation, before Noted is asked to
-// settle it. It needs no lease: acceptance is a fact, whoever owns the message by now.
-func (b *Inbox) Accepted(ctx context.Context, c *Claim, d *Donation) error {
-	d.AcceptedAt = b.config.Now()
+// Accepted records that the downstream has accepted donations, all or none of them, before
+// Noted is asked to settle them. It needs no lease: acceptance is a fact, whoever owns the
+// message by now.
+func (b *Inbox) Accepted(ctx context.Context, c *Claim, donations ...*Donation) error {
+	now := b.config.Now()
 	return b.wrap("recording an acceptance", b.transact(ctx, func(t transaction) error {
-		_, err := t.exec(`UPDATE inbox_donations SET accepted_id = ?, accepted_at = ?, attempt = ?, donation_id = ?,
-			verdict = ?, asked_series = ? WHERE row_id = ? AND position = ?`,
-			d.AcceptedID, millis(d.AcceptedAt), int64(d.Attempt), d.DonationID,
-			d.Verdict, d.AskedSeries, c.Row, d.Position)
-		return err
+		for _, d := range donations {
+			d.AcceptedAt = now
+			if err := accepted(t, c.Row, d); err != nil {
+				return err
+			}
+		}
+		return nil
 	}))
+}
+
+func accepted(t transaction, row string, d *Donation) error {
+	_, err := t.exec(`UPDATE inbox_donations SET accepted_id = ?, accepted_at = ?, attempt = ?, donation_id = ?,
+		verdict = ?, asked_series = ? WHERE row_id = ? AND position = ?`,
+		d.AcceptedID, millis(d.AcceptedAt), int64(d.Attempt), d.DonationID, d.Verdict, d.AskedSeries, row, d.Position)
+	return err
 }
 
 // WasAccepted says whether the downstream has accepted a donation id of Noted's, whichever

@@ -22,3 +22,14 @@ func (p *Processor) deliver(ctx context.Context, e *downstream.Event, note *clie
 	p.config.Metrics.Delivered(strings.TrimPrefix(e.Kind, "noted."), err, time.Since(began))
 	return err
 }
+
+// deliverOriginal gives PayPal's own message to the listener of its channel, which has
+// ForwardTimeout to accept it, and no longer than the donations are held.
+func (p *Processor) deliverOriginal(ctx context.Context, m *message, heldUntil time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, min(p.config.ForwardTimeout, time.Until(heldUntil)))
+	defer cancel()
+	began := time.Now()
+	err := p.config.Listeners[m.Channel].Accept(ctx, &m.Message)
+	p.config.Metrics.Delivered("original", err, time.Since(began))
+	return err
+}

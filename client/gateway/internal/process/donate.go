@@ -33,10 +33,8 @@ func (w *workers) donate(
 	for i, pair := range m.identified.Pairs {
 		d := &c.Donations[i]
 		switch {
-		case d.SeriesID != pair.Donation.SeriesID || d.Event != pair.Donation.Event.String() ||
-			d.TransactionID != pair.Donation.TransactionID:
-			// Its body was wiped, and a copy brought another: one of the two may be forged.
-			return inbox.Result{State: inbox.Person, Cause: "other_body"}, nil
+		case !isOf(d, pair):
+			return otherBody, nil
 		case d.Outcome != "":
 			continue
 		case whose == Unsaid:
@@ -74,6 +72,16 @@ func (w *workers) donate(
 	return afterAll(result, c.Donations), nil
 }
 
+// isOf says whether a record is that of a pair.
+func isOf(d *inbox.Donation, pair paypal.Pair) bool {
+	return d.SeriesID == pair.Donation.SeriesID && d.Event == pair.Donation.Event.String() &&
+		d.TransactionID == pair.Donation.TransactionID
+}
+
+// otherBody is the result of a message whose body was wiped, and whose copy brought another
+// body: one of the two may be forged.
+var otherBody = inbox.Result{State: inbox.Person, Cause: "other_body"}
+
 // afterAll leaves a message to a person if nothing in it waits, but a donation needs one.
 func afterAll(result inbox.Result, donations []inbox.Donation) inbox.Result {
 	for _, d := range donations {
@@ -94,54 +102,16 @@ func (w *workers) ask(
 	ctx context.Context, c *inbox.Claim, m *message, pair paypal.Pair, d *inbox.Donation,
 ) (outcome string, trouble inbox.Result, err error) {
 	p := w.processor
-	wait := func(outcome, cause string) (string, inbox.Result, error) {
-		return outcome, inbox.Result{State: inbox.Waiting, Cause: cause}, nil
-	}
-	if d.AskedSeries, err = w.box.Series(ctx, m.Ledger, *d); err != nil {
-		return "", trouble, err
-	}
-	donation, told := client.FromPayPal(pair, m.Ledger)
-	donation.SeriesId = d.AskedSeries
-	told.ReceivedAt = timestamppb.New(c.ReceivedAt)
-	answer, err := p.config.Noted.Note(ctx, &client.NoteRequest{
-		Donation: donation, Message: told, Hold: durationpb.New(p.config.Hold), RequestId: client.NewRequestID(),
-	})
-	if err != nil {
-		if hopeless(err) {
-			d.Reason = client.Reason(err)
-			return undecided, trouble, nil
-		}
-		return wait(unavailable, cause(err))
-	}
-	failpoint("noted")
-	note, verdict := answer.GetNote(), answer.GetVerdict()
-	d.Verdict = strings.TrimPrefix(verdict.String(), "VERDICT_")
-	log := p.config.Log.Donation(m.Channel, m.identified.Type, note.GetDonationId(), verdict)
-	switch verdict {
-	case client.Duplicate:
-		d.DonationID, d.Outcome = note.GetDonationId(), inbox.Duplicate
-		if d.AcceptedID == d.DonationID {
-			d.Outcome = inbox.Settled
-		}
-		return string(d.Outcome), trouble, w.box.Decided(ctx, c.Row, d)
-	case client.Held:
-		trouble = inbox.Result{State: inbox.Waiting, Cause: held}
-		trouble.After = min(max(answer.GetRetryAfter().AsDuration(), 100*time.Millisecond), p.config.Hold)
-		return held, trouble, nil
-	case client.First:
-	default:
-		return wait(unavailable, "Noted gave a verdict that this gateway does not know")
-	}
-	accepted, err := w.box.WasAccepted(ctx, note.GetDonationId())
+	answer, accepted, outcome, trouble, err := w.note(ctx, c, m, pair, d)
 	switch {
-	case err != nil:
-		w.release(answer.GetReceipt())
-		return "", trouble, err
-	case accepted: // by this message's last try, or by another message's
-	case d.AcceptedID != "" && !c.Redo:
-		log.Error("accepted under another donation id before, so it is settled and not delivered",
-			"accepted_id", d.AcceptedID)
-	default:
+	case err != nil || outcome != "" && outcome != duplicate && outcome != settled:
+		return outcome, trouble, err
+	case outcome != "":
+		return outcome, trouble, w.box.Decided(ctx, c.Row, d)
+	}
+	note := answer.GetNote()
+	log := p.config.Log.Donation(m.Channel, m.identified.Type, note.GetDonationId(), answer.GetVerdict())
+	if !accepted {
 		if err := p.deliver(ctx, downstream.Donation(&m.Message, pair, note), note); err != nil {
 			log.Warn("not delivered", "cause", cause(err))
 			return w.refused(ctx, c, d, answer, err)
@@ -153,11 +123,77 @@ func (w *workers) ask(
 		}
 		failpoint("recorded")
 	}
-	d.DonationID = note.GetDonationId()
-	_, err = p.config.Noted.Settle(context.WithoutCancel(ctx), answer.GetReceipt(), "")
+	return w.settle(ctx, c, m, d, answer)
+}
+
+// note asks Noted about one donation and records its verdict in d. outcome is empty for a
+// FIRST donation, which is held then: accepted says that the downstream has it already.
+// trouble is the result of the message where outcome is not final.
+func (w *workers) note(
+	ctx context.Context, c *inbox.Claim, m *message, pair paypal.Pair, d *inbox.Donation,
+) (answer *client.NoteResponse, accepted bool, outcome string, trouble inbox.Result, err error) {
+	if d.AskedSeries, err = w.box.Series(ctx, m.Ledger, *d); err != nil {
+		return nil, false, "", trouble, err
+	}
+	config := w.processor.config
+	donation, told := client.FromPayPal(pair, m.Ledger)
+	donation.SeriesId = d.AskedSeries
+	told.ReceivedAt = timestamppb.New(c.ReceivedAt)
+	answer, err = config.Noted.Note(ctx, &client.NoteRequest{
+		Donation: donation, Message: told, Hold: durationpb.New(config.Hold), RequestId: client.NewRequestID(),
+	})
+	if err != nil {
+		if hopeless(err) {
+			d.Reason = client.Reason(err)
+			return nil, false, undecided, trouble, nil
+		}
+		return nil, false, unavailable, inbox.Result{State: inbox.Waiting, Cause: cause(err)}, nil
+	}
+	failpoint("noted")
+	id, verdict := answer.GetNote().GetDonationId(), answer.GetVerdict()
+	d.Verdict = strings.TrimPrefix(verdict.String(), "VERDICT_")
+	switch verdict {
+	case client.Duplicate:
+		d.DonationID, d.Outcome = id, inbox.Duplicate
+		if d.AcceptedID == id {
+			d.Outcome = inbox.Settled
+		}
+		return answer, false, string(d.Outcome), trouble, nil
+	case client.Held:
+		trouble = inbox.Result{State: inbox.Waiting, Cause: held}
+		trouble.After = min(max(answer.GetRetryAfter().AsDuration(), 100*time.Millisecond), config.Hold)
+		return answer, false, held, trouble, nil
+	case client.First:
+	default:
+		trouble = inbox.Result{State: inbox.Waiting, Cause: "Noted gave a verdict that this gateway does not know"}
+		return answer, false, unavailable, trouble, nil
+	}
+	accepted, err = w.box.WasAccepted(ctx, id) // by this message's last try, or by another message's
+	if err != nil {
+		w.release(answer.GetReceipt())
+		return nil, false, "", trouble, err
+	}
+	if !accepted && d.AcceptedID != "" && !c.Redo {
+		config.Log.Donation(m.Channel, m.identified.Type, id, verdict).Error(
+			"accepted under another donation id before, so it is settled and not delivered",
+			"accepted_id", d.AcceptedID)
+		accepted = true
+	}
+	return answer, accepted, "", trouble, nil
+}
+
+// settle settles a donation that the downstream has accepted, and records the outcome.
+func (w *workers) settle(
+	ctx context.Context, c *inbox.Claim, m *message, d *inbox.Donation, answer *client.NoteResponse,
+) (outcome string, trouble inbox.Result, err error) {
+	ctx = context.WithoutCancel(ctx)
+	d.DonationID = answer.GetNote().GetDonationId()
+	log := w.processor.config.Log.Donation(m.Channel, m.identified.Type, d.DonationID, answer.GetVerdict())
+	_, err = w.processor.config.Noted.Settle(ctx, answer.GetReceipt(), "")
 	if err != nil && !settledElsewhere(err) {
 		log.Warn("delivered, but not settled", "cause", cause(err))
-		return wait(unavailable, cmp.Or(cause(err), "not settled"))
+		trouble = inbox.Result{State: inbox.Waiting, Cause: cmp.Or(cause(err), "not settled")}
+		return unavailable, trouble, nil
 	}
 	failpoint("settled")
 	if err != nil {
@@ -167,7 +203,7 @@ func (w *workers) ask(
 		log.Info("delivered")
 	}
 	d.Outcome = inbox.Settled
-	return settled, trouble, w.box.Decided(context.WithoutCancel(ctx), c.Row, d)
+	return settled, trouble, w.box.Decided(ctx, c.Row, d)
 }
 
 // refused gives up a donation that the downstream has not accepted, so that the next try

@@ -39,6 +39,8 @@ func (p *Processor) judge(c *Channel, header http.Header, body []byte, test bool
 	case whose == Foreign:
 		refuse("foreign")
 		a.Receiver = receiverName(body)
+	case p.config.Listeners != nil && p.config.Listeners[c.Name] == nil:
+		a.State, a.Cause = inbox.Done, off
 	case m.identified.Unknown && !p.config.ForwardUnknown:
 		refuse(unknown)
 	}

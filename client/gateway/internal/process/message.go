@@ -35,11 +35,11 @@ func identify(c *Channel, header http.Header, body []byte, ledger string) (*mess
 }
 
 // paypalHeader keeps the headers that belong to PayPal's message: no cookie, and nothing
-// that a proxy added.
+// that a proxy added. A listener may look at the name of PayPal's program.
 func paypalHeader(header http.Header) http.Header {
 	own := http.Header{}
 	for name, values := range header {
-		if strings.HasPrefix(name, "Paypal-") || name == "Content-Type" {
+		if strings.HasPrefix(name, "Paypal-") || name == "Content-Type" || name == "User-Agent" {
 			own[name] = values
 		}
 	}

@@ -20,10 +20,15 @@ const (
 	postponed   = "postponed" // not begun
 	skipped     = "skipped"   // of a message: no donation in it
 	unknown     = "unknown"   // of a message: a type that is not known
+	off         = "off"       // of a message: its channel has no listener
 )
 
 // reasonNoReceiver is the reason of a donation whose message names no receiver.
 const reasonNoReceiver = "RECEIVER_MISSING"
+
+// reasonNotAllFirst is the reason of a FIRST donation beside others that are not FIRST, in
+// a message that a listener gets whole or not at all.
+const reasonNotAllFirst = "NOT_ALL_FIRST"
 
 // sentences explain to PayPal why it must come again.
 var sentences = map[string]string{

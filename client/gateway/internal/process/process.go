@@ -42,10 +42,13 @@ type Config struct {
 
 	Noted      *client.Client
 	Downstream downstream.Downstream
-	Channels   []*Channel
-	Metrics    *metrics.Metrics
-	Log        *metrics.Log
-	Now        func() time.Time
+	// Listeners get PayPal's own messages instead of events to the downstream. They need an
+	// inbox. Messages of a channel without a listener are journalled, and not noted.
+	Listeners map[string]*downstream.Listener // :: channel → its listener; nil for events
+	Channels  []*Channel
+	Metrics   *metrics.Metrics
+	Log       *metrics.Log
+	Now       func() time.Time
 }
 
 // workTime is how long a message is processed before no further donation of it begins.

@@ -211,7 +211,11 @@ func (w *workers) process(ctx context.Context, c *inbox.Claim, opened error) (re
 	if err := w.box.Donate(ctx, c, a.Donations); err != nil {
 		return result, err
 	}
-	return w.donate(ctx, c, m, p.config.Channels[i].Account(c.Body))
+	whose := p.config.Channels[i].Account(c.Body)
+	if p.config.Listeners != nil {
+		return w.donateWhole(ctx, c, m, whose)
+	}
+	return w.donate(ctx, c, m, whose)
 }
 
 // verify asks PayPal about a message that was kept unverified. The age of a webhook is

@@ -1,0 +1,54 @@
+package downstream
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/donation-dedupe/noted/client/gateway/internal/peer"
+	"github.com/donation-dedupe/noted/client/gateway/internal/setting"
+)
+
+// A Listener takes PayPal's own messages, as it did before there was a gateway. It knows
+// no donation ids, so the gateway cannot tell it that a message is the same again.
+type Listener struct {
+	url    string
+	client *http.Client
+}
+
+// OpenListener makes the listener at an address. field is the setting that names it. The
+// error quotes no part of the address: any part may belong to a password.
+func OpenListener(field, address string) (*Listener, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, setting.Wrong(field, "must be the http(s) URL of your listener")
+	}
+	return &Listener{url: u.String(), client: peer.Client(nil)}, nil
+}
+
+// Accept posts a message with its bytes and PayPal's headers. Only a 2xx answer is
+// acceptance. A listener that PayPal knows would hear a refused message again, so no other
+// answer is final.
+func (l *Listener) Accept(ctx context.Context, m *Message) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url, bytes.NewReader(m.Body))
+	if err != nil {
+		return Error("the address of the listener cannot be used")
+	}
+	request.Header = m.Header.Clone()
+	response, err := l.client.Do(request)
+	if err != nil {
+		return Error(peer.Trouble(err))
+	}
+	defer response.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // the connection can be used again
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return Error("it answered " + strconv.Itoa(response.StatusCode))
+	}
+	return nil
+}
+
+// Close closes the connections.
+func (l *Listener) Close() { l.client.CloseIdleConnections() }
