@@ -6,11 +6,13 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
+	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
 	"github.com/donation-dedupe/noted/client/gateway/internal/process"
 )
 
@@ -36,6 +38,14 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *process.Channe
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, &answer.Refusal{Status: http.StatusMethodNotAllowed, Reason: "method", Text: "send a POST"}
+	}
+	if slices.Contains(r.Header["Via"], downstream.Via) {
+		return nil, &answer.Refusal{
+			Status: http.StatusLoopDetected,
+			Reason: "loop",
+			Text: "a gateway sent this message: the address of its listener leads back to a gateway; " +
+				"give it an address that leads to the listener",
+		}
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != c.ContentType {
 		return nil, &answer.Refusal{

@@ -45,6 +45,10 @@
 // settling may take longer. Stopping halfway would only deliver the donation twice under
 // its one id. A timeout bounds each call.
 //
+// The downstream is a program that knows donation ids, or a listener that gets PayPal's own
+// messages (ForwardOriginal) and knows none. Only the inbox remembers what such a listener
+// has accepted, so it is required then.
+//
 // The gateway's only state is two caches (certificates and the API token) and the memory
 // of transmissions (internal/verify). Noted decides who processes a donation, so any
 // number of gateways behave as one. Only the gateway that took the first body refuses

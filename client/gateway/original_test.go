@@ -108,6 +108,7 @@ func TestListenerGetsPayPalsOwnMessage(t *testing.T) {
 		want := sent.Header.Clone()
 		want.Del("Cookie")
 		want.Del("X-Forwarded-For")
+		want.Set("Via", "1.1 noted-gateway")
 		got.Header.Del("Content-Length")
 		got.Header.Del("Accept-Encoding") // the connection's, not the message's
 		if !maps.EqualFunc(got.Header, want, func(a, b []string) bool { return strings.Join(a, "\n") == strings.Join(b, "\n") }) {
@@ -188,6 +189,35 @@ func breakOff(w http.ResponseWriter, text string) {
 	if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
 		io.WriteString(conn, text)
 		conn.Close()
+	}
+}
+
+// A listener's address that leads back to the gateway is no acceptance: the gateway would
+// take its own delivery for PayPal's copy, and the donation would be lost.
+func TestListenerIsTheGatewayItself(t *testing.T) {
+	h, now, l := originalHouse(t)
+	h.gateway.Close()
+	var front *httptest.Server
+	loop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		front.Config.Handler.ServeHTTP(w, r)
+	}))
+	defer loop.Close()
+	h.config.ForwardIPNTo = loop.URL + "/paypal/ipn"
+	h.gateway, front = h.open()
+	h.front = front
+	h.mustTake(h.payPal.IPN(payment("I-LOOP").fields()))
+	box := h.box()
+	eventually(t, "a try has failed", func() bool {
+		all := messages(t, box, inbox.Filter{})
+		return len(all) == 1 && all[0].Tries > 0 && all[0].Cause == "downstream: it answered 508" && all[0].Copies == 0
+	})
+	h.gateway.Close()
+	h.config.ForwardIPNTo = l.URL + "/ipn"
+	h.gateway, h.front = h.open()
+	now.pass(time.Hour)
+	inState(t, box, inbox.Done, 1)
+	if got := l.got(); len(got) != 1 {
+		t.Errorf("the listener took %v, want the message once", got)
 	}
 }
 

@@ -12,6 +12,10 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/setting"
 )
 
+// Via is the name that the gateway adds to PayPal's headers, so that it knows a message that
+// comes back.
+const Via = "1.1 noted-gateway"
+
 // A Listener takes PayPal's own messages, as it did before there was a gateway. It knows
 // no donation ids, so the gateway cannot tell it that a message is the same again.
 type Listener struct {
@@ -38,6 +42,7 @@ func (l *Listener) Accept(ctx context.Context, m *Message) error {
 		return Error("the address of the listener cannot be used")
 	}
 	request.Header = m.Header.Clone()
+	request.Header.Set("Via", Via)
 	response, err := l.client.Do(request)
 	if err != nil {
 		return Error(peer.Trouble(err))
