@@ -89,7 +89,10 @@ type Gateway struct {
 // New makes a gateway. It connects to the inbox's database and to no other machine: /readyz
 // tells of a part that is away. An impossible setting is a [ConfigError]; New joins all it
 // finds.
-func New(config Config) (*Gateway, error) {
+func New(config Config) (*Gateway, error) { return newGateway(config, false) }
+
+// newGateway makes a gateway. An idle one does not work on the messages in its inbox.
+func newGateway(config Config, idle bool) (*Gateway, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
 		return nil, fmt.Errorf("making a gateway: %w", err)
@@ -103,7 +106,7 @@ func New(config Config) (*Gateway, error) {
 	}
 	g.room.left.Store(maxBusy * config.MaxBody)
 	g.ready.rights = make(map[string]rights)
-	if err := g.open(); err != nil {
+	if err := g.open(idle); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("making a gateway: %w", err)
 	}
@@ -123,7 +126,7 @@ func New(config Config) (*Gateway, error) {
 }
 
 // open makes the parts of the gateway.
-func (g *Gateway) open() (err error) {
+func (g *Gateway) open(idle bool) (err error) {
 	c := g.config
 	noted := c.NotedClient
 	noted.Hold = c.Hold
@@ -156,7 +159,7 @@ func (g *Gateway) open() (err error) {
 		InboxURL: c.InboxURL, InboxKeys: c.InboxKeys, InboxKeep: c.InboxKeep, InboxJournal: c.InboxJournal,
 		InboxPatience: c.InboxPatience, InboxUnverified: c.InboxUnverified,
 		Noted: g.noted, Downstream: g.downs, Listeners: g.listeners, Channels: g.channels,
-		Metrics: g.metrics, Log: g.log, Now: c.Now,
+		Metrics: g.metrics, Log: g.log, Now: c.Now, Idle: idle,
 	})
 	return err
 }

@@ -74,7 +74,7 @@ func (g *Gateway) look() string {
 // processed now is kept, and the metrics of the inbox count it.
 func (g *Gateway) troubles(now time.Time) []string {
 	if kept, err := g.inboxReady(); kept && err != nil {
-		return []string{"the inbox's database cannot be reached; look whether it runs, and at its address"}
+		return []string{inboxTrouble}
 	} else if kept {
 		return nil
 	}
@@ -87,6 +87,22 @@ func (g *Gateway) troubles(now time.Time) []string {
 	return all
 }
 
+// inboxTrouble is what is wrong where the inbox's database does not answer.
+const inboxTrouble = "the inbox's database cannot be reached; look whether it runs, and at its address"
+
+// servingTrouble says what is wrong with Noted. gone says that it cannot be asked more.
+func servingTrouble(err error) (trouble string, gone bool) {
+	switch {
+	case err == nil:
+		return "", false
+	case errors.Is(err, client.ErrStoreUnavailable):
+		return "Noted cannot use its store; its log and its /readyz say why", false
+	case isTokenUnreadable(err):
+		return "this gateway's token for Noted cannot be read; look at its file", true
+	}
+	return "Noted cannot be reached; look whether it runs, and at the address and certificates for it", true
+}
+
 func (g *Gateway) inboxReady() (kept bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
@@ -96,14 +112,12 @@ func (g *Gateway) inboxReady() (kept bool, err error) {
 func (g *Gateway) notedTroubles(now time.Time) (all []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	switch err := g.noted.Serving(ctx); {
-	case err == nil:
-	case errors.Is(err, client.ErrStoreUnavailable):
-		all = append(all, "Noted cannot use its store; its log and its /readyz say why")
-	case isTokenUnreadable(err):
-		return []string{"this gateway's token for Noted cannot be read; look at its file"}
-	default:
-		return []string{"Noted cannot be reached; look whether it runs, and at the address and certificates for it"}
+	trouble, gone := servingTrouble(g.noted.Serving(ctx))
+	if trouble != "" {
+		all = append(all, trouble)
+	}
+	if gone {
+		return all
 	}
 	if denied := g.denied(ctx, now, g.config.Ledger, "donations"); denied != "" {
 		all = append(all, denied)

@@ -244,6 +244,16 @@ func newPayPalAPI(t testing.TB) *payPalAPI {
 		}
 		json.NewEncoder(w).Encode(map[string]string{"verification_status": status})
 	})
+	mux.HandleFunc("GET /v1/notifications/webhooks/{id}", func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		switch {
+		case r.Header.Get("Authorization") != "Bearer "+a.token:
+			w.WriteHeader(http.StatusUnauthorized)
+		case r.PathValue("id") != paypaltest.WebhookID:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	})
 	a.Server = httptest.NewServer(mux)
 	t.Cleanup(a.Close)
 	return a

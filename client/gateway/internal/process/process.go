@@ -49,6 +49,9 @@ type Config struct {
 	Metrics   *metrics.Metrics
 	Log       *metrics.Log
 	Now       func() time.Time
+
+	// Idle opens the inbox if it is there, and starts no worker.
+	Idle bool
 }
 
 // workTime is how long a message is processed before no further donation of it begins.
@@ -70,7 +73,9 @@ func New(config Config) (*Processor, error) {
 		if p.inbox, err = openInbox(p); err != nil {
 			return nil, err
 		}
-		p.inbox.start()
+		if !config.Idle {
+			p.inbox.start()
+		}
 	}
 	return p, nil
 }

@@ -37,7 +37,7 @@ type workers struct {
 func openInbox(p *Processor) (*workers, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	box, err := inbox.Open(ctx, inbox.Config{
-		URL: p.config.InboxURL, Account: p.config.Ledger, Keys: p.config.InboxKeys, Lease: p.config.Hold,
+		URL: p.config.InboxURL, Account: p.config.Ledger, Keys: p.config.InboxKeys, Lease: p.config.Hold, Existing: p.config.Idle,
 		BodiesFor: p.config.InboxKeep, RowsFor: p.config.InboxJournal, Now: p.config.Now,
 	})
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
 )
 
-// ahead is how far PayPal's clock may be ahead of ours.
-const ahead = 5 * time.Minute
+// Ahead is how far PayPal's clock may be ahead of ours.
+const Ahead = 5 * time.Minute
 
 // A transmission is the part of PayPal's headers about one delivery of a webhook.
 type transmission struct {
@@ -25,6 +25,7 @@ type transmission struct {
 // A Webhook verifies webhooks.
 type Webhook struct {
 	config Config
+	api    *api // nil without ByAPI
 	verify func(context.Context, transmission, []byte) (test bool, err error)
 	seen   *transmissions
 }
@@ -33,7 +34,8 @@ type Webhook struct {
 func NewWebhook(config Config) (*Webhook, error) {
 	w := &Webhook{config: config, seen: newTransmissions(config.Metrics)}
 	if config.ByAPI {
-		w.verify = newAPI(config).verify
+		w.api = newAPI(config)
+		w.verify = w.api.verify
 		return w, nil
 	}
 	certificates, err := newCertificates(config)
@@ -105,7 +107,7 @@ func readTransmission(header http.Header, now time.Time, maxAge time.Duration) (
 			Reason: "too_old",
 			Text:   "the transmission is older than " + maxAge.String(),
 		}
-	case age < -ahead:
+	case age < -Ahead:
 		return t, &answer.Refusal{
 			Status: http.StatusBadRequest,
 			Reason: "too_new",

@@ -1,0 +1,127 @@
+package gateway_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/donation-dedupe/noted/client/gateway"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/internal/paypaltest"
+	"github.com/donation-dedupe/noted/client/internal/processtest"
+)
+
+// checked are the findings of Check, by part.
+func checked(t *testing.T, config gateway.Config) map[string]string {
+	t.Helper()
+	findings, err := gateway.Check(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	by := map[string]string{}
+	for _, f := range findings {
+		by[f.Part] = f.Trouble
+	}
+	return by
+}
+
+// Check names each part that is in trouble, and no other part. It leaves nothing behind: no
+// note, no event, and no work on the inbox.
+func TestCheck(t *testing.T) {
+	h, _ := inboxHouse(t)
+	cert, nothing := h.payPal.CertHost(), processtest.FreeAddress()
+	api := newPayPalAPI(t)
+	byAPI := func(c *gateway.Config) {
+		c.WebhookVerify, c.PayPalAPI = gateway.VerifyByAPI, api.URL
+		c.PayPalClientID, c.PayPalClientSecret = "client", "app-secret"
+	}
+	for name, c := range map[string]struct {
+		change func(*gateway.Config)
+		part   string // in trouble; empty for none
+		want   string
+	}{
+		"all is well": {func(*gateway.Config) {}, "", ""},
+		"Noted":       {func(c *gateway.Config) { c.Noted = nothing }, "Noted", "cannot be reached"},
+		"downstream":  {func(c *gateway.Config) { c.ForwardTo = "http://" + nothing + "/" }, "downstream", "connection refused"},
+		"a stream that is no Redis": {
+			func(c *gateway.Config) { c.ForwardTo = "redis://" + h.shop.Listener.Addr().String() + "/0?stream=s" },
+			"downstream", "not as it should",
+		},
+		"IPNs":         {func(c *gateway.Config) { c.IPNVerifyURL = "http://" + nothing }, "PayPal, for IPNs", "connection refused"},
+		"certificates": {func(c *gateway.Config) { c.CertHosts = []string{nothing} }, nothing, "connection refused"},
+		"a host that is not PayPal's": {
+			func(c *gateway.Config) { c.CertRoots = paypaltest.NewAuthority().PEM() }, cert, "certificate",
+		},
+		"clock": {func(c *gateway.Config) { c.Now = func() time.Time { return time.Now().Add(-time.Hour) } }, "clock", "differs from PayPal's by"},
+		"listener": {func(c *gateway.Config) {
+			c.ForwardAs, c.ForwardTo, c.ForwardIPNTo, c.ForwardWebhookTo = gateway.ForwardOriginal, "", "http://"+nothing, "off"
+		}, "listener for IPNs", "connection refused"},
+		"the API":         {byAPI, "", ""},
+		"another webhook": {func(c *gateway.Config) { byAPI(c); c.WebhookID = "X" }, "webhook id", "no such webhook"},
+		"a wrong secret": {
+			func(c *gateway.Config) { byAPI(c); c.PayPalClientSecret = "x" }, "webhook id", "client id and secret",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := h.config
+			c.change(&config)
+			got := checked(t, config)
+			if trouble := got[c.part]; c.part != "" && (trouble == "" || !strings.Contains(trouble, c.want)) {
+				t.Errorf("%s: %q, want trouble with %q", c.part, trouble, c.want)
+			}
+			for part, trouble := range got {
+				if part != c.part && trouble != "" {
+					t.Errorf("%s: %q, want no trouble there", part, trouble)
+				}
+			}
+		})
+	}
+	if notes, events := h.notes("paypal-live"), h.shop.got(); len(notes)+len(events) != 0 {
+		t.Errorf("Check has left the notes %v and the events %v", notes, events)
+	}
+}
+
+// Check leaves the messages in an inbox to the gateway, and makes no inbox.
+func TestCheckDoesNoWork(t *testing.T) {
+	h, now := inboxHouse(t)
+	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true })
+	h.mustTake(h.payPal.IPN(payment("I-WAITS").fields()))
+	box := h.box()
+	eventually(t, "a try has failed", func() bool { return messages(t, box, inbox.Filter{})[0].Tries > 0 })
+	h.gateway.Close()
+	h.shop.refusing(nil)
+	now.pass(time.Hour)
+	if trouble := checked(t, h.config)["inbox"]; trouble != "" {
+		t.Errorf("inbox: %q", trouble)
+	}
+	if m := messages(t, box, inbox.Filter{})[0]; m.State != inbox.Waiting || len(h.shop.got()) != 0 {
+		t.Errorf("Check has worked on %+v", m)
+	}
+	missing := filepath.Join(t.TempDir(), "inbox.db")
+	h.config.InboxURL = "sqlite://" + missing
+	if _, err := gateway.Check(t.Context(), h.config); err == nil {
+		t.Error("an inbox that is not there is no trouble")
+	}
+	if _, err := os.Stat(missing); err == nil {
+		t.Error("Check has made an inbox")
+	}
+}
+
+// Check says which right a gateway lacks, in which ledger.
+func TestCheckRights(t *testing.T) {
+	h, _, _ := secured(t, &clock{now: time.Now()}, caller("live", "token-live", `"paypal-live"`, `"note"`))
+	h.config.SandboxLedger = "paypal-sandbox"
+	h.config.NotedClient.Token = presents("token-live")
+	got := checked(t, h.config)
+	if trouble, ok := got[`ledger "paypal-live"`]; !ok || trouble != "" {
+		t.Errorf("the ledger of donations: %q, %v", trouble, ok)
+	}
+	if trouble := got[`ledger "paypal-sandbox"`]; !strings.Contains(trouble, "add the ledger to its caller") {
+		t.Errorf("the ledger of tests: %q", trouble)
+	}
+}

@@ -1,0 +1,94 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway/internal/peer"
+)
+
+// A Host is one of PayPal's that verification asks.
+type Host struct {
+	Name   string
+	url    string
+	client *http.Client
+}
+
+// Hosts are the hosts that verification asks with these settings.
+func Hosts(config Config, ipns, tests bool) (hosts []Host) {
+	client := peer.Client(nil)
+	add := func(name, url string) { hosts = append(hosts, Host{name, url, client}) }
+	switch {
+	case !ipns:
+	case config.IPNVerifyURL != "":
+		add("PayPal, for IPNs", config.IPNVerifyURL)
+	default:
+		add("PayPal, for IPNs", IPNURL)
+		if tests {
+			add("PayPal's sandbox, for IPNs", IPNURLSandbox)
+		}
+	}
+	switch {
+	case config.WebhookID == "":
+	case config.ByAPI:
+		add("PayPal's API", config.PayPalAPI)
+	default:
+		if c, err := newCertificates(config); err == nil {
+			client = c.client // trusts config.CertRoots
+		}
+		for _, host := range config.CertHosts {
+			add(strings.TrimSpace(host), "https://"+strings.TrimSpace(host)+"/")
+		}
+	}
+	return hosts
+}
+
+// Ask asks a host for nothing. It returns the host's date. Any answer will do.
+func (h Host) Ask(ctx context.Context) (date time.Time, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, h.url, nil)
+	if err != nil {
+		return date, err
+	}
+	response, err := h.client.Do(request)
+	if err != nil {
+		return date, err
+	}
+	defer response.Body.Close()
+	date, _ = http.ParseTime(response.Header.Get("Date"))
+	return date, nil
+}
+
+// IDTrouble says what is wrong with the webhook's id, or with the id and secret of the
+// app. Only the API knows, so it is empty without ByAPI.
+func (w *Webhook) IDTrouble(ctx context.Context) string {
+	if w.api == nil {
+		return ""
+	}
+	token, err := w.api.authorise(ctx)
+	if err != nil {
+		return "PayPal cannot be asked: " + peer.Trouble(err)
+	}
+	address := w.api.base + "/v1/notifications/webhooks/" + url.PathEscape(w.config.WebhookID)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err == nil {
+		request.Header.Set("Authorization", "Bearer "+token)
+		var response *http.Response
+		if response, err = w.api.client.Do(request); err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusNotFound {
+				return "the app has no such webhook; copy the id from PayPal's dashboard"
+			}
+			if response.StatusCode != http.StatusOK {
+				err = errors.New("it answered " + response.Status)
+			}
+		}
+	}
+	if err != nil {
+		return "PayPal cannot be asked: " + peer.Trouble(err)
+	}
+	return ""
+}
