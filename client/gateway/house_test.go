@@ -162,19 +162,26 @@ func (h *house) notes(ledger string) []*client.Note {
 // program prepares noted-gateway as a process of its own, in front of a downstream.
 func (h *house) program(path, noted, forwardTo string, more ...string) *processtest.Process {
 	h.t.Helper()
-	dir := h.t.TempDir()
-	roots, secretFile := filepath.Join(dir, "roots.pem"), filepath.Join(dir, "secret")
-	for name, content := range map[string][]byte{roots: h.payPal.PEM(), secretFile: []byte(secret + "\n")} {
-		if err := os.WriteFile(name, content, 0o600); err != nil {
-			h.t.Fatal(err)
-		}
+	secretFile := filepath.Join(h.t.TempDir(), "secret")
+	if err := os.WriteFile(secretFile, []byte(secret+"\n"), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	more = append([]string{"-forward-to", forwardTo, "-forward-secret-file", secretFile}, more...)
+	return h.bareProgram(path, noted, more...)
+}
+
+// bareProgram prepares noted-gateway without a downstream.
+func (h *house) bareProgram(path, noted string, more ...string) *processtest.Process {
+	h.t.Helper()
+	roots := filepath.Join(h.t.TempDir(), "roots.pem")
+	if err := os.WriteFile(roots, h.payPal.PEM(), 0o600); err != nil {
+		h.t.Fatal(err)
 	}
 	addr := processtest.FreeAddress()
 	return processtest.New(h.t, addr, nil, append([]string{
 		path, "-listen", addr, "-admin-listen", "off", "-noted", noted, "-ledger", "paypal-live",
 		"-accounts", paypaltest.Account, "-ipn-verify-url", h.payPal.Verifier.URL,
 		"-webhook-id", paypaltest.WebhookID, "-webhook-cert-host", h.payPal.CertHost(), "-webhook-cert-roots", roots,
-		"-forward-to", forwardTo, "-forward-secret-file", secretFile,
 	}, more...)...)
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/client/gateway/inbox/inboxtest"
 	"github.com/donation-dedupe/noted/client/internal/paypaltest"
+	"github.com/donation-dedupe/noted/client/internal/processtest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -49,6 +50,33 @@ func killable(t *testing.T) string {
 	return path
 }
 
+// killAt delivers a message to a gateway that dies at a step, starts it again, and delivers
+// the message again unless PayPal has heard 200.
+func killAt(t *testing.T, gate *processtest.Process, step string, message paypaltest.Delivery) {
+	t.Helper()
+	os.Setenv("NOTED_GATEWAY_FAILPOINT", step)
+	err := gate.Start()
+	os.Unsetenv("NOTED_GATEWAY_FAILPOINT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, _, _ := deliver("http://"+gate.Addr, message)
+	select {
+	case <-gate.Ended():
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s: the gateway was not killed", step)
+	}
+	gate.End(syscall.SIGKILL)
+	if err := gate.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if status != http.StatusOK {
+		if status, reason, err := deliver("http://"+gate.Addr, message); status != http.StatusOK {
+			t.Fatalf("%s: delivered again: got %d %s %v", step, status, reason, err)
+		}
+	}
+}
+
 // A gateway is killed with SIGKILL at every step. PayPal delivers again unless it has
 // heard 200. The donation arrives under one id, once wherever that is possible, and is
 // settled.
@@ -71,28 +99,7 @@ func TestInboxIsKilledAtEveryStep(t *testing.T) {
 				"-inbox", url, "-inbox-key-file", keyFile)
 			for _, step := range killSteps {
 				h.shop.forget()
-				os.Setenv("NOTED_GATEWAY_FAILPOINT", step.name)
-				err := gate.Start()
-				os.Unsetenv("NOTED_GATEWAY_FAILPOINT")
-				if err != nil {
-					t.Fatal(err)
-				}
-				message := h.payPal.IPN(payment("I-" + step.name).fields())
-				status, _, _ := deliver("http://"+gate.Addr, message)
-				select {
-				case <-gate.Ended():
-				case <-time.After(20 * time.Second):
-					t.Fatalf("%s: the gateway was not killed", step.name)
-				}
-				gate.End(syscall.SIGKILL)
-				if err := gate.Start(); err != nil {
-					t.Fatal(err)
-				}
-				if status != http.StatusOK {
-					if status, reason, err := deliver("http://"+gate.Addr, message); status != http.StatusOK {
-						t.Fatalf("%s: delivered again: got %d %s %v", step.name, status, reason, err)
-					}
-				}
+				killAt(t, gate, step.name, h.payPal.IPN(payment("I-"+step.name).fields()))
 				drained(t, box)
 				gate.End(syscall.SIGTERM)
 				events := h.shop.got()

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/client/internal/paypaltest"
+	"github.com/donation-dedupe/noted/client/internal/processtest"
 	"github.com/donation-dedupe/noted/client/paypal"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
@@ -309,6 +311,18 @@ func TestListenerGetsMessagesWholeOrNot(t *testing.T) {
 	}
 	if before != 2 || len(l.got()) != before {
 		t.Errorf("the listener got %d messages, then %d, want 2", before, len(l.got()))
+	}
+	// The person books the FIRST donation by hand, and closes the message.
+	output, err := exec.Command(processtest.Built(t, "noted-gateway"), "inbox", "close", person.Row, "-reason", "by hand",
+		"-inbox", h.config.InboxURL, "-ledger", "paypal-live", "-noted", h.config.Noted).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	inState(t, box, inbox.Done, 3)
+	for _, note := range h.notes("paypal-live") {
+		if note.GetState() != client.StateSettled {
+			t.Errorf("Noted holds %v, want it settled", note)
+		}
 	}
 }
 

@@ -15,7 +15,10 @@ import (
 // off, as -admin-listen, means no such listener.
 const off = "off"
 
-var ways = []string{gateway.VerifyBySignature, gateway.VerifyByAPI}
+var (
+	ways  = []string{gateway.VerifyBySignature, gateway.VerifyByAPI}
+	forms = []string{gateway.ForwardEvent, gateway.ForwardOriginal}
+)
 
 // variables are the flags' names in the environment.
 const variables = cmdline.Prefix("GATEWAY_")
@@ -61,6 +64,17 @@ func (s *settings) networkFlags() []cli.Flag {
 			Name:        "noted-ca",
 			Destination: &s.files.ca,
 			Usage:       "`FILE`The CAs of Noted's certificate, PEM, instead of the system's. Turns TLS on.",
+		},
+		&cli.StringFlag{
+			Name:        "noted-cert",
+			Destination: &s.files.cert,
+			Usage: "`FILE`The certificate that names this gateway to a Noted with -tls-client-ca, PEM. Turns TLS on. " +
+				"Each connection reads the file, so that the certificate can be renewed.",
+		},
+		&cli.StringFlag{
+			Name:        "noted-key",
+			Destination: &s.files.key,
+			Usage:       "`FILE`The key of -noted-cert, PEM.",
 		},
 		&cli.BoolFlag{
 			Name:        "noted-plaintext",
@@ -149,10 +163,30 @@ func (s *settings) downstreamFlags() []cli.Flag {
 	c := &s.config
 	return []cli.Flag{
 		&cli.StringFlag{
+			Name:        "forward-as",
+			Destination: &c.ForwardAs,
+			Value:       gateway.ForwardEvent,
+			Validator:   cmdline.OneOf(forms...),
+			Usage: "`FORM`What goes downstream: " + gateway.ForwardEvent + ", one for each donation; or " +
+				gateway.ForwardOriginal + ", PayPal's own message for a listener that you have, if every donation " +
+				"in it is first. " + gateway.ForwardOriginal + " needs -inbox.",
+		},
+		&cli.StringFlag{
+			Name:        "forward-ipn-to",
+			Destination: &c.ForwardIPNTo,
+			Usage: "`URL`The listener that gets PayPal's IPNs with -forward-as=original; off for none: IPNs are " +
+				"then journalled and not noted.",
+		},
+		&cli.StringFlag{
+			Name:        "forward-webhook-to",
+			Destination: &c.ForwardWebhookTo,
+			Usage:       "`URL`The listener that gets PayPal's webhooks with -forward-as=original; off for none.",
+		},
+		&cli.StringFlag{
 			Name:        "forward-to",
 			Destination: &c.ForwardTo,
 			Usage: "`URL`The downstream, which gets each donation: an http(s) URL for a signed POST, or " +
-				"redis://host:port/0?stream=NAME (rediss:// for TLS). Required. Give a password in the environment, " +
+				"redis://host:port/0?stream=NAME (rediss:// for TLS). Required with -forward-as=event. Give a password in the environment, " +
 				"where no list of processes shows it.",
 		},
 		&cli.StringFlag{

@@ -24,6 +24,11 @@ It runs until SIGTERM or SIGINT, and finishes the messages under way. Several ga
 makes the key of an inbox. With -inbox each message is on disk, sealed, before PayPal is answered;
 noted-gateway inbox -help tells how to look into the inbox and work on it.
 
+  noted-gateway check [FLAG…]
+
+asks once about each part that these flags name, and says what is wrong and what to do about it. It takes no message,
+notes nothing and delivers nothing. Exit code 1 means that a part is in trouble.
+
 Flags, each with its variable in the environment; the flag wins:
 
 `,

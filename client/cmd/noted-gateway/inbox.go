@@ -63,7 +63,7 @@ var inboxActs = map[string]func(context.Context, *inboxCommand) error{
 func (i *inboxCommand) flags(env cmdline.Env) cmdline.Settings {
 	shared := slices.DeleteFunc(i.settings.flags(env), func(flag cli.Flag) bool {
 		return !slices.Contains(
-			[]string{"inbox", "inbox-key-file", "ledger", "noted", "noted-token", "noted-ca", "noted-plaintext"},
+			[]string{"inbox", "inbox-key-file", "ledger", "noted", "noted-token", "noted-ca", "noted-cert", "noted-key", "noted-plaintext"},
 			flag.Names()[0],
 		)
 	})

@@ -37,6 +37,8 @@ func run(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.
 	switch {
 	case len(args) > 1 && args[1] == "inbox-key":
 		_, err = fmt.Fprintln(stdout, inbox.NewKeyLine())
+	case len(args) > 1 && args[1] == "check":
+		err = check(ctx, args[1:], env, stdout)
 	case len(args) > 1 && args[1] == "inbox":
 		err = runInbox(ctx, args[1:], env, stdout)
 	default:

@@ -133,6 +133,18 @@ func TestBadUsage(t *testing.T) {
 		{append(good, "-forward-to", "redis://:x@127.0.0.1:1/0?stream=s&pass-hush=1"), []string{"-forward-to"}},
 		{append(good, "-forward-to", "hush:6379/0?stream=s"), []string{"-forward-to"}},
 		{append(good, "-forward-to", "redis://127.0.0.1:1/0"), []string{"-forward-to", "stream"}},
+		{
+			[]string{"-accounts", "a@example.org", "-forward-as", "original", "-forward-unknown"},
+			[]string{
+				"-inbox (GATEWAY_INBOX) is missing", "-forward-ipn-to (GATEWAY_FORWARD_IPN_TO) is missing",
+				"-forward-unknown",
+			},
+		},
+		{append(good, "-forward-as", "original"), []string{"-forward-to (GATEWAY_FORWARD_TO) names", "choose one"}},
+		{append(good, "-forward-as", "mail"), []string{"-forward-as", "event, original"}},
+		{append(good, "-forward-ipn-to", "http://127.0.0.1/?hush"), []string{"-forward-ipn-to", "choose one"}},
+		{append(good, "-noted-key", short), []string{"-noted-cert", "give both"}},
+		{append(good, "-noted-cert", pem, "-noted-key", short), []string{"-noted-cert", "cannot be used"}},
 		{append(good, "-inbox", "sqlite:///tmp/none.db"), []string{"-inbox-key-file", "is missing", "inbox-key"}},
 		{append(good, "-inbox", "sqlite:///tmp/none.db", "-inbox-key-file", short), []string{"-inbox-key-file", "key 1"}},
 		{append(good, "-inbox", "mysql://hush@h/d", "-inbox-key-file", key), []string{"-inbox (GATEWAY_INBOX)", "postgres"}},

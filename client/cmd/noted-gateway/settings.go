@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ type settings struct {
 
 	// These are read into the others.
 	accounts, certHosts, logLevel string
-	files                         struct{ token, ca, certRoots, clientSecret, forwardSecrets, inboxKeys string }
+	files                         struct{ token, ca, cert, key, certRoots, clientSecret, forwardSecrets, inboxKeys string }
 }
 
 // parse reads arguments and environment; it gives no settings if it has printed the help.
@@ -68,7 +69,7 @@ func (s *settings) finish() (wrong []error) {
 			wrong = append(wrong, err)
 		}
 	}
-	if c.ForwardTo == "" {
+	if c.ForwardTo == "" && c.ForwardAs == gateway.ForwardEvent {
 		wrong = append(wrong, cmdline.Usagef("%s: say where donations go: an http(s) URL, or "+
 			"redis://host:port/0?stream=NAME", variables.Both("forward-to")))
 	}
@@ -91,6 +92,11 @@ func (s *settings) reachNoted() (wrong []error) {
 		wrong = append(wrong, cmdline.Usagef("%s: -noted-ca turns TLS on and this turns it off; choose one",
 			variables.Both("noted-plaintext")))
 	}
+	if s.files.cert != "" || s.files.key != "" {
+		if err := s.presentCertificate(); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
 	if token := s.files.token; token != "" {
 		if _, err := readFile("noted-token", token); err != nil { // told now, not at the first donation
 			wrong = append(wrong, err)
@@ -101,6 +107,27 @@ func (s *settings) reachNoted() (wrong []error) {
 		}
 	}
 	return wrong
+}
+
+// presentCertificate lets the gateway present a certificate to Noted. A wrong file is told
+// now, not at the first connection.
+func (s *settings) presentCertificate() error {
+	to, cert, key := &s.config.NotedClient, s.files.cert, s.files.key
+	read := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		return &pair, err
+	}
+	switch _, err := read(nil); {
+	case cert == "" || key == "":
+		return cmdline.Usagef("%s and %s go together; give both", variables.Both("noted-cert"), variables.Both("noted-key"))
+	case err != nil:
+		return cmdline.Usagef("%s: cannot be used with -noted-key: %w", variables.Both("noted-cert"), err)
+	case to.Plaintext:
+		return cmdline.Usagef("%s: -noted-cert turns TLS on and this turns it off; choose one",
+			variables.Both("noted-plaintext"))
+	}
+	to.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetClientCertificate: read}
+	return nil
 }
 
 // readInboxKeys reads the keys that seal the inbox.
@@ -142,6 +169,10 @@ var fieldFlags = map[string]string{
 	"PayPalAPI":          "paypal-api",
 	"PayPalClientID":     "paypal-client-id",
 	"PayPalClientSecret": "paypal-client-secret-file",
+	"ForwardAs":          "forward-as",
+	"ForwardIPNTo":       "forward-ipn-to",
+	"ForwardWebhookTo":   "forward-webhook-to",
+	"ForwardUnknown":     "forward-unknown",
 	"ForwardTo":          "forward-to",
 	"ForwardSecrets":     "forward-secret-file",
 	"ForwardTimeout":     "forward-timeout",
