@@ -230,7 +230,7 @@ async def test_the_end_of_a_hold_is_told_in_time(donation: Donation, address: st
             raise noted.DeadlineExceeded("extending a hold", "", grpc.StatusCode.DEADLINE_EXCEEDED)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("noted.aio.wait_after", lambda tries, error: 0.02)
+        patch.setattr("noted.core.once.wait_after", lambda tries, error: 0.02)
         async with Hanging(address) as client:
             async with client.once(donation, hold=0.6) as turn:
                 assert turn.first

@@ -13,7 +13,7 @@ import pytest
 
 import noted
 from noted import Donation, Event, Evidence, Message, NoteRequest, State, Verdict
-from noted._status import failed, failure
+from noted.core.status import failed, failure
 from noted.errors import REASONS
 
 from .conftest import until

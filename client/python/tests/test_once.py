@@ -205,7 +205,7 @@ def test_the_end_of_a_hold_is_told_in_time(
         raise noted.DeadlineExceeded("extending a hold", "", grpc.StatusCode.DEADLINE_EXCEEDED)
 
     monkeypatch.setattr(client, "extend", hangs)
-    monkeypatch.setattr("noted._once.wait_after", lambda tries, error: 0.02)
+    monkeypatch.setattr("noted.core.once.wait_after", lambda tries, error: 0.02)
     with client.once(donation, hold=0.6) as turn:
         assert turn.first
         end = time.monotonic() + 0.6

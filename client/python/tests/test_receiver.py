@@ -25,9 +25,10 @@ from wsgiref.validate import validator
 import pytest
 
 import noted
-from noted.receiver import Delivery, Receiver, mount, work
-from noted.receiver.refusal import Refusal
-from noted.receiver.webhook import Transmissions
+from noted.core.receiver import work
+from noted.core.receiver.answer import Refusal
+from noted.core.receiver.webhook import Transmissions
+from noted.receiver import Delivery, Receiver, mount
 
 from .authority import NOW, Authority
 from .conftest import until
@@ -341,7 +342,7 @@ def test_what_once_says_is_undecidable() -> None:
         r"((?:[A-Z]\w+, )+[A-Z]\w+ and [A-Z]\w+) would be the answer every time",
         " ".join((noted.Client.once.__doc__ or "").split()),
     )
-    assert set(re.findall(r"[A-Z]\w+", names)) == {error.__name__ for error in work._HOPELESS}
+    assert set(re.findall(r"[A-Z]\w+", names)) == {error.__name__ for error in work.HOPELESS}
 
 
 def test_a_message_that_names_no_receiver(post: Post, books: Books, series: str) -> None:

@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 import noted
-from noted._settings import loopback
+from noted.core.address import loopback
 
 from .authority import Authority
 from .proxy import Proxy

@@ -16,7 +16,8 @@ from typing import Callable, Iterable, Iterator, Optional
 
 import pytest
 
-from noted.receiver.web import Unanswered, fetch
+from noted.core.receiver.web import Unanswered
+from noted.receiver.web import fetch
 
 from .authority import Authority
 from .paypal_stand import Web
@@ -136,7 +137,8 @@ def test_nothing_on_this_machine_is_fetched_through_a_proxy() -> None:
     web.replies["/"] = (200, b"VERIFIED")
     program = """
 import ssl, sys
-from noted.receiver.web import Unanswered, fetch
+from noted.core.receiver.web import Unanswered
+from noted.receiver.web import fetch
 for url in sys.argv[1:]:
     try:
         print(fetch(url, 5, 64, ssl.create_default_context()).body.decode())

@@ -67,9 +67,9 @@ from .types import (
 )
 
 if _TYPE_CHECKING:
-    from ._calls import new_request_id
-    from ._turn import Turn
     from .client import Client
+    from .core.calls import new_request_id
+    from .core.turn import Turn
 
 __all__ = [
     "AlreadySettled", "Client", "DeadlineExceeded", "Donation", "DurabilityNotReached", "Error", "Event", "Evidence", "Existence", "HoldLost",
@@ -89,11 +89,11 @@ def __getattr__(name: str) -> _Any:
 
         return Client
     if name == "Turn":
-        from ._turn import Turn
+        from .core.turn import Turn
 
         return Turn
     if name == "new_request_id":
-        from ._calls import new_request_id
+        from .core.calls import new_request_id
 
         return new_request_id
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

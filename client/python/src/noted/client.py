@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Iterable, Iterator, Optional, Type, TypeVar
+from typing import Iterable, Iterator, Optional, Type
 
 import grpc
 
-from . import _calls, _stream
-from ._calls import Call, Page, Seconds, seconds
-from ._once import Once
-from ._settings import Options, Settings, Token, hold_of_once
-from ._status import failure
+from .channel import Channel
+from .core import calls
+from .core.calls import Seconds, seconds
+from .core.once import Course
+from .core.settings import Options, Settings, Token, hold_of_once
+from .once import Calls, Once
+from .stream import notes
 from .types import Donation, Existence, Message, Note, NoteRequest, NoteResponse, NoteResult, State
-from .v1.noted_pb2_grpc import DedupeServiceStub
-
-Answer = TypeVar("Answer")
 
 
 class Client:
-    """Asks one Noted server, or several behind one name. Any number of threads may use one; a
-    server that forks makes its clients after the fork.
+    """Asks one Noted server, or several behind one name. Any number of threads may share a client.
+    A server that forks makes its clients after the fork.
 
-    It does not connect: the first call does, so a server that is away for the moment is that
-    call's Unavailable. To this machine (127.0.0.1, ::1, localhost, a unix socket) it speaks
-    plaintext, to every other TLS with this machine's certificates, unless told otherwise.
+    The constructor does not connect. The first call does, so an absent server is that call's
+    Unavailable. The client speaks plaintext to this machine (127.0.0.1, ::1, localhost, a unix
+    socket), and TLS with this machine's certificates to every other, unless the arguments say
+    otherwise.
 
-    target          such as "127.0.0.1:50051" or "dns:///noted.internal:50051"
-    timeout         seconds that a call may take, its retries included, where it is given no
-    timeout of its own hold            seconds that once() holds a donation at a time; it is
-    extended while the block runs settle_timeout  seconds that once() tries to settle or release
-    after the block ca              PEM certificates: the server's must be signed by one of them.
-    Turns TLS on. credentials     grpc.ssl_channel_credentials(…), for all else that TLS can do,
-    such as a certificate of one's own plaintext       no TLS, also to another machine. Whoever is
-    between can then read, forge and suppress donations. token           the bearer token, or a
-    function that returns it, so that it can be renewed. Needs TLS, except to this machine.
-    options         gRPC's channel options, which outweigh the client's own
+    target:          such as "127.0.0.1:50051" or "dns:///noted.internal:50051"
+    timeout:         seconds for a call and its retries, where the call has no timeout of its own
+    hold:            seconds of a hold of once(), which extends it while the block runs
+    settle_timeout:  seconds for settling or releasing after the block of once()
+    ca:              PEM certificates; one of them must have issued the server's. Turns TLS on
+    credentials:     grpc.ssl_channel_credentials(…), for everything else of TLS, such as a client
+                     certificate
+    plaintext:       no TLS, even to another machine. Whoever is between can then read, forge and
+                     suppress donations
+    token:           the bearer token, or a function that returns it, so that it can be renewed.
+                     Needs TLS, except to this machine
+    options:         gRPC channel options, which override the client's own
     """
 
     def __init__(
@@ -53,12 +55,11 @@ class Client:
         token: Optional[Token] = None,
         options: Options = (),
     ) -> None:
-        self._settings = Settings(target, timeout, hold, settle_timeout, ca, credentials, plaintext, token, options)
-        if self._settings.credentials is None:
-            self._channel = grpc.insecure_channel(target, options=self._settings.options)
-        else:
-            self._channel = grpc.secure_channel(target, self._settings.credentials, options=self._settings.options)
-        self._stub: Any = DedupeServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        guard = threading.Lock()
+        self._settings = Settings(
+            target, timeout, hold, settle_timeout, ca, credentials, plaintext, token, options, guard
+        )
+        self._channel = Channel(self._settings)
 
     def close(self) -> None:
         """Closes the connection. Calls under way fail."""
@@ -73,41 +74,46 @@ class Client:
         self.close()
 
     def once(self, donation: Donation, message: Optional[Message] = None, *, hold: Optional[Seconds] = None) -> Once:
-        """Runs a block that may process the donation, and sees to it that nobody else does
+        """Runs a block that may process the donation, and keeps other receivers from processing it
         meanwhile:
 
             with client.once(donation, message) as turn:
                 if turn.first:
                     book(turn.note.donation_id, donation)
 
-        It notes with a hold and a fresh request id, extends the hold at every third of it while
-        the block runs, settles when the block has ended, and releases when it has raised (the
-        exception goes on). What can happen, and what to tell PayPal:
+        once() notes with a hold and a new request id, and extends the hold at every third of it
+        while the block runs. It settles when the block ends. It releases when the block raises,
+        and the exception goes on. The outcomes, and the answer to PayPal:
 
-            turn.verdict FIRST       process it; settled at the end of the block
-            200 turn.verdict DUPLICATE   nothing to do: it is done, or was noted before
-            200 turn.verdict HELD        another is processing it; PayPal comes again
-            503 raises Error at with     nothing is known, the block did not run
-            503, or see below raises in the block      released: the next message is FIRST (if
-            even the release fails,    503
-                                     that is logged, and it is FIRST when the hold has run out)
-            raises NotSettled        processed, but the note is not final
-            503, or see below
+            outcome                 meaning                                          answer
+            turn.verdict FIRST      process it; the end of the block settles it      200
+            turn.verdict DUPLICATE  it is done, or was noted before                  200
+            turn.verdict HELD       another receiver is processing it                503
+            with raises an Error    its state is unknown; the block did not run      503, or below
+            the block raises        released: the next message is FIRST              503
+            NotSettled is raised    processed, but the note is not final             503, or below
+
+        If the release fails too, the log says so, and the next message is FIRST when the hold has
+        run out.
 
         InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull would
         be the answer every time: keep the message for a person and answer 200.
 
-        NotSettled has the reason SETTLED_BY_ANOTHER when another attempt has processed the
-        donation too, HOLD_RELEASED or NOTE_NOT_FOUND when an operator intervened: PayPal's next
-        try would be a duplicate, or double it, so answer 200 and tell a person. It has the reason
-        HOLD_LOST when another is at it, and that of an Unavailable when the server was away for
-        longer than settle_timeout: PayPal's next try may be FIRST again, under the same
-        donation_id, and settles it then. A downstream that takes turn.note.donation_id as its
-        idempotency key, and refuses a turn.note.attempt below the last it saw, makes that
-        harmless. The reason's own class is the __cause__. Note that NotSettled is an Error too:
-        catch it first.
+        NotSettled has the reason of the failed settling, and that Error is its __cause__:
+
+            SETTLED_BY_ANOTHER              another attempt has processed the donation too
+            HOLD_RELEASED, NOTE_NOT_FOUND   an operator intervened
+            HOLD_LOST                       another attempt is processing it
+            that of an Unavailable          the server was away for longer than settle_timeout
+
+        After the first three, PayPal's next try would be a duplicate, or would double the
+        donation: answer 200 and tell a person. After the others it may be FIRST again, under the
+        same donation_id, and settles the note then. That is harmless where the downstream takes
+        turn.note.donation_id as its idempotency key and refuses a turn.note.attempt below the
+        last. NotSettled is an Error too: catch it first.
         """
-        return Once(self, donation, message, self._settings.hold if hold is None else hold_of_once(hold))
+        course = Course(donation, message, self._settings.hold if hold is None else hold_of_once(hold), self._settings)
+        return Once(Calls(self.note, self.extend, self.settle, self.release), course)
 
     def note(
         self,
@@ -120,53 +126,52 @@ class Client:
     ) -> NoteResponse:
         """Decides whether the donation has been noted already, and notes it, in one step.
 
-        With a hold, FIRST comes with a receipt, and the caller must settle or release it: once()
-        does that. Without one the note is final at once, and a caller that dies before it has
-        processed the donation has lost it. A program that repeats a note by itself, after a
-        restart for instance, must give the same request_id.
+        With a hold, FIRST comes with a receipt, and the caller must settle or release it, as
+        once() does. Without a hold the note is final at once: if the caller dies before it
+        processes the donation, the donation is lost. A program that repeats a note, for instance
+        after a restart, must give the same request_id.
         """
         request = NoteRequest(donation, message, seconds(hold), request_id)
-        return self._run(_calls.note(_calls.with_request_id(request)), timeout)
+        return self._channel.run(calls.note(calls.with_request_id(request)), timeout)
 
     def notes(self, requests: Iterable[NoteRequest]) -> Iterator[NoteResult]:
-        """Notes many, over one stream: one result for each request, in the order of the requests.
-        An error belongs to that request alone, and is not raised but in its result.
+        """Notes many requests over one stream. The results come in the order of the requests. An
+        error belongs to one request: it is in that result and is not raised.
 
-        The requests are read in a thread of their own, up to 256 ahead of the results. A stream
-        that breaks is opened again, and what was not answered is asked again with the same
-        request_id. After a WrongAnswer the answers behind it may be those to other requests, so
-        what was asked by then is asked again, each by itself. Leaving the loop early ends the
-        stream; whether what was not answered yet has been noted is then unknown.
+        A thread reads the requests, up to 256 ahead of the results. A stream that breaks is
+        opened again, and requests without an answer are asked again with the same request_id.
+        After a WrongAnswer the next answers may belong to other requests, so each request on the
+        stream is asked again by itself. A caller that leaves the loop early ends the stream, and
+        cannot know whether requests without an answer have been noted.
         """
-        return _stream.notes(self, requests)
+        return notes(self._channel, self._settings.budget, requests)
 
     def exists(
         self, donation: Donation, message: Optional[Message] = None, *, timeout: Optional[Seconds] = None
     ) -> Existence:
-        """Decides as note() does, and notes nothing. It is for looking: between a look and a note
-        another caller may come.
+        """Decides as note() does, and notes nothing. Between this call and a note, another caller
+        may note the donation.
         """
-        return self._run(_calls.exists(donation, message), timeout)
+        return self._channel.run(calls.exists(donation, message), timeout)
 
     def settle(self, receipt: str, reason: str = "", *, timeout: Optional[Seconds] = None) -> Note:
-        """Makes the note of a receipt final. Twice is as good as once. SettledByAnother means
-        that the donation has been processed twice.
-        The reason is for the server's audit, where a person settles by hand; a receiver gives
-        none.
+        """Makes the note of a receipt final. A repeat is harmless. SettledByAnother means that the
+        donation has been processed twice. The reason is for the server's audit when a person
+        settles by hand; a receiver gives no reason.
         """
-        return self._run(_calls.settle(receipt, reason), timeout)
+        return self._channel.run(calls.settle(receipt, reason), timeout)
 
     def release(self, receipt: str, reason: str = "", *, timeout: Optional[Seconds] = None) -> Note:
-        """Gives a hold up: the next message of the donation is FIRST again. The reason is for the
-        server's log, without personal data.
+        """Ends a hold: the next message of the donation is FIRST again. The reason is for the
+        server's log and must hold no personal data.
         """
-        return self._run(_calls.release(receipt, reason), timeout)
+        return self._channel.run(calls.release(receipt, reason), timeout)
 
     def extend(self, receipt: str, hold: Seconds, *, timeout: Optional[Seconds] = None) -> Note:
-        """Makes a hold last until now plus hold, even one that has run out, as long as nobody has
-        taken over.
+        """Makes a hold last until now plus hold. That also works after the hold has run out, until
+        another caller takes the donation over.
         """
-        return self._run(_calls.extend(receipt, hold), timeout)
+        return self._channel.run(calls.extend(receipt, hold), timeout)
 
     def list(
         self,
@@ -181,13 +186,13 @@ class Client:
         page_size: int = 0,
         timeout: Optional[Seconds] = None,
     ) -> Iterator[Note]:
-        """Yields every note of the ledger, or of one series, for which all conditions hold, page
-        by page. The timeout bounds each page.
+        """Yields the notes of the ledger, or of one series, that meet all conditions, page by
+        page. The timeout is for each page.
         """
         token = ""
         while True:
-            page: Page = self._run(
-                _calls.page(
+            page = self._channel.run(
+                calls.page(
                     ledger, series_id, state, seen_only_on, transaction_id, noted_after, noted_before, page_size, token
                 ),
                 timeout,
@@ -200,29 +205,8 @@ class Client:
     def forget(
         self, series_id: str, donation_id: str, reason: str, *, ledger: str = "", timeout: Optional[Seconds] = None
     ) -> Note:
-        """Undoes a note and returns it as it was: the next message of the donation is FIRST. It
-        is tried once: after Unavailable, look before asking
-        again, since a repeat would find no note."""
-        return self._run(_calls.forget(series_id, donation_id, reason, ledger), timeout)
-
-    def _run(self, call: Call[Answer], timeout: Optional[Seconds]) -> Answer:
-        """Makes one call, and again while it is UNAVAILABLE. Every request that notes bears a
-        request id, so a repeat of one whose reply was lost
-        gets the same answer again."""
-        deadline = time.monotonic() + (self._settings.timeout if timeout is None else seconds(timeout))
-        rpc, budget, tries = getattr(self._stub, call.rpc), self._settings.budget, 0
-        while True:
-            tries += 1
-            try:
-                response = rpc(
-                    call.request, timeout=max(deadline - time.monotonic(), 0.0), metadata=self._settings.metadata()
-                )
-            except grpc.RpcError as error:
-                failed = failure(call.act, error)
-                wait = budget.wait_after(tries, failed, deadline) if call.repeatable else None
-                if wait is None:
-                    raise failed from error
-                time.sleep(wait)
-            else:
-                budget.succeed()
-                return call.answer(response)
+        """Undoes a note and returns it as it was: the next message of the donation is FIRST. The
+        client does not retry it. After Unavailable, call exists() before you repeat it, because a
+        repeat would find no note.
+        """
+        return self._channel.run(calls.forget(series_id, donation_id, reason, ledger), timeout)

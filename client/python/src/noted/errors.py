@@ -1,15 +1,15 @@
-"""What a call can fail with: one class for each reason in the head of noted.proto, all of them
-subclasses of Error.
+"""The errors of a call: one class for each reason in the head of noted.proto. All are subclasses
+of Error.
 
-On an error nothing is known of the donation: do not process it, and do not take it for a
-duplicate. The one exception is NotSettled: there the donation IS processed.
+After an error the donation's state is unknown: do not process it, and do not take it for a
+duplicate. The exception is NotSettled, after which the donation IS processed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Dict, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Dict, Optional, Tuple, Type, Union
 
 if TYPE_CHECKING:
     from grpc import StatusCode
@@ -17,94 +17,98 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Violation:
-    """One field of a request that the server refused."""
+    """One field that the server refused."""
 
-    field: str  # its path, such as "donation.amount"
-    description: str  # what is wrong with it
+    field: str  # the path of the field, such as "donation.amount"
+    description: str  # the problem with its value
 
 
 class Error(Exception):
-    """A call failed. The exception of gRPC, where there is one, is the __cause__."""
+    """A call failed. Where gRPC raised an exception, it is the __cause__."""
 
     def __init__(
         self,
         act: str,
         message: str,
-        code: Optional[StatusCode] = None,
+        code: Union[StatusCode, str, None] = None,
         reason: str = "",
         retry_after: Optional[timedelta] = None,
         violations: Tuple[Violation, ...] = (),
     ) -> None:
-        why = reason or (code.name if code else "")
-        super().__init__(": ".join(part for part in (act, why, message) if part))
-        self.act = act  # what was being done, such as "noting I-ABC"
-        self.message = message  # what the server, or gRPC, says of it
-        self.code = code  # the gRPC status code; None for what the client itself found
-        self.reason = reason  # of the contract, such as "RATE_LIMITED"; empty for what did not come from Noted, such as a refused connection
-        self.retry_after = retry_after  # how long the server asks to wait, if it does
+        self.code_name = code if isinstance(code, str) else code.name if code else ""
+        super().__init__(": ".join(part for part in (act, reason or self.code_name, message) if part))
+        self.act = act  # the failed act, such as "noting I-ABC"
+        self.message = message  # the text of the server, of gRPC, or of this library
+        self.reason = reason  # the contract's, such as "RATE_LIMITED"; empty for failures from elsewhere
+        self.retry_after = retry_after  # the wait that the server asks for, if it does
         self.violations = violations  # every field that the server refused
+
+    @property
+    def code(self) -> Optional[StatusCode]:
+        """The gRPC status code. None for a failure that this library found itself."""
+        if not self.code_name:
+            return None
+        from grpc import StatusCode  # only here, because noted.paypal must run without gRPC
+
+        return StatusCode[self.code_name]
 
 
 class Unavailable(Error):
-    """Another try may cure it: the server cannot be reached, or says UNAVAILABLE for whichever
-    reason.
-    """
+    """Another try may succeed. The server cannot be reached, or it answered UNAVAILABLE."""
 
 
 class StoreUnavailable(Unavailable):
-    """The store cannot be asked. Nothing was noted."""
+    """The server cannot reach its store. Nothing was noted."""
 
 
 class OutcomeUnknown(Unavailable):
-    """It may have been noted: ask again with the same request_id."""
+    """The donation may have been noted. Ask again with the same request_id."""
 
 
 class DurabilityNotReached(Unavailable):
-    """Fewer replicas than asked for have what the answer rests on: ask again with the same
+    """Too few replicas have the data that the answer depends on. Ask again with the same
     request_id.
     """
 
 
 class StoreWentBack(Unavailable):
-    """The store has lost notes and waits for an operator. Not retried."""
+    """The store has lost notes and waits for its operator. The client does not retry."""
 
 
 class PoolExhausted(Unavailable):
-    """Every connection of the server to the store is in use. Nothing was noted: ask again soon."""
+    """All of the server's connections to the store are in use. Nothing was noted. Ask again soon."""
 
 
 class InvalidRequest(Error):
-    """A field is malformed; violations names all that are. The same request will be refused
-    again.
-    """
+    """Fields are malformed. violations names them all. The same request will be refused again."""
 
 
 class RequestIdReused(Error):
-    """The request_id belongs to another message. Nothing was noted: ask with an id of its own.
-    once() does.
+    """The request_id belongs to another message. Nothing was noted. Ask with a new id, as once()
+    does.
     """
 
 
 class OccurredTooEarly(Error):
-    """occurred_at is older than the notes reach back. Noted cannot decide: keep the message for a
-    person.
+    """occurred_at is older than the oldest note can be. Noted cannot decide. Keep the message for
+    a person.
     """
 
 
 class OccurredTooLate(Error):
-    """occurred_at is further ahead than clocks may disagree. Noted cannot decide: keep the
-    message for a person.
+    """occurred_at is further ahead than clocks may differ. Noted cannot decide. Keep the message
+    for a person.
     """
 
 
 class ReceivedTooEarly(Error):
-    """received_at is older than the notes reach back. Noted cannot decide: keep the message for a
-    person.
+    """received_at is older than the oldest note can be. Noted cannot decide. Keep the message for
+    a person.
     """
 
 
 class HoldLost(Error):
-    """Another attempt has taken over."""
+    """Another attempt has taken the donation over."""
 
 
 class HoldReleased(Error):
@@ -112,45 +116,45 @@ class HoldReleased(Error):
 
 
 class SettledByAnother(Error):
-    """Another attempt has taken over and settled: the donation has been processed twice, if this
-    attempt has processed it too.
+    """Another attempt has taken the donation over and settled it. If this attempt processed it
+    too, it has been processed twice.
     """
 
 
 class AlreadySettled(Error):
-    """This receipt has settled already; it can be neither released nor extended."""
+    """This receipt has settled its note. It can be neither released nor extended."""
 
 
 class StoreUnsuitable(Error):
-    """The store cannot run Noted, such as a Redis that is too old. Nothing was noted, and the
+    """The store cannot run Noted; for example, its Redis is too old. Nothing was noted. The
     operator must act.
     """
 
 
 class NoteNotFound(Error):
-    """The note is forgotten, or never was."""
+    """The note was forgotten, or never existed."""
 
 
 class RateLimited(Error):
-    """The caller is over its rate."""
+    """The caller has exceeded its rate."""
 
 
 class StoreFull(Error):
-    """The store is full; known duplicates are still answered."""
+    """The store is full. The server still answers known duplicates."""
 
 
 class SeriesFull(Error):
-    """The series holds more notes than a real one could: the series id looks like a constant.
+    """The series holds more notes than a real series could. The series id looks like a constant.
     Keep the message for a person.
     """
 
 
 class Overloaded(Error):
-    """The server has too much to do."""
+    """The server is too busy."""
 
 
 class Unauthenticated(Error):
-    """No valid caller: is the token right?"""
+    """The server does not know the caller. Check the token."""
 
 
 class LedgerDenied(Error):
@@ -162,25 +166,25 @@ class VerbDenied(Error):
 
 
 class DeadlineExceeded(Error):
-    """The time for the call was over."""
+    """The call took longer than its timeout."""
 
 
 class Internal(Error):
-    """The server has a fault of its own."""
+    """The server has a fault."""
 
 
 class WrongAnswer(Error):
-    """The answer is about another series, ledger or donation than was asked about.
+    """The answer is about another series, ledger or donation than the request.
 
-    Something between the client and the server mixes answers up, such as gRPC in a process that
-    forked with its connections open. Nothing is known, as with every Error.
+    A proxy mixes answers up, or a process forked with open gRPC connections. As after every Error,
+    the donation's state is unknown.
     """
 
 
 class NotSettled(Error):
-    """once()'s: the donation IS processed, but its note could not be made final; the donation's
-    next message may be FIRST. The reason why is in
-    `reason` and, as an Error, in __cause__."""
+    """once() raises it: the donation IS processed, but its note is not final. The donation's next
+    message may be FIRST. `reason` says why, and the Error itself is the __cause__.
+    """
 
 
 # A test compares the reasons with the head of noted.proto.

@@ -37,7 +37,7 @@ first. Verifying webhooks needs the package cryptography, 42 or later: in a chec
 repository, pip install './client/python[receiver]'.
 """
 
+from ..core.receiver.work import Delivery
 from .app import Receiver, mount
-from .work import Delivery
 
 __all__ = ["Delivery", "Receiver", "mount"]

@@ -1,63 +1,52 @@
-"""The WSGI application, and the settings of it all."""
+"""The WSGI application."""
 
 from __future__ import annotations
 
-import json
-import logging
+import threading
 from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
-from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, Mapping, Optional
 
 from ..client import Client
-from ..paypal import MalformedError, identify_ipn, identify_webhook
-from .ipn import PostBack, receiver_is
-from .refusal import Refusal, again
+from ..core.receiver.answer import Answer, Refusal, taken
+from ..core.receiver.rules import WITHOUT_CRYPTOGRAPHY, Rules, broken, lower_names, refused
+from .ipn import PostBack
 from .work import Process, Undecided, Work
-
-log = logging.getLogger("noted.receiver")
 
 Environ = Dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-# What a 503 says. PayPal has its own schedule; it is for whoever else may ask.
-_RETRY_AFTER = "30"
-
-_CONTENT_TYPES = {"ipn": "application/x-www-form-urlencoded", "webhook": "application/json"}
-
-
-class Answer(NamedTuple):
-    """What PayPal is answered. It wants nothing but the status; a person reads the rest."""
-
-    status: int
-    headers: List[Tuple[str, str]]
-    body: bytes
-
 
 class Receiver:
-    """Takes PayPal's messages. Any number of threads and processes may run one; they behave as
-    one, since what is whose is Noted's to say.
+    """Takes PayPal's messages. Any number of threads and processes may run receivers. They act as
+    one receiver, because Noted decides which of them processes a donation.
 
-    client              a noted.Client
-    process             called once for each donation, with a Delivery; where it raises, PayPal is
-    told to come again undecided           called with a Delivery and the Error for what Noted
-    cannot decide, such as a donation older than its notes; PayPal is answered 200 then, so
-                        keep it for a person
-    ledger              the book that the donations belong to; empty is a ledger too
-    sandbox_ledger      the book that PayPal's tests belong to; None refuses them
-    accounts            the receiver ids and e-mail addresses that are ours; an IPN to another is
-    refused. Empty: there is no path for IPNs. webhook_id          what PayPal's dashboard shows
-    for the webhook; the signature covers it. Empty: there is no path for webhooks.
-    sandbox_webhook_id  the same of the sandbox's dashboard ipn_path            where PayPal posts
-    IPNs to, below where the application is mounted webhook_path        and where webhooks
-    max_body            how many bytes a message may have verify_timeout      seconds that PayPal
-    may take to answer one question: the post-back of an IPN, a certificate with its issuers
-    webhook_max_age     how old a transmission may be: PayPal redelivers for three days
-    ipn_verify_url      where an IPN is posted back to, over https or on this machine, instead of
-    PayPal's, or of its sandbox's for an IPN with test_ipn cert_hosts          the hosts that a
-    certificate may be fetched from, as host or host:port, instead of PayPal's cert_roots
-    PEM certificates: one of them, instead of one of this machine's, must have issued PayPal's, or
-    the issuer between now                 the clock that ages are judged by
+    client:              a noted.Client
+    process:             called once for each donation, with a Delivery. If it raises, PayPal is
+                         told to come again
+    undecided:           called with a Delivery and the Error when Noted cannot decide, such as
+                         for a donation older than its notes. PayPal is answered 200, so keep the
+                         delivery for a person
+    ledger:              the ledger of the donations; empty is a ledger too
+    sandbox_ledger:      the ledger of the sandbox's tests; None refuses them
+    accounts:            the receiver ids and e-mail addresses of our accounts. An IPN to another
+                         account is refused. Empty: there is no path for IPNs
+    webhook_id:          the id of the webhook in PayPal's dashboard, which the signature covers.
+                         Empty: there is no path for webhooks
+    sandbox_webhook_id:  the same of the sandbox's dashboard
+    ipn_path:            where PayPal posts IPNs, below the mount of the application
+    webhook_path:        where PayPal posts webhooks
+    max_body:            the most bytes of a message
+    verify_timeout:      seconds for one question to PayPal: the post-back of an IPN, or a
+                         certificate with its issuers
+    webhook_max_age:     how old a transmission may be; PayPal redelivers for three days
+    ipn_verify_url:      where an IPN is posted back, over https or on this machine. It replaces
+                         PayPal's URL, and the sandbox's for an IPN with test_ipn
+    cert_hosts:          the hosts, as host or host:port, that replace PayPal's for certificates
+    cert_roots:          PEM certificates. One of them, and not one of this machine's, must have
+                         issued PayPal's certificate, or its issuer
+    now:                 the clock for ages
     """
 
     def __init__(
@@ -81,48 +70,35 @@ class Receiver:
         cert_roots: Optional[bytes] = None,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
-        if isinstance(accounts, str):
-            raise ValueError("accounts is one string; give a list of them")
-        if sandbox_webhook_id and sandbox_ledger is None:
-            raise ValueError("sandbox_webhook_id is given and sandbox_ledger is not: tests would have no ledger")
-        if sandbox_ledger is not None and sandbox_ledger == ledger:
-            raise ValueError("ledger and sandbox_ledger are one: tests would count as donations")
-        if not accounts and not webhook_id and not sandbox_webhook_id:
-            raise ValueError("neither accounts nor webhook_id is given: there would be nothing to receive")
-        self._ledger, self._sandbox_ledger, self._max_body = ledger, sandbox_ledger, max_body
-        self._accounts = {account.strip().lower() for account in accounts}
+        self._rules = Rules(
+            ledger, sandbox_ledger, accounts, webhook_id, sandbox_webhook_id, ipn_path, webhook_path, max_body
+        )
         self._work = Work(client, process, undecided)
-        self._paths: Dict[str, str] = {}  # path → channel
-        self._verify: Dict[
-            str, Callable[[Mapping[str, str], bytes], bool]
-        ] = {}  # channel → what verifies it, and says whether it is a test
-        sandbox = sandbox_ledger is not None
+        self._verify: Dict[str, Callable[[Mapping[str, str], bytes], bool]] = {}  # channel → whether it is a test
         if accounts:
-            post_back = PostBack(ipn_verify_url, sandbox, verify_timeout)
-            self._paths[ipn_path] = "ipn"
+            post_back = PostBack(ipn_verify_url, self._rules.sandbox, verify_timeout)
             self._verify["ipn"] = lambda headers, body: post_back.verify(body)
-        if webhook_id or sandbox_webhook_id:
-            ids = [(id, test) for id, test in ((webhook_id, False), (sandbox_webhook_id, True)) if id]
-            self._paths[webhook_path] = "webhook"
+        if self._rules.webhook_ids:
             self._verify["webhook"] = _signature(
-                ids, sandbox, cert_hosts, cert_roots, verify_timeout, webhook_max_age, now
+                self._rules, cert_hosts, cert_roots, verify_timeout, webhook_max_age, now
             )
 
     def receive(self, channel: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Takes one message of the channel "ipn" or "webhook": the headers as they came, and the
-        body's very bytes. It refuses what the WSGI application does,
-        but a message without a Content-Type; a framework that reads bodies should bound them
-        itself.
+        """Takes one message of the channel "ipn" or "webhook", with its headers and the exact
+        bytes of its body. It refuses the same messages as the WSGI application, except one
+        without a Content-Type. A framework that reads bodies should bound them itself.
         """
         try:
-            self._take(channel, {name.lower(): value for name, value in headers.items()}, body)
+            names = lower_names(headers)
+            self._rules.check_message(channel, names, body)
+            test = self._verify[channel](names, body)
+            identified, ours = self._rules.identify(channel, body, test)
+            self._work.do(identified, body, test, ours)
         except Refusal as refusal:
-            log.warning("%s refused with %d, %s: %s", channel, refusal.status, refusal.reason, refusal.text)
-            return _answer(refusal)
+            return refused(channel, refusal)
         except Exception:
-            log.exception("%s: a fault of the receiver's own", channel)
-            return _answer(again("internal", "something went wrong here"))
-        return Answer(200, [("Content-Type", "text/plain"), ("Content-Length", "0")], b"")
+            return broken(channel)
+        return taken()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """The WSGI application."""
@@ -131,75 +107,30 @@ class Receiver:
         return [answer.body]
 
     def _answer(self, environ: Environ) -> Answer:
-        channel = self._paths.get(environ.get("PATH_INFO", ""))
-        if channel is None:
-            paths = " and ".join(self._paths)
-            return _answer(Refusal(404, "not_found", f"there is nothing at this path; PayPal posts to {paths}"))
         try:
+            channel = self._rules.channel(environ.get("PATH_INFO", ""))
             body = self._read(environ, channel)
         except Refusal as refusal:
-            answer = _answer(refusal)
-            return answer._replace(headers=[*answer.headers, ("Allow", "POST")]) if refusal.status == 405 else answer
+            return refusal.answer()
         headers = {
             name[len("HTTP_") :].replace("_", "-"): value for name, value in environ.items() if name.startswith("HTTP_")
         }
         return self.receive(channel, headers, body)
 
     def _read(self, environ: Environ, channel: str) -> bytes:
-        """Takes the body, and no more of it than is allowed."""
-        if environ.get("REQUEST_METHOD") != "POST":
-            raise Refusal(405, "method", "only POST is taken here")
-        _check_kind(channel, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""))
-        length = environ.get("CONTENT_LENGTH") or ""
-        if length.isdigit():
-            self._check_size(int(length))
-            body: bytes = environ["wsgi.input"].read(int(length))
-            if len(body) < int(length):
-                raise Refusal(400, "broken", "the message broke off")
-        elif environ.get("wsgi.input_terminated"):
-            body = environ["wsgi.input"].read(self._max_body + 1)
-        else:
-            raise Refusal(411, "length", "the message must have a Content-Length")
+        """Reads the body, never more of it than is allowed."""
+        kind, encoding = environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", "")
+        self._rules.check_request(channel, environ.get("REQUEST_METHOD", ""), kind, encoding)
+        declared, terminated = environ.get("CONTENT_LENGTH") or "", bool(environ.get("wsgi.input_terminated"))
+        length = self._rules.length(declared, terminated)
+        body: bytes = environ["wsgi.input"].read(self._rules.max_body + 1 if length is None else length)
+        if length is not None and len(body) < length:
+            raise Refusal(400, "broken", "the message broke off")
         return body
-
-    def _check_size(self, length: int) -> None:
-        if length > self._max_body:
-            raise Refusal(413, "too_large", f"the message has more than {self._max_body} bytes")
-
-    def _take(self, channel: str, headers: Mapping[str, str], body: bytes) -> None:
-        if channel not in self._verify:
-            raise Refusal(404, "not_found", f"{channel} is not received here")
-        _check_kind(channel, headers.get("content-type", _CONTENT_TYPES[channel]), headers.get("content-encoding", ""))
-        self._check_size(len(body))
-        if not body:
-            raise Refusal(400, "malformed", "the body is empty")
-        test = self._verify[channel](headers, body)
-        try:
-            identified = identify_ipn(body) if channel == "ipn" else identify_webhook(body)
-        except MalformedError as error:
-            raise Refusal(400, "malformed", str(error)) from error
-        for warning in identified.warnings:
-            log.warning("%s %s: %s", channel, identified.type, warning)
-        # The signature of a webhook covers the id of ours: PayPal sends it nothing of
-        # another account.
-        ours = receiver_is(body, self._accounts) if channel == "ipn" else True
-        if ours is False:
-            raise Refusal(403, "foreign", "the message is about an account that is not ours")
-        ledger = self._sandbox_ledger if test else self._ledger
-        assert ledger is not None, "the verifiers refuse tests where there is no ledger for them"
-        self._work.do(identified.in_ledger(ledger), body, test, ours)
-
-
-def _check_kind(channel: str, content_type: str, encoding: str) -> None:
-    if content_type.partition(";")[0].strip().lower() != _CONTENT_TYPES[channel]:
-        raise Refusal(415, "content_type", f"the Content-Type must be {_CONTENT_TYPES[channel]}")
-    if encoding:
-        raise Refusal(415, "content_type", "a Content-Encoding is not taken: the bytes are verified as they come")
 
 
 def _signature(
-    ids: List[Tuple[str, bool]],
-    sandbox: bool,
+    rules: Rules,
     hosts: Optional[Collection[str]],
     roots: Optional[bytes],
     timeout: float,
@@ -207,27 +138,18 @@ def _signature(
     now: Callable[[], datetime],
 ) -> Callable[[Mapping[str, str], bytes], bool]:
     try:
-        from .certificates import HOSTS, Certificates
+        from ..core.receiver.webhook import Signatures
+        from .certificates import Certificates
         from .webhook import Signature
     except ImportError as error:
-        raise ImportError(
-            "verifying webhooks needs the package cryptography, 42 or later: install it, or install this library "
-            "from a checkout of its repository with pip install './client/python[receiver]'"
-        ) from error
-    return Signature(ids, sandbox, Certificates(hosts or HOSTS, roots, timeout), max_age, now).verify
-
-
-def _answer(refusal: Refusal) -> Answer:
-    body = json.dumps({"error": refusal.text, "reason": refusal.reason}).encode() + b"\n"
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-    if refusal.status == 503:
-        headers.append(("Retry-After", _RETRY_AFTER))
-    return Answer(refusal.status, headers, body)
+        raise ImportError(WITHOUT_CRYPTOGRAPHY) from error
+    signatures = Signatures(rules.webhook_ids, rules.sandbox, max_age, now, threading.Lock())
+    return Signature(signatures, Certificates(hosts, roots, timeout)).verify
 
 
 def mount(application: Application, prefix: str, receiver: Application) -> Application:
-    """A WSGI application that is the receiver below the prefix, such as "/paypal", and the other
-    one elsewhere.
+    """A WSGI application that gives paths below the prefix, such as "/paypal", to the receiver,
+    and all others to the application.
     """
     prefix = "/" + prefix.strip("/")
 

@@ -1,6 +1,4 @@
-"""What the verifiers fetch, with urllib: bounded in time and size, and without following anybody
-elsewhere.
-"""
+"""Fetches over HTTP with urllib, bounded in time and size. Redirects are not followed."""
 
 from __future__ import annotations
 
@@ -12,29 +10,11 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, Optional
 from urllib.parse import urlsplit
 
-from .._settings import this_machine
-
-
-class Reply(NamedTuple):
-    status: int
-    body: bytes
-
-
-class Unanswered(Exception):
-    """There was no reply; why, without anything of the message."""
-
-
-def confidential(url: str) -> bool:
-    """Whether nobody between can read or change what goes to a URL: https, or this machine."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    host = parts.hostname or ""
-    return host != "" and (parts.scheme == "https" or parts.scheme == "http" and this_machine(host))
+from ..core.address import this_machine
+from ..core.receiver.web import Reply, Unanswered
 
 
 def fetch(
@@ -45,14 +25,14 @@ def fetch(
     post: Optional[bytes] = None,
     headers: Optional[Dict[str, str]] = None,
 ) -> Reply:
-    """The status and the body of a reply; a body that is longer than most is cut. The timeout is
-    for all of it, but for the resolver of names.
+    """The status and the body of a reply. A body longer than most is cut. The timeout covers all
+    but the resolution of the host's name.
     """
     until = time.monotonic() + timeout
     try:
         handlers: List[urllib.request.BaseHandler] = [_NoRedirect(), _Plain(until), _TLS(until, context)]
         if this_machine(urlsplit(url).hostname or ""):
-            handlers.append(urllib.request.ProxyHandler({}))  # the environment's is for what is elsewhere
+            handlers.append(urllib.request.ProxyHandler({}))  # the environment's proxy is for other hosts
         request = urllib.request.Request(url, data=post, headers={"User-Agent": "noted-receiver", **(headers or {})})
         with urllib.request.build_opener(*handlers).open(request, timeout=timeout) as response:
             return Reply(response.status, response.read(most))
@@ -78,8 +58,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-# A socket's timeout begins anew with each byte that arrives, so before each step it is
-# set to what is left.
+# A socket's timeout begins anew with each byte that arrives. Each step therefore sets it to
+# the time that is left.
 
 
 def _left(until: float) -> float:
@@ -153,8 +133,8 @@ class _Received(io.RawIOBase):
 
 
 def _connect(host: str, port: int, until: float) -> socket.socket:
-    """Tries the addresses of a host, each within its share of what is left: the first may be one
-    that swallows everything.
+    """Tries the addresses of a host, each within its share of the time that is left, because the
+    first may be an address that never answers.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for i, (*_, address) in enumerate(found):

@@ -1,8 +1,8 @@
-"""From what gRPC raises to the errors of this package.
+"""From a gRPC failure to an error of this package.
 
-The details of a status are read here by hand, thirty lines, because the package that has their
-classes (grpcio-status) pins protobuf more tightly than this library does, and a receiver must run
-on what its machine has.
+Thirty lines here parse the details of a status. The package grpcio-status has classes for them,
+but it pins protobuf more tightly than this library does, and a receiver must run with the
+protobuf of its machine.
 """
 
 from __future__ import annotations
@@ -10,19 +10,48 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Dict, Iterator, Optional, Tuple, Type, Union
 
-import grpc
+from ..errors import REASONS, DeadlineExceeded, Error, InvalidRequest, Unavailable, Violation
 
-from .errors import REASONS, DeadlineExceeded, Error, InvalidRequest, Unavailable, Violation
+_DOMAIN = "noted.v1"  # reasons of other domains are ignored
 
-_DOMAIN = "noted.v1"  # a reason of another domain is not ours to read
-_CODES: Dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+# The names of gRPC's status codes, by number. A test compares them with grpc.StatusCode.
+CODES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+
+# Codes that need no reason, such as a proxy's.
+_BY_CODE: Dict[str, Type[Error]] = {
+    "INVALID_ARGUMENT": InvalidRequest,
+    "UNAVAILABLE": Unavailable,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+}
 
 
-def failure(act: str, error: grpc.RpcError) -> Error:
-    """The error of a call that failed while doing act."""
-    code, message = error.code(), error.details() or ""
+def failure(act: str, raised: Any) -> Error:
+    """The error of a call that raised a grpc.RpcError, which becomes its __cause__. An Error is
+    returned as it is.
+    """
+    if isinstance(raised, Error):
+        return raised
+    code, message = raised.code(), raised.details() or ""
     reason, retry_after, violations = "", None, []
-    for kind, value in _details(error):
+    for kind, value in _details(raised):
         try:
             if kind == "google.rpc.ErrorInfo":
                 info = {number: content for number, content in _fields(value)}
@@ -36,39 +65,32 @@ def failure(act: str, error: grpc.RpcError) -> Error:
                     violation = dict(_fields(_bytes(content)))
                     violations.append(Violation(_text(violation.get(1, b"")), _text(violation.get(2, b""))))
         except (ValueError, IndexError, OverflowError):
-            continue  # a detail that cannot be read takes nothing from the rest
-    return make(act, message, code, reason, retry_after, tuple(violations))
+            continue  # the other details are still of use
+    error = make(act, message, code.name if code else "", reason, retry_after, tuple(violations))
+    error.__cause__ = raised
+    return error
 
 
 def failed(act: str, code: int, message: str, reason: str) -> Error:
-    """The error of one answer of a stream, which carries its reason beside the code and not in
-    details.
-    """
-    return make(act, message, _CODES.get(code, grpc.StatusCode.UNKNOWN), reason)
+    """The error of one answer on a stream, which has its reason in a field and not in details."""
+    return make(act, message, CODES[code] if 0 <= code < len(CODES) else "UNKNOWN", reason)
 
 
 def make(
     act: str,
     message: str,
-    code: grpc.StatusCode,
+    code: str,
     reason: str = "",
     retry_after: Optional[timedelta] = None,
     violations: Tuple[Violation, ...] = (),
 ) -> Error:
-    # The codes that say enough without a reason, such as those of a proxy between.
-    by_code: Dict[grpc.StatusCode, Type[Error]] = {
-        grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
-        grpc.StatusCode.UNAVAILABLE: Unavailable,
-        grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-    }
-    kind = REASONS.get(reason) or by_code.get(code, Error)
+    kind = REASONS.get(reason) or _BY_CODE.get(code, Error)
     return kind(act, message, code, reason, retry_after, violations)
 
 
-def _details(error: grpc.RpcError) -> Iterator[Tuple[str, bytes]]:
-    """The details of a google.rpc.Status, as the name of each message and its bytes."""
-    metadata: Any = error.trailing_metadata() or ()
-    for key, value in metadata:
+def _details(error: Any) -> Iterator[Tuple[str, bytes]]:
+    """The details of a google.rpc.Status: the name of each message, and its bytes."""
+    for key, value in error.trailing_metadata() or ():
         if key != "grpc-status-details-bin":
             continue
         try:
@@ -84,9 +106,7 @@ _Content = Union[int, bytes]
 
 
 def _fields(message: bytes) -> Iterator[Tuple[int, _Content]]:
-    """The fields of a protobuf message, by number; varints and bytes, which is all that these
-    messages have.
-    """
+    """The fields of a protobuf message by number. These messages hold only varints and bytes."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
@@ -99,7 +119,7 @@ def _fields(message: bytes) -> Iterator[Tuple[int, _Content]]:
             yield key >> 3, message[at : at + content]
             at += content
         else:
-            raise ValueError("a field of a kind that is not expected")
+            raise ValueError("a field of an unexpected wire type")
 
 
 def _varint(message: bytes, at: int) -> Tuple[int, int]:
@@ -114,7 +134,7 @@ def _varint(message: bytes, at: int) -> Tuple[int, int]:
 
 def _bytes(content: _Content) -> bytes:
     if not isinstance(content, bytes):
-        raise ValueError("a number where bytes belong")
+        raise ValueError("a number instead of bytes")
     return content
 
 

@@ -1,6 +1,4 @@
-"""The calls of the contract, for the blocking client and for asyncio's: what is asked, and what
-is made of the answer.
-"""
+"""The calls of the contract: the request of each, and the meaning of its answer."""
 
 from __future__ import annotations
 
@@ -9,12 +7,11 @@ import secrets
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Generic, List, NamedTuple, Optional, Tuple, TypeVar, Union
 
-import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from .errors import WrongAnswer
-from .types import (
+from ..errors import WrongAnswer
+from ..types import (
     Donation,
     Event,
     Evidence,
@@ -27,7 +24,7 @@ from .types import (
     State,
     Verdict,
 )
-from .v1 import noted_pb2 as pb
+from ..v1 import noted_pb2 as pb
 
 Seconds = Union[float, timedelta]
 
@@ -36,15 +33,17 @@ Answer = TypeVar("Answer")
 
 @dataclasses.dataclass(frozen=True)
 class Call(Generic[Answer]):
-    act: str  # what is being done, for errors, in the gerund
-    rpc: str
+    """One call of the contract, ready to be made."""
+
+    act: str  # for errors, in the gerund, such as "noting I-ABC"
+    rpc: str  # its name in the contract
     request: Any
-    answer: Callable[[Any], Answer]
-    repeatable: bool = True
+    answer: Callable[[Any], Answer]  # from the contract's response to the caller's value
+    repeatable: bool = True  # whether it may be tried again
 
 
 class Page(NamedTuple):
-    """One page of a listing: it may be short or empty and still not be the last, which has no
+    """One page of a listing. A short or empty page is not always the last. The last page has no
     next_page_token.
     """
 
@@ -53,8 +52,8 @@ class Page(NamedTuple):
 
 
 def new_request_id() -> str:
-    """An id for NoteRequest.request_id. It is random, since whoever knows it can make the
-    receipt.
+    """A new id for NoteRequest.request_id. It is random, because a stranger who knows it can make
+    the receipt.
     """
     return secrets.token_hex(16)
 
@@ -130,11 +129,10 @@ def forget(series_id: str, donation_id: str, reason: str, ledger: str) -> Call[N
 
 
 def check_note(act: str, ledger: str, series_id: str, note: Any, donation_id: str = "") -> None:
-    """Refuses a note of another ledger or series than was asked about, or another than the one
-    that is known.
+    """Refuses a note of another ledger, series or donation than the request named.
 
-    gRPC in a process that forked with its connections open has been seen to hand out the answer
-    to another's question.
+    A process that forks with open gRPC connections can receive the answer to the request of
+    another process.
     """
     about = note.donation
     if (about.ledger, about.series_id) != (ledger, series_id):
@@ -143,9 +141,9 @@ def check_note(act: str, ledger: str, series_id: str, note: Any, donation_id: st
         got = f"donation {note.donation_id}"
     else:
         return
-    message = f"the answer is about {got}, so nothing is known"
-    remedy = "look for what mixes answers up between here and the server"
-    raise WrongAnswer(act, f"{message}; {remedy}", grpc.StatusCode.INTERNAL)
+    message = f"the answer is about {got}, so nothing is known of the donation"
+    remedy = "find the proxy or the forked process that mixes answers up"
+    raise WrongAnswer(act, f"{message}; {remedy}", "INTERNAL")
 
 
 def seconds(duration: Seconds) -> float:

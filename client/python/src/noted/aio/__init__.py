@@ -1,0 +1,7 @@
+"""The same client for asyncio: `await client.note(…)`, `async with client.once(…) as turn`,
+`async for note in client.list()`.
+"""
+
+from .client import Client
+
+__all__ = ["Client"]
