@@ -5,7 +5,7 @@ forked process does.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Iterator, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Sequence, Tuple
 
 import grpc
 
@@ -45,6 +45,7 @@ class Peer:
 
     def __init__(self, target: str) -> None:
         self.change: Callable[[str, Any, Any], object] = nothing
+        self.left: List[float] = []  # the seconds that each request had left when it arrived
         self._channel = grpc.insecure_channel(target)
         self._stub: Any = DedupeServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._server = grpc.server(ThreadPoolExecutor(32))
@@ -68,6 +69,7 @@ class Peer:
             yield pb.NoteDonationsResponse(response=answer)
 
     def _answer(self, name: str, rpc: str, request: Any, context: Any) -> Any:
+        self.left.append(context.time_remaining())
         try:
             answer = getattr(self._stub, rpc)(request)
             self.change(name, request, answer)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from typing import Any, AsyncIterator, Callable, Coroutine, Iterator, List, Tuple
+from typing import Any, AsyncIterator, Callable, Coroutine, Iterator, List
 
 import grpc
 import pytest
@@ -110,7 +110,7 @@ async def test_a_cancellation_goes_on_where_settling_fails(donation: Donation, a
         def emit(self, record: logging.LogRecord) -> None:
             told.append(record.getMessage())
 
-    keep, handled = Keep(logging.ERROR), []
+    keep, handled, leaving = Keep(logging.ERROR), [], asyncio.Event()
     logging.getLogger("noted").addHandler(keep)
     async with Client(proxy.address, settle_timeout=0.7) as far:
 
@@ -119,17 +119,16 @@ async def test_a_cancellation_goes_on_where_settling_fails(donation: Donation, a
                 async with far.once(donation) as turn:
                     assert turn.first
                     proxy.down()
+                    leaving.set()  # nothing else runs until settling waits
             except noted.NotSettled:
                 handled.append(True)
             await asyncio.sleep(60)
 
         task = asyncio.ensure_future(process())
-        await asyncio.sleep(0.3)
+        await leaving.wait()
         task.cancel()
-        asked = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(task, 10)
-        assert time.monotonic() - asked < 5
+            await task
     logging.getLogger("noted").removeHandler(keep)
     assert not handled and len(told) == 1 and "processed, but not settled" in told[0]
 
@@ -220,32 +219,31 @@ async def test_the_hold_is_extended_and_lost(donation: Donation, address: str, p
 
 
 @in_a_loop
-async def test_the_end_of_a_hold_is_told_in_time(donation: Donation, address: str, proxy: Proxy) -> None:
-    tried: List[Tuple[float, float]] = []
+async def test_the_end_of_a_hold_is_told(donation: Donation, address: str, proxy: Proxy) -> None:
+    """Although the loop stands still, or every extension hangs for the time that it is given."""
+    tried: List[float] = []
 
     class Hanging(Client):
         async def extend(self, receipt: str, hold: Any, *, timeout: Any = None) -> noted.Note:
-            tried.append((time.monotonic(), timeout))
+            tried.append(timeout)
             await asyncio.sleep(timeout)
             raise noted.DeadlineExceeded("extending a hold", "", grpc.StatusCode.DEADLINE_EXCEEDED)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("noted.core.once.wait_after", lambda tries, error: 0.02)
-        async with Hanging(address) as client:
-            async with client.once(donation, hold=0.6) as turn:
-                assert turn.first
-                end = time.monotonic() + 0.6
+    async with Hanging(address) as client:
+        async with client.once(donation, hold=0.6) as turn:
+            assert turn.first
+            time.sleep(0.6)  # the loop stands still
+            with pytest.raises(noted.Error, match="ran out"):
                 turn.check()
-                time.sleep(0.6)  # the loop stands still
-                with pytest.raises(noted.Error, match="ran out"):
+        async with client.once(Donation(donation.series_id + "x"), hold=0.6) as turn:
+            assert turn.first
+            with pytest.raises(noted.Error, match="ran out"):
+                while True:
                     turn.check()
-            async with client.once(Donation(donation.series_id + "x"), hold=0.6) as turn:
-                assert turn.first
-                end = time.monotonic() + 0.6
-                await asyncio.sleep(0.6)
-                with pytest.raises(noted.Error, match="ran out"):
-                    turn.check()
-    assert len(tried) > 2 and max(at + timeout for at, timeout in tried) <= end
+                    await asyncio.sleep(0.02)
+            while not tried:
+                await asyncio.sleep(0.02)
+    assert max(tried) <= 0.1, "a try has a sixth of the hold"
 
 
 @in_a_loop
@@ -280,10 +278,8 @@ async def test_calls_and_errors(donation: Donation, address: str, proxy: Proxy) 
         with pytest.raises(noted.InvalidRequest):
             await client.note(Donation("an id"))
     async with Client("127.0.0.1:1") as client:
-        asked = time.monotonic()
         with pytest.raises(noted.Unavailable):
             await client.note(donation, timeout=0.5)
-        assert time.monotonic() - asked < 1.5
 
 
 @in_a_loop

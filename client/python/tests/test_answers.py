@@ -273,6 +273,33 @@ def test_no_block_runs_for_a_reason(
     assert calls == ["NoteDonation"], "it would say the same again"
 
 
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_all_tries_have_one_deadline(
+    peer: Peer, donation: Donation, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server sees how long each try may last: less by the wait before it. gRPC rounds a timeout
+    up to 10 ms, and sends the last one again where the two differ by less than 3 %.
+    """
+    monkeypatch.setattr("noted.core.retry.wait_after", lambda tries, error: 0.4)
+
+    def fail(rpc: str, request: Any, answer: Any) -> None:
+        raise Trouble(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+
+    async def ask() -> None:
+        async with noted.aio.Client(peer.address, timeout=9) as client:
+            await client.note(donation)
+
+    peer.change = fail
+    with pytest.raises(noted.StoreUnavailable):
+        if kind == "asyncio":
+            asyncio.run(ask())
+        else:
+            with noted.Client(peer.address, timeout=9) as far:
+                far.note(donation)
+    assert len(peer.left) == 4
+    assert all(left <= 9.01 - 0.4 * waits for waits, left in enumerate(peer.left)), peer.left
+
+
 def test_a_store_that_is_unsuitable_at_settling(peer: Peer, far: noted.Client, donation: Donation) -> None:
     def fail(rpc: str, request: Any, answer: Any) -> None:
         if rpc == "SettleDonation":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import uuid
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Iterator, List
@@ -92,20 +91,16 @@ def test_a_time_without_a_zone_is_refused() -> None:
 
 def test_a_store_that_is_away(start: Callable[..., str], donation: Donation) -> None:
     with noted.Client(start("-redis", "redis://127.0.0.1:1"), timeout=1) as client:
-        asked = time.monotonic()
         with pytest.raises(noted.StoreUnavailable) as raised:
             client.note(donation)
-        assert time.monotonic() - asked < 2
         assert raised.value.retry_after is not None and raised.value.retry_after > timedelta(0)
         assert isinstance(raised.value, noted.Unavailable)
 
 
 def test_nobody_listens(donation: Donation) -> None:
     with noted.Client("127.0.0.1:1") as client:
-        asked = time.monotonic()
         with pytest.raises(noted.Unavailable) as raised:
             client.exists(donation, timeout=0.5)
-        assert time.monotonic() - asked < 1.5
         assert raised.value.reason == ""
 
 

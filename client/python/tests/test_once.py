@@ -6,7 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional
 
 import grpc
 import pytest
@@ -152,8 +152,6 @@ def test_settling_gives_up_in_the_end(proxy: Proxy, donation: Donation) -> None:
             with far.once(donation) as turn:
                 assert turn.first
                 proxy.down()
-                asked = time.monotonic()
-        assert time.monotonic() - asked < 3
         assert isinstance(raised.value.__cause__, noted.Unavailable)
 
 
@@ -191,29 +189,21 @@ def test_a_lost_hold_raises(proxy: Proxy, client: noted.Client, donation: Donati
     assert isinstance(raised.value.__cause__, noted.SettledByAnother if settled else noted.HoldLost)
 
 
-def test_the_end_of_a_hold_is_told_in_time(
-    client: noted.Client, donation: Donation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From then on another may be first, so no attempt at an extension may outlast the hold, and
-    check() does not wait for one.
-    """
-    tried: List[Tuple[float, float]] = []
+def test_the_end_of_a_hold_is_told(client: noted.Client, donation: Donation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although every extension hangs for the time that it is given. test_core.py has the times."""
+    tried: List[float] = []
 
     def hangs(receipt: str, hold: float, *, timeout: float) -> None:
-        tried.append((time.monotonic(), timeout))
+        tried.append(timeout)
         time.sleep(timeout)
         raise noted.DeadlineExceeded("extending a hold", "", grpc.StatusCode.DEADLINE_EXCEEDED)
 
     monkeypatch.setattr(client, "extend", hangs)
-    monkeypatch.setattr("noted.core.once.wait_after", lambda tries, error: 0.02)
     with client.once(donation, hold=0.6) as turn:
         assert turn.first
-        end = time.monotonic() + 0.6
-        turn.check()
-        time.sleep(end - time.monotonic())
-        with pytest.raises(noted.Error, match="ran out"):
-            turn.check()
-    assert len(tried) > 2 and max(at + timeout for at, timeout in tried) <= end
+        until(lambda: "ran out" in _loss(turn))
+        until(lambda: tried)
+    assert max(tried) <= 0.1, "a try has a sixth of the hold"
 
 
 def test_a_hold_that_ends_under_an_extension(
@@ -235,15 +225,15 @@ def test_a_hold_that_ends_under_an_extension(
         with pytest.raises(noted.Error, match="ran out"):
             turn.check()
         over.set()  # nobody has taken over, so it is ours again
-        until(lambda: not _lost(turn))
+        until(lambda: not _loss(turn))
 
 
-def _lost(turn: noted.Turn) -> bool:
+def _loss(turn: noted.Turn) -> str:
     try:
         turn.check()
-    except noted.Error:
-        return True
-    return False
+    except noted.Error as error:
+        return str(error)
+    return ""
 
 
 def test_an_extension_that_is_refused_is_a_loss(client: noted.Client, donation: Donation) -> None:
@@ -262,11 +252,7 @@ def test_a_client_that_is_closed_in_the_middle(address: str, donation: Donation)
     client = noted.Client(address)
     turn = client.once(donation, hold=0.6).__enter__()
     client.close()
-    with pytest.raises(noted.Error, match="closed"):
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            turn.check()
-            time.sleep(0.02)
+    until(lambda: "closed" in _loss(turn))
 
 
 class Token:
