@@ -25,7 +25,9 @@ WEBHOOK_ID = "8PT597110X687430LKGECATA"
 
 
 class Web:
-    """A web server: path → (status, body), after a pause in seconds; what was posted is kept."""
+    """A web server: path → (status, body), after a pause in seconds; what was posted is
+    kept.
+    """
 
     def __init__(self, tls: Optional[ssl.SSLContext] = None) -> None:
         self.replies: Dict[str, Tuple[int, bytes]] = {}

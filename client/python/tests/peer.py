@@ -1,5 +1,5 @@
-"""A gRPC server in front of the real one: it changes what that answers, as a broken proxy or a
-forked process does.
+"""A gRPC server in front of the real one: it changes what that answers, as a broken proxy
+or a forked process does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ class Trouble(Exception):
         self.code, self.reason = code, reason
 
     def metadata(self) -> Sequence[Tuple[str, bytes]]:
-        """A google.rpc.Status with an ErrorInfo in it, made by hand as the library reads it."""
+        """A google.rpc.Status with an ErrorInfo in it, made by hand as the library reads
+        it.
+        """
         info = _field(1, self.reason) + _field(2, "noted.v1")
         detail = _field(1, "type.googleapis.com/google.rpc.ErrorInfo") + _field(2, info)
         status = bytes([1 << 3, self.code.value[0]]) + _field(2, self.reason) + _field(3, detail)
@@ -39,8 +41,8 @@ def nothing(rpc: str, request: Any, answer: Any) -> None:
 
 
 class Peer:
-    """Asks the real server, and hands the RPC's name, the request and the answer to change, which
-    may raise Trouble.
+    """Asks the real server, and hands the RPC's name, the request and the answer to change,
+    which may raise Trouble.
     """
 
     def __init__(self, target: str) -> None:

@@ -10,6 +10,8 @@ ROOT = PROJECT.parent.parent  # of the repository
 
 
 def payloads() -> Optional[Path]:
-    """The bodies that PayPal really sent; they lie beside the repository, where they lie at all."""
+    """The bodies that PayPal really sent; they lie beside the repository, where they lie at
+    all.
+    """
     folder = ROOT.parent / "shared" / "payloads"
     return folder if folder.is_dir() else None

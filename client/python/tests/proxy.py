@@ -1,5 +1,5 @@
-"""A TCP proxy before the real server, for what networks do: swallow a reply, cut a connection,
-refuse one.
+"""A TCP proxy before the real server, for what networks do: swallow a reply, cut a
+connection, refuse one.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import List, Optional
 
 
 class Proxy:
-    """Passes bytes on until it is told otherwise. With a TLS context it ends TLS itself, as a
-    load balancer does.
+    """Passes bytes on until it is told otherwise. With a TLS context it ends TLS itself, as
+    a load balancer does.
     """
 
     def __init__(self, target: str, tls: Optional[ssl.SSLContext] = None) -> None:

@@ -23,8 +23,8 @@ def codes() -> Dict[str, grpc.StatusCode]:
 
 
 def fail(rpc: str, reason: str) -> Callable[[str, Any, Any], None]:
-    """What a Peer does to answer the RPC so. What is left to a person has a series of its own,
-    and goes through.
+    """What a Peer does to answer the RPC so. What is left to a person has a series of its
+    own, and goes through.
     """
 
     def change(name: str, request: Any, answer: Any) -> None:
@@ -38,8 +38,8 @@ def fail(rpc: str, reason: str) -> Callable[[str, Any, Any], None]:
 
 
 def before_processing(readme: str, reason: str) -> Tuple[int, bool]:
-    """What the table answers to an error that left the donation undecided, and whether a person
-    gets it.
+    """What the table answers to an error that left the donation undecided, and whether a
+    person gets it.
     """
     named, answer = _row(readme, "OccurredTooEarly")
     return _answer(answer if _name(reason) in named else _row(readme, "any other `noted.Error`")[1])
@@ -52,8 +52,8 @@ def after_processing(readme: str, reason: str) -> Tuple[int, bool]:
 
 
 def patience(expected: Tuple[int, bool]) -> float:
-    """How many seconds a client may try to settle: what is tried again and again ends in a 503
-    anyhow.
+    """How many seconds a client may try to settle: what is tried again and again ends in a
+    503 anyhow.
     """
     return 15.0 if expected[0] == 200 else 0.3
 

@@ -101,8 +101,8 @@ async def test_settling_is_finished_in_spite_of_a_cancellation(donation: Donatio
 
 @in_a_loop
 async def test_a_cancellation_goes_on_where_settling_fails(donation: Donation, address: str, proxy: Proxy) -> None:
-    """Or a task that handles NotSettled would never hear of its cancellation; what it would have
-    heard is in the log.
+    """Or a task that handles NotSettled would never hear of its cancellation; what it would
+    have heard is in the log.
     """
     told: List[str] = []
 
@@ -220,7 +220,9 @@ async def test_the_hold_is_extended_and_lost(donation: Donation, address: str, p
 
 @in_a_loop
 async def test_the_end_of_a_hold_is_told(donation: Donation, address: str, proxy: Proxy) -> None:
-    """Although the loop stands still, or every extension hangs for the time that it is given."""
+    """Although the loop stands still, or every extension hangs for the time that it is
+    given.
+    """
     tried: List[float] = []
 
     class Hanging(Client):

@@ -1,5 +1,5 @@
-"""Answers about something else than was asked about, and what is asked: before a server that
-answers wrongly.
+"""Answers about something else than was asked about, and what is asked: before a server
+that answers wrongly.
 """
 
 from __future__ import annotations
@@ -277,8 +277,8 @@ def test_no_block_runs_for_a_reason(
 def test_all_tries_have_one_deadline(
     peer: Peer, donation: Donation, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server sees how long each try may last: less by the wait before it. gRPC rounds a timeout
-    up to 10 ms, and sends the last one again where the two differ by less than 3 %.
+    """The server sees how long each try may last: less by the wait before it. gRPC rounds a
+    timeout up to 10 ms, and sends the last one again where the two differ by less than 3 %.
     """
     monkeypatch.setattr("noted.core.retry.wait_after", lambda tries, error: 0.4)
 
@@ -314,8 +314,8 @@ def test_a_store_that_is_unsuitable_at_settling(peer: Peer, far: noted.Client, d
 
 @pytest.mark.parametrize("kind", ["blocking", "asyncio"])
 def test_what_is_asked(peer: Peer, far: noted.Client, donation: Donation, kind: str) -> None:
-    """What a queue knows of a message, and a person of a settling, reaches the server, and comes
-    back.
+    """What a queue knows of a message, and a person of a settling, reaches the server, and
+    comes back.
     """
     received = datetime.now(timezone.utc).replace(microsecond=250_000) - timedelta(hours=1)
     message = Message("ipn", "m-1", received)

@@ -168,8 +168,8 @@ def test_details_that_cannot_be_read_take_nothing_away() -> None:
     ],
 )
 def test_a_code_without_a_reason(code: grpc.StatusCode, error: "type[noted.Error]") -> None:
-    """Such as a proxy's, or the transport's own. What is malformed stays so, however often it is
-    sent.
+    """Such as a proxy's, or the transport's own. What is malformed stays so, however often
+    it is sent.
     """
     made = failed("noting", code.value[0], "oh", "")
     assert (type(made), made.code, made.reason, made.violations) == (error, code, "", ())

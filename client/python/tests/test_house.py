@@ -1,5 +1,5 @@
-"""The library's house: a core without I/O, two thin halves that mirror each other, no private names
-of others, no cycles.
+"""The library's house: a core without I/O, two thin halves that mirror each other, no
+private names of others, no cycles.
 """
 
 from __future__ import annotations

@@ -190,7 +190,9 @@ def test_a_lost_hold_raises(proxy: Proxy, client: noted.Client, donation: Donati
 
 
 def test_the_end_of_a_hold_is_told(client: noted.Client, donation: Donation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Although every extension hangs for the time that it is given. test_core.py has the times."""
+    """Although every extension hangs for the time that it is given. test_core.py has the
+    times.
+    """
     tried: List[float] = []
 
     def hangs(receipt: str, hold: float, *, timeout: float) -> None:

@@ -18,8 +18,8 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 
 
 def test_the_sdist_makes_a_whole_wheel(tmp_path: Path) -> None:
-    """A wheel that is built from the sdist, far from the repository, holds noted.v1 and every
-    module.
+    """A wheel that is built from the sdist, far from the repository, holds noted.v1 and
+    every module.
     """
     # A copy of the checkout, so that nothing is left behind in this one.
     leave = shutil.ignore_patterns(".*", "tests", "build", "*.egg-info", "__pycache__")
@@ -44,7 +44,9 @@ def test_reading_needs_the_standard_library_only() -> None:
 
 
 def test_no_text_sends_anyone_to_an_index_for_this_library() -> None:
-    """The name is nobody's there yet. Whoever takes it would run inside receivers of payments."""
+    """The name is nobody's there yet. Whoever takes it would run inside receivers of
+    payments.
+    """
     command = re.compile(r"\b(?:pip3?|pipx|uv|poetry)[ \t]+(?:pip[ \t]+)?(?:install|add)\b([^\n]*)")
     sent: List[str] = []
     for path in _texts():
@@ -80,8 +82,8 @@ def test_the_source_tree_finds_what_is_generated() -> None:
 
 
 def test_the_oldest_protobuf_in_use_imports_what_is_generated(tmp_path: Path) -> None:
-    """noted.v1 is for the runtime of Debian 12, too: what a newer protoc writes does not import
-    there.
+    """noted.v1 is for the runtime of Debian 12, too: what a newer protoc writes does not
+    import there.
     """
     subprocess.run([*PIP, "install", "--no-deps", "--target", str(tmp_path), "protobuf==4.21.12"], check=True)
     generated = PROJECT / "src"

@@ -124,7 +124,9 @@ def test_unknown_is_said_loudly(channel: str, body: bytes, wanted_type: str, unk
 
 @pytest.mark.skipif(shutil.which("go") is None, reason="go is not installed, so there are no mutants")
 def test_go_reads_mutants_the_same(tmp_path: Path) -> None:
-    """TestMutants in Go changes the cases in many ways, and writes down what became of each."""
+    """TestMutants in Go changes the cases in many ways, and writes down what became of
+    each.
+    """
     path = tmp_path / "mutants"
     command = ["go", "test", "-count=1", "-run=^TestMutants$", "./client/paypal", "-args", f"-mutants={path}"]
     subprocess.run(command, cwd=ROOT, check=True)

@@ -263,8 +263,8 @@ def test_what_became_of_the_note_meanwhile(
     status: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Where PayPal's next try would be another donation, or is done, it must not come, and a
-    person is told.
+    """Where PayPal's next try would be another donation, or is done, it must not come, and
+    a person is told.
     """
     donation = noted.Donation(series, "paypal-live")
     proxy = Proxy(address)
@@ -337,7 +337,9 @@ def test_what_each_reason_is_answered(
 
 
 def test_what_once_says_is_undecidable() -> None:
-    """One fact, two places: the comment of Client.once, and what the receiver hands to a person."""
+    """One fact, two places: the comment of Client.once, and what the receiver hands to a
+    person.
+    """
     (names,) = re.findall(
         r"((?:[A-Z]\w+, )+[A-Z]\w+ and [A-Z]\w+) would be the answer every time",
         " ".join((noted.Client.once.__doc__ or "").split()),
@@ -474,8 +476,8 @@ def test_webhooks_that_are_not_verified(
 
 
 def same_checksum(prefix: bytes, suffix: bytes, crc: int) -> bytes:
-    """A body with a CRC-32. Four bytes between its parts see to that, behind a number with which
-    they are printable.
+    """A body with a CRC-32. Four bytes between its parts see to that, behind a number with
+    which they are printable.
     """
     table = []
     for entry in range(256):
@@ -505,8 +507,8 @@ def same_checksum(prefix: bytes, suffix: bytes, crc: int) -> bytes:
 def test_another_body_under_a_known_transmission(
     receiver: Receiver, paypal: PayPal, books: Books, client: noted.Client, series: str
 ) -> None:
-    """Whoever holds a delivery can make another body of its checksum, which the signature covers
-    as well.
+    """Whoever holds a delivery can make another body of its checksum, which the signature
+    covers as well.
     """
     (url, key), event = paypal.certificate(), webhook(series)
     signed = sign(url, key, event)
@@ -552,8 +554,8 @@ def test_a_certificate_has_one_address(receiver: Receiver, paypal: PayPal, serie
 
 
 def test_a_certificate_that_was_renewed(receiver: Receiver, paypal: PayPal, series: str) -> None:
-    """One that has ended is fetched again from where it was, and while that brings nothing better
-    no more often than now and then.
+    """One that has ended is fetched again from where it was, and while that brings nothing
+    better no more often than now and then.
     """
     event = webhook(series)
     url, key = paypal.certificate(begin=NOW - timedelta(days=9), end=NOW - timedelta(hours=1))
@@ -617,8 +619,8 @@ def silent() -> Iterator[Silent]:
 def test_a_host_of_certificates_that_hangs(
     client: noted.Client, books: Books, paypal: PayPal, silent: Silent, series: str
 ) -> None:
-    """All who wait for one certificate share what comes of one fetch, and nobody else waits at
-    all.
+    """All who wait for one certificate share what comes of one fetch, and nobody else waits
+    at all.
     """
     read: List[bool] = []  # for each message whose headers are read; the certificate comes next
 
@@ -793,8 +795,8 @@ def test_the_roots_of_this_machine(client: noted.Client, books: Books) -> None:
 
 @pytest.mark.skipif(payloads() is None, reason="no payloads beside the repository")
 def test_what_paypal_has_signed(client: noted.Client, books: Books, paypal: PayPal) -> None:
-    """Three messages of PayPal's simulator, of 2024, with the certificate of then; of its chain
-    nothing but the leaf was kept, which is trusted here.
+    """Three messages of PayPal's simulator, of 2024, with the certificate of then; of its
+    chain nothing but the leaf was kept, which is trusted here.
     """
     folder = payloads()
     assert folder is not None

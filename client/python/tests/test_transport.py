@@ -50,7 +50,9 @@ def test_settings_that_cannot_be(target: str, settings: Any, problem: str) -> No
 
 
 def test_nothing_on_this_machine_goes_through_a_proxy(address: str, donation: noted.Donation) -> None:
-    """gRPC takes a proxy from the environment, also for 127.0.0.1: in plaintext it could read the token and say what it likes."""
+    """gRPC takes a proxy from the environment, also for 127.0.0.1: in plaintext it could
+    read the token and say what it likes.
+    """
     program = """
 import asyncio, sys, noted, noted.aio
 target, donation = sys.argv[1], noted.Donation(sys.argv[2])

@@ -29,7 +29,9 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n"
 def server(
     say: Callable[[], Iterable[bytes]], wait: float, tls: Optional[ssl.SSLContext] = None, listens: bool = True
 ) -> Iterator[int]:
-    """Says one thing after the other, and waits between; or does not even listen to what it is asked."""
+    """Says one thing after the other, and waits between; or does not even listen to what it
+    is asked.
+    """
     over = threading.Event()
 
     def serve() -> None:
@@ -50,8 +52,8 @@ def server(
 
 
 def drip(head: bytes = b"") -> Callable[[], Iterable[bytes]]:
-    """Far more bytes than there is time for. After them the connection ends, which a reader who
-    has waited for them all does not call a lack of time.
+    """Far more bytes than there is time for. After them the connection ends, which a reader
+    who has waited for them all does not call a lack of time.
     """
     return lambda: itertools.chain([head], itertools.repeat(b"a", 40))
 
@@ -101,8 +103,9 @@ def test_a_server_that_does_not_listen() -> None:
 def test_a_host_whose_addresses_do_not_answer(
     monkeypatch: pytest.MonkeyPatch, mute: int, answers: int, given: List[float]
 ) -> None:
-    """All of them together have the time, and each its share. No test waits for it: an attempt at a
-    mute address is cut short, and the clock is set forward by the time that it was given.
+    """All of them together have the time, and each its share. No test waits for it: an
+    attempt at a mute address is cut short, and the clock is set forward by the time that it
+    was given.
     """
     clock, attempts = SimpleNamespace(now=0.0), []
     resolve, connect = socket.getaddrinfo, socket.create_connection

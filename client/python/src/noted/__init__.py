@@ -6,14 +6,14 @@
         if turn.first:
             book(turn.note.donation_id, donation)
 
-Most programs need Client and Client.once and nothing else; the comment of once lists every
-outcome and what to tell PayPal. noted.aio.Client is the same for asyncio, noted.paypal turns what
-PayPal sent into donations and messages, noted.receiver is a WSGI application that does it all.
+Most programs need only Client and Client.once. The comment of once lists every outcome and
+the answer to PayPal. noted.aio.Client is the same for asyncio. noted.paypal turns PayPal's
+messages into donations. noted.receiver is a WSGI application that does everything.
 
-On an Error nothing is known of the donation: do not process it, and do not take it for a
-duplicate. A call that is UNAVAILABLE is made up to four times in all, within its timeout; that
-can neither double nor lose a donation, because every note bears a request id. Nothing else is
-repeated, and forget() never is.
+After an Error the donation's state is unknown: do not process it, and do not take it for a
+duplicate. A call that is UNAVAILABLE is tried up to four times, within its timeout. That
+can neither double nor lose a donation, because every note has a request id. Other failures
+are not retried, and forget() never is.
 """
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -81,8 +81,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """What needs gRPC is imported when it is first used, so that noted.paypal and noted.identify
-    run on the standard library alone.
+    """Imports names that need gRPC at their first use, so that noted.paypal and
+    noted.identify run with the standard library alone.
     """
     if name == "Client":
         from .client import Client

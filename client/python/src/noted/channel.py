@@ -1,4 +1,6 @@
-"""One connection to a server, and the calls over it, which are tried again as the core says."""
+"""One connection to a server, and the calls over it, which are tried again as the core
+says.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,8 @@ class Channel:
         self._channel.close()
 
     def run(self, call: Call[Answer], timeout: Optional[Seconds]) -> Answer:
-        """Makes one call, and tries again while it is UNAVAILABLE. Every request that notes has a
-        request id, so a repeat after a lost reply gets the same answer.
+        """Makes one call, and tries again while it is UNAVAILABLE. Every request that notes
+        has a request id, so a repeat after a lost reply gets the same answer.
         """
         length = self._settings.timeout if timeout is None else seconds(timeout)
         tries = Tries(self._settings.budget, call.repeatable, length, time.monotonic())

@@ -20,13 +20,13 @@ from .types import Donation, Existence, Message, Note, NoteRequest, NoteResponse
 
 
 class Client:
-    """Asks one Noted server, or several behind one name. Any number of threads may share a client.
-    A server that forks makes its clients after the fork.
+    """Asks one Noted server, or several behind one name. Any number of threads may share a
+    client. A server that forks makes its clients after the fork.
 
-    The constructor does not connect. The first call does, so an absent server is that call's
-    Unavailable. The client speaks plaintext to this machine (127.0.0.1, ::1, localhost, a unix
-    socket), and TLS with this machine's certificates to every other, unless the arguments say
-    otherwise.
+    The constructor does not connect. The first call does, so an absent server is that
+    call's Unavailable. The client speaks plaintext to this machine (127.0.0.1, ::1,
+    localhost, a unix socket), and TLS with this machine's certificates to every other,
+    unless the arguments say otherwise.
 
     target:          such as "127.0.0.1:50051" or "dns:///noted.internal:50051"
     timeout:         seconds for a call and its retries, where the call has no timeout of its own
@@ -74,16 +74,16 @@ class Client:
         self.close()
 
     def once(self, donation: Donation, message: Optional[Message] = None, *, hold: Optional[Seconds] = None) -> Once:
-        """Runs a block that may process the donation, and keeps other receivers from processing it
-        meanwhile:
+        """Runs a block that may process the donation, and keeps other receivers from
+        processing it meanwhile:
 
             with client.once(donation, message) as turn:
                 if turn.first:
                     book(turn.note.donation_id, donation)
 
-        once() notes with a hold and a new request id, and extends the hold at every third of it
-        while the block runs. It settles when the block ends. It releases when the block raises,
-        and the exception goes on. The outcomes, and the answer to PayPal:
+        once() notes with a hold and a new request id, and extends the hold at every third
+        of it while the block runs. It settles when the block ends. It releases when the
+        block raises, and the exception goes on. The outcomes, and the answer to PayPal:
 
             outcome                 meaning                                          answer
             turn.verdict FIRST      process it; the end of the block settles it      200
@@ -93,11 +93,11 @@ class Client:
             the block raises        released: the next message is FIRST              503
             NotSettled is raised    processed, but the note is not final             503, or below
 
-        If the release fails too, the log says so, and the next message is FIRST when the hold has
-        run out.
+        If the release fails too, the log says so, and the next message is FIRST when the
+        hold has run out.
 
-        InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull would
-        be the answer every time: keep the message for a person and answer 200.
+        InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull
+        would be the answer every time: keep the message for a person and answer 200.
 
         NotSettled has the reason of the failed settling, and that Error is its __cause__:
 
@@ -107,10 +107,10 @@ class Client:
             that of an Unavailable          the server was away for longer than settle_timeout
 
         After the first three, PayPal's next try would be a duplicate, or would double the
-        donation: answer 200 and tell a person. After the others it may be FIRST again, under the
-        same donation_id, and settles the note then. That is harmless where the downstream takes
-        turn.note.donation_id as its idempotency key and refuses a turn.note.attempt below the
-        last. NotSettled is an Error too: catch it first.
+        donation: answer 200 and tell a person. After the others it may be FIRST again,
+        under the same donation_id, and settles the note then. That is harmless where the
+        downstream takes turn.note.donation_id as its idempotency key and refuses a
+        turn.note.attempt below the last. NotSettled is an Error too: catch it first.
         """
         course = Course(donation, message, self._settings.hold if hold is None else hold_of_once(hold), self._settings)
         return Once(Calls(self.note, self.extend, self.settle, self.release), course)
@@ -126,50 +126,51 @@ class Client:
     ) -> NoteResponse:
         """Decides whether the donation has been noted already, and notes it, in one step.
 
-        With a hold, FIRST comes with a receipt, and the caller must settle or release it, as
-        once() does. Without a hold the note is final at once: if the caller dies before it
-        processes the donation, the donation is lost. A program that repeats a note, for instance
-        after a restart, must give the same request_id.
+        With a hold, FIRST comes with a receipt, and the caller must settle or release it,
+        as once() does. Without a hold the note is final at once: if the caller dies before
+        it processes the donation, the donation is lost. A program that repeats a note, for
+        instance after a restart, must give the same request_id.
         """
         request = NoteRequest(donation, message, seconds(hold), request_id)
         return self._channel.run(calls.note(calls.with_request_id(request)), timeout)
 
     def notes(self, requests: Iterable[NoteRequest]) -> Iterator[NoteResult]:
-        """Notes many requests over one stream. The results come in the order of the requests. An
-        error belongs to one request: it is in that result and is not raised.
+        """Notes many requests over one stream. The results come in the order of the
+        requests. An error belongs to one request: it is in that result and is not raised.
 
         A thread reads the requests, up to 256 ahead of the results. A stream that breaks is
-        opened again, and requests without an answer are asked again with the same request_id.
-        After a WrongAnswer the next answers may belong to other requests, so each request on the
-        stream is asked again by itself. A caller that leaves the loop early ends the stream, and
-        cannot know whether requests without an answer have been noted.
+        opened again, and requests without an answer are asked again with the same
+        request_id. After a WrongAnswer the next answers may belong to other requests, so
+        each request on the stream is asked again by itself. A caller that leaves the loop
+        early ends the stream, and cannot know whether requests without an answer have been
+        noted.
         """
         return notes(self._channel, self._settings.budget, requests)
 
     def exists(
         self, donation: Donation, message: Optional[Message] = None, *, timeout: Optional[Seconds] = None
     ) -> Existence:
-        """Decides as note() does, and notes nothing. Between this call and a note, another caller
-        may note the donation.
+        """Decides as note() does, and notes nothing. Between this call and a note, another
+        caller may note the donation.
         """
         return self._channel.run(calls.exists(donation, message), timeout)
 
     def settle(self, receipt: str, reason: str = "", *, timeout: Optional[Seconds] = None) -> Note:
-        """Makes the note of a receipt final. A repeat is harmless. SettledByAnother means that the
-        donation has been processed twice. The reason is for the server's audit when a person
-        settles by hand; a receiver gives no reason.
+        """Makes the note of a receipt final. A repeat is harmless. SettledByAnother means
+        that the donation has been processed twice. The reason is for the server's audit
+        when a person settles by hand; a receiver gives no reason.
         """
         return self._channel.run(calls.settle(receipt, reason), timeout)
 
     def release(self, receipt: str, reason: str = "", *, timeout: Optional[Seconds] = None) -> Note:
-        """Ends a hold: the next message of the donation is FIRST again. The reason is for the
-        server's log and must hold no personal data.
+        """Ends a hold: the next message of the donation is FIRST again. The reason is for
+        the server's log and must hold no personal data.
         """
         return self._channel.run(calls.release(receipt, reason), timeout)
 
     def extend(self, receipt: str, hold: Seconds, *, timeout: Optional[Seconds] = None) -> Note:
-        """Makes a hold last until now plus hold. That also works after the hold has run out, until
-        another caller takes the donation over.
+        """Makes a hold last until now plus hold. That also works after the hold has run
+        out, until another caller takes the donation over.
         """
         return self._channel.run(calls.extend(receipt, hold), timeout)
 
@@ -186,8 +187,8 @@ class Client:
         page_size: int = 0,
         timeout: Optional[Seconds] = None,
     ) -> Iterator[Note]:
-        """Yields the notes of the ledger, or of one series, that meet all conditions, page by
-        page. The timeout is for each page.
+        """Yields the notes of the ledger, or of one series, that meet all conditions, page
+        by page. The timeout is for each page.
         """
         token = ""
         while True:
@@ -205,8 +206,8 @@ class Client:
     def forget(
         self, series_id: str, donation_id: str, reason: str, *, ledger: str = "", timeout: Optional[Seconds] = None
     ) -> Note:
-        """Undoes a note and returns it as it was: the next message of the donation is FIRST. The
-        client does not retry it. After Unavailable, call exists() before you repeat it, because a
-        repeat would find no note.
+        """Undoes a note and returns it as it was: the next message of the donation is
+        FIRST. The client does not retry it. After Unavailable, call exists() before you
+        repeat it, because a repeat would find no note.
         """
         return self._channel.run(calls.forget(series_id, donation_id, reason, ledger), timeout)

@@ -1,5 +1,5 @@
-"""The errors of a call: one class for each reason in the head of noted.proto. All are subclasses
-of Error.
+"""The errors of a call: one class for each reason in the head of noted.proto. All are
+subclasses of Error.
 
 After an error the donation's state is unknown: do not process it, and do not take it for a
 duplicate. The exception is NotSettled, after which the donation IS processed.
@@ -76,34 +76,38 @@ class StoreWentBack(Unavailable):
 
 
 class PoolExhausted(Unavailable):
-    """All of the server's connections to the store are in use. Nothing was noted. Ask again soon."""
+    """All of the server's connections to the store are in use. Nothing was noted. Ask again
+    soon.
+    """
 
 
 class InvalidRequest(Error):
-    """Fields are malformed. violations names them all. The same request will be refused again."""
+    """Fields are malformed. violations names them all. The same request will be refused
+    again.
+    """
 
 
 class RequestIdReused(Error):
-    """The request_id belongs to another message. Nothing was noted. Ask with a new id, as once()
-    does.
+    """The request_id belongs to another message. Nothing was noted. Ask with a new id, as
+    once() does.
     """
 
 
 class OccurredTooEarly(Error):
-    """occurred_at is older than the oldest note can be. Noted cannot decide. Keep the message for
-    a person.
+    """occurred_at is older than the oldest note can be. Noted cannot decide. Keep the
+    message for a person.
     """
 
 
 class OccurredTooLate(Error):
-    """occurred_at is further ahead than clocks may differ. Noted cannot decide. Keep the message
-    for a person.
+    """occurred_at is further ahead than clocks may differ. Noted cannot decide. Keep the
+    message for a person.
     """
 
 
 class ReceivedTooEarly(Error):
-    """received_at is older than the oldest note can be. Noted cannot decide. Keep the message for
-    a person.
+    """received_at is older than the oldest note can be. Noted cannot decide. Keep the
+    message for a person.
     """
 
 
@@ -116,8 +120,8 @@ class HoldReleased(Error):
 
 
 class SettledByAnother(Error):
-    """Another attempt has taken the donation over and settled it. If this attempt processed it
-    too, it has been processed twice.
+    """Another attempt has taken the donation over and settled it. If this attempt processed
+    it too, it has been processed twice.
     """
 
 
@@ -144,8 +148,8 @@ class StoreFull(Error):
 
 
 class SeriesFull(Error):
-    """The series holds more notes than a real series could. The series id looks like a constant.
-    Keep the message for a person.
+    """The series holds more notes than a real series could. The series id looks like a
+    constant. Keep the message for a person.
     """
 
 
@@ -176,14 +180,15 @@ class Internal(Error):
 class WrongAnswer(Error):
     """The answer is about another series, ledger or donation than the request.
 
-    A proxy mixes answers up, or a process forked with open gRPC connections. As after every Error,
-    the donation's state is unknown.
+    A proxy mixes answers up, or a process forked with open gRPC connections. As after every
+    Error, the donation's state is unknown.
     """
 
 
 class NotSettled(Error):
-    """once() raises it: the donation IS processed, but its note is not final. The donation's next
-    message may be FIRST. `reason` says why, and the Error itself is the __cause__.
+    """once() raises it: the donation IS processed, but its note is not final. The
+    donation's next message may be FIRST. `reason` says why, and the Error itself is the
+    __cause__.
     """
 
 

@@ -1,9 +1,9 @@
-"""Says which donations a PayPal message tells of, without asking a server: `python3 -m
-noted.identify ipn|webhook < body`.
+"""Prints the donations of a PayPal message, without a server: `python3 -m noted.identify
+ipn|webhook < body`.
 
 It prints a line of JSON for each donation, or {"skipped":"why"}: the same bytes as `notectl
-identify`. What was left out is told on standard error. A message that cannot be read prints
-nothing but a sentence there, and exits with 1. It does not verify that the message is PayPal's.
+identify`. Warnings go to standard error. After a message that it cannot read, it prints one
+sentence there and exits with 1. It does not verify that PayPal sent the message.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import BinaryIO, Sequence, TextIO
 
 from .paypal import MalformedError, identify_ipn, identify_webhook
 
-_MAX_BODY = 4 << 20  # far more than PayPal sends
+_MAX_BODY = 4 << 20  # far more than the bodies of PayPal
 
 
 def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: TextIO) -> int:
     identify = {"ipn": identify_ipn, "webhook": identify_webhook}.get(args[0] if len(args) == 1 else "")
     if identify is None:
-        print("noted.identify: say what to read: python3 -m noted.identify ipn|webhook < body", file=stderr)
+        print("noted.identify: name the kind of message: python3 -m noted.identify ipn|webhook < body", file=stderr)
         return 2
     body = stdin.read(_MAX_BODY + 1)
     if len(body) > _MAX_BODY:

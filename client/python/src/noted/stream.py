@@ -19,8 +19,8 @@ from .v1 import noted_pb2 as pb
 
 
 class Queue:
-    """The backlog of three threads: one reads the source, gRPC's sends, the consumer's takes the
-    answers.
+    """The backlog of three threads: one reads the source, gRPC's sends, the consumer's
+    takes the answers.
     """
 
     def __init__(self) -> None:
@@ -58,8 +58,8 @@ class Queue:
                 self._changed.notify_all()
 
     def more(self) -> bool:
-        """Waits for a request, so that no stream is opened for nothing. False at the end. Raises
-        what the source raised.
+        """Waits for a request, so that no stream is opened for nothing. False at the end.
+        Raises what the source raised.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._backlog.waiting or self._backlog.ended)

@@ -20,8 +20,8 @@ def credentials(settings: Settings) -> Optional[grpc.ChannelCredentials]:
 
 
 def _system_certificates() -> Optional[bytes]:
-    """This machine's certificates, which include a private authority that its operator added.
-    None stands for gRPC's own list.
+    """This machine's certificates, which include a private authority that its operator
+    added. None stands for gRPC's own list.
     """
     path = ssl.get_default_verify_paths().cafile
     if path and os.path.isfile(path):

@@ -1,9 +1,9 @@
-"""The messages of the contract, as Python has them: frozen dataclasses, enums, aware datetimes
-and timedeltas.
+"""The messages of the contract in Python: frozen dataclasses, enums, aware datetimes and
+timedeltas.
 
-What each field means, and its limits, is written in api/noted/v1/noted.proto. These are not the
-generated messages, so that a time is a datetime, absent is None, and noted.paypal needs nothing
-but the standard library.
+api/noted/v1/noted.proto says what each field means, and its limits. These classes stand for
+the generated messages, so that a time is a datetime, an absent value is None, and
+noted.paypal needs only the standard library.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Enum(enum.IntEnum):
-    """An enum of the contract. A number that this release does not know is kept, under its number
-    for a name.
-    """
+    """An enum of the contract. An unknown number is kept, and its name is the number."""
 
     @classmethod
     def _missing_(cls, value: Any) -> Any:
@@ -30,14 +28,14 @@ class _Enum(enum.IntEnum):
         member._name_, member._value_ = str(value), value
         return member
 
-    def __str__(self) -> str:  # for logs, on every version of Python
+    def __str__(self) -> str:  # the same on every version of Python
         return self.name
 
     __format__ = enum.Enum.__format__
 
 
 class Event(_Enum):
-    """What happened. Donations of two events are never the same."""
+    """The kind of a donation. Donations with different events are never the same."""
 
     UNSPECIFIED = 0  # means PAYMENT
     PAYMENT = 1
@@ -61,14 +59,14 @@ class Verdict(_Enum):
 
     UNSPECIFIED = 0  # never sent
     FIRST = 1  # yes, process it
-    DUPLICATE = 2  # no, it is done or was noted before
-    HELD = 3  # not now, somebody is processing it
+    DUPLICATE = 2  # no, it is done, or was noted before
+    HELD = 3  # not now, another receiver is processing it
 
 
 class Evidence(_Enum):
     """The rule that decided, strongest first."""
 
-    UNSPECIFIED = 0  # of exists(), where there is no note
+    UNSPECIFIED = 0  # of exists(), if there is no note
     NEW = 1
     SAME_REQUEST = 2
     SAME_MESSAGE = 3
@@ -78,7 +76,7 @@ class Evidence(_Enum):
 
 
 class State(_Enum):
-    """Where a note is in its life."""
+    """The state of a note."""
 
     UNSPECIFIED = 0  # in list(), every state
     HELD = 1
@@ -88,8 +86,8 @@ class State(_Enum):
 
 @dataclass(frozen=True)
 class Donation:
-    """One occurrence of an event in a series: the thing that must be processed once. Only
-    series_id is required.
+    """One occurrence of an event in a series, which must be processed once. Only series_id
+    is required.
     """
 
     series_id: str
@@ -101,19 +99,19 @@ class Donation:
     transaction_id: str = ""
 
     def __post_init__(self) -> None:
-        # A time without a zone would be taken for UTC, and be hours off: a donation could
-        # then miss its twin.
+        # A time without a zone would be taken for UTC and be hours off. The donation could
+        # then miss the note of its other message.
         if self.occurred_at is not None and self.occurred_at.tzinfo is None:
             raise ValueError("occurred_at has no time zone; give it one, such as tzinfo=timezone.utc")
 
 
 @dataclass(frozen=True)
 class Message:
-    """One notification of a donation: the channel it came over and its id there."""
+    """One notification of a donation: its channel, and its id on that channel."""
 
     channel: str = ""
     id: str = ""
-    received_at: Optional[datetime] = None  # when it first arrived, where it waited since, as in a queue
+    received_at: Optional[datetime] = None  # the first arrival of a message that waited, as in a queue
 
     def __post_init__(self) -> None:
         if self.received_at is not None and self.received_at.tzinfo is None:
@@ -122,7 +120,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Sighting:
-    """A message that Noted has seen for a donation, and when."""
+    """A message that Noted has seen for a donation, and the time."""
 
     message: Message
     transaction_id: str = ""
@@ -131,8 +129,8 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Note:
-    """What Noted remembers of a donation. Hand donation_id downstream as the idempotency key, and
-    attempt as the fencing token.
+    """Noted's memory of a donation. Give donation_id to downstream systems as the
+    idempotency key, and attempt as the fencing token.
     """
 
     donation_id: str
@@ -147,19 +145,19 @@ class Note:
 
 @dataclass(frozen=True)
 class NoteRequest:
-    """A whole request of note(), for notes(). A request without a request_id is given one when it
-    is asked.
+    """The arguments of note() as a value, for notes(). A request without a request_id gets
+    an id when it is sent.
     """
 
     donation: Donation
     message: Optional[Message] = None
-    hold: float = 0.0  # seconds; 0 notes finally at once
+    hold: float = 0.0  # seconds; 0 makes the note final at once
     request_id: str = ""
 
 
 @dataclass(frozen=True)
 class NoteResponse:
-    """The answer to note(). The receipt comes only with FIRST and a hold, retry_after only with
+    """The answer to note(). receipt comes only with FIRST and a hold, retry_after only with
     HELD.
     """
 
@@ -173,7 +171,9 @@ class NoteResponse:
 
 @dataclass(frozen=True)
 class Existence:
-    """The answer to exists(). The note is what was found, an open one too."""
+    """The answer to exists(). The note may also be an open note, which does not count as
+    existing.
+    """
 
     exists: bool
     note: Optional[Note]
@@ -187,6 +187,6 @@ class Existence:
 class NoteResult:
     """The answer to one request of notes(): either a response or an error."""
 
-    request: NoteRequest  # as it was asked: with a request_id
+    request: NoteRequest  # as sent, with a request_id
     response: Optional[NoteResponse]
     error: Optional[Error]

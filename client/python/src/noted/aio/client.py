@@ -52,10 +52,11 @@ class Client:
         await self.close()
 
     def once(self, donation: Donation, message: Optional[Message] = None, *, hold: Optional[Seconds] = None) -> Once:
-        """Runs a block that may process the donation, and keeps other receivers from processing it
-        meanwhile. Outcomes, and the answers to PayPal, are those of noted.Client.once. A block
-        that is cancelled is released. A cancellation of the task does not interrupt settling or
-        releasing. It goes on afterwards, and a NotSettled is then in the log.
+        """Runs a block that may process the donation, and keeps other receivers from
+        processing it meanwhile. Outcomes, and the answers to PayPal, are those of
+        noted.Client.once. A block that is cancelled is released. A cancellation of the task
+        does not interrupt settling or releasing. It goes on afterwards, and a NotSettled is
+        then in the log.
         """
         course = Course(donation, message, self._settings.hold if hold is None else hold_of_once(hold), self._settings)
         return Once(Calls(self.note, self.extend, self.settle, self.release), course)

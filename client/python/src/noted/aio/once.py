@@ -1,4 +1,6 @@
-"""once(): notes with a hold, extends it in a task while the block runs, then settles or releases."""
+"""once(): notes with a hold, extends it in a task while the block runs, then settles or
+releases.
+"""
 
 from __future__ import annotations
 
@@ -97,10 +99,10 @@ class Once:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Finishes settling or releasing even if this task is cancelled meanwhile, then lets the
-    cancellation go on. The donation is processed, and an unsettled note could double it. The work
-    bounds its own time. If it fails too, its error is in the log and is the cancellation's
-    __cause__.
+    """Finishes settling or releasing even if this task is cancelled meanwhile, then lets
+    the cancellation go on. The donation is processed, and an unsettled note could double
+    it. The work bounds its own time. If it fails too, its error is in the log and is the
+    cancellation's __cause__.
     """
     task = asyncio.ensure_future(work)
     cancelled: Optional[asyncio.CancelledError] = None

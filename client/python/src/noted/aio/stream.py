@@ -20,8 +20,8 @@ _Source = Union[Iterable[NoteRequest], AsyncIterable[NoteRequest]]
 
 
 class Queue:
-    """The backlog of three tasks: one reads the source, gRPC's sends, the consumer's takes the
-    answers.
+    """The backlog of three tasks: one reads the source, gRPC's sends, the consumer's takes
+    the answers.
     """
 
     def __init__(self) -> None:
@@ -55,8 +55,8 @@ class Queue:
             self._change()
 
     async def more(self) -> bool:
-        """Waits for a request, so that no stream is opened for nothing. False at the end. Raises
-        what the source raised.
+        """Waits for a request, so that no stream is opened for nothing. False at the end.
+        Raises what the source raised.
         """
         while not self._backlog.waiting and not self._backlog.ended:
             await self._changed.wait()

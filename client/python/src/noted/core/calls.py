@@ -43,8 +43,8 @@ class Call(Generic[Answer]):
 
 
 class Page(NamedTuple):
-    """One page of a listing. A short or empty page is not always the last. The last page has no
-    next_page_token.
+    """One page of a listing. A short or empty page is not always the last. The last page
+    has no next_page_token.
     """
 
     notes: Tuple[Note, ...]
@@ -52,8 +52,8 @@ class Page(NamedTuple):
 
 
 def new_request_id() -> str:
-    """A new id for NoteRequest.request_id. It is random, because a stranger who knows it can make
-    the receipt.
+    """A new id for NoteRequest.request_id. It is random, because a stranger who knows it
+    can make the receipt.
     """
     return secrets.token_hex(16)
 

@@ -1,7 +1,8 @@
-"""The rules of once(): note with a hold, extend it while the block runs, then settle or release.
+"""The rules of once(): note with a hold, extend it while the block runs, then settle or
+release.
 
-A half makes the calls, waits and reads the clock. It asks a Course for the time of each call and
-for the wait after a failure.
+A half makes the calls, waits and reads the clock. It asks a Course for the time of each
+call and for the wait after a failure.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Course:
             raise RuntimeError("this once() has been entered before; call client.once() anew for each message")
 
     def begin(self, response: NoteResponse, asked: float, clock: Callable[[], float]) -> Turn:
-        """Takes the answer of the note call that was sent at the time asked. The hold began no
-        earlier. Answers that this release cannot act upon are refused.
+        """Takes the answer of the note call that was sent at the time asked. The hold began
+        no earlier. Answers that this release cannot act upon are refused.
         """
         act = "noting " + self.donation.series_id
         if response.verdict not in (Verdict.FIRST, Verdict.DUPLICATE, Verdict.HELD):
@@ -61,8 +62,8 @@ class Course:
         return self._first
 
     def extend_in(self, now: float) -> float:
-        """The wait before the next extension: one comes at every third of the hold. This clock's
-        hold ends a little earlier than the store's, which is the safe side.
+        """The wait before the next extension: one comes at every third of the hold. This
+        clock's hold ends a little earlier than the store's, which is the safe side.
         """
         return self.hold.ends - self.hold.length * 2 / 3 - now
 
@@ -97,8 +98,8 @@ class Course:
         check_same("releasing", self.turn.note, note)
 
     def not_released(self, raised: Exception) -> str:
-        """The line for the log after a failed release. It is no error for the caller, because the
-        note opens when its hold ends.
+        """The line for the log after a failed release. It is no error for the caller,
+        because the note opens when its hold ends.
         """
         error = as_error("releasing", raised)
         return f"releasing {self.turn.note.donation_id}: {error}; it opens when its hold has run out"
@@ -116,8 +117,8 @@ class Extension:
         self._turn, self._hold, self._tries = turn, hold, 0
 
     def timeout(self, now: float) -> float:
-        """The time of the next try. A hanging try must leave time for another, and the last try
-        must not outlast the hold.
+        """The time of the next try. A hanging try must leave time for another, and the last
+        try must not outlast the hold.
         """
         return max(min(self._hold.length / 6, self._hold.ends - now), 0.001)
 
@@ -139,8 +140,8 @@ class Extension:
 
 
 class Settling:
-    """The tries of settling. The donation is processed, so they also outlast a server that is too
-    busy or too slow, not only one that is UNAVAILABLE.
+    """The tries of settling. The donation is processed, so they also outlast a server that
+    is too busy or too slow, not only one that is UNAVAILABLE.
     """
 
     def __init__(self, turn: Turn, settings: Settings, now: float) -> None:
@@ -172,8 +173,8 @@ def check_same(act: str, known: Note, note: Note) -> None:
 
 
 def as_error(act: str, raised: Exception) -> Error:
-    """The exception as an Error. It may be gRPC's own, most often because the client was closed
-    while the block ran.
+    """The exception as an Error. It may be gRPC's own, most often because the client was
+    closed while the block ran.
     """
     if isinstance(raised, Error):
         return raised

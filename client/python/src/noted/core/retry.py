@@ -1,8 +1,8 @@
 """When a call is tried again, and after which wait.
 
-gRPC's own retries are off. They do not know google.rpc.RetryInfo. This module also refuses a try
-that could not end in time, so that the caller learns why the last try failed, and not only that
-time is up.
+gRPC's own retries are off. They do not know google.rpc.RetryInfo. This module also refuses
+a try that could not end in time, so that the caller learns why the last try failed, and not
+only that time is up.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _PASSING = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED",
 
 
 class Budget:
-    """Keeps a client from making an outage worse. A failure costs a token, a success earns a tenth
-    of one, and below half of the tokens there are no retries. A first try is never refused. guard
-    is held during each change.
+    """Keeps a client from making an outage worse. A failure costs a token, a success earns
+    a tenth of one, and below half of the tokens there are no retries. A first try is never
+    refused. guard is held during each change.
     """
 
     def __init__(self, guard: ContextManager[Any] = nullcontext()) -> None:
@@ -64,22 +64,22 @@ class Tries:
 
 
 def retriable(error: Error) -> bool:
-    """Reports whether another try may succeed: only after UNAVAILABLE. Other codes would come
-    again, or say that time is up. A store that lost notes waits for its operator.
+    """Reports whether another try may succeed: only after UNAVAILABLE. Other codes would
+    come again, or say that time is up. A store that lost notes waits for its operator.
     """
     return isinstance(error, Unavailable) and not isinstance(error, StoreWentBack)
 
 
 def refused(error: Error) -> bool:
-    """Reports whether the server refused a receipt for good, so that another try would change
-    nothing.
+    """Reports whether the server refused a receipt for good, so that another try would
+    change nothing.
     """
     return error.code_name not in _PASSING
 
 
 def wait_after(tries: int, error: Error) -> float:
-    """The wait after a number of tries. It grows exponentially. Its upper half is random, so that
-    clients do not return in step. The server's retry_after is a lower bound.
+    """The wait after a number of tries. It grows exponentially. Its upper half is random,
+    so that clients do not return in step. The server's retry_after is a lower bound.
     """
     wait = min(_BASE * 2 ** min(tries - 1, 10), _MOST)
     wait = wait / 2 + random.uniform(0, wait / 2)

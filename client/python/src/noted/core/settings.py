@@ -36,8 +36,8 @@ _OPTIONS: List[Tuple[str, Any]] = [
 
 
 class Settings:
-    """The arguments of a Client, checked. guard is the lock of the retry budget; the asyncio half
-    needs no lock.
+    """The arguments of a Client, checked. guard is the lock of the retry budget; the
+    asyncio half needs no lock.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class Settings:
         self._token = token
 
     def metadata(self, act: str) -> Tuple[Tuple[str, str], ...]:
-        """The metadata of one call. The token is not a gRPC call credential, because those need
-        TLS even on this machine. A token function that raises makes the call Unavailable, because
-        another try may succeed.
+        """The metadata of one call. The token is not a gRPC call credential, because those
+        need TLS even on this machine. A token function that raises makes the call
+        Unavailable, because another try may succeed.
         """
         try:
             token = self._token() if callable(self._token) else self._token
@@ -89,8 +89,8 @@ class Settings:
 
 
 def hold_of_once(hold: Seconds) -> float:
-    """The seconds of a hold, checked. A hold of 0 would note finally and bring no receipt: the
-    donation would be a duplicate from then on, although no receiver has processed it.
+    """The seconds of a hold, checked. A hold of 0 would note finally and bring no receipt:
+    the donation would be a duplicate from then on, although no receiver has processed it.
     """
     length = seconds(hold)
     if not 0.001 <= length <= MAX_HOLD:

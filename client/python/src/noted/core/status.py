@@ -1,8 +1,8 @@
 """From a gRPC failure to an error of this package.
 
-Thirty lines here parse the details of a status. The package grpcio-status has classes for them,
-but it pins protobuf more tightly than this library does, and a receiver must run with the
-protobuf of its machine.
+Thirty lines here parse the details of a status. The package grpcio-status has classes for
+them, but it pins protobuf more tightly than this library does, and a receiver must run with
+the protobuf of its machine.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _BY_CODE: Dict[str, Type[Error]] = {
 
 
 def failure(act: str, raised: Any) -> Error:
-    """The error of a call that raised a grpc.RpcError, which becomes its __cause__. An Error is
-    returned as it is.
+    """The error of a call that raised a grpc.RpcError, which becomes its __cause__. An
+    Error is returned as it is.
     """
     if isinstance(raised, Error):
         return raised
@@ -72,7 +72,9 @@ def failure(act: str, raised: Any) -> Error:
 
 
 def failed(act: str, code: int, message: str, reason: str) -> Error:
-    """The error of one answer on a stream, which has its reason in a field and not in details."""
+    """The error of one answer on a stream, which has its reason in a field and not in
+    details.
+    """
     return make(act, message, CODES[code] if 0 <= code < len(CODES) else "UNKNOWN", reason)
 
 
@@ -106,7 +108,9 @@ _Content = Union[int, bytes]
 
 
 def _fields(message: bytes) -> Iterator[Tuple[int, _Content]]:
-    """The fields of a protobuf message by number. These messages hold only varints and bytes."""
+    """The fields of a protobuf message by number. These messages hold only varints and
+    bytes.
+    """
     at = 0
     while at < len(message):
         key, at = _varint(message, at)

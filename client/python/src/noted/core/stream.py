@@ -64,15 +64,17 @@ class Answer(NamedTuple):
 
 
 class Course:
-    """The course of one notes(): the meaning of an answer, and what follows a broken stream."""
+    """The course of one notes(): the meaning of an answer, and what follows a broken
+    stream.
+    """
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._tries = 0  # since the last answer
 
     def answer(self, request: NoteRequest, response: Any) -> Answer:
-        """Takes the answer to a request. A request that the store could not answer is asked again
-        by itself, while the others wait.
+        """Takes the answer to a request. A request that the store could not answer is asked
+        again by itself, while the others wait.
         """
         self._tries = 0
         if response.WhichOneof("result") != "error":
@@ -87,8 +89,8 @@ class Course:
         return Answer(NoteResult(request, None, error), wait_after(1, error) if again else None)
 
     def wait(self, broken: Error) -> Optional[float]:
-        """The wait before the next stream, or None where no other stream is tried. Then each
-        request that is left fails, or is asked by itself.
+        """The wait before the next stream, or None where no other stream is tried. Then
+        each request that is left fails, or is asked by itself.
         """
         self._tries += 1
         if retriable(broken) and self._budget.spend() and self._tries < MAX_TRIES:
@@ -97,15 +99,15 @@ class Course:
         return None
 
     def fails(self, request: NoteRequest, broken: Error) -> Optional[NoteResult]:
-        """The result of a request that is left, or None where it is asked by itself: one request
-        broke the stream for all, and only that one must fail.
+        """The result of a request that is left, or None where it is asked by itself: one
+        request broke the stream for all, and only that one must fail.
         """
         return NoteResult(request, None, broken) if retriable(broken) else None
 
 
 def prepare(request: NoteRequest) -> NoteRequest:
-    """The request with a request_id. A request that cannot be sent raises here, in the reading of
-    the source, and does not break the stream.
+    """The request with a request_id. A request that cannot be sent raises here, in the
+    reading of the source, and does not break the stream.
     """
     request = with_request_id(request)
     to_request(request)
@@ -113,8 +115,8 @@ def prepare(request: NoteRequest) -> NoteRequest:
 
 
 def check(result: NoteResult) -> None:
-    """Raises a WrongAnswer, which ends the stream: the answers behind it may belong to other
-    requests too.
+    """Raises a WrongAnswer, which ends the stream: the answers behind it may belong to
+    other requests too.
     """
     if isinstance(result.error, WrongAnswer):
         raise result.error

@@ -11,7 +11,9 @@ from ..types import Evidence, Note, NoteResponse, Verdict
 
 
 class Hold:
-    """The state of a hold that a block and once() share. Times are those of a monotonic clock."""
+    """The state of a hold that a block and once() share. Times are those of a monotonic
+    clock.
+    """
 
     def __init__(self, length: float) -> None:
         self.length = length  # seconds
@@ -33,7 +35,9 @@ class Turn:
 
     @property
     def verdict(self) -> Verdict:
-        """FIRST: process it. DUPLICATE: answer 200. HELD: answer 503, and PayPal comes again."""
+        """FIRST: process it. DUPLICATE: answer 200. HELD: answer 503, and PayPal comes
+        again.
+        """
         self._hold.verdict_read = True
         return self._response.verdict
 
@@ -49,8 +53,8 @@ class Turn:
 
     @property
     def note(self) -> Note:
-        """The note of the donation, whatever the verdict. Give note.donation_id to downstream
-        systems as the idempotency key, and note.attempt as the fencing token.
+        """The note of the donation, whatever the verdict. Give note.donation_id to
+        downstream systems as the idempotency key, and note.attempt as the fencing token.
         """
         if self._response.note is None:
             raise RuntimeError("the server sent no note; is it Noted?")
@@ -63,8 +67,8 @@ class Turn:
 
     @property
     def differences(self) -> Tuple[str, ...]:
-        """The fields in which this message and the note disagree. A different amount under one
-        transaction_id is worth an alarm.
+        """The fields in which this message and the note disagree. A different amount under
+        one transaction_id is worth an alarm.
         """
         return self._response.differences
 
@@ -79,16 +83,16 @@ class Turn:
         return self._response.receipt
 
     def release(self, reason: str = "") -> None:
-        """Says that the donation could not be processed, without raising. At its end the block
-        releases the note instead of settling it. The reason is for the server's log and must hold
-        no personal data.
+        """Says that the donation could not be processed, without raising. At its end the
+        block releases the note instead of settling it. The reason is for the server's log
+        and must hold no personal data.
         """
         self._hold.released = reason or "processing failed"
 
     def check(self) -> None:
-        """Raises if the hold is lost, or has run out because it could not be extended. From then
-        on another receiver may be processing the donation. Long blocks call it before each step
-        that cannot be undone.
+        """Raises if the hold is lost, or has run out because it could not be extended. From
+        then on another receiver may be processing the donation. Long blocks call it before
+        each step that cannot be undone.
         """
         if self._hold.loss is not None:
             raise self._hold.loss

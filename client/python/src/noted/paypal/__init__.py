@@ -1,18 +1,17 @@
-"""Reads what PayPal sent, an IPN or a webhook, and says which donations it tells of.
+"""Reads a message of PayPal's, an IPN or a webhook, and returns its donations.
 
     identified = identify_ipn(body)
     for donation, message in identified.in_ledger("paypal-live").pairs:
         ...  # ask Noted, then process
 
-Two pure functions of the standard library do the work. They ask nobody and verify nothing: verify
-first (noted.receiver does), because whoever can have a forged message noted can have the genuine
-one suppressed. A message may tell of no donation, of one, or of several. Look at the warnings
-too, and be loud about `unknown`: there PayPal said something that this package does not
-understand.
+The two functions are pure, and use only the standard library. They do not verify the
+message. Verify it first, as noted.receiver does: a forged message that is noted suppresses
+the genuine message. A message may hold no donation, one, or several. Read the warnings too,
+and raise an alarm on `unknown`: this package does not understand that message.
 
-The rules are written in client/paypal/doc.go, the reference; the cases beside it hold the
-languages together. A field's text is kept here as one character a byte (Latin-1), so that what
-the rules say of bytes can be said of characters.
+client/paypal/doc.go has the rules, and the cases beside it hold the languages together. The
+text of a field has one character for each byte (Latin-1), so that the rules about bytes
+apply to characters.
 """
 
 from .ipn import identify_ipn

@@ -1,4 +1,4 @@
-"""The JSON object of a webhook, in which numbers keep their spelling."""
+"""The JSON object of a webhook. Its numbers keep their spelling."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Dict, NoReturn, Tuple
 
 from .result import MalformedError
 
-# How deep arrays and objects may nest. PayPal stays below ten; without a bound a few
-# megabytes of [ exhaust the stack of a parser that recurses.
+# The most levels of arrays and objects. PayPal stays below ten. Without a bound, a few
+# megabytes of [ exhaust the stack of a recursive parser.
 _MAX_DEPTH = 64
 
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
@@ -19,12 +19,13 @@ _NOT_JSON = "is no JSON object; pass the body of PayPal's POST unchanged"
 
 
 class Document:
-    """A body that is read. The names of fields are paths such as resource.links.0.href."""
+    """A parsed body. The names of fields are paths, such as resource.links.0.href."""
 
     def __init__(self, body: bytes) -> None:
-        """Bytes above ASCII become 0x7f first: languages disagree about bad UTF-8, some refuse
-        the whole body, and nothing that is read needs it. 0x7f
-        is legal in a JSON string and illegal in an id."""
+        """Replaces bytes above ASCII by 0x7f first. Languages disagree about bad UTF-8, and
+        some refuse the whole body. No field that is read needs these bytes. 0x7f is legal
+        in a JSON string and illegal in an id.
+        """
         if body.startswith(b"\xef\xbb\xbf"):
             body = body[3:]
         body = _NOT_ASCII.sub(b"\x7f", body)
@@ -39,8 +40,8 @@ class Document:
         self._root: Dict[str, Any] = root
 
     def _find(self, path: str) -> Tuple[Any, str]:
-        """What stands at a path, None for what is absent or null, and a problem where the path
-        leads through something that has no such parts.
+        """The value at a path. None if it is absent or null. The second value is the
+        problem if the path leads through a value without such parts.
         """
         value: Any = self._root
         for part in path.split("."):
@@ -57,8 +58,8 @@ class Document:
         return value, ""
 
     def lookup(self, path: str) -> Tuple[str, str]:
-        """The text at a path, one character a byte of its UTF-8; a number is the text it is
-        written with.
+        """The text at a path, with one character for each byte of its UTF-8. A number is
+        its spelling.
         """
         value, problem = self._find(path)
         if value is None:
@@ -68,8 +69,8 @@ class Document:
         return "", "is neither a string nor a number"
 
     def length(self, path: str) -> Tuple[int, str]:
-        """How many elements the array at a path has, none if it is absent, and a problem if
-        something else stands there.
+        """The length of the array at a path, 0 if it is absent. The second value is the
+        problem if the value is no array.
         """
         value, problem = self._find(path)
         if value is None:
@@ -84,7 +85,9 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _depth(body: bytes) -> int:
-    """How deep brackets outside strings nest. It need not be right about what is no JSON."""
+    """The depth of the brackets outside strings. It may be wrong about a body that is not
+    JSON.
+    """
     depth = deepest = 0
     for bracket in _BRACKET.findall(_STRING.sub(b"", body)):
         depth += 1 if bracket in b"[{" else -1

@@ -1,4 +1,4 @@
-"""The rules that both channels share, for one field at a time."""
+"""The rules for one field, which both channels share."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 from .times import parse_time
 
-# A field's text as it is written, and what is wrong with what stands there instead of
-# text.
+# A field's text as written, and the problem if the field holds no text.
 Lookup = Callable[[str], Tuple[str, str]]
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
-# Both are limits of the contract; the amount's sign is gone before it is tried.
+# Both are limits of the contract. The amount's sign is removed before the match.
 _AMOUNT = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,8})?")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _HARMFUL = re.compile(r'[^\x20-\x7e]|["\\]')
 
 
 class Moment(NamedTuple):
-    """A time, and the nanoseconds of it that a datetime cannot hold."""
+    """A time, and the nanoseconds that a datetime cannot hold."""
 
     time: Optional[datetime] = None
     nanoseconds: int = 0
 
 
 class Reader:
-    """Looks at the fields of one message and collects the warnings on the way."""
+    """Reads the fields of one message and collects the warnings."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
@@ -38,13 +37,13 @@ class Reader:
         return tuple(f"{field}: {problem}" for field, problem in self._warnings.items())
 
     def warn(self, field: str, problem: str) -> None:
-        """Says it once per field however many rules look at it, so that three languages count the
-        same warnings.
+        """Keeps one warning for each field, however many rules read it, so that all
+        languages count the same warnings.
         """
         self._warnings.setdefault(field, problem)
 
     def text(self, field: str) -> str:
-        """A field without the spaces around it, or "" for one that is absent or no text."""
+        """A field without the spaces around it. "" if it is absent or no text."""
         text, problem = self._lookup(field)
         if problem:
             self.warn(field, problem + "; taken as absent")
@@ -52,7 +51,7 @@ class Reader:
         return text.strip(" ")
 
     def id(self, field: str) -> str:
-        """A field that can serve as an id in the contract, or ""."""
+        """A field that the contract accepts as an id, or ""."""
         text = self.text(field)
         if text and not fits(text):
             self.warn(field, "is no id: more than 128 bytes, or some that are not printable ASCII; taken as absent")
@@ -61,13 +60,13 @@ class Reader:
 
     def series_id(self, field: str) -> str:
         """A field that can name a series, or "". An id that begins with B- names a means of
-        payment.
+        payment and no series.
         """
         found = self.id(field)
         return "" if found.startswith("B-") else found
 
     def first_id(self, *fields: str) -> str:
-        """The first of the fields that is an id, or "". Those behind it are not looked at."""
+        """The first field that is an id, or "". The fields after it are not read."""
         for field in fields:
             found = self.id(field)
             if found:
@@ -75,7 +74,7 @@ class Reader:
         return ""
 
     def time(self, field: str) -> Moment:
-        """A field as a time, an empty Moment if it is absent or cannot be read."""
+        """A field as a time. An empty Moment if it is absent or cannot be read."""
         text = self.text(field)
         if not text:
             return Moment()
@@ -86,8 +85,8 @@ class Reader:
         return Moment(*parsed)
 
     def money(self, amount_field: str, currency_field: str) -> Tuple[str, str]:
-        """An amount without its sign and its currency: both, or neither, because Noted can
-        compare neither without the other.
+        """An amount without its sign, and its currency. Both or neither, because Noted
+        compares them together.
         """
         amount = self.text(amount_field)
         if not amount:
@@ -105,19 +104,19 @@ class Reader:
 
 
 def fits(text: str) -> bool:
-    """Whether the contract takes the text as an id."""
+    """Reports whether the contract accepts the text as an id."""
     return _ID.fullmatch(text) is not None
 
 
 def sanitised(text: str) -> str:
-    """Text from a message made harmless in a log line and in a skip reason: the same bytes in
-    every language, and no escape in any.
+    """A message's text, made harmless for a log line and a skip reason. It is the same
+    bytes in every language and needs no escapes.
     """
     return _HARMFUL.sub("?", text)[:64]
 
 
 def lower(text: str) -> str:
-    """str.lower for A to Z alone; Unicode has other letters that become ASCII ones, and languages
-    do not agree on them.
+    """str.lower for A to Z only. Some other letters of Unicode become ASCII letters, and
+    languages disagree about them.
     """
     return text.encode("latin-1").lower().decode("latin-1")

@@ -1,4 +1,4 @@
-"""The legacy channel: one urlencoded form a message."""
+"""IPNs, PayPal's older channel. Each message is an urlencoded form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..types import Donation, Event, Message
 from .fields import Moment, Reader, lower, sanitised
 from .result import Identified, MalformedError, Pair
 
-# The txn_types that say by themselves what happened.
+# The txn_types that name the event by themselves.
 _TYPE_EVENTS = {
     "subscr_signup": Event.SIGNUP,
     "recurring_payment_profile_created": Event.SIGNUP,
@@ -30,8 +30,8 @@ _TYPE_EVENTS = {
     "adjustment": Event.ADJUSTMENT,
 }
 
-# The txn_types whose payment_status says what happened. Refunds and reversals have no
-# type at all, which is the empty one.
+# The txn_types whose payment_status names the event. Refunds and reversals have no type, which
+# is the empty string here.
 _MONEY_TYPES = {
     "",
     "subscr_payment",
@@ -48,7 +48,7 @@ _MONEY_TYPES = {
     "invoice_payment",
 }
 
-# Known, and they tell of no donation: why.
+# The txn_types without a donation, and the reason to skip each.
 _SKIPPED_TYPES = {
     "masspay": "masspay tells of payments made, not of a donation",
     "payout": "payout tells of payments made, not of a donation",
@@ -71,42 +71,42 @@ _OF_THE_SERIES = {Event.SIGNUP, Event.CHANGE, Event.SUSPENSION, Event.REACTIVATI
 _OF_A_PARENT = {Event.REVERSAL, Event.REVERSAL_CANCELED, Event.ADJUSTMENT}
 _PAYMENTS = {Event.PAYMENT, Event.PAYMENT_PENDING, Event.PAYMENT_FAILED}
 
-_Found = Tuple[Donation, int]  # with the nanoseconds that its time cannot hold
+_Found = Tuple[Donation, int]  # with the nanoseconds that the datetime cannot hold
 
 
 class Form:
-    """The fields of an IPN in the order of its body, as bytes: PayPal's charset field is obeyed
-    nowhere, since all that is read is ASCII.
+    """The fields of an IPN in the order of its body, as bytes. The charset field is
+    ignored, because all fields that are read are ASCII.
     """
 
     def __init__(self, body: bytes) -> None:
-        # Not urllib's parse_qs, which drops empty values and can split at a semicolon: a
-        # genuine message must not be lost to one in a donor's comment.
+        # urllib's parse_qs drops empty values and can split at a semicolon. A semicolon in a
+        # donor's comment must not lose a genuine message.
         self.fields: List[Tuple[bytes, bytes]] = []
         for piece in body.rstrip(b"\r\n").split(b"&"):
             if not piece:
                 continue
             name, _, value = (unquote_to_bytes(part) for part in piece.replace(b"+", b" ").partition(b"="))
-            # PayPal adds resend=true when it sends a message again, so the field can make
-            # no difference to anything.
+            # PayPal adds resend=true to repeats, so the field must not make a difference.
             if name != b"resend":
                 self.fields.append((name, value))
 
     def lookup(self, name: str) -> Tuple[str, str]:
-        """The first field of that name. An IPN holds nothing but text."""
+        """The first field with the name. An IPN holds only text."""
         wanted = name.encode("ascii")
         return next((value.decode("latin-1") for field, value in self.fields if field == wanted), ""), ""
 
     def digest(self) -> str:
-        """The id that stands for the whole message, since an IPN has none (ipn_track_id is shared
-        by different payments). It is over sorted,
-        decoded fields: whoever parses a body and writes it out again gets the same one."""
+        """The id of the message, which is a hash, because an IPN has no id of its own:
+        different payments share an ipn_track_id. It covers the sorted, decoded fields. A
+        body that was parsed and encoded again has the same id.
+        """
         lines = (name + b"=" + value + b"\n" for name, value in sorted(self.fields, key=lambda field: field[0]))
         return hashlib.sha256(b"".join(lines)).hexdigest()[:32]
 
 
 def identify_ipn(body: bytes) -> Identified:
-    """Reads the body of an IPN, exactly as it was posted. Raises MalformedError."""
+    """Reads the body of an IPN exactly as PayPal posted it. Raises MalformedError."""
     form = Form(body)
     if not form.fields:
         raise MalformedError("body", "holds no field; pass the body of PayPal's POST unchanged")
@@ -124,7 +124,7 @@ def identify_ipn(body: bytes) -> Identified:
 
 
 def _event(reader: Reader, txn_type: str, kind: str) -> Tuple[Optional[Event], Identified]:
-    """What happened, or why the message is skipped."""
+    """The event, or the reason to skip the message."""
     if kind in _SKIPPED_TYPES:
         return None, Identified(skipped=_SKIPPED_TYPES[kind])
     if kind in _TYPE_EVENTS:
@@ -141,8 +141,8 @@ def _event(reader: Reader, txn_type: str, kind: str) -> Tuple[Optional[Event], I
         else:
             reason = "neither txn_type nor payment_status is given"
         return None, Identified(skipped=reason, unknown=True)
-    # PayPal calls a payment that leaves the account Completed too: the sign tells the
-    # direction. Taken for a donation, it would be thanked for.
+    # A payment that leaves the account is Completed too. Its sign tells the direction. As a
+    # donation, it would be thanked for.
     if event == Event.PAYMENT and reader.text("mc_gross").startswith("-"):
         if not reader.id("parent_txn_id"):
             return None, Identified(skipped="money went out and no parent_txn_id says for what")
@@ -151,7 +151,7 @@ def _event(reader: Reader, txn_type: str, kind: str) -> Tuple[Optional[Event], I
 
 
 def _donations(reader: Reader, kind: str, event: Event) -> List[_Found]:
-    """The donation, and the first payment that may hide in a profile's creation."""
+    """The donation, and the first payment that a profile's creation may contain."""
     donation = _donation(reader, event)
     if kind == "recurring_payment_profile_created":
         return [donation, *_initial_payment(reader, donation[0].series_id)]
@@ -159,10 +159,10 @@ def _donations(reader: Reader, kind: str, event: Event) -> List[_Found]:
 
 
 def _donation(reader: Reader, event: Event) -> _Found:
-    """Fills in what an event of its kind can be known by."""
+    """The donation with the fields that identify its event."""
     if event == Event.REFUND:
-        # Never its parent: a webhook often does not know it, and two partial refunds of
-        # one sum must not meet.
+        # The parent is not used. Webhooks often lack it, and two partial refunds of the same
+        # sum must stay two.
         candidates = "txn_id"
         series = reader.id("txn_id")
     elif event in _OF_A_PARENT:
@@ -177,7 +177,7 @@ def _donation(reader: Reader, event: Event) -> _Found:
     if not series:
         raise MalformedError(candidates, "no usable id names the series; check that the body is whole")
     if event in _OF_THE_SERIES:
-        return Donation(series, event=event), 0  # never time_created: it is the series' birth, in every message of it
+        return Donation(series, event=event), 0  # time_created is the start of the series in all its messages
     if event == Event.DISPUTE:
         return Donation(series, event=event, transaction_id=reader.id("case_id")), 0
     transaction, moment = reader.id("txn_id"), reader.time("payment_date")
@@ -193,9 +193,9 @@ def _money(series: str, event: Event, transaction: str, moment: Moment, money: T
 
 
 def _series(reader: Reader) -> str:
-    """The series of money that comes in and of a series' state. The I- form wins because in 2018
-    PayPal renamed S- series to it, and the webhook
-    channel knows no other."""
+    """The series of incoming money and of a series' state. The I- form wins, because PayPal
+    renamed S- series to it in 2018, and webhooks have only this form.
+    """
     profile, button = reader.series_id("recurring_payment_id"), reader.series_id("subscr_id")
     if button.startswith("I-") and not profile.startswith("I-"):
         return button
@@ -203,8 +203,8 @@ def _series(reader: Reader) -> str:
 
 
 def _initial_payment(reader: Reader, series: str) -> List[_Found]:
-    """The first payment that hides in a profile's creation. No other message tells of it; in
-    later ones the same field is only an echo.
+    """The first payment in a profile's creation. No other message tells of it. In later
+    messages the same field only repeats it.
     """
     if not reader.text("initial_payment_txn_id"):
         return []

@@ -1,4 +1,4 @@
-"""What a message tells of, and how it is printed."""
+"""The donations of a message, and their printed form."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ..types import Donation, Message
 
 
 class MalformedError(ValueError):
-    """A body cannot be read or names no series. The same bytes will never fare better, so asking
-    for them again is no use.
+    """A body cannot be read, or names no series. The same bytes will fail again, so a
+    repeat is useless.
     """
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
-        self.field = field  # the field or fields at fault; "body" for all of it
-        self.problem = problem  # what is wrong, and what to do
+        self.field = field  # the wrong field or fields; "body" for the whole body
+        self.problem = problem  # the problem and the remedy
 
 
 class Pair(NamedTuple):
-    """A donation and the message that told of it."""
+    """A donation and its message."""
 
     donation: Donation
     message: Message
@@ -29,26 +29,26 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Identified:
-    """What a message tells of: either pairs or a reason in skipped."""
+    """The content of a message: either pairs, or a reason in skipped."""
 
-    pairs: Tuple[Pair, ...] = ()  # one per donation, in the order of the message
-    skipped: str = ""  # in a fixed sentence, why there is no donation in it
-    unknown: bool = (
-        False  # with skipped: the type or the status is not known. Say it loudly: it may have been a donation.
-    )
-    type: str = ""  # the txn_type or event_type, safe to be logged
-    warnings: Tuple[str, ...] = ()  # what was left out, each beginning with the field's name
+    pairs: Tuple[Pair, ...] = ()  # one for each donation, in the order of the message
+    skipped: str = ""  # a fixed sentence: why the message has no donation
+    # With skipped: the type or the status is unknown. Raise an alarm, because the message may
+    # have been a donation.
+    unknown: bool = False
+    type: str = ""  # the txn_type or event_type, safe for logs
+    warnings: Tuple[str, ...] = ()  # the omissions; each begins with the name of its field
     # The nanoseconds of each pair's time that a datetime cannot hold. Noted keeps
-    # milliseconds; only the printed line shows them.
+    # milliseconds, so only the printed line shows them.
     nanoseconds: Tuple[int, ...] = ()
 
     def in_ledger(self, ledger: str) -> Identified:
-        """The same in a ledger: only the receiver knows its books."""
+        """The same in a ledger. Only the receiver knows its ledgers."""
         return replace(self, pairs=tuple(Pair(replace(p.donation, ledger=ledger), p.message) for p in self.pairs))
 
     def lines(self) -> str:
-        """What `python3 -m noted.identify` prints: the same bytes as the Go and PHP programs, a
-        line for each pair.
+        """The output of `python3 -m noted.identify`: a line for each pair, the same bytes
+        as the programs of the other languages.
         """
         if self.skipped:
             return '{"skipped":' + _quoted(self.skipped) + "}\n"
@@ -77,8 +77,8 @@ def _fields(**fields: str) -> str:
 
 
 def _timestamp(time: Optional[datetime], nanoseconds: int) -> str:
-    """The JSON form of google.protobuf.Timestamp: UTC with the fewest of 0, 3, 6 and 9 digits
-    that hold it.
+    """The JSON form of google.protobuf.Timestamp: UTC, with 0, 3, 6 or 9 digits, as few as
+    possible.
     """
     if time is None:
         return ""
@@ -89,7 +89,7 @@ def _timestamp(time: Optional[datetime], nanoseconds: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """What this package produces holds only " and \\ of all that needs an escape; the rest is for
-    a ledger that a caller filled in.
+    """A JSON string. Of this package's own texts only " and \\ need an escape. The other escapes
+    are for a caller's ledger.
     """
     return '"' + "".join("\\" + c if c in '"\\' else c if c >= " " else "\\u%04x" % ord(c) for c in text) + '"'

@@ -1,7 +1,7 @@
-"""PayPal writes one moment in four ways: the two Pacific ones on IPNs (the second, and the dot
-behind a month, come from its simulators), JavaScript's on the other simulator's IPNs, ISO 8601 on
-webhooks. Each is accepted on both channels. A day or an hour may have one digit in all but the
-last, and a run of spaces counts as one.
+"""PayPal's four spellings of a time. Both Pacific spellings are on IPNs; the second, and
+the dot after a month, come from a simulator. JavaScript's spelling is on IPNs of the other
+simulator, and ISO 8601 on webhooks. Both channels accept all four. In all but the last, a
+day or an hour may have one digit, and a run of spaces counts as one space.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SPELLINGS = [
     re.compile(_CLOCK + " +" + _MONTH + " +" + _DAY + ",? +" + _YEAR + " +(?P<zone>PST|PDT)"),
     # 09:05:01 8 Mar 2021 PST
     re.compile(_CLOCK + " +" + _DAY + " +" + _MONTH + ",? +" + _YEAR + " +(?P<zone>PST|PDT)"),
-    # Mon Mar 08 2021 09:05:01 GMT-0800 (PST); the name in brackets is not read
+    # Mon Mar 08 2021 09:05:01 GMT-0800 (PST); the name in brackets is ignored
     re.compile(
         "[A-Za-z]{3,9} +"
         + _MONTH
@@ -55,13 +55,13 @@ _MONTHS = (
 
 
 def parse_time(text: str) -> Optional[Tuple[datetime, int]]:
-    """A time in any of the spellings, in UTC, and the nanoseconds of it that a datetime cannot
+    """A time in any of the spellings, in UTC, and the nanoseconds that a datetime cannot
     hold.
 
-    The label PST or PDT is taken for the offset it names, not for Pacific time on that date: in
-    the hour that autumn repeats only the label tells the two apart, and it is PayPal's own word.
-    Years run from 1970 to 9998, so that no offset leaves what a protobuf Timestamp can hold.
-    There are no leap seconds; a second 60 is unreadable.
+    PST and PDT stand for their offsets, and not for Pacific time on that date. In the hour
+    that autumn repeats, only the label tells the two apart, and PayPal wrote it. Years run
+    from 1970 to 9998, so that every offset stays within a protobuf Timestamp. There are no
+    leap seconds: a second 60 is unreadable.
     """
     for spelling in _SPELLINGS:
         found = spelling.fullmatch(text)
@@ -83,15 +83,15 @@ def parse_time(text: str) -> Optional[Tuple[datetime, int]]:
                 int(fraction[:6]),
                 timezone(offset),
             )
-        except ValueError:  # there is no such day, hour, minute or second
+        except ValueError:  # no date has that day, hour, minute or second
             return None
         return time.astimezone(timezone.utc), int(fraction[6:])
     return None
 
 
 def _month(text: str) -> int:
-    """The month of 01 to 12, or of three or more letters that begin its English name (Sep, Sept,
-    September); 0 for anything else.
+    """The month of 01 to 12, or of at least three letters that begin its English name (Sep,
+    Sept, September). 0 for all other texts.
     """
     if text.isdigit():
         return int(text)
@@ -99,7 +99,7 @@ def _month(text: str) -> int:
 
 
 def _offset(zone: str) -> Optional[timedelta]:
-    """The offset of PST, PDT, Z, -07:00 or -0700; None for one of a day or more."""
+    """The offset of PST, PDT, Z, -07:00 or -0700. None for an offset of a day or more."""
     named = {"PST": -8, "PDT": -7, "Z": 0}
     if zone in named:
         return timedelta(hours=named[zone])

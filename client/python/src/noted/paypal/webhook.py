@@ -1,4 +1,4 @@
-"""The channel of today: one JSON event a message."""
+"""Webhooks, PayPal's newer channel. Each message is a JSON event."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .document import Document
 from .fields import Reader, fits, lower, sanitised
 from .result import Identified, MalformedError, Pair
 
-# The events of a series itself. There is no money in them: what they repeat of the last
-# payment is told by a sale's own event.
+# The events of the series itself, without money. They repeat the last payment, but a sale has
+# an event of its own.
 _STATE_EVENTS = {
     "billing.subscription.created": Event.SIGNUP,  # of a v1 agreement only, see _identify
     "billing.subscription.activated": Event.SIGNUP,
@@ -24,8 +24,7 @@ _STATE_EVENTS = {
     "billing.subscription.payment.failed": Event.PAYMENT_FAILED,
 }
 
-# The event types, by how they begin, that are known to tell of no donation, and what they
-# tell of.
+# The beginnings of event types without a donation, and their content.
 _NO_DONATION = {
     "checkout.order.": "an order, not of money",
     "payments.payment.": "an order, not of money",
@@ -42,7 +41,7 @@ _NO_DONATION = {
 
 
 def identify_webhook(body: bytes) -> Identified:
-    """Reads the body of a webhook event, exactly as it was posted. Raises MalformedError."""
+    """Reads the body of a webhook event exactly as PayPal posted it. Raises MalformedError."""
     document = Document(body)
     reader = Reader(document.lookup)
     event_type = reader.text("event_type")
@@ -81,8 +80,8 @@ def _identify(reader: Reader, document: Document, event_type: str) -> Identified
         return _money(reader, event, capture, capture, "resource.id")
 
     if kind in ("payment.sale.refunded", "payment.capture.refunded"):
-        # Never the parent: PayPal often leaves it out, and two partial refunds of one sum
-        # must not meet.
+        # The parent is not used. PayPal often leaves it out, and two partial refunds of the
+        # same sum must stay two.
         own = reader.id("resource.id")
         return _money(reader, Event.REFUND, own, own, "resource.id")
     if kind == "payment.sale.reversed":
@@ -105,17 +104,15 @@ def _identify(reader: Reader, document: Document, event_type: str) -> Identified
 
 
 def _one(donation: Donation, nanoseconds: int, candidates: str) -> Identified:
-    """A message of one donation, or an error naming the fields that should have named its
-    series.
-    """
+    """A message with one donation, or an error that names the fields without a series."""
     if not donation.series_id:
         raise MalformedError(candidates, "no usable id names the series; check that the body is whole")
     return Identified(pairs=(Pair(donation, Message()),), nanoseconds=(nanoseconds,))
 
 
 def _money(reader: Reader, event: Event, series: str, transaction: str, candidates: str) -> Identified:
-    """A donation of an event that moves money. Its time is the resource's: the event's own can
-    lag by hours, and an IPN knows nothing of it.
+    """A donation of an event that moves money. Its time is the resource's. The event's own
+    time can lag by hours, and IPNs do not have it.
     """
     moment = reader.time("resource.create_time")
     amount, currency = _resource_money(reader)
@@ -126,10 +123,10 @@ def _money(reader: Reader, event: Event, series: str, transaction: str, candidat
 
 
 def _reversal(reader: Reader, parent: str, candidates: str) -> Identified:
-    """A donation of a payment's reversal. A resource that names no parent, or itself, may be the
-    payment: reports differ. As a series either will do. But the payment's id would contradict the
-    IPN's, and its
-    time can lie months back."""
+    """The reversal of a payment. Reports differ about a resource that names no parent, or
+    itself: it may be the payment. Either id serves as the series. But the payment's id
+    would contradict the IPN's transaction id, and the payment's time can be months ago.
+    """
     own = reader.id("resource.id")
     if parent and parent != own:
         return _money(reader, Event.REVERSAL, parent, own, candidates)
@@ -138,16 +135,17 @@ def _reversal(reader: Reader, parent: str, candidates: str) -> Identified:
 
 
 def _resource_money(reader: Reader) -> Tuple[str, str]:
-    """An amount by the names of the first API, else of the second."""
+    """The amount by its names in the first API, or else in the second."""
     if reader.text("resource.amount.total"):
         return reader.money("resource.amount.total", "resource.amount.currency")
     return reader.money("resource.amount.value", "resource.amount.currency_code")
 
 
 def _payment_event(reader: Reader, kind: str) -> Event:
-    """Tells a payment from one that is pending or failed. The name of the event is not enough:
-    PayPal sends COMPLETED for sales that are still
-    pending. A payment stays one when its state becomes refunded or reversed: the money came."""
+    """Tells a payment from a pending or failed payment. The event's name is not enough:
+    PayPal sends COMPLETED for sales that are still pending. A payment stays a payment when
+    it is refunded or reversed, because the money came.
+    """
     if kind.endswith((".denied", ".declined")):
         return Event.PAYMENT_FAILED
     state = lower(reader.text("resource.state") or reader.text("resource.status"))
@@ -158,17 +156,17 @@ def _payment_event(reader: Reader, kind: str) -> Event:
 
 
 def _is_version_2(reader: Reader) -> bool:
-    """Tells a subscription of today's API, which is created before the donor agrees to it, from
-    an agreement of the first one.
+    """Tells a subscription of the second API, which is created before the donor agrees to
+    it, from an agreement of the first API.
     """
     version, resource = reader.text("resource_version"), reader.text("resource_type")
     return version.startswith("2") or lower(resource) == "subscription"
 
 
 def _linked(reader: Reader, document: Document, rels: Tuple[str, ...], *paths: str) -> str:
-    """The payment that a link of one of the names leads to, or "". Its id stands behind the last
-    of the
-    paths in the link."""
+    """The id of the payment that a link with one of the names leads to, or "". It follows
+    the last of the paths in the link.
+    """
     count, problem = document.length("resource.links")
     if problem:
         reader.warn("resource.links", problem + "; taken as absent")
@@ -188,15 +186,15 @@ def _linked(reader: Reader, document: Document, rels: Tuple[str, ...], *paths: s
 
 
 def _disputes(reader: Reader, document: Document) -> Identified:
-    """A donation of each disputed transaction, in the message's order, or one of the dispute
-    itself where
-    it names no transaction."""
+    """A donation for each disputed transaction, in the message's order. A dispute that
+    names no transaction is one donation itself.
+    """
     path = "resource.disputed_transactions"
     count, problem = document.length(path)
     if problem:
         reader.warn(path, problem + "; taken as absent")
     pairs: List[Pair] = []
-    seen: Set[str] = set()  # series ids that have their pair
+    seen: Set[str] = set()  # the series ids of the pairs
     for i in range(count):
         field = f"{path}.{i}.seller_transaction_id"
         series = reader.id(field)

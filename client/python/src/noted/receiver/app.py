@@ -19,8 +19,8 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 class Receiver:
-    """Takes PayPal's messages. Any number of threads and processes may run receivers. They act as
-    one receiver, because Noted decides which of them processes a donation.
+    """Takes PayPal's messages. Any number of threads and processes may run receivers. They
+    act as one receiver, because Noted decides which of them processes a donation.
 
     client:              a noted.Client
     process:             called once for each donation, with a Delivery. If it raises, PayPal is
@@ -84,9 +84,10 @@ class Receiver:
             )
 
     def receive(self, channel: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Takes one message of the channel "ipn" or "webhook", with its headers and the exact
-        bytes of its body. It refuses the same messages as the WSGI application, except one
-        without a Content-Type. A framework that reads bodies should bound them itself.
+        """Takes one message of the channel "ipn" or "webhook", with its headers and the
+        exact bytes of its body. It refuses the same messages as the WSGI application,
+        except one without a Content-Type. A framework that reads bodies should bound them
+        itself.
         """
         try:
             names = lower_names(headers)
@@ -148,8 +149,8 @@ def _signature(
 
 
 def mount(application: Application, prefix: str, receiver: Application) -> Application:
-    """A WSGI application that gives paths below the prefix, such as "/paypal", to the receiver,
-    and all others to the application.
+    """A WSGI application that gives paths below the prefix, such as "/paypal", to the
+    receiver, and all others to the application.
     """
     prefix = "/" + prefix.strip("/")
 

@@ -36,8 +36,8 @@ class Certificates:
         self._under_way: Dict[str, Future[Chain]] = {}  # address → the chain that its fetch brings
 
     def trusted(self, url: str, at: datetime) -> Tuple[x509.Certificate, bool]:
-        """The certificate at a URL, if PayPal may serve it there and it is PayPal's at that time.
-        The second value says whether it is the sandbox's.
+        """The certificate at a URL, if PayPal may serve it there and it is PayPal's at that
+        time. The second value says whether it is the sandbox's.
         """
         address = self._rules.address(url)
         chain = self._kept.get(address)
@@ -50,8 +50,8 @@ class Certificates:
             return self._kept.may_renew(address, address in self._under_way, time.monotonic())
 
     def _fetch(self, address: str, at: datetime, ended: Optional[Chain]) -> Chain:
-        """Fetches a chain once for all messages that wait for it. They share a failure too. It is
-        not kept, so the next message tries again.
+        """Fetches a chain once for all messages that wait for it. They share a failure too.
+        It is not kept, so the next message tries again.
         """
         with self._lock:
             kept = self._kept.get(address)

@@ -16,7 +16,9 @@ class PostBack:
         self._context = ssl.create_default_context()
 
     def verify(self, body: bytes) -> bool:
-        """Reports whether PayPal sent this as a test. Raises a Refusal if PayPal did not send it."""
+        """Reports whether PayPal sent this as a test. Raises a Refusal if PayPal did not
+        send it.
+        """
         url, question = self._rules.url(body), self._rules.question(body)
         try:
             reply = fetch(url, self._timeout, ipn.MOST_BYTES, self._context, post=question, headers=ipn.HEADERS)

@@ -25,8 +25,8 @@ def fetch(
     post: Optional[bytes] = None,
     headers: Optional[Dict[str, str]] = None,
 ) -> Reply:
-    """The status and the body of a reply. A body longer than most is cut. The timeout covers all
-    but the resolution of the host's name.
+    """The status and the body of a reply. A body longer than most is cut. The timeout
+    covers all but the resolution of the host's name.
     """
     until = time.monotonic() + timeout
     try:
@@ -133,8 +133,8 @@ class _Received(io.RawIOBase):
 
 
 def _connect(host: str, port: int, until: float) -> socket.socket:
-    """Tries the addresses of a host, each within its share of the time that is left, because the
-    first may be an address that never answers.
+    """Tries the addresses of a host, each within its share of the time that is left,
+    because the first may be an address that never answers.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for i, (*_, address) in enumerate(found):

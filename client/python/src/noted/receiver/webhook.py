@@ -13,8 +13,8 @@ class Signature:
         self._signatures, self._certificates = signatures, certificates
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Reports whether PayPal sent this as a test. Raises a Refusal if PayPal did not send it.
-        The headers' names are in lower case.
+        """Reports whether PayPal sent this as a test. Raises a Refusal if PayPal did not
+        send it. The headers' names are in lower case.
         """
         sent = self._signatures.read(headers)
         # The certificate is judged as of the time of sending: it may end between a

@@ -46,9 +46,10 @@ class Rules:
         self._store = verification.Store(roots)
 
     def address(self, url: str) -> str:
-        """The only spelling of a certificate's URL: https, a host of the list in lower case, a
-        path of PayPal's form. Other spellings are refused. The URL is in an unverified header,
-        and a query or a host in capitals would cause a fetch for each spelling.
+        """The only spelling of a certificate's URL: https, a host of the list in lower
+        case, a path of PayPal's form. Other spellings are refused. The URL is in an
+        unverified header, and a query or a host in capitals would cause a fetch for each
+        spelling.
         """
         host, slash, path = url[len("https://") :].partition("/")
         host = _bare(host)
@@ -58,7 +59,9 @@ class Rules:
         return f"https://{host}{slash}{path}"
 
     def is_test(self, chain: Chain, at: datetime) -> bool:
-        """Checks chain, name and dates, and reports whether the certificate is the sandbox's."""
+        """Checks chain, name and dates, and reports whether the certificate is the
+        sandbox's.
+        """
         builder = verification.PolicyBuilder().store(self._store).time(at.astimezone(timezone.utc).replace(tzinfo=None))
         for name in (_NAME, _NAME_SANDBOX):
             try:
@@ -76,9 +79,9 @@ class Rules:
         return True
 
     def missing(self, chain: Chain, at: datetime) -> Optional[str]:
-        """The URL of the issuer that the chain lacks, or None. PayPal's host leaves issuers out,
-        and a certificate says where its issuer is. That is usually plain http: is_test trusts
-        only issuers that a root has issued.
+        """The URL of the issuer that the chain lacks, or None. PayPal's host leaves issuers
+        out, and a certificate says where its issuer is. That is usually plain http: is_test
+        trusts only issuers that a root has issued.
         """
         if self.trusts(chain, at):
             return None
@@ -106,8 +109,8 @@ class Kept:
         return self._chains.get(address)
 
     def may_renew(self, address: str, under_way: bool, now: float) -> bool:
-        """Reports whether an ended chain is fetched again, because PayPal may have renewed it at
-        its address. A message joins a fetch that is under way.
+        """Reports whether an ended chain is fetched again, because PayPal may have renewed
+        it at its address. A message joins a fetch that is under way.
         """
         if not under_way and now - self._renewed.get(address, -_RENEW_EVERY) < _RENEW_EVERY:
             return False
@@ -126,8 +129,8 @@ class Kept:
 
 
 def read_roots(ders: Iterable[bytes]) -> List[x509.Certificate]:
-    """This machine's authorities. Some break today's rules. They are left out quietly, so that the
-    others remain.
+    """This machine's authorities. Some break today's rules. They are left out quietly, so
+    that the others remain.
     """
     roots: List[x509.Certificate] = []
     with warnings.catch_warnings():
@@ -145,8 +148,8 @@ def read_roots(ders: Iterable[bytes]) -> List[x509.Certificate]:
 
 
 def read_chain(reply: Reply) -> Chain:
-    """The chain in the reply of PayPal's host. A permanent status is a permanent refusal. After
-    all other failures PayPal comes again.
+    """The chain in the reply of PayPal's host. A permanent status is a permanent refusal.
+    After all other failures PayPal comes again.
     """
     if reply.status in (400, 404, 410):
         raise untrusted()
@@ -159,7 +162,9 @@ def read_chain(reply: Reply) -> Chain:
 
 
 def read_issuer(reply: Reply) -> Optional[x509.Certificate]:
-    """The certificate in the reply of an issuer's host, or None if it is none."""
+    """The certificate in the reply of an issuer's host. None if the reply is something
+    else.
+    """
     if reply.status != 200:
         raise unknown(f"its issuer's host answered {reply.status}")
     load: Tuple[Callable[[bytes], x509.Certificate], ...] = (

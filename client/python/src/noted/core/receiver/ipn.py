@@ -1,4 +1,6 @@
-"""Verifying an IPN: the receiver posts its bytes back, and PayPal says whether it sent them."""
+"""Verifying an IPN: the receiver posts its bytes back, and PayPal says whether it sent
+them.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ MOST_BYTES = 64  # of PayPal's word
 
 
 class PostBack:
-    """The question to PayPal, and the meaning of its reply. Only two words count, with status 200.
-    An error page, a redirect or silence means nothing, and PayPal comes again.
+    """The question to PayPal, and the meaning of its reply. Only two words count, with
+    status 200. An error page, a redirect or silence means nothing, and PayPal comes again.
     """
 
     def __init__(self, url: Optional[str], sandbox: bool) -> None:
@@ -36,8 +38,8 @@ class PostBack:
         return self._url or (SANDBOX if test else LIVE)
 
     def question(self, body: bytes) -> bytes:
-        """The body of the post-back. The order, the percent signs and the charset stay PayPal's
-        own, so nothing is decoded.
+        """The body of the post-back. The order, the percent signs and the charset stay
+        PayPal's own, so nothing is decoded.
         """
         return b"cmd=_notify-validate&" + body
 
@@ -59,8 +61,8 @@ def unknown(why: str) -> Refusal:
 
 
 def is_test(body: bytes) -> bool:
-    """Reports whether an IPN claims to be a test. A false claim is harmless: the sandbox does not
-    verify a genuine message.
+    """Reports whether an IPN claims to be a test. A false claim is harmless: the sandbox
+    does not verify a genuine message.
     """
     return Form(body).lookup("test_ipn")[0].strip() not in ("", "0")
 
@@ -68,9 +70,9 @@ def is_test(body: bytes) -> bool:
 def receiver_is(body: bytes, accounts: Iterable[str]) -> Optional[bool]:
     """Reports whether an IPN is to one of the accounts. None if it names no receiver.
 
-    PayPal verifies every IPN that it sent to any account, so a stranger could post an IPN of his
-    own account here. receiver_id and receiver_email are PayPal's words. business may be the
-    sender's, and counts only where both are missing.
+    PayPal verifies every IPN that it sent to any account, so a stranger could post an IPN
+    of his own account here. receiver_id and receiver_email are PayPal's words. business may
+    be the sender's, and counts only where both are missing.
     """
     form = Form(body)
     values = {name: form.lookup(name)[0].strip().lower() for name in ("receiver_id", "receiver_email", "business")}

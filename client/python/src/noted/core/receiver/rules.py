@@ -63,7 +63,9 @@ class Rules:
         check_kind(channel, content_type, encoding)
 
     def length(self, declared: str, terminated: bool) -> Optional[int]:
-        """The length of the body by its Content-Length. None if the server ends the body itself."""
+        """The length of the body by its Content-Length. None if the server ends the body
+        itself.
+        """
         if declared.isdigit():
             self.check_length(int(declared))
             return int(declared)
@@ -85,8 +87,8 @@ class Rules:
             raise Refusal(400, "malformed", "the body is empty")
 
     def identify(self, channel: str, body: bytes, test: bool) -> Tuple[Identified, Optional[bool]]:
-        """The donations of a verified message, in their ledger. The second value is None if the
-        message does not say whose account it is about.
+        """The donations of a verified message, in their ledger. The second value is None if
+        the message does not say whose account it is about.
         """
         try:
             identified = identify_ipn(body) if channel == "ipn" else identify_webhook(body)

@@ -18,8 +18,8 @@ class Unanswered(Exception):
 
 
 def confidential(url: str) -> bool:
-    """Reports whether only the server can read and change the traffic with a URL: https, or this
-    machine.
+    """Reports whether only the server can read and change the traffic with a URL: https, or
+    this machine.
     """
     try:
         parts = urlsplit(url)

@@ -1,4 +1,6 @@
-"""Verifying a webhook: PayPal signs its id, its time, our webhook id and the body's checksum."""
+"""Verifying a webhook: PayPal signs its id, its time, our webhook id and the body's
+checksum.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,13 @@ class Transmission(NamedTuple):
 
 
 class Transmissions:
-    """Remembers the body of each verified transmission, and refuses another body under its id.
+    """Remembers the body of each verified transmission, and refuses another body under its
+    id.
 
-    The signature covers only the CRC-32 of a body, so a stranger who holds one delivery can make
-    another body that passes. Only verified transmissions are remembered, so strangers can neither
-    fill the memory nor keep a genuine message out. Each process has its own memory. A full memory
-    drops its oldest transmission. guard is held during each change.
+    The signature covers only the CRC-32 of a body, so a stranger who holds one delivery can
+    make another body that passes. Only verified transmissions are remembered, so strangers
+    can neither fill the memory nor keep a genuine message out. Each process has its own
+    memory. A full memory drops its oldest transmission. guard is held during each change.
     """
 
     def __init__(self, most: int = 100_000, guard: ContextManager[Any] = nullcontext()) -> None:
@@ -85,9 +88,9 @@ class Signatures:
     def read(self, headers: Mapping[str, str]) -> Transmission:
         """Reads the headers of a delivery. Their names are in lower case.
 
-        Only a checksum binds the body to the signature, so an old transmission could be made to
-        carry another body. Old transmissions are therefore refused. PayPal repeats a delivery for
-        three days, and those are young enough.
+        Only a checksum binds the body to the signature, so an old transmission could be
+        made to carry another body. Old transmissions are therefore refused. PayPal repeats
+        a delivery for three days, and those are young enough.
         """
         values = {}
         for name in ("transmission-id", "transmission-time", "transmission-sig", "cert-url", "auth-algo"):
@@ -116,8 +119,8 @@ class Signatures:
         return Transmission(id, time, at, signature, cert_url)
 
     def check(self, sent: Transmission, body: bytes, certificate: x509.Certificate, test: bool) -> bool:
-        """Reports whether PayPal sent this as a test. Raises a Refusal if PayPal did not send it.
-        test says whether the certificate is the sandbox's.
+        """Reports whether PayPal sent this as a test. Raises a Refusal if PayPal did not
+        send it. test says whether the certificate is the sandbox's.
         """
         key = certificate.public_key()
         if not isinstance(key, rsa.RSAPublicKey) or key.key_size < 2048:

@@ -1,4 +1,6 @@
-"""The work on a verified message: each of its donations is noted, processed once, and settled."""
+"""The work on a verified message: each of its donations is noted, processed once, and
+settled.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +59,8 @@ class Delivery:
 
     @property
     def donation_id(self) -> str:
-        """The idempotency key: the same for every message of the donation, and never used for
-        another donation.
+        """The idempotency key: the same for every message of the donation, and never used
+        for another donation.
         """
         if self.note is None:
             raise ValueError("Noted cannot decide this donation, so it has no donation_id")
@@ -66,8 +68,9 @@ class Delivery:
 
 
 class Step(NamedTuple):
-    """One once() of the work. A half runs it: if the turn is first, it calls process, or undecided
-    where there is an error. It sends whether the call went well, or throws an Error or a Refusal.
+    """One once() of the work. A half runs it: if the turn is first, it calls process, or
+    undecided where there is an error. It sends whether the call went well, or throws an
+    Error or a Refusal.
     """
 
     donation: Donation
@@ -98,8 +101,8 @@ Steps = Generator[Step, bool, None]
 
 
 def steps(identified: Identified, body: bytes, test: bool, ours: Optional[bool], clock: Callable[[], float]) -> Steps:
-    """The steps of one message. It raises a Refusal if PayPal is to come again. A failure of one
-    donation does not stop the others: the redelivery finds those settled.
+    """The steps of one message. It raises a Refusal if PayPal is to come again. A failure
+    of one donation does not stop the others: the redelivery finds those settled.
     """
     if identified.unknown:
         log.warning("skipped: %s; it may have been a donation: look at it", identified.skipped)
@@ -132,8 +135,8 @@ def _process(delivery: Delivery) -> Steps:
 
 
 def _leave(delivery: Delivery, error: Error) -> Steps:
-    """Leaves an undecided donation to a person, once. Noted sees to that too: the donation is
-    noted in a series of its own, whose name is the same in every redelivery.
+    """Leaves an undecided donation to a person, once. Noted sees to that too: the donation
+    is noted in a series of its own, whose name is the same in every redelivery.
     """
     donation, message = delivery.donation, delivery.message
     id = message.id or hashlib.sha256(delivery.body).hexdigest()
@@ -151,7 +154,9 @@ def _leave(delivery: Delivery, error: Error) -> Steps:
 
 
 def not_noted(error: Error) -> Exception:
-    """The exception for an Error of once() before its block. A hopeless one goes to a person."""
+    """The exception for an Error of once() before its block. A hopeless one goes to a
+    person.
+    """
     if isinstance(error, HOPELESS):
         return error
     log.warning("not noted: %s", error)
