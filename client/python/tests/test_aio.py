@@ -41,6 +41,20 @@ async def test_outcomes_of_once(donation: Donation, address: str, proxy: Proxy) 
             assert turn.verdict == Verdict.DUPLICATE
 
 
+def test_a_client_that_is_made_before_the_loop(address: str, donation: Donation) -> None:
+    """As at a module's level; and it serves one loop after the other."""
+    client = Client(address)
+
+    async def look() -> None:
+        assert not await client.exists(donation)
+
+    for _ in range(2):
+        asyncio.run(look())
+    asyncio.run(client.close())
+    with pytest.raises(ValueError, match="closed"):
+        asyncio.run(look())
+
+
 @in_a_loop
 async def test_a_hold_that_cannot_be_sends_nothing(donation: Donation, address: str, proxy: Proxy) -> None:
     async with Client(address) as client:
@@ -281,7 +295,7 @@ async def test_calls_and_errors(donation: Donation, address: str, proxy: Proxy) 
             await client.note(Donation("an id"))
     async with Client("127.0.0.1:1") as client:
         with pytest.raises(noted.Unavailable):
-            await client.note(donation, timeout=0.5)
+            await client.note(donation)
 
 
 @in_a_loop

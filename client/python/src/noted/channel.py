@@ -1,11 +1,12 @@
-"""One connection to a server, and the calls over it, which are tried again as the core
+"""The connection to a server, and the calls over it, which are tried again as the core
 says.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from typing import Any, Iterator, Optional, TypeVar
+from typing import Any, Dict, Iterator, Optional, TypeVar
 
 import grpc
 
@@ -14,26 +15,28 @@ from .core.retry import Tries
 from .core.settings import Settings
 from .core.status import failure
 from .errors import Error
-from .transport import credentials
+from .transport import Process, credentials, process
 from .v1.noted_pb2_grpc import DedupeServiceStub
 
 Answer = TypeVar("Answer")
 
 
 class Channel:
-    """A gRPC channel. Any number of threads may use it."""
+    """The gRPC channel of this process, made at its first call. Any number of threads may
+    use it. A channel of the process before a fork is kept and not closed, because closing
+    it could hang.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        trusted = credentials(settings)
-        if trusted is None:
-            self._channel = grpc.insecure_channel(settings.target, options=settings.options)
-        else:
-            self._channel = grpc.secure_channel(settings.target, trusted, options=settings.options)
-        self._stub: Any = DedupeServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._opened: Dict[Process, grpc.Channel] = {}
+        self._closed = False
 
     def close(self) -> None:
-        self._channel.close()
+        self._closed = True
+        channel = self._opened.get(process("closing"))
+        if channel is not None:
+            channel.close()
 
     def run(self, call: Call[Answer], timeout: Optional[Seconds]) -> Answer:
         """Makes one call, and tries again while it is UNAVAILABLE. Every request that notes
@@ -41,7 +44,7 @@ class Channel:
         """
         length = self._settings.timeout if timeout is None else seconds(timeout)
         tries = Tries(self._settings.budget, call.repeatable, length, time.monotonic())
-        rpc = getattr(self._stub, call.rpc)
+        rpc = getattr(self._stub(process(call.act)), call.rpc)
         while True:
             try:
                 left = tries.left(time.monotonic())
@@ -56,6 +59,30 @@ class Channel:
         self._settings.budget.succeed()
         return call.answer(response)
 
-    def stream(self, requests: Iterator[Any]) -> Any:
-        """Opens one stream of NoteDonations."""
-        return self._stub.NoteDonations(requests, metadata=self._settings.metadata("noting"))
+    @contextlib.contextmanager
+    def stream(self, requests: Iterator[Any]) -> Iterator[Any]:
+        """One stream of NoteDonations, which ends with the block."""
+        open_stream = self._stub(process("noting")).NoteDonations
+        stream = open_stream(requests, metadata=self._settings.metadata("noting"))
+        try:
+            yield stream
+        finally:
+            stream.cancel()
+
+    def _stub(self, mine: Process) -> Any:
+        channel = self._opened.get(mine)
+        if channel is None:
+            if self._closed:
+                raise ValueError("the client was closed")
+            mine.use()
+            made = self._open()
+            channel = self._opened.setdefault(mine, made)  # another thread may have been first
+            if channel is not made:
+                made.close()
+        return DedupeServiceStub(channel)  # type: ignore[no-untyped-call]
+
+    def _open(self) -> grpc.Channel:
+        trusted, settings = credentials(self._settings), self._settings
+        if trusted is None:
+            return grpc.insecure_channel(settings.target, options=settings.options)
+        return grpc.secure_channel(settings.target, trusted, options=settings.options)

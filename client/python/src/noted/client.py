@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import datetime
 from types import TracebackType
 from typing import Iterable, Iterator, Optional, Type
@@ -21,7 +20,8 @@ from .types import Donation, Existence, Message, Note, NoteRequest, NoteResponse
 
 class Client:
     """Asks one Noted server, or several behind one name. Any number of threads may share a
-    client. A server that forks makes its clients after the fork.
+    client. A server that forks may make its client before the fork and makes its first call
+    after it. Otherwise every call in the forked process raises an Error at once.
 
     The constructor does not connect. The first call does, so an absent server is that
     call's Unavailable. The client speaks plaintext to this machine (127.0.0.1, ::1,
@@ -55,10 +55,7 @@ class Client:
         token: Optional[Token] = None,
         options: Options = (),
     ) -> None:
-        guard = threading.Lock()
-        self._settings = Settings(
-            target, timeout, hold, settle_timeout, ca, credentials, plaintext, token, options, guard
-        )
+        self._settings = Settings(target, timeout, hold, settle_timeout, ca, credentials, plaintext, token, options)
         self._channel = Channel(self._settings)
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Iterable, Iterator, List, Optional
+from typing import Iterable, Iterator, List, Optional
 
 import grpc
 
@@ -109,27 +109,24 @@ def notes(channel: Channel, budget: Budget, source: Iterable[NoteRequest]) -> It
     try:
         while queue.more():
             closed = threading.Event()
-            stream: Any = None
             broken: Optional[Error] = None
             try:
-                stream = channel.stream(queue.requests(closed))
-                for response in stream:
-                    request = queue.answered()
-                    answer = course.answer(request, response)
-                    result = answer.result
-                    if answer.retry_in is not None:
-                        time.sleep(answer.retry_in)
-                        result = _alone(channel, request)
-                    yield result
-                    check(result)
+                with channel.stream(queue.requests(closed)) as responses:
+                    for response in responses:
+                        request = queue.answered()
+                        answer = course.answer(request, response)
+                        result = answer.result
+                        if answer.retry_in is not None:
+                            time.sleep(answer.retry_in)
+                            result = _alone(channel, request)
+                        yield result
+                        check(result)
                 if queue.left():
                     broken = ended_early()
             except (grpc.RpcError, Error) as raised:
                 broken = failure("noting", raised)
             finally:
                 queue.close(closed)
-                if stream is not None:
-                    stream.cancel()
             if broken is None or not queue.left():
                 continue  # all requests have answers, or an idle stream was closed
             wait = course.wait(broken)

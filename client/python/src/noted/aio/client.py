@@ -19,7 +19,8 @@ from .stream import notes
 
 
 class Client:
-    """Asks one Noted server, from one event loop. Its arguments and calls are those of
+    """Asks one Noted server, from one event loop at a time. It may be made before the loop
+    runs. Its arguments and calls are those of
     noted.Client, whose comments say what they promise.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, AsyncIterable, AsyncIterator, Iterable, List, Optional, Union
+from typing import AsyncIterable, AsyncIterator, Iterable, List, Optional, Union
 
 import grpc
 
@@ -114,27 +114,24 @@ async def notes(channel: Channel, budget: Budget, source: _Source) -> AsyncItera
     try:
         while await queue.more():
             closed = asyncio.Event()
-            stream: Any = None
             broken: Optional[Error] = None
             try:
-                stream = channel.stream(queue.requests(closed))
-                async for response in stream:
-                    request = queue.answered()
-                    answer = course.answer(request, response)
-                    result = answer.result
-                    if answer.retry_in is not None:
-                        await asyncio.sleep(answer.retry_in)
-                        result = await _alone(channel, request)
-                    yield result
-                    check(result)
+                with channel.stream(queue.requests(closed)) as responses:
+                    async for response in responses:
+                        request = queue.answered()
+                        answer = course.answer(request, response)
+                        result = answer.result
+                        if answer.retry_in is not None:
+                            await asyncio.sleep(answer.retry_in)
+                            result = await _alone(channel, request)
+                        yield result
+                        check(result)
                 if queue.left():
                     broken = ended_early()
             except (grpc.RpcError, Error) as raised:
                 broken = failure("noting", raised)
             finally:
                 queue.close(closed)
-                if stream is not None:
-                    stream.cancel()
             if broken is None or not queue.left():
                 continue  # all requests have answers, or an idle stream was closed
             wait = course.wait(broken)

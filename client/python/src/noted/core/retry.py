@@ -8,8 +8,7 @@ only that time is up.
 from __future__ import annotations
 
 import random
-from contextlib import nullcontext
-from typing import Any, ContextManager, Optional
+from typing import Optional
 
 from ..errors import Error, StoreWentBack, Unavailable
 
@@ -25,22 +24,20 @@ _PASSING = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED",
 class Budget:
     """Keeps a client from making an outage worse. A failure costs a token, a success earns
     a tenth of one, and below half of the tokens there are no retries. A first try is never
-    refused. guard is held during each change.
+    refused. Threads share it without a lock. The worst is a change that is lost, and a lock
+    that is held during a fork would stay locked in the new process.
     """
 
-    def __init__(self, guard: ContextManager[Any] = nullcontext()) -> None:
-        self._guard = guard
+    def __init__(self) -> None:
         self._tokens = _FULL
 
     def succeed(self) -> None:
-        with self._guard:
-            self._tokens = min(_FULL, self._tokens + 0.1)
+        self._tokens = min(_FULL, self._tokens + 0.1)
 
     def spend(self) -> bool:
         """Pays for a failure and reports whether the budget allows another try."""
-        with self._guard:
-            self._tokens = max(0.0, self._tokens - 1)
-            return self._tokens > _FULL / 2
+        self._tokens = max(0.0, self._tokens - 1)
+        return self._tokens > _FULL / 2
 
 
 class Tries:

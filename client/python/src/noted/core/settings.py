@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import Any, Callable, ContextManager, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 from ..errors import Unavailable
 from .address import loopback
@@ -36,9 +35,7 @@ _OPTIONS: List[Tuple[str, Any]] = [
 
 
 class Settings:
-    """The arguments of a Client, checked. guard is the lock of the retry budget; the
-    asyncio half needs no lock.
-    """
+    """The arguments of a Client, checked."""
 
     def __init__(
         self,
@@ -51,7 +48,6 @@ class Settings:
         plaintext: bool,
         token: Optional[Token],
         options: Options,
-        guard: ContextManager[Any] = nullcontext(),
     ) -> None:
         self.target = target
         self.timeout, self.hold, self.settle_timeout = seconds(timeout), hold_of_once(hold), seconds(settle_timeout)
@@ -72,7 +68,7 @@ class Settings:
         # plaintext and forge the answers.
         direct: Options = [("grpc.enable_http_proxy", 0)] if loopback(target) else []
         self.options: List[Tuple[str, Any]] = [*_OPTIONS, *direct, *options]
-        self.budget = Budget(guard)
+        self.budget = Budget()
         self._token = token
 
     def metadata(self, act: str) -> Tuple[Tuple[str, str], ...]:
