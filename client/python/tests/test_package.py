@@ -9,8 +9,11 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from typing import Iterator, List
+
+import noted
 
 from .places import PROJECT, ROOT
 
@@ -36,6 +39,24 @@ def test_the_sdist_makes_a_whole_wheel(tmp_path: Path) -> None:
     sources = {str(path.relative_to(PROJECT / "src")) for path in (PROJECT / "src/noted").rglob("*.py")}
     assert {f"noted/v1/noted_pb2{end}" for end in (".py", "_grpc.py")} < sources
     assert holds == sources | {"noted/v1/noted_pb2.pyi", "noted/py.typed"}
+
+
+def test_what_the_package_says_of_itself() -> None:
+    """Its version stands twice, its licence too, and its README must be readable elsewhere."""
+    told = metadata.metadata("noted")
+    assert noted.__version__ == told["Version"] == metadata.version("noted")
+    assert told["License-Expression"] == "Apache-2.0" and "Typing :: Typed" in told.get_all("Classifier", [])
+    assert {url.partition(",")[0] for url in told.get_all("Project-URL", [])} >= {"Homepage", "Source", "Changelog"}
+    assert (PROJECT / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    links = re.findall(r"\]\(([^)]*)\)", (PROJECT / "README.md").read_text())
+    assert links and all(link.startswith("https://") for link in links)
+    mine = [link.partition("/blob/main/")[2] for link in links if "/blob/main/" in link]
+    assert mine and all((ROOT / path).exists() for path in mine)
+
+
+def test_dir_shows_what_is_imported_later() -> None:
+    program = "import noted; print({'Client', 'Turn', 'new_request_id', 'Donation', '__version__'} - set(dir(noted)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_reading_needs_the_standard_library_only() -> None:

@@ -18,6 +18,7 @@ are not retried, and forget() never is.
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
+from typing import List as _List
 
 from .errors import (
     AlreadySettled,
@@ -71,6 +72,8 @@ if _TYPE_CHECKING:
     from .core.calls import new_request_id
     from .core.turn import Turn
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AlreadySettled", "Client", "DeadlineExceeded", "Donation", "DurabilityNotReached", "Error", "Event", "Evidence", "Existence", "HoldLost",
     "HoldReleased", "Internal", "InvalidRequest", "LedgerDenied", "Message", "NotSettled", "Note", "NoteNotFound", "NoteRequest", "NoteResponse", "NoteResult",
@@ -78,6 +81,11 @@ __all__ = [
     "SeriesFull", "SettledByAnother", "Sighting", "State", "StoreFull", "StoreUnavailable", "StoreUnsuitable", "StoreWentBack", "Turn", "Unauthenticated",
     "Unavailable", "VerbDenied", "Verdict", "Violation", "WrongAnswer", "new_request_id",
 ]  # fmt: skip
+
+
+def __dir__() -> _List[str]:
+    """The names that are imported at their first use, too."""
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> _Any:
