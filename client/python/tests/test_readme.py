@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import pytest
+from fastapi import FastAPI
 
 import noted
 from noted.paypal import Pair, identify_ipn
@@ -20,6 +21,7 @@ from .peer import Peer
 from .places import PROJECT
 from .proxy import Proxy
 from .reasons import after_processing, before_processing, codes, fail, patience
+from .test_aio_receiver import post, served
 
 README = (PROJECT / "README.md").read_text()
 
@@ -39,7 +41,7 @@ def ipn(series: str, more: str = "") -> bytes:
 
 
 def test_there_are_no_others() -> None:
-    assert len(snippets("python")) == 3 and len(snippets("sh")) == 2 and README.count("```") == 10
+    assert len(snippets("python")) == 4 and len(snippets("sh")) == 2 and README.count("```") == 12
 
 
 def test_twenty_lines(address: str, client: noted.Client, proxy: Proxy) -> None:
@@ -122,10 +124,17 @@ def test_a_receiver(address: str) -> None:
     assert said == ["405 Method Not Allowed"] * 2
 
 
+def test_a_receiver_in_fastapi(address: str) -> None:
+    names = run(snippets("python")[2], address, book_delivery=None, keep_for_a_person=None, app=FastAPI())
+    with served(names["app"]) as url:
+        for path in ("/paypal/ipn", "/paypal/webhook"):
+            assert post(url + path, None) == (405, "method")
+
+
 def test_the_rest(address: str, client: noted.Client, capsys: pytest.CaptureFixture[str]) -> None:
     donation = noted.Donation("I-" + uuid.uuid4().hex, "paypal-live")
     client.release(client.note(donation, hold=60).receipt)
-    run(snippets("python")[2], address)
+    run(snippets("python")[3], address)
     assert f"{donation.series_id} 1\n" in capsys.readouterr().out
 
 

@@ -27,8 +27,8 @@ import noted
 from noted.core.receiver import work
 from noted.core.receiver.answer import Refusal
 from noted.core.receiver.webhook import Transmissions
+from noted.fetch import fetch
 from noted.receiver import Delivery, Receiver, mount
-from noted.receiver.web import fetch
 
 from .authority import NOW, Authority
 from .conftest import until

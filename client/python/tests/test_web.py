@@ -17,7 +17,7 @@ from typing import Any, Callable, Iterable, Iterator, List, Optional
 import pytest
 
 from noted.core.receiver.web import Unanswered
-from noted.receiver.web import fetch
+from noted.fetch import fetch
 
 from .authority import Authority
 from .paypal_stand import Web
@@ -137,7 +137,7 @@ def test_a_host_whose_addresses_do_not_answer(
 
         monkeypatch.setattr(socket, "getaddrinfo", resolved)
         monkeypatch.setattr(socket, "create_connection", attempt)
-        monkeypatch.setattr("noted.receiver.web.time", SimpleNamespace(monotonic=lambda: clock.now))
+        monkeypatch.setattr("noted.fetch.time", SimpleNamespace(monotonic=lambda: clock.now))
         if answers:
             assert fetch("http://paypal.example.org/", 60, 10, ssl.create_default_context()).body == b"here"
         else:
@@ -152,7 +152,7 @@ def test_nothing_on_this_machine_is_fetched_through_a_proxy() -> None:
     program = """
 import ssl, sys
 from noted.core.receiver.web import Unanswered
-from noted.receiver.web import fetch
+from noted.fetch import fetch
 for url in sys.argv[1:]:
     try:
         print(fetch(url, 5, 64, ssl.create_default_context()).body.decode())

@@ -13,9 +13,9 @@ from ..core.receiver.rules import WITHOUT_CRYPTOGRAPHY, Rules, broken, lower_nam
 from .ipn import PostBack
 from .work import Process, Undecided, Work
 
-Environ = Dict[str, Any]
-StartResponse = Callable[..., Any]
-Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+_Environ = Dict[str, Any]
+_StartResponse = Callable[..., Any]
+Application = Callable[[_Environ, _StartResponse], Iterable[bytes]]
 
 
 class Receiver:
@@ -101,13 +101,13 @@ class Receiver:
             return broken(channel)
         return taken()
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: _Environ, start_response: _StartResponse) -> Iterable[bytes]:
         """The WSGI application."""
         answer = self._answer(environ)
         start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", answer.headers)
         return [answer.body]
 
-    def _answer(self, environ: Environ) -> Answer:
+    def _answer(self, environ: _Environ) -> Answer:
         try:
             channel = self._rules.channel(environ.get("PATH_INFO", ""))
             body = self._read(environ, channel)
@@ -118,7 +118,7 @@ class Receiver:
         }
         return self.receive(channel, headers, body)
 
-    def _read(self, environ: Environ, channel: str) -> bytes:
+    def _read(self, environ: _Environ, channel: str) -> bytes:
         """Reads the body, never more of it than is allowed."""
         kind, encoding = environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", "")
         self._rules.check_request(channel, environ.get("REQUEST_METHOD", ""), kind, encoding)
@@ -154,7 +154,7 @@ def mount(application: Application, prefix: str, receiver: Application) -> Appli
     """
     prefix = "/" + prefix.strip("/")
 
-    def mounted(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def mounted(environ: _Environ, start_response: _StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if not path.startswith(prefix + "/"):
             return application(environ, start_response)

@@ -14,7 +14,7 @@ from cryptography import x509
 from ..core.receiver import certificates
 from ..core.receiver.certificates import Chain
 from ..core.receiver.web import Reply, Unanswered
-from .web import fetch
+from ..fetch import fetch
 
 
 class Certificates:

@@ -7,7 +7,7 @@ from typing import Optional
 
 from ..core.receiver import ipn
 from ..core.receiver.web import Unanswered
-from .web import fetch
+from ..fetch import fetch
 
 
 class PostBack:

@@ -13,8 +13,8 @@ import urllib.request
 from typing import Any, Dict, List, Optional
 from urllib.parse import urlsplit
 
-from ..core.address import this_machine
-from ..core.receiver.web import Reply, Unanswered
+from .core.address import this_machine
+from .core.receiver.web import Reply, Unanswered
 
 
 def fetch(
