@@ -11,7 +11,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Optional, Tuple
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Optional, Tuple, Union
 
 if TYPE_CHECKING:
     from .errors import Error
@@ -98,11 +99,27 @@ class Donation:
     currency_code: str = ""
     transaction_id: str = ""
 
+    if TYPE_CHECKING:
+        # An event may be given by its name or number, an amount as a Decimal or an int.
+        def __init__(
+            self,
+            series_id: str,
+            ledger: str = "",
+            event: Union[Event, int, str] = Event.PAYMENT,
+            occurred_at: Optional[datetime] = None,
+            amount: Union[str, Decimal, int] = "",
+            currency_code: str = "",
+            transaction_id: str = "",
+        ) -> None: ...
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "event", _event(self.event))
+        object.__setattr__(self, "amount", _amount(self.amount))
+        for field in ("series_id", "ledger", "currency_code", "transaction_id"):
+            _check_text(field, getattr(self, field))
         # A time without a zone would be taken for UTC and be hours off. The donation could
         # then miss the note of its other message.
-        if self.occurred_at is not None and self.occurred_at.tzinfo is None:
-            raise ValueError("occurred_at has no time zone; give it one, such as tzinfo=timezone.utc")
+        _check_time("occurred_at", self.occurred_at)
 
 
 @dataclass(frozen=True)
@@ -114,8 +131,9 @@ class Message:
     received_at: Optional[datetime] = None  # the first arrival of a message that waited, as in a queue
 
     def __post_init__(self) -> None:
-        if self.received_at is not None and self.received_at.tzinfo is None:
-            raise ValueError("received_at has no time zone; give it one, such as tzinfo=timezone.utc")
+        _check_text("channel", self.channel)
+        _check_text("id", self.id)
+        _check_time("received_at", self.received_at)
 
 
 @dataclass(frozen=True)
@@ -190,3 +208,39 @@ class NoteResult:
     request: NoteRequest  # as sent, with a request_id
     response: Optional[NoteResponse]
     error: Optional[Error]
+
+
+def _event(given: Any) -> Event:
+    if isinstance(given, str):
+        if given.upper() not in Event.__members__:
+            raise ValueError(f"event is {given!r}; give one of {', '.join(Event.__members__)}")
+        return Event[given.upper()]
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"event is a {type(given).__name__}; give a noted.Event, or its name")
+    return Event(given)
+
+
+def _amount(given: Any) -> str:
+    if isinstance(given, str):
+        return given
+    if isinstance(given, Decimal) and given.is_finite():
+        return format(given, "f")
+    if isinstance(given, int) and not isinstance(given, bool):
+        return str(given)
+    if isinstance(given, Decimal):
+        raise ValueError(f"amount is {given}; give a number")
+    raise TypeError(f"amount is a {type(given).__name__}; give a str, a Decimal or an int, which are exact")
+
+
+def _check_text(field: str, given: Any) -> None:
+    if not isinstance(given, str):
+        raise TypeError(f"{field} is a {type(given).__name__}; give a str")
+
+
+def _check_time(field: str, given: Any) -> None:
+    if given is None:
+        return
+    if not isinstance(given, datetime):
+        raise TypeError(f"{field} is a {type(given).__name__}; give a datetime")
+    if given.tzinfo is None:
+        raise ValueError(f"{field} has no time zone; give it one, such as tzinfo=timezone.utc")
