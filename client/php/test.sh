@@ -9,6 +9,7 @@ missing() {
 	command -v php >/dev/null || echo php-cli
 	command -v php >/dev/null && php -r 'exit(extension_loaded("curl") ? 0 : 1);' || echo php-curl
 	command -v phpunit >/dev/null || echo phpunit
+	command -v composer >/dev/null || echo composer
 }
 
 packages=$(missing | tr '\n' ' ')

@@ -25,9 +25,9 @@ final class Identified
     }
 
     /**
-     * What bin/identify prints, and `notectl identify` and `python3 -m noted.identify`
-     * with it: a line of JSON per pair in the contract's own field names, or one with the
-     * reason to skip, each ended by a newline.
+     * What `noted-identify` prints: a line of JSON for each pair, in the contract's field
+     * names, or one line with the reason to skip. Each line ends with a newline. The
+     * commands of the other languages print the same bytes.
      */
     public function toLines(): string
     {

@@ -182,7 +182,7 @@ final class PayPalTest extends TestCase
             [
                 PHP_BINARY,
                 ...array_merge(...array_map(static fn(string $s): array => ['-d', $s], $settings)),
-                __DIR__ . '/../bin/identify',
+                __DIR__ . '/../bin/noted-identify',
                 'webhook',
             ],
             $body,
@@ -203,7 +203,7 @@ final class PayPalTest extends TestCase
             'pcre.backtrack_limit=1',
         );
         self::assertSame([1, ''], [$code, $lines], $said);
-        self::assertStringStartsWith('identify: identifying the message: ', $said);
+        self::assertStringStartsWith('noted-identify: identifying the message: ', $said);
         self::assertStringEndsWith("raise pcre.backtrack_limit\n", $said);
     }
 
@@ -238,7 +238,7 @@ final class PayPalTest extends TestCase
         $bodies['warned'] = ['ipn', 'txn_type=cart&payment_status=Completed&txn_id=1&mc_gross=1,5'];
         $bodies['unknown'] = ['webhook', '{"event_type":"NEVER.HEARD.OF"}'];
         foreach ($bodies as $name => [$channel, $body]) {
-            [$code, $lines, $said] = Program::run([PHP_BINARY, __DIR__ . '/../bin/identify', $channel], $body);
+            [$code, $lines, $said] = Program::run([PHP_BINARY, __DIR__ . '/../bin/noted-identify', $channel], $body);
             [$wantCode, $wantLines, $wantSaid] = Program::run([$notectl, 'identify', $channel], $body);
             self::assertSame([$wantCode, $wantLines], [$code, $lines], "$name: $said$wantSaid");
             self::assertSame(substr_count($wantSaid, "\n"), substr_count($said, "\n"), "$name: $said$wantSaid");
@@ -247,14 +247,14 @@ final class PayPalTest extends TestCase
 
     public function testCommandSaysWhatIsWrong(): void
     {
-        $command = [PHP_BINARY, __DIR__ . '/../bin/identify'];
+        $command = [PHP_BINARY, __DIR__ . '/../bin/noted-identify'];
         [$code, $lines, $said] = Program::run([...$command, 'ipn'], '');
         self::assertSame([1, ''], [$code, $lines]);
         self::assertStringContainsString("body: holds no field; pass the body of PayPal's POST unchanged", $said);
         foreach ([[], ['fax'], ['ipn', 'webhook']] as $arguments) {
             [$code, $lines, $said] = Program::run([...$command, ...$arguments], 'txn_type=cart');
             self::assertSame([2, ''], [$code, $lines]);
-            self::assertStringContainsString('identify ipn < body, or identify webhook < body', $said);
+            self::assertStringContainsString('noted-identify ipn|webhook < body', $said);
         }
     }
 }

@@ -49,6 +49,22 @@ final class Program
         return $folder;
     }
 
+    /** Runs Composer in a folder, without the network, with no settings of this user. */
+    public static function composer(string $folder, string ...$arguments): void
+    {
+        [$code, $out, $said] = self::run(
+            ['composer', "--working-dir=$folder", '--no-interaction', ...$arguments],
+            environment: [
+                'COMPOSER_HOME' => self::folder() . '/composer',
+                'COMPOSER_DISABLE_NETWORK' => '1',
+                'COMPOSER_ALLOW_SUPERUSER' => '1',
+            ],
+        );
+        if ($code !== 0) {
+            throw new \RuntimeException('composer ' . implode(' ', $arguments) . " in $folder: $out$said");
+        }
+    }
+
     /**
      * @param list<string> $command
      * @param array<string, string> $environment in addition to ours
