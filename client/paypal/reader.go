@@ -1,10 +1,14 @@
 package paypal
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
 )
+
+// maxID is the contract's limit of an id, in bytes.
+const maxID = 128
 
 // A reader looks at the fields of one message by the rules that both channels
 // share, and collects the warnings on the way.
@@ -45,7 +49,8 @@ func (r *reader) text(field string) string {
 func (r *reader) id(field string) string {
 	text := r.text(field)
 	if text != "" && !fits(text) {
-		r.warn(field, "is no id: more than 128 bytes, or some that are not printable ASCII; taken as absent")
+		r.warn(field, fmt.Sprintf("is no id: more than %d bytes, or some that are not printable ASCII; taken as absent",
+			maxID))
 		return ""
 	}
 	return text
@@ -115,7 +120,7 @@ func (r *reader) money(amountField, currencyField string) (amount, currency stri
 
 // fits says whether the contract takes the text as an id.
 func fits(text string) bool {
-	if len(text) < 1 || len(text) > 128 {
+	if len(text) < 1 || len(text) > maxID {
 		return false
 	}
 	for i := range len(text) {

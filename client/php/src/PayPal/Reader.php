@@ -12,6 +12,9 @@ namespace Noted\PayPal;
  */
 final class Reader
 {
+    /** The contract's limit of an id, in bytes. */
+    private const MAX_ID = 128;
+
     /**
      * @var array<string, string> a field's name and what is wrong with it; a field warns
      * once, so that three languages count the same
@@ -56,7 +59,8 @@ final class Reader
     {
         $text = $this->text($field);
         if ($text !== '' && !self::fits($text)) {
-            $this->warn($field, 'is no id: more than 128 bytes, or some that are not printable ASCII; taken as absent');
+            $problem = 'is no id: more than ' . self::MAX_ID . ' bytes, or some that are not printable ASCII';
+            $this->warn($field, "$problem; taken as absent");
             return '';
         }
         return $text;
@@ -128,7 +132,7 @@ final class Reader
     /** Says whether the contract takes the text as an id. */
     public static function fits(string $text): bool
     {
-        return preg_match('/^[\x21-\x7e]{1,128}$/D', $text) === 1;
+        return preg_match('/^[\x21-\x7e]{1,' . self::MAX_ID . '}$/D', $text) === 1;
     }
 
     /**
