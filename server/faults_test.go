@@ -3,6 +3,7 @@ package server_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -63,7 +64,7 @@ var faults = []struct{ fault, then, tests string }{
 	},
 	{
 		"sentinels take another primary",
-		"UNAVAILABLE for seconds, no wrong verdict, back by itself",
+		"errors for seconds, no wrong verdict, back by itself",
 		"store.TestSentinelFailovers",
 	},
 	{
@@ -183,7 +184,7 @@ var faults = []struct{ fault, then, tests string }{
 	},
 	{"NUL", "INVALID_ARGUMENT, and keys cannot be cut", "contract.TestLimitsOfANote store.FuzzKeys"},
 	{"no UTF-8", "INTERNAL by the codec, and not logged", "server.TestTransportLimits"},
-	{"look-alikes, and case", "nothing is folded; what is no ASCII is refused", "server.TestIDsAreNotFolded"},
+	{"look-alikes, and case", "nothing is folded; letters of other alphabets are INVALID_ARGUMENT", "server.TestIDsAreNotFolded"},
 	{
 		"separators within ids",
 		"no two series share a key",
@@ -227,7 +228,7 @@ var faults = []struct{ fault, then, tests string }{
 		"UNAUTHENTICATED, in the same words and the same time whatever was presented",
 		"server.TestUnauthenticatedTellsNothing access.BenchmarkTokens",
 	},
-	{"another's ledger", "PERMISSION_DENIED, an audit line, no verdict", "server.TestRights server.TestAudit"},
+	{"another's ledger", "LEDGER_DENIED, an audit line, no verdict", "server.TestRights server.TestAudit"},
 	{
 		"probing another's ids",
 		"denied before the store is asked",
@@ -305,7 +306,9 @@ var faults = []struct{ fault, then, tests string }{
 	},
 }
 
-// TestFaults checks that what is said to prove something is there.
+// TestFaults checks that each named test is there, and that each code, reason and verdict
+// of a fault's outcome stands in one of its tests or in a function that the test calls. It
+// cannot check that a test asserts the rest: that is for whoever reads the test.
 func TestFaults(t *testing.T) {
 	folders := map[string]string{
 		"server":     ".",
@@ -321,29 +324,74 @@ func TestFaults(t *testing.T) {
 		"client":     "../client",
 		"gateway":    "../client/gateway",
 	}
-	text := map[string]string{}
+	functions := map[string]map[string]string{} // room → name of a function → its text
 	for name, folder := range folders {
-		files, err := filepath.Glob(folder + "/*_test.go")
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%s has no tests: %v", folder, err)
-		}
-		for _, file := range files {
-			content, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text[name] += string(content)
-		}
+		functions[name] = functionsOf(t, folder)
 	}
 	for _, f := range faults {
+		var bodies strings.Builder
 		for test := range strings.FieldsSeq(f.tests) {
 			name, function, _ := strings.Cut(test, ".")
-			if !strings.Contains(text[name], "func "+function+"(") {
+			if functions[name][function] == "" {
 				t.Errorf("%s: there is no %s", f.fault, test)
+			}
+			bodies.WriteString(withCalled(functions[name], function))
+		}
+		text := squeezed(bodies.String())
+		for _, word := range outcome.FindAllString(f.then, -1) {
+			if !strings.Contains(text, squeezed(word)) {
+				t.Errorf("%s: no test that it names says %s", f.fault, word)
 			}
 		}
 	}
 	if len(faults) != 72 {
 		t.Errorf("%d faults, want 72", len(faults))
 	}
+}
+
+// outcome matches a code, a reason or a verdict.
+var outcome = regexp.MustCompile(`\b[A-Z]{4,}(?:_[A-Z]+)*\b`)
+
+// squeezed writes STORE_FULL, storeFull and StoreFull alike.
+func squeezed(text string) string {
+	return strings.ToLower(strings.ReplaceAll(text, "_", ""))
+}
+
+// functionsOf are the texts of the functions and methods of a folder's tests, by name.
+func functionsOf(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob(folder + "/*_test.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s has no tests: %v", folder, err)
+	}
+	functions := map[string]string{}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for part := range strings.SplitSeq(string(content), "\nfunc ") {
+			if name := functionName.FindStringSubmatch(part); name != nil {
+				body, _, _ := strings.Cut(part, "\n}\n")
+				functions[name[1]] += body
+			}
+		}
+	}
+	return functions
+}
+
+var (
+	functionName = regexp.MustCompile(`^(?:\([^)]*\) )?(\w+)\(`)
+	called       = regexp.MustCompile(`\w+`)
+)
+
+// withCalled is the text of a test and of the functions that its text names.
+func withCalled(functions map[string]string, test string) string {
+	text := functions[test]
+	for _, name := range called.FindAllString(functions[test], -1) {
+		if name != test && !strings.HasPrefix(name, "Test") {
+			text += functions[name]
+		}
+	}
+	return text
 }
