@@ -4,6 +4,9 @@ go 1.26.0
 
 toolchain go1.26.11
 
+// Packages of npm may hold Go, which is not ours.
+ignore ./client/ts/node_modules
+
 // What the project depends on directly, and what for.
 require (
 	connectrpc.com/connect v1.21.1 // the JSON door: Connect, gRPC-Web and gRPC over net/http

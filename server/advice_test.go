@@ -1,12 +1,10 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +20,7 @@ func TestClockJumps(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(clock.Close)
-	var log safeBuffer
+	var log LockedBuffer
 	s, err := New(
 		t.Context(),
 		Config{
@@ -70,24 +68,6 @@ func TestClockJumps(t *testing.T) {
 	}
 	clock.Advance(2 * time.Minute)
 	soon("not ready", func() bool { return strings.Contains(s.watch.Ready(), "NTP") })
-}
-
-// safeBuffer is a log that can be read while it is written.
-type safeBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }
 
 // server/README.md names the reasons of noted_store_shut_out.

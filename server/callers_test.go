@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -185,29 +184,11 @@ func TestRights(t *testing.T) {
 func TestRightsOverHTTP(t *testing.T) {
 	s := withRights(t)
 	for token, want := range map[string]string{"notes": `200 {"verdict":`, "reads": `403 {"code":"permission_denied"`, "guess": `401 {"code":"unauthenticated"`, "": `401 {"code":"unauthenticated"`} {
-		request, _ := http.NewRequest(
-			"POST",
-			"http://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation",
-			strings.NewReader(`{"donation":{"ledger":"live","series_id":"I-http"}}`),
+		response, body := noteAtTheDoor(
+			t, http.DefaultClient, "http://"+s.HTTPAddr(), `{"donation":{"ledger":"live","series_id":"I-http"}}`, token,
 		)
-		request.Header.Set("Content-Type", "application/json")
-		if token != "" {
-			request.Header.Set("Authorization", "Bearer "+token)
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, _ := io.ReadAll(response.Body)
-		response.Body.Close()
-		if got := fmt.Sprintf(
-			"%d %s",
-			response.StatusCode,
-			body,
-		); !strings.HasPrefix(
-			strings.ReplaceAll(got, ": ", ":"),
-			strings.ReplaceAll(want, ": ", ":"),
-		) {
+		got := strings.ReplaceAll(fmt.Sprintf("%d %s", response.StatusCode, body), ": ", ":")
+		if !strings.HasPrefix(got, strings.ReplaceAll(want, ": ", ":")) {
 			t.Errorf("over HTTP with token %q: %s, want %s…", token, got, want)
 		}
 	}
@@ -473,21 +454,11 @@ func TestCallersByCertificate(t *testing.T) {
 		if got := toldBy(err); got != c.want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
-		request, _ := http.NewRequest(
-			"POST",
-			"https://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation",
-			bytes.NewReader([]byte(`{"donation":{"ledger":"live","series_id":"I-1"}}`)),
-		)
-		request.Header.Set("Content-Type", "application/json")
-		if c.token != "" {
-			request.Header.Set("Authorization", "Bearer "+c.token)
-		}
 		transport := &http.Transport{TLSClientConfig: c.tls.Clone(), ForceAttemptHTTP2: true}
-		response, err := (&http.Client{Transport: transport}).Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
+		response, _ := noteAtTheDoor(
+			t, &http.Client{Transport: transport}, "https://"+s.HTTPAddr(),
+			`{"donation":{"ledger":"live","series_id":"I-1"}}`, c.token,
+		)
 		transport.CloseIdleConnections()
 		if want := map[codes.Code]int{codes.OK: 200, codes.Unauthenticated: 401, codes.PermissionDenied: 403}[c.want.code]; response.StatusCode != want ||
 			response.ProtoMajor != 2 {

@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,10 +21,13 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/gen/go/noted/v1/notedv1connect"
 	"github.com/donation-dedupe/noted/server"
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 	"github.com/donation-dedupe/noted/server/internal/pkitest"
 )
+
+type lockedBuffer = server.LockedBuffer
 
 // A configuredServer is a server that is set up as a test wants it, on all of Config.
 type configuredServer struct {
@@ -158,4 +163,42 @@ func stop(t *testing.T, s *server.Server) {
 	if err := s.Serve(done); err != nil {
 		t.Errorf("Serve with a context that is done: %v", err)
 	}
+}
+
+// mustEnd waits for the end of Serve, which was asked to stop.
+func mustEnd(t *testing.T, served <-chan error) {
+	t.Helper()
+	select {
+	case err := <-served:
+		if err != nil {
+			t.Errorf("Serve: %v, want nil: it was asked to stop", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the server does not stop")
+	}
+}
+
+// noteAtTheDoor posts a NoteDonation as JSON, with a token unless that is empty. The
+// response's body is read and closed.
+func noteAtTheDoor(t *testing.T, c *http.Client, base, body, token string) (*http.Response, string) {
+	t.Helper()
+	url := base + notedv1connect.DedupeServiceNoteDonationProcedure
+	request, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := c.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response, string(text)
 }

@@ -146,14 +146,7 @@ func TestDrainAtTheDoorIsBounded(t *testing.T) {
 	<-reached
 	began := time.Now()
 	stop()
-	select {
-	case err := <-served:
-		if err != nil {
-			t.Errorf("Serve: %v, want nil: it was asked to stop", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("the server does not stop")
-	}
+	mustEnd(t, served)
 	if took := time.Since(began); took < 200*time.Millisecond || took > 5*time.Second {
 		t.Errorf("stopping took %v, want about 200ms", took)
 	}

@@ -1,9 +1,29 @@
 package server
 
 import (
+	"bytes"
+	"sync"
 	"time"
 )
 
 // Age sets how old connections get, and how long those may still stay that do not go when
 // they are asked to.
 func (c *Config) Age(age, grace time.Duration) { c.age, c.grace = age, grace }
+
+// LockedBuffer is a log that can be read while it is written.
+type LockedBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *LockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *LockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}

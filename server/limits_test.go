@@ -61,19 +61,10 @@ func TestRatePerCaller(t *testing.T) {
 	if err := note(s.as(t, nil, "b")); err != nil {
 		t.Errorf("the quiet caller: %v", err)
 	}
-	request, _ := http.NewRequest(
-		"POST",
-		"http://"+s.HTTPAddr()+"/noted.v1.DedupeService/NoteDonation",
-		strings.NewReader(`{"donation":{"series_id":"I-1"}}`),
+	response, body := noteAtTheDoor(
+		t, http.DefaultClient, "http://"+s.HTTPAddr(), `{"donation":{"series_id":"I-1"}}`, "a",
 	)
-	request.Header = http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer a"}}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, _ := io.ReadAll(response.Body)
-	response.Body.Close()
-	if response.StatusCode != http.StatusTooManyRequests || !strings.Contains(string(body), "RetryInfo") {
+	if response.StatusCode != http.StatusTooManyRequests || !strings.Contains(body, "RetryInfo") {
 		t.Errorf("the busy caller at the other door: %d %s, want 429 with RetryInfo", response.StatusCode, body)
 	}
 	for range 30 {

@@ -1,9 +1,7 @@
 package server_test
 
 import (
-	"context"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -89,24 +87,12 @@ func TestLossIsReported(t *testing.T) {
 // acknowledgement ends that. Nor does a server start on a store of another epoch.
 func TestLossIsRefused(t *testing.T) {
 	redis := redistest.Start(t)
-	config := server.Config{
-		Listen:          "127.0.0.1:0",
-		AdminListen:     "127.0.0.1:0",
-		Redis:           redis.URL(),
-		RefuseAfterLoss: true,
-		Epoch:           "anotherone",
-		Logger:          slog.New(slog.DiscardHandler),
-	}
-	s, err := server.New(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serving, stop := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(serving) }()
-	t.Cleanup(func() { stop(); <-served })
-	conn, caller := dial(t, s.Addr())
-	t.Cleanup(func() { conn.Close() })
+	var config server.Config
+	s := startConfigured(t, func(c *server.Config) {
+		c.Redis, c.RefuseAfterLoss, c.Epoch = redis.URL(), true, "anotherone"
+		config = *c
+	})
+	caller := s.as(t, nil, "")
 
 	want := told{code: codes.Unavailable, reason: "noted.v1/STORE_WENT_BACK", retry: true}
 	for _, round := range []string{"started on another epoch than was expected", "after a restart without data"} {
@@ -150,24 +136,10 @@ func TestLossIsRefused(t *testing.T) {
 // An answer that the replicas lack is told as such.
 func TestDurabilityNotReached(t *testing.T) {
 	redis := redistest.Start(t)
-	config := server.Config{
-		Listen:          "127.0.0.1:0",
-		AdminListen:     server.Off,
-		Redis:           redis.URL(),
-		Replicas:        1,
-		ReplicasTimeout: 20 * time.Millisecond,
-		Logger:          slog.New(slog.DiscardHandler),
-	}
-	s, err := server.New(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serving, stop := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(serving) }()
-	t.Cleanup(func() { stop(); <-served })
-	conn, caller := dial(t, s.Addr())
-	t.Cleanup(func() { conn.Close() })
+	s := startConfigured(t, func(c *server.Config) {
+		c.Redis, c.Replicas, c.ReplicasTimeout = redis.URL(), 1, 20*time.Millisecond
+	})
+	caller := s.as(t, nil, "")
 	for range 2 {
 		_, err := caller.NoteDonation(within(t, time.Second), series("I-1"))
 		if got, want := toldBy(

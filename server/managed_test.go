@@ -73,20 +73,7 @@ func TestManagedRedis(t *testing.T) {
 			args, scheme, port, ca := c.args, "redis://", "", ""
 			if c.tls {
 				scheme, port, ca = "rediss://", fmt.Sprint(redistest.FreePort()), caFile
-				args = append(
-					[]string{
-						"--tls-port",
-						port,
-						"--tls-cert-file",
-						cert,
-						"--tls-key-file",
-						key,
-						"--tls-auth-clients",
-						"no",
-						"--tls-ca-cert-file",
-						cert,
-					},
-					args...)
+				args = append(tlsArgs(port, cert, key), args...)
 			}
 			if c.user != "" {
 				acl := "user default on nopass ~* +@all\nuser noted on >p " + c.user + "\n"

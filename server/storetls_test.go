@@ -32,23 +32,16 @@ func startSecure(t *testing.T, certificate pkitest.Pair, args ...string) secureR
 	r := secureRedis{port: strconv.Itoa(free.Addr().(*net.TCPAddr).Port), dir: t.TempDir()}
 	free.Close()
 	cert, key := certificate.Files(t, r.dir)
-	r.Server = redistest.Start(
-		t,
-		append(
-			[]string{
-				"--tls-port",
-				r.port,
-				"--tls-cert-file",
-				cert,
-				"--tls-key-file",
-				key,
-				"--tls-auth-clients",
-				"no",
-				"--tls-ca-cert-file",
-				cert,
-			},
-			args...)...)
+	r.Server = redistest.Start(t, append(tlsArgs(r.port, cert, key), args...)...)
 	return r
+}
+
+// tlsArgs let a Redis speak TLS on a port, with a certificate and its key.
+func tlsArgs(port, cert, key string) []string {
+	return []string{
+		"--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key,
+		"--tls-auth-clients", "no", "--tls-ca-cert-file", cert,
+	}
 }
 
 // shows lets Redis show another certificate from the next connection on.
