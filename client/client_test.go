@@ -3,8 +3,6 @@ package client_test
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -14,7 +12,6 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/server/servertest"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -31,115 +28,6 @@ func dial(t testing.TB, addr string, config client.Config) *client.Client {
 	}
 	t.Cleanup(func() { noted.Close() })
 	return noted
-}
-
-// proxy stands between a client and a server and loses what it is told to lose.
-type proxy struct {
-	listener net.Listener
-	target   string
-
-	mu      sync.Mutex
-	conns   []net.Conn
-	swallow bool // replies vanish
-	refuse  bool // new connections are closed at once
-}
-
-func newProxy(t testing.TB, target string) *proxy {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{listener: listener, target: target}
-	t.Cleanup(func() { listener.Close(); p.cut() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go p.serve(conn)
-		}
-	}()
-	return p
-}
-
-func (p *proxy) addr() string { return p.listener.Addr().String() }
-
-func (p *proxy) serve(down net.Conn) {
-	up, err := net.Dial("tcp", p.target)
-	p.mu.Lock()
-	refuse := p.refuse || err != nil
-	if !refuse {
-		p.conns = append(p.conns, down, up)
-	}
-	p.mu.Unlock()
-	if refuse {
-		down.Close()
-		if up != nil {
-			up.Close()
-		}
-		return
-	}
-	go func() { io.Copy(up, down); up.Close() }()
-	io.Copy(writerFunc(func(b []byte) (int, error) {
-		p.mu.Lock()
-		swallow := p.swallow
-		p.mu.Unlock()
-		if swallow {
-			return len(b), nil
-		}
-		return down.Write(b)
-	}), up)
-	down.Close()
-}
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
-
-func (p *proxy) set(swallow, refuse bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.swallow, p.refuse = swallow, refuse
-}
-
-// cut breaks every connection.
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, conn := range p.conns {
-		conn.Close()
-	}
-	p.conns = nil
-}
-
-// failing fails the next calls of a client with the given errors, before they reach the
-// server.
-type failing struct {
-	mu    sync.Mutex
-	errs  []error
-	calls int
-}
-
-func (f *failing) config() client.Config {
-	return client.Config{DialOptions: []grpc.DialOption{
-		grpc.WithUnaryInterceptor(
-			func(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
-				f.mu.Lock()
-				f.calls++
-				var err error
-				if len(f.errs) > 0 {
-					err, f.errs = f.errs[0], f.errs[1:]
-				}
-				f.mu.Unlock()
-				if err != nil {
-					return err
-				}
-				return invoke(ctx, method, request, reply, conn, options...)
-			},
-		),
-	}}
 }
 
 // eventually polls until ok is true.
