@@ -22,6 +22,8 @@ use PHPUnit\Framework\TestCase;
  */
 final class AnswersTest extends TestCase
 {
+    use Calls;
+
     private const PAYMENT = 'txn_type=recurring_payment&payment_status=Completed';
 
     private static Peer $peer;
@@ -34,23 +36,6 @@ final class AnswersTest extends TestCase
     protected function setUp(): void
     {
         self::$peer->honest();
-    }
-
-    private static function series(): string
-    {
-        return 'I-' . bin2hex(random_bytes(6));
-    }
-
-    /** @param class-string<NotedException> $class */
-    private static function failing(string $class, \Closure $call): NotedException
-    {
-        try {
-            $call();
-        } catch (NotedException $e) {
-            self::assertSame($class, get_class($e), $e->getMessage());
-            return $e;
-        }
-        self::fail("no $class was thrown");
     }
 
     public function testAnAnswerAboutAnotherSeriesIsRefused(): void
