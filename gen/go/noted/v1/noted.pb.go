@@ -1,31 +1,33 @@
-// Package noted.v1 answers one question for everyone who receives payment notifications:
-// has this donation been noted already?
+// Package noted.v1 answers one question for receivers of payment notifications: has this
+// donation been noted already?
 //
 // Glossary, the same words in every language of this project:
 //
 //   ledger    the book a series belongs to, such as "paypal-live"; donations in two ledgers never meet; empty is a ledger too
 //   series    a recurring donation, named by its series id; a one-time donation is a series of one, named by its transaction id
-//   event     what happened: a payment, a refund, a cancellation …
+//   event     a thing that happened: a payment, a refund, a cancellation …
 //   donation  one occurrence of an event in a series: the thing that must be processed once
-//   message   one notification of it: the channel it came over, and the id that it bears there
+//   message   one notification of it: the channel it came over, and its id there
 //   sighting  a message that Noted has seen for a donation, and when
-//   note      what Noted remembers of a donation: its sightings, its state, until when
-//   hold      a note that is not final yet: somebody is processing the donation and has so long to do it
+//   note      Noted's memory of a donation: its sightings, its state, until when
+//   hold      a note that is not final yet: a caller is processing the donation, and has so long to do it
 //   settle    the holder says: done, remember it
-//   release   the holder says: failed, let the next one try
+//   release   the holder says: failed, the next message may try
 //
-// Limits, in bytes, refused by name with INVALID_ARGUMENT where they are broken: ledger
-// 64; series_id, message id, transaction_id, request_id 128; all five printable ASCII
-// without spaces; channel 32 of "a-z 0-9 . _ -"; reason 256 of valid UTF-8. Times are
-// exact to the millisecond; finer digits are dropped. A request that is not valid
-// protobuf (bad UTF-8 among it) is refused by the transport with INTERNAL before Noted
-// sees it; over HTTP (-http-listen) with INVALID_ARGUMENT, and so is JSON with a field
-// that is not in this file, most likely a misspelt one. One of more than 64 KiB is
-// refused by the transport with RESOURCE_EXHAUSTED.
+// Limits, in bytes: ledger 64; series_id, message id, transaction_id, request_id 128; all
+// five printable ASCII without spaces; channel 32 of "a-z 0-9 . _ -"; reason 256 of valid
+// UTF-8. A field that breaks its limit is refused with INVALID_ARGUMENT, which names the
+// field. Times are exact to the millisecond; finer digits are dropped.
+//
+// The transport refuses a request of more than 64 KiB with RESOURCE_EXHAUSTED, and a
+// request that is not valid protobuf, such as one with bad UTF-8, with INTERNAL. Noted
+// sees neither. Over HTTP (-http-listen) a request that is not valid is INVALID_ARGUMENT.
+// So is JSON with a field that is not in this file, most likely a misspelt one.
 //
 // Other failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these
-// reasons; INVALID_ARGUMENT also a google.rpc.BadRequest that names every broken field at
-// once; RESOURCE_EXHAUSTED and UNAVAILABLE, where waiting helps, a google.rpc.RetryInfo:
+// reasons. INVALID_ARGUMENT also carries a google.rpc.BadRequest that names every broken
+// field. RESOURCE_EXHAUSTED and UNAVAILABLE carry a google.rpc.RetryInfo where waiting
+// helps:
 //
 //   INVALID_ARGUMENT     INVALID_REQUEST, REQUEST_ID_REUSED (the request_id belongs to another message; nothing was noted)
 //   OUT_OF_RANGE         OCCURRED_TOO_EARLY, OCCURRED_TOO_LATE, RECEIVED_TOO_EARLY
@@ -36,7 +38,7 @@
 //   UNAUTHENTICATED      UNAUTHENTICATED
 //   PERMISSION_DENIED    LEDGER_DENIED, VERB_DENIED
 //   UNAVAILABLE          STORE_UNAVAILABLE (nothing was noted), OUTCOME_UNKNOWN (it may have been noted: ask again with the same request_id),
-//                        DURABILITY_NOT_REACHED (fewer replicas than asked for have what the answer rests on: ask again with the same request_id),
+//                        DURABILITY_NOT_REACHED (too few replicas have the notes behind the answer: ask again with the same request_id),
 //                        STORE_WENT_BACK (the store has lost notes and waits for an operator),
 //                        POOL_EXHAUSTED (the server has no connection to the store free; nothing was noted: ask again soon)
 //   DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
@@ -97,7 +99,7 @@ const (
 	Event_EVENT_SUSPENSION Event = 10
 	// EVENT_REACTIVATION is the end of a pause.
 	Event_EVENT_REACTIVATION Event = 11
-	// EVENT_CANCELLATION is the end of a series by somebody's decision.
+	// EVENT_CANCELLATION is the end of a series by a decision.
 	Event_EVENT_CANCELLATION Event = 12
 	// EVENT_EXPIRY is the end of a series by its terms.
 	Event_EVENT_EXPIRY Event = 13
@@ -180,7 +182,7 @@ const (
 	Verdict_VERDICT_FIRST Verdict = 1
 	// VERDICT_DUPLICATE: no, it is done or was noted before.
 	Verdict_VERDICT_DUPLICATE Verdict = 2
-	// VERDICT_HELD: not now, somebody is processing it; come back after retry_after.
+	// VERDICT_HELD: not now, another caller is processing it; ask again after retry_after.
 	Verdict_VERDICT_HELD Verdict = 3
 )
 
@@ -231,23 +233,23 @@ func (Verdict) EnumDescriptor() ([]byte, []int) {
 type Evidence int32
 
 const (
-	// EVIDENCE_UNSPECIFIED is sent by DonationExists where there is no note.
+	// EVIDENCE_UNSPECIFIED comes from DonationExists without a note.
 	Evidence_EVIDENCE_UNSPECIFIED Evidence = 0
-	// EVIDENCE_NEW: no note is of this donation; it has been noted now.
+	// EVIDENCE_NEW: there was no note of this donation; it has been noted now.
 	Evidence_EVIDENCE_NEW Evidence = 1
-	// EVIDENCE_SAME_REQUEST: the request_id is that of the note's latest FIRST; its own
-	// answer is given again.
+	// EVIDENCE_SAME_REQUEST: the request_id is that of the note's latest FIRST, and gets
+	// its answer again.
 	Evidence_EVIDENCE_SAME_REQUEST Evidence = 2
-	// EVIDENCE_SAME_MESSAGE: this message, by channel and id, has been seen for the note: a
+	// EVIDENCE_SAME_MESSAGE: the note has a sighting of this message, by channel and id: a
 	// redelivery.
 	Evidence_EVIDENCE_SAME_MESSAGE Evidence = 3
-	// EVIDENCE_SAME_TRANSACTION: the note has been seen with this transaction_id.
+	// EVIDENCE_SAME_TRANSACTION: the note has a sighting with this transaction_id.
 	Evidence_EVIDENCE_SAME_TRANSACTION Evidence = 4
-	// EVIDENCE_PAIRED: amount, currency and time agree, and this channel has not told of
-	// the note under another id.
+	// EVIDENCE_PAIRED: amount, currency and time agree, and the note has no other id on
+	// this channel.
 	Evidence_EVIDENCE_PAIRED Evidence = 5
-	// EVIDENCE_TAKEN_OVER: the note was open, by whichever rule it was found, and is now
-	// the caller's.
+	// EVIDENCE_TAKEN_OVER: any rule found the note, the note was open, and now it is the
+	// caller's.
 	Evidence_EVIDENCE_TAKEN_OVER Evidence = 6
 )
 
@@ -306,7 +308,7 @@ type State int32
 const (
 	// STATE_UNSPECIFIED is never sent; in ListDonationsRequest it means every state.
 	State_STATE_UNSPECIFIED State = 0
-	// STATE_HELD: somebody is processing the donation, until held_until.
+	// STATE_HELD: a caller is processing the donation, until held_until.
 	State_STATE_HELD State = 1
 	// STATE_OPEN: the hold was released or ran out; the next message of the donation is
 	// FIRST.
@@ -358,8 +360,8 @@ func (State) EnumDescriptor() ([]byte, []int) {
 	return file_noted_v1_noted_proto_rawDescGZIP(), []int{3}
 }
 
-// Donation is one occurrence of an event in a series. Only series_id is required; the
-// more is given, the surer the decision.
+// Donation is one occurrence of an event in a series. Only series_id is required. Each
+// further field makes the decision surer.
 type Donation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// ledger is the book that the series belongs to: up to 64 bytes of printable ASCII
@@ -369,7 +371,7 @@ type Donation struct {
 	// spaces, compared byte by byte. A one-time donation is a series of one, named by its
 	// transaction id.
 	SeriesId string `protobuf:"bytes,2,opt,name=series_id,json=seriesId,proto3" json:"series_id,omitempty"`
-	// event says what happened; unspecified means a payment.
+	// event is the event that happened; unspecified means a payment.
 	Event Event `protobuf:"varint,3,opt,name=event,proto3,enum=noted.v1.Event" json:"event,omitempty"`
 	// occurred_at is when it happened, as the payment provider tells it; absent when
 	// unknown, never the time of arrival.
@@ -470,16 +472,16 @@ func (x *Donation) GetTransactionId() string {
 // Message is one notification of a donation.
 type Message struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// channel is how it came, such as "ipn" or "webhook": up to 32 bytes of "a-z 0-9 . _
-	// -"; may be empty.
+	// channel is the way by which the message came, such as "ipn" or "webhook": up to 32
+	// bytes of "a-z 0-9 . _ -", or empty.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
 	// id is the message's own id on that channel, the same in every redelivery: up to 128
 	// bytes of printable ASCII without spaces. Needs a channel.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	// received_at is when the message first arrived, where that was not just now: it waited
-	// in a queue, or comes from a backfill. Rule 4 takes it for the arrival. A time later
-	// than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation
-	// is known. Absent means now.
+	// received_at is when the message first arrived. It is for a message that waited in a
+	// queue or comes from a backfill; absent means now. Rule 4 takes it for the arrival. A
+	// time later than now counts as now. A time older than the retention is OUT_OF_RANGE,
+	// unless the donation is known.
 	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -540,22 +542,24 @@ func (x *Message) GetReceivedAt() *timestamppb.Timestamp {
 // whole request.
 type NoteDonationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// donation is what the message tells of. Required.
+	// donation is the donation that the message tells of. Required.
 	Donation *Donation `protobuf:"bytes,1,opt,name=donation,proto3" json:"donation,omitempty"`
 	// message is the notification that told of it. Without it only transaction ids and
 	// times can decide.
 	Message *Message `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	// hold is how long the caller may process the donation before another may take over: 0
-	// to 15 minutes. Absent or 0 notes it finally at once. The project's own clients hold
-	// for 60 seconds.
+	// to 15 minutes. With 0 or without it the note is final at once. The project's own
+	// clients hold for 60 seconds.
 	Hold *durationpb.Duration `protobuf:"bytes,3,opt,name=hold,proto3" json:"hold,omitempty"`
 	// request_id is the caller's id of this call, the same in every retry of it and in no
-	// other: up to 128 bytes of printable ASCII without spaces. Whoever knows it can make
-	// the receipt, so make it random. The server makes one where it is empty; a lost reply
-	// then cannot be asked for again. The id of another message is refused with
-	// REQUEST_ID_REUSED where the note shows that it was another: this message is not among
-	// the note's sightings and the message answered FIRST last is; without message ids, the
-	// transaction ids differ, or the amounts do while attempt is 1.
+	// other: up to 128 bytes of printable ASCII without spaces. The receipt can be made
+	// from it, so make it random. If it is empty the server makes one, and a lost reply
+	// cannot be asked for again.
+	//
+	// The id of another message is refused with REQUEST_ID_REUSED where the note shows that
+	// it belongs to another: the note has a sighting of the last message that was answered
+	// FIRST, and none of this message. Without message ids it shows where the transaction
+	// ids differ, or the amounts while attempt is 1.
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -628,14 +632,14 @@ type NoteDonationResponse struct {
 	Note *Note `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
 	// evidence is the rule that decided.
 	Evidence Evidence `protobuf:"varint,3,opt,name=evidence,proto3,enum=noted.v1.Evidence" json:"evidence,omitempty"`
-	// receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to
-	// 512 bytes of ASCII, only with FIRST and a hold.
+	// receipt is the key for SettleDonation, ReleaseDonation and ExtendHold: opaque, up to
+	// 512 bytes of ASCII. Only FIRST with a hold has one.
 	Receipt string `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
-	// retry_after is how long the present hold lasts; only with HELD.
+	// retry_after is how long the present hold lasts. Only HELD has it.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
-	// differences names the fields in which this donation and the note disagree, where both
-	// give them: "amount", "currency_code", "transaction_id", "occurred_at", in this order.
-	// A different amount under one transaction_id is worth an alarm.
+	// differences names the fields that this donation and the note both give and in which
+	// they disagree: "amount", "currency_code", "transaction_id", "occurred_at", in this
+	// order. A different amount under one transaction_id is worth an alarm.
 	Differences   []string `protobuf:"bytes,6,rep,name=differences,proto3" json:"differences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -716,7 +720,7 @@ func (x *NoteDonationResponse) GetDifferences() []string {
 // NoteDonationsRequest is one request on the stream.
 type NoteDonationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// request is what NoteDonation would be asked. Required.
+	// request is a request of NoteDonation. Required.
 	Request       *NoteDonationRequest `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -838,7 +842,7 @@ type NoteDonationsResponse_Response struct {
 }
 
 type NoteDonationsResponse_Error_ struct {
-	// error is why there is none. Nothing is known of the donation.
+	// error says why there is no response. Nothing is known of the donation.
 	Error *NoteDonationsResponse_Error `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
 }
 
@@ -849,7 +853,7 @@ func (*NoteDonationsResponse_Error_) isNoteDonationsResponse_Result() {}
 // DonationExistsRequest asks whether a donation is noted.
 type DonationExistsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// donation is what to look for. Required.
+	// donation is the donation to look for. Required.
 	Donation *Donation `protobuf:"bytes,1,opt,name=donation,proto3" json:"donation,omitempty"`
 	// message is the notification that told of it, if any.
 	Message       *Message `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -906,9 +910,9 @@ type DonationExistsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// exists is true for a settled note and for a live hold.
 	Exists bool `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
-	// note is what was found, an open one too; absent where there is none.
+	// note is the note that was found, also an open one; absent without a note.
 	Note *Note `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
-	// evidence is the rule that found it; unspecified where there is none.
+	// evidence is the rule that found it; unspecified without a note.
 	Evidence      Evidence `protobuf:"varint,3,opt,name=evidence,proto3,enum=noted.v1.Evidence" json:"evidence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -970,8 +974,8 @@ type SettleDonationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// receipt is that of the FIRST answer. Required.
 	Receipt string `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
-	// reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8,
-	// without personal data. Empty in a receiver's own calls.
+	// reason is for the audit when a person settles by hand: up to 256 bytes of UTF-8,
+	// without personal data. Receivers leave it empty.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1173,7 +1177,7 @@ type ExtendHoldRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// receipt is that of the FIRST answer. Required.
 	Receipt string `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
-	// hold is how long from now: more than 0, up to 15 minutes. Required.
+	// hold is how long the hold lasts from now: more than 0, up to 15 minutes. Required.
 	Hold          *durationpb.Duration `protobuf:"bytes,2,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1274,12 +1278,12 @@ type ListDonationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// ledger is the ledger to list; empty is the ledger without a name.
 	Ledger string `protobuf:"bytes,1,opt,name=ledger,proto3" json:"ledger,omitempty"`
-	// series_id is the series to list; empty means every series of the ledger, which walks
+	// series_id is the series to list. Empty means every series of the ledger, and walks
 	// through the whole store.
 	SeriesId string `protobuf:"bytes,2,opt,name=series_id,json=seriesId,proto3" json:"series_id,omitempty"`
 	// state is the state that a note must be in now.
 	State State `protobuf:"varint,3,opt,name=state,proto3,enum=noted.v1.State" json:"state,omitempty"`
-	// seen_only_on is a channel: only notes all of whose sightings came over it.
+	// seen_only_on is a channel: it keeps only notes whose sightings all came over it.
 	SeenOnlyOn string `protobuf:"bytes,4,opt,name=seen_only_on,json=seenOnlyOn,proto3" json:"seen_only_on,omitempty"`
 	// noted_after is the earliest noted_at, inclusive.
 	NotedAfter *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=noted_after,json=notedAfter,proto3" json:"noted_after,omitempty"`
@@ -1287,10 +1291,10 @@ type ListDonationsRequest struct {
 	NotedBefore *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=noted_before,json=notedBefore,proto3" json:"noted_before,omitempty"`
 	// page_size is how many notes a page may hold: 1 to 1000; 0 means 100.
 	PageSize int32 `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// page_token is the next_page_token of the page before; empty for the first. The other
-	// fields must be those of the first page.
+	// page_token is the next_page_token of the page before; empty for the first page. The
+	// other fields must be those of the first page.
 	PageToken string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// transaction_id is a transaction id that any sighting of the note must bear. Without
+	// transaction_id is a transaction id that a sighting of the note must have. Without
 	// series_id it walks through the whole ledger.
 	TransactionId string `protobuf:"bytes,9,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1395,7 +1399,7 @@ type ListDonationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// notes are the notes of this page.
 	Notes []*Note `protobuf:"bytes,1,rep,name=notes,proto3" json:"notes,omitempty"`
-	// next_page_token asks for the next page; empty on the last one.
+	// next_page_token asks for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1454,7 +1458,8 @@ type ForgetDonationRequest struct {
 	SeriesId string `protobuf:"bytes,2,opt,name=series_id,json=seriesId,proto3" json:"series_id,omitempty"`
 	// donation_id is the note's own id. Required.
 	DonationId string `protobuf:"bytes,3,opt,name=donation_id,json=donationId,proto3" json:"donation_id,omitempty"`
-	// reason says why, for the log: 1 to 256 bytes of UTF-8. Required.
+	// reason says why, for the log: 1 to 256 bytes of UTF-8, without personal data.
+	// Required.
 	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1568,28 +1573,28 @@ func (x *ForgetDonationResponse) GetNote() *Note {
 type Note struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and
-	// "-", the same for every message of it, on every channel, as long as the note lives,
-	// and never used for another. Hand it downstream as the idempotency key; the series_id
-	// cannot serve as one.
+	// "-". It is the same for every message of the donation, on every channel, as long as
+	// the note lives, and no other donation ever has it. Hand it downstream as the
+	// idempotency key; the series_id cannot serve as one.
 	DonationId string `protobuf:"bytes,1,opt,name=donation_id,json=donationId,proto3" json:"donation_id,omitempty"`
 	// donation is the donation as its first message told of it.
 	Donation *Donation `protobuf:"bytes,2,opt,name=donation,proto3" json:"donation,omitempty"`
-	// sightings are the messages seen for it, the first one first; at most 16. Of later
-	// ones the first of a further channel takes the place of one that can be spared; the
-	// others are answered but not recorded.
+	// sightings are the messages seen for it, the oldest first; at most 16. After 16, the
+	// first message from a new channel replaces the newest redundant sighting. Other later
+	// messages are answered but not recorded.
 	Sightings []*Sighting `protobuf:"bytes,3,rep,name=sightings,proto3" json:"sightings,omitempty"`
 	// state is where the note is in its life.
 	State State `protobuf:"varint,4,opt,name=state,proto3,enum=noted.v1.State" json:"state,omitempty"`
 	// noted_at is when the note was made, by the store's clock.
 	NotedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=noted_at,json=notedAt,proto3" json:"noted_at,omitempty"`
-	// held_until is when the hold runs out, or has run out; absent for a settled note and
-	// after a release.
+	// held_until is when the hold runs out or ran out. A settled note and a released one
+	// have none.
 	HeldUntil *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"`
-	// forget_at is when the note is forgotten: the retention after occurred_at, or after
-	// noted_at if that is later or all there is.
+	// forget_at is when the note is forgotten: the retention after the later of occurred_at
+	// and noted_at.
 	ForgetAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=forget_at,json=forgetAt,proto3" json:"forget_at,omitempty"`
-	// attempt is 1 for the first holder and one more for each takeover. It only ever rises,
-	// so a system downstream can refuse a late writer (a fencing token).
+	// attempt is 1 for the first holder and rises by one with each takeover. It never
+	// falls, so a system downstream can refuse a late writer by it (a fencing token).
 	Attempt       int32 `protobuf:"varint,8,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1686,7 +1691,7 @@ type Sighting struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// message is the notification.
 	Message *Message `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	// transaction_id is the transaction id that it gave.
+	// transaction_id is the transaction id that the message gave.
 	TransactionId string `protobuf:"bytes,2,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
 	// seen_at is when Noted first saw it, by the store's clock.
 	SeenAt        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=seen_at,json=seenAt,proto3" json:"seen_at,omitempty"`
@@ -1745,7 +1750,7 @@ func (x *Sighting) GetSeenAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// Error is what NoteDonation would have failed with.
+// Error is the failure that NoteDonation would have ended with.
 type NoteDonationsResponse_Error struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// code is the google.rpc.Code.

@@ -9,8 +9,8 @@ use Google\Protobuf\Internal\RepeatedField;
 use Google\Protobuf\Internal\GPBUtil;
 
 /**
- * Donation is one occurrence of an event in a series. Only series_id is required; the
- * more is given, the surer the decision.
+ * Donation is one occurrence of an event in a series. Only series_id is required. Each
+ * further field makes the decision surer.
  *
  * Generated from protobuf message <code>noted.v1.Donation</code>
  */
@@ -32,7 +32,7 @@ class Donation extends \Google\Protobuf\Internal\Message
      */
     protected $series_id = '';
     /**
-     * event says what happened; unspecified means a payment.
+     * event is the event that happened; unspecified means a payment.
      *
      * Generated from protobuf field <code>.noted.v1.Event event = 3 [json_name = "event"];</code>
      */
@@ -81,7 +81,7 @@ class Donation extends \Google\Protobuf\Internal\Message
      *           spaces, compared byte by byte. A one-time donation is a series of one, named by its
      *           transaction id.
      *     @type int $event
-     *           event says what happened; unspecified means a payment.
+     *           event is the event that happened; unspecified means a payment.
      *     @type \Google\Protobuf\Timestamp $occurred_at
      *           occurred_at is when it happened, as the payment provider tells it; absent when
      *           unknown, never the time of arrival.
@@ -161,7 +161,7 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * event says what happened; unspecified means a payment.
+     * event is the event that happened; unspecified means a payment.
      *
      * Generated from protobuf field <code>.noted.v1.Event event = 3 [json_name = "event"];</code>
      * @return int
@@ -172,7 +172,7 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * event says what happened; unspecified means a payment.
+     * event is the event that happened; unspecified means a payment.
      *
      * Generated from protobuf field <code>.noted.v1.Event event = 3 [json_name = "event"];</code>
      * @param int $var

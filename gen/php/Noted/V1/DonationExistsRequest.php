@@ -16,7 +16,7 @@ use Google\Protobuf\Internal\GPBUtil;
 class DonationExistsRequest extends \Google\Protobuf\Internal\Message
 {
     /**
-     * donation is what to look for. Required.
+     * donation is the donation to look for. Required.
      *
      * Generated from protobuf field <code>.noted.v1.Donation donation = 1 [json_name = "donation"];</code>
      */
@@ -35,7 +35,7 @@ class DonationExistsRequest extends \Google\Protobuf\Internal\Message
      *     Optional. Data for populating the Message object.
      *
      *     @type \Noted\V1\Donation $donation
-     *           donation is what to look for. Required.
+     *           donation is the donation to look for. Required.
      *     @type \Noted\V1\Message $message
      *           message is the notification that told of it, if any.
      * }
@@ -46,7 +46,7 @@ class DonationExistsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * donation is what to look for. Required.
+     * donation is the donation to look for. Required.
      *
      * Generated from protobuf field <code>.noted.v1.Donation donation = 1 [json_name = "donation"];</code>
      * @return \Noted\V1\Donation|null
@@ -67,7 +67,7 @@ class DonationExistsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * donation is what to look for. Required.
+     * donation is the donation to look for. Required.
      *
      * Generated from protobuf field <code>.noted.v1.Donation donation = 1 [json_name = "donation"];</code>
      * @param \Noted\V1\Donation $var

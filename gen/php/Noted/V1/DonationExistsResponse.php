@@ -22,13 +22,13 @@ class DonationExistsResponse extends \Google\Protobuf\Internal\Message
      */
     protected $exists = false;
     /**
-     * note is what was found, an open one too; absent where there is none.
+     * note is the note that was found, also an open one; absent without a note.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 2 [json_name = "note"];</code>
      */
     protected $note = null;
     /**
-     * evidence is the rule that found it; unspecified where there is none.
+     * evidence is the rule that found it; unspecified without a note.
      *
      * Generated from protobuf field <code>.noted.v1.Evidence evidence = 3 [json_name = "evidence"];</code>
      */
@@ -43,9 +43,9 @@ class DonationExistsResponse extends \Google\Protobuf\Internal\Message
      *     @type bool $exists
      *           exists is true for a settled note and for a live hold.
      *     @type \Noted\V1\Note $note
-     *           note is what was found, an open one too; absent where there is none.
+     *           note is the note that was found, also an open one; absent without a note.
      *     @type int $evidence
-     *           evidence is the rule that found it; unspecified where there is none.
+     *           evidence is the rule that found it; unspecified without a note.
      * }
      */
     public function __construct($data = NULL) {
@@ -80,7 +80,7 @@ class DonationExistsResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * note is what was found, an open one too; absent where there is none.
+     * note is the note that was found, also an open one; absent without a note.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 2 [json_name = "note"];</code>
      * @return \Noted\V1\Note|null
@@ -101,7 +101,7 @@ class DonationExistsResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * note is what was found, an open one too; absent where there is none.
+     * note is the note that was found, also an open one; absent without a note.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 2 [json_name = "note"];</code>
      * @param \Noted\V1\Note $var
@@ -116,7 +116,7 @@ class DonationExistsResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * evidence is the rule that found it; unspecified where there is none.
+     * evidence is the rule that found it; unspecified without a note.
      *
      * Generated from protobuf field <code>.noted.v1.Evidence evidence = 3 [json_name = "evidence"];</code>
      * @return int
@@ -127,7 +127,7 @@ class DonationExistsResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * evidence is the rule that found it; unspecified where there is none.
+     * evidence is the rule that found it; unspecified without a note.
      *
      * Generated from protobuf field <code>.noted.v1.Evidence evidence = 3 [json_name = "evidence"];</code>
      * @param int $var

@@ -88,7 +88,7 @@ class Event
      */
     const EVENT_REACTIVATION = 11;
     /**
-     * EVENT_CANCELLATION is the end of a series by somebody's decision.
+     * EVENT_CANCELLATION is the end of a series by a decision.
      *
      * Generated from protobuf enum <code>EVENT_CANCELLATION = 12;</code>
      */

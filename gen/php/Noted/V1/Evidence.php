@@ -14,47 +14,47 @@ use UnexpectedValueException;
 class Evidence
 {
     /**
-     * EVIDENCE_UNSPECIFIED is sent by DonationExists where there is no note.
+     * EVIDENCE_UNSPECIFIED comes from DonationExists without a note.
      *
      * Generated from protobuf enum <code>EVIDENCE_UNSPECIFIED = 0;</code>
      */
     const EVIDENCE_UNSPECIFIED = 0;
     /**
-     * EVIDENCE_NEW: no note is of this donation; it has been noted now.
+     * EVIDENCE_NEW: there was no note of this donation; it has been noted now.
      *
      * Generated from protobuf enum <code>EVIDENCE_NEW = 1;</code>
      */
     const EVIDENCE_NEW = 1;
     /**
-     * EVIDENCE_SAME_REQUEST: the request_id is that of the note's latest FIRST; its own
-     * answer is given again.
+     * EVIDENCE_SAME_REQUEST: the request_id is that of the note's latest FIRST, and gets
+     * its answer again.
      *
      * Generated from protobuf enum <code>EVIDENCE_SAME_REQUEST = 2;</code>
      */
     const EVIDENCE_SAME_REQUEST = 2;
     /**
-     * EVIDENCE_SAME_MESSAGE: this message, by channel and id, has been seen for the note: a
+     * EVIDENCE_SAME_MESSAGE: the note has a sighting of this message, by channel and id: a
      * redelivery.
      *
      * Generated from protobuf enum <code>EVIDENCE_SAME_MESSAGE = 3;</code>
      */
     const EVIDENCE_SAME_MESSAGE = 3;
     /**
-     * EVIDENCE_SAME_TRANSACTION: the note has been seen with this transaction_id.
+     * EVIDENCE_SAME_TRANSACTION: the note has a sighting with this transaction_id.
      *
      * Generated from protobuf enum <code>EVIDENCE_SAME_TRANSACTION = 4;</code>
      */
     const EVIDENCE_SAME_TRANSACTION = 4;
     /**
-     * EVIDENCE_PAIRED: amount, currency and time agree, and this channel has not told of
-     * the note under another id.
+     * EVIDENCE_PAIRED: amount, currency and time agree, and the note has no other id on
+     * this channel.
      *
      * Generated from protobuf enum <code>EVIDENCE_PAIRED = 5;</code>
      */
     const EVIDENCE_PAIRED = 5;
     /**
-     * EVIDENCE_TAKEN_OVER: the note was open, by whichever rule it was found, and is now
-     * the caller's.
+     * EVIDENCE_TAKEN_OVER: any rule found the note, the note was open, and now it is the
+     * caller's.
      *
      * Generated from protobuf enum <code>EVIDENCE_TAKEN_OVER = 6;</code>
      */

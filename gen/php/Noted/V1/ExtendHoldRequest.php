@@ -22,7 +22,7 @@ class ExtendHoldRequest extends \Google\Protobuf\Internal\Message
      */
     protected $receipt = '';
     /**
-     * hold is how long from now: more than 0, up to 15 minutes. Required.
+     * hold is how long the hold lasts from now: more than 0, up to 15 minutes. Required.
      *
      * Generated from protobuf field <code>.google.protobuf.Duration hold = 2 [json_name = "hold"];</code>
      */
@@ -37,7 +37,7 @@ class ExtendHoldRequest extends \Google\Protobuf\Internal\Message
      *     @type string $receipt
      *           receipt is that of the FIRST answer. Required.
      *     @type \Google\Protobuf\Duration $hold
-     *           hold is how long from now: more than 0, up to 15 minutes. Required.
+     *           hold is how long the hold lasts from now: more than 0, up to 15 minutes. Required.
      * }
      */
     public function __construct($data = NULL) {
@@ -72,7 +72,7 @@ class ExtendHoldRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * hold is how long from now: more than 0, up to 15 minutes. Required.
+     * hold is how long the hold lasts from now: more than 0, up to 15 minutes. Required.
      *
      * Generated from protobuf field <code>.google.protobuf.Duration hold = 2 [json_name = "hold"];</code>
      * @return \Google\Protobuf\Duration|null
@@ -93,7 +93,7 @@ class ExtendHoldRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * hold is how long from now: more than 0, up to 15 minutes. Required.
+     * hold is how long the hold lasts from now: more than 0, up to 15 minutes. Required.
      *
      * Generated from protobuf field <code>.google.protobuf.Duration hold = 2 [json_name = "hold"];</code>
      * @param \Google\Protobuf\Duration $var

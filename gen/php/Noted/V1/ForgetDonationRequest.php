@@ -34,7 +34,8 @@ class ForgetDonationRequest extends \Google\Protobuf\Internal\Message
      */
     protected $donation_id = '';
     /**
-     * reason says why, for the log: 1 to 256 bytes of UTF-8. Required.
+     * reason says why, for the log: 1 to 256 bytes of UTF-8, without personal data.
+     * Required.
      *
      * Generated from protobuf field <code>string reason = 4 [json_name = "reason"];</code>
      */
@@ -53,7 +54,8 @@ class ForgetDonationRequest extends \Google\Protobuf\Internal\Message
      *     @type string $donation_id
      *           donation_id is the note's own id. Required.
      *     @type string $reason
-     *           reason says why, for the log: 1 to 256 bytes of UTF-8. Required.
+     *           reason says why, for the log: 1 to 256 bytes of UTF-8, without personal data.
+     *           Required.
      * }
      */
     public function __construct($data = NULL) {
@@ -140,7 +142,8 @@ class ForgetDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * reason says why, for the log: 1 to 256 bytes of UTF-8. Required.
+     * reason says why, for the log: 1 to 256 bytes of UTF-8, without personal data.
+     * Required.
      *
      * Generated from protobuf field <code>string reason = 4 [json_name = "reason"];</code>
      * @return string
@@ -151,7 +154,8 @@ class ForgetDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * reason says why, for the log: 1 to 256 bytes of UTF-8. Required.
+     * reason says why, for the log: 1 to 256 bytes of UTF-8, without personal data.
+     * Required.
      *
      * Generated from protobuf field <code>string reason = 4 [json_name = "reason"];</code>
      * @param string $var

@@ -22,7 +22,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      */
     protected $ledger = '';
     /**
-     * series_id is the series to list; empty means every series of the ledger, which walks
+     * series_id is the series to list. Empty means every series of the ledger, and walks
      * through the whole store.
      *
      * Generated from protobuf field <code>string series_id = 2 [json_name = "seriesId"];</code>
@@ -35,7 +35,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      */
     protected $state = 0;
     /**
-     * seen_only_on is a channel: only notes all of whose sightings came over it.
+     * seen_only_on is a channel: it keeps only notes whose sightings all came over it.
      *
      * Generated from protobuf field <code>string seen_only_on = 4 [json_name = "seenOnlyOn"];</code>
      */
@@ -59,14 +59,14 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      */
     protected $page_size = 0;
     /**
-     * page_token is the next_page_token of the page before; empty for the first. The other
-     * fields must be those of the first page.
+     * page_token is the next_page_token of the page before; empty for the first page. The
+     * other fields must be those of the first page.
      *
      * Generated from protobuf field <code>string page_token = 8 [json_name = "pageToken"];</code>
      */
     protected $page_token = '';
     /**
-     * transaction_id is a transaction id that any sighting of the note must bear. Without
+     * transaction_id is a transaction id that a sighting of the note must have. Without
      * series_id it walks through the whole ledger.
      *
      * Generated from protobuf field <code>string transaction_id = 9 [json_name = "transactionId"];</code>
@@ -82,12 +82,12 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      *     @type string $ledger
      *           ledger is the ledger to list; empty is the ledger without a name.
      *     @type string $series_id
-     *           series_id is the series to list; empty means every series of the ledger, which walks
+     *           series_id is the series to list. Empty means every series of the ledger, and walks
      *           through the whole store.
      *     @type int $state
      *           state is the state that a note must be in now.
      *     @type string $seen_only_on
-     *           seen_only_on is a channel: only notes all of whose sightings came over it.
+     *           seen_only_on is a channel: it keeps only notes whose sightings all came over it.
      *     @type \Google\Protobuf\Timestamp $noted_after
      *           noted_after is the earliest noted_at, inclusive.
      *     @type \Google\Protobuf\Timestamp $noted_before
@@ -95,10 +95,10 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      *     @type int $page_size
      *           page_size is how many notes a page may hold: 1 to 1000; 0 means 100.
      *     @type string $page_token
-     *           page_token is the next_page_token of the page before; empty for the first. The other
-     *           fields must be those of the first page.
+     *           page_token is the next_page_token of the page before; empty for the first page. The
+     *           other fields must be those of the first page.
      *     @type string $transaction_id
-     *           transaction_id is a transaction id that any sighting of the note must bear. Without
+     *           transaction_id is a transaction id that a sighting of the note must have. Without
      *           series_id it walks through the whole ledger.
      * }
      */
@@ -134,7 +134,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * series_id is the series to list; empty means every series of the ledger, which walks
+     * series_id is the series to list. Empty means every series of the ledger, and walks
      * through the whole store.
      *
      * Generated from protobuf field <code>string series_id = 2 [json_name = "seriesId"];</code>
@@ -146,7 +146,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * series_id is the series to list; empty means every series of the ledger, which walks
+     * series_id is the series to list. Empty means every series of the ledger, and walks
      * through the whole store.
      *
      * Generated from protobuf field <code>string series_id = 2 [json_name = "seriesId"];</code>
@@ -188,7 +188,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * seen_only_on is a channel: only notes all of whose sightings came over it.
+     * seen_only_on is a channel: it keeps only notes whose sightings all came over it.
      *
      * Generated from protobuf field <code>string seen_only_on = 4 [json_name = "seenOnlyOn"];</code>
      * @return string
@@ -199,7 +199,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * seen_only_on is a channel: only notes all of whose sightings came over it.
+     * seen_only_on is a channel: it keeps only notes whose sightings all came over it.
      *
      * Generated from protobuf field <code>string seen_only_on = 4 [json_name = "seenOnlyOn"];</code>
      * @param string $var
@@ -312,8 +312,8 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * page_token is the next_page_token of the page before; empty for the first. The other
-     * fields must be those of the first page.
+     * page_token is the next_page_token of the page before; empty for the first page. The
+     * other fields must be those of the first page.
      *
      * Generated from protobuf field <code>string page_token = 8 [json_name = "pageToken"];</code>
      * @return string
@@ -324,8 +324,8 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * page_token is the next_page_token of the page before; empty for the first. The other
-     * fields must be those of the first page.
+     * page_token is the next_page_token of the page before; empty for the first page. The
+     * other fields must be those of the first page.
      *
      * Generated from protobuf field <code>string page_token = 8 [json_name = "pageToken"];</code>
      * @param string $var
@@ -340,7 +340,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * transaction_id is a transaction id that any sighting of the note must bear. Without
+     * transaction_id is a transaction id that a sighting of the note must have. Without
      * series_id it walks through the whole ledger.
      *
      * Generated from protobuf field <code>string transaction_id = 9 [json_name = "transactionId"];</code>
@@ -352,7 +352,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * transaction_id is a transaction id that any sighting of the note must bear. Without
+     * transaction_id is a transaction id that a sighting of the note must have. Without
      * series_id it walks through the whole ledger.
      *
      * Generated from protobuf field <code>string transaction_id = 9 [json_name = "transactionId"];</code>

@@ -22,7 +22,7 @@ class ListDonationsResponse extends \Google\Protobuf\Internal\Message
      */
     private $notes;
     /**
-     * next_page_token asks for the next page; empty on the last one.
+     * next_page_token asks for the next page; empty on the last page.
      *
      * Generated from protobuf field <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>
      */
@@ -37,7 +37,7 @@ class ListDonationsResponse extends \Google\Protobuf\Internal\Message
      *     @type array<\Noted\V1\Note>|\Google\Protobuf\Internal\RepeatedField $notes
      *           notes are the notes of this page.
      *     @type string $next_page_token
-     *           next_page_token asks for the next page; empty on the last one.
+     *           next_page_token asks for the next page; empty on the last page.
      * }
      */
     public function __construct($data = NULL) {
@@ -72,7 +72,7 @@ class ListDonationsResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * next_page_token asks for the next page; empty on the last one.
+     * next_page_token asks for the next page; empty on the last page.
      *
      * Generated from protobuf field <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>
      * @return string
@@ -83,7 +83,7 @@ class ListDonationsResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * next_page_token asks for the next page; empty on the last one.
+     * next_page_token asks for the next page; empty on the last page.
      *
      * Generated from protobuf field <code>string next_page_token = 2 [json_name = "nextPageToken"];</code>
      * @param string $var

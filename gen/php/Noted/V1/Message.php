@@ -16,8 +16,8 @@ use Google\Protobuf\Internal\GPBUtil;
 class Message extends \Google\Protobuf\Internal\Message
 {
     /**
-     * channel is how it came, such as "ipn" or "webhook": up to 32 bytes of "a-z 0-9 . _
-     * -"; may be empty.
+     * channel is the way by which the message came, such as "ipn" or "webhook": up to 32
+     * bytes of "a-z 0-9 . _ -", or empty.
      *
      * Generated from protobuf field <code>string channel = 1 [json_name = "channel"];</code>
      */
@@ -30,10 +30,10 @@ class Message extends \Google\Protobuf\Internal\Message
      */
     protected $id = '';
     /**
-     * received_at is when the message first arrived, where that was not just now: it waited
-     * in a queue, or comes from a backfill. Rule 4 takes it for the arrival. A time later
-     * than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation
-     * is known. Absent means now.
+     * received_at is when the message first arrived. It is for a message that waited in a
+     * queue or comes from a backfill; absent means now. Rule 4 takes it for the arrival. A
+     * time later than now counts as now. A time older than the retention is OUT_OF_RANGE,
+     * unless the donation is known.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp received_at = 3 [json_name = "receivedAt"];</code>
      */
@@ -46,16 +46,16 @@ class Message extends \Google\Protobuf\Internal\Message
      *     Optional. Data for populating the Message object.
      *
      *     @type string $channel
-     *           channel is how it came, such as "ipn" or "webhook": up to 32 bytes of "a-z 0-9 . _
-     *           -"; may be empty.
+     *           channel is the way by which the message came, such as "ipn" or "webhook": up to 32
+     *           bytes of "a-z 0-9 . _ -", or empty.
      *     @type string $id
      *           id is the message's own id on that channel, the same in every redelivery: up to 128
      *           bytes of printable ASCII without spaces. Needs a channel.
      *     @type \Google\Protobuf\Timestamp $received_at
-     *           received_at is when the message first arrived, where that was not just now: it waited
-     *           in a queue, or comes from a backfill. Rule 4 takes it for the arrival. A time later
-     *           than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation
-     *           is known. Absent means now.
+     *           received_at is when the message first arrived. It is for a message that waited in a
+     *           queue or comes from a backfill; absent means now. Rule 4 takes it for the arrival. A
+     *           time later than now counts as now. A time older than the retention is OUT_OF_RANGE,
+     *           unless the donation is known.
      * }
      */
     public function __construct($data = NULL) {
@@ -64,8 +64,8 @@ class Message extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * channel is how it came, such as "ipn" or "webhook": up to 32 bytes of "a-z 0-9 . _
-     * -"; may be empty.
+     * channel is the way by which the message came, such as "ipn" or "webhook": up to 32
+     * bytes of "a-z 0-9 . _ -", or empty.
      *
      * Generated from protobuf field <code>string channel = 1 [json_name = "channel"];</code>
      * @return string
@@ -76,8 +76,8 @@ class Message extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * channel is how it came, such as "ipn" or "webhook": up to 32 bytes of "a-z 0-9 . _
-     * -"; may be empty.
+     * channel is the way by which the message came, such as "ipn" or "webhook": up to 32
+     * bytes of "a-z 0-9 . _ -", or empty.
      *
      * Generated from protobuf field <code>string channel = 1 [json_name = "channel"];</code>
      * @param string $var
@@ -120,10 +120,10 @@ class Message extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * received_at is when the message first arrived, where that was not just now: it waited
-     * in a queue, or comes from a backfill. Rule 4 takes it for the arrival. A time later
-     * than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation
-     * is known. Absent means now.
+     * received_at is when the message first arrived. It is for a message that waited in a
+     * queue or comes from a backfill; absent means now. Rule 4 takes it for the arrival. A
+     * time later than now counts as now. A time older than the retention is OUT_OF_RANGE,
+     * unless the donation is known.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp received_at = 3 [json_name = "receivedAt"];</code>
      * @return \Google\Protobuf\Timestamp|null
@@ -144,10 +144,10 @@ class Message extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * received_at is when the message first arrived, where that was not just now: it waited
-     * in a queue, or comes from a backfill. Rule 4 takes it for the arrival. A time later
-     * than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation
-     * is known. Absent means now.
+     * received_at is when the message first arrived. It is for a message that waited in a
+     * queue or comes from a backfill; absent means now. Rule 4 takes it for the arrival. A
+     * time later than now counts as now. A time older than the retention is OUT_OF_RANGE,
+     * unless the donation is known.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp received_at = 3 [json_name = "receivedAt"];</code>
      * @param \Google\Protobuf\Timestamp $var

@@ -17,9 +17,9 @@ class Note extends \Google\Protobuf\Internal\Message
 {
     /**
      * donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and
-     * "-", the same for every message of it, on every channel, as long as the note lives,
-     * and never used for another. Hand it downstream as the idempotency key; the series_id
-     * cannot serve as one.
+     * "-". It is the same for every message of the donation, on every channel, as long as
+     * the note lives, and no other donation ever has it. Hand it downstream as the
+     * idempotency key; the series_id cannot serve as one.
      *
      * Generated from protobuf field <code>string donation_id = 1 [json_name = "donationId"];</code>
      */
@@ -31,9 +31,9 @@ class Note extends \Google\Protobuf\Internal\Message
      */
     protected $donation = null;
     /**
-     * sightings are the messages seen for it, the first one first; at most 16. Of later
-     * ones the first of a further channel takes the place of one that can be spared; the
-     * others are answered but not recorded.
+     * sightings are the messages seen for it, the oldest first; at most 16. After 16, the
+     * first message from a new channel replaces the newest redundant sighting. Other later
+     * messages are answered but not recorded.
      *
      * Generated from protobuf field <code>repeated .noted.v1.Sighting sightings = 3 [json_name = "sightings"];</code>
      */
@@ -51,22 +51,22 @@ class Note extends \Google\Protobuf\Internal\Message
      */
     protected $noted_at = null;
     /**
-     * held_until is when the hold runs out, or has run out; absent for a settled note and
-     * after a release.
+     * held_until is when the hold runs out or ran out. A settled note and a released one
+     * have none.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp held_until = 6 [json_name = "heldUntil"];</code>
      */
     protected $held_until = null;
     /**
-     * forget_at is when the note is forgotten: the retention after occurred_at, or after
-     * noted_at if that is later or all there is.
+     * forget_at is when the note is forgotten: the retention after the later of occurred_at
+     * and noted_at.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp forget_at = 7 [json_name = "forgetAt"];</code>
      */
     protected $forget_at = null;
     /**
-     * attempt is 1 for the first holder and one more for each takeover. It only ever rises,
-     * so a system downstream can refuse a late writer (a fencing token).
+     * attempt is 1 for the first holder and rises by one with each takeover. It never
+     * falls, so a system downstream can refuse a late writer by it (a fencing token).
      *
      * Generated from protobuf field <code>int32 attempt = 8 [json_name = "attempt"];</code>
      */
@@ -80,28 +80,28 @@ class Note extends \Google\Protobuf\Internal\Message
      *
      *     @type string $donation_id
      *           donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and
-     *           "-", the same for every message of it, on every channel, as long as the note lives,
-     *           and never used for another. Hand it downstream as the idempotency key; the series_id
-     *           cannot serve as one.
+     *           "-". It is the same for every message of the donation, on every channel, as long as
+     *           the note lives, and no other donation ever has it. Hand it downstream as the
+     *           idempotency key; the series_id cannot serve as one.
      *     @type \Noted\V1\Donation $donation
      *           donation is the donation as its first message told of it.
      *     @type array<\Noted\V1\Sighting>|\Google\Protobuf\Internal\RepeatedField $sightings
-     *           sightings are the messages seen for it, the first one first; at most 16. Of later
-     *           ones the first of a further channel takes the place of one that can be spared; the
-     *           others are answered but not recorded.
+     *           sightings are the messages seen for it, the oldest first; at most 16. After 16, the
+     *           first message from a new channel replaces the newest redundant sighting. Other later
+     *           messages are answered but not recorded.
      *     @type int $state
      *           state is where the note is in its life.
      *     @type \Google\Protobuf\Timestamp $noted_at
      *           noted_at is when the note was made, by the store's clock.
      *     @type \Google\Protobuf\Timestamp $held_until
-     *           held_until is when the hold runs out, or has run out; absent for a settled note and
-     *           after a release.
+     *           held_until is when the hold runs out or ran out. A settled note and a released one
+     *           have none.
      *     @type \Google\Protobuf\Timestamp $forget_at
-     *           forget_at is when the note is forgotten: the retention after occurred_at, or after
-     *           noted_at if that is later or all there is.
+     *           forget_at is when the note is forgotten: the retention after the later of occurred_at
+     *           and noted_at.
      *     @type int $attempt
-     *           attempt is 1 for the first holder and one more for each takeover. It only ever rises,
-     *           so a system downstream can refuse a late writer (a fencing token).
+     *           attempt is 1 for the first holder and rises by one with each takeover. It never
+     *           falls, so a system downstream can refuse a late writer by it (a fencing token).
      * }
      */
     public function __construct($data = NULL) {
@@ -111,9 +111,9 @@ class Note extends \Google\Protobuf\Internal\Message
 
     /**
      * donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and
-     * "-", the same for every message of it, on every channel, as long as the note lives,
-     * and never used for another. Hand it downstream as the idempotency key; the series_id
-     * cannot serve as one.
+     * "-". It is the same for every message of the donation, on every channel, as long as
+     * the note lives, and no other donation ever has it. Hand it downstream as the
+     * idempotency key; the series_id cannot serve as one.
      *
      * Generated from protobuf field <code>string donation_id = 1 [json_name = "donationId"];</code>
      * @return string
@@ -125,9 +125,9 @@ class Note extends \Google\Protobuf\Internal\Message
 
     /**
      * donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and
-     * "-", the same for every message of it, on every channel, as long as the note lives,
-     * and never used for another. Hand it downstream as the idempotency key; the series_id
-     * cannot serve as one.
+     * "-". It is the same for every message of the donation, on every channel, as long as
+     * the note lives, and no other donation ever has it. Hand it downstream as the
+     * idempotency key; the series_id cannot serve as one.
      *
      * Generated from protobuf field <code>string donation_id = 1 [json_name = "donationId"];</code>
      * @param string $var
@@ -178,9 +178,9 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * sightings are the messages seen for it, the first one first; at most 16. Of later
-     * ones the first of a further channel takes the place of one that can be spared; the
-     * others are answered but not recorded.
+     * sightings are the messages seen for it, the oldest first; at most 16. After 16, the
+     * first message from a new channel replaces the newest redundant sighting. Other later
+     * messages are answered but not recorded.
      *
      * Generated from protobuf field <code>repeated .noted.v1.Sighting sightings = 3 [json_name = "sightings"];</code>
      * @return \Google\Protobuf\Internal\RepeatedField
@@ -191,9 +191,9 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * sightings are the messages seen for it, the first one first; at most 16. Of later
-     * ones the first of a further channel takes the place of one that can be spared; the
-     * others are answered but not recorded.
+     * sightings are the messages seen for it, the oldest first; at most 16. After 16, the
+     * first message from a new channel replaces the newest redundant sighting. Other later
+     * messages are answered but not recorded.
      *
      * Generated from protobuf field <code>repeated .noted.v1.Sighting sightings = 3 [json_name = "sightings"];</code>
      * @param array<\Noted\V1\Sighting>|\Google\Protobuf\Internal\RepeatedField $var
@@ -270,8 +270,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * held_until is when the hold runs out, or has run out; absent for a settled note and
-     * after a release.
+     * held_until is when the hold runs out or ran out. A settled note and a released one
+     * have none.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp held_until = 6 [json_name = "heldUntil"];</code>
      * @return \Google\Protobuf\Timestamp|null
@@ -292,8 +292,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * held_until is when the hold runs out, or has run out; absent for a settled note and
-     * after a release.
+     * held_until is when the hold runs out or ran out. A settled note and a released one
+     * have none.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp held_until = 6 [json_name = "heldUntil"];</code>
      * @param \Google\Protobuf\Timestamp $var
@@ -308,8 +308,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * forget_at is when the note is forgotten: the retention after occurred_at, or after
-     * noted_at if that is later or all there is.
+     * forget_at is when the note is forgotten: the retention after the later of occurred_at
+     * and noted_at.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp forget_at = 7 [json_name = "forgetAt"];</code>
      * @return \Google\Protobuf\Timestamp|null
@@ -330,8 +330,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * forget_at is when the note is forgotten: the retention after occurred_at, or after
-     * noted_at if that is later or all there is.
+     * forget_at is when the note is forgotten: the retention after the later of occurred_at
+     * and noted_at.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp forget_at = 7 [json_name = "forgetAt"];</code>
      * @param \Google\Protobuf\Timestamp $var
@@ -346,8 +346,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * attempt is 1 for the first holder and one more for each takeover. It only ever rises,
-     * so a system downstream can refuse a late writer (a fencing token).
+     * attempt is 1 for the first holder and rises by one with each takeover. It never
+     * falls, so a system downstream can refuse a late writer by it (a fencing token).
      *
      * Generated from protobuf field <code>int32 attempt = 8 [json_name = "attempt"];</code>
      * @return int
@@ -358,8 +358,8 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * attempt is 1 for the first holder and one more for each takeover. It only ever rises,
-     * so a system downstream can refuse a late writer (a fencing token).
+     * attempt is 1 for the first holder and rises by one with each takeover. It never
+     * falls, so a system downstream can refuse a late writer by it (a fencing token).
      *
      * Generated from protobuf field <code>int32 attempt = 8 [json_name = "attempt"];</code>
      * @param int $var

@@ -17,7 +17,7 @@ use Google\Protobuf\Internal\GPBUtil;
 class NoteDonationRequest extends \Google\Protobuf\Internal\Message
 {
     /**
-     * donation is what the message tells of. Required.
+     * donation is the donation that the message tells of. Required.
      *
      * Generated from protobuf field <code>.noted.v1.Donation donation = 1 [json_name = "donation"];</code>
      */
@@ -31,20 +31,21 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     protected $message = null;
     /**
      * hold is how long the caller may process the donation before another may take over: 0
-     * to 15 minutes. Absent or 0 notes it finally at once. The project's own clients hold
-     * for 60 seconds.
+     * to 15 minutes. With 0 or without it the note is final at once. The project's own
+     * clients hold for 60 seconds.
      *
      * Generated from protobuf field <code>.google.protobuf.Duration hold = 3 [json_name = "hold"];</code>
      */
     protected $hold = null;
     /**
      * request_id is the caller's id of this call, the same in every retry of it and in no
-     * other: up to 128 bytes of printable ASCII without spaces. Whoever knows it can make
-     * the receipt, so make it random. The server makes one where it is empty; a lost reply
-     * then cannot be asked for again. The id of another message is refused with
-     * REQUEST_ID_REUSED where the note shows that it was another: this message is not among
-     * the note's sightings and the message answered FIRST last is; without message ids, the
-     * transaction ids differ, or the amounts do while attempt is 1.
+     * other: up to 128 bytes of printable ASCII without spaces. The receipt can be made
+     * from it, so make it random. If it is empty the server makes one, and a lost reply
+     * cannot be asked for again.
+     * The id of another message is refused with REQUEST_ID_REUSED where the note shows that
+     * it belongs to another: the note has a sighting of the last message that was answered
+     * FIRST, and none of this message. Without message ids it shows where the transaction
+     * ids differ, or the amounts while attempt is 1.
      *
      * Generated from protobuf field <code>string request_id = 4 [json_name = "requestId"];</code>
      */
@@ -57,22 +58,23 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
      *     Optional. Data for populating the Message object.
      *
      *     @type \Noted\V1\Donation $donation
-     *           donation is what the message tells of. Required.
+     *           donation is the donation that the message tells of. Required.
      *     @type \Noted\V1\Message $message
      *           message is the notification that told of it. Without it only transaction ids and
      *           times can decide.
      *     @type \Google\Protobuf\Duration $hold
      *           hold is how long the caller may process the donation before another may take over: 0
-     *           to 15 minutes. Absent or 0 notes it finally at once. The project's own clients hold
-     *           for 60 seconds.
+     *           to 15 minutes. With 0 or without it the note is final at once. The project's own
+     *           clients hold for 60 seconds.
      *     @type string $request_id
      *           request_id is the caller's id of this call, the same in every retry of it and in no
-     *           other: up to 128 bytes of printable ASCII without spaces. Whoever knows it can make
-     *           the receipt, so make it random. The server makes one where it is empty; a lost reply
-     *           then cannot be asked for again. The id of another message is refused with
-     *           REQUEST_ID_REUSED where the note shows that it was another: this message is not among
-     *           the note's sightings and the message answered FIRST last is; without message ids, the
-     *           transaction ids differ, or the amounts do while attempt is 1.
+     *           other: up to 128 bytes of printable ASCII without spaces. The receipt can be made
+     *           from it, so make it random. If it is empty the server makes one, and a lost reply
+     *           cannot be asked for again.
+     *           The id of another message is refused with REQUEST_ID_REUSED where the note shows that
+     *           it belongs to another: the note has a sighting of the last message that was answered
+     *           FIRST, and none of this message. Without message ids it shows where the transaction
+     *           ids differ, or the amounts while attempt is 1.
      * }
      */
     public function __construct($data = NULL) {
@@ -81,7 +83,7 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * donation is what the message tells of. Required.
+     * donation is the donation that the message tells of. Required.
      *
      * Generated from protobuf field <code>.noted.v1.Donation donation = 1 [json_name = "donation"];</code>
      * @return \Noted\V1\Donation|null
@@ -102,7 +104,7 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * donation is what the message tells of. Required.
+     * donation is the donation that the message tells of. Required.
      *
      * Generated from protobuf field <code>.noted.v1.Donation donation = 1 [json_name = "donation"];</code>
      * @param \Noted\V1\Donation $var
@@ -156,8 +158,8 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
 
     /**
      * hold is how long the caller may process the donation before another may take over: 0
-     * to 15 minutes. Absent or 0 notes it finally at once. The project's own clients hold
-     * for 60 seconds.
+     * to 15 minutes. With 0 or without it the note is final at once. The project's own
+     * clients hold for 60 seconds.
      *
      * Generated from protobuf field <code>.google.protobuf.Duration hold = 3 [json_name = "hold"];</code>
      * @return \Google\Protobuf\Duration|null
@@ -179,8 +181,8 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
 
     /**
      * hold is how long the caller may process the donation before another may take over: 0
-     * to 15 minutes. Absent or 0 notes it finally at once. The project's own clients hold
-     * for 60 seconds.
+     * to 15 minutes. With 0 or without it the note is final at once. The project's own
+     * clients hold for 60 seconds.
      *
      * Generated from protobuf field <code>.google.protobuf.Duration hold = 3 [json_name = "hold"];</code>
      * @param \Google\Protobuf\Duration $var
@@ -196,12 +198,13 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
 
     /**
      * request_id is the caller's id of this call, the same in every retry of it and in no
-     * other: up to 128 bytes of printable ASCII without spaces. Whoever knows it can make
-     * the receipt, so make it random. The server makes one where it is empty; a lost reply
-     * then cannot be asked for again. The id of another message is refused with
-     * REQUEST_ID_REUSED where the note shows that it was another: this message is not among
-     * the note's sightings and the message answered FIRST last is; without message ids, the
-     * transaction ids differ, or the amounts do while attempt is 1.
+     * other: up to 128 bytes of printable ASCII without spaces. The receipt can be made
+     * from it, so make it random. If it is empty the server makes one, and a lost reply
+     * cannot be asked for again.
+     * The id of another message is refused with REQUEST_ID_REUSED where the note shows that
+     * it belongs to another: the note has a sighting of the last message that was answered
+     * FIRST, and none of this message. Without message ids it shows where the transaction
+     * ids differ, or the amounts while attempt is 1.
      *
      * Generated from protobuf field <code>string request_id = 4 [json_name = "requestId"];</code>
      * @return string
@@ -213,12 +216,13 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
 
     /**
      * request_id is the caller's id of this call, the same in every retry of it and in no
-     * other: up to 128 bytes of printable ASCII without spaces. Whoever knows it can make
-     * the receipt, so make it random. The server makes one where it is empty; a lost reply
-     * then cannot be asked for again. The id of another message is refused with
-     * REQUEST_ID_REUSED where the note shows that it was another: this message is not among
-     * the note's sightings and the message answered FIRST last is; without message ids, the
-     * transaction ids differ, or the amounts do while attempt is 1.
+     * other: up to 128 bytes of printable ASCII without spaces. The receipt can be made
+     * from it, so make it random. If it is empty the server makes one, and a lost reply
+     * cannot be asked for again.
+     * The id of another message is refused with REQUEST_ID_REUSED where the note shows that
+     * it belongs to another: the note has a sighting of the last message that was answered
+     * FIRST, and none of this message. Without message ids it shows where the transaction
+     * ids differ, or the amounts while attempt is 1.
      *
      * Generated from protobuf field <code>string request_id = 4 [json_name = "requestId"];</code>
      * @param string $var

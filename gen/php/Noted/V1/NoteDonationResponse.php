@@ -34,22 +34,22 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
      */
     protected $evidence = 0;
     /**
-     * receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to
-     * 512 bytes of ASCII, only with FIRST and a hold.
+     * receipt is the key for SettleDonation, ReleaseDonation and ExtendHold: opaque, up to
+     * 512 bytes of ASCII. Only FIRST with a hold has one.
      *
      * Generated from protobuf field <code>string receipt = 4 [json_name = "receipt"];</code>
      */
     protected $receipt = '';
     /**
-     * retry_after is how long the present hold lasts; only with HELD.
+     * retry_after is how long the present hold lasts. Only HELD has it.
      *
      * Generated from protobuf field <code>.google.protobuf.Duration retry_after = 5 [json_name = "retryAfter"];</code>
      */
     protected $retry_after = null;
     /**
-     * differences names the fields in which this donation and the note disagree, where both
-     * give them: "amount", "currency_code", "transaction_id", "occurred_at", in this order.
-     * A different amount under one transaction_id is worth an alarm.
+     * differences names the fields that this donation and the note both give and in which
+     * they disagree: "amount", "currency_code", "transaction_id", "occurred_at", in this
+     * order. A different amount under one transaction_id is worth an alarm.
      *
      * Generated from protobuf field <code>repeated string differences = 6 [json_name = "differences"];</code>
      */
@@ -68,14 +68,14 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
      *     @type int $evidence
      *           evidence is the rule that decided.
      *     @type string $receipt
-     *           receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to
-     *           512 bytes of ASCII, only with FIRST and a hold.
+     *           receipt is the key for SettleDonation, ReleaseDonation and ExtendHold: opaque, up to
+     *           512 bytes of ASCII. Only FIRST with a hold has one.
      *     @type \Google\Protobuf\Duration $retry_after
-     *           retry_after is how long the present hold lasts; only with HELD.
+     *           retry_after is how long the present hold lasts. Only HELD has it.
      *     @type array<string>|\Google\Protobuf\Internal\RepeatedField $differences
-     *           differences names the fields in which this donation and the note disagree, where both
-     *           give them: "amount", "currency_code", "transaction_id", "occurred_at", in this order.
-     *           A different amount under one transaction_id is worth an alarm.
+     *           differences names the fields that this donation and the note both give and in which
+     *           they disagree: "amount", "currency_code", "transaction_id", "occurred_at", in this
+     *           order. A different amount under one transaction_id is worth an alarm.
      * }
      */
     public function __construct($data = NULL) {
@@ -172,8 +172,8 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to
-     * 512 bytes of ASCII, only with FIRST and a hold.
+     * receipt is the key for SettleDonation, ReleaseDonation and ExtendHold: opaque, up to
+     * 512 bytes of ASCII. Only FIRST with a hold has one.
      *
      * Generated from protobuf field <code>string receipt = 4 [json_name = "receipt"];</code>
      * @return string
@@ -184,8 +184,8 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to
-     * 512 bytes of ASCII, only with FIRST and a hold.
+     * receipt is the key for SettleDonation, ReleaseDonation and ExtendHold: opaque, up to
+     * 512 bytes of ASCII. Only FIRST with a hold has one.
      *
      * Generated from protobuf field <code>string receipt = 4 [json_name = "receipt"];</code>
      * @param string $var
@@ -200,7 +200,7 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * retry_after is how long the present hold lasts; only with HELD.
+     * retry_after is how long the present hold lasts. Only HELD has it.
      *
      * Generated from protobuf field <code>.google.protobuf.Duration retry_after = 5 [json_name = "retryAfter"];</code>
      * @return \Google\Protobuf\Duration|null
@@ -221,7 +221,7 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * retry_after is how long the present hold lasts; only with HELD.
+     * retry_after is how long the present hold lasts. Only HELD has it.
      *
      * Generated from protobuf field <code>.google.protobuf.Duration retry_after = 5 [json_name = "retryAfter"];</code>
      * @param \Google\Protobuf\Duration $var
@@ -236,9 +236,9 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * differences names the fields in which this donation and the note disagree, where both
-     * give them: "amount", "currency_code", "transaction_id", "occurred_at", in this order.
-     * A different amount under one transaction_id is worth an alarm.
+     * differences names the fields that this donation and the note both give and in which
+     * they disagree: "amount", "currency_code", "transaction_id", "occurred_at", in this
+     * order. A different amount under one transaction_id is worth an alarm.
      *
      * Generated from protobuf field <code>repeated string differences = 6 [json_name = "differences"];</code>
      * @return \Google\Protobuf\Internal\RepeatedField
@@ -249,9 +249,9 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * differences names the fields in which this donation and the note disagree, where both
-     * give them: "amount", "currency_code", "transaction_id", "occurred_at", in this order.
-     * A different amount under one transaction_id is worth an alarm.
+     * differences names the fields that this donation and the note both give and in which
+     * they disagree: "amount", "currency_code", "transaction_id", "occurred_at", in this
+     * order. A different amount under one transaction_id is worth an alarm.
      *
      * Generated from protobuf field <code>repeated string differences = 6 [json_name = "differences"];</code>
      * @param array<string>|\Google\Protobuf\Internal\RepeatedField $var

@@ -16,7 +16,7 @@ use Google\Protobuf\Internal\GPBUtil;
 class NoteDonationsRequest extends \Google\Protobuf\Internal\Message
 {
     /**
-     * request is what NoteDonation would be asked. Required.
+     * request is a request of NoteDonation. Required.
      *
      * Generated from protobuf field <code>.noted.v1.NoteDonationRequest request = 1 [json_name = "request"];</code>
      */
@@ -29,7 +29,7 @@ class NoteDonationsRequest extends \Google\Protobuf\Internal\Message
      *     Optional. Data for populating the Message object.
      *
      *     @type \Noted\V1\NoteDonationRequest $request
-     *           request is what NoteDonation would be asked. Required.
+     *           request is a request of NoteDonation. Required.
      * }
      */
     public function __construct($data = NULL) {
@@ -38,7 +38,7 @@ class NoteDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * request is what NoteDonation would be asked. Required.
+     * request is a request of NoteDonation. Required.
      *
      * Generated from protobuf field <code>.noted.v1.NoteDonationRequest request = 1 [json_name = "request"];</code>
      * @return \Noted\V1\NoteDonationRequest|null
@@ -59,7 +59,7 @@ class NoteDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * request is what NoteDonation would be asked. Required.
+     * request is a request of NoteDonation. Required.
      *
      * Generated from protobuf field <code>.noted.v1.NoteDonationRequest request = 1 [json_name = "request"];</code>
      * @param \Noted\V1\NoteDonationRequest $var

@@ -22,8 +22,8 @@ class SettleDonationRequest extends \Google\Protobuf\Internal\Message
      */
     protected $receipt = '';
     /**
-     * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8,
-     * without personal data. Empty in a receiver's own calls.
+     * reason is for the audit when a person settles by hand: up to 256 bytes of UTF-8,
+     * without personal data. Receivers leave it empty.
      *
      * Generated from protobuf field <code>string reason = 2 [json_name = "reason"];</code>
      */
@@ -38,8 +38,8 @@ class SettleDonationRequest extends \Google\Protobuf\Internal\Message
      *     @type string $receipt
      *           receipt is that of the FIRST answer. Required.
      *     @type string $reason
-     *           reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8,
-     *           without personal data. Empty in a receiver's own calls.
+     *           reason is for the audit when a person settles by hand: up to 256 bytes of UTF-8,
+     *           without personal data. Receivers leave it empty.
      * }
      */
     public function __construct($data = NULL) {
@@ -74,8 +74,8 @@ class SettleDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8,
-     * without personal data. Empty in a receiver's own calls.
+     * reason is for the audit when a person settles by hand: up to 256 bytes of UTF-8,
+     * without personal data. Receivers leave it empty.
      *
      * Generated from protobuf field <code>string reason = 2 [json_name = "reason"];</code>
      * @return string
@@ -86,8 +86,8 @@ class SettleDonationRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8,
-     * without personal data. Empty in a receiver's own calls.
+     * reason is for the audit when a person settles by hand: up to 256 bytes of UTF-8,
+     * without personal data. Receivers leave it empty.
      *
      * Generated from protobuf field <code>string reason = 2 [json_name = "reason"];</code>
      * @param string $var

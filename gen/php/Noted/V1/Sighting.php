@@ -22,7 +22,7 @@ class Sighting extends \Google\Protobuf\Internal\Message
      */
     protected $message = null;
     /**
-     * transaction_id is the transaction id that it gave.
+     * transaction_id is the transaction id that the message gave.
      *
      * Generated from protobuf field <code>string transaction_id = 2 [json_name = "transactionId"];</code>
      */
@@ -43,7 +43,7 @@ class Sighting extends \Google\Protobuf\Internal\Message
      *     @type \Noted\V1\Message $message
      *           message is the notification.
      *     @type string $transaction_id
-     *           transaction_id is the transaction id that it gave.
+     *           transaction_id is the transaction id that the message gave.
      *     @type \Google\Protobuf\Timestamp $seen_at
      *           seen_at is when Noted first saw it, by the store's clock.
      * }
@@ -90,7 +90,7 @@ class Sighting extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * transaction_id is the transaction id that it gave.
+     * transaction_id is the transaction id that the message gave.
      *
      * Generated from protobuf field <code>string transaction_id = 2 [json_name = "transactionId"];</code>
      * @return string
@@ -101,7 +101,7 @@ class Sighting extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * transaction_id is the transaction id that it gave.
+     * transaction_id is the transaction id that the message gave.
      *
      * Generated from protobuf field <code>string transaction_id = 2 [json_name = "transactionId"];</code>
      * @param string $var

@@ -20,7 +20,7 @@ class State
      */
     const STATE_UNSPECIFIED = 0;
     /**
-     * STATE_HELD: somebody is processing the donation, until held_until.
+     * STATE_HELD: a caller is processing the donation, until held_until.
      *
      * Generated from protobuf enum <code>STATE_HELD = 1;</code>
      */

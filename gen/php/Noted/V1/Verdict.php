@@ -32,7 +32,7 @@ class Verdict
      */
     const VERDICT_DUPLICATE = 2;
     /**
-     * VERDICT_HELD: not now, somebody is processing it; come back after retry_after.
+     * VERDICT_HELD: not now, another caller is processing it; ask again after retry_after.
      *
      * Generated from protobuf enum <code>VERDICT_HELD = 3;</code>
      */

@@ -1,31 +1,33 @@
-// Package noted.v1 answers one question for everyone who receives payment notifications:
-// has this donation been noted already?
+// Package noted.v1 answers one question for receivers of payment notifications: has this
+// donation been noted already?
 //
 // Glossary, the same words in every language of this project:
 //
 //   ledger    the book a series belongs to, such as "paypal-live"; donations in two ledgers never meet; empty is a ledger too
 //   series    a recurring donation, named by its series id; a one-time donation is a series of one, named by its transaction id
-//   event     what happened: a payment, a refund, a cancellation …
+//   event     a thing that happened: a payment, a refund, a cancellation …
 //   donation  one occurrence of an event in a series: the thing that must be processed once
-//   message   one notification of it: the channel it came over, and the id that it bears there
+//   message   one notification of it: the channel it came over, and its id there
 //   sighting  a message that Noted has seen for a donation, and when
-//   note      what Noted remembers of a donation: its sightings, its state, until when
-//   hold      a note that is not final yet: somebody is processing the donation and has so long to do it
+//   note      Noted's memory of a donation: its sightings, its state, until when
+//   hold      a note that is not final yet: a caller is processing the donation, and has so long to do it
 //   settle    the holder says: done, remember it
-//   release   the holder says: failed, let the next one try
+//   release   the holder says: failed, the next message may try
 //
-// Limits, in bytes, refused by name with INVALID_ARGUMENT where they are broken: ledger
-// 64; series_id, message id, transaction_id, request_id 128; all five printable ASCII
-// without spaces; channel 32 of "a-z 0-9 . _ -"; reason 256 of valid UTF-8. Times are
-// exact to the millisecond; finer digits are dropped. A request that is not valid
-// protobuf (bad UTF-8 among it) is refused by the transport with INTERNAL before Noted
-// sees it; over HTTP (-http-listen) with INVALID_ARGUMENT, and so is JSON with a field
-// that is not in this file, most likely a misspelt one. One of more than 64 KiB is
-// refused by the transport with RESOURCE_EXHAUSTED.
+// Limits, in bytes: ledger 64; series_id, message id, transaction_id, request_id 128; all
+// five printable ASCII without spaces; channel 32 of "a-z 0-9 . _ -"; reason 256 of valid
+// UTF-8. A field that breaks its limit is refused with INVALID_ARGUMENT, which names the
+// field. Times are exact to the millisecond; finer digits are dropped.
+//
+// The transport refuses a request of more than 64 KiB with RESOURCE_EXHAUSTED, and a
+// request that is not valid protobuf, such as one with bad UTF-8, with INTERNAL. Noted
+// sees neither. Over HTTP (-http-listen) a request that is not valid is INVALID_ARGUMENT.
+// So is JSON with a field that is not in this file, most likely a misspelt one.
 //
 // Other failures carry a google.rpc.ErrorInfo with domain "noted.v1" and one of these
-// reasons; INVALID_ARGUMENT also a google.rpc.BadRequest that names every broken field at
-// once; RESOURCE_EXHAUSTED and UNAVAILABLE, where waiting helps, a google.rpc.RetryInfo:
+// reasons. INVALID_ARGUMENT also carries a google.rpc.BadRequest that names every broken
+// field. RESOURCE_EXHAUSTED and UNAVAILABLE carry a google.rpc.RetryInfo where waiting
+// helps:
 //
 //   INVALID_ARGUMENT     INVALID_REQUEST, REQUEST_ID_REUSED (the request_id belongs to another message; nothing was noted)
 //   OUT_OF_RANGE         OCCURRED_TOO_EARLY, OCCURRED_TOO_LATE, RECEIVED_TOO_EARLY
@@ -36,7 +38,7 @@
 //   UNAUTHENTICATED      UNAUTHENTICATED
 //   PERMISSION_DENIED    LEDGER_DENIED, VERB_DENIED
 //   UNAVAILABLE          STORE_UNAVAILABLE (nothing was noted), OUTCOME_UNKNOWN (it may have been noted: ask again with the same request_id),
-//                        DURABILITY_NOT_REACHED (fewer replicas than asked for have what the answer rests on: ask again with the same request_id),
+//                        DURABILITY_NOT_REACHED (too few replicas have the notes behind the answer: ask again with the same request_id),
 //                        STORE_WENT_BACK (the store has lost notes and waits for an operator),
 //                        POOL_EXHAUSTED (the server has no connection to the store free; nothing was noted: ask again soon)
 //   DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
@@ -59,8 +61,8 @@ export const file_noted_v1_noted: GenFile = /*@__PURE__*/
   fileDesc("ChRub3RlZC92MS9ub3RlZC5wcm90bxIIbm90ZWQudjEivQEKCERvbmF0aW9uEg4KBmxlZGdlchgBIAEoCRIRCglzZXJpZXNfaWQYAiABKAkSHgoFZXZlbnQYAyABKA4yDy5ub3RlZC52MS5FdmVudBIvCgtvY2N1cnJlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYW1vdW50GAUgASgJEhUKDWN1cnJlbmN5X2NvZGUYBiABKAkSFgoOdHJhbnNhY3Rpb25faWQYByABKAkiVwoHTWVzc2FnZRIPCgdjaGFubmVsGAEgASgJEgoKAmlkGAIgASgJEi8KC3JlY2VpdmVkX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKcAQoTTm90ZURvbmF0aW9uUmVxdWVzdBIkCghkb25hdGlvbhgBIAEoCzISLm5vdGVkLnYxLkRvbmF0aW9uEiIKB21lc3NhZ2UYAiABKAsyES5ub3RlZC52MS5NZXNzYWdlEicKBGhvbGQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgEIAEoCSLUAQoUTm90ZURvbmF0aW9uUmVzcG9uc2USIgoHdmVyZGljdBgBIAEoDjIRLm5vdGVkLnYxLlZlcmRpY3QSHAoEbm90ZRgCIAEoCzIOLm5vdGVkLnYxLk5vdGUSJAoIZXZpZGVuY2UYAyABKA4yEi5ub3RlZC52MS5FdmlkZW5jZRIPCgdyZWNlaXB0GAQgASgJEi4KC3JldHJ5X2FmdGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhMKC2RpZmZlcmVuY2VzGAYgAygJIkYKFE5vdGVEb25hdGlvbnNSZXF1ZXN0Ei4KB3JlcXVlc3QYASABKAsyHS5ub3RlZC52MS5Ob3RlRG9uYXRpb25SZXF1ZXN0IsUBChVOb3RlRG9uYXRpb25zUmVzcG9uc2USMgoIcmVzcG9uc2UYASABKAsyHi5ub3RlZC52MS5Ob3RlRG9uYXRpb25SZXNwb25zZUgAEjYKBWVycm9yGAIgASgLMiUubm90ZWQudjEuTm90ZURvbmF0aW9uc1Jlc3BvbnNlLkVycm9ySAAaNgoFRXJyb3ISDAoEY29kZRgBIAEoBRIPCgdtZXNzYWdlGAIgASgJEg4KBnJlYXNvbhgDIAEoCUIICgZyZXN1bHQiYQoVRG9uYXRpb25FeGlzdHNSZXF1ZXN0EiQKCGRvbmF0aW9uGAEgASgLMhIubm90ZWQudjEuRG9uYXRpb24SIgoHbWVzc2FnZRgCIAEoCzIRLm5vdGVkLnYxLk1lc3NhZ2UibAoWRG9uYXRpb25FeGlzdHNSZXNwb25zZRIOCgZleGlzdHMYASABKAgSHAoEbm90ZRgCIAEoCzIOLm5vdGVkLnYxLk5vdGUSJAoIZXZpZGVuY2UYAyABKA4yEi5ub3RlZC52MS5FdmlkZW5jZSI4ChVTZXR0bGVEb25hdGlvblJlcXVlc3QSDwoHcmVjZWlwdBgBIAEoCRIOCgZyZWFzb24YAiABKAkiNgoWU2V0dGxlRG9uYXRpb25SZXNwb25zZRIcCgRub3RlGAEgASgLMg4ubm90ZWQudjEuTm90ZSI5ChZSZWxlYXNlRG9uYXRpb25SZXF1ZXN0Eg8KB3JlY2VpcHQYASABKAkSDgoGcmVhc29uGAIgASgJIjcKF1JlbGVhc2VEb25hdGlvblJlc3BvbnNlEhwKBG5vdGUYASABKAsyDi5ub3RlZC52MS5Ob3RlIk0KEUV4dGVuZEhvbGRSZXF1ZXN0Eg8KB3JlY2VpcHQYASABKAkSJwoEaG9sZBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIyChJFeHRlbmRIb2xkUmVzcG9uc2USHAoEbm90ZRgBIAEoCzIOLm5vdGVkLnYxLk5vdGUikQIKFExpc3REb25hdGlvbnNSZXF1ZXN0Eg4KBmxlZGdlchgBIAEoCRIRCglzZXJpZXNfaWQYAiABKAkSHgoFc3RhdGUYAyABKA4yDy5ub3RlZC52MS5TdGF0ZRIUCgxzZWVuX29ubHlfb24YBCABKAkSLwoLbm90ZWRfYWZ0ZXIYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDG5vdGVkX2JlZm9yZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJcGFnZV9zaXplGAcgASgFEhIKCnBhZ2VfdG9rZW4YCCABKAkSFgoOdHJhbnNhY3Rpb25faWQYCSABKAkiTwoVTGlzdERvbmF0aW9uc1Jlc3BvbnNlEh0KBW5vdGVzGAEgAygLMg4ubm90ZWQudjEuTm90ZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiXwoVRm9yZ2V0RG9uYXRpb25SZXF1ZXN0Eg4KBmxlZGdlchgBIAEoCRIRCglzZXJpZXNfaWQYAiABKAkSEwoLZG9uYXRpb25faWQYAyABKAkSDgoGcmVhc29uGAQgASgJIjYKFkZvcmdldERvbmF0aW9uUmVzcG9uc2USHAoEbm90ZRgBIAEoCzIOLm5vdGVkLnYxLk5vdGUipgIKBE5vdGUSEwoLZG9uYXRpb25faWQYASABKAkSJAoIZG9uYXRpb24YAiABKAsyEi5ub3RlZC52MS5Eb25hdGlvbhIlCglzaWdodGluZ3MYAyADKAsyEi5ub3RlZC52MS5TaWdodGluZxIeCgVzdGF0ZRgEIAEoDjIPLm5vdGVkLnYxLlN0YXRlEiwKCG5vdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpoZWxkX3VudGlsGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglmb3JnZXRfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2F0dGVtcHQYCCABKAUicwoIU2lnaHRpbmcSIgoHbWVzc2FnZRgBIAEoCzIRLm5vdGVkLnYxLk1lc3NhZ2USFgoOdHJhbnNhY3Rpb25faWQYAiABKAkSKwoHc2Vlbl9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqzgIKBUV2ZW50EhUKEUVWRU5UX1VOU1BFQ0lGSUVEEAASEQoNRVZFTlRfUEFZTUVOVBABEhkKFUVWRU5UX1BBWU1FTlRfUEVORElORxACEhgKFEVWRU5UX1BBWU1FTlRfRkFJTEVEEAMSEAoMRVZFTlRfUkVGVU5EEAQSEgoORVZFTlRfUkVWRVJTQUwQBRIbChdFVkVOVF9SRVZFUlNBTF9DQU5DRUxFRBAGEhQKEEVWRU5UX0FESlVTVE1FTlQQBxIQCgxFVkVOVF9TSUdOVVAQCBIQCgxFVkVOVF9DSEFOR0UQCRIUChBFVkVOVF9TVVNQRU5TSU9OEAoSFgoSRVZFTlRfUkVBQ1RJVkFUSU9OEAsSFgoSRVZFTlRfQ0FOQ0VMTEFUSU9OEAwSEAoMRVZFTlRfRVhQSVJZEA0SEQoNRVZFTlRfRElTUFVURRAOKl4KB1ZlcmRpY3QSFwoTVkVSRElDVF9VTlNQRUNJRklFRBAAEhEKDVZFUkRJQ1RfRklSU1QQARIVChFWRVJESUNUX0RVUExJQ0FURRACEhAKDFZFUkRJQ1RfSEVMRBADKrkBCghFdmlkZW5jZRIYChRFVklERU5DRV9VTlNQRUNJRklFRBAAEhAKDEVWSURFTkNFX05FVxABEhkKFUVWSURFTkNFX1NBTUVfUkVRVUVTVBACEhkKFUVWSURFTkNFX1NBTUVfTUVTU0FHRRADEh0KGUVWSURFTkNFX1NBTUVfVFJBTlNBQ1RJT04QBBITCg9FVklERU5DRV9QQUlSRUQQBRIXChNFVklERU5DRV9UQUtFTl9PVkVSEAYqUQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9IRUxEEAESDgoKU1RBVEVfT1BFThACEhEKDVNUQVRFX1NFVFRMRUQQAzKwBQoNRGVkdXBlU2VydmljZRJNCgxOb3RlRG9uYXRpb24SHS5ub3RlZC52MS5Ob3RlRG9uYXRpb25SZXF1ZXN0Gh4ubm90ZWQudjEuTm90ZURvbmF0aW9uUmVzcG9uc2USVAoNTm90ZURvbmF0aW9ucxIeLm5vdGVkLnYxLk5vdGVEb25hdGlvbnNSZXF1ZXN0Gh8ubm90ZWQudjEuTm90ZURvbmF0aW9uc1Jlc3BvbnNlKAEwARJYCg5Eb25hdGlvbkV4aXN0cxIfLm5vdGVkLnYxLkRvbmF0aW9uRXhpc3RzUmVxdWVzdBogLm5vdGVkLnYxLkRvbmF0aW9uRXhpc3RzUmVzcG9uc2UiA5ACARJTCg5TZXR0bGVEb25hdGlvbhIfLm5vdGVkLnYxLlNldHRsZURvbmF0aW9uUmVxdWVzdBogLm5vdGVkLnYxLlNldHRsZURvbmF0aW9uUmVzcG9uc2USVgoPUmVsZWFzZURvbmF0aW9uEiAubm90ZWQudjEuUmVsZWFzZURvbmF0aW9uUmVxdWVzdBohLm5vdGVkLnYxLlJlbGVhc2VEb25hdGlvblJlc3BvbnNlEkcKCkV4dGVuZEhvbGQSGy5ub3RlZC52MS5FeHRlbmRIb2xkUmVxdWVzdBocLm5vdGVkLnYxLkV4dGVuZEhvbGRSZXNwb25zZRJVCg1MaXN0RG9uYXRpb25zEh4ubm90ZWQudjEuTGlzdERvbmF0aW9uc1JlcXVlc3QaHy5ub3RlZC52MS5MaXN0RG9uYXRpb25zUmVzcG9uc2UiA5ACARJTCg5Gb3JnZXREb25hdGlvbhIfLm5vdGVkLnYxLkZvcmdldERvbmF0aW9uUmVxdWVzdBogLm5vdGVkLnYxLkZvcmdldERvbmF0aW9uUmVzcG9uc2VClQEKDGNvbS5ub3RlZC52MUIKTm90ZWRQcm90b1ABWjhnaXRodWIuY29tL2RvbmF0aW9uLWRlZHVwZS9ub3RlZC9nZW4vZ28vbm90ZWQvdjE7bm90ZWR2MaICA05YWKoCCE5vdGVkLlYxygIITm90ZWRcVjHiAhROb3RlZFxWMVxHUEJNZXRhZGF0YeoCCU5vdGVkOjpWMWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
- * Donation is one occurrence of an event in a series. Only series_id is required; the
- * more is given, the surer the decision.
+ * Donation is one occurrence of an event in a series. Only series_id is required. Each
+ * further field makes the decision surer.
  *
  * @generated from message noted.v1.Donation
  */
@@ -83,7 +85,7 @@ export type Donation = Message$1<"noted.v1.Donation"> & {
   seriesId: string;
 
   /**
-   * event says what happened; unspecified means a payment.
+   * event is the event that happened; unspecified means a payment.
    *
    * @generated from field: noted.v1.Event event = 3;
    */
@@ -137,8 +139,8 @@ export const DonationSchema: GenMessage<Donation> = /*@__PURE__*/
  */
 export type Message = Message$1<"noted.v1.Message"> & {
   /**
-   * channel is how it came, such as "ipn" or "webhook": up to 32 bytes of "a-z 0-9 . _
-   * -"; may be empty.
+   * channel is the way by which the message came, such as "ipn" or "webhook": up to 32
+   * bytes of "a-z 0-9 . _ -", or empty.
    *
    * @generated from field: string channel = 1;
    */
@@ -153,10 +155,10 @@ export type Message = Message$1<"noted.v1.Message"> & {
   id: string;
 
   /**
-   * received_at is when the message first arrived, where that was not just now: it waited
-   * in a queue, or comes from a backfill. Rule 4 takes it for the arrival. A time later
-   * than now counts as now. Older than the retention: OUT_OF_RANGE, unless the donation
-   * is known. Absent means now.
+   * received_at is when the message first arrived. It is for a message that waited in a
+   * queue or comes from a backfill; absent means now. Rule 4 takes it for the arrival. A
+   * time later than now counts as now. A time older than the retention is OUT_OF_RANGE,
+   * unless the donation is known.
    *
    * @generated from field: google.protobuf.Timestamp received_at = 3;
    */
@@ -178,7 +180,7 @@ export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
  */
 export type NoteDonationRequest = Message$1<"noted.v1.NoteDonationRequest"> & {
   /**
-   * donation is what the message tells of. Required.
+   * donation is the donation that the message tells of. Required.
    *
    * @generated from field: noted.v1.Donation donation = 1;
    */
@@ -194,8 +196,8 @@ export type NoteDonationRequest = Message$1<"noted.v1.NoteDonationRequest"> & {
 
   /**
    * hold is how long the caller may process the donation before another may take over: 0
-   * to 15 minutes. Absent or 0 notes it finally at once. The project's own clients hold
-   * for 60 seconds.
+   * to 15 minutes. With 0 or without it the note is final at once. The project's own
+   * clients hold for 60 seconds.
    *
    * @generated from field: google.protobuf.Duration hold = 3;
    */
@@ -203,12 +205,14 @@ export type NoteDonationRequest = Message$1<"noted.v1.NoteDonationRequest"> & {
 
   /**
    * request_id is the caller's id of this call, the same in every retry of it and in no
-   * other: up to 128 bytes of printable ASCII without spaces. Whoever knows it can make
-   * the receipt, so make it random. The server makes one where it is empty; a lost reply
-   * then cannot be asked for again. The id of another message is refused with
-   * REQUEST_ID_REUSED where the note shows that it was another: this message is not among
-   * the note's sightings and the message answered FIRST last is; without message ids, the
-   * transaction ids differ, or the amounts do while attempt is 1.
+   * other: up to 128 bytes of printable ASCII without spaces. The receipt can be made
+   * from it, so make it random. If it is empty the server makes one, and a lost reply
+   * cannot be asked for again.
+   *
+   * The id of another message is refused with REQUEST_ID_REUSED where the note shows that
+   * it belongs to another: the note has a sighting of the last message that was answered
+   * FIRST, and none of this message. Without message ids it shows where the transaction
+   * ids differ, or the amounts while attempt is 1.
    *
    * @generated from field: string request_id = 4;
    */
@@ -250,24 +254,24 @@ export type NoteDonationResponse = Message$1<"noted.v1.NoteDonationResponse"> & 
   evidence: Evidence;
 
   /**
-   * receipt is what SettleDonation, ReleaseDonation and ExtendHold need: opaque, up to
-   * 512 bytes of ASCII, only with FIRST and a hold.
+   * receipt is the key for SettleDonation, ReleaseDonation and ExtendHold: opaque, up to
+   * 512 bytes of ASCII. Only FIRST with a hold has one.
    *
    * @generated from field: string receipt = 4;
    */
   receipt: string;
 
   /**
-   * retry_after is how long the present hold lasts; only with HELD.
+   * retry_after is how long the present hold lasts. Only HELD has it.
    *
    * @generated from field: google.protobuf.Duration retry_after = 5;
    */
   retryAfter?: Duration | undefined;
 
   /**
-   * differences names the fields in which this donation and the note disagree, where both
-   * give them: "amount", "currency_code", "transaction_id", "occurred_at", in this order.
-   * A different amount under one transaction_id is worth an alarm.
+   * differences names the fields that this donation and the note both give and in which
+   * they disagree: "amount", "currency_code", "transaction_id", "occurred_at", in this
+   * order. A different amount under one transaction_id is worth an alarm.
    *
    * @generated from field: repeated string differences = 6;
    */
@@ -288,7 +292,7 @@ export const NoteDonationResponseSchema: GenMessage<NoteDonationResponse> = /*@_
  */
 export type NoteDonationsRequest = Message$1<"noted.v1.NoteDonationsRequest"> & {
   /**
-   * request is what NoteDonation would be asked. Required.
+   * request is a request of NoteDonation. Required.
    *
    * @generated from field: noted.v1.NoteDonationRequest request = 1;
    */
@@ -323,7 +327,7 @@ export type NoteDonationsResponse = Message$1<"noted.v1.NoteDonationsResponse"> 
     case: "response";
   } | {
     /**
-     * error is why there is none. Nothing is known of the donation.
+     * error says why there is no response. Nothing is known of the donation.
      *
      * @generated from field: noted.v1.NoteDonationsResponse.Error error = 2;
      */
@@ -340,7 +344,7 @@ export const NoteDonationsResponseSchema: GenMessage<NoteDonationsResponse> = /*
   messageDesc(file_noted_v1_noted, 5);
 
 /**
- * Error is what NoteDonation would have failed with.
+ * Error is the failure that NoteDonation would have ended with.
  *
  * @generated from message noted.v1.NoteDonationsResponse.Error
  */
@@ -381,7 +385,7 @@ export const NoteDonationsResponse_ErrorSchema: GenMessage<NoteDonationsResponse
  */
 export type DonationExistsRequest = Message$1<"noted.v1.DonationExistsRequest"> & {
   /**
-   * donation is what to look for. Required.
+   * donation is the donation to look for. Required.
    *
    * @generated from field: noted.v1.Donation donation = 1;
    */
@@ -416,14 +420,14 @@ export type DonationExistsResponse = Message$1<"noted.v1.DonationExistsResponse"
   exists: boolean;
 
   /**
-   * note is what was found, an open one too; absent where there is none.
+   * note is the note that was found, also an open one; absent without a note.
    *
    * @generated from field: noted.v1.Note note = 2;
    */
   note?: Note | undefined;
 
   /**
-   * evidence is the rule that found it; unspecified where there is none.
+   * evidence is the rule that found it; unspecified without a note.
    *
    * @generated from field: noted.v1.Evidence evidence = 3;
    */
@@ -451,8 +455,8 @@ export type SettleDonationRequest = Message$1<"noted.v1.SettleDonationRequest"> 
   receipt: string;
 
   /**
-   * reason is for the audit, where a person settles by hand: up to 256 bytes of UTF-8,
-   * without personal data. Empty in a receiver's own calls.
+   * reason is for the audit when a person settles by hand: up to 256 bytes of UTF-8,
+   * without personal data. Receivers leave it empty.
    *
    * @generated from field: string reason = 2;
    */
@@ -550,7 +554,7 @@ export type ExtendHoldRequest = Message$1<"noted.v1.ExtendHoldRequest"> & {
   receipt: string;
 
   /**
-   * hold is how long from now: more than 0, up to 15 minutes. Required.
+   * hold is how long the hold lasts from now: more than 0, up to 15 minutes. Required.
    *
    * @generated from field: google.protobuf.Duration hold = 2;
    */
@@ -599,7 +603,7 @@ export type ListDonationsRequest = Message$1<"noted.v1.ListDonationsRequest"> & 
   ledger: string;
 
   /**
-   * series_id is the series to list; empty means every series of the ledger, which walks
+   * series_id is the series to list. Empty means every series of the ledger, and walks
    * through the whole store.
    *
    * @generated from field: string series_id = 2;
@@ -614,7 +618,7 @@ export type ListDonationsRequest = Message$1<"noted.v1.ListDonationsRequest"> & 
   state: State;
 
   /**
-   * seen_only_on is a channel: only notes all of whose sightings came over it.
+   * seen_only_on is a channel: it keeps only notes whose sightings all came over it.
    *
    * @generated from field: string seen_only_on = 4;
    */
@@ -642,15 +646,15 @@ export type ListDonationsRequest = Message$1<"noted.v1.ListDonationsRequest"> & 
   pageSize: number;
 
   /**
-   * page_token is the next_page_token of the page before; empty for the first. The other
-   * fields must be those of the first page.
+   * page_token is the next_page_token of the page before; empty for the first page. The
+   * other fields must be those of the first page.
    *
    * @generated from field: string page_token = 8;
    */
   pageToken: string;
 
   /**
-   * transaction_id is a transaction id that any sighting of the note must bear. Without
+   * transaction_id is a transaction id that a sighting of the note must have. Without
    * series_id it walks through the whole ledger.
    *
    * @generated from field: string transaction_id = 9;
@@ -679,7 +683,7 @@ export type ListDonationsResponse = Message$1<"noted.v1.ListDonationsResponse"> 
   notes: Note[];
 
   /**
-   * next_page_token asks for the next page; empty on the last one.
+   * next_page_token asks for the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -721,7 +725,8 @@ export type ForgetDonationRequest = Message$1<"noted.v1.ForgetDonationRequest"> 
   donationId: string;
 
   /**
-   * reason says why, for the log: 1 to 256 bytes of UTF-8. Required.
+   * reason says why, for the log: 1 to 256 bytes of UTF-8, without personal data.
+   * Required.
    *
    * @generated from field: string reason = 4;
    */
@@ -764,9 +769,9 @@ export const ForgetDonationResponseSchema: GenMessage<ForgetDonationResponse> = 
 export type Note = Message$1<"noted.v1.Note"> & {
   /**
    * donation_id is Noted's own id of the donation: up to 64 bytes of letters, digits and
-   * "-", the same for every message of it, on every channel, as long as the note lives,
-   * and never used for another. Hand it downstream as the idempotency key; the series_id
-   * cannot serve as one.
+   * "-". It is the same for every message of the donation, on every channel, as long as
+   * the note lives, and no other donation ever has it. Hand it downstream as the
+   * idempotency key; the series_id cannot serve as one.
    *
    * @generated from field: string donation_id = 1;
    */
@@ -780,9 +785,9 @@ export type Note = Message$1<"noted.v1.Note"> & {
   donation?: Donation | undefined;
 
   /**
-   * sightings are the messages seen for it, the first one first; at most 16. Of later
-   * ones the first of a further channel takes the place of one that can be spared; the
-   * others are answered but not recorded.
+   * sightings are the messages seen for it, the oldest first; at most 16. After 16, the
+   * first message from a new channel replaces the newest redundant sighting. Other later
+   * messages are answered but not recorded.
    *
    * @generated from field: repeated noted.v1.Sighting sightings = 3;
    */
@@ -803,24 +808,24 @@ export type Note = Message$1<"noted.v1.Note"> & {
   notedAt?: Timestamp | undefined;
 
   /**
-   * held_until is when the hold runs out, or has run out; absent for a settled note and
-   * after a release.
+   * held_until is when the hold runs out or ran out. A settled note and a released one
+   * have none.
    *
    * @generated from field: google.protobuf.Timestamp held_until = 6;
    */
   heldUntil?: Timestamp | undefined;
 
   /**
-   * forget_at is when the note is forgotten: the retention after occurred_at, or after
-   * noted_at if that is later or all there is.
+   * forget_at is when the note is forgotten: the retention after the later of occurred_at
+   * and noted_at.
    *
    * @generated from field: google.protobuf.Timestamp forget_at = 7;
    */
   forgetAt?: Timestamp | undefined;
 
   /**
-   * attempt is 1 for the first holder and one more for each takeover. It only ever rises,
-   * so a system downstream can refuse a late writer (a fencing token).
+   * attempt is 1 for the first holder and rises by one with each takeover. It never
+   * falls, so a system downstream can refuse a late writer by it (a fencing token).
    *
    * @generated from field: int32 attempt = 8;
    */
@@ -848,7 +853,7 @@ export type Sighting = Message$1<"noted.v1.Sighting"> & {
   message?: Message | undefined;
 
   /**
-   * transaction_id is the transaction id that it gave.
+   * transaction_id is the transaction id that the message gave.
    *
    * @generated from field: string transaction_id = 2;
    */
@@ -962,7 +967,7 @@ export enum Event {
   REACTIVATION = 11,
 
   /**
-   * EVENT_CANCELLATION is the end of a series by somebody's decision.
+   * EVENT_CANCELLATION is the end of a series by a decision.
    *
    * @generated from enum value: EVENT_CANCELLATION = 12;
    */
@@ -1017,7 +1022,7 @@ export enum Verdict {
   DUPLICATE = 2,
 
   /**
-   * VERDICT_HELD: not now, somebody is processing it; come back after retry_after.
+   * VERDICT_HELD: not now, another caller is processing it; ask again after retry_after.
    *
    * @generated from enum value: VERDICT_HELD = 3;
    */
@@ -1037,29 +1042,29 @@ export const VerdictSchema: GenEnum<Verdict> = /*@__PURE__*/
  */
 export enum Evidence {
   /**
-   * EVIDENCE_UNSPECIFIED is sent by DonationExists where there is no note.
+   * EVIDENCE_UNSPECIFIED comes from DonationExists without a note.
    *
    * @generated from enum value: EVIDENCE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * EVIDENCE_NEW: no note is of this donation; it has been noted now.
+   * EVIDENCE_NEW: there was no note of this donation; it has been noted now.
    *
    * @generated from enum value: EVIDENCE_NEW = 1;
    */
   NEW = 1,
 
   /**
-   * EVIDENCE_SAME_REQUEST: the request_id is that of the note's latest FIRST; its own
-   * answer is given again.
+   * EVIDENCE_SAME_REQUEST: the request_id is that of the note's latest FIRST, and gets
+   * its answer again.
    *
    * @generated from enum value: EVIDENCE_SAME_REQUEST = 2;
    */
   SAME_REQUEST = 2,
 
   /**
-   * EVIDENCE_SAME_MESSAGE: this message, by channel and id, has been seen for the note: a
+   * EVIDENCE_SAME_MESSAGE: the note has a sighting of this message, by channel and id: a
    * redelivery.
    *
    * @generated from enum value: EVIDENCE_SAME_MESSAGE = 3;
@@ -1067,23 +1072,23 @@ export enum Evidence {
   SAME_MESSAGE = 3,
 
   /**
-   * EVIDENCE_SAME_TRANSACTION: the note has been seen with this transaction_id.
+   * EVIDENCE_SAME_TRANSACTION: the note has a sighting with this transaction_id.
    *
    * @generated from enum value: EVIDENCE_SAME_TRANSACTION = 4;
    */
   SAME_TRANSACTION = 4,
 
   /**
-   * EVIDENCE_PAIRED: amount, currency and time agree, and this channel has not told of
-   * the note under another id.
+   * EVIDENCE_PAIRED: amount, currency and time agree, and the note has no other id on
+   * this channel.
    *
    * @generated from enum value: EVIDENCE_PAIRED = 5;
    */
   PAIRED = 5,
 
   /**
-   * EVIDENCE_TAKEN_OVER: the note was open, by whichever rule it was found, and is now
-   * the caller's.
+   * EVIDENCE_TAKEN_OVER: any rule found the note, the note was open, and now it is the
+   * caller's.
    *
    * @generated from enum value: EVIDENCE_TAKEN_OVER = 6;
    */
@@ -1110,7 +1115,7 @@ export enum State {
   UNSPECIFIED = 0,
 
   /**
-   * STATE_HELD: somebody is processing the donation, until held_until.
+   * STATE_HELD: a caller is processing the donation, until held_until.
    *
    * @generated from enum value: STATE_HELD = 1;
    */
@@ -1149,44 +1154,48 @@ export const StateSchema: GenEnum<State> = /*@__PURE__*/
 export const DedupeService: GenService<{
   /**
    * NoteDonation decides whether this donation has been noted already, and notes it, in
-   * one atomic step.
+   * one step.
    *
    * FIRST: it is the caller's to process. DUPLICATE: it is done, or was noted before;
-   * drop the message. HELD: somebody is processing it; come back after retry_after (a
-   * receiver answers PayPal with 503, and PayPal comes again).
+   * drop the message. HELD: another caller is processing it; ask again after retry_after
+   * (a receiver answers PayPal 503, and PayPal comes again).
    *
    * Two messages tell of the same donation only within one ledger, one series and one
-   * event. Then the strongest evidence decides:
+   * event. There the strongest evidence decides:
    *
    *   1. The same request_id as the note's latest FIRST.
    *   2. The same message: its channel and its id.
-   *   3. Transaction ids. A note's own id is that of the message that was answered
-   *      FIRST last. In this order: a note whose own id it is, is the same donation; a
-   *      note with another id on this message's channel is another donation; a note
-   *      with this id in any other sighting is the same; a note with other ids on
-   *      other channels only is another donation where the ids of the two channels are
-   *      known to agree. Noted learns whether they do from the series and from the
-   *      ledger (-transaction-ids).
+   *   3. Transaction ids. A note's own id is that of the last message that was answered
+   *      FIRST. In this order:
+   *        - The note's own id is this message's: the same donation.
+   *        - The note has another id on this message's channel: another donation.
+   *        - The note has this id in any other sighting: the same donation.
+   *        - The note has other ids on other channels only: another donation, if the ids
+   *          of the two channels are known to agree. Noted learns from the series and
+   *          from the ledger whether they do (-transaction-ids).
    *   4. Pairing: equal amounts and currencies where both are given, no other id on
    *      this channel, and times that agree.
    *
    * Otherwise the donation is new.
    *
-   * With a hold the note is not final until SettleDonation; a hold that is released or
-   * runs out makes the next message FIRST again. Without one the note is final at once,
-   * and a caller that dies before it has processed the donation has lost it. Always hold,
-   * unless a loss does not matter.
+   * With a hold the note is not final until SettleDonation. When the hold is released or
+   * runs out, the next message is FIRST again. Without a hold the note is final at once:
+   * a caller that dies before it has processed the donation loses it. Always hold, unless
+   * a lost donation does not matter.
    *
-   * A repeat with the same request_id is safe, and answers the same again. On any error
-   * nothing is known: do not process, and do not take the error for a DUPLICATE. Answer
-   * 503, or ask again with the same request_id.
+   * A repeat with the same request_id is safe and gets the same answer. On an error
+   * nothing is known: do not process the donation, and do not take the error for a
+   * DUPLICATE. Answer 503, or ask again with the same request_id.
    *
-   * Fails with INVALID_ARGUMENT, reason REQUEST_ID_REUSED when the request_id is that of
-   * another message of this series and event (reuse across series or events is not seen);
-   * OUT_OF_RANGE when the donation is not known and occurred_at or received_at lies
-   * further back than notes are kept, or occurred_at further ahead than clocks may
-   * disagree; RESOURCE_EXHAUSTED; UNAVAILABLE; FAILED_PRECONDITION (STORE_UNSUITABLE);
-   * DEADLINE_EXCEEDED, after which nothing will be noted any more.
+   * Fails with INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, FAILED_PRECONDITION
+   * (STORE_UNSUITABLE), and:
+   *
+   *   INVALID_ARGUMENT   REQUEST_ID_REUSED: the request_id belongs to another message of
+   *                      this series and event. Reuse across series or events is not noticed.
+   *   OUT_OF_RANGE       The donation is not known, and occurred_at or received_at is older
+   *                      than notes are kept, or occurred_at is further ahead than clocks
+   *                      may disagree.
+   *   DEADLINE_EXCEEDED  Time was up. Nothing will be noted after it.
    *
    * @generated from rpc noted.v1.DedupeService.NoteDonation
    */
@@ -1197,9 +1206,9 @@ export const DedupeService: GenService<{
   },
   /**
    * NoteDonations is NoteDonation for many: a stream for backfills and busy gateways.
-   * Answers come in the order of the requests. A request that fails is answered with its
-   * own error and the stream goes on; only a broken stream ends it. A caller whose stream
-   * breaks asks again for everything that was not answered, with the same request_ids.
+   * Answers come in the order of the requests. A request that fails gets an error of its
+   * own, and the stream goes on. When the stream itself breaks, ask again for every
+   * request without an answer, with the same request_ids.
    *
    * @generated from rpc noted.v1.DedupeService.NoteDonations
    */
@@ -1209,12 +1218,12 @@ export const DedupeService: GenService<{
     output: typeof NoteDonationsResponseSchema;
   },
   /**
-   * DonationExists makes the same decision as NoteDonation without noting anything. It is
-   * for looking, not for deciding: between a look and a note another caller may come. It
-   * is true for a settled note and a live hold, false for an open note (which is
-   * returned, so that a person sees what happened) and where there is none.
+   * DonationExists makes the same decision as NoteDonation and notes nothing. It is for
+   * looking, not for deciding: another caller may come between a look and a note. It is
+   * true for a settled note and a live hold. It is false without a note, and for an open
+   * note, which is returned so that a person sees what happened.
    *
-   * Fails as NoteDonation does; a store that cannot be asked is UNAVAILABLE, never "does
+   * Fails as NoteDonation does. A store that cannot be asked is UNAVAILABLE, never "does
    * not exist".
    *
    * @generated from rpc noted.v1.DedupeService.DonationExists
@@ -1225,14 +1234,17 @@ export const DedupeService: GenService<{
     output: typeof DonationExistsResponseSchema;
   },
   /**
-   * SettleDonation makes the note of a receipt final: the donation has been processed.
-   * Twice is as good as once. A hold that has run out can still be settled by its holder,
-   * until somebody takes over.
+   * SettleDonation makes the note of a receipt final: the donation has been processed. A
+   * repeat is safe. The holder can settle a hold that has run out, until another attempt
+   * takes over.
    *
-   * Fails with FAILED_PRECONDITION, reason HOLD_LOST when another attempt has taken over,
-   * SETTLED_BY_ANOTHER when that attempt has also settled (the caller has just processed
-   * a donation twice and must know), HOLD_RELEASED after a release; NOT_FOUND when the
-   * note is forgotten; INVALID_ARGUMENT for what is no receipt.
+   * Fails with:
+   *
+   *   FAILED_PRECONDITION  HOLD_LOST: another attempt has taken over. SETTLED_BY_ANOTHER:
+   *                        that attempt has settled too, so the donation was processed
+   *                        twice. HOLD_RELEASED: the hold was released.
+   *   NOT_FOUND            The note is forgotten.
+   *   INVALID_ARGUMENT     The receipt is not one of Noted's.
    *
    * @generated from rpc noted.v1.DedupeService.SettleDonation
    */
@@ -1243,7 +1255,7 @@ export const DedupeService: GenService<{
   },
   /**
    * ReleaseDonation gives a hold up: the next message of this donation is FIRST again, at
-   * once. Twice is as good as once.
+   * once. A repeat is safe.
    *
    * Fails as SettleDonation does, and with reason ALREADY_SETTLED when this receipt has
    * settled.
@@ -1256,8 +1268,8 @@ export const DedupeService: GenService<{
     output: typeof ReleaseDonationResponseSchema;
   },
   /**
-   * ExtendHold gives the holder longer: the hold then lasts until now plus hold, even if
-   * it had run out, as long as nobody has taken over.
+   * ExtendHold gives the holder more time: the hold then lasts until now plus hold. A
+   * hold that has run out can be extended until another attempt takes over.
    *
    * Fails as ReleaseDonation does.
    *
@@ -1270,17 +1282,18 @@ export const DedupeService: GenService<{
   },
   /**
    * ListDonations pages through notes: the history of one series, oldest first, or all
-   * notes of a ledger in no particular order. With state and seen_only_on it finds what
-   * is held, open, or told of by one channel only.
+   * notes of a ledger in no particular order. With state and seen_only_on it finds notes
+   * that are held or open, or that only one channel told of.
    *
-   * A page may hold fewer notes than page_size, even none, and still not be the last: it
+   * A page may hold fewer notes than page_size, or no note, and still not be the last: it
    * also ends at 256 KiB of notes, and when it has looked at enough series. The last page
-   * has no next_page_token. While notes come and go a listing of a ledger may show a note
-   * twice, but never misses one that was there throughout; where the store moves slots of
-   * a cluster meanwhile, it may.
+   * has no next_page_token. While notes come and go, the listing of a ledger may show a
+   * note twice. It never misses a note that was there throughout, unless a cluster moves
+   * slots meanwhile.
    *
-   * Fails with INVALID_ARGUMENT (a page_token of another listing among it),
-   * RESOURCE_EXHAUSTED (OVERLOADED: few pages are gathered at a time) and UNAVAILABLE.
+   * Fails with INVALID_ARGUMENT, also for a page_token of another listing, with
+   * RESOURCE_EXHAUSTED (OVERLOADED: the server gathers few pages at a time) and with
+   * UNAVAILABLE.
    *
    * @generated from rpc noted.v1.DedupeService.ListDonations
    */
@@ -1291,11 +1304,11 @@ export const DedupeService: GenService<{
   },
   /**
    * ForgetDonation undoes a note, whatever its state: the next message of the donation is
-   * FIRST, with a new donation_id. It is an operator's tool; who forgot what, and why, is
-   * logged.
+   * FIRST, with a new donation_id. It is an operator's tool. The server logs the caller,
+   * the note and the reason.
    *
-   * Fails with INVALID_ARGUMENT, and NOT_FOUND when there is no such note, so a repeat
-   * after a lost reply says NOT_FOUND.
+   * Fails with INVALID_ARGUMENT, and with NOT_FOUND when there is no note of that id: so
+   * does a repeat after a lost reply.
    *
    * @generated from rpc noted.v1.DedupeService.ForgetDonation
    */

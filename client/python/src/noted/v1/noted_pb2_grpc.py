@@ -69,44 +69,48 @@ class DedupeServiceServicer(object):
 
     def NoteDonation(self, request, context):
         """NoteDonation decides whether this donation has been noted already, and notes it, in
-        one atomic step.
+        one step.
 
         FIRST: it is the caller's to process. DUPLICATE: it is done, or was noted before;
-        drop the message. HELD: somebody is processing it; come back after retry_after (a
-        receiver answers PayPal with 503, and PayPal comes again).
+        drop the message. HELD: another caller is processing it; ask again after retry_after
+        (a receiver answers PayPal 503, and PayPal comes again).
 
         Two messages tell of the same donation only within one ledger, one series and one
-        event. Then the strongest evidence decides:
+        event. There the strongest evidence decides:
 
         1. The same request_id as the note's latest FIRST.
         2. The same message: its channel and its id.
-        3. Transaction ids. A note's own id is that of the message that was answered
-        FIRST last. In this order: a note whose own id it is, is the same donation; a
-        note with another id on this message's channel is another donation; a note
-        with this id in any other sighting is the same; a note with other ids on
-        other channels only is another donation where the ids of the two channels are
-        known to agree. Noted learns whether they do from the series and from the
-        ledger (-transaction-ids).
+        3. Transaction ids. A note's own id is that of the last message that was answered
+        FIRST. In this order:
+        - The note's own id is this message's: the same donation.
+        - The note has another id on this message's channel: another donation.
+        - The note has this id in any other sighting: the same donation.
+        - The note has other ids on other channels only: another donation, if the ids
+        of the two channels are known to agree. Noted learns from the series and
+        from the ledger whether they do (-transaction-ids).
         4. Pairing: equal amounts and currencies where both are given, no other id on
         this channel, and times that agree.
 
         Otherwise the donation is new.
 
-        With a hold the note is not final until SettleDonation; a hold that is released or
-        runs out makes the next message FIRST again. Without one the note is final at once,
-        and a caller that dies before it has processed the donation has lost it. Always hold,
-        unless a loss does not matter.
+        With a hold the note is not final until SettleDonation. When the hold is released or
+        runs out, the next message is FIRST again. Without a hold the note is final at once:
+        a caller that dies before it has processed the donation loses it. Always hold, unless
+        a lost donation does not matter.
 
-        A repeat with the same request_id is safe, and answers the same again. On any error
-        nothing is known: do not process, and do not take the error for a DUPLICATE. Answer
-        503, or ask again with the same request_id.
+        A repeat with the same request_id is safe and gets the same answer. On an error
+        nothing is known: do not process the donation, and do not take the error for a
+        DUPLICATE. Answer 503, or ask again with the same request_id.
 
-        Fails with INVALID_ARGUMENT, reason REQUEST_ID_REUSED when the request_id is that of
-        another message of this series and event (reuse across series or events is not seen);
-        OUT_OF_RANGE when the donation is not known and occurred_at or received_at lies
-        further back than notes are kept, or occurred_at further ahead than clocks may
-        disagree; RESOURCE_EXHAUSTED; UNAVAILABLE; FAILED_PRECONDITION (STORE_UNSUITABLE);
-        DEADLINE_EXCEEDED, after which nothing will be noted any more.
+        Fails with INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, FAILED_PRECONDITION
+        (STORE_UNSUITABLE), and:
+
+        INVALID_ARGUMENT   REQUEST_ID_REUSED: the request_id belongs to another message of
+        this series and event. Reuse across series or events is not noticed.
+        OUT_OF_RANGE       The donation is not known, and occurred_at or received_at is older
+        than notes are kept, or occurred_at is further ahead than clocks
+        may disagree.
+        DEADLINE_EXCEEDED  Time was up. Nothing will be noted after it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,21 +118,21 @@ class DedupeServiceServicer(object):
 
     def NoteDonations(self, request_iterator, context):
         """NoteDonations is NoteDonation for many: a stream for backfills and busy gateways.
-        Answers come in the order of the requests. A request that fails is answered with its
-        own error and the stream goes on; only a broken stream ends it. A caller whose stream
-        breaks asks again for everything that was not answered, with the same request_ids.
+        Answers come in the order of the requests. A request that fails gets an error of its
+        own, and the stream goes on. When the stream itself breaks, ask again for every
+        request without an answer, with the same request_ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DonationExists(self, request, context):
-        """DonationExists makes the same decision as NoteDonation without noting anything. It is
-        for looking, not for deciding: between a look and a note another caller may come. It
-        is true for a settled note and a live hold, false for an open note (which is
-        returned, so that a person sees what happened) and where there is none.
+        """DonationExists makes the same decision as NoteDonation and notes nothing. It is for
+        looking, not for deciding: another caller may come between a look and a note. It is
+        true for a settled note and a live hold. It is false without a note, and for an open
+        note, which is returned so that a person sees what happened.
 
-        Fails as NoteDonation does; a store that cannot be asked is UNAVAILABLE, never "does
+        Fails as NoteDonation does. A store that cannot be asked is UNAVAILABLE, never "does
         not exist".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -136,14 +140,17 @@ class DedupeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SettleDonation(self, request, context):
-        """SettleDonation makes the note of a receipt final: the donation has been processed.
-        Twice is as good as once. A hold that has run out can still be settled by its holder,
-        until somebody takes over.
+        """SettleDonation makes the note of a receipt final: the donation has been processed. A
+        repeat is safe. The holder can settle a hold that has run out, until another attempt
+        takes over.
 
-        Fails with FAILED_PRECONDITION, reason HOLD_LOST when another attempt has taken over,
-        SETTLED_BY_ANOTHER when that attempt has also settled (the caller has just processed
-        a donation twice and must know), HOLD_RELEASED after a release; NOT_FOUND when the
-        note is forgotten; INVALID_ARGUMENT for what is no receipt.
+        Fails with:
+
+        FAILED_PRECONDITION  HOLD_LOST: another attempt has taken over. SETTLED_BY_ANOTHER:
+        that attempt has settled too, so the donation was processed
+        twice. HOLD_RELEASED: the hold was released.
+        NOT_FOUND            The note is forgotten.
+        INVALID_ARGUMENT     The receipt is not one of Noted's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,7 +158,7 @@ class DedupeServiceServicer(object):
 
     def ReleaseDonation(self, request, context):
         """ReleaseDonation gives a hold up: the next message of this donation is FIRST again, at
-        once. Twice is as good as once.
+        once. A repeat is safe.
 
         Fails as SettleDonation does, and with reason ALREADY_SETTLED when this receipt has
         settled.
@@ -161,8 +168,8 @@ class DedupeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExtendHold(self, request, context):
-        """ExtendHold gives the holder longer: the hold then lasts until now plus hold, even if
-        it had run out, as long as nobody has taken over.
+        """ExtendHold gives the holder more time: the hold then lasts until now plus hold. A
+        hold that has run out can be extended until another attempt takes over.
 
         Fails as ReleaseDonation does.
         """
@@ -172,17 +179,18 @@ class DedupeServiceServicer(object):
 
     def ListDonations(self, request, context):
         """ListDonations pages through notes: the history of one series, oldest first, or all
-        notes of a ledger in no particular order. With state and seen_only_on it finds what
-        is held, open, or told of by one channel only.
+        notes of a ledger in no particular order. With state and seen_only_on it finds notes
+        that are held or open, or that only one channel told of.
 
-        A page may hold fewer notes than page_size, even none, and still not be the last: it
+        A page may hold fewer notes than page_size, or no note, and still not be the last: it
         also ends at 256 KiB of notes, and when it has looked at enough series. The last page
-        has no next_page_token. While notes come and go a listing of a ledger may show a note
-        twice, but never misses one that was there throughout; where the store moves slots of
-        a cluster meanwhile, it may.
+        has no next_page_token. While notes come and go, the listing of a ledger may show a
+        note twice. It never misses a note that was there throughout, unless a cluster moves
+        slots meanwhile.
 
-        Fails with INVALID_ARGUMENT (a page_token of another listing among it),
-        RESOURCE_EXHAUSTED (OVERLOADED: few pages are gathered at a time) and UNAVAILABLE.
+        Fails with INVALID_ARGUMENT, also for a page_token of another listing, with
+        RESOURCE_EXHAUSTED (OVERLOADED: the server gathers few pages at a time) and with
+        UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,11 +198,11 @@ class DedupeServiceServicer(object):
 
     def ForgetDonation(self, request, context):
         """ForgetDonation undoes a note, whatever its state: the next message of the donation is
-        FIRST, with a new donation_id. It is an operator's tool; who forgot what, and why, is
-        logged.
+        FIRST, with a new donation_id. It is an operator's tool. The server logs the caller,
+        the note and the reason.
 
-        Fails with INVALID_ARGUMENT, and NOT_FOUND when there is no such note, so a repeat
-        after a lost reply says NOT_FOUND.
+        Fails with INVALID_ARGUMENT, and with NOT_FOUND when there is no note of that id: so
+        does a repeat after a lost reply.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -9,7 +9,7 @@ use Google\Protobuf\Internal\RepeatedField;
 use Google\Protobuf\Internal\GPBUtil;
 
 /**
- * Error is what NoteDonation would have failed with.
+ * Error is the failure that NoteDonation would have ended with.
  *
  * Generated from protobuf message <code>noted.v1.NoteDonationsResponse.Error</code>
  */
