@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// noteIn returns the note of an answer, nil where it has none.
+// noteIn returns the note of an answer, or nil.
 func noteIn(answer proto.Message) *client.Note {
 	switch answer := answer.(type) {
 	case *notedv1.NoteDonationsResponse:
@@ -31,7 +31,7 @@ func noteIn(answer proto.Message) *client.Note {
 	return nil
 }
 
-// The ways in which an answer can be about something else.
+// The ways in which an answer can be about another donation.
 var misdirections = map[string]func(*client.Note){
 	"another series": func(note *client.Note) { note.Donation.SeriesId = "I-OTHER" },
 	"another ledger": func(note *client.Note) { note.Donation.Ledger = "other" },
@@ -111,8 +111,7 @@ func TestAnswersAboutAnotherSeriesAreRefused(t *testing.T) {
 	}
 }
 
-// A listing of a whole ledger asks about no series, and one of the ledger without a name
-// is no exception.
+// A listing of a whole ledger names no series. The ledger without a name is checked too.
 func TestListOfALedgerTakesEverySeries(t *testing.T) {
 	p := newPeer(t, misdirecting("", nil))
 	noted := dial(t, p.addr, client.Config{})
@@ -153,7 +152,7 @@ func TestOnceDoesNotRunOnAnAnswerAboutAnotherSeries(t *testing.T) {
 	}
 }
 
-// What Once settles, extends and releases is the note that it was given.
+// Once settles, extends and releases only the note that it got.
 func TestOnceRefusesAnAnswerAboutAnotherNote(t *testing.T) {
 	failed := errors.New("the books are closed")
 	misdirections := map[string]func(*client.Note){
@@ -204,7 +203,7 @@ func TestOnceRefusesAnAnswerAboutAnotherNote(t *testing.T) {
 	}
 }
 
-// One wrong answer to a settling is asked again: settling twice is as good as once.
+// Once settles again after one wrong answer: a repeat is safe.
 func TestOnceAsksAgainAfterAWrongAnswer(t *testing.T) {
 	settles := 0
 	p := newPeer(t, func(rpc string, _, answer proto.Message) error {
@@ -221,8 +220,8 @@ func TestOnceAsksAgainAfterAWrongAnswer(t *testing.T) {
 	}
 }
 
-// When one answer of a stream is another's, the rest of them may be too: the stream is
-// left.
+// When one answer of a stream belongs to another request, the later ones may too, so the
+// stream ends.
 func TestNotesLeavesAStreamThatMixesAnswersUp(t *testing.T) {
 	var left atomic.Bool
 	n := 0
@@ -253,7 +252,8 @@ func TestNotesLeavesAStreamThatMixesAnswersUp(t *testing.T) {
 	}
 }
 
-// Each reason that forbids a decision leaves it undecided, and none is a duplicate.
+// Each reason that forbids a decision leaves the donation undecided. No reason is a
+// duplicate.
 func TestOnceOfAReason(t *testing.T) {
 	for reason, want := range map[string]struct {
 		code codes.Code
@@ -284,7 +284,7 @@ func TestOnceOfAReason(t *testing.T) {
 		}
 	}
 
-	// A store that is found unsuitable only when it is time to settle.
+	// The store turns out to be unsuitable when it is time to settle.
 	f := &failing{errs: []error{nil, detailed(codes.FailedPrecondition, "STORE_UNSUITABLE", 0)}}
 	verdict, err := dial(
 		t,

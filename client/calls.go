@@ -15,15 +15,16 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// NewRequestID makes an id for NoteRequest.RequestId. It is random, since whoever knows
-// it can make the receipt.
+// NewRequestID makes an id for NoteRequest.RequestId. It is random, because the receipt
+// can be made from it.
 func NewRequestID() string { return rand.Text() }
 
-// Note decides whether the donation has been noted already, and notes it, in one step. A
-// request without a RequestId is given one; the request itself is not changed.
+// Note decides whether the donation has been noted already, and notes it, in one step. It
+// sends a RequestId even if the request has no RequestId, and does not change the
+// request.
 //
-// With a Hold, First comes with a receipt, and the caller must Settle or Release it: Once
-// does that. Without one the note is final at once.
+// With a Hold, First comes with a receipt, which the caller must Settle or Release: Once
+// does that. Without a Hold the note is final at once.
 func (c *Client) Note(ctx context.Context, request *NoteRequest) (*NoteResponse, error) {
 	act := "noting " + request.GetDonation().GetSeriesId()
 	response, err := call(ctx, c, act, unary(c.rpc.NoteDonation), withRequestID(request))
@@ -49,9 +50,9 @@ func withRequestID(request *NoteRequest) *NoteRequest {
 	return request
 }
 
-// Exists decides as Note does, and notes nothing. It is for looking: between a look and a
-// note another caller may come. Existence.Exists is true for what is settled or held, and
-// false for an open note, which is returned. The message may be nil.
+// Exists decides as Note does, and notes nothing. It is for looking: another caller may
+// come between a look and a note. Existence.Exists is true for a settled or held note,
+// and false for an open note, which is returned. The message may be nil.
 func (c *Client) Exists(ctx context.Context, donation *Donation, message *Message) (*Existence, error) {
 	act := "looking for " + donation.GetSeriesId()
 	found, err := call(ctx, c, act, unary(c.rpc.DonationExists), &ExistsRequest{Donation: donation, Message: message})
@@ -66,9 +67,9 @@ func (c *Client) Exists(ctx context.Context, donation *Donation, message *Messag
 	return found, nil
 }
 
-// Settle makes the note of a receipt final. Twice is as good as once. ErrSettledByAnother
-// means that the donation has been processed twice. The reason is for the server's audit,
-// where a person settles by hand; a receiver gives none.
+// Settle makes the note of a receipt final. A repeat is safe. ErrSettledByAnother means
+// that the donation has been processed twice. The reason is for the server's audit when a
+// person settles by hand; receivers leave it empty.
 func (c *Client) Settle(ctx context.Context, receipt, reason string) (*Note, error) {
 	request := &notedv1.SettleDonationRequest{Receipt: receipt, Reason: reason}
 	response, err := call(ctx, c, "settling", unary(c.rpc.SettleDonation), request)
@@ -88,8 +89,8 @@ func (c *Client) Release(ctx context.Context, receipt, reason string) (*Note, er
 	return response.GetNote(), err
 }
 
-// Extend makes a hold last until now plus hold, even one that has run out, as long as
-// nobody has taken over.
+// Extend makes a hold last until now plus hold. A hold that has run out can be extended
+// until another attempt takes over.
 func (c *Client) Extend(ctx context.Context, receipt string, hold time.Duration) (*Note, error) {
 	response, err := call(
 		ctx,
@@ -101,9 +102,8 @@ func (c *Client) Extend(ctx context.Context, receipt string, hold time.Duration)
 	return response.GetNote(), err
 }
 
-// List yields every note that the request describes, page by page. An error is the last
-// thing that it yields; Config.Timeout bounds each page, and a deadline of ctx all of
-// them.
+// List yields every note that the request describes, page by page. An error is its last
+// result. Config.Timeout bounds each page; a deadline of ctx bounds all of them.
 func (c *Client) List(ctx context.Context, request *ListRequest) iter.Seq2[*Note, error] {
 	return func(yield func(*Note, error) bool) {
 		request := proto.CloneOf(request)
@@ -129,7 +129,7 @@ func (c *Client) List(ctx context.Context, request *ListRequest) iter.Seq2[*Note
 	}
 }
 
-// Page is one page of a listing: it may be short or empty and still not be the last,
+// Page is one page of a listing. A page may be short or empty and still not be the last,
 // which has no NextPageToken.
 func (c *Client) Page(ctx context.Context, request *ListRequest) (*Page, error) {
 	page, err := call(ctx, c, "listing", unary(c.rpc.ListDonations), request)
@@ -170,9 +170,8 @@ func (c *Client) Forget(ctx context.Context, request *ForgetRequest) (*Note, err
 }
 
 // Serving returns nil while the server can use its store. It asks gRPC's health service,
-// which is open to every caller, known or not: so it tells nothing of this client's
-// rights. It is tried once. ErrStoreUnavailable means that the server answers and its
-// store does not.
+// which is open to every caller, so it says nothing of this client's rights. It is tried
+// once. ErrStoreUnavailable means that the server answers and its store does not.
 func (c *Client) Serving(ctx context.Context) error {
 	const act = "asking for health"
 	ctx, cancel := c.bounded(ctx)
@@ -189,9 +188,9 @@ func (c *Client) Serving(ctx context.Context) error {
 	return nil
 }
 
-// checkNote refuses a note of another ledger or series than was asked about. A gRPC
-// library that forked with its connections open has been seen to hand one process the
-// answer to another's question.
+// checkNote refuses a note of another ledger or series than the request's. A gRPC library
+// that forked with open connections has been seen to give one process the answer to
+// another's request.
 func checkNote(act string, asked *Donation, note *Note) error {
 	got := note.GetDonation()
 	if got.GetLedger() == asked.GetLedger() && got.GetSeriesId() == asked.GetSeriesId() {
@@ -200,7 +199,7 @@ func checkNote(act string, asked *Donation, note *Note) error {
 	return wrongAnswer(act, fmt.Sprintf("series %q of ledger %q", got.GetSeriesId(), got.GetLedger()))
 }
 
-// checkSameNote refuses another note than the one that is known.
+// checkSameNote refuses another note than the known one.
 func checkSameNote(act string, known, note *Note) error {
 	if err := checkNote(act, known.GetDonation(), note); err != nil {
 		return err

@@ -8,59 +8,60 @@
 //	verdict, err := noted.Once(ctx, donation, message, func(ctx context.Context, note *client.Note) error {
 //		return book(ctx, note.GetDonationId(), donation)
 //	})
-//	if err != nil || verdict == client.Held { // of some errors Once says what is better
+//	if err != nil || verdict == client.Held { // Once's comment names the errors with another answer
 //		http.Error(w, "come back later", http.StatusServiceUnavailable)
 //	}
 //
-// Most programs need New and [Client.Once] and nothing else. Once notes the donation with
-// a hold, runs the function if the donation is the caller's to process, and settles or
-// releases the note: by hand that is done wrong. Its comment lists every answer and what
-// to tell PayPal. client/paypal turns what PayPal sent into a donation and a message
-// ([FromPayPal] converts); server/servertest starts a server for tests.
+// Most programs need only New and [Client.Once]. Once notes the donation with a hold,
+// runs the function if the donation is the caller's to process, and settles or releases
+// the note. Its comment lists every outcome and the answer to PayPal. client/paypal turns
+// PayPal's messages into donations and messages ([FromPayPal] converts them);
+// server/servertest starts a server for tests.
 //
 // # Calls
 //
 // Each RPC of the contract has a method: [Client.Note], [Client.Notes] (the stream),
 // [Client.Exists], [Client.Settle], [Client.Release], [Client.Extend], [Client.List],
 // [Client.Forget]. [Client.Serving] asks for the server's health. A context without a
-// deadline gets [Config].Timeout. A Client may be used by any number of goroutines; one
-// for each server is enough.
+// deadline gets [Config].Timeout. Goroutines may share a Client; one for each server is
+// enough.
 //
 // # Errors
 //
 // On an error nothing is known of the donation: do not process it, and do not take it for
 // a duplicate. Every reason of the contract has a sentinel for errors.Is, such as
-// [ErrSeriesFull]; [ErrUnavailable] matches all that another try may cure. An answer
-// about another series than was asked about is an error too, [ErrWrongAnswer]. The gRPC
-// status stays readable with status.FromError, context.Canceled and
+// [ErrSeriesFull]. [ErrUnavailable] matches each error that another try may cure. An
+// answer about another series than the request's is an error too, [ErrWrongAnswer]. The
+// gRPC status stays readable with status.FromError, context.Canceled and
 // context.DeadlineExceeded match as they do elsewhere, and [RetryAfter] and [Violations]
 // read the details.
 //
 // # Retries
 //
-// A call that is UNAVAILABLE is made up to four times in all, within the caller's
-// deadline, with a growing, jittered wait that is never shorter than what the server asks
-// for. That cannot double or lose a donation, because every note bears a request id, and
-// a repeat of one whose reply was lost is given its own answer again. Nothing else is
-// repeated, and Forget never is: its repeat would say that there is no such note. A
-// program that repeats a Note by itself, after a restart for instance, must give the same
-// RequestId. Inside [Client.Once] settling and extending go on, one try after another and
-// whatever the budget below has left, until SettleTimeout or the hold is over: by then
-// the donation is processed, or about to be.
+// The client makes an UNAVAILABLE call up to four times in all, within the caller's
+// deadline. The wait between two tries grows, is jittered, and is never shorter than the
+// server asks for. Retries cannot double or lose a donation: every note has a request id,
+// and its repeat gets the same answer. The client repeats no call that failed otherwise,
+// and it never repeats Forget, whose repeat would not find the note.
+//
+// A program that repeats a Note by itself, such as after a restart, must give the same
+// RequestId. [Client.Once] tries to settle until SettleTimeout is over, and to extend
+// until the hold is over, whatever is left of the budget below: by then the donation is
+// processed, or about to be.
 //
 // # Security
 //
-// To this machine (127.0.0.1, ::1, localhost, a unix socket) the client speaks plaintext,
-// to every other TLS with the system's certificates, unless Config says otherwise. A
-// token is never sent in plaintext over a network.
+// The client speaks plaintext to this machine (127.0.0.1, ::1, localhost, a unix socket),
+// and TLS with the system's certificates to every other, unless Config says otherwise. It
+// never sends a token in plaintext over a network.
 //
 // # Design
 //
-// The retries are not gRPC's service config: that knows nothing of google.rpc.RetryInfo,
-// and here a try that could not end in time is not begun, so that the caller is told why
-// the last one failed and not merely that time is up. Per client a budget bounds them:
-// when most calls fail, each is tried once. A resolver's service config is ignored, so
-// that nobody's DNS can turn other retries on.
+// The retries are not gRPC's service config, which ignores google.rpc.RetryInfo. The
+// client also begins no try that could not end in time, so the caller learns why the last
+// try failed and not only that time was up. A budget for each client bounds the retries:
+// when most calls fail, each is tried once. The client ignores a resolver's service
+// config, so that DNS cannot turn other retries on.
 package client
 
 import (
@@ -91,37 +92,36 @@ const (
 // maxHold is the longest hold of the contract.
 const maxHold = 15 * time.Minute
 
-// Config is how to reach a server and how long to wait for it. The zero value is ready to
-// use.
+// Config says how to reach a server and how long to wait for it. The zero value is ready
+// to use.
 type Config struct {
-	// Timeout bounds a call, its retries included, whose context has no deadline. 0 means
+	// Timeout bounds a call without a deadline, its retries included. 0 means
 	// DefaultTimeout.
 	Timeout time.Duration
 
-	// Hold is how long Once holds a donation at a time; it is extended while the function
-	// runs, so it bounds how long a donation waits after a crash, not how long the
+	// Hold is how long Once holds a donation at a time. Once extends it while the function
+	// runs, so it bounds how long a donation waits after a crash and not how long the
 	// function may take. Up to 15 minutes; 0 means DefaultHold.
 	Hold time.Duration
 
-	// SettleTimeout bounds how long Once tries to settle or release after the function
-	// has ended, even if the caller's context has ended by then. 0 means
-	// DefaultSettleTimeout.
+	// SettleTimeout bounds how long Once tries to settle or release after the function has
+	// ended, even when the caller's context has ended. 0 means DefaultSettleTimeout.
 	SettleTimeout time.Duration
 
-	// TLS turns TLS on, also to this machine. Where it is nil, TLS with the system's
-	// certificates is used to every other machine.
+	// TLS turns TLS on, also to this machine. If it is nil, the client uses TLS with the
+	// system's certificates to every other machine.
 	TLS *tls.Config
 
-	// CA holds PEM certificates. The server's must be signed by one of them, instead of
-	// by one of the system's or of TLS.RootCAs. Turns TLS on.
+	// CA holds PEM certificates. One of them must have signed the server's; the system's and
+	// TLS.RootCAs do not count. Turns TLS on.
 	CA []byte
 
-	// Plaintext turns TLS off, also to another machine. Whoever is between can then read,
+	// Plaintext turns TLS off, also to another machine. Anyone on the way can then read,
 	// forge and suppress donations.
 	Plaintext bool
 
-	// Token returns the bearer token of a call, so that a program may renew it; empty
-	// sends none. Needs TLS, except to this machine.
+	// Token returns the bearer token of a call, so that a program may renew it; an empty
+	// token is not sent. Needs TLS, except to this machine.
 	Token func(context.Context) (string, error)
 
 	// DialOptions come after the client's own and so outweigh them: interceptors, a stats
@@ -140,8 +140,8 @@ type Client struct {
 }
 
 // New makes a client of the server at target, such as "127.0.0.1:50051" or
-// "dns:///noted.internal:50051". It does not connect: the first call does, so a server
-// that is away for the moment is that call's ErrUnavailable.
+// "dns:///noted.internal:50051". It does not connect: the first call does, and fails with
+// ErrUnavailable if the server is away.
 func New(target string, config Config) (*Client, error) {
 	c := &Client{
 		budget:        newBudget(),
@@ -171,7 +171,7 @@ func New(target string, config Config) (*Client, error) {
 // Close closes the connection. Calls under way fail.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// bounded gives ctx the default deadline where it has none.
+// bounded gives ctx the default deadline if it has no deadline.
 func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, func() {}
@@ -243,8 +243,7 @@ func (config Config) transport(target string) (credentials.TransportCredentials,
 	return credentials.NewTLS(settings), nil
 }
 
-// loopback says whether target surely is on this machine. A form that it does not know is
-// not.
+// loopback says whether target is surely on this machine. An unknown form is not.
 func loopback(target string) bool {
 	if strings.HasPrefix(target, "unix:") || strings.HasPrefix(target, "unix-abstract:") {
 		return true

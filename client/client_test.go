@@ -167,7 +167,7 @@ func TestErrorsSayWhatAndWhy(t *testing.T) {
 	}
 }
 
-// A reply that is lost after the donation was noted must not lose the donation.
+// A lost reply after the donation was noted must not lose the donation.
 func TestLostReplyIsStillFirst(t *testing.T) {
 	server := servertest.New(t)
 	proxy := newProxy(t, server.Addr())
@@ -248,8 +248,7 @@ func TestRetryInfoIsHonoured(t *testing.T) {
 	}
 }
 
-// When everything fails, calls are tried once each, so that clients do not multiply an
-// outage.
+// When every call fails, each is tried once, so that clients do not multiply an outage.
 func TestBudgetEndsRetries(t *testing.T) {
 	f := &failing{}
 	for range 100 {
@@ -266,8 +265,8 @@ func TestBudgetEndsRetries(t *testing.T) {
 	}
 }
 
-// Serving tells a server that answers from one that is away, or silent. (That it tells a
-// store that is away, the gateway's tests of readiness show on a real one.)
+// Serving tells a server that answers from one that is away or silent. The gateway's
+// tests of readiness show the same for a store that is away.
 func TestServing(t *testing.T) {
 	p := newProxy(t, servertest.New(t).Addr())
 	noted := dial(t, p.addr(), client.Config{Timeout: time.Second})
@@ -286,8 +285,7 @@ func TestServing(t *testing.T) {
 	}
 }
 
-// What a person says of a settling, and what a queue knows of a message, reaches the
-// server.
+// A person's reason for settling, and a queue's time of arrival, reach the server.
 func TestWhatIsAsked(t *testing.T) {
 	asked := map[string]proto.Message{}
 	noted := dial(t, newPeer(t, func(rpc string, request, _ proto.Message) error {
@@ -320,7 +318,8 @@ func TestWhatIsAsked(t *testing.T) {
 	}
 }
 
-// The note keeps when its message was received, and is found by its transaction id.
+// The note keeps the time when its message was received, and is found by its transaction
+// id.
 func TestReceivedAtAndTransactionID(t *testing.T) {
 	noted := dial(t, servertest.New(t).Addr(), client.Config{})
 	received := time.Now().Add(-time.Hour).Truncate(time.Millisecond)

@@ -14,55 +14,49 @@ import (
 // to read.
 const domain = "noted.v1"
 
-// One sentinel for each reason in the head of noted.proto. An error of this package
-// matches with errors.Is the sentinel of its reason, ErrUnavailable where that applies,
-// and context.Canceled or context.DeadlineExceeded; status.FromError still finds the gRPC
-// status.
+// One sentinel for each reason in the head of noted.proto. With errors.Is an error of
+// this package matches the sentinel of its reason, ErrUnavailable if another try may cure
+// it, and context.Canceled or context.DeadlineExceeded. status.FromError still finds the
+// gRPC status.
 var (
-	ErrInvalidRequest = errors.New(
-		"invalid request",
-	) // INVALID_REQUEST; Violations names the fields
-	ErrRequestIDReused  = errors.New("request id belongs to another message")                 // REQUEST_ID_REUSED
-	ErrOccurredTooEarly = errors.New("occurred_at is older than the notes reach back")        // OCCURRED_TOO_EARLY
-	ErrOccurredTooLate  = errors.New("occurred_at is further ahead than clocks may disagree") // OCCURRED_TOO_LATE
-	ErrReceivedTooEarly = errors.New("received_at is older than the notes reach back")        // RECEIVED_TOO_EARLY
-	ErrHoldLost         = errors.New("hold lost to another attempt")                          // HOLD_LOST
-	ErrHoldReleased     = errors.New("hold was released")                                     // HOLD_RELEASED
-	ErrSettledByAnother = errors.New("settled by another attempt")                            // SETTLED_BY_ANOTHER
-	ErrAlreadySettled   = errors.New("already settled by this receipt")                       // ALREADY_SETTLED
-	ErrStoreUnsuitable  = errors.New(
-		"store cannot run Noted",
-	) // STORE_UNSUITABLE; the operator must act
-	ErrNoteNotFound         = errors.New("note not found")    // NOTE_NOT_FOUND
-	ErrRateLimited          = errors.New("rate limited")      // RATE_LIMITED
-	ErrStoreFull            = errors.New("store full")        // STORE_FULL
-	ErrSeriesFull           = errors.New("series full")       // SERIES_FULL
-	ErrOverloaded           = errors.New("server overloaded") // OVERLOADED
-	ErrUnauthenticated      = errors.New("unauthenticated")   // UNAUTHENTICATED
-	ErrLedgerDenied         = errors.New("ledger denied")     // LEDGER_DENIED
-	ErrVerbDenied           = errors.New("verb denied")       // VERB_DENIED
-	ErrStoreUnavailable     = errors.New("store unavailable") // STORE_UNAVAILABLE
-	ErrOutcomeUnknown       = errors.New("outcome unknown")   // OUTCOME_UNKNOWN
-	ErrDurabilityNotReached = errors.New(
-		"durability not reached",
-	) // DURABILITY_NOT_REACHED
-	ErrStoreWentBack    = errors.New("store went back in time")         // STORE_WENT_BACK
-	ErrPoolExhausted    = errors.New("no connection to the store free") // POOL_EXHAUSTED
-	ErrDeadlineExceeded = errors.New("deadline exceeded at the server") // DEADLINE_EXCEEDED
-	ErrInternal         = errors.New("internal error of the server")    // INTERNAL
+	ErrInvalidRequest       = errors.New("invalid request")                                       // INVALID_REQUEST; Violations names the fields
+	ErrRequestIDReused      = errors.New("request id belongs to another message")                 // REQUEST_ID_REUSED
+	ErrOccurredTooEarly     = errors.New("occurred_at is older than the notes reach back")        // OCCURRED_TOO_EARLY
+	ErrOccurredTooLate      = errors.New("occurred_at is further ahead than clocks may disagree") // OCCURRED_TOO_LATE
+	ErrReceivedTooEarly     = errors.New("received_at is older than the notes reach back")        // RECEIVED_TOO_EARLY
+	ErrHoldLost             = errors.New("hold lost to another attempt")                          // HOLD_LOST
+	ErrHoldReleased         = errors.New("hold was released")                                     // HOLD_RELEASED
+	ErrSettledByAnother     = errors.New("settled by another attempt")                            // SETTLED_BY_ANOTHER
+	ErrAlreadySettled       = errors.New("already settled by this receipt")                       // ALREADY_SETTLED
+	ErrStoreUnsuitable      = errors.New("store cannot run Noted")                                // STORE_UNSUITABLE; the operator must act
+	ErrNoteNotFound         = errors.New("note not found")                                        // NOTE_NOT_FOUND
+	ErrRateLimited          = errors.New("rate limited")                                          // RATE_LIMITED
+	ErrStoreFull            = errors.New("store full")                                            // STORE_FULL
+	ErrSeriesFull           = errors.New("series full")                                           // SERIES_FULL
+	ErrOverloaded           = errors.New("server overloaded")                                     // OVERLOADED
+	ErrUnauthenticated      = errors.New("unauthenticated")                                       // UNAUTHENTICATED
+	ErrLedgerDenied         = errors.New("ledger denied")                                         // LEDGER_DENIED
+	ErrVerbDenied           = errors.New("verb denied")                                           // VERB_DENIED
+	ErrStoreUnavailable     = errors.New("store unavailable")                                     // STORE_UNAVAILABLE
+	ErrOutcomeUnknown       = errors.New("outcome unknown")                                       // OUTCOME_UNKNOWN
+	ErrDurabilityNotReached = errors.New("durability not reached")                                // DURABILITY_NOT_REACHED
+	ErrStoreWentBack        = errors.New("store has lost notes")                                  // STORE_WENT_BACK
+	ErrPoolExhausted        = errors.New("no connection to the store free")                       // POOL_EXHAUSTED
+	ErrDeadlineExceeded     = errors.New("deadline exceeded at the server")                       // DEADLINE_EXCEEDED
+	ErrInternal             = errors.New("internal error of the server")                          // INTERNAL
 )
 
 // ErrUnavailable matches every error that another try may cure: the server cannot be
-// reached, or says UNAVAILABLE for whichever reason.
+// reached, or says UNAVAILABLE for any reason.
 var ErrUnavailable = errors.New("unavailable")
 
-// ErrWrongAnswer matches an answer about another series, ledger or donation than was
-// asked about: something between the client and the server mixes answers up. Nothing is
-// known, as with every error.
+// ErrWrongAnswer matches an answer about another series, ledger or donation than the
+// request's: a program between client and server mixes answers up. As with every error,
+// nothing is known.
 var ErrWrongAnswer = errors.New("answer about something else")
 
-// ErrNotSettled is Once's: the function has run and succeeded, but its note could not be
-// made final. The donation IS processed.
+// ErrNotSettled comes from Once: the function has run and succeeded, but its note could
+// not be made final. The donation IS processed.
 var ErrNotSettled = errors.New("processed, but not settled")
 
 // reasons turns a reason of the contract into its sentinel. A test compares it with the
@@ -101,8 +95,8 @@ type Violation struct {
 	Description string // what is wrong with it
 }
 
-// RetryAfter returns how long the server asks to wait before the next try; false where it
-// asks for nothing.
+// RetryAfter returns how long the server asks to wait before the next try, and false if
+// it does not ask.
 func RetryAfter(err error) (time.Duration, bool) {
 	for _, detail := range details(err) {
 		if info, ok := detail.(*errdetails.RetryInfo); ok && info.GetRetryDelay().IsValid() {
@@ -112,8 +106,8 @@ func RetryAfter(err error) (time.Duration, bool) {
 	return 0, false
 }
 
-// Violations returns every field that the server refused; none where the request was not
-// the trouble.
+// Violations returns every field that the server refused. It is empty if the request was
+// not at fault.
 func Violations(err error) []Violation {
 	var violations []Violation
 	for _, detail := range details(err) {
@@ -150,8 +144,8 @@ func details(err error) []any {
 	return nil
 }
 
-// callError is what a call of this package fails with: what was being done, the server's
-// status, and what errors.Is should match.
+// callError is the error of a failed call: the act, the server's status, and the errors
+// that errors.Is should match.
 type callError struct {
 	act    string // in the gerund: "noting I-1"
 	status *status.Status
@@ -159,7 +153,7 @@ type callError struct {
 	causes []error
 }
 
-// failing makes the error of a call that failed while doing act. The causes are what the
+// failing makes the error of a call that failed in an act. The causes are errors that the
 // client knows beyond the status, such as the end of ctx.
 func failing(act string, err error, causes ...error) error {
 	s := status.Convert(err)
@@ -181,7 +175,7 @@ func failed(act string, code codes.Code, message, reason string) error {
 	return e.withCauses()
 }
 
-// wrongAnswer makes the error of an answer about something else.
+// wrongAnswer makes the error of an answer about another donation.
 func wrongAnswer(act, about string) error {
 	message := "the answer is about " + about +
 		", so nothing is known; look for what mixes answers up between here and the server"
@@ -203,8 +197,7 @@ func (e *callError) withCauses() error {
 	return e
 }
 
-// Error says what was being done, the code or the reason, which say the same to a program
-// that reads logs, and what the server said of it.
+// Error says the act, the reason or else the code, and the server's sentence.
 func (e *callError) Error() string {
 	why := e.reason
 	if why == "" {

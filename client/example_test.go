@@ -22,7 +22,8 @@ func example(f func(addr string)) {
 	f(servertest.New(tb).Addr())
 }
 
-// exampleTB is as much of a testing.TB as servertest needs; an example has none.
+// exampleTB is the part of a testing.TB that servertest needs; an example has no
+// testing.TB.
 type exampleTB struct {
 	testing.TB
 	cleanups []func()
@@ -63,7 +64,7 @@ func ExampleClient_Once() {
 					return nil
 				},
 			)
-			if err != nil || verdict == client.Held { // of some errors Once says what is better
+			if err != nil || verdict == client.Held { // Once's comment names the errors with another answer
 				fmt.Println("503: PayPal comes again")
 			} else {
 				fmt.Println("200:", verdict)

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// window is how many requests of a stream may be without an answer: enough to keep a
-// server busy, few enough to be asked again.
+// window is how many requests of a stream may wait for an answer: enough to keep a server
+// busy, few enough to ask again.
 const window = 256
 
 // NoteResult is the answer to one request of Notes. Response is nil beside an error.
@@ -24,20 +24,20 @@ type NoteResult struct {
 
 // Notes is Note for many, over one stream: it yields one result for each request, in the
 // order of the requests. An error belongs to that request alone, and the stream goes on.
-// Only the end of ctx ends it early: every request that was asked and not answered is
-// then yielded with the context's error, the rest is not read, and the last result, whose
-// Request is nil where nothing was unanswered, has it too.
+// Only the end of ctx ends it early. Notes then yields every request that has no answer
+// with the context's error, and reads no further request. The last result has that error
+// too; its Request is nil if every request had an answer.
 //
 //	for result, err := range noted.Notes(ctx, requests) { … }
 //
-// A stream that breaks is opened again, and what was not answered is asked again with the
-// same RequestId, so nothing is lost or doubled. What fails with UNAVAILABLE is repeated
-// as Note does. An ErrWrongAnswer ends a stream too: the answers behind it may be those
-// to other requests. Ctx is not given a deadline.
+// When a stream breaks, Notes opens another and asks again for each request without an
+// answer, with the same RequestId. So no donation is lost or doubled. It repeats an
+// UNAVAILABLE request as Note does. An ErrWrongAnswer ends a stream too: the answers
+// behind it may belong to other requests. Notes adds no deadline to ctx.
 //
-// The requests are read in a goroutine of their own, up to 256 ahead of the results.
-// Breaking out of the loop ends the stream, and the reading at the next request; whether
-// what was not answered yet has been noted is then unknown.
+// A goroutine reads the requests, up to 256 ahead of the results. A break out of the loop
+// ends the stream, and ends the reading at the next request. It is then unknown whether
+// the requests without an answer have been noted.
 func (c *Client) Notes(ctx context.Context, requests iter.Seq[*NoteRequest]) iter.Seq2[NoteResult, error] {
 	return func(yield func(NoteResult, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -73,8 +73,8 @@ type notes struct {
 	stopped    bool           // the consumer wants no more
 }
 
-// more waits for something to ask, so that no stream is opened for nothing, and returns
-// false at the end of it all.
+// more waits for a request, so that no stream is opened in vain, and returns false at the
+// end of the source.
 func (s *notes) more(ctx context.Context) bool {
 	if len(s.unanswered) > 0 {
 		return true
@@ -94,9 +94,9 @@ func (s *notes) more(ctx context.Context) bool {
 	return false
 }
 
-// pass opens a stream, asks what is unanswered and then the source, and yields the
-// answers. It returns nil at the end of the source, else why the stream broke; unanswered
-// then is what is still to be asked.
+// pass opens a stream, sends the unanswered requests and then the source's, and yields
+// the answers. It returns nil at the end of the source, and otherwise why the stream
+// broke; unanswered then holds the requests to send again.
 func (s *notes) pass(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -169,7 +169,7 @@ func (s *notes) pass(ctx context.Context) error {
 	}
 }
 
-// next takes what is to be asked again, then what the source has.
+// next takes an unanswered request, or the next of the source.
 func next(ctx context.Context, again *[]*NoteRequest, source <-chan *NoteRequest) (*NoteRequest, bool) {
 	if len(*again) > 0 {
 		request := (*again)[0]
@@ -193,8 +193,8 @@ func checkAnswer(request *NoteRequest, response *notedv1.NoteDonationsResponse) 
 	return checkNote("noting "+donation.GetSeriesId(), donation, response.GetResponse().GetNote())
 }
 
-// answer yields the result of one request. One that the store could not answer is asked
-// again by itself, while the others wait their turn.
+// answer yields the result of one request. If the store could not answer, it makes the
+// call again by itself while the other requests wait.
 func (s *notes) answer(ctx context.Context, request *NoteRequest, response *notedv1.NoteDonationsResponse) bool {
 	result := NoteResult{Request: request, Response: response.GetResponse()}
 	e := response.GetError()
@@ -220,8 +220,8 @@ func (s *notes) answer(ctx context.Context, request *NoteRequest, response *note
 	return s.give(result, err)
 }
 
-// resume decides what becomes of the unanswered requests of a stream that broke; false
-// ends the whole.
+// resume decides what becomes of the unanswered requests of a broken stream; false ends
+// Notes.
 func (s *notes) resume(ctx context.Context, err error) bool {
 	if len(s.unanswered) == 0 {
 		return true // an idle stream was closed, or ctx has ended, which more notices
@@ -237,8 +237,8 @@ func (s *notes) resume(ctx context.Context, err error) bool {
 		s.tries = 0
 		return s.failAll(err)
 	}
-	// One of them broke the stream for all, by being too large or not valid UTF-8: each
-	// is asked by itself, and only that one fails.
+	// One of them broke the stream for all: it is too large, or not valid UTF-8. Ask each by
+	// itself, so that only that one fails.
 	s.tries = 0
 	unanswered := s.unanswered
 	s.unanswered = nil

@@ -72,8 +72,8 @@ func TestNotesGoesOnAfterABadRequest(t *testing.T) {
 	}
 }
 
-// A stream that breaks again and again loses nothing and doubles nothing: every donation
-// is First, by whichever try.
+// A stream that breaks again and again loses no donation and doubles none: every donation
+// is First, in one of the tries.
 func TestNotesSurvivesBrokenStreams(t *testing.T) {
 	server := servertest.New(t)
 	proxy := newProxy(t, server.Addr())

@@ -11,12 +11,13 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// Once runs process if this donation is the caller's to process, and sees to it that
-// nobody else processes it. It notes the donation with a hold, runs process on First,
-// extends the hold at every third of it while process runs, settles the note when process
-// has succeeded, and releases it when process has failed or panicked (the panic goes on).
+// Once runs process if this donation is the caller's to process, and keeps others from
+// processing it meanwhile. It notes the donation with a hold and runs process on First.
+// While process runs, it extends the hold at every third of it. It settles the note when
+// process has succeeded, and releases it when process has failed or panicked; the panic
+// goes on.
 //
-// What the caller sees, and what it tells PayPal:
+// The outcomes, and the answer to PayPal:
 //
 //	verdict    error                      what happened                                              answer
 //	First      nil                        processed, and settled                                     200
@@ -29,29 +30,31 @@ import (
 //	First      ErrNotSettled and the      processed, but the note is not final: the donation's       503, or see below
 //	           reason joined to it        next message may be First
 //
-// Undecided comes with ErrUnavailable or a context's error in most cases: PayPal comes
-// again, and the matter settles itself. ErrInvalidRequest, ErrOccurredTooEarly,
-// ErrOccurredTooLate, ErrReceivedTooEarly and ErrSeriesFull would be the answer every
-// time: answer 200 and keep the message for a person. ErrStoreUnsuitable lasts until the
-// operator acts; nothing was noted, so answer 503, as to every other error.
+// Undecided mostly comes with ErrUnavailable or a context's error: PayPal comes again,
+// and the matter settles itself. ErrInvalidRequest, ErrOccurredTooEarly,
+// ErrOccurredTooLate, ErrReceivedTooEarly and ErrSeriesFull would come every time: answer
+// 200 and keep the message for a person. ErrStoreUnsuitable lasts until the operator
+// acts. Answer 503 to it, as to every other error: nothing was noted.
 //
-// ErrNotSettled is said with ErrSettledByAnother when another attempt has processed the
-// donation too, and with ErrHoldReleased or ErrNoteNotFound when an operator intervened:
-// PayPal's next try would be a duplicate, or double it, so answer 200 and tell a person.
-// It is said with ErrHoldLost when another is at it, and with ErrUnavailable when the
-// server was away for longer than Config.SettleTimeout: PayPal's next try may be First
-// again, under the same donation id, and settles it then. A downstream that takes
-// note.DonationId as its idempotency key, and refuses a note.Attempt below the last it
-// saw, makes that harmless.
+// ErrNotSettled comes with ErrSettledByAnother when another attempt has processed the
+// donation too, and with ErrHoldReleased or ErrNoteNotFound when an operator intervened.
+// PayPal's next try would be a duplicate, or double the donation, so answer 200 and tell
+// a person.
 //
-// The context of process ends with ctx, and also when the hold is lost, or has run out
-// because it could not be extended: from then on another may be processing the donation.
-// context.Cause tells which. A process that succeeds all the same is settled all the
-// same. Settling and releasing do not end with ctx: by then the work is done, and
-// forgetting that would double it.
+// ErrNotSettled comes with ErrHoldLost when another attempt is processing the donation,
+// and with ErrUnavailable when the server was away for longer than Config.SettleTimeout.
+// PayPal's next try may be First again, under the same donation id, and settles it then.
+// A downstream that takes note.DonationId as its idempotency key, and refuses a
+// note.Attempt below the last it saw, makes that harmless.
 //
-// The message may be nil. Once asks with a RequestId of its own, so calling it again for
-// the same donation is another request: while the first still runs it is Held.
+// The context of process ends with ctx. It also ends when the hold is lost, or has run
+// out because it could not be extended: from then on another attempt may be processing
+// the donation. context.Cause tells which. If process succeeds nevertheless, Once settles
+// the note nevertheless. Settling and releasing do not end with ctx: the work is done by
+// then, and a note that stays open would double it.
+//
+// The message may be nil. Each call of Once has a RequestId of its own, so a second call
+// for the same donation is another request: Held, while the first still runs.
 func (c *Client) Once(
 	ctx context.Context,
 	donation *Donation,
@@ -86,16 +89,16 @@ func (c *Client) Once(
 	return First, c.processHeld(ctx, answer, asked.Add(c.hold), process)
 }
 
-// processHeld runs process under the hold of answer, which lasts until heldUntil at
-// least, and makes the note final or gives it up.
+// processHeld runs process under the hold of answer, which lasts at least until
+// heldUntil, and then settles or releases the note.
 func (c *Client) processHeld(
 	ctx context.Context,
 	answer *NoteResponse,
 	heldUntil time.Time,
 	process func(context.Context, *Note) error,
 ) error {
-	// The caller's end must not end the settling, nor the heartbeat of a process that
-	// takes no notice of it.
+	// The caller's context must end neither the settling nor the extending for a process
+	// that ignores its context.
 	own := context.WithoutCancel(ctx)
 	stopHeartbeat := func() {}
 	returned := false
@@ -138,8 +141,8 @@ func (c *Client) keepHold(
 	go func() {
 		defer close(done)
 		for {
-			// By our own clock the hold is a little shorter than by the store's, which is
-			// the safe side.
+			// By our own clock the hold is a little shorter than by the store's: that is the safe
+			// side.
 			next := time.Until(heldUntil.Add(-c.hold * 2 / 3))
 			if !sleep(ctx, next) {
 				return
@@ -159,14 +162,14 @@ func (c *Client) keepHold(
 	}
 }
 
-// extendBefore extends the hold, trying until it would have run out, and returns until
-// when it lasts then.
+// extendBefore extends the hold, and tries until the hold would have run out. It returns
+// until when the hold lasts.
 func (c *Client) extendBefore(ctx context.Context, answer *NoteResponse, heldUntil time.Time) (time.Time, error) {
 	ctx, cancel := context.WithDeadline(ctx, heldUntil)
 	defer cancel()
 	for try := 1; ; try++ {
 		asked := time.Now()
-		// A try of its own that hangs must leave time for another.
+		// A try that hangs must leave time for another.
 		attempt, cancelAttempt := context.WithTimeout(ctx, max(c.hold/6, time.Millisecond))
 		note, err := c.Extend(attempt, answer.GetReceipt(), c.hold)
 		cancelAttempt()
@@ -185,8 +188,8 @@ func (c *Client) extendBefore(ctx context.Context, answer *NoteResponse, heldUnt
 	}
 }
 
-// settleForSure settles, and does not give up at the first trouble: the work is done.
-// Besides UNAVAILABLE it outwaits a server that is too busy or too slow.
+// settleForSure settles, and does not give up at the first failure: the work is done. It
+// also waits for a server that is too busy or too slow.
 func (c *Client) settleForSure(ctx context.Context, answer *NoteResponse) error {
 	ctx, cancel := context.WithTimeout(ctx, c.settleTimeout)
 	defer cancel()
@@ -203,8 +206,8 @@ func (c *Client) settleForSure(ctx context.Context, answer *NoteResponse) error 
 	}
 }
 
-// giveUp releases, within the same time, and as a call does: if it fails, the hold runs
-// out by itself.
+// giveUp releases, within the same time and with the retries of a call. If it fails, the
+// hold runs out by itself.
 func (c *Client) giveUp(ctx context.Context, answer *NoteResponse, reason string) error {
 	ctx, cancel := context.WithTimeout(ctx, min(c.settleTimeout, c.timeout))
 	defer cancel()
@@ -215,8 +218,8 @@ func (c *Client) giveUp(ctx context.Context, answer *NoteResponse, reason string
 	return checkSameNote("releasing", answer.GetNote(), note)
 }
 
-// refused says whether the server has refused for good what was asked with a receipt, so
-// that asking again would change nothing.
+// refused says whether the server has refused a receipt for good, so that another try
+// would change nothing.
 func refused(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable,

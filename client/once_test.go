@@ -200,8 +200,8 @@ func TestOnceEndsTheContextWhenTheHoldIsLost(t *testing.T) {
 	}
 }
 
-// When the server cannot be asked, the hold may run out unseen; the function must know
-// that it is not alone any more.
+// When the server cannot be asked, the hold may run out. The function must learn that
+// another may process the donation.
 func TestOnceEndsTheContextWhenTheHoldRunsOut(t *testing.T) {
 	server := servertest.New(t)
 	proxy := newProxy(t, server.Addr())
@@ -268,8 +268,8 @@ func TestOnceSettlesAfterTheCallerHasGone(t *testing.T) {
 	}
 }
 
-// A server that is too busy to settle is waited for: the donation is processed, and must
-// not be forgotten for that.
+// Once waits for a server that is too busy to settle: the donation is processed, and its
+// note must become final.
 func TestOnceOutwaitsABusyServer(t *testing.T) {
 	f := &failing{
 		errs: []error{

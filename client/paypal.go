@@ -5,8 +5,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// FromPayPal turns what client/paypal identified into what Noted is asked, in the given
-// ledger: only the receiver knows its books.
+// FromPayPal turns a pair of client/paypal into a donation and a message for Noted, in
+// the given ledger: only the receiver knows its ledgers.
 func FromPayPal(pair paypal.Pair, ledger string) (*Donation, *Message) {
 	donation := &Donation{
 		Ledger:        ledger,

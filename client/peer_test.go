@@ -16,14 +16,14 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
-// peer is a gRPC server in front of a real one. It changes what the real one answers, as
-// a broken proxy or a forked process does.
+// peer is a gRPC server in front of a real one. It changes the real one's answers, as a
+// broken proxy or a forked process does.
 type peer struct {
 	addr string
 	real *grpc.ClientConn
 
 	// change gets the name of the RPC, the request and the real answer. It may change the
-	// answer; an error that it returns is answered instead.
+	// answer, or return an error to answer instead.
 	change func(rpc string, request, answer proto.Message) error
 }
 

@@ -10,7 +10,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// Every reason in the head of the contract has a sentinel, and no other has.
+// Every reason in the head of the contract has a sentinel, and there is no other
+// sentinel.
 func TestSentinelsAreTheContractsReasons(t *testing.T) {
 	proto, err := os.ReadFile("../api/noted/v1/noted.proto")
 	if err != nil {

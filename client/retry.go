@@ -18,9 +18,9 @@ const (
 	maxBackoff  = 2 * time.Second
 )
 
-// call runs one RPC with the default deadline, repeating it while it is UNAVAILABLE.
-// Every request that notes bears a request id, so a repeat of one whose reply was lost
-// gets the same answer again.
+// call runs one RPC with the default deadline, and repeats it while it is UNAVAILABLE.
+// Every request that notes has a request id, so a repeat after a lost reply gets the same
+// answer.
 func call[Request, Response any](
 	ctx context.Context,
 	c *Client,
@@ -42,16 +42,15 @@ func call[Request, Response any](
 	}
 }
 
-// retriable says whether another try may answer. Only UNAVAILABLE: any other code would
-// say the same again, or says that time is up. A store that went back in time waits for a
+// retriable says whether another try may help. Only UNAVAILABLE is retried: any other
+// code would come again, or says that time is up. A store that has lost notes waits for a
 // person, not for us.
 func retriable(err error) bool {
 	return status.Code(err) == codes.Unavailable && Reason(err) != "STORE_WENT_BACK"
 }
 
-// waitAfter is the wait after the given try: exponential, with the upper half left to
-// chance so that callers do not come back in step. What the server asks for is a lower
-// bound.
+// waitAfter is the wait after the given try: exponential, with a random upper half so
+// that callers do not come back in step. The server's RetryInfo is a lower bound.
 func waitAfter(try int, err error) time.Duration {
 	wait := min(baseBackoff<<min(try-1, 10), maxBackoff)
 	wait = wait/2 + rand.N(wait/2)
@@ -61,8 +60,8 @@ func waitAfter(try int, err error) time.Duration {
 	return wait
 }
 
-// sleep waits, and returns false where the context has ended or would end before the wait
-// is over.
+// sleep waits, and returns false if the context has ended or would end before the wait is
+// over.
 func sleep(ctx context.Context, wait time.Duration) bool {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
 		return false
@@ -77,8 +76,8 @@ func sleep(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
-// contextError returns why the caller's context ended, where the status does not say so
-// already: it ended during a wait between two tries.
+// contextError returns why the caller's context ended, if the status does not say so: the
+// context ended between two tries.
 func contextError(ctx context.Context, err error) []error {
 	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
 		return []error{cause, context.Cause(ctx)}
@@ -86,9 +85,9 @@ func contextError(ctx context.Context, err error) []error {
 	return nil
 }
 
-// budget keeps a client from making an outage worse (gRPC's retry throttling): a failure
-// costs a token, a success earns a tenth, and nothing is tried again while less than half
-// are left. A first try is never refused.
+// budget keeps a client from making an outage worse (gRPC's retry throttling). A failure
+// costs a token, and a success earns a tenth. While less than half of the tokens are
+// left, no call is tried again. A first try is never refused.
 type budget struct {
 	mu     sync.Mutex
 	tokens float64

@@ -23,8 +23,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// serveHeaders starts a server that refuses every call with the authorization that it
-// came with, over TLS where it has a certificate.
+// serveHeaders starts a server that refuses every call and puts the call's authorization
+// into the error. With a certificate it speaks TLS.
 func serveHeaders(t *testing.T, certificate *tls.Certificate) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

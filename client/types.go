@@ -2,8 +2,8 @@ package client
 
 import notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 
-// The messages of the contract, under names that need no second import. What each field
-// means, and its limits, is written in noted.proto.
+// The messages of the contract, under names that need no second import. noted.proto says
+// what each field means, and its limits.
 type (
 	Donation      = notedv1.Donation
 	Message       = notedv1.Message
@@ -26,8 +26,8 @@ type (
 	State    = notedv1.State
 )
 
-// The verdicts. Undecided is what comes beside an error: nothing is known, so do not
-// process, and do not drop the message either.
+// The verdicts. Undecided comes with an error: nothing is known, so do not process the
+// donation, and do not drop the message either.
 const (
 	Undecided = notedv1.Verdict_VERDICT_UNSPECIFIED
 	First     = notedv1.Verdict_VERDICT_FIRST
@@ -53,8 +53,7 @@ const (
 	EventDispute          = notedv1.Event_EVENT_DISPUTE
 )
 
-// The rules that decide, strongest first. EvidenceNone is what Exists says where there is
-// no note.
+// The rules that decide, strongest first. Exists says EvidenceNone if there is no note.
 const (
 	EvidenceNone            = notedv1.Evidence_EVIDENCE_UNSPECIFIED
 	EvidenceNew             = notedv1.Evidence_EVIDENCE_NEW

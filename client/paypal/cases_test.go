@@ -13,8 +13,8 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// identify has the two functions by the channel they read, which is also the
-// name of the folder of their cases.
+// identify has the two functions by their channel, which also names the folder of their
+// cases.
 var identify = map[string]func([]byte) (paypal.Identified, error){
 	"ipn":     paypal.IdentifyIPN,
 	"webhook": paypal.IdentifyWebhook,
@@ -143,7 +143,7 @@ func TestUnknownIsSaidLoudly(t *testing.T) {
 	}
 }
 
-// Types that are known to be no donation are skipped quietly; any other is unknown.
+// Known types that tell of no donation are skipped quietly. Any other type is unknown.
 func TestKnownTypesAreSkippedQuietly(t *testing.T) {
 	check := func(channel, body string, unknown bool) {
 		t.Helper()
@@ -171,8 +171,8 @@ func TestKnownTypesAreSkippedQuietly(t *testing.T) {
 	}
 }
 
-// A message has its id whatever it tells of, and one that is skipped does not warn of its
-// own: the other languages read none then.
+// Every message has an id, also a skipped one. A skipped message does not warn of its id:
+// the other languages do not read it.
 func TestEveryMessageHasItsID(t *testing.T) {
 	for _, test := range []struct{ channel, body, wantID string }{
 		{"webhook", `{"id":"WH-1","event_type":"NEVER.HEARD.OF"}`, "WH-1"},

@@ -14,9 +14,9 @@ const maxDepth = 64
 // A document is the JSON object of a webhook. Numbers keep their spelling.
 type document map[string]any
 
-// parseDocument reads a body. Bytes above ASCII become 0x7f first: languages
-// disagree about bad UTF-8, some refuse the whole body, and nothing that is read
-// needs it. 0x7f is legal in a JSON string and illegal in an id.
+// parseDocument reads a body. Bytes above ASCII become 0x7f first: languages disagree
+// about bad UTF-8, some refuse the whole body, and no field that is read needs it. 0x7f
+// is legal in a JSON string and illegal in an id.
 func parseDocument(body []byte) (document, error) {
 	body = bytes.Clone(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
 	for i, c := range body {
@@ -40,8 +40,8 @@ func parseDocument(body []byte) (document, error) {
 	return object, nil
 }
 
-// depth returns how deep brackets outside strings nest. It need not be right
-// about what is no JSON.
+// depth returns how deep brackets outside strings nest. It need not be right about text
+// that is not JSON.
 func depth(body []byte) int {
 	var depth, deepest int
 	var quoted, escaped bool
@@ -64,9 +64,8 @@ func depth(body []byte) int {
 	return deepest
 }
 
-// find walks a path such as resource.links.0.href. It returns nil for what is
-// absent or null, and a problem where the path leads through something
-// that has no such parts.
+// find walks a path such as resource.links.0.href. It returns nil for an absent or null
+// value, and a problem if the path leads through a value without such parts.
 func (d document) find(path string) (value any, problem string) {
 	value = map[string]any(d)
 	for part := range strings.SplitSeq(path, ".") {
@@ -88,7 +87,7 @@ func (d document) find(path string) (value any, problem string) {
 	return value, ""
 }
 
-// lookup returns the text at a path; a number is the text it is written with.
+// lookup returns the text at a path. A number is the text it is written with.
 func (d document) lookup(path string) (text, problem string) {
 	value, problem := d.find(path)
 	switch v := value.(type) {
@@ -103,8 +102,8 @@ func (d document) lookup(path string) (text, problem string) {
 	}
 }
 
-// length returns how many elements the array at a path has, none if it is
-// absent, and a problem if something else stands there.
+// length returns how many elements the array at a path has: 0 if it is absent, and a
+// problem if the value is not an array.
 func (d document) length(path string) (n int, problem string) {
 	value, problem := d.find(path)
 	switch v := value.(type) {

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// An Event says what happened to a donation. Names and numbers are those of
-// the contract, so that a caller converts one by its number alone.
+// An Event is the thing that happened to a donation. Names and numbers are the
+// contract's, so a caller converts an event by its number alone.
 type Event int32
 
-// The events of noted.v1.Event. The contract's unspecified event, which means a
-// payment, is never produced here.
+// The events of noted.v1.Event. This package never gives the contract's unspecified
+// event, which means a payment.
 const (
 	EventPayment          Event = 1
 	EventPaymentPending   Event = 2
@@ -34,8 +34,8 @@ var eventNames = [...]string{
 	"EVENT_SUSPENSION", "EVENT_REACTIVATION", "EVENT_CANCELLATION", "EVENT_EXPIRY", "EVENT_DISPUTE",
 }
 
-// String returns the contract's name of the event, such as EVENT_PAYMENT, and
-// the bare number for one the contract does not know.
+// String returns the contract's name of the event, such as EVENT_PAYMENT, or the number
+// of an event that the contract does not have.
 func (e Event) String() string {
 	if e < 0 || int(e) >= len(eventNames) {
 		return fmt.Sprintf("%d", int32(e))
@@ -43,15 +43,14 @@ func (e Event) String() string {
 	return eventNames[e]
 }
 
-// A Donation is one occurrence of an event in a series: what must be processed
+// A Donation is one occurrence of an event in a series: the thing that must be processed
 // once. Every field but SeriesID and Event may be empty.
 type Donation struct {
 	// Ledger is always empty here: only the receiver knows its books.
 	Ledger string
-	// SeriesID names the recurring donation; a one-time donation is a series
-	// of one, named by its transaction id, and so is a refund. A reversal, an
-	// adjustment and a dispute have the id of the transaction that they are about,
-	// where they name one.
+	// SeriesID names the recurring donation. A one-time donation is a series of one, named
+	// by its transaction id, and so is a refund. A reversal, an adjustment and a dispute
+	// have the id of the transaction that they are about, if they name it.
 	SeriesID string
 	Event    Event
 	// OccurredAt is in UTC; the zero time means that the message does not say.
@@ -75,25 +74,25 @@ type Pair struct {
 	Message  Message
 }
 
-// Identified is what a message tells of: either Pairs or a reason in Skipped.
+// Identified says what a message tells of: either Pairs or a reason in Skipped.
 type Identified struct {
-	// Message is what told of it all, also where it is skipped.
+	// Message is the message itself, also if it is skipped.
 	Message Message
 	// Pairs holds one pair per donation, in the order of the message.
 	Pairs []Pair
 	// Skipped says, in a fixed sentence, why there is no donation in it.
 	Skipped string
-	// Unknown is set with Skipped when the type or the status is not known.
-	// Say it loudly: it may have been a donation.
+	// Unknown is set with Skipped when the type or the status is not known. Raise an alarm:
+	// it may have been a donation.
 	Unknown bool
 	// Type is the txn_type or event_type, safe to be logged.
 	Type string
-	// Warnings name what was left out, each beginning with the field's name.
+	// Warnings say which fields were left out, each beginning with the field's name.
 	Warnings []string
 }
 
-// A MalformedError says that a body cannot be read or names no series. The same
-// bytes will never fare better, so asking for them again is no use.
+// A MalformedError says that a body cannot be read or names no series. The same bytes
+// will fail each time, so do not let PayPal send them again.
 type MalformedError struct {
 	Field   string // the field or fields at fault; "body" for all of it
 	Problem string // what is wrong, and what to do

@@ -6,7 +6,8 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// The creation of a profile can hide its first payment: two donations, one message.
+// The message of a profile's creation can hold the first payment: two donations, one
+// message.
 func ExampleIdentifyIPN() {
 	identified, err := paypal.IdentifyIPN(
 		[]byte("txn_type=recurring_payment_profile_created&recurring_payment_id=I-TESTSERIES01" +
@@ -47,7 +48,7 @@ func ExampleIdentifyWebhook() {
 	// {"donation":{"series_id":"I-TESTSERIES01","event":"EVENT_PAYMENT","occurred_at":"2021-03-08T17:05:01Z","amount":"25.00","currency_code":"EUR","transaction_id":"0TESTPAYMENT00001"},"message":{"channel":"webhook","id":"WH-00TESTEVENT000001-00TESTEVENT000002"}}
 }
 
-// What is skipped because PayPal said something new deserves a loud word.
+// A type that is new at PayPal deserves an alarm.
 func ExampleIdentified() {
 	identified, err := paypal.IdentifyIPN(
 		[]byte("txn_type=something_new&txn_id=0TESTPAYMENT00001&payment_status=Completed"),

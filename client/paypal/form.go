@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// A form is the fields of an IPN in the order of its body, as bytes: PayPal's
-// charset field is obeyed nowhere, since all that is read is ASCII.
+// A form is the fields of an IPN in the order of its body, as bytes. PayPal's charset
+// field has no effect: all fields that are read are ASCII.
 type form []formField
 
 type formField struct{ name, value string }
 
-// parseForm reads a body. It is not url.ParseQuery, which refuses a bad percent sign
-// and a semicolon: a genuine message must not be lost to one in a
-// donor's comment. PayPal adds resend=true when it sends a message again, so
-// the field is dropped at once and can make no difference to anything.
+// parseForm reads a body. It is not url.ParseQuery, which refuses a bad percent sign and
+// a semicolon: a donor's comment with either must not lose a genuine message. PayPal adds
+// resend=true when it sends a message again. The field is dropped here, so that no rule
+// and no id depends on it.
 func parseForm(body []byte) form {
 	var fields form
 	for piece := range strings.SplitSeq(string(bytes.TrimRight(body, "\r\n")), "&") {
@@ -33,14 +33,14 @@ func parseForm(body []byte) form {
 }
 
 // IPNField returns a field of an IPN's body, the first of its name, without the spaces
-// around it; "" where there is none, and for resend. It is for what a receiver asks of an
-// IPN besides its donations, such as receiver_id and test_ipn.
+// around it. It returns "" for an absent field and for resend. It is for fields that a
+// receiver needs besides the donations, such as receiver_id and test_ipn.
 func IPNField(body []byte, name string) string {
 	text, _ := parseForm(body).lookup(name)
 	return strings.Trim(text, " ")
 }
 
-// lookup returns the first field of that name. An IPN holds nothing but text.
+// lookup returns the first field of that name. Every field of an IPN is text.
 func (f form) lookup(name string) (text, problem string) {
 	for _, field := range f {
 		if field.name == name {
@@ -50,9 +50,9 @@ func (f form) lookup(name string) (text, problem string) {
 	return "", ""
 }
 
-// digest returns the id that stands for the whole message, since an IPN has none
-// (ipn_track_id is shared by different payments). It is over sorted, decoded fields:
-// whoever parses a body and writes it out again gets the same one.
+// digest returns the id that stands for the whole message, because an IPN has no id
+// (different payments share an ipn_track_id). It is over sorted, decoded fields, so a
+// body that was parsed and written again has the same id.
 func (f form) digest() string {
 	sorted := slices.Clone(f)
 	slices.SortStableFunc(sorted, func(a, b formField) int { return strings.Compare(a.name, b.name) })

@@ -22,7 +22,7 @@ var (
 	textLimit     = regexp.MustCompile(`^[ !#-\[\]-~]{0,64}$`)
 )
 
-// checkPromises holds what every outcome promises, whatever the body was.
+// checkPromises checks the promises that hold for every body.
 func checkPromises(t *testing.T, channel string, body []byte) (paypal.Identified, error) {
 	t.Helper()
 	got, err := identify[channel](bytes.Clone(body))
@@ -56,8 +56,8 @@ func checkPromises(t *testing.T, channel string, body []byte) (paypal.Identified
 	return got, nil
 }
 
-// checkLimits compares a pair with the limits of the contract: what this
-// package makes, Noted must not refuse.
+// checkLimits compares a pair with the limits of the contract: Noted must not refuse a
+// pair of this package.
 func checkLimits(t *testing.T, channel string, pair paypal.Pair) {
 	t.Helper()
 	d, m := pair.Donation, pair.Message
@@ -143,7 +143,7 @@ func FuzzIdentifyIPN(f *testing.F) {
 				t.Fatalf("%s: got %+v, %v from %q, want %+v, %v", what, got, err, other, want, wantErr)
 			}
 		}
-		// The same message is the same message however it is delivered.
+		// A message keeps its id in every delivery.
 		trimmed := bytes.TrimRight(body, "\r\n")
 		same("adding a line end", append(bytes.Clone(trimmed), "\r\n"...))
 		same("adding resend", append(bytes.Clone(trimmed), "&resend=true"...))
@@ -175,7 +175,7 @@ func FuzzIdentifyWebhook(f *testing.F) {
 		if wantErr == nil && !json.Valid(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))) {
 			t.Fatalf("got %+v from what is no JSON", want)
 		}
-		// White space around a document says nothing.
+		// White space around a document changes nothing.
 		if bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {
 			return
 		}

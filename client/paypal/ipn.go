@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// typeEvents are the txn_types that say by themselves what happened.
+// typeEvents are the txn_types that alone decide the event.
 var typeEvents = map[string]Event{
 	"subscr_signup":                     EventSignup,
 	"recurring_payment_profile_created": EventSignup,
@@ -24,8 +24,8 @@ var typeEvents = map[string]Event{
 	"adjustment": EventAdjustment,
 }
 
-// moneyTypes are the txn_types whose payment_status says what happened. Refunds
-// and reversals have no type at all, which is the empty one.
+// moneyTypes are the txn_types whose payment_status decides the event. Refunds and
+// reversals have no type: that is the empty one.
 var moneyTypes = map[string]bool{
 	"":               true,
 	"subscr_payment": true, "recurring_payment": true, "recurring_payment_outstanding_payment": true,
@@ -33,7 +33,7 @@ var moneyTypes = map[string]bool{
 	"merch_pmt": true, "pro_hosted": true, "paypal_here": true, "invoice_payment": true,
 }
 
-// skippedTypes are known, and tell of no donation: why.
+// skippedTypes are the known txn_types that tell of no donation, with the reason.
 var skippedTypes = map[string]string{
 	"masspay":         "masspay tells of payments made, not of a donation",
 	"payout":          "payout tells of payments made, not of a donation",
@@ -73,8 +73,7 @@ func IdentifyIPN(body []byte) (Identified, error) {
 	return identified, nil
 }
 
-// identifyIPN decides what happened, then builds the donations; the messages
-// are left to the caller.
+// identifyIPN decides the event, then builds the donations. The caller adds the message.
 func identifyIPN(r *reader, txnType string) (Identified, error) {
 	kind := lower(txnType)
 	if reason, ok := skippedTypes[kind]; ok {
@@ -95,8 +94,8 @@ func identifyIPN(r *reader, txnType string) (Identified, error) {
 		default:
 			return unknown("neither txn_type nor payment_status is given"), nil
 		}
-		// PayPal calls a payment that leaves the account Completed too: the sign
-		// tells the direction. Taken for a donation, it would be thanked for.
+		// PayPal calls a payment that leaves the account Completed too: the sign tells the
+		// direction. As a donation it would be thanked for.
 		if gross := r.text("mc_gross"); event == EventPayment && strings.HasPrefix(gross, "-") {
 			if r.id("parent_txn_id") == "" {
 				return skipped("money went out and no parent_txn_id says for what"), nil
@@ -118,14 +117,14 @@ func identifyIPN(r *reader, txnType string) (Identified, error) {
 	return identified, nil
 }
 
-// ipnDonation fills in what an event of its kind can be known by.
+// ipnDonation fills in the fields by which an event of its kind is known.
 func ipnDonation(r *reader, event Event) (Donation, error) {
 	d := Donation{Event: event}
 	var candidates string
 	switch event {
 	case EventRefund:
-		// Never its parent: a webhook often does not know it, and two partial refunds of
-		// one sum must not meet.
+		// Never its parent: the webhook often does not name it, and two partial refunds of one
+		// sum must not meet.
 		candidates = "txn_id"
 		d.SeriesID = r.id("txn_id")
 	case EventReversal, EventReversalCanceled, EventAdjustment:
@@ -143,7 +142,8 @@ func ipnDonation(r *reader, event Event) (Donation, error) {
 	}
 	switch event {
 	case EventSignup, EventChange, EventSuspension, EventReactivation, EventCancellation, EventExpiry:
-		// Never time_created: it is the series' birth, in every message of it.
+		// Never time_created: every message of the series has it, and it is when the series
+		// began.
 	case EventDispute:
 		d.TransactionID = r.id("case_id")
 	default:
@@ -168,8 +168,8 @@ func ipnSeries(r *reader) string {
 	return r.firstID("txn_id", "old_subscr_id")
 }
 
-// initialPayment reads the first payment that hides in a profile's creation. No
-// other IPN tells of it; in later ones the same field is only an echo.
+// initialPayment reads the first payment in the message of a profile's creation. No other
+// IPN tells of it; later ones only repeat the field.
 func initialPayment(r *reader, series string) (Donation, bool) {
 	if r.text("initial_payment_txn_id") == "" {
 		return Donation{}, false

@@ -7,7 +7,7 @@ import (
 )
 
 // TestManualsTellTheSameLimits compares the section on known limits in the manuals of the
-// gateway and the libraries: each reader has one of them, and each has to know all.
+// gateway and the libraries: a reader has one of them, and must find all limits there.
 func TestManualsTellTheSameLimits(t *testing.T) {
 	section := func(path string) string {
 		manual, err := os.ReadFile(path)

@@ -20,7 +20,7 @@ var (
 	mutantsSeed = flag.Uint64("mutants-seed", 1, "makes other mutants")
 )
 
-// A mutant is a line of that file: a body, and what must become of it in every language.
+// A mutant is a line of that file: a body, and its outcome in every language.
 type mutant struct {
 	Channel   string   `json:"channel"`
 	Body      []byte   `json:"body"`      // base64
@@ -31,10 +31,9 @@ type mutant struct {
 	Unknown   bool     `json:"unknown"`
 }
 
-// TestMutants changes each of the shared cases in many ways and holds what becomes of
-// them to the promises. The tests of Python and PHP run it to get at the mutants, and
-// compare their own reading with this one: where the cases do not look, languages still
-// differ.
+// TestMutants changes each of the shared cases in many ways and checks the promises for
+// each outcome. The tests of the other languages run it for the mutants, and compare
+// their outcomes with these: the cases alone do not show every difference.
 func TestMutants(t *testing.T) {
 	random := rand.New(rand.NewPCG(*mutantsSeed, 0))
 	var out bytes.Buffer
@@ -72,7 +71,7 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// values are the texts of which one in another place may make a difference.
+// values are texts that may make a difference in another place.
 var values = []string{
 	"", " ", "0", "-0", "1", "12.5", "-25.00", "+1", "1e2", "1E+2", ".5", "5.", "00", "123456789012345",
 	"1234567890123456", "1.123456789", "1,5", "25.00 ", "EUR", "eur", "EURO",
@@ -92,7 +91,7 @@ var values = []string{
 	"CUSTOMER.DISPUTE.CREATED", "PAYMENT.PAYOUTS-ITEM.DENIED", "VAULT.", "Vault", "2.0", "subscription",
 }
 
-// noTexts are what may stand where text belongs.
+// noTexts are values that may stand in the place of text.
 var noTexts = []any{
 	nil, true, json.Number("-25.00"), json.Number("1e2"), json.Number("0"), []any{}, map[string]any{}, []any{"x"},
 }
@@ -155,7 +154,7 @@ func mutatedForm(random *rand.Rand, body, other []byte) []byte {
 	return []byte(strings.Join(pieces, "&"))
 }
 
-// mutatedDocument changes one of the parts of a JSON document, where it is one.
+// mutatedDocument changes one part of a body that is a JSON document.
 func mutatedDocument(random *rand.Rand, body, other []byte) []byte {
 	root, ok := parsed(body)
 	if !ok {

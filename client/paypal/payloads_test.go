@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// TestPayloads reads real bodies, which are other projects' and therefore not in
-// this repository, where a folder of them lies beside it. What to expect of each is
-// derived by the second, naive reading below: straight from the tables of the design,
-// by other means than the code's, and good for well-formed bodies only.
+// TestPayloads reads real bodies, if a folder of them lies beside this repository. They
+// belong to other projects and so are not in it. The second, naive reading below derives
+// each expected outcome: straight from the tables of the design, by other means than the
+// code's, and for well-formed bodies only.
 func TestPayloads(t *testing.T) {
 	for channel, naive := range map[string]func(*testing.T, []byte) string{"ipn": naiveIPN, "webhook": naiveWebhook} {
 		paths, err := filepath.Glob(filepath.Join("../../../shared/payloads", channel, "*.*"))

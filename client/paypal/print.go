@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// AppendJSON appends what notectl identify prints, and the Python and PHP
-// programs with it: a line per pair, or one line with the reason to skip, each
-// ended by a newline. It is written by hand because the bytes are the
-// promise: encoding/json escapes <, > and &, which the others do not.
+// AppendJSON appends the lines of notectl identify: a line for each pair, or one line
+// with the reason to skip. Each line ends with a newline. The commands of the other
+// languages print the same bytes. It is written by hand because encoding/json escapes <,
+// > and &, and the other languages do not.
 func (id Identified) AppendJSON(dst []byte) []byte {
 	if id.Skipped != "" {
 		dst = append(dst, `{"skipped":`...)
@@ -37,8 +37,8 @@ func appendDonation(dst []byte, d Donation) []byte {
 	return appendField(dst, "transaction_id", d.TransactionID)
 }
 
-// timestamp writes a time as the JSON form of google.protobuf.Timestamp: UTC
-// with no fraction, or the fewest of 3, 6 and 9 digits that hold it.
+// timestamp writes a time in the JSON form of google.protobuf.Timestamp: UTC without a
+// fraction, or with the fewest of 3, 6 and 9 digits that hold it.
 func timestamp(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -56,8 +56,8 @@ func timestamp(t time.Time) string {
 	return t.UTC().Format(layout + "Z")
 }
 
-// appendField appends a named string, with a comma unless it opens its object,
-// and nothing at all for an empty one.
+// appendField appends a named string, with a comma unless it opens its object. It appends
+// nothing for an empty string.
 func appendField(dst []byte, name, value string) []byte {
 	if value == "" {
 		return dst
@@ -71,8 +71,8 @@ func appendField(dst []byte, name, value string) []byte {
 	return appendString(dst, value)
 }
 
-// appendString quotes a string. What this package produces holds only " and \
-// of all that needs an escape; the rest is for a ledger that a caller filled in.
+// appendString quotes a string. Strings of this package need an escape only for " and \.
+// The other escapes are for a ledger that a caller has set.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	for _, c := range []byte(strings.ToValidUTF8(s, "\uFFFD")) {

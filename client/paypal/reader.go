@@ -10,19 +10,19 @@ import (
 // maxID is the contract's limit of an id, in bytes.
 const maxID = 128
 
-// A reader looks at the fields of one message by the rules that both channels
-// share, and collects the warnings on the way.
+// A reader reads the fields of one message by the rules that both channels share, and
+// collects the warnings.
 type reader struct {
-	// lookup returns a field's text as it is written. Where something stands
-	// there that is no text, problem says what is wrong with it.
+	// lookup returns a field's text as it is written. If the value is not text, problem says
+	// what is wrong.
 	lookup func(field string) (text, problem string)
 
 	warnings []string
 	warned   map[string]bool // field name → has been warned about
 }
 
-// warn says what is wrong with a field and what became of it. It says so once per field
-// however many rules look at it, so that three languages count the same warnings.
+// warn says what is wrong with a field and what became of it. It says so once for a
+// field, however many rules read it, so that all languages count the same warnings.
 func (r *reader) warn(field, problem string) {
 	if r.warned[field] {
 		return
@@ -34,8 +34,7 @@ func (r *reader) warn(field, problem string) {
 	r.warnings = append(r.warnings, field+": "+problem)
 }
 
-// text returns a field without the spaces around it, or "" for one that is
-// absent or no text.
+// text returns a field without the spaces around it, or "" if it is absent or not text.
 func (r *reader) text(field string) string {
 	text, problem := r.lookup(field)
 	if problem != "" {
@@ -45,7 +44,7 @@ func (r *reader) text(field string) string {
 	return strings.Trim(text, " ")
 }
 
-// id returns a field that can serve as an id in the contract, or "".
+// id returns a field that the contract takes as an id, or "".
 func (r *reader) id(field string) string {
 	text := r.text(field)
 	if text != "" && !fits(text) {
@@ -56,8 +55,8 @@ func (r *reader) id(field string) string {
 	return text
 }
 
-// firstID returns the first of the fields that is an id, or "". Those behind it
-// are not looked at.
+// firstID returns the first of the fields that is an id, or "". It does not read the
+// fields behind it.
 func (r *reader) firstID(fields ...string) string {
 	for _, field := range fields {
 		if id := r.id(field); id != "" {
@@ -77,7 +76,7 @@ func (r *reader) seriesID(field string) string {
 	return id
 }
 
-// time returns a field as a time, zero if it is absent or cannot be read.
+// time returns a field as a time: zero if it is absent or cannot be read.
 func (r *reader) time(field string) time.Time {
 	text := r.text(field)
 	if text == "" {
@@ -96,8 +95,8 @@ var (
 	currencyPattern = regexp.MustCompile(`^[A-Z]{3}$`)
 )
 
-// money returns an amount without its sign and its currency: both, or neither,
-// because Noted can compare neither without the other.
+// money returns an amount without its sign, and its currency. It returns both or neither,
+// because Noted can compare neither alone.
 func (r *reader) money(amountField, currencyField string) (amount, currency string) {
 	amount = r.text(amountField)
 	if amount == "" {
@@ -131,8 +130,8 @@ func fits(text string) bool {
 	return true
 }
 
-// sanitised makes text from a message harmless in a log line and in a skip
-// reason: the same bytes in every language, and no escape in any.
+// sanitised makes text of a message harmless in a log line and in a skip reason: the same
+// bytes in every language, without an escape.
 func sanitised(text string) string {
 	clean := []byte(text)
 	for i, c := range clean {
@@ -143,8 +142,8 @@ func sanitised(text string) string {
 	return string(clean[:min(len(clean), 64)])
 }
 
-// lower is strings.ToLower for A to Z alone; Unicode has other letters that
-// become ASCII ones, and languages do not agree on them.
+// lower is strings.ToLower for A to Z alone. Unicode has other letters that become ASCII,
+// and languages do not agree on them.
 func lower(s string) string {
 	bytes := []byte(s)
 	for i, c := range bytes {

@@ -10,8 +10,8 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// reported says what the messages of public reports tell of. Files of one name and two
-// channels tell of one donation, and so does their one row.
+// reported has the donations in the messages of public reports. Two files of one name,
+// one for each channel, tell of one donation and have one row.
 var reported = map[string]struct {
 	series    string
 	event     paypal.Event
@@ -25,7 +25,7 @@ var reported = map[string]struct {
 	"completed_partially_refunded": {"I-FAIL00000035", paypal.EventPayment, "4.00 USD", false},
 }
 
-// TestReports reads messages written after public reports, where a folder of them lies
+// TestReports reads messages written after public reports, if a folder of them lies
 // beside this repository.
 func TestReports(t *testing.T) {
 	paths, err := filepath.Glob("../../../shared/reports/*.*")

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// PayPal writes one moment in four ways: the two Pacific ones on IPNs (the second, and
-// the dot behind a month, come from its simulators), JavaScript's on the other
-// simulator's IPNs, ISO 8601 on webhooks. Each is accepted on both channels. A day or an
-// hour may have one digit in all but the last, and a run of spaces counts as one.
+// PayPal writes a time in four ways. IPNs have the two Pacific ones; the second, and the
+// dot behind a month, come from a simulator. JavaScript's comes from the other simulator.
+// Webhooks have ISO 8601. Each is accepted on both channels. A day or an hour may have
+// one digit in all but ISO 8601, and a run of spaces counts as one.
 var spellings = []*regexp.Regexp{
 	// 09:05:01 Mar 08, 2021 PST
 	regexp.MustCompile(`^(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d) +` +
@@ -26,13 +26,13 @@ var spellings = []*regexp.Regexp{
 		`T(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d:?\d\d)$`),
 }
 
-// parseTime reads a time in any of the spellings. The label PST or PDT is taken
-// for the offset it names, not for Pacific time on that date: in the hour that autumn
-// repeats only the label tells the two apart, and it is PayPal's own word.
+// parseTime reads a time in any of the spellings. The label PST or PDT means the offset
+// that it names, not Pacific time on that date: in the hour that autumn repeats, only the
+// label tells the two apart.
 //
-// Years run from 1970 to 9998, so that no offset leaves what a protobuf
-// Timestamp can hold and no year 1 passes for Go's "no time". There are no leap
-// seconds; a second 60 is unreadable.
+// Years run from 1970 to 9998, so that a protobuf Timestamp holds the time with any
+// offset, and year 1 is not taken for Go's zero time. There are no leap seconds; a second
+// 60 is unreadable.
 func parseTime(s string) (time.Time, bool) {
 	for _, spelling := range spellings {
 		found := spelling.FindStringSubmatch(s)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// stateEvents are the events of a series itself. There is no money in them:
-// what they repeat of the last payment is told by a sale's own event.
+// stateEvents are the events of a series itself. They hold no money: the event of a sale
+// tells of the last payment that they repeat.
 var stateEvents = map[string]Event{
 	"billing.subscription.created":        EventSignup, // of a v1 agreement only, see identifyWebhook
 	"billing.subscription.activated":      EventSignup,
@@ -20,8 +20,8 @@ var stateEvents = map[string]Event{
 	"billing.subscription.payment.failed": EventPaymentFailed,
 }
 
-// noDonation are the event types, by how they begin, that are known to tell of no
-// donation, and what they tell of.
+// noDonation are the known event types that tell of no donation, by their beginning, and
+// what they tell of.
 var noDonation = []struct{ prefix, tells string }{
 	{"checkout.order.", "an order, not of money"},
 	{"payments.payment.", "an order, not of money"},
@@ -117,8 +117,8 @@ func identifyWebhook(r *reader, doc document, eventType string) (Identified, err
 	return unknown("event_type " + sanitised(eventType) + " is not known"), nil
 }
 
-// one makes a message of one donation, or an error naming the fields that
-// should have named its series.
+// one makes a message of one donation, or an error that names the fields in which its
+// series should stand.
 func one(d Donation, candidates string) (Identified, error) {
 	if d.SeriesID == "" {
 		return Identified{}, &MalformedError{candidates, "no usable id names the series; check that the body is whole"}
@@ -126,8 +126,8 @@ func one(d Donation, candidates string) (Identified, error) {
 	return Identified{Pairs: []Pair{{Donation: d}}}, nil
 }
 
-// money makes a donation of an event that moves money. Its time is the
-// resource's: the event's own can lag by hours, and an IPN knows nothing of it.
+// money makes a donation of an event that moves money. Its time is the resource's: the
+// event's own time can lag by hours, and no IPN has it.
 func money(r *reader, event Event, series, transaction, candidates string) (Identified, error) {
 	d := Donation{SeriesID: series, Event: event, TransactionID: transaction}
 	d.OccurredAt = r.time("resource.create_time")
@@ -135,9 +135,10 @@ func money(r *reader, event Event, series, transaction, candidates string) (Iden
 	return one(d, candidates)
 }
 
-// reversal makes a donation of a payment's reversal. A resource that names no
-// parent, or itself, may be the payment: reports differ. As a series either will do.
-// But the payment's id would contradict the IPN's, and its time can lie months back.
+// reversal makes a donation of a payment's reversal. A resource that names no parent, or
+// itself, may be the payment: reports differ. Its id serves as a series in either case.
+// As a transaction id, the payment's would contradict the IPN's, and its time can lie
+// months back.
 func reversal(r *reader, parent, candidates string) (Identified, error) {
 	id := r.id("resource.id")
 	if parent != "" && parent != id {
@@ -156,9 +157,9 @@ func resourceMoney(r *reader) (amount, currency string) {
 	return r.money("resource.amount.value", "resource.amount.currency_code")
 }
 
-// paymentEvent tells a payment from one that is pending or failed. The name of
-// the event is not enough: PayPal sends COMPLETED for sales that are still pending.
-// A payment stays one when its state becomes refunded or reversed: the money came.
+// paymentEvent tells whether a payment is completed, pending or failed. The name of the
+// event is not enough: PayPal sends COMPLETED for sales that are still pending. A payment
+// remains a payment when its state becomes refunded or reversed: the money came.
 func paymentEvent(r *reader, kind string) Event {
 	if strings.HasSuffix(kind, ".denied") || strings.HasSuffix(kind, ".declined") {
 		return EventPaymentFailed
@@ -178,15 +179,15 @@ func paymentEvent(r *reader, kind string) Event {
 	return EventPaymentPending
 }
 
-// isVersion2 tells a subscription of today's API, which is created before the
-// donor agrees to it, from an agreement of the first one.
+// isVersion2 tells a subscription of today's API, which is created before the donor
+// agrees to it, from an agreement of the first API.
 func isVersion2(r *reader) bool {
 	version := r.text("resource_version")
 	resource := r.text("resource_type")
 	return strings.HasPrefix(version, "2") || lower(resource) == "subscription"
 }
 
-// linked returns the payment that a link of one of the names leads to, or "". Its id
+// linked returns the id of the payment that a link of one of the rels leads to, or "". It
 // stands behind the last of the paths in the link.
 func linked(r *reader, doc document, rels []string, paths ...string) string {
 	count, problem := doc.length("resource.links")
@@ -220,8 +221,8 @@ func linked(r *reader, doc document, rels []string, paths ...string) string {
 	return ""
 }
 
-// disputes makes a donation of each disputed transaction, in the message's order, or
-// one of the dispute itself where it names no transaction.
+// disputes makes a donation of each disputed transaction, in the message's order, or one
+// donation of the dispute itself if it names no transaction.
 func disputes(r *reader, doc document) (Identified, error) {
 	const list = "resource.disputed_transactions"
 	count, problem := doc.length(list)
