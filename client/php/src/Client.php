@@ -19,21 +19,22 @@ use Noted\Exception\WrongAnswer;
  *         book($note->donationId, …);
  *     });
  *
- * Most programs need once() and nothing else: by hand it is done wrong. PayPal turns what
- * was posted into a donation and a message, and Receiver is the whole of it.
+ * Most programs need only once(). PayPal turns a posted body into a donation and a
+ * message; Receiver is the whole receiver.
  *
  * Errors. On an exception nothing is known of the donation: do not process it, and do not
- * take it for a duplicate. Every reason of the contract has a class in Noted\Exception;
- * Unavailable is the parent of all that another try may cure. WrongAnswer is an answer
- * about something else.
+ * take it for a duplicate. Every reason of the contract has a class in Noted\Exception.
+ * Unavailable is the parent of those that another try may cure. WrongAnswer is an answer
+ * about another donation.
  *
- * Retries. A call that is unavailable is made up to four times in all, within the
- * timeout, with a growing, jittered wait that is never shorter than what the server asks
- * for. That can neither double nor lose a donation, because every note bears a request
- * id, and a repeat gets the same answer again. Nothing else is repeated, and forget()
- * never is: its repeat would say that there is no such note.
+ * Retries. The client makes an unavailable call up to four times in all, within the
+ * timeout. The wait between two tries grows, is jittered, and is never shorter than the
+ * server asks for. Retries can neither double nor lose a donation: every note has a
+ * request id, and a repeat gets the same answer. The client repeats no call that failed
+ * otherwise, and it never repeats forget(), whose repeat would not find the note.
  *
- * The connection is kept as long as the client is, so make one client a process and not one a call.
+ * A client keeps its connection, so make one client for each process and not for each
+ * call.
  */
 final class Client
 {
@@ -43,8 +44,8 @@ final class Client
 
     private const MAX_HOLD = 900.0;
     /**
-     * In seconds: with less left no try is begun, whose timeout would say nothing of why
-     * the tries before it failed.
+     * In seconds. With less time left the client begins no try: its timeout would hide
+     * why the tries before it failed.
      */
     private const LEAST_TIME = 0.1;
     private const MAX_TRIES = 4; // of one call, the first included
@@ -88,16 +89,17 @@ final class Client
         $this->transport = new Transport($url, $token, $caFile, $plaintext);
     }
 
-    /** Makes an id for note(): random, since whoever knows it can make the receipt. */
+    /** Makes an id for note(): random, because the receipt can be made from it. */
     public static function requestId(): string
     {
         return bin2hex(random_bytes(16));
     }
 
     /**
-     * Runs the callable if this donation is the caller's to process, and sees to it that
-     * nobody else processes it: notes it with a hold, runs the callable on First, settles
-     * the note when that returns, and releases it when that throws.
+     * Runs the callable if this donation is the caller's to process, and keeps others
+     * from processing it meanwhile. It notes the donation with a hold, runs the callable
+     * on First, settles the note when the callable returns, and releases it when the
+     * callable throws.
      *
      *     returns or throws       what happened                                             tell PayPal
      *     First                   processed, and settled                                    200
@@ -111,20 +113,20 @@ final class Client
      *
      * InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull
      * would come every time: answer 200 and keep the message for a person.
-     * StoreUnsuitable lasts until the operator acts; nothing was noted, so answer 503.
+     * StoreUnsuitable lasts until the operator acts. Nothing was noted, so answer 503.
      *
-     * NotSettled comes of SettledByAnother when another attempt has processed the
-     * donation too, of HoldReleased or NoteNotFound when an operator intervened: PayPal's
-     * next try would be a duplicate, or double it, so answer 200 and tell a person. It
-     * comes of HoldLost when another is at it, and of Unavailable when the server was
-     * away for too long: PayPal's next try may be First again, under the same donation
-     * id, and settles it then.
+     * NotSettled comes from SettledByAnother when another attempt has processed the
+     * donation too, and from HoldReleased or NoteNotFound when an operator intervened.
+     * PayPal's next try would be a duplicate, or double the donation, so answer 200 and
+     * tell a person. It comes from HoldLost when another attempt is processing the
+     * donation, and from Unavailable when the server was away for too long. PayPal's next
+     * try may be First again, under the same donation id, and settles it then.
      *
      * A program that ends inside the callable (exit, a fatal error, max_execution_time)
-     * releases nothing; the hold runs out by itself, and the next message is First. The
-     * same goes for a release that fails: the callable's own exception is thrown all the
-     * same. A downstream that takes $note->donationId as its idempotency key, and refuses
-     * a $note->attempt below the last it saw, makes all of this harmless.
+     * releases nothing: the hold runs out by itself, and the next message is First. So it
+     * is when a release fails; once() throws the callable's exception even then. A
+     * downstream that takes $note->donationId as its idempotency key, and refuses a
+     * $note->attempt below the last it saw, makes all of this harmless.
      *
      * Work that may take longer than the hold calls $hold->extend() now and then; see Hold.
      *
@@ -159,8 +161,8 @@ final class Client
 
     /**
      * Decides whether the donation has been noted already, and notes it, in one step.
-     * With a hold, First comes with a receipt, and the caller must settle or release it:
-     * once() does that. Without one the note is final at once.
+     * With a hold, First comes with a receipt, which the caller must settle or release:
+     * once() does that. Without a hold the note is final at once.
      *
      * @param float $hold in seconds
      * @param string $requestId the same in every repeat of this call, across restarts too, and
@@ -197,8 +199,8 @@ final class Client
     }
 
     /**
-     * Decides as note() does, and notes nothing. It is for looking: between a look and a
-     * note another caller may come.
+     * Decides as note() does, and notes nothing. It is for looking: another caller may
+     * come between a look and a note.
      *
      * @throws NotedException
      */
@@ -218,8 +220,8 @@ final class Client
     }
 
     /**
-     * Makes the note of a receipt final. Twice is as good as once. SettledByAnother means
-     * that the donation has been processed twice.
+     * Makes the note of a receipt final. A repeat is safe. SettledByAnother means that
+     * the donation has been processed twice.
      *
      * @param string $reason for the server's audit, where a person settles by hand; a receiver
      *     gives none
@@ -245,8 +247,8 @@ final class Client
     }
 
     /**
-     * Makes a hold last until now plus $hold seconds, even one that has run out, as long
-     * as nobody has taken over.
+     * Makes a hold last until now plus $hold seconds. A hold that has run out can be
+     * extended until another attempt takes over.
      *
      * @throws NotedException
      */
@@ -301,7 +303,7 @@ final class Client
     }
 
     /**
-     * One page of list(), from a page's nextToken or, where that is empty, from the beginning.
+     * One page of list(): the first, or the one that a page's nextToken names.
      *
      * @throws NotedException
      */
@@ -336,7 +338,7 @@ final class Client
 
     /**
      * Undoes a note and returns it as it was: the next message of the donation is First.
-     * It is tried once: after Unavailable, look before asking again.
+     * It is tried once: after Unavailable, look before another try.
      *
      * @param string $reason why, for the server's log
      * @throws NotedException
@@ -357,8 +359,8 @@ final class Client
     }
 
     /**
-     * Refuses a note of another ledger or series than was asked about, or another than
-     * the one that is known.
+     * Refuses a note of another ledger or series than the request's, or another than the
+     * known note.
      */
     private static function check(
         string $act,
@@ -383,14 +385,14 @@ final class Client
         );
     }
 
-    /** Refuses an answer about another note than the one that is held. */
+    /** Refuses an answer about another note than the held one. */
     private static function checkSame(string $act, Note $known, Note $note): void
     {
         self::check($act, $known->donation->ledger, $known->donation->seriesId, $note, $known->donationId);
     }
 
     /**
-     * Makes one call, repeating it while it is unavailable.
+     * Makes one call, and repeats it while it is unavailable.
      *
      * @param array<string, mixed> $request
      * @return array<string, mixed>
@@ -403,7 +405,7 @@ final class Client
             try {
                 return $this->transport->post($act, $rpc, $request, $deadline - self::now());
             } catch (Unavailable $e) {
-                // A store that went back in time waits for a person, not for us.
+                // A store that has lost notes waits for a person, not for us.
                 if (
                     $e instanceof StoreWentBack ||
                     $try === self::MAX_TRIES ||
@@ -427,15 +429,15 @@ final class Client
     }
 
     /**
-     * Extends the hold of once(), trying until it would have run out; one that has run
-     * out already gets one try. Returns until when it lasts then.
+     * Extends the hold of once(), and tries until the hold would have run out. A hold
+     * that has run out gets one try. Returns until when the hold lasts.
      */
     private function extendBefore(NoteResponse $held, float $until): float
     {
         for ($try = 1;; $try++) {
             $asked = self::now();
             try {
-                // A try of its own that hangs must leave time for another.
+                // A try that hangs must leave time for another.
                 $timeout = min($this->timeout, max($this->hold / 6, 0.1));
                 $note = $this->extendWithin($held->receipt, $this->hold, $timeout);
                 self::checkSame('extending a hold', $held->note, $note);
@@ -449,8 +451,8 @@ final class Client
     }
 
     /**
-     * Settles, and does not give up at the first trouble: the work is done. It outwaits a
-     * server that is away, too busy or too slow.
+     * Settles, and does not give up at the first failure: the work is done. It waits for
+     * a server that is away, too busy or too slow.
      */
     private function settleForSure(NoteResponse $held): void
     {
@@ -474,14 +476,14 @@ final class Client
         try {
             $this->release($receipt, 'processing failed');
         } catch (\Throwable) {
-            // The callable's own exception is on its way and says more; the hold runs out
+            // The callable's exception is being thrown and says more; the hold runs out
             // by itself.
         }
     }
 
     /**
-     * Says whether the server has refused for good what was asked with a receipt, so that
-     * asking again would change nothing.
+     * Says whether the server has refused a receipt for good, so that another try would
+     * change nothing.
      */
     private static function refused(NotedException $e): bool
     {
@@ -493,8 +495,8 @@ final class Client
     }
 
     /**
-     * The wait after the given try: exponential, with the upper half left to chance so
-     * that callers do not come back in step. What the server asks for is a lower bound.
+     * The wait after the given try: exponential, with a random upper half so that callers
+     * do not come back in step. The server's RetryInfo is a lower bound.
      */
     private static function waitAfter(int $try, NotedException $e): float
     {
@@ -504,7 +506,10 @@ final class Client
         return $e->retryAfter !== null && $e->retryAfter > $wait ? $e->retryAfter * (1 + $chance / 4) : $wait;
     }
 
-    /** Waits, and returns false at once where the deadline would come before the wait is over. */
+    /**
+     * Waits, and returns false at once if the deadline would come before the wait is
+     * over.
+     */
     private static function sleep(float $wait, float $deadline): bool
     {
         if ($deadline - self::now() <= $wait) {

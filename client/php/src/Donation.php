@@ -5,16 +5,16 @@ declare(strict_types=1);
 namespace Noted;
 
 /**
- * One occurrence of an event in a series: what must be processed once. Only seriesId is
- * required; the more is given, the surer the decision.
+ * One occurrence of an event in a series: the thing that must be processed once. Only
+ * seriesId is required. Each further field makes the decision surer.
  */
 final class Donation
 {
     /**
      * When it happened, in the JSON form of a protobuf Timestamp, such as
      * "2021-03-08T17:05:01.250Z"; empty when unknown. It is text because PayPal may write
-     * more digits than a DateTimeImmutable holds, of which any makes one: new
-     * \DateTimeImmutable($donation->occurredAt).
+     * more digits than a DateTimeImmutable holds. new
+     * \DateTimeImmutable($donation->occurredAt) reads it.
      */
     public readonly string $occurredAt;
 
@@ -43,8 +43,7 @@ final class Donation
     }
 
     /**
-     * The same donation in the given ledger: what identifies a message cannot know the
-     * receiver's books.
+     * The same donation in the given ledger: only the receiver knows its ledgers.
      */
     public function inLedger(string $ledger): self
     {

@@ -6,8 +6,8 @@ namespace Noted;
 
 /**
  * Reads the details of an error: google.rpc.ErrorInfo, RetryInfo and BadRequest, which
- * the Connect protocol sends as protobuf in base64 (the readable form beside it is for
- * people, and not promised).
+ * the Connect protocol sends as protobuf in base64. The readable form beside it is for
+ * people, and not promised.
  *
  * @internal
  */
@@ -49,8 +49,8 @@ final class ErrorDetails
     }
 
     /**
-     * The fields of a protobuf message: by number, its values in their order; a varint as
-     * an int, all else as bytes. What is broken off ends it.
+     * The fields of a protobuf message: by number, the values in their order. A varint is
+     * an int, every other value bytes. A broken field ends the list.
      *
      * @return array<int, list<int|string>>
      */

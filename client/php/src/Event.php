@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Noted;
 
-/** What happened to a donation. The values are the contract's names. */
+/** The thing that happened to a donation. The values are the contract's names. */
 enum Event: string
 {
     /** Means a payment; only a request has it. */

@@ -7,7 +7,7 @@ namespace Noted;
 /** The rule that decided, strongest first. The values are the contract's names. */
 enum Evidence: string
 {
-    /** There is no note: only Existence has it. */
+    /** There is no note. Only Existence has it. */
     case None = 'EVIDENCE_UNSPECIFIED';
     case New = 'EVIDENCE_NEW';
     case SameRequest = 'EVIDENCE_SAME_REQUEST';

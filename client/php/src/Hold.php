@@ -7,12 +7,13 @@ namespace Noted;
 use Noted\Exception\NotedException;
 
 /**
- * The hold under which Client::once() runs its callable: until it runs out, nobody else
- * processes the donation.
+ * The hold under which Client::once() runs its callable: until it runs out, no other
+ * caller processes the donation.
  *
- * PHP has no threads, so nothing extends it by itself. Work that may take longer than a
- * third of the hold (60 s by default) calls extend() now and then, such as once per row;
- * work that cannot be interrupted needs a longer hold in the client's settings.
+ * PHP has no threads, so the library cannot extend it in the background. Work that may
+ * take longer than a third of the hold (60 s by default) calls extend() now and then,
+ * such as once for each row. Work that cannot do so needs a longer hold in the client's
+ * settings.
  */
 final class Hold
 {
@@ -29,8 +30,8 @@ final class Hold
     }
 
     /**
-     * How many seconds are surely left, by our own clock, which began before the
-     * server's. Not above 0: another may be processing the donation.
+     * How many seconds are surely left. The hold began earlier by our clock than by the
+     * server's. At 0 or below, another caller may be processing the donation.
      */
     public function left(): float
     {
@@ -38,13 +39,13 @@ final class Hold
     }
 
     /**
-     * Makes the hold last its full length from now. Cheap to call often: the server is
-     * asked only once a third of the hold is gone.
+     * Makes the hold last its full length from now. Cheap to call often: it asks the
+     * server only when a third of the hold is gone.
      *
-     * @throws NotedException where the hold is lost: HoldLost and the like when another has
-     *     taken over, Unavailable and the like when it has run out
-     *     because the server could not be asked in time. Stop the work, and let the exception out
-     *     of the callable.
+     * @throws NotedException if the hold is lost: HoldLost and its like when another
+     *     attempt has taken over, Unavailable and its like when the hold has run out
+     *     because the server could not be asked in time. Stop the work, and let the
+     *     exception out of the callable.
      */
     public function extend(): void
     {

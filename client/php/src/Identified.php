@@ -4,16 +4,17 @@ declare(strict_types=1);
 
 namespace Noted;
 
-/** What a message tells of: either pairs, or a reason in $skipped. */
+/** The donations that a message tells of: either pairs, or a reason in $skipped. */
 final class Identified
 {
     /**
      * @param list<Pair> $pairs one per donation, in the order of the message
-     * @param string $skipped why there is no donation in it, in a fixed sentence
-     * @param bool $unknown set with $skipped when the type or the status is not known: say it
-     *     loudly, it may have been a donation
+     * @param string $skipped why the message has no donation, in a fixed sentence
+     * @param bool $unknown set with $skipped when the type or the status is not known:
+     *     raise an alarm, it may have been a donation
      * @param string $type the txn_type or event_type, safe to be logged
-     * @param list<string> $warnings what was left out, each beginning with the field's name
+     * @param list<string> $warnings the fields that were left out, each beginning with
+     *                               the field's name
      */
     public function __construct(
         public readonly array $pairs = [],

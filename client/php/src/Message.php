@@ -11,8 +11,8 @@ namespace Noted;
 final class Message
 {
     /**
-     * When it first arrived, where it waited since, as in a queue: in the JSON form of a
-     * protobuf Timestamp, such as "2021-03-08T17:05:01.250Z"; empty for just now.
+     * When it first arrived, if it waited in a queue: in the JSON form of a protobuf
+     * Timestamp, such as "2021-03-08T17:05:01.250Z"; empty for now.
      */
     public readonly string $receivedAt;
 

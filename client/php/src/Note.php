@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Noted;
 
 /**
- * What Noted remembers of a donation. Times are text such as "2021-03-08T17:05:01.250Z",
- * by the store's clock; empty where there is none.
+ * Noted's memory of a donation. Times are text such as "2021-03-08T17:05:01.250Z", by the
+ * store's clock, or empty.
  */
 final class Note
 {

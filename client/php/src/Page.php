@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Noted;
 
 /**
- * One page of a listing: it may be short or empty and still not be the last, which has no
- * nextToken.
+ * One page of a listing. A page may be short or empty and still not be the last, which
+ * has no nextToken.
  */
 final class Page
 {

@@ -9,21 +9,21 @@ use Noted\PayPal\Ipn;
 use Noted\PayPal\Webhook;
 
 /**
- * Reads what PayPal sent, and says which donations it tells of.
+ * Reads PayPal's messages, and says which donations they tell of.
  *
- * Two pure functions. They ask nobody and verify nothing: verify first, because whoever
- * can have a forged message noted can have the genuine one suppressed. Look at warnings
- * too, and be loud about unknown: there PayPal said something that is not understood.
+ * Two pure functions. They make no call and verify nothing. Verify the message first: a
+ * forged message that is noted suppresses the genuine one. Look at warnings too, and
+ * raise an alarm for unknown: it may have been a donation.
  *
- * The same rules exist in Go and Python, print the same bytes and run the same cases.
- * They are written down in ../paypal/doc.go, with the reasons.
+ * The same rules exist in Go, Python and TypeScript. All print the same bytes and run the
+ * same cases. client/paypal/doc.go has the rules, with the reasons.
  */
 final class PayPal
 {
     /**
      * Reads the body of an IPN, exactly as it was posted: file_get_contents('php://input').
      *
-     * @throws Malformed where it cannot be read at all, or names no series
+     * @throws Malformed if it cannot be read, or names no series
      */
     public static function identifyIpn(string $body): Identified
     {
@@ -33,7 +33,7 @@ final class PayPal
     /**
      * Reads the body of a webhook event, exactly as it was posted.
      *
-     * @throws Malformed where it cannot be read at all, or names no series
+     * @throws Malformed if it cannot be read, or names no series
      */
     public static function identifyWebhook(string $body): Identified
     {

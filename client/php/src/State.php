@@ -9,7 +9,7 @@ enum State: string
 {
     /** Every state: only a listing asks for it. */
     case Any = 'STATE_UNSPECIFIED';
-    /** Somebody is processing the donation. */
+    /** A caller is processing the donation. */
     case Held = 'STATE_HELD';
     /** The hold was released or ran out: the next message of the donation is FIRST. */
     case Open = 'STATE_OPEN';

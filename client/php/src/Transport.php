@@ -7,14 +7,16 @@ namespace Noted;
 use Noted\Exception\NotedException;
 
 /**
- * Posts one call over the Connect protocol, unary and in JSON, on a connection that is
- * kept for the next one.
+ * Posts one call over the Connect protocol, unary and in JSON, and keeps the connection
+ * for the next call.
  *
  * @internal
  */
 final class Transport
 {
-    /** A page of a thousand notes of sixteen sightings stays below it. */
+    /**
+     * In bytes. A page of a thousand notes with sixteen sightings each stays below it.
+     */
     private const MAX_RESPONSE = 16 << 20;
 
     private readonly string $url;
@@ -68,7 +70,7 @@ final class Transport
         $this->curl = curl_init();
     }
 
-    /** Says whether a host surely is this machine. A form that it does not know is not. */
+    /** Says whether a host is surely this machine. An unknown form is not. */
     public static function isLoopback(string $host): bool
     {
         $host = trim($host, '[]');
@@ -79,8 +81,8 @@ final class Transport
     }
 
     /**
-     * What curl must be told of proxies: one of the environment is for the network, not
-     * for this machine. Elsewhere the environment's no_proxy counts.
+     * curl's options for proxies. A proxy of the environment is for the network, not for
+     * this machine. For other hosts the environment's no_proxy counts.
      *
      * @return array<int, string>
      */
@@ -92,7 +94,7 @@ final class Transport
     /**
      * Makes one call, once.
      *
-     * @param string $act what it is for, for the exception: "noting I-1"
+     * @param string $act for the exception, in the gerund: "noting I-1"
      * @param array<string, mixed> $request
      * @param float $timeout in seconds
      * @return array<string, mixed>
@@ -133,14 +135,15 @@ final class Transport
                 CURLOPT_NOSIGNAL => true,
                 CURLOPT_TCP_KEEPALIVE => 1,
                 CURLOPT_FOLLOWLOCATION => false,
-                // curl repeats by itself what a kept connection did not answer; where a
-                // repeat matters, it gets a new one.
+                // curl itself repeats a request that a kept connection did not answer. A
+                // call that must not be repeated gets a new connection.
                 CURLOPT_FRESH_CONNECT => $fresh,
                 CURLOPT_WRITEFUNCTION => static function ($curl, string $data) use (&$answer): int {
                     $answer .= $data;
                     return strlen($answer) > self::MAX_RESPONSE ? 0 : strlen($data);
                 },
-                // A folder without certificates, or the system's would count beside the file.
+                // A folder without certificates: otherwise the system's would count
+                // beside the file.
             ] +
                 ($this->caFile !== '' ? [CURLOPT_CAINFO => $this->caFile, CURLOPT_CAPATH => __DIR__] : []) +
                 self::proxying($this->host),
@@ -172,9 +175,9 @@ final class Transport
     }
 
     /**
-     * Asks for the token. Without one Noted cannot be asked, and another try may cure
-     * that; whatever else was thrown here would be taken for the trouble of whoever
-     * called, such as of the work that once() is settling.
+     * Asks for the token. A failure is Unavailable, because another try may cure it. Any
+     * other exception would be taken for the caller's own, such as for the failure of the
+     * work that once() is settling.
      */
     private static function renewed(\Closure $token, string $act): string
     {
@@ -204,8 +207,8 @@ final class Transport
     }
 
     /**
-     * Reads the JSON of an error. Anything else comes from something between, and is
-     * judged by its HTTP status as the Connect protocol has it.
+     * Reads the JSON of an error. Any other answer comes from a proxy on the way; its
+     * HTTP status decides, as in the Connect protocol.
      */
     private static function failed(string $act, int $status, mixed $error): NotedException
     {

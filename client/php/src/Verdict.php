@@ -11,6 +11,6 @@ enum Verdict: string
     case First = 'VERDICT_FIRST';
     /** No, it is done or was noted before. */
     case Duplicate = 'VERDICT_DUPLICATE';
-    /** Not now, somebody is processing it. */
+    /** Not now, another caller is processing it. */
     case Held = 'VERDICT_HELD';
 }

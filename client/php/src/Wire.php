@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Noted;
 
 /**
- * Turns what this library speaks of into the protobuf JSON form and back. A field that is
- * missing there is empty, as protobuf has it.
+ * Turns this library's objects into the protobuf JSON form and back. A missing field is
+ * empty, as in protobuf.
  *
  * @internal
  */
@@ -38,7 +38,7 @@ final class Wire
             ]);
     }
 
-    /** A Timestamp, from what a caller gives for one. */
+    /** A Timestamp, from a caller's time. */
     public static function time(string|\DateTimeInterface $time): string
     {
         if (is_string($time)) {
@@ -49,7 +49,7 @@ final class Wire
     }
 
     /**
-     * Leaves out what is empty: null, "" and 0, which protobuf does not tell from missing.
+     * Leaves out empty values: null, "" and 0, which protobuf does not tell from missing.
      *
      * @param array<string, mixed> $fields
      * @return array<string, mixed>
@@ -59,7 +59,7 @@ final class Wire
         return array_filter($fields, static fn(mixed $value): bool => $value !== null && $value !== '' && $value !== 0);
     }
 
-    /** A Duration, to the millisecond; null for none. */
+    /** A Duration, to the millisecond; null for 0. */
     public static function duration(float $seconds): ?string
     {
         return $seconds == 0 ? null : number_format($seconds, 3, '.', '') . 's';

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Noted\Exception;
 
-/** INTERNAL: a fault of the server, or of something between that answered in its place. */
+/** INTERNAL: a fault of the server, or of a proxy that answered in its place. */
 final class Internal extends NotedException
 {
 }

@@ -5,10 +5,10 @@ declare(strict_types=1);
 namespace Noted\Exception;
 
 /**
- * A body that cannot be read, or that names no series. The same bytes will never fare
- * better, so asking PayPal for them again is no use.
+ * A body that cannot be read, or that names no series. The same bytes fail each time, so
+ * do not let PayPal send them again.
  *
- * It is no NotedException, since Noted was not asked.
+ * It is not a NotedException, because no call was made.
  */
 final class Malformed extends \RuntimeException
 {

@@ -5,9 +5,9 @@ declare(strict_types=1);
 namespace Noted\Exception;
 
 /**
- * Client::once() only: the callable has run and succeeded, but its note could not be made
- * final. The donation IS processed. getPrevious() tells why, and reason, retryAfter and
- * violations are that one's:
+ * Only from Client::once(): the callable has run and succeeded, but its note could not be
+ * made final. The donation IS processed. getPrevious() tells why; reason, retryAfter and
+ * violations are that exception's:
  *
  *     SettledByAnother            another attempt has processed the donation too
  *     HoldLost                    another attempt is at it

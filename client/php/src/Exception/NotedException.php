@@ -12,8 +12,8 @@ use Noted\Violation;
  *
  * Every reason of the contract has a class of its own, named like the Go client's
  * sentinels. getCode() is the number of the gRPC code. An error without a reason, such as
- * one from a proxy between, is an Unavailable, DeadlineExceeded, Unauthenticated,
- * InvalidRequest or Internal where its code says so, and else of this class itself.
+ * a proxy's, is an Unavailable, DeadlineExceeded, Unauthenticated, InvalidRequest or
+ * Internal by its code, and otherwise of this class itself.
  */
 class NotedException extends \RuntimeException
 {
@@ -46,7 +46,7 @@ class NotedException extends \RuntimeException
         'INTERNAL' => Internal::class,
     ];
 
-    /** The codes that say enough without a reason. */
+    /** The classes of the codes, for an error without a reason. */
     private const STATUSES = [
         'unavailable' => Unavailable::class,
         'deadline_exceeded' => DeadlineExceeded::class,
@@ -76,15 +76,15 @@ class NotedException extends \RuntimeException
     ];
 
     /**
-     * @param string $act what was being done, such as "noting I-1"
+     * @param string $act the act that failed, such as "noting I-1"
      * @param string $status the name of the code, such as "unavailable"
-     * @param string $problem what the server said of it
+     * @param string $problem the server's sentence
      * @param string $reason the contract's, such as "RATE_LIMITED"; empty where the error did
      *     not come from Noted, such as a refused connection
-     * @param ?float $retryAfter how many seconds the server asks to wait; null where it asks
-     *     for nothing
-     * @param list<Violation> $violations the fields that were refused; none where the request
-     *     was not the trouble
+     * @param ?float $retryAfter how many seconds the server asks to wait; null if it does
+     *     not ask
+     * @param list<Violation> $violations the fields that were refused; empty if the
+     *     request was not at fault
      */
     final public function __construct(
         public readonly string $act,

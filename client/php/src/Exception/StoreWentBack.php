@@ -4,7 +4,10 @@ declare(strict_types=1);
 
 namespace Noted\Exception;
 
-/** STORE_WENT_BACK: the store has lost notes and waits for an operator. It is not asked again. */
+/**
+ * STORE_WENT_BACK: the store has lost notes and waits for an operator. The client does
+ * not try again.
+ */
 final class StoreWentBack extends Unavailable
 {
 }

@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Noted\Exception;
 
 /**
- * Another try may cure it: the server cannot be reached, or says UNAVAILABLE for
- * whichever reason. Never "not a duplicate".
+ * Another try may cure it: the server cannot be reached, or says UNAVAILABLE for any
+ * reason. It never means "not a duplicate".
  */
 class Unavailable extends NotedException
 {

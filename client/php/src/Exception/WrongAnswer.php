@@ -5,9 +5,9 @@ declare(strict_types=1);
 namespace Noted\Exception;
 
 /**
- * The answer is about another series, ledger or donation than was asked about: something
- * between the client and the server mixes answers up. Nothing is known, as with every
- * NotedException.
+ * The answer is about another series, ledger or donation than the request's: a program
+ * between client and server mixes answers up. As with every NotedException, nothing is
+ * known.
  */
 final class WrongAnswer extends NotedException
 {

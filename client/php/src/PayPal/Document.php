@@ -26,8 +26,8 @@ final class Document
 
     /**
      * Reads a body. Bytes above ASCII become 0x7f first: languages disagree about bad
-     * UTF-8, some refuse the whole body, and nothing that is read needs it. 0x7f is legal
-     * in a JSON string and illegal in an id.
+     * UTF-8, some refuse the whole body, and no field that is read needs it. 0x7f is
+     * legal in a JSON string and illegal in an id.
      */
     public static function parse(string $body): self
     {
@@ -41,8 +41,8 @@ final class Document
                 'nests deeper than ' . self::MAX_DEPTH . " levels; this is no event of PayPal's",
             );
         }
-        // PHP refuses two escapes that are legal JSON: a surrogate without its twin, and,
-        // at the start of a name, NUL.
+        // PHP refuses two escapes that are legal JSON: a lone surrogate, and NUL at the
+        // start of a name.
         $hex = '[0-9a-fA-F]{2}';
         $body = self::replaced(
             "/\\\\(?:u[dD][89abAB]$hex\\\\u[dD][c-fC-F]$hex|u[dD][89a-fA-F]$hex|u0000|.)/s",
@@ -52,16 +52,16 @@ final class Document
             },
             $body,
         );
-        // Decoded once as it is, for what counts is whether it is JSON; then with each
-        // number in quotes, since PHP would keep its value and not its spelling. To
-        // objects of stdClass, so that lists and objects differ.
+        // Decoded once as it is, to check that it is JSON. Then with each number in
+        // quotes, because PHP keeps a number's value and not its spelling. To objects of
+        // stdClass, so that lists and objects differ.
         self::decode($body);
         return new self(self::decode(self::quoted($body)));
     }
 
     /**
-     * Puts each number in quotes. It goes from string to string by itself: one regular
-     * expression over a long string meets PHP's limits.
+     * Puts each number in quotes. It walks from string to string: one regular expression
+     * over a long string exceeds PHP's limits.
      */
     private static function quoted(string $body): string
     {
@@ -80,7 +80,7 @@ final class Document
         return $result;
     }
 
-    /** Where what follows the string begins whose first quotation mark is at $i. */
+    /** The index behind the string whose first quotation mark is at $i. */
     private static function behindString(string $body, int $i): int
     {
         $end = strlen($body);
@@ -93,7 +93,7 @@ final class Document
     private static function decode(string $body): \stdClass
     {
         try {
-            // The depth is PHP's own count, which is not ours and must not be the one that refuses.
+            // PHP counts the depth in another way than we do, and must not refuse by it.
             $value = json_decode($body, false, 512, JSON_THROW_ON_ERROR);
         } catch (\JsonException $e) {
             throw new Malformed('body', self::NOT_JSON . ': ' . $e->getMessage());
@@ -108,7 +108,10 @@ final class Document
             throw new \RuntimeException('reading a webhook: ' . preg_last_error_msg() . '; raise pcre.backtrack_limit');
     }
 
-    /** How deep brackets outside strings nest. It need not be right about what is no JSON. */
+    /**
+     * How deep brackets outside strings nest. It need not be right about text that is not
+     * JSON.
+     */
     private static function depth(string $body): int
     {
         [$depth, $deepest, $end] = [0, 0, strlen($body)];
@@ -133,8 +136,8 @@ final class Document
     }
 
     /**
-     * Walks a path such as resource.links.0.href. Returns null for what is absent or
-     * null, and a problem where the path leads through something that has no such parts.
+     * Walks a path such as resource.links.0.href. Returns null for an absent or null
+     * value, and a problem if the path leads through a value without such parts.
      *
      * @return array{mixed, string}
      */
@@ -159,7 +162,7 @@ final class Document
     }
 
     /**
-     * The text at a path, and a problem where something else stands there.
+     * The text at a path, and a problem if the value is not text.
      *
      * @return array{string, string}
      */
@@ -174,8 +177,8 @@ final class Document
     }
 
     /**
-     * How many elements the array at a path has, none if it is absent, and a problem if
-     * something else stands there.
+     * How many elements the array at a path has: 0 if it is absent, and a problem if the
+     * value is not an array.
      *
      * @return array{int, string}
      */

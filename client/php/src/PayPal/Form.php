@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Noted\PayPal;
 
 /**
- * The fields of an IPN in the order of its body, as bytes: PayPal's charset field is
- * obeyed nowhere, since all that is read is ASCII.
+ * The fields of an IPN in the order of its body, as bytes. PayPal's charset field has no
+ * effect: all fields that are read are ASCII.
  *
  * @internal
  */
@@ -19,8 +19,8 @@ final class Form
 
     /**
      * Reads a body. It is not parse_str, which renames fields and keeps the last of a
-     * repeated name. PayPal adds resend=true when it sends a message again, so that field
-     * is dropped at once and can make no difference to anything.
+     * repeated name. PayPal adds resend=true when it sends a message again. The field is
+     * dropped here, so that no rule and no id depends on it.
      */
     public static function parse(string $body): self
     {
@@ -50,9 +50,9 @@ final class Form
     }
 
     /**
-     * The id that stands for the whole message, since an IPN has none (ipn_track_id is
-     * shared by different payments). It is over sorted, decoded fields: whoever parses a
-     * body and writes it out again gets the same one.
+     * The id that stands for the whole message, because an IPN has no id (different
+     * payments share an ipn_track_id). It is over sorted, decoded fields, so a body that
+     * was parsed and written again has the same id.
      */
     public function digest(): string
     {

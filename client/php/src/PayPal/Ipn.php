@@ -18,7 +18,7 @@ use Noted\Pair;
  */
 final class Ipn
 {
-    /** The txn_types that say by themselves what happened. */
+    /** The txn_types that alone decide the event. */
     private const TYPE_EVENTS = [
         'subscr_signup' => Event::Signup,
         'recurring_payment_profile_created' => Event::Signup,
@@ -38,8 +38,8 @@ final class Ipn
     ];
 
     /**
-     * The txn_types whose payment_status says what happened. Refunds and reversals have
-     * no type at all, which is the empty one.
+     * The txn_types whose payment_status decides the event. Refunds and reversals have no
+     * type: that is the empty one.
      */
     private const MONEY_TYPES = [
         '',
@@ -57,7 +57,7 @@ final class Ipn
         'invoice_payment',
     ];
 
-    /** Known, and tell of no donation: why. */
+    /** The known txn_types that tell of no donation, with the reason. */
     private const SKIPPED_TYPES = [
         'masspay' => 'masspay tells of payments made, not of a donation',
         'payout' => 'payout tells of payments made, not of a donation',
@@ -98,7 +98,6 @@ final class Ipn
         $type = $reader->text('txn_type');
         $found = (new self($reader))->donations($type);
         if ($found instanceof Identified) {
-            // skipped
             return new Identified([], $found->skipped, $found->unknown, Reader::sanitised($type), $reader->warnings());
         }
         $message = new Message('ipn', $form->digest());
@@ -107,7 +106,7 @@ final class Ipn
     }
 
     /**
-     * Decides what happened, and builds the donations; or says why there are none.
+     * Decides the event and builds the donations, or says why there is no donation.
      *
      * @return list<Donation>|Identified
      */
@@ -148,7 +147,7 @@ final class Ipn
             );
         }
         // PayPal calls a payment that leaves the account Completed too: the sign tells
-        // the direction. Taken for a donation, it would be thanked for.
+        // the direction. As a donation it would be thanked for.
         if (str_starts_with($this->reader->text('mc_gross'), '-') && $event === Event::Payment) {
             if ($this->reader->id('parent_txn_id') === '') {
                 return new Identified(skipped: 'money went out and no parent_txn_id says for what');
@@ -163,12 +162,12 @@ final class Ipn
         return new Identified(skipped: $reason, unknown: true);
     }
 
-    /** Fills in what an event of its kind can be known by. */
+    /** Fills in the fields by which an event of its kind is known. */
     private function donation(Event $event): Donation
     {
         [$candidates, $series] = match ($event) {
-            // Never its parent: a webhook often does not know it, and two partial refunds
-            // of one sum must not meet.
+            // Never its parent: the webhook often does not name it, and two partial
+            // refunds of one sum must not meet.
             Event::Refund => ['txn_id', $this->reader->id('txn_id')],
             Event::Reversal, Event::ReversalCanceled, Event::Adjustment => [
                 'parent_txn_id, txn_id',
@@ -187,7 +186,8 @@ final class Ipn
             case Event::Reactivation:
             case Event::Cancellation:
             case Event::Expiry:
-                // Never time_created: it is the series' birth, in every message of it.
+                // Never time_created: every message of the series has it, and it is when
+                // the series began.
                 return new Donation($series, $event);
             case Event::Dispute:
                 return new Donation($series, $event, transactionId: $this->reader->id('case_id'));
@@ -214,8 +214,8 @@ final class Ipn
     }
 
     /**
-     * Reads the first payment that hides in a profile's creation. No other message tells
-     * of it; in later ones the same field is only an echo.
+     * Reads the first payment in the message of a profile's creation. No other message
+     * tells of it; later ones only repeat the field.
      */
     private function initialPayment(string $series): ?Donation
     {

@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Noted\PayPal;
 
 /**
- * Looks at the fields of one message by the rules that both channels share, and collects
- * the warnings on the way.
+ * Reads the fields of one message by the rules that both channels share, and collects the
+ * warnings.
  *
  * @internal
  */
@@ -17,12 +17,13 @@ final class Reader
 
     /**
      * @var array<string, string> a field's name and what is wrong with it; a field warns
-     * once, so that three languages count the same
+     *     once, so that all languages count the same
      */
     private array $warnings = [];
 
     /**
-     * @param \Closure(string): array{string, string} $lookup returns a field's text as it is written, and a problem where something stands there that is no text
+     * @param \Closure(string): array{string, string} $lookup returns a field's text as it is
+     *     written, and a problem if the value is not text
      */
     public function __construct(private readonly \Closure $lookup)
     {
@@ -43,7 +44,7 @@ final class Reader
         return $lines;
     }
 
-    /** A field without the spaces around it, or "" for one that is absent or no text. */
+    /** A field without the spaces around it, or "" if it is absent or not text. */
     public function text(string $field): string
     {
         [$text, $problem] = ($this->lookup)($field);
@@ -54,7 +55,7 @@ final class Reader
         return trim($text, ' ');
     }
 
-    /** A field that can serve as an id in the contract, or "". */
+    /** A field that the contract takes as an id, or "". */
     public function id(string $field): string
     {
         $text = $this->text($field);
@@ -76,7 +77,10 @@ final class Reader
         return str_starts_with($id, 'B-') ? '' : $id;
     }
 
-    /** The first of the fields that is an id, or "". Those behind it are not looked at. */
+    /**
+     * The first of the fields that is an id, or "". It does not read the fields behind
+     * it.
+     */
     public function firstId(string ...$fields): string
     {
         foreach ($fields as $field) {
@@ -104,7 +108,7 @@ final class Reader
 
     /**
      * An amount without its sign, and its currency: both or neither, because Noted can
-     * compare neither without the other.
+     * compare neither alone.
      *
      * @return array{string, string}
      */
@@ -136,15 +140,15 @@ final class Reader
     }
 
     /**
-     * Makes text from a message harmless in a log line and in a skip reason: the same
-     * bytes in every language, and no escape in any.
+     * Makes text of a message harmless in a log line and in a skip reason: the same bytes
+     * in every language, without an escape.
      */
     public static function sanitised(string $text): string
     {
         return substr((string) preg_replace('/[^\x20-\x7e]|["\\\\]/', '?', $text), 0, 64);
     }
 
-    /** Is strtolower for A to Z alone: before PHP 8.2 that obeyed the locale. */
+    /** strtolower for A to Z alone: before PHP 8.2 strtolower depended on the locale. */
     public static function lower(string $text): string
     {
         return strtr($text, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz');

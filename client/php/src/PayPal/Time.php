@@ -5,9 +5,9 @@ declare(strict_types=1);
 namespace Noted\PayPal;
 
 /**
- * Reads the four spellings in which PayPal writes one moment: the two Pacific ones on
- * IPNs (the second, and the dot behind a month, come from its simulators), JavaScript's
- * on the other simulator's IPNs, ISO 8601 on webhooks. Each is accepted on both channels.
+ * Reads the four spellings in which PayPal writes a time. IPNs have the two Pacific ones;
+ * the second, and the dot behind a month, come from a simulator. JavaScript's comes from
+ * the other simulator. Webhooks have ISO 8601. Each is accepted on both channels.
  *
  * @internal
  */
@@ -45,12 +45,12 @@ final class Time
 
     /**
      * Returns the JSON form of a Timestamp, in UTC with 0, 3, 6 or 9 digits behind the
-     * second, or "" for what is no time.
+     * second, or "" if the text is not a time.
      *
-     * The label PST or PDT is taken for the offset it names, not for Pacific time on that
-     * date: in the hour that autumn repeats only the label tells the two apart. Years run
-     * from 1970 to 9998, so that no offset leaves what a Timestamp can hold. There are no
-     * leap seconds.
+     * The label PST or PDT means the offset that it names, not Pacific time on that date:
+     * in the hour that autumn repeats, only the label tells the two apart. Years run from
+     * 1970 to 9998, so that a Timestamp holds the time with any offset. There are no leap
+     * seconds.
      */
     public static function parse(string $text): string
     {

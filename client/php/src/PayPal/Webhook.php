@@ -19,8 +19,8 @@ use Noted\Pair;
 final class Webhook
 {
     /**
-     * The events of a series itself. There is no money in them: what they repeat of the
-     * last payment is told by a sale's own event.
+     * The events of a series itself. They hold no money: the event of a sale tells of the
+     * last payment that they repeat.
      */
     private const STATE_EVENTS = [
         'billing.subscription.created' => Event::Signup, // of a v1 agreement only
@@ -34,8 +34,8 @@ final class Webhook
     ];
 
     /**
-     * The event types, by how they begin, that are known to tell of no donation, and what
-     * they tell of.
+     * The known event types that tell of no donation, by their beginning, and what they
+     * tell of.
      */
     private const NO_DONATION = [
         'checkout.order.' => 'an order, not of money',
@@ -68,7 +68,6 @@ final class Webhook
         }
         $found = (new self($document, $reader))->donations($type, Reader::lower($type));
         if ($found instanceof Identified) {
-            // skipped
             return new Identified([], $found->skipped, $found->unknown, Reader::sanitised($type), $reader->warnings());
         }
         $message = new Message('webhook', $reader->id('id'));
@@ -142,7 +141,7 @@ final class Webhook
         return new Identified(skipped: 'event_type ' . Reader::sanitised($type) . ' is not known', unknown: true);
     }
 
-    /** The series, or an error naming the fields that should have named it. */
+    /** The series, or an error that names the fields in which it should stand. */
     private static function named(string $series, string $candidates): string
     {
         return $series !== ''
@@ -152,7 +151,7 @@ final class Webhook
 
     /**
      * A donation of an event that moves money. Its time is the resource's: the event's
-     * own can lag by hours, and an IPN knows nothing of it.
+     * own time can lag by hours, and no IPN has it.
      */
     private function money(Event $event, string $series, string $transaction, string $candidates): Donation
     {
@@ -163,8 +162,9 @@ final class Webhook
 
     /**
      * A donation of a payment's reversal. A resource that names no parent, or itself, may
-     * be the payment: reports differ. As a series either will do. But the payment's id
-     * would contradict the IPN's, and its time can lie months back.
+     * be the payment: reports differ. Its id serves as a series in either case. As a
+     * transaction id, the payment's would contradict the IPN's, and its time can lie
+     * months back.
      */
     private function reversal(string $parent, string $candidates): Donation
     {
@@ -189,9 +189,9 @@ final class Webhook
     }
 
     /**
-     * Tells a payment from one that is pending or failed. The name of the event is not enough:
-     * PayPal sends COMPLETED for sales still pending. A payment stays one when its state becomes
-     * refunded or reversed: the money came.
+     * Tells whether a payment is completed, pending or failed. The name of the event is
+     * not enough: PayPal sends COMPLETED for sales that are still pending. A payment
+     * remains a payment when its state becomes refunded or reversed: the money came.
      */
     private function paymentEvent(string $kind): Event
     {
@@ -213,7 +213,7 @@ final class Webhook
 
     /**
      * Tells a subscription of today's API, which is created before the donor agrees to
-     * it, from an agreement of the first one.
+     * it, from an agreement of the first API.
      */
     private function isVersion2(): bool
     {
@@ -223,8 +223,8 @@ final class Webhook
     }
 
     /**
-     * The payment that a link of one of the names leads to, or "". Its id stands behind the last of
-     * the paths in the link.
+     * The id of the payment that a link of one of the rels leads to, or "". It stands
+     * behind the last of the paths in the link.
      *
      * @param list<string> $rels
      */
@@ -260,8 +260,8 @@ final class Webhook
     }
 
     /**
-     * A donation of each disputed transaction, in the message's order, or one of the dispute itself
-     * where it names no transaction.
+     * A donation of each disputed transaction, in the message's order, or one donation of
+     * the dispute itself if it names no transaction.
      *
      * @return list<Donation>
      */

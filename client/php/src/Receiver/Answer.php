@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Noted\Receiver;
 
-/** What PayPal is answered. It wants nothing but the status; a person reads the rest. */
+/** The answer to PayPal. PayPal reads only the status; a person reads the rest. */
 final class Answer
 {
     /** @param array<string, string> $headers */

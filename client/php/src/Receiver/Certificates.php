@@ -5,9 +5,9 @@ declare(strict_types=1);
 namespace Noted\Receiver;
 
 /**
- * Fetches and keeps what webhooks are signed with. Name, chain and dates are judged at
- * every use, so a kept certificate ends with its dates, and a file that somebody else has
- * put into the folder is worth nothing.
+ * Fetches and keeps the certificates that webhooks are signed with. It checks name, chain
+ * and dates at every use, so a kept certificate ends with its dates, and a file that
+ * another user has put into the folder has no effect.
  *
  * @internal
  */
@@ -22,17 +22,23 @@ final class Certificates
         'messageverificationcerts.sandbox.paypal.com' => true,
     ];
 
-    /** PayPal uses one or two at a time; only trusted ones are kept, and the oldest goes first. */
+    /**
+     * PayPal uses one or two at a time. Only trusted certificates are kept, and the
+     * oldest goes first.
+     */
     private const MAX_KEPT = 16;
-    /** At a time, by all processes that share the folder; forged messages can cause no more. */
+    /**
+     * Of all processes that share the folder, at a time. Forged messages cannot cause
+     * more.
+     */
     private const MAX_FETCHES = 8;
     /**
-     * In seconds, for another process that is fetching. Longer, and a host that hangs
-     * would hold every process of a web server.
+     * In seconds, for another process that is fetching. With a longer wait, a host that
+     * hangs would hold every process of a web server.
      */
     private const WAIT = 1.0;
 
-    /** Empty where there is none: then each message fetches. */
+    /** Empty without a folder: then each message fetches. */
     private readonly string $folder;
 
     /**
@@ -55,9 +61,9 @@ final class Certificates
     }
 
     /**
-     * A folder whose name everybody knows, below one that everybody may write to: another
-     * user of this machine could have made it, to hold our locks, or a link in its place,
-     * to have us remove what that leads to. So it counts only where it is ours alone.
+     * A folder of a known name, in a folder that every user may write to. Another user of
+     * this machine could have made it, to hold our locks, or a link in its place, to let
+     * us remove files elsewhere. So it counts only if it belongs to us alone.
      */
     private static function folderOfOurs(): string
     {
@@ -81,8 +87,8 @@ final class Certificates
     }
 
     /**
-     * The certificate at a URL in PEM, if PayPal may serve it there and it is PayPal's at
-     * that time; and whether it is the sandbox's.
+     * The certificate at a URL in PEM, if the host is PayPal's and the certificate is
+     * PayPal's at that time; and whether it is the sandbox's.
      *
      * @return array{string, bool}
      */
@@ -99,10 +105,9 @@ final class Certificates
     }
 
     /**
-     * Https, on a host of the list, and nothing in the URL that could make another reader
-     * see another host. It is returned in the one way to write it that leads to the same
-     * certificate: no empty part, and none that begins with a dot, since those are taken
-     * out before the host is asked.
+     * Https, on a host of the list, without a part of the URL by which another reader
+     * could see another host. It returns the one spelling of the URL: no part is empty or
+     * begins with a dot, because curl takes such parts out before it asks the host.
      */
     private function allowed(string $url): ?string
     {
@@ -121,7 +126,8 @@ final class Certificates
     }
 
     /**
-     * What a file holds, or null where there is none, or it has ended, or is not ours.
+     * The certificate in a file, or null if there is no file, or its certificate is out
+     * of date or not PayPal's.
      *
      * @return ?array{string, bool}
      */
@@ -135,8 +141,8 @@ final class Certificates
     }
 
     /**
-     * Fetches a certificate, one process at a time: when a thousand messages come at
-     * once, PayPal is asked once.
+     * Fetches a certificate, one process at a time: a thousand messages at once cause one
+     * request to PayPal.
      *
      * @return array{string, bool}
      */
@@ -159,7 +165,7 @@ final class Certificates
     }
 
     /**
-     * Fetches a certificate, and keeps it where it is trusted.
+     * Fetches a certificate, and keeps it if it is trusted.
      *
      * @return array{string, bool}
      */
@@ -188,8 +194,9 @@ final class Certificates
     }
 
     /**
-     * Removes the oldest certificates where there are too many, and what a process that
-     * was killed has left behind. Whoever reads one meanwhile fetches it.
+     * Removes the oldest certificates if there are too many, and files that a killed
+     * process has left behind. A process that needs a removed certificate fetches it
+     * again.
      */
     private function thin(): void
     {
@@ -210,7 +217,7 @@ final class Certificates
 
     private function download(string $url): string
     {
-        // The host is known by the system's certificates, or by one of ours.
+        // The host's certificate is signed by the system's, or by one of ours.
         foreach ($this->caFile === '' ? [[]] : [[], [CURLOPT_CAINFO => $this->caFile]] as $options) {
             try {
                 [$status, $pem] = Http::ask($url, null, [], $this->timeout, $options);
@@ -235,7 +242,7 @@ final class Certificates
     }
 
     /**
-     * Checks name, dates and chain of the first certificate in a file; those behind it
+     * Checks name, dates and chain of the first certificate in a file. The ones behind it
      * may be its issuers.
      *
      * @return array{string, bool}
@@ -244,10 +251,10 @@ final class Certificates
     {
         $pem = (string) @file_get_contents($file); // another may have removed it
         $test = self::isPayPals($pem, $now) ?? throw self::untrusted();
-        // The system's certificates are what OpenSSL knows by itself, unless it is told of any.
+        // OpenSSL knows the system's certificates only if it is told of no others.
         $trusted = $this->caFile === '' ? [] : [...self::systemCertificates(), $this->caFile];
-        // It is a server's certificate by its issue and signs messages by its use: the
-        // name says whose it is.
+        // It was issued as a server's certificate and is used to sign messages, so its
+        // purpose does not count. The name says whose it is.
         if (openssl_x509_checkpurpose($pem, X509_PURPOSE_ANY, $trusted, $file) !== true) {
             throw self::untrusted();
         }
@@ -255,8 +262,8 @@ final class Certificates
     }
 
     /**
-     * Whether a certificate in PEM bears PayPal's name and is of that time: null if not,
-     * else whether it is the sandbox's. It says nothing of its chain.
+     * Whether a certificate in PEM has PayPal's name and is valid at that time: null if
+     * not, else whether it is the sandbox's. It does not check the chain.
      */
     public static function isPayPals(string $pem, float $now): ?bool
     {
@@ -269,8 +276,8 @@ final class Certificates
             return null;
         }
         $text = strtolower((string) ($certificate['extensions']['subjectAltName'] ?? ''));
-        // PHP makes one text of them, in which a URI or an address can read like another
-        // name. PayPal's has none.
+        // PHP joins the names to one text, in which a URI or an address can read like
+        // another name. PayPal's certificates have neither.
         if (preg_match('/^dns:[a-z0-9.*-]+(, dns:[a-z0-9.*-]+)*$/D', $text) !== 1) {
             return null;
         }

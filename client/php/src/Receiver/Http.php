@@ -13,12 +13,12 @@ use Noted\Transport;
  */
 final class Http
 {
-    /** No answer that is waited for is longer. */
+    /** In bytes. No expected answer is longer. */
     private const MAX_ANSWER = 64 << 10;
 
     /**
-     * Says whether nobody between can read or change what goes to a URL: https, or this
-     * machine.
+     * Says whether no one on the way can read or change a request to a URL: https, or
+     * this machine.
      */
     public static function isConfidential(string $url): bool
     {
@@ -29,10 +29,10 @@ final class Http
     }
 
     /**
-     * Makes one request, without following redirects. Throws a RuntimeException that says
-     * why there is no answer.
+     * Makes one request, and follows no redirect. Throws a RuntimeException that says why
+     * there is no answer.
      *
-     * @param ?string $body posted where it is given
+     * @param ?string $body posted unless it is null
      * @param list<string> $headers
      * @param array<int, mixed> $options of curl
      * @return array{int, string} status and body

@@ -7,8 +7,8 @@ namespace Noted\Receiver;
 use Noted\PayPal\Form;
 
 /**
- * Asks PayPal whether it has sent an IPN: posts the bytes back, and PayPal says VERIFIED
- * or INVALID.
+ * Asks PayPal whether it has sent an IPN: it posts the bytes back, and PayPal answers
+ * VERIFIED or INVALID.
  */
 final class IpnPostBack implements Verifier
 {
@@ -30,8 +30,8 @@ final class IpnPostBack implements Verifier
     }
 
     /**
-     * Says whether an IPN claims to be a test. It is believed only as far as it harms
-     * nobody: a genuine one is verified by the sandbox then.
+     * Says whether an IPN claims to be a test. The claim only chooses who verifies it:
+     * the sandbox verifies a test.
      */
     public static function isTest(string $body): bool
     {
@@ -39,17 +39,17 @@ final class IpnPostBack implements Verifier
     }
 
     /**
-     * Only PayPal's two words count, with 200: an error page, a redirect or silence says
-     * nothing, and PayPal comes again. INVALID is a refusal for good, although PayPal is
-     * known to say it now and then of a genuine one: that comes again too.
+     * Only PayPal's two words count, with 200. An error page, a redirect or silence
+     * decides nothing, and PayPal comes again. INVALID is a refusal for good. PayPal is
+     * known to answer it to a genuine message now and then: that message comes again too.
      */
     public function verify(array $headers, string $body): bool
     {
         $test = self::isTest($body);
         $url = $this->url !== '' ? $this->url : ($test ? self::SANDBOX_URL : self::URL);
         try {
-            // The order, the percent signs and the charset must be PayPal's own: nothing
-            // is decoded in between.
+            // The order, the percent signs and the charset must be PayPal's own, so the
+            // body is never decoded on the way.
             $type = 'Content-Type: application/x-www-form-urlencoded';
             [$status, $answer] = Http::ask($url, 'cmd=_notify-validate&' . $body, [$type], $this->timeout);
             $why = $status === 200 ? 'it said neither VERIFIED nor INVALID' : "it answered with HTTP status $status";

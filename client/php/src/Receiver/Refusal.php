@@ -6,7 +6,7 @@ namespace Noted\Receiver;
 
 /**
  * Every answer to PayPal but 200. Its message says what is wrong and what to do about it,
- * and holds nothing of PayPal's message.
+ * and repeats no part of PayPal's message.
  */
 final class Refusal extends \RuntimeException
 {

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Noted\Receiver;
 
-/** What PayPal's headers say of one delivery of a webhook. */
+/** The headers of one delivery of a webhook. */
 final class Transmission
 {
     /** How many seconds PayPal's clock may be ahead of ours. */
@@ -20,9 +20,9 @@ final class Transmission
     }
 
     /**
-     * Reads the headers of a delivery, which must be one of the last days: only a
-     * checksum binds the body to the signature, so an old transmission could be made to
-     * carry another body. What PayPal sends again within its three days is young enough.
+     * Reads the headers of a delivery, which must be of the last days: only a checksum
+     * binds the body to the signature, so another body could be made for an old
+     * transmission. PayPal sends a webhook again for three days, which is recent enough.
      *
      * @param array<string, string> $headers by their names in lower case
      * @param float $maxAge in seconds
@@ -41,7 +41,7 @@ final class Transmission
         }
         $transmission = new self($values[0], $values[1], $values[2], $values[3], $values[4]);
         if (str_contains($transmission->id, '|')) {
-            // it could shift the parts of the text that is signed
+            // it could shift the parts of the signed text
             throw self::refused('the transmission id holds a |');
         }
         $pattern = '/^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$/D';

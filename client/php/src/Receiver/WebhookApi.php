@@ -8,8 +8,8 @@ use Noted\Exception\Malformed;
 use Noted\PayPal\Document;
 
 /**
- * Verifies webhooks by asking PayPal's API: two requests for each, but no extension
- * beside curl. PayPal cannot verify its webhook simulator's messages this way.
+ * Asks PayPal's API to verify webhooks: two requests for each, but no extension beside
+ * curl. PayPal's API cannot verify messages of its webhook simulator.
  */
 final class WebhookApi implements Verifier
 {
@@ -18,7 +18,7 @@ final class WebhookApi implements Verifier
     private readonly bool $test;
 
     /**
-     * @param string $webhookId what PayPal's dashboard shows for the webhook
+     * @param string $webhookId the webhook's id in PayPal's dashboard
      * @param string $clientId of the REST app that the webhook belongs to
      * @param string $secret of that app
      * @param string $url the API; for sandbox messages https://api-m.sandbox.paypal.com
@@ -47,9 +47,9 @@ final class WebhookApi implements Verifier
     }
 
     /**
-     * Asks with the body as it came: parsed and written again, genuine ones fail. It is
-     * embedded in JSON, so it must be one whole JSON object: else a body could end early
-     * and bring its own webhook_id.
+     * Sends the body as it came: a genuine body that was parsed and written again fails.
+     * It is embedded in JSON, so it must be one whole JSON object. Otherwise a body could
+     * end early and bring its own webhook_id.
      */
     public function verify(array $headers, string $body): bool
     {

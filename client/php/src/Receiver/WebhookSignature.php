@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace Noted\Receiver;
 
 /**
- * Verifies webhooks by their signature, without asking PayPal for more than its
- * certificate. Needs PHP's openssl extension; WebhookApi does not.
+ * Verifies webhooks by their signature, and asks PayPal only for its certificate. Needs
+ * PHP's openssl extension; WebhookApi does not.
  */
 final class WebhookSignature implements Verifier
 {
@@ -23,7 +23,7 @@ final class WebhookSignature implements Verifier
     private readonly Certificates $certificates;
 
     /**
-     * @param string $webhookId what PayPal's dashboard shows for the webhook; the signature
+     * @param string $webhookId the webhook's id in PayPal's dashboard; the signature
      *     covers it
      * @param list<string> $certHosts that a certificate may be fetched from, as host or host:port
      * @param string $caFile PEM certificates to trust beside the system's; empty for none
@@ -54,7 +54,7 @@ final class WebhookSignature implements Verifier
         $this->certificates = new Certificates($certHosts, $caFile, $folder, $timeout);
     }
 
-    /** Says whether this PHP can. */
+    /** Says whether this PHP has the openssl extension. */
     public static function isPossible(): bool
     {
         return extension_loaded('openssl');
@@ -69,7 +69,7 @@ final class WebhookSignature implements Verifier
         }
         [$pem, $test] = $this->certificates->trusted($transmission->certUrl, $now);
         if (!self::isSigned($transmission, $this->webhookId, $body, $pem)) {
-            // Which part was wrong is not said: whoever tries to forge one need not know.
+            // The answer does not say which part was wrong: that would help a forger.
             throw new Refusal(
                 400,
                 'invalid',
@@ -80,8 +80,8 @@ final class WebhookSignature implements Verifier
     }
 
     /**
-     * Checks the signature over id, time, our webhook id and the checksum of the body, by
-     * a certificate that is trusted already.
+     * Checks the signature over id, time, our webhook id and the checksum of the body,
+     * with a trusted certificate.
      */
     public static function isSigned(Transmission $transmission, string $webhookId, string $body, string $pem): bool
     {
