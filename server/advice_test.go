@@ -12,8 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// A store whose clock jumps is told of, and one that is more than a minute off is not
-// relied on.
+// The log tells of a store whose clock jumps. A store whose clock is more than a minute
+// off makes the server not ready.
 func TestClockJumps(t *testing.T) {
 	clock, err := embedded.Start()
 	if err != nil {

@@ -15,8 +15,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
 
-// A connection that has become old is asked to go, and its caller, who comes by another,
-// notices nothing.
+// The server asks an old connection to go. Its caller opens another and notices nothing.
 func TestConnectionAge(t *testing.T) {
 	store, err := embedded.Start()
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// blackhole makes connections to a port of this machine neither come about nor fail, as
-// packets that are dropped on the way do, until it is ended.
+// blackhole makes connections to a port of this machine hang, as dropped packets do,
+// until its end is called.
 func blackhole(t *testing.T, port int) (end func()) {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -55,9 +55,8 @@ func blackhole(t *testing.T, port int) (end func()) {
 	})
 }
 
-// A server whose Redis cannot be reached at the start lives, is not ready, and says so to
-// every caller at once, not only after each has waited for a connection; it becomes ready
-// by itself.
+// A server whose Redis cannot be reached at the start lives and is not ready. It says so
+// to every caller at once: no caller waits for a connection. It becomes ready by itself.
 func TestStartWithoutRedis(t *testing.T) {
 	redis := redistest.Start(t)
 	redis.Stop()
@@ -120,9 +119,9 @@ func TestStartWithoutRedis(t *testing.T) {
 	}
 }
 
-// A Redis that has died before it was asked has noted nothing, and the caller is told
-// just that: the first one, who finds connections that were good a moment ago, as well as
-// those whom the breaker keeps from asking.
+// A Redis that died before it was asked has noted nothing, and the answer says just that:
+// to the first caller, who finds connections that were good a moment ago, and to those
+// whom the breaker refuses.
 func TestRedisDiesBeforeItIsAsked(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
@@ -167,9 +166,9 @@ func TestRedisDiesBeforeItIsAsked(t *testing.T) {
 	}
 }
 
-// Who lost the reply and asks anew under another request id is not FIRST while the lost
-// one may be at work: with a hold it is HELD until that runs out, and then FIRST; without
-// one it is DUPLICATE, which is why every receiver should hold.
+// A caller that lost the reply and asks under another request id is not FIRST while the
+// lost request may be at work. With a hold it is HELD until the hold runs out, and then
+// FIRST. Without a hold it is DUPLICATE, so every receiver should hold.
 func TestReplyLostAndAskedAnew(t *testing.T) {
 	redis := redistest.Start(t)
 	var cut atomic.Value // of the series whose reply is to be lost
@@ -222,9 +221,9 @@ func TestReplyLostAndAskedAnew(t *testing.T) {
 	}
 }
 
-// With a Redis that takes 50 to 500 ms for each answer callers are answered by their
-// deadline, those beyond what the server takes are refused at once with when to come
-// again, and no donation is FIRST for two.
+// With a Redis that takes 50 to 500 ms for each answer, callers are answered by their
+// deadline. Callers beyond the limit are refused at once, with a time to come again. No
+// donation is FIRST for two.
 func TestSlowRedis(t *testing.T) {
 	const takes, callers, each = 8, 60, 6
 	redis := redistest.Start(t)

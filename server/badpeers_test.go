@@ -24,8 +24,8 @@ import (
 	"github.com/donation-dedupe/noted/server"
 )
 
-// memory is how much of it this process has in use that it cannot give back: the test's
-// own part among it, so bounds are generous.
+// memory is how much memory this process has in use after a collection. The test's own
+// part is in it, so bounds are generous.
 func memory() uint64 {
 	samples := []metrics.Sample{
 		{Name: "/memory/classes/heap/objects:bytes"},
@@ -35,8 +35,8 @@ func memory() uint64 {
 	return samples[0].Value.Uint64() + samples[1].Value.Uint64()
 }
 
-// watched runs a peer's misbehaviour while an honest caller notes; each of its calls must
-// be answered. It gives the memory that is held beyond what was before, and fails where
+// watched runs a peer's misbehaviour while an honest caller notes, each of whose calls
+// must be answered. It returns how much more memory is held than before, and fails if
 // much more was in use meanwhile.
 func (s configuredServer) watched(t *testing.T, misbehave func()) (held uint64) {
 	t.Helper()
@@ -267,8 +267,7 @@ func TestBadPeers(t *testing.T) {
 	)
 }
 
-// Two thousand connections on which nobody asks take a bounded memory each, and others
-// are served beside them.
+// Two thousand idle connections take a bounded memory each, and other callers are served.
 func TestIdleConnections(t *testing.T) {
 	const many = 2000
 	s := startConfigured(t, func(c *server.Config) { c.MaxConnectionsPerAddress = many + 100 })
@@ -295,8 +294,8 @@ func TestIdleConnections(t *testing.T) {
 	eventually(t, 20*time.Second, "their places are free", func() bool { return s.metric(t, "noted_connections") <= 1 })
 }
 
-// A reader of a stream who does not read is not read from either, and takes a bounded
-// memory.
+// The server does not read from a stream whose caller does not read, and such a caller
+// takes a bounded memory.
 func TestSlowReader(t *testing.T) {
 	s := startConfigured(t, func(c *server.Config) {})
 	held := s.watched(t, func() {
@@ -341,7 +340,7 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// What a caller may wrongly put into headers does not hurt.
+// Wrong headers do no harm.
 func TestStrangeMetadata(t *testing.T) {
 	s := startConfigured(t, func(c *server.Config) {})
 	c := s.as(t, nil, "")

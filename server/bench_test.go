@@ -17,9 +17,9 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// BenchmarkService measures calls a second of the whole: load generator, server and a
-// real Redis on one machine, callers on four connections. "empty" is a call that does
-// nothing, what gRPC alone costs; compare within one run only.
+// BenchmarkService measures calls a second with load generator, server and a real Redis
+// on one machine, and callers on four connections. "empty" is a call that does nothing:
+// the cost of gRPC alone. Compare within one run only.
 //
 //	go test -run '^$' -bench Service -benchtime 100000x ./server
 func BenchmarkService(b *testing.B) {
@@ -77,8 +77,8 @@ func connections(b *testing.B, addr string, n int) []*grpc.ClientConn {
 	return conns
 }
 
-// parallel makes b.N calls from so many callers at once; each is told its number, so that
-// it keeps to one connection.
+// parallel makes b.N calls from so many callers at once. Each gets its number, so that it
+// keeps to one connection.
 func parallel(b *testing.B, callers int, call func(caller int) error) {
 	var left, failed atomic.Int64
 	left.Store(int64(b.N))

@@ -17,9 +17,9 @@ import (
 
 var storeUnavailable = told{code: codes.Unavailable, reason: "noted.v1/STORE_UNAVAILABLE", retry: true}
 
-// A store that freezes is soon not asked any more: callers are told at once, by the unary
-// calls and the stream alike. What they were refused was never asked, so once the store
-// is back each donation is still FIRST for somebody.
+// The server soon stops asking a frozen store: it refuses callers at once, in unary calls
+// and on the stream. The store never saw a refused request, so after its return each
+// donation is still FIRST for one caller.
 func TestBreaker(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), 300*time.Millisecond })
@@ -37,7 +37,7 @@ func TestBreaker(t *testing.T) {
 		c.NoteDonation(t.Context(), series("I-trip"))
 		return s.metric(t, "noted_store_breaker_open") == 1
 	})
-	// Until now the store was asked; what comes now is not, but for a trial now and then.
+	// From now on the store is asked only for a trial now and then.
 	refused := s.metric(t, "noted_store_not_asked_total")
 	calls := map[string]func(ctx context.Context) error{
 		"NoteDonation": func(ctx context.Context) error { _, err := c.NoteDonation(ctx, series("I-1")); return err },
@@ -73,7 +73,7 @@ func TestBreaker(t *testing.T) {
 		},
 	}
 	for name, call := range calls {
-		// A trial waits for its deadline; the next call is told at once.
+		// A trial waits for its deadline; the next call is refused at once.
 		eventually(
 			t,
 			10*time.Second,
@@ -118,9 +118,9 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
-// With a store that is dead and a hundred callers that come again and again, almost none
-// of them reaches it, although every one is answered; and the one that finds it back
-// opens the door for all.
+// With a dead store and a hundred callers that come again and again, almost no call
+// reaches the store, and every call is answered. The first call that finds the store back
+// opens the way for all.
 func TestBreakerKeepsCallersFromADeadStore(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
@@ -164,8 +164,8 @@ func TestBreakerKeepsCallersFromADeadStore(t *testing.T) {
 	}
 }
 
-// A Redis that replies is not dead, whatever it replies: one that takes no writes still
-// knows its duplicates.
+// A Redis that replies is not dead, whatever it replies: without writes it still knows
+// its duplicates.
 func TestBreakerLeavesARefusingStoreAlone(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
@@ -192,7 +192,7 @@ func TestBreakerLeavesARefusingStoreAlone(t *testing.T) {
 	}
 }
 
-// A caller who leaves no time is no reason to take the store for dead.
+// A caller's short deadline does not make the store count as dead.
 func TestImpatientCallersDoNotOpenTheBreaker(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), 3*time.Millisecond })
@@ -207,8 +207,8 @@ func TestImpatientCallersDoNotOpenTheBreaker(t *testing.T) {
 	}
 }
 
-// BenchmarkDeadStore times an answer while the store is dead, client and network among
-// it.
+// BenchmarkDeadStore times an answer while the store is dead, client and network
+// included.
 //
 //	go test -run '^$' -bench DeadStore -benchtime 10000x ./server
 func BenchmarkDeadStore(b *testing.B) {

@@ -45,7 +45,7 @@ func withRights(t *testing.T) configuredServer {
 	return startConfigured(t, func(c *server.Config) { c.Callers, c.HTTPListen = path, "127.0.0.1:0" })
 }
 
-// Each caller may do what it was granted, and nothing else, by either door.
+// Each caller may make only the calls that it has rights for, by either door.
 func TestRights(t *testing.T) {
 	s := withRights(t)
 	operator := s.as(t, nil, "operates")
@@ -57,8 +57,8 @@ func TestRights(t *testing.T) {
 		}
 		receipts[ledger] = first.Receipt
 	}
-	// What only the store can say means that the call was let through: another caller has
-	// settled before, or there is no such donation.
+	// An answer of the store means that the call was let through: another caller has settled
+	// before, or there is no such donation.
 	asked := func(err error) error {
 		if code := status.Code(err); code == codes.FailedPrecondition || code == codes.InvalidArgument {
 			return nil
@@ -85,7 +85,7 @@ func TestRights(t *testing.T) {
 			_, err := c.NoteDonation(t.Context(), inLedger(ledger, "I-1"))
 			return err
 		}},
-		// A gateway asks in this way whether it may note.
+		// In this way a gateway finds out whether it may note.
 		{"note", "NoteDonation of no series", func(c client, ledger string) error {
 			_, err := c.NoteDonation(t.Context(), inLedger(ledger, ""))
 			if status.Code(err) == codes.OK {
@@ -190,8 +190,8 @@ func TestRightsOverHTTP(t *testing.T) {
 	}
 }
 
-// Rights are looked at before the store is: with one that is away, a stranger is told
-// that it is a stranger, and learns nothing else.
+// Rights are checked before the store is asked. With the store away, a stranger is told
+// only that it is a stranger.
 func TestRightsBeforeTheStore(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note"`))
 	s := startConfigured(t, func(c *server.Config) { c.Callers, c.Redis = path, "redis://127.0.0.1:1" })
@@ -217,8 +217,7 @@ func TestRightsBeforeTheStore(t *testing.T) {
 	}
 }
 
-// On a stream each request is looked at for itself, by the callers as they are at the
-// time.
+// On a stream each request is checked by itself, against the present callers.
 func TestRightsOnAStream(t *testing.T) {
 	path := callersFile(
 		t,
@@ -272,8 +271,8 @@ func TestRightsOnAStream(t *testing.T) {
 	}
 }
 
-// A caller is known by its certificate, and one without by its token; a token that is not
-// known is not made up for by a certificate.
+// A caller is known by its certificate, or without one by its token. A certificate does
+// not excuse an unknown token.
 func TestCallersByCertificate(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
@@ -330,8 +329,8 @@ func TestCallersByCertificate(t *testing.T) {
 	}
 }
 
-// A receipt whose hold another has taken over leaves a line for who looks into it, and so
-// does forgetting.
+// A receipt whose hold another has taken over leaves a line in the audit, and so does
+// forgetting.
 func TestAudit(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note", "admin"`))
 	s := startConfigured(t, func(c *server.Config) { c.Callers = path })

@@ -20,7 +20,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/pkitest"
 )
 
-// serialOf is the serial number of the certificate that a new connection is shown.
+// serialOf is the serial number of the certificate on a new connection.
 func serialOf(t *testing.T, addr string, config *tls.Config) (*big.Int, error) {
 	t.Helper()
 	config = config.Clone()
@@ -34,8 +34,8 @@ func serialOf(t *testing.T, addr string, config *tls.Config) (*big.Int, error) {
 	return conn.ConnectionState().PeerCertificates[0].SerialNumber, nil
 }
 
-// Both doors show a new certificate within moments, connections that are there live on,
-// and a broken file changes nothing.
+// Both doors show a new certificate within moments. Present connections live on, and a
+// broken file changes nothing.
 func TestCertificateIsReloaded(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
@@ -108,8 +108,8 @@ func TestCertificateIsReloaded(t *testing.T) {
 	}
 }
 
-// Who has no certificate of the CA does not get past the handshake; each failure is
-// counted by its reason, on both doors, and honest callers are served on. A new CA counts
+// A client without a certificate of the CA does not get past the handshake. Each failure
+// is counted by its reason, at both doors, and honest callers are served. A new CA counts
 // without a restart.
 func TestMutualTLS(t *testing.T) {
 	ca, strangers, dir := pkitest.New(t, "CA"), pkitest.New(t, "strangers"), t.TempDir()
@@ -121,7 +121,7 @@ func TestMutualTLS(t *testing.T) {
 	with := func(pairs ...pkitest.Pair) *tls.Config {
 		config := &tls.Config{RootCAs: ca.Pool()}
 		for _, pair := range pairs {
-			// Shown even where the server does not ask for one of its authority.
+			// Shown even if the server does not ask for a certificate of its authority.
 			certificate := pair.TLS(t)
 			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
 		}
@@ -189,7 +189,7 @@ func TestMutualTLS(t *testing.T) {
 		t.Error("no line tells of the strangers")
 	}
 
-	// The CA is replaced, over a time in which both count.
+	// The CA is replaced; for a time both count.
 	next := pkitest.New(t, "next CA")
 	newcomer := with(next.Named("gateway.example.org"))
 	pkitest.Write(t, caFile, append(ca.PEM(), next.PEM()...))
@@ -235,7 +235,7 @@ func TestBadFilesAtStart(t *testing.T) {
 	}
 }
 
-// Where strangers could call or callers be overheard, the doors stay shut.
+// The doors stay shut if strangers could call or callers could be overheard.
 func TestDoorsStayShut(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)

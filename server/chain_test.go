@@ -19,7 +19,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
 
-// seen is what an interceptor sees of a call, where callers are to be told apart.
+// seen is what an interceptor sees of a call: what tells callers apart.
 type seen struct {
 	method, authorization, binary string
 	peer                          bool // has an address
@@ -43,8 +43,8 @@ func see(ctx context.Context, method string, service any) seen {
 	}
 }
 
-// Whatever tells callers apart stands among the interceptors, so these must see the same
-// at both doors, in calls and in streams.
+// The interceptors tell callers apart, so they must see the same at both doors, in calls
+// and in streams.
 func TestInterceptorsSeeTheSameAtBothDoors(t *testing.T) {
 	redis, err := embedded.Start()
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A Redis whose clock jumps, either way, is told of in log and metrics, and not relied on
-// beyond a minute; callers in time are answered all the while.
+// Log and metrics tell of a Redis whose clock jumps, either way. Beyond a minute the
+// server is not ready. Callers in time are answered throughout.
 func TestClockOfRedisJumps(t *testing.T) {
 	redis := redistest.StartWithClock(t)
 	var log lockedBuffer

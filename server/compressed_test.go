@@ -34,8 +34,8 @@ func packed(parts ...[]byte) string {
 	return b.String()
 }
 
-// TestGzip checks that every way in takes gzip, and that answers come plain: they are too
-// small for a compressor's memory.
+// TestGzip checks that every way of calling takes gzip, and that answers come plain: they
+// are too small to be worth a compressor's memory.
 func TestGzip(t *testing.T) {
 	n := start(t, servertest.Options{})
 
@@ -113,8 +113,8 @@ func TestGzip(t *testing.T) {
 	}
 }
 
-// TestGzipIsImported checks what TestGzip cannot, since its client has gzip in the same
-// process.
+// TestGzipIsImported checks the import, which TestGzip cannot: its client has gzip in the
+// same process.
 func TestGzipIsImported(t *testing.T) {
 	imports, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, "./internal/calls").Output()
 	if err != nil || !strings.Contains(string(imports), "google.golang.org/grpc/encoding/gzip") {
@@ -136,9 +136,9 @@ func (*compressions) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Co
 func (*compressions) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
 func (*compressions) HandleConn(context.Context, stats.ConnStats)                       {}
 
-// TestGzipBomb checks that a request is bounded by what it is unpacked: one byte more
-// than a request may have is unpacked and no other, whatever follows. Both doors say so
-// by the size that they tell.
+// TestGzipBomb checks that the size of a request counts unpacked. The server unpacks one
+// byte more than a request may have, and stops. Both doors show it by the size in their
+// error.
 func TestGzipBomb(t *testing.T) {
 	n := start(t, servertest.Options{})
 	bomb := packed(bytes.Repeat([]byte(" "), 50<<20))

@@ -29,15 +29,15 @@ import (
 
 type lockedBuffer = server.LockedBuffer
 
-// A configuredServer is a server that is set up as a test wants it, on all of Config.
+// A configuredServer is a server with a test's own Config.
 type configuredServer struct {
 	*server.Server
 	log  *lockedBuffer
 	stop func() // and wait until it has; it may be called again
 }
 
-// startConfigured starts a server whose configuration is changed before. Without a store
-// in it there is one of the test's own.
+// startConfigured starts a server with a changed configuration. Without a store in it the
+// server gets an embedded one.
 func startConfigured(t *testing.T, change func(*server.Config)) configuredServer {
 	t.Helper()
 	s := configuredServer{log: &lockedBuffer{}}

@@ -12,7 +12,7 @@ import (
 )
 
 // A Redis whose disk is full makes new donations unavailable, and the operator hears of
-// it. What is known is answered, so the service goes on; and it recovers by itself.
+// it. Known donations are answered, and the service recovers by itself.
 func TestDiskFull(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes")
 	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })

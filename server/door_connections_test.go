@@ -21,8 +21,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A connection that has become old is given up at the door too, after an answer, and its
-// caller, who comes by another, notices nothing.
+// The JSON door too gives up an old connection, after an answer. Its caller opens another
+// and notices nothing.
 func TestConnectionAgeAtTheDoor(t *testing.T) {
 	s := startConfigured(t, func(c *server.Config) {
 		c.HTTPListen = "127.0.0.1:0"
@@ -52,7 +52,7 @@ func TestConnectionAgeAtTheDoor(t *testing.T) {
 	}
 }
 
-// While the server drains, what is in flight at the door finishes.
+// While the server drains, calls in flight at the door finish.
 func TestDrainAtTheDoor(t *testing.T) {
 	redis := redistest.Start(t)
 	n := start(t, servertest.Options{Redis: redis.URL(), MaxDeadline: time.Minute})
@@ -99,7 +99,7 @@ func TestDrainAtTheDoor(t *testing.T) {
 	stopped.Wait()
 }
 
-// What does not finish at the door in the time of the drain is cut off.
+// Calls that do not finish at the door within the drain are cut off.
 func TestDrainAtTheDoorIsBounded(t *testing.T) {
 	redis := redistest.Start(t)
 	config := quiet(redis.URL())

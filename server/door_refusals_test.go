@@ -191,8 +191,8 @@ func TestDoorRefuses(t *testing.T) {
 	}
 }
 
-// Where nobody is asked who it is, a page in a browser of this machine must not be able
-// to call by having its own name lead here (DNS rebinding). Who is no browser may use any
+// Without callers, a page in a browser of this machine must not be able to call by a name
+// of its own that leads here (DNS rebinding). Clients other than browsers may use any
 // name.
 func TestPagesCallNoTrial(t *testing.T) {
 	n := start(t, servertest.Options{})
@@ -253,8 +253,8 @@ func TestPagesCallNoTrial(t *testing.T) {
 	}
 }
 
-// A caller that announces a body and sends it too slowly is ended by the server's own
-// deadline, and told so.
+// The server's own deadline ends a call whose body comes too slowly, and the answer says
+// so.
 func TestSlowBody(t *testing.T) {
 	n := start(t, servertest.Options{MaxDeadline: 300 * time.Millisecond})
 	for path, want := range map[string]string{notedv1connect.DedupeServiceNoteDonationProcedure: "504", "/nothing": "404"} {
@@ -280,8 +280,8 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
-// A request that nobody can read reaches no interceptor, and is counted and told of all
-// the same, without a word of what it says.
+// An unreadable request reaches no interceptor. It is still counted and logged, without a
+// word of its content.
 func TestUnreadableRequestsAreCounted(t *testing.T) {
 	var log lockedBuffer
 	n := start(t, servertest.Options{Log: &log})

@@ -45,7 +45,8 @@ func TestBothDoorsAnswerTheSame(t *testing.T) {
 	}
 }
 
-// A store that is away, and one that does not answer, are told alike too, and in time.
+// Both doors tell alike, and in time, of a store that is away and of a store that does
+// not answer.
 func TestBothDoorsWithoutStore(t *testing.T) {
 	redis := redistest.Start(t)
 	ways := map[string]way{} // each to a server of its own, since a server soon stops asking a store that does not answer
@@ -78,7 +79,7 @@ func TestBothDoorsWithoutStore(t *testing.T) {
 	same("a store that is away", "STORE_UNAVAILABLE")
 }
 
-// The stream, by every protocol that has one: answers in order, a refused one among them,
+// The stream, by every protocol that has one: answers in order, one of them a refusal,
 // and an end.
 func TestStreamAtTheDoor(t *testing.T) {
 	n := start(t, servertest.Options{})
@@ -143,8 +144,8 @@ func TestStreamAtTheDoor(t *testing.T) {
 	}
 }
 
-// A stream that breaks while both sides are busy, and one that is silent when the server
-// is asked to stop, end without harm; this is for the race detector above all.
+// A stream that breaks while both sides are busy, and a stream that is silent when the
+// server stops, end without harm. It is above all for the race detector.
 func TestStreamAtTheDoorBreaks(t *testing.T) {
 	n := start(t, servertest.Options{})
 	door := "http://" + n.HTTPAddr()
@@ -191,7 +192,7 @@ func TestStreamAtTheDoorBreaks(t *testing.T) {
 	}
 }
 
-// post sends any body and gives status and answer.
+// post sends any body and returns status and answer.
 func post(t *testing.T, url, contentType, body string, headers ...string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(within(t, 20*time.Second), http.MethodPost, url, strings.NewReader(body))
@@ -216,7 +217,7 @@ func post(t *testing.T, url, contentType, body string, headers ...string) (int, 
 	return response.StatusCode, string(text)
 }
 
-// Of what only looks, a GET is enough; nothing on the way may keep the answer.
+// A GET is enough for calls that only look. No cache on the way may keep the answer.
 func TestDoorAnswersGET(t *testing.T) {
 	n := start(t, servertest.Options{})
 	url := "http://" + n.HTTPAddr() + notedv1connect.DedupeServiceDonationExistsProcedure + `?encoding=json&message=%7B%22donation%22:%7B%22series_id%22:%22I-1%22%7D%7D`
@@ -253,7 +254,7 @@ func TestDoorTellsHealth(t *testing.T) {
 	eventually(t, 10*time.Second, "NOT_SERVING", func() bool { return health() == `{"status":"NOT_SERVING"}` })
 }
 
-// A page larger than a request may be is sent here too.
+// The JSON door too sends a page that is larger than a request may be.
 func TestLargePageAtTheDoor(t *testing.T) {
 	n := start(t, servertest.Options{})
 	const notes = 300
@@ -282,8 +283,8 @@ func TestLargePageAtTheDoor(t *testing.T) {
 	}
 }
 
-// Calls by this door are counted as calls, verdicts and refusals like all others, and the
-// log tells whose they were.
+// Calls at the JSON door are counted as calls, verdicts and refusals like all others, and
+// the log names their caller.
 func TestDoorIsCountedAndLogged(t *testing.T) {
 	var log lockedBuffer
 	n := start(t, servertest.Options{Log: &log})

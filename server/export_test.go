@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Age sets how old connections get, and how long those may still stay that do not go when
-// they are asked to.
+// Age sets how old connections get, and how long a connection may stay that does not go
+// when asked.
 func (c *Config) Age(age, grace time.Duration) { c.age, c.grace = age, grace }
 
 // LockedBuffer is a log that can be read while it is written.

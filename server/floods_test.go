@@ -15,9 +15,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A flood of what is refused, of whatever kind, does not flood the log: the first of each
-// kind are there at once, another kind beside it too, and in the end the log tells how
-// many were left out.
+// A flood of refusals of any kind does not flood the log. The first lines of each kind
+// come at once, also of another kind beside the flood, and the log counts the rest at the
+// end.
 func TestFloodsOfRefusals(t *testing.T) {
 	const many = 300
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()

@@ -14,8 +14,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// What another program has written under the key of a series is that series' trouble
-// alone: its callers are told, as often as they ask, and everybody else is answered.
+// A value of another program under a series' key harms that series alone: its callers get
+// an error each time, and all other callers are answered.
 func TestForeignSeries(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
@@ -47,9 +47,9 @@ func TestForeignSeries(t *testing.T) {
 	}
 }
 
-// Where a listing fails for what another program has written, the log names the ledger
-// and gives a command that prints the key; it does not have the key itself, which names a
-// donor's series.
+// If a listing fails because of another program's value, the log names the ledger and
+// gives a command that prints the key. It does not hold the key, which names a donor's
+// series.
 func TestForeignSeriesIsFound(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })

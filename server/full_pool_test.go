@@ -13,9 +13,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A call that finds every connection to the store taken is told so, under a reason of its
-// own, and is counted; it has noted nothing. A store that is only busy does not count as
-// dead for it, so that it is asked all the time.
+// A call that finds every connection to the store in use gets a reason of its own and is
+// counted; it has noted nothing. A busy store does not count as dead, so the server goes
+// on asking it.
 func TestPoolExhausted(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() + "?pool_size=1&read_timeout=20s" })
@@ -72,8 +72,8 @@ func TestPoolExhausted(t *testing.T) {
 			t.Errorf("with one connection, which is taken: %v, want %+v", err, want)
 		}
 	}
-	// Were each of these a sign of death, the breaker would be open by now, and this one
-	// not asked.
+	// If these failures counted, the breaker would be open by now and would refuse this
+	// call.
 	if _, err := c.NoteDonation(t.Context(), series("I-more")); toldBy(err) != want {
 		t.Errorf("one more call: %v, want %+v", err, want)
 	}

@@ -19,8 +19,7 @@ import (
 	"github.com/donation-dedupe/noted/server"
 )
 
-// The limits of the contract, written a second time and in another way than the service
-// has them.
+// The limits of the contract, written a second time in another way than the service's.
 var (
 	fuzzLedger   = regexp.MustCompile(`^[!-~]{0,64}$`)
 	fuzzSeries   = regexp.MustCompile(`^[!-~]{1,128}$`)
@@ -62,9 +61,9 @@ func expected(r *notedv1.NoteDonationRequest) codes.Code {
 	return codes.OK
 }
 
-// FuzzNote checks that a note is taken if and only if it keeps to the contract; that what
-// is refused leaves nothing; and that what is taken is told again exactly as it was
-// asked, by every call that tells, and of no other ledger or series.
+// FuzzNote checks that a request is taken if and only if it keeps to the contract, that a
+// refused request leaves nothing, and that every call gives a note back exactly as it was
+// asked, and never in another ledger or series.
 func FuzzNote(f *testing.F) {
 	n := startFuzzed(f)
 	type seed struct {
@@ -178,8 +177,8 @@ func FuzzNote(f *testing.F) {
 	)
 }
 
-// toldAsAsked compares what a request was answered, and what is told of its note from
-// then on, with what it asked.
+// toldAsAsked compares a request with its answer, and with every later answer about its
+// note.
 func (n fuzzed) toldAsAsked(t *testing.T, r *notedv1.NoteDonationRequest, got *notedv1.NoteDonationResponse) {
 	t.Helper()
 	d := r.Donation

@@ -21,8 +21,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A fuzzed is a running service that is asked at random, with a look into its store,
-// whose clock stands at noon.
+// A fuzzed is a running service for random requests, with a look into its store, whose
+// clock stands at noon.
 type fuzzed struct {
 	noted
 	redis *redis.Client
@@ -48,14 +48,13 @@ func startFuzzed(f *testing.F) fuzzed {
 	return n
 }
 
-// kept is what the store holds under one key.
+// kept is the store's value under one key.
 type kept struct {
 	Value string
 	Left  time.Duration // until the key ends
 }
 
-// contents is all that the store holds but the mark of its epoch, which is moved on once
-// a second.
+// contents is the whole store except the mark of its epoch, which changes once a second.
 func (n fuzzed) contents(t *testing.T) map[string]kept {
 	t.Helper()
 	keys, err := n.redis.Keys(t.Context(), "*").Result()
@@ -76,7 +75,7 @@ func (n fuzzed) contents(t *testing.T) map[string]kept {
 	return contents
 }
 
-// putBack makes the store hold what it held.
+// putBack restores the store's contents.
 func (n fuzzed) putBack(t *testing.T, before map[string]kept) {
 	t.Helper()
 	for key := range n.contents(t) {
@@ -173,9 +172,9 @@ func (n fuzzed) send(t *testing.T, w wire, body []byte) error {
 	return nil
 }
 
-// FuzzWire checks that no bytes sent for a request bring the service to an internal
-// error, unless they are no such message; and that what is refused, or only looks, leaves
-// the store byte for byte as it was, lifetimes among it.
+// FuzzWire checks that no bytes of a valid message bring the service to an internal
+// error, and that a refusal or a look leaves the store byte for byte as it was, lifetimes
+// included.
 func FuzzWire(f *testing.F) {
 	n := startFuzzed(f)
 	first, err := n.NoteDonation(context.Background(), held(series("I-standing"), 15*time.Minute))

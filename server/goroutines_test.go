@@ -14,9 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// ownGoroutines are all places where the service starts a goroutine of its own, and why a
-// panic there does not end the process for something that a caller has sent. Handlers are
-// run by gRPC and net/http, and their panics are recovered by the interceptors.
+// ownGoroutines are all places where the service starts a goroutine, and why no request
+// can make a panic there that ends the process. gRPC and net/http run the handlers, whose
+// panics the interceptors recover.
 var ownGoroutines = map[string]string{
 	"server.go Server.Serve: go ×3": "accept; what comes on a connection is the " +
 		"transport's, and the interceptors recover the panics of handlers",
@@ -35,8 +35,8 @@ var ownGoroutines = map[string]string{
 	"internal/embedded/embedded.go start: Go":                 "the clock of a trial's store",
 }
 
-// A panic that no code recovers ends the process, so each is looked at before
-// it is added here.
+// A panic without a recover ends the process, so check each goroutine before you add it
+// here.
 func TestOwnGoroutines(t *testing.T) {
 	found := map[string]int{}
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {

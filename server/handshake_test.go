@@ -22,8 +22,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A refusedHandshake is a way in which Redis turns a new connection away before it takes
-// a command.
+// A refusedHandshake is a way in which Redis refuses a new connection before its first
+// command.
 type refusedHandshake struct {
 	login, database string
 	begin, end      []string // commands of Redis's operator
@@ -74,7 +74,7 @@ var refusedHandshakes = map[string]refusedHandshake{
 	},
 }
 
-// everyRequest is a request of every call, for notes that are there.
+// everyRequest is a request of every call, for existing notes.
 func everyRequest(t *testing.T, c notedv1.DedupeServiceClient) []proto.Message {
 	t.Helper()
 	note := func(id string) *notedv1.NoteDonationResponse {
@@ -100,7 +100,7 @@ func everyRequest(t *testing.T, c notedv1.DedupeServiceClient) []proto.Message {
 }
 
 // overStream sends a request several times on one stream, so that the server takes them
-// together. An answer that is an error is one here too.
+// together. It returns an answer's error as an error.
 func overStream(conn *grpc.ClientConn, request *notedv1.NoteDonationsRequest) (answers []told, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -128,9 +128,9 @@ func overStream(conn *grpc.ClientConn, request *notedv1.NoteDonationsRequest) (a
 	return answers, nil
 }
 
-// Where Redis turns new connections away, at the start or while the service runs, every
-// call by every door is told that the store is unavailable, one alone and many that share
-// a pipeline, with replicas and without. No call is answered with nothing, which would be
+// When Redis refuses new connections, at the start or while the service runs, every call
+// by every door is told that the store is unavailable: one alone and many that share a
+// pipeline, with replicas and without. No call gets an empty answer, which would count as
 // an answer.
 func TestRefusedHandshakes(t *testing.T) {
 	r := startOperators(t)
@@ -159,7 +159,7 @@ func TestRefusedHandshakes(t *testing.T) {
 	}
 }
 
-// tried makes one call, since a few failures in a row would have the server ask no more.
+// tried makes only one call: after a few failures in a row the server stops asking Redis.
 func (h refusedHandshake) tried(t *testing.T, r operatorsRedis, request proto.Message, running bool, replicas int) {
 	t.Helper()
 	r.run(t, h.end)
@@ -209,8 +209,8 @@ func (h refusedHandshake) tried(t *testing.T, r operatorsRedis, request proto.Me
 		all.Wait()
 	}
 	ask(1)
-	// Of what is asked on a stream the log has nothing, but within two looks it has the
-	// store's trouble.
+	// The log has no line for requests on a stream, but within two looks it has the store's
+	// failure.
 	eventually(t, 10*time.Second, fmt.Sprintf("%T: the log says %q", request, h.says), func() bool {
 		return s.logged(`"reason":"STORE_UNAVAILABLE"`, h.says) > 0 || s.logged("not fit for use", h.says) > 0
 	})

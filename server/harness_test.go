@@ -37,7 +37,7 @@ func series(id string) *notedv1.NoteDonationRequest {
 	return &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: id}}
 }
 
-// held asks to hold.
+// held adds a hold to a request.
 func held(r *notedv1.NoteDonationRequest, hold time.Duration) *notedv1.NoteDonationRequest {
 	r.Hold = durationpb.New(hold)
 	return r
@@ -96,7 +96,7 @@ func get(t *testing.T, url string) string {
 	return fmt.Sprintln(response.StatusCode) + string(body)
 }
 
-// told is what an error tells a caller.
+// told is an error as a caller sees it.
 type told struct {
 	code   codes.Code
 	reason string

@@ -25,7 +25,7 @@ type room struct {
 	without string // packages that it must not bring along, with all below them
 }
 
-// What several rooms name.
+// Lists that several rooms share.
 const (
 	contract = "gen/go/noted/v1 gen/go/noted/v1/notedv1connect"
 	notes    = "server/internal/store server/internal/store/epoch server/internal/store/wire"

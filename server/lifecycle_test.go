@@ -71,8 +71,8 @@ func TestHealthFollowsTheStore(t *testing.T) {
 	}
 }
 
-// A store that begins to evict makes the service unfit at once; one that stops to makes
-// it fit again.
+// A store that begins to evict makes the service not ready at once. A store that stops
+// evicting makes it ready again.
 func TestEvictionWhileRunning(t *testing.T) {
 	redis := redistest.Start(t)
 	n := start(t, servertest.Options{Redis: redis.URL()})
@@ -117,8 +117,8 @@ func TestEvictingStoreIsRefused(t *testing.T) {
 	}
 }
 
-// A store that is down at start is waited for; if it then turns out to evict, the server
-// ends.
+// The server waits for a store that is down at the start. If the store then turns out to
+// evict, the server ends.
 func TestEvictingStoreThatComesLate(t *testing.T) {
 	redis := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
 	redis.Stop()
@@ -155,7 +155,7 @@ func TestStoreThatComesLate(t *testing.T) {
 }
 
 // A call that is at the store when the server is asked to stop gets its answer, and no
-// new one begins.
+// new call begins.
 func TestDrain(t *testing.T) {
 	redis := redistest.Start(t)
 	n := start(t, servertest.Options{Redis: redis.URL()})
@@ -272,8 +272,8 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// The line of a call has neither what was asked nor what was answered, and there is none
-// of what went well at info.
+// The log line of a call holds neither request nor answer. At level info a call that went
+// well has no line.
 func TestLog(t *testing.T) {
 	var log lockedBuffer
 	n := start(t, servertest.Options{Log: &log})

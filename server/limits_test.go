@@ -28,8 +28,8 @@ var (
 	overloaded  = told{code: codes.ResourceExhausted, reason: "noted.v1/OVERLOADED", retry: true}
 )
 
-// Each caller has its own rate; one over it is told when to come again, and what comes on
-// a stream counts too.
+// Each caller has a rate of its own. A caller over its rate is told when to come again,
+// and requests on a stream count too.
 func TestRatePerCaller(t *testing.T) {
 	path := callersFile(
 		t,
@@ -100,7 +100,7 @@ func TestRatePerCaller(t *testing.T) {
 	}
 }
 
-// Who guesses tokens is slowed down by address, and cannot fill the log.
+// A client that guesses tokens is slowed down by its address, and cannot fill the log.
 func TestRateOfGuesses(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"*"`, `"note"`))
 	s := startConfigured(t, func(c *server.Config) { c.Callers, c.Rate, c.Burst = path, 1, 5 })
@@ -121,8 +121,8 @@ func TestRateOfGuesses(t *testing.T) {
 	}
 }
 
-// Beyond as many calls as the server takes the next is refused at once, health is not,
-// and nothing is left behind.
+// Beyond its limit of calls the server refuses the next call at once. Health is still
+// answered, and nothing is left behind.
 func TestOverload(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxInFlight = redis.URL(), 3 })
@@ -174,7 +174,7 @@ func TestOverload(t *testing.T) {
 	}
 }
 
-// A call that has no time left for an answer is not asked of the store.
+// A call without enough time for an answer does not reach the store.
 func TestDeadlineFloor(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) { c.Redis, c.MaxDeadline = redis.URL(), time.Millisecond })
@@ -198,8 +198,8 @@ func TestDeadlineFloor(t *testing.T) {
 	}
 }
 
-// Too many connections, of all callers or of one address, are closed at once; the others
-// live, and a place that is given back is taken.
+// Connections beyond the limit, in all or of one address, are closed at once. The others
+// live, and a free place can be taken again.
 func TestConnectionLimits(t *testing.T) {
 	s := startConfigured(t, func(c *server.Config) {
 		c.MaxConnections, c.MaxConnectionsPerAddress, c.HTTPListen = 5, 3, "127.0.0.1:0"
@@ -254,8 +254,7 @@ func TestConnectionLimits(t *testing.T) {
 	eventually(t, 5*time.Second, "and taken", open(5))
 }
 
-// closedAtOnce waits until the other side has closed a connection on which nothing was
-// said.
+// closedAtOnce waits until the other side has closed a silent connection.
 func closedAtOnce(conn net.Conn) error {
 	return closedWithin(conn, 3*time.Second)
 }
@@ -270,8 +269,8 @@ func closedWithin(conn net.Conn, d time.Duration) error {
 	return nil
 }
 
-// A connection on which nothing comes, or half of what begins one, is closed; with TLS
-// too, and at the door of HTTP.
+// A connection that stays silent, or sends half of its preface, is closed; with TLS too,
+// and at the JSON door.
 func TestSilentConnections(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
@@ -334,9 +333,9 @@ func scripts(t *testing.T, redis *redistest.Server) (calls int) {
 	return calls
 }
 
-// Without any rate those who are denied are slowed down all the same, strangers and known
-// callers who want what they have not, and each denial has its line; who does what it may
-// is not slowed down.
+// Even without a rate, denied callers are slowed down: strangers, and known callers
+// without the right. Each denial has its line. A caller that uses its rights is not
+// slowed down.
 func TestDeniedAreSlowedDown(t *testing.T) {
 	path := callersFile(
 		t,

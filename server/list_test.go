@@ -20,9 +20,9 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// The longest notes that there can be, of series whose ids are the longest when they are
-// written out, are listed to the end: no page grows beyond what a stream is to hold, and
-// no page token beyond what a request may be.
+// A listing of the longest possible notes, in series with the longest ids, comes to its
+// end. No page is longer than a stream may hold, and no page token longer than a request
+// may be.
 func TestListingOfLongNotes(t *testing.T) {
 	const many, sightings = 200, 16
 	for _, odd := range []string{`"`, `\`, `<`, `a`} {
@@ -87,8 +87,8 @@ func TestListingOfLongNotes(t *testing.T) {
 	}
 }
 
-// However many ask for pages, those who note are answered; who asks for pages gets one,
-// or is told that the server has too much to do.
+// However many callers ask for pages, callers that note are answered. A caller that asks
+// for a page gets it, or is told that the server has too much to do.
 func TestListingsLeaveTheStoreToNotes(t *testing.T) {
 	// On a slow machine the pages that wait for a place take longer than a call may by
 	// default.
@@ -133,8 +133,8 @@ func TestListingsLeaveTheStoreToNotes(t *testing.T) {
 	}
 }
 
-// A page takes many round trips. Callers whose time ends in the midst of one, while the
-// store answers each round trip, must not make it count as dead.
+// A page takes many round trips. If a caller's time ends in the midst of them, while the
+// store answers each, the store must not count as dead.
 func TestListingsOutOfTimeAreNoNews(t *testing.T) {
 	redis := redistest.Start(t)
 	var slow atomic.Bool
@@ -170,7 +170,7 @@ func TestListingsOutOfTimeAreNoNews(t *testing.T) {
 	}
 }
 
-// fill notes donations that are long to tell.
+// fill notes donations with long notes.
 func fill(t *testing.T, s configuredServer, donations, sightings int) {
 	t.Helper()
 	stream, err := s.as(t, nil, "").NoteDonations(within(t, 30*time.Second))

@@ -25,8 +25,8 @@ func postTo(t *testing.T, url string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-// A store that was emptied is reported once, in log, metrics and health, and served on;
-// an acknowledgement ends it.
+// The server reports an emptied store once, in log, metrics and health, and goes on
+// serving. An acknowledgement ends the report.
 func TestLossIsReported(t *testing.T) {
 	redis := redistest.Start(t)
 	var log lockedBuffer
@@ -83,8 +83,8 @@ func TestLossIsReported(t *testing.T) {
 	}
 }
 
-// With RefuseAfterLoss nobody is answered from what is left, and an operator's
-// acknowledgement ends that. Nor does a server start on a store of another epoch.
+// With RefuseAfterLoss the server answers no call from a store that has lost notes, until
+// an operator acknowledges the loss. Nor does it answer from a store of another epoch.
 func TestLossIsRefused(t *testing.T) {
 	redis := redistest.Start(t)
 	var config server.Config
@@ -133,7 +133,7 @@ func TestLossIsRefused(t *testing.T) {
 	}
 }
 
-// An answer that the replicas lack is told as such.
+// An answer that the replicas lack has a reason of its own.
 func TestDurabilityNotReached(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) {

@@ -14,7 +14,7 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A lossKind is how a store loses what was noted last.
+// A lossKind is a way in which a store loses its last notes.
 type lossKind struct {
 	says    string            // what an operator is told of it
 	kept    notedv1.Verdict   // of what was noted first, afterwards
@@ -89,10 +89,10 @@ var waysBack = map[string]func(t *testing.T) lossKind{
 	},
 }
 
-// A store that goes back in time is noticed with the next heartbeat after it answers
-// again, whichever way it went, and the operator is told of it once: what was kept is
-// known as ever, and what is lost is FIRST again. A server that is to refuse then has
-// given nobody an answer from what is left.
+// Every kind of loss is noticed with the next beat after the store answers again, and the
+// operator is told once. Kept notes are known as before, and lost donations are FIRST
+// again. A server that refuses after a loss has given no answer from the store that is
+// left.
 func TestEveryLossIsNoticed(t *testing.T) {
 	for name, prepare := range waysBack {
 		t.Run(name, func(t *testing.T) {
@@ -150,8 +150,8 @@ func TestEveryLossIsNoticed(t *testing.T) {
 			if !strings.HasPrefix(ready, "200\n") || !strings.Contains(ready, "/acknowledge?epoch=") {
 				t.Errorf("/readyz = %q, want it ready, and to say what to do", ready)
 			}
-			// The first of the two to look knows how the store went back, the other that
-			// another has noticed.
+			// The first of the two to look knows the kind of loss, the other that another server
+			// has noticed it.
 			if both := ready + readyz(strict.AdminAddr()); !strings.Contains(both, way.says) {
 				t.Errorf("/readyz of the two = %q, want one to speak of %q", both, way.says)
 			}
@@ -168,9 +168,9 @@ func TestEveryLossIsNoticed(t *testing.T) {
 	}
 }
 
-// askAll asks for a donation that is noted, over and over, until the returned function is
-// called: then a refusal for what the store has lost must have come. No answer may say
-// that the donation is new.
+// askAll asks for a noted donation, over and over, until the returned function is called.
+// By then a refusal because of the loss must have come. No answer may say that the
+// donation is new.
 func askAll(t *testing.T, addr, id string) (stop func()) {
 	t.Helper()
 	conn, caller := dial(t, addr)

@@ -15,10 +15,10 @@ import (
 	"github.com/donation-dedupe/noted/server"
 )
 
-// What is told at the start of the memory that callers can take is an upper bound: of
-// connections that each have as many requests under way as they may, of each all but the
-// last bytes, all together take less, and the server offers to take no more of them
-// however fast they send. When their time is over nothing is left.
+// The memory that the server states at its start is an upper bound. Connections that each
+// have as many requests under way as they may, each without its last bytes, together take
+// less, and the server takes no more of them however fast they send. When their time is
+// over, nothing is left.
 func TestMemoryIsBounded(t *testing.T) {
 	const peers, streams, message = 4, 250, 64 << 10
 	s := startConfigured(t, func(c *server.Config) { c.MaxConnections, c.MaxDeadline = 100, 3*time.Second })

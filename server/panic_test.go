@@ -23,8 +23,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// A panic tells the caller nothing, the log everything, and the server goes on; in a call
-// and on a stream, at both doors.
+// A panic tells the caller nothing and the log everything, and the server goes on: in a
+// call and on a stream, at both doors.
 func TestPanicTellsNothing(t *testing.T) {
 	redis, err := embedded.Start()
 	if err != nil {

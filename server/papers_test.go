@@ -62,7 +62,7 @@ func filesOf(t *testing.T, folder string, name *regexp.Regexp) (paths []string) 
 	return paths
 }
 
-// TestReadmeIsShort holds the first page to what a newcomer reads in five minutes.
+// TestReadmeIsShort keeps the first page short enough to read in five minutes.
 func TestReadmeIsShort(t *testing.T) {
 	if words := len(strings.Fields(paper(t, "README.md"))); words > 1200 {
 		t.Errorf("README.md has %d words, want at most 1200", words)
@@ -117,7 +117,8 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestPapersSayWhatIsSo looks for what several papers say alike, and for the defaults.
+// TestPapersSayWhatIsSo looks for sentences that several papers share, and for the
+// defaults.
 func TestPapersSayWhatIsSo(t *testing.T) {
 	days := func(d time.Duration) int { return int(d / (24 * time.Hour)) }
 	matching := map[time.Duration]string{2 * time.Hour: "within two hours"}[server.DefaultMatchWindow]

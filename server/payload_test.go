@@ -17,8 +17,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A message that comes again with something else in it is the same message, and the
-// answer says what is different. An operator sees it in a metric.
+// A message that comes again with other contents is the same message, and the answer
+// names the differences. An operator sees them in a metric.
 func TestSameMessageOtherPayload(t *testing.T) {
 	n := start(t, servertest.Options{})
 	request := func(amount, currency string, at time.Time) *notedv1.NoteDonationRequest {
@@ -74,7 +74,7 @@ func TestSameMessageOtherPayload(t *testing.T) {
 	}
 }
 
-// What a newer client says beside what this server knows is left aside.
+// The server ignores fields of a newer client.
 func TestUnknownFields(t *testing.T) {
 	n := start(t, servertest.Options{})
 	request := series("I-1")
@@ -90,8 +90,8 @@ func TestUnknownFields(t *testing.T) {
 	}
 }
 
-// Ids are taken as they are: nothing is folded, and what only looks alike is refused,
-// since it can be no id of PayPal's.
+// Ids are taken as they are: nothing is folded, and look-alike letters are refused,
+// because no id of PayPal's has them.
 func TestIDsAreNotFolded(t *testing.T) {
 	n := start(t, servertest.Options{})
 	for _, id := range []string{"I-ABC", "I-abc", "i-ABC", "I-ABC.", "I-A%42C", "I-O0", "I-0O", "I_ABC"} {
@@ -107,7 +107,8 @@ func TestIDsAreNotFolded(t *testing.T) {
 	}
 }
 
-// Methods that nobody has are nobody's series: callers make up as many as they like.
+// Unknown methods get no series in the metrics: callers could make up as many as they
+// like.
 func TestUnknownMethods(t *testing.T) {
 	n := start(t, servertest.Options{})
 	for i := range 20 {

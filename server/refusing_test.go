@@ -10,11 +10,11 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A Redis that is up and takes no scripts, since it is a replica by now, is busy with
-// another's script, or still loads its data, makes calls UNAVAILABLE at once, with when
-// to come again; /readyz tells why; and when that is over the service is ready by itself,
-// what was known is known, and what was refused is FIRST. One that is frozen and says
-// nothing is told from them.
+// A Redis that is up may take no scripts: it has become a replica, is busy with another's
+// script, or still loads its data. Then calls are UNAVAILABLE at once, with a time to
+// come again, and /readyz tells why. When that is over, the service is ready by itself,
+// known donations are known, and refused ones are FIRST. A frozen, silent Redis is told
+// apart from these.
 func TestRefusingRedis(t *testing.T) {
 	redis := redistest.Start(
 		t,

@@ -15,7 +15,7 @@ import (
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
-// A rogue speaks HTTP/2 by hand, to say what no library would.
+// A rogue speaks HTTP/2 by hand, to send frames that no library sends.
 type rogue struct {
 	t      *testing.T
 	method string // that it calls
@@ -26,7 +26,7 @@ type rogue struct {
 	read   *hpack.Decoder
 }
 
-// rogueAt opens a connection and says the preface.
+// rogueAt opens a connection and sends the preface.
 func rogueAt(t *testing.T, addr string, settings ...http2.Setting) *rogue {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -48,7 +48,7 @@ func rogueAt(t *testing.T, addr string, settings ...http2.Setting) *rogue {
 	return p
 }
 
-// call announces a call. Errors of writing are those of a server that has hung up, which
+// call announces a call. It ignores errors of writing: the server has hung up, which
 // reading tells better.
 func (p *rogue) call(stream uint32, more ...[2]string) {
 	p.header.Reset()
@@ -77,8 +77,7 @@ func (p *rogue) call(stream uint32, more ...[2]string) {
 	}
 }
 
-// data sends a message, with the length and the mark of compression that are told, not
-// those that are true.
+// data sends a message with a length and a flag of compression that need not be true.
 func (p *rogue) data(stream uint32, compressed byte, length uint32, message []byte) {
 	prefix := binary.BigEndian.AppendUint32([]byte{compressed}, length)
 	for body := append(prefix, message...); len(body) > 0; {
@@ -88,7 +87,7 @@ func (p *rogue) data(stream uint32, compressed byte, length uint32, message []by
 	}
 }
 
-// ended is how the server ends a stream, or the connection: a gRPC status, a code of
+// ended says how the server ends a stream or the connection: a gRPC status, a code of
 // HTTP/2, or an error.
 func (p *rogue) ended(stream uint32) string {
 	for {

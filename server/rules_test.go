@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Windows in which a frequent series' payments can be taken for each other are warned of,
-// in any ledger; the usual ones are not.
+// The log warns of windows in which two payments of a frequent series can be taken for
+// one, in any ledger. It does not warn of the default windows.
 func TestAdviceOnRules(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, c := range []struct {

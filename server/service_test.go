@@ -20,7 +20,7 @@ import (
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// One donation's whole life, and each answer whole.
+// The whole life of one donation, with every answer in full.
 func TestLife(t *testing.T) {
 	n := start(t, servertest.Options{Frozen: noon})
 	request := &notedv1.NoteDonationRequest{
@@ -157,8 +157,8 @@ func TestLife(t *testing.T) {
 	); got != 1 {
 		t.Errorf("noted_verdicts_total counts %v held twins, want 1", got)
 	}
-	// Whether the ids differ is certain when neither has turned up on the other channel
-	// within the match window.
+	// The ids are known to differ when neither has come over the other channel within the
+	// match window.
 	for _, want := range []float64{0, 1} {
 		if got := n.metric(t, "noted_channel_pairs_total", `ledger="paypal-live"`, `outcome="differed"`); got != want {
 			t.Errorf("noted_channel_pairs_total counts %v that differed, want %v, however often it is asked", got, want)
@@ -186,7 +186,7 @@ func TestSeriesIDAlone(t *testing.T) {
 	}
 }
 
-// A hold that is shorter than the clock is exact is still a hold.
+// A hold of less than a millisecond is still a hold.
 func TestHoldOfANanosecond(t *testing.T) {
 	n := start(t, servertest.Options{})
 	if got := n.mustNote(t, held(series("I-1"), 1)); got.Receipt == "" {
@@ -194,7 +194,7 @@ func TestHoldOfANanosecond(t *testing.T) {
 	}
 }
 
-// An open note does not exist, and is shown.
+// An open note does not exist, but it is returned.
 func TestExistsOfAnOpenNote(t *testing.T) {
 	n := start(t, servertest.Options{})
 	receipt := n.mustNote(t, held(series("I-1"), time.Minute)).Receipt
@@ -215,7 +215,7 @@ func TestExistsOfAnOpenNote(t *testing.T) {
 	}
 }
 
-// Every failure that a caller can bring about, with all that it is told.
+// Every failure that a caller can cause, with all that the error tells.
 func TestFailures(t *testing.T) {
 	n := start(t, servertest.Options{Frozen: noon, SeriesLimit: 2})
 	settle := func(receipt string) error {
@@ -343,7 +343,7 @@ func TestLedgerRules(t *testing.T) {
 	}
 }
 
-// A store that is full still knows what it knows.
+// A full store still knows its notes.
 func TestStoreFull(t *testing.T) {
 	redis := redistest.Start(t)
 	n := start(t, servertest.Options{Redis: redis.URL()})
@@ -360,8 +360,8 @@ func TestStoreFull(t *testing.T) {
 	}
 }
 
-// A store that is away, frozen, or slow: an error that says what may be concluded, in
-// time, and never a verdict.
+// A store that is away, frozen or slow: the caller gets an error in time that says what
+// is known, and never a verdict.
 func TestStoreAway(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes")
 	n := start(t, servertest.Options{Redis: redis.URL(), MaxDeadline: 400 * time.Millisecond})

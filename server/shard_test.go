@@ -15,11 +15,10 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A cluster that has lost one shard, its primary and the replica, and that is allowed to
-// go on without: callers with a series there are told UNAVAILABLE in time, callers with
-// another are answered, however many of the first there are; and the operator hears which
-// node it is, from the log and from /readyz. When all of it is lost, it counts as dead.
-// When it is back all is known.
+// A cluster has lost one shard, primary and replica, and may go on without it. Callers
+// with a series there are told UNAVAILABLE in time; callers with another series are
+// answered, however many of the first there are. The log and /readyz name the node. When
+// all shards are lost, the store counts as dead. When they are back, all notes are known.
 func TestShardLost(t *testing.T) {
 	cluster := redistest.StartCluster(t, "--cluster-require-full-coverage", "no", "--appendonly", "yes")
 	s := startConfigured(t, func(c *server.Config) { c.Redis, c.RedisMode = cluster.URL, "cluster" })

@@ -46,7 +46,7 @@ func (r operatorsRedis) must(t *testing.T, command ...any) string {
 	return s
 }
 
-// user sets a user by a rule such as README.md gives.
+// user sets a user by a rule such as server/README.md gives.
 func (r operatorsRedis) user(t *testing.T, rule string) {
 	t.Helper()
 	var command []any
@@ -80,9 +80,9 @@ func readmeRule(t *testing.T) string {
 	return string(found[1])
 }
 
-// A Redis that does not take the password is named in log, health and metric, with what
-// to do. Callers are told nothing of it, and however often they ask, Redis is asked now
-// and then only. Once the password is right the service is ready by itself.
+// Log, health and metric tell of a Redis that does not take the password, with the
+// remedy. Callers are told nothing of it, and however often they ask, Redis is asked only
+// now and then. Once the password is right, the service is ready by itself.
 func TestWrongPassword(t *testing.T) {
 	for name, login := range map[string]string{"WRONGPASS": "noted:wrong0canary@", "NOAUTH": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -146,8 +146,8 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
-// A right that Noted's user lacks, be it of the script itself, of a command in it or of
-// its keys, makes the service unready and is told with what to do.
+// If Noted's user lacks a right to scripts, to a command in them or to the keys, the
+// service is not ready and names the remedy.
 func TestMissingRight(t *testing.T) {
 	for name, without := range map[string]string{"a command": "-time", "scripts": "-evalsha", "a command in a script": "-set", "its keys": "resetkeys"} {
 		t.Run(name, func(t *testing.T) {
@@ -190,9 +190,9 @@ func TestMissingRight(t *testing.T) {
 	}
 }
 
-// With the rights that README.md names every call works, replicas are waited for, the
-// store reports on itself and its epoch is kept; each of the rights is needed; and
-// neither a flush nor another program's key is within them.
+// With the rights that server/README.md names, every call works, replicas are waited for,
+// the store reports on itself and its epoch is kept. Each of the rights is needed. They
+// permit neither a flush nor another program's key.
 func TestLeastRights(t *testing.T) {
 	r := startOperators(t)
 	redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(r.Port()), "--masterauth", operator)
@@ -270,8 +270,8 @@ func TestLeastRights(t *testing.T) {
 	}
 }
 
-// The connections of Noted have a name in CLIENT LIST, also where CLIENT SETNAME is
-// refused; where Redis lets no connection have one, it goes without.
+// Noted's connections have a name in CLIENT LIST, also if CLIENT SETNAME is refused. If
+// Redis permits no names, Noted goes without.
 func TestNameOfConnections(t *testing.T) {
 	r := startOperators(t)
 	rule := strings.Replace(readmeRule(t), "PASSWORD", "p", 1)
@@ -293,8 +293,8 @@ func TestNameOfConnections(t *testing.T) {
 	}
 }
 
-// denied are the commands and keys that the ACL has refused, but for what the client
-// library tries in vain: it tells who it is where it may.
+// denied are the commands and keys that the ACL has refused, except CLIENT SETINFO, which
+// the client library tries first.
 func (r operatorsRedis) denied(t *testing.T) (denied []string) {
 	t.Helper()
 	entries, err := r.Client.Do(t.Context(), "ACL", "LOG").Slice()
@@ -323,8 +323,8 @@ func (r operatorsRedis) used(t *testing.T) map[string]bool {
 	return used
 }
 
-// everyCall makes every call of the contract once, and some of their ways that write by
-// other commands.
+// everyCall makes every call of the contract once, and some variants that write by other
+// commands.
 func everyCall(t *testing.T, c client) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

@@ -54,9 +54,9 @@ func (r secureRedis) shows(t *testing.T, certificate pkitest.Pair) {
 	r.Do("CLIENT KILL TYPE normal")
 }
 
-// A Redis whose certificate has expired, is of an unknown CA or for another host is named
-// as such in log, health and metric; callers are told that nothing was noted. With a good
-// one, of a CA that the environment names, the service is ready by itself.
+// Log, health and metric tell of a Redis whose certificate has expired, is of an unknown
+// CA or for another host. Callers are told that nothing was noted. With a good
+// certificate, of a CA that the environment names, the service is ready by itself.
 func TestCertificateOfTheStore(t *testing.T) {
 	ca, stranger := pkitest.New(t, "CA"), pkitest.New(t, "another CA")
 	if os.Getenv(asTrusting) == "" { // the process reads SSL_CERT_FILE once
@@ -128,8 +128,8 @@ func TestCertificateOfTheStore(t *testing.T) {
 // names its folder.
 const asTrusting = "NOTED_TEST_AS_TRUSTING"
 
-// A Redis with which no TLS connection comes about is told as such in log, health and
-// metric, each kind with what to do, and its callers hear that nothing was noted.
+// Log, health and metric tell of a Redis to which no TLS connection can be made, for each
+// cause with its remedy. Callers are told that nothing was noted.
 func TestNoTLSWithTheStore(t *testing.T) {
 	ca, stranger, dir := pkitest.New(t, "CA"), pkitest.New(t, "another CA"), t.TempDir()
 	caFile := pkitest.Write(t, filepath.Join(dir, "ca.pem"), ca.PEM())
@@ -205,8 +205,7 @@ func TestNoTLSWithTheStore(t *testing.T) {
 	}
 }
 
-// A certificate that is not checked is warned of, in the log and by health, as long as
-// that is so.
+// Log and health warn of a certificate that is not checked, for as long as that is so.
 func TestUncheckedCertificate(t *testing.T) {
 	r := startSecure(t, pkitest.New(t, "CA").Issue(nil))
 	s := startConfigured(t, func(c *server.Config) { c.Redis = "rediss://127.0.0.1:" + r.port + "?skip_verify=true" })
@@ -229,7 +228,7 @@ func TestUncheckedCertificate(t *testing.T) {
 	}
 }
 
-// What cannot be meant of TLS to Redis is refused at the start, with what to do.
+// Impossible settings of TLS to Redis are refused at the start, with the remedy.
 func TestTLSSettingsOfTheStore(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	caFile := pkitest.Write(t, filepath.Join(dir, "ca.pem"), ca.PEM())
@@ -257,10 +256,10 @@ func TestTLSSettingsOfTheStore(t *testing.T) {
 	}
 }
 
-// With a certificate for Redis, and a CA of our own, notes are taken from a standalone
-// Redis, behind a sentinel and from a cluster, which all ask for certificates. New files
-// are taken up: when Redis trusts another CA and shows another certificate, the service
-// is ready again by itself.
+// With a client certificate and a CA of our own, the service works with a standalone
+// Redis, behind a sentinel and with a cluster, which all ask for certificates. New files
+// count: when Redis trusts another CA and shows another certificate, the service is ready
+// again by itself.
 func TestCertificateForTheStore(t *testing.T) {
 	old, fresh := pkitest.New(t, "CA"), pkitest.New(t, "new CA")
 	for _, mode := range []string{"standalone", "sentinel", "cluster"} {

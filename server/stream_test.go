@@ -80,7 +80,7 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// Whoever asks one by one is answered one by one: nothing waits for company.
+// A caller that asks one by one is answered one by one: no request waits for others.
 func TestStreamOneByOne(t *testing.T) {
 	n := start(t, servertest.Options{})
 	stream, err := n.NoteDonations(within(t, 10*time.Second))
@@ -131,8 +131,7 @@ func TestStreamOutlivesTheStore(t *testing.T) {
 	eventually(t, 10*time.Second, "the stream gets answers again", func() bool { return ask().GetResponse() != nil })
 }
 
-// A server that stops lets a stream that is at work finish what it was asked, and ends
-// one that is silent.
+// A stopping server lets a busy stream finish its requests, and ends a silent stream.
 func TestStreamWhileDraining(t *testing.T) {
 	n := start(t, servertest.Options{})
 	stream, err := n.NoteDonations(within(t, 30*time.Second))
@@ -157,7 +156,7 @@ func TestStreamWhileDraining(t *testing.T) {
 	}
 }
 
-// One that never falls silent is ended too.
+// A stream that never falls silent is ended too.
 func TestBusyStreamWhileDraining(t *testing.T) {
 	n := start(t, servertest.Options{})
 	stream, err := n.NoteDonations(within(t, 30*time.Second))
@@ -205,7 +204,7 @@ func TestBusyStreamWhileDraining(t *testing.T) {
 	}
 }
 
-// A caller that goes away takes nothing of the server with it.
+// A caller that goes away leaves no work behind in the server.
 func TestStreamOfACallerWhoGoes(t *testing.T) {
 	n := start(t, servertest.Options{})
 	for range 10 {

@@ -17,7 +17,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/pkitest"
 )
 
-// What is presented and not known, in whatever way, is told in the same words.
+// The error for unknown credentials has the same words, whatever was presented.
 func TestUnauthenticatedTellsNothing(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"*"`, `"note"`))
 	s := startConfigured(t, func(c *server.Config) { c.Callers, c.Reflection = path, true })
@@ -44,7 +44,7 @@ func TestUnauthenticatedTellsNothing(t *testing.T) {
 		t.Errorf("the right token, its scheme in other letters: %v", err)
 	}
 
-	// Health is open to all; what tells more is not.
+	// Health is open to all; calls that tell more are not.
 	if _, err := healthpb.NewHealthClient(c.conn).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
 		t.Errorf("health without a caller: %v", err)
 	}
@@ -82,8 +82,8 @@ func TestUnauthenticatedTellsNothing(t *testing.T) {
 	}
 }
 
-// A new file counts within moments, without anybody saying so; a bad one is refused and
-// the old one stays.
+// A new file counts within moments, without a signal. A bad file is refused, and the old
+// one stays.
 func TestCallersAreReloaded(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "old", `"*"`, `"note"`))
 	s := startConfigured(t, func(c *server.Config) { c.Callers = path })

@@ -21,8 +21,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// What is too large or no protobuf is refused before the service sees it, and the
-// connection lives.
+// A request that is too large or not protobuf is refused before the service sees it, and
+// the connection lives.
 func TestTransportLimits(t *testing.T) {
 	n := start(t, servertest.Options{})
 	_, err := n.NoteDonation(t.Context(), series(strings.Repeat("a", 64<<10)))
@@ -85,7 +85,7 @@ func TestLargePage(t *testing.T) {
 	}
 }
 
-// raw sends bytes as they are, and takes them so where there is a place for them.
+// raw sends bytes as they are, and takes bytes as they are if there is a place for them.
 type raw struct{}
 
 func (raw) Marshal(v any) ([]byte, error) { return v.([]byte), nil }
@@ -98,8 +98,7 @@ func (raw) Unmarshal(data []byte, into any) error {
 	return nil
 }
 
-// A caller that announces a request and never sends it is ended by the server's own
-// deadline.
+// The server's own deadline ends a call that is announced and never sent.
 func TestRequestThatNeverComes(t *testing.T) {
 	n := start(t, servertest.Options{MaxDeadline: 300 * time.Millisecond})
 	conn, err := net.Dial("tcp", n.Addr())
@@ -140,8 +139,8 @@ func TestRequestThatNeverComes(t *testing.T) {
 	}
 }
 
-// What does not finish in the time of the drain is cut off, and the server stops all the
-// same.
+// A call that does not finish within the drain is cut off, and the server stops
+// nevertheless.
 func TestDrainIsBounded(t *testing.T) {
 	redis := redistest.Start(t)
 	config := quiet(redis.URL())

@@ -16,8 +16,8 @@ import (
 
 var storeUnsuitable = told{code: codes.FailedPrecondition, reason: "noted.v1/STORE_UNSUITABLE"}
 
-// wantUnready wants health, log and metric to tell that the store cannot be used, by what
-// and what to do.
+// wantUnready wants health, log and metric to tell that the store cannot be used, with
+// cause and remedy.
 func (s configuredServer) wantUnready(t *testing.T, c client, by, says string) {
 	t.Helper()
 	var got string
@@ -43,8 +43,7 @@ func (s configuredServer) wantUnready(t *testing.T, c client, by, says string) {
 	}
 }
 
-// wantReady wants health and metric to tell that all is well again, and a donation to be
-// noted.
+// wantReady wants health and metric to tell that all is well again, and notes a donation.
 func (s configuredServer) wantReady(t *testing.T, c client, series *notedv1.NoteDonationRequest) {
 	t.Helper()
 	eventually(
@@ -72,8 +71,8 @@ func (s configuredServer) wantReady(t *testing.T, c client, series *notedv1.Note
 	}
 }
 
-// TestNothingCanBeNoted checks that a store which answers, and on which nothing can be
-// noted, is no healthy one: at the start, while running, and until it can be noted again.
+// TestNothingCanBeNoted checks that a store that answers but cannot note is not healthy:
+// at the start, while running, and until it can note again.
 func TestNothingCanBeNoted(t *testing.T) {
 	t.Run("replicas", func(t *testing.T) {
 		primary := redistest.Start(t, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
@@ -155,8 +154,8 @@ func TestNothingCanBeNoted(t *testing.T) {
 	})
 }
 
-// TestOnePrimaryWithoutReplicas checks that a cluster stays ready where one part of its
-// series can be noted, and tells of the other.
+// TestOnePrimaryWithoutReplicas checks that a cluster stays ready while part of its
+// series can be noted, and tells of the other part.
 func TestOnePrimaryWithoutReplicas(t *testing.T) {
 	cluster := redistest.StartCluster(t, "--cluster-node-timeout", "15000")
 	s := startConfigured(t, func(c *server.Config) { c.Redis, c.RedisMode, c.Replicas = cluster.URL, "cluster", 1 })
@@ -177,8 +176,8 @@ func TestOnePrimaryWithoutReplicas(t *testing.T) {
 	)
 }
 
-// TestOtherMode checks that a server says so whose store is of another kind than its
-// mode, and answers nothing, above all no half listing.
+// TestOtherMode checks that a server tells of a store of another kind than its mode, and
+// gives no answer, above all no half listing.
 func TestOtherMode(t *testing.T) {
 	cluster, alone := redistest.StartCluster(t), redistest.Start(t)
 	for _, c := range []struct{ name, mode, url, says string }{

@@ -23,8 +23,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// askForPages asks for as many full pages, one after the other, as none of them is read.
-// It says why not where one is refused.
+// askForPages asks for full pages, one after the other, and reads none. If one is
+// refused, it says why.
 func (p *rogue) askForPages(n uint32) (refused string) {
 	request, err := proto.Marshal(&notedv1.ListDonationsRequest{PageSize: 1000})
 	if err != nil {
@@ -41,7 +41,8 @@ func (p *rogue) askForPages(n uint32) (refused string) {
 	return refused
 }
 
-// begun reads until an answer begins, and gives how it ended where it never does.
+// begun reads until an answer begins. If it never begins, it returns how the stream
+// ended.
 func (p *rogue) begun(stream uint32) string {
 	for {
 		frame, err := p.framer.ReadFrame()
@@ -65,8 +66,8 @@ func (p *rogue) begun(stream uint32) string {
 	}
 }
 
-// Pages that a peer asks for and never lets come, while it is there and answers pings,
-// take what they are long.
+// Pages that a peer asks for and does not read, while it answers pings, take no more
+// memory than their length.
 func TestUnreadPages(t *testing.T) {
 	const pages = 100
 	s := startConfigured(t, func(*server.Config) {})
@@ -98,8 +99,8 @@ func TestUnreadPageGrowsOld(t *testing.T) {
 	eventually(t, 10*time.Second, "nothing of it is left", func() bool { return s.metric(t, "noted_connections") == 0 })
 }
 
-// Streams whose answers nobody reads hold what is asked on them, and not the long
-// requests that it came in.
+// Streams with unread answers hold the requests' contents, not the long messages in which
+// they came.
 func TestUnreadStreams(t *testing.T) {
 	const streams, batch = 8, 128
 	redis := redistest.Start(t)
@@ -160,7 +161,7 @@ func TestUnreadStreams(t *testing.T) {
 	}
 }
 
-// A peer that does not even take what the server sends is cut off, at both doors.
+// A peer that does not even accept the server's bytes is cut off, at both doors.
 func TestPeerThatTakesNothing(t *testing.T) {
 	t.Parallel()
 	s := startConfigured(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
@@ -194,8 +195,8 @@ func TestPeerThatTakesNothing(t *testing.T) {
 	})
 }
 
-// A caller whose cable is pulled while it waits is given up; its donation is its own when
-// it comes back and asks again.
+// The server gives up a caller whose cable is pulled while it waits. When the caller
+// comes back and asks again, the donation is its own.
 func TestCableIsPulled(t *testing.T) {
 	t.Parallel()
 	network, err := redistest.NewNetwork(t, 1)

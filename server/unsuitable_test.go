@@ -21,8 +21,8 @@ var (
 	infoBuild   = regexp.MustCompile(`redis_git_sha1:[0-9a-f]+\r\nredis_git_dirty:\d+\r\nredis_build_id:[0-9a-f]+`)
 )
 
-// A masked Redis tells of another program or release than it is. What it tells has the
-// length of the truth.
+// A masked Redis reports another program or release than its own. The false text is as
+// long as the true one.
 type masked struct{ old, valkey atomic.Bool }
 
 func (m *masked) plan([]byte) redistest.Disturbance {
@@ -40,10 +40,10 @@ func (m *masked) plan([]byte) redistest.Disturbance {
 	}}
 }
 
-// A Redis that is too old is told to every caller as a matter for the operator, who reads
-// in health and log what to do; it is not asked meanwhile, and nobody is told to come
-// again. Once it is new enough the service is ready by itself, and what was refused is
-// FIRST.
+// With a Redis that is too old, every caller is told that the operator must act, and not
+// to come again. The operator reads the remedy in health and log. Redis is not asked
+// meanwhile. Once it is new enough, the service is ready by itself, and refused donations
+// are FIRST.
 func TestTooOldRedis(t *testing.T) {
 	r := redistest.Start(t)
 	var mask masked
@@ -117,7 +117,7 @@ func holds(text string, parts ...string) bool {
 	return true
 }
 
-// Valkey is called by its name, in the log and by health.
+// Log and health call Valkey by its name.
 func TestValkeyByName(t *testing.T) {
 	r := redistest.Start(t)
 	var mask masked

@@ -54,7 +54,7 @@ func waysTo(t *testing.T, n noted) map[string]way {
 	}
 }
 
-// rpc is the name of the call that a request is of, and an empty response of it.
+// rpc is the name of a request's call, and an empty response of it.
 func rpc(request proto.Message) (name string, response proto.Message) {
 	name = strings.TrimSuffix(string(request.ProtoReflect().Descriptor().Name()), "Request")
 	kind, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("noted.v1." + name + "Response"))
@@ -71,7 +71,7 @@ func overGRPC(conn *grpc.ClientConn) way {
 	}
 }
 
-// overJSON is how somebody calls who knows nothing of any library.
+// overJSON calls as a program without any library does.
 func overJSON(client *http.Client, base string) way {
 	return func(ctx context.Context, request proto.Message) (proto.Message, error) {
 		name, response := rpc(request)
@@ -172,9 +172,8 @@ func h2c(t *testing.T) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// A life of donations and everything that can be said to it, made by one way on a server
-// of its own. What differs from run to run by nature is left out, so that two ways can be
-// compared.
+// live makes every call of a donation's life by one way, on a server of its own. It
+// leaves out values that differ from run to run, so that two ways can be compared.
 func live(t *testing.T, n noted, call way) []string {
 	var lines []string
 	first := &notedv1.NoteDonationResponse{}
@@ -244,7 +243,7 @@ func live(t *testing.T, n noted, call way) []string {
 	return lines
 }
 
-// telling is everything that an error tells, but for how long exactly to wait.
+// telling is everything that an error tells, except the exact time to wait.
 func telling(err error) string {
 	s := proto.CloneOf(status.Convert(err).Proto())
 	text := fmt.Sprintf("%s %q", codes.Code(s.Code), s.Message)

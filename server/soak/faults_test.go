@@ -190,9 +190,10 @@ func (s *storm) befallUpgrade() []fault {
 }
 
 func (s *storm) befallFleet() []fault {
-	// Each begins with all well: what is answered is on all nodes of its kind, and nobody
-	// bears that two of them lose their memory at once. replaced waits until another has
-	// taken the place of the primary, for as long as one that is away is borne.
+	// Each begins with all well: every answered note is on all nodes of its kind, and no
+	// store survives it if two of them lose their memory at once. replaced waits until
+	// another has taken the place of the primary, at most for as long as the store may be
+	// away.
 	under := func(strike func(ctx context.Context, dice *rand.Rand, primary *redistest.Server, replaced func() bool)) func(context.Context, *rand.Rand) {
 		return func(ctx context.Context, dice *rand.Rand) {
 			primaries := s.fleet.Primaries()

@@ -54,8 +54,8 @@ type release struct {
 	err     error
 }
 
-// The first release's scripts are kept, and no one edits them (see firstScripts in
-// server/internal/store). What else it was is not.
+// The first release's scripts are kept and never edited (see firstScripts in
+// server/internal/store). The rest of that release is not kept.
 var (
 	thisRelease  = &release{name: "present", scripts: storeScripts}
 	firstRelease = &release{name: "first", scripts: storeScripts + "/testdata/v1/scripts"}
@@ -163,7 +163,7 @@ func newNoted(t *testing.T, program string, args ...string) *noted {
 	return n
 }
 
-// start starts it and waits until it serves, or until it is known that it never will.
+// start starts it and waits until it serves, or until it has failed for good.
 func (n *noted) start() {
 	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

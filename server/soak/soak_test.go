@@ -40,7 +40,7 @@ import (
 	"time"
 )
 
-// A round takes so long, without what it takes to begin and to end; one of make test a
+// A round takes so long, without its beginning and its end. A round of make test takes a
 // fifth of it.
 const roundTakes = 30 * time.Second
 

@@ -308,8 +308,8 @@ func (r *receivers) receive(payment int, channel string, at int) {
 	}
 }
 
-// ask makes a call at one of the two, and where that is away or nobody knows whether it
-// was done at the other; it returns which has answered. No refusal is in order.
+// ask makes a call at one of the two. If that one is away, or the outcome is unknown, it
+// asks the other. It returns which has answered. A refusal is a failure of the test.
 func (r *receivers) ask(at int, what string, call func(context.Context, notedv1.DedupeServiceClient) error) int {
 	for began := time.Now(); ; at = 1 - at {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
