@@ -155,7 +155,7 @@ func TestLife(t *testing.T) {
 		`verdict="held"`,
 		`evidence="paired"`,
 	); got != 1 {
-		t.Errorf("noted_verdicts_total counts %v held twins, want 1", got)
+		t.Errorf("noted_verdicts_total counts %v held duplicates, want 1", got)
 	}
 	// The ids are known to differ when neither has come over the other channel within the
 	// match window.

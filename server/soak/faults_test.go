@@ -26,9 +26,11 @@ type kind struct {
 	name   string
 	start  func(*storm) (flags []string)
 	faults func(*storm) []fault
-	looks  bool // a look is never behind: in a fleet it may be answered by a primary that was replaced
+	// looksAreCurrent says that a look is never behind. In a fleet a primary that was replaced
+	// may answer it.
+	looksAreCurrent bool
 
-	releases []*release // that its Noteds are of; who is started again may be of any
+	releases []*release // that its Noteds are of; a restarted one may be of any
 }
 
 var (

@@ -87,16 +87,16 @@ func payments(seed uint64, length time.Duration) (count int, messages []*message
 // A fate is what befalls a receiver while it handles one try of a message. It follows
 // from the seed and the try.
 type fate struct {
-	server  int           // which Noted it asks
-	streams bool          // on a stream
-	hold    time.Duration // that it asks for
-	work    time.Duration // that processing takes, which may be more
-	extends bool          // halfway
-	refused bool          // the downstream does not take it now
-	crash   crash
-	asks    int  // how often at most, where it does not know the outcome
-	looks   bool // before it notes
-	late    bool // it uses its receipt once more when it should not
+	server     int           // which Noted it asks
+	streams    bool          // on a stream
+	hold       time.Duration // that it asks for
+	work       time.Duration // that processing takes, which may be more
+	extends    bool          // halfway
+	refused    bool          // the downstream does not take it now
+	crash      crash
+	asks       int  // how often at most, where it does not know the outcome
+	looksFirst bool // before it notes
+	late       bool // it uses its receipt once more when it should not
 }
 
 // A crash is the point at which a receiver crashes.
@@ -112,14 +112,14 @@ const (
 func fateOf(seed uint64, m *message, try int) fate {
 	r := rand.New(rand.NewPCG(seed, uint64(m.number)<<16|uint64(try)))
 	f := fate{
-		server:  r.IntN(servers),
-		streams: r.IntN(4) == 0,
-		hold:    200*time.Millisecond + paypaltest.UpTo(r, 1800*time.Millisecond),
-		extends: r.IntN(4) == 0,
-		refused: r.IntN(12) == 0,
-		asks:    1 + r.IntN(3),
-		looks:   r.IntN(8) == 0,
-		late:    r.IntN(10) == 0,
+		server:     r.IntN(servers),
+		streams:    r.IntN(4) == 0,
+		hold:       200*time.Millisecond + paypaltest.UpTo(r, 1800*time.Millisecond),
+		extends:    r.IntN(4) == 0,
+		refused:    r.IntN(12) == 0,
+		asks:       1 + r.IntN(3),
+		looksFirst: r.IntN(8) == 0,
+		late:       r.IntN(10) == 0,
 	}
 	f.work = paypaltest.UpTo(r, f.hold*9/8)
 	if r.IntN(3) > 0 {

@@ -32,7 +32,7 @@ func (s *storm) receive(ctx context.Context, m *message, try int) bool {
 		request: fmt.Sprintf("%d-%d", m.number, try),
 		hold:    f.hold,
 	}
-	if f.looks && s.kind.looks {
+	if f.looksFirst && s.kind.looksAreCurrent {
 		look := in
 		look.call = "exists"
 		s.call(ctx, f, look)

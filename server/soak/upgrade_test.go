@@ -121,7 +121,7 @@ func (u *upgrade) beatOn() {
 	beats := func() int {
 		words := strings.Fields(u.redis.Tell("GET", "noted:{epoch}"))
 		if len(words) < 3 {
-			u.t.Fatalf("the marker of the epoch is %q", words)
+			u.t.Fatalf("the mark of the epoch is %q", words)
 		}
 		n, err := strconv.Atoi(words[2])
 		if err != nil {

@@ -81,13 +81,13 @@ final class ClientTest extends TestCase
         self::assertSame(State::Settled, $noted->settle($second->receipt)->state);
         self::assertSame(State::Settled, $noted->settle($second->receipt)->state, 'twice is as good as once');
         self::failing(Exception\AlreadySettled::class, fn() => $noted->release($second->receipt));
-        $twin = $noted->note(
+        $other = $noted->note(
             new Donation($series, amount: '30', currencyCode: 'EUR', transactionId: 'T-1', ledger: 'paypal-live'),
             new Message('webhook', 'm-3'),
         );
         self::assertSame(
             [Verdict::Duplicate, Evidence::SameTransaction, ['amount']],
-            [$twin->verdict, $twin->evidence, $twin->differences],
+            [$other->verdict, $other->evidence, $other->differences],
         );
         $found = $noted->exists($donation);
         self::assertTrue($found->exists);

@@ -199,7 +199,7 @@ final class WebhookTest extends ReceiverCase
         foreach (
             [
                 'bad UTF-8' => "J\xe4",
-                'a surrogate without its twin' => '\ud83d',
+                'a lone surrogate' => '\ud83d',
                 'a name that begins with NUL' => '","\u0000":"',
             ]
  as $name => $odd

@@ -1,6 +1,5 @@
 /**
- * What is asked, and what is made of the answer: between this package's types and the
- * generated messages.
+ * Translates between this package's types and the generated messages.
  */
 import { randomBytes } from "node:crypto";
 import type { MessageInitShape } from "@bufbuild/protobuf";
@@ -24,8 +23,7 @@ import {
 } from "./types.js";
 
 /**
- * An id for NoteRequest.requestId. It is random, since whoever knows it can make the
- * receipt.
+ * An id for NoteRequest.requestId. It is random, because the receipt can be made from it.
  */
 export const newRequestId = (): string => randomBytes(16).toString("hex");
 
@@ -45,7 +43,7 @@ export function toRequest(request: NoteRequest): MessageInitShape<typeof pb.Note
   };
 }
 
-/** What note and exists ask about. */
+/** The donation and the message of note and exists. */
 export function toSubject(
   donation: Donation,
   message: Message | undefined,
@@ -96,8 +94,8 @@ export function toDuration(ms: number): { seconds: bigint; nanos: number } {
 }
 
 /**
- * The answer to a request, or an error where it is none: another release's verdict, or
- * another donation's note.
+ * The answer to a request. It is an error if the verdict is another release's, or the
+ * note another donation's.
  */
 export function fromResponse(donation: Donation, response: pb.NoteDonationResponse): NoteResponse {
   const verdict = name(pb.Verdict, response.verdict);
@@ -126,8 +124,8 @@ export function fromExistence(donation: Donation, response: pb.DonationExistsRes
 }
 
 /**
- * The note of a ledger and a series. One about another is refused: it must not decide
- * over this donation.
+ * The note of a ledger and a series. A note of another is refused: it must not decide
+ * about this donation.
  */
 export function ofDonation(
   act: string,
@@ -142,7 +140,7 @@ export function ofDonation(
   return answered;
 }
 
-/** The note that is known already. */
+/** The known note. */
 export function sameNote(act: string, donationId: string, note: Note): Note {
   if (note.donationId !== donationId) throw wrongAnswer(act, `donation ${note.donationId}`);
   return note;
@@ -206,7 +204,7 @@ const date = (timestamp: Timestamp | undefined): Date | undefined =>
 const fromDuration = (duration: Duration): number => Number(duration.seconds) * 1000 + duration.nanos / 1e6;
 
 /**
- * A value of an enum by its name. A number that this release does not know is kept, as
+ * A value of an enum by its name. A number that this release does not know stays, as
  * text.
  */
 function name(values: Readonly<Record<number, string | undefined>>, value: number): string {
@@ -215,8 +213,8 @@ function name(values: Readonly<Record<number, string | undefined>>, value: numbe
 
 const isVerdict = (name: string): name is Verdict => Object.hasOwn(Verdict, name);
 
-// What JavaScript does not check, and what protobuf would refuse in its own words or send
-// as something else.
+// Checks of values that JavaScript does not check, and that protobuf would refuse in its
+// own words or send as another value.
 
 function text(field: string, value: string | undefined): string {
   if (value === undefined) return "";

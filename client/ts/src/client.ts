@@ -24,19 +24,19 @@ import type {
 
 /** How long one call may take. */
 export interface CallOptions {
-  /** Milliseconds, its retries included; the client's timeoutMs where it is absent. */
+  /** Milliseconds, its retries included; the client's timeoutMs if absent. */
   readonly timeoutMs?: number;
   /** Ends the call early. Whether it has changed anything is then unknown. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Asks one Noted server, or several behind one name. One for each server is enough; any
- * number of calls may run at a time.
+ * Asks one Noted server, or several behind one name. One client for each server is
+ * enough; any number of calls may run at a time.
  *
- * It does not connect: the first call does, so a server that is away for the moment is
- * that call's Unavailable. To this machine (127.0.0.1, ::1, localhost) it speaks
- * plaintext, to every other TLS with Node's certificates, unless told otherwise. An idle
+ * It does not connect: the first call does, and fails with Unavailable if the server is
+ * away. It speaks plaintext to this machine (127.0.0.1, ::1, localhost), and TLS with
+ * Node's certificates to every other, unless the options say otherwise. An idle
  * connection does not keep a program alive.
  */
 export class Client {
@@ -58,12 +58,12 @@ export class Client {
   }
 
   /**
-   * Runs process if this donation is the caller's to process, and sees to it that nobody
-   * else processes it meanwhile. It notes with a hold and a fresh request id, extends the
-   * hold at every third of it while process runs, settles when process has ended, and
-   * releases when it has thrown.
+   * Runs process if this donation is the caller's to process, and keeps others from
+   * processing it meanwhile. It notes the donation with a hold and a fresh request id.
+   * While process runs, it extends the hold at every third of it. It settles the note
+   * when process has ended, and releases it when process has thrown.
    *
-   * What can happen, and what to tell PayPal:
+   * The outcomes, and the answer to PayPal:
    *
    *     gives FIRST        processed, and settled                                      200
    *     gives DUPLICATE    nothing to do: it is done, or was noted before              200
@@ -74,16 +74,17 @@ export class Client {
    *     throws NotedError  nothing is known, process was not run                       503, or see below
    *
    * InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull
-   * would be the answer every time: keep the message for a person and answer 200.
+   * would come every time: keep the message for a person and answer 200.
    *
    * NotSettled's cause is SettledByAnother when another attempt has processed the
-   * donation too, and HoldReleased or NoteNotFound when an operator intervened: PayPal's
-   * next try would be a duplicate, or double it, so answer 200 and tell a person. It is
-   * HoldLost when another is at it, and an Unavailable when the server was away for
-   * longer than settleTimeoutMs: PayPal's next try may be FIRST again, under the same
-   * donationId, and settles it then. A downstream that takes note.donationId as its
-   * idempotency key, and refuses a note.attempt below the last it saw, makes that
-   * harmless. NotSettled is a NotedError too: look for it first.
+   * donation too, and HoldReleased or NoteNotFound when an operator intervened. PayPal's
+   * next try would be a duplicate, or double the donation, so answer 200 and tell a
+   * person. The cause is HoldLost when another attempt is processing the donation, and an
+   * Unavailable when the server was away for longer than settleTimeoutMs. PayPal's next
+   * try may be FIRST again, under the same donationId, and settles it then. A downstream
+   * that takes note.donationId as its idempotency key, and refuses a note.attempt below
+   * the last it saw, makes that harmless. NotSettled is a NotedError too: look for it
+   * first.
    */
   async once(
     donation: Donation,
@@ -98,10 +99,10 @@ export class Client {
   /**
    * Decides whether the donation has been noted already, and notes it, in one step.
    *
-   * With a hold, FIRST comes with a receipt, and the caller must settle or release it:
-   * once() does that. Without one the note is final at once, and a caller that dies
-   * before it has processed the donation has lost it. A program that repeats a note by
-   * itself, after a restart for instance, must give the same requestId.
+   * With a hold, FIRST comes with a receipt, which the caller must settle or release:
+   * once() does that. Without a hold the note is final at once, and a caller that dies
+   * before it has processed the donation loses it. A program that repeats a note by
+   * itself, such as after a restart, must give the same requestId.
    */
   async note(
     donation: Donation,
@@ -114,14 +115,14 @@ export class Client {
 
   /**
    * Notes many, over one stream: one result for each request, in the order of the
-   * requests. An error belongs to that request alone, and is not thrown but in its
-   * result.
+   * requests. An error belongs to its request alone: it stands in the result and is not
+   * thrown.
    *
-   * Up to 256 requests are read ahead of the results. A stream that breaks is opened
-   * again, and what was not answered is asked again with the same requestId. After a
-   * WrongAnswer the answers behind it may be those to other requests, so what was asked
-   * by then is asked again, each by itself. Leaving the loop early ends the stream;
-   * whether what was not answered yet has been noted is then unknown.
+   * Up to 256 requests are read ahead of the results. When a stream breaks, notes() opens
+   * another and asks again for each request without an answer, with the same requestId.
+   * The answers behind a WrongAnswer may belong to other requests, so notes() makes each
+   * of those calls again, by itself. Leaving the loop early ends the stream. It is then
+   * unknown whether the requests without an answer have been noted.
    */
   notes(requests: Iterable<NoteRequest> | AsyncIterable<NoteRequest>): AsyncGenerator<NoteResult, void, undefined> {
     return notes(
@@ -135,8 +136,8 @@ export class Client {
   }
 
   /**
-   * Decides as note() does, and notes nothing. It is for looking: between a look and a
-   * note another caller may come.
+   * Decides as note() does, and notes nothing. It is for looking: another caller may come
+   * between a look and a note.
    */
   async exists(donation: Donation, message?: Message, options: CallOptions = {}): Promise<Existence> {
     const request = calls.toSubject(donation, message);
@@ -150,9 +151,9 @@ export class Client {
   }
 
   /**
-   * Makes the note of a receipt final. Twice is as good as once. SettledByAnother means
-   * that the donation has been processed twice. The reason is for the audit, where a
-   * person settles by hand.
+   * Makes the note of a receipt final. A repeat is safe. SettledByAnother means that the
+   * donation has been processed twice. The reason is for the audit when a person settles
+   * by hand.
    */
   async settle(receipt: string, options: CallOptions & { readonly reason?: string } = {}): Promise<Note> {
     const { reason = "", ...call } = options;
@@ -180,8 +181,8 @@ export class Client {
   }
 
   /**
-   * Makes a hold last until now plus holdMs, even one that has run out, as long as nobody
-   * has taken over.
+   * Makes a hold last until now plus holdMs. A hold that has run out can be extended
+   * until another attempt takes over.
    */
   async extend(receipt: string, holdMs: number, options: CallOptions = {}): Promise<Note> {
     const act = "extending a hold";
@@ -207,8 +208,8 @@ export class Client {
   }
 
   /**
-   * One page of a listing. The next one is asked for with its nextPageToken and the same
-   * conditions.
+   * One page of a listing. Its nextPageToken, with the same conditions, asks for the
+   * next.
    */
   async page(request: ListRequest & { readonly pageToken?: string } = {}, options: CallOptions = {}): Promise<Page> {
     const asked = calls.toList(request, request.pageToken ?? "");
@@ -222,8 +223,8 @@ export class Client {
 
   /**
    * Undoes a note and gives it as it was: the next message of the donation is FIRST. It
-   * is tried once: after Unavailable, look before asking again, since a repeat would find
-   * no note.
+   * is tried once: after Unavailable, look before another try, because a repeat would
+   * find no note.
    */
   async forget(
     seriesId: string,
@@ -255,8 +256,8 @@ export class Client {
   }
 
   /**
-   * Makes one call, and again while it is UNAVAILABLE. Every request that notes bears a
-   * request id, so a repeat of one whose reply was lost gets the same answer again.
+   * Makes one call, and repeats it while it is UNAVAILABLE. Every request that notes has
+   * a request id, so a repeat after a lost reply gets the same answer.
    */
   private async call<Response, Answer>(
     act: string,

@@ -1,9 +1,9 @@
 /**
- * What a call can fail with: one class for each reason in the head of noted.proto, all of
- * them subclasses of NotedError.
+ * The errors of calls: one class for each reason in the head of noted.proto, all of them
+ * subclasses of NotedError.
  *
  * On an error nothing is known of the donation: do not process it, and do not take it for
- * a duplicate. The one exception is NotSettled: there the donation IS processed.
+ * a duplicate. The one exception is NotSettled: then the donation IS processed.
  */
 
 /** One field of a request that the server refused. */
@@ -15,16 +15,17 @@ export interface Violation {
 }
 
 /**
- * What is known of a failure, beside what was being done and what the server says of it.
+ * The facts of a failure beside the act and the server's sentence.
  */
 export interface Failure {
   /**
-   * The gRPC status code, such as "UNAVAILABLE"; absent for what the client itself found.
+   * The gRPC status code, such as "UNAVAILABLE"; absent if the client itself found the
+   * failure.
    */
   readonly code?: string | undefined;
   /**
-   * The contract's reason, such as "RATE_LIMITED"; absent for what did not come from
-   * Noted.
+   * The contract's reason, such as "RATE_LIMITED"; absent if the failure did not come
+   * from Noted.
    */
   readonly reason?: string | undefined;
   /** How long the server asks to wait. */
@@ -33,16 +34,16 @@ export interface Failure {
   readonly cause?: unknown;
 }
 
-/** A call failed. The transport's error, where there is one, is the cause. */
+/** A call failed. The cause is the transport's error, if there is one. */
 export class NotedError extends Error {
-  /** What was being done, such as "noting I-ABC". */
+  /** The act that failed, such as "noting I-ABC". */
   readonly act: string;
-  /** What the server, or the transport, says of it. */
+  /** The sentence of the server or the transport. */
   readonly said: string;
   readonly code: string;
   /**
-   * Of the contract, such as "RATE_LIMITED"; empty for what did not come from Noted, such
-   * as a refused connection.
+   * The contract's, such as "RATE_LIMITED"; empty if the failure did not come from Noted,
+   * such as a refused connection.
    */
   readonly reason: string;
   readonly retryAfterMs: number | undefined;
@@ -62,8 +63,8 @@ export class NotedError extends Error {
 }
 
 /**
- * Another try may cure it: the server cannot be reached, or says UNAVAILABLE for
- * whichever reason.
+ * Another try may cure it: the server cannot be reached, or says UNAVAILABLE for any
+ * reason.
  */
 export class Unavailable extends NotedError {}
 
@@ -74,8 +75,7 @@ export class StoreUnavailable extends Unavailable {}
 export class OutcomeUnknown extends Unavailable {}
 
 /**
- * Fewer replicas than asked for have what the answer rests on: ask again with the same
- * requestId.
+ * Too few replicas have the notes behind the answer: ask again with the same requestId.
  */
 export class DurabilityNotReached extends Unavailable {}
 
@@ -89,14 +89,14 @@ export class StoreWentBack extends Unavailable {}
 export class PoolExhausted extends Unavailable {}
 
 /**
- * A field is malformed; violations names all that are. The same request will be refused
+ * A field is malformed; violations names every one. The same request will be refused
  * again.
  */
 export class InvalidRequest extends NotedError {}
 
 /**
  * The requestId belongs to another message of this series. Nothing was noted: give each
- * message its own.
+ * message an id of its own.
  */
 export class RequestIdReused extends NotedError {}
 
@@ -169,20 +169,19 @@ export class VerbDenied extends NotedError {}
 /** The time for the call was over. */
 export class DeadlineExceeded extends NotedError {}
 
-/** The server has a fault of its own. */
+/** The server has a fault. */
 export class Internal extends NotedError {}
 
 /**
- * The answer is about another series, ledger or donation than was asked about. Something
- * between the client and the server mixes answers up. Nothing is known, as with every
- * NotedError.
+ * The answer is about another series, ledger or donation than the request's: a program
+ * between client and server mixes answers up. As with every NotedError, nothing is known.
  */
 export class WrongAnswer extends NotedError {}
 
 /**
- * once()'s: the donation IS processed, but its note could not be made final; the
- * donation's next message may be FIRST. The reason why is in `reason` and, as an error,
- * in `cause`.
+ * Only from once(): the donation IS processed, but its note could not be made final. The
+ * donation's next message may be FIRST. `reason` tells why, and so does `cause`, as an
+ * error.
  */
 export class NotSettled extends NotedError {}
 

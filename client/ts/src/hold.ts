@@ -1,23 +1,23 @@
-/** What once() hands to its function. */
+/** The hold that once() gives to its function. */
 import { NotedError } from "./errors.js";
 import { now } from "./retry.js";
 import type { Evidence, Note, NoteResponse } from "./types.js";
 
 /**
- * What once() runs for a donation that is the caller's. note.donationId is the
- * idempotency key.
+ * The function that once() runs for a donation that is the caller's. note.donationId is
+ * the idempotency key.
  */
 export type Process = (note: Note, hold: Hold) => unknown;
 
 /**
- * The hold under which once() runs its function: until it is lost or runs out, nobody
- * else processes the donation.
+ * The hold under which once() runs its function: until it is lost or runs out, no other
+ * caller processes the donation.
  */
 export class Hold {
   /**
    * Fires when the hold was lost, or ran out because it could not be extended: from then
-   * on another may be processing the donation. It fires with the caller's own signal,
-   * too. Its reason tells which.
+   * on another caller may be processing the donation. It also fires with the caller's own
+   * signal. Its reason tells which.
    */
   readonly signal: AbortSignal;
   /** The rule that decided. */
@@ -42,13 +42,12 @@ export class Hold {
   }
 
   /**
-   * Throws what became of the hold if it is lost or has run out. For long work, before
+   * Throws if the hold is lost or has run out, and says why. Long work calls it before
    * each step that cannot be undone.
    */
   check(): void {
     this.signal.throwIfAborted();
-    // An extension may still be under way, or the process may have been suspended, or
-    // blocked.
+    // An extension may still be under way, or the process was suspended or blocked.
     if (now() >= this.until()) throw new NotedError("extending a hold", "the hold ran out");
   }
 }

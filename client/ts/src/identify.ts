@@ -4,9 +4,9 @@
  * `noted-identify ipn|webhook < body`.
  *
  * It prints a line of JSON for each donation, or {"skipped":"why"}: the same bytes as
- * `notectl identify`. What was left out is told on standard error. A message that cannot
- * be read prints nothing but a sentence there, and exits with 1. It does not verify that
- * the message is PayPal's.
+ * `notectl identify`. Fields that it left out stand on standard error. For a message that
+ * cannot be read it prints only a sentence there, and exits with 1. It does not verify
+ * that the message is PayPal's.
  */
 import { identifyIpn, identifyWebhook, MalformedError } from "./paypal/index.js";
 

@@ -6,15 +6,15 @@
  *       await book(note.donationId, donation);
  *     });
  *
- * Most programs need Client and once() and nothing else; the comment of once() lists
- * every outcome and what to tell PayPal. `@donation-dedupe/noted/paypal` turns what
- * PayPal sent into donations and messages, `@donation-dedupe/noted/receiver` receives,
- * verifies and answers PayPal's posts.
+ * Most programs need only Client and once(). The comment of once() lists every outcome
+ * and the answer to PayPal. `@donation-dedupe/noted/paypal` turns PayPal's messages into
+ * donations, `@donation-dedupe/noted/receiver` receives, verifies and answers PayPal's
+ * posts.
  *
  * On an error nothing is known of the donation: do not process it, and do not take it for
- * a duplicate. A call that is UNAVAILABLE is made up to four times in all, within its
- * timeout; that can neither double nor lose a donation, because every note bears a
- * request id. Nothing else is repeated, and forget() never is.
+ * a duplicate. The client makes an UNAVAILABLE call up to four times in all, within its
+ * timeout. That can neither double nor lose a donation, because every note has a request
+ * id. It repeats no call that failed otherwise, and it never repeats forget().
  */
 export { newRequestId } from "./calls.js";
 export { Client, type CallOptions } from "./client.js";

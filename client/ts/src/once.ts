@@ -1,5 +1,6 @@
 /**
- * The whole dance: note with a hold, extend while the function runs, settle or release.
+ * The whole sequence: note with a hold, extend while the function runs, settle or
+ * release.
  */
 import { sameNote } from "./calls.js";
 import type { Client } from "./client.js";
@@ -35,8 +36,8 @@ export async function once(
   } catch (error) {
     over.abort();
     await keeping;
-    // What is not released opens by itself when the hold runs out, so process's own error
-    // is the news.
+    // A note that is not released opens when the hold runs out. process's own error says
+    // more.
     const timeoutMs = Math.min(settings.settleTimeoutMs, settings.timeoutMs);
     await client.release(receipt, "processing failed", { timeoutMs }).catch(() => undefined);
     throw error;
@@ -53,8 +54,8 @@ interface Held {
   readonly donationId: string;
   readonly holdMs: number;
   /**
-   * By our own clock, which makes the hold a little shorter than by the store's: the safe
-   * side.
+   * By our own clock, by which the hold is a little shorter than by the store's: that is
+   * the safe side.
    */
   until: number;
 }
@@ -71,12 +72,12 @@ async function keep(held: Held, lost: AbortController, over: AbortSignal): Promi
   }
 }
 
-/** Tries until the hold would have run out, and gives until when it lasts then. */
+/** Tries until the hold would have run out, and gives until when it lasts. */
 async function extendBefore({ client, receipt, donationId, holdMs, until }: Held, over: AbortSignal): Promise<number> {
   for (let tries = 1; ; tries++) {
     const asked = now();
     try {
-      // A try that hangs must leave time for another, and the last one must not outlast
+      // A try that hangs must leave time for another, and the last try must not outlast
       // the hold.
       const timeoutMs = Math.max(Math.min(holdMs / 6, until - asked), 1);
       sameNote("extending a hold", donationId, await client.extend(receipt, holdMs, { timeoutMs, signal: over }));
@@ -95,8 +96,8 @@ async function extendBefore({ client, receipt, donationId, holdMs, until }: Held
 }
 
 /**
- * Settles, and does not give up at the first trouble: the work is done. Besides
- * UNAVAILABLE it outwaits a server that is too busy or too slow.
+ * Settles, and does not give up at the first failure: the work is done. It also waits for
+ * a server that is too busy or too slow.
  */
 async function settle(client: Client, settings: Settings, { note, receipt }: NoteResponse): Promise<void> {
   const deadline = now() + settings.settleTimeoutMs;

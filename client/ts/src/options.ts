@@ -1,28 +1,28 @@
 import type { SecureContextOptions } from "node:tls";
 
-/** How to reach a server and how long to wait for it. Every field may be left out. */
+/** How to reach a server and how long to wait for it. Every field is optional. */
 export interface ClientOptions {
   /**
-   * Milliseconds that a call may take, its retries included, where it is given no timeout
-   * of its own: 5,000.
+   * Milliseconds that a call without a timeout of its own may take, its retries included:
+   * 5,000.
    */
   readonly timeoutMs?: number;
   /**
-   * Milliseconds that once() holds a donation at a time: 60,000. It is extended while the
-   * function runs.
+   * Milliseconds that once() holds a donation at a time: 60,000. once() extends the hold
+   * while the function runs.
    */
   readonly holdMs?: number;
   /** Milliseconds that once() tries to settle or release after the function: 15,000. */
   readonly settleTimeoutMs?: number;
-  /** PEM certificates: the server's must be signed by one of them. Turns TLS on. */
+  /** PEM certificates: one of them must have signed the server's. Turns TLS on. */
   readonly ca?: string | Buffer;
   /**
-   * Everything else that TLS can do, such as a certificate of one's own (`cert` and
-   * `key`). Turns TLS on.
+   * Further options of TLS, such as a client certificate (`cert` and `key`). Turns TLS
+   * on.
    */
   readonly tls?: SecureContextOptions;
   /**
-   * No TLS, also to another machine. Whoever is between can then read, forge and suppress
+   * No TLS, also to another machine. Anyone on the way can then read, forge and suppress
    * donations.
    */
   readonly plaintext?: boolean;

@@ -1,8 +1,8 @@
 /**
- * When a call is made again, and after which wait.
+ * Which calls are tried again, and after which wait.
  *
- * A try that could not end in time is not begun, so that the caller is told why the last
- * one failed and not merely that time is up.
+ * No try begins that could not end in time, so the caller learns why the last try failed
+ * and not only that time was up.
  */
 import { setTimeout as after } from "node:timers/promises";
 import { StoreWentBack, Unavailable, type NotedError } from "./errors.js";
@@ -14,9 +14,9 @@ const most = 2_000; // ms
 const full = 100; // tokens
 
 /**
- * Keeps a client from making an outage worse: a failure costs a token, a success earns a
- * tenth, and nothing is tried again while less than half are left. A first try is never
- * refused.
+ * Keeps a client from making an outage worse. A failure costs a token, and a success
+ * earns a tenth. While less than half of the tokens are left, no call is tried again. A
+ * first try is never refused.
  */
 export class Budget {
   private tokens = full;
@@ -32,8 +32,8 @@ export class Budget {
   }
 
   /**
-   * The wait before the next try of a call that has failed so often, or undefined where
-   * there is none.
+   * The wait before the next try of a call that has failed so often, or undefined if
+   * there is no next try.
    */
   waitAfter(tries: number, error: NotedError, deadline: number): number | undefined {
     if (!retriable(error) || !this.spend() || tries >= maxTries) return undefined;
@@ -43,8 +43,8 @@ export class Budget {
 }
 
 /**
- * Only UNAVAILABLE: any other code would say the same again, or says that time is up. A
- * store that went back in time waits for a person, not for us.
+ * Only UNAVAILABLE: any other code would come again, or says that time is up. A store
+ * that has lost notes waits for a person, not for us.
  */
 export function retriable(error: NotedError): boolean {
   return error instanceof Unavailable && !(error instanceof StoreWentBack);
@@ -53,16 +53,16 @@ export function retriable(error: NotedError): boolean {
 const passing = new Set(["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL", "UNKNOWN"]);
 
 /**
- * Whether the server has refused for good what was asked with a receipt, so that asking
- * again would change nothing.
+ * Whether the server has refused a receipt for good, so that another try would change
+ * nothing.
  */
 export function refused(error: NotedError): boolean {
   return !passing.has(error.code);
 }
 
 /**
- * Exponential, with the upper half left to chance so that callers do not come back in
- * step. What the server asks for is a lower bound.
+ * Exponential, with a random upper half so that callers do not come back in step. The
+ * server's RetryInfo is a lower bound.
  */
 export function waitAfter(tries: number, error: NotedError): number {
   const wait = Math.min(base * 2 ** Math.min(tries - 1, 10), most) * (0.5 + Math.random() / 2);
@@ -70,10 +70,10 @@ export function waitAfter(tries: number, error: NotedError): number {
   return asked > wait ? asked * (1 + Math.random() / 4) : wait;
 }
 
-/** Milliseconds of a clock that nobody sets. */
+/** Milliseconds of a clock that cannot be set. */
 export const now = (): number => performance.now();
 
-/** Waits; false where the signal has fired. */
+/** Waits; false if the signal has fired. */
 export async function sleep(ms: number, signal?: AbortSignal): Promise<boolean> {
   try {
     await after(Math.max(ms, 0), undefined, signal === undefined ? {} : { signal });

@@ -33,8 +33,8 @@ export class Settings {
     this.transport = createGrpcTransport({
       baseUrl: url,
       sessionManager: this.sessions,
-      // A page of a thousand notes of sixteen sightings; nothing that Noted says is
-      // larger.
+      // A page of a thousand notes with sixteen sightings each. No other answer of Noted
+      // is larger.
       readMaxBytes: 16 << 20,
       interceptors: options.token === undefined ? [] : [bearer(options.token)],
     });
@@ -42,9 +42,8 @@ export class Settings {
 }
 
 /**
- * The milliseconds of a hold that can be settled. One of 0 would note finally and bring
- * no receipt: the donation would be a duplicate from then on, and nobody would have
- * processed it.
+ * The milliseconds of a hold that can be settled. With 0 the note would be final and have
+ * no receipt: the donation would be a duplicate from then on, and never processed.
  */
 export function holdOfOnce(holdMs: number): number {
   if (!(holdMs >= 1 && holdMs <= maxHold)) {
@@ -79,15 +78,15 @@ function isEncrypted(host: string, options: ClientOptions): boolean {
   return encrypt || (options.plaintext !== true && !isThisMachine(host));
 }
 
-/** Whether a host's name or address surely is this machine's. */
+/** Whether a host's name or address is surely this machine's. */
 export function isThisMachine(host: string): boolean {
   const bare = host.startsWith("[") ? host.slice(1, -1) : host;
   return bare === "localhost" || bare === "::1" || (isIP(bare) === 4 && bare.startsWith("127."));
 }
 
 /**
- * Sends the token with each call. One that cannot be had is told as a server that is away
- * is, since another try may cure it.
+ * Sends the token with each call. If there is no token to be had, the call is
+ * Unavailable, because another try may cure it.
  */
 function bearer(token: string | (() => string | Promise<string>)): Interceptor {
   return (next) => async (request) => {

@@ -9,7 +9,7 @@ import { NotedError, type Failure, type Violation } from "./errors.js";
  */
 const domain = "noted.v1";
 
-/** The codes that say enough without a reason, such as those of a proxy between. */
+/** The classes of the codes, for an error without a reason, such as a proxy's. */
 const byCode: Readonly<Record<string, typeof NotedError>> = {
   INVALID_ARGUMENT: errors.InvalidRequest,
   UNAVAILABLE: errors.Unavailable,
@@ -39,7 +39,7 @@ export function failure(act: string, thrown: unknown, signal?: AbortSignal): Not
         }
       }
     } catch {
-      // A detail that cannot be read takes nothing from the rest.
+      // A detail that cannot be read does not spoil the others.
     }
   }
   const code = signal?.aborted !== true && isBroken(error) ? Code.Unavailable : error.code;
@@ -47,9 +47,9 @@ export function failure(act: string, thrown: unknown, signal?: AbortSignal): Not
 }
 
 /**
- * Whether the connection broke, or never was, which gRPC calls UNAVAILABLE. Connect has
- * several codes for it; Noted itself says neither ABORTED nor CANCELLED of a call that
- * its caller still wants.
+ * Whether the connection broke or was never made, which gRPC calls UNAVAILABLE. Connect
+ * has several codes for it. Noted itself answers neither ABORTED nor CANCELLED to a call
+ * that its caller still wants.
  */
 function isBroken({ code, cause }: ConnectError): boolean {
   if (code === Code.Aborted || code === Code.Canceled) return true;
@@ -65,12 +65,12 @@ export function failed(act: string, code: number, said: string, reason: string):
   return make(act, said, { code: codeName(code), reason });
 }
 
-/** What breaks the contract: nothing that such a server says is an answer. */
+/** An answer that breaks the contract: no answer of such a server counts. */
 export function breach(act: string, said: string): NotedError {
   return make(act, said, { code: "INTERNAL" });
 }
 
-/** An answer about something else than was asked about. */
+/** An answer about another donation than the request's. */
 export function wrongAnswer(act: string, about: string): errors.WrongAnswer {
   const remedy = "look for what mixes answers up between here and the server";
   const said = `the answer is about ${about}, so nothing is known; ${remedy}`;
@@ -98,7 +98,7 @@ const reasons = (reason: string | undefined): typeof NotedError | undefined =>
   reason !== undefined && Object.hasOwn(errors.reasons, reason) ? errors.reasons[reason] : undefined;
 
 /**
- * The contract's spelling: FAILED_PRECONDITION, where Connect says FailedPrecondition.
+ * The contract's spelling: FAILED_PRECONDITION for Connect's FailedPrecondition.
  */
 function codeName(code: number): string {
   const name: string | undefined = Code[code];
@@ -106,8 +106,8 @@ function codeName(code: number): string {
   return name === "Canceled" ? "CANCELLED" : name.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase();
 }
 
-// The classes of google.rpc's messages come in no package that is worth a dependency:
-// their fields are read here by number.
+// No package with the classes of google.rpc's messages is worth a dependency, so this
+// reads their fields by number.
 
 interface Field {
   readonly number: number;

@@ -11,7 +11,7 @@ import type { NoteRequest, NoteResponse, NoteResult } from "./types.js";
 type Asked = MessageInitShape<typeof NoteDonationsRequestSchema>;
 type Source = Iterable<NoteRequest> | AsyncIterable<NoteRequest>;
 
-/** What a stream needs of the client. */
+/** The client's part for a stream. */
 export interface Streaming {
   readonly budget: Budget;
   ask(request: NoteRequest): Promise<NoteResponse>;
@@ -19,14 +19,14 @@ export interface Streaming {
 }
 
 /**
- * How many requests may be without an answer: enough to keep a server busy, few enough to
- * be asked again.
+ * How many requests may wait for an answer: enough to keep a server busy, few enough to
+ * ask again.
  */
 const window = 256;
 
 /**
- * What is to be asked and what was asked, between what reads the source, what sends, and
- * the consumer.
+ * The requests to ask and the requests asked, shared by the reader of the source, the
+ * sender and the consumer.
  */
 class Queue {
   waiting: NoteRequest[] = []; // to be asked
@@ -55,15 +55,18 @@ class Queue {
   }
 
   /**
-   * Waits for something to ask, so that no stream is opened for nothing; false at the end
-   * of it all.
+   * Waits for a request, so that no stream is opened in vain; false at the end of the
+   * source.
    */
   async more(): Promise<boolean> {
     await this.until(() => this.waiting.length > 0 || this.ended);
     return this.waiting.length > 0;
   }
 
-  /** What one gRPC stream sends, until the source ends or the stream is closed. */
+  /**
+   * The requests that one gRPC stream sends, until the source ends or the stream is
+   * closed.
+   */
   async *requests(closed: AbortSignal): AsyncGenerator<Asked> {
     for (;;) {
       await this.until(() => closed.aborted || this.waiting.length > 0 || this.ended);
@@ -80,14 +83,14 @@ class Queue {
     return request;
   }
 
-  /** Ends the sending; what was asked and not answered is to be asked again. */
+  /** Ends the sending. The requests without an answer are to be asked again. */
   close(): void {
     this.waiting.unshift(...this.asked);
     this.asked = [];
     this.change();
   }
 
-  /** Everything that was to be asked again. */
+  /** All requests that were to be asked again. */
   take(): NoteRequest[] {
     const requests = this.waiting;
     this.waiting = [];
@@ -144,8 +147,8 @@ export async function* notes(client: Streaming, source: Source): AsyncGenerator<
       if (broken === undefined || queue.waiting.length === 0) continue; // all is answered, or an idle stream was closed
       tries++;
       if (!retriable(broken)) {
-        // One of them broke the stream for all, or its answers are mixed up: each is
-        // asked by itself.
+        // One of them broke the stream for all, or its answers are mixed up: ask each by
+        // itself.
         tries = 0;
         for (const request of queue.take()) yield await alone(client, request);
       } else if (client.budget.spend() && tries < maxTries) {
@@ -162,8 +165,8 @@ export async function* notes(client: Streaming, source: Source): AsyncGenerator<
 }
 
 /**
- * One that the store could not answer is asked again by itself, while the others wait
- * their turn.
+ * Makes the call of a request again by itself if the store could not answer it, while the
+ * other requests wait.
  */
 async function result(client: Streaming, request: NoteRequest, { result }: NoteDonationsResponse): Promise<NoteResult> {
   const act = noting(request.donation);

@@ -2,13 +2,12 @@
  * The messages of the contract as JavaScript has them: plain objects, names for enums,
  * Dates.
  *
- * What each field means, and its limits, is written in api/noted/v1/noted.proto. These
- * are not the generated messages, so that a time is a Date and an absent field is
- * undefined.
+ * api/noted/v1/noted.proto says what each field means, and its limits. These are not the
+ * generated messages, so that a time is a Date and an absent field is undefined.
  */
 import type { NotedError } from "./errors.js";
 
-/** What happened. Donations of two events are never the same. */
+/** The thing that happened. Donations of two events are never the same. */
 export const Event = {
   PAYMENT: "PAYMENT",
   PAYMENT_PENDING: "PAYMENT_PENDING",
@@ -33,12 +32,14 @@ export const Verdict = {
   FIRST: "FIRST",
   /** No, it is done or was noted before. */
   DUPLICATE: "DUPLICATE",
-  /** Not now, somebody is processing it. */
+  /** Not now, another caller is processing it. */
   HELD: "HELD",
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 
-/** The rule that decided, strongest first. NONE is exists()'s, where there is no note. */
+/**
+ * The rule that decided, strongest first. Only exists() gives NONE, if there is no note.
+ */
 export const Evidence = {
   NONE: "NONE",
   NEW: "NEW",
@@ -55,13 +56,13 @@ export const State = { HELD: "HELD", OPEN: "OPEN", SETTLED: "SETTLED" } as const
 export type State = (typeof State)[keyof typeof State];
 
 /**
- * One occurrence of an event in a series: what must be processed once. Only seriesId is
- * required.
+ * One occurrence of an event in a series: the thing that must be processed once. Only
+ * seriesId is required.
  */
 export interface Donation {
   readonly seriesId: string;
   readonly ledger?: string | undefined;
-  /** A payment, where it is absent. */
+  /** A payment, if absent. */
   readonly event?: Event | undefined;
   readonly occurredAt?: Date | undefined;
   /** A decimal as text, such as "25.00", with its currency or not at all. */
@@ -75,8 +76,7 @@ export interface Message {
   readonly channel?: string | undefined;
   readonly id?: string | undefined;
   /**
-   * When it first arrived, where that was not just now: it waited in a queue, or is a
-   * backfill's.
+   * When it first arrived, if it waited in a queue or comes from a backfill.
    */
   readonly receivedAt?: Date | undefined;
 }
@@ -88,7 +88,10 @@ export interface Sighting {
   readonly seenAt?: Date | undefined;
 }
 
-/** A donation as its first message told of it: empty where that message did not say. */
+/**
+ * A donation as its first message told of it. Fields that the message did not give are
+ * empty.
+ */
 export interface NotedDonation extends Donation {
   readonly ledger: string;
   readonly event: Event;
@@ -98,8 +101,8 @@ export interface NotedDonation extends Donation {
 }
 
 /**
- * What Noted remembers of a donation. Hand donationId downstream as the idempotency key,
- * and attempt as the fencing token.
+ * Noted's memory of a donation. Hand donationId downstream as the idempotency key, and
+ * attempt as the fencing token.
  */
 export interface Note {
   readonly donationId: string;
@@ -113,13 +116,13 @@ export interface Note {
 }
 
 /**
- * A whole request of note(), for notes(). One without a requestId is given one when it is
- * asked.
+ * A whole request of note(), for notes(). Without a requestId it gets one when it is
+ * sent.
  */
 export interface NoteRequest {
   readonly donation: Donation;
   readonly message?: Message | undefined;
-  /** Milliseconds; absent or 0 notes finally at once. */
+  /** Milliseconds. With 0 or without it the note is final at once. */
   readonly holdMs?: number | undefined;
   readonly requestId?: string | undefined;
 }
@@ -138,7 +141,7 @@ export interface NoteResponse {
   readonly differences: readonly string[];
 }
 
-/** The answer to exists(). The note is what was found, an open one too. */
+/** The answer to exists(). The note is the note that was found, also an open one. */
 export interface Existence {
   readonly exists: boolean;
   readonly note?: Note | undefined;
@@ -153,16 +156,16 @@ export interface NoteResult {
   readonly error?: NotedError | undefined;
 }
 
-/** What list() and page() look for. All conditions must hold; absent ones are none. */
+/** The conditions of list() and page(). All that are given must hold. */
 export interface ListRequest {
   /** The ledger to list; absent is the ledger without a name. */
   readonly ledger?: string | undefined;
   readonly seriesId?: string | undefined;
   readonly state?: State | undefined;
-  /** A channel: only notes all of whose sightings came over it. */
+  /** A channel: it keeps only notes whose sightings all came over it. */
   readonly seenOnlyOn?: string | undefined;
   /**
-   * A transaction id that any sighting of the note bears. Without seriesId it walks
+   * A transaction id that a sighting of the note must have. Without seriesId it walks
    * through the ledger.
    */
   readonly transactionId?: string | undefined;
@@ -172,8 +175,8 @@ export interface ListRequest {
 }
 
 /**
- * One page of a listing: it may be short or empty and still not be the last, which has no
- * nextPageToken.
+ * One page of a listing. A page may be short or empty and still not be the last, which
+ * has no nextPageToken.
  */
 export interface Page {
   readonly notes: readonly Note[];

@@ -10,14 +10,14 @@ import { MalformedError } from "./result.js";
  */
 const maxDepth = 64;
 
-/** A body that is read. The names of fields are paths such as resource.links.0.href. */
+/** A body that was read. The names of fields are paths such as resource.links.0.href. */
 export class Document {
   private readonly root: ReadonlyMap<string, Json>;
 
   /**
    * Bytes above ASCII become 0x7f first: languages disagree about bad UTF-8, some refuse
-   * the whole body, and nothing that is read needs it. 0x7f is legal in a JSON string and
-   * illegal in an id.
+   * the whole body, and no field that is read needs it. 0x7f is legal in a JSON string
+   * and illegal in an id.
    */
   constructor(body: Uint8Array) {
     const text = latin1(body)
@@ -45,8 +45,8 @@ export class Document {
   };
 
   /**
-   * How many elements the array at a path has, none if it is absent, and a problem if
-   * something else stands there.
+   * How many elements the array at a path has: 0 if it is absent, and a problem if the
+   * value is not an array.
    */
   length(path: string): { readonly count: number; readonly problem?: string | undefined } {
     const { value, problem } = this.find(path);
@@ -55,8 +55,8 @@ export class Document {
   }
 
   /**
-   * What stands at a path, null for what is absent, and a problem where the path leads
-   * through something that has no such parts.
+   * The value at a path: null if it is absent, and a problem if the path leads through a
+   * value without such parts.
    */
   private find(path: string): { readonly value: Json; readonly problem?: string } {
     let value: Json = this.root;
@@ -76,7 +76,10 @@ export class Document {
   }
 }
 
-/** How deep brackets outside strings nest. It need not be right about what is no JSON. */
+/**
+ * How deep brackets outside strings nest. It need not be right about text that is not
+ * JSON.
+ */
 function depth(text: string): number {
   let [depth, deepest] = [0, 0];
   for (const [bracket] of text.replace(/"[^"\\]*(?:\\[^][^"\\]*)*"?/g, "").matchAll(/[[\]{}]/g)) {

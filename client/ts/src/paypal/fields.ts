@@ -3,9 +3,8 @@ import { trimmed } from "./form.js";
 import { parseTime, type Moment } from "./times.js";
 
 /**
- * A field's text as it is written, and what is wrong with what stands there instead of
- * text. The text has one character a byte (Latin-1), so that what the rules say of bytes
- * holds of characters.
+ * A field's text as it is written, and a problem if the value is not text. The text has
+ * one character for each byte (Latin-1), so that rules about bytes hold for characters.
  */
 export type Lookup = (field: string) => { readonly text: string; readonly problem?: string | undefined };
 
@@ -23,7 +22,7 @@ export interface Money {
 
 const none: Money = { amount: "", currencyCode: "" };
 
-/** Looks at the fields of one message and collects the warnings on the way. */
+/** Reads the fields of one message and collects the warnings. */
 export class Reader {
   private readonly warned = new Map<string, string>(); // field name → its one warning
 
@@ -34,14 +33,14 @@ export class Reader {
   }
 
   /**
-   * Says it once per field however many rules look at it, so that all languages count the
+   * Warns once for a field, however many rules read it, so that all languages count the
    * same warnings.
    */
   warn(field: string, problem: string): void {
     if (!this.warned.has(field)) this.warned.set(field, problem);
   }
 
-  /** A field without the spaces around it, or "" for one that is absent or no text. */
+  /** A field without the spaces around it, or "" if it is absent or not text. */
   text(field: string): string {
     const { text, problem } = this.lookup(field);
     if (problem === undefined) return trimmed(text);
@@ -49,7 +48,7 @@ export class Reader {
     return "";
   }
 
-  /** A field that can serve as an id in the contract, or "". */
+  /** A field that the contract takes as an id, or "". */
   id(field: string): string {
     const text = this.text(field);
     if (text === "" || fits(text)) return text;
@@ -57,7 +56,9 @@ export class Reader {
     return "";
   }
 
-  /** The first of the fields that is an id, or "". Those behind it are not looked at. */
+  /**
+   * The first of the fields that is an id, or "". It does not read the fields behind it.
+   */
   firstId(...fields: string[]): string {
     for (const field of fields) {
       const found = this.id(field);
@@ -85,8 +86,8 @@ export class Reader {
   }
 
   /**
-   * An amount without its sign and its currency: both, or neither, because Noted can
-   * compare neither without the other.
+   * An amount without its sign, and its currency: both or neither, because Noted can
+   * compare neither alone.
    */
   money(amountField: string, currencyField: string): Money {
     const written = this.text(amountField);
@@ -109,13 +110,13 @@ export class Reader {
 export const fits = (text: string): boolean => text.length <= maxId && /^[\x21-\x7e]+$/.test(text);
 
 /**
- * Text from a message made harmless in a log line and in a skip reason: the same bytes in
- * every language, and no escape in any.
+ * Text of a message, harmless in a log line and in a skip reason: the same bytes in every
+ * language, without an escape.
  */
 export const sanitised = (text: string): string => text.replace(/[^\x20-\x7e]|["\\]/g, "?").slice(0, 64);
 
 /**
- * toLowerCase for A to Z alone; Unicode has other letters that become ASCII ones, and
+ * toLowerCase for A to Z alone. Unicode has other letters that become ASCII, and
  * languages do not agree on them.
  */
 export const lower = (text: string): string => text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());

@@ -2,15 +2,15 @@
 import { createHash } from "node:crypto";
 
 /**
- * The fields of an IPN in the order of its body, as bytes: PayPal's charset field is
- * obeyed nowhere, since all that is read is ASCII.
+ * The fields of an IPN in the order of its body, as bytes. PayPal's charset field has no
+ * effect: all fields that are read are ASCII.
  */
 export class Form {
   readonly fields: readonly (readonly [name: string, value: string])[];
 
   constructor(body: Uint8Array) {
-    // Not URLSearchParams, which reads bytes as UTF-8 and writes what it cannot read as
-    // something else.
+    // Not URLSearchParams, which reads bytes as UTF-8 and replaces bytes that it cannot
+    // read.
     this.fields = latin1(withoutLineEnd(body))
       .split("&")
       .filter((piece) => piece !== "")
@@ -20,12 +20,12 @@ export class Form {
           ? ([unescape(piece), ""] as const)
           : ([unescape(piece.slice(0, at)), unescape(piece.slice(at + 1))] as const);
       })
-      // PayPal adds resend=true when it sends a message again, so the field can make no
-      // difference to anything.
+      // PayPal adds resend=true when it sends a message again. The field is dropped here,
+      // so that no rule and no id depends on it.
       .filter(([name]) => name !== "resend");
   }
 
-  /** The first field of that name, "" where there is none. */
+  /** The first field of that name, or "". */
   readonly lookup = (name: string): { text: string } => ({
     text: this.fields.find(([field]) => field === name)?.[1] ?? "",
   });
@@ -36,9 +36,9 @@ export class Form {
   }
 
   /**
-   * The id that stands for the whole message, since an IPN has none (ipn_track_id is
-   * shared by different payments). It is over sorted, decoded fields: whoever parses a
-   * body and writes it out again gets the same one.
+   * The id that stands for the whole message, because an IPN has no id (different
+   * payments share an ipn_track_id). It is over sorted, decoded fields, so a body that
+   * was parsed and written again has the same id.
    */
   digest(): string {
     const sorted = this.fields.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
@@ -60,8 +60,8 @@ function withoutLineEnd(body: Uint8Array): Uint8Array {
 }
 
 /**
- * Without the spaces around it. A pattern for the end would look at each run of spaces
- * from each of its places.
+ * Without the spaces around it. A pattern for the end would try each run of spaces from
+ * each of its places.
  */
 export function trimmed(text: string): string {
   let [start, end] = [0, text.length];

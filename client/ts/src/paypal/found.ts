@@ -1,4 +1,4 @@
-/** What the two channels build their answers of. */
+/** The parts of which both channels build their answers. */
 import type { Donation, Event } from "../types.js";
 import type { Money } from "./fields.js";
 import { MalformedError } from "./result.js";
@@ -10,7 +10,7 @@ export interface Found {
   readonly nanoseconds: number;
 }
 
-/** What a message tells of, or why it is skipped. */
+/** The donations of a message, or why it is skipped. */
 export type Finding = readonly Found[] | { readonly skipped: string; readonly unknown: boolean };
 
 export const skipped = (reason: string): Finding => ({ skipped: reason, unknown: false });
@@ -20,7 +20,7 @@ export const unknown = (reason: string): Finding => ({ skipped: reason, unknown:
 export const isSkipped = (finding: Finding): finding is { readonly skipped: string; readonly unknown: boolean } =>
   !Array.isArray(finding);
 
-/** A donation, of which everything but the series and the event may be missing. */
+/** A donation. Every field but the series and the event may be missing. */
 export function found(
   seriesId: string,
   event: Event,
@@ -37,7 +37,7 @@ export function found(
   return { donation, nanoseconds: moment?.nanoseconds ?? 0 };
 }
 
-/** The id of a series, or an error naming the fields that should have named it. */
+/** The id of a series, or an error that names the fields in which it should stand. */
 export function series(id: string, candidates: string): string {
   if (id === "") throw new MalformedError(candidates, "no usable id names the series; check that the body is whole");
   return id;

@@ -1,11 +1,11 @@
-/** The legacy channel: one urlencoded form a message. */
+/** The legacy channel: each message is an urlencoded form. */
 import type { Event } from "../types.js";
 import { lower, Reader, sanitised } from "./fields.js";
 import { Form } from "./form.js";
 import { found, isSkipped, series, skipped, unknown, type Finding, type Found } from "./found.js";
 import { Identified, MalformedError } from "./result.js";
 
-/** The txn_types that say by themselves what happened. */
+/** The txn_types that alone decide the event. */
 const typeEvents: ReadonlyMap<string, Event> = new Map([
   ["subscr_signup", "SIGNUP"],
   ["recurring_payment_profile_created", "SIGNUP"],
@@ -25,8 +25,8 @@ const typeEvents: ReadonlyMap<string, Event> = new Map([
 ]);
 
 /**
- * The txn_types whose payment_status says what happened. Refunds and reversals have no
- * type at all, which is the empty one.
+ * The txn_types whose payment_status decides the event. Refunds and reversals have no
+ * type: that is the empty one.
  */
 const moneyTypes: ReadonlySet<string> = new Set([
   "",
@@ -44,7 +44,7 @@ const moneyTypes: ReadonlySet<string> = new Set([
   "invoice_payment",
 ]);
 
-/** Known, and they tell of no donation: why. */
+/** The known txn_types that tell of no donation, with the reason. */
 const skippedTypes: ReadonlyMap<string, string> = new Map([
   ["masspay", "masspay tells of payments made, not of a donation"],
   ["payout", "payout tells of payments made, not of a donation"],
@@ -86,7 +86,7 @@ export function identifyIpn(body: Uint8Array): Identified {
   return new Identified({ ...told, pairs: finding.map((one) => ({ ...one, message })) });
 }
 
-/** Decides what happened, then builds the donations. */
+/** Decides the event, then builds the donations. */
 function find(reader: Reader, txnType: string): Finding {
   const kind = lower(txnType);
   const reason = skippedTypes.get(kind);
@@ -101,7 +101,7 @@ function find(reader: Reader, txnType: string): Finding {
       return unknown(txnType === "" ? "neither txn_type nor payment_status is given" : "payment_status is missing");
     }
     // PayPal calls a payment that leaves the account Completed too: the sign tells the
-    // direction. Taken for a donation, it would be thanked for.
+    // direction. As a donation it would be thanked for.
     if (event === "PAYMENT" && reader.text("mc_gross").startsWith("-")) {
       if (reader.id("parent_txn_id") === "") return skipped("money went out and no parent_txn_id says for what");
       event = "ADJUSTMENT";
@@ -112,7 +112,7 @@ function find(reader: Reader, txnType: string): Finding {
   return [donation, ...initialPayment(reader, donation.donation.seriesId)];
 }
 
-/** Fills in what an event of its kind can be known by. */
+/** Fills in the fields by which an event of its kind is known. */
 function build(reader: Reader, event: Event): Found {
   const seriesId = seriesOf(reader, event);
   switch (event) {
@@ -122,7 +122,7 @@ function build(reader: Reader, event: Event): Found {
     case "REACTIVATION":
     case "CANCELLATION":
     case "EXPIRY":
-      return found(seriesId, event); // never time_created: it is the series' birth, in every message of it
+      return found(seriesId, event); // never time_created, which is when the series began
     case "DISPUTE":
       return found(seriesId, event, { transactionId: reader.id("case_id") });
     default:
@@ -137,7 +137,7 @@ function build(reader: Reader, event: Event): Found {
 function seriesOf(reader: Reader, event: Event): string {
   switch (event) {
     case "REFUND":
-      // Never its parent: a webhook often does not know it, and two partial refunds of
+      // Never its parent: the webhook often does not name it, and two partial refunds of
       // one sum must not meet.
       return series(reader.id("txn_id"), "txn_id");
     case "REVERSAL":
@@ -159,8 +159,8 @@ function seriesOf(reader: Reader, event: Event): string {
 }
 
 /**
- * The first payment that hides in a profile's creation. No other IPN tells of it; in
- * later ones the same field is only an echo.
+ * The first payment in the message of a profile's creation. No other IPN tells of it;
+ * later ones only repeat the field.
  */
 function initialPayment(reader: Reader, seriesId: string): Found[] {
   if (reader.text("initial_payment_txn_id") === "") return [];

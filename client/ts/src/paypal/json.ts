@@ -11,7 +11,7 @@ export class JsonNumber {
 export type Json = null | boolean | string | JsonNumber | readonly Json[] | ReadonlyMap<string, Json>;
 
 /**
- * What the text holds; undefined where it is no JSON. The caller bounds how deep it
+ * The value of the text; undefined if it is not JSON. The caller bounds how deep it
  * nests.
  */
 export function parseJson(text: string): Json | undefined {
@@ -30,7 +30,7 @@ class NoJson extends Error {}
 const space = /[ \t\r\n]*/y;
 const literal = /true|false|null/y;
 const number = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
-// Each character can be matched in one way alone: else a string that does not end would
+// Each character can be matched in only one way. Otherwise a string without an end would
 // take forever.
 const string = /"([^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})[^"\\\x00-\x1f]*)*)"/y;
 const literals: Readonly<Record<string, Json>> = { true: true, false: false, null: null };

@@ -1,9 +1,9 @@
-/** What a message tells of, and how it is printed. */
+/** The donations of a message, and how they are printed. */
 import type { Donation, Message } from "../types.js";
 
 /**
- * A body cannot be read or names no series. The same bytes will never fare better, so
- * asking for them again is no use.
+ * A body cannot be read or names no series. The same bytes fail each time, so do not let
+ * PayPal send them again.
  */
 export class MalformedError extends Error {
   /** The field or fields at fault; "body" for all of it. */
@@ -24,28 +24,28 @@ export interface Pair {
   readonly donation: Donation;
   readonly message: Message;
   /**
-   * The nanoseconds of its time that a Date cannot hold. Noted keeps milliseconds; only
-   * the printed line shows them.
+   * The nanoseconds of its time that a Date cannot hold. Noted keeps milliseconds, so
+   * only the printed line has them.
    */
   readonly nanoseconds: number;
 }
 
-/** What a message tells of: either pairs or a reason in skipped. */
+/** The donations that a message tells of: either pairs or a reason in skipped. */
 export class Identified {
-  /** What told of it all, also where it is skipped. */
+  /** The message itself, also if it is skipped. */
   readonly message: Message;
   /** One per donation, in the order of the message. */
   readonly pairs: readonly Pair[];
-  /** In a fixed sentence, why there is no donation in it. */
+  /** Why the message has no donation, in a fixed sentence. */
   readonly skipped: string;
   /**
-   * With skipped: the type or the status is not known. Say it loudly: it may have been a
-   * donation.
+   * Set with skipped when the type or the status is not known. Raise an alarm: it may
+   * have been a donation.
    */
   readonly unknown: boolean;
   /** The txn_type or event_type, safe to be logged. */
   readonly type: string;
-  /** What was left out, each beginning with the field's name. */
+  /** The fields that were left out, each beginning with the field's name. */
   readonly warnings: readonly string[];
 
   constructor(found: {
@@ -64,7 +64,7 @@ export class Identified {
     this.warnings = found.warnings;
   }
 
-  /** The same in a ledger: only the receiver knows its books. */
+  /** The same in a ledger: only the receiver knows its ledgers. */
   inLedger(ledger: string): Identified {
     const pairs = this.pairs.map((pair) => ({ ...pair, donation: { ...pair.donation, ledger } }));
     const { message, skipped, unknown, type, warnings } = this;
@@ -72,8 +72,8 @@ export class Identified {
   }
 
   /**
-   * What `noted-identify` prints: the same bytes as the programs in other languages, a
-   * line for each pair.
+   * The lines of `noted-identify`, one for each pair: the same bytes as in the other
+   * languages.
    */
   lines(): string {
     return this.skipped === "" ? this.pairs.map(line).join("") : `{"skipped":${quoted(this.skipped)}}\n`;
@@ -100,8 +100,8 @@ function fields(values: Record<string, string | undefined>): string {
 }
 
 /**
- * The JSON form of google.protobuf.Timestamp: UTC with the fewest of 0, 3, 6 and 9 digits
- * that hold it.
+ * The JSON form of google.protobuf.Timestamp: UTC, with the fewest of 0, 3, 6 and 9
+ * digits that hold it.
  */
 function timestamp(time: Date, nanoseconds: number): string {
   const [seconds = "", milliseconds = ""] = time.toISOString().slice(0, -1).split(".");
@@ -110,8 +110,8 @@ function timestamp(time: Date, nanoseconds: number): string {
 }
 
 /**
- * What this package produces holds only " and \ of all that needs an escape; the rest is
- * for a ledger that a caller filled in.
+ * Strings of this package need an escape only for " and \. The other escapes are for a
+ * ledger that a caller has set.
  */
 function quoted(text: string): string {
   const escape = (c: string): string => (c < " " ? `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}` : `\\${c}`);

@@ -1,8 +1,8 @@
 /**
- * PayPal writes one moment in four ways: the two Pacific ones on IPNs (the second, and
- * the dot behind a month, come from its simulators), JavaScript's on the other
- * simulator's IPNs, ISO 8601 on webhooks. Each is accepted on both channels. A day or an
- * hour may have one digit in all but the last, and a run of spaces counts as one.
+ * PayPal writes a time in four ways. IPNs have the two Pacific ones; the second, and the
+ * dot behind a month, come from a simulator. JavaScript's comes from the other simulator.
+ * Webhooks have ISO 8601. Each is accepted on both channels. A day or an hour may have
+ * one digit in all but ISO 8601, and a run of spaces counts as one.
  */
 
 /** A time, and the nanoseconds of it that a Date cannot hold. */
@@ -34,12 +34,12 @@ const spellings = [
 const months = "january february march april may june july august september october november december".split(" ");
 
 /**
- * A time in any of the spellings; undefined for anything else.
+ * A time in any of the spellings; undefined for any other text.
  *
- * The label PST or PDT is taken for the offset it names, not for Pacific time on that
- * date: in the hour that autumn repeats only the label tells the two apart, and it is
- * PayPal's own word. Years run from 1970 to 9998, so that no offset leaves what a
- * protobuf Timestamp can hold. There are no leap seconds; a second 60 is unreadable.
+ * The label PST or PDT means the offset that it names, not Pacific time on that date: in
+ * the hour that autumn repeats, only the label tells the two apart. Years run from 1970
+ * to 9998, so that a protobuf Timestamp holds the time with any offset. There are no leap
+ * seconds; a second 60 is unreadable.
  */
 export function parseTime(text: string): Moment | undefined {
   for (const spelling of spellings) {

@@ -1,4 +1,4 @@
-/** The channel of today: one JSON event a message. */
+/** The channel of today: each message is a JSON event. */
 import type { Event, Message } from "../types.js";
 import { Document } from "./document.js";
 import { fits, lower, Reader, sanitised, type Money } from "./fields.js";
@@ -6,8 +6,8 @@ import { found, isSkipped, series, skipped, unknown, type Finding, type Found } 
 import { Identified, MalformedError } from "./result.js";
 
 /**
- * The events of a series itself. There is no money in them: what they repeat of the last
- * payment is told by a sale's own event.
+ * The events of a series itself. They hold no money: the event of a sale tells of the
+ * last payment that they repeat.
  */
 const stateEvents: ReadonlyMap<string, Event> = new Map([
   ["billing.subscription.created", "SIGNUP"], // of a v1 agreement only
@@ -21,8 +21,8 @@ const stateEvents: ReadonlyMap<string, Event> = new Map([
 ]);
 
 /**
- * The event types, by how they begin, that are known to tell of no donation, and what
- * they tell of.
+ * The known event types that tell of no donation, by their beginning, and what they tell
+ * of.
  */
 const noDonation: readonly (readonly [prefix: string, tells: string])[] = [
   ["checkout.order.", "an order, not of money"],
@@ -52,7 +52,7 @@ export function identifyWebhook(body: Uint8Array): Identified {
   const finding = find(reader, document, eventType);
   const told = { type: sanitised(eventType) };
   if (isSkipped(finding)) {
-    // What is skipped needs no id, and warns of none.
+    // A skipped message needs no id, and gets no warning of it.
     const warnings = reader.warnings;
     return new Identified({ ...told, ...finding, message: messageOf(reader), warnings, pairs: [] });
   }
@@ -126,7 +126,7 @@ function find(reader: Reader, document: Document, eventType: string): Finding {
 
 /**
  * A donation of an event that moves money. Its time is the resource's: the event's own
- * can lag by hours, and an IPN knows nothing of it.
+ * time can lag by hours, and no IPN has it.
  */
 function money(reader: Reader, event: Event, seriesId: string, transactionId: string, candidates: string): Found {
   const moment = reader.time("resource.create_time");
@@ -135,8 +135,8 @@ function money(reader: Reader, event: Event, seriesId: string, transactionId: st
 
 /**
  * A payment's reversal. A resource that names no parent, or itself, may be the payment:
- * reports differ. As a series either will do. But the payment's id would contradict the
- * IPN's, and its time can lie months back.
+ * reports differ. Its id serves as a series in either case. As a transaction id, the
+ * payment's would contradict the IPN's, and its time can lie months back.
  */
 function reversal(reader: Reader, parent: string, candidates: string): Found {
   const id = reader.id("resource.id");
@@ -152,9 +152,9 @@ function resourceMoney(reader: Reader): Money {
 }
 
 /**
- * Tells a payment from one that is pending or failed. The name of the event is not
- * enough: PayPal sends COMPLETED for sales that are still pending. A payment stays one
- * when its state becomes refunded or reversed: the money came.
+ * Tells whether a payment is completed, pending or failed. The name of the event is not
+ * enough: PayPal sends COMPLETED for sales that are still pending. A payment remains a
+ * payment when its state becomes refunded or reversed: the money came.
  */
 function paymentEvent(reader: Reader, kind: string): Event {
   if (kind.endsWith(".denied") || kind.endsWith(".declined")) return "PAYMENT_FAILED";
@@ -177,7 +177,7 @@ function paymentEvent(reader: Reader, kind: string): Event {
 
 /**
  * Tells a subscription of today's API, which is created before the donor agrees to it,
- * from an agreement of the first one.
+ * from an agreement of the first API.
  */
 function isVersion2(reader: Reader): boolean {
   const [version, resource] = [reader.text("resource_version"), reader.text("resource_type")];
@@ -185,8 +185,8 @@ function isVersion2(reader: Reader): boolean {
 }
 
 /**
- * The payment that a link of one of the names leads to, or "". Its id stands behind the
- * last of the paths in the link.
+ * The id of the payment that a link of one of the rels leads to, or "". It stands behind
+ * the last of the paths in the link.
  */
 function linked(reader: Reader, document: Document, rels: readonly string[], paths: readonly string[]): string {
   const { count, problem } = document.length("resource.links");
@@ -206,7 +206,7 @@ function linked(reader: Reader, document: Document, rels: readonly string[], pat
 
 /**
  * One donation of each disputed transaction, in the message's order, or of the dispute
- * itself where it names no transaction.
+ * itself if it names no transaction.
  */
 function disputes(reader: Reader, document: Document): readonly Found[] {
   const list = "resource.disputed_transactions";

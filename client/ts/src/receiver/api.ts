@@ -1,6 +1,6 @@
 /**
- * Verifying a webhook by asking PayPal. It takes a token for that, which is kept until
- * shortly before it ends.
+ * Asks PayPal to verify a webhook. That needs a token, which is kept until shortly before
+ * it ends.
  */
 import { Document } from "../paypal/document.js";
 import { MalformedError } from "../paypal/result.js";
@@ -14,13 +14,13 @@ export interface WebhookApiOptions {
   readonly clientId: string;
   readonly clientSecret: string;
   /**
-   * PayPal's API: https://api-m.paypal.com. With a host of its sandbox, what it verifies
+   * PayPal's API: https://api-m.paypal.com. A message that a host of the sandbox verifies
    * is a test.
    */
   readonly url?: string;
 }
 
-/** What PayPal's API said that is no answer. */
+/** PayPal's API said something that is not an answer. */
 class Trouble extends Error {}
 
 /** PayPal no longer takes the token. */
@@ -47,10 +47,10 @@ export class WebhookApi {
   }
 
   /**
-   * Whether PayPal has sent this as a test; throws a Refusal where it has not sent it.
-   * PayPal gets the body as it came: parsed and written again, genuine ones fail. It is
-   * embedded in JSON, so it must be one whole JSON object: else a body could end early
-   * and bring its own webhook_id.
+   * Whether PayPal has sent this as a test; throws a Refusal if PayPal has not sent it.
+   * PayPal gets the body as it came: a genuine body that was parsed and written again
+   * fails. It is embedded in JSON, so it must be one whole JSON object. Otherwise a body
+   * could end early and bring its own webhook_id.
    */
   async verify(sent: Transmission, body: Buffer): Promise<boolean> {
     const object = wholeObject(body);
@@ -146,7 +146,7 @@ export class WebhookApi {
 }
 
 /**
- * The body without its byte order mark, by the very reader that will look for donations
+ * The body without its byte order mark, by the same reader that will look for donations
  * in it.
  */
 function wholeObject(body: Buffer): Buffer {

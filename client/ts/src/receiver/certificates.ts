@@ -17,12 +17,12 @@ const mostBytes = 64 << 10;
 const mostCertificates = 8; // of one chain
 const mostBetween = 3; // issuers that are fetched for one certificate
 /**
- * Milliseconds before one that has ended, and still had when it was fetched again, is
- * fetched once more.
+ * Milliseconds until the receiver fetches once more a certificate that is out of date,
+ * and still was when it was fetched again.
  */
 const renewEvery = 60_000;
 
-/** What PayPal's certificates are called. */
+/** The names of PayPal's certificates. */
 const path = /^\/v1\/notifications\/certs\/[A-Za-z0-9_-]+$/;
 
 /** The leaf first. */
@@ -38,15 +38,19 @@ export const untrusted = (): Refusal =>
   new Refusal(400, "certificate", "the certificate is not PayPal's, or not of this time");
 
 /**
- * Name, chain and dates are judged at every use, so a kept one ends with its dates; then
- * it is fetched again, since PayPal may have renewed it where it is.
+ * Name, chain and dates are checked at every use, so a kept certificate ends with its
+ * dates. Then it is fetched again, because PayPal may have renewed it under the same
+ * address.
  */
 export class Certificates {
   private readonly hosts: ReadonlySet<string>;
   private readonly roots: readonly X509Certificate[];
   private readonly peer: Peer;
   private readonly kept = new Map<string, Chain>(); // by address, the oldest first
-  /** The address of a kept one that has ended → when it was last fetched again. */
+  /**
+   * The address of a kept certificate that is out of date → when it was last fetched
+   * again.
+   */
   private readonly renewed = new Map<string, number>();
   private readonly under = new Map<string, Promise<Chain>>(); // by address, the fetches under way
 
@@ -60,14 +64,14 @@ export class Certificates {
     this.roots = readPem(roots === undefined ? known.join("\n") : roots.toString());
     if (this.roots.length === 0)
       throw new TypeError("certRoots holds no PEM certificate; give the content of the file");
-    // The host that serves certificates is known by Node's authorities too: certRoots may
-    // name no more than an issuer between.
+    // Node's authorities count too for the host that serves certificates: certRoots may
+    // name only an intermediate issuer.
     this.peer = new Peer(roots === undefined ? undefined : [...known, roots.toString()]);
   }
 
   /**
-   * The certificate at a URL, if PayPal may serve it there and it is PayPal's at that
-   * time.
+   * The certificate at a URL, if the host is PayPal's and the certificate is PayPal's at
+   * that time.
    */
   async trusted(url: string, at: Date): Promise<Trusted> {
     const address = this.address(url);
@@ -80,9 +84,9 @@ export class Certificates {
 
   /**
    * The one spelling of a certificate's URL: https, a host of the list in lower case, a
-   * path that PayPal's have. All else is refused, since the URL is in a header that
-   * nobody has verified: a query, or a host in capitals, would make a new certificate of
-   * a kept one as often as a stranger likes.
+   * path like PayPal's. Any other is refused, because the URL is in an unverified header:
+   * with a query, or a host in capitals, a stranger could have a kept certificate fetched
+   * as often as he likes.
    */
   private address(written: string): string | undefined {
     const [, host, rest] = /^https:\/\/([^/\\?#@\s]+)(\/[^\s]*)$/.exec(written) ?? [];
@@ -111,8 +115,8 @@ export class Certificates {
   }
 
   /**
-   * Fetches a chain, once for all who wait for it. A trouble is theirs too, and is not
-   * kept: the next message tries again.
+   * Fetches a chain, once for all messages that wait for it. They share its failure,
+   * which is not kept: the next message tries again.
    */
   private fetch(address: string, at: Date): Promise<Chain> {
     const under = this.under.get(address);
@@ -139,7 +143,7 @@ export class Certificates {
     this.kept.set(address, chain);
   }
 
-  /** What the host says for good is a refusal for good; else PayPal comes again. */
+  /** If the host refuses for good, so does the receiver; otherwise PayPal comes again. */
   private async download(address: string, at: Date): Promise<Chain> {
     const until = performance.now() + this.timeoutMs;
     const { status, body } = await this.get(address, until, "");
@@ -151,9 +155,9 @@ export class Certificates {
   }
 
   /**
-   * Fetches the issuers that PayPal's host leaves out, from where the certificate says
-   * that they lie. They come over plain http, as is usual: the judging trusts none that a
-   * root has not issued.
+   * Fetches the issuers that PayPal's host leaves out, from the address in the
+   * certificate. They come over plain http, as is common: a certificate that no root has
+   * issued is not trusted.
    */
   private async complete(chain: Chain, at: Date, until: number): Promise<Chain> {
     for (let fetched = 0; fetched < mostBetween && this.judge(chain, at) === undefined; fetched++) {
@@ -190,15 +194,15 @@ function bare(host: string): string {
 }
 
 /**
- * Those that Node trusts in TLS: its own list, and from Node 22 on what its environment
- * adds.
+ * The authorities that Node trusts in TLS: its own list, and from Node 22 on those of its
+ * environment.
  */
 function nodesRoots(): readonly string[] {
   const { getCACertificates } = tls as { getCACertificates?: (type: "default") => string[] };
   return getCACertificates === undefined ? tls.rootCertificates : getCACertificates("default");
 }
 
-/** The certificates of a text; none where one of them cannot be read. */
+/** The certificates of a text; an empty list if one of them cannot be read. */
 function readPem(text: string): Chain {
   const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   try {

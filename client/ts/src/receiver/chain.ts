@@ -1,12 +1,12 @@
 /**
- * Whether certificates lead to an authority that is trusted.
+ * Whether certificates lead to a trusted authority.
  *
- * Node judges chains only inside TLS, and PayPal's certificates sign messages. So the
- * path is built here, and each link is judged by OpenSSL: who issued it, by names, key
- * ids and key usage (checkIssued), and whether the signature is the issuer's (verify).
- * What remains is RFC 5280's: dates, basic constraints, and no critical extension that is
- * not understood. It is stricter than that where that is simpler: an authority with name
- * constraints is not trusted.
+ * Node checks chains only inside TLS, and PayPal's certificates sign messages. So this
+ * code builds the path, and OpenSSL checks each link: the issuer, by names, key ids and
+ * key usage (checkIssued), and the issuer's signature (verify). This code checks the rest
+ * of RFC 5280: dates, basic constraints, and no unknown critical extension. It is
+ * stricter than the RFC for simplicity: it does not trust an authority with name
+ * constraints.
  */
 import type { X509Certificate } from "node:crypto";
 import { pathLength, readDetails, type Details } from "./der.js";
@@ -16,7 +16,7 @@ const nameConstraints = "551d1e";
 
 /**
  * Key usage, subject alternative names, basic constraints, policies, extended key usage.
- * The third is judged here, the first two by OpenSSL.
+ * This code checks the third, OpenSSL the first two.
  */
 const understood: ReadonlySet<string> = new Set(["551d0f", "551d11", basicConstraints, "551d20", "551d25"]);
 
@@ -33,8 +33,8 @@ const algorithms: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Whether the first certificate bears the name, and one of the roots vouches for it at
- * that time, directly or through the others.
+ * Whether the first certificate has the name, and leads to one of the roots at that time,
+ * directly or through the others.
  */
 export function isTrusted(
   [leaf, ...between]: readonly X509Certificate[],
@@ -57,7 +57,7 @@ class Path {
     private readonly at: Date,
   ) {}
 
-  /** Below is how many authorities stand between the certificate and the leaf. */
+  /** below: how many authorities stand between the certificate and the leaf. */
   leadsToRoot(certificate: X509Certificate, below: number, walked: readonly X509Certificate[]): boolean {
     const details = readDetails(certificate);
     if (!this.isUsable(certificate, details)) return false;
@@ -86,7 +86,7 @@ function mayIssue(authority: X509Certificate, below: number): boolean {
   return length !== undefined && below <= length;
 }
 
-/** Whether nobody can make signatures by guessing the key. */
+/** Whether the key is too strong to guess. */
 export function isStrong({ publicKey }: X509Certificate): boolean {
   const { asymmetricKeyType: type, asymmetricKeyDetails: details } = publicKey;
   return type === "rsa" || type === "rsa-pss"

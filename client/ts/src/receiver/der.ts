@@ -1,12 +1,12 @@
 /**
- * As much of a certificate as node:crypto does not tell: the algorithm of its signature,
- * and its extensions.
+ * The parts of a certificate that node:crypto does not tell: the algorithm of its
+ * signature, and its extensions.
  */
 import type { X509Certificate } from "node:crypto";
 
 export interface Details {
   /**
-   * The object identifier of the signature's algorithm, in hexadecimal, as all of them
+   * The object identifier of the signature's algorithm, in hexadecimal like all of them
    * here.
    */
   readonly signatureAlgorithm: string;
@@ -26,8 +26,8 @@ interface Element {
 const tags = { boolean: 0x01, integer: 0x02, octets: 0x04, oid: 0x06, sequence: 0x30, extensions: 0xa3 };
 
 /**
- * Throws for what is no certificate. OpenSSL has read it before, so that is only what it
- * takes and this does not.
+ * Throws for bytes that are not a certificate. OpenSSL has read them before, so that is
+ * rare.
  */
 export function readDetails(certificate: X509Certificate): Details {
   const [outer] = elements(certificate.raw);
@@ -50,7 +50,7 @@ export function readDetails(certificate: X509Certificate): Details {
 
 /**
  * How many authorities may stand below an authority, by its basic constraints; undefined
- * for a certificate that is none.
+ * if the certificate is not an authority's.
  */
 export function pathLength({ value }: Extension): number | undefined {
   const [outer] = elements(value);

@@ -1,6 +1,6 @@
 /**
- * The receiver in Fastify. It names as much of Fastify's types as it needs, so that
- * nobody else has to install them.
+ * The receiver in Fastify. It declares the part of Fastify's types that it needs, so that
+ * others need not install Fastify.
  */
 import type { IncomingHttpHeaders } from "node:http";
 import type { Channel } from "./options.js";
@@ -35,7 +35,7 @@ export type FastifyPlugin = (app: Instance, options: unknown, done: (error?: Err
 
 /**
  * Fastify parses bodies before a handler sees them. A plugin has parsers of its own:
- * these leave the bytes as they came, and change nothing for the rest of the program.
+ * these keep the bytes as they came, and do not affect the rest of the program.
  */
 export function plugin(receiver: Receiver, app: Instance, done: (error?: Error) => void): void {
   app.removeAllContentTypeParsers();

@@ -1,6 +1,6 @@
 /**
- * Takes what PayPal posts, verifies it, asks Noted, and gives each donation to a function
- * of yours once.
+ * Takes PayPal's posts, verifies them, asks Noted, and gives each donation to your
+ * function once.
  *
  *     const receiver = new Receiver({
  *       client: new Client("127.0.0.1:50051"),
@@ -12,7 +12,7 @@
  *     });
  *     createServer(receiver.listener("/paypal")).listen(8081); // or in Express, or in Fastify
  *
- * PayPal then posts to /paypal/ipn and /paypal/webhook. What it is answered:
+ * PayPal then posts to /paypal/ipn and /paypal/webhook. The answers:
  *
  *     200   every donation in the message is settled, a duplicate, skipped, or handed to a person
  *     503   one is held by another, your function has thrown, or PayPal or Noted could not be asked:
@@ -22,11 +22,11 @@
  *     4xx   malformed, not verified, or not ours; nothing was noted. PayPal comes again too, so a
  *           mistake in the settings loses nothing for days
  *
- * Where another attempt has settled a donation meanwhile, or an operator has released or
+ * If another attempt has settled a donation meanwhile, or an operator has released or
  * forgotten it, the answer is 200 and the log has an error: compare it by hand.
  *
- * Nothing that is not verified reaches Noted, or a forger could suppress a donation by
- * telling of it first.
+ * No unverified message reaches Noted, or a forger could suppress a donation by telling
+ * of it first.
  */
 export { type WebhookApiOptions } from "./api.js";
 export { type Middleware } from "./node.js";

@@ -1,5 +1,5 @@
 /**
- * Verifying an IPN: the bytes are posted back, and PayPal says whether it has sent them.
+ * Verifies an IPN: it posts the bytes back, and PayPal says whether it has sent them.
  */
 import { Form } from "../paypal/form.js";
 import { again, noSandbox, Refusal } from "./refusal.js";
@@ -9,8 +9,8 @@ const live = "https://ipnpb.paypal.com/cgi-bin/webscr";
 const sandboxes = "https://ipnpb.sandbox.paypal.com/cgi-bin/webscr";
 
 /**
- * Asks PayPal. Only its two words count, with 200: an error page, a redirect or silence
- * says nothing, and PayPal comes again.
+ * Asks PayPal. Only its two words count, with 200. An error page, a redirect or silence
+ * decides nothing, and PayPal comes again.
  */
 export class PostBack {
   private readonly peer = new Peer();
@@ -29,7 +29,7 @@ export class PostBack {
   }
 
   /**
-   * Whether PayPal has sent this as a test; throws a Refusal where it has not sent it.
+   * Whether PayPal has sent this as a test; throws a Refusal if PayPal has not sent it.
    */
   async verify(body: Buffer): Promise<boolean> {
     const test = isTest(body);
@@ -38,8 +38,8 @@ export class PostBack {
     if (status !== 200) throw unsaid(`it answered ${status}`);
     const word = said.toString("latin1").trim();
     if (word === "INVALID") {
-      // Although PayPal is known to say so now and then of a genuine one: that comes
-      // again too.
+      // PayPal is known to answer this to a genuine message now and then: that message
+      // comes again too.
       throw new Refusal(400, "invalid", "PayPal says that it has not sent this message");
     }
     if (word !== "VERIFIED") throw unsaid("it said neither VERIFIED nor INVALID");
@@ -47,8 +47,8 @@ export class PostBack {
   }
 
   private async ask(body: Buffer, url: string): Promise<Reply> {
-    // The order, the percent signs and the charset must be PayPal's own: nothing is
-    // decoded in between.
+    // The order, the percent signs and the charset must be PayPal's own, so the body is
+    // never decoded on the way.
     const post = {
       body: Buffer.concat([Buffer.from("cmd=_notify-validate&"), body]),
       headers: { "Content-Type": "application/x-www-form-urlencoded" },
@@ -65,17 +65,17 @@ const unsaid = (why: string, options?: ErrorOptions): Refusal =>
   again("verifier", `PayPal could not be asked whether it has sent this message (${why})`, options);
 
 /**
- * Whether an IPN claims to be a test. It is believed only as far as it harms nobody: a
- * genuine one is verified by the sandbox then.
+ * Whether an IPN claims to be a test. The claim only chooses who verifies it: the sandbox
+ * verifies a test.
  */
 export const isTest = (body: Uint8Array): boolean => !["", "0"].includes(new Form(body).field("test_ipn"));
 
 /**
- * Whether an IPN is to one of the accounts; undefined where it names no receiver.
+ * Whether an IPN is to one of the accounts; undefined if it names no receiver.
  *
- * PayPal verifies every IPN that it has sent to anybody, so a stranger could post one of
- * his own here. receiver_id and receiver_email are PayPal's words; business may be the
- * sender's, and counts only where they are missing.
+ * PayPal verifies every IPN that it has sent, to any account, so a stranger could post
+ * one of his own here. receiver_id and receiver_email are PayPal's words. business may be
+ * the sender's, and counts only if both are missing.
  */
 export function receiverIs(body: Uint8Array, accounts: ReadonlySet<string>): boolean | undefined {
   const form = new Form(body);

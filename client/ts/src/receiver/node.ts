@@ -1,10 +1,10 @@
-/** The receiver in node:http, and in what is built upon it as Express is. */
+/** The receiver in node:http, and in frameworks upon it such as Express. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Refusal } from "./refusal.js";
 import type { Answer } from "./options.js";
 import { parsed, tooLarge, type Receiver } from "./receiver.js";
 
-/** A listener of node:http, which calls what comes next where there is something. */
+/** A listener of node:http, which calls the next handler if there is one. */
 export type Middleware = (request: IncomingMessage, response: ServerResponse, next?: (error?: unknown) => void) => void;
 
 export function listener(receiver: Receiver, prefix: string): Middleware {
@@ -26,8 +26,8 @@ export function listener(receiver: Receiver, prefix: string): Middleware {
       .then((body) => receiver.receive(channel, request.headers, body))
       .catch((error: unknown) => receiver.refuse(channel, error))
       .then((answer) => {
-        // The rest of a body that was not read to its end would be taken for the next
-        // request.
+        // Without it, the rest of a body that was not read to its end would be taken for
+        // the next request.
         if (!request.complete) response.setHeader("Connection", "close");
         send(response, answer);
       })
@@ -42,8 +42,7 @@ function send(response: ServerResponse, { status, headers, body }: Answer): void
 }
 
 /**
- * The body's very bytes: those that a parser of raw bodies has left, or else the
- * stream's.
+ * The body's very bytes: those of a parser of raw bodies, or else the stream's.
  */
 async function take(request: IncomingMessage & { body?: unknown }, most: number): Promise<Uint8Array> {
   if (request.method !== "POST") throw new Refusal(405, "method", "only POST is taken here");

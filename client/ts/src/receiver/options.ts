@@ -1,4 +1,4 @@
-/** What a receiver is made of, and what it takes and gives. */
+/** The options of a receiver, and the messages and answers that it takes and gives. */
 import type { Client } from "../client.js";
 import type { NotedError } from "../errors.js";
 import type { WebhookApiOptions } from "./api.js";
@@ -7,7 +7,7 @@ import type { Delivery, Log, Told } from "./work.js";
 /** One of PayPal's two ways to tell of a donation. */
 export type Channel = "ipn" | "webhook";
 
-/** What PayPal is answered. It wants nothing but the status; a person reads the rest. */
+/** The answer to PayPal. PayPal reads only the status; a person reads the rest. */
 export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -20,64 +20,64 @@ export type Headers =
 
 export interface ReceiverOptions {
   readonly client: Client;
-  /** Processes one donation. Where it throws, PayPal is told to come again. */
+  /** Processes one donation. If it throws, PayPal comes again. */
   readonly process: (delivery: Delivery) => unknown;
   /**
-   * Keeps for a person what Noted cannot decide, such as a donation older than its notes.
-   * PayPal will not come again, so it must not lose it.
+   * Keeps for a person a donation that Noted cannot decide, such as one older than its
+   * notes. PayPal will not come again, so it must not lose the donation.
    */
   readonly undecided: (told: Told, error: NotedError) => unknown;
-  /** The book that the donations belong to; the one without a name where it is absent. */
+  /** The ledger that the donations belong to; the ledger without a name if absent. */
   readonly ledger?: string;
-  /** The book that PayPal's tests belong to; absent refuses them. */
+  /** The ledger that PayPal's tests belong to; without it they are refused. */
   readonly sandboxLedger?: string;
   /**
-   * The receiver ids and e-mail addresses that are ours; an IPN to another is refused.
-   * None: IPNs are not received.
+   * Our receiver ids and e-mail addresses. An IPN to another is refused. Without any, the
+   * receiver takes no IPNs.
    */
   readonly accounts?: readonly string[];
   /**
-   * What PayPal's dashboard shows for the webhook; the signature covers it. Absent:
-   * webhooks are not received.
+   * The webhook's id in PayPal's dashboard; the signature covers it. Without it, the
+   * receiver takes no webhooks.
    */
   readonly webhookId?: string;
-  /** The same of the sandbox's dashboard. */
+  /** The webhook's id in the sandbox's dashboard. */
   readonly sandboxWebhookId?: string;
   /**
    * How webhooks are verified: by their signature and PayPal's certificate, or with these
    * credentials by PayPal's API.
    */
   readonly webhookVerify?: "signature" | WebhookApiOptions;
-  /** Where PayPal posts IPNs to, below where the receiver is mounted: /ipn. */
+  /** The path of IPNs below the receiver's prefix: /ipn. */
   readonly ipnPath?: string;
-  /** And where webhooks: /webhook. */
+  /** The path of webhooks below it: /webhook. */
   readonly webhookPath?: string;
   /** How many bytes a message may have: 262,144. */
   readonly maxBody?: number;
   /** Milliseconds that PayPal may take to answer one question: 10,000. */
   readonly verifyTimeoutMs?: number;
   /**
-   * How old a transmission of a webhook may be, in milliseconds: 73 hours, since PayPal
+   * How old a transmission of a webhook may be, in milliseconds: 73 hours, because PayPal
    * redelivers for three days.
    */
   readonly webhookMaxAgeMs?: number;
   /**
-   * Where an IPN is posted back to, over https or on this machine, instead of PayPal's,
-   * or of its sandbox's for a test.
+   * The URL to post an IPN back to, over https or on this machine. By default it is
+   * PayPal's, or its sandbox's for a test.
    */
   readonly ipnVerifyUrl?: string;
   /**
-   * The hosts that a certificate may be fetched from, as host or host:port, instead of
+   * The hosts that serve PayPal's certificates, as host or host:port. By default they are
    * PayPal's.
    */
   readonly certHosts?: readonly string[];
   /**
-   * PEM certificates: one of them, instead of one of Node's, must have issued PayPal's,
-   * or the issuer between.
+   * PEM certificates: one of them, instead of one of Node's, must have issued PayPal's
+   * certificate or its issuer's.
    */
   readonly certRoots?: string | Buffer;
-  /** Where refusals and what a person must look at are told: console. */
+  /** The log for refusals and for messages that need a person: console. */
   readonly log?: Log;
-  /** The clock that ages are judged by. */
+  /** The clock for ages. */
   readonly now?: () => Date;
 }

@@ -13,14 +13,14 @@ import { readTransmission, Transmissions } from "./transmission.js";
 import { Work, type Log } from "./work.js";
 
 /**
- * What a 503 says, in seconds. PayPal has its own schedule; it is for whoever else may
- * ask.
+ * The Retry-After of a 503, in seconds. PayPal has its own schedule; other clients may
+ * obey it.
  */
 const retryAfter = "30";
 
 /**
- * How many messages are worked on at a time; it bounds what forged ones can cost, each
- * being a question to PayPal.
+ * How many messages are worked on at a time. It bounds the cost of forged messages, each
+ * of which is a question to PayPal.
  */
 const mostAtOnce = 256;
 
@@ -28,14 +28,14 @@ const contentTypes = { ipn: "application/x-www-form-urlencoded", webhook: "appli
 const identifiers = { ipn: identifyIpn, webhook: identifyWebhook };
 
 /**
- * Says whether PayPal has sent this body as a test; throws a Refusal where it has not
+ * Says whether PayPal has sent this body as a test; throws a Refusal if PayPal has not
  * sent it.
  */
 type Verify = (headers: ReadonlyMap<string, string>, body: Buffer) => Promise<boolean>;
 
 /**
- * Takes PayPal's messages. Any number of processes may run one; they behave as one, since
- * what is whose is Noted's to say.
+ * Takes PayPal's messages. Any number of processes may run one: they act as one, because
+ * Noted decides.
  */
 export class Receiver {
   readonly maxBody: number;
@@ -78,8 +78,8 @@ export class Receiver {
   /**
    * A listener for node:http, or a middleware for Express, below a prefix such as
    * "/paypal". In Express mount it before express.json() and its like:
-   * `app.use("/paypal", receiver.listener())`. Where there is nothing at the path, it
-   * calls what comes next, or answers 404.
+   * `app.use("/paypal", receiver.listener())`. For any other path it calls the next
+   * handler, or answers 404.
    */
   listener(prefix = ""): Middleware & RequestListener {
     return listener(this, prefix);
@@ -91,8 +91,8 @@ export class Receiver {
   };
 
   /**
-   * Takes one message: the headers as they came, and the body's very bytes. For
-   * frameworks that are not named above; they should bound the bodies that they read.
+   * Takes one message: the headers as they came, and the body's very bytes. It is for
+   * other frameworks, which should bound the bodies that they read.
    */
   async receive(channel: Channel, headers: Headers, body: Uint8Array): Promise<Answer> {
     try {
@@ -109,7 +109,7 @@ export class Receiver {
     return { status: 200, headers: { "Content-Type": "text/plain" }, body: "" };
   }
 
-  /** What PayPal is answered instead of 200. The log is told. */
+  /** The answer instead of 200. It also writes a line to the log. */
   refuse(channel: string, error: unknown): Answer {
     let refusal: Refusal;
     if (error instanceof Refusal) {
@@ -144,9 +144,10 @@ export class Receiver {
     const test = await verify(headers, body);
     const identified = identify(channel, body);
     for (const warning of identified.warnings) this.log.warn(`${channel} ${identified.type}: ${warning}`);
-    // Whoever it is about: PayPal tells of our own payments too, and nothing comes of it.
+    // Whatever its account: PayPal also tells of payments that we make, which are
+    // skipped.
     if (identified.skipped !== "" && !identified.unknown) return;
-    // The signature of a webhook covers the id of ours: PayPal sends it nothing of
+    // A webhook's signature covers our webhook's id, to which PayPal sends no message of
     // another account.
     const ours = channel === "ipn" ? receiverIs(body, this.accounts) : true;
     if (ours === false) throw new Refusal(403, "foreign", "the message is about an account that is not ours");
@@ -156,8 +157,8 @@ export class Receiver {
 }
 
 /**
- * A body that is not the bytes as they came. PayPal comes again, so nothing is lost until
- * it is mended.
+ * The body is not the bytes as they came. PayPal comes again, so no message is lost until
+ * the setup is mended.
  */
 export function parsed(): Refusal {
   return again(
@@ -188,7 +189,7 @@ function checkKind(channel: Channel, headers: ReadonlyMap<string, string>): void
   }
 }
 
-/** Headers by their names in lower case. What came twice is no header of PayPal's. */
+/** Headers by their names in lower case. A header that came twice is not PayPal's. */
 function byName(headers: Headers): ReadonlyMap<string, string> {
   const entries = Symbol.iterator in headers ? [...headers] : Object.entries(headers);
   return new Map(

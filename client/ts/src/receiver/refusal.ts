@@ -4,7 +4,7 @@ export class Refusal extends Error {
     readonly status: number,
     /** One word of few, for logs. */
     readonly reason: string,
-    /** What is wrong and what to do about it, for whoever reads the answer. */
+    /** What is wrong and what to do about it. */
     readonly text: string,
     options?: ErrorOptions,
   ) {

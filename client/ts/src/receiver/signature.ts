@@ -1,6 +1,6 @@
 /**
- * Verifying a webhook without asking PayPal: its signature over id, time, our webhook id
- * and the checksum of the body.
+ * Verifies a webhook without asking PayPal: by its signature over id, time, our webhook
+ * id and the checksum of the body.
  */
 import { verify } from "node:crypto";
 import { crc32 } from "./crc.js";
@@ -9,7 +9,7 @@ import { isStrong } from "./chain.js";
 import { noSandbox, Refusal } from "./refusal.js";
 import type { Transmission } from "./transmission.js";
 
-/** A webhook as PayPal's dashboard, or that of its sandbox, names it. */
+/** A webhook's id in PayPal's dashboard, or in the sandbox's. */
 export interface WebhookId {
   readonly id: string;
   readonly sandbox: boolean;
@@ -24,7 +24,7 @@ export class Signature {
   ) {}
 
   /**
-   * Whether PayPal has sent this as a test; throws a Refusal where it has not sent it.
+   * Whether PayPal has sent this as a test; throws a Refusal if PayPal has not sent it.
    */
   async verify(sent: Transmission, body: Buffer): Promise<boolean> {
     if (sent.algorithm.toLowerCase() !== "sha256withrsa") {
@@ -32,7 +32,7 @@ export class Signature {
     }
     if (!/^(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(sent.signature)) throw notSigned();
     const signature = Buffer.from(sent.signature, "base64");
-    // As of the time of sending: a certificate may end between a transmission and its
+    // As of the transmission: a certificate may end between a transmission and its
     // redelivery.
     const { certificate, test } = await this.certificates.trusted(sent.certUrl, sent.at);
     if (certificate.publicKey.asymmetricKeyType !== "rsa" || !isStrong(certificate)) throw untrusted();
@@ -46,7 +46,7 @@ export class Signature {
   }
 }
 
-/** It does not say which part was wrong: whoever tries to forge one need not know. */
+/** It does not say which part was wrong: that would help a forger. */
 const notSigned = (): Refusal =>
   new Refusal(
     400,

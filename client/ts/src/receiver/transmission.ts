@@ -1,6 +1,5 @@
 /**
- * What PayPal's headers say of one delivery of a webhook, and which deliveries have been
- * seen.
+ * The headers of one delivery of a webhook, and the deliveries seen before.
  */
 import { createHash } from "node:crypto";
 import { parseTime } from "../paypal/times.js";
@@ -21,9 +20,9 @@ export interface Transmission {
 }
 
 /**
- * Reads the headers of a delivery, which must be one of the last days: only a checksum
- * binds the body to the signature, so an old transmission could be made to carry another
- * body. What PayPal sends again within its three days is young enough.
+ * Reads the headers of a delivery, which must be of the last days: only a checksum binds
+ * the body to the signature, so another body could be made for an old transmission.
+ * PayPal sends a webhook again for three days, which is recent enough.
  */
 export function readTransmission(headers: ReadonlyMap<string, string>, now: Date, maxAgeMs: number): Transmission {
   const read = (name: string): string => {
@@ -38,7 +37,7 @@ export function readTransmission(headers: ReadonlyMap<string, string>, now: Date
     certUrl: read("cert-url"),
     algorithm: read("auth-algo"),
   };
-  // A bar could shift the parts of the text that is signed.
+  // A bar could shift the parts of the signed text.
   if (sent.id.includes("|")) throw refusal("headers", "the transmission id holds a |");
   const at = parseTime(sent.time)?.time;
   if (at === undefined) throw refusal("headers", "the transmission time cannot be read");
@@ -53,18 +52,18 @@ const most = 100_000;
 
 /**
  * Remembers with which body each verified transmission came. A signature binds a body by
- * its CRC-32 alone: whoever holds one delivery can make another body that passes. Only
- * what is verified is remembered, so strangers can neither fill the memory nor keep a
- * genuine message out. Each process remembers its own; where the memory is full, the
- * transmission that came first is dropped.
+ * its CRC-32 alone: the holder of one delivery can make another body that passes. Only
+ * verified transmissions are remembered, so strangers can neither fill the memory nor
+ * keep a genuine message out. Each process remembers its own. When the memory is full,
+ * the oldest transmission is dropped.
  */
 export class Transmissions {
-  /** By its id what came with it, and until when it is taken; the first to come in front. */
+  /** Transmission id → the body's hash, and until when it is taken; the oldest first. */
   private readonly known = new Map<string, { readonly body: string; readonly until: number }>();
 
   constructor(private readonly maxAgeMs: number) {}
 
-  /** Throws a Refusal where another body came under this transmission's id. */
+  /** Throws a Refusal if another body came under this transmission's id. */
   admit(transmission: Transmission, body: Buffer, now: Date): void {
     for (const [first, { until }] of this.known) {
       if (until >= now.getTime()) break;

@@ -1,6 +1,5 @@
 /**
- * What the verifiers fetch: bounded in time and size, and without following anybody
- * elsewhere.
+ * The requests of the verifiers: bounded in time and size. They follow no redirect.
  */
 import * as http from "node:http";
 import * as https from "node:https";
@@ -8,15 +7,16 @@ import { isThisMachine } from "../settings.js";
 
 export interface Reply {
   readonly status: number;
-  /** Cut where it is longer than was asked for. */
+  /** Cut at the length that was asked for. */
   readonly body: Buffer;
 }
 
-/** There was no reply; why, without anything of the message. */
+/** There was no reply. It says why, without any part of the message. */
 export class Unanswered extends Error {}
 
 /**
- * Whether nobody between can read or change what goes to a URL: https, or this machine.
+ * Whether no one on the way can read or change a request to a URL: https, or this
+ * machine.
  */
 export function isConfidential(url: string): boolean {
   if (!URL.canParse(url)) return false;
@@ -39,8 +39,8 @@ export class Peer {
   }
 
   /**
-   * The reply to a GET, or to a POST where there is something to post. The timeout is for
-   * all of it.
+   * The reply to a GET, or to a POST if there is something to post. The timeout covers
+   * the whole exchange.
    */
   async fetch(
     url: string,

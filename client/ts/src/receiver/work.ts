@@ -1,5 +1,5 @@
 /**
- * What becomes of a verified message: each of its donations is noted, processed once, and
+ * The work on a verified message: each of its donations is noted, processed once, and
  * settled.
  */
 import { createHash } from "node:crypto";
@@ -12,15 +12,14 @@ import { Verdict, type Donation, type Message, type Note } from "../types.js";
 import { again, Refusal } from "./refusal.js";
 
 /**
- * How long a message may be worked on before no further donation of it is begun, in
- * milliseconds: PayPal hangs up after 30 seconds, and its redelivery goes on where this
- * one stopped.
+ * In milliseconds. After so long, no further donation of a message is begun: PayPal hangs
+ * up after 30 seconds, and its redelivery goes on where this delivery stopped.
  */
 const workTime = 25_000;
 
 /**
- * What Noted would answer each time: PayPal's repeats would not change it, and it must
- * not vanish.
+ * The errors that would come each time: PayPal's repeats would not help, and the donation
+ * must not be lost.
  */
 const hopeless = [
   errors.InvalidRequest,
@@ -31,9 +30,9 @@ const hopeless = [
 ];
 
 /**
- * Why a message is at its end although its donation could not be settled: another attempt
- * has settled it, or an operator intervened, and a redelivery would be another donation
- * by now and double this one.
+ * The errors after which PayPal must not come again although the donation could not be
+ * settled: another attempt has settled it, or an operator intervened. A redelivery would
+ * be another donation and double this one.
  */
 const over = [errors.SettledByAnother, errors.HoldReleased, errors.NoteNotFound];
 
@@ -53,20 +52,19 @@ export interface Told {
 export interface Delivery extends Told {
   readonly note: Note;
   /**
-   * The idempotency key: the same for every message of the donation, and never used for
-   * another.
+   * The idempotency key: the same for every message of the donation, and never another
+   * donation's.
    */
   readonly donationId: string;
   /**
-   * For long work: hold.check() before each step that cannot be undone, hold.signal to be
-   * told.
+   * For long work: call hold.check() before each step that cannot be undone, or listen to
+   * hold.signal.
    */
   readonly hold: Hold;
 }
 
 /**
- * Where a receiver says what an operator should know; console is one, and so are the
- * usual loggers.
+ * The log for an operator. console is one, and so are common loggers.
  */
 export interface Log {
   warn(text: string): void;
@@ -82,9 +80,9 @@ export class Work {
   ) {}
 
   /**
-   * Throws a Refusal where PayPal is to come again. One donation's trouble does not stop
-   * the others: the redelivery finds those that went well settled. Ours says whether the
-   * message is about an account of ours; undefined where it does not say.
+   * Throws a Refusal if PayPal is to come again. The failure of one donation does not
+   * stop the others: the redelivery finds those that went well settled. ours says whether
+   * the message is about an account of ours; undefined if the message does not say.
    */
   async do(identified: Identified, body: Buffer, test: boolean, ours: boolean | undefined): Promise<void> {
     if (identified.unknown) this.log.warn(`skipped: ${identified.skipped}; it may have been a donation: look at it`);
@@ -106,8 +104,8 @@ export class Work {
 
   private async one(told: Told, ours: boolean | undefined): Promise<void> {
     if (ours === undefined) {
-      // Refused, a genuine one would be lost; noted, a stranger's would count. PayPal
-      // leaves the receiver out of some adjustments.
+      // A refusal would lose a genuine message, and a note would count a stranger's.
+      // PayPal leaves the receiver out of some adjustments.
       const problem = "the message does not say whose account it is about";
       await this.leave(told, new NotedError("reading an IPN", problem, { reason: "RECEIVER_MISSING" }));
       return;
@@ -125,8 +123,9 @@ export class Work {
   }
 
   /**
-   * Hands what cannot be decided to a person, once. Noted sees to that too: it is noted
-   * in a series of its own, named by an id that every redelivery has.
+   * Hands a donation that cannot be decided to a person, once. Noted serves for that too:
+   * the donation is noted in a series of its own, named by an id that every redelivery
+   * has.
    */
   private async leave(told: Told, error: NotedError): Promise<void> {
     const { donation, message, body } = told;
@@ -146,8 +145,8 @@ export class Work {
   }
 
   /**
-   * Runs work if this is the first. Throws a Refusal where PayPal is to come again, and
-   * what is hopeless.
+   * Runs work if this donation is FIRST. Throws a Refusal if PayPal is to come again, and
+   * the hopeless errors.
    */
   private async once(
     donation: Donation,
