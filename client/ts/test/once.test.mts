@@ -248,7 +248,8 @@ test("an answer to extending that is about another donation loses the hold", asy
     extendHold: () => ({ note: noteOf("I-1", { donationId: "d-2" }) }),
     settleDonation: () => ({ note: noteOf("I-1") }),
   });
-  await new Client(address, { holdMs: 300 }).once(told, ipn, async (_, hold) => {
+  // Long enough that a busy machine answers the extension before the hold runs out.
+  await new Client(address, { holdMs: 3_000 }).once(told, ipn, async (_, hold) => {
     await event(hold.signal, "abort");
     assert.ok(hold.signal.reason instanceof noted.WrongAnswer);
   });
