@@ -36,7 +36,7 @@ use Noted\Exception\WrongAnswer;
  * A client keeps its connection, so make one client for each process and not for each
  * call.
  */
-final class Client
+final class Client implements ClientInterface
 {
     public const DEFAULT_TIMEOUT = 5.0;
     public const DEFAULT_HOLD = 60.0; // longer than a PayPal listener may take, which is 30 s

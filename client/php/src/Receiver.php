@@ -20,6 +20,7 @@ use Noted\Receiver\Answer;
 use Noted\Receiver\IpnPostBack;
 use Noted\Receiver\Refusal;
 use Noted\Receiver\Verifier;
+use Psr\Log\LoggerInterface;
 
 /**
  * Takes what PayPal posts to …/paypal/ipn and …/paypal/webhook: verifies it, asks Noted,
@@ -68,11 +69,14 @@ final class Receiver
      *     to another is refused
      * @param ?Verifier $webhook a Receiver\WebhookSignature or Receiver\WebhookApi; null for no
      *     such path
-     * @param null|\Closure(string): mixed $log gets a line for an operator: types, donation
-     *     ids, reasons, and never what a message holds; null for error_log
+     * @param null|LoggerInterface|\Closure(string): mixed $log a PSR-3 logger, or a function of
+     *     a line. It gets types, donation ids and reasons, and no other part of a message; null
+     *     for error_log
+     * @param string $ipnPath the end of the path that PayPal posts IPNs to
+     * @param string $webhookPath the end of the path that PayPal posts webhooks to
      */
     public function __construct(
-        private readonly Client $client,
+        private readonly ClientInterface $client,
         private readonly \Closure $process,
         private readonly \Closure $undecided,
         private readonly string $ledger = '',
@@ -80,13 +84,24 @@ final class Receiver
         private readonly ?Verifier $ipn = null,
         array $accounts = [],
         private readonly ?Verifier $webhook = null,
-        ?\Closure $log = null,
+        null|LoggerInterface|\Closure $log = null,
+        private readonly string $ipnPath = '/paypal/ipn',
+        private readonly string $webhookPath = '/paypal/webhook',
     ) {
         $accounts = array_filter(
             array_map(static fn(string $account): string => strtolower(trim($account)), $accounts),
         );
         $this->accounts = array_fill_keys($accounts, true);
-        $this->log = $log ?? static fn(string $line): bool => error_log("noted: $line");
+        $this->log = match (true) {
+            $log === null => static fn(string $line): bool => error_log("noted: $line"),
+            $log instanceof \Closure => static fn(string $line): mixed => $log($line),
+            default => static fn(string $line, string $level = 'warning'): mixed => $log->log($level, $line),
+        };
+        if ($ipnPath === '' || $webhookPath === '' || $ipnPath === $webhookPath) {
+            throw new \InvalidArgumentException(
+                'making a receiver: ipnPath and webhookPath must be two different paths',
+            );
+        }
         if ($ipn === null && $webhook === null) {
             throw new \InvalidArgumentException(
                 'making a receiver: give it a verifier for IPNs, or for webhooks, or both',
@@ -146,19 +161,20 @@ final class Receiver
     /**
      * Takes one message, from its first byte to the answer.
      *
-     * @param array<string, string> $headers by their names in lower case
+     * @param array<string, string|list<string>> $headers by name, in any case: as Symfony, Laravel
+     *     and PSR-7 give them
      * @param string $body the bytes as they came
      */
     public function handle(string $method, string $path, array $headers, string $body): Answer
     {
         try {
-            $this->take($method, $path, $headers, $body);
+            $this->take(strtoupper($method), $path, self::single($headers), $body);
             return new Answer(200);
         } catch (Refusal $e) {
             ($this->log)("refused with {$e->status} {$e->reason}: {$e->getMessage()}");
         } catch (\Throwable $e) {
-            // a bug; PayPal comes again, and meanwhile somebody reads the log
-            ($this->log)('failed: ' . get_class($e) . " at {$e->getFile()}:{$e->getLine()}");
+            // a bug; PayPal comes again, and meanwhile a person reads the log
+            ($this->log)('failed: ' . get_class($e) . " at {$e->getFile()}:{$e->getLine()}", 'error');
             $e = Refusal::again('internal', 'something went wrong here; come again');
         }
         $headers = ['Content-Type' => 'application/json', 'Cache-Control' => 'no-store'];
@@ -175,16 +191,33 @@ final class Receiver
         return new Answer($e->status, $headers, "$body\n");
     }
 
+    /**
+     * Headers by their names in lower case. A header that came twice is not PayPal's.
+     *
+     * @param array<string, string|list<string>> $headers
+     * @return array<string, string>
+     */
+    private static function single(array $headers): array
+    {
+        $single = [];
+        foreach ($headers as $name => $values) {
+            $values = array_values((array) $values);
+            $name = strtolower((string) $name);
+            $single[$name] = isset($single[$name]) || count($values) !== 1 ? '' : (string) $values[0];
+        }
+        return $single;
+    }
+
     /** @param array<string, string> $headers */
     private function take(string $method, string $path, array $headers, string $body): void
     {
         [$verifier, $type, $identify] = match (true) {
-            $this->ipn !== null && str_ends_with($path, '/paypal/ipn') => [
+            $this->ipn !== null && str_ends_with($path, $this->ipnPath) => [
                 $this->ipn,
                 'application/x-www-form-urlencoded',
                 PayPal::identifyIpn(...),
             ],
-            $this->webhook !== null && str_ends_with($path, '/paypal/webhook') => [
+            $this->webhook !== null && str_ends_with($path, $this->webhookPath) => [
                 $this->webhook,
                 'application/json',
                 PayPal::identifyWebhook(...),
@@ -192,7 +225,7 @@ final class Receiver
             default => throw new Refusal(
                 404,
                 'not_found',
-                'there is nothing at this path; PayPal posts to /paypal/ipn and /paypal/webhook',
+                "there is nothing at this path; PayPal posts to $this->ipnPath and $this->webhookPath",
             ),
         };
         if ($method !== 'POST') {
@@ -275,7 +308,7 @@ final class Receiver
     {
         if ($identified->skipped !== '') {
             if ($identified->unknown) {
-                ($this->log)("UNKNOWN: {$identified->skipped}; it may have been a donation: look at it");
+                ($this->log)("UNKNOWN: {$identified->skipped}; it may have been a donation: look at it", 'error');
             }
             return;
         }
@@ -368,6 +401,7 @@ final class Receiver
         ($this->log)(
             "donation $id: {$e->getMessage()}; " .
                 'compare it by hand: it may have been processed twice, or be processed again',
+            'error',
         );
     }
 
@@ -382,7 +416,7 @@ final class Receiver
         try {
             ($this->undecided)($pair, $reason, $body);
         } catch (\Throwable $e) {
-            ($this->log)("undecided ($reason), and not kept for a person: " . get_class($e) . ": {$e->getMessage()}");
+            ($this->log)("undecided ($reason), and not kept for a person: " . get_class($e) . ": {$e->getMessage()}", 'error');
             throw Refusal::again('undecided', 'the message could not be kept for a person; come again');
         }
         ($this->log)("undecided ($reason): kept for a person");
