@@ -34,8 +34,8 @@ func TestLimitsAreToldAsTheyAre(t *testing.T) {
 		{contractFile, fmt.Sprintf("it also ends at %d KiB of notes", contract.MaxPage>>10)},
 		{contractFile, fmt.Sprintf("1 to %d; 0 means %d", contract.MaxPageSize, contract.DefaultPageSize)},
 		{"../SECURITY.md", fmt.Sprintf("old ones live for up to %.0f minutes", limits.ConnectionAge.Minutes())},
-		{"../SECURITY.md", map[int]string{10: "Whoever is denied may try ten times a second"}[limits.DenialsRate]},
-		{"../SECURITY.md", map[bool]string{true: "ten are written in ten seconds"}[tenLinesInTenSeconds]},
+		{"../SECURITY.md", map[int]string{10: "A denied caller may try ten times a second"}[limits.DenialsRate]},
+		{"../SECURITY.md", map[bool]string{true: "ten of each kind in ten seconds"}[tenLinesInTenSeconds]},
 		{"cmd/noted/flags.go", fmt.Sprintf("A caller whose calls are denied may try %d times a second", limits.DenialsRate)},
 	} {
 		if told.text == "" || !strings.Contains(words(t, told.file), told.text) {

@@ -85,11 +85,11 @@ final class ReadmeTest extends TestCase
 
     public function testSnippetsAreAllHere(): void
     {
-        self::assertCount(3, self::snippets('php'));
+        self::assertCount(5, self::snippets('php'));
         self::assertCount(2, self::snippets('sh'));
         self::assertCount(1, self::snippets('json'));
         self::assertSame(
-            12,
+            16,
             substr_count(file_get_contents(__DIR__ . '/../README.md'), '```'),
             'a snippet in another language',
         );
@@ -130,11 +130,11 @@ final class ReadmeTest extends TestCase
         $body = str_replace('I-README', $series, self::IPN);
         $url = self::serve(
             $folder,
-            self::with(self::snippets('php')[1], 'http://127.0.0.1:8080', Server::shared()->url),
+            self::with(self::snippets('php')[2], 'http://127.0.0.1:8080', Server::shared()->url),
         );
         self::assertSame([200, 200, 400], [self::post($url, $body), self::post($url, $body), self::post($url, '')]);
         self::assertCount(1, file("$folder/books.csv"));
-        $away = self::serve($folder, self::with(self::snippets('php')[1], '127.0.0.1:8080', Processes::freeAddress()));
+        $away = self::serve($folder, self::with(self::snippets('php')[2], '127.0.0.1:8080', Processes::freeAddress()));
         self::assertSame(503, self::post($away, $body));
     }
 
@@ -153,7 +153,7 @@ final class ReadmeTest extends TestCase
             'IpnPostBack()',
             "IpnPostBack('http://$paypal/cgi-bin/webscr')",
         );
-        $own = self::with(self::snippets('php')[1], 'http://127.0.0.1:8080', Server::shared()->url);
+        $own = self::with(self::snippets('php')[2], 'http://127.0.0.1:8080', Server::shared()->url);
         foreach (['the receiver' => $receiver, 'one of your own' => $own] as $name => $script) {
             foreach (['1', '0'] as $shown) {
                 // what a warning prints must not become the answer
@@ -206,7 +206,7 @@ final class ReadmeTest extends TestCase
     public function testAReceiverOfOnesOwnTellsAPerson(): void
     {
         $folder = self::folder();
-        $script = self::with(self::snippets('php')[1], 'http://127.0.0.1:8080', Server::shared()->url);
+        $script = self::with(self::snippets('php')[2], 'http://127.0.0.1:8080', Server::shared()->url);
         $url = self::serve($folder, $script);
         $series = 'I-' . bin2hex(random_bytes(5));
         $body = str_replace('I-README', $series, self::IPN);
@@ -242,7 +242,7 @@ final class ReadmeTest extends TestCase
         self::assertSame('NOTE_NOT_FOUND', $person()[3]);
         $server = Server::start();
         $script = self::with(
-            self::snippets('php')[1],
+            self::snippets('php')[2],
             "'http://127.0.0.1:8080'",
             "'$server->url', timeout: 0.3, settleTimeout: 0.5",
         );
@@ -279,10 +279,43 @@ final class ReadmeTest extends TestCase
         self::assertStringStartsWith('{"donation":{"series_id":"I-README","event":"EVENT_PAYMENT"', $lines);
     }
 
+    public function testTheController(): void
+    {
+        require_once 'Symfony/Component/HttpFoundation/autoload.php';
+        $snippet = self::with(self::snippets('php')[1], "require 'vendor/autoload.php';", '', '<?php', '');
+        eval($snippet);
+        $receiver = new \Noted\Receiver(
+            new \Noted\Testing\FakeClient(),
+            static fn() => null,
+            static fn() => null,
+            ipn: new \Noted\Receiver\IpnPostBack(),
+            accounts: ['ours'],
+            log: static fn() => null,
+        );
+        $request = \Symfony\Component\HttpFoundation\Request::create('/paypal/webhook', 'POST', content: '{}');
+        $answer = \paypal($receiver, $request);
+        self::assertSame(404, $answer->getStatusCode(), 'it takes no webhooks');
+        self::assertSame('application/json', $answer->headers->get('Content-Type'));
+        self::assertStringContainsString('"reason":"not_found"', $answer->getContent());
+    }
+
+    public function testTheFake(): void
+    {
+        $folder = self::folder();
+        file_put_contents("$folder/composer.json", self::snippets('json')[0]);
+        Program::composer($folder, 'install');
+        $snippet = self::snippets('php')[3];
+        file_put_contents("$folder/fake.php", $snippet);
+        [$code, $lines, $said] = Program::run(['sh', '-c', "cd $folder && php fake.php"]);
+        self::assertSame(0, $code, $said);
+        preg_match_all('~// (\w+)$~m', $snippet, $comments);
+        self::assertSame(implode("\n", $comments[1]) . "\n", $lines);
+    }
+
     /** ext-grpc is not there to run it with: it must be PHP, and name what gen/php has. */
     public function testTheGeneratedStubs(): void
     {
-        $snippet = self::snippets('php')[2];
+        $snippet = self::snippets('php')[4];
         $file = Program::folder() . '/grpc.php';
         file_put_contents($file, $snippet);
         [$code, , $said] = Program::run([PHP_BINARY, '-l', $file]);
