@@ -171,7 +171,7 @@ func TestOnceTellsOfALostHold(t *testing.T) {
 		return nil
 	})
 	if verdict != client.First || err != nil {
-		t.Errorf("Once whose hold ran out, but nobody took over: got %v, %v; want First", verdict, err)
+		t.Errorf("Once whose hold ran out without a takeover: got %v, %v; want First", verdict, err)
 	}
 }
 

@@ -34,7 +34,7 @@ func blackhole(t *testing.T, port int) (end func()) {
 	if err := syscall.Bind(fd, at); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Listen(fd, 0); err != nil { // nobody accepts, and there is no room for many who wait
+	if err := syscall.Listen(fd, 0); err != nil { // no program accepts, and few connections can wait
 		t.Fatal(err)
 	}
 	var filling []net.Conn
@@ -246,7 +246,7 @@ func TestSlowRedis(t *testing.T) {
 	for i := range callers {
 		patience := 3 * time.Second
 		if i%4 == 0 {
-			patience = 60 * time.Millisecond // hardly anybody is that fast; so short that it does not speak against the store
+			patience = 60 * time.Millisecond // too short for most stores, and so short that it does not count against the store
 		}
 		all.Go(func() {
 			for j := range each {

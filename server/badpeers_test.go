@@ -100,7 +100,7 @@ func floodingPeers(s configuredServer) []badPeer {
 		{"settings flood", func(t *testing.T) {
 			p := rogueAt(t, s.Addr())
 			p.conn.SetDeadline(time.Now().Add(time.Second))
-			for range 200_000 { // each is to be acknowledged, and nobody takes the acknowledgements
+			for range 200_000 { // each needs an acknowledgement, and the peer takes none
 				if p.framer.WriteSettings() != nil {
 					return
 				}

@@ -97,7 +97,7 @@ var faults = []struct{ fault, then, tests string }{
 		"UNAVAILABLE, not ready; what it has lost is noticed before a call is answered",
 		"store.TestRefusingRedis store.TestLossWhileLoading",
 	},
-	{"Redis is busy with somebody's script", "UNAVAILABLE at once", "store.TestRefusingRedis"},
+	{"Redis is busy with another program's script", "UNAVAILABLE at once", "store.TestRefusingRedis"},
 	{
 		"Redis is full",
 		"new ones STORE_FULL, known ones answered, holders settle",
@@ -137,7 +137,7 @@ var faults = []struct{ fault, then, tests string }{
 	},
 	{
 		"Redis's clock jumps forward",
-		"holds and notes end early; noticed; nobody in time is refused",
+		"holds and notes end early; noticed; no caller in time is refused",
 		"store.TestClockSetForwardOnRedis store.TestClockJumpsUnderLoad server.TestClockOfRedisJumps " +
 			"server.TestClockJumps",
 	},
@@ -162,8 +162,8 @@ var faults = []struct{ fault, then, tests string }{
 		"server.TestCertificateOfTheStore",
 	},
 	{
-		"somebody else uses the same Redis",
-		"foreign keys untouched, foreign values an error and never a verdict, everybody else answered",
+		"another program uses the same Redis",
+		"foreign keys untouched, foreign values an error and never a verdict, all other callers answered",
 		"store.TestForeignKeys store.TestForeignValues server.TestForeignSeries server.TestLeastRights",
 	},
 	// What callers send.
@@ -308,7 +308,7 @@ var faults = []struct{ fault, then, tests string }{
 
 // TestFaults checks that each named test is there, and that each code, reason and verdict
 // of a fault's outcome stands in one of its tests or in a function that the test calls. It
-// cannot check that a test asserts the rest: that is for whoever reads the test.
+// cannot check that a test asserts the rest: that is for the reader of the test.
 func TestFaults(t *testing.T) {
 	folders := map[string]string{
 		"server":     ".",

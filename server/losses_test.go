@@ -207,7 +207,7 @@ func askAll(t *testing.T, addr, id string) (stop func()) {
 		})
 		close(done)
 		if n := <-refusals; n == 0 {
-			t.Error("nobody was refused")
+			t.Error("no call was refused")
 		}
 		conn.Close()
 	}

@@ -106,6 +106,6 @@ func TestMemoryIsBounded(t *testing.T) {
 		return float64(memory())-float64(before) < 10*mib
 	})
 	if s.logged(`"level":"WARN"`, "GOMEMLIMIT") != 0 {
-		t.Error("it warns of a limit that nobody has set")
+		t.Error("it warns of a limit that is not set")
 	}
 }

@@ -171,7 +171,7 @@ func (s *storm) befallAlone() []fault {
 			sleep(ctx, a(dice, time.Second))
 			s.redis.Tell("REPLICAOF", "NO", "ONE")
 		}},
-		{"Redis is busy with somebody's script", func(ctx context.Context, dice *rand.Rand) {
+		{"Redis is busy with another's script", func(ctx context.Context, dice *rand.Rand) {
 			var asking sync.WaitGroup
 			asking.Go(func() { s.redis.Tell("EVAL", "while true do end", "0") })
 			sleep(ctx, 100*time.Millisecond+a(dice, time.Second))

@@ -64,9 +64,9 @@ const slack = 20 * time.Millisecond
 // A life is the known state of one payment's note. Of times it has only what a caller can
 // know.
 type life struct {
-	model.Life               // held until somebody has taken over, though the hold may have run out
+	model.Life               // held until another has taken over, though the hold may have run out
 	low, high  time.Duration // between these its hold runs out
-	id         string        // "" until somebody was told
+	id         string        // "" until a caller was told
 	receipt    string        // of the request that was answered FIRST last; likewise
 }
 

@@ -43,7 +43,7 @@ func (s *storm) receive(ctx context.Context, m *message, try int) bool {
 		s.known(m, first)
 		return true
 	case "FIRST":
-	default: // held, or nobody knows
+	default: // held, or the outcome is unknown
 		return false
 	}
 	receipt := in
@@ -56,7 +56,7 @@ func (s *storm) receive(ctx context.Context, m *message, try int) bool {
 	if f.late {
 		defer func() {
 			calls := []string{"release", "extend", "settle"}
-			if !booked { // what it has not processed nobody settles
+			if !booked { // a donation that it has not processed is not settled
 				calls = calls[:2]
 			}
 			if sleep(ctx, f.work) {

@@ -67,7 +67,7 @@ final class Client implements ClientInterface
      *     call); needs https, except to this machine
      * @param string $caFile a file of PEM certificates, one of which must have signed the
      *     server's; empty for the system's
-     * @param bool $plaintext allow http to another machine: whoever is between can then read,
+     * @param bool $plaintext allow http to another machine: anyone on the way can then read,
      *     forge and suppress donations
      */
     public function __construct(
@@ -519,7 +519,7 @@ final class Client implements ClientInterface
         return true;
     }
 
-    /** A clock that nobody sets, in seconds. */
+    /** A clock that cannot be set, in seconds. */
     private static function now(): float
     {
         return hrtime(true) / 1e9;

@@ -42,7 +42,7 @@ final class Receiver
 {
     /** In bytes; far more than PayPal sends. */
     private const MAX_BODY = 256 << 10;
-    /** In seconds. PayPal has its own schedule; it is for whoever else may ask. */
+    /** In seconds. PayPal has its own schedule; other clients may obey it. */
     private const RETRY_AFTER = 30;
     /**
      * How many seconds a message may be worked on before no further donation of it is
@@ -253,7 +253,7 @@ final class Receiver
             "this is a test of PayPal's sandbox, and there is no ledger for tests here",
         );
         if ($this->sandboxLedger === '' && $verifier === $this->ipn && IpnPostBack::isTest($body)) {
-            throw $noSandbox; // before PayPal is asked: whoever writes test_ipn himself gets no more than this
+            throw $noSandbox; // before PayPal is asked: a forger's test_ipn causes no question
         }
         $test = $verifier->verify($headers, $body);
         if ($test && $this->sandboxLedger === '') {
@@ -276,10 +276,10 @@ final class Receiver
     }
 
     /**
-     * Says whether an IPN is about an account of ours; null where it names none. PayPal
-     * verifies every IPN that it has sent to anybody, so a stranger could post one of his
-     * own here. receiver_id and receiver_email are PayPal's words; business may be the
-     * sender's, and counts only where they are missing.
+     * Says whether an IPN is about an account of ours; null if it names no account. PayPal
+     * verifies every IPN that it has sent, to any account, so a stranger could post one of
+     * his own here. receiver_id and receiver_email are PayPal's words. business may be the
+     * sender's, and counts only if both are missing.
      */
     private function isOurs(Form $form): ?bool
     {
@@ -381,7 +381,7 @@ final class Receiver
             return;
         }
         if ($verdict === Verdict::Held) {
-            throw Refusal::again('held', 'somebody is processing this donation; come again');
+            throw Refusal::again('held', 'another is processing this donation; come again');
         }
     }
 

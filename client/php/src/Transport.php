@@ -50,7 +50,7 @@ final class Transport
         if ($scheme === 'http' && !self::isLoopback($this->host)) {
             if (!$plaintext) {
                 throw new \InvalidArgumentException(
-                    "making a client of $url: over a network use https, or set plaintext and accept that whoever is between can read, forge and suppress donations",
+                    "making a client of $url: over a network use https, or set plaintext and accept that anyone on the way can read, forge and suppress donations",
                 );
             }
             if ($token !== null) {

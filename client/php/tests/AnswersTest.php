@@ -17,8 +17,8 @@ use Noted\Verdict;
 use PHPUnit\Framework\TestCase;
 
 /**
- * Answers about something else than was asked about, each reason of the contract, and
- * what is asked.
+ * Answers about another donation than the request's, each reason of the contract, and the
+ * requests.
  */
 final class AnswersTest extends TestCase
 {
@@ -231,7 +231,7 @@ final class AnswersTest extends TestCase
         self::assertArrayNotHasKey('receivedAt', self::$peer->asked('NoteDonation')[0]['message']);
     }
 
-    /** The note keeps when its message was received, and is found by its transaction id. */
+    /** The note keeps the time when its message was received, and is found by its transaction id. */
     public function testAMessageThatWaited(): void
     {
         $noted = new Client(Server::shared()->url);

@@ -36,8 +36,9 @@ final class Authority
     }
 
     /**
-     * An issuer between; its certificate and key. @return array{\OpenSSLCertificate,
-     * \OpenSSLAsymmetricKey}
+     * An intermediate issuer: its certificate and key.
+     *
+     * @return array{\OpenSSLCertificate, \OpenSSLAsymmetricKey}
      */
     public function between(): array
     {
@@ -46,7 +47,7 @@ final class Authority
     }
 
     /**
-     * A certificate in PEM, with its issuer behind it where that is not the root.
+     * A certificate in PEM, with its issuer behind it unless that is the root.
      *
      * @param ?array{\OpenSSLCertificate, \OpenSSLAsymmetricKey} $issuer
      */

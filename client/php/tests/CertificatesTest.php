@@ -9,8 +9,8 @@ use Noted\Receiver\Refusal;
 use PHPUnit\Framework\TestCase;
 
 /**
- * How PayPal's certificates are fetched and kept; ReceiverTest has how messages are
- * judged by them.
+ * How PayPal's certificates are fetched and kept. WebhookTest has how they decide over
+ * messages.
  */
 final class CertificatesTest extends TestCase
 {
@@ -69,7 +69,7 @@ final class CertificatesTest extends TestCase
         self::fail('it is trusted');
     }
 
-    /** curl makes one of many ways to write a path, so each would be another file. */
+    /** curl makes one of many spellings of a path, so each would be another file. */
     public function testOneCertificateHasOneUrl(): void
     {
         $folder = self::place();
@@ -109,7 +109,7 @@ final class CertificatesTest extends TestCase
         self::assertCount(1, glob("$folder/*.pem"));
     }
 
-    /** They are kept before any signature is judged, so whoever may post could fill the disk. */
+    /** They are kept before any signature is checked, so anyone who may post could fill the disk. */
     public function testFewAreKept(): void
     {
         $folder = self::place();
@@ -139,10 +139,10 @@ final class CertificatesTest extends TestCase
         self::assertLessThanOrEqual(8, count(glob("$folder/lock*")));
     }
 
-    /** Else every process of a web server would wait for it, each for all before it. */
+    /** Otherwise every process of a web server would wait for it, each for all before it. */
     public function testAHostThatHangsHoldsFew(): void
     {
-        $hanging = stream_socket_server('tcp://127.0.0.1:0'); // the system takes the connection, and nobody answers
+        $hanging = stream_socket_server('tcp://127.0.0.1:0'); // the system takes the connection, and no program answers
         $host = stream_socket_get_name($hanging, false);
         $folder = self::place();
         $began = microtime(true);
@@ -189,8 +189,8 @@ final class CertificatesTest extends TestCase
     }
 
     /**
-     * Another user of this machine can make a folder whose name is known, hold our locks
-     * there, or have us remove what a link leads to.
+     * Another user of this machine can make a folder of a known name, hold our locks there,
+     * or let us remove files that a link leads to.
      */
     public function testAFolderOfAnothersIsNotUsed(): void
     {
@@ -244,8 +244,7 @@ final class CertificatesTest extends TestCase
     }
 
     /**
-     * The names that count are those of the extension, as in every browser; each of them
-     * by itself.
+     * The names that count are those of the extension, as in every browser, each by itself.
      */
     public function testNames(): void
     {
@@ -271,7 +270,7 @@ final class CertificatesTest extends TestCase
                 'an e-mail address' => 'email:a@' . self::NAME,
                 'a part' => 'DNS:' . self::NAME . '.example.org',
                 'all of the domain' => 'DNS:*.paypal.com',
-                // What PHP makes of it reads like another name.
+                // PHP's text of it reads like another name.
                 'a name in an address' => "@forged\n[forged]\nURI.1=\"http://example.org/, DNS:" . self::NAME . ', x"',
             ]
             as $name => $others

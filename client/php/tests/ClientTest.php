@@ -157,7 +157,7 @@ final class ClientTest extends TestCase
         );
     }
 
-    /** What is between may answer in Noted's place; that is never a verdict. */
+    /** A proxy may answer in Noted's place. Its answer is never a verdict. */
     public function testWhatIsNotNoted(): void
     {
         $address = Processes::php(__DIR__ . '/between.php');
@@ -205,7 +205,7 @@ final class ClientTest extends TestCase
         self::assertSame(0.03, $e->retryAfter);
         self::assertInstanceOf(Exception\Unavailable::class, $e);
         self::failing(Exception\StoreWentBack::class, $ask(503, $details("\x0a\x00", 'STORE_WENT_BACK')));
-        // Broken details say nothing, and break nothing.
+        // Broken details have no effect.
         self::failing(Exception\Unavailable::class, $ask(503, $details("\x0a\x7f\x08", "\xff")));
 
         $headers = '{"code":"unknown","message":"{headers}"}';
@@ -225,7 +225,7 @@ final class ClientTest extends TestCase
         );
     }
 
-    /** One fact, two places: this compares them. */
+    /** Compares a fact that stands in two places. */
     public function testReasonsAndEnumsAreTheContracts(): void
     {
         $proto = file_get_contents(__DIR__ . '/../../../api/noted/v1/noted.proto');

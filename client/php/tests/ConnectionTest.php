@@ -28,7 +28,7 @@ final class ConnectionTest extends TestCase
         self::assertSame([14, ''], [$e->getCode(), $e->reason]);
         self::assertLessThan(3, microtime(true) - $began);
 
-        // It comes back while the callable's work is being settled, and while it is asked.
+        // It comes back during a settling, and during a call.
         $server = Server::start($address);
         $runs = 0;
         self::assertSame(
@@ -67,8 +67,8 @@ final class ConnectionTest extends TestCase
     }
 
     /**
-     * The work is done by then, so what is wrong with the token must say so; and where
-     * the work failed, that says more.
+     * The work is done by then, so a failure of the token must say so. If the work failed,
+     * its own failure says more.
      */
     public function testATokenThatIsNotToBeHad(): void
     {
@@ -172,7 +172,7 @@ final class ConnectionTest extends TestCase
 
     /**
      * The environment's proxy is for the network: not for this machine, whose secrets it
-     * would see, and not for what no_proxy names.
+     * would see, and not for hosts that no_proxy names.
      */
     public function testProxies(): void
     {

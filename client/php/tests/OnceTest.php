@@ -78,7 +78,7 @@ final class OnceTest extends TestCase
             }),
         );
 
-        // Lost, and the work goes on regardless: it is settled only if the other has not got there.
+        // The hold is lost and the work goes on: it is settled only if the other attempt has not settled.
         $donation = new Donation(self::series(), Event::Payment, transactionId: 'T-1');
         $e = self::failing(Exception\NotSettled::class, function () use ($noted, $donation): void {
             $noted->once($donation, null, function (Note $note, Hold $hold) use ($noted, $donation): void {
@@ -129,7 +129,7 @@ final class OnceTest extends TestCase
             [PHP_BINARY, __DIR__ . '/losing.php', $address, Server::shared()->address, '2'],
             $log,
         );
-        usleep(200_000); // a connection to see whether it is there would be one that it counts
+        usleep(200_000); // a connection to see whether it listens would count
         $runs = 0;
         $donation = new Donation(self::series(), Event::Payment, transactionId: 'T-1');
         $verdict = (new Client("http://$address"))->once($donation, null, static function () use (&$runs): void {

@@ -80,7 +80,7 @@ final class PayPalTest extends TestCase
         }
     }
 
-    /** Types that are known to be no donation are skipped quietly; any other is unknown. */
+    /** Known types that tell of no donation are skipped quietly. Any other type is unknown. */
     public function testKnownTypesAreSkippedQuietly(): void
     {
         $check = static function (string $channel, string $body, bool $unknown): void {
@@ -117,7 +117,7 @@ final class PayPalTest extends TestCase
         }
     }
 
-    /** TestMutants in Go changes the cases in many ways, and writes down what became of each. */
+    /** TestMutants in Go changes the cases in many ways, and writes down each outcome. */
     public function testGoReadsMutantsTheSame(): void
     {
         if (Program::run(['sh', '-c', 'command -v go'])[0] !== 0) {
@@ -157,7 +157,7 @@ final class PayPalTest extends TestCase
         self::assertSame($found[1], array_map(static fn(Event $event): string => $event->value, Event::cases()));
     }
 
-    /** Regular expressions have limits in PHP; a body of some megabytes must stay below them. */
+    /** Regular expressions have limits in PHP. A body of some megabytes must stay below them. */
     public function testALargeBody(): void
     {
         $text = str_repeat('a \\" \\\\ \\u00e4 \\ud83d ', 100_000);
@@ -196,7 +196,7 @@ final class PayPalTest extends TestCase
         [$code, $lines, $said] = $identify($body, 'pcre.jit=0');
         self::assertSame([0, ''], [$code, $said]);
         self::assertStringContainsString('"series_id":"12.50"', $lines);
-        // Where even that is too much, it says so as it says everything.
+        // If even that is too much, it says so like every failure.
         [$code, $lines, $said] = $identify(
             '{"event_type":"A\u0000B","n":12.50}',
             'pcre.jit=0',
@@ -223,8 +223,8 @@ final class PayPalTest extends TestCase
     }
 
     /**
-     * Real bodies are other projects' and therefore not in this repository, where a
-     * folder of them lies beside it.
+     * Real bodies belong to other projects and so are not in this repository. A folder of
+     * them may lie beside it.
      */
     public function testCommandPrintsWhatGoPrints(): void
     {

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Noted\Tests;
 
-/** Noted's JSON door as a client meets it behind something broken; see peer.php. */
+/** Noted's JSON door behind a broken proxy; see peer.php. */
 final class Peer
 {
     public readonly string $url;
@@ -42,7 +42,7 @@ final class Peer
         $this->answer([$rpc, 500, json_encode($error)]);
     }
 
-    /** @return list<array<string, mixed>> what the RPC was asked */
+    /** @return list<array<string, mixed>> the requests of the RPC */
     public function asked(string $rpc): array
     {
         $asked = [];

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Noted\Tests;
 
-/** Starts programs that go on until the tests end or stop them. */
+/** Starts programs that run until the tests end or stop them. */
 final class Processes
 {
     /** @var array<int, resource> */
@@ -39,8 +39,8 @@ final class Processes
     }
 
     /**
-     * Ends a process for good, also one that is frozen, and its children: the workers of
-     * PHP's own server outlive it otherwise.
+     * Kills a process, also a frozen one, and its children: the workers of PHP's own server
+     * would outlive it.
      */
     public static function stop(int $id): void
     {
@@ -53,8 +53,9 @@ final class Processes
     }
 
     /**
-     * Starts PHP's own server with a router script, and returns its address. @param
-     * array<string, string> $environment
+     * Starts PHP's own server with a router script, and returns its address.
+     *
+     * @param array<string, string> $environment
      */
     public static function php(string $router, array $environment = []): string
     {
@@ -66,8 +67,8 @@ final class Processes
     }
 
     /**
-     * An address that nobody listens on; between here and its use another could take it,
-     * which has not been seen.
+     * An address without a listener. Before its use another could take it, which has not been
+     * seen.
      */
     public static function freeAddress(): string
     {
@@ -82,12 +83,14 @@ final class Processes
         self::until(static function () use ($address): bool {
             $socket = @stream_socket_client("tcp://$address", $code, $message, 1);
             return $socket !== false && fclose($socket);
-        }, static fn(): string => "nobody listens on $address: " . file_get_contents($log));
+        }, static fn(): string => "there is no listener on $address: " . file_get_contents($log));
     }
 
     /**
-     * Polls until something is true. @param \Closure(): bool $done @param \Closure():
-     * string $otherwise says what is wrong
+     * Polls until something is true.
+     *
+     * @param \Closure(): bool $done
+     * @param \Closure(): string $otherwise says what is wrong
      */
     public static function until(\Closure $done, \Closure $otherwise): void
     {

@@ -13,8 +13,8 @@ final class Program
     private static array $built = [];
 
     /**
-     * Builds a command of this repository, once a run, and returns its path; null where
-     * there is no Go to do it with.
+     * Builds a command of this repository, once for a run, and returns its path; null if Go
+     * is not installed.
      */
     public static function go(string $package): ?string
     {
@@ -72,8 +72,8 @@ final class Program
      */
     public static function run(array $command, string $input = '', array $environment = []): array
     {
-        // Files and not pipes: whoever writes into a full pipe while the other end does
-        // the same waits for ever.
+        // Files and not pipes: two programs that both write into full pipes wait for each
+        // other for ever.
         $files = array_map(static fn(): mixed => tmpfile(), [0, 1, 2]);
         fwrite($files[0], $input);
         rewind($files[0]);

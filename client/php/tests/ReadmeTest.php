@@ -29,7 +29,7 @@ final class ReadmeTest extends TestCase
         return $folder;
     }
 
-    /** Replaces what must be in a snippet. */
+    /** Replaces texts that must be in a snippet. */
     private static function with(string $snippet, string ...$replacements): string
     {
         foreach (array_chunk($replacements, 2) as [$old, $new]) {
@@ -49,8 +49,9 @@ final class ReadmeTest extends TestCase
     }
 
     /**
-     * Runs a script under php -S in a folder, and returns its URL. @param list<string>
-     * $settings of PHP
+     * Runs a script under php -S in a folder, and returns its URL.
+     *
+     * @param list<string> $settings of PHP
      */
     private static function serve(string $folder, string $script, array $settings = []): string
     {
@@ -139,8 +140,8 @@ final class ReadmeTest extends TestCase
     }
 
     /**
-     * A warning is no failure to PHP: with the disk full the donation would be settled,
-     * and in no book.
+     * A warning is not a failure in PHP: with a full disk the donation would be settled and
+     * in no book.
      */
     public function testWhatIsNotWrittenComesAgain(): void
     {
@@ -156,7 +157,7 @@ final class ReadmeTest extends TestCase
         $own = self::with(self::snippets('php')[2], 'http://127.0.0.1:8080', Server::shared()->url);
         foreach (['the receiver' => $receiver, 'one of your own' => $own] as $name => $script) {
             foreach (['1', '0'] as $shown) {
-                // what a warning prints must not become the answer
+                // the text of a warning must not become the answer
                 $url = self::serve($folder, $script, ["display_errors=$shown", 'output_buffering=0']);
                 $body = str_replace('I-README', 'I-' . bin2hex(random_bytes(5)), self::IPN);
                 $old =
@@ -224,8 +225,7 @@ final class ReadmeTest extends TestCase
         self::assertStringContainsString('payment_date: ', file_get_contents("$folder/log"), 'a warning is told');
         self::assertCount(3, $person());
 
-        // What comes between while it is processed: an operator forgets the note, or the
-        // server goes away.
+        // While it is processed, an operator forgets the note, or the server goes away.
         $meanwhile = static fn(string $script, string $code): string => self::with(
             $script,
             "file_put_contents('books.csv'",
@@ -312,7 +312,7 @@ final class ReadmeTest extends TestCase
         self::assertSame(implode("\n", $comments[1]) . "\n", $lines);
     }
 
-    /** ext-grpc is not there to run it with: it must be PHP, and name what gen/php has. */
+    /** ext-grpc is not installed, so it does not run: it must be PHP, and name classes of gen/php. */
     public function testTheGeneratedStubs(): void
     {
         $snippet = self::snippets('php')[4];

@@ -45,7 +45,7 @@ final class ReceiverTest extends ReceiverCase
         self::assertSame(200, self::post("$url/paypal/ipn", $body, self::IPN)[0]);
         self::assertCount(2, self::lines('books'));
 
-        // Another is processing it.
+        // Another attempt is processing it.
         $series = self::series();
         $receipt = (new Client($noted->url))->note(
             new Donation($series, transactionId: "T-$series", ledger: 'paypal-live'),
@@ -56,7 +56,7 @@ final class ReceiverTest extends ReceiverCase
         self::assertStringContainsString('"reason":"held"', $said);
         (new Client($noted->url))->settle($receipt);
 
-        // A first payment in disguise: two donations in one message.
+        // A first payment within a signup: two donations in one message.
         $series = self::series();
         $body =
             "txn_type=recurring_payment_profile_created&recurring_payment_id=$series&initial_payment_txn_id=T-1&initial_payment_status=Completed" .
@@ -101,7 +101,7 @@ final class ReceiverTest extends ReceiverCase
         }
         self::assertCount(5, self::lines('books'));
 
-        // Never PayPal's.
+        // Messages that are never PayPal's.
         self::assertSame(404, self::post("$url/paypal/webhook", '{}', 'application/json')[0], 'no webhook id is set');
         self::assertSame(404, self::post("$url/", $old, self::IPN)[0]);
         self::assertSame(415, self::post("$url/paypal/ipn", $old, 'text/plain')[0]);
@@ -115,8 +115,8 @@ final class ReceiverTest extends ReceiverCase
     }
 
     /**
-     * A test that nobody takes costs PayPal no question, and no forger learns whether it
-     * was one. Each book is the one that is said, the empty one too.
+     * A test without a ledger costs PayPal no question, and tells a forger nothing. Each
+     * message goes to its ledger, also to the empty one.
      */
     public function testLedgersOfTests(): void
     {

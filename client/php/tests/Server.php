@@ -21,7 +21,7 @@ final class Server
     ) {
     }
 
-    /** The one that most tests use: they have series of their own, and leave it running. */
+    /** The server that most tests share: they have series of their own, and leave it running. */
     public static function shared(): self
     {
         return self::$shared ??= self::start();
@@ -49,11 +49,11 @@ final class Server
         Processes::stop($this->process);
     }
 
-    /** Stops it without a word to anybody who is connected, until thaw(). */
+    /** Stops it without a word to its connections, until thaw(). */
     public function freeze(): void
     {
         Program::run(['kill', '-STOP', (string) $this->process]);
-        // Each of its threads stops when it next comes to it, and until then it answers.
+        // Each thread stops at its next step, and the server answers until then.
         Processes::until(
             fn(): bool => preg_grep(
                 '/^.*\) [^Tt] /s',

@@ -157,7 +157,7 @@ final class WebhookTest extends ReceiverCase
         self::assertSame(200, $post(self::signed($key, "$cert-sandbox", $body), $body));
         self::assertStringContainsString(" paypal-sandbox $series ", self::lines('books')[1]);
 
-        // A file that lies where a certificate is kept must be one all the same.
+        // A file in the place of a kept certificate must be a certificate nevertheless.
         file_put_contents(self::$folder . '-certificates/' . hash('sha256', $cert) . '.pem', $other->issue($stranger));
         file_put_contents($served, $authority->issue($key));
         self::assertSame(400, $post(self::signed($stranger, $cert, $body), $body));
@@ -194,8 +194,8 @@ final class WebhookTest extends ReceiverCase
         ) {
             self::assertSame(400, $post($none), $none);
         }
-        // Who asks PayPal need not like what it says: this is read without these fields,
-        // so it is asked about as it came.
+        // A field that we do not read may be broken: PayPal is asked about the body as it
+        // came.
         foreach (
             [
                 'bad UTF-8' => "J\xe4",
@@ -234,7 +234,7 @@ final class WebhookTest extends ReceiverCase
         }
     }
 
-    /** PayPal's own: its certificate has ended since, so it is judged as of the transmission. */
+    /** PayPal's own. Its certificate has ended since, so it is checked as of the transmission. */
     public function testGenuineSignatures(): void
     {
         if (!is_dir(self::SHARED)) {

@@ -106,7 +106,7 @@ test("a Uint8Array that is a part of another is read in its own bounds", () => {
   assert.deepEqual(pair?.donation, { seriesId: "I-1", event: "CANCELLATION" });
 });
 
-// Whoever can post to a receiver chooses these; a pattern that tries them in many ways
+// A stranger who can post to a receiver chooses these; a pattern that tries them in many ways
 // would not end.
 test("long runs of anything are read in one go", { timeout: 60_000 }, () => {
   const run = (text: string): string => text.repeat((1 << 20) / text.length);

@@ -44,8 +44,8 @@ final class Certificates
     /**
      * @param list<string> $hosts that a certificate may be fetched from, as host or host:port
      * @param string $caFile PEM certificates to trust beside the system's; empty for none
-     * @param string $folder where to keep certificates, which nobody else should be able to
-     *     write to; empty for one in the system's folder for temporary files
+     * @param string $folder where to keep certificates, writable for this user alone; empty for
+     *     a folder in the system's folder for temporary files
      * @param float $timeout in seconds
      */
     public function __construct(

@@ -24,7 +24,7 @@ final class IpnPostBack implements Verifier
     {
         if ($url !== '' && !Http::isConfidential($url)) {
             throw new \InvalidArgumentException(
-                "verifying IPNs at $url: it must be an https URL: whoever is between could call a forged IPN verified",
+                "verifying IPNs at $url: it must be an https URL: anyone on the way could call a forged IPN verified",
             );
         }
     }

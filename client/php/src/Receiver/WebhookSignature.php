@@ -27,9 +27,8 @@ final class WebhookSignature implements Verifier
      *     covers it
      * @param list<string> $certHosts that a certificate may be fetched from, as host or host:port
      * @param string $caFile PEM certificates to trust beside the system's; empty for none
-     * @param string $folder where to keep PayPal's certificates, which nobody else should be
-     *     able to write to; empty for one in the system's folder for
-     *     temporary files
+     * @param string $folder where to keep PayPal's certificates, writable for this user
+     *     alone; empty for a folder in the system's folder for temporary files
      * @param float $maxAge in seconds, how old a transmission may be
      * @param float $timeout in seconds, for the certificate
      */

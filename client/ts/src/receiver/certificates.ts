@@ -11,7 +11,7 @@ const paypalHosts = ["api.paypal.com", "api-m.paypal.com", "api.sandbox.paypal.c
 const liveName = "messageverificationcerts.paypal.com";
 const sandboxName = "messageverificationcerts.sandbox.paypal.com";
 
-const mostKept = 16; // PayPal uses one or two at a time; only trusted ones are kept, so nobody else can fill this
+const mostKept = 16; // PayPal uses one or two at a time; only trusted ones are kept, so strangers cannot fill this
 const mostFetched = 8; // at a time; forged messages can cause no more
 const mostBytes = 64 << 10;
 const mostCertificates = 8; // of one chain

@@ -23,7 +23,7 @@ export class PostBack {
     if (url !== undefined && !isConfidential(url)) {
       throw new TypeError(
         `ipnVerifyUrl is ${url}; it must be an https URL, or one of this machine: ` +
-          "whoever is between could call a forged IPN verified",
+          "anyone on the way could call a forged IPN verified",
       );
     }
   }

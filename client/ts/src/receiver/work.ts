@@ -168,7 +168,7 @@ export class Work {
     };
     try {
       const verdict = await this.client.once(donation, message, doing);
-      if (verdict === Verdict.HELD) throw again("held", "somebody is processing this donation");
+      if (verdict === Verdict.HELD) throw again("held", "another is processing this donation");
       return verdict === Verdict.FIRST ? "settled" : "duplicate";
     } catch (error) {
       if (thrown !== undefined) return "failed"; // whatever it is: an error of Noted's among it is not of this call
