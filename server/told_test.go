@@ -2,7 +2,9 @@ package server
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -15,14 +17,33 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/model"
 )
 
-// words reads a file as one line, without the marks of its comments.
+// words reads a file as one line, without the marks of its comments; of a folder, whose
+// name ends with a slash, all source files below it.
 func words(t *testing.T, file string) string {
 	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
+	files := []string{file}
+	if strings.HasSuffix(file, "/") {
+		files = nil
+		err := filepath.WalkDir(file, func(path string, entry fs.DirEntry, err error) error {
+			if ext := filepath.Ext(path); (ext == ".go" || ext == ".py") && !strings.HasSuffix(path, "_test.go") {
+				files = append(files, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	return strings.Join(strings.Fields(regexp.MustCompile(`(?m)^\s*(//|#|\* )`).ReplaceAllString(string(text), "")), " ")
+	mark := regexp.MustCompile(`(?m)^\s*(//|#|\* )`)
+	var all strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.WriteString(strings.Join(strings.Fields(mark.ReplaceAllString(string(text), "")), " ") + " ")
+	}
+	return all.String()
 }
 
 // TestLimitsAreToldAsTheyAre compares sentences for callers and operators with the limits
@@ -74,24 +95,23 @@ func TestLimitsAreTheContractsEverywhere(t *testing.T) {
 
 		{"../client/paypal/doc.go", `An id is 1 to (\d+) bytes`, contract.MaxID, 1},
 		{"../client/paypal/reader.go", `const maxID = (\d+)`, contract.MaxID, 1},
-		{"../client/python/src/noted/paypal/fields.py", `(?:7e\]\{1,|more than |_MAX_ID = )(\d+)`, contract.MaxID, 0},
+		{"../client/python/src/noted/paypal/", `(?:7e\]\{1,|more than |_MAX_ID = )(\d+)(?:\}"| bytes|\s)`, contract.MaxID, 0},
 		{"../client/php/src/PayPal/Reader.php", `const MAX_ID = (\d+)`, contract.MaxID, 1},
 		{"../client/ts/src/paypal/fields.ts", `const maxId = (\d+)`, contract.MaxID, 1},
-		{"../client/cmd/notectl/token.go", `(?:up to|len\(\w+\) <=|max\w+ *=) (\d+)`, contract.MaxLedger, 0},
+		{"../client/cmd/notectl/", `(?:up to|len\(s\) <=) (\d+)(?: characters| &&)`, contract.MaxLedger, 3},
 
 		{"../client/client.go", `const maxHold = (\d+) \* time.Minute`, minutes, 1},
 		{"../client/client.go", `Up to (\d+) minutes`, minutes, 1},
-		{"../client/python/src/noted/_settings.py", `MAX_HOLD = (\d+) \* 60`, minutes, 1},
-		{"../client/python/src/noted/_settings.py", `(\d+) minutes`, minutes, 0},
+		{"../client/python/src/noted/", `MAX_HOLD = (\d+) \* 60`, minutes, 1},
+		{"../client/python/src/noted/", `and (\d+) minutes`, minutes, 0},
 		{"../client/php/src/Client.php", `const MAX_HOLD = (\d+)`, 60 * minutes, 1},
 		{"../client/php/src/Client.php", `Up to (\d+)`, 60 * minutes, 1},
 		{"../client/ts/src/settings.ts", `const maxHold = (\d+) \* 60_000`, minutes, 1},
 		{"../client/ts/src/settings.ts", `(\d+) minutes`, minutes, 1},
-		{"../client/gateway/gateway.go", `longestHold = (\d+) \* time.Minute`, minutes, 1},
-		{"../client/gateway/gateway.go", `up to (\d+)m`, minutes, 1},
-		{"../client/cmd/noted-gateway/flags.go", `Up to (\d+)m`, minutes, 1},
-		{"../client/cmd/notectl/flags.go", `up to (\d+)m`, minutes, 1},
-		{"../client/cmd/notectl/holds.go", `up to (\d+)m`, minutes, 1},
+		{"../client/gateway/", `longestHold = (\d+) \* time.Minute`, minutes, 1},
+		{"../client/gateway/", `up to (\d+)m\b`, minutes, 1},
+		{"../client/cmd/noted-gateway/", `[Uu]p to (\d+)m\b`, minutes, 1},
+		{"../client/cmd/notectl/", `up to (\d+)m\b`, minutes, 2},
 		{"../client/php/src/Client.php", `1 to (\d+); 0 means`, contract.MaxPageSize, 1},
 		{"../client/php/src/Client.php", `; 0 means (\d+)`, contract.DefaultPageSize, 1},
 	} {
