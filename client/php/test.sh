@@ -10,7 +10,7 @@ missing() {
 	command -v php >/dev/null && php -r 'exit(extension_loaded("curl") ? 0 : 1);' || echo php-curl
 	command -v phpunit >/dev/null || echo phpunit
 	command -v composer >/dev/null || echo composer
-	for package in psr/log:Psr/Log guzzlehttp/psr7:GuzzleHttp/Psr7 symfony/http-foundation:Symfony/Component/HttpFoundation; do
+	for package in psr/log:Psr/Log guzzlehttp/psr7:GuzzleHttp/Psr7 guzzlehttp/guzzle:GuzzleHttp symfony/http-foundation:Symfony/Component/HttpFoundation; do
 		[ -e "/usr/share/php/${package#*:}/autoload.php" ] || echo "php-${package%:*}" | tr / -
 	done
 }

@@ -69,6 +69,7 @@ final class Client implements ClientInterface
      *     server's; empty for the system's
      * @param bool $plaintext allow http to another machine: anyone on the way can then read,
      *     forge and suppress donations
+     * @param ?Psr18 $http a PSR-18 client in the place of curl
      */
     public function __construct(
         string $url,
@@ -78,6 +79,7 @@ final class Client implements ClientInterface
         #[\SensitiveParameter] null|string|\Closure $token = null,
         string $caFile = '',
         bool $plaintext = false,
+        ?Psr18 $http = null,
     ) {
         if ($timeout <= 0 || $settleTimeout <= 0 || $hold < 0.001 || $hold > self::MAX_HOLD) {
             throw new \InvalidArgumentException(
@@ -86,7 +88,7 @@ final class Client implements ClientInterface
                     ' seconds',
             );
         }
-        $this->transport = new Transport($url, $token, $caFile, $plaintext);
+        $this->transport = new Transport($url, $token, $caFile, $plaintext, $http);
     }
 
     /** Makes an id for note(): random, because the receipt can be made from it. */

@@ -22,6 +22,7 @@ final class Transport
     private readonly string $url;
     private readonly string $host;
     private readonly \CurlHandle $curl;
+    private readonly ?Psr18 $http;
 
     /**
      * @param null|string|\Closure(): string $token
@@ -31,6 +32,7 @@ final class Transport
         #[\SensitiveParameter] private readonly null|string|\Closure $token,
         private readonly string $caFile,
         bool $plaintext,
+        ?Psr18 $http = null,
     ) {
         $parts = parse_url($url);
         $scheme = strtolower($parts['scheme'] ?? '');
@@ -67,6 +69,12 @@ final class Transport
         if ($caFile !== '' && !is_readable($caFile)) {
             throw new \InvalidArgumentException("making a client of $url: the CA file $caFile cannot be read");
         }
+        if ($caFile !== '' && $http !== null) {
+            throw new \InvalidArgumentException(
+                "making a client of $url: a CA file is for curl; set it in the PSR-18 client instead",
+            );
+        }
+        $this->http = $http;
         $this->curl = curl_init();
     }
 
@@ -111,15 +119,40 @@ final class Transport
         }
         $milliseconds = max(1, (int) ($timeout * 1000));
         $headers = [
-            'Content-Type: application/json',
-            'Connect-Protocol-Version: 1',
-            "Connect-Timeout-Ms: $milliseconds",
-            'Expect:',
+            'Content-Type' => 'application/json',
+            'Connect-Protocol-Version' => '1',
+            'Connect-Timeout-Ms' => (string) $milliseconds,
         ];
         $token = $this->token instanceof \Closure ? self::renewed($this->token, $act) : $this->token ?? '';
         if ($token !== '') {
-            $headers[] = "Authorization: Bearer $token";
+            $headers['Authorization'] = "Bearer $token";
         }
+        if ($this->http !== null) {
+            try {
+                [$status, $answer] = $this->http->post($this->url . $rpc, $headers, $body, self::MAX_RESPONSE);
+            } catch (\RuntimeException $e) {
+                $problem = "the server cannot be reached: {$e->getMessage()}";
+                throw NotedException::of($act, 'unavailable', $problem, previous: $e);
+            }
+            return self::read($act, $status, $answer);
+        }
+        [$status, $answer] = $this->curl($act, $rpc, $headers, $body, $milliseconds, $fresh);
+        return self::read($act, $status, $answer);
+    }
+
+    /**
+     * @param array<string, string> $headers
+     * @return array{int, string} status, and body up to somewhat more than the limit
+     */
+    private function curl(
+        string $act,
+        string $rpc,
+        #[\SensitiveParameter] array $headers,
+        string $body,
+        int $milliseconds,
+        bool $fresh,
+    ): array {
+        $lines = array_map(static fn(string $k, string $v): string => "$k: $v", array_keys($headers), $headers);
         $answer = '';
         curl_reset($this->curl); // keeps the connection
         $set = curl_setopt_array(
@@ -128,7 +161,7 @@ final class Transport
                 CURLOPT_URL => $this->url . $rpc,
                 CURLOPT_POST => true,
                 CURLOPT_POSTFIELDS => $body,
-                CURLOPT_HTTPHEADER => $headers,
+                CURLOPT_HTTPHEADER => [...$lines, 'Expect:'],
                 CURLOPT_HTTP_VERSION => CURL_HTTP_VERSION_1_1,
                 CURLOPT_TIMEOUT_MS => $milliseconds,
                 CURLOPT_CONNECTTIMEOUT_MS => $milliseconds,
@@ -154,11 +187,7 @@ final class Transport
         curl_exec($this->curl);
         $trouble = curl_errno($this->curl);
         if (strlen($answer) > self::MAX_RESPONSE) {
-            throw NotedException::of(
-                $act,
-                'internal',
-                'the answer is longer than ' . self::MAX_RESPONSE . ' bytes; ask for smaller pages',
-            );
+            return [0, $answer]; // too long, which broke it off
         }
         if ($trouble === CURLE_OPERATION_TIMEDOUT) {
             throw NotedException::of($act, 'deadline_exceeded', 'no answer in time: ' . curl_error($this->curl));
@@ -166,7 +195,19 @@ final class Transport
         if ($trouble !== 0) {
             throw NotedException::of($act, 'unavailable', 'the server cannot be reached: ' . curl_error($this->curl));
         }
-        $status = curl_getinfo($this->curl, CURLINFO_RESPONSE_CODE);
+        return [curl_getinfo($this->curl, CURLINFO_RESPONSE_CODE), $answer];
+    }
+
+    /** @return array<string, mixed> */
+    private static function read(string $act, int $status, string $answer): array
+    {
+        if (strlen($answer) > self::MAX_RESPONSE) {
+            throw NotedException::of(
+                $act,
+                'internal',
+                'the answer is longer than ' . self::MAX_RESPONSE . ' bytes; ask for smaller pages',
+            );
+        }
         $decoded = json_decode($answer, true);
         if ($status === 200 && is_array($decoded)) {
             return $decoded;

@@ -144,12 +144,12 @@ final class AnswersTest extends TestCase
     {
         preg_match_all('/^```php\n(.*?)^```$/ms', file_get_contents(__DIR__ . '/../README.md'), $snippets);
         $client = "'http://127.0.0.1:8080'";
-        self::assertStringContainsString($client, $snippets[1][1]);
+        self::assertStringContainsString($client, $snippets[1][2]);
         $folder = Program::folder() . '/own-' . bin2hex(random_bytes(3));
         mkdir("$folder/client", 0700, true);
         symlink(dirname(__DIR__), "$folder/client/php");
         $settings = "'" . self::$peer->url . "', settleTimeout: (float) file_get_contents('patience')";
-        file_put_contents("$folder/own.php", str_replace($client, $settings, $snippets[1][1]));
+        file_put_contents("$folder/own.php", str_replace($client, $settings, $snippets[1][2]));
         $address = Processes::freeAddress();
         $serve = ['sh', '-c', 'cd "$1" && shift && exec "$@"', 'sh', $folder, PHP_BINARY, '-S', $address, 'own.php'];
         Processes::start($serve, "$folder/log");

@@ -14,6 +14,7 @@ use Noted\Hold;
 use Noted\Message;
 use Noted\Note;
 use Noted\NoteResponse;
+use Noted\Psr18;
 use Noted\State;
 use Noted\Testing\FakeClient;
 use Noted\Verdict;
@@ -28,6 +29,12 @@ final class FakeClientTest extends TestCase
     public function clients(): iterable
     {
         yield 'a server' => [static fn(): ClientInterface => new Client(Server::shared()->url)];
+        yield 'a server, over PSR-18' => [static function (): ClientInterface {
+            require_once 'GuzzleHttp/autoload.php';
+            $factory = new \GuzzleHttp\Psr7\HttpFactory();
+            $http = new \GuzzleHttp\Client(['timeout' => 6, 'allow_redirects' => false]);
+            return new Client(Server::shared()->url, http: new Psr18($http, $factory, $factory));
+        }];
         yield 'the fake' => [static fn(): ClientInterface => new FakeClient()];
     }
 
@@ -141,6 +148,20 @@ final class FakeClientTest extends TestCase
         $forgets = static fn(Note $note) => $noted->forget('', $third->seriesId, $note->donationId, 'a test');
         $e = self::failing(Exception\NotSettled::class, fn() => $noted->once($third, null, $forgets));
         self::assertInstanceOf(Exception\NoteNotFound::class, $e->getPrevious());
+    }
+
+    public function testPsr18Failures(): void
+    {
+        require_once 'GuzzleHttp/autoload.php';
+        $factory = new \GuzzleHttp\Psr7\HttpFactory();
+        $http = new Psr18(new \GuzzleHttp\Client(['timeout' => 6]), $factory, $factory);
+        $away = new Client('http://' . Processes::freeAddress(), timeout: 0.5, http: $http);
+        self::failing(Exception\Unavailable::class, fn() => $away->note(new Donation('I-1')));
+        $noted = new Client(Server::shared()->url, http: $http);
+        $e = self::failing(Exception\InvalidRequest::class, fn() => $noted->note(new Donation('I 1')));
+        self::assertSame('donation.series_id', $e->violations[0]->field);
+        $this->expectExceptionMessage('set it in the PSR-18 client instead');
+        new Client('https://noted.example.org', caFile: __FILE__, http: $http);
     }
 
     public function testRunOut(): void
