@@ -76,11 +76,7 @@ func (s *story) series(i int) {
 	latest := s.now.Add(-time.Minute - time.Duration(s.random.IntN(20*3600))*time.Second)
 	for k := range payments { // each at about the same hour
 		at := latest.Add(-time.Duration(k)*period - time.Duration(s.random.IntN(3600))*time.Second)
-		sale := s.id(17)
-		ipnTxn := sale
-		if s.idsDiffer {
-			ipnTxn = s.id(17)
-		}
+		ipnTxn, sale := s.sales()
 		if s.random.IntN(6) == 0 {
 			s.payment(g, "PAYMENT_PENDING", ipnTxn, sale, at)
 		}
@@ -114,6 +110,15 @@ func (s *story) series(i int) {
 	}
 }
 
+// sales is the id of a sale as the IPN and as the webhook tell it.
+func (s *story) sales() (ipn, webhook string) {
+	webhook = s.id(17)
+	if s.idsDiffer {
+		return s.id(17), webhook
+	}
+	return webhook, webhook
+}
+
 // id is one as PayPal makes them.
 func (s *story) id(length int) string {
 	id := make([]byte, length)
@@ -131,8 +136,9 @@ func (s *story) signup(g series, paying bool) {
 		s.tell(fields, []webhookEvent{activated}, told{"SIGNUP", g.id, "", time.Time{}})
 		return
 	}
-	sale, at := s.id(17), s.now.Add(-35*day)
-	for name, value := range map[string]string{"initial_payment_txn_id": sale, "initial_payment_status": "Completed", "initial_payment_amount": g.amount, "currency_code": "EUR", "time_created": paypaltest.Pacific(at)} {
+	ipnTxn, sale := s.sales()
+	at := s.now.Add(-35 * day)
+	for name, value := range map[string]string{"initial_payment_txn_id": ipnTxn, "initial_payment_status": "Completed", "initial_payment_amount": g.amount, "currency_code": "EUR", "time_created": paypaltest.Pacific(at)} {
 		fields.Set(name, value)
 	}
 	s.tell(
