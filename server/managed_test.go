@@ -34,7 +34,7 @@ func TestManagedRedis(t *testing.T) {
 		turnOn     = "turn its persistence on with its provider, as an append-only file"
 		noeviction = "set it with its provider"
 		unknown    = "give it back, ask the provider for it, or name another Redis"
-		rights     = `give it the rights that README.md has under "Run it"`
+		rights     = `give it the rights that server/README.md has under "Redis"`
 		restricted = "~noted:* +@all -@admin -@dangerous"
 	)
 	aof := []string{"--appendonly", "yes"}

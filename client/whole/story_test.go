@@ -319,14 +319,14 @@ func (s *story) copies(make func(again bool) delivery) []delivery {
 }
 
 // place is where a message goes: mostly to the receiver of its channel.
-func (s *story) place(usual string) string {
+func (s *story) place(ofChannel string) string {
 	switch s.random.IntN(5) {
 	case 0:
 		return gate
 	case 1:
 		return node
 	}
-	return usual
+	return ofChannel
 }
 
 // compare names what a booked donation has other than it should, if anything.

@@ -10,7 +10,7 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A holder dies; its hold runs out; the twin is FIRST, with the second attempt.
+// A holder dies; its hold runs out; the other message is FIRST, with the second attempt.
 func TestAdvance(t *testing.T) {
 	noted := servertest.New(t)
 	client := notedv1.NewDedupeServiceClient(noted.Conn())
@@ -29,13 +29,13 @@ func TestAdvance(t *testing.T) {
 		t.Fatalf("the first message: %v, want FIRST", got)
 	}
 	if got := note().Verdict; got != notedv1.Verdict_VERDICT_HELD {
-		t.Fatalf("its twin while it is held: %v, want HELD", got)
+		t.Fatalf("the other message while it is held: %v, want HELD", got)
 	}
 	noted.Advance(61 * time.Second)
 	taken := note()
 	if taken.Verdict != notedv1.Verdict_VERDICT_FIRST || taken.Note.Attempt != 2 {
 		t.Fatalf(
-			"its twin after the hold: %v, attempt %d, want FIRST, attempt 2",
+			"the other message after the hold: %v, attempt %d, want FIRST, attempt 2",
 			taken.Verdict,
 			taken.Note.GetAttempt(),
 		)

@@ -58,7 +58,7 @@ func TestNothingLost(t *testing.T) {
 			for i := range 4 {
 				all.Go(func() {
 					s := openWith(t, c)
-					for range 30 * (i + 1) { // a slow one finds that its last beat has dropped out of the marker
+					for range 30 * (i + 1) { // a slow one finds that its last beat has dropped out of the mark
 						if found, err := s.Beat(ctx(t)); err != nil || len(found) > 0 {
 							t.Errorf("Beat: %v, %v", found, err)
 						}
@@ -232,9 +232,9 @@ func TestClusterPartWentBack(t *testing.T) {
 	s := f.open(t, 0)
 	beat(t, s, 0, "the first")
 	for _, p := range f.primaries {
-		for i, marker := range markersOn(t, p) {
-			if slot, err := strconv.Atoi(told(t, p, "CLUSTER", "KEYSLOT", marker)); err != nil || slot%1024 != 512 {
-				t.Errorf("marker %d, %s, is in slot %d", i, marker, slot)
+		for i, mark := range marksOn(t, p) {
+			if slot, err := strconv.Atoi(told(t, p, "CLUSTER", "KEYSLOT", mark)); err != nil || slot%1024 != 512 {
+				t.Errorf("mark %d, %s, is in slot %d", i, mark, slot)
 			}
 		}
 	}
@@ -243,7 +243,7 @@ func TestClusterPartWentBack(t *testing.T) {
 		p.Do("FLUSHALL")
 		found, err := s.Beat(ctx(t))
 		if err != nil || len(found) < 5 {
-			t.Errorf("primary %d emptied: Beat found %v, %v; want its five or six markers missing", i, found, err)
+			t.Errorf("primary %d emptied: Beat found %v, %v; want its five or six marks missing", i, found, err)
 		}
 		if s.Epoch() == before {
 			t.Errorf("the epoch is still %s", before)
@@ -258,13 +258,13 @@ func TestClusterPartWentBack(t *testing.T) {
 	}
 }
 
-func markersOn(t *testing.T, node *redistest.Server) []string {
+func marksOn(t *testing.T, node *redistest.Server) []string {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: node.Addr()})
 	defer c.Close()
 	keys, err := c.Keys(ctx(t), "noted:{epoch*").Result()
 	if err != nil || len(keys) < 5 {
-		t.Fatalf("the primary has the markers %v, %v", keys, err)
+		t.Fatalf("the primary has the marks %v, %v", keys, err)
 	}
 	return keys
 }
@@ -289,7 +289,7 @@ func TestBeatNeedsReplicas(t *testing.T) {
 }
 
 // TestBeatWhenFull checks that a store without memory still beats, and is not taken for
-// one that went back.
+// one that has lost notes.
 func TestBeatWhenFull(t *testing.T) {
 	r := redistest.Start(t)
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
@@ -300,9 +300,9 @@ func TestBeatWhenFull(t *testing.T) {
 	}
 }
 
-// TestMarkerIsNoSeries checks that a listing of the ledger named like the marker does not
+// TestMarkIsNoSeries checks that a listing of the ledger named like the mark does not
 // stumble over it.
-func TestMarkerIsNoSeries(t *testing.T) {
+func TestMarkIsNoSeries(t *testing.T) {
 	s := openWith(t, store.Config{URL: redistest.Start(t).URL(), Mode: "standalone"})
 	beat(t, s, 0, "the first")
 	r := holding(t, "I-1", "r")
@@ -317,7 +317,7 @@ func TestMarkerIsNoSeries(t *testing.T) {
 }
 
 // TestStrictBehindSentinels checks that a server which refuses after a loss finds its
-// primary again when it must ask its sentinels anew: they hold no marker, and are not
+// primary again when it must ask its sentinels anew: they hold no mark, and are not
 // asked for one.
 func TestStrictBehindSentinels(t *testing.T) {
 	w := sentinels(t)

@@ -74,7 +74,7 @@ func asShutOut(err error) error {
 		}
 	case noRight(err) && strings.Contains(err.Error(), "'select'"): // no connection comes about
 		return &shutOut{by: ByRights, text: fmt.Sprintf("redis does not let Noted's user choose a database (%v): "+
-			"give it the rights that README.md has under \"Run it\" and +select (ACL SETUSER), "+
+			"give it the rights that server/README.md has under \"Redis\" and +select (ACL SETUSER), "+
 			"or leave the database out of -redis", err)}
 	case err != nil && strings.Contains(err.Error(), "NOREPLICAS"):
 		return &shutOut{
@@ -91,8 +91,8 @@ func asShutOut(err error) error {
 			by:   ByRights,
 			also: err,
 			text: fmt.Sprintf(
-				"redis does not let Noted's user do what it must (%v): give it the rights that README.md has under "+
-					"\"Run it\" (ACL SETUSER)",
+				"redis does not let Noted's user do what it must (%v): give it the rights that "+
+					"server/README.md has under \"Redis\" (ACL SETUSER)",
 				err,
 			),
 		}
