@@ -132,6 +132,7 @@ var rooms = []room{
 		useMiniredis + " github.com/urfave testing",
 	},
 	{"server/servertest", trial, "server server/internal/embedded testing " + useGRPC, "github.com/urfave"},
+	{"server/ops", "", "", ""},  // tests alone
 	{"server/soak", "", "", ""}, // tests alone
 	{
 		"server/cmd/noted", trial + " client/cmdline",

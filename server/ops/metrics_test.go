@@ -1,0 +1,432 @@
+package ops_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/donation-dedupe/noted/client"
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/pkitest"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+)
+
+// TestRules lets promtool run each alert of the rules on series of its own, and wants
+// each alert there, with a runbook of three parts.
+func TestRules(t *testing.T) {
+	promtool := tool(t, "promtool")
+	run(t, promtool, "check", "rules", "prometheus/noted.rules.yaml")
+	run(t, promtool, "check", "config", "prometheus/prometheus.yaml")
+	run(t, promtool, "test", "rules", "prometheus/noted.rules.test.yaml", "prometheus/silent.rules.test.yaml")
+
+	rules := read(t, "prometheus/noted.rules.yaml")
+	fired := map[string]bool{}
+	tests := read(t, "prometheus/noted.rules.test.yaml") + read(t, "prometheus/silent.rules.test.yaml")
+	for _, m := range regexp.MustCompile(`ALERTS\{alertname="(\w+)"`).FindAllStringSubmatch(tests, -1) {
+		fired[m[1]] = true
+	}
+	alerts := strings.Split(rules, "- alert: ")[1:]
+	for _, alert := range alerts {
+		name, text, _ := strings.Cut(alert, "\n")
+		if !fired[name] {
+			t.Errorf("no test lets %s fire", name)
+		}
+		for _, part := range []string{"runbook: >-\n            Means: ", "\n            Look: ", "\n            Do: "} {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s has no %q", name, strings.TrimSpace(part))
+			}
+		}
+		if !regexp.MustCompile(`severity: (page|ticket)`).MatchString(text) {
+			t.Errorf("%s is neither for a page nor for a ticket", name)
+		}
+	}
+	if len(alerts) < 20 || len(alerts) != len(fired) {
+		t.Errorf("the rules have %d alerts, the tests %d", len(alerts), len(fired))
+	}
+}
+
+// A dashboard is the part of Grafana's JSON that the tests look at.
+type dashboard struct {
+	UID, Title string
+	Templating struct {
+		List []struct{ Name string }
+	}
+	Annotations struct {
+		List []struct{ Expr string }
+	}
+	Panels []panel
+}
+
+type panel struct {
+	ID                       int
+	Type, Title, Description string
+	Datasource               struct{ UID string }
+	GridPos                  struct{ X, Y, W, H int }
+	FieldConfig              struct{ Defaults struct{ Unit string } }
+	Targets                  []struct{ RefID, Expr, LegendFormat string }
+}
+
+func readDashboard(t *testing.T) (d dashboard) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(read(t, "grafana/noted.json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestDashboard holds the dashboard to what Grafana and a reader of it need.
+func TestDashboard(t *testing.T) {
+	d := readDashboard(t)
+	known := []string{"__rate_interval"}
+	for _, v := range d.Templating.List {
+		known = append(known, v.Name)
+	}
+	ids := map[int]string{}
+	for i, p := range d.Panels {
+		if other, taken := ids[p.ID]; taken || p.ID == 0 {
+			t.Errorf("the panels %q and %q have the id %d", p.Title, other, p.ID)
+		}
+		ids[p.ID] = p.Title
+		at := p.GridPos
+		if at.W < 1 || at.H < 1 || at.X < 0 || at.X+at.W > 24 {
+			t.Errorf("%q lies outside the 24 columns: %+v", p.Title, at)
+		}
+		for _, other := range d.Panels[:i] {
+			of := other.GridPos
+			if at.X < of.X+of.W && of.X < at.X+at.W && at.Y < of.Y+of.H && of.Y < at.Y+at.H {
+				t.Errorf("%q lies on %q", p.Title, other.Title)
+			}
+		}
+		if p.Type == "row" {
+			continue
+		}
+		if p.Title == "" || p.Description == "" || p.FieldConfig.Defaults.Unit == "" || len(p.Targets) == 0 ||
+			p.Datasource.UID != "${datasource}" {
+			t.Errorf("%q lacks a title, a description, a unit, a query or the variable of the data source", p.Title)
+		}
+		for _, target := range p.Targets {
+			for _, m := range regexp.MustCompile(`\$\{?(\w+)`).FindAllStringSubmatch(target.Expr, -1) {
+				if !slices.Contains(known, m[1]) {
+					t.Errorf("%q asks with the unknown variable %s", p.Title, m[0])
+				}
+			}
+			for _, m := range regexp.MustCompile(`\{\{(\w+)\}\}`).FindAllStringSubmatch(target.LegendFormat, -1) {
+				by := regexp.MustCompile(`by \(([^)]*)\)`).FindStringSubmatch(target.Expr)
+				if by != nil && !slices.Contains(strings.Split(by[1], ", "), m[1]) {
+					t.Errorf("%q shows the label %s, which the query drops", p.Title, m[1])
+				}
+			}
+		}
+	}
+}
+
+// TestQueries lets a Prometheus with our configuration scrape a noted and a gateway that
+// work and meet trouble. Each query of the dashboard must then show something, and each
+// alert must ask for series that there are.
+func TestQueries(t *testing.T) {
+	prometheus, promtool := tool(t, "prometheus"), tool(t, "promtool")
+	notedAdmin, gatewayAdmins := busy(t)
+
+	// promtool tells of names, types and helps that are not as Prometheus has them.
+	for _, addr := range append(gatewayAdmins, notedAdmin) {
+		check := exec.Command(promtool, "check", "metrics")
+		check.Stdin = strings.NewReader(fetched(t, "http://"+addr+"/metrics"))
+		if output, err := check.CombinedOutput(); err != nil || len(output) > 0 {
+			t.Errorf("promtool check metrics: %v\n%s", err, output)
+		}
+	}
+
+	dir, addr := t.TempDir(), freeAddr()
+	write(t, dir+"/noted.rules.yaml", read(t, "prometheus/noted.rules.yaml"))
+	config := read(t, "prometheus/prometheus.yaml")
+	for from, to := range map[string]string{
+		"15s": "250ms", "noted:9090": notedAdmin, "gateway:9091": strings.Join(gatewayAdmins, `", "`),
+	} {
+		if !strings.Contains(config, from) {
+			t.Fatalf("prometheus.yaml does not have %s", from)
+		}
+		config = strings.ReplaceAll(config, from, to)
+	}
+	start(t, addr, exec.Command(prometheus, "--config.file="+write(t, dir+"/prometheus.yaml", config),
+		"--storage.tsdb.path="+dir+"/data", "--web.listen-address="+addr))
+	await(t, "ready Prometheus", func() bool { return answers("http://" + addr + "/-/ready") })
+	ask := func(query string) (series []map[string]string) {
+		var answer struct {
+			Status, Error string
+			Data          struct {
+				Result []struct{ Metric map[string]string }
+			}
+		}
+		response, err := http.Get("http://" + addr + "/api/v1/query?query=" + url.QueryEscape(query))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || answer.Status != "success" {
+			t.Fatalf("asking %s: %v %s", query, err, answer.Error)
+		}
+		for _, result := range answer.Data.Result {
+			series = append(series, result.Metric)
+		}
+		return series
+	}
+	// Three scrapes of each: a rate needs two.
+	await(t, "third scrape", func() bool { return len(ask(`count_over_time(up[1m]) >= 3 and up == 1`)) == 3 })
+
+	asked := 0
+	for _, p := range readDashboard(t).Panels {
+		for _, target := range p.Targets {
+			query := strings.NewReplacer("$__rate_interval", "1m", "$ledger", ".*").Replace(target.Expr)
+			asked++
+			if len(ask(query)) == 0 {
+				t.Errorf("%q shows nothing for\n%s", p.Title, query)
+			}
+			wantLabels(t, ask, p.Title, query, target.LegendFormat)
+		}
+	}
+	if asked < 50 {
+		t.Errorf("asked %d queries of the dashboard, want at least 50", asked)
+	}
+
+	var rules struct {
+		Data struct {
+			Groups []struct {
+				Rules []struct {
+					Name, Query, Health, LastError string
+					Annotations                    map[string]string
+				}
+			}
+		}
+	}
+	evaluated := func() (all bool) {
+		if err := json.Unmarshal([]byte(fetched(t, "http://"+addr+"/api/v1/rules")), &rules); err != nil {
+			t.Fatal(err)
+		}
+		for _, group := range rules.Data.Groups {
+			for _, rule := range group.Rules {
+				if rule.Health == "unknown" {
+					return false
+				}
+			}
+		}
+		return len(rules.Data.Groups) == 2
+	}
+	await(t, "evaluation of the rules", evaluated)
+	for _, group := range rules.Data.Groups {
+		for _, rule := range group.Rules {
+			if rule.Health != "ok" {
+				t.Errorf("%s: %s", rule.Name, rule.LastError)
+			}
+			text := rule.Annotations["summary"] + rule.Annotations["runbook"]
+			legend := strings.ReplaceAll(text, "$labels.", "")
+			wantLabels(t, ask, rule.Name, rule.Query, legend)
+		}
+	}
+}
+
+var (
+	selector  = regexp.MustCompile(`\b((?:noted|grpc|process|go)_\w+|up)\b(\{[^}]*\})?`)
+	grouping  = regexp.MustCompile(`\bby \(([^)]*)\)`)
+	mentioned = regexp.MustCompile(`\{\{ ?(\w+) ?\}\}`)
+)
+
+// wantLabels wants a series for each selector of a query, and on one of them each label
+// that the query groups by or that its text mentions.
+func wantLabels(t *testing.T, ask func(string) []map[string]string, name, query, text string) {
+	t.Helper()
+	labels := map[string]bool{}
+	for _, of := range selector.FindAllString(grouping.ReplaceAllString(query, ""), -1) {
+		found := ask(of)
+		if len(found) == 0 {
+			t.Errorf("%s asks for %s, which neither noted nor the gateway has", name, of)
+		}
+		for _, series := range found {
+			for label := range series {
+				labels[label] = true
+			}
+		}
+	}
+	var want []string
+	for _, by := range grouping.FindAllStringSubmatch(query, -1) {
+		want = append(want, strings.Split(by[1], ", ")...)
+	}
+	for _, m := range mentioned.FindAllStringSubmatch(text, -1) {
+		want = append(want, m[1])
+	}
+	for _, label := range want {
+		if !labels[label] {
+			t.Errorf("%s names the label %q, which no series of %s has", name, label, query)
+		}
+	}
+}
+
+// busy runs a noted with TLS and callers on a real Redis, and gateways with an inbox and
+// without, and lets them work and meet each kind of trouble that has a label of its own.
+// It returns where their metrics are.
+func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
+	t.Helper()
+	dir := t.TempDir()
+	ca := pkitest.New(t, "a CA")
+	cert, key := ca.Issue(nil).Files(t, dir)
+	token, line := newToken(t, "note,read")
+	callers := write(t, dir+"/callers.json", "{"+line+"}")
+
+	notedAddr := freeAddr()
+	notedAdmin = freeAddr()
+	start(t, notedAddr, exec.Command(built(t, "noted"), "-redis", redistest.Start(t).URL(), "-listen", notedAddr,
+		"-admin-listen", notedAdmin, "-tls-cert", cert, "-tls-key", key, "-callers", callers))
+	await(t, "ready noted", func() bool { return answers("http://" + notedAdmin + "/readyz") })
+
+	note := func(c *client.Client, ledger, series, transaction, channel, id, amount string) (*notedv1.NoteDonationResponse, error) {
+		return c.Note(t.Context(), &notedv1.NoteDonationRequest{
+			Donation: &notedv1.Donation{
+				Ledger: ledger, SeriesId: series, TransactionId: transaction, Amount: amount, CurrencyCode: "EUR",
+			},
+			Message: &notedv1.Message{Channel: channel, Id: id},
+			Hold:    durationpb.New(time.Minute),
+		})
+	}
+	c, err := client.New(notedAddr, client.Config{
+		CA: ca.PEM(), Token: func(context.Context) (string, error) { return token, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	for i := range 4 { // four donations with one id on both channels: the ids agree
+		for _, channel := range []string{"ipn", "webhook"} {
+			series, id := fmt.Sprintf("I-%d", i), fmt.Sprintf("%s-%d", channel, i)
+			if _, err := note(c, "l", series, fmt.Sprintf("T%d", i), channel, id, "5.00"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if response, err := note(c, "l", "I-1", "T1", "ipn", "ipn-1", "6.00"); err != nil || len(response.Differences) == 0 {
+		t.Fatalf("another sum under one id: %v, %v", response, err)
+	}
+	if _, err := note(c, "l", "not a series", "", "", "", "5.00"); err == nil {
+		t.Fatal("a series with spaces was noted")
+	}
+
+	// PayPal: it calls each IPN verified but those with "unasked" in them, and each webhook.
+	payPal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		switch {
+		case strings.Contains(string(body), "unasked"):
+			http.Error(w, "later", http.StatusServiceUnavailable)
+		case r.URL.Path == "/v1/oauth2/token":
+			io.WriteString(w, `{"access_token":"t","expires_in":3600}`)
+		case strings.HasPrefix(r.URL.Path, "/v1/"):
+			io.WriteString(w, `{"verification_status":"SUCCESS"}`)
+		default:
+			io.WriteString(w, "VERIFIED")
+		}
+	}))
+	t.Cleanup(payPal.Close)
+	// The downstream: it accepts payments, leaves signups to a person, and is away for others.
+	downstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var event struct{ Type string }
+		json.NewDecoder(r.Body).Decode(&event)
+		status := map[string]int{"noted.donation.payment": 204, "noted.donation.signup": 422}[event.Type]
+		w.WriteHeader(max(status, 0) + map[bool]int{true: 503}[status == 0])
+	}))
+	t.Cleanup(downstream.Close)
+	gateway := func(more ...string) (addr, admin string) {
+		addr, admin = freeAddr(), freeAddr()
+		start(t, addr, exec.Command(built(t, "noted-gateway"), append([]string{
+			"-listen", addr, "-admin-listen", admin,
+			"-noted", notedAddr, "-noted-ca", write(t, dir+"/ca.pem", string(ca.PEM())),
+			"-noted-token", write(t, dir+"/token", token), "-ledger", "l",
+			"-accounts", "shop@example.org", "-ipn-verify-url", payPal.URL,
+			"-webhook-id", "WH-1", "-webhook-verify", "api", "-paypal-api", payPal.URL, "-paypal-client-id", "id",
+			"-paypal-client-secret-file", write(t, dir+"/secret", "secret"),
+			"-forward-to", downstream.URL, "-forward-secret-file", write(t, dir+"/forward.secret", newSecret(t)),
+		}, more...)...))
+		return addr, admin
+	}
+	addr, admin := gateway("-inbox", "sqlite://"+filepath.Join(dir, "inbox.db"), "-inbox-unverified", "1",
+		"-inbox-key-file", write(t, dir+"/inbox.key", run(t, built(t, "noted-gateway"), "inbox-key")))
+	without, withoutAdmin := gateway()
+
+	post := func(addr, path string, header http.Header, body string, want int) {
+		t.Helper()
+		request := must(http.NewRequestWithContext(t.Context(), "POST", "http://"+addr+path, strings.NewReader(body)))
+		for name, values := range header {
+			request.Header[name] = values
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Fatalf("POST %s %.60s…: %s, want %d", path, body, response.Status, want)
+		}
+	}
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	ipn := func(fields string) string {
+		return fields + "&receiver_email=shop%40example.org&mc_gross=5.00&mc_currency=EUR"
+	}
+	post(addr, "/paypal/ipn", form, ipn("txn_type=web_accept&txn_id=0TEST1&payment_status=Completed"), 200)
+	post(addr, "/paypal/ipn", form, ipn("txn_type=web_accept&txn_id=0TEST2&payment_status=Refunded&parent_txn_id=0TEST1"), 200)
+	post(addr, "/paypal/ipn", form, ipn("txn_type=recurring_payment_profile_created&recurring_payment_id=I-TEST"), 200)
+	post(addr, "/paypal/ipn", form, ipn("txn_type=a_new_one&txn_id=0TEST3"), 200)
+	post(addr, "/paypal/ipn", form, ipn("txn_type=web_accept&txn_id=0TEST4&payment_status=Completed&custom=unasked1"), 200)
+	post(addr, "/paypal/ipn", form, ipn("txn_type=web_accept&txn_id=0TEST5&payment_status=Completed&custom=unasked2"), 503)
+	post(without, "/paypal/ipn", form, ipn("txn_type=a_new_one&txn_id=0TEST3"), 200)
+	webhook := http.Header{
+		"Content-Type": {"application/json"}, "Paypal-Transmission-Id": {"1"}, "Paypal-Transmission-Sig": {"c2ln"},
+		"Paypal-Transmission-Time": {time.Now().UTC().Format(time.RFC3339)}, "Paypal-Auth-Algo": {"SHA256withRSA"},
+		"Paypal-Cert-Url": {"https://api.paypal.com/v1/notifications/certs/CERT-1"},
+	}
+	event := `{"id":"WH-1","event_type":"PAYMENT.CAPTURE.COMPLETED","resource":{"id":"0TEST%d","status":"COMPLETED","amount":{"value":"5.00","currency_code":"EUR"}}}`
+	post(addr, "/paypal/webhook", webhook, fmt.Sprintf(event, 6), 200)
+	post(addr, "/paypal/webhook", webhook, fmt.Sprintf(event, 7), 400)
+	for _, want := range []string{
+		`noted_gateway_inbox_messages{state="person"} 1`, `noted_gateway_inbox_messages{state="done"} 2`,
+		`noted_gateway_inbox_messages{state="refused"} 1`, `noted_gateway_inbox_pending{kind="unverified"} 1`,
+	} {
+		await(t, want, func() bool { return strings.Contains(fetched(t, "http://"+admin+"/metrics"), want) })
+	}
+	return notedAdmin, []string{admin, withoutAdmin}
+}
+
+// newToken is a token that notectl makes, and its line for the file of callers.
+func newToken(t *testing.T, verbs string) (token, line string) {
+	t.Helper()
+	command := exec.Command(built(t, "notectl"), "token", "-verbs", verbs, "-ledgers", "l", "a-caller")
+	output, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("notectl token: %v\n%s", err, output)
+	}
+	for text := range strings.Lines(string(output)) {
+		if text = strings.TrimSpace(text); strings.HasPrefix(text, `"`) {
+			line = text
+		} else if fields := strings.Fields(text); len(fields) == 1 && token == "" {
+			token = fields[0]
+		}
+	}
+	if token == "" || line == "" {
+		t.Fatalf("notectl token printed\n%s", output)
+	}
+	return token, line
+}
+
+// newSecret is a secret for the signature of what the downstream gets.
+func newSecret(t *testing.T) string {
+	t.Helper()
+	return run(t, "sh", "-c", "echo whsec_$(openssl rand -base64 32)")
+}
