@@ -1,0 +1,107 @@
+package ops_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestKubernetes builds the base and holds each object to Kubernetes's schemas, unknown
+// fields included. Then it looks for what the objects must agree on.
+func TestKubernetes(t *testing.T) {
+	built := run(t, tool(t, "kustomize"), "build", "kubernetes")
+	file := write(t, t.TempDir()+"/all.yaml", built)
+	run(t, tool(t, "kubernetes-validate"), "--strict", file)
+
+	objects := strings.Split(built, "\n---\n")
+	var kinds []string
+	for _, object := range objects {
+		kinds = append(kinds, regexp.MustCompile(`(?m)^kind: (\w+)`).FindStringSubmatch(object)[1])
+	}
+	slices.Sort(kinds)
+	want := strings.Fields("Deployment Deployment Namespace NetworkPolicy NetworkPolicy NetworkPolicy " +
+		"PodDisruptionBudget PodDisruptionBudget Service Service Service StatefulSet")
+	if !slices.Equal(kinds, want) {
+		t.Errorf("the base has %v, want %v", kinds, want)
+	}
+	for _, setting := range settings(built, "NOTED_", "GATEWAY_") {
+		wantFlag(t, setting)
+	}
+}
+
+// TestCompose lets the reader that docker compose uses read the file.
+func TestCompose(t *testing.T) {
+	output := run(t, tool(t, "compose"), "-no-interpolation", "compose.yaml")
+	for _, service := range strings.Fields("redis noted gateway prometheus grafana") {
+		if !strings.Contains(output, "\n    "+service+":\n") {
+			t.Errorf("compose read no service %s in\n%s", service, output)
+		}
+	}
+	// A file that is mounted and not there becomes an empty folder.
+	for _, m := range regexp.MustCompile(`- \./(\S+?):`).FindAllStringSubmatch(read(t, "compose.yaml"), -1) {
+		if !exists(m[1]) {
+			t.Errorf("compose.yaml mounts %s, which is not there", m[1])
+		}
+	}
+	for _, setting := range settings(read(t, "compose.yaml"), "NOTED_", "GATEWAY_") {
+		if setting != "NOTED_VERSION" { // compose's own
+			wantFlag(t, setting)
+		}
+	}
+	// Prometheus asks for the names that compose gives.
+	for _, target := range []string{"noted:9090", "gateway:9091"} {
+		if !strings.Contains(read(t, "prometheus/prometheus.yaml"), target) {
+			t.Errorf("prometheus.yaml does not scrape %s", target)
+		}
+	}
+}
+
+// settings are the variables that a text names.
+func settings(text string, prefixes ...string) (found []string) {
+	found = regexp.MustCompile(`\b(?:`+strings.Join(prefixes, "|")+`)[A-Z_]+\b`).FindAllString(text, -1)
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// helps are the manuals of the programs, by the prefix of their variables.
+var helps = map[string]string{}
+
+// wantFlag wants a variable in the manual of its program.
+func wantFlag(t *testing.T, setting string) {
+	t.Helper()
+	prefix, _, _ := strings.Cut(setting, "_")
+	program := map[string]string{"NOTED": "noted", "GATEWAY": "noted-gateway"}[prefix]
+	if helps[program] == "" {
+		helps[program] = run(t, built(t, program), "-help")
+	}
+	if !regexp.MustCompile(`\b` + setting + `\b`).MatchString(helps[program]) {
+		t.Errorf("%s has no setting %s", program, setting)
+	}
+}
+
+// TestUnits lets systemd verify the units and judge how much they leave open.
+func TestUnits(t *testing.T) {
+	analyze := tool(t, "systemd-analyze")
+	for program, environment := range map[string]string{"noted": "noted.env", "noted-gateway": "gateway.env"} {
+		unit := read(t, "systemd/"+program+".service")
+		dir := t.TempDir()
+		// verify wants the program to be there; there is nothing else to change.
+		local := strings.Replace(unit, "/usr/bin/"+program, built(t, program), 1)
+		file := write(t, dir+"/"+program+".service", local)
+		// verify complains and exits with 0. It also reads the units of this machine.
+		for line := range strings.Lines(run(t, analyze, "verify", "--man=no", file)) {
+			if strings.Contains(line, program+".service") {
+				t.Errorf("systemd-analyze verify: %s", line)
+			}
+		}
+		// 0 is shut, 100 (10.0) is open; the threshold fails the command.
+		run(t, analyze, "security", "--offline=true", "--no-pager", "--threshold=20", file)
+		if !strings.Contains(unit, "EnvironmentFile=/etc/noted/"+environment+"\n") {
+			t.Errorf("%s.service does not read %s", program, environment)
+		}
+		for _, setting := range settings(read(t, "systemd/"+environment), "NOTED_", "GATEWAY_") {
+			wantFlag(t, setting)
+		}
+	}
+}
