@@ -1,9 +1,9 @@
-# run, test, stores, soak, check, mutants, vulnerable, generate, bench: each a few lines
-# over plain commands. What they need and is missing, .ci/need installs.
+# run, test, stores, soak, check, mutants, vulnerable, generate, bench, release: each a few
+# lines over plain commands. What they need and is missing, .ci/need installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable generate bench
+.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable generate bench release
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
@@ -103,3 +103,10 @@ bench:
 	go test -run '^$$' -bench FullSeries -benchtime 200x ./server/internal/store
 	GOGC=400 go test -run '^$$' -bench 'Service|Tokens' -benchtime 120000x ./server
 	go test -run '^$$' -bench Gateway -benchtime 3000x ./client/gateway
+
+# release makes programs, packages and images in dist/, installs and runs them, and
+# publishes nothing. Building its tools the first time takes minutes.
+release:
+	.ci/need goreleaser buildah debootstrap rpm systemd-nspawn
+	.ci/release
+	go test -count=1 -tags release -run '^TestRelease' -v ./server/ops
