@@ -61,6 +61,9 @@ func run(
 	stdin io.Reader,
 	stdout, stderr io.Writer,
 ) int {
+	if cmdline.Version("notectl", args, stdout) {
+		return 0
+	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app{env: env, stdin: stdin, stdout: stdout, stderr: stderr}

@@ -35,6 +35,7 @@ func main() {
 func run(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.Writer) int {
 	var err error
 	switch {
+	case cmdline.Version("noted-gateway", args, stdout):
 	case len(args) > 1 && args[1] == "inbox-key":
 		_, err = fmt.Fprintln(stdout, inbox.NewKeyLine())
 	case len(args) > 1 && args[1] == "check":

@@ -53,6 +53,9 @@ type program struct {
 func run(
 	ctx context.Context, args []string, env cmdline.Env, stdin io.Reader, stdout, stderr io.Writer,
 ) int {
+	if cmdline.Version("noted-replay", args, stdout) {
+		return exitDone
+	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	p := &program{env: env, stdin: stdin, stdout: stdout, stderr: stderr}

@@ -36,6 +36,9 @@ func main() {
 // run is the program: it returns when ctx is done and calls in flight have finished, or
 // when it cannot go on.
 func run(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.Writer) error {
+	if cmdline.Version("noted", args, stdout) {
+		return nil
+	}
 	settings, err := parse(ctx, args, env, stdout)
 	if err != nil || settings == nil { // settings is nil where help was asked for
 		return err

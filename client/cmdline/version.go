@@ -1,0 +1,41 @@
+package cmdline
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// Version prints what a program was built from, if its first argument asks for that. The
+// go command stamps all of it: the version from the tag, the commit and its time. A build
+// without a repository, or with -buildvcs=false, knows less.
+func Version(name string, args []string, stdout io.Writer) (asked bool) {
+	if len(args) < 2 || !slices.Contains([]string{"-version", "--version", "version"}, args[1]) {
+		return false
+	}
+	info, _ := debug.ReadBuildInfo()
+	fmt.Fprintln(stdout, name, version(info))
+	return true
+}
+
+func version(info *debug.BuildInfo) string {
+	if info == nil {
+		info = &debug.BuildInfo{}
+	}
+	stamps := map[string]string{}
+	for _, setting := range info.Settings {
+		stamps[setting.Key] = setting.Value
+	}
+	said := []string{cmp.Or(info.Main.Version, "(devel)")}
+	if commit := stamps["vcs.revision"]; commit != "" {
+		if stamps["vcs.modified"] == "true" {
+			commit += " with changes"
+		}
+		said = append(said, "commit "+commit, stamps["vcs.time"])
+	}
+	return strings.Join(append(said, runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH), ", ")
+}
