@@ -47,6 +47,11 @@ var Table = []Metric{
 		"Requests that got an error instead of an answer, streamed and unreadable ones among them; not those that " +
 			"the transport refuses for their length.",
 	},
+	{
+		"noted_build_info",
+		[]string{"version", "commit", "go"},
+		"1, with what the program was built from. Two versions side by side are an upgrade that is under way.",
+	},
 	{"noted_panics_total", nil, "Calls that ended in a panic; the log has the stack. Each is a bug."},
 	{
 		"noted_log_lines_left_out_total", nil,

@@ -1,0 +1,22 @@
+package metrics
+
+import (
+	"cmp"
+	"runtime"
+	"runtime/debug"
+)
+
+// built are the version, the commit and the Go that the program was built from, as the go
+// command has stamped them. A test binary and a build without a repository have no commit.
+func built() (version, commit, goVersion string) {
+	version = "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = cmp.Or(info.Main.Version, version)
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				commit = setting.Value
+			}
+		}
+	}
+	return version, commit, runtime.Version()
+}
