@@ -16,8 +16,12 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// callTimeout bounds one transaction with the database.
-const callTimeout = 10 * time.Second
+// callTimeout bounds one transaction with the database. A migration may have to index the
+// rows of years.
+const (
+	callTimeout    = 10 * time.Second
+	migrateTimeout = 10 * time.Minute
+)
 
 // A dialect is the difference between the two databases. Queries are written with ? for
 // each argument, and are otherwise the same for both.
@@ -110,6 +114,11 @@ CREATE TABLE IF NOT EXISTS inbox_messages (
 	UNIQUE (account, channel, message_id));
 CREATE INDEX IF NOT EXISTS inbox_messages_queue ON inbox_messages (account, state, next_at);
 CREATE INDEX IF NOT EXISTS inbox_messages_received ON inbox_messages (account, received_at);
+CREATE INDEX IF NOT EXISTS inbox_messages_message ON inbox_messages (message_id);
+CREATE INDEX IF NOT EXISTS inbox_messages_transaction ON inbox_messages (transaction_id) WHERE transaction_id <> '';
+CREATE INDEX IF NOT EXISTS inbox_messages_parent ON inbox_messages (parent_id) WHERE parent_id <> '';
+CREATE INDEX IF NOT EXISTS inbox_messages_series ON inbox_messages (series_id) WHERE series_id <> '';
+CREATE INDEX IF NOT EXISTS inbox_messages_case ON inbox_messages (case_id) WHERE case_id <> '';
 CREATE TABLE IF NOT EXISTS inbox_donations (
 	row_id TEXT NOT NULL, position BIGINT NOT NULL,
 	series_id TEXT NOT NULL, event TEXT NOT NULL, transaction_id TEXT NOT NULL, pair TEXT NOT NULL,
@@ -131,7 +140,7 @@ CREATE TABLE IF NOT EXISTS inbox_acts (
 
 // migrate creates the tables.
 func (b *Inbox) migrate(ctx context.Context) error {
-	return b.transact(ctx, func(t transaction) error {
+	return b.transactWithin(ctx, migrateTimeout, func(t transaction) error {
 		if b.dialect.locks != "" {
 			if _, err := t.exec(b.dialect.locks); err != nil {
 				return err
@@ -158,7 +167,11 @@ type transaction struct {
 
 // transact runs f in a transaction, which takes effect only if f returns nil.
 func (b *Inbox) transact(ctx context.Context, f func(transaction) error) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	return b.transactWithin(ctx, callTimeout, f)
+}
+
+func (b *Inbox) transactWithin(ctx context.Context, limit time.Duration, f func(transaction) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tx, err := b.db.BeginTx(ctx, nil)
 	if err != nil {

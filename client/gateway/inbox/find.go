@@ -1,0 +1,64 @@
+package inbox
+
+import (
+	"context"
+	"time"
+)
+
+// find selects the rows of messages that bear an id. Each column has an index of its own,
+// and the partial ones are used only where the query repeats their condition.
+const find = `SELECT row_id FROM inbox_messages WHERE row_id = ?
+	UNION SELECT row_id FROM inbox_messages WHERE message_id = ?
+	UNION SELECT row_id FROM inbox_messages WHERE transaction_id = ? AND transaction_id <> ''
+	UNION SELECT row_id FROM inbox_messages WHERE parent_id = ? AND parent_id <> ''
+	UNION SELECT row_id FROM inbox_messages WHERE series_id = ? AND series_id <> ''
+	UNION SELECT row_id FROM inbox_messages WHERE case_id = ? AND case_id <> ''
+	UNION SELECT row_id FROM inbox_donations WHERE series_id = ?
+	UNION SELECT row_id FROM inbox_donations WHERE transaction_id = ?
+	UNION SELECT row_id FROM inbox_donations WHERE donation_id = ?
+	UNION SELECT row_id FROM inbox_donations WHERE accepted_id = ?`
+
+// Find returns the messages that bear an id, the newest first and at most limit: an id of
+// the inbox, of PayPal's (message, transaction, parent, series or case), or a donation id
+// of Noted's.
+func (b *Inbox) Find(ctx context.Context, id string, limit int) (found []Message, err error) {
+	if id == "" {
+		return nil, nil
+	}
+	err = b.transact(ctx, func(t transaction) error {
+		args := []any{b.config.Account, id, id, id, id, id, id, id, id, id, id, int64(limit)}
+		rows, err := t.texts(`SELECT row_id FROM inbox_messages WHERE account = ? AND row_id IN (`+find+`)
+			ORDER BY received_at DESC, row_id DESC LIMIT ?`, args...)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			m, err := message(t, row)
+			if err != nil {
+				return err
+			}
+			found = append(found, m)
+		}
+		return nil
+	})
+	return found, b.wrap("looking for messages", err)
+}
+
+// Oldest returns when the oldest message of the journal was received; the zero time where
+// there is none.
+func (b *Inbox) Oldest(ctx context.Context) (at time.Time, err error) {
+	err = b.transact(ctx, func(t transaction) error {
+		var received int64
+		err := t.queryRow(`SELECT COALESCE(MIN(received_at), 0) FROM inbox_messages WHERE account = ?`,
+			b.config.Account).Scan(&received)
+		at = timeOf(received)
+		return err
+	})
+	return at, b.wrap("looking for the oldest message", err)
+}
+
+// Record records an act on a message that changed something outside the inbox. Redo and
+// CloseMessage record themselves.
+func (b *Inbox) Record(ctx context.Context, a Act) error {
+	return b.wrap("recording an act", b.transact(ctx, func(t transaction) error { return b.record(t, a) }))
+}

@@ -1,0 +1,68 @@
+package inbox_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+)
+
+// A message is found by each id that it bears, and by no part of one.
+func TestFind(t *testing.T) {
+	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
+		box := open(keys(t, inbox.NewKeyLine()))
+		ctx := t.Context()
+		if at, err := box.Oldest(ctx); err != nil || !at.IsZero() {
+			t.Errorf("Oldest of an empty inbox is %v, %v", at, err)
+		}
+		first := now.time()
+		payment := arrival("PAID", first)
+		must(t, box.Keep(ctx, payment))
+		c := claim(t, box)
+		d := &c.Donations[0]
+		d.DonationID, d.AcceptedID, d.Outcome = "note-1", "note-0", inbox.Settled
+		must(t, box.Accepted(ctx, c, d))
+		must(t, box.Decided(ctx, c.Row, d))
+		must(t, box.Finish(ctx, c, inbox.Result{State: inbox.Done}))
+
+		now.pass(time.Hour)
+		refund := arrival("REFUND", now.time())
+		refund.IDs = inbox.IDs{Transaction: "TREFUND", Parent: "TPAID", Case: "PP-D-1"}
+		refund.Donations = nil // it never became a donation
+		must(t, box.Keep(ctx, refund))
+
+		ids := func(id string, limit int) (found []string) {
+			t.Helper()
+			messages, err := box.Find(ctx, id, limit)
+			must(t, err)
+			for _, m := range messages {
+				found = append(found, m.ID)
+			}
+			return found
+		}
+		for id, want := range map[string][]string{
+			"PAID": {"PAID"}, c.Row: {"PAID"}, "I-PAID": {"PAID"}, "note-1": {"PAID"}, "note-0": {"PAID"},
+			"TPAID":   {"REFUND", "PAID"}, // the newest first
+			"TREFUND": {"REFUND"}, "PP-D-1": {"REFUND"}, "REFUND": {"REFUND"},
+			"TPA": nil, "": nil, "note": nil,
+		} {
+			if got := ids(id, 10); !slices.Equal(got, want) {
+				t.Errorf("Find(%q) found %v, want %v", id, got, want)
+			}
+		}
+		if got := ids("TPAID", 1); !slices.Equal(got, []string{"REFUND"}) {
+			t.Errorf("Find with a limit found %v", got)
+		}
+		if at, err := box.Oldest(ctx); err != nil || !at.Equal(first) {
+			t.Errorf("Oldest is %v, %v, want %v", at, err, first)
+		}
+
+		must(t, box.Record(ctx, inbox.Act{Actor: "ann", Name: "forget", Row: c.Row, Reason: "twice"}))
+		acts, err := box.Acts(ctx, c.Row)
+		must(t, err)
+		if len(acts) != 1 || acts[0].Name != "forget" || acts[0].Actor != "ann" || !acts[0].At.Equal(now.time()) {
+			t.Errorf("the acts are %+v", acts)
+		}
+	})
+}
