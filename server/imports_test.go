@@ -202,6 +202,10 @@ var rooms = []room{
 			useRedis,
 		"testing",
 	},
+	{
+		"client/desk/week", "client client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/gateway/inbox client/paypal google.golang.org/protobuf", "testing " + useRedis,
+	},
 	// What programs share of reading settings. Those of the server do so too, and client
 	// must not import server, so it is here and knows nothing of either.
 	{"client/cmdline", "", "github.com/urfave", "google.golang.org github.com/prometheus testing"},
