@@ -12,8 +12,11 @@ require (
 	connectrpc.com/connect v1.21.1 // the JSON door: Connect, gRPC-Web and gRPC over net/http
 	github.com/alicebob/miniredis/v2 v2.40.0 // the embedded store of -dev, of noted-replay and of tests
 	github.com/anishathalye/porcupine v1.3.1 // tests: checks histories for linearizability
+	github.com/chromedp/cdproto v0.159.0 // tests of the desk: the protocol of a browser
+	github.com/chromedp/chromedp v0.23.0 // tests of the desk: drives a browser
 	github.com/cloudevents/sdk-go/v2 v2.16.2 // the gateway: the event that the downstream gets
 	github.com/google/go-cmp v0.7.0 // tests: shows what differs
+	github.com/gorilla/securecookie v1.1.2 // the desk: signs sessions
 	github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus v1.1.1 // the service: metrics of gRPC calls
 	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.4 // the service: logging and recovery around every call
 	github.com/jackc/pgx/v5 v5.13.0 // the gateway's inbox: PostgreSQL
@@ -24,10 +27,11 @@ require (
 	github.com/schollz/progressbar/v3 v3.19.1 // notectl and noted-replay: progress bars
 	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // the gateway: signs what the downstream gets
 	github.com/urfave/cli/v3 v3.14.0 // all mains: flags, environment, help, completion
+	golang.org/x/crypto v0.58.0 // the desk: hashes of passwords
 	golang.org/x/net v0.62.0 // tests: speaks raw HTTP/2
 	golang.org/x/sys v0.49.0 // the service: how a connection that is not read from is closed
-	golang.org/x/term v0.47.0 // notectl and noted-replay: whether a person is looking
-	golang.org/x/time v0.16.0 // the service: rates of callers
+	golang.org/x/term v0.47.0 // notectl, noted-replay and noted-desk: whether a person is looking
+	golang.org/x/time v0.16.0 // the service: rates of callers; the desk: of logins
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261019180522-ce908d29299b // errors with their details
 	google.golang.org/grpc v1.85.0 // the service and its Go client
 	google.golang.org/protobuf v1.36.12 // the contract's messages
@@ -38,6 +42,7 @@ require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
+	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect

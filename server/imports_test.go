@@ -203,6 +203,12 @@ var rooms = []room{
 		"testing",
 	},
 	{
+		"client/desk", "client client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/gateway/inbox github.com/gorilla/securecookie " +
+			"golang.org/x/crypto/argon2 golang.org/x/time google.golang.org/protobuf",
+		"testing " + useRedis,
+	},
+	{
 		"client/desk/week", "client client/gateway/inbox client/paypal gen/go/noted/v1",
 		"client client/gateway/inbox client/paypal google.golang.org/protobuf", "testing " + useRedis,
 	},

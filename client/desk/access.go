@@ -1,0 +1,307 @@
+package desk
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/securecookie"
+	"golang.org/x/time/rate"
+)
+
+// The bounds of a session, and of logins. A hash takes 64 MiB, so few are made at a time.
+const (
+	sessionFor   = 12 * time.Hour
+	hashesAtOnce = 2
+	tries        = 5                // of one name in a row
+	tryAgain     = 20 * time.Second // one more for each
+)
+
+const cookieName = "noted_desk"
+
+// access knows who may do what.
+type access struct {
+	config  Config
+	cookies *securecookie.SecureCookie
+	origins *http.CrossOriginProtection
+	hashing chan struct{}
+
+	mu     sync.Mutex
+	logins map[string]*rate.Limiter // by name; "" for all names that are not in the file
+}
+
+func newAccess(config Config) *access {
+	cookies := securecookie.New(config.SessionKey, nil)
+	cookies.MaxAge(int(sessionFor / time.Second))
+	cookies.SetSerializer(securecookie.JSONEncoder{})
+	return &access{
+		config: config, cookies: cookies, origins: http.NewCrossOriginProtection(),
+		hashing: make(chan struct{}, hashesAtOnce), logins: map[string]*rate.Limiter{},
+	}
+}
+
+// A session is what the signed cookie holds. A visitor has one too, for its token.
+type session struct {
+	Token string `json:"t"`           // stands in every form
+	Name  string `json:"n,omitempty"` // who has logged in
+	Mark  string `json:"m,omitempty"` // of the user's line then
+}
+
+// A person is who a request comes from.
+type person struct {
+	Name string
+	Role Role
+	// Login says that the person logged in here, so can log out here.
+	Login bool
+}
+
+// May says whether the person has a role, by its name.
+func (p person) May(role string) bool {
+	needed, err := ParseRole(role)
+	return err == nil && p.Role >= needed
+}
+
+type key int
+
+const (
+	personKey key = iota
+	sessionKey
+)
+
+func personOf(r *http.Request) person {
+	p, _ := r.Context().Value(personKey).(person)
+	return p
+}
+
+func sessionOf(r *http.Request) session {
+	s, _ := r.Context().Value(sessionKey).(session)
+	return s
+}
+
+// open reads the session of a request, or begins one.
+func (a *access) open(w http.ResponseWriter, r *http.Request) session {
+	var s session
+	if cookie, err := r.Cookie(cookieName); err == nil {
+		if a.cookies.Decode(cookieName, cookie.Value, &s) == nil && s.Token != "" {
+			return s
+		}
+	}
+	s = session{Token: rand.Text()}
+	a.save(w, r, s)
+	return s
+}
+
+func (a *access) save(w http.ResponseWriter, r *http.Request, s session) {
+	value, err := a.cookies.Encode(cookieName, s)
+	if err != nil {
+		panic(err) // it is short text
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: cookieName, Value: value, Path: "/", MaxAge: int(sessionFor / time.Second), HttpOnly: true,
+		// Without TLS a browser sends it to this machine only.
+		Secure: !isLoopback(r.Host), SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// isLoopback says whether a request names this machine.
+func isLoopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// who tells who a request comes from. The error is that the users cannot be read.
+func (a *access) who(r *http.Request, s session) (person, error) {
+	if a.config.Open {
+		return person{Name: "dev", Role: Admin}, nil
+	}
+	users := map[string]user{}
+	if a.config.UsersFile != "" {
+		var err error
+		if users, err = readUsers(a.config.UsersFile); err != nil {
+			return person{}, err
+		}
+	}
+	if name := a.named(r); name != "" {
+		role := a.config.ProxyRole
+		if u, ok := users[name]; ok {
+			role = u.role
+		}
+		return person{Name: name, Role: role}, nil
+	}
+	u, ok := users[s.Name]
+	if !ok || u.hash == noPassword || subtle.ConstantTimeCompare([]byte(u.mark()), []byte(s.Mark)) != 1 {
+		return person{}, nil
+	}
+	return person{Name: u.name, Role: u.role, Login: true}, nil
+}
+
+// named returns whom an authenticating proxy names.
+func (a *access) named(r *http.Request) string {
+	if a.config.ProxyHeader == "" {
+		return ""
+	}
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	names := r.Header.Values(a.config.ProxyHeader)
+	if len(names) != 1 || !userName.MatchString(names[0]) {
+		return "" // with two names one may be a visitor's own
+	}
+	for _, proxy := range a.config.Proxies {
+		if proxy.Contains(from.Addr().Unmap()) {
+			return names[0]
+		}
+	}
+	return ""
+}
+
+// genuine says whether a form comes from a page of this desk.
+func (a *access) genuine(r *http.Request, s session) bool {
+	return a.origins.Check(r) == nil &&
+		subtle.ConstantTimeCompare([]byte(r.PostFormValue("token")), []byte(s.Token)) == 1
+}
+
+// login says whether a password is the user's. slow says that too many were tried. An
+// unknown name is not returned: somebody may have typed a password there.
+func (a *access) login(name, password string) (u user, ok, slow bool, err error) {
+	users, err := readUsers(a.config.UsersFile)
+	if err != nil {
+		return u, false, false, err
+	}
+	u, known := users[name]
+	hash := stranger
+	if known && u.hash != noPassword {
+		if hash, err = parseHash(u.hash); err != nil {
+			return u, false, false, err
+		}
+	} else {
+		known, name = false, ""
+	}
+	if len(password) > maxPassword || !a.mayTry(name) {
+		return u, false, true, nil
+	}
+	a.hashing <- struct{}{}
+	defer func() { <-a.hashing }()
+	return u, hash.matches(password) && known, false, nil
+}
+
+// mayTry bounds how often a password is tried. All unknown names share one bound, so the
+// file bounds their number. Somebody who guesses at a name keeps its owner from logging in
+// meanwhile; sessions that are open stay open.
+func (a *access) mayTry(name string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	limiter := a.logins[name]
+	if limiter == nil {
+		limiter = rate.NewLimiter(rate.Every(tryAgain), tries)
+		a.logins[name] = limiter
+	}
+	return limiter.Allow()
+}
+
+// guard lets a request through whose person has the role, and whose form is genuine.
+func (d *Desk) guard(needed Role, next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s := d.access.open(w, r)
+		p, err := d.access.who(r, s)
+		if err != nil {
+			d.log.Error("nobody is let in", "cause", err.Error())
+			d.fail(w, r, http.StatusInternalServerError, "Nobody can be let in right now.",
+				"The file of users cannot be read. Tell the person who runs this desk.")
+			return
+		}
+		r = r.WithContext(context.WithValue(context.WithValue(r.Context(), personKey, p), sessionKey, s))
+		switch {
+		case p.Name == "" && d.config.UsersFile != "" && r.Method == http.MethodGet:
+			http.Redirect(w, r, "/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+		case p.Name == "":
+			d.fail(w, r, http.StatusForbidden, "Nobody has told this desk who you are.",
+				"Log in, or come through the proxy that logs you in. What you sent has changed nothing.")
+		case p.Role < needed:
+			d.fail(w, r, http.StatusForbidden, "You may not see this page.",
+				"It needs the role "+needed.String()+". Ask the person who runs this desk.")
+		case r.Method == http.MethodPost && !d.access.genuine(r, s):
+			d.fail(
+				w,
+				r,
+				http.StatusForbidden,
+				"This form is no longer valid.",
+				"It was opened before you logged in, or not here. Nothing was changed. Go back, load the page again and repeat it.",
+			)
+		default:
+			next(w, r)
+		}
+	}
+}
+
+type loginView struct {
+	Next, Name, Problem string
+}
+
+func (d *Desk) loginPage(w http.ResponseWriter, r *http.Request) {
+	s := d.access.open(w, r)
+	r = r.WithContext(context.WithValue(r.Context(), sessionKey, s))
+	d.show(w, r, http.StatusOK, "login", "Log in", loginView{Next: local(r.FormValue("next"))})
+}
+
+func (d *Desk) login(w http.ResponseWriter, r *http.Request) {
+	s := d.access.open(w, r)
+	r = r.WithContext(context.WithValue(r.Context(), sessionKey, s))
+	view := loginView{Next: local(r.PostFormValue("next")), Name: r.PostFormValue("name")}
+	again := func(status int, problem string) {
+		view.Problem = problem
+		d.show(w, r, status, "login", "Log in", view)
+	}
+	if d.config.UsersFile == "" {
+		d.fail(w, r, http.StatusNotFound, "There are no logins here.", "Come through the proxy that logs you in.")
+		return
+	}
+	if !d.access.genuine(r, s) {
+		again(http.StatusForbidden, "The form was too old. Try again.")
+		return
+	}
+	u, ok, slow, err := d.access.login(view.Name, r.PostFormValue("password"))
+	switch {
+	case err != nil:
+		d.log.Error("nobody is let in", "cause", err.Error())
+		again(http.StatusInternalServerError, "The file of users cannot be read. Tell the person who runs this desk.")
+	case slow:
+		d.log.Warn("too many logins were tried", "actor", u.name)
+		w.Header().Set("Retry-After", "20")
+		again(http.StatusTooManyRequests, "Too many tries. Wait a minute, and try again.")
+	case !ok:
+		d.log.Warn("a login failed", "actor", u.name)
+		again(http.StatusUnauthorized, "Name or password is wrong.")
+	default:
+		d.log.Info("audit", "act", "login", "actor", u.name)
+		d.access.save(w, r, session{Token: rand.Text(), Name: u.name, Mark: u.mark()})
+		http.Redirect(w, r, view.Next, http.StatusSeeOther)
+	}
+}
+
+func (d *Desk) logout(w http.ResponseWriter, r *http.Request) {
+	s := d.access.open(w, r)
+	if d.access.genuine(r, s) {
+		d.access.save(w, r, session{Token: rand.Text()})
+	}
+	http.Redirect(w, r, "/login", http.StatusSeeOther)
+}
+
+// local keeps a redirect on this desk.
+func local(next string) string {
+	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsAny(next, "\\\r\n") {
+		return "/"
+	}
+	return next
+}

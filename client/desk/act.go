@@ -1,0 +1,377 @@
+package desk
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+)
+
+// An order is what a person asks for: an act on a message of the inbox, or on a note.
+type order struct {
+	Do                 string // redo, close or forget
+	Row                string
+	Ledger, Series, ID string
+}
+
+func orderOf(r *http.Request) order {
+	return order{r.FormValue("do"), r.FormValue("row"), r.FormValue("ledger"), r.FormValue("series"), r.FormValue("id")}
+}
+
+// A plan is what an order would change. It is shown before it is done.
+type plan struct {
+	order
+	Title   string
+	About   string   // what it is about
+	Changes []string // what will be different
+	Warning string   // what may go wrong
+	Refusal string   // why it cannot be done
+	Button  string
+
+	Problem, Reason string // of the form that was sent
+	Mark            string // of what the plan rests on
+
+	do func(ctx context.Context, who person, reason string) error
+}
+
+// rests makes the mark of what a plan rests on. If that is different when the form comes,
+// the person sees the plan anew.
+func (p *plan) rests(on ...any) {
+	sum := sha256.Sum256([]byte(fmt.Sprint(append(on, p.Changes, p.Refusal)...)))
+	p.Mark = hex.EncodeToString(sum[:8])
+}
+
+// The bounds of a reason, in bytes. Noted takes 256, and the name of the person is added.
+const maxReason = 160
+
+func (d *Desk) planPage(w http.ResponseWriter, r *http.Request) {
+	p, err := d.plan(r.Context(), orderOf(r))
+	if err != nil {
+		d.failPlan(w, r, err)
+		return
+	}
+	d.show(w, r, http.StatusOK, "plan", p.Title, p)
+}
+
+func (d *Desk) actPage(w http.ResponseWriter, r *http.Request) {
+	o := orderOf(r)
+	p, err := d.plan(r.Context(), o)
+	if err != nil {
+		d.failPlan(w, r, err)
+		return
+	}
+	p.Reason = strings.TrimSpace(r.PostFormValue("reason"))
+	switch {
+	case p.Refusal != "":
+	case p.Mark != r.PostFormValue("mark"):
+		p.Problem = "Something has changed since you opened this page, so nothing was done. Read the changes again."
+	case p.Reason == "":
+		p.Problem = "Write a reason. The audit keeps it."
+	case len(p.Reason) > maxReason || !utf8.ValidString(p.Reason):
+		p.Problem = fmt.Sprintf("The reason is longer than %d letters. Shorten it.", maxReason)
+	}
+	if p.Refusal != "" || p.Problem != "" {
+		d.show(w, r, http.StatusConflict, "plan", p.Title, p)
+		return
+	}
+	who := personOf(r)
+	err = p.do(r.Context(), who, p.Reason)
+	attrs := []any{"act", o.Do, "actor", who.Name, "row", o.Row, "donation_id", o.ID, "reason", p.Reason}
+	if err != nil {
+		d.log.Warn("an act failed", append(attrs, "cause", err.Error())...)
+		p.Problem = "It was not done: " + said(err)
+		d.show(w, r, http.StatusConflict, "plan", p.Title, p)
+		return
+	}
+	d.log.Info("audit", attrs...)
+	to := url.Values{"do": {o.Do}, "row": {o.Row}, "series": {o.Series}, "id": {o.ID}}
+	http.Redirect(w, r, "/done?"+to.Encode(), http.StatusSeeOther)
+}
+
+// said puts an error in words for a person.
+func said(err error) string {
+	if busy, ok := errors.AsType[*inbox.Busy](err); ok {
+		return "a worker is processing the message; try again after " + busy.Until.Format(time.TimeOnly) + " UTC."
+	}
+	if reason := client.Reason(err); reason != "" {
+		return "Noted answered " + reason + "."
+	}
+	if errors.Is(err, client.ErrUnavailable) {
+		return "Noted does not answer. Look where the donation is before you try again."
+	}
+	return err.Error() + "."
+}
+
+// The troubles of an order that no plan can be made for.
+var (
+	errNoOrder = errors.New("the address names no act that is known")
+	errNoInbox = errors.New("this desk has no inbox")
+)
+
+func (d *Desk) failPlan(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(err, inbox.ErrNotFound), errors.Is(err, client.ErrNoteNotFound):
+		d.fail(w, r, http.StatusNotFound, "It is not there any more.", "Look where the donation is now.")
+	case errors.Is(err, errNoOrder), errors.Is(err, errNoInbox):
+		d.fail(w, r, http.StatusBadRequest, "This cannot be done.", sentenceCase(err.Error())+".")
+	default:
+		d.log.Error("no plan can be made", "cause", err.Error())
+		d.fail(w, r, http.StatusBadGateway, "What this would change cannot be said right now, so it is not offered.",
+			"Try again in a minute: "+said(err))
+	}
+}
+
+// plan finds out what an order would change.
+func (d *Desk) plan(ctx context.Context, o order) (p plan, err error) {
+	switch {
+	case o.Do == "redo" && o.Row != "":
+		p, err = d.planRedo(ctx, o)
+	case o.Do == "close" && o.Row != "":
+		p, err = d.planClose(ctx, o)
+	case o.Do == "close" && o.ID != "":
+		p, err = d.planCloseNote(ctx, o)
+	case o.Do == "forget" && o.ID != "":
+		p, err = d.planForget(ctx, o)
+	default:
+		return p, errNoOrder
+	}
+	p.order = o
+	return p, err
+}
+
+// row reads a message of the inbox.
+func (d *Desk) row(ctx context.Context, row string) (m inbox.Message, err error) {
+	if d.box == nil {
+		return m, errNoInbox
+	}
+	found := false
+	err = d.box.List(ctx, inbox.Filter{Rows: []string{row}}, func(each inbox.Message) error {
+		m, found = each, true
+		return nil
+	})
+	if err == nil && !found {
+		err = inbox.ErrNotFound
+	}
+	return m, err
+}
+
+func (d *Desk) about(m inbox.Message) string {
+	return fmt.Sprintf("%s message received on %s, row %s", channelName(m.Channel), d.when(m.ReceivedAt), m.Row)
+}
+
+// busy refuses an act on a message that a worker has.
+func (d *Desk) busy(p *plan, m inbox.Message) {
+	if m.State == inbox.Working && m.NextAt.After(time.Now()) {
+		p.Refusal = "A worker is processing the message right now. Try again after " + d.when(m.NextAt) + "."
+	}
+}
+
+func (d *Desk) planRedo(ctx context.Context, o order) (p plan, err error) {
+	m, err := d.row(ctx, o.Row)
+	if err != nil {
+		return p, err
+	}
+	p = plan{Title: "Redo now", About: d.about(m), Button: "Redo it now"}
+	p.Changes = append(
+		p.Changes,
+		fmt.Sprintf("The message is %s now. A gateway takes it again at once.", stateNames[m.State]),
+	)
+	if !m.Verified {
+		p.Changes = append(p.Changes, "PayPal is asked first whether it has sent the message.")
+	}
+	var states []any
+	for _, each := range m.Donations {
+		change, state, err := d.foresee(ctx, each)
+		if err != nil {
+			return p, err
+		}
+		p.Changes = append(p.Changes, change)
+		states = append(states, state)
+		if each.AcceptedID != "" && state == "" {
+			p.Warning = "The books have accepted this donation before, under donation id " + each.AcceptedID +
+				". They get it again under another id, and may book it twice."
+		}
+	}
+	if !m.HasBody {
+		p.Refusal = "The body of the message is wiped. Have PayPal send the message again."
+	}
+	d.busy(&p, m)
+	p.rests(m.State, m.Tries, m.Copies, states)
+	p.do = func(ctx context.Context, who person, reason string) error {
+		return d.box.Redo(ctx, m.Row, time.Now(), who.Name, reason)
+	}
+	return p, nil
+}
+
+// stateNames are the states of a message as people say them.
+var stateNames = map[inbox.State]string{
+	inbox.Waiting: "waiting", inbox.Working: "in work", inbox.Done: "done", inbox.Person: "left to a person",
+	inbox.Refused: "refused", inbox.Discarded: "discarded",
+}
+
+// foresee says what a redo does with one donation. state is that of Noted's note; empty
+// where it has none.
+func (d *Desk) foresee(ctx context.Context, each inbox.Donation) (change, state string, err error) {
+	what := sentenceCase(spoken(each.Event, "EVENT_")) + " in series " + asked(&each) + ": "
+	if each.Outcome == inbox.Closed {
+		return what + "it was closed by hand, and stays closed.", string(each.Outcome), nil
+	}
+	pair := pairOf(each)
+	if pair == nil {
+		return what + "the journal's entry cannot be read; the gateway reads the message itself.", "", nil
+	}
+	found, err := d.noted.Exists(ctx, pair.Donation, pair.Message)
+	switch {
+	case errors.Is(err, client.ErrOccurredTooEarly), errors.Is(err, client.ErrOccurredTooLate),
+		errors.Is(err, client.ErrReceivedTooEarly):
+		return what + "Noted cannot decide it (" + explain(client.Reason(err)) + "). It will be for a person again.",
+			client.Reason(err), nil
+	case err != nil:
+		return "", "", err
+	case found.GetNote() == nil:
+		return what + "Noted has no note of it. The books get it as a new donation.", "", nil
+	}
+	state = spoken(found.GetNote().GetState().String(), "STATE_")
+	id := found.GetNote().GetDonationId()
+	switch found.GetNote().GetState() {
+	case client.StateSettled:
+		return what + "it is settled under donation id " + id + ". The books get nothing. To hand it on again, forget the note first.",
+			state, nil
+	case client.StateHeld:
+		return what + "somebody is processing it. The redo waits for that.", state, nil
+	}
+	if each.AcceptedID == id {
+		return what + "the books have accepted it, so it is only settled.", state, nil
+	}
+	return what + "the books get it under donation id " + id + ".", state, nil
+}
+
+// note finds a note by its series and id.
+func (d *Desk) note(ctx context.Context, o order) (*client.Note, error) {
+	for note, err := range d.noted.List(ctx, &client.ListRequest{Ledger: o.Ledger, SeriesId: o.Series}) {
+		if err != nil {
+			return nil, err
+		}
+		if note.GetDonationId() == o.ID {
+			return note, nil
+		}
+	}
+	return nil, client.ErrNoteNotFound
+}
+
+func (d *Desk) aboutNote(note *client.Note) string {
+	one := donation{note: note, event: note.GetDonation().GetEvent().String()}
+	return fmt.Sprintf(
+		"%s, series %s, donation id %s",
+		one.title(),
+		note.GetDonation().GetSeriesId(),
+		note.GetDonationId(),
+	)
+}
+
+func (d *Desk) planForget(ctx context.Context, o order) (p plan, err error) {
+	note, err := d.note(ctx, o)
+	if err != nil {
+		return p, err
+	}
+	var told []inbox.Message
+	if d.box != nil {
+		if told, err = d.box.Find(ctx, o.ID, mostMessages); err != nil {
+			return p, err
+		}
+	}
+	p = plan{Title: "Forget the note", About: d.aboutNote(note), Button: "Forget it"}
+	p.Changes = append(
+		p.Changes,
+		"Noted forgets this note, which is "+spoken(note.GetState().String(), "STATE_")+" now. That cannot be undone.",
+		"The next message of the donation, or a redo of one, goes to the books as a new donation, under another donation id.",
+	)
+	if note.GetState() == client.StateSettled {
+		p.Warning = "If the books have this donation, it will be booked twice. Take it out of the books first."
+	}
+	if note.GetState() == client.StateHeld {
+		p.Refusal = "Somebody is processing the donation until " + d.when(
+			timeOf(note.GetHeldUntil()),
+		) + ". Look again then."
+	}
+	p.rests(note.GetState(), note.GetAttempt(), len(note.GetSightings()))
+	p.do = func(ctx context.Context, who person, reason string) error {
+		_, err := d.noted.Forget(ctx, &client.ForgetRequest{
+			Ledger: o.Ledger, SeriesId: o.Series, DonationId: o.ID, Reason: signed(reason, who),
+		})
+		if err != nil {
+			return err
+		}
+		for _, m := range told {
+			act := inbox.Act{Actor: who.Name, Name: "forget", Row: m.Row, Reason: reason}
+			if err := d.box.Record(ctx, act); err != nil {
+				return fmt.Errorf("the note IS forgotten, but the inbox did not take the audit's line: %w", err)
+			}
+		}
+		return nil
+	}
+	return p, nil
+}
+
+// signed adds who acts to a reason: Noted itself knows the desk only.
+func signed(reason string, who person) string { return reason + " (" + who.Name + ", at the desk)" }
+
+// A doneView is the receipt of an act.
+type doneView struct {
+	Sentence string
+	Next     string
+	Where    string
+	Acts     []inbox.Act
+}
+
+var doneSentences = map[string][2]string{
+	"redo":  {"Done: the message waits, and a gateway takes it at once.", "Look where it is in a few seconds."},
+	"close": {"Done: it is closed. Later messages of the donation are duplicates.", ""},
+	"forget": {
+		"Done: Noted has forgotten the note.",
+		"To hand the donation to the books again, redo one of its messages.",
+	},
+}
+
+func (d *Desk) donePage(w http.ResponseWriter, r *http.Request) {
+	o := orderOf(r)
+	sentence, ok := doneSentences[o.Do]
+	if !ok {
+		d.fail(w, r, http.StatusNotFound, "There is no such page.", "Use the links above.")
+		return
+	}
+	view := doneView{Sentence: sentence[0], Next: sentence[1]}
+	view.Where = "/?" + url.Values{"q": {firstOf(o.Row, o.ID, o.Series)}}.Encode()
+	if d.box != nil {
+		messages, err := d.box.Find(r.Context(), firstOf(o.Row, o.ID), mostMessages)
+		for _, m := range messages {
+			acts, actsErr := d.box.Acts(r.Context(), m.Row)
+			err = errors.Join(err, actsErr)
+			view.Acts = append(view.Acts, acts...)
+		}
+		if err != nil {
+			d.log.Warn("acts cannot be read", "cause", err.Error())
+		}
+		slices.SortFunc(view.Acts, func(a, b inbox.Act) int { return b.At.Compare(a.At) })
+	}
+	d.show(w, r, http.StatusOK, "done", sentence[0], view)
+}
+
+func firstOf(texts ...string) string {
+	for _, text := range texts {
+		if text != "" {
+			return text
+		}
+	}
+	return ""
+}

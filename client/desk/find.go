@@ -1,0 +1,442 @@
+package desk
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+)
+
+// The bounds of one question.
+const (
+	mostMessages = 200    // of the journal
+	mostSiblings = 20     // ids that are looked up again, for the other channel's messages
+	mostSeries   = 50     // that Noted is asked about
+	mostNotes    = 500    // of one series
+	mostRead     = 20_000 // messages that are read for an amount and a day
+	lateness     = 5      // days for which PayPal comes again: so late may a message of a day be
+)
+
+// A told is a message of the journal, and the one of its donations that is meant.
+type told struct {
+	inbox.Message
+	Donation *inbox.Donation // nil where the message tells of none
+	Acts     []inbox.Act
+
+	pair *client.NoteRequest // what the gateway asks Noted; nil where it cannot be read
+}
+
+// A donation is all that is known of one.
+type donation struct {
+	ledger, series, event, transaction string
+
+	id   string       // Noted's, as the note or the journal has it
+	note *client.Note // nil where Noted has none
+	told []told       // by the time of receipt
+}
+
+// A finding is what both sources say to a question.
+type finding struct {
+	question
+	asked     bool // to look through the whole ledger, whatever is found before
+	walked    bool // through the ledger
+	donations []*donation
+	alone     []told // messages that tell of no donation
+
+	noJournal    bool      // there is no inbox
+	journalError error     // the inbox could not be asked
+	journalFrom  time.Time // its oldest message
+	cut          bool      // there is more than is shown
+	notedError   error     // Noted could not be asked
+	unfinished   bool      // Noted's ledger was not looked through to its end
+	retention    time.Duration
+}
+
+// find asks both sources.
+func (d *Desk) find(ctx context.Context, q question, all bool) *finding {
+	f := &finding{question: q, asked: all, noJournal: d.box == nil}
+	messages := d.journal(ctx, f)
+	for _, m := range messages {
+		f.add(d.tell(ctx, m))
+	}
+	notes := d.notes(ctx, f)
+	for _, note := range notes {
+		f.match(note)
+	}
+	if f.notedError == nil {
+		d.reach(ctx, f, notes)
+	}
+	slices.SortStableFunc(f.donations, func(a, b *donation) int { return b.at().Compare(a.at()) })
+	return f
+}
+
+// journal finds messages in the inbox.
+func (d *Desk) journal(ctx context.Context, f *finding) (found []inbox.Message) {
+	if d.box == nil {
+		return nil
+	}
+	known := map[string]bool{}
+	add := func(messages []inbox.Message) {
+		for _, m := range messages {
+			if !known[m.Row] && len(found) < mostMessages {
+				known[m.Row] = true
+				found = append(found, m)
+			}
+		}
+	}
+	var err error
+	var messages []inbox.Message
+	if f.bySum() {
+		messages, err = d.journalOf(ctx, f)
+	} else {
+		messages, err = d.box.Find(ctx, f.id, mostMessages)
+	}
+	add(messages)
+	f.cut = f.cut || len(messages) == mostMessages
+	// The other channel's message may bear none of the ids that were asked for.
+	siblings := map[string]bool{f.id: true}
+	for _, m := range messages {
+		for _, each := range m.Donations {
+			for _, id := range []string{each.DonationID, each.AcceptedID, each.TransactionID} {
+				if id == "" || siblings[id] || len(siblings) > mostSiblings || err != nil {
+					continue
+				}
+				siblings[id] = true
+				if messages, err = d.box.Find(ctx, id, mostMessages); err == nil {
+					add(messages)
+				}
+			}
+		}
+	}
+	if err == nil {
+		f.journalFrom, err = d.box.Oldest(ctx)
+	}
+	f.journalError = err
+	slices.SortStableFunc(found, func(a, b inbox.Message) int { return a.ReceivedAt.Compare(b.ReceivedAt) })
+	return found
+}
+
+var errEnough = errors.New("enough")
+
+// journalOf finds the messages of an amount and a day.
+func (d *Desk) journalOf(ctx context.Context, f *finding) (found []inbox.Message, err error) {
+	read := 0
+	window := inbox.Filter{Since: f.day, Until: f.until().AddDate(0, 0, lateness)}
+	err = d.box.List(ctx, window, func(m inbox.Message) error {
+		if read++; read > mostRead || len(found) == mostMessages {
+			f.cut = true
+			return errEnough
+		}
+		for _, each := range m.Donations {
+			pair := pairOf(each)
+			if f.fits(pair.GetDonation().GetAmount(), pair.GetDonation().GetCurrencyCode(),
+				timeOf(pair.GetDonation().GetOccurredAt()), m.ReceivedAt) {
+				found = append(found, m)
+				break
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return found, err
+}
+
+// pairOf reads a donation as the journal keeps it; nil where that cannot be read.
+func pairOf(d inbox.Donation) *client.NoteRequest {
+	request := &client.NoteRequest{}
+	if protojson.Unmarshal(d.Pair, request) != nil || request.Donation == nil {
+		return nil
+	}
+	if request.Message == nil {
+		request.Message = &client.Message{}
+	}
+	if d.AskedSeries != "" {
+		request.Donation.SeriesId = d.AskedSeries
+	}
+	return request
+}
+
+func timeOf(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
+}
+
+// tell makes what is told of a message: an entry for each donation in it, or one.
+func (d *Desk) tell(ctx context.Context, m inbox.Message) (all []told) {
+	acts, err := d.box.Acts(ctx, m.Row)
+	if err != nil {
+		d.log.Warn("acts cannot be read", "row", m.Row, "cause", err.Error())
+	}
+	if len(m.Donations) == 0 || m.State == inbox.Refused || m.State == inbox.Discarded {
+		return []told{{Message: m, Acts: acts}}
+	}
+	for i := range m.Donations {
+		each := &m.Donations[i]
+		all = append(all, told{Message: m, Donation: each, Acts: acts, pair: pairOf(*each)})
+	}
+	return all
+}
+
+// add puts what is told to the donation that it tells of.
+func (f *finding) add(all []told) {
+	for _, t := range all {
+		if t.Donation == nil {
+			f.alone = append(f.alone, t)
+			continue
+		}
+		each := donation{
+			ledger: t.Ledger, series: asked(t.Donation), event: t.Donation.Event,
+			transaction: t.Donation.TransactionID, id: t.Donation.DonationID,
+		}
+		if !f.relevant(t) {
+			continue
+		}
+		at := slices.IndexFunc(f.donations, func(other *donation) bool { return other.same(each) })
+		if at < 0 {
+			f.donations = append(f.donations, &each)
+			at = len(f.donations) - 1
+		}
+		known := f.donations[at]
+		known.told = append(known.told, t)
+		if known.id == "" {
+			known.id = each.id
+		}
+	}
+}
+
+// relevant leaves out the other donations of a message that tells of several.
+func (f *finding) relevant(t told) bool {
+	if len(t.Message.Donations) == 1 || !f.bySum() {
+		return true
+	}
+	pair := t.pair.GetDonation()
+	return f.fits(pair.GetAmount(), pair.GetCurrencyCode(), timeOf(pair.GetOccurredAt()), t.ReceivedAt)
+}
+
+// asked is the series under which Noted knows a donation.
+func asked(d *inbox.Donation) string {
+	if d.AskedSeries != "" {
+		return d.AskedSeries
+	}
+	return d.SeriesID
+}
+
+// same says whether two entries of the journal tell of one donation. Without Noted's id
+// that is known only where they name the same transaction.
+func (a *donation) same(b donation) bool {
+	if a.id != "" && b.id != "" {
+		return a.id == b.id
+	}
+	return a.ledger == b.ledger && a.series == b.series && a.event == b.event &&
+		a.transaction == b.transaction && a.transaction != ""
+}
+
+// at is when the donation happened, or was first heard of.
+func (a *donation) at() time.Time {
+	if occurred := a.note.GetDonation().GetOccurredAt(); occurred != nil {
+		return occurred.AsTime()
+	}
+	if len(a.told) > 0 {
+		if occurred := a.told[0].pair.GetDonation().GetOccurredAt(); occurred != nil {
+			return occurred.AsTime()
+		}
+		return a.told[0].ReceivedAt
+	}
+	return timeOf(a.note.GetNotedAt())
+}
+
+// notes asks Noted about the series that the journal and the question name; where that
+// finds nothing it looks through the ledger, as long as the desk's patience lasts.
+func (d *Desk) notes(ctx context.Context, f *finding) (found []*client.Note) {
+	type series struct{ ledger, id string }
+	var all []series
+	for _, each := range f.donations {
+		if s := (series{each.ledger, each.series}); !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	if s := (series{d.config.Ledger, f.id}); f.id != "" && !slices.Contains(all, s) {
+		all = append(all, s)
+	}
+	if len(all) > mostSeries {
+		all, f.cut = all[:mostSeries], true
+	}
+	for _, s := range all {
+		n := 0
+		for note, err := range d.noted.List(ctx, &client.ListRequest{Ledger: s.ledger, SeriesId: s.id}) {
+			if err != nil {
+				if !errors.Is(err, client.ErrInvalidRequest) { // an id that can be no series
+					f.notedError = err
+				}
+				break
+			}
+			if f.wants(note) || f.isKnown(note) {
+				found = append(found, note)
+			}
+			if n++; n == mostNotes {
+				f.cut = true
+				break
+			}
+		}
+		if f.notedError != nil {
+			return found
+		}
+	}
+	if f.asked || len(found) == 0 && len(f.donations) == 0 {
+		f.walked = true
+		for _, note := range d.walk(ctx, f) {
+			known := func(other *client.Note) bool { return other.GetDonationId() == note.GetDonationId() }
+			if !slices.ContainsFunc(found, known) {
+				found = append(found, note)
+			}
+		}
+	}
+	return found
+}
+
+// transactionPattern matches PayPal's transaction ids, which no id of a message or of
+// Noted's does.
+var transactionPattern = regexp.MustCompile(`^[0-9A-Z]{17}$`)
+
+// walk looks through the whole ledger.
+func (d *Desk) walk(ctx context.Context, f *finding) (found []*client.Note) {
+	patience := d.config.Patience
+	if f.asked {
+		patience *= 10
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	request := &client.ListRequest{Ledger: d.config.Ledger, PageSize: 1000}
+	if f.bySum() {
+		request.NotedAfter = timestamppb.New(f.day)
+	}
+	// A transaction is found by Noted itself, which sends no other notes. What looks like a
+	// message id or a donation id is looked for here.
+	if transactionPattern.MatchString(f.id) {
+		request.TransactionId = f.id
+	}
+	for note, err := range d.noted.List(ctx, request) {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			f.unfinished = true
+			return found
+		case err != nil:
+			f.notedError = err
+			return found
+		case f.wants(note):
+			found = append(found, note)
+		}
+		if len(found) == mostMessages {
+			f.cut = true
+			return found
+		}
+	}
+	return found
+}
+
+// wants says whether a note is what was asked for.
+func (f *finding) wants(note *client.Note) bool {
+	about := note.GetDonation()
+	if f.bySum() {
+		return f.fits(
+			about.GetAmount(),
+			about.GetCurrencyCode(),
+			timeOf(about.GetOccurredAt()),
+			timeOf(note.GetNotedAt()),
+		)
+	}
+	if f.id == about.GetSeriesId() || f.id == about.GetTransactionId() || f.id == note.GetDonationId() {
+		return true
+	}
+	return slices.ContainsFunc(note.GetSightings(), func(s *client.Sighting) bool {
+		return f.id == s.GetTransactionId() || f.id == s.GetMessage().GetId()
+	})
+}
+
+// isKnown says whether the journal tells of a note.
+func (f *finding) isKnown(note *client.Note) bool {
+	return slices.ContainsFunc(f.donations, func(each *donation) bool { return each.isOf(note) })
+}
+
+// isOf says whether a note is the donation's: by Noted's id, or by a message that both know.
+func (a *donation) isOf(note *client.Note) bool {
+	if a.id != "" {
+		return a.id == note.GetDonationId()
+	}
+	about := note.GetDonation()
+	if a.ledger != about.GetLedger() || a.series != about.GetSeriesId() || a.event != about.GetEvent().String() {
+		return false
+	}
+	return slices.ContainsFunc(a.told, func(t told) bool { return sightingOf(note, t) >= 0 })
+}
+
+// sightingOf returns which of a note's sightings a message is, or -1.
+func sightingOf(note *client.Note, t told) int {
+	return slices.IndexFunc(note.GetSightings(), func(s *client.Sighting) bool {
+		return s.GetMessage().GetChannel() == t.Channel && s.GetMessage().GetId() == t.ID
+	})
+}
+
+// match puts a note to its donation. Entries of the journal that turn out to be one
+// donation become one.
+func (f *finding) match(note *client.Note) {
+	var known *donation
+	f.donations = slices.DeleteFunc(f.donations, func(each *donation) bool {
+		switch {
+		case !each.isOf(note):
+		case known == nil:
+			known = each
+		default:
+			known.told = append(known.told, each.told...)
+			return true
+		}
+		return false
+	})
+	about := note.GetDonation()
+	if known == nil {
+		known = &donation{ledger: about.GetLedger(), series: about.GetSeriesId(), event: about.GetEvent().String()}
+		f.donations = append(f.donations, known)
+	}
+	known.note, known.id = note, note.GetDonationId()
+	if known.transaction == "" {
+		known.transaction = about.GetTransactionId()
+	}
+	slices.SortStableFunc(known.told, func(a, b told) int { return a.ReceivedAt.Compare(b.ReceivedAt) })
+}
+
+// reach finds out for how long Noted keeps notes. A note says when it is forgotten: the
+// retention after it occurred, or after it was noted if that is later.
+func (d *Desk) reach(ctx context.Context, f *finding, notes []*client.Note) {
+	if len(notes) == 0 {
+		page, err := d.noted.Page(ctx, &client.ListRequest{Ledger: d.config.Ledger, PageSize: 1})
+		if err != nil {
+			f.notedError = err
+			return
+		}
+		if notes = page.GetNotes(); len(notes) == 0 {
+			return
+		}
+	}
+	begin := timeOf(notes[0].GetNotedAt())
+	if occurred := timeOf(notes[0].GetDonation().GetOccurredAt()); occurred.After(begin) {
+		begin = occurred
+	}
+	f.retention = timeOf(notes[0].GetForgetAt()).Sub(begin)
+}
+
+// spoken writes a name of the contract as people say it.
+func spoken(name, prefix string) string {
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, prefix), "_", " "))
+}

@@ -1,0 +1,195 @@
+package desk
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
+)
+
+// sentence answers for one donation. Noted's note is what decides. Where there is none,
+// the journal tells what was, and never that nothing was.
+func (d *Desk) sentence(f *finding, a *donation) (tone, string) {
+	heard := d.heard(a)
+	switch a.note.GetState() {
+	case client.StateSettled:
+		return yes, "Yes: " + heard + ", " + d.booked(a) + "."
+	case client.StateHeld:
+		return wait, fmt.Sprintf(
+			"Not yet: %s, and somebody is processing it right now. The hold ends on %s; look again then.",
+			heard,
+			d.when(timeOf(a.note.GetHeldUntil())),
+		)
+	}
+	last, ok := a.open()
+	switch {
+	case ok && last.Donation.Outcome == inbox.Undecided:
+		return unclear, fmt.Sprintf(
+			"Undecided: %s, but Noted cannot say whether it was booked before: %s. Look in the books.",
+			heard,
+			explain(last.Donation.Reason),
+		)
+	case ok && (last.Donation.Outcome == inbox.Rejected || last.State == inbox.Person):
+		return no, "Not booked: " + heard + ", and waits for a person. " + d.because(last.Message)
+	case ok:
+		return wait, "Not yet: " + heard + ", and waits. " + d.because(last.Message) + " " + d.nextTry(last)
+	case a.note != nil: // open, and no message of it waits
+		return no, "Not booked: " + heard + ", but its receiver gave up. The next message of it is processed; none is waited for."
+	case f.notedError != nil:
+		return unclear, "The inbox says: " + heard + ", " + d.booked(a) + ". Noted could not be asked."
+	}
+	return unclear, "It was: " + heard + ", " + d.booked(
+		a,
+	) + ". Noted has no note of it any more: " + d.gone(
+		f,
+		a,
+	) + "."
+}
+
+// gone says why Noted has no note.
+func (d *Desk) gone(f *finding, a *donation) string {
+	for _, t := range a.told {
+		for _, act := range t.Acts {
+			if act.Name == "forget" {
+				return fmt.Sprintf("%s forgot it on %s, and wrote: “%s”", act.Actor, d.when(act.At), act.Reason)
+			}
+		}
+	}
+	if f.retention > 0 && time.Since(a.at()) > f.retention {
+		return "notes are not kept for so long"
+	}
+	return "it was forgotten by hand, or the store lost it. Look in Noted's audit"
+}
+
+// open returns the message of a donation that still waits for something, the last one.
+func (a *donation) open() (last told, ok bool) {
+	for _, t := range a.told {
+		outcome := t.Donation.Outcome
+		if t.State != inbox.Done && (outcome == "" || outcome.ForPerson()) {
+			last, ok = t, true
+		}
+	}
+	return last, ok
+}
+
+// heard tells when a donation was heard of, on each channel: "received by IPN on …, again
+// by webhook at …".
+func (d *Desk) heard(a *donation) string {
+	type arrival struct {
+		channel string
+		at      time.Time
+	}
+	var all []arrival
+	for _, t := range a.told {
+		all = append(all, arrival{t.Channel, t.ReceivedAt})
+	}
+	if len(all) == 0 {
+		for _, s := range a.note.GetSightings() {
+			at := timeOf(s.GetMessage().GetReceivedAt())
+			if at.IsZero() {
+				at = timeOf(s.GetSeenAt())
+			}
+			all = append(all, arrival{s.GetMessage().GetChannel(), at})
+		}
+	}
+	if len(all) == 0 {
+		return "noted on " + d.when(timeOf(a.note.GetNotedAt()))
+	}
+	const most = 3
+	var b strings.Builder
+	for i, each := range all {
+		switch {
+		case i == 0:
+			fmt.Fprintf(&b, "received by %s on %s", channelName(each.channel), d.when(each.at))
+		case i < most:
+			fmt.Fprintf(&b, ", again by %s %s", channelName(each.channel), d.later(all[i-1].at, each.at))
+		case i == most:
+			fmt.Fprintf(&b, ", and %d times more", len(all)-most)
+		}
+	}
+	return b.String()
+}
+
+// later writes a time after another: the day only if it is another day.
+func (d *Desk) later(before, at time.Time) string {
+	before, at = before.In(d.config.Zone), at.In(d.config.Zone)
+	if before.YearDay() == at.YearDay() && before.Year() == at.Year() {
+		return "at " + at.Format("15:04:05")
+	}
+	return "on " + d.when(at)
+}
+
+// booked tells what the books did with a donation.
+func (d *Desk) booked(a *donation) string {
+	for _, t := range a.told {
+		switch {
+		case t.Donation.Outcome == inbox.Closed:
+			for _, act := range t.Acts {
+				if act.Name == "close" {
+					return fmt.Sprintf("booked by hand: %s wrote “%s” on %s", act.Actor, act.Reason, d.when(act.At))
+				}
+			}
+			return "booked by hand"
+		case !t.Donation.AcceptedAt.IsZero():
+			return "accepted by the books " + d.later(t.ReceivedAt, t.Donation.AcceptedAt)
+		}
+	}
+	switch {
+	case a.note.GetState() == client.StateSettled && len(a.told) == 0:
+		return "and its receiver says that it is done; no journal tells when the books accepted it"
+	case a.note.GetState() == client.StateSettled:
+		return "settled through another receiver"
+	}
+	return "and the journal has no acceptance by the books"
+}
+
+// explanations say in words why something is not done. The words of the gateway are the
+// keys; a cause that is not here is shown as it is.
+var explanations = map[string]string{
+	"OCCURRED_TOO_EARLY": "it is older than Noted's notes reach back",
+	"RECEIVED_TOO_EARLY": "it came before Noted's notes reach back",
+	"OCCURRED_TOO_LATE":  "it lies further ahead than clocks may disagree",
+	"SERIES_FULL":        "its series holds more donations than a real one could; its id may be a constant",
+	"INVALID_REQUEST":    "Noted does not take it as it is",
+	"RECEIVER_MISSING":   "the message does not say whose account it is about",
+	"held":               "somebody else is processing it",
+	"unknown":            "the gateway does not know messages of this type; a person should look whether it is a donation",
+	"foreign":            "it is for a PayPal account that is not one of ours",
+	"sandbox":            "it is a test of PayPal's sandbox, and the gateway takes none",
+	"skipped":            "it tells of no donation",
+	"unverified":         "PayPal says that it has not sent it",
+	"other_body":         "a copy came with another body; one of the two may be forged",
+	"internal":           "the gateway stumbled over it",
+
+	"PayPal could not be asked": "PayPal could not be asked whether it has sent it",
+}
+
+// explain puts a cause in words.
+func explain(cause string) string {
+	if text, ok := explanations[cause]; ok {
+		return text
+	}
+	for prefix, text := range map[string]string{
+		"downstream: ":     "the books did not accept it",
+		"malformed: ":      "the gateway cannot read it",
+		"patience ended: ": "it was tried for as long as the operator allows",
+	} {
+		if rest, ok := strings.CutPrefix(cause, prefix); ok {
+			if inner := explain(rest); prefix == "patience ended: " {
+				rest = inner
+			}
+			return text + " (" + rest + ")"
+		}
+	}
+	return cause
+}
+
+// because is explain as a sentence.
+func (d *Desk) because(m inbox.Message) string {
+	if m.Cause == "" {
+		return "No try has ended yet."
+	}
+	return "Why: " + explain(m.Cause) + "."
+}
