@@ -212,6 +212,11 @@ var rooms = []room{
 		"client/desk/week", "client client/gateway/inbox client/paypal gen/go/noted/v1",
 		"client client/gateway/inbox client/paypal google.golang.org/protobuf", "testing " + useRedis,
 	},
+	{
+		"client/cmd/noted-desk",
+		"client client/desk client/desk/week client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/desk client/desk/week client/gateway/inbox github.com/urfave golang.org/x/term", "testing",
+	},
 	// What programs share of reading settings. Those of the server do so too, and client
 	// must not import server, so it is here and knows nothing of either.
 	{"client/cmdline", "", "github.com/urfave", "google.golang.org github.com/prometheus testing"},

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+// no is an empty environment.
+func no(string) (string, bool) { return "", false }
+
+// buffer is an output that several goroutines write.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) { b.mu.Lock(); defer b.mu.Unlock(); return b.b.Write(p) }
+
+func (b *buffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
+
+// input is a standard input without a terminal.
+func input(t *testing.T, text string) *os.File {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "input")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+// start runs the program until the test ends, and returns its address.
+func start(t *testing.T, args ...string) (address string, stdout *buffer) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	stdout, stderr := &buffer{}, &buffer{}
+	code := make(chan int, 1)
+	go func() { code <- run(ctx, append([]string{"noted-desk"}, args...), no, input(t, ""), stdout, stderr) }()
+	t.Cleanup(func() {
+		cancel()
+		if got := <-code; got != 0 {
+			t.Errorf("exit code %d: %s", got, stderr)
+		}
+	})
+	listening := regexp.MustCompile(`"msg":"serving the desk","listen":"([^"]+)"`)
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if found := listening.FindStringSubmatch(stderr.String()); found != nil {
+			return found[1], stdout
+		}
+		select {
+		case got := <-code:
+			code <- got
+			t.Fatalf("exit code %d: %s", got, stderr)
+		default:
+		}
+	}
+	t.Fatalf("the desk does not start: %s", stderr)
+	return "", nil
+}
+
+func get(t *testing.T, address string) string {
+	t.Helper()
+	response, err := http.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// -dev shows a week of made-up donations beside a Noted, as often as it is started.
+func TestDev(t *testing.T) {
+	noted := servertest.New(t)
+	for range 2 {
+		address, stdout := start(t, "-dev", "-noted", noted.Addr(), "-listen", "127.0.0.1:0")
+		if !strings.Contains(stdout.String(), "a trial with made-up donations on http://"+address) {
+			t.Errorf("it says %q", stdout)
+		}
+		page := get(t, "http://"+address+"/")
+		example := regexp.MustCompile(`href="/\?q=([A-Z0-9]+)">booked, told on both channels`).FindStringSubmatch(page)
+		if example == nil {
+			t.Fatalf("no example is shown:\n%s", page)
+		}
+		if answer := get(t, "http://"+address+"/?q="+example[1]); !strings.Contains(answer, "Yes: received by IPN") {
+			t.Errorf("the example is not found:\n%s", answer)
+		}
+	}
+}
+
+// A user whom passwd makes can log in, and nobody else.
+func TestPasswdAndUsers(t *testing.T) {
+	var line, problems bytes.Buffer
+	args := []string{"noted-desk", "passwd", "anna", "clerk"}
+	if code := run(t.Context(), args, no, input(t, "correct horse battery\n"), &line, &problems); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &problems)
+	}
+	if !strings.HasPrefix(line.String(), "anna:clerk:$argon2id$v=19$m=65536,t=3,p=4$") {
+		t.Fatalf("the line is %q", &line)
+	}
+	users := filepath.Join(t.TempDir(), "users")
+	if err := os.WriteFile(users, line.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address, _ := start(t, "-users", users, "-noted", servertest.New(t).Addr(), "-listen", "127.0.0.1:0")
+	if page := get(t, "http://"+address+"/waiting"); !strings.Contains(page, "<h1>Log in</h1>") {
+		t.Errorf("a stranger sees\n%s", page)
+	}
+}
+
+// Wrong settings are told in a sentence that says what to do, and the exit code is 2.
+func TestUsage(t *testing.T) {
+	short := filepath.Join(t.TempDir(), "short")
+	if err := os.WriteFile(short, []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{
+		"":                                     "say who may come in: -users (DESK_USERS), or -proxy",
+		"-dev -listen 0.0.0.0:8082":            "-listen must be on this machine",
+		"-dev -inbox sqlite:///tmp/x.db":       "a trial needs no -inbox",
+		"-users /nowhere/users":                "reading the users: open /nowhere/users",
+		"-proxy 10.0.0.1":                      "it comes together with -proxy-header",
+		"-proxy nonsense -proxy-header X-User": "neither an address nor a network",
+		"-dev -proxy-role boss":                `"boss" is no role`,
+		"-dev -time-zone Nowhere/Land":         "is no time zone",
+		"-dev -log-level loud":                 "must be one of debug, info, warn, error",
+		"-dev -session-key-file " + short:      "it holds 5 bytes; make one with: head -c 64 /dev/urandom",
+		"-dev -noted-ca " + short:              "the file holds no PEM certificate",
+		"-colour":                              "there is no flag -colour",
+		"serve":                                `"serve" is no flag`,
+		"passwd anna":                          "wants a name and a role",
+		"passwd anna boss":                     `"boss" is no role`,
+		"passwd anna clerk":                    "a password needs 12 characters or more",
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(
+			t.Context(),
+			append([]string{"noted-desk"}, strings.Fields(args)...),
+			no,
+			input(t, "short\n"),
+			&stdout,
+			&stderr,
+		)
+		if code != 2 || !strings.Contains(stderr.String(), want) {
+			t.Errorf("noted-desk %s: exit code %d, want 2 and %q:\n%s", args, code, want, &stderr)
+		}
+	}
+}
+
+// Without a Noted a trial says how to start one.
+func TestDevWithoutNoted(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	args := []string{"noted-desk", "-dev", "-noted", "127.0.0.1:1", "-listen", "127.0.0.1:0"}
+	if code := run(t.Context(), args, no, input(t, ""), &stdout, &stderr); code != 1 ||
+		!strings.Contains(stderr.String(), "start one with: go run ./server/cmd/noted -dev") {
+		t.Errorf("exit code %d:\n%s", code, &stderr)
+	}
+}
+
+// The manual's table of flags is the help's.
+func TestReadmeFlags(t *testing.T) {
+	readme, err := os.ReadFile("../../desk/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `-([a-z-]+)` \\|([^|]*)\\|").FindAllStringSubmatch(string(readme), -1) {
+		told[row[1]] = strings.Trim(strings.TrimSpace(row[2]), "`")
+	}
+	for _, flag := range flags(no) {
+		name := flag.Names()[0]
+		value, ok := told[name]
+		if !ok {
+			t.Errorf("README.md does not tell of -%s", name)
+		}
+		if want := defaultOf(flag); value != want {
+			t.Errorf("README.md says that -%s is %q by default, and it is %q", name, value, want)
+		}
+		delete(told, name)
+	}
+	for name := range told {
+		t.Errorf("README.md tells of -%s, which is no flag", name)
+	}
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"noted-desk", "-help"}, no, input(t, ""), &stdout, &stderr); code != 0 ||
+		!strings.Contains(
+			stdout.String(),
+			"-session-key-file FILE",
+		) || !strings.Contains(stdout.String(), "DESK_INBOX") {
+		t.Errorf("exit code %d: %s%s", code, &stdout, &stderr)
+	}
+}
+
+func defaultOf(flag cli.Flag) string {
+	if f, ok := flag.(*cli.StringFlag); ok {
+		return f.Value
+	}
+	return ""
+}
