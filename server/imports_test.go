@@ -208,6 +208,7 @@ var rooms = []room{
 			"golang.org/x/crypto/argon2 golang.org/x/time google.golang.org/protobuf",
 		"testing " + useRedis,
 	},
+	{"client/desk/reconcile", "client client/paypal gen/go/noted/v1", "client", "testing " + useRedis},
 	{
 		"client/desk/week", "client client/gateway/inbox client/paypal gen/go/noted/v1",
 		"client client/gateway/inbox client/paypal google.golang.org/protobuf", "testing " + useRedis,
