@@ -103,6 +103,7 @@ bench:
 	go test -run '^$$' -bench FullSeries -benchtime 200x ./server/internal/store
 	GOGC=400 go test -run '^$$' -bench 'Service|Tokens' -benchtime 120000x ./server
 	go test -run '^$$' -bench Gateway -benchtime 3000x ./client/gateway
+	go test -run '^$$' -bench 'Agree|Compare' -benchtime 3x ./client/desk ./client/desk/reconcile
 
 # release makes programs, packages and images in dist/, installs and runs them, and
 # publishes nothing. Building its tools the first time takes minutes.

@@ -203,8 +203,8 @@ var rooms = []room{
 		"testing",
 	},
 	{
-		"client/desk", "client client/gateway/inbox client/paypal gen/go/noted/v1",
-		"client client/gateway/inbox github.com/gorilla/securecookie " +
+		"client/desk", "client client/desk/reconcile client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/desk/reconcile client/gateway/inbox github.com/gorilla/securecookie " +
 			"golang.org/x/crypto/argon2 golang.org/x/time google.golang.org/protobuf",
 		"testing " + useRedis,
 	},
@@ -215,7 +215,7 @@ var rooms = []room{
 	},
 	{
 		"client/cmd/noted-desk",
-		"client client/desk client/desk/week client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/desk client/desk/reconcile client/desk/week client/gateway/inbox client/paypal gen/go/noted/v1",
 		"client client/desk client/desk/week client/gateway/inbox github.com/urfave golang.org/x/term", "testing",
 	},
 	// What programs share of reading settings. Those of the server do so too, and client

@@ -168,8 +168,11 @@ func (a *access) named(r *http.Request) string {
 
 // genuine says whether a form comes from a page of this desk.
 func (a *access) genuine(r *http.Request, s session) bool {
-	return a.origins.Check(r) == nil &&
-		subtle.ConstantTimeCompare([]byte(r.PostFormValue("token")), []byte(s.Token)) == 1
+	return a.genuineToken(r, s, r.PostFormValue("token"))
+}
+
+func (a *access) genuineToken(r *http.Request, s session, token string) bool {
+	return a.origins.Check(r) == nil && subtle.ConstantTimeCompare([]byte(token), []byte(s.Token)) == 1
 }
 
 // login says whether a password is the user's. slow says that too many were tried. An
@@ -212,6 +215,23 @@ func (a *access) mayTry(name string) bool {
 
 // guard lets a request through whose person has the role, and whose form is genuine.
 func (d *Desk) guard(needed Role, next http.HandlerFunc) http.HandlerFunc {
+	return d.guardUpload(needed, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && !d.access.genuine(r, sessionOf(r)) {
+			d.fail(
+				w,
+				r,
+				http.StatusForbidden,
+				"This form is no longer valid.",
+				"It was opened before you logged in, or not here. Nothing was changed. Load the page again and repeat it.",
+			)
+			return
+		}
+		next(w, r)
+	})
+}
+
+// guardUpload is guard for a form with a file, which next reads, and whose token it checks.
+func (d *Desk) guardUpload(needed Role, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s := d.access.open(w, r)
 		p, err := d.access.who(r, s)
@@ -231,14 +251,6 @@ func (d *Desk) guard(needed Role, next http.HandlerFunc) http.HandlerFunc {
 		case p.Role < needed:
 			d.fail(w, r, http.StatusForbidden, "You may not see this page.",
 				"It needs the role "+needed.String()+". Ask the person who runs this desk.")
-		case r.Method == http.MethodPost && !d.access.genuine(r, s):
-			d.fail(
-				w,
-				r,
-				http.StatusForbidden,
-				"This form is no longer valid.",
-				"It was opened before you logged in, or not here. Nothing was changed. Go back, load the page again and repeat it.",
-			)
 		default:
 			next(w, r)
 		}

@@ -73,7 +73,7 @@ var looks = []look{
 // A tab is one page of the browser.
 type tab struct {
 	h   *house
-	t   *testing.T
+	t   testing.TB
 	ctx context.Context
 }
 

@@ -20,6 +20,7 @@
 //	answer.go     says it in sentences
 //	timeline.go   shows how it came about
 //	waiting.go    what waits for a person
+//	agree.go      compares with PayPal's report; reconcile/ does the work
 //	act.go        plans what a person asks for, shows the plan, and does it
 //	access.go     who may: session.go, users.go
 //
@@ -89,6 +90,8 @@ type Desk struct {
 	pages  map[string]*template.Template
 	access *access
 	mux    *http.ServeMux
+
+	comparing chan struct{}
 }
 
 // New makes a desk. It asks nobody yet.
@@ -122,6 +125,7 @@ func New(config Config) (*Desk, error) {
 		}
 	}
 	d := &Desk{config: config, noted: config.Noted, box: config.Inbox, log: config.Logger, access: newAccess(config)}
+	d.comparing = make(chan struct{}, comparisons)
 	d.pages = d.templates()
 	d.mux = d.routes()
 	return d, nil
@@ -131,6 +135,8 @@ func (d *Desk) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", d.guard(Looker, d.findPage))
 	mux.HandleFunc("GET /waiting", d.guard(Clerk, d.waitingPage))
+	mux.HandleFunc("GET /agree", d.guard(Looker, d.agreePage))
+	mux.HandleFunc("POST /agree", d.guardUpload(Looker, d.compare))
 	mux.HandleFunc("GET /act", d.guard(Clerk, d.planPage))
 	mux.HandleFunc("POST /act", d.guard(Clerk, d.actPage))
 	mux.HandleFunc("GET /done", d.guard(Clerk, d.donePage))
@@ -159,6 +165,8 @@ func (d *Desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "a desk without logins answers under localhost only", http.StatusMisdirectedRequest)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	if r.URL.Path != "/agree" { // its report has a bound of its own
+		r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	}
 	d.mux.ServeHTTP(w, r)
 }

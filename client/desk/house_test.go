@@ -31,7 +31,7 @@ import (
 // SQLite, a week of donations in both, and a desk in front.
 
 type house struct {
-	t      *testing.T
+	t      testing.TB
 	server *servertest.Server
 	noted  *client.Client
 	box    *inbox.Inbox
@@ -51,7 +51,7 @@ func (b *buffer) Write(p []byte) (int, error) { b.mu.Lock(); defer b.mu.Unlock()
 func (b *buffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
 
 // newHouse builds a house; change may change the desk's settings.
-func newHouse(t *testing.T, change ...func(*desk.Config)) *house {
+func newHouse(t testing.TB, change ...func(*desk.Config)) *house {
 	t.Helper()
 	h := &house{t: t, log: &buffer{}, cases: map[string]string{}}
 	h.server = servertest.Start(t, servertest.Options{Redis: startRedis(t)})
@@ -95,7 +95,7 @@ func newHouse(t *testing.T, change ...func(*desk.Config)) *house {
 }
 
 // startRedis starts a redis-server that ends with the test, and returns its URL.
-func startRedis(t *testing.T) string {
+func startRedis(t testing.TB) string {
 	t.Helper()
 	port := ""
 	for port == "" { // below the range that outgoing connections take theirs from
@@ -202,7 +202,7 @@ func text(page string) string {
 }
 
 // wantAll checks that a text says each of several things.
-func wantAll(t *testing.T, where, got string, wants ...string) {
+func wantAll(t testing.TB, where, got string, wants ...string) {
 	t.Helper()
 	for _, want := range wants {
 		if !strings.Contains(got, want) {

@@ -6,17 +6,20 @@ import (
 	"html/template"
 	"net/http"
 	"time"
+
+	"github.com/donation-dedupe/noted/client/desk/reconcile"
 )
 
 //go:embed pages
 var files embed.FS
 
 // pageNames are the templates, each with the layout around it.
-var pageNames = []string{"find", "waiting", "plan", "done", "login", "failed"}
+var pageNames = []string{"find", "waiting", "agree", "plan", "done", "login", "failed"}
 
 func (d *Desk) templates() map[string]*template.Template {
 	pages := map[string]*template.Template{}
 	funcs := template.FuncMap{
+		"decimal": reconcile.Decimal,
 		"when":    func(t time.Time) string { return d.when(t) },
 		"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}
