@@ -62,3 +62,28 @@ func (b *Inbox) Oldest(ctx context.Context) (at time.Time, err error) {
 func (b *Inbox) Record(ctx context.Context, a Act) error {
 	return b.wrap("recording an act", b.transact(ctx, func(t transaction) error { return b.record(t, a) }))
 }
+
+// AllActs returns the acts on the messages of this account, the newest first and at most
+// limit.
+func (b *Inbox) AllActs(ctx context.Context, limit int) (acts []Act, err error) {
+	err = b.transact(ctx, func(t transaction) error {
+		rows, err := t.query(`SELECT a.at, a.actor, a.act, a.row_id, a.reason FROM inbox_acts a
+			JOIN inbox_messages m ON m.row_id = a.row_id WHERE m.account = ?
+			ORDER BY a.at DESC, a.row_id DESC LIMIT ?`, b.config.Account, int64(limit))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var at int64
+			var a Act
+			if err := rows.Scan(&at, &a.Actor, &a.Name, &a.Row, &a.Reason); err != nil {
+				return err
+			}
+			a.At = timeOf(at)
+			acts = append(acts, a)
+		}
+		return rows.Err()
+	})
+	return acts, b.wrap("reading acts", err)
+}

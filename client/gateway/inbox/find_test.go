@@ -64,5 +64,16 @@ func TestFind(t *testing.T) {
 		if len(acts) != 1 || acts[0].Name != "forget" || acts[0].Actor != "ann" || !acts[0].At.Equal(now.time()) {
 			t.Errorf("the acts are %+v", acts)
 		}
+		now.pass(time.Second)
+		must(t, box.Record(ctx, inbox.Act{Actor: "ben", Name: "redo", Row: c.Row, Reason: "again"}))
+		all, err := box.AllActs(ctx, 1)
+		must(t, err)
+		if len(all) != 1 || all[0].Actor != "ben" || all[0].Reason != "again" || all[0].Row != c.Row {
+			t.Errorf("the newest act is %+v", all)
+		}
+		must(t, box.Record(ctx, inbox.Act{Actor: "ben", Name: "redo", Row: "of another account", Reason: "x"}))
+		if all, err = box.AllActs(ctx, 10); err != nil || len(all) != 2 || all[1].Actor != "ann" {
+			t.Errorf("all acts are %+v, %v", all, err)
+		}
 	})
 }
