@@ -117,6 +117,9 @@ func TestLogin(t *testing.T) {
 		t.Errorf("a clerk gets status %d: %s", status, text(page))
 	}
 	h.wantAct(h.rowOf(week.Waiting), "redo", "clerk1", "mine")
+	if status, _ := clerk.get("/audit"); status != http.StatusForbidden {
+		t.Errorf("a clerk gets status %d for the audit", status)
+	}
 
 	_, page = v.get("/")
 	_, form2, _ := strings.Cut(page, `action="/logout"`)

@@ -22,6 +22,7 @@
 //	waiting.go    what waits for a person
 //	agree.go      compares with PayPal's report; reconcile/ does the work
 //	act.go        plans what a person asks for, shows the plan, and does it
+//	audit.go      who did what
 //	access.go     who may: session.go, users.go
 //
 // Pages are made by html/template and need no script, so there is none, and the content
@@ -135,6 +136,7 @@ func (d *Desk) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", d.guard(Looker, d.findPage))
 	mux.HandleFunc("GET /waiting", d.guard(Clerk, d.waitingPage))
+	mux.HandleFunc("GET /audit", d.guard(Admin, d.auditPage))
 	mux.HandleFunc("GET /agree", d.guard(Looker, d.agreePage))
 	mux.HandleFunc("POST /agree", d.guardUpload(Looker, d.compare))
 	mux.HandleFunc("GET /act", d.guard(Clerk, d.planPage))

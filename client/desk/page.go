@@ -14,7 +14,7 @@ import (
 var files embed.FS
 
 // pageNames are the templates, each with the layout around it.
-var pageNames = []string{"find", "waiting", "agree", "plan", "done", "login", "failed"}
+var pageNames = []string{"find", "waiting", "agree", "audit", "plan", "done", "login", "failed"}
 
 func (d *Desk) templates() map[string]*template.Template {
 	pages := map[string]*template.Template{}

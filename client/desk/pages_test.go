@@ -33,6 +33,7 @@ func TestPagesAreForEverybody(t *testing.T) {
 		"nothing":   "/?q=9XX99999XX999999X",
 		"problem":   "/?q=25.00+EUR",
 		"waiting":   "/waiting",
+		"audit":     "/audit",
 		"redo":      "/act?do=redo&row=" + row,
 		"close":     "/act?do=close&row=" + row,
 		"forget":    forget,

@@ -22,7 +22,8 @@ shows it on http://127.0.0.1:8082 with a week of made-up donations; it needs a N
   noted-desk passwd anna clerk >> /etc/noted/desk.users
   noted-desk -users /etc/noted/desk.users -ledger paypal-live -inbox sqlite:///var/lib/noted/inbox.db
 
-A looker asks where a donation is. A clerk also sees what waits for a person, and acts on it. An admin may do all.
+A looker asks where a donation is, and compares PayPal's report. A clerk also sees what waits for a person, and acts on
+it. An admin also sees who did what.
 
 Flags, each with its variable in the environment; the flag wins:
 
