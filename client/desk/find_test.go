@@ -1,9 +1,14 @@
 package desk_test
 
 import (
+	"net/http"
+	"net/url"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/donation-dedupe/noted/client/desk/week"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
 // Each case of the week gets the sentence that a person needs.
@@ -40,5 +45,73 @@ func TestEachCaseGetsItsSentence(t *testing.T) {
 		week.Series:    {"6 answers fit: 6 booked.", "Payment of 3.00 EUR"},
 	} {
 		wantAll(t, name, v.ask(h.cases[name]), wants...)
+	}
+}
+
+// A message that the gateway put away without a look is no donation that was booked.
+func TestNoListener(t *testing.T) {
+	h := newHouse(t)
+	keys, err := inbox.ReadKeys([]byte(inbox.NewKeyLine()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := inbox.Open(t.Context(), inbox.Config{URL: h.inbox, Account: week.Ledger, Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Close()
+	err = box.Keep(t.Context(), inbox.Arrival{
+		Ledger: week.Ledger, Channel: "webhook", ID: "WH-OFF", ReceivedAt: time.Now(), State: inbox.Done, Cause: "off",
+		Donations: []inbox.Donation{
+			{
+				SeriesID:      "I-OFF",
+				Event:         "EVENT_PAYMENT",
+				TransactionID: "OFF",
+				Pair:          []byte(`{"donation":{"series_id":"I-OFF"}}`),
+			},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantAll(
+		t,
+		"the answer",
+		h.visitor().ask("I-OFF"),
+		"No: received by webhook on",
+		"has no listener for messages of its channel",
+	)
+}
+
+// A donation is found by each of its ids, by its row, and by its amount and day.
+func TestEachIDFindsIt(t *testing.T) {
+	h := newHouse(t)
+	v := h.visitor()
+	m, note := h.messageOf(week.Booked), h.noteOf(week.Booked)
+	day := note.GetDonation().GetOccurredAt().AsTime()
+	for name, question := range map[string]string{
+		"transaction": h.cases[week.Booked], "series": note.GetDonation().GetSeriesId(), "donation": note.GetDonationId(),
+		"message": m.ID, "row": m.Row, "amount and day": "€25 " + day.Format("2.1.2006"),
+		"day and amount": day.Format(time.DateOnly) + " 25,00 eur",
+	} {
+		answer := v.ask(question)
+		if !strings.Contains(answer, h.cases[week.Booked]) ||
+			!strings.Contains(answer, "accepted by the books at 10:15:") {
+			t.Errorf("%s: %q finds\n%s", name, question, answer)
+		}
+	}
+	for question, want := range map[string]string{
+		"25.00 USD " + day.Format(time.DateOnly): "No: no donation of this amount and day is known.",
+		"25.00 EUR 2001-01-01":                   "Not known: the day lies before what Noted and the inbox remember.",
+		"25.00 EUR 1/2/2026":                     "write one id, or an amount and a day",
+		day.Format(time.DateOnly):                "a day alone is too little",
+		"<script>alert(1)</script>":              "No: no message of this has come.",
+		"two words":                              "write one id, or an amount and a day",
+	} {
+		wantAll(t, question, v.ask(question), want)
+	}
+	status, page := v.get("/?q=" + url.QueryEscape("<script>alert(1)</script>"))
+	if status != http.StatusOK || strings.Contains(page, "<script>") {
+		t.Errorf("status %d: what was typed is in the page as it is", status)
 	}
 }

@@ -5,16 +5,12 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +20,7 @@ import (
 	"github.com/donation-dedupe/noted/client/desk"
 	"github.com/donation-dedupe/noted/client/desk/week"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/internal/processtest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -35,6 +32,7 @@ type house struct {
 	server *servertest.Server
 	noted  *client.Client
 	box    *inbox.Inbox
+	inbox  string // the URL of the inbox
 	desk   *httptest.Server
 	log    *buffer
 	cases  map[string]string // the id of each case of the week
@@ -54,7 +52,7 @@ func (b *buffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.
 func newHouse(t testing.TB, change ...func(*desk.Config)) *house {
 	t.Helper()
 	h := &house{t: t, log: &buffer{}, cases: map[string]string{}}
-	h.server = servertest.Start(t, servertest.Options{Redis: startRedis(t)})
+	h.server = servertest.Start(t, servertest.Options{Redis: "redis://" + processtest.Redis(t).Addr})
 	var err error
 	if h.noted, err = client.New(h.server.Addr(), client.Config{}); err != nil {
 		t.Fatal(err)
@@ -76,7 +74,7 @@ func newHouse(t testing.TB, change ...func(*desk.Config)) *house {
 		h.cases[c.Name] = c.ID
 		settings.Examples = append(settings.Examples, desk.Example(c))
 	}
-	config.Account = week.Ledger
+	config.Account, h.inbox = week.Ledger, config.URL
 	if h.box, err = inbox.Open(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
@@ -92,35 +90,6 @@ func newHouse(t testing.TB, change ...func(*desk.Config)) *house {
 	h.desk = httptest.NewServer(page)
 	t.Cleanup(h.desk.Close)
 	return h
-}
-
-// startRedis starts a redis-server that ends with the test, and returns its URL.
-func startRedis(t testing.TB) string {
-	t.Helper()
-	port := ""
-	for port == "" { // below the range that outgoing connections take theirs from
-		try := strconv.Itoa(12000 + rand.IntN(20000))
-		if listener, err := net.Listen("tcp", "127.0.0.1:"+try); err == nil {
-			listener.Close()
-			port = try
-		}
-	}
-	command := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
-	command.Dir = t.TempDir()
-	if err := command.Start(); err != nil {
-		t.Fatalf("%v; .ci/need redis-server installs it", err)
-	}
-	t.Cleanup(func() { command.Process.Kill(); command.Wait() })
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		connection, err := net.Dial("tcp", "127.0.0.1:"+port)
-		if err == nil {
-			connection.Close()
-			return "redis://127.0.0.1:" + port
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("redis-server does not answer")
-		}
-	}
 }
 
 // A visitor asks a desk as a browser without scripts does.

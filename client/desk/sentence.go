@@ -2,6 +2,7 @@ package desk
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,8 @@ func (d *Desk) sentence(f *finding, a *donation) (tone, string) {
 		return no, "Not booked: " + heard + ", but its receiver gave up. The next message of it is processed; none is waited for."
 	case f.notedError != nil:
 		return unclear, "The inbox says: " + heard + ", " + d.booked(a) + ". Noted could not be asked."
+	case a.untouched():
+		return no, "No: " + heard + ", and was not processed. " + d.because(a.told[0].Message)
 	}
 	return unclear, "It was: " + heard + ", " + d.booked(
 		a,
@@ -72,6 +75,13 @@ func (a *donation) open() (last told, ok bool) {
 		}
 	}
 	return last, ok
+}
+
+// untouched says whether all messages of a donation were done with without a look at it.
+func (a *donation) untouched() bool {
+	return len(a.told) > 0 && !slices.ContainsFunc(a.told, func(t told) bool {
+		return t.State != inbox.Done || t.Donation.Outcome != "" || t.Donation.AcceptedID != ""
+	})
 }
 
 // heard tells when a donation was heard of, on each channel: "received by IPN on …, again
@@ -154,6 +164,8 @@ var explanations = map[string]string{
 	"SERIES_FULL":        "its series holds more donations than a real one could; its id may be a constant",
 	"INVALID_REQUEST":    "Noted does not take it as it is",
 	"RECEIVER_MISSING":   "the message does not say whose account it is about",
+	"NOT_ALL_FIRST":      "only a part of the message is new, and its listener takes all of it or nothing",
+	"off":                "the gateway has no listener for messages of its channel",
 	"held":               "somebody else is processing it",
 	"unknown":            "the gateway does not know messages of this type; a person should look whether it is a donation",
 	"foreign":            "it is for a PayPal account that is not one of ours",
