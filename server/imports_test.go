@@ -215,8 +215,9 @@ var rooms = []room{
 	},
 	{
 		"client/cmd/noted-desk",
-		"client client/desk client/desk/reconcile client/desk/week client/gateway/inbox client/paypal gen/go/noted/v1",
-		"client client/desk client/desk/week client/gateway/inbox github.com/urfave golang.org/x/term", "testing",
+		"client client/cmdline client/desk client/desk/reconcile client/desk/week client/gateway/inbox client/paypal " +
+			"gen/go/noted/v1",
+		"client client/cmdline client/desk client/desk/week client/gateway/inbox github.com/urfave golang.org/x/term", "testing",
 	},
 	// What programs share of reading settings. Those of the server do so too, and client
 	// must not import server, so it is here and knows nothing of either.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/client/desk"
 	"github.com/donation-dedupe/noted/client/desk/week"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
@@ -33,7 +34,7 @@ func main() {
 
 // run is the program. It returns the exit code: 0 asked to stop, 1 failed, 2 bad usage.
 func run(
-	ctx context.Context, args []string, env func(string) (string, bool), stdin *os.File, stdout, stderr io.Writer,
+	ctx context.Context, args []string, env cmdline.Env, stdin *os.File, stdout, stderr io.Writer,
 ) int {
 	var err error
 	if len(args) > 1 && args[1] == "passwd" {
@@ -49,7 +50,7 @@ func run(
 		return 0
 	}
 	fmt.Fprintln(stderr, "noted-desk:", err)
-	if errors.Is(err, errUsage) {
+	if errors.Is(err, cmdline.ErrUsage) {
 		return 2
 	}
 	return 1
@@ -58,7 +59,7 @@ func run(
 func serve(ctx context.Context, s *settings, stdout io.Writer) (err error) {
 	noted, err := client.New(s.noted, s.notedClient)
 	if err != nil {
-		return usage("-noted (%s): %w", envName("noted"), err)
+		return cmdline.Usagef("%s: %w", variables.Both("noted"), err)
 	}
 	defer noted.Close()
 	s.config.Noted = noted
@@ -77,13 +78,13 @@ func serve(ctx context.Context, s *settings, stdout io.Writer) (err error) {
 	if s.inbox != "" {
 		config := inbox.Config{URL: s.inbox, Account: s.config.Ledger, Existing: true}
 		if s.config.Inbox, err = inbox.Open(ctx, config); err != nil {
-			return usage("-inbox (%s): %w", envName("inbox"), err)
+			return cmdline.Usagef("%s: %w", variables.Both("inbox"), err)
 		}
 		defer s.config.Inbox.Close()
 	}
 	page, err := desk.New(s.config)
 	if err != nil {
-		return usageError{err}
+		return cmdline.Usagef("%w", err)
 	}
 	if s.config.Open {
 		fmt.Fprintf(

@@ -13,8 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/urfave/cli/v3"
-
+	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -141,7 +140,7 @@ func TestUsage(t *testing.T) {
 		"-users /nowhere/users":                "reading the users: open /nowhere/users",
 		"-proxy 10.0.0.1":                      "it comes together with -proxy-header",
 		"-proxy nonsense -proxy-header X-User": "neither an address nor a network",
-		"-dev -proxy-role boss":                `"boss" is no role`,
+		"-dev -proxy-role boss":                `"boss" must be one of looker, clerk, admin`,
 		"-dev -time-zone Nowhere/Land":         "is no time zone",
 		"-dev -log-level loud":                 "must be one of debug, info, warn, error",
 		"-dev -session-key-file " + short:      "it holds 5 bytes; make one with: head -c 64 /dev/urandom",
@@ -187,13 +186,13 @@ func TestReadmeFlags(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `-([a-z-]+)` \\|([^|]*)\\|").FindAllStringSubmatch(string(readme), -1) {
 		told[row[1]] = strings.Trim(strings.TrimSpace(row[2]), "`")
 	}
-	for _, flag := range flags(no) {
+	for _, flag := range (&settings{}).flags(no) {
 		name := flag.Names()[0]
 		value, ok := told[name]
 		if !ok {
 			t.Errorf("README.md does not tell of -%s", name)
 		}
-		if want := defaultOf(flag); value != want {
+		if want := cmdline.Default(flag); value != want {
 			t.Errorf("README.md says that -%s is %q by default, and it is %q", name, value, want)
 		}
 		delete(told, name)
@@ -209,11 +208,4 @@ func TestReadmeFlags(t *testing.T) {
 		) || !strings.Contains(stdout.String(), "DESK_INBOX") {
 		t.Errorf("exit code %d: %s%s", code, &stdout, &stderr)
 	}
-}
-
-func defaultOf(flag cli.Flag) string {
-	if f, ok := flag.(*cli.StringFlag); ok {
-		return f.Value
-	}
-	return ""
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/client/desk"
 )
 
@@ -16,11 +17,11 @@ import (
 // terminal, and reads a line otherwise: an argument could be seen by others.
 func passwd(args []string, stdin *os.File, stdout, stderr io.Writer) error {
 	if len(args) != 2 {
-		return usage("noted-desk passwd wants a name and a role: noted-desk passwd anna clerk")
+		return cmdline.Usagef("noted-desk passwd wants a name and a role: noted-desk passwd anna clerk")
 	}
 	role, err := desk.ParseRole(args[1])
 	if err != nil {
-		return usageError{err}
+		return cmdline.Usagef("%w", err)
 	}
 	password, err := ask(stdin, stderr)
 	if err != nil {
@@ -28,7 +29,7 @@ func passwd(args []string, stdin *os.File, stdout, stderr io.Writer) error {
 	}
 	line, err := desk.UserLine(args[0], role, password)
 	if err != nil {
-		return usageError{err}
+		return cmdline.Usagef("%w", err)
 	}
 	_, err = fmt.Fprintln(stdout, line)
 	return err
@@ -38,7 +39,7 @@ func ask(stdin *os.File, stderr io.Writer) (string, error) {
 	if !term.IsTerminal(int(stdin.Fd())) {
 		line, err := bufio.NewReader(stdin).ReadString('\n')
 		if err != nil && line == "" {
-			return "", usage("give the password on standard input, in one line")
+			return "", cmdline.Usagef("give the password on standard input, in one line")
 		}
 		return strings.TrimRight(line, "\r\n"), nil
 	}
@@ -53,7 +54,7 @@ func ask(stdin *os.File, stderr io.Writer) (string, error) {
 		typed[i] = string(line)
 	}
 	if typed[0] != typed[1] {
-		return "", usage("the two passwords differ; nothing was made")
+		return "", cmdline.Usagef("the two passwords differ; nothing was made")
 	}
 	return typed[0], nil
 }

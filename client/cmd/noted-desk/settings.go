@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/cmdline"
+	"github.com/donation-dedupe/noted/client/desk"
+	"github.com/donation-dedupe/noted/client/desk/week"
+)
+
+// settings are the values of flags, environment and files.
+type settings struct {
+	config               desk.Config
+	noted, inbox, listen string
+	notedClient          client.Config
+	level                slog.Level
+
+	// These are read into the others.
+	proxies, proxyRole, zone, logLevel string
+	files                              struct{ token, ca, sessionKey string }
+}
+
+// parse reads arguments and environment; it gives no settings if it has printed the help.
+func parse(ctx context.Context, args []string, env cmdline.Env, stdout io.Writer) (found *settings, err error) {
+	s := &settings{}
+	flags := s.flags(env)
+	err = cmdline.Run(ctx, "noted-desk", help(flags), flags, args, stdout,
+		func(_ context.Context, c *cli.Command) error {
+			if err := cmdline.NoArguments(c); err != nil {
+				return err
+			}
+			found = s
+			return errors.Join(append(flags.Mistakes(), s.finish()...)...)
+		})
+	return found, err
+}
+
+// finish reads the files and derives what follows from the flags. It tells what is
+// missing, and which flags do not go together.
+func (s *settings) finish() (wrong []error) {
+	bad := func(flag, format string, args ...any) {
+		wrong = append(wrong, cmdline.Usagef("%s: %w", variables.Both(flag), fmt.Errorf(format, args...)))
+	}
+	read := func(flag, name string) []byte {
+		if name == "" {
+			return nil
+		}
+		content, err := os.ReadFile(name)
+		if err == nil && len(content) == 0 {
+			err = fmt.Errorf("the file %s is empty", name)
+		}
+		if err != nil {
+			bad(flag, "%w", err)
+		}
+		return content
+	}
+	c := &s.config
+	s.notedClient.CA, c.SessionKey = read("noted-ca", s.files.ca), read("session-key-file", s.files.sessionKey)
+	if ca := s.notedClient.CA; ca != nil && !x509.NewCertPool().AppendCertsFromPEM(ca) {
+		bad("noted-ca", "the file holds no PEM certificate")
+	}
+	if token := s.files.token; token != "" {
+		read("noted-token", token) // told now, not at the first page
+		s.notedClient.Token = func(context.Context) (string, error) {
+			content, err := os.ReadFile(token)
+			return strings.TrimSpace(string(content)), err
+		}
+	}
+	if key := c.SessionKey; key != nil && len(key) < 32 {
+		bad("session-key-file", "it holds %d bytes; make one with: head -c 64 /dev/urandom", len(key))
+	}
+	for each := range strings.FieldsFuncSeq(s.proxies, func(r rune) bool { return r == ',' || r == ' ' }) {
+		network, err := network(each)
+		if err != nil {
+			bad("proxy", "%q is neither an address nor a network such as 10.0.0.0/24", each)
+		}
+		c.Proxies = append(c.Proxies, network)
+	}
+	if (s.proxies == "") != (c.ProxyHeader == "") {
+		bad("proxy", "it comes together with %s", variables.Both("proxy-header"))
+	}
+	c.ProxyRole, _ = desk.ParseRole(s.proxyRole) // a name that is none is a mistake already
+	var err error
+	if c.Zone, err = time.LoadLocation(s.zone); err != nil {
+		bad("time-zone", "%q is no time zone; write one such as Europe/Berlin", s.zone)
+	}
+	_ = s.level.UnmarshalText([]byte(s.logLevel)) // a name that is none is a mistake already
+	if c.Open {
+		return append(wrong, s.finishTrial()...)
+	}
+	if c.UsersFile == "" && s.proxies == "" {
+		wrong = append(wrong, cmdline.Usagef("say who may come in: %s, or %s with -proxy-header; -dev for a trial",
+			variables.Both("users"), variables.Both("proxy")))
+	}
+	return wrong
+}
+
+// finishTrial tells which flags a trial has no use for.
+func (s *settings) finishTrial() (wrong []error) {
+	for flag, value := range map[string]string{
+		"users": s.config.UsersFile, "proxy": s.proxies, "inbox": s.inbox, "ledger": s.config.Ledger,
+	} {
+		if value != "" {
+			wrong = append(wrong, cmdline.Usagef("%s: a trial needs no -%s; leave one of the two out",
+				variables.Both("dev"), flag))
+		}
+	}
+	s.config.Ledger = week.Ledger
+	if !isLocal(s.listen) {
+		wrong = append(wrong, cmdline.Usagef("%s: a trial has no logins, so -listen must be on this machine, such as "+
+			"127.0.0.1:8082", variables.Both("dev")))
+	}
+	return wrong
+}
+
+func network(text string) (netip.Prefix, error) {
+	if address, err := netip.ParseAddr(text); err == nil {
+		return address.Prefix(address.BitLen())
+	}
+	return netip.ParsePrefix(text)
+}
+
+// isLocal says whether an address is surely on this machine.
+func isLocal(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	ip, parseErr := netip.ParseAddr(host)
+	return err == nil && (host == "localhost" || parseErr == nil && ip.IsLoopback())
+}
