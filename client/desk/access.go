@@ -222,7 +222,8 @@ func (d *Desk) guard(needed Role, next http.HandlerFunc) http.HandlerFunc {
 				r,
 				http.StatusForbidden,
 				"This form is no longer valid.",
-				"It was opened before you logged in, or not here. Nothing was changed. Load the page again and repeat it.",
+				"It was opened before you logged in, or not here. Nothing was changed. "+
+					"Load the page again and repeat it.",
 			)
 			return
 		}

@@ -260,9 +260,10 @@ func TestHeaders(t *testing.T) {
 	}
 	response.Body.Close()
 	for name, want := range map[string]string{
-		"Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-		"X-Content-Type-Options":  "nosniff",
-		"Cache-Control":           "no-store",
+		"Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; " +
+			"base-uri 'none'; frame-ancestors 'none'",
+		"X-Content-Type-Options": "nosniff",
+		"Cache-Control":          "no-store",
 	} {
 		if got := response.Header.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)

@@ -245,7 +245,8 @@ func (d *Desk) foresee(ctx context.Context, each inbox.Donation) (change, state 
 	id := found.GetNote().GetDonationId()
 	switch found.GetNote().GetState() {
 	case client.StateSettled:
-		return what + "it is settled under donation id " + id + ". The books get nothing. To hand it on again, forget the note first.",
+		return what + "it is settled under donation id " + id + ". The books get nothing. " +
+				"To hand it on again, forget the note first.",
 			state, nil
 	case client.StateHeld:
 		return what + "somebody is processing it. The redo waits for that.", state, nil
@@ -294,7 +295,8 @@ func (d *Desk) planForget(ctx context.Context, o order) (p plan, err error) {
 	p.Changes = append(
 		p.Changes,
 		"Noted forgets this note, which is "+spoken(note.GetState().String(), "STATE_")+" now. That cannot be undone.",
-		"The next message of the donation, or a redo of one, goes to the books as a new donation, under another donation id.",
+		"The next message of the donation, or a redo of one, goes to the books as a new donation, "+
+			"under another donation id.",
 	)
 	if note.GetState() == client.StateSettled {
 		p.Warning = "If the books have this donation, it will be booked twice. Take it out of the books first."

@@ -94,7 +94,8 @@ func TestCloseByKeyboardWithoutScript(t *testing.T) {
 	if state := h.noteOf(week.Rejected).GetState(); state != client.StateSettled {
 		t.Errorf("the note is %v", state)
 	}
-	wantAll(t, "the answer", h.visitor().ask(h.cases[week.Rejected]), "Yes: ", "booked by hand: dev wrote “entry 12”")
+	wantAll(t, "the answer", h.visitor().ask(h.cases[week.Rejected]),
+		"Yes: ", "booked by hand: dev wrote “entry 12”")
 }
 
 // A note is forgotten, the audit of its messages says so, and the answer no longer is yes.

@@ -119,7 +119,8 @@ func (d *Desk) compare(w http.ResponseWriter, r *http.Request) {
 		if errors.Is(err, client.ErrUnavailable) || ctx.Err() != nil {
 			fail(
 				http.StatusBadGateway,
-				"Noted's ledger could not be listed to its end, so nothing is compared. Try again, or compare fewer days.",
+				"Noted's ledger could not be listed to its end, so nothing is compared. "+
+					"Try again, or compare fewer days.",
 			)
 			return
 		}
@@ -210,8 +211,8 @@ func (d *Desk) agreeViewOf(result *reconcile.Result, begin time.Time) agreeView 
 	}
 	view.Remarks = append(
 		view.Remarks,
-		"A donation that is here and not in the report is looked for between the first and the last day only: of those two "+
-			"days a part belongs to the reports beside this one.",
+		"A donation that is here and not in the report is looked for between the first and the last day only: "+
+			"of those two days a part belongs to the reports beside this one.",
 	)
 	return view
 }

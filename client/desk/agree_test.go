@@ -105,7 +105,8 @@ func TestAgreeByKeyboardWithoutScript(t *testing.T) {
 			return "", false
 		}
 		return amount, true
-	}) + time.Now().Format(time.DateOnly) + ",10:00,Ben Donor,Donation Payment,Completed,EUR,4.00,ben@example.org,9XX99999XX999999X\n"
+	}) + time.Now().Format(time.DateOnly) + ",10:00,Ben Donor,Donation Payment,Completed,EUR,4.00," +
+		"ben@example.org,9XX99999XX999999X\n"
 	if err := os.WriteFile(path, []byte(report), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -172,7 +172,8 @@ func (d *Desk) remarks(f *finding) (all []string) {
 	}
 	if twice := f.twice(); twice != "" {
 		add(
-			"Transaction %s is in two donations that are both settled. It may be booked twice: compare them in the books.",
+			"Transaction %s is in two donations that are both settled. "+
+				"It may be booked twice: compare them in the books.",
 			twice,
 		)
 	}

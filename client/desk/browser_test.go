@@ -32,11 +32,11 @@ var chromium struct {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, cancel := range chromium.cancel {
-		defer cancel()
-	}
 	if chromium.ctx != nil {
-		_ = chromedp.Cancel(chromium.ctx) // it ends with its process in any case
+		_ = chromedp.Cancel(chromium.ctx) // it waits for the browser and removes its profile
+	}
+	for _, cancel := range chromium.cancel {
+		cancel()
 	}
 	os.Exit(code)
 }

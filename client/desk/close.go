@@ -43,7 +43,8 @@ func (d *Desk) planClose(ctx context.Context, o order) (p plan, err error) {
 		p.Refusal = "There is nothing to close: the message is " + stateNames[m.State] + "."
 	}
 	if !m.Verified {
-		p.Refusal = "PayPal has not said yet that it has sent this message, so it tells of nothing that could be booked."
+		p.Refusal = "PayPal has not said yet that it has sent this message, " +
+			"so it tells of nothing that could be booked."
 	}
 	d.busy(&p, m)
 	p.rests(m.State, m.Tries, states)

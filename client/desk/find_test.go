@@ -90,8 +90,9 @@ func TestEachIDFindsIt(t *testing.T) {
 	m, note := h.messageOf(week.Booked), h.noteOf(week.Booked)
 	day := note.GetDonation().GetOccurredAt().AsTime()
 	for name, question := range map[string]string{
-		"transaction": h.cases[week.Booked], "series": note.GetDonation().GetSeriesId(), "donation": note.GetDonationId(),
-		"message": m.ID, "row": m.Row, "amount and day": "€25 " + day.Format("2.1.2006"),
+		"transaction": h.cases[week.Booked], "series": note.GetDonation().GetSeriesId(),
+		"donation": note.GetDonationId(),
+		"message":  m.ID, "row": m.Row, "amount and day": "€25 " + day.Format("2.1.2006"),
 		"day and amount": day.Format(time.DateOnly) + " 25,00 eur",
 	} {
 		answer := v.ask(question)

@@ -37,7 +37,8 @@ func (d *Desk) sentence(f *finding, a *donation) (tone, string) {
 	case ok:
 		return wait, "Not yet: " + heard + ", and waits. " + d.because(last.Message) + " " + d.nextTry(last)
 	case a.note != nil: // open, and no message of it waits
-		return no, "Not booked: " + heard + ", but its receiver gave up. The next message of it is processed; none is waited for."
+		return no, "Not booked: " + heard + ", but its receiver gave up. The next message of it is " +
+			"processed; none is waited for."
 	case f.notedError != nil:
 		return unclear, "The inbox says: " + heard + ", " + d.booked(a) + ". Noted could not be asked."
 	case a.untouched():
@@ -167,13 +168,14 @@ var explanations = map[string]string{
 	"NOT_ALL_FIRST":      "only a part of the message is new, and its listener takes all of it or nothing",
 	"off":                "the gateway has no listener for messages of its channel",
 	"held":               "somebody else is processing it",
-	"unknown":            "the gateway does not know messages of this type; a person should look whether it is a donation",
-	"foreign":            "it is for a PayPal account that is not one of ours",
-	"sandbox":            "it is a test of PayPal's sandbox, and the gateway takes none",
-	"skipped":            "it tells of no donation",
-	"unverified":         "PayPal says that it has not sent it",
-	"other_body":         "a copy came with another body; one of the two may be forged",
-	"internal":           "the gateway stumbled over it",
+	"unknown": "the gateway does not know messages of this type; " +
+		"a person should look whether it is a donation",
+	"foreign":    "it is for a PayPal account that is not one of ours",
+	"sandbox":    "it is a test of PayPal's sandbox, and the gateway takes none",
+	"skipped":    "it tells of no donation",
+	"unverified": "PayPal says that it has not sent it",
+	"other_body": "a copy came with another body; one of the two may be forged",
+	"internal":   "the gateway stumbled over it",
 
 	"PayPal could not be asked": "PayPal could not be asked whether it has sent it",
 }

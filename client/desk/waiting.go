@@ -171,9 +171,10 @@ func age(d time.Duration) string {
 func (d *Desk) waitingNotes(ctx context.Context) []section {
 	held := section{ID: "held", Title: "Held", Meaning: "Somebody is processing these right now."}
 	open := section{
-		ID:      "given-up",
-		Title:   "Given up",
-		Meaning: "Noted has an open note, and no message in the inbox waits for it: a receiver without an inbox gave up or died.",
+		ID:    "given-up",
+		Title: "Given up",
+		Meaning: "Noted has an open note, and no message in the inbox waits for it: " +
+			"a receiver without an inbox gave up or died.",
 	}
 	for _, each := range []struct {
 		*section
@@ -187,7 +188,8 @@ func (d *Desk) waitingNotes(ctx context.Context) []section {
 func (d *Desk) listNotes(ctx context.Context, s *section, state client.State) {
 	ctx, cancel := context.WithTimeout(ctx, d.config.Patience)
 	defer cancel()
-	for note, err := range d.noted.List(ctx, &client.ListRequest{Ledger: d.config.Ledger, State: state, PageSize: 1000}) {
+	request := &client.ListRequest{Ledger: d.config.Ledger, State: state, PageSize: 1000}
+	for note, err := range d.noted.List(ctx, request) {
 		switch {
 		case err != nil && ctx.Err() != nil:
 			s.Problem = "Noted's ledger is too large to be looked through in time; there may be more."

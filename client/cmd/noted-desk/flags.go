@@ -21,8 +21,8 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 			Name:        "listen",
 			Destination: &s.listen,
 			Value:       "127.0.0.1:8082",
-			Usage: "`ADDR`The address of the page, host:port; port 0 takes a free port. It is plain HTTP: a web server " +
-				"in front of it speaks TLS.",
+			Usage: "`ADDR`The address of the page, host:port; port 0 takes a free port. It is plain HTTP: a web " +
+				"server in front of it speaks TLS.",
 		},
 		&cli.StringFlag{
 			Name: "noted", Destination: &s.noted, Value: "127.0.0.1:50051",
@@ -31,8 +31,8 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 		&cli.StringFlag{
 			Name:        "noted-token",
 			Destination: &s.files.token,
-			Usage: "`FILE`The bearer token for Noted. The file is read at each call, so that the token can be renewed. " +
-				"The desk needs the verb read, for closing note, and for forgetting admin.",
+			Usage: "`FILE`The bearer token for Noted. The file is read at each call, so that the token can be " +
+				"renewed. The desk needs the verb read, for closing note, and for forgetting admin.",
 		},
 		&cli.StringFlag{
 			Name: "noted-ca", Destination: &s.files.ca,
@@ -49,20 +49,20 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 		&cli.StringFlag{
 			Name:        "inbox",
 			Destination: &s.inbox,
-			Usage: "`URL`The gateway's inbox: sqlite:///path/inbox.db or postgres://user:password@host/database. Empty: " +
-				"the desk knows what is noted, and no messages. Give a password in the environment.",
+			Usage: "`URL`The gateway's inbox: sqlite:///path/inbox.db or postgres://user:password@host/database. " +
+				"Empty: the desk knows what is noted, and no messages. Give a password in the environment.",
 		},
 		&cli.StringFlag{
 			Name:        "users",
 			Destination: &c.UsersFile,
-			Usage: "`FILE`A file of users, one NAME:ROLE:HASH a line, as noted-desk passwd prints them. It is read at " +
-				"each page.",
+			Usage: "`FILE`A file of users, one NAME:ROLE:HASH a line, as noted-desk passwd prints them. It is read " +
+				"at each page.",
 		},
 		&cli.StringFlag{
 			Name:        "proxy",
 			Destination: &s.proxies,
-			Usage: "`LIST`The addresses of a proxy that logs people in, as 10.0.0.5 or 10.0.0.0/24, with commas between. " +
-				"Needs -proxy-header.",
+			Usage: "`LIST`The addresses of a proxy that logs people in, as 10.0.0.5 or 10.0.0.0/24, with commas " +
+				"between. Needs -proxy-header.",
 		},
 		&cli.StringFlag{
 			Name: "proxy-header", Destination: &c.ProxyHeader,
@@ -73,14 +73,14 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 			Name:        "proxy-role",
 			Destination: &s.proxyRole,
 			Validator:   cmdline.OneOf("looker", "clerk", "admin"),
-			Usage: "`ROLE`The role of people whom the proxy names and -users does not: looker, clerk or admin. Empty: " +
-				"they may do nothing.",
+			Usage: "`ROLE`The role of people whom the proxy names and -users does not: looker, clerk or admin. " +
+				"Empty: they may do nothing.",
 		},
 		&cli.StringFlag{
 			Name:        "session-key-file",
 			Destination: &s.files.sessionKey,
-			Usage: "`FILE`32 bytes or more that sign sessions. Empty: a restart logs everybody out, and two desks do not " +
-				"know each other's sessions.",
+			Usage: "`FILE`32 bytes or more that sign sessions. Empty: a restart logs everybody out, and two desks " +
+				"do not know each other's sessions.",
 		},
 		&cli.StringFlag{
 			Name: "time-zone", Destination: &s.zone, Value: "Local",
@@ -89,8 +89,8 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 		&cli.BoolFlag{
 			Name:        "dev",
 			Destination: &c.Open,
-			Usage: "A trial: a week of made-up donations in the ledger " + week.Ledger + " of -noted, no logins, and on " +
-				"this machine only.",
+			Usage: "A trial: a week of made-up donations in the ledger " + week.Ledger + " of -noted, no logins, " +
+				"and on this machine only.",
 		},
 		&cli.StringFlag{
 			Name: "log-level", Destination: &s.logLevel, Value: "info", Validator: cmdline.OneOf(cmdline.LogLevels...),

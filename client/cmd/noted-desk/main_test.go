@@ -183,7 +183,8 @@ func TestReadmeFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := map[string]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `-([a-z-]+)` \\|([^|]*)\\|").FindAllStringSubmatch(string(readme), -1) {
+	rows := regexp.MustCompile("(?m)^\\| `-([a-z-]+)` \\|([^|]*)\\|")
+	for _, row := range rows.FindAllStringSubmatch(string(readme), -1) {
 		told[row[1]] = strings.Trim(strings.TrimSpace(row[2]), "`")
 	}
 	for _, flag := range (&settings{}).flags(no) {

@@ -1,6 +1,7 @@
 package reconcile_test
 
 import (
+	_ "embed"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -44,18 +45,10 @@ func list(notes ...*client.Note) func(time.Time) iter.Seq2[*client.Note, error] 
 	}
 }
 
-const english = `"Date","Time","TimeZone","Name","Type","Status","Currency","Gross","Fee","Net","From Email Address","Transaction ID","Balance Impact"
-"10/28/2026","10:15:00","PST","Ann Donor","Subscription Payment","Completed","EUR","25.00","-0.80","24.20","ann@example.org","T1","Credit"
-"10/29/2026","10:15:00","PST","Ben Donor","Donation Payment","Completed","EUR","1,250.50","-0.80","0","ben@example.org","T2","Credit"
-"10/30/2026","10:15:00","PST","Cat Donor","Donation Payment","Completed","USD","5.00","-0.80","0","cat@example.org","T3","Credit"
-"10/31/2026","10:15:00","PST","Dan Donor","Subscription Payment","Completed","EUR","7.00","-0.80","0","dan@example.org","T4","Credit"
-"11/01/2026","10:15:00","PST","Eve Donor","Subscription Payment","Completed","EUR","8.00","-0.80","0","eve@example.org","T5","Credit"
-"11/02/2026","10:15:00","PST","Ann Donor","Payment Refund","Completed","EUR","-25.00","0.80","0","ann@example.org","R1","Debit"
-"11/03/2026","10:15:00","PST","","General Withdrawal - Bank Account","Completed","EUR","-900.00","0","0","","W1","Debit"
-"11/03/2026","10:15:00","PST","","General Currency Conversion","Completed","EUR","4.20","0","0","","C1","Credit"
-"11/04/2026","10:15:00","PST","Fay Donor","Donation Payment","Pending","EUR","9.00","0","0","fay@example.org","T6","Memo"
-"11/05/2026","10:15:00","PST","Guy Donor","Donation Payment","Completed","EUR","11.00","0","0","guy@example.org","T7","Credit"
-`
+// english is a report as PayPal writes it, with made-up donors.
+//
+//go:embed testdata/english.csv
+var english string
 
 func notes() []*client.Note {
 	return []*client.Note{
@@ -169,7 +162,9 @@ func TestFormats(t *testing.T) {
 		wide = binary.LittleEndian.AppendUint16(wide, unit)
 	}
 	for name, report := range map[string]string{
-		"german": german(), "semicolons": strings.ReplaceAll(english, `","`, `";"`), "tabs": tabs, "utf-16": string(wide),
+		"german":     german(),
+		"semicolons": strings.ReplaceAll(english, `","`, `";"`),
+		"tabs":       tabs, "utf-16": string(wide),
 	} {
 		result, err := reconcile.Compare(strings.NewReader(report), list(notes()...), reconcile.Options{})
 		if err != nil {
