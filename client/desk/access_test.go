@@ -19,6 +19,7 @@ import (
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/desk"
 	"github.com/donation-dedupe/noted/client/desk/week"
+	"github.com/donation-dedupe/noted/server/servertest"
 )
 
 const password = "correct horse battery"
@@ -169,8 +170,8 @@ func TestLoginByKeyboardWithoutScript(t *testing.T) {
 
 // A session that somebody made up lets nobody in.
 func TestForgedSession(t *testing.T) {
-	h := newHouse(t, withUsers(usersFile(t)))
-	other := newHouse(t, withUsers(usersFile(t))) // signs with a key of its own
+	h := newLobby(t, servertest.Options{}).open(withUsers(usersFile(t)))
+	other := newLobby(t, servertest.Options{}).open(withUsers(usersFile(t))) // signs with a key of its own
 	v := other.visitor()
 	if status, _ := v.login("clerk1", password, "/waiting"); status != http.StatusOK {
 		t.Fatalf("status %d", status)
@@ -186,7 +187,7 @@ func TestForgedSession(t *testing.T) {
 
 // Tries are bounded, and a right password does not help who has tried too often.
 func TestLoginsAreBounded(t *testing.T) {
-	h := newHouse(t, withUsers(usersFile(t)))
+	h := newLobby(t, servertest.Options{}).open(withUsers(usersFile(t)))
 	v := h.visitor()
 	slow := false
 	for range 8 {
@@ -216,7 +217,7 @@ func TestProxy(t *testing.T) {
 			}, "X-Forwarded-User", desk.Looker
 		}
 	}
-	h := newHouse(t, behind("127.0.0.1/32"))
+	h := newLobby(t, servertest.Options{}).open(behind("127.0.0.1/32"))
 	anna := h.visitor()
 	anna.header.Set("X-Forwarded-User", "anna@example.org")
 	if status, page := anna.get(
@@ -242,7 +243,7 @@ func TestProxy(t *testing.T) {
 		t.Errorf("a person of the proxy's logs in with status %d", status)
 	}
 
-	far := newHouse(t, behind("10.1.2.3/32"))
+	far := newLobby(t, servertest.Options{}).open(behind("10.1.2.3/32"))
 	liar := far.visitor()
 	liar.header.Set("X-Forwarded-User", "anna@example.org")
 	if _, page := liar.get("/waiting"); !strings.Contains(page, "<h1>Log in</h1>") {
@@ -253,7 +254,7 @@ func TestProxy(t *testing.T) {
 // Every answer tells the browser to run nothing and to keep nothing. A desk without logins
 // answers under no name but this machine's.
 func TestHeaders(t *testing.T) {
-	h := newHouse(t)
+	h := newLobby(t, servertest.Options{}).open()
 	response, err := http.Get(h.desk.URL + "/")
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +288,7 @@ func TestHeaders(t *testing.T) {
 
 // A link after the login stays on this desk.
 func TestNextStaysHere(t *testing.T) {
-	h := newHouse(t, withUsers(usersFile(t)))
+	h := newLobby(t, servertest.Options{}).open(withUsers(usersFile(t)))
 	for _, next := range []string{"https://example.org/", "//example.org/", `/\example.org`} {
 		_, page := h.visitor().get("/login?next=" + url.QueryEscape(next))
 		if got := fill(page).Get("next"); got != "/" {

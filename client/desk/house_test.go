@@ -51,44 +51,54 @@ func (b *buffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.
 // newHouse builds a house; change may change the desk's settings.
 func newHouse(t testing.TB, change ...func(*desk.Config)) *house {
 	t.Helper()
-	h := &house{t: t, log: &buffer{}, cases: map[string]string{}}
-	h.server = servertest.Start(t, servertest.Options{Redis: "redis://" + processtest.Redis(t).Addr})
-	var err error
-	if h.noted, err = client.New(h.server.Addr(), client.Config{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.noted.Close() })
+	h := newLobby(t, servertest.Options{Redis: "redis://" + processtest.Redis(t).Addr})
 	config := inbox.Config{URL: "sqlite://" + filepath.Join(t.TempDir(), "inbox.db")}
 	cases, err := week.Fill(t.Context(), h.noted, config, time.Now(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings := desk.Config{
-		Noted:  h.noted,
-		Ledger: week.Ledger,
-		Open:   true,
-		Zone:   time.UTC,
-		Logger: slog.New(slog.NewJSONHandler(h.log, nil)),
-	}
+	var examples []desk.Example
 	for _, c := range cases {
 		h.cases[c.Name] = c.ID
-		settings.Examples = append(settings.Examples, desk.Example(c))
+		examples = append(examples, desk.Example(c))
 	}
 	config.Account, h.inbox = week.Ledger, config.URL
 	if h.box, err = inbox.Open(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.box.Close() })
-	settings.Inbox = h.box
+	withWeek := func(c *desk.Config) { c.Inbox, c.Examples = h.box, examples }
+	h.open(append([]func(*desk.Config){withWeek}, change...)...)
+	return h
+}
+
+// newLobby builds a house without donations and without an inbox. Its desk is not open yet.
+func newLobby(t testing.TB, options servertest.Options) *house {
+	t.Helper()
+	h := &house{t: t, log: &buffer{}, cases: map[string]string{}, server: servertest.Start(t, options)}
+	var err error
+	if h.noted, err = client.New(h.server.Addr(), client.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.noted.Close() })
+	return h
+}
+
+// open opens the desk of a house.
+func (h *house) open(change ...func(*desk.Config)) *house {
+	h.t.Helper()
+	settings := desk.Config{
+		Noted: h.noted, Ledger: week.Ledger, Open: true, Zone: time.UTC, Logger: slog.New(slog.NewJSONHandler(h.log, nil)),
+	}
 	for _, f := range change {
 		f(&settings)
 	}
 	page, err := desk.New(settings)
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	h.desk = httptest.NewServer(page)
-	t.Cleanup(h.desk.Close)
+	h.t.Cleanup(h.desk.Close)
 	return h
 }
 
