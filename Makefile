@@ -1,9 +1,9 @@
-# run, test, stores, soak, check, mutants, vulnerable, generate, bench, release: each a few
-# lines over plain commands. What they need and is missing, .ci/need installs.
+# run, test, stores, soak, check, mutants, vulnerable, generate, bench, bench-script,
+# release: each a few lines over plain commands. What they need and is missing, .ci/need installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable generate bench release
+.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable generate bench bench-script release
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
@@ -104,6 +104,12 @@ bench:
 	GOGC=400 go test -run '^$$' -bench 'Service|Tokens' -benchtime 120000x ./server
 	go test -run '^$$' -bench Gateway -benchtime 3000x ./client/gateway
 	go test -run '^$$' -bench 'Agree|Compare' -benchtime 3x ./client/desk ./client/desk/reconcile
+
+# bench-script counts the instructions that a call costs Redis, which do not swing, and
+# warns of a call that costs a tenth more than in the committed table.
+bench-script:
+	.ci/need redis-server valgrind
+	go test -run '^$$' -bench '^BenchmarkInstructions$$' -benchtime 1x ./server/internal/store
 
 # release makes programs, packages and images in dist/, installs and runs them, and
 # publishes nothing. Building its tools the first time takes minutes.
