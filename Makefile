@@ -1,5 +1,6 @@
 # run, test, stores, soak, check, mutants, vulnerable, generate, bench, bench-script,
-# release: each a few lines over plain commands. What they need and is missing, .ci/need installs.
+# release: each a few lines over plain commands. What they need and is missing, .ci/need
+# installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
@@ -106,10 +107,11 @@ bench:
 	go test -run '^$$' -bench 'Agree|Compare' -benchtime 3x ./client/desk ./client/desk/reconcile
 
 # bench-script counts the instructions that a call costs Redis, which do not swing, and
-# warns of a call that costs a tenth more than in the committed table.
+# warns of a call that costs a tenth more than in the committed table. After a change that
+# is meant to cost, or to save, make bench-script UPDATE=-update writes the table anew.
 bench-script:
 	.ci/need redis-server valgrind
-	go test -run '^$$' -bench '^BenchmarkInstructions$$' -benchtime 1x ./server/internal/store
+	go test -run '^$$' -bench '^BenchmarkInstructions$$' -benchtime 1x ./server/internal/store $(UPDATE)
 
 # release makes programs, packages and images in dist/, installs and runs them, and
 # publishes nothing. Building its tools the first time takes minutes.

@@ -22,6 +22,7 @@ import (
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
 // TestTwoReleases runs two releases of noted, each a process, on one Redis, as during an
@@ -73,15 +74,14 @@ func newUpgrade(t *testing.T, releases ...*release) *upgrade {
 // noteScript is the digest of a release's note script, by which Redis knows it.
 func (r *release) noteScript(t *testing.T) string {
 	t.Helper()
-	var source []string
-	for _, name := range []string{"notes.lua", "note.lua"} {
+	read := func(name string) string {
 		text, err := os.ReadFile(filepath.Join(r.scripts, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		source = append(source, string(text))
+		return string(text)
 	}
-	sum := sha1.Sum([]byte(strings.Join(source, "\n")))
+	sum := sha1.Sum([]byte(store.Assemble(read("notes.lua"), read("note.lua"))))
 	return hex.EncodeToString(sum[:])
 }
 

@@ -25,21 +25,21 @@
 -- Writes KEYS[1], and its expiry in a year, for the first three. The other replies change
 -- nothing.
 local key = KEYS[1]
-local deadline = tonumber(ARGV[1])
+local deadline = ARGV[1] + 0
 local epoch = ARGV[2]
-local beats = tonumber(ARGV[3])
+local beats = ARGV[3] + 0
 local letters = ARGV[4]
 local next = ARGV[5]
 local fresh = ARGV[6]
 local MOST_BEATS = 60
 local YEAR = 31536000000
 
-local now = clock()
-if now > deadline then
-  return { 'PAST_DEADLINE', now }
+local mark, now, late = look(key, deadline)
+if late then
+  return late
 end
 local words = {}
-for word in string.gmatch(redis.call('GET', key) or '', '%S+') do
+for word in string.gmatch(mark or '', '%S+') do
   words[#words + 1] = word
 end
 if #words > 0 and words[1] ~= VERSION then

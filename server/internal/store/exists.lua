@@ -25,22 +25,22 @@
 --
 -- Writes nothing.
 local key = KEYS[1]
-local deadline = tonumber(ARGV[1])
+local deadline = ARGV[1] + 0
+local event = ARGV[2]
 local ask = {
-  event = ARGV[2],
   message = ARGV[3],
   transaction = ARGV[4],
   amount = ARGV[5],
-  occurred = ARGV[6] ~= '-' and tonumber(ARGV[6]),
-  received = ARGV[7] ~= '-' and tonumber(ARGV[7]),
-  match = tonumber(ARGV[8]),
-  arrival = tonumber(ARGV[9]),
-  retention = tonumber(ARGV[10]),
-  ahead = tonumber(ARGV[11]),
+  occurred = ARGV[6] ~= '-' and ARGV[6] + 0,
+  received = ARGV[7] ~= '-' and ARGV[7] + 0,
+  match = ARGV[8] + 0,
+  arrival = ARGV[9] + 0,
   agreeing = ARGV[12],
 }
+local retention = ARGV[10] + 0
+local ahead = ARGV[11] + 0
 
-local notes, now, unread = open(key, deadline)
+local notes, now, unread = open(key, deadline, event)
 if unread then
   return unread
 end
@@ -49,6 +49,6 @@ if ask.received and ask.received >= now then
 end
 local note, evidence = find(notes, ask, now)
 if not note then
-  return out_of_range(ask, now) or { 'NONE', now }
+  return out_of_range(now, ask.occurred, ask.received, retention, ahead) or { 'NONE', now }
 end
 return { 'FOUND', evidence, line(note), now }

@@ -23,11 +23,11 @@
 -- replicas, each of them but PAST_DEADLINE and VERSION rewrites the series unchanged, so
 -- that WAIT covers it.
 local key = KEYS[1]
-local deadline = tonumber(ARGV[1])
-local noted = tonumber(ARGV[2])
+local deadline = ARGV[1] + 0
+local noted = ARGV[2] + 0
 local token = ARGV[3]
-local attempt = tonumber(ARGV[4])
-local hold = tonumber(ARGV[5])
+local attempt = ARGV[4] + 0
+local hold = ARGV[5] + 0
 local replicas = ARGV[6] == '1'
 
 local notes, now, unread = open(key, deadline)
@@ -42,7 +42,7 @@ elseif note and not note.held then
 end
 if refusal then
   if replicas then
-    confirm(key, notes)
+    confirm(key, forget_at(notes))
   end
   return refusal
 end

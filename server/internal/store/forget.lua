@@ -17,8 +17,8 @@
 -- nothing. With replicas, NOT_FOUND rewrites the series unchanged, so that WAIT covers
 -- it.
 local key = KEYS[1]
-local deadline = tonumber(ARGV[1])
-local noted = tonumber(ARGV[2])
+local deadline = ARGV[1] + 0
+local noted = ARGV[2] + 0
 local replicas = ARGV[3] == '1'
 
 local notes, now, unread = open(key, deadline)
@@ -29,12 +29,16 @@ for i, note in ipairs(notes) do
   if note.noted == noted then
     table.remove(notes, i)
     notes.floor = math.max(notes.floor, note.noted)
+    local lines = { VERSION .. '~' .. base36(notes.floor) }
+    for _, other in ipairs(notes) do
+      lines[#lines + 1] = line(other)
+    end
     redis.call('PERSIST', key)
-    save(key, notes, redis.call)
+    redis.call('SET', key, table.concat(lines, '\n'), 'PXAT', decimal(forget_at(notes)))
     return { 'DONE', line(note), now }
   end
 end
 if replicas then
-  confirm(key, notes)
+  confirm(key, forget_at(notes))
 end
 return { 'NOT_FOUND', now }

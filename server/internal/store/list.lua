@@ -11,7 +11,7 @@
 --
 -- Writes nothing.
 local key = KEYS[1]
-local deadline = tonumber(ARGV[1])
+local deadline = ARGV[1] + 0
 local transaction = ARGV[2]
 
 local notes, now, unread = open(key, deadline)

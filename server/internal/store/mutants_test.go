@@ -68,6 +68,7 @@ const (
 	byContradiction = `^TestSeriesThatContradictsTheLedger$/^embedded$`
 	byPair          = `^TestAgreementIsOfAPair$/^embedded$`
 	byOwnInFull     = `^TestOwnSightingInAFullNote$/^embedded$`
+	byOtherEvents   = `^TestNotesOfOtherEvents$`
 	byWentBack      = `^TestWentBack$`
 )
 
@@ -76,12 +77,13 @@ const (
 var mutants = []mutant{
 	// Reading and writing a note.
 	{
-		"times before the note are read as after it", "notes.lua",
-		"return -tonumber(string.sub(s, 2), 36)", "return tonumber(string.sub(s, 2), 36)", bySameness,
+		"a hold before its note is read as after it", "notes.lua",
+		"return -tonumber(string.sub(s, 2), 36)", "return tonumber(string.sub(s, 2), 36)", bySetBack,
 	},
 	{
 		"the clock has whole seconds", "notes.lua",
-		"return t[1] * 1000 + (t[2] - t[2] % 1000) / 1000", "return t[1] * 1000", byDeadline,
+		"t[1] * 1000 + math.floor(t[2] / 1000)",
+		"t[1] * 1000", byDeadline,
 	},
 	{
 		"a message without an id bears one", "notes.lua",
@@ -89,21 +91,23 @@ var mutants = []mutant{
 	},
 	{
 		"retention counts from the donation alone", "notes.lua",
-		"math.max(note.occurred or note.noted, note.noted) + note.retention",
-		"(note.occurred or note.noted) + note.retention", byLife,
+		"(occurred and occurred > noted and occurred or noted) + retention",
+		"(occurred or noted) + retention", byLife,
 	},
 	{
 		"retention counts from the note alone", "notes.lua",
-		"math.max(note.occurred or note.noted, note.noted) + note.retention", "note.noted + note.retention", byEnds,
+		"(occurred and occurred > noted and occurred or noted) + retention",
+		"noted + retention", byEnds,
 	},
 	{
 		"a held note is forgotten", "notes.lua",
-		"if note.held and note.held > note.forget then", "if false then", byLongHold,
+		"if held and held > at then",
+		"if false then", byLongHold,
 	},
 	{
 		"milliseconds of a time are read as seconds", "notes.lua",
-		"note.occurred = second + whole(string.sub(after, 1, -2))",
-		"note.occurred = second + whole(string.sub(after, 1, -2)) * 1000", byMilliseconds,
+		"if point == '' then",
+		"if true then", byMilliseconds,
 	},
 	{"a release is not read", "notes.lua", "      note.released = true\n", "      note.released = false\n", byLife},
 	{
@@ -116,16 +120,23 @@ var mutants = []mutant{
 	},
 	{
 		"the first sighting's transaction id is not read again", "notes.lua",
-		"w[j + 1] == '=' and w[2] or w[j + 1]", "w[j + 1]", byCrowd,
+		"id == '=' and transaction or id",
+		"id", byCrowd,
 	},
-	{"a release is not written", "notes.lua", "    extras = extras .. 'R'\n", "", byLife},
+	{
+		"a release is not written", "notes.lua",
+		"local attempts = note.released and 'R' or ''",
+		"local attempts = ''", byLife,
+	},
 	{
 		"the second attempt is not written", "notes.lua",
-		"if note.attempt > 1 then", "if note.attempt > 2 then", byLife,
+		"  if note.attempt then\n",
+		"  if note.attempt and note.attempt > 2 then\n", byLife,
 	},
 	{
 		"the retention is not written", "notes.lua",
-		"if note.retention ~= DEFAULT_RETENTION then", "if false then", byLongHold,
+		"if retention ~= DEFAULT_RETENTION then",
+		"if false then", byLongHold,
 	},
 	{
 		"seen since 1970", "notes.lua",
@@ -139,9 +150,14 @@ var mutants = []mutant{
 	},
 	{
 		"a full note takes no channel's first", "notes.lua",
-		"return not (has_id and has_transaction)", "return false", byFull,
+		"if has_id and has_transaction and not must then",
+		"if not must then", byFull,
 	},
-	{"a full note takes each message", "notes.lua", "return not (has_id and has_transaction)", "return true", byFull},
+	{
+		"a full note takes each message", "notes.lua",
+		"if has_id and has_transaction and not must then",
+		"if false then", byFull,
+	},
 	{"the earliest sighting goes", "notes.lua", "for i = #t, 2, -1 do", "for i = 2, #t do", byFull},
 	{
 		"an id is given up for none", "notes.lua",
@@ -159,18 +175,24 @@ var mutants = []mutant{
 	},
 	{
 		"another program's line is read", "notes.lua",
-		"    if not note then\n      return nil, ''\n    end\n    if now < note.forget then",
-		"    if note and now < note.forget then", byForeign,
+		"      return nil, ''\n    end\n    local asked",
+		"      return notes\n    end\n    local asked", byForeign,
 	},
 	{"a value without notes is read as none", "notes.lua", "elseif size == 1 then", "elseif false then", byForeign},
 	{
 		"a note outlives its end", "notes.lua",
-		"if now < note.forget then", "if now <= note.forget then", byEnds,
+		"if now < forget then",
+		"if now <= forget then", byEnds,
 	},
-	{"notes are never forgotten", "notes.lua", "if now < note.forget then", "if true then", byEnds},
 	{
-		"keys never expire", "notes.lua",
-		"table.concat(lines, '\\n'), 'PXAT', decimal(forget_at(notes)))", "table.concat(lines, '\\n'))", byEnds,
+		"notes are never forgotten", "notes.lua",
+		"if now < forget then",
+		"if true then", byEnds,
+	},
+	{
+		"keys never expire", "note.lua",
+		"text, 'PXAT', decimal(forget))",
+		"text)", byEnds,
 	},
 	{
 		"a deadline does not count", "notes.lua",
@@ -182,11 +204,36 @@ var mutants = []mutant{
 	},
 	{
 		"the key ends with the note made last", "notes.lua",
-		"    at = math.max(at, note.forget)\n", "    at = note.forget\n", byKeyEnd,
+		"    if notes[i].forget > at then\n", "    if true then\n", byKeyEnd,
 	},
 	{
 		"the key ends with the first note", "notes.lua",
-		"    at = math.max(at, note.forget)\n", "    at = at > 0 and at or note.forget\n", byKeyEnd,
+		"    if notes[i].forget > at then\n", "    if at == 0 then\n", byKeyEnd,
+	},
+
+	{
+		"a key outlives its changed note", "notes.lua",
+		"note.text .. behind, 'PXAT', decimal(forget_at(notes)))", "note.text .. behind)", byOtherEvents,
+	},
+	{
+		"the key ends with the new note", "note.lua",
+		"math.max(at, forgotten(", "math.max(0, forgotten(", byKeyEnd,
+	},
+	{
+		"the key ends with the notes of one event", "notes.lua",
+		"      elseif forget > at then\n        at = forget\n", "", byOtherEvents,
+	},
+	{
+		"what is forgotten stays in the text", "notes.lua",
+		"      begin = to + 2\n", "", byOtherEvents,
+	},
+	{
+		"what stands behind a forgotten note is written over", "notes.lua",
+		"        note.cut = cut\n", "", byOtherEvents,
+	},
+	{
+		"a time before its note is read as after it", "notes.lua",
+		"occurred = sign == '-' and second - far or second + far", "occurred = second + far", byEdges,
 	},
 
 	// A note's life.
@@ -223,7 +270,7 @@ var mutants = []mutant{
 	{"zero has a sign", "notes.lua", "    return '0'\n", "    return sign .. '0'\n", bySameness},
 	{
 		"currencies do not count", "notes.lua",
-		"string.sub(a, -3) == string.sub(b, -3) and", "true and", bySameness,
+		"return string.sub(a, -3) == string.sub(b, -3)\n    and", "return true\n    and", bySameness,
 	},
 	{
 		"no amount is another amount", "notes.lua",
@@ -233,12 +280,13 @@ var mutants = []mutant{
 	// Which note a message tells of.
 	{
 		"events are not apart", "notes.lua",
-		"if note.event == event and same_money(note.amount, ask.amount) then", "if same_money(note.amount, ask.amount) then",
-		bySameness,
+		"= not event or letter == event, tonumber",
+		"= true, tonumber", bySameness,
 	},
 	{
 		"a request is not known again", "notes.lua",
-		"if note.event == event and note.token == ask.token then", "if note.token == '' then", byReused,
+		"return token_of(note) == ask.token and note",
+		"return nil", byReused,
 	},
 	{
 		"no message id is one", "notes.lua",
@@ -265,48 +313,61 @@ var mutants = []mutant{
 	},
 	{
 		"times before are always near", "notes.lua",
-		"math.abs(note.occurred - ask.occurred)", "note.occurred - ask.occurred", byEdges,
+		"    if distance < 0 then\n      distance = -distance\n    end\n",
+		"", byEdges,
 	},
 	{
 		"a window ends before its end", "notes.lua",
-		"if distance and distance <= window then", "if distance and distance < window then", byEdges,
+		"if distance <= window and same_money(",
+		"if distance < window and same_money(", byEdges,
 	},
-	{"windows do not count", "notes.lua", "if distance and distance <= window then", "if distance then", byEdges},
+	{
+		"windows do not count", "notes.lua",
+		"if distance <= window and same_money(",
+		"if same_money(", byEdges,
+	},
 	{
 		"the first in time is taken", "notes.lua",
 		"elseif not nearest_by or distance < nearest_by then", "elseif not nearest_by then", bySameness,
 	},
 	{
 		"the arrival counts where the times are known", "notes.lua",
-		"if note.occurred and ask.occurred then", "if false then", byEdges,
+		"if note.occurred and occurred then",
+		"if false then", byEdges,
 	},
 
 	// What is refused.
 	{
 		"what is forgotten already is noted", "notes.lua",
-		"ask.occurred <= now - ask.retention then", "ask.occurred < now - ask.retention then", byEdges,
+		"occurred <= now - retention then",
+		"occurred < now - retention then", byEdges,
 	},
 	{
 		"the end of what is allowed ahead is refused", "notes.lua",
-		"ask.occurred > now + ask.ahead then", "ask.occurred >= now + ask.ahead then", byEdges,
+		"occurred > now + ahead then",
+		"occurred >= now + ahead then", byEdges,
 	},
 	{
 		"a series takes one note more", "note.lua",
-		"#notes >= limit then", "#notes > limit then", byRefusals,
+		"count >= limit then",
+		"count > limit then", byRefusals,
 	},
 	{
 		"a look does not refuse", "exists.lua",
-		"return out_of_range(ask, now) or { 'NONE', now }", "return { 'NONE', now }", byRefusals,
+		"return out_of_range(now, ask.occurred, ask.received, retention, ahead) or { 'NONE', now }",
+		"return { 'NONE', now }", byRefusals,
 	},
 
 	// Holders.
 	{
 		"another request's receipt is taken", "notes.lua",
-		"if note.attempt == attempt and note.token == token then", "if note.attempt == attempt then", byLostTakeover,
+		"if (note.attempt or 1) == attempt and token_of(note) == token then",
+		"if (note.attempt or 1) == attempt then", byLostTakeover,
 	},
 	{
 		"an earlier attempt's receipt is taken", "notes.lua",
-		"if note.attempt == attempt and note.token == token then", "if note.token == token then", byOwnTakeover,
+		"if (note.attempt or 1) == attempt and token_of(note) == token then",
+		"if token_of(note) == token then", byOwnTakeover,
 	},
 	{
 		"settled by another is told as lost", "notes.lua",
@@ -322,7 +383,8 @@ var mutants = []mutant{
 	},
 	{
 		"a settlement ends the note at its retention", "settle.lua",
-		"if note.held > from + note.retention then", "if false then", byLongHold,
+		"if note.held > from + retention then",
+		"if false then", byLongHold,
 	},
 	{
 		"a released hold settles", "settle.lua",
@@ -350,7 +412,11 @@ var mutants = []mutant{
 	// A note's own transaction id, and what other ids teach.
 	{"the first sighting's id stays the own one", "note.lua", "  note.own = seen\n", "  note.own = 1\n", byOwnID},
 	{"a takeover leaves no own id", "note.lua", "  note.own = seen\n", "  note.own = false\n", byOwnID},
-	{"the own id is not written", "notes.lua", "      extras = extras .. extra('O', note.own)\n", "", byOwnID},
+	{
+		"the own id is not written", "notes.lua",
+		"      attempts = attempts .. 'O' .. base36(note.own)\n",
+		"", byOwnID,
+	},
 	{"the own sighting is spared", "notes.lua", "        i ~= note.own\n        and late", "        late", byOwnInFull},
 	{
 		"the own sighting is not followed when one before it goes", "notes.lua",
@@ -358,7 +424,8 @@ var mutants = []mutant{
 	},
 	{
 		"any sighting's id is as good as the own one", "notes.lua",
-		"if note.own and t[note.own].transaction == transaction then", "if false then", byOrders,
+		"if own and own.transaction == transaction then",
+		"if false then", byOrders,
 	},
 	{
 		"another id on the channel does not speak against an id elsewhere", "notes.lua",
@@ -369,16 +436,19 @@ var mutants = []mutant{
 		"what came by pairing is not asked", "notes.lua",
 		"return own or elsewhere, 'SAME_TRANSACTION'", "return own, own and 'SAME_TRANSACTION'", byOwnID,
 	},
-	{"a series teaches nothing", "notes.lua", "      if agreed then\n        return true\n      end\n", "", bySeries},
+	{
+		"a series teaches nothing", "notes.lua",
+		"    if agreed then\n      return true\n    end\n",
+		"", bySeries,
+	},
 	{
 		"a series teaches all events", "notes.lua",
-		"  for _, note in ipairs(notes) do\n    if note.event == ask.event then\n      local agreed",
-		"  for _, note in ipairs(notes) do\n    if true then\n      local agreed", bySeries,
+		"= not event or letter == event, tonumber", "= true, tonumber", bySeries,
 	},
 	{
 		"a pair of channels teaches all channels", "notes.lua",
-		"      elseif on == d then\n        on_d[s.transaction] = true",
-		"      else\n        on_d[s.transaction] = true", byPair,
+		"        elseif on == d then\n          on_d[s.transaction] = true",
+		"        else\n          on_d[s.transaction] = true", byPair,
 	},
 	{
 		"the ledger teaches nothing", "notes.lua",
@@ -392,7 +462,8 @@ var mutants = []mutant{
 	},
 	{
 		"a contradiction in the series does not count", "notes.lua",
-		"      contradicted = contradicted or differed\n", "", byContradiction,
+		"    contradicted = contradicted or differed\n",
+		"", byContradiction,
 	},
 	{
 		"a note that stands against another does not count", "notes.lua",
@@ -401,36 +472,40 @@ var mutants = []mutant{
 	},
 	{
 		"what stands against a note is not written", "notes.lua",
-		"    extras = extras .. extra('X', note.noted - note.against)\n", "", byLedger,
+		"    extras = extras .. 'X' .. base36(noted - against)\n",
+		"", byLedger,
 	},
 	{
 		"what spoke against pairing is not told", "note.lua",
-		"ipairs(against and sightings(against) or {})", "ipairs({})", bySeries,
+		"ipairs(sightings(against))",
+		"ipairs({})", bySeries,
 	},
 	{
 		"one half of a pair is taken for the other", "notes.lua",
-		"elseif transaction ~= '-' and other_half(notes, note, ask, told_otherwise) then",
+		"elseif transaction ~= '-' and other_half(notes, note, told_otherwise) then",
 		"elseif false then", byModel,
 	},
 
 	// Requests, arrivals and names.
 	{
 		"a request id is used again", "note.lua",
-		"evidence == 'SAME_REQUEST' and reused(note, ask) and { 'REQUEST_REUSED', now }", "nil", byReused,
+		"if evidence == 'SAME_REQUEST' and reused(note, ask) then",
+		"if false then", byReused,
 	},
 	{
 		"a retry that has lost its amount is refused", "notes.lua",
-		"return note.attempt == 1 and not same_money(note.amount, ask.amount)",
-		"return note.amount ~= ask.amount", byReused,
+		"return not note.attempt and not same_money(amount_of(note), ask.amount)",
+		"return amount_of(note) ~= ask.amount", byReused,
 	},
 	{
 		"another amount after a takeover is refused", "notes.lua",
-		"return note.attempt == 1 and not same_money(note.amount, ask.amount)",
-		"return not same_money(note.amount, ask.amount)", byReused,
+		"return not note.attempt and not same_money(amount_of(note), ask.amount)",
+		"return not same_money(amount_of(note), ask.amount)", byReused,
 	},
 	{
 		"another amount is a retry", "notes.lua",
-		"return note.attempt == 1 and not same_money(note.amount, ask.amount)", "return false", byReused,
+		"return not note.attempt and not same_money(amount_of(note), ask.amount)",
+		"return false", byReused,
 	},
 	{
 		"another transaction is a retry", "notes.lua",
@@ -446,26 +521,35 @@ var mutants = []mutant{
 		"local arrived = ask.received or now", "local arrived = now", byReceived,
 	},
 	{
-		"a note arrived when it was made", "notes.lua",
-		"arrived = ask.received or noted", "arrived = noted", byReceived,
+		"a note arrived when it was made", "note.lua",
+		"  received or noted,\n",
+		"  noted,\n", byReceived,
 	},
 	{
 		"the arrival is not written", "notes.lua",
-		"    extras = extras .. extra('V', note.noted - note.arrived)\n", "", byReceived,
+		"    extras = extras .. 'V' .. base36(noted - arrived)\n",
+		"", byReceived,
 	},
 	{
 		"what arrives in the future arrives then", "note.lua",
-		"if ask.received and ask.received >= now then", "if false then", byFuture,
+		"if received and received >= now then",
+		"if false then", byFuture,
 	},
 	{
 		"what was received too early is noted", "notes.lua",
-		"ask.received <= now - ask.retention then", "false then", byReceived,
+		"received <= now - retention then",
+		"false then", byReceived,
 	},
 	{
 		"a name is used again in its millisecond", "note.lua",
-		"  while taken[noted] do\n    noted = noted + 1\n  end\n", "", byNames,
+		"    while is_name(notes, noted) do\n      noted = noted + 1\n    end\n",
+		"", byNames,
 	},
-	{"a forgotten name is used again", "note.lua", "math.max(now, notes.floor + 1), {}", "now, {}", byNames},
+	{
+		"a forgotten name is used again", "note.lua",
+		"noted = math.max(now, notes.floor + 1)\n",
+		"noted = now\n", byNames,
+	},
 	{"forgetting keeps no floor", "forget.lua", "    notes.floor = math.max(notes.floor, note.noted)\n", "", byNames},
 	{
 		"the floor falls", "forget.lua",
@@ -482,12 +566,13 @@ var mutants = []mutant{
 	},
 	{
 		"a hold before its note is not written as one", "notes.lua",
-		"extras = extras .. extra('H', note.held - note.noted)",
-		"extras = extras .. extra('H', math.max(note.held - note.noted, 0))", bySetBack,
+		"    extras = extras .. 'H' .. base36(held - noted)\n",
+		"    extras = extras .. 'H' .. base36(math.max(held - noted, 0))\n", bySetBack,
 	},
 	{
 		"a later release's letters are lost", "notes.lua",
-		"      note.other = note.other .. letter .. digits\n", "", byLetters,
+		"      note.other = (note.other or '') .. letter .. digits\n",
+		"", byLetters,
 	},
 
 	// The answer to a note.
@@ -497,30 +582,46 @@ var mutants = []mutant{
 	},
 	{
 		"the same request does not hold again", "note.lua",
-		"    hold_note(note, hold, now)\n    must_save = true\n  end\nelseif", "  end\nelseif", byLife,
+		"        hold_note(note, hold, now)\n        must_save = true\n      end\n    elseif",
+		"      end\n    elseif", byLife,
 	},
 	{
 		"a takeover is no new attempt", "note.lua",
-		"note.attempt = note.attempt + 1", "note.attempt = note.attempt", byLife,
+		"note.attempt = (note.attempt or 1) + 1",
+		"note.attempt = note.attempt or 1", byLife,
 	},
-	{"a takeover keeps the token", "note.lua", "  note.token = ask.token\n", "", byLife},
+	{
+		"a takeover keeps the token", "note.lua",
+		"      note.token = token\n",
+		"", byLife,
+	},
 	{
 		"a takeover stays released", "notes.lua",
 		"  note.length = hold\n  note.released = false\n", "  note.length = hold\n", byLife,
 	},
 	{
 		"a message without an id is seen once", "note.lua",
-		"(named(s.message) or s.transaction == ask.transaction)", "true", byNoID,
+		"(named(s.message) or s.transaction == transaction)",
+		"true", byNoID,
 	},
-	{"a sighting is recorded with each message", "note.lua", "if not seen and see(", "if see(", byNoID},
+	{
+		"a sighting is recorded with each message", "note.lua",
+		"    if not seen then\n",
+		"    if true then\n", byNoID,
+	},
 	{
 		"a pairing that was not recorded is an answer", "note.lua",
 		"if verdict == 'DUPLICATE' and evidence == 'PAIRED' then", "if false then", byNoMemory,
 	},
-	{"a sighting that was not recorded is told", "note.lua", "    note.text = before\n", "", byNoMemory},
+	{
+		"a sighting that was not recorded is told", "note.lua",
+		"        note.text = nil\n",
+		"", byNoMemory,
+	},
 	{
 		"a full store does not tell what it knows", "note.lua",
-		"save(key, notes, redis.pcall)", "save(key, notes, redis.call)", byNoMemory,
+		"save(key, notes, note, redis.pcall)",
+		"save(key, notes, note, redis.call)", byNoMemory,
 	},
 
 	// Replicas.
@@ -537,12 +638,17 @@ var mutants = []mutant{
 		"    redis.call('SET', key, VERSION, 'PX', 1)\n    redis.call('DEL', key)\n",
 		"    redis.call('SET', key, VERSION)\n", byWritten,
 	},
-	{"a settlement before is not written", "settle.lua", "  confirm(key, notes)\n", "", byWritten},
+	{
+		"a settlement before is not written", "settle.lua",
+		"  confirm(key, forget_at(notes))\n",
+		"", byWritten,
+	},
 
 	// The epoch's beats.
 	{
 		"a beat after its deadline counts", "beat.lua",
-		"if now > deadline then", "if false then", byDeadline,
+		"if late then",
+		"if false then", byDeadline,
 	},
 	{
 		"another mark is the same", "beat.lua",
@@ -575,14 +681,14 @@ func init() {
 
 // of is the source of a script with the fault in it, where the script holds its file.
 func (m mutant) of(s *wire.Script) string {
-	body := strings.TrimPrefix(s.Source, library)
+	text, body := library, bodies[s.Name]
 	switch m.file {
 	case "notes.lua":
-		return strings.Replace(library, m.old, m.new, 1) + body
+		text = strings.Replace(text, m.old, m.new, 1)
 	case s.Name + ".lua":
-		return library + strings.Replace(body, m.old, m.new, 1)
+		body = strings.Replace(body, m.old, m.new, 1)
 	}
-	return s.Source
+	return Assemble(text, body)
 }
 
 // TestMutants runs each mutant's tests in a process in which the scripts have its fault.

@@ -48,134 +48,171 @@
 -- With replicas, every reply but PAST_DEADLINE and VERSION writes: if it has nothing new to
 -- write, it rewrites the series unchanged, so that WAIT covers it.
 local key = KEYS[1]
-local deadline = tonumber(ARGV[1])
-local ask = {
-  event = ARGV[2],
-  token = ARGV[3],
-  message = ARGV[4],
-  transaction = ARGV[5],
-  amount = ARGV[6],
-  occurred = ARGV[7] ~= '-' and tonumber(ARGV[7]),
-  received = ARGV[8] ~= '-' and tonumber(ARGV[8]),
-  match = tonumber(ARGV[10]),
-  arrival = tonumber(ARGV[11]),
-  retention = tonumber(ARGV[12]),
-  ahead = tonumber(ARGV[13]),
-  agreeing = ARGV[14],
-}
-local hold = tonumber(ARGV[9])
-local limit = tonumber(ARGV[15])
+local deadline = ARGV[1] + 0
+local event = ARGV[2]
+local token = ARGV[3]
+local message = ARGV[4]
+local transaction = ARGV[5]
+local amount = ARGV[6]
+local occurred = ARGV[7] ~= '-' and ARGV[7] + 0
+local received = ARGV[8] ~= '-' and ARGV[8] + 0
+local hold = ARGV[9] + 0
+local match = ARGV[10]
+local arrival = ARGV[11]
+local retention = ARGV[12] + 0
+local ahead = ARGV[13] + 0
+local agreeing = ARGV[14]
+local limit = ARGV[15] + 0
 local replicas = ARGV[16] == '1'
 
-local notes, now, unread = open(key, deadline)
-if unread then
-  return unread
+local value, now, late = look(key, deadline)
+if late then
+  return late
 end
-if ask.received and ask.received >= now then
-  ask.received = false
+if received and received >= now then
+  received = false
 end
-local note, evidence, against = find(notes, ask, now)
 
-local refusal
-if note then
-  refusal = evidence == 'SAME_REQUEST' and reused(note, ask) and { 'REQUEST_REUSED', now }
-else
-  refusal = out_of_range(ask, now)
-  if not refusal and #notes >= limit then
-    refusal = { 'SERIES_FULL', now }
+-- A note's name within its series is when it was noted, so no two may ever share it.
+local head, lines, count, at, noted, against = VERSION, '', 0, 0, now
+if value then
+  local notes, version = load(value, now, event)
+  if not notes then
+    return { 'VERSION', version }
   end
+  local ask = {
+    token = token,
+    message = message,
+    transaction = transaction,
+    amount = amount,
+    occurred = occurred,
+    received = received,
+    match = match + 0,
+    arrival = arrival + 0,
+    agreeing = agreeing,
+  }
+  local note, evidence
+  note, evidence, against = find(notes, ask, now)
+  if note then
+    if evidence == 'SAME_REQUEST' and reused(note, ask) then
+      if replicas then
+        confirm(key, forget_at(notes))
+      end
+      return { 'REQUEST_REUSED', now }
+    end
+
+    local verdict, changed, recorded = 'DUPLICATE', false, 0
+    local is = state(note, now)
+    if is == 'HELD' and note.held - now > note.length then
+      note.held = now + note.length -- the clock was set back since
+      changed = true
+    end
+    local must_save = false
+    if evidence == 'SAME_REQUEST' and not note.released then
+      verdict = 'FIRST'
+      if is == 'OPEN' then
+        -- The hold has run out and no other request has taken over: hold again, with the
+        -- same receipt.
+        hold_note(note, hold, now)
+        must_save = true
+      end
+    elseif is == 'HELD' then
+      verdict = 'HELD'
+    elseif is == 'OPEN' then
+      verdict, evidence = 'FIRST', 'TAKEN_OVER'
+      note.attempt = (note.attempt or 1) + 1
+      note.token = token
+      note.own = false
+      hold_note(note, hold, now)
+      must_save = true
+    end
+
+    local seen
+    for i, s in ipairs(sightings(note)) do
+      if s.message == message and (named(s.message) or s.transaction == transaction) then
+        seen = i
+      end
+    end
+    if not seen then
+      if see(note, ask, now, evidence == 'TAKEN_OVER') then
+        seen = #note.sightings
+        recorded = 1
+      end
+    end
+    if evidence == 'TAKEN_OVER' then
+      note.own = seen
+    end
+
+    if must_save then
+      write_note(note)
+      save(key, notes, note, redis.call)
+      replicas = false
+    elseif changed or recorded == 1 then
+      write_note(note)
+      local refused = save(key, notes, note, redis.pcall)
+      if type(refused) == 'table' and refused.err then
+        if verdict == 'DUPLICATE' and evidence == 'PAIRED' then
+          return refused
+        end
+        note.text = nil
+        recorded = 0
+      else
+        replicas = false
+      end
+    end
+    if replicas then
+      confirm(key, forget_at(notes))
+    end
+    return { verdict, evidence, line(note), now, recorded }
+  end
+  head, lines, count, at = notes.head, notes.lines, notes.count, forget_at(notes)
+  noted = math.max(now, notes.floor + 1)
+  if noted <= notes.last then
+    while is_name(notes, noted) do
+      noted = noted + 1
+    end
+  end
+end
+
+local refusal = out_of_range(now, occurred, received, retention, ahead)
+if not refusal and count >= limit then
+  refusal = { 'SERIES_FULL', now }
 end
 if refusal then
   if replicas then
-    confirm(key, notes)
+    confirm(key, at)
   end
   return refusal
 end
 
-if not note then
-  -- When it was noted is the note's name within its series, so no two may ever share it.
-  local noted, taken = math.max(now, notes.floor + 1), {}
-  for _, other in ipairs(notes) do
-    taken[other.noted] = true
-  end
-  while taken[noted] do
-    noted = noted + 1
-  end
-  note = new_note(ask, noted)
-  note.against = against and against.noted
-  hold_note(note, hold, now)
-  notes[#notes + 1] = note
-  write_note(note)
-  save(key, notes, redis.call)
-  local reply = { 'FIRST', 'NEW', note.text, now, 1 }
-  for _, s in ipairs(against and sightings(against) or {}) do
+local when = '?'
+if occurred then
+  when = occurred - (noted - noted % 1000)
+  when = when % 1000 == 0 and base36(when / 1000) or base36(when) .. '.'
+end
+local held = hold > 0 and now + hold
+local text = write_line(
+  event .. token .. base36(noted) .. ' ' .. when .. ' ' .. amount,
+  '',
+  noted,
+  held,
+  hold,
+  '',
+  received or noted,
+  against and against.noted,
+  retention,
+  message .. ' ' .. transaction
+)
+local forget = math.max(at, forgotten(noted, occurred, retention, held))
+local between = count > 0 and '\n' or ''
+redis.call('SET', key, head .. lines .. between .. text, 'PXAT', decimal(forget))
+local reply = { 'FIRST', 'NEW', text, now, 1 }
+if against then
+  for _, s in ipairs(sightings(against)) do
     if s.transaction ~= '-' then
       reply[#reply + 1] = channel(s.message)
       reply[#reply + 1] = s.transaction
     end
   end
-  return reply
 end
-
-local verdict, changed, recorded = 'DUPLICATE', false, 0
-local is = state(note, now)
-if is == 'HELD' and note.held - now > note.length then
-  note.held = now + note.length -- the clock was set back since
-  changed = true
-end
-local before = line(note)
-local must_save = false
-if evidence == 'SAME_REQUEST' and not note.released then
-  verdict = 'FIRST'
-  if is == 'OPEN' then
-    -- The hold has run out and no other request has taken over: hold again, with the same
-    -- receipt.
-    hold_note(note, hold, now)
-    must_save = true
-  end
-elseif is == 'HELD' then
-  verdict = 'HELD'
-elseif is == 'OPEN' then
-  verdict, evidence = 'FIRST', 'TAKEN_OVER'
-  note.attempt = note.attempt + 1
-  note.token = ask.token
-  note.own = false
-  hold_note(note, hold, now)
-  must_save = true
-end
-
-local seen
-for i, s in ipairs(sightings(note)) do
-  if s.message == ask.message and (named(s.message) or s.transaction == ask.transaction) then
-    seen = i
-  end
-end
-if not seen and see(note, ask, now, evidence == 'TAKEN_OVER') then
-  seen = #note.sightings
-  recorded = 1
-end
-if evidence == 'TAKEN_OVER' then
-  note.own = seen
-end
-
-if must_save then
-  write_note(note)
-  save(key, notes, redis.call)
-  replicas = false
-elseif changed or recorded == 1 then
-  write_note(note)
-  local refused = save(key, notes, redis.pcall)
-  if type(refused) == 'table' and refused.err then
-    if verdict == 'DUPLICATE' and evidence == 'PAIRED' then
-      return refused
-    end
-    note.text = before
-    recorded = 0
-  else
-    replicas = false
-  end
-end
-if replicas then
-  confirm(key, notes)
-end
-return { verdict, evidence, line(note), now, recorded }
+return reply

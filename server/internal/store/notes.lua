@@ -1,6 +1,9 @@
 -- notes.lua: the library of all scripts. Its functions read and write the notes of a
--- series and find the note of a message. It is put before every script and does nothing
--- itself.
+-- series and find the note of a message. It does nothing itself.
+--
+-- Redis makes the functions of a script anew in each call. So each script gets only those
+-- that it uses, and each of them just before the statement that is the first to use it: a
+-- call that is answered early does not pay for the rest (see scripts.go).
 --
 -- A key holds the notes of one series as text: the version of this format, "1", then one
 -- line for each note, in the order they were made:
@@ -41,36 +44,55 @@ local VERSION = '1'
 local DEFAULT_RETENTION = 3888000000
 local MOST_SIGHTINGS = 16
 
--- decimal writes a whole number; tostring would turn 1e15 into "1e+15".
+-- decimal writes a whole number; tostring would turn 1e15 into "1e+15". Two halves fit
+-- into the integers of each machine.
 local function decimal(n)
-  return string.format('%.0f', n)
+  if n < 1000000 then
+    return string.format('%d', n)
+  end
+  local low = n % 1000000
+  return string.format('%d%06d', (n - low) / 1000000, low)
 end
 
+-- base36 makes up to four digits at a time; each string that is made on the way would
+-- cost more than a digit. The rest are the bytes of the digits behind them.
 local function base36(n, ...)
   if n < 0 then
     return '-' .. base36(-n)
   end
-  local digit = n % 36
-  local byte = digit < 10 and 48 + digit or 87 + digit
-  if n < 36 then
-    return string.char(byte, ...)
+  local d = n % 36
+  n = (n - d) / 36
+  d = d + (d < 10 and 48 or 87)
+  if n == 0 then
+    return string.char(d, ...)
   end
-  return base36((n - digit) / 36, byte, ...)
+  local c = n % 36
+  n = (n - c) / 36
+  c = c + (c < 10 and 48 or 87)
+  if n == 0 then
+    return string.char(c, d, ...)
+  end
+  local b = n % 36
+  n = (n - b) / 36
+  b = b + (b < 10 and 48 or 87)
+  if n == 0 then
+    return string.char(b, c, d, ...)
+  end
+  local a = n % 36
+  n = (n - a) / 36
+  a = a + (a < 10 and 48 or 87)
+  if n == 0 then
+    return string.char(a, b, c, d, ...)
+  end
+  return base36(n, a, b, c, d, ...)
 end
 
 -- whole reads what base36 wrote; tonumber takes no sign in base 36.
 local function whole(s)
-  if string.sub(s, 1, 1) == '-' then
+  if string.byte(s) == 45 then -- "-"
     return -tonumber(string.sub(s, 2), 36)
   end
   return tonumber(s, 36)
-end
-
--- clock is the store's time in milliseconds. Call it once in a script: TIME moves while
--- the script runs.
-local function clock()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
 end
 
 local function channel(message)
@@ -89,16 +111,21 @@ local function named(message)
   return c == 'I' or c == 'W' or string.find(message, ':', 1, true) < #message
 end
 
-local function set_forget(note)
-  note.forget = math.max(note.occurred or note.noted, note.noted) + note.retention
-  if note.held and note.held > note.forget then
-    note.forget = note.held
+-- forgotten is the time when a note is forgotten. occurred is false if it is unknown, and
+-- held if the note has no hold.
+local function forgotten(noted, occurred, retention, held)
+  local at = (occurred and occurred > noted and occurred or noted) + retention
+  if held and held > at then
+    return held
   end
+  return at
 end
 
--- read_extras reads the word of extras, without its "*".
+-- read_extras reads the word of extras, without its "*", which stands before the
+-- sightings.
 local function read_extras(note, extras)
-  note.other = ''
+  note.stop = note.rest - 2 -- where the amount ends
+  note.rest = note.rest + #extras + 2
   local own
   for letter, digits in string.gmatch(extras, '(%u)([%l%d%-]*)') do
     if letter == 'H' then
@@ -118,80 +145,57 @@ local function read_extras(note, extras)
     elseif letter == 'K' then
       note.retention = whole(digits) * 1000
     else
-      note.other = note.other .. letter .. digits
+      note.other = (note.other or '') .. letter .. digits
     end
   end
   if note.held and not note.length then
     note.length = note.held - note.noted
   end
-  note.own = own or note.attempt == 1 and 1
+  note.own = own or not note.attempt and 1
 end
 
 -- LINE is how every line begins that any release has written. Any other line is another
--- program's and must not be read as no note.
-local LINE = '^([PpFRVCJSHUEXYD])(' .. string.rep('[%w_%-]', 9) .. ')([%l%d]+) ([%l%d%-%.%?]+) (%S+) ()(%S+) %S'
+-- program's and must not be read as no note. It finds the event's letter; noted; the sign
+-- or "?", the digits and the point of occurred; where the amount begins; where the next
+-- word begins, and "*" if that is the extras.
+local LINE = '^([PpFRVCJSHUEXYD])[%w_%-][%w_%-][%w_%-][%w_%-][%w_%-][%w_%-][%w_%-][%w_%-][%w_%-]'
+  .. '([%l%d]+) ([%-%?]?)([%l%d]*)(%.?) ()%S+ ()(%*?)%S+ %S'
 
--- read_note reads the part before the sightings of the line that begins at from;
--- sightings reads the rest when it is needed. It returns nil for a line of another
--- program.
-local function read_note(value, from, to)
-  local event, token, when, after, amount, rest, word = string.match(value, LINE, from)
-  if not event then
-    return nil
-  end
-  local noted = tonumber(when, 36)
-  local note = {
-    value = value,
-    from = from,
-    to = to,
-    rest = rest, -- where the sightings begin
-    event = event,
-    token = token,
-    when = when,
-    after = after,
-    noted = noted,
-    arrived = noted,
-    occurred = false,
-    amount = amount,
-    held = false,
-    released = false,
-    attempt = 1,
-    own = 1,
-    other = '',
-    retention = DEFAULT_RETENTION,
-  }
-  if after ~= '?' then
-    local second = noted - noted % 1000
-    if string.sub(after, -1) == '.' then
-      note.occurred = second + whole(string.sub(after, 1, -2))
-    else
-      note.occurred = second + whole(after) * 1000
-    end
-  end
-  if string.byte(word) == 42 then -- "*"
-    note.rest = rest + #word + 1
-    read_extras(note, string.sub(word, 2))
-  end
-  set_forget(note)
-  return note
-end
-
--- sightings are those of a note, in the order in which they were seen.
+-- sightings are those of a note, in the order in which they were seen. They are read when
+-- they are needed.
 local function sightings(note)
-  if note.sightings then
-    return note.sightings
+  local t = note.sightings
+  if t then
+    return t
   end
-  local t, n, w = {}, 0, {}
-  for word in string.gmatch(string.sub(note.value, note.rest, note.to), '%S+') do
-    w[#w + 1] = word
-  end
-  t[1] = { message = w[1], transaction = w[2] }
-  for j = 3, #w, 3 do
-    n = n + 1
-    t[n + 1] = { message = w[j], transaction = w[j + 1] == '=' and w[2] or w[j + 1], after = w[j + 2] }
+  local message, transaction, rest = string.match(note.value, '^(%S+) (%S+)()', note.rest)
+  t = { { message = message, transaction = transaction } }
+  if rest <= note.to then
+    for m, id, after in string.gmatch(string.sub(note.value, rest, note.to), ' (%S+) (%S+) (%S+)') do
+      t[#t + 1] = { message = m, transaction = id == '=' and transaction or id, after = after }
+    end
   end
   note.sightings = t
   return t
+end
+
+-- amount_of is a note's amount and currency, or "-".
+local function amount_of(note)
+  return string.sub(note.value, note.amount, note.stop or note.rest - 2)
+end
+
+-- own_sighting is the sighting whose message was answered FIRST last, if it is known.
+local function own_sighting(note)
+  local own = note.own
+  if own == nil then
+    own = 1
+  end
+  return own and sightings(note)[own]
+end
+
+-- token_of is the token of the request that was last answered FIRST.
+local function token_of(note)
+  return note.token or string.sub(note.value, note.from + 1, note.from + 9)
 end
 
 -- line is a note's text: as it was read, unless write_note has changed it.
@@ -199,39 +203,40 @@ local function line(note)
   return note.text or string.sub(note.value, note.from, note.to)
 end
 
-local function extra(letter, n)
-  return letter .. base36(n)
+-- write_line makes the text of a note. name is all before the extras, seen all behind
+-- them. others are the extras that no new note has.
+local function write_line(name, others, noted, held, length, attempts, arrived, against, retention, seen)
+  local extras = others
+  if held then
+    extras = extras .. 'H' .. base36(held - noted)
+    if length ~= held - noted then
+      extras = extras .. 'L' .. base36(length)
+    end
+  end
+  extras = extras .. attempts
+  if arrived ~= noted then
+    extras = extras .. 'V' .. base36(noted - arrived)
+  end
+  if against then
+    extras = extras .. 'X' .. base36(noted - against)
+  end
+  if retention ~= DEFAULT_RETENTION then
+    extras = extras .. 'K' .. base36(retention / 1000)
+  end
+  if extras ~= '' then
+    extras = ' *' .. extras
+  end
+  return name .. extras .. ' ' .. seen
 end
 
 -- write_note makes a note's text anew. Sightings that were never read are copied.
 local function write_note(note)
-  local extras = note.other
-  if note.held then
-    extras = extras .. extra('H', note.held - note.noted)
-    if note.length ~= note.held - note.noted then
-      extras = extras .. extra('L', note.length)
-    end
-  end
-  if note.released then
-    extras = extras .. 'R'
-  end
-  if note.attempt > 1 then
-    extras = extras .. extra('A', note.attempt)
+  local attempts = note.released and 'R' or ''
+  if note.attempt then
+    attempts = attempts .. 'A' .. base36(note.attempt)
     if note.own then
-      extras = extras .. extra('O', note.own)
+      attempts = attempts .. 'O' .. base36(note.own)
     end
-  end
-  if note.arrived ~= note.noted then
-    extras = extras .. extra('V', note.noted - note.arrived)
-  end
-  if note.against then
-    extras = extras .. extra('X', note.noted - note.against)
-  end
-  if note.retention ~= DEFAULT_RETENTION then
-    extras = extras .. extra('K', note.retention / 1000)
-  end
-  if extras ~= '' then
-    extras = ' *' .. extras
   end
   local seen
   if note.sightings then
@@ -248,34 +253,21 @@ local function write_note(note)
   else
     seen = string.sub(note.value, note.rest, note.to)
   end
-  note.text = note.event .. note.token .. note.when .. ' ' .. note.after .. ' ' .. note.amount .. extras .. ' ' .. seen
-  set_forget(note)
-end
-
--- new_note is the note of a message that matches no other note.
-local function new_note(ask, noted)
-  local after = '?'
-  if ask.occurred then
-    local ms = ask.occurred - (noted - noted % 1000)
-    after = ms % 1000 == 0 and base36(ms / 1000) or base36(ms) .. '.'
-  end
-  return {
-    event = ask.event,
-    token = ask.token,
-    when = base36(noted),
-    after = after,
-    noted = noted,
-    arrived = ask.received or noted,
-    occurred = ask.occurred,
-    amount = ask.amount,
-    held = false,
-    released = false,
-    attempt = 1,
-    own = 1,
-    other = '',
-    retention = ask.retention,
-    sightings = { { message = ask.message, transaction = ask.transaction } },
-  }
+  note.text = write_line(
+    string.sub(note.value, note.from, note.from)
+      .. token_of(note)
+      .. string.sub(note.value, note.from + 10, note.stop or note.rest - 2),
+    note.other or '',
+    note.noted,
+    note.held,
+    note.length,
+    attempts,
+    note.arrived or note.noted,
+    note.against,
+    note.retention or DEFAULT_RETENTION,
+    seen
+  )
+  note.forget = forgotten(note.noted, note.occurred, note.retention or DEFAULT_RETENTION, note.held)
 end
 
 -- hold_note gives a note a hold; a hold of 0 settles it.
@@ -285,13 +277,29 @@ local function hold_note(note, hold, now)
   note.released = false
 end
 
--- spare finds the sighting that a full note can best do without: the latest one whose
--- channel and transaction id an earlier sighting has too. If it has a message id, the
--- earlier one must have an id as well. Its message is still known by the transaction id,
--- and the earlier sighting counts for and against other messages as before. The first
--- sighting and the own sighting are never spared.
-local function spare(note)
+-- room finds the place for a sighting in a full note, or nil. It is the place of the
+-- sighting that the note can best do without.
+local function room(note, message, transaction, must)
   local t = sightings(note)
+
+  -- The note wants another sighting if it is the first with an id, or the first with a
+  -- transaction id, on its channel. Without it nothing would keep that channel's later
+  -- messages from being paired with the note one after the other.
+  local on, has_id, has_transaction = channel(message), not named(message), transaction == '-'
+  for _, s in ipairs(t) do
+    if channel(s.message) == on then
+      has_id = has_id or named(s.message)
+      has_transaction = has_transaction or s.transaction ~= '-'
+    end
+  end
+  if has_id and has_transaction and not must then
+    return nil
+  end
+
+  -- It can spare the latest sighting whose channel and transaction id an earlier sighting
+  -- has too. If it has a message id, the earlier one must have an id as well. Its message
+  -- is still known by the transaction id, and the earlier sighting counts for and against
+  -- other messages as before. The first sighting and the own sighting are never spared.
   for i = #t, 2, -1 do
     local late = t[i]
     for j = 1, i - 1 do
@@ -307,21 +315,7 @@ local function spare(note)
       end
     end
   end
-  return nil
-end
-
--- wants tells whether a full note needs another sighting: the first with an id, or the
--- first with a transaction id, on its channel. Without it nothing would keep that
--- channel's later messages from being paired with the note one after the other.
-local function wants(note, message, transaction)
-  local on, has_id, has_transaction = channel(message), not named(message), transaction == '-'
-  for _, s in ipairs(sightings(note)) do
-    if channel(s.message) == on then
-      has_id = has_id or named(s.message)
-      has_transaction = has_transaction or s.transaction ~= '-'
-    end
-  end
-  return not (has_id and has_transaction)
+  return must and #t or nil
 end
 
 -- see adds a sighting to a note and tells whether it did. A note with MOST_SIGHTINGS
@@ -332,7 +326,7 @@ end
 local function see(note, ask, now, must)
   local t = sightings(note)
   if #t >= MOST_SIGHTINGS then
-    local gone = (must or wants(note, ask.message, ask.transaction)) and spare(note) or must and #t
+    local gone = room(note, ask.message, ask.transaction, must)
     if not gone then
       return false
     end
@@ -345,12 +339,34 @@ local function see(note, ask, now, must)
   return true
 end
 
--- load reads the notes of a series that are not forgotten yet. If a later release or another
--- program has written the value, it returns nil and the version, which is "" for a value
--- that begins like ours.
-local function load(key, now)
-  local notes = { floor = 0 }
-  local value = redis.call('GET', key)
+-- look begins a script. It returns the value under the key, or false, and the time. For a
+-- call that came too late it returns nil, the time, and the reply. It is called once: TIME
+-- moves while the script runs.
+local function look(key, deadline)
+  local t = redis.call('TIME')
+  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  if now > deadline then
+    return nil, now, { 'PAST_DEADLINE', now }
+  end
+  return redis.call('GET', key), now
+end
+
+-- load reads the notes of a series that are not forgotten yet. If a later release or
+-- another program has written the value, it returns nil and the version, which is "" for
+-- a value that begins like ours. With an event it makes tables of the notes of this event
+-- only, and knows of the others just what a new note must know. It returns a table of
+-- those notes, in the order in which they were made, with
+--
+--   floor  0 if there is none
+--   value  as it was read, which the notes point into
+--   cut    how many bytes before a note are not in lines, unless the note says otherwise
+--   head   the text before the first line
+--   lines  the lines of all notes, without those that are forgotten
+--   count  how many notes these are
+--   last   the highest noted
+--   at     when the last of the notes without a table is forgotten; 0 if there is none
+local function load(value, now, event)
+  local notes = { cut = 0, floor = 0, value = value or '', head = VERSION, lines = '', count = 0, last = 0, at = 0 }
   if not value then
     return notes
   end
@@ -364,35 +380,92 @@ local function load(key, now)
     if not floor then
       return nil, ''
     end
-    notes.floor, from = tonumber(floor, 36), next
-    if notes.floor + DEFAULT_RETENTION <= now then
-      notes.floor = 0
+    from = next
+    if now < tonumber(floor, 36) + DEFAULT_RETENTION then
+      notes.floor, notes.head = tonumber(floor, 36), VERSION .. '~' .. floor .. '\n'
     end
   elseif size == 1 then
     return nil, ''
   end
+  notes.cut = from - 1
+  local search, match = string.find, string.match
+  local count, last, at = 0, 0, 0
+  local parts, begin, cut = {}, from, nil -- begin: of the lines behind the latest forgotten one
   while from <= size do
-    local to = (string.find(value, '\n', from, true) or size + 1) - 1
-    local note = read_note(value, from, to)
-    if not note then
+    local to = (search(value, '\n', from, true) or size + 1) - 1
+    local letter, when, sign, digits, point, amount, rest, star = match(value, LINE, from)
+    if not letter or (digits == '') ~= (sign == '?') then
       return nil, ''
     end
-    if now < note.forget then
-      notes[#notes + 1] = note
+    local asked, noted, occurred = not event or letter == event, tonumber(when, 36), false
+    if sign == '' or sign == '-' and asked then -- a time before noted matters only to rule 4
+      local second, far = noted - noted % 1000, tonumber(digits, 36)
+      if point == '' then
+        far = far * 1000
+      end
+      occurred = sign == '-' and second - far or second + far
+    end
+    local note, forget
+    if asked or star == '*' then
+      note = {
+        value = value,
+        from = from,
+        to = to,
+        rest = rest, -- where the sightings begin
+        noted = noted,
+        occurred = occurred,
+        amount = amount, -- where it begins
+        forget = 0,
+      }
+      if star == '*' then
+        read_extras(note, match(value, '^%*(%S*)', rest))
+      end
+      if cut then
+        note.cut = cut
+      end
+      forget = forgotten(noted, occurred, note.retention or DEFAULT_RETENTION, note.held)
+      note.forget = forget
+    else
+      forget = forgotten(noted, occurred, DEFAULT_RETENTION)
+    end
+    if now < forget then
+      count = count + 1
+      if noted > last then
+        last = noted
+      end
+      if asked then
+        notes[#notes + 1] = note
+      elseif forget > at then
+        at = forget
+      end
+    else
+      if begin < from then
+        parts[#parts + 1] = string.sub(value, begin, from - 2)
+      end
+      begin = to + 2
+      cut = (cut or notes.cut) + begin - from
     end
     from = to + 2
   end
+  local lines = string.sub(value, begin, from - 2)
+  if #parts > 0 then
+    if lines ~= '' then
+      parts[#parts + 1] = lines
+    end
+    lines = table.concat(parts, '\n')
+  end
+  notes.lines, notes.count, notes.last, notes.at = lines, count, last, at
   return notes
 end
 
--- open begins a script. It returns the notes and the time. For a call that came too late,
--- or must not touch the value, it returns nil, the time, and the reply.
-local function open(key, deadline)
-  local now = clock()
-  if now > deadline then
-    return nil, now, { 'PAST_DEADLINE', now }
+-- open is look and load in one. For a call that must not touch the value it returns the
+-- reply, too.
+local function open(key, deadline, event)
+  local value, now, late = look(key, deadline)
+  if late then
+    return nil, now, late
   end
-  local notes, version = load(key, now)
+  local notes, version = load(value, now, event)
   if not notes then
     return nil, now, { 'VERSION', version }
   end
@@ -402,27 +475,22 @@ end
 -- forget_at is the time when the last note of a series, and its floor, are forgotten.
 local function forget_at(notes)
   local at = notes.floor > 0 and notes.floor + DEFAULT_RETENTION or 0
-  for _, note in ipairs(notes) do
-    at = math.max(at, note.forget)
+  at = math.max(at, notes.at)
+  for i = 1, #notes do
+    if notes[i].forget > at then
+      at = notes[i].forget
+    end
   end
   return at
 end
 
--- save writes the notes back, to expire with the last of them. call is redis.call, or
--- redis.pcall if the script goes on after a refusal.
-local function save(key, notes, call)
-  local lines = {}
-  for i, note in ipairs(notes) do
-    lines[i] = line(note)
-  end
-  local value = VERSION
-  if notes.floor > 0 then
-    value = value .. '~' .. base36(notes.floor)
-    if #lines > 0 then
-      value = value .. '\n'
-    end
-  end
-  return call('SET', key, value .. table.concat(lines, '\n'), 'PXAT', decimal(forget_at(notes)))
+-- save writes the lines of a series with the text of one changed note, to expire with the
+-- last of them. call is redis.call, or redis.pcall if the script goes on after a refusal.
+local function save(key, notes, note, call)
+  local cut = note.cut or notes.cut
+  local before = string.sub(notes.lines, 1, note.from - cut - 1)
+  local behind = string.sub(notes.lines, note.to - cut + 1)
+  return call('SET', key, notes.head .. before .. note.text .. behind, 'PXAT', decimal(forget_at(notes)))
 end
 
 -- state tells where a note is in its life.
@@ -452,19 +520,16 @@ local function same_money(a, b)
   if a == '-' or b == '-' or a == b then
     return true
   end
-  return string.sub(a, -3) == string.sub(b, -3) and without_zeros(string.sub(a, 1, -4)) == without_zeros(string.sub(b, 1, -4))
+  return string.sub(a, -3) == string.sub(b, -3)
+    and without_zeros(string.sub(a, 1, -4)) == without_zeros(string.sub(b, 1, -4))
 end
 
--- holding calls f with each note of an event whose line has a word, in order, until f
--- returns a value. It searches the whole text at once, so that most lines are never cut
--- into words. f must look closer: the word may be a message or a transaction id.
-local function holding(notes, event, word, f)
-  local first = notes[1]
-  if not first then
-    return nil
-  end
-  local value, i = first.value, 1
-  local at = string.find(value, ' ' .. word, first.from, true)
+-- holding calls f with each note whose line has a word, in order, until f returns a value.
+-- It searches the whole text at once, so that most lines are never cut into words. f must
+-- look closer: the word may be a message or a transaction id.
+local function holding(notes, word, f)
+  local value, i = notes.value, 1
+  local at = notes[1] and string.find(value, word, notes[1].from, true)
   while at do
     while notes[i] and notes[i].to < at do
       i = i + 1
@@ -473,14 +538,15 @@ local function holding(notes, event, word, f)
     if not note then
       return nil
     end
-    if note.from <= at and note.event == event then
+    if note.from <= at then
       local found = f(note)
       if found then
         return found
       end
     end
-    -- Continue behind this line; at may also be in a note that is forgotten.
-    at = string.find(value, ' ' .. word, note.from <= at and note.to or at + 1, true)
+    -- Continue behind this line; at may also be in a note that is forgotten, or of another
+    -- event.
+    at = string.find(value, word, note.from <= at and note.to or at + 1, true)
   end
   return nil
 end
@@ -489,39 +555,6 @@ end
 local function has_message(note, message)
   for _, s in ipairs(sightings(note)) do
     if s.message == message then
-      return true
-    end
-  end
-  return false
-end
-
--- compares compares the transaction ids of two channels within one note. It returns
--- whether both channels gave the note the same id, and whether they gave it different
--- ids.
-local function compares(note, c, d)
-  local on_c, on_d = {}, {}
-  for _, s in ipairs(sightings(note)) do
-    if s.transaction ~= '-' then
-      local on = channel(s.message)
-      if on == c then
-        on_c[s.transaction] = true
-      elseif on == d then
-        on_d[s.transaction] = true
-      end
-    end
-  end
-  for id in pairs(on_c) do
-    if on_d[id] then
-      return true, false
-    end
-  end
-  return false, next(on_c) ~= nil and next(on_d) ~= nil
-end
-
--- tells tells whether a channel has told a transaction id of a note.
-local function tells(note, on)
-  for _, s in ipairs(sightings(note)) do
-    if s.transaction ~= '-' and channel(s.message) == on then
       return true
     end
   end
@@ -539,16 +572,48 @@ local function agree(notes, ask, c, d)
   elseif ask.agreeing == '-' then
     return false
   end
-  local by_noted, contradicted = {}, false
-  for _, note in ipairs(notes) do
-    if note.event == ask.event then
-      local agreed, differed = compares(note, c, d)
-      if agreed then
+
+  -- compares compares the transaction ids of the two channels within one note. It returns
+  -- whether both channels gave the note the same id, and whether they gave it different
+  -- ids.
+  local function compares(note)
+    local on_c, on_d = {}, {}
+    for _, s in ipairs(sightings(note)) do
+      if s.transaction ~= '-' then
+        local on = channel(s.message)
+        if on == c then
+          on_c[s.transaction] = true
+        elseif on == d then
+          on_d[s.transaction] = true
+        end
+      end
+    end
+    for id in pairs(on_c) do
+      if on_d[id] then
+        return true, false
+      end
+    end
+    return false, next(on_c) ~= nil and next(on_d) ~= nil
+  end
+
+  -- tells tells whether a channel has told a transaction id of a note.
+  local function tells(note, on)
+    for _, s in ipairs(sightings(note)) do
+      if s.transaction ~= '-' and channel(s.message) == on then
         return true
       end
-      contradicted = contradicted or differed
-      by_noted[note.noted] = note
     end
+    return false
+  end
+
+  local by_noted, contradicted = {}, false
+  for _, note in ipairs(notes) do
+    local agreed, differed = compares(note)
+    if agreed then
+      return true
+    end
+    contradicted = contradicted or differed
+    by_noted[note.noted] = note
   end
   if contradicted or not string.find(ask.agreeing, ',' .. d .. ',', 1, true) then
     return false
@@ -570,40 +635,37 @@ end
 -- channels' ids differ, the two notes are one donation, which this channel has told
 -- already. If the ids agree, the two are two donations, and the message belongs to
 -- neither: its id would have found the note.
-local function other_half(notes, note, ask, told_otherwise)
+local function other_half(notes, note, told_otherwise)
   for _, other in ipairs(notes) do
-    if
-      other.event == ask.event
-      and (other.against == note.noted or note.against == other.noted)
-      and told_otherwise(other)
-    then
+    if (other.against == note.noted or note.against == other.noted) and told_otherwise(other) then
       return true
     end
   end
   return false
 end
 
--- find returns the note of a message, and the evidence. It tries four rules, the
--- strongest first: (1) the same request, (2) the same message, (3) the transaction id,
--- (4) pairing. If no note matches, it returns nil, nil, and the note that rule 4 would
--- have paired with the message if their transaction ids were not unequal, if there is
--- one.
+-- find returns the note of a message among those of its event, and the evidence. It tries
+-- four rules, the strongest first: (1) the same request, (2) the same message, (3) the
+-- transaction id, (4) pairing. If no note matches, it returns nil, nil, and the note that
+-- rule 4 would have paired with the message if their transaction ids were not unequal, if
+-- there is one.
 --
--- ask has: event, token (nil: no request), message, transaction, amount, occurred (false:
+-- ask has: token (nil: no request), message, transaction, amount, occurred (false:
 -- unknown), received (false: now), match, arrival (milliseconds), agreeing
 local function find(notes, ask, now)
-  local event, message, transaction = ask.event, ask.message, ask.transaction
+  local message, transaction = ask.message, ask.transaction
   if ask.token then
-    for _, note in ipairs(notes) do
-      if note.event == event and note.token == ask.token then
-        return note, 'SAME_REQUEST'
-      end
+    local note = holding(notes, ask.token, function(note)
+      return token_of(note) == ask.token and note
+    end)
+    if note then
+      return note, 'SAME_REQUEST'
     end
   end
 
   local asks_named, asks_on = named(message), channel(message)
   if asks_named then
-    local note = holding(notes, event, message .. ' ', function(note)
+    local note = holding(notes, ' ' .. message .. ' ', function(note)
       return has_message(note, message) and note
     end)
     if note then
@@ -622,12 +684,12 @@ local function find(notes, ask, now)
   end
   if transaction ~= '-' then
     local elsewhere
-    local own = holding(notes, event, transaction, function(note)
-      local t = sightings(note)
-      if note.own and t[note.own].transaction == transaction then
+    local own = holding(notes, ' ' .. transaction, function(note)
+      local own = own_sighting(note)
+      if own and own.transaction == transaction then
         return note
       end
-      for _, s in ipairs(t) do
+      for _, s in ipairs(sightings(note)) do
         if not elsewhere and s.transaction == transaction and not told_otherwise(note) then
           elsewhere = note
         end
@@ -641,16 +703,19 @@ local function find(notes, ask, now)
   local known = {} -- channel: whether its ids are known to agree with the asking channel's
   local arrived = ask.received or now
   local nearest, nearest_by, against, against_by
-  for _, note in ipairs(notes) do
+  local occurred = ask.occurred
+  for i = 1, #notes do
+    local note = notes[i]
     local distance, window
-    if note.event == event and same_money(note.amount, ask.amount) then
-      if note.occurred and ask.occurred then
-        distance, window = math.abs(note.occurred - ask.occurred), ask.match
-      else
-        distance, window = math.abs(arrived - note.arrived), ask.arrival
-      end
+    if note.occurred and occurred then
+      distance, window = note.occurred - occurred, ask.match
+    else
+      distance, window = arrived - (note.arrived or note.noted), ask.arrival
     end
-    if distance and distance <= window then
+    if distance < 0 then
+      distance = -distance
+    end
+    if distance <= window and same_money(amount_of(note), ask.amount) then
       local other, unequal = transaction ~= '-' and told_otherwise(note), false
       for _, s in ipairs(sightings(note)) do
         local on = channel(s.message)
@@ -669,7 +734,7 @@ local function find(notes, ask, now)
         if not against_by or distance < against_by then
           against, against_by = note, distance
         end
-      elseif transaction ~= '-' and other_half(notes, note, ask, told_otherwise) then
+      elseif transaction ~= '-' and other_half(notes, note, told_otherwise) then
         distance = nil
       elseif not nearest_by or distance < nearest_by then
         nearest, nearest_by = note, distance
@@ -682,11 +747,25 @@ local function find(notes, ask, now)
   return nil, nil, against
 end
 
+-- is_name tells whether a line of a series has this name.
+local function is_name(notes, noted)
+  local lines, word = notes.lines, base36(noted) .. ' '
+  local at = string.find(lines, word, 1, true)
+  while at do
+    -- The letter of the event and the nine of the request stand before the name.
+    if at == 11 or string.byte(lines, at - 11) == 10 then
+      return true
+    end
+    at = string.find(lines, word, at + 1, true)
+  end
+  return false
+end
+
 -- reused tells whether a request id comes with another message than before, when the note
 -- answered it FIRST. A missing field never differs. If an older release let a later
 -- message take the note over, the note does not say which message that was.
 local function reused(note, ask)
-  local own = note.own and sightings(note)[note.own]
+  local own = own_sighting(note)
   if not own then
     return false
   end
@@ -696,17 +775,17 @@ local function reused(note, ask)
   if ask.transaction ~= '-' and own.transaction ~= '-' and ask.transaction ~= own.transaction then
     return true
   end
-  return note.attempt == 1 and not same_money(note.amount, ask.amount)
+  return not note.attempt and not same_money(amount_of(note), ask.amount)
 end
 
 -- out_of_range is the reply to a message whose times allow no verdict, or nil. Call it
 -- only when no note matched.
-local function out_of_range(ask, now)
-  if ask.occurred and ask.occurred <= now - ask.retention then
+local function out_of_range(now, occurred, received, retention, ahead)
+  if occurred and occurred <= now - retention then
     return { 'TOO_EARLY', now }
-  elseif ask.occurred and ask.occurred > now + ask.ahead then
+  elseif occurred and occurred > now + ahead then
     return { 'TOO_LATE', now }
-  elseif ask.received and ask.received <= now - ask.retention then
+  elseif received and received <= now - retention then
     return { 'RECEIVED_TOO_EARLY', now }
   end
   return nil
@@ -717,7 +796,7 @@ end
 local function holder(notes, noted, token, attempt, now)
   for _, note in ipairs(notes) do
     if note.noted == noted then
-      if note.attempt == attempt and note.token == token then
+      if (note.attempt or 1) == attempt and token_of(note) == token then
         return note
       elseif state(note, now) == 'SETTLED' then
         return nil, { 'SETTLED_BY_ANOTHER', now }
@@ -734,16 +813,15 @@ end
 local function resave(key, notes, note)
   write_note(note)
   redis.call('PERSIST', key)
-  save(key, notes, redis.call)
+  save(key, notes, note, redis.call)
 end
 
 -- confirm rewrites the series unchanged so that the WAIT that follows covers it. Needed
 -- when an answer depends on earlier writes, or on their absence: since Redis 7.2 WAIT
 -- counts only from its own connection's last write, and a primary that was cut off and
 -- replaced would otherwise tell what is true of itself alone. PEXPIREAT and DEL work even
--- when Redis is out of memory.
-local function confirm(key, notes)
-  local at = forget_at(notes)
+-- when Redis is out of memory. at is when the series is forgotten; 0 if it is empty.
+local function confirm(key, at)
   if at > 0 then
     redis.call('PEXPIREAT', key, decimal(at))
   elseif redis.call('DEL', key) == 0 then

@@ -2,9 +2,13 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/donation-dedupe/noted/server/internal/redistest"
@@ -110,11 +114,16 @@ func TestKeyOutlivesItsNotes(t *testing.T) {
 		"shortest-last": {time.Hour, 3 * time.Hour, 2 * time.Hour},
 		"longest-last":  {time.Hour, 2 * time.Hour, 3 * time.Hour},
 		"longest-first": {3 * time.Hour, 2 * time.Hour, time.Hour},
+		"payments":      {2 * time.Hour, 4 * time.Hour, 3 * time.Hour, time.Hour},
 	} {
 		var last time.Time
 		for i, retention := range retentions {
-			r := holding(t, series, "r")
-			r.Donation.Event, r.Rules.Retention = store.Event(i+1), retention
+			r := holding(t, series, fmt.Sprint(i))
+			r.Message = store.Message{Channel: "ipn", ID: fmt.Sprint(i)}
+			r.Rules.Retention = retention
+			if series != "payments" {
+				r.Donation.Event = store.Event(i + 1)
+			}
 			if n := note(t, s, r).Note; n.ForgetAt.After(last) {
 				last = n.ForgetAt
 			}
@@ -123,4 +132,59 @@ func TestKeyOutlivesItsNotes(t *testing.T) {
 			t.Errorf("%s: the key ends at %d, want %d", series, got, last.UnixMilli())
 		}
 	}
+}
+
+// TestNotesOfOtherEvents: a note is written in the place of its line. The lines of other
+// events stay as they are, count for the limit, and keep the key; a line that is forgotten
+// goes.
+func TestNotesOfOtherEvents(t *testing.T) {
+	server := redistest.StartWithClock(t)
+	s := open(t, "standalone", server.URL())
+	c := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer c.Close()
+	now := time.Now().Truncate(time.Second)
+	server.StopClock(now)
+	ask := func(id string, event store.Event, retention time.Duration) store.NoteRequest {
+		r := holding(t, "I-1", id)
+		r.Donation.Event, r.Message, r.Hold = event, store.Message{Channel: "post", ID: id}, 0
+		r.Rules.Retention, r.Rules.SeriesLimit = retention, 4
+		return r
+	}
+	value := func() []string {
+		text, err := c.Get(ctx(t), keyOf(t, "I-1")).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Split(strings.TrimPrefix(text, "1"), "\n")
+	}
+	var kept time.Time
+	ends := func() {
+		t.Helper()
+		if got := expiry(t, c, keyOf(t, "I-1")); got != kept.UnixMilli() {
+			t.Errorf("the key ends at %d, want %d", got, kept.UnixMilli())
+		}
+	}
+	note(t, s, ask("a", refund, time.Hour))
+	kept = note(t, s, ask("b", pay, 10*time.Hour)).Note.ForgetAt
+	third := note(t, s, ask("c", refund, 5*time.Hour)).Note.NotedAt
+	note(t, s, ask("d", pay, 2*time.Hour))
+	before := value()
+	if _, err := s.Note(ctx(t), ask("e", 5, time.Hour)); !errors.Is(err, store.ErrSeriesFull) {
+		t.Errorf("a fifth note: %v, want %v", err, store.ErrSeriesFull)
+	}
+	server.StopClock(now.Add(time.Hour))
+	second := ask("f", refund, time.Hour)
+	second.Message.Channel = "import"
+	wantVerdict(t, note(t, s, second), store.Duplicate, store.Paired)
+	seen := strconv.FormatInt(now.Add(time.Hour).Sub(third).Milliseconds(), 36)
+	want := []string{before[1], before[2] + " import:f - " + seen, before[3]}
+	if diff := cmp.Diff(want, value()); diff != "" {
+		t.Errorf("the lines (-want +got):\n%s", diff)
+	}
+	ends()
+	wantVerdict(t, note(t, s, ask("g", 5, time.Hour)), store.First, store.New)
+	if got := value(); len(got) != 4 || !cmp.Equal(got[:3], want) {
+		t.Errorf("the lines with a further note are\n%q, want behind\n%q", got, want)
+	}
+	ends()
 }

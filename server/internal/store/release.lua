@@ -21,10 +21,10 @@
 -- replies change nothing. With replicas, every reply but PAST_DEADLINE and VERSION writes:
 -- if it has nothing new to write, it rewrites the series unchanged, so that WAIT covers it.
 local key = KEYS[1]
-local deadline = tonumber(ARGV[1])
-local noted = tonumber(ARGV[2])
+local deadline = ARGV[1] + 0
+local noted = ARGV[2] + 0
 local token = ARGV[3]
-local attempt = tonumber(ARGV[4])
+local attempt = ARGV[4] + 0
 local replicas = ARGV[5] == '1'
 
 local notes, now, unread = open(key, deadline)
@@ -40,6 +40,6 @@ if note and note.held then
   note.released = true
   resave(key, notes, note)
 elseif replicas then
-  confirm(key, notes)
+  confirm(key, forget_at(notes))
 end
 return refusal or { 'DONE', line(note), now }

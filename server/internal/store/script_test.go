@@ -7,6 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
 // TestHeaders compares what each script's header promises with what its body does.
@@ -51,6 +55,7 @@ func TestHeaders(t *testing.T) {
 			// the header, and the other way round.
 			words := found(body, `(?:\{|verdict(?:, \w+)? =|verdict, changed, recorded =) '([A-Z_]{4,})'`)
 			for function, replies := range map[string][]string{
+				"look(":         {"PAST_DEADLINE"},
 				"open(":         {"PAST_DEADLINE", "VERSION"},
 				"holder(":       {"HOLD_LOST", "NOT_FOUND", "SETTLED_BY_ANOTHER"},
 				"out_of_range(": {"RECEIVED_TOO_EARLY", "TOO_EARLY", "TOO_LATE"},
@@ -90,6 +95,12 @@ func found(s, pattern string) []string {
 	return slices.Compact(all)
 }
 
+// bodies are the scripts without the library, and the library.
+var bodies = map[string]string{
+	"notes": library, "note": noteBody, "exists": existsBody, "settle": settleBody, "release": releaseBody,
+	"extend": extendBody, "list": listBody, "forget": forgetBody, "beat": beatBody,
+}
+
 // TestConstants compares what stands in Lua and in Go.
 func TestConstants(t *testing.T) {
 	want := fmt.Sprintf("local DEFAULT_RETENTION = %d\n", defaultRetention.Milliseconds())
@@ -97,12 +108,102 @@ func TestConstants(t *testing.T) {
 		t.Errorf("notes.lua does not have %q", want)
 	}
 	for _, forbidden := range []string{"%s'", "cjson", "tostring("} {
-		for name, source := range map[string]string{"notes": library, "note": noteBody, "exists": existsBody, "settle": settleBody, "release": releaseBody, "extend": extendBody, "list": listBody, "forget": forgetBody, "beat": beatBody} {
+		for name, source := range bodies {
 			for line := range strings.Lines(source) {
 				if code, _, _ := strings.Cut(line, "--"); strings.Contains(code, forbidden) {
 					t.Errorf("%s.lua uses %s: %s", name, forbidden, line)
 				}
 			}
+		}
+	}
+}
+
+// TestAssemble puts a small library into a body.
+func TestAssemble(t *testing.T) {
+	const library = `-- The library.
+
+-- A is a constant.
+local A = 1
+
+-- b uses A. It does not use c: c stands behind it.
+local function b()
+  return A + string.c(1) -- c
+end
+
+local function c(x)
+  return x
+end
+
+local function d()
+  return b()
+end
+`
+	const body = `-- The body.
+local x = 1
+
+-- The branches need b, and d only in one.
+if x then
+  x = 2
+  -- Here.
+  if x > c(3) then
+    return d()
+  end
+elseif x == A then
+  return 4
+end
+return {
+  b(),
+}
+`
+	const want = `-- The body.
+local x = 1
+-- The library.
+
+-- A is a constant.
+local A = 1
+
+-- The branches need b, and d only in one.
+if x then
+  x = 2
+
+local function c(x)
+  return x
+end
+  -- Here.
+  if x > c(3) then
+
+-- b uses A. It does not use c: c stands behind it.
+local function b()
+  return A + string.c(1) -- c
+end
+
+local function d()
+  return b()
+end
+    return d()
+  end
+elseif x == A then
+  return 4
+end
+
+-- b uses A. It does not use c: c stands behind it.
+local function b()
+  return A + string.c(1) -- c
+end
+return {
+  b(),
+}
+`
+	if diff := cmp.Diff(want, Assemble(library, body)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestLibraryIsUsed looks for parts of the library that no script has.
+func TestLibraryIsUsed(t *testing.T) {
+	for _, p := range statements(library, "") {
+		if !slices.ContainsFunc(scripts, func(s *wire.Script) bool { return strings.Contains(s.Source, p) }) {
+			t.Errorf("no script uses this of notes.lua:\n%s", p)
 		}
 	}
 }

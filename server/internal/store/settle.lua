@@ -22,10 +22,10 @@
 -- every reply but PAST_DEADLINE and VERSION writes: if it has nothing new to write, it
 -- rewrites the series unchanged, so that WAIT covers it.
 local key = KEYS[1]
-local deadline = tonumber(ARGV[1])
-local noted = tonumber(ARGV[2])
+local deadline = ARGV[1] + 0
+local noted = ARGV[2] + 0
 local token = ARGV[3]
-local attempt = tonumber(ARGV[4])
+local attempt = ARGV[4] + 0
 local replicas = ARGV[5] == '1'
 
 local notes, now, unread = open(key, deadline)
@@ -38,12 +38,13 @@ if note and note.released then
 end
 if note and note.held then
   local from = math.max(note.occurred or note.noted, note.noted)
-  if note.held > from + note.retention then
-    note.retention = note.retention + math.ceil((note.held - from) / 1000) * 1000
+  local retention = note.retention or DEFAULT_RETENTION
+  if note.held > from + retention then
+    note.retention = retention + math.ceil((note.held - from) / 1000) * 1000
   end
   note.held = false
   resave(key, notes, note)
 elseif replicas then
-  confirm(key, notes)
+  confirm(key, forget_at(notes))
 end
 return refusal or { 'DONE', line(note), now }

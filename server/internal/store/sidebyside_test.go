@@ -71,8 +71,8 @@ func readFirstRelease(t *testing.T) otherRelease {
 // laterRelease is a release that adds a letter of its own to each note that it writes.
 func laterRelease(t *testing.T) otherRelease {
 	t.Helper()
-	const before, after = "  local extras = note.other\n", "  local extras = string.find(note.other, 'Z7', 1, " +
-		"true) and note.other or note.other .. 'Z7'\n"
+	const before, after = "  local extras = others\n", "  local extras = string.find(others, 'Z7', 1, " +
+		"true) and others or others .. 'Z7'\n"
 	if strings.Count(library, before) != 1 {
 		t.Fatalf("notes.lua does not have %q once", before)
 	}
