@@ -63,6 +63,9 @@ func mayBeNoted(err error) bool {
 
 // hintFor says what can be done about an error; empty where the error says it all.
 func hintFor(err error) string {
+	if it, ok := errors.AsType[advised](err); ok {
+		return it.hint
+	}
 	switch {
 	case errors.Is(err, client.ErrUnavailable) && strings.Contains(err.Error(), "tls: "):
 		return "the server's certificate or yours is not accepted: see -ca, -cert and -key"
@@ -99,6 +102,14 @@ func hintFor(err error) string {
 	}
 	return ""
 }
+
+// advised is an error that brings its hint.
+type advised struct {
+	error
+	hint string
+}
+
+func (e advised) Unwrap() error { return e.error }
 
 // inCommand is an error in the command line of a command.
 type inCommand struct {

@@ -168,7 +168,7 @@ Completion with the Tab key:
 		}, a.identityFlags()...),
 		Commands: []*cli.Command{
 			a.noteCommand(), a.existsCommand(), a.settleCommand(), a.releaseCommand(), a.extendCommand(),
-			a.listCommand(), a.forgetCommand(), a.identifyCommand(), a.tokenCommand(),
+			a.listCommand(), a.closeCommand(), a.forgetCommand(), a.identifyCommand(), a.tokenCommand(),
 		},
 		EnableShellCompletion: true,
 		ConfigureShellCompletionCommand: func(cmd *cli.Command) {

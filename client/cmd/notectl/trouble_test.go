@@ -35,6 +35,7 @@ type between struct {
 	settle func(n int, ask func() (*notedv1.SettleDonationResponse, error)) (*notedv1.SettleDonationResponse, error)
 	page   func(n int) (*notedv1.ListDonationsResponse, error)
 	answer func() *notedv1.NoteDonationsResponse
+	exists func() *notedv1.DonationExistsResponse
 
 	notes, settles, pages int
 	stop                  func() // ends the server in the middle of what it does
@@ -88,11 +89,23 @@ func (b *between) ReleaseDonation(
 	return b.noted.ReleaseDonation(ctx, request)
 }
 
+func (b *between) DonationExists(
+	ctx context.Context, request *notedv1.DonationExistsRequest,
+) (*notedv1.DonationExistsResponse, error) {
+	if b.exists != nil {
+		return b.exists(), nil
+	}
+	return b.noted.DonationExists(ctx, request)
+}
+
 func (b *between) ListDonations(
-	_ context.Context, request *notedv1.ListDonationsRequest,
+	ctx context.Context, request *notedv1.ListDonationsRequest,
 ) (*notedv1.ListDonationsResponse, error) {
 	b.pages++
 	b.tell(request)
+	if b.page == nil {
+		return b.noted.ListDonations(ctx, request)
+	}
 	return b.page(b.pages)
 }
 
