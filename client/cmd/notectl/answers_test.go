@@ -83,6 +83,47 @@ func TestListThatFailsIsNotEmpty(t *testing.T) {
 	}
 }
 
+// What is gathered before it is shown is shown of a listing that breaks off, too, but no
+// count of it. A note that a walk meets twice is counted and sorted in once.
+func TestListGathers(t *testing.T) {
+	newer := &notedv1.Note{
+		DonationId: "d-2", Donation: &notedv1.Donation{SeriesId: "I-EXAMPLE2"},
+		NotedAt: timestamppb.New(time.Now()),
+	}
+	older := &notedv1.Note{
+		DonationId: "d-1", Donation: &notedv1.Donation{SeriesId: "I-EXAMPLE1"},
+		NotedAt: timestamppb.New(time.Now().Add(-time.Hour)),
+	}
+	for _, c := range []struct {
+		args   []string
+		broken bool
+		code   int
+		want   string // of stdout
+	}{
+		{[]string{"list", "-count"}, false, exitFirst, `^2\n$`},
+		{[]string{"list", "-count"}, true, exitError, `^$`},
+		{[]string{"list", "-sort", "noted", "-o", "json"}, false, exitFirst, `^\{"donation_id":"d-1".*\n.*"d-2".*\n$`},
+		{[]string{"list", "-sort", "noted", "-o", "json"}, true, exitError, `^\{"donation_id":"d-1".*\n.*"d-2".*\n$`},
+	} {
+		b := newBetween(t)
+		b.page = func(n int) (*notedv1.ListDonationsResponse, error) {
+			switch {
+			case n == 1:
+				return &notedv1.ListDonationsResponse{NextPageToken: "more", Notes: []*notedv1.Note{newer, older}}, nil
+			case n == 2:
+				return &notedv1.ListDonationsResponse{NextPageToken: "more", Notes: []*notedv1.Note{newer}}, nil
+			case c.broken:
+				return nil, trouble(codes.Internal, "INTERNAL")
+			}
+			return &notedv1.ListDonationsResponse{}, nil
+		}
+		code, stdout, stderr := b.run("", c.args...)
+		if code != c.code || !regexp.MustCompile(c.want).MatchString(stdout) || c.broken != (stderr != "") {
+			t.Errorf("%q, broken: %t: got %d %s%s, want %d %s", c.args, c.broken, code, stdout, stderr, c.code, c.want)
+		}
+	}
+}
+
 // An answer about another series is not known to be the donation's, and can be asked for
 // again.
 func TestAnswersAboutAnotherSeries(t *testing.T) {

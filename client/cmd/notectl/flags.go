@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/client/terminal"
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/urfave/cli/v3"
@@ -208,7 +209,7 @@ func parseMoment(s string) (*timestamppb.Timestamp, error) {
 	if s == "" {
 		return nil, nil
 	}
-	if ago, err := time.ParseDuration(s); err == nil {
+	if ago, err := cmdline.ParseSpan(s); err == nil {
 		return timestamppb.New(now().Add(-ago)), nil
 	}
 	t, err := parseTime(s)

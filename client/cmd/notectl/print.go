@@ -177,15 +177,29 @@ func (p *printer) listed(note *client.Note) error {
 			[]table.ColumnConfig{{Name: "AMOUNT", Align: text.AlignRight, AlignHeader: text.AlignLeft}},
 		)
 		p.table.AppendHeader(
-			table.Row{"NOTED AT", "SERIES", "EVENT", "AMOUNT", "STATE", "SEEN ON", "ATTEMPT", "DONATION ID"},
+			table.Row{
+				"NOTED AT", "OCCURRED AT", "SERIES", "EVENT", "AMOUNT", "STATE", "SEEN ON", "ATTEMPT", "TRANSACTION",
+				"DONATION ID",
+			},
 		)
 	}
 	donation := note.GetDonation()
 	p.table.AppendRow(table.Row{
-		terminal.Local(note.GetNotedAt()), donation.GetSeriesId(), terminal.EventName(terminal.EventOf(donation)),
-		terminal.Amount(donation), p.state(note.GetState()), seenOn(note), note.GetAttempt(), note.GetDonationId(),
+		terminal.Local(note.GetNotedAt()), terminal.Local(donation.GetOccurredAt()),
+		donation.GetSeriesId(), terminal.EventName(terminal.EventOf(donation)), terminal.Amount(donation),
+		p.state(note.GetState()), seenOn(note), note.GetAttempt(), transactions(note), note.GetDonationId(),
 	})
 	return nil
+}
+
+// count writes how many notes there are.
+func (p *printer) count(notes int) error {
+	if p.JSON {
+		fmt.Fprintf(p.Out, "{\"count\":%d}\n", notes)
+	} else {
+		fmt.Fprintln(p.Out, notes)
+	}
+	return p.Out.Flush()
 }
 
 // flush writes what was kept back.
@@ -286,6 +300,17 @@ func seenOn(note *client.Note) string {
 		}
 	}
 	return strings.Join(channels, " ")
+}
+
+// transactions are the ids under which the messages of a donation told of it.
+func transactions(note *client.Note) string {
+	var ids []string
+	for _, s := range note.GetSightings() {
+		if id := s.GetTransactionId(); id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return strings.Join(ids, " ")
 }
 
 // until shows how long something will last, in whole seconds.
