@@ -90,6 +90,18 @@ func (p *printer) note(note *client.Note) error {
 	return p.Facts(noteFacts(note))
 }
 
+// forgotten writes the note as it was, and for a person how to note it again.
+func (p *printer) forgotten(note *client.Note) error {
+	if p.JSON {
+		return p.jsonLine(note)
+	}
+	facts := noteFacts(note)
+	for _, command := range commandsOf(note) {
+		facts = append(facts, terminal.Fact{"note again", command})
+	}
+	return p.Facts(facts)
+}
+
 // token writes a token that was just made, and the line that makes it count: two lines,
 // so that a script can tell them apart.
 func (p *printer) token(token string, made madeToken) error {
