@@ -62,6 +62,9 @@
 // try failed and not only that time was up. A budget for each client bounds the retries:
 // when most calls fail, each is tried once. The client ignores a resolver's service
 // config, so that DNS cannot turn other retries on.
+//
+// The calls go round the addresses by gRPC's round_robin. It connects to each of them, so
+// a server that dies costs the calls under way there one more try, and no call a dial.
 package client
 
 import (
@@ -70,8 +73,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
-	"strings"
 	"time"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
@@ -142,6 +143,11 @@ type Client struct {
 // New makes a client of the server at target, such as "127.0.0.1:50051" or
 // "dns:///noted.internal:50051". It does not connect: the first call does, and fails with
 // ErrUnavailable if the server is away.
+//
+// Servers that share a store may share the calls: a name with several addresses means all
+// of them, and so does a list such as "noted-1:50051,noted-2:50051". The calls go to the
+// addresses in turn. An address that is away is left out until it is back, and a call that
+// was under way there is tried at another.
 func New(target string, config Config) (*Client, error) {
 	c := &Client{
 		budget:        newBudget(),
@@ -160,7 +166,11 @@ func New(target string, config Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a client of %s: %w", target, err)
 	}
-	c.conn, err = grpc.NewClient(target, options...)
+	name := target
+	if isList(target) {
+		name = listScheme + ":///" + target
+	}
+	c.conn, err = grpc.NewClient(name, options...)
 	if err != nil {
 		return nil, fmt.Errorf("making a client of %s: %w", target, err)
 	}
@@ -194,7 +204,8 @@ func (config Config) dialOptions(target string) ([]grpc.DialOption, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithDisableRetry(),
-		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableServiceConfig(), // that of a resolver; the next one holds
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
 		// A page of a thousand notes of sixteen sightings is larger than gRPC's 4 MiB.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16 << 20)),
 		// A server that restarts is found again within the retries of a call; gRPC's own
@@ -213,6 +224,13 @@ func (config Config) dialOptions(target string) ([]grpc.DialOption, error) {
 		grpc.WithKeepaliveParams(
 			keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true},
 		),
+	}
+	if isList(target) {
+		addresses, err := listed(target)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, grpc.WithResolvers(addresses))
 	}
 	if config.Token != nil {
 		options = append(options, grpc.WithPerRPCCredentials(bearer{token: config.Token, local: loopback(target)}))
@@ -241,20 +259,6 @@ func (config Config) transport(target string) (credentials.TransportCredentials,
 		}
 	}
 	return credentials.NewTLS(settings), nil
-}
-
-// loopback says whether target is surely on this machine. An unknown form is not.
-func loopback(target string) bool {
-	if strings.HasPrefix(target, "unix:") || strings.HasPrefix(target, "unix-abstract:") {
-		return true
-	}
-	address := strings.TrimPrefix(strings.TrimPrefix(target, "dns:///"), "passthrough:///")
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		host = address
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // bearer sends a token with each call.
