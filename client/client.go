@@ -16,7 +16,8 @@
 // runs the function if the donation is the caller's to process, and settles or releases
 // the note. Its comment lists every outcome and the answer to PayPal. client/paypal turns
 // PayPal's messages into donations and messages ([FromPayPal] converts them);
-// server/servertest starts a server for tests.
+// client/clienttest is a fake for unit tests, and server/servertest starts a server in a
+// test.
 //
 // # Calls
 //

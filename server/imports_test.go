@@ -49,6 +49,10 @@ const (
 	useMiniredis  = "github.com/alicebob"
 	useMiddleware = "github.com/grpc-ecosystem/go-grpc-middleware"
 	usePrometheus = "github.com/prometheus/client_golang"
+
+	// ofServer is what the server stands on, and no program of a user needs to build.
+	ofServer = "connectrpc.com github.com/alicebob github.com/grpc-ecosystem github.com/prometheus " +
+		"github.com/redis github.com/urfave"
 )
 
 // rooms are all packages of the module. A mark "*" leaves the choice of other modules to
@@ -146,7 +150,15 @@ var rooms = []room{
 
 	// client turns what client/paypal found into requests: neither paypal nor the gateway
 	// knows the generated code.
-	{"client", "gen/go/noted/v1 client/paypal", "gen/go/noted/v1 client/paypal " + useGRPC, "testing"},
+	{
+		"client", "gen/go/noted/v1 client/paypal", "gen/go/noted/v1 client/paypal " + useGRPC,
+		ofServer + " testing",
+	},
+	{
+		"client/clienttest", "client client/paypal gen/go/noted/v1",
+		"client gen/go/noted/v1 testing " + useGRPC,
+		ofServer,
+	},
 	{"client/paypal", "", "", "net/http golang.org/x testing"},
 	{
 		"client/gateway", inGateway + " client/gateway/internal/process",
