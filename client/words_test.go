@@ -1,0 +1,184 @@
+package client_test
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/donation-dedupe/noted/client"
+)
+
+// A place is a file, and the form of a declaration in it. WORD stands for the word that is
+// declared; in a list of arguments it is the list.
+type place struct{ path, form string }
+
+// languages are the columns of the table, in its order.
+var languages = []struct {
+	name string
+	kind map[string]place
+}{
+	{"Go", map[string]place{
+		"call":     {"calls.go notes.go once.go client.go", `func \(c \*Client\) WORD\(`},
+		"function": {"calls.go paypal/ipn.go paypal/webhook.go", `func WORD\(`},
+		"option":   {"client.go", `\tWORD time\.Duration\n\n`},
+		"enum":     {"types.go", `\tWORD += notedv1\.[A-Za-z]+_[A-Z]+_UNSPECIFIED`},
+		"error":    {"errors.go", `\bWORD += errors\.New`},
+	}},
+	{"Python", map[string]place{
+		"call":      {"python/src/noted/client.py", `\n    def WORD\(`},
+		"arguments": {"python/src/noted/client.py", `def forget\(([^*]*), \*`},
+		"function": {
+			"python/src/noted/core/calls.py python/src/noted/paypal/ipn.py python/src/noted/paypal/webhook.py",
+			`\bdef WORD\(`,
+		},
+		"class":  {"python/src/noted/core/turn.py", `class WORD\b`},
+		"option": {"python/src/noted/client.py", `\n        WORD: Seconds = [1-9]`},
+		"enum":   {"python/src/noted/types.py", `class TYPE\(_Enum\):[^@]*?\n    WORD = 0`},
+		"error":  {"python/src/noted/errors.py", `class WORD\(`},
+	}},
+	{"PHP", map[string]place{
+		"call":      {"php/src/ClientInterface.php", `public function WORD\(`},
+		"arguments": {"php/src/ClientInterface.php", `function forget\(([^)]*)\)`},
+		"function":  {"php/src/Client.php php/src/PayPal.php", `public static function WORD\(`},
+		"class":     {"php/src/Hold.php", `class WORD\b`},
+		"option":    {"php/src/Client.php", `private readonly float \$WORD = self::`},
+		"enum":      {"php/src/TYPE.php", `case WORD = '[A-Z]+_UNSPECIFIED'`},
+		"error":     {"php/src/Exception/WORD.php", `class WORD\b`},
+	}},
+	{"Node", map[string]place{
+		"call":      {"ts/src/client.ts", `\n  (?:async )?\*?WORD\(`},
+		"arguments": {"ts/src/client.ts", `async forget\(([^{]*),\s*options`},
+		"function":  {"ts/src/calls.ts ts/src/paypal/ipn.ts ts/src/paypal/webhook.ts", `export (?:const|function) WORD\b`},
+		"class":     {"ts/src/hold.ts", `export class WORD\b`},
+		"option":    {"ts/src/options.ts", `readonly WORD\?: number`},
+		"enum":      {"ts/src/types.ts", `export const TYPE = \{\s*WORD:`},
+		"error":     {"ts/src/errors.ts", `export class WORD extends`},
+	}},
+}
+
+// kindOf tells what a row is about, by the beginning of its first cell.
+func kindOf(row string) string {
+	for _, each := range [][2]string{
+		{"arguments of", "arguments"},
+		{"an id for", "function"},
+		{"an IPN's", "function"},
+		{"a webhook's", "function"},
+		{"helper", "class"},
+		{"time ", "option"},
+		{"length ", "option"},
+		{"unspecified", "enum"},
+		{"another try", "error"},
+		{"the reason", "error"},
+		{"processed,", "error"},
+		{"an answer about", "error"},
+		{"this package's command", ""},
+	} {
+		if strings.HasPrefix(row, each[0]) {
+			return each[1]
+		}
+	}
+	return "call"
+}
+
+// The table of words in README.md is as the libraries are: each word is declared, and each
+// call of each client is in the table.
+func TestTableOfWords(t *testing.T) {
+	text := readFile(t, "README.md")
+	_, table, found := strings.Cut(text, "## The same words\n\n")
+	if !found {
+		t.Fatal("README.md has no table of the same words")
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	calls := make([][]string, len(languages))
+	checked := 0
+	for _, line := range strings.Split(table, "\n")[2:] {
+		cells := strings.Split(strings.Trim(line, "| "), "|")
+		kind := kindOf(cells[0])
+		if kind == "" {
+			continue
+		}
+		for i, language := range languages {
+			if i+1 >= len(cells) {
+				continue
+			}
+			cell := strings.TrimSpace(cells[i+1])
+			word, isWord := strings.CutPrefix(strings.TrimSuffix(cell, "`"), "`")
+			if !isWord {
+				continue
+			}
+			checked++
+			if kind == "call" {
+				calls[i] = append(calls[i], word)
+			}
+			if problem := declared(t, language.kind[kind], kind, word); problem != "" {
+				t.Errorf("row %q, %s: %s %s", strings.TrimSpace(cells[0]), language.name, word, problem)
+			}
+		}
+	}
+	if checked < 80 {
+		t.Errorf("checked %d words; want at least 80", checked)
+	}
+	all := make([][]string, len(languages))
+	for i := range reflect.TypeFor[*client.Client]().NumMethod() {
+		all[0] = append(all[0], reflect.TypeFor[*client.Client]().Method(i).Name)
+	}
+	for i, form := range []string{
+		"", `(?m)^    def ([a-z]\w*)\(`, `public function (\w+)\(`, `(?m)^  (?:async )?\*?([a-z]\w*)[(<]`,
+	} {
+		if form != "" {
+			source := readFile(t, languages[i].kind["call"].path)
+			for _, m := range regexp.MustCompile(form).FindAllStringSubmatch(source, -1) {
+				all[i] = append(all[i], m[1])
+			}
+		}
+		for _, call := range all[i] {
+			if call != "constructor" && !slices.Contains(calls[i], call) {
+				t.Errorf("%s has the call %s, which the table has not", languages[i].name, call)
+			}
+		}
+	}
+}
+
+// declared tells what is wrong with a word of the table, if anything is.
+func declared(t *testing.T, at place, kind, word string) string {
+	t.Helper()
+	typed, last, qualified := strings.Cut(strings.ReplaceAll(word, "::", "."), ".")
+	if !qualified {
+		typed, last = "", word
+	}
+	fill := strings.NewReplacer("WORD", last, "TYPE", typed)
+	source := ""
+	for path := range strings.FieldsSeq(fill.Replace(at.path)) {
+		source += readFile(t, path)
+	}
+	m := regexp.MustCompile(fill.Replace(at.form)).FindStringSubmatch(source)
+	if m == nil {
+		return "is not declared as " + fill.Replace(at.form) + " in " + fill.Replace(at.path)
+	}
+	if kind != "arguments" {
+		return ""
+	}
+	var names []string
+	for argument := range strings.SplitSeq(m[1], ",") {
+		name := regexp.MustCompile(`\$?(\w+)(?::.*)?$`).FindStringSubmatch(strings.TrimSpace(argument))
+		if name != nil && name[1] != "self" {
+			names = append(names, name[1])
+		}
+	}
+	if got := strings.Join(names, ", "); got != word {
+		return "are not the arguments, which are " + got
+	}
+	return ""
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
