@@ -36,7 +36,7 @@ var languages = []struct {
 		},
 		"class":  {"python/src/noted/core/turn.py", `class WORD\b`},
 		"option": {"python/src/noted/client.py", `\n        WORD: Seconds = [1-9]`},
-		"enum":   {"python/src/noted/types.py", `class TYPE\(_Enum\):[^@]*?\n    WORD = 0`},
+		"enum":   {"python/src/noted/types.py", `class TYPE\(_Enum\):(?:\n    .*|\n)*?\n    WORD = 0`},
 		"error":  {"python/src/noted/errors.py", `class WORD\(`},
 	}},
 	{"PHP", map[string]place{
@@ -51,11 +51,14 @@ var languages = []struct {
 	{"Node", map[string]place{
 		"call":      {"ts/src/client.ts", `\n  (?:async )?\*?WORD\(`},
 		"arguments": {"ts/src/client.ts", `async forget\(([^{]*),\s*options`},
-		"function":  {"ts/src/calls.ts ts/src/paypal/ipn.ts ts/src/paypal/webhook.ts", `export (?:const|function) WORD\b`},
-		"class":     {"ts/src/hold.ts", `export class WORD\b`},
-		"option":    {"ts/src/options.ts", `readonly WORD\?: number`},
-		"enum":      {"ts/src/types.ts", `export const TYPE = \{\s*WORD:`},
-		"error":     {"ts/src/errors.ts", `export class WORD extends`},
+		"function": {
+			"ts/src/calls.ts ts/src/paypal/ipn.ts ts/src/paypal/webhook.ts",
+			`export (?:const|function) WORD\b`,
+		},
+		"class":  {"ts/src/hold.ts", `export class WORD\b`},
+		"option": {"ts/src/options.ts", `readonly WORD\?: number`},
+		"enum":   {"ts/src/types.ts", `export const TYPE = \{\s*WORD:`},
+		"error":  {"ts/src/errors.ts", `export class WORD extends`},
 	}},
 }
 

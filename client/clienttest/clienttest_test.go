@@ -171,7 +171,8 @@ var stories = []struct {
 		s.settle("two")
 		s.settle("one")
 		s.release("one")
-	}, "FIRST OPEN OPEN HOLD_RELEASED HOLD_RELEASED false FIRST HOLD_LOST SETTLED SETTLED_BY_ANOTHER SETTLED_BY_ANOTHER"},
+	}, "FIRST OPEN OPEN HOLD_RELEASED HOLD_RELEASED false " +
+		"FIRST HOLD_LOST SETTLED SETTLED_BY_ANOTHER SETTLED_BY_ANOTHER"},
 	{"a hold runs out", func(s *story) {
 		s.note("one", held(payment("T1", "25.00"), nil))
 		s.noted.Advance(59 * time.Second)
