@@ -68,6 +68,7 @@ class Evidence(_Enum):
     """The rule that decided, strongest first."""
 
     UNSPECIFIED = 0  # of exists(), if there is no note
+    NONE = 0  # the same, under the other libraries' name
     NEW = 1
     SAME_REQUEST = 2
     SAME_MESSAGE = 3
@@ -80,6 +81,7 @@ class State(_Enum):
     """The state of a note."""
 
     UNSPECIFIED = 0  # in list(), every state
+    ANY = 0  # the same, under the other libraries' name
     HELD = 1
     OPEN = 2
     SETTLED = 3
