@@ -2,6 +2,7 @@ package cmdline
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,6 +57,21 @@ func (s Settings) Mistakes() (wrong []error) {
 	return wrong
 }
 
+// Changed are the settings that differ from their defaults, as flags that could be typed. It
+// leaves out the flags that are named.
+func (s Settings) Changed(without ...string) []string {
+	var changed []string
+	for _, flag := range s {
+		name := flag.Names()[0]
+		value, differs := flag.(interface{ changed() (string, bool) }).changed()
+		if !differs || slices.Contains(without, name) {
+			continue
+		}
+		changed = append(changed, "-"+name+"="+value)
+	}
+	return changed
+}
+
 // setting is a flag that keeps its mistake.
 type setting[T, C any, V cli.ValueCreator[T, C]] struct {
 	*cli.FlagBase[T, C, V]
@@ -92,6 +108,17 @@ func (s *setting[T, C, V]) Set(name, text string) error {
 		s.mistake = Usagef("%s: %w", s.names, err)
 	}
 	return nil
+}
+
+// changed is the value as it is typed, and whether it is not the default.
+func (s *setting[T, C, V]) changed() (value string, differs bool) {
+	var creator V
+	value = creator.ToString(s.Get().(T))
+	differs = value != s.GetValue()
+	if text, err := strconv.Unquote(value); err == nil { // the library quotes strings
+		value = text
+	}
+	return value, differs
 }
 
 // PostParse is of cli.Flag. It reads the variable of a flag that was not given.

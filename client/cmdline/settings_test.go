@@ -106,6 +106,22 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// The settings that differ from their defaults are told as they can be typed: one that is
+// given its default is not among them.
+func TestChanged(t *testing.T) {
+	var v values
+	settings := v.settings(map[string]string{"TEST_KEEP": "3d", "TEST_RATE": "10"})
+	var got []string
+	err := Run(t.Context(), "test", "", settings, strings.Fields("test -name b -yes -a-count 2 -size 1MiB -local x"),
+		io.Discard, func(context.Context, *cli.Command) error {
+			got = settings.Changed("local")
+			return nil
+		})
+	if diff := cmp.Diff([]string{"-name=b", "-yes=true", "-keep=3d", "-size=1024KiB"}, got); diff != "" || err != nil {
+		t.Errorf("error %v, changed (-want +got):\n%s", err, diff)
+	}
+}
+
 // All mistakes are told, in flags and variables, each once and in the order of the flags.
 func TestMistakes(t *testing.T) {
 	env := map[string]string{
