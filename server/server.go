@@ -27,9 +27,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -131,6 +133,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		Store:           s.store,
 		Mode:            s.config.RedisMode,
 		Replicas:        s.config.Replicas,
+		Epoch:           s.config.Epoch,
 		AllowEviction:   s.config.AllowEviction,
 		RefuseAfterLoss: s.config.RefuseAfterLoss,
 		Trial:           s.config.Trial,
@@ -158,7 +161,11 @@ func (s *Server) build(ctx context.Context) (err error) {
 	s.grpc = s.newGRPC()
 	adviseOnRules(s.config, s.logger)
 	descriptors.Warn(s.config.MaxConnections, s.logger)
-	limits.LogMemory(s.config.MaxConnections, s.logger)
+	// The bound of all connections, each at its worst, is far beyond most machines. It is
+	// for those who look closely, or who set a limit that it can be compared with.
+	if debug.SetMemoryLimit(-1) != math.MaxInt64 || s.logger.Enabled(ctx, slog.LevelDebug) {
+		limits.LogMemory(s.config.MaxConnections, s.logger)
+	}
 	return s.listenAll()
 }
 
@@ -272,9 +279,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		}
 	})
 	watch.Go(func() { s.reloader.Run(watching) })
-	s.logger.Info("serving", "listen", s.Addr(), "http_listen", s.HTTPAddr(), "admin_listen", s.AdminAddr(),
-		"redis_mode", s.config.RedisMode, "trial", s.config.Trial)
-
+	s.logger.Info("serving", s.doors()...)
 	if s.config.Trial {
 		s.logger.Warn(
 			"this is a trial, whose store is lost with this process: every donation is FIRST again after a restart; " +
@@ -285,7 +290,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		s.logger.Info("stopping", "drain", s.config.Drain.String())
+		s.logger.Info("stopping", "drain_seconds", s.config.Drain.Seconds())
 	case err = <-ended:
 	}
 	stopWatching()
@@ -310,7 +315,7 @@ func (s *Server) stop() {
 		})
 	}
 	cut := time.AfterFunc(s.config.Drain, func() {
-		s.logger.Warn("cutting off calls that did not finish in time", "drain", s.config.Drain.String())
+		s.logger.Warn("cutting off calls that did not finish in time", "drain_seconds", s.config.Drain.Seconds())
 		s.grpc.Stop()
 	})
 	s.grpc.GracefulStop()
@@ -336,6 +341,18 @@ func (s *Server) close() error {
 	}
 	errs = append(errs, s.store.Close())
 	return wrap("stopping", errors.Join(errs...))
+}
+
+// doors are where the server listens, as the log tells them.
+func (s *Server) doors() []any {
+	fields := []any{"listen", s.Addr()}
+	if s.door != nil {
+		fields = append(fields, "http_listen", s.HTTPAddr())
+	}
+	if s.admin != nil {
+		fields = append(fields, "admin_listen", s.AdminAddr())
+	}
+	return fields
 }
 
 func wrap(act string, err error) error {

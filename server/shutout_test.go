@@ -226,7 +226,7 @@ func TestLeastRights(t *testing.T) {
 	) != codes.OutOfRange { // rests on that nothing is there
 		t.Errorf("a donation of long ago: %v, want OUT_OF_RANGE", err)
 	}
-	if s.logged("the store answers", `"policy":"noeviction"`, `"persistence":"none"`, `"redis_version":"`) != 1 ||
+	if s.logged("the store answers", `"policy":"noeviction"`, `"persistence":"none"`, `"server":"`) != 1 ||
 		s.logged("the store's epoch is known") != 1 ||
 		s.logged("epoch cannot be kept") != 0 {
 		t.Errorf("what is told of the store is not all there:\n%s", s.log)

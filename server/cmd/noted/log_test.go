@@ -46,14 +46,16 @@ func serving(t *testing.T, args ...string) (*exec.Cmd, map[string]string, *locke
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { command.Process.Kill(); command.Wait() })
-	addresses := map[string]string{}
-	for deadline := time.Now().Add(20 * time.Second); len(addresses) < 3; time.Sleep(10 * time.Millisecond) {
-		for _, m := range regexp.MustCompile(`"?(listen|http_listen|admin_listen)"?[=:]"?(127\.0\.0\.1:\d+)`).FindAllStringSubmatch(printed.String(), -1) {
-			addresses[m[1]] = m[2]
-		}
+	whole := regexp.MustCompile(`(?m)^.*"?msg"?[=:]"?serving\b.*\n`)
+	for deadline := time.Now().Add(20 * time.Second); !whole.MatchString(printed.String()); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it does not serve:\n%s", printed)
 		}
+	}
+	addresses := map[string]string{}
+	for _, m := range regexp.MustCompile(`"?(listen|http_listen|admin_listen)"?[=:]"?(127\.0\.0\.1:\d+)`).
+		FindAllStringSubmatch(whole.FindString(printed.String()), -1) {
+		addresses[m[1]] = m[2]
 	}
 	return command, addresses, printed
 }

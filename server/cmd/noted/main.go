@@ -45,6 +45,7 @@ func run(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.
 	}
 	config := settings.config
 	config.Logger = slog.New(settings.handler(stderr))
+	config.Logger.Info("starting", settings.started()...)
 	var audit *auditFile
 	if settings.auditLog != "" {
 		if audit, err = openAudit(settings.auditLog); err != nil {
@@ -94,8 +95,7 @@ func run(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.
 		}
 		fmt.Fprintf(
 			stdout,
-			"noted -dev: a trial on %s, plaintext. The store is in this process: NOTHING SURVIVES A RESTART. Not for "+
-				"production.\n",
+			"noted -dev: a trial on %s, plaintext. NOTHING SURVIVES A RESTART.\n",
 			where,
 		)
 	}

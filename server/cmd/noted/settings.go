@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/url"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -18,6 +20,7 @@ type settings struct {
 	dev      bool
 	level    slog.Level
 	auditLog string // the file; empty if the audit goes to the log
+	changed  string // the settings that differ from their defaults; without secrets
 
 	// These are read into the others.
 	onLoss, ledgers, logLevel string
@@ -32,10 +35,15 @@ func parse(ctx context.Context, args []string, env cmdline.Env, stdout io.Writer
 			return err
 		}
 		found = s
+		s.changed = strings.Join(flags.Changed(toldElsewhere...), " ")
 		return errors.Join(append(flags.Mistakes(), s.finish(c)...)...)
 	})
 	return found, err
 }
+
+// toldElsewhere are flags that the log has in lines of their own. The URL of the store may
+// hold a password.
+var toldElsewhere = []string{"dev", "redis", "listen", "http-listen", "admin-listen"}
 
 // finish derives what follows from the flags, and tells which of them do not go together.
 func (s *settings) finish(c *cli.Command) (wrong []error) {
@@ -90,4 +98,30 @@ func (s *settings) notForTrial() (wrong []error) {
 		add("%s asks for replicas, and %s has none; leave one out", variables.Both("replicas"), dev)
 	}
 	return wrong
+}
+
+// started tells the log what the operator asked for.
+func (s *settings) started() []any {
+	store := storeIn(s.config.Redis)
+	if s.dev {
+		store = "in this process"
+	}
+	fields := []any{}
+	for _, field := range [][2]string{{"store", store}, {"settings", s.changed}} {
+		if field[1] != "" {
+			fields = append(fields, field[0], field[1])
+		}
+	}
+	return fields
+}
+
+// storeIn is where a URL says that the store is, without user and password. It is empty if
+// that cannot be told apart: a password with a /, ? or # ends the host early, and leaves
+// the @ behind.
+func storeIn(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || strings.Contains(u.RawPath+u.Path+u.RawQuery+u.Fragment, "@") {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host + u.Path
 }

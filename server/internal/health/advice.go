@@ -82,7 +82,7 @@ func (a *advice) give(r store.Report) {
 			"answers are lost; wait for all of them", []any{"replicas", r.Replicas, "waited_for", a.replicas}},
 		{
 			r.ClockOffset.Abs() > maxClockOff, "the store's clock and this machine's disagree; set both by NTP",
-			[]any{"store_ahead", r.ClockOffset.String()},
+			[]any{"store_ahead_seconds", seconds(r.ClockOffset)},
 		},
 	} {
 		if c.applies && !a.said[c.advice] {
@@ -95,7 +95,7 @@ func (a *advice) give(r store.Report) {
 		a.logger.Warn(
 			"the store's clock jumped against this machine's, or another Redis has taken over; forwards, holds and "+
 				"notes end early, backwards late",
-			"by", jump.String(),
+			"by_seconds", seconds(jump),
 		)
 	}
 	a.offset, a.looked = r.ClockOffset, true

@@ -23,6 +23,7 @@ type losses struct {
 	logger *slog.Logger
 	audit  metrics.Audit
 
+	given      bool // the operator gave the epoch with -epoch
 	count      prometheus.Counter
 	epoch      string // the last that the log has
 	beatFailed bool   // the log has it
@@ -34,6 +35,7 @@ func newLosses(config Config) *losses {
 		store:  config.Store,
 		logger: config.Logger,
 		audit:  config.Audit,
+		given:  config.Epoch != "",
 		count:  config.Metrics.Counter("noted_store_went_back_total"),
 	}
 	if config.Trial {
@@ -80,10 +82,11 @@ func (l *losses) look(ctx context.Context) (refused string, err error) {
 	l.beatFailed = err != nil
 	if epoch := l.store.Epoch(); epoch != l.epoch {
 		l.epoch = epoch
-		l.logger.Info(
-			"the store's epoch is known; start with -epoch to notice a loss that happens while no server runs",
-			"epoch", epoch,
-		)
+		said := "the store's epoch is known"
+		if !l.given {
+			said += "; start with -epoch to notice a loss that happens while no server runs"
+		}
+		l.logger.Info(said, "epoch", epoch)
 	}
 	if lost := l.store.Lost(); l.refuse && !lost.At.IsZero() {
 		return lost.What + "; " + l.toDo(), err

@@ -46,6 +46,7 @@ type Config struct {
 	Store    *store.Store
 	Mode     string // as in server.Config.RedisMode
 	Replicas int    // as in server.Config, like all that follow
+	Epoch    string
 
 	AllowEviction, RefuseAfterLoss, Trial bool
 
@@ -199,20 +200,38 @@ func (w *Watch) look(ctx context.Context, patience time.Duration) error {
 		return nil
 	}
 	if w.say("") {
-		w.Logger.Info(
-			"the store answers",
-			"server", report.Server,
-			"redis_version", report.Version,
-			"policy", report.Policy,
-			"persistence", report.Persistence,
-			"role", report.Role,
-			"replicas", report.Replicas,
-			"min_replicas_to_write", report.MinReplicas,
-			"clock_ahead", report.ClockOffset.String(),
-		)
+		fields := found(report)
+		if !w.Trial { // whose clock is this machine's
+			fields = append(fields, "clock_ahead_seconds", seconds(report.ClockOffset))
+		}
+		w.Logger.Info("the store answers", fields...)
 	}
 	return nil
 }
+
+// found is what a store told of itself. A trial's store, or one that refuses INFO, tells
+// less.
+func found(r store.Report) (fields []any) {
+	if r.Server != "" {
+		fields = append(fields, "server", r.Server)
+	}
+	if r.Version != "" && r.Server != "Redis "+r.Version {
+		fields = append(fields, "redis_version", r.Version)
+	}
+	if r.Policy != "" {
+		fields = append(fields, "policy", r.Policy)
+	}
+	if r.Persistence != "" {
+		fields = append(fields, "persistence", r.Persistence)
+	}
+	if r.Role != "" {
+		fields = append(fields, "role", r.Role, "replicas", r.Replicas, "min_replicas_to_write", r.MinReplicas)
+	}
+	return fields
+}
+
+// seconds is a time as the log has it: to the millisecond, which is what clocks agree to.
+func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
 
 func (w *Watch) failed(err error) {
 	err = descriptors.Explain(err)
