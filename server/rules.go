@@ -65,14 +65,14 @@ func adviseOnRules(config Config, logger *slog.Logger) {
 		if r.MatchWindow >= longMatch {
 			logger.Warn("the match window is a day or longer, so of a daily series today's payment can be taken for "+
 				"yesterday's, and is lost; the times that the channels tell agree within seconds, "+
-				"so set -match-window to hours", append(fields, "match_window", r.MatchWindow.String())...)
+				"so set -match-window to hours", append(fields, "match_window_hours", r.MatchWindow.Hours())...)
 		}
 		if r.ArrivalWindow >= longArrival {
 			logger.Warn(
 				"the arrival window is a week or longer, so of a weekly series a payment that bears no time can "+
 					"be taken for last week's, and is lost; PayPal repeats itself for four days, "+
 					"so set -arrival-window to days",
-				append(fields, "arrival_window", r.ArrivalWindow.String())...)
+				append(fields, "arrival_window_hours", r.ArrivalWindow.Hours())...)
 		}
 	}
 	advise(nil, config.commonRules())

@@ -20,9 +20,9 @@ func TestAdviceOnRules(t *testing.T) {
 		{"the defaults", Config{Ledgers: map[string]LedgerRules{"a": {Retention: 60 * day}}}, nil},
 		{"windows that are just short enough", Config{Rules: Rules{MatchWindow: day - 1, ArrivalWindow: 7*day - 1}}, nil},
 		{"a match window of days", Config{Rules: Rules{MatchWindow: 2 * day}}, []string{"msg=\"the match window is a " +
-			"day or longer, so of a daily series", "match_window=48h0m0s"}},
-		{"an arrival window of weeks", Config{Rules: Rules{ArrivalWindow: 14 * day}}, []string{"msg=\"the arrival window is a week or longer, so of a weekly series", "arrival_window=336h0m0s"}},
-		{"of one ledger", Config{Ledgers: map[string]LedgerRules{"a": {MatchWindow: day}, "b": {}}}, []string{"msg=\"the match window", "ledger=a match_window=24h0m0s"}},
+			"day or longer, so of a daily series", "match_window_hours=48"}},
+		{"an arrival window of weeks", Config{Rules: Rules{ArrivalWindow: 14 * day}}, []string{"msg=\"the arrival window is a week or longer, so of a weekly series", "arrival_window_hours=336"}},
+		{"of one ledger", Config{Ledgers: map[string]LedgerRules{"a": {MatchWindow: day}, "b": {}}}, []string{"msg=\"the match window", "ledger=a match_window_hours=24"}},
 	} {
 		var log bytes.Buffer
 		adviseOnRules(c.config.withDefaults(), slog.New(slog.NewTextHandler(&log, nil)))
