@@ -100,7 +100,7 @@ func TestAuditAtAnyLevel(t *testing.T) {
 	err := run(
 		t.Context(),
 		[]string{"noted", "-redis", "redis://127.0.0.1:1", "-audit-log", filepath.Join(dir, "missing", "audit.log")},
-		os.LookupEnv,
+		os.Environ(),
 		io.Discard,
 		stderr,
 	)

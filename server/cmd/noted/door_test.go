@@ -71,10 +71,7 @@ func TestHTTPListen(t *testing.T) {
 		{nil, []string{"-redis", "redis://127.0.0.1:1"}, ""},
 		{map[string]string{"NOTED_HTTP_LISTEN": "127.0.0.1:1"}, []string{"-redis", "redis://127.0.0.1:1"}, "127.0.0.1:1"},
 	} {
-		s, err := parse(t.Context(), append([]string{"noted"}, c.args...), func(name string) (string, bool) {
-			value, ok := c.env[name]
-			return value, ok
-		}, nil)
+		s, err := parse(t.Context(), append([]string{"noted"}, c.args...), environ(c.env), nil)
 		if err != nil || s.config.HTTPListen != c.want {
 			t.Errorf("%v %v: HTTPListen %q, %v, want %q", c.env, c.args, s.config.HTTPListen, err, c.want)
 		}

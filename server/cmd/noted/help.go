@@ -19,7 +19,8 @@ func help(flags cmdline.Settings) string {
 It answers until SIGTERM or SIGINT. Health (grpc.health.v1 on -listen, /readyz on -admin-listen) follows the
 store. Times are written as 30s, 2h or 45d.
 
-Flags, each with its variable in the environment; the flag wins:
+Flags, each with its variable in the environment; the flag wins. A variable that begins with NOTED_ and that no
+program of the project reads is refused, since it is most often a name that is misspelled:
 
 `)
 	b.WriteString(flags.Help())

@@ -26,7 +26,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal does not wait for the drain
-	err := run(ctx, os.Args, os.LookupEnv, os.Stdout, os.Stderr)
+	err := run(ctx, os.Args, os.Environ(), os.Stdout, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "noted:", err)
 	}
@@ -35,11 +35,11 @@ func main() {
 
 // run is the program: it returns when ctx is done and calls in flight have finished, or
 // when it cannot go on.
-func run(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, environ cmdline.Environ, stdout, stderr io.Writer) error {
 	if cmdline.Version("noted", args, stdout) {
 		return nil
 	}
-	settings, err := parse(ctx, args, env, stdout)
+	settings, err := parse(ctx, args, environ, stdout)
 	if err != nil || settings == nil { // settings is nil where help was asked for
 		return err
 	}

@@ -168,11 +168,16 @@ func try(t *testing.T, env map[string]string, args ...string) (code int, stdout,
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	var out, log bytes.Buffer
-	err = run(ctx, append([]string{"noted"}, args...), func(name string) (string, bool) {
-		value, ok := env[name]
-		return value, ok
-	}, &out, &log)
+	err = run(ctx, append([]string{"noted"}, args...), environ(env), &out, &log)
 	return exitCode(err), out.String(), log.String(), err
+}
+
+// environ is an environment.
+func environ(env map[string]string) (all cmdline.Environ) {
+	for name, value := range env {
+		all = append(all, name+"="+value)
+	}
+	return all
 }
 
 // An exit is how the program ends with an environment and arguments.
@@ -246,6 +251,20 @@ func exits(redis, evicting *redistest.Server) []exit {
 			"-match-window (NOTED_MATCH_WINDOW)",
 		},
 		{"no time at all", nil, []string{"-dev", "-arrival-window", "0s"}, 2, "-arrival-window"},
+		{
+			"a variable that is misspelled",
+			map[string]string{"NOTED_RETENTOIN": "60d"},
+			append(free, "-redis", redis.URL()),
+			2,
+			"there is no variable NOTED_RETENTOIN; the nearest is NOTED_RETENTION",
+		},
+		{
+			"variables that are others'",
+			map[string]string{"NOTED_TOKEN_FILE": "x", "NOTED_PORT": "tcp://10.0.0.1:50051", "GATEWAY_X": "x"},
+			append(free, "-redis", redis.URL()),
+			0,
+			"",
+		},
 		{"a bad yes", map[string]string{"NOTED_DEV": "maybe"}, nil, 2, "NOTED_DEV"},
 		{"a bad number", nil, []string{"-dev", "-series-limit", "many"}, 2, "-series-limit"},
 		{"a bad choice", nil, []string{"-dev", "-transaction-ids", "none"}, 2, "auto, per-channel, shared"},
@@ -345,9 +364,10 @@ func TestExitCodes(t *testing.T) {
 // All mistakes are told at once: in flags, in the environment, in a file, and in what does
 // not go together.
 func TestAllMistakes(t *testing.T) {
-	code, _, _, err := try(t, map[string]string{"NOTED_RATE": "fast", "NOTED_REPLICAS": "1"},
+	code, _, _, err := try(t, map[string]string{"NOTED_RATE": "fast", "NOTED_REPLICAS": "1", "NOTED_DEVEL": "1"},
 		"-dev", "-retention", "45x", "-on-loss", "ignore", "-ledgers", "/nowhere", "-redis", "redis://127.0.0.1:1")
-	want := `-rate (NOTED_RATE): "fast" is no number; write one such as 1000
+	want := `there is no variable NOTED_DEVEL; the nearest is NOTED_DEV
+-rate (NOTED_RATE): "fast" is no number; write one such as 1000
 -retention (NOTED_RETENTION): "45x" is no time: write 30s, 2h or 45d
 -on-loss (NOTED_ON_LOSS): "ignore" must be one of report, refuse
 -ledgers (NOTED_LEDGERS): open /nowhere: no such file or directory
