@@ -16,8 +16,8 @@ import (
 
 // check is noted-gateway check: it takes the flags of the gateway, and prints a line for
 // each part that the gateway needs.
-func check(ctx context.Context, args []string, env cmdline.Env, stdout io.Writer) error {
-	settings, err := parse(ctx, args, env, stdout)
+func check(ctx context.Context, args []string, environ cmdline.Environ, stdout io.Writer) error {
+	settings, err := parse(ctx, args, environ, stdout)
 	if err != nil || settings == nil { // help was asked for
 		return err
 	}

@@ -29,7 +29,8 @@ noted-gateway inbox -help tells how to look into the inbox and work on it.
 asks once about each part that these flags name, and says what is wrong and what to do about it. It takes no message,
 notes nothing and delivers nothing. Exit code 1 means that a part is in trouble.
 
-Flags, each with its variable in the environment; the flag wins:
+Flags, each with its variable in the environment; the flag wins. A variable that begins with GATEWAY_ and is none of
+these is refused, since it is most often a name that is misspelled:
 
 `,
 	)

@@ -27,23 +27,23 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal does not wait for the drain
-	os.Exit(run(ctx, os.Args, os.LookupEnv, os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args, os.Environ(), os.Stdout, os.Stderr))
 }
 
 // run is the program. It returns the exit code when ctx is done and the messages under
 // way have finished, or when it cannot go on.
-func run(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, environ cmdline.Environ, stdout, stderr io.Writer) int {
 	var err error
 	switch {
 	case cmdline.Version("noted-gateway", args, stdout):
 	case len(args) > 1 && args[1] == "inbox-key":
 		_, err = fmt.Fprintln(stdout, inbox.NewKeyLine())
 	case len(args) > 1 && args[1] == "check":
-		err = check(ctx, args[1:], env, stdout)
+		err = check(ctx, args[1:], environ, stdout)
 	case len(args) > 1 && args[1] == "inbox":
-		err = runInbox(ctx, args[1:], env, stdout)
+		err = runInbox(ctx, args[1:], environ.Lookup, stdout)
 	default:
-		err = receive(ctx, args, env, stdout, stderr)
+		err = receive(ctx, args, environ, stdout, stderr)
 	}
 	switch {
 	case err == nil:
@@ -57,8 +57,8 @@ func run(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.
 }
 
 // receive is the gateway itself.
-func receive(ctx context.Context, args []string, env cmdline.Env, stdout, stderr io.Writer) error {
-	settings, err := parse(ctx, args, env, stdout)
+func receive(ctx context.Context, args []string, environ cmdline.Environ, stdout, stderr io.Writer) error {
+	settings, err := parse(ctx, args, environ, stdout)
 	if err != nil || settings == nil { // help was asked for
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/client/gateway"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/server/servertest"
@@ -25,9 +26,12 @@ import (
 
 var noEnv = map[string]string{}
 
-// lookup is an environment.
-func lookup(env map[string]string) func(string) (string, bool) {
-	return func(name string) (string, bool) { value, ok := env[name]; return value, ok }
+// environ is an environment.
+func environ(env map[string]string) (all cmdline.Environ) {
+	for name, value := range env {
+		all = append(all, name+"="+value)
+	}
+	return all
 }
 
 // try runs the program until it ends by itself.
@@ -36,7 +40,7 @@ func try(t *testing.T, env map[string]string, args ...string) (code int, stdout,
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var out, errs bytes.Buffer
-	code = run(ctx, append([]string{"noted-gateway"}, args...), lookup(env), &out, &errs)
+	code = run(ctx, append([]string{"noted-gateway"}, args...), environ(env), &out, &errs)
 	if ctx.Err() != nil {
 		t.Fatalf("noted-gateway %q did not end by itself\n%s", args, &errs)
 	}
@@ -59,7 +63,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("-help does not show -%s with %s", flag, variables.Variable(flag))
 		}
 	}
-	for _, flag := range new(settings).flags(lookup(noEnv)) {
+	for _, flag := range new(settings).flags(environ(noEnv).Lookup) {
 		if !strings.Contains(stdout, "  -"+flag.Names()[0]+" ") {
 			t.Errorf("-help does not show -%s", flag.Names()[0])
 		}
@@ -87,6 +91,20 @@ func TestInboxKey(t *testing.T) {
 	code, other, stderr := try(t, noEnv, "inbox-key")
 	if keys, err := inbox.ReadKeys([]byte(one + other)); code != 0 || stderr != "" || err != nil || len(keys) != 2 {
 		t.Errorf("exit %d, %s, %v", code, stderr, err)
+	}
+}
+
+// A variable that begins with GATEWAY_ and is none is told beside the other mistakes, by
+// the gateway and by its check. Those of Noted are not the gateway's to judge.
+func TestMisspelledVariable(t *testing.T) {
+	env := map[string]string{"GATEWAY_ACCOUNT": "a@example.org", "GATEWAY_HOLD": "soon", "NOTED_RETENTOIN": "1d"}
+	for _, args := range [][]string{nil, {"check"}} {
+		code, _, stderr := try(t, env, args...)
+		want := "there is no variable GATEWAY_ACCOUNT; the nearest is GATEWAY_ACCOUNTS\n"
+		if code != 2 || !strings.Contains(stderr, want) || !strings.Contains(stderr, "-hold (GATEWAY_HOLD)") ||
+			strings.Contains(stderr, "NOTED_") {
+			t.Errorf("noted-gateway %q: exit %d and\n%s\nwant 2, %q and the other mistakes", args, code, stderr, want)
+		}
 	}
 }
 
@@ -180,7 +198,7 @@ func TestBadUsage(t *testing.T) {
 // fieldFlags names only fields and flags that exist.
 func TestFieldsHaveFlags(t *testing.T) {
 	known := map[string]bool{}
-	for _, flag := range new(settings).flags(lookup(noEnv)) {
+	for _, flag := range new(settings).flags(environ(noEnv).Lookup) {
 		known[flag.Names()[0]] = true
 	}
 	for field, flag := range fieldFlags {
@@ -243,7 +261,7 @@ func TestServe(t *testing.T) {
 	var stderr syncBuffer
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, []string{"noted-gateway", "-forward-to=" + shop.URL + "/?token=url-hush"}, lookup(env), io.Discard, &stderr)
+		ended <- run(ctx, []string{"noted-gateway", "-forward-to=" + shop.URL + "/?token=url-hush"}, environ(env), io.Discard, &stderr)
 	}()
 	addresses := regexp.MustCompile(`"listen":"([^"]+)","admin_listen":"([^"]+)"`)
 	for deadline := time.Now().Add(10 * time.Second); !addresses.MatchString(stderr.String()); time.Sleep(5 * time.Millisecond) {

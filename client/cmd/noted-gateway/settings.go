@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -30,16 +31,18 @@ type settings struct {
 }
 
 // parse reads arguments and environment; it gives no settings if it has printed the help.
-func parse(ctx context.Context, args []string, env cmdline.Env, stdout io.Writer) (found *settings, err error) {
+func parse(
+	ctx context.Context, args []string, environ cmdline.Environ, stdout io.Writer,
+) (found *settings, err error) {
 	s := &settings{}
-	flags := s.flags(env)
+	flags := s.flags(environ.Lookup)
 	err = cmdline.Run(ctx, "noted-gateway", help(flags), flags, args, stdout,
 		func(_ context.Context, c *cli.Command) error {
 			if err := cmdline.NoArguments(c); err != nil {
 				return err
 			}
 			found = s
-			return errors.Join(append(flags.Mistakes(), s.finish()...)...)
+			return errors.Join(slices.Concat(variables.Strangers(environ, flags), flags.Mistakes(), s.finish())...)
 		})
 	return found, err
 }
