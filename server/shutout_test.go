@@ -157,7 +157,7 @@ func TestMissingRight(t *testing.T) {
 			c := s.as(t, nil, "")
 			eventually(t, 10*time.Second, "/readyz says what to do", func() bool {
 				got := get(t, "http://"+s.AdminAddr()+"/readyz")
-				return strings.HasPrefix(got, "503\n") && strings.Contains(got, `give it the rights that README.md has`)
+				return strings.HasPrefix(got, "503\n") && strings.Contains(got, `give it the rights that server/README.md has`)
 			})
 			if got := s.metric(t, "noted_store_shut_out", `by="rights"`); got != 1 {
 				t.Errorf("noted_store_shut_out = %v, want 1", got)
