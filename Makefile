@@ -1,10 +1,10 @@
 # run, test, stores, soak, check, mutants, vulnerable, generate, bench, bench-script,
-# release: each a few lines over plain commands. What they need and is missing, .ci/need
-# installs.
+# bench-relative, release: each a few lines over plain commands. What they need and
+# is missing, .ci/need installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable generate bench bench-script release
+.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable generate bench bench-script bench-relative release
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
@@ -96,13 +96,16 @@ generate:
 	rm -rf gen client/python/src/noted/v1
 	buf generate
 
-# bench measures on real servers: memory, scripts, calls. Quote ratios of one run.
+# bench prints what a call costs, on real processes, and then what scripts and memory do.
+# Quote ratios of one run. make bench BENCH='^fresh' measures only the kinds whose name
+# matches; NOTED='before=…/noted,after=…/noted' lets these programs take turns.
+bench: export BENCH ?= .
 bench:
 	.ci/need redis-server postgresql
+	cd server/bench && go test -count=1 -timeout 20m -run '^TestTable$$'
 	go test -run '^$$' -bench Memory -benchtime 1x ./server/internal/store
 	go test -run '^$$' -bench Scripts -benchtime 200000x ./server/internal/store
 	go test -run '^$$' -bench FullSeries -benchtime 200x ./server/internal/store
-	GOGC=400 go test -run '^$$' -bench 'Service|Tokens' -benchtime 120000x ./server
 	go test -run '^$$' -bench Gateway -benchtime 3000x ./client/gateway
 	go test -run '^$$' -bench 'Agree|Compare' -benchtime 3x ./client/desk ./client/desk/reconcile
 
@@ -112,6 +115,13 @@ bench:
 bench-script:
 	.ci/need redis-server valgrind
 	go test -run '^$$' -bench '^BenchmarkInstructions$$' -benchtime 1x ./server/internal/store $(UPDATE)
+
+# bench-relative lets Noted take turns with the best-known service of its kind, a gRPC rate
+# limiter over Redis.
+bench-relative: export BENCH ?= .
+bench-relative:
+	.ci/need redis-server relative
+	cd server/bench && RELATIVE=$(CURDIR)/.tools/bin/ratelimit go test -count=1 -timeout 20m -run '^TestTable$$'
 
 # release makes programs, packages and images in dist/, installs and runs them, and
 # publishes nothing. Building its tools the first time takes minutes.

@@ -136,8 +136,9 @@ var rooms = []room{
 		useMiniredis + " github.com/urfave testing",
 	},
 	{"server/servertest", trial, "server server/internal/embedded testing " + useGRPC, "github.com/urfave"},
-	{"server/ops", "", "", ""},  // tests alone
-	{"server/soak", "", "", ""}, // tests alone
+	{"server/ops", "", "", ""},   // tests alone
+	{"server/soak", "", "", ""},  // tests alone
+	{"server/bench", "", "", ""}, // tests alone
 	{
 		"server/cmd/noted", trial + " client/cmdline",
 		"* client/cmdline server server/internal/embedded server/internal/jsonfile", "testing",

@@ -1,0 +1,227 @@
+// Package bench_test measures what a call costs. The server, Redis and the load generator
+// are processes of their own, so the generator's processor time counts for neither.
+//
+//	make bench
+//	make bench BENCH='^fresh'                       only the kinds whose name matches
+//	make bench NOTED='before=…/noted,after=…/noted' these programs in turn, not this tree's
+//
+// # Design
+//
+// Rates and latencies swing by a third where generator, server and Redis share cores;
+// processor time and allocations do not. Compare figures of one run only: programs that
+// are compared take turns within a cell of the table, and the cell shows the median of
+// the turns. Allocations are those of the server alone.
+package bench_test
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A kind is a kind of call, with the programs that are asked.
+type kind struct {
+	name     string
+	callers  []int
+	subjects []subject
+	load     func(*running) load // of subjects that have none of their own
+}
+
+// A load makes calls from so many callers at once for a time, and tells how long each
+// took. Callers keep to one of four connections.
+type load func(callers int, span time.Duration) ([]time.Duration, error)
+
+// A row is a cell of the table for one program, by call.
+type row struct{ server, redis, allocations, rate, p50, p99 float64 }
+
+// all is how many callers call at once.
+var all = []int{1, 64, most}
+
+// kinds is every row of the table.
+func kinds(t *testing.T) []kind {
+	ours := programs(t)
+	kinds := []kind{
+		{"empty call, bare grpc-go", all, []subject{bare()}, empty},
+		{"one trivial EVALSHA, bare grpc-go", all, []subject{bare()}, fresh},
+		{"fresh notes", all, ours, fresh},
+		{"twins over two channels", all, ours, twins},
+		{"a message again, 45 notes", all, ours, fortyFive},
+		{"DonationExists", all, ours, exists},
+		{"the dance: hold, extend, settle", all, ours, dance},
+		{"fresh notes, JSON door", all, ours, door},
+		{"fresh notes, one stream", []int{1}, ours, stream},
+		{"fresh notes, -replicas 1", []int{64}, with(ours, subject.replicated), fresh},
+		{"gateway, no inbox", []int{64}, with(ours, subject.behindGateway), ipns},
+		{"gateway, inbox in SQLite", []int{64}, with(with(ours, subject.behindGateway), subject.inbox), ipns},
+	}
+	if relative := os.Getenv("RELATIVE"); relative != "" {
+		kinds = []kind{{"fresh notes and the relative", []int{64, 256}, append(ours, ratelimit(relative)), fresh}}
+	}
+	return kinds
+}
+
+// TestTable prints the table. Without BENCH it is a test of the loads: each runs for a
+// moment.
+func TestTable(t *testing.T) {
+	wanted, err := regexp.Compile(os.Getenv("BENCH"))
+	if err != nil {
+		t.Fatalf("BENCH: %v", err)
+	}
+	fmt.Printf("%-36s %-9s %7s %9s %9s %7s %7s %8s %8s %8s\n", "", "", "callers",
+		"server µs", "Redis µs", "both µs", "allocs", "calls/s", "p50 ms", "p99 ms")
+	for _, k := range kinds(t) {
+		if wanted.MatchString(k.name) {
+			t.Run(k.name, k.measure)
+		}
+	}
+}
+
+// measure measures a kind and prints its rows.
+func (k kind) measure(t *testing.T) {
+	turns, warmUp, span := 1, 500*time.Millisecond, setting(t, "SPAN", 2*time.Second)
+	if len(k.subjects) > 1 {
+		turns = 5
+	}
+	if os.Getenv("BENCH") == "" {
+		turns, warmUp, span = 1, 0, 20*time.Millisecond
+	}
+	started, loads := make([]*running, len(k.subjects)), make([]load, len(k.subjects))
+	for i, s := range k.subjects {
+		started[i] = s.start(t)
+		made := k.load
+		if s.load != nil {
+			made = s.load
+		}
+		loads[i] = made(started[i])
+	}
+	for _, callers := range k.callers {
+		rows := make([][]row, len(started))
+		for range turns {
+			for i, r := range started {
+				rows[i] = append(rows[i], r.measure(callers, loads[i], warmUp, span))
+			}
+		}
+		for i, s := range k.subjects {
+			r := median(rows[i])
+			fmt.Printf("%-36s %-9s %7d %9.1f %9.1f %7.1f %7.1f %8.0f %8.2f %8.2f\n", k.name, s.name, callers,
+				r.server, r.redis, r.server+r.redis, r.allocations, r.rate, r.p50, r.p99)
+		}
+	}
+}
+
+// setting is a time of the environment.
+func setting(t *testing.T, name string, otherwise time.Duration) time.Duration {
+	told := os.Getenv(name)
+	if told == "" {
+		return otherwise
+	}
+	span, err := time.ParseDuration(told)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return span
+}
+
+// measure runs a load, after a while of warming up.
+func (r *running) measure(callers int, l load, warmUp, span time.Duration) row {
+	if _, err := l(callers, warmUp); err != nil {
+		r.fail(err)
+	}
+	mallocs, began := r.mallocs(), time.Now()
+	server, redis := r.spent()
+	took, err := l(callers, span)
+	if err != nil {
+		r.fail(err)
+	}
+	lasted := time.Since(began)
+	serverAfter, redisAfter := r.spent()
+	calls := float64(len(took))
+	slices.Sort(took)
+	at := func(part float64) float64 {
+		return float64(took[int(part*(calls-1))].Microseconds()) / 1000
+	}
+	return row{
+		server:      float64((serverAfter - server).Microseconds()) / calls,
+		redis:       float64((redisAfter - redis).Microseconds()) / calls,
+		allocations: (r.mallocs() - mallocs) / calls,
+		rate:        calls / lasted.Seconds(),
+		p50:         at(.5),
+		p99:         at(.99),
+	}
+}
+
+// median is the median of each column.
+func median(rows []row) row {
+	of := func(column func(row) float64) float64 {
+		values := make([]float64, len(rows))
+		for i, r := range rows {
+			values[i] = column(r)
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	return row{
+		server:      of(func(r row) float64 { return r.server }),
+		redis:       of(func(r row) float64 { return r.redis }),
+		allocations: of(func(r row) float64 { return r.allocations }),
+		rate:        of(func(r row) float64 { return r.rate }),
+		p50:         of(func(r row) float64 { return r.p50 }),
+		p99:         of(func(r row) float64 { return r.p99 }),
+	}
+}
+
+// each is the load of a call that every caller makes again and again. The call is told
+// its caller, and its number among all calls.
+func each(call func(caller, i int) error) load {
+	var made atomic.Int64
+	return func(callers int, span time.Duration) ([]time.Duration, error) {
+		took, failed := make([][]time.Duration, callers), make([]error, callers)
+		end := time.Now().Add(span)
+		var done sync.WaitGroup
+		for caller := range callers {
+			done.Go(func() {
+				for began := time.Now(); began.Before(end); {
+					if failed[caller] = call(caller, int(made.Add(1))); failed[caller] != nil {
+						return
+					}
+					ended := time.Now()
+					took[caller] = append(took[caller], ended.Sub(began))
+					began = ended
+				}
+			})
+		}
+		done.Wait()
+		return slices.Concat(took...), cmp.Or(failed...)
+	}
+}
+
+// programs are the builds of noted that take turns: those of NOTED, or this tree's.
+func programs(t *testing.T) (subjects []subject) {
+	named := os.Getenv("NOTED")
+	if named == "" {
+		return []subject{{name: "noted", program: build(t, "../cmd/noted")}}
+	}
+	for each := range strings.SplitSeq(named, ",") {
+		name, path, found := strings.Cut(each, "=")
+		if !found {
+			t.Fatalf("NOTED=%q: write name=program, parted by commas", named)
+		}
+		subjects = append(subjects, subject{name: name, program: path})
+	}
+	return subjects
+}
+
+// with changes every subject.
+func with(subjects []subject, change func(subject) subject) (changed []subject) {
+	for _, s := range subjects {
+		changed = append(changed, change(s))
+	}
+	return changed
+}

@@ -1,0 +1,356 @@
+package bench_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	_ "net/http/pprof" // of the bare server, which counts its allocations as noted does
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+)
+
+// most is how many callers there are at most.
+const most = 256
+
+// A subject is a program to measure, and how to run it.
+type subject struct {
+	name, program string
+	replicas      int
+	gateway       bool
+	inboxes       bool
+	others        func(r *running)      // starts another program than noted
+	load          func(r *running) load // of another program
+}
+
+func (s subject) replicated() subject    { s.replicas = 1; return s }
+func (s subject) behindGateway() subject { s.gateway = true; return s }
+func (s subject) inbox() subject         { s.inboxes = true; return s }
+
+// A running subject has a Redis of its own.
+type running struct {
+	t             *testing.T
+	name          string
+	store         *redistest.Server
+	addr, admin   string
+	door, gateway string
+	conns         []*grpc.ClientConn
+	processes     []string // the server's, and the gateway's
+}
+
+func (r *running) fail(err error) {
+	r.t.Helper()
+	r.t.Fatalf("%s: %v", r.name, err)
+}
+
+func (r *running) client(caller int) notedv1.DedupeServiceClient {
+	return notedv1.NewDedupeServiceClient(r.conns[caller%len(r.conns)])
+}
+
+func (s *subject) start(t *testing.T) *running {
+	r := &running{
+		t: t, name: s.name, addr: freeAddress(), admin: freeAddress(), door: freeAddress(), gateway: freeAddress(),
+		store: redistest.Start(t),
+	}
+	if s.replicas > 0 {
+		redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(r.store.Port()), "--repl-diskless-sync-delay", "0")
+	}
+	if s.others != nil {
+		s.others(r)
+	} else {
+		r.run(nil, s.program, "-redis", r.store.URL(), "-listen", r.addr, "-admin-listen", r.admin,
+			"-http-listen", r.door, "-replicas", strconv.Itoa(s.replicas), "-log-level", "warn")
+		r.wait("http://" + r.admin + "/readyz")
+	}
+	for range 4 {
+		conn, err := grpc.NewClient(r.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			r.fail(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		r.conns = append(r.conns, conn)
+	}
+	if s.gateway {
+		r.startGateway(s.inboxes)
+	}
+	return r
+}
+
+// run starts a program whose processor time counts.
+func (r *running) run(env []string, program string, args ...string) {
+	command := exec.Command(program, args...)
+	command.Env = append(os.Environ(), env...)
+	log, err := os.Create(filepath.Join(r.t.TempDir(), "log"))
+	if err != nil {
+		r.fail(err)
+	}
+	defer log.Close()
+	command.Stdout, command.Stderr = log, log
+	ended, err := redistest.Guarded(command)
+	if err != nil {
+		r.fail(err)
+	}
+	r.processes = append(r.processes, strconv.Itoa(command.Process.Pid))
+	r.t.Cleanup(func() {
+		if r.t.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			r.t.Logf("%s said:\n%s", program, text)
+		}
+		command.Process.Kill()
+		<-ended
+	})
+}
+
+// wait waits until a program is ready.
+func (r *running) wait(ready string) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		response, err := http.Get(ready)
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return
+			}
+			err = errors.New(response.Status)
+		}
+		if time.Now().After(deadline) {
+			r.fail(fmt.Errorf("%s is not ready: %w", ready, err))
+		}
+	}
+}
+
+const account = "donations@example.org"
+
+// startGateway starts a gateway before the server. PayPal and the downstream are the load
+// generator's.
+func (r *running) startGateway(inbox bool) {
+	payPal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		io.Copy(io.Discard, q.Body)
+		io.WriteString(w, "VERIFIED")
+	}))
+	r.t.Cleanup(payPal.Close)
+	downstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		io.Copy(io.Discard, q.Body)
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	r.t.Cleanup(downstream.Close)
+	dir, admin := r.t.TempDir(), freeAddress()
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("whsec_"+strings.Repeat("QUJD", 11)+"\n"), 0o600); err != nil {
+		r.fail(err)
+	}
+	args := []string{
+		"-listen", r.gateway, "-admin-listen", admin, "-noted", r.addr, "-ledger", "paypal-live", "-accounts", account,
+		"-ipn-verify-url", payPal.URL, "-forward-to", downstream.URL, "-forward-secret-file", secret,
+		"-log-level", "error",
+	}
+	program := build(r.t, "../../client/cmd/noted-gateway")
+	if inbox {
+		key, err := exec.Command(program, "inbox-key").Output()
+		if err != nil {
+			r.fail(err)
+		}
+		keyFile := filepath.Join(dir, "key")
+		if err := os.WriteFile(keyFile, key, 0o600); err != nil {
+			r.fail(err)
+		}
+		args = append(args, "-inbox", "sqlite://"+filepath.Join(dir, "inbox.db"), "-inbox-key-file", keyFile)
+	}
+	r.run(nil, program, args...)
+	r.wait("http://" + admin + "/readyz")
+}
+
+func freeAddress() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(redistest.FreePort())) }
+
+// build builds a main of this tree.
+func build(t *testing.T, main string) string {
+	path := filepath.Join(t.TempDir(), filepath.Base(main))
+	if output, err := exec.Command("go", "build", "-o", path, main).CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v\n%s", main, err, output)
+	}
+	return path
+}
+
+// spent is the processor time of the server's processes and of Redis until now.
+func (r *running) spent() (server, redis time.Duration) {
+	for _, pid := range r.processes {
+		server += r.processorTime(pid)
+	}
+	return server, r.processorTime(r.store.PID())
+}
+
+// processorTime is user and system time, which Linux counts in hundredths of a second.
+func (r *running) processorTime(pid string) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%s/stat", pid))
+	if err != nil {
+		r.fail(err)
+	}
+	_, rest, _ := strings.Cut(string(text), ") ") // the name may hold spaces
+	fields := strings.Fields(rest)
+	user, err1 := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	if err := errors.Join(err1, err2); err != nil {
+		r.fail(err)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+var mallocsLine = regexp.MustCompile(`(?m)^# Mallocs = (\d+)$`)
+
+// mallocs is how often the server has allocated until now.
+func (r *running) mallocs() float64 {
+	response, err := http.Get("http://" + r.admin + "/debug/pprof/heap?debug=1")
+	if err != nil {
+		r.fail(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		r.fail(err)
+	}
+	found := mallocsLine.FindSubmatch(text)
+	if found == nil {
+		r.fail(errors.New("the server does not tell its allocations"))
+	}
+	n, err := strconv.ParseFloat(string(found[1]), 64)
+	if err != nil {
+		r.fail(err)
+	}
+	return n
+}
+
+// bareVariable makes this test binary the bare server: its addresses, and Redis's.
+const bareVariable = "BENCH_BARE"
+
+func TestMain(m *testing.M) {
+	if told := os.Getenv(bareVariable); told != "" {
+		addresses := strings.Split(told, ",")
+		fmt.Fprintln(os.Stderr, serveBare(addresses[0], addresses[1], addresses[2]))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// bare is what no service of this kind can do without: grpc-go, and one script that does
+// nothing for each call.
+func bare() subject {
+	return subject{name: "bare", others: func(r *running) {
+		self, err := os.Executable()
+		if err != nil {
+			r.fail(err)
+		}
+		r.run([]string{bareVariable + "=" + r.addr + "," + r.admin + "," + r.store.Addr()}, self)
+		r.wait("http://" + r.admin + "/debug/pprof/")
+	}}
+}
+
+type bareServer struct {
+	notedv1.UnimplementedDedupeServiceServer
+	script string
+	asked  chan asked
+}
+
+type asked struct {
+	command *redis.Cmd
+	done    chan struct{}
+}
+
+func serveBare(addr, admin, store string) error {
+	client := redis.NewClient(&redis.Options{Addr: store})
+	script, err := client.ScriptLoad(context.Background(), "return ARGV[1]").Result()
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	bare := bareServer{script: script, asked: make(chan asked, most)}
+	for range 2 {
+		go bare.pipe(client)
+	}
+	server := grpc.NewServer(grpc.NumStreamWorkers(128))
+	healthpb.RegisterHealthServer(server, health.NewServer())
+	notedv1.RegisterDedupeServiceServer(server, bare)
+	go http.ListenAndServe(admin, nil)
+	return server.Serve(listener)
+}
+
+// pipe sends what waits in one pipeline.
+func (s bareServer) pipe(client *redis.Client) {
+	for next := range s.asked {
+		batch := []asked{next}
+		for more := true; more; {
+			select {
+			case also := <-s.asked:
+				batch = append(batch, also)
+			default:
+				more = false
+			}
+		}
+		pipe := client.Pipeline()
+		for _, a := range batch {
+			_ = pipe.Process(context.Background(), a.command)
+		}
+		_, _ = pipe.Exec(context.Background()) // each command has its error
+		for _, a := range batch {
+			close(a.done)
+		}
+	}
+}
+
+// NoteDonation answers FIRST to everything.
+func (s bareServer) NoteDonation(
+	ctx context.Context, r *notedv1.NoteDonationRequest,
+) (*notedv1.NoteDonationResponse, error) {
+	a := asked{
+		redis.NewCmd(ctx, "evalsha", s.script, 1, r.GetDonation().GetSeriesId(), r.GetMessage().GetId()),
+		make(chan struct{}),
+	}
+	s.asked <- a
+	<-a.done
+	return &notedv1.NoteDonationResponse{Verdict: first}, a.command.Err()
+}
+
+// ratelimit is the relative: a gRPC rate limiter over Redis, as its manual sets it up for
+// many calls a second.
+func ratelimit(program string) subject {
+	s := subject{name: "relative", load: shouldRateLimit}
+	s.others = func(r *running) {
+		dir := r.t.TempDir()
+		config := filepath.Join(dir, "bench", "config")
+		rule := "domain: bench\ndescriptors:\n  - key: series\n    rate_limit: {unit: day, requests_per_unit: 1000}\n"
+		if err := errors.Join(os.MkdirAll(config, 0o700),
+			os.WriteFile(filepath.Join(config, "bench.yaml"), []byte(rule), 0o600)); err != nil {
+			r.fail(err)
+		}
+		_, grpcPort, _ := net.SplitHostPort(r.addr)
+		_, debugPort, _ := net.SplitHostPort(r.admin)
+		_, port, _ := net.SplitHostPort(r.door)
+		r.run([]string{
+			"USE_STATSD=false", "LOG_LEVEL=error", "REDIS_SOCKET_TYPE=tcp", "REDIS_URL=" + r.store.Addr(),
+			"REDIS_PIPELINE_WINDOW=150us", "RUNTIME_ROOT=" + dir, "RUNTIME_SUBDIRECTORY=bench", "HOST=127.0.0.1",
+			"PORT=" + port, "GRPC_HOST=127.0.0.1", "GRPC_PORT=" + grpcPort, "DEBUG_HOST=127.0.0.1",
+			"DEBUG_PORT=" + debugPort,
+		}, program)
+		r.wait("http://" + r.door + "/healthcheck")
+	}
+	return s
+}
