@@ -17,7 +17,6 @@ require (
 	github.com/cloudevents/sdk-go/v2 v2.16.2 // the gateway: the event that the downstream gets
 	github.com/google/go-cmp v0.7.0 // tests: shows what differs
 	github.com/gorilla/securecookie v1.1.2 // the desk: signs sessions
-	github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus v1.1.1 // the service: metrics of gRPC calls
 	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.4 // the service: logging and recovery around every call
 	github.com/jackc/pgx/v5 v5.13.0 // the gateway's inbox: PostgreSQL
 	github.com/jedib0t/go-pretty/v6 v6.8.3 // notectl and noted-replay: tables and colours

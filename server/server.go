@@ -198,7 +198,7 @@ func (s *Server) newGRPC() *grpc.Server {
 	if s.config.Reflection {
 		reflection.Register(made)
 	}
-	s.metrics.Calls.InitializeMetrics(made)
+	s.metrics.Calls.Know(made)
 	return made
 }
 

@@ -57,24 +57,6 @@ func (a *Access) File(path string) *File {
 	}}
 }
 
-// Unary passes a call that its caller may make.
-func (a *Access) Unary(
-	ctx context.Context,
-	request any,
-	info *grpc.UnaryServerInfo,
-	handler grpc.UnaryHandler,
-) (any, error) {
-	ctx, err := a.admit(ctx, info.FullMethod, request)
-	if err != nil {
-		return nil, err
-	}
-	response, err := handler(ctx, request)
-	if err != nil {
-		a.auditReceipt(ctx, info.FullMethod, request, err)
-	}
-	return response, err
-}
-
 // Stream lets a stream begin. Requests on it are admitted one by one, as if each were a
 // call (see Note).
 func (a *Access) Stream(
@@ -83,7 +65,7 @@ func (a *Access) Stream(
 	info *grpc.StreamServerInfo,
 	handler grpc.StreamHandler,
 ) error {
-	ctx, err := a.admit(stream.Context(), info.FullMethod, nil)
+	ctx, err := a.Admit(stream.Context(), info.FullMethod, nil)
 	if err != nil {
 		a.Metrics.Refused(info.FullMethod, err)
 		return err
@@ -95,15 +77,15 @@ func (a *Access) Stream(
 // stream's begin.
 func (a *Access) Note(ctx context.Context, ledger string) error {
 	request := &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{Ledger: ledger}}
-	_, err := a.admit(ctx, notedv1.DedupeService_NoteDonation_FullMethodName, request)
+	_, err := a.Admit(ctx, notedv1.DedupeService_NoteDonation_FullMethodName, request)
 	return err
 }
 
-// admit decides whether a call may be made, before the store is asked. The context that
+// Admit decides whether a call may be made, before the store is asked. The context that
 // it returns knows the caller. It comes before the request is checked: INVALID_REQUEST to
 // a note without a series therefore means that the caller may note in that ledger, and
 // the gateway's readiness relies on it.
-func (a *Access) admit(ctx context.Context, method string, request any) (context.Context, error) {
+func (a *Access) Admit(ctx context.Context, method string, request any) (context.Context, error) {
 	right, listed := rights[method]
 	if right.open || listed && a.known.Load() == nil && !a.Certificates && a.Rate == nil {
 		return ctx, nil
@@ -219,9 +201,9 @@ func (a *Access) deny(ctx context.Context, method, ledger string, reason error, 
 	return f
 }
 
-// auditReceipt writes a line to the audit if a caller settles, releases or extends with a
+// AuditReceipt writes a line to the audit if a caller settles, releases or extends with a
 // receipt whose hold belongs to another attempt, now or before.
-func (a *Access) auditReceipt(ctx context.Context, method string, request any, err error) {
+func (a *Access) AuditReceipt(ctx context.Context, method string, request any, err error) {
 	reason := contract.ReasonOf(err)
 	if reason != "HOLD_LOST" && reason != "SETTLED_BY_ANOTHER" {
 		return

@@ -143,7 +143,7 @@ func TestEveryMethodHasItsRights(t *testing.T) {
 		Denials: func(string, net.Addr) time.Duration { return 0 },
 		Metrics: metrics.New(metrics.Config{Logger: discard}),
 	})
-	if _, err := a.admit(
+	if _, err := a.Admit(
 		t.Context(),
 		"/noted.v1.DedupeService/SettleEverything",
 		nil,

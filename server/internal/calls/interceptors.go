@@ -14,26 +14,72 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/contract"
 )
 
-// Unary gives the interceptors that every unary call passes, at both doors, outermost
-// first: metrics, log and the recovery of a panic; the bound of calls under way; access;
-// and the deadline.
+// Unary gives the interceptor that every unary call passes, at both doors. It is one
+// interceptor and not a chain, since each link of a chain costs every call an allocation.
 func (s *Service) Unary() []grpc.UnaryServerInterceptor {
-	return append(s.Metrics.Unary(), uncompressed, s.UnderWay.Unary, s.Access.Unary, s.bounded)
+	return []grpc.UnaryServerInterceptor{s.unary}
 }
 
-// Stream gives the same for streams.
+// unary counts and logs a call, and passes it on.
+func (s *Service) unary(
+	ctx context.Context,
+	request any,
+	info *grpc.UnaryServerInfo,
+	handler grpc.UnaryHandler,
+) (any, error) {
+	call := s.Metrics.Begin(info.FullMethod)
+	response, err := s.admitted(ctx, request, info, handler)
+	call.End(ctx, request, info, response, err)
+	return response, err
+}
+
+// admitted recovers a panic, and passes a call on that has a place and the right to be
+// answered, with a deadline.
+func (s *Service) admitted(
+	ctx context.Context,
+	request any,
+	info *grpc.UnaryServerInfo,
+	handler grpc.UnaryHandler,
+) (response any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			response, err = nil, s.Metrics.Panicked(ctx, p)
+		}
+	}()
+	// The answer is sent uncompressed even if the request was compressed: answers are
+	// small, and a compressor takes most of a MiB.
+	_ = grpc.SetSendCompressor(ctx, encoding.Identity) // fails at the JSON door, which never compresses
+	if !contract.IsHealth(info.FullMethod) {           // a busy server must not look dead
+		if err := s.UnderWay.Begin(); err != nil {
+			return nil, err
+		}
+		defer s.UnderWay.End()
+	}
+	ctx, err = s.Access.Admit(ctx, info.FullMethod, request)
+	if err != nil {
+		return nil, err
+	}
+	// A script does nothing after its deadline; without one it would still note whenever
+	// Redis gets to it.
+	bounded := ctx
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > s.MaxDeadline {
+		var cancel context.CancelFunc
+		bounded, cancel = context.WithTimeout(ctx, s.MaxDeadline)
+		defer cancel()
+	}
+	if response, err = handler(bounded, request); err != nil {
+		s.Access.AuditReceipt(ctx, info.FullMethod, request, err)
+	}
+	return response, err
+}
+
+// Stream gives the interceptors that every stream passes, outermost first: metrics, log
+// and the recovery of a panic; access; and the end of foreign streams.
 func (s *Service) Stream() []grpc.StreamServerInterceptor {
 	return append(s.Metrics.Stream(), uncompressedStream, s.Access.Stream, s.endWithDrain)
 }
 
-// uncompressed sends the answer uncompressed even if the request was compressed: answers
-// are small, and a compressor takes most of a MiB.
-func uncompressed(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	_ = grpc.SetSendCompressor(ctx, encoding.Identity) // fails at the JSON door, which never compresses
-	return handler(ctx, request)
-}
-
-// uncompressedStream is the same for streams.
+// uncompressedStream sends answers uncompressed, as unary does.
 func uncompressedStream(
 	server any,
 	stream grpc.ServerStream,
@@ -44,24 +90,8 @@ func uncompressedStream(
 	return handler(server, stream)
 }
 
-// bounded gives every unary call a deadline. A script does nothing after its deadline;
-// without one it would still note whenever Redis gets to it.
-func (s *Service) bounded(
-	ctx context.Context,
-	request any,
-	_ *grpc.UnaryServerInfo,
-	handler grpc.UnaryHandler,
-) (any, error) {
-	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > s.MaxDeadline {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.MaxDeadline)
-		defer cancel()
-	}
-	return handler(ctx, request)
-}
-
-// BoundArrival puts the same bound on a unary call before its request has been read, when
-// no interceptor runs yet. Otherwise a client that announces a request and never sends it
+// BoundArrival bounds the time of a unary call before its request has been read, when no
+// interceptor runs yet. Otherwise a client that announces a request and never sends it
 // would stay until its connection is too old.
 func (s *Service) BoundArrival(ctx context.Context, info *tap.Info) (context.Context, error) {
 	if !contract.IsUnary(info.FullMethodName) {
@@ -71,12 +101,9 @@ func (s *Service) BoundArrival(ctx context.Context, info *tap.Info) (context.Con
 		return ctx, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.MaxDeadline)
-	// The end of the stream cancels ctx's parent, which frees the timer.
-	return context.WithValue(ctx, cancelKey{}, cancel), nil
+	_ = cancel // the end of the stream cancels ctx's parent, which frees the timer
+	return ctx, nil
 }
-
-// cancelKey is the context key of a cancel function.
-type cancelKey struct{}
 
 // endWithDrain ends foreign streams (a health watch, a reflection session) a moment after
 // the server is asked to stop: they never end by themselves, and would hold every drain

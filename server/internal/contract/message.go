@@ -56,44 +56,59 @@ func HoldOf(d *durationpb.Duration) time.Duration {
 	return (d.AsDuration() + time.Millisecond - 1).Truncate(time.Millisecond)
 }
 
+// A noteMemory is a note's message with all that it points to. Every answer has a note, so
+// it takes one allocation for the note and one for its sightings.
+type noteMemory struct {
+	note                                    notedv1.Note
+	donation                                notedv1.Donation
+	occurredAt, notedAt, heldUntil, forgets timestamppb.Timestamp
+}
+
+type sightingMemory struct {
+	sighting              notedv1.Sighting
+	message               notedv1.Message
+	receivedAt, sightedAt timestamppb.Timestamp
+}
+
 // NoteMessage is the contract's form of a note.
 func NoteMessage(n store.Note) *notedv1.Note {
-	note := &notedv1.Note{
-		DonationId: n.DonationID,
-		Donation: &notedv1.Donation{
-			Ledger:        n.Donation.Ledger,
-			SeriesId:      n.Donation.SeriesID,
-			Event:         notedv1.Event(n.Donation.Event),
-			OccurredAt:    timeMessage(n.Donation.OccurredAt),
-			Amount:        n.Donation.Amount,
-			CurrencyCode:  n.Donation.CurrencyCode,
-			TransactionId: n.Donation.TransactionID,
-		},
-		Sightings: make([]*notedv1.Sighting, len(n.Sightings)),
-		State:     notedv1.State(n.State),
-		NotedAt:   timeMessage(n.NotedAt),
-		HeldUntil: timeMessage(n.HeldUntil),
-		ForgetAt:  timeMessage(n.ForgetAt),
-		Attempt:   int32(n.Attempt),
-	}
+	of := &noteMemory{}
+	note, donation := &of.note, &of.donation
+	note.DonationId = n.DonationID
+	note.Donation = donation
+	donation.Ledger = n.Donation.Ledger
+	donation.SeriesId = n.Donation.SeriesID
+	donation.Event = notedv1.Event(n.Donation.Event)
+	donation.OccurredAt = timeMessage(&of.occurredAt, n.Donation.OccurredAt)
+	donation.Amount = n.Donation.Amount
+	donation.CurrencyCode = n.Donation.CurrencyCode
+	donation.TransactionId = n.Donation.TransactionID
+	note.State = notedv1.State(n.State)
+	note.NotedAt = timeMessage(&of.notedAt, n.NotedAt)
+	note.HeldUntil = timeMessage(&of.heldUntil, n.HeldUntil)
+	note.ForgetAt = timeMessage(&of.forgets, n.ForgetAt)
+	note.Attempt = int32(n.Attempt)
+	note.Sightings = make([]*notedv1.Sighting, len(n.Sightings))
+	sightings := make([]sightingMemory, len(n.Sightings))
 	for i, s := range n.Sightings {
-		note.Sightings[i] = &notedv1.Sighting{
-			Message: &notedv1.Message{
-				Channel: s.Message.Channel, Id: s.Message.ID,
-				ReceivedAt: timeMessage(s.Message.ReceivedAt),
-			},
-			TransactionId: s.TransactionID,
-			SeenAt:        timeMessage(s.SeenAt),
-		}
+		of := &sightings[i]
+		of.message.Channel, of.message.Id = s.Message.Channel, s.Message.ID
+		of.message.ReceivedAt = timeMessage(&of.receivedAt, s.Message.ReceivedAt)
+		of.sighting.Message = &of.message
+		of.sighting.TransactionId = s.TransactionID
+		of.sighting.SeenAt = timeMessage(&of.sightedAt, s.SeenAt)
+		note.Sightings[i] = &of.sighting
 	}
 	return note
 }
 
-func timeMessage(t time.Time) *timestamppb.Timestamp {
+// timeMessage writes a time to a message, and gives it; nil if the time is unknown.
+func timeMessage(to *timestamppb.Timestamp, t time.Time) *timestamppb.Timestamp {
 	if t.IsZero() {
 		return nil
 	}
-	return timestamppb.New(t)
+	to.Seconds, to.Nanos = t.Unix(), int32(t.Nanosecond())
+	return to
 }
 
 // Differences names the fields in which a message and the note disagree, in the

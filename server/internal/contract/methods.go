@@ -1,6 +1,8 @@
 package contract
 
 import (
+	"strings"
+
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -17,6 +19,11 @@ var unary = func() map[string]bool {
 	}
 	return methods
 }()
+
+// IsHealth tells whether a method, given by its full name, is of gRPC's health service.
+func IsHealth(fullMethod string) bool {
+	return strings.HasPrefix(fullMethod, "/"+healthpb.Health_ServiceDesc.ServiceName+"/")
+}
 
 // IsUnary tells whether a method, given by its full name, has one request and one
 // response.

@@ -40,7 +40,7 @@ const (
 )
 
 // breaker keeps questions away from a store that is dead. So callers fail at once instead
-// of at their deadlines, and a store that comes back does not find all of them waitins. A
+// of at their deadlines, and a store that comes back does not find all of them waiting. A
 // refused question was never asked, so nothing was noted, and no FIRST can be lost by it.
 //
 // It opens after several failures in a row, or when the watch finds the store dead. It
@@ -161,7 +161,7 @@ func (b *breaker) part(answers bool) {
 
 // dead keeps the breaker open until the watch looks again: the watch got no reply from
 // the store. In a cluster one dead node looks like all of them, so there it opens
-// nothins.
+// nothing.
 func (b *breaker) dead(err error) {
 	var network net.Error
 	if b.limit == tripAfterCluster ||
@@ -188,6 +188,9 @@ const (
 // dead. Pool exhaustion is unclear: a busy and a frozen Redis look the same, and the
 // questions that hold a connection will tell.
 func signOf(err error, took time.Duration) sign {
+	if err == nil {
+		return alive
+	}
 	var replied interface {
 		error
 		RedisError()

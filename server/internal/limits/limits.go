@@ -19,7 +19,7 @@ const (
 
 // Workers is how many goroutines stay alive with the stack that a call has grown. Calls
 // beyond get a goroutine of their own.
-const Workers = 64
+const Workers = 128
 
 // Batch is how many requests of a stream go to the store together, and how many may wait
 // for the batch before them.

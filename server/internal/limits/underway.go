@@ -2,11 +2,7 @@ package limits
 
 import (
 	"context"
-	"strings"
 	"sync/atomic"
-
-	"google.golang.org/grpc"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/donation-dedupe/noted/server/internal/contract"
 	"github.com/donation-dedupe/noted/server/internal/metrics"
@@ -37,24 +33,6 @@ func (u *UnderWay) Begin() error {
 
 // End gives a place back.
 func (u *UnderWay) End() { u.count.Add(-1) }
-
-// Unary refuses a call for which there is no place. Health checks pass all the same: a
-// busy server must not look dead.
-func (u *UnderWay) Unary(
-	ctx context.Context,
-	request any,
-	info *grpc.UnaryServerInfo,
-	handler grpc.UnaryHandler,
-) (any, error) {
-	if strings.HasPrefix(info.FullMethod, "/"+healthpb.Health_ServiceDesc.ServiceName+"/") {
-		return handler(ctx, request)
-	}
-	if err := u.Begin(); err != nil {
-		return nil, err
-	}
-	defer u.End()
-	return handler(ctx, request)
-}
 
 // Listings bound how many pages are gathered at a time. Each page has a connection to the
 // store for itself, and there are few connections. Pages can wait; donations must not.

@@ -3,6 +3,11 @@ package metrics
 import (
 	"strings"
 	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
 // Callers choose the names of ledgers and channels, and each name costs a time series for
@@ -46,4 +51,38 @@ func (l *labels) of(name string) string {
 // label is an enum's value as metrics write it: EVENT_PAYMENT is "payment".
 func label(names map[int32]string, value int, prefix string) string {
 	return strings.ToLower(strings.TrimPrefix(names[int32(value)], prefix))
+}
+
+// verdicts are the counters of answers. Each is looked up by its labels once: that takes
+// longer than all else that is counted of a call.
+type verdicts struct {
+	vec *prometheus.CounterVec
+
+	mu    sync.RWMutex
+	found map[verdictLabels]prometheus.Counter
+}
+
+// verdictLabels has labels of ledger and channel, which are bounded, and not their names.
+type verdictLabels struct {
+	ledger, channel string
+	event           store.Event
+	verdict         store.Verdict
+	evidence        store.Evidence
+}
+
+func (v *verdicts) of(labels verdictLabels) prometheus.Counter {
+	v.mu.RLock()
+	counter := v.found[labels]
+	v.mu.RUnlock()
+	if counter != nil {
+		return counter
+	}
+	counter = v.vec.WithLabelValues(labels.ledger, labels.channel,
+		label(notedv1.Event_name, int(labels.event), "EVENT_"),
+		label(notedv1.Verdict_name, int(labels.verdict), "VERDICT_"),
+		label(notedv1.Evidence_name, int(labels.evidence), "EVIDENCE_"))
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.found[labels] = counter
+	return counter
 }

@@ -6,29 +6,29 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/donation-dedupe/noted/server/internal/contract"
 )
 
-// logUnary writes the line of a unary call. The middleware gathers its fields before it
-// knows whether the line is wanted, which would cost a tenth of the whole call. So the
-// call runs first, and the middleware sees only calls whose line will be written.
-func (m *Metrics) logUnary() grpc.UnaryServerInterceptor {
-	write := logging.UnaryServerInterceptor(m.callLogger(), logOptions...)
-	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		began := time.Now()
-		response, err := handler(ctx, request)
-		if err == nil && !m.logger.Enabled(ctx, slog.LevelDebug) {
-			return response, nil
-		}
-		ended := func(context.Context, any) (any, error) { return response, err }
-		return write(context.WithValue(ctx, beganKey{}, began), request, info, ended)
+// logUnary writes the line of a unary call that has ended. The middleware gathers its
+// fields before it knows whether the line is wanted, which would cost a tenth of the whole
+// call. So it sees only calls whose line will be written.
+func (m *Metrics) logUnary(
+	ctx context.Context,
+	request any,
+	info *grpc.UnaryServerInfo,
+	response any,
+	err error,
+	began time.Time,
+) {
+	if err == nil && !m.logger.Enabled(ctx, slog.LevelDebug) {
+		return
 	}
+	ended := func(context.Context, any) (any, error) { return response, err }
+	_, _ = m.writeLine(context.WithValue(ctx, beganKey{}, began), request, info, ended)
 }
 
 // beganKey is the context key of the time at which a call began.
@@ -92,9 +92,4 @@ func levelOf(code codes.Code) logging.Level {
 		return logging.LevelError
 	}
 	return logging.LevelInfo
-}
-
-// isLogged leaves out health checks: every load balancer sends one every few seconds.
-func isLogged(_ context.Context, call interceptors.CallMeta) bool {
-	return call.Service != healthpb.Health_ServiceDesc.ServiceName
 }

@@ -9,7 +9,7 @@ import (
 	"runtime/debug"
 	"strings"
 
-	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/selector"
@@ -36,12 +36,13 @@ type Config struct {
 // servers in one process do not share a count.
 type Metrics struct {
 	Registry *prometheus.Registry
-	Calls    *grpcprom.ServerMetrics
+	Calls    *Calls
 	Floods   *Floods
 	Learner  *agreement.Learner // learns from every answer to NoteDonation
 
 	logger            *slog.Logger
-	verdicts          *prometheus.CounterVec
+	writeLine         grpc.UnaryServerInterceptor // writes the line of a call
+	verdicts          verdicts
 	pairs             *prometheus.CounterVec
 	agree             *prometheus.GaugeVec
 	differences       *prometheus.CounterVec
@@ -55,14 +56,14 @@ type Metrics struct {
 func New(config Config) *Metrics {
 	m := &Metrics{
 		Registry: prometheus.NewRegistry(),
-		Calls: grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram(grpcprom.WithHistogramBuckets(
-			[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}))),
+		Calls:    newCalls(),
 		logger:   config.Logger,
 		pairs:    counterVec("noted_channel_pairs_total"),
 		ledgers:  newLabels(maxLedgerLabels),
 		channels: newLabels(maxChannelLabels),
 	}
-	m.verdicts = m.CounterVec("noted_verdicts_total")
+	m.verdicts = verdicts{vec: m.CounterVec("noted_verdicts_total"), found: map[verdictLabels]prometheus.Counter{}}
+	m.writeLine = logging.UnaryServerInterceptor(m.callLogger(), logOptions...)
 	m.agree = m.GaugeVec("noted_transaction_ids_agree")
 	m.differences = m.CounterVec("noted_differences_total")
 	m.refusals = m.CounterVec("noted_refusals_total")
@@ -79,7 +80,8 @@ func New(config Config) *Metrics {
 		Agreed:   func(ledger string) { m.pairs.WithLabelValues(m.ledgers.of(ledger), "agreed").Inc() },
 		Differed: func(ledger string) { m.pairs.WithLabelValues(m.ledgers.of(ledger), "differed").Inc() },
 	})
-	m.Registry.MustRegister(m.Calls, ripened{m.pairs, m.Learner}, storeStats(config.Stats),
+	m.Registry.MustRegister(m.Calls.vecs()...)
+	m.Registry.MustRegister(ripened{m.pairs, m.Learner}, storeStats(config.Stats),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -87,10 +89,10 @@ func New(config Config) *Metrics {
 // Verdict counts an answer and the fields in which its message and its note differ.
 func (m *Metrics) Verdict(request store.NoteRequest, reply store.NoteReply, differences []string) {
 	ledger := m.ledgers.of(request.Donation.Ledger)
-	m.verdicts.WithLabelValues(ledger, m.channels.of(request.Message.Channel),
-		label(notedv1.Event_name, int(request.Donation.Event), "EVENT_"),
-		label(notedv1.Verdict_name, int(reply.Verdict), "VERDICT_"),
-		label(notedv1.Evidence_name, int(reply.Evidence), "EVIDENCE_")).Inc()
+	m.verdicts.of(verdictLabels{
+		ledger: ledger, channel: m.channels.of(request.Message.Channel),
+		event: request.Donation.Event, verdict: reply.Verdict, evidence: reply.Evidence,
+	}).Inc()
 	for _, field := range differences {
 		m.differences.WithLabelValues(ledger, field).Inc()
 	}
@@ -127,7 +129,7 @@ func (r ripened) Collect(metrics chan<- prometheus.Metric) {
 // Refused counts an error that a caller gets.
 func (m *Metrics) Refused(fullMethod string, err error) {
 	_, rpc, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
-	m.refusals.WithLabelValues(rpc, grpcprom.FromError(err).Code().String(), contract.ReasonOf(err)).Inc()
+	m.refusals.WithLabelValues(rpc, codeOf(err).String(), contract.ReasonOf(err)).Inc()
 }
 
 // Unreadable counts and logs a request that cannot be read. Such a request never becomes
@@ -165,38 +167,17 @@ func (m *Metrics) Recovered(ctx context.Context, f func() error) (err error) {
 	return f()
 }
 
-// Unary gives the first interceptors of unary calls, outermost first: metrics, log,
-// refusals, and the recovery of a panic inside them.
-func (m *Metrics) Unary() []grpc.UnaryServerInterceptor {
-	return []grpc.UnaryServerInterceptor{
-		m.Calls.UnaryServerInterceptor(),
-		selector.UnaryServerInterceptor(m.logUnary(), selector.MatchFunc(isLogged)),
-		m.countRefusal,
-		recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(m.Panicked)),
-	}
-}
-
-func (m *Metrics) countRefusal(
-	ctx context.Context,
-	request any,
-	info *grpc.UnaryServerInfo,
-	handler grpc.UnaryHandler,
-) (any, error) {
-	response, err := handler(ctx, request)
-	if err != nil {
-		m.Refused(info.FullMethod, err)
-	}
-	return response, err
-}
-
-// Stream gives the same for streams. Requests on NoteDonations are counted where each is
+// Stream gives the first interceptors of streams, outermost first: metrics, log, and the
+// recovery of a panic inside them. Requests on NoteDonations are counted where each is
 // answered.
 func (m *Metrics) Stream() []grpc.StreamServerInterceptor {
 	return []grpc.StreamServerInterceptor{
-		m.Calls.StreamServerInterceptor(),
+		m.countStream,
 		selector.StreamServerInterceptor(
 			logging.StreamServerInterceptor(m.callLogger(), logOptions...),
-			selector.MatchFunc(isLogged),
+			selector.MatchFunc(func(_ context.Context, call interceptors.CallMeta) bool {
+				return !contract.IsHealth(call.FullMethod())
+			}),
 		),
 		recovery.StreamServerInterceptor(recovery.WithRecoveryHandlerContext(m.Panicked)),
 	}
