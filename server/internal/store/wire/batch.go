@@ -12,53 +12,57 @@ import (
 // for others to join it: a call that finds a free lane is sent at once, and calls that
 // arrive while all lanes are busy are sent together by the first lane that is free.
 type batcher struct {
-	send func(ctx context.Context, runs []*run) []reply
+	send func(ctx context.Context, runs []*run) // fills in their replies
 	mu   sync.Mutex
 	busy int // lanes in use
-	wait []waiting
-}
-
-type waiting struct {
-	ctx  context.Context
-	run  *run
-	done chan answer // buffered for one, so that a lane never waits for a caller that has gone
-}
-
-// An answer is a reply, or the panic of the lane that sent the run.
-type answer struct {
-	reply
-	panicked *caughtPanic // nil if there was none
+	wait []*run
 }
 
 // Few lanes make large batches: a batch costs Redis and this process one read and one
 // write. The size is bounded so that a batch that fails does not take every call along.
 const (
-	lanes     = 3
+	lanes     = 2
 	mostCalls = 128
 )
 
 // do sends a run, or gives up with its context. A run that was given up may still run,
 // but not after its deadline by Redis's clock.
+//
+// A call that finds a free lane takes it, and sends itself: to wake another goroutine and
+// to be woken by it costs a lone caller more than all else here. It cannot give up before
+// its deadline, which its connection has too; at most as many calls as there are lanes
+// notice late that their callers have gone.
 func (b *batcher) do(ctx context.Context, r *run) reply {
-	w := waiting{ctx: ctx, run: r, done: make(chan answer, 1)}
 	b.mu.Lock()
-	b.wait = append(b.wait, w)
-	start := b.busy < lanes
-	if start {
+	if b.busy < lanes { // so nothing waits
 		b.busy++
+		b.mu.Unlock()
+		defer b.pass()
+		b.send(ctx, []*run{r})
+		return r.reply
 	}
+	r.ctx, r.done = ctx, make(chan struct{})
+	b.wait = append(b.wait, r)
 	b.mu.Unlock()
-	if start {
-		go b.drain()
-	}
 	select {
-	case a := <-w.done:
-		if a.panicked != nil {
-			a.panicked.raise()
+	case <-r.done:
+		if r.panicked != nil {
+			r.panicked.raise()
 		}
-		return a.reply
+		return r.reply
 	case <-ctx.Done():
 		return reply{err: ctx.Err()}
+	}
+}
+
+// pass lets go of a lane, to what has come to wait meanwhile.
+func (b *batcher) pass() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.wait) > 0 {
+		go b.drain()
+	} else {
+		b.busy--
 	}
 }
 
@@ -70,19 +74,13 @@ func (b *batcher) drain() {
 			return
 		}
 		ctx, cancel := together(batch)
-		runs := make([]*run, len(batch))
-		for i, w := range batch {
-			runs[i] = w.run
-		}
 		var p caughtPanic
-		var replies []reply
-		p.catch(func() { replies = b.send(ctx, runs) })
-		for i := range batch {
+		p.catch(func() { b.send(ctx, batch) })
+		for _, r := range batch {
 			if p.raised != nil {
-				batch[i].done <- answer{panicked: &p}
-				continue
+				r.panicked = &p
 			}
-			batch[i].done <- answer{reply: replies[i]}
+			close(r.done)
 		}
 		cancel()
 	}
@@ -90,15 +88,16 @@ func (b *batcher) drain() {
 
 // next takes the runs that wait and whose callers have not given up. It frees the lane
 // when there are no more.
-func (b *batcher) next() []waiting {
+func (b *batcher) next() []*run {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var batch []waiting
+	var batch []*run
 	for len(batch) == 0 && len(b.wait) > 0 {
 		n := min(len(b.wait), mostCalls)
-		for _, w := range b.wait[:n] {
-			if w.ctx.Err() == nil {
-				batch = append(batch, w)
+		batch = make([]*run, 0, n)
+		for _, r := range b.wait[:n] {
+			if r.ctx.Err() == nil {
+				batch = append(batch, r)
 			}
 		}
 		if b.wait = b.wait[n:]; len(b.wait) == 0 {
@@ -112,13 +111,13 @@ func (b *batcher) next() []waiting {
 }
 
 // together is the context of a batch: it lasts as long as the most patient caller's.
-func together(batch []waiting) (context.Context, context.CancelFunc) {
+func together(batch []*run) (context.Context, context.CancelFunc) {
 	if len(batch) == 1 {
-		return context.WithCancel(batch[0].ctx)
+		return batch[0].ctx, func() {}
 	}
 	var latest time.Time
-	for _, w := range batch {
-		deadline, has := w.ctx.Deadline()
+	for _, r := range batch {
+		deadline, has := r.ctx.Deadline()
 		if !has {
 			return context.WithCancel(context.Background())
 		}

@@ -200,6 +200,17 @@ func readInfo(text string) map[string]string {
 	return info
 }
 
+// inInfo is one value of the reply of INFO, for calls that cannot wait for all of them to
+// be read.
+func inInfo(text, name string) string {
+	for line := range strings.Lines(text) {
+		if value, found := strings.CutPrefix(line, name+":"); found {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
 // unanswered is NothingDone for an operator, to whom a deadline would say nothing.
 func unanswered(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {

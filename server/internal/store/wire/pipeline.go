@@ -41,14 +41,14 @@ func watched(ctx context.Context, node redis.Cmdable) watchedPipe {
 func (p watchedPipe) exec(ctx context.Context) error {
 	after := p.Info(ctx, "replication")
 	exec(ctx, p.Pipeliner)
-	was, is := readInfo(p.before.Val()), readInfo(after.Val())
+	was, is := p.before.Val(), after.Val()
 	var refused redis.Error
 	switch err := after.Err(); {
 	case err != nil && !errors.As(err, &refused):
 		return err
-	case was["role"] == "slave" || is["role"] == "slave":
+	case inInfo(was, "role") == "slave" || inInfo(is, "role") == "slave":
 		return errReplica
-	case was["master_replid"] != is["master_replid"]: // each change of the role changes it
+	case inInfo(was, "master_replid") != inInfo(is, "master_replid"): // each change of the role changes it
 		return errChanged
 	}
 	return nil

@@ -7,8 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A run is a call on its way. Once a batch has it, only the batch touches it: its caller
-// may have given up.
+// A run is a call on its way. Once a batch has it, only the batch touches it until it is
+// done: its caller may have given up.
 type run struct {
 	call     *Call
 	clock    *clock // of the primary that it is sent to
@@ -17,11 +17,17 @@ type run struct {
 	cmd        once
 	wait       *redis.IntCmd // the WAIT behind it on its connection; nil if none was sent
 	replicated bool          // enough replicas have everything written before the reply
+	reply      reply
+
+	// Of a run that waits for a lane.
+	ctx      context.Context // the caller's
+	done     chan struct{}   // closed once the batch lets go of the run
+	panicked *caughtPanic    // of the lane that sent it; nil if there was none
 }
 
 // prepare makes the run's command, with the whole source or with its digest.
 func (r *run) prepare(ctx context.Context, whole bool) {
-	r.cmd, r.wait, r.replicated = r.call.command(ctx, r.deadline, whole), nil, false
+	r.cmd, r.wait, r.replicated = r.call.command(ctx, &r.deadline, whole), nil, false
 }
 
 // A reply is a script's words, or the reason why there are none.
@@ -33,14 +39,15 @@ type reply struct {
 // Run runs the calls on behalf of ctx and fills in their replies. Its calls must all
 // write or all read. It gives each call its deadline by Redis's clock.
 func (c *Client) Run(ctx context.Context, calls []*Call) {
-	runs := make([]*run, len(calls))
+	runs, made := make([]*run, len(calls)), make([]run, len(calls))
 	for i, call := range calls {
 		clock, err := c.clockFor(ctx, call.Key)
 		if err != nil {
 			Fail(calls, err)
 			return
 		}
-		runs[i] = &run{call: call, clock: clock, deadline: clock.deadline(ctx)}
+		runs[i] = &made[i]
+		made[i] = run{call: call, clock: clock, deadline: clock.deadline(ctx)}
 	}
 	c.share(ctx, runs)
 	for _, r := range runs {
@@ -105,14 +112,15 @@ func (c *Client) share(ctx context.Context, runs []*run) {
 		runs[0].call.Words, runs[0].call.Err = told.words, told.err
 		return
 	}
-	for i, told := range c.roundTrip(ctx, runs) {
-		runs[i].call.Words, runs[i].call.Err = told.words, told.err
+	c.roundTrip(ctx, runs)
+	for _, r := range runs {
+		r.call.Words, r.call.Err = r.reply.words, r.reply.err
 	}
 }
 
 // roundTrip adds to send that scripts which Redis does not know are sent again with their
 // source, and reads the replies. Each run ends with its own reply or failure.
-func (c *Client) roundTrip(ctx context.Context, runs []*run) []reply {
+func (c *Client) roundTrip(ctx context.Context, runs []*run) {
 	for _, r := range runs {
 		r.prepare(ctx, false)
 	}
@@ -121,7 +129,7 @@ func (c *Client) roundTrip(ctx context.Context, runs []*run) []reply {
 	var unknown []*run
 	for _, r := range runs {
 		// A Redis that was restarted, or took over, knows no scripts. Nothing ran.
-		if redis.HasErrorPrefix(r.cmd.Err(), "NOSCRIPT") {
+		if err := r.cmd.Err(); err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
 			c.unknownScripts.Add(1)
 			r.prepare(ctx, true)
 			unknown = append(unknown, r)
@@ -131,8 +139,7 @@ func (c *Client) roundTrip(ctx context.Context, runs []*run) []reply {
 		c.send(ctx, unknown)
 	}
 	received := time.Now()
-	replies := make([]reply, len(runs))
-	for i, r := range runs {
+	for _, r := range runs {
 		words, err := read(ctx, r.cmd)
 		if err == nil {
 			if now, err := Millis(nowIn(words)); err == nil {
@@ -148,8 +155,7 @@ func (c *Client) roundTrip(ctx context.Context, runs []*run) []reply {
 		if !r.call.Script.Writes {
 			err = NothingDone(err)
 		}
-		replies[i] = reply{words: words, err: err}
+		r.reply = reply{words: words, err: err}
 	}
 	c.follow(runs)
-	return replies
 }

@@ -18,12 +18,15 @@ type Script struct {
 	// Writes is true where the caller relies on what the script has written. A script
 	// that does not write waits for no replicas, and its outcome is never unknown.
 	Writes bool
+
+	source, sha any // the same, as a command takes them
 }
 
 // NewScript is a script of this source.
 func NewScript(name, source string, writes bool) *Script {
 	sum := sha1.Sum([]byte(source))
-	return &Script{Name: name, Source: source, SHA: hex.EncodeToString(sum[:]), Writes: writes}
+	sha := hex.EncodeToString(sum[:])
+	return &Script{Name: name, Source: source, SHA: sha, Writes: writes, source: source, sha: sha}
 }
 
 // A Call is one run of a script, and its reply.
@@ -48,19 +51,19 @@ func Fail(calls []*Call, err error) {
 // lost reply would find the note that the first attempt had made, and the donation would
 // be lost. The library still follows the redirections of a cluster: a redirected command
 // did not run.
-type once struct{ *redis.Cmd }
+type once struct{ *redis.StringSliceCmd }
 
 func (once) NoRetry() bool { return true }
 
 // command is the call as Redis gets it: by the script's digest, or with its whole source.
-func (c *Call) command(ctx context.Context, deadline int64, whole bool) once {
+func (c *Call) command(ctx context.Context, deadline *int64, whole bool) once {
 	args := make([]any, 0, 5+len(c.Args))
 	if whole {
-		args = append(args, "eval", c.Script.Source, 1, c.Key, deadline)
+		args = append(args, "eval", c.Script.source, 1, c.Key, deadline)
 	} else {
-		args = append(args, "evalsha", c.Script.SHA, 1, c.Key, deadline)
+		args = append(args, "evalsha", c.Script.sha, 1, c.Key, deadline)
 	}
-	cmd := once{redis.NewCmd(ctx, append(args, c.Args...)...)}
+	cmd := once{redis.NewStringSliceCmd(ctx, append(args, c.Args...)...)}
 	cmd.SetFirstKeyPos(3)
 	return cmd
 }
@@ -68,20 +71,9 @@ func (c *Call) command(ctx context.Context, deadline int64, whole bool) once {
 // read turns a reply into its words. The scripts reply with arrays of strings and
 // numbers, the first a word.
 func read(ctx context.Context, cmd once) ([]string, error) {
-	reply, err := cmd.Slice()
+	words, err := cmd.Result()
 	if err != nil {
 		return nil, conclude(ctx, err)
-	}
-	words := make([]string, len(reply))
-	for i, v := range reply {
-		switch v := v.(type) {
-		case string:
-			words[i] = v
-		case int64:
-			words[i] = strconv.FormatInt(v, 10)
-		default:
-			return nil, fmt.Errorf("a script replied %v, whose element %d is neither text nor a number", reply, i)
-		}
 	}
 	if len(words) < 2 {
 		return nil, fmt.Errorf("a script replied %q, which is too short", words)
