@@ -3,7 +3,6 @@ package calls
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"time"
 
@@ -57,8 +56,9 @@ func (s *Service) NoteDonation(
 	return s.noteResponse(request, reply), nil
 }
 
-// noteRequest is the question for the store. Every request has a request id, so that a
-// Redis client that repeats a script after a broken connection does no harm.
+// noteRequest is the question for the store. Every request has an id or a token of its
+// own, so that a Redis client that repeats a script after a broken connection does no
+// harm.
 func (s *Service) noteRequest(r *notedv1.NoteDonationRequest) store.NoteRequest {
 	request := store.NoteRequest{
 		Donation:  contract.DonationOf(r.GetDonation()),
@@ -68,7 +68,7 @@ func (s *Service) noteRequest(r *notedv1.NoteDonationRequest) store.NoteRequest 
 	}
 	request.Rules = s.rulesFor(request.Donation, request.Message)
 	if request.RequestID == "" {
-		request.RequestID = rand.Text()
+		request.Token = store.NewToken()
 	}
 	return request
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/ascii85"
 	"encoding/base32"
@@ -8,8 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/crc32"
-	"math/big"
-	"regexp"
+	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +20,11 @@ import (
 // seriesKey is the key of a series' notes, a string. Neither ledger nor series can have a
 // space, so no two series share a key. The braces keep a series on one node of a cluster.
 func seriesKey(ledger, series string) string { return wire.Prefix + "{" + ledger + " " + series + "}" }
+
+func appendSeriesKey(to []byte, ledger, series string) []byte {
+	to = append(append(to, wire.Prefix+"{"...), ledger...)
+	return append(append(append(to, ' '), series...), '}')
+}
 
 // ledgerPattern matches the keys of a ledger's series, for SCAN.
 func ledgerPattern(ledger string) string {
@@ -45,17 +50,44 @@ func seriesOf(key string) (ledger, series string, ok bool) {
 // hash. The ids of requests have any length, and a note is small.
 func token(requestID string) string {
 	sum := sha256.Sum256([]byte(requestID))
-	return base64.RawURLEncoding.EncodeToString(sum[:7])[:9]
+	return tokenOf([7]byte(sum[:7]))
+}
+
+// NewToken is the token of a request without an id: as many random bits.
+func NewToken() string {
+	var random [7]byte
+	rand.Read(random[:]) // never fails
+	return tokenOf(random)
+}
+
+func tokenOf(raw [7]byte) string {
+	var text [10]byte
+	base64.RawURLEncoding.Encode(text[:], raw[:])
+	return string(text[:9])
+}
+
+// token is the request's own, or that of its id.
+func (r NoteRequest) token() string {
+	if r.Token != "" {
+		return r.Token
+	}
+	return token(r.RequestID)
 }
 
 // donationID names a note for all time. It has the time at which the note was made, which
 // is unique in its series, and a hash of that and the series. It need not be stored, and
 // leads back to its note.
 func donationID(ledger, series string, noted int64) string {
-	at := strconv.FormatInt(noted, 36)
-	sum := sha256.Sum256([]byte(seriesKey(ledger, series) + at))
-	return at + "-" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
+	var memory [256]byte // of most keys
+	key := appendSeriesKey(memory[:0], ledger, series)
+	end := len(key)
+	key = strconv.AppendInt(key, noted, 36)
+	sum := sha256.Sum256(key)
+	id := append(key[end:], '-')
+	return string(lowerBase32.AppendEncode(id, sum[:10]))
 }
+
+var lowerBase32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567")
 
 // notedOf reads a donation id of this series.
 func notedOf(ledger, series, id string) (int64, error) {
@@ -134,37 +166,80 @@ func printable(s string) bool {
 func writeMessage(m Message) string {
 	switch {
 	case m.Channel == "ipn" && len(m.ID) == 32:
-		raw, err := hex.DecodeString(m.ID)
-		if err == nil && hex.EncodeToString(raw) == m.ID {
-			return "I" + base85(raw)
+		var raw [16]byte
+		_, err := hex.Decode(raw[:], []byte(m.ID))
+		if err == nil && strings.Trim(m.ID, "0123456789abcdef") == "" {
+			return base85('I', raw[:])
 		}
-	case m.Channel == "webhook" && webhookID.MatchString(m.ID):
+	case m.Channel == "webhook" && len(m.ID) == len("WH-")+2*halfDigits+1 && m.ID[:3] == "WH-" && m.ID[20] == '-':
 		var raw [2 * halfBytes]byte
-		for i, half := range []string{m.ID[3:20], m.ID[21:]} {
-			n, _ := new(big.Int).SetString(half, 36)
-			n.FillBytes(raw[i*halfBytes:][:halfBytes])
+		if fromBase36(raw[:halfBytes], m.ID[3:20]) && fromBase36(raw[halfBytes:], m.ID[21:]) {
+			return base85('W', raw[:])
 		}
-		return "W" + base85(raw[:])
 	}
 	return m.Channel + ":" + m.ID
 }
 
-var webhookID = regexp.MustCompile(`^WH-[0-9A-Z]{17}-[0-9A-Z]{17}$`)
+// Half of a webhook's id: 17 digits in base 36 are 88 bits.
+const (
+	halfDigits = 17
+	halfBytes  = 11
+)
 
-const halfBytes = 11 // 17 digits in base 36 are 88 bits
+const base36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-func base85(raw []byte) string {
-	text := make([]byte, ascii85.MaxEncodedLen(len(raw)))
-	return string(text[:ascii85.Encode(text, raw)])
+// fromBase36 writes the number that digits show to half, and tells whether they do.
+func fromBase36(half []byte, digits string) bool {
+	var high, low uint64
+	for i := range len(digits) {
+		digit := strings.IndexByte(base36, digits[i])
+		if digit < 0 {
+			return false
+		}
+		carry, product := bits.Mul64(low, 36)
+		sum, more := bits.Add64(product, uint64(digit), 0)
+		high, low = high*36+carry+more, sum
+	}
+	for i := len(half) - 1; i >= 0; i-- {
+		half[i] = byte(low)
+		high, low = high>>8, low>>8|high<<56
+	}
+	return true
 }
 
-func fromBase85(s string, size int) ([]byte, error) {
-	raw := make([]byte, 4*len(s)+4) // a "z" is four bytes
-	n, _, err := ascii85.Decode(raw, []byte(s), true)
-	if err == nil && n != size {
-		err = fmt.Errorf("it has %d bytes, not %d", n, size)
+// toBase36 writes half as so many digits, if it is not too large for them.
+func toBase36(digits, half []byte) bool {
+	var high, low uint64
+	for _, b := range half {
+		high, low = high<<8|low>>56, low<<8|uint64(b)
 	}
-	return raw[:n], err
+	for i := len(digits) - 1; i >= 0; i-- {
+		var rest uint64
+		high, rest = high/36, high%36
+		low, rest = bits.Div64(rest, low, 36)
+		digits[i] = base36[rest]
+	}
+	return high == 0 && low == 0
+}
+
+// base85 is a letter and raw, of at most two halves, in base 85.
+func base85(letter byte, raw []byte) string {
+	text := [1 + (2*halfBytes+3)/4*5]byte{letter}
+	return string(text[:1+ascii85.Encode(text[1:], raw)])
+}
+
+// fromBase85 reads exactly raw.
+func fromBase85(raw []byte, s string) error {
+	var memory [4 * 64]byte // a "z" is four bytes
+	if len(s) >= 64 {
+		return fmt.Errorf("it is too long")
+	}
+	n, _, err := ascii85.Decode(memory[:], []byte(s), true)
+	if err == nil && n != len(raw) {
+		err = fmt.Errorf("it has %d bytes, not %d", n, len(raw))
+	}
+	copy(raw, memory[:n])
+	return err
 }
 
 func readMessage(s string) (Message, error) {
@@ -172,20 +247,23 @@ func readMessage(s string) (Message, error) {
 	case s == "":
 		return Message{}, fmt.Errorf("reading a message: it is empty")
 	case s[0] == 'I':
-		raw, err := fromBase85(s[1:], 16)
-		if err != nil {
+		var raw [16]byte
+		if err := fromBase85(raw[:], s[1:]); err != nil {
 			return Message{}, fmt.Errorf("reading message %q: %w", s, err)
 		}
-		return Message{Channel: "ipn", ID: hex.EncodeToString(raw)}, nil
+		var id [32]byte
+		hex.Encode(id[:], raw[:])
+		return Message{Channel: "ipn", ID: string(id[:])}, nil
 	case s[0] == 'W':
-		raw, err := fromBase85(s[1:], 2*halfBytes)
-		if err != nil {
+		var raw [2 * halfBytes]byte
+		if err := fromBase85(raw[:], s[1:]); err != nil {
 			return Message{}, fmt.Errorf("reading message %q: %w", s, err)
 		}
-		half := func(raw []byte) string {
-			return fmt.Sprintf("%017s", strings.ToUpper(new(big.Int).SetBytes(raw).Text(36)))
+		id := [3 + 2*halfDigits + 1]byte{'W', 'H', '-', 20: '-'}
+		if !toBase36(id[3:20], raw[:halfBytes]) || !toBase36(id[21:], raw[halfBytes:]) {
+			return Message{}, fmt.Errorf("reading message %q: it is too large for an id", s)
 		}
-		return Message{Channel: "webhook", ID: "WH-" + half(raw[:halfBytes]) + "-" + half(raw[halfBytes:])}, nil
+		return Message{Channel: "webhook", ID: string(id[:])}, nil
 	}
 	channel, id, ok := strings.Cut(s, ":")
 	if !ok {

@@ -38,7 +38,10 @@ func readNote(ledger, series, line string, now time.Time) (Note, error) {
 
 // readLine sets State only for a released note.
 func readLine(ledger, series, line string) (Note, extras, error) {
-	f := strings.Fields(line)
+	f := make([]string, 0, 16) // of most notes
+	for field := range strings.FieldsSeq(line) {
+		f = append(f, field)
+	}
 	if len(f) < 5 || len(f[0]) < 11 {
 		return Note{}, extras{}, fmt.Errorf("it has too few fields")
 	}

@@ -71,8 +71,8 @@ func TestNotStorable(t *testing.T) {
 // TestUnreadable reads messages and lines that no release has written.
 func TestUnreadable(t *testing.T) {
 	for _, s := range []string{
-		"", "ipn", "I", "I" + base85(make([]byte, 15)), "I" + base85(make([]byte, 17)), "Ixx~", "W",
-		"W" + base85(make([]byte, 2*halfBytes-1)),
+		"", "ipn", "I", base85('I', make([]byte, 15)), base85('I', make([]byte, 17)), "Ixx~", "W",
+		base85('W', make([]byte, 2*halfBytes-1)),
 	} {
 		if m, err := readMessage(s); err == nil {
 			t.Errorf("%q is read as %+v", s, m)

@@ -241,7 +241,7 @@ func (s *Store) noteArgs(r NoteRequest) ([]any, error) {
 	d, rules := r.Donation, r.Rules
 	return []any{
 		events[d.Event-1 : d.Event],
-		token(r.RequestID),
+		r.token(),
 		writeMessage(r.Message),
 		writeTransaction(d.TransactionID),
 		writeMoney(d.Amount, d.CurrencyCode),
@@ -293,7 +293,7 @@ func readNoteReply(r NoteRequest, words []string) (NoteReply, error) {
 			r.Donation.SeriesID,
 			reply.Note.NotedAt.UnixMilli(),
 			reply.Note.Attempt,
-			token(r.RequestID),
+			r.token(),
 		}.String()
 	}
 	return reply, nil

@@ -139,7 +139,8 @@ type NoteRequest struct {
 	Donation  Donation
 	Message   Message
 	Hold      time.Duration
-	RequestID string // never empty: the caller makes one
+	RequestID string
+	Token     string // NewToken, where there is no RequestID
 	Rules     Rules
 }
 
