@@ -10,6 +10,7 @@ ignore ./client/ts/node_modules
 // What the project depends on directly, and what for.
 require (
 	connectrpc.com/connect v1.21.1 // the JSON door: Connect, gRPC-Web and gRPC over net/http
+	github.com/KimMachineGun/automemlimit v1.0.1 // the service: GOMEMLIMIT from the container
 	github.com/alicebob/miniredis/v2 v2.40.0 // the embedded store of -dev, of noted-replay and of tests
 	github.com/anishathalye/porcupine v1.3.1 // tests: checks histories for linearizability
 	github.com/chromedp/cdproto v0.159.0 // tests of the desk: the protocol of a browser
@@ -54,6 +55,7 @@ require (
 	github.com/modern-go/reflect2 v1.0.2 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/ncruces/go-strftime v1.1.0 // indirect
+	github.com/pbnjay/memory v0.0.0-20210728143218-7b4eea64cf58 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect

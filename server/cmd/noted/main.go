@@ -13,6 +13,8 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
+
 	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/server"
 	"github.com/donation-dedupe/noted/server/internal/embedded"
@@ -46,6 +48,11 @@ func run(ctx context.Context, args []string, environ cmdline.Environ, stdout, st
 	config := settings.config
 	config.Logger = slog.New(settings.handler(stderr))
 	config.Logger.Info("starting", settings.started()...)
+	// Nine tenths of the container's memory, unless GOMEMLIMIT says otherwise. Go itself
+	// takes GOMAXPROCS from the container.
+	if _, err := memlimit.Set(); err != nil {
+		config.Logger.Warn("it cannot be told how much memory this container may take; set GOMEMLIMIT", "error", err)
+	}
 	var audit *auditFile
 	if settings.auditLog != "" {
 		if audit, err = openAudit(settings.auditLog); err != nil {

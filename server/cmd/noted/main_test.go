@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -25,11 +26,21 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// The test binary is the program too: with this in its environment it runs main.
-const asProgram = "NOTED_TEST_AS_PROGRAM"
+// The test binary is the program too: with this in its environment it runs main, in the
+// control group of the other variable, if that is set.
+const (
+	asProgram = "NOTED_TEST_AS_PROGRAM"
+	inGroup   = "NOTED_TEST_IN_GROUP"
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		if group := os.Getenv(inGroup); group != "" {
+			if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte("0"), 0o600); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		}
 		main()
 		return
 	}
