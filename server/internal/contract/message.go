@@ -56,12 +56,14 @@ func HoldOf(d *durationpb.Duration) time.Duration {
 	return (d.AsDuration() + time.Millisecond - 1).Truncate(time.Millisecond)
 }
 
-// A noteMemory is a note's message with all that it points to. Every answer has a note, so
-// it takes one allocation for the note and one for its sightings.
+// A noteMemory is a note's message with all that it points to, and room for one sighting.
+// Every answer has a note, and most notes one or two sightings.
 type noteMemory struct {
 	note                                    notedv1.Note
 	donation                                notedv1.Donation
 	occurredAt, notedAt, heldUntil, forgets timestamppb.Timestamp
+	sightings                               [1]*notedv1.Sighting
+	sighting                                [1]sightingMemory
 }
 
 type sightingMemory struct {
@@ -88,8 +90,11 @@ func NoteMessage(n store.Note) *notedv1.Note {
 	note.HeldUntil = timeMessage(&of.heldUntil, n.HeldUntil)
 	note.ForgetAt = timeMessage(&of.forgets, n.ForgetAt)
 	note.Attempt = int32(n.Attempt)
-	note.Sightings = make([]*notedv1.Sighting, len(n.Sightings))
-	sightings := make([]sightingMemory, len(n.Sightings))
+	sightings := of.sighting[:]
+	if note.Sightings = of.sightings[:]; len(n.Sightings) != 1 {
+		note.Sightings = make([]*notedv1.Sighting, len(n.Sightings))
+		sightings = make([]sightingMemory, len(n.Sightings))
+	}
 	for i, s := range n.Sightings {
 		of := &sightings[i]
 		of.message.Channel, of.message.Id = s.Message.Channel, s.Message.ID
