@@ -1,10 +1,10 @@
 # run, test, stores, soak, check, mutants, vulnerable, generate, bench, bench-script,
-# bench-relative, release: each a few lines over plain commands. What they need and
+# bench-allocations, bench-relative, release: each a few lines over plain commands. What they need and
 # is missing, .ci/need installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable generate bench bench-script bench-relative release
+.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable generate bench bench-script bench-allocations bench-relative release
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
@@ -115,6 +115,11 @@ bench:
 bench-script:
 	.ci/need redis-server valgrind
 	go test -run '^$$' -bench '^BenchmarkInstructions$$' -benchtime 1x ./server/internal/store $(UPDATE)
+
+# bench-allocations warns of a call that allocates a tenth more than it did.
+bench-allocations:
+	.ci/need redis-server
+	cd server/bench && BENCH='^(fresh notes(, JSON door)?|twins.*|a message.*|DonationExists|the dance.*)$$' SPAN=500ms go test -count=1 -run '^TestTable$$'
 
 # bench-relative lets Noted take turns with the best-known service of its kind, a gRPC rate
 # limiter over Redis.
