@@ -29,6 +29,7 @@ var ownGoroutines = map[string]string{
 	"internal/metrics/floods.go Floods.take: AfterFunc":       "writes a number",
 	"cmd/noted/main.go main: AfterFunc":                       "lets go of signals",
 	"cmd/noted/main.go run: go":                               "the reloader, at SIGHUP",
+	"internal/store/wire/batch.go batcher.do: go":             "carried to the callers by drain",
 	"internal/store/wire/batch.go batcher.pass: go":           "carried to the callers by drain",
 	"internal/store/wire/check.go Client.Check: Go":           "looks at each primary; nothing in it is a caller's",
 	"internal/store/wire/slots.go Client.sendToPrimaries: Go": "carried to the caller",

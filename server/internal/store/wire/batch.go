@@ -25,25 +25,34 @@ const (
 	mostCalls = 128
 )
 
-// do sends a run, or gives up with its context. A run that was given up may still run,
+// do sends one run, or gives up with its context. A run that was given up may still run,
 // but not after its deadline by Redis's clock.
 //
-// A call that finds a free lane takes it, and sends itself: to wake another goroutine and
-// to be woken by it costs a lone caller more than all else here. It cannot give up before
-// its deadline, which its connection has too; at most as many calls as there are lanes
-// notice late that their callers have gone.
-func (b *batcher) do(ctx context.Context, r *run) reply {
+// A call that finds all lanes free takes one, and sends itself: to wake another goroutine
+// and to be woken by it costs a lone caller more than all else here. It cannot give up
+// before its deadline, which its connection has too; at most as many calls as there are
+// lanes notice late that their callers have gone. Where another lane is busy, a goroutine
+// sends the call, and takes along what comes before it runs.
+func (b *batcher) do(ctx context.Context, one []*run) reply {
+	r := one[0]
 	b.mu.Lock()
-	if b.busy < lanes { // so nothing waits
+	if b.busy == 0 { // so nothing waits
 		b.busy++
 		b.mu.Unlock()
 		defer b.pass()
-		b.send(ctx, []*run{r})
+		b.send(ctx, one)
 		return r.reply
 	}
 	r.ctx, r.done = ctx, make(chan struct{})
 	b.wait = append(b.wait, r)
+	start := b.busy < lanes
+	if start {
+		b.busy++
+	}
 	b.mu.Unlock()
+	if start {
+		go b.drain()
+	}
 	select {
 	case <-r.done:
 		if r.panicked != nil {

@@ -39,7 +39,7 @@ type reply struct {
 // Run runs the calls on behalf of ctx and fills in their replies. Its calls must all
 // write or all read. It gives each call its deadline by Redis's clock.
 func (c *Client) Run(ctx context.Context, calls []*Call) {
-	runs, made := make([]*run, len(calls)), make([]run, len(calls))
+	runs, made := memoryOf(len(calls))
 	for i, call := range calls {
 		clock, err := c.clockFor(ctx, call.Key)
 		if err != nil {
@@ -83,6 +83,18 @@ func (c *Client) Run(ctx context.Context, calls []*Call) {
 	}
 }
 
+// memoryOf gives the memory of so many runs, that of a single one in one piece.
+func memoryOf(n int) ([]*run, []run) {
+	if n == 1 {
+		one := &struct {
+			runs [1]*run
+			made [1]run
+		}{}
+		return one.runs[:], one.made[:]
+	}
+	return make([]*run, n), make([]run, n)
+}
+
 // clockFor is the clock of the primary that has a key, as far as the client library
 // knows. A redirected call arrives with the deadline of another primary's clock.
 func (c *Client) clockFor(ctx context.Context, key string) (*clock, error) {
@@ -108,7 +120,7 @@ func (c *Client) share(ctx context.Context, runs []*run) {
 		batch = c.reads
 	}
 	if batch != nil && len(runs) == 1 {
-		told := batch.do(ctx, runs[0])
+		told := batch.do(ctx, runs)
 		runs[0].call.Words, runs[0].call.Err = told.words, told.err
 		return
 	}
