@@ -14,7 +14,7 @@ type Metric struct {
 }
 
 // Table is every metric of the server's own. A metric that is not here cannot be made.
-// Those of the gRPC middleware, the Go runtime and the process come on top.
+// Those of calls.go, the Go runtime and the process come on top.
 var Table = []Metric{
 	// Calls.
 	{
