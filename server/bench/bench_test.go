@@ -11,7 +11,7 @@
 // processor time and allocations do not. Compare figures of one run only: programs that
 // are compared take turns within a cell of the table, and the cell shows the median of
 // the turns. make bench-allocations warns where a call allocates a tenth more than it did;
-// .ci/run ends with it. Allocations are those of the server alone.
+// .ci/run runs it. Allocations are those of the server alone.
 package bench_test
 
 import (

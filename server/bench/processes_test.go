@@ -177,7 +177,17 @@ func (r *running) startGateway(inbox bool) {
 	r.wait("http://" + admin + "/readyz")
 }
 
-func freeAddress() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(redistest.FreePort())) }
+// taken are the ports that freeAddress has given.
+var taken = map[int]bool{}
+
+func freeAddress() string {
+	port := redistest.FreePort()
+	for taken[port] {
+		port = redistest.FreePort()
+	}
+	taken[port] = true
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+}
 
 // build builds a main of this tree.
 func build(t *testing.T, main string) string {
@@ -289,8 +299,10 @@ func serveBare(addr, admin, store string) error {
 	server := grpc.NewServer(grpc.NumStreamWorkers(128))
 	healthpb.RegisterHealthServer(server, health.NewServer())
 	notedv1.RegisterDedupeServiceServer(server, bare)
-	go http.ListenAndServe(admin, nil)
-	return server.Serve(listener)
+	ended := make(chan error, 2)
+	go func() { ended <- http.ListenAndServe(admin, nil) }()
+	go func() { ended <- server.Serve(listener) }()
+	return <-ended
 }
 
 // pipe sends what waits in one pipeline.
