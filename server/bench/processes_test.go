@@ -37,8 +37,8 @@ type subject struct {
 	replicas      int
 	gateway       bool
 	inboxes       bool
-	others        func(r *running)      // starts another program than noted
-	load          func(r *running) load // of another program
+	others        func(r *running) error // starts another program than noted
+	load          func(r *running) load  // of another program
 }
 
 func (s subject) replicated() subject    { s.replicas = 1; return s }
@@ -66,72 +66,93 @@ func (r *running) client(caller int) notedv1.DedupeServiceClient {
 }
 
 func (s *subject) start(t *testing.T) *running {
-	r := &running{
-		t: t, name: s.name, addr: freeAddress(), admin: freeAddress(), door: freeAddress(), gateway: freeAddress(),
-		store: redistest.Start(t),
-	}
+	store := redistest.Start(t)
 	if s.replicas > 0 {
-		redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(r.store.Port()), "--repl-diskless-sync-delay", "0")
+		redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(store.Port()), "--repl-diskless-sync-delay", "0")
 	}
-	if s.others != nil {
-		s.others(r)
-	} else {
-		r.run(nil, s.program, "-redis", r.store.URL(), "-listen", r.addr, "-admin-listen", r.admin,
-			"-http-listen", r.door, "-replicas", strconv.Itoa(s.replicas), "-log-level", "warn")
-		r.wait("http://" + r.admin + "/readyz")
+	for attempt := 1; ; attempt++ { // another process may take a port between the look and the start
+		r := &running{
+			t: t, name: s.name, store: store,
+			addr: freeAddress(), admin: freeAddress(), door: freeAddress(), gateway: freeAddress(),
+		}
+		err := s.startOn(r)
+		if err == nil {
+			return r
+		} else if attempt == 5 {
+			r.fail(err)
+		}
+	}
+}
+
+func (s *subject) startOn(r *running) error {
+	start := s.others
+	if start == nil {
+		start = func(r *running) error {
+			return r.run("http://"+r.admin+"/readyz", nil, s.program, "-redis", r.store.URL(), "-listen", r.addr,
+				"-admin-listen", r.admin, "-http-listen", r.door, "-replicas", strconv.Itoa(s.replicas),
+				"-log-level", "warn")
+		}
+	}
+	if err := start(r); err != nil {
+		return err
 	}
 	for range 4 {
 		conn, err := grpc.NewClient(r.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
-			r.fail(err)
+			return err
 		}
-		t.Cleanup(func() { conn.Close() })
+		r.t.Cleanup(func() { conn.Close() })
 		r.conns = append(r.conns, conn)
 	}
 	if s.gateway {
-		r.startGateway(s.inboxes)
+		return r.startGateway(s.inboxes)
 	}
-	return r
+	return nil
 }
 
-// run starts a program whose processor time counts.
-func (r *running) run(env []string, program string, args ...string) {
+// run starts a program whose processor time counts, and waits until it is ready.
+func (r *running) run(ready string, env []string, program string, args ...string) error {
 	command := exec.Command(program, args...)
 	command.Env = append(os.Environ(), env...)
 	log, err := os.Create(filepath.Join(r.t.TempDir(), "log"))
 	if err != nil {
-		r.fail(err)
+		return err
 	}
 	defer log.Close()
 	command.Stdout, command.Stderr = log, log
 	ended, err := redistest.Guarded(command)
 	if err != nil {
-		r.fail(err)
+		return err
 	}
 	r.processes = append(r.processes, strconv.Itoa(command.Process.Pid))
+	said := func() string {
+		text, _ := os.ReadFile(log.Name())
+		return string(text)
+	}
 	r.t.Cleanup(func() {
 		if r.t.Failed() {
-			text, _ := os.ReadFile(log.Name())
-			r.t.Logf("%s said:\n%s", program, text)
+			r.t.Logf("%s said:\n%s", program, said())
 		}
 		command.Process.Kill()
 		<-ended
 	})
-}
-
-// wait waits until a program is ready.
-func (r *running) wait(ready string) {
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		response, err := http.Get(ready)
 		if err == nil {
 			response.Body.Close()
 			if response.StatusCode == http.StatusOK {
-				return
+				return nil
 			}
 			err = errors.New(response.Status)
 		}
+		select {
+		case <-ended:
+			return fmt.Errorf("%s has ended: %s", program, said())
+		default:
+		}
 		if time.Now().After(deadline) {
-			r.fail(fmt.Errorf("%s is not ready: %w", ready, err))
+			command.Process.Kill()
+			return fmt.Errorf("%s is not ready: %w: %s", program, err, said())
 		}
 	}
 }
@@ -140,7 +161,7 @@ const account = "donations@example.org"
 
 // startGateway starts a gateway before the server. PayPal and the downstream are the load
 // generator's.
-func (r *running) startGateway(inbox bool) {
+func (r *running) startGateway(inbox bool) error {
 	payPal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		io.Copy(io.Discard, q.Body)
 		io.WriteString(w, "VERIFIED")
@@ -154,7 +175,7 @@ func (r *running) startGateway(inbox bool) {
 	dir, admin := r.t.TempDir(), freeAddress()
 	secret := filepath.Join(dir, "secret")
 	if err := os.WriteFile(secret, []byte("whsec_"+strings.Repeat("QUJD", 11)+"\n"), 0o600); err != nil {
-		r.fail(err)
+		return err
 	}
 	args := []string{
 		"-listen", r.gateway, "-admin-listen", admin, "-noted", r.addr, "-ledger", "paypal-live", "-accounts", account,
@@ -165,29 +186,18 @@ func (r *running) startGateway(inbox bool) {
 	if inbox {
 		key, err := exec.Command(program, "inbox-key").Output()
 		if err != nil {
-			r.fail(err)
+			return err
 		}
 		keyFile := filepath.Join(dir, "key")
 		if err := os.WriteFile(keyFile, key, 0o600); err != nil {
-			r.fail(err)
+			return err
 		}
 		args = append(args, "-inbox", "sqlite://"+filepath.Join(dir, "inbox.db"), "-inbox-key-file", keyFile)
 	}
-	r.run(nil, program, args...)
-	r.wait("http://" + admin + "/readyz")
+	return r.run("http://"+admin+"/readyz", nil, program, args...)
 }
 
-// taken are the ports that freeAddress has given.
-var taken = map[int]bool{}
-
-func freeAddress() string {
-	port := redistest.FreePort()
-	for taken[port] {
-		port = redistest.FreePort()
-	}
-	taken[port] = true
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-}
+func freeAddress() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(redistest.FreePort())) }
 
 // build builds a main of this tree.
 func build(t *testing.T, main string) string {
@@ -261,13 +271,13 @@ func TestMain(m *testing.M) {
 // bare is what no service of this kind can do without: grpc-go, and one script that does
 // nothing for each call.
 func bare() subject {
-	return subject{name: "bare", others: func(r *running) {
+	return subject{name: "bare", others: func(r *running) error {
 		self, err := os.Executable()
 		if err != nil {
-			r.fail(err)
+			return err
 		}
-		r.run([]string{bareVariable + "=" + r.addr + "," + r.admin + "," + r.store.Addr()}, self)
-		r.wait("http://" + r.admin + "/debug/pprof/")
+		return r.run("http://"+r.admin+"/debug/pprof/",
+			[]string{bareVariable + "=" + r.addr + "," + r.admin + "," + r.store.Addr()}, self)
 	}}
 }
 
@@ -345,24 +355,23 @@ func (s bareServer) NoteDonation(
 // many calls a second.
 func ratelimit(program string) subject {
 	s := subject{name: "relative", load: shouldRateLimit}
-	s.others = func(r *running) {
+	s.others = func(r *running) error {
 		dir := r.t.TempDir()
 		config := filepath.Join(dir, "bench", "config")
 		rule := "domain: bench\ndescriptors:\n  - key: series\n    rate_limit: {unit: day, requests_per_unit: 1000}\n"
 		if err := errors.Join(os.MkdirAll(config, 0o700),
 			os.WriteFile(filepath.Join(config, "bench.yaml"), []byte(rule), 0o600)); err != nil {
-			r.fail(err)
+			return err
 		}
 		_, grpcPort, _ := net.SplitHostPort(r.addr)
 		_, debugPort, _ := net.SplitHostPort(r.admin)
 		_, port, _ := net.SplitHostPort(r.door)
-		r.run([]string{
+		return r.run("http://"+r.door+"/healthcheck", []string{
 			"USE_STATSD=false", "LOG_LEVEL=error", "REDIS_SOCKET_TYPE=tcp", "REDIS_URL=" + r.store.Addr(),
 			"REDIS_PIPELINE_WINDOW=150us", "RUNTIME_ROOT=" + dir, "RUNTIME_SUBDIRECTORY=bench", "HOST=127.0.0.1",
 			"PORT=" + port, "GRPC_HOST=127.0.0.1", "GRPC_PORT=" + grpcPort, "DEBUG_HOST=127.0.0.1",
 			"DEBUG_PORT=" + debugPort,
 		}, program)
-		r.wait("http://" + r.door + "/healthcheck")
 	}
 	return s
 }
