@@ -22,8 +22,8 @@ func readNote(ledger, series, line string, now time.Time) (Note, error) {
 		return Note{}, wire.Unreadable()
 	}
 	// A clock that was set back does not make a hold longer than was asked for.
-	if extras.length > 0 && n.HeldUntil.Sub(now) > extras.length {
-		n.HeldUntil = now.Add(extras.length)
+	if longest := now.Add(extras.length); !n.HeldUntil.IsZero() && n.HeldUntil.After(longest) {
+		n.HeldUntil = longest
 	}
 	switch {
 	case !n.HeldUntil.IsZero() && now.Before(n.HeldUntil):
