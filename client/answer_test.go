@@ -160,7 +160,7 @@ func TestOnceRefusesAnAnswerAboutAnotherNote(t *testing.T) {
 	}
 	for name, change := range misdirections {
 		p := newPeer(t, misdirecting("SettleDonation", change))
-		noted := dial(t, p.addr, client.Config{SettleTimeout: 300 * time.Millisecond})
+		noted := dial(t, p.addr, client.Config{SettleTimeout: 2 * time.Second})
 		verdict, err := noted.Once(t.Context(), series("I-1"), nil, nothing)
 		if verdict != client.First || !errors.Is(err, client.ErrNotSettled) || !errors.Is(err, client.ErrWrongAnswer) {
 			t.Errorf(
@@ -185,7 +185,7 @@ func TestOnceRefusesAnAnswerAboutAnotherNote(t *testing.T) {
 		}
 
 		p = newPeer(t, misdirecting("ExtendHold", change))
-		noted = dial(t, p.addr, client.Config{Hold: 600 * time.Millisecond})
+		noted = dial(t, p.addr, client.Config{Hold: 3 * time.Second})
 		verdict, err = noted.Once(t.Context(), series("I-1"), nil, func(ctx context.Context, _ *client.Note) error {
 			select {
 			case <-ctx.Done():
@@ -200,6 +200,26 @@ func TestOnceRefusesAnAnswerAboutAnotherNote(t *testing.T) {
 				name, verdict, err,
 			)
 		}
+	}
+}
+
+// The try that the end of SettleTimeout cuts short does not hide what an earlier one was
+// told.
+func TestOnceTellsWhatASettlingWasTold(t *testing.T) {
+	var settles atomic.Int64
+	p := newPeer(t, func(rpc string, _, answer proto.Message) error {
+		if rpc == "SettleDonation" {
+			if settles.Add(1) > 1 {
+				<-t.Context().Done()
+			}
+			noteIn(answer).DonationId = "d-other"
+		}
+		return nil
+	})
+	noted := dial(t, p.addr, client.Config{SettleTimeout: 2 * time.Second})
+	_, err := noted.Once(t.Context(), series("I-1"), nil, nothing)
+	if settles.Load() < 2 || !errors.Is(err, client.ErrNotSettled) || !errors.Is(err, client.ErrWrongAnswer) {
+		t.Errorf("after %d tries to settle: %v; want ErrNotSettled and ErrWrongAnswer", settles.Load(), err)
 	}
 }
 

@@ -193,6 +193,7 @@ func (c *Client) extendBefore(ctx context.Context, answer *NoteResponse, heldUnt
 func (c *Client) settleForSure(ctx context.Context, answer *NoteResponse) error {
 	ctx, cancel := context.WithTimeout(ctx, c.settleTimeout)
 	defer cancel()
+	var told error
 	for try := 1; ; try++ {
 		attempt, cancelAttempt := context.WithTimeout(ctx, c.timeout)
 		note, err := c.Settle(attempt, answer.GetReceipt(), "")
@@ -200,6 +201,10 @@ func (c *Client) settleForSure(ctx context.Context, answer *NoteResponse) error 
 		if err == nil {
 			err = checkSameNote("settling", answer.GetNote(), note)
 		}
+		if told != nil && ctx.Err() != nil && status.Code(err) == codes.DeadlineExceeded {
+			return told // the last try had no time for an answer; an earlier one has the reason
+		}
+		told = err
 		if err == nil || refused(err) || !sleep(ctx, waitAfter(try, err)) {
 			return err
 		}
