@@ -134,8 +134,9 @@ func TestTransmissionsAreForgotten(t *testing.T) {
 	}
 	for file, says := range map[string]string{
 		"README.md":         "A gateway remembers 100,000;",
-		"../../SECURITY.md": "for the last 100,000 of them",
-		"../python/src/noted/receiver/webhook.py": "most: int = 100_000",
+		"../../SECURITY.md": "at most the last 100,000.",
+		"../python/src/noted/core/receiver/webhook.py": "most: int = 100_000",
+		"../ts/src/receiver/transmission.ts":           "const most = 100_000;",
 	} {
 		if !strings.Contains(string(must(os.ReadFile(file))), says) {
 			t.Errorf("%s does not say %q", file, says)

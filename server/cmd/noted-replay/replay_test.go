@@ -115,7 +115,7 @@ func TestWhatCannotBeDecided(t *testing.T) {
 		slices.Sort(list)
 		return list
 	}
-	said := named("../../../client/once.go", "the matter settles itself. ", " would be the answer every time")
+	said := named("../../../client/once.go", "the matter settles itself. ", " would come every time")
 	done := named("run.go", "for _, why := range []error{", "} {")
 	if len(said) < 5 || !slices.Equal(said, done) {
 		t.Errorf("Once's comment names %s; replay takes %s for undecidable", said, done)
