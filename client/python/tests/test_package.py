@@ -43,8 +43,8 @@ def test_the_sdist_makes_a_whole_wheel(tmp_path: Path) -> None:
 
 def test_what_the_package_says_of_itself() -> None:
     """Its version stands twice, its licence too, and its README must be readable elsewhere."""
-    told = metadata.metadata("noted")
-    assert noted.__version__ == told["Version"] == metadata.version("noted")
+    told = metadata.metadata("donation-dedupe-noted")
+    assert noted.__version__ == told["Version"] == metadata.version("donation-dedupe-noted")
     assert told["License-Expression"] == "Apache-2.0" and "Typing :: Typed" in told.get_all("Classifier", [])
     assert {url.partition(",")[0] for url in told.get_all("Project-URL", [])} >= {"Homepage", "Source", "Changelog"}
     assert (PROJECT / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
