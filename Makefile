@@ -14,7 +14,7 @@ run:
 test: test-go test-python test-php test-ts test-whole
 
 test-go:
-	.ci/need redis-server redis-cli postgresql grpcurl ip curl strace prlimit faketime php python3 chromium axe
+	.ci/need redis-server redis-cli postgresql grpcurl ip curl strace prlimit faketime php python3 chromium axe schemathesis
 	.ci/need promtool manifests nginx haproxy envoy caddy openssl unshare setpriv systemd-analyze
 	go test -race -timeout 20m ./...
 	go test -run '^TestSimulation' ./server/internal/store # all of it, which the race detector would take an hour for
@@ -95,6 +95,7 @@ generate:
 	.ci/need tools protoc grpc_php_plugin
 	rm -rf gen client/python/src/noted/v1
 	buf generate
+	go test -count=1 -run '^TestOpenAPI$$' ./server/internal/door -update
 
 # bench prints what a call costs, on real processes, and then what scripts and memory do.
 # Quote ratios of one run. make bench BENCH='^fresh' measures only the kinds whose name

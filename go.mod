@@ -13,6 +13,7 @@ require (
 	github.com/KimMachineGun/automemlimit v1.0.1 // the service: GOMEMLIMIT from the container
 	github.com/alicebob/miniredis/v2 v2.40.0 // the embedded store of -dev, of noted-replay and of tests
 	github.com/anishathalye/porcupine v1.3.1 // tests: checks histories for linearizability
+	github.com/bufbuild/protocompile v0.14.1 // tests: reads the contract with its comments, for openapi.json
 	github.com/chromedp/cdproto v0.159.0 // tests of the desk: the protocol of a browser
 	github.com/chromedp/chromedp v0.23.0 // tests of the desk: drives a browser
 	github.com/cloudevents/sdk-go/v2 v2.16.2 // the gateway: the event that the downstream gets

@@ -60,7 +60,7 @@ func doorRefusals(base, note string) []doorRefusal {
 			"invalid_argument",
 			"content-type: application/json",
 		},
-		{"another content type", note, "text/html", `{}`, nil, 415, "", ""},
+		{"another content type", note, "text/html", `{}`, nil, 415, "invalid_argument", "application/json"},
 		{
 			"a stream over HTTP/1.1",
 			base + notedv1connect.DedupeServiceNoteDonationsProcedure,

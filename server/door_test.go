@@ -234,8 +234,13 @@ func TestDoorAnswersGET(t *testing.T) {
 	if !bytes.Contains(body, []byte(`"exists":true`)) || response.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("after the note: %s, %v", body, response.Header)
 	}
-	if got := get(t, strings.Replace(url, "DonationExists", "NoteDonation", 1)); !strings.HasPrefix(got, "405\n") {
-		t.Errorf("NoteDonation by GET: %q, want 405", got)
+	by := strings.Replace(url, "DonationExists", "NoteDonation", 1)
+	if got := get(t, by); !strings.HasPrefix(got, "405\n") || !strings.Contains(got, "it takes POST") {
+		t.Errorf("NoteDonation by GET: %q, want 405 and the method that it takes", got)
+	}
+	if got := get(t, strings.Replace(url, "encoding=json&", "", 1)); !strings.HasPrefix(got, "415\n") ||
+		!strings.Contains(got, "needs encoding=json") {
+		t.Errorf("GET without an encoding: %q, want 415 and what it needs", got)
 	}
 }
 

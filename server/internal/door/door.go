@@ -183,6 +183,9 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	connection.SetWriteDeadline(now.Add(limit + writing))
 
 	switch {
+	case r.URL.Path == OpenAPIPath && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		describe(w)
+		return
 	case !streams && !contract.IsUnary(r.URL.Path) || r.URL.Path == healthpb.Health_List_FullMethodName:
 		refuseJSON(
 			w,
@@ -220,6 +223,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !streams {
 		// A body that is too large is read on for a while, so that the caller reads why.
 		r.Body = http.MaxBytesReader(w, r.Body, 2*contract.MaxMessage)
+		w = explaining{w, r}
 	}
 	d.procedures.ServeHTTP(w, r)
 }
