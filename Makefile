@@ -1,10 +1,10 @@
-# run, test, stores, soak, check, mutants, vulnerable, generate, bench, bench-script,
+# run, test, stores, soak, check, mutants, vulnerable, languages, generate, bench, bench-script,
 # bench-allocations, bench-relative, release: each a few lines over plain commands. What they need and
 # is missing, .ci/need installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable generate bench bench-script bench-allocations bench-relative release
+.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable languages generate bench bench-script bench-allocations bench-relative release
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
@@ -89,6 +89,11 @@ mutants:
 vulnerable:
 	.ci/need govulncheck
 	GOTOOLCHAIN=auto govulncheck -db "file://$(CURDIR)/.tools/vulndb" ./...
+
+# languages runs the examples of api/examples in languages without a library of ours.
+languages:
+	.ci/need ruby grpc_ruby_plugin protoc libprotobuf-dev mvn cargo
+	.ci/languages
 
 # generate rebuilds what is generated from api/, with the pinned plugins.
 generate:
