@@ -35,7 +35,7 @@ FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "now"
 ALLOWED = {("noted.errors", "grpc")}
 
 # The modules of noted that neither half owns.
-SHARED = {"__init__", "errors", "fetch", "identify", "transport", "types"}
+SHARED = {"__init__", "errors", "fetch", "identify", "testing", "transport", "types"}
 SHARED_FOLDERS = {"core", "paypal", "v1"}
 
 

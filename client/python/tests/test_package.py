@@ -48,6 +48,9 @@ def test_what_the_package_says_of_itself() -> None:
     assert told["License-Expression"] == "Apache-2.0" and "Typing :: Typed" in told.get_all("Classifier", [])
     assert {url.partition(",")[0] for url in told.get_all("Project-URL", [])} >= {"Homepage", "Source", "Changelog"}
     assert (PROJECT / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    source = next(url for url in told.get_all("Project-URL", []) if url.startswith("Source, ")).partition(", ")[2]
+    git = f"'donation-dedupe-noted[receiver] @ git+{source}#subdirectory=client/python'"
+    assert git in (PROJECT / "README.md").read_text()
     links = re.findall(r"\]\(([^)]*)\)", (PROJECT / "README.md").read_text())
     assert links and all(link.startswith("https://") for link in links)
     mine = [link.partition("/blob/main/")[2] for link in links if "/blob/main/" in link]
