@@ -20,7 +20,7 @@ test-go:
 	go test -run '^TestSimulation' ./server/internal/store # all of it, which the race detector would take an hour for
 
 test-python:
-	.ci/need python3-venv
+	.ci/need python3-venv redis-server
 	client/python/test.sh
 
 test-php:
