@@ -171,15 +171,13 @@ func TestPeerThatTakesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := s.metric(t, "noted_connections")
+	var peers []*rogue
 	for _, addr := range []string{s.Addr(), s.HTTPAddr()} {
 		p := rogueAt(t, addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 		p.framer.WriteWindowUpdate(0, 1<<30)
 		p.conn.(*net.TCPConn).SetReadBuffer(4096) // else the kernel takes some MiB on its behalf
 		p.method = notedv1.DedupeService_ListDonations_FullMethodName
-		for stream := uint32(1); stream < 60; stream += 2 {
-			p.call(stream)
-			p.data(stream, 0, 3, []byte{0x38, 0xe8, 0x07}) // page_size 1000
-		}
+		peers = append(peers, p)
 	}
 	eventually(
 		t,
@@ -187,7 +185,18 @@ func TestPeerThatTakesNothing(t *testing.T) {
 		"they are connected",
 		func() bool { return s.metric(t, "noted_connections") == before+2 },
 	)
+	stream := uint32(1)
 	eventually(t, 60*time.Second, "they are cut off", func() bool {
+		// Where the server is busy it refuses many pages, and a refusal fills nothing. So the
+		// peers go on asking.
+		for range 10 {
+			for _, p := range peers {
+				p.conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+				p.call(stream)
+				p.data(stream, 0, 3, []byte{0x38, 0xe8, 0x07}) // page_size 1000
+			}
+			stream += 2
+		}
 		if _, err := honest.NoteDonation(within(t, 10*time.Second), series("I-honest")); err != nil {
 			t.Errorf("an honest call meanwhile: %v", err)
 		}
