@@ -24,6 +24,7 @@ test-python:
 	client/python/test.sh
 
 test-php:
+	.ci/need wordpress
 	client/php/test.sh
 
 test-ts:
