@@ -1,10 +1,10 @@
 # run, test, stores, soak, check, mutants, vulnerable, languages, generate, bench, bench-script,
-# bench-allocations, bench-relative, release: each a few lines over plain commands. What they need and
+# bench-allocations, bench-relative, bench-languages, release: each a few lines over plain commands. What they need and
 # is missing, .ci/need installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable languages generate bench bench-script bench-allocations bench-relative release
+.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable languages generate bench bench-script bench-allocations bench-relative bench-languages release
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
@@ -134,6 +134,12 @@ bench-relative: export BENCH ?= .
 bench-relative:
 	.ci/need redis-server relative
 	cd server/bench && RELATIVE=$(CURDIR)/.tools/bin/ratelimit go test -count=1 -timeout 20m -run '^TestTable$$'
+
+# bench-languages prints what the libraries cost, and how many messages their receivers
+# take. make test prepares them.
+bench-languages:
+	.ci/need redis-server
+	go test -count=1 -tags whole -run '^$$' -bench Languages -benchtime 1x ./client/whole
 
 # release makes programs, packages and images in dist/, installs and runs them, and
 # publishes nothing. Building its tools the first time takes minutes.

@@ -36,7 +36,7 @@ type entry struct {
 
 var nameInBody = regexp.MustCompile(`\bwhole-\d{4}\b`)
 
-func newBooks(t *testing.T, c *chance) *books {
+func newBooks(t testing.TB, c *chance) *books {
 	b := &books{}
 	verifier := must(standardwebhooks.NewWebhook(secret))
 	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

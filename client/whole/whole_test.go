@@ -104,13 +104,14 @@ func TestWhole(t *testing.T) {
 }
 
 type whole struct {
-	t         *testing.T
+	t         testing.TB
 	ctx       context.Context
 	chance    *chance
 	payPal    *paypaltest.PayPal
 	books     *books
 	story     *story
 	noted     *processtest.Process
+	door      string // noted's JSON door
 	places    map[string]*processtest.Process
 	processes []*processtest.Process
 
@@ -119,7 +120,7 @@ type whole struct {
 
 // prepared returns the Python of the library's virtual environment, and the Node that the
 // Node library's tests run on.
-func prepared(t *testing.T) (python, nodeJS string) {
+func prepared(t testing.TB) (python, nodeJS string) {
 	t.Helper()
 	python = must(filepath.Abs("../python/.venv/bin/python"))
 	nodeJS = must(filepath.Abs("../ts/.node/node_modules/node/bin/node")) // where the machine's own is too old
@@ -155,6 +156,7 @@ func (w *whole) start(python, nodeJS string) {
 
 	redis := processtest.Redis(w.t)
 	rpc, door := processtest.FreeAddress(), processtest.FreeAddress()
+	w.door = "http://" + door
 	w.noted = processtest.New(w.t, rpc, nil, processtest.Built(w.t, "noted"), "-redis", "redis://"+redis.Addr,
 		"-listen", rpc, "-http-listen", door, "-admin-listen", "off", "-drain", "5s")
 
