@@ -481,8 +481,8 @@ func TestLedgers(t *testing.T) {
 	bad := map[string]string{
 		"":               "line 1: the file ends too early",
 		"{\n\"a\": {":    "line 2: the file ends too early",
-		"[]":             "line 1: here must be an object",
-		"{\n\n\"a\": 1}": "line 3: ledger \"a\": here must be an object",
+		"[]":             "line 1: an object, {…}, must be here",
+		"{\n\n\"a\": 1}": "line 3: ledger \"a\": an object, {…}, must be here",
 		"{\n\"a\": {\"retentoin\":1}}": "line 2: ledger \"a\": there is no setting \"retentoin\"; there are " +
 			"match_window, arrival_window, retention, transaction_ids",
 		"{\"a\": {\"retention\": 1}}":                             "line 1: ledger \"a\": retention must be a text in quotes",

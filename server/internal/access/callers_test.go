@@ -57,7 +57,7 @@ func TestReadCallers(t *testing.T) {
 	bad := map[string]string{
 		"":                        "callers.json line 1: the file ends too early",
 		"{\n}":                    "line 2: it names no caller",
-		"[]":                      "line 1: here must be an object",
+		"[]":                      "line 1: an object, {…}, must be here",
 		"{\n\"a b\": {}}":         `line 2: caller "a b": its name may hold printable ASCII`,
 		"{\"a\": {" + good + "}}": `caller "a": nothing says how it is known`,
 		"{\"a\": {\"token_sha256\": [], " + good + "}}":                                                                             `caller "a": nothing says how it is known`,
@@ -103,11 +103,11 @@ func TestReadCallers(t *testing.T) {
 		false,
 	); err == nil ||
 		!strings.Contains(err.Error(), "-tls-client-ca") {
-		t.Errorf("a certificate where none is checked: %v, want -tls-client-ca named", err)
+		t.Errorf("a certificate without -tls-client-ca: %v, want an error that names the flag", err)
 	}
 }
 
-// A certificate that bears the names of two callers is nobody's.
+// A certificate with the names of two callers identifies neither.
 func TestCertificateOfTwo(t *testing.T) {
 	a, b := &caller{name: "a"}, &caller{name: "b"}
 	known := &callers{certificates: map[string]*caller{"a.example": a, "b.example": b, "also-a.example": a}}
@@ -118,8 +118,8 @@ func TestCertificateOfTwo(t *testing.T) {
 	}
 }
 
-// Every method that the server registers has its rights written down, and one that has
-// none is closed even to a caller with all of them.
+// Every method that the server registers has a row in rights. A method without a row is
+// closed even to a caller with every verb.
 func TestEveryMethodHasItsRights(t *testing.T) {
 	for _, service := range []grpc.ServiceDesc{notedv1.DedupeService_ServiceDesc, healthpb.Health_ServiceDesc} {
 		for _, method := range service.Methods {
@@ -150,12 +150,12 @@ func TestEveryMethodHasItsRights(t *testing.T) {
 	); contract.ReasonOf(
 		err,
 	) != "VERB_DENIED" {
-		t.Errorf("a method that nobody has thought of: %v, want VERB_DENIED", err)
+		t.Errorf("a method without a row: %v, want VERB_DENIED", err)
 	}
 }
 
-// BenchmarkTokens shows that the time in which a token is looked for tells nothing of it:
-// known or not, the first in the file or the last, like a known one or not.
+// BenchmarkTokens shows that looking up a token takes the same time for every token:
+// known or unknown, first or last in the file, similar to a known one or not.
 func BenchmarkTokens(b *testing.B) {
 	const many = 100
 	var known callers

@@ -41,7 +41,7 @@ type Certificates struct {
 	CertificatesConfig
 	current  atomic.Pointer[tls.Config]
 	notAfter atomic.Int64 // of the server's certificate, seconds of Unix time
-	warned   atomic.Int64 // notAfter of the last certificate that was warned of
+	warned   atomic.Int64 // notAfter of the last certificate that the log warned of
 
 	failures *prometheus.CounterVec
 }

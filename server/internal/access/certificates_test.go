@@ -10,7 +10,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
-// A certificate that comes near its end while the server runs is warned of, once.
+// The log warns once of a certificate that comes near its end while the server runs.
 func TestCertificateThatEndsSoon(t *testing.T) {
 	var log bytes.Buffer
 	c := NewCertificates(CertificatesConfig{
@@ -23,6 +23,6 @@ func TestCertificateThatEndsSoon(t *testing.T) {
 		c.Warn()
 	}
 	if got := strings.Count(log.String(), "the certificate ends soon"); got != 1 {
-		t.Errorf("it is warned of %d times, want once:\n%s", got, log.String())
+		t.Errorf("the log warns %d times, want once:\n%s", got, log.String())
 	}
 }

@@ -46,11 +46,11 @@ type Pair struct {
 	A, B   string
 }
 
-// Config says who is told what is learned. Each function is optional and must not call
+// Config has the functions that a Learner reports to. Each is optional and must not call
 // the Learner.
 type Config struct {
-	// Changed is called when the ids of a pair become known to agree, or are not known to
-	// any more.
+	// Changed is called when the ids of a pair become known to agree, or stop being known
+	// to.
 	Changed func(pair Pair, agree bool, agreements, contradictions int)
 	// Agreed is called for each note that two channels have told of under one id.
 	Agreed func(ledger string)
@@ -67,13 +67,14 @@ type Learner struct {
 	mu        sync.Mutex
 	pairs     map[Pair]*tally
 	conflicts []*conflict          // oldest first
-	due       int                  // conflicts before this one have been reported, where they are to be
-	by        map[told][]*conflict // what would take conflicts back
-	now       time.Time            // the store's, at the last observation
-	heard     time.Time            // ours, then
+	due       int                  // the first conflict whose match window may not have passed
+	by        map[told][]*conflict // the conflicts that an id takes back
+	now       time.Time            // the store's time at the last observation
+	heard     time.Time            // this machine's time at that observation
 }
 
-// asking is what a message brings: its channel's partners are looked up by it.
+// asking is the key under which Agreeing finds the channels that agree with a message's
+// channel.
 type asking struct {
 	ledger  string
 	event   store.Event
@@ -85,19 +86,19 @@ type tally struct {
 	agree                      bool
 }
 
-// told is one transaction id that one channel tells of, in whichever series: a message
-// may have lost its series.
+// told is a transaction id on a channel. It does not name the series, since a message may
+// have lost it.
 type told struct {
 	ledger      string
 	event       store.Event
 	channel, id string
 }
 
-// A conflict is a contradiction that was counted. Either id on the other channel takes it
-// back.
+// A conflict is a contradiction that was counted. It is taken back when either id arrives
+// over the other channel.
 type conflict struct {
 	pair    Pair
-	a, b    told // what would take it back
+	a, b    told // either takes it back
 	report  bool // the two ids are in one note
 	at      time.Time
 	settled bool // taken back
@@ -110,8 +111,8 @@ func New(config Config) *Learner {
 	return l
 }
 
-// Agreeing are the channels of which the ledger's ids are known to agree with those of a
-// channel. The caller must not change the slice.
+// Agreeing returns the channels whose ids are known to agree with those of a channel, in
+// this ledger and event. The caller must not change the slice.
 func (l *Learner) Agreeing(ledger string, event store.Event, channel string) []string {
 	return (*l.known.Load())[asking{ledger, event, channel}]
 }
@@ -157,11 +158,13 @@ func (l *Learner) Observe(request store.NoteRequest, reply store.NoteReply) {
 	}
 }
 
-// partners are the ids to compare a new sighting's with: for each other channel the equal
-// id, where the two channels have not told of the note under one id before, or else the
-// channel's first id, where this is the first id of the sighting's own channel.
+// partners returns the ids to compare with that of a new sighting, at most one of each
+// other channel. Usually it is the channel's first id. If the channel has told of the
+// note under the new id, it is that id. A channel is left out if the two have agreed on
+// the note before. If the new sighting's channel has told of the note under an id before,
+// only equal ids count.
 func partners(earlier []store.Sighting, this told) (others []store.Told) {
-	own := map[string]bool{} // :: transaction id that this channel told of before
+	own := map[string]bool{} // :: transaction id that this channel told before
 	for _, s := range earlier {
 		if s.Message.Channel == this.channel && s.TransactionID != "" {
 			own[s.TransactionID] = true
@@ -217,7 +220,7 @@ func (l *Learner) takeBack(this told) {
 	}
 }
 
-// disregard lets nothing take a conflict back any more.
+// disregard makes a conflict final: no id takes it back any more.
 func (l *Learner) disregard(c *conflict) {
 	for _, t := range []told{c.a, c.b} {
 		l.by[t] = slices.DeleteFunc(l.by[t], func(other *conflict) bool { return other == c })
@@ -255,8 +258,8 @@ func (l *Learner) ripen(now time.Time) {
 	}
 }
 
-// count adds to a pair's tally and tells what changes by it. It refuses one pair too
-// many.
+// count adds to a pair's tally, and reports when that changes whether the ids are known
+// to agree. It is false for a new pair beyond maxPairs, which it does not count.
 func (l *Learner) count(pair Pair, agreements, contradictions int) bool {
 	t := l.pairs[pair]
 	if t == nil {
@@ -280,7 +283,7 @@ func (l *Learner) count(pair Pair, agreements, contradictions int) bool {
 	return true
 }
 
-// publish makes what is known anew for Agreeing.
+// publish makes the map anew that Agreeing reads.
 func (l *Learner) publish() {
 	known := map[asking][]string{}
 	for pair, t := range l.pairs {

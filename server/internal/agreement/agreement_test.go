@@ -10,7 +10,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// counts is what a Learner reports.
+// counts are the reports of a Learner.
 type counts struct {
 	agreed, differed int
 	changes          []string
@@ -147,19 +147,19 @@ func TestAgreeing(t *testing.T) {
 	if known := l.Agreeing("", 1, "ipn"); known != nil {
 		t.Errorf("after four agreements and two contradictions %v agree, want none", known)
 	}
-	// Y1 turns up on the other channel after all.
+	// Now Y1 arrives over the other channel.
 	observe(l, "I-Y", true, sighting("webhook", "Y1"), sighting("ipn", "Y1"))
 	if known := l.Agreeing("", 1, "ipn"); !slices.Equal(known, []string{"webhook"}) {
 		t.Errorf("after a contradiction was taken back %v agree, want webhook", known)
 	}
 	want := []string{" 1 ipn webhook true 3:0", " 1 ipn webhook false 4:2", " 1 ipn webhook true 4:1"}
 	if !slices.Equal(got.changes, want) {
-		t.Errorf("told of the changes %q, want %q", got.changes, want)
+		t.Errorf("the reported changes are %q, want %q", got.changes, want)
 	}
 }
 
-// TestOneTimePaymentsTeachNothing: their series is their transaction, so unequal ids
-// never meet.
+// TestOneTimePaymentsTeachNothing checks that series named by their transaction do not
+// count: unequal ids never meet there.
 func TestOneTimePaymentsTeachNothing(t *testing.T) {
 	var got counts
 	l := learner(&got)
@@ -176,8 +176,8 @@ func TestOneTimePaymentsTeachNothing(t *testing.T) {
 	}
 }
 
-// TestEitherIDTakesBack: the other channel tells of this id, or this channel of the other
-// id.
+// TestEitherIDTakesBack checks that a contradiction is taken back by its id on the other
+// channel, and by the other id on its own channel.
 func TestEitherIDTakesBack(t *testing.T) {
 	for _, late := range []store.Sighting{sighting("ipn", "B"), sighting("webhook", "A")} {
 		var got counts
@@ -199,8 +199,8 @@ func TestEitherIDTakesBack(t *testing.T) {
 	}
 }
 
-// TestBounds: names that callers make up take a bounded memory, and the first pairs go
-// on.
+// TestBounds checks that made-up names take a bounded memory, and that the first pairs
+// are still counted.
 func TestBounds(t *testing.T) {
 	var got counts
 	l := learner(&got)

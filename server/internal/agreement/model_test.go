@@ -12,8 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestAsTheModelLearns has a Learner and the model's learn from the same answers, and
-// wants the same knowledge.
+// TestAsTheModelLearns lets a Learner and the model's Learner learn from the same
+// answers, and compares what they know.
 func TestAsTheModelLearns(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -62,6 +62,6 @@ func TestAsTheModelLearns(t *testing.T) {
 		}
 	}
 	if changes < 20 {
-		t.Errorf("only %d times something was learned", changes)
+		t.Errorf("the knowledge changed only %d times, so the test proves little", changes)
 	}
 }

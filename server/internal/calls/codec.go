@@ -11,8 +11,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
-// Codec is gRPC's own codec, except that a page of notes takes no more memory than it is
-// long: gRPC would take a whole MiB and keep it until the client has read the page.
+// Codec is gRPC's own codec, except that a page of notes takes only as much memory as it
+// is long. gRPC would take a whole MiB and keep it until the client has read the page.
 func Codec(m *metrics.Metrics) encoding.CodecV2 {
 	return codec{encoding.GetCodecV2(proto.Name), m}
 }

@@ -33,8 +33,8 @@ func (s *Service) unary(
 	return response, err
 }
 
-// admitted recovers a panic, and passes a call on that has a place and the right to be
-// answered, with a deadline.
+// admitted finds the call a place, checks its rights, bounds its time and passes it on.
+// It recovers a panic.
 func (s *Service) admitted(
 	ctx context.Context,
 	request any,

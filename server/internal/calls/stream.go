@@ -45,7 +45,7 @@ func (s *Service) NoteDonations(
 		cancelIf(cancel, s.Metrics.Recovered(ctx, func() error { return send(stream, answers) }))
 	}()
 
-	// Recovered here too: a panic that passes this line would leave the sender waiting
+	// Recovered here too: beyond this line a panic would leave the sender waiting
 	// forever.
 	err := s.Metrics.Recovered(ctx, func() error { return s.answer(ctx, requests, answers) })
 	close(answers)

@@ -163,8 +163,8 @@ var limitsOfANote = []struct {
 // letters is a text of a length.
 func letters(length int) string { return strings.Repeat("a", length) }
 
-// Every limit of the contract: what just keeps it is taken, what breaks it is refused by
-// the field's name, and nothing is left in the store.
+// A request at each limit of the contract is taken. A request beyond it is refused with
+// the field's name, and leaves nothing in the store.
 func TestLimitsOfANote(t *testing.T) {
 	n := start(t)
 	for _, c := range limitsOfANote {
@@ -187,7 +187,7 @@ func TestLimitsOfANote(t *testing.T) {
 				t.Errorf("NoteDonation: %+v, want %+v (%v)", got, want, err)
 			}
 			if c.fields == "hold" || c.fields == "request_id" {
-				return // no fields of a look
+				return // DonationExists does not have these fields
 			}
 			want.fields = strings.TrimSuffix(want.fields, " hold request_id")
 			if got := toldBy(lookErr); got != want {
@@ -196,7 +196,7 @@ func TestLimitsOfANote(t *testing.T) {
 		})
 	}
 
-	// What was taken is there, and nothing else.
+	// Only the requests that were taken have left notes.
 	var taken int
 	for _, c := range limitsOfANote {
 		if c.fields == "" {
@@ -212,7 +212,7 @@ func TestLimitsOfANote(t *testing.T) {
 		found += len(page.Notes)
 	}
 	if found != taken {
-		t.Errorf("the store holds %d notes, want %d: those that were taken", found, taken)
+		t.Errorf("the store holds %d notes, want one for each of the %d requests that were taken", found, taken)
 	}
 }
 
@@ -326,9 +326,9 @@ func TestLimitsOfTheOtherCalls(t *testing.T) {
 			}
 		})
 	}
-	// All refused: the hold is as it was.
+	// All of them were refused, so the hold still stands.
 	if _, err := n.SettleDonation(t.Context(), &notedv1.SettleDonationRequest{Receipt: receipt}); err != nil {
-		t.Errorf("settling after all that was refused: %v", err)
+		t.Errorf("settling after the refused calls: %v", err)
 	}
 }
 
@@ -337,7 +337,7 @@ func TestRefusalsDoNotEcho(t *testing.T) {
 	n := start(t)
 	_, err := n.NoteDonation(t.Context(), series("canary\x1b[31m"+strings.Repeat("canary", 100)))
 	if err == nil || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "\x1b") {
-		t.Errorf("refused with %q; want an error without the value", err)
+		t.Errorf("the error is %q, want one without the value", err)
 	}
 	if size := proto.Size(status.Convert(err).Proto()); size > 4<<10 {
 		t.Errorf("the status is %d bytes, want at most 4096: Java's limit is near", size)
@@ -354,7 +354,7 @@ func series(id string) *notedv1.NoteDonationRequest {
 	return &notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: id}}
 }
 
-// mustHold holds a donation for a minute and gives the receipt.
+// mustHold holds a donation for a minute and returns the receipt.
 func mustHold(t *testing.T, n notedv1.DedupeServiceClient, id string) string {
 	t.Helper()
 	request := series(id)

@@ -57,7 +57,7 @@ func HoldOf(d *durationpb.Duration) time.Duration {
 }
 
 // A noteMemory is a note's message with all that it points to, and room for one sighting.
-// Every answer has a note, and most notes one or two sightings.
+// Every answer has a note, and most notes have one or two sightings.
 type noteMemory struct {
 	note                                    notedv1.Note
 	donation                                notedv1.Donation

@@ -9,7 +9,7 @@ import (
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
-// TestEndsOfRanges asks with the last that each rule allows, and with the first that it does
+// TestEndsOfRanges tries the last value that each rule allows, and the first that it does
 // not.
 func TestEndsOfRanges(t *testing.T) {
 	list := func(r *notedv1.ListDonationsRequest) error { return CheckList(r) }
@@ -77,7 +77,7 @@ func TestEndsOfRanges(t *testing.T) {
 	letters("an amount", amount, "09", "/:")
 	for _, c := range cases {
 		if (c.err == nil) != c.allowed {
-			t.Errorf("%s: %v, want it allowed: %v", c.name, c.err, c.allowed)
+			t.Errorf("%s: got error %v, want allowed = %v", c.name, c.err, c.allowed)
 		}
 	}
 }

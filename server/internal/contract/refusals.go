@@ -19,8 +19,8 @@ import (
 // Outcomes that are not the store's.
 var (
 	ErrNoCaller     = errors.New("no valid caller")
-	ErrVerbDenied   = errors.New("a verb that the caller has not")
-	ErrLedgerDenied = errors.New("a ledger that the caller has not")
+	ErrVerbDenied   = errors.New("the caller does not have this verb")
+	ErrLedgerDenied = errors.New("the caller does not have this ledger")
 	ErrOverloaded   = errors.New("as many calls are under way as the server takes")
 	ErrRateLimited  = errors.New("the caller is over its rate")
 	ErrDraining     = errors.New("the server is draining")

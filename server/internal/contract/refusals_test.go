@@ -18,8 +18,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// Every word of the store has a row, so that none becomes INTERNAL by being forgotten
-// here.
+// Every error of the store has a row in the table. Without one, callers would get
+// INTERNAL.
 func TestEveryWordOfTheStoreHasARow(t *testing.T) {
 	words := find(t, "../store/types.go", `(?m)^\t(Err\w+) `)
 	rows := find(t, "refusals.go", `when: store\.(Err\w+)`)
@@ -27,11 +27,11 @@ func TestEveryWordOfTheStoreHasARow(t *testing.T) {
 		t.Fatalf("found only %d words in types.go: %v", len(words), words)
 	}
 	if !slices.Equal(words, rows) {
-		t.Errorf("the store says %v, the table knows %v", words, rows)
+		t.Errorf("the store has the errors %v, the table has rows for %v", words, rows)
 	}
 }
 
-// Every reason that is told is listed at the head of the contract, under its code.
+// The head of the contract lists every reason, under its code.
 func TestReasonsAreInTheContract(t *testing.T) {
 	contract, err := os.ReadFile("../../../api/noted/v1/noted.proto")
 	if err != nil {
@@ -50,17 +50,17 @@ func TestReasonsAreInTheContract(t *testing.T) {
 	}
 	for _, row := range append(slices.Clone(refusals), internal) {
 		if row.code == codes.Canceled {
-			continue // nobody is there to be told
+			continue // the caller has gone, and reads no reason
 		}
 		want := strings.ToUpper(regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(row.code.String(), "${1}_${2}"))
 		if got, ok := listed[row.reason]; !ok || got != want {
-			t.Errorf("reason %s is told with %s; the contract lists it under %q", row.reason, want, got)
+			t.Errorf("reason %s has the code %s; the contract lists it under %q", row.reason, want, got)
 		}
 	}
 }
 
 func TestRefuse(t *testing.T) {
-	// As the store wraps them.
+	// The store wraps its errors like this.
 	lost := fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, io.EOF)
 	cases := []struct {
 		err    error
@@ -93,21 +93,21 @@ func TestRefuse(t *testing.T) {
 			}
 		}
 		if told != "noted.v1/"+c.reason {
-			t.Errorf("refuse(%v) tells %s, want noted.v1/%s", c.err, told, c.reason)
+			t.Errorf("refuse(%v) has the reason %s, want noted.v1/%s", c.err, told, c.reason)
 		}
 		if wait < c.retry*3/4 || wait > c.retry*5/4 {
-			t.Errorf("refuse(%v) says to wait %v, want %v by a quarter either way", c.err, wait, c.retry)
+			t.Errorf("refuse(%v) says to wait %v, want %v give or take a quarter", c.err, wait, c.retry)
 		}
-		// The log has the cause, the caller does not, and nobody takes a Redis that hung
-		// up for success.
+		// The log has the cause, and the caller does not. A Redis that hung up does not
+		// count as success.
 		if c.err != nil && !strings.Contains(f.Error(), c.err.Error()) {
-			t.Errorf("the log of %v says %q", c.err, f.Error())
+			t.Errorf("the log of %v says %q, want the cause in it", c.err, f.Error())
 		}
 		if strings.Contains(s.Message(), "secret") || strings.Contains(s.Message(), "EOF") {
-			t.Errorf("the caller of %v is told %q", c.err, s.Message())
+			t.Errorf("the caller of %v is told %q, want no cause in it", c.err, s.Message())
 		}
 		if errors.Is(f, io.EOF) {
-			t.Errorf("refuse(%v) is io.EOF", c.err)
+			t.Errorf("refuse(%v) is io.EOF, which the logging middleware takes for success", c.err)
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 // admin listener.
 const besideCallers = 200
 
-// Explain adds to an error that the process may open nothing more what to do about it,
-// and leaves other errors as they are.
+// Explain adds the remedy to an error of a process that may open no more files. It
+// returns other errors unchanged.
 func Explain(err error) error {
 	if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
 		return err
@@ -26,7 +26,7 @@ func Explain(err error) error {
 		"or set a lower -max-connections: %w", besideCallers, err)
 }
 
-// Left is an error while the process may open nothing more.
+// Left returns an error while the process may open no more files.
 func Left() error {
 	file, err := os.Open(os.DevNull)
 	if err == nil {

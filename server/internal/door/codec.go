@@ -14,7 +14,7 @@ import (
 // binaryCodec is Connect's own codec for protobuf.
 type binaryCodec struct{ metrics *metrics.Metrics }
 
-// Name is of connect.Codec, as are the other two.
+// Name is part of connect.Codec, as are Marshal and Unmarshal.
 func (binaryCodec) Name() string { return "proto" }
 
 // Marshal writes protobuf.
@@ -39,7 +39,7 @@ type jsonCodec struct {
 	name    string
 }
 
-// Name is of connect.Codec, as are the other two.
+// Name is part of connect.Codec, as are Marshal and Unmarshal.
 func (c jsonCodec) Name() string { return c.name }
 
 // Marshal writes the JSON of protobuf.

@@ -45,8 +45,8 @@ const (
 	writing = 30 * time.Second
 )
 
-// untyped are the content types of a body whose sender has not named one: curl sends a
-// form's.
+// untyped are the content types of a request whose sender chose none: curl sends a form's
+// type by itself.
 var untyped = []string{"", "application/x-www-form-urlencoded"}
 
 // healthProcedure is the one method of the health service that the door answers too.
@@ -152,7 +152,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer d.open.RUnlock()
-	left := d.Age // of the connection's time
+	left := d.Age // how long the connection may still live
 	if born, ok := r.Context().Value(bornKey{}).(time.Time); ok {
 		left = max(0, d.Age-time.Since(born))
 	}
@@ -228,8 +228,8 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.procedures.ServeHTTP(w, r)
 }
 
-// namesThisMachine tells whether the host of a request is an address or localhost, which
-// no page can have made up.
+// namesThisMachine tells whether the host of a request is an address or localhost: no
+// page can make either of them lead here.
 func namesThisMachine(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -441,7 +441,7 @@ func connectError(err error) error {
 	return told
 }
 
-// statusError is the way back: an error of this transport in the form for the service.
+// statusError turns an error of this transport into the form that the service knows.
 func statusError(err error) error {
 	if err == nil {
 		return nil

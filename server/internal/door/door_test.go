@@ -14,8 +14,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/contract"
 )
 
-// Every call of the contract is answered at the door, and every one that streams is known
-// to.
+// The door answers every call of the contract, and knows which of them stream.
 func TestDoorKnowsEveryCall(t *testing.T) {
 	for _, method := range notedv1.DedupeService_ServiceDesc.Methods {
 		if !contract.IsUnary("/noted.v1.DedupeService/" + method.MethodName) {
@@ -31,8 +30,8 @@ func TestDoorKnowsEveryCall(t *testing.T) {
 	}
 }
 
-// A stream that has been answered is not read any more, and nobody reads it still:
-// net/http forbids both.
+// After a stream is answered, no read of it begins and no read is still running: net/http
+// forbids both.
 func TestEndOfAStreamEndsItsReader(t *testing.T) {
 	body := &blockingBody{receiving: make(chan struct{}), unblocked: make(chan struct{})}
 	ctx := context.WithValue(t.Context(), connectionKey{}, http.NewResponseController(body))
@@ -50,7 +49,7 @@ func TestEndOfAStreamEndsItsReader(t *testing.T) {
 		t.Errorf("the reader got %v, want an error", err)
 	}
 	if err := s.RecvMsg(nil); err == nil || body.reads != 1 {
-		t.Errorf("after the end: %v and %d reads, want an error and none", err, body.reads)
+		t.Errorf("after the end: error %v and %d reads, want an error and no further read", err, body.reads)
 	}
 }
 

@@ -2,8 +2,8 @@
 // in this process, so that trying the project needs nothing but Go and still runs the
 // scripts that production runs.
 //
-// It is no production store. Nothing survives the process, there is no limit on its
-// memory, and a script costs it ten times what it costs Redis. What else differs from a
+// It is not for production. Nothing survives the process, there is no limit on its
+// memory, and a script costs it ten times what it costs Redis. Other differences from a
 // real Redis, for the author of a script or a test:
 //
 //   - An error that leaves a script has lost its code (WRONGTYPE, OOM); scripts must
@@ -18,8 +18,8 @@
 //
 // # Design
 //
-// The library behind it, miniredis, moves neither the time to live of a key nor a clock
-// that has been set. It can be told to look at every key's time to live before each
+// The library behind it, miniredis, lets neither a key's time to live nor a clock that
+// was set run by itself. It can be told to look at every key's time to live before each
 // access (ClockTTL), which costs 6 ms a call at 20,000 keys; so a ticker lets them age
 // once a second instead. A clock that Advance has moved is set anew every millisecond,
 // and so ticks on.
@@ -49,7 +49,7 @@ type Server struct {
 	frozen bool
 	ahead  time.Duration // how far Advance has moved the clock
 	at     time.Time     // a frozen clock's time
-	aged   time.Time     // until when keys have lost their time, by this process's clock
+	aged   time.Time     // when keys last lost time, by this process's clock
 }
 
 // Start starts a store whose clock is this machine's, on a free port of 127.0.0.1.
@@ -98,7 +98,8 @@ func (s *Server) Now() time.Time {
 	return s.now()
 }
 
-// Advance moves the store's clock forward, and with it every key towards its end.
+// Advance moves the store's clock forward, and shortens every key's time to live by as
+// much.
 func (s *Server) Advance(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,8 +108,8 @@ func (s *Server) Advance(d time.Duration) {
 	} else {
 		s.ahead += d
 	}
-	// The clock first: a key that is still there after its time does no harm, one that is
-	// gone before it would be a donation forgotten.
+	// The clock moves first: a key that outlives its time does no harm, but a key that
+	// ends too early is a donation forgotten.
 	s.redis.SetTime(s.now())
 	s.redis.FastForward(d)
 }

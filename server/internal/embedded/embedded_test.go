@@ -64,7 +64,7 @@ func TestFrozenClockMovesByAdvanceOnly(t *testing.T) {
 		t.Fatalf("TIME after Advance = %d, want %d", got, want)
 	}
 	if client.Exists(t.Context(), "a").Val() != 1 {
-		t.Fatal("a key went a millisecond before its time")
+		t.Fatal("a key ended a millisecond too early")
 	}
 	s.Advance(time.Millisecond)
 	if client.Exists(t.Context(), "a").Val() != 0 {

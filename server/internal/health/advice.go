@@ -10,8 +10,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// advice warns the operator of faults of a store that serves all the same, and says what
-// to do about them: once for each fault, and again if it comes back.
+// advice warns the operator of faults that do not stop the store from serving, and says
+// what to do about them: once for each fault, and again if it comes back.
 type advice struct {
 	trial, evictionAllowed bool
 	mode                   string

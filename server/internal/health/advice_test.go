@@ -12,8 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// Each thing that is not well is said once, and again when it comes back; a store that is
-// well is not talked about.
+// The log warns of each fault once, and again when the fault comes back. It says nothing
+// of a store without faults.
 func TestAdvice(t *testing.T) {
 	well := store.Report{
 		Version:     "7.0.15",
@@ -29,7 +29,7 @@ func TestAdvice(t *testing.T) {
 		make   func(*store.Report)
 		want   string // in the log; empty for nothing
 	}{
-		{"all is well", Config{Mode: "sentinel", Replicas: 1}, func(*store.Report) {}, ""},
+		{"no fault", Config{Mode: "sentinel", Replicas: 1}, func(*store.Report) {}, ""},
 		{"a policy that is not told", Config{}, func(r *store.Report) { r.Policy = "" }, "maxmemory-policy"},
 		{
 			"an evicting store that is allowed",
@@ -54,7 +54,7 @@ func TestAdvice(t *testing.T) {
 			"min-replicas-to-write 1",
 		},
 		{
-			"but with replicas waited for",
+			"sentinels without it, but with -replicas",
 			Config{Mode: "sentinel", Replicas: 1},
 			func(r *store.Report) { r.MinReplicas = false },
 			"",
@@ -86,7 +86,7 @@ func TestAdvice(t *testing.T) {
 			t.Errorf("%s: the log has %d lines, want %d about %q:\n%s", c.name, got, lines, c.want, log.String())
 		}
 		if ill.ClockOffset != 0 {
-			continue // to be well again is a jump
+			continue // the clocks agreeing again is a jump, and has a line
 		}
 		a.give(well)
 		before := strings.Count(log.String(), "level=WARN")
@@ -97,7 +97,7 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
-// What a real Redis says of itself is understood.
+// The report is right about the persistence of a real Redis.
 func TestReportOfRedis(t *testing.T) {
 	for _, c := range []struct {
 		name        string

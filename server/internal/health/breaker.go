@@ -23,7 +23,7 @@ const (
 
 	// tripAfter is how many questions in a row must fail before the store counts as dead.
 	// tripAfterCluster is the same for a cluster: a part of it may be dead while the rest
-	// answers, so a row of failures can come about by chance.
+	// answers, so several failures in a row can happen by chance.
 	tripAfter        = 5
 	tripAfterCluster = 40
 	// slow is how long a question must have waited, when its caller's deadline ends it,

@@ -9,35 +9,27 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// A question that got no connection is no news of the store: it neither opens the
-// breaker, nor keeps it closed where the others get no answer, nor closes it.
+// A question that got no connection says nothing about the store. It does not open the
+// breaker. It does not keep the breaker closed while other questions get no answer. It
+// does not close the breaker.
 func TestNoConnectionIsNoNews(t *testing.T) {
-	nothing, silence := fmt.Errorf(
-		"noting: %w",
-		store.ErrPoolExhausted,
-	), fmt.Errorf(
-		"%w: %w",
-		store.ErrOutcomeUnknown,
-		io.EOF,
-	)
+	noConnection := fmt.Errorf("noting: %w", store.ErrPoolExhausted)
+	noAnswer := fmt.Errorf("%w: %w", store.ErrOutcomeUnknown, io.EOF)
 	b := newBreaker(false, metrics.New(metrics.Config{}))
 	for range 10 * tripAfter {
-		b.end(false, slow, nothing)
+		b.end(false, slow, noConnection)
 	}
 	if b.open.Load() {
-		t.Fatal("the breaker is open, after nothing but questions without a connection")
+		t.Fatal("questions that got no connection have opened the breaker")
 	}
 	for range tripAfter {
-		b.end(false, slow, silence)
-		b.end(false, slow, nothing)
+		b.end(false, slow, noAnswer)
+		b.end(false, slow, noConnection)
 	}
 	if !b.open.Load() {
-		t.Fatal(
-			"the breaker is closed, after as many questions without an answer as it bears and others without a " +
-				"connection",
-		)
+		t.Fatalf("the breaker is closed after %d questions without an answer, between others without a connection", tripAfter)
 	}
-	b.end(true, slow, nothing)
+	b.end(true, slow, noConnection)
 	if !b.open.Load() {
 		t.Error("a trial without a connection has closed the breaker")
 	}

@@ -25,8 +25,8 @@ type losses struct {
 
 	given      bool // the operator gave the epoch with -epoch
 	count      prometheus.Counter
-	epoch      string // the last that the log has
-	beatFailed bool   // the log has it
+	epoch      string // the last epoch in the log
+	beatFailed bool   // the log has the last failure of a beat
 }
 
 func newLosses(config Config) *losses {
@@ -57,8 +57,8 @@ func (l *losses) lost() store.Loss {
 	return l.store.Lost()
 }
 
-// look beats once and gives the reason if calls are refused; empty if they are not. The
-// error is that of the beat.
+// look beats once. It returns why calls are refused, empty if they are not, and the error
+// of the beat.
 func (l *losses) look(ctx context.Context) (refused string, err error) {
 	if l.store == nil {
 		return "", nil

@@ -101,8 +101,8 @@ func New(config Config) *Watch {
 	return w
 }
 
-// First is the look at the start. It does not fail if the store is down, and fails if it
-// evicts.
+// First is the look at the start. It fails if the store evicts notes, but not if the
+// store is down.
 func (w *Watch) First(ctx context.Context) error {
 	return w.look(ctx, firstPatience)
 }
@@ -209,8 +209,8 @@ func (w *Watch) look(ctx context.Context, patience time.Duration) error {
 	return nil
 }
 
-// found is what a store told of itself. A trial's store, or one that refuses INFO, tells
-// less.
+// found are the facts about a store, as fields for the log. A trial's store, or a store
+// that refuses INFO, tells fewer.
 func found(r store.Report) (fields []any) {
 	if r.Server != "" {
 		fields = append(fields, "server", r.Server)

@@ -1,7 +1,7 @@
-// Package jsonfile reads an operator's settings from JSON, strictly: a name that is there
-// twice, a wrong kind of value, or more after the end is an error, and every error names
-// its line. The caller knows the names, and must make an unknown name an error too: a
-// typing error must not silently leave a setting on its default.
+// Package jsonfile reads an operator's settings from JSON, strictly: a repeated name, a
+// wrong kind of value, or text after the end is an error, and every error names its line.
+// The caller knows the names, and must make an unknown name an error too: a misspelled
+// setting must not silently keep its default.
 //
 //	err := jsonfile.Read(path, text, func(r *jsonfile.Reader) error {
 //		return r.Object("ledger", func(name string) error { … r.Text("retention") … })
@@ -40,13 +40,13 @@ func Read(path string, text []byte, with func(*Reader) error) error {
 	return fmt.Errorf("%s line %d: %w", path, 1+bytes.Count(text[:at], []byte("\n")), err)
 }
 
-// Object reads an object and calls each for every name, to read its value. kind is the
-// kind of things that the names name, for errors; empty for settings.
+// Object reads an object and calls each for every name, to read its value. kind says in
+// errors what the names stand for; empty for settings.
 func (r *Reader) Object(kind string, each func(name string) error) error {
 	if token, err := r.decoder.Token(); err != nil {
 		return err
 	} else if token != json.Delim('{') {
-		return fmt.Errorf("here must be an object, {…}, and is %v", token)
+		return fmt.Errorf("an object, {…}, must be here, not %v", token)
 	}
 	seen := map[string]bool{}
 	for r.decoder.More() {
@@ -54,7 +54,7 @@ func (r *Reader) Object(kind string, each func(name string) error) error {
 		if err != nil {
 			return err
 		}
-		name := token.(string) // the decoder sees to it
+		name := token.(string) // the decoder allows no other token here
 		called := fmt.Sprintf("%q", name)
 		if kind != "" {
 			called = kind + " " + called
@@ -88,7 +88,8 @@ func (r *Reader) Text(setting string) (string, error) {
 	return value, nil
 }
 
-// Texts reads the value of a setting that is a list of texts, and hands each on.
+// Texts reads the value of a setting that is a list of texts, and calls each for every
+// text.
 func (r *Reader) Texts(setting string, each func(value string) error) error {
 	if token, err := r.decoder.Token(); err != nil {
 		return err

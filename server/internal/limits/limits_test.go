@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A flood of addresses takes a bounded memory, and no caller's rate.
+// A flood of addresses takes a bounded memory, and does not use up a caller's rate.
 func TestRatesAreBounded(t *testing.T) {
 	r := NewRates(1, 2)
 	for i := range 2 * maxRates {
@@ -23,13 +23,13 @@ func TestRatesAreBounded(t *testing.T) {
 		waits = append(waits, r.take(ofAddress(fmt.Sprint("one more ", i))) > 0)
 	}
 	if !waits[4] {
-		t.Error("addresses beyond the bound have each a rate of its own")
+		t.Error("each address beyond the bound has a rate of its own")
 	}
 	if wait := r.take(ofCaller("a")); wait != 0 {
 		t.Error("a caller has no rate of its own")
 	}
 
-	// Callers by certificate have as many names as their CA has given.
+	// The CA decides how many names callers have, so their rates must not pile up.
 	quick := NewRates(1_000_000, 1)
 	for i := range 2 * maxRates {
 		quick.take(ofCaller(fmt.Sprint(i)))
@@ -38,7 +38,7 @@ func TestRatesAreBounded(t *testing.T) {
 		}
 	}
 	if len(quick.of) > maxRates+maxRates/2 {
-		t.Errorf("%d rates of callers are kept that have saved up all they can", len(quick.of))
+		t.Errorf("%d rates of callers that have saved up a full burst are kept", len(quick.of))
 	}
 }
 
@@ -49,7 +49,7 @@ func TestRates(t *testing.T) {
 			t.Fatalf("call %d waits %v, want none", i, wait)
 		}
 	}
-	for range 5 { // what is refused costs nothing
+	for range 5 { // a refused call takes nothing from the rate
 		if wait := r.take(ofCaller("a")); wait <= 0 || wait > 100*time.Millisecond {
 			t.Fatalf("the call after them waits %v, want up to 100ms", wait)
 		}
@@ -72,8 +72,8 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// However many of a caller's calls come at once, as many pass as its rate grants: no
-// fewer, as would be if those that are refused took from it, and no more.
+// Of many calls that a caller makes at once, exactly as many pass as its rate grants.
+// Fewer would pass if refused calls took from the rate.
 func TestRateOfManyAtOnce(t *testing.T) {
 	for _, callers := range []int{1, 64, 512} {
 		r := NewRates(2000, 500)

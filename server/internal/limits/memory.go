@@ -9,10 +9,10 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/contract"
 )
 
-// The memory that callers can make the server hold. There is no other bound on all of
-// them together: the server knows that a request is one too many only once the request is
-// there. Places that are taken at its begin would go to clients that never send the rest,
-// or never read the answer, and would shut out those that do.
+// The memory that callers can make the server hold. Only the number of connections bounds
+// the sum, since the server cannot refuse a call before its request has arrived. If a
+// call took its place when it begins, clients that never send the rest or never read the
+// answer would keep the places from the others.
 const (
 	// idleConnection is a connection without a call.
 	idleConnection = 100 << 10

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// With TLS the peer is who shook hands, as gRPC would tell it.
+// With TLS the peer has the certificate of the handshake, as over gRPC.
 func TestPeerOfTLS(t *testing.T) {
 	var got *peer.Peer
 	server := httptest.NewTLSServer(

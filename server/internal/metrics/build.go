@@ -6,8 +6,9 @@ import (
 	"runtime/debug"
 )
 
-// built are the version, the commit and the Go that the program was built from, as the go
-// command has stamped them. A test binary and a build without a repository have no commit.
+// built returns the version, the commit and the Go release that the program was built
+// from, as the go command has stamped them. A test binary and a build without a
+// repository have no commit.
 func built() (version, commit, goVersion string) {
 	version = "(devel)"
 	if info, ok := debug.ReadBuildInfo(); ok {

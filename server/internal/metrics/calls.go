@@ -16,8 +16,8 @@ import (
 )
 
 // Calls are the metrics that every gRPC server has, under the names that dashboards know.
-// The middleware's own would look five labels up for each call, and one for each message
-// of a stream; here a method knows its counters.
+// The middleware's own metrics look up five labels for each call, and one for each
+// message of a stream. Here each method holds its counters.
 type Calls struct {
 	started, handled, received, sent *prometheus.CounterVec
 	seconds                          *prometheus.HistogramVec

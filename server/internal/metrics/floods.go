@@ -76,7 +76,7 @@ func (f *Floods) end(kind string) {
 	}
 }
 
-// EndAll ends every span, for a server that stops: it still tells how many lines were
+// EndAll ends every span, so that a server that stops still tells how many lines were
 // left out.
 func (f *Floods) EndAll() {
 	f.mu.Lock()

@@ -53,8 +53,8 @@ func label(names map[int32]string, value int, prefix string) string {
 	return strings.ToLower(strings.TrimPrefix(names[int32(value)], prefix))
 }
 
-// verdicts are the counters of answers. Each is looked up by its labels once: that takes
-// longer than all else that is counted of a call.
+// verdicts keeps the counters of answers: looking one up by its labels takes longer than
+// all other counting for a call.
 type verdicts struct {
 	vec *prometheus.CounterVec
 
@@ -62,7 +62,7 @@ type verdicts struct {
 	found map[verdictLabels]prometheus.Counter
 }
 
-// verdictLabels has labels of ledger and channel, which are bounded, and not their names.
+// verdictLabels has the bounded labels of ledger and channel, not their names.
 type verdictLabels struct {
 	ledger, channel string
 	event           store.Event

@@ -147,8 +147,8 @@ func (m *Metrics) Unreadable(message any, code codes.Code) {
 	)
 }
 
-// Panicked counts a panic and gives the caller's error for it. The log gets the panic
-// whole, the caller learns nothing of it.
+// Panicked counts a panic and gives the caller's error for it. The log gets the whole
+// panic; the caller learns nothing of it.
 func (m *Metrics) Panicked(ctx context.Context, p any) error {
 	m.panics.Inc()
 	m.Floods.Log(ctx, "panicked", slog.LevelError, "panicked; this is a bug in noted",

@@ -140,7 +140,7 @@ var Table = []Metric{
 	{"noted_store_pool_timeouts_total", nil, "Calls that waited for a connection in vain."},
 	{"noted_store_pool_stale_total", nil, "Connections that were found broken and dropped."},
 	{"noted_store_pool_connections", nil, "Connections to the store."},
-	{"noted_store_pool_idle_connections", nil, "Connections to the store that nobody uses."},
+	{"noted_store_pool_idle_connections", nil, "Connections to the store that no call uses."},
 }
 
 // row finds a metric of the table. It panics without one: that is a mistake of the code,

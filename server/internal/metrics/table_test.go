@@ -5,14 +5,14 @@ import (
 	"testing"
 )
 
-// TestTable checks that each metric stands once, with a name that says whose it is and a
-// meaning that is a sentence.
+// TestTable checks that each metric has one row, a name that begins with noted_, and a
+// sentence as its meaning.
 func TestTable(t *testing.T) {
 	name := regexp.MustCompile(`^noted_[a-z_]+$`)
 	seen := map[string]bool{}
 	for _, m := range Table {
 		if !name.MatchString(m.Name) || seen[m.Name] || len(m.Meaning) < 20 || m.Meaning[len(m.Meaning)-1] != '.' {
-			t.Errorf("%+v: want a name of its own that begins with noted_, and a sentence", m)
+			t.Errorf("%+v: want a unique name that begins with noted_, and a sentence", m)
 		}
 		seen[m.Name] = true
 	}
