@@ -29,15 +29,15 @@ type pair struct {
 type experience struct {
 	agreements     int
 	contradictions map[int]contradiction
-	explains       map[told][]int // :: what would take contradictions back → which
+	explains       map[told][]int // :: an id on a channel → the contradictions that it takes back
 	made           int
 }
 
 // told is an id that arrived over a channel.
 type told struct{ channel, id string }
 
-// A contradiction is what would take it back: the id of each of the two over the channel
-// of the other.
+// A contradiction is kept as the two ids that take it back: the id of each sighting, on
+// the channel of the other.
 type contradiction [2]told
 
 // The ledger knows that ids agree after this many agreements, if they are this many times
@@ -111,9 +111,9 @@ func (l *Learner) Observe(d store.Donation, m store.Message, reply Reply) {
 	l.compare(d, told{m.Channel, id}, sightings[:len(sightings)-1])
 }
 
-// compare counts once what the ids of each other channel say of a note: that they agree,
-// if that has just turned out, or that they differ, if this is the first id of its
-// channel.
+// compare counts, for each other channel of a note, an agreement if the two channels have
+// now told the note under one id for the first time, and a contradiction if the ids
+// differ and this is the first id of its channel.
 func (l *Learner) compare(d store.Donation, t told, sightings []store.Sighting) {
 	ids := map[string][]string{} // :: channel → ids
 	for _, s := range sightings {

@@ -16,9 +16,9 @@ var rules = store.Rules{
 	SkewAhead: time.Hour, SeriesLimit: 512,
 }
 
-// TestLearner tells messages, each as "series channel id", and counts what a server has
-// learned from the answers. An "i" comes by IPN, a "w" by webhook. Payments of one series
-// are of one amount and time.
+// TestLearner notes messages, each written as "series channel id", and checks what the
+// Learner has counted. An "i" comes by IPN, a "w" by webhook. Payments of one series have
+// one amount and time.
 func TestLearner(t *testing.T) {
 	for _, c := range []struct {
 		name                       string
@@ -33,11 +33,11 @@ func TestLearner(t *testing.T) {
 		{"one-time payments are no agreement", "Ai=A Aw=A Bi=B Bw=B Ci=C Cw=C", 0, 0, false},
 		{"a message without an id says nothing", "1iA 1w 2i 2wB", 0, 0, false},
 		{"a pairing with another id", "1iA 1wB", 0, 1, false},
-		{"four", "1iA 1wA 2iB 2wB 3iC 3wC 4iD 4wE 5iF 5wF", 4, 1, true},
-		{"the other payment's IPN explains it", "1iA 1wB 1iB", 0, 0, false},
-		{"and so does the webhook of the first, which agrees", "1iA 1wB 1wA", 1, 0, false},
-		{"what is known to agree is contradicted by a new note", "1iA 1wA 2iB 2wB 3iC 3wC 4iD 4wE", 3, 1, false},
-		{"which the other channel explains", "1iA 1wA 2iB 2wB 3iC 3wC 4iD 4wE 4iE", 4, 0, true},
+		{"four agreements outweigh one contradiction", "1iA 1wA 2iB 2wB 3iC 3wC 4iD 4wE 5iF 5wF", 4, 1, true},
+		{"the other payment's IPN takes a contradiction back", "1iA 1wB 1iB", 0, 0, false},
+		{"the first payment's webhook takes it back, and agrees", "1iA 1wB 1wA", 1, 0, false},
+		{"a new note contradicts channels that are known to agree", "1iA 1wA 2iB 2wB 3iC 3wC 4iD 4wE", 3, 1, false},
+		{"the other channel takes that back", "1iA 1wA 2iB 2wB 3iC 3wC 4iD 4wE 4iE", 4, 0, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m, l := model.New(time.Now()), &model.Learner{}
@@ -66,7 +66,7 @@ func TestLearner(t *testing.T) {
 			}
 			d.Ledger = "other"
 			if others := l.Agreeing(d, "webhook"); others != nil {
-				t.Errorf("another ledger knows %v", others)
+				t.Errorf("another ledger knows that %v agree, want nothing known", others)
 			}
 		})
 	}

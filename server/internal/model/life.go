@@ -5,7 +5,7 @@ import "github.com/donation-dedupe/noted/server/internal/store"
 // Life is the state of a note without time: the caller says whether the hold has run out.
 // It is a comparable value, as a check of histories needs.
 type Life struct {
-	State   store.State // 0: there is no note; held until somebody takes over, though the hold may have run out
+	State   store.State // 0: there is no note; held until another request takes over, though the hold may have run out
 	Request string      // that was answered FIRST last
 	Attempt int
 }

@@ -1,11 +1,10 @@
-// Package model says again, in plain Go, what the store must answer: notes in a slice,
-// plain times, no format and no script. Tests compare the store with it; no program
-// imports it.
+// Package model implements the store's rules a second time, in plain Go: notes in a
+// slice, plain times, no format and no script. Tests compare the store with it; no
+// program imports it.
 //
-// It is written from the design, not from the scripts, so that a fault would have to be
-// made twice to stay unseen. rules.go decides which donation a message belongs to,
-// life.go the life of a note, learner.go what a server learns about the transaction ids
-// of a ledger.
+// It is written from the design, not from the scripts, so a fault stays unseen only if it
+// is made twice. rules.go decides which donation a message belongs to, life.go the life
+// of a note, learner.go what a server learns about the transaction ids of a ledger.
 package model
 
 import (
@@ -26,7 +25,7 @@ type Request = store.NoteRequest
 // the store can make them.
 type Reply struct {
 	store.NoteReply
-	Contradicted *store.Note // this new note would have been paired with it but for unequal ids
+	Contradicted *store.Note // only unequal ids kept this new note from being paired with it
 }
 
 // Refusal is an outcome that changes nothing.
@@ -70,7 +69,7 @@ type Note struct {
 	Life
 	own         int           // the sighting that was answered FIRST last
 	arrived     time.Time     // the first message
-	contradicts *Note         // the note that this one would have been paired with but for unequal ids
+	contradicts *Note         // only unequal ids kept this note from being paired with that one
 	length      time.Duration // of the hold, as asked for
 	retention   time.Duration
 	forgotten   bool
@@ -203,7 +202,7 @@ func (m *Model) begin(r Request, contradicted *Note) (Reply, *Note, error) {
 	if len(s.notes) >= r.Rules.SeriesLimit {
 		return Reply{}, nil, SeriesFull
 	}
-	noted := latest(m.Now, s.forgotten.Add(time.Millisecond)) // when it was noted is a note's name
+	noted := latest(m.Now, s.forgotten.Add(time.Millisecond)) // the time is the note's name, so it must be new
 	for slices.ContainsFunc(s.notes, func(n *Note) bool { return n.NotedAt.Equal(noted) }) {
 		noted = noted.Add(time.Millisecond)
 	}
@@ -256,7 +255,7 @@ func (m *Model) see(n *Note, r Request, takes bool) bool {
 		return false
 	}
 	if takes {
-		n.own = -1 // the sighting of the attempt before is like any other
+		n.own = -1 // the former own sighting may be spared now
 	}
 	if len(n.Sightings) == MostSightings {
 		spare := n.spare()

@@ -10,10 +10,10 @@ import (
 
 // found is the verdict of the rules on a message.
 type found struct {
-	note         *Note // nil: it tells of a donation that is not noted
+	note         *Note // nil: the donation is not noted
 	evidence     store.Evidence
-	reused       bool  // the request id of another message: nothing may change
-	contradicted *Note // where note is nil: it would have been paired with this one but for unequal ids
+	reused       bool  // the request id belongs to another message: nothing may change
+	contradicted *Note // with a nil note: the note with which only unequal ids prevented pairing
 }
 
 // find applies the rules, one after the other, to the notes of the series and event.
@@ -149,8 +149,8 @@ func (n *Note) compared(c, d string) (both, equal bool) {
 	return both, equal
 }
 
-// has tells that the note n, which contradicts this one, shows two channels to have told
-// of what may be one donation under unequal ids.
+// has tells that note n, which contradicts note by, shows two channels that gave what may
+// be one donation unequal ids.
 func (n *Note) has(by *Note, c, d string) bool {
 	if n == nil || n.forgotten {
 		return false
@@ -159,8 +159,8 @@ func (n *Note) has(by *Note, c, d string) bool {
 	return channel == c && slices.Contains(others, d) || channel == d && slices.Contains(others, c)
 }
 
-// pair is rule 4: the nearest note in time against which nothing speaks. If there is no
-// such note, the nearest note against which only ids speak that are known to agree is
+// pair is rule 4: it finds the note nearest in time that nothing speaks against. If there
+// is none, the nearest note that only ids of agreeing channels speak against is
 // contradicted.
 func (m *Model) pair(notes []*Note, r Request, speaksAgainst func(*Note) bool) found {
 	var nearest, contradicted struct {

@@ -10,8 +10,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// Books are a downstream's: every donation should be in them once. A donation id that is
-// in them is not booked again.
+// Books are those of a downstream: every donation should be in them once. A donation id
+// that is in them is not booked again.
 type Books struct {
 	Repeats int // donations that came again under their id, which did no harm
 
@@ -37,7 +37,7 @@ func (b *Books) Book(donation int, id string) {
 	b.booked[donation]++
 }
 
-// Wrongs are what the books are wrong by, by event.
+// Wrongs returns the errors in the books, by event.
 func (b *Books) Wrongs() ByEvent {
 	wrongs := ByEvent{}
 	for donation, n := range b.booked {

@@ -15,7 +15,7 @@ type Fate struct {
 	Again                bool // where a reply is lost, it asks again as the same request; else it answers 503
 }
 
-// Fates tell the fate of a message's try: of which sending, and which try of that.
+// Fates returns the fate of one try of one sending of a message.
 type Fates func(m *Message, sending, try int) Fate
 
 // A Crash is the point at which a receiver crashes.
@@ -29,7 +29,7 @@ const (
 	Halfway
 	BeforeSettling
 	BeforeAnswering
-	Crashes // is how many there are
+	Crashes // the number of points
 )
 
 func (c Crash) String() string {
@@ -46,11 +46,11 @@ type Loss int
 const (
 	Arrives Loss = iota
 	RequestLost
-	ReplyLost // the store has done what it was asked
+	ReplyLost // the store has carried the request out
 )
 
-// How often something goes wrong at a receiver. No source says; it is far more often than
-// anywhere real, so that every combination comes up.
+// How often something goes wrong at a receiver. No source gives a figure. These are far
+// higher than at any real receiver, so that every combination comes up.
 const (
 	crashesAtEach = 0.01 // at each of the five points
 	losesRequest  = 0.01
@@ -60,12 +60,12 @@ const (
 	hangs         = 0.01 // works for longer than its hold lasts, and does not extend it
 )
 
-// AllWell is the fate of receivers to which nothing happens.
+// AllWell is the fate of receivers that never fail.
 func AllWell(*Message, int, int) Fate {
 	return Fate{Asks: 200 * time.Millisecond, Works: 2 * time.Second, Settles: 50 * time.Millisecond}
 }
 
-// Misfortunes are the fates of receivers to which everything happens.
+// Misfortunes are the fates of receivers that fail in every way.
 func Misfortunes(seed uint64) Fates {
 	pcg := rand.NewPCG(0, 0)
 	r := rand.New(pcg)

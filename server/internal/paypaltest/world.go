@@ -16,7 +16,7 @@ type World struct {
 
 type event struct {
 	at   time.Duration
-	made int // parts events of one time: what was made first happens first
+	made int // orders events of one time: the event made first happens first
 	do   func()
 }
 
@@ -36,7 +36,7 @@ func (e *events) Pop() any {
 	return x
 }
 
-// After has something done when so much time has passed.
+// After calls do once d has passed.
 func (w *World) After(d time.Duration, do func()) {
 	w.made++
 	heap.Push(&w.events, event{w.Now + max(d, 0), w.made, do})

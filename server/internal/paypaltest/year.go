@@ -1,6 +1,6 @@
 // Package paypaltest is PayPal as a receiver sees it, for tests: the messages of a year
-// in virtual time, how they are delivered, what befalls the receivers, and the books that
-// show what became of it. All of it follows from a seed.
+// in virtual time, their delivery, the mishaps of the receivers, and the books of the
+// downstream. All of it follows from a seed.
 //
 // The shares are the design's ("on simulated deliveries"): 98 % of payments told by IPN,
 // 90 % by webhook, 10 % of messages repeated, 3 % up to three days late, 360 days.
@@ -30,7 +30,7 @@ const (
 	latest   = 3 * day
 	hourOff  = 0.01 // of the times are wrong by an hour, as from a false daylight-saving label
 	patience = 30 * time.Second
-	together = 2 * time.Hour // a second payment of the same amount comes within it
+	together = 2 * time.Hour // a second payment of the same amount comes within this time
 )
 
 // The events that there are in a year.
@@ -79,19 +79,19 @@ func evenly(n int, end time.Duration) []time.Duration {
 // A Plan says what series there are in a ledger.
 type Plan struct {
 	Series   int
-	Payments int           // of each series, which begins somewhere in the year so that they all fall in it
+	Payments int           // of each series, which begins early enough for all of them to fall in the year
 	Every    time.Duration // between two payments, give or take an hour and a half
-	Agree    float64       // the share of the series whose transaction ids are one for both channels
+	Agree    float64       // the share of the series whose two channels share transaction ids
 	Seconds  float64       // the share of payments that are followed by a second one of the same amount
 	Events   bool          // refunds, failed payments and the states of the series, too
 
-	NoTime, NoTransaction float64 // the shares of messages that bear none
+	NoTime, NoTransaction float64 // the shares of messages that have no time, or no transaction id
 }
 
-// A Message is one that PayPal sends, once or twice, each time until it is answered.
+// A Message is sent by PayPal once or twice, each time until it is answered.
 type Message struct {
 	Number   int
-	Tells    int // of which donation, in truth
+	Tells    int // the donation that it is really about
 	Donation store.Donation
 	Message  store.Message
 	Sent     []time.Duration // since Start
@@ -107,8 +107,8 @@ type teller struct {
 	messages  []*Message
 }
 
-// Deliveries are a year's messages of a plan, and the event of each donation that is told
-// of.
+// Deliveries are a year's messages of a plan, and the event of each donation that has a
+// message.
 func Deliveries(seed uint64, ledger string, p Plan) (donations []store.Event, messages []*Message) {
 	t := &teller{Plan: p, r: rand.New(rand.NewPCG(seed, 1)), ledger: ledger}
 	for series := range p.Series {
@@ -141,8 +141,8 @@ func (t *teller) series(id string) {
 
 func (t *teller) chance(p float64) bool { return p > 0 && t.r.Float64() < p }
 
-// aftermath is what may follow a payment: refunds of half of it, of which each is a
-// series of one that is named by its own id, and a next one that fails, perhaps again
+// aftermath adds the events that may follow a payment: refunds of half of it, each in a
+// series of one that is named by its own id, and a next payment that fails, perhaps again
 // days later.
 func (t *teller) aftermath(d store.Donation, at time.Duration, agree bool) {
 	if t.chance(0.04) {
@@ -159,7 +159,7 @@ func (t *teller) aftermath(d store.Donation, at time.Duration, agree bool) {
 	}
 }
 
-// states are those of the series itself.
+// states adds the events of the series itself.
 func (t *teller) states(d store.Donation, begin, end time.Duration) {
 	d.Amount, d.CurrencyCode = "", ""
 	t.state(d, Signup, begin)
@@ -195,8 +195,8 @@ func (t *teller) money(d store.Donation, event store.Event, at time.Duration, ag
 	t.end(told, event)
 }
 
-// state makes the messages of what is no money: they bear no transaction id, and a time
-// only a failed payment's IPN, if that.
+// state makes the messages of an event without money. They have no transaction id, and
+// only the IPN of a failed payment may have a time.
 func (t *teller) state(d store.Donation, event store.Event, at time.Duration) {
 	d.Event = event
 	told := t.begin()
@@ -213,7 +213,7 @@ func (t *teller) state(d store.Donation, event store.Event, at time.Duration) {
 	t.end(told, event)
 }
 
-// begin and end enclose the messages of one donation; one that none tells of is not
+// begin and end enclose the messages of one donation. A donation without messages is not
 // counted.
 func (t *teller) begin() int { return len(t.messages) }
 
@@ -260,8 +260,8 @@ func (t *teller) eventTime(at time.Duration) time.Time {
 	return Start.Add(at).Truncate(time.Second)
 }
 
-// sent are the times at which PayPal starts to send a message: a second one, though the
-// first was answered, as redeliveries come.
+// sent are the times at which PayPal starts to send a message. Some messages are sent a
+// second time although the first was answered, like real redeliveries.
 func (t *teller) sent(at time.Duration, schedule []time.Duration) []time.Duration {
 	if t.r.Float64() < late {
 		at += UpTo(t.r, latest)
@@ -281,7 +281,7 @@ func MessageOn(r *rand.Rand, channel string) store.Message {
 	return store.Message{Channel: channel, ID: "WH-" + Letters(r, 17) + "-" + Letters(r, 17)}
 }
 
-// Amount is one of few, so that donations agree in it.
+// Amount is one of few, so that different donations often have the same.
 func Amount(r *rand.Rand) string { return []string{"5.00", "10.00", "25.00", "100.00"}[r.IntN(4)] }
 
 // Letters are as many capitals and digits as PayPal's ids have.

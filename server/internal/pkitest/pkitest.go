@@ -26,7 +26,7 @@ type Authority struct {
 	key         *ecdsa.PrivateKey
 }
 
-// New makes an authority of its own key.
+// New makes an authority with a new key.
 func New(tb testing.TB, name string) *Authority {
 	tb.Helper()
 	a := &Authority{tb: tb, key: newKey(tb)}
@@ -104,8 +104,8 @@ func (p Pair) TLS(tb testing.TB) tls.Certificate {
 	return pair
 }
 
-// Write puts content into a file, as an operator does: the file is there wholly, or not
-// at all.
+// Write puts content into a file in one step, as an operator does: a reader never sees
+// half of it.
 func Write(tb testing.TB, path string, content []byte) string {
 	tb.Helper()
 	part := path + ".part"

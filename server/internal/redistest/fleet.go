@@ -15,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 )
 
-func init() { logging.Disable() } // what the client would print of servers that are away on purpose
+func init() { logging.Disable() } // tests take servers away on purpose, and the client would print of it
 
 // A Fleet is a group of Redises: a primary with replicas and the sentinels that watch
 // them, or a cluster.
@@ -25,7 +25,7 @@ type Fleet struct {
 	URL       string // of all of it, as Redis clients take it
 	Nodes     []*Server
 	Sentinels []*Server
-	Network   *Network // where the nodes are apart from each other; nil where they are at home
+	Network   *Network // that separates the nodes from each other; nil if they are at home
 }
 
 // StartSentinels starts a primary, two replicas and three sentinels. Each Redis is at a
@@ -53,8 +53,8 @@ func StartSentinels(tb testing.TB, args ...string) *Fleet {
 	var addrs []string
 	for range 3 {
 		s := StartSentinel(tb, places[3], configuration)
-		// They talk to each other every two seconds, and allow a primary eight seconds to
-		// come back. A test cannot wait that long.
+		// By default the sentinels talk to each other every two seconds, and allow a
+		// primary eight seconds to come back. A test cannot wait that long.
 		if got := s.Tell(
 			"SENTINEL",
 			"DEBUG",
@@ -93,8 +93,8 @@ func StartCluster(tb testing.TB, args ...string) *Fleet {
 	return f.cluster(home(6), args)
 }
 
-// StartClusterApart is StartCluster with each node at a place of its own, if there can be
-// a network.
+// StartClusterApart is StartCluster with each node at a place of its own, if a network
+// can be made.
 func StartClusterApart(tb testing.TB, args ...string) *Fleet {
 	tb.Helper()
 	f := &Fleet{tb: tb, Mode: "cluster"}
@@ -132,8 +132,8 @@ func (f *Fleet) cluster(places []Place, args []string) *Fleet {
 
 func home(n int) []Place { return slices.Repeat([]Place{{Host: "127.0.0.1"}}, n) }
 
-// apart is n places of a network. Without a network all are at home; for root that is a
-// failure.
+// apart returns n places of a new network. If none can be made, all places are at home;
+// for root that is a failure.
 func (f *Fleet) apart(n int) []Place {
 	f.tb.Helper()
 	var err error
@@ -229,8 +229,8 @@ func (f *Fleet) ReplicaOf(primary *Server) *Server {
 }
 
 // HandOver asks for another primary in the place of a healthy one, unless a handover is
-// under way, and says whether one is. On a busy machine Redis gives a handover up, so a
-// test asks again until it sees another primary.
+// under way. It tells whether one is under way now. On a busy machine Redis gives a
+// handover up, so a test asks again until it sees another primary.
 func (f *Fleet) HandOver(primary *Server) bool {
 	if f.Mode == "sentinel" {
 		return strings.Contains(f.Sentinels[0].Tell("SENTINEL", "MASTER", "noted"), "failover_in_progress") ||
@@ -271,8 +271,8 @@ func (f *Fleet) await(limit time.Duration, what string, condition func() bool) {
 	}
 }
 
-// Tell sends one command, in words, and returns the reply or the error as text. It is
-// empty if the server does not answer.
+// Tell sends one command, in words, and returns the reply or the error as text. The text
+// is empty if the server does not answer.
 func (s *Server) Tell(command ...any) string {
 	s.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

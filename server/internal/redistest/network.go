@@ -17,28 +17,29 @@ type Place struct {
 }
 
 // Network is a set of places that reach each other through a router. A place can be cut
-// off from the others as a pulled cable does it: packets vanish. The test still reaches
-// the place, unless that way is cut too.
+// off from the others, as if its cable were pulled: packets vanish. The test still
+// reaches the place, unless that way is cut too.
 type Network struct {
 	tb     testing.TB
 	id     string // no other network of this machine has it
-	second int    // of the addresses' four numbers
+	second int    // the second of the addresses' four numbers
 	Places []Place
 }
 
 var networks atomic.Int32
 
-// NewNetwork makes a network of n places. It needs root and iproute2; without either it
-// says why there is no network.
+// NewNetwork makes a network of n places. It needs root and iproute2; without either the
+// error says why there is no network.
 //
 // # Design
 //
 // Each place is a network namespace with a link to the router, which is another
-// namespace. A cut is two rules of the router, so that no place is told: a link that is
-// taken down is noticed at once, but a cable that is pulled somewhere on the way is not.
+// namespace. A cut is two rules of the router, which no place notices. A link that is
+// taken down would be noticed at once, unlike a cable that is pulled somewhere on the
+// way.
 func NewNetwork(tb testing.TB, n int) (*Network, error) {
 	tb.Helper()
-	count := int(networks.Add(1)) // what is removed goes a moment later, so no name comes twice
+	count := int(networks.Add(1)) // no name is used twice, since a network is removed with a delay
 	net := &Network{tb: tb, id: fmt.Sprintf("nt%dn%d", os.Getpid(), count), second: 64 + (os.Getpid()+count)%64}
 	router := net.name("r")
 	up := net.name("u")
@@ -65,8 +66,8 @@ func NewNetwork(tb testing.TB, n int) (*Network, error) {
 			"ip -n "+p.Namespace+" link set router up",
 			"ip -n "+router+" link set "+link+" up",
 			fmt.Sprintf("ip netns exec %s sh -c 'echo 1 >/proc/sys/net/ipv4/conf/%s/proxy_arp'", router, link),
-			// Who asks for another place's address is else answered within a second only,
-			// too late for the nodes of a cluster that meet.
+			// By default the router takes up to a second to answer for another place's
+			// address. That is too late for cluster nodes that meet.
 			fmt.Sprintf("ip netns exec %s sh -c 'echo 0 >/proc/sys/net/ipv4/neigh/%s/proxy_delay'", router, link),
 			fmt.Sprintf("ip -n %s route add %s dev %s", router, p.Host, link),
 			"ip -n "+p.Namespace+" route add default dev router")

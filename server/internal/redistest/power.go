@@ -36,7 +36,7 @@ func (s *Server) WatchPower() *Power {
 	file := s.AppendOnly()
 	if file.Size > 0 {
 		s.tb.Fatalf(
-			"the append-only file has %d bytes already, of which nobody knows whether the disk has them",
+			"the append-only file has %d bytes already, and the disk may not have them: watch before the first write",
 			file.Size,
 		)
 	}
@@ -69,7 +69,7 @@ func (s *Server) WatchPower() *Power {
 		default:
 		}
 		if time.Now().After(deadline) {
-			s.tb.Fatal("strace does not come to trace redis-server")
+			s.tb.Fatal("strace has not attached to redis-server in time")
 		}
 	}
 	return p
@@ -106,7 +106,7 @@ func (p *Power) see(line string) {
 	}
 	result := traceResult.FindStringSubmatch(line)
 	if result == nil {
-		return // it goes on, or has failed
+		return // another line has its end, or it has failed
 	}
 	n, _ := strconv.ParseInt(result[1], 10, 64)
 	if call == "write" {
@@ -134,7 +134,7 @@ func (p *Power) Fail() (lost int64) {
 	select {
 	case <-p.ended:
 	case <-time.After(patience):
-		p.server.tb.Fatal("strace does not end with redis-server")
+		p.server.tb.Fatal("strace has not ended with redis-server")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -142,7 +142,7 @@ func (p *Power) Fail() (lost int64) {
 	if err != nil {
 		p.server.tb.Fatalf("looking at the append-only file: %v", err)
 	}
-	if stat.Size() < p.written || p.syncs == 0 { // of a write that the end has interrupted strace sees no result
+	if stat.Size() < p.written || p.syncs == 0 { // strace sees no result of a write that the end interrupts
 		p.server.tb.Fatalf(
 			"the append-only file has %d bytes, and strace has seen %d written and %d confirmations",
 			stat.Size(),

@@ -26,9 +26,9 @@ type Disturbance struct {
 	Delay       time.Duration // before it is passed on
 	DelayReply  time.Duration // before its reply is passed on
 	DropRequest bool          // the connection is cut, and the server hears nothing of it
-	DropReply   bool          // the connection is cut when the server has replied: what was asked is done
+	DropReply   bool          // the connection is cut when the server has replied: the request is done
 
-	Reply func([]byte) []byte // what becomes of the reply, as it comes off the wire; nil leaves it
+	Reply func([]byte) []byte // changes the reply, as it comes off the wire; nil leaves it
 }
 
 // StartProxy starts a proxy to a server. Several goroutines call plan, once for every

@@ -50,7 +50,7 @@ type Server struct {
 	dir      string
 	sentinel bool
 	args     []string
-	clock    string   // the file that tells it the time; empty where that is this machine's
+	clock    string   // the file that sets its clock; empty if it has this machine's time
 	env      []string // of its own
 
 	mu      sync.Mutex
@@ -215,7 +215,7 @@ func (s *Server) start() error {
 	s.command, s.ended, s.frozen = command, ended, false
 	s.mu.Unlock()
 
-	slow := slices.Contains(s.args, "--key-load-delay") // the test wants to meet it while it loads
+	slow := slices.Contains(s.args, "--key-load-delay") // the test wants to reach it while it loads
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		var reply string
 		if reply, err = s.ask("PING"); err == nil && (slow || !strings.HasPrefix(reply, "LOADING")) {

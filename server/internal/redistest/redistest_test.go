@@ -66,7 +66,7 @@ func TestPause(t *testing.T) {
 	if line, err := replies.ReadString('\n'); line != "+PONG\r\n" {
 		t.Fatalf("a resumed server answered %q, %v", line, err)
 	}
-	redis.Pause() // the cleanup ends a paused one too
+	redis.Pause() // the cleanup must end a paused server too
 }
 
 func TestClock(t *testing.T) {
@@ -90,7 +90,7 @@ func TestClock(t *testing.T) {
 			t.Errorf("set %v ahead, a key of half an hour has expired: %v", want, got)
 		}
 	}
-	// A key's time is over when the clock is past it.
+	// A key has expired when the clock is past its end.
 	at := time.Now().Add(hour).Truncate(time.Second)
 	for offset, want := range map[int64]string{-1: "0", 0: "1", 1: "1"} {
 		redis.StopClock(at.Add(-time.Second)) // Valkey does not even keep a key that ends at once
