@@ -11,8 +11,9 @@ import (
 // Foreign tells whether err is the failure of one series alone, in a store that is well.
 func Foreign(err error) bool { return wire.Foreign(err) }
 
-// at adds to the failure of one series where it is. The command prints the key and only
-// reads keys. It has no quotes, so that it can be copied as it stands from a log in JSON.
+// at adds the place to the failure of one series: its ledger, and a command that prints
+// its key. The command only reads keys. It has no quotes, so that it can be copied from a
+// log in JSON without changes.
 func at(key string, err error) error {
 	ledger, _, _ := seriesOf(key)
 	hash := sha256.Sum256([]byte(key))

@@ -56,7 +56,7 @@ func token(requestID string) string {
 // NewToken is the token of a request without an id: as many random bits.
 func NewToken() string {
 	var random [7]byte
-	rand.Read(random[:]) // never fails
+	rand.Read(random[:]) // it never fails
 	return tokenOf(random)
 }
 
@@ -74,11 +74,11 @@ func (r NoteRequest) token() string {
 	return token(r.RequestID)
 }
 
-// donationID names a note for all time. It has the time at which the note was made, which
-// is unique in its series, and a hash of that and the series. It need not be stored, and
-// leads back to its note.
+// donationID is the permanent name of a note: the time at which the note was made, which
+// is unique in its series, and a hash of that time and the series. It is not stored, and
+// still leads back to its note.
 func donationID(ledger, series string, noted int64) string {
-	var memory [256]byte // of most keys
+	var memory [256]byte // enough for most keys
 	key := appendSeriesKey(memory[:0], ledger, series)
 	end := len(key)
 	key = strconv.AppendInt(key, noted, 36)
@@ -222,13 +222,13 @@ func toBase36(digits, half []byte) bool {
 	return high == 0 && low == 0
 }
 
-// base85 is a letter and raw, of at most two halves, in base 85.
+// base85 writes a letter and then raw, at most two halves, in base 85.
 func base85(letter byte, raw []byte) string {
 	text := [1 + (2*halfBytes+3)/4*5]byte{letter}
 	return string(text[:1+ascii85.Encode(text[1:], raw)])
 }
 
-// fromBase85 reads exactly raw.
+// fromBase85 reads exactly as many bytes as raw has.
 func fromBase85(raw []byte, s string) error {
 	var memory [4 * 64]byte // a "z" is four bytes
 	if len(s) >= 64 {

@@ -15,7 +15,7 @@ import (
 const defaultRetention = 45 * 24 * time.Hour
 
 // readNote reads a line as notes.lua writes it; notes.lua describes the format. It does
-// not tell the fault of a line, since errors are logged.
+// not say which part of a line is wrong, since errors are logged.
 func readNote(ledger, series, line string, now time.Time) (Note, error) {
 	n, extras, err := readLine(ledger, series, line)
 	if err != nil {
@@ -36,9 +36,9 @@ func readNote(ledger, series, line string, now time.Time) (Note, error) {
 	return n, nil
 }
 
-// readLine sets State only for a released note.
+// readLine sets State only for a released note; readNote sets it for the others.
 func readLine(ledger, series, line string) (Note, extras, error) {
-	f := make([]string, 0, 16) // of most notes
+	f := make([]string, 0, 16) // enough for most notes
 	for field := range strings.FieldsSeq(line) {
 		f = append(f, field)
 	}

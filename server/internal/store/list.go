@@ -20,11 +20,11 @@ type cursor struct {
 	Series string   `json:"s"`           // the series to list; empty for a ledger
 	Node   string   `json:"n,omitempty"` // the cluster's node that is being walked through
 	Scan   uint64   `json:"c,omitempty"` // where SCAN goes on there
-	More   bool     `json:"m,omitempty"` // whether it does
+	More   bool     `json:"m,omitempty"` // whether SCAN has more keys there
 	Wait   []string `json:"w,omitempty"` // keys that SCAN has given and that have not been listed
-	After  int64    `json:"a,omitempty"` // of the first of them, notes up to this one have been listed
+	After  int64    `json:"a,omitempty"` // the notes of the first of them up to this one have been listed
 	Past   string   `json:"p,omitempty"` // the node's keys up to this one are listed, or wait
-	Run    string   `json:"r,omitempty"` // the run_id of the process that Scan is of: every process has its own order
+	Run    string   `json:"r,omitempty"` // the run_id of the process that gave Scan: every process has its own order
 
 	scanned string // the node whose keys wait
 	whole   bool   // and they are all of its keys behind Past, in order
@@ -49,7 +49,7 @@ func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 		return ListReply{}, err
 	}
 	reply := ListReply{}
-	var nodes []wire.Node // asked for once a page: a cluster's client looks for them each time
+	var nodes []wire.Node // asked for once a page, since a cluster's client looks them up each time
 	for read := 0; read < mostKeysRead; {
 		if len(at.Wait) == 0 {
 			if !at.More {
@@ -88,7 +88,7 @@ func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 	var token bytes.Buffer
 	to := base64.NewEncoder(base64.RawURLEncoding, &token)
 	text := json.NewEncoder(to)
-	text.SetEscapeHTML(false) // a token must fit into a request even if the ids of all that wait are in <
+	text.SetEscapeHTML(false) // escaped, a token of ids full of < would not fit into a request
 	if err := errors.Join(text.Encode(at), to.Close()); err != nil {
 		return ListReply{}, fmt.Errorf("writing a page token: %w", err)
 	}

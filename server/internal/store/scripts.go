@@ -73,7 +73,7 @@ func refusal(words []string) error {
 	return nil
 }
 
-// unexpected is the error of a reply that is no answer.
+// unexpected is the error for a reply that is not an answer.
 func unexpected(sc *wire.Script, words []string) error {
 	if err := refusal(words); err != nil {
 		return err
@@ -81,10 +81,11 @@ func unexpected(sc *wire.Script, words []string) error {
 	return fmt.Errorf("%s.lua replied %q, which this release does not know", sc.Name, words)
 }
 
-// Assemble puts the parts of the library that a script uses into its body: each before the
-// first statement that uses it, within the branch of that statement. Redis makes a
-// function anew in each call that comes to it, so that a call pays only for what it needs.
-// A test in server/soak tells the scripts of two releases apart by the result.
+// Assemble puts the parts of the library that a script uses into its body: each before
+// the first statement that uses it, within the branch of that statement. Redis makes a
+// function anew in each call that reaches its definition, so a call pays only for the
+// parts that it needs. A test in server/soak tells the scripts of two releases apart by
+// the result.
 func Assemble(library, body string) string {
 	var parts []part
 	for _, statement := range statements(library, "") {
@@ -117,7 +118,7 @@ func place(parts []part, branch, indent string) string {
 				needed[p.uses[i]] = true
 			}
 		}
-		var rest []part // of which the statements behind this one, and within it, may need some
+		var rest []part // statements behind this one, and within it, may need them
 		for _, p := range parts {
 			if needed[p.name] {
 				script.WriteString(p.text)
@@ -156,8 +157,8 @@ func statements(text, indent string) (all []string) {
 	return append(all, current.String()+before.String())
 }
 
-// branches cuts a statement that has branches: at even places is what stands around
-// them, at odd places the branches. Any other statement is left whole.
+// branches cuts a statement that has branches. The pieces at odd places are the branches,
+// those at even places the text around them. Any other statement stays whole.
 func branches(statement, indent string) []string {
 	if !conditional.MatchString(statement) {
 		return []string{statement}
@@ -174,7 +175,7 @@ func branches(statement, indent string) []string {
 	return pieces
 }
 
-// words are the names in a text of Lua, without those behind a point.
+// words are the names in a text of Lua, without the names of fields.
 func words(text string) []string {
 	return slices.DeleteFunc(word.FindAllString(comment.ReplaceAllString(text, ""), -1), func(s string) bool {
 		return s[0] == '.'

@@ -35,7 +35,7 @@ import (
 
 // Config says where the store is.
 type Config struct {
-	// URL is the Redis's, in the form that the client library's parser of the mode reads:
+	// URL is the address of Redis, in the form that the client library's parser of the mode reads:
 	// redis://user:password@host:6379/0, or rediss:// for TLS. Sentinels and clusters may
 	// add ?addr=host:port, and sentinels need master_name=.
 	URL string
@@ -83,7 +83,7 @@ type Store struct {
 	wire       *wire.Client
 	epoch      *epoch.Epoch
 	replicated bool                  // answers wait for replicas
-	unsuitable atomic.Pointer[error] // why no call may reach the store, as Check has found; nil while calls may
+	unsuitable atomic.Pointer[error] // why no call may reach the store, as Check has found; nil if calls may
 }
 
 // Open reads the configuration. It does not need the store to be up.
@@ -153,8 +153,8 @@ func (s *Store) Unreplicated() (reason error, part bool) {
 	return s.wire.Unreplicated(reason), part
 }
 
-// trusted is an error while the store must not be asked: it cannot run Noted, it has lost
-// notes, or no beat has looked yet.
+// trusted returns an error while the store must not be asked: it cannot run Noted, it has
+// lost notes, or no beat has looked yet.
 func (s *Store) trusted() error {
 	if err := s.unsuitable.Load(); err != nil {
 		return *err
@@ -191,7 +191,7 @@ func (s *Store) runOne(ctx context.Context, sc *wire.Script, key string, args ..
 // Note decides whether a donation has been noted, and notes it. Its errors are those of
 // types.go or of ctx. After ErrOutcomeUnknown, ErrNotReplicated, ErrWentBack or an error
 // of ctx it may have been noted, and no more will happen. After any other error nothing
-// was noted. Repeating the call with the same RequestID is right after each error.
+// was noted. After any error it is safe to repeat the call with the same RequestID.
 func (s *Store) Note(ctx context.Context, r NoteRequest) (NoteReply, error) {
 	args, err := s.noteArgs(r)
 	if err != nil {
@@ -394,8 +394,8 @@ func readDone(sc *wire.Script, ledger, series string, words []string) (Note, err
 	return readNote(ledger, series, words[1], now)
 }
 
-// storable protects the format: whatever the caller has checked, nothing is written that
-// could not be read again.
+// storable protects the format: it refuses whatever could not be read again, although the
+// caller has checked it already.
 func storable(d Donation, m Message) error {
 	if d.Event < 1 || d.Event > MaxEvent {
 		return fmt.Errorf("noting: there is no event %d", d.Event)

@@ -140,7 +140,7 @@ type NoteRequest struct {
 	Message   Message
 	Hold      time.Duration
 	RequestID string
-	Token     string // NewToken, where there is no RequestID
+	Token     string // from NewToken, if there is no RequestID
 	Rules     Rules
 }
 
@@ -186,7 +186,7 @@ type ListReply struct {
 	NextPageToken string
 }
 
-// Outcomes that a caller of the service must be told apart.
+// Outcomes that a caller of the service must be able to tell apart.
 var (
 	ErrTooEarly         = errors.New("occurred_at lies further back than notes are kept")
 	ErrTooLate          = errors.New("occurred_at lies further ahead than clocks disagree")

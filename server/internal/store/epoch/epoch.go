@@ -1,6 +1,6 @@
 // Package epoch notices a store that has lost notes: it was emptied, restarted without
 // persistence, restored from a backup, or replaced by a replica that lagged. Nothing else
-// would tell, since to a script a lost note looks like a note that never was.
+// would show the loss: to a script a lost note looks like a note that was never made.
 //
 // # Design
 //
@@ -46,21 +46,21 @@ type Epoch struct {
 	expected map[string]bool // the ids that an operator has named; nil accepts any epoch
 	marks    []mark
 	lost     Loss // not acknowledged yet
-	seen     bool // every mark has been seen once
-	doubtful bool // a new connection found the mark changed, and a beat must find out how
+	seen     bool // a beat has seen every mark once
+	doubtful bool // a new connection found another mark, and no beat has looked since
 }
 
 // A mark is a value in the store, and this server's last beat in it.
 type mark struct {
 	key, id string
-	letters string // of the last beat
-	beats   int64  // how many beats the epoch had with it
+	letters string // the last beat's
+	beats   int64  // how many beats the epoch had by then
 	short   error  // why too few replicas have the last beat; nil if they have it
 }
 
 // Loss says that the store has lost notes, and how a server noticed.
 type Loss struct {
-	At   time.Time // of the notice; zero if nothing is lost
+	At   time.Time // when a server noticed; zero if nothing is lost
 	What string
 }
 
@@ -151,8 +151,8 @@ func (e *Epoch) beatOn(ctx context.Context, w *wire.Client, marks []mark, fresh 
 		case errors.Is(c.Err, wire.ErrNotReplicated):
 			short, c.Err = c.Err, nil
 		case errors.Is(c.Err, context.DeadlineExceeded) && w.WaitsForReplicas():
-			// Redis checks the timeouts of WAIT ten times a second only, so its count may come
-			// after the deadline, each time. A note would fail likewise.
+			// Redis checks the timeouts of WAIT only ten times a second, so its count may
+			// come after the deadline every time. A note would fail in the same way.
 			m.short = fmt.Errorf("%w: no replica acknowledged it in time", wire.ErrNotReplicated)
 		}
 		if c.Err != nil {
@@ -188,7 +188,7 @@ func (e *Epoch) beatOn(ctx context.Context, w *wire.Client, marks []mark, fresh 
 	return found, err
 }
 
-// changed says which loss a beat has found; empty if there is none.
+// changed describes the loss that a beat has found; empty if there is no loss.
 func (e *Epoch) changed(m mark, word, id string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -256,8 +256,8 @@ func (e *Epoch) Acknowledge() {
 	e.lost = Loss{}
 }
 
-// Trusted is an error while the store must not be asked: it has lost notes, or no beat
-// has looked yet.
+// Trusted returns an error while the store must not be asked: it has lost notes, or no
+// beat has looked yet.
 func (e *Epoch) Trusted() error {
 	if !e.refuse {
 		return nil
@@ -280,7 +280,7 @@ var errOtherMark = fmt.Errorf("%w: a new connection found another mark", wire.Er
 // Verify looks at the mark over a new connection before any call may use it. A restarted
 // or failed-over Redis is reached only through new connections, so no call sees it before
 // a beat has looked. A beat and other checks may use the connection in any case. On a
-// cluster each node has marks of its own, so the beats alone tell.
+// cluster each node has marks of its own, so only beats notice a loss there.
 func (e *Epoch) Verify(ctx context.Context, conn *redis.Conn) error {
 	e.mu.Lock()
 	known := e.marks[0]
@@ -312,7 +312,8 @@ func (e *Epoch) Verify(ctx context.Context, conn *redis.Conn) error {
 	return errOtherMark
 }
 
-// stands tells whether this server's last beat is in the mark's value, as beat.lua does.
+// stands tells whether this server's last beat is in the mark's value, by the rule of
+// beat.lua.
 func (m mark) stands(value string) bool {
 	f := strings.Fields(value)
 	if len(f) < 3 || f[0] != "1" || f[1] != m.id {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestStands checks whether a mark's value is taken for one that has this server's last
-// beat, as beat.lua takes it.
+// TestStands checks which values of a mark count as having this server's last beat.
+// beat.lua has the same rule.
 func TestStands(t *testing.T) {
 	known := mark{key: markKey, id: "k7q2", letters: "b5xa", beats: 100}
 	sixty := strings.Repeat(" 9c2k", 60)

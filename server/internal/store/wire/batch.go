@@ -28,11 +28,11 @@ const (
 // do sends one run, or gives up with its context. A run that was given up may still run,
 // but not after its deadline by Redis's clock.
 //
-// A call that finds all lanes free takes one, and sends itself: to wake another goroutine
-// and to be woken by it costs a lone caller more than all else here. It cannot give up
-// before its deadline, which its connection has too; at most as many calls as there are
-// lanes notice late that their callers have gone. Where another lane is busy, a goroutine
-// sends the call, and takes along what comes before it runs.
+// A call that finds all lanes free takes one, and sends itself: waking another goroutine
+// and being woken by it would cost a lone caller more than all the rest. It cannot give
+// up before its deadline, which its connection has too, so at most one call for each lane
+// notices late that its caller has gone. If another lane is busy, a goroutine sends the
+// call, together with the calls that come before it runs.
 func (b *batcher) do(ctx context.Context, one []*run) reply {
 	r := one[0]
 	b.mu.Lock()
@@ -64,7 +64,7 @@ func (b *batcher) do(ctx context.Context, one []*run) reply {
 	}
 }
 
-// pass lets go of a lane, to what has come to wait meanwhile.
+// pass gives a lane to the runs that have come to wait meanwhile, or frees it.
 func (b *batcher) pass() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -75,7 +75,7 @@ func (b *batcher) pass() {
 	}
 }
 
-// drain sends what waits until the queue is empty.
+// drain sends the waiting runs until the queue is empty.
 func (b *batcher) drain() {
 	for {
 		batch := b.next()

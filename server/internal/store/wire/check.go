@@ -18,7 +18,7 @@ type Report struct {
 	Server      string        // the program and its release: "Redis 7.0.15" or "Valkey 9.1.2"
 	Version     string        // of Redis; of the Redis that Valkey says it is compatible with
 	Policy      string        // maxmemory_policy
-	Evicts      bool          // under memory pressure it would forget notes
+	Evicts      bool          // when its memory is full it forgets notes
 	Role        string        // "master", or "slave", which takes no notes
 	Persistence string        // "none", "rdb", "aof"; "hidden" if it tells only that there is no append-only file
 	Replicas    int           // connected ones
@@ -42,7 +42,7 @@ func (c *Client) Check(ctx context.Context) (Report, error) {
 		return c.check(ctx, c.redis, c.clocks.at(""))
 	}
 	primaries, err := primariesOf(ctx, cluster)
-	if err != nil { // no node knows them
+	if err != nil { // no node knows the primaries
 		return Report{}, cmp.Or(asWrongKind(err), NothingDone(conclude(ctx, err)))
 	}
 	var mu sync.Mutex
@@ -89,10 +89,10 @@ func primariesOf(ctx context.Context, cluster *redis.ClusterClient) (map[*redis.
 	return primaries, nil
 }
 
-// manyKeys is enough keys that every primary has one, unless it has almost no slots.
+// manyKeys is enough keys for every primary to have one, unless it has almost no slots.
 const manyKeys = 1024
 
-// worse is the report of two primaries together: each field is the worse of the two.
+// worse joins the reports of two primaries: each field is the worse of the two.
 func worse(a, b Report) Report {
 	if a.ClockOffset.Abs() < b.ClockOffset.Abs() {
 		a.ClockOffset = b.ClockOffset
@@ -200,8 +200,8 @@ func readInfo(text string) map[string]string {
 	return info
 }
 
-// inInfo is one value of the reply of INFO, for calls that cannot wait for all of them to
-// be read.
+// inInfo finds one value in the reply of INFO, for calls that cannot afford to read all
+// of it.
 func inInfo(text, name string) string {
 	for line := range strings.Lines(text) {
 		if value, found := strings.CutPrefix(line, name+":"); found {

@@ -2,8 +2,8 @@ package wire
 
 import "testing"
 
-// TestWorsePersistence checks that of a cluster's primaries the one that loses most is
-// told, in whatever order they answer.
+// TestWorsePersistence checks that the report of a cluster has the persistence of the
+// primary that can lose most, in whatever order they answer.
 func TestWorsePersistence(t *testing.T) {
 	fromWorst := []string{"none", "rdb", "aof", ""}
 	for i, worst := range fromWorst {

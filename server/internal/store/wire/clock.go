@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// clocks has the clock of every Redis that is asked, by its address. On a cluster each
+// clocks has a clock for every Redis that is asked, by its address. On a cluster each
 // primary has its own clock. Otherwise there is one clock, under the empty address; when
 // sentinels name another primary, its first reply sets the clock.
 type clocks struct {
@@ -31,7 +31,7 @@ type clock struct {
 	epoch time.Time     // of this process; all below is relative to it
 	low   time.Duration // the store's time less ours is at least this
 	high  time.Duration // and at most this
-	at    time.Duration // when that was found
+	at    time.Duration // when low and high were found
 	known bool
 }
 
@@ -70,7 +70,7 @@ func (c *clock) theirs(t time.Time) (time.Time, bool) {
 
 // noDeadline is for a context without a deadline: the year 2255, in milliseconds. No
 // clock shows it, and it is exact in a Lua number. unknownDeadline is for a store whose
-// time is not known yet: it has passed, so that a script only tells the time.
+// time is not known yet: it has already passed, so the script only returns the time.
 const (
 	noDeadline      = 9_000_000_000_000
 	unknownDeadline = 0

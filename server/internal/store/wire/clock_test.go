@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestClockIsNeverLate observes a store's clock now and then, by replies of any slowness
-// and while the two clocks part as fast as is allowed for, and checks that what is taken
-// for the store's time is never past it, and not much before it.
+// TestClockIsNeverLate observes a store's clock now and then, through fast and slow
+// replies, while the two clocks diverge as fast as drift allows. The estimate must never
+// be past the store's time, and not far before it.
 func TestClockIsNeverLate(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -16,7 +16,7 @@ func TestClockIsNeverLate(t *testing.T) {
 	for _, rate := range []float64{-drift, -drift / 2, 0, drift / 2, drift} {
 		c := newClock()
 		ahead := upTo(time.Hour) - 30*time.Minute
-		real := func(at time.Duration) time.Time { // the store's time so long after the clock was made
+		real := func(at time.Duration) time.Time { // the store's time, this long after the clock was made
 			return time.Unix(0, c.epoch.UnixNano()).Add(ahead + at + time.Duration(float64(at)*rate))
 		}
 		if _, known := c.theirs(c.epoch); known {
@@ -49,8 +49,8 @@ func TestClockIsNeverLate(t *testing.T) {
 	}
 }
 
-// TestClockThatWasSet checks that the first reply after a clock was set counts, and all
-// that was known before does not.
+// TestClockThatWasSet checks that after a clock was set only the replies since then
+// count.
 func TestClockThatWasSet(t *testing.T) {
 	c := newClock()
 	wall := time.Unix(0, c.epoch.UnixNano())

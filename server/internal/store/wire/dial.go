@@ -18,7 +18,7 @@ import (
 // connection can be made if only one side speaks TLS, or if Redis wants a certificate. To
 // the client library all of these look like a Redis that hangs up.
 type dialer struct {
-	tls          *tls.Config // as the URL has it; nil for plaintext
+	tls          *tls.Config // from the URL; nil for plaintext
 	timeout      time.Duration
 	certificates func() Certificates
 }
@@ -99,7 +99,7 @@ func (c *plainConn) Read(b []byte) (int, error) {
 	if c.heard.Load() {
 		return n, err
 	}
-	const alert = 0x15 // begins a record of TLS, and no reply of Redis
+	const alert = 0x15 // a record of TLS can begin with it, a reply of Redis cannot
 	if n > 0 && b[0] != alert {
 		c.heard.Store(true)
 	} else if (n > 0 || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) && c.speaksTLS() {
@@ -129,7 +129,7 @@ func (c *tlsConn) Read(b []byte) (int, error) {
 
 func (c *tlsConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
-	if err != nil && !c.heard.Load() { // it has hung up; what it said before is still to be read
+	if err != nil && !c.heard.Load() { // Redis has hung up; its last words can still be read
 		if _, said := c.Read(make([]byte, 1)); said != nil && asShutOut(said) != nil {
 			return n, said
 		}

@@ -24,8 +24,8 @@ var (
 	ErrWentBack = errors.New("the store has gone back in time and forgotten notes; an operator must acknowledge it")
 )
 
-// conclude turns an error of the client library into what a caller may conclude from it:
-// that nothing was done, or that the outcome is unknown.
+// conclude turns an error of the client library into one that says whether nothing was
+// done or the outcome is unknown.
 //
 // If Redis refuses, nothing was done: each script writes at its end, and where it writes
 // twice Redis refuses the first write wherever it would refuse the second. (The exception

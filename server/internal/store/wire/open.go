@@ -4,7 +4,7 @@
 //
 // The only way in is Client.Run. It gives each call its deadline by Redis's clock, lets
 // calls share a round trip, waits for replicas, follows the redirections of a cluster,
-// and turns each failure into what the caller may conclude from it.
+// and turns each failure into an error that says what the caller may conclude.
 //
 // A script is never sent again unless it is known that it did not run: after a lost reply
 // the caller, who knows the request id, decides.
@@ -48,7 +48,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// These limit a call whose caller is more patient. The caller's own deadline always
+// These bound a call whose caller would wait longer. The caller's own deadline always
 // holds.
 const (
 	dialTimeout = 500 * time.Millisecond
@@ -60,8 +60,8 @@ const (
 // Certificates are for TLS connections to Redis and to sentinels; a zero field is not
 // given.
 type Certificates struct {
-	Own *tls.Certificate // what Noted shows when Redis asks for one
-	CAs *x509.CertPool   // of Redis's certificate, in the place of the system's
+	Own *tls.Certificate // Noted's own, for a Redis that asks for one
+	CAs *x509.CertPool   // that may sign Redis's certificate, instead of the system's CAs
 }
 
 // Client is the way to Redis. Its methods may be used by many goroutines.

@@ -9,8 +9,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// TestWatchedPipe checks that replies count only where Redis was the primary before them,
-// after them and all the time between.
+// TestWatchedPipe checks that replies count only if Redis was the primary before them,
+// after them and in between.
 func TestWatchedPipe(t *testing.T) {
 	r := redistest.Start(t)
 	c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1})
@@ -40,7 +40,7 @@ func TestWatchedPipe(t *testing.T) {
 		err := pipe.exec(t.Context())
 		if test.want == errHungUp {
 			if err == nil || errors.As(err, new(redis.Error)) {
-				t.Errorf("%s: %v, want what broke the connection", name, err)
+				t.Errorf("%s: %v, want the error that broke the connection", name, err)
 			}
 			continue
 		}
@@ -53,4 +53,4 @@ func TestWatchedPipe(t *testing.T) {
 	}
 }
 
-var errHungUp = errors.New("any that Redis did not say")
+var errHungUp = errors.New("any error that is not a reply of Redis")

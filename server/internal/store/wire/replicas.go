@@ -13,8 +13,8 @@ import (
 
 // send sends the runs in one go. Runs that need replicas are followed by a WAIT on the
 // same connection. WAIT counts the replicas that have everything written on that
-// connection, so every answer that needs replicas writes, if only what is there already
-// (see confirm in notes.lua).
+// connection, so every answer that needs replicas writes. If it has nothing new to write,
+// it rewrites the series unchanged (see confirm in notes.lua).
 func (c *Client) send(ctx context.Context, runs []*run) {
 	_, cluster := c.redis.(*redis.ClusterClient)
 	writes := func(r *run) bool { return r.call.Script.Writes && r.deadline != unknownDeadline }
@@ -98,8 +98,8 @@ func notReplicated(ctx context.Context, wait *redis.IntCmd) error {
 }
 
 // follow makes a cluster's client library look up the slots when a primary seems to have
-// gone. On its own the library does so once a minute, since none of our calls may be sent
-// to a second node.
+// gone. By itself the library does so once a minute: it otherwise learns of a change by
+// sending a call to a second node, which our calls forbid.
 func (c *Client) follow(runs []*run) {
 	cluster, ok := c.redis.(*redis.ClusterClient)
 	if !ok {

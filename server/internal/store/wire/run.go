@@ -7,8 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A run is a call on its way. Once a batch has it, only the batch touches it until it is
-// done: its caller may have given up.
+// A run is a call on its way. While a batch has it, only the batch touches it, since its
+// caller may have given up.
 type run struct {
 	call     *Call
 	clock    *clock // of the primary that it is sent to
@@ -30,7 +30,7 @@ func (r *run) prepare(ctx context.Context, whole bool) {
 	r.cmd, r.wait, r.replicated = r.call.command(ctx, &r.deadline, whole), nil, false
 }
 
-// A reply is a script's words, or the reason why there are none.
+// A reply is a script's words, or the error that came instead.
 type reply struct {
 	words []string
 	err   error
@@ -83,7 +83,7 @@ func (c *Client) Run(ctx context.Context, calls []*Call) {
 	}
 }
 
-// memoryOf gives the memory of so many runs, that of a single one in one piece.
+// memoryOf allocates n runs, and a single run in one piece.
 func memoryOf(n int) ([]*run, []run) {
 	if n == 1 {
 		one := &struct {
@@ -112,7 +112,7 @@ func (c *Client) clockFor(ctx context.Context, key string) (*clock, error) {
 	return c.clocks.at(node.Options().Addr), nil
 }
 
-// share adds to roundTrip that a single run shares its round trip with those of other
+// share is roundTrip, except that a single run shares its round trip with runs of other
 // callers.
 func (c *Client) share(ctx context.Context, runs []*run) {
 	batch := c.writes
@@ -130,7 +130,7 @@ func (c *Client) share(ctx context.Context, runs []*run) {
 	}
 }
 
-// roundTrip adds to send that scripts which Redis does not know are sent again with their
+// roundTrip sends the runs, sends scripts that Redis does not know again with their
 // source, and reads the replies. Each run ends with its own reply or failure.
 func (c *Client) roundTrip(ctx context.Context, runs []*run) {
 	for _, r := range runs {

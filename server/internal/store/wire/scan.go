@@ -13,7 +13,7 @@ import (
 
 // A Node is a primary, whose keys can be walked through.
 type Node struct {
-	Addr   string // empty for the one Redis of no cluster: under sentinels its address may change
+	Addr   string // empty if there is no cluster: under sentinels the address may change
 	client redis.Cmdable
 }
 

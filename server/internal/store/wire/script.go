@@ -15,8 +15,8 @@ import (
 // says what it takes, replies and writes.
 type Script struct {
 	Name, Source, SHA string
-	// Writes is true where the caller relies on what the script has written. A script
-	// that does not write waits for no replicas, and its outcome is never unknown.
+	// Writes is true if the caller relies on the script's writes. A script that does not
+	// write waits for no replicas, and its outcome is never unknown.
 	Writes bool
 
 	source, sha any // the same, as a command takes them
@@ -81,8 +81,8 @@ func read(ctx context.Context, cmd once) ([]string, error) {
 	return words, nil
 }
 
-// nowIn is Redis's time in a reply, as text: the second element, or the one behind a
-// note's line. It is empty in a reply that tells a version instead.
+// nowIn returns Redis's time in a reply, as text: the second element, or the element
+// behind a note's line. It is empty for a reply that has a version instead.
 func nowIn(words []string) string {
 	at := 1
 	switch words[0] {

@@ -2,7 +2,7 @@ package wire
 
 import "testing"
 
-// TestServerOf checks the names that INFO gives.
+// TestServerOf checks how a server is called by its INFO.
 func TestServerOf(t *testing.T) {
 	for info, want := range map[string]string{
 		"# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n": "Redis 7.0.15",

@@ -12,12 +12,12 @@ import (
 
 // The reasons for which Redis is there and Noted cannot use it, as metrics name them.
 const (
-	ByPassword    = "password"     // Redis does not take what -redis says of user and password
-	ByRights      = "rights"       // its user may not do what Noted must
-	ByDatabase    = "database"     // there is no database of the number that -redis names
+	ByPassword    = "password"     // Redis rejects the user or password of -redis
+	ByRights      = "rights"       // Noted's user lacks a right that Noted needs
+	ByDatabase    = "database"     // Redis does not have the database that -redis names
 	ByCertificate = "certificate"  // no TLS connection comes about
 	ByMode        = "mode"         // it is of another kind than -redis-mode says
-	ByReplicas    = "replicas"     // fewer replicas than -replicas asks for have what is noted
+	ByReplicas    = "replicas"     // fewer replicas than -replicas asks for have the last beat
 	ByWait        = "wait"         // it refuses WAIT, which -replicas needs
 	ByMinReplicas = "min_replicas" // it takes no writes for want of replicas
 )
@@ -59,7 +59,7 @@ func ShutOut(err error) string {
 // asShutOut explains an error of the client library; nil if it is no shut-out. Neither a
 // reply of Redis nor the failure of a handshake repeats a password.
 func asShutOut(err error) error {
-	if s, ok := errors.AsType[*shutOut](err); ok { // the dialer found it out
+	if s, ok := errors.AsType[*shutOut](err); ok { // from the dialer
 		return s
 	}
 	switch {

@@ -26,7 +26,7 @@ func KeysOfAllParts(name string) (keys []string) {
 	return keys
 }
 
-// A slot that has moved is looked up this often, with pauses that double.
+// How often to look up a slot that has moved, and the first of the pauses, which double.
 const (
 	mostMoves = 5
 	movePause = 10 * time.Millisecond
@@ -40,7 +40,7 @@ func (c *Client) sendToPrimaries(ctx context.Context, cluster *redis.ClusterClie
 		byNode := map[*redis.Client][]*run{}
 		for _, r := range runs {
 			node, err := cluster.MasterForKey(ctx, r.call.Key)
-			if err != nil { // every node was asked, and none could say where the slots are: send nothing
+			if err != nil { // no node could say where the slots are: send nothing
 				failAll(runs, err)
 				return
 			}
@@ -77,9 +77,9 @@ func (c *Client) sendToPrimaries(ctx context.Context, cluster *redis.ClusterClie
 	}
 }
 
-// followASK sends on the runs that a node answered with ASK: their slots are moving to
-// another node, and their keys are there or nowhere. This happens only during a
-// resharding, and the client library may not know the other node yet, so each time opens
+// followASK sends the runs that a node answered with ASK to the node that it named: their
+// slots are moving there, and their keys are there or nowhere. This happens only during a
+// resharding, and the client library may not know the other node yet, so each call opens
 // a connection.
 func (c *Client) followASK(ctx context.Context, node *redis.Client, runs []*run) {
 	asked := map[string][]*run{}
