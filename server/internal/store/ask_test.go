@@ -15,8 +15,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// A moving is a slot of a cluster that goes from one primary to another by hand, the
-// series in it, and one of the third primary.
+// A moving is a slot of a cluster that a test moves from one primary to another by hand,
+// the series in it, and a series of the third primary.
 type moving struct {
 	slot      int64
 	from, to  *redistest.Server
@@ -68,15 +68,14 @@ func moves(t testing.TB, f fleet, series int) moving {
 // keyOf is the key of a series in the test's ledger.
 func keyOf(t testing.TB, series string) string { return "noted:{" + ledgerOf(t) + " " + series + "}" }
 
-// begin lets the slot move: what is not on the old primary any more is asked for at the
-// new one.
+// begin opens the move: the old primary answers ASK for a key that it does not have.
 func (m moving) begin(t testing.TB) {
 	t.Helper()
 	m.must(t, m.to, "CLUSTER", "SETSLOT", m.slot, "IMPORTING", told(t, m.from, "CLUSTER", "MYID"))
 	m.must(t, m.from, "CLUSTER", "SETSLOT", m.slot, "MIGRATING", told(t, m.to, "CLUSTER", "MYID"))
 }
 
-// end moves what is there, and gives the slot to the new primary.
+// end moves the keys that are left, and gives the slot to the new primary.
 func (m moving) end(t testing.TB) {
 	t.Helper()
 	for _, series := range m.series {
@@ -96,7 +95,8 @@ func (m moving) must(t testing.TB, node *redistest.Server, command ...any) {
 	}
 }
 
-// ran is how many scripts the old and the new primary have run since it was asked last.
+// ran returns a function that counts the scripts that the old and the new primary have
+// run since its last call.
 func (m moving) ran(t *testing.T) func() [2]int {
 	was := [2]int{}
 	count := func() [2]int {
@@ -110,10 +110,10 @@ func (m moving) ran(t *testing.T) func() [2]int {
 	return count
 }
 
-// TestSlotMoves moves a slot by hand, from where the new primary must be asked for what
-// the old one has not (ASK) to where it has all (MOVED), and checks that each call is
-// answered right and runs on one of the two, once: alone, several in a pipeline, many
-// callers at once; and with replicas waited for, that these are the new primary's.
+// TestSlotMoves moves a slot by hand, first with keys on both primaries (ASK), then with
+// all keys on the new one (MOVED). Each call must get the right answer and run once, on
+// one of the two: alone, several in a pipeline, many callers at once. With -replicas the
+// new primary's replicas must count.
 func TestSlotMoves(t *testing.T) {
 	t.Run("without replicas", func(t *testing.T) { slotMoves(t, threeNodes(t), 0) })
 	t.Run("with a replica each", func(t *testing.T) { slotMoves(t, sixNodes(t), 1) })
@@ -122,8 +122,8 @@ func TestSlotMoves(t *testing.T) {
 func slotMoves(t *testing.T, f fleet, replicas int) {
 	const known, fresh, many, flushed, late, later = 0, 1, 4, 5, 6, 7
 	m := moves(t, f, 8)
-	s, idle := f.open(t, replicas), f.open(t, replicas) // idle will not have heard of any move
-	for _, on := range f.seriesByPrimary(t) {           // each primary knows the script
+	s, idle := f.open(t, replicas), f.open(t, replicas) // idle is not used until the slot has moved
+	for _, on := range f.seriesByPrimary(t) {           // so that each primary knows the script
 		note(t, s, holding(t, on[1], "r"))
 		note(t, idle, holding(t, on[1], "r"))
 	}
@@ -192,7 +192,7 @@ func slotMoves(t *testing.T, f fleet, replicas int) {
 		}
 	}
 	if firsts != 1 {
-		t.Errorf("of %d callers %d were told FIRST, want 1: %v", callers, firsts, verdicts)
+		t.Errorf("%d of %d callers got FIRST, want 1: %v", firsts, callers, verdicts)
 	}
 	check("many callers", [2]int{0, callers})
 
@@ -218,7 +218,7 @@ func slotMoves(t *testing.T, f fleet, replicas int) {
 		}
 		replica.Pause()
 		if _, err := s.Note(ctx(t), holding(t, m.series[late], "r")); !errors.Is(err, store.ErrNotReplicated) {
-			t.Errorf("the new primary's replica stands still: %v, want %v", err, store.ErrNotReplicated)
+			t.Errorf("with the new primary's replica frozen: %v, want %v", err, store.ErrNotReplicated)
 		}
 		replica.Resume()
 		soon(t, 10*time.Second, "the replica is back", func() bool {

@@ -48,7 +48,7 @@ func BenchmarkMemory(b *testing.B) {
 			s := open(b, "standalone", server.URL())
 			client := redis.NewClient(&redis.Options{Addr: server.Addr()})
 			defer client.Close()
-			fill(b, s, "warm-up", 1000, 0, time.Now(), c.own) // so that buffers and scripts do not count as donations
+			fill(b, s, "warm-up", 1000, 0, time.Now(), c.own) // buffers and scripts do not count as donations
 			before := usedMemory(b, client)
 			b.ResetTimer()
 			for range b.N {
@@ -115,8 +115,8 @@ func usedMemory(b *testing.B, client *redis.Client) int {
 }
 
 // BenchmarkScripts runs note.lua on a real Redis through pipelines of 100 over two
-// connections: half of the calls are FIRST, half DUPLICATE. It reports the processor time
-// that Redis takes, which other programs on the machine disturb less than the rate.
+// connections: half of the calls are FIRST, half DUPLICATE. It reports Redis's processor
+// time, since other programs on the machine disturb it less than the rate.
 func BenchmarkScripts(b *testing.B) {
 	server := redistest.Start(b)
 	s := open(b, "standalone", server.URL())
@@ -210,10 +210,10 @@ func BenchmarkNote(b *testing.B) {
 	}
 }
 
-// BenchmarkFullSeries measures what a series that has come to its limit costs Redis, as a
-// constant taken for a series id does: 512 notes of one amount, of 16 sightings each.
-// known: a message that the last note has seen. refused: one that no note is of. It
-// reports Redis's own time a call.
+// BenchmarkFullSeries measures how long Redis takes for a call to a series at its limit:
+// 512 notes of one amount with 16 sightings each, as when callers pass a constant as
+// series id. known: a message that the last note has seen. refused: a message that
+// matches no note.
 func BenchmarkFullSeries(b *testing.B) {
 	server := redistest.Start(b)
 	s := open(b, "standalone", server.URL())

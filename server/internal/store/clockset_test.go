@@ -13,13 +13,13 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// patient is how long a caller waits here: long on a busy machine, and short against what
-// clocks are set by.
+// patient is how long a caller waits here: long enough for a busy machine, and short
+// against the jumps of the clocks.
 const patient = 10 * time.Second
 
-// TestClockSetForwardOnRedis checks what a Redis whose clock is set forward does: who
-// asks in time is answered all the same; a hold ends early, and is lost to the next
-// attempt; a note is forgotten early, with its key.
+// TestClockSetForwardOnRedis sets the clock of a Redis forward: calls in time are still
+// answered; a hold ends early, and the next attempt takes over; a note is forgotten
+// early, with its key.
 func TestClockSetForwardOnRedis(t *testing.T) {
 	server := redistest.StartWithClock(t)
 	s := open(t, "standalone", server.URL())
@@ -60,9 +60,8 @@ func TestClockSetForwardOnRedis(t *testing.T) {
 	}
 }
 
-// TestClockSetBackOnRedis checks what a Redis whose clock is set back does: what was
-// noted stays so, a hold lasts longer, no two notes get one name, and nothing has been
-// seen before it was noted.
+// TestClockSetBackOnRedis sets the clock of a Redis back: notes stay, a hold lasts
+// longer, no two notes get the same name, and no sighting is earlier than its note.
 func TestClockSetBackOnRedis(t *testing.T) {
 	server := redistest.StartWithClock(t)
 	s := open(t, "standalone", server.URL())
@@ -88,7 +87,7 @@ func TestClockSetBackOnRedis(t *testing.T) {
 		t.Errorf("Settle: state %d, %v", n.State, err)
 	}
 
-	// The same second comes twice, and many donations of one series with it.
+	// The same second comes twice, each time with many donations of one series.
 	names, at := map[string]bool{}, time.Now().Truncate(time.Second)
 	for round := range 2 {
 		server.StopClock(at)
@@ -98,7 +97,7 @@ func TestClockSetBackOnRedis(t *testing.T) {
 			reply := note(t, s, r)
 			wantVerdict(t, reply, store.First, store.New)
 			if names[reply.Note.DonationID] {
-				t.Errorf("round %d, note %d: the id %s is another's", round, i, reply.Note.DonationID)
+				t.Errorf("round %d, note %d: another note has the id %s", round, i, reply.Note.DonationID)
 			}
 			names[reply.Note.DonationID] = true
 		}
@@ -106,9 +105,9 @@ func TestClockSetBackOnRedis(t *testing.T) {
 	}
 }
 
-// TestLateAfterClockSetBack checks what binds a note that was made too late, since the
-// store's clock was set back while its caller's time ran out: the same request learns
-// that it is its own, and others wait for it.
+// TestLateAfterClockSetBack sets the store's clock back while a caller's time runs out,
+// so that its note is made too late. The same request must still learn that the donation
+// is its own, and others must wait for it.
 func TestLateAfterClockSetBack(t *testing.T) {
 	server := redistest.StartWithClock(t)
 	s := open(t, "standalone", server.URL())
@@ -141,15 +140,15 @@ func TestLateAfterClockSetBack(t *testing.T) {
 	}
 }
 
-// TestClocksApart checks deadlines where the clocks of Redis and of this machine are ten
-// minutes apart, and where they go on parting: no caller in time is refused, and nobody
-// whose time was over while Redis stood still has noted anything. What Redis's clock says
-// counts for all else.
+// TestClocksApart checks deadlines while the clocks of Redis and of this machine are ten
+// minutes apart, or keep diverging: a call in time is never refused, and a call whose
+// time ended while Redis was frozen notes nothing. For everything else Redis's clock
+// counts.
 func TestClocksApart(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		ahead    time.Duration
-		drifting float64 // so many seconds a second
+		drifting float64 // seconds a second
 	}{{"ahead", 10 * time.Minute, 0}, {"behind", -10 * time.Minute, 0}, {"ever more ahead", 0, 0.05}, {"ever more behind", 0, -0.05}} {
 		t.Run(c.name, func(t *testing.T) {
 			server := redistest.StartWithClock(t)
@@ -194,10 +193,10 @@ func TestClocksApart(t *testing.T) {
 				return
 			}
 			for _, off := range []time.Duration{-5 * time.Minute, 5 * time.Minute} {
-				r := holding(t, fmt.Sprint("occurred-", off), "r") // a note that is known is not refused
+				r := holding(t, fmt.Sprint("occurred-", off), "r") // a new donation: known ones are never refused
 				r.Donation.OccurredAt = time.Now().Add(c.ahead + r.Rules.SkewAhead + off)
 				if _, err := s.Note(ctx(t), r); errors.Is(err, store.ErrTooLate) != (off > 0) {
-					t.Errorf("occurred %v past what is allowed ahead of Redis's clock: %v", off, err)
+					t.Errorf("occurred %v beyond the limit ahead of Redis's clock: %v", off, err)
 				}
 			}
 			if reply := note(
@@ -219,8 +218,8 @@ func TestClocksApart(t *testing.T) {
 }
 
 // TestClusterClocksApart checks deadlines on a cluster whose primaries' clocks are
-// seconds apart: each counts by the clock of the one that runs the script, whichever was
-// asked before. A look tells how far the worst of them is off, and tells it each time.
+// seconds apart: each counts by the clock of the primary that runs the script, whichever
+// primary was asked before. Check always reports the largest offset.
 func TestClusterClocksApart(t *testing.T) {
 	ahead := []time.Duration{0, -3 * time.Second, 10 * time.Minute}
 	n := 0
@@ -287,7 +286,8 @@ func TestClusterClocksApart(t *testing.T) {
 	}
 }
 
-// drift lets a server's clock go by so many seconds a second faster than this machine's.
+// drift lets a server's clock run faster than this machine's, by this many seconds a
+// second.
 func drift(server *redistest.Server, ahead time.Duration, by float64) (stop func()) {
 	done, began := make(chan struct{}), time.Now()
 	var going sync.WaitGroup
@@ -305,9 +305,9 @@ func drift(server *redistest.Server, ahead time.Duration, by float64) (stop func
 	return func() { close(done); going.Wait() }
 }
 
-// TestClockJumpsUnderLoad lets Redis's clock jump to and fro while many ask for few
-// donations and nobody settles, and checks that everybody is answered, and that by
-// Redis's own clock no donation has two holders at a time.
+// TestClockJumpsUnderLoad lets Redis's clock jump to and fro while many callers note a
+// few donations and none settles. Every call must be answered, and by Redis's own clock
+// no donation may have two holders at a time.
 func TestClockJumpsUnderLoad(t *testing.T) {
 	server := redistest.StartWithClock(t)
 	s := open(t, "standalone", server.URL())
@@ -315,7 +315,7 @@ func TestClockJumpsUnderLoad(t *testing.T) {
 	t.Logf("seed %d", seed)
 	var mu sync.Mutex
 	attempts := map[string]map[int]store.NoteReply{} // :: donation → attempt → its FIRST
-	until := map[string]time.Time{}                  // :: donation and attempt → the earliest end of its hold that anyone was told
+	until := map[string]time.Time{}                  // :: donation and attempt → the earliest answered end
 	stop := make(chan struct{})
 	var all sync.WaitGroup
 	end := sync.OnceFunc(func() { close(stop); all.Wait() })
@@ -378,9 +378,9 @@ func TestClockJumpsUnderLoad(t *testing.T) {
 			one, other := of[n], of[n+1]
 			switch {
 			case one.Note.Attempt != n:
-				t.Errorf("%s had %d holders and no attempt %d", donation, len(of), n)
-			// A clock that was set back makes a hold end earlier, as the next caller is
-			// told: it lasts no longer than was asked for.
+				t.Errorf("%s had %d holders, but attempt %d is missing", donation, len(of), n)
+			// After the clock was set back, the next caller learns an earlier end of the
+			// hold: a hold lasts no longer than its request asked.
 			case n < len(of) && other.Now.Before(until[fmt.Sprint(donation, " ", n)]):
 				t.Errorf(
 					"attempt %d of %s was held until %v, and another got it at %v",
@@ -396,6 +396,6 @@ func TestClockJumpsUnderLoad(t *testing.T) {
 	}
 	t.Logf("%d takeovers of %d donations", takeovers, len(attempts))
 	if len(attempts) != 3 {
-		t.Errorf("%d donations were noted, want 3: a series id is a donation here", len(attempts))
+		t.Errorf("%d donations were noted, want 3: each series has one donation here", len(attempts))
 	}
 }

@@ -47,8 +47,8 @@ func clusterOf(t testing.TB, start func() *redistest.Server) fleet {
 	return f
 }
 
-// TestListAsksOnce checks that a page of a cluster's notes asks once who the primaries
-// are, however many steps it takes through their keys.
+// TestListAsksOnce checks that a listing looks up the primaries of a cluster once a page,
+// however many steps it takes through their keys.
 func TestListAsksOnce(t *testing.T) {
 	f := threeNodes(t)
 	s := f.open(t, 0)
@@ -76,7 +76,7 @@ func TestListAsksOnce(t *testing.T) {
 	before := asked()
 	reply, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), PageSize: 1000})
 	if n := asked() - before; err != nil || len(reply.Notes) != 1000 || before == 0 ||
-		n > 2 { // the client may ask for itself meanwhile
+		n > 2 { // the client library may look once by itself
 		t.Errorf(
 			"List: %d notes, %v; it asked for the slots %d times, want 1000 notes and once",
 			len(reply.Notes),

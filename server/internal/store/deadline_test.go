@@ -8,8 +8,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// TestDeadlineEdge runs scripts whose deadline is the store's time to the millisecond,
-// and one before it: a deadline counts to its end and with it.
+// TestDeadlineEdge runs scripts whose deadline is the store's present millisecond, and
+// the one before: a script still runs in the millisecond of its deadline.
 func TestDeadlineEdge(t *testing.T) {
 	server, err := embedded.StartFrozen(time.Now().Truncate(time.Second).Add(500 * time.Millisecond))
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestDesignFigures checks that DESIGN.md shows what the simulation printed.
+// TestDesignFigures checks that DESIGN.md has the figures that the simulation printed.
 func TestDesignFigures(t *testing.T) {
 	read := func(file string) string {
 		text, err := os.ReadFile(file)
@@ -36,7 +36,7 @@ func TestDesignFigures(t *testing.T) {
 	}
 }
 
-// figures are how many donations a row is about, and what became of them with auto.
+// figures returns how many donations a row is about, and how many went wrong with auto.
 func figures(settings, row string) (count, wrongs string) {
 	for line := range strings.Lines(settings) {
 		cells := strings.Split(strings.Trim(line, "| \n"), " | ")

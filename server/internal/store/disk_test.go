@@ -13,10 +13,10 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestDiskFull lets Redis's append-only file grow no further. What would have to be
-// written is refused then, as a call that did nothing, and the store is as it was; what
-// is known is answered all the same; Check tells the trouble; and nobody takes it for a
-// loss. When there is room again all goes on by itself, and a restart forgets nothing.
+// TestDiskFull lets Redis's append-only file grow no further. Calls that must write fail
+// as calls that did nothing, and the store stays as it was. Known donations are still
+// answered. Check tells the trouble, and beats find no loss. When there is room again,
+// everything recovers by itself, and a restart forgets nothing.
 func TestDiskFull(t *testing.T) {
 	r := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "everysec")
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
@@ -37,7 +37,7 @@ func TestDiskFull(t *testing.T) {
 		t,
 		s,
 		holding(t, "edge", "r"),
-	) // the one by which Redis notices: it is in memory, and written as soon as there is room
+	) // with this note Redis notices: it is in memory, and on disk as soon as there is room
 	soon(t, 10*time.Second, "Check tells that the append-only file cannot be written", func() bool {
 		report, err := s.Check(ctx(t))
 		return err == nil && strings.Contains(report.Trouble, "append-only file")
@@ -45,7 +45,7 @@ func TestDiskFull(t *testing.T) {
 	kept := left(t, r.Addr(), ledgerOf(t))
 	for name, ask := range map[string]func() error{
 		"a new donation": func() error { _, err := s.Note(ctx(t), holding(t, "new", "r")); return err },
-		"one of a stream": func() error {
+		"a new donation on a stream": func() error {
 			_, errs := s.Notes(ctx(t), []store.NoteRequest{holding(t, "new", "r"), holding(t, "settled", "other")})
 			if errs[1] != nil {
 				t.Errorf("a known donation behind a new one: %v", errs[1])
@@ -59,7 +59,7 @@ func TestDiskFull(t *testing.T) {
 			_, err := s.Forget(ctx(t), ledgerOf(t), "settled", settled.Note.DonationID)
 			return err
 		},
-		"what only looks like a known one": func() error {
+		"a new message that would be paired": func() error {
 			second := holding(t, "settled", "other")
 			second.Message = webhook
 			_, err := s.Note(ctx(t), second)
@@ -68,7 +68,7 @@ func TestDiskFull(t *testing.T) {
 		"a beat": func() error {
 			found, err := s.Beat(ctx(t))
 			if len(found) > 0 {
-				t.Errorf("a beat takes a full disk for %v", found)
+				t.Errorf("with a full disk a beat finds the losses %v, want none", found)
 			}
 			return err
 		},
@@ -92,7 +92,7 @@ func TestDiskFull(t *testing.T) {
 		}
 	}
 	if _, err := s.Settle(ctx(t), settled.Receipt); err != nil {
-		t.Errorf("settling what is settled: %v", err)
+		t.Errorf("settling a settled donation: %v", err)
 	}
 	if diff := cmp.Diff(kept, left(t, r.Addr(), ledgerOf(t))); diff != "" {
 		t.Errorf("the full disk changed the store (-before +after):\n%s", diff)
@@ -110,13 +110,13 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("the hold from before: %v", err)
 	}
 	beat(t, s, 0, "afterwards")
-	told(t, r, "CONFIG", "SET", "appendfsync", "always") // so that nothing waits to be written
+	told(t, r, "CONFIG", "SET", "appendfsync", "always") // so that everything is on disk
 	kept = left(t, r.Addr(), ledgerOf(t))
 	r.Kill()
 	r.Restart()
 	beat(t, s, 0, "after a crash")
 	if diff := cmp.Diff(kept, left(t, r.Addr(), ledgerOf(t))); diff != "" {
-		t.Errorf("a crash after it changed the store (-before +after):\n%s", diff)
+		t.Errorf("a crash afterwards changed the store (-before +after):\n%s", diff)
 	}
 }
 

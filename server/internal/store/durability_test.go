@@ -19,7 +19,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// A fleet is a Redis with replicas, or several in a cluster.
+// A fleet is a Redis with replicas, or a cluster.
 type fleet struct {
 	mode, url           string
 	primaries, replicas []*redistest.Server
@@ -53,7 +53,7 @@ func fleetOf(t testing.TB, nodes *redistest.Fleet) fleet {
 	return f
 }
 
-// linked waits until every replica has what its primary has.
+// linked waits until every replica is up to date.
 func (f fleet) linked(t testing.TB) {
 	t.Helper()
 	for _, r := range f.replicas {
@@ -67,8 +67,8 @@ func (f fleet) linked(t testing.TB) {
 	soon(t, 20*time.Second, "the primaries know their replicas", func() bool {
 		online := 0
 		for _, p := range f.primaries {
-			// One that has not acknowledged anything yet is at offset 0, and may let the
-			// first answer wait for a second.
+			// A replica that has not acknowledged anything yet is at offset 0. It may
+			// delay the first answer by a second.
 			info := told(t, p, "INFO", "replication")
 			online += strings.Count(info, "state=online") - strings.Count(info, "state=online,offset=0,")
 		}
@@ -84,8 +84,7 @@ func (f fleet) open(t testing.TB, replicas int) *store.Store {
 	)
 }
 
-// patient is open where a replica is to be waited for that is well: it has as much time
-// as a busy machine may need.
+// patient opens a store that waits for its replicas as long as a busy machine may need.
 func (f fleet) patient(t testing.TB, replicas int) *store.Store {
 	t.Helper()
 	return openWith(t, store.Config{URL: f.url, Mode: f.mode, Replicas: replicas, ReplicasTimeout: 10 * time.Second})
@@ -102,10 +101,10 @@ func openWith(t testing.TB, c store.Config) *store.Store {
 	return s
 }
 
-// told is what a node answers; empty where it does not.
+// told is the answer of a node; empty if there is none.
 func told(t testing.TB, node *redistest.Server, command ...any) string { return node.Tell(command...) }
 
-// within is a context that ends so soon.
+// within is a context that ends after d.
 func within(t testing.TB, d time.Duration) context.Context {
 	c, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)
@@ -127,8 +126,7 @@ func fleets(t *testing.T, test func(t *testing.T, f fleet)) {
 	t.Run("cluster", func(t *testing.T) { test(t, sixNodes(t)) })
 }
 
-// TestReplicated checks that what has been answered is on a replica when the answer
-// comes.
+// TestReplicated checks that the note of an answer is on a replica when the answer comes.
 func TestReplicated(t *testing.T) {
 	fleets(t, func(t *testing.T, f fleet) {
 		s := f.patient(t, 1)
@@ -149,7 +147,7 @@ func TestReplicated(t *testing.T) {
 						t.Errorf("Settle(%s): %v", series, err)
 					}
 					if f.onReplica(t, series, " *H") {
-						t.Errorf("%s is settled, and the replica has it held", series)
+						t.Errorf("%s is settled, and on the replica it is still held", series)
 					}
 				}
 			})
@@ -168,12 +166,12 @@ func holding(t testing.TB, series, request string) store.NoteRequest {
 	}
 }
 
-// onReplica tells whether a replica has a series with something in its value.
+// onReplica tells whether the value of a series has this part on a replica.
 func (f fleet) onReplica(t testing.TB, series, part string) bool {
 	for _, r := range f.replicas {
 		c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1})
 		conn := c.Conn()
-		conn.ReadOnly(ctx(t)) // an error where it is no cluster
+		conn.ReadOnly(ctx(t)) // fails if there is no cluster, which does no harm
 		value, _ := conn.Get(ctx(t), "noted:{"+ledgerOf(t)+" "+series+"}").Result()
 		conn.Close()
 		c.Close()
@@ -184,15 +182,16 @@ func (f fleet) onReplica(t testing.TB, series, part string) bool {
 	return false
 }
 
-// A replicatedAsk is a call while no replica answers, and the error that it must have.
+// A replicatedAsk is a call that is made while no replica answers, and the error that it
+// must return.
 type replicatedAsk struct {
 	name string
 	ask  func(s *store.Store) error
 	want error
 }
 
-// replicatedAsks are calls of all kinds: about notes whose receipts are given by series, and
-// about a note that was forgotten.
+// replicatedAsks are calls of all kinds, about the notes of receipts, by series, and
+// about a forgotten note.
 func replicatedAsks(t *testing.T, receipts map[string]string, gone store.NoteReply) []replicatedAsk {
 	t.Helper()
 	return []replicatedAsk{
@@ -202,7 +201,7 @@ func replicatedAsks(t *testing.T, receipts map[string]string, gone store.NoteRep
 			store.ErrNotReplicated,
 		},
 		{
-			"the same again, which is held",
+			"a held donation again",
 			func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "new", "other")); return err },
 			store.ErrNotReplicated,
 		},
@@ -213,7 +212,7 @@ func replicatedAsks(t *testing.T, receipts map[string]string, gone store.NoteRep
 			return err
 		}, store.ErrNotReplicated},
 		{
-			"and its duplicate",
+			"a settled donation again",
 			func(s *store.Store) error { _, err := s.Note(ctx(t), holding(t, "final", "other")); return err },
 			store.ErrNotReplicated,
 		},
@@ -249,25 +248,25 @@ func replicatedAsks(t *testing.T, receipts map[string]string, gone store.NoteRep
 			return err
 		}, store.ErrNotReplicated},
 		{
-			"settle what was released",
+			"settle a released donation",
 			func(s *store.Store) error { _, err := s.Settle(ctx(t), receipts["released"]); return err },
 			store.ErrNotReplicated,
 		},
 		{
-			"release what is settled",
+			"release a settled donation",
 			func(s *store.Store) error { _, err := s.Release(ctx(t), receipts["settled"]); return err },
 			store.ErrNotReplicated,
 		},
-		{"extend what is settled", func(s *store.Store) error {
+		{"extend a settled donation", func(s *store.Store) error {
 			_, err := s.Extend(ctx(t), receipts["settled"], time.Minute)
 			return err
 		}, store.ErrNotReplicated},
 		{
-			"settle what is gone",
+			"settle a forgotten donation",
 			func(s *store.Store) error { _, err := s.Settle(ctx(t), gone.Receipt); return err },
 			store.ErrNotReplicated,
 		},
-		{"forget what is gone", func(s *store.Store) error {
+		{"forget a forgotten donation", func(s *store.Store) error {
 			_, err := s.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID)
 			return err
 		}, store.ErrNotReplicated},
@@ -277,7 +276,7 @@ func replicatedAsks(t *testing.T, receipts map[string]string, gone store.NoteRep
 			_, err := s.Note(ctx(t), r)
 			return err
 		}, store.ErrNotReplicated},
-		{"one too many", func(s *store.Store) error {
+		{"a donation too many", func(s *store.Store) error {
 			r := holding(t, "held", "another")
 			r.Message, r.Donation.Event, r.Rules.SeriesLimit = webhook, pay+1, 1
 			_, err := s.Note(ctx(t), r)
@@ -298,10 +297,10 @@ func replicatedAsks(t *testing.T, receipts map[string]string, gone store.NoteRep
 	}
 }
 
-// TestNotReplicated checks that no answer is given which the primary alone knows: neither
-// the first time nor on a repeat, whoever asks, by which connection, and whether or not
-// the primary knows the scripts. A refusal is an answer too: it may rest on what a
-// primary that was replaced has noted alone. What only looks is answered as ever.
+// TestNotReplicated checks that no answer depends on data that only the primary has:
+// neither at first nor on a repeat, for every caller and connection, and whether or not
+// the primary knows the scripts. Refusals count as answers: they too may depend on notes
+// that a replaced primary made alone. Calls that only look are answered as ever.
 func TestNotReplicated(t *testing.T) {
 	fleets(t, func(t *testing.T, f fleet) {
 		before := f.open(t, 1)
@@ -367,22 +366,22 @@ func TestNotReplicated(t *testing.T) {
 		}
 		for _, series := range []string{"settled", "released"} {
 			if f.onReplica(t, series, " *H") {
-				t.Errorf("%s is not so on the replica", series)
+				t.Errorf("%s is not the same on the replica", series)
 			}
 		}
 	})
 }
 
-// TestAnswersAreWritten checks that each answer which needs replicas writes, so that WAIT
-// has something to wait for, and that this changes nothing.
+// TestAnswersAreWritten checks that each answer that needs replicas writes, so that WAIT
+// has something to wait for, and that the writes change nothing.
 func TestAnswersAreWritten(t *testing.T) {
 	f := pair(t, 1)
 	s := f.open(t, 1)
 	note(t, s, holding(t, "held", "r"))
 	settled := note(t, s, holding(t, "settled", "r"))
 	released := note(t, s, holding(t, "released", "r"))
-	// The offset of the replication would not do: WAIT moves it itself, by asking the
-	// replicas how far they are. Redis counts here what has changed its data.
+	// The offset of the replication would not do: WAIT moves it by asking the replicas
+	// for theirs. This counter counts changes of the data.
 	changes := func() string {
 		for line := range strings.Lines(told(t, f.primaries[0], "INFO", "persistence")) {
 			if count, ok := strings.CutPrefix(line, "rdb_changes_since_last_save:"); ok {
@@ -423,7 +422,7 @@ func TestAnswersAreWritten(t *testing.T) {
 			r := holding(t, "old", "r")
 			r.Donation.OccurredAt = time.Now().Add(-2 * defaultRules.Retention)
 			if _, err := s.Note(ctx(t), r); !errors.Is(err, store.ErrTooEarly) {
-				t.Errorf("Note of what is too old: %v", err)
+				t.Errorf("Note of a donation that is too old: %v", err)
 			}
 		},
 		"settled before":  func() { _, err := s.Settle(ctx(t), settled.Receipt); must(err) },
@@ -441,9 +440,9 @@ func TestAnswersAreWritten(t *testing.T) {
 	}
 }
 
-// TestRefusalsWhenFull checks that a Redis without memory whose replica is waited for
-// refuses as ever: for what nobody has noted, for what is forgotten and not gone yet, and
-// for what is there, which stays.
+// TestRefusalsWhenFull checks the refusals of a Redis without memory, with -replicas: for
+// a note that was forgotten by hand, for a note past its end whose key Redis still has,
+// for a released note, which stays, and for new donations.
 func TestRefusalsWhenFull(t *testing.T) {
 	primary := redistest.StartWithClock(t, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 	f := fleet{
@@ -463,23 +462,29 @@ func TestRefusalsWhenFull(t *testing.T) {
 	if _, err := s.Release(ctx(t), live.Receipt); err != nil {
 		t.Fatal(err)
 	}
-	primary.StopClock(now.Add(time.Hour)) // in its last millisecond Redis still has the key
+	primary.StopClock(now.Add(time.Hour)) // in a key's last millisecond Redis still has it
 	if got := told(t, primary, "EXISTS", keyOf(t, "forgotten")); got != "1" {
-		t.Fatalf("EXISTS of what is just forgotten = %s, want 1", got)
+		t.Fatalf("EXISTS of a note that is just forgotten = %s, want 1", got)
 	}
 	primary.Do("CONFIG SET maxmemory 1")
 	old := holding(t, "old", "r")
 	old.Donation.OccurredAt = now.Add(-2 * defaultRules.Retention)
+	settle := func(receipt string) func() error {
+		return func() error { _, err := s.Settle(ctx(t), receipt); return err }
+	}
+	forget := func() error { _, err := s.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID); return err }
 	for name, c := range map[string]struct {
 		ask  func() error
 		want error
 	}{
-		"settle what is gone":      {func() error { _, err := s.Settle(ctx(t), gone.Receipt); return err }, store.ErrNotFound},
-		"forget what is gone":      {func() error { _, err := s.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID); return err }, store.ErrNotFound},
-		"settle what is forgotten": {func() error { _, err := s.Settle(ctx(t), forgotten.Receipt); return err }, store.ErrNotFound},
-		"settle what was released": {func() error { _, err := s.Settle(ctx(t), live.Receipt); return err }, store.ErrHoldReleased},
-		"too old":                  {func() error { _, err := s.Note(ctx(t), old); return err }, store.ErrTooEarly},
-		"a new donation":           {func() error { _, err := s.Note(ctx(t), holding(t, "new", "r")); return err }, store.ErrStoreFull},
+		"settle, forgotten by hand": {settle(gone.Receipt), store.ErrNotFound},
+		"forget, forgotten by hand": {forget, store.ErrNotFound},
+		"settle, past its end":      {settle(forgotten.Receipt), store.ErrNotFound},
+		"settle, released":          {settle(live.Receipt), store.ErrHoldReleased},
+		"too old":                   {func() error { _, err := s.Note(ctx(t), old); return err }, store.ErrTooEarly},
+		"a new donation": {
+			func() error { _, err := s.Note(ctx(t), holding(t, "new", "r")); return err }, store.ErrStoreFull,
+		},
 	} {
 		if err := c.ask(); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
@@ -492,12 +497,12 @@ func TestRefusalsWhenFull(t *testing.T) {
 		defaultRules,
 	); err != nil ||
 		look.Note.DonationID != live.Note.DonationID {
-		t.Errorf("what is there: %+v, %v; want %s", look, err, live.Note.DonationID)
+		t.Errorf("the note that stays: %+v, %v; want %s", look, err, live.Note.DonationID)
 	}
 }
 
-// TestReplicasWithinTheDeadline checks that a caller hears of too few replicas before his
-// own time is over.
+// TestReplicasWithinTheDeadline checks that a caller learns of too few replicas before
+// its deadline.
 func TestReplicasWithinTheDeadline(t *testing.T) {
 	f := pair(t, 1)
 	f.replicas[0].Pause()
@@ -518,7 +523,8 @@ func TestReplicasWithinTheDeadline(t *testing.T) {
 	}
 }
 
-// loadsSlowly skips a test where Redis cannot be made to load for a while, and to answer meanwhile.
+// loadsSlowly skips a test on a Redis that cannot be made to load slowly and answer
+// meanwhile.
 func loadsSlowly(t *testing.T) {
 	t.Helper()
 	if release := redistest.Release(t); strings.HasPrefix(release, "6.") {
@@ -526,17 +532,18 @@ func loadsSlowly(t *testing.T) {
 	}
 }
 
-// TestRefusingRedis checks that a Redis which is up and refuses makes calls fail at once,
-// as ones that did nothing, and is fine again afterwards.
+// TestRefusingRedis checks that calls to a Redis that is up and refuses fail at once, as
+// calls that did nothing, and that calls are answered again afterwards.
 func TestRefusingRedis(t *testing.T) {
 	loadsSlowly(t)
-	// It loads each key in 10 ms, and answers in between after a few keys: 400 take 4 s.
+	// It loads a key in 10 ms, and answers in between after every few keys: 400 keys take
+	// 4 s.
 	r := redistest.Start(t, "--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024",
 		"--lua-time-limit", "20")
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
 	known := note(t, s, holding(t, "known", "r"))
-	// Redis's own refusal comes at once; a deadline or a silent connection would be told
-	// in other words.
+	// The error must have Redis's own refusal: a deadline or a silent connection would
+	// have another text.
 	refuses := func(what string) {
 		t.Helper()
 		_, err := s.Note(ctx(t), holding(t, "new-"+what, "r"))
@@ -550,7 +557,7 @@ func TestRefusingRedis(t *testing.T) {
 
 	told(t, r, "CONFIG", "SET", "min-replicas-to-write", "1")
 	refuses("NOREPLICAS")
-	wantVerdict(t, note(t, s, holding(t, "known", "other")), store.Held, store.SameMessage) // what it knows it says
+	wantVerdict(t, note(t, s, holding(t, "known", "other")), store.Held, store.SameMessage) // it is still answered
 	told(t, r, "CONFIG", "SET", "min-replicas-to-write", "0")
 	note(t, s, holding(t, "a", "r"))
 
@@ -594,8 +601,8 @@ func TestRefusingRedis(t *testing.T) {
 	}
 }
 
-// TestBeatWithoutReplyToWait checks that a beat to whose WAIT Redis does not reply in time
-// is one that too few replicas have. On a busy machine each reply to WAIT may be late, and
+// TestBeatWithoutReplyToWait checks that a beat counts as unreplicated if Redis does not
+// reply to its WAIT in time. On a busy machine each reply to WAIT may be late, and then
 // nothing can be noted.
 func TestBeatWithoutReplyToWait(t *testing.T) {
 	r := redistest.Start(t)

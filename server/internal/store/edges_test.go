@@ -10,9 +10,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestEdges asks one millisecond before the end of each span, at it and one after it, on
-// a Redis whose clock stands: both windows and what is allowed ahead hold to their end
-// and with it, a hold and a note's life up to it.
+// TestEdges asks one millisecond before the end of each span, at its end and one
+// millisecond later, on a Redis whose clock stands. Both windows and the limit ahead
+// include their end; a hold and a note's life do not.
 func TestEdges(t *testing.T) {
 	server := redistest.StartWithClock(t)
 	s := open(t, "standalone", server.URL())
@@ -60,9 +60,9 @@ func TestEdges(t *testing.T) {
 			),
 		)
 		if errors.Is(err, store.ErrTooLate) == within {
-			t.Errorf("occurred %v past what is allowed ahead: %v", off, err)
+			t.Errorf("occurred %v beyond the limit ahead: %v", off, err)
 		}
-		// What lies as far back as notes are kept is forgotten already.
+		// A donation exactly as old as the retention is already forgotten.
 		_, err = s.Note(
 			ctx(t),
 			ask(
@@ -71,10 +71,11 @@ func TestEdges(t *testing.T) {
 			),
 		)
 		if errors.Is(err, store.ErrTooEarly) != (off >= 0) {
-			t.Errorf("occurred %v past what notes reach back: %v", off, err)
+			t.Errorf("occurred %v further back than the retention: %v", off, err)
 		}
 	}
-	for off, held := range map[time.Duration]bool{-ms: true, 0: false, ms: false} { // so long after the hold's end
+	// The key is the time after the hold's end.
+	for off, held := range map[time.Duration]bool{-ms: true, 0: false, ms: false} {
 		later(0)
 		series := fmt.Sprint("hold-", off)
 		note(t, s, ask(series, func(r *store.NoteRequest) { r.Hold = time.Minute - off }))
@@ -98,7 +99,7 @@ func TestKeyAndNoteEnd(t *testing.T) {
 	const hour, ms = time.Hour, time.Millisecond
 	for _, c := range []struct {
 		name string
-		off  time.Duration // so long after the note's end
+		off  time.Duration // after the note's end
 		kept bool          // another note keeps the key
 		key  string        // EXISTS
 		want store.Verdict

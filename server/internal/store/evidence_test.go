@@ -8,8 +8,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestStrongestEvidence asks with a request, a message and a transaction of three notes:
-// each time the strongest that is left decides.
+// TestStrongestEvidence asks with evidence for two notes: the message of one with the
+// transaction of the other, and the transaction of one while both are as near in time.
+// The stronger evidence decides.
 func TestStrongestEvidence(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		hook := func(id string) store.Message { return store.Message{Channel: "webhook", ID: id} }
@@ -41,7 +42,7 @@ func TestStrongestEvidence(t *testing.T) {
 }
 
 // TestSightingsWithoutAnID checks that messages without ids are told apart by their
-// transaction ids, and that none is recorded twice.
+// transaction ids, and that each is recorded once.
 func TestSightingsWithoutAnID(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		note(t, s, holding(t, "I-1", "r"))
@@ -73,7 +74,7 @@ func TestSightingsWithoutAnID(t *testing.T) {
 }
 
 // TestMillisecondsOfATime pairs with a note whose time has milliseconds, at the end of
-// the match window and one past it.
+// the match window and a millisecond beyond it.
 func TestMillisecondsOfATime(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		noted := at(123 * time.Millisecond)
@@ -94,8 +95,8 @@ func TestMillisecondsOfATime(t *testing.T) {
 	})
 }
 
-// TestReceivedInTheFuture checks that a message which claims to be received later arrives
-// now, and no later than that in the note.
+// TestReceivedInTheFuture checks that a message with a received_at in the future counts
+// as arriving now, also in the note.
 func TestReceivedInTheFuture(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		ask := func(channel string, received time.Duration) store.NoteReply {
@@ -111,8 +112,8 @@ func TestReceivedInTheFuture(t *testing.T) {
 	})
 }
 
-// TestSeriesThatContradictsTheLedger checks that where two channels have told of one note
-// under two ids, a series does not believe the ledger that their ids agree.
+// TestSeriesThatContradictsTheLedger checks that the ledger's knowledge does not count in
+// a series in which two channels gave one note two ids.
 func TestSeriesThatContradictsTheLedger(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		ask := func(channel, id string, day int, agreeing ...string) store.NoteReply {
@@ -128,8 +129,8 @@ func TestSeriesThatContradictsTheLedger(t *testing.T) {
 	})
 }
 
-// TestAgreementIsOfAPair checks that one id on two channels says nothing of a third, on which
-// nothing was told under it.
+// TestAgreementIsOfAPair checks that an id that two channels share says nothing about a
+// third channel.
 func TestAgreementIsOfAPair(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		ask := func(channel, id string, day int) store.NoteReply {
@@ -147,8 +148,8 @@ func TestAgreementIsOfAPair(t *testing.T) {
 	})
 }
 
-// TestOwnSightingInAFullNote checks that the message which took a note over stays known in a
-// full note, whatever goes before it: its retry gets its answer again.
+// TestOwnSightingInAFullNote checks that a full note keeps the message that took it over,
+// whichever sightings are spared: a retry of that message gets its answer again.
 func TestOwnSightingInAFullNote(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		for i, c := range []struct {

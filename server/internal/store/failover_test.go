@@ -28,7 +28,7 @@ func (w *watched) config(replicas int) store.Config {
 	return store.Config{Mode: w.Mode, Replicas: replicas, ReplicasTimeout: 200 * time.Millisecond, URL: w.URL}
 }
 
-// primary is the one that all sentinels name; nil while they do not agree.
+// primary is the node that all sentinels name; nil while they do not agree.
 func (w *watched) primary() *redistest.Server {
 	if primaries := w.Primaries(); primaries != nil {
 		return primaries[0]
@@ -36,11 +36,11 @@ func (w *watched) primary() *redistest.Server {
 	return nil
 }
 
-// A blow is something that happens to a primary, and how it is made good again.
+// A blow is a fault of a primary, and its repair.
 type blow struct {
 	name  string
 	hit   func(t *testing.T, primary *redistest.Server) (mend func())
-	again func(primary *redistest.Server) // asked for while there is no other primary; may be nil
+	again func(primary *redistest.Server) // called again and again until there is another primary; may be nil
 }
 
 func blows(f *redistest.Fleet) (killed, frozen, cut, handed blow) {
@@ -54,8 +54,8 @@ func blows(f *redistest.Fleet) (killed, frozen, cut, handed blow) {
 	return killed, frozen, cut, handed
 }
 
-// strike does it under whatever load there is, and returns when another is the primary
-// and all is well again.
+// strike strikes the primary under the present load, and returns when there is another
+// primary and all nodes are well again.
 func (w *watched) strike(t *testing.T, b blow) {
 	t.Helper()
 	before := w.primary()
@@ -83,7 +83,8 @@ func (w *watched) strike(t *testing.T, b blow) {
 	)
 }
 
-// A till is one who asks for donations while things happen, and remembers every answer.
+// A till asks for donations from many workers while faults happen, and remembers every
+// answer.
 type till struct {
 	t     testing.TB
 	store *store.Store
@@ -108,7 +109,7 @@ type answered struct {
 	settled          bool
 }
 
-// begin has workers note, settle and ask again until end.
+// begin starts workers that note, settle and ask again until end.
 func begin(t testing.TB, s *store.Store, ledger string, workers int) *till {
 	l := &till{t: t, store: s, seed: rand.Uint64(), stop: make(chan struct{}), done: make([]atomic.Int64, workers)}
 	t.Logf("seed %d", l.seed)
@@ -145,7 +146,7 @@ func (l *till) work(ledger string, worker int) {
 		if first.Verdict != store.First {
 			l.say(
 				&l.wrong,
-				"%s: the only one to ask got verdict %d by evidence %d",
+				"%s: its only caller got verdict %d by evidence %d",
 				r.Donation.SeriesID,
 				first.Verdict,
 				first.Evidence,
@@ -194,7 +195,7 @@ func (l *till) again(r store.NoteRequest, a answered, settled bool) {
 	}
 }
 
-// until asks until there is an answer; false when it is told to stop first.
+// until asks until there is an answer; false if it is stopped first.
 func (l *till) until(ask func(ctx context.Context) error) bool {
 	began := time.Now()
 	for {
@@ -228,8 +229,8 @@ func (l *till) say(list *[]string, format string, args ...any) {
 	*list = append(*list, fmt.Sprintf(format, args...))
 }
 
-// end stops the workers and looks for everything that was answered. It returns how much
-// is not there any more.
+// end stops the workers and looks for the note of every answer. It returns the answers
+// whose notes are lost.
 func (l *till) end(ledger string) (lost []string) {
 	l.t.Helper()
 	close(l.stop)
@@ -261,8 +262,8 @@ func (l *till) end(ledger string) (lost []string) {
 	return lost
 }
 
-// beating beats ten times a second until the returned function is called, which says how
-// often the store was found to have gone back.
+// beating beats ten times a second until the returned function is called, which returns
+// how many losses the beats found.
 func beating(t testing.TB, s *store.Store) func() int {
 	stop, losses := make(chan struct{}), make(chan int)
 	go func() {
@@ -396,7 +397,7 @@ func TestSentinelLoss(t *testing.T) {
 		}
 		ledger := fmt.Sprint("ledger-", i)
 		s := openWith(t, w.config(c.replicas))
-		beat(t, s, 0, "before any answer") // what was answered before the first beat is lost unnoticed
+		beat(t, s, 0, "before any answer") // a loss of earlier answers would go unnoticed
 		beats := beating(t, s)
 		l := begin(t, s, ledger, 8)
 		enough(t, l)
@@ -405,12 +406,12 @@ func TestSentinelLoss(t *testing.T) {
 		noticed := beats()
 		t.Logf("-replicas %d, the primary %s: %s; noticed %d times", c.replicas, c.name, l.sum(lost), noticed)
 		if len(lost) > 50 && noticed == 0 {
-			t.Errorf("the primary %s: %d answers were lost and nobody noticed", c.name, len(lost))
+			t.Errorf("the primary %s: %d answers were lost, and no beat noticed", c.name, len(lost))
 		}
 	}
 }
 
-// enough waits until there is a load.
+// enough waits until the till has many answers.
 func enough(t testing.TB, l *till) {
 	t.Helper()
 	defer func() {
@@ -425,14 +426,15 @@ func enough(t testing.TB, l *till) {
 	})
 }
 
-// allGoOn waits until no worker is stuck. Each has soon asked every part of a cluster.
+// allGoOn waits until every worker gets answers. By then each has asked every part of a
+// cluster.
 func (l *till) allGoOn() {
 	l.t.Helper()
 	began := make([]int64, len(l.done))
 	for i := range l.done {
 		began[i] = l.done[i].Load()
 	}
-	soon(l.t, 10*time.Second, "everybody is answered again", func() bool {
+	soon(l.t, 10*time.Second, "every worker gets answers again", func() bool {
 		for i := range l.done {
 			if l.done[i].Load() < began[i]+20 {
 				return false
@@ -454,8 +456,8 @@ func TestClusterFailovers(t *testing.T) {
 	s := openWith(t, config)
 	beats, scripts, l := beating(t, s), flushing(t, f.Nodes), begin(t, s, "ledger", 8)
 	enough(t, l)
-	// struck does it to one of the primaries, and returns when its replica has taken its
-	// place and all is well again. meanwhile is called before it is made good.
+	// struck strikes one of the primaries, and returns when its replica has taken its
+	// place and all nodes are well again. It calls meanwhile before the repair.
 	struck := func(i int, b blow, meanwhile func()) {
 		t.Helper()
 		p := f.Primaries()[i%3]
@@ -508,8 +510,7 @@ func TestClusterFailovers(t *testing.T) {
 	}
 	t.Logf("a cluster with -replicas 1, %d failovers and a resharding: %s", len(failovers), l.sum(lost))
 
-	// Without replicas waited for, a primary that is gone is left as quickly; what that
-	// loses is printed.
+	// Without -replicas calls leave a lost primary as quickly. The losses are printed.
 	config.Replicas = 0
 	for i, b := range []blow{killed, cut} {
 		ledger := fmt.Sprint("careless-", i)
@@ -517,12 +518,13 @@ func TestClusterFailovers(t *testing.T) {
 		beat(t, s, 0, "before any answer")
 		beats, l := beating(t, s), begin(t, s, ledger, 8)
 		enough(t, l)
-		struck(2-i, b, l.allGoOn) // while the old primary is still away: it would say who has its slots now
+		// Before the old primary is back, which would name the new owner of its slots.
+		struck(2-i, b, l.allGoOn)
 		lost := l.end(ledger)
 		noticed := beats()
 		t.Logf("a cluster with -replicas 0, a primary %s: %s; noticed %d times", b.name, l.sum(lost), noticed)
 		if len(lost) > 50 && noticed == 0 {
-			t.Errorf("the primary %s: %d answers were lost and nobody noticed", b.name, len(lost))
+			t.Errorf("the primary %s: %d answers were lost, and no beat noticed", b.name, len(lost))
 		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// dump is all that a Redis holds: each key with its value as Redis keeps it, and when it
-// expires.
+// dump is the whole content of a Redis: each key with its value as Redis keeps it, and
+// when it expires.
 func dump(t *testing.T, c *redis.Client) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -33,7 +33,7 @@ func dump(t *testing.T, c *redis.Client) map[string]string {
 	return all
 }
 
-// callsAbout are all ways to ask about a series.
+// callsAbout are all calls about a series.
 func callsAbout(t *testing.T, s *store.Store, series, receipt, donationID string) map[string]func() error {
 	d := store.Donation{Ledger: ledgerOf(t), SeriesID: series, Event: pay}
 	return map[string]func() error{
@@ -58,9 +58,9 @@ func callsAbout(t *testing.T, s *store.Store, series, receipt, donationID string
 	}
 }
 
-// TestForeignValues checks that under a key of ours what another program has written
-// there is an error of every call that says so and repeats nothing of it, is never a
-// verdict and never overwritten; and that other series are answered on.
+// TestForeignValues puts values of another program under a key of ours. Every call about
+// the series must fail with an error that says so and does not repeat the value, never
+// with a verdict. The value must stay, and other series must be answered.
 func TestForeignValues(t *testing.T) {
 	r := redistest.Start(t)
 	s := open(t, "standalone", r.URL())
@@ -80,7 +80,7 @@ func TestForeignValues(t *testing.T) {
 		"a set":                            {"SADD", key, canary},
 		"a stream":                         {"XADD", key, "*", canary, "x"},
 		"garbage":                          {"SET", key, canary},
-		"nothing":                          {"SET", key, ""},
+		"an empty text":                    {"SET", key, ""},
 		"a newline":                        {"SET", key, "\n"},
 		"a version without a note":         {"SET", key, "1"},
 		"a version and newlines":           {"SET", key, "1\n\n"},
@@ -122,8 +122,8 @@ func TestForeignValues(t *testing.T) {
 	wantVerdict(t, note(t, s, holding(t, "I-1", "r")), store.First, store.SameRequest)
 }
 
-// TestForeignKeys checks that no call touches a key that is not its series', however
-// alike the two may look.
+// TestForeignKeys checks that no call touches a key of another program, however similar
+// it is to the series' key.
 func TestForeignKeys(t *testing.T) {
 	r := redistest.Start(t)
 	s := open(t, "standalone", r.URL())
@@ -145,7 +145,7 @@ func TestForeignKeys(t *testing.T) {
 		}
 	}
 	after := dump(t, c)
-	delete(after, "noted:{"+ledger+" I-1}") // the forgotten note's name
+	delete(after, "noted:{"+ledger+" I-1}") // it keeps the floor, the forgotten note's name
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("afterwards, with our note forgotten (-before +after):\n%s", diff)
 	}

@@ -16,9 +16,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestPoolExhausted checks that a call which finds every connection taken is told so
-// soon, by a Redis that is alive and busy; that nothing was done then; and that the call
-// whose connection it was is answered.
+// TestPoolExhausted checks that a call soon fails with its own error if every connection
+// to a busy Redis is in use, that it does nothing, and that the calls that have the
+// connections are answered.
 func TestPoolExhausted(t *testing.T) {
 	for _, mode := range []string{"standalone", "cluster"} {
 		t.Run(mode, func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestPoolExhausted(t *testing.T) {
 			}
 			s := openWith(t, store.Config{URL: url + "pool_size=1&read_timeout=20s", Mode: mode})
 			for _, node := range nodes {
-				node.Do("CLIENT PAUSE 20000 WRITE") // scripts wait, and all that only looks is answered
+				node.Do("CLIENT PAUSE 20000 WRITE") // scripts wait; commands that only read are answered
 			}
 			const calls = 20
 			type end struct {
@@ -45,8 +45,8 @@ func TestPoolExhausted(t *testing.T) {
 			for i := range calls {
 				go func() {
 					series, began := fmt.Sprint("I-", i), time.Now()
-					// Two at once, as a stream does: they share no connection with
-					// others.
+					// Two at once, as on a stream: other calls do not share their
+					// connection.
 					_, errs := s.Notes(
 						within(t, 20*time.Second),
 						[]store.NoteRequest{holding(t, series, "r"), holding(t, series, "r")},
@@ -69,7 +69,7 @@ func TestPoolExhausted(t *testing.T) {
 				}
 			}
 			if got := s.Stats().Timeouts; got == 0 {
-				t.Error("Stats counts no call that waited for a connection in vain")
+				t.Error("Stats counts none of the calls that waited for a connection in vain")
 			}
 			for _, node := range nodes {
 				node.Do("CLIENT UNPAUSE")
@@ -101,8 +101,8 @@ func TestPoolExhausted(t *testing.T) {
 	}
 }
 
-// TestPoolIsBounded checks that however many call at once, one by one and in streams,
-// Redis sees no more connections than MaxActiveConns allows.
+// TestPoolIsBounded checks that Redis never sees more connections than MaxActiveConns
+// allows, however many single calls and streams there are at once.
 func TestPoolIsBounded(t *testing.T) {
 	r := redistest.Start(t)
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
@@ -152,14 +152,14 @@ func TestPoolIsBounded(t *testing.T) {
 	t.Logf("at most %d connections", most)
 }
 
-// TestMaxClients checks that a Redis which takes no more clients makes the calls fail
-// that need a connection, as UNAVAILABLE and in time, and that they are answered when
-// others leave: some by few connections, and all by enough.
+// TestMaxClients checks that calls that need a new connection to a Redis that takes no
+// more clients fail as UNAVAILABLE, in time. When other clients leave, calls are answered
+// again: through a few connections, and then through as many as they need.
 func TestMaxClients(t *testing.T) {
 	r := redistest.Start(t)
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
 	note(t, s, holding(t, "known", "r"))
-	told(t, r, "CLIENT", "KILL", "TYPE", "normal") // it is to need new connections
+	told(t, r, "CLIENT", "KILL", "TYPE", "normal") // so that the store needs new connections
 	told(t, r, "CONFIG", "SET", "maxclients", "20")
 	var others []net.Conn
 	for full := false; !full; {
@@ -190,7 +190,7 @@ func TestMaxClients(t *testing.T) {
 		); !unavailable(err) ||
 			time.Since(began) > 1500*time.Millisecond {
 			t.Errorf(
-				"Note while Redis takes no client: %v after %v, want an error that is UNAVAILABLE, at once",
+				"Note while Redis takes no client: %v after %v, want UNAVAILABLE at once",
 				err,
 				time.Since(began),
 			)
@@ -210,14 +210,14 @@ func TestMaxClients(t *testing.T) {
 				holding(t, fmt.Sprint("I-", i), "r2"),
 				holding(t, fmt.Sprint("I-second-", i), "r2"),
 			}
-			soon(t, 30*time.Second, "everybody is answered by three connections", func() bool {
+			soon(t, 30*time.Second, "every call is answered through three connections", func() bool {
 				replies, errs := s.Notes(within(t, 2*time.Second), request)
 				for j, err := range errs {
 					if err != nil && !unavailable(err) {
 						t.Errorf("Note(%s): %v", request[j].Donation.SeriesID, err)
 					} else if err == nil && replies[j].Verdict != store.First {
 						t.Errorf(
-							"Note(%s): verdict %d, want FIRST: the calls before were never made",
+							"Note(%s): verdict %d, want FIRST: the failed calls must not have noted it",
 							request[j].Donation.SeriesID,
 							replies[j].Verdict,
 						)
@@ -231,7 +231,7 @@ func TestMaxClients(t *testing.T) {
 	for _, conn := range others {
 		conn.Close()
 	}
-	soon(t, 10*time.Second, "there is room for all", func() bool {
+	soon(t, 10*time.Second, "there are connections for all calls", func() bool {
 		_, err := s.Note(ctx(t), holding(t, "I-last", "r"))
 		return err == nil
 	})

@@ -19,7 +19,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// instructions is the table of what a call costs Redis, as it was when it was committed.
+// instructions is the committed table of what a call costs Redis.
 const instructions = "testdata/instructions.txt"
 
 // BenchmarkInstructions counts the instructions that Redis takes for a call, with
@@ -28,7 +28,7 @@ const instructions = "testdata/instructions.txt"
 // fails for a count.
 //
 // The calls of one kind share a pipeline, so that reading and writing cost little. The
-// bare script shows which part is not ours.
+// row of the bare script shows the cost of Redis alone.
 func BenchmarkInstructions(b *testing.B) {
 	for _, program := range []string{"valgrind", "vgdb"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -172,7 +172,7 @@ func startCounted(b *testing.B) *counted {
 	return c
 }
 
-// count is how many instructions a call takes, when f makes so many of them.
+// count returns the instructions that a call takes; f makes that many calls.
 func (c *counted) count(b *testing.B, calls int, f func()) int {
 	b.Helper()
 	c.tell(b, "zero")
@@ -199,7 +199,7 @@ func (c *counted) tell(b *testing.B, what string) {
 	}
 }
 
-// bare runs the least script that could note something.
+// bare runs the smallest script that could note something.
 func (c *counted) bare(b *testing.B, calls int) int {
 	b.Helper()
 	script := redis.NewScript(`return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])`)

@@ -10,9 +10,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestWrongKind checks that a store of another kind than the mode says is found out by a
-// look, in words that name the remedy, and that no call is answered from a part of the
-// notes.
+// TestWrongKind checks that Check finds a store of another kind than the mode says and
+// names the remedy, and that no call is answered from a part of the notes.
 func TestWrongKind(t *testing.T) {
 	cluster, watched, alone := redistest.StartCluster(t), redistest.StartSentinels(t), redistest.Start(t)
 	node, sentinel := cluster.Nodes[0], watched.Sentinels[0]
@@ -55,7 +54,7 @@ func TestWrongKind(t *testing.T) {
 			_, err := s.Check(within(t, 5*time.Second))
 			if !errors.Is(err, store.ErrUnsuitable) || store.ShutOut(err) != store.ByMode ||
 				!strings.Contains(err.Error(), c.says) {
-				t.Fatalf("Check: %v, want that it is unsuitable, and %q", err, c.says)
+				t.Fatalf("Check: %v, want %v and %q", err, store.ErrUnsuitable, c.says)
 			}
 			r := holding(t, "I-1", "r")
 			if _, err := s.Note(ctx(t), r); !errors.Is(err, store.ErrUnsuitable) {
@@ -76,7 +75,7 @@ func TestWrongKind(t *testing.T) {
 		})
 	}
 
-	// Without a look before, too: it may come while the store is away.
+	// Before the first Check, too: it may come while the store is away.
 	s := open(t, "standalone", node.URL())
 	if page, err := s.List(
 		ctx(t),
@@ -85,18 +84,18 @@ func TestWrongKind(t *testing.T) {
 		err,
 		store.ErrUnsuitable,
 	) {
-		t.Errorf("List before any look: %d notes, %v, want %v", len(page.Notes), err, store.ErrUnsuitable)
+		t.Errorf("List before any Check: %d notes, %v, want %v", len(page.Notes), err, store.ErrUnsuitable)
 	}
 
 	for name, s := range map[string]*store.Store{"cluster": right, "sentinel": open(t, "sentinel", watched.URL), "standalone": open(t, "standalone", alone.URL())} {
 		if _, err := s.Check(within(t, 5*time.Second)); err != nil {
-			t.Errorf("%s as it is: %v", name, err)
+			t.Errorf("%s in its own mode: %v", name, err)
 		}
 	}
 }
 
-// TestRightKindAgain checks that calls are answered once what is at the address is of the
-// kind that was meant.
+// TestRightKindAgain checks that calls are answered once the server at the address is of
+// the right kind.
 func TestRightKindAgain(t *testing.T) {
 	r := redistest.Start(t)
 	r.Stop()

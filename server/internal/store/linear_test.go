@@ -24,8 +24,8 @@ import (
 )
 
 // TestLinearizable lets several callers note, settle, release, extend and look at a few
-// donations over connections that break, and asks whether what they were told could have
-// happened to one donation after another's call.
+// donations over connections that break. All answers together must be possible if each
+// call took effect at one moment.
 func TestLinearizable(t *testing.T) {
 	server := redistest.Start(t)
 	const rounds = 12
@@ -51,7 +51,7 @@ func TestLinearizable(t *testing.T) {
 	}
 }
 
-// The trouble of a round: how many callers do how much, and how often a connection
+// The trouble of a round: the number of callers and calls, and how often a connection
 // breaks.
 const (
 	callers      = 5
@@ -104,7 +104,7 @@ func isScript(request []byte) bool {
 	return bytes.Contains(request, []byte("\nevalsha\r")) || bytes.Contains(request, []byte("\neval\r"))
 }
 
-// A caller does one thing at a time, and asks again where it does not know the outcome.
+// A caller makes one call at a time, and repeats it while the outcome is unknown.
 type caller struct {
 	t        *testing.T
 	store    *store.Store
@@ -113,8 +113,8 @@ type caller struct {
 	seed     uint64
 	dice     *rand.Rand
 	requests int
-	last     input              // the last note, which may come again much later
-	receipts map[string][]input // by series: what it has been given, as settle inputs
+	last     input              // the last note, which may be repeated much later
+	receipts map[string][]input // :: series → its receipts, as inputs of settle
 }
 
 func (c *caller) step() {
@@ -219,15 +219,15 @@ func (c *caller) failed(in input, err error) answer {
 	return unknown
 }
 
-// A history is what callers did and were told.
+// A history is the calls of all callers, and their answers.
 type history struct {
 	began      time.Time
 	mu         sync.Mutex
 	operations []porcupine.Operation
 }
 
-// add takes down a call. One whose outcome is unknown may still happen, up to the end of
-// time, which is the same as never. One that was not done is left out.
+// add records a call. A call with an unknown outcome may take effect at any later time,
+// or never. A call that did nothing is left out.
 func (h *history) add(caller int, in input, called time.Duration, out output) {
 	returned := time.Since(h.began).Nanoseconds()
 	switch out.answer {
@@ -246,7 +246,7 @@ func (h *history) add(caller int, in input, called time.Duration, out output) {
 
 type input struct {
 	call, series string
-	request      string // of a note, or the one whose receipt this is
+	request      string // of a note, or of the receipt
 	hold         time.Duration
 	message      int
 	attempt      int
@@ -265,14 +265,14 @@ type output struct {
 	receipt string
 }
 
-// A life is a donation's, and what callers were told of it.
+// A life is the state of a donation, with the parts that callers have learned.
 type life struct {
 	model.Life
-	id      string // "" until somebody was told
+	id      string // "" until a caller has learned it
 	receipt string // of the request that was answered FIRST last; likewise
 }
 
-// lives is the contract: how one donation lives, while no hold runs out.
+// lives is the contract for one donation, as long as no hold runs out.
 var lives = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		bySeries := map[string][]porcupine.Operation{}
@@ -296,7 +296,7 @@ var lives = porcupine.Model{
 		if o.answer != want {
 			return false, l
 		}
-		if o.id == "" { // an error, or a look that found nothing
+		if o.id == "" { // an error, or a look that found no note
 			return l.State == 0 || want != "done", l
 		}
 		if o.id != cmp.Or(l.id, o.id) || o.attempt != l.Attempt || o.state != l.State {
@@ -321,7 +321,7 @@ var lives = porcupine.Model{
 	},
 }
 
-// step is what a call does, and what is answered.
+// step is the effect of a call, and its answer.
 func (l life) step(in input) (life, answer) {
 	attempt := l.Attempt
 	switch in.call {
@@ -336,7 +336,7 @@ func (l life) step(in input) (life, answer) {
 	}
 	after, err := l.Finish(model.Verb(in.call), in.request, in.attempt)
 	if err != nil {
-		return l, answer(refusal(err).Error())
+		return l, answer(storeError(err).Error())
 	}
 	l.Life = after
 	return l, "done"
@@ -344,9 +344,9 @@ func (l life) step(in input) (life, answer) {
 
 var answerOf = map[store.Verdict]answer{store.First: "FIRST", store.Duplicate: "DUPLICATE", store.Held: "HELD"}
 
-// TestReplyLost: one reply is lost after the script has run. It runs once, the caller is
-// told that the outcome is unknown, and learns by the same request id that the donation
-// is its own. A plain client over the same connection shows what happens else.
+// TestReplyLost loses one reply after the script has run. The script runs once, the
+// caller gets an unknown outcome, and by the same request id it learns that the donation
+// is its own. A plain client over the same connection shows what would happen otherwise.
 func TestReplyLost(t *testing.T) {
 	server := redistest.Start(t)
 	var lose atomic.Bool
@@ -365,7 +365,7 @@ func TestReplyLost(t *testing.T) {
 			Rules:     defaultRules,
 		}
 	}
-	note(t, s, request("warm-up", "I-0")) // Redis knows the script, the store knows the time
+	note(t, s, request("warm-up", "I-0")) // so that Redis knows the script, and the store knows the time
 	before := scriptsRun(t, server)
 
 	lose.Store(true)
@@ -408,16 +408,16 @@ func TestReplyLost(t *testing.T) {
 	lose.Store(true)
 	if first, err := plain.SetNX(ctx(t), ledger, "x", time.Minute).Result(); first || err != nil {
 		t.Errorf(
-			"a plain client's SET NX with its reply lost: %v, %v; want false, as ever: this proxy loses nothing",
+			"a plain client's SET NX with its reply lost: %v, %v; want false, or the proxy loses no reply",
 			first,
 			err,
 		)
 	}
 }
 
-// TestReplyTooLate: the script has run in time, and its reply comes when the caller has
-// gone. The deadline says nothing about whether the donation was noted; the same request
-// id does.
+// TestReplyTooLate delays a reply until its caller has gone, although the script has run
+// in time. The deadline does not tell whether the donation was noted; asking again under
+// the same request id does.
 func TestReplyTooLate(t *testing.T) {
 	server := redistest.Start(t)
 	var slow atomic.Bool
@@ -476,16 +476,16 @@ func scriptsRun(t *testing.T, server *redistest.Server) int {
 	return sum
 }
 
-// TestFrozen: Redis stands still, the callers give up, Redis goes on and finds their
-// scripts. They do nothing.
+// TestFrozen freezes Redis until the callers have given up. When Redis goes on, it finds
+// their scripts, which must do nothing.
 func TestFrozen(t *testing.T) {
 	server := redistest.Start(t)
 	ledger := ledgerOf(t)
 	donation := func(i int) store.Donation {
 		return store.Donation{Ledger: ledger, SeriesID: fmt.Sprintf("I-%d", i), Event: 1}
 	}
-	// A store sends three scripts at a time, and those that still wait when their callers
-	// go are never sent. So each caller has its own.
+	// A store sends three scripts at a time, and never sends those that still wait when
+	// their callers go. So each caller has a store of its own.
 	stores := make([]*store.Store, 10)
 	for i := range stores {
 		stores[i] = open(t, "standalone", server.URL())
@@ -520,7 +520,8 @@ func TestFrozen(t *testing.T) {
 	server.Resume()
 	for deadline := time.Now().Add(10 * time.Second); scriptsRun(t, server) < before+len(stores); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("Redis has found %d scripts, want %d: nothing is shown", scriptsRun(t, server)-before, len(stores))
+			found := scriptsRun(t, server) - before
+			t.Fatalf("Redis has found %d scripts, want %d, or the test proves nothing", found, len(stores))
 		}
 	}
 	for i, s := range stores {
@@ -531,8 +532,8 @@ func TestFrozen(t *testing.T) {
 	}
 }
 
-// TestHundredCallers: a hundred callers, one donation, one FIRST; and when that has
-// settled, a hundred more and none.
+// TestHundredCallers lets a hundred callers ask for one donation: one gets FIRST. Once
+// that is settled, a hundred more callers all get DUPLICATE.
 func TestHundredCallers(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		d := store.Donation{
@@ -552,9 +553,9 @@ func TestHundredCallers(t *testing.T) {
 				all.Go(func() {
 					<-start
 					err := store.ErrUnavailable
-					// A cluster's connections are made when they are needed, and a
-					// hundred callers need more at once than there may be. After each of
-					// these errors a caller asks again, under the same request id.
+					// A cluster's connections are made on demand, and a hundred callers
+					// need more at once than the pool allows. After each of these errors
+					// a caller asks again, under the same request id.
 					again := func() bool {
 						return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrPoolExhausted) ||
 							errors.Is(err, store.ErrOutcomeUnknown)
@@ -589,7 +590,7 @@ func TestHundredCallers(t *testing.T) {
 			t.Errorf("a hundred callers: %d FIRST, %d HELD, want 1 and 99", verdicts[store.First], verdicts[store.Held])
 		}
 		if _, err := s.Settle(ctx(t), receipt); err != nil {
-			t.Errorf("Settle by the only receipt: %v", err)
+			t.Errorf("Settle with the only receipt: %v", err)
 		}
 		if verdicts, _ := race("b"); verdicts[store.Duplicate] != 100 {
 			t.Errorf("a hundred more: %d DUPLICATE, want 100", verdicts[store.Duplicate])

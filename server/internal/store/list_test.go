@@ -17,9 +17,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestListWhereRedisIsAnother checks that a page token counts for the Redis that was
-// being walked through and for no other: each process has its keys in an order of its
-// own, and in another's some would be missed.
+// TestListWhereRedisIsAnother checks that a page token counts only for the Redis process
+// that gave it: each process has its own order of keys, so a walk that goes on in another
+// would miss some.
 func TestListWhereRedisIsAnother(t *testing.T) {
 	const many, size = 2000, 50
 	fill := func(s *store.Store) {
@@ -40,8 +40,8 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 			})
 		}
 	}
-	// page asks for a page until it is given or refused for good, as callers do: a Redis
-	// that was restarted loads its data first, and a busy machine takes its time.
+	// page asks for a page until it is given or refused for good, as callers do: a
+	// restarted Redis loads its data first, and a busy machine is slow.
 	page := func(s *store.Store, token string) (reply store.ListReply, err error) {
 		t.Helper()
 		soon(t, time.Minute, "a page is given or refused", func() bool {
@@ -95,7 +95,7 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 	fill(s)
 	token := first(s)
 	if n, err := rest(s, old(t, token)); err != nil || n < many-size {
-		t.Errorf("a token of a release that did not look: %d of %d notes, %v", n, many-size, err)
+		t.Errorf("a token without a run_id, of an earlier release: %d of %d notes, %v", n, many-size, err)
 	}
 	r.Restart()
 	check(s, token)
@@ -105,7 +105,7 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 	fill(s)
 	token = first(s)
 	before := w.primary()
-	soon(t, time.Minute, "every replica has all of it", func() bool { // nobody has waited for them
+	soon(t, time.Minute, "every replica has all notes", func() bool { // the notes did not wait for replicas
 		for _, node := range w.Nodes {
 			if told(t, node, "DBSIZE") != told(t, before, "DBSIZE") {
 				return false
@@ -125,19 +125,20 @@ func TestListWhereRedisIsAnother(t *testing.T) {
 	check(s, token)
 }
 
-// TestLookAtAReplica checks that a Redis that has become a replica answers no look: it
-// would say that there are no notes, while the notes are on its primary, or on its way.
+// TestLookAtAReplica checks that calls that only look are refused by a Redis that has
+// become a replica: it could say that there is no note, while the note is on its primary
+// or on its way to the replica.
 func TestLookAtAReplica(t *testing.T) {
 	empty := redistest.Start(t, "--repl-diskless-sync-delay", "0")
 	r := redistest.Start(t)
 	demote := func() {
 		r.Do("REPLICAOF 127.0.0.1 " + strconv.Itoa(empty.Port()))
-		soon(t, 20*time.Second, "it has what its primary has", func() bool {
+		soon(t, 20*time.Second, "it has the data of its primary", func() bool {
 			return strings.Contains(told(t, r, "INFO", "replication"), "master_link_status:up") &&
 				told(t, r, "DBSIZE") == "0"
 		})
 	}
-	var turn atomic.Pointer[func()] // what happens before the next listing of keys
+	var turn atomic.Pointer[func()] // runs before the next listing of keys
 	p := redistest.StartProxy(t, r.Addr(), func(request []byte) redistest.Disturbance {
 		if f := turn.Load(); f != nil && bytes.Contains(bytes.ToLower(request), []byte("evalsha")) &&
 			turn.CompareAndSwap(f, nil) {
@@ -193,7 +194,7 @@ func TestLookAtAReplica(t *testing.T) {
 			t.Errorf("%s: it becomes a replica in between: %d notes, %v, want %v", what, n, err, store.ErrUnavailable)
 		}
 		if turn.Load() != nil {
-			t.Errorf("%s: it was not asked", what)
+			t.Errorf("%s: the call did not list keys, so the test proves nothing", what)
 		}
 	}
 	fill()
@@ -204,7 +205,7 @@ func TestLookAtAReplica(t *testing.T) {
 	}
 }
 
-// old is a page token as releases wrote it that did not say whose it was.
+// old is a page token without a run_id, as earlier releases wrote it.
 func old(t *testing.T, token string) string {
 	t.Helper()
 	raw, err := base64.RawURLEncoding.DecodeString(token)

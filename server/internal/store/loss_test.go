@@ -17,7 +17,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// beat fails the test unless the store has gone back as often as wanted.
+// beat beats once, and fails the test unless the beat finds as many losses as wanted.
 func beat(t testing.TB, s *store.Store, want int, what string) {
 	t.Helper()
 	found, err := s.Beat(ctx(t))
@@ -32,8 +32,8 @@ func beat(t testing.TB, s *store.Store, want int, what string) {
 	}
 }
 
-// TestNothingLost checks that servers which beat side by side take nothing for a loss:
-// while they come and go, and on every kind of store.
+// TestNothingLost checks that servers that beat side by side find no loss while they come
+// and go, on every kind of store.
 func TestNothingLost(t *testing.T) {
 	everyFleet := map[string]func(t *testing.T) store.Config{
 		"embedded": func(t *testing.T) store.Config {
@@ -58,7 +58,7 @@ func TestNothingLost(t *testing.T) {
 			for i := range 4 {
 				all.Go(func() {
 					s := openWith(t, c)
-					for range 30 * (i + 1) { // a slow one finds that its last beat has dropped out of the mark
+					for range 30 * (i + 1) { // the last beat of a slow server drops out of the mark
 						if found, err := s.Beat(ctx(t)); err != nil || len(found) > 0 {
 							t.Errorf("Beat: %v, %v", found, err)
 						}
@@ -87,7 +87,7 @@ func TestNothingLost(t *testing.T) {
 			}
 			c.Epoch = epoch
 			late := openWith(t, c)
-			beat(t, late, 0, "a late start that was told the epoch")
+			beat(t, late, 0, "a late start that expects the epoch")
 			if lost := late.Lost(); !lost.At.IsZero() {
 				t.Errorf("it has lost %+v", lost)
 			}
@@ -95,9 +95,9 @@ func TestNothingLost(t *testing.T) {
 	}
 }
 
-// TestWentBack loses a store's data in every way, and checks that a server notices with
-// its next beat, once; that others notice too, and those that start later if they were
-// told the epoch; and that with RefuseAfterLoss no call is answered from what is left.
+// TestWentBack loses a store's data in every way. A server must notice with its next
+// beat, once. So must other servers, and servers that start later if they expect the
+// epoch. With RefuseAfterLoss no call may be answered from the data that is left.
 func TestWentBack(t *testing.T) {
 	dir := t.TempDir()
 	dump := filepath.Join(dir, "dump.rdb")
@@ -111,7 +111,7 @@ func TestWentBack(t *testing.T) {
 	}
 	ways := []struct {
 		name    string
-		noticed bool // by the new connections that it makes
+		noticed bool // by new connections, before the next beat
 		lose    func(r *redistest.Server, s, strict, other *store.Store)
 	}{
 		{"flushed", false, func(r *redistest.Server, _, _, _ *store.Store) { r.Do("FLUSHALL") }},
@@ -143,7 +143,7 @@ func TestWentBack(t *testing.T) {
 				}
 				r.Restart()
 				for range 20 {
-					beat(t, other, 0, "another server, which has seen nothing of what was lost,")
+					beat(t, other, 0, "another server, which never saw the lost notes,")
 				}
 			},
 		},
@@ -167,8 +167,8 @@ func TestWentBack(t *testing.T) {
 			way.lose(r, s, strict, other)
 
 			if way.noticed {
-				// Before any beat: the connections are new, and the first look over them
-				// tells.
+				// Before any beat: the connections are new, and the greeting over them
+				// finds the loss.
 				for range 3 {
 					if reply, err := strict.Note(
 						ctx(t),
@@ -216,17 +216,17 @@ func TestWentBack(t *testing.T) {
 
 			config.Epoch = epoch
 			late := openWith(t, config)
-			beat(t, late, 1, "a late start that was told the old epoch")
+			beat(t, late, 1, "a late start that expects the old epoch")
 			config.Epoch = s.Epoch()
-			beat(t, openWith(t, config), 0, "a late start that was told the new one")
+			beat(t, openWith(t, config), 0, "a late start that expects the new epoch")
 			config.Epoch = ""
-			beat(t, openWith(t, config), 0, "a late start that was told nothing")
+			beat(t, openWith(t, config), 0, "a late start that expects no epoch")
 		})
 	}
 }
 
-// TestClusterPartWentBack checks that the loss of each one primary of a cluster is
-// noticed.
+// TestClusterPartWentBack empties each primary of a cluster in turn, and checks that the
+// loss is noticed.
 func TestClusterPartWentBack(t *testing.T) {
 	f := sixNodes(t)
 	s := f.open(t, 0)
@@ -250,10 +250,10 @@ func TestClusterPartWentBack(t *testing.T) {
 		}
 		beat(t, s, 0, "the next")
 		late := openWith(t, store.Config{URL: f.url, Mode: f.mode, Epoch: s.Epoch()})
-		beat(t, late, 0, "a late start that was told the new epoch")
+		beat(t, late, 0, "a late start that expects the new epoch")
 		late = openWith(t, store.Config{URL: f.url, Mode: f.mode, Epoch: before})
 		if found, _ := late.Beat(ctx(t)); len(found) == 0 {
-			t.Error("a late start that was told the old epoch noticed nothing")
+			t.Error("a late start that expects the old epoch noticed nothing")
 		}
 	}
 }
@@ -269,8 +269,8 @@ func marksOn(t *testing.T, node *redistest.Server) []string {
 	return keys
 }
 
-// TestBeatNeedsReplicas checks that a beat which no replica has is not missed: no answer
-// was given that rested on it.
+// TestBeatNeedsReplicas checks that losing a beat that no replica had is no loss: no
+// answer depended on it.
 func TestBeatNeedsReplicas(t *testing.T) {
 	f := pair(t, 1)
 	s, careless := f.open(t, 1), f.open(t, 0)
@@ -285,11 +285,11 @@ func TestBeatNeedsReplicas(t *testing.T) {
 	f.replicas[0].Resume()
 	told(t, f.primaries[0], "SET", "noted:{epoch}", replicated) // as if the replica had taken over
 	beat(t, s, 0, "after the replica has taken over")
-	beat(t, careless, 1, "after the replica has taken over, where nobody waited for it")
+	beat(t, careless, 1, "after the replica has taken over, without -replicas")
 }
 
-// TestBeatWhenFull checks that a store without memory still beats, and is not taken for
-// one that has lost notes.
+// TestBeatWhenFull checks that beats still work in a store without memory, and find no
+// loss there.
 func TestBeatWhenFull(t *testing.T) {
 	r := redistest.Start(t)
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
@@ -300,8 +300,8 @@ func TestBeatWhenFull(t *testing.T) {
 	}
 }
 
-// TestMarkIsNoSeries checks that a listing of the ledger named like the mark does not
-// stumble over it.
+// TestMarkIsNoSeries checks that a listing of a ledger with the mark's name does not read
+// the mark as a series.
 func TestMarkIsNoSeries(t *testing.T) {
 	s := openWith(t, store.Config{URL: redistest.Start(t).URL(), Mode: "standalone"})
 	beat(t, s, 0, "the first")
@@ -316,9 +316,9 @@ func TestMarkIsNoSeries(t *testing.T) {
 	}
 }
 
-// TestStrictBehindSentinels checks that a server which refuses after a loss finds its
-// primary again when it must ask its sentinels anew: they hold no mark, and are not
-// asked for one.
+// TestStrictBehindSentinels checks that a server that refuses after a loss finds its
+// primary again through its sentinels: the sentinels have no mark, so it must not look
+// for one there.
 func TestStrictBehindSentinels(t *testing.T) {
 	w := sentinels(t)
 	c := w.config(0)

@@ -17,8 +17,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestModel compares the store with the model over random steps of every kind, on few
-// series, so that they meet. NOTED_SEED repeats a run.
+// TestModel compares the store with the model over random steps of every kind, on so few
+// series that the steps meet. NOTED_SEED repeats a run.
 func TestModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("NOTED_SEED"); s != "" {
@@ -34,8 +34,8 @@ func TestModel(t *testing.T) {
 		w.setsBack = true
 		w.run(2000, func(random *rand.Rand, m *model.Model) model.Request {
 			r := randomRequest(random, m)
-			// No note may be forgotten here: no contract says what becomes of it when its
-			// time comes again.
+			// No note may be forgotten here: the contract does not say what happens to a
+			// forgotten note when the clock is set back before its end.
 			r.Rules.Retention, r.Rules.SeriesLimit = 1000*time.Hour, 512
 			return r
 		})
@@ -50,12 +50,12 @@ func TestModel(t *testing.T) {
 		"release: " + store.ErrAlreadySettled.Error(), "extend: " + store.ErrHoldReleased.Error(),
 	} {
 		if counts[must] == 0 {
-			t.Errorf("there was no %q; the walks prove less than they should: %v", must, counts)
+			t.Errorf("no step had the outcome %q, so the walks prove too little: %v", must, counts)
 		}
 	}
 }
 
-// passes is how much time passes at once.
+// passes are the amounts of time that pass at once.
 var passes = []time.Duration{time.Millisecond, time.Second, time.Minute, 10 * time.Minute, time.Hour, 7 * time.Hour}
 
 // A walk takes random steps with a store and a model of it.
@@ -66,7 +66,7 @@ type walk struct {
 	server   *embedded.Server
 	store    *store.Store
 	receipts []given
-	requests []model.Request // that were noted, to be made once more
+	requests []model.Request // those noted so far, to be repeated
 	counts   map[string]int
 	setsBack bool
 	step     int
@@ -121,11 +121,11 @@ func (w *walk) fail(format string, args ...any) {
 	w.t.Fatalf("step %d: %s", w.step, fmt.Sprintf(format, args...))
 }
 
-// wantError ends the walk where the store's outcome is not the model's, and tells whether
-// there is more to compare.
+// wantError ends the walk if the store's error is not the model's. It is true if there is
+// no error, so that there is more to compare.
 func (w *walk) wantError(about string, want, got error) bool {
 	w.t.Helper()
-	want = refusal(want)
+	want = storeError(want)
 	if !errors.Is(got, want) || (got == nil) != (want == nil) {
 		w.fail("%s: got error %v, want %v", about, got, want)
 	}
@@ -141,7 +141,7 @@ func (w *walk) note(r model.Request) {
 	want, n, wantErr := w.model.Note(r)
 	got, err := w.store.Note(ctx(w.t), r)
 	if !w.wantError(fmt.Sprintf("Note(%+v), the note being %v", r, n), wantErr, err) {
-		w.counts[fmt.Sprint("note: ", refusal(wantErr))]++
+		w.counts[fmt.Sprint("note: ", storeError(wantErr))]++
 		return
 	}
 	w.counts[fmt.Sprintf("verdict %d by %d", want.Verdict, want.Evidence)]++
@@ -185,7 +185,7 @@ func (w *walk) finish(g given) {
 	verb := []model.Verb{model.Settle, model.Settle, model.Release, model.Extend}[w.random.IntN(4)]
 	d := time.Duration(1+w.random.IntN(600)) * time.Second
 	wantErr := w.model.Finish(verb, g.Receipt, d)
-	w.counts[fmt.Sprintf("%s: %v", verb, refusal(wantErr))]++
+	w.counts[fmt.Sprintf("%s: %v", verb, storeError(wantErr))]++
 	var n store.Note
 	var err error
 	switch verb {
@@ -233,7 +233,7 @@ func (w *walk) forget(series string) {
 
 func randomSeries(random *rand.Rand) string { return fmt.Sprint("I-", random.IntN(5)) }
 
-// randomRequest draws from few values, so that requests agree in some things and differ
+// randomRequest draws from few values, so that requests agree in some fields and differ
 // in others.
 func randomRequest(random *rand.Rand, m *model.Model) model.Request {
 	r := model.Request{
@@ -296,8 +296,8 @@ func randomTime(random *rand.Rand, now time.Time) time.Time {
 	return now.Add(-back)
 }
 
-// crowdedRequest draws many messages of few donations, so that notes fill up; few come on
-// a second and a third channel.
+// crowdedRequest draws many messages of few donations, so that notes fill up. Few
+// messages come on a second or third channel.
 func crowdedRequest(random *rand.Rand, m *model.Model) model.Request {
 	r := randomRequest(random, m)
 	r.Donation.SeriesID, r.Donation.Event = "I-0", pay

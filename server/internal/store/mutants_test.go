@@ -20,8 +20,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// A mutant is a script with one fault, and the tests that fail because of it. A fault
-// that no test finds could be made tomorrow, and nothing would tell.
+// A mutant is a script with one fault, and the tests that find the fault. A fault that no
+// test finds could be made tomorrow and stay.
 type mutant struct {
 	fault    string
 	file     string
@@ -29,8 +29,8 @@ type mutant struct {
 	by       string // -test.run pattern of the tests that find the fault
 }
 
-// What mutants are found by. The embedded store is the fast one; what it does not do as
-// Redis does is left to the tests that start a Redis.
+// The tests that find the mutants. They use the embedded store, which is faster, unless
+// it differs from Redis in the point.
 const (
 	bySameness      = `^TestSameness$/^embedded$`
 	byFull          = `^TestFullNote$/^embedded$`
@@ -72,8 +72,8 @@ const (
 	byWentBack      = `^TestWentBack$`
 )
 
-// mutants are the faults. Where a script changes, so that an old text is no longer found,
-// change the mutant with it; where it grows a rule, add the rule's faults.
+// mutants are the faults. If a change of a script removes an old text, change the mutant
+// with it. If it adds a rule, add the rule's faults.
 var mutants = []mutant{
 	// Reading and writing a note.
 	{
@@ -661,8 +661,8 @@ var mutants = []mutant{
 	},
 }
 
-// chosen names the mutant that this process is; the store of any other is as it was
-// written.
+// chosen is the environment variable that names the mutant that this process is. Without
+// it the scripts are as they were written.
 const chosen = "NOTED_MUTANT"
 
 func init() {
@@ -679,7 +679,7 @@ func init() {
 	}
 }
 
-// of is the source of a script with the fault in it, where the script holds its file.
+// of is the source of a script, with the fault if the script contains the mutant's file.
 func (m mutant) of(s *wire.Script) string {
 	text, body := library, bodies[s.Name]
 	switch m.file {
@@ -691,8 +691,8 @@ func (m mutant) of(s *wire.Script) string {
 	return Assemble(text, body)
 }
 
-// TestMutants runs each mutant's tests in a process in which the scripts have its fault.
-// A test that passes there is missing something.
+// TestMutants runs each mutant's tests in a process whose scripts have the fault. Tests
+// that pass there miss a check.
 func TestMutants(t *testing.T) {
 	if os.Getenv(chosen) != "" {
 		t.Skip("this is a mutant")
@@ -747,8 +747,8 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// answered tells whether a test has failed by what a script answered, and not by what
-// ended it.
+// answered tells whether a test failed because of a script's answer, and not because the
+// script did not run.
 func answered(output []byte) bool {
 	for line := range bytes.Lines(output) {
 		if testLine.Match(line) && !broken.Match(line) {

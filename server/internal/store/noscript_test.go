@@ -7,8 +7,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestUnknownScript checks that a script which Redis has forgotten is sent once more,
-// with its source, and counted, and that the answer is the same.
+// TestUnknownScript checks that a script that Redis has forgotten is sent again with its
+// source, that this is counted, and that the answer is the same.
 func TestUnknownScript(t *testing.T) {
 	r := redistest.Start(t)
 	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
@@ -17,7 +17,7 @@ func TestUnknownScript(t *testing.T) {
 	r.Do("SCRIPT FLUSH")
 	ran := scriptsRun(t, r)
 	wantVerdict(t, note(t, s, holding(t, "new", "r")), store.First, store.New)
-	if got := scriptsRun(t, r) - ran; got != 2 { // that it is not known, and then the run of it
+	if got := scriptsRun(t, r) - ran; got != 2 { // the refusal, and then the run
 		t.Errorf("Redis was asked for %d scripts, want 2", got)
 	}
 	wantVerdict(t, note(t, s, holding(t, "known", "other")), store.Held, store.SameMessage)
@@ -25,7 +25,7 @@ func TestUnknownScript(t *testing.T) {
 		t.Errorf("asked again: receipt %q, want %q", again.Receipt, known.Receipt)
 	}
 	if got := scriptsRun(t, r) - ran; got != 4 {
-		t.Errorf("Redis was asked for %d scripts, want 4: it knows this one again", got)
+		t.Errorf("Redis was asked for %d scripts, want 4: it knows the script again", got)
 	}
 	if got := s.Stats().UnknownScripts - before; got != 1 {
 		t.Errorf("%d unknown scripts are counted, want 1", got)

@@ -13,8 +13,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// subjects are what the tables of orders are put to. A row that the model fails is wrong
-// itself, or the model is.
+// subjects answer the tables of orders. If the model fails a row, the row or the model is
+// wrong.
 var subjects = []struct {
 	name string
 	new  newSubject
@@ -24,14 +24,14 @@ var subjects = []struct {
 // an hour after A.
 var four = []string{"iA", "wA", "iB", "wB"}
 
-// A telling has the four messages told in some order, in a series of its own.
+// A telling notes the four messages in some order, in a series of its own.
 type telling struct {
 	subject
 	series string
 	own    bool // each channel has ids of its own
 	rules  store.Rules
 	asked  int
-	ids    map[string]string // :: message → the donation id that it was answered
+	ids    map[string]string // :: message → the donation id of its answer
 }
 
 var (
@@ -61,7 +61,7 @@ func (o *telling) request(message string) model.Request {
 	switch payment {
 	case "B":
 		r.Donation.OccurredAt = tenOClock.Add(30 * time.Minute)
-	case "0": // one that came the day before
+	case "0": // a payment of the day before
 		r.Donation.OccurredAt = tenOClock.Add(-day)
 	}
 	if message[0] == 'w' && o.own {
@@ -79,7 +79,7 @@ func (o *telling) ask(t *testing.T, r model.Request) model.Reply {
 	return reply
 }
 
-// tell tells messages in an order, and says what was answered: "iA FIRST wB PAIRED …".
+// tell notes messages in an order, and returns the answers: "iA FIRST wB PAIRED …".
 func (o *telling) tell(t *testing.T, order ...string) string {
 	t.Helper()
 	var said []string
@@ -96,8 +96,8 @@ func (o *telling) tell(t *testing.T, order ...string) string {
 	return strings.Join(said, " ")
 }
 
-// wrong is what went wrong with the payments: "B lost", "A doubled", and where only the
-// donation ids are, "mixed".
+// wrong says what went wrong with the payments: "B lost", "A doubled", or "mixed" if only
+// donation ids are wrong.
 func wrong(said string, ids map[string]string) string {
 	var wrongs []string
 	mixed := false
@@ -141,15 +141,14 @@ func orders(messages []string) (all [][]string) {
 	return all
 }
 
-// What may go wrong with an order, by what is known of the ids.
+// What goes wrong with an order, by what the store knows about the ids.
 
 func nothing([]string) string { return "" }
 
-// unknownAgreeing: a message that comes before the other message of its payment is paired
-// with the other payment's. Who comes fourth, or third with the other message of the
-// first, finds it out by its id, and only the donation ids are mixed; but where it does
-// not come, or comes as a third of two messages that were taken for one, the payment is
-// lost.
+// unknownAgreeing: the ids agree, and the store does not know it. A second message of the
+// other payment on the other channel is paired with the first message. A later message
+// whose own id shows the mistake gets FIRST, so that only donation ids are mixed. If no
+// such message comes, the payment is lost.
 func unknownAgreeing(order []string) string {
 	return map[string]string{
 		"iA wB": "B lost", "iA wB wA": "B lost",
@@ -163,7 +162,7 @@ func unknownAgreeing(order []string) string {
 	}[strings.Join(order, " ")]
 }
 
-// unknownDiffering: no id finds it out. It is the known limit.
+// unknownDiffering: the ids differ, so no id shows the mistake. This is the known limit.
 func unknownDiffering(order []string) string {
 	return map[string]string{
 		"iA wB": "B lost", "iA wB wA": "A doubled, B lost", "iA wB wA iB": "A doubled, B lost",
@@ -201,9 +200,9 @@ func firstDoubled(order []string) string {
 	return ""
 }
 
-// TestOrders tells the four messages, and each subset of them, in every order. Where
-// nothing goes wrong, each payment that is told of is FIRST once, and all its messages
-// are answered its donation id.
+// TestOrders notes the four messages, and each subset of them, in every order. If nothing
+// goes wrong, each payment with a message is FIRST once, and all its messages get its
+// donation id.
 func TestOrders(t *testing.T) {
 	all := orders(four)
 	if len(all) != 64 {
@@ -254,8 +253,8 @@ func TestOrders(t *testing.T) {
 	}
 }
 
-// TestCrosswise has the answers, one by one, of the orders in which a payment was lost
-// when an equal id decided before anything else. The series is fresh.
+// TestCrosswise checks each answer for the orders in which a payment would be lost if an
+// equal id decided before anything else. The series is fresh.
 func TestCrosswise(t *testing.T) {
 	for _, want := range []string{
 		"iA FIRST wB PAIRED iB FIRST wA SAME_TRANSACTION",
@@ -281,9 +280,9 @@ func TestCrosswise(t *testing.T) {
 	}
 }
 
-// TestOneTimePaymentsTeachNothing: a one-time payment is named by its transaction, so
-// that unequal ids never meet there. Had the ledger learned from these, the series whose
-// ids differ would be doubled.
+// TestOneTimePaymentsTeachNothing checks that the ledger does not learn from one-time
+// payments: their series are named by the transaction, so unequal ids never meet there.
+// If it did, the series whose ids differ would be doubled.
 func TestOneTimePaymentsTeachNothing(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.name, func(t *testing.T) {
@@ -304,8 +303,8 @@ func TestOneTimePaymentsTeachNothing(t *testing.T) {
 	}
 }
 
-// TestEachPairOfChannelsIsLearned: an import repeats the IPN's ids, which says nothing of
-// the webhook's, neither in the series nor in the ledger.
+// TestEachPairOfChannelsIsLearned checks that an import that repeats the IPN's ids
+// teaches nothing about the webhook's ids, neither in the series nor in the ledger.
 func TestEachPairOfChannelsIsLearned(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.name, func(t *testing.T) {
@@ -321,9 +320,9 @@ func TestEachPairOfChannelsIsLearned(t *testing.T) {
 	}
 }
 
-// TestOwnIDFollowsTheTakeover: the payment that was processed is the one whose message
-// took over. Had the note kept the id of its first sighting, B would be doubled and A
-// lost.
+// TestOwnIDFollowsTheTakeover checks that a takeover gives the note the id of its
+// message, since that payment is the one processed. If the note kept the id of its first
+// sighting, B would be doubled and A lost.
 func TestOwnIDFollowsTheTakeover(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.name, func(t *testing.T) {

@@ -15,9 +15,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// TestPanicWhileSending checks that a panic while calls are sent, by one of them or by a
-// goroutine that sends those of many, ends those calls where they were made, with its
-// stack, and neither the process nor what comes after: no lane is lost.
+// TestPanicWhileSending makes the sending of calls panic, in a caller and in a goroutine
+// that sends the calls of many. The panic must end those calls, each with the stack, but
+// not the process, and later calls must find all lanes free.
 func TestPanicWhileSending(t *testing.T) {
 	s, err := Open(
 		t.Context(),

@@ -12,11 +12,11 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// TestPowerLost fails the power of Redis's machine under load: of its append-only file
-// remains what the disk has confirmed. With appendfsync everysec the last answers are
-// forgotten; the mark notices, and with RefuseAfterLoss no call is answered from what is
-// left, not even before the next beat. With appendfsync always nothing is lost, and
-// nobody takes the crash for a loss. The figures are printed.
+// TestPowerLost simulates a power failure of Redis's machine under load: its append-only
+// file keeps only the bytes that the disk has confirmed. With appendfsync everysec the
+// last answers are forgotten. The next beat must notice, and with RefuseAfterLoss no call
+// may be answered from the data that is left, not even before that beat. With appendfsync
+// always nothing is lost, and no beat may find a loss. The figures are printed.
 func TestPowerLost(t *testing.T) {
 	for _, appendfsync := range []string{"everysec", "always"} {
 		t.Run(appendfsync, func(t *testing.T) {
@@ -32,7 +32,8 @@ func TestPowerLost(t *testing.T) {
 			enough(t, l)
 			last := ""
 			for round := 0; ; round++ {
-				// Right after the disk has confirmed, everysec has most to lose.
+				// The disk confirms once a second, so right afterwards everysec can lose
+				// most.
 				confirmed := power.Syncs()
 				soon(t, 20*time.Second, "the disk has confirmed", func() bool { return power.Syncs() > confirmed })
 				confirmed = power.Syncs()
@@ -72,7 +73,7 @@ func TestPowerLost(t *testing.T) {
 				strict.Acknowledge()
 				wantVerdict(t, note(t, strict, holding(t, last, "other")), store.First, store.New)
 			} else {
-				if err != nil && !errors.Is(err, store.ErrOutcomeUnknown) { // by a connection of before
+				if err != nil && !errors.Is(err, store.ErrOutcomeUnknown) { // on a connection from before
 					t.Errorf("a call after the power came back: %v", err)
 				}
 				dials(t, s)
@@ -88,21 +89,21 @@ func TestPowerLost(t *testing.T) {
 					t.Error(bad)
 				}
 			} else if len(lost) == 0 {
-				t.Error("nothing is lost, so nothing was proved")
+				t.Error("nothing is lost, so the test proves nothing")
 			}
 		})
 	}
 }
 
-// dials waits until a store connects again. After many failures to connect, go-redis
-// repeats the last one for up to a second without trying.
+// dials waits until a store connects again. After many failed dials go-redis returns the
+// last error for up to a second without dialing.
 func dials(t *testing.T, s *store.Store) {
 	t.Helper()
 	soon(t, 20*time.Second, "the store connects again", func() bool { _, err := s.Check(ctx(t)); return err == nil })
 }
 
-// TestLossWhileLoading checks that a connection which is made while Redis still loads an
-// old state is not trusted once it has loaded.
+// TestLossWhileLoading checks that a connection made while Redis still loads an old state
+// gives no answers once Redis has loaded.
 func TestLossWhileLoading(t *testing.T) {
 	loadsSlowly(t)
 	dir := t.TempDir()

@@ -30,8 +30,8 @@ func refusesReceipt(t *testing.T, s *store.Store, receipt string, want error) {
 }
 
 // TestReceiptOfALostTakeover loses a takeover, as a failover to a stale replica does.
-// Another request takes over under the same attempt, and the first receipt must not work
-// for it.
+// Then another request takes over under the same attempt, and the receipt of the lost
+// takeover must not work.
 func TestReceiptOfALostTakeover(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, "standalone", server.URL())
@@ -54,7 +54,7 @@ func TestReceiptOfALostTakeover(t *testing.T) {
 	kept := note(t, s, holding(t, "I-1", "kept"))
 	wantVerdict(t, kept, store.First, store.TakenOver)
 	if lost.Note.Attempt != kept.Note.Attempt || lost.Note.DonationID != kept.Note.DonationID {
-		t.Fatalf("attempts %d and %d of %s and %s: this shows nothing", lost.Note.Attempt, kept.Note.Attempt,
+		t.Fatalf("attempts %d and %d of %s and %s: the test proves nothing", lost.Note.Attempt, kept.Note.Attempt,
 			lost.Note.DonationID, kept.Note.DonationID)
 	}
 
@@ -65,8 +65,8 @@ func TestReceiptOfALostTakeover(t *testing.T) {
 	refusesReceipt(t, s, lost.Receipt, store.ErrSettledByAnother)
 }
 
-// TestReceiptOfAnEarlierAttempt checks that a request which takes over from itself has
-// one receipt that works: a receiver of before may still run.
+// TestReceiptOfAnEarlierAttempt checks that after a request has taken over from itself
+// only its new receipt works: the receiver with the old receipt may still be running.
 func TestReceiptOfAnEarlierAttempt(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		one := note(t, s, holding(t, "I-1", "same"))
@@ -83,8 +83,8 @@ func TestReceiptOfAnEarlierAttempt(t *testing.T) {
 	})
 }
 
-// TestForgetWhenFull forgets one note of two in a Redis without memory: the other is
-// written back, which takes less room than before.
+// TestForgetWhenFull forgets one of two notes in a Redis without memory. The other note
+// must be written back, which takes less room than before.
 func TestForgetWhenFull(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, "standalone", server.URL())
@@ -103,8 +103,8 @@ func TestForgetWhenFull(t *testing.T) {
 	}
 }
 
-// TestKeyOutlivesItsNotes checks that Redis keeps a series until its last note is
-// forgotten, whichever that is.
+// TestKeyOutlivesItsNotes checks that Redis keeps a series until all of its notes are
+// forgotten, in whatever order they end.
 func TestKeyOutlivesItsNotes(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, "standalone", server.URL())
@@ -134,9 +134,9 @@ func TestKeyOutlivesItsNotes(t *testing.T) {
 	}
 }
 
-// TestNotesOfOtherEvents: a note is written in the place of its line. The lines of other
-// events stay as they are, count for the limit, and keep the key; a line that is forgotten
-// goes.
+// TestNotesOfOtherEvents checks that a note is rewritten in its place. The lines of other
+// events stay as they are, count towards the limit, and keep the key. Lines of forgotten
+// notes are removed.
 func TestNotesOfOtherEvents(t *testing.T) {
 	server := redistest.StartWithClock(t)
 	s := open(t, "standalone", server.URL())
@@ -184,7 +184,7 @@ func TestNotesOfOtherEvents(t *testing.T) {
 	ends()
 	wantVerdict(t, note(t, s, ask("g", 5, time.Hour)), store.First, store.New)
 	if got := value(); len(got) != 4 || !cmp.Equal(got[:3], want) {
-		t.Errorf("the lines with a further note are\n%q, want behind\n%q", got, want)
+		t.Errorf("the lines with a further note are\n%q, want the further one behind\n%q", got, want)
 	}
 	ends()
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// aYear delivers a year to receivers of ours, and where compare says so to those of the
-// designs that ours is compared with.
+// aYear delivers a year's messages to receivers of ours, and with compare also to
+// receivers of the designs that Noted replaces.
 func aYear(
 	t *testing.T, seed uint64, p paypaltest.Plan, setting store.TransactionIDs, on newSubject, compare bool, sum *tally,
 ) {
@@ -43,8 +43,8 @@ func aYear(
 	}
 }
 
-// A receiver is one of ours, as often as PayPal calls at a time: it notes with a hold,
-// works, and settles.
+// A receiver is one of ours, and may handle several messages at a time: it notes with a
+// hold, works, and settles.
 type receiver struct {
 	*paypaltest.World
 	subject
@@ -58,7 +58,7 @@ type receiver struct {
 
 const (
 	holds       = time.Minute
-	asksIn      = 300 * time.Millisecond // asks again in so long
+	asksIn      = 300 * time.Millisecond // it asks again after this time
 	received    = true                   // 200
 	unavailable = false                  // 503, or a connection that breaks
 )
@@ -114,7 +114,7 @@ func (r *receiver) ask(m *paypaltest.Message, try string, f paypaltest.Fate, ans
 	}
 }
 
-// judge compares what the store took a message for with the truth.
+// judge compares the note that the store chose for a message with the truth.
 func (r *receiver) judge(m *paypaltest.Message, reply model.Reply) {
 	id := reply.Note.DonationID
 	if donation, known := r.noted[id]; !known {
@@ -125,7 +125,7 @@ func (r *receiver) judge(m *paypaltest.Message, reply model.Reply) {
 }
 
 func (r *receiver) process(m *paypaltest.Message, reply model.Reply, f paypaltest.Fate, answer func(bool)) {
-	if r.crashes(f, paypaltest.Halfway) { // whatever it has done, the payment is not in the books
+	if r.crashes(f, paypaltest.Halfway) { // whatever the receiver has done, the payment is not in the books
 		answer(unavailable)
 		return
 	}
@@ -167,10 +167,9 @@ func (r *receiver) crashes(f paypaltest.Fate, at paypaltest.Crash) bool {
 	return f.Crash == at
 }
 
-var errLost = errors.New("no reply has come")
+var errLost = errors.New("the request or its reply was lost")
 
-// call asks the subject at the world's time. The request, or the reply, is lost if it
-// shall be.
+// call asks the subject at the world's time. loss may lose the request or the reply.
 func (r *receiver) call(loss paypaltest.Loss, call func() error) error {
 	if loss != paypaltest.Arrives {
 		r.tally.lost[loss]++
@@ -185,14 +184,14 @@ func (r *receiver) call(loss paypaltest.Loss, call func() error) error {
 	return errLost
 }
 
-// A design is one that Noted replaces. Its receivers make a key known for a while, and
-// process what was not known. None can take that back, and so its downstream never
-// refuses.
+// A design is one that Noted replaces. Its receivers remember a key for a while, and
+// process a message whose key is not remembered. They cannot take that back, so their
+// downstream never refuses.
 type design struct {
 	name  string
 	key   func(m *paypaltest.Message) string
 	keeps time.Duration
-	later time.Duration // the key is made known so long after the check, or in one step with it if this is 0
+	later time.Duration // from the check to remembering the key; 0 for both in one step
 
 	*paypaltest.World
 	*paypaltest.Books

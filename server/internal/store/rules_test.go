@@ -50,8 +50,8 @@ func paid(t *testing.T, channel, id, transaction string) store.NoteRequest {
 	}
 }
 
-// TestRequestReused: a request id that another message uses again is refused and changes
-// nothing; an honest retry never is.
+// TestRequestReused checks that a request id reused for another message is refused and
+// changes nothing, and that an honest retry is never refused.
 func TestRequestReused(t *testing.T) {
 	full := func(t *testing.T, s *store.Store, r store.NoteRequest) {
 		for i := range 20 {
@@ -192,8 +192,8 @@ func TestRequestReused(t *testing.T) {
 	})
 }
 
-// TestReceivedAt: rule 4 takes received_at for the arrival, never later than now, and the
-// note keeps its first message's.
+// TestReceivedAt checks that rule 4 takes received_at as the arrival, never later than
+// now, and that the note keeps that of its first message.
 func TestReceivedAt(t *testing.T) {
 	server, s := frozen(t)
 	now := server.Now()
@@ -244,8 +244,8 @@ func TestReceivedAt(t *testing.T) {
 	wantVerdict(t, note(t, s, known), store.Duplicate, store.SameMessage)
 }
 
-// TestNamesAreNeverUsedAgain: a donation id names one donation of its series, whatever is
-// forgotten and wherever the clock is set.
+// TestNamesAreNeverUsedAgain checks that a donation id names one donation of its series,
+// whatever is forgotten and however the clock is set.
 func TestNamesAreNeverUsedAgain(t *testing.T) {
 	server, s := frozen(t)
 	names := map[string]bool{}
@@ -286,7 +286,8 @@ func TestNamesAreNeverUsedAgain(t *testing.T) {
 	say("after-the-clock-was-set-back")
 }
 
-// TestFloorIsForgotten: what remains of forgotten notes goes after the default retention.
+// TestFloorIsForgotten checks that the floor of forgotten notes goes after the default
+// retention.
 func TestFloorIsForgotten(t *testing.T) {
 	server, s := frozen(t)
 	n := note(t, s, paid(t, "ipn", "1", "T1")).Note
@@ -303,7 +304,8 @@ func TestFloorIsForgotten(t *testing.T) {
 	}
 }
 
-// TestHoldAfterTheClockWasSetBack: a hold never lasts longer than was asked for.
+// TestHoldAfterTheClockWasSetBack checks that a hold never lasts longer than its request
+// asked.
 func TestHoldAfterTheClockWasSetBack(t *testing.T) {
 	server, s := frozen(t)
 	r := paid(t, "ipn", "1", "T1")
@@ -326,14 +328,14 @@ func TestHoldAfterTheClockWasSetBack(t *testing.T) {
 	third := note(t, s, r)
 	wantVerdict(t, third, store.Held, store.SameMessage)
 	if want := server.Now().Add(time.Minute); !third.Note.HeldUntil.Equal(want) {
-		t.Errorf("others are told that it is held until %v, want %v", third.Note.HeldUntil, want)
+		t.Errorf("another request learns that it is held until %v, want %v", third.Note.HeldUntil, want)
 	}
 	server.Advance(time.Minute)
 	wantVerdict(t, note(t, s, r), store.First, store.TakenOver)
 }
 
-// TestOwnID: the id of the message that was answered FIRST last is the note's own; what
-// came by pairing is not.
+// TestOwnID checks that a note's own id is that of the message that was answered FIRST
+// last, not an id that came by pairing.
 func TestOwnID(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		own := func(t *testing.T, want store.Note, got store.NoteReply, evidence store.Evidence) {
@@ -382,8 +384,8 @@ func TestOwnID(t *testing.T) {
 	})
 }
 
-// TestAgreementOfASeries: one note that two channels told of under one id is enough for a
-// series, and for these two channels and this event only.
+// TestAgreementOfASeries checks that one note that two channels told under one id makes
+// the ids of a series agree, for these two channels and this event only.
 func TestAgreementOfASeries(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		note(t, s, paid(t, "ipn", "0", "T0"))
@@ -397,7 +399,7 @@ func TestAgreementOfASeries(t *testing.T) {
 		b := ask("webhook", "TB", pay)
 		wantVerdict(t, b, store.First, store.New)
 		if want := []store.Told{{Channel: "ipn", TransactionID: "TA"}}; !slices.Equal(b.Against, want) {
-			t.Errorf("against pairing spoke %v, want %v", b.Against, want)
+			t.Errorf("the ids that kept it from being paired are %v, want %v", b.Against, want)
 		}
 		wantVerdict(t, ask("post", "TC", pay), store.Duplicate, store.Paired)
 		wantVerdict(t, ask("ipn", "TA", refund), store.First, store.New)
@@ -405,8 +407,8 @@ func TestAgreementOfASeries(t *testing.T) {
 	})
 }
 
-// TestAgreementOfALedger: what the server knows of the ledger counts, but in a series
-// that contradicts it and has no agreement of its own.
+// TestAgreementOfALedger checks that the server's knowledge of the ledger counts, except
+// in a series that contradicts it and has no agreement of its own.
 func TestAgreementOfALedger(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		ask := func(channel, transaction string, at time.Time, agreeing ...string) store.NoteReply {
@@ -420,7 +422,7 @@ func TestAgreementOfALedger(t *testing.T) {
 			ask("webhook", "A'", at(0), "post", "ipn"),
 			store.First,
 			store.New,
-		) // one donation too many, once
+		) // doubled, once
 		wantVerdict(t, ask("ipn", "B", at(-24*time.Hour), "webhook"), store.First, store.New)
 		wantVerdict(t, ask("webhook", "B'", at(-24*time.Hour), "ipn"), store.Duplicate, store.Paired)
 		wantVerdict(t, ask("ipn", "C", at(-48*time.Hour), "webhook"), store.First, store.New)
@@ -430,8 +432,8 @@ func TestAgreementOfALedger(t *testing.T) {
 	})
 }
 
-// TestContradictionWithinANote: the ledger's knowledge does not count in a series that
-// has one note with unequal ids from the two channels.
+// TestContradictionWithinANote checks that the ledger's knowledge does not count in a
+// series that has one note with unequal ids from the two channels.
 func TestContradictionWithinANote(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		ask := func(channel, transaction string, at time.Time, agreeing ...string) store.NoteReply {
@@ -446,8 +448,8 @@ func TestContradictionWithinANote(t *testing.T) {
 	})
 }
 
-// TestUnknownLetters: what a later release may add to a line is kept by every call that
-// writes it.
+// TestUnknownLetters checks that every call that writes a line keeps the letters that a
+// later release has added to it.
 func TestUnknownLetters(t *testing.T) {
 	server, s := frozen(t)
 	c := client(t, server)
@@ -492,7 +494,8 @@ func TestUnknownLetters(t *testing.T) {
 	}
 }
 
-// TestListByTransaction: a condition like the others, of any sighting.
+// TestListByTransaction checks the condition on the transaction id, which any sighting
+// may meet.
 func TestListByTransaction(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		for i, transaction := range []string{"T1", "T11", "=", "T1"} {

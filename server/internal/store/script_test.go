@@ -37,8 +37,7 @@ func TestHeaders(t *testing.T) {
 			}
 			body = "local " + body
 
-			// Arguments: named in the header as they are bound in the body, and none left
-			// over.
+			// Arguments: the header and the body have the same, under the same names.
 			for _, m := range regexp.MustCompile(`(?m)^-- ARGV\[(\d+)\]\s+(\w+)`).FindAllStringSubmatch(header, -1) {
 				if !regexp.MustCompile(`\b` + m[2] + `\b[^\n]*ARGV\[` + m[1] + `\]`).MatchString(body) {
 					t.Errorf("the header calls ARGV[%s] %s, the body does not", m[1], m[2])
@@ -51,8 +50,8 @@ func TestHeaders(t *testing.T) {
 				t.Errorf("the header has %v, the body %v", want, got)
 			}
 
-			// Replies: every word of the body and of the functions that it calls is in
-			// the header, and the other way round.
+			// Replies: the header has exactly the words of the body and of the functions
+			// that it calls.
 			words := found(body, `(?:\{|verdict(?:, \w+)? =|verdict, changed, recorded =) '([A-Z_]{4,})'`)
 			for function, replies := range map[string][]string{
 				"look(":         {"PAST_DEADLINE"},
@@ -76,7 +75,7 @@ func TestHeaders(t *testing.T) {
 				t.Errorf("the header promises the replies %v, the body gives %v", promised, words)
 			}
 			if strings.HasPrefix(writes, "nothing.") == regexp.MustCompile(`\b(re)?save\(|'SET'`).MatchString(body) {
-				t.Errorf("the header says that it writes %s", writes)
+				t.Errorf("the header says that it writes %s, the body does not", writes)
 			}
 		})
 	}
@@ -101,7 +100,7 @@ var bodies = map[string]string{
 	"extend": extendBody, "list": listBody, "forget": forgetBody, "beat": beatBody,
 }
 
-// TestConstants compares what stands in Lua and in Go.
+// TestConstants compares the constants that Lua and Go share.
 func TestConstants(t *testing.T) {
 	want := fmt.Sprintf("local DEFAULT_RETENTION = %d\n", defaultRetention.Milliseconds())
 	if !strings.Contains(library, want) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestWrongReceipts writes receipts whose checksum is right and whose content is not.
+// TestWrongReceipts reads receipts with a right checksum and wrong content.
 func TestWrongReceipts(t *testing.T) {
 	right := receipt{ledger: "l", series: "I-1", noted: 1, attempt: 1, token: "abcdefghi"}
 	if got, err := parseReceipt(right.String()); err != nil || got != right {
@@ -32,8 +32,8 @@ func TestWrongReceipts(t *testing.T) {
 	}
 }
 
-// TestNotStorable checks that nothing is written which could not be read again, even
-// where the service has let it through.
+// TestNotStorable checks that values that could not be read again are refused, even if
+// the service has let them through.
 func TestNotStorable(t *testing.T) {
 	right := Donation{Ledger: "~", SeriesID: "!", Event: 1, Amount: "1", CurrencyCode: "USD", TransactionID: "T"}
 	if err := storable(right, Message{Channel: "ipn", ID: "I"}); err != nil {

@@ -17,9 +17,10 @@ import (
 )
 
 // TestShardLost takes one primary of a cluster away. By default all calls are refused
-// then; with cluster-require-full-coverage no, those of its series only. Each call ends
-// within its caller's deadline, none says that a donation is not known, and Check names
-// the node. When it is back, all that was noted is known, and what was refused is not.
+// then; with cluster-require-full-coverage no, only calls for its series. Each call must
+// end within its caller's deadline, none may say that a donation is unknown, and Check
+// must name the node. When the node is back, every noted donation is known, and refused
+// ones are not.
 func TestShardLost(t *testing.T) {
 	killed := blow{"killed", func(_ *testing.T, p *redistest.Server) func() { p.Kill(); return p.Restart }, nil}
 	frozen := blow{"frozen", func(_ *testing.T, p *redistest.Server) func() { p.Pause(); return p.Resume }, nil}
@@ -59,7 +60,7 @@ func TestShardLost(t *testing.T) {
 			}
 			gone := func(what string, err error) {
 				t.Helper()
-				// A node that is frozen may answer yet, for all that anybody knows.
+				// A frozen node may still answer.
 				if !errors.Is(err, store.ErrUnavailable) &&
 					(c.blow.name == "killed" || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, store.ErrOutcomeUnknown)) {
 					t.Errorf("%s: %v, want %v", what, err, store.ErrUnavailable)
@@ -135,8 +136,8 @@ func TestShardLost(t *testing.T) {
 	}
 }
 
-// TestNoShardAnswers checks that a cluster of which no node answers is asked once by a
-// look and once by a call, however many keys that is about.
+// TestNoShardAnswers checks that a cluster of which no node answers is asked once by
+// Check and once by a call, however many keys they are about.
 func TestNoShardAnswers(t *testing.T) {
 	var met atomic.Int64
 	url := "redis://"

@@ -21,8 +21,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// firstScripts is the digest of the first release's scripts. They are never edited: what
-// they wrote is in Redises, and while a fleet is upgraded they run beside today's.
+// firstScripts is the digest of the first release's scripts. They are never edited:
+// Redises hold what they wrote, and they run beside today's scripts while a fleet is
+// upgraded.
 const firstScripts = "f74d779ece7a0412689261ce81a342f98f2b6a9c9890c50a4a73e1a4f90e8942"
 
 // otherRelease has a store run the scripts of another release wherever it would run
@@ -40,8 +41,8 @@ var scripts = []*wire.Script{
 	beatScript,
 }
 
-// readFirstRelease is the first release, by its scripts. It has a line of its own at
-// their head, so that Redis tells it from today's while both are the same.
+// readFirstRelease reads the first release's scripts. Each gets an extra line at its
+// head, so that Redis tells it from today's even if both are the same.
 func readFirstRelease(t *testing.T) otherRelease {
 	t.Helper()
 	read := func(name string) string {
@@ -117,7 +118,8 @@ func (r otherRelease) put(cmd redis.Cmder) {
 	}
 }
 
-// openBoth opens a store of today's and one of another release's on one Redis.
+// openBoth opens a store with today's scripts and one with another release's, on one
+// Redis.
 func openBoth(t *testing.T, url string, release otherRelease) (today, other *Store) {
 	t.Helper()
 	today, other = openFor(t, url), openFor(t, url)
@@ -125,10 +127,10 @@ func openBoth(t *testing.T, url string, release otherRelease) (today, other *Sto
 	return today, other
 }
 
-// TestSideBySide lets today's release live with the same donations as the first one, and
-// as a later one, for a while, each call by one of the two at random, and checks that
-// neither can tell: every answer and all that is left are as if today's alone had been
-// there, or the other alone. What the later release adds to a note stays there.
+// TestSideBySide lets today's release and another, the first or a later one, work on the
+// same donations, each call by one of the two at random. Every answer and all data must
+// be as if one release had been alone. The letters that the later release adds to a note
+// must stay there.
 func TestSideBySide(t *testing.T) {
 	for name, read := range map[string]func(*testing.T) otherRelease{"first": readFirstRelease, "later": laterRelease} {
 		t.Run(name, func(t *testing.T) { sideBySide(t, read(t), name == "later") })
@@ -136,7 +138,7 @@ func TestSideBySide(t *testing.T) {
 }
 
 func sideBySide(t *testing.T, release otherRelease, adds bool) {
-	const seed = 1 // always the same: by it everything happens that is looked for below
+	const seed = 1 // always the same: with it everything happens that the test looks for below
 	var told [3][]string
 	for i, pick := range []func(n int) int{func(int) int { return 0 }, func(int) int { return 1 }, func(n int) int { return n % 2 }} {
 		server, err := embedded.StartFrozen(v1)
@@ -168,7 +170,7 @@ func sideBySide(t *testing.T, release otherRelease, adds bool) {
 			told[i] = append(told[i], key+" "+strings.NewReplacer(" *Z7 ", " ", " *Z7", " *").Replace(value))
 		}
 		if adds && (added > 0) != (i > 0) {
-			t.Errorf("what the later release adds stands in %d notes", added)
+			t.Errorf("run %d: %d notes have the later letters, want them only where that release ran", i, added)
 		}
 	}
 	for i, name := range []string{"the other alone", "both"} {
@@ -183,12 +185,12 @@ func sideBySide(t *testing.T, release otherRelease, adds bool) {
 		ErrReceivedTooEarly.Error(), ErrRequestReused.Error(), "Against:[{",
 	} {
 		if !strings.Contains(all, word) {
-			t.Errorf("nobody was told %q, so nothing is shown about it", word)
+			t.Errorf("no answer has %q, so the test proves nothing about it", word)
 		}
 	}
 }
 
-// A life is calls at random about a few donations.
+// A life makes random calls about a few donations.
 type life struct {
 	t                   *testing.T
 	random              *rand.Rand
@@ -295,8 +297,9 @@ func (l *life) step(s *Store) string {
 	}
 }
 
-// TestHundredCallersSideBySide: a hundred callers at once, half of them of the first
-// release, one donation, one FIRST; and neither takes the other's beats for a loss.
+// TestHundredCallersSideBySide lets a hundred callers ask for one donation at once, half
+// of them through the first release: one gets FIRST. Neither release may take the other's
+// beats for a loss.
 func TestHundredCallersSideBySide(t *testing.T) {
 	url := redistest.Start(t).URL()
 	today, first := openBoth(t, url, readFirstRelease(t))
@@ -359,6 +362,6 @@ func TestHundredCallersSideBySide(t *testing.T) {
 		t.Errorf("Redis knows today's and the first release's scripts: %v, %v", known, err)
 	}
 	if noteScript.SHA == readFirstRelease(t)[noteScript.SHA].SHA {
-		t.Error("the releases have the same script, so nothing is shown")
+		t.Error("the releases have the same script, so the test proves nothing")
 	}
 }

@@ -24,12 +24,12 @@ const (
 	day            = 24 * time.Hour
 )
 
-// A shard is a ledger of its own in a store of its own. They run side by side, and small
-// ones cost less: a store looks at all its keys whenever its clock moves.
+// A shard is a ledger in a store of its own. Shards run side by side, and small ones cost
+// less: a store looks at all its keys whenever its clock moves.
 type shard struct {
 	row string // of the table
 	paypaltest.Plan
-	shards int // so many alike
+	shards int // how many of this kind
 }
 
 // Most of the daily series are short, since a script's cost grows with the notes that its
@@ -87,9 +87,10 @@ func withEverything(scale int) (shards []shard) {
 	return shards
 }
 
-// small tells that a tenth or so must do: the race detector makes a script five times as
-// slow, and has nothing to find in the other nine. The full run, without it, is go test
-// -run '^TestSimulation$' ./server/internal/store.
+// small is true if about a tenth of the simulation must do: with the race detector a
+// script is five times as slow, and the other nine tenths would show it nothing new. The
+// full run, without the detector, is go test -run '^TestSimulation$'
+// ./server/internal/store.
 func small() bool {
 	if testing.Short() {
 		return true
@@ -98,20 +99,20 @@ func small() bool {
 	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// A tally is what became of a shard's donations, by ours and by the designs that it is
-// compared with.
+// A tally counts the outcomes of a shard's donations, for Noted and for the designs that
+// it replaces.
 type tally struct {
 	donations       map[store.Event]int
 	sent, tries     int
 	wrongs          paypaltest.ByEvent
-	mispaired       int // replies that took a message for another donation's, whether or not that did harm
+	mispaired       int // replies that took a message for another donation's, harmful or not
 	givenUp         int // messages that PayPal sends no more
 	contradicted    int // payments that contradicted a ledger whose ids were known to agree
 	held, takenOver int
 	repeats         int
 	crashed         [paypaltest.Crashes]int
 	lost            [3]int               // requests and replies
-	others, healthy [4]paypaltest.Wrongs // healthy: had nothing gone wrong at the receivers
+	others, healthy [4]paypaltest.Wrongs // healthy: with receivers that never fail
 }
 
 func newTally() *tally {
@@ -145,13 +146,13 @@ func (t *tally) add(u *tally) {
 
 func (t *tally) payments() paypaltest.Wrongs { return t.wrongs[paypaltest.Payment] }
 
-// money is what must not be lost or doubled.
+// money sums up the payments and refunds, which must not be lost or doubled.
 func (t *tally) money() paypaltest.Wrongs {
 	return t.wrongs.Sum(paypaltest.Payment, paypaltest.Refund)
 }
 
 // TestSimulation sends a year of PayPal's messages to receivers that fail in every way,
-// and looks into the books.
+// and checks the books.
 func TestSimulation(t *testing.T) {
 	got := simulation(t, stored, small())
 	if !small() {
@@ -160,19 +161,19 @@ func TestSimulation(t *testing.T) {
 }
 
 // TestSimulationOfModel does the same with the model, which must come to the same
-// figures: each of the two was made from the design by itself.
+// figures. The store and the model were written separately, from the design.
 func TestSimulationOfModel(t *testing.T) {
 	if small() {
-		t.Skip("it has nothing to say about races")
+		t.Skip("the race detector has nothing to find here")
 	}
 	golden(t, "testdata/simulation.md", simulation(t, modelled, false))
 }
 
-// TestSimulationAtLarge tries the rules on ten times as many series as the store has the
-// time for. The README has its figures from here.
+// TestSimulationAtLarge tries the rules on ten times as many series as the store has time
+// for. The README has its figures from here.
 func TestSimulationAtLarge(t *testing.T) {
 	if small() {
-		t.Skip("it has nothing to say about races")
+		t.Skip("the race detector has nothing to find here")
 	}
 	trials := try(t, simulationSeed+2, withEverything(10), modelled)
 	wantGoals(t, trials)
@@ -205,13 +206,13 @@ func simulation(t *testing.T, on newSubject, small bool) string {
 	}
 	for c := paypaltest.BeforeNoting; c < paypaltest.Crashes; c++ {
 		if all.crashed[c] == 0 {
-			t.Errorf("no receiver has crashed %v: nothing is shown of that", c)
+			t.Errorf("no receiver has crashed %v, so the simulation proves nothing about it", c)
 		}
 	}
 	requests, replies := all.lost[paypaltest.RequestLost], all.lost[paypaltest.ReplyLost]
 	if min(requests, replies, all.held, all.takenOver, all.repeats) == 0 {
 		t.Errorf(
-			"nothing is shown of requests lost (%d), replies lost (%d), held (%d), taken over (%d) or repeated (%d)",
+			"too few requests lost (%d), replies lost (%d), held (%d), taken over (%d) or repeated (%d)",
 			requests,
 			replies,
 			all.held,
@@ -292,7 +293,7 @@ func try(t *testing.T, seed uint64, shards []shard, on newSubject) (trials []tri
 	return trials
 }
 
-// wantGoals checks what the rules are to reach.
+// wantGoals checks that the rules reach their goals.
 func wantGoals(t *testing.T, trials []trial) {
 	t.Helper()
 	for _, trial := range trials {
@@ -308,9 +309,9 @@ func wantGoals(t *testing.T, trials []trial) {
 		nameless := strings.Contains(trial.row, "without transaction ids")
 		switch {
 		case strings.Contains(trial.row, "agree in half"):
-			// Each contradiction of a ledger that is mistaken costs one payment at most, and soon
-			// outweighs the agreements. How soon depends on the order of the payments, which is
-			// another one in the reduced simulation.
+			// Each contradiction of a mistaken ledger costs one payment at most, and
+			// contradictions soon outweigh the agreements. How soon depends on the order
+			// of the payments, which is different in the reduced simulation.
 			if sum(auto) > sum(perChannel)+auto.contradicted {
 				fail(fmt.Sprintf("want it to cost no more than the %d payments that contradicted", auto.contradicted))
 			}
@@ -330,14 +331,14 @@ func wantGoals(t *testing.T, trials []trial) {
 			}
 		default:
 			if !maps.Equal(auto.wrongs, perChannel.wrongs) {
-				fail("want what per-channel is, the known limit")
+				fail("want the same as per-channel, the known limit")
 			}
 			if auto.payments() != (paypaltest.Wrongs{}) && !alike && !strings.Contains(trial.row, "without times") {
 				fail("want no payment lost or doubled")
 			}
 			refunds := auto.wrongs[paypaltest.Refund]
 			if refunds.Lost != 0 || refunds.Doubled > auto.donations[paypaltest.Refund] {
-				fail("want no refund lost, and none there three times")
+				fail("want no refund lost or tripled")
 			}
 		}
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // ledgerOf gives each test a ledger of its own, so that tests never meet in a store and
-// nobody has to empty it.
+// need not empty it.
 func ledgerOf(t testing.TB) string {
 	name := []byte(t.Name())
 	for i, c := range name {

@@ -12,11 +12,11 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// newSubject makes one whose clock stands at a time.
+// newSubject makes a subject whose clock stands at a time.
 type newSubject func(t testing.TB, now time.Time) subject
 
-// A subject is what a test of the rules asks: a store or the model. Its clock stands
-// until it is set forward.
+// A subject is a store or the model, for tests of the rules that ask either. Its clock
+// stands until it is set forward.
 type subject struct {
 	note    func(model.Request) (model.Reply, error)
 	settle  func(receipt string) error
@@ -24,8 +24,8 @@ type subject struct {
 	clock   func(time.Time)
 }
 
-// refusal is the store's error for the model's.
-func refusal(err error) error {
+// storeError is the store's error for a refusal of the model.
+func storeError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -43,12 +43,12 @@ func refusal(err error) error {
 	}[err.(model.Refusal)]
 }
 
-// modelled is a new model as a subject.
+// modelled makes a subject of a new model.
 func modelled(_ testing.TB, now time.Time) subject {
 	m := model.New(now)
 	receipts := map[string]model.Receipt{}
 	finish := func(verb model.Verb) func(string) error {
-		return func(receipt string) error { return refusal(m.Finish(verb, receipts[receipt], 0)) }
+		return func(receipt string) error { return storeError(m.Finish(verb, receipts[receipt], 0)) }
 	}
 	return subject{
 		settle: finish(model.Settle), release: finish(model.Release),
@@ -56,7 +56,7 @@ func modelled(_ testing.TB, now time.Time) subject {
 		note: func(r model.Request) (model.Reply, error) {
 			reply, n, err := m.Note(r)
 			if err != nil {
-				return reply, refusal(err)
+				return reply, storeError(err)
 			}
 			name := n.NotedAt.UnixMilli()
 			reply.Note.DonationID = fmt.Sprintf("%s %s %d", n.Donation.Ledger, n.Donation.SeriesID, name)
@@ -69,7 +69,7 @@ func modelled(_ testing.TB, now time.Time) subject {
 	}
 }
 
-// stored is a new embedded store as a subject.
+// stored makes a subject of a new embedded store.
 func stored(t testing.TB, now time.Time) subject {
 	server, err := embedded.StartFrozen(now)
 	if err != nil {
@@ -101,7 +101,7 @@ func stored(t testing.TB, now time.Time) subject {
 	}
 }
 
-// learning lets a server's memory of the ledger stand before a subject.
+// learning puts a server's memory of the ledger in front of a subject.
 func (s subject) learning(l *model.Learner) subject {
 	ask := s.note
 	s.note = func(r model.Request) (model.Reply, error) {
@@ -115,8 +115,8 @@ func (s subject) learning(l *model.Learner) subject {
 	return s
 }
 
-// notHolder tells that another has taken the donation over meanwhile, from one that took
-// too long.
+// notHolder tells whether an error says that another attempt has taken over a donation
+// whose holder took too long.
 func notHolder(err error) bool {
 	return errors.Is(err, store.ErrHoldLost) || errors.Is(err, store.ErrSettledByAnother)
 }

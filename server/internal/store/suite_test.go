@@ -16,25 +16,25 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// base is the time that the tables speak of: a payment minutes ago, so that nothing is
-// out of range on a real clock.
+// base is the time of the tables. It is recent, so that nothing is out of range on a real
+// clock.
 var base = time.Now().Add(-3 * time.Hour).Truncate(time.Second)
 
 func at(d time.Duration) time.Time { return base.Add(d) }
 
-// said is one message and the answer to it.
+// said is a message and its answer.
 type said struct {
 	channel, id, transaction, amount string // amount "25.00USD"
 	event                            store.Event
 	at                               time.Time
 	verdict                          store.Verdict
 	evidence                         store.Evidence
-	same                             int // the message, from 1, whose donation_id it shares; 0: a new one
+	same                             int // the message, from 1, whose donation_id it shares; 0: a new donation_id
 }
 
 const pay, refund store.Event = 1, 4
 
-// A sameness is messages of one series, told one after the other under some rules.
+// A sameness is messages of one series, noted one after the other under some rules.
 type sameness struct {
 	name  string
 	rules store.Rules
@@ -52,7 +52,7 @@ var (
 // first is a message of a new donation.
 func first(m said) said { m.verdict, m.evidence = store.First, store.New; return m }
 
-// again is a message of the donation that message number same told.
+// again is a message of the same donation as message number same.
 func again(m said, evidence store.Evidence, same int) said {
 	m.verdict, m.evidence, m.same = store.Duplicate, evidence, same
 	return m
@@ -61,7 +61,7 @@ func again(m said, evidence store.Evidence, same int) said {
 // with is a message with a change.
 func with(m said, change func(*said)) said { change(&m); return m }
 
-// TestSameness tells messages to a store, and checks which of them it takes for one donation.
+// TestSameness notes messages, and checks which of them the store takes for one donation.
 func TestSameness(t *testing.T) {
 	cases := slices.Concat(samenessByIDs(), samenessByMoney(), samenessByTimes(), samenessOfTheRest())
 	everywhere(t, func(t *testing.T, s *store.Store) {
@@ -321,8 +321,8 @@ func samenessOfTheRest() []sameness {
 }
 
 // TestFullNote fills a note with IPNs under one transaction id, and checks that it still
-// remembers which webhook is its own: other webhooks are other donations. What made room
-// is known by its transaction id.
+// records the first webhook: other webhooks are other donations then. The spared sighting
+// is still known by its transaction id.
 func TestFullNote(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		say := func(m store.Message, transaction string) store.NoteReply {
@@ -384,9 +384,9 @@ func TestFullNote(t *testing.T) {
 	})
 }
 
-// TestFullNoteOfManyChannels checks that a note which was seen on fifteen channels and
-// more, as only callers who make them up bring about, spares for another channel what the
-// rules have no need of, and grows no more.
+// TestFullNoteOfManyChannels fills a note from fifteen channels and more, as only made-up
+// channels can. For another channel the note must spare a sighting that the rules do not
+// need, and it must not grow.
 func TestFullNoteOfManyChannels(t *testing.T) {
 	one, other, unnamed := store.Message{
 		Channel: "c",
@@ -400,7 +400,7 @@ func TestFullNoteOfManyChannels(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		for i, c := range []struct {
 			first, second store.Message
-			transaction   string // of both
+			transaction   string // both messages have it
 			spared        bool
 		}{
 			{one, other, "T", true},
@@ -453,7 +453,7 @@ func TestFullNoteOfManyChannels(t *testing.T) {
 	})
 }
 
-// left is what a store holds of a ledger: key, value and expiry.
+// left is the data of a ledger in a store: key, value and expiry.
 func left(t *testing.T, addr, ledger string) map[string]string {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: addr})
@@ -480,8 +480,7 @@ func expiry(t testing.TB, c *redis.Client, key string) int64 {
 	if err == nil {
 		return at.Milliseconds()
 	}
-	// Redis 6.2 tells only how long that is from now. No millisecond may begin in
-	// between.
+	// Redis 6.2 tells only the time from now on. No millisecond may begin in between.
 	const script = `local function now() local t = redis.call('TIME'); return t[1] * 1000 + math.floor(t[2] / 1000) end
 		local before, left, after
 		repeat before, left, after = now(), redis.call('PTTL', KEYS[1]), now() until before == after
@@ -493,8 +492,8 @@ func expiry(t testing.TB, c *redis.Client, key string) int64 {
 	return ends
 }
 
-// TestRefusals checks that what is refused, or only looked at, leaves every byte as it
-// was.
+// TestRefusals checks that refused calls, and calls that only look, leave every byte as
+// it was.
 func TestRefusals(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, "standalone", server.URL())
@@ -572,7 +571,7 @@ func TestRefusals(t *testing.T) {
 	if _, err := s.Forget(ctx(t), ledger, "I-1", taken.Note.DonationID); err != nil {
 		t.Errorf("Forget: %v", err)
 	}
-	// Only the name that no later note may take.
+	// Only the floor is left: no later note may take the forgotten name.
 	after := left(t, server.Addr(), ledger)
 	if name, _, _ := strings.Cut(
 		taken.Note.DonationID,
@@ -619,7 +618,7 @@ func TestLife(t *testing.T) {
 	wantVerdict(t, ask("2", minute), store.Held, store.SameMessage)
 	server.Advance(minute) // the hold runs out
 	n, err := s.Extend(ctx(t), one.Receipt, minute)
-	is(n, err, store.StateHeld, nil) // nobody has taken over
+	is(n, err, store.StateHeld, nil) // no other request has taken over
 	server.Advance(minute)
 	repeat := ask("1", minute) // the same request, its hold run out: given again
 	wantVerdict(t, repeat, store.First, store.SameRequest)
@@ -664,7 +663,7 @@ func TestLife(t *testing.T) {
 		is(n, err, 0, store.ErrHoldLost)
 	}
 	server.Advance(2 * minute)
-	n, err = s.Settle(ctx(t), three.Receipt) // late, but nobody has taken over
+	n, err = s.Settle(ctx(t), three.Receipt) // late, but no other request has taken over
 	is(n, err, store.StateSettled, nil)
 	n, err = s.Settle(ctx(t), three.Receipt)
 	is(n, err, store.StateSettled, nil)
@@ -693,9 +692,9 @@ func TestLife(t *testing.T) {
 	}
 }
 
-// TestHoldOutlastsRetention checks that what was held beyond its retention is remembered
-// when it is settled, and as long after its hold as it would have been without one: those
-// who were told HELD come again then.
+// TestHoldOutlastsRetention checks that a note held beyond its retention is still there
+// when it is settled, and that its retention then counts from the end of the hold:
+// callers who were told HELD return then.
 func TestHoldOutlastsRetention(t *testing.T) {
 	server, err := embedded.StartFrozen(time.Now().Truncate(time.Second).Add(300 * time.Millisecond))
 	if err != nil {
@@ -736,8 +735,8 @@ func TestHoldOutlastsRetention(t *testing.T) {
 	}
 }
 
-// TestFull checks what a Redis without memory still does: it knows what it knew, and lets
-// the holders finish.
+// TestFull checks that a Redis without memory still answers known donations, and lets
+// holders finish.
 func TestFull(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, "standalone", server.URL())
@@ -779,8 +778,8 @@ func TestFull(t *testing.T) {
 		t.Errorf("Settle: %+v, %v", n, err)
 	}
 	wantVerdict(t, note(t, s, ask("I-0", "other")), store.Duplicate, store.SameMessage)
-	// One that is judged by its looks, and cannot be recorded, would speak for the next
-	// one too, which may be another donation.
+	// A message that was paired but not recorded would let the next one be paired too,
+	// and that may be another donation.
 	if _, err := s.Note(ctx(t), new); !errors.Is(err, store.ErrStoreFull) {
 		t.Errorf("another channel's message of a settled donation: got error %v, want %v", err, store.ErrStoreFull)
 	}
@@ -799,7 +798,7 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// TestClockSetForward checks that a store whose clock jumps does not refuse callers who
+// TestClockSetForward checks that a store whose clock jumps does not refuse calls that
 // are in time.
 func TestClockSetForward(t *testing.T) {
 	server, err := embedded.StartFrozen(time.Now())
@@ -827,7 +826,7 @@ func TestClockSetForward(t *testing.T) {
 	}
 }
 
-// TestNewerRelease checks that a series which a later release has written is left alone.
+// TestNewerRelease checks that a series written by a later release is left alone.
 func TestNewerRelease(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, "standalone", server.URL())
@@ -846,12 +845,12 @@ func TestNewerRelease(t *testing.T) {
 	before := scriptsRun(t, server)
 	note(t, s, holding(t, "I-2", "r"))
 	if n := scriptsRun(t, server) - before; n != 1 {
-		t.Errorf("the next call ran %d scripts, want 1: a version was taken for the time", n)
+		t.Errorf("the next call ran %d scripts, want 1: the version was taken for Redis's time", n)
 	}
 }
 
-// TestListMany checks that a page token stays small and that no note is missed or shown
-// twice, where a ledger has many series.
+// TestListMany lists a ledger of many series: page tokens must stay small, and each note
+// must be listed once.
 func TestListMany(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		const many = 3000

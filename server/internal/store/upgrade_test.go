@@ -16,12 +16,12 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
 
-// v1 is when the fixtures in testdata/v1 were read: what they hold was noted in the weeks
-// before.
+// v1 is the time at which the fixtures in testdata/v1 are read: their notes were made in
+// the weeks before.
 var v1 = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
 // A fixture is a value as the first release wrote it, and what it means. It is never
-// written anew: every later release must read it so.
+// rewritten: every later release must read it with this meaning.
 type fixture struct{ name, key, value, notes string }
 
 func fixtures(t *testing.T) []fixture {
@@ -39,7 +39,7 @@ func fixtures(t *testing.T) []fixture {
 		key, rest, _ := strings.Cut(rest, "\n-- value --\n")
 		value, notes, ok := strings.Cut(rest, "\n-- notes --\n")
 		if !ok {
-			t.Fatalf("%s has not its three parts", file)
+			t.Fatalf("%s does not have its three parts", file)
 		}
 		all = append(all, fixture{strings.TrimSuffix(filepath.Base(file), ".txt"), key, value, notes})
 	}
@@ -78,15 +78,15 @@ func meaning(t *testing.T, notes []Note) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A note whose message arrived as it was noted says nothing of when that was.
+		// A zero ReceivedAt is left out: the first message arrived as it was noted.
 		fmt.Fprintf(&b, "%s\n", strings.ReplaceAll(string(line), ",\n    \"ReceivedAt\": \"0001-01-01T00:00:00Z\"", ""))
 	}
 	return b.String()
 }
 
-// TestFirstRelease checks that what the first release wrote is read by today's scripts
-// and by today's Go, found by each of its messages, and left as it is by what is written
-// beside it.
+// TestFirstRelease reads notes of the first release with today's scripts and today's Go.
+// Each note must be found by each of its messages, and must stay as it is when another
+// note is written beside it.
 func TestFirstRelease(t *testing.T) {
 	for _, f := range fixtures(t) {
 		t.Run(f.name, func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestFirstRelease(t *testing.T) {
 			}
 			value, err := client.Get(t.Context(), f.key).Result()
 			if err != nil || !strings.HasPrefix(value, f.value+"\n") {
-				t.Errorf("what stood there is now\n%s\nand was\n%s", value, f.value)
+				t.Errorf("the first release's notes are now\n%s\nwant them unchanged\n%s", value, f.value)
 			}
 		})
 	}
