@@ -126,7 +126,7 @@ bench-script:
 # bench-allocations warns of a call that allocates a tenth more than it did.
 bench-allocations:
 	.ci/need redis-server
-	cd server/bench && BENCH='^(fresh notes(, JSON door)?|twins.*|a message.*|DonationExists|the dance.*)$$' SPAN=500ms go test -count=1 -run '^TestTable$$'
+	cd server/bench && BENCH='^(fresh notes(, JSON door)?|a donation on.*|a message.*|DonationExists|hold, extend.*)$$' SPAN=500ms go test -count=1 -run '^TestTable$$'
 
 # bench-relative lets Noted take turns with the best-known service of its kind, a gRPC rate
 # limiter over Redis.

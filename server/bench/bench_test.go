@@ -32,17 +32,17 @@ type kind struct {
 	name     string
 	callers  []int
 	subjects []subject
-	load     func(*running) load // of subjects that have none of their own
+	load     func(*running) load // for subjects without a load of their own
 }
 
-// A load makes calls from so many callers at once for a time, and tells how long each
+// A load makes calls from many callers at once for a time, and returns how long each call
 // took. Callers keep to one of four connections.
 type load func(callers int, span time.Duration) ([]time.Duration, error)
 
 // A row is a cell of the table for one program, by call.
 type row struct{ server, redis, allocations, rate, p50, p99 float64 }
 
-// all is how many callers call at once.
+// all are the numbers of callers that call at once.
 var all = []int{1, 64, most}
 
 // kinds is every row of the table.
@@ -52,10 +52,10 @@ func kinds(t *testing.T) []kind {
 		{"empty call, bare grpc-go", all, []subject{bare()}, empty},
 		{"one trivial EVALSHA, bare grpc-go", all, []subject{bare()}, fresh},
 		{"fresh notes", all, ours, fresh},
-		{"twins over two channels", all, ours, twins},
+		{"a donation on two channels", all, ours, onTwoChannels},
 		{"a message again, 45 notes", all, ours, fortyFive},
 		{"DonationExists", all, ours, exists},
-		{"the dance: hold, extend, settle", all, ours, dance},
+		{"hold, extend, settle", all, ours, holdExtendSettle},
 		{"fresh notes, JSON door", all, ours, door},
 		{"fresh notes, one stream", []int{1}, ours, stream},
 		{"fresh notes, -replicas 1", []int{64}, with(ours, subject.replicated), fresh},
@@ -84,15 +84,15 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// allocations are the server's by call, at 64 callers; a tenth more is warned of. Unlike
-// times they hardly swing.
+// allocations are those of the server for a call, at 64 callers. The table warns of a
+// tenth more. Unlike times they hardly swing.
 var allocations = map[string]float64{
-	"fresh notes":                     114,
-	"twins over two channels":         119,
-	"a message again, 45 notes":       121,
-	"DonationExists":                  111,
-	"the dance: hold, extend, settle": 111,
-	"fresh notes, JSON door":          211,
+	"fresh notes":                114,
+	"a donation on two channels": 119,
+	"a message again, 45 notes":  121,
+	"DonationExists":             111,
+	"hold, extend, settle":       111,
+	"fresh notes, JSON door":     211,
 }
 
 // measure measures a kind and prints its rows.
@@ -131,7 +131,7 @@ func (k kind) measure(t *testing.T) {
 	}
 }
 
-// setting is a time of the environment.
+// setting reads a time from the environment.
 func setting(t *testing.T, name string, otherwise time.Duration) time.Duration {
 	told := os.Getenv(name)
 	if told == "" {
@@ -192,8 +192,8 @@ func median(rows []row) row {
 	}
 }
 
-// each is the load of a call that every caller makes again and again. The call is told
-// its caller, and its number among all calls.
+// each is the load of a call that every caller makes again and again. The call gets the
+// number of its caller, and its own among all calls.
 func each(call func(caller, i int) error) load {
 	var made atomic.Int64
 	return func(callers int, span time.Duration) ([]time.Duration, error) {
@@ -217,7 +217,8 @@ func each(call func(caller, i int) error) load {
 	}
 }
 
-// programs are the builds of noted that take turns: those of NOTED, or this tree's.
+// programs are the builds of noted that take turns: those that NOTED names, or this
+// tree's.
 func programs(t *testing.T) (subjects []subject) {
 	named := os.Getenv("NOTED")
 	if named == "" {

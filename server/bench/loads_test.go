@@ -22,8 +22,8 @@ import (
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
-// month is the time between two payments of a series that has many: near enough for all
-// of them to be remembered.
+// month is the time between two payments of a series that has many. It is short enough
+// for all of their notes to live.
 const month = 23 * time.Hour
 
 // payment is the i-th payment of a series, told by IPN, with ids as long as PayPal's.
@@ -76,8 +76,9 @@ func fresh(r *running) load {
 	return each(func(caller, i int) error { return note(r.client(caller), alone(i), first) })
 }
 
-// twins notes each donation twice, by IPN and by webhook: every second call is FIRST.
-func twins(r *running) load {
+// onTwoChannels notes each donation twice, by IPN and by webhook: every second call is
+// FIRST.
+func onTwoChannels(r *running) load {
 	last := make([]int, most)
 	return each(func(caller, i int) error {
 		if donation := last[caller]; donation != 0 {
@@ -113,7 +114,7 @@ func fortyFive(r *running) load {
 	})
 }
 
-// exists looks at donations that are noted.
+// exists looks at known donations.
 func exists(r *running) load {
 	const noted = 1000
 	for i := range noted {
@@ -132,8 +133,8 @@ func exists(r *running) load {
 	})
 }
 
-// dance holds a donation, extends the hold and settles it: three calls.
-func dance(r *running) load {
+// holdExtendSettle holds a donation, extends the hold and settles it: three calls.
+func holdExtendSettle(r *running) load {
 	receipts, extended := make([]string, most), make([]bool, most)
 	return each(func(caller, i int) error {
 		client, receipt := r.client(caller), receipts[caller]
@@ -156,7 +157,7 @@ func dance(r *running) load {
 	})
 }
 
-// door is fresh at the JSON door.
+// door is the load fresh at the JSON door.
 func door(r *running) load {
 	web := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: most}}
 	return each(func(_, i int) error {
@@ -183,7 +184,7 @@ func post(web *http.Client, to, contentType string, body []byte, want string) er
 	return err
 }
 
-// stream is fresh on one stream, with many requests on the way.
+// stream is the load fresh on one stream, with many requests on the way.
 func stream(r *running) load {
 	made := 0
 	return func(_ int, span time.Duration) (took []time.Duration, err error) {
@@ -218,8 +219,8 @@ func stream(r *running) load {
 	}
 }
 
-// ipns posts IPNs to the gateway, which asks PayPal's stand-in and the server, and hands
-// each donation downstream.
+// ipns posts IPNs to the gateway, which asks PayPal's stand-in and the server, and
+// delivers each donation downstream.
 func ipns(r *running) load {
 	web := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: most}}
 	return each(func(_, i int) error {
@@ -233,8 +234,8 @@ func ipns(r *running) load {
 	})
 }
 
-// shouldRateLimit asks the relative for keys of their own: what fresh is for it. Its
-// messages are written by hand, since its module must not be one of ours.
+// shouldRateLimit is the load fresh for the relative: each call asks about a new key. Its
+// messages are written by hand, since its module must not become a dependency of ours.
 func shouldRateLimit(r *running) load {
 	return each(func(caller, i int) error {
 		entry := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "series")

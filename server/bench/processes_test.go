@@ -8,7 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	_ "net/http/pprof" // of the bare server, which counts its allocations as noted does
+	_ "net/http/pprof" // the bare server shows its allocations as noted does
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +28,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// most is how many callers there are at most.
+// most is the largest number of callers.
 const most = 256
 
 // A subject is a program to measure, and how to run it.
@@ -37,8 +37,8 @@ type subject struct {
 	replicas      int
 	gateway       bool
 	inboxes       bool
-	others        func(r *running) error // starts another program than noted
-	load          func(r *running) load  // of another program
+	others        func(r *running) error // starts a program other than noted
+	load          func(r *running) load  // for a program other than noted
 }
 
 func (s subject) replicated() subject    { s.replicas = 1; return s }
@@ -208,7 +208,7 @@ func build(t *testing.T, main string) string {
 	return path
 }
 
-// spent is the processor time of the server's processes and of Redis until now.
+// spent returns the processor time of the server's processes and of Redis until now.
 func (r *running) spent() (server, redis time.Duration) {
 	for _, pid := range r.processes {
 		server += r.processorTime(pid)
@@ -234,7 +234,7 @@ func (r *running) processorTime(pid string) time.Duration {
 
 var mallocsLine = regexp.MustCompile(`(?m)^# Mallocs = (\d+)$`)
 
-// mallocs is how often the server has allocated until now.
+// mallocs returns how many times the server has allocated until now.
 func (r *running) mallocs() float64 {
 	response, err := http.Get("http://" + r.admin + "/debug/pprof/heap?debug=1")
 	if err != nil {
@@ -247,7 +247,7 @@ func (r *running) mallocs() float64 {
 	}
 	found := mallocsLine.FindSubmatch(text)
 	if found == nil {
-		r.fail(errors.New("the server does not tell its allocations"))
+		r.fail(errors.New("the server's heap profile does not have its allocations"))
 	}
 	n, err := strconv.ParseFloat(string(found[1]), 64)
 	if err != nil {
@@ -268,8 +268,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// bare is what no service of this kind can do without: grpc-go, and one script that does
-// nothing for each call.
+// bare is the least that a service of this kind needs: grpc-go, and one script for each
+// call, which does nothing.
 func bare() subject {
 	return subject{name: "bare", others: func(r *running) error {
 		self, err := os.Executable()
@@ -315,7 +315,7 @@ func serveBare(addr, admin, store string) error {
 	return <-ended
 }
 
-// pipe sends what waits in one pipeline.
+// pipe sends the waiting calls in one pipeline.
 func (s bareServer) pipe(client *redis.Client) {
 	for next := range s.asked {
 		batch := []asked{next}
@@ -351,8 +351,8 @@ func (s bareServer) NoteDonation(
 	return &notedv1.NoteDonationResponse{Verdict: first}, a.command.Err()
 }
 
-// ratelimit is the relative: a gRPC rate limiter over Redis, as its manual sets it up for
-// many calls a second.
+// ratelimit is the relative: a gRPC rate limiter over Redis, with the settings of its
+// manual for many calls a second.
 func ratelimit(program string) subject {
 	s := subject{name: "relative", load: shouldRateLimit}
 	s.others = func(r *running) error {
