@@ -27,8 +27,8 @@ import (
 )
 
 // TestAuditAtAnyLevel checks that denials, forgets and acknowledgements are written
-// although the log is to have errors only, and to a file of their own where one is named,
-// which a rotation of logs may move away.
+// although the log has errors only, and that -audit-log writes them to a file that a log
+// rotation may move away.
 func TestAuditAtAnyLevel(t *testing.T) {
 	sum := sha256.Sum256([]byte("right"))
 	dir := t.TempDir()
@@ -54,14 +54,14 @@ func TestAuditAtAnyLevel(t *testing.T) {
 			where := p.stderr.String
 			if file != "" {
 				if got := p.stderr.String(); strings.Contains(got, "audit:") {
-					t.Errorf("the log has lines of the audit although they have a file:\n%s", got)
+					t.Errorf("the log has lines of the audit although -audit-log is given:\n%s", got)
 				}
 				where = func() string { return contents(t, file) }
 				if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 					t.Errorf("the file's mode: %v, %v, want 0600", info.Mode(), err)
 				}
 			}
-			// The log comes through a pipe, and may come after the answer to the act.
+			// The log comes through a pipe, and may arrive after the answer to the act.
 			soon(t, "the audit has each act", func() bool { return strings.Count(where(), "audit: ") >= len(acts) })
 			wantActs(t, where(), acts)
 			if got := p.stderr.String(); strings.Contains(got, `"level":"INFO"`) ||
@@ -88,7 +88,7 @@ func TestAuditAtAnyLevel(t *testing.T) {
 			p.command.Process.Signal(syscall.SIGHUP)
 			soon(
 				t,
-				"the log tells",
+				"the log tells of the failure",
 				func() bool {
 					return strings.Contains(p.stderr.String(), "the file of the audit cannot be opened again")
 				},
@@ -109,7 +109,7 @@ func TestAuditAtAnyLevel(t *testing.T) {
 	}
 }
 
-// quietly is a noted that does not log where it serves.
+// quietly is a noted whose log does not tell its addresses.
 type quietly struct {
 	command       *exec.Cmd
 	stderr        *lockedBuffer
@@ -144,7 +144,7 @@ func quiet(t *testing.T, args ...string) quietly {
 	return p
 }
 
-// acts does each act once that the audit keeps.
+// acts makes each call once that the audit records.
 func (p quietly) acts(t *testing.T, redis *redistest.Server) {
 	t.Helper()
 	conn, err := grpc.NewClient(p.listen, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -200,14 +200,14 @@ func contents(t *testing.T, path string) string {
 	return string(text)
 }
 
-// wantActs wants lines of JSON, one for each act, in order, with who did it.
+// wantActs wants one line of JSON for each act, in order, with its caller.
 func wantActs(t *testing.T, text string, acts []string) {
 	t.Helper()
 	var got []string
 	for line := range strings.Lines(text) {
 		var fields struct{ Level, Msg, Caller, Peer string }
 		if err := json.Unmarshal([]byte(line), &fields); err != nil {
-			t.Errorf("no line of JSON: %s", line)
+			t.Errorf("the line is not JSON: %s", line)
 		}
 		if !strings.HasPrefix(fields.Msg, "audit: ") {
 			continue
@@ -215,7 +215,7 @@ func wantActs(t *testing.T, text string, acts []string) {
 		got = append(got, fields.Msg)
 		if fields.Level != "WARN" || !strings.HasPrefix(fields.Peer, "127.0.0.1:") ||
 			(fields.Caller == "operator") != strings.Contains(fields.Msg, "forgot") {
-			t.Errorf("the line does not tell who did it: %s", line)
+			t.Errorf("the line does not have the level, the peer and the caller: %s", line)
 		}
 	}
 	if strings.Join(got, "\n") != strings.Join(acts, "\n") {

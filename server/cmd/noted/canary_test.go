@@ -33,15 +33,15 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// What the program is given, to look for in everything that it prints.
+// Strings that the program gets, and that must be in nothing that it prints.
 const (
 	password = "canary0password"
 	token    = "noted_canary0token"
 	guess    = "noted_canary0guess"
 )
 
-// A canary is a run of the program, as talkative as it can be, in which every kind of
-// call and of failure bears strings to look for.
+// A canary is a run of the program at its most talkative, in which every kind of call and
+// of failure has strings that must not be printed.
 type canary struct {
 	t         *testing.T
 	redis     *redistest.Server
@@ -53,16 +53,15 @@ type canary struct {
 	conn      *grpc.ClientConn
 	client    notedv1.DedupeServiceClient
 	told      strings.Builder // the failures of calls
-	secrets   []string        // receipts, which the server makes up
+	secrets   []string        // receipts, which the server makes
 
 	first, second   *notedv1.NoteDonationResponse // settled, and released
 	bad, other, old *notedv1.NoteDonationRequest  // refused
 }
 
-// Nothing secret and nothing of a donation gets into what the program prints, at its most
-// talkative, into its metrics, or into what it tells of a failure: every kind of call,
-// and every kind of failure, with strings that are looked for afterwards. Only forgetting
-// is logged with the series, by design.
+// No secret and no part of a donation gets into the program's log at its most talkative,
+// into its metrics or into its errors, whatever the call or failure. Only forgetting is
+// logged with the series, by design.
 func TestCanaries(t *testing.T) {
 	c := &canary{t: t}
 	c.start()
@@ -92,7 +91,7 @@ func TestCanaries(t *testing.T) {
 		}
 	}
 	if got := strings.Count(c.printed.String(), `"msg":"finished call"`); got < 40 {
-		t.Errorf("only %d calls are logged, so the test proves little:\n%s", got, c.printed.String())
+		t.Errorf("only %d calls are logged, so the test proves too little:\n%s", got, c.printed.String())
 	}
 	if !strings.Contains(string(metrics), "noted_verdicts_total") {
 		t.Error("there are no metrics")
@@ -228,7 +227,7 @@ func (c *canary) callWell() {
 	forgotten := c.request("I-forgotten")
 	forgotten.RequestId = "canary0forgotten"
 	third, err := c.client.NoteDonation(c.as(token), forgotten)
-	c.want("noting what is forgotten", err, codes.OK)
+	c.want("noting a forgotten donation", err, codes.OK)
 	_, err = c.client.ForgetDonation(
 		c.as(token),
 		&notedv1.ForgetDonationRequest{
@@ -283,7 +282,7 @@ func (c *canary) callRefused() {
 	c.want("no method", err, codes.Unimplemented)
 }
 
-// stream sends some of each on a stream.
+// stream makes calls of both kinds on a stream.
 func (c *canary) stream() {
 	stream, err := c.client.NoteDonations(c.as(token))
 	c.want("streaming", err, codes.OK)
@@ -300,7 +299,7 @@ func (c *canary) stream() {
 	stream.Recv()
 }
 
-// callDoor calls at the JSON door, and sends what is not even a call.
+// callDoor calls at the JSON door, and sends requests that are not calls.
 func (c *canary) callDoor() {
 	web := &http.Client{
 		Transport: &http.Transport{TLSClientConfig: c.trust, ForceAttemptHTTP2: true},
@@ -337,8 +336,8 @@ func (c *canary) callDoor() {
 	}
 }
 
-// breakStore lets the store hold garbage, be silent, be away, and have another password
-// afterwards.
+// breakStore lets the store hold garbage, be silent, be away, and then have another
+// password.
 func (c *canary) breakStore() {
 	redisDo(
 		c.t,
@@ -379,8 +378,7 @@ func (c *canary) breakStore() {
 	}
 }
 
-// replaceCallers gives the program a callers file with what looks like a token in the
-// wrong place.
+// replaceCallers gives the program a callers file that has a token in the wrong place.
 func (c *canary) replaceCallers() {
 	pkitest.Write(c.t, c.callers, []byte(`{"gateway": {"token_sha256": ["`+token+`"]}}`))
 	c.command.Process.Signal(syscall.SIGHUP)

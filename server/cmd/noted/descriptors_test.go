@@ -23,9 +23,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// Connections that the process has no descriptors for wait without costing it anything:
-// callers who are there are answered, health and log say what is wrong and what to do,
-// and once there is room again newcomers are served.
+// Connections for which the process has no descriptors wait and cost it nothing.
+// Connected callers are still answered, health and log name the fault and the remedy, and
+// new callers are served once there is room again.
 func TestDescriptorsRunOut(t *testing.T) {
 	command, addresses, printed := serving(t, "-redis", redistest.Start(t).URL())
 	there, err := grpc.NewClient(addresses["listen"], grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -44,7 +44,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	admin := &http.Client{
 		Transport: &http.Transport{MaxConnsPerHost: 1},
 		Timeout:   10 * time.Second,
-	} // one connection, which stays
+	} // one connection, which stays open
 	get := func(path string) string {
 		t.Helper()
 		response, err := admin.Get("http://" + addresses["admin_listen"] + path)
@@ -75,7 +75,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	began := time.Now()
 	var crowd []net.Conn
 	for range 100 {
-		conn, err := net.Dial("tcp", addresses["listen"]) // the kernel takes it
+		conn, err := net.Dial("tcp", addresses["listen"]) // the kernel accepts it
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +94,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 		t.Errorf("health: %v, %v, want NOT_SERVING", checked, err)
 	}
 	if err := note(there, "I-2"); err != nil {
-		t.Errorf("a caller who is there: %v", err)
+		t.Errorf("a connected caller: %v", err)
 	}
 	if got := printed.String(); !strings.Contains(got, `"a connection could not be taken"`) ||
 		!strings.Contains(got, "LimitNOFILE") {
@@ -103,7 +103,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	failures := func() float64 {
 		found := regexp.MustCompile(`(?m)^noted_accept_failures_total (\S+)$`).FindStringSubmatch(get("/metrics"))
 		if found == nil {
-			t.Fatal("noted_accept_failures_total is not told")
+			t.Fatal("the metrics do not have noted_accept_failures_total")
 		}
 		n, err := strconv.ParseFloat(found[1], 64)
 		if err != nil {
@@ -112,8 +112,8 @@ func TestDescriptorsRunOut(t *testing.T) {
 		return n
 	}
 	soon(t, "it has tried for a while", func() bool { return time.Since(began) > 3*time.Second && failures() > 0 })
-	// It tries again after 5 ms, 10 ms and so on up to a second; where it did so at once
-	// there would be many thousands.
+	// It tries again after 5 ms, 10 ms and so on up to a second. Without pauses there
+	// would be many thousands of tries.
 	if got, most := failures(), 20+3*time.Since(began).Seconds(); got > most {
 		t.Errorf("it has tried %v times in %v to take a connection, want at most %.0f", got, time.Since(began), most)
 	}
@@ -126,10 +126,10 @@ func TestDescriptorsRunOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer newcomer.Close()
-	soon(t, "a newcomer is served", func() bool { return note(newcomer, "I-3") == nil })
+	soon(t, "a new caller is served", func() bool { return note(newcomer, "I-3") == nil })
 	soon(t, "ready again", func() bool { return strings.HasPrefix(get("/readyz"), "200\n") })
 	command.Process.Signal(syscall.SIGTERM)
-	defer time.AfterFunc(60*time.Second, func() { command.Process.Kill() }).Stop() // rather than wait for good
+	defer time.AfterFunc(60*time.Second, func() { command.Process.Kill() }).Stop() // instead of waiting forever
 	if err := command.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v, want exit 0\n%s", err, printed)
 	}
@@ -139,23 +139,23 @@ func soon(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
+			t.Fatalf("still not: %s", what)
 		}
 	}
 }
 
-// Callers who may have more connections than the process can open are warned of before it
-// comes to that.
+// The log warns at the start if callers may have more connections than the process can
+// open.
 func TestDescriptorsAreFew(t *testing.T) {
 	_, _, printed := serving(t, "-redis", redistest.Start(t).URL(), "-max-connections", "2000000000")
 	if got := printed.String(); !strings.Contains(
 		got,
 		`"level":"WARN","msg":"callers may have more connections than this process may open; raise its limit (ulimit -n`,
 	) {
-		t.Errorf("it does not warn:\n%s", got)
+		t.Errorf("the log does not warn:\n%s", got)
 	}
 	_, _, printed = serving(t, "-redis", redistest.Start(t).URL(), "-max-connections", "1")
 	if got := printed.String(); strings.Contains(got, "than this process may open") {
-		t.Errorf("it warns where there is enough:\n%s", got)
+		t.Errorf("the log warns although there are enough descriptors:\n%s", got)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The line with curl that the help gives works as it stands, but for the port.
+// The curl line of the help works without changes, except for the port.
 func TestCurl(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("curl is not installed")
@@ -38,7 +38,7 @@ func TestCurl(t *testing.T) {
 	}
 	found := regexp.MustCompile(`JSON on http://(127\.0\.0\.1:\d+)`).FindStringSubmatch(banner)
 	if found == nil {
-		t.Fatalf("the banner %q does not tell where JSON is answered", banner)
+		t.Fatalf("the banner %q does not have the address for JSON", banner)
 	}
 	line = strings.ReplaceAll(line, devHTTPListen, found[1])
 	for _, want := range []string{`"verdict":"VERDICT_FIRST"`, `"verdict":"VERDICT_DUPLICATE"`} {
@@ -56,8 +56,8 @@ func TestCurl(t *testing.T) {
 	}
 }
 
-// JSON is answered in a trial, unless it is turned off, and elsewhere only where it is
-// turned on.
+// A trial answers JSON unless that is turned off. Otherwise noted answers JSON only if
+// that is turned on.
 func TestHTTPListen(t *testing.T) {
 	for _, c := range []struct {
 		env  map[string]string

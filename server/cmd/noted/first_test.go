@@ -13,15 +13,15 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// The first lines of the log tell a person what matters and nothing else: no field is
-// empty, no sentence comes twice, no amount of memory is larger than the machine's, and
-// nothing is advised that was done.
+// The first lines of the log have only facts that matter to a person: no field is empty,
+// no sentence comes twice, no amount of memory exceeds the machine's, and no advice is
+// about something already done.
 func TestFirstMinute(t *testing.T) {
 	safe := redistest.Start(t, "--appendonly", "yes", "--requirepass", "rightcanary")
 	safeURL := "redis://:rightcanary@" + safe.Addr()
 	epoch := regexp.MustCompile(`"epoch":"(\w+)"`).FindStringSubmatch(firstMinute(t, "-redis", safeURL))
 	if epoch == nil {
-		t.Fatal("it does not tell the store's epoch")
+		t.Fatal("the log does not have the store's epoch")
 	}
 	const (
 		withEpoch = "start with -epoch"
@@ -53,12 +53,12 @@ func TestFirstMinute(t *testing.T) {
 			printed := firstMinute(t, c.args...)
 			for _, want := range c.says {
 				if n := strings.Count(printed, want); n != 1 {
-					t.Errorf("it says %q %d times, want once", want, n)
+					t.Errorf("the log says %q %d times, want once", want, n)
 				}
 			}
 			for _, not := range c.spares {
 				if strings.Contains(printed, not) {
-					t.Errorf("it says %q, which nobody needs", not)
+					t.Errorf("the log says %q, which is of no use here", not)
 				}
 			}
 			wantReadable(t, printed)
@@ -69,7 +69,8 @@ func TestFirstMinute(t *testing.T) {
 	}
 }
 
-// The log tells where the store is, and no part of a password that ends the host early.
+// The log has the address of the store, and no part of a password whose characters end
+// the host early.
 func TestStoreIn(t *testing.T) {
 	for url, want := range map[string]string{
 		"redis://h:6379":                         "redis://h:6379",
@@ -82,7 +83,7 @@ func TestStoreIn(t *testing.T) {
 		"h:6379":                                 "",
 	} {
 		if got := storeIn(url); got != want {
-			t.Errorf("%s is told as %q, want %q", url, got, want)
+			t.Errorf("storeIn(%s) = %q, want %q", url, got, want)
 		}
 	}
 }
@@ -92,7 +93,7 @@ func firstMinute(t *testing.T, args ...string) string {
 	t.Helper()
 	command, addresses, printed := serving(t, args...)
 	if addresses["listen"] == "" {
-		t.Fatalf("it does not tell where it listens:\n%s", printed)
+		t.Fatalf("the log does not have the address:\n%s", printed)
 	}
 	command.Process.Signal(syscall.SIGTERM)
 	if err := command.Wait(); err != nil {
@@ -101,7 +102,7 @@ func firstMinute(t *testing.T, args ...string) string {
 	return printed.String()
 }
 
-// wantReadable is about each line by itself, and about sentences that come twice.
+// wantReadable checks each line by itself, and that no sentence comes twice.
 func wantReadable(t *testing.T, printed string) {
 	t.Helper()
 	memory := machineMemory(t)
@@ -128,7 +129,7 @@ func wantReadable(t *testing.T, printed string) {
 		}
 		for _, sentence := range regexp.MustCompile(`[;:,] `).Split(text, -1) {
 			if said[sentence] {
-				t.Errorf("it says %q twice", sentence)
+				t.Errorf("the log says %q twice", sentence)
 			}
 			said[sentence] = true
 		}

@@ -17,13 +17,12 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A process that is killed when the store has done what it was asked, and before the
-// caller has heard of it, neither loses the donation nor gives it away: the same request,
-// asked of the process beside it, is answered as it would have been, and meanwhile
-// everybody else waits.
+// A process is killed after the store has noted a donation and before the caller has its
+// answer. The donation is neither lost nor given to another caller: the same request gets
+// its answer from the process beside it, and meanwhile all other requests are HELD.
 func TestKilledBeforeTheReply(t *testing.T) {
 	redis := redistest.Start(t)
-	var hold atomic.Pointer[string] // the key whose script's reply is kept back
+	var hold atomic.Pointer[string] // the key of the script whose reply is kept back
 	through := redistest.StartProxy(t, redis.Addr(), func(request []byte) redistest.Disturbance {
 		if key := hold.Load(); key != nil && bytes.Contains(request, []byte(*key)) {
 			return redistest.Disturbance{DelayReply: 3 * time.Second}
@@ -62,8 +61,8 @@ func TestKilledBeforeTheReply(t *testing.T) {
 		}
 		return err
 	}
-	// killed lets a process ask, kills it when the store has it, and tells what its
-	// caller heard.
+	// killed lets a process ask, kills it when the store has carried the call out, and
+	// checks the error of its caller.
 	killed := func(series string, done func() bool, ask func(c notedv1.DedupeServiceClient) error) {
 		t.Helper()
 		command, addresses, _ := serving(t, "-redis", through.URL())
@@ -74,7 +73,7 @@ func TestKilledBeforeTheReply(t *testing.T) {
 			"r",
 			notedv1.Verdict_VERDICT_FIRST,
 			notedv1.Evidence_EVIDENCE_NEW,
-		) // Redis has the scripts
+		) // so that Redis knows the scripts
 		if err := settle(c, warm.Receipt); err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +84,7 @@ func TestKilledBeforeTheReply(t *testing.T) {
 		soon(t, "the store has done it", done)
 		command.Process.Kill()
 		if err := <-heard; status.Code(err) != codes.Unavailable {
-			t.Errorf("%s: the caller of a killed process heard %v, want %v", series, err, codes.Unavailable)
+			t.Errorf("%s: the caller of a killed process got %v, want %v", series, err, codes.Unavailable)
 		}
 		hold.Store(nil)
 	}

@@ -15,8 +15,8 @@ import (
 // ledgerSettings are the settings of a ledger in the file.
 var ledgerSettings = []string{"match_window", "arrival_window", "retention", "transaction_ids"}
 
-// readLedgers reads the file of -ledgers. It refuses an unknown setting, and a ledger or
-// setting that is there twice: a typing error must not silently leave a ledger on the
+// readLedgers reads the file of -ledgers. It refuses an unknown setting, and a repeated
+// ledger or setting: a misspelled setting must not silently leave a ledger on the
 // defaults. Errors name the line.
 func readLedgers(path string) (map[string]server.LedgerRules, error) {
 	text, err := os.ReadFile(path)

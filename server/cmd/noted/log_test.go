@@ -60,9 +60,8 @@ func serving(t *testing.T, args ...string) (*exec.Cmd, map[string]string, *locke
 	return command, addresses, printed
 }
 
-// Whatever callers write, where they can write anything that gets into the log, it forges
-// no line and holds nothing that a terminal would obey: neither in the log for machines
-// nor in that for a person.
+// No text of a caller that gets into the log forges a line, or holds characters that a
+// terminal obeys, whether the log is for machines or for a person.
 func TestLogCannotBeForged(t *testing.T) {
 	const evil = "canary\n{\"level\":\"ERROR\",\"msg\":\"forged\"}\r\nlevel=ERROR " +
 		"msg=forged\x1b[2J\x1b]0;title\x07\u009b31m\u202e\u2028\ufeff\x00\x7f\"'\\"
@@ -73,10 +72,10 @@ func TestLogCannotBeForged(t *testing.T) {
 		[]byte(`{"x\u001b[2J": {"token_sha256": ["`+strings.Repeat("0", 64)+`"], "ledgers": [""], "verbs": ["note"]}}`),
 	)
 	for name, args := range map[string][]string{
-		"for machines":                 {"-redis", redistest.Start(t).URL(), "-log-level", "debug"},
-		"for machines, callers known":  {"-redis", redistest.Start(t).URL(), "-log-level", "debug", "-callers", callers},
-		"for a person":                 {"-dev", "-log-level", "debug"},
-		"for a person, level as usual": {"-dev"},
+		"for machines":                {"-redis", redistest.Start(t).URL(), "-log-level", "debug"},
+		"for machines, callers known": {"-redis", redistest.Start(t).URL(), "-log-level", "debug", "-callers", callers},
+		"for a person":                {"-dev", "-log-level", "debug"},
+		"for a person, default level": {"-dev"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if strings.Contains(name, "known") {
@@ -174,7 +173,7 @@ func TestLogCannotBeForged(t *testing.T) {
 				if args[0] == "-dev" {
 					if !regexp.MustCompile(`^time=\S+ level=(DEBUG|INFO|WARN|ERROR) msg=`).MatchString(line) ||
 						strings.Contains(line, " msg=forged") && !strings.Contains(line, `\nlevel=ERROR`) {
-						t.Errorf("a line that is none of ours: %q", line)
+						t.Errorf("a line that the server has not written: %q", line)
 					}
 					continue
 				}
@@ -184,7 +183,7 @@ func TestLogCannotBeForged(t *testing.T) {
 					&l,
 				); err != nil || l.Time == "" || l.Level == "" ||
 					l.Msg == "forged" {
-					t.Errorf("a line that is none of ours: %q: %v", line, err)
+					t.Errorf("a line that the server has not written: %q: %v", line, err)
 				}
 			}
 			if want := 2; !strings.Contains(name, "known") && reasons < want {

@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, environ cmdline.Environ, stdout, st
 	// Nine tenths of the container's memory, unless GOMEMLIMIT says otherwise. Go itself
 	// takes GOMAXPROCS from the container.
 	if _, err := memlimit.Set(); err != nil {
-		config.Logger.Warn("it cannot be told how much memory this container may take; set GOMEMLIMIT", "error", err)
+		config.Logger.Warn("the memory limit of this container cannot be read; set GOMEMLIMIT", "error", err)
 	}
 	var audit *auditFile
 	if settings.auditLog != "" {
@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string, environ cmdline.Environ, stdout, st
 				}
 				if err := audit.reopen(); err != nil {
 					config.Logger.Error(
-						"the file of the audit cannot be opened again; its lines still go to the old one",
+						"the file of the audit cannot be opened again; its lines still go to the old file",
 						"error", err,
 					)
 				}

@@ -26,8 +26,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// The test binary is the program too: with this in its environment it runs main, in the
-// control group of the other variable, if that is set.
+// The test binary is the program too: with asProgram in its environment it runs main, in
+// the control group that inGroup names, if any.
 const (
 	asProgram = "NOTED_TEST_AS_PROGRAM"
 	inGroup   = "NOTED_TEST_IN_GROUP"
@@ -128,8 +128,7 @@ func TestDev(t *testing.T) {
 	}
 }
 
-// Whoever asks for new certificates while the store is still waited for does not end the
-// process by it.
+// A SIGHUP for new certificates does not end a process that still waits for its store.
 func TestHangupAtTheStart(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -147,7 +146,7 @@ func TestHangupAtTheStart(t *testing.T) {
 		"-drain",
 		"0s",
 	)
-	if _, err := silent.Accept(); err != nil { // the store is asked, and does not answer
+	if _, err := silent.Accept(); err != nil { // noted has connected to the store, which stays silent
 		t.Fatal(err)
 	}
 	command.Process.Signal(syscall.SIGHUP)
@@ -173,7 +172,7 @@ func TestMissingRedis(t *testing.T) {
 	}
 }
 
-// try runs noted in this process until it ends, or until it has served a moment.
+// try runs noted in this process until it ends, or until it has served for a moment.
 func try(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -183,7 +182,7 @@ func try(t *testing.T, env map[string]string, args ...string) (code int, stdout,
 	return exitCode(err), out.String(), log.String(), err
 }
 
-// environ is an environment.
+// environ makes an environment of a map.
 func environ(env map[string]string) (all cmdline.Environ) {
 	for name, value := range env {
 		all = append(all, name+"="+value)
@@ -200,7 +199,7 @@ type exit struct {
 	says string // in the error
 }
 
-// exits are starts with each mistake that the program knows, and without one.
+// exits are starts without a mistake, and with each mistake that the program knows.
 func exits(redis, evicting *redistest.Server) []exit {
 	free := []string{"-listen", "127.0.0.1:0", "-admin-listen", "off"}
 	return []exit{
@@ -327,20 +326,20 @@ func exits(redis, evicting *redistest.Server) []exit {
 		{"a certificate without its key", nil, append(free, "-redis", redis.URL(), "-tls-cert", "a"), 2, "-tls-key"},
 		{"CAs without TLS", nil, append(free, "-redis", redis.URL(), "-tls-client-ca", "a"), 2, "-tls-cert"},
 		{
-			"no certificate there",
+			"a certificate that is missing",
 			nil,
 			append(free, "-redis", redis.URL(), "-tls-cert", "/nowhere", "-tls-key", "/nowhere"),
 			2,
 			"/nowhere",
 		},
-		{"no callers there", nil, append(free, "-redis", redis.URL(), "-callers", "/nowhere"), 2, "-callers"},
+		{"no callers file", nil, append(free, "-redis", redis.URL(), "-callers", "/nowhere"), 2, "-callers"},
 		{"a bad rate", nil, []string{"-dev", "-rate", "fast"}, 2, "-rate (NOTED_RATE)"},
 		{"a negative burst", nil, []string{"-dev", "-burst=-1"}, 2, "-burst"},
 		{"a burst of no rate", nil, []string{"-dev", "-burst", "5"}, 2, "-burst needs -rate"},
 		{"no calls at all", nil, []string{"-dev", "-max-in-flight", "0"}, 2, "-max-in-flight"},
 		{"no connections at all", nil, []string{"-dev", "-max-connections", "0"}, 2, "-max-connections"},
 		{
-			"none from anywhere",
+			"no connections from an address",
 			nil,
 			[]string{"-dev", "-max-connections-per-address", "0"},
 			2,
@@ -366,14 +365,14 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("the error dumps the help: %v", err)
 			}
 			if all := log + errText(err); strings.Contains(all, "cret") {
-				t.Errorf("log or error tell the password:\n%s", all)
+				t.Errorf("log or error have the password:\n%s", all)
 			}
 		})
 	}
 }
 
-// All mistakes are told at once: in flags, in the environment, in a file, and in what does
-// not go together.
+// The error names all mistakes at once: in flags, in the environment, in a file, and in
+// settings that exclude each other.
 func TestAllMistakes(t *testing.T) {
 	code, _, _, err := try(t, map[string]string{"NOTED_RATE": "fast", "NOTED_REPLICAS": "1", "NOTED_DEVEL": "1"},
 		"-dev", "-retention", "45x", "-on-loss", "ignore", "-ledgers", "/nowhere", "-redis", "redis://127.0.0.1:1")
@@ -409,7 +408,7 @@ func TestPasswordStaysOut(t *testing.T) {
 			t.Errorf("exit %d, %v, log %q", code, err, log)
 		}
 		if strings.Contains(stdout+log+errText(err), "canary") {
-			t.Errorf("the password is told:\n%s%s%v", stdout, log, err)
+			t.Errorf("the output has the password:\n%s%s%v", stdout, log, err)
 		}
 	}
 }
@@ -435,7 +434,7 @@ func TestHelp(t *testing.T) {
 		} {
 			if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + variables.Variable(flag) + `$`).
 				MatchString(stdout) {
-				t.Errorf("%s does not tell of -%s and %s", ask, flag, variables.Variable(flag))
+				t.Errorf("%s does not have -%s and %s", ask, flag, variables.Variable(flag))
 			}
 		}
 		for line := range strings.Lines(stdout) {
@@ -446,7 +445,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// The defaults are written as they are read.
+// The defaults are written in the form in which flags are read.
 func TestDefaultsAsTheyAreRead(t *testing.T) {
 	for _, d := range []time.Duration{server.DefaultRetention, server.DefaultArrivalWindow, server.DefaultMatchWindow, server.DefaultDrain} {
 		if got, err := cmdline.ParseSpan(cmdline.FormatSpan(d)); err != nil || got != d {
@@ -515,6 +514,6 @@ func TestLedgers(t *testing.T) {
 		write(`{"a b": {}}`),
 	)
 	if code != 2 || err == nil || !strings.Contains(err.Error(), `"a b"`) {
-		t.Errorf("a ledger that nobody can name: exit %d, %v", code, err)
+		t.Errorf("a ledger with a space in its name: exit %d, %v", code, err)
 	}
 }

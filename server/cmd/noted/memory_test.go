@@ -12,12 +12,12 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// The limit of Go's own variable holds, beside the collecting that main puts off; and
-// callers who can take more than it by their connections alone are warned of.
+// GOMEMLIMIT holds although main makes collections rarer, and the log warns if callers'
+// connections alone can exceed it.
 func TestMemoryLimit(t *testing.T) {
 	redis := redistest.Start(t)
 	t.Setenv("GOMEMLIMIT", "64MiB")
-	t.Setenv("GOGC", "") // else main leaves it to the operator
+	t.Setenv("GOGC", "") // so that main sets it
 	for most, warns := range map[string]bool{"4096": true, "100": false} {
 		_, addresses, printed := serving(t, "-redis", redis.URL(), "-max-connections", most)
 		response, err := http.Get("http://" + addresses["admin_listen"] + "/metrics")
@@ -31,7 +31,7 @@ func TestMemoryLimit(t *testing.T) {
 		}
 		for _, want := range []string{"\ngo_gc_gomemlimit_bytes 6.7108864e+07\n", "\ngo_gc_gogc_percent 400\n"} {
 			if !strings.Contains(string(metrics), want) {
-				t.Errorf("the process does not say %q of itself", want)
+				t.Errorf("the metrics do not have %q", want)
 			}
 		}
 		warned := strings.Contains(
@@ -39,13 +39,13 @@ func TestMemoryLimit(t *testing.T) {
 			`"level":"WARN","msg":"callers' connections alone can take more memory than GOMEMLIMIT grants; set a lower -max-connections`,
 		)
 		if warned != warns || !strings.Contains(printed.String(), `"GOMEMLIMIT":"64.0 MiB"`) {
-			t.Errorf("with -max-connections %s it warns: %v, want %v\n%s", most, warned, warns, printed)
+			t.Errorf("with -max-connections %s the log warns: %v, want %v\n%s", most, warned, warns, printed)
 		}
 	}
 }
 
-// In a container noted takes nine tenths of its memory for Go's limit. Making a control
-// group takes a right that few but containers' root have.
+// In a container noted sets Go's limit to nine tenths of the container's memory. Making a
+// control group needs root.
 func TestMemoryLimitOfTheContainer(t *testing.T) {
 	group, err := "", error(nil)
 	for root, limit := range map[string]string{
@@ -75,7 +75,7 @@ func TestMemoryLimitOfTheContainer(t *testing.T) {
 	os.Unsetenv("GOMEMLIMIT")
 	noted, _, printed := serving(t, "-redis", redistest.Start(t).URL())
 	if !strings.Contains(printed.String(), `"GOMEMLIMIT":"115.2 MiB"`) {
-		t.Errorf("it does not take 115.2 MiB of its 128 for the limit:\n%s", printed)
+		t.Errorf("the limit is not 115.2 MiB of the container's 128:\n%s", printed)
 	}
 	noted.Process.Kill() // so that its group can be removed
 	noted.Wait()

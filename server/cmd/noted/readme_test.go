@@ -56,8 +56,8 @@ func TestReadmeSettings(t *testing.T) {
 	}
 }
 
-// TestReadmeQuickStart runs the commands of "Try it", and those of the contract's page, and
-// compares what they print; a line "…" stands for any.
+// TestReadmeQuickStart runs the commands of "Try it", and those of the contract's page,
+// and compares their output with the page. A line "…" matches any lines.
 func TestReadmeQuickStart(t *testing.T) {
 	var addr, httpAddr string
 	commands := 0
@@ -97,7 +97,7 @@ func serve(t *testing.T, command string) (addr, httpAddr string) {
 		"NOTED_ADMIN_LISTEN=off",
 		"NOTED_HTTP_LISTEN=127.0.0.1:0",
 	)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run has a child, which must go with it
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run has a child, which must end with it
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -117,7 +117,7 @@ func serve(t *testing.T, command string) (addr, httpAddr string) {
 			return m[0], m[1]
 		}
 	}
-	t.Fatalf("%s ended without telling where it listens", command)
+	t.Fatalf("%s ended without printing its address", command)
 	return "", ""
 }
 

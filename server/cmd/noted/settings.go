@@ -44,19 +44,19 @@ func parse(
 	return found, err
 }
 
-// toldElsewhere are flags that the log has in lines of their own. The URL of the store may
-// hold a password.
+// toldElsewhere are the flags that the log has elsewhere. The URL of the store may hold a
+// password.
 var toldElsewhere = []string{"dev", "redis", "listen", "http-listen", "admin-listen"}
 
 // finish derives what follows from the flags, and tells which of them do not go together.
 func (s *settings) finish(c *cli.Command) (wrong []error) {
 	s.config.Reflection = s.config.Reflection || s.dev && !c.IsSet("reflection")
-	s.config.Drain = max(1, s.config.Drain) // 0 means no time at all here, and the default in server.Config
+	s.config.Drain = max(1, s.config.Drain) // the flag's 0 means no time; that of server.Config, the default
 	s.config.RefuseAfterLoss = s.onLoss == refuse
 	if s.dev && !c.IsSet("http-listen") {
 		s.config.HTTPListen = devHTTPListen
 	}
-	_ = s.level.UnmarshalText([]byte(s.logLevel)) // a name that is none is a mistake already
+	_ = s.level.UnmarshalText([]byte(s.logLevel)) // the flag has refused a wrong name
 	if s.ledgers != "" {
 		var err error
 		if s.config.Ledgers, err = readLedgers(s.ledgers); err != nil {
@@ -118,9 +118,9 @@ func (s *settings) started() []any {
 	return fields
 }
 
-// storeIn is where a URL says that the store is, without user and password. It is empty if
-// that cannot be told apart: a password with a /, ? or # ends the host early, and leaves
-// the @ behind.
+// storeIn returns the address of the store in a URL, without user and password. It is
+// empty if the password cannot be told from the address: a password with a /, ? or # ends
+// the host early, and leaves the @ behind.
 func storeIn(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || strings.Contains(u.RawPath+u.Path+u.RawQuery+u.Fragment, "@") {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A trial says what it is to whoever looks: at its health, at its readiness, and in its
-// log as a warning.
+// A trial says that it is one in its health, in its readiness, and in its log as a
+// warning.
 func TestTrialSaysSo(t *testing.T) {
 	_, addresses, printed := serving(t, "-dev")
 	for _, path := range []string{"/healthz", "/readyz"} {
@@ -21,7 +21,7 @@ func TestTrialSaysSo(t *testing.T) {
 		response.Body.Close()
 		if response.StatusCode != http.StatusOK ||
 			!strings.Contains(string(body), "trial store: nothing survives a restart") {
-			t.Errorf("%s = %d %s, want 200 and that it is a trial", path, response.StatusCode, body)
+			t.Errorf("%s = %d %s, want 200 and a word of the trial", path, response.StatusCode, body)
 		}
 	}
 	said := func() bool { return strings.Contains(printed.String(), `level=WARN msg="this is a trial`) }
@@ -32,8 +32,8 @@ func TestTrialSaysSo(t *testing.T) {
 	}
 }
 
-// A trial refuses what only a service has that is relied on, wherever it is said: a -dev
-// that was forgotten in the environment must not take a service over.
+// A trial refuses every setting that only a real service needs, as a flag and in the
+// environment: a forgotten NOTED_DEV must not turn a service into a trial.
 func TestTrialIsNoProduction(t *testing.T) {
 	for flag, value := range map[string]string{"redis": "redis://127.0.0.1:1", "tls-cert": "a", "tls-client-ca": "a", "replicas": "1", "epoch": "abc", "on-loss": "refuse"} {
 		for name, c := range map[string]struct {
