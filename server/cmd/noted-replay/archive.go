@@ -18,28 +18,27 @@ import (
 // maxLine is a line that holds the longest body, escaped or in base64.
 const maxLine = 2*maxBody + 1024
 
-// An archive is where the messages of the past are. It keeps where each is and when it
-// came, and reads it again when it is needed, so that memory does not hold the bodies of
-// a million.
+// An archive finds the messages of the past. It keeps the place and the time of each, and
+// reads a message again when it is needed: memory could not hold a million bodies.
 type archive struct {
 	stdin  io.Reader
 	paths  []string
 	lines  map[int32]*os.File // :: index of a path → the open file, where it holds lines
-	copies map[string]string  // :: path of a temporary file → what was copied to it, since it can be read once only
-	size   int64              // of all files
+	copies map[string]string  // :: path of a temporary file → the source copied to it, which can be read only once
+	size   int64              // of all files, in bytes
 
 	arrivals []arrival
-	bad      []error // lines that hold no message
-	more     int     // such lines beyond those
+	bad      []error // lines without a message
+	more     int     // how many further lines are without a message
 }
 
-// An arrival is a message: where it is, and when it came.
+// An arrival is a message: its place, and when it came.
 type arrival struct {
 	at      int64 // nanoseconds since 1970
 	offset  int64
 	length  int32
 	path    int32
-	line    int32 // 0 where the whole file is the body
+	line    int32 // 0 if the whole file is the body
 	channel int8  // index of channels
 }
 
@@ -88,7 +87,7 @@ func (p *archive) find(ctx context.Context, args []string) error {
 	return nil
 }
 
-// copy copies what can be read once only, from somewhere that is called name.
+// copy copies a source that can be read only once. Errors call it name.
 func (p *archive) copy(ctx context.Context, from io.Reader, name string) error {
 	file, err := os.CreateTemp("", "noted-replay-*")
 	if err != nil {
@@ -107,7 +106,7 @@ func (p *archive) copy(ctx context.Context, from io.Reader, name string) error {
 	case err = <-copied:
 		p.size += n
 		return err
-	case <-ctx.Done(): // nobody may ever write into a pipe
+	case <-ctx.Done(): // a pipe may stay empty forever
 		return ctx.Err()
 	}
 }
@@ -121,8 +120,8 @@ func (p *archive) close() {
 	}
 }
 
-// read goes once through all files, in the order they were named, and hands on each
-// message that it finds.
+// read goes once through all files, in the order they were named, and calls message for
+// each message.
 func (p *archive) read(ctx context.Context, message func(index int32, body []byte), progress func(int64)) error {
 	reader := bufio.NewReaderSize(nil, maxLine)
 	var before int64
@@ -174,7 +173,7 @@ func (p *archive) readFile(
 	return info.Size(), file.Close()
 }
 
-// holdsLines tells lines, each with a message in it, from a body.
+// holdsLines tells whether a file has a message on each line, or is one body.
 func holdsLines(path string, head []byte) bool {
 	switch filepath.Ext(path) {
 	case ".jsonl", ".ndjson":
@@ -253,8 +252,8 @@ func (p *archive) add(m arrival, body []byte, message func(int32, []byte)) {
 	message(int32(len(p.arrivals)-1), body)
 }
 
-// trouble keeps what is wrong with a line until the answers are told; nobody reads more
-// than a few.
+// trouble keeps the error of a line for the end of the answers. It keeps only the first
+// few errors.
 func (p *archive) trouble(path, line int32, err error) {
 	if len(p.bad) == 20 {
 		p.more++
@@ -263,7 +262,7 @@ func (p *archive) trouble(path, line int32, err error) {
 	p.bad = append(p.bad, fmt.Errorf("reading %s: %w", p.place(arrival{path: path, line: line}), err))
 }
 
-// place says where a message is.
+// place names the file and the line of a message.
 func (p *archive) place(m arrival) string {
 	path := p.paths[m.path]
 	if name, copied := p.copies[path]; copied {

@@ -66,7 +66,8 @@ var swept = []time.Duration{
 	24 * time.Hour,
 }
 
-// variables are the service's: a replay without flags answers as the service here would.
+// variables are those of the service: a replay without flags answers as the service here
+// would.
 const variables = cmdline.Prefix("NOTED_")
 
 // flags are all settings, in the order of the help.
@@ -87,7 +88,7 @@ func (p *program) flags() cmdline.Settings {
 		&cli.BoolFlag{
 			Name:        "summary",
 			Destination: &p.summary,
-			Usage:       "only the sums, no line for each donation or change",
+			Usage:       "only the sums, without a line for each donation or change",
 		},
 	)
 	return append(own, variables.Settings(p.env,

@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// What -o json writes: a line for each donation and aside, then one for the sums. Each
-// has one name, which says what it is.
+// The lines that -o json writes: one for each donation and aside, then one for the sums.
+// Each is an object with one name, which says its kind.
 type (
 	jsonMessage struct {
 		At          string `json:"at"`
@@ -147,7 +147,7 @@ func (r *report) object(name string, value any) error {
 	return nil
 }
 
-// jsonTime writes a time as the contract's JSON form does; nothing for none.
+// jsonTime writes a time as the contract's JSON form does; an unknown time is empty.
 func jsonTime(t time.Time) string {
 	if t.IsZero() {
 		return ""

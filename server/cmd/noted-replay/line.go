@@ -10,7 +10,8 @@ import (
 	"github.com/donation-dedupe/noted/client/terminal"
 )
 
-// Messages came after PayPal began and before the store's times end.
+// The earliest and the latest time that a message can have: PayPal's beginning, and the
+// end of the store's times.
 var earliest, latest = time.Date(1998, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // A messageLine is a message of an export.

@@ -1,13 +1,12 @@
-// Command noted-replay says what Noted would have answered to messages of the past.
+// Command noted-replay shows how Noted would have answered the messages of the past.
 // `noted-replay -help` is its manual.
 //
 // # Design
 //
-// It is a program of its own, beside the service, because it holds the whole service:
-// rules written a second time for a replay would in time say something else. notectl, which
-// asks a service over the contract, is half the size without it. A running service cannot be
-// asked instead: its clock does not go back, it has one set of windows, and a sweep needs
-// nine.
+// It is a program beside the service because it contains the whole service: rules written
+// a second time for a replay would drift away from it. notectl, which asks a service over
+// the contract, is half the size without it. A running service cannot be asked instead:
+// its clock does not go back, it has one set of windows, and a sweep needs nine.
 package main
 
 import (
@@ -39,7 +38,7 @@ const (
 	exitUsage = 2
 )
 
-// program is one run: what it was given, and its settings.
+// program is one run: its arguments, its streams and its settings.
 type program struct {
 	env            cmdline.Env
 	stdin          io.Reader
@@ -110,8 +109,8 @@ func (p *program) warn(text string) {
 	}
 }
 
-// replay reads messages, asks about them and reports. It is not whole if there was a line
-// that holds no message.
+// replay reads messages, asks about them and reports. whole is false if a line has no
+// message.
 func (p *program) replay(ctx context.Context, files []string) (whole bool, err error) {
 	past := &archive{stdin: p.stdin}
 	defer past.close()

@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// More series than fit into a batch, in no order: each donation has its own messages,
-// wherever they stand, in the order of their arrival.
+// With more series than fit into a batch, in random order, each donation gets its own
+// messages in the order of their arrival.
 func TestReplayBatches(t *testing.T) {
 	const series, days = 150, 2 // four messages a series: two batches
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -72,8 +72,8 @@ func TestReplayBatches(t *testing.T) {
 			t.Fatalf("reading %q: %v", line, err)
 		}
 		if l.Summary != nil {
-			// The repeat comes within the 2 s that the old design takes, so that it is
-			// processed too.
+			// The repeat comes within the 2 s between look and note of the old design, so
+			// that design processes it too.
 			if l.Summary.Messages != len(lines) || l.Summary.Donations != len(want) || l.Summary.Doubled != len(want) ||
 				l.Summary.Lost != 0 {
 				t.Errorf(
@@ -98,7 +98,7 @@ func TestReplayBatches(t *testing.T) {
 	}
 }
 
-// One fact, two places: what the comment of Once calls undecidable, and what replay does.
+// The comment of Once and replay name the same errors as undecidable.
 func TestWhatCannotBeDecided(t *testing.T) {
 	names := regexp.MustCompile(`Err[A-Z]\w+`)
 	named := func(file, begin, end string) []string {
@@ -118,7 +118,7 @@ func TestWhatCannotBeDecided(t *testing.T) {
 	said := named("../../../client/once.go", "the matter settles itself. ", " would come every time")
 	done := named("run.go", "for _, why := range []error{", "} {")
 	if len(said) < 5 || !slices.Equal(said, done) {
-		t.Errorf("Once's comment names %s; replay takes %s for undecidable", said, done)
+		t.Errorf("Once's comment calls %s undecidable, replay %s", said, done)
 	}
 }
 

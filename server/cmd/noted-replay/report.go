@@ -14,15 +14,15 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// A report writes what a replay has found. It writes a donation at a time, and
-// reads again what stands in its messages.
+// A report writes the findings of a replay. It writes one donation at a time, and reads
+// its messages again for that.
 type report struct {
 	*replay
 	out  terminal.Printer
 	rows bool
 }
 
-// A count is how many there are of each of some names.
+// A count has a number for each name.
 type count map[string]int
 
 func (c count) total() (n int) {
@@ -32,8 +32,8 @@ func (c count) total() (n int) {
 	return n
 }
 
-// String is the counts behind their sum, the largest first: "7: same-transaction 5,
-// paired 2"; "5 paired" where that is all.
+// String writes the sum, then each count, the largest first: "7: same-transaction 5,
+// paired 2". A single count is "5 paired".
 func (c count) String() string {
 	switch len(c) {
 	case 0:
@@ -53,10 +53,10 @@ func (c count) String() string {
 	return fmt.Sprintf("%d: %s", c.total(), strings.Join(names, ", "))
 }
 
-// A told is a donation with the items that told of it, in the order of their arrival.
+// A told is a donation with its items, in the order of their arrival.
 type told struct {
 	items     []int32
-	channels  []string // that told of it
+	channels  []string // of its messages
 	evidence  count    // of its duplicates
 	processed int      // how often the design that Noted replaces would have processed it
 }
@@ -106,13 +106,13 @@ func evidenceName(evidence client.Evidence) string {
 	return terminal.Spoken(evidence.String(), "EVIDENCE_")
 }
 
-// sums are what a replay comes to.
+// sums are the totals of a replay.
 type sums struct {
 	from, to   time.Time // the first and the last message
 	messages   count     // by channel
 	donations  count     // by event
 	duplicates count     // by evidence
-	onlyOn     count     // donations by the channel that alone told of them
+	onlyOn     count     // donations with messages on one channel only, by channel
 	undecided  int
 	lost       count // by event
 	doubled    count // by event
@@ -145,7 +145,7 @@ func (s *sums) add(t told, event string) {
 	}
 }
 
-// countMessages counts what was read, whatever became of it.
+// countMessages counts the messages that were read, whatever their answers.
 func (s *sums) countMessages(p *archive) {
 	for i, m := range p.arrivals {
 		s.messages[channels[m.channel].name]++
@@ -208,8 +208,8 @@ func (r *report) donations() error {
 	return r.out.Facts(r.totals(total))
 }
 
-// line writes a donation in columns that fit PayPal's ids, so that nothing need be kept
-// until the widths are known.
+// line writes a donation in columns as wide as PayPal's ids. So no line waits until the
+// widths of all are known.
 func (r *report) line(at, series, event, amount, seenOn, fate, duplicates string) {
 	line := fmt.Sprintf(
 		"%-24s  %-17s  %-15s  %12s  %-12s  %s  %s",
@@ -240,7 +240,7 @@ func seenOnly(channels []string) string {
 	return strings.Join(channels, " ")
 }
 
-// fate is what the design that Noted replaces would have done with a donation.
+// fate says how the design that Noted replaces would have treated a donation.
 func (r *report) fate(processed int) string {
 	switch processed {
 	case 0:
@@ -253,7 +253,7 @@ func (r *report) fate(processed int) string {
 	return r.out.Paint(text.FgYellow, fmt.Sprintf("%d times", processed))
 }
 
-// duplicates is what the other messages of a donation were: "same-transaction, 2
+// duplicates lists the evidence of the other messages of a donation: "same-transaction, 2
 // same-message".
 func duplicates(evidence count) string {
 	if len(evidence) == 0 {
@@ -272,7 +272,7 @@ func duplicates(evidence count) string {
 // asideKinds in the order in which a person should look at them.
 var asideKinds = []string{"undecided", "unknown", "malformed", "warning", "skipped"}
 
-// asides writes a line for all messages of which the same is to be said.
+// asides writes one line for all messages with the same remark.
 func (r *report) asides() {
 	type group struct {
 		channel string

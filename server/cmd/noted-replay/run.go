@@ -21,8 +21,8 @@ import (
 
 // The design that Noted replaces.
 const (
-	replacedKeeps = time.Hour       // a series id is known so long
-	replacedLag   = 2 * time.Second // between the look and the note: what a receiver takes to process a donation
+	replacedKeeps = time.Hour       // how long a series id is known
+	replacedLag   = 2 * time.Second // between the look and the note: the time to process a donation
 )
 
 // maxBody is far more than PayPal sends.
@@ -40,8 +40,8 @@ var channels = []struct {
 // A replay asks about every message of an archive, with each of its windows.
 //
 // Series are replayed in batches, each on a trial of its own, some batches at a time: no
-// verdict depends on another series, and a trial is slow with many. Within a batch, and
-// so within a series, messages are in the order of their arrival.
+// verdict depends on another series, and a trial is slow with many series. Within a
+// batch, and so within a series, messages are in the order of their arrival.
 type replay struct {
 	past    *archive
 	rules   server.Rules
@@ -66,7 +66,7 @@ type item struct {
 	pair    int32 // which donation of the message
 }
 
-// An answer is what Noted says to an item.
+// An answer is Noted's answer to an item.
 type answer struct {
 	first    int32 // the item that is the first of the same donation, itself for FIRST; undecided else
 	evidence client.Evidence
@@ -85,20 +85,21 @@ func (a answer) verdict(item int32) client.Verdict {
 	return client.Duplicate
 }
 
-// An aside is a message, or a donation in it, about which there is something else to say.
+// An aside is a message, or a donation in it, with a remark instead of an answer or
+// beside it.
 type aside struct {
 	arrival int32
-	remark  unique.Handle[remark] // the same for many messages, and no part of the body
+	remark  unique.Handle[remark] // the same for many messages, without any part of the body
 }
 
-// A remark is what there is to say.
+// A remark is the text of an aside, by its kind.
 type remark struct{ kind, what, why string }
 
-// batchSize is how many items make a batch: enough to be worth a start, few enough that a
-// clock moves fast.
+// batchSize is how many items make a batch: enough to be worth starting a trial, few
+// enough for a fast clock.
 const batchSize = 500
 
-// identify takes in a message that the archive has found.
+// identify finds the donations in a message of the archive.
 func (r *replay) identify(index int32, body []byte) {
 	if r.seed == (maphash.Seed{}) {
 		r.seed = maphash.MakeSeed()
@@ -139,8 +140,8 @@ func (r *replay) tellAside(arrival int32, of remark) {
 	r.aside = append(r.aside, aside{arrival, unique.Make(of)})
 }
 
-// sort brings the items in the order of arrival; of those that came at one time, the one
-// that was read first is first.
+// sort puts the items in the order of arrival. Items that came at the same time stay in
+// the order in which they were read.
 func (r *replay) sort() {
 	slices.SortFunc(r.items, func(a, b item) int {
 		return cmp.Or(cmp.Compare(r.at(a), r.at(b)), cmp.Compare(a.arrival, b.arrival), cmp.Compare(a.pair, b.pair))
@@ -149,7 +150,7 @@ func (r *replay) sort() {
 
 func (r *replay) at(i item) int64 { return r.past.arrivals[i.arrival].at }
 
-// size is how far run has to go: the bytes of all messages, with each window.
+// size is the amount of run's work: the bytes of all messages, once for each window.
 func (r *replay) size() (size int64) {
 	for _, i := range r.items {
 		size += int64(r.past.arrivals[i.arrival].length)
@@ -164,7 +165,7 @@ func (r *replay) advance(i item) {
 	r.progress(r.done)
 }
 
-// pair reads an item's donation and message again.
+// pair reads the donation and the message of an item again.
 func (r *replay) pair(i item) (paypal.Pair, error) {
 	body, err := r.past.body(i.arrival)
 	if err != nil {
@@ -173,14 +174,14 @@ func (r *replay) pair(i item) (paypal.Pair, error) {
 	m := r.past.arrivals[i.arrival]
 	identified, err := identifyBody(m, body)
 	if err != nil || int(i.pair) >= len(identified.Pairs) {
-		return paypal.Pair{}, fmt.Errorf("reading %s again: it is not what it was a moment ago", r.past.place(m))
+		return paypal.Pair{}, fmt.Errorf("reading %s again: it has changed since it was first read", r.past.place(m))
 	}
 	return identified.Pairs[i.pair], nil
 }
 
 // run asks about every item.
 func (r *replay) run(ctx context.Context, progress func(int64)) error {
-	defer debug.SetGCPercent(debug.SetGCPercent(200)) // the embedded store makes and drops an interpreter a question
+	defer debug.SetGCPercent(debug.SetGCPercent(200)) // the embedded store makes an interpreter for each question
 	r.processed = make([]bool, len(r.items))
 	r.answers = make([][]answer, len(r.windows))
 	for w := range r.windows {
@@ -304,8 +305,8 @@ func (r *replay) ask(ctx context.Context, window int, batch []int32, pairs []pay
 	return nil
 }
 
-// cannotDecide returns why Noted can say nothing of a donation; nil where it did say
-// something, or could not be asked.
+// cannotDecide returns why Noted cannot decide about a donation; nil if it decided, or
+// could not be asked.
 func cannotDecide(err error) error {
 	for _, why := range []error{
 		client.ErrOccurredTooEarly, client.ErrOccurredTooLate,
@@ -318,7 +319,7 @@ func cannotDecide(err error) error {
 	return nil
 }
 
-// replaced finds what the design that Noted replaces would have processed.
+// replaced finds the items that the design that Noted replaces would have processed.
 func (r *replay) replaced(batch []int32, pairs []paypal.Pair) {
 	type known struct{ from, until time.Time }
 	series := map[string][]known{}

@@ -12,14 +12,14 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// A sweptWindow is what became of the messages with one match window.
+// A sweptWindow is the outcome of a replay with one match window.
 type sweptWindow struct {
 	window     time.Duration
 	donations  int
 	duplicates count // by evidence
 	onlyOn     count
 	undecided  int
-	changed    []int32 // items whose answer is another than with the window before
+	changed    []int32 // items whose answer differs from that with the window before
 }
 
 // sweep writes a line for each window, then one for each answer that changes from one to
@@ -96,7 +96,7 @@ func (r *report) sweep() error {
 
 func (r *report) sweptWindow(window int) sweptWindow {
 	s := sweptWindow{window: r.windows[window], duplicates: count{}, onlyOn: count{}}
-	_ = r.donationsOf(window, func(t told) error { // which fails only where its function does
+	_ = r.donationsOf(window, func(t told) error { // it fails only if its function does
 		s.donations++
 		for evidence, n := range t.evidence {
 			s.duplicates[evidence] += n
@@ -117,7 +117,7 @@ func (r *report) sweptWindow(window int) sweptWindow {
 	return s
 }
 
-// changes writes the answers that are others than with the window before.
+// changes writes the answers that differ from those with the window before.
 func (r *report) changes(windows []sweptWindow) error {
 	headed := false
 	for w, s := range windows {
@@ -198,7 +198,7 @@ func spokenAnswer(a answer, at int32) string {
 	return "undecided"
 }
 
-// plateau says how far the windows reach whose answers are those of the window that is
+// plateau names the range of windows that give the same answers as the window that is
 // set.
 func (r *report) plateau(windows []sweptWindow) string {
 	set := 0
@@ -216,7 +216,7 @@ func (r *report) plateau(windows []sweptWindow) string {
 	}
 	if from == to {
 		return fmt.Sprintf(
-			"the answers of %s are those of no other window tried",
+			"no other window tried gives the answers of %s",
 			cmdline.FormatSpan(windows[set].window),
 		)
 	}
@@ -231,7 +231,7 @@ func (r *report) plateau(windows []sweptWindow) string {
 type (
 	jsonWindow struct {
 		MatchWindow string `json:"match_window"`
-		Set         bool   `json:"set"` // it is -match-window
+		Set         bool   `json:"set"` // whether it is -match-window
 		Donations   int    `json:"donations"`
 		Duplicates  int    `json:"duplicates"`
 		ByEvidence  count  `json:"duplicates_by_evidence"`

@@ -19,9 +19,9 @@ const patience = 100 * 365 * 24 * time.Hour
 // A trial is the real service on a store of its own, at a time that moves only by moveTo.
 // Nothing survives the program, and nothing leaves it.
 //
-// The rules are one script in the store. The whole service is asked, and not the script
-// past it, so that a replayed message passes the checks, settings and refusals that the
-// real message passed. That costs half as much again as the script alone.
+// The rules are one script in the store. A trial asks the whole service and not just the
+// script, so that a replayed message passes the same checks, settings and refusals as the
+// real message. That costs half as much again as the script alone.
 //
 // A trial is as slow as its clock: the store looks at all its keys whenever the clock
 // moves. Many series are spread over several trials, each series in one of them; no

@@ -36,7 +36,8 @@ func begin(t *testing.T, rules server.Rules) (*trial, notedv1.DedupeServiceClien
 	return s, notedv1.NewDedupeServiceClient(conn)
 }
 
-// The clock stands where it was put, and what it passes over has happened.
+// The clock stays where moveTo puts it, and holds and notes that end on the way have
+// ended.
 func TestMoveTo(t *testing.T) {
 	s, asker := begin(t, server.Rules{Retention: 10 * 24 * time.Hour})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
