@@ -13,15 +13,15 @@ import (
 )
 
 // books are those of a downstream system. It uses the donation id as the idempotency key,
-// and refuses late writers by the attempt.
+// and refuses writers with an earlier attempt.
 type books struct {
 	mu       sync.Mutex
 	booked   map[int]map[string]bool // :: payment → the donation ids under which it is in the books
 	payment  map[string]int          // :: donation id → payment
-	attempt  map[string]int32        // :: donation id → the highest that has come
-	worker   map[string]string       // :: donation id and attempt → the request that was told FIRST
-	again    int                     // the same donation processed once more, which did no harm
-	late     int                     // writers that were refused
+	attempt  map[string]int32        // :: donation id → the highest attempt so far
+	worker   map[string]string       // :: donation id and attempt → the request that got FIRST
+	again    int                     // donations processed once more under their id, which does no harm
+	late     int                     // refused writers
 	problems []string
 }
 
@@ -68,8 +68,8 @@ func (b *books) book(payment int, id string, attempt int32, request string) bool
 	return true
 }
 
-// wrongs are how many payments are missing from the books, and how many entries there are
-// too many.
+// wrongs returns how many payments are missing from the books, and how many entries are
+// there too often.
 func (b *books) wrongs(payments int) (lost, doubled int) {
 	for payment := range payments {
 		switch n := len(b.ids(payment)); n {
@@ -102,8 +102,8 @@ func newHistory() *history {
 	return &history{began: time.Now(), answers: map[answer]int{}, errors: map[string]int{}}
 }
 
-// tooLate is how long after its caller's deadline a call may still have an effect: the
-// deadline travels as long as the call does.
+// tooLate is how long after its caller's deadline a call may still have an effect: a
+// server counts the deadline from the call's arrival.
 const tooLate = 2 * time.Second
 
 // add records a call. It leaves out a call that was not done. A call with an unknown
@@ -131,15 +131,15 @@ func (h *history) failed(why string) {
 	h.errors[why]++
 }
 
-// check tells whether the answers are possible, if each call took effect at one moment
-// between its beginning and its end.
+// check fails the test unless the answers are possible if each call took effect at one
+// moment between its beginning and its end.
 func (h *history) check(t *testing.T) {
 	t.Helper()
 	result, info := porcupine.CheckOperationsVerbose(lives, h.operations, 2*time.Minute)
 	if result == porcupine.Ok {
 		return
 	}
-	for _, part := range lives.Partition(h.operations) { // the first that fails says enough
+	for _, part := range lives.Partition(h.operations) { // one failed payment is enough
 		if porcupine.CheckOperationsTimeout(lives, part, 10*time.Second) == porcupine.Ok {
 			continue
 		}

@@ -26,11 +26,11 @@ type kind struct {
 	name   string
 	start  func(*storm) (flags []string)
 	faults func(*storm) []fault
-	// looksAreCurrent says that a look is never behind. In a fleet a primary that was replaced
-	// may answer it.
+	// looksAreCurrent says that a look is never out of date. In a fleet a replaced
+	// primary may answer it.
 	looksAreCurrent bool
 
-	releases []*release // that its Noteds are of; a restarted one may be of any
+	releases []*release // of its Noteds; a restarted Noted may be of any of them
 }
 
 var (
@@ -57,7 +57,7 @@ var stores = []kind{
 		s.fleet = redistest.StartClusterApart(s.t, "--cluster-node-timeout", "500", "--appendonly", "yes")
 		return []string{"-redis-mode", "cluster", "-redis", s.fleet.URL, "-replicas", "1", "-replicas-timeout", "200ms"}
 	}, (*storm).befallFleet, false, oneRelease},
-	// Alone, since the first release's refusals do not wait for replicas.
+	// On a lone Redis, since the first release's refusals do not wait for replicas.
 	{"upgrade", (*storm).startAlone, (*storm).befallUpgrade, true, twoReleases},
 }
 
@@ -67,13 +67,13 @@ func (s *storm) startAlone() []string {
 	return []string{"-redis", s.back.proxy.URL()}
 }
 
-// A fault is an event, which is over when the function returns.
+// A fault is an event that is over when the function returns.
 type fault struct {
 	name string
 	do   func(ctx context.Context, dice *rand.Rand)
 }
 
-// rage does one thing after another, for as long as the storm lasts.
+// rage causes one fault after another, for as long as the storm lasts.
 func (s *storm) rage(ctx context.Context) {
 	dice := rand.New(rand.NewPCG(s.seed, 2))
 	faults := append(s.befallNoted(), s.kind.faults(s)...)
@@ -95,7 +95,7 @@ func (s *storm) rage(ctx context.Context) {
 	}
 }
 
-// a is a random time; longer times are rarer.
+// a returns a random time; longer times are rarer.
 func a(dice *rand.Rand, most time.Duration) time.Duration {
 	return most/20 + paypaltest.UpTo(dice, paypaltest.UpTo(dice, most)+1)
 }
@@ -159,7 +159,7 @@ func (s *storm) befallAlone() []fault {
 		{"Redis takes no more clients", func(ctx context.Context, dice *rand.Rand) {
 			client := redis.NewClient(&redis.Options{Addr: s.redis.Addr()})
 			defer client.Close()
-			in := client.Conn() // who is in may stay
+			in := client.Conn() // a connection from before may stay
 			defer in.Close()
 			in.ConfigSet(ctx, "maxclients", "1")
 			in.Do(ctx, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -185,17 +185,17 @@ func (s *storm) befallAlone() []fault {
 	}
 }
 
-// befallUpgrade is the faults of a lone Redis, and, as often as all of those together, a
-// restart of a Noted.
+// befallUpgrade returns the faults of a lone Redis. Half of all faults are a restart of a
+// Noted.
 func (s *storm) befallUpgrade() []fault {
 	return append(s.befallAlone(), slices.Repeat(s.befallNoted()[:2], 5)...)
 }
 
 func (s *storm) befallFleet() []fault {
-	// Each begins with all well: every answered note is on all nodes of its kind, and no
-	// store survives it if two of them lose their memory at once. replaced waits until
-	// another has taken the place of the primary, at most for as long as the store may be
-	// away.
+	// Each fault begins with all nodes well: every answered note is then on the primary
+	// and its replicas, and the notes would be lost if all of them lost their memory at
+	// once. replaced waits until the primary is replaced, at most for as long as the
+	// store may be away.
 	under := func(strike func(ctx context.Context, dice *rand.Rand, primary *redistest.Server, replaced func() bool)) func(context.Context, *rand.Rand) {
 		return func(ctx context.Context, dice *rand.Rand) {
 			primaries := s.fleet.Primaries()
@@ -229,7 +229,7 @@ func (s *storm) befallFleet() []fault {
 				another := replaced()
 				sleep(ctx, a(dice, time.Second))
 				if p.Restart(); !another && s.fleet.Mode == "sentinel" {
-					p.Tell("REPLICAOF", "NO", "ONE") // as it was; by what it was started with it may follow another
+					p.Tell("REPLICAOF", "NO", "ONE") // it was a primary, though its arguments may make it a replica
 				}
 			}),
 		},
@@ -309,8 +309,7 @@ func freeze(ctx context.Context, r *redistest.Server, d time.Duration) {
 	r.Resume()
 }
 
-// A way is a proxy that is bad at times: it delays, loses requests, and loses replies of
-// calls that were done.
+// A way is a proxy that is bad at times: it delays and loses requests, and loses replies.
 type way struct {
 	proxy *redistest.Proxy
 	bad   atomic.Bool
@@ -351,7 +350,7 @@ func (w *way) worsen(ctx context.Context, d time.Duration) {
 	w.bad.Store(false)
 }
 
-// list lists a page of the ledger, again until it gets an answer.
+// list lists a page of the ledger, and repeats that until it gets an answer.
 func (s *storm) list(ctx context.Context, page string) (answered *notedv1.ListDonationsResponse, err error) {
 	for range 10 {
 		asking, cancel := context.WithTimeout(

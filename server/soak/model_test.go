@@ -15,9 +15,9 @@ import (
 // An input is a call, and when it was made.
 type input struct {
 	call    string // note, exists, settle, release or extend
-	payment int    // of which it is, in truth
+	payment int    // the payment that it is really about
 	message int    // of a note and a look
-	request string // of a note, or the one whose receipt this is
+	request string // of a note, or of the receipt
 	attempt int32  // of the receipt
 	receipt string
 	hold    time.Duration
@@ -30,18 +30,18 @@ type answer string
 
 const (
 	done    answer = "done"
-	none    answer = "none"    // a look has found no note
-	unknown answer = "unknown" // it may have been done, or may still be
+	none    answer = "none"    // a look found no note
+	unknown answer = "unknown" // it may have taken effect, or may still do so
 	notDone answer = "not done"
 )
 
-// An output is what was answered, and when.
+// An output is an answer, and when it came.
 type output struct {
 	answer    answer
 	id        string // of the donation
 	attempt   int32
 	state     state
-	heldUntil time.Duration // since the history began; 0 where the note is not held
+	heldUntil time.Duration // since the history began; 0 if the note is not held
 	receipt   string
 	returned  time.Duration // likewise
 }
@@ -61,12 +61,11 @@ var shown = map[store.State]state{store.StateHeld: held, store.StateOpen: open, 
 // clock.
 const slack = 20 * time.Millisecond
 
-// A life is the known state of one payment's note. Of times it has only what a caller can
-// know.
+// A life is the state of one payment's note, as far as callers can know it.
 type life struct {
-	model.Life               // held until another has taken over, though the hold may have run out
+	model.Life               // held until another request takes over, though the hold may have run out
 	low, high  time.Duration // between these its hold runs out
-	id         string        // "" until a caller was told
+	id         string        // "" until a caller has learned it
 	receipt    string        // of the request that was answered FIRST last; likewise
 }
 
@@ -178,7 +177,7 @@ func (l life) finish(in input) (life, error) {
 
 var verdictName = map[store.Verdict]answer{store.First: "FIRST", store.Duplicate: "DUPLICATE", store.Held: "HELD"}
 
-// note is a note that found the hold standing, or lapsed.
+// note is the effect of a note on a hold that stands, or that has lapsed.
 func (l life) note(in input, o output, lapsed bool) (life, bool) {
 	next, verdict := l.Note(in.request, in.hold > 0, lapsed)
 	after := life{next, l.low, l.high, l.id, l.receipt}
@@ -200,7 +199,7 @@ func (l life) note(in input, o output, lapsed bool) (life, bool) {
 	return after.until(o), o.state == held && l.within(o)
 }
 
-// seen is a note that a look has found.
+// seen is the effect of a look that has found the note.
 func (l life) seen(in input, o output) (life, bool) {
 	switch o.state {
 	case settled:
@@ -211,11 +210,11 @@ func (l life) seen(in input, o output) (life, bool) {
 	return l, l.State == store.StateOpen || l.lapsed(o)
 }
 
-// perhaps is the possible effects of a call with an unknown outcome.
+// perhaps is the possible effect of a call with an unknown outcome.
 func (l life) perhaps(in input) life {
 	lasts := in.called + in.hold
 	if in.call == "note" {
-		// Where it has not, the hold stood for as long as the call could do something.
+		// If it has not run out, it stood for as long as the call could have an effect.
 		lapsed := l.State == store.StateHeld && in.called+patience+tooLate >= l.low-slack
 		next, verdict := l.Note(in.request, in.hold > 0, lapsed)
 		switch {

@@ -41,14 +41,14 @@ func hexOf(s string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// storeScripts is where the scripts are that noted embeds.
+// storeScripts is the folder of the scripts that noted embeds.
 const storeScripts = "../internal/store"
 
-// A release is a noted that runs the scripts of one. It is built when a test first needs
-// it, once for all of them.
+// A release is a noted with the scripts of one release. It is built once, when a test
+// first needs it.
 type release struct {
 	name    string
-	scripts string // where they are
+	scripts string // their folder
 	once    sync.Once
 	program string
 	err     error
@@ -61,7 +61,7 @@ var (
 	firstRelease = &release{name: "first", scripts: storeScripts + "/testdata/v1/scripts"}
 )
 
-// programs is a directory for them, which outlives the test that has built one.
+// programs is the folder of the built programs, which all tests share.
 var programs string
 
 func TestMain(m *testing.M) {
@@ -93,8 +93,8 @@ func (r *release) build(t *testing.T) string {
 	return r.program
 }
 
-// overlay writes a file for go build -overlay, by which the release's scripts stand in
-// the place of today's: all of them, or it would be a mixture.
+// overlay writes a file for go build -overlay that replaces all of today's scripts by
+// those of the release.
 func (r *release) overlay(path string) error {
 	scripts, err := filepath.Glob(storeScripts + "/*.lua")
 	if err != nil {
@@ -122,8 +122,8 @@ func (r *release) overlay(path string) error {
 	return os.WriteFile(path, text, 0o600)
 }
 
-// build builds noted, with the race detector where the test has it, and where an overlay
-// is named with it.
+// build builds noted, with the race detector if the test has it, and with an overlay if
+// one is named.
 func build(path, overlay string) error {
 	args := []string{"build", "-o", path}
 	if redistest.RaceDetector() {
@@ -163,7 +163,7 @@ func newNoted(t *testing.T, program string, args ...string) *noted {
 	return n
 }
 
-// start starts it and waits until it serves, or until it has failed for good.
+// start starts it and waits until it serves. The test fails if it does not.
 func (n *noted) start() {
 	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -171,10 +171,10 @@ func (n *noted) start() {
 		return
 	}
 	defer log.Close()
-	fmt.Fprintf(log, "%s:\n", filepath.Base(n.program)) // whose lines follow
+	fmt.Fprintf(log, "%s:\n", filepath.Base(n.program)) // its lines follow
 	n.command = exec.Command(n.program, n.args...)
 	n.command.Stdout, n.command.Stderr = log, log
-	n.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that a Ctrl-C is ours alone
+	n.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that it does not get a Ctrl-C
 	if n.ended, err = redistest.Guarded(n.command); err != nil {
 		n.t.Error(err)
 		return
@@ -197,7 +197,7 @@ func (n *noted) start() {
 	}
 }
 
-// end sends a signal and waits until it has ended.
+// end sends a signal and waits for the end of the process.
 func (n *noted) end(signal syscall.Signal) {
 	if n.command == nil || n.ended == nil {
 		return
@@ -225,14 +225,14 @@ func (n *noted) ready() bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// said is the end of its log.
+// said returns the end of its log.
 func (n *noted) said() string {
 	text, _ := os.ReadFile(n.log)
 	return string(text[max(0, len(text)-4000):])
 }
 
-// troubles are lines of its log that must not be there: it took something for a loss, it
-// panicked, or two goroutines raced.
+// troubles returns lines of its log that must not be there: of a loss, a panic or a race
+// of goroutines.
 func (n *noted) troubles() (lines []string) {
 	text, _ := os.ReadFile(n.log)
 	for line := range strings.Lines(string(text)) {

@@ -14,8 +14,8 @@ import (
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
-// hundred is a hundred callers at once, half of them at each: one is FIRST, and all are
-// told of one donation.
+// hundred lets a hundred callers ask at once, half of them at each server: one gets
+// FIRST, and all get the same donation id.
 func (p *pair) hundred() {
 	receipt := ""
 	for round, want := range []map[string]int{{"FIRST": 1, "HELD": 99}, {"DUPLICATE": 100}} {
@@ -59,17 +59,17 @@ func (p *pair) hundred() {
 			p.t.Context(),
 			&notedv1.SettleDonationRequest{Receipt: receipt},
 		); err != nil {
-			p.t.Errorf("settling what a hundred have asked for: %v", err)
+			p.t.Errorf("settling the donation of the hundred callers: %v", err)
 		}
 	}
 }
 
-// inStreams are as many donations as come on a stream: several batches.
+// inStreams is how many donations come on a stream: several batches.
 const inStreams = 300
 
-// streams lets a stream at each tell of the same donations, one from the first to the
-// last and the other backwards: each donation is FIRST once, and answers come in the
-// order of the requests.
+// streams notes the same donations on a stream at each server, on one of them in the
+// opposite order: each donation is FIRST once, and answers come in the order of the
+// requests.
 func (p *pair) streams() {
 	verdicts := make([]map[string]int, inStreams)
 	ids := make([]map[string]bool, inStreams)
@@ -140,8 +140,8 @@ func (p *pair) streams() {
 	}
 }
 
-// pages lists the whole ledger at either, and at both in turns, each going on by the page
-// token of the other: it is the same.
+// pages lists the whole ledger at each server, and at both in turns, each going on with
+// the page token of the other. All listings must be the same.
 func (p *pair) pages() {
 	list := func(turn func(page int) int) map[string]*notedv1.Note {
 		notes, token := map[string]*notedv1.Note{}, ""

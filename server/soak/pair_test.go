@@ -16,8 +16,8 @@ import (
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
-// A pair is the two of an upgrade, where each step is done by the other than the step
-// before.
+// A pair is the two servers of an upgrade. They take turns: each step is done by the
+// server that did not do the step before.
 type pair struct {
 	t *testing.T
 	*upgrade
@@ -31,7 +31,7 @@ const pairSeries = "I-0123456789AB"
 var (
 	pairPaid = time.Now().Add(-time.Hour).Truncate(time.Second)
 	// Three messages of one donation: the second is known by its transaction, the third
-	// only by what it tells.
+	// only by its amount and time.
 	byIPN = &notedv1.NoteDonationRequest{
 		Message:  &notedv1.Message{Channel: "ipn", Id: "00112233445566778899aabbccddeeff"},
 		Donation: paid("8XB30000000000001", pairPaid),
@@ -44,7 +44,7 @@ var (
 		Message:  &notedv1.Message{Channel: "post", Id: "4711"},
 		Donation: paid("", pairPaid.Add(2*time.Second)),
 	}
-	// And one of the payment before it.
+	// And a message of the payment before it.
 	ofBefore = &notedv1.NoteDonationRequest{
 		Message:  &notedv1.Message{Channel: "post", Id: "4710"},
 		Donation: paid("8XB30000000000000", pairPaid.Add(-7*24*time.Hour-123*time.Millisecond)),
@@ -61,8 +61,8 @@ func paid(transaction string, at time.Time) *notedv1.Donation {
 	}
 }
 
-// live is the whole life of notes. Where two steps would be one's that writes and reads
-// what it wrote, a step between them changes nothing.
+// live is the whole life of notes. If a server would read in its next turn what it has
+// written itself, a step that changes nothing stands in between.
 func (p *pair) live() {
 	const long = 5 * time.Minute
 	first := p.note("1", byIPN, long, "FIRST by NEW: HELD, attempt 1")
@@ -105,7 +105,7 @@ func (p *pair) live() {
 	anew := p.note("12", byWebhook, long, "FIRST by NEW: HELD, attempt 1")
 	if anew.GetNote().GetDonationId() == first.GetNote().GetDonationId() {
 		p.t.Errorf(
-			"a note that was forgotten, and the one after it, have the donation id %s",
+			"a forgotten note and its successor have the same donation id %s",
 			anew.GetNote().GetDonationId(),
 		)
 	}
@@ -117,10 +117,10 @@ func (p *pair) live() {
 	}
 }
 
-// step lets the one whose turn it is make a call, and checks what it is told: a refusal's
-// reason, or what is said before the note and of the note. Then both must read the series
-// alike: with the note as the caller was told it, with what never changes of a note as it
-// was, and after a refusal with all as it was.
+// step makes a call at the server whose turn it is, and checks the answer: the reason of
+// a refusal, or the verdict and the note. Then both servers must list the series alike:
+// with the note as it was answered, with all fields that never change as they were, and
+// after a refusal without any change.
 func (p *pair) step(
 	what, want string,
 	call func(context.Context, notedv1.DedupeServiceClient) (said string, note *notedv1.Note, err error),
@@ -146,7 +146,7 @@ func (p *pair) step(
 	p.goneOn(what, before, called)
 	if err != nil {
 		if diff := cmp.Diff(before, p.listed, protocmp.Transform()); diff != "" {
-			p.t.Errorf("%s was refused and has changed something (-before +after):\n%s", what, diff)
+			p.t.Errorf("%s was refused, and changed the series (-before +after):\n%s", what, diff)
 		}
 	}
 	if note == nil {
@@ -163,8 +163,8 @@ func (p *pair) step(
 	p.t.Errorf("%s: note %s is not listed", what, note.GetDonationId())
 }
 
-// goneOn checks that of the notes that were there before only has changed what may, and
-// that what is new has happened since the call.
+// goneOn checks that of the earlier notes only fields that may change have changed, and
+// that new sightings are not earlier than the call.
 func (p *pair) goneOn(what string, before *notedv1.ListDonationsResponse, called time.Time) {
 	p.t.Helper()
 	were := map[string]*notedv1.Note{}
@@ -188,7 +188,7 @@ func (p *pair) goneOn(what string, before *notedv1.ListDonationsResponse, called
 				Sightings:  was.GetSightings(),
 			}
 			if diff := cmp.Diff(then, now, protocmp.Transform()); diff != "" {
-				p.t.Errorf("%s has changed what never changes (-before +after):\n%s", what, diff)
+				p.t.Errorf("%s has changed fields that must never change (-before +after):\n%s", what, diff)
 			}
 		}
 		for _, sighting := range fresh {
@@ -199,8 +199,8 @@ func (p *pair) goneOn(what string, before *notedv1.ListDonationsResponse, called
 	}
 }
 
-// both is the series as both list it, which must be one and the same, and so must a look
-// at each of its messages.
+// both returns the series as both servers list it. Their listings must be the same, and
+// so must their looks at each of its messages.
 func (p *pair) both(after string) *notedv1.ListDonationsResponse {
 	p.t.Helper()
 	alike := func(what string, ask func(notedv1.DedupeServiceClient) (proto.Message, error)) proto.Message {
@@ -271,7 +271,7 @@ func (p *pair) note(
 	return answered
 }
 
-// short is a value of an enumeration without the prefix that all of them have.
+// short is a value of an enumeration without its prefix.
 func short(value fmt.Stringer) string {
 	_, name, _ := strings.Cut(value.String(), "_")
 	return name
@@ -329,8 +329,8 @@ func (p *pair) extend(first *notedv1.NoteDonationResponse, hold time.Duration, w
 	})
 }
 
-// lapse has a hold run out: it is extended to no more than a moment, which is a step, and
-// both see it open when that is over.
+// lapse lets a hold run out: a step extends it to end in a moment, and then both servers
+// must see the note open.
 func (p *pair) lapse(first *notedv1.NoteDonationResponse) {
 	p.t.Helper()
 	by := p.turn % 2
@@ -364,7 +364,7 @@ func (p *pair) forget(id string) {
 			&notedv1.ForgetDonationRequest{Ledger: p.ledger, SeriesId: pairSeries, DonationId: id, Reason: "a test"},
 		)
 		if answered.GetNote().GetDonationId() != id && err == nil {
-			p.t.Errorf("asked to forget %s, it forgot %v", id, answered.GetNote())
+			p.t.Errorf("forgetting %s has answered %v", id, answered.GetNote())
 		}
 		return "", nil, err
 	})

@@ -11,10 +11,10 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/paypaltest"
 )
 
-// A message is one that PayPal sends, once or twice, each time until it is answered.
+// A message is sent by PayPal once or twice, each time until it is answered.
 type message struct {
 	number   int
-	payment  int // of which it tells, in truth
+	payment  int // the payment that it is really about
 	donation *notedv1.Donation
 	message  *notedv1.Message
 	sent     []time.Duration // since the storm began
@@ -28,10 +28,10 @@ const (
 
 // payments makes the messages of as many payments as a storm of some length takes: series
 // that are daily, weekly or monthly, some of them with several payments within the last
-// weeks. What PayPal tells of days comes within seconds here, in any order. The ids of
-// the channels agree in all series of a storm or in none: where some agree and some do
-// not, a server that has learned from the ones doubles the others once each, as the
-// design says.
+// weeks. Messages that PayPal would send over days come within seconds here, in any
+// order. The ids of the channels agree in all series of a storm or in none. With some of
+// each, a server that has learned that ids agree would double one payment of each other
+// series, as the design says.
 func payments(seed uint64, length time.Duration) (count int, messages []*message) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	now := time.Now().Truncate(time.Second)
@@ -90,13 +90,13 @@ type fate struct {
 	server     int           // which Noted it asks
 	streams    bool          // on a stream
 	hold       time.Duration // that it asks for
-	work       time.Duration // that processing takes, which may be more
+	work       time.Duration // that processing takes, which may exceed the hold
 	extends    bool          // halfway
-	refused    bool          // the downstream does not take it now
+	refused    bool          // the downstream does not take the donation now
 	crash      crash
-	asks       int  // how often at most, where it does not know the outcome
-	looksFirst bool // before it notes
-	late       bool // it uses its receipt once more when it should not
+	asks       int  // how often at most it repeats a call with an unknown outcome
+	looksFirst bool // it looks before it notes
+	late       bool // it uses its receipt again when it should not
 }
 
 // A crash is the point at which a receiver crashes.

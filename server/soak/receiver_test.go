@@ -21,8 +21,8 @@ import (
 // patience is how long a receiver waits for one answer.
 const patience = time.Second
 
-// receive handles one try of a message as a receiver without a client library does, and
-// tells whether PayPal was answered 200.
+// receive handles one try of a message as a receiver without a client library does. It is
+// true if PayPal got 200.
 func (s *storm) receive(ctx context.Context, m *message, try int) bool {
 	f := fateOf(s.seed, m, try)
 	in := input{
@@ -64,7 +64,7 @@ func (s *storm) receive(ctx context.Context, m *message, try int) bool {
 			}
 		}()
 	}
-	if first.state == settled { // an earlier reply of settling was lost with everything else
+	if first.state == settled { // an earlier try has settled it, and its receiver did not learn of it
 		s.known(m, first)
 		return true
 	}
@@ -108,8 +108,8 @@ func (s *storm) ask(ctx context.Context, f fate, in input) (out output) {
 	return out
 }
 
-// call makes a call once and records it. The end of the storm does not break it off: the
-// answer would be lost.
+// call makes a call once and records it. The end of the storm does not cancel it, since
+// the answer would be lost.
 func (s *storm) call(_ context.Context, f fate, in input) (out output) {
 	ctx, cancel := context.WithTimeout(
 		metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+token),
@@ -185,7 +185,7 @@ func (s *storm) call(_ context.Context, f fate, in input) (out output) {
 		}
 	}
 	if in.call == "exists" && out.answer == unknown {
-		out.answer = notDone // it does nothing
+		out.answer = notDone // a look never has an effect
 	}
 	s.history.add(in, out)
 	return out
@@ -222,7 +222,7 @@ func onStream(
 
 type streamEnded struct{ error }
 
-// meant is what a caller may conclude from an error.
+// meant returns the answer that a caller may conclude from an error.
 func (s *storm) meant(in input, err error) answer {
 	reason := reasonOf(err)
 	code, said := status.Code(err), status.Convert(err).Message()
@@ -236,7 +236,7 @@ func (s *storm) meant(in input, err error) answer {
 		return answer(reason)
 	case reason == "STORE_UNAVAILABLE", reason == "POOL_EXHAUSTED", reason == "OVERLOADED", reason == "STORE_FULL":
 		return notDone
-	case strings.Contains(said, "while dialing"), strings.Contains(said, "reading server preface"): // it was never sent
+	case strings.Contains(said, "while dialing"), strings.Contains(said, "reading server preface"): // never sent
 		return notDone
 	case code == codes.Unavailable, code == codes.DeadlineExceeded, code == codes.Canceled:
 		return unknown
@@ -255,7 +255,7 @@ func reasonOf(err error) string {
 	return ""
 }
 
-// sleep waits, and tells whether the storm is still on.
+// sleep waits, and is false if the storm has ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -40,8 +40,7 @@ import (
 	"time"
 )
 
-// A round takes so long, without its beginning and its end. A round of make test takes a
-// fifth of it.
+// roundTakes is the length of a round's storm. In make test it is a fifth of that.
 const roundTakes = 30 * time.Second
 
 func TestSoak(t *testing.T) {

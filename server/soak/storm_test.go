@@ -18,7 +18,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// servers is how many Noteds share a store.
+// servers is the number of Noteds that share a store.
 const servers = 2
 
 // A storm is one round.
@@ -27,11 +27,11 @@ type storm struct {
 	seed     uint64
 	kind     kind
 	length   time.Duration
-	programs []string // of the releases that its Noteds are of
+	programs []string // of the releases of its Noteds
 	count    int      // payments
 	messages []*message
 
-	redis   *redistest.Server // alone
+	redis   *redistest.Server // a lone Redis
 	fleet   *redistest.Fleet  // or several
 	noted   []*noted
 	doors   []*way // to the Noteds
@@ -43,7 +43,7 @@ type storm struct {
 	books   *books
 	tries   atomic.Int64
 	wrongs  atomic.Int64
-	befell  []string // each fault
+	befell  []string // the faults so far
 }
 
 func newStorm(t *testing.T, seed uint64, k kind, length time.Duration) *storm {
@@ -154,7 +154,7 @@ func (s *storm) deliver(ctx context.Context, m *message, try int, begin time.Dur
 	}
 }
 
-// known checks that a message answered 200 is in the books.
+// known checks that the donation of a message answered 200 is in the books.
 func (s *storm) known(m *message, out output) {
 	if ids := s.books.ids(m.payment); !slices.Contains(ids, out.id) {
 		s.wrong(
@@ -168,8 +168,8 @@ func (s *storm) known(m *message, out output) {
 	}
 }
 
-// onceMore sends every message once more while all is well: nothing may be left to
-// process.
+// onceMore sends every message once more when all faults are over: no donation may be
+// left to process.
 func (s *storm) onceMore(ctx context.Context) {
 	for _, m := range s.messages {
 		in := input{
@@ -199,7 +199,7 @@ func (s *storm) compare(ctx context.Context) {
 	for _, problem := range s.books.problems {
 		s.wrong("%s", problem)
 	}
-	told := map[string][]string{} // :: donation id → the messages that were told of it
+	told := map[string][]string{} // :: donation id → the messages that got it
 	for _, m := range s.messages {
 		for _, id := range s.books.ids(m.payment) {
 			told[id] = append(told[id], m.message.Channel+" "+m.message.Id)
@@ -240,8 +240,8 @@ func (s *storm) compare(ctx context.Context) {
 	}
 }
 
-// wrong fails the test. A fault is likely to show a hundred times, and the first few say
-// enough.
+// wrong fails the test. One fault is likely to show a hundred times, so only the first
+// few are printed.
 func (s *storm) wrong(format string, args ...any) {
 	s.t.Helper()
 	if s.t.Fail(); s.wrongs.Add(1) <= 15 {
@@ -249,7 +249,7 @@ func (s *storm) wrong(format string, args ...any) {
 	}
 }
 
-// tell logs what may explain a failure.
+// tell logs facts that may explain a failure.
 func (s *storm) tell() {
 	s.t.Logf("what befell it:\n%s", strings.Join(s.befell, "\n"))
 	for i, n := range s.noted {
@@ -275,7 +275,7 @@ func (s *storm) writeCallers(text string) {
 	}
 }
 
-// await waits for what must come.
+// await waits for a condition, and fails the test if it does not come.
 func (s *storm) await(limit time.Duration, what string, condition func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(limit); !condition(); time.Sleep(20 * time.Millisecond) {

@@ -35,7 +35,7 @@ func TestTwoReleases(t *testing.T) {
 	u.tellApart()
 	for _, test := range []struct {
 		name  string
-		first int // which does the odd steps
+		first int // the server that does the odd steps
 	}{{"the first release begins", 0}, {"the present release begins", 1}} {
 		t.Run(test.name, func(t *testing.T) {
 			p := &pair{t: t, upgrade: u, ledger: fmt.Sprint("upgrade-", test.first), turn: test.first}
@@ -92,8 +92,8 @@ func (u *upgrade) loaded() string {
 	return u.redis.Tell("SCRIPT", "EXISTS", firstRelease.noteScript(u.t), thisRelease.noteScript(u.t))
 }
 
-// tellApart checks that the two run different scripts, without which all the rest would
-// show nothing.
+// tellApart checks that the two servers run different scripts. Otherwise the test would
+// prove nothing.
 func (u *upgrade) tellApart() {
 	u.t.Helper()
 	for i, want := range []string{"[1 0]", "[1 1]"} {
@@ -115,7 +115,7 @@ func (u *upgrade) tellApart() {
 	}
 }
 
-// beatOn waits until both have beaten several times after the other.
+// beatOn waits until both servers have beaten several times, each after the other.
 func (u *upgrade) beatOn() {
 	u.t.Helper()
 	beats := func() int {
@@ -133,7 +133,7 @@ func (u *upgrade) beatOn() {
 	await(u.t, "six more beats", func() bool { return beats() >= enough })
 }
 
-// quiet checks what they have logged, and that they still answer.
+// quiet checks the logs of the servers, and that they are still ready.
 func (u *upgrade) quiet() {
 	u.t.Helper()
 	for i, n := range u.noted {
@@ -146,21 +146,21 @@ func (u *upgrade) quiet() {
 	}
 }
 
-// TestTwoReleasesUnderLoad replaces each Noted by this release, and one of them again by
-// the first release, while receivers note and settle through both.
+// TestTwoReleasesUnderLoad upgrades each Noted to this release, and takes one of them
+// back to the first release, while receivers note and settle through both.
 func TestTwoReleasesUnderLoad(t *testing.T) {
 	if testing.Short() {
 		t.Skip("two releases take a minute to build")
 	}
 	u := newUpgrade(t, firstRelease, firstRelease)
 	r := &receivers{t: t, upgrade: u, books: newBooks()}
-	thisRelease.build(t) // not while they are at work
+	thisRelease.build(t) // before the receivers start
 	finish := r.begin(8)
 	r.goOn("[1 0]")
 	for _, step := range []struct {
 		noted int
 		to    *release
-		want  string // that Redis is asked to run, of the first release and of this one
+		want  string // the releases whose scripts Redis must be asked to run, the first and this one
 	}{
 		{0, thisRelease, "[1 1]"},
 		{1, thisRelease, "[0 1]"},
@@ -196,8 +196,8 @@ func TestTwoReleasesUnderLoad(t *testing.T) {
 	r.compare(donations)
 }
 
-// receivers each take one donation after the other, of which both channels tell at once,
-// and process it.
+// receivers each process one donation after the other. Messages of both channels come at
+// once.
 type receivers struct {
 	t *testing.T
 	*upgrade
@@ -207,7 +207,8 @@ type receivers struct {
 	again     atomic.Int64    // calls that had no answer
 }
 
-// begin lets them work; finish waits until all donations that they know of are settled.
+// begin starts n receivers; finish waits until all donations that they have begun are
+// settled.
 func (r *receivers) begin(n int) (finish func()) {
 	var working sync.WaitGroup
 	var enough atomic.Bool
@@ -227,11 +228,11 @@ func (r *receivers) begin(n int) (finish func()) {
 	return finish
 }
 
-// goOn waits until each server has given many verdicts more, and checks that they were
-// given by the note scripts of the releases that should run, and of no other.
+// goOn waits until each server has given many more verdicts, and checks that these came
+// from the note scripts of the releases that should run, and of no other.
 func (r *receivers) goOn(want string) {
 	r.t.Helper()
-	if got := r.redis.Tell("SCRIPT", "FLUSH"); got != "OK" { // so that Redis knows what is run from now on
+	if got := r.redis.Tell("SCRIPT", "FLUSH"); got != "OK" { // so that Redis knows only scripts that run from now on
 		r.t.Fatalf("SCRIPT FLUSH: %q", got)
 	}
 	for i := range r.answered {
@@ -251,8 +252,8 @@ func (r *receivers) goOn(want string) {
 	}
 }
 
-// receive handles a message until PayPal could be answered 200. It is settled at the
-// other server than it was noted at.
+// receive handles a message until PayPal could be answered 200. It notes the donation at
+// one server and settles it at the other.
 func (r *receivers) receive(payment int, channel string, at int) {
 	message := &notedv1.Message{Channel: channel, Id: fmt.Sprint(payment)}
 	donation := &notedv1.Donation{
@@ -308,8 +309,9 @@ func (r *receivers) receive(payment int, channel string, at int) {
 	}
 }
 
-// ask makes a call at one of the two. If that one is away, or the outcome is unknown, it
-// asks the other. It returns which has answered. A refusal is a failure of the test.
+// ask makes a call at one of the two servers. If that server is away, or the outcome is
+// unknown, it asks the other. It returns the server that answered. A refusal fails the
+// test.
 func (r *receivers) ask(at int, what string, call func(context.Context, notedv1.DedupeServiceClient) error) int {
 	for began := time.Now(); ; at = 1 - at {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -322,7 +324,7 @@ func (r *receivers) ask(at int, what string, call func(context.Context, notedv1.
 			err,
 		); code != codes.Unavailable && code != codes.DeadlineExceeded ||
 			time.Since(began) > 30*time.Second {
-			r.t.Errorf("%s by the %d. server: %v", what, at, err)
+			r.t.Errorf("%s by server %d: %v", what, at, err)
 			return at
 		}
 		r.again.Add(1)
@@ -330,7 +332,7 @@ func (r *receivers) ask(at int, what string, call func(context.Context, notedv1.
 	}
 }
 
-// compare compares what either lists with the books.
+// compare compares the listing of each server with the books.
 func (r *receivers) compare(donations int) {
 	for i, client := range r.clients {
 		listed := 0
@@ -340,7 +342,7 @@ func (r *receivers) compare(donations int) {
 				&notedv1.ListDonationsRequest{Ledger: ledger, PageSize: 1000, PageToken: token},
 			)
 			if err != nil {
-				r.t.Fatalf("listing at the %d. server: %v", i, err)
+				r.t.Fatalf("listing at server %d: %v", i, err)
 			}
 			for _, note := range answered.GetNotes() {
 				listed++
@@ -355,12 +357,12 @@ func (r *receivers) compare(donations int) {
 			token = answered.GetNextPageToken()
 		}
 		if listed != donations {
-			r.t.Errorf("the %d. server lists %d notes, want one of each of %d donations", i, listed, donations)
+			r.t.Errorf("server %d lists %d notes, want one for each of %d donations", i, listed, donations)
 		}
 	}
 }
 
-// await waits for what must come, without which the test cannot go on.
+// await waits for a condition, and ends the test if it does not come.
 func await(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(20 * time.Millisecond) {
