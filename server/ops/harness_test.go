@@ -1,5 +1,6 @@
-// Package ops_test checks what server/ops holds: alert rules, a dashboard, units, lines
-// for proxies and manifests. Wherever a program can be had, the program itself judges.
+// Package ops_test checks the files of server/ops: alert rules, a dashboard, units,
+// configurations of proxies, and manifests. Where possible the program that reads a file
+// checks it.
 package ops_test
 
 import (
@@ -20,7 +21,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// patience is how long a program may take on a machine that does much else.
+// patience is how long a program may take on a busy machine.
 const patience = 60 * time.Second
 
 func must[T any](value T, err error) T {
@@ -45,8 +46,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// built is the path of a program of ours. With the race detector the programs have it
-// too, so that other packages' tests have compiled most of it already.
+// built returns the path of a program of ours. With the race detector the programs have
+// it too, since tests of other packages have then compiled most of it already.
 func built(t *testing.T, name string) string {
 	t.Helper()
 	binaries.once.Do(func() {
@@ -148,7 +149,7 @@ func await(t *testing.T, what string, condition func() bool) {
 
 func freeAddr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(redistest.FreePort())) }
 
-// answers tells whether a page is there and says that all is well.
+// answers tells whether a page answers 200.
 func answers(url string) bool {
 	response, err := http.Get(url)
 	if err != nil {
@@ -158,7 +159,7 @@ func answers(url string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// fetched is the body of a page.
+// fetched returns the body of a page.
 func fetched(t *testing.T, url string) string {
 	t.Helper()
 	response, err := http.Get(url)

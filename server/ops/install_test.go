@@ -17,8 +17,8 @@ var block = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$")
 // A step is a command of the page and what it prints.
 type step struct{ command, shows string }
 
-// stepsOf reads the console blocks of a page. A command follows "# "; a document that it
-// holds (<<'END') belongs to it.
+// stepsOf reads the console blocks of a page. A command follows "# ", and includes its
+// here-document (<<'END').
 func stepsOf(page string) (steps []step) {
 	for _, found := range block.FindAllStringSubmatch(page, -1) {
 		if found[1] != "console" {
@@ -44,11 +44,11 @@ func stepsOf(page string) (steps []step) {
 
 // TestInstall walks server/INSTALL.md: its commands run in their order, in namespaces of
 // their own, and print what the page shows. Then donations go from PayPal's post through
-// nginx, and through Caddy, to the receiver of the gateway's page. It needs root, as the
-// page does.
+// nginx, and through Caddy, to the receiver on the gateway's page. Like the page, the
+// test needs root.
 func TestInstall(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("the page is for root, and its walk needs namespaces")
+		t.Skip("the commands of the page need root, and the test needs namespaces")
 	}
 	for _, program := range strings.Fields("nginx redis-server redis-cli curl openssl unshare ip setpriv python3") {
 		tool(t, program)
@@ -95,7 +95,7 @@ func TestInstall(t *testing.T) {
 			t.Errorf("%sprinted\n%s\nthe page shows\n%s", s.command, printed, s.shows)
 		}
 	}
-	// Each donation is in the books once.
+	// The books have each donation once.
 	if got, want := strings.Fields(parts[len(parts)-1]), strings.Fields("donations 1 0TEST00000000001 1 0TEST00000000002 1 0TEST00000000003"); strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("the books have %v, want %v", got, want)
 	}

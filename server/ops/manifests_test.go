@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// TestKubernetes builds the base and holds each object to Kubernetes's schemas, unknown
-// fields included. Then it looks for what the objects must agree on.
+// TestKubernetes builds the base, and checks each object against the schemas of
+// Kubernetes, unknown fields included. Then it compares the values on which objects must
+// agree.
 func TestKubernetes(t *testing.T) {
 	built := run(t, tool(t, "kustomize"), "build", "kubernetes")
 	file := write(t, t.TempDir()+"/all.yaml", built)
@@ -38,14 +39,14 @@ func TestCompose(t *testing.T) {
 			t.Errorf("compose read no service %s in\n%s", service, output)
 		}
 	}
-	// A file that is mounted and not there becomes an empty folder.
+	// Docker turns a missing file that is mounted into an empty folder.
 	for _, m := range regexp.MustCompile(`- \./(\S+?):`).FindAllStringSubmatch(read(t, "compose.yaml"), -1) {
 		if !exists(m[1]) {
 			t.Errorf("compose.yaml mounts %s, which is not there", m[1])
 		}
 	}
 	for _, setting := range settings(read(t, "compose.yaml"), "NOTED_", "GATEWAY_") {
-		if setting != "NOTED_VERSION" { // compose's own
+		if setting != "NOTED_VERSION" { // compose itself reads this one
 			wantFlag(t, setting)
 		}
 	}
@@ -80,22 +81,23 @@ func wantFlag(t *testing.T, setting string) {
 	}
 }
 
-// TestUnits lets systemd verify the units and judge how much they leave open.
+// TestUnits lets systemd verify the units, and rate how exposed they are.
 func TestUnits(t *testing.T) {
 	analyze := tool(t, "systemd-analyze")
 	for program, environment := range map[string]string{"noted": "noted.env", "noted-gateway": "gateway.env"} {
 		unit := read(t, "systemd/"+program+".service")
 		dir := t.TempDir()
-		// verify wants the program to be there; there is nothing else to change.
+		// verify wants the program to exist, so its path is the only change.
 		local := strings.Replace(unit, "/usr/bin/"+program, built(t, program), 1)
 		file := write(t, dir+"/"+program+".service", local)
-		// verify complains and exits with 0. It also reads the units of this machine.
+		// verify prints its complaints and exits with 0. It also reads the units of this
+		// machine.
 		for line := range strings.Lines(run(t, analyze, "verify", "--man=no", file)) {
 			if strings.Contains(line, program+".service") {
 				t.Errorf("systemd-analyze verify: %s", line)
 			}
 		}
-		// 0 is shut, 100 (10.0) is open; the threshold fails the command.
+		// The exposure is 0 (none) to 100 (full). Above the threshold the command fails.
 		run(t, analyze, "security", "--offline=true", "--no-pager", "--threshold=20", file)
 		if !strings.Contains(unit, "EnvironmentFile=/etc/noted/"+environment+"\n") {
 			t.Errorf("%s.service does not read %s", program, environment)

@@ -24,8 +24,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// TestRules lets promtool run each alert of the rules on series of its own, and wants
-// each alert there, with a runbook of three parts.
+// TestRules lets promtool test the rules. Each alert must fire in a test, and must have a
+// runbook of three parts.
 func TestRules(t *testing.T) {
 	promtool := tool(t, "promtool")
 	run(t, promtool, "check", "rules", "prometheus/noted.rules.yaml")
@@ -50,7 +50,7 @@ func TestRules(t *testing.T) {
 			}
 		}
 		if !regexp.MustCompile(`severity: (page|ticket)`).MatchString(text) {
-			t.Errorf("%s is neither for a page nor for a ticket", name)
+			t.Errorf("%s has neither the severity page nor ticket", name)
 		}
 	}
 	if len(alerts) < 20 || len(alerts) != len(fired) {
@@ -87,7 +87,8 @@ func readDashboard(t *testing.T) (d dashboard) {
 	return d
 }
 
-// TestDashboard holds the dashboard to what Grafana and a reader of it need.
+// TestDashboard checks that the dashboard is valid for Grafana, and complete for its
+// reader.
 func TestDashboard(t *testing.T) {
 	d := readDashboard(t)
 	known := []string{"__rate_interval"}
@@ -102,12 +103,12 @@ func TestDashboard(t *testing.T) {
 		ids[p.ID] = p.Title
 		at := p.GridPos
 		if at.W < 1 || at.H < 1 || at.X < 0 || at.X+at.W > 24 {
-			t.Errorf("%q lies outside the 24 columns: %+v", p.Title, at)
+			t.Errorf("%q is outside the 24 columns: %+v", p.Title, at)
 		}
 		for _, other := range d.Panels[:i] {
 			of := other.GridPos
 			if at.X < of.X+of.W && of.X < at.X+at.W && at.Y < of.Y+of.H && of.Y < at.Y+at.H {
-				t.Errorf("%q lies on %q", p.Title, other.Title)
+				t.Errorf("%q covers %q", p.Title, other.Title)
 			}
 		}
 		if p.Type == "row" {
@@ -133,14 +134,14 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// TestQueries lets a Prometheus with our configuration scrape a noted and a gateway that
-// work and meet trouble. Each query of the dashboard must then show something, and each
-// alert must ask for series that there are.
+// TestQueries lets a Prometheus with our configuration scrape a noted and gateways that
+// have done work and met faults. Then each query of the dashboard must return data, and
+// each alert must query existing series.
 func TestQueries(t *testing.T) {
 	prometheus, promtool := tool(t, "prometheus"), tool(t, "promtool")
 	notedAdmin, gatewayAdmins := busy(t)
 
-	// promtool tells of names, types and helps that are not as Prometheus has them.
+	// promtool finds names, types and help texts that break Prometheus's rules.
 	for _, addr := range append(gatewayAdmins, notedAdmin) {
 		check := exec.Command(promtool, "check", "metrics")
 		check.Stdin = strings.NewReader(fetched(t, "http://"+addr+"/metrics"))
@@ -243,8 +244,8 @@ var (
 	mentioned = regexp.MustCompile(`\{\{ ?(\w+) ?\}\}`)
 )
 
-// wantLabels wants a series for each selector of a query, and on one of them each label
-// that the query groups by or that its text mentions.
+// wantLabels wants a series for each selector of a query. One of these series must have
+// each label that the query groups by or that its text mentions.
 func wantLabels(t *testing.T, ask func(string) []map[string]string, name, query, text string) {
 	t.Helper()
 	labels := map[string]bool{}
@@ -273,9 +274,9 @@ func wantLabels(t *testing.T, ask func(string) []map[string]string, name, query,
 	}
 }
 
-// busy runs a noted with TLS and callers on a real Redis, and gateways with an inbox and
-// without, and lets them work and meet each kind of trouble that has a label of its own.
-// It returns where their metrics are.
+// busy runs a noted with TLS and callers on a real Redis, and gateways with and without
+// an inbox. It lets them work and meet each kind of fault that has a label of its own,
+// and returns the addresses of their metrics.
 func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -321,7 +322,7 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 		t.Fatal("a series with spaces was noted")
 	}
 
-	// PayPal: it calls each IPN verified but those with "unasked" in them, and each webhook.
+	// PayPal: it verifies each webhook, and each IPN except those with "unasked" in them.
 	payPal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		switch {
@@ -336,7 +337,8 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 		}
 	}))
 	t.Cleanup(payPal.Close)
-	// The downstream: it accepts payments, leaves signups to a person, and is away for others.
+	// The downstream: it accepts payments, leaves signups to a person, and is down for
+	// all other events.
 	downstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var event struct{ Type string }
 		json.NewDecoder(r.Body).Decode(&event)
@@ -404,7 +406,8 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 	return notedAdmin, []string{admin, withoutAdmin}
 }
 
-// newToken is a token that notectl makes, and its line for the file of callers.
+// newToken lets notectl make a token, and returns it with its line for the file of
+// callers.
 func newToken(t *testing.T, verbs string) (token, line string) {
 	t.Helper()
 	command := exec.Command(built(t, "notectl"), "token", "-verbs", verbs, "-ledgers", "l", "a-caller")
@@ -425,7 +428,7 @@ func newToken(t *testing.T, verbs string) (token, line string) {
 	return token, line
 }
 
-// newSecret is a secret for the signature of what the downstream gets.
+// newSecret makes a secret that signs posts to the downstream.
 func newSecret(t *testing.T) string {
 	t.Helper()
 	return run(t, "sh", "-c", "echo whsec_$(openssl rand -base64 32)")

@@ -25,7 +25,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// proxies are the configurations and how each program is told to run in the foreground.
+// proxies are the configurations, and the command that runs each program in the
+// foreground.
 var proxies = []struct {
 	program, file string
 	command       func(program, file, dir string) []string
@@ -39,13 +40,14 @@ var proxies = []struct {
 	}},
 }
 
-// TestProxies runs a table of calls through each proxy, as its file has it but for
-// addresses and paths.
+// TestProxies runs a table of calls through each proxy, with its file of server/ops
+// except for addresses and paths.
 func TestProxies(t *testing.T) {
 	for _, p := range proxies {
 		t.Run(p.program, func(t *testing.T) {
 			program := tool(t, p.program)
-			// The deadline is no part of the test: a busy machine may take longer for a stream.
+			// The test is not about the deadline: a busy machine may take longer than the
+			// default for a stream.
 			noted := servertest.Start(t, servertest.Options{Redis: redistest.Start(t).URL(), MaxDeadline: patience})
 			dir := t.TempDir()
 			ca := pkitest.New(t, "a CA")
@@ -68,7 +70,7 @@ func TestProxies(t *testing.T) {
 				"listen 443", "listen "+addr, "bind :443", "bind "+addr, "0.0.0.0, port_value: 443", "127.0.0.1, port_value: "+port,
 				"50051", grpcPort, "8080", httpPort, "/etc/ssl/noted", dir,
 			).Replace(config)
-			if p.program == "nginx" { // what /etc/nginx/nginx.conf has around a site
+			if p.program == "nginx" { // /etc/nginx/nginx.conf has these lines around a site
 				config = "pid " + dir + "/pid;\nevents {}\nhttp {\naccess_log off;\n" + temporary(dir) + config + "}\n"
 				if os.Getuid() == 0 {
 					config = "user root;\n" + config
@@ -81,7 +83,7 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// temporary are nginx's folders, which a test may write.
+// temporary moves nginx's folders to places that a test may write.
 func temporary(dir string) (lines string) {
 	for _, of := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		lines += of + "_temp_path " + dir + "/" + of + ";\n"
@@ -120,8 +122,9 @@ func callTable(t *testing.T, addr string, ca *pkitest.Authority) {
 		t.Errorf("a request without a series: %v with %v, want INVALID_ARGUMENT with its details", err, refused.Details())
 	}
 
-	// First each answer is awaited, so a proxy that waits for more hangs. Then both ends send
-	// at once, over a megabyte, so a proxy that takes a stream whole refuses it.
+	// First each request waits for the answer before it, so a proxy that waits for more
+	// data hangs. Then both ends send over a megabyte at once, so a proxy that buffers a
+	// whole stream refuses it.
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	stream, err := noted.NoteDonations(ctx)

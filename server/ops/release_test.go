@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// dist is where make release has put its work.
+// dist is where make release puts its files.
 const dist = "../../dist/"
 
 func one(t *testing.T, pattern string) string {
@@ -64,16 +64,16 @@ func TestReleaseIsWhole(t *testing.T) {
 	}
 }
 
-// TestReleasePackage boots a Debian with systemd, and in it installs the .deb, starts the
-// units with all their walls, upgrades with settings that the operator changed, and
-// removes it: testdata/package.sh.
+// TestReleasePackage boots a Debian with systemd and runs testdata/package.sh there,
+// which installs the .deb, starts the units with all their restrictions, upgrades with
+// settings that the operator changed, and removes it.
 func TestReleasePackage(t *testing.T) {
 	deb := one(t, "*_"+runtime.GOARCH+".deb")
 	root := t.TempDir()
 	run(t, tool(t, "debootstrap"), "--variant=minbase",
 		"--include=systemd,systemd-sysv,dbus,ca-certificates,redis-server,procps", "bookworm", root)
 	run(t, "cp", deb, root+"/noted.deb")
-	// A later version of it.
+	// A later version of the package.
 	later := t.TempDir()
 	run(t, "dpkg-deb", "-R", deb, later)
 	run(t, "sed", "-i", "s/^Version: .*/&+later/", later+"/DEBIAN/control")
@@ -102,8 +102,8 @@ func TestReleasePackage(t *testing.T) {
 	}
 }
 
-// TestReleaseImages looks into the images: one static program, no shell, not root, and
-// the program starts there.
+// TestReleaseImages checks the images: one static program, no shell, not root, and the
+// program starts.
 func TestReleaseImages(t *testing.T) {
 	for _, program := range []string{"noted", "noted-gateway"} {
 		dir := t.TempDir()
