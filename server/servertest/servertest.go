@@ -10,8 +10,8 @@
 //		noted.Advance(61 * time.Second) // the hold of a receiver that died has run out
 //	}
 //
-// A test that is about windows, ledgers or a real Redis says so in Options, with Start.
-// Everything ends with the test.
+// A test of windows, ledgers or a real Redis calls Start with Options. Everything ends
+// with the test.
 package servertest
 
 import (
@@ -108,7 +108,7 @@ func Start(tb testing.TB, options Options) *Server {
 		if err := <-served; err != nil {
 			tb.Errorf("serving noted: %v", err)
 		}
-		served <- nil // for a second Stop
+		served <- nil // so that a second Stop returns
 	}
 	tb.Cleanup(s.stop)
 
@@ -116,7 +116,7 @@ func Start(tb testing.TB, options Options) *Server {
 	if err != nil {
 		tb.Fatalf("connecting to noted: %v", err)
 	}
-	tb.Cleanup(func() { s.conn.Close() }) // before the server stops, which would wait for it
+	tb.Cleanup(func() { s.conn.Close() }) // before the server stops, which waits for it
 	return s
 }
 

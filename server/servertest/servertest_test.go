@@ -10,7 +10,7 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A holder dies; its hold runs out; the other message is FIRST, with the second attempt.
+// After a holder's hold has run out, the other message is FIRST, as attempt 2.
 func TestAdvance(t *testing.T) {
 	noted := servertest.New(t)
 	client := notedv1.NewDedupeServiceClient(noted.Conn())
