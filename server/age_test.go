@@ -15,7 +15,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
 
-// The server asks an old connection to go. Its caller opens another and notices nothing.
+// The server asks the caller of an old connection to open another. The caller notices
+// nothing.
 func TestConnectionAge(t *testing.T) {
 	store, err := embedded.Start()
 	if err != nil {

@@ -52,7 +52,7 @@ func (s configuredServer) watched(t *testing.T, misbehave func()) (held uint64) 
 		for last := false; !last; {
 			select {
 			case <-done:
-				last = true // and one more call, afterwards
+				last = true // one more call, after the misbehaviour
 			case <-time.After(5 * time.Millisecond):
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -68,7 +68,7 @@ func (s configuredServer) watched(t *testing.T, misbehave func()) (held uint64) 
 	close(done)
 	watching.Wait()
 	runtime.GC()
-	runtime.GC() // what pools keep for the next one outlives the first
+	runtime.GC() // the memory of pools outlives the first collection
 	held = over(memory())
 	t.Logf("%d honest calls answered, at most %d KiB more in use, %d KiB held", calls, over(most)>>10, held>>10)
 	if over(most) > 256*mib {
@@ -144,7 +144,7 @@ func floodingPeers(s configuredServer) []badPeer {
 				}
 			}()
 			if got := p.ended(1); got == "nothing" {
-				t.Error("CONTINUATION for as long as one likes")
+				t.Error("the server takes CONTINUATION frames without end")
 			}
 		}},
 	}
@@ -262,7 +262,7 @@ func TestBadPeers(t *testing.T) {
 	eventually(
 		t,
 		30*time.Second,
-		"nothing is left of them",
+		"no connection or call of theirs is left",
 		func() bool { return s.metric(t, "noted_calls_under_way") == 0 },
 	)
 }

@@ -114,7 +114,7 @@ func TestBreaker(t *testing.T) {
 		t.Errorf("afterwards the donation is %v, want FIRST once: no refusal has noted it", verdicts)
 	}
 	if _, err := c.SettleDonation(t.Context(), &notedv1.SettleDonationRequest{Receipt: first.Receipt}); err != nil {
-		t.Errorf("the hold from before: %v", err)
+		t.Errorf("settling the donation that was held before: %v", err)
 	}
 }
 
@@ -188,7 +188,7 @@ func TestBreakerLeavesARefusingStoreAlone(t *testing.T) {
 		}
 	}
 	if got := s.metric(t, "noted_store_not_asked_total"); got != 0 {
-		t.Errorf("%v calls were not asked", got)
+		t.Errorf("%v calls were refused without asking the store, want none", got)
 	}
 }
 
@@ -203,7 +203,7 @@ func TestImpatientCallersDoNotOpenTheBreaker(t *testing.T) {
 	}
 	redis.Resume()
 	if got := s.metric(t, "noted_store_not_asked_total"); got != 0 {
-		t.Errorf("%v calls were not asked, want all of them asked", got)
+		t.Errorf("%v calls were refused without asking the store, want none of them", got)
 	}
 }
 

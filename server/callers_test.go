@@ -128,7 +128,7 @@ func TestRights(t *testing.T) {
 			[]string{"live", "sandbox", ""},
 		},
 		"nameless": {"unnamed", "read note admin", []string{""}},
-		"nobody":   {"guess", "", nil},
+		"stranger": {"guess", "", nil},
 	}
 	for who, granted := range grants {
 		caller := s.as(t, nil, granted.token)
@@ -136,7 +136,7 @@ func TestRights(t *testing.T) {
 			for ledger := range receipts {
 				want := allowed
 				switch {
-				case who == "nobody":
+				case who == "stranger":
 					want = unauthenticated
 				case !strings.Contains(granted.verbs, call.verb):
 					want = verbDenied
@@ -157,7 +157,7 @@ func TestRights(t *testing.T) {
 		`"peer":"127.0.0.1:`,
 		"SettleDonation",
 	); got != 1 {
-		t.Errorf("the gateway's try to settle in another's ledger has %d lines in the log, want 1", got)
+		t.Errorf("the log has %d lines about the gateway settling in another's ledger, want 1", got)
 	}
 	if got := s.logged(
 		`"msg":"audit: denied a call"`,
@@ -166,7 +166,7 @@ func TestRights(t *testing.T) {
 	); got < 3*len(
 		calls,
 	) {
-		t.Errorf("%d denials of nobody are logged, want at least %d", got, 3*len(calls))
+		t.Errorf("%d denials of the stranger are logged, want at least %d", got, 3*len(calls))
 	}
 	if s.logged("guess") != 0 {
 		t.Error("the log has a token that was presented")
@@ -258,12 +258,12 @@ func TestRightsOnAStream(t *testing.T) {
 	callersFile(t, path, byToken("reader", "reads", `"live"`, `"read"`))
 	s.Reload()
 	if got, want := ask("live", "I-2"), "UNAUTHENTICATEDVERDICT_UNSPECIFIED"; got != want {
-		t.Errorf("after the caller was taken out: %s, want %s", got, want)
+		t.Errorf("after the caller was removed: %s, want %s", got, want)
 	}
 	callersFile(t, path, byToken("gateway", "right", `"live"`, `"note"`))
 	s.Reload()
 	if got, want := ask("live", "I-2"), "VERDICT_FIRST"; got != want {
-		t.Errorf("after it was put in again: %s, want %s: nothing was noted before", got, want)
+		t.Errorf("after it was added again: %s, want %s: the refused request must not have noted", got, want)
 	}
 	stream.CloseSend()
 	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {

@@ -61,7 +61,7 @@ func TestCertificateIsReloaded(t *testing.T) {
 		t.Errorf("noted_tls_cert_not_after_seconds = %v, want an hour ahead", got)
 	}
 	if s.logged("the certificate ends soon") != 1 {
-		t.Error("no warning of a certificate that ends within the hour")
+		t.Error("the log does not warn once of a certificate that ends within the hour")
 	}
 
 	second := ca.Issue(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(1000 * time.Hour) })
@@ -186,7 +186,7 @@ func TestMutualTLS(t *testing.T) {
 		})
 	}
 	if s.logged("a TLS handshake failed", `"reason":"unknown_ca"`, `"peer":"127.0.0.1:`) == 0 {
-		t.Error("no line tells of the strangers")
+		t.Error("the log has no line about the strangers' handshakes")
 	}
 
 	// The CA is replaced; for a time both count.

@@ -19,7 +19,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
 
-// seen is what an interceptor sees of a call: what tells callers apart.
+// seen are the parts of a call by which interceptors tell callers apart.
 type seen struct {
 	method, authorization, binary string
 	peer                          bool // has an address

@@ -10,7 +10,7 @@ import (
 )
 
 // Log and metrics tell of a Redis whose clock jumps, either way. Beyond a minute the
-// server is not ready. Callers in time are answered throughout.
+// server is not ready. Calls in time are answered throughout.
 func TestClockOfRedisJumps(t *testing.T) {
 	redis := redistest.StartWithClock(t)
 	var log lockedBuffer

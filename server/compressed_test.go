@@ -34,8 +34,8 @@ func packed(parts ...[]byte) string {
 	return b.String()
 }
 
-// TestGzip checks that every way of calling takes gzip, and that answers come plain: they
-// are too small to be worth a compressor's memory.
+// TestGzip checks that requests in gzip are taken over every protocol, and that answers
+// come uncompressed: they are too small to be worth a compressor's memory.
 func TestGzip(t *testing.T) {
 	n := start(t, servertest.Options{})
 

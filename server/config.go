@@ -161,7 +161,7 @@ const (
 // AllTransactionIDs are the settings of transaction ids, the default first.
 var AllTransactionIDs = []TransactionIDs{Auto, PerChannel, Shared}
 
-// LedgerRules are the settings of one ledger. Zero fields are as in Config.Rules.
+// LedgerRules are the settings of one ledger. A zero field is as in Config.Rules.
 type LedgerRules struct {
 	MatchWindow    time.Duration
 	ArrivalWindow  time.Duration

@@ -33,7 +33,7 @@ type lockedBuffer = server.LockedBuffer
 type configuredServer struct {
 	*server.Server
 	log  *lockedBuffer
-	stop func() // and wait until it has; it may be called again
+	stop func() // stops it and waits for its end; it may be called again
 }
 
 // startConfigured starts a server with a changed configuration. Without a store in it the
@@ -72,8 +72,8 @@ func startConfigured(t *testing.T, change func(*server.Config)) configuredServer
 	return s
 }
 
-// as is a client with a connection of its own: with TLS unless roots is nil, and a token
-// unless that is empty.
+// as makes a client with a connection of its own: with TLS unless config is nil, and with
+// a token unless that is empty.
 func (s configuredServer) as(t *testing.T, config *tls.Config, token string) client {
 	t.Helper()
 	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
@@ -128,7 +128,7 @@ func (s configuredServer) logged(parts ...string) (lines int) {
 	return lines
 }
 
-// callersFile writes a file of callers: each is what follows its name.
+// callersFile writes a file of callers, each a line that byToken or byCertificate makes.
 func callersFile(t *testing.T, path string, callers ...string) string {
 	t.Helper()
 	return pkitest.Write(t, path, []byte("{\n"+strings.Join(callers, ",\n")+"\n}\n"))
@@ -155,7 +155,7 @@ func inLedger(ledger, series string) *notedv1.NoteDonationRequest {
 
 func inDir(t *testing.T, name string) string { return filepath.Join(t.TempDir(), name) }
 
-// stop gives back a server that was made and not served.
+// stop frees the resources of a server that was made and not served.
 func stop(t *testing.T, s *server.Server) {
 	t.Helper()
 	done, cancel := context.WithCancel(t.Context())

@@ -29,7 +29,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal("the log tells of trouble before there is any")
 	}
 	redis.FillDisk()
-	if _, err := note("I-edge"); err != nil { // by which Redis notices
+	if _, err := note("I-edge"); err != nil { // with this write Redis notices
 		t.Fatal(err)
 	}
 	eventually(t, 20*time.Second, "the log tells what is wrong", func() bool {
@@ -44,10 +44,10 @@ func TestDiskFull(t *testing.T) {
 		}
 	}
 	if got := get(t, "http://"+s.AdminAddr()+"/readyz"); !strings.HasPrefix(got, "200") {
-		t.Errorf("/readyz: %s, want 200: what is known is answered", got)
+		t.Errorf("/readyz: %s, want 200: known donations are answered", got)
 	}
 	if got := s.metric(t, "noted_store_not_asked_total"); got != 0 {
-		t.Errorf("%v calls were not asked", got)
+		t.Errorf("%v calls were refused without asking the store, want none", got)
 	}
 	redis.FreeDisk()
 	var verdict notedv1.Verdict
@@ -60,6 +60,6 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("the donation that was refused: %v, want FIRST", verdict)
 	}
 	if got := fmt.Sprint(s.logged(trouble), s.logged(noBeat)); got != "1 1" {
-		t.Errorf("the log tells of the trouble and of the beats so often: %s, want once each", got)
+		t.Errorf("the log has the trouble and the failed beats %s times, want once each", got)
 	}
 }

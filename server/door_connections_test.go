@@ -21,7 +21,7 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// The JSON door too gives up an old connection, after an answer. Its caller opens another
+// The JSON door too closes an old connection, after an answer. Its caller opens another
 // and notices nothing.
 func TestConnectionAgeAtTheDoor(t *testing.T) {
 	s := startConfigured(t, func(c *server.Config) {
@@ -137,7 +137,7 @@ func TestDrainAtTheDoorIsBounded(t *testing.T) {
 			notedv1connect.DedupeServiceNoteDonationProcedure,
 			len(body),
 		)
-		conn.Read(make([]byte, 100)) // "100 Continue": the call runs
+		conn.Read(make([]byte, 100)) // after "100 Continue" the call runs
 		close(reached)
 		fmt.Fprint(conn, body)
 		_, err = conn.Read(make([]byte, 100))

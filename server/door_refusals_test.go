@@ -72,7 +72,7 @@ func doorRefusals(base, note string) []doorRefusal {
 			"HTTP/2",
 		},
 		{"no JSON", note, asJSON, `donation=I-1`, nil, 400, "invalid_argument", "line 1"},
-		{"nothing", note, asJSON, ``, nil, 400, "invalid_argument", "{}"},
+		{"an empty body", note, asJSON, ``, nil, 400, "invalid_argument", "{}"},
 		{
 			"a misspelt field",
 			note,
@@ -116,7 +116,7 @@ func doorRefusals(base, note string) []doorRefusal {
 		},
 		{"a huge body", note, asJSON, strings.Repeat(" ", 200<<10), nil, 429, "resource_exhausted", "65536"},
 		{
-			"what unpacks to much",
+			"a body that unpacks to much",
 			note,
 			asJSON,
 			bomb.String(),
@@ -168,7 +168,7 @@ func TestDoorRefuses(t *testing.T) {
 		answer,
 		"VERDICT_FIRST",
 	) {
-		t.Errorf("after all that was refused I-1 is not new: %s", answer)
+		t.Errorf("after the refused requests I-1 is not new: %s", answer)
 	}
 
 	request, err := http.NewRequestWithContext(
@@ -307,6 +307,6 @@ func TestUnreadableRequestsAreCounted(t *testing.T) {
 		}
 	}
 	if !strings.Contains(log.String(), "could not be read") || strings.Contains(log.String(), "canary") {
-		t.Errorf("the log tells of unreadable requests so:\n%s", log.String())
+		t.Errorf("want the log to have unreadable requests, without their content:\n%s", log.String())
 	}
 }

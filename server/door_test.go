@@ -34,7 +34,7 @@ func TestBothDoorsAnswerTheSame(t *testing.T) {
 			want = got
 			for _, reason := range []string{"INVALID_REQUEST", "OCCURRED_TOO_EARLY", "OCCURRED_TOO_LATE", "HOLD_LOST", "HOLD_RELEASED", "ALREADY_SETTLED", "NOTE_NOT_FOUND", "SERIES_FULL"} {
 				if !strings.Contains(strings.Join(got, "\n"), reason) {
-					t.Errorf("the table does not come across %s", reason)
+					t.Errorf("the calls do not meet the reason %s", reason)
 				}
 			}
 			continue
@@ -49,7 +49,7 @@ func TestBothDoorsAnswerTheSame(t *testing.T) {
 // not answer.
 func TestBothDoorsWithoutStore(t *testing.T) {
 	redis := redistest.Start(t)
-	ways := map[string]way{} // each to a server of its own, since a server soon stops asking a store that does not answer
+	ways := map[string]way{} // each to a server of its own: one server soon stops asking a store that does not answer
 	for name := range waysTo(t, start(t, servertest.Options{})) {
 		ways[name] = waysTo(t, start(t, servertest.Options{Redis: redis.URL(), MaxDeadline: 500 * time.Millisecond}))[name]
 	}
@@ -309,6 +309,6 @@ func TestDoorIsCountedAndLogged(t *testing.T) {
 		t.Errorf("%d lines of calls with their peer, want 2:\n%s", got, log.String())
 	}
 	if strings.Contains(log.String(), "canary") {
-		t.Errorf("the log tells a request:\n%s", log.String())
+		t.Errorf("the log has the content of a request:\n%s", log.String())
 	}
 }

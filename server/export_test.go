@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// Age sets how old connections get, and how long a connection may stay that does not go
-// when asked.
+// Age sets how old connections get, and how long their calls may take after that.
 func (c *Config) Age(age, grace time.Duration) { c.age, c.grace = age, grace }
 
 // LockedBuffer is a log that can be read while it is written.

@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// faults are what goes wrong around a service like this one, what then happens, and the
-// tests that make it go wrong. Each can be run by its name:
+// faults are the faults that a service like this one meets, their outcomes, and the tests
+// that cause them. Each test can be run by its name:
 //
 //	go test -race -run '^TestFrozen$' ./server/internal/store
 //
-// All at once, in no order, is TestSoak (make soak).
+// TestSoak (make soak) causes many of them at once, in random order.
 var faults = []struct{ fault, then, tests string }{
 	// The store goes away.
 	{
@@ -48,7 +48,7 @@ var faults = []struct{ fault, then, tests string }{
 	},
 	{
 		"Redis is slow",
-		"deadlines hold, and what is too much is refused before it waits",
+		"deadlines hold, and calls beyond the limit are refused before they wait",
 		"server.TestSlowRedis server.TestOverload",
 	},
 	{
@@ -56,7 +56,7 @@ var faults = []struct{ fault, then, tests string }{
 		"sent once more with the source, counted, the verdict unaffected",
 		"store.TestUnknownScript",
 	},
-	{"the same where replicas are waited for", "waited for again, on the same connection", "store.TestNotReplicated"},
+	{"the same, with -replicas", "replicas are waited for again, on the same connection", "store.TestNotReplicated"},
 	{
 		"the primary has become a replica",
 		"nothing was run; UNAVAILABLE until the right one is found",
@@ -132,7 +132,7 @@ var faults = []struct{ fault, then, tests string }{
 	},
 	{
 		"power fails",
-		"what the disk had not confirmed is lost under everysec, and noticed; nothing under always",
+		"everysec loses what the disk has not confirmed, which is noticed; always loses nothing",
 		"store.TestPowerLost",
 	},
 	{
@@ -195,7 +195,7 @@ var faults = []struct{ fault, then, tests string }{
 		"DUPLICATE with the differences, counted",
 		"server.TestSameMessageOtherPayload",
 	},
-	{"fields of a newer client", "left aside", "server.TestUnknownFields"},
+	{"fields of a newer client", "ignored", "server.TestUnknownFields"},
 	{
 		"garbage, a false mark of compression",
 		"INTERNAL, the connection lives",
@@ -295,7 +295,7 @@ var faults = []struct{ fault, then, tests string }{
 	},
 	{
 		"a forger comes first",
-		"only who is granted may note; the gateway verifies first",
+		"only granted callers may note; the gateway verifies first",
 		"server.TestRights gateway.TestRefusals",
 	},
 	{"two keys of one hash", "there is none: keys hold the ids", "store.FuzzKeys"},

@@ -86,7 +86,7 @@ func TestFloodsOfRefusals(t *testing.T) {
 			t.Errorf("%s: %d of %d lines are written, want a few", flood.name, got, many)
 		}
 		if got := s.metric(t, "noted_log_lines_left_out_total"); got == 0 {
-			t.Errorf("%s: none is counted as left out", flood.name)
+			t.Errorf("%s: the metric counts no line that was left out", flood.name)
 		}
 	}
 	s.stop()
@@ -97,7 +97,7 @@ func TestFloodsOfRefusals(t *testing.T) {
 			LeftOut   float64 `json:"left_out"`
 		}
 		if err := json.Unmarshal([]byte(line), &l); err != nil {
-			t.Fatalf("a line that is no JSON: %q", line)
+			t.Fatalf("the log has a line that is not JSON: %q", line)
 		}
 		if strings.HasPrefix(l.Msg, "left out lines") {
 			told += l.LeftOut

@@ -43,7 +43,7 @@ func TestForeignSeries(t *testing.T) {
 		t.Errorf("%v calls were refused without asking the store, want none", got)
 	}
 	if strings.Contains(s.log.String(), "mi8x3k2f") {
-		t.Error("the log has what stands under the key")
+		t.Error("the log has the value under the key")
 	}
 }
 
@@ -76,7 +76,7 @@ func TestForeignSeriesIsFound(t *testing.T) {
 				&notedv1.ListDonationsRequest{Ledger: "live", SeriesId: series},
 			); toldBy(err).code != codes.Unavailable ||
 				strings.Contains(err.Error(), "redis-cli") {
-				t.Errorf("%s: %v, want UNAVAILABLE and no more", what, err)
+				t.Errorf("%s: %v, want UNAVAILABLE without details", what, err)
 			}
 		}
 		if _, err := c.ListDonations(t.Context(), &notedv1.ListDonationsRequest{Ledger: "sandbox"}); err != nil {

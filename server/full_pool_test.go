@@ -36,14 +36,14 @@ func TestPoolExhausted(t *testing.T) {
 			}(holder)
 		}
 		select {
-		case err := <-holder: // the watch had it
+		case err := <-holder: // the watch had the connection
 			if toldBy(err) != want {
 				t.Fatalf("a call: %v, want %+v", err, want)
 			}
 			holder = nil
 		default:
 		}
-		return holder != nil && time.Since(began) > time.Second // without one it would have ended
+		return holder != nil && time.Since(began) > time.Second // without a connection it would have ended
 	})
 	looks := s.metric(t, "noted_store_pool_timeouts_total")
 	eventually(
@@ -86,7 +86,7 @@ func TestPoolExhausted(t *testing.T) {
 	); open != 0 ||
 		refused != 0 {
 		t.Errorf(
-			"the breaker is open: %v, and %v calls were not asked, want none for a store that is only busy",
+			"the breaker is open: %v, calls refused unasked: %v; want 0 and 0, since the store is only busy",
 			open,
 			refused,
 		)
@@ -96,7 +96,7 @@ func TestPoolExhausted(t *testing.T) {
 		t.Errorf("the call that had the connection: %v, want an answer", err)
 	}
 	if got := s.metric(t, "noted_store_pool_timeouts_total"); got == 0 {
-		t.Error("noted_store_pool_timeouts_total counts none")
+		t.Error("noted_store_pool_timeouts_total counts no call")
 	}
 	if got := s.metric(
 		t,

@@ -30,7 +30,7 @@ var (
 	fuzzLatest   = time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)
 )
 
-// expected is the code that the contract asks for, on an empty store.
+// expected is the code that the contract requires, on an empty store.
 func expected(r *notedv1.NoteDonationRequest) codes.Code {
 	d, m := r.Donation, r.Message
 	if !fuzzLedger.MatchString(d.Ledger) || !fuzzSeries.MatchString(d.SeriesId) || !fuzzID.MatchString(d.TransactionId) || !fuzzID.MatchString(r.RequestId) ||
@@ -84,7 +84,7 @@ func FuzzNote(f *testing.F) {
 		0,
 	}
 	bare := seed{texts: [8]string{"", "x"}}
-	add := func(s seed, change func(*seed)) { // one thing changed, so that nothing else can be why it is refused
+	add := func(s seed, change func(*seed)) { // one change, so that only it can be the reason of a refusal
 		change(&s)
 		x := s.texts
 		f.Add(
@@ -138,7 +138,7 @@ func FuzzNote(f *testing.F) {
 		) {
 			for _, text := range []string{ledger, series, amount, currency, transaction, channel, id, request} {
 				if !utf8.ValidString(text) {
-					t.Skip("it is no message, which FuzzWire looks at")
+					t.Skip("these are not the bytes of a message, which FuzzWire tries")
 				}
 			}
 			r := &notedv1.NoteDonationRequest{
@@ -177,7 +177,7 @@ func FuzzNote(f *testing.F) {
 	)
 }
 
-// toldAsAsked compares a request with its answer, and with every later answer about its
+// toldAsAsked compares a request with its answer, and with all later answers about its
 // note.
 func (n fuzzed) toldAsAsked(t *testing.T, r *notedv1.NoteDonationRequest, got *notedv1.NoteDonationResponse) {
 	t.Helper()

@@ -21,8 +21,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A fuzzed is a running service for random requests, with a look into its store, whose
-// clock stands at noon.
+// A fuzzed is a running service for random requests, whose store the test can read. The
+// store's clock stands at noon.
 type fuzzed struct {
 	noted
 	redis *redis.Client
@@ -93,8 +93,8 @@ func (n fuzzed) putBack(t *testing.T, before map[string]kept) {
 // A wire is a call of the contract as bytes.
 type wire struct {
 	method string
-	empty  func() proto.Message // what the bytes are meant to be
-	reads  bool                 // it changes nothing, whatever it is asked
+	empty  func() proto.Message // makes the message that the bytes should be
+	reads  bool                 // the call never changes anything
 }
 
 var wires = []wire{
@@ -152,7 +152,7 @@ func (n fuzzed) send(t *testing.T, w wire, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := stream.SendMsg(body); err != nil && !errors.Is(err, io.EOF) { // what ended it, RecvMsg tells
+	if err := stream.SendMsg(body); err != nil && !errors.Is(err, io.EOF) { // RecvMsg has the error
 		return err
 	}
 	stream.CloseSend()
@@ -161,7 +161,7 @@ func (n fuzzed) send(t *testing.T, w wire, body []byte) error {
 	}
 	var told notedv1.NoteDonationsResponse
 	if err := proto.Unmarshal(answer, &told); err != nil {
-		t.Fatalf("an answer that is none: %v", err)
+		t.Fatalf("the answer is not a message: %v", err)
 	}
 	if err := stream.RecvMsg(&answer); !errors.Is(err, io.EOF) {
 		t.Errorf("after the one answer the stream ended with %v", err)
@@ -219,7 +219,7 @@ func FuzzWire(f *testing.F) {
 			}
 		case codes.Internal:
 			if notOne == nil {
-				t.Errorf("%s(%q): INTERNAL, and it is a request", w.method, body)
+				t.Errorf("%s(%q): INTERNAL, although it is a valid message", w.method, body)
 			}
 		default:
 			t.Errorf("%s(%q): %v", w.method, body, code)

@@ -36,8 +36,8 @@ var ownGoroutines = map[string]string{
 	"internal/embedded/embedded.go start: Go":                 "the clock of a trial's store",
 }
 
-// A panic without a recover ends the process, so check each goroutine before you add it
-// here.
+// A panic without a recover ends the process. Check a goroutine before you add it to the
+// table.
 func TestOwnGoroutines(t *testing.T) {
 	found := map[string]int{}
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
@@ -48,7 +48,7 @@ func TestOwnGoroutines(t *testing.T) {
 			if slices.Contains(
 				[]string{"testdata", "servertest", "redistest", "pkitest", "soak", "noted-replay"},
 				entry.Name(),
-			) { // for tests, or no service
+			) { // tests and their helpers, and programs that are not the service
 				return filepath.SkipDir
 			}
 			return nil

@@ -159,7 +159,8 @@ func TestRefusedHandshakes(t *testing.T) {
 	}
 }
 
-// tried makes only one call: after a few failures in a row the server stops asking Redis.
+// tried makes one call on a new server, since a server stops asking Redis after a few
+// failures in a row.
 func (h refusedHandshake) tried(t *testing.T, r operatorsRedis, request proto.Message, running bool, replicas int) {
 	t.Helper()
 	r.run(t, h.end)
@@ -215,7 +216,7 @@ func (h refusedHandshake) tried(t *testing.T, r operatorsRedis, request proto.Me
 		return s.logged(`"reason":"STORE_UNAVAILABLE"`, h.says) > 0 || s.logged("not fit for use", h.says) > 0
 	})
 	if s.logged("OUTCOME_UNKNOWN") > 0 || s.logged("unexpected type") > 0 {
-		t.Errorf("%T: the log tells another reason:\n%s", request, s.log)
+		t.Errorf("%T: the log has another reason:\n%s", request, s.log)
 	}
 	ask(20)
 }

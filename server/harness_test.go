@@ -101,7 +101,7 @@ type told struct {
 	code   codes.Code
 	reason string
 	fields string // of BadRequest, in order, joined by spaces
-	retry  bool   // there is a RetryInfo
+	retry  bool   // it has a RetryInfo
 }
 
 func toldBy(err error) told {

@@ -22,14 +22,14 @@ type room struct {
 	path    string
 	brings  string // packages of ours that it may bring into a program, through any other too
 	imports string // which of those, or of other modules, it may import itself; "*": any
-	without string // packages that it must not bring along, with all below them
+	without string // packages that it must not bring along, nor any below them
 }
 
 // Lists that several rooms share.
 const (
 	contract = "gen/go/noted/v1 gen/go/noted/v1/notedv1connect"
 	notes    = "server/internal/store server/internal/store/epoch server/internal/store/wire"
-	// below is what the rooms of the server stand on.
+	// below are the packages that the rooms of the server stand on.
 	below = "gen/go/noted/v1 server/internal/agreement server/internal/contract server/internal/descriptors " +
 		"server/internal/metrics " + notes
 	inside = below + " gen/go/noted/v1/notedv1connect server/internal/access server/internal/calls " +
@@ -39,7 +39,7 @@ const (
 	trial   = service + " server/internal/embedded"
 	person  = "client client/cmdline client/paypal client/terminal" // what programs for people stand on
 
-	// inGateway is what the gateway's processing stands on.
+	// inGateway are the packages that the gateway's processing stands on.
 	inGateway = "client client/gateway/inbox client/gateway/internal/answer client/gateway/internal/downstream " +
 		"client/gateway/internal/metrics client/gateway/internal/peer client/gateway/internal/setting " +
 		"client/gateway/internal/verify client/paypal gen/go/noted/v1"
@@ -50,7 +50,8 @@ const (
 	useMiddleware = "github.com/grpc-ecosystem/go-grpc-middleware"
 	usePrometheus = "github.com/prometheus/client_golang"
 
-	// ofServer is what the server stands on, and no program of a user needs to build.
+	// ofServer are the modules that the server needs, and that no user's program may have
+	// to build.
 	ofServer = "connectrpc.com github.com/alicebob github.com/grpc-ecosystem github.com/prometheus " +
 		"github.com/redis github.com/urfave"
 )
@@ -232,8 +233,8 @@ var rooms = []room{
 			"gen/go/noted/v1",
 		"client client/cmdline client/desk client/desk/week client/gateway/inbox github.com/urfave golang.org/x/term", "testing",
 	},
-	// What programs share of reading settings. Those of the server do so too, and client
-	// must not import server, so it is here and knows nothing of either.
+	// Programs of clients and of the server share the reading of settings. Since client
+	// must not import server, this package is here, and knows neither.
 	{"client/cmdline", "", "github.com/urfave", "google.golang.org github.com/prometheus testing"},
 	{
 		"client/terminal", "client client/paypal gen/go/noted/v1",
@@ -250,8 +251,8 @@ var rooms = []room{
 // environment is how a program reads its environment.
 var environment = regexp.MustCompile(`\bos\.(Getenv|LookupEnv|Environ|ExpandEnv)\b`)
 
-// TestImports holds each package to its room and each room to a package. Only mains read
-// flags and the environment.
+// TestImports checks that each package keeps to its room, and that each room has a
+// package. Only mains read flags and the environment.
 func TestImports(t *testing.T) {
 	touch(t, "..")
 	command := exec.Command("go", "list", "-tags", "whole", "-json=ImportPath,Dir,GoFiles,Imports,Deps", "./...")
@@ -330,7 +331,7 @@ func (r room) wrong(imports, deps []string) (wrong []string) {
 	for _, path := range imports {
 		ours, isOurs := strings.CutPrefix(path, module)
 		first, _, _ := strings.Cut(path, "/")
-		other := strings.Contains(first, ".") || path == "testing" // of another module, or not for all
+		other := strings.Contains(first, ".") || path == "testing" // of another module, or for tests only
 		switch {
 		case isOurs && !slices.Contains(imported, ours):
 			wrong = append(wrong, "imports "+ours)
@@ -373,7 +374,7 @@ func under(path string, of []string) bool {
 	return slices.ContainsFunc(of, func(each string) bool { return path == each || strings.HasPrefix(path, each+"/") })
 }
 
-// TestRooms checks that a room lets in nothing but what its row says.
+// TestRooms checks that a room lets in only the packages of its row.
 func TestRooms(t *testing.T) {
 	r := room{"server/internal/store", "client/paypal", "client/paypal " + useRedis, "google.golang.org"}
 	for _, c := range []struct {

@@ -226,7 +226,7 @@ func TestConfig(t *testing.T) {
 			`"a"`,
 		},
 		{
-			"a ledger that nobody can name",
+			"a ledger with a space in its name",
 			func(c *server.Config) { c.Ledgers = map[string]server.LedgerRules{"a b": {}} },
 			`"a b"`,
 		},

@@ -194,7 +194,7 @@ func TestDeadlineFloor(t *testing.T) {
 		t.Error("the donation is noted")
 	}
 	if got := scripts(t, redis); got > 5 { // the server's own looks at the store
-		t.Errorf("the store was asked %d times, want never by these calls", got)
+		t.Errorf("the store has run %d scripts, want none of these calls", got)
 	}
 }
 
@@ -246,7 +246,7 @@ func TestConnectionLimits(t *testing.T) {
 		t.Errorf("%v and %v are counted as refused, want one each", all, address)
 	}
 	if _, err := c.NoteDonation(t.Context(), series("I-1")); err != nil {
-		t.Errorf("a caller that is there: %v", err)
+		t.Errorf("a connected caller: %v", err)
 	}
 	first.Close()
 	eventually(t, 5*time.Second, "a place is free", open(4))

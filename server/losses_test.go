@@ -16,12 +16,12 @@ import (
 
 // A lossKind is a way in which a store loses its last notes.
 type lossKind struct {
-	says    string            // what an operator is told of it
-	kept    notedv1.Verdict   // of what was noted first, afterwards
-	primary *redistest.Server // that is noted in before
+	says    string            // the operator's text about the loss
+	kept    notedv1.Verdict   // afterwards, of the donation that was noted first
+	primary *redistest.Server // the store before the loss
 	options servertest.Options
-	between func(t *testing.T) // what is kept, if anything is, and what is lost
-	lose    func(t *testing.T) // and wait for the store to be back
+	between func(t *testing.T) // runs between the note that may be kept and the note that is lost
+	lose    func(t *testing.T) // loses notes, and waits for the store to be back
 }
 
 var waysBack = map[string]func(t *testing.T) lossKind{
@@ -75,7 +75,7 @@ var waysBack = map[string]func(t *testing.T) lossKind{
 					}
 					return true
 				})
-				heal = f.Cut(primary) // from all others; the server still reaches it
+				heal = f.Cut(primary) // from the other nodes; the server still reaches it
 			},
 			lose: func(t *testing.T) {
 				eventually(t, 30*time.Second, "another primary", func() bool {
@@ -148,7 +148,7 @@ func TestEveryLossIsNoticed(t *testing.T) {
 			refused()
 			ready := readyz(n.AdminAddr())
 			if !strings.HasPrefix(ready, "200\n") || !strings.Contains(ready, "/acknowledge?epoch=") {
-				t.Errorf("/readyz = %q, want it ready, and to say what to do", ready)
+				t.Errorf("/readyz = %q, want it ready, with the remedy", ready)
 			}
 			// The first of the two to look knows the kind of loss, the other that another server
 			// has noticed it.
@@ -192,7 +192,7 @@ func askAll(t *testing.T, addr, id string) (stop func()) {
 			response, err := caller.NoteDonation(ctx, series(id))
 			cancel()
 			if err == nil && response.Verdict != notedv1.Verdict_VERDICT_DUPLICATE {
-				t.Errorf("after the loss %s is %v by a server that is to refuse", id, response.Verdict)
+				t.Errorf("after the loss a server that must refuse answers that %s is %v", id, response.Verdict)
 			}
 			if toldBy(err).reason == "noted.v1/STORE_WENT_BACK" {
 				n++

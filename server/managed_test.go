@@ -44,8 +44,8 @@ func TestManagedRedis(t *testing.T) {
 		user     string // its ACL; empty for the default user
 		tls      bool
 		replicas int
-		warns    string // of what it cannot see, while it serves; empty for nothing
-		refuses  string // the remedy, where it does not serve
+		warns    string // the warning while it serves; empty for none
+		refuses  string // the remedy, if it does not serve; empty if it serves
 	}{
 		{name: "all is there", args: aof},
 		{name: "CONFIG refused, an append-only file", args: append(without("CONFIG"), aof...)},
@@ -98,7 +98,7 @@ func TestManagedRedis(t *testing.T) {
 				Replicas:    c.replicas,
 				Logger:      slog.New(slog.NewJSONHandler(log, nil)),
 			}
-			if c.refuses == noeviction { // it does not even start
+			if c.refuses == noeviction { // the server does not start
 				_, err := server.New(t.Context(), config)
 				if err == nil || !strings.Contains(err.Error(), c.refuses) ||
 					!strings.Contains(err.Error(), "noeviction") {

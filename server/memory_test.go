@@ -25,7 +25,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	told := regexp.MustCompile(`"max_connections":100,"idle":"9.8 MiB","busy":"\d+.\d GiB","each_idle":"0.1 MiB","each_busy":"(\d+.\d) MiB"`).
 		FindStringSubmatch(s.log.String())
 	if told == nil {
-		t.Fatalf("it does not tell how much memory callers can take:\n%s", s.log)
+		t.Fatalf("the log does not say how much memory callers can take:\n%s", s.log)
 	}
 	var each float64
 	fmt.Sscan(told[1], &each)
@@ -40,7 +40,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		p := rogueAt(t, s.Addr())
 		all = append(all, p)
 		var writing sync.Mutex
-		crowd.Go(func() { // listens as gRPC does, which then thinks of giving more
+		crowd.Go(func() { // it answers pings, without which gRPC offers no larger window
 			for {
 				frame, err := p.framer.ReadFrame()
 				if err != nil {
@@ -83,7 +83,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		})
 	}
 	most := 0.0
-	eventually(t, 30*time.Second, "the time of all is over", func() bool {
+	eventually(t, 30*time.Second, "the time of all calls is over", func() bool {
 		runtime.GC()
 		most = max(most, (float64(memory())-float64(before))/mib)
 		return ended.Load() == peers*streams
@@ -96,16 +96,16 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("%d connections took %.1f MiB, want %.1f and more, or the test proves nothing", peers, most, least)
 	}
 	if most > peers*each {
-		t.Errorf("%d connections took %.1f MiB, and %.1f MiB each is told to be the most", peers, most, each)
+		t.Errorf("%d connections took %.1f MiB; the log says at most %.1f MiB each", peers, most, each)
 	}
 	if got := slices.Max(windows[:]); got > message {
-		t.Errorf("the server offers to take %d bytes of a request at once, want no more than one may be long", got)
+		t.Errorf("the server offers a window of %d bytes, want no more than the longest request", got)
 	}
-	eventually(t, 10*time.Second, "nothing of them is left", func() bool {
+	eventually(t, 10*time.Second, "their memory is free again", func() bool {
 		runtime.GC()
 		return float64(memory())-float64(before) < 10*mib
 	})
 	if s.logged(`"level":"WARN"`, "GOMEMLIMIT") != 0 {
-		t.Error("it warns of a limit that is not set")
+		t.Error("the log warns of a limit that is not set")
 	}
 }

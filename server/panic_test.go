@@ -109,7 +109,7 @@ func TestPanicTellsNothing(t *testing.T) {
 	told("the stream at the door", status.Error(codes.Code(connect.CodeOf(err)), err.Error()))
 	bad.RequestId = "of an interceptor"
 	_, err = door.NoteDonation(ctx, bad)
-	told("the call in whose interceptors something panics", status.Error(codes.Code(connect.CodeOf(err)), err.Error()))
+	told("the call whose interceptor panics", status.Error(codes.Code(connect.CodeOf(err)), err.Error()))
 	if _, err := client.NoteDonation(
 		ctx,
 		&notedv1.NoteDonationRequest{Donation: &notedv1.Donation{SeriesId: "I-1"}},
@@ -127,7 +127,7 @@ func TestPanicTellsNothing(t *testing.T) {
 		t.Error("noted_panics_total is not 5")
 	}
 
-	// Nothing of the stream that panicked stays behind.
+	// No goroutine of the stream that panicked stays behind.
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]

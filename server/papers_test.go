@@ -117,8 +117,8 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestPapersSayWhatIsSo looks for sentences that several papers share, and for the
-// defaults.
+// TestPapersSayWhatIsSo looks for sentences and figures that several papers share, and
+// compares defaults with the code.
 func TestPapersSayWhatIsSo(t *testing.T) {
 	days := func(d time.Duration) int { return int(d / (24 * time.Hour)) }
 	matching := map[time.Duration]string{2 * time.Hour: "within two hours"}[server.DefaultMatchWindow]
@@ -133,7 +133,7 @@ func TestPapersSayWhatIsSo(t *testing.T) {
 	} {
 		for file := range strings.FieldsSeq(files) {
 			if text == "" || !strings.Contains(paper(t, file), text) {
-				t.Errorf("%s does not say %q, or it is not so by now", file, text)
+				t.Errorf("%s does not say %q; change the paper, or this test if the fact has changed", file, text)
 			}
 		}
 	}

@@ -61,7 +61,7 @@ func TestSameMessageOtherPayload(t *testing.T) {
 		}
 		if again.Note.Donation.Amount != "25.00" || again.Note.Donation.CurrencyCode != "EUR" {
 			t.Errorf(
-				"the note is of %s %s now, want 25.00 EUR as it was",
+				"the note's amount is %s %s now, want 25.00 EUR as before",
 				again.Note.Donation.Amount,
 				again.Note.Donation.CurrencyCode,
 			)
@@ -96,7 +96,7 @@ func TestIDsAreNotFolded(t *testing.T) {
 	n := start(t, servertest.Options{})
 	for _, id := range []string{"I-ABC", "I-abc", "i-ABC", "I-ABC.", "I-A%42C", "I-O0", "I-0O", "I_ABC"} {
 		if got := n.mustNote(t, series(id)).Verdict; got != notedv1.Verdict_VERDICT_FIRST {
-			t.Errorf("%q: %v, want FIRST: it is no other's", id, got)
+			t.Errorf("%q: %v, want FIRST: no other donation has this id", id, got)
 		}
 	}
 	want := told{code: codes.InvalidArgument, reason: "noted.v1/INVALID_REQUEST", fields: "donation.series_id"}
@@ -136,6 +136,6 @@ func TestUnknownMethods(t *testing.T) {
 		"http://"+n.AdminAddr()+"/metrics",
 	); strings.Contains(metrics, "MadeUp") ||
 		strings.Contains(metrics, "made.up") {
-		t.Error("the metrics have what callers made up")
+		t.Error("the metrics have names that callers made up")
 	}
 }

@@ -34,7 +34,7 @@ func TestRefusingRedis(t *testing.T) {
 	}
 	redis.Do(
 		`EVAL "for i = 1, 1200 do redis.call('SET', i, string.rep('x', 100)) end" 0`,
-	) // to be loaded for six seconds
+	) // loading this takes six seconds
 	for _, state := range []struct{ name, tells, begin, end string }{
 		{"READONLY", "it is a replica", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"},
 		{"BUSY", "BUSY", "", "SCRIPT KILL"},
@@ -83,7 +83,7 @@ func TestRefusingRedis(t *testing.T) {
 		}
 	}
 	if got := s.metric(t, "noted_store_not_asked_total"); got != 0 {
-		t.Errorf("%v calls were not asked, want none: a Redis that replies is alive", got)
+		t.Errorf("%v calls did not ask the store, want none: a Redis that replies is alive", got)
 	}
 
 	redis.Pause()

@@ -18,7 +18,7 @@ import (
 // A rogue speaks HTTP/2 by hand, to send frames that no library sends.
 type rogue struct {
 	t      *testing.T
-	method string // that it calls
+	method string // the method that it calls
 	conn   net.Conn
 	framer *http2.Framer
 	header bytes.Buffer
@@ -48,8 +48,8 @@ func rogueAt(t *testing.T, addr string, settings ...http2.Setting) *rogue {
 	return p
 }
 
-// call announces a call. It ignores errors of writing: the server has hung up, which
-// reading tells better.
+// call announces a call. It ignores errors of writing: if the server has hung up, reading
+// gives the better error.
 func (p *rogue) call(stream uint32, more ...[2]string) {
 	p.header.Reset()
 	for _, h := range append([][2]string{
@@ -77,7 +77,7 @@ func (p *rogue) call(stream uint32, more ...[2]string) {
 	}
 }
 
-// data sends a message with a length and a flag of compression that need not be true.
+// data sends a message with a length and a compression flag that may be false.
 func (p *rogue) data(stream uint32, compressed byte, length uint32, message []byte) {
 	prefix := binary.BigEndian.AppendUint32([]byte{compressed}, length)
 	for body := append(prefix, message...); len(body) > 0; {

@@ -161,8 +161,8 @@ func (s *Server) build(ctx context.Context) (err error) {
 	s.grpc = s.newGRPC()
 	adviseOnRules(s.config, s.logger)
 	descriptors.Warn(s.config.MaxConnections, s.logger)
-	// The bound of all connections, each at its worst, is far beyond most machines. It is
-	// for those who look closely, or who set a limit that it can be compared with.
+	// The memory of all connections, each at its worst, is far beyond most machines. So
+	// it is logged only at level debug, or if there is a limit to compare it with.
 	if debug.SetMemoryLimit(-1) != math.MaxInt64 || s.logger.Enabled(ctx, slog.LevelDebug) {
 		limits.LogMemory(s.config.MaxConnections, s.logger)
 	}
@@ -326,7 +326,7 @@ func (s *Server) stop() {
 func (s *Server) close() error {
 	var errs []error
 	if s.grpc != nil {
-		s.grpc.Stop() // of a server that was never served
+		s.grpc.Stop() // a server that was never served has not stopped by itself
 	}
 	if s.admin != nil {
 		errs = append(errs, s.admin.Close())

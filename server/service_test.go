@@ -215,7 +215,7 @@ func TestExistsOfAnOpenNote(t *testing.T) {
 	}
 }
 
-// Every failure that a caller can cause, with all that the error tells.
+// Every failure that a caller can cause, with all parts of its error.
 func TestFailures(t *testing.T) {
 	n := start(t, servertest.Options{Frozen: noon, SeriesLimit: 2})
 	settle := func(receipt string) error {
@@ -262,18 +262,18 @@ func TestFailures(t *testing.T) {
 	if taken.Evidence != notedv1.Evidence_EVIDENCE_TAKEN_OVER || taken.Note.Attempt != 2 {
 		t.Fatalf("the takeover: %v", taken)
 	}
-	expect("settling what was taken over", settle(lost), codes.FailedPrecondition, "HOLD_LOST")
-	expect("releasing what was taken over", release(lost), codes.FailedPrecondition, "HOLD_LOST")
-	expect("extending what was taken over", extend(lost), codes.FailedPrecondition, "HOLD_LOST")
+	expect("settling with a receipt that was taken over", settle(lost), codes.FailedPrecondition, "HOLD_LOST")
+	expect("releasing with a receipt that was taken over", release(lost), codes.FailedPrecondition, "HOLD_LOST")
+	expect("extending with a receipt that was taken over", extend(lost), codes.FailedPrecondition, "HOLD_LOST")
 	if err := settle(taken.Receipt); err != nil {
 		t.Fatal(err)
 	}
 	if err := settle(taken.Receipt); err != nil {
 		t.Errorf("settling twice: %v", err)
 	}
-	expect("settling what another settled", settle(lost), codes.FailedPrecondition, "SETTLED_BY_ANOTHER")
-	expect("releasing what is settled", release(taken.Receipt), codes.FailedPrecondition, "ALREADY_SETTLED")
-	expect("extending what is settled", extend(taken.Receipt), codes.FailedPrecondition, "ALREADY_SETTLED")
+	expect("settling after another has settled", settle(lost), codes.FailedPrecondition, "SETTLED_BY_ANOTHER")
+	expect("releasing a settled donation", release(taken.Receipt), codes.FailedPrecondition, "ALREADY_SETTLED")
+	expect("extending a settled donation", extend(taken.Receipt), codes.FailedPrecondition, "ALREADY_SETTLED")
 
 	released := n.mustNote(t, held(series("I-2"), time.Minute)).Receipt
 	for range 2 {
@@ -281,11 +281,11 @@ func TestFailures(t *testing.T) {
 			t.Errorf("releasing: %v", err)
 		}
 	}
-	expect("settling what was released", settle(released), codes.FailedPrecondition, "HOLD_RELEASED")
-	expect("extending what was released", extend(released), codes.FailedPrecondition, "HOLD_RELEASED")
+	expect("settling a released donation", settle(released), codes.FailedPrecondition, "HOLD_RELEASED")
+	expect("extending a released donation", extend(released), codes.FailedPrecondition, "HOLD_RELEASED")
 
 	n.Advance(46 * 24 * time.Hour)
-	expect("settling what is forgotten", settle(released), codes.NotFound, "NOTE_NOT_FOUND")
+	expect("settling a forgotten donation", settle(released), codes.NotFound, "NOTE_NOT_FOUND")
 	noted := n.mustNote(t, series("I-3")).Note
 	forget := &notedv1.ForgetDonationRequest{SeriesId: "I-3", DonationId: noted.DonationId, Reason: "test"}
 	if _, err := n.ForgetDonation(t.Context(), forget); err != nil {
@@ -356,7 +356,7 @@ func TestStoreFull(t *testing.T) {
 		t.Errorf("noting: %+v, want %+v (%v)", got, want, err)
 	}
 	if got := n.mustNote(t, series("I-known")); got.Verdict != notedv1.Verdict_VERDICT_DUPLICATE {
-		t.Errorf("noting what is known: %v, want DUPLICATE", got.Verdict)
+		t.Errorf("noting a known donation: %v, want DUPLICATE", got.Verdict)
 	}
 }
 
@@ -369,12 +369,12 @@ func TestStoreAway(t *testing.T) {
 
 	redis.Pause()
 	began := time.Now()
-	_, err := n.NoteDonation(t.Context(), series("I-2")) // whose caller would wait forever
+	_, err := n.NoteDonation(t.Context(), series("I-2")) // without a deadline the caller would wait forever
 	if got := toldBy(err).code; got != codes.DeadlineExceeded && got != codes.Unavailable {
 		t.Errorf("a frozen store: %v, want DEADLINE_EXCEEDED or UNAVAILABLE", err)
 	}
 	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("a frozen store was waited for for %v, want about 400ms", took)
+		t.Errorf("the call waited for a frozen store for %v, want about 400ms", took)
 	}
 	redis.Resume()
 	eventually(t, 5*time.Second, "the store answers again", func() bool {
@@ -389,7 +389,7 @@ func TestStoreAway(t *testing.T) {
 		&notedv1.DonationExistsRequest{Donation: &notedv1.Donation{SeriesId: "I-2"}},
 	); err != nil ||
 		got.Exists {
-		t.Errorf("what was asked while it was frozen: %v, %v; want it not noted, since its caller has gone", got, err)
+		t.Errorf("the call to a frozen store has noted %v, %v; want nothing, since its caller has gone", got, err)
 	}
 
 	redis.Kill()
@@ -408,7 +408,7 @@ func TestStoreAway(t *testing.T) {
 	}
 
 	redis.Restart()
-	eventually(t, 10*time.Second, "the note of before is known", func() bool {
+	eventually(t, 10*time.Second, "the earlier note is known", func() bool {
 		got, err := n.NoteDonation(within(t, time.Second), series("I-1"))
 		return err == nil && got.Verdict == notedv1.Verdict_VERDICT_DUPLICATE
 	})

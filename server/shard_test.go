@@ -17,8 +17,8 @@ import (
 
 // A cluster has lost one shard, primary and replica, and may go on without it. Callers
 // with a series there are told UNAVAILABLE in time; callers with another series are
-// answered, however many of the first there are. The log and /readyz name the node. When
-// all shards are lost, the store counts as dead. When they are back, all notes are known.
+// answered, however many calls are refused. The log and /readyz name the node. When all
+// shards are lost, the store counts as dead. When they are back, all notes are known.
 func TestShardLost(t *testing.T) {
 	cluster := redistest.StartCluster(t, "--cluster-require-full-coverage", "no", "--appendonly", "yes")
 	s := startConfigured(t, func(c *server.Config) { c.Redis, c.RedisMode = cluster.URL, "cluster" })
@@ -32,7 +32,7 @@ func TestShardLost(t *testing.T) {
 		if _, err := c.NoteDonation(t.Context(), series(id)); err != nil {
 			t.Fatal(err)
 		}
-		if lost.Tell("EXISTS", "noted:{ "+id+"}") == "1" { // any other node says MOVED
+		if lost.Tell("EXISTS", "noted:{ "+id+"}") == "1" { // any other node replies MOVED
 			there = id
 		} else {
 			elsewhere = id
@@ -89,7 +89,7 @@ func TestShardLost(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, 20*time.Second, "many were refused in a row", func() bool { return refused.Load() > 500 })
+	eventually(t, 20*time.Second, "many calls were refused in a row", func() bool { return refused.Load() > 500 })
 	for range 20 {
 		before := refused.Load()
 		if err := known(elsewhere); err != nil {
@@ -100,10 +100,10 @@ func TestShardLost(t *testing.T) {
 	close(stop)
 	all.Wait()
 	if got := get(t, "http://"+s.AdminAddr()+"/readyz"); !strings.HasPrefix(got, "200") {
-		t.Errorf("/readyz = %s, want 200: a balancer must not make the loss of a part one of all", got)
+		t.Errorf("/readyz = %s, want 200, or a balancer would take the whole service away for a part of the store", got)
 	}
 	if got := s.metric(t, "noted_store_not_asked_total") - notAsked; got != 0 {
-		t.Errorf("%v calls were not asked, want none: the rest of the cluster lives", got)
+		t.Errorf("%v calls did not ask the store, want none: the rest of the cluster lives", got)
 	}
 
 	for _, node := range cluster.Nodes {
@@ -113,19 +113,19 @@ func TestShardLost(t *testing.T) {
 		known(elsewhere)
 		return s.metric(t, "noted_store_breaker_open") == 1
 	})
-	for _, primary := range primaries { // before any replica can take over, which may lack the last second
+	for _, primary := range primaries { // before a replica takes over, which may lack the notes of the last second
 		primary.Restart()
 	}
 	eventually(
 		t,
 		30*time.Second,
-		"ready again, and all of it",
+		"the whole cluster is ready again",
 		func() bool { return get(t, "http://"+s.AdminAddr()+"/readyz") == "200\nready\n" },
 	)
 	for _, id := range []string{there, elsewhere} {
 		eventually(t, 20*time.Second, id+" is answered again", func() bool { return known(id) == nil })
 	}
 	if got := s.metric(t, "noted_store_went_back_total"); got != 0 {
-		t.Errorf("a cluster that has kept everything counts as %v losses", got)
+		t.Errorf("%v losses are counted for a cluster that has kept everything, want none", got)
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-const operator = "operators0password" // of the Redis's default user, who sets the others
+const operator = "operators0password" // the password of Redis's default user, which sets up the others
 
 // An operatorsRedis is a Redis with a password, and its operator's connection.
 type operatorsRedis struct {
@@ -66,7 +66,8 @@ func (r operatorsRedis) rejected(t *testing.T) (n int) {
 	return n
 }
 
-// readmeRule is the least that Noted's user needs, as server/README.md has it.
+// readmeRule is the rule of server/README.md with the least rights that Noted's user
+// needs.
 func readmeRule(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("README.md")
@@ -107,7 +108,7 @@ func TestWrongPassword(t *testing.T) {
 							series("I-1"),
 						); toldBy(err) != storeUnavailable ||
 							strings.Contains(err.Error(), name) {
-							t.Errorf("a caller is told %v, want STORE_UNAVAILABLE and no more", err)
+							t.Errorf("a caller got %v, want STORE_UNAVAILABLE without details", err)
 						}
 					}
 				})
@@ -167,7 +168,7 @@ func TestMissingRight(t *testing.T) {
 				series("I-1"),
 			); toldBy(err) != storeUnavailable ||
 				strings.Contains(err.Error(), "ACL") {
-				t.Errorf("a caller is told %v, want STORE_UNAVAILABLE and no more", err)
+				t.Errorf("a caller got %v, want STORE_UNAVAILABLE without details", err)
 			}
 			if got := s.logged(`"level":"ERROR"`, "not fit for use"); got != 1 {
 				t.Errorf("the log tells of it %d times, want once:\n%s", got, s.log)
@@ -223,13 +224,13 @@ func TestLeastRights(t *testing.T) {
 		unknown,
 	); status.Code(
 		err,
-	) != codes.OutOfRange { // rests on that nothing is there
+	) != codes.OutOfRange { // this answer depends on the absence of a note
 		t.Errorf("a donation of long ago: %v, want OUT_OF_RANGE", err)
 	}
 	if s.logged("the store answers", `"policy":"noeviction"`, `"persistence":"none"`, `"server":"`) != 1 ||
 		s.logged("the store's epoch is known") != 1 ||
 		s.logged("epoch cannot be kept") != 0 {
-		t.Errorf("what is told of the store is not all there:\n%s", s.log)
+		t.Errorf("the log lacks facts about the store:\n%s", s.log)
 	}
 	if denied := r.denied(t); len(denied) > 0 {
 		t.Errorf("Redis has refused %v", denied)
@@ -349,7 +350,7 @@ func everyCall(t *testing.T, c client) {
 	_, err = c.SettleDonation(ctx, &notedv1.SettleDonationRequest{Receipt: first.Receipt})
 	must("SettleDonation again", err)
 	_, err = c.NoteDonation(ctx, series("I-every"))
-	must("NoteDonation of what is settled", err)
+	must("NoteDonation of a settled donation", err)
 	second, err := c.NoteDonation(ctx, held(series("I-second"), time.Minute))
 	must("NoteDonation", err)
 	_, err = c.ReleaseDonation(ctx, &notedv1.ReleaseDonationRequest{Receipt: second.Receipt})
@@ -357,7 +358,7 @@ func everyCall(t *testing.T, c client) {
 	exists, err := c.DonationExists(ctx, &notedv1.DonationExistsRequest{Donation: series("I-every").Donation})
 	must("DonationExists", err)
 	if !exists.Exists {
-		t.Error("DonationExists: it does not")
+		t.Error("DonationExists: false, want true")
 	}
 	list, err := c.ListDonations(ctx, &notedv1.ListDonationsRequest{})
 	must("ListDonations", err)

@@ -17,7 +17,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A secureRedis is a Redis that speaks TLS too, with a certificate.
+// A secureRedis is a Redis that speaks TLS besides plaintext, with a certificate.
 type secureRedis struct {
 	*redistest.Server
 	port, dir string
@@ -54,8 +54,8 @@ func (r secureRedis) shows(t *testing.T, certificate pkitest.Pair) {
 	r.Do("CLIENT KILL TYPE normal")
 }
 
-// Log, health and metric tell of a Redis whose certificate has expired, is of an unknown
-// CA or for another host. Callers are told that nothing was noted. With a good
+// Log, health and metric tell of a Redis whose certificate has expired, comes from an
+// unknown CA or is for another host. Callers are told that nothing was noted. With a good
 // certificate, of a CA that the environment names, the service is ready by itself.
 func TestCertificateOfTheStore(t *testing.T) {
 	ca, stranger := pkitest.New(t, "CA"), pkitest.New(t, "another CA")
@@ -137,7 +137,7 @@ func TestNoTLSWithTheStore(t *testing.T) {
 	r := startSecure(t, ca.Issue(nil), "--tls-ca-cert-file", caFile)
 	for name, c := range map[string]struct {
 		change func(*server.Config)
-		wants  string // of callers: yes, no
+		wants  string // tls-auth-clients: yes or no
 		says   []string
 	}{
 		"redis:// to a TLS port": {

@@ -16,8 +16,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A thousand requests, every tenth of them bad, every other one a repeat of the one
-// before: answers in order, each request its own.
+// A thousand requests, every tenth bad and every second a repeat of the one before, are
+// answered in order, each with its own answer.
 func TestStream(t *testing.T) {
 	n := start(t, servertest.Options{})
 	stream, err := n.NoteDonations(within(t, 30*time.Second))
@@ -200,7 +200,7 @@ func TestBusyStreamWhileDraining(t *testing.T) {
 		t.Errorf("the stream ended with %v, want UNAVAILABLE", err)
 	}
 	if answers < 10 {
-		t.Errorf("%d requests were answered, want those of a second", answers)
+		t.Errorf("%d requests were answered, want those of a whole second", answers)
 	}
 }
 

@@ -35,7 +35,7 @@ func TestUnauthenticatedTellsNothing(t *testing.T) {
 		texts[status.Convert(err).Proto().String()] = true
 	}
 	if len(texts) != 1 {
-		t.Errorf("there are %d ways to say it: %v", len(texts), texts)
+		t.Errorf("the refusals have %d different texts, want one: %v", len(texts), texts)
 	}
 	if _, err := c.NoteDonation(
 		metadata.AppendToOutgoingContext(t.Context(), "authorization", "bEaReR right"),
@@ -44,7 +44,7 @@ func TestUnauthenticatedTellsNothing(t *testing.T) {
 		t.Errorf("the right token, its scheme in other letters: %v", err)
 	}
 
-	// Health is open to all; calls that tell more are not.
+	// A health check needs no caller; the other calls of the health service do.
 	if _, err := healthpb.NewHealthClient(c.conn).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
 		t.Errorf("health without a caller: %v", err)
 	}
@@ -101,7 +101,7 @@ func TestCallersAreReloaded(t *testing.T) {
 		return s.metric(t, "noted_reloads_total", `file="callers"`, `outcome="taken_up"`) == 1
 	})
 	if old, new := try("old"), try("new"); old != codes.Unauthenticated || new != codes.OK {
-		t.Errorf("after: %v, %v, want the new token to count and the old one not to", old, new)
+		t.Errorf("after: %v, %v, want the new token to count and the old one to be denied", old, new)
 	}
 
 	for i, bad := range [][]byte{[]byte("{\n\"gateway\": {\"verbs\": [\"write\"]}}"), nil} {

@@ -17,8 +17,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/model"
 )
 
-// words reads a file as one line, without the marks of its comments; of a folder, whose
-// name ends with a slash, all source files below it.
+// words reads a file as one line, without its comment marks. Of a folder, whose name ends
+// with a slash, it reads all source files.
 func words(t *testing.T, file string) string {
 	t.Helper()
 	files := []string{file}
@@ -60,7 +60,7 @@ func TestLimitsAreToldAsTheyAre(t *testing.T) {
 		{"cmd/noted/flags.go", fmt.Sprintf("A caller whose calls are denied may try %d times a second", limits.DenialsRate)},
 	} {
 		if told.text == "" || !strings.Contains(words(t, told.file), told.text) {
-			t.Errorf("%s does not say %q, or the limit is another by now", told.file, told.text)
+			t.Errorf("%s does not say %q, which is the limit in the code", told.file, told.text)
 		}
 	}
 }

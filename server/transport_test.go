@@ -40,7 +40,7 @@ func TestTransportLimits(t *testing.T) {
 	if _, err := n.NoteDonation(big, series("I-2")); err == nil {
 		t.Error("a header of 20 KiB was taken")
 	}
-	eventually(t, 5*time.Second, "others are answered", func() bool {
+	eventually(t, 5*time.Second, "other calls are answered", func() bool {
 		_, err := n.NoteDonation(within(t, time.Second), series("I-3"))
 		return err == nil
 	})

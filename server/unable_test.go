@@ -16,7 +16,7 @@ import (
 
 var storeUnsuitable = told{code: codes.FailedPrecondition, reason: "noted.v1/STORE_UNSUITABLE"}
 
-// wantUnready wants health, log and metric to tell that the store cannot be used, with
+// wantUnready checks that health, log and metric say that the store cannot be used, with
 // cause and remedy.
 func (s configuredServer) wantUnready(t *testing.T, c client, by, says string) {
 	t.Helper()
@@ -43,7 +43,8 @@ func (s configuredServer) wantUnready(t *testing.T, c client, by, says string) {
 	}
 }
 
-// wantReady wants health and metric to tell that all is well again, and notes a donation.
+// wantReady checks that health and metric say that the store can be used again, and notes
+// a donation.
 func (s configuredServer) wantReady(t *testing.T, c client, series *notedv1.NoteDonationRequest) {
 	t.Helper()
 	eventually(
@@ -84,7 +85,7 @@ func TestNothingCanBeNoted(t *testing.T) {
 			"replicas",
 			"fewer replicas than the 1 of -replicas have what is written, so nothing can be noted",
 		)
-		eventually( // it is NaN after a look that the store did not answer in time
+		eventually( // the metric is NaN after a look that the store did not answer in time
 			t,
 			10*time.Second,
 			"noted_store_replicas is 0",
@@ -176,8 +177,8 @@ func TestOnePrimaryWithoutReplicas(t *testing.T) {
 	)
 }
 
-// TestOtherMode checks that a server tells of a store of another kind than its mode, and
-// gives no answer, above all no half listing.
+// TestOtherMode checks that a server whose store is of another kind than its mode says
+// so, and answers no call, above all with no partial listing.
 func TestOtherMode(t *testing.T) {
 	cluster, alone := redistest.StartCluster(t), redistest.Start(t)
 	for _, c := range []struct{ name, mode, url, says string }{

@@ -41,8 +41,7 @@ func (p *rogue) askForPages(n uint32) (refused string) {
 	return refused
 }
 
-// begun reads until an answer begins. If it never begins, it returns how the stream
-// ended.
+// begun reads until an answer begins. If none does, it returns how the stream ended.
 func (p *rogue) begun(stream uint32) string {
 	for {
 		frame, err := p.framer.ReadFrame()
@@ -84,7 +83,7 @@ func TestUnreadPages(t *testing.T) {
 	}
 }
 
-// They end with the connection, when it has become old.
+// Unread pages end with their connection, when it has become old.
 func TestUnreadPageGrowsOld(t *testing.T) {
 	s := startConfigured(t, func(c *server.Config) { c.Age(3*time.Second, time.Second) })
 	p := rogueAt(t, s.Addr(), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
@@ -113,7 +112,7 @@ func TestUnreadStreams(t *testing.T) {
 	conn, err := grpc.NewClient(
 		s.Addr(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithInitialWindowSize(64<<10), // and no more, since all of it is in this process too
+		grpc.WithInitialWindowSize(64<<10), // small, since the client's memory is in this process too
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +143,7 @@ func TestUnreadStreams(t *testing.T) {
 			func() bool { return sent.Load() >= streams*(1+batch) },
 		)
 		redis.Resume()
-		// Until no more is taken: a busy machine may pause for seconds.
+		// Wait until no further request is taken: a busy machine may pause for seconds.
 		for before, still := int64(-1), 0; still < 4; time.Sleep(2 * time.Second) {
 			if still++; sent.Load() != before {
 				before, still = sent.Load(), 0
@@ -175,7 +174,7 @@ func TestPeerThatTakesNothing(t *testing.T) {
 	for _, addr := range []string{s.Addr(), s.HTTPAddr()} {
 		p := rogueAt(t, addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 		p.framer.WriteWindowUpdate(0, 1<<30)
-		p.conn.(*net.TCPConn).SetReadBuffer(4096) // else the kernel takes some MiB on its behalf
+		p.conn.(*net.TCPConn).SetReadBuffer(4096) // by default the kernel takes some MiB for it
 		p.method = notedv1.DedupeService_ListDonations_FullMethodName
 		peers = append(peers, p)
 	}

@@ -21,8 +21,7 @@ var (
 	infoBuild   = regexp.MustCompile(`redis_git_sha1:[0-9a-f]+\r\nredis_git_dirty:\d+\r\nredis_build_id:[0-9a-f]+`)
 )
 
-// A masked Redis reports another program or release than its own. The false text is as
-// long as the true one.
+// A masked Redis reports a false program or release, in as many bytes as the true one.
 type masked struct{ old, valkey atomic.Bool }
 
 func (m *masked) plan([]byte) redistest.Disturbance {
@@ -125,7 +124,7 @@ func TestValkeyByName(t *testing.T) {
 	p := redistest.StartProxy(t, r.Addr(), mask.plan)
 	s := startConfigured(t, func(c *server.Config) { c.Redis = p.URL() })
 	if s.logged("the store answers", `"server":"Valkey 9.1.2"`) != 1 {
-		t.Errorf("the log does not name it:\n%s", s.log)
+		t.Errorf("the log does not name Valkey:\n%s", s.log)
 	}
 	for name, make := range map[string]struct{ begin, says, end string }{
 		"evicts":    {"CONFIG SET maxmemory-policy allkeys-lru", "Valkey 9.1.2 evicts keys", "CONFIG SET maxmemory-policy noeviction"},

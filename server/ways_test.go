@@ -54,7 +54,7 @@ func waysTo(t *testing.T, n noted) map[string]way {
 	}
 }
 
-// rpc is the name of a request's call, and an empty response of it.
+// rpc returns the name of a request's call, and an empty response.
 func rpc(request proto.Message) (name string, response proto.Message) {
 	name = strings.TrimSuffix(string(request.ProtoReflect().Descriptor().Name()), "Request")
 	kind, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("noted.v1." + name + "Response"))
@@ -71,7 +71,7 @@ func overGRPC(conn *grpc.ClientConn) way {
 	}
 }
 
-// overJSON calls as a program without any library does.
+// overJSON calls like a program without a library.
 func overJSON(client *http.Client, base string) way {
 	return func(ctx context.Context, request proto.Message) (proto.Message, error) {
 		name, response := rpc(request)
@@ -197,7 +197,7 @@ func live(t *testing.T, n noted, call way) []string {
 		lines = append(
 			lines,
 			fmt.Sprintf("%T: %s", request, strings.ReplaceAll(text, ":  ", ": ")),
-		) // protojson is fickle about spaces
+		) // protojson varies its spaces on purpose
 		return response
 	}
 	now := n.Now()
