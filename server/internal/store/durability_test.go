@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,113 +16,6 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
-
-// A fleet is a Redis with replicas, or a cluster.
-type fleet struct {
-	mode, url           string
-	primaries, replicas []*redistest.Server
-}
-
-// pair starts a primary with n replicas.
-func pair(t testing.TB, n int) fleet {
-	t.Helper()
-	primary := redistest.Start(t, "--repl-diskless-sync-delay", "0")
-	f := fleet{mode: "standalone", url: primary.URL(), primaries: []*redistest.Server{primary}}
-	for range n {
-		f.replicas = append(f.replicas, redistest.Start(t, "--replicaof", "127.0.0.1", strconv.Itoa(primary.Port())))
-	}
-	f.linked(t)
-	return f
-}
-
-// sixNodes starts a cluster of three primaries, each with a replica.
-func sixNodes(t testing.TB, args ...string) fleet {
-	return fleetOf(t, redistest.StartCluster(t, args...))
-}
-
-func fleetOf(t testing.TB, nodes *redistest.Fleet) fleet {
-	t.Helper()
-	f := fleet{mode: nodes.Mode, url: nodes.URL, primaries: nodes.Primaries()}
-	for _, node := range nodes.Nodes {
-		if !slices.Contains(f.primaries, node) {
-			f.replicas = append(f.replicas, node)
-		}
-	}
-	return f
-}
-
-// linked waits until every replica is up to date.
-func (f fleet) linked(t testing.TB) {
-	t.Helper()
-	for _, r := range f.replicas {
-		soon(
-			t,
-			20*time.Second,
-			"the replica is up to date",
-			func() bool { return strings.Contains(told(t, r, "INFO", "replication"), "master_link_status:up") },
-		)
-	}
-	soon(t, 20*time.Second, "the primaries know their replicas", func() bool {
-		online := 0
-		for _, p := range f.primaries {
-			// A replica that has not acknowledged anything yet is at offset 0. It may
-			// delay the first answer by a second.
-			info := told(t, p, "INFO", "replication")
-			online += strings.Count(info, "state=online") - strings.Count(info, "state=online,offset=0,")
-		}
-		return online >= len(f.replicas)
-	})
-}
-
-func (f fleet) open(t testing.TB, replicas int) *store.Store {
-	t.Helper()
-	return openWith(
-		t,
-		store.Config{URL: f.url, Mode: f.mode, Replicas: replicas, ReplicasTimeout: 200 * time.Millisecond},
-	)
-}
-
-// patient opens a store that waits for its replicas as long as a busy machine may need.
-func (f fleet) patient(t testing.TB, replicas int) *store.Store {
-	t.Helper()
-	return openWith(t, store.Config{URL: f.url, Mode: f.mode, Replicas: replicas, ReplicasTimeout: 10 * time.Second})
-}
-
-func openWith(t testing.TB, c store.Config) *store.Store {
-	t.Helper()
-	c.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
-	s, err := store.Open(t.Context(), c)
-	if err != nil {
-		t.Fatalf("Open(%+v): %v", c, err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
-// told is the answer of a node; empty if there is none.
-func told(t testing.TB, node *redistest.Server, command ...any) string { return node.Tell(command...) }
-
-// within is a context that ends after d.
-func within(t testing.TB, d time.Duration) context.Context {
-	c, cancel := context.WithTimeout(context.Background(), d)
-	t.Cleanup(cancel)
-	return c
-}
-
-func soon(t testing.TB, limit time.Duration, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !condition(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v still not: %s", limit, what)
-		}
-	}
-}
-
-// fleets runs a test on a pair and on a cluster.
-func fleets(t *testing.T, test func(t *testing.T, f fleet)) {
-	t.Run("pair", func(t *testing.T) { test(t, pair(t, 1)) })
-	t.Run("cluster", func(t *testing.T) { test(t, sixNodes(t)) })
-}
 
 // TestReplicated checks that the note of an answer is on a replica when the answer comes.
 func TestReplicated(t *testing.T) {
@@ -154,16 +45,6 @@ func TestReplicated(t *testing.T) {
 		}
 		all.Wait()
 	})
-}
-
-func holding(t testing.TB, series, request string) store.NoteRequest {
-	return store.NoteRequest{
-		Donation:  store.Donation{Ledger: ledgerOf(t), SeriesID: series, Event: pay},
-		Message:   ipn,
-		Hold:      time.Minute,
-		RequestID: request,
-		Rules:     defaultRules,
-	}
 }
 
 // onReplica tells whether the value of a series has this part on a replica.
@@ -520,84 +401,6 @@ func TestReplicasWithinTheDeadline(t *testing.T) {
 		store.ErrNotReplicated,
 	) {
 		t.Errorf("Note again: %v, want %v", err, store.ErrNotReplicated)
-	}
-}
-
-// loadsSlowly skips a test on a Redis that cannot be made to load slowly and answer
-// meanwhile.
-func loadsSlowly(t *testing.T) {
-	t.Helper()
-	if release := redistest.Release(t); strings.HasPrefix(release, "6.") {
-		t.Skipf("Redis %s has no loading-process-events-interval-bytes", release)
-	}
-}
-
-// TestRefusingRedis checks that calls to a Redis that is up and refuses fail at once, as
-// calls that did nothing, and that calls are answered again afterwards.
-func TestRefusingRedis(t *testing.T) {
-	loadsSlowly(t)
-	// It loads a key in 10 ms, and answers in between after every few keys: 400 keys take
-	// 4 s.
-	r := redistest.Start(t, "--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024",
-		"--lua-time-limit", "20")
-	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone"})
-	known := note(t, s, holding(t, "known", "r"))
-	// The error must have Redis's own refusal: a deadline or a silent connection would
-	// have another text.
-	refuses := func(what string) {
-		t.Helper()
-		_, err := s.Note(ctx(t), holding(t, "new-"+what, "r"))
-		if !errors.Is(err, store.ErrUnavailable) || !redis.HasErrorPrefix(err, what) {
-			t.Errorf("%s: Note: %v, want %v that Redis refused", what, err, store.ErrUnavailable)
-		}
-		if _, err := s.Check(ctx(t)); what != "NOREPLICAS" && !errors.Is(err, store.ErrUnavailable) {
-			t.Errorf("%s: Check: %v, want %v", what, err, store.ErrUnavailable)
-		}
-	}
-
-	told(t, r, "CONFIG", "SET", "min-replicas-to-write", "1")
-	refuses("NOREPLICAS")
-	wantVerdict(t, note(t, s, holding(t, "known", "other")), store.Held, store.SameMessage) // it is still answered
-	told(t, r, "CONFIG", "SET", "min-replicas-to-write", "0")
-	note(t, s, holding(t, "a", "r"))
-
-	told(t, r, "REPLICAOF", "127.0.0.1", "1")
-	refuses("READONLY")
-	told(t, r, "REPLICAOF", "NO", "ONE")
-	note(t, s, holding(t, "b", "r"))
-
-	busy := make(chan struct{})
-	go func() {
-		defer close(busy)
-		c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, ReadTimeout: 20 * time.Second})
-		defer c.Close()
-		c.Eval(context.Background(), "while true do end", nil)
-	}()
-	soon(t, 10*time.Second, "a script that does not end", func() bool {
-		c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1})
-		defer c.Close()
-		return redis.HasErrorPrefix(c.Get(within(t, time.Second), "x").Err(), "BUSY")
-	})
-	refuses("BUSY")
-	r.Do("SCRIPT KILL")
-	<-busy
-	note(t, s, holding(t, "c", "r"))
-
-	for i := range 400 {
-		note(t, s, holding(t, fmt.Sprint("loaded-", i), "r"))
-	}
-	r.Do("SAVE")
-	r.Restart()
-	refuses("LOADING")
-	var again store.NoteReply
-	soon(t, 20*time.Second, "loaded", func() bool {
-		var err error
-		again, err = s.Note(ctx(t), holding(t, "known", "r"))
-		return err == nil
-	})
-	wantVerdict(t, again, store.First, store.SameRequest)
-	if again.Receipt != known.Receipt {
-		t.Errorf("after it has loaded: receipt %q, want %q", again.Receipt, known.Receipt)
 	}
 }
 

@@ -1,0 +1,208 @@
+//go:build mutants
+
+package store
+
+// mutantsOfNotes are faults in the text of notes, in their lives and in amounts.
+var mutantsOfNotes = []mutant{
+	// Reading and writing a note.
+	{
+		"a hold before its note is read as after it", "notes.lua",
+		"return -tonumber(string.sub(s, 2), 36)", "return tonumber(string.sub(s, 2), 36)", bySetBack,
+	},
+	{
+		"the clock has whole seconds", "notes.lua",
+		"t[1] * 1000 + math.floor(t[2] / 1000)",
+		"t[1] * 1000", byDeadline,
+	},
+	{
+		"a message without an id bears one", "notes.lua",
+		"string.find(message, ':', 1, true) < #message", "true", bySameness,
+	},
+	{
+		"retention counts from the donation alone", "notes.lua",
+		"(occurred and occurred > noted and occurred or noted) + retention",
+		"(occurred or noted) + retention", byLife,
+	},
+	{
+		"retention counts from the note alone", "notes.lua",
+		"(occurred and occurred > noted and occurred or noted) + retention",
+		"noted + retention", byEnds,
+	},
+	{
+		"a held note is forgotten", "notes.lua",
+		"if held and held > at then",
+		"if false then", byLongHold,
+	},
+	{
+		"milliseconds of a time are read as seconds", "notes.lua",
+		"if point == '' then",
+		"if true then", byMilliseconds,
+	},
+	{"a release is not read", "notes.lua", "      note.released = true\n", "      note.released = false\n", byLife},
+	{
+		"the attempt is not read", "notes.lua",
+		"note.attempt = whole(digits)", "note.attempt = 1", byLife,
+	},
+	{
+		"the retention is not read", "notes.lua",
+		"note.retention = whole(digits) * 1000", "note.retention = DEFAULT_RETENTION", byLongHold,
+	},
+	{
+		"the first sighting's transaction id is not read again", "notes.lua",
+		"id == '=' and transaction or id",
+		"id", byCrowd,
+	},
+	{
+		"a release is not written", "notes.lua",
+		"local attempts = note.released and 'R' or ''",
+		"local attempts = ''", byLife,
+	},
+	{
+		"the second attempt is not written", "notes.lua",
+		"  if note.attempt then\n",
+		"  if note.attempt and note.attempt > 2 then\n", byLife,
+	},
+	{
+		"the retention is not written", "notes.lua",
+		"if retention ~= DEFAULT_RETENTION then",
+		"if false then", byLongHold,
+	},
+	{
+		"seen since 1970", "notes.lua",
+		"base36(math.max(now - note.noted, 0))", "base36(now)", byChannels,
+	},
+
+	// Sightings of a full note.
+	{
+		"a note keeps one sighting more", "notes.lua",
+		"if #t >= MOST_SIGHTINGS then", "if #t > MOST_SIGHTINGS then", byFull,
+	},
+	{
+		"a full note takes no channel's first", "notes.lua",
+		"if has_id and has_transaction and not must then",
+		"if not must then", byFull,
+	},
+	{
+		"a full note takes each message", "notes.lua",
+		"if has_id and has_transaction and not must then",
+		"if false then", byFull,
+	},
+	{"the earliest sighting goes", "notes.lua", "for i = #t, 2, -1 do", "for i = 2, #t do", byFull},
+	{
+		"an id is given up for none", "notes.lua",
+		"(named(early.message) or not named(late.message))", "true", byCrowd,
+	},
+	{
+		"another channel's sighting is enough", "notes.lua",
+		"        and channel(late.message) == channel(early.message)\n", "", byCrowd,
+	},
+
+	// What stands under a key.
+	{
+		"a later release's notes are read", "notes.lua",
+		"if version ~= VERSION then", "if false then", byNewer,
+	},
+	{
+		"another program's line is read", "notes.lua",
+		"      return nil, ''\n    end\n    local asked",
+		"      return notes\n    end\n    local asked", byForeign,
+	},
+	{"a value without notes is read as none", "notes.lua", "elseif size == 1 then", "elseif false then", byForeign},
+	{
+		"a note outlives its end", "notes.lua",
+		"if now < forget then",
+		"if now <= forget then", byEnds,
+	},
+	{
+		"notes are never forgotten", "notes.lua",
+		"if now < forget then",
+		"if true then", byEnds,
+	},
+	{
+		"keys never expire", "note.lua",
+		"text, 'PXAT', decimal(forget))",
+		"text)", byEnds,
+	},
+	{
+		"a deadline does not count", "notes.lua",
+		"if now > deadline then\n    return nil", "if false then\n    return nil", byDeadline,
+	},
+	{
+		"a deadline ends before its time", "notes.lua",
+		"if now > deadline then\n    return nil", "if now >= deadline then\n    return nil", byDeadline,
+	},
+	{
+		"the key ends with the note made last", "notes.lua",
+		"    if notes[i].forget > at then\n", "    if true then\n", byKeyEnd,
+	},
+	{
+		"the key ends with the first note", "notes.lua",
+		"    if notes[i].forget > at then\n", "    if at == 0 then\n", byKeyEnd,
+	},
+
+	{
+		"a key outlives its changed note", "notes.lua",
+		"note.text .. behind, 'PXAT', decimal(forget_at(notes)))", "note.text .. behind)", byOtherEvents,
+	},
+	{
+		"the key ends with the new note", "note.lua",
+		"math.max(at, forgotten(", "math.max(0, forgotten(", byKeyEnd,
+	},
+	{
+		"the key ends with the notes of one event", "notes.lua",
+		"      elseif forget > at then\n        at = forget\n", "", byOtherEvents,
+	},
+	{
+		"what is forgotten stays in the text", "notes.lua",
+		"      begin = to + 2\n", "", byOtherEvents,
+	},
+	{
+		"what stands behind a forgotten note is written over", "notes.lua",
+		"        note.cut = cut\n", "", byOtherEvents,
+	},
+	{
+		"a time before its note is read as after it", "notes.lua",
+		"occurred = sign == '-' and second - far or second + far", "occurred = second + far", byEdges,
+	},
+
+	// A note's life.
+	{
+		"a hold lasts a millisecond longer", "notes.lua",
+		"if note.held and now < note.held then", "if note.held and now <= note.held then", byEdges,
+	},
+	{
+		"a hold never ends", "notes.lua",
+		"if note.held and now < note.held then", "if note.held then", byLife,
+	},
+	{
+		"a hold that has run out settles", "notes.lua",
+		"elseif note.held or note.released then", "elseif note.released then", byLife,
+	},
+	{
+		"a release settles", "notes.lua",
+		"elseif note.held or note.released then", "elseif note.held then", byLife,
+	},
+
+	// Money.
+	{
+		"one zero is no number", "notes.lua",
+		"string.gsub(fraction, '0+$', '')", "string.gsub(fraction, '0$', '')", bySameness,
+	},
+	{
+		"leading zeros count", "notes.lua",
+		"'^(-?)0*(%d*)%.?(%d*)'", "'^(-?)(%d*)%.?(%d*)'", bySameness,
+	},
+	{
+		"a sign does not count", "notes.lua",
+		"return sign .. whole .. fraction", "return whole .. fraction", bySameness,
+	},
+	{"zero has a sign", "notes.lua", "    return '0'\n", "    return sign .. '0'\n", bySameness},
+	{
+		"currencies do not count", "notes.lua",
+		"return string.sub(a, -3) == string.sub(b, -3)\n    and", "return true\n    and", bySameness,
+	},
+	{
+		"no amount is another amount", "notes.lua",
+		"if a == '-' or b == '-' or a == b then", "if a == b then", bySameness,
+	},
+}

@@ -1,0 +1,253 @@
+//go:build mutants
+
+package store
+
+// mutantsOfRules are faults in the decision which note a message belongs to.
+var mutantsOfRules = []mutant{
+	// Which note a message tells of.
+	{
+		"events are not apart", "notes.lua",
+		"= not event or letter == event, tonumber",
+		"= true, tonumber", bySameness,
+	},
+	{
+		"a request is not known again", "notes.lua",
+		"return token_of(note) == ask.token and note",
+		"return nil", byReused,
+	},
+	{
+		"no message id is one", "notes.lua",
+		"  if asks_named then\n    local note = holding", "  if true then\n    local note = holding", bySameness,
+	},
+	{
+		"a transaction id counts more than the message's", "notes.lua",
+		"  if asks_named then\n    local note = holding",
+		"  if asks_named and transaction == '-' then\n    local note = holding", byStrongest,
+	},
+	{
+		"unequal transaction ids say nothing where they are shared", "notes.lua",
+		"  if ask.agreeing == '*' then\n    return true",
+		"  if ask.agreeing == '*' then\n    return false", bySameness,
+	},
+	{
+		"unequal transaction ids say nothing on one channel", "notes.lua",
+		"local other, unequal = transaction ~= '-' and told_otherwise(note), false",
+		"local other, unequal = false, false", bySameness,
+	},
+	{
+		"one channel tells of a note under two ids", "notes.lua",
+		"other = other or asks_named and named(s.message) and s.message ~= message", "other = other", bySameness,
+	},
+	{
+		"times before are always near", "notes.lua",
+		"    if distance < 0 then\n      distance = -distance\n    end\n",
+		"", byEdges,
+	},
+	{
+		"a window ends before its end", "notes.lua",
+		"if distance <= window and same_money(",
+		"if distance < window and same_money(", byEdges,
+	},
+	{
+		"windows do not count", "notes.lua",
+		"if distance <= window and same_money(",
+		"if same_money(", byEdges,
+	},
+	{
+		"the first in time is taken", "notes.lua",
+		"elseif not nearest_by or distance < nearest_by then", "elseif not nearest_by then", bySameness,
+	},
+	{
+		"the arrival counts where the times are known", "notes.lua",
+		"if note.occurred and occurred then",
+		"if false then", byEdges,
+	},
+
+	// What is refused.
+	{
+		"what is forgotten already is noted", "notes.lua",
+		"occurred <= now - retention then",
+		"occurred < now - retention then", byEdges,
+	},
+	{
+		"the end of what is allowed ahead is refused", "notes.lua",
+		"occurred > now + ahead then",
+		"occurred >= now + ahead then", byEdges,
+	},
+	{
+		"a series takes one note more", "note.lua",
+		"count >= limit then",
+		"count > limit then", byRefusals,
+	},
+	{
+		"a look does not refuse", "exists.lua",
+		"return out_of_range(now, ask.occurred, ask.received, retention, ahead) or { 'NONE', now }",
+		"return { 'NONE', now }", byRefusals,
+	},
+
+	// A note's own transaction id, and what other ids teach.
+	{"the first sighting's id stays the own one", "note.lua", "  note.own = seen\n", "  note.own = 1\n", byOwnID},
+	{"a takeover leaves no own id", "note.lua", "  note.own = seen\n", "  note.own = false\n", byOwnID},
+	{
+		"the own id is not written", "notes.lua",
+		"      attempts = attempts .. 'O' .. base36(note.own)\n",
+		"", byOwnID,
+	},
+	{"the own sighting is spared", "notes.lua", "        i ~= note.own\n        and late", "        late", byOwnInFull},
+	{
+		"the own sighting is not followed when one before it goes", "notes.lua",
+		"      note.own = note.own - 1\n", "", byOwnInFull,
+	},
+	{
+		"any sighting's id is as good as the own one", "notes.lua",
+		"if own and own.transaction == transaction then",
+		"if false then", byOrders,
+	},
+	{
+		"another id on the channel does not speak against an id elsewhere", "notes.lua",
+		"s.transaction == transaction and not told_otherwise(note) then",
+		"s.transaction == transaction then", byOwnID,
+	},
+	{
+		"what came by pairing is not asked", "notes.lua",
+		"return own or elsewhere, 'SAME_TRANSACTION'", "return own, own and 'SAME_TRANSACTION'", byOwnID,
+	},
+	{
+		"a series teaches nothing", "notes.lua",
+		"    if agreed then\n      return true\n    end\n",
+		"", bySeries,
+	},
+	{
+		"a series teaches all events", "notes.lua",
+		"= not event or letter == event, tonumber", "= true, tonumber", bySeries,
+	},
+	{
+		"a pair of channels teaches all channels", "notes.lua",
+		"        elseif on == d then\n          on_d[s.transaction] = true",
+		"        else\n          on_d[s.transaction] = true", byPair,
+	},
+	{
+		"the ledger teaches nothing", "notes.lua",
+		"  if contradicted or not string.find(ask.agreeing, ',' .. d .. ',', 1, true) then",
+		"  if true then", byLedger,
+	},
+	{
+		"the ledger teaches all channels", "notes.lua",
+		"  if contradicted or not string.find(ask.agreeing, ',' .. d .. ',', 1, true) then",
+		"  if contradicted then", bySeries,
+	},
+	{
+		"a contradiction in the series does not count", "notes.lua",
+		"    contradicted = contradicted or differed\n",
+		"", byContradiction,
+	},
+	{
+		"a note that stands against another does not count", "notes.lua",
+		"      if on == c and tells(other, d) or on == d and tells(other, c) then\n        return false",
+		"      if on == c and tells(other, d) or on == d and tells(other, c) then\n        return true", byLedger,
+	},
+	{
+		"what stands against a note is not written", "notes.lua",
+		"    extras = extras .. 'X' .. base36(noted - against)\n",
+		"", byLedger,
+	},
+	{
+		"what spoke against pairing is not told", "note.lua",
+		"ipairs(sightings(against))",
+		"ipairs({})", bySeries,
+	},
+	{
+		"one half of a pair is taken for the other", "notes.lua",
+		"elseif transaction ~= '-' and other_half(notes, note, told_otherwise) then",
+		"elseif false then", byModel,
+	},
+
+	// Requests, arrivals and names.
+	{
+		"a request id is used again", "note.lua",
+		"if evidence == 'SAME_REQUEST' and reused(note, ask) then",
+		"if false then", byReused,
+	},
+	{
+		"a retry that has lost its amount is refused", "notes.lua",
+		"return not note.attempt and not same_money(amount_of(note), ask.amount)",
+		"return amount_of(note) ~= ask.amount", byReused,
+	},
+	{
+		"another amount after a takeover is refused", "notes.lua",
+		"return not note.attempt and not same_money(amount_of(note), ask.amount)",
+		"return not same_money(amount_of(note), ask.amount)", byReused,
+	},
+	{
+		"another amount is a retry", "notes.lua",
+		"return not note.attempt and not same_money(amount_of(note), ask.amount)",
+		"return false", byReused,
+	},
+	{
+		"another transaction is a retry", "notes.lua",
+		"if ask.transaction ~= '-' and own.transaction ~= '-' and ask.transaction ~= own.transaction then",
+		"if false then", byReused,
+	},
+	{
+		"a retry must be the own message", "notes.lua",
+		"    return not has_message(note, ask.message)\n", "    return ask.message ~= own.message\n", byReused,
+	},
+	{
+		"the arrival is when it was asked", "notes.lua",
+		"local arrived = ask.received or now", "local arrived = now", byReceived,
+	},
+	{
+		"a note arrived when it was made", "note.lua",
+		"  received or noted,\n",
+		"  noted,\n", byReceived,
+	},
+	{
+		"the arrival is not written", "notes.lua",
+		"    extras = extras .. 'V' .. base36(noted - arrived)\n",
+		"", byReceived,
+	},
+	{
+		"what arrives in the future arrives then", "note.lua",
+		"if received and received >= now then",
+		"if false then", byFuture,
+	},
+	{
+		"what was received too early is noted", "notes.lua",
+		"received <= now - retention then",
+		"false then", byReceived,
+	},
+	{
+		"a name is used again in its millisecond", "note.lua",
+		"    while is_name(notes, noted) do\n      noted = noted + 1\n    end\n",
+		"", byNames,
+	},
+	{
+		"a forgotten name is used again", "note.lua",
+		"noted = math.max(now, notes.floor + 1)\n",
+		"noted = now\n", byNames,
+	},
+	{"forgetting keeps no floor", "forget.lua", "    notes.floor = math.max(notes.floor, note.noted)\n", "", byNames},
+	{
+		"the floor falls", "forget.lua",
+		"notes.floor = math.max(notes.floor, note.noted)", "notes.floor = note.noted", byNames,
+	},
+	{
+		"the floor is kept for good", "notes.lua",
+		"local at = notes.floor > 0 and notes.floor + DEFAULT_RETENTION or 0",
+		"local at = notes.floor > 0 and notes.floor * 2 or 0", byFloor,
+	},
+	{
+		"a hold outlasts a clock that was set back", "note.lua",
+		"  note.held = now + note.length -- the clock was set back since\n", "", bySetBack,
+	},
+	{
+		"a hold before its note is not written as one", "notes.lua",
+		"    extras = extras .. 'H' .. base36(held - noted)\n",
+		"    extras = extras .. 'H' .. base36(math.max(held - noted, 0))\n", bySetBack,
+	},
+	{
+		"a later release's letters are lost", "notes.lua",
+		"      note.other = (note.other or '') .. letter .. digits\n",
+		"", byLetters,
+	},
+}
