@@ -90,15 +90,14 @@ func Open(c Config) (*Client, error) {
 		)
 	}
 	w := &Client{replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout}
-	reads := ioTimeout + c.ReplicasTimeout // a connection is silent while Redis waits for replicas
 	var err error
 	switch c.Mode {
 	case "standalone":
-		w.redis, err = w.openStandalone(c, reads)
+		w.redis, err = w.openStandalone(c)
 	case "sentinel":
-		w.redis, err = w.openSentinel(c, reads)
+		w.redis, err = w.openSentinel(c)
 	case "cluster":
-		w.redis, err = w.openCluster(c, reads)
+		w.redis, err = w.openCluster(c)
 	default:
 		err = fmt.Errorf("%q is none of standalone, sentinel, cluster", c.Mode)
 	}
@@ -128,30 +127,28 @@ func (q quiet) Printf(ctx context.Context, format string, v ...any) {
 	}
 }
 
-func (w *Client) openStandalone(c Config, reads time.Duration) (redis.UniversalClient, error) {
+func (w *Client) openStandalone(c Config) (redis.UniversalClient, error) {
 	o, err := redis.ParseURL(c.URL)
 	if err != nil {
 		return nil, err
 	}
 	o.MaxRetries = -1
-	o.ContextTimeoutEnabled = true
-	o.DialerRetries = 1
-	o.PipelinePoolSize = -1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
-	o.ReadTimeout = cmp.Or(o.ReadTimeout, reads)
-	o.WriteTimeout = cmp.Or(o.WriteTimeout, ioTimeout)
-	o.PoolTimeout = cmp.Or(o.PoolTimeout, poolTimeout)
-	o.PoolSize = cmp.Or(o.PoolSize, poolSize)
-	o.MaxActiveConns = cmp.Or(o.MaxActiveConns, 2*poolSize)
-	o.OnConnect, o.ClientName = greet(o.ClientName, o.Protocol, c.Greet), ""
-	if o.Dialer, err = w.dialer(c, o.TLSConfig, o.DialTimeout); err != nil {
+	err = w.complete(c, common{
+		tls: o.TLSConfig, protocol: o.Protocol,
+		clientName: &o.ClientName, onConnect: &o.OnConnect, dialer: &o.Dialer,
+		contextTimeoutEnabled: &o.ContextTimeoutEnabled, dialerRetries: &o.DialerRetries,
+		dialTimeout: &o.DialTimeout, readTimeout: &o.ReadTimeout, writeTimeout: &o.WriteTimeout,
+		poolTimeout: &o.PoolTimeout, poolSize: &o.PoolSize, maxActiveConns: &o.MaxActiveConns,
+		pipelinePoolSize: &o.PipelinePoolSize,
+	})
+	if err != nil {
 		return nil, err
 	}
 	return redis.NewClient(o), nil
 }
 
-func (w *Client) openSentinel(c Config, reads time.Duration) (redis.UniversalClient, error) {
+func (w *Client) openSentinel(c Config) (redis.UniversalClient, error) {
 	o, err := redis.ParseFailoverURL(c.URL)
 	if err != nil {
 		return nil, err
@@ -160,44 +157,74 @@ func (w *Client) openSentinel(c Config, reads time.Duration) (redis.UniversalCli
 		return nil, errors.New("the URL of sentinels needs ?master_name=")
 	}
 	o.MaxRetries = -1
-	o.ContextTimeoutEnabled = true
-	o.DialerRetries = 1
-	o.PipelinePoolSize = -1
-	o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
-	o.ReadTimeout = cmp.Or(o.ReadTimeout, reads)
-	o.WriteTimeout = cmp.Or(o.WriteTimeout, ioTimeout)
-	o.PoolTimeout = cmp.Or(o.PoolTimeout, poolTimeout)
-	o.PoolSize = cmp.Or(o.PoolSize, poolSize)
-	o.MaxActiveConns = cmp.Or(o.MaxActiveConns, 2*poolSize)
-	o.OnConnect, o.ClientName = greet(o.ClientName, o.Protocol, c.Greet), ""
-	if o.Dialer, err = w.dialer(c, o.TLSConfig, o.DialTimeout); err != nil {
+	err = w.complete(c, common{
+		tls: o.TLSConfig, protocol: o.Protocol,
+		clientName: &o.ClientName, onConnect: &o.OnConnect, dialer: &o.Dialer,
+		contextTimeoutEnabled: &o.ContextTimeoutEnabled, dialerRetries: &o.DialerRetries,
+		dialTimeout: &o.DialTimeout, readTimeout: &o.ReadTimeout, writeTimeout: &o.WriteTimeout,
+		poolTimeout: &o.PoolTimeout, poolSize: &o.PoolSize, maxActiveConns: &o.MaxActiveConns,
+		pipelinePoolSize: &o.PipelinePoolSize,
+	})
+	if err != nil {
 		return nil, err
 	}
 	return redis.NewFailoverClient(o), nil
 }
 
-func (w *Client) openCluster(c Config, reads time.Duration) (redis.UniversalClient, error) {
+func (w *Client) openCluster(c Config) (redis.UniversalClient, error) {
 	o, err := redis.ParseClusterURL(c.URL)
 	if err != nil {
 		return nil, err
 	}
 	// No MaxRetries here: on a cluster redirections would not be followed either. once
 	// keeps a script from being sent twice.
-	o.ContextTimeoutEnabled = true
-	o.DialerRetries = 1
-	o.PipelinePoolSize = -1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
-	o.ReadTimeout = cmp.Or(o.ReadTimeout, reads)
-	o.WriteTimeout = cmp.Or(o.WriteTimeout, ioTimeout)
-	o.PoolTimeout = cmp.Or(o.PoolTimeout, poolTimeout)
-	o.PoolSize = cmp.Or(o.PoolSize, poolSize)
-	o.MaxActiveConns = cmp.Or(o.MaxActiveConns, 2*poolSize)
-	o.OnConnect, o.ClientName = greet(o.ClientName, o.Protocol, c.Greet), ""
-	if o.Dialer, err = w.dialer(c, o.TLSConfig, o.DialTimeout); err != nil {
+	err = w.complete(c, common{
+		tls: o.TLSConfig, protocol: o.Protocol,
+		clientName: &o.ClientName, onConnect: &o.OnConnect, dialer: &o.Dialer,
+		contextTimeoutEnabled: &o.ContextTimeoutEnabled, dialerRetries: &o.DialerRetries,
+		dialTimeout: &o.DialTimeout, readTimeout: &o.ReadTimeout, writeTimeout: &o.WriteTimeout,
+		poolTimeout: &o.PoolTimeout, poolSize: &o.PoolSize, maxActiveConns: &o.MaxActiveConns,
+		pipelinePoolSize: &o.PipelinePoolSize,
+	})
+	if err != nil {
 		return nil, err
 	}
 	return redis.NewClusterClient(o), nil
+}
+
+// common points into the options of one kind of client, at the fields that all kinds have.
+// The URL has set some of them.
+type common struct {
+	tls      *tls.Config
+	protocol int
+
+	clientName *string
+	onConnect  *greeting
+	dialer     *dialing
+
+	contextTimeoutEnabled *bool
+	dialerRetries         *int
+
+	dialTimeout, readTimeout, writeTimeout, poolTimeout *time.Duration
+	poolSize, maxActiveConns, pipelinePoolSize          *int
+}
+
+// complete sets the options that are the same for every kind of client. Timeouts and sizes
+// in the URL win.
+func (w *Client) complete(c Config, o common) (err error) {
+	*o.contextTimeoutEnabled = true
+	*o.dialerRetries = 1
+	*o.pipelinePoolSize = -1
+	*o.dialTimeout = cmp.Or(*o.dialTimeout, dialTimeout)
+	*o.readTimeout = cmp.Or(*o.readTimeout, ioTimeout+c.ReplicasTimeout) // silent while Redis waits for replicas
+	*o.writeTimeout = cmp.Or(*o.writeTimeout, ioTimeout)
+	*o.poolTimeout = cmp.Or(*o.poolTimeout, poolTimeout)
+	*o.poolSize = cmp.Or(*o.poolSize, poolSize)
+	*o.maxActiveConns = cmp.Or(*o.maxActiveConns, 2*poolSize)
+	*o.onConnect, *o.clientName = greet(*o.clientName, o.protocol, c.Greet), ""
+	*o.dialer, err = w.dialer(c, o.tls, *o.dialTimeout)
+	return err
 }
 
 // A greeting runs on a new connection before any call may use it.
