@@ -246,7 +246,7 @@ func TestSlowRedis(t *testing.T) {
 	for i := range callers {
 		patience := 3 * time.Second
 		if i%4 == 0 {
-			patience = 60 * time.Millisecond // too short for most stores, and so short that it does not count against the store
+			patience = 60 * time.Millisecond // too short for this store, and not counted against it
 		}
 		all.Go(func() {
 			for j := range each {

@@ -179,7 +179,10 @@ func TestRights(t *testing.T) {
 // The same rights count over HTTP.
 func TestRightsOverHTTP(t *testing.T) {
 	s := withRights(t)
-	for token, want := range map[string]string{"notes": `200 {"verdict":`, "reads": `403 {"code":"permission_denied"`, "guess": `401 {"code":"unauthenticated"`, "": `401 {"code":"unauthenticated"`} {
+	for token, want := range map[string]string{
+		"notes": `200 {"verdict":`, "reads": `403 {"code":"permission_denied"`,
+		"guess": `401 {"code":"unauthenticated"`, "": `401 {"code":"unauthenticated"`,
+	} {
 		response, body := noteAtTheDoor(
 			t, http.DefaultClient, "http://"+s.HTTPAddr(), `{"donation":{"ledger":"live","series_id":"I-http"}}`, token,
 		)
@@ -250,7 +253,9 @@ func TestRightsOnAStream(t *testing.T) {
 		}
 		return answer.GetError().GetReason() + answer.GetResponse().GetVerdict().String()
 	}
-	for _, step := range []struct{ ledger, want string }{{"live", "VERDICT_FIRST"}, {"sandbox", "LEDGER_DENIEDVERDICT_UNSPECIFIED"}, {"live", "VERDICT_DUPLICATE"}} {
+	for _, step := range []struct{ ledger, want string }{
+		{"live", "VERDICT_FIRST"}, {"sandbox", "LEDGER_DENIEDVERDICT_UNSPECIFIED"}, {"live", "VERDICT_DUPLICATE"},
+	} {
 		if got := ask(step.ledger, "I-1"); got != step.want {
 			t.Errorf("in ledger %q: %s, want %s", step.ledger, got, step.want)
 		}
@@ -322,8 +327,8 @@ func TestCallersByCertificate(t *testing.T) {
 			`{"donation":{"ledger":"live","series_id":"I-1"}}`, c.token,
 		)
 		transport.CloseIdleConnections()
-		if want := map[codes.Code]int{codes.OK: 200, codes.Unauthenticated: 401, codes.PermissionDenied: 403}[c.want.code]; response.StatusCode != want ||
-			response.ProtoMajor != 2 {
+		want := map[codes.Code]int{codes.OK: 200, codes.Unauthenticated: 401, codes.PermissionDenied: 403}[c.want.code]
+		if response.StatusCode != want || response.ProtoMajor != 2 {
 			t.Errorf("%s, over HTTP/%d: %d, want %d", c.name, response.ProtoMajor, response.StatusCode, want)
 		}
 	}

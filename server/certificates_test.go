@@ -123,7 +123,9 @@ func TestMutualTLS(t *testing.T) {
 		for _, pair := range pairs {
 			// Shown even if the server does not ask for a certificate of its authority.
 			certificate := pair.TLS(t)
-			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
+			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				return &certificate, nil
+			}
 		}
 		return config
 	}
@@ -202,7 +204,10 @@ func TestMutualTLS(t *testing.T) {
 	if old, new := try(honest), try(newcomer); old != codes.Unavailable || new != codes.OK {
 		t.Errorf("with the new CA alone: %v, %v, want the new one alone answered", old, new)
 	}
-	for _, bad := range []string{"", "garbage", string(next.PEM()) + string(next.Issue(nil).Key), strings.Replace(string(next.PEM()), "MII", "AAA", 1)} {
+	for _, bad := range []string{
+		"", "garbage", string(next.PEM()) + string(next.Issue(nil).Key),
+		strings.Replace(string(next.PEM()), "MII", "AAA", 1),
+	} {
 		pkitest.Write(t, caFile, []byte(bad))
 		s.Reload()
 		if got := try(newcomer); got != codes.OK {
@@ -268,7 +273,8 @@ func TestDoorsStayShut(t *testing.T) {
 				}
 				if c.says == "" && err != nil ||
 					c.says != "" &&
-						(err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "-insecure") || !strings.Contains(err.Error(), door+" "+address)) {
+						(err == nil || !strings.Contains(err.Error(), c.says) ||
+							!strings.Contains(err.Error(), "-insecure") || !strings.Contains(err.Error(), door+" "+address)) {
 					t.Errorf("%s at %s %s: %v, want %q", c.name, door, address, err, c.says)
 				}
 			}

@@ -72,7 +72,9 @@ func TestInterceptorsSeeTheSameAtBothDoors(t *testing.T) {
 		found <- see(ctx, info.FullMethod, info.Server)
 		return handler(ctx, request)
 	}
-	streamSpy := func(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	streamSpy := func(
+		service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
+	) error {
 		got := see(stream.Context(), info.FullMethod, service)
 		got.bounded = info.IsClientStream && info.IsServerStream
 		found <- got

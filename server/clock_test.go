@@ -21,7 +21,14 @@ func TestClockOfRedisJumps(t *testing.T) {
 	for _, c := range []struct {
 		ahead time.Duration
 		ready bool
-	}{{2 * time.Second, true}, {10 * time.Minute, false}, {0, true}, {-2 * time.Second, true}, {-10 * time.Minute, false}, {0, true}} {
+	}{
+		{2 * time.Second, true},
+		{10 * time.Minute, false},
+		{0, true},
+		{-2 * time.Second, true},
+		{-10 * time.Minute, false},
+		{0, true},
+	} {
 		redis.SetClock(c.ahead)
 		if _, err := n.NoteDonation(within(t, 5*time.Second), series("I-"+c.ahead.String())); err != nil {
 			t.Errorf("%v ahead: NoteDonation: %v", c.ahead, err)

@@ -96,7 +96,9 @@ func TestGzip(t *testing.T) {
 		t.Errorf("JSON: the answer comes in %s, want a plain answer", got)
 	}
 
-	for name, option := range map[string]connect.ClientOption{"Connect": connect.WithProtoJSON(), "gRPC-Web": connect.WithGRPCWeb()} {
+	for name, option := range map[string]connect.ClientOption{
+		"Connect": connect.WithProtoJSON(), "gRPC-Web": connect.WithGRPCWeb(),
+	} {
 		c := notedv1connect.NewDedupeServiceClient(
 			http.DefaultClient,
 			"http://"+n.HTTPAddr(),
@@ -200,7 +202,9 @@ func TestGzipBomb(t *testing.T) {
 	}
 	n.mustNote(t, series("I-1"))
 
-	for what, body := range map[string]string{"no gzip": "{}", "half of it": packed([]byte(`{"donation":{"series_id":"I-1"}}`))[:20]} {
+	for what, body := range map[string]string{
+		"no gzip": "{}", "half of it": packed([]byte(`{"donation":{"series_id":"I-1"}}`))[:20],
+	} {
 		if code, answer := post(
 			t,
 			note,

@@ -85,12 +85,18 @@ func (s configuredServer) as(t *testing.T, config *tls.Config, token string) cli
 		options = append(
 			options,
 			grpc.WithUnaryInterceptor(
-				func(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+				func(
+					ctx context.Context, method string, request, reply any, conn *grpc.ClientConn,
+					invoke grpc.UnaryInvoker, o ...grpc.CallOption,
+				) error {
 					return invoke(metadata.NewOutgoingContext(ctx, authorization), method, request, reply, conn, o...)
 				},
 			),
 			grpc.WithStreamInterceptor(
-				func(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, streamer grpc.Streamer, o ...grpc.CallOption) (grpc.ClientStream, error) {
+				func(
+					ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string,
+					streamer grpc.Streamer, o ...grpc.CallOption,
+				) (grpc.ClientStream, error) {
 					return streamer(metadata.NewOutgoingContext(ctx, authorization), desc, conn, method, o...)
 				},
 			),

@@ -257,7 +257,9 @@ func TestPagesCallNoTrial(t *testing.T) {
 // so.
 func TestSlowBody(t *testing.T) {
 	n := start(t, servertest.Options{MaxDeadline: 300 * time.Millisecond})
-	for path, want := range map[string]string{notedv1connect.DedupeServiceNoteDonationProcedure: "504", "/nothing": "404"} {
+	for path, want := range map[string]string{
+		notedv1connect.DedupeServiceNoteDonationProcedure: "504", "/nothing": "404",
+	} {
 		conn, err := net.Dial("tcp", n.HTTPAddr())
 		if err != nil {
 			t.Fatal(err)
@@ -291,11 +293,17 @@ func TestUnreadableRequestsAreCounted(t *testing.T) {
 	}
 	for form, send := range map[string]func(){
 		"JSON with a misspelt field": func() {
-			post(t, note, "application/json", `{"donation":{"series_id":"I-1","occured_at":"2026-11-26T10:00:00Z canary"}}`)
+			post(
+				t, note, "application/json",
+				`{"donation":{"series_id":"I-1","occured_at":"2026-11-26T10:00:00Z canary"}}`,
+			)
 		},
 		"a body that is no protobuf": func() { post(t, note, "application/proto", "\xff\xff canary") },
 		"gRPC that is no protobuf": func() {
-			n.Conn().Invoke(t.Context(), notedv1.DedupeService_NoteDonation_FullMethodName, []byte("\x0a\x04\x12\x02\xff\xfe canary"), &notedv1.NoteDonationResponse{}, grpc.ForceCodec(raw{}))
+			n.Conn().Invoke(
+				t.Context(), notedv1.DedupeService_NoteDonation_FullMethodName,
+				[]byte("\x0a\x04\x12\x02\xff\xfe canary"), &notedv1.NoteDonationResponse{}, grpc.ForceCodec(raw{}),
+			)
 		},
 	} {
 		before := count()

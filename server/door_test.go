@@ -32,7 +32,10 @@ func TestBothDoorsAnswerTheSame(t *testing.T) {
 		got := live(t, n, waysTo(t, n)[name])
 		if want == nil {
 			want = got
-			for _, reason := range []string{"INVALID_REQUEST", "OCCURRED_TOO_EARLY", "OCCURRED_TOO_LATE", "HOLD_LOST", "HOLD_RELEASED", "ALREADY_SETTLED", "NOTE_NOT_FOUND", "SERIES_FULL"} {
+			for _, reason := range []string{
+				"INVALID_REQUEST", "OCCURRED_TOO_EARLY", "OCCURRED_TOO_LATE", "HOLD_LOST", "HOLD_RELEASED",
+				"ALREADY_SETTLED", "NOTE_NOT_FOUND", "SERIES_FULL",
+			} {
 				if !strings.Contains(strings.Join(got, "\n"), reason) {
 					t.Errorf("the calls do not meet the reason %s", reason)
 				}
@@ -51,7 +54,9 @@ func TestBothDoorsWithoutStore(t *testing.T) {
 	redis := redistest.Start(t)
 	ways := map[string]way{} // each to a server of its own: one server soon stops asking a store that does not answer
 	for name := range waysTo(t, start(t, servertest.Options{})) {
-		ways[name] = waysTo(t, start(t, servertest.Options{Redis: redis.URL(), MaxDeadline: 500 * time.Millisecond}))[name]
+		ways[name] = waysTo(
+			t, start(t, servertest.Options{Redis: redis.URL(), MaxDeadline: 500 * time.Millisecond}),
+		)[name]
 	}
 	same := func(what string, reasons ...string) {
 		t.Helper()

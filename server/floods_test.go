@@ -59,7 +59,9 @@ func TestFloodsOfRefusals(t *testing.T) {
 		{"no TLS", knock(s.Addr(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n"), []string{"a TLS handshake failed", `"not_tls"`}},
 		{"no TLS at the other door", knock(s.HTTPAddr(), strings.Repeat("x", 100)), []string{"a TLS handshake failed", `"not_tls"`}},
 		{"releases", func() {
-			right.ReleaseDonation(within(t, 10*time.Second), &notedv1.ReleaseDonationRequest{Receipt: given.Receipt, Reason: "again"})
+			right.ReleaseDonation(
+				within(t, 10*time.Second), &notedv1.ReleaseDonationRequest{Receipt: given.Receipt, Reason: "again"},
+			)
 		}, []string{"released a donation"}},
 		{"a store that is away", note(right, "live", "I-1"), []string{"finished call", `"STORE_UNAVAILABLE"`}},
 	} {

@@ -20,7 +20,10 @@ func TestForeignSeries(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
 	c := s.as(t, nil, "")
-	for name, value := range map[string]string{"another program's": "hello", "a later release's": "2P…", "almost ours": "1Pabcdefghimi8x3k2f x! 25.00USD ipn:a -"} {
+	for name, value := range map[string]string{
+		"another program's": "hello", "a later release's": "2P…",
+		"almost ours": "1Pabcdefghimi8x3k2f x! 25.00USD ipn:a -",
+	} {
 		redis.Do(`SET "noted:{ I-1}" "` + value + `"`)
 		for range 20 {
 			_, err := c.NoteDonation(t.Context(), series("I-1"))

@@ -33,7 +33,8 @@ var (
 // expected is the code that the contract requires, on an empty store.
 func expected(r *notedv1.NoteDonationRequest) codes.Code {
 	d, m := r.Donation, r.Message
-	if !fuzzLedger.MatchString(d.Ledger) || !fuzzSeries.MatchString(d.SeriesId) || !fuzzID.MatchString(d.TransactionId) || !fuzzID.MatchString(r.RequestId) ||
+	if !fuzzLedger.MatchString(d.Ledger) || !fuzzSeries.MatchString(d.SeriesId) ||
+		!fuzzID.MatchString(d.TransactionId) || !fuzzID.MatchString(r.RequestId) ||
 		!fuzzMoney.MatchString(d.Amount+" "+d.CurrencyCode) || d.Event < 0 ||
 		d.Event > 14 ||
 		!fuzzChannel.MatchString(m.Channel) ||
@@ -117,10 +118,16 @@ func FuzzNote(f *testing.F) {
 	for _, event := range []int32{-1, 0, 14, 15, 1 << 30} {
 		add(whole, func(s *seed) { s.event = event })
 	}
-	for _, after := range []time.Duration{-server.DefaultRetention, -server.DefaultRetention + time.Millisecond, 0, server.DefaultSkewAhead, server.DefaultSkewAhead + time.Millisecond} {
+	for _, after := range []time.Duration{
+		-server.DefaultRetention, -server.DefaultRetention + time.Millisecond, 0, server.DefaultSkewAhead,
+		server.DefaultSkewAhead + time.Millisecond,
+	} {
 		add(whole, func(s *seed) { s.seconds, s.nanos = noon.Add(after).Unix(), int32(noon.Add(after).Nanosecond()) })
 	}
-	for _, seconds := range []int64{0, fuzzEarliest.Unix() - 1, fuzzEarliest.Unix(), fuzzLatest.Unix(), fuzzLatest.Unix() + 1, 1<<63 - 1, -1 << 63} {
+	for _, seconds := range []int64{
+		0, fuzzEarliest.Unix() - 1, fuzzEarliest.Unix(), fuzzLatest.Unix(), fuzzLatest.Unix() + 1, 1<<63 - 1,
+		-1 << 63,
+	} {
 		add(whole, func(s *seed) { s.seconds = seconds })
 		add(whole, func(s *seed) { s.seconds, s.nanos = seconds, 1 })
 	}

@@ -183,7 +183,9 @@ func FuzzWire(f *testing.F) {
 	}
 	for _, message := range []proto.Message{
 		held(inLedger("l", "I-1"), time.Second),
-		&notedv1.DonationExistsRequest{Donation: first.Note.Donation, Message: &notedv1.Message{Channel: "ipn", Id: "1"}},
+		&notedv1.DonationExistsRequest{
+			Donation: first.Note.Donation, Message: &notedv1.Message{Channel: "ipn", Id: "1"},
+		},
 		&notedv1.SettleDonationRequest{Receipt: first.Receipt},
 		&notedv1.ReleaseDonationRequest{Receipt: first.Receipt, Reason: "a\nb"},
 		&notedv1.ExtendHoldRequest{Receipt: first.Receipt, Hold: held(series(""), time.Minute).Hold},

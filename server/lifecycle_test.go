@@ -326,7 +326,10 @@ func TestLog(t *testing.T) {
 // The command line may hold the store's password, so no page shows it.
 func TestAdminHidesTheCommandLine(t *testing.T) {
 	n := start(t, servertest.Options{})
-	for path, want := range map[string]int{"/debug/pprof/cmdline": 404, "/debug/pprof/goroutine?debug=1": 200, "/debug/pprof/": 200, "/metrics": 200, "/": 404} {
+	for path, want := range map[string]int{
+		"/debug/pprof/cmdline": 404, "/debug/pprof/goroutine?debug=1": 200, "/debug/pprof/": 200, "/metrics": 200,
+		"/": 404,
+	} {
 		response, err := http.Get("http://" + n.AdminAddr() + path)
 		if err != nil {
 			t.Fatal(err)

@@ -91,7 +91,8 @@ func TestRatePerCaller(t *testing.T) {
 		switch {
 		case answer.GetResponse() != nil:
 			noted++
-		case answer.GetError().GetReason() == "RATE_LIMITED" && answer.GetError().GetCode() == int32(codes.ResourceExhausted):
+		case answer.GetError().GetReason() == "RATE_LIMITED" &&
+			answer.GetError().GetCode() == int32(codes.ResourceExhausted):
 			refused++
 		}
 	}
@@ -275,7 +276,9 @@ func TestSilentConnections(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)
 	plain := startConfigured(t, func(c *server.Config) { c.HTTPListen = "127.0.0.1:0" })
-	secure := startConfigured(t, func(c *server.Config) { c.TLSCert, c.TLSKey, c.HTTPListen = cert, key, "127.0.0.1:0" })
+	secure := startConfigured(
+		t, func(c *server.Config) { c.TLSCert, c.TLSKey, c.HTTPListen = cert, key, "127.0.0.1:0" },
+	)
 	var all sync.WaitGroup
 	for name, try := range map[string]struct{ addr, says string }{
 		"silence":                   {plain.Addr(), ""},

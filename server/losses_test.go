@@ -104,7 +104,9 @@ func TestEveryLossIsNoticed(t *testing.T) {
 			n := start(t, way.options)
 			// A loss of less than the second between two beats may go unnoticed, so each
 			// note is followed by a beat.
-			beat := func() string { return strings.Join(strings.Fields(way.primary.Tell("GET", "noted:{epoch}"))[:3], " ") }
+			beat := func() string {
+				return strings.Join(strings.Fields(way.primary.Tell("GET", "noted:{epoch}"))[:3], " ")
+			}
 			first := func(id string) {
 				t.Helper()
 				if got := n.mustNote(t, series(id)).Verdict; got != notedv1.Verdict_VERDICT_FIRST {

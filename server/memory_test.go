@@ -22,8 +22,9 @@ import (
 func TestMemoryIsBounded(t *testing.T) {
 	const peers, streams, message = 4, 250, 64 << 10
 	s := startConfigured(t, func(c *server.Config) { c.MaxConnections, c.MaxDeadline = 100, 3*time.Second })
-	told := regexp.MustCompile(`"max_connections":100,"idle":"9.8 MiB","busy":"\d+.\d GiB","each_idle":"0.1 MiB","each_busy":"(\d+.\d) MiB"`).
-		FindStringSubmatch(s.log.String())
+	told := regexp.MustCompile(
+		`"max_connections":100,"idle":"9.8 MiB","busy":"\d+.\d GiB","each_idle":"0.1 MiB","each_busy":"(\d+.\d) MiB"`,
+	).FindStringSubmatch(s.log.String())
 	if told == nil {
 		t.Fatalf("the log does not say how much memory callers can take:\n%s", s.log)
 	}

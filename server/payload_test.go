@@ -67,7 +67,9 @@ func TestSameMessageOtherPayload(t *testing.T) {
 			)
 		}
 	}
-	for field, want := range map[string]float64{"amount": 1, "currency_code": 1, "occurred_at": 1, "transaction_id": 0} {
+	for field, want := range map[string]float64{
+		"amount": 1, "currency_code": 1, "occurred_at": 1, "transaction_id": 0,
+	} {
 		if got := n.metric(t, "noted_differences_total", `ledger="live"`, `field="`+field+`"`); got != want {
 			t.Errorf("noted_differences_total counts %v of %s, want %v", got, field, want)
 		}
@@ -100,7 +102,9 @@ func TestIDsAreNotFolded(t *testing.T) {
 		}
 	}
 	want := told{code: codes.InvalidArgument, reason: "noted.v1/INVALID_REQUEST", fields: "donation.series_id"}
-	for _, id := range []string{"I-АВС" /* Cyrillic */, "I-ABC\u0301", "\uff29-ABC", "I\u2010ABC", "I-ABC\u200b", "I-ABC ", " I-ABC"} {
+	for _, id := range []string{
+		"I-АВС" /* Cyrillic */, "I-ABC\u0301", "\uff29-ABC", "I\u2010ABC", "I-ABC\u200b", "I-ABC ", " I-ABC",
+	} {
 		if _, err := n.NoteDonation(t.Context(), series(id)); toldBy(err) != want {
 			t.Errorf("%q: %+v, want %+v", id, toldBy(err), want)
 		}

@@ -72,7 +72,9 @@ func TestRefusingRedis(t *testing.T) {
 			state.name+" is over: ready",
 			func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200") },
 		)
-		for id, want := range map[string]notedv1.Verdict{"I-known": notedv1.Verdict_VERDICT_DUPLICATE, state.name: notedv1.Verdict_VERDICT_FIRST} {
+		for id, want := range map[string]notedv1.Verdict{
+			"I-known": notedv1.Verdict_VERDICT_DUPLICATE, state.name: notedv1.Verdict_VERDICT_FIRST,
+		} {
 			if answer, err := c.NoteDonation(
 				within(t, 5*time.Second),
 				series(id),

@@ -92,7 +92,8 @@ func TestLife(t *testing.T) {
 	}
 	second := n.mustNote(t, repeat)
 	if second.Verdict != notedv1.Verdict_VERDICT_HELD || second.Evidence != notedv1.Evidence_EVIDENCE_PAIRED ||
-		second.RetryAfter.AsDuration() != 40*time.Second || second.Receipt != "" || second.Note.DonationId != first.Note.DonationId {
+		second.RetryAfter.AsDuration() != 40*time.Second || second.Receipt != "" ||
+		second.Note.DonationId != first.Note.DonationId {
 		t.Fatalf("the repeat: %v, want HELD, PAIRED, 40s, no receipt, the same donation", second)
 	}
 	if got, want := second.Differences, []string{"transaction_id", "occurred_at"}; !slices.Equal(got, want) {

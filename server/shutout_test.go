@@ -59,7 +59,8 @@ func (r operatorsRedis) user(t *testing.T, rule string) {
 // rejected counts the attempts to get in that Redis has refused.
 func (r operatorsRedis) rejected(t *testing.T) (n int) {
 	t.Helper()
-	for _, m := range regexp.MustCompile(`cmdstat_(?:auth|hello):.*failed_calls=(\d+)`).FindAllStringSubmatch(r.must(t, "INFO", "commandstats"), -1) {
+	failures := regexp.MustCompile(`cmdstat_(?:auth|hello):.*failed_calls=(\d+)`)
+	for _, m := range failures.FindAllStringSubmatch(r.must(t, "INFO", "commandstats"), -1) {
 		failed, _ := strconv.Atoi(m[1])
 		n += failed
 	}
@@ -150,7 +151,9 @@ func TestWrongPassword(t *testing.T) {
 // If Noted's user lacks a right to scripts, to a command in them or to the keys, the
 // service is not ready and names the remedy.
 func TestMissingRight(t *testing.T) {
-	for name, without := range map[string]string{"a command": "-time", "scripts": "-evalsha", "a command in a script": "-set", "its keys": "resetkeys"} {
+	for name, without := range map[string]string{
+		"a command": "-time", "scripts": "-evalsha", "a command in a script": "-set", "its keys": "resetkeys",
+	} {
 		t.Run(name, func(t *testing.T) {
 			r := startOperators(t)
 			r.user(t, strings.Replace(readmeRule(t), "PASSWORD", "p", 1)+" "+without)
@@ -158,7 +161,8 @@ func TestMissingRight(t *testing.T) {
 			c := s.as(t, nil, "")
 			eventually(t, 10*time.Second, "/readyz says what to do", func() bool {
 				got := get(t, "http://"+s.AdminAddr()+"/readyz")
-				return strings.HasPrefix(got, "503\n") && strings.Contains(got, `give it the rights that server/README.md has`)
+				return strings.HasPrefix(got, "503\n") &&
+					strings.Contains(got, `give it the rights that server/README.md has`)
 			})
 			if got := s.metric(t, "noted_store_shut_out", `by="rights"`); got != 1 {
 				t.Errorf("noted_store_shut_out = %v, want 1", got)
@@ -318,7 +322,8 @@ func (r operatorsRedis) denied(t *testing.T) (denied []string) {
 func (r operatorsRedis) used(t *testing.T) map[string]bool {
 	t.Helper()
 	used := map[string]bool{}
-	for _, m := range regexp.MustCompile(`cmdstat_([a-z|]+):calls=[1-9]`).FindAllStringSubmatch(r.must(t, "INFO", "commandstats"), -1) {
+	called := regexp.MustCompile(`cmdstat_([a-z|]+):calls=[1-9]`)
+	for _, m := range called.FindAllStringSubmatch(r.must(t, "INFO", "commandstats"), -1) {
 		used[m[1]] = true
 	}
 	return used

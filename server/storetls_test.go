@@ -165,7 +165,9 @@ func TestNoTLSWithTheStore(t *testing.T) {
 			c.RedisCert, c.RedisKey = own(ca.Issue(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }))
 		}, "yes", []string{"does not take the certificate of -redis-cert", "for clients"}},
 		"Redis's is of another CA": {
-			func(c *server.Config) { c.RedisCA = pkitest.Write(t, filepath.Join(dir, "other.pem"), stranger.PEM()) }, "no",
+			func(c *server.Config) {
+				c.RedisCA = pkitest.Write(t, filepath.Join(dir, "other.pem"), stranger.PEM())
+			}, "no",
 			[]string{"look at its certificate", "unknown authority", "-redis-ca"},
 		},
 	} {

@@ -117,7 +117,10 @@ func TestLimitsAreTheContractsEverywhere(t *testing.T) {
 	} {
 		found := regexp.MustCompile(stands.pattern).FindAllStringSubmatch(words(t, stands.file), -1)
 		if len(found) == 0 || stands.times > 0 && len(found) != stands.times {
-			t.Errorf("%s has %q %d times, want %d (0: at least once)", stands.file, stands.pattern, len(found), stands.times)
+			t.Errorf(
+				"%s has %q %d times, want %d (0: at least once)", stands.file, stands.pattern, len(found),
+				stands.times,
+			)
 		}
 		for _, number := range found {
 			if number[1] != strconv.Itoa(stands.limit) {

@@ -30,7 +30,10 @@ func TestTransportLimits(t *testing.T) {
 		t.Errorf("a request of more than 64 KiB: %+v, want RESOURCE_EXHAUSTED by the transport", got)
 	}
 	err = n.Conn().
-		Invoke(t.Context(), notedv1.DedupeService_NoteDonation_FullMethodName, []byte("\x0a\x04\x12\x02\xff\xfe"), &notedv1.NoteDonationResponse{}, grpc.ForceCodec(raw{}))
+		Invoke(
+			t.Context(), notedv1.DedupeService_NoteDonation_FullMethodName,
+			[]byte("\x0a\x04\x12\x02\xff\xfe"), &notedv1.NoteDonationResponse{}, grpc.ForceCodec(raw{}),
+		)
 	if got := status.Code(err); got != codes.Internal {
 		t.Errorf("a series_id that is no UTF-8: %v, want INTERNAL by the transport", err)
 	}

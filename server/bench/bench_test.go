@@ -125,7 +125,9 @@ func (k kind) measure(t *testing.T) {
 			fmt.Printf("%-36s %-9s %7d %9.1f %9.1f %7.1f %7.1f %8.0f %8.2f %8.2f\n", k.name, s.name, callers,
 				r.server, r.redis, r.server+r.redis, r.allocations, r.rate, r.p50, r.p99)
 			if want := allocations[k.name]; callers == 64 && s.load == nil && r.allocations > 1.1*want && want > 0 {
-				fmt.Printf("warning: %s allocates %.1f times a call, and %.0f in allocations\n", s.name, r.allocations, want)
+				fmt.Printf(
+					"warning: %s allocates %.1f times a call, and %.0f in allocations\n", s.name, r.allocations, want,
+				)
 			}
 		}
 	}

@@ -96,7 +96,8 @@ func TestInstall(t *testing.T) {
 		}
 	}
 	// The books have each donation once.
-	if got, want := strings.Fields(parts[len(parts)-1]), strings.Fields("donations 1 0TEST00000000001 1 0TEST00000000002 1 0TEST00000000003"); strings.Join(got, " ") != strings.Join(want, " ") {
+	got := strings.Join(strings.Fields(parts[len(parts)-1]), " ")
+	if want := "donations 1 0TEST00000000001 1 0TEST00000000002 1 0TEST00000000003"; got != want {
 		t.Errorf("the books have %v, want %v", got, want)
 	}
 }

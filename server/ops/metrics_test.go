@@ -44,7 +44,9 @@ func TestRules(t *testing.T) {
 		if !fired[name] {
 			t.Errorf("no test lets %s fire", name)
 		}
-		for _, part := range []string{"runbook: >-\n            Means: ", "\n            Look: ", "\n            Do: "} {
+		for _, part := range []string{
+			"runbook: >-\n            Means: ", "\n            Look: ", "\n            Do: ",
+		} {
 			if !strings.Contains(text, part) {
 				t.Errorf("%s has no %q", name, strings.TrimSpace(part))
 			}
@@ -291,7 +293,9 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 		"-admin-listen", notedAdmin, "-tls-cert", cert, "-tls-key", key, "-callers", callers))
 	await(t, "ready noted", func() bool { return answers("http://" + notedAdmin + "/readyz") })
 
-	note := func(c *client.Client, ledger, series, transaction, channel, id, amount string) (*notedv1.NoteDonationResponse, error) {
+	note := func(
+		c *client.Client, ledger, series, transaction, channel, id, amount string,
+	) (*notedv1.NoteDonationResponse, error) {
 		return c.Note(t.Context(), &notedv1.NoteDonationRequest{
 			Donation: &notedv1.Donation{
 				Ledger: ledger, SeriesId: series, TransactionId: transaction, Amount: amount, CurrencyCode: "EUR",
@@ -315,7 +319,8 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 			}
 		}
 	}
-	if response, err := note(c, "l", "I-1", "T1", "ipn", "ipn-1", "6.00"); err != nil || len(response.Differences) == 0 {
+	if response, err := note(c, "l", "I-1", "T1", "ipn", "ipn-1", "6.00"); err != nil ||
+		len(response.Differences) == 0 {
 		t.Fatalf("another sum under one id: %v, %v", response, err)
 	}
 	if _, err := note(c, "l", "not a series", "", "", "", "5.00"); err == nil {

@@ -32,7 +32,9 @@ var proxies = []struct {
 	command       func(program, file, dir string) []string
 }{
 	{"nginx", "nginx.conf", func(program, file, dir string) []string {
-		return []string{program, "-p", dir, "-c", file, "-e", dir + "/error.log", "-g", "daemon off; master_process off;"}
+		return []string{
+			program, "-p", dir, "-c", file, "-e", dir + "/error.log", "-g", "daemon off; master_process off;",
+		}
 	}},
 	{"haproxy", "haproxy.cfg", func(program, file, _ string) []string { return []string{program, "-db", "-f", file} }},
 	{"envoy", "envoy.yaml", func(program, file, _ string) []string {
@@ -119,7 +121,9 @@ func callTable(t *testing.T, addr string, ca *pkitest.Authority) {
 	}
 	_, err = noted.NoteDonation(t.Context(), request(""))
 	if refused := status.Convert(err); refused.Code() != codes.InvalidArgument || len(refused.Details()) < 2 {
-		t.Errorf("a request without a series: %v with %v, want INVALID_ARGUMENT with its details", err, refused.Details())
+		t.Errorf(
+			"a request without a series: %v with %v, want INVALID_ARGUMENT with its details", err, refused.Details(),
+		)
 	}
 
 	// First each request waits for the answer before it, so a proxy that waits for more

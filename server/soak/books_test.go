@@ -162,7 +162,9 @@ func (h *history) check(t *testing.T) {
 }
 
 // sums are the figures of one round, or of all.
-type sums struct{ payments, messages, tries, calls, first, held, duplicate, unknown, again, late, faults, lost, doubled int }
+type sums struct {
+	payments, messages, tries, calls, first, held, duplicate, unknown, again, late, faults, lost, doubled int
+}
 
 func (s *sums) add(o sums) {
 	s.payments += o.payments

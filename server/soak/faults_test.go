@@ -196,7 +196,9 @@ func (s *storm) befallFleet() []fault {
 	// and its replicas, and the notes would be lost if all of them lost their memory at
 	// once. replaced waits until the primary is replaced, at most for as long as the
 	// store may be away.
-	under := func(strike func(ctx context.Context, dice *rand.Rand, primary *redistest.Server, replaced func() bool)) func(context.Context, *rand.Rand) {
+	under := func(
+		strike func(ctx context.Context, dice *rand.Rand, primary *redistest.Server, replaced func() bool),
+	) func(context.Context, *rand.Rand) {
 		return func(ctx context.Context, dice *rand.Rand) {
 			primaries := s.fleet.Primaries()
 			if len(primaries) == 0 {

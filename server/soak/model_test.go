@@ -115,7 +115,10 @@ var lives = (&porcupine.NondeterministicModel{
 	},
 	DescribeOperation: func(in, out any) string {
 		i, o := in.(input), out.(output)
-		return fmt.Sprintf("%s %s/%d hold %v → %s %s attempt %d until %v [%v, %v]", i.call, i.request, i.attempt, i.hold, o.answer, o.state, o.attempt, o.heldUntil, i.called, o.returned)
+		return fmt.Sprintf(
+			"%s %s/%d hold %v → %s %s attempt %d until %v [%v, %v]", i.call, i.request, i.attempt, i.hold, o.answer,
+			o.state, o.attempt, o.heldUntil, i.called, o.returned,
+		)
 	},
 	DescribeState: func(s any) string {
 		l := s.(life)

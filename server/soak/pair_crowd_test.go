@@ -164,7 +164,9 @@ func (p *pair) pages() {
 	if want := 2 + 1 + inStreams; len(first) != want {
 		p.t.Errorf("%d notes are listed, want %d", len(first), want)
 	}
-	for name, turn := range map[string]func(int) int{"present release": func(int) int { return 1 }, "both in turns": func(page int) int { return page % 2 }} {
+	for name, turn := range map[string]func(int) int{
+		"present release": func(int) int { return 1 }, "both in turns": func(page int) int { return page % 2 },
+	} {
 		if diff := cmp.Diff(first, list(turn), protocmp.Transform()); diff != "" {
 			p.t.Errorf("the ledger (-first release +%s):\n%.4000s", name, diff)
 		}

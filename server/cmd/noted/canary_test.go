@@ -81,7 +81,9 @@ func TestCanaries(t *testing.T) {
 	c.command.Process.Signal(syscall.SIGTERM)
 	c.command.Wait()
 
-	for where, text := range map[string]string{"it printed": c.printed.String(), "its metrics": string(metrics), "what it told of failures": c.told.String()} {
+	for where, text := range map[string]string{
+		"it printed": c.printed.String(), "its metrics": string(metrics), "what it told of failures": c.told.String(),
+	} {
 		for line := range strings.Lines(text) {
 			for _, secret := range append(c.secrets, "canary0", "730519") {
 				if secret != "" && strings.Contains(line, secret) {
@@ -131,7 +133,8 @@ func (c *canary) start() {
 	c.t.Cleanup(func() { c.command.Process.Kill() })
 	c.addresses = map[string]string{}
 	for deadline := time.Now().Add(20 * time.Second); len(c.addresses) < 3; time.Sleep(10 * time.Millisecond) {
-		for _, m := range regexp.MustCompile(`"(listen|http_listen|admin_listen)":"([^"]+)"`).FindAllStringSubmatch(c.printed.String(), -1) {
+		address := regexp.MustCompile(`"(listen|http_listen|admin_listen)":"([^"]+)"`)
+		for _, m := range address.FindAllStringSubmatch(c.printed.String(), -1) {
 			c.addresses[m[1]] = m[2]
 		}
 		if time.Now().After(deadline) {
@@ -382,7 +385,8 @@ func (c *canary) breakStore() {
 func (c *canary) replaceCallers() {
 	pkitest.Write(c.t, c.callers, []byte(`{"gateway": {"token_sha256": ["`+token+`"]}}`))
 	c.command.Process.Signal(syscall.SIGHUP)
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(c.printed.String(), "token_sha256 holds a text"); time.Sleep(10 * time.Millisecond) {
+	refused := func() bool { return strings.Contains(c.printed.String(), "token_sha256 holds a text") }
+	for deadline := time.Now().Add(10 * time.Second); !refused(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			c.t.Fatal("SIGHUP does not make it read the callers")
 		}

@@ -247,7 +247,10 @@ func TestAllMistakes(t *testing.T) {
 // A password stays out of the log while the store is away, refuses it, and answers.
 func TestPasswordStaysOut(t *testing.T) {
 	redis := redistest.Start(t, "--requirepass", "rightcanary")
-	for _, url := range []string{"redis://:rightcanary@" + redis.Addr(), "redis://:wrongcanary@" + redis.Addr(), "redis://user:canary@127.0.0.1:1"} {
+	for _, url := range []string{
+		"redis://:rightcanary@" + redis.Addr(), "redis://:wrongcanary@" + redis.Addr(),
+		"redis://user:canary@127.0.0.1:1",
+	} {
 		code, stdout, log, err := try(
 			t,
 			nil,

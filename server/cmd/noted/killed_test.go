@@ -46,7 +46,9 @@ func TestKilledBeforeTheReply(t *testing.T) {
 			RequestId: id,
 		}
 	}
-	note := func(c notedv1.DedupeServiceClient, series, id string, verdict notedv1.Verdict, evidence notedv1.Evidence) *notedv1.NoteDonationResponse {
+	note := func(
+		c notedv1.DedupeServiceClient, series, id string, verdict notedv1.Verdict, evidence notedv1.Evidence,
+	) *notedv1.NoteDonationResponse {
 		t.Helper()
 		response, err := c.NoteDonation(t.Context(), request(series, id))
 		if err != nil || response.Verdict != verdict || response.Evidence != evidence {

@@ -182,7 +182,9 @@ func TestHelp(t *testing.T) {
 
 // The defaults are written in the form in which flags are read.
 func TestDefaultsAsTheyAreRead(t *testing.T) {
-	for _, d := range []time.Duration{server.DefaultRetention, server.DefaultArrivalWindow, server.DefaultMatchWindow, server.DefaultDrain} {
+	for _, d := range []time.Duration{
+		server.DefaultRetention, server.DefaultArrivalWindow, server.DefaultMatchWindow, server.DefaultDrain,
+	} {
 		if got, err := cmdline.ParseSpan(cmdline.FormatSpan(d)); err != nil || got != d {
 			t.Errorf("%v is written %q and read %v, %v", d, cmdline.FormatSpan(d), got, err)
 		}

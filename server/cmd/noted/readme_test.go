@@ -44,7 +44,8 @@ func TestReadmeSettings(t *testing.T) {
 	for _, f := range new(settings).flags(nil) {
 		want = append(want, "-"+f.Names()[0]+" "+cmdline.Default(f))
 	}
-	for _, m := range regexp.MustCompile("(?m)^\\| `-([a-z-]+)` \\| (?:`([^`]*)`)? *\\|").FindAllStringSubmatch(section(t, "server/README.md", "Flags"), -1) {
+	row := regexp.MustCompile("(?m)^\\| `-([a-z-]+)` \\| (?:`([^`]*)`)? *\\|")
+	for _, m := range row.FindAllStringSubmatch(section(t, "server/README.md", "Flags"), -1) {
 		got = append(got, "-"+m[1]+" "+m[2])
 	}
 	if !slices.Equal(got, want) {

@@ -35,7 +35,10 @@ func TestTrialSaysSo(t *testing.T) {
 // A trial refuses every setting that only a real service needs, as a flag and in the
 // environment: a forgotten NOTED_DEV must not turn a service into a trial.
 func TestTrialIsNoProduction(t *testing.T) {
-	for flag, value := range map[string]string{"redis": "redis://127.0.0.1:1", "tls-cert": "a", "tls-client-ca": "a", "replicas": "1", "epoch": "abc", "on-loss": "refuse"} {
+	for flag, value := range map[string]string{
+		"redis": "redis://127.0.0.1:1", "tls-cert": "a", "tls-client-ca": "a", "replicas": "1", "epoch": "abc",
+		"on-loss": "refuse",
+	} {
 		for name, c := range map[string]struct {
 			env  map[string]string
 			args []string

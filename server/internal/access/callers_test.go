@@ -111,7 +111,10 @@ func TestReadCallers(t *testing.T) {
 func TestCertificateOfTwo(t *testing.T) {
 	a, b := &caller{name: "a"}, &caller{name: "b"}
 	known := &callers{certificates: map[string]*caller{"a.example": a, "b.example": b, "also-a.example": a}}
-	for names, want := range map[string]*caller{"a.example": a, "a.example also-a.example": a, "a.example b.example": nil, "b.example other": b, "other": nil, "": nil} {
+	for names, want := range map[string]*caller{
+		"a.example": a, "a.example also-a.example": a, "a.example b.example": nil, "b.example other": b, "other": nil,
+		"": nil,
+	} {
 		if got := known.byCertificate(strings.Fields(names)); got != want {
 			t.Errorf("%q is %v, want %v", names, got, want)
 		}
@@ -166,7 +169,10 @@ func BenchmarkTokens(b *testing.B) {
 			token{sum: sha256.Sum256([]byte(numbered(i))), caller: everyone(fmt.Sprint(i))},
 		)
 	}
-	for name, presented := range map[string]string{"first": numbered(0), "last": numbered(many - 1), "unknown": numbered(many), "unlike": strings.Repeat("x", len(numbered(0)))} {
+	for name, presented := range map[string]string{
+		"first": numbered(0), "last": numbered(many - 1), "unknown": numbered(many),
+		"unlike": strings.Repeat("x", len(numbered(0))),
+	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				known.byToken(presented)

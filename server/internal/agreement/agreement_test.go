@@ -93,20 +93,32 @@ func TestPairs(t *testing.T) {
 			sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "1"), sighting("webhook", "1")},
 		},
 		{
-			name:      "the first with an id counts",
-			sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", ""), sighting("webhook", "1")}, agreed: 1,
+			name: "the first with an id counts",
+			sightings: []store.Sighting{
+				sighting("ipn", "1"), sighting("webhook", ""), sighting("webhook", "1"),
+			},
+			agreed: 1,
 		},
 		{
-			name:      "a third channel counts with each",
-			sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "2"), sighting("csv", "2")}, agreed: 1, differed: 1,
+			name: "a third channel counts with each",
+			sightings: []store.Sighting{
+				sighting("ipn", "1"), sighting("webhook", "2"), sighting("csv", "2"),
+			},
+			agreed: 1, differed: 1,
 		},
 		{
-			name:      "a channel's later ids count nothing",
-			sightings: []store.Sighting{sighting("ipn", "1"), sighting("ipn", "2"), sighting("webhook", "1")}, agreed: 1,
+			name: "a channel's later ids count nothing",
+			sightings: []store.Sighting{
+				sighting("ipn", "1"), sighting("ipn", "2"), sighting("webhook", "1"),
+			},
+			agreed: 1,
 		},
 		{
-			name:      "an equal id after an unequal one",
-			sightings: []store.Sighting{sighting("ipn", "1"), sighting("webhook", "2"), sighting("webhook", "1")}, agreed: 1,
+			name: "an equal id after an unequal one",
+			sightings: []store.Sighting{
+				sighting("ipn", "1"), sighting("webhook", "2"), sighting("webhook", "1"),
+			},
+			agreed: 1,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -30,7 +30,9 @@ func TestEndsOfRanges(t *testing.T) {
 		return note(func(r *notedv1.NoteDonationRequest) { r.Donation.Event = e })
 	}
 	hold := func(seconds int64, nanos int32) error {
-		return note(func(r *notedv1.NoteDonationRequest) { r.Hold = &durationpb.Duration{Seconds: seconds, Nanos: nanos} })
+		return note(
+			func(r *notedv1.NoteDonationRequest) { r.Hold = &durationpb.Duration{Seconds: seconds, Nanos: nanos} },
+		)
 	}
 	long := func(n int) string { return strings.Repeat("a", n) }
 	type request struct {

@@ -27,7 +27,10 @@ func TestNoConnectionIsNoNews(t *testing.T) {
 		b.end(false, slow, noConnection)
 	}
 	if !b.open.Load() {
-		t.Fatalf("the breaker is closed after %d questions without an answer, between others without a connection", tripAfter)
+		t.Fatalf(
+			"the breaker is closed after %d questions without an answer, between others without a connection",
+			tripAfter,
+		)
 	}
 	b.end(true, slow, noConnection)
 	if !b.open.Load() {

@@ -211,7 +211,8 @@ func (f *Fleet) follow(primary *Server) bool {
 		info := node.Tell("INFO", "replication")
 		if node == primary && strings.Count(info, "state=online") != len(f.Nodes)-1 ||
 			node != primary &&
-				(!strings.Contains(info, "master_link_status:up") || !strings.Contains(info, fmt.Sprintf("master_port:%d", primary.Port()))) {
+				(!strings.Contains(info, "master_link_status:up") ||
+					!strings.Contains(info, fmt.Sprintf("master_port:%d", primary.Port()))) {
 			return false
 		}
 	}

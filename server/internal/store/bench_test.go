@@ -92,7 +92,8 @@ func fill(b *testing.B, s *store.Store, ledger string, series, month int, at tim
 				if errs[i] != nil {
 					b.Fatal(errs[i])
 				}
-				if want := map[bool]store.Verdict{false: store.First, true: store.Duplicate}[byWebhook]; replies[i].Verdict != want {
+				want := map[bool]store.Verdict{false: store.First, true: store.Duplicate}[byWebhook]
+				if replies[i].Verdict != want {
 					b.Fatalf("got verdict %d, want %d", replies[i].Verdict, want)
 				}
 			}

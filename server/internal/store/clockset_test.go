@@ -149,7 +149,12 @@ func TestClocksApart(t *testing.T) {
 		name     string
 		ahead    time.Duration
 		drifting float64 // seconds a second
-	}{{"ahead", 10 * time.Minute, 0}, {"behind", -10 * time.Minute, 0}, {"ever more ahead", 0, 0.05}, {"ever more behind", 0, -0.05}} {
+	}{
+		{"ahead", 10 * time.Minute, 0},
+		{"behind", -10 * time.Minute, 0},
+		{"ever more ahead", 0, 0.05},
+		{"ever more behind", 0, -0.05},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			server := redistest.StartWithClock(t)
 			server.SetClock(c.ahead)

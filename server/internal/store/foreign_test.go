@@ -99,7 +99,8 @@ func TestForeignValues(t *testing.T) {
 		before := dump(t, c)
 		for call, ask := range callsAbout(t, s, "I-1", first.Receipt, first.Note.DonationID) {
 			switch err := ask(); {
-			case !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) || !strings.Contains(err.Error(), "another program"):
+			case !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutcomeUnknown) ||
+				!strings.Contains(err.Error(), "another program"):
 				t.Errorf("%s: %s: %v, want %v that names another program", what, call, err, store.ErrUnavailable)
 			case strings.Contains(err.Error(), "canary"):
 				t.Errorf("%s: %s repeats the value: %v", what, call, err)
@@ -139,7 +140,9 @@ func TestForeignKeys(t *testing.T) {
 	c.RPush(ctx(t), "queue", "theirs")
 	before := dump(t, c)
 	first := note(t, s, holding(t, "I-1", "r"))
-	for _, call := range []string{"Note", "Notes", "Exists", "List of the series", "List of the ledger", "Extend", "Settle", "Forget"} {
+	for _, call := range []string{
+		"Note", "Notes", "Exists", "List of the series", "List of the ledger", "Extend", "Settle", "Forget",
+	} {
 		if err := callsAbout(t, s, "I-1", first.Receipt, first.Note.DonationID)[call](); err != nil {
 			t.Errorf("%s: %v", call, err)
 		}

@@ -256,7 +256,9 @@ func (c *counted) kind(b *testing.B, k kind) int {
 	count := c.count(b, k.calls, func() { replies = noteAll(b, c.store, requests, len(k.has)) })
 	for _, reply := range replies {
 		if reply.Verdict != k.want || reply.Evidence != k.why {
-			b.Fatalf("%s: verdict %d by evidence %d, want %d by %d", k.name, reply.Verdict, reply.Evidence, k.want, k.why)
+			b.Fatalf(
+				"%s: verdict %d by evidence %d, want %d by %d", k.name, reply.Verdict, reply.Evidence, k.want, k.why,
+			)
 		}
 	}
 	for i := range requests {

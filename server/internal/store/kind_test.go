@@ -87,7 +87,9 @@ func TestWrongKind(t *testing.T) {
 		t.Errorf("List before any Check: %d notes, %v, want %v", len(page.Notes), err, store.ErrUnsuitable)
 	}
 
-	for name, s := range map[string]*store.Store{"cluster": right, "sentinel": open(t, "sentinel", watched.URL), "standalone": open(t, "standalone", alone.URL())} {
+	for name, s := range map[string]*store.Store{
+		"cluster": right, "sentinel": open(t, "sentinel", watched.URL), "standalone": open(t, "standalone", alone.URL()),
+	} {
 		if _, err := s.Check(within(t, 5*time.Second)); err != nil {
 			t.Errorf("%s in its own mode: %v", name, err)
 		}

@@ -201,7 +201,9 @@ func (c *caller) call(in input) output {
 }
 
 func (c *caller) failed(in input, err error) answer {
-	for _, known := range []error{store.ErrHoldLost, store.ErrHoldReleased, store.ErrSettledByAnother, store.ErrAlreadySettled} {
+	for _, known := range []error{
+		store.ErrHoldLost, store.ErrHoldReleased, store.ErrSettledByAnother, store.ErrAlreadySettled,
+	} {
 		if errors.Is(err, known) {
 			return answer(known.Error())
 		}

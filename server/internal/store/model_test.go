@@ -240,12 +240,14 @@ func randomRequest(random *rand.Rand, m *model.Model) model.Request {
 		Donation:  store.Donation{Ledger: "l", SeriesID: randomSeries(random), Event: store.Event(1 + random.IntN(2))},
 		RequestID: fmt.Sprint("r", random.IntN(4000)),
 		Rules: store.Rules{
-			MatchWindow:    2 * time.Hour,
-			ArrivalWindow:  6 * time.Hour,
-			Retention:      48 * time.Hour,
-			SkewAhead:      time.Hour,
-			TransactionIDs: []store.TransactionIDs{store.Auto, store.Auto, store.PerChannel, store.Shared}[random.IntN(4)],
-			SeriesLimit:    25,
+			MatchWindow:   2 * time.Hour,
+			ArrivalWindow: 6 * time.Hour,
+			Retention:     48 * time.Hour,
+			SkewAhead:     time.Hour,
+			TransactionIDs: []store.TransactionIDs{
+				store.Auto, store.Auto, store.PerChannel, store.Shared,
+			}[random.IntN(4)],
+			SeriesLimit: 25,
 		},
 	}
 	if live := m.Live("l", r.Donation.SeriesID); random.IntN(8) == 0 && len(live) > 0 {

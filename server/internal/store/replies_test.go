@@ -191,10 +191,10 @@ func TestFrozen(t *testing.T) {
 	}
 	all.Wait()
 	server.Resume()
-	for deadline := time.Now().Add(10 * time.Second); scriptsRun(t, server) < before+len(stores); time.Sleep(5 * time.Millisecond) {
+	found := func() int { return scriptsRun(t, server) - before }
+	for deadline := time.Now().Add(10 * time.Second); found() < len(stores); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			found := scriptsRun(t, server) - before
-			t.Fatalf("Redis has found %d scripts, want %d, or the test proves nothing", found, len(stores))
+			t.Fatalf("Redis has found %d scripts, want %d, or the test proves nothing", found(), len(stores))
 		}
 	}
 	for i, s := range stores {

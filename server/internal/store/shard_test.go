@@ -62,7 +62,8 @@ func TestShardLost(t *testing.T) {
 				t.Helper()
 				// A frozen node may still answer.
 				if !errors.Is(err, store.ErrUnavailable) &&
-					(c.blow.name == "killed" || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, store.ErrOutcomeUnknown)) {
+					(c.blow.name == "killed" ||
+						!errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, store.ErrOutcomeUnknown)) {
 					t.Errorf("%s: %v, want %v", what, err, store.ErrUnavailable)
 				}
 			}
@@ -90,7 +91,8 @@ func TestShardLost(t *testing.T) {
 					gone("a known donation", err)
 					gone("a new donation", errFresh)
 					gone("a look", errLook)
-				case err != nil || answer.Verdict != store.Held || errFresh != nil || errLook != nil || exists.Evidence == 0:
+				case err != nil || answer.Verdict != store.Held || errFresh != nil || errLook != nil ||
+					exists.Evidence == 0:
 					t.Errorf(
 						"on a node that is there: a known donation %+v, %v; a new one: %v; a look: %+v, %v; want "+
 							"answers",

@@ -140,7 +140,9 @@ func TestSideBySide(t *testing.T) {
 func sideBySide(t *testing.T, release otherRelease, adds bool) {
 	const seed = 1 // always the same: with it everything happens that the test looks for below
 	var told [3][]string
-	for i, pick := range []func(n int) int{func(int) int { return 0 }, func(int) int { return 1 }, func(n int) int { return n % 2 }} {
+	for i, pick := range []func(n int) int{
+		func(int) int { return 0 }, func(int) int { return 1 }, func(n int) int { return n % 2 },
+	} {
 		server, err := embedded.StartFrozen(v1)
 		if err != nil {
 			t.Fatal(err)
@@ -291,7 +293,9 @@ func (l *life) step(s *Store) string {
 		return fmt.Sprintf("forget: %v %+v", err, n)
 	default:
 		l.advance(
-			[]time.Duration{time.Millisecond, time.Minute, 10 * time.Minute, time.Hour, 20 * time.Hour}[l.random.IntN(5)],
+			[]time.Duration{
+				time.Millisecond, time.Minute, 10 * time.Minute, time.Hour, 20 * time.Hour,
+			}[l.random.IntN(5)],
 		)
 		return "time passes"
 	}

@@ -316,7 +316,9 @@ func wantGoals(t *testing.T, trials []trial) {
 				fail(fmt.Sprintf("want it to cost no more than the %d payments that contradicted", auto.contradicted))
 			}
 			if !small() && auto.contradicted > ledgersEach {
-				fail(fmt.Sprintf("want each ledger to be mistaken by one payment, and not all by %d", auto.contradicted))
+				fail(fmt.Sprintf(
+					"want each ledger to be mistaken by one payment, and not all by %d", auto.contradicted,
+				))
 			}
 		case strings.Contains(trial.row, "agree in 95 %"):
 			if auto.payments().Lost > perChannel.payments().Lost || 3*sum(auto) > sum(shared) {

@@ -703,7 +703,9 @@ func TestHoldOutlastsRetention(t *testing.T) {
 	t.Cleanup(server.Close)
 	s := open(t, "standalone", server.URL())
 	const second = time.Second
-	for name, settled := range map[string]time.Duration{"before": 30 * second, "at": 60 * second, "after": 90 * second} {
+	for name, settled := range map[string]time.Duration{
+		"before": 30 * second, "at": 60 * second, "after": 90 * second,
+	} {
 		r := holding(t, name, "r")
 		r.Hold, r.Rules.Retention = 90*second, 60*second
 		first := note(t, s, r)
@@ -971,7 +973,11 @@ func TestList(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, bad := range []store.ListRequest{{Ledger: "", PageToken: token.NextPageToken}, {Ledger: "a", SeriesID: "I-1", PageToken: token.NextPageToken}, {Ledger: "a", PageToken: "?"}} {
+		for _, bad := range []store.ListRequest{
+			{Ledger: "", PageToken: token.NextPageToken},
+			{Ledger: "a", SeriesID: "I-1", PageToken: token.NextPageToken},
+			{Ledger: "a", PageToken: "?"},
+		} {
 			bad.PageSize = 1
 			if _, err := s.List(ctx(t), bad); !errors.Is(err, store.ErrBadPageToken) {
 				t.Errorf("List(%+v): got error %v, want %v", bad, err, store.ErrBadPageToken)

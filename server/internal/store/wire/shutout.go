@@ -172,7 +172,8 @@ func (c *Client) Unreplicated(err error) error {
 func noRight(err error) bool {
 	var refused redis.Error
 	return redis.IsPermissionError(err) || errors.As(err, &refused) &&
-		(strings.Contains(err.Error(), "user executing the script can't") || strings.Contains(err.Error(), "ACL failure in script"))
+		(strings.Contains(err.Error(), "user executing the script can't") ||
+			strings.Contains(err.Error(), "ACL failure in script"))
 }
 
 // unknownCommand tells that a command was renamed, or that a provider reserves it.
