@@ -77,8 +77,8 @@ func connections(b *testing.B, addr string, n int) []*grpc.ClientConn {
 	return conns
 }
 
-// parallel makes b.N calls from so many callers at once. Each gets its number, so that it
-// keeps to one connection.
+// parallel makes b.N calls from that many callers at once. call gets the number of its
+// caller, so that a caller keeps to one connection.
 func parallel(b *testing.B, callers int, call func(caller int) error) {
 	var left, failed atomic.Int64
 	left.Store(int64(b.N))

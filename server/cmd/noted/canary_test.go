@@ -393,8 +393,8 @@ func (c *canary) replaceCallers() {
 	}
 }
 
-// redisDo sends commands to a Redis with a password; \x20 and \n in them are what they
-// stand for.
+// redisDo sends commands to a Redis with a password. In them \x20 stands for a space and
+// \n for a newline.
 func redisDo(t *testing.T, redis *redistest.Server, password string, commands ...string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", redis.Addr())

@@ -180,7 +180,7 @@ func (s *settings) limitFlags() []cli.Flag {
 	}
 }
 
-// ruleFlags say what the same donation is.
+// ruleFlags decide which messages are of the same donation.
 func (s *settings) ruleFlags() []cli.Flag {
 	c := &s.config
 	return []cli.Flag{

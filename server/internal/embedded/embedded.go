@@ -138,7 +138,7 @@ func (s *Server) run() {
 			s.mu.Unlock()
 		case <-tick.C:
 			s.mu.Lock()
-			if s.ahead != 0 { // else the clock is the machine's, and exact
+			if s.ahead != 0 { // before any Advance the clock is the machine's, and exact
 				s.redis.SetTime(s.now())
 			}
 			s.mu.Unlock()

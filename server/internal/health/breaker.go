@@ -56,7 +56,7 @@ type breaker struct {
 	mu      sync.Mutex
 	until   time.Time     // no question before this time
 	span    time.Duration // of the last opening
-	probing bool          // one question is under way
+	probing bool          // a trial is under way
 
 	refused prometheus.Counter
 }

@@ -69,7 +69,7 @@ func StartSentinels(tb testing.TB, args ...string) *Fleet {
 			"min-link-reconnect-period",
 			"100",
 		); got != "OK" &&
-			!strings.HasPrefix(Release(tb), "6.") { // which takes its time
+			!strings.HasPrefix(Release(tb), "6.") { // 6.x does not know the command, and takes longer
 			tb.Fatalf("SENTINEL DEBUG: %s", got)
 		}
 		f.Sentinels, addrs = append(f.Sentinels, s), append(addrs, s.Addr())

@@ -267,8 +267,8 @@ func (c *counted) kind(b *testing.B, k kind) int {
 	return count
 }
 
-// noteAll notes requests about series of so many notes, in pipelines so small that Redis
-// answers in time even under callgrind.
+// noteAll notes requests about series of that many notes, in pipelines so small that
+// Redis answers in time even under callgrind.
 func noteAll(b *testing.B, s *store.Store, requests []store.NoteRequest, notes int) (all []store.NoteReply) {
 	b.Helper()
 	for batch := range slices.Chunk(requests, max(1, 50/(1+notes))) {

@@ -207,7 +207,7 @@ func fromBase36(half []byte, digits string) bool {
 	return true
 }
 
-// toBase36 writes half as so many digits, if it is not too large for them.
+// toBase36 writes half as base-36 digits. It is false if half is too large for them.
 func toBase36(digits, half []byte) bool {
 	var high, low uint64
 	for _, b := range half {

@@ -40,7 +40,7 @@ var (
 	beatScript    = newScript("beat", beatBody, true)
 )
 
-// newScript is a script with what it uses of the library.
+// newScript makes a script of a body and the parts of the library that it uses.
 func newScript(name, body string, writes bool) *wire.Script {
 	return wire.NewScript(name, Assemble(library, body), writes)
 }

@@ -54,7 +54,7 @@ func (c *clock) observe(now, sent, received time.Time) {
 		wider := parted(at - c.at)
 		if l, h := max(low, c.low-wider), min(high, c.high+wider); l <= h {
 			low, high = l, h
-		} // else one of the clocks was set: only the latest counts
+		} // otherwise one of the clocks was set: only the latest reply counts
 	}
 	c.low, c.high, c.at, c.known = low, high, at, true
 }

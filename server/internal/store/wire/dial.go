@@ -90,7 +90,7 @@ func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error
 // the first words.
 type plainConn struct {
 	*net.TCPConn
-	heard     atomic.Bool // that Redis is there
+	heard     atomic.Bool // Redis has replied
 	speaksTLS func() bool
 }
 

@@ -102,7 +102,7 @@ func NotOurs(version string) error {
 		return fmt.Errorf("%w: %w: a later release, whose format is %q, has written this series; run that one",
 			ErrUnavailable, errForeign, version)
 	}
-	return fmt.Errorf("%w: %w: the value is none that Noted has written; %s", ErrUnavailable, errForeign, moveAway)
+	return fmt.Errorf("%w: %w: Noted has not written the value; %s", ErrUnavailable, errForeign, moveAway)
 }
 
 // otherType is the failure of a key that holds no text.

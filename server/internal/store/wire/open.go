@@ -99,7 +99,7 @@ func Open(c Config) (*Client, error) {
 	case "cluster":
 		w.redis, err = w.openCluster(c)
 	default:
-		err = fmt.Errorf("%q is none of standalone, sentinel, cluster", c.Mode)
+		err = fmt.Errorf("there is no mode %q: it must be standalone, sentinel or cluster", c.Mode)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", explained(c.URL, withoutSecrets(err)))
