@@ -169,7 +169,7 @@ func readNotes(key string, lines []string, now time.Time) ([]Note, error) {
 	for i, line := range lines {
 		var err error
 		if notes[i], err = readNote(ledger, series, line, now); err != nil {
-			return nil, at(key, wire.NothingDone(err))
+			return nil, located(key, wire.NothingDone(err))
 		}
 	}
 	slices.SortFunc(notes, func(a, b Note) int { return a.NotedAt.Compare(b.NotedAt) })

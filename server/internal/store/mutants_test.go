@@ -156,16 +156,16 @@ func TestMutants(t *testing.T) {
 			switch {
 			case err == nil:
 				t.Errorf("%s survives %s", m.file, m.by)
-			case !errors.As(err, &ended) || !answered(output):
+			case !errors.As(err, &ended) || !failedByAnswer(output):
 				t.Errorf("%s found nothing but that the script does not run: %v\n%s", m.by, err, output)
 			}
 		})
 	}
 }
 
-// answered tells whether a test failed because of a script's answer, and not because the
+// failedByAnswer tells whether a test failed because of a script's answer, and not because the
 // script did not run.
-func answered(output []byte) bool {
+func failedByAnswer(output []byte) bool {
 	for line := range bytes.Lines(output) {
 		if testLine.Match(line) && !broken.Match(line) {
 			return bytes.Contains(output, []byte("--- FAIL: "))

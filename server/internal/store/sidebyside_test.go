@@ -151,7 +151,7 @@ func sideBySide(t *testing.T, release otherRelease, adds bool) {
 		today, other := openBoth(t, server.URL(), release)
 		client := clientFor(t, server.URL())
 		random, turns := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
-		life := &life{
+		calls := &traffic{
 			t:         t,
 			random:    random,
 			advance:   server.Advance,
@@ -160,10 +160,10 @@ func sideBySide(t *testing.T, release otherRelease, adds bool) {
 			donations: []string{""},
 		}
 		for range 900 {
-			told[i] = append(told[i], life.step([]*Store{today, other}[pick(turns.IntN(2))]))
+			told[i] = append(told[i], calls.step([]*Store{today, other}[pick(turns.IntN(2))]))
 		}
 		added := 0
-		for _, key := range life.series() {
+		for _, key := range calls.series() {
 			value, err := client.Get(t.Context(), key).Result()
 			if err != nil && !errors.Is(err, redis.Nil) {
 				t.Fatal(err)
@@ -192,8 +192,8 @@ func sideBySide(t *testing.T, release otherRelease, adds bool) {
 	}
 }
 
-// A life makes random calls about a few donations.
-type life struct {
+// traffic makes random calls about a few donations.
+type traffic struct {
 	t                   *testing.T
 	random              *rand.Rand
 	advance             func(time.Duration)
@@ -202,74 +202,74 @@ type life struct {
 	requests            int
 }
 
-func (l *life) series() (keys []string) {
+func (tr *traffic) series() (keys []string) {
 	for i := range 4 {
 		keys = append(keys, seriesKey("", fmt.Sprint("I-", i)))
 	}
 	return keys
 }
 
-func (l *life) step(s *Store) string {
-	c, cancel := context.WithTimeout(l.t.Context(), time.Minute)
+func (tr *traffic) step(s *Store) string {
+	c, cancel := context.WithTimeout(tr.t.Context(), time.Minute)
 	defer cancel()
-	one := func(of ...string) string { return of[l.random.IntN(len(of))] }
+	one := func(of ...string) string { return of[tr.random.IntN(len(of))] }
 	rules := Rules{
 		MatchWindow:    time.Hour,
 		ArrivalWindow:  2 * time.Hour,
 		Retention:      40 * time.Hour,
 		SkewAhead:      24 * time.Hour,
-		TransactionIDs: TransactionIDs(l.random.IntN(3)),
+		TransactionIDs: TransactionIDs(tr.random.IntN(3)),
 		SeriesLimit:    6,
 	}
-	series := fmt.Sprint("I-", l.random.IntN(4))
+	series := fmt.Sprint("I-", tr.random.IntN(4))
 	d := Donation{
 		SeriesID:      series,
-		Event:         Event(1 + l.random.IntN(2)),
+		Event:         Event(1 + tr.random.IntN(2)),
 		TransactionID: one("", "", "T1", "T2", "-", "=x"),
 		Amount:        one("", "1", "1.0", "2"),
 	}
 	if d.Amount != "" {
 		d.CurrencyCode = "EUR"
 	}
-	if l.random.IntN(3) > 0 {
-		d.OccurredAt = l.now().Add(time.Duration(l.random.Int64N(int64(6*time.Hour))) - 3*time.Hour)
+	if tr.random.IntN(3) > 0 {
+		d.OccurredAt = tr.now().Add(time.Duration(tr.random.Int64N(int64(6*time.Hour))) - 3*time.Hour)
 	}
 	var received time.Time
-	if l.random.IntN(10) == 0 {
-		received = l.now().Add(time.Duration(l.random.Int64N(int64(3*time.Hour))) - 150*time.Minute)
+	if tr.random.IntN(10) == 0 {
+		received = tr.now().Add(time.Duration(tr.random.Int64N(int64(3*time.Hour))) - 150*time.Minute)
 	}
-	if l.random.IntN(60) == 0 {
-		received = l.now().Add(-41 * time.Hour)
+	if tr.random.IntN(60) == 0 {
+		received = tr.now().Add(-41 * time.Hour)
 	}
-	if x := l.random.IntN(40); x < 2 {
-		d.OccurredAt = l.now().Add([]time.Duration{-41, 25}[x] * time.Hour)
+	if x := tr.random.IntN(40); x < 2 {
+		d.OccurredAt = tr.now().Add([]time.Duration{-41, 25}[x] * time.Hour)
 	}
 	m := Message{Channel: one("", "ipn", "webhook", "post"), ReceivedAt: received}
-	if l.random.IntN(4) == 0 {
+	if tr.random.IntN(4) == 0 {
 		rules.Agreeing = []string{one("ipn", "webhook")}
 	}
 	if m.Channel != "" {
 		m.ID = one("", "a", "b", strings.Repeat("c", 32), "WH-12345678901234567-ABCDEFGHIJKLMNOPQ")
 	}
-	receipt := l.receipts[max(0, len(l.receipts)-1-l.random.IntN(6))]
-	switch x := l.random.IntN(100); {
+	receipt := tr.receipts[max(0, len(tr.receipts)-1-tr.random.IntN(6))]
+	switch x := tr.random.IntN(100); {
 	case x < 45:
-		if l.requests++; l.random.IntN(6) == 0 {
-			l.requests -= l.random.IntN(5)
+		if tr.requests++; tr.random.IntN(6) == 0 {
+			tr.requests -= tr.random.IntN(5)
 		}
 		r := NoteRequest{
 			Donation:  d,
 			Message:   m,
-			Hold:      []time.Duration{0, time.Minute, 10 * time.Minute}[l.random.IntN(3)],
-			RequestID: fmt.Sprint(l.requests),
+			Hold:      []time.Duration{0, time.Minute, 10 * time.Minute}[tr.random.IntN(3)],
+			RequestID: fmt.Sprint(tr.requests),
 			Rules:     rules,
 		}
 		reply, err := s.Note(c, r)
 		if reply.Receipt != "" {
-			l.receipts = append(l.receipts, reply.Receipt)
+			tr.receipts = append(tr.receipts, reply.Receipt)
 		}
 		if err == nil {
-			l.donations = append(l.donations, series+" "+reply.Note.DonationID)
+			tr.donations = append(tr.donations, series+" "+reply.Note.DonationID)
 		}
 		return fmt.Sprintf("note: verdict %d by evidence %d : %+v %v", reply.Verdict, reply.Evidence, reply, err)
 	case x < 55:
@@ -288,14 +288,14 @@ func (l *life) step(s *Store) string {
 		list, err := s.List(c, ListRequest{SeriesID: series, PageSize: 100})
 		return fmt.Sprintf("list: %+v %v", list, err)
 	case x < 86:
-		series, donation, _ := strings.Cut(l.donations[l.random.IntN(len(l.donations))], " ")
+		series, donation, _ := strings.Cut(tr.donations[tr.random.IntN(len(tr.donations))], " ")
 		n, err := s.Forget(c, "", series, donation)
 		return fmt.Sprintf("forget: %v %+v", err, n)
 	default:
-		l.advance(
+		tr.advance(
 			[]time.Duration{
 				time.Millisecond, time.Minute, 10 * time.Minute, time.Hour, 20 * time.Hour,
-			}[l.random.IntN(5)],
+			}[tr.random.IntN(5)],
 		)
 		return "time passes"
 	}

@@ -171,7 +171,7 @@ func (s *Store) run(ctx context.Context, calls ...*wire.Call) {
 	s.wire.Run(ctx, calls)
 	for _, c := range calls {
 		if wire.Foreign(c.Err) {
-			c.Err = at(c.Key, c.Err)
+			c.Err = located(c.Key, c.Err)
 		}
 	}
 	// A reply may have come over a new connection, which has shown meanwhile that the
