@@ -1,6 +1,5 @@
-# run, test, stores, soak, check, mutants, vulnerable, languages, generate, bench, bench-script,
-# bench-allocations, bench-relative, bench-languages, release: each a few lines over plain commands. What they need and
-# is missing, .ci/need installs.
+# Each target is a few lines over plain commands. What they need and is missing, .ci/need
+# installs.
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 

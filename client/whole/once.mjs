@@ -1,4 +1,5 @@
-// Times once() and an empty call: once.mjs ADDRESS CALLS. It prints their times in seconds, as two lists in JSON.
+// Times once() and an empty call: once.mjs ADDRESS CALLS. It prints their times in
+// seconds, as two lists in JSON.
 import { randomUUID } from "node:crypto";
 import { connect } from "node:http2";
 import { Client, Verdict } from "../ts/dist/index.mjs";

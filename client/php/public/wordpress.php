@@ -13,12 +13,15 @@
  * https://YOUR.SITE/wp-json/noted/v1/paypal/ipn and …/webhook. Your theme or plugin does
  * the work:
  *
- *     add_action('noted_donation', function (Noted\Pair $pair, Noted\Note $note, Noted\Hold $hold, string $body): void {
- *         // Book it, with $note->donationId as the idempotency key. If this throws, PayPal comes again.
+ *     add_action('noted_donation', function ($pair, $note, $hold, $body) {
+ *         // Book it, with $note->donationId as the idempotency key. If this throws,
+ *         // PayPal comes again.
  *     }, 10, 4);
- *     add_action('noted_undecided', function (Noted\Pair $pair, string $reason, string $body): void {
+ *     add_action('noted_undecided', function ($pair, $reason, $body) {
  *         // Keep it for a person: Noted cannot decide, and PayPal does not come again.
  *     }, 10, 3);
+ *
+ * $pair is a Noted\Pair, $note a Noted\Note, $hold a Noted\Hold; $body is PayPal's message.
  *
  * As long as one of the two is missing, PayPal hears 503 and comes again. The settings are
  * constants in wp-config.php:
