@@ -203,9 +203,8 @@ func TestOnceRefusesAnAnswerAboutAnotherNote(t *testing.T) {
 	}
 }
 
-// The try that the end of SettleTimeout cuts short does not hide what an earlier one was
-// told.
-func TestOnceTellsWhatASettlingWasTold(t *testing.T) {
+// The first try to settle gets a wrong answer. The second waits until time is up.
+func TestALastTryWithoutAnAnswerDoesNotHideTheReason(t *testing.T) {
 	var settles atomic.Int64
 	p := newPeer(t, func(rpc string, _, answer proto.Message) error {
 		if rpc == "SettleDonation" {

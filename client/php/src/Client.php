@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Noted;
 
+use Noted\Exception\DeadlineExceeded;
 use Noted\Exception\NotedException;
 use Noted\Exception\NotSettled;
 use Noted\Exception\StoreWentBack;
@@ -459,6 +460,7 @@ final class Client implements ClientInterface
     private function settleForSure(NoteResponse $held): void
     {
         $deadline = self::now() + $this->settleTimeout;
+        $told = null;
         for ($try = 1;; $try++) {
             try {
                 $timeout = min($this->timeout, $deadline - self::now());
@@ -467,8 +469,10 @@ final class Client implements ClientInterface
                 return;
             } catch (NotedException $e) {
                 if (self::refused($e) || !self::sleep(self::waitAfter($try, $e), $deadline)) {
-                    throw NotSettled::because($e);
+                    // The last try had no time for an answer; an earlier one has the reason.
+                    throw NotSettled::because($told !== null && $e instanceof DeadlineExceeded ? $told : $e);
                 }
+                $told = $e;
             }
         }
     }

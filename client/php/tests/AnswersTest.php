@@ -86,6 +86,17 @@ final class AnswersTest extends TestCase
         });
     }
 
+    /** The first try to settle gets a wrong answer. The second waits until time is up. */
+    public function testALastTryWithoutAnAnswerDoesNotHideTheReason(): void
+    {
+        $noted = new Client(self::$peer->url, settleTimeout: 2.0);
+        self::$peer->misdirectThenHang('SettleDonation', 'donation');
+        $once = fn() => $noted->once(new Donation(self::series()), null, fn() => null);
+        $e = self::failing(Exception\NotSettled::class, $once);
+        self::assertInstanceOf(Exception\WrongAnswer::class, $e->getPrevious());
+        self::assertGreaterThan(1, count(self::$peer->asked('SettleDonation')));
+    }
+
     /** Each has a class of its own, and none is an answer. */
     public function testTheReasonsThatForbidADecision(): void
     {

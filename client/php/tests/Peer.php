@@ -33,6 +33,12 @@ final class Peer
         $this->answer([$rpc, $to]);
     }
 
+    /** As misdirect(), once. Later answers to the RPC come only when the test asks for something else. */
+    public function misdirectThenHang(string $rpc, string $to): void
+    {
+        $this->answer([$rpc, $to, 'hang']);
+    }
+
     /** From now on the RPC fails with a reason of the contract. */
     public function fail(string $rpc, string $reason): void
     {

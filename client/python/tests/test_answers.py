@@ -5,6 +5,7 @@ that answers wrongly.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import uuid
 from datetime import datetime, timedelta, timezone
@@ -189,6 +190,38 @@ def test_settling_is_asked_again_after_a_wrong_answer(peer: Peer, donation: Dona
         with far.once(donation) as turn:
             assert turn.first
     assert len(settled) == 2 and len(set(settled)) == 1
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_a_last_try_without_an_answer_does_not_hide_the_reason(peer: Peer, donation: Donation, kind: str) -> None:
+    """The first try to settle gets a wrong answer. The second waits until time is up."""
+    settled: List[str] = []
+    over = threading.Event()
+
+    def misdirect(rpc: str, request: Any, answer: Any) -> None:
+        if rpc == "SettleDonation":
+            settled.append(request.receipt)
+            if len(settled) > 1:
+                over.wait(60)
+            another_donation(answer.note)
+
+    async def run() -> None:
+        async with noted.aio.Client(peer.address, settle_timeout=2) as client:
+            async with client.once(donation) as turn:
+                assert turn.first
+
+    peer.change = misdirect
+    try:
+        with pytest.raises(noted.NotSettled) as raised:
+            if kind == "asyncio":
+                asyncio.run(run())
+            else:
+                with noted.Client(peer.address, settle_timeout=2) as far, far.once(donation) as turn:
+                    assert turn.first
+    finally:
+        over.set()
+    assert len(settled) > 1
+    assert isinstance(raised.value.__cause__, noted.WrongAnswer)
 
 
 def test_extensions_that_are_answered_about_another_note(peer: Peer, donation: Donation) -> None:

@@ -4,7 +4,7 @@
  */
 import { sameNote } from "./calls.js";
 import type { Client } from "./client.js";
-import { NotSettled, WrongAnswer, type NotedError } from "./errors.js";
+import { DeadlineExceeded, NotSettled, WrongAnswer, type NotedError } from "./errors.js";
 import { Hold, type Process } from "./hold.js";
 import { now, refused, sleep, waitAfter } from "./retry.js";
 import type { Settings } from "./settings.js";
@@ -101,6 +101,7 @@ async function extendBefore({ client, receipt, donationId, holdMs, until }: Held
  */
 async function settle(client: Client, settings: Settings, { note, receipt }: NoteResponse): Promise<void> {
   const deadline = now() + settings.settleTimeoutMs;
+  let told: NotedError | undefined;
   for (let tries = 1; ; tries++) {
     try {
       const timeoutMs = Math.min(settings.timeoutMs, Math.max(deadline - now(), 1));
@@ -109,7 +110,11 @@ async function settle(client: Client, settings: Settings, { note, receipt }: Not
     } catch (thrown) {
       const error = failure("settling", thrown);
       const wait = waitAfter(tries, error);
-      if (refused(error) || now() + wait >= deadline) throw notSettled(note, error);
+      if (refused(error) || now() + wait >= deadline) {
+        // The last try had no time for an answer; an earlier one has the reason.
+        throw notSettled(note, told !== undefined && error instanceof DeadlineExceeded ? told : error);
+      }
+      told = error;
       await sleep(wait);
     }
   }

@@ -242,6 +242,23 @@ test("an answer to settling that is about another donation settles nothing", asy
   );
 });
 
+test("a last try to settle without an answer does not hide the reason of an earlier one", async () => {
+  let tries = 0;
+  const address = await serve({
+    noteDonation: () => ({ verdict: Verdict.FIRST, note: noteOf("I-1"), receipt: "r" }),
+    settleDonation: async (_, context) => {
+      if (++tries > 1) await event(context.signal, "abort");
+      return { note: noteOf("I-1", { donationId: "d-2" }) };
+    },
+  });
+  const stand = new Client(address, { settleTimeoutMs: 2_000 });
+  await assert.rejects(
+    stand.once(told, ipn, () => undefined),
+    (error) => error instanceof noted.NotSettled && error.cause instanceof noted.WrongAnswer,
+  );
+  assert.ok(tries > 1);
+});
+
 test("an answer to extending that is about another donation loses the hold", async () => {
   const address = await serve({
     noteDonation: () => ({ verdict: Verdict.FIRST, note: noteOf("I-1"), receipt: "r" }),

@@ -147,6 +147,7 @@ class Settling:
     def __init__(self, turn: Turn, settings: Settings, now: float) -> None:
         self._turn, self._settings, self._tries = turn, settings, 0
         self._deadline = now + settings.settle_timeout
+        self._told: Optional[Error] = None
 
     def timeout(self, now: float) -> float:
         """The time of the next try."""
@@ -162,7 +163,10 @@ class Settling:
         self._tries += 1
         wait = wait_after(self._tries, error)
         if not refused(error) and now + wait < self._deadline:
+            self._told = error
             return wait
+        if self._told is not None and error.code_name == "DEADLINE_EXCEEDED":
+            error = self._told  # the last try had no time for an answer; an earlier one has the reason
         act, message = f"settling {self._turn.note.donation_id}", "processed, but not settled: " + error.message
         raise NotSettled(act, message, error.code_name, error.reason, error.retry_after) from error
 
