@@ -17,9 +17,10 @@ if ! node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)'; 
 	PATH="$PWD/$newer:$PATH"
 fi
 
-cmp -s package.json node_modules/.installed || {
-	npm install --silent --no-audit --no-fund
-	cp package.json node_modules/.installed
+# npm ci installs exactly what package-lock.json names, each with its checksum.
+cat package.json package-lock.json | cmp -s - node_modules/.installed || {
+	npm ci --silent --no-audit --no-fund
+	cat package.json package-lock.json >node_modules/.installed
 }
 rm -rf build
 npm run --silent build

@@ -54,6 +54,17 @@ test("the archive has what it needs, and nothing else", () => {
   assert.ok(readFileSync(join(project, "CHANGELOG.md"), "utf8").includes(`\n## ${manifest.version} `));
 });
 
+test("the lockfile has a checksum for every package, and names no registry", () => {
+  const lock = readFileSync(join(project, "package-lock.json"), "utf8");
+  const { packages } = JSON.parse(lock) as { packages: Record<string, { integrity?: string; resolved?: string }> };
+  const installed = Object.entries(packages).filter(([path]) => path !== "");
+  assert.ok(installed.length > 0);
+  for (const [path, { integrity, resolved }] of installed) {
+    assert.match(integrity ?? "", /^sha512-/, `${path}: install again with the .npmrc of this folder`);
+    assert.equal(resolved, undefined, `${path}: install again with the .npmrc of this folder`);
+  }
+});
+
 test("dependencies are few, and pinned", () => {
   assert.deepEqual(Object.keys(manifest.dependencies), [
     "@bufbuild/protobuf",

@@ -195,7 +195,7 @@ test("the rest", async () => {
 test("the commands are those that test.sh runs, and the archive is named as it is packed", () => {
   const { version } = JSON.parse(readFileSync(join(project, "package.json"), "utf8")) as { version: string };
   const [pack, , identify] = samples("sh") as [string, string, string];
-  assert.ok(pack.includes("cd client/ts && npm install && npm pack   # makes donation-dedupe-noted-0.1.0.tgz"));
+  assert.ok(pack.includes("cd client/ts && npm ci && npm pack        # makes donation-dedupe-noted-0.1.0.tgz"));
   assert.equal(
     readme
       .match(/donation-dedupe-noted-([\d.]+)\.tgz/g)!
