@@ -4,12 +4,7 @@ declare(strict_types=1);
 
 namespace Noted;
 
-use Noted\Exception\DeadlineExceeded;
 use Noted\Exception\NotedException;
-use Noted\Exception\NotSettled;
-use Noted\Exception\StoreWentBack;
-use Noted\Exception\Unavailable;
-use Noted\Exception\WrongAnswer;
 
 /**
  * Asks Noted whether a donation has been noted already, so that each is processed once.
@@ -44,16 +39,8 @@ final class Client implements ClientInterface
     public const DEFAULT_SETTLE_TIMEOUT = 15.0;
 
     private const MAX_HOLD = 900.0;
-    /**
-     * In seconds. With less time left the client begins no try: its timeout would hide
-     * why the tries before it failed.
-     */
-    private const LEAST_TIME = 0.1;
-    private const MAX_TRIES = 4; // of one call, the first included
-    private const BASE_BACKOFF = 0.1; // before the second try; doubles with each
-    private const MAX_BACKOFF = 2.0;
 
-    private readonly Transport $transport;
+    private readonly Calls $calls;
 
     /**
      * @param string $url the server's JSON door, such as http://127.0.0.1:8080; over a network
@@ -89,7 +76,7 @@ final class Client implements ClientInterface
                     ' seconds',
             );
         }
-        $this->transport = new Transport($url, $token, $caFile, $plaintext, $http);
+        $this->calls = new Calls(new Transport($url, $token, $caFile, $plaintext, $http));
     }
 
     /** Makes an id for note(): random, because the receipt can be made from it. */
@@ -138,28 +125,23 @@ final class Client implements ClientInterface
      */
     public function once(Donation $donation, ?Message $message, callable $process): Verdict
     {
-        $asked = self::now(); // the hold began no earlier
+        $asked = Retry::now(); // the hold began no earlier
         $answer = $this->note($donation, $message, $this->hold);
-        if ($answer->verdict !== Verdict::First) {
-            return $answer->verdict;
-        }
-        if ($answer->receipt === '') {
+        if ($answer->verdict === Verdict::First && $answer->receipt === '') {
             throw NotedException::of(
                 "noting {$donation->seriesId}",
                 'internal',
                 'the server gave no receipt for the hold',
             );
         }
-        $extend = fn(float $until): float => $this->extendBefore($answer, $until);
-        $hold = new Hold($extend, $this->hold, $asked + $this->hold);
-        try {
-            $process($answer->note, $hold);
-        } catch (\Throwable $e) {
-            $this->giveUp($answer->receipt);
-            throw $e;
-        }
-        $this->settleForSure($answer);
-        return Verdict::First;
+        $held = new HeldNote($this->calls, $answer, $this->timeout, $this->hold, $this->settleTimeout);
+        return Course::run(
+            $answer,
+            fn(): Hold => new Hold($held->extend(...), $this->hold, $asked + $this->hold),
+            $process,
+            $held->settle(...),
+            fn(): Note => $this->release($answer->receipt, 'processing failed'),
+        );
     }
 
     /**
@@ -190,7 +172,7 @@ final class Client implements ClientInterface
             Verdict::tryFrom((string) $word) ??
             throw NotedException::of($act, 'internal', "the server's verdict $word is not one that this client knows");
         $note = Wire::note($answer['note'] ?? []);
-        self::check($act, $donation->ledger, $donation->seriesId, $note);
+        Calls::check($act, $donation->ledger, $donation->seriesId, $note);
         return new NoteResponse(
             $verdict,
             $note,
@@ -217,7 +199,7 @@ final class Client implements ClientInterface
         $exists = $answer['exists'] ?? false;
         $note = isset($answer['note']) ? Wire::note($answer['note']) : null;
         if ($exists || $note !== null) {
-            self::check($act, $donation->ledger, $donation->seriesId, $note);
+            Calls::check($act, $donation->ledger, $donation->seriesId, $note);
         }
         return new Existence($exists, $note, Wire::evidence($answer['evidence'] ?? ''));
     }
@@ -232,8 +214,7 @@ final class Client implements ClientInterface
      */
     public function settle(string $receipt, string $reason = ''): Note
     {
-        $answer = $this->call('settling', 'SettleDonation', ['receipt' => $receipt, 'reason' => $reason]);
-        return Wire::note($answer['note'] ?? []);
+        return $this->calls->settle($receipt, $reason, $this->timeout);
     }
 
     /**
@@ -257,7 +238,7 @@ final class Client implements ClientInterface
      */
     public function extend(string $receipt, float $hold): Note
     {
-        return $this->extendWithin($receipt, $hold, $this->timeout);
+        return $this->calls->extend($receipt, $hold, $this->timeout);
     }
 
     /**
@@ -334,7 +315,7 @@ final class Client implements ClientInterface
         ]);
         $notes = array_map(Wire::note(...), $answer['notes'] ?? []);
         foreach ($notes as $note) {
-            self::check('listing', $ledger, $seriesId !== '' ? $seriesId : $note->donation->seriesId, $note);
+            Calls::check('listing', $ledger, $seriesId !== '' ? $seriesId : $note->donation->seriesId, $note);
         }
         return new Page($notes, $answer['nextPageToken'] ?? '');
     }
@@ -348,187 +329,26 @@ final class Client implements ClientInterface
      */
     public function forget(string $ledger, string $seriesId, string $donationId, string $reason): Note
     {
-        $request = Wire::given([
+        $request = [
             'ledger' => $ledger,
             'seriesId' => $seriesId,
             'donationId' => $donationId,
             'reason' => $reason,
-        ]);
+        ];
         $act = "forgetting $donationId";
-        $answer = $this->transport->post($act, 'ForgetDonation', $request, $this->timeout, fresh: true);
+        $answer = $this->calls->makeOnce($act, 'ForgetDonation', $request, $this->timeout);
         $note = Wire::note($answer['note'] ?? []);
-        self::check($act, $ledger, $seriesId, $note, $donationId);
+        Calls::check($act, $ledger, $seriesId, $note, $donationId);
         return $note;
     }
 
     /**
-     * Refuses a note of another ledger or series than the request's, or another than the
-     * known note.
-     */
-    private static function check(
-        string $act,
-        string $ledger,
-        string $seriesId,
-        ?Note $note,
-        string $donationId = '',
-    ): void {
-        $got = $note?->donation;
-        if ($got?->ledger !== $ledger || $got->seriesId !== $seriesId) {
-            $about = "series \"{$got?->seriesId}\" of ledger \"{$got?->ledger}\"";
-        } elseif ($donationId !== '' && $note->donationId !== $donationId) {
-            $about = "donation {$note->donationId}";
-        } else {
-            return;
-        }
-        throw new WrongAnswer(
-            $act,
-            'internal',
-            "the answer is about $about, so nothing is known; " .
-                'look for what mixes answers up between here and the server',
-        );
-    }
-
-    /** Refuses an answer about another note than the held one. */
-    private static function checkSame(string $act, Note $known, Note $note): void
-    {
-        self::check($act, $known->donation->ledger, $known->donation->seriesId, $note, $known->donationId);
-    }
-
-    /**
-     * Makes one call, and repeats it while it is unavailable.
-     *
      * @param array<string, mixed> $request
      * @return array<string, mixed>
      */
-    private function call(string $act, string $rpc, array $request, ?float $timeout = null): array
+    private function call(string $act, string $rpc, array $request): array
     {
-        $request = Wire::given($request);
-        $deadline = self::now() + ($timeout ?? $this->timeout);
-        for ($try = 1;; $try++) {
-            try {
-                return $this->transport->post($act, $rpc, $request, $deadline - self::now());
-            } catch (Unavailable $e) {
-                // A store that has lost notes waits for a person, not for us.
-                if (
-                    $e instanceof StoreWentBack ||
-                    $try === self::MAX_TRIES ||
-                    !self::sleep(self::waitAfter($try, $e), $deadline - self::LEAST_TIME)
-                ) {
-                    throw $e;
-                }
-            }
-        }
-    }
-
-    private function extendWithin(string $receipt, float $hold, float $timeout): Note
-    {
-        $answer = $this->call(
-            'extending a hold',
-            'ExtendHold',
-            ['receipt' => $receipt, 'hold' => Wire::duration($hold)],
-            $timeout,
-        );
-        return Wire::note($answer['note'] ?? []);
-    }
-
-    /**
-     * Extends the hold of once(), and tries until the hold would have run out. A hold
-     * that has run out gets one try. Returns until when the hold lasts.
-     */
-    private function extendBefore(NoteResponse $held, float $until): float
-    {
-        for ($try = 1;; $try++) {
-            $asked = self::now();
-            try {
-                // A try that hangs must leave time for another.
-                $timeout = min($this->timeout, max($this->hold / 6, 0.1));
-                $note = $this->extendWithin($held->receipt, $this->hold, $timeout);
-                self::checkSame('extending a hold', $held->note, $note);
-                return $asked + $this->hold;
-            } catch (NotedException $e) {
-                if (self::refused($e) || !self::sleep(self::waitAfter($try, $e), $until)) {
-                    throw $e;
-                }
-            }
-        }
-    }
-
-    /**
-     * Settles, and does not give up at the first failure: the work is done. It waits for
-     * a server that is away, too busy or too slow.
-     */
-    private function settleForSure(NoteResponse $held): void
-    {
-        $deadline = self::now() + $this->settleTimeout;
-        $told = null;
-        for ($try = 1;; $try++) {
-            try {
-                $timeout = min($this->timeout, $deadline - self::now());
-                $answer = $this->call('settling', 'SettleDonation', ['receipt' => $held->receipt], $timeout);
-                self::checkSame('settling', $held->note, Wire::note($answer['note'] ?? []));
-                return;
-            } catch (NotedException $e) {
-                if (self::refused($e) || !self::sleep(self::waitAfter($try, $e), $deadline)) {
-                    // The last try had no time for an answer; an earlier one has the reason.
-                    throw NotSettled::because($told !== null && $e instanceof DeadlineExceeded ? $told : $e);
-                }
-                $told = $e;
-            }
-        }
-    }
-
-    private function giveUp(string $receipt): void
-    {
-        try {
-            $this->release($receipt, 'processing failed');
-        } catch (\Throwable) {
-            // The callable's exception is being thrown and says more; the hold runs out
-            // by itself.
-        }
-    }
-
-    /**
-     * Says whether the server has refused a receipt for good, so that another try would
-     * change nothing.
-     */
-    private static function refused(NotedException $e): bool
-    {
-        return !in_array(
-            $e->status,
-            ['unavailable', 'resource_exhausted', 'deadline_exceeded', 'aborted', 'internal', 'unknown'],
-            true,
-        );
-    }
-
-    /**
-     * The wait after the given try: exponential, with a random upper half so that callers
-     * do not come back in step. The server's RetryInfo is a lower bound.
-     */
-    private static function waitAfter(int $try, NotedException $e): float
-    {
-        $chance = random_int(0, 1000) / 1000;
-        $wait = min(self::BASE_BACKOFF * 2 ** min($try - 1, 10), self::MAX_BACKOFF);
-        $wait = $wait / 2 + ($wait / 2) * $chance;
-        return $e->retryAfter !== null && $e->retryAfter > $wait ? $e->retryAfter * (1 + $chance / 4) : $wait;
-    }
-
-    /**
-     * Waits, and returns false at once if the deadline would come before the wait is
-     * over.
-     */
-    private static function sleep(float $wait, float $deadline): bool
-    {
-        if ($deadline - self::now() <= $wait) {
-            return false;
-        }
-        usleep((int) ($wait * 1e6));
-        return true;
-    }
-
-    /** A clock that cannot be set, in seconds. */
-    private static function now(): float
-    {
-        return hrtime(true) / 1e9;
+        return $this->calls->make($act, $rpc, $request, $this->timeout);
     }
 
     /** @param ?array<string, string> $fields */

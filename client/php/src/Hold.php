@@ -35,7 +35,7 @@ final class Hold
      */
     public function left(): float
     {
-        return $this->until - hrtime(true) / 1e9;
+        return $this->until - Retry::now();
     }
 
     /**

@@ -16,7 +16,10 @@ use Noted\State;
 use Noted\Verdict;
 use PHPUnit\Framework\TestCase;
 
-/** Against a real server. Every test has a series of its own. */
+/**
+ * Against a real server. Every test has a series of its own. FakeClientTest has the tests
+ * that the fake client passes too.
+ */
 final class ClientTest extends TestCase
 {
     use Calls;
@@ -37,7 +40,7 @@ final class ClientTest extends TestCase
 
         self::assertFalse($noted->exists($donation)->exists);
         self::assertNull($noted->exists($donation)->note);
-        $first = $noted->note($donation, new Message('ipn', 'm-1'), 60, 'r-1' . $series);
+        $first = $noted->note($donation, new Message('ipn', 'm-1'), 60);
         self::assertSame(
             [Verdict::First, Evidence::New, State::Held],
             [$first->verdict, $first->evidence, $first->note->state],
@@ -55,23 +58,15 @@ final class ClientTest extends TestCase
                 $first->note->donation->occurredAt,
             ],
         );
-        $again = $noted->note($donation, new Message('ipn', 'm-1'), 60, 'r-1' . $series);
-        self::assertSame(
-            [Verdict::First, $first->receipt],
-            [$again->verdict, $again->receipt],
-            'the same request id gets the same answer',
-        );
         $held = $noted->note($donation, new Message('webhook', 'm-2'));
         self::assertSame([Verdict::Held, ''], [$held->verdict, $held->receipt]);
         self::assertEqualsWithDelta(60, $held->retryAfter, 10);
 
         $extended = $noted->extend($first->receipt, 600);
         self::assertGreaterThan($first->note->heldUntil, $extended->heldUntil);
-        self::assertSame(State::Open, $noted->release($first->receipt, 'a test')->state);
-        self::assertSame(
-            'HOLD_RELEASED',
-            self::failing(Exception\HoldReleased::class, fn() => $noted->settle($first->receipt))->reason,
-        );
+        $noted->release($first->receipt, 'a test');
+        $released = self::failing(Exception\HoldReleased::class, fn() => $noted->settle($first->receipt));
+        self::assertSame('HOLD_RELEASED', $released->reason);
 
         $second = $noted->note($donation, new Message('ipn', 'm-1'), 60);
         self::assertSame(
@@ -79,8 +74,6 @@ final class ClientTest extends TestCase
             [$second->verdict, $second->evidence, $second->note->attempt],
         );
         self::assertSame(State::Settled, $noted->settle($second->receipt)->state);
-        self::assertSame(State::Settled, $noted->settle($second->receipt)->state, 'twice is as good as once');
-        self::failing(Exception\AlreadySettled::class, fn() => $noted->release($second->receipt));
         $other = $noted->note(
             new Donation($series, amount: '30', currencyCode: 'EUR', transactionId: 'T-1', ledger: 'paypal-live'),
             new Message('webhook', 'm-3'),

@@ -6,6 +6,7 @@ namespace Noted\Testing;
 
 use Noted\Client;
 use Noted\ClientInterface;
+use Noted\Course;
 use Noted\Donation;
 use Noted\Event;
 use Noted\Evidence;
@@ -18,6 +19,7 @@ use Noted\Message;
 use Noted\Note;
 use Noted\NoteResponse;
 use Noted\Page;
+use Noted\Retry;
 use Noted\Sighting;
 use Noted\State;
 use Noted\Verdict;
@@ -84,30 +86,24 @@ final class FakeClient implements ClientInterface
     public function once(Donation $donation, ?Message $message, callable $process): Verdict
     {
         $answer = $this->note($donation, $message, Client::DEFAULT_HOLD);
-        if ($answer->verdict !== Verdict::First) {
-            return $answer->verdict;
-        }
         $extend = function (float $until) use ($answer): float {
             $this->extend($answer->receipt, Client::DEFAULT_HOLD);
-            return hrtime(true) / 1e9 + Client::DEFAULT_HOLD;
+            return Retry::now() + Client::DEFAULT_HOLD;
         };
-        $hold = new Hold($extend, Client::DEFAULT_HOLD, $extend(0.0));
-        try {
-            $process($answer->note, $hold);
-        } catch (\Throwable $e) {
+        $settle = function () use ($answer): void {
             try {
-                $this->release($answer->receipt);
-            } catch (NotedException) {
-                // the callable's exception says more
+                $this->settle($answer->receipt);
+            } catch (NotedException $e) {
+                throw NotSettled::because($e);
             }
-            throw $e;
-        }
-        try {
-            $this->settle($answer->receipt);
-        } catch (NotedException $e) {
-            throw NotSettled::because($e);
-        }
-        return Verdict::First;
+        };
+        return Course::run(
+            $answer,
+            static fn(): Hold => new Hold($extend, Client::DEFAULT_HOLD, $extend(0.0)),
+            $process,
+            $settle,
+            fn(): Note => $this->release($answer->receipt),
+        );
     }
 
     public function note(
