@@ -41,7 +41,7 @@ var languages = []struct {
 	}},
 	{"PHP", map[string]place{
 		"call":      {"php/src/ClientInterface.php", `public function WORD\(`},
-		"arguments": {"php/src/ClientInterface.php", `function forget\(([^)]*)\)`},
+		"arguments": {"php/src/ClientInterface.php", `function forget\(([^)]*), string \$ledger = ''\)`},
 		"function":  {"php/src/Client.php php/src/PayPal.php", `public static function WORD\(`},
 		"class":     {"php/src/Hold.php", `class WORD\b`},
 		"option":    {"php/src/Client.php", `private readonly float \$WORD = self::`},

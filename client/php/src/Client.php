@@ -325,9 +325,10 @@ final class Client implements ClientInterface
      * It is tried once: after Unavailable, look before another try.
      *
      * @param string $reason why, for the server's log
+     * @param string $ledger the donation's
      * @throws NotedException
      */
-    public function forget(string $ledger, string $seriesId, string $donationId, string $reason): Note
+    public function forget(string $seriesId, string $donationId, string $reason, string $ledger = ''): Note
     {
         $request = [
             'ledger' => $ledger,

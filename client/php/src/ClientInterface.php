@@ -67,5 +67,5 @@ interface ClientInterface
     ): Page;
 
     /** @throws NotedException */
-    public function forget(string $ledger, string $seriesId, string $donationId, string $reason): Note;
+    public function forget(string $seriesId, string $donationId, string $reason, string $ledger = ''): Note;
 }

@@ -49,7 +49,7 @@ final class AnswersTest extends TestCase
                 'NoteDonation' => fn() => $noted->note($donation),
                 'DonationExists' => fn() => $noted->exists($donation),
                 'ListDonations' => fn() => iterator_to_array($noted->list('paypal-live', $series)),
-                'ForgetDonation' => fn() => $noted->forget('paypal-live', $series, $id, 'a test'),
+                'ForgetDonation' => fn() => $noted->forget($series, $id, 'a test', 'paypal-live'),
             ];
             foreach ($calls as $rpc => $call) {
                 self::$peer->misdirect($rpc, $to);

@@ -93,10 +93,10 @@ final class ClientTest extends TestCase
         );
 
         $id = $first->note->donationId;
-        self::assertSame($id, $noted->forget('paypal-live', $series, $id, 'a test')->donationId);
+        self::assertSame($id, $noted->forget($series, $id, 'a test', 'paypal-live')->donationId);
         $gone = self::failing(
             Exception\NoteNotFound::class,
-            fn() => $noted->forget('paypal-live', $series, $id, 'a test'),
+            fn() => $noted->forget($series, $id, 'a test', 'paypal-live'),
         );
         self::assertSame([5, 'not_found', 'NOTE_NOT_FOUND'], [$gone->getCode(), $gone->status, $gone->reason]);
     }

@@ -111,8 +111,8 @@ final class FakeClientTest extends TestCase
         self::assertSame([Event::Refund], $ids($noted->list('live', $id, seenOnlyOn: 'ipn')));
         self::assertCount(2, $noted->page('live', $id, State::Settled, transactionId: 'T-1')->notes);
         self::assertCount(0, $noted->page('live', $id, State::Held)->notes);
-        self::assertSame($first->note->donationId, $noted->forget('live', $id, $first->note->donationId, 'why')->donationId);
-        $gone = fn() => $noted->forget('live', $id, $first->note->donationId, 'why');
+        self::assertSame($first->note->donationId, $noted->forget($id, $first->note->donationId, 'why', 'live')->donationId);
+        $gone = fn() => $noted->forget($id, $first->note->donationId, 'why', 'live');
         self::failing(Exception\NoteNotFound::class, $gone);
         self::assertSame([Event::Refund], $ids($noted->list('live', $id)));
         self::failing(Exception\InvalidRequest::class, fn() => $noted->settle('no receipt'));
@@ -145,7 +145,7 @@ final class FakeClientTest extends TestCase
         self::assertSame(Verdict::Held, $noted->once($another, null, $process));
 
         $third = new Donation(self::series(), transactionId: 'T-1');
-        $forgets = static fn(Note $note) => $noted->forget('', $third->seriesId, $note->donationId, 'a test');
+        $forgets = static fn(Note $note) => $noted->forget($third->seriesId, $note->donationId, 'a test');
         $e = self::failing(Exception\NotSettled::class, fn() => $noted->once($third, null, $forgets));
         self::assertInstanceOf(Exception\NoteNotFound::class, $e->getPrevious());
     }

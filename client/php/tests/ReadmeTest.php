@@ -232,7 +232,7 @@ final class ReadmeTest extends TestCase
             "$code file_put_contents('books.csv'",
         );
         $forget =
-            "\$GLOBALS['noted']->forget('paypal-live', \$pair->donation->seriesId, \$note->donationId, 'a test');";
+            "\$GLOBALS['noted']->forget(\$pair->donation->seriesId, \$note->donationId, 'a test', 'paypal-live');";
         $url = self::serve($folder, $meanwhile($script, $forget));
         self::assertSame(
             200,

@@ -236,7 +236,7 @@ final class FakeClient implements ClientInterface
         return new Page(array_values(array_filter($this->notes, $fits)), '');
     }
 
-    public function forget(string $ledger, string $seriesId, string $donationId, string $reason): Note
+    public function forget(string $seriesId, string $donationId, string $reason, string $ledger = ''): Note
     {
         $this->fail();
         $note = $this->notes[$donationId] ?? null;
