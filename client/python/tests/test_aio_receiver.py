@@ -1,5 +1,5 @@
 """The asyncio receiver in real servers, before the real Noted, beside a stand-in of PayPal. The
-rules are the core's, which test_receiver.py looks at more closely.
+rules are the core's; the tests of the blocking receiver cover them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .paypal_stand import PayPal, sign
 from .peer import Peer
 from .places import PROJECT
 from .reasons import after_processing, before_processing, codes, fail, patience
-from .test_receiver import Silent, ipn, paypal, series, settings, silent, webhook
+from .receiving import Silent, ipn, paypal, series, settings, silent, webhook
 
 __all__ = ["paypal", "series", "silent"]  # fixtures
 

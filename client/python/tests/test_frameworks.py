@@ -14,8 +14,8 @@ import pytest
 
 from .conftest import until
 from .paypal_stand import PayPal
+from .receiving import ACCOUNT, ipn, paypal, series
 from .test_aio_receiver import post
-from .test_receiver import ACCOUNT, ipn, paypal, series
 
 __all__ = ["paypal", "series"]  # fixtures
 
