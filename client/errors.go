@@ -178,7 +178,7 @@ func failed(act string, code codes.Code, message, reason string) error {
 // wrongAnswer makes the error of an answer about another donation.
 func wrongAnswer(act, about string) error {
 	message := "the answer is about " + about +
-		", so nothing is known; look for what mixes answers up between here and the server"
+		", so nothing is known; find the proxy that mixes answers up between client and server"
 	return &callError{act: act, status: status.New(codes.Internal, message), causes: []error{ErrWrongAnswer}}
 }
 

@@ -78,7 +78,7 @@ func (c *Client) Once(
 	case First:
 	default:
 		return Undecided, fmt.Errorf(
-			"noting %s: the server's verdict %s is not one that this client knows",
+			"noting %s: the server's verdict %s is unknown to this client; update the library",
 			donation.GetSeriesId(),
 			answer.GetVerdict(),
 		)
@@ -141,8 +141,8 @@ func (c *Client) keepHold(
 	go func() {
 		defer close(done)
 		for {
-			// By our own clock the hold is a little shorter than by the store's: that is the safe
-			// side.
+			// By this process's clock the hold ends a little earlier than by the store's, which is
+			// the safe side.
 			next := time.Until(heldUntil.Add(-c.hold * 2 / 3))
 			if !sleep(ctx, next) {
 				return

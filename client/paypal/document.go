@@ -77,11 +77,11 @@ func (d document) find(path string) (value any, problem string) {
 		case []any:
 			i, err := strconv.Atoi(part)
 			if err != nil || i < 0 || i >= len(parent) {
-				return nil, "lies in an array where an object belongs"
+				return nil, "is in an array where an object belongs"
 			}
 			value = parent[i]
 		default:
-			return nil, "lies in something that is no object"
+			return nil, "is in a value that is not an object"
 		}
 	}
 	return value, ""

@@ -128,7 +128,7 @@ func unknownVerdict(response *client.NoteResponse) error {
 		return nil
 	}
 	return fmt.Errorf(
-		"noting %s: the server's verdict %s is not one that this notectl knows",
+		"noting %s: the server's verdict %s is unknown to this notectl; update it",
 		response.GetNote().GetDonation().GetSeriesId(),
 		response.GetVerdict(),
 	)

@@ -93,7 +93,7 @@ final class Calls
             $act,
             'internal',
             "the answer is about $about, so nothing is known; " .
-                'look for what mixes answers up between here and the server',
+                'find the proxy that mixes answers up between client and server',
         );
     }
 

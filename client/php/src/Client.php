@@ -170,7 +170,7 @@ final class Client implements ClientInterface
         $word = $answer['verdict'] ?? 'VERDICT_UNSPECIFIED';
         $verdict =
             Verdict::tryFrom((string) $word) ??
-            throw NotedException::of($act, 'internal', "the server's verdict $word is not one that this client knows");
+            throw NotedException::of($act, 'internal', "the server's verdict $word is unknown to this client; update the library");
         $note = Wire::note($answer['note'] ?? []);
         Calls::check($act, $donation->ledger, $donation->seriesId, $note);
         return new NoteResponse(

@@ -228,7 +228,7 @@ final class Transport
             throw NotedException::of(
                 $act,
                 'unavailable',
-                'the token is not to be had: ' . get_class($e) . ": {$e->getMessage()}",
+                'the token function threw ' . get_class($e) . ": {$e->getMessage()}",
                 previous: $e,
             );
         }
@@ -238,7 +238,7 @@ final class Transport
         throw NotedException::of(
             $act,
             'unavailable',
-            'the token that was returned holds something that is not printable ASCII; is there a newline at its end?',
+            'the token function returned more than printable ASCII; is there a newline at its end?',
         );
     }
 

@@ -1,5 +1,5 @@
-// Builds dist/ from src/ and from what the repository generates of the contract. In a
-// checkout only; the published package brings dist/ along.
+// Builds dist/ from src/ and from the code that the repository generates of the contract.
+// Only for a checkout; the published package contains dist/.
 import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, cpSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";

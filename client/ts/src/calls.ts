@@ -94,13 +94,13 @@ export function toDuration(ms: number): { seconds: bigint; nanos: number } {
 }
 
 /**
- * The answer to a request. It is an error if the verdict is another release's, or the
- * note another donation's.
+ * The answer to a request. Throws if this release does not know the verdict, or if the
+ * note is another donation's.
  */
 export function fromResponse(donation: Donation, response: pb.NoteDonationResponse): NoteResponse {
   const verdict = name(pb.Verdict, response.verdict);
   if (!isVerdict(verdict)) {
-    throw breach(noting(donation), `the server's verdict ${verdict} is not one that this client knows`);
+    throw breach(noting(donation), `the server's verdict ${verdict} is unknown to this client; update the library`);
   }
   return {
     verdict,
@@ -123,10 +123,7 @@ export function fromExistence(donation: Donation, response: pb.DonationExistsRes
   };
 }
 
-/**
- * The note of a ledger and a series. A note of another is refused: it must not decide
- * about this donation.
- */
+/** Refuses a note of another ledger or series: it must not decide about this donation. */
 export function ofDonation(
   act: string,
   asked: { readonly ledger?: string | undefined; readonly seriesId: string },
@@ -140,7 +137,7 @@ export function ofDonation(
   return answered;
 }
 
-/** The known note. */
+/** Refuses another note than the known one. */
 export function sameNote(act: string, donationId: string, note: Note): Note {
   if (note.donationId !== donationId) throw wrongAnswer(act, `donation ${note.donationId}`);
   return note;
@@ -213,8 +210,8 @@ function name(values: Readonly<Record<number, string | undefined>>, value: numbe
 
 const isVerdict = (name: string): name is Verdict => Object.hasOwn(Verdict, name);
 
-// Checks of values that JavaScript does not check, and that protobuf would refuse in its
-// own words or send as another value.
+// JavaScript does not check these values. Protobuf would refuse them with its own sentence,
+// or send another value.
 
 function text(field: string, value: string | undefined): string {
   if (value === undefined) return "";
@@ -227,8 +224,8 @@ function text(field: string, value: string | undefined): string {
 }
 
 /**
- * The value of an enum that has this name. An enum that protoc-gen-es makes has its
- * numbers for names, too.
+ * The value of an enum that has this name. The enums of protoc-gen-es have their numbers
+ * as keys too.
  */
 function named<Name extends string, Value>(
   field: string,

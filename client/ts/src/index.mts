@@ -1,3 +1,3 @@
-// The ES module is a door to the CommonJS one: a program that uses both has one
-// NotedError, and instanceof holds.
+// The ES module exports the CommonJS one again. So a program that uses both has one class
+// NotedError, and instanceof works.
 export * from "./index.js";

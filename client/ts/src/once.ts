@@ -36,8 +36,8 @@ export async function once(
   } catch (error) {
     over.abort();
     await keeping;
-    // A note that is not released opens when the hold runs out. process's own error says
-    // more.
+    // If the release fails, the note opens when the hold runs out. process's own error is
+    // more useful.
     const timeoutMs = Math.min(settings.settleTimeoutMs, settings.timeoutMs);
     await client.release(receipt, "processing failed", { timeoutMs }).catch(() => undefined);
     throw error;
@@ -54,8 +54,8 @@ interface Held {
   readonly donationId: string;
   readonly holdMs: number;
   /**
-   * By our own clock, by which the hold is a little shorter than by the store's: that is
-   * the safe side.
+   * The end of the hold by this process's clock. It is a little before the end by the
+   * store's clock, which is the safe side.
    */
   until: number;
 }
@@ -72,7 +72,7 @@ async function keep(held: Held, lost: AbortController, over: AbortSignal): Promi
   }
 }
 
-/** Tries until the hold would have run out, and gives until when it lasts. */
+/** Tries until the hold would have run out, and returns its new end. */
 async function extendBefore({ client, receipt, donationId, holdMs, until }: Held, over: AbortSignal): Promise<number> {
   for (let tries = 1; ; tries++) {
     const asked = now();

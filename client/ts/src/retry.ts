@@ -44,7 +44,7 @@ export class Budget {
 
 /**
  * Only UNAVAILABLE: any other code would come again, or says that time is up. A store
- * that has lost notes waits for a person, not for us.
+ * that has lost notes waits for its operator.
  */
 export function retriable(error: NotedError): boolean {
   return error instanceof Unavailable && !(error instanceof StoreWentBack);

@@ -85,7 +85,7 @@ export function isThisMachine(host: string): boolean {
 }
 
 /**
- * Sends the token with each call. If there is no token to be had, the call is
+ * Sends the token with each call. If the token function throws, the call is
  * Unavailable, because another try may cure it.
  */
 function bearer(token: string | (() => string | Promise<string>)): Interceptor {
@@ -95,7 +95,7 @@ function bearer(token: string | (() => string | Promise<string>)): Interceptor {
       current = typeof token === "string" ? token : await token();
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      throw new ConnectError(`the token is not to be had: ${why}`, Code.Unavailable, undefined, undefined, error);
+      throw new ConnectError(`the token function threw ${why}`, Code.Unavailable, undefined, undefined, error);
     }
     if (current !== "") request.header.set("authorization", `Bearer ${current}`);
     return next(request);

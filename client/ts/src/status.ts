@@ -1,12 +1,10 @@
-/** From what the transport throws to the errors of this package. */
+/** Turns the errors of the transport into the errors of this package. */
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { Code, ConnectError } from "@connectrpc/connect";
 import * as errors from "./errors.js";
 import { NotedError, type Failure, type Violation } from "./errors.js";
 
-/**
- * The ErrorInfo domain of the contract; a reason of another domain is not ours to read.
- */
+/** The ErrorInfo domain of the contract. Reasons of other domains are ignored. */
 const domain = "noted.v1";
 
 /** The classes of the codes, for an error without a reason, such as a proxy's. */
@@ -24,7 +22,7 @@ export function failure(act: string, thrown: unknown, signal?: AbortSignal): Not
   let retryAfterMs: number | undefined;
   const violations: Violation[] = [];
   for (const detail of error.details) {
-    if (!("type" in detail)) continue; // one that this process made
+    if (!("type" in detail)) continue; // made by this process, and not received
     try {
       const fields = read(detail.value);
       if (detail.type === "google.rpc.ErrorInfo" && text(fields, 2) === domain) reason = text(fields, 1);
@@ -39,7 +37,7 @@ export function failure(act: string, thrown: unknown, signal?: AbortSignal): Not
         }
       }
     } catch {
-      // A detail that cannot be read does not spoil the others.
+      // An unreadable detail does not hide the others.
     }
   }
   const code = signal?.aborted !== true && isBroken(error) ? Code.Unavailable : error.code;
@@ -65,14 +63,14 @@ export function failed(act: string, code: number, said: string, reason: string):
   return make(act, said, { code: codeName(code), reason });
 }
 
-/** An answer that breaks the contract: no answer of such a server counts. */
+/** An answer that breaks the contract, so nothing in it is believed. */
 export function breach(act: string, said: string): NotedError {
   return make(act, said, { code: "INTERNAL" });
 }
 
 /** An answer about another donation than the request's. */
 export function wrongAnswer(act: string, about: string): errors.WrongAnswer {
-  const remedy = "look for what mixes answers up between here and the server";
+  const remedy = "find the proxy that mixes answers up between client and server";
   const said = `the answer is about ${about}, so nothing is known; ${remedy}`;
   return new errors.WrongAnswer(act, said, { code: "INTERNAL" });
 }
@@ -82,7 +80,7 @@ export function make(act: string, said: string, failure: Failure): NotedError {
   return new kind(act, said, failure);
 }
 
-/** The same failure with other words. */
+/** The same failure with another sentence. */
 export function reworded(error: NotedError, said: string): NotedError {
   const { code, reason, retryAfterMs, violations } = error;
   return new (error.constructor as typeof NotedError)(error.act, said, {

@@ -1,4 +1,4 @@
-/** The stream of notes(), over as many gRPC streams as it takes. */
+/** notes(), over one gRPC stream after the other as they break. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { CallOptions } from "@connectrpc/connect";
 import { fromResponse, noting, toRequest, withRequestId } from "./calls.js";
@@ -11,7 +11,7 @@ import type { NoteRequest, NoteResponse, NoteResult } from "./types.js";
 type Asked = MessageInitShape<typeof NoteDonationsRequestSchema>;
 type Source = Iterable<NoteRequest> | AsyncIterable<NoteRequest>;
 
-/** The client's part for a stream. */
+/** The parts of the client that a stream needs. */
 export interface Streaming {
   readonly budget: Budget;
   ask(request: NoteRequest): Promise<NoteResponse>;
@@ -25,22 +25,22 @@ export interface Streaming {
 const window = 256;
 
 /**
- * The requests to ask and the requests asked, shared by the reader of the source, the
- * sender and the consumer.
+ * The requests before and after sending, shared by the reader of the source, the sender and
+ * the consumer.
  */
 class Queue {
-  waiting: NoteRequest[] = []; // to be asked
-  asked: NoteRequest[] = []; // on the stream that is open, oldest first
+  waiting: NoteRequest[] = []; // not sent yet
+  asked: NoteRequest[] = []; // sent on the open stream, oldest first
   trouble: { readonly thrown: unknown } | undefined; // the source threw
   private ended = false; // the source has no more
   private stopped = false; // the consumer wants no more
-  private wake: (() => void)[] = []; // what waits for a change
+  private wake: (() => void)[] = []; // resolves each waiting until()
 
   async read(source: Source): Promise<void> {
     try {
       for await (const given of source) {
         const request = withRequestId(given);
-        toRequest(request); // one that cannot be sent is the source's trouble, and not the stream's
+        toRequest(request); // throws for an impossible request, which is the source's fault
         await this.until(() => this.stopped || this.waiting.length + this.asked.length < window);
         if (this.stopped) return;
         this.waiting.push(request);
@@ -83,14 +83,14 @@ class Queue {
     return request;
   }
 
-  /** Ends the sending. The requests without an answer are to be asked again. */
+  /** Ends the sending. Requests without an answer go back to the waiting ones. */
   close(): void {
     this.waiting.unshift(...this.asked);
     this.asked = [];
     this.change();
   }
 
-  /** All requests that were to be asked again. */
+  /** Takes all waiting requests. */
   take(): NoteRequest[] {
     const requests = this.waiting;
     this.waiting = [];
@@ -124,14 +124,14 @@ export async function* notes(client: Streaming, source: Source): AsyncGenerator<
         for await (const response of client.open(queue.requests(closed.signal), { signal: closed.signal })) {
           const request = queue.answered();
           if (request === undefined) {
-            broken = breach("noting", "the server answered what it was not asked");
+            broken = breach("noting", "the server sent an answer without a request");
             break;
           }
           tries = 0;
           const answer = await result(client, request, response);
           yield answer;
           if (answer.error instanceof WrongAnswer) {
-            broken = answer.error; // the answers behind it may be those to other requests
+            broken = answer.error; // later answers may belong to other requests
             break;
           }
         }
@@ -144,10 +144,10 @@ export async function* notes(client: Streaming, source: Source): AsyncGenerator<
         closed.abort();
         queue.close();
       }
-      if (broken === undefined || queue.waiting.length === 0) continue; // all is answered, or an idle stream was closed
+      if (broken === undefined || queue.waiting.length === 0) continue; // every request has its answer, or an idle stream was closed
       tries++;
       if (!retriable(broken)) {
-        // One of them broke the stream for all, or its answers are mixed up: ask each by
+        // One of the requests broke the stream, or its answers are mixed up: make each call by
         // itself.
         tries = 0;
         for (const request of queue.take()) yield await alone(client, request);

@@ -9,7 +9,7 @@ export const daysFromNow = (days: number): Date => new Date(Date.now() + days * 
 
 type KeyPair = webcrypto.CryptoKeyPair;
 
-/** An RSA key, which is what PayPal signs with. */
+/** An RSA key, as PayPal signs with. */
 export const makeKey = (modulusLength = 2048): Promise<KeyPair> =>
   webcrypto.subtle.generateKey(
     { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256", publicExponent: new Uint8Array([1, 0, 1]), modulusLength },
@@ -17,7 +17,7 @@ export const makeKey = (modulusLength = 2048): Promise<KeyPair> =>
     ["sign", "verify"],
   );
 
-const someKey = await makeKey(); // making one takes a while
+const someKey = await makeKey(); // shared, because making a key is slow
 
 export interface Leaf {
   readonly pem: string;
@@ -35,7 +35,7 @@ export interface LeafOptions {
 
 let serial = 1;
 
-/** Signs certificates; under another authority it is an intermediate one. */
+/** Signs certificates. With another authority above, it is an intermediate one. */
 export class Authority {
   private constructor(
     private readonly name: string,

@@ -1,4 +1,4 @@
-// Which certificates are trusted to sign for PayPal.
+// Which certificates may sign for PayPal.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { X509Certificate } from "node:crypto";
@@ -10,13 +10,13 @@ const name = "messageverificationcerts.paypal.com";
 const now = new Date();
 const root = await Authority.make("Root");
 const between = await Authority.make("Between", root);
-const stranger = await Authority.make("Root"); // of the same name
+const stranger = await Authority.make("Root"); // has the name of the trusted root
 const { certificate: leaf } = await between.leaf(name);
 
 const trusted = (chain: X509Certificate[], roots = [root.certificate], at = now): boolean =>
   isTrusted(chain, roots, name, at);
 
-test("a chain to a root, in any order, with more in it, or to an issuer that is trusted itself", async () => {
+test("trusted: a chain to a root, in any order, with unrelated certificates, or to a trusted issuer", async () => {
   assert.ok(trusted([leaf, between.certificate]));
   assert.ok(trusted([leaf, root.certificate, stranger.certificate, between.certificate, between.certificate]));
   assert.ok(trusted([leaf], [between.certificate]));
@@ -25,7 +25,7 @@ test("a chain to a root, in any order, with more in it, or to an issuer that is 
   assert.ok(trusted([direct.certificate], [direct.certificate]));
 });
 
-test("no chain, another root of the same name, another name", async () => {
+test("refused: no chain, another root of the same name, another name", async () => {
   assert.ok(!trusted([]));
   assert.ok(!trusted([leaf]));
   assert.ok(!trusted([leaf, between.certificate], [stranger.certificate]));
@@ -35,7 +35,7 @@ test("no chain, another root of the same name, another name", async () => {
   }
 });
 
-test("what has ended, or not begun, anywhere in the chain", async () => {
+test("refused: a certificate of the chain that has ended or not begun", async () => {
   const short = await Authority.make("Short", root, undefined, daysFromNow(10));
   const { certificate } = await short.leaf(name);
   const at = (days: number): boolean =>
@@ -46,7 +46,7 @@ test("what has ended, or not begun, anywhere in the chain", async () => {
   assert.ok(!trusted([(await old.leaf(name)).certificate], [old.certificate]));
 });
 
-test("an issuer that is no authority, or may not certify, or not so far down", async () => {
+test("refused: an issuer that is no authority, may not certify, or not at this depth", async () => {
   const issuedBy = async (extensions: Extension[], above = root): Promise<boolean> => {
     const issuer = await Authority.make("Issuer", above, extensions);
     return trusted([(await issuer.leaf(name)).certificate, issuer.certificate, above.certificate]);
@@ -64,7 +64,7 @@ test("an issuer that is no authority, or may not certify, or not so far down", a
   assert.ok(!(await issuedBy([new BasicConstraintsExtension(false), mayCertify()])), "a server's certificate");
 });
 
-test("what nobody here understands, or can be guessed", async () => {
+test("refused: unknown critical extensions, name constraints, weak keys and weak hashes", async () => {
   const unknown = new Extension("1.2.3.4", true, new Uint8Array([4, 0]));
   assert.ok(
     !trusted([(await root.leaf(name, { extensions: [unknown] })).certificate]),

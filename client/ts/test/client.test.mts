@@ -1,4 +1,4 @@
-// The calls, against a real server, and against one that answers what it should not.
+// The calls: against a real server, and against a stand-in that gives wrong answers.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -30,7 +30,7 @@ const donation = (more: Partial<Donation> = {}): Donation => ({
 const ipn = { channel: "ipn", id: "61A0" };
 const webhook = { channel: "webhook", id: "WH-7" };
 
-test("a note's life", async () => {
+test("a note is held, released, settled and forgotten", async () => {
   const occurredAt = new Date(Date.now() - 60_000);
   const told = donation({ occurredAt, transactionId: "8XB3", event: "REFUND" });
   assert.deepEqual(await client.exists(told), { exists: false, note: undefined, evidence: "NONE" });
@@ -72,7 +72,7 @@ test("a note's life", async () => {
   );
 });
 
-test("listings go through all pages", async () => {
+test("list goes through all pages", async () => {
   const ledger = `list-${randomUUID()}`;
   for (let i = 0; i < 7; i++)
     await client.note(donation({ ledger, seriesId: `I-${i}` }), i % 2 ? ipn : webhook, { holdMs: i < 2 ? 60_000 : 0 });
@@ -87,7 +87,7 @@ test("listings go through all pages", async () => {
   assert.notEqual(page.nextPageToken, "");
 });
 
-test("a request that is wrong names every field", async () => {
+test("InvalidRequest names every wrong field", async () => {
   const wrong = client.note({ seriesId: "a b", amount: "x", currencyCode: "EUR" }, ipn);
   await assert.rejects(wrong, (error) => {
     assert.ok(error instanceof noted.InvalidRequest && error instanceof NotedError);
@@ -103,7 +103,7 @@ test("a request that is wrong names every field", async () => {
   await assert.rejects(client.note(old), noted.OccurredTooEarly);
 });
 
-test("what JavaScript lets through is refused by name before anything is sent", async () => {
+test("arguments of a wrong type are refused by name before a call is sent", async () => {
   const away = new Client("127.0.0.1:1");
   const wrong: [object, RegExp][] = [
     [{ seriesId: 7 }, /donation\.seriesId is a number/],
@@ -122,7 +122,7 @@ test("what JavaScript lets through is refused by name before anything is sent", 
   }
 });
 
-test("targets and settings that cannot be meant are refused at once", () => {
+test("impossible targets and settings are refused by the constructor", () => {
   for (const target of ["", "127.0.0.1", "http://127.0.0.1:1", "127.0.0.1:x", "a b:1", "unix:/run/noted.sock"]) {
     assert.throws(() => new Client(target), /give the server's host and port, such as 127\.0\.0\.1:50051/, target);
   }
@@ -134,18 +134,18 @@ test("targets and settings that cannot be meant are refused at once", () => {
   assert.throws(() => new Client(grpc, { timeoutMs: 0 }), /timeoutMs is 0/);
 });
 
-test("a server that is away is Unavailable, as soon as the tries are over or time is", async () => {
+test("without a server a call is Unavailable, after its last try or at its deadline", async () => {
   const away = new Client("127.0.0.1:1");
   await assert.rejects(away.note(donation()), (error) => error instanceof noted.Unavailable && error.reason === "");
   const nowhere = new Client("localhost.invalid:1", { plaintext: true });
   await assert.rejects(nowhere.exists(donation(), undefined, { timeoutMs: 400 }), NotedError);
 });
 
-test("the door that speaks JSON understands it, too", async () => {
+test("the JSON door takes the same calls", async () => {
   assert.equal((await new Client(http).note(donation(), ipn)).verdict, "FIRST");
 });
 
-test("a lost reply is asked for again, and is FIRST", async () => {
+test("a call whose reply is lost is repeated, and the repeat is FIRST", async () => {
   const proxy = await Proxy.to(grpc);
   const far = new Client(proxy.address);
   const told = donation();
@@ -156,7 +156,7 @@ test("a lost reply is asked for again, and is FIRST", async () => {
   assert.deepEqual([(await asking).verdict, (await client.exists(told)).exists], ["FIRST", true]);
 });
 
-test("only UNAVAILABLE is tried again, four times in all, after the wait that is asked for, and forget never is", async () => {
+test("only UNAVAILABLE is tried again, four times in all, after the server's wait; forget never is", async () => {
   let tries = 0;
   let refusal = refuse(Code.Unavailable, "STORE_UNAVAILABLE");
   const failing = (): never => {
@@ -179,7 +179,7 @@ test("only UNAVAILABLE is tried again, four times in all, after the wait that is
   }
   [tries, refusal] = [0, refuse(Code.Unavailable, "STORE_UNAVAILABLE", "noted.v1", 60_000)];
   await assert.rejects(note(), (error) => error instanceof noted.StoreUnavailable && error.retryAfterMs === 60_000);
-  assert.equal(tries, 1, "a wait that outlasts the timeout is not begun");
+  assert.equal(tries, 1, "the wait would outlast the timeout");
   [tries, refusal] = [0, refuse(Code.Unavailable, "OUTCOME_UNKNOWN")];
   await assert.rejects(stand.forget("I-1", "d-1", "a test"), noted.OutcomeUnknown);
   assert.equal(tries, 1);
@@ -187,7 +187,7 @@ test("only UNAVAILABLE is tried again, four times in all, after the wait that is
   await assert.rejects(note(), (error) => error instanceof noted.Unavailable && error.reason === "");
 });
 
-test("when most calls fail, each is tried once", async () => {
+test("while most calls fail, each is tried once", async () => {
   let tries = 0;
   const stand = new Client(
     await serve({
@@ -204,7 +204,7 @@ test("when most calls fail, each is tried once", async () => {
   assert.equal(tries, 1);
 });
 
-test("every reason has its class, and a code without one says enough", async () => {
+test("every reason has its class, and so has a code without a reason", async () => {
   let refusal = refuse(Code.Aborted, "x");
   const stand = new Client(
     await serve({
@@ -224,7 +224,7 @@ test("every reason has its class, and a code without one says enough", async () 
   await assert.rejects(stand.settle("r"), (error) => error instanceof NotedError && error.constructor === NotedError);
 });
 
-test("an answer about another donation than was asked is refused", async () => {
+test("an answer about another donation is refused", async () => {
   let note = noteOf("I-2");
   const stand = new Client(
     await serve({
@@ -250,7 +250,8 @@ test("an answer about another donation than was asked is refused", async () => {
     () => stand.forget("I-1", "d-1", "a test", { ledger: "test" }),
     () => stand.once(asked, ipn, () => assert.fail("processed")),
     async () => {
-      for await (const { error } of stand.notes([{ donation: asked }])) throw error ?? assert.fail("it was taken");
+      for await (const { error } of stand.notes([{ donation: asked }]))
+        throw error ?? assert.fail("the answer was taken");
     },
   ];
   const third = noteOf("I-1", { donationId: "d-2" });
@@ -261,14 +262,14 @@ test("an answer about another donation than was asked is refused", async () => {
     note = other;
     for (const call of calls) await assert.rejects(call, wrong, what);
   }
-  await assert.rejects(() => all(stand.list({ ledger: "test" })), wrong); // of the other ledger
+  await assert.rejects(() => all(stand.list({ ledger: "test" })), wrong); // a note of the other ledger
   note = third;
-  await assert.rejects(calls[3]!, wrong); // which names the donation, too
+  await assert.rejects(calls[3]!, wrong); // only forget's request has a donation id
   note = noteOf("I-1");
   for (const call of calls.slice(0, 4)) await call();
 });
 
-test("an answer that says nothing is refused", async () => {
+test("an empty answer is refused", async () => {
   let answer: object = {};
   const stand = new Client(
     await serve({ noteDonation: () => answer, donationExists: () => ({ exists: true }), settleDonation: () => ({}) }),
@@ -289,7 +290,7 @@ test("an answer that says nothing is refused", async () => {
   await assert.rejects(stand.settle("r"), /is it Noted\?/);
 });
 
-test("what is new in the contract is asked for", async () => {
+test("receivedAt, a transaction id and a reason to settle reach the server", async () => {
   const asked: Partial<{ note: NoteDonationRequest; list: ListDonationsRequest; settle: SettleDonationRequest }> = {};
   const receivedAt = new Date("2026-11-01T10:00:00.250Z");
   const note = noteOf("I-1", { sightings: [{ message: { channel: "ipn", receivedAt: { seconds: 1n, nanos: 0 } } }] });
@@ -319,7 +320,7 @@ test("what is new in the contract is asked for", async () => {
   assert.equal(asked.settle!.reason, "booked by hand");
 });
 
-test("the token goes with every call, and one that cannot be had is an outage", async () => {
+test("every call has the token, and a call without one is Unavailable", async () => {
   const headers: (string | null)[] = [];
   const address = await serve({
     donationExists: (_, { requestHeader }) => {
@@ -341,7 +342,7 @@ test("the token goes with every call, and one that cannot be had is an outage", 
   );
 });
 
-test("a caller's signal ends a call, and its retries", async () => {
+test("a caller's signal ends a call and its retries", async () => {
   const stand = new Client(
     await serve({
       noteDonation: () => {
@@ -363,7 +364,7 @@ test("a caller's signal ends a call, and its retries", async () => {
   );
 });
 
-test("an idle client does not keep a program alive, and a closed one connects anew", () => {
+test("an idle client does not keep a program alive, and a closed one connects again", () => {
   const script = `
     import { Client } from ${JSON.stringify(join(project, "build/src/index.mjs"))};
     const client = new Client(${JSON.stringify(grpc)});

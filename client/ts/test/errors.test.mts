@@ -1,5 +1,4 @@
-// One fact, four places: the reasons in the head of the contract, and a class of each in
-// every library.
+// The reasons at the head of the contract, and the class of each in every library.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,11 +9,11 @@ import { root } from "./places.mjs";
 
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
 
-test("every reason in the head of the contract has a class, and no other has", () => {
+test("every reason of the contract has a class, and every class has a reason", () => {
   const [head = ""] = read("api/noted/v1/noted.proto").split("syntax =");
   const [, list = ""] = head.split(/ailures carry a google\.rpc\.ErrorInfo[^]*?\n\/\/\n/);
-  // A line is "//   CODE   REASON (remark), REASON": the first word of a line that begins
-  // one is the code.
+  // A line is "//   CODE   REASON (remark), REASON", and the next line may go on with
+  // further reasons. So the first word is a code where three spaces are before it.
   const documented = list
     .replace(/\([^)]*\)/g, "")
     .split("\n")
@@ -22,11 +21,11 @@ test("every reason in the head of the contract has a class, and no other has", (
       const words = line.match(/[A-Z_]{4,}/g) ?? [];
       return /^\/\/ {3}\S/.test(line) ? words.slice(1) : words;
     });
-  assert.ok(documented.length > 20, "the head of noted.proto has no list of reasons any more");
+  assert.ok(documented.length > 20, "noted.proto no longer begins with a list of reasons; change this test with it");
   assert.deepEqual(Object.keys(reasons).sort(), documented.sort());
 });
 
-test("a reason's class has its name, is exported, and is one of NotedError", () => {
+test("a reason's class has the reason's name, is exported and extends NotedError", () => {
   for (const [reason, kind] of Object.entries(reasons)) {
     const name = reason.toLowerCase().replace(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase());
     assert.equal(kind.name, name);
@@ -35,7 +34,7 @@ test("a reason's class has its name, is exported, and is one of NotedError", () 
   }
 });
 
-test("Python, PHP and Go have the same words", () => {
+test("the errors have the same names in Python, PHP and Go", () => {
   for (const [path, entry] of [
     ["client/python/src/noted/errors.py", /^ {4}"([A-Z_]+)": (\w+),$/gm],
     ["client/php/src/Exception/NotedException.php", /^ {8}'([A-Z_]+)' => (\w+)::class,$/gm],
@@ -47,7 +46,7 @@ test("Python, PHP and Go have the same words", () => {
   }
 });
 
-test("an error says what was being done, why, and what the server said", () => {
+test("an error tells the act, the reason and the server's sentence", () => {
   const cause = new Error("broken");
   const error = new noted.RateLimited("noting I-1", "too many", {
     reason: "RATE_LIMITED",

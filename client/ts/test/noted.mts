@@ -1,4 +1,4 @@
-// A real server, which test.sh builds, and what stands between it and a client.
+// The real server, which test.sh builds, and a proxy before it that breaks connections.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once as event } from "node:events";
@@ -6,9 +6,9 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import { after } from "node:test";
 
-/** Starts noted for the tests of one file, and gives the addresses of its two doors. */
+/** Starts the server for the tests of one file, and returns the addresses of its two doors. */
 export async function startNoted(...flags: string[]): Promise<{ grpc: string; http: string }> {
-  const program = process.env["NOTED"] ?? assert.fail("NOTED names no server; run test.sh");
+  const program = process.env["NOTED"] ?? assert.fail("NOTED is not the path of a server; run test.sh, which sets it");
   const own = ["-dev", "-listen", "127.0.0.1:0", "-http-listen", "127.0.0.1:0", "-admin-listen", "off", ...flags];
   const server = spawn(program, own, { stdio: ["ignore", "pipe", "ignore"] });
   after(async () => {
@@ -21,7 +21,7 @@ export async function startNoted(...flags: string[]): Promise<{ grpc: string; ht
   return { grpc, http: http! };
 }
 
-/** Anything of Node's that listens. */
+/** A server of node:net, node:http, node:http2 or node:https. */
 interface Listening extends NodeJS.EventEmitter {
   listen(port: number, host: string): unknown;
   address(): AddressInfo | string | null;
@@ -33,13 +33,10 @@ export async function listen(server: Listening): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** Stands between a client and a server, and goes away when it is told to. */
+/** A proxy between client and server that a test can take down. */
 export class Proxy {
   address = "";
-  /**
-   * What the server says is swallowed, and its connection broken after so many bytes of
-   * it.
-   */
+  /** Drop the server's bytes, and break the connection after this many of them. */
   swallowAfter = Infinity;
   private readonly sockets = new Set<Socket>();
   private isDown = false;
@@ -91,10 +88,10 @@ export class Proxy {
   }
 }
 
-/** Waits until something holds; fails after ten seconds. */
+/** Waits until done returns true. Fails after ten seconds. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   for (const end = performance.now() + 10_000; !(await holds());) {
-    assert.ok(performance.now() < end, "it did not come true within ten seconds");
+    assert.ok(performance.now() < end, "still false after ten seconds");
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

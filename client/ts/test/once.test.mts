@@ -1,4 +1,4 @@
-// The whole dance, against a real server, and against one in trouble.
+// once: against a real server, and against a stand-in whose calls fail.
 import assert from "node:assert/strict";
 import { once as event } from "node:events";
 import { randomUUID } from "node:crypto";
@@ -25,7 +25,7 @@ const ipn = { channel: "ipn", id: "61A0" };
 const webhook = { channel: "webhook", id: "WH-7" };
 const never = (): never => assert.fail("processed");
 
-test("a donation that is told of on two channels, twice each, is processed once", async () => {
+test("a donation of two channels, with two messages each, is processed once", async () => {
   const told = donation();
   const ids: string[] = [];
   const verdicts: string[] = [];
@@ -37,7 +37,7 @@ test("a donation that is told of on two channels, twice each, is processed once"
   assert.deepEqual([ids, note?.state], [[note?.donationId], "SETTLED"]);
 });
 
-test("what fails is free for the next message at once, under the same id", async () => {
+test("after a failure the next message is FIRST at once, under the same id", async () => {
   const told = donation();
   const attempts: [string, number][] = [];
   const trouble = new Error("the books are closed");
@@ -61,7 +61,7 @@ test("what fails is free for the next message at once, under the same id", async
   ]);
 });
 
-test("of twenty at the same moment one processes, and the others are told to come again or that it is done", async () => {
+test("of twenty calls at once one is FIRST, and only that one processes", async () => {
   const told = donation();
   let processed = 0;
   const verdicts = await Promise.all(
@@ -76,7 +76,7 @@ test("of twenty at the same moment one processes, and the others are told to com
   assert.equal(verdicts.filter((verdict) => verdict === "FIRST").length, 1);
 });
 
-test("who takes longer than the hold keeps it", async () => {
+test("processing that takes longer than the hold keeps it", async () => {
   const told = donation();
   const slow = brief.once(told, ipn, async (_, hold) => {
     await setTimeout(1_500);
@@ -87,7 +87,7 @@ test("who takes longer than the hold keeps it", async () => {
   assert.equal(await slow, "FIRST");
 });
 
-test("who has lost the hold is told, and so is who cannot keep it", async () => {
+test("process learns that its hold is lost, or could not be extended", async () => {
   const told = donation();
   const forgetting = brief.once(told, ipn, async (note, hold) => {
     await client.forget(told.seriesId, note.donationId, "a test", { ledger: "test" });
@@ -116,7 +116,7 @@ test("who has lost the hold is told, and so is who cannot keep it", async () => 
   await assert.rejects(cut, /stopped in time/);
 });
 
-test("a process that blocks the event loop past its hold is told by check", async () => {
+test("check throws after process has blocked the event loop past its hold", async () => {
   await brief.once(donation(), ipn, (_, hold: Hold) => {
     for (const end = performance.now() + 700; performance.now() < end;);
     assert.throws(() => {
@@ -125,7 +125,7 @@ test("a process that blocks the event loop past its hold is told by check", asyn
   });
 });
 
-test("a caller's signal is told to process, and ends neither settling nor the hold", async () => {
+test("a caller's signal reaches process, and ends neither settling nor extending", async () => {
   const told = donation();
   const over = new AbortController();
   const verdict = await brief.once(
@@ -145,11 +145,11 @@ test("a caller's signal is told to process, and ends neither settling nor the ho
   await assert.rejects(client.once(donation(), ipn, never, { signal: over.signal }), noted.NotedError);
 });
 
-test("without the service nothing is processed", async () => {
+test("without a server nothing is processed", async () => {
   await assert.rejects(new Client("127.0.0.1:1").once(donation(), ipn, never), noted.Unavailable);
 });
 
-/** A server in whose hands settling fails. */
+/** A server where the first calls of settle fail. */
 async function troubled(
   trouble: ConnectError,
   times: number,
@@ -171,7 +171,7 @@ async function troubled(
 }
 const told = { seriesId: "I-1", ledger: "test" };
 
-test("what is processed is settled, however long the server is busy or in trouble, within reason", async () => {
+test("settle is tried again while the server is away, busy or failing", async () => {
   for (const code of [
     Code.ResourceExhausted,
     Code.Internal,
@@ -186,7 +186,7 @@ test("what is processed is settled, however long the server is busy or in troubl
   }
 });
 
-test("what is refused for good is not asked for again, and says why", async () => {
+test("settle is not tried again after a final refusal, and NotSettled has the reason", async () => {
   for (const [reason, kind] of Object.entries({
     HOLD_LOST: noted.HoldLost,
     SETTLED_BY_ANOTHER: noted.SettledByAnother,
@@ -205,7 +205,7 @@ test("what is refused for good is not asked for again, and says why", async () =
   }
 });
 
-test("settling ends when its time is over", async () => {
+test("settle is tried for settleTimeoutMs", async () => {
   const { stand, tries } = await troubled(refuse(Code.Unavailable, "STORE_UNAVAILABLE"), Infinity, {
     settleTimeoutMs: 700,
   });
@@ -219,7 +219,7 @@ test("settling ends when its time is over", async () => {
   assert.ok(tries() > 1);
 });
 
-test("a release that fails does not hide why process failed", async () => {
+test("a release that fails does not hide the error of process", async () => {
   const { stand } = await troubled(refuse(Code.Internal, "INTERNAL"), 0);
   await assert.rejects(
     stand.once(told, ipn, () => Promise.reject(new Error("the books are closed"))),
@@ -227,7 +227,7 @@ test("a release that fails does not hide why process failed", async () => {
   );
 });
 
-test("an answer to settling that is about another donation settles nothing", async () => {
+test("settle refuses an answer about another donation", async () => {
   const address = await serve({
     noteDonation: () => ({ verdict: Verdict.FIRST, note: noteOf("I-1"), receipt: "r" }),
     settleDonation: () => ({ note: noteOf("I-1", { donationId: "d-2" }) }),
@@ -242,7 +242,7 @@ test("an answer to settling that is about another donation settles nothing", asy
   );
 });
 
-test("a last try to settle without an answer does not hide the reason of an earlier one", async () => {
+test("a last try to settle without an answer does not hide the reason of an earlier try", async () => {
   let tries = 0;
   const address = await serve({
     noteDonation: () => ({ verdict: Verdict.FIRST, note: noteOf("I-1"), receipt: "r" }),
@@ -259,7 +259,7 @@ test("a last try to settle without an answer does not hide the reason of an earl
   assert.ok(tries > 1);
 });
 
-test("an answer to extending that is about another donation loses the hold", async () => {
+test("an extension with an answer about another donation loses the hold", async () => {
   const address = await serve({
     noteDonation: () => ({ verdict: Verdict.FIRST, note: noteOf("I-1"), receipt: "r" }),
     extendHold: () => ({ note: noteOf("I-1", { donationId: "d-2" }) }),
@@ -272,13 +272,13 @@ test("an answer to extending that is about another donation loses the hold", asy
   });
 });
 
-test("holds that cannot be meant are refused before anything is sent", async () => {
+test("impossible holds are refused before a call is sent", async () => {
   for (const holdMs of [0, -1, 900_001, NaN]) {
     await assert.rejects(new Client("127.0.0.1:1").once(donation(), ipn, never, { holdMs }), RangeError);
   }
 });
 
-test("the next message is FIRST when a program has died in the middle", async () => {
+test("after a program has died while processing, the next message is FIRST", async () => {
   const told = donation();
   const { note } = await client.note(told, ipn, { holdMs: 100 });
   let second = "";

@@ -1,5 +1,5 @@
-// The package as others install it: packed, in fresh projects, by import and by require,
-// with types.
+// The package as its users install it: packed, in fresh projects, with import and require,
+// and with its types.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -25,7 +25,7 @@ const folder = mkdtempSync(join(tmpdir(), "noted-"));
 after(() => {
   rmSync(folder, { recursive: true });
 });
-// dist is test.sh's, so nothing is built here.
+// test.sh has built dist.
 const [packed] = JSON.parse(
   run(project, "npm", "pack", "--json", "--ignore-scripts", "--pack-destination", folder),
 ) as [{ filename: string; files: { path: string }[] }];
@@ -65,7 +65,7 @@ test("the lockfile has a checksum for every package, and names no registry", () 
   }
 });
 
-test("dependencies are few, and pinned", () => {
+test("dependencies are three, and pinned", () => {
   assert.deepEqual(Object.keys(manifest.dependencies), [
     "@bufbuild/protobuf",
     "@connectrpc/connect",
@@ -117,9 +117,9 @@ export const identified = (body: Buffer): Identified => identifyIpn(body).inLedg
 const options: ReceiverOptions = { client, process: (delivery: Delivery) => delivery.donationId, undecided: (told, error) => [told.body, error.reason] };
 export const receiver = new Receiver(options);
 export const isBooked = (error: unknown): boolean => error instanceof NotSettled;
-// @ts-expect-error an event that the contract does not know
+// @ts-expect-error an event that is not in the contract
 export const wrong: Donation = { seriesId: "I-1", event: "PAYED" };
-// @ts-expect-error an amount is text
+// @ts-expect-error an amount must be a string
 export const cents: Donation = { seriesId: "I-1", amount: 25 };
 `;
 
@@ -143,7 +143,7 @@ describe("in a fresh project", () => {
     assert.equal(run(fresh, process.execPath, "-e", inner), "ERR_PACKAGE_PATH_NOT_EXPORTED\n");
   });
 
-  // With their declarations checked, too, as those do who have not turned that off.
+  // Checks the declaration files too, as TypeScript does by default.
   for (const [resolution, module, ...more] of [
     ["node16", "node16"],
     ["bundler", "esnext", "--skipLibCheck"],
@@ -169,7 +169,7 @@ describe("in a fresh project", () => {
     });
   }
 
-  test("noted-identify is there", () => {
+  test("noted-identify runs", () => {
     const said = execFileSync(join(fresh, "node_modules/.bin/noted-identify"), ["ipn"], {
       input: "txn_type=masspay",
       encoding: "utf8",

@@ -1,5 +1,5 @@
-// What PayPal runs, as far as a receiver asks it: the post-back of IPNs, the host of
-// certificates and the API. Each is a real server; what it says is the test's to choose.
+// A stand-in of PayPal's own hosts: IPN post-back, certificates and API. Each is a real
+// server, and the test chooses its answers.
 import { createSign, randomUUID } from "node:crypto";
 import { createServer as createHttp, type IncomingMessage, type RequestListener } from "node:http";
 import { createServer as createHttps } from "node:https";
@@ -13,7 +13,7 @@ export const webhookId = "8PT597110X687430LKGECATA";
 
 type Reply = [status: number, body: string | Buffer];
 
-/** A web server: what it says at each path, and what it was told. */
+/** A web server with an answer for each path. It keeps the requests. */
 class Web {
   readonly replies = new Map<string, Reply | ((body: Buffer, request: IncomingMessage) => Reply)>();
   readonly posted: Buffer[] = [];
@@ -74,7 +74,7 @@ export class PayPal {
     return paypal;
   }
 
-  /** Serves a certificate for signing, and gives its URL and its key. */
+  /** Serves a certificate for signing, and returns its URL and its key. */
   async certificate(name = liveName, options: LeafOptions & { chain?: boolean } = {}): Promise<Signer> {
     const leaf = await this.between.leaf(name, options);
     const path = `/v1/notifications/certs/CERT-${randomUUID()}`;
@@ -107,7 +107,7 @@ export function signed(
 
 export const account = "donations@example.org";
 
-/** An IPN of a payment of a series. Values are as PayPal escapes them. */
+/** An IPN about a payment of a series. Values must be escaped as PayPal escapes them. */
 export function ipn(series: string, fields: Record<string, string> = {}): Buffer {
   const told: Record<string, string> = {
     txn_type: "recurring_payment",
@@ -129,7 +129,7 @@ export function ipn(series: string, fields: Record<string, string> = {}): Buffer
   );
 }
 
-/** A time as PayPal writes it in an IPN. */
+/** A time in the format of an IPN's dates. */
 export function pacific(at: Date): string {
   const [, day, month, year, clock] = /^\w+, (\d+) (\w+) (\d+) ([\d:]+)/
     .exec(new Date(at.getTime() - 8 * 3_600_000).toUTCString())!
@@ -137,7 +137,7 @@ export function pacific(at: Date): string {
   return `${clock}+${month}+${day}%2C+${year}+PST`;
 }
 
-/** The webhook of the same payment. */
+/** The webhook about the same payment. */
 export function webhook(series: string, more: object = {}): Buffer {
   return Buffer.from(
     JSON.stringify({

@@ -1,4 +1,4 @@
-// The cases that all languages share, and the program that prints them.
+// The shared cases of PayPal's messages, and the command noted-identify.
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -21,7 +21,7 @@ interface Case {
   body: Buffer;
 }
 
-/** client/paypal/testdata/README.md says how to read one. */
+/** A shared case; client/paypal/testdata/README.md describes the format. */
 function readCase(path: string): Case {
   const data = readFileSync(path);
   const cut = data.indexOf("\n---\n");
@@ -29,7 +29,8 @@ function readCase(path: string): Case {
   const read: Case = { wants: [], warns: [], malformed: "", body: data.subarray(cut + 5, -1) };
   for (const line of data.subarray(0, cut).toString().split("\n")) {
     const [, key, value] =
-      /^(about|want|warn|malformed): (.*)$/s.exec(line) ?? assert.fail(`the header line ${line} is not known`);
+      /^(about|want|warn|malformed): (.*)$/s.exec(line) ??
+      assert.fail(`the header line "${line}" is unknown; see client/paypal/testdata/README.md`);
     if (key === "want") read.wants.push(value!);
     if (key === "warn") read.warns.push(value!);
     if (key === "malformed") read.malformed = value!;
@@ -41,7 +42,7 @@ function readCase(path: string): Case {
 for (const channel of channels) {
   describe(`the shared cases of ${channel}`, () => {
     const files = readdirSync(join(testdata, channel)).filter((file) => file.endsWith(".txt"));
-    test("are there", () => {
+    test("exist", () => {
       assert.ok(files.length >= 80, "is client/paypal/testdata whole?");
     });
     for (const file of files) {
@@ -61,7 +62,7 @@ for (const channel of channels) {
         const left = [...identified.warnings];
         for (const text of warns) {
           const at = left.findIndex((warning) => warning.includes(text));
-          assert.ok(at >= 0, `none of ${JSON.stringify(left)} holds ${text}`);
+          assert.ok(at >= 0, `no warning of ${JSON.stringify(left)} contains "${text}"`);
           left.splice(at, 1);
         }
         assert.deepEqual(left, [], "warnings that the case does not name");
@@ -70,8 +71,8 @@ for (const channel of channels) {
   });
 }
 
-// Unknown, type and the id of what is skipped are not in the lines that other languages
-// print, so the shared cases cannot hold them.
+// The shared cases compare printed lines. Those have neither unknown, nor the type or id of
+// a skipped message, so they are tested here.
 const unseen: readonly [Channel, string, { type: string; unknown: boolean; id?: string }][] = [
   ["ipn", "txn_type=never_heard_of&payment_status=Completed", { type: "never_heard_of", unknown: true }],
   ["ipn", "txn_type=cart&payment_status=Odd", { type: "cart", unknown: true }],
@@ -100,15 +101,15 @@ for (const [channel, body, want] of unseen) {
   });
 }
 
-test("a Uint8Array that is a part of another is read in its own bounds", () => {
+test("a Uint8Array over part of a buffer is read within its bounds", () => {
   const buffer = new TextEncoder().encode("garbage&txn_type=subscr_cancel&subscr_id=I-1&garbage");
   const [pair] = identifyIpn(buffer.subarray(8, -8)).pairs;
   assert.deepEqual(pair?.donation, { seriesId: "I-1", event: "CANCELLATION" });
 });
 
-// A stranger who can post to a receiver chooses these; a pattern that tries them in many ways
-// would not end.
-test("long runs of anything are read in one go", { timeout: 60_000 }, () => {
+// Whoever can post to a receiver chooses these texts. A regular expression that backtracks
+// over them would run for hours.
+test("long runs of one character are read in linear time", { timeout: 60_000 }, () => {
   const run = (text: string): string => text.repeat((1 << 20) / text.length);
   for (const text of [" ", "\r\n", "+", "%20", "%", "&", "=", "a", "0"]) {
     const body = `txn_type=cart${run(text)}x&payment_status=Completed&txn_id=1&test_ipn=${run(text)}x&mc_gross=${run(text)}x`;
@@ -138,7 +139,7 @@ test("long runs of anything are read in one go", { timeout: 60_000 }, () => {
   identifyWebhook(Buffer.from(JSON.stringify({ event_type: "PAYMENT.CAPTURE.REVERSED", resource })));
 });
 
-test("a ledger is named afterwards, and quoted where it must be", () => {
+test("inLedger sets the ledger, and lines() quotes it where necessary", () => {
   const identified = identifyIpn(Buffer.from("txn_type=subscr_cancel&subscr_id=I-1")).inLedger('a "ledger"\n\\ä');
   assert.equal(identified.pairs[0]?.donation.ledger, 'a "ledger"\n\\ä');
   assert.ok(identified.lines().startsWith('{"donation":{"ledger":"a \\"ledger\\"\\u000a\\\\ä","series_id":"I-1",'));
@@ -147,7 +148,7 @@ test("a ledger is named afterwards, and quoted where it must be", () => {
 const program = (args: string[], input: string | Buffer) =>
   spawnSync(process.execPath, [join(project, "build/src/identify.js"), ...args], { input, encoding: "utf8" });
 
-test("noted-identify prints lines, warns, and exits with 1 for what cannot be read", () => {
+test("noted-identify prints lines and warnings, and exits with 1 on a malformed message", () => {
   let { status, stdout, stderr } = program(["webhook"], '{"event_type":"NEVER.HEARD.OF"}');
   assert.deepEqual([status, stdout], [0, '{"skipped":"event_type NEVER.HEARD.OF is not known"}\n']);
   assert.match(stderr, /it may have been a donation/);
@@ -170,8 +171,9 @@ interface Mutant {
   unknown: boolean;
 }
 
-// TestMutants in Go changes the cases in many ways, and writes down what became of each.
-test("Go reads mutants of the cases the same", () => {
+// TestMutants in Go writes many variations of the cases, each with the lines that Go prints
+// for it.
+test("Go and Node read variations of the cases alike", () => {
   const folder = mkdtempSync(join(tmpdir(), "noted-"));
   after(() => {
     rmSync(folder, { recursive: true });
@@ -199,18 +201,22 @@ function readMutant({ channel, body }: Mutant): Omit<Mutant, "channel" | "body">
   }
 }
 
-// The bodies that PayPal really sent lie beside the repository, where they lie at all.
+// Messages that PayPal really sent are not in the repository, but on some machines beside it.
 const payloads = process.env["PAYLOADS"] ?? join(root, "../shared/payloads");
 const notectl = process.env["NOTECTL"];
-test("Go prints the same bytes", { skip: !existsSync(payloads) || notectl === undefined }, () => {
-  const bodies = channels.flatMap((channel) =>
-    readdirSync(join(payloads, channel)).map((file) => [channel, join(payloads, channel, file)] as const),
-  );
-  assert.ok(bodies.length > 90);
-  for (const [channel, path] of bodies) {
-    const input = readFileSync(path);
-    const go = spawnSync(notectl!, ["identify", channel], { input, encoding: "utf8" });
-    assert.equal(go.status, 0, path);
-    assert.equal(identify[channel](input).lines(), go.stdout, path);
-  }
-});
+test(
+  "Go and Node print the same lines for PayPal's own messages",
+  { skip: !existsSync(payloads) || notectl === undefined },
+  () => {
+    const bodies = channels.flatMap((channel) =>
+      readdirSync(join(payloads, channel)).map((file) => [channel, join(payloads, channel, file)] as const),
+    );
+    assert.ok(bodies.length > 90);
+    for (const [channel, path] of bodies) {
+      const input = readFileSync(path);
+      const go = spawnSync(notectl!, ["identify", channel], { input, encoding: "utf8" });
+      assert.equal(go.status, 0, path);
+      assert.equal(identify[channel](input).lines(), go.stdout, path);
+    }
+  },
+);

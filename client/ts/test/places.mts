@@ -1,4 +1,4 @@
-// Where things are, as seen from the tests, which run from build/test.
+// Paths of the repository, for the tests, which run from build/test.
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 

@@ -1,4 +1,4 @@
-// Every sample of the README is run, and its table is what the receiver does.
+// Runs every sample of the README, and compares its table with the receiver's answers.
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once as event } from "node:events";
@@ -33,8 +33,8 @@ const { grpc } = await startNoted();
 const client = new Client(grpc);
 
 /**
- * What the samples call: books, and people that tell what they hear. Here it is told in
- * this process, or else on standard output.
+ * The modules that the samples import: the user's books and the way to a person. They report
+ * each call to this process, or on standard output.
  */
 const booksJs = `
 const say = (what, more) => (globalThis.heard ?? console.log)(JSON.stringify({ what, ...more }));
@@ -83,16 +83,16 @@ const compile = (name: string, sample: string): string => {
 };
 
 const setting = (sample: string, from: string, to: string): string => {
-  assert.ok(sample.includes(from), `${from} is not in the sample any more`);
+  assert.ok(sample.includes(from), `the sample no longer contains "${from}"; change this test with it`);
   return sample.replace(from, to);
 };
 
-test("there are no other samples", () => {
+test("every sample is tested here", () => {
   assert.deepEqual([samples("ts").length, samples("js").length, samples("sh").length], [6, 1, 3]);
   assert.equal(own.split("```").length - 1, 2 * 10);
 });
 
-test("twenty lines", async (t) => {
+test("the twenty lines", async (t) => {
   const proxy = await Proxy.to(grpc);
   const path = compile(
     "twenty",
@@ -182,7 +182,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-test("the rest", async () => {
+test("the listing and the require", async () => {
   const seriesId = `I-${randomUUID()}`;
   const { receipt } = await client.note({ seriesId, ledger: "paypal-live" }, undefined, { holdMs: 60_000 });
   await client.release(receipt);
@@ -192,7 +192,7 @@ test("the rest", async () => {
   execFileSync(process.execPath, ["-e", required], { cwd: project });
 });
 
-test("the commands are those that test.sh runs, and the archive is named as it is packed", () => {
+test("the commands name the archive as npm packs it, and a server that exists", () => {
   const { version } = JSON.parse(readFileSync(join(project, "package.json"), "utf8")) as { version: string };
   const [pack, , identify] = samples("sh") as [string, string, string];
   assert.ok(pack.includes("cd client/ts && npm ci && npm pack        # makes donation-dedupe-noted-0.1.0.tgz"));
@@ -209,7 +209,7 @@ test("the commands are those that test.sh runs, and the archive is named as it i
   assert.ok(existsSync(join(root, "server/cmd/noted")));
 });
 
-test("a client is generated in an empty folder, and calls", () => {
+test("the recipe generates a client in an empty folder, and the client works", () => {
   const folder = mkdtempSync(join(tmpdir(), "noted-"));
   after(() => {
     rmSync(folder, { recursive: true });
@@ -233,7 +233,7 @@ test("a client is generated in an empty folder, and calls", () => {
     stdio: "pipe",
   });
   const made = "noted/v1/noted_pb.ts";
-  // The descriptor holds what other languages call the package, too.
+  // The descriptor contains the other languages' package names too.
   const generated = (path: string): string => readFileSync(join(path, made), "utf8").replace(/fileDesc\(".*?"/, "");
   assert.equal(generated(join(folder, "src/gen")), generated(join(root, "gen/ts")));
   writeFileSync(join(folder, "src/sample.ts"), setting(contract, "127.0.0.1:50051", grpc));
@@ -253,13 +253,13 @@ test("a client is generated in an empty folder, and calls", () => {
   assert.equal(execFileSync(process.execPath, ["build/sample.js"], { cwd: folder, encoding: "utf8" }), "FIRST\n");
 });
 
-/** What a row of the table answers to what once() throws. */
+/** The table: the errors that once() throws, and the answer to each. */
 const rows = [...own.matchAll(/^\| (`once` throws .*?) \| (\d+|[^|]*?) \| .* \|$/gm)].map(([, what, answer]) => ({
   what: what!,
   answer: answer!,
 }));
 
-/** What the table says of an error: its own row, or that of any other. */
+/** The answer to an error: from its own row, or from the row for any other error. */
 function answerTo(kind: string, settled: boolean): string {
   const isOther = (what: string): boolean =>
     what.includes(settled ? "any other `NotSettled`" : "any other `NotedError`");
@@ -269,13 +269,13 @@ function answerTo(kind: string, settled: boolean): string {
   return (named ?? rows.find(({ what }) => isOther(what)))!.answer;
 }
 
-/** The receiver's answer where once() throws this. */
+/** The receiver's answer when once() throws this error. */
 async function received(error: NotedError): Promise<{ status: number; told: boolean }> {
   let calls = 0;
   const undecided: unknown[] = [];
   const lines: string[] = [];
   const failing = {
-    // What cannot be decided is noted in a series of its own, which goes well.
+    // undecided() notes in another series, which succeeds.
     once: (_donation: unknown, _message: unknown, process: (note: object, hold: object) => unknown) =>
       calls++ === 0
         ? Promise.reject(error)
@@ -301,7 +301,7 @@ function verifying() {
   return server;
 }
 
-test("the table says what the receiver answers to every error", async () => {
+test("the receiver answers every error as the table says", async () => {
   assert.equal(rows.length, 5);
   for (const [reason, kind] of Object.entries(reasons)) {
     const error = new kind("noting I-1", "said", { reason });
@@ -328,7 +328,7 @@ test("the classes that the README names are exported", () => {
   for (const name of named) assert.ok(name in noted, name);
 });
 
-test("links work from the registry's page", () => {
+test("every link is absolute or to a heading of the README", () => {
   const links = [...readme.matchAll(/\]\(([^)]+)\)/g)].map(([, link]) => link!);
   assert.ok(links.length > 0 && others !== "");
   for (const link of links) {

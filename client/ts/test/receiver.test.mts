@@ -1,4 +1,4 @@
-// What the receiver answers PayPal, before the real Noted, beside a stand-in of PayPal.
+// The receiver's answers to PayPal, with a real server and a stand-in of PayPal.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { beforeEach, test } from "node:test";
@@ -14,7 +14,7 @@ const { grpc } = await startNoted();
 const client = new Client(grpc);
 const paypal = await PayPal.start();
 
-/** What the receiver's own code does with a donation, and what it is told. */
+/** The user's code that a receiver calls, and its log. */
 const books = {
   booked: [] as Delivery[],
   undecided: [] as { told: Told; error: NotedError }[],
@@ -54,7 +54,7 @@ const settings = (more: Partial<ReceiverOptions> = {}): ReceiverOptions => ({
 const receiver = new Receiver(settings());
 const newSeries = (): string => `I-${randomUUID()}`;
 
-/** The status, and the reason where there is one. */
+/** The status, followed by the reason if the body has one. */
 async function post(
   channel: "ipn" | "webhook",
   body: Uint8Array,
@@ -90,7 +90,7 @@ test("both channels of one donation", async () => {
   assert.equal(delivery!.donationId, delivery!.note.donationId);
 });
 
-test("twenty deliveries at once: one is booked, and PayPal comes again for what was held meanwhile", async () => {
+test("of twenty deliveries at once one is booked, and the others are held or duplicates", async () => {
   const series = newSeries();
   const event = webhook(series);
   const headers = signed(await paypal.certificate(), event);
@@ -107,12 +107,12 @@ test("twenty deliveries at once: one is booked, and PayPal comes again for what 
   assert.equal(books.booked.length, 1);
 });
 
-test("what fails is tried again", async () => {
+test("a donation whose processing fails is processed again", async () => {
   const series = newSeries();
   books.trouble = new Error("the books are closed");
   assert.equal(await postIpn(series), "503 process");
   assert.match(books.log, /the books are closed/);
-  books.trouble = new noted.NotSettled("of another Noted", ""); // whatever it is, it is not this one's
+  books.trouble = new noted.NotSettled("of another Noted", ""); // from the user's code, so it is a failure like any other
   assert.equal(await postIpn(series), "503 process");
   books.trouble = new noted.SeriesFull("of another Noted", "");
   assert.equal(await postIpn(series), "503 process");
@@ -124,7 +124,7 @@ test("what fails is tried again", async () => {
   );
 });
 
-test("processed, but not settled: the redelivery is processed again, under the same id", async () => {
+test("a donation that is not settled is processed again on redelivery, under the same id", async () => {
   const series = newSeries();
   const proxy = await Proxy.to(grpc);
   const far = new Receiver(settings({ client: new Client(proxy.address, { settleTimeoutMs: 500, holdMs: 1_000 }) }));
@@ -136,21 +136,21 @@ test("processed, but not settled: the redelivery is processed again, under the s
   assert.equal(await postIpn(series, {}, far), "503 noted", "Noted cannot be asked");
   books.meanwhile = () => undefined;
   proxy.up();
-  await until(async () => (await postIpn(series, {}, far)) === "200"); // when the hold has run out
+  await until(async () => (await postIpn(series, {}, far)) === "200"); // once the hold has run out
   assert.equal(await postIpn(series, {}, far), "200");
   assert.equal(books.booked.length, 2);
   assert.equal(new Set(books.booked.map(({ donationId }) => donationId)).size, 1);
 });
 
-// Where PayPal's next try would be another donation, or is done, it must not come, and a
-// person is told.
+// PayPal's next try would be a duplicate, or double the donation. So the answer is 200, and
+// a person is told.
 for (const [meanwhile, status] of [
   ["settled", "200"],
   ["taken over", "503 noted"],
   ["released", "200"],
   ["forgotten", "200"],
 ] as const) {
-  test(`what became of the note meanwhile: ${meanwhile}`, async () => {
+  test(`while processing, the note is ${meanwhile}`, async () => {
     const series = newSeries();
     const proxy = await Proxy.to(grpc);
     const donation = { seriesId: series, ledger: "paypal-live" };
@@ -178,7 +178,7 @@ for (const [days, kind] of [
   [-60, noted.OccurredTooEarly],
   [30, noted.OccurredTooLate],
 ] as const) {
-  test(`what Noted cannot decide is left to a person, once: ${kind.name}`, async () => {
+  test(`a message that Noted cannot decide goes to a person, once: ${kind.name}`, async () => {
     const series = newSeries();
     const fields = { payment_date: pacific(daysFromNow(days)) };
     books.trouble = new Error("nobody is there");
@@ -195,7 +195,7 @@ for (const [days, kind] of [
   });
 }
 
-test("a series that is full is left to a person", async () => {
+test("a message of a full series goes to a person", async () => {
   const small = await startNoted("-series-limit", "2");
   const full = new Receiver(settings({ client: new Client(small.grpc) }));
   const payments = [0, 1, 2].map((i) => ipn("I-1", { txn_id: `T${i}`, mc_gross: `${i}.00` }));
@@ -205,7 +205,7 @@ test("a series that is full is left to a person", async () => {
   assert.ok(books.undecided[0]!.error instanceof noted.SeriesFull);
 });
 
-test("a message that names no receiver is left to a person", async () => {
+test("a message that names no receiver goes to a person", async () => {
   assert.equal(await postIpn(newSeries(), { receiver_email: "" }), "200");
   assert.deepEqual([books.undecided.map(({ error }) => error.reason), books.booked.length], [["RECEIVER_MISSING"], 0]);
 });
@@ -231,7 +231,7 @@ test("two donations in one message", async () => {
   );
 });
 
-test("what is skipped, and what is not known", async () => {
+test("messages that are skipped, and messages of an unknown type", async () => {
   assert.equal(await postIpn(newSeries(), { txn_type: "masspay", receiver_email: "other@example.org" }), "200");
   assert.doesNotMatch(books.log, /it may have been a donation/);
   assert.equal(await postIpn(newSeries(), { txn_type: "never_heard_of" }), "200");
@@ -246,7 +246,7 @@ for (const [reply, want] of [
   [[500, "VERIFIED"], "503 verifier"],
   [[302, "/elsewhere"], "503 verifier"],
 ] as const) {
-  test(`an IPN of which PayPal says ${reply.join(" ")}`, async () => {
+  test(`an IPN that PayPal answers with ${reply.join(" ")}`, async () => {
     const series = newSeries();
     paypal.ipn.replies.set("/elsewhere", [200, "VERIFIED"]);
     paypal.ipn.replies.set("/ipn", [...reply]);
@@ -259,7 +259,7 @@ for (const [reply, want] of [
   });
 }
 
-test("a verifier that is away, or says nothing in time", async () => {
+test("a verifier that is away or too slow", async () => {
   const away = new Receiver(settings({ ipnVerifyUrl: "http://127.0.0.1:1/" }));
   assert.equal(await postIpn(newSeries(), {}, away), "503 verifier");
   assert.match(books.log, /no connection: ECONNREFUSED/);
@@ -277,13 +277,13 @@ for (const [fields, want] of [
   [{ receiver_email: "", business: account.toUpperCase() }, "200"],
   [{ receiver_email: "other@example.org", receiver_id: "S8XGHLYDW9T3S" }, "200"],
 ] as const) {
-  test(`whose account: ${JSON.stringify(fields)}`, async () => {
+  test(`an IPN to the account ${JSON.stringify(fields)}`, async () => {
     assert.equal(await postIpn(newSeries(), fields), want);
     assert.equal(books.booked.length, want === "200" ? 1 : 0);
   });
 }
 
-test("tests of the sandbox go into a ledger of their own, or nowhere", async () => {
+test("sandbox messages go into their own ledger, or are refused", async () => {
   assert.equal(await postIpn(newSeries(), { test_ipn: "1" }), "403 sandbox");
   const taking = new Receiver(settings({ sandboxLedger: "paypal-sandbox" }));
   assert.equal(await postIpn(newSeries(), { test_ipn: "1" }, taking), "200");
@@ -297,7 +297,7 @@ test("tests of the sandbox go into a ledger of their own, or nowhere", async () 
   );
 });
 
-test("what is no message of PayPal's is refused before anybody is asked", async () => {
+test("requests that PayPal would not send are refused before PayPal is asked", async () => {
   const asked = paypal.ipn.asked.length;
   assert.equal(await post("ipn", Buffer.alloc(0)), "400 malformed");
   assert.equal(await post("ipn", ipn("I-1"), { "Content-Type": "application/json" }), "415 content_type");
@@ -307,12 +307,12 @@ test("what is no message of PayPal's is refused before anybody is asked", async 
   assert.match(books.log, /mount the receiver before express\.json\(\)/);
   assert.equal(await post("webhook", webhook("I-1")), "400 headers");
   assert.equal(paypal.ipn.asked.length, asked);
-  assert.equal(await post("ipn", Buffer.from("&")), "400 malformed"); // genuine, and yet nothing
+  assert.equal(await post("ipn", Buffer.from("&")), "400 malformed"); // PayPal verifies it, but it has no fields
   const none = new Receiver(settings({ webhookId: "" }));
   assert.equal(await post("webhook", webhook("I-1"), {}, none), "404 not_found");
 });
 
-test("settings that cannot be meant are refused at once", () => {
+test("impossible settings are refused by the constructor", () => {
   for (const [more, want] of [
     [{ accounts: account as never }, /accounts is one string/],
     [{ sandboxWebhookId: "X" }, /tests would have no ledger/],
@@ -326,13 +326,13 @@ test("settings that cannot be meant are refused at once", () => {
   }
 });
 
-test("a fault of the receiver's own is an answer, too", async () => {
+test("a fault inside the receiver is answered with 503", async () => {
   const broken = new Receiver(settings({ client: { once: () => Promise.reject(new RangeError("a bug")) } as never }));
   assert.equal(await postIpn(newSeries(), {}, broken), "503 internal");
   assert.match(books.log, /a bug/);
 });
 
-test("more messages at once than are worked on are told to come again", async () => {
+test("messages over the limit of concurrent ones are answered with 503", async () => {
   let open = (): void => undefined;
   const closed = new Promise<void>((resolve) => (open = resolve));
   books.meanwhile = () => closed;

@@ -1,4 +1,4 @@
-// The receiver in node:http, Express and Fastify, all of them real, over real sockets.
+// The receiver in node:http, Express and Fastify, over real sockets.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { createServer, request as httpRequest, type RequestListener, type Server } from "node:http";
@@ -34,7 +34,7 @@ beforeEach(() => {
   booked = [];
 });
 
-/** Serves until the tests are over, and gives the address. */
+/** Serves until the tests end, and returns the address. */
 async function serving(handler: RequestListener): Promise<string> {
   const server: Server = createServer(handler);
   after(() => {
@@ -85,7 +85,7 @@ for (const [name, at] of Object.entries({
   "Fastify": inFastify,
 })) {
   describe(name, () => {
-    test("both channels of one donation, byte for byte", async () => {
+    test("both channels of one donation, and their exact bytes", async () => {
       const series = `I-${randomUUID()}`;
       const body = ipn(series, { memo: "%FF%zz+;" });
       assert.equal(await post(`${at}/paypal/ipn`, body), "200");
@@ -95,7 +95,7 @@ for (const [name, at] of Object.entries({
       assert.equal(booked.length, 1);
     });
 
-    test("a streamed body, and one that is too long, whether its length is told or not", async () => {
+    test("a streamed body, and a body that is too long, with and without a Content-Length", async () => {
       const body = ipn(`I-${randomUUID()}`, { memo: "a".repeat(200_000) });
       const stream = (bytes: Buffer) =>
         new ReadableStream({
@@ -112,7 +112,7 @@ for (const [name, at] of Object.entries({
       assert.equal(await post(`${at}/paypal/ipn`, body), "200");
     });
 
-    test("what is not PayPal's", async () => {
+    test("requests that PayPal would not send", async () => {
       assert.equal(
         await post(`${at}/paypal/ipn`, ipn("I-1"), { "content-type": "application/json" }),
         "415 content_type",
@@ -129,7 +129,7 @@ for (const [name, at] of Object.entries({
   });
 }
 
-test("the rest of a program has its parsers", async () => {
+test("other routes of the program keep their parsers", async () => {
   for (const at of [inExpress, inFastify]) {
     const response = await fetch(`${at}/other`, {
       method: "POST",
@@ -140,7 +140,7 @@ test("the rest of a program has its parsers", async () => {
   }
 });
 
-test("node:http alone says where PayPal posts to", async () => {
+test("in node:http the receiver answers only its own paths", async () => {
   const response = await fetch(`${node}/`);
   assert.deepEqual(
     [response.status, await response.json()],
@@ -153,7 +153,7 @@ test("node:http alone says where PayPal posts to", async () => {
   assert.equal((await fetch(`${node}/paypalipn`)).status, 404);
 });
 
-test("a parser that was before it is told of, and PayPal comes again", async () => {
+test("a body that a parser has read already is answered with 503, and logged", async () => {
   const late = express();
   late.use(express.json(), express.urlencoded({ extended: false }));
   late.use("/paypal", receiver.listener());
@@ -165,7 +165,7 @@ test("a parser that was before it is told of, and PayPal comes again", async () 
   assert.equal(booked.length, 0);
 });
 
-test("a message that breaks off is not one", async () => {
+test("a message that breaks off is ignored", async () => {
   const { port } = new URL(node);
   const before = lines.length;
   await new Promise<void>((resolve) => {

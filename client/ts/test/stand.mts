@@ -1,5 +1,5 @@
-// A stand-in for a server that answers as Noted never should, or does not yet: over real
-// sockets.
+// A server on real sockets that gives the answers a test wants: wrong ones, or ones of a
+// later release.
 import { createServer, type Http2Server } from "node:http2";
 import { after } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
@@ -9,7 +9,7 @@ import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { DedupeService, NoteSchema, State, type Note } from "../src/gen/noted/v1/noted_pb.js";
 import { listen } from "./noted.mjs";
 
-/** Serves what is given of the contract, and gives the address. */
+/** Serves the given calls of the contract, and returns the address. */
 export async function serve(calls: Partial<ServiceImpl<typeof DedupeService>>): Promise<string> {
   const server: Http2Server = createServer(
     connectNodeAdapter({ routes: (router) => router.service(DedupeService, calls) }),
@@ -25,7 +25,7 @@ export async function serve(calls: Partial<ServiceImpl<typeof DedupeService>>): 
   return `127.0.0.1:${await listen(server)}`;
 }
 
-/** A note of a series as the server has it. */
+/** A note of the series, as the server sends it. */
 export function noteOf(seriesId: string, more: Exclude<MessageInitShape<typeof NoteSchema>, Note> = {}): Note {
   return create(NoteSchema, {
     donationId: "d-1",
@@ -36,7 +36,7 @@ export function noteOf(seriesId: string, more: Exclude<MessageInitShape<typeof N
   });
 }
 
-/** An error as the server makes it: with a reason, and with how long to wait. */
+/** An error as the server sends it: with a reason, and the wait if one is given. */
 export function refuse(code: Code, reason: string, domain = "noted.v1", waitMs?: number): ConnectError {
   const error = new ConnectError(`because of ${reason}`, code);
   const info = new BinaryWriter()

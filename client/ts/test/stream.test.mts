@@ -1,4 +1,4 @@
-// notes(), against a real server, and over connections that break.
+// notes: against a real server, and over connections that break.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
@@ -18,7 +18,7 @@ const donation = (more: Partial<Donation> = {}): Donation => ({
 
 const summary = ({ response, error }: NoteResult) => response?.verdict ?? error?.constructor.name;
 
-test("a stream answers in order, and an error is one request's own", async () => {
+test("a stream answers in order, and an error belongs to one request", async () => {
   const known = donation();
   await client.note(known);
   const requests = [
@@ -33,7 +33,7 @@ test("a stream answers in order, and an error is one request's own", async () =>
   assert.deepEqual(await all(client.notes([])), []);
 });
 
-test("a stream that breaks is opened again, and nothing is lost or doubled", async () => {
+test("a broken stream is opened again, and loses and doubles nothing", async () => {
   const proxy = await Proxy.to(grpc);
   const far = new Client(proxy.address);
   const donations = Array.from({ length: 1_000 }, () => donation());
@@ -55,18 +55,18 @@ test("a stream that breaks is opened again, and nothing is lost or doubled", asy
   );
 });
 
-test("a stream whose server is gone for good says so for each request, and reads on", async () => {
+test("without a server each request of a stream gets an error, and reading goes on", async () => {
   const results = await all(new Client("127.0.0.1:1").notes([{ donation: donation() }, { donation: donation() }]));
   assert.deepEqual(results.map(summary), ["Unavailable", "Unavailable"]);
 });
 
-test("one request that breaks the stream fails alone", async () => {
-  const long = donation({ seriesId: "x".repeat(70 << 10) }); // more than the transport takes
+test("a request that breaks the stream fails alone", async () => {
+  const long = donation({ seriesId: "x".repeat(70 << 10) }); // more than the transport sends
   const results = await all(client.notes([{ donation: donation() }, { donation: long }, { donation: donation() }]));
   assert.deepEqual(results.map(summary), ["FIRST", "NotedError", "FIRST"]);
 });
 
-test("after an answer about something else the others are asked by themselves", async () => {
+test("after a wrong answer the other requests are sent again one by one", async () => {
   const alone: string[] = [];
   const answer = (seriesId: string) => ({ verdict: Verdict.FIRST, note: noteOf(seriesId) });
   const stand = new Client(
@@ -76,7 +76,7 @@ test("after an answer about something else the others are asked by themselves", 
         return answer(donation!.seriesId);
       },
       noteDonations: async function* (requests) {
-        let late = 0; // each answer is that to the request before
+        let late = 0; // each answer is the one to the request before
         for await (const { request } of requests) {
           assert.ok(request !== undefined);
           yield { result: { case: "response" as const, value: answer(late++ < 1 ? "I-0" : `I-${late - 2}`) } };
@@ -94,7 +94,7 @@ test("after an answer about something else the others are asked by themselves", 
   );
 });
 
-test("a source that throws, or holds what cannot be sent, ends the stream with that, after what came before", async () => {
+test("a source that throws, or yields an impossible request, ends the stream after the answers before it", async () => {
   const seen: unknown[] = [];
   const read = async (source: Iterable<NoteRequest>) => {
     for await (const result of client.notes(source)) seen.push(summary(result));
@@ -111,7 +111,7 @@ test("a source that throws, or holds what cannot be sent, ends the stream with t
   assert.deepEqual(seen, ["FIRST", "FIRST"]);
 });
 
-test("leaving the loop ends the reading", async () => {
+test("leaving the loop stops reading the source", async () => {
   let read = 0;
   const ended: boolean[] = [];
   const source = function* () {
@@ -126,7 +126,7 @@ test("leaving the loop ends the reading", async () => {
   };
   const results = client.notes(source());
   await results.next();
-  await results.return(); // as break does
+  await results.return(); // as break does it
   const before = read;
   await new Promise((resolve) => setTimeout(resolve, 100));
   assert.ok(ended.length === 1 && read <= before + 1 && read <= 258, `${read} read`);

@@ -1,4 +1,4 @@
-// Whose webhooks are believed.
+// Which webhooks the receiver believes.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
@@ -39,7 +39,7 @@ async function post(headers: Record<string, string>, body: Buffer, to = receiver
 }
 const event = (): Buffer => webhook(`I-${randomUUID()}`);
 
-test("a signature is over the very bytes, for our webhook, and by no other key", async () => {
+test("a signature must be over the exact bytes, for our webhook id, and by the certificate's key", async () => {
   const body = event();
   const headers = signed(genuine, body);
   assert.equal(await post(headers, Buffer.concat([body, Buffer.from(" ")])), "400 invalid");
@@ -58,7 +58,7 @@ test("a signature is over the very bytes, for our webhook, and by no other key",
   assert.equal(booked.length, 1);
 });
 
-test("headers", async () => {
+test("every header of a webhook is required and checked", async () => {
   const body = event();
   const headers = signed(genuine, body);
   for (const name of Object.keys(headers).filter((name) => name.startsWith("paypal-"))) {
@@ -73,7 +73,7 @@ test("headers", async () => {
   assert.equal((await receiver.receive("webhook", new Headers(headers), body)).status, 200);
 });
 
-test("a transmission must be of the last days", async () => {
+test("a transmission must be from the last days", async () => {
   for (const [hours, want] of [
     [-74, "400 too_old"],
     [-72, "200"],
@@ -84,7 +84,7 @@ test("a transmission must be of the last days", async () => {
   }
 });
 
-test("a transmission that comes with another body of the same checksum is refused", async () => {
+test("a known transmission with another body of the same checksum is refused", async () => {
   const body = event();
   const headers = signed(genuine, body);
   assert.equal(await post(headers, body), "200");
@@ -93,18 +93,18 @@ test("a transmission that comes with another body of the same checksum is refuse
   assert.equal(await post(headers, forged), "400 other_body");
   assert.match(lines.join("\n"), /one of the two is forged/);
   assert.equal(await post(headers, body), "200", "a redelivery");
-  // What remains: a process that has not seen the transmission cannot know.
+  // The limit of this check: a process that has not seen the transmission accepts the body.
   assert.equal(await post(headers, forged, new Receiver(settings())), "200");
 });
 
-/** The body with 32 letters in front that make its checksum another. */
+/** Adds 32 letters to the body's beginning, so that its checksum becomes the given one. */
 function withChecksum(body: Buffer, wanted: number): Buffer {
   const made = (bits: number): Buffer => {
     const letters = Array.from({ length: 32 }, (_, bit) => ((bits >>> bit) & 1 ? "b" : "a")).join("");
     return Buffer.concat([Buffer.from(`{"filler":"${letters}",`), body.subarray(1)]);
   };
-  // CRC-32 is linear: what letters change is the sum of what each of them changes, so it
-  // is elimination.
+  // CRC-32 is linear: the change by several letters is the sum of the changes by each. So
+  // Gaussian elimination finds the letters.
   const zero = crc32(made(0));
   const basis: { value: number; bits: number }[] = []; // the largest first
   const reduce = (vector: { value: number; bits: number }): { value: number; bits: number } => {
@@ -122,7 +122,7 @@ function withChecksum(body: Buffer, wanted: number): Buffer {
   return made(reduce({ value: (zero ^ wanted) >>> 0, bits: 0 }).bits);
 }
 
-test("only PayPal's hosts and paths are asked for a certificate", async () => {
+test("certificates are fetched only from PayPal's hosts and paths", async () => {
   const body = event();
   const asked = paypal.certificates.asked.length;
   for (const url of [
@@ -147,7 +147,7 @@ test("only PayPal's hosts and paths are asked for a certificate", async () => {
   );
 });
 
-test("a certificate of another name, another root, of another time, or of a weak key", async () => {
+test("a certificate with a wrong name, root, time or key is refused", async () => {
   const stranger = await Authority.make("Root");
   const strange = await stranger.leaf("messageverificationcerts.paypal.com");
   const ended = await paypal.certificate(undefined, { to: daysFromNow(-1) });
@@ -156,7 +156,7 @@ test("a certificate of another name, another root, of another time, or of a weak
     await paypal.certificate(undefined, { from: daysFromNow(1) }),
     ended,
     await paypal.certificate(undefined, { key: await makeKey(1024) }),
-    await paypal.certificate(undefined, { chain: false }), // its issuer is nowhere
+    await paypal.certificate(undefined, { chain: false }), // its issuer cannot be fetched
   ];
   paypal.certificates.replies.set("/v1/notifications/certs/STRANGE", [200, strange.pem + stranger.pem]);
   bad.push({ ...strange, url: `https://${paypal.certHost}/v1/notifications/certs/STRANGE`, path: "" });
@@ -164,12 +164,12 @@ test("a certificate of another name, another root, of another time, or of a weak
     const body = event();
     assert.equal(await post(signed(signer, body), body), "400 certificate", `the ${i}th`);
   }
-  // It may end between a transmission and its redelivery.
+  // A certificate may end between a transmission and its redelivery.
   const body = event();
   assert.equal(await post(signed(ended, body, { at: daysFromNow(-2) }), body), "200");
 });
 
-test("a host that has no certificate, or no answer", async () => {
+test("a host without the certificate, or without an answer", async () => {
   for (const [reply, want] of [
     [[404, ""], "400 certificate"],
     [[410, ""], "400 certificate"],
@@ -192,7 +192,7 @@ test("a host that has no certificate, or no answer", async () => {
   assert.match(lines.join("\n"), /its certificate cannot be trusted/);
 });
 
-test("a certificate is fetched once, for all who wait, and kept", async () => {
+test("a certificate is fetched once for all waiting messages, and kept", async () => {
   const signer = await paypal.certificate();
   const asked = () => paypal.certificates.asked.filter((path) => path === signer.path).length;
   const bodies = Array.from({ length: 10 }, event);
@@ -202,7 +202,7 @@ test("a certificate is fetched once, for all who wait, and kept", async () => {
   assert.deepEqual([await post(signed(signer, body), body), asked()], ["200", 1]);
 });
 
-test("an issuer that the host leaves out is fetched from where the certificate says", async () => {
+test("an issuer that the host leaves out is fetched from the address in the certificate", async () => {
   const access = new x509.AuthorityInfoAccessExtension({ caIssuers: paypal.issuerAt });
   const signer = await paypal.certificate(undefined, { chain: false, extensions: [access] });
   const body = event();
@@ -211,7 +211,7 @@ test("an issuer that the host leaves out is fetched from where the certificate s
   assert.equal(await post(signed(signer, body), body), "200");
 });
 
-test("the sandbox's certificate or webhook is a test", async () => {
+test("a message with the sandbox's certificate or webhook id counts as a test", async () => {
   const test = await paypal.certificate("messageverificationcerts.sandbox.paypal.com");
   const body = event();
   assert.equal(await post(signed(test, body), body), "403 sandbox");
@@ -231,7 +231,7 @@ test("the sandbox's certificate or webhook is a test", async () => {
   );
 });
 
-test("PayPal's API is asked, with the body as it came", async () => {
+test("PayPal's API gets the exact body", async () => {
   let status = "SUCCESS";
   let tokens = 0;
   const authorised: (string | undefined)[] = [];
@@ -251,7 +251,7 @@ test("PayPal's API is asked, with the body as it came", async () => {
   );
   const body = Buffer.from(event().toString().replace("{", '{ "spaced" : 1.50,'));
   const headers = signed(genuine, body);
-  assert.equal(await post(headers, body, asking), "200"); // and the first token was withdrawn before its time
+  assert.equal(await post(headers, body, asking), "200"); // after the API has refused the first token
   assert.deepEqual([tokens, authorised[0]], [2, `Basic ${Buffer.from("id:secret").toString("base64")}`]);
   const asked = api.posted.at(-1)!.toString();
   assert.ok(asked.endsWith(`,"webhook_event":${body.toString()}}`));
@@ -273,7 +273,7 @@ test("PayPal's API is asked, with the body as it came", async () => {
   assert.match(lines.at(-1)!, /does not know the client id and secret/);
 });
 
-test("CRC-32 is zlib's", () => {
+test("our CRC-32 is zlib's", () => {
   assert.equal(crc32(Buffer.from("123456789")), 0xcbf43926);
   assert.equal(crc32(Buffer.alloc(0)), 0);
 });

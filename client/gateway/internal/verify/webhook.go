@@ -111,7 +111,7 @@ func readTransmission(header http.Header, now time.Time, maxAge time.Duration) (
 		return t, &answer.Refusal{
 			Status: http.StatusBadRequest,
 			Reason: "too_new",
-			Text:   "the transmission time lies ahead; compare the clocks",
+			Text:   "the transmission time is in the future; compare the clocks",
 		}
 	}
 	return t, nil

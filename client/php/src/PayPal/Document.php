@@ -151,11 +151,11 @@ final class Document
             if ($value instanceof \stdClass) {
                 $value = $value->{$part} ?? null;
             } elseif (!is_array($value)) {
-                return [null, 'lies in something that is no object'];
+                return [null, 'is in a value that is not an object'];
             } elseif (isset($value[$part]) || array_key_exists($part, $value)) {
                 $value = $value[$part];
             } else {
-                return [null, 'lies in an array where an object belongs'];
+                return [null, 'is in an array where an object belongs'];
             }
         }
         return [$value, ''];

@@ -53,7 +53,7 @@ final class Transmission
             throw new Refusal(400, 'too_old', 'the transmission is older than ' . round($maxAge / 3600, 2) . ' hours');
         }
         if ($at - $now > self::AHEAD) {
-            throw new Refusal(400, 'too_new', 'the transmission time lies ahead; compare the clocks');
+            throw new Refusal(400, 'too_new', 'the transmission time is in the future; compare the clocks');
         }
         return $transmission;
     }

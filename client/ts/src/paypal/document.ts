@@ -66,10 +66,10 @@ export class Document {
         value = (value as ReadonlyMap<string, Json>).get(part) ?? null;
       } else if (Array.isArray(value)) {
         const element: Json | undefined = /^\d+$/.test(part) ? (value as readonly Json[])[Number(part)] : undefined;
-        if (element === undefined) return { value: null, problem: "lies in an array where an object belongs" };
+        if (element === undefined) return { value: null, problem: "is in an array where an object belongs" };
         value = element;
       } else {
-        return { value: null, problem: "lies in something that is no object" };
+        return { value: null, problem: "is in a value that is not an object" };
       }
     }
     return { value };

@@ -20,7 +20,7 @@ export interface WebhookApiOptions {
   readonly url?: string;
 }
 
-/** PayPal's API said something that is not an answer. */
+/** PayPal's API gave no usable answer. */
 class Trouble extends Error {}
 
 /** PayPal no longer takes the token. */

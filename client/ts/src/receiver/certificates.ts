@@ -17,8 +17,8 @@ const mostBytes = 64 << 10;
 const mostCertificates = 8; // of one chain
 const mostBetween = 3; // issuers that are fetched for one certificate
 /**
- * Milliseconds until the receiver fetches once more a certificate that is out of date,
- * and still was when it was fetched again.
+ * Milliseconds between two fetches of a certificate that is out of date, and stays so
+ * after a fetch.
  */
 const renewEvery = 60_000;
 
@@ -28,7 +28,7 @@ const path = /^\/v1\/notifications\/certs\/[A-Za-z0-9_-]+$/;
 /** The leaf first. */
 type Chain = readonly X509Certificate[];
 
-/** A certificate that is PayPal's, and whether it is the sandbox's. */
+/** One of PayPal's certificates, and whether it is the sandbox's. */
 export interface Trusted {
   readonly certificate: X509Certificate;
   readonly test: boolean;

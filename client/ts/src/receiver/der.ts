@@ -41,7 +41,7 @@ export function readDetails(certificate: X509Certificate): Details {
       const [id, ...rest] = elements(content(extension, tags.sequence));
       const critical = rest.length > 1 && content(rest[0], tags.boolean)[0] !== 0;
       const name = content(id, tags.oid).toString("hex");
-      if (extensions.has(name)) throw new Error("an extension is there twice");
+      if (extensions.has(name)) throw new Error("an extension is repeated");
       extensions.set(name, { critical, value: content(rest.at(-1), tags.octets) });
     }
   }
@@ -58,7 +58,8 @@ export function pathLength({ value }: Extension): number | undefined {
   if (isAuthority?.tag !== tags.boolean || isAuthority.content[0] === 0) return undefined;
   if (length === undefined) return Infinity;
   const bytes = content(length, tags.integer);
-  if (bytes.length !== 1 || bytes[0] === undefined || bytes[0] > 0x7f) throw new Error("a path length that is none");
+  if (bytes.length !== 1 || bytes[0] === undefined || bytes[0] > 0x7f)
+    throw new Error("the path length is not one byte below 128");
   return bytes[0];
 }
 
@@ -68,10 +69,10 @@ function elements(bytes: Buffer): Element[] {
     const tag = bytes.readUInt8(at);
     const short = bytes.readUInt8(at + 1);
     const digits = short < 0x80 ? 0 : short & 0x7f;
-    if (short === 0x80 || digits > 4) throw new Error("a length that DER does not have");
+    if (short === 0x80 || digits > 4) throw new Error("a length is not valid DER");
     const length = digits === 0 ? short : bytes.readUIntBE(at + 2, digits);
     const start = at + 2 + digits;
-    if (start + length > bytes.length) throw new Error("an element is longer than what it is in");
+    if (start + length > bytes.length) throw new Error("an element is longer than its parent");
     found.push({ tag, content: bytes.subarray(start, start + length) });
     at = start + length;
   }
@@ -79,6 +80,6 @@ function elements(bytes: Buffer): Element[] {
 }
 
 function content(element: Element | undefined, tag: number): Buffer {
-  if (element?.tag !== tag) throw new Error("not the element that belongs there");
+  if (element?.tag !== tag) throw new Error("an element has an unexpected tag");
   return element.content;
 }

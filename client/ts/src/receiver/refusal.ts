@@ -2,7 +2,7 @@
 export class Refusal extends Error {
   constructor(
     readonly status: number,
-    /** One word of few, for logs. */
+    /** A word for logs, from a small set. */
     readonly reason: string,
     /** What is wrong and what to do about it. */
     readonly text: string,
@@ -13,7 +13,7 @@ export class Refusal extends Error {
   }
 }
 
-/** A refusal for now. */
+/** A refusal that lets PayPal come again. */
 export const again = (reason: string, text: string, options?: ErrorOptions): Refusal =>
   new Refusal(503, reason, `${text}; come again`, options);
 

@@ -18,7 +18,7 @@ export interface WebhookId {
 export class Signature {
   constructor(
     private readonly webhookIds: readonly WebhookId[],
-    /** Whether tests are taken. */
+    /** Whether the sandbox's messages are accepted. */
     private readonly sandbox: boolean,
     private readonly certificates: Certificates,
   ) {}

@@ -43,7 +43,7 @@ export function readTransmission(headers: ReadonlyMap<string, string>, now: Date
   if (at === undefined) throw refusal("headers", "the transmission time cannot be read");
   const age = now.getTime() - at.getTime();
   if (age > maxAgeMs) throw refusal("too_old", `the transmission is older than ${maxAgeMs / 3_600_000} h`);
-  if (age < -ahead) throw refusal("too_new", "the transmission time lies ahead; compare the clocks");
+  if (age < -ahead) throw refusal("too_new", "the transmission time is in the future; compare the clocks");
   return { ...sent, at };
 }
 

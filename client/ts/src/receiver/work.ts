@@ -81,7 +81,7 @@ export class Work {
 
   /**
    * Throws a Refusal if PayPal is to come again. The failure of one donation does not
-   * stop the others: the redelivery finds those that went well settled. ours says whether
+   * stop the others: the redelivery finds the successful ones settled. ours says whether
    * the message is about an account of ours; undefined if the message does not say.
    */
   async do(identified: Identified, body: Buffer, test: boolean, ours: boolean | undefined): Promise<void> {
@@ -123,9 +123,8 @@ export class Work {
   }
 
   /**
-   * Hands a donation that cannot be decided to a person, once. Noted serves for that too:
-   * the donation is noted in a series of its own, named by an id that every redelivery
-   * has.
+   * Hands an undecidable donation to a person, once. Noted takes care of the once: the
+   * donation is noted in a separate series, whose id is the same at every redelivery.
    */
   private async leave(told: Told, error: NotedError): Promise<void> {
     const { donation, message, body } = told;
@@ -171,7 +170,7 @@ export class Work {
       if (verdict === Verdict.HELD) throw again("held", "another is processing this donation");
       return verdict === Verdict.FIRST ? "settled" : "duplicate";
     } catch (error) {
-      if (thrown !== undefined) return "failed"; // whatever it is: an error of Noted's among it is not of this call
+      if (thrown !== undefined) return "failed"; // by work, even if it is a NotedError
       if (error instanceof NotSettled) return this.unsettled(error);
       if (!(error instanceof NotedError) || isOneOf(error, hopeless)) throw error;
       this.log.warn(`not noted: ${error.message}`);
@@ -186,7 +185,7 @@ export class Work {
       );
       return "settled";
     }
-    // The redelivery takes it over and processes it again, under the same id.
+    // The redelivery takes the note over and processes the donation again, under the same id.
     this.log.warn(error.message);
     throw again("noted", "Noted could not settle", { cause: error });
   }

@@ -51,10 +51,10 @@ class Document:
                 value = value.get(part)
             elif isinstance(value, list):
                 if not part.isdigit() or int(part) >= len(value):
-                    return None, "lies in an array where an object belongs"
+                    return None, "is in an array where an object belongs"
                 value = value[int(part)]
             else:
-                return None, "lies in something that is no object"
+                return None, "is in a value that is not an object"
         return value, ""
 
     def lookup(self, path: str) -> Tuple[str, str]:

@@ -108,7 +108,7 @@ class Signatures:
         if age > self._max_age:
             raise Refusal(400, "too_old", f"the transmission is older than {self._max_age}")
         if age < -_AHEAD:
-            raise Refusal(400, "too_new", "the transmission time lies ahead; compare the clocks")
+            raise Refusal(400, "too_new", "the transmission time is in the future; compare the clocks")
         if values["auth-algo"].lower() != "sha256withrsa":
             raise _headers("the signature algorithm is not SHA256withRSA")
         try:
