@@ -14,14 +14,13 @@
 //     NOTED_TOKEN_FILE            a file that holds the bearer token
 //     NOTED_CA_FILE               a file of PEM certificates, one of which must have signed the
 //                                 server's; default the system's
-//     NOTED_LEDGER                the book that donations belong to; default the empty one
-//     NOTED_SANDBOX_LEDGER        the book that PayPal's tests belong to; without it they are
-//                                 refused
+//     NOTED_LEDGER                the ledger of donations; default the empty one
+//     NOTED_SANDBOX_LEDGER        the ledger of PayPal's tests; without it they are refused
 //     NOTED_ACCOUNTS              our receiver ids and e-mail addresses, separated by commas;
 //                                 without them there is no /paypal/ipn
 //     NOTED_IPN_VERIFY_URL        where IPNs are posted back to; default PayPal's
-//     NOTED_WEBHOOK_ID            what PayPal's dashboard shows for the webhook; without it there
-//                                 is no /paypal/webhook
+//     NOTED_WEBHOOK_ID            the webhook's id in PayPal's dashboard; without it there is no
+//                                 /paypal/webhook
 //     NOTED_WEBHOOK_VERIFY        signature (needs PHP's openssl extension) or api; default
 //                                 signature where that is possible, else api
 //     NOTED_WEBHOOK_MAX_AGE       how many hours old a transmission may be; default 73
@@ -36,7 +35,7 @@
 //     NOTED_PAYPAL_CLIENT_ID      of the REST app that the webhook belongs to; api needs it
 //     NOTED_PAYPAL_SECRET_FILE    a file that holds the secret of that app; api needs it
 //
-// A setting that cannot be meant is answered 503, and said in PHP's error log: PayPal comes again.
+// With an impossible setting every answer is 503, and PHP's error log says which setting.
 
 declare(strict_types=1);
 
@@ -45,8 +44,8 @@ use Noted\Receiver;
 
 require __DIR__ . '/../autoload.php';
 
-http_response_code(503); // where PHP ends early, PayPal comes again
-ob_start(); // what the handler's file prints, if only a blank line at its end, must not be the answer
+http_response_code(503); // if PHP ends early, PayPal comes again
+ob_start(); // output of the handler's file, even a blank line at its end, must not be the answer
 
 $setting = static fn(string $name, string $default = ''): string => (getenv($name) ?: '') !== ''
     ? (string) getenv($name)

@@ -13,7 +13,7 @@ namespace Noted;
  */
 final class ErrorDetails
 {
-    /** A reason of another domain is not ours to read. */
+    /** The ErrorInfo domain of the contract. Reasons of other domains are ignored. */
     private const DOMAIN = 'noted.v1';
 
     public readonly string $reason;

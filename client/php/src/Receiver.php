@@ -27,14 +27,14 @@ use Psr\Log\LoggerInterface;
  * and has each donation processed once. It does what the gateway in Go does;
  * public/receiver.php is a script around it.
  *
- * What PayPal is answered:
+ * The answers to PayPal:
  *
  *     200  every donation in the message is settled, a duplicate, skipped, or handed to a person.
  *          Also where another attempt has settled one
  *          meanwhile, or an operator has released or forgotten it: the log has a line then,
  *          compare it by hand
- *     503  one is held by another, or something that is needed is away: PayPal comes again, and
- *          what is settled already is a duplicate by then
+ *     503  a donation is held by another caller, or PayPal, Noted or your callable failed: PayPal
+ *          comes again, and the settled donations are duplicates then
  *     4xx  malformed, not verified, or not ours; nothing was noted. PayPal comes again too, so a
  *          mistake in the configuration loses nothing for days
  */
@@ -109,7 +109,7 @@ final class Receiver
         }
         if (($ipn === null) !== ($this->accounts === [])) {
             throw new \InvalidArgumentException(
-                'making a receiver: IPNs need a verifier and the accounts that are ours, since PayPal verifies also what it has sent to others',
+                'making a receiver: IPNs need a verifier and the accounts that are ours, since PayPal also verifies messages that it has sent to others',
             );
         }
         if ($sandboxLedger !== '' && $sandboxLedger === $ledger) {
@@ -120,18 +120,18 @@ final class Receiver
     }
 
     /**
-     * Answers the request that this script was started for. What the callables print is
-     * dropped, since it would be the answer; and where they end the program (exit, a
+     * Answers the request that this script was started for. Output of the callables is
+     * dropped, because it would become the answer. If a callable ends the program (exit, a
      * fatal error), PayPal comes again.
      */
     public function serve(): void
     {
-        ignore_user_abort(true); // breaking off would only have the donation processed twice
+        ignore_user_abort(true); // PayPal's hanging up must not end the work: it would be done twice
         if (headers_sent($file, $line)) {
             ($this->log)(
                 "$file:$line has answered already, with " .
                     http_response_code() .
-                    ' whatever becomes of the message: let nothing be printed before serve()',
+                    ', before the message was processed; print nothing before serve()',
             );
         } else {
             http_response_code(503); // PHP's own is 200, also after a fatal error where errors are displayed
@@ -149,7 +149,7 @@ final class Receiver
         $body = (string) file_get_contents('php://input', length: self::MAX_BODY + 1);
         $answer = $this->handle((string) ($_SERVER['REQUEST_METHOD'] ?? ''), $path, $headers, $body);
         while (ob_get_level() > $level && ob_end_clean()) {
-            // also what a callable has begun and not ended
+            // also a buffer that a callable has begun and not ended
         }
         http_response_code($answer->status);
         foreach ($answer->headers as $name => $value) {
@@ -300,9 +300,8 @@ final class Receiver
     }
 
     /**
-     * Does all that a verified message asks for. One donation's trouble does not stop the
-     * others; it makes the answer 503, and the redelivery finds those that went well
-     * settled.
+     * Processes the donations of a verified message. The failure of one does not stop the
+     * others: the answer becomes 503, and the redelivery finds the successful ones settled.
      */
     private function work(Identified $identified, string $ledger, string $body, bool $named): void
     {
@@ -327,8 +326,8 @@ final class Receiver
                 if ($named) {
                     $this->settle($pair, $body);
                 } else {
-                    // Refused, a genuine one would be lost; noted, a stranger's would
-                    // count. PayPal leaves the receiver out of some adjustments.
+                    // A refusal would lose a genuine message, and a note would count a
+                    // stranger's. PayPal leaves the receiver out of some adjustments.
                     $this->leaveToPerson($pair, 'RECEIVER_MISSING', $body);
                 }
             } catch (Refusal $e) {
@@ -358,7 +357,7 @@ final class Receiver
                 try {
                     ($this->process)($pair, $note, $hold, $body);
                 } catch (\Throwable $e) {
-                    $failed = $e; // it may be a NotedException of its own
+                    $failed = $e; // it may itself be a NotedException
                     throw $e;
                 }
             });
@@ -386,10 +385,10 @@ final class Receiver
     }
 
     /**
-     * Processed, and the note is not final. Where another attempt has settled it (the
-     * books saw its id twice), or an operator intervened, a redelivery would be another
-     * donation by now and double this one. Else the redelivery takes it over and
-     * processes it again, under the same id.
+     * After processing, the note is not final. If another attempt has settled it (the books
+     * saw its id twice), or an operator intervened, a redelivery would be another donation
+     * and double this one. Otherwise the redelivery takes the note over and processes the
+     * donation again, under the same id.
      */
     private function tellNotSettled(string $id, NotSettled $e): void
     {

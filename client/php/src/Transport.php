@@ -187,7 +187,7 @@ final class Transport
         curl_exec($this->curl);
         $trouble = curl_errno($this->curl);
         if (strlen($answer) > self::MAX_RESPONSE) {
-            return [0, $answer]; // too long, which broke it off
+            return [0, $answer]; // too long, so the transfer was stopped
         }
         if ($trouble === CURLE_OPERATION_TIMEDOUT) {
             throw NotedException::of($act, 'deadline_exceeded', 'no answer in time: ' . curl_error($this->curl));
@@ -216,9 +216,9 @@ final class Transport
     }
 
     /**
-     * Asks for the token. A failure is Unavailable, because another try may cure it. Any
-     * other exception would be taken for the caller's own, such as for the failure of the
-     * work that once() is settling.
+     * Asks for the token. A failure is Unavailable, because another try may cure it. Another
+     * exception would look like the caller's own, such as a failure of the work that once()
+     * settles.
      */
     private static function renewed(\Closure $token, string $act): string
     {
@@ -277,7 +277,7 @@ final class Transport
         return NotedException::of(
             $act,
             $code,
-            "what answered with HTTP status $status is not Noted; check the URL and what is between",
+            "the answer with HTTP status $status is not from Noted; check the URL and the proxies on the way",
         );
     }
 }

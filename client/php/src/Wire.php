@@ -88,7 +88,7 @@ final class Wire
 
     public static function evidence(mixed $evidence): Evidence
     {
-        return Evidence::tryFrom((string) $evidence) ?? Evidence::None; // a rule that a later server has and this client does not know
+        return Evidence::tryFrom((string) $evidence) ?? Evidence::None; // a rule of a later server
     }
 
     /** @param array<string, mixed> $donation */

@@ -16,10 +16,7 @@ use Noted\Receiver;
 use Noted\Verdict;
 use PHPUnit\Framework\TestCase;
 
-/**
- * Answers about another donation than the request's, each reason of the contract, and the
- * requests.
- */
+/** Wrong answers, each reason of the contract, and the fields of requests. */
 final class AnswersTest extends TestCase
 {
     use Calls;
@@ -63,7 +60,7 @@ final class AnswersTest extends TestCase
         foreach (['I-1', 'I-2', 'I-3'] as $series) {
             $noted->note(new Donation($series, ledger: $ledger));
         }
-        self::assertCount(3, iterator_to_array($noted->list($ledger)), 'a listing of a ledger takes every series');
+        self::assertCount(3, iterator_to_array($noted->list($ledger)), 'list() of a ledger has every series');
     }
 
     public function testOnceRefusesIt(): void
@@ -77,11 +74,11 @@ final class AnswersTest extends TestCase
         $once = fn() => $noted->once(new Donation(self::series()), null, fn() => null);
         $e = self::failing(Exception\NotSettled::class, $once);
         self::assertInstanceOf(Exception\WrongAnswer::class, $e->getPrevious());
-        self::assertGreaterThan(1, count(self::$peer->asked('SettleDonation')), 'settling twice is as good as once');
+        self::assertGreaterThan(1, count(self::$peer->asked('SettleDonation')), 'settling is repeated after a wrong answer');
 
         self::$peer->misdirect('ExtendHold', 'series');
         $noted->once(new Donation(self::series()), null, function (Note $note, Hold $hold): void {
-            usleep(400_000); // a third of the hold, and more
+            usleep(400_000); // more than a third of the hold
             self::failing(Exception\WrongAnswer::class, $hold->extend(...));
         });
     }
@@ -97,7 +94,7 @@ final class AnswersTest extends TestCase
         self::assertGreaterThan(1, count(self::$peer->asked('SettleDonation')));
     }
 
-    /** Each has a class of its own, and none is an answer. */
+    /** Each reason has its class, and the callable does not run. */
     public function testTheReasonsThatForbidADecision(): void
     {
         $noted = new Client(self::$peer->url);
@@ -113,11 +110,11 @@ final class AnswersTest extends TestCase
             $never = fn() => self::fail('processed on an error');
             $e = self::failing($class, fn() => $noted->once(new Donation(self::series()), null, $never));
             self::assertSame([$reason, $code], [$e->reason, $e->getCode()]);
-            self::assertCount(1, self::$peer->asked('NoteDonation'), 'it would say the same again');
+            self::assertCount(1, self::$peer->asked('NoteDonation'), 'a final refusal is not tried again');
         }
     }
 
-    /** What the README's table says, before and after the donation is processed. */
+    /** Compares the README's table with the receiver, before and after processing. */
     public function testWhatTheReceiverAnswersToEachReason(): void
     {
         $folder = Program::folder() . '/answers-' . bin2hex(random_bytes(3));
@@ -150,7 +147,7 @@ final class AnswersTest extends TestCase
         });
     }
 
-    /** The same of the README's receiver of one's own. */
+    /** Compares the README's table with its own example of a receiver. */
     public function testWhatAReceiverOfOnesOwnAnswersToEachReason(): void
     {
         preg_match_all('/^```php\n(.*?)^```$/ms', file_get_contents(__DIR__ . '/../README.md'), $snippets);
@@ -182,8 +179,8 @@ final class AnswersTest extends TestCase
     }
 
     /**
-     * @param \Closure(string, float): array{int, bool} $answered the status, and whether a person is told, of a
-     *     message whose RPC fails, and which may be settled for so many seconds
+     * @param \Closure(string, float): array{int, bool} $answered delivers a message while the RPC fails, with
+     *     settleTimeout in seconds; returns the status and whether a person is told
      */
     private static function eachReason(\Closure $answered): void
     {
@@ -200,15 +197,15 @@ final class AnswersTest extends TestCase
                 [$named, $answer] = self::row($row);
                 $answer = str_contains($named, "`$class`") ? $answer : self::row($rest)[1];
                 $want = [(int) $answer, str_contains($answer, 'person')];
-                $patience = $want[0] === 200 ? 15.0 : 0.3; // what is tried again and again ends in a 503 anyhow
+                $patience = $want[0] === 200 ? 15.0 : 0.3; // an error that is tried again ends in a 503, so end it soon
                 self::assertSame($want, $answered($rpc, $patience), "$rpc is answered $reason");
             }
         }
     }
 
     /**
-     * @return array{string, string} of a row of the README's table what happened, and
-     * what PayPal is answered
+     * @return array{string, string} two cells of a row in the README's table: the event and
+     *     the answer to PayPal
      */
     private static function row(string $begins): array
     {
@@ -218,10 +215,7 @@ final class AnswersTest extends TestCase
         return [$rows[2][0], $rows[1][0]];
     }
 
-    /**
-     * What a queue knows of a message, and a person of a settling, reaches the server,
-     * and comes back.
-     */
+    /** The time of a queued message, and the reason of settling by hand, reach the server. */
     public function testWhatIsAsked(): void
     {
         $noted = new Client(self::$peer->url);
@@ -242,7 +236,7 @@ final class AnswersTest extends TestCase
         self::assertArrayNotHasKey('receivedAt', self::$peer->asked('NoteDonation')[0]['message']);
     }
 
-    /** The note keeps the time when its message was received, and is found by its transaction id. */
+    /** A note keeps the receivedAt of its message, and list() finds it by its transaction id. */
     public function testAMessageThatWaited(): void
     {
         $noted = new Client(Server::shared()->url);

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Noted\Tests;
 
-/** A certificate authority that lives as long as the tests. */
+/** A certificate authority for the time of the tests. */
 final class Authority
 {
     private const NAME = 'messageverificationcerts.paypal.com';
@@ -47,7 +47,7 @@ final class Authority
     }
 
     /**
-     * A certificate in PEM, with its issuer behind it unless that is the root.
+     * A certificate in PEM, followed by its issuer unless that is the root.
      *
      * @param ?array{\OpenSSLCertificate, \OpenSSLAsymmetricKey} $issuer
      */

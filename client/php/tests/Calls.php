@@ -6,7 +6,7 @@ namespace Noted\Tests;
 
 use Noted\Exception\NotedException;
 
-/** What tests of the client share. */
+/** Helpers of the client's tests. */
 trait Calls
 {
     private static function series(): string
@@ -15,7 +15,7 @@ trait Calls
     }
 
     /**
-     * Runs something that must fail with a NotedException, and returns that.
+     * Makes a call that must throw a NotedException, and returns the exception.
      *
      * @param class-string<NotedException> $class
      */

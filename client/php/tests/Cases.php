@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Noted\Tests;
 
-/** Reads the cases that all languages share; ../paypal/testdata/README.md says what is in one. */
+/** Reads the cases that all languages share; ../paypal/testdata/README.md describes the format. */
 final class Cases
 {
     private const FOLDER = __DIR__ . '/../../paypal/testdata';

@@ -8,10 +8,7 @@ use Noted\Receiver\Certificates;
 use Noted\Receiver\Refusal;
 use PHPUnit\Framework\TestCase;
 
-/**
- * How PayPal's certificates are fetched and kept. WebhookTest has how they decide over
- * messages.
- */
+/** How PayPal's certificates are fetched and kept. WebhookTest has their effect on messages. */
 final class CertificatesTest extends TestCase
 {
     private const NAME = 'messageverificationcerts.paypal.com';
@@ -69,7 +66,7 @@ final class CertificatesTest extends TestCase
         self::fail('it is trusted');
     }
 
-    /** curl makes one of many spellings of a path, so each would be another file. */
+    /** curl normalises paths, so many spellings of one URL would fill many files. */
     public function testOneCertificateHasOneUrl(): void
     {
         $folder = self::place();
@@ -109,7 +106,7 @@ final class CertificatesTest extends TestCase
         self::assertCount(1, glob("$folder/*.pem"));
     }
 
-    /** They are kept before any signature is checked, so anyone who may post could fill the disk. */
+    /** A certificate is kept before a signature is checked. Without a bound a stranger could fill the disk. */
     public function testFewAreKept(): void
     {
         $folder = self::place();
@@ -118,7 +115,7 @@ final class CertificatesTest extends TestCase
         }
         for ($i = 1; $i <= 30; $i++) {
             self::certificates($folder)->trusted('https://' . self::$address . "/CERT-$i", microtime(true));
-            touch("$folder/" . hash('sha256', 'https://' . self::$address . "/CERT-$i") . '.pem', time() - 1000 + $i); // as if they had come one by one
+            touch("$folder/" . hash('sha256', 'https://' . self::$address . "/CERT-$i") . '.pem', time() - 1000 + $i); // as if fetched one after the other
         }
         self::assertCount(30, file(self::$fetched));
         self::assertCount(17, glob("$folder/*.pem"));
@@ -134,15 +131,15 @@ final class CertificatesTest extends TestCase
             ]
             as $name => $want
         ) {
-            self::assertSame($want, file_exists("$folder/$name"), $name); // the last was left behind by a process that was killed
+            self::assertSame($want, file_exists("$folder/$name"), $name); // the last is from a process that was killed
         }
         self::assertLessThanOrEqual(8, count(glob("$folder/lock*")));
     }
 
-    /** Otherwise every process of a web server would wait for it, each for all before it. */
+    /** Otherwise each process of a web server would wait for the host, one after the other. */
     public function testAHostThatHangsHoldsFew(): void
     {
-        $hanging = stream_socket_server('tcp://127.0.0.1:0'); // the system takes the connection, and no program answers
+        $hanging = stream_socket_server('tcp://127.0.0.1:0'); // the kernel accepts the connection, and no program answers
         $host = stream_socket_get_name($hanging, false);
         $folder = self::place();
         $began = microtime(true);
@@ -159,7 +156,7 @@ final class CertificatesTest extends TestCase
         );
         self::assertLessThan(5, microtime(true) - $began, implode($said()));
         self::assertCount(6, preg_grep('/ refused with 503 verifier: /', $said()), implode($said()));
-        self::assertCount(5, preg_grep('/^1\.\d .*another is fetching/', $said()), implode($said()));
+        self::assertCount(5, preg_grep('/^1\.\d .*another process is still fetching/', $said()), implode($said()));
     }
 
     public function testManyWhoWantItFetchOnce(): void
@@ -189,8 +186,8 @@ final class CertificatesTest extends TestCase
     }
 
     /**
-     * Another user of this machine can make a folder of a known name, hold our locks there,
-     * or let us remove files that a link leads to.
+     * Another user of this machine could make the folder first, hold our locks, or make us
+     * remove files through a link.
      */
     public function testAFolderOfAnothersIsNotUsed(): void
     {
@@ -243,9 +240,7 @@ final class CertificatesTest extends TestCase
         }
     }
 
-    /**
-     * The names that count are those of the extension, as in every browser, each by itself.
-     */
+    /** As in a browser, only the subject alternative names count, each by itself. */
     public function testNames(): void
     {
         $key = Authority::makeKey();
@@ -270,7 +265,7 @@ final class CertificatesTest extends TestCase
                 'an e-mail address' => 'email:a@' . self::NAME,
                 'a part' => 'DNS:' . self::NAME . '.example.org',
                 'all of the domain' => 'DNS:*.paypal.com',
-                // PHP's text of it reads like another name.
+                // PHP prints it as two names.
                 'a name in an address' => "@forged\n[forged]\nURI.1=\"http://example.org/, DNS:" . self::NAME . ', x"',
             ]
             as $name => $others

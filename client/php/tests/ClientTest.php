@@ -150,7 +150,7 @@ final class ClientTest extends TestCase
         );
     }
 
-    /** A proxy may answer in Noted's place. Its answer is never a verdict. */
+    /** A proxy may answer instead of Noted. Its answer is never a verdict. */
     public function testWhatIsNotNoted(): void
     {
         $address = Processes::php(__DIR__ . '/between.php');
@@ -175,7 +175,7 @@ final class ClientTest extends TestCase
         self::failing(Exception\Unauthenticated::class, $ask(401, ''));
         self::failing(Exception\Unavailable::class, $ask(502, '<html>bad gateway</html>', 'text/html'));
 
-        // RetryInfo of 20 s and of 30 ms; with the first, no try would end within the deadline.
+        // RetryInfo of 20 s and of 30 ms. After the first no further try would be in time.
         $details = static fn(string $retry, string $reason): string => sprintf(
             '{"code":"unavailable","message":"away","details":[{"type":"google.rpc.RetryInfo","value":"%s"},{"type":"google.rpc.ErrorInfo","value":"%s"}]}',
             rtrim(base64_encode($retry), '='),
@@ -198,7 +198,7 @@ final class ClientTest extends TestCase
         self::assertSame(0.03, $e->retryAfter);
         self::assertInstanceOf(Exception\Unavailable::class, $e);
         self::failing(Exception\StoreWentBack::class, $ask(503, $details("\x0a\x00", 'STORE_WENT_BACK')));
-        // Broken details have no effect.
+        // Broken details are ignored.
         self::failing(Exception\Unavailable::class, $ask(503, $details("\x0a\x7f\x08", "\xff")));
 
         $headers = '{"code":"unknown","message":"{headers}"}';
@@ -218,7 +218,7 @@ final class ClientTest extends TestCase
         );
     }
 
-    /** Compares a fact that stands in two places. */
+    /** Compares the head of noted.proto with NotedException::REASONS. */
     public function testReasonsAndEnumsAreTheContracts(): void
     {
         $proto = file_get_contents(__DIR__ . '/../../../api/noted/v1/noted.proto');

@@ -11,7 +11,7 @@ use Noted\Receiver;
 use Noted\Verdict;
 use PHPUnit\Framework\TestCase;
 
-/** The way to the server: one that is away, tokens, TLS, proxies. */
+/** The connection: a server that is away, tokens, TLS, proxies. */
 final class ConnectionTest extends TestCase
 {
     use Calls;
@@ -28,7 +28,7 @@ final class ConnectionTest extends TestCase
         self::assertSame([14, ''], [$e->getCode(), $e->reason]);
         self::assertLessThan(3, microtime(true) - $began);
 
-        // It comes back during a settling, and during a call.
+        // The server comes back during settling, and during a call.
         $server = Server::start($address);
         $runs = 0;
         self::assertSame(
@@ -67,8 +67,8 @@ final class ConnectionTest extends TestCase
     }
 
     /**
-     * The work is done by then, so a failure of the token must say so. If the work failed,
-     * its own failure says more.
+     * After processing, a token function that throws causes NotSettled. After a failure of
+     * the callable, the callable's exception is the more useful one.
      */
     public function testATokenThatIsNotToBeHad(): void
     {
@@ -93,7 +93,7 @@ final class ConnectionTest extends TestCase
         $books = new \LogicException('the books are closed');
         try {
             $noted->once(new Donation(self::series()), null, static fn() => throw $books);
-            self::fail('the exception is gone');
+            self::fail('once() did not throw');
         } catch (\Exception $e) {
             self::assertSame($books, $e);
         }
@@ -156,7 +156,7 @@ final class ConnectionTest extends TestCase
         ) {
             try {
                 new Client($url, ...$settings);
-                self::fail("$url was taken");
+                self::fail("the constructor takes $url");
             } catch (\InvalidArgumentException $e) {
                 self::assertStringContainsString($want, $e->getMessage());
             }
@@ -171,8 +171,8 @@ final class ConnectionTest extends TestCase
     }
 
     /**
-     * The environment's proxy is for the network: not for this machine, whose secrets it
-     * would see, and not for hosts that no_proxy names.
+     * A proxy of the environment gets no calls to this machine, whose secrets it would see,
+     * and none to hosts in no_proxy.
      */
     public function testProxies(): void
     {
@@ -226,7 +226,7 @@ final class ConnectionTest extends TestCase
             putenv("no_proxy=$except");
             try {
                 $ask();
-                self::fail("$name: there was an answer");
+                self::fail("$name: the call was answered");
             } catch (\RuntimeException) {
                 self::assertSame($want, @stream_socket_accept($proxy, 0) !== false, $name);
             } finally {

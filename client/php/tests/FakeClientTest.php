@@ -20,7 +20,7 @@ use Noted\Testing\FakeClient;
 use Noted\Verdict;
 use PHPUnit\Framework\TestCase;
 
-/** The fake client answers as a real server does; each test that can runs on both. */
+/** The fake client answers like a real server. Where possible a test runs on both. */
 final class FakeClientTest extends TestCase
 {
     use Calls;
@@ -38,7 +38,7 @@ final class FakeClientTest extends TestCase
         yield 'the fake' => [static fn(): ClientInterface => new FakeClient()];
     }
 
-    /** @return list<mixed> the parts of an answer that do not differ from run to run */
+    /** @return list<mixed> the parts of an answer that are the same in every run */
     private static function told(NoteResponse $answer): array
     {
         $seen = array_map(
@@ -133,7 +133,7 @@ final class FakeClientTest extends TestCase
         };
         try {
             $noted->once($donation, null, $process);
-            self::fail('nothing was thrown');
+            self::fail('once() did not throw');
         } catch (\DomainException) {
             self::assertSame([1], $attempts);
         }
@@ -171,7 +171,7 @@ final class FakeClientTest extends TestCase
         $first = $noted->note($donation, null, 60);
         $noted->runOut($first->note->donationId);
         self::assertSame(State::Open, $noted->notes()[0]->state);
-        self::assertSame(State::Settled, $noted->settle($first->receipt)->state, 'its holder may still settle');
+        self::assertSame(State::Settled, $noted->settle($first->receipt)->state, 'the receipt may still settle');
         self::assertSame(Verdict::Duplicate, $noted->note($donation, null, 60)->verdict);
         self::failing(Exception\NoteNotFound::class, fn() => $noted->runOut('d-none'));
     }

@@ -12,7 +12,7 @@ use PHPUnit\Framework\TestCase;
 use Psr\Log\AbstractLogger;
 use Symfony\Component\HttpFoundation\Request;
 
-/** Receiver::handle() with the requests of frameworks, paths of the user's own, and a PSR-3 logger. */
+/** Receiver::handle() with frameworks' requests, other paths, and a PSR-3 logger. */
 final class FrameworksTest extends TestCase
 {
     private const BODY = 'txn_type=recurring_payment&recurring_payment_id=I-1&txn_id=T-1&payment_status=Completed' .
@@ -84,7 +84,7 @@ final class FrameworksTest extends TestCase
         self::assertSame('tr-1', $this->headers['paypal-transmission-id']);
     }
 
-    /** A verifier must not have to choose between two values. */
+    /** A repeated header is refused, so that a verifier need not choose a value. */
     public function testAHeaderThatCameTwiceIsEmpty(): void
     {
         $type = 'application/x-www-form-urlencoded';

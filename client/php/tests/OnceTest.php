@@ -48,7 +48,7 @@ final class OnceTest extends TestCase
         $thrown = new \DomainException('the books are closed');
         try {
             $noted->once($donation, null, static fn() => throw $thrown);
-            self::fail('the exception is gone');
+            self::fail('once() did not throw');
         } catch (\DomainException $e) {
             self::assertSame($thrown, $e);
         }
@@ -74,11 +74,11 @@ final class OnceTest extends TestCase
                     $hold->extend();
                     self::assertGreaterThan(0.3, $hold->left());
                 }
-                self::assertSame(Verdict::Held, $noted->note($donation)->verdict, 'held for longer than one hold');
+                self::assertSame(Verdict::Held, $noted->note($donation)->verdict, 'the hold was extended');
             }),
         );
 
-        // The hold is lost and the work goes on: it is settled only if the other attempt has not settled.
+        // The hold is lost while the callable goes on.
         $donation = new Donation(self::series(), Event::Payment, transactionId: 'T-1');
         $e = self::failing(Exception\NotSettled::class, function () use ($noted, $donation): void {
             $noted->once($donation, null, function (Note $note, Hold $hold) use ($noted, $donation): void {
@@ -129,7 +129,7 @@ final class OnceTest extends TestCase
             [PHP_BINARY, __DIR__ . '/losing.php', $address, Server::shared()->address, '2'],
             $log,
         );
-        usleep(200_000); // a connection to see whether it listens would count
+        usleep(200_000); // not by a connection: the relay would count it
         $runs = 0;
         $donation = new Donation(self::series(), Event::Payment, transactionId: 'T-1');
         $verdict = (new Client("http://$address"))->once($donation, null, static function () use (&$runs): void {

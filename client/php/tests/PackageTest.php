@@ -6,7 +6,7 @@ namespace Noted\Tests;
 
 use PHPUnit\Framework\TestCase;
 
-/** The package as others install it: with Composer, from an archive, in a fresh project. */
+/** The package as its users install it: with Composer, from an archive, in a fresh project. */
 final class PackageTest extends TestCase
 {
     private const ROOT = __DIR__ . '/../../..';
@@ -76,7 +76,7 @@ final class PackageTest extends TestCase
         self::assertSame([], array_values(preg_grep($known, $files, PREG_GREP_INVERT)));
     }
 
-    /** A link that is relative leads nowhere from the page of a registry. */
+    /** A relative link would be broken on a registry's page. */
     public function testLinksAreWhole(): void
     {
         preg_match_all('/\]\(([^)\s]+)\)/', file_get_contents(__DIR__ . '/../README.md'), $links);

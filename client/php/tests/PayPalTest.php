@@ -40,7 +40,7 @@ final class PayPalTest extends TestCase
     }
 
     /**
-     * Pairs each wanted text with a warning of its own.
+     * Finds a separate warning for each wanted text.
      *
      * @param list<string> $wants
      * @param list<string> $left
@@ -52,10 +52,10 @@ final class PayPalTest extends TestCase
             self::assertNotEmpty($holding, "no warning holds \"$want\": " . implode(' | ', $left));
             unset($left[array_key_first($holding)]);
         }
-        self::assertSame([], array_values($left), 'more warnings than wanted');
+        self::assertSame([], array_values($left), 'these warnings are not in the case');
     }
 
-    /** unknown and type are not in the lines, so the shared cases cannot hold them. */
+    /** The shared cases compare printed lines, which have neither unknown nor type. */
     public function testUnknownIsSaidLoudly(): void
     {
         foreach (
@@ -117,7 +117,7 @@ final class PayPalTest extends TestCase
         }
     }
 
-    /** TestMutants in Go changes the cases in many ways, and writes down each outcome. */
+    /** TestMutants in Go writes many variations of the cases, each with the lines that Go prints. */
     public function testGoReadsMutantsTheSame(): void
     {
         if (Program::run(['sh', '-c', 'command -v go'])[0] !== 0) {
@@ -157,7 +157,7 @@ final class PayPalTest extends TestCase
         self::assertSame($found[1], array_map(static fn(Event $event): string => $event->value, Event::cases()));
     }
 
-    /** Regular expressions have limits in PHP. A body of some megabytes must stay below them. */
+    /** PHP limits regular expressions. A body of some megabytes must stay below the limits. */
     public function testALargeBody(): void
     {
         $text = str_repeat('a \\" \\\\ \\u00e4 \\ud83d ', 100_000);
@@ -173,8 +173,8 @@ final class PayPalTest extends TestCase
     }
 
     /**
-     * Without the compiler of regular expressions, which some systems forbid, their
-     * limits are nearer.
+     * Some systems forbid the JIT compiler of regular expressions. Without it PHP's limits
+     * are lower.
      */
     public function testALargeBodyWithoutJit(): void
     {
@@ -196,7 +196,7 @@ final class PayPalTest extends TestCase
         [$code, $lines, $said] = $identify($body, 'pcre.jit=0');
         self::assertSame([0, ''], [$code, $said]);
         self::assertStringContainsString('"series_id":"12.50"', $lines);
-        // If even that is too much, it says so like every failure.
+        // Beyond the limit the failure is a sentence too.
         [$code, $lines, $said] = $identify(
             '{"event_type":"A\u0000B","n":12.50}',
             'pcre.jit=0',
@@ -223,8 +223,8 @@ final class PayPalTest extends TestCase
     }
 
     /**
-     * Real bodies belong to other projects and so are not in this repository. A folder of
-     * them may lie beside it.
+     * Real messages belong to other projects, so they are not in this repository. Some
+     * machines have a folder of them beside it.
      */
     public function testCommandPrintsWhatGoPrints(): void
     {

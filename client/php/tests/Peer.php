@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Noted\Tests;
 
-/** Noted's JSON door behind a broken proxy; see peer.php. */
+/** A broken proxy before Noted's JSON door; see peer.php. */
 final class Peer
 {
     public readonly string $url;
@@ -33,7 +33,7 @@ final class Peer
         $this->answer([$rpc, $to]);
     }
 
-    /** As misdirect(), once. Later answers to the RPC come only when the test asks for something else. */
+    /** As misdirect(), for one call. Later calls of the RPC hang until the test changes the peer. */
     public function misdirectThenHang(string $rpc, string $to): void
     {
         $this->answer([$rpc, $to, 'hang']);

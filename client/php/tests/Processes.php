@@ -67,8 +67,8 @@ final class Processes
     }
 
     /**
-     * An address without a listener. Before its use another could take it, which has not been
-     * seen.
+     * An address without a listener. Another program could take it before its use, which is
+     * rare.
      */
     public static function freeAddress(): string
     {

@@ -32,7 +32,7 @@ final class Program
         return self::$built[$package] = $path;
     }
 
-    /** A folder that is gone when the tests are. */
+    /** A folder that is removed when the tests end. */
     public static function folder(): string
     {
         static $folder = null;
@@ -49,7 +49,7 @@ final class Program
         return $folder;
     }
 
-    /** Runs Composer in a folder, without the network, with no settings of this user. */
+    /** Runs Composer in a folder, without the network and without this user's settings. */
     public static function composer(string $folder, string ...$arguments): void
     {
         [$code, $out, $said] = self::run(
@@ -72,8 +72,7 @@ final class Program
      */
     public static function run(array $command, string $input = '', array $environment = []): array
     {
-        // Files and not pipes: two programs that both write into full pipes wait for each
-        // other for ever.
+        // Files instead of pipes: two programs that wait for each other's full pipe would hang.
         $files = array_map(static fn(): mixed => tmpfile(), [0, 1, 2]);
         fwrite($files[0], $input);
         rewind($files[0]);

@@ -20,7 +20,7 @@ final class ReadmeTest extends TestCase
         return $found[1];
     }
 
-    /** A folder that looks like the one beside client/php, where snippets run. */
+    /** A folder with client/php in it, where snippets run. */
     private static function folder(): string
     {
         $folder = Program::folder() . '/readme-' . bin2hex(random_bytes(3));
@@ -29,7 +29,7 @@ final class ReadmeTest extends TestCase
         return $folder;
     }
 
-    /** Replaces texts that must be in a snippet. */
+    /** Replaces texts of a snippet. Each must be in it. */
     private static function with(string $snippet, string ...$replacements): string
     {
         foreach (array_chunk($replacements, 2) as [$old, $new]) {
@@ -140,8 +140,8 @@ final class ReadmeTest extends TestCase
     }
 
     /**
-     * A warning is not a failure in PHP: with a full disk the donation would be settled and
-     * in no book.
+     * With a full disk PHP only warns. The snippet must turn that into an exception, or the
+     * donation would be settled and not be booked.
      */
     public function testWhatIsNotWrittenComesAgain(): void
     {
@@ -157,7 +157,7 @@ final class ReadmeTest extends TestCase
         $own = self::with(self::snippets('php')[2], 'http://127.0.0.1:8080', Server::shared()->url);
         foreach (['the receiver' => $receiver, 'one of your own' => $own] as $name => $script) {
             foreach (['1', '0'] as $shown) {
-                // the text of a warning must not become the answer
+                // or the text of the warning would be the answer
                 $url = self::serve($folder, $script, ["display_errors=$shown", 'output_buffering=0']);
                 $body = str_replace('I-README', 'I-' . bin2hex(random_bytes(5)), self::IPN);
                 $old =
@@ -225,7 +225,7 @@ final class ReadmeTest extends TestCase
         self::assertStringContainsString('payment_date: ', file_get_contents("$folder/log"), 'a warning is told');
         self::assertCount(3, $person());
 
-        // While it is processed, an operator forgets the note, or the server goes away.
+        // During processing an operator forgets the note, or the server goes away.
         $meanwhile = static fn(string $script, string $code): string => self::with(
             $script,
             "file_put_contents('books.csv'",
@@ -247,7 +247,7 @@ final class ReadmeTest extends TestCase
             "'$server->url', timeout: 0.3, settleTimeout: 0.5",
         );
         $url = self::serve($folder, $meanwhile($script, "posix_kill($server->process, SIGSTOP); usleep(100_000);"));
-        self::assertSame(503, self::post($url, $body), 'it is not settled, and comes again under the same id');
+        self::assertSame(503, self::post($url, $body), 'not settled: PayPal comes again, and the id is the same');
         $server->stop();
         self::assertCount(4, $person());
     }
@@ -312,7 +312,7 @@ final class ReadmeTest extends TestCase
         self::assertSame(implode("\n", $comments[1]) . "\n", $lines);
     }
 
-    /** ext-grpc is not installed, so it does not run: it must be PHP, and name classes of gen/php. */
+    /** ext-grpc is not installed, so the snippet does not run. It must be PHP, with classes of gen/php. */
     public function testTheGeneratedStubs(): void
     {
         $snippet = self::snippets('php')[4];
@@ -331,7 +331,7 @@ final class ReadmeTest extends TestCase
         preg_match_all('/->([A-Za-z]+)\(/', $snippet, $methods);
         self::assertContains('NoteDonation', $methods[1]);
         foreach (['NoteDonationResponse', 'Note'] as $class) {
-            // named by no use, but called
+            // a class without a use statement
             $generated .= file_get_contents(__DIR__ . "/../../../gen/php/Noted/V1/$class.php");
         }
         foreach (array_diff($methods[1], ['wait', 'setSeconds']) as $method) {

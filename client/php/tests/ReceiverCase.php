@@ -8,7 +8,7 @@ use Noted\Client;
 use Noted\Receiver;
 use PHPUnit\Framework\TestCase;
 
-/** A receiver before a real Noted; PayPal itself is a stand-in. */
+/** A receiver with a real server and a stand-in of PayPal. */
 abstract class ReceiverCase extends TestCase
 {
     protected const SHARED = __DIR__ . '/../../../../shared/payloads';
@@ -85,7 +85,7 @@ abstract class ReceiverCase extends TestCase
 
     protected static function ipn(string $series, string $more = ''): string
     {
-        // ä in windows-1252 and a bare percent sign: bytes that must come back as they are.
+        // ä in windows-1252 and a bare percent sign: the post-back must have the same bytes.
         return "txn_type=recurring_payment&recurring_payment_id=$series&txn_id=T-$series&payment_status=Completed&payment_date=" .
             urlencode(gmdate('H:i:s M d, Y', time() - 8 * 3600) . ' PST') .
             '&mc_gross=25.00&mc_currency=EUR&first_name=J%e4%&charset=windows-1252' .

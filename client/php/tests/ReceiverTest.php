@@ -34,7 +34,7 @@ final class ReceiverTest extends ReceiverCase
         self::assertCount(1, self::lines('books'));
         self::assertStringEndsWith(" paypal-live $series Payment 25.00 " . strlen($body), self::lines('books')[0]);
 
-        // It fails downstream, then comes again.
+        // Processing fails, and PayPal comes again.
         $body = self::isPayPals(self::ipn(self::series()));
         touch(self::$folder . '/closed');
         self::assertSame(
@@ -64,7 +64,7 @@ final class ReceiverTest extends ReceiverCase
         self::assertSame(200, self::post("$url/paypal/ipn", self::isPayPals($body), self::IPN)[0]);
         self::assertCount(4, self::lines('books'));
 
-        // Not ours, a test, undecided, skipped, malformed.
+        // Another account, a test, undecided, skipped, malformed.
         $foreign = '&receiver_id=THEIRS&receiver_email=they%40example.org&business=donations%40example.org';
         self::assertSame(
             403,
@@ -101,7 +101,7 @@ final class ReceiverTest extends ReceiverCase
         }
         self::assertCount(5, self::lines('books'));
 
-        // Messages that are never PayPal's.
+        // Requests that PayPal would not send.
         self::assertSame(404, self::post("$url/paypal/webhook", '{}', 'application/json')[0], 'no webhook id is set');
         self::assertSame(404, self::post("$url/", $old, self::IPN)[0]);
         self::assertSame(415, self::post("$url/paypal/ipn", $old, 'text/plain')[0]);
@@ -115,8 +115,8 @@ final class ReceiverTest extends ReceiverCase
     }
 
     /**
-     * A test without a ledger costs PayPal no question, and tells a forger nothing. Each
-     * message goes to its ledger, also to the empty one.
+     * Without a sandbox ledger a test is refused before PayPal is asked. With one, each message
+     * goes into its ledger, the empty one included.
      */
     public function testLedgersOfTests(): void
     {
@@ -196,7 +196,7 @@ final class ReceiverTest extends ReceiverCase
         }
         $away = self::receiver(new Client($nobody), new IpnPostBack("$nobody/"));
         self::assertSame(503, $away->handle('POST', '/paypal/ipn', ['content-type' => self::IPN], $body)->status);
-        self::assertStringNotContainsString('25.00', implode(self::$log), 'nothing of a message is logged');
+        self::assertStringNotContainsString('25.00', implode(self::$log), 'the log has no field of a message');
     }
 
     public function testSettingsThatCannotBeMeant(): void
@@ -227,7 +227,7 @@ final class ReceiverTest extends ReceiverCase
         ) {
             try {
                 $make();
-                self::fail("taken: $want");
+                self::fail("the constructor does not throw: $want");
             } catch (\InvalidArgumentException $e) {
                 self::assertStringContainsString($want, $e->getMessage());
             }

@@ -7,8 +7,8 @@ namespace Noted\Tests;
 use PHPUnit\Framework\Assert;
 
 /**
- * A real server with the embedded store and the JSON door: the one that NOTED_PROGRAM
- * names, or one built from this repository.
+ * A real server with the embedded store and the JSON door: the program NOTED_PROGRAM, or
+ * built from this repository.
  */
 final class Server
 {
@@ -21,7 +21,7 @@ final class Server
     ) {
     }
 
-    /** The server that most tests share: they have series of their own, and leave it running. */
+    /** The server that most tests share. Each uses its own series and leaves it running. */
     public static function shared(): self
     {
         return self::$shared ??= self::start();
@@ -49,11 +49,11 @@ final class Server
         Processes::stop($this->process);
     }
 
-    /** Stops it without a word to its connections, until thaw(). */
+    /** Freezes the server, with its connections open, until thaw(). */
     public function freeze(): void
     {
         Program::run(['kill', '-STOP', (string) $this->process]);
-        // Each thread stops at its next step, and the server answers until then.
+        // Threads stop one by one, so the server may answer a moment longer.
         Processes::until(
             fn(): bool => preg_grep(
                 '/^.*\) [^Tt] /s',
@@ -63,7 +63,7 @@ final class Server
         );
     }
 
-    /** Lets it go on, at once or so many seconds from now. */
+    /** Lets the server go on, now or after some seconds. */
     public function thaw(float $after = 0.0): void
     {
         if ($after > 0) {

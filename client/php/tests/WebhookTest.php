@@ -157,7 +157,7 @@ final class WebhookTest extends ReceiverCase
         self::assertSame(200, $post(self::signed($key, "$cert-sandbox", $body), $body));
         self::assertStringContainsString(" paypal-sandbox $series ", self::lines('books')[1]);
 
-        // A file in the place of a kept certificate must be a certificate nevertheless.
+        // A kept file must still be a certificate.
         file_put_contents(self::$folder . '-certificates/' . hash('sha256', $cert) . '.pem', $other->issue($stranger));
         file_put_contents($served, $authority->issue($key));
         self::assertSame(400, $post(self::signed($stranger, $cert, $body), $body));
@@ -194,8 +194,7 @@ final class WebhookTest extends ReceiverCase
         ) {
             self::assertSame(400, $post($none), $none);
         }
-        // A field that we do not read may be broken: PayPal is asked about the body as it
-        // came.
+        // Fields that the receiver does not read may be broken: PayPal gets the exact body.
         foreach (
             [
                 'bad UTF-8' => "J\xe4",
@@ -234,7 +233,7 @@ final class WebhookTest extends ReceiverCase
         }
     }
 
-    /** PayPal's own. Its certificate has ended since, so it is checked as of the transmission. */
+    /** A message of PayPal's own. Its certificate has ended, and was valid at the transmission. */
     public function testGenuineSignatures(): void
     {
         if (!is_dir(self::SHARED)) {

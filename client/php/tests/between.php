@@ -1,8 +1,8 @@
 <?php
 
-// What may stand between a client and Noted, for php -S: it answers with the status and
-// the body that the first part of the path says, in base64url of JSON; {headers} in the
-// body is what it was asked with.
+// A proxy that answers instead of Noted, run by php -S. The first part of the path is the
+// answer, as base64url of JSON: status and body. {headers} in the body becomes the request's
+// headers.
 
 declare(strict_types=1);
 

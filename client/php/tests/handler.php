@@ -1,7 +1,7 @@
 <?php
 
-// What public/receiver.php does with donations in the tests: a line in a book, unless a
-// file there says that the books are closed.
+// The handler of public/receiver.php in the tests: it adds a line to the book, or fails while
+// there is a file that closes the books.
 
 declare(strict_types=1);
 

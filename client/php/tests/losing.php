@@ -1,7 +1,7 @@
 <?php
 
-// A relay that loses the first answers: php losing.php LISTEN UPSTREAM HOW-MANY. The
-// request reaches the server, and the connection ends instead of the answer.
+// A relay that loses the first answers: php losing.php LISTEN UPSTREAM HOW-MANY. The request
+// reaches the server, and the client's connection ends without the answer.
 
 declare(strict_types=1);
 

@@ -1,8 +1,8 @@
 <?php
 
-// Stands in for PayPal, for php -S: it verifies what lies in the folder of the
-// environment's NOTED_TEST_FOLDER. A file there named sent-SHA256 says that PayPal has
-// sent that body; a file named trouble says what is answered instead.
+// A stand-in of PayPal's own hosts, run by php -S. The folder NOTED_TEST_FOLDER decides the
+// answers: a file sent-SHA256 means that PayPal has sent the body with this hash, and a file
+// trouble has another answer.
 
 declare(strict_types=1);
 
@@ -36,7 +36,7 @@ switch ($path) {
         echo '{"access_token":"A21.token","expires_in":32400}';
         break;
     case '/v1/notifications/verify-webhook-signature':
-        // The bytes of the event are what stands behind its name.
+        // The event is the rest of the body, byte for byte.
         [$head, $event] = explode(',"webhook_event":', substr($posted, 0, -1), 2);
         $question = json_decode("$head}", true);
         $fits =

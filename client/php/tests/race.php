@@ -1,6 +1,6 @@
 <?php
 
-// One of many processes that race for a donation: php race.php URL SERIES BOOK MESSAGE.
+// One of the processes that race for a donation: php race.php URL SERIES BOOK MESSAGE.
 
 declare(strict_types=1);
 

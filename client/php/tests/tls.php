@@ -15,7 +15,7 @@ $door = stream_socket_server(
 while (true) {
     $caller = @stream_socket_accept($door, -1);
     if ($caller === false) {
-        continue; // a handshake that failed
+        continue; // the handshake failed
     }
     $request = fread($caller, 8192);
     file_put_contents($counter, strtok($request, "\r\n") . "\n", FILE_APPEND);

@@ -1,7 +1,7 @@
 <?php
 
-// Asks for PayPal's certificate as a receiver's process does: php trusted.php HOST
-// CA-FILE FOLDER TIMEOUT URL. It says how that went, and after how many seconds.
+// Fetches PayPal's certificate as a receiver's process does: php trusted.php HOST CA-FILE
+// FOLDER TIMEOUT URL. It prints the outcome and the seconds that it took.
 
 declare(strict_types=1);
 

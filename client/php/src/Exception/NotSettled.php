@@ -10,7 +10,7 @@ namespace Noted\Exception;
  * violations are that exception's:
  *
  *     SettledByAnother            another attempt has processed the donation too
- *     HoldLost                    another attempt is at it
+ *     HoldLost                    another attempt is processing the donation
  *     HoldReleased, NoteNotFound  an operator intervened
  *     Unavailable, …              the server was away for longer than settleTimeout
  */

@@ -67,7 +67,7 @@ final class Certificates
      */
     private static function folderOfOurs(): string
     {
-        $file = tmpfile(); // whose owner is whom we run as: getmyuid() tells the script's, and the extension posix may be missing
+        $file = tmpfile(); // its owner is the user that PHP runs as; getmyuid() is the script's owner, and posix may be missing
         if ($file === false) {
             return '';
         }
@@ -81,7 +81,7 @@ final class Certificates
             return $folder;
         }
         error_log(
-            "noted: PayPal's certificates are not kept: $folder is not a folder of ours alone; remove it, or say where to keep them",
+            "noted: PayPal's certificates are not kept: $folder does not belong to this user alone; remove it, or set another folder",
         );
         return '';
     }
@@ -151,17 +151,17 @@ final class Certificates
         $lock = @fopen("$this->folder/lock-" . hexdec($name[0]) % self::MAX_FETCHES, 'c');
         $end = hrtime(true) + self::WAIT * 1e9;
         while ($lock !== false && !flock($lock, LOCK_EX | LOCK_NB, $taken) && $taken) {
-            // some file systems have no locks at all
+            // some file systems have no locks
             if (hrtime(true) > $end) {
                 throw Refusal::again(
                     'verifier',
-                    "another is fetching PayPal's certificate and has not got it yet; come again",
+                    "another process is still fetching PayPal's certificate; come again",
                 );
             }
             usleep(20_000);
         }
         $file = "$this->folder/$name.pem";
-        return $this->kept($file, $now) ?? $this->fetch($url, $file, $now); // another may have fetched it meanwhile
+        return $this->kept($file, $now) ?? $this->fetch($url, $file, $now); // another process may have fetched it meanwhile
     }
 
     /**
@@ -176,10 +176,10 @@ final class Certificates
         $new = @tempnam($folder, 'noted-'); // in the system's folder where ours cannot be written to: then each message fetches
         try {
             if ($new === false || file_put_contents($new, $pem) !== strlen($pem)) {
-                // half of one would be refused for good
+                // a truncated certificate would be refused until it is removed
                 throw Refusal::again(
                     'verifier',
-                    "PayPal's certificate could not be looked at: there is no room for temporary files",
+                    "PayPal's certificate could not be checked: there is no room for temporary files",
                 );
             }
             $judged = $this->judged($new, $now);
@@ -249,7 +249,7 @@ final class Certificates
      */
     private function judged(string $file, float $now): array
     {
-        $pem = (string) @file_get_contents($file); // another may have removed it
+        $pem = (string) @file_get_contents($file); // another process may have removed it
         $test = self::isPayPals($pem, $now) ?? throw self::untrusted();
         // OpenSSL knows the system's certificates only if it is told of no others.
         $trusted = $this->caFile === '' ? [] : [...self::systemCertificates(), $this->caFile];
@@ -313,7 +313,7 @@ final class Certificates
         return new Refusal(
             400,
             'certificate',
-            "the certificate is not PayPal's, or not of this time, or its issuer is not known here; in that case add the issuer to the trusted certificates",
+            "the certificate is not PayPal's, or not valid at this time, or its issuer is not known here; in that case add the issuer to the trusted certificates",
         );
     }
 }

@@ -35,7 +35,7 @@ export interface Trusted {
 }
 
 export const untrusted = (): Refusal =>
-  new Refusal(400, "certificate", "the certificate is not PayPal's, or not of this time");
+  new Refusal(400, "certificate", "the certificate is not PayPal's, or not valid at this time");
 
 /**
  * Name, chain and dates are checked at every use, so a kept certificate ends with its

@@ -180,7 +180,7 @@ def read_issuer(reply: Reply) -> Optional[x509.Certificate]:
 
 
 def untrusted() -> Refusal:
-    return Refusal(400, "certificate", "the certificate is not PayPal's, or not of this time")
+    return Refusal(400, "certificate", "the certificate is not PayPal's, or not valid at this time")
 
 
 def unknown(why: str) -> Refusal:
