@@ -23,7 +23,7 @@ def _pem(certificate: x509.Certificate) -> bytes:
 
 
 class Authority:
-    """Signs certificates; under another authority it is an intermediate one."""
+    """Signs certificates. With another authority above, it is an intermediate one."""
 
     def __init__(self, name: str, above: "Optional[Authority]" = None) -> None:
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -60,8 +60,8 @@ class Authority:
         end: datetime = NOW + timedelta(days=90),
         issuer_at: Optional[str] = None,
     ) -> "Tuple[bytes, rsa.RSAPrivateKey]":
-        """A server's certificate, as PEM, and its key. issuer_at is where it says that its
-        issuer's certificate lies.
+        """A server's certificate as PEM, and its key. issuer_at is the address of its issuer's
+        certificate, for the extension that names it.
         """
         key = _key()
         builder = (

@@ -10,8 +10,8 @@ from typing import Callable, Iterator, List
 
 import pytest
 
-# Some versions of gRPC tell of every fork on standard error, also on that of the program
-# that a test starts.
+# Some versions of gRPC write a line to standard error at every fork, and so do the programs
+# that the tests start.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import noted  # noqa: E402
@@ -21,7 +21,7 @@ from .proxy import Proxy
 
 
 def _built(tmp_path_factory: pytest.TempPathFactory, package: str) -> Path:
-    """A program of the repository: built now, or found in the folder NOTED_TEST_BIN."""
+    """A program of the repository: built now, or taken from the folder NOTED_TEST_BIN."""
     if "NOTED_TEST_BIN" in os.environ:
         return Path(os.environ["NOTED_TEST_BIN"], package.rsplit("/", 1)[-1])
     program = tmp_path_factory.mktemp("bin") / package.rsplit("/", 1)[-1]
@@ -68,7 +68,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
 
 @pytest.fixture(scope="session")
 def address(start: Callable[..., str]) -> str:
-    """A server that all tests share; each has series of its own."""
+    """A server that all tests share. Each test uses its own series."""
     return start("-dev")
 
 
@@ -91,8 +91,8 @@ def donation() -> noted.Donation:
 
 
 def until(what: Callable[[], object], seconds: float = 10) -> None:
-    """Polls until it is true."""
+    """Polls until the condition is true."""
     deadline = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "the condition has stayed false"
         time.sleep(0.02)

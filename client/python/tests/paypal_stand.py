@@ -1,6 +1,6 @@
-"""What PayPal runs, as far as a receiver asks it: the post-back of IPNs and the host of
-certificates. Each is a real server with real TLS; what it says is
-the test's to choose."""
+"""A stand-in of PayPal's own hosts: the post-back of IPNs and the host of certificates. Each
+is a real server with real TLS, and the test chooses its answers.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ WEBHOOK_ID = "8PT597110X687430LKGECATA"
 
 
 class Web:
-    """A web server: path → (status, body), after a pause in seconds; what was posted is
-    kept.
+    """A web server with a reply for each path, after a pause in seconds. It keeps the paths
+    and the posted bodies.
     """
 
     def __init__(self, tls: Optional[ssl.SSLContext] = None) -> None:

@@ -1,5 +1,5 @@
-"""A gRPC server in front of the real one: it changes what that answers, as a broken proxy
-or a forked process does.
+"""A gRPC proxy before the real server. It changes the answers, as a broken proxy or a forked
+process does.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from noted.v1.noted_pb2_grpc import DedupeServiceStub, add_DedupeServiceServicer
 
 
 class Trouble(Exception):
-    """What the contract has for a failure: a code and a reason."""
+    """A failure with a code and a reason of the contract."""
 
     def __init__(self, code: grpc.StatusCode, reason: str) -> None:
         super().__init__(reason)
         self.code, self.reason = code, reason
 
     def metadata(self) -> Sequence[Tuple[str, bytes]]:
-        """A google.rpc.Status with an ErrorInfo in it, made by hand as the library reads
-        it.
+        """A google.rpc.Status with an ErrorInfo, encoded by hand, because the library decodes
+        it by hand.
         """
         info = _field(1, self.reason) + _field(2, "noted.v1")
         detail = _field(1, "type.googleapis.com/google.rpc.ErrorInfo") + _field(2, info)
@@ -32,7 +32,7 @@ class Trouble(Exception):
 
 def _field(number: int, content: "str | bytes") -> bytes:
     content = content if isinstance(content, bytes) else content.encode()
-    assert len(content) < 128, "its length is more than one byte"
+    assert len(content) < 128, "the length needs more than one byte"
     return bytes([number << 3 | 2, len(content)]) + content
 
 
@@ -41,8 +41,8 @@ def nothing(rpc: str, request: Any, answer: Any) -> None:
 
 
 class Peer:
-    """Asks the real server, and hands the RPC's name, the request and the answer to change,
-    which may raise Trouble.
+    """Asks the real server, then calls change with the RPC's name, the request and the
+    answer. change may alter the answer or raise Trouble.
     """
 
     def __init__(self, target: str) -> None:
@@ -60,7 +60,7 @@ class Peer:
         self._channel.close()
 
     def __getattr__(self, rpc: str) -> Any:
-        """The handler of an RPC, by the contract's name for it."""
+        """The handler of an RPC, by its name in the contract."""
         if rpc == "NoteDonations":
             return self._stream
         return lambda request, context: self._answer(rpc, rpc, request, context)

@@ -1,5 +1,5 @@
-"""A TCP proxy before the real server, for what networks do: swallow a reply, cut a
-connection, refuse one.
+"""A TCP proxy before the real server. Like a network, it loses replies, and cuts and refuses
+connections.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import List, Optional
 
 
 class Proxy:
-    """Passes bytes on until it is told otherwise. With a TLS context it ends TLS itself, as
-    a load balancer does.
+    """Passes bytes on until a test changes that. With a TLS context it terminates TLS, as a
+    load balancer does.
     """
 
     def __init__(self, target: str, tls: Optional[ssl.SSLContext] = None) -> None:
@@ -26,16 +26,16 @@ class Proxy:
         self._open: List[socket.socket] = []
         self._refusing = False
         self._swallowing = False
-        self.swallowed = threading.Event()  # the server has said something since swallow()
+        self.swallowed = threading.Event()  # the server has answered since swallow()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def swallow(self) -> None:
-        """From now on nothing that the server says arrives."""
+        """From now on drops the server's answers."""
         self.swallowed.clear()
         self._swallowing = True
 
     def cut(self) -> None:
-        """Cuts every connection, and lets new ones live as at first."""
+        """Cuts every connection, and passes new ones on as at first."""
         self._swallowing = False
         with self._lock:
             sockets, self._open = self._open, []

@@ -1,4 +1,4 @@
-"""Each reason of the contract, and what the README says that PayPal is answered to it."""
+"""Each reason of the contract, and the README's answer to PayPal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 from .peer import Trouble
 from .places import ROOT
 
-_WRONG = "WRONG_ANSWER"  # no reason of the contract: an answer about something else
+_WRONG = "WRONG_ANSWER"  # not a reason of the contract: an answer about another donation
 
 
 def codes() -> Dict[str, grpc.StatusCode]:
@@ -23,8 +23,8 @@ def codes() -> Dict[str, grpc.StatusCode]:
 
 
 def fail(rpc: str, reason: str) -> Callable[[str, Any, Any], None]:
-    """What a Peer does to answer the RPC so. What is left to a person has a series of its
-    own, and goes through.
+    """A Peer's change that makes the RPC fail with the reason. The series of undecided
+    messages succeeds.
     """
 
     def change(name: str, request: Any, answer: Any) -> None:
@@ -38,22 +38,22 @@ def fail(rpc: str, reason: str) -> Callable[[str, Any, Any], None]:
 
 
 def before_processing(readme: str, reason: str) -> Tuple[int, bool]:
-    """What the table answers to an error that left the donation undecided, and whether a
-    person gets it.
+    """The table's answer to an error before processing, and whether a person gets the
+    message.
     """
     named, answer = _row(readme, "OccurredTooEarly")
     return _answer(answer if _name(reason) in named else _row(readme, "any other `noted.Error`")[1])
 
 
 def after_processing(readme: str, reason: str) -> Tuple[int, bool]:
-    """The same of an error that left the note of a processed donation open."""
+    """The table's answer to an error of settling, and whether a person is told."""
     named, answer = _row(readme, "`NotSettled` from")
     return _answer(answer if _name(reason) in named else _row(readme, "any other `NotSettled`")[1])
 
 
 def patience(expected: Tuple[int, bool]) -> float:
-    """How many seconds a client may try to settle: what is tried again and again ends in a
-    503 anyhow.
+    """settle_timeout in seconds. An error that is tried again ends in a 503, so the tries end
+    soon.
     """
     return 15.0 if expected[0] == 200 else 0.3
 

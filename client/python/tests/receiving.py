@@ -1,4 +1,4 @@
-"""What the tests of both receivers share: settings, messages, and servers around a receiver."""
+"""Fixtures and messages for the tests of both receivers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Answered(NamedTuple):
 
 
 class Books:
-    """What the receiver's own code does with a donation."""
+    """The user's code that a receiver calls."""
 
     def __init__(self) -> None:
         self.booked: List[Delivery] = []
@@ -85,7 +85,7 @@ def receiver(client: noted.Client, books: Books, paypal: PayPal) -> Receiver:
 
 class Threading(ThreadingMixIn, WSGIServer):
     daemon_threads = True
-    request_queue_size = 64  # connections that wait; the default of 5 resets those of a storm
+    request_queue_size = 64  # waiting connections; with the default of 5 a storm of messages gets resets
 
 
 class Quiet(WSGIRequestHandler):
@@ -98,7 +98,7 @@ Post = Callable[..., Answered]
 
 @pytest.fixture
 def post(receiver: Receiver) -> Iterator[Post]:
-    """Posts to the receiver, which is mounted beside another application."""
+    """Posts to the receiver. It is mounted beside another application."""
 
     def other(environ: Any, start_response: Any) -> List[bytes]:
         start_response("418 I'm a teapot", [("Content-Type", "text/plain")])
@@ -152,7 +152,7 @@ def series() -> str:
 
 
 class Silent:
-    """A host of certificates that takes connections and says nothing."""
+    """A host of certificates that accepts connections and never answers."""
 
     def __init__(self) -> None:
         self.taken: List[socket.socket] = []

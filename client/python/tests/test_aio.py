@@ -19,7 +19,7 @@ from .proxy import Proxy
 
 
 def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Runs a test that is a coroutine. Its fixtures are donation, address and proxy."""
+    """Runs a coroutine as a test with the fixtures donation, address and proxy."""
 
     def run(donation: Donation, address: str, proxy: Proxy) -> None:
         asyncio.run(test(donation, address, proxy))
@@ -42,7 +42,7 @@ async def test_outcomes_of_once(donation: Donation, address: str, proxy: Proxy) 
 
 
 def test_a_client_that_is_made_before_the_loop(address: str, donation: Donation) -> None:
-    """As at a module's level; and it serves one loop after the other."""
+    """A client at a module's level exists before the loop. It works in one loop after another."""
     client = Client(address)
 
     async def look() -> None:
@@ -115,8 +115,8 @@ async def test_settling_is_finished_in_spite_of_a_cancellation(donation: Donatio
 
 @in_a_loop
 async def test_a_cancellation_goes_on_where_settling_fails(donation: Donation, address: str, proxy: Proxy) -> None:
-    """Or a task that handles NotSettled would never hear of its cancellation; what it would
-    have heard is in the log.
+    """NotSettled in its place would hide the cancellation from a task that handles it. The log
+    has the failure.
     """
     told: List[str] = []
 
@@ -133,7 +133,7 @@ async def test_a_cancellation_goes_on_where_settling_fails(donation: Donation, a
                 async with far.once(donation) as turn:
                     assert turn.first
                     proxy.down()
-                    leaving.set()  # nothing else runs until settling waits
+                    leaving.set()  # no other task runs until settling waits
             except noted.NotSettled:
                 handled.append(True)
             await asyncio.sleep(60)
@@ -148,7 +148,9 @@ async def test_a_cancellation_goes_on_where_settling_fails(donation: Donation, a
 
 
 @in_a_loop
-async def test_a_token_that_is_not_to_be_had_any_more(donation: Donation, address: str, proxy: Proxy) -> None:
+async def test_settling_gives_up_when_the_token_function_still_raises(
+    donation: Donation, address: str, proxy: Proxy
+) -> None:
     tokens = iter(["secret"])
     async with Client(address, token=lambda: next(tokens), settle_timeout=0.5) as client:
         with pytest.raises(noted.NotSettled, match="StopIteration") as raised:
@@ -179,7 +181,7 @@ async def test_a_client_that_is_closed_before_it_has_settled(donation: Donation,
 
 @in_a_loop
 async def test_a_client_that_is_closed_in_the_middle(donation: Donation, address: str, proxy: Proxy) -> None:
-    """What was under way fails, and is no cancellation of the task that waits for it."""
+    """Calls under way fail with an Error. They do not cancel the task that waits for them."""
     client = Client(proxy.address)
     await client.exists(donation)
     once = client.once(donation, hold=3)
@@ -234,9 +236,7 @@ async def test_the_hold_is_extended_and_lost(donation: Donation, address: str, p
 
 @in_a_loop
 async def test_the_end_of_a_hold_is_told(donation: Donation, address: str, proxy: Proxy) -> None:
-    """Although the loop stands still, or every extension hangs for the time that it is
-    given.
-    """
+    """Even if the loop is blocked, or every extension uses up its timeout."""
     tried: List[float] = []
 
     class Hanging(Client):
@@ -248,7 +248,7 @@ async def test_the_end_of_a_hold_is_told(donation: Donation, address: str, proxy
     async with Hanging(address) as client:
         async with client.once(donation, hold=0.6) as turn:
             assert turn.first
-            time.sleep(0.6)  # the loop stands still
+            time.sleep(0.6)  # blocks the loop
             with pytest.raises(noted.Error, match="ran out"):
                 turn.check()
         async with client.once(Donation(donation.series_id + "x"), hold=0.6) as turn:

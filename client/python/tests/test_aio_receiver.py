@@ -1,5 +1,5 @@
-"""The asyncio receiver in real servers, before the real Noted, beside a stand-in of PayPal. The
-rules are the core's; the tests of the blocking receiver cover them.
+"""The asyncio receiver in real web servers, with a real Noted and a stand-in of PayPal. Its
+rules are in the core, which the tests of the blocking receiver cover.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["paypal", "series", "silent"]  # fixtures
 
 
 class Books:
-    """What the receiver's own code does with a donation, as coroutines."""
+    """The user's code that a receiver calls, as coroutines."""
 
     def __init__(self) -> None:
         self.booked: List[Delivery] = []
@@ -96,12 +96,12 @@ def in_asgi(receiver: Receiver) -> Any:
 def test_in_a_server(
     address: str, client: noted.Client, books: Books, paypal: PayPal, series: str, mounted: Callable[[Receiver], Any]
 ) -> None:
-    """The client is made here, before the server's loop runs."""
+    """The client exists before the server's loop runs."""
     receiver = Receiver(noted.aio.Client(address), books.book, books.keep, **settings(paypal))
     body, event = ipn(series), webhook(series)
     with served(mounted(receiver)) as url:
         assert post(url + "/paypal/ipn", body) == (200, "")
-        assert paypal.ipn.posted[-1] == b"cmd=_notify-validate&" + body, "the very bytes"
+        assert paypal.ipn.posted[-1] == b"cmd=_notify-validate&" + body, "the exact bytes"
         assert post(url + "/paypal/webhook", event, sign(*paypal.certificate(), event)) == (200, "")
         (delivery,) = books.booked
         assert delivery.donation.series_id == series and delivery.body == body and delivery.donation_id
@@ -126,7 +126,7 @@ def test_in_a_server(
 
 
 def test_a_body_without_a_length(address: str, books: Books, paypal: PayPal, series: str) -> None:
-    """A body in pieces is read as far as it is allowed, and not to its end."""
+    """A body in pieces is read up to the limit, and no further."""
     receiver = Receiver(noted.aio.Client(address), books.book, books.keep, **settings(paypal))
     taken: List[int] = []
 
@@ -148,7 +148,7 @@ def test_a_body_without_a_length(address: str, books: Books, paypal: PayPal, ser
 
     body = ipn(series)
     assert asyncio.run(deliver([body[:9], b"", body[9:]], True)) == 200
-    assert asyncio.run(deliver([body[:9]], False)) == 400, "it broke off"
+    assert asyncio.run(deliver([body[:9]], False)) == 400, "the body broke off"
     taken.clear()
     assert asyncio.run(deliver([b"a" * 100_000] * 10, True)) == 413 and len(taken) == 3
     assert len(books.booked) == 1
@@ -156,7 +156,7 @@ def test_a_body_without_a_length(address: str, books: Books, paypal: PayPal, ser
 
 @pytest.mark.parametrize("reason", [*codes(), "WRONG_ANSWER"])
 def test_what_each_reason_is_answered(address: str, books: Books, paypal: PayPal, series: str, reason: str) -> None:
-    """What the README's table says, before and after the donation is processed."""
+    """Compares the README's table with the receiver, before and after processing."""
     readme = (PROJECT / "README.md").read_text()
     peer = Peer(address)
     expected = after_processing(readme, reason)
@@ -176,8 +176,8 @@ def test_what_each_reason_is_answered(address: str, books: Books, paypal: PayPal
 def test_a_host_of_certificates_that_hangs(
     address: str, books: Books, paypal: PayPal, silent: Silent, series: str
 ) -> None:
-    """All messages that wait for one certificate share one fetch, although one of their tasks is
-    cancelled. Another certificate does not wait.
+    """All messages that wait for one certificate share one fetch, even after one of their tasks
+    is cancelled. Messages with another certificate do not wait.
     """
     hosts = [f"localhost:{silent.port}", f"localhost:{paypal.certificates.port}"]
     event, (url, key) = webhook(series), paypal.certificate()

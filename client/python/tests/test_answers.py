@@ -1,6 +1,4 @@
-"""Answers about something else than was asked about, and what is asked: before a server
-that answers wrongly.
-"""
+"""Wrong answers, each reason of the contract, and the fields of requests."""
 
 from __future__ import annotations
 
@@ -249,14 +247,14 @@ def test_a_release_that_is_answered_about_another_note(
 
 @pytest.mark.parametrize("kind", ["blocking", "asyncio"])
 def test_a_stream_that_mixes_answers_up_is_left(peer: Peer, far: noted.Client, kind: str) -> None:
-    """When one answer is another request's, the rest of them may be too."""
+    """After an answer to another request, later answers may be wrong too."""
     prefix, answers = uuid.uuid4().hex, iter(range(1000))
     results: List[noted.NoteResult] = []
 
     def misdirect(rpc: str, request: Any, answer: Any) -> None:
         if rpc == "NoteDonations":
             number = next(answers)
-            if number >= 2:  # from here on each is the answer to the request before
+            if number >= 2:  # each is the answer to the request before
                 answer.note.donation.series_id = f"{prefix}-{number - 1}"
 
     def keep(result: noted.NoteResult) -> None:
@@ -303,15 +301,15 @@ def test_no_block_runs_for_a_reason(
         with far.once(donation):
             raise AssertionError("the block ran")
     assert type(raised.value) is error and (raised.value.code, raised.value.reason) == (code, reason)
-    assert calls == ["NoteDonation"], "it would say the same again"
+    assert calls == ["NoteDonation"], "a final refusal is not tried again"
 
 
 @pytest.mark.parametrize("kind", ["blocking", "asyncio"])
 def test_all_tries_have_one_deadline(
     peer: Peer, donation: Donation, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server sees how long each try may last: less by the wait before it. gRPC rounds a
-    timeout up to 10 ms, and sends the last one again where the two differ by less than 3 %.
+    """The server sees the timeout of each try. Each is shorter by the wait before it. gRPC
+    rounds timeouts up to 10 ms, and repeats the last one if the two differ by less than 3 %.
     """
     monkeypatch.setattr("noted.core.retry.wait_after", lambda tries, error: 0.4)
 
@@ -347,9 +345,7 @@ def test_a_store_that_is_unsuitable_at_settling(peer: Peer, far: noted.Client, d
 
 @pytest.mark.parametrize("kind", ["blocking", "asyncio"])
 def test_what_is_asked(peer: Peer, far: noted.Client, donation: Donation, kind: str) -> None:
-    """What a queue knows of a message, and a person of a settling, reaches the server, and
-    comes back.
-    """
+    """The time of a queued message, and the reason of settling by hand, reach the server."""
     received = datetime.now(timezone.utc).replace(microsecond=250_000) - timedelta(hours=1)
     message = Message("ipn", "m-1", received)
     seen: Dict[str, Any] = {}
@@ -380,7 +376,7 @@ def test_what_is_asked(peer: Peer, far: noted.Client, donation: Donation, kind: 
 
 
 def test_a_message_that_waited(client: noted.Client, donation: Donation) -> None:
-    """The note keeps when its message was received, and is found by its transaction id."""
+    """A note keeps received_at of its message, and list() finds it by its transaction id."""
     received = datetime.now(timezone.utc).replace(microsecond=250_000) - timedelta(hours=1)
     for transaction in ("T-1", "T-2"):
         told = Donation(donation.series_id, donation.series_id, transaction_id=transaction)

@@ -97,7 +97,7 @@ def test_a_store_that_is_away(start: Callable[..., str], donation: Donation) -> 
         assert isinstance(raised.value, noted.Unavailable)
 
 
-def test_nobody_listens(donation: Donation) -> None:
+def test_without_a_server_a_call_is_unavailable(donation: Donation) -> None:
     with noted.Client("127.0.0.1:1") as client:
         with pytest.raises(noted.Unavailable) as raised:
             client.exists(donation)
@@ -112,8 +112,8 @@ def test_a_server_that_does_not_answer(proxy: Proxy, donation: Donation) -> None
             client.note(donation, timeout=0.3)
 
 
-def test_a_token_that_is_not_to_be_had(address: str, donation: Donation) -> None:
-    """It is tried again as a server that is away, and a stream fails each request."""
+def test_a_token_function_that_raises_is_unavailable(address: str, donation: Donation) -> None:
+    """A call is tried again, as when the server is away. A stream fails each request."""
     tried: List[int] = []
 
     def token() -> str:
@@ -168,14 +168,14 @@ def test_details_that_cannot_be_read_take_nothing_away() -> None:
     ],
 )
 def test_a_code_without_a_reason(code: grpc.StatusCode, error: "type[noted.Error]") -> None:
-    """Such as a proxy's, or the transport's own. What is malformed stays so, however often
-    it is sent.
+    """Such as an error of a proxy or of the transport. A malformed request is InvalidRequest
+    even without a reason.
     """
     made = failed("noting", code.value[0], "oh", "")
     assert (type(made), made.code, made.reason, made.violations) == (error, code, "", ())
 
 
-def test_a_number_that_is_not_known_is_kept() -> None:
+def test_an_unknown_number_is_kept() -> None:
     assert (Event(99), str(Event(99)), str(Verdict.FIRST)) == (99, "99", "FIRST")
     with pytest.raises(ValueError):
         Event("x")  # type: ignore[arg-type]
@@ -206,7 +206,7 @@ def test_a_stream_that_breaks_is_opened_again(proxy: Proxy) -> None:
                 proxy.cut()
     assert [r.error for r in results if r.error] == []
     assert [r.request.donation.series_id for r in results] == [f"{prefix}-{i}" for i in range(1500)]
-    # Whatever was asked twice was asked with one request_id, and so is FIRST again.
+    # A repeat has the request_id of the first try, so it is FIRST again.
     assert {r.response.verdict for r in results if r.response} == {Verdict.FIRST}
 
 
@@ -222,7 +222,7 @@ def test_a_stream_answers_a_slow_source_at_once(client: noted.Client) -> None:
 
     def source() -> Iterator[NoteRequest]:
         for i, request in enumerate(requests(prefix, 3)):
-            until(lambda: len(seen) == i)  # asks only when the one before is answered
+            until(lambda: len(seen) == i)  # the next request waits for this answer
             yield request
 
     for result in client.notes(source()):

@@ -1,4 +1,4 @@
-"""The core's rules about time. The tests tell it the time, so they take none."""
+"""The core's rules about time. The tests set the clock, so they need not wait."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def begun(hold: float, clock: Clock) -> "tuple[Course, Turn]":
 
 @pytest.mark.parametrize("timeout", [0.03, 0.3, 5.0, 60.0])
 def test_all_tries_of_a_call_have_its_timeout_together(timeout: float) -> None:
-    """Tries that hang for all of their time, and tries that fail at once."""
+    """Tries that use up their timeouts, and tries that fail at once."""
     for hang in (0.0, 0.1, 1.0):
         now, made = 0.0, 0
         tries = Tries(Budget(), True, timeout, now)
@@ -54,7 +54,7 @@ def test_all_tries_of_a_call_have_its_timeout_together(timeout: float) -> None:
                 break
             assert wait >= 0.05
             now += wait
-            assert now < timeout, "the next try could not end in time"
+            assert now < timeout, "the wait before the next try is too long"
         assert made <= MAX_TRIES and now <= timeout
         assert made == MAX_TRIES or timeout < 5 or hang == 1.0
 
@@ -65,7 +65,7 @@ def test_a_call_that_must_not_be_repeated_is_tried_once() -> None:
 
 @pytest.mark.parametrize("hang", [0.0, 0.5, 1.0])
 def test_settling_gives_up_when_its_time_is_over(hang: float) -> None:
-    """Each try is given no more than a call's timeout, and all of them settle_timeout."""
+    """Each try has at most the timeout of a call, and all together have settle_timeout."""
     clock = Clock()
     course, _ = begun(60.0, clock)
     settling = course.settling(clock.now)
@@ -82,7 +82,7 @@ def test_settling_gives_up_when_its_time_is_over(hang: float) -> None:
 
 @pytest.mark.parametrize("hang", [0.0, 0.5, 1.0])
 def test_no_extension_outlasts_the_hold(hang: float) -> None:
-    """From its end on another receiver may be first."""
+    """After the end of the hold another receiver may be first."""
     clock = Clock()
     course, turn = begun(60.0, clock)
     clock.now = course.extend_in(0.0)
@@ -110,7 +110,7 @@ def test_an_extension_counts_from_when_it_was_asked() -> None:
 
 
 def test_the_end_of_a_hold_is_told_in_time() -> None:
-    """check() asks the clock, and does not wait for an extension that is under way."""
+    """check() reads the clock, and does not wait for an extension under way."""
     clock = Clock()
     course, turn = begun(60.0, clock)
     for clock.now in (0.0, 59.9):

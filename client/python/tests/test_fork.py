@@ -9,8 +9,8 @@ import uuid
 
 import pytest
 
-# Each is a program whose child prints what becomes of a call. A call that hangs is cut by its
-# timeout, or by the test's.
+# A program whose child makes a call and prints the outcome. The call's timeout or the test's
+# ends a call that hangs.
 PROGRAM = """
 import asyncio, os, sys, threading
 import noted, noted.aio
@@ -41,7 +41,7 @@ if before == "asyncio":
 child = os.fork()
 if not child:
     call("child")
-    os._exit(0)  # at a usual exit the oldest gRPC may hang or crash
+    os._exit(0)  # a normal exit may hang or crash in the oldest gRPC
 os.waitpid(child, 0)
 call("parent")
 """
@@ -54,8 +54,8 @@ REFUSED = "forked from a process that had used gRPC"
     "before, works", [("nothing", True), ("a call", False), ("a call under way", False), ("asyncio", False)]
 )
 def test_a_call_after_a_fork(address: str, support: str, before: str, works: bool) -> None:
-    """A client that is made before the fork. It works unless gRPC was used before. support
-    is gRPC's own support of forks.
+    """A client from before the fork works, unless the parent used gRPC. support turns on
+    gRPC's own support of forks.
     """
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, address, "I-" + uuid.uuid4().hex, before],

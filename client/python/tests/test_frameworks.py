@@ -1,5 +1,5 @@
-"""The receiver in the frameworks of its users, under gunicorn, which makes the client before it
-forks its workers.
+"""The receiver in Flask and Django, under gunicorn, which makes the client before it forks its
+workers.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The library's house: a core without I/O, two thin halves that mirror each other, no
-private names of others, no cycles.
+"""The structure of the library: a core without I/O, two thin halves with the same names, no use
+of other modules' private names, no import cycles.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .places import PROJECT
 
 SRC = PROJECT / "src"
 
-# The modules that the core must not import, with all below them: whatever reads or writes,
-# waits, starts a thread or a process, or reads the clock. contextlib, random and secrets are
-# allowed, and logging, whose handlers are the application's.
+# The modules that the core must not import, with their submodules: those that do I/O, wait,
+# start a thread or a process, or read the clock. Allowed are contextlib, random, secrets and
+# logging, whose handlers belong to the application.
 FORBIDDEN = set(
     "asyncio builtins concurrent fcntl ftplib glob grpc http importlib io mmap multiprocessing os pathlib queue "
     "sched select selectors shutil signal smtplib socket socketserver sqlite3 ssl subprocess sys tempfile threading "
@@ -34,19 +34,19 @@ FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "now"
 # The one exception: Error.code returns gRPC's enum, and imports it at its first use.
 ALLOWED = {("noted.errors", "grpc")}
 
-# The modules of noted that neither half owns.
+# The modules of noted that both halves use.
 SHARED = {"__init__", "errors", "fetch", "identify", "testing", "transport", "types"}
 SHARED_FOLDERS = {"core", "paypal", "v1"}
 
 
 class Import(NamedTuple):
-    module: str  # the imported module, as far as it is one
-    names: Tuple[str, ...]  # the names that are taken from it
+    module: str  # the module of the import
+    names: Tuple[str, ...]  # the imported names that are not modules
     typing: bool  # under TYPE_CHECKING
 
 
 def files() -> Dict[str, Path]:
-    """The modules that are written by hand, by name."""
+    """The hand-written modules by name."""
     found = {}
     for path in (SRC / "noted").rglob("*.py"):
         parts = path.relative_to(SRC).with_suffix("").parts
@@ -66,13 +66,13 @@ def exists(module: str) -> bool:
 
 
 def under_typing(tree: ast.AST) -> Set[ast.AST]:
-    """The nodes of the blocks that only type checkers read."""
+    """The nodes under TYPE_CHECKING."""
     blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
     return {inner for block in blocks for statement in block.body for inner in ast.walk(statement)}
 
 
 def imports(module: str) -> Iterator[Import]:
-    """Every import of a module, those inside functions too."""
+    """Every import of a module, also inside functions."""
     tree, package = TREES[module], module.split(".")
     if FILES[module].name != "__init__.py":
         package = package[:-1]
@@ -97,7 +97,7 @@ def private(name: str) -> bool:
 
 
 def test_no_module_uses_private_names_of_another() -> None:
-    """Neither in an import nor as an attribute of anything but self."""
+    """Neither imports nor attributes, except attributes of self."""
     found: List[str] = []
     for module, tree in TREES.items():
         for imported in imports(module):
@@ -113,7 +113,7 @@ def test_no_module_uses_private_names_of_another() -> None:
 
 
 def test_no_two_modules_import_each_other() -> None:
-    """Not over others either, and not for types alone."""
+    """Neither directly nor through other modules, nor for types only."""
     edges = {module: {i.module for i in imports(module) if i.module in FILES} for module in FILES}
     done: Set[str] = set()
 

@@ -1,4 +1,4 @@
-"""once() against the real server, and what networks do to it."""
+"""once() against the real server, over a good and a bad network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_first_then_duplicate(client: noted.Client, donation: Donation) -> None:
     assert [s.message for s in turn.note.sightings] == [Message("ipn", "m-1"), Message("webhook", "w-1")]
 
 
-def test_held_while_another_is_at_it(client: noted.Client, donation: Donation) -> None:
+def test_held_while_another_is_processing(client: noted.Client, donation: Donation) -> None:
     with client.once(donation) as turn:
         assert turn.first
         with client.once(donation) as other:
@@ -69,11 +69,11 @@ def test_return_from_the_block_settles(client: noted.Client, donation: Donation)
     assert found.note is not None and found.note.state == State.SETTLED
 
 
-def test_a_block_that_does_not_ask_is_told(client: noted.Client, donation: Donation) -> None:
+def test_a_block_that_does_not_read_the_verdict_raises(client: noted.Client, donation: Donation) -> None:
     with pytest.raises(RuntimeError, match="turn.first"):
         with client.once(donation):
-            pass  # processes, and would process duplicates too
-    assert client.exists(donation), "it was processed, so it must stay noted"
+            pass  # would process duplicates too
+    assert client.exists(donation), "the block ran, so the note stays"
     with pytest.raises(RuntimeError, match="turn.first"):
         with client.once(donation):
             pass
@@ -107,7 +107,7 @@ def test_a_hold_that_cannot_be_sends_nothing(client: noted.Client, donation: Don
     with pytest.raises(ValueError, match="hold"):
         with client.once(donation, hold=hold) as turn:
             turn.verdict
-    assert client.exists(donation).note is None, "noted, and never to be settled"
+    assert client.exists(donation).note is None, "the donation was noted without a hold to settle"
 
 
 def test_only_one_of_many_is_first(client: noted.Client, donation: Donation) -> None:
@@ -179,7 +179,7 @@ def test_a_lost_hold_raises(proxy: Proxy, client: noted.Client, donation: Donati
                     while time.monotonic() < end:
                         turn.check()
                         time.sleep(0.02)
-                until(lambda: not client.exists(donation))  # our clock is the faster one, on purpose
+                until(lambda: not client.exists(donation))  # by our clock the hold ends earlier, on purpose
                 other = client.note(donation, hold=60)
                 assert other.verdict == Verdict.FIRST
                 if settled:
@@ -190,9 +190,7 @@ def test_a_lost_hold_raises(proxy: Proxy, client: noted.Client, donation: Donati
 
 
 def test_the_end_of_a_hold_is_told(client: noted.Client, donation: Donation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Although every extension hangs for the time that it is given. test_core.py has the
-    times.
-    """
+    """Even if every extension uses up its timeout. test_core.py has the times."""
     tried: List[float] = []
 
     def hangs(receipt: str, hold: float, *, timeout: float) -> None:
@@ -211,7 +209,7 @@ def test_the_end_of_a_hold_is_told(client: noted.Client, donation: Donation, mon
 def test_a_hold_that_ends_under_an_extension(
     client: noted.Client, donation: Donation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the whole process was suspended."""
+    """As after the whole process was suspended."""
     under, over = threading.Event(), threading.Event()
     extend = client.extend
 
@@ -226,7 +224,7 @@ def test_a_hold_that_ends_under_an_extension(
         time.sleep(0.3)
         with pytest.raises(noted.Error, match="ran out"):
             turn.check()
-        over.set()  # nobody has taken over, so it is ours again
+        over.set()  # no other attempt has taken over, so the hold is extended
         until(lambda: not _loss(turn))
 
 
@@ -258,7 +256,7 @@ def test_a_client_that_is_closed_in_the_middle(address: str, donation: Donation)
 
 
 class Token:
-    """A token that is not always to be had."""
+    """A token function that can fail."""
 
     def __init__(self) -> None:
         self.trouble: Optional[Exception] = None
@@ -269,9 +267,7 @@ class Token:
         return "secret"
 
 
-def test_settling_outwaits_a_token_that_is_not_to_be_had(
-    address: str, client: noted.Client, donation: Donation
-) -> None:
+def test_settling_outwaits_a_token_function_that_raises(address: str, client: noted.Client, donation: Donation) -> None:
     token = Token()
     with noted.Client(address, token=token) as far:
         with far.once(donation) as turn:
@@ -281,7 +277,7 @@ def test_settling_outwaits_a_token_that_is_not_to_be_had(
     assert client.exists(donation).note.state == State.SETTLED  # type: ignore[union-attr]
 
 
-def test_a_token_that_is_not_to_be_had_any_more(address: str, donation: Donation) -> None:
+def test_settling_gives_up_when_the_token_function_still_raises(address: str, donation: Donation) -> None:
     token = Token()
     with noted.Client(address, token=token, settle_timeout=0.5) as far:
         with pytest.raises(noted.NotSettled, match="FileNotFoundError: token") as raised:

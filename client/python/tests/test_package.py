@@ -1,4 +1,4 @@
-"""What a user installs."""
+"""The package as its users install it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 
 
 def test_the_sdist_makes_a_whole_wheel(tmp_path: Path) -> None:
-    """A wheel that is built from the sdist, far from the repository, holds noted.v1 and
-    every module.
+    """A wheel that is built from the sdist, outside the repository, has noted.v1 and every
+    module.
     """
-    # A copy of the checkout, so that nothing is left behind in this one.
+    # A copy of the checkout, so that the build leaves no files in this one.
     leave = shutil.ignore_patterns(".*", "tests", "build", "*.egg-info", "__pycache__")
     project = tmp_path / "client/python"
     shutil.copytree(PROJECT, project, ignore=leave)
@@ -42,7 +42,7 @@ def test_the_sdist_makes_a_whole_wheel(tmp_path: Path) -> None:
 
 
 def test_what_the_package_says_of_itself() -> None:
-    """Its version stands twice, its licence too, and its README must be readable elsewhere."""
+    """Version and licence are the same in both places, and the README has no relative links."""
     told = metadata.metadata("donation-dedupe-noted")
     assert noted.__version__ == told["Version"] == metadata.version("donation-dedupe-noted")
     assert told["License-Expression"] == "Apache-2.0" and "Typing :: Typed" in told.get_all("Classifier", [])
@@ -68,8 +68,8 @@ def test_reading_needs_the_standard_library_only() -> None:
 
 
 def test_no_text_sends_anyone_to_an_index_for_this_library() -> None:
-    """The name is nobody's there yet. Whoever takes it would run inside receivers of
-    payments.
+    """The name is free on the index. A stranger who takes it could run code inside receivers
+    of payments.
     """
     command = re.compile(r"\b(?:pip3?|pipx|uv|poetry)[ \t]+(?:pip[ \t]+)?(?:install|add)\b([^\n]*)")
     sent: List[str] = []
@@ -80,7 +80,7 @@ def test_no_text_sends_anyone_to_an_index_for_this_library() -> None:
 
 
 def _texts() -> Iterator[Path]:
-    """Every text of the repository, but for what is installed or built in it."""
+    """Every text of the repository, except installed and built files."""
     kinds = (".md", ".py", ".toml", ".sh", ".go", ".php", ".ts", ".js", ".json", ".txt", ".yaml")
     for folder, inner, names in os.walk(ROOT):
         inner[:] = [name for name in inner if not name.startswith(".") and name not in ("node_modules", "build")]
@@ -106,13 +106,10 @@ def test_the_source_tree_finds_what_is_generated() -> None:
 
 
 def test_the_oldest_protobuf_in_use_imports_what_is_generated(tmp_path: Path) -> None:
-    """noted.v1 is for the runtime of Debian 12, too: what a newer protoc writes does not
-    import there.
-    """
+    """noted.v1 must import with Debian 12's protobuf. The code of a newer protoc would not."""
     subprocess.run([*PIP, "install", "--no-deps", "--target", str(tmp_path), "protobuf==4.21.12"], check=True)
     generated = PROJECT / "src"
-    # The environment has a package noted with a copy of its own; what is asked about is
-    # the source.
+    # The environment has an installed package noted. This test is about the source.
     program = (
         "import sys, types; noted = types.ModuleType('noted'); noted.__path__ = [sys.argv[1] + '/noted']; sys.modules['noted'] = noted; "
         "sys.path[:0] = sys.argv[2:]; import google.protobuf, noted.v1.noted_pb2 as pb, noted.v1.noted_pb2_grpc as stubs; "

@@ -1,4 +1,4 @@
-"""The cases that Go, Python and PHP share, and the bodies that PayPal really sent."""
+"""The cases that all languages share, and messages that PayPal really sent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Case(NamedTuple):
 
 
 def read_case(path: Path) -> Case:
-    """testdata/README.md says how to read one."""
+    """A shared case; testdata/README.md describes the format."""
     header, found, body = path.read_bytes().partition(b"\n---\n")
     assert found and body.endswith(b"\n"), "no --- line, or no newline at the end"
     case = Case([], [], "", body[:-1])
@@ -62,7 +62,7 @@ def test_case(path: Path) -> None:
     left = list(identified.warnings)
     for text in case.warns:
         left.remove(next((warning for warning in left if text in warning), f"(none of {left} holds {text})"))
-    assert left == [], f"want no warning but {case.warns}"
+    assert left == [], f"want the warnings {case.warns} and no other"
 
 
 KNOWN = [
@@ -87,7 +87,7 @@ OTHER = [
 
 @pytest.mark.parametrize("event_type", KNOWN + OTHER)
 def test_known_types_are_skipped_quietly(event_type: str) -> None:
-    """Types that are known to be no donation are skipped quietly; any other is unknown."""
+    """Known types without a donation are skipped quietly. Any other type is unknown."""
     identified = identify_webhook(b'{"event_type":"%s"}' % event_type.encode())
     assert identified.skipped
     assert identified.unknown == (event_type in OTHER)
@@ -99,8 +99,8 @@ def test_known_txn_types_are_skipped_quietly(txn_type: str) -> None:
     assert identified.skipped and not identified.unknown
 
 
-# Unknown and type are not in the lines that other languages print, so the shared cases
-# cannot hold them.
+# The shared cases compare printed lines, which have neither unknown nor type. So they are
+# tested here.
 @pytest.mark.parametrize(
     "channel, body, wanted_type, unknown",
     [
@@ -116,16 +116,16 @@ def test_known_txn_types_are_skipped_quietly(txn_type: str) -> None:
         ("webhook", b'{"event_type":"CUSTOMER.DISPUTE.UPDATED"}', "CUSTOMER.DISPUTE.UPDATED", False),
     ],
 )
-def test_unknown_is_said_loudly(channel: str, body: bytes, wanted_type: str, unknown: bool) -> None:
+def test_unknown_types_are_warned_of(channel: str, body: bytes, wanted_type: str, unknown: bool) -> None:
     identified = IDENTIFY[channel](body)
     assert identified.skipped
     assert (identified.type, identified.unknown) == (wanted_type, unknown)
 
 
 @pytest.mark.skipif(shutil.which("go") is None, reason="go is not installed, so there are no mutants")
-def test_go_reads_mutants_the_same(tmp_path: Path) -> None:
-    """TestMutants in Go changes the cases in many ways, and writes down what became of
-    each.
+def test_go_reads_variations_alike(tmp_path: Path) -> None:
+    """TestMutants in Go writes many variations of the cases, each with the lines that Go
+    prints.
     """
     path = tmp_path / "mutants"
     command = ["go", "test", "-count=1", "-run=^TestMutants$", "./client/paypal", "-args", f"-mutants={path}"]

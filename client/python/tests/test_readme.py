@@ -1,4 +1,4 @@
-"""Every snippet of the README is run."""
+"""Runs every snippet of the README."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_twenty_lines(address: str, client: noted.Client, proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("reason", [*codes(), "WRONG_ANSWER"])
 def test_what_twenty_lines_answer_to_each_reason(address: str, reason: str) -> None:
-    """What the table says, before and after the donation is booked."""
+    """Compares the table with the snippet, before and after the donation is booked."""
     told: List[noted.Error] = []
     booked: List[str] = []
     peer = Peer(address)
@@ -144,7 +144,7 @@ def test_the_rest(address: str, client: noted.Client, capsys: pytest.CaptureFixt
 
 
 def test_install(tmp_path: Path) -> None:
-    """From a copy of the checkout, so that nothing is left behind in this one."""
+    """From a copy of the checkout, so that the build leaves no files in this one."""
     (line, server) = snippets("sh")[0].splitlines()
     command, _, alternative = line.partition("#")
     assert command.split() == ["pip", "install", "./client/python"] and "'./client/python[receiver]'" in alternative
@@ -153,7 +153,7 @@ def test_install(tmp_path: Path) -> None:
         "run",
         "./server/cmd/noted",
         "-dev",
-    ]  # which is what the other tests talk to
+    ]  # the address that the other tests use
     leave = shutil.ignore_patterns(".*", "tests", "build", "*.egg-info", "__pycache__")
     shutil.copytree(PROJECT, tmp_path / "client/python", ignore=leave)
     pip = [

@@ -1,4 +1,4 @@
-"""The receiver in a real WSGI server, before the real Noted, beside a stand-in of PayPal."""
+"""The receiver in a real WSGI server, with a real Noted and a stand-in of PayPal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["books", "paypal", "post", "receiver", "series"]  # fixtures
 def test_both_channels_of_one_donation(post: Post, paypal: PayPal, books: Books, series: str) -> None:
     body = ipn(series)
     assert post("/paypal/ipn", body).status == 200
-    assert paypal.ipn.posted[-1] == b"cmd=_notify-validate&" + body, "the very bytes"
+    assert paypal.ipn.posted[-1] == b"cmd=_notify-validate&" + body, "the exact bytes"
     event = webhook(series)
     assert post("/paypal/webhook", event, sign(*paypal.certificate(), event)).status == 200
     assert post("/paypal/ipn", body + b"&resend=true").status == 200
@@ -46,8 +46,8 @@ def test_both_channels_of_one_donation(post: Post, paypal: PayPal, books: Books,
 
 
 def test_the_same_moment(post: Post, paypal: PayPal, books: Books, client: noted.Client, series: str) -> None:
-    """Twenty deliveries at once: one is booked, and PayPal comes again for what was held
-    meanwhile.
+    """Of twenty deliveries at once one is booked. The others are held, and duplicates when
+    PayPal comes again.
     """
     busy = threading.Event()
     books.meanwhile = lambda: busy.wait(0.3)
@@ -82,7 +82,7 @@ def test_processing_that_fails_is_tried_again(
     books.trouble = RuntimeError("the books are closed")
     assert post("/paypal/ipn", ipn(series)).reason == "process"
     assert "the books are closed" in caplog.text
-    books.trouble = noted.NotSettled("of another Noted", "")  # whatever it is, it is not ours
+    books.trouble = noted.NotSettled("of another Noted", "")  # from the user's code, so a failure like any other
     assert post("/paypal/ipn", ipn(series)).status == 503
     books.trouble = None
     assert post("/paypal/ipn", ipn(series)).status == 200
@@ -93,7 +93,7 @@ def test_processed_but_not_settled(
     address: str, books: Books, paypal: PayPal, series: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Noted is away for too long. The redelivery is processed again, under the same id, and
-    settles it.
+    settled.
     """
     proxy = Proxy(address)
     with noted.Client(proxy.address, settle_timeout=0.5, hold=1) as far:
@@ -102,10 +102,10 @@ def test_processed_but_not_settled(
         answer = receiver.receive("ipn", {}, ipn(series))
         assert (answer.status, json.loads(answer.body)["reason"]) == (503, "noted")
         assert "by hand" not in caplog.text
-        assert receiver.receive("ipn", {}, ipn(series)).status == 503, "Noted cannot be asked"
+        assert receiver.receive("ipn", {}, ipn(series)).status == 503, "Noted is away"
         books.meanwhile = lambda: None
         proxy.up()
-        until(lambda: receiver.receive("ipn", {}, ipn(series)).status == 200)  # when the hold has run out
+        until(lambda: receiver.receive("ipn", {}, ipn(series)).status == 200)  # once the hold has run out
         assert receiver.receive("ipn", {}, ipn(series)).status == 200
     proxy.close()
     assert len(books.booked) == 2 and len({delivery.donation_id for delivery in books.booked}) == 1
@@ -115,7 +115,7 @@ def test_processed_but_not_settled(
     "meanwhile, status",
     [("settled", 200), ("taken over", 503), ("released", 200), ("forgotten", 200)],
 )
-def test_what_became_of_the_note_meanwhile(
+def test_a_note_that_changes_while_processing(
     address: str,
     client: noted.Client,
     books: Books,
@@ -125,8 +125,8 @@ def test_what_became_of_the_note_meanwhile(
     status: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Where PayPal's next try would be another donation, or is done, it must not come, and
-    a person is told.
+    """PayPal's next try may be a duplicate, or double the donation. Then the answer is 200,
+    and a person is told.
     """
     donation = noted.Donation(series, "paypal-live")
     proxy = Proxy(address)
@@ -167,7 +167,7 @@ def test_what_became_of_the_note_meanwhile(
 def test_what_noted_cannot_decide(post: Post, books: Books, series: str, days: int, error: "type[noted.Error]") -> None:
     body = ipn(series, payment_date=(NOW + timedelta(days=days)).strftime("%H:%M:%S+%b+%d%%2C+%Y+PST"))
     books.trouble = RuntimeError("nobody is there")
-    assert post("/paypal/ipn", body).reason == "undecided", "it must not vanish"
+    assert post("/paypal/ipn", body).reason == "undecided", "the message must not be lost"
     books.trouble = None
     assert [post("/paypal/ipn", body).status for _ in range(2)] == [200, 200]
     ((delivery, why),) = books.undecided
@@ -181,7 +181,7 @@ def test_what_noted_cannot_decide(post: Post, books: Books, series: str, days: i
 def test_what_each_reason_is_answered(
     address: str, books: Books, paypal: PayPal, series: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the README's table says, before and after the donation is processed."""
+    """Compares the README's table with the receiver, before and after processing."""
     readme = (PROJECT / "README.md").read_text()
     peer = Peer(address)
     expected = after_processing(readme, reason)
@@ -199,9 +199,7 @@ def test_what_each_reason_is_answered(
 
 
 def test_what_once_says_is_undecidable() -> None:
-    """One fact, two places: the comment of Client.once, and what the receiver hands to a
-    person.
-    """
+    """The comment of Client.once names the errors that the receiver leaves to a person."""
     (names,) = re.findall(
         r"((?:[A-Z]\w+, )+[A-Z]\w+ and [A-Z]\w+) would be the answer every time",
         " ".join((noted.Client.once.__doc__ or "").split()),
@@ -251,7 +249,7 @@ def test_what_is_no_message(post: Post, books: Books, series: str) -> None:
 
 
 def test_receive_is_as_strict_as_the_application(receiver: Receiver, paypal: PayPal, books: Books, series: str) -> None:
-    """A framework without WSGI hands on what it got."""
+    """A framework without WSGI passes a request unchecked."""
     posted, type = len(paypal.ipn.posted), {"Content-Type": "application/x-www-form-urlencoded; charset=x"}
     assert receiver.receive("ipn", {}, b"a" * (256 * 1024 + 1)).status == 413
     assert receiver.receive("webhook", {}, b"a" * (256 * 1024 + 1)).status == 413
@@ -259,9 +257,9 @@ def test_receive_is_as_strict_as_the_application(receiver: Receiver, paypal: Pay
     assert receiver.receive("ipn", {"content-type": "application/json"}, ipn(series)).status == 415
     assert receiver.receive("webhook", type, webhook(series)).status == 415
     assert receiver.receive("ipn", {**type, "Content-Encoding": "gzip"}, ipn(series)).status == 415
-    assert len(paypal.ipn.posted) == posted and books.booked == [], "PayPal is not asked about what is not taken"
+    assert len(paypal.ipn.posted) == posted and books.booked == [], "PayPal is not asked about a refused request"
     assert receiver.receive("ipn", {**type, "Content-Encoding": ""}, ipn(series)).status == 200
-    assert receiver.receive("ipn", {}, ipn(series + "x")).status == 200, "a framework may keep the headers to itself"
+    assert receiver.receive("ipn", {}, ipn(series + "x")).status == 200, "a framework may pass no headers"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_a_certificate_that_ended_since(receiver: Receiver, paypal: PayPal, seri
 
 
 def test_a_certificate_has_one_address(receiver: Receiver, paypal: PayPal, series: str) -> None:
-    """A host in capitals is no other one, and costs no other fetch."""
+    """Capitals in the host make no other address, and no other fetch."""
     (url, key), event = paypal.certificate(), webhook(series)
     for address in (url, url.replace("localhost", "LocalHost"), url):
         assert receiver.receive("webhook", sign(address, key, event), event).status == 200
@@ -42,8 +42,8 @@ def test_a_certificate_has_one_address(receiver: Receiver, paypal: PayPal, serie
 
 
 def test_a_certificate_that_was_renewed(receiver: Receiver, paypal: PayPal, series: str) -> None:
-    """One that has ended is fetched again from where it was, and while that brings nothing
-    better no more often than now and then.
+    """A certificate that has ended is fetched again from its address. If the fetched one has
+    ended too, the next fetch waits.
     """
     event = webhook(series)
     url, key = paypal.certificate(begin=NOW - timedelta(days=9), end=NOW - timedelta(hours=1))
@@ -65,7 +65,7 @@ def test_a_certificate_that_was_renewed(receiver: Receiver, paypal: PayPal, seri
 def test_certificates_are_kept_and_completed(receiver: Receiver, paypal: PayPal, series: str) -> None:
     url, key = paypal.certificate(chain=False, issuer_at=paypal.issuer_at)
     event = webhook(series)
-    assert receiver.receive("webhook", sign(url, key, event), event).status == 503, "the issuer's is not there yet"
+    assert receiver.receive("webhook", sign(url, key, event), event).status == 503, "the issuer is not served yet"
     paypal.plain.replies["/between"] = (200, paypal.between.pem)
     for _ in range(3):
         assert receiver.receive("webhook", sign(url, key, event), event).status == 200
@@ -75,10 +75,10 @@ def test_certificates_are_kept_and_completed(receiver: Receiver, paypal: PayPal,
 def test_a_host_of_certificates_that_hangs(
     client: noted.Client, books: Books, paypal: PayPal, silent: Silent, series: str
 ) -> None:
-    """All who wait for one certificate share what comes of one fetch, and nobody else waits
-    at all.
+    """All messages that wait for one certificate share one fetch and its outcome. Messages
+    with another certificate do not wait.
     """
-    read: List[bool] = []  # for each message whose headers are read; the certificate comes next
+    read: List[bool] = []  # one for each message that is about to need its certificate
 
     def now() -> datetime:
         read.append(True)
@@ -106,7 +106,7 @@ def test_a_host_of_certificates_that_hangs(
         assert {one.result() for one in waiting} == {503}
         taken = len(silent.taken)
         again = pool.submit(receive, hanging)
-        until(lambda: len(silent.taken) > taken)  # the next one tries again
+        until(lambda: len(silent.taken) > taken)  # the next message tries again
         until(lambda: hang_up([again]))
         assert again.result() == 503
 
@@ -114,7 +114,7 @@ def test_a_host_of_certificates_that_hangs(
 def test_many_certificates_that_hang(
     client: noted.Client, books: Books, paypal: PayPal, silent: Silent, series: str
 ) -> None:
-    """Whoever forges webhooks names as many as he likes."""
+    """A forger can name any number of certificates."""
     receiver = Receiver(
         client, books.book, books.keep, **settings(paypal, cert_hosts=[f"localhost:{silent.port}"], verify_timeout=1)
     )
@@ -140,7 +140,7 @@ def test_a_certificate_and_its_issuer_have_the_time_together(
     series: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The host of the certificate takes 0.6 s. They are gone when its issuer is asked."""
+    """The host of the certificate takes 0.6 s. The host of its issuer gets the rest."""
     given: List[float] = []
 
     def timed(url: str, timeout: float, *rest: Any) -> Any:

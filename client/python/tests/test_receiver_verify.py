@@ -44,7 +44,9 @@ def test_an_ipn_that_is_not_verified(
         paypal.ipn.replies["/ipn"] = verified
     assert (answered.status, answered.reason) == (status, reason)
     assert ("Retry-After" in answered.headers) == (status == 503)
-    assert post("/paypal/ipn", ipn(series)).status == 200 and len(books.booked) == 1, "nothing had been noted"
+    assert post("/paypal/ipn", ipn(series)).status == 200 and len(books.booked) == 1, (
+        "the refused message was not noted"
+    )
 
 
 def test_a_verifier_that_is_away(client: noted.Client, books: Books, paypal: PayPal, series: str) -> None:
@@ -128,8 +130,8 @@ def test_webhooks_that_are_not_verified(
 
 
 def same_checksum(prefix: bytes, suffix: bytes, crc: int) -> bytes:
-    """A body with a CRC-32. Four bytes between its parts see to that, behind a number with
-    which they are printable.
+    """A body with the given CRC-32. Four bytes between the parts set the checksum. The number
+    before them is chosen so that they are printable.
     """
     table = []
     for entry in range(256):
@@ -137,7 +139,7 @@ def same_checksum(prefix: bytes, suffix: bytes, crc: int) -> bytes:
             entry = entry >> 1 ^ (0xEDB88320 if entry & 1 else 0)
         table.append(entry)
     places = {entry >> 24: place for place, entry in enumerate(table)}
-    after = crc ^ 0xFFFFFFFF  # the register, back from the end to before the suffix
+    after = crc ^ 0xFFFFFFFF  # the register before the suffix, computed backwards
     for byte in reversed(suffix):
         place = places[after >> 24]
         after = (after ^ table[place]) << 8 & 0xFFFFFFFF | place ^ byte
@@ -159,8 +161,8 @@ def same_checksum(prefix: bytes, suffix: bytes, crc: int) -> bytes:
 def test_another_body_under_a_known_transmission(
     receiver: Receiver, paypal: PayPal, books: Books, client: noted.Client, series: str
 ) -> None:
-    """Whoever holds a delivery can make another body of its checksum, which the signature
-    covers as well.
+    """The holder of a delivery can make another body with its checksum, and the signature
+    covers the checksum only.
     """
     (url, key), event = paypal.certificate(), webhook(series)
     signed = sign(url, key, event)
@@ -179,7 +181,7 @@ def test_transmissions_are_forgotten() -> None:
     for id in ("1", "2", "3"):
         transmissions.admit(id, b"a", until, NOW)
     transmissions.admit("1", b"b", until, NOW)  # the first was dropped for the third
-    transmissions.admit("3", b"a", later, NOW)  # signed anew
+    transmissions.admit("3", b"a", later, NOW)  # signed again
     for now in (NOW, until + timedelta(seconds=1)):
         with pytest.raises(Refusal):
             transmissions.admit("3", b"b", later, now)
@@ -188,8 +190,8 @@ def test_transmissions_are_forgotten() -> None:
 
 @pytest.mark.skipif(payloads() is None, reason="no payloads beside the repository")
 def test_what_paypal_has_signed(client: noted.Client, books: Books, paypal: PayPal) -> None:
-    """Three messages of PayPal's simulator, of 2024, with the certificate of then; of its
-    chain nothing but the leaf was kept, which is trusted here.
+    """Three messages of PayPal's simulator from 2024, with their certificate. Of its chain
+    only the leaf was kept, so the test trusts the leaf.
     """
     folder = payloads()
     assert folder is not None
@@ -217,5 +219,5 @@ def test_what_paypal_has_signed(client: noted.Client, books: Books, paypal: PayP
         assert receiver.receive("webhook", headers, body).status == 200
         now = Receiver(client, books.book, books.keep, **{**own, "now": lambda: datetime.now(timezone.utc)})
         assert now.receive("webhook", headers, body).status == 400
-    # Two are too old for Noted, so they are a person's. The reversal names no time of its own.
+    # Two are too old for Noted, so they go to a person. The reversal has no time of its own.
     assert len(books.undecided) == 2 and len(books.booked) == 1

@@ -50,8 +50,8 @@ def test_settings_that_cannot_be(target: str, settings: Any, problem: str) -> No
 
 
 def test_nothing_on_this_machine_goes_through_a_proxy(address: str, donation: noted.Donation) -> None:
-    """gRPC takes a proxy from the environment, also for 127.0.0.1: in plaintext it could
-    read the token and say what it likes.
+    """gRPC uses a proxy of the environment even for 127.0.0.1. In plaintext the proxy could
+    read the token and forge answers.
     """
     program = """
 import asyncio, sys, noted, noted.aio
@@ -92,7 +92,7 @@ def test_tls(address: str, donation: noted.Donation, tmp_path: Path) -> None:
         noted.Client(target, ca=theirs.pem),
         noted.Client(target),  # plaintext
         noted.Client(target, credentials=grpc.ssl_channel_credentials()),
-        noted.Client(f"dns:///127.0.0.1:{proxy.port}", ca=ours.pem),  # the name is another
+        noted.Client(f"dns:///127.0.0.1:{proxy.port}", ca=ours.pem),  # the certificate has another name
     ):
         with wrong, pytest.raises(noted.Unavailable):
             wrong.note(donation, timeout=1)
@@ -103,7 +103,7 @@ def test_the_token_is_sent_and_renewed(donation: noted.Donation) -> None:
     seen: List[str] = []
 
     class Recorder(grpc.GenericRpcHandler):
-        """No server of Noted's asks for a token in a trial, so this looks at what arrives."""
+        """Keeps the metadata of a call: the server of these tests asks for no token."""
 
         def service(self, call: Any) -> None:
             seen.append(dict(call.invocation_metadata).get("authorization", ""))

@@ -1,4 +1,4 @@
-"""What the receiver's verifiers fetch from servers that are slow on purpose."""
+"""The verifiers' requests to slow and silent servers."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n"
 def server(
     say: Callable[[], Iterable[bytes]], wait: float, tls: Optional[ssl.SSLContext] = None, listens: bool = True
 ) -> Iterator[int]:
-    """Says one thing after the other, and waits between; or does not even listen to what it
-    is asked.
+    """Sends one part after the other, with a wait between. Without listens it does not read
+    the request.
     """
     over = threading.Event()
 
@@ -52,8 +52,8 @@ def server(
 
 
 def drip(head: bytes = b"") -> Callable[[], Iterable[bytes]]:
-    """Far more bytes than there is time for. After them the connection ends, which a reader
-    who has waited for them all does not call a lack of time.
+    """More bytes than the timeout allows, then the end of the connection. A reader without a
+    deadline would read them all, and report something else than a lack of time.
     """
     return lambda: itertools.chain([head], itertools.repeat(b"a", 40))
 
@@ -71,7 +71,7 @@ def drip(head: bytes = b"") -> Callable[[], Iterable[bytes]]:
     ids=["no line", "a header", "the body", "a chunk", "nothing", "a status"],
 )
 def test_a_server_that_drips(say: Callable[[], Iterable[bytes]]) -> None:
-    """A socket's timeout begins anew with each byte; this one does not."""
+    """A socket's timeout starts again with each byte. The timeout of fetch() does not."""
     with server(say, 0.1) as port:
         with pytest.raises(Unanswered, match="did not answer in time"):
             fetch(f"http://127.0.0.1:{port}/", 0.5, 1000, ssl.create_default_context())
@@ -103,16 +103,15 @@ def test_a_server_that_does_not_listen() -> None:
 def test_a_host_whose_addresses_do_not_answer(
     monkeypatch: pytest.MonkeyPatch, mute: int, answers: int, given: List[float]
 ) -> None:
-    """All of them together have the time, and each its share. No test waits for it: an
-    attempt at a mute address is cut short, and the clock is set forward by the time that it
-    was given.
+    """The addresses share the timeout. The test does not wait for it: it cuts an attempt at a
+    mute address short, and sets the clock forward by the timeout of the attempt.
     """
     clock, attempts = SimpleNamespace(now=0.0), []
     resolve, connect = socket.getaddrinfo, socket.create_connection
     with contextlib.ExitStack() as stack:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         port = full.getsockname()[1]
-        for _ in range(4):  # until its queue is full and further ones are left waiting
+        for _ in range(4):  # fills its queue, so that later connections wait
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(("127.0.0.1", port))
@@ -171,5 +170,5 @@ for url in sys.argv[1:]:
             proxy.accept()
     web.close()
     assert done.stdout == "VERIFIED\nVERIFIED\nno connection: ConnectionRefusedError\n", (
-        "what goes elsewhere goes through the proxy"
+        "requests to other hosts go through the proxy"
     )
