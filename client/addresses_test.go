@@ -166,8 +166,8 @@ func TestSeveralAddresses(t *testing.T) {
 	}
 }
 
-// A list asks for what a single address does: TLS unless each address is on this machine,
-// and the certificate of the address that is called.
+// A list of addresses needs TLS unless each is on this machine. Each server must have a
+// certificate for its own address.
 func TestTransportOfLists(t *testing.T) {
 	certificate, ca := selfSigned(t)
 	encrypted, plain := serveHeaders(t, certificate), serveHeaders(t, nil)
@@ -179,7 +179,7 @@ func TestTransportOfLists(t *testing.T) {
 	for _, test := range []struct {
 		name, target string
 		config       client.Config
-		want         string // in the error of a call
+		want         string // must be in the error of a call
 	}{
 		{"token to this machine", plain + "," + plain, client.Config{Token: token}, "authorization=Bearer abc"},
 		{"CA", encrypted + "," + encrypted, client.Config{CA: ca, Token: token}, "authorization=Bearer abc"},
@@ -201,7 +201,7 @@ func TestTransportOfLists(t *testing.T) {
 	} {
 		if noted, err := client.New(target, config); err == nil {
 			noted.Close()
-			t.Errorf("New took %q", target)
+			t.Errorf("New(%q) made a client; want an error", target)
 		}
 	}
 	noted := dial(t, "127.0.0.1:1,127.0.0.1:2", client.Config{})

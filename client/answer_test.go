@@ -54,21 +54,21 @@ func TestAnswersAboutAnotherSeriesAreRefused(t *testing.T) {
 		"NoteDonation": func(ctx context.Context, noted *client.Client) error {
 			answer, err := noted.Note(ctx, &client.NoteRequest{Donation: donation})
 			if answer != nil {
-				t.Errorf("Note returned %v", answer)
+				t.Errorf("Note returned %v; want ErrWrongAnswer alone", answer)
 			}
 			return err
 		},
 		"DonationExists": func(ctx context.Context, noted *client.Client) error {
 			found, err := noted.Exists(ctx, donation, nil)
 			if found != nil {
-				t.Errorf("Exists returned %v", found)
+				t.Errorf("Exists returned %v; want ErrWrongAnswer alone", found)
 			}
 			return err
 		},
 		"NoteDonations": func(ctx context.Context, noted *client.Client) (first error) {
 			for result, err := range noted.Notes(ctx, slices.Values([]*client.NoteRequest{{Donation: donation}})) {
 				if result.Response != nil {
-					t.Errorf("Notes yielded %v", result.Response)
+					t.Errorf("Notes yielded %v; want ErrWrongAnswer alone", result.Response)
 				}
 				first = err
 			}
@@ -77,7 +77,7 @@ func TestAnswersAboutAnotherSeriesAreRefused(t *testing.T) {
 		"ListDonations": func(ctx context.Context, noted *client.Client) (last error) {
 			for note, err := range noted.List(ctx, &client.ListRequest{Ledger: "paypal-live", SeriesId: "I-1"}) {
 				if note != nil {
-					t.Errorf("List yielded %v", note)
+					t.Errorf("List yielded %v; want ErrWrongAnswer alone", note)
 				}
 				last = err
 			}
@@ -248,7 +248,7 @@ func TestNotesLeavesAStreamThatMixesAnswersUp(t *testing.T) {
 		if rpc != "NoteDonations" || left.Load() {
 			return nil
 		}
-		if n++; n >= 3 { // from here on every answer is that to the request before
+		if n++; n >= 3 { // every later answer is the one to the request before
 			noteIn(answer).Donation.SeriesId = fmt.Sprintf("I-%d", n-2)
 		}
 		return nil
@@ -303,7 +303,7 @@ func TestOnceOfAReason(t *testing.T) {
 		}
 	}
 
-	// The store turns out to be unsuitable when it is time to settle.
+	// The store becomes unsuitable before settling.
 	f := &failing{errs: []error{nil, detailed(codes.FailedPrecondition, "STORE_UNSUITABLE", 0)}}
 	verdict, err := dial(
 		t,

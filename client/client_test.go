@@ -35,7 +35,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 10s in vain until %s", what)
+			t.Fatalf("after 10s still waiting until %s", what)
 		}
 	}
 }
@@ -147,7 +147,7 @@ func TestErrorsSayWhatAndWhy(t *testing.T) {
 	_, err := noted.Note(t.Context(), &client.NoteRequest{Donation: donation})
 	if !errors.Is(err, client.ErrInvalidRequest) || client.Reason(err) != "INVALID_REQUEST" ||
 		status.Code(err) != codes.InvalidArgument {
-		t.Fatalf("Note of nonsense: got %v; want ErrInvalidRequest", err)
+		t.Fatalf("Note of invalid fields: got %v; want ErrInvalidRequest", err)
 	}
 	var fields []string
 	for _, v := range client.Violations(err) {
@@ -248,7 +248,7 @@ func TestRetryInfoIsHonoured(t *testing.T) {
 	}
 }
 
-// When every call fails, each is tried once, so that clients do not multiply an outage.
+// While every call fails, each is tried once, so that retries do not worsen an outage.
 func TestBudgetEndsRetries(t *testing.T) {
 	f := &failing{}
 	for range 100 {
@@ -261,7 +261,7 @@ func TestBudgetEndsRetries(t *testing.T) {
 	}
 	callers.Wait()
 	if f.calls > 110 {
-		t.Errorf("60 callers made %d calls of a server that is away; want at most 50 retries", f.calls)
+		t.Errorf("60 callers without a server made %d calls; want at most 50 retries", f.calls)
 	}
 }
 
@@ -285,7 +285,7 @@ func TestServing(t *testing.T) {
 	}
 }
 
-// A person's reason for settling, and a queue's time of arrival, reach the server.
+// The reason of settling by hand, and the time of a queued message, reach the server.
 func TestWhatIsAsked(t *testing.T) {
 	asked := map[string]proto.Message{}
 	noted := dial(t, newPeer(t, func(rpc string, request, _ proto.Message) error {
@@ -308,18 +308,17 @@ func TestWhatIsAsked(t *testing.T) {
 		}
 	}
 	if got := asked["NoteDonation"].(*client.NoteRequest).GetMessage().GetReceivedAt(); !got.AsTime().Equal(received) {
-		t.Errorf("Note asked with received_at %v; want %v", got, received)
+		t.Errorf("Note sent received_at %v; want %v", got, received)
 	}
 	if got := asked["SettleDonation"].(*notedv1.SettleDonationRequest).GetReason(); got != "booked by hand" {
-		t.Errorf("Settle asked with the reason %q; want that it was booked by hand", got)
+		t.Errorf("Settle sent the reason %q; want \"booked by hand\"", got)
 	}
 	if got := asked["ListDonations"].(*client.ListRequest).GetTransactionId(); got != "T-1" {
-		t.Errorf("List asked for the transaction %q; want T-1", got)
+		t.Errorf("List sent the transaction %q; want T-1", got)
 	}
 }
 
-// The note keeps the time when its message was received, and is found by its transaction
-// id.
+// A note keeps received_at of its message, and List finds it by its transaction id.
 func TestReceivedAtAndTransactionID(t *testing.T) {
 	noted := dial(t, servertest.New(t).Addr(), client.Config{})
 	received := time.Now().Add(-time.Hour).Truncate(time.Millisecond)

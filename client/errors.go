@@ -10,8 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// domain is the ErrorInfo domain of the contract; a reason of another domain is not ours
-// to read.
+// domain is the ErrorInfo domain of the contract. Reasons of other domains are ignored.
 const domain = "noted.v1"
 
 // One sentinel for each reason in the head of noted.proto. With errors.Is an error of

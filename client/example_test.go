@@ -22,7 +22,7 @@ func example(f func(addr string)) {
 	f(servertest.New(tb).Addr())
 }
 
-// exampleTB is the part of a testing.TB that servertest needs; an example has no
+// exampleTB has the methods of testing.TB that servertest calls. An example has no
 // testing.TB.
 type exampleTB struct {
 	testing.TB

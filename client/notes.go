@@ -63,7 +63,7 @@ func (c *Client) Notes(ctx context.Context, requests iter.Seq[*NoteRequest]) ite
 	}
 }
 
-// notes is one run of Notes over as many streams as it takes.
+// notes is one run of Notes, over one stream after another as they break.
 type notes struct {
 	client     *Client
 	source     <-chan *NoteRequest
@@ -104,8 +104,8 @@ func (s *notes) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	asked := make(chan *NoteRequest, window) // sent or about to be, not answered
-	slots := make(chan struct{}, window)     // taken before a request is, so that asked never blocks
+	asked := make(chan *NoteRequest, window) // sent or about to be sent, without an answer
+	slots := make(chan struct{}, window)     // one for each request in asked, so that asked never blocks
 	ended := make(chan struct{})             // closed when everything has been sent
 	again := s.unanswered
 	var sending sync.WaitGroup
@@ -161,7 +161,7 @@ func (s *notes) pass(ctx context.Context) error {
 			if !s.give(NoteResult{Request: request}, wrong) {
 				return nil
 			}
-			return wrong // the answers that follow may be those to other requests, too
+			return wrong // later answers may belong to other requests
 		}
 		if !s.answer(ctx, request, response) {
 			return nil
@@ -237,8 +237,8 @@ func (s *notes) resume(ctx context.Context, err error) bool {
 		s.tries = 0
 		return s.failAll(err)
 	}
-	// One of them broke the stream for all: it is too large, or not valid UTF-8. Ask each by
-	// itself, so that only that one fails.
+	// One of the requests broke the stream: it is too large, or not valid UTF-8. Make each call
+	// by itself, so that only that one fails.
 	s.tries = 0
 	unanswered := s.unanswered
 	s.unanswered = nil

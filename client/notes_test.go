@@ -13,7 +13,7 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// numbered yields n requests, each of a series of its own.
+// numbered yields n requests, each with a different series.
 func numbered(n int) iter.Seq[*client.NoteRequest] {
 	return func(yield func(*client.NoteRequest) bool) {
 		for i := range n {
@@ -49,7 +49,7 @@ func TestNotesGoesOnAfterABadRequest(t *testing.T) {
 	noted := dial(t, servertest.New(t).Addr(), client.Config{})
 	requests := []*client.NoteRequest{
 		{Donation: series("I-1")},
-		{Donation: series("")},       // refused by name
+		{Donation: series("")},       // a field that the server refuses
 		{Donation: series("I-\xff")}, // not UTF-8: cannot be sent, and breaks the stream
 		{Donation: series("I-2")},
 		nil,
@@ -72,8 +72,8 @@ func TestNotesGoesOnAfterABadRequest(t *testing.T) {
 	}
 }
 
-// A stream that breaks again and again loses no donation and doubles none: every donation
-// is First, in one of the tries.
+// A stream that breaks several times neither loses nor doubles a donation: every donation
+// is First once.
 func TestNotesSurvivesBrokenStreams(t *testing.T) {
 	server := servertest.New(t)
 	proxy := newProxy(t, server.Addr())
@@ -85,7 +85,7 @@ func TestNotesSurvivesBrokenStreams(t *testing.T) {
 		}
 		n++
 		switch n % 400 {
-		case 100: // replies of what is asked from here on are lost, until the stream breaks
+		case 100: // the replies to later requests are lost until the stream breaks
 			proxy.set(true, false)
 			time.AfterFunc(20*time.Millisecond, func() { proxy.set(false, false); proxy.cut() })
 		case 300:

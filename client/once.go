@@ -141,8 +141,8 @@ func (c *Client) keepHold(
 	go func() {
 		defer close(done)
 		for {
-			// By this process's clock the hold ends a little earlier than by the store's, which is
-			// the safe side.
+			// By this process's clock the hold ends a little earlier than by the store's clock,
+			// which is the safe side.
 			next := time.Until(heldUntil.Add(-c.hold * 2 / 3))
 			if !sleep(ctx, next) {
 				return

@@ -200,8 +200,8 @@ func TestOnceEndsTheContextWhenTheHoldIsLost(t *testing.T) {
 	}
 }
 
-// When the server cannot be asked, the hold may run out. The function must learn that
-// another may process the donation.
+// Without the server the hold may run out. The function must learn that another attempt
+// may process the donation.
 func TestOnceEndsTheContextWhenTheHoldRunsOut(t *testing.T) {
 	server := servertest.New(t)
 	proxy := newProxy(t, server.Addr())
@@ -218,7 +218,7 @@ func TestOnceEndsTheContextWhenTheHoldRunsOut(t *testing.T) {
 		if took := time.Since(start); took > 3*time.Second {
 			t.Errorf("the context of a hold of 600ms ended after %s", took)
 		}
-		return nil // done nevertheless
+		return nil // succeeds nevertheless
 	})
 	if verdict != client.First || !errors.Is(err, client.ErrNotSettled) || !errors.Is(err, client.ErrUnavailable) {
 		t.Errorf(
@@ -255,7 +255,7 @@ func TestOnceSettlesAfterTheCallerHasGone(t *testing.T) {
 	verdict, err := noted.Once(ctx, series("I-1"), nil, func(ctx context.Context, note *client.Note) error {
 		cancel()
 		<-ctx.Done()
-		proxy.set(false, true) // and the server is away when it is time to settle
+		proxy.set(false, true) // no server for settling either
 		proxy.cut()
 		time.AfterFunc(time.Second, func() { proxy.set(false, false) })
 		return nil
@@ -356,6 +356,6 @@ func TestHoldIsConfigured(t *testing.T) {
 		return nil
 	})
 	if _, err := client.New("127.0.0.1:1", client.Config{Hold: 16 * time.Minute}); err == nil {
-		t.Error("New took a hold of 16m")
+		t.Error("New made a client with a hold of 16m; want an error")
 	}
 }

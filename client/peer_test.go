@@ -16,8 +16,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
-// peer is a gRPC server in front of a real one. It changes the real one's answers, as a
-// broken proxy or a forked process does.
+// peer is a gRPC proxy before a real server. It changes the answers, as a broken proxy or a
+// forked process does.
 type peer struct {
 	addr string
 	real *grpc.ClientConn
@@ -66,7 +66,7 @@ func (p *peer) serve(_ any, stream grpc.ServerStream) error {
 	}
 }
 
-// ask asks the real server. A request of the stream is asked by itself.
+// ask makes the call at the real server. For a request of a stream it calls NoteDonation.
 func (p *peer) ask(ctx context.Context, method string, request, answer proto.Message) error {
 	streamed, ok := request.(*notedv1.NoteDonationsRequest)
 	if !ok {

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// proxy stands between a client and a server and loses replies or connections.
+// proxy is between client and server. It loses replies or connections.
 type proxy struct {
 	listener net.Listener
 	target   string

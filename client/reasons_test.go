@@ -10,8 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// Every reason in the head of the contract has a sentinel, and there is no other
-// sentinel.
+// Every reason of the contract has a sentinel, and every sentinel has a reason.
 func TestSentinelsAreTheContractsReasons(t *testing.T) {
 	proto, err := os.ReadFile("../api/noted/v1/noted.proto")
 	if err != nil {
@@ -20,10 +19,10 @@ func TestSentinelsAreTheContractsReasons(t *testing.T) {
 	head, _, _ := strings.Cut(string(proto), "syntax =")
 	_, list, found := strings.Cut(head, "ailures carry a google.rpc.ErrorInfo")
 	if !found {
-		t.Fatal("the head of noted.proto has no list of reasons any more")
+		t.Fatal("noted.proto no longer begins with a list of reasons; change this test with it")
 	}
-	// A line is "//   CODE   REASON (remark), REASON": the first word of a line that
-	// begins one is the code.
+	// A line is "//   CODE   REASON (remark), REASON", and the next line may go on with
+	// further reasons. So the first word is a code if three spaces are before it.
 	var documented []string
 	remarks := regexp.MustCompile(`\([^)]*\)`)
 	word := regexp.MustCompile(`[A-Z_]{4,}`)
@@ -42,7 +41,7 @@ func TestSentinelsAreTheContractsReasons(t *testing.T) {
 	slices.Sort(documented)
 	slices.Sort(known)
 	if !slices.Equal(documented, known) {
-		t.Errorf("reasons of the contract and of this package differ:\n%s\n%s", documented, known)
+		t.Errorf("the reasons of the contract and those of this package differ:\n%s\n%s", documented, known)
 	}
 	if len(documented) < 20 {
 		t.Errorf("read only %d reasons from noted.proto: %s", len(documented), documented)

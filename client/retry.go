@@ -43,8 +43,8 @@ func call[Request, Response any](
 }
 
 // retriable says whether another try may help. Only UNAVAILABLE is retried: any other
-// code would come again, or says that time is up. A store that has lost notes waits for a
-// person, not for us.
+// code would come again, or says that time is up. A store that has lost notes waits for its
+// operator.
 func retriable(err error) bool {
 	return status.Code(err) == codes.Unavailable && Reason(err) != "STORE_WENT_BACK"
 }

@@ -10,10 +10,10 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// errAny stands for an error that has no sentinel to compare with.
+// errAny stands for an error without a sentinel.
 var errAny = errors.New("any error")
 
-// detailed makes an error as the server does.
+// detailed makes an error as the server sends it.
 func detailed(code codes.Code, reason string, wait time.Duration) error {
 	s, err := status.New(code, reason).WithDetails(&errdetails.ErrorInfo{Domain: "noted.v1", Reason: reason})
 	if err == nil && wait > 0 {

@@ -44,7 +44,7 @@ func serveHeaders(t *testing.T, certificate *tls.Certificate) string {
 	return listener.Addr().String()
 }
 
-// selfSigned makes a certificate of 127.0.0.1, and its PEM.
+// selfSigned makes a certificate for 127.0.0.1, and its PEM.
 func selfSigned(t *testing.T) (*tls.Certificate, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -72,7 +72,7 @@ func TestTransport(t *testing.T) {
 	for _, test := range []struct {
 		name, addr string
 		config     client.Config
-		want       string // in the error of a call
+		want       string // must be in the error of a call
 	}{
 		{"plaintext to this machine", plain, client.Config{}, "authorization="},
 		{"token to this machine", plain, client.Config{Token: token}, "authorization=Bearer abc"},
@@ -102,7 +102,7 @@ func TestTransport(t *testing.T) {
 	} {
 		if noted, err := client.New("noted.example.org:50051", config); err == nil {
 			noted.Close()
-			t.Errorf("New took %s", name)
+			t.Errorf("New made a client with %s; want an error", name)
 		}
 	}
 }

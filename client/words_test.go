@@ -11,8 +11,8 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// A place is a file, and the form of a declaration in it. WORD stands for the word that is
-// declared; in a list of arguments it is the list.
+// A place is a list of files, and a pattern of a declaration in them. WORD in the pattern is
+// the declared word. For a list of arguments the pattern's group is the list.
 type place struct{ path, form string }
 
 // languages are the columns of the table, in its order.
@@ -62,7 +62,7 @@ var languages = []struct {
 	}},
 }
 
-// kindOf tells what a row is about, by the beginning of its first cell.
+// kindOf returns the kind of a row, by the beginning of its first cell.
 func kindOf(row string) string {
 	for _, each := range [][2]string{
 		{"arguments of", "arguments"},
@@ -86,8 +86,8 @@ func kindOf(row string) string {
 	return "call"
 }
 
-// The table of words in README.md is as the libraries are: each word is declared, and each
-// call of each client is in the table.
+// The table of words in README.md agrees with the libraries: each word is declared, and
+// each call of each client is in the table.
 func TestTableOfWords(t *testing.T) {
 	text := readFile(t, "README.md")
 	_, table, found := strings.Cut(text, "## The same words\n\n")
@@ -139,13 +139,13 @@ func TestTableOfWords(t *testing.T) {
 		}
 		for _, call := range all[i] {
 			if call != "constructor" && !slices.Contains(calls[i], call) {
-				t.Errorf("%s has the call %s, which the table has not", languages[i].name, call)
+				t.Errorf("%s has the call %s, which is missing in the table", languages[i].name, call)
 			}
 		}
 	}
 }
 
-// declared tells what is wrong with a word of the table, if anything is.
+// declared returns the problem with a word of the table, or nothing.
 func declared(t *testing.T, at place, kind, word string) string {
 	t.Helper()
 	typed, last, qualified := strings.Cut(strings.ReplaceAll(word, "::", "."), ".")

@@ -8,7 +8,7 @@
 //		noted.FailNext("STORE_UNAVAILABLE")
 //		// … the receiver must answer 503, and book nothing …
 //
-//		noted.Advance(61 * time.Second) // the hold of a receiver that died has run out
+//		noted.Advance(61 * time.Second) // the hold of a crashed receiver has run out
 //	}
 //
 // The client is the real client, with its retries and [client.Client.Once]. Its calls go
@@ -17,12 +17,12 @@
 //
 // # Limits
 //
-// It is a fake. It decides by the contract's rules under the settings of a new server, but
-// it never learns that two channels' transaction ids agree. It refuses no donation for its
-// times, and no caller. It checks only the fields that a program gets wrong most often. Its
+// The fake decides by the contract's rules under the default settings of a server, but it
+// never learns that two channels' transaction ids agree. It refuses no donation for its
+// times, and no caller. It checks only the fields that programs get wrong most often. Its
 // clock stands still until Advance moves it. Notes, List, Page and Forget are
-// UNIMPLEMENTED. A test that needs more takes server/servertest, which runs the real
-// service in the test's process, at the price of the server's dependencies.
+// UNIMPLEMENTED. For more use server/servertest: it runs the real service in the test's
+// process, and brings the server's dependencies.
 package clienttest
 
 import (
@@ -42,7 +42,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Fake answers the calls of one test from its memory.
+// Fake answers the calls of one test from memory.
 type Fake struct {
 	notedv1.UnimplementedDedupeServiceServer
 
@@ -56,7 +56,7 @@ type Fake struct {
 	failures []error
 }
 
-// New starts a fake without a note. It ends with the test.
+// New starts a fake without notes. It ends with the test.
 func New(tb testing.TB) *Fake {
 	tb.Helper()
 	f := &Fake{
@@ -136,7 +136,7 @@ func (f *Fake) All() []*client.Note {
 	return notes
 }
 
-// failing answers with the failures that a test has asked for.
+// failing answers with the failures of FailNext.
 func (f *Fake) failing(
 	ctx context.Context,
 	request any,
@@ -155,12 +155,12 @@ func (f *Fake) failing(
 	return handle(ctx, request)
 }
 
-// forget drops the notes whose time is over.
+// forget drops the notes whose retention is over.
 func (f *Fake) forget() {
 	f.notes = slices.DeleteFunc(f.notes, func(n *note) bool { return !n.ForgetAt.AsTime().After(f.now) })
 }
 
-// as is the note as a caller sees it at a time.
+// as returns the note as a caller sees it at the given time.
 func (n *note) as(now time.Time) *notedv1.Note {
 	copied := proto.CloneOf(n.Note)
 	copied.State = n.state(now)

@@ -20,24 +20,24 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// noted is what the table below runs over: the fake, and a real server.
+// noted is a client of the fake or of a real server. The stories below run over both.
 type noted interface {
 	Now() time.Time
 	Advance(d time.Duration)
 }
 
-// story is a run of calls, and a word for each answer. The whole answers are compared too.
+// story makes calls and keeps their answers, each as a word and as a whole.
 type story struct {
 	t        *testing.T
 	noted    noted
 	client   *client.Client
-	receipts map[string]string // by the name that the story gives it
+	receipts map[string]string // by their names in the story
 	told     []string          // the words of the answers
-	answers  []string          // the whole answers, ids in the order of their coming
+	answers  []string          // the whole answers, with ids numbered in the order of their appearance
 	ids      map[string]string
 }
 
-// note notes, and keeps a receipt under a name.
+// note notes, and keeps the receipt under the name.
 func (s *story) note(receipt string, request *client.NoteRequest) {
 	s.t.Helper()
 	answer, err := s.client.Note(s.t.Context(), request)
@@ -94,7 +94,7 @@ func (s *story) tell(word string, answer proto.Message, err error) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	// protojson puts spaces at random, so that no program relies on them.
+	// protojson adds spaces at random, so that programs do not rely on them.
 	plain := strings.ReplaceAll(strings.ReplaceAll(string(text), "  ", " "), ":  ", ": ")
 	id := regexp.MustCompile(`"donationId": *"([^"]*)"`)
 	plain = id.ReplaceAllStringFunc(plain, func(field string) string {
@@ -132,7 +132,7 @@ func at(d *client.Donation, when time.Time) *client.Donation {
 	return d
 }
 
-// stories are the shared table. Each begins with an empty store.
+// stories are the shared cases. Each begins with an empty store.
 var stories = []struct {
 	name string
 	tell func(s *story)
@@ -261,7 +261,7 @@ var stories = []struct {
 	}, strings.Repeat("INVALID_REQUEST ", 12) + "FIRST INVALID_REQUEST INVALID_REQUEST"},
 }
 
-// The fake tells each story as a real server does, with the same answers.
+// The fake gives the same answers as a real server, in each story.
 func TestFakeIsAsAServer(t *testing.T) {
 	for _, each := range stories {
 		t.Run(each.name, func(t *testing.T) {
@@ -279,21 +279,21 @@ func TestFakeIsAsAServer(t *testing.T) {
 			}
 			of, is := tell(fake, fake.Client(client.Config{})), tell(server, ofServer)
 			if got := strings.Join(is.told, " "); got != each.want {
-				t.Errorf("a server tells %s\nwant          %s", got, each.want)
+				t.Errorf("the server answers %s\nwant              %s", got, each.want)
 			}
 			if got := strings.Join(of.told, " "); got != each.want {
-				t.Errorf("the fake tells %s\nwant           %s", got, each.want)
+				t.Errorf("the fake answers %s\nwant             %s", got, each.want)
 			}
 			for i, want := range is.answers {
 				if got := of.answers[i]; got != want {
-					t.Errorf("answer %d of the fake is\n%s\nand that of a server\n%s", i+1, got, want)
+					t.Errorf("answer %d of the fake is\n%s\nand of the server\n%s", i+1, got, want)
 				}
 			}
 		})
 	}
 }
 
-// A user's test sees Once settle, sees it release, and lets calls fail.
+// A user's test can see that Once settles or releases, and can make calls fail.
 func TestOnceOverTheFake(t *testing.T) {
 	fake := clienttest.New(t)
 	noted := fake.Client(client.Config{})

@@ -19,7 +19,7 @@ const (
 	retention     = 45 * 24 * time.Hour
 )
 
-// note is a note, whose State as computes.
+// note is a note without its State, which as computes.
 type note struct {
 	*notedv1.Note
 	request  string // that was answered FIRST last
@@ -29,21 +29,21 @@ type note struct {
 	arrived  time.Time         // of the first sighting
 }
 
-// holding is the attempt that a receipt was given for.
+// holding is the attempt of a receipt.
 type holding struct {
 	note    *note
 	attempt int32
 }
 
-// asked is a message that is to be found or noted.
+// asked is a donation and its message, before its note is found or made.
 type asked struct {
 	donation *notedv1.Donation
 	message  *notedv1.Message
 	arrived  time.Time
 }
 
-// asking completes a message: an unspecified event is a payment, and a message that is
-// said to arrive later arrives now.
+// asking completes a request: an unspecified event is a payment, and a received_at in the
+// future is now.
 func (f *Fake) asking(d *notedv1.Donation, m *notedv1.Message) asked {
 	a := asked{donation: proto.CloneOf(d), message: &notedv1.Message{}, arrived: f.now}
 	if m != nil {
@@ -100,7 +100,7 @@ func (f *Fake) find(a asked, request string) (*note, notedv1.Evidence) {
 	return nearest, notedv1.Evidence_EVIDENCE_PAIRED
 }
 
-// add makes a note. Two notes of a series are never noted at one time.
+// add makes a note. Two notes of a series never have the same noted_at.
 func (f *Fake) add(a asked) *note {
 	at := f.now
 	for slices.ContainsFunc(f.notes, func(n *note) bool {
@@ -192,8 +192,8 @@ func (n *note) hasTransaction(id string) bool {
 	return slices.ContainsFunc(n.Sightings, func(s *notedv1.Sighting) bool { return s.TransactionId == id })
 }
 
-// toldOtherwise says whether the message's channel has told another transaction id of the
-// note.
+// toldOtherwise reports whether an earlier message of the channel had another transaction
+// id.
 func (n *note) toldOtherwise(a asked) bool {
 	return slices.ContainsFunc(n.Sightings, func(s *notedv1.Sighting) bool {
 		return s.Message.Channel == a.message.Channel && s.TransactionId != "" &&
@@ -201,15 +201,15 @@ func (n *note) toldOtherwise(a asked) bool {
 	})
 }
 
-// pairs says whether a message that shares no id with the note tells of the same
-// donation, and how far apart they are.
+// pairs reports whether a message without a common id is about the note's donation, and how
+// far apart the two are.
 func (n *note) pairs(a asked) (time.Duration, bool) {
 	if !sameMoney(n.Donation, a.donation) || a.donation.TransactionId != "" && n.toldOtherwise(a) {
 		return 0, false
 	}
 	for _, s := range n.Sightings {
 		if a.message.Id != "" && s.Message.Id != "" && s.Message.Channel == a.message.Channel {
-			return 0, false // one channel does not tell of one donation under two ids
+			return 0, false // one channel uses one id for a donation
 		}
 	}
 	if n.Donation.OccurredAt != nil && a.donation.OccurredAt != nil {
@@ -220,7 +220,7 @@ func (n *note) pairs(a asked) (time.Duration, bool) {
 	return by, by <= arrivalWindow
 }
 
-// reused says whether a request id comes with another message than before.
+// reused reports whether a request id has another message than before.
 func (n *note) reused(a asked) bool {
 	if a.message.Id != "" && n.own.Message.Id != "" {
 		return !n.hasMessage(a.message)
@@ -249,7 +249,7 @@ func (n *note) differences(a asked) (names []string) {
 	return names
 }
 
-// sameMoney says whether two sums are equal; a sum that is not given is equal to any.
+// sameMoney reports whether two sums are equal. A missing sum equals every sum.
 func sameMoney(a, b *notedv1.Donation) bool {
 	return a.Amount == "" || b.Amount == "" || a.CurrencyCode == b.CurrencyCode && sameNumber(a.Amount, b.Amount)
 }

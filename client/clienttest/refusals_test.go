@@ -19,7 +19,7 @@ func TestCodesAreTheContracts(t *testing.T) {
 	head, _, _ := strings.Cut(string(contract), "syntax =")
 	_, list, found := strings.Cut(head, "helps:\n//\n")
 	if !found {
-		t.Fatal("the head of noted.proto has no list of reasons any more")
+		t.Fatal("noted.proto no longer begins with a list of reasons; change this test with it")
 	}
 	documented := map[string]codes.Code{}
 	var code codes.Code

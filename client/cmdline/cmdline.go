@@ -1,5 +1,5 @@
-// Package cmdline is what the project's programs share of reading their command line:
-// flags with variables in the environment, mistakes told at once, and the help.
+// Package cmdline reads the command lines of the project's programs: flags with variables
+// in the environment, all mistakes in one report, and the help.
 //
 // It is for the project's own programs, and promises nothing to others.
 //
@@ -9,10 +9,10 @@
 // is wrong; Settings keeps each mistake until all values are read, so that an operator
 // corrects them all in one go.
 //
-// Programs of server/cmd and of client/cmd read their settings alike, so this stands once.
-// A package internal to one side is closed to the other, the top level of the repository is
-// fixed, and client must not import server. So the package is here, where server/cmd may
-// import it, and it imports nothing of either side.
+// The programs of server/cmd and of client/cmd share this package. A package internal to
+// one side is closed to the other, the top level of the repository is fixed, and client must
+// not import server. So the package is in client, where server/cmd may import it. It imports
+// nothing of either side.
 package cmdline
 
 import (
@@ -36,7 +36,7 @@ type usageError struct{ error }
 func (usageError) Is(target error) bool { return target == ErrUsage }
 func (e usageError) Unwrap() error      { return e.error }
 
-// Usagef returns an error that is ErrUsage.
+// Usagef returns an error that matches ErrUsage.
 func Usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // Env looks up a variable of the environment, as the standard library does.
@@ -52,7 +52,7 @@ type variable struct {
 	env  Env
 }
 
-// Lookup is of cli.ValueSource, as are the next two; the last two are of
+// Lookup and the next two methods are of cli.ValueSource. The last two are of
 // cli.EnvValueSource.
 func (v variable) Lookup() (string, bool) {
 	value, ok := v.env(v.name)
@@ -72,7 +72,7 @@ func (p Prefix) Variable(flag string) string {
 	return string(p) + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// Both names a flag by both its names, since the mistake may be in either place.
+// Both is a flag's name with its variable's, because the mistake may be in either.
 func (p Prefix) Both(flag string) string { return fmt.Sprintf("-%s (%s)", flag, p.Variable(flag)) }
 
 // Run reads the arguments into the settings and acts, or prints the help. Errors of the
@@ -142,8 +142,8 @@ func Lasting(least time.Duration) func(time.Duration) error {
 
 var libraryFlagStringer = cli.FlagStringer
 
-// SingleDash shows flags in the library's own help as they are typed throughout this
-// project. The library takes one dash and two.
+// SingleDash shows flags with one dash in the library's own help. The library reads one dash
+// and two.
 func SingleDash(flag cli.Flag) string {
 	names, rest, _ := strings.Cut(libraryFlagStringer(flag), "\t")
 	return strings.ReplaceAll(names, "--", "-") + "\t" + rest

@@ -11,8 +11,7 @@ import (
 // Environ is a whole environment, an entry for each variable, as NAME=value.
 type Environ []string
 
-// Lookup is an Env. Of a variable that is there twice it finds the first, as the standard
-// library does.
+// Lookup is an Env. Of a repeated variable it finds the first, like the standard library.
 func (e Environ) Lookup(name string) (string, bool) {
 	for _, entry := range e {
 		if found, value, _ := strings.Cut(entry, "="); found == name {
@@ -22,9 +21,9 @@ func (e Environ) Lookup(name string) (string, bool) {
 	return "", false
 }
 
-// ofOthers are variables that begin like a program's own and that others read: the
-// project's programs and libraries, and its tests. They may stand in one environment file,
-// or in the shell that starts a server.
+// ofOthers are the variables with a program's prefix that other programs, libraries and
+// tests of the project read. They may be in the same environment file, or in the shell that
+// starts a server.
 var ofOthers = map[Prefix][]string{
 	"NOTED_": {
 		// notectl
@@ -40,22 +39,22 @@ var ofOthers = map[Prefix][]string{
 	},
 }
 
-// ofTests begins further names that tests read.
+// ofTests begins the names of further variables of tests.
 const ofTests = "TEST_"
 
-// Kubernetes gives each process variables about each service: of a service called noted,
+// Kubernetes sets variables about each service: for a service called noted
 // NOTED_SERVICE_HOST, NOTED_SERVICE_PORT_GRPC=50051, and NOTED_PORT=tcp://10.0.0.1:50051.
-// The last is told from a mistake of the operator's by its value.
+// Only the value tells the last from a mistake of the operator.
 var (
 	serviceName  = regexp.MustCompile(`(^|_)(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 	servicePort  = regexp.MustCompile(`(^|_)PORT$`)
 	serviceValue = regexp.MustCompile(`^(tcp|udp|sctp)://`)
 )
 
-// Strangers are the variables that begin with the prefix and are not known: most often a
-// name that is misspelled, whose setting would silently be the default. Known are those of
-// the settings, those that others of the project read, and those that Kubernetes gives. An
-// empty variable counts as not set.
+// Strangers returns errors for unknown variables with the prefix. Most often they are
+// misspelled names, whose settings would silently have their defaults. Known are the
+// variables of the settings, of other programs of the project, and of Kubernetes. An empty
+// variable counts as not set.
 func (p Prefix) Strangers(environ Environ, settings Settings) (wrong []error) {
 	known := slices.Clone(ofOthers[p])
 	for _, flag := range settings {

@@ -21,8 +21,8 @@ func noted() Settings {
 		&cli.StringFlag{Name: "redis"}, &cli.StringFlag{Name: "redis-mode"}, &cli.StringFlag{Name: "match-window"})
 }
 
-// A variable that begins like the program's own and is not known is refused, with the name
-// that is nearest to it. Its value is not told, since it may be a password.
+// An unknown variable with the program's prefix is refused, with the nearest name. The error
+// does not show its value, which may be a password.
 func TestStrangers(t *testing.T) {
 	for entry, nearest := range map[string]string{
 		"NOTED_RETENTOIN=60d":           "NOTED_RETENTION",
@@ -32,7 +32,7 @@ func TestStrangers(t *testing.T) {
 		"NOTED_LISTEN_ADDR=x":           "NOTED_LISTEN",
 		"NOTED_retention=60d":           "NOTED_RETENTION",
 		"NOTED_=x":                      "",
-		"NOTED_PORT=50051":              "*", // not of Kubernetes, which writes tcp://
+		"NOTED_PORT=50051":              "*", // not from Kubernetes, which writes tcp://
 	} {
 		name, value, _ := strings.Cut(entry, "=")
 		wrong := Prefix("NOTED_").Strangers(Environ{"HOME=/", entry, entry}, noted())
@@ -62,7 +62,7 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// A variable that is there twice has its first value, as for the standard library.
+// A repeated variable has its first value, as in the standard library.
 func TestLookup(t *testing.T) {
 	e := Environ{"A=", "B=1=2", "B=3", "C"}
 	got := map[string]string{}
@@ -76,8 +76,8 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-// The list of variables that others read is whole, and no name on it has gone. The tree has
-// them beside those of the server's own flags.
+// The list of other programs' variables is complete, and has no obsolete name. The tree has
+// them and those of the server's flags.
 func TestOthersAreKnown(t *testing.T) {
 	reads := regexp.MustCompile("(?:[\"'` ({]|^)(NOTED_[A-Z][A-Z_]*)(?:[\"'`=:)} ]|$)")
 	found := map[string]string{}
@@ -120,12 +120,12 @@ func TestOthersAreKnown(t *testing.T) {
 	}
 	for name, path := range found {
 		if wrong := p.Strangers(Environ{string(p) + name + "=x"}, own); wrong != nil {
-			t.Errorf("%s: %v; if a program reads it, it belongs to the list of others", path, wrong)
+			t.Errorf("%s: %v; if a program reads it, add it to ofOthers", path, wrong)
 		}
 	}
 	for _, name := range ofOthers[p] {
 		if found[name] == "" {
-			t.Errorf("%s%s is on the list of others, and nothing reads it", p, name)
+			t.Errorf("%s%s is in ofOthers, and no program reads it; remove it", p, name)
 		}
 	}
 }

@@ -13,9 +13,8 @@ import (
 // Settings are the flags of a program, in the order of its help.
 type Settings []cli.Flag
 
-// Settings keeps the mistakes in the values of flags until Mistakes tells them. With an
-// environment each flag has a variable, too; the flag wins. The flags are of the types
-// below.
+// Settings keeps the mistakes in the values of flags for Mistakes. With an environment each
+// flag has a variable too, and the flag wins. The flags must have one of the types below.
 func (p Prefix) Settings(env Env, flags ...cli.Flag) Settings {
 	settings := make(Settings, len(flags))
 	for i, flag := range flags {
@@ -47,7 +46,7 @@ func (p Prefix) Settings(env Env, flags ...cli.Flag) Settings {
 	return settings
 }
 
-// Mistakes are the values that were refused, in the order of the flags.
+// Mistakes returns the errors of refused values, in the order of the flags.
 func (s Settings) Mistakes() (wrong []error) {
 	for _, flag := range s {
 		if err := flag.(interface{ refused() error }).refused(); err != nil {
@@ -57,8 +56,8 @@ func (s Settings) Mistakes() (wrong []error) {
 	return wrong
 }
 
-// Changed are the settings that differ from their defaults, as flags that could be typed. It
-// leaves out the flags that are named.
+// Changed returns the settings that differ from their defaults, as flags on a command line,
+// without the named flags.
 func (s Settings) Changed(without ...string) []string {
 	var changed []string
 	for _, flag := range s {
@@ -72,11 +71,11 @@ func (s Settings) Changed(without ...string) []string {
 	return changed
 }
 
-// setting is a flag that keeps its mistake.
+// setting is a flag with the error of its value.
 type setting[T, C any, V cli.ValueCreator[T, C]] struct {
 	*cli.FlagBase[T, C, V]
 	names   string // its names, as errors show them
-	not     string // why a text cannot be read; empty if the library's error says it well
+	not     string // why a text is unreadable; empty for the library's error
 	valid   func(T) error
 	mistake error
 }
@@ -85,7 +84,7 @@ func newSetting[T, C any, V cli.ValueCreator[T, C]](
 	flag *cli.FlagBase[T, C, V], env Env, variable, not string,
 ) *setting[T, C, V] {
 	s := &setting[T, C, V]{FlagBase: flag, names: "-" + flag.Name, not: not, valid: flag.Validator}
-	flag.Validator = nil // Set asks it, and can tell its errors from those of reading
+	flag.Validator = nil // Set calls it, to tell its errors from those of reading
 	if env != nil {
 		s.names += " (" + variable + ")"
 		flag.Sources = env.Source(variable)
@@ -95,7 +94,7 @@ func newSetting[T, C any, V cli.ValueCreator[T, C]](
 
 func (s *setting[T, C, V]) refused() error { return s.mistake }
 
-// Set is of cli.Flag. A flag that is given twice has its last value.
+// Set is of cli.Flag. A repeated flag has its last value.
 func (s *setting[T, C, V]) Set(name, text string) error {
 	err := s.FlagBase.Set(name, text)
 	switch {
@@ -110,7 +109,7 @@ func (s *setting[T, C, V]) Set(name, text string) error {
 	return nil
 }
 
-// changed is the value as it is typed, and whether it is not the default.
+// changed returns the value as on a command line, and whether it differs from the default.
 func (s *setting[T, C, V]) changed() (value string, differs bool) {
 	var creator V
 	value = creator.ToString(s.Get().(T))
@@ -121,7 +120,7 @@ func (s *setting[T, C, V]) changed() (value string, differs bool) {
 	return value, differs
 }
 
-// PostParse is of cli.Flag. It reads the variable of a flag that was not given.
+// PostParse is of cli.Flag. It reads the variable if the flag was not given.
 func (s *setting[T, C, V]) PostParse() error {
 	if s.Count() > 0 {
 		return nil
@@ -137,8 +136,8 @@ func (s *setting[T, C, V]) PostParse() error {
 // helpWidth is the column at which help wraps.
 const helpWidth = 100
 
-// Help is the part of a manual about the settings: each flag with its variable, what it
-// sets, and its default.
+// Help is the settings' part of a manual: each flag with its variable, its meaning and its
+// default.
 func (s Settings) Help() string {
 	var b strings.Builder
 	for _, flag := range s {
@@ -160,7 +159,7 @@ func (s Settings) Help() string {
 	return b.String()
 }
 
-// Default is the default of a flag as the help shows it; empty where there is none.
+// Default is the default of a flag in the help, or empty without a default.
 func Default(flag cli.Flag) string {
 	f := flag.(cli.DocGenerationFlag)
 	switch text := f.GetDefaultText(); {

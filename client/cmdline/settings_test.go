@@ -12,7 +12,7 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// values are what a program's flags say.
+// values are the values of a program's flags.
 type values struct {
 	Name  string
 	Yes   bool
@@ -84,8 +84,8 @@ func run(t *testing.T, env map[string]string, args ...string) (v values, mistake
 	return v, mistakes, err
 }
 
-// A flag wins over its variable, and that over the default. A flag without a variable is
-// not found in the environment.
+// A flag wins over its variable, and the variable over the default. Settings without an
+// environment have no variables.
 func TestPrecedence(t *testing.T) {
 	env := map[string]string{
 		"TEST_NAME":    "b",
@@ -106,8 +106,8 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-// The settings that differ from their defaults are told as they can be typed: one that is
-// given its default is not among them.
+// Changed returns the settings that differ from their defaults, as on a command line. A flag
+// with its default as value is not among them.
 func TestChanged(t *testing.T) {
 	var v values
 	settings := v.settings(map[string]string{"TEST_KEEP": "3d", "TEST_RATE": "10"})
@@ -122,7 +122,7 @@ func TestChanged(t *testing.T) {
 	}
 }
 
-// All mistakes are told, in flags and variables, each once and in the order of the flags.
+// Mistakes has all mistakes, in flags and variables, each once and in the flags' order.
 func TestMistakes(t *testing.T) {
 	env := map[string]string{
 		"TEST_NAME":    "c",
@@ -147,7 +147,7 @@ func TestMistakes(t *testing.T) {
 		t.Errorf("error %v, mistakes (-want +got):\n%s", err, diff)
 	}
 	if _, mistakes, _ := run(t, nil, "-name", "c", "-name", "b"); mistakes != nil {
-		t.Errorf("the last value counts, but %q", mistakes)
+		t.Errorf("a repeated flag with a valid last value: mistakes %q; want none", mistakes)
 	}
 	if _, _, err := run(t, nil, "-foo"); !errors.Is(err, ErrUsage) ||
 		!strings.Contains(err.Error(), "there is no flag -foo; test -help") {

@@ -26,6 +26,6 @@ func TestSpan(t *testing.T) {
 		}
 	}
 	if Lasting(time.Millisecond)(0) == nil {
-		t.Error("no time at all lasts a millisecond")
+		t.Error("Lasting takes no time at all as a millisecond; want an error")
 	}
 }

@@ -26,7 +26,7 @@ func TestVersion(t *testing.T) {
 	}
 	for _, args := range [][]string{{"noted"}, {"noted", "-dev"}, {"noted", "-listen", "version"}} {
 		if Version("noted", args, io.Discard) {
-			t.Errorf("%v was taken for the question of the version", args)
+			t.Errorf("Version answered to %v; want false", args)
 		}
 	}
 	for _, args := range [][]string{{"noted", "-version"}, {"noted", "--version"}, {"noted", "version"}} {

@@ -9,15 +9,14 @@ import (
 	"golang.org/x/term"
 )
 
-// Progress is a bar on standard error; nil, which does nothing, where standard error is no
-// terminal.
+// Progress is a bar on standard error. Without a terminal it is nil, which does nothing.
 type Progress struct {
 	bar    *progressbar.ProgressBar
-	shared bool // answers scroll over the same terminal
+	shared bool // answers go to the same terminal
 }
 
-// NewProgress shows how far a long command is: a bar of bytes, or a count where the size
-// is not known (-1).
+// NewProgress shows the progress of a long command: a bar of bytes, or a count if the size
+// is unknown (-1).
 func NewProgress(stdout, stderr io.Writer, size int64, what string) *Progress {
 	if !isTerminal(stderr) {
 		return nil
@@ -39,8 +38,8 @@ func NewProgress(stdout, stderr io.Writer, size int64, what string) *Progress {
 	return &Progress{bar: progressbar.NewOptions64(size, options...), shared: isTerminal(stdout)}
 }
 
-// The bar's own errors are those of writing to standard error, where they could not be
-// reported either.
+// The bar's own errors are failures to write to standard error, so they cannot be reported
+// there.
 
 // Set moves the bar.
 func (p *Progress) Set(to int64) {
@@ -49,14 +48,14 @@ func (p *Progress) Set(to int64) {
 	}
 }
 
-// Hide takes the bar off the line that an answer is about to be written on.
+// Hide removes the bar from the line of the next answer.
 func (p *Progress) Hide() {
 	if p != nil && p.shared {
 		_ = p.bar.Clear()
 	}
 }
 
-// Clear takes the bar away for good.
+// Clear removes the bar.
 func (p *Progress) Clear() {
 	if p != nil {
 		_ = p.bar.Clear()

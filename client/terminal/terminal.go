@@ -1,5 +1,5 @@
-// Package terminal is how notectl and noted-replay speak to a person: answers in colour,
-// progress, and the names, times and amounts of the contract as people write them.
+// Package terminal writes for people, in notectl and noted-replay: coloured answers,
+// progress, and the contract's names, times and amounts in plain form.
 //
 // It is for the project's own programs, and promises nothing to others.
 package terminal
@@ -26,8 +26,8 @@ type Printer struct {
 	color bool
 }
 
-// NewPrinter writes to standard output. Colours appear on a terminal only, and not where
-// the environment has NO_COLOR.
+// NewPrinter writes to standard output. Colours appear only on a terminal, and not if the
+// environment has NO_COLOR.
 func NewPrinter(stdout io.Writer, json bool, env func(string) (string, bool)) Printer {
 	noColor, _ := env("NO_COLOR")
 	kind, _ := env("TERM")
@@ -57,7 +57,7 @@ func (p Printer) Facts(facts []Fact) error {
 	return p.Out.Flush()
 }
 
-// Printable keeps texts of others from steering the terminal.
+// Printable replaces control characters, with which a text could control the terminal.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) {
@@ -67,25 +67,25 @@ func Printable(s string) string {
 	}, s)
 }
 
-// Spoken is how people write a name of the contract.
+// Spoken is a name of the contract in plain form.
 func Spoken(name, prefix string) string {
 	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, prefix), "_", "-"))
 }
 
-// EventName is how people write an event: payment-pending for EVENT_PAYMENT_PENDING.
+// EventName is an event in plain form: payment-pending for EVENT_PAYMENT_PENDING.
 func EventName(event client.Event) string { return Spoken(event.String(), "EVENT_") }
 
-// EventOf is the event of a donation; a donation that names no event is a payment.
+// EventOf is the event of a donation. Without an event it is a payment.
 func EventOf(donation *client.Donation) client.Event {
 	return cmp.Or(donation.GetEvent(), client.EventPayment)
 }
 
-// Amount is how people write the amount of a donation.
+// Amount is the amount of a donation with its currency.
 func Amount(donation *client.Donation) string {
 	return strings.TrimSpace(donation.GetAmount() + " " + donation.GetCurrencyCode())
 }
 
-// Local shows a time as a person's clock would.
+// Local shows a time in the local zone.
 func Local(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return ""
@@ -93,10 +93,10 @@ func Local(t *timestamppb.Timestamp) string {
 	return t.AsTime().Local().Format("2006-01-02 15:04:05 MST")
 }
 
-// timeLayouts are the spellings of a time without a zone, which is then the local one.
+// timeLayouts are the forms of a time without a zone. Such a time is local.
 var timeLayouts = []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"}
 
-// ParseTime reads a time as people write it.
+// ParseTime reads a time with a zone, or a local time in one of the shorter forms.
 func ParseTime(s string) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
 		return t, nil

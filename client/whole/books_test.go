@@ -16,8 +16,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// books is where all receivers put donations in the end. It does not refuse what it has
-// already, as real books would by the donation id: it counts.
+// books gets the donations of all receivers. It counts repeated donation ids, which real
+// books would refuse.
 type books struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -28,7 +28,7 @@ type books struct {
 type entry struct {
 	place    string
 	id       string // the donation id
-	name     string // what the test calls it; it is in the message
+	name     string // the test's name for it, from the message
 	Donation map[string]string
 	Message  map[string]string
 	Body     string
@@ -42,7 +42,7 @@ func newBooks(t testing.TB, c *chance) *books {
 	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			t.Errorf("reading what was to be booked: %v", err)
+			t.Errorf("reading a donation for the books: %v", err)
 			return
 		}
 		if c.of(4) {
@@ -67,7 +67,7 @@ func newBooks(t testing.TB, c *chance) *books {
 		}
 		e.name = nameInBody.FindString(e.Body)
 		if err != nil || e.id == "" || e.name == "" {
-			t.Errorf("cannot be booked: %v %q %s", err, e.id, body)
+			t.Errorf("a receiver sent the books no donation: %v %q %s", err, e.id, body)
 		}
 		b.mu.Lock()
 		b.list = append(b.list, e)

@@ -17,8 +17,8 @@ import (
 	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 )
 
-// newPayPal starts PayPal's hosts. The one that verifies IPNs is in trouble now and then.
-// The certificate was valid already when the oldest message was sent.
+// newPayPal starts PayPal's hosts. The host that verifies IPNs fails now and then. The
+// certificate is valid since before the oldest message.
 func newPayPal(t testing.TB, c *chance) *paypaltest.PayPal {
 	p := paypaltest.New(t)
 	p.Serve("CERT-1", p.Signer(paypaltest.CertName, -100*time.Hour, 100*time.Hour))
@@ -32,7 +32,7 @@ func newPayPal(t testing.TB, c *chance) *paypaltest.PayPal {
 	return p
 }
 
-// The places that PayPal posts to.
+// The receivers that PayPal posts to.
 const (
 	php  = "php"
 	wsgi = "wsgi"
@@ -40,13 +40,13 @@ const (
 	gate = "gateway"
 )
 
-// A delivery is one message on its way to a place.
+// A delivery is one message, and the place that gets it.
 type delivery struct {
 	place string
 	paypaltest.Delivery
 }
 
-// elsewhere sends it to another place that takes its channel.
+// elsewhere chooses another place that takes the channel.
 func (d delivery) elsewhere() delivery {
 	switch {
 	case d.place == node:
@@ -61,8 +61,8 @@ func (d delivery) elsewhere() delivery {
 	return d
 }
 
-// webhook signs a webhook that was sent at a time. Each sending has a transmission id of
-// its own.
+// webhook signs a webhook as of a time of sending. Each sending has another transmission
+// id.
 func webhook(p *paypaltest.PayPal, body string, at time.Time) paypaltest.Delivery {
 	id := fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, body, at)))[:36]
 	return p.SignedAs(id, []byte(body), at, webhookID, "CERT-1", paypaltest.SigningKey())
@@ -71,7 +71,7 @@ func webhook(p *paypaltest.PayPal, body string, at time.Time) paypaltest.Deliver
 // post delivers a message once.
 func post(ctx context.Context, to string, d delivery) (status int, said string, err error) {
 	d.Header = d.Header.Clone()
-	d.Header.Set("Connection", "close") // PHP's own server and wsgiref end a connection after a request
+	d.Header.Set("Connection", "close") // PHP's own server and wsgiref close a connection after each request
 	response, err := d.Post(ctx, to)
 	if err != nil {
 		return 0, "", err
@@ -81,7 +81,7 @@ func post(ctx context.Context, to string, d delivery) (status int, said string, 
 	return response.StatusCode, string(text), err
 }
 
-// chance decides what happens by chance while the story is played.
+// chance is the random source while the story is played.
 type chance struct {
 	mu     sync.Mutex
 	random *rand.Rand
@@ -90,14 +90,14 @@ type chance struct {
 
 func newChance(seed uint64) *chance { return &chance{random: rand.New(rand.NewPCG(seed, 1))} }
 
-// of is true so many times of a hundred.
+// of is true in the given percentage of calls.
 func (c *chance) of(percent int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !c.calm && c.random.IntN(100) < percent
 }
 
-// between is a time between two.
+// between is a random time between two.
 func (c *chance) between(least, most time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()

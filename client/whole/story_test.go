@@ -13,7 +13,8 @@ import (
 	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 )
 
-// A story is what happens in many series of donations, what PayPal tells of it, and when.
+// A story is the events of many series of donations, with PayPal's messages about them in
+// their order.
 type story struct {
 	random   *rand.Rand
 	payPal   *paypaltest.PayPal
@@ -23,21 +24,21 @@ type story struct {
 	told     []delivery           // each message once
 	messages int                  // with the repeats
 
-	// The channels' transaction ids agree in all series or in none, since PayPal decides
-	// it for all: a ledger in which most agree costs each of the others its first payment
-	// twice.
+	// The channels' transaction ids agree in all series or in none, because PayPal decides
+	// it for all series. In a ledger where most agree, the first payment of a series where
+	// they differ would count twice.
 	idsDiffer bool
 }
 
-// A donation is one that must be in the books once.
+// A donation must be in the books once.
 type donation struct {
 	series, amount string
-	at             time.Time // zero where PayPal does not say when
-	channels       []string  // that tell of it, sorted
+	at             time.Time // zero if PayPal gives no time
+	channels       []string  // those with a message about it, sorted
 }
 
-// A scene is a sequence of moments. What belongs to one moment is posted at once; the
-// next moment comes when all of it is answered 200.
+// A scene is a sequence of moments. The messages of a moment are posted at the same time.
+// The next moment begins when all are answered 200.
 type scene [][]delivery
 
 const day = 24 * time.Hour
@@ -54,15 +55,15 @@ func newStory(random *rand.Rand, p *paypaltest.PayPal) *story {
 	return s
 }
 
-// A series of donations; PayPal has two kinds of them, with messages of their own.
+// A series of donations. PayPal has two kinds of series with different messages.
 type series struct {
 	id     string
 	button bool // made by a subscribe button: subscr_… with a subscr_id
 	amount string
 }
 
-// series is the life of one: a signup, payments of equal amounts, and what else may
-// happen.
+// series tells the life of a series: a signup, payments of equal amounts, and random other
+// events.
 func (s *story) series(i int) {
 	g := series{id: "I-" + s.id(12), button: i%2 == 1, amount: fmt.Sprintf("%d.00", 5+s.random.IntN(50))}
 	if i%8 == 1 {
@@ -74,7 +75,7 @@ func (s *story) series(i int) {
 		period, payments = day, 5
 	}
 	latest := s.now.Add(-time.Minute - time.Duration(s.random.IntN(20*3600))*time.Second)
-	for k := range payments { // each at about the same hour
+	for k := range payments { // all at about the same hour
 		at := latest.Add(-time.Duration(k)*period - time.Duration(s.random.IntN(3600))*time.Second)
 		ipnTxn, sale := s.sales()
 		if s.random.IntN(6) == 0 {
@@ -82,7 +83,7 @@ func (s *story) series(i int) {
 		}
 		s.payment(g, "PAYMENT", ipnTxn, sale, at)
 		if ipnTxn != sale {
-			continue // what follows is about a sale, by an id that both channels know
+			continue // the rest is about a sale, by an id that both channels have
 		}
 		switch s.random.IntN(4) {
 		case 0:
@@ -110,7 +111,7 @@ func (s *story) series(i int) {
 	}
 }
 
-// sales is the id of a sale as the IPN and as the webhook tell it.
+// sales returns the ids of a sale in the IPN and in the webhook.
 func (s *story) sales() (ipn, webhook string) {
 	webhook = s.id(17)
 	if s.idsDiffer {
@@ -119,7 +120,7 @@ func (s *story) sales() (ipn, webhook string) {
 	return webhook, webhook
 }
 
-// id is one as PayPal makes them.
+// id returns an id like PayPal's.
 func (s *story) id(length int) string {
 	id := make([]byte, length)
 	for i := range id {
@@ -128,11 +129,11 @@ func (s *story) id(length int) string {
 	return string(id)
 }
 
-// signup is a signup, which may bring the first payment along: two donations in one IPN.
+// signup may have the first payment with it: two donations in one IPN.
 func (s *story) signup(g series, paying bool) {
 	fields := g.fields("recurring_payment_profile_created", "subscr_signup")
 	activated := webhookEvent{"BILLING.SUBSCRIPTION.ACTIVATED", map[string]any{"id": g.id, "state": "Active"}}
-	if !paying || g.button { // a button's signup never does
+	if !paying || g.button { // never with a button's signup
 		s.tell(fields, []webhookEvent{activated}, told{"SIGNUP", g.id, "", time.Time{}})
 		return
 	}
@@ -161,7 +162,7 @@ func (s *story) payment(g series, event, ipnTxn, sale string, at time.Time) {
 
 func (s *story) refund(g series, amount, sale string, at time.Time) {
 	fields := g.fields("", "")
-	id := s.id(17) // of both channels: a refund is a series of one, named by it
+	id := s.id(17) // the same in both channels: a refund is a series of its own, with this id
 	s.money(fields, "Refunded", id, "-"+amount, at)
 	fields.Set("parent_txn_id", sale)
 	s.tell(fields, []webhookEvent{{"PAYMENT.SALE.REFUNDED", map[string]any{
@@ -190,7 +191,7 @@ func (s *story) dispute(sale string) {
 	}, told{"DISPUTE", sale, "", time.Time{}})
 }
 
-// state is a change in a series itself.
+// state is a change of the series itself.
 func (s *story) state(g series, event, recurring, button, webhook string) {
 	s.tell(
 		g.fields(recurring, button),
@@ -208,7 +209,7 @@ func (g series) fields(recurring, button string) url.Values {
 
 func (s *story) money(fields url.Values, status, txn, amount string, at time.Time) {
 	date := paypaltest.Pacific(at)
-	if s.random.IntN(8) == 0 { // PayPal is known to label the hour wrongly
+	if s.random.IntN(8) == 0 { // PayPal sometimes gives the hour a wrong zone
 		date = date[:len(date)-3] + "PDT"
 	}
 	for name, value := range map[string]string{"payment_status": status, "txn_id": txn, "payment_date": date, "mc_gross": amount, "mc_currency": "EUR"} {
@@ -228,7 +229,7 @@ func (s *story) sale(g series, state, id string, at time.Time) webhookEvent {
 	}
 }
 
-// about is a time as the other channel gives it.
+// about is the time in the message of the other channel.
 func (s *story) about(at time.Time) string {
 	return at.Add(time.Duration(s.random.IntN(41)-20) * time.Second).UTC().Format(time.RFC3339)
 }
@@ -238,14 +239,14 @@ type webhookEvent struct {
 	resource map[string]any
 }
 
-// told is what a message tells of.
+// told is the content of a message.
 type told struct {
 	event, series, amount string
 	at                    time.Time
 }
 
-// tell tells of donations by one IPN and by webhooks, in one of the orders that PayPal is
-// known for; now and then one channel is silent.
+// tell posts one IPN and the webhooks about the same donations, in one of the orders that
+// PayPal is known for. Now and then one channel sends nothing.
 func (s *story) tell(fields url.Values, events []webhookEvent, donations ...told) {
 	name := fmt.Sprintf("whole-%04d", s.messages)
 	at := s.now.Add(-time.Duration(s.random.Int64N(int64(70 * time.Hour)))) // the webhooks' first transmission
@@ -309,7 +310,7 @@ func (s *story) tell(fields url.Values, events []webhookEvent, donations ...told
 	}
 }
 
-// copies is a message, and now and then its repeats.
+// copies returns a message, now and then with repeats.
 func (s *story) copies(make func(again bool) delivery) []delivery {
 	copies := []delivery{make(false)}
 	for s.random.IntN(4) == 0 && len(copies) < 4 {
@@ -318,7 +319,7 @@ func (s *story) copies(make func(again bool) delivery) []delivery {
 	return copies
 }
 
-// place is where a message goes: mostly to the receiver of its channel.
+// place chooses the receiver of a message: mostly the one of its channel.
 func (s *story) place(ofChannel string) string {
 	switch s.random.IntN(5) {
 	case 0:
@@ -329,7 +330,7 @@ func (s *story) place(ofChannel string) string {
 	return ofChannel
 }
 
-// compare names what a booked donation has other than it should, if anything.
+// compare names the wrong field of a booked donation, or returns nothing.
 func (d *donation) compare(e entry) string {
 	at, err := time.Parse(time.RFC3339, e.Donation["occurred_at"])
 	switch {

@@ -1,12 +1,11 @@
 //go:build whole
 
-// Package whole_test holds the test of the whole, as the first report of the trouble
-// describes it: donations of legacy series, of which PayPal tells as IPNs and as
-// webhooks, received by different programs in different languages. All of them are real
-// processes: public/receiver.php under php -S with several workers, the Python receiver
-// in a WSGI server, the Node receiver in node:http, noted-gateway, noted with its gRPC
-// and its JSON door, redis-server. Only PayPal's own hosts are stand-ins, and the books,
-// which count.
+// Package whole_test tests the whole system in the situation that it was made for: PayPal
+// reports donations of legacy series as IPNs and as webhooks, and different programs in
+// different languages receive them. All programs are real processes: public/receiver.php
+// under php -S with several workers, the Python receiver in a WSGI server, the Node receiver
+// in node:http, noted-gateway, noted with its gRPC and JSON doors, redis-server. Only
+// PayPal's own hosts and the books, which count, are stand-ins.
 //
 //	php -S        ◀─ IPNs        ─▶ noted's JSON door ─▶ redis-server
 //	WSGI server   ◀─ webhooks    ─▶ noted's gRPC door
@@ -15,15 +14,15 @@
 //
 // # Design
 //
-// It needs PHP, the Python library's virtual environment and the built Node library, so
-// it has a build tag: go test ./... must not fail on a machine that lacks them, and a
-// test that skips itself there would one day be skipped everywhere. make test-whole
-// prepares them and runs it; with the tag and without them it fails.
+// The test needs PHP, the Python library's virtual environment and the built Node library.
+// It has a build tag, because go test ./... must not fail on a machine without them, and
+// because a test that skips itself could be skipped everywhere without notice. make
+// test-whole prepares them and runs the test. With the tag and without them it fails.
 //
-// The clocks are real. "Days apart" means that a message comes after everything else, and
-// after all programs but Redis were started anew, with a date of days ago in it and,
-// where it is a webhook, in its signature. How long Noted remembers is tested where the
-// clock can be moved, in server/internal/store.
+// The clocks are real. "Days apart" means that a message is posted after all others, and
+// after a restart of all programs except Redis. Its date, and the date in a webhook's
+// signature, are days ago. The tests of retention are in server/internal/store, where they
+// can set the clock.
 package whole_test
 
 import (
@@ -63,8 +62,8 @@ func must[T any](value T, err error) T {
 
 func TestMain(m *testing.M) { processtest.Main(m) }
 
-// A failing run prints its seed; WHOLE_SEED=… tells the same story again, though not at
-// the same moments.
+// A failing run prints its seed. WHOLE_SEED=… plays the same story again, with other
+// timings.
 func TestWhole(t *testing.T) {
 	python, nodeJS := prepared(t)
 	seed := must(strconv.ParseUint(cmp.Or(os.Getenv("WHOLE_SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64))
@@ -80,7 +79,7 @@ func TestWhole(t *testing.T) {
 
 	began := time.Now()
 	w.play(w.story.days[0])
-	for _, p := range w.processes[1:] { // all but Redis
+	for _, p := range w.processes[1:] { // all except Redis
 		w.again(p)
 	}
 	w.play(w.story.days[1])
@@ -118,12 +117,12 @@ type whole struct {
 	posts, later, refused atomic.Int64
 }
 
-// prepared returns the Python of the library's virtual environment, and the Node that the
-// Node library's tests run on.
+// prepared returns the Python of the library's virtual environment, and the Node of the
+// Node library's tests.
 func prepared(t testing.TB) (python, nodeJS string) {
 	t.Helper()
 	python = must(filepath.Abs("../python/.venv/bin/python"))
-	nodeJS = must(filepath.Abs("../ts/.node/node_modules/node/bin/node")) // where the machine's own is too old
+	nodeJS = must(filepath.Abs("../ts/.node/node_modules/node/bin/node")) // if the machine's own Node is too old
 	if _, err := os.Stat(nodeJS); err != nil {
 		nodeJS = "node"
 	}
@@ -134,7 +133,7 @@ func prepared(t testing.TB) (python, nodeJS string) {
 		"redis-server":                              {"redis-server", "--version"},
 	} {
 		if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%s is missing, which make test-whole prepares: %v\n%s", what, err, output)
+			t.Fatalf("%s is missing; run make test-whole, which prepares it: %v\n%s", what, err, output)
 		}
 	}
 	return python, nodeJS
@@ -206,7 +205,7 @@ func (w *whole) start(python, nodeJS string) {
 	}
 }
 
-// again ends a program and starts it anew.
+// again restarts a program.
 func (w *whole) again(p *processtest.Process) {
 	p.End(syscall.SIGTERM)
 	if err := p.Start(); err != nil {
@@ -214,7 +213,7 @@ func (w *whole) again(p *processtest.Process) {
 	}
 }
 
-// play lets scenes happen, some at a time.
+// play plays the scenes, several at a time.
 func (w *whole) play(scenes []scene) {
 	var all sync.WaitGroup
 	atOnce := make(chan struct{}, 12)
@@ -234,8 +233,8 @@ func (w *whole) play(scenes []scene) {
 	all.Wait()
 }
 
-// deliver posts a message as PayPal does, until it is answered 200; PayPal waits longer
-// in between.
+// deliver posts a message until the answer is 200, like PayPal, which waits longer between
+// the tries.
 func (w *whole) deliver(d delivery) {
 	for before := "nothing"; ; {
 		w.posts.Add(1)
@@ -244,7 +243,7 @@ func (w *whole) deliver(d delivery) {
 		case err == nil && status == http.StatusOK:
 			return
 		case err != nil || status != http.StatusServiceUnavailable || w.ctx.Err() != nil:
-			if w.t.Fail(); w.refused.Add(1) <= 10 { // the others are likely to have the same reason
+			if w.t.Fail(); w.refused.Add(1) <= 10 { // further ones most likely have the same reason
 				w.t.Errorf(
 					"%s: a genuine %s was not taken: %d %s %v; before that: %s\n%s",
 					d.place,
@@ -264,7 +263,7 @@ func (w *whole) deliver(d delivery) {
 	}
 }
 
-// check compares the books, and Noted's notes, with what has happened.
+// check compares the books and Noted's notes with the story.
 func (w *whole) check() {
 	entries := make(map[string][]entry) // :: name and event → how it was booked
 	byPlace := make(map[string]int)
@@ -274,7 +273,7 @@ func (w *whole) check() {
 		entries[key] = append(entries[key], e)
 		byPlace[e.place]++
 		if other, ok := ids[e.id]; ok && other != key {
-			w.t.Errorf("%s and %s have one donation id, %s", key, other, e.id)
+			w.t.Errorf("%s and %s have the same donation id %s", key, other, e.id)
 		}
 		ids[e.id] = key
 	}
@@ -282,12 +281,12 @@ func (w *whole) check() {
 		if got := entries[key]; len(got) != 1 {
 			w.t.Errorf("%s is %d times in the books, want once: %v", key, len(got), got)
 		} else if wrong := want.compare(got[0]); wrong != "" {
-			w.t.Errorf("%s is in the books with another %s: %v, want %+v", key, wrong, got[0], want)
+			w.t.Errorf("%s is in the books with a wrong %s: %v, want %+v", key, wrong, got[0], want)
 		}
 	}
 	for key, got := range entries {
 		if w.story.want[key] == nil {
-			w.t.Errorf("%s is in the books, and never happened: %v", key, got)
+			w.t.Errorf("%s is in the books and not in the story: %v", key, got)
 		}
 	}
 	for place := range w.places {
@@ -311,7 +310,7 @@ func (w *whole) check() {
 		notes++
 		key := ids[note.GetDonationId()]
 		if key == "" {
-			w.t.Errorf("noted, and not in the books: %v", note)
+			w.t.Errorf("noted and not in the books: %v", note)
 			continue
 		}
 		var channels []string
@@ -335,7 +334,7 @@ func (w *whole) check() {
 	w.t.Logf("in the books by %v", byPlace)
 }
 
-// tell says what may explain a failure.
+// tell logs facts that may explain a failure.
 func (w *whole) tell() {
 	noted := must(client.New(w.noted.Addr, client.Config{}))
 	defer noted.Close()
@@ -353,8 +352,8 @@ func (w *whole) tell() {
 	}
 }
 
-// knows posts each message once more, wherever it did not go before: there is nothing
-// left to book.
+// knows posts each message once more, to a place that did not get it before. Nothing may be
+// booked.
 func (w *whole) knows() {
 	before := len(w.books.entries())
 	var all []scene
@@ -363,6 +362,6 @@ func (w *whole) knows() {
 	}
 	w.play(all)
 	if after := len(w.books.entries()); after != before {
-		w.t.Errorf("%d entries in the books after each message came once more, %d before", after, before)
+		w.t.Errorf("the books have %d entries after each message came once more, and had %d before", after, before)
 	}
 }
