@@ -20,11 +20,12 @@ func (a *app) closeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "close", UsageText: "notectl close -series ID -reason TEXT DONATION_ID",
 		Usage: "settle an open donation that was booked by hand: later messages of it are DUPLICATE",
-		Description: `For an open donation, which its receiver gave up or lost, after a person has booked it.
-DONATION_ID is Noted's own id of it, which "list -state open" shows. The server's audit
-keeps the caller and the reason. The caller needs the verbs read and note.
+		Description: `For an open donation that a person has booked by hand. DONATION_ID is Noted's id, as
+"notectl list -state open" shows it. The server's audit keeps the caller and the reason. The
+caller needs the verbs read and note.
 
-Only an open donation is closed. All else settles nothing, says why, and exits with
+Only an open donation can be closed. Otherwise nothing is settled, an error tells why, and the
+exit code is
 
     10   it is settled already: make sure that it is not booked twice
     11   it is held: a receiver is processing it; the last line says when to try again
@@ -34,7 +35,7 @@ Only an open donation is closed. All else settles nothing, says why, and exits w
 			&cli.StringFlag{
 				Name:     "reason",
 				Required: true,
-				Usage:    "`TEXT` for the server's audit, such as where it is booked, without personal data",
+				Usage:    "`TEXT` for the server's audit, such as the place of the booking, without personal data",
 			},
 		},
 		Action: a.act(a.close),

@@ -12,14 +12,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Troubles: one line behind "notectl: ", in lower case and without a full stop; then,
-// where something can be done, lines behind "notectl: hint: ".
+// An error is one line after "notectl: ", in lower case and without a full stop. A remedy,
+// if there is one, follows in lines after "notectl: hint: ".
 
 func (a *app) warnf(format string, args ...any) {
 	fmt.Fprintln(a.stderr, "notectl: "+terminal.Printable(fmt.Sprintf(format, args...)))
 }
 
-// complain tells of an error, which names every broken field, and of what can be done.
+// complain writes an error, which names every broken field, and the remedy.
 func (a *app) complain(err error) {
 	a.warnf("%v", err)
 	if hint := hintFor(err); hint != "" {
@@ -27,14 +27,14 @@ func (a *app) complain(err error) {
 	}
 	if question, ok := errors.AsType[asked](err); ok && mayBeNoted(err) {
 		a.warnf(
-			"hint: whether it has been noted is not known; to be given the same answer, ask again with -request-id %s",
+			"hint: it is unknown whether it has been noted; for the same answer repeat it with -request-id %s",
 			question.requestID,
 		)
 	}
 }
 
-// asked is the trouble of a question to note, which can be asked again under its id.
-// Under another, what has been noted is a DUPLICATE that nobody has processed.
+// asked is the error of a call of note. It can be repeated with its request id. With another
+// id, a donation that was noted would be a DUPLICATE without having been processed.
 type asked struct {
 	error
 	requestID string
@@ -42,8 +42,7 @@ type asked struct {
 
 func (e asked) Unwrap() error { return e.error }
 
-// mayBeNoted says whether a question that failed may have been answered, and the answer
-// lost on its way to the terminal.
+// mayBeNoted reports whether a failed call may have noted the donation.
 func mayBeNoted(err error) bool {
 	switch {
 	case errors.Is(err, client.ErrOutcomeUnknown),
@@ -58,10 +57,10 @@ func mayBeNoted(err error) bool {
 		return client.Reason(err) == "" // the connection broke
 	}
 	_, isCall := status.FromError(err)
-	return !isCall // its answer could not be read or shown
+	return !isCall // the answer could not be read or shown
 }
 
-// hintFor says what can be done about an error; empty where the error says it all.
+// hintFor returns the remedy for an error, or nothing if the error has it.
 func hintFor(err error) string {
 	if it, ok := errors.AsType[advised](err); ok {
 		return it.hint
@@ -70,11 +69,11 @@ func hintFor(err error) string {
 	case errors.Is(err, client.ErrUnavailable) && strings.Contains(err.Error(), "tls: "):
 		return "the server's certificate or yours is not accepted: see -ca, -cert and -key"
 	case errors.Is(err, client.ErrUnavailable) && strings.Contains(err.Error(), "handshake"):
-		return "the server may not speak TLS: in a network that you trust, -plaintext speaks none either"
+		return "the server may not speak TLS; in a network that you trust, use -plaintext"
 	case errors.Is(err, client.ErrUnavailable) && client.Reason(err) == "":
 		return "is the server running, and is -addr right? to try one: go run ./server/cmd/noted -dev"
 	case errors.Is(err, client.ErrUnauthenticated):
-		return "present a token with -token-file, or a certificate with -cert and -key; on the server: notectl token makes one"
+		return "present a token with -token-file, or a certificate with -cert and -key; notectl token makes a token"
 	case errors.Is(err, client.ErrLedgerDenied):
 		return "is -ledger right? the server's file of -callers names the ledgers of each caller"
 	case errors.Is(err, client.ErrVerbDenied):
@@ -82,20 +81,20 @@ func hintFor(err error) string {
 	case errors.Is(err, client.ErrStoreUnavailable):
 		return "the server runs, but its Redis does not answer; nothing was noted, try again"
 	case errors.Is(err, client.ErrStoreUnsuitable):
-		return "nothing was noted; the server's log says what its operator must do"
+		return "nothing was noted; the server's log tells its operator what to do"
 	case errors.Is(err, client.ErrRequestIDReused):
 		return "nothing was noted; give each message a -request-id of its own, or none"
 	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, client.ErrDurabilityNotReached):
 		if _, ok := errors.AsType[asked](err); ok {
-			return "" // complain says the id
+			return "" // complain shows the request id
 		}
-		return "it may have been done all the same: look at the note with notectl list -series SERIES"
+		return "it may have been done nevertheless: look at the note with notectl list -series SERIES"
 	case errors.Is(err, client.ErrHoldLost), errors.Is(err, client.ErrSettledByAnother):
-		return "see who has it: notectl list -series SERIES"
+		return "see the present attempt: notectl list -series SERIES"
 	case errors.Is(err, client.ErrNoteNotFound):
-		return "notes are forgotten after their retention; see what is there: notectl list -series SERIES"
+		return "notes are forgotten after their retention; see the notes: notectl list -series SERIES"
 	case errors.Is(err, client.ErrSeriesFull):
-		return "the series id looks like a constant: is the right field passed as -series?"
+		return "the series id looks like a constant: is -series the right field?"
 	}
 	if wait, ok := client.RetryAfter(err); ok {
 		return "try again in " + seconds(max(wait, time.Second))
@@ -103,7 +102,7 @@ func hintFor(err error) string {
 	return ""
 }
 
-// advised is an error that brings its hint.
+// advised is an error with its remedy.
 type advised struct {
 	error
 	hint string

@@ -13,73 +13,71 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// donationFlags describe a donation and the message that told of it. They are local: the
-// subcommands of note read them from a body instead.
+// donationFlags describe a donation and its message. They are local: the subcommands of
+// note read a body instead.
 func donationFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
 			Name:  "series",
 			Local: true,
-			Usage: "`ID` of the series, such as I-ABC; of a one-time donation its transaction id (required)",
+			Usage: "`ID` of the series, such as I-ABC; for a one-time donation its transaction id (required)",
 		},
 		&cli.StringFlag{
 			Name:      "event",
 			Local:     true,
 			Value:     "payment",
-			Usage:     "`EVENT`, what happened; \"notectl note -help\" lists them",
+			Usage:     "`EVENT` that happened; \"notectl note -help\" lists the events",
 			Validator: func(s string) error { _, err := parseEvent(s); return err },
 		},
 		&cli.StringFlag{
 			Name:      "occurred-at",
 			Local:     true,
-			Usage:     "`TIME` that PayPal gives for it, never that of its arrival: 2026-03-01T14:05:00+01:00, or \"2026-03-01 14:05\" in the local zone",
+			Usage:     "`TIME` of the donation by PayPal, not of the message: 2026-03-01T14:05:00+01:00, or \"2026-03-01 14:05\" local time",
 			Validator: func(s string) error { _, err := parseTime(s); return err },
 		},
-		&cli.StringFlag{Name: "amount", Local: true, Usage: "`AMOUNT`, such as 25.00; comes with -currency"},
+		&cli.StringFlag{Name: "amount", Local: true, Usage: "`AMOUNT`, such as 25.00; needs -currency"},
 		&cli.StringFlag{
 			Name:  "currency",
 			Local: true,
-			Usage: "`CODE` of the currency, such as EUR; comes with -amount",
+			Usage: "`CODE` of the currency, such as EUR; needs -amount",
 		},
 		&cli.StringFlag{Name: "transaction", Local: true, Usage: "`ID` of the transaction"},
 		&cli.StringFlag{
 			Name:  "channel",
 			Local: true,
-			Usage: "`CHANNEL` that the message came over, such as ipn or webhook",
+			Usage: "`CHANNEL` of the message, such as ipn or webhook",
 		},
 		&cli.StringFlag{
 			Name:  "message",
 			Local: true,
-			Usage: "`ID` of the message itself on that channel; needs -channel",
+			Usage: "`ID` of the message on that channel; needs -channel",
 		},
 	}
 }
 
-// holdFlag is how a donation is noted. The subcommands of note have it too.
+// holdFlag is for note and its subcommands.
 func holdFlag() cli.Flag {
 	return &cli.DurationFlag{
 		Name:        "hold",
 		HideDefault: true,
-		Usage:       "`DURATION`, up to 15m, to process the donation in, then settle or release; without it the note is final at once",
+		Usage:       "`DURATION`, up to 15m, in which to process and settle the donation; without it the note is final at once",
 	}
 }
 
-// receivedAtFlag is when the message arrived. The subcommands of note have it too, since
-// no body says it.
+// receivedAtFlag is for note and its subcommands: no body has the time of its arrival.
 func receivedAtFlag() cli.Flag {
 	return &cli.StringFlag{
 		Name:      "received-at",
-		Usage:     "`TIME` at which the message first arrived, where it waited since; written as for -occurred-at",
+		Usage:     "`TIME` of the message's first arrival, if it has waited since; in the form of -occurred-at",
 		Validator: func(s string) error { _, err := parseTime(s); return err },
 	}
 }
 
-// requestIDFlag is under which id a donation is noted. The subcommands of note have it
-// too.
+// requestIDFlag is for note and its subcommands.
 func requestIDFlag() cli.Flag {
 	return &cli.StringFlag{
 		Name:  "request-id",
-		Usage: "`ID` of this question, the same in every repeat of it and in no other; made up where it is missing",
+		Usage: "`ID` of this request: the same in every repeat of it, and in no other request; random by default",
 	}
 }
 
@@ -113,7 +111,7 @@ func (a *app) donation(cmd *cli.Command) (*client.Donation, *client.Message, err
 	return donation, message, nil
 }
 
-// receivedAt returns what -received-at says; nil where it says nothing.
+// receivedAt returns the time of -received-at, or nil without the flag.
 func receivedAt(cmd *cli.Command) (*timestamppb.Timestamp, error) {
 	at := cmd.String("received-at")
 	if at == "" {
@@ -136,8 +134,7 @@ func one(cmd *cli.Command, what string) (string, error) {
 	return cmd.Args().First(), nil
 }
 
-// noneOf refuses flags that say what something else says already; unheard, they would
-// mislead whoever typed them.
+// noneOf refuses flags that would have no effect, because the message or the file decides.
 func noneOf(cmd *cli.Command, flags []cli.Flag, otherwise string) error {
 	var given []string
 	for _, flag := range flags {
@@ -151,7 +148,7 @@ func noneOf(cmd *cli.Command, flags []cli.Flag, otherwise string) error {
 	return nil
 }
 
-// none refuses arguments: flags that lost their dash, most often.
+// none refuses arguments. Most often they are flags without their dash.
 func none(cmd *cli.Command) error {
 	if cmd.NArg() > 0 {
 		return usageError{inCommand{fmt.Errorf("unexpected argument %q", cmd.Args().First()), cmd.FullName()}}

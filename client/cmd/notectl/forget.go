@@ -20,12 +20,12 @@ func (a *app) forgetCommand() *cli.Command {
 	return &cli.Command{
 		Name: "forget", UsageText: "notectl forget -series ID -reason TEXT DONATION_ID",
 		Usage: "undo a note, whatever its state: the next message of the donation is FIRST",
-		Description: `For mistakes: a donation that was noted and never processed. DONATION_ID is Noted's own id
-of it, which list shows. Who forgot what, and why, is logged by the server.
+		Description: `For mistakes, such as a donation that was noted and never processed. DONATION_ID is Noted's
+id, as "notectl list" shows it. The server logs the caller and the reason.
 
-Where standard input is a terminal it shows the note and asks before, which needs the verb
-read; -yes does not ask. The answer is the note as it was, and the commands that note it
-again, under a new donation id. A note that was not settled is noted again with a hold.`,
+On a terminal it shows the note and asks for confirmation, which needs the verb read; -yes
+does not ask. The answer is the note as it was, followed by the commands that note it again,
+under a new donation id and, if it was not settled, with a hold.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "series", Required: true, Usage: "`ID` of the donation's series"},
 			&cli.StringFlag{
@@ -73,14 +73,14 @@ func (a *app) forget(ctx context.Context, cmd *cli.Command) (int, error) {
 	return exitFirst, a.printer(cmd).forgotten(note)
 }
 
-// confirm shows a note and returns nil when the person says yes to forgetting it.
+// confirm shows a note, and returns nil if the person agrees to forget it.
 func (a *app) confirm(ctx context.Context, note *client.Note) error {
 	if err := terminal.NewPrinter(a.stderr, false, a.env).Facts(noteFacts(note)); err != nil {
 		return err
 	}
 	fmt.Fprint(a.stderr, "notectl: forget it? its next message is FIRST then [y/N] ")
 	said := make(chan string, 1)
-	go func() { // an interrupt does not end the reading
+	go func() { // a goroutine, because an interrupt does not end the reading
 		line, _ := bufio.NewReader(a.stdin).ReadString('\n')
 		said <- strings.ToLower(strings.TrimSpace(line))
 	}()
@@ -96,7 +96,7 @@ func (a *app) confirm(ctx context.Context, note *client.Note) error {
 	return advised{errors.New("nothing was forgotten"), "answer y or yes, or give -yes"}
 }
 
-// commandsOf are the commands that note a note's sightings again, the oldest first.
+// commandsOf returns the commands that note the sightings of a note again, oldest first.
 func commandsOf(note *client.Note) []string {
 	donation := note.GetDonation()
 	var commands []string
@@ -130,7 +130,7 @@ func commandsOf(note *client.Note) []string {
 	return commands
 }
 
-// written is a time as flags take it, to the millisecond.
+// written is a time in the form of the flags, to the millisecond.
 func written(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return ""
@@ -138,7 +138,7 @@ func written(t *timestamppb.Timestamp) string {
 	return t.AsTime().Format(time.RFC3339Nano)
 }
 
-// quoted is a word as a shell takes it.
+// quoted is a word, quoted for a shell if necessary.
 func quoted(word string) string {
 	for _, r := range word {
 		if !strings.ContainsRune("-+._:@%/,=", r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') {

@@ -11,11 +11,11 @@ func (a *app) settleCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "settle",
 		UsageText: "notectl settle [options] RECEIPT",
-		Usage:     "say that a held donation has been processed",
-		Description: `RECEIPT is what "note -hold" answered beside FIRST. Twice is as good as once.
+		Usage:     "make the note of a held donation final, after you have processed it",
+		Description: `RECEIPT is from the answer FIRST of "notectl note -hold". A repeat is safe.
 
-SETTLED_BY_ANOTHER means that the donation has been processed twice: somebody else took
-over when the hold had run out, and settled.`,
+SETTLED_BY_ANOTHER means that the donation has been processed twice: after the hold had run
+out, another attempt took over and settled.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the server's audit, without personal data"},
 		},
@@ -31,9 +31,9 @@ func (a *app) releaseCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "release",
 		UsageText: "notectl release [options] RECEIPT",
-		Usage:     "give a held donation up: the next message of it is FIRST again",
-		Description: `RECEIPT is what "note -hold" answered beside FIRST. PayPal's next message, or a colleague's
-next try, may then process the donation.`,
+		Usage:     "give a held donation up: its next message is FIRST again",
+		Description: `RECEIPT is from the answer FIRST of "notectl note -hold". PayPal's next message, or the next
+try by hand, may then process the donation.`,
 		Flags: []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the server's log, without personal data"}},
 		Action: a.withReceipt(
 			func(ctx context.Context, cmd *cli.Command, noted *client.Client, receipt string) (*client.Note, error) {
@@ -47,9 +47,9 @@ func (a *app) extendCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "extend",
 		UsageText: "notectl extend [options] RECEIPT",
-		Usage:     "hold a donation longer: from now on for as long as -hold says",
-		Description: `RECEIPT is what "note -hold" answered beside FIRST. A hold that has run out can be extended
-too, as long as nobody has taken over.`,
+		Usage:     "hold a donation longer: for -hold from now",
+		Description: `RECEIPT is from the answer FIRST of "notectl note -hold". A hold that has run out can be
+extended too, until another attempt takes over.`,
 		Flags: []cli.Flag{
 			&cli.DurationFlag{Name: "hold", Value: client.DefaultHold, Usage: "`DURATION` from now, up to 15m"},
 		},
@@ -61,8 +61,8 @@ too, as long as nobody has taken over.`,
 	}
 }
 
-// withReceipt is the action of a command whose one argument is a receipt and whose answer
-// is the note.
+// withReceipt is the action of a command with one argument, the receipt, and the note as
+// its answer.
 func (a *app) withReceipt(
 	do func(context.Context, *cli.Command, *client.Client, string) (*client.Note, error),
 ) cli.ActionFunc {

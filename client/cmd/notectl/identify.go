@@ -12,7 +12,7 @@ import (
 // maxBody is far more than PayPal sends.
 const maxBody = 4 << 20
 
-// channels are the two kinds of message that PayPal sends, and what reads them.
+// channels are PayPal's two kinds of message, with their readers.
 var channels = []struct {
 	name, what string
 	identify   func([]byte) (paypal.Identified, error)
@@ -24,18 +24,18 @@ var channels = []struct {
 func (a *app) identifyCommand() *cli.Command {
 	command := &cli.Command{
 		Name:  "identify",
-		Usage: "say which donations a PayPal message tells of, without asking a server",
-		Description: `Reads one message from standard input and prints a line of JSON for each donation that it
-tells of, as "notectl note -f -" reads them:
+		Usage: "show the donations of a PayPal message, without asking a server",
+		Description: `Reads one message from standard input and prints a line of JSON for each donation in it.
+"notectl note -f -" reads these lines:
 
     notectl identify ipn < body
     {"donation":{"series_id":"I-ABC","event":"EVENT_PAYMENT"},"message":{"channel":"ipn", …}}
 
-A message that tells of no donation prints {"skipped":"why"}. What was left out is told on
-standard error, and so is a message of a type that is not known: look at that one, it may
-be a donation. A message that cannot be read prints nothing and exits with 1.
+A message without a donation prints {"skipped":"why"}. Standard error has the fields that were
+left out, and a warning if the type of the message is unknown: look at it, it may be a
+donation. A malformed message prints nothing and exits with 1.
 
-It does not verify that the message is PayPal's: anybody can write one.`,
+It does not verify that the message is from PayPal: anyone can write one.`,
 		UsageText: "notectl identify ipn|webhook < body",
 		Action:    subcommandMissing("ipn", "webhook"),
 	}
@@ -57,7 +57,7 @@ It does not verify that the message is PayPal's: anybody can write one.`,
 	return command
 }
 
-// identify reads a message from stdin, and tells of all that a person should know of it.
+// identify reads a message from stdin, and warns of everything that a person should check.
 func (a *app) identify(cmd *cli.Command, identify func([]byte) (paypal.Identified, error)) (paypal.Identified, error) {
 	if err := none(cmd); err != nil {
 		return paypal.Identified{}, err

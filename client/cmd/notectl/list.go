@@ -19,60 +19,61 @@ import (
 func (a *app) listCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "list",
-		Usage: "show notes: one series' history, or what is held, open, or told of on one channel only",
-		Description: `All conditions must hold:
+		Usage: "show notes: the history of a series, or the notes that are held, open, or from one channel only",
+		Description: `Shows the notes that meet all conditions:
 
     notectl list -series I-ABC                      the history of one series, oldest first
-    notectl list -state open                        released or run out: nobody has processed these
-    notectl list -seen-only-on ipn -before 24h      no webhook came in a day: is the webhook set up?
-    notectl list -transaction 8XB31234              in which series has this transaction been told of?
-    notectl list -event refund -after 24h -count    how many refunds were noted in a day?
+    notectl list -state open                        the hold was released or ran out: not processed
+    notectl list -seen-only-on ipn -before 24h      no webhook within a day: is the webhook set up?
+    notectl list -transaction 8XB31234              the series in which this transaction was noted
+    notectl list -event refund -after 24h -count    the number of refunds noted within a day
     notectl list -occurred-after 7d -sort occurred -limit 10
 
-The server looks for all conditions but -event and -occurred-after. Those choose among its
-answers here, so they make a listing shorter and no faster. -sort and -count gather the
-whole listing first, and take each donation once. -limit then takes from the sorted notes.
+The server checks all conditions except -event and -occurred-after. notectl applies those
+two to the server's answers, so they make a listing shorter and not faster. -sort and -count
+read the whole listing first, and take each donation once. -limit then takes the first of
+the sorted notes.
 
-Notes are forgotten after the ledger's retention. Where the question reaches further back
-than notes do, a line on standard error says so.
+Notes are forgotten after the ledger's retention. If a condition reaches further back, a
+line on standard error tells so.
 
-Without -series it walks through all notes of the ledger, in no particular order; a note
-that is made or forgotten meanwhile may be shown twice or not at all. A listing that breaks
-off says so, and exits with 1.`,
+Without -series it reads all notes of the ledger, in no particular order. A note that is
+made or forgotten meanwhile may appear twice or not at all. If a listing breaks off, an
+error tells so, and the exit code is 1.`,
 		UsageText: "notectl list [options]",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "series", Usage: "`ID` of the only series to show"},
 			&cli.StringFlag{
 				Name:      "state",
-				Usage:     "`STATE` that a note must be in: held, open or settled",
+				Usage:     "`STATE` of a note: held, open or settled",
 				Validator: cmdline.OneOf("held", "open", "settled"),
 			},
 			&cli.StringFlag{
 				Name:  "seen-only-on",
-				Usage: "`CHANNEL` that all messages of a note came over, such as ipn or webhook",
+				Usage: "`CHANNEL` of all messages of a note, such as ipn or webhook",
 			},
-			&cli.StringFlag{Name: "transaction", Usage: "`ID` of a transaction that any message of a note told of"},
+			&cli.StringFlag{Name: "transaction", Usage: "`ID` of a transaction in any message of a note"},
 			&cli.StringFlag{
 				Name:  "after",
-				Usage: "`TIME` of the earliest note to show: 2026-03-01T14:05:00+01:00, \"2026-03-01 14:05\", or 24h for a day ago, 7d for a week ago",
+				Usage: "`TIME` of the earliest note: 2026-03-01T14:05:00+01:00, \"2026-03-01 14:05\", or 24h for a day ago, 7d for a week ago",
 			},
-			&cli.StringFlag{Name: "before", Usage: "`TIME` that notes must be older than, written as for -after"},
+			&cli.StringFlag{Name: "before", Usage: "`TIME` before which notes were noted, in the form of -after"},
 			&cli.StringFlag{
 				Name:      "event",
-				Usage:     "`EVENT` that a note must be of, such as payment; \"notectl note -help\" lists them",
+				Usage:     "`EVENT` of a note, such as payment; \"notectl note -help\" lists the events",
 				Validator: func(s string) error { _, err := parseEvent(s); return err },
 			},
 			&cli.StringFlag{
 				Name:  "occurred-after",
-				Usage: "`TIME` of the earliest donation by PayPal's clock, written as for -after; without such a time it counts when it was noted",
+				Usage: "`TIME` of the earliest donation by PayPal, in the form of -after; without a time of PayPal the noted time counts",
 			},
 			&cli.StringFlag{
 				Name:      "sort",
 				Usage:     "`ORDER` of the notes: noted, occurred (both oldest first) or series",
 				Validator: cmdline.OneOf("noted", "occurred", "series"),
 			},
-			&cli.BoolFlag{Name: "count", Usage: "say how many notes there are, and show none"},
-			&cli.IntFlag{Name: "limit", Usage: "`NUMBER` of notes to show at most; 0 shows all"},
+			&cli.BoolFlag{Name: "count", Usage: "show only the number of notes"},
+			&cli.IntFlag{Name: "limit", Usage: "`NUMBER` of notes to show at most; 0 for all"},
 		},
 		Action: a.act(a.list),
 	}
@@ -96,11 +97,11 @@ func (a *app) list(ctx context.Context, cmd *cli.Command) (int, error) {
 	bar := terminal.NewProgress(a.stdout, a.stderr, -1, "listing")
 	defer bar.Clear()
 	l := &listing{sort: cmd.String("sort"), count: cmd.Bool("count"), limit: cmd.Int("limit"), show: out.listed}
-	var anyNote *client.Note // wanted or not, it shows the ledger's retention
+	var anyNote *client.Note // any note shows the ledger's retention
 	for note, err := range noted.List(ctx, request) {
 		if err != nil {
 			bar.Clear()
-			err = errors.Join(err, l.brokeOff(), out.flush()) // what there is, is shown all the same
+			err = errors.Join(err, l.brokeOff(), out.flush()) // show the notes so far all the same
 			if l.shown > 0 {
 				a.warnf("the listing broke off: there may be more notes than these")
 			}
@@ -143,7 +144,7 @@ type listing struct {
 	show  func(*client.Note) error
 
 	gathered   []*client.Note
-	ids        map[string]bool // of what is gathered or counted: a walk may meet a note twice
+	ids        map[string]bool // of gathered or counted notes: the server may send a note twice
 	met, shown int
 }
 
@@ -167,10 +168,10 @@ func (l *listing) add(note *client.Note) error {
 	return nil
 }
 
-// full says whether no further note can be shown.
+// full reports whether no further note will be shown.
 func (l *listing) full() bool { return l.sort == "" && l.limit > 0 && l.shown >= l.limit }
 
-// end shows what is gathered.
+// end shows the gathered notes.
 func (l *listing) end() error {
 	slices.SortStableFunc(l.gathered, orders[l.sort])
 	for _, note := range l.gathered {
@@ -185,8 +186,8 @@ func (l *listing) end() error {
 	return nil
 }
 
-// brokeOff shows what is gathered of a listing that has no end. A count of it would be
-// wrong, so there is none.
+// brokeOff shows the gathered notes of a listing that broke off. It shows no count, which
+// would be wrong.
 func (l *listing) brokeOff() error {
 	if l.count {
 		return nil
@@ -194,7 +195,7 @@ func (l *listing) brokeOff() error {
 	return l.end()
 }
 
-// orders are those of -sort.
+// orders has the comparison for each value of -sort.
 var orders = map[string]func(a, b *client.Note) int{
 	"noted":    byNoted,
 	"occurred": func(a, b *client.Note) int { return cmp.Or(occurred(a).Compare(occurred(b)), byNoted(a, b)) },
@@ -210,7 +211,7 @@ func byNoted(a, b *client.Note) int {
 	)
 }
 
-// occurred is when a donation happened, as far as it is known.
+// occurred is the time of a donation, or the time of its note if PayPal gave none.
 func occurred(note *client.Note) time.Time {
 	if at := note.GetDonation().GetOccurredAt(); at != nil {
 		return at.AsTime()
@@ -218,7 +219,7 @@ func occurred(note *client.Note) time.Time {
 	return note.GetNotedAt().AsTime()
 }
 
-// wantedHere returns the conditions that the contract does not have.
+// wantedHere returns the conditions that the contract does not have, as one function.
 func wantedHere(cmd *cli.Command) (func(*client.Note) bool, error) {
 	if cmd.Bool("count") && cmd.Int("limit") > 0 {
 		return nil, usageError{inCommand{errors.New("-limit: -count counts all notes"), cmd.FullName()}}
@@ -240,9 +241,9 @@ func wantedHere(cmd *cli.Command) (func(*client.Note) bool, error) {
 	}, nil
 }
 
-// warnOfReach says how far notes reach back where the question reaches further. Every note
-// shows its ledger's retention: it is forgotten that long after the later of its times. A
-// listing without a note is followed by a question for any note.
+// warnOfReach warns if a condition reaches further back than the ledger's notes. Every note
+// shows the ledger's retention: it is the time from the later of its two times to forget_at.
+// After a listing without notes it asks for one note.
 func (a *app) warnOfReach(
 	ctx context.Context,
 	cmd *cli.Command,

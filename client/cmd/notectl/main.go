@@ -1,11 +1,10 @@
 // Command notectl asks Noted from a terminal or a script: it notes donations, looks at
 // notes, and mends them by hand.
 //
-// This file is the frame: what happens between the shell and a command. Each command has
-// a file named after what it does; print.go is the only one that writes answers,
-// complain.go the only one that writes troubles. Its rules: answers go to stdout,
-// everything else to stderr behind "notectl: "; what a program reads (-o json, identify)
-// never changes with the terminal.
+// This file runs a command: it reads the command line and returns the exit code. Each
+// command has a file with its name. Only print.go writes answers, and only complain.go
+// writes errors. Answers go to stdout, everything else to stderr with the prefix
+// "notectl: ". Output for programs (-o json, identify) does not depend on the terminal.
 package main
 
 import (
@@ -41,14 +40,14 @@ type app struct {
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
-	code   int // what the command answered
+	code   int // the command's exit code
 }
 
-// usageError is a trouble that the caller mends by typing something else.
+// usageError is an error of the command line: the caller must type something else.
 type usageError struct{ error }
 
-// commandError is a trouble that a command met. Every other error comes from the parsing
-// of the command line.
+// commandError is an error of a command. Every other error comes from the parsing of the
+// command line.
 type commandError struct{ error }
 
 func (e usageError) Unwrap() error   { return e.error }
@@ -80,8 +79,8 @@ func run(
 	return exitError
 }
 
-// act wraps what a command does: its exit code is kept, its error told from one of the
-// command line.
+// act wraps the work of a command: it keeps the exit code, and marks the error as a
+// commandError.
 func (a *app) act(do func(context.Context, *cli.Command) (int, error)) cli.ActionFunc {
 	return func(ctx context.Context, cmd *cli.Command) error {
 		code, err := do(ctx, cmd)
@@ -93,7 +92,7 @@ func (a *app) act(do func(context.Context, *cli.Command) (int, error)) cli.Actio
 	}
 }
 
-// dial makes the client that a command asks.
+// dial makes the client for a command.
 func (a *app) dial(cmd *cli.Command) (*client.Client, error) {
 	config := client.Config{Timeout: cmd.Duration("timeout"), Plaintext: cmd.Bool("plaintext")}
 	if err := identity(cmd, &config); err != nil {
@@ -116,20 +115,22 @@ Try it:
     notectl note -series I-ABC        FIRST: the donation is yours to process
     notectl note -series I-ABC        DUPLICATE: it has been noted before
 
-What a script may rely on is the exit code:
+Scripts can rely on the exit code:
 
-     0   FIRST: process the donation; also the success of a command that has no verdict
+     0   FIRST: process the donation; also the success of commands without a verdict
     10   DUPLICATE: nothing to process
     11   HELD: somebody is processing it; come back later
      1   error: nothing is known; do not process it, and do not take it for a duplicate
      2   wrong usage
 
 Answers go to standard output, everything else to standard error. With -o json each answer
-is one line of JSON, with the names of the contract (api/noted/v1/noted.proto). Times are
-shown in the local time zone (TZ), and in UTC in JSON. Colours appear only on a terminal,
-and not where NO_COLOR is set.
+is one line of JSON, with the names of the contract (api/noted/v1/noted.proto). Times are in
+the local time zone (TZ), and in UTC in JSON. Colours appear only on a terminal, and not if
+NO_COLOR is set.
 
-To another machine notectl speaks TLS, to this one plaintext; see -plaintext.
+notectl speaks TLS to other machines and plaintext to this one; see -plaintext.
+
+notectl -version prints the version, its commit and its time.
 
 Completion with the Tab key:
 
@@ -146,18 +147,18 @@ Completion with the Tab key:
 			&cli.StringFlag{
 				Name:    "ledger",
 				Sources: a.from("NOTED_LEDGER"),
-				Usage:   "`NAME` of the book that the donations belong to, such as paypal-live; empty is a ledger too",
+				Usage:   "`NAME` of the donations' ledger, such as paypal-live; empty is a ledger too",
 			},
 			&cli.DurationFlag{
 				Name:    "timeout",
 				Value:   client.DefaultTimeout,
 				Sources: a.from("NOTED_TIMEOUT"),
-				Usage:   "`DURATION` that one question may take",
+				Usage:   "`DURATION` that one call may take, with its retries",
 			},
 			&cli.BoolFlag{
 				Name:    "plaintext",
 				Sources: a.from("NOTED_PLAINTEXT"),
-				Usage:   "no TLS, also to another machine: only in a network that you trust",
+				Usage:   "no TLS, not even to another machine: only in a network that you trust",
 			},
 			&cli.StringFlag{
 				Name:      "o",
@@ -196,8 +197,8 @@ Completion with the Tab key:
 	return root
 }
 
-// from reads a flag's value from the environment that run was given.
+// from reads a flag's value from the environment of run.
 func (a *app) from(name string) cli.ValueSourceChain { return a.env.Source(name) }
 
-// now is when ages and holds are counted from.
+// now is the time from which ages and holds count.
 func now() time.Time { return time.Now() }

@@ -21,42 +21,42 @@ func (a *app) noteCommand() *cli.Command {
 		&cli.StringFlag{
 			Name:  "f",
 			Local: true,
-			Usage: "note every line of `FILE`, or of standard input for -, each a request in JSON",
+			Usage: "note every line of `FILE`, each a request in JSON; - is standard input",
 		},
 	)
 	command := &cli.Command{
 		Name:  "note",
-		Usage: "note a donation, and say whether it is yours to process",
-		Description: `Decides whether the donation has been noted already, and notes it, in one step. The more
-is given, the surer the decision; only -series is required.
+		Usage: "note a donation, and tell whether it is yours to process",
+		Description: `Decides whether the donation has been noted already, and notes it, in one step. Only -series
+is required. Every further flag makes the decision more certain.
 
     notectl note -series I-ABC -amount 25.00 -currency EUR -channel ipn -message 42
-    notectl note ipn < body         what a PayPal IPN tells of
-    notectl note webhook < body     what a PayPal webhook tells of
-    notectl note -f FILE            many: a line of JSON each, as "notectl identify" prints
+    notectl note ipn < body         the donations of a PayPal IPN
+    notectl note webhook < body     the donations of a PayPal webhook
+    notectl note -f FILE            many donations, one a line, as "notectl identify" prints them
 
-Without -hold a note is final at once: if the donation is then not processed, it is lost.
-With -hold 60s the answer FIRST brings a receipt. Process the donation, then say "notectl
-settle RECEIPT"; if that fails, "notectl release RECEIPT", and the next message of the
-donation is FIRST again.
+Without -hold a note is final at once. A donation that is then not processed is lost. With
+-hold 60s the answer FIRST has a receipt. Process the donation, then run "notectl settle
+RECEIPT". If processing fails, run "notectl release RECEIPT": the next message of the donation
+is FIRST again.
 
-A message that tells of several donations is noted whole or not at all: when one of them
-is held or cannot be asked for, the others are given up again. The exit code is that of
-the gravest: error, then HELD, then FIRST, then DUPLICATE. So 0 means "process every line
-that says FIRST", and anything else "process nothing". Should one be final already when
-there is trouble with another, the exit code is 0, and a FIRST that is not final has its
-receipt beside it. A message that tells of no donation exits with 10.
+A message with several donations is noted as a whole or not at all. If one of them is held, or
+its call fails, the others are released again. The exit code is the worst one: error, then
+HELD, then FIRST, then DUPLICATE. So 0 means "process every line with FIRST", and any other
+code means "process nothing". If one donation is final already when another fails, the exit
+code is 0, and a FIRST that is not final has its receipt on its line. A message without a
+donation exits with 10.
 
-When it is not known whether a donation was noted, the last line on standard error says
-with which -request-id to ask again: whatever became of it, the answer is the same then.
+If it is unknown whether a donation was noted, the last line on standard error has the
+-request-id for a repeat. The repeat gets the answer of the first request.
 
-With -f (- reads standard input) each line is noted by itself and gets its own answer, in
-the same order; a line that fails does not stop the others (a server that is away does),
-and the exit code is that of the gravest. A line is {"donation":{"series_id":"I-ABC"}}, and may also have "message",
-"hold" and "request_id"; -ledger and -hold fill in what it leaves out. Give each line a
-request_id if you may have to note the same file again. For messages of former days give
-each "message" its "received_at", and one message by hand its -received-at: where PayPal
-gives no time, that is what tells two donations from one.
+With -f (- is standard input) each line is noted by itself and has its own answer, in the same
+order. A line that fails does not stop the others; a server that is away does. The exit code
+is the worst one. A line is {"donation":{"series_id":"I-ABC"}}, and may also have "message",
+"hold" and "request_id". -ledger and -hold are for the lines without their own. Give each line
+a request_id if you may have to note the file again. Give the messages of earlier days their
+"received_at", or -received-at with a single message: if PayPal gives no time, only that tells
+two donations from one.
 
 Events: ` + listOf(eventNames()) + `.`,
 		UsageText: "notectl note -series ID [options]\nnotectl note ipn|webhook [options] < body\nnotectl note -f FILE [options]",
@@ -74,11 +74,11 @@ Events: ` + listOf(eventNames()) + `.`,
 	for _, channel := range channels {
 		command.Commands = append(command.Commands, &cli.Command{
 			Name:      channel.name,
-			Usage:     "note what a PayPal message on standard input tells of: " + channel.what,
+			Usage:     "note the donations of a PayPal message on standard input: " + channel.what,
 			UsageText: "notectl note " + channel.name + " [options] < body",
-			Description: `Says in one step what "notectl identify ` + channel.name + `" and "notectl note" would say one after the
-other: a line for each donation, the verdict first. "notectl note -help" explains the exit
-code. It does not verify that the message is PayPal's.`,
+			Description: `Does the work of "notectl identify ` + channel.name + `" and "notectl note" in one step. It prints a
+line for each donation, which begins with the verdict. "notectl note -help" explains the exit
+code. It does not verify that the message is from PayPal.`,
 			Action: a.act(func(ctx context.Context, cmd *cli.Command) (int, error) {
 				if err := noneOf(cmd, donationFlags(), "the message says this itself"); err != nil {
 					return 0, err
@@ -111,7 +111,7 @@ func (a *app) noteOne(ctx context.Context, cmd *cli.Command) (int, error) {
 	return gravest(response), nil
 }
 
-// note asks Noted, and takes no answer but one that it understands.
+// note asks Noted, and refuses an unknown verdict.
 func note(ctx context.Context, noted *client.Client, request *client.NoteRequest) (*client.NoteResponse, error) {
 	response, err := noted.Note(ctx, request)
 	if err != nil {
@@ -120,8 +120,8 @@ func note(ctx context.Context, noted *client.Client, request *client.NoteRequest
 	return response, unknownVerdict(response)
 }
 
-// unknownVerdict is an error for a verdict that this program does not know: taken for a
-// DUPLICATE, it would lose the donation.
+// unknownVerdict is an error for a verdict of a later server. As a DUPLICATE it would lose
+// the donation.
 func unknownVerdict(response *client.NoteResponse) error {
 	switch response.GetVerdict() {
 	case client.First, client.Duplicate, client.Held:
@@ -134,13 +134,13 @@ func unknownVerdict(response *client.NoteResponse) error {
 	)
 }
 
-// requestID is the id to ask under. It is made here, so that a complaint can say it.
+// requestID is the request's id. It is made here, so that an error can show it.
 func requestID(cmd *cli.Command) string {
 	return cmp.Or(cmd.String("request-id"), client.NewRequestID())
 }
 
-// noteMessage notes the donations of one PayPal message, whole or not at all, since its
-// sender will send the whole of it again, or nothing.
+// noteMessage notes the donations of one PayPal message, all or none, because PayPal sends
+// the whole message again.
 func (a *app) noteMessage(
 	ctx context.Context,
 	cmd *cli.Command,
@@ -172,8 +172,8 @@ func (a *app) noteMessage(
 	return code, nil
 }
 
-// noteWhole notes all pairs, or gives up those that were first. It returns the answers
-// that stand.
+// noteWhole notes all pairs, or releases those that were first. It returns the answers
+// that remain valid.
 func (a *app) noteWhole(
 	ctx context.Context,
 	noted *client.Client,
@@ -188,7 +188,7 @@ func (a *app) noteWhole(
 	hold := holdOf(cmd)
 	final := hold == nil
 	if final && len(pairs) > 1 {
-		hold = durationpb.New(client.DefaultHold) // so that a first can be given up
+		hold = durationpb.New(client.DefaultHold) // so that a FIRST can be released
 	}
 	var answers []*client.NoteResponse
 	for i, pair := range pairs {
@@ -218,8 +218,8 @@ func (a *app) noteWhole(
 	return answers, code, nil
 }
 
-// settleWhole makes every first final, or gives all up. Once one is final that is too
-// late: what was first must be told then, since no other message of it ever will be.
+// settleWhole makes every FIRST final, or releases all. Once one is final, releasing is too
+// late: the caller must learn of it, because no later message of it will be FIRST.
 func (a *app) settleWhole(
 	ctx context.Context,
 	noted *client.Client,
@@ -288,7 +288,7 @@ func giveUp(ctx context.Context, noted *client.Client, answers []*client.NoteRes
 	return rest
 }
 
-// gravest is the exit code of answers.
+// gravest is the exit code for answers: the worst one.
 func gravest(answers ...*client.NoteResponse) int {
 	var count tally
 	for _, answer := range answers {
@@ -304,17 +304,15 @@ func holdOf(cmd *cli.Command) *durationpb.Duration {
 	return nil
 }
 
-// existsCommand looks with the exit codes that note would have, so that a script can ask
-// either.
+// existsCommand has the exit codes of note, so that a script can use either.
 func (a *app) existsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "exists",
-		Usage: "say what note would say, without noting anything",
-		Description: `For looking, not for deciding: between a look and a note another caller may come.
+		Usage: "tell what note would answer, without noting anything",
+		Description: `For looking, not for deciding: another caller may note the donation in between.
 
-The exit code is the one that note would have: 10 when the donation exists, 11 when it
-exists and is held, 0 when it does not exist, or was given up, so that its next message is
-FIRST.`,
+The exit code is the one that note would have: 10 if the donation exists, 11 if it exists
+and is held, and 0 if it does not exist or was released, so that its next message is FIRST.`,
 		UsageText: "notectl exists -series ID [options]",
 		Flags:     append(donationFlags(), receivedAtFlag()),
 		Action: a.act(func(ctx context.Context, cmd *cli.Command) (int, error) {

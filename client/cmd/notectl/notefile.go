@@ -44,7 +44,7 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 	var stopped error
 	for result, err := range noted.Notes(ctx, in.requests()) {
 		if err != nil && (errors.Is(err, client.ErrUnavailable) || ctx.Err() != nil) {
-			stopped = err // not this line's fault: the others would all say the same
+			stopped = err // not this line's fault: every further line would fail alike
 			break
 		}
 		if err == nil {
@@ -62,7 +62,7 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 		}
 		if err != nil && mayBeNoted(err) {
 			a.warnf(
-				`hint: whether it has been noted is not known; to be given the same answer, ask again with "request_id":%q in the line`,
+				`hint: it is unknown whether it has been noted; for the same answer repeat it with "request_id":%q in the line`,
 				result.Request.GetRequestId(),
 			)
 		}
@@ -82,7 +82,7 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 	if stopped != nil {
 		a.warnf("stopped after %s", count)
 		a.warnf(
-			"hint: lines behind these may have been noted too; a file whose every line has a request_id can be noted again as it is",
+			"hint: later lines may have been noted too; if every line has a request_id, note the same file again",
 		)
 		return 0, stopped
 	}
@@ -105,8 +105,7 @@ func (a *app) open(path string) (io.ReadCloser, int64, error) {
 	return file, size, nil
 }
 
-// requestLines reads requests, one JSON object a line. The client reads in a goroutine of
-// its own.
+// requestLines reads requests, one JSON object a line. The client's goroutine calls it.
 type requestLines struct {
 	from   io.Reader
 	ledger string
@@ -127,7 +126,7 @@ func (in *requestLines) requests() iter.Seq[*client.NoteRequest] {
 			number++
 			in.read.Add(int64(len(lines.Bytes()) + 1))
 			line := bytes.TrimSpace(lines.Bytes())
-			if len(line) == 0 || bytes.HasPrefix(line, []byte(`{"skipped":`)) { // identify's word for "no donation"
+			if len(line) == 0 || bytes.HasPrefix(line, []byte(`{"skipped":`)) { // a message without a donation, as identify prints it
 				continue
 			}
 			request := &client.NoteRequest{}
@@ -149,13 +148,13 @@ func (in *requestLines) requests() iter.Seq[*client.NoteRequest] {
 			if errors.Is(err, bufio.ErrTooLong) {
 				err = errors.New("it is longer than 1 MiB")
 			}
-			in.trouble(fmt.Errorf("reading line %d: %w; neither it nor any line behind it was noted", number+1, err))
+			in.trouble(fmt.Errorf("reading line %d: %w; neither it nor a later line was noted", number+1, err))
 		}
 	}
 }
 
-// trouble keeps what is wrong with a line until the answers are told. A file of another
-// kind has a million bad lines, and nobody reads more than a few.
+// trouble keeps the error of a line until the answers are written. It keeps only a few: a
+// file of another kind may have a million bad lines.
 func (in *requestLines) trouble(err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -186,7 +185,7 @@ func (t *tally) add(verdict client.Verdict, err error) {
 	case verdict == client.Duplicate:
 		t.duplicate++
 	default:
-		t.failed++ // nothing is known of it
+		t.failed++ // its donation is undecided
 	}
 }
 

@@ -24,14 +24,14 @@ import (
 // printer writes answers, for a person or for a program.
 type printer struct {
 	terminal.Printer
-	table table.Writer // what list has gathered
+	table table.Writer // the rows of list
 }
 
 func (a *app) printer(cmd *cli.Command) *printer {
 	return &printer{Printer: terminal.NewPrinter(a.stdout, cmd.String("o") == "json", a.env)}
 }
 
-// answer writes the answer to note: a line for the eye, then the facts.
+// answer writes the answer to note: a headline, then the facts.
 func (p *printer) answer(response *client.NoteResponse) error {
 	if p.JSON {
 		return p.jsonLine(response)
@@ -90,7 +90,7 @@ func (p *printer) note(note *client.Note) error {
 	return p.Facts(noteFacts(note))
 }
 
-// forgotten writes the note as it was, and for a person how to note it again.
+// forgotten writes the note as it was, and for a person the commands that note it again.
 func (p *printer) forgotten(note *client.Note) error {
 	if p.JSON {
 		return p.jsonLine(note)
@@ -102,8 +102,7 @@ func (p *printer) forgotten(note *client.Note) error {
 	return p.Facts(facts)
 }
 
-// token writes a token that was just made, and the line that makes it count: two lines,
-// so that a script can tell them apart.
+// token writes a new token, and on a second line its entry for the server's callers file.
 func (p *printer) token(token string, made madeToken) error {
 	line, err := json.Marshal(made)
 	if err != nil {
@@ -126,7 +125,7 @@ func (p *printer) skipped(identified paypal.Identified) error {
 	return p.Out.Flush()
 }
 
-// row writes an answer as one of several, on one line, in columns that fit PayPal's ids.
+// row writes one of several answers on a line, in columns as wide as PayPal's ids.
 func (p *printer) row(response *client.NoteResponse) error {
 	if p.JSON {
 		return p.jsonLine(response)
@@ -154,8 +153,8 @@ func (p *printer) row(response *client.NoteResponse) error {
 	return p.Out.Flush()
 }
 
-// result writes one answer of note -f. For a program an error is a line too, so that
-// answers stand in the order of the requests.
+// result writes one answer of note -f. For a program an error is a line too, so that the
+// lines are in the order of the requests.
 func (p *printer) result(a *app, result client.NoteResult, err error) error {
 	switch {
 	case err == nil:
@@ -204,7 +203,7 @@ func (p *printer) listed(note *client.Note) error {
 	return nil
 }
 
-// count writes how many notes there are.
+// count writes the number of notes.
 func (p *printer) count(notes int) error {
 	if p.JSON {
 		fmt.Fprintf(p.Out, "{\"count\":%d}\n", notes)
@@ -214,7 +213,7 @@ func (p *printer) count(notes int) error {
 	return p.Out.Flush()
 }
 
-// flush writes what was kept back.
+// flush writes the table of list.
 func (p *printer) flush() error {
 	if p.table != nil {
 		for line := range strings.Lines(p.table.Render() + "\n") {
@@ -229,8 +228,8 @@ func (p *printer) jsonLine(message proto.Message) error {
 	if err != nil {
 		return fmt.Errorf("printing the answer: %w", err)
 	}
-	// protojson puts spaces where it likes, lest anybody rely on them; a line should be
-	// the same every time.
+	// protojson adds spaces at random, so that programs do not rely on them. Compact makes
+	// equal answers equal lines.
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, line); err != nil {
 		return fmt.Errorf("printing the answer: %w", err)
@@ -314,7 +313,7 @@ func seenOn(note *client.Note) string {
 	return strings.Join(channels, " ")
 }
 
-// transactions are the ids under which the messages of a donation told of it.
+// transactions returns the transaction ids of a donation's messages.
 func transactions(note *client.Note) string {
 	var ids []string
 	for _, s := range note.GetSightings() {
@@ -325,7 +324,7 @@ func transactions(note *client.Note) string {
 	return strings.Join(ids, " ")
 }
 
-// until shows how long something will last, in whole seconds.
+// until shows the time until t, in whole seconds.
 func until(t time.Time) string {
 	d := t.Sub(now())
 	if d < 0 {
@@ -334,7 +333,7 @@ func until(t time.Time) string {
 	return "in " + seconds(d)
 }
 
-// seconds shows a duration without fractions, and without a "0s" behind minutes.
+// seconds shows a duration without fractions, and without a final "0s" after minutes.
 func seconds(d time.Duration) string {
 	s := d.Round(time.Second).String()
 	if strings.HasSuffix(s, "m0s") {

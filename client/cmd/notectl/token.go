@@ -16,11 +16,11 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// Who calls: tokens and certificates, those that notectl presents and those that it
-// makes.
+// The identity of callers: the tokens and certificates that notectl presents, and the
+// tokens that it makes.
 
-// tokenPrefix makes a token recognisable to people, and to programs that look for secrets
-// where none belong.
+// tokenPrefix lets people recognise a token, and so do programs that search for leaked
+// secrets.
 const tokenPrefix = "noted_"
 
 // grantable are the verbs of the server's file of callers.
@@ -29,28 +29,28 @@ var grantable = []string{"read", "note", "admin"}
 func (a *app) tokenCommand() *cli.Command {
 	return &cli.Command{
 		Name: "token", UsageText: "notectl token [options] NAME",
-		Usage: "make a token for a caller, and its line for the server's file of -callers",
-		Description: `The token is random and shown this once; the server's file holds only its SHA-256. Give the
-token to the caller in a file that nobody else can read, for -token-file, and put the line
-between the braces of the server's file. The server takes the file up by itself.
+		Usage: "make a token for a caller, and the line for the server's -callers file",
+		Description: `The token is random and shown only this once: the server's file has only its SHA-256. Give
+the caller the token in a file that only the caller can read, for -token-file. Put the line
+between the braces of the server's file, which the server reads again by itself.
 
-The verbs: read is to look and list; note to note, settle, release and extend; admin to
-forget. A gateway needs the verb note in each of its ledgers, and so does every receiver.
+The verb read allows exists and list; note allows note, settle, release and extend; admin
+allows forget. A gateway and a receiver need the verb note in each of their ledgers.
 
-To replace a token, make a new one and put its SHA-256 beside the old one; take the old one
-out when the caller presents the new one. No server is asked.`,
+To replace a token, make a new one and add its SHA-256 to the old one's. Remove the old one
+once the caller presents the new token. This command asks no server.`,
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{
 				Name:  "verbs",
 				Local: true,
 				Value: []string{"note"},
-				Usage: "`VERBS` to grant, parted by commas: " + strings.Join(grantable, ", "),
+				Usage: "`VERBS` to grant, separated by commas: " + strings.Join(grantable, ", "),
 			},
 			&cli.StringSliceFlag{
 				Name:        "ledgers",
 				Local:       true,
 				HideDefault: true,
-				Usage:       "`LEDGERS` to grant, parted by commas, or * for every one; that of -ledger where it is not given",
+				Usage:       "`LEDGERS` to grant, separated by commas, or * for every ledger; -ledger by default",
 			},
 		},
 		Action: a.act(func(_ context.Context, cmd *cli.Command) (int, error) {
@@ -87,7 +87,7 @@ out when the caller presents the new one. No server is asked.`,
 	}
 }
 
-// madeToken is a line of the server's file of callers.
+// madeToken is a line for the server's callers file.
 type madeToken struct {
 	name    string
 	SHA256  []string `json:"token_sha256"`
@@ -95,13 +95,12 @@ type madeToken struct {
 	Verbs   []string `json:"verbs"`
 }
 
-// word is the rule of names.
+// word reports whether s is a valid name.
 func word(s string) bool {
 	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// identityFlags say what notectl presents to the server, and whom it takes for the
-// server.
+// identityFlags are notectl's own identity, and the CA of the server.
 func (a *app) identityFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
@@ -112,24 +111,24 @@ func (a *app) identityFlags() []cli.Flag {
 		&cli.StringFlag{
 			Name:    "ca",
 			Sources: a.from("NOTED_CA"),
-			Usage:   "`FILE` with the CA of the server's certificate, PEM, instead of the system's; turns TLS on",
+			Usage:   "`FILE` with the CAs for the server's certificate, PEM, instead of the system's; turns TLS on",
 		},
 		&cli.StringFlag{
 			Name:    "cert",
 			Sources: a.from("NOTED_CERT"),
-			Usage:   "`FILE` with the certificate to present, PEM; comes with -key and turns TLS on",
+			Usage:   "`FILE` with the certificate to present, PEM; needs -key and turns TLS on",
 		},
 		&cli.StringFlag{Name: "key", Sources: a.from("NOTED_KEY"), Usage: "`FILE` with the key of -cert, PEM"},
 	}
 }
 
-// identity puts what identityFlags say into the client's configuration.
+// identity puts the values of identityFlags into the client's configuration.
 func identity(cmd *cli.Command, config *client.Config) error {
 	if file := cmd.String("token-file"); file != "" {
 		if _, err := readToken(file); err != nil {
 			return err
 		}
-		config.Token = func(context.Context) (string, error) { return readToken(file) } // anew for each call: it may have been replaced
+		config.Token = func(context.Context) (string, error) { return readToken(file) } // at each call, because it may have been replaced
 	}
 	if file := cmd.String("ca"); file != "" {
 		var err error
@@ -158,7 +157,7 @@ func readToken(file string) (string, error) {
 	}
 	token := strings.TrimSpace(string(text))
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", fmt.Errorf("reading -token-file: %s holds no single token", file) // not repeated
+		return "", fmt.Errorf("reading -token-file: %s must have exactly one token", file) // without the content, which is secret
 	}
 	return token, nil
 }

@@ -100,23 +100,25 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 	)
 }
 
-// help writes the manual; the list of flags comes from the flags themselves.
+// help is the manual. The list of flags comes from the flags themselves.
 func help(flags cmdline.Settings) string {
-	return `noted-desk is a web page for the person who is asked: where is my donation?
+	return `noted-desk serves a web page for the person who must answer: where is my donation?
 
   noted-desk -dev
 
-shows it on http://127.0.0.1:8082 with a week of made-up donations; it needs a Noted: go run ./server/cmd/noted -dev
+serves it on http://127.0.0.1:8082 with a week of made-up donations. It needs a server: go run ./server/cmd/noted -dev
 
   noted-desk passwd anna clerk >> /etc/noted/desk.users
   noted-desk -users /etc/noted/desk.users -ledger paypal-live -inbox sqlite:///var/lib/noted/inbox.db
 
-A looker asks where a donation is, and compares PayPal's report. A clerk also sees what waits for a person, and acts on
-it. An admin also sees who did what.
+A looker looks donations up, and compares PayPal's report. A clerk also sees the messages that wait for a person, and
+acts on them. An admin also sees the acts of every user.
 
 Flags, each with its variable in the environment; the flag wins:
 
 ` + flags.Help() + `
+noted-desk -version prints the version, its commit and its time.
+
 Exit codes: 0 asked to stop, 1 failed, 2 bad usage.
 `
 }

@@ -36,6 +36,9 @@ func main() {
 func run(
 	ctx context.Context, args []string, env cmdline.Env, stdin *os.File, stdout, stderr io.Writer,
 ) int {
+	if cmdline.Version("noted-desk", args, stdout) {
+		return 0
+	}
 	var err error
 	if len(args) > 1 && args[1] == "passwd" {
 		err = passwd(args[2:], stdin, stdout, stderr)

@@ -127,7 +127,21 @@ func TestPasswdAndUsers(t *testing.T) {
 	}
 }
 
-// Wrong settings are told in a sentence that says what to do, and the exit code is 2.
+// -version prints the version, and -help mentions it.
+func TestVersion(t *testing.T) {
+	for flag, want := range map[string]string{
+		"-version": "noted-desk ",
+		"-help":    "noted-desk -version prints the version",
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), []string{"noted-desk", flag}, no, input(t, ""), &stdout, &stderr)
+		if code != 0 || !strings.Contains(stdout.String(), want) {
+			t.Errorf("noted-desk %s: exit code %d, %q; want 0 and %q\n%s", flag, code, &stdout, want, &stderr)
+		}
+	}
+}
+
+// Wrong settings get a sentence with the remedy, and the exit code is 2.
 func TestUsage(t *testing.T) {
 	short := filepath.Join(t.TempDir(), "short")
 	if err := os.WriteFile(short, []byte("short"), 0o600); err != nil {

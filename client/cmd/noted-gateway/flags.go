@@ -12,7 +12,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway"
 )
 
-// off, as -admin-listen, means no such listener.
+// off is the value of -admin-listen for no such listener.
 const off = "off"
 
 var (
@@ -31,7 +31,7 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 		s.networkFlags(), s.paypalFlags(), s.downstreamFlags(), s.inboxFlags(), s.processFlags())...)
 }
 
-// networkFlags say where the gateway listens, and how it reaches Noted.
+// networkFlags are the gateway's listeners, and the connection to Noted.
 func (s *settings) networkFlags() []cli.Flag {
 	c := &s.config
 	return []cli.Flag{
@@ -79,42 +79,42 @@ func (s *settings) networkFlags() []cli.Flag {
 		&cli.BoolFlag{
 			Name:        "noted-plaintext",
 			Destination: &c.NotedClient.Plaintext,
-			Usage:       "No TLS to Noted, also to another machine: only in a network that you trust.",
+			Usage:       "No TLS to Noted, not even to another machine: only in a network that you trust.",
 		},
 		&cli.StringFlag{
 			Name:        "ledger",
 			Destination: &c.Ledger,
-			Usage:       "`NAME`The book that the donations belong to, such as paypal-live; empty is a ledger too.",
+			Usage:       "`NAME`The ledger of the donations, such as paypal-live; empty is a ledger too.",
 		},
 		&cli.StringFlag{
 			Name:        "ledger-sandbox",
 			Destination: &c.SandboxLedger,
-			Usage: "`NAME`The book that PayPal's tests belong to (IPNs with test_ipn, webhooks that the sandbox " +
-				"signed). Empty refuses them.",
+			Usage: "`NAME`The ledger of PayPal's tests (IPNs with test_ipn, webhooks that the sandbox signed). " +
+				"Empty refuses them.",
 		},
 	}
 }
 
-// paypalFlags say which messages are ours, and how they are verified.
+// paypalFlags choose our messages, and their verification.
 func (s *settings) paypalFlags() []cli.Flag {
 	c := &s.config
 	return []cli.Flag{
 		&cli.StringFlag{
 			Name:        "accounts",
 			Destination: &s.accounts,
-			Usage: "`LIST`Your receiver ids and e-mail addresses, with commas between. An IPN to another receiver is " +
-				"refused. Empty: no IPNs are taken.",
+			Usage: "`LIST`Your receiver ids and e-mail addresses, separated by commas. An IPN to another receiver is " +
+				"refused. Empty: every IPN is refused.",
 		},
 		&cli.StringFlag{
 			Name:        "ipn-verify-url",
 			Destination: &c.IPNVerifyURL,
-			Usage: "`URL`The address that IPNs are posted back to. Empty: " + gateway.DefaultIPNVerifyURL + ", and " +
+			Usage: "`URL`The address to which IPNs are posted back. Empty: " + gateway.DefaultIPNVerifyURL + ", and " +
 				"the sandbox's for IPNs with test_ipn.",
 		},
 		&cli.StringFlag{
 			Name:        "webhook-id",
 			Destination: &c.WebhookID,
-			Usage:       "`ID`The webhook's id as PayPal's dashboard shows it. Empty: no webhooks are taken.",
+			Usage:       "`ID`The webhook's id as PayPal's dashboard shows it. Empty: every webhook is refused.",
 		},
 		&cli.StringFlag{
 			Name:        "webhook-verify",
@@ -131,13 +131,13 @@ func (s *settings) paypalFlags() []cli.Flag {
 			Name:        "webhook-cert-host",
 			Destination: &s.certHosts,
 			Value:       strings.Join(gateway.DefaultCertHosts, ","),
-			Usage:       "`LIST`The hosts that PayPal's certificate may be fetched from, with commas between.",
+			Usage:       "`LIST`The hosts that PayPal's certificate may be fetched from, separated by commas.",
 		},
 		&cli.StringFlag{
 			Name:        "webhook-cert-roots",
 			Destination: &s.files.certRoots,
-			Usage: "`FILE`The CAs of PayPal's certificate, PEM, instead of the system's. Name the issuer between " +
-				"here if PayPal's host leaves it out.",
+			Usage: "`FILE`The CAs of PayPal's certificate, PEM, instead of the system's. Add the intermediate " +
+				"issuer if PayPal's host leaves it out.",
 		},
 		&cli.StringFlag{
 			Name:        "paypal-api",
@@ -158,7 +158,7 @@ func (s *settings) paypalFlags() []cli.Flag {
 	}
 }
 
-// downstreamFlags say where donations go.
+// downstreamFlags are the downstream of donations.
 func (s *settings) downstreamFlags() []cli.Flag {
 	c := &s.config
 	return []cli.Flag{
@@ -167,9 +167,9 @@ func (s *settings) downstreamFlags() []cli.Flag {
 			Destination: &c.ForwardAs,
 			Value:       gateway.ForwardEvent,
 			Validator:   cmdline.OneOf(forms...),
-			Usage: "`FORM`What goes downstream: " + gateway.ForwardEvent + ", one for each donation; or " +
-				gateway.ForwardOriginal + ", PayPal's own message for a listener that you have, if every donation " +
-				"in it is first. " + gateway.ForwardOriginal + " needs -inbox.",
+			Usage: "`FORM`The form of what goes downstream: " + gateway.ForwardEvent + ", one for each donation; or " +
+				gateway.ForwardOriginal + ", PayPal's own message for your present listener, if every donation in " +
+				"it is FIRST. " + gateway.ForwardOriginal + " needs -inbox.",
 		},
 		&cli.StringFlag{
 			Name:        "forward-ipn-to",
@@ -204,12 +204,12 @@ func (s *settings) downstreamFlags() []cli.Flag {
 				"any case.",
 		},
 		lasting("hold", &c.Hold, gateway.DefaultHold,
-			"`TIME`How long a donation is held at a time, up to 15m. If this program dies, the donation waits "+
-				"for as long."),
+			"`TIME`How long a donation is held at a time, up to 15m. After a crash of this program the donation "+
+				"waits until its hold has run out."),
 	}
 }
 
-// inboxFlags say where messages are kept.
+// inboxFlags are the inbox that keeps messages.
 func (s *settings) inboxFlags() []cli.Flag {
 	c := &s.config
 	return []cli.Flag{
@@ -232,7 +232,7 @@ func (s *settings) inboxFlags() []cli.Flag {
 		lasting("inbox-journal", &c.InboxJournal, gateway.DefaultInboxJournal,
 			"`TIME`How long the row of a message, without its body, is kept after the message is done."),
 		lasting("inbox-patience", &c.InboxPatience, gateway.DefaultInboxPatience,
-			"`TIME`How long a message is tried, with growing pauses, before it is left to a person."),
+			"`TIME`How long a message is tried, with growing pauses, before it goes to a person."),
 		&cli.IntFlag{
 			Name:        "inbox-unverified",
 			Destination: &c.InboxUnverified,
@@ -253,7 +253,7 @@ func (s *settings) processFlags() []cli.Flag {
 			Name:        "max-body",
 			Destination: &c.MaxBody,
 			Value:       gateway.DefaultMaxBody,
-			Usage:       "`SIZE`How large a message may be, in bytes, or with KiB or MiB behind the number.",
+			Usage:       "`SIZE`How large a message may be, in bytes, or with KiB or MiB after the number.",
 		},
 		&cli.StringFlag{
 			Name:        "log-level",

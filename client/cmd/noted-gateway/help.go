@@ -6,7 +6,7 @@ import (
 	"github.com/donation-dedupe/noted/client/cmdline"
 )
 
-// help writes the manual; the list of flags comes from the flags themselves.
+// help is the manual. The list of flags comes from the flags themselves.
 func help(flags cmdline.Settings) string {
 	var b strings.Builder
 	b.WriteString(
@@ -15,27 +15,29 @@ func help(flags cmdline.Settings) string {
   noted-gateway -accounts donations@example.org -webhook-id 8PT597110X687430L \
       -forward-to http://127.0.0.1:8000/donations -forward-secret-file /etc/noted/forward.secret
 
-Enter at PayPal https://YOUR-HOST/paypal/ipn as the notification URL, and https://YOUR-HOST/paypal/webhook as the
+At PayPal, set https://YOUR-HOST/paypal/ipn as the notification URL, and https://YOUR-HOST/paypal/webhook as the
 webhook. The gateway verifies every message, asks Noted about its donations, and sends those that are FIRST downstream.
 It runs until SIGTERM or SIGINT, and finishes the messages under way. Several gateways side by side behave as one.
 
   noted-gateway inbox-key > inbox.key && chmod 600 inbox.key
 
-makes the key of an inbox. With -inbox each message is on disk, sealed, before PayPal is answered;
-noted-gateway inbox -help tells how to look into the inbox and work on it.
+makes the key of an inbox. With -inbox each message is on disk, sealed, before PayPal gets its answer.
+noted-gateway inbox -help has the commands that show and change the inbox.
 
   noted-gateway check [FLAG…]
 
-asks once about each part that these flags name, and says what is wrong and what to do about it. It takes no message,
-notes nothing and delivers nothing. Exit code 1 means that a part is in trouble.
+checks each part of these settings once: Noted, the inbox, PayPal and the downstream. It prints each problem with its
+remedy. It takes no message, notes nothing and delivers nothing. Exit code 1 means that there is a problem.
 
-Flags, each with its variable in the environment; the flag wins. A variable that begins with GATEWAY_ and is none of
-these is refused, since it is most often a name that is misspelled:
+Flags, each with its variable in the environment; the flag wins. Any other variable that begins with GATEWAY_ is
+refused, because most often it is a misspelled name:
 
 `,
 	)
 	b.WriteString(flags.Help())
 	b.WriteString(`
+noted-gateway -version prints the version, its commit and its time.
+
 Exit codes: 0 asked to stop, 1 failed, 2 bad usage.
 `)
 	return b.String()

@@ -21,23 +21,24 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// inboxManual is the help but for the flags.
-const inboxManual = `noted-gateway inbox looks into the inbox of a gateway, and works on it.
+// inboxManual is the help without the flags.
+const inboxManual = `noted-gateway inbox shows and changes the inbox of a gateway.
 
   noted-gateway inbox list   [FILTER…] [ROW…]                   one line for each message
-  noted-gateway inbox show   [FILTER…] [ROW…]                   all that the journal knows
+  noted-gateway inbox show   [FILTER…] [ROW…]                   everything in the journal about each message
   noted-gateway inbox export [FILTER…] [ROW…] [-bodies]         the same as JSON, one message a line
   noted-gateway inbox redo   [FILTER…] [ROW…] [-rate N]         process messages again, N a second
   noted-gateway inbox close  [FILTER…] [ROW…] -reason TEXT      settle donations that were booked by hand
   noted-gateway inbox unknown -since TIME                       donations that Noted knows and the inbox does not
 
-After you restore a database from a backup, unknown names the donations that Noted has noted since the backup and
-that the restored journal lacks, so that you can compare them downstream. It needs a token with the verb read, too.
-A ROW is the inbox's id of a message, the first column of list. redo and close want a filter or a row. Each act
-is recorded with its reason and with the user who did it; show lists the acts. A settled donation is not sent
+A ROW is the inbox's id of a message, the first column of list. redo and close need a filter or a row. Each redo and
+close is recorded with its reason and with the user who ran it; show lists them. A settled donation is not sent
 downstream again: forget its note first (notectl forget), and redo sends it under a new donation id.
 
-Flags, most with their variable in the environment, as the gateway has it:
+After you restore a database from a backup, unknown lists the donations that Noted has noted since the backup and
+that the restored journal lacks, so that you can compare them downstream. It also needs a token with the verb read.
+
+Flags. Most have the gateway's variable in the environment:
 
 `
 
@@ -59,7 +60,7 @@ var inboxActs = map[string]func(context.Context, *inboxCommand) error{
 	"unknown": unknownInbox,
 }
 
-// flags are the gateway's flags that an act needs, and the act's own.
+// flags are the gateway's flags that an act needs, and those of the acts.
 func (i *inboxCommand) flags(env cmdline.Env) cmdline.Settings {
 	shared := slices.DeleteFunc(i.settings.flags(env), func(flag cli.Flag) bool {
 		return !slices.Contains(
@@ -78,7 +79,7 @@ func (i *inboxCommand) flags(env cmdline.Env) cmdline.Settings {
 	return append(shared, variables.Settings(nil,
 		&cli.StringFlag{
 			Name: "state", Destination: &i.states, Validator: knownStates,
-			Usage: "`LIST`Filter: messages in these states, of " + strings.Join(states, ", ") + ".",
+			Usage: "`LIST`Filter: messages in these states, out of " + strings.Join(states, ", ") + ".",
 		},
 		&cli.TimestampFlag{
 			Name: "since", Destination: &f.Since,
@@ -91,18 +92,18 @@ func (i *inboxCommand) flags(env cmdline.Env) cmdline.Settings {
 		text("series", &f.Series, "`ID`Filter: messages that name this series of PayPal's."),
 		text("transaction", &f.Transaction, "`ID`Filter: messages that name this transaction of PayPal's."),
 		text("cause", &f.Cause, "`TEXT`Filter: messages whose cause begins with this text, as list shows it."),
-		text("reason", &i.reason, "`TEXT`Why: kept in the audit. close needs it and tells it to Noted."),
+		text("reason", &i.reason, "`TEXT`The reason, for the audit. close needs it, and sends it to Noted for its audit too."),
 		&cli.FloatFlag{
 			Name: "rate", Destination: &i.rate, Value: 10, Validator: positive,
-			Usage: "`N`redo: how many messages a second become due.",
+			Usage: "`N`redo: the number of messages that become due each second.",
 		},
 		&cli.BoolFlag{
 			Name: "bodies", Destination: &i.bodies,
-			Usage: "show and export: the headers and bodies, too. They hold donors' data.",
+			Usage: "show and export: with headers and bodies, which contain donors' data.",
 		},
 		&cli.BoolFlag{
 			Name: "dry-run", Destination: &i.dryRun,
-			Usage: "redo and close: only say which messages it would be.",
+			Usage: "redo and close: only show the messages, and change nothing.",
 		},
 	)...)
 }

@@ -78,6 +78,12 @@ func TestHelp(t *testing.T) {
 			t.Errorf("-help does not show the default %s of -%s", value, flag)
 		}
 	}
+	if !strings.Contains(stdout, "noted-gateway -version prints the version") {
+		t.Error("-help does not mention -version")
+	}
+	if code, stdout, stderr := try(t, noEnv, "-version"); code != 0 || !strings.HasPrefix(stdout, "noted-gateway ") {
+		t.Errorf("-version: exit %d and %q, %s; want 0 and the version", code, stdout, stderr)
+	}
 	for i, line := range strings.Split(stdout, "\n") {
 		if len([]rune(line)) > 120 {
 			t.Errorf("line %d of the help is %d characters wide", i+1, len([]rune(line)))

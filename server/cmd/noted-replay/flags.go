@@ -52,6 +52,8 @@ here. A message takes about a millisecond (more in a series of hundreds, and wit
 for each window) and 200 bytes of memory. Bodies are read when they are needed, and those
 of standard input from a temporary file.
 
+noted-replay -version prints the version, its commit and its time.
+
 Exit codes: 0 done, 1 failed or a line held no message, 2 bad usage.`
 
 // swept are the match windows that -sweep tries.

@@ -44,6 +44,8 @@ A gateway needs the verb note in each of its ledgers, and so does every receiver
 
 Without TLS and callers noted listens on this machine only. Health needs no caller.
 
+noted -version prints the version, its commit and its time.
+
 Exit codes: 0 asked to stop, 1 failed, 2 bad usage.
 `)
 	return b.String()

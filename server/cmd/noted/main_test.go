@@ -172,6 +172,9 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%s does not have -%s and %s", ask, flag, variables.Variable(flag))
 			}
 		}
+		if !strings.Contains(stdout, "noted -version prints the version") {
+			t.Errorf("%s does not mention -version", ask)
+		}
 		for line := range strings.Lines(stdout) {
 			if len([]rune(line)) > 125 {
 				t.Errorf("%s has a line of %d characters: %s", ask, len([]rune(line)), line)
