@@ -212,8 +212,16 @@ func TestRetries(t *testing.T) {
 		{"internal", []error{status.Error(codes.Internal, "oops")}, 1, errAny},
 		{"aborted", []error{status.Error(codes.Aborted, "no")}, 1, errAny},
 		{"store went back", []error{detailed(codes.Unavailable, "STORE_WENT_BACK", 0)}, 1, client.ErrStoreWentBack},
-		{"rate limited", []error{detailed(codes.ResourceExhausted, "RATE_LIMITED", time.Millisecond)}, 1, client.ErrRateLimited},
-		{"a wait beyond the deadline", []error{detailed(codes.Unavailable, "STORE_UNAVAILABLE", time.Hour)}, 1, client.ErrStoreUnavailable},
+		{
+			"rate limited",
+			[]error{detailed(codes.ResourceExhausted, "RATE_LIMITED", time.Millisecond)},
+			1, client.ErrRateLimited,
+		},
+		{
+			"a wait beyond the deadline",
+			[]error{detailed(codes.Unavailable, "STORE_UNAVAILABLE", time.Hour)},
+			1, client.ErrStoreUnavailable,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := &failing{errs: test.errs}
@@ -371,7 +379,8 @@ func TestFromPayPal(t *testing.T) {
 	}
 	donation, message := client.FromPayPal(identified.Pairs[0], "paypal-live")
 	want := time.Date(2026, 3, 1, 13, 5, 0, 0, time.UTC)
-	if donation.GetLedger() != "paypal-live" || donation.GetSeriesId() != "I-EXAMPLE1" || donation.GetEvent() != client.EventPayment ||
+	if donation.GetLedger() != "paypal-live" || donation.GetSeriesId() != "I-EXAMPLE1" ||
+		donation.GetEvent() != client.EventPayment ||
 		donation.GetAmount() != "25.00" || donation.GetCurrencyCode() != "EUR" || donation.GetTransactionId() != "T1" ||
 		!donation.GetOccurredAt().AsTime().Equal(want) ||
 		message.GetChannel() != "ipn" ||

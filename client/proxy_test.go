@@ -108,7 +108,10 @@ type failing struct {
 func (f *failing) config() client.Config {
 	return client.Config{DialOptions: []grpc.DialOption{
 		grpc.WithUnaryInterceptor(
-			func(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+			func(
+				ctx context.Context, method string, request, reply any,
+				conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption,
+			) error {
 				f.mu.Lock()
 				f.calls++
 				var err error

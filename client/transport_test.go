@@ -76,8 +76,16 @@ func TestTransport(t *testing.T) {
 	}{
 		{"plaintext to this machine", plain, client.Config{}, "authorization="},
 		{"token to this machine", plain, client.Config{Token: token}, "authorization=Bearer abc"},
-		{"empty token", plain, client.Config{Token: func(context.Context) (string, error) { return "", nil }}, "authorization="},
-		{"no token to be had", plain, client.Config{Token: func(context.Context) (string, error) { return "", errors.New("vault is shut") }}, "vault is shut"},
+		{
+			"empty token", plain,
+			client.Config{Token: func(context.Context) (string, error) { return "", nil }},
+			"authorization=",
+		},
+		{
+			"a token function that fails", plain,
+			client.Config{Token: func(context.Context) (string, error) { return "", errors.New("vault is shut") }},
+			"vault is shut",
+		},
 		{"CA and token", encrypted, client.Config{CA: ca, Token: token}, "authorization=Bearer abc"},
 		{"TLS settings", encrypted, client.Config{TLS: &tls.Config{InsecureSkipVerify: true}}, "authorization="},
 		{"another CA", encrypted, client.Config{CA: otherCA}, "certificate"},

@@ -118,7 +118,7 @@ func (f *Fake) FailNext(reasons ...string) {
 	for _, reason := range reasons {
 		code, known := codeOf[reason]
 		if !known {
-			f.tb.Fatalf("failing with %q: it is no reason of the contract; the head of noted.proto has them all", reason)
+			f.tb.Fatalf("failing with %q: it is not a reason of the contract; noted.proto begins with all of them", reason)
 		}
 		f.failures = append(f.failures, refuse(code, reason, "the test lets this call fail"))
 	}

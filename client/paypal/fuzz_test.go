@@ -71,7 +71,8 @@ func checkLimits(t *testing.T, channel string, pair paypal.Pair) {
 		d.Event < paypal.EventPayment || d.Event > paypal.EventDispute,
 		(d.Amount == "") != (d.CurrencyCode == ""),
 		d.Amount != "" && !(amountLimit.MatchString(d.Amount) && currencyLimit.MatchString(d.CurrencyCode)),
-		!d.OccurredAt.IsZero() && (d.OccurredAt.Year() < 1969 || d.OccurredAt.Year() > 9999 || d.OccurredAt.Location() != time.UTC):
+		!d.OccurredAt.IsZero() &&
+			(d.OccurredAt.Year() < 1969 || d.OccurredAt.Year() > 9999 || d.OccurredAt.Location() != time.UTC):
 		t.Fatalf("got %+v, beyond what the contract takes", pair)
 	}
 }

@@ -224,9 +224,11 @@ func naiveWebhook(t *testing.T, body []byte) string {
 	default:
 		name = "EVENT_PAYMENT_PENDING"
 		switch state := strings.ToLower(r.State + r.Status); {
-		case parts[2] == "DENIED" || parts[2] == "DECLINED" || state == "denied" || state == "declined" || state == "failed":
+		case parts[2] == "DENIED" || parts[2] == "DECLINED" ||
+			state == "denied" || state == "declined" || state == "failed":
 			name = "EVENT_PAYMENT_FAILED"
-		case parts[2] == "COMPLETED" && (state == "completed" || strings.HasSuffix(state, "refunded") || state == "reversed"):
+		case parts[2] == "COMPLETED" &&
+			(state == "completed" || strings.HasSuffix(state, "refunded") || state == "reversed"):
 			name = "EVENT_PAYMENT"
 		}
 		if r.Agreement != "" && !strings.HasPrefix(r.Agreement, "B-") {
@@ -243,7 +245,9 @@ func naiveTime(t *testing.T, s string) string {
 	}
 	s = strings.NewReplacer("PST", "-0800", "PDT", "-0700", ". ", " ").Replace(s)
 	s, _, _ = strings.Cut(s, " (")
-	for _, layout := range []string{"15:04:05 Jan 02, 2006 -0700", "15:04:05 2 Jan 2006 -0700", "Mon Jan 02 2006 15:04:05 GMT-0700", time.RFC3339} {
+	for _, layout := range []string{
+		"15:04:05 Jan 02, 2006 -0700", "15:04:05 2 Jan 2006 -0700", "Mon Jan 02 2006 15:04:05 GMT-0700", time.RFC3339,
+	} {
 		if parsed, err := time.Parse(layout, s); err == nil {
 			return parsed.UTC().Format(time.RFC3339Nano)
 		}

@@ -61,7 +61,8 @@ func newBooks(t testing.TB, c *chance) *books {
 			if err = verifier.Verify(body, r.Header); err == nil {
 				err = json.Unmarshal(body, &event)
 			}
-			e.id, e.Donation, e.Message, e.Body = event.ID, event.Data.Donation, event.Data.Message, event.Data.Original.Body
+			e.id, e.Body = event.ID, event.Data.Original.Body
+			e.Donation, e.Message = event.Data.Donation, event.Data.Message
 		} else {
 			err = json.Unmarshal(body, &e)
 		}

@@ -1,4 +1,6 @@
-"""The Python receiver in a WSGI server with threads, as the test of the whole runs it: receiver.py PORT. It puts donations into the books."""
+"""The Python receiver in a WSGI server with threads, for the test of the whole system:
+receiver.py PORT. It puts donations into the books.
+"""
 from __future__ import annotations
 
 import json
@@ -18,7 +20,8 @@ def book(delivery: Delivery) -> None:
     line = Identified(pairs=(Pair(delivery.donation, delivery.message),), nanoseconds=(0,)).lines()
     entry = {**json.loads(line), "body": delivery.body.decode()}
     headers = {"Content-Type": "application/json", "Idempotency-Key": delivery.donation_id}
-    with urllib.request.urlopen(urllib.request.Request(os.environ["BOOKS"], json.dumps(entry).encode(), headers), timeout=10):
+    request = urllib.request.Request(os.environ["BOOKS"], json.dumps(entry).encode(), headers)
+    with urllib.request.urlopen(request, timeout=10):
         pass  # any other status than one of success has raised
 
 

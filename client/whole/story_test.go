@@ -139,7 +139,10 @@ func (s *story) signup(g series, paying bool) {
 	}
 	ipnTxn, sale := s.sales()
 	at := s.now.Add(-35 * day)
-	for name, value := range map[string]string{"initial_payment_txn_id": ipnTxn, "initial_payment_status": "Completed", "initial_payment_amount": g.amount, "currency_code": "EUR", "time_created": paypaltest.Pacific(at)} {
+	for name, value := range map[string]string{
+		"initial_payment_txn_id": ipnTxn, "initial_payment_status": "Completed",
+		"initial_payment_amount": g.amount, "currency_code": "EUR", "time_created": paypaltest.Pacific(at),
+	} {
 		fields.Set(name, value)
 	}
 	s.tell(
@@ -212,7 +215,9 @@ func (s *story) money(fields url.Values, status, txn, amount string, at time.Tim
 	if s.random.IntN(8) == 0 { // PayPal sometimes gives the hour a wrong zone
 		date = date[:len(date)-3] + "PDT"
 	}
-	for name, value := range map[string]string{"payment_status": status, "txn_id": txn, "payment_date": date, "mc_gross": amount, "mc_currency": "EUR"} {
+	for name, value := range map[string]string{
+		"payment_status": status, "txn_id": txn, "payment_date": date, "mc_gross": amount, "mc_currency": "EUR",
+	} {
 		fields.Set(name, value)
 	}
 }
@@ -253,7 +258,10 @@ func (s *story) tell(fields url.Values, events []webhookEvent, donations ...told
 	if later := donations[len(donations)-1].at; later.After(at) {
 		at = later
 	}
-	for field, value := range map[string]string{"custom": name, "receiver_email": account, "payer_email": "donor@example.net", "first_name": "Zoë", "charset": "UTF-8"} {
+	for field, value := range map[string]string{
+		"custom": name, "receiver_email": account, "payer_email": "donor@example.net", "first_name": "Zoë",
+		"charset": "UTF-8",
+	} {
 		fields.Set(field, value)
 	}
 	ipns := s.copies(func(again bool) delivery {
@@ -340,7 +348,8 @@ func (d *donation) compare(e entry) string {
 		return "series"
 	case e.Donation["amount"] != d.amount || (e.Donation["currency_code"] == "EUR") != (d.amount != ""):
 		return "amount"
-	case d.at.IsZero() && e.Donation["occurred_at"] != "" || !d.at.IsZero() && (err != nil || at.Sub(d.at).Abs() > 61*time.Minute):
+	case d.at.IsZero() && e.Donation["occurred_at"] != "",
+		!d.at.IsZero() && (err != nil || at.Sub(d.at).Abs() > 61*time.Minute):
 		return "time"
 	case !slices.Contains(d.channels, e.Message["channel"]) || e.Message["id"] == "":
 		return "message"

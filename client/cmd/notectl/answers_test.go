@@ -133,7 +133,11 @@ func TestAnswersAboutAnotherSeries(t *testing.T) {
 		answer.GetNote().GetDonation().SeriesId = "I-EXAMPLE2"
 		return answer, err
 	}
-	for _, args := range [][]string{{"note", "-series", "I-EXAMPLE1"}, {"-o", "json", "note", "-series", "I-EXAMPLE1"}, {"note", "ipn"}} {
+	for _, args := range [][]string{
+		{"note", "-series", "I-EXAMPLE1"},
+		{"-o", "json", "note", "-series", "I-EXAMPLE1"},
+		{"note", "ipn"},
+	} {
 		b.note = misdirect
 		code, stdout, stderr := b.run(profile, args...)
 		if code != exitError || stdout != "" || !strings.Contains(stderr, `about series "I-EXAMPLE2"`) ||
@@ -171,8 +175,16 @@ func TestWhatIsTold(t *testing.T) {
 		{"", []string{"note", "-series", "I-EXAMPLE1", "-received-at", at}, note},
 		{profile, []string{"note", "ipn", "-received-at", at}, note},
 		{line, []string{"note", "-f", "-"}, &notedv1.NoteDonationsRequest{Request: note}},
-		{"", []string{"settle", "-reason", "booked by hand", "R"}, &notedv1.SettleDonationRequest{Reason: "booked by hand"}},
-		{"", []string{"settle", "R", "-reason", "booked by hand"}, &notedv1.SettleDonationRequest{Reason: "booked by hand"}},
+		{
+			"",
+			[]string{"settle", "-reason", "booked by hand", "R"},
+			&notedv1.SettleDonationRequest{Reason: "booked by hand"},
+		},
+		{
+			"",
+			[]string{"settle", "R", "-reason", "booked by hand"},
+			&notedv1.SettleDonationRequest{Reason: "booked by hand"},
+		},
 		{"", []string{"list", "-transaction", "EX1"}, &notedv1.ListDonationsRequest{TransactionId: "EX1"}},
 	} {
 		var asked []proto.Message

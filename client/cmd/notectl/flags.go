@@ -30,9 +30,10 @@ func donationFlags() []cli.Flag {
 			Validator: func(s string) error { _, err := parseEvent(s); return err },
 		},
 		&cli.StringFlag{
-			Name:      "occurred-at",
-			Local:     true,
-			Usage:     "`TIME` of the donation by PayPal, not of the message: 2026-03-01T14:05:00+01:00, or \"2026-03-01 14:05\" local time",
+			Name:  "occurred-at",
+			Local: true,
+			Usage: "`TIME` of the donation by PayPal, not of the message: 2026-03-01T14:05:00+01:00, " +
+				"or \"2026-03-01 14:05\" local time",
 			Validator: func(s string) error { _, err := parseTime(s); return err },
 		},
 		&cli.StringFlag{Name: "amount", Local: true, Usage: "`AMOUNT`, such as 25.00; needs -currency"},
@@ -60,7 +61,8 @@ func holdFlag() cli.Flag {
 	return &cli.DurationFlag{
 		Name:        "hold",
 		HideDefault: true,
-		Usage:       "`DURATION`, up to 15m, in which to process and settle the donation; without it the note is final at once",
+		Usage: "`DURATION`, up to 15m, in which to process and settle the donation; " +
+			"without it the note is final at once",
 	}
 }
 

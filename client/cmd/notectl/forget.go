@@ -141,7 +141,8 @@ func written(t *timestamppb.Timestamp) string {
 // quoted is a word, quoted for a shell if necessary.
 func quoted(word string) string {
 	for _, r := range word {
-		if !strings.ContainsRune("-+._:@%/,=", r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') {
+		if !strings.ContainsRune("-+._:@%/,=", r) &&
+			(r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') {
 			return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 		}
 	}

@@ -54,8 +54,9 @@ error tells so, and the exit code is 1.`,
 			},
 			&cli.StringFlag{Name: "transaction", Usage: "`ID` of a transaction in any message of a note"},
 			&cli.StringFlag{
-				Name:  "after",
-				Usage: "`TIME` of the earliest note: 2026-03-01T14:05:00+01:00, \"2026-03-01 14:05\", or 24h for a day ago, 7d for a week ago",
+				Name: "after",
+				Usage: "`TIME` of the earliest note: 2026-03-01T14:05:00+01:00, \"2026-03-01 14:05\", " +
+					"or 24h for a day ago, 7d for a week ago",
 			},
 			&cli.StringFlag{Name: "before", Usage: "`TIME` before which notes were noted, in the form of -after"},
 			&cli.StringFlag{
@@ -64,8 +65,9 @@ error tells so, and the exit code is 1.`,
 				Validator: func(s string) error { _, err := parseEvent(s); return err },
 			},
 			&cli.StringFlag{
-				Name:  "occurred-after",
-				Usage: "`TIME` of the earliest donation by PayPal, in the form of -after; without a time of PayPal the noted time counts",
+				Name: "occurred-after",
+				Usage: "`TIME` of the earliest donation by PayPal, in the form of -after; " +
+					"without a time of PayPal the noted time counts",
 			},
 			&cli.StringFlag{
 				Name:      "sort",

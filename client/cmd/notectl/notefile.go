@@ -126,7 +126,8 @@ func (in *requestLines) requests() iter.Seq[*client.NoteRequest] {
 			number++
 			in.read.Add(int64(len(lines.Bytes()) + 1))
 			line := bytes.TrimSpace(lines.Bytes())
-			if len(line) == 0 || bytes.HasPrefix(line, []byte(`{"skipped":`)) { // a message without a donation, as identify prints it
+			// identify prints {"skipped":"why"} for a message without a donation.
+			if len(line) == 0 || bytes.HasPrefix(line, []byte(`{"skipped":`)) {
 				continue
 			}
 			request := &client.NoteRequest{}

@@ -128,7 +128,8 @@ func identity(cmd *cli.Command, config *client.Config) error {
 		if _, err := readToken(file); err != nil {
 			return err
 		}
-		config.Token = func(context.Context) (string, error) { return readToken(file) } // at each call, because it may have been replaced
+		// The file is read at each call, because it may have been replaced.
+		config.Token = func(context.Context) (string, error) { return readToken(file) }
 	}
 	if file := cmd.String("ca"); file != "" {
 		var err error
@@ -157,7 +158,8 @@ func readToken(file string) (string, error) {
 	}
 	token := strings.TrimSpace(string(text))
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", fmt.Errorf("reading -token-file: %s must have exactly one token", file) // without the content, which is secret
+		// The error does not show the content, which is secret.
+		return "", fmt.Errorf("reading -token-file: %s must have exactly one token", file)
 	}
 	return token, nil
 }

@@ -71,7 +71,9 @@ func TestSecure(t *testing.T) {
 			"callers": func(ts *testscript.TestScript, _ bool, args []string) {
 				writeFile(t, at("callers.json"), "{"+first+",\n"+args[0]+"}")
 			},
-			"puts": func(ts *testscript.TestScript, _ bool, args []string) { writeFile(t, ts.MkAbs(args[0]), args[1]+"\n") },
+			"puts": func(ts *testscript.TestScript, _ bool, args []string) {
+				writeFile(t, ts.MkAbs(args[0]), args[1]+"\n")
+			},
 			"eventually": func(ts *testscript.TestScript, _ bool, args []string) {
 				for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 					err := ts.Exec(args[0], args[1:]...)

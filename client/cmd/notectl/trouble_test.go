@@ -260,7 +260,11 @@ func TestAskAgain(t *testing.T) {
 		"ipn of two": {profile, []string{"note", "ipn"}, 2},
 		"webhook":    {`{"id":"WH-1","event_type":"PAYMENT.SALE.COMPLETED","resource":{"id":"EX1"}}`, []string{"note", "webhook"}, 1},
 	} {
-		for _, lost := range []error{trouble(codes.Internal, "INTERNAL"), trouble(codes.Unavailable, "OUTCOME_UNKNOWN"), status.Error(codes.DeadlineExceeded, "too late")} {
+		for _, lost := range []error{
+			trouble(codes.Internal, "INTERNAL"),
+			trouble(codes.Unavailable, "OUTCOME_UNKNOWN"),
+			status.Error(codes.DeadlineExceeded, "too late"),
+		} {
 			b := newBetween(t)
 			b.note = func(n int, ask func() (*notedv1.NoteDonationResponse, error)) (*notedv1.NoteDonationResponse, error) {
 				if answer, err := ask(); n < c.first {
@@ -325,7 +329,11 @@ func TestUnknownVerdicts(t *testing.T) {
 			answer.Verdict = verdict
 			return answer, err
 		}
-		for _, args := range [][]string{{"note", "-series", "I-EXAMPLE1"}, {"-o", "json", "note", "-series", "I-EXAMPLE1"}, {"note", "ipn"}} {
+		for _, args := range [][]string{
+			{"note", "-series", "I-EXAMPLE1"},
+			{"-o", "json", "note", "-series", "I-EXAMPLE1"},
+			{"note", "ipn"},
+		} {
 			if code, stdout, stderr := b.run(
 				profile,
 				args...); code != exitError || stdout != "" ||

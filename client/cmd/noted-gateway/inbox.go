@@ -64,7 +64,10 @@ var inboxActs = map[string]func(context.Context, *inboxCommand) error{
 func (i *inboxCommand) flags(env cmdline.Env) cmdline.Settings {
 	shared := slices.DeleteFunc(i.settings.flags(env), func(flag cli.Flag) bool {
 		return !slices.Contains(
-			[]string{"inbox", "inbox-key-file", "ledger", "noted", "noted-token", "noted-ca", "noted-cert", "noted-key", "noted-plaintext"},
+			[]string{
+				"inbox", "inbox-key-file", "ledger",
+				"noted", "noted-token", "noted-ca", "noted-cert", "noted-key", "noted-plaintext",
+			},
 			flag.Names()[0],
 		)
 	})
@@ -92,7 +95,7 @@ func (i *inboxCommand) flags(env cmdline.Env) cmdline.Settings {
 		text("series", &f.Series, "`ID`Filter: messages that name this series of PayPal's."),
 		text("transaction", &f.Transaction, "`ID`Filter: messages that name this transaction of PayPal's."),
 		text("cause", &f.Cause, "`TEXT`Filter: messages whose cause begins with this text, as list shows it."),
-		text("reason", &i.reason, "`TEXT`The reason, for the audit. close needs it, and sends it to Noted for its audit too."),
+		text("reason", &i.reason, "`TEXT`The reason, for the audit. close needs it, for Noted's audit too."),
 		&cli.FloatFlag{
 			Name: "rate", Destination: &i.rate, Value: 10, Validator: positive,
 			Usage: "`N`redo: the number of messages that become due each second.",

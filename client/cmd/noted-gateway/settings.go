@@ -122,7 +122,8 @@ func (s *settings) presentCertificate() error {
 	}
 	switch _, err := read(nil); {
 	case cert == "" || key == "":
-		return cmdline.Usagef("%s and %s go together; give both", variables.Both("noted-cert"), variables.Both("noted-key"))
+		return cmdline.Usagef("%s and %s go together; give both",
+			variables.Both("noted-cert"), variables.Both("noted-key"))
 	case err != nil:
 		return cmdline.Usagef("%s: cannot be used with -noted-key: %w", variables.Both("noted-cert"), err)
 	case to.Plaintext:

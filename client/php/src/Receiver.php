@@ -57,10 +57,12 @@ final class Receiver
     /**
      * @param \Closure(Pair, Note, Hold, string): mixed $process processes one donation: the
      *     pair, what Noted remembers of it (donationId is the
-     *     idempotency key), the hold (see Hold::extend), and the body of the message. What it throws makes PayPal come again
+     *     idempotency key), the hold (see Hold::extend), and the body of the message. If
+     *     it throws, PayPal comes again
      * @param \Closure(Pair, string, string): mixed $undecided keeps for a person what Noted
      *     cannot decide: the pair, a reason such as
-     *     "SERIES_FULL", and the body. It must not lose it: PayPal will not come again. It may be told of one more than once
+     *     "SERIES_FULL", and the body. It must keep them, because
+     *     PayPal does not come again. It may get a message more than once
      * @param string $ledger the book that the donations belong to; empty is a ledger too
      * @param string $sandboxLedger the book that PayPal's tests belong to, which needs a name;
      *     empty refuses them, as the gateway in Go does

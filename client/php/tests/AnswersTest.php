@@ -74,7 +74,7 @@ final class AnswersTest extends TestCase
         $once = fn() => $noted->once(new Donation(self::series()), null, fn() => null);
         $e = self::failing(Exception\NotSettled::class, $once);
         self::assertInstanceOf(Exception\WrongAnswer::class, $e->getPrevious());
-        self::assertGreaterThan(1, count(self::$peer->asked('SettleDonation')), 'settling is repeated after a wrong answer');
+        self::assertGreaterThan(1, count(self::$peer->asked('SettleDonation')), 'a wrong answer is no final one');
 
         self::$peer->misdirect('ExtendHold', 'series');
         $noted->once(new Donation(self::series()), null, function (Note $note, Hold $hold): void {

@@ -115,7 +115,8 @@ final class CertificatesTest extends TestCase
         }
         for ($i = 1; $i <= 30; $i++) {
             self::certificates($folder)->trusted('https://' . self::$address . "/CERT-$i", microtime(true));
-            touch("$folder/" . hash('sha256', 'https://' . self::$address . "/CERT-$i") . '.pem', time() - 1000 + $i); // as if fetched one after the other
+            // As if fetched one after the other.
+            touch("$folder/" . hash('sha256', 'https://' . self::$address . "/CERT-$i") . '.pem', time() - 1000 + $i);
         }
         self::assertCount(30, file(self::$fetched));
         self::assertCount(17, glob("$folder/*.pem"));
@@ -139,7 +140,8 @@ final class CertificatesTest extends TestCase
     /** Otherwise each process of a web server would wait for the host, one after the other. */
     public function testAHostThatHangsHoldsFew(): void
     {
-        $hanging = stream_socket_server('tcp://127.0.0.1:0'); // the kernel accepts the connection, and no program answers
+        // The kernel accepts the connection, and no program answers.
+        $hanging = stream_socket_server('tcp://127.0.0.1:0');
         $host = stream_socket_get_name($hanging, false);
         $folder = self::place();
         $began = microtime(true);

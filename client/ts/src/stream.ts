@@ -144,7 +144,8 @@ export async function* notes(client: Streaming, source: Source): AsyncGenerator<
         closed.abort();
         queue.close();
       }
-      if (broken === undefined || queue.waiting.length === 0) continue; // every request has its answer, or an idle stream was closed
+      // Every request has its answer, or an idle stream was closed.
+      if (broken === undefined || queue.waiting.length === 0) continue;
       tries++;
       if (!retriable(broken)) {
         // One of the requests broke the stream, or its answers are mixed up: make each call by

@@ -112,7 +112,8 @@ test("a donation whose processing fails is processed again", async () => {
   books.trouble = new Error("the books are closed");
   assert.equal(await postIpn(series), "503 process");
   assert.match(books.log, /the books are closed/);
-  books.trouble = new noted.NotSettled("of another Noted", ""); // from the user's code, so it is a failure like any other
+  // From the user's code, so it is a failure like any other.
+  books.trouble = new noted.NotSettled("of another Noted", "");
   assert.equal(await postIpn(series), "503 process");
   books.trouble = new noted.SeriesFull("of another Noted", "");
   assert.equal(await postIpn(series), "503 process");

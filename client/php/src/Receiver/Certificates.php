@@ -67,7 +67,9 @@ final class Certificates
      */
     private static function folderOfOurs(): string
     {
-        $file = tmpfile(); // its owner is the user that PHP runs as; getmyuid() is the script's owner, and posix may be missing
+        // Its owner is the user that PHP runs as. getmyuid() is the script's owner, and the
+        // extension posix may be missing.
+        $file = tmpfile();
         if ($file === false) {
             return '';
         }
@@ -161,7 +163,8 @@ final class Certificates
             usleep(20_000);
         }
         $file = "$this->folder/$name.pem";
-        return $this->kept($file, $now) ?? $this->fetch($url, $file, $now); // another process may have fetched it meanwhile
+        // Another process may have fetched it meanwhile.
+        return $this->kept($file, $now) ?? $this->fetch($url, $file, $now);
     }
 
     /**
@@ -173,7 +176,8 @@ final class Certificates
     {
         $pem = $this->download($url);
         $folder = $file !== null ? $this->folder : sys_get_temp_dir();
-        $new = @tempnam($folder, 'noted-'); // in the system's folder where ours cannot be written to: then each message fetches
+        // In the system's folder if ours is not writable: then each message fetches.
+        $new = @tempnam($folder, 'noted-');
         try {
             if ($new === false || file_put_contents($new, $pem) !== strlen($pem)) {
                 // a truncated certificate would be refused until it is removed
