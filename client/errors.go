@@ -160,7 +160,7 @@ func failing(act string, err error, causes ...error) error {
 	return e.withCauses()
 }
 
-// failed makes the error of one answer of a stream, which carries its reason beside the
+// failed makes the error of one answer of a stream, which has its reason beside the
 // code and not in details.
 func failed(act string, code codes.Code, message, reason string) error {
 	s := status.New(code, message)

@@ -190,7 +190,7 @@ func TestForgedBodyComesFirst(t *testing.T) {
 	}
 }
 
-// A transmission that PayPal signs anew is remembered for as long as the later signature
+// A transmission that PayPal signs again is remembered for as long as the later signature
 // counts.
 func TestTransmissionThatIsSignedAnew(t *testing.T) {
 	now := &clock{now: time.Now()}

@@ -124,7 +124,7 @@ func TestOurOwnPayments(t *testing.T) {
 	fields.Set("receiver_email", "somebody@example.net")
 	h.mustTake(h.payPal.IPN(fields))
 	h.counts(`noted_gateway_messages_total{channel="ipn",outcome="skipped"} 1`)
-	fields.Set("txn_type", "brand_new") // it may be a donation: one to somebody else
+	fields.Set("txn_type", "brand_new") // it may be a donation, to another account
 	if status, reason := h.deliver(h.payPal.IPN(fields)); status != 403 || reason != "foreign" {
 		t.Errorf("got %d %s, want 403 foreign", status, reason)
 	}

@@ -216,7 +216,7 @@ func mutatedDocument(random *rand.Rand, body, other []byte) []byte {
 		at.set(values[random.IntN(len(values))])
 	}
 	text, err := json.Marshal(root)
-	if err != nil { // what lies too deep
+	if err != nil { // nested too deep
 		return mutatedBytes(random, body, other)
 	}
 	return text

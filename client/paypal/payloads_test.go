@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestPayloads reads real bodies, if a folder of them lies beside this repository. They
+// TestPayloads reads real bodies, if there is a folder of them beside this repository. They
 // belong to other projects and so are not in it. The second, naive reading below derives
 // each expected outcome: straight from the tables of the design, by other means than the
 // code's, and for well-formed bodies only.

@@ -25,7 +25,7 @@ var reported = map[string]struct {
 	"completed_partially_refunded": {"I-FAIL00000035", paypal.EventPayment, "4.00 USD", false},
 }
 
-// TestReports reads messages written after public reports, if a folder of them lies
+// TestReports reads messages written after public reports, if there is a folder of them
 // beside this repository.
 func TestReports(t *testing.T) {
 	paths, err := filepath.Glob("../../../shared/reports/*.*")

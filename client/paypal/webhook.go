@@ -137,7 +137,7 @@ func money(r *reader, event Event, series, transaction, candidates string) (Iden
 
 // reversal makes a donation of a payment's reversal. A resource that names no parent, or
 // itself, may be the payment: reports differ. Its id serves as a series in either case.
-// As a transaction id, the payment's would contradict the IPN's, and its time can lie
+// As a transaction id, the payment's would contradict the IPN's, and its time can be
 // months back.
 func reversal(r *reader, parent, candidates string) (Identified, error) {
 	id := r.id("resource.id")

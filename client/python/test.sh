@@ -28,7 +28,7 @@ if [ ! -x "$venv/bin/pip" ]; then
 	}
 fi
 
-# What is installed is asked for anew only when the lists have changed.
+# pip runs only when the lists have changed.
 if ! cmp -s requirements-test.txt "$venv/installed-test.txt" || ! cmp -s requirements-oldest.txt "$venv/installed-oldest.txt"; then
 	"$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements-test.txt
 	case $venv in *oldest*) "$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements-oldest.txt ;; esac

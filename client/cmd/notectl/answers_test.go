@@ -14,8 +14,8 @@ import (
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
-// A server that dies between two pages, or while the first is gathered, leaves no listing
-// that looks whole.
+// After a server has died between two pages, or during the first, no listing looks
+// complete.
 func TestListOfAServerThatDies(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
 		b := newBetween(t)
@@ -56,7 +56,7 @@ func TestListOfAServerThatDies(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with the first page, it does not read as an empty listing.
+// A first page that fails does not look like an empty listing.
 func TestListThatFailsIsNotEmpty(t *testing.T) {
 	for reason, code := range map[string]codes.Code{
 		"STORE_UNAVAILABLE": codes.Unavailable, "STORE_WENT_BACK": codes.Unavailable, "OVERLOADED": codes.ResourceExhausted,
@@ -79,12 +79,12 @@ func TestListThatFailsIsNotEmpty(t *testing.T) {
 	b := newBetween(t)
 	b.page = func(int) (*notedv1.ListDonationsResponse, error) { return &notedv1.ListDonationsResponse{}, nil }
 	if code, _, stderr := b.run("", "list"); code != exitFirst || stderr != "notectl: no such notes\n" {
-		t.Errorf("an empty listing: got %d %s, want %d and that there are none", code, stderr, exitFirst)
+		t.Errorf("an empty listing: got %d %s, want %d and \"no such notes\"", code, stderr, exitFirst)
 	}
 }
 
-// What is gathered before it is shown is shown of a listing that breaks off, too, but no
-// count of it. A note that a walk meets twice is counted and sorted in once.
+// A sorted listing that breaks off shows the gathered notes, and no count. A note that the
+// server sends twice is counted and sorted once.
 func TestListGathers(t *testing.T) {
 	newer := &notedv1.Note{
 		DonationId: "d-2", Donation: &notedv1.Donation{SeriesId: "I-EXAMPLE2"},
@@ -124,8 +124,8 @@ func TestListGathers(t *testing.T) {
 	}
 }
 
-// An answer about another series is not known to be the donation's, and can be asked for
-// again.
+// After an answer about another series the donation is undecided, and a hint shows the
+// repeat.
 func TestAnswersAboutAnotherSeries(t *testing.T) {
 	b := newBetween(t)
 	misdirect := func(n int, ask func() (*notedv1.NoteDonationResponse, error)) (*notedv1.NoteDonationResponse, error) {
@@ -142,7 +142,7 @@ func TestAnswersAboutAnotherSeries(t *testing.T) {
 		code, stdout, stderr := b.run(profile, args...)
 		if code != exitError || stdout != "" || !strings.Contains(stderr, `about series "I-EXAMPLE2"`) ||
 			!strings.Contains(stderr, "-request-id ") {
-			t.Errorf("%q: got %d %s%s, want %d and how to ask again", args, code, stdout, stderr, exitError)
+			t.Errorf("%q: got %d %s%s, want %d and the repeat", args, code, stdout, stderr, exitError)
 		}
 	}
 	b.settle = func(_ int, ask func() (*notedv1.SettleDonationResponse, error)) (*notedv1.SettleDonationResponse, error) {
@@ -154,11 +154,11 @@ func TestAnswersAboutAnotherSeries(t *testing.T) {
 	another := strings.ReplaceAll(profile, "EX", "OTHER")
 	code, stdout, stderr := b.run(another, "note", "ipn")
 	if code != exitFirst || strings.Count(stdout, "FIRST ") != 2 || strings.Contains(stdout, "d-other") {
-		t.Errorf("settling: got %d %s%s, want the donations that were noted", code, stdout, stderr)
+		t.Errorf("settling: got %d %s%s, want the noted donations", code, stdout, stderr)
 	}
 }
 
-// When a message arrived, and why a person settles, is told to the server.
+// The time of a message's arrival, and the reason of settling by hand, reach the server.
 func TestWhatIsTold(t *testing.T) {
 	received := timestamppb.New(time.Date(2026, 3, 1, 13, 5, 0, 0, time.UTC))
 	b := newBetween(t)
@@ -170,7 +170,7 @@ func TestWhatIsTold(t *testing.T) {
 	for _, c := range []struct {
 		stdin string
 		args  []string
-		want  proto.Message // what of the request must be so
+		want  proto.Message // the fields that the request must have
 	}{
 		{"", []string{"note", "-series", "I-EXAMPLE1", "-received-at", at}, note},
 		{profile, []string{"note", "ipn", "-received-at", at}, note},
@@ -201,7 +201,7 @@ func TestWhatIsTold(t *testing.T) {
 			}
 		}
 		if told == 0 || told < b.notes {
-			t.Errorf("%q asked %v (%s); want %v in it", c.args, asked, stderr, c.want)
+			t.Errorf("%q sent %v (%s); want %v in it", c.args, asked, stderr, c.want)
 		}
 	}
 }
@@ -217,6 +217,6 @@ func TestWhenAMessageWasReceivedIsShown(t *testing.T) {
 	code, stdout, stderr := b.run("", "note", "-series", "I-EXAMPLE1", "-channel", "ipn", "-message", "1")
 	shown := regexp.MustCompile(`(?m)^  seen +.* ipn 1  received 2026-0[23]-\d\d \d\d:\d5:00 \S+$`)
 	if code != exitFirst || !shown.MatchString(stdout) {
-		t.Errorf("got %d %s%s, want when the message was received", code, stdout, stderr)
+		t.Errorf("got %d %s%s, want the time of the message's arrival", code, stdout, stderr)
 	}
 }

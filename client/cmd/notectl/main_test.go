@@ -16,10 +16,10 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"notectl": main})
 }
 
-// Every script is a session at a terminal in Berlin, begun at $NOW, with a server of its
-// own that "advance 61s" moves on in time. Beside testscript's own commands there are
-// "exits N notectl …", which wants that exit code, and "keep NAME PATTERN", which puts
-// what the pattern's group finds in stdout into $NAME.
+// Every script is a session at a terminal in Berlin, from $NOW on, with a new server whose
+// clock "advance 61s" sets forward. The further commands are "exits N notectl …", which
+// wants the exit code N, and "keep NAME PATTERN", which puts the match of the pattern's
+// group in stdout into $NAME.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 					env.Setenv("NOTED_ADDR", server.Addr())
 					env.Setenv("TZ", "Europe/Berlin")
 					env.Setenv("NOW", time.Now().Format(time.RFC3339))
-					env.Setenv("GORACE", "atexit_sleep_ms=0") // else every exit takes a second
+					env.Setenv("GORACE", "atexit_sleep_ms=0") // otherwise every exit takes a second
 					return nil
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){

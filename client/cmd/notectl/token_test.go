@@ -18,10 +18,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// The sessions in testdata/secure are with a server that speaks TLS and has a file of
-// callers, in which one is known by its certificate: "callers LINE" adds a line to it,
-// "puts FILE TEXT" writes a file, and "eventually COMMAND" tries a command until the
-// server has taken its file up.
+// The sessions in testdata/secure have a server with TLS and a callers file. One caller in
+// it has a certificate. "callers LINE" adds a line to the file, "puts FILE TEXT" writes a
+// file, and "eventually COMMAND" repeats a command until the server has read the file.
 func TestSecure(t *testing.T) {
 	files := t.TempDir()
 	at := func(name string) string { return filepath.Join(files, name) }
@@ -89,7 +88,7 @@ func TestSecure(t *testing.T) {
 	})
 }
 
-// issue writes a certificate that vouches for itself, and its key.
+// issue writes a self-signed certificate and its key.
 func issue(t *testing.T, cert, key string, more func(*x509.Certificate)) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -20,15 +20,14 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// between stands between notectl and a server, and does what a server or a network may do
-// in a bad hour.
+// between is a proxy between notectl and a server. It fails like a bad server or network.
 type between struct {
 	notedv1.UnimplementedDedupeServiceServer
 	t     *testing.T
 	addr  string
 	noted notedv1.DedupeServiceClient
 
-	// Each may be set, gets the number of the call, from 1, and what the server would
+	// If set, each gets the number of the call, from 1, and a function for the server's own
 	// answer.
 	asked  func(request proto.Message)
 	note   func(n int, ask func() (*notedv1.NoteDonationResponse, error)) (*notedv1.NoteDonationResponse, error)
@@ -38,7 +37,7 @@ type between struct {
 	exists func() *notedv1.DonationExistsResponse
 
 	notes, settles, pages int
-	stop                  func() // ends the server in the middle of what it does
+	stop                  func() // kills the server during a call
 }
 
 func newBetween(t *testing.T) *between {
@@ -124,14 +123,14 @@ func (b *between) NoteDonations(
 	}
 }
 
-// tell hands a request to the test that wants to see it.
+// tell gives a request to the test.
 func (b *between) tell(request proto.Message) {
 	if b.asked != nil {
 		b.asked(request)
 	}
 }
 
-// run is notectl at a terminal.
+// run runs notectl.
 func (b *between) run(stdin string, args ...string) (code int, stdout, stderr string) {
 	b.t.Helper()
 	var out, errs bytes.Buffer
@@ -147,7 +146,7 @@ func (b *between) run(stdin string, args ...string) (code int, stdout, stderr st
 	return code, out.String(), errs.String()
 }
 
-// trouble is an answer of the contract that the client does not repeat by itself.
+// trouble is an error of the contract that the client does not repeat by itself.
 func trouble(code codes.Code, reason string) error {
 	s, err := status.New(code, "a bad hour").WithDetails(&errdetails.ErrorInfo{Domain: "noted.v1", Reason: reason})
 	if err != nil {
@@ -156,7 +155,7 @@ func trouble(code codes.Code, reason string) error {
 	return s.Err()
 }
 
-// profile tells of a signup and of its first payment.
+// profile is an IPN with a signup and its first payment.
 const profile = "txn_type=recurring_payment_profile_created&recurring_payment_id=I-EXAMPLE1&initial_payment_txn_id=EX1&initial_payment_amount=5.00&initial_payment_status=Completed&currency_code=EUR"
 
 func TestSettlingAMessageFails(t *testing.T) {
@@ -186,7 +185,7 @@ func TestSettlingAMessageFails(t *testing.T) {
 		}
 		b.settle = nil
 		if code, stdout, _ := b.run(profile, "note", "ipn"); code != exitFirst || strings.Count(stdout, "FIRST ") != 2 {
-			t.Errorf("the next time: got %d %s, want both FIRST: they were given up", code, stdout)
+			t.Errorf("the next time: got %d %s, want both FIRST, because they were released", code, stdout)
 		}
 	})
 	t.Run("one is settled", func(t *testing.T) {
@@ -199,10 +198,10 @@ func TestSettlingAMessageFails(t *testing.T) {
 			t.Fatalf("got %d %s, want both FIRST, and the receipt of the second", code, stdout)
 		}
 		if !strings.Contains(stderr, "settling: INTERNAL") || !strings.Contains(stderr, "notectl settle "+receipt[1]) {
-			t.Errorf("got %s, want what is to be done", stderr)
+			t.Errorf("got %s, want the remedy", stderr)
 		}
 		if code, _, stderr := b.run("", "settle", receipt[1]); code != exitFirst {
-			t.Errorf("settling what was told: %d %s", code, stderr)
+			t.Errorf("settling with the printed receipt: %d %s", code, stderr)
 		}
 	})
 	t.Run("the first is, and its answer is lost", func(t *testing.T) {
@@ -245,8 +244,8 @@ func TestSettlingAMessageFails(t *testing.T) {
 	})
 }
 
-// When it is not known whether a donation was noted, the hint says how to ask again, and
-// that brings FIRST.
+// If it is unknown whether a donation was noted, the hint shows a repeat whose answer is
+// FIRST.
 func TestAskAgain(t *testing.T) {
 	again := regexp.MustCompile(`(?m)^notectl: hint: .* -request-id (\S+)$`)
 	for name, c := range map[string]struct {
@@ -280,7 +279,7 @@ func TestAskAgain(t *testing.T) {
 			b.note = nil
 			code, stdout, stderr = b.run(c.stdin, append(c.args, "-request-id", hint[1])...)
 			if code != exitFirst || strings.Count(stdout, "FIRST ") != c.first {
-				t.Errorf("%s, %v: asked again: got %d %s%s, want FIRST", name, lost, code, stdout, stderr)
+				t.Errorf("%s, %v: the repeat: got %d %s%s, want FIRST", name, lost, code, stdout, stderr)
 			}
 		}
 	}
@@ -294,11 +293,11 @@ func TestAskAgain(t *testing.T) {
 		"R",
 	); code != exitError || strings.Contains(stderr, "-request-id") ||
 		!strings.Contains(stderr, "hint: ") {
-		t.Errorf("settle: got %d %s, want a hint that can be followed: settle has no -request-id", code, stderr)
+		t.Errorf("settle: got %d %s, want a hint without -request-id, which settle does not have", code, stderr)
 	}
 }
 
-// What cannot be told to whoever asked was noted all the same.
+// A donation is noted even if its answer cannot be printed.
 func TestAskAgainAfterABrokenPipe(t *testing.T) {
 	b := newBetween(t)
 	for _, args := range [][]string{{"note", "-series", "I-EXAMPLE2"}, {"note", "ipn"}} {
@@ -314,7 +313,7 @@ func TestAskAgainAfterABrokenPipe(t *testing.T) {
 			&errs,
 		)
 		if code != exitError || !strings.Contains(errs.String(), "-request-id ") {
-			t.Errorf("%q: got %d %s, want a hint how to ask again", args, code, &errs)
+			t.Errorf("%q: got %d %s, want a hint with the repeat", args, code, &errs)
 		}
 	}
 }
@@ -374,7 +373,7 @@ func TestListShowsWhatItHas(t *testing.T) {
 	}
 }
 
-// A line that is too long ends the reading: whoever has the file must know from where on
+// A line that is too long ends the reading. The error must name the line from which on
 // nothing was noted.
 func TestLongLine(t *testing.T) {
 	b := newBetween(t)
@@ -395,7 +394,7 @@ func TestLongLine(t *testing.T) {
 	}
 }
 
-// Where an answer of note -f is lost, the id that its line had is told.
+// If an answer of note -f is lost, the hint has the line's request id.
 func TestAskAgainForALine(t *testing.T) {
 	b := newBetween(t)
 	b.answer = func() *notedv1.NoteDonationsResponse {
@@ -419,7 +418,7 @@ func TestAskAgainForALine(t *testing.T) {
 			"-",
 		)
 		if code != exitError || !strings.Contains(stderr, `"request_id":"mine"`) {
-			t.Errorf("%s: got %d %s, want how to ask again", format, code, stderr)
+			t.Errorf("%s: got %d %s, want the repeat", format, code, stderr)
 		}
 	}
 }

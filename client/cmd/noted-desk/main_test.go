@@ -88,7 +88,7 @@ func get(t *testing.T, address string) string {
 	return string(content)
 }
 
-// -dev shows a week of made-up donations beside a Noted, as often as it is started.
+// -dev shows a week of made-up donations, at every start.
 func TestDev(t *testing.T) {
 	noted := servertest.New(t)
 	for range 2 {
@@ -107,7 +107,7 @@ func TestDev(t *testing.T) {
 	}
 }
 
-// A user whom passwd makes can log in, and nobody else.
+// Only a user from passwd can log in.
 func TestPasswdAndUsers(t *testing.T) {
 	var line, problems bytes.Buffer
 	args := []string{"noted-desk", "passwd", "anna", "clerk"}
@@ -180,7 +180,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// Without a Noted a trial says how to start one.
+// Without a server a trial shows how to start one.
 func TestDevWithoutNoted(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	args := []string{"noted-desk", "-dev", "-noted", "127.0.0.1:1", "-listen", "127.0.0.1:0"}
@@ -190,7 +190,7 @@ func TestDevWithoutNoted(t *testing.T) {
 	}
 }
 
-// The manual's table of flags is the help's.
+// The README's table of flags agrees with the help.
 func TestReadmeFlags(t *testing.T) {
 	readme, err := os.ReadFile("../../desk/README.md")
 	if err != nil {
@@ -205,7 +205,7 @@ func TestReadmeFlags(t *testing.T) {
 		name := flag.Names()[0]
 		value, ok := told[name]
 		if !ok {
-			t.Errorf("README.md does not tell of -%s", name)
+			t.Errorf("README.md lacks -%s", name)
 		}
 		if want := cmdline.Default(flag); value != want {
 			t.Errorf("README.md says that -%s is %q by default, and it is %q", name, value, want)
@@ -213,7 +213,7 @@ func TestReadmeFlags(t *testing.T) {
 		delete(told, name)
 	}
 	for name := range told {
-		t.Errorf("README.md tells of -%s, which is no flag", name)
+		t.Errorf("README.md has -%s, which is no flag", name)
 	}
 	var stdout, stderr bytes.Buffer
 	if code := run(t.Context(), []string{"noted-desk", "-help"}, no, input(t, ""), &stdout, &stderr); code != 0 ||

@@ -16,8 +16,7 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A desk is an inbox with messages in it, beside a Noted, and the environment of the
-// program that works on both.
+// A desk is an inbox with messages, a Noted, and the environment for noted-gateway inbox.
 type desk struct {
 	t     *testing.T
 	noted *client.Client
@@ -46,7 +45,7 @@ func newDesk(t *testing.T) *desk {
 	}}
 }
 
-// keep keeps a message of one payment, tries it once and leaves it in a state.
+// keep puts a message of one payment into the inbox, tries it once and sets its state.
 func (d *desk) keep(id string, at time.Time, state inbox.State, cause string) (row string) {
 	d.t.Helper()
 	pair := `{"donation":{"ledger":"live","series_id":"I-` + id + `","event":"EVENT_PAYMENT","transaction_id":"T` + id +
@@ -78,7 +77,7 @@ func (d *desk) keep(id string, at time.Time, state inbox.State, cause string) (r
 	return c.Row
 }
 
-// run runs an act, and wants its exit code.
+// run runs an act. It must have the exit code.
 func (d *desk) run(want int, args ...string) (stdout, stderr string) {
 	d.t.Helper()
 	code, stdout, stderr := try(d.t, d.env, append([]string{"inbox"}, args...)...)
@@ -124,7 +123,7 @@ func (d *desk) note(id string) *client.NoteResponse {
 	return answer
 }
 
-// Every filter leaves the right messages over, in list, show and export.
+// Every filter selects the right messages, in list, show and export.
 func TestInboxFilters(t *testing.T) {
 	d := newDesk(t)
 	day := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
@@ -175,8 +174,8 @@ func TestInboxFilters(t *testing.T) {
 	}
 }
 
-// redo makes messages due at a rate, changes nothing with -dry-run, wants messages to be
-// named, and is recorded.
+// redo makes messages due at a rate, changes nothing with -dry-run, needs a filter or rows,
+// and is recorded.
 func TestInboxRedo(t *testing.T) {
 	d := newDesk(t)
 	var rows []string
@@ -203,8 +202,8 @@ func TestInboxRedo(t *testing.T) {
 	}
 }
 
-// close settles what is open, says what was settled meanwhile, and leaves what is held or
-// known under another id.
+// close settles open donations and reports settled ones. It leaves donations that are held,
+// or noted under another id.
 func TestInboxClose(t *testing.T) {
 	d := newDesk(t)
 	open := d.keep("OPEN", time.Now(), inbox.Person, "downstream: it answered 422")
@@ -260,7 +259,7 @@ func TestInboxClose(t *testing.T) {
 	}
 }
 
-// Mistakes are told, without a secret.
+// Mistakes are reported without secrets.
 func TestInboxUsage(t *testing.T) {
 	d := newDesk(t)
 	for want, args := range map[string][]string{
@@ -273,7 +272,7 @@ func TestInboxUsage(t *testing.T) {
 	}
 	d.env["GATEWAY_INBOX"] = "postgres://u:hush@127.0.0.1:1/d?sslmode=disable"
 	if _, stderr := d.run(1, "list"); strings.Contains(stderr, "hush") {
-		t.Errorf("the password is told: %s", stderr)
+		t.Errorf("the error shows the password: %s", stderr)
 	}
 	if stdout, _ := d.run(
 		0,

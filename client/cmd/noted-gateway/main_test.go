@@ -47,8 +47,7 @@ func try(t *testing.T, env map[string]string, args ...string) (code int, stdout,
 	return code, out.String(), errs.String()
 }
 
-// The help shows every flag with its variable, and the flags that other programs rely on
-// are among them.
+// The help shows every flag with its variable, and has the flags that other programs use.
 func TestHelp(t *testing.T) {
 	code, stdout, stderr := try(t, noEnv, "-help")
 	if code != 0 || stderr != "" {
@@ -91,7 +90,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// inbox-key prints the key of an inbox, another each time.
+// inbox-key prints another key each time.
 func TestInboxKey(t *testing.T) {
 	_, one, _ := try(t, noEnv, "inbox-key")
 	code, other, stderr := try(t, noEnv, "inbox-key")
@@ -100,8 +99,8 @@ func TestInboxKey(t *testing.T) {
 	}
 }
 
-// A variable that begins with GATEWAY_ and is none is told beside the other mistakes, by
-// the gateway and by its check. Those of Noted are not the gateway's to judge.
+// An unknown variable that begins with GATEWAY_ is reported with the other mistakes, by the
+// gateway and by its check. The gateway ignores NOTED_ variables.
 func TestMisspelledVariable(t *testing.T) {
 	env := map[string]string{"GATEWAY_ACCOUNT": "a@example.org", "GATEWAY_HOLD": "soon", "NOTED_RETENTOIN": "1d"}
 	for _, args := range [][]string{nil, {"check"}} {
@@ -208,12 +207,12 @@ func TestBadUsage(t *testing.T) {
 		}
 		for i := range reflect.TypeFor[gateway.Config]().NumField() {
 			name := reflect.TypeFor[gateway.Config]().Field(i).Name
-			if name != "Noted" && regexp.MustCompile(`\b`+name+`\b`).MatchString(stderr) { // Noted is a word, too
+			if name != "Noted" && regexp.MustCompile(`\b`+name+`\b`).MatchString(stderr) { // Noted is also a word
 				t.Errorf("%q: %s is a name of the code: %s", c.args, name, stderr)
 			}
 		}
 		if strings.Contains(stderr, "hush") {
-			t.Errorf("%q: a secret is told: %s", c.args, stderr)
+			t.Errorf("%q: the error shows a secret: %s", c.args, stderr)
 		}
 	}
 	code, _, stderr := try(t, noEnv, append(good, "-listen", "256.0.0.1:1")...)
@@ -248,8 +247,8 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 }
 func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
 
-// The program as an operator runs it, configured by the environment and one flag, from
-// its start to its end with a message under way.
+// An operator's gateway, with settings from the environment and one flag, from its start to
+// its end with a message under way.
 func TestServe(t *testing.T) {
 	noted := servertest.New(t)
 	verifier := httptest.NewServer(
@@ -257,9 +256,9 @@ func TestServe(t *testing.T) {
 	)
 	defer verifier.Close()
 	entered, leave := make(chan struct{}), make(chan struct{})
-	var handedOn syncBuffer
+	var delivered syncBuffer
 	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(&handedOn, r.Body)
+		io.Copy(&delivered, r.Body)
 		close(entered)
 		<-leave
 	}))
@@ -346,7 +345,7 @@ func TestServe(t *testing.T) {
 	) {
 		t.Errorf("the metrics do not count the message:\n%s", metrics)
 	}
-	stop() // with a donation half handed on
+	stop() // with a delivery under way
 	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(stderr.String(), `"msg":"stopping`); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not stop")
@@ -354,17 +353,17 @@ func TestServe(t *testing.T) {
 	}
 	close(leave)
 	if status := <-answered; status != 200 {
-		t.Errorf("the message at work was answered %d, want 200", status)
+		t.Errorf("the message under way was answered %d, want 200", status)
 	}
 	if code := <-ended; code != 0 {
 		t.Errorf("exit %d, want 0\n%s", code, &stderr)
 	}
-	if !strings.Contains(handedOn.String(), `"ledger":"live"`) {
-		t.Errorf("handed on %s", &handedOn)
+	if !strings.Contains(delivered.String(), `"ledger":"live"`) {
+		t.Errorf("the downstream got %s", &delivered)
 	}
 	for _, hush := range []string{"url-hush", "token-hush", secretText[6:], "wrong.invalid"} {
 		if strings.Contains(stderr.String(), hush) {
-			t.Errorf("the log tells a secret, %s:\n%s", hush, &stderr)
+			t.Errorf("the log shows the secret %s:\n%s", hush, &stderr)
 		}
 	}
 }

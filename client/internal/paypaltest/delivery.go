@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A Delivery is one message on its way to a receiver, genuine unless it is changed.
+// A Delivery is one message to a receiver, genuine unless a test changes it.
 type Delivery struct {
 	Channel string
 	Body    []byte

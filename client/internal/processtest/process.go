@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// Process is a program that listens. It has a process group of its own, by whose id it
-// ends together with its children: the workers of php -S outlive it otherwise. It runs in
-// the folder of its log.
+// Process is a program that listens. Its own process group lets it end together with its
+// children: otherwise the workers of php -S would outlive it. It runs in the folder of its
+// log.
 type Process struct {
 	Addr string
 	Log  string // a file
@@ -39,8 +39,8 @@ func New(t testing.TB, addr string, env []string, args ...string) *Process {
 	return p
 }
 
-// FreeAddress is below the range that outgoing connections are given, so it stays free
-// while a program is started anew.
+// FreeAddress is below the port range of outgoing connections, so it stays free while a
+// program restarts.
 func FreeAddress() string {
 	for {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(12000+rand.IntN(20000)))
@@ -94,7 +94,7 @@ func (p *Process) Start() error {
 		return err
 	}
 	p.guard = func() error {
-		io.WriteString(pipe, "\n") // before the id can be another's
+		io.WriteString(pipe, "\n") // before another group can have the id
 		return guard.Wait()
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -113,7 +113,7 @@ func (p *Process) Start() error {
 	}
 }
 
-// Ended is closed when the program has ended, of itself or by a signal.
+// Ended is closed when the program has ended, by itself or by a signal.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
 // Signal sends a signal that does not end the program.

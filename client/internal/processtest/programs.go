@@ -17,7 +17,7 @@ func RaceDetector() bool {
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// Redis starts a redis-server that keeps nothing on disk, unless args say so.
+// Redis starts a redis-server without persistence, unless args turn it on.
 func Redis(t testing.TB, args ...string) *Process {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
@@ -42,8 +42,8 @@ var programs struct {
 	err  error
 }
 
-// Built returns the path of a program of ours, which has the race detector where the test
-// has it. A package that asks for it calls Main.
+// Built returns the path of one of our programs, with the race detector if the test has it.
+// A package that uses it must call Main.
 func Built(t testing.TB, name string) string {
 	t.Helper()
 	programs.once.Do(func() {

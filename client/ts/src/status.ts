@@ -56,7 +56,7 @@ function isBroken({ code, cause }: ConnectError): boolean {
 }
 
 /**
- * The error of one answer of a stream, which carries its reason beside the code and not
+ * The error of one answer of a stream, which has its reason beside the code and not
  * in details.
  */
 export function failed(act: string, code: number, said: string, reason: string): NotedError {

@@ -69,7 +69,7 @@ func (t *transmissions) admit(id string, body []byte, until, now time.Time) erro
 		}
 		t.order = append(t.order, id)
 	}
-	if !ok || before.until.Before(until) { // signed anew
+	if !ok || before.until.Before(until) { // signed again
 		t.known[id] = transmitted{body: sum, until: until}
 	}
 	return nil

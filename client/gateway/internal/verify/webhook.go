@@ -71,8 +71,8 @@ func (w *Webhook) RememberAtMost(transmissions int) {
 }
 
 // readTransmission reads the headers of a delivery. The delivery must be at most maxAge
-// old: only a checksum binds the body to the signature, so an old transmission could
-// carry another body. PayPal's redeliveries come within three days. transmissions
+// old: only a checksum binds the body to the signature, so a forger could make another
+// body for an old transmission. PayPal's redeliveries come within three days. transmissions
 // remembers a delivery for as long.
 func readTransmission(header http.Header, now time.Time, maxAge time.Duration) (t transmission, err error) {
 	for name, field := range map[string]*string{

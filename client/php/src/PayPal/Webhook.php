@@ -163,7 +163,7 @@ final class Webhook
     /**
      * A donation of a payment's reversal. A resource that names no parent, or itself, may
      * be the payment: reports differ. Its id serves as a series in either case. As a
-     * transaction id, the payment's would contradict the IPN's, and its time can lie
+     * transaction id, the payment's would contradict the IPN's, and its time can be
      * months back.
      */
     private function reversal(string $parent, string $candidates): Donation

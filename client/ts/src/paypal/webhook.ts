@@ -136,7 +136,7 @@ function money(reader: Reader, event: Event, seriesId: string, transactionId: st
 /**
  * A payment's reversal. A resource that names no parent, or itself, may be the payment:
  * reports differ. Its id serves as a series in either case. As a transaction id, the
- * payment's would contradict the IPN's, and its time can lie months back.
+ * payment's would contradict the IPN's, and its time can be months back.
  */
 function reversal(reader: Reader, parent: string, candidates: string): Found {
   const id = reader.id("resource.id");

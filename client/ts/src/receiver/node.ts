@@ -1,4 +1,4 @@
-/** The receiver in node:http, and in frameworks upon it such as Express. */
+/** The receiver in node:http, and in frameworks that build on it, such as Express. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Refusal } from "./refusal.js";
 import type { Answer } from "./options.js";

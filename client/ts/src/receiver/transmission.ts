@@ -81,7 +81,7 @@ export class Transmissions {
     }
     const [first] = this.known.keys();
     if (before === undefined && this.known.size >= most && first !== undefined) this.known.delete(first);
-    if (before === undefined || before.until < came.until) this.known.set(id, came); // signed anew
+    if (before === undefined || before.until < came.until) this.known.set(id, came); // signed again
   }
 }
 

@@ -80,7 +80,7 @@ class Rules:
 
     def missing(self, chain: Chain, at: datetime) -> Optional[str]:
         """The URL of the issuer that the chain lacks, or None. PayPal's host leaves issuers
-        out, and a certificate says where its issuer is. That is usually plain http: is_test
+        out, and a certificate says where its issuer is. Most often that is plain http: is_test
         trusts only issuers that a root has issued.
         """
         if self.trusts(chain, at):

@@ -88,8 +88,8 @@ class Signatures:
     def read(self, headers: Mapping[str, str]) -> Transmission:
         """Reads the headers of a delivery. Their names are in lower case.
 
-        Only a checksum binds the body to the signature, so an old transmission could be
-        made to carry another body. Old transmissions are therefore refused. PayPal repeats
+        Only a checksum binds the body to the signature, so a forger could make another body
+        for an old transmission. Old transmissions are therefore refused. PayPal repeats
         a delivery for three days, and those are young enough.
         """
         values = {}
