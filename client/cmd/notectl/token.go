@@ -35,7 +35,8 @@ the caller the token in a file that only the caller can read, for -token-file. P
 between the braces of the server's file, which the server reads again by itself.
 
 The verb read allows exists and list; note allows note, settle, release and extend; admin
-allows forget. A gateway and a receiver need the verb note in each of their ledgers.
+allows forget. A gateway needs the verb note in each of its ledgers, and so does every
+receiver.
 
 To replace a token, make a new one and add its SHA-256 to the old one's. Remove the old one
 once the caller presents the new token. This command asks no server.`,
