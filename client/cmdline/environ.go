@@ -32,6 +32,8 @@ var ofOthers = map[Prefix][]string{
 		"ACCOUNTS", "CA_FILE", "CERT_FOLDER", "CERT_HOSTS", "CERT_ROOTS", "HANDLER", "IPN_VERIFY_URL", "PAYPAL_API",
 		"PAYPAL_CLIENT_ID", "PAYPAL_SECRET_FILE", "SANDBOX_LEDGER", "URL", "WEBHOOK_ID", "WEBHOOK_MAX_AGE",
 		"WEBHOOK_VERIFY",
+		// its plugin for WordPress
+		"TOKEN",
 		// server/ops/compose.yaml
 		"VERSION",
 		// tests
