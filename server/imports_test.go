@@ -243,7 +243,12 @@ var rooms = []room{
 	},
 	{"client/terminal/terminaltest", "", "github.com/rogpeppe/go-internal", ""},
 	{
-		"client/cmd/notectl", person + " gen/go/noted/v1", "* gen/go/noted/v1 " + person, "testing",
+		"client/cmd/notectl", person + " client/cmd/notectl/doctor gen/go/noted/v1",
+		"* client/cmd/notectl/doctor gen/go/noted/v1 " + person, "testing",
+	},
+	{
+		"client/cmd/notectl/doctor", "client client/paypal gen/go/noted/v1", "client " + useGRPC,
+		ofServer + " testing",
 	},
 	{"client/whole", "", "", ""}, // tests alone
 }

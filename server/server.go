@@ -137,6 +137,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		AllowEviction:   s.config.AllowEviction,
 		RefuseAfterLoss: s.config.RefuseAfterLoss,
 		Trial:           s.config.Trial,
+		Settings:        s.config.shared(),
 		Logger:          s.logger,
 		Audit:           s.audit,
 		Metrics:         s.metrics,
@@ -194,7 +195,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.WaitForHandlers(true),
 	)
 	notedv1.RegisterDedupeServiceServer(made, s.service)
-	healthpb.RegisterHealthServer(made, s.watch.Server)
+	healthpb.RegisterHealthServer(made, s.watch.Service())
 	if s.config.Reflection {
 		reflection.Register(made)
 	}

@@ -60,7 +60,7 @@ func run(
 	stdin io.Reader,
 	stdout, stderr io.Writer,
 ) int {
-	if cmdline.Version("notectl", args, stdout) {
+	if len(args) == 2 && cmdline.Version("notectl", args, stdout) { // version -server is a command
 		return 0
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
@@ -94,11 +94,7 @@ func (a *app) act(do func(context.Context, *cli.Command) (int, error)) cli.Actio
 
 // dial makes the client for a command.
 func (a *app) dial(cmd *cli.Command) (*client.Client, error) {
-	config := client.Config{Timeout: cmd.Duration("timeout"), Plaintext: cmd.Bool("plaintext")}
-	if err := identity(cmd, &config); err != nil {
-		return nil, err
-	}
-	return client.New(cmd.String("addr"), config)
+	return a.dialOne(cmd, cmd.String("addr"))
 }
 
 func (a *app) command() *cli.Command {
@@ -170,6 +166,7 @@ Completion with the Tab key:
 		Commands: []*cli.Command{
 			a.noteCommand(), a.existsCommand(), a.settleCommand(), a.releaseCommand(), a.extendCommand(),
 			a.listCommand(), a.closeCommand(), a.forgetCommand(), a.identifyCommand(), a.tokenCommand(),
+			a.doctorCommand(), a.versionCommand(),
 		},
 		EnableShellCompletion: true,
 		ConfigureShellCompletionCommand: func(cmd *cli.Command) {

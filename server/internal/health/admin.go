@@ -26,6 +26,7 @@ func (w *Watch) Admin() *http.Server {
 		}
 		fmt.Fprintln(response, "ready"+w.remark())
 	})
+	mux.HandleFunc("GET /status", w.tell)
 	mux.HandleFunc("POST /acknowledge", w.losses.acknowledge)
 	mux.Handle(
 		"GET /metrics",

@@ -38,11 +38,11 @@ func newAdvice(config Config) advice {
 	}
 }
 
-// give warns of each fault in a report.
-func (a *advice) give(r store.Report) {
+// give warns of each fault in a report, and returns the advice that applies.
+func (a *advice) give(r store.Report) (applies []string) {
 	a.clockOff.Set(r.ClockOffset.Seconds())
 	if a.trial {
-		return
+		return nil
 	}
 	for _, c := range []struct {
 		applies bool
@@ -89,6 +89,9 @@ func (a *advice) give(r store.Report) {
 			a.logger.Warn(c.advice, c.about...)
 		}
 		a.said[c.advice] = c.applies
+		if c.applies {
+			applies = append(applies, c.advice)
+		}
 	}
 	if jump := r.ClockOffset - a.offset; a.looked && jump.Abs() > maxClockOff {
 		a.jumps.Inc()
@@ -99,4 +102,5 @@ func (a *advice) give(r store.Report) {
 		)
 	}
 	a.offset, a.looked = r.ClockOffset, true
+	return applies
 }

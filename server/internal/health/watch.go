@@ -50,6 +50,8 @@ type Config struct {
 
 	AllowEviction, RefuseAfterLoss, Trial bool
 
+	Settings map[string]string // those that must be alike on all servers of a store
+
 	Logger  *slog.Logger
 	Audit   metrics.Audit
 	Metrics *metrics.Metrics
@@ -80,6 +82,8 @@ type Watch struct {
 	lost   string // the primaries of a cluster that cannot be used, and why; empty if all can
 	unsafe bool   // the store's certificate is not checked
 	weak   string // the fault of a store that is ready for some calls; empty if there is none
+	report store.Report
+	given  []string // the advice that applies
 }
 
 // New makes a Watch that has not looked yet.
@@ -135,7 +139,7 @@ func (w *Watch) look(ctx context.Context, patience time.Duration) error {
 	}
 	w.breaker.part(len(report.Lost) > 0 || err != nil && report.Version != "")
 	w.mu.Lock()
-	w.lost, w.unsafe = strings.Join(report.Lost, "; "), report.Unverified
+	w.report, w.lost, w.unsafe = report, strings.Join(report.Lost, "; "), report.Unverified
 	w.mu.Unlock()
 	w.lostPrimaries.Set(float64(len(report.Lost)))
 	w.replicas.Set(replicasOf(report))
@@ -147,7 +151,10 @@ func (w *Watch) look(ctx context.Context, patience time.Duration) error {
 		return nil
 	}
 	w.breaker.alive() // before health says so
-	w.advice.give(report)
+	given := w.advice.give(report)
+	w.mu.Lock()
+	w.given = given
+	w.mu.Unlock()
 	if report.Evicts && !w.AllowEviction {
 		if !w.seen {
 			return evicts(report)

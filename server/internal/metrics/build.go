@@ -6,10 +6,10 @@ import (
 	"runtime/debug"
 )
 
-// built returns the version, the commit and the Go release that the program was built
+// Built returns the version, the commit and the Go release that the program was built
 // from, as the go command has stamped them. A test binary and a build without a
 // repository have no commit.
-func built() (version, commit, goVersion string) {
+func Built() (version, commit, goVersion string) {
 	version = "(devel)"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		version = cmp.Or(info.Main.Version, version)

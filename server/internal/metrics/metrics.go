@@ -69,7 +69,7 @@ func New(config Config) *Metrics {
 	m.refusals = m.CounterVec("noted_refusals_total")
 	m.panics = m.Counter("noted_panics_total")
 	m.Floods = newFloods(config.Logger, m.Counter("noted_log_lines_left_out_total"))
-	version, commit, goVersion := built()
+	version, commit, goVersion := Built()
 	m.GaugeVec("noted_build_info").WithLabelValues(version, commit, goVersion).Set(1)
 	m.ledgers.of("")
 	for _, ledger := range config.Ledgers {
