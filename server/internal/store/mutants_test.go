@@ -89,7 +89,7 @@ func init() {
 		}
 		for _, s := range scripts {
 			if source := m.of(s); source != s.Source {
-				s.Source, s.SHA = source, redis.NewScript(source).Hash()
+				*s = *wire.NewScript(s.Name, source, s.Writes)
 			}
 		}
 	}
