@@ -125,6 +125,10 @@ var rooms = []room{
 		contract + " server/internal/contract server/internal/limits server/internal/metrics connectrpc.com/connect " + useGRPC,
 		"testing",
 	},
+	{
+		"server/internal/backup", below + " server/internal/access server/internal/jsonfile",
+		"server/internal/access server/internal/store", "testing",
+	},
 	{"server/internal/pkitest", "", "testing", ""},
 	{
 		"server/internal/redistest",
@@ -141,8 +145,8 @@ var rooms = []room{
 	{"server/soak", "", "", ""},  // tests alone
 	{"server/bench", "", "", ""}, // tests alone
 	{
-		"server/cmd/noted", trial + " client/cmdline",
-		"* client/cmdline server server/internal/embedded server/internal/jsonfile", "testing",
+		"server/cmd/noted", trial + " client/cmdline server/internal/backup",
+		"* client/cmdline server server/internal/backup server/internal/embedded server/internal/jsonfile", "testing",
 	},
 	// A program that holds the service, and reads PayPal's messages as clients do.
 	{

@@ -15,6 +15,7 @@ func help(flags cmdline.Settings) string {
       curl -d '{"donation":{"series_id":"I-1"}}' -H 'content-type: application/json' \
           http://127.0.0.1:8080/noted.v1.DedupeService/NoteDonation
   noted -redis redis://127.0.0.1:6379     run it; the Redis must not evict, and should be persistent
+  noted export FILE, noted import FILE    back the notes up, and bring them back; noted export -help says how
 
 It answers until SIGTERM or SIGINT. Health (grpc.health.v1 on -listen, /readyz on -admin-listen) follows the
 store. Times are written as 30s, 2h or 45d.

@@ -41,6 +41,9 @@ func run(ctx context.Context, args []string, environ cmdline.Environ, stdout, st
 	if cmdline.Version("noted", args, stdout) {
 		return nil
 	}
+	if isKeeping(args) {
+		return keep(ctx, args, environ, stdout, stderr)
+	}
 	settings, err := parse(ctx, args, environ, stdout)
 	if err != nil || settings == nil { // settings is nil where help was asked for
 		return err

@@ -79,8 +79,8 @@ func TestHeaders(t *testing.T) {
 			}
 		})
 	}
-	if scripts != 8 {
-		t.Errorf("found %d scripts, want 8", scripts)
+	if scripts != 10 {
+		t.Errorf("found %d scripts, want 10", scripts)
 	}
 }
 
@@ -98,6 +98,7 @@ func found(s, pattern string) []string {
 var bodies = map[string]string{
 	"notes": library, "note": noteBody, "exists": existsBody, "settle": settleBody, "release": releaseBody,
 	"extend": extendBody, "list": listBody, "forget": forgetBody, "beat": beatBody,
+	"export": exportBody, "import": importBody,
 }
 
 // TestConstants compares the constants that Lua and Go share.

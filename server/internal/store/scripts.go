@@ -27,6 +27,10 @@ var (
 	listBody string
 	//go:embed forget.lua
 	forgetBody string
+	//go:embed export.lua
+	exportBody string
+	//go:embed import.lua
+	importBody string
 	//go:embed beat.lua
 	beatBody string
 
@@ -37,6 +41,8 @@ var (
 	extendScript  = newScript("extend", extendBody, true)
 	listScript    = newScript("list", listBody, false)
 	forgetScript  = newScript("forget", forgetBody, true)
+	exportScript  = newScript("export", exportBody, false)
+	importScript  = newScript("import", importBody, true)
 	beatScript    = newScript("beat", beatBody, true)
 )
 
