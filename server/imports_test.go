@@ -247,9 +247,10 @@ var rooms = []room{
 	},
 	{"client/terminal/terminaltest", "", "github.com/rogpeppe/go-internal", ""},
 	{
-		"client/cmd/notectl", person + " client/cmd/notectl/doctor gen/go/noted/v1",
-		"* client/cmd/notectl/doctor gen/go/noted/v1 " + person, "testing",
+		"client/cmd/notectl", person + " client/cmd/notectl/completion client/cmd/notectl/doctor gen/go/noted/v1",
+		"* client/cmd/notectl/completion client/cmd/notectl/doctor gen/go/noted/v1 " + person, "testing",
 	},
+	{"client/cmd/notectl/completion", "", "github.com/urfave", "google.golang.org testing"},
 	{
 		"client/cmd/notectl/doctor", "client client/paypal gen/go/noted/v1", "client " + useGRPC,
 		ofServer + " testing",

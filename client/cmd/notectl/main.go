@@ -10,13 +10,16 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/cmd/notectl/completion"
 	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/urfave/cli/v3"
 )
@@ -66,6 +69,11 @@ func run(
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app{env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+	if len(args) > 2 && args[1] == completion.Word {
+		words := completion.Complete(a.command(), args[3:], a.fewValues())
+		fmt.Fprint(stdout, completion.Print(args[2], words))
+		return 0
+	}
 	err := a.command().Run(ctx, args)
 	if err == nil {
 		return a.code
@@ -172,6 +180,14 @@ Completion with the Tab key:
 		ConfigureShellCompletionCommand: func(cmd *cli.Command) {
 			cmd.Hidden = false
 			cmd.Usage = "print the script that completes notectl's commands for bash, zsh, fish or pwsh"
+			for _, shell := range cmd.Commands {
+				if script, ours := completion.Scripts[shell.Name]; ours {
+					shell.Action = func(context.Context, *cli.Command) error {
+						_, err := fmt.Fprintf(a.stdout, script, "notectl")
+						return err
+					}
+				}
+			}
 		},
 		Suggest:        true,
 		Reader:         a.stdin,
@@ -192,6 +208,21 @@ Completion with the Tab key:
 		return nil
 	})
 	return root
+}
+
+// fewValues are the flags whose values completion offers. Ledgers are those of the
+// manuals, and the one of the environment: the contract lists none.
+func (a *app) fewValues() map[string][]string {
+	ledgers := []string{"paypal-live", "paypal-sandbox"}
+	if own, ok := a.env("NOTED_LEDGER"); ok && own != "" && !slices.Contains(ledgers, own) {
+		ledgers = append(ledgers, own)
+	}
+	channels := []string{"ipn", "webhook"}
+	return map[string][]string{
+		"o": {"text", "json"}, "ledger": ledgers, "ledgers": ledgers, "verbs": grantable,
+		"event": eventNames(), "state": {"held", "open", "settled"}, "sort": {"noted", "occurred", "series"},
+		"channel": channels, "seen-only-on": channels,
+	}
 }
 
 // from reads a flag's value from the environment of run.
