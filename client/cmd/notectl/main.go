@@ -174,7 +174,7 @@ Completion with the Tab key:
 		Commands: []*cli.Command{
 			a.noteCommand(), a.existsCommand(), a.settleCommand(), a.releaseCommand(), a.extendCommand(),
 			a.listCommand(), a.closeCommand(), a.forgetCommand(), a.identifyCommand(), a.tokenCommand(),
-			a.doctorCommand(), a.versionCommand(),
+			a.watchCommand(), a.doctorCommand(), a.versionCommand(),
 		},
 		EnableShellCompletion: true,
 		ConfigureShellCompletionCommand: func(cmd *cli.Command) {
