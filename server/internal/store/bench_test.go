@@ -40,6 +40,8 @@ func BenchmarkMemory(b *testing.B) {
 	}{
 		{"alone/shared", 100_000, 1, false},
 		{"alone/own", 100_000, 1, true},
+		{"two/shared", 50_000, 2, false},
+		{"two/own", 50_000, 2, true},
 		{"twelve/shared", 10_000, 12, false},
 		{"twelve/own", 10_000, 12, true},
 	} {
@@ -77,7 +79,7 @@ func fill(b *testing.B, s *store.Store, ledger string, series, month int, at tim
 				if byWebhook {
 					m = w
 					if own {
-						d.TransactionID = fmt.Sprintf("%09d%08d", i, month+1)
+						d.TransactionID = fmt.Sprintf("W%08d%08d", i, month+1) // no IPN of the series has it
 					}
 				}
 				requests = append(
