@@ -114,6 +114,7 @@ CREATE TABLE IF NOT EXISTS inbox_messages (
 	UNIQUE (account, channel, message_id));
 CREATE INDEX IF NOT EXISTS inbox_messages_queue ON inbox_messages (account, state, next_at);
 CREATE INDEX IF NOT EXISTS inbox_messages_received ON inbox_messages (account, received_at);
+CREATE INDEX IF NOT EXISTS inbox_messages_lane ON inbox_messages (account, ledger, channel, received_at);
 CREATE INDEX IF NOT EXISTS inbox_messages_message ON inbox_messages (message_id);
 CREATE INDEX IF NOT EXISTS inbox_messages_transaction ON inbox_messages (transaction_id) WHERE transaction_id <> '';
 CREATE INDEX IF NOT EXISTS inbox_messages_parent ON inbox_messages (parent_id) WHERE parent_id <> '';
@@ -136,6 +137,9 @@ CREATE TABLE IF NOT EXISTS inbox_transactions (
 	PRIMARY KEY (ledger, event, transaction_id));
 CREATE TABLE IF NOT EXISTS inbox_acts (
 	at BIGINT NOT NULL, actor TEXT NOT NULL, act TEXT NOT NULL, row_id TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS inbox_alerts (
+	account TEXT NOT NULL, cause TEXT NOT NULL, since BIGINT NOT NULL, told BOOLEAN NOT NULL,
+	taken_until BIGINT NOT NULL, PRIMARY KEY (account, cause));
 `
 
 // migrate creates the tables.

@@ -57,19 +57,19 @@ func (b *Inbox) Oldest(ctx context.Context) (at time.Time, err error) {
 	return at, b.wrap("looking for the oldest message", err)
 }
 
-// Record records an act on a message that changed something outside the inbox. Redo and
-// CloseMessage record themselves.
+// Record records an act that changed something outside the inbox. Redo and CloseMessage
+// record themselves.
 func (b *Inbox) Record(ctx context.Context, a Act) error {
 	return b.wrap("recording an act", b.transact(ctx, func(t transaction) error { return b.record(t, a) }))
 }
 
-// AllActs returns the acts on the messages of this account, the newest first and at most
-// limit.
+// AllActs returns the acts on the messages of this account and those on no message, the
+// newest first and at most limit.
 func (b *Inbox) AllActs(ctx context.Context, limit int) (acts []Act, err error) {
 	err = b.transact(ctx, func(t transaction) error {
 		rows, err := t.query(`SELECT a.at, a.actor, a.act, a.row_id, a.reason FROM inbox_acts a
-			JOIN inbox_messages m ON m.row_id = a.row_id WHERE m.account = ?
-			ORDER BY a.at DESC, a.row_id DESC LIMIT ?`, b.config.Account, int64(limit))
+			LEFT JOIN inbox_messages m ON m.row_id = a.row_id WHERE m.account = ? OR a.row_id = ?
+			ORDER BY a.at DESC, a.row_id DESC LIMIT ?`, b.config.Account, b.noRow(), int64(limit))
 		if err != nil {
 			return err
 		}
@@ -80,7 +80,9 @@ func (b *Inbox) AllActs(ctx context.Context, limit int) (acts []Act, err error) 
 			if err := rows.Scan(&at, &a.Actor, &a.Name, &a.Row, &a.Reason); err != nil {
 				return err
 			}
-			a.At = timeOf(at)
+			if a.At = timeOf(at); a.Row == b.noRow() {
+				a.Row = ""
+			}
 			acts = append(acts, a)
 		}
 		return rows.Err()

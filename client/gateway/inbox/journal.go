@@ -171,7 +171,8 @@ func (b *Inbox) Knows(ctx context.Context, donationID string) (known bool, err e
 	return known, b.wrap("looking for a donation", err)
 }
 
-// An Act is something that a person did to a message.
+// An Act is something that a person did to a message, or, without a Row, to what belongs
+// to no message, such as the store.
 type Act struct {
 	At                       time.Time
 	Actor, Name, Row, Reason string
@@ -200,7 +201,14 @@ func (b *Inbox) Acts(ctx context.Context, row string) (acts []Act, err error) {
 }
 
 func (b *Inbox) record(t transaction, a Act) error {
+	if a.Row == "" {
+		a.Row = b.noRow()
+	}
 	_, err := t.exec(`INSERT INTO inbox_acts (at, actor, act, row_id, reason) VALUES (?, ?, ?, ?, ?)`,
 		millis(b.config.Now()), a.Actor, a.Name, a.Row, a.Reason)
 	return err
 }
+
+// noRow stands in the place of a row for acts on what belongs to no message. No row's id
+// has a space. Nothing deletes these acts.
+func (b *Inbox) noRow() string { return "account " + b.config.Account }
