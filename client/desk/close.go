@@ -3,19 +3,12 @@ package desk
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
-	"time"
-
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/closing"
+	"github.com/donation-dedupe/noted/client/closing/messages"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
-
-// closeHold is how long a donation is held while it is closed.
-const closeHold = 15 * time.Second
 
 // planClose ends a message whose donations were booked by hand. Noted notes and settles
 // each, so that later messages of them are duplicates.
@@ -48,7 +41,10 @@ func (d *Desk) planClose(ctx context.Context, o order) (p plan, err error) {
 	}
 	d.busy(&p, m)
 	p.rests(m.State, m.Tries, states)
-	p.do = func(ctx context.Context, who person, reason string) error { return d.closeRow(ctx, m.Row, who, reason) }
+	p.do = func(ctx context.Context, who person, reason string) error {
+		act := messages.Act{Actor: who.Name, Reason: reason, Said: signed(reason, who)}
+		return messages.Close(ctx, d.noted, d.box, m.Row, act, nil)
+	}
 	return p, nil
 }
 
@@ -60,7 +56,7 @@ func (d *Desk) foreseeClose(ctx context.Context, each inbox.Donation) (change, s
 	}
 	found, err := d.noted.Exists(ctx, pair.Donation, pair.Message)
 	switch {
-	case undecidable(err):
+	case closing.Undecidable(err):
 		return " is closed in the inbox alone, since Noted cannot note it: " + explain(
 			client.Reason(err),
 		) + ".", "", nil
@@ -82,76 +78,6 @@ func (d *Desk) foreseeClose(ctx context.Context, each inbox.Donation) (change, s
 	return " is noted and settled in Noted, with your reason.", state, nil
 }
 
-// undecidable says whether Noted would answer the same each time.
-func undecidable(err error) bool {
-	return errors.Is(err, client.ErrOccurredTooEarly) || errors.Is(err, client.ErrOccurredTooLate) ||
-		errors.Is(err, client.ErrReceivedTooEarly) || errors.Is(err, client.ErrSeriesFull) ||
-		errors.Is(err, client.ErrInvalidRequest)
-}
-
-// closeRow closes one message. Its worker stays away meanwhile: the message is for a
-// person, and stays so if this fails.
-func (d *Desk) closeRow(ctx context.Context, row string, who person, reason string) error {
-	m, err := d.box.Hold(ctx, row)
-	if err != nil {
-		return err
-	}
-	for at := range m.Donations {
-		each := &m.Donations[at]
-		if each.Outcome != "" && !each.Outcome.ForPerson() {
-			continue
-		}
-		request := pairOf(*each)
-		if request == nil {
-			return errors.New("the journal's entry cannot be read; the message stays for a person")
-		}
-		request.Message.ReceivedAt = timestamppb.New(m.ReceivedAt)
-		id, verdict, err := d.settle(ctx, request, each.DonationID, signed(reason, who))
-		switch {
-		case undecidable(err):
-			each.Outcome, each.Reason = inbox.Closed, client.Reason(err)
-			continue
-		case err != nil:
-			return fmt.Errorf("closing %s: %w; the message stays for a person", spoken(each.Event, "EVENT_"), err)
-		}
-		each.DonationID, each.Verdict = id, strings.TrimPrefix(verdict.String(), "VERDICT_")
-		each.Outcome, each.Reason = inbox.Closed, ""
-		if verdict == client.Duplicate {
-			each.Outcome = inbox.Duplicate
-		}
-	}
-	return d.box.CloseMessage(ctx, row, m.Donations, who.Name, reason)
-}
-
-// settle notes a donation and settles it with a reason. The id that it is known under, if
-// any, must be the one that Noted gives.
-func (d *Desk) settle(
-	ctx context.Context, request *client.NoteRequest, known, reason string,
-) (id string, verdict client.Verdict, err error) {
-	request.Hold, request.RequestId = durationpb.New(closeHold), client.NewRequestID()
-	answer, err := d.noted.Note(ctx, request)
-	if err != nil {
-		return "", client.Undecided, err
-	}
-	id, verdict = answer.GetNote().GetDonationId(), answer.GetVerdict()
-	switch verdict {
-	case client.Duplicate:
-		return id, verdict, nil
-	case client.Held:
-		return "", verdict, fmt.Errorf("somebody is processing it; try again in %v",
-			answer.GetRetryAfter().AsDuration().Round(time.Second))
-	case client.First:
-	default:
-		return "", verdict, fmt.Errorf("the verdict %s is unknown here", verdict)
-	}
-	if known != "" && known != id {
-		_, released := d.noted.Release(ctx, answer.GetReceipt(), "closing another donation")
-		return "", verdict, errors.Join(fmt.Errorf("it is known as %s, and Noted has it as %s", known, id), released)
-	}
-	_, err = d.noted.Settle(ctx, answer.GetReceipt(), reason)
-	return id, verdict, err
-}
-
 // planCloseNote ends an open note that no message of the inbox belongs to.
 func (d *Desk) planCloseNote(ctx context.Context, o order) (p plan, err error) {
 	note, err := d.note(ctx, o)
@@ -171,33 +97,15 @@ func (d *Desk) planCloseNote(ctx context.Context, o order) (p plan, err error) {
 	}
 	p.rests(note.GetState(), note.GetAttempt())
 	p.do = func(ctx context.Context, who person, reason string) error {
-		_, verdict, err := d.settle(ctx, requestOf(note), o.ID, signed(reason, who))
-		if err == nil && verdict == client.Duplicate {
+		request, err := closing.Request(ctx, d.noted, note)
+		if err != nil {
+			return err
+		}
+		done, err := closing.Settle(ctx, d.noted, request, o.ID, signed(reason, who))
+		if err == nil && done.Verdict == client.Duplicate {
 			return errors.New("it was settled meanwhile")
 		}
 		return err
 	}
 	return p, nil
-}
-
-// requestOf asks about a note by a message that it has seen. Without a message id its own
-// transaction id names it.
-func requestOf(note *client.Note) *client.NoteRequest {
-	about := note.GetDonation()
-	request := &client.NoteRequest{
-		Donation: &client.Donation{
-			Ledger: about.GetLedger(), SeriesId: about.GetSeriesId(), Event: about.GetEvent(),
-			TransactionId: about.GetTransactionId(), OccurredAt: about.GetOccurredAt(),
-			Amount: about.GetAmount(), CurrencyCode: about.GetCurrencyCode(),
-		},
-		Message: &client.Message{},
-	}
-	for _, s := range note.GetSightings() {
-		if s.GetMessage().GetId() != "" {
-			request.Message = &client.Message{Channel: s.GetMessage().GetChannel(), Id: s.GetMessage().GetId()}
-			request.Donation.TransactionId = s.GetTransactionId()
-			break
-		}
-	}
-	return request
 }

@@ -8,13 +8,9 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/closing"
 	"github.com/urfave/cli/v3"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
-
-// closeHold is how long a donation is held while it is closed.
-const closeHold = 15 * time.Second
 
 func (a *app) closeCommand() *cli.Command {
 	return &cli.Command{
@@ -63,36 +59,33 @@ func (a *app) close(ctx context.Context, cmd *cli.Command) (int, error) {
 	if note.GetState() != client.StateOpen {
 		return a.refuseToClose(note, note.GetHeldUntil().AsTime().Sub(now()))
 	}
-	request, err := requestOf(ctx, noted, note)
-	if err != nil {
-		return 0, err
-	}
-	answer, err := noted.Note(ctx, request)
-	if err != nil {
-		return 0, err
-	}
-	if answer.GetVerdict() == client.First && answer.GetNote().GetDonationId() != id {
-		_, err := noted.Release(context.WithoutCancel(ctx), answer.GetReceipt(), "closing "+id+", which is gone")
-		return 0, errors.Join(goneMeanwhile(id, answer.GetNote().GetDonationId()), err)
-	}
-	switch answer.GetVerdict() {
-	case client.First:
-	case client.Held, client.Duplicate:
-		return a.refuseToClose(answer.GetNote(), answer.GetRetryAfter().AsDuration())
-	default:
-		return 0, unknownVerdict(answer)
-	}
-	note, err = noted.Settle(ctx, answer.GetReceipt(), reason)
-	if err != nil {
-		// It may have been settled, and only its answer lost: then it cannot be released.
-		_, notReleased := noted.Release(context.WithoutCancel(ctx), answer.GetReceipt(), "it could not be closed")
-		if !errors.Is(notReleased, client.ErrAlreadySettled) {
-			return 0, err
+	request, err := closing.Request(ctx, noted, note)
+	if errors.Is(err, closing.ErrNoWay) {
+		return 0, advised{
+			fmt.Errorf("closing %s: %w", id, err),
+			"another donation of the series looks the same: close or settle the other one first, then this",
 		}
-		note = answer.GetNote()
-		note.State, note.HeldUntil = client.StateSettled, nil
 	}
-	return exitFirst, a.printer(cmd).note(note)
+	if err != nil {
+		return 0, err
+	}
+	done, err := closing.Settle(ctx, noted, request, id, reason)
+	if held, ok := errors.AsType[*closing.HeldError](err); ok {
+		return a.refuseToClose(held.Note, held.After)
+	}
+	if unknown, ok := errors.AsType[*closing.UnknownVerdictError](err); ok {
+		return 0, unknownVerdict(unknown.Answer)
+	}
+	if other, ok := errors.AsType[*closing.OtherError](err); ok {
+		return 0, errors.Join(goneMeanwhile(id, other.Found), other.Release)
+	}
+	switch {
+	case err != nil:
+		return 0, err
+	case done.Verdict == client.Duplicate:
+		return a.refuseToClose(done.Note, 0)
+	}
+	return exitFirst, a.printer(cmd).note(done.Note)
 }
 
 // refuseToClose says why a note that is not open stays as it is.
@@ -123,57 +116,6 @@ func find(ctx context.Context, noted *client.Client, cmd *cli.Command, id string
 		fmt.Errorf("there is no donation %q in series %q of ledger %q", id, request.SeriesId, request.Ledger),
 		"are -series and -ledger right? notectl list -series SERIES shows its ids; notes are forgotten after their retention",
 	}
-}
-
-// requestOf returns a question to note that leads to this note: by a message of it, else
-// by a transaction id of it, else by all that is known of it. Each is looked at before,
-// since noting what leads elsewhere would make or change another note.
-func requestOf(ctx context.Context, noted *client.Client, note *client.Note) (*client.NoteRequest, error) {
-	for _, request := range requestsOf(note) {
-		found, err := noted.Exists(ctx, request.GetDonation(), request.GetMessage())
-		if err != nil {
-			return nil, err
-		}
-		if found.GetNote().GetDonationId() == note.GetDonationId() {
-			return request, nil
-		}
-	}
-	return nil, advised{
-		fmt.Errorf(
-			"closing %s: no message that it has seen leads to it and to no other note; nothing was changed",
-			note.GetDonationId(),
-		),
-		"another donation of the series looks the same: close or settle the other one first, then this",
-	}
-}
-
-// requestsOf returns the questions that may lead to a note, the surest first.
-func requestsOf(note *client.Note) []*client.NoteRequest {
-	var messages, transactions, rest []*client.NoteRequest
-	for _, s := range note.GetSightings() {
-		donation := proto.CloneOf(note.GetDonation())
-		donation.TransactionId = s.GetTransactionId()
-		message := proto.CloneOf(s.GetMessage())
-		if message == nil {
-			message = &client.Message{}
-		}
-		if message.ReceivedAt == nil {
-			message.ReceivedAt = s.GetSeenAt()
-		}
-		request := &client.NoteRequest{
-			Donation: donation, Message: message,
-			Hold: durationpb.New(closeHold), RequestId: client.NewRequestID(),
-		}
-		switch {
-		case message.GetId() != "":
-			messages = append(messages, request)
-		case donation.GetTransactionId() != "":
-			transactions = append(transactions, request)
-		default:
-			rest = append(rest, request)
-		}
-	}
-	return append(append(messages, transactions...), rest...)
 }
 
 // goneMeanwhile says that the question to note met another note, or made one.

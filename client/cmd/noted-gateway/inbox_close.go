@@ -5,19 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
-
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/closing/messages"
 	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
-
-// closeHold is how long a donation is held while it is closed.
-const closeHold = 15 * time.Second
 
 // closeInbox closes messages whose donations were booked by hand. It notes each open
 // donation as the gateway would and settles it with the reason, so that later messages of
@@ -61,72 +54,22 @@ func (i *inboxCommand) noted() (*client.Client, error) {
 	return client.New(i.config.Noted, i.config.NotedClient)
 }
 
-// close closes one message. Its worker stays away meanwhile: the message is for a person.
+// close closes one message.
 func (i *inboxCommand) close(ctx context.Context, noted *client.Client, row string) error {
-	m, err := i.box.Hold(ctx, row)
-	if err != nil {
-		return err
-	}
-	for at := range m.Donations {
-		d := &m.Donations[at]
-		if d.Outcome != "" && !d.Outcome.ForPerson() {
-			continue
-		}
-		said, err := closeDonation(ctx, noted, m, d, i.reason)
-		if err != nil {
-			return fmt.Errorf("%s: closing %s of %s: %w; the message stays for a person", row, d.Event, d.SeriesID, err)
+	act := messages.Act{Actor: actor(), Reason: i.reason, Said: i.reason}
+	err := messages.Close(ctx, noted, i.box, row, act, func(d inbox.Donation) {
+		said := "is settled under donation id " + d.DonationID
+		switch {
+		case d.Outcome == inbox.Duplicate:
+			said = "was settled meanwhile under donation id " + d.DonationID
+		case d.Reason != "":
+			said = "is closed; Noted cannot note it (" + d.Reason + ")"
 		}
 		fmt.Fprintf(i.out, "%s: %s of %s %s\n", row, d.Event, d.SeriesID, said)
-	}
-	if err := i.box.CloseMessage(ctx, row, m.Donations, actor(), i.reason); err != nil {
-		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", row, err)
 	}
 	fmt.Fprintf(i.out, "%s: closed\n", row)
 	return nil
-}
-
-// closeDonation settles a donation if it is open, and says what it did.
-func closeDonation(
-	ctx context.Context, noted *client.Client, m inbox.Message, d *inbox.Donation, reason string,
-) (said string, err error) {
-	request := &client.NoteRequest{}
-	if err := protojson.Unmarshal(d.Pair, request); err != nil {
-		return "", fmt.Errorf("reading the journal: %w", err)
-	}
-	if d.AskedSeries != "" {
-		request.Donation.SeriesId = d.AskedSeries
-	}
-	request.Hold, request.RequestId = durationpb.New(closeHold), client.NewRequestID()
-	request.Message.ReceivedAt = timestamppb.New(m.ReceivedAt)
-	answer, err := noted.Note(ctx, request)
-	switch {
-	case errors.Is(err, client.ErrOccurredTooEarly), errors.Is(err, client.ErrOccurredTooLate),
-		errors.Is(err, client.ErrReceivedTooEarly), errors.Is(err, client.ErrSeriesFull),
-		errors.Is(err, client.ErrInvalidRequest):
-		d.Outcome, d.Reason = inbox.Closed, client.Reason(err)
-		return "is closed; Noted cannot note it (" + d.Reason + ")", nil
-	case err != nil:
-		return "", err
-	}
-	d.Verdict = strings.TrimPrefix(answer.GetVerdict().String(), "VERDICT_")
-	id := answer.GetNote().GetDonationId()
-	switch answer.GetVerdict() {
-	case client.Duplicate:
-		d.Outcome, d.DonationID = inbox.Duplicate, id
-		return "was settled meanwhile under donation id " + id, nil
-	case client.Held:
-		return "", fmt.Errorf("somebody is processing it; try again in %v", answer.GetRetryAfter().AsDuration())
-	case client.First:
-	default:
-		return "", fmt.Errorf("the verdict %s is unknown here", answer.GetVerdict())
-	}
-	if d.DonationID != "" && d.DonationID != id {
-		_, released := noted.Release(ctx, answer.GetReceipt(), "closing another donation")
-		return "", errors.Join(fmt.Errorf("the journal has it as %s and Noted as %s", d.DonationID, id), released)
-	}
-	if _, err := noted.Settle(ctx, answer.GetReceipt(), reason); err != nil {
-		return "", err
-	}
-	d.Outcome, d.DonationID, d.Reason = inbox.Closed, id, ""
-	return "is settled under donation id " + id, nil
 }

@@ -1,0 +1,162 @@
+// Package closing closes an open donation that a person has booked by hand: it notes the
+// donation with a hold and settles it with the person's reason, so that later messages of
+// it are duplicates.
+//
+//	request, err := closing.Request(ctx, noted, note) // a question that leads to the note
+//	…
+//	done, err := closing.Settle(ctx, noted, request, note.GetDonationId(), "entry 12")
+//
+// notectl, noted-gateway and the desk close with it. client/closing/messages closes what
+// a message of the gateway's inbox tells of.
+package closing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/donation-dedupe/noted/client"
+)
+
+// hold is how long a donation is held while it is closed.
+const hold = 15 * time.Second
+
+// A Done is what became of a donation.
+type Done struct {
+	Note    *client.Note
+	Verdict client.Verdict // First: it is closed now. Duplicate: it was settled before
+}
+
+// ID is Noted's id of the donation.
+func (d Done) ID() string { return d.Note.GetDonationId() }
+
+// A HeldError means that somebody is processing the donation.
+type HeldError struct {
+	Note  *client.Note
+	After time.Duration // to try again
+}
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("somebody is processing it; try again in %v", e.After.Round(time.Second))
+}
+
+// An OtherError means that the question led to another donation than the one that was
+// meant. That one is left open.
+type OtherError struct {
+	Meant, Found string
+	Release      error // why the other could not be released; nil where it was
+}
+
+func (e *OtherError) Error() string {
+	said := fmt.Sprintf("it is known as %s, and Noted has it as %s", e.Meant, e.Found)
+	if e.Release != nil {
+		said += ", which could not be released: " + e.Release.Error()
+	}
+	return said
+}
+
+func (e *OtherError) Unwrap() error { return e.Release }
+
+// An UnknownVerdictError means that the server is newer than this program.
+type UnknownVerdictError struct{ Answer *client.NoteResponse }
+
+func (e *UnknownVerdictError) Error() string {
+	return fmt.Sprintf("the verdict %s is unknown here", e.Answer.GetVerdict())
+}
+
+// Settle notes a donation and settles it with a reason, which Noted's audit keeps. known is
+// the donation id that Noted must give; empty for any. It sets the request's hold and id.
+//
+// If settling fails, the donation is released, so that nobody has to wait for the hold. A
+// donation that cannot be released because it is settled was settled by this call: only
+// the answer was lost.
+func Settle(
+	ctx context.Context, noted *client.Client, request *client.NoteRequest, known, reason string,
+) (done Done, err error) {
+	request.Hold, request.RequestId = durationpb.New(hold), client.NewRequestID()
+	answer, err := noted.Note(ctx, request)
+	if err != nil {
+		return Done{}, err
+	}
+	note := answer.GetNote()
+	switch answer.GetVerdict() {
+	case client.Duplicate:
+		return Done{note, client.Duplicate}, nil
+	case client.Held:
+		return Done{}, &HeldError{note, answer.GetRetryAfter().AsDuration()}
+	case client.First:
+	default:
+		return Done{}, &UnknownVerdictError{answer}
+	}
+	if known != "" && known != note.GetDonationId() {
+		_, err := noted.Release(context.WithoutCancel(ctx), answer.GetReceipt(), "closing "+known+", which is another")
+		return Done{}, &OtherError{known, note.GetDonationId(), err}
+	}
+	settled, err := noted.Settle(ctx, answer.GetReceipt(), reason)
+	if err == nil {
+		return Done{settled, client.First}, nil
+	}
+	_, notReleased := noted.Release(context.WithoutCancel(ctx), answer.GetReceipt(), "it could not be closed")
+	if !errors.Is(notReleased, client.ErrAlreadySettled) {
+		return Done{}, err
+	}
+	note.State, note.HeldUntil = client.StateSettled, nil
+	return Done{note, client.First}, nil
+}
+
+// Undecidable says whether Noted would answer the same each time, so that a donation can
+// only be closed elsewhere.
+func Undecidable(err error) bool {
+	return errors.Is(err, client.ErrOccurredTooEarly) || errors.Is(err, client.ErrOccurredTooLate) ||
+		errors.Is(err, client.ErrReceivedTooEarly) || errors.Is(err, client.ErrSeriesFull) ||
+		errors.Is(err, client.ErrInvalidRequest)
+}
+
+// ErrNoWay means that no message of a note leads to it and to no other note.
+var ErrNoWay = errors.New("no message that it has seen leads to it and to no other note; nothing was changed")
+
+// Request returns a question to note that leads to a note: by a message of it, else by a
+// transaction id of it, else by all that is known of it. Each is looked at before, since
+// noting what leads elsewhere would make or change another note.
+func Request(ctx context.Context, noted *client.Client, note *client.Note) (*client.NoteRequest, error) {
+	for _, request := range requests(note) {
+		found, err := noted.Exists(ctx, request.GetDonation(), request.GetMessage())
+		if err != nil {
+			return nil, err
+		}
+		if found.GetNote().GetDonationId() == note.GetDonationId() {
+			return request, nil
+		}
+	}
+	return nil, ErrNoWay
+}
+
+// requests returns the questions that may lead to a note, the surest first.
+func requests(note *client.Note) []*client.NoteRequest {
+	var messages, transactions, rest []*client.NoteRequest
+	for _, s := range note.GetSightings() {
+		donation := proto.CloneOf(note.GetDonation())
+		donation.TransactionId = s.GetTransactionId()
+		message := proto.CloneOf(s.GetMessage())
+		if message == nil {
+			message = &client.Message{}
+		}
+		if message.ReceivedAt == nil {
+			message.ReceivedAt = s.GetSeenAt()
+		}
+		request := &client.NoteRequest{Donation: donation, Message: message}
+		switch {
+		case message.GetId() != "":
+			messages = append(messages, request)
+		case donation.GetTransactionId() != "":
+			transactions = append(transactions, request)
+		default:
+			rest = append(rest, request)
+		}
+	}
+	return append(append(messages, transactions...), rest...)
+}
