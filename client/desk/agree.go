@@ -6,13 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"mime/multipart"
 	"net/http"
 	"strings"
 	"time"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/desk/reconcile"
@@ -99,7 +96,7 @@ func (d *Desk) compare(w http.ResponseWriter, r *http.Request) {
 		d.fail(w, r, http.StatusForbidden, "This form is no longer valid.", "Load the page again and repeat it.")
 		return
 	}
-	begin, err := d.begin(ctx)
+	begin, err := reconcile.Begin(ctx, d.noted, d.config.Ledger)
 	if err != nil {
 		fail(http.StatusBadGateway, "Noted could not be asked ("+reasonOf(err)+"). Try again in a minute.")
 		return
@@ -107,7 +104,7 @@ func (d *Desk) compare(w http.ResponseWriter, r *http.Request) {
 	options := reconcile.Options{
 		DayFirst: fields["order"] == "day", MonthFirst: fields["order"] == "month", Begin: begin,
 	}
-	result, err := reconcile.Compare(report, d.notesSince(ctx), options)
+	result, err := reconcile.Compare(report, reconcile.Since(ctx, d.noted, d.config.Ledger, nil), options)
 	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		fail(
 			http.StatusRequestEntityTooLarge,
@@ -165,24 +162,6 @@ func upload(r *http.Request) (fields map[string]string, report io.Reader, err er
 		fields[part.FormName()] = string(value)
 	}
 	return nil, nil, errors.New("the form has no file")
-}
-
-// begin is how far Noted's notes reach back; the zero time where that is not known.
-func (d *Desk) begin(ctx context.Context) (time.Time, error) {
-	f := &finding{}
-	if d.reach(ctx, f, nil); f.notedError != nil || f.retention == 0 {
-		return time.Time{}, f.notedError
-	}
-	return time.Now().Add(-f.retention), nil
-}
-
-// notesSince lists the notes of the ledger from a time on.
-func (d *Desk) notesSince(ctx context.Context) func(time.Time) iter.Seq2[*client.Note, error] {
-	return func(since time.Time) iter.Seq2[*client.Note, error] {
-		return d.noted.List(ctx, &client.ListRequest{
-			Ledger: d.config.Ledger, NotedAfter: timestamppb.New(since), PageSize: 1000,
-		})
-	}
 }
 
 func agreeTitle(result *reconcile.Result) string {

@@ -35,6 +35,7 @@ const (
 	exitUsage     = 2
 	exitDuplicate = 10
 	exitHeld      = 11
+	exitDisagree  = 12 // of reconcile
 )
 
 // app is one run of the program.
@@ -124,6 +125,7 @@ Scripts can rely on the exit code:
      0   FIRST: process the donation; also the success of commands without a verdict
     10   DUPLICATE: nothing to process
     11   HELD: somebody is processing it; come back later
+    12   of reconcile: PayPal and Noted do not agree
      1   error: nothing is known; do not process it, and do not take it for a duplicate
      2   wrong usage
 
@@ -173,8 +175,8 @@ Completion with the Tab key:
 		}, a.identityFlags()...),
 		Commands: []*cli.Command{
 			a.noteCommand(), a.existsCommand(), a.settleCommand(), a.releaseCommand(), a.extendCommand(),
-			a.listCommand(), a.closeCommand(), a.forgetCommand(), a.identifyCommand(), a.tokenCommand(),
-			a.watchCommand(), a.doctorCommand(), a.versionCommand(),
+			a.listCommand(), a.closeCommand(), a.forgetCommand(), a.reconcileCommand(), a.identifyCommand(),
+			a.tokenCommand(), a.watchCommand(), a.doctorCommand(), a.versionCommand(),
 		},
 		EnableShellCompletion: true,
 		ConfigureShellCompletionCommand: func(cmd *cli.Command) {

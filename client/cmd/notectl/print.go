@@ -173,17 +173,26 @@ func (p *printer) result(a *app, result client.NoteResult, err error) error {
 	return nil
 }
 
+// newTable makes a table without borders.
+func newTable(header ...any) table.Writer {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleDefault)
+	t.Style().Options = table.OptionsNoBordersAndSeparators
+	t.Style().Box.PaddingLeft = ""
+	t.Style().Box.PaddingRight = "  "
+	if len(header) > 0 {
+		t.AppendHeader(header)
+	}
+	return t
+}
+
 // listed adds a note to the table, or writes it for a program.
 func (p *printer) listed(note *client.Note) error {
 	if p.JSON {
 		return p.jsonLine(note)
 	}
 	if p.table == nil {
-		p.table = table.NewWriter()
-		p.table.SetStyle(table.StyleDefault)
-		p.table.Style().Options = table.OptionsNoBordersAndSeparators
-		p.table.Style().Box.PaddingLeft = ""
-		p.table.Style().Box.PaddingRight = "  "
+		p.table = newTable()
 		p.table.SetColumnConfigs(
 			[]table.ColumnConfig{{Name: "AMOUNT", Align: text.AlignRight, AlignHeader: text.AlignLeft}},
 		)

@@ -22,15 +22,25 @@ type row struct {
 	counts                            bool // it is money for or from a donation
 }
 
-// columns are the names of the columns that are read, in lower case: English and German.
+// columns are the names of the columns that are read, in lower case: English, German,
+// French, Spanish, Italian and Dutch. Those of the last four languages are as importers of
+// PayPal's own files have them that anybody can read: French those for Odoo (Akretion's
+// account_bank_statement_import_paypal), Spanish that for Tryton and ConvertidorPaypalNuevo
+// of Nesto, Italian it_IT of monjour, Dutch paypal-csv of money-pane. A name that no such
+// source shows is not here.
 var columns = map[string][]string{
-	"date":        {"date", "datum"},
-	"transaction": {"transaction id", "transaktionscode"},
-	"kind":        {"type", "description", "typ", "beschreibung"},
-	"status":      {"status"},
-	"currency":    {"currency", "währung"},
-	"gross":       {"gross", "brutto"},
-	"impact":      {"balance impact", "auswirkung auf guthaben"},
+	"date": {"date", "datum", "fecha", "data"},
+	"transaction": {
+		"transaction id", "transaktionscode", "numéro de transaction", "id. de transacción", "codice transazione",
+		"transactiereferentie",
+	},
+	"kind": {
+		"type", "description", "typ", "beschreibung", "tipo", "descripción", "descrizione", "omschrijving",
+	},
+	"status":   {"status", "état", "estado"},
+	"currency": {"currency", "währung", "devise", "divisa", "valuta"},
+	"gross":    {"gross", "brutto", "avant commission", "bruto", "lordo"},
+	"impact":   {"balance impact", "auswirkung auf guthaben", "effect op saldo"},
 }
 
 // needed are the columns without which nothing can be compared.
@@ -38,7 +48,8 @@ var needed = []string{"date", "transaction", "currency", "gross"}
 
 // notDone are the states of what PayPal has not completed.
 var notDone = words(`pending, denied, canceled, cancelled, expired, declined, failed, voided, on hold, held,
-	ausstehend, abgelehnt, storniert, abgebrochen, abgelaufen, fehlgeschlagen, einbehalten`)
+	ausstehend, abgelehnt, storniert, abgebrochen, abgelaufen, fehlgeschlagen, einbehalten,
+	pendiente`)
 
 func pending(status string) bool { return notDone[strings.ToLower(status)] }
 
@@ -49,6 +60,9 @@ var movements = []string{
 	"void of authorization", "user initiated withdrawal", "general withdrawal", "transfer to", "transfer from",
 	"allgemeine währungsumrechnung", "bankgutschrift auf paypal-konto", "einbehaltung", "allgemeine abbuchung",
 	"allgemeine autorisierung", "von nutzer eingeleitete abbuchung",
+	"conversión de divisas", "retirada", // Spanish, as Nesto has met them
+	"versamento generico con carta",                                      // Italian, as an importer's test has it
+	"valutaomrekening", "algemene opname", "vastgehouden", "autorisatie", // Dutch, as importers' tests have them
 }
 
 // givenBack are words in the types of what is given back.
@@ -60,6 +74,7 @@ var givenBack = []string{
 	"rückerstattung",
 	"rückbuchung",
 	"stornierung",
+	"reembolso", // Spanish
 }
 
 // concerns says whether a row is money for or from a donation.
@@ -97,6 +112,9 @@ func read(report io.Reader, yield func(row) error) error {
 	text, err := decoded(report)
 	if err != nil {
 		return err
+	}
+	if startsJSON(text) {
+		return readJSON(text, yield)
 	}
 	header, err := text.Peek(4096)
 	if len(header) == 0 {
@@ -232,8 +250,8 @@ func places(names []string) (map[string]int, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("the report has no column %s; download PayPal's activity report in English or German, "+
-			"with its standard columns", strings.Join(missing, " and no column "))
+		return nil, fmt.Errorf("the report has no column %s; download PayPal's activity report in English, German, "+
+			"French, Spanish, Italian or Dutch, with its standard columns", strings.Join(missing, " and no column "))
 	}
 	return at, nil
 }

@@ -3,8 +3,9 @@
 //	result, err := reconcile.Compare(report, notes, reconcile.Options{})
 //
 // The report is the file that PayPal offers for download, with commas, semicolons or tabs
-// between its columns. It is read once, row by row, and of each row only the columns in
-// columns.go are kept: no name and no address.
+// between its columns, or the JSON of PayPal's Transaction Search API. It is read once, row
+// by row, and of each row only what columns.go and search.go name is kept: no name and no
+// address.
 //
 // # Design
 //
@@ -18,6 +19,7 @@
 package reconcile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +28,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/donation-dedupe/noted/client"
 )
@@ -37,6 +41,43 @@ type Options struct {
 	// Begin, unless zero, is how far Noted's notes reach back: of older rows it cannot say
 	// anything.
 	Begin time.Time
+}
+
+// Since lists the notes of a ledger from a time on, for Compare. tell, which may be nil, is
+// told how many there were so far.
+func Since(
+	ctx context.Context, noted *client.Client, ledger string, tell func(int),
+) func(time.Time) iter.Seq2[*client.Note, error] {
+	return func(since time.Time) iter.Seq2[*client.Note, error] {
+		request := &client.ListRequest{Ledger: ledger, NotedAfter: timestamppb.New(since), PageSize: 1000}
+		return func(yield func(*client.Note, error) bool) {
+			n := 0
+			for note, err := range noted.List(ctx, request) {
+				if n++; tell != nil {
+					tell(n)
+				}
+				if !yield(note, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Begin is how far the notes of a ledger reach back; the zero time where that is not known.
+// A note says when it is forgotten: the retention after it occurred, or after it was noted
+// if that is later.
+func Begin(ctx context.Context, noted *client.Client, ledger string) (time.Time, error) {
+	page, err := noted.Page(ctx, &client.ListRequest{Ledger: ledger, PageSize: 1})
+	if err != nil || len(page.GetNotes()) == 0 {
+		return time.Time{}, err
+	}
+	note := page.GetNotes()[0]
+	from := note.GetNotedAt().AsTime()
+	if occurred := note.GetDonation().GetOccurredAt(); occurred != nil && occurred.AsTime().After(from) {
+		from = occurred.AsTime()
+	}
+	return time.Now().Add(-note.GetForgetAt().AsTime().Sub(from)), nil
 }
 
 // A Kind says what is wrong with a transaction.

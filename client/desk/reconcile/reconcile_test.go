@@ -181,11 +181,12 @@ func TestFormats(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	head := "Date,Type,Status,Currency,Gross,Transaction ID\n"
 	for report, want := range map[string]string{
-		"":                                      "the report is empty",
-		"Name,Price\nA,1\n":                     `no column "date" (datum) and no column "transaction id" (transaktionscode)`,
-		head:                                    "no row with a transaction",
-		head + "1/2/2026,P,Completed,EUR,1,T\n": "say which comes first",
-		head + "soon,P,Completed,EUR,1,T\n":     `line 2 of the report: "soon" is no day`,
+		"": "the report is empty",
+		"Name,Price\nA,1\n": `no column "date" (datum, fecha, data) and no column "transaction id" (transaktionscode, ` +
+			`numéro de transaction, id. de transacción, codice transazione, transactiereferentie)`,
+		head:                                       "no row with a transaction",
+		head + "1/2/2026,P,Completed,EUR,1,T\n":    "say which comes first",
+		head + "soon,P,Completed,EUR,1,T\n":        `line 2 of the report: "soon" is no day`,
 		head + "1/13/2026,P,Completed,EUR,abc,T\n": `line 2 of the report: "abc" is no amount`,
 		head + "1/13/2026,P,Completed,EUR,1e9,T\n": `line 2 of the report: "1e9" is no amount`,
 	} {
