@@ -17,17 +17,22 @@ require (
 	github.com/chromedp/cdproto v0.159.0 // tests of the desk: the protocol of a browser
 	github.com/chromedp/chromedp v0.23.0 // tests of the desk: drives a browser
 	github.com/cloudevents/sdk-go/v2 v2.16.2 // the gateway: the event that the downstream gets
+	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6 // tests of the desk: logins to a mail server
+	github.com/emersion/go-smtp v0.24.0 // tests of the desk: a mail server
 	github.com/google/go-cmp v0.7.0 // tests: shows what differs
 	github.com/gorilla/securecookie v1.1.2 // the desk: signs sessions
 	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.4 // the service: logging and recovery around every call
 	github.com/jackc/pgx/v5 v5.13.0 // the gateway's inbox: PostgreSQL
 	github.com/jedib0t/go-pretty/v6 v6.8.3 // notectl and noted-replay: tables and colours
 	github.com/prometheus/client_golang v1.25.0 // metrics of service and gateway
+	github.com/prometheus/client_model v0.6.3 // the desk: the metrics of Noted, as the next one reads them
+	github.com/prometheus/common v0.72.0 // the desk: reads metrics
 	github.com/redis/go-redis/v9 v9.23.0 // the store: the client of Redis, sentinels and clusters
 	github.com/rogpeppe/go-internal v1.16.0 // tests: the command line as terminal sessions
 	github.com/schollz/progressbar/v3 v3.19.1 // notectl and noted-replay: progress bars
 	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // the gateway: signs what the downstream gets
 	github.com/urfave/cli/v3 v3.14.0 // all mains: flags, environment, help, completion
+	github.com/wneessen/go-mail v0.8.1 // the desk: mails to people
 	golang.org/x/crypto v0.58.0 // the desk: hashes of passwords
 	golang.org/x/net v0.62.0 // tests: speaks raw HTTP/2
 	golang.org/x/sys v0.49.0 // the service: how a connection that is not read from is closed
@@ -57,8 +62,6 @@ require (
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/ncruces/go-strftime v1.1.0 // indirect
 	github.com/pbnjay/memory v0.0.0-20210728143218-7b4eea64cf58 // indirect
-	github.com/prometheus/client_model v0.6.3 // indirect
-	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect

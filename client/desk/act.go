@@ -3,6 +3,7 @@ package desk
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/csv"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 
 // An order is what a person asks for: an act on a message of the inbox, or on a note.
 type order struct {
-	Do                 string // redo, close or forget
+	Do                 string // redo, close, forget or acknowledge
 	Row                string
 	Ledger, Series, ID string
 }
@@ -55,7 +56,11 @@ func (p *plan) rests(on ...any) {
 const maxReason = 160
 
 func (d *Desk) planPage(w http.ResponseWriter, r *http.Request) {
-	p, err := d.plan(r.Context(), orderOf(r))
+	o := orderOf(r)
+	if !d.mayOrder(w, r, o) {
+		return
+	}
+	p, err := d.plan(r.Context(), o)
 	if err != nil {
 		d.failPlan(w, r, err)
 		return
@@ -65,6 +70,9 @@ func (d *Desk) planPage(w http.ResponseWriter, r *http.Request) {
 
 func (d *Desk) actPage(w http.ResponseWriter, r *http.Request) {
 	o := orderOf(r)
+	if !d.mayOrder(w, r, o) {
+		return
+	}
 	p, err := d.plan(r.Context(), o)
 	if err != nil {
 		d.failPlan(w, r, err)
@@ -142,6 +150,8 @@ func (d *Desk) plan(ctx context.Context, o order) (p plan, err error) {
 		p, err = d.planCloseNote(ctx, o)
 	case o.Do == "forget" && o.ID != "":
 		p, err = d.planForget(ctx, o)
+	case o.Do == "acknowledge" && o.ID != "":
+		p, err = d.planAcknowledge(ctx, o)
 	default:
 		return p, errNoOrder
 	}
@@ -337,8 +347,9 @@ type doneView struct {
 }
 
 var doneSentences = map[string][2]string{
-	"redo":  {"Done: the message waits, and a gateway takes it at once.", "Look where it is in a few seconds."},
-	"close": {"Done: it is closed. Later messages of the donation are duplicates.", ""},
+	"redo":        {"Done: the message waits, and a gateway takes it at once.", "Look where it is in a few seconds."},
+	"close":       {"Done: it is closed. Later messages of the donation are duplicates.", ""},
+	"acknowledge": {"Done: the loss is acknowledged.", "Noted takes its store as it is."},
 	"forget": {
 		"Done: Noted has forgotten the note.",
 		"To hand the donation to the books again, redo one of its messages.",
@@ -354,7 +365,9 @@ func (d *Desk) donePage(w http.ResponseWriter, r *http.Request) {
 	}
 	view := doneView{Sentence: sentence[0], Next: sentence[1]}
 	view.Where = "/?" + url.Values{"q": {firstOf(o.Row, o.ID, o.Series)}}.Encode()
-	if d.box != nil {
+	if o.Do == "acknowledge" {
+		view.Where = "/alive"
+	} else if d.box != nil {
 		messages, err := d.box.Find(r.Context(), firstOf(o.Row, o.ID), mostMessages)
 		for _, m := range messages {
 			acts, actsErr := d.box.Acts(r.Context(), m.Row)
@@ -376,4 +389,66 @@ func firstOf(texts ...string) string {
 		}
 	}
 	return ""
+}
+
+// The bounds of the audit.
+const (
+	mostActs     = 500     // on the page
+	mostExported = 100_000 // in the table
+)
+
+type auditView struct {
+	Acts    []auditLine
+	More    bool
+	NoInbox bool
+}
+
+// An auditLine is one act of a person.
+type auditLine struct {
+	inbox.Act
+	What  string
+	Where string // the address of the message's story; empty where it was on none
+}
+
+// auditPage shows who did what. The inbox keeps it as long as the message.
+func (d *Desk) auditPage(w http.ResponseWriter, r *http.Request) {
+	if d.box == nil {
+		d.show(w, r, http.StatusOK, "audit", "Who did what?", auditView{NoInbox: true})
+		return
+	}
+	limit := mostActs + 1
+	export := r.FormValue("as") == "csv"
+	if export {
+		limit = mostExported
+	}
+	acts, err := d.box.AllActs(r.Context(), limit)
+	if err != nil {
+		d.log.Error("the audit cannot be read", "cause", err.Error())
+		d.fail(w, r, http.StatusBadGateway, "The inbox could not be asked.", "Try again in a minute.")
+		return
+	}
+	if export {
+		writeActs(w, acts)
+		return
+	}
+	view := auditView{More: len(acts) > mostActs}
+	for _, act := range acts[:min(len(acts), mostActs)] {
+		line := auditLine{Act: act, What: actNames[act.Name]}
+		if act.Row != "" {
+			line.Where = "/?" + url.Values{"q": {act.Row}}.Encode()
+		}
+		view.Acts = append(view.Acts, line)
+	}
+	d.show(w, r, http.StatusOK, "audit", "Who did what?", view)
+}
+
+func writeActs(w http.ResponseWriter, acts []inbox.Act) {
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+	w.Header().Set("Content-Disposition", `attachment; filename="who-did-what.csv"`)
+	table := csv.NewWriter(w)
+	_ = table.Write([]string{"at", "who", "act", "row", "reason"})
+	for _, a := range acts {
+		_ = table.Write([]string{a.At.Format(time.RFC3339), harmless(a.Actor), a.Name, a.Row, harmless(a.Reason)})
+	}
+	table.Flush() // a visitor who has left
 }

@@ -13,7 +13,8 @@
 // Two sources answer: the inbox's journal knows every message, also those that never
 // became a note; Noted knows what is noted, also by receivers without an inbox. Neither
 // is taken for the other: what one of them cannot be asked is said, and never shown as
-// "not there".
+// "not there". A ledger may be large: walk/ looks through it in the background, and a page
+// shows what is found so far.
 //
 //	question.go   what somebody typed
 //	find.go       asks both sources, and groups their answers by donation
@@ -21,8 +22,9 @@
 //	timeline.go   shows how it came about
 //	waiting.go    what waits for a person
 //	agree.go      compares with PayPal's report; reconcile/ does the work
-//	act.go        plans what a person asks for, shows the plan, and does it
-//	audit.go      who did what
+//	alive.go      whether both channels tell, and the store; alive/ does the work
+//	act.go        plans what a person asks for, shows the plan, and does it; who did what
+//	close.go      the plans of "I have booked it"
 //	access.go     who may: session.go, users.go
 //
 // Pages are made by html/template and need no script, so there is none, and the content
@@ -30,7 +32,9 @@
 package desk
 
 import (
+	"bytes"
 	"crypto/rand"
+	"embed"
 	"errors"
 	"html/template"
 	"log/slog"
@@ -39,6 +43,9 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/desk/alive"
+	"github.com/donation-dedupe/noted/client/desk/reconcile"
+	"github.com/donation-dedupe/noted/client/desk/walk"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
@@ -69,9 +76,20 @@ type Config struct {
 	// all sessions.
 	SessionKey []byte
 
+	// Admins are the admin listeners of Noted's servers, which tell whether the store has
+	// lost notes. Without them the desk says that it does not know.
+	Admins []*alive.Admin
+	// NotedCertificate tells when the certificate of Noted ends, as the last handshake
+	// showed it; the zero time where none did. Nil without TLS.
+	NotedCertificate func() time.Time
+	// SilentAfter is how long nothing must have come over a channel before it may count as
+	// silent. Default DefaultSilentAfter.
+	SilentAfter time.Duration
+
 	// Zone is the time zone of the people at the desk. Default time.Local.
 	Zone *time.Location
-	// Patience bounds how long a question may walk through a ledger. Default 2s.
+	// Patience bounds how long a person waits for a walk through a ledger, which goes on
+	// without the person. Default 700ms.
 	Patience time.Duration
 	// Logger gets the audit, and what went wrong. Default: nothing is logged.
 	Logger *slog.Logger
@@ -92,6 +110,8 @@ type Desk struct {
 	access *access
 	mux    *http.ServeMux
 
+	counter   *alive.Counter
+	walks     *walk.Walks
 	comparing chan struct{}
 }
 
@@ -101,7 +121,10 @@ func New(config Config) (*Desk, error) {
 		config.Zone = time.Local
 	}
 	if config.Patience == 0 {
-		config.Patience = 2 * time.Second
+		config.Patience = 700 * time.Millisecond
+	}
+	if config.SilentAfter == 0 {
+		config.SilentAfter = DefaultSilentAfter
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -126,6 +149,10 @@ func New(config Config) (*Desk, error) {
 		}
 	}
 	d := &Desk{config: config, noted: config.Noted, box: config.Inbox, log: config.Logger, access: newAccess(config)}
+	d.counter = &alive.Counter{
+		Noted: d.noted, Inbox: d.box, Ledger: config.Ledger, Zone: config.Zone, Log: config.Logger,
+	}
+	d.walks = walk.New(d.noted)
 	d.comparing = make(chan struct{}, comparisons)
 	d.pages = d.templates()
 	d.mux = d.routes()
@@ -139,6 +166,7 @@ func (d *Desk) routes() *http.ServeMux {
 	mux.HandleFunc("GET /audit", d.guard(Admin, d.auditPage))
 	mux.HandleFunc("GET /agree", d.guard(Looker, d.agreePage))
 	mux.HandleFunc("POST /agree", d.guardUpload(Looker, d.compare))
+	mux.HandleFunc("GET /alive", d.guard(Looker, d.alivePage))
 	mux.HandleFunc("GET /act", d.guard(Clerk, d.planPage))
 	mux.HandleFunc("POST /act", d.guard(Clerk, d.actPage))
 	mux.HandleFunc("GET /done", d.guard(Clerk, d.donePage))
@@ -171,4 +199,71 @@ func (d *Desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
 	}
 	d.mux.ServeHTTP(w, r)
+}
+
+//go:embed pages
+var files embed.FS
+
+// pageNames are the templates, each with the layout around it.
+var pageNames = []string{"find", "waiting", "agree", "alive", "audit", "plan", "done", "login", "failed"}
+
+func (d *Desk) templates() map[string]*template.Template {
+	pages := map[string]*template.Template{}
+	funcs := template.FuncMap{
+		"decimal": reconcile.Decimal,
+		"day":     func(t time.Time) string { return t.Format("Mon 2 Jan") },
+		"when":    func(t time.Time) string { return d.when(t) },
+		"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	}
+	for _, name := range pageNames {
+		pages[name] = template.Must(template.New("layout.html").Funcs(funcs).
+			ParseFS(files, "pages/layout.html", "pages/"+name+".html"))
+	}
+	return pages
+}
+
+// when writes a time as people say it, in the desk's zone.
+func (d *Desk) when(t time.Time) string {
+	return t.In(d.config.Zone).Format("Mon 2 Jan 2006, 15:04:05")
+}
+
+// A frame is what every page has.
+type frame struct {
+	Title  string
+	Page   string
+	Person person
+	Token  string
+	Dev    bool
+	Ledger string
+	Zone   string
+	View   any
+}
+
+// show writes a page.
+func (d *Desk) show(w http.ResponseWriter, r *http.Request, status int, page, title string, view any) {
+	f := frame{
+		Title: title, Page: page, Person: personOf(r), Token: sessionOf(r).Token, Dev: d.config.Open,
+		Ledger: d.config.Ledger, Zone: time.Now().In(d.config.Zone).Format("MST"), View: view,
+	}
+	var b bytes.Buffer
+	if err := d.pages[page].Execute(&b, f); err != nil {
+		d.log.Error("a page cannot be shown", "page", page, "cause", err.Error())
+		http.Error(w, "This page cannot be shown. Tell the person who runs this desk.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes()) // a visitor who has left
+}
+
+type failedView struct{ Problem, Advice string }
+
+// fail says what is wrong and what to do.
+func (d *Desk) fail(w http.ResponseWriter, r *http.Request, status int, problem, advice string) {
+	d.show(w, r, status, "failed", problem, failedView{problem, advice})
+}
+
+func style(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "max-age=300")
+	http.ServeFileFS(w, r, files, "pages/desk.css")
 }

@@ -1,6 +1,10 @@
 package desk_test
 
 import (
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/desk/week"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
@@ -30,4 +34,14 @@ func (h *house) noteOf(name string) *client.Note {
 		return note
 	}
 	return nil
+}
+
+// flush empties a store, as an operator's mistake does.
+func flush(t *testing.T, addr string) {
+	t.Helper()
+	store := redis.NewClient(&redis.Options{Addr: addr})
+	defer store.Close()
+	if err := store.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
 }

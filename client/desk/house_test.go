@@ -89,6 +89,7 @@ func (h *house) open(change ...func(*desk.Config)) *house {
 	h.t.Helper()
 	settings := desk.Config{
 		Noted: h.noted, Ledger: week.Ledger, Open: true, Zone: time.UTC, Logger: slog.New(slog.NewJSONHandler(h.log, nil)),
+		Patience: time.Minute, // a test waits for the end of a walk
 	}
 	for _, f := range change {
 		f(&settings)

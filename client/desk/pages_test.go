@@ -11,7 +11,6 @@ import (
 // a desktop, and no page is wider than its screen.
 func TestPagesAreForEverybody(t *testing.T) {
 	h := newHouse(t)
-	b := h.tab()
 	row := h.rowOf(week.Waiting)
 	note := h.noteOf(week.Booked)
 	forget := "/act?" + url.Values{
@@ -40,6 +39,7 @@ func TestPagesAreForEverybody(t *testing.T) {
 		"missing":   "/nowhere",
 	}
 	for name, path := range pages {
+		b := h.tab()
 		b.open(path)
 		b.everyLook(name)
 	}

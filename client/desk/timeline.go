@@ -67,7 +67,8 @@ func (d *Desk) timeline(a *donation) (all []entry) {
 }
 
 var actNames = map[string]string{
-	"redo": "asked for another try", "close": "closed it by hand", "forget": "forgot Noted's note",
+	"acknowledge": "acknowledged that the store lost notes",
+	"redo":        "asked for another try", "close": "closed it by hand", "forget": "forgot Noted's note",
 }
 
 // messageEntry is the line of a message in the journal.
