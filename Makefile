@@ -113,7 +113,7 @@ bench:
 	go test -run '^$$' -bench Scripts -benchtime 200000x ./server/internal/store
 	go test -run '^$$' -bench FullSeries -benchtime 200x ./server/internal/store
 	go test -run '^$$' -bench Gateway -benchtime 3000x ./client/gateway
-	go test -run '^$$' -bench 'Agree|Compare' -benchtime 3x ./client/desk ./client/desk/reconcile
+	go test -run '^$$' -bench 'Agree|Compare|LargeLedger' -benchtime 3x ./client/desk ./client/desk/reconcile
 
 # bench-script counts the instructions that a call costs Redis, which do not swing, and
 # warns of a call that costs a tenth more than in the committed table. After a change that

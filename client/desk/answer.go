@@ -90,7 +90,7 @@ func (d *Desk) answer(ctx context.Context, q question, text string, all bool, wh
 		}
 	}
 	a.Remarks = append(a.Remarks, d.remarks(f)...)
-	if !f.asked && (!f.walked || f.unfinished) && f.notedError == nil {
+	if !f.asked && (!f.walked || f.unfinished || f.underWay) && f.notedError == nil {
 		a.More = "/?" + url.Values{"q": {text}, "all": {"1"}}.Encode()
 	}
 	return a
@@ -122,6 +122,10 @@ func (d *Desk) nothing(f *finding, a *answer) {
 		a.Tone, a.Sentence = unclear, "Not found so far, but not everything could be asked."
 		return
 	}
+	if f.underWay {
+		a.Tone, a.Sentence = unclear, "Not found so far: Noted's ledger is still being looked through."
+		return
+	}
 	a.Tone, a.Advice = no, true
 	switch {
 	case f.bySum() && f.forgotten():
@@ -151,6 +155,10 @@ func (d *Desk) remarks(f *finding) (all []string) {
 	}
 	if f.journalError != nil {
 		add("The inbox could not be asked. What is shown comes from Noted alone.")
+	}
+	if f.underWay {
+		add("Noted's ledger is large, and still being looked through: load the page again in some seconds. " +
+			"The series id is found at once.")
 	}
 	if f.unfinished {
 		add("Noted's ledger is too large to be looked through in time. Ask by the series id, which is found at once.")

@@ -8,10 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/closing/messages"
+	"github.com/donation-dedupe/noted/client/desk/walk"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
@@ -57,6 +58,7 @@ type finding struct {
 	cut          bool      // there is more than is shown
 	notedError   error     // Noted could not be asked
 	unfinished   bool      // Noted's ledger was not looked through to its end
+	underWay     bool      // it is being looked through
 	retention    time.Duration
 }
 
@@ -152,19 +154,7 @@ func (d *Desk) journalOf(ctx context.Context, f *finding) (found []inbox.Message
 }
 
 // pairOf reads a donation as the journal keeps it; nil where that cannot be read.
-func pairOf(d inbox.Donation) *client.NoteRequest {
-	request := &client.NoteRequest{}
-	if protojson.Unmarshal(d.Pair, request) != nil || request.Donation == nil {
-		return nil
-	}
-	if request.Message == nil {
-		request.Message = &client.Message{}
-	}
-	if d.AskedSeries != "" {
-		request.Donation.SeriesId = d.AskedSeries
-	}
-	return request
-}
+func pairOf(d inbox.Donation) *client.NoteRequest { return messages.Request(d) }
 
 func timeOf(t *timestamppb.Timestamp) time.Time {
 	if t == nil {
@@ -311,39 +301,37 @@ func (d *Desk) notes(ctx context.Context, f *finding) (found []*client.Note) {
 var transactionPattern = regexp.MustCompile(`^[0-9A-Z]{17}$`)
 
 // walk looks through the whole ledger.
-func (d *Desk) walk(ctx context.Context, f *finding) (found []*client.Note) {
+func (d *Desk) walk(ctx context.Context, f *finding) []*client.Note {
 	patience := d.config.Patience
 	if f.asked {
 		patience *= 10
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	request := &client.ListRequest{Ledger: d.config.Ledger, PageSize: 1000}
+	want := walk.Want{
+		Request: &client.ListRequest{Ledger: d.config.Ledger, PageSize: 1000}, Most: mostMessages,
+		Fits: func(_ context.Context, note *client.Note) (bool, error) { return f.wants(note), nil },
+	}
 	if f.bySum() {
-		request.NotedAfter = timestamppb.New(f.day)
+		want.Key = "sum " + f.amount.RatString() + f.currency + f.day.String()
+		want.Request.NotedAfter = timestamppb.New(f.day)
+	} else {
+		want.Key = "id " + f.id
 	}
 	// A transaction is found by Noted itself, which sends no other notes. What looks like a
 	// message id or a donation id is looked for here.
 	if transactionPattern.MatchString(f.id) {
-		request.TransactionId = f.id
+		want.Request.TransactionId = f.id
 	}
-	for note, err := range d.noted.List(ctx, request) {
-		switch {
-		case err != nil && ctx.Err() != nil:
-			f.unfinished = true
-			return found
-		case err != nil:
-			f.notedError = err
-			return found
-		case f.wants(note):
-			found = append(found, note)
-		}
-		if len(found) == mostMessages {
-			f.cut = true
-			return found
-		}
+	found := d.walks.Look(ctx, want, patience)
+	switch {
+	case found.UnderWay:
+		f.underWay = true
+	case found.Busy, errors.Is(found.Err, walk.ErrTooLong):
+		f.unfinished = true
+	default:
+		f.notedError = found.Err
 	}
-	return found
+	f.cut = f.cut || found.More
+	return found.Notes
 }
 
 // wants says whether a note is what was asked for.

@@ -30,6 +30,7 @@ import (
 type house struct {
 	t      testing.TB
 	server *servertest.Server
+	store  *processtest.Process // of newHouse
 	noted  *client.Client
 	box    *inbox.Inbox
 	inbox  string // the URL of the inbox
@@ -51,7 +52,9 @@ func (b *buffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.
 // newHouse builds a house; change may change the desk's settings.
 func newHouse(t testing.TB, change ...func(*desk.Config)) *house {
 	t.Helper()
-	h := newLobby(t, servertest.Options{Redis: "redis://" + processtest.Redis(t).Addr})
+	store := processtest.Redis(t)
+	h := newLobby(t, servertest.Options{Redis: "redis://" + store.Addr})
+	h.store = store
 	config := inbox.Config{URL: "sqlite://" + filepath.Join(t.TempDir(), "inbox.db")}
 	cases, err := week.Fill(t.Context(), h.noted, config, time.Now(), 1)
 	if err != nil {

@@ -7,9 +7,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/desk/alive"
+	"github.com/donation-dedupe/noted/client/desk/walk"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
@@ -55,7 +58,6 @@ func (s *section) add(cause string, l line) {
 
 type waitingView struct {
 	Sections []section
-	Count    int
 	NoInbox  bool
 }
 
@@ -64,10 +66,12 @@ func (d *Desk) waitingPage(w http.ResponseWriter, r *http.Request) {
 	if d.box != nil {
 		view.Sections = d.waitingMessages(r.Context())
 	}
+	var looking sync.WaitGroup
+	var count *alive.Count
+	looking.Go(func() { count = d.counter.Count(r.Context(), min(d.config.Patience, countPatience)) })
 	view.Sections = append(view.Sections, d.waitingNotes(r.Context())...)
-	for _, s := range view.Sections {
-		view.Count += s.Count
-	}
+	looking.Wait()
+	view.Sections = append(view.Sections, d.onlySections(count)...)
 	d.show(w, r, http.StatusOK, "waiting", "What waits for somebody?", view)
 }
 
@@ -166,52 +170,88 @@ func age(d time.Duration) string {
 	return "under a minute"
 }
 
-// waitingNotes are the sections of Noted: what is held, and what is open without a message
-// in the inbox.
-func (d *Desk) waitingNotes(ctx context.Context) []section {
-	held := section{ID: "held", Title: "Held", Meaning: "Somebody is processing these right now."}
-	open := section{
-		ID:    "given-up",
-		Title: "Given up",
-		Meaning: "Noted has an open note, and no message in the inbox waits for it: " +
-			"a receiver without an inbox gave up or died.",
-	}
-	for _, each := range []struct {
-		*section
-		state client.State
-	}{{&held, client.StateHeld}, {&open, client.StateOpen}} {
-		d.listNotes(ctx, each.section, each.state)
-	}
-	return []section{open, held}
+// A notesSection is a section of notes, and what to look for.
+type notesSection struct {
+	section
+	want  walk.Want
+	cause string
 }
 
-func (d *Desk) listNotes(ctx context.Context, s *section, state client.State) {
-	ctx, cancel := context.WithTimeout(ctx, d.config.Patience)
-	defer cancel()
-	request := &client.ListRequest{Ledger: d.config.Ledger, State: state, PageSize: 1000}
-	for note, err := range d.noted.List(ctx, request) {
-		switch {
-		case err != nil && ctx.Err() != nil:
-			s.Problem = "Noted's ledger is too large to be looked through in time; there may be more."
-			return
-		case err != nil:
-			s.Problem = "Noted could not be asked (" + reasonOf(err) + "), so this is not known."
-			return
+// waitingNotes are the sections of Noted: what is open without a message in the inbox, and
+// what is held.
+func (d *Desk) waitingNotes(ctx context.Context) (all []section) {
+	now := time.Now()
+	sections := []notesSection{
+		{
+			section{
+				ID: "given-up", Title: "Given up",
+				Meaning: "Noted has an open note, and no message in the inbox waits for it: " +
+					"a receiver without an inbox gave up or died.",
+			},
+			walk.Want{
+				Key: "open", Request: &client.ListRequest{State: client.StateOpen}, Fits: d.waitsNowhere,
+			},
+			"Its receiver gave up or died",
+		},
+		{
+			section{ID: "held", Title: "Held", Meaning: "Somebody is processing these right now."},
+			walk.Want{Key: "held", Request: &client.ListRequest{State: client.StateHeld}},
+			"In work",
+		},
+	}
+	var looking sync.WaitGroup
+	for i := range sections {
+		s := &sections[i]
+		s.want.Most, s.want.Request.Ledger, s.want.Request.PageSize = mostWaiting, d.config.Ledger, 1000
+		looking.Go(func() { d.listNotes(ctx, s, now) })
+	}
+	looking.Wait()
+	for _, s := range sections {
+		all = append(all, s.section)
+	}
+	return all
+}
+
+// onlySections are the payments that one channel told of, and another not.
+func (d *Desk) onlySections(count *alive.Count) (all []section) {
+	now := time.Now()
+	for _, channel := range []string{"ipn", "webhook"} {
+		s := section{
+			ID: "only-" + channel, Title: "Told by " + channelName(channel) + " only",
+			Meaning: "The other channel has not told of these payments of the last week within a day. That changes " +
+				"nothing in the books. Many of them mean that the other channel loses messages.",
+			Problem: counting(count), More: count.OnlyMore[channel],
 		}
-		if state == client.StateOpen {
-			waits, err := d.waitsInInbox(ctx, note)
-			if err != nil {
-				s.Problem = "Not all open notes could be looked up in the inbox in time; there may be more."
-				return
-			}
-			if waits {
-				continue
-			}
+		for _, note := range count.Only[channel] {
+			one := donation{note: note, event: note.GetDonation().GetEvent().String()}
+			at := timeOf(note.GetNotedAt())
+			s.add("The other channel has not told", line{
+				At: at, Age: age(now.Sub(at)), What: one.title(),
+				Where: "/?" + url.Values{"q": {note.GetDonation().GetSeriesId()}}.Encode(),
+			})
 		}
-		if s.Count == mostWaiting {
-			s.More = true
-			return
-		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// listNotes looks for the notes of a section.
+func (d *Desk) listNotes(ctx context.Context, s *notesSection, now time.Time) {
+	found := d.walks.Look(ctx, s.want, d.config.Patience)
+	switch {
+	case found.Busy:
+		s.Problem = "Others are looking through Noted's ledger right now. Load the page again in a minute."
+	case found.UnderWay:
+		s.Problem = "Still looking through Noted's ledger; there may be more. Load the page again in some seconds."
+	case errors.Is(found.Err, walk.ErrTooLong):
+		s.Problem = "Noted's ledger is too large to be looked through in time; there may be more."
+	case errors.Is(found.Err, errInbox):
+		s.Problem = "Not all open notes could be looked up in the inbox; there may be more."
+	case found.Err != nil:
+		s.Problem = "Noted could not be asked (" + reasonOf(found.Err) + "), so this is not known."
+	}
+	s.More = found.More
+	for _, note := range found.Notes {
 		one := donation{
 			ledger: d.config.Ledger, series: note.GetDonation().GetSeriesId(), id: note.GetDonationId(), note: note,
 			event: note.GetDonation().GetEvent().String(),
@@ -223,25 +263,28 @@ func (d *Desk) listNotes(ctx context.Context, s *section, state client.State) {
 			}
 		}
 		l := line{
-			At: since, Age: age(time.Since(since)), What: one.title(),
+			At: since, Age: age(now.Sub(since)), What: one.title(),
 			Where: "/?" + url.Values{"q": {one.series}}.Encode(),
 		}
-		cause := "Its receiver gave up or died"
-		if state == client.StateHeld {
-			cause = "In work"
-		} else {
+		if s.ID == "given-up" {
 			l.Actions = d.actionsOn(&one)
 		}
-		s.add(cause, l)
+		s.add(s.cause, l)
 	}
 }
 
-// waitsInInbox says whether the inbox will see to a note by itself, or shows it above.
-func (d *Desk) waitsInInbox(ctx context.Context, note *client.Note) (bool, error) {
+// errInbox means that the inbox could not be read.
+var errInbox = errors.New("the inbox cannot be read")
+
+// waitsNowhere says whether the inbox will neither see to a note by itself nor shows it
+// above.
+func (d *Desk) waitsNowhere(ctx context.Context, note *client.Note) (bool, error) {
 	if d.box == nil {
-		return false, nil
+		return true, nil
 	}
 	messages, err := d.box.Find(ctx, note.GetDonationId(), mostMessages)
-	waits := func(m inbox.Message) bool { return m.State != inbox.Done }
-	return slices.ContainsFunc(messages, waits), err
+	if err != nil {
+		return true, fmt.Errorf("%w: %w", errInbox, err)
+	}
+	return !slices.ContainsFunc(messages, func(m inbox.Message) bool { return m.State != inbox.Done }), nil
 }

@@ -1,0 +1,56 @@
+package desk_test
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/desk"
+	"github.com/donation-dedupe/noted/client/desk/week"
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+// What only one channel told of is on the page of what waits, when the other had a day.
+func TestToldOnOneChannel(t *testing.T) {
+	h := newLobby(t, servertest.Options{Frozen: time.Now().Add(-50 * time.Hour)})
+	note := func(series, channel, message string) {
+		t.Helper()
+		_, err := h.noted.Note(t.Context(), &client.NoteRequest{
+			Donation: &client.Donation{Ledger: week.Ledger, SeriesId: series, Amount: "7.00", CurrencyCode: "EUR"},
+			Message:  &client.Message{Channel: channel, Id: message},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	note("I-BOTH", "ipn", "1")
+	note("I-BOTH", "webhook", "2")
+	note("I-ONLY", "ipn", "3")
+	h.server.Advance(40 * time.Hour)
+	note("I-YOUNG", "webhook", "4") // ten hours ago
+	h.open()
+	v := h.visitor()
+	v.waitFor("/alive", "Counted at")
+	_, page := v.get("/waiting")
+	wantAll(t, "the page", text(page), "Told by IPN only: 1", "Told by webhook only: 0", "The other channel has not told",
+		"Payment of 7.00 EUR")
+	if !strings.Contains(page, `href="/?q=I-ONLY"`) || strings.Contains(page, "I-BOTH") || strings.Contains(page, "I-YOUNG") {
+		t.Errorf("the page shows\n%s", text(page))
+	}
+}
+
+// A person who does not wait for a walk is told that it goes on, and not that there is
+// nothing; loading the page again shows what it has found.
+func TestWalkGoesOn(t *testing.T) {
+	h := newHouse(t, func(c *desk.Config) { c.Patience = time.Millisecond })
+	v := h.visitor()
+	h.store.Signal(syscall.SIGSTOP)
+	_, page := v.get("/waiting")
+	h.store.Signal(syscall.SIGCONT)
+	wantAll(t, "what waits", text(page), "Still looking through Noted's ledger; there may be more.", "Given up: not known",
+		"Held: not known")
+	v.waitFor("/waiting", "Given up: 1 ")
+	v.waitFor("/?q=9XX99999XX999999X", "No: no message of this has come.")
+}
