@@ -44,6 +44,10 @@ const (
 		"client/gateway/internal/metrics client/gateway/internal/peer client/gateway/internal/setting " +
 		"client/gateway/internal/verify client/paypal gen/go/noted/v1"
 
+	// inDesk is what the desk stands on.
+	inDesk = "client client/closing client/closing/messages client/desk/alive client/desk/reconcile client/desk/walk " +
+		"client/gateway/inbox client/paypal gen/go/noted/v1"
+
 	useGRPC       = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
 	useRedis      = "github.com/redis/go-redis"
 	useMiniredis  = "github.com/alicebob"
@@ -215,27 +219,54 @@ var rooms = []room{
 		"client/gateway/inbox/inboxtest", "client/internal/processtest", "client/internal/processtest testing", "",
 	},
 	{
-		"client/cmd/noted-gateway", "client/cmdline client/gateway client/gateway/internal/process " + inGateway,
-		"client client/cmdline client/gateway client/gateway/inbox github.com/urfave google.golang.org/protobuf " +
-			useRedis,
+		"client/cmd/noted-gateway",
+		"client/closing client/closing/messages client/cmdline client/gateway client/gateway/internal/process " + inGateway,
+		"client client/closing/messages client/cmdline client/gateway client/gateway/inbox github.com/urfave " +
+			"google.golang.org/protobuf " + useRedis,
 		"testing",
 	},
+	// Closing by hand: notectl, which has no inbox, needs the first alone.
 	{
-		"client/desk", "client client/desk/reconcile client/gateway/inbox client/paypal gen/go/noted/v1",
-		"client client/desk/reconcile client/gateway/inbox github.com/gorilla/securecookie " +
-			"golang.org/x/crypto/argon2 golang.org/x/time google.golang.org/protobuf",
+		"client/closing", "client client/paypal gen/go/noted/v1", "client google.golang.org/protobuf",
 		"testing " + useRedis,
 	},
-	{"client/desk/reconcile", "client client/paypal gen/go/noted/v1", "client", "testing " + useRedis},
+	{
+		"client/closing/messages", "client client/closing client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/closing client/gateway/inbox google.golang.org/protobuf", "testing " + useRedis,
+	},
+	{
+		"client/desk", inDesk,
+		"client client/closing client/closing/messages client/desk/alive client/desk/reconcile client/desk/walk " +
+			"client/gateway/inbox github.com/gorilla/securecookie golang.org/x/crypto/argon2 golang.org/x/time google.golang.org/protobuf",
+		"testing " + useRedis,
+	},
+	{
+		"client/desk/reconcile", "client client/paypal gen/go/noted/v1", "client google.golang.org/protobuf",
+		"testing " + useRedis,
+	},
+	{
+		"client/desk/alive", "client client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/gateway/inbox github.com/prometheus/client_model github.com/prometheus/common " +
+			"google.golang.org/protobuf",
+		"testing " + useRedis,
+	},
+	{"client/desk/walk", "client client/paypal gen/go/noted/v1", "client google.golang.org/protobuf", "testing " + useRedis},
+	{
+		"client/desk/alert", "client client/desk/alive client/gateway/inbox client/paypal gen/go/noted/v1",
+		"client client/desk/alive client/gateway/inbox github.com/standard-webhooks github.com/wneessen/go-mail " +
+			"google.golang.org/protobuf",
+		"testing " + useRedis,
+	},
 	{
 		"client/desk/week", "client client/gateway/inbox client/paypal gen/go/noted/v1",
 		"client client/gateway/inbox client/paypal google.golang.org/protobuf", "testing " + useRedis,
 	},
 	{
 		"client/cmd/noted-desk",
-		"client client/cmdline client/desk client/desk/reconcile client/desk/week client/gateway/inbox client/paypal " +
-			"gen/go/noted/v1",
-		"client client/cmdline client/desk client/desk/week client/gateway/inbox github.com/urfave golang.org/x/term", "testing",
+		"client/cmdline client/desk client/desk/alert client/desk/week " + inDesk,
+		"client client/cmdline client/desk client/desk/alert client/desk/alive client/desk/week client/gateway/inbox " +
+			"github.com/urfave golang.org/x/term",
+		"testing",
 	},
 	// Programs of clients and of the server share the reading of settings. Since client
 	// must not import server, this package is here, and knows neither.
@@ -247,8 +278,12 @@ var rooms = []room{
 	},
 	{"client/terminal/terminaltest", "", "github.com/rogpeppe/go-internal", ""},
 	{
-		"client/cmd/notectl", person + " client/cmd/notectl/completion client/cmd/notectl/doctor gen/go/noted/v1",
-		"* client/cmd/notectl/completion client/cmd/notectl/doctor gen/go/noted/v1 " + person, "testing",
+		"client/cmd/notectl",
+		person + " client/closing client/cmd/notectl/completion client/cmd/notectl/doctor client/desk/reconcile " +
+			"gen/go/noted/v1",
+		"* client/closing client/cmd/notectl/completion client/cmd/notectl/doctor client/desk/reconcile " +
+			"gen/go/noted/v1 " + person,
+		"testing",
 	},
 	{"client/cmd/notectl/completion", "", "github.com/urfave", "google.golang.org testing"},
 	{

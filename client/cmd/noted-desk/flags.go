@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/donation-dedupe/noted/client/cmdline"
+	"github.com/donation-dedupe/noted/client/desk"
 	"github.com/donation-dedupe/noted/client/desk/week"
 )
 
@@ -41,6 +42,12 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 		&cli.BoolFlag{
 			Name: "noted-plaintext", Destination: &s.notedClient.Plaintext,
 			Usage: "No TLS to Noted, also to another machine: only in a network that you trust.",
+		},
+		&cli.StringFlag{
+			Name:        "noted-admin",
+			Destination: &s.admins,
+			Usage: "`URLS`The admin listeners of Noted's servers, as http://127.0.0.1:9090, with commas between. They " +
+				"say whether the store has lost notes, and take the acknowledgement of it. Empty: that is not known.",
 		},
 		&cli.StringFlag{
 			Name: "ledger", Destination: &c.Ledger,
@@ -86,6 +93,28 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 			Name: "time-zone", Destination: &s.zone, Value: "Local",
 			Usage: "`NAME`The time zone of the people at the desk, such as Europe/Berlin.",
 		},
+		&cmdline.SpanFlag{
+			Name: "silent-after", Destination: &c.SilentAfter, Value: desk.DefaultSilentAfter,
+			Usage: "`SPAN`A channel counts as silent when nothing has come for so long, and for twice its longest pause " +
+				"of the 30 days before, or while other channels told.",
+		},
+		&cli.StringFlag{
+			Name:        "notify",
+			Destination: &s.notify,
+			Usage: "`URL`Whom to tell when something waits for a person for more than a day, a channel is silent, or the " +
+				"store has lost notes: smtps://USER@HOST?from=ADDRESS&to=ADDRESS,ADDRESS, smtp://… with STARTTLS, or a " +
+				"webhook, https://…. Needs -inbox and -public-url.",
+		},
+		&cli.StringFlag{
+			Name:        "notify-secret-file",
+			Destination: &s.files.notifySecret,
+			Usage: "`FILE`The password of the user of -notify's mail server, or the secret that signs for its webhook: " +
+				"whsec_ and base64.",
+		},
+		&cli.StringFlag{
+			Name: "public-url", Destination: &s.publicURL,
+			Usage: "`URL`The address under which people reach the desk, for the links of -notify.",
+		},
 		&cli.BoolFlag{
 			Name:        "dev",
 			Destination: &c.Open,
@@ -111,8 +140,9 @@ serves it on http://127.0.0.1:8082 with a week of made-up donations. It needs a 
   noted-desk passwd anna clerk >> /etc/noted/desk.users
   noted-desk -users /etc/noted/desk.users -ledger paypal-live -inbox sqlite:///var/lib/noted/inbox.db
 
-A looker looks donations up, and compares PayPal's report. A clerk also sees the messages that wait for a person, and
-acts on them. An admin also sees the acts of every user.
+A looker looks donations up, compares PayPal's report, and sees whether both channels are alive. A clerk also sees the
+messages that wait for a person, and acts on them. An admin also sees the acts of every user, and acknowledges a loss of
+notes.
 
 Flags, each with its variable in the environment; the flag wins:
 

@@ -16,12 +16,14 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/client/desk"
+	"github.com/donation-dedupe/noted/client/desk/alert"
 	"github.com/donation-dedupe/noted/client/desk/week"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
@@ -96,13 +98,20 @@ func serve(ctx context.Context, s *settings, stdout io.Writer) (err error) {
 			listener.Addr(),
 		)
 	}
+	ended := make(chan error, 1)
+	if s.sender != nil {
+		watching, stop := context.WithCancel(ctx)
+		var watch sync.WaitGroup
+		watch.Go(func() { s.watch().Run(watching) })
+		defer watch.Wait() // before the inbox is closed
+		defer stop()
+	}
 	s.config.Logger.Info("serving the desk", "listen", listener.Addr().String(), "inbox", s.inbox != "",
 		"ledger", s.config.Ledger)
 	server := &http.Server{
 		Handler: page, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelWarn),
 	}
-	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {
 	case err = <-ended:
@@ -115,6 +124,15 @@ func serve(ctx context.Context, s *settings, stdout io.Writer) (err error) {
 		return fmt.Errorf("stopping: not all pages were finished: %w", err)
 	}
 	return nil
+}
+
+// watch makes what tells people that somebody must look.
+func (s *settings) watch() *alert.Watch {
+	c := s.config
+	return alert.New(alert.Config{
+		Noted: c.Noted, Inbox: c.Inbox, Ledger: c.Ledger, Admins: c.Admins, Send: s.sender, PublicURL: s.publicURL,
+		SilentAfter: c.SilentAfter, Zone: c.Zone, Logger: c.Logger,
+	})
 }
 
 // trial makes up a week of donations in an inbox that is removed at the end.

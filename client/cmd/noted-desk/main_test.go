@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client/cmdline"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -159,11 +162,16 @@ func TestUsage(t *testing.T) {
 		"-dev -log-level loud":                 "must be one of debug, info, warn, error",
 		"-dev -session-key-file " + short:      "it holds 5 bytes; make one with: head -c 64 /dev/urandom",
 		"-dev -noted-ca " + short:              "the file holds no PEM certificate",
-		"-colour":                              "there is no flag -colour",
-		"serve":                                `"serve" is no flag`,
-		"passwd anna":                          "wants a name and a role",
-		"passwd anna boss":                     `"boss" is no role`,
-		"passwd anna clerk":                    "a password needs 12 characters or more",
+		"-dev -noted-admin 127.0.0.1:9090":     "is no address such as http://127.0.0.1:9090",
+		"-dev -notify mail.example.org":        "write smtp://USER@HOST:PORT?from=ADDRESS&to=ADDRESS",
+		"-dev -notify https://h.example.org":   "needs the address of this desk for its links",
+		"-dev -notify-secret-file " + short:    "it comes together with -notify",
+		"-users x -notify https://h.example.org -public-url https://d.example.org": "it needs -inbox",
+		"-colour":           "there is no flag -colour",
+		"serve":             `"serve" is no flag`,
+		"passwd anna":       "wants a name and a role",
+		"passwd anna boss":  `"boss" is no role`,
+		"passwd anna clerk": "a password needs 12 characters or more",
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(
@@ -222,5 +230,66 @@ func TestReadmeFlags(t *testing.T) {
 			"-session-key-file FILE",
 		) || !strings.Contains(stdout.String(), "DESK_INBOX") {
 		t.Errorf("exit code %d: %s%s", code, &stdout, &stderr)
+	}
+}
+
+// With -notify a webhook is told what waits for a person for more than a day, and a desk
+// that is started again does not tell it again.
+func TestNotify(t *testing.T) {
+	got := make(chan string, 10)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // a body that is cut is none that is wanted
+		got <- string(body)
+	}))
+	t.Cleanup(hook.Close)
+	url := "sqlite://" + filepath.Join(t.TempDir(), "inbox.db")
+	yesterday := time.Now().Add(-25 * time.Hour)
+	keep(t, url, yesterday, inbox.Arrival{Channel: "ipn", ID: "1", State: inbox.Person})
+	noted, users := servertest.New(t), filepath.Join(t.TempDir(), "users")
+	if err := os.WriteFile(users, []byte("anna:clerk:-\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(cause, page string) {
+		t.Run(cause, func(t *testing.T) {
+			start(t, "-users", users, "-noted", noted.Addr(), "-listen", "127.0.0.1:0", "-ledger", "live",
+				"-inbox", url, "-notify", hook.URL, "-public-url", "https://desk.example.org",
+				"-noted-admin", "http://"+noted.AdminAddr())
+			select {
+			case body := <-got:
+				wants := []string{`"cause":"` + cause + `"`, `"state":"begun"`, `"link":"https://desk.example.org` + page + `"`}
+				for _, want := range wants {
+					if !strings.Contains(body, want) {
+						t.Errorf("the webhook got %s, want %s", body, want)
+					}
+				}
+			case <-time.After(time.Minute):
+				t.Fatal("nobody is told")
+			}
+		})
+	}
+	run("person", "/waiting#person")
+	for _, id := range []string{"2", "3", "4"} {
+		keep(t, url, time.Now(), inbox.Arrival{Channel: "webhook", ID: id, State: inbox.Done})
+	}
+	run("silent:ipn", "/alive") // it would come after what is told again
+}
+
+// keep keeps a message in an inbox at a time.
+func keep(t *testing.T, url string, at time.Time, a inbox.Arrival) {
+	t.Helper()
+	keys, err := inbox.ReadKeys([]byte(inbox.NewKeyLine()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := inbox.Open(t.Context(), inbox.Config{
+		URL: url, Account: "live", Keys: keys, Now: func() time.Time { return at },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Ledger, a.ReceivedAt, a.Cause = "live", at, "a test"
+	a.Donations = []inbox.Donation{{SeriesID: "I-1", Event: "EVENT_PAYMENT", Pair: []byte("{}")}}
+	if err := errors.Join(box.Keep(t.Context(), a), box.Close()); err != nil {
+		t.Fatal(err)
 	}
 }

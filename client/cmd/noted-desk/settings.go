@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -9,8 +10,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -18,6 +21,8 @@ import (
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/client/desk"
+	"github.com/donation-dedupe/noted/client/desk/alert"
+	"github.com/donation-dedupe/noted/client/desk/alive"
 	"github.com/donation-dedupe/noted/client/desk/week"
 )
 
@@ -30,7 +35,10 @@ type settings struct {
 
 	// These are read into the others.
 	proxies, proxyRole, zone, logLevel string
-	files                              struct{ token, ca, sessionKey string }
+	admins, notify, publicURL          string
+	files                              struct{ token, ca, sessionKey, notifySecret string }
+
+	sender alert.Sender // nil without -notify
 }
 
 // parse reads arguments and environment; it gives no settings if it has printed the help.
@@ -93,6 +101,8 @@ func (s *settings) finish() (wrong []error) {
 		bad("proxy", "it comes together with %s", variables.Both("proxy-header"))
 	}
 	c.ProxyRole, _ = desk.ParseRole(s.proxyRole) // a name that is none is a mistake already
+	s.watchCertificate()
+	wrong = append(wrong, s.finishNotify(string(read("notify-secret-file", s.files.notifySecret)))...)
 	var err error
 	if c.Zone, err = time.LoadLocation(s.zone); err != nil {
 		bad("time-zone", "%q is no time zone; write one such as Europe/Berlin", s.zone)
@@ -104,6 +114,60 @@ func (s *settings) finish() (wrong []error) {
 	if c.UsersFile == "" && s.proxies == "" {
 		wrong = append(wrong, cmdline.Usagef("say who may come in: %s, or %s with -proxy-header; -dev for a trial",
 			variables.Both("users"), variables.Both("proxy")))
+	}
+	return wrong
+}
+
+// watchCertificate keeps when the certificate of Noted ends, as each handshake shows it.
+func (s *settings) watchCertificate() {
+	far := !strings.ContainsAny(s.noted, ",/") && !strings.HasPrefix(s.noted, "unix:") && !isLocal(s.noted)
+	if s.notedClient.Plaintext || s.notedClient.CA == nil && !far {
+		return // no TLS
+	}
+	var ends atomic.Pointer[time.Time]
+	s.notedClient.TLS = &tls.Config{VerifyConnection: func(state tls.ConnectionState) error {
+		if len(state.PeerCertificates) > 0 {
+			ends.Store(&state.PeerCertificates[0].NotAfter)
+		}
+		return nil
+	}}
+	s.config.NotedCertificate = func() time.Time {
+		if at := ends.Load(); at != nil {
+			return *at
+		}
+		return time.Time{}
+	}
+}
+
+// finishNotify reads whom to tell, and where Noted's servers say what to tell.
+func (s *settings) finishNotify(secret string) (wrong []error) {
+	bad := func(flag string, err error) {
+		wrong = append(wrong, cmdline.Usagef("%s: %w", variables.Both(flag), err))
+	}
+	for each := range strings.FieldsFuncSeq(s.admins, func(r rune) bool { return r == ',' || r == ' ' }) {
+		admin, err := alive.NewAdmin(each)
+		if err != nil {
+			bad("noted-admin", err)
+			continue
+		}
+		s.config.Admins = append(s.config.Admins, admin)
+	}
+	if s.notify == "" {
+		if secret != "" {
+			bad("notify-secret-file", errors.New("it comes together with "+variables.Both("notify")))
+		}
+		return wrong
+	}
+	var err error
+	if s.sender, err = alert.NewSender(s.notify, strings.TrimSpace(secret)); err != nil {
+		bad("notify", err)
+	}
+	if u, err := url.Parse(s.publicURL); err != nil || u.Host == "" {
+		bad("public-url", fmt.Errorf("-notify needs the address of this desk for its links, such as %q",
+			"https://desk.example.org"))
+	}
+	if s.inbox == "" && !s.config.Open {
+		bad("notify", errors.New("it needs "+variables.Both("inbox")+", where it keeps what it has told"))
 	}
 	return wrong
 }
