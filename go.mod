@@ -22,7 +22,7 @@ require (
 	github.com/google/go-cmp v0.7.0 // tests: shows what differs
 	github.com/gorilla/securecookie v1.1.2 // the desk: signs sessions
 	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.4 // the service: logging and recovery around every call
-	github.com/jackc/pgx/v5 v5.13.0 // the gateway's inbox: PostgreSQL
+	github.com/jackc/pgx/v5 v5.13.0 // the gateway's inbox, which noted-desk and noted-replay read too: PostgreSQL
 	github.com/jedib0t/go-pretty/v6 v6.8.3 // notectl and noted-replay: tables and colours
 	github.com/prometheus/client_golang v1.25.0 // metrics of service and gateway
 	github.com/prometheus/client_model v0.6.3 // the desk: the metrics of Noted, as the next one reads them
@@ -41,7 +41,7 @@ require (
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261019180522-ce908d29299b // errors with their details
 	google.golang.org/grpc v1.85.0 // the service and its Go client
 	google.golang.org/protobuf v1.36.12 // the contract's messages
-	modernc.org/sqlite v1.62.0 // the gateway's inbox: SQLite without C
+	modernc.org/sqlite v1.62.0 // the same inbox: SQLite without C
 )
 
 require (

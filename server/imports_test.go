@@ -152,9 +152,11 @@ var rooms = []room{
 		"server/cmd/noted", trial + " client/cmdline server/internal/backup",
 		"* client/cmdline server server/internal/backup server/internal/embedded server/internal/jsonfile", "testing",
 	},
-	// A program that holds the service, and reads PayPal's messages as clients do.
+	// A program that holds the service, and reads PayPal's messages as clients do, from a
+	// gateway's inbox too.
 	{
-		"server/cmd/noted-replay", trial + " " + person, "* server server/internal/embedded " + person,
+		"server/cmd/noted-replay", trial + " " + person + " client/gateway/inbox",
+		"* client/gateway/inbox server server/internal/embedded " + person,
 		"testing",
 	},
 

@@ -26,24 +26,26 @@ const (
 // A dialect is the difference between the two databases. Queries are written with ? for
 // each argument, and are otherwise the same for both.
 type dialect struct {
-	numbered bool   // arguments are $1, $2 …
-	bytes    string // the type of a blob
-	lockRow  string // ends a SELECT of a row that the transaction changes
-	skip     string // ends a SELECT of rows that no other worker is claiming
-	locks    string // runs first in migrate, so that two gateways do not create tables at once
+	numbered bool               // arguments are $1, $2 …
+	bytes    string             // the type of a blob
+	lockRow  string             // ends a SELECT of a row that the transaction changes
+	skip     string             // ends a SELECT of rows that no other worker is claiming
+	locks    string             // runs first in migrate, so that two gateways do not create tables at once
+	snapshot sql.IsolationLevel // with which a transaction sees one moment
 }
 
 var (
 	sqliteDialect   = dialect{bytes: "BLOB"}
 	postgresDialect = dialect{
 		numbered: true, bytes: "BYTEA", lockRow: " FOR UPDATE", skip: " FOR UPDATE SKIP LOCKED",
-		locks: "SELECT pg_advisory_xact_lock(7063120412)",
+		locks: "SELECT pg_advisory_xact_lock(7063120412)", snapshot: sql.LevelRepeatableRead,
 	}
 )
 
 // openDatabase opens a database without talking to it. It names no part of the URL in an
 // error: any part may belong to a password.
-func openDatabase(address string, existing bool) (*sql.DB, dialect, error) {
+func openDatabase(config Config) (*sql.DB, dialect, error) {
+	address := config.URL
 	scheme, rest, _ := strings.Cut(address, "://")
 	switch strings.ToLower(scheme) {
 	case "sqlite":
@@ -52,9 +54,9 @@ func openDatabase(address string, existing bool) (*sql.DB, dialect, error) {
 				"write the file with its whole path, as in sqlite:///var/lib/noted/inbox.db",
 			)
 		}
-		return openSQLite(rest, existing)
+		return openSQLite(rest, config)
 	case "postgres", "postgresql":
-		config, err := pgx.ParseConfig(address)
+		server, err := pgx.ParseConfig(address)
 		if err != nil {
 			return nil, dialect{}, errors.New(
 				"the URL cannot be read as postgres://user:password@host:port/database; " +
@@ -63,12 +65,12 @@ func openDatabase(address string, existing bool) (*sql.DB, dialect, error) {
 		}
 		// A server may be set to answer before its disk has a commit. Here PayPal's 200
 		// depends on the disk.
-		config.RuntimeParams["synchronous_commit"] = "on"
-		config.RuntimeParams["application_name"] = "noted-gateway"
+		server.RuntimeParams["synchronous_commit"] = "on"
+		server.RuntimeParams["application_name"] = "noted-gateway"
 		// A connection that the server has closed is noticed before it is used: PayPal would
 		// hear 503 although the database is back.
 		ping := func(context.Context, stdlib.ShouldPingParams) bool { return true }
-		db := stdlib.OpenDB(*config, stdlib.OptionShouldPing(ping))
+		db := stdlib.OpenDB(*server, stdlib.OptionShouldPing(ping))
 		db.SetMaxOpenConns(16)
 		db.SetMaxIdleConns(16)
 		db.SetConnMaxIdleTime(5 * time.Minute)
@@ -79,9 +81,12 @@ func openDatabase(address string, existing bool) (*sql.DB, dialect, error) {
 
 // openSQLite opens a file. A transaction takes the write lock at its beginning, so it does
 // not fail halfway. One connection keeps transactions in order.
-func openSQLite(path string, existing bool) (*sql.DB, dialect, error) {
+func openSQLite(path string, config Config) (*sql.DB, dialect, error) {
 	flags := os.O_RDWR
-	if !existing {
+	switch {
+	case config.readOnly:
+		flags = os.O_RDONLY
+	case !config.Existing:
 		flags |= os.O_CREATE
 	}
 	file, err := os.OpenFile(path, flags, 0o600) // a file that SQLite makes can be read by others
@@ -93,6 +98,9 @@ func openSQLite(path string, existing bool) (*sql.DB, dialect, error) {
 		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)",
 		"secure_delete(ON)", // a wiped body leaves the file, too
 	}}
+	if config.readOnly {
+		options = url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)"}}
+	}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+options.Encode())
 	if err != nil {
 		return nil, dialect{}, err

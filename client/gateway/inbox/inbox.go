@@ -72,6 +72,8 @@ type Config struct {
 	RowsFor time.Duration
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+
+	readOnly bool // of a Past
 }
 
 // A State says what happens to a message next.
@@ -186,7 +188,7 @@ func Open(ctx context.Context, config Config) (*Inbox, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	db, dialect, err := openDatabase(config.URL, config.Existing)
+	db, dialect, err := openDatabase(config)
 	if err != nil {
 		return nil, fmt.Errorf("opening the inbox: %w", err)
 	}

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
 // maxLine is a line that holds the longest body, escaped or in base64.
@@ -27,6 +29,12 @@ type archive struct {
 	copies map[string]string  // :: path of a temporary file → the source copied to it, which can be read only once
 	size   int64              // of all files, in bytes
 
+	keys    []inbox.Key
+	inboxes map[int32]*openInbox // :: index of a path → the inbox, where it is one
+	left    count                // messages of inboxes that are not replayed, by the reason
+	copied  int                  // how often messages of inboxes came again
+	ledgers []string             // that messages belong to; "" for those of files
+
 	arrivals []arrival
 	bad      []error // lines without a message
 	more     int     // how many further lines are without a message
@@ -35,19 +43,27 @@ type archive struct {
 // An arrival is a message: its place, and when it came.
 type arrival struct {
 	at      int64 // nanoseconds since 1970
-	offset  int64
+	offset  int64 // in a file of lines; in an inbox the index of the message
 	length  int32
 	path    int32
 	line    int32 // 0 if the whole file is the body
+	ledger  int16 // index of archive.ledgers
 	channel int8  // index of channels
 }
 
 func (m arrival) time() time.Time { return time.Unix(0, m.at) }
 
-// find finds the files that arguments stand for.
+// find finds the files and inboxes that arguments stand for.
 func (p *archive) find(ctx context.Context, args []string) error {
 	p.lines, p.copies = map[int32]*os.File{}, map[string]string{}
+	p.inboxes, p.left = map[int32]*openInbox{}, count{}
 	for _, arg := range args {
+		if inboxURL.MatchString(arg) {
+			if err := p.openInbox(ctx, arg); err != nil {
+				return err
+			}
+			continue
+		}
 		if arg == "-" {
 			if err := p.copy(ctx, p.stdin, arg); err != nil {
 				return fmt.Errorf("reading standard input: %w", err)
@@ -118,6 +134,9 @@ func (p *archive) close() {
 	for path := range p.copies {
 		os.Remove(path)
 	}
+	for _, box := range p.inboxes {
+		box.Close()
+	}
 }
 
 // read goes once through all files, in the order they were named, and calls message for
@@ -126,7 +145,14 @@ func (p *archive) read(ctx context.Context, message func(index int32, body []byt
 	reader := bufio.NewReaderSize(nil, maxLine)
 	var before int64
 	for i := range p.paths {
-		n, err := p.readFile(ctx, int32(i), reader, message, func(read int64) { progress(before + read) })
+		sofar := func(read int64) { progress(before + read) }
+		var n int64
+		var err error
+		if box := p.inboxes[int32(i)]; box != nil {
+			n, err = p.readInbox(ctx, int32(i), box, message, sofar)
+		} else {
+			n, err = p.readFile(ctx, int32(i), reader, message, sofar)
+		}
 		if err != nil {
 			return fmt.Errorf("reading messages: %w", err)
 		}
@@ -168,6 +194,7 @@ func (p *archive) readFile(
 		length:  int32(min(info.Size(), maxLine)),
 		path:    path,
 		channel: channelOf(head),
+		ledger:  p.ledger(""),
 	}
 	p.add(m, head, message)
 	return info.Size(), file.Close()
@@ -224,14 +251,15 @@ func (p *archive) readLines(
 		}
 		switch {
 		case tooLong:
-			p.trouble(path, number, fmt.Errorf("it is longer than %d bytes", maxLine))
+			p.trouble(arrival{path: path, line: number}, fmt.Errorf("it is longer than %d bytes", maxLine))
 		case len(bytes.TrimSpace(line)) > 0:
 			m, body, wrong := parseMessageLine(line)
 			if wrong != nil {
-				p.trouble(path, number, wrong)
+				p.trouble(arrival{path: path, line: number}, wrong)
 				break
 			}
 			m.offset, m.length, m.path, m.line = offset, int32(len(line)), path, number
+			m.ledger = p.ledger("")
 			p.add(m, body, message)
 		}
 		offset += length
@@ -252,21 +280,24 @@ func (p *archive) add(m arrival, body []byte, message func(int32, []byte)) {
 	message(int32(len(p.arrivals)-1), body)
 }
 
-// trouble keeps the error of a line for the end of the answers. It keeps only the first
-// few errors.
-func (p *archive) trouble(path, line int32, err error) {
+// trouble keeps the error of a line, or of a body that could not be opened, for the end of
+// the answers. It keeps only the first few errors.
+func (p *archive) trouble(m arrival, err error) {
 	if len(p.bad) == 20 {
 		p.more++
 		return
 	}
-	p.bad = append(p.bad, fmt.Errorf("reading %s: %w", p.place(arrival{path: path, line: line}), err))
+	p.bad = append(p.bad, fmt.Errorf("reading %s: %w", p.place(m), err))
 }
 
-// place names the file and the line of a message.
+// place names the file and the line of a message, or its row in an inbox.
 func (p *archive) place(m arrival) string {
 	path := p.paths[m.path]
 	if name, copied := p.copies[path]; copied {
 		path = name
+	}
+	if box := p.inboxes[m.path]; box != nil {
+		return path + " " + box.messages[m.offset].Row
 	}
 	if m.line == 0 {
 		return path
@@ -285,6 +316,9 @@ func (p *archive) body(index int32) ([]byte, error) {
 }
 
 func (p *archive) readAgain(m arrival) ([]byte, error) {
+	if box := p.inboxes[m.path]; box != nil {
+		return box.Body(box.messages[m.offset].Row)
+	}
 	if m.line == 0 {
 		file, err := os.Open(p.paths[m.path])
 		if err != nil {

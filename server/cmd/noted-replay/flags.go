@@ -20,6 +20,8 @@ messages in the files does not matter.
     noted-replay bodies/                    a directory of bodies, a message each
     noted-replay export.jsonl               a line of JSON each
     noted-replay -sweep export.jsonl        is the match window well chosen?
+    noted-replay -inbox-key-file inbox.key sqlite:///var/lib/noted/inbox.db
+                                            the inbox of a gateway
 
 A FILE holds one body: a JSON object is a webhook, anything else is an IPN. The message
 arrived when the file was last modified (cp -p keeps that time). Or a FILE holds lines like
@@ -27,8 +29,17 @@ this one, in which "body_base64" may replace "body":
 
     {"at":"2026-01-02T03:04:05Z","channel":"ipn","body":"txn_type=subscr_payment&…"}
 
-A directory stands for the files in it, - for standard input. All messages belong to one
-ledger, so replay the messages of PayPal's sandbox separately.
+A directory stands for the files in it, - for standard input. The messages of files belong
+to one ledger, so replay the messages of PayPal's sandbox separately.
+
+An INBOX is the URL of a gateway's -inbox, sqlite:///PATH or postgres://…. The inbox is only
+read, as it is at that moment, and the gateway may go on. Give a password by PGPASSWORD. Each
+message arrived when the gateway received it, and belongs to the ledger that the gateway
+chose. Standard error says how many messages are left out: those whose bodies are wiped (see
+the gateway's -inbox-keep), and those that the gateway does not ask Noted about, since they
+are not verified, not PayPal's, or of another account. The inbox counts PayPal's copies of a
+message and keeps no time of theirs, so they are left out too. A gateway joins one
+transaction that is told with a series and without; a replay shows two donations there.
 
 A line of the table is a donation. It shows when its first message came (FIRST AT), the
 channels that told of it (SEEN ON), and the evidence of its other messages (DUPLICATES).
@@ -54,7 +65,8 @@ of standard input from a temporary file.
 
 noted-replay -version prints the version, its commit and its time.
 
-Exit codes: 0 done, 1 failed or a line held no message, 2 bad usage.`
+Exit codes: 0 done; 1 failed, a line held no message, or a body of an inbox could not be
+opened; 2 bad usage.`
 
 // swept are the match windows that -sweep tries.
 var swept = []time.Duration{
@@ -81,6 +93,11 @@ func (p *program) flags() cmdline.Settings {
 			Destination: &p.format,
 			Usage:       "`FORMAT` of the answers: text for people, json for programs",
 			Validator:   cmdline.OneOf("text", "json"),
+		},
+		&cli.StringFlag{
+			Name:        "inbox-key-file",
+			Destination: &p.keyFile,
+			Usage:       "`FILE` with the key that opens the bodies of an inbox: the gateway's own",
 		},
 		&cli.BoolFlag{
 			Name:        "sweep",

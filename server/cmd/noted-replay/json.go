@@ -15,7 +15,7 @@ import (
 type (
 	jsonMessage struct {
 		At          string `json:"at"`
-		From        string `json:"from"` // file, or file:line
+		From        string `json:"from"` // file, file:line, or inbox and row
 		Channel     string `json:"channel"`
 		MessageID   string `json:"message_id,omitempty"`
 		Transaction string `json:"transaction_id,omitempty"`
@@ -54,6 +54,8 @@ type (
 		Doubled    int    `json:"doubled_by_old_design"`
 		DoubledBy  count  `json:"doubled_by_old_design_by_event"`
 		BadLines   int    `json:"lines_without_message"`
+		LeftOut    count  `json:"left_out_of_inbox_by_reason,omitempty"`
+		Copies     int    `json:"copies_left_out_of_inbox,omitempty"`
 	}
 )
 
@@ -122,6 +124,8 @@ func (r *report) jsonEnd(s *sums) error {
 		Doubled:    s.doubled.total(),
 		DoubledBy:  s.doubled,
 		BadLines:   len(r.past.bad) + r.past.more,
+		LeftOut:    r.past.left,
+		Copies:     r.past.copied,
 	})
 }
 

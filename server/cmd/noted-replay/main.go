@@ -23,6 +23,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/donation-dedupe/noted/client/cmdline"
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/client/terminal"
 	"github.com/donation-dedupe/noted/server"
 )
@@ -45,6 +46,8 @@ type program struct {
 	stdout, stderr io.Writer
 
 	format         string
+	keyFile        string
+	keys           []inbox.Key // in that file
 	sweep, summary bool
 	rules          server.Rules
 }
@@ -64,7 +67,7 @@ func run(
 	command := &cli.Command{
 		Name:                          "noted-replay",
 		Usage:                         "say what Noted would have answered to the messages of the past",
-		UsageText:                     "noted-replay [options] FILE…",
+		UsageText:                     "noted-replay [options] FILE|INBOX…",
 		Description:                   manual,
 		CustomRootCommandHelpTemplate: cli.CommandHelpTemplate, // its flags are not global
 		Flags:                         settings,
@@ -80,6 +83,8 @@ func run(
 			wrong := settings.Mistakes()
 			if c.NArg() == 0 {
 				wrong = append(wrong, cmdline.Usagef("say which files to replay"))
+			} else if err := p.readKeys(c.Args().Slice()); err != nil {
+				wrong = append(wrong, err)
 			}
 			if len(wrong) > 0 {
 				return errors.Join(wrong...)
@@ -110,9 +115,9 @@ func (p *program) warn(text string) {
 }
 
 // replay reads messages, asks about them and reports. whole is false if a line has no
-// message.
+// message, or if a body could not be opened.
 func (p *program) replay(ctx context.Context, files []string) (whole bool, err error) {
-	past := &archive{stdin: p.stdin}
+	past := &archive{stdin: p.stdin, keys: p.keys}
 	defer past.close()
 	if err := past.find(ctx, files); err != nil {
 		return false, err
@@ -162,6 +167,7 @@ func (p *program) warnOf(past *archive) {
 	if past.more > 0 {
 		p.warn(fmt.Sprintf("and %d more lines like these", past.more))
 	}
+	p.warnOfInboxes(past)
 	if len(past.arrivals) == 0 {
 		p.warn("no messages")
 	}

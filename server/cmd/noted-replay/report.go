@@ -43,6 +43,11 @@ func (c count) String() string {
 			return fmt.Sprintf("%d %s", n, name)
 		}
 	}
+	return fmt.Sprintf("%d: %s", c.total(), c.list())
+}
+
+// list is the counts, the largest first: "same-transaction 5, paired 2".
+func (c count) list() string {
 	names := slices.SortedFunc(
 		maps.Keys(c),
 		func(a, b string) int { return cmp.Or(cmp.Compare(c[b], c[a]), cmp.Compare(a, b)) },
@@ -50,7 +55,7 @@ func (c count) String() string {
 	for i, name := range names {
 		names[i] = fmt.Sprintf("%s %d", name, c[name])
 	}
-	return fmt.Sprintf("%d: %s", c.total(), strings.Join(names, ", "))
+	return strings.Join(names, ", ")
 }
 
 // A told is a donation with its items, in the order of their arrival.
@@ -168,7 +173,7 @@ func (r *report) donations() error {
 		if err != nil {
 			return err
 		}
-		donation, _ := client.FromPayPal(pair, "")
+		donation, _ := client.FromPayPal(pair, r.ledger(t.items[0]))
 		total.add(t, terminal.EventName(terminal.EventOf(donation)))
 		switch {
 		case !r.rows:

@@ -61,7 +61,7 @@ type replay struct {
 
 // An item is a donation in a message: one question.
 type item struct {
-	series  uint64 // a hash
+	series  uint64 // a hash, of the ledger too
 	arrival int32
 	pair    int32 // which donation of the message
 }
@@ -119,11 +119,10 @@ func (r *replay) identify(index int32, body []byte) {
 	for _, warning := range identified.Warnings {
 		r.tellAside(index, remark{"warning", identified.Type, warning})
 	}
+	ledger := r.past.ledgers[r.past.arrivals[index].ledger]
 	for i, pair := range identified.Pairs {
-		r.items = append(
-			r.items,
-			item{series: maphash.String(r.seed, pair.Donation.SeriesID), arrival: index, pair: int32(i)},
-		)
+		series := maphash.String(r.seed, ledger+" "+pair.Donation.SeriesID)
+		r.items = append(r.items, item{series: series, arrival: index, pair: int32(i)})
 	}
 }
 
@@ -149,6 +148,11 @@ func (r *replay) sort() {
 }
 
 func (r *replay) at(i item) int64 { return r.past.arrivals[i.arrival].at }
+
+// ledger is the ledger of an item.
+func (r *replay) ledger(item int32) string {
+	return r.past.ledgers[r.past.arrivals[r.items[item].arrival].ledger]
+}
 
 // size is the amount of run's work: the bytes of all messages, once for each window.
 func (r *replay) size() (size int64) {
@@ -272,7 +276,7 @@ func (r *replay) ask(ctx context.Context, window int, batch []int32, pairs []pay
 		if err := noted.moveTo(time.Unix(0, r.at(r.items[at]))); err != nil {
 			return err
 		}
-		donation, message := client.FromPayPal(pairs[i], "")
+		donation, message := client.FromPayPal(pairs[i], r.ledger(at))
 		response, err := asker.Note(ctx, &client.NoteRequest{Donation: donation, Message: message})
 		r.advance(r.items[at])
 		if why := cannotDecide(err); why != nil {
@@ -322,9 +326,9 @@ func cannotDecide(err error) error {
 // replaced finds the items that the design that Noted replaces would have processed.
 func (r *replay) replaced(batch []int32, pairs []paypal.Pair) {
 	type known struct{ from, until time.Time }
-	series := map[string][]known{}
+	series := map[string][]known{} // :: ledger and series
 	for i, at := range batch {
-		now, id := time.Unix(0, r.at(r.items[at])), pairs[i].Donation.SeriesID
+		now, id := time.Unix(0, r.at(r.items[at])), r.ledger(at)+" "+pairs[i].Donation.SeriesID
 		live := slices.DeleteFunc(series[id], func(k known) bool { return !now.Before(k.until) })
 		if !slices.ContainsFunc(live, func(k known) bool { return !now.Before(k.from) }) {
 			r.processed[at] = true

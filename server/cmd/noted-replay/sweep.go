@@ -129,7 +129,7 @@ func (r *report) changes(windows []sweptWindow) error {
 			if err != nil {
 				return err
 			}
-			donation, _ := client.FromPayPal(pair, "")
+			donation, _ := client.FromPayPal(pair, r.ledger(at))
 			before, after := r.answers[w-1][at], r.answers[w][at]
 			if r.out.JSON {
 				d, err := contractJSON(donation)
