@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -123,6 +124,72 @@ func TestInboxIsKilledAtEveryStep(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Two gateways share one PostgreSQL. One is stopped while the downstream has its event, until
+// its lease and its hold have run out; the other takes the message over, and then the first
+// goes on. The donation arrives under one id and is settled, and both gateways still work.
+func TestInboxLeaseRunsOut(t *testing.T) {
+	h := newHouse(t)
+	keyFile, line := filepath.Join(t.TempDir(), "key"), inbox.NewKeyLine()
+	if err := os.WriteFile(keyFile, []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.config.InboxURL, h.config.InboxKeys = inboxtest.StartPostgres(t).URL(), must(inbox.ReadKeys([]byte(line)))
+	box := h.box()
+	gates := [2]*processtest.Process{}
+	for i := range gates {
+		gates[i] = h.program(processtest.Built(t, "noted-gateway"), h.config.Noted, h.shop.URL, "-forward-timeout", "1s",
+			"-hold", "2s", "-inbox", h.config.InboxURL, "-inbox-key-file", keyFile)
+	}
+	if err := gates[0].Start(); err != nil {
+		t.Fatal(err)
+	}
+	var stopped sync.Once
+	h.shop.mu.Lock()
+	h.shop.linger = func(context.Context) { stopped.Do(func() { gates[0].Signal(syscall.SIGSTOP) }) }
+	h.shop.mu.Unlock()
+	message := h.payPal.IPN(payment("I-STOPPED").fields())
+	take := func(gate *processtest.Process, d paypaltest.Delivery) {
+		t.Helper()
+		if status, reason, err := deliver("http://"+gate.Addr, d); status != http.StatusOK {
+			t.Fatalf("got %d %s %v, want 200", status, reason, err)
+		}
+	}
+	take(gates[0], message)
+	eventually(t, "the first gateway is stopped with the message in its hands", func() bool {
+		all := messages(t, box, inbox.Filter{States: []inbox.State{inbox.Working}})
+		return len(h.shop.got()) == 1 && len(all) == 1
+	})
+	if err := gates[1].Start(); err != nil {
+		t.Fatal(err)
+	}
+	take(gates[1], message) // PayPal's copy
+	m := inState(t, box, inbox.Done, 1)[0]
+	gates[0].Signal(syscall.SIGCONT)
+	take(gates[0], message)
+	take(gates[0], h.payPal.IPN(payment("I-AFTER").fields()))
+	take(gates[1], h.payPal.Webhook(payment("I-AFTER").event()))
+	inState(t, box, inbox.Done, 3)
+	ids := map[string]string{} // :: series → donation id
+	for _, e := range h.shop.got() {
+		if id := ids[e.Subject()]; id != "" && id != e.ID() {
+			t.Errorf("the downstream got %s under %s and %s", e.Subject(), id, e.ID())
+		}
+		ids[e.Subject()] = e.ID()
+	}
+	if len(ids) != 2 || ids["I-STOPPED"] != m.Donations[0].DonationID {
+		t.Errorf("the downstream got %v, and the journal has %+v", ids, m)
+	}
+	notes := h.notes("paypal-live")
+	for _, note := range notes {
+		if note.GetState() != client.StateSettled || ids[note.GetDonation().GetSeriesId()] != note.GetDonationId() {
+			t.Errorf("Noted holds %v, want it settled under the id that the downstream has", note)
+		}
+	}
+	if len(notes) != 2 {
+		t.Errorf("Noted holds %d notes, want 2", len(notes))
 	}
 }
 

@@ -1,7 +1,9 @@
 package gateway_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -230,5 +232,60 @@ func TestInboxOneOfTwoIsRejected(t *testing.T) {
 	m := inState(t, box, inbox.Person, 1)[0]
 	if m.Cause != "downstream: it answered 410" || rejections.Load() != 1 || len(h.shop.got()) != 1 {
 		t.Errorf("the journal has %+v after %d rejections, the downstream %v", m, rejections.Load(), h.shop.got())
+	}
+}
+
+// What PayPal calls INVALID keeps its body for a person until -inbox-keep: PayPal has said so
+// of genuine messages. A redo asks PayPal again. Later the body is wiped, and the row stays.
+func TestInboxDiscardedMessages(t *testing.T) {
+	h, now := inboxHouse(t)
+	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 60*24*time.Hour))
+	box := h.box()
+	away := func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true }
+	h.payPal.Disturb(away)
+	h.mustTake(h.payPal.IPN(payment("I-GENUINE").fields()))
+	h.mustTake(h.payPal.Webhook(payment("I-FORGED").event()).Flipped("25.00"))
+	eventually(t, "both are tried", func() bool {
+		all := messages(t, box, inbox.Filter{States: []inbox.State{inbox.Waiting}})
+		return len(all) == 2 && all[0].Tries > 0 && all[1].Tries > 0
+	})
+	h.payPal.Disturb(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost {
+			io.WriteString(w, "INVALID")
+		}
+		return r.Method == http.MethodPost // a certificate is fetched
+	})
+	now.pass(time.Hour)
+	rows := map[string]string{} // :: channel → row
+	for _, m := range inState(t, box, inbox.Discarded, 2) {
+		rows[m.Channel] = m.Row
+	}
+	h.payPal.Disturb(nil)
+	now.pass(gateway.DefaultInboxKeep - 2*time.Hour)
+	if err := box.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, channel := range []string{"ipn", "webhook"} {
+		if c, err := box.Contents(t.Context(), rows[channel]); err != nil || !c.HasBody || len(c.Body) == 0 {
+			t.Errorf("before -inbox-keep has passed the %s is %+v, %v, want it with its body", channel, c.Message, err)
+		}
+		if err := box.Redo(t.Context(), rows[channel], now.time(), "test", "PayPal may have been wrong"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inState(t, box, inbox.Done, 1)
+	m := inState(t, box, inbox.Discarded, 1)[0]
+	if got := h.shop.got(); len(got) != 1 || got[0].Subject() != "I-GENUINE" || m.Row != rows["webhook"] {
+		t.Errorf("after a redo the downstream has %v, and the journal %+v, want the IPN alone verified", got, m)
+	}
+	now.pass(gateway.DefaultInboxKeep + time.Hour)
+	if err := box.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m := inState(t, box, inbox.Discarded, 1)[0]; m.HasBody || m.Cause == "" {
+		t.Errorf("after -inbox-keep the journal has %+v, want the row without its body", m)
+	}
+	if err := box.Redo(t.Context(), rows["webhook"], now.time(), "test", ""); !errors.Is(err, inbox.ErrNoBody) {
+		t.Errorf("a redo without a body: %v, want %v", err, inbox.ErrNoBody)
 	}
 }
