@@ -36,9 +36,10 @@ func TestListenerInPHP(t *testing.T) {
 		if series == "I-PHP2" {
 			l.End(syscall.SIGKILL)
 		}
+		gift := payment(series)
 		for range 2 {
-			h.mustTake(h.payPal.IPN(payment(series).fields()))
-			h.mustTake(h.payPal.Webhook(payment(series).event()))
+			h.mustTake(h.payPal.IPN(gift.fields()))
+			h.mustTake(h.payPal.Webhook(gift.event()))
 		}
 		if series == "I-PHP2" {
 			if err := l.Start(); err != nil {
