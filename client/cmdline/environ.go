@@ -53,6 +53,20 @@ var (
 	serviceValue = regexp.MustCompile(`^(tcp|udp|sctp)://`)
 )
 
+// nearest is the name of the flag that is most like a name; empty where there is no flag.
+func nearest(flags []cli.Flag, like string) string {
+	return strings.TrimLeft(cli.SuggestFlag(flags, like, true), "-")
+}
+
+// Nearest is the one of some names that is most like a name that is misspelled.
+func Nearest(name string, names []string) string {
+	flags := make([]cli.Flag, len(names))
+	for i, name := range names {
+		flags[i] = &cli.StringFlag{Name: name}
+	}
+	return nearest(flags, name)
+}
+
 // Strangers returns errors for unknown variables with the prefix. Most often they are
 // misspelled names, whose settings would silently have their defaults. Known are the
 // variables of the settings, of other programs of the project, and of Kubernetes. An empty
@@ -73,7 +87,7 @@ func (p Prefix) Strangers(environ Environ, settings Settings) (wrong []error) {
 		}
 		seen = append(seen, name)
 		like := strings.ToLower(strings.ReplaceAll(name, "_", "-"))
-		nearest := strings.TrimLeft(cli.SuggestFlag(settings, like, true), "-")
+		nearest := nearest(settings, like)
 		if nearest == "" {
 			wrong = append(wrong, Usagef("there is no variable %s; leave it out", variable))
 			continue

@@ -33,22 +33,12 @@ func Check(ctx context.Context, config Config) ([]Finding, error) {
 	var all []Finding
 	add := func(part, trouble string) { all = append(all, Finding{part, trouble}) }
 
-	now := g.config.Now()
-	serving, asked := context.WithTimeout(ctx, checkTimeout)
-	noted, gone := servingTrouble(g.noted.Serving(serving))
+	asking, asked := context.WithTimeout(ctx, 2*checkTimeout)
+	all = g.notedFindings(asking, g.config.Now())
 	asked()
-	add("Noted", noted)
-	for _, l := range []struct{ ledger, name string }{
-		{g.config.Ledger, "donations"}, {g.config.SandboxLedger, "PayPal's tests"},
-	} {
-		if l.ledger == "" && l.name != "donations" || gone {
-			continue
-		}
-		rights, asked := context.WithTimeout(ctx, checkTimeout)
-		add(fmt.Sprintf("ledger %q", l.ledger), g.denied(rights, now, l.ledger, l.name))
-		asked()
+	for _, a := range g.accounts {
+		g.checkDownstream(ctx, a, add)
 	}
-	g.checkDownstream(ctx, add)
 	g.checkPayPal(ctx, add)
 	if kept, err := g.inboxReady(); kept {
 		trouble := ""
@@ -60,26 +50,26 @@ func Check(ctx context.Context, config Config) ([]Finding, error) {
 	return all, nil
 }
 
-// checkDownstream asks where donations are delivered to. An HTTP server is only connected
-// to: it may be posted donations alone.
-func (g *Gateway) checkDownstream(ctx context.Context, add func(part, trouble string)) {
-	for _, l := range []struct{ part, url string }{
-		{"listener for IPNs", g.config.ForwardIPNTo}, {"listener for webhooks", g.config.ForwardWebhookTo},
+// checkDownstream asks where an account's donations are delivered to. An HTTP server is
+// only connected to: it may be posted donations alone.
+func (g *Gateway) checkDownstream(ctx context.Context, a openAccount, add func(part, trouble string)) {
+	for _, l := range []struct{ channel, url string }{
+		{"ipn", a.settings.ForwardIPNTo}, {"webhook", a.settings.ForwardWebhookTo},
 	} {
-		if l.url != "" && l.url != NoListener {
-			add(l.part, connectTrouble(ctx, l.url))
+		if a.Listeners[l.channel] != nil {
+			add(g.part(a, listenerNames[l.channel]), connectTrouble(ctx, l.url))
 		}
 	}
-	if g.downs == nil {
+	if a.Downstream == nil {
 		return
 	}
-	trouble := connectTrouble(ctx, g.config.ForwardTo)
+	trouble := connectTrouble(ctx, a.settings.ForwardTo)
 	ready, asked := context.WithTimeout(ctx, checkTimeout)
 	defer asked()
-	if trouble == "" && g.downs.Ready(ready) != nil {
+	if trouble == "" && a.Downstream.Ready(ready) != nil {
 		trouble = "it answers, but not as it should; look at its address, user and password"
 	}
-	add("downstream", trouble)
+	add(g.part(a, "downstream"), trouble)
 }
 
 func connectTrouble(ctx context.Context, address string) string {
@@ -95,7 +85,7 @@ func connectTrouble(ctx context.Context, address string) string {
 func (g *Gateway) checkPayPal(ctx context.Context, add func(part, trouble string)) {
 	var furthest time.Duration
 	answered := false
-	for _, host := range verify.Hosts(g.config.verifying(), len(g.config.Accounts) > 0, g.config.SandboxLedger != "") {
+	for _, host := range g.hosts() {
 		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 		date, err := host.Ask(ctx)
 		cancel()
@@ -108,15 +98,35 @@ func (g *Gateway) checkPayPal(ctx context.Context, add func(part, trouble string
 		}
 		add(host.Name, trouble)
 	}
-	if g.webhooks != nil && g.config.WebhookVerify == VerifyByAPI {
-		ctx, cancel := context.WithTimeout(ctx, 2*checkTimeout)
-		add("webhook id", g.webhooks.IDTrouble(ctx))
-		cancel()
-	}
-	if trouble := ""; answered {
-		if furthest.Abs() > mostClockDifference {
-			trouble = fmt.Sprintf("differs from PayPal's by %v; set it, for instance with NTP", furthest.Round(time.Second))
+	for _, a := range g.accounts {
+		if g.config.WebhookVerify != VerifyByAPI {
+			break // only PayPal's API knows the ids
 		}
-		add("clock", trouble)
+		for _, s := range a.settings.subscriptions() {
+			part := "webhook id"
+			if len(g.accounts) > 1 || len(a.WebhookIDs) > 1 {
+				part = g.part(a, "webhook id "+s.ID)
+			}
+			ctx, cancel := context.WithTimeout(ctx, 2*checkTimeout)
+			add(part, g.webhooks.IDTrouble(ctx, s))
+			cancel()
+		}
 	}
+	if answered {
+		add("clock", clockOff(furthest))
+	}
+}
+
+// hosts are PayPal's hosts that verification asks.
+func (g *Gateway) hosts() []verify.Host {
+	accounts := g.config.accounts()
+	return verify.Hosts(g.config.verifying(), takesIPNs(accounts), takesTests(accounts))
+}
+
+// clockOff says what a difference from PayPal's clock means; empty where it does no harm.
+func clockOff(off time.Duration) string {
+	if off.Abs() <= mostClockDifference {
+		return ""
+	}
+	return fmt.Sprintf("differs from PayPal's by %v; set it, for instance with NTP", off.Round(time.Second))
 }

@@ -86,6 +86,36 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// The parts of several accounts bear the account's name.
+func TestCheckAccounts(t *testing.T) {
+	school, api := newShop(t), newPayPalAPI(t)
+	h, _ := inboxHouse(t, two(school))
+	app := gateway.API{URL: api.URL, ClientID: "client", ClientSecret: "app-secret"}
+	h.config.WebhookVerify = gateway.VerifyByAPI
+	h.config.PayPalAccounts[0].API, h.config.PayPalAccounts[0].SandboxAPI, h.config.PayPalAccounts[1].API = app, app, app
+	h.config.PayPalAccounts[1].ForwardAs = gateway.ForwardOriginal
+	h.config.PayPalAccounts[1].ForwardTo, h.config.PayPalAccounts[1].ForwardSecrets = "", nil
+	h.config.PayPalAccounts[1].ForwardIPNTo = "http://" + processtest.FreeAddress()
+	h.config.PayPalAccounts[1].ForwardWebhookTo = "off"
+	got := checked(t, h.config)
+	for part, want := range map[string]string{
+		"Noted": "", `ledger "paypal-live"`: "", `ledger "paypal-sandbox"`: "", `ledger "paypal-school"`: "",
+		"church: downstream": "", "school: listener for IPNs": "connection refused", "inbox": "", "clock": "",
+		"PayPal, for IPNs": "", "PayPal's API": "",
+		"church: webhook id " + paypaltest.WebhookID: "", "church: webhook id " + sandboxWebhookID: "no such webhook",
+		"school: webhook id " + schoolWebhookID: "no such webhook",
+	} {
+		trouble, asked := got[part]
+		if !asked || want == "" && trouble != "" || !strings.Contains(trouble, want) {
+			t.Errorf("%s: %q, asked %v, want %q", part, trouble, asked, want)
+		}
+		delete(got, part)
+	}
+	if len(got) != 0 {
+		t.Errorf("there are also %q", got)
+	}
+}
+
 // Check leaves the messages in an inbox to the gateway, and makes no inbox.
 func TestCheckDoesNoWork(t *testing.T) {
 	h, now := inboxHouse(t)

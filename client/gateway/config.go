@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/donation-dedupe/noted/client"
@@ -67,6 +68,11 @@ type Config struct {
 	// SandboxLedger is the book that PayPal's tests belong to: IPNs with test_ipn, and
 	// messages that the sandbox signed. Empty refuses them.
 	SandboxLedger string
+
+	// PayPalAccounts are several accounts in one gateway. The first also takes what names
+	// none of them: it journals foreign messages, and a person there gets donations that name
+	// no receiver. With it the fields that Account has too stay empty here.
+	PayPalAccounts []Account
 
 	// Accounts are our receiver ids and e-mail addresses; an IPN to another account is
 	// refused. Without accounts the gateway has no endpoint for IPNs.
@@ -191,61 +197,32 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// checkForward finds impossible settings of the downstream.
-func (c Config) checkForward() (wrong []error) {
-	switch c.ForwardAs {
-	case ForwardEvent:
-		if c.ForwardTo == "" {
-			wrong = append(wrong, setting.Wrong("ForwardTo",
-				"is missing: where to deliver donations, an http(s) URL or redis://host:port/0?stream=NAME"))
-		}
-		for field, to := range map[string]string{"ForwardIPNTo": c.ForwardIPNTo, "ForwardWebhookTo": c.ForwardWebhookTo} {
-			if to != "" {
-				wrong = append(wrong, setting.Wrong(field, "names a listener for PayPal's own messages, and the "+
-					"downstream gets events; choose one"))
-			}
-		}
-		return wrong
-	case ForwardOriginal:
-	default:
-		return []error{setting.Wrong("ForwardAs", "is %q; it must be %s or %s", c.ForwardAs, ForwardEvent, ForwardOriginal)}
-	}
-	if c.ForwardTo != "" {
-		wrong = append(wrong, setting.Wrong("ForwardTo", "names a downstream for events, and listeners get PayPal's own "+
-			"messages; choose one"))
-	}
-	if c.InboxURL == "" {
-		wrong = append(wrong, setting.Wrong("InboxURL", "is missing: only the inbox remembers what a listener has "+
-			"accepted, and keeps for a person what it cannot get"))
-	}
-	if c.ForwardUnknown {
-		wrong = append(wrong, setting.Wrong("ForwardUnknown", "is for events: a listener gets messages that tell of "+
-			"donations"))
-	}
-	if len(c.Accounts) > 0 && c.ForwardIPNTo == "" {
-		wrong = append(wrong, setting.Wrong("ForwardIPNTo", "is missing: the URL of the listener for IPNs, or %s",
-			NoListener))
-	}
-	if c.WebhookID != "" && c.ForwardWebhookTo == "" {
-		wrong = append(wrong, setting.Wrong("ForwardWebhookTo", "is missing: the URL of the listener for webhooks, or %s",
-			NoListener))
-	}
-	return wrong
-}
-
 // verifying are the settings of verification.
 func (c Config) verifying() verify.Config {
+	var webhooks []verify.Subscription
+	for _, a := range c.accounts() {
+		webhooks = append(webhooks, a.subscriptions()...)
+	}
 	return verify.Config{
-		IPNVerifyURL: c.IPNVerifyURL,
-		WebhookID:    c.WebhookID, ByAPI: c.WebhookVerify == VerifyByAPI, WebhookMaxAge: c.WebhookMaxAge,
+		IPNVerifyURL: c.IPNVerifyURL, Webhooks: webhooks,
+		ByAPI: c.WebhookVerify == VerifyByAPI, WebhookMaxAge: c.WebhookMaxAge,
 		CertHosts: c.CertHosts, CertRoots: c.CertRoots,
-		PayPalAPI: c.PayPalAPI, PayPalClientID: c.PayPalClientID, PayPalClientSecret: c.PayPalClientSecret,
 		Timeout: c.VerifyTimeout, Now: c.Now,
 	}
 }
 
 // A ConfigError says what is wrong with one field of Config. New joins all it finds.
 type ConfigError = setting.Error
+
+// Validate finds all impossible settings at once, as New does, and connects to no machine.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	open, err := openAccounts(c.accounts())
+	for _, a := range open {
+		_ = a.close()
+	}
+	return errors.Join(c.check(), err)
+}
 
 // check finds all impossible settings at once.
 func (c Config) check() error {
@@ -256,18 +233,11 @@ func (c Config) check() error {
 		}
 	}
 	unless(c.Noted != "", "Noted", "is missing: the address of the server, such as 127.0.0.1:50051")
-	wrong = append(wrong, c.checkForward()...)
+	wrong = append(wrong, c.checkAccounts()...)
 	unless(
-		len(c.Accounts) > 0 || c.WebhookID != "",
-		"Accounts",
-		"is missing, and so is the id of a webhook: name your accounts to take IPNs, the id to take webhooks, "+
-			"or both",
-	)
-	unless(
-		c.SandboxLedger == "" || c.SandboxLedger != c.Ledger,
-		"SandboxLedger",
-		"is %q, and so is the ledger of donations: PayPal's tests would count as donations",
-		c.SandboxLedger,
+		c.InboxURL != "" || !slices.ContainsFunc(c.accounts(), func(a listed) bool { return a.ForwardAs == ForwardOriginal }),
+		"InboxURL",
+		"is missing: only the inbox remembers what a listener has accepted, and keeps for a person what it cannot get",
 	)
 	unless(
 		c.Hold > c.ForwardTimeout,
@@ -303,19 +273,7 @@ func (c Config) check() error {
 		"must be an https URL: otherwise anybody on the way could call a forged IPN verified",
 	)
 	switch c.WebhookVerify {
-	case VerifyBySignature:
-	case VerifyByAPI:
-		unless(
-			c.PayPalClientID != "",
-			"PayPalClientID",
-			"is missing: copy it from the REST app that the webhook belongs to",
-		)
-		unless(
-			c.PayPalClientSecret != "",
-			"PayPalClientSecret",
-			"is missing: copy it from the REST app that the webhook belongs to",
-		)
-		unless(peer.Confidential(c.PayPalAPI), "PayPalAPI", "must be an https URL: the secret of the app is sent to it")
+	case VerifyBySignature, VerifyByAPI:
 	default:
 		unless(false, "WebhookVerify", "is %q; it must be %s or %s", c.WebhookVerify, VerifyBySignature, VerifyByAPI)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"time"
 
 	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
@@ -24,6 +25,9 @@ func (g *Gateway) FillUp() (release func()) {
 
 // InBodies returns the bytes that the bodies of messages take.
 func (g *Gateway) InBodies() int64 { return maxBusy*g.config.MaxBody - g.room.left.Load() }
+
+// SweepInbox sweeps the inbox once.
+func (g *Gateway) SweepInbox(ctx context.Context) error { return g.processor.SweepInbox(ctx) }
 
 // MostTransmissions is how many transmissions are remembered.
 const MostTransmissions = verify.MostTransmissions

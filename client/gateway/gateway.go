@@ -49,6 +49,10 @@
 // messages (ForwardOriginal) and knows none. Only the inbox remembers what such a listener
 // has accepted, so it is required then.
 //
+// Several accounts (Config.PayPalAccounts) share the endpoints, the verification and the
+// inbox's database. Each has its own ledger, downstream and workers, so a downstream that
+// hangs delays its own account alone. The inbox keeps the account of a message.
+//
 // The gateway's only state is two caches (certificates and the API token) and the memory
 // of transmissions (internal/verify). Noted decides who processes a donation, so any
 // number of gateways behave as one. Only the gateway that took the first body refuses
@@ -63,7 +67,6 @@ import (
 
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
-	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
 	"github.com/donation-dedupe/noted/client/gateway/internal/metrics"
 	"github.com/donation-dedupe/noted/client/gateway/internal/process"
 	"github.com/donation-dedupe/noted/client/gateway/internal/verify"
@@ -73,9 +76,8 @@ import (
 type Gateway struct {
 	config    Config
 	noted     *client.Client
-	downs     downstream.Downstream           // nil with listeners
-	listeners map[string]*downstream.Listener // :: channel → its listener; nil with a downstream
-	webhooks  *verify.Webhook                 // nil without webhooks
+	accounts  []openAccount
+	webhooks  *verify.Webhook // nil without webhooks
 	channels  []*process.Channel
 	processor *process.Processor
 	metrics   *metrics.Metrics
@@ -133,54 +135,31 @@ func (g *Gateway) open(idle bool) (err error) {
 	if g.noted, err = client.New(c.Noted, noted); err != nil {
 		return err
 	}
-	if c.ForwardAs == ForwardOriginal {
-		err = g.openListeners()
-	} else {
-		g.downs, err = downstream.Open(c.ForwardTo, c.ForwardSecrets)
-	}
-	if err != nil {
+	if g.accounts, err = openAccounts(c.accounts()); err != nil {
 		return err
+	}
+	accounts := make([]*process.Account, len(g.accounts))
+	for i, a := range g.accounts {
+		accounts[i] = a.Account
 	}
 	verifying := c.verifying()
 	verifying.Metrics = g.metrics
-	if len(c.Accounts) > 0 {
-		ipns := process.IPNs(verify.NewIPN(verifying), c.Accounts, c.SandboxLedger != "")
-		g.channels = append(g.channels, ipns)
+	if takesIPNs(c.accounts()) {
+		g.channels = append(g.channels, process.IPNs(verify.NewIPN(verifying), accounts))
 	}
-	if c.WebhookID != "" {
+	if len(verifying.Webhooks) > 0 {
 		if g.webhooks, err = verify.NewWebhook(verifying); err != nil {
 			return err
 		}
-		g.channels = append(g.channels, process.Webhooks(g.webhooks))
+		g.channels = append(g.channels, process.Webhooks(g.webhooks, accounts))
 	}
 	g.processor, err = process.New(process.Config{
-		Ledger: c.Ledger, SandboxLedger: c.SandboxLedger,
-		ForwardTimeout: c.ForwardTimeout, ForwardUnknown: c.ForwardUnknown, Hold: c.Hold,
+		Accounts: accounts, ForwardTimeout: c.ForwardTimeout, Hold: c.Hold,
 		InboxURL: c.InboxURL, InboxKeys: c.InboxKeys, InboxKeep: c.InboxKeep, InboxJournal: c.InboxJournal,
 		InboxPatience: c.InboxPatience, InboxUnverified: c.InboxUnverified,
-		Noted: g.noted, Downstream: g.downs, Listeners: g.listeners, Channels: g.channels,
-		Metrics: g.metrics, Log: g.log, Now: c.Now, Idle: idle,
+		Noted: g.noted, Channels: g.channels, Metrics: g.metrics, Log: g.log, Now: c.Now, Idle: idle,
 	})
 	return err
-}
-
-// openListeners makes the listeners that get PayPal's own messages.
-func (g *Gateway) openListeners() error {
-	g.listeners = make(map[string]*downstream.Listener)
-	for _, l := range []struct{ channel, field, url string }{
-		{"ipn", "ForwardIPNTo", g.config.ForwardIPNTo},
-		{"webhook", "ForwardWebhookTo", g.config.ForwardWebhookTo},
-	} {
-		if l.url == "" || l.url == NoListener {
-			continue
-		}
-		listener, err := downstream.OpenListener(l.field, l.url)
-		if err != nil {
-			return err
-		}
-		g.listeners[l.channel] = listener
-	}
-	return nil
 }
 
 // ServeHTTP takes PayPal's messages, and answers /healthz and /readyz.
@@ -199,11 +178,8 @@ func (g *Gateway) Close() error {
 	if g.noted != nil {
 		err = errors.Join(err, g.noted.Close())
 	}
-	if g.downs != nil {
-		err = errors.Join(err, g.downs.Close())
-	}
-	for _, listener := range g.listeners {
-		listener.Close()
+	for _, a := range g.accounts {
+		err = errors.Join(err, a.close())
 	}
 	return err
 }

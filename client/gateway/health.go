@@ -78,13 +78,55 @@ func (g *Gateway) troubles(now time.Time) []string {
 	} else if kept {
 		return nil
 	}
-	all := g.notedTroubles(now)
+	return sentences(g.workFindings(now))
+}
+
+// workFindings say whether donations could be noted and delivered now.
+func (g *Gateway) workFindings(now time.Time) []Finding {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	if g.downs.Ready(ctx) != nil {
-		all = append(all, "the downstream cannot be reached; look whether it runs, and at its address")
+	return append(g.notedFindings(ctx, now), g.downstreamFindings()...)
+}
+
+// sentences are the troubles in findings, each once: a missing verb is missing in every
+// ledger.
+func sentences(findings []Finding) (all []string) {
+	for _, f := range findings {
+		if f.Trouble != "" && !slices.Contains(all, f.Trouble) {
+			all = append(all, f.Trouble)
+		}
 	}
 	return all
+}
+
+// downstreamFindings say whether the downstream of each account can be reached, as far as
+// that can be known without a delivery.
+func (g *Gateway) downstreamFindings() (all []Finding) {
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	for _, a := range g.accounts {
+		if a.Downstream != nil {
+			all = append(all, Finding{g.part(a, "downstream"), reachTrouble(a.Downstream.Ready(ctx), "the downstream")})
+		}
+	}
+	return all
+}
+
+var listenerNames = map[string]string{"ipn": "listener for IPNs", "webhook": "listener for webhooks"} // by channel
+
+// part names a part of an account, with the account where there are several.
+func (g *Gateway) part(a openAccount, part string) string {
+	if len(g.accounts) == 1 {
+		return part
+	}
+	return a.Name + ": " + part
+}
+
+func reachTrouble(err error, name string) string {
+	if err == nil {
+		return ""
+	}
+	return name + " cannot be reached; look whether it runs, and at its address"
 }
 
 // inboxTrouble is what is wrong where the inbox's database does not answer.
@@ -109,23 +151,24 @@ func (g *Gateway) inboxReady() (kept bool, err error) {
 	return g.processor.InboxReady(ctx)
 }
 
-func (g *Gateway) notedTroubles(now time.Time) (all []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
-	defer cancel()
+// notedFindings say whether Noted answers, and lets this gateway note in each of its
+// ledgers. Without an answer the rights are left out.
+func (g *Gateway) notedFindings(ctx context.Context, now time.Time) []Finding {
 	trouble, gone := servingTrouble(g.noted.Serving(ctx))
-	if trouble != "" {
-		all = append(all, trouble)
-	}
+	all := []Finding{{"Noted", trouble}}
 	if gone {
 		return all
 	}
-	if denied := g.denied(ctx, now, g.config.Ledger, "donations"); denied != "" {
-		all = append(all, denied)
+	asked := make(map[string]bool)
+	ask := func(ledger, name string) {
+		if !asked[ledger] {
+			all = append(all, Finding{fmt.Sprintf("ledger %q", ledger), g.denied(ctx, now, ledger, name)})
+		}
+		asked[ledger] = true
 	}
-	if g.config.SandboxLedger != "" {
-		denied := g.denied(ctx, now, g.config.SandboxLedger, "PayPal's tests")
-		if denied != "" && !slices.Contains(all, denied) { // a missing verb is missing in both ledgers
-			all = append(all, denied)
+	for _, a := range g.accounts {
+		if ask(a.Ledger, "donations"); a.SandboxLedger != "" {
+			ask(a.SandboxLedger, "PayPal's tests")
 		}
 	}
 	return all

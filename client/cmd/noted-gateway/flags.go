@@ -100,6 +100,14 @@ func (s *settings) paypalFlags() []cli.Flag {
 	c := &s.config
 	return []cli.Flag{
 		&cli.StringFlag{
+			Name:        "accounts-file",
+			Destination: &s.files.accounts,
+			Usage: "`FILE`Several PayPal accounts, as JSON: for each its receivers, webhooks, ledgers and downstream. " +
+				"README.md of the gateway shows one. Instead of -accounts, -webhook-id, -ledger, -ledger-sandbox, " +
+				"-paypal-api, -paypal-client-id, -paypal-client-secret-file and the -forward flags but " +
+				"-forward-timeout.",
+		},
+		&cli.StringFlag{
 			Name:        "accounts",
 			Destination: &s.accounts,
 			Usage: "`LIST`Your receiver ids and e-mail addresses, separated by commas. An IPN to another receiver is " +

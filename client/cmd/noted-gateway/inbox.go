@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,6 +51,7 @@ type inboxCommand struct {
 
 	filter         inbox.Filter
 	states, reason string
+	account        string
 	rate           float64
 	bodies, dryRun bool
 }
@@ -65,7 +67,7 @@ func (i *inboxCommand) flags(env cmdline.Env) cmdline.Settings {
 	shared := slices.DeleteFunc(i.settings.flags(env), func(flag cli.Flag) bool {
 		return !slices.Contains(
 			[]string{
-				"inbox", "inbox-key-file", "ledger",
+				"inbox", "inbox-key-file", "accounts-file", "ledger",
 				"noted", "noted-token", "noted-ca", "noted-cert", "noted-key", "noted-plaintext",
 			},
 			flag.Names()[0],
@@ -80,6 +82,8 @@ func (i *inboxCommand) flags(env cmdline.Env) cmdline.Settings {
 	}
 	f := &i.filter
 	return append(shared, variables.Settings(nil,
+		text("account", &i.account, "`NAME`Filter: messages of this account. Without it those of -ledger, or with "+
+			"-accounts-file those of every account in the inbox, also of accounts that no gateway has."),
 		&cli.StringFlag{
 			Name: "state", Destination: &i.states, Validator: knownStates,
 			Usage: "`LIST`Filter: messages in these states, out of " + strings.Join(states, ", ") + ".",
@@ -168,12 +172,18 @@ func (i *inboxCommand) finish() (wrong []error) {
 
 // onInbox opens the inbox for an act.
 func (i *inboxCommand) onInbox(ctx context.Context, run func(context.Context, *inboxCommand) error) (err error) {
-	config := inbox.Config{URL: i.config.InboxURL, Account: i.config.Ledger, Keys: i.config.InboxKeys, Existing: true}
+	config := inbox.Config{
+		URL: i.config.InboxURL, Account: cmp.Or(i.account, i.config.Ledger), AllAccounts: i.all(), Keys: i.config.InboxKeys,
+		Existing: true,
+	}
 	if i.box, err = inbox.Open(ctx, config); err != nil {
 		return err
 	}
 	return errors.Join(run(ctx, i), i.box.Close())
 }
+
+// all says whether an act is about the messages of every account.
+func (i *inboxCommand) all() bool { return i.files.accounts != "" && i.account == "" }
 
 // selected returns the messages that a changing act is about, and wants them to be named.
 func (i *inboxCommand) selected(ctx context.Context) (all []inbox.Message, err error) {
@@ -192,11 +202,18 @@ func (i *inboxCommand) selected(ctx context.Context) (all []inbox.Message, err e
 
 func listInbox(ctx context.Context, i *inboxCommand) error {
 	table := tabwriter.NewWriter(i.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ROW\tRECEIVED\tCHANNEL\tTYPE\tSTATE\tTRIES\tCOPIES\tTRANSACTION\tSERIES\tCAUSE")
+	account := func(name string) string { // a column where there are several
+		if i.all() {
+			return name + "\t"
+		}
+		return ""
+	}
+	fmt.Fprintln(table, account("ACCOUNT")+"ROW\tRECEIVED\tCHANNEL\tTYPE\tSTATE\tTRIES\tCOPIES\tTRANSACTION\tSERIES\tCAUSE")
 	err := i.box.List(ctx, i.filter, func(m inbox.Message) error {
 		_, err := fmt.Fprintf(
 			table,
-			"%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n",
+			"%s%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n",
+			account(m.Account),
 			m.Row,
 			m.ReceivedAt.Format(time.RFC3339),
 			m.Channel,
@@ -258,6 +275,7 @@ func redoInbox(ctx context.Context, i *inboxCommand) error {
 	}
 	var failed []error
 	due, pause := time.Now(), time.Duration(float64(time.Second)/i.rate)
+	told := make(map[string]bool) // accounts
 	for _, m := range all {
 		if !i.dryRun {
 			if err := i.box.Redo(ctx, m.Row, due, actor(), i.reason); err != nil {
@@ -267,6 +285,12 @@ func redoInbox(ctx context.Context, i *inboxCommand) error {
 			due = due.Add(pause)
 		}
 		fmt.Fprintf(i.out, "%s: %s again, was %s\n", m.Row, i.would("process"), m.State)
+		if !told[m.Account] {
+			told[m.Account] = true
+			if err := i.remarkOn(ctx, m.Account); err != nil {
+				failed = append(failed, err)
+			}
+		}
 		for _, d := range m.Donations {
 			if d.Outcome == inbox.Settled {
 				fmt.Fprintf(
@@ -281,12 +305,25 @@ func redoInbox(ctx context.Context, i *inboxCommand) error {
 	return errors.Join(failed...)
 }
 
+// remarkOn says so where no gateway has an account any more.
+func (i *inboxCommand) remarkOn(ctx context.Context, account string) error {
+	at, err := i.box.Served(ctx, account)
+	if err == nil && !at.IsZero() && time.Since(at) > inbox.Deserted {
+		fmt.Fprintf(i.out, "  no gateway has had its account %q since %s: none processes it until one has the account "+
+			"again\n", account, at.Format(time.RFC3339))
+	}
+	return err
+}
+
 // unknownInbox lists the donations that Noted has noted since a time and that the journal
 // lacks. After a restore these are the messages that PayPal heard 200 for since the
 // backup, as far as they reached Noted.
 func unknownInbox(ctx context.Context, i *inboxCommand) error {
 	if i.filter.Since.IsZero() {
 		return cmdline.Usagef("-since: say when the backup was made")
+	}
+	if i.all() && i.config.Ledger == "" {
+		return cmdline.Usagef("%s: say in which ledger; the accounts have several", variables.Both("ledger"))
 	}
 	noted, err := i.noted()
 	if err != nil {

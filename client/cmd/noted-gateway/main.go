@@ -120,8 +120,13 @@ func serve(ctx context.Context, s *settings) error {
 		)
 		listeners = append(listeners, listener)
 	}
-	logger.Info("taking PayPal's messages", "listen", public.Addr().String(), "admin_listen", admin,
-		"ipn", len(s.config.Accounts) > 0, "webhook", s.config.WebhookID != "", "ledger", s.config.Ledger)
+	line := logger.With("listen", public.Addr().String(), "admin_listen", admin)
+	if n := len(s.config.PayPalAccounts); n > 0 {
+		line.Info("taking PayPal's messages", "accounts", n)
+	} else {
+		line.Info("taking PayPal's messages",
+			"ipn", len(s.config.Accounts) > 0, "webhook", s.config.WebhookID != "", "ledger", s.config.Ledger)
+	}
 
 	ended := make(chan error, len(servers))
 	for i, server := range servers {

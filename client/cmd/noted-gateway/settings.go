@@ -27,7 +27,9 @@ type settings struct {
 
 	// These are read into the others.
 	accounts, certHosts, logLevel string
-	files                         struct{ token, ca, cert, key, certRoots, clientSecret, forwardSecrets, inboxKeys string }
+	files                         struct {
+		token, ca, cert, key, certRoots, clientSecret, forwardSecrets, inboxKeys, accounts string
+	}
 }
 
 // parse reads arguments and environment; it gives no settings if it has printed the help.
@@ -71,6 +73,12 @@ func (s *settings) finish() (wrong []error) {
 		if err := s.readInboxKeys(); err != nil {
 			wrong = append(wrong, err)
 		}
+	}
+	if s.files.accounts != "" {
+		if wrong = append(wrong, s.readAccounts()...); len(c.PayPalAccounts) > 0 {
+			wrong = append(wrong, s.wrongAccounts()...)
+		}
+		return wrong
 	}
 	if c.ForwardTo == "" && c.ForwardAs == gateway.ForwardEvent {
 		wrong = append(wrong, cmdline.Usagef("%s: say where donations go: an http(s) URL, or "+
@@ -164,8 +172,10 @@ func readFile(flag, name string) ([]byte, error) {
 // fieldFlags maps fields of gateway.Config to their flags.
 var fieldFlags = map[string]string{
 	"Noted":              "noted",
+	"Ledger":             "ledger",
 	"SandboxLedger":      "ledger-sandbox",
 	"Accounts":           "accounts",
+	"WebhookID":          "webhook-id",
 	"IPNVerifyURL":       "ipn-verify-url",
 	"WebhookVerify":      "webhook-verify",
 	"WebhookMaxAge":      "webhook-max-age",
@@ -194,6 +204,9 @@ var fieldFlags = map[string]string{
 func inFlags(err error) error {
 	switch e := err.(type) { //nolint:errorlint // it walks the tree of wrapped errors itself
 	case *gateway.ConfigError:
+		if accountField.MatchString(e.Field) {
+			return cmdline.Usagef("%s: %s", variables.Both("accounts-file"), inAccountsFile(e.Field+" "+e.Problem))
+		}
 		flag, ok := fieldFlags[e.Field]
 		if !ok {
 			return cmdline.Usagef("%w", e)

@@ -89,8 +89,9 @@ func (b *Inbox) idle(t transaction, row string, needsBody bool) error {
 	var state string
 	var next int64
 	var hasBody bool
-	err := t.queryRow(`SELECT state, next_at, body IS NOT NULL FROM inbox_messages
-		WHERE row_id = ? AND account = ?`+t.dialect.lockRow, row, b.config.Account).Scan(&state, &next, &hasBody)
+	condition, args := b.ours("account")
+	err := t.queryRow(`SELECT state, next_at, body IS NOT NULL FROM inbox_messages WHERE `+condition+
+		` AND row_id = ?`+t.dialect.lockRow, append(args, row)...).Scan(&state, &next, &hasBody)
 	switch {
 	case err != nil:
 		return err

@@ -143,6 +143,7 @@ CREATE TABLE IF NOT EXISTS inbox_transactions (
 	ledger TEXT NOT NULL, event TEXT NOT NULL, transaction_id TEXT NOT NULL,
 	asked_series TEXT NOT NULL, named_series TEXT NOT NULL, used_at BIGINT NOT NULL,
 	PRIMARY KEY (ledger, event, transaction_id));
+CREATE TABLE IF NOT EXISTS inbox_accounts (account TEXT PRIMARY KEY, served_at BIGINT NOT NULL);
 CREATE TABLE IF NOT EXISTS inbox_acts (
 	at BIGINT NOT NULL, actor TEXT NOT NULL, act TEXT NOT NULL, row_id TEXT NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS inbox_alerts (
@@ -166,7 +167,7 @@ func (b *Inbox) migrate(ctx context.Context) error {
 				return fmt.Errorf("creating tables: %w", err)
 			}
 		}
-		return nil
+		return knowAccounts(t, b.config.Now())
 	})
 }
 

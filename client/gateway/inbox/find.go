@@ -26,8 +26,9 @@ func (b *Inbox) Find(ctx context.Context, id string, limit int) (found []Message
 		return nil, nil
 	}
 	err = b.transact(ctx, func(t transaction) error {
-		args := []any{b.config.Account, id, id, id, id, id, id, id, id, id, id, int64(limit)}
-		rows, err := t.texts(`SELECT row_id FROM inbox_messages WHERE account = ? AND row_id IN (`+find+`)
+		condition, args := b.ours("account")
+		args = append(args, id, id, id, id, id, id, id, id, id, id, int64(limit))
+		rows, err := t.texts(`SELECT row_id FROM inbox_messages WHERE `+condition+` AND row_id IN (`+find+`)
 			ORDER BY received_at DESC, row_id DESC LIMIT ?`, args...)
 		if err != nil {
 			return err
@@ -49,8 +50,9 @@ func (b *Inbox) Find(ctx context.Context, id string, limit int) (found []Message
 func (b *Inbox) Oldest(ctx context.Context) (at time.Time, err error) {
 	err = b.transact(ctx, func(t transaction) error {
 		var received int64
-		err := t.queryRow(`SELECT COALESCE(MIN(received_at), 0) FROM inbox_messages WHERE account = ?`,
-			b.config.Account).Scan(&received)
+		condition, args := b.ours("account")
+		err := t.queryRow(`SELECT COALESCE(MIN(received_at), 0) FROM inbox_messages WHERE `+condition,
+			args...).Scan(&received)
 		at = timeOf(received)
 		return err
 	})
@@ -67,9 +69,10 @@ func (b *Inbox) Record(ctx context.Context, a Act) error {
 // newest first and at most limit.
 func (b *Inbox) AllActs(ctx context.Context, limit int) (acts []Act, err error) {
 	err = b.transact(ctx, func(t transaction) error {
+		condition, args := b.ours("m.account")
 		rows, err := t.query(`SELECT a.at, a.actor, a.act, a.row_id, a.reason FROM inbox_acts a
-			LEFT JOIN inbox_messages m ON m.row_id = a.row_id WHERE m.account = ? OR a.row_id = ?
-			ORDER BY a.at DESC, a.row_id DESC LIMIT ?`, b.config.Account, b.noRow(), int64(limit))
+			LEFT JOIN inbox_messages m ON m.row_id = a.row_id WHERE (`+condition+`) OR a.row_id = ?
+			ORDER BY a.at DESC, a.row_id DESC LIMIT ?`, append(args, b.noRow(), int64(limit))...)
 		if err != nil {
 			return err
 		}

@@ -59,6 +59,9 @@ type Config struct {
 	// Account separates messages of different accounts in one database. Claim returns
 	// messages of this account only.
 	Account string
+	// AllAccounts is for tools: they find, list and act on the messages of every account.
+	// Keep and Claim still work for Account alone.
+	AllAccounts bool
 	// Keys seal bodies: the first seals, all open. Without keys the journal can be read,
 	// but Keep and Claim fail.
 	Keys []Key
@@ -106,6 +109,7 @@ type IDs struct {
 // A Message is a row of the journal.
 type Message struct {
 	Row        string     `json:"row"` // the inbox's id of the message
+	Account    string     `json:"account,omitempty"`
 	Ledger     string     `json:"ledger"`
 	Channel    string     `json:"channel"`
 	ID         string     `json:"message_id"` // the id that makes copies recognisable
@@ -198,6 +202,30 @@ func Open(ctx context.Context, config Config) (*Inbox, error) {
 		return nil, fmt.Errorf("opening the inbox: %w", err)
 	}
 	return b, nil
+}
+
+// Of returns the same inbox for another account. It shares the connections, which Close of
+// either closes.
+func (b *Inbox) Of(account string) *Inbox {
+	other := *b
+	other.config.Account, other.config.AllAccounts = account, false
+	return &other
+}
+
+// All returns the same inbox for tools that are about every account, as Config.AllAccounts
+// does.
+func (b *Inbox) All() *Inbox {
+	other := *b
+	other.config.AllAccounts = true
+	return &other
+}
+
+// ours is the condition of the messages that a call may see.
+func (b *Inbox) ours(column string) (condition string, args []any) {
+	if b.config.AllAccounts {
+		return "1 = 1", nil
+	}
+	return column + " = ?", []any{b.config.Account}
 }
 
 // Close closes the connections to the database.

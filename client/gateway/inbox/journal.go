@@ -18,8 +18,9 @@ type Filter struct {
 }
 
 // where writes the condition of a filter.
-func (f Filter) where(account string) (condition string, args []any) {
-	conditions, args := []string{"account = ?"}, []any{account}
+func (f Filter) where(b *Inbox) (condition string, args []any) {
+	condition, args = b.ours("account")
+	conditions := []string{condition}
 	add := func(condition string, values ...any) {
 		conditions, args = append(conditions, condition), append(args, values...)
 	}
@@ -72,7 +73,7 @@ func (b *Inbox) List(ctx context.Context, f Filter, yield func(Message) error) e
 	for {
 		var messages []Message
 		err := b.transact(ctx, func(t transaction) error {
-			condition, args := f.where(b.config.Account)
+			condition, args := f.where(b)
 			args = append(args, lastAt, lastAt, lastRow, int64(page))
 			ids, err := t.texts(`SELECT row_id FROM inbox_messages WHERE `+condition+
 				` AND (received_at > ? OR received_at = ? AND row_id > ?) ORDER BY received_at, row_id LIMIT ?`, args...)
@@ -125,11 +126,11 @@ func (b *Inbox) Contents(ctx context.Context, row string) (*Claim, error) {
 func message(t transaction, row string) (m Message, err error) {
 	var state string
 	var received, since, next, finished int64
-	err = t.queryRow(`SELECT row_id, ledger, channel, message_id, type, receiver, transaction_id, parent_id, series_id,
+	err = t.queryRow(`SELECT row_id, account, ledger, channel, message_id, type, receiver, transaction_id, parent_id, series_id,
 		case_id, test, verified, redo, state, cause, tries, copies, received_at, since, next_at, finished_at, key_id,
 		body IS NOT NULL FROM inbox_messages WHERE row_id = ?`, row).Scan(
-		&m.Row, &m.Ledger, &m.Channel, &m.ID, &m.Type, &m.Receiver, &m.IDs.Transaction, &m.IDs.Parent, &m.IDs.Series,
-		&m.IDs.Case, &m.Test, &m.Verified, &m.Redo, &state, &m.Cause, &m.Tries, &m.Copies, &received, &since, &next,
+		&m.Row, &m.Account, &m.Ledger, &m.Channel, &m.ID, &m.Type, &m.Receiver, &m.IDs.Transaction, &m.IDs.Parent,
+		&m.IDs.Series, &m.IDs.Case, &m.Test, &m.Verified, &m.Redo, &state, &m.Cause, &m.Tries, &m.Copies, &received, &since, &next,
 		&finished, &m.keyID, &m.HasBody)
 	if err != nil {
 		return m, err

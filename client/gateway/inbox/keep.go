@@ -81,11 +81,11 @@ func (b *Inbox) insert(t transaction, m Message, e envelope) (inserted bool, err
 
 // countCopy counts a copy of a message, and returns the message's row.
 func (b *Inbox) countCopy(t transaction, copied Message, e envelope) (row string, err error) {
-	var state, keyID string
+	var state, ledger, keyID string
 	var sealed []byte
-	err = t.queryRow(`SELECT row_id, state, key_id, body FROM inbox_messages WHERE account = ? AND channel = ? AND message_id = ?`+
-		t.dialect.lockRow, b.config.Account, copied.Channel, copied.ID).
-		Scan(&row, &state, &keyID, &sealed)
+	err = t.queryRow(`SELECT row_id, state, ledger, key_id, body FROM inbox_messages
+		WHERE account = ? AND channel = ? AND message_id = ?`+t.dialect.lockRow,
+		b.config.Account, copied.Channel, copied.ID).Scan(&row, &state, &ledger, &keyID, &sealed)
 	if err != nil {
 		return "", err
 	}
@@ -97,6 +97,13 @@ func (b *Inbox) countCopy(t transaction, copied Message, e envelope) (row string
 		if keyID, sealed, err = b.seal(row, e); err != nil {
 			return "", err
 		}
+	}
+	asked, err := t.texts(`SELECT row_id FROM inbox_donations WHERE row_id = ? AND verdict <> '' LIMIT 1`, row)
+	if err != nil {
+		return row, err
+	}
+	if len(asked) > 0 { // Noted knows its donations in the ledger of the row
+		copied.Ledger = ledger
 	}
 	_, err = t.exec(`UPDATE inbox_messages SET copies = copies + 1, ledger = ?, test = ?, verified = ?, receiver = ?,
 		state = ?, cause = ?, tries = 0, since = ?, next_at = ?, finished_at = ?, key_id = ?, body = ? WHERE row_id = ?`,
@@ -111,11 +118,15 @@ func (b *Inbox) countCopy(t transaction, copied Message, e envelope) (row string
 	return row, err
 }
 
-// insertDonation writes a donation of a message, unless it is known.
+// insertDonation writes a donation of a message, unless it is known. The pair of a known
+// donation holds the ledger, which stays as it was when Noted was asked first.
 func insertDonation(t transaction, row string, position int, d Donation) error {
 	_, err := t.exec(`INSERT INTO inbox_donations (row_id, position, series_id, event, transaction_id, pair,
 		asked_series, verdict, donation_id, outcome, reason, accepted_id, attempt, accepted_at, decided_at)
-		VALUES (?, ?, ?, ?, ?, ?, '', '', '', '', '', '', 0, 0, 0) ON CONFLICT (row_id, position) DO NOTHING`,
+		VALUES (?, ?, ?, ?, ?, ?, '', '', '', '', '', '', 0, 0, 0)
+		ON CONFLICT (row_id, position) DO UPDATE SET pair = excluded.pair WHERE inbox_donations.verdict = ''
+			AND inbox_donations.series_id = excluded.series_id AND inbox_donations.event = excluded.event
+			AND inbox_donations.transaction_id = excluded.transaction_id`,
 		row, position, d.SeriesID, d.Event, d.TransactionID, string(d.Pair))
 	return err
 }

@@ -106,10 +106,13 @@ func (b *Inbox) Finish(ctx context.Context, c *Claim, r Result) error {
 	}))
 }
 
-// Donate records the donations that a message tells of. Donations that are known keep
-// their record.
-func (b *Inbox) Donate(ctx context.Context, c *Claim, donations []Donation) error {
+// Donate records the donations that a message tells of, and the ledger in which Noted is
+// asked about them. Donations that are known keep their record.
+func (b *Inbox) Donate(ctx context.Context, c *Claim, ledger string, donations []Donation) error {
 	return b.wrap("recording donations", b.transact(ctx, func(t transaction) error {
+		if _, err := t.exec(`UPDATE inbox_messages SET ledger = ? WHERE row_id = ?`, ledger, c.Row); err != nil {
+			return err
+		}
 		for i, d := range donations {
 			if err := insertDonation(t, c.Row, i, d); err != nil {
 				return err

@@ -16,6 +16,7 @@ type Refusal struct {
 	Status int
 	Reason string // a label of the metrics, from a fixed list
 	Text   string // what is wrong and what to do about it, for the reader of the answer
+	Who    string // the receiver of a message for a foreign account; for the log alone
 }
 
 func (r *Refusal) Error() string { return r.Text }

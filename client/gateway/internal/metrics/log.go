@@ -24,8 +24,20 @@ func NewLog(logger *slog.Logger) *Log { return &Log{logger: logger} }
 // only some of many in one second are logged; all are counted.
 func (l *Log) Refused(channel, kind string, refused *answer.Refusal) {
 	if dropped, ok := l.limit.allow(time.Now()); ok {
-		l.logger.Warn("message refused", "channel", channel, "type", kind, "status", refused.Status,
-			"reason", refused.Reason, "why", refused.Text, "not_logged_before", dropped)
+		line := l.logger.With("channel", channel, "type", kind, "status", refused.Status, "reason", refused.Reason)
+		if refused.Who != "" {
+			line = line.With("receiver", refused.Who)
+		}
+		line.Warn("message refused", "why", refused.Text, "not_logged_before", dropped)
+	}
+}
+
+// Deserted logs a message that is left to a person because no gateway has its account.
+func (l *Log) Deserted(account, channel, row string) {
+	if dropped, ok := l.limit.allow(time.Now()); ok {
+		l.logger.Warn("message left to a person: no gateway has its account; give the account back to a gateway, "+
+			"which then processes the message, or close it", "account", account, "channel", channel, "row", row,
+			"not_logged_before", dropped)
 	}
 }
 
@@ -45,11 +57,15 @@ func (l *Log) Unknown(channel, kind, why string) {
 	l.logger.Warn("message of an unknown type", "channel", channel, "type", kind, "why", why)
 }
 
-// Journalled logs a message that is kept in the inbox and not processed.
-func (l *Log) Journalled(channel, kind, cause string) {
+// Journalled logs a message that is kept in the inbox and not processed. receiver is that of
+// a message for a foreign account.
+func (l *Log) Journalled(channel, kind, cause, receiver string) {
 	if dropped, ok := l.limit.allow(time.Now()); ok {
-		l.logger.Warn("message kept, but not processed", "channel", channel, "type", kind, "cause", cause,
-			"not_logged_before", dropped)
+		line := l.logger.With("channel", channel, "type", kind, "cause", cause)
+		if receiver != "" {
+			line = line.With("receiver", receiver)
+		}
+		line.Warn("message kept, but not processed", "not_logged_before", dropped)
 	}
 }
 

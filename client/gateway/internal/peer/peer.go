@@ -47,6 +47,15 @@ func Connect(ctx context.Context, address string) error {
 	return conn.Close()
 }
 
+// Host is the host of a URL, without its port.
+func Host(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
 // Trouble says why a request got no answer, without its URL, which may hold a secret.
 func Trouble(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -7,9 +7,33 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
+	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
 	"github.com/donation-dedupe/noted/client/gateway/internal/verify"
 	"github.com/donation-dedupe/noted/client/paypal"
 )
+
+// An Account is one of ours at PayPal: the books that its donations belong to, and where
+// they go.
+type Account struct {
+	Name           string   // in the journal
+	Receivers      []string // of IPNs
+	WebhookIDs     []string
+	Ledger         string
+	SandboxLedger  string
+	ForwardUnknown bool
+	Downstream     downstream.Downstream // nil with listeners
+	// Listeners get PayPal's own messages instead of events to the downstream. They need an
+	// inbox. Messages of a channel without a listener are journalled, and not noted.
+	Listeners map[string]*downstream.Listener // :: channel → its listener; nil for events
+}
+
+// ledger is the book of the account's donations, or of PayPal's tests.
+func (a *Account) ledger(test bool) string {
+	if test {
+		return a.SandboxLedger
+	}
+	return a.Ledger
+}
 
 // A Channel is one of PayPal's two ways to tell of a donation.
 type Channel struct {
@@ -18,11 +42,26 @@ type Channel struct {
 
 	// Verify finds out whether PayPal has sent this body, and whether as a test.
 	// Otherwise it returns a refusal.
-	Verify func(ctx context.Context, header http.Header, body []byte, arrived time.Time) (test bool, err error)
+	Verify func(ctx context.Context, header http.Header, body []byte, arrived time.Time) (verified, error)
 	// Identify lists the donations that a verified body tells of.
 	Identify func(body []byte) (paypal.Identified, error)
-	// Account says whether a verified body is about an account of ours.
-	Account func(body []byte) Ownership
+	// owner says whose account a verified body is about, as far as the body tells. The first
+	// account takes a message that tells of none of them.
+	owner func(body []byte) (*Account, Ownership)
+}
+
+// verified is what the verification of a message tells of it.
+type verified struct {
+	test    bool
+	account *Account // nil where only the body tells
+}
+
+// ownerOf says whose account a verified message is about.
+func (c *Channel) ownerOf(v verified, body []byte) (*Account, Ownership) {
+	if v.account != nil {
+		return v.account, Ours
+	}
+	return c.owner(body)
 }
 
 // Ownership says whose account a message is about.
@@ -35,38 +74,57 @@ const (
 	Unsaid // it names no receiver
 )
 
-// Webhooks is the channel of webhooks.
-func Webhooks(verifier *verify.Webhook) *Channel {
+// Webhooks is the channel of webhooks of our accounts.
+func Webhooks(verifier *verify.Webhook, accounts []*Account) *Channel {
+	owners := make(map[string]*Account) // id of a webhook → its account
+	for _, account := range accounts {
+		for _, id := range account.WebhookIDs {
+			owners[id] = account
+		}
+	}
 	return &Channel{
 		Name:        "webhook",
 		ContentType: "application/json",
-		Verify:      verifier.Verify,
-		Identify:    paypal.IdentifyWebhook,
+		Verify: func(ctx context.Context, header http.Header, body []byte, arrived time.Time) (verified, error) {
+			id, test, err := verifier.Verify(ctx, header, body, arrived)
+			return verified{test, owners[id]}, err
+		},
+		Identify: paypal.IdentifyWebhook,
 		// The signature covers the id of our webhook, and PayPal sends that webhook
 		// nothing of another account.
-		Account: func([]byte) Ownership { return Ours },
+		owner: func([]byte) (*Account, Ownership) { return accounts[0], Ours },
 	}
 }
 
-// IPNs is the channel of IPNs to our accounts. Without a ledger for tests it refuses
-// PayPal's tests unasked.
-func IPNs(verifier *verify.IPN, accounts []string, testLedger bool) *Channel {
-	ours := make(map[string]bool) // account, in lower case → is ours
+// IPNs is the channel of IPNs to our accounts. Where no account has a ledger for tests it
+// refuses PayPal's tests unasked.
+func IPNs(verifier *verify.IPN, accounts []*Account) *Channel {
+	owners := make(map[string]*Account) // receiver, in lower case → its account
+	tests := false
 	for _, account := range accounts {
-		ours[strings.ToLower(strings.TrimSpace(account))] = true
+		for _, receiver := range account.Receivers {
+			owners[strings.ToLower(strings.TrimSpace(receiver))] = account
+		}
+		tests = tests || account.SandboxLedger != ""
 	}
 	return &Channel{
 		Name:        "ipn",
 		ContentType: "application/x-www-form-urlencoded",
-		Verify: func(ctx context.Context, _ http.Header, body []byte, _ time.Time) (bool, error) {
+		Verify: func(ctx context.Context, _ http.Header, body []byte, _ time.Time) (verified, error) {
 			test := isTest(body)
-			if test && !testLedger {
-				return false, errNoSandbox
+			if test && !tests {
+				return verified{}, errNoSandbox
 			}
-			return test, verifier.Verify(ctx, body, test)
+			return verified{test: test}, verifier.Verify(ctx, body, test)
 		},
 		Identify: paypal.IdentifyIPN,
-		Account:  func(body []byte) Ownership { return receiver(body, ours) },
+		owner: func(body []byte) (*Account, Ownership) {
+			account, whose := receiver(body, owners)
+			if account == nil {
+				account = accounts[0]
+			}
+			return account, whose
+		},
 	}
 }
 
@@ -83,24 +141,24 @@ func isTest(body []byte) bool {
 	return test != "" && test != "0"
 }
 
-// receiver says whose account an IPN is about. PayPal verifies every IPN that it has sent
-// to anyone, so a stranger could post an IPN of another account here. receiver_id and receiver_email
-// are PayPal's words. business may be the sender's, and counts only where both are
-// missing.
-func receiver(body []byte, accounts map[string]bool) Ownership {
+// receiver says whose account an IPN is about; nil where it is none of ours. PayPal verifies
+// every IPN that it has sent to anyone, so a stranger could post an IPN of another account
+// here. receiver_id and receiver_email are PayPal's words. business may be the sender's, and
+// counts only where both are missing.
+func receiver(body []byte, owners map[string]*Account) (*Account, Ownership) {
 	values := []string{paypal.IPNField(body, "receiver_id"), paypal.IPNField(body, "receiver_email")}
 	if values[0] == "" && values[1] == "" {
 		values = []string{paypal.IPNField(body, "business")}
 	}
 	whose := Unsaid
 	for _, value := range values {
-		switch value = strings.ToLower(value); {
-		case value == "":
-		case accounts[value]:
-			return Ours
-		default:
+		value = strings.ToLower(value)
+		if account := owners[value]; account != nil {
+			return account, Ours
+		}
+		if value != "" {
 			whose = Foreign
 		}
 	}
-	return whose
+	return nil, whose
 }

@@ -9,15 +9,16 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
 )
 
-// deliver gives an event to the downstream, which has ForwardTimeout to accept it.
-func (p *Processor) deliver(ctx context.Context, e *downstream.Event, note *client.Note) error {
+// deliver gives an event to the downstream of a message's account, which has
+// ForwardTimeout to accept it.
+func (p *Processor) deliver(ctx context.Context, m *message, e *downstream.Event, note *client.Note) error {
 	ctx, cancel := context.WithTimeout(ctx, p.config.ForwardTimeout)
 	defer cancel()
 	began := time.Now()
 	body, err := e.JSON()
 	if err == nil {
 		life := note.GetForgetAt().AsTime().Sub(note.GetNotedAt().AsTime())
-		err = p.config.Downstream.Accept(ctx, e, body, life)
+		err = m.account.Downstream.Accept(ctx, e, body, life)
 	}
 	p.config.Metrics.Delivered(strings.TrimPrefix(e.Kind, "noted."), err, time.Since(began))
 	return err
@@ -29,7 +30,7 @@ func (p *Processor) deliverOriginal(ctx context.Context, m *message, heldUntil t
 	ctx, cancel := context.WithTimeout(ctx, min(p.config.ForwardTimeout, time.Until(heldUntil)))
 	defer cancel()
 	began := time.Now()
-	err := p.config.Listeners[m.Channel].Accept(ctx, &m.Message)
+	err := m.account.Listeners[m.Channel].Accept(ctx, &m.Message)
 	p.config.Metrics.Delivered("original", err, time.Since(began))
 	return err
 }

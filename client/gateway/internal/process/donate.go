@@ -112,7 +112,7 @@ func (w *workers) ask(
 	note := answer.GetNote()
 	log := p.config.Log.Donation(m.Channel, m.identified.Type, note.GetDonationId(), answer.GetVerdict())
 	if !accepted {
-		if err := p.deliver(ctx, downstream.Donation(&m.Message, pair, note), note); err != nil {
+		if err := p.deliver(ctx, m, downstream.Donation(&m.Message, pair, note), note); err != nil {
 			log.Warn("not delivered", "cause", cause(err))
 			return w.refused(ctx, c, d, answer, err)
 		}

@@ -11,37 +11,39 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
+// An origin is what is known of a verified message but for its contents.
+type origin struct {
+	account *Account
+	whose   Ownership
+	ledger  string
+	test    bool
+}
+
 // judge says what happens to a verified message. The inbox asks when a message arrives,
 // for the journal, and again at every try, since settings and this program may have
 // changed.
-func (p *Processor) judge(c *Channel, header http.Header, body []byte, test bool) (*message, inbox.Arrival) {
-	a := inbox.Arrival{Channel: c.Name, Test: test, State: inbox.Waiting, Ledger: p.config.Ledger}
-	if test {
-		a.Ledger = p.config.SandboxLedger
-	}
+func judge(c *Channel, header http.Header, body []byte, from origin) (*message, inbox.Arrival) {
+	account := from.account
+	a := inbox.Arrival{Channel: c.Name, Test: from.test, State: inbox.Waiting, Ledger: from.ledger}
 	refuse := func(cause string) { a.State, a.Cause = inbox.Refused, cause }
-	m, err := identify(c, header, body, a.Ledger)
+	m, err := identify(c, header, body, account, a.Ledger)
 	a.ID, a.Type, a.IDs = m.ID, m.identified.Type, paypalIDs(c.Name, body, m.identified.Pairs)
 	for _, pair := range m.identified.Pairs {
 		a.Donations = append(a.Donations, donationOf(pair, m.Ledger))
 	}
-	whose := Ours
-	if err == nil {
-		whose = c.Account(body)
-	}
 	switch {
-	case test && m.Ledger == "":
+	case from.test && m.Ledger == "" && from.whose != Foreign:
 		refuse("sandbox")
 	case err != nil:
 		refuse("malformed: " + err.Error())
 	case m.identified.Skipped != "" && !m.identified.Unknown:
 		a.State, a.Cause = inbox.Done, skipped
-	case whose == Foreign:
+	case from.whose == Foreign:
 		refuse("foreign")
 		a.Receiver = receiverName(body)
-	case p.config.Listeners != nil && p.config.Listeners[c.Name] == nil:
+	case account.Listeners != nil && account.Listeners[c.Name] == nil:
 		a.State, a.Cause = inbox.Done, off
-	case m.identified.Unknown && !p.config.ForwardUnknown:
+	case m.identified.Unknown && !account.ForwardUnknown:
 		refuse(unknown)
 	}
 	a.Header, a.Body = m.Header, body

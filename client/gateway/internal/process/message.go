@@ -14,12 +14,13 @@ import (
 // A message is verified, and identified lists the donations that it tells of.
 type message struct {
 	downstream.Message
+	account    *Account
 	identified paypal.Identified
 }
 
 // identify reads a message. After an error the message has an id but no donations. The
 // bytes name a webhook without an id.
-func identify(c *Channel, header http.Header, body []byte, ledger string) (*message, error) {
+func identify(c *Channel, header http.Header, body []byte, account *Account, ledger string) (*message, error) {
 	identified, err := c.Identify(body)
 	header = paypalHeader(header)
 	if header.Get("Content-Type") == "" { // of a row without headers
@@ -30,7 +31,7 @@ func identify(c *Channel, header http.Header, body []byte, ledger string) (*mess
 			Channel: c.Name, ID: cmp.Or(identified.Message.ID, digest(string(body))), Ledger: ledger,
 			Header: header, Body: body,
 		},
-		identified: identified,
+		account: account, identified: identified,
 	}, err
 }
 

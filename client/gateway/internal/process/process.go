@@ -18,7 +18,6 @@ import (
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
-	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
 	"github.com/donation-dedupe/noted/client/gateway/internal/metrics"
 	"github.com/donation-dedupe/noted/client/gateway/internal/verify"
 )
@@ -26,11 +25,9 @@ import (
 // Config holds what processing needs. The settings mean what they mean in gateway.Config,
 // which also checks them and has their defaults.
 type Config struct {
-	Ledger        string
-	SandboxLedger string
+	Accounts []*Account // one or more; the first takes what names none of them
 
 	ForwardTimeout time.Duration
-	ForwardUnknown bool
 	Hold           time.Duration
 
 	InboxURL        string
@@ -40,15 +37,11 @@ type Config struct {
 	InboxPatience   time.Duration
 	InboxUnverified int
 
-	Noted      *client.Client
-	Downstream downstream.Downstream
-	// Listeners get PayPal's own messages instead of events to the downstream. They need an
-	// inbox. Messages of a channel without a listener are journalled, and not noted.
-	Listeners map[string]*downstream.Listener // :: channel → its listener; nil for events
-	Channels  []*Channel
-	Metrics   *metrics.Metrics
-	Log       *metrics.Log
-	Now       func() time.Time
+	Noted    *client.Client
+	Channels []*Channel
+	Metrics  *metrics.Metrics
+	Log      *metrics.Log
+	Now      func() time.Time
 
 	// Idle opens the inbox if it is there, and starts no worker.
 	Idle bool
@@ -91,6 +84,9 @@ func (p *Processor) InboxReady(ctx context.Context) (kept bool, err error) {
 	return true, p.inbox.box.Ready(ctx)
 }
 
+// SweepInbox sweeps the inbox once, as a worker does every minute.
+func (p *Processor) SweepInbox(ctx context.Context) error { return p.inbox.sweep(ctx) }
+
 // Close lets the workers finish the messages that they own.
 func (p *Processor) Close() error {
 	if p.inbox == nil {
@@ -105,27 +101,26 @@ func (p *Processor) Take(
 	ctx context.Context, c *Channel, header http.Header, body []byte,
 ) (outcome, kind string, err error) {
 	arrived := p.config.Now()
-	test, err := c.Verify(ctx, header, body, arrived)
+	v, err := c.Verify(ctx, header, body, arrived)
 	if p.inbox != nil && (err == nil || verify.IsAway(err)) {
-		return p.inbox.take(ctx, c, header, body, test, arrived, err)
+		return p.inbox.take(ctx, c, header, body, v, arrived, err)
 	}
 	if err != nil {
 		return "", "", err
 	}
-	return p.takeNow(ctx, c, header, body, test)
+	return p.takeNow(ctx, c, header, body, v)
 }
 
 // takeNow processes a verified message before PayPal is answered.
 func (p *Processor) takeNow(
-	ctx context.Context, c *Channel, header http.Header, body []byte, test bool,
+	ctx context.Context, c *Channel, header http.Header, body []byte, v verified,
 ) (outcome, kind string, err error) {
-	ledger := p.config.Ledger
-	if test {
-		if ledger = p.config.SandboxLedger; ledger == "" {
-			return "", "", errNoSandbox
-		}
+	account, whose := c.ownerOf(v, body)
+	ledger := account.ledger(v.test)
+	if v.test && ledger == "" && whose != Foreign { // the refusal of a foreign message names its receiver
+		return "", "", errNoSandbox
 	}
-	m, err := identify(c, header, body, ledger)
+	m, err := identify(c, header, body, account, ledger)
 	if err != nil {
 		return "", "", &answer.Refusal{Status: http.StatusBadRequest, Reason: "malformed", Text: err.Error()}
 	}
@@ -136,12 +131,12 @@ func (p *Processor) takeNow(
 	if m.identified.Skipped != "" && !m.identified.Unknown {
 		return skipped, kind, nil // before the account: PayPal tells of our own payments too
 	}
-	whose := c.Account(body)
 	if whose == Foreign {
 		return "", kind, &answer.Refusal{
 			Status: http.StatusForbidden,
 			Reason: "foreign",
 			Text:   "the message is about an account that is not ours",
+			Who:    receiverName(body),
 		}
 	}
 	outcome, err = p.work(ctx, m, whose)

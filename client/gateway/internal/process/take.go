@@ -21,25 +21,27 @@ var errNotKept = answer.Again("inbox", "the message could not be kept; come agai
 // take keeps a message. PayPal hears 200 as soon as the message is on disk. unverified
 // says why PayPal could not be asked about it, and is nil for a verified message.
 func (w *workers) take(
-	ctx context.Context, c *Channel, header http.Header, body []byte, test bool, arrived time.Time, unverified error,
+	ctx context.Context, c *Channel, header http.Header, body []byte, v verified, arrived time.Time, unverified error,
 ) (outcome, kind string, err error) {
 	p := w.processor
+	account, whose := c.ownerOf(v, body)
+	q := w.queues[account.Name]
 	if unverified != nil {
 		if p.config.InboxUnverified < 0 {
 			return "", "", unverified
 		}
 		a := inbox.Arrival{
-			Ledger: p.config.Ledger, Channel: c.Name, ReceivedAt: arrived, Cause: "PayPal could not be asked",
+			Ledger: account.Ledger, Channel: c.Name, ReceivedAt: arrived, Cause: "PayPal could not be asked",
 			Header: paypalHeader(header), Body: body,
 		}
 		most := p.config.InboxUnverified
-		err := w.box.KeepUnverified(ctx, a, most, int64(most)*averageBody)
+		err := q.box.KeepUnverified(ctx, a, most, int64(most)*averageBody)
 		if errors.Is(err, inbox.ErrNoRoom) {
 			return "", "", unverified
 		}
-		return kept, "", w.kept(err)
+		return kept, "", w.kept(q, err)
 	}
-	m, a := p.judge(c, header, body, test)
+	m, a := judge(c, header, body, origin{account, whose, account.ledger(v.test), v.test})
 	a.ReceivedAt = arrived
 	for _, warning := range m.identified.Warnings {
 		p.config.Log.Warning(c.Name, a.Type, warning)
@@ -48,21 +50,21 @@ func (w *workers) take(
 	case m.identified.Unknown && a.Cause == unknown:
 		p.config.Log.Unknown(c.Name, a.Type, m.identified.Skipped)
 	case a.State == inbox.Refused:
-		p.config.Log.Journalled(c.Name, a.Type, a.Cause)
+		p.config.Log.Journalled(c.Name, a.Type, a.Cause, a.Receiver)
 	}
-	err = w.box.Keep(ctx, a)
-	return kept, a.Type, w.kept(err)
+	err = q.box.Keep(ctx, a)
+	return kept, a.Type, w.kept(q, err)
 }
 
-// kept wakes a worker for a message. Its error tells PayPal that the message is not kept.
-func (w *workers) kept(err error) error {
+// kept wakes a worker for a message in a queue. Its error tells PayPal that the message is not kept.
+func (w *workers) kept(q *queue, err error) error {
 	if err != nil {
 		w.processor.config.Log.Inbox("a message could not be kept", err)
 		return errNotKept
 	}
 	failpoint("kept")
 	select {
-	case w.wake <- struct{}{}:
+	case q.wake <- struct{}{}:
 	default: // all workers are awake
 	}
 	return nil

@@ -68,7 +68,7 @@ func (p *Processor) settle(ctx context.Context, m *message, pair paypal.Pair) (r
 	id := ""
 	verdict, err := p.config.Noted.Once(ctx, donation, told, func(ctx context.Context, note *client.Note) error {
 		id = note.GetDonationId()
-		return p.deliver(ctx, downstream.Donation(&m.Message, pair, note), note)
+		return p.deliver(ctx, m, downstream.Donation(&m.Message, pair, note), note)
 	})
 	log := p.config.Log.Donation(m.Channel, m.identified.Type, id, verdict)
 	switch {
@@ -105,7 +105,7 @@ func (p *Processor) settle(ctx context.Context, m *message, pair paypal.Pair) (r
 // tellUnknown deals with a message of an unknown type.
 func (p *Processor) tellUnknown(ctx context.Context, m *message) error {
 	p.config.Log.Unknown(m.Channel, m.identified.Type, m.identified.Skipped)
-	if !p.config.ForwardUnknown {
+	if !m.account.ForwardUnknown {
 		return nil
 	}
 	open := []downstream.OpenDonation{{Reason: "UNKNOWN_TYPE", Explanation: m.identified.Skipped}}

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	inboxWorkerCount = 8
+	inboxWorkerCount = 8           // of a gateway with one account
+	fewestWorkers    = 2           // of an account beside others: a downstream that hangs delays its own account alone
 	pollEvery        = time.Second // how soon a message is seen that is due or that another gateway kept
 	sweepEvery       = time.Minute
 	countEvery       = 15 * time.Second
@@ -27,33 +28,50 @@ const (
 // workers process the messages of an inbox.
 type workers struct {
 	processor *Processor
-	box       *inbox.Inbox
-	wake      chan struct{}
-	ctx       context.Context // ends when the workers must stop claiming
+	box       *inbox.Inbox      // for what a row of any account asks
+	queues    map[string]*queue // :: name of an account → its messages
+	ctx       context.Context   // ends when the workers must stop claiming
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
+
+	sweeping   sync.Mutex
+	sweptSince time.Time // the first of the sweeps that have succeeded without a break
+}
+
+// A queue is the messages of one account, which has workers of its own.
+type queue struct {
+	account *Account
+	box     *inbox.Inbox
+	wake    chan struct{}
 }
 
 func openInbox(p *Processor) (*workers, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	box, err := inbox.Open(ctx, inbox.Config{
-		URL: p.config.InboxURL, Account: p.config.Ledger, Keys: p.config.InboxKeys, Lease: p.config.Hold, Existing: p.config.Idle,
+		URL: p.config.InboxURL, Keys: p.config.InboxKeys, Lease: p.config.Hold, Existing: p.config.Idle,
 		BodiesFor: p.config.InboxKeep, RowsFor: p.config.InboxJournal, Now: p.config.Now,
 	})
 	if err != nil {
 		cancel()
 		return nil, setting.Wrong("InboxURL", "cannot be used: %v", err)
 	}
-	return &workers{
-		processor: p, box: box, wake: make(chan struct{}, inboxWorkerCount), ctx: ctx, cancel: cancel,
-	}, nil
+	w := &workers{processor: p, box: box, queues: make(map[string]*queue), ctx: ctx, cancel: cancel}
+	for _, account := range p.config.Accounts {
+		w.queues[account.Name] = &queue{account, box.Of(account.Name), make(chan struct{}, inboxWorkerCount)}
+	}
+	return w, nil
 }
 
 func (w *workers) start() {
-	for range inboxWorkerCount {
-		w.running.Go(w.work)
+	for _, q := range w.queues {
+		if err := q.box.Serve(w.ctx); err != nil { // before it can keep a message
+			w.processor.config.Log.Inbox("an account could not be recorded", err) // the next sweep does it
+		}
+		for range max(fewestWorkers, inboxWorkerCount/len(w.queues)) {
+			w.running.Go(func() { w.work(q) })
+		}
 	}
-	w.running.Go(func() { w.every(sweepEvery, "the inbox could not be swept", w.box.Sweep) })
+	w.running.Go(func() { w.every(sweepEvery, "the inbox could not be swept", w.sweep) })
 	w.running.Go(func() { w.every(countEvery, "the inbox could not be counted", w.count) })
 }
 
@@ -64,20 +82,20 @@ func (w *workers) stop() error {
 	return w.box.Close()
 }
 
-// work claims and processes messages until the workers stop.
-func (w *workers) work() {
+// work claims and processes messages of a queue until the workers stop.
+func (w *workers) work(q *queue) {
 	for w.ctx.Err() == nil {
-		claim, err := w.box.Claim(w.ctx)
+		claim, err := q.box.Claim(w.ctx)
 		if claim != nil {
 			failpoint("claimed")
-			w.try(claim, err)
+			w.try(q, claim, err)
 			continue
 		}
 		if err != nil && w.ctx.Err() == nil {
 			w.processor.config.Log.Inbox("no message could be claimed", err)
 		}
 		select {
-		case <-w.wake:
+		case <-q.wake:
 		case <-time.After(pollEvery):
 		case <-w.ctx.Done():
 		}
@@ -97,31 +115,71 @@ func (w *workers) every(pause time.Duration, complaint string, f func(context.Co
 	}
 }
 
+// sweep wipes and deletes what has aged out. Messages of an account that no gateway has are
+// left to a person, but only by a gateway that has seen the inbox for as long: after an
+// outage of the database the others need time to say that they have the account.
+func (w *workers) sweep(ctx context.Context) error {
+	w.sweeping.Lock()
+	defer w.sweeping.Unlock()
+	now := w.processor.config.Now()
+	for _, q := range w.queues {
+		if err := errors.Join(q.box.Serve(ctx), q.box.Sweep(ctx)); err != nil {
+			w.sweptSince = time.Time{}
+			return err
+		}
+	}
+	if w.sweptSince.IsZero() {
+		w.sweptSince = now
+	}
+	if now.Sub(w.sweptSince) < inbox.Deserted {
+		return nil
+	}
+	deserted, err := w.box.Desert(ctx)
+	for _, m := range deserted {
+		w.processor.config.Log.Deserted(m.Account, m.Channel, m.Row)
+	}
+	return err
+}
+
 func (w *workers) count(ctx context.Context) error {
-	counts, err := w.box.Count(ctx)
+	var all inbox.Counts
+	deserted, err := w.box.CountDeserted(ctx)
 	if err != nil {
 		return err
 	}
+	messages := map[inbox.State]int64{inbox.Person: deserted}
+	for _, q := range w.queues {
+		counts, err := q.box.Count(ctx)
+		if err != nil {
+			return err
+		}
+		for state, n := range counts.Messages {
+			messages[state] += n
+		}
+		all.Oldest = max(all.Oldest, counts.Oldest)
+		all.Unverified += counts.Unverified
+		all.OldKeys += counts.OldKeys
+	}
 	m := w.processor.config.Metrics
-	for state, n := range counts.Messages {
+	for state, n := range messages {
 		m.InboxMessages(string(state), n)
 	}
-	m.InboxOldest(counts.Oldest)
-	m.InboxPending("unverified", counts.Unverified)
-	m.InboxPending("old_key", counts.OldKeys)
+	m.InboxOldest(all.Oldest)
+	m.InboxPending("unverified", all.Unverified)
+	m.InboxPending("old_key", all.OldKeys)
 	return nil
 }
 
 // try processes a claimed message once, and records the result. A result that cannot be
 // recorded is no loss: the lease runs out, and the next try finds each step done.
-func (w *workers) try(c *inbox.Claim, opened error) {
+func (w *workers) try(q *queue, c *inbox.Claim, opened error) {
 	p := w.processor
 	ctx, cancel := context.WithCancel(context.Background()) // a stop does not interrupt a try
 	defer cancel()
 	stopRenewing := w.renew(ctx, cancel, c)
-	result, err := w.process(ctx, c, opened)
+	result, err := w.process(ctx, q, c, opened)
 	stopRenewing()
-	if errors.Is(err, errConfirmed) {
+	if errors.Is(err, errMoved) {
 		return
 	}
 	if err != nil {
@@ -174,12 +232,15 @@ func (w *workers) renew(ctx context.Context, cancel context.CancelFunc, c *inbox
 	return func() { stopRenewing(); running.Wait() }
 }
 
-// errConfirmed means that an unverified message is verified now, and waits under its own
-// id: the row of the try is gone.
-var errConfirmed = errors.New("confirmed")
+// errMoved means that the message waits elsewhere and the claim is given up: an unverified
+// message is verified now and waits under its own id, or the message belongs to another
+// account.
+var errMoved = errors.New("moved")
 
 // process does what a message asks for now. Its error is the database's.
-func (w *workers) process(ctx context.Context, c *inbox.Claim, opened error) (result inbox.Result, err error) {
+func (w *workers) process(
+	ctx context.Context, q *queue, c *inbox.Claim, opened error,
+) (result inbox.Result, err error) {
 	p := w.processor
 	defer func() {
 		if r := recover(); r != nil {
@@ -195,10 +256,22 @@ func (w *workers) process(ctx context.Context, c *inbox.Claim, opened error) (re
 	if i < 0 {
 		return wait("this gateway takes no " + c.Channel)
 	}
+	channel := p.config.Channels[i]
 	if !c.Verified {
-		return w.verify(ctx, p.config.Channels[i], c)
+		return w.verify(ctx, channel, c)
 	}
-	m, a := p.judge(p.config.Channels[i], c.Header, c.Body, c.Test)
+	// Settings may have changed since the message came. It stays with the account and, once
+	// Noted was asked, in the ledger of then. A message that was foreign has no account yet.
+	asked := slices.ContainsFunc(c.Donations, func(d inbox.Donation) bool { return d.Verdict != "" })
+	owner, whose := channel.owner(c.Body)
+	if owner != q.account && whose == Ours && c.Receiver != "" && !asked {
+		return result, w.move(ctx, c, owner)
+	}
+	from := origin{q.account, whose, q.account.ledger(c.Test), c.Test}
+	if asked {
+		from.ledger = c.Ledger
+	}
+	m, a := judge(channel, c.Header, c.Body, from)
 	if a.State != inbox.Waiting {
 		return inbox.Result{State: a.State, Cause: a.Cause, Receiver: a.Receiver}, nil
 	}
@@ -208,11 +281,10 @@ func (w *workers) process(ctx context.Context, c *inbox.Claim, opened error) (re
 		}
 		return inbox.Result{State: inbox.Person, Cause: unknown}, nil
 	}
-	if err := w.box.Donate(ctx, c, a.Donations); err != nil {
+	if err := w.box.Donate(ctx, c, a.Ledger, a.Donations); err != nil {
 		return result, err
 	}
-	whose := p.config.Channels[i].Account(c.Body)
-	if p.config.Listeners != nil {
+	if q.account.Listeners != nil {
 		return w.donateWhole(ctx, c, m, whose)
 	}
 	return w.donate(ctx, c, m, whose)
@@ -221,7 +293,7 @@ func (w *workers) process(ctx context.Context, c *inbox.Claim, opened error) (re
 // verify asks PayPal about a message that was kept unverified. The age of a webhook is
 // measured at its receipt.
 func (w *workers) verify(ctx context.Context, ch *Channel, c *inbox.Claim) (inbox.Result, error) {
-	test, err := ch.Verify(ctx, c.Header, c.Body, c.ReceivedAt)
+	v, err := ch.Verify(ctx, c.Header, c.Body, c.ReceivedAt)
 	switch {
 	case verify.IsAway(err):
 		return inbox.Result{State: inbox.Waiting, Cause: "PayPal could not be asked"}, nil
@@ -232,11 +304,22 @@ func (w *workers) verify(ctx context.Context, ch *Channel, c *inbox.Claim) (inbo
 		}
 		return inbox.Result{State: inbox.Discarded, Cause: cause}, nil
 	}
-	_, a := w.processor.judge(ch, c.Header, c.Body, test)
+	account, whose := ch.ownerOf(v, c.Body)
+	_, a := judge(ch, c.Header, c.Body, origin{account, whose, account.ledger(v.test), v.test})
 	a.ReceivedAt = c.ReceivedAt
-	if err := w.box.Confirm(ctx, c, a); err != nil {
+	to := w.queues[account.Name]
+	if err := to.box.Confirm(ctx, c, a); err != nil {
 		return inbox.Result{}, err
 	}
-	_ = w.kept(nil)
-	return inbox.Result{}, errConfirmed
+	_ = w.kept(to, nil)
+	return inbox.Result{}, errMoved
+}
+
+// move gives a message to the account that has its receiver by now.
+func (w *workers) move(ctx context.Context, c *inbox.Claim, to *Account) error {
+	if err := w.box.Move(ctx, c, to.Name); err != nil {
+		return err
+	}
+	_ = w.kept(w.queues[to.Name], nil)
+	return errMoved
 }

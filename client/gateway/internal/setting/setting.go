@@ -1,7 +1,10 @@
 // Package setting holds the error of an impossible setting.
 package setting
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // An Error says what is wrong with one field of gateway.Config.
 type Error struct {
@@ -10,6 +13,22 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Field + " " + e.Problem }
+
+// In puts the errors of the settings of a part under the name of the part, such as
+// "PayPalAccounts[1].".
+func In(part string, err error) error {
+	switch e := err.(type) { //nolint:errorlint // it walks the tree of joined errors itself
+	case *Error:
+		return &Error{Field: part + e.Field, Problem: e.Problem}
+	case interface{ Unwrap() []error }:
+		var all []error
+		for _, one := range e.Unwrap() {
+			all = append(all, In(part, one))
+		}
+		return errors.Join(all...)
+	}
+	return err
+}
 
 // Wrong makes an Error.
 func Wrong(field, format string, args ...any) error {

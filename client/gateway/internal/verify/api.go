@@ -19,7 +19,7 @@ import (
 // An api verifies webhooks by asking PayPal. It needs a token for that, and keeps it
 // until shortly before it ends.
 type api struct {
-	base, webhookID  string
+	base             string
 	clientID, secret string
 	client           *http.Client
 	timeout          time.Duration
@@ -33,34 +33,33 @@ type api struct {
 // errToken means that PayPal no longer takes the token.
 var errToken = errors.New("token refused")
 
-func newAPI(config Config) *api {
-	base, _ := url.Parse(config.PayPalAPI) // checked
+func newAPI(app Credentials, config Config) *api {
+	base, _ := url.Parse(app.URL) // checked
 	return &api{
-		base:      strings.TrimRight(config.PayPalAPI, "/"),
-		webhookID: config.WebhookID,
-		clientID:  config.PayPalClientID,
-		secret:    config.PayPalClientSecret,
-		client:    peer.Client(nil),
-		timeout:   config.Timeout,
-		test:      strings.Contains(base.Hostname(), "sandbox"),
-		now:       config.Now,
+		base:     strings.TrimRight(app.URL, "/"),
+		clientID: app.ClientID,
+		secret:   app.ClientSecret,
+		client:   peer.Client(nil),
+		timeout:  config.Timeout,
+		test:     strings.Contains(base.Hostname(), "sandbox"),
+		now:      config.Now,
 	}
 }
 
 // verify asks PayPal, with the exact bytes of the body: PayPal rejects genuine bodies
 // that were parsed and written again. The body is embedded in JSON, so it must be one
 // whole JSON object. Otherwise a body could end early and bring its own webhook_id.
-func (a *api) verify(ctx context.Context, t transmission, body []byte) (test bool, err error) {
+func (a *api) verify(ctx context.Context, webhookID string, t transmission, body []byte) (test bool, err error) {
 	object := bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	if trimmed := bytes.TrimLeft(object, " \t\r\n"); !json.Valid(object) || trimmed[0] != '{' {
 		return false, &answer.Refusal{Status: http.StatusBadRequest, Reason: "malformed", Text: "the body is no JSON object"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	status, err := a.ask(ctx, t, object)
+	status, err := a.ask(ctx, webhookID, t, object)
 	if errors.Is(err, errToken) { // PayPal withdrew it early
 		a.forget()
-		status, err = a.ask(ctx, t, object)
+		status, err = a.ask(ctx, webhookID, t, object)
 	}
 	switch {
 	case err != nil:
@@ -77,14 +76,14 @@ func (a *api) verify(ctx context.Context, t transmission, body []byte) (test boo
 	return false, away("PayPal said neither SUCCESS nor FAILURE of this message")
 }
 
-func (a *api) ask(ctx context.Context, t transmission, object []byte) (status string, err error) {
+func (a *api) ask(ctx context.Context, webhookID string, t transmission, object []byte) (status string, err error) {
 	token, err := a.authorise(ctx)
 	if err != nil {
 		return "", err
 	}
 	question, err := json.Marshal(map[string]string{
 		"transmission_id": t.id, "transmission_time": t.time, "transmission_sig": t.signature,
-		"cert_url": t.certURL, "auth_algo": t.algorithm, "webhook_id": a.webhookID,
+		"cert_url": t.certURL, "auth_algo": t.algorithm, "webhook_id": webhookID,
 	})
 	if err != nil {
 		return "", err

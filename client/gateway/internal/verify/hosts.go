@@ -33,9 +33,19 @@ func Hosts(config Config, ipns, tests bool) (hosts []Host) {
 		}
 	}
 	switch {
-	case config.WebhookID == "":
+	case len(config.Webhooks) == 0:
 	case config.ByAPI:
-		add("PayPal's API", config.PayPalAPI)
+		asked := make(map[string]bool)
+		for _, s := range config.Webhooks {
+			name := "PayPal's API"
+			if len(asked) > 0 {
+				name = "PayPal's API at " + peer.Host(s.API.URL)
+			}
+			if !asked[s.API.URL] {
+				add(name, s.API.URL)
+			}
+			asked[s.API.URL] = true
+		}
 	default:
 		if c, err := newCertificates(config); err == nil {
 			client = c.client // trusts config.CertRoots
@@ -62,22 +72,23 @@ func (h Host) Ask(ctx context.Context) (date time.Time, err error) {
 	return date, nil
 }
 
-// IDTrouble says what is wrong with the webhook's id, or with the id and secret of the
-// app. Only the API knows, so it is empty without ByAPI.
-func (w *Webhook) IDTrouble(ctx context.Context) string {
-	if w.api == nil {
+// IDTrouble says what is wrong with a webhook's id, or with the id and secret of its app.
+// Only the API knows, so it is empty without ByAPI.
+func (w *Webhook) IDTrouble(ctx context.Context, s Subscription) string {
+	if w.apis == nil {
 		return ""
 	}
-	token, err := w.api.authorise(ctx)
+	api := w.apis[s.API]
+	token, err := api.authorise(ctx)
 	if err != nil {
 		return "PayPal cannot be asked: " + peer.Trouble(err)
 	}
-	address := w.api.base + "/v1/notifications/webhooks/" + url.PathEscape(w.config.WebhookID)
+	address := api.base + "/v1/notifications/webhooks/" + url.PathEscape(s.ID)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err == nil {
 		request.Header.Set("Authorization", "Bearer "+token)
 		var response *http.Response
-		if response, err = w.api.client.Do(request); err == nil {
+		if response, err = api.client.Do(request); err == nil {
 			response.Body.Close()
 			if response.StatusCode == http.StatusNotFound {
 				return "the app has no such webhook; copy the id from PayPal's dashboard"

@@ -16,7 +16,7 @@ import (
 
 // A signature verifies webhooks by their certificate, without asking PayPal.
 type signature struct {
-	webhookID    string
+	webhooks     []Subscription
 	certificates *certificates
 }
 
@@ -28,10 +28,11 @@ var errNotSigned = &answer.Refusal{
 		"PayPal's dashboard",
 }
 
-// verify checks the signature over id, time, our webhook id and the checksum of the body.
-func (s *signature) verify(_ context.Context, t transmission, body []byte) (test bool, err error) {
+// verify checks the signature over id, time, our webhook's id and the checksum of the body.
+// id is that of the webhook whose id the signature covers.
+func (s *signature) verify(_ context.Context, t transmission, body []byte) (id string, test bool, err error) {
 	if !strings.EqualFold(t.algorithm, "SHA256withRSA") {
-		return false, &answer.Refusal{
+		return "", false, &answer.Refusal{
 			Status: http.StatusBadRequest,
 			Reason: "headers",
 			Text:   "the signature algorithm is not SHA256withRSA",
@@ -39,20 +40,22 @@ func (s *signature) verify(_ context.Context, t transmission, body []byte) (test
 	}
 	sign, err := base64.StdEncoding.DecodeString(t.signature)
 	if err != nil {
-		return false, errNotSigned
+		return "", false, errNotSigned
 	}
 	certificate, test, err := s.certificates.trusted(t.certURL)
 	if err != nil {
-		return false, err
+		return "", false, err
 	}
 	key, ok := certificate.PublicKey.(*rsa.PublicKey)
 	if !ok || key.Size() < 256 {
-		return false, errUntrusted
+		return "", false, errUntrusted
 	}
-	signed := t.id + "|" + t.time + "|" + s.webhookID + "|" + strconv.FormatUint(uint64(crc32.ChecksumIEEE(body)), 10)
-	sum := sha256.Sum256([]byte(signed))
-	if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], sign) != nil {
-		return false, errNotSigned
+	checksum := strconv.FormatUint(uint64(crc32.ChecksumIEEE(body)), 10)
+	for _, w := range s.webhooks {
+		sum := sha256.Sum256([]byte(t.id + "|" + t.time + "|" + w.ID + "|" + checksum))
+		if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], sign) == nil {
+			return w.ID, test, nil
+		}
 	}
-	return test, nil
+	return "", false, errNotSigned
 }

@@ -19,6 +19,7 @@ const (
 	IPNURL        = "https://ipnpb.paypal.com/cgi-bin/webscr"
 	IPNURLSandbox = "https://ipnpb.sandbox.paypal.com/cgi-bin/webscr"
 	API           = "https://api-m.paypal.com"
+	APISandbox    = "https://api-m.sandbox.paypal.com"
 )
 
 // CertHosts are the hosts that serve PayPal's certificates.
@@ -34,20 +35,27 @@ var CertHosts = []string{
 type Config struct {
 	IPNVerifyURL string // for all IPNs, where it is set
 
-	WebhookID     string
+	Webhooks      []Subscription
 	ByAPI         bool
 	WebhookMaxAge time.Duration
 	CertHosts     []string
 	CertRoots     []byte
 
-	PayPalAPI          string
-	PayPalClientID     string
-	PayPalClientSecret string
-
 	Timeout time.Duration
 	Now     func() time.Time
 	Metrics *metrics.Metrics
 }
+
+// A Subscription is one of our webhooks at PayPal. A signature or PayPal's API tells which
+// of several a message is for: the message itself does not name it.
+type Subscription struct {
+	ID   string
+	API  Credentials // for ByAPI
+	Test bool        // for ByAPI: the sandbox's, whatever the address of its API
+}
+
+// Credentials are those of a REST app, at one of PayPal's two APIs.
+type Credentials struct{ URL, ClientID, ClientSecret string }
 
 // reasonAway is the reason of refusals that mean that PayPal could not be asked.
 const reasonAway = "verifier"

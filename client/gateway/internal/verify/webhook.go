@@ -25,8 +25,8 @@ type transmission struct {
 // A Webhook verifies webhooks.
 type Webhook struct {
 	config Config
-	api    *api // nil without ByAPI
-	verify func(context.Context, transmission, []byte) (test bool, err error)
+	apis   map[Credentials]*api // nil without ByAPI
+	verify func(context.Context, transmission, []byte) (id string, test bool, err error)
 	seen   *transmissions
 }
 
@@ -34,33 +34,53 @@ type Webhook struct {
 func NewWebhook(config Config) (*Webhook, error) {
 	w := &Webhook{config: config, seen: newTransmissions(config.Metrics)}
 	if config.ByAPI {
-		w.api = newAPI(config)
-		w.verify = w.api.verify
+		w.apis = make(map[Credentials]*api)
+		for _, s := range config.Webhooks {
+			if w.apis[s.API] == nil {
+				w.apis[s.API] = newAPI(s.API, config)
+			}
+		}
+		w.verify = w.askEach
 		return w, nil
 	}
 	certificates, err := newCertificates(config)
 	if err != nil {
 		return nil, err
 	}
-	w.verify = (&signature{webhookID: config.WebhookID, certificates: certificates}).verify
+	w.verify = (&signature{webhooks: config.Webhooks, certificates: certificates}).verify
 	return w, nil
 }
 
-// Verify returns nil for a webhook of PayPal's. test says that the sandbox has sent it.
-// Its age is measured at its arrival.
+// askEach asks PayPal's API about each of our webhooks in turn, until PayPal has sent the
+// message to that one. Only PayPal's no about each of them refuses it.
+func (w *Webhook) askEach(ctx context.Context, t transmission, body []byte) (id string, test bool, err error) {
+	for _, s := range w.config.Webhooks {
+		test, refused := w.apis[s.API].verify(ctx, s.ID, t, body)
+		if refused == nil {
+			return s.ID, test || s.Test, nil
+		}
+		if err == nil || IsAway(refused) {
+			err = refused
+		}
+	}
+	return "", false, err
+}
+
+// Verify returns nil for a webhook of PayPal's. id is that of our webhook that it was sent
+// to, and test says that the sandbox has sent it. Its age is measured at its arrival.
 func (w *Webhook) Verify(
 	ctx context.Context, header http.Header, body []byte, arrived time.Time,
-) (test bool, err error) {
+) (id string, test bool, err error) {
 	began, now := time.Now(), w.config.Now()
 	sent, err := readTransmission(header, arrived, w.config.WebhookMaxAge)
 	if err == nil {
-		test, err = w.verify(ctx, sent, body)
+		id, test, err = w.verify(ctx, sent, body)
 	}
 	if err == nil { // only now: a forged message must not be remembered
 		err = w.seen.admit(sent.id, body, sent.at.Add(w.config.WebhookMaxAge), now)
 	}
 	w.config.Metrics.Verified("webhook", outcome(err), time.Since(began))
-	return test, err
+	return id, test, err
 }
 
 // RememberAtMost shrinks the memory of transmissions.

@@ -1,0 +1,112 @@
+package inbox
+
+import (
+	"context"
+	"time"
+)
+
+// Deserted is how long an account may have messages and no gateway before its messages are
+// left to a person.
+const Deserted = time.Hour
+
+// CauseDeserted is the cause of a message whose account no gateway serves any more.
+const CauseDeserted = "no gateway has its account"
+
+// Serve records that a gateway processes the messages of this account, for Desert and for
+// the gateways beside it. Messages that Desert has left to a person wait for a worker again.
+func (b *Inbox) Serve(ctx context.Context) error {
+	return b.wrap("recording an account", b.transact(ctx, func(t transaction) error {
+		now := millis(b.config.Now())
+		_, err := t.exec(`INSERT INTO inbox_accounts (account, served_at) VALUES (?, ?)
+			ON CONFLICT (account) DO UPDATE SET served_at = excluded.served_at`, b.config.Account, now)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(`UPDATE inbox_messages SET state = ?, cause = '', since = ?, next_at = ?
+			WHERE account = ? AND state = ? AND cause = ?`,
+			string(Waiting), now, now, b.config.Account, string(Person), CauseDeserted)
+		return err
+	}))
+}
+
+// Served is when a gateway last recorded that it has an account, to the minute; the zero time
+// where none ever did.
+func (b *Inbox) Served(ctx context.Context, account string) (at time.Time, err error) {
+	err = b.transact(ctx, func(t transaction) error {
+		var served int64
+		err := t.queryRow(`SELECT COALESCE(MAX(served_at), 0) FROM inbox_accounts WHERE account = ?`, account).Scan(&served)
+		at = timeOf(served)
+		return err
+	})
+	return at, b.wrap("looking for an account", err)
+}
+
+// unserved selects the accounts that no gateway has served since a time.
+const unserved = `(SELECT account FROM inbox_accounts WHERE served_at <= ?)`
+
+// knowAccounts gives each account of an inbox that an earlier program filled the time of
+// Deserted from now on.
+func knowAccounts(t transaction, now time.Time) error {
+	_, err := t.exec(`INSERT INTO inbox_accounts (account, served_at)
+		SELECT DISTINCT account, CAST(? AS BIGINT) FROM inbox_messages
+		WHERE NOT EXISTS (SELECT 1 FROM inbox_accounts) ON CONFLICT (account) DO NOTHING`, millis(now))
+	return err
+}
+
+// Desert leaves messages to a person whose account no gateway has served for the time of
+// Deserted, since no worker would ever take them. It returns them as they were.
+func (b *Inbox) Desert(ctx context.Context) (deserted []Message, err error) {
+	now := b.config.Now()
+	err = b.transact(ctx, func(t transaction) error {
+		rows, err := t.texts(`SELECT row_id FROM inbox_messages WHERE account IN `+unserved+`
+			AND state IN (?, ?) AND next_at <= ? LIMIT 500`+t.dialect.skip,
+			millis(now.Add(-Deserted)), string(Waiting), string(Working), millis(now))
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			m, err := message(t, row)
+			if err != nil {
+				return err
+			}
+			deserted = append(deserted, m)
+			_, err = t.exec(`UPDATE inbox_messages SET state = ?, cause = ?, lease = '' WHERE row_id = ?`,
+				string(Person), CauseDeserted, row)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return deserted, b.wrap("looking for messages that no gateway takes", err)
+}
+
+// CountDeserted counts the messages for a person of accounts that no gateway has served for
+// the time of Deserted. Count counts those of its own account only.
+func (b *Inbox) CountDeserted(ctx context.Context) (n int64, err error) {
+	err = b.transact(ctx, func(t transaction) error {
+		return t.queryRow(`SELECT COUNT(*) FROM inbox_messages WHERE account IN `+unserved+` AND state = ?`,
+			millis(b.config.Now().Add(-Deserted)), string(Person)).Scan(&n)
+	})
+	return n, b.wrap("counting messages that no gateway takes", err)
+}
+
+// Move gives a claimed message to another account, for a worker of that account, and gives
+// up the claim. Where the message came again for that account already, its row there stays
+// and this one is done.
+func (b *Inbox) Move(ctx context.Context, c *Claim, to string) error {
+	return b.wrap("moving a message", b.transact(ctx, func(t transaction) error {
+		now := millis(b.config.Now())
+		known, err := t.texts(`SELECT row_id FROM inbox_messages WHERE account = ? AND channel = ? AND message_id = ?`,
+			to, c.Channel, c.ID)
+		if err != nil {
+			return err
+		}
+		if len(known) > 0 {
+			return owned(t.exec(`UPDATE inbox_messages SET state = ?, cause = ?, finished_at = ?, lease = ''
+				WHERE row_id = ? AND lease = ?`, string(Done), "came again as "+known[0], now, c.Row, c.lease))
+		}
+		return owned(t.exec(`UPDATE inbox_messages SET account = ?, receiver = '', state = ?, next_at = ?, lease = ''
+			WHERE row_id = ? AND lease = ?`, to, string(Waiting), now, c.Row, c.lease))
+	}))
+}
