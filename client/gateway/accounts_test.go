@@ -231,7 +231,8 @@ func TestAccountsChange(t *testing.T) {
 }
 
 // The messages of an account that no gateway has any more are left to a person after an
-// hour, said in the log. A gateway that gets the account back processes them.
+// hour, said in the log. Before, the log says at the start that they wait. A gateway that
+// gets the account back processes them.
 func TestAccountGone(t *testing.T) {
 	school := newShop(t)
 	h, now := inboxHouse(t, two(school))
@@ -243,6 +244,10 @@ func TestAccountGone(t *testing.T) {
 	h.config.PayPalAccounts = accounts[:1]
 	now.pass(10 * time.Minute)
 	h.gateway, h.front = h.open()
+	h.gateway.AtStart(t.Context())
+	if want := `1 messages wait for account \"school\", which this gateway does not have`; !strings.Contains(h.log.String(), want) {
+		t.Errorf("the log lacks %s:\n%s", want, h.log)
+	}
 	sweep := func() {
 		t.Helper()
 		if err := h.gateway.SweepInbox(t.Context()); err != nil {

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/donation-dedupe/noted/client/gateway/internal/peer"
@@ -115,18 +114,4 @@ func (g *Gateway) checkPayPal(ctx context.Context, add func(part, trouble string
 	if answered {
 		add("clock", clockOff(furthest))
 	}
-}
-
-// hosts are PayPal's hosts that verification asks.
-func (g *Gateway) hosts() []verify.Host {
-	accounts := g.config.accounts()
-	return verify.Hosts(g.config.verifying(), takesIPNs(accounts), takesTests(accounts))
-}
-
-// clockOff says what a difference from PayPal's clock means; empty where it does no harm.
-func clockOff(off time.Duration) string {
-	if off.Abs() <= mostClockDifference {
-		return ""
-	}
-	return fmt.Sprintf("differs from PayPal's by %v; set it, for instance with NTP", off.Round(time.Second))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/gateway/internal/peer"
 )
 
 // The gateway asks Noted at most once a second whether it serves, and once a minute for
@@ -108,6 +110,10 @@ func (g *Gateway) downstreamFindings() (all []Finding) {
 		if a.Downstream != nil {
 			all = append(all, Finding{g.part(a, "downstream"), reachTrouble(a.Downstream.Ready(ctx), "the downstream")})
 		}
+		for _, channel := range slices.Sorted(maps.Keys(a.Listeners)) {
+			name := listenerNames[channel]
+			all = append(all, Finding{g.part(a, name), reachTrouble(a.Listeners[channel].Ready(ctx), "the "+name)})
+		}
 	}
 	return all
 }
@@ -123,8 +129,11 @@ func (g *Gateway) part(a openAccount, part string) string {
 }
 
 func reachTrouble(err error, name string) string {
-	if err == nil {
+	switch {
+	case err == nil:
 		return ""
+	case errors.Is(err, peer.ErrUnresolved):
+		return "the name of " + name + " cannot be resolved; look at its address, and at this machine's DNS"
 	}
 	return name + " cannot be reached; look whether it runs, and at its address"
 }

@@ -52,7 +52,8 @@ func (s *settings) networkFlags() []cli.Flag {
 			Name:        "noted",
 			Destination: &c.Noted,
 			Value:       "127.0.0.1:50051",
-			Usage:       "`ADDR`The Noted server. TLS to another machine, plaintext to this one.",
+			Usage: "`ADDR`The Noted server. TLS to another machine, plaintext to this one. dns:///HOST:PORT takes all " +
+				"addresses of a name, and addresses with commas between are several servers: the calls go round them.",
 		},
 		&cli.StringFlag{
 			Name:        "noted-token",

@@ -127,6 +127,9 @@ func serve(ctx context.Context, s *settings) error {
 		line.Info("taking PayPal's messages",
 			"ipn", len(s.config.Accounts) > 0, "webhook", s.config.WebhookID != "", "ledger", s.config.Ledger)
 	}
+	var starting sync.WaitGroup
+	starting.Go(func() { g.AtStart(ctx) })
+	defer starting.Wait()
 
 	ended := make(chan error, len(servers))
 	for i, server := range servers {

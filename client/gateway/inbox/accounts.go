@@ -53,6 +53,33 @@ func knowAccounts(t transaction, now time.Time) error {
 	return err
 }
 
+// Waiting counts the due messages of the accounts that are not among the given ones, by
+// account.
+func (b *Inbox) Waiting(ctx context.Context, except map[string]bool) (waiting map[string]int64, err error) {
+	waiting = make(map[string]int64)
+	err = b.transact(ctx, func(t transaction) error {
+		rows, err := t.query(`SELECT account, COUNT(*) FROM inbox_messages
+			WHERE account IN (SELECT account FROM inbox_accounts) AND state IN (?, ?) AND next_at <= ?
+			GROUP BY account`, string(Waiting), string(Working), millis(b.config.Now()))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var account string
+			var n int64
+			if err := rows.Scan(&account, &n); err != nil {
+				return err
+			}
+			if !except[account] {
+				waiting[account] = n
+			}
+		}
+		return rows.Err()
+	})
+	return waiting, b.wrap("counting messages", err)
+}
+
 // Desert leaves messages to a person whose account no gateway has served for the time of
 // Deserted, since no worker would ever take them. It returns them as they were.
 func (b *Inbox) Desert(ctx context.Context) (deserted []Message, err error) {

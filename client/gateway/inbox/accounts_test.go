@@ -37,6 +37,11 @@ func TestDesert(t *testing.T) {
 		must(t, school.Serve(ctx))
 		desert()
 		now.pass(time.Minute)
+		waiting, err := live.Waiting(ctx, map[string]bool{"live": true})
+		must(t, err)
+		if len(waiting) != 2 || waiting["school"] != 1 || waiting["unknown"] != 1 {
+			t.Errorf("waiting are %v", waiting)
+		}
 		desert("unknown")
 		desert()
 		m := list(t, unknown, inbox.Filter{})[0]

@@ -17,7 +17,8 @@ type Downstream interface {
 	// the event and will not lose it. The event's note lives for the given time, and a
 	// second attempt may come within it, under the same id.
 	Accept(ctx context.Context, e *Event, body []byte, life time.Duration) error
-	// Ready says whether it can be reached. It is nil where only a delivery would tell.
+	// Ready says whether it can be reached, as far as that can be known without a delivery:
+	// peer.ErrUnresolved where its name has no address.
 	Ready(ctx context.Context) error
 	Close() error
 }

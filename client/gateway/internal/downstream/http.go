@@ -108,8 +108,8 @@ func reasonIn(answer []byte) string {
 	return ": " + said.Reason
 }
 
-// Ready is nil: only donations may be posted there.
-func (d *endpoint) Ready(context.Context) error { return nil }
+// Ready only looks up the name: nothing may be posted there as often as it is asked.
+func (d *endpoint) Ready(ctx context.Context) error { return peer.Resolve(ctx, d.url) }
 
 func (d *endpoint) Close() error {
 	d.client.CloseIdleConnections()

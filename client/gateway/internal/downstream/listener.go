@@ -55,5 +55,8 @@ func (l *Listener) Accept(ctx context.Context, m *Message) error {
 	return nil
 }
 
+// Ready only looks up the listener's name: nothing but PayPal's messages may be posted there.
+func (l *Listener) Ready(ctx context.Context) error { return peer.Resolve(ctx, l.url) }
+
 // Close closes the connections.
 func (l *Listener) Close() { l.client.CloseIdleConnections() }

@@ -32,6 +32,11 @@ func (l *Log) Refused(channel, kind string, refused *answer.Refusal) {
 	}
 }
 
+// AtStart logs a part that is in trouble when the gateway starts.
+func (l *Log) AtStart(part, why string) {
+	l.logger.Warn("a part is in trouble at the start", "part", part, "why", why)
+}
+
 // Deserted logs a message that is left to a person because no gateway has its account.
 func (l *Log) Deserted(account, channel, row string) {
 	if dropped, ok := l.limit.allow(time.Now()); ok {

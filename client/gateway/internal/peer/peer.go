@@ -56,6 +56,25 @@ func Host(address string) string {
 	return u.Hostname()
 }
 
+// ErrUnresolved means that the name of a host has no address.
+var ErrUnresolved = errors.New("its name cannot be resolved")
+
+// Resolve looks up the host of an http(s) URL. It does not where a proxy of the environment
+// makes the connection: the proxy may know names that this machine does not.
+func Resolve(ctx context.Context, address string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
+	if err != nil {
+		return err
+	}
+	if proxy, err := http.ProxyFromEnvironment(request); err != nil || proxy != nil {
+		return err
+	}
+	if _, err := net.DefaultResolver.LookupHost(ctx, request.URL.Hostname()); err != nil {
+		return errors.Join(ErrUnresolved, err)
+	}
+	return nil
+}
+
 // Trouble says why a request got no answer, without its URL, which may hold a secret.
 func Trouble(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {

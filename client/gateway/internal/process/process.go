@@ -87,6 +87,19 @@ func (p *Processor) InboxReady(ctx context.Context) (kept bool, err error) {
 // SweepInbox sweeps the inbox once, as a worker does every minute.
 func (p *Processor) SweepInbox(ctx context.Context) error { return p.inbox.sweep(ctx) }
 
+// Strangers counts the messages that wait in the inbox for accounts that this gateway does
+// not have, by account.
+func (p *Processor) Strangers(ctx context.Context) (map[string]int64, error) {
+	if p.inbox == nil {
+		return nil, nil
+	}
+	own := make(map[string]bool)
+	for _, account := range p.config.Accounts {
+		own[account.Name] = true
+	}
+	return p.inbox.box.Waiting(ctx, own)
+}
+
 // Close lets the workers finish the messages that they own.
 func (p *Processor) Close() error {
 	if p.inbox == nil {
