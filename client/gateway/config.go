@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -156,6 +157,10 @@ type Config struct {
 	// Hold is how long a donation is held at a time. After a crash of the gateway the
 	// donation waits for this long. Default 60s, up to 15m.
 	Hold time.Duration
+	// TrustedProxies are the proxies whose X-Forwarded-For or Forwarded header says where a
+	// message comes from, for the log. From other addresses the headers are ignored.
+	TrustedProxies []netip.Prefix
+
 	// MaxBody is how many bytes a message may have. Default 256 KiB.
 	MaxBody int64
 	// BodyTimeout is how long a message may take to arrive. Default 10s.

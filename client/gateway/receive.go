@@ -26,7 +26,7 @@ func (g *Gateway) receive(w http.ResponseWriter, r *http.Request, c *process.Cha
 	}
 	if refused != nil {
 		outcome = refused.Reason
-		g.log.Refused(c.Name, kind, refused)
+		g.log.Refused(c.Name, kind, g.remote(r), refused)
 	}
 	g.metrics.Message(c.Name, outcome, refused, time.Since(began))
 	answer.Write(w, refused)

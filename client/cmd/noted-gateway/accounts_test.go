@@ -109,8 +109,8 @@ func TestAccountsFileMistakes(t *testing.T) {
 		},
 		"beside mistakes in flags": {
 			in(`{"ledger": "b"}`),
-			[]string{"-hold", "soon"},
-			[]string{"-hold (GATEWAY_HOLD)", "accounts[1].forward.to is missing"},
+			[]string{"-hold", "soon", "-trusted-proxy", "10.0.0.0/8,nowhere"},
+			[]string{"-hold (GATEWAY_HOLD)", "-trusted-proxy (GATEWAY_TRUSTED_PROXY)", `"nowhere" is neither`, "accounts[1].forward.to is missing"},
 		},
 	} {
 		for _, command := range [][]string{nil, {"check"}} {

@@ -43,6 +43,14 @@ func (s *settings) networkFlags() []cli.Flag {
 				"a web server in front of it speaks TLS to PayPal.",
 		},
 		&cli.StringFlag{
+			Name:        "trusted-proxy",
+			Destination: &s.proxies,
+			Validator:   func(text string) error { _, err := readProxies(text); return err },
+			Usage: "`LIST`The addresses of the web servers in front of -listen, with commas between: each an address, " +
+				"or a network such as 10.0.0.0/8. The log then names the address that they write into " +
+				"X-Forwarded-For or Forwarded. From elsewhere the headers are ignored.",
+		},
+		&cli.StringFlag{
 			Name:        "admin-listen",
 			Destination: &s.adminListen,
 			Value:       "127.0.0.1:9091",

@@ -127,6 +127,12 @@ func serve(ctx context.Context, s *settings) error {
 		line.Info("taking PayPal's messages",
 			"ipn", len(s.config.Accounts) > 0, "webhook", s.config.WebhookID != "", "ledger", s.config.Ledger)
 	}
+	if open, ok := public.Addr().(*net.TCPAddr); ok && !open.IP.IsLoopback() && len(s.config.TrustedProxies) == 0 {
+		logger.Warn("other machines can reach -listen, which is plain HTTP", "listen", open.String(), "why",
+			"PayPal's messages hold donors' names and addresses, and machines on the way can read them; let a web "+
+				"server that speaks TLS pass them on, let no other machine reach this address, and name the web "+
+				"server's address as "+variables.Both("trusted-proxy"))
+	}
 	var starting sync.WaitGroup
 	starting.Go(func() { g.AtStart(ctx) })
 	defer starting.Wait()

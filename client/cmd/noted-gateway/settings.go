@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -26,8 +27,8 @@ type settings struct {
 	level               slog.Level
 
 	// These are read into the others.
-	accounts, certHosts, logLevel string
-	files                         struct {
+	accounts, certHosts, proxies, logLevel string
+	files                                  struct {
 		token, ca, cert, key, certRoots, clientSecret, forwardSecrets, inboxKeys, accounts string
 	}
 }
@@ -61,6 +62,7 @@ func (s *settings) finish() (wrong []error) {
 		return content
 	}
 	c.Accounts, c.CertHosts = list(s.accounts), list(s.certHosts)
+	c.TrustedProxies, _ = readProxies(s.proxies) // a mistake is told as that of the flag
 	c.CertRoots = read("webhook-cert-roots", s.files.certRoots)
 	c.PayPalClientSecret = strings.TrimSpace(string(read("paypal-client-secret-file", s.files.clientSecret)))
 	c.ForwardSecrets = strings.Fields(string(read("forward-secret-file", s.files.forwardSecrets)))
@@ -223,6 +225,21 @@ func inFlags(err error) error {
 		return inFlags(inner)
 	}
 	return cmdline.Usagef("%w", err)
+}
+
+// readProxies reads addresses and networks of proxies.
+func readProxies(text string) (proxies []netip.Prefix, err error) {
+	for _, name := range list(text) {
+		network, err := netip.ParsePrefix(name)
+		if address, alone := netip.ParseAddr(name); alone == nil {
+			network, err = address.Prefix(address.BitLen())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither an address nor a network, such as 10.0.0.7 or 10.0.0.0/8", name)
+		}
+		proxies = append(proxies, network.Masked())
+	}
+	return proxies, nil
 }
 
 // list splits at commas and spaces.

@@ -22,13 +22,13 @@ func NewLog(logger *slog.Logger) *Log { return &Log{logger: logger} }
 
 // Refused logs a message that was not answered 200. Strangers can cause these lines, so
 // only some of many in one second are logged; all are counted.
-func (l *Log) Refused(channel, kind string, refused *answer.Refusal) {
+func (l *Log) Refused(channel, kind, remote string, refused *answer.Refusal) {
 	if dropped, ok := l.limit.allow(time.Now()); ok {
 		line := l.logger.With("channel", channel, "type", kind, "status", refused.Status, "reason", refused.Reason)
 		if refused.Who != "" {
 			line = line.With("receiver", refused.Who)
 		}
-		line.Warn("message refused", "why", refused.Text, "not_logged_before", dropped)
+		line.Warn("message refused", "why", refused.Text, "remote", remote, "not_logged_before", dropped)
 	}
 }
 
