@@ -22,7 +22,8 @@ const checkTimeout = 5 * time.Second
 const mostClockDifference = verify.Ahead
 
 // Check asks once about every part that a gateway with these settings needs. It takes no
-// messages, notes nothing, and delivers nothing. Its error is that of New.
+// messages, notes nothing, and delivers nothing but a signed ping, which is no donation, to
+// each downstream that takes donations over HTTP. Its error is that of New.
 func Check(ctx context.Context, config Config) ([]Finding, error) {
 	g, err := newGateway(config, true)
 	if err != nil {
@@ -49,8 +50,8 @@ func Check(ctx context.Context, config Config) ([]Finding, error) {
 	return all, nil
 }
 
-// checkDownstream asks where an account's donations are delivered to. An HTTP server is
-// only connected to: it may be posted donations alone.
+// checkDownstream asks where an account's donations are delivered to. A listener of PayPal's
+// own messages is only connected to: it knows no pings.
 func (g *Gateway) checkDownstream(ctx context.Context, a openAccount, add func(part, trouble string)) {
 	for _, l := range []struct{ channel, url string }{
 		{"ipn", a.settings.ForwardIPNTo}, {"webhook", a.settings.ForwardWebhookTo},
@@ -63,10 +64,12 @@ func (g *Gateway) checkDownstream(ctx context.Context, a openAccount, add func(p
 		return
 	}
 	trouble := connectTrouble(ctx, a.settings.ForwardTo)
-	ready, asked := context.WithTimeout(ctx, checkTimeout)
-	defer asked()
-	if trouble == "" && a.Downstream.Ready(ready) != nil {
-		trouble = "it answers, but not as it should; look at its address, user and password"
+	pinging, pinged := context.WithTimeout(ctx, g.config.ForwardTimeout)
+	defer pinged()
+	if trouble == "" {
+		if err := a.Downstream.Ping(pinging); err != nil {
+			trouble = err.Error()
+		}
 	}
 	add(g.part(a, "downstream"), trouble)
 }

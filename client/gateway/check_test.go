@@ -86,6 +86,45 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// Check pings each downstream that takes donations over HTTP with a signed event, which is
+// no donation, and says what an answer other than 2xx means. The shop checks the signature.
+func TestCheckPings(t *testing.T) {
+	school := newShop(t)
+	h := newHouse(t, two(school))
+	for part, trouble := range checked(t, h.config) {
+		if trouble != "" {
+			t.Errorf("%s: %q, want no trouble", part, trouble)
+		}
+	}
+	seen := map[string]bool{}
+	for _, s := range []*shop{h.shop, school} {
+		pings := s.pinged()
+		if len(pings) != 1 || len(s.got()) != 0 {
+			t.Fatalf("a shop got the pings %v and the events %v, want one ping", pings, s.got())
+		}
+		ping := pings[0]
+		if !strings.HasPrefix(ping.ID(), "ping-") || seen[ping.ID()] || string(ping.Data()) != "{}" ||
+			ping.Source() != "noted-gateway" || time.Since(ping.Time()).Abs() > time.Minute {
+			t.Errorf("the ping is %v", ping)
+		}
+		seen[ping.ID()] = true
+	}
+	for status, want := range map[int]string{
+		401: "answered 401 to a signed ping; compare its secret with this gateway's", 403: "compare its secret",
+		422: "let it answer 2xx to an event of type noted.ping, and keep nothing", 500: "answered 500", 302: "answered 302",
+		200: "", 204: "",
+	} {
+		school.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(status); return true })
+		got := checked(t, h.config)
+		if trouble := got["school: downstream"]; want == "" && trouble != "" || !strings.Contains(trouble, want) {
+			t.Errorf("%d: %q, want %q", status, trouble, want)
+		}
+		if got["church: downstream"] != "" {
+			t.Errorf("%d: the church: %q", status, got["church: downstream"])
+		}
+	}
+}
+
 // The parts of several accounts bear the account's name.
 func TestCheckAccounts(t *testing.T) {
 	school, api := newShop(t), newPayPalAPI(t)

@@ -190,6 +190,7 @@ type shop struct {
 	*httptest.Server
 	mu     sync.Mutex
 	events []event.Event
+	pings  []event.Event                                                    // accepted, and kept apart from events
 	refuse func(w http.ResponseWriter, r *http.Request, e event.Event) bool // answers in the shop's place
 	linger func(ctx context.Context)                                        // runs between keeping an event and answering
 	wrong  []string
@@ -233,6 +234,11 @@ func (s *shop) take(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
+	if e.Type() == "noted.ping" {
+		s.pings = append(s.pings, e)
+		s.mu.Unlock()
+		return
+	}
 	s.events = append(s.events, e)
 	linger := s.linger
 	s.mu.Unlock()
@@ -258,6 +264,12 @@ func (s *shop) got() []event.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.events)
+}
+
+func (s *shop) pinged() []event.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.pings)
 }
 
 // told is the data of an event.

@@ -168,6 +168,10 @@ func TestReadmeReceivers(t *testing.T) {
 			}
 		}
 
+		if trouble := checked(t, h.config)["downstream"]; trouble != "" || len(r.kept("donations"))+len(r.kept("for-a-person")) != 1 {
+			t.Errorf("the ping of the check: %q, and kept are %q and %q", trouble, r.kept("donations"), r.kept("for-a-person"))
+		}
+
 		body := `{"id":"forged","type":"noted.donation.payment","data":{"donation":{}}}`
 		signer, now := must(standardwebhooks.NewWebhook(secret)), time.Now()
 		emptyKey := must(must(standardwebhooks.NewWebhookRaw(nil)).Sign("forged", now, []byte(body)))

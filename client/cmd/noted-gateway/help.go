@@ -27,7 +27,8 @@ noted-gateway inbox -help has the commands that show and change the inbox.
   noted-gateway check [FLAG…]
 
 checks each part of these settings once: Noted, the inbox, PayPal and the downstream. It prints each problem with its
-remedy. It takes no message, notes nothing and delivers nothing. Exit code 1 means that there is a problem.
+remedy. It takes no message and notes nothing. It delivers only a signed ping: an event of type noted.ping, which is no
+donation. Exit code 1 means that there is a problem.
 
 Flags, each with its variable in the environment; the flag wins. Any other variable that begins with GATEWAY_ is
 refused, because most often it is a misspelled name:

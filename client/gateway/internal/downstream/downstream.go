@@ -20,6 +20,9 @@ type Downstream interface {
 	// Ready says whether it can be reached, as far as that can be known without a delivery:
 	// peer.ErrUnresolved where its name has no address.
 	Ready(ctx context.Context) error
+	// Ping asks it for an answer. A program that takes donations over HTTP gets a signed event
+	// of type KindPing, which is no donation. The error says what is wrong and what to do.
+	Ping(ctx context.Context) error
 	Close() error
 }
 

@@ -1,6 +1,7 @@
 package downstream
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -36,12 +37,21 @@ type Event struct {
 	data    eventData
 }
 
+// Ping makes the event of a ping. Its id begins as no donation id does.
+func Ping(now time.Time) *Event {
+	return &Event{ID: "ping-" + rand.Text(), Kind: KindPing, At: now}
+}
+
 // The kinds of events that a person must look at: a donation that Noted cannot decide,
 // and a message of an unknown type.
 const (
 	KindUndecided = "noted.undecided"
 	KindUnknown   = "noted.unknown"
 )
+
+// KindPing is the type of an event that tells of nothing: noted-gateway check sends it, to
+// learn whether the downstream accepts what this gateway signs.
+const KindPing = "noted.ping"
 
 // An OpenDonation is left to a person, and why.
 type OpenDonation struct {
@@ -135,7 +145,11 @@ func (e *Event) JSON() ([]byte, error) {
 	if e.Subject != "" {
 		out.SetSubject(e.Subject)
 	}
-	if err := out.SetData(event.ApplicationJSON, e.data); err != nil {
+	var data any = e.data
+	if e.Kind == KindPing {
+		data = struct{}{}
+	}
+	if err := out.SetData(event.ApplicationJSON, data); err != nil {
 		return nil, fmt.Errorf("writing event %s: %w", e.ID, err)
 	}
 	body, err := out.MarshalJSON()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -60,36 +61,63 @@ func openHTTP(u *url.URL, secrets []string) (Downstream, error) {
 // Accept posts the event. Only a 2xx answer is acceptance. Redirects are not followed: the
 // signature and the donor's data are for this endpoint alone.
 func (d *endpoint) Accept(ctx context.Context, e *Event, body []byte, _ time.Duration) error {
+	status, said, err := d.post(ctx, e.ID, body)
+	switch {
+	case err != nil:
+		return err
+	case status == http.StatusGone || status == http.StatusUnprocessableEntity:
+		return RejectedError("it answered " + strconv.Itoa(status) + reasonIn(said))
+	case status < 200 || status > 299:
+		return Error("it answered " + strconv.Itoa(status))
+	}
+	return nil
+}
+
+// post signs a body and posts it. said is the beginning of the answer.
+func (d *endpoint) post(ctx context.Context, id string, body []byte) (status int, said []byte, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(body))
 	if err != nil {
-		return Error("the address of the downstream cannot be used")
+		return 0, nil, Error("the address of the downstream cannot be used")
 	}
 	now := time.Now()
 	var signatures []string
 	for _, signer := range d.signers {
-		signature, err := signer.Sign(e.ID, now, body)
+		signature, err := signer.Sign(id, now, body)
 		if err != nil {
-			return Error("signing: " + err.Error())
+			return 0, nil, Error("signing: " + err.Error())
 		}
 		signatures = append(signatures, signature)
 	}
 	request.Header.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
 	request.Header.Set("User-Agent", "noted-gateway")
-	request.Header.Set(standardwebhooks.HeaderWebhookID, e.ID)
+	request.Header.Set(standardwebhooks.HeaderWebhookID, id)
 	request.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	request.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
 	response, err := d.client.Do(request)
 	if err != nil {
-		return Error(peer.Trouble(err))
+		return 0, nil, Error(peer.Trouble(err))
 	}
 	defer response.Body.Close()
-	said, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // to its end, so that the connection can be used again
-	switch response.StatusCode {
-	case http.StatusGone, http.StatusUnprocessableEntity:
-		return RejectedError("it answered " + strconv.Itoa(response.StatusCode) + reasonIn(said))
+	said, _ = io.ReadAll(io.LimitReader(response.Body, 64<<10)) // to its end, so that the connection can be used again
+	return response.StatusCode, said, nil
+}
+
+// Ping posts a signed event that is no donation.
+func (d *endpoint) Ping(ctx context.Context) error {
+	e := Ping(time.Now())
+	body, err := e.JSON()
+	if err != nil {
+		return err
 	}
-	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return Error("it answered " + strconv.Itoa(response.StatusCode))
+	status, _, err := d.post(ctx, e.ID, body)
+	switch {
+	case err != nil:
+		return fmt.Errorf("cannot be reached (%w); look whether it runs, and at its address", err)
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return fmt.Errorf("answered %d to a signed ping; compare its secret with this gateway's, and the clocks", status)
+	case status < 200 || status > 299:
+		return fmt.Errorf("answered %d to a signed ping; let it answer 2xx to an event of type %s, and keep nothing",
+			status, KindPing)
 	}
 	return nil
 }

@@ -108,4 +108,12 @@ func redisTrouble(err error) string {
 
 func (d *stream) Ready(ctx context.Context) error { return d.client.Ping(ctx).Err() }
 
+// Ping adds nothing to the stream, whose readers may know no pings.
+func (d *stream) Ping(ctx context.Context) error {
+	if d.Ready(ctx) != nil {
+		return errors.New("it answers, but not as it should; look at its address, user and password")
+	}
+	return nil
+}
+
 func (d *stream) Close() error { return d.client.Close() }
