@@ -118,7 +118,7 @@ func (b *Inbox) Decisions(ctx context.Context, from, to time.Time, yield func(De
 func (b *Inbox) Overdue(ctx context.Context, before time.Time, states ...State) (n int, since time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	condition, args := Filter{States: states}.where(b.config.Account)
+	condition, args := Filter{States: states}.where(b)
 	var oldest int64
 	err = b.readRow(ctx, `SELECT COUNT(*), COALESCE(MIN(since), 0) FROM inbox_messages WHERE `+condition+
 		` AND since <= ?`, append(args, millis(before))...).Scan(&n, &oldest)
