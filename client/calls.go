@@ -25,6 +25,9 @@ func NewRequestID() string { return rand.Text() }
 //
 // With a Hold, First comes with a receipt, which the caller must Settle or Release: Once
 // does that. Without a Hold the note is final at once.
+//
+// In a ledger that is in shadow the verdict is First for every message, and ShadowVerdict
+// is the true one; see TrueVerdict.
 func (c *Client) Note(ctx context.Context, request *NoteRequest) (*NoteResponse, error) {
 	act := "noting " + request.GetDonation().GetSeriesId()
 	response, err := call(ctx, c, act, unary(c.rpc.NoteDonation), withRequestID(request))

@@ -53,6 +53,9 @@ import (
 // the note nevertheless. Settling and releasing do not end with ctx: the work is done by
 // then, and a note that stays open would double it.
 //
+// In a ledger that is in shadow, Once processes every message, duplicates too. Settling a
+// duplicate then changes nothing, and succeeds.
+//
 // The message may be nil. Each call of Once has a RequestId of its own, so a second call
 // for the same donation is another request: Held, while the first still runs.
 func (c *Client) Once(

@@ -35,6 +35,17 @@ const (
 	Held      = notedv1.Verdict_VERDICT_HELD
 )
 
+// TrueVerdict is the verdict by Noted's rules. In a ledger that is in shadow it is the
+// ShadowVerdict, since the Verdict is First for every message there; in other ledgers it is
+// the Verdict. A receiver follows the Verdict. A person who closes a donation needs this
+// one, because the receipt of a duplicate in shadow settles nothing.
+func TrueVerdict(response *NoteResponse) Verdict {
+	if shadow := response.GetShadowVerdict(); shadow != Undecided {
+		return shadow
+	}
+	return response.GetVerdict()
+}
+
 // The events.
 const (
 	EventPayment          = notedv1.Event_EVENT_PAYMENT

@@ -26,6 +26,7 @@ var languages = []struct {
 		"option":   {"client.go", `\tWORD time\.Duration\n\n`},
 		"enum":     {"types.go", `\tWORD += notedv1\.[A-Za-z]+_[A-Z]+_UNSPECIFIED`},
 		"error":    {"errors.go", `\bWORD += errors\.New`},
+		"field":    {"../gen/go/noted/v1/noted.pb.go", `\tWORD +Verdict `},
 	}},
 	{"Python", map[string]place{
 		"call":      {"python/src/noted/client.py", `\n    def WORD\(`},
@@ -38,6 +39,7 @@ var languages = []struct {
 		"option": {"python/src/noted/client.py", `\n        WORD: Seconds = [1-9]`},
 		"enum":   {"python/src/noted/types.py", `class TYPE\(_Enum\):(?:\n    .*|\n)*?\n    WORD = 0`},
 		"error":  {"python/src/noted/errors.py", `class WORD\(`},
+		"field":  {"python/src/noted/types.py", `\n    WORD: Verdict = Verdict\.UNSPECIFIED`},
 	}},
 	{"PHP", map[string]place{
 		"call":      {"php/src/ClientInterface.php", `public function WORD\(`},
@@ -47,6 +49,7 @@ var languages = []struct {
 		"option":    {"php/src/Client.php", `private readonly float \$WORD = self::`},
 		"enum":      {"php/src/TYPE.php", `case WORD = '[A-Z]+_UNSPECIFIED'`},
 		"error":     {"php/src/Exception/WORD.php", `class WORD\b`},
+		"field":     {"php/src/NoteResponse.php", `public readonly \?Verdict \$WORD\b`},
 	}},
 	{"Node", map[string]place{
 		"call":      {"ts/src/client.ts", `\n  (?:async )?\*?WORD\(`},
@@ -59,6 +62,7 @@ var languages = []struct {
 		"option": {"ts/src/options.ts", `readonly WORD\?: number`},
 		"enum":   {"ts/src/types.ts", `export const TYPE = \{\s*WORD:`},
 		"error":  {"ts/src/errors.ts", `export class WORD extends`},
+		"field":  {"ts/src/types.ts", `readonly WORD\?: Verdict`},
 	}},
 }
 
@@ -76,6 +80,7 @@ func kindOf(row string) string {
 		{"another try", "error"},
 		{"the reason", "error"},
 		{"processed,", "error"},
+		{"the true verdict", "field"},
 		{"an answer about", "error"},
 		{"this package's command", ""},
 	} {

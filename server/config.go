@@ -73,6 +73,10 @@ type Config struct {
 	// Ledgers are settings of single ledgers, by name. A field that is zero is as in
 	// Rules.
 	Ledgers map[string]LedgerRules // :: ledger → its settings
+	// ShadowLedgers are the ledgers in shadow; "*" is every ledger. Noted notes and counts
+	// their donations, and answers FIRST to each message, with the true verdict beside it
+	// (shadow_verdict). Every double is processed, as without Noted. Default none.
+	ShadowLedgers []string
 	// SeriesLimit is how many notes one series may hold at a time; one more is refused,
 	// since the series id looks like a constant. Default 512.
 	SeriesLimit int
@@ -280,6 +284,11 @@ func (c Config) check() error {
 					longest,
 				),
 			)
+		}
+	}
+	for _, ledger := range c.ShadowLedgers {
+		if err := contract.Word(ledger, contract.MaxLedger); err != nil {
+			wrong = append(wrong, fmt.Errorf("-shadow-ledgers: ledger %q: its name %w", ledger, err))
 		}
 	}
 	rulesOf := c.rulesByLedger()

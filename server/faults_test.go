@@ -298,6 +298,16 @@ var faults = []struct{ fault, then, tests string }{
 		"only granted callers may note; the gateway verifies first",
 		"server.TestRights gateway.TestRefusals",
 	},
+	{
+		"a receipt in shadow is settled, released or extended while another holds the donation",
+		"nothing changes, and the note is the answer: at each server, and after shadow",
+		"store.TestReceiptInShadow server.TestLifeInShadow server.TestShadowBesideAndAfter",
+	},
+	{
+		"a ledger is left in shadow",
+		"every answer is FIRST; log, health and a metric say so",
+		"server.TestShadowEverywhere",
+	},
 	{"two keys of one hash", "there is none: keys hold the ids", "store.FuzzKeys"},
 	{
 		"a trial's store in production",
@@ -344,8 +354,8 @@ func TestFaults(t *testing.T) {
 			}
 		}
 	}
-	if len(faults) != 72 {
-		t.Errorf("%d faults, want 72", len(faults))
+	if len(faults) != 74 {
+		t.Errorf("%d faults, want 74", len(faults))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/donation-dedupe/noted/server/internal/store"
@@ -17,6 +18,22 @@ var transactionIDs = map[TransactionIDs]store.TransactionIDs{
 	Shared:     store.Shared,
 }
 
+// everyLedger stands for every ledger in Config.ShadowLedgers, as it does in the file of
+// callers.
+const everyLedger = "*"
+
+// shadows names the ledgers in shadow for a person; empty if there is none.
+func (c Config) shadows() string {
+	if slices.Contains(c.ShadowLedgers, everyLedger) {
+		return "every ledger"
+	}
+	names := slices.Clone(c.ShadowLedgers)
+	for i, name := range names {
+		names[i] = cmp.Or(name, "the ledger without a name")
+	}
+	return strings.Join(names, ", ")
+}
+
 // rulesByLedger gives a function that finds the rules of a ledger.
 func (c Config) rulesByLedger() func(ledger string) store.Rules {
 	common := store.Rules{
@@ -26,6 +43,7 @@ func (c Config) rulesByLedger() func(ledger string) store.Rules {
 		SkewAhead:      c.Rules.SkewAhead,
 		TransactionIDs: transactionIDs[c.Rules.TransactionIDs],
 		SeriesLimit:    c.SeriesLimit,
+		Shadow:         slices.Contains(c.ShadowLedgers, everyLedger),
 	}
 	named := make(map[string]store.Rules, len(c.Ledgers)) // :: ledger → its rules
 	for ledger, own := range c.Ledgers {
@@ -36,6 +54,14 @@ func (c Config) rulesByLedger() func(ledger string) store.Rules {
 		if own.TransactionIDs != "" {
 			rules.TransactionIDs = transactionIDs[own.TransactionIDs]
 		}
+		named[ledger] = rules
+	}
+	for _, ledger := range c.ShadowLedgers {
+		rules, ok := named[ledger]
+		if !ok {
+			rules = common
+		}
+		rules.Shadow = true
 		named[ledger] = rules
 	}
 	return func(ledger string) store.Rules {

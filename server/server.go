@@ -126,7 +126,9 @@ func New(ctx context.Context, config Config) (*Server, error) {
 
 func (s *Server) build(ctx context.Context) (err error) {
 	s.metrics = metrics.New(metrics.Config{
-		Logger: s.logger, Ledgers: slices.Collect(maps.Keys(s.config.Ledgers)), Stats: s.store.Stats,
+		Logger:  s.logger,
+		Ledgers: slices.AppendSeq(slices.Clone(s.config.ShadowLedgers), maps.Keys(s.config.Ledgers)),
+		Stats:   s.store.Stats,
 	})
 	s.audit = metrics.NewAudit(s.config.Audit, s.logger)
 	s.watch = health.New(health.Config{
@@ -138,6 +140,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		RefuseAfterLoss: s.config.RefuseAfterLoss,
 		Trial:           s.config.Trial,
 		Settings:        s.config.shared(),
+		Shadows:         s.config.shadows(),
 		Logger:          s.logger,
 		Audit:           s.audit,
 		Metrics:         s.metrics,
@@ -285,6 +288,13 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.logger.Warn(
 			"this is a trial, whose store is lost with this process: every donation is FIRST again after a restart; " +
 				"for production start with -redis and without -dev",
+		)
+	}
+	if ledgers := s.config.shadows(); ledgers != "" {
+		s.logger.Warn(
+			"ledgers are in shadow: Noted answers FIRST to every message of them, so their doubles are processed; "+
+				"to let the verdicts count, start every server without them in -shadow-ledgers",
+			"shadow_ledgers", ledgers,
 		)
 	}
 

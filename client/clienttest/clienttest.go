@@ -54,6 +54,7 @@ type Fake struct {
 	notes    []*note
 	receipts map[string]holding
 	failures []error
+	shadow   bool
 }
 
 // New starts a fake without notes. It ends with the test.
@@ -106,6 +107,14 @@ func (f *Fake) Advance(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.now = f.now.Add(d)
+}
+
+// Shadow puts every ledger in shadow, or takes them out of it: in shadow each message is
+// First, with the true verdict in ShadowVerdict.
+func (f *Fake) Shadow(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shadow = on
 }
 
 // FailNext lets the next call fail with a reason of the contract, such as

@@ -1,6 +1,7 @@
 package clienttest_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,6 +138,7 @@ var stories = []struct {
 	name string
 	tell func(s *story)
 	want string // the words of all answers
+	dark string // the words in shadow, where they are others than FIRST for every verdict
 }{
 	{"a series id alone", func(s *story) {
 		donation := &client.Donation{SeriesId: "I-1"}
@@ -148,7 +150,7 @@ var stories = []struct {
 		s.note("", plain(&client.Donation{SeriesId: "I-1", Ledger: "paypal-live"}, nil))
 		s.note("", plain(&client.Donation{SeriesId: "I-1", Event: client.EventRefund}, nil))
 		s.note("", plain(&client.Donation{SeriesId: "I-1", Event: client.EventPayment}, nil))
-	}, "false FIRST DUPLICATE true FIRST FIRST FIRST DUPLICATE"},
+	}, "false FIRST DUPLICATE true FIRST FIRST FIRST DUPLICATE", ""},
 	{"hold and settle", func(s *story) {
 		s.note("one", held(payment("T1", "25.00"), on("ipn", "1")))
 		s.note("", held(payment("T1", "25.00"), on("webhook", "W1")))
@@ -158,7 +160,23 @@ var stories = []struct {
 		s.note("", held(payment("T1", "25.00"), on("ipn", "1")))
 		s.release("one")
 		s.extend("one", time.Minute)
-	}, "FIRST HELD true SETTLED SETTLED DUPLICATE ALREADY_SETTLED ALREADY_SETTLED"},
+	}, "FIRST HELD true SETTLED SETTLED DUPLICATE ALREADY_SETTLED ALREADY_SETTLED", ""},
+	{"receipts of others", func(s *story) {
+		s.note("one", asRequest("R1", held(payment("T1", "25.00"), on("ipn", "1"))))
+		s.note("other", asRequest("R2", held(payment("T1", "25.00"), on("webhook", "W1"))))
+		s.note("", plain(payment("T1", "25.00"), on("webhook", "W1")))
+		s.settle("other")
+		s.release("other")
+		s.extend("other", time.Minute)
+		s.release("one")
+		s.settle("other")
+		s.note("two", asRequest("R2", held(payment("T1", "25.00"), on("webhook", "W1"))))
+		s.settle("one")
+		s.settle("two")
+		s.note("late", held(payment("T1", "25.00"), on("ipn", "2")))
+		s.release("late")
+	}, "FIRST HELD HELD INVALID_REQUEST INVALID_REQUEST INVALID_REQUEST OPEN INVALID_REQUEST FIRST HOLD_LOST SETTLED " +
+		"DUPLICATE INVALID_REQUEST", "FIRST FIRST FIRST HELD HELD HELD OPEN OPEN FIRST HOLD_LOST SETTLED FIRST SETTLED"},
 	{"release", func(s *story) {
 		s.note("one", held(payment("T1", "25.00"), on("ipn", "1")))
 		s.release("one")
@@ -172,7 +190,7 @@ var stories = []struct {
 		s.settle("one")
 		s.release("one")
 	}, "FIRST OPEN OPEN HOLD_RELEASED HOLD_RELEASED false " +
-		"FIRST HOLD_LOST SETTLED SETTLED_BY_ANOTHER SETTLED_BY_ANOTHER"},
+		"FIRST HOLD_LOST SETTLED SETTLED_BY_ANOTHER SETTLED_BY_ANOTHER", ""},
 	{"a hold runs out", func(s *story) {
 		s.note("one", held(payment("T1", "25.00"), nil))
 		s.noted.Advance(59 * time.Second)
@@ -186,7 +204,7 @@ var stories = []struct {
 		s.extend("one", time.Minute)
 		s.noted.Advance(2 * time.Minute)
 		s.settle("two")
-	}, "FIRST HELD HELD false HELD FIRST HOLD_LOST SETTLED"},
+	}, "FIRST HELD HELD false HELD FIRST HOLD_LOST SETTLED", "FIRST FIRST HELD false HELD FIRST HOLD_LOST SETTLED"},
 	{"a request asks again", func(s *story) {
 		s.note("one", asRequest("R1", held(payment("T1", "25.00"), on("ipn", "1"))))
 		s.note("again", asRequest("R1", held(payment("T1", "25.00"), on("ipn", "1"))))
@@ -194,7 +212,7 @@ var stories = []struct {
 		s.note("one", asRequest("R1", held(payment("T1", "25.00"), on("ipn", "1"))))
 		s.note("", asRequest("R1", held(payment("T1", "25.00"), on("ipn", "2"))))
 		s.note("", asRequest("R2", held(payment("T1", "25.00"), on("ipn", "1"))))
-	}, "FIRST FIRST SETTLED FIRST REQUEST_ID_REUSED DUPLICATE"},
+	}, "FIRST FIRST SETTLED FIRST REQUEST_ID_REUSED DUPLICATE", ""},
 	{"a request asks again after its hold", func(s *story) {
 		s.note("one", asRequest("R1", held(payment("", "25.00"), nil)))
 		s.note("", asRequest("R1", held(payment("", "26.00"), nil)))
@@ -204,19 +222,19 @@ var stories = []struct {
 		s.note("two", asRequest("R1", held(payment("", "25.00"), nil)))
 		s.settle("one")
 		s.settle("two")
-	}, "FIRST REQUEST_ID_REUSED FIRST OPEN FIRST HOLD_LOST SETTLED"},
+	}, "FIRST REQUEST_ID_REUSED FIRST OPEN FIRST HOLD_LOST SETTLED", ""},
 	{"transaction ids", func(s *story) {
 		s.note("", plain(payment("T1", "25.00"), on("ipn", "1")))
 		s.note("", plain(payment("T1", "25.0"), on("ipn", "2")))
 		s.note("", plain(payment("T2", "25.00"), on("ipn", "3")))
 		s.note("", plain(payment("T2", "26.00"), on("webhook", "W1")))
 		s.note("", plain(payment("T2", "25.00"), nil))
-	}, "FIRST DUPLICATE FIRST DUPLICATE DUPLICATE"},
+	}, "FIRST DUPLICATE FIRST DUPLICATE DUPLICATE", ""},
 	{"channels with ids of their own", func(s *story) {
 		s.note("", plain(payment("T1", "25.00"), on("ipn", "1")))
 		s.note("", plain(payment("T2", "25.00"), on("webhook", "W1")))
 		s.note("", plain(payment("T2", "25.00"), nil))
-	}, "FIRST DUPLICATE DUPLICATE"},
+	}, "FIRST DUPLICATE DUPLICATE", ""},
 	{"pairing", func(s *story) {
 		now := s.noted.Now()
 		s.note("", plain(at(payment("", "25.00"), now), on("ipn", "1")))
@@ -225,7 +243,7 @@ var stories = []struct {
 		s.note("", plain(at(payment("", "25.00"), now.Add(-5*time.Hour)), on("queue", "Q1")))
 		s.note("", plain(at(payment("", "25.00"), now), on("ipn", "2")))
 		s.note("", plain(payment("", "26.00"), on("ipn", "4")))
-	}, "FIRST FIRST DUPLICATE FIRST FIRST DUPLICATE"},
+	}, "FIRST FIRST DUPLICATE FIRST FIRST DUPLICATE", ""},
 	{"arrivals", func(s *story) {
 		s.note("", plain(payment("", "25.00"), on("ipn", "1")))
 		s.noted.Advance(4*24*time.Hour + time.Second)
@@ -233,7 +251,7 @@ var stories = []struct {
 		early.ReceivedAt = timestamppb.New(s.noted.Now().Add(-time.Hour))
 		s.note("", plain(payment("", "25.00"), early))
 		s.note("", plain(payment("", "25.00"), on("webhook", "W2")))
-	}, "FIRST DUPLICATE FIRST"},
+	}, "FIRST DUPLICATE FIRST", ""},
 	{"notes are forgotten", func(s *story) {
 		s.note("one", held(payment("T1", "25.00"), on("ipn", "1")))
 		s.noted.Advance(45*24*time.Hour - time.Second)
@@ -241,7 +259,7 @@ var stories = []struct {
 		s.noted.Advance(2 * time.Second)
 		s.settle("one")
 		s.exists(payment("T1", "25.00"), on("ipn", "1"))
-	}, "FIRST false NOTE_NOT_FOUND false"},
+	}, "FIRST false NOTE_NOT_FOUND false", ""},
 	{"mistakes", func(s *story) {
 		s.note("", &client.NoteRequest{Donation: &client.Donation{}})
 		s.note("", plain(&client.Donation{SeriesId: "I 1"}, nil))
@@ -258,39 +276,52 @@ var stories = []struct {
 		s.note("one", held(payment("T1", "25.00"), nil))
 		s.extend("one", 0)
 		s.extend("one", time.Hour)
-	}, strings.Repeat("INVALID_REQUEST ", 12) + "FIRST INVALID_REQUEST INVALID_REQUEST"},
+	}, strings.Repeat("INVALID_REQUEST ", 12) + "FIRST INVALID_REQUEST INVALID_REQUEST", ""},
 }
 
 // The fake gives the same answers as a real server, in each story.
 func TestFakeIsAsAServer(t *testing.T) {
 	for _, each := range stories {
-		t.Run(each.name, func(t *testing.T) {
-			fake := clienttest.New(t)
-			server := servertest.Start(t, servertest.Options{Frozen: fake.Now()})
-			ofServer, err := client.New(server.Addr(), client.Config{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ofServer.Close()
-			tell := func(noted noted, c *client.Client) *story {
-				s := &story{t: t, noted: noted, client: c, receipts: map[string]string{}, ids: map[string]string{}}
-				each.tell(s)
-				return s
-			}
-			of, is := tell(fake, fake.Client(client.Config{})), tell(server, ofServer)
-			if got := strings.Join(is.told, " "); got != each.want {
-				t.Errorf("the server answers %s\nwant              %s", got, each.want)
-			}
-			if got := strings.Join(of.told, " "); got != each.want {
-				t.Errorf("the fake answers %s\nwant             %s", got, each.want)
-			}
-			for i, want := range is.answers {
-				if got := of.answers[i]; got != want {
-					t.Errorf("answer %d of the fake is\n%s\nand of the server\n%s", i+1, got, want)
-				}
-			}
+		t.Run(each.name, func(t *testing.T) { tellBoth(t, each.tell, each.want, false) })
+		t.Run(each.name+", in shadow", func(t *testing.T) {
+			allFirst := strings.NewReplacer("DUPLICATE", "FIRST", "HELD ", "FIRST ").Replace(each.want)
+			tellBoth(t, each.tell, cmp.Or(each.dark, allFirst), true)
 		})
 	}
+}
+
+// tellBoth tells a story to the fake and to a server, and compares their answers.
+func tellBoth(t *testing.T, story func(*story), want string, shadow bool) {
+	fake := clienttest.New(t)
+	fake.Shadow(shadow)
+	options := servertest.Options{Frozen: fake.Now()}
+	if shadow {
+		options.ShadowLedgers = []string{"*"}
+	}
+	server := servertest.Start(t, options)
+	ofServer, err := client.New(server.Addr(), client.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ofServer.Close()
+	of, is := told(t, fake, fake.Client(client.Config{}), story), told(t, server, ofServer, story)
+	if got := strings.Join(is.told, " "); got != want {
+		t.Errorf("the server answers %s\nwant              %s", got, want)
+	}
+	if got := strings.Join(of.told, " "); got != want {
+		t.Errorf("the fake answers %s\nwant             %s", got, want)
+	}
+	for i, want := range is.answers {
+		if got := of.answers[i]; got != want {
+			t.Errorf("answer %d of the fake is\n%s\nand of the server\n%s", i+1, got, want)
+		}
+	}
+}
+
+func told(t *testing.T, noted noted, c *client.Client, tell func(*story)) *story {
+	s := &story{t: t, noted: noted, client: c, receipts: map[string]string{}, ids: map[string]string{}}
+	tell(s)
+	return s
 }
 
 // A user's test can see that Once settles or releases, and can make calls fail.

@@ -33,6 +33,7 @@ type note struct {
 type holding struct {
 	note    *note
 	attempt int32
+	shadow  bool // of a duplicate in shadow: it holds nothing
 }
 
 // asked is a donation and its message, before its note is found or made.
@@ -128,21 +129,22 @@ func (f *Fake) take(n *note, request string, hold time.Duration) {
 	f.receipts[n.receipt] = holding{note: n, attempt: n.Attempt}
 }
 
-// holder returns the note of a receipt that no other attempt has taken over.
-func (f *Fake) holder(receipt string) (*note, error) {
+// holder returns the note of a receipt that no other attempt has taken over, or of a
+// receipt in shadow, which holds nothing.
+func (f *Fake) holder(receipt string) (held *note, shadow bool, err error) {
 	f.forget()
-	held, given := f.receipts[receipt]
+	holding, given := f.receipts[receipt]
 	switch {
 	case !given:
-		return nil, invalid("INVALID_REQUEST", "receipt", "is no receipt that Noted gave")
-	case !slices.Contains(f.notes, held.note):
-		return nil, refuse(codes.NotFound, "NOTE_NOT_FOUND", "the note is forgotten, or never was")
-	case held.note.Attempt == held.attempt:
-		return held.note, nil
-	case held.note.state(f.now) == notedv1.State_STATE_SETTLED:
-		return nil, f.refuseReceipt("SETTLED_BY_ANOTHER")
+		return nil, false, invalid("INVALID_REQUEST", "receipt", "is no receipt that Noted gave")
+	case !slices.Contains(f.notes, holding.note):
+		return nil, false, refuse(codes.NotFound, "NOTE_NOT_FOUND", "the note is forgotten, or never was")
+	case holding.shadow || holding.note.Attempt == holding.attempt:
+		return holding.note, holding.shadow, nil
+	case holding.note.state(f.now) == notedv1.State_STATE_SETTLED:
+		return nil, false, f.refuseReceipt("SETTLED_BY_ANOTHER")
 	}
-	return nil, f.refuseReceipt("HOLD_LOST")
+	return nil, false, f.refuseReceipt("HOLD_LOST")
 }
 
 func (n *note) state(now time.Time) notedv1.State {

@@ -56,10 +56,17 @@ func (f *Fake) NoteDonation(
 		Verdict: verdict, Note: found.as(f.now), Evidence: evidence, Differences: found.differences(asked),
 	}
 	switch {
+	case f.shadow && verdict != notedv1.Verdict_VERDICT_FIRST && r.GetHold().AsDuration() > 0:
+		response.Receipt = rand.Text()
+		f.receipts[response.Receipt] = holding{note: found, shadow: true}
 	case verdict == notedv1.Verdict_VERDICT_FIRST && r.GetHold().AsDuration() > 0:
 		response.Receipt = found.receipt
+	case f.shadow:
 	case verdict == notedv1.Verdict_VERDICT_HELD:
 		response.RetryAfter = durationpb.New(found.HeldUntil.AsTime().Sub(f.now))
+	}
+	if f.shadow {
+		response.Verdict, response.ShadowVerdict = notedv1.Verdict_VERDICT_FIRST, verdict
 	}
 	return response, nil
 }
@@ -91,9 +98,12 @@ func (f *Fake) SettleDonation(
 ) (*notedv1.SettleDonationResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	held, err := f.holder(r.GetReceipt())
+	held, shadow, err := f.holder(r.GetReceipt())
 	if err != nil {
 		return nil, err
+	}
+	if shadow {
+		return &notedv1.SettleDonationResponse{Note: held.as(f.now)}, nil
 	}
 	if held.released {
 		return nil, f.refuseReceipt("HOLD_RELEASED")
@@ -109,9 +119,12 @@ func (f *Fake) ReleaseDonation(
 ) (*notedv1.ReleaseDonationResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	held, err := f.holder(r.GetReceipt())
+	held, shadow, err := f.holder(r.GetReceipt())
 	if err != nil {
 		return nil, err
+	}
+	if shadow {
+		return &notedv1.ReleaseDonationResponse{Note: held.as(f.now)}, nil
 	}
 	if held.state(f.now) == notedv1.State_STATE_SETTLED {
 		return nil, f.refuseReceipt("ALREADY_SETTLED")
@@ -128,10 +141,12 @@ func (f *Fake) ExtendHold(_ context.Context, r *notedv1.ExtendHoldRequest) (*not
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	held, err := f.holder(r.GetReceipt())
+	held, shadow, err := f.holder(r.GetReceipt())
 	switch {
 	case err != nil:
 		return nil, err
+	case shadow:
+		return &notedv1.ExtendHoldResponse{Note: held.as(f.now)}, nil
 	case held.released:
 		return nil, f.refuseReceipt("HOLD_RELEASED")
 	case held.HeldUntil == nil:

@@ -38,11 +38,13 @@ type Options struct {
 	// Frozen, unless zero, is the time at which the store's clock stands: it then moves
 	// by Advance only.
 	Frozen time.Time
-	// Rules, Ledgers, SeriesLimit and MaxDeadline are those of server.Config.
-	Rules       server.Rules
-	Ledgers     map[string]server.LedgerRules
-	SeriesLimit int
-	MaxDeadline time.Duration
+	// Rules, Ledgers, ShadowLedgers, SeriesLimit and MaxDeadline are those of
+	// server.Config.
+	Rules         server.Rules
+	Ledgers       map[string]server.LedgerRules
+	ShadowLedgers []string
+	SeriesLimit   int
+	MaxDeadline   time.Duration
 	// Callers, TLSCert, TLSKey and TLSClientCA are those of server.Config. With any of
 	// them Conn is of no use: connect with Addr.
 	Callers, TLSCert, TLSKey, TLSClientCA string
@@ -70,22 +72,23 @@ func Start(tb testing.TB, options Options) *Server {
 	tb.Helper()
 	s := &Server{tb: tb}
 	config := server.Config{
-		Listen:      "127.0.0.1:0",
-		HTTPListen:  "127.0.0.1:0",
-		AdminListen: "127.0.0.1:0",
-		Redis:       options.Redis,
-		RedisMode:   options.RedisMode,
-		Rules:       options.Rules,
-		Ledgers:     options.Ledgers,
-		SeriesLimit: options.SeriesLimit,
-		MaxDeadline: options.MaxDeadline,
-		Callers:     options.Callers,
-		TLSCert:     options.TLSCert,
-		TLSKey:      options.TLSKey,
-		TLSClientCA: options.TLSClientCA,
-		Reflection:  true,
-		Drain:       5 * time.Second,
-		Logger:      slog.New(slog.DiscardHandler),
+		Listen:        "127.0.0.1:0",
+		HTTPListen:    "127.0.0.1:0",
+		AdminListen:   "127.0.0.1:0",
+		Redis:         options.Redis,
+		RedisMode:     options.RedisMode,
+		Rules:         options.Rules,
+		Ledgers:       options.Ledgers,
+		ShadowLedgers: options.ShadowLedgers,
+		SeriesLimit:   options.SeriesLimit,
+		MaxDeadline:   options.MaxDeadline,
+		Callers:       options.Callers,
+		TLSCert:       options.TLSCert,
+		TLSKey:        options.TLSKey,
+		TLSClientCA:   options.TLSClientCA,
+		Reflection:    true,
+		Drain:         5 * time.Second,
+		Logger:        slog.New(slog.DiscardHandler),
 	}
 	if options.Log != nil {
 		config.Logger = slog.New(slog.NewJSONHandler(options.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))

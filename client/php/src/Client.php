@@ -180,6 +180,7 @@ final class Client implements ClientInterface
             $answer['receipt'] ?? '',
             Wire::seconds($answer['retryAfter'] ?? null),
             $answer['differences'] ?? [],
+            Verdict::tryFrom((string) ($answer['shadowVerdict'] ?? '')),
         );
     }
 

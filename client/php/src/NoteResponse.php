@@ -13,6 +13,8 @@ final class NoteResponse
      * @param ?float $retryAfter how many seconds the present hold lasts; only with Held
      * @param list<string> $differences the fields in which this message and the note disagree;
      *     a different amount is worth an alarm
+     * @param ?Verdict $shadowVerdict the true verdict in a ledger in shadow, where $verdict is
+     *     First for every message; null in other ledgers
      */
     public function __construct(
         public readonly Verdict $verdict,
@@ -21,6 +23,7 @@ final class NoteResponse
         public readonly string $receipt,
         public readonly ?float $retryAfter,
         public readonly array $differences,
+        public readonly ?Verdict $shadowVerdict = null,
     ) {
     }
 }

@@ -38,6 +38,48 @@ final class FakeClientTest extends TestCase
         yield 'the fake' => [static fn(): ClientInterface => new FakeClient()];
     }
 
+    /** @return iterable<string, array{\Closure(): ClientInterface}> */
+    public function clientsInShadow(): iterable
+    {
+        yield 'a server' => [static fn(): ClientInterface => new Client(Server::shared()->url)];
+        yield 'the fake' => [static function (): ClientInterface {
+            $fake = new FakeClient();
+            $fake->shadow();
+            return $fake;
+        }];
+    }
+
+    /** @dataProvider clientsInShadow */
+    public function testShadow(\Closure $client): void
+    {
+        $noted = $client();
+        $id = self::series();
+        $donation = new Donation($id, transactionId: 'T-1', ledger: 'dark');
+        $first = $noted->note($donation, new Message('ipn', 'm-1'), 60, "r-$id");
+        self::assertSame([Verdict::First, Verdict::First], [$first->verdict, $first->shadowVerdict]);
+        $again = $noted->note($donation, new Message('ipn', 'm-1'), 60, "r-$id");
+        self::assertSame([Verdict::First, $first->receipt], [$again->shadowVerdict, $again->receipt]);
+
+        $held = $noted->note($donation, new Message('webhook', 'm-2'), 60);
+        self::assertSame([Verdict::First, Verdict::Held], [$held->verdict, $held->shadowVerdict]);
+        self::assertSame([$first->note->donationId, null], [$held->note->donationId, $held->retryAfter]);
+        self::assertNotContains($held->receipt, ['', $first->receipt]);
+        self::assertSame('', $noted->note($donation, new Message('webhook', 'm-2'))->receipt);
+        $states = fn(): array => [
+            $noted->settle($held->receipt)->state,
+            $noted->release($held->receipt)->state,
+            $noted->extend($held->receipt, 60)->state,
+        ];
+        self::assertSame([State::Held, State::Held, State::Held], $states());
+        self::assertSame(State::Settled, $noted->settle($first->receipt)->state);
+        self::assertSame([State::Settled, State::Settled, State::Settled], $states());
+
+        $late = $noted->note($donation, new Message('ipn', 'm-1'), 60);
+        self::assertSame([Verdict::First, Verdict::Duplicate], [$late->verdict, $late->shadowVerdict]);
+        $noted->forget($id, $first->note->donationId, 'a test', 'dark');
+        self::failing(Exception\NoteNotFound::class, fn() => $noted->settle($late->receipt));
+    }
+
     /** @return list<mixed> the parts of an answer that are the same in every run */
     private static function told(NoteResponse $answer): array
     {

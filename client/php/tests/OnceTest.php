@@ -41,6 +41,25 @@ final class OnceTest extends TestCase
         self::assertSame(State::Settled, $noted->exists($donation)->note->state);
     }
 
+    public function testShadow(): void
+    {
+        $noted = new Client(Server::shared()->url);
+        $donation = new Donation(self::series(), Event::Payment, transactionId: 'T-1', ledger: 'dark');
+        $runs = 0;
+        $other = function () use (&$runs): void {
+            $runs++;
+        };
+        $process = function () use (&$runs, $noted, $donation, $other): void {
+            $runs++;
+            self::assertSame(Verdict::First, $noted->once($donation, new Message('webhook', 'm-2'), $other));
+            self::assertSame(State::Held, $noted->exists($donation)->note->state, 'the other has settled nothing');
+        };
+        self::assertSame(Verdict::First, $noted->once($donation, new Message('ipn', 'm-1'), $process));
+        self::assertSame(Verdict::First, $noted->once($donation, new Message('ipn', 'm-1'), $other));
+        self::assertSame(3, $runs);
+        self::assertSame(State::Settled, $noted->exists($donation)->note->state);
+    }
+
     public function testOnceReleasesWhenTheCallableThrows(): void
     {
         $noted = new Client(Server::shared()->url);

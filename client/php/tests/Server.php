@@ -37,7 +37,18 @@ final class Server
         $address = $address !== '' ? $address : Processes::freeAddress();
         $log = Program::folder() . '/noted.log';
         $process = Processes::start(
-            [$program, '-dev', '-listen', '127.0.0.1:0', '-admin-listen', 'off', '-http-listen', $address],
+            [
+                $program,
+                '-dev',
+                '-listen',
+                '127.0.0.1:0',
+                '-admin-listen',
+                'off',
+                '-http-listen',
+                $address,
+                '-shadow-ledgers',
+                'dark',
+            ],
             $log,
         );
         Processes::waitFor($address, $log);

@@ -68,8 +68,10 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
 
 @pytest.fixture(scope="session")
 def address(start: Callable[..., str]) -> str:
-    """A server that all tests share. Each test uses its own series."""
-    return start("-dev")
+    """A server that all tests share. Each test uses its own series. The ledger "dark" is in
+    shadow.
+    """
+    return start("-dev", "-shadow-ledgers", "dark")
 
 
 @pytest.fixture

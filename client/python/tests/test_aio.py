@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
+from dataclasses import replace
 from typing import Any, AsyncIterator, Callable, Coroutine, Iterator, List
 
 import grpc
@@ -39,6 +40,21 @@ async def test_outcomes_of_once(donation: Donation, address: str, proxy: Proxy) 
                     pass
         async with client.once(donation) as turn:
             assert turn.verdict == Verdict.DUPLICATE
+
+
+@in_a_loop
+async def test_shadow(donation: Donation, address: str, proxy: Proxy) -> None:
+    dark = replace(donation, ledger="dark")
+    async with Client(address) as client:
+        async with client.once(dark) as turn:
+            assert turn.first and turn.shadow_verdict == Verdict.FIRST
+            async with client.once(dark) as other:
+                assert other.first and other.shadow_verdict == Verdict.HELD
+            held = (await client.exists(dark)).note
+            assert held is not None and held.state == State.HELD
+        response = await client.note(dark, hold=60)
+        assert (response.verdict, response.shadow_verdict) == (Verdict.FIRST, Verdict.DUPLICATE)
+        assert (await client.settle(response.receipt)).state == State.SETTLED
 
 
 def test_a_client_that_is_made_before_the_loop(address: str, donation: Donation) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, List, Optional
 
@@ -36,6 +37,30 @@ def test_held_while_another_is_processing(client: noted.Client, donation: Donati
             assert other.held and not other.first
             assert other.retry_after is not None and 0 < other.retry_after.total_seconds() <= 60
     assert client.exists(donation)
+
+
+def test_shadow(client: noted.Client, donation: Donation) -> None:
+    """In shadow each message is processed, and only the first holder settles."""
+    dark = replace(donation, ledger="dark")
+    with client.once(dark, Message("ipn", "m-1")) as turn:
+        assert turn.first and turn.shadow_verdict == Verdict.FIRST
+        with client.once(dark, Message("webhook", "w-1")) as other:
+            assert other.first and other.shadow_verdict == Verdict.HELD
+        held = client.exists(dark).note
+        assert held is not None and held.state == State.HELD and len(held.sightings) == 2
+    with client.once(dark, Message("ipn", "m-1")) as late:
+        assert late.first and late.shadow_verdict == Verdict.DUPLICATE
+        assert late.note.donation_id == turn.note.donation_id and late.evidence == Evidence.SAME_MESSAGE
+    with pytest.raises(ZeroDivisionError):
+        with client.once(dark, Message("webhook", "w-1")) as late:
+            assert late.first and late.shadow_verdict == Verdict.DUPLICATE
+            raise ZeroDivisionError
+    settled = client.exists(dark).note
+    assert settled is not None and settled.state == State.SETTLED
+
+    for note, receipt in ((client.note(dark, hold=60), True), (client.note(dark), False)):
+        assert (note.verdict, note.shadow_verdict, bool(note.receipt)) == (Verdict.FIRST, Verdict.DUPLICATE, receipt)
+    assert client.note(donation).shadow_verdict == Verdict.UNSPECIFIED
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])

@@ -99,6 +99,7 @@ export function toDuration(ms: number): { seconds: bigint; nanos: number } {
  */
 export function fromResponse(donation: Donation, response: pb.NoteDonationResponse): NoteResponse {
   const verdict = name(pb.Verdict, response.verdict);
+  const shadow = name(pb.Verdict, response.shadowVerdict);
   if (!isVerdict(verdict)) {
     throw breach(noting(donation), `the server's verdict ${verdict} is unknown to this client; update the library`);
   }
@@ -109,6 +110,7 @@ export function fromResponse(donation: Donation, response: pb.NoteDonationRespon
     receipt: response.receipt,
     retryAfterMs: response.retryAfter === undefined ? undefined : fromDuration(response.retryAfter),
     differences: response.differences,
+    shadowVerdict: isVerdict(shadow) ? shadow : undefined,
   };
 }
 

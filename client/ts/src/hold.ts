@@ -1,7 +1,7 @@
 /** The hold that once() gives to its function. */
 import { NotedError } from "./errors.js";
 import { now } from "./retry.js";
-import type { Evidence, Note, NoteResponse } from "./types.js";
+import type { Evidence, Note, NoteResponse, Verdict } from "./types.js";
 
 /**
  * The function that once() runs for a donation that is the caller's. note.donationId is
@@ -27,6 +27,8 @@ export class Hold {
    * transaction id is worth an alarm.
    */
   readonly differences: readonly string[];
+  /** The true verdict in a ledger in shadow, where duplicates are processed too. */
+  readonly shadowVerdict: Verdict | undefined;
   readonly receipt: string;
 
   /** @internal */
@@ -38,6 +40,7 @@ export class Hold {
     this.signal = signal;
     this.evidence = response.evidence;
     this.differences = response.differences;
+    this.shadowVerdict = response.shadowVerdict;
     this.receipt = response.receipt;
   }
 

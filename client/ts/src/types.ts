@@ -129,7 +129,7 @@ export interface NoteRequest {
 
 /**
  * The answer to note(). The receipt comes only with FIRST and a hold, retryAfterMs only
- * with HELD.
+ * with HELD. In a ledger in shadow the verdict is FIRST for every message.
  */
 export interface NoteResponse {
   readonly verdict: Verdict;
@@ -139,6 +139,8 @@ export interface NoteResponse {
   readonly retryAfterMs?: number | undefined;
   /** The fields in which this donation and the note disagree, such as "amount". */
   readonly differences: readonly string[];
+  /** The true verdict in a ledger in shadow. Other ledgers have none. */
+  readonly shadowVerdict?: Verdict | undefined;
 }
 
 /** The answer to exists(). The note is the note that was found, also an open one. */

@@ -17,7 +17,7 @@ import { all, Proxy, startNoted } from "./noted.mjs";
 import { project } from "./places.mjs";
 import { noteOf, refuse, serve } from "./stand.mjs";
 
-const { grpc, http } = await startNoted();
+const { grpc, http } = await startNoted("-shadow-ledgers", "dark");
 const client = new Client(grpc);
 
 const donation = (more: Partial<Donation> = {}): Donation => ({
@@ -29,6 +29,25 @@ const donation = (more: Partial<Donation> = {}): Donation => ({
 });
 const ipn = { channel: "ipn", id: "61A0" };
 const webhook = { channel: "webhook", id: "WH-7" };
+
+test("in shadow each message is FIRST, and only the true one settles", async () => {
+  const told = donation({ ledger: "dark" });
+  const first = await client.note(told, ipn, { holdMs: 60_000 });
+  assert.deepEqual([first.verdict, first.shadowVerdict], ["FIRST", "FIRST"]);
+  const held = await client.note(told, webhook, { holdMs: 60_000 });
+  assert.deepEqual([held.verdict, held.shadowVerdict, held.retryAfterMs], ["FIRST", "HELD", undefined]);
+  assert.equal((await client.settle(held.receipt)).state, "HELD");
+  assert.equal((await client.extend(held.receipt, 60_000)).state, "HELD");
+  assert.equal((await client.release(held.receipt)).state, "HELD");
+  assert.equal((await client.settle(first.receipt)).state, "SETTLED");
+
+  const seen: unknown[] = [];
+  const process = (note: noted.Note, hold: noted.Hold): unknown => seen.push(note.donationId, hold.shadowVerdict);
+  assert.equal(await client.once(told, ipn, process), "FIRST");
+  assert.deepEqual(seen, [first.note.donationId, "DUPLICATE"]);
+  assert.equal((await client.exists(told)).note?.state, "SETTLED");
+  assert.equal((await client.note(donation())).shadowVerdict, undefined);
+});
 
 test("a note is held, released, settled and forgotten", async () => {
   const occurredAt = new Date(Date.now() - 60_000);

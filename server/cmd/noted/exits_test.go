@@ -132,6 +132,13 @@ func exits(redis, evicting *redistest.Server) []exit {
 			"",
 		},
 		{"a bad yes", map[string]string{"NOTED_DEV": "maybe"}, nil, 2, "NOTED_DEV"},
+		{
+			"an empty ledger in shadow", nil,
+			[]string{"-dev", "-shadow-ledgers", "live,,sandbox"},
+			2,
+			"-shadow-ledgers (NOTED_SHADOW_LEDGERS) has a name that is empty",
+		},
+		{"a bad ledger in shadow", nil, []string{"-dev", "-shadow-ledgers", "live, sandbox"}, 2, `ledger " sandbox"`},
 		{"a bad number", nil, []string{"-dev", "-series-limit", "many"}, 2, "-series-limit"},
 		{"a bad choice", nil, []string{"-dev", "-transaction-ids", "none"}, 2, "auto, per-channel, shared"},
 		{"a bad level", nil, []string{"-dev", "-log-level", "loud"}, 2, "debug, info, warn, error"},

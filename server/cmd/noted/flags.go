@@ -221,6 +221,13 @@ func (s *settings) ruleFlags() []cli.Flag {
 			Destination: &s.ledgers,
 			Usage:       "`FILE`Settings of single ledgers, see below.",
 		},
+		&cli.StringFlag{
+			Name:        "shadow-ledgers",
+			Destination: &s.shadows,
+			Usage: "`LEDGERS`Ledgers in shadow, parted by commas, or * for every ledger: to try Noted beside what " +
+				"there is. Noted notes and counts their donations as ever, and answers FIRST to every message, with " +
+				"the true verdict beside it (shadow_verdict). Their doubles are processed, as without Noted.",
+		},
 		&cli.IntFlag{
 			Name:        "series-limit",
 			Destination: &c.SeriesLimit,

@@ -24,7 +24,7 @@ type settings struct {
 	changed  string // the settings that differ from their defaults; without secrets
 
 	// These are read into the others.
-	onLoss, ledgers, logLevel string
+	onLoss, ledgers, shadows, logLevel string
 }
 
 // parse reads arguments and environment; it gives no settings if it has printed the help.
@@ -61,6 +61,13 @@ func (s *settings) finish(c *cli.Command) (wrong []error) {
 		var err error
 		if s.config.Ledgers, err = readLedgers(s.ledgers); err != nil {
 			wrong = append(wrong, cmdline.Usagef("%s: %w", variables.Both("ledgers"), err))
+		}
+	}
+	if s.shadows != "" {
+		s.config.ShadowLedgers = strings.Split(s.shadows, ",")
+		if slices.Contains(s.config.ShadowLedgers, "") {
+			wrong = append(wrong, cmdline.Usagef("%s has a name that is empty; leave the extra comma out "+
+				"(the ledger without a name is in shadow with * only)", variables.Both("shadow-ledgers")))
 		}
 	}
 	if s.dev {

@@ -95,7 +95,10 @@ func (s *Service) noteResponse(request store.NoteRequest, reply store.NoteReply)
 		Receipt:     reply.Receipt,
 		Differences: differs,
 	}
-	if reply.Verdict == store.Held {
+	switch {
+	case request.Rules.Shadow:
+		response.Verdict, response.ShadowVerdict = notedv1.Verdict_VERDICT_FIRST, response.Verdict
+	case reply.Verdict == store.Held:
 		response.RetryAfter = durationpb.New(max(0, reply.Note.HeldUntil.Sub(reply.Now)))
 	}
 	return response
@@ -136,7 +139,7 @@ func (s *Service) SettleDonation(
 	if err != nil {
 		return nil, contract.Refuse(err)
 	}
-	if r.GetReason() != "" {
+	if r.GetReason() != "" && !store.IsShadow(r.GetReceipt()) {
 		s.Audit.Write(
 			ctx,
 			"settled a donation by hand",
@@ -162,18 +165,20 @@ func (s *Service) ReleaseDonation(
 	if err != nil {
 		return nil, contract.Refuse(err)
 	}
-	s.Metrics.Floods.Log(
-		ctx,
-		"released a donation",
-		slog.LevelInfo,
-		"released a donation",
-		"caller", metrics.CallerOf(ctx),
-		"peer", metrics.PeerOf(ctx),
-		"ledger", note.Donation.Ledger,
-		"donation_id", note.DonationID,
-		"attempt", note.Attempt,
-		"reason", r.GetReason(),
-	)
+	if !store.IsShadow(r.GetReceipt()) {
+		s.Metrics.Floods.Log(
+			ctx,
+			"released a donation",
+			slog.LevelInfo,
+			"released a donation",
+			"caller", metrics.CallerOf(ctx),
+			"peer", metrics.PeerOf(ctx),
+			"ledger", note.Donation.Ledger,
+			"donation_id", note.DonationID,
+			"attempt", note.Attempt,
+			"reason", r.GetReason(),
+		)
+	}
 	return &notedv1.ReleaseDonationResponse{Note: contract.NoteMessage(note)}, nil
 }
 

@@ -53,14 +53,17 @@ func (w *Watch) Admin() *http.Server {
 
 // remark is the part of a health answer that is for people.
 func (w *Watch) remark() string {
+	remark := ""
+	if w.Shadows != "" {
+		remark = " (in shadow, where every answer is FIRST: " + w.Shadows + ")"
+	}
 	if w.Trial {
-		return " (trial store: nothing survives a restart)"
+		return remark + " (trial store: nothing survives a restart)"
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	remark := ""
 	if w.unsafe {
-		remark = " (the certificate of the store is not checked: leave skip_verify out of -redis)"
+		remark += " (the certificate of the store is not checked: leave skip_verify out of -redis)"
 	}
 	if w.lost != "" {
 		remark += " (calls for a part of the series are refused: " + w.lost + ")"

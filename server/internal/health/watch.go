@@ -51,6 +51,7 @@ type Config struct {
 	AllowEviction, RefuseAfterLoss, Trial bool
 
 	Settings map[string]string // those that must be alike on all servers of a store
+	Shadows  string            // the ledgers in shadow, for people; empty if there is none
 
 	Logger  *slog.Logger
 	Audit   metrics.Audit

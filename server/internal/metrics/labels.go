@@ -70,6 +70,10 @@ type verdictLabels struct {
 	evidence        store.Evidence
 }
 
+func newVerdicts(vec *prometheus.CounterVec) verdicts {
+	return verdicts{vec: vec, found: map[verdictLabels]prometheus.Counter{}}
+}
+
 func (v *verdicts) of(labels verdictLabels) prometheus.Counter {
 	v.mu.RLock()
 	counter := v.found[labels]

@@ -43,6 +43,7 @@ type Metrics struct {
 	logger            *slog.Logger
 	writeLine         grpc.UnaryServerInterceptor // writes the line of a call
 	verdicts          verdicts
+	shadowVerdicts    verdicts
 	pairs             *prometheus.CounterVec
 	agree             *prometheus.GaugeVec
 	differences       *prometheus.CounterVec
@@ -62,7 +63,8 @@ func New(config Config) *Metrics {
 		ledgers:  newLabels(maxLedgerLabels),
 		channels: newLabels(maxChannelLabels),
 	}
-	m.verdicts = verdicts{vec: m.CounterVec("noted_verdicts_total"), found: map[verdictLabels]prometheus.Counter{}}
+	m.verdicts = newVerdicts(m.CounterVec("noted_verdicts_total"))
+	m.shadowVerdicts = newVerdicts(m.CounterVec("noted_shadow_verdicts_total"))
 	m.writeLine = logging.UnaryServerInterceptor(m.callLogger(), logOptions...)
 	m.agree = m.GaugeVec("noted_transaction_ids_agree")
 	m.differences = m.CounterVec("noted_differences_total")
@@ -89,10 +91,15 @@ func New(config Config) *Metrics {
 // Verdict counts an answer and the fields in which its message and its note differ.
 func (m *Metrics) Verdict(request store.NoteRequest, reply store.NoteReply, differences []string) {
 	ledger := m.ledgers.of(request.Donation.Ledger)
-	m.verdicts.of(verdictLabels{
+	labels := verdictLabels{
 		ledger: ledger, channel: m.channels.of(request.Message.Channel),
 		event: request.Donation.Event, verdict: reply.Verdict, evidence: reply.Evidence,
-	}).Inc()
+	}
+	if request.Rules.Shadow {
+		m.shadowVerdicts.of(labels).Inc()
+		labels.verdict = store.First
+	}
+	m.verdicts.of(labels).Inc()
 	for _, field := range differences {
 		m.differences.WithLabelValues(ledger, field).Inc()
 	}

@@ -23,6 +23,12 @@ var Table = []Metric{
 		"Answers to NoteDonation, streamed ones among them.",
 	},
 	{
+		"noted_shadow_verdicts_total",
+		[]string{"ledger", "channel", "event", "verdict", "evidence"},
+		"Answers to NoteDonation in ledgers in shadow, by the verdict that each would have had outside shadow. " +
+			"noted_verdicts_total counts each of them as first.",
+	},
+	{
 		"noted_differences_total",
 		[]string{"ledger", "field"},
 		"Answers of which the message disagreed with the note, by field. Times and, where channels do not share " +

@@ -107,10 +107,23 @@ type receipt struct {
 	noted          int64
 	attempt        int
 	token          string
+	shadow         bool // of a duplicate in shadow: it holds nothing, whatever the note says
 }
 
+// The forms of a receipt. A release without shadows refuses the second: it could not know
+// that such a receipt holds nothing.
+const (
+	realForm   = "1"
+	shadowForm = "S"
+)
+
 func (r receipt) String() string {
-	s := fmt.Sprintf("1 %s %s %s %d %s", r.ledger, r.series, strconv.FormatInt(r.noted, 36), r.attempt, r.token)
+	form := realForm
+	if r.shadow {
+		form = shadowForm
+	}
+	s := fmt.Sprintf("%s %s %s %s %d %s",
+		form, r.ledger, r.series, strconv.FormatInt(r.noted, 36), r.attempt, r.token)
 	sum := crc32.ChecksumIEEE([]byte(s))
 	return base64.RawURLEncoding.EncodeToString(
 		append([]byte(s), byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)),
@@ -127,11 +140,11 @@ func parseReceipt(s string) (receipt, error) {
 		return receipt{}, ErrBadReceipt
 	}
 	f := strings.Split(string(body), " ")
-	if len(f) != 6 || f[0] != "1" || !printable(f[1]) || f[2] == "" || !printable(f[2]) || len(f[5]) != 9 ||
-		!printable(f[5]) {
+	if len(f) != 6 || f[0] != realForm && f[0] != shadowForm || !printable(f[1]) ||
+		f[2] == "" || !printable(f[2]) || len(f[5]) != 9 || !printable(f[5]) {
 		return receipt{}, ErrBadReceipt
 	}
-	r := receipt{ledger: f[1], series: f[2], token: f[5]}
+	r := receipt{ledger: f[1], series: f[2], token: f[5], shadow: f[0] == shadowForm}
 	var errNoted, errAttempt error
 	r.noted, errNoted = strconv.ParseInt(f[3], 36, 64)
 	r.attempt, errAttempt = strconv.Atoi(f[4])
@@ -145,6 +158,13 @@ func parseReceipt(s string) (receipt, error) {
 func LedgerOf(s string) (string, error) {
 	r, err := parseReceipt(s)
 	return r.ledger, err
+}
+
+// IsShadow tells whether a receipt is that of a duplicate in shadow, which holds nothing.
+// It does not ask the store.
+func IsShadow(s string) bool {
+	r, err := parseReceipt(s)
+	return err == nil && r.shadow
 }
 
 // printable tells whether s can be part of a key or a note as it is: printable ASCII

@@ -62,8 +62,8 @@ func FuzzTransaction(f *testing.F) {
 
 // FuzzReceipt checks that only a text that String wrote is taken for a receipt.
 func FuzzReceipt(f *testing.F) {
-	f.Add(receipt{"paypal-live", "I-1", 1795297950000, 1, "abcdefghi"}.String())
-	f.Add(receipt{"", "}", 1, 9, "abcdefghi"}.String())
+	f.Add(receipt{"paypal-live", "I-1", 1795297950000, 1, "abcdefghi", false}.String())
+	f.Add(receipt{"", "}", 1, 9, "abcdefghi", true}.String())
 	f.Add("")
 	f.Add("AAAA")
 	f.Fuzz(func(t *testing.T, s string) {

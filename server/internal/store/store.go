@@ -287,13 +287,14 @@ func readNoteReply(r NoteRequest, words []string) (NoteReply, error) {
 	for told := words[5:]; len(told) > 0; told = told[2:] {
 		reply.Against = append(reply.Against, Told{Channel: told[0], TransactionID: readTransaction(told[1])})
 	}
-	if reply.Verdict == First && r.Hold > 0 {
+	if shadow := reply.Verdict != First; r.Hold > 0 && (!shadow || r.Rules.Shadow) {
 		reply.Receipt = receipt{
 			r.Donation.Ledger,
 			r.Donation.SeriesID,
 			reply.Note.NotedAt.UnixMilli(),
 			reply.Note.Attempt,
 			r.token(),
+			shadow,
 		}.String()
 	}
 	return reply, nil
@@ -339,7 +340,8 @@ func (s *Store) Exists(ctx context.Context, d Donation, m Message, rules Rules) 
 	return reply, wire.NothingDone(err)
 }
 
-// Settle makes the note of a receipt final.
+// Settle makes the note of a receipt final. A receipt in shadow changes nothing here, nor
+// with Release and Extend, and is answered with the note.
 func (s *Store) Settle(ctx context.Context, receipt string) (Note, error) {
 	return s.withReceipt(ctx, settleScript, receipt, flag(s.replicated))
 }
@@ -359,6 +361,9 @@ func (s *Store) withReceipt(ctx context.Context, sc *wire.Script, given string, 
 	if err != nil {
 		return Note{}, err
 	}
+	if r.shadow {
+		return s.noteOf(ctx, r)
+	}
 	words, err := s.runOne(
 		ctx,
 		sc,
@@ -368,6 +373,32 @@ func (s *Store) withReceipt(ctx context.Context, sc *wire.Script, given string, 
 		return Note{}, err
 	}
 	return readDone(sc, r.ledger, r.series, words)
+}
+
+// noteOf reads the note of a receipt, and changes nothing.
+func (s *Store) noteOf(ctx context.Context, r receipt) (Note, error) {
+	key := seriesKey(r.ledger, r.series)
+	words, err := s.runOne(ctx, listScript, key, writeTransaction(""))
+	if err != nil {
+		return Note{}, wire.NothingDone(err)
+	}
+	if words[0] != "NOTES" || len(words) < 2 {
+		return Note{}, unexpected(listScript, words)
+	}
+	now, err := wire.Millis(words[1])
+	if err != nil {
+		return Note{}, err
+	}
+	notes, err := readNotes(key, words[2:], now)
+	if err != nil {
+		return Note{}, err
+	}
+	for _, n := range notes {
+		if n.NotedAt.UnixMilli() == r.noted {
+			return n, nil
+		}
+	}
+	return Note{}, ErrNotFound
 }
 
 // Forget undoes the note of a donation id.

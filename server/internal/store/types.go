@@ -41,6 +41,7 @@ type Rules struct {
 	TransactionIDs TransactionIDs
 	Agreeing       []string // with Auto: the channels whose ids the ledger knows to agree with the message's channel
 	SeriesLimit    int      // how many live notes a series may hold
+	Shadow         bool     // the caller processes whatever the verdict is, so each verdict with a hold has a receipt
 }
 
 // TransactionIDs says what unequal transaction ids on two channels mean.
@@ -149,7 +150,7 @@ type NoteReply struct {
 	Verdict  Verdict
 	Evidence Evidence
 	Note     Note
-	Receipt  string    // only with First and a hold
+	Receipt  string    // only with First and a hold; in shadow with each verdict and a hold
 	Now      time.Time // the store's clock at the decision
 	Recorded bool      // this message was added to the note's sightings, as the last of them
 	Against  []Told    // with New: the ids that alone kept the message from being paired

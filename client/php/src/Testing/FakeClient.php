@@ -38,6 +38,9 @@ use Noted\Verdict;
  */
 final class FakeClient implements ClientInterface
 {
+    /** The attempt of a receipt that holds nothing: that of a duplicate in shadow. */
+    private const SHADOW = 0;
+
     /** @var array<string, Note> by donation id */
     private array $notes = [];
     /** @var array<string, array{string, int}> receipt → donation id and attempt */
@@ -46,6 +49,16 @@ final class FakeClient implements ClientInterface
     private array $answers = [];
     /** @var list<NotedException> */
     private array $failures = [];
+    private bool $shadow = false;
+
+    /**
+     * Puts every ledger in shadow, or takes them out of it: in shadow each message is First,
+     * with the true verdict in $shadowVerdict.
+     */
+    public function shadow(bool $on = true): void
+    {
+        $this->shadow = $on;
+    }
 
     /**
      * Lets the next call fail with a reason of the contract, such as "STORE_UNAVAILABLE".
@@ -117,12 +130,25 @@ final class FakeClient implements ClientInterface
             $before = $this->answers[$requestId];
             $note = $this->notes[$before->note->donationId] ?? $before->note;
             $same = Evidence::SameRequest;
-            return new NoteResponse($before->verdict, $note, $same, $before->receipt, null, []);
+            return new NoteResponse(
+                $before->verdict,
+                $note,
+                $same,
+                $before->receipt,
+                null,
+                [],
+                $this->shadow ? Verdict::First : null,
+            );
         }
         [$note, $evidence] = $this->find($donation, $message);
         if ($note !== null && $note->state !== State::Open) {
             $note = $this->keep($note, $note->state, $donation, $message);
             $verdict = $note->state === State::Held ? Verdict::Held : Verdict::Duplicate;
+            if ($this->shadow) {
+                $receipt = $hold > 0 ? bin2hex(random_bytes(8)) : '';
+                $this->receipts[$receipt] = [$note->donationId, self::SHADOW];
+                return new NoteResponse(Verdict::First, $note, $evidence, $receipt, null, [], $verdict);
+            }
             $retryAfter = $verdict === Verdict::Held ? Client::DEFAULT_HOLD : null;
             return new NoteResponse($verdict, $note, $evidence, '', $retryAfter, []);
         }
@@ -137,7 +163,8 @@ final class FakeClient implements ClientInterface
         }
         $receipt = $hold > 0 ? bin2hex(random_bytes(8)) : '';
         $this->receipts[$receipt] = [$note->donationId, $note->attempt];
-        $answer = new NoteResponse(Verdict::First, $note, $evidence, $receipt, null, []);
+        $shadow = $this->shadow ? Verdict::First : null;
+        $answer = new NoteResponse(Verdict::First, $note, $evidence, $receipt, null, [], $shadow);
         if ($requestId !== '') {
             $this->answers[$requestId] = $answer;
         }
@@ -156,6 +183,9 @@ final class FakeClient implements ClientInterface
     {
         $this->fail();
         $note = $this->held('settling', $receipt);
+        if ($this->receipts[$receipt][1] === self::SHADOW) {
+            return $note;
+        }
         if ($note->state === State::Open && $note->heldUntil === '') {
             throw self::refusal('settling', 'HOLD_RELEASED', 'the hold was released');
         }
@@ -166,6 +196,9 @@ final class FakeClient implements ClientInterface
     {
         $this->fail();
         $note = $this->held('releasing', $receipt);
+        if ($this->receipts[$receipt][1] === self::SHADOW) {
+            return $note;
+        }
         if ($note->state === State::Settled) {
             throw self::refusal('releasing', 'ALREADY_SETTLED', 'this receipt has settled the note');
         }
@@ -176,6 +209,9 @@ final class FakeClient implements ClientInterface
     {
         $this->fail();
         $note = $this->held('extending a hold', $receipt);
+        if ($this->receipts[$receipt][1] === self::SHADOW) {
+            return $note;
+        }
         if ($note->state === State::Settled) {
             throw self::refusal('extending a hold', 'ALREADY_SETTLED', 'this receipt has settled the note');
         }
@@ -290,7 +326,7 @@ final class FakeClient implements ClientInterface
             'INVALID_REQUEST',
         );
         $note = $this->notes[$id] ?? throw self::notFound($act, $id);
-        if ($note->attempt !== $attempt) {
+        if ($attempt !== self::SHADOW && $note->attempt !== $attempt) {
             throw $note->state === State::Settled
                 ? self::refusal($act, 'SETTLED_BY_ANOTHER', 'another attempt has settled the note')
                 : self::refusal($act, 'HOLD_LOST', 'another attempt has taken over');

@@ -178,7 +178,8 @@ class NoteRequest:
 @dataclass(frozen=True)
 class NoteResponse:
     """The answer to note(). receipt comes only with FIRST and a hold, retry_after only with
-    HELD.
+    HELD. In a ledger in shadow verdict is FIRST for every message, and shadow_verdict is the
+    true verdict; in other ledgers shadow_verdict is UNSPECIFIED.
     """
 
     verdict: Verdict
@@ -187,6 +188,7 @@ class NoteResponse:
     receipt: str = ""
     retry_after: Optional[timedelta] = None
     differences: Tuple[str, ...] = ()
+    shadow_verdict: Verdict = Verdict.UNSPECIFIED
 
 
 @dataclass(frozen=True)

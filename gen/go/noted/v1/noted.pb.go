@@ -633,14 +633,24 @@ type NoteDonationResponse struct {
 	// evidence is the rule that decided.
 	Evidence Evidence `protobuf:"varint,3,opt,name=evidence,proto3,enum=noted.v1.Evidence" json:"evidence,omitempty"`
 	// receipt is the key for SettleDonation, ReleaseDonation and ExtendHold: opaque, up to
-	// 512 bytes of ASCII. Only FIRST with a hold has one.
+	// 512 bytes of ASCII. Only FIRST with a hold has one, in shadow also where shadow_verdict
+	// is not FIRST.
 	Receipt string `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	// retry_after is how long the present hold lasts. Only HELD has it.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// differences names the fields that this donation and the note both give and in which
 	// they disagree: "amount", "currency_code", "transaction_id", "occurred_at", in this
 	// order. A different amount under one transaction_id is worth an alarm.
-	Differences   []string `protobuf:"bytes,6,rep,name=differences,proto3" json:"differences,omitempty"`
+	Differences []string `protobuf:"bytes,6,rep,name=differences,proto3" json:"differences,omitempty"`
+	// shadow_verdict is the true verdict in a ledger that is in shadow (-shadow-ledgers),
+	// where verdict is FIRST for every message. It is unspecified in other ledgers. note,
+	// evidence and differences tell of the true verdict. The note is what it would be
+	// outside shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
+	//
+	// With a hold a true DUPLICATE or HELD has a receipt, too. That receipt holds nothing:
+	// SettleDonation, ReleaseDonation and ExtendHold change nothing for it and answer with
+	// the note.
+	ShadowVerdict Verdict `protobuf:"varint,7,opt,name=shadow_verdict,json=shadowVerdict,proto3,enum=noted.v1.Verdict" json:"shadow_verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -715,6 +725,13 @@ func (x *NoteDonationResponse) GetDifferences() []string {
 		return x.Differences
 	}
 	return nil
+}
+
+func (x *NoteDonationResponse) GetShadowVerdict() Verdict {
+	if x != nil {
+		return x.ShadowVerdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
 }
 
 // NoteDonationsRequest is one request on the stream.
@@ -1028,7 +1045,8 @@ func (x *SettleDonationRequest) GetReason() string {
 // SettleDonationResponse is the answer to SettleDonation.
 type SettleDonationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// note is the note, settled.
+	// note is the note, settled; as it is, for a receipt of a true DUPLICATE or HELD in
+	// shadow.
 	Note          *Note `protobuf:"bytes,1,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1129,7 +1147,7 @@ func (x *ReleaseDonationRequest) GetReason() string {
 // ReleaseDonationResponse is the answer to ReleaseDonation.
 type ReleaseDonationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// note is the note, open.
+	// note is the note, open; as it is, for such a receipt as SettleDonationResponse names.
 	Note          *Note `protobuf:"bytes,1,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1230,7 +1248,8 @@ func (x *ExtendHoldRequest) GetHold() *durationpb.Duration {
 // ExtendHoldResponse is the answer to ExtendHold.
 type ExtendHoldResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// note is the note, with its new held_until.
+	// note is the note, with its new held_until; as it is, for such a receipt as
+	// SettleDonationResponse names.
 	Note          *Note `protobuf:"bytes,1,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1838,7 +1857,7 @@ const file_noted_v1_noted_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\v2\x11.noted.v1.MessageR\amessage\x12-\n" +
 	"\x04hold\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04hold\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestId\"\x8f\x02\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\"\xc9\x02\n" +
 	"\x14NoteDonationResponse\x12+\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x11.noted.v1.VerdictR\averdict\x12\"\n" +
 	"\x04note\x18\x02 \x01(\v2\x0e.noted.v1.NoteR\x04note\x12.\n" +
@@ -1846,7 +1865,8 @@ const file_noted_v1_noted_proto_rawDesc = "" +
 	"\areceipt\x18\x04 \x01(\tR\areceipt\x12:\n" +
 	"\vretry_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12 \n" +
-	"\vdifferences\x18\x06 \x03(\tR\vdifferences\"O\n" +
+	"\vdifferences\x18\x06 \x03(\tR\vdifferences\x128\n" +
+	"\x0eshadow_verdict\x18\a \x01(\x0e2\x11.noted.v1.VerdictR\rshadowVerdict\"O\n" +
 	"\x14NoteDonationsRequest\x127\n" +
 	"\arequest\x18\x01 \x01(\v2\x1d.noted.v1.NoteDonationRequestR\arequest\"\xed\x01\n" +
 	"\x15NoteDonationsResponse\x12<\n" +
@@ -2022,51 +2042,52 @@ var file_noted_v1_noted_proto_depIdxs = []int32{
 	22, // 7: noted.v1.NoteDonationResponse.note:type_name -> noted.v1.Note
 	2,  // 8: noted.v1.NoteDonationResponse.evidence:type_name -> noted.v1.Evidence
 	26, // 9: noted.v1.NoteDonationResponse.retry_after:type_name -> google.protobuf.Duration
-	6,  // 10: noted.v1.NoteDonationsRequest.request:type_name -> noted.v1.NoteDonationRequest
-	7,  // 11: noted.v1.NoteDonationsResponse.response:type_name -> noted.v1.NoteDonationResponse
-	24, // 12: noted.v1.NoteDonationsResponse.error:type_name -> noted.v1.NoteDonationsResponse.Error
-	4,  // 13: noted.v1.DonationExistsRequest.donation:type_name -> noted.v1.Donation
-	5,  // 14: noted.v1.DonationExistsRequest.message:type_name -> noted.v1.Message
-	22, // 15: noted.v1.DonationExistsResponse.note:type_name -> noted.v1.Note
-	2,  // 16: noted.v1.DonationExistsResponse.evidence:type_name -> noted.v1.Evidence
-	22, // 17: noted.v1.SettleDonationResponse.note:type_name -> noted.v1.Note
-	22, // 18: noted.v1.ReleaseDonationResponse.note:type_name -> noted.v1.Note
-	26, // 19: noted.v1.ExtendHoldRequest.hold:type_name -> google.protobuf.Duration
-	22, // 20: noted.v1.ExtendHoldResponse.note:type_name -> noted.v1.Note
-	3,  // 21: noted.v1.ListDonationsRequest.state:type_name -> noted.v1.State
-	25, // 22: noted.v1.ListDonationsRequest.noted_after:type_name -> google.protobuf.Timestamp
-	25, // 23: noted.v1.ListDonationsRequest.noted_before:type_name -> google.protobuf.Timestamp
-	22, // 24: noted.v1.ListDonationsResponse.notes:type_name -> noted.v1.Note
-	22, // 25: noted.v1.ForgetDonationResponse.note:type_name -> noted.v1.Note
-	4,  // 26: noted.v1.Note.donation:type_name -> noted.v1.Donation
-	23, // 27: noted.v1.Note.sightings:type_name -> noted.v1.Sighting
-	3,  // 28: noted.v1.Note.state:type_name -> noted.v1.State
-	25, // 29: noted.v1.Note.noted_at:type_name -> google.protobuf.Timestamp
-	25, // 30: noted.v1.Note.held_until:type_name -> google.protobuf.Timestamp
-	25, // 31: noted.v1.Note.forget_at:type_name -> google.protobuf.Timestamp
-	5,  // 32: noted.v1.Sighting.message:type_name -> noted.v1.Message
-	25, // 33: noted.v1.Sighting.seen_at:type_name -> google.protobuf.Timestamp
-	6,  // 34: noted.v1.DedupeService.NoteDonation:input_type -> noted.v1.NoteDonationRequest
-	8,  // 35: noted.v1.DedupeService.NoteDonations:input_type -> noted.v1.NoteDonationsRequest
-	10, // 36: noted.v1.DedupeService.DonationExists:input_type -> noted.v1.DonationExistsRequest
-	12, // 37: noted.v1.DedupeService.SettleDonation:input_type -> noted.v1.SettleDonationRequest
-	14, // 38: noted.v1.DedupeService.ReleaseDonation:input_type -> noted.v1.ReleaseDonationRequest
-	16, // 39: noted.v1.DedupeService.ExtendHold:input_type -> noted.v1.ExtendHoldRequest
-	18, // 40: noted.v1.DedupeService.ListDonations:input_type -> noted.v1.ListDonationsRequest
-	20, // 41: noted.v1.DedupeService.ForgetDonation:input_type -> noted.v1.ForgetDonationRequest
-	7,  // 42: noted.v1.DedupeService.NoteDonation:output_type -> noted.v1.NoteDonationResponse
-	9,  // 43: noted.v1.DedupeService.NoteDonations:output_type -> noted.v1.NoteDonationsResponse
-	11, // 44: noted.v1.DedupeService.DonationExists:output_type -> noted.v1.DonationExistsResponse
-	13, // 45: noted.v1.DedupeService.SettleDonation:output_type -> noted.v1.SettleDonationResponse
-	15, // 46: noted.v1.DedupeService.ReleaseDonation:output_type -> noted.v1.ReleaseDonationResponse
-	17, // 47: noted.v1.DedupeService.ExtendHold:output_type -> noted.v1.ExtendHoldResponse
-	19, // 48: noted.v1.DedupeService.ListDonations:output_type -> noted.v1.ListDonationsResponse
-	21, // 49: noted.v1.DedupeService.ForgetDonation:output_type -> noted.v1.ForgetDonationResponse
-	42, // [42:50] is the sub-list for method output_type
-	34, // [34:42] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	1,  // 10: noted.v1.NoteDonationResponse.shadow_verdict:type_name -> noted.v1.Verdict
+	6,  // 11: noted.v1.NoteDonationsRequest.request:type_name -> noted.v1.NoteDonationRequest
+	7,  // 12: noted.v1.NoteDonationsResponse.response:type_name -> noted.v1.NoteDonationResponse
+	24, // 13: noted.v1.NoteDonationsResponse.error:type_name -> noted.v1.NoteDonationsResponse.Error
+	4,  // 14: noted.v1.DonationExistsRequest.donation:type_name -> noted.v1.Donation
+	5,  // 15: noted.v1.DonationExistsRequest.message:type_name -> noted.v1.Message
+	22, // 16: noted.v1.DonationExistsResponse.note:type_name -> noted.v1.Note
+	2,  // 17: noted.v1.DonationExistsResponse.evidence:type_name -> noted.v1.Evidence
+	22, // 18: noted.v1.SettleDonationResponse.note:type_name -> noted.v1.Note
+	22, // 19: noted.v1.ReleaseDonationResponse.note:type_name -> noted.v1.Note
+	26, // 20: noted.v1.ExtendHoldRequest.hold:type_name -> google.protobuf.Duration
+	22, // 21: noted.v1.ExtendHoldResponse.note:type_name -> noted.v1.Note
+	3,  // 22: noted.v1.ListDonationsRequest.state:type_name -> noted.v1.State
+	25, // 23: noted.v1.ListDonationsRequest.noted_after:type_name -> google.protobuf.Timestamp
+	25, // 24: noted.v1.ListDonationsRequest.noted_before:type_name -> google.protobuf.Timestamp
+	22, // 25: noted.v1.ListDonationsResponse.notes:type_name -> noted.v1.Note
+	22, // 26: noted.v1.ForgetDonationResponse.note:type_name -> noted.v1.Note
+	4,  // 27: noted.v1.Note.donation:type_name -> noted.v1.Donation
+	23, // 28: noted.v1.Note.sightings:type_name -> noted.v1.Sighting
+	3,  // 29: noted.v1.Note.state:type_name -> noted.v1.State
+	25, // 30: noted.v1.Note.noted_at:type_name -> google.protobuf.Timestamp
+	25, // 31: noted.v1.Note.held_until:type_name -> google.protobuf.Timestamp
+	25, // 32: noted.v1.Note.forget_at:type_name -> google.protobuf.Timestamp
+	5,  // 33: noted.v1.Sighting.message:type_name -> noted.v1.Message
+	25, // 34: noted.v1.Sighting.seen_at:type_name -> google.protobuf.Timestamp
+	6,  // 35: noted.v1.DedupeService.NoteDonation:input_type -> noted.v1.NoteDonationRequest
+	8,  // 36: noted.v1.DedupeService.NoteDonations:input_type -> noted.v1.NoteDonationsRequest
+	10, // 37: noted.v1.DedupeService.DonationExists:input_type -> noted.v1.DonationExistsRequest
+	12, // 38: noted.v1.DedupeService.SettleDonation:input_type -> noted.v1.SettleDonationRequest
+	14, // 39: noted.v1.DedupeService.ReleaseDonation:input_type -> noted.v1.ReleaseDonationRequest
+	16, // 40: noted.v1.DedupeService.ExtendHold:input_type -> noted.v1.ExtendHoldRequest
+	18, // 41: noted.v1.DedupeService.ListDonations:input_type -> noted.v1.ListDonationsRequest
+	20, // 42: noted.v1.DedupeService.ForgetDonation:input_type -> noted.v1.ForgetDonationRequest
+	7,  // 43: noted.v1.DedupeService.NoteDonation:output_type -> noted.v1.NoteDonationResponse
+	9,  // 44: noted.v1.DedupeService.NoteDonations:output_type -> noted.v1.NoteDonationsResponse
+	11, // 45: noted.v1.DedupeService.DonationExists:output_type -> noted.v1.DonationExistsResponse
+	13, // 46: noted.v1.DedupeService.SettleDonation:output_type -> noted.v1.SettleDonationResponse
+	15, // 47: noted.v1.DedupeService.ReleaseDonation:output_type -> noted.v1.ReleaseDonationResponse
+	17, // 48: noted.v1.DedupeService.ExtendHold:output_type -> noted.v1.ExtendHoldResponse
+	19, // 49: noted.v1.DedupeService.ListDonations:output_type -> noted.v1.ListDonationsResponse
+	21, // 50: noted.v1.DedupeService.ForgetDonation:output_type -> noted.v1.ForgetDonationResponse
+	43, // [43:51] is the sub-list for method output_type
+	35, // [35:43] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_noted_v1_noted_proto_init() }

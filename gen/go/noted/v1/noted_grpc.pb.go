@@ -118,6 +118,10 @@ type DedupeServiceClient interface {
 	// nothing is known: do not process the donation, and do not take the error for a
 	// DUPLICATE. Answer 503, or ask again with the same request_id.
 	//
+	// In a ledger that is in shadow (-shadow-ledgers) Noted decides and notes in the same
+	// way, and tells the verdict in shadow_verdict. The verdict is FIRST for every message.
+	// Errors are errors there, too.
+	//
 	// Fails with INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, FAILED_PRECONDITION
 	// (STORE_UNSUITABLE), and:
 	//
@@ -320,6 +324,10 @@ type DedupeServiceServer interface {
 	// A repeat with the same request_id is safe and gets the same answer. On an error
 	// nothing is known: do not process the donation, and do not take the error for a
 	// DUPLICATE. Answer 503, or ask again with the same request_id.
+	//
+	// In a ledger that is in shadow (-shadow-ledgers) Noted decides and notes in the same
+	// way, and tells the verdict in shadow_verdict. The verdict is FIRST for every message.
+	// Errors are errors there, too.
 	//
 	// Fails with INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, FAILED_PRECONDITION
 	// (STORE_UNSUITABLE), and:

@@ -35,7 +35,8 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     protected $evidence = 0;
     /**
      * receipt is the key for SettleDonation, ReleaseDonation and ExtendHold: opaque, up to
-     * 512 bytes of ASCII. Only FIRST with a hold has one.
+     * 512 bytes of ASCII. Only FIRST with a hold has one, in shadow also where shadow_verdict
+     * is not FIRST.
      *
      * Generated from protobuf field <code>string receipt = 4 [json_name = "receipt"];</code>
      */
@@ -54,6 +55,18 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
      * Generated from protobuf field <code>repeated string differences = 6 [json_name = "differences"];</code>
      */
     private $differences;
+    /**
+     * shadow_verdict is the true verdict in a ledger that is in shadow (-shadow-ledgers),
+     * where verdict is FIRST for every message. It is unspecified in other ledgers. note,
+     * evidence and differences tell of the true verdict. The note is what it would be
+     * outside shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
+     * With a hold a true DUPLICATE or HELD has a receipt, too. That receipt holds nothing:
+     * SettleDonation, ReleaseDonation and ExtendHold change nothing for it and answer with
+     * the note.
+     *
+     * Generated from protobuf field <code>.noted.v1.Verdict shadow_verdict = 7 [json_name = "shadowVerdict"];</code>
+     */
+    protected $shadow_verdict = 0;
 
     /**
      * Constructor.
@@ -69,13 +82,22 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
      *           evidence is the rule that decided.
      *     @type string $receipt
      *           receipt is the key for SettleDonation, ReleaseDonation and ExtendHold: opaque, up to
-     *           512 bytes of ASCII. Only FIRST with a hold has one.
+     *           512 bytes of ASCII. Only FIRST with a hold has one, in shadow also where shadow_verdict
+     *           is not FIRST.
      *     @type \Google\Protobuf\Duration $retry_after
      *           retry_after is how long the present hold lasts. Only HELD has it.
      *     @type array<string>|\Google\Protobuf\Internal\RepeatedField $differences
      *           differences names the fields that this donation and the note both give and in which
      *           they disagree: "amount", "currency_code", "transaction_id", "occurred_at", in this
      *           order. A different amount under one transaction_id is worth an alarm.
+     *     @type int $shadow_verdict
+     *           shadow_verdict is the true verdict in a ledger that is in shadow (-shadow-ledgers),
+     *           where verdict is FIRST for every message. It is unspecified in other ledgers. note,
+     *           evidence and differences tell of the true verdict. The note is what it would be
+     *           outside shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
+     *           With a hold a true DUPLICATE or HELD has a receipt, too. That receipt holds nothing:
+     *           SettleDonation, ReleaseDonation and ExtendHold change nothing for it and answer with
+     *           the note.
      * }
      */
     public function __construct($data = NULL) {
@@ -173,7 +195,8 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
 
     /**
      * receipt is the key for SettleDonation, ReleaseDonation and ExtendHold: opaque, up to
-     * 512 bytes of ASCII. Only FIRST with a hold has one.
+     * 512 bytes of ASCII. Only FIRST with a hold has one, in shadow also where shadow_verdict
+     * is not FIRST.
      *
      * Generated from protobuf field <code>string receipt = 4 [json_name = "receipt"];</code>
      * @return string
@@ -185,7 +208,8 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
 
     /**
      * receipt is the key for SettleDonation, ReleaseDonation and ExtendHold: opaque, up to
-     * 512 bytes of ASCII. Only FIRST with a hold has one.
+     * 512 bytes of ASCII. Only FIRST with a hold has one, in shadow also where shadow_verdict
+     * is not FIRST.
      *
      * Generated from protobuf field <code>string receipt = 4 [json_name = "receipt"];</code>
      * @param string $var
@@ -261,6 +285,44 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     {
         $arr = GPBUtil::checkRepeatedField($var, \Google\Protobuf\Internal\GPBType::STRING);
         $this->differences = $arr;
+
+        return $this;
+    }
+
+    /**
+     * shadow_verdict is the true verdict in a ledger that is in shadow (-shadow-ledgers),
+     * where verdict is FIRST for every message. It is unspecified in other ledgers. note,
+     * evidence and differences tell of the true verdict. The note is what it would be
+     * outside shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
+     * With a hold a true DUPLICATE or HELD has a receipt, too. That receipt holds nothing:
+     * SettleDonation, ReleaseDonation and ExtendHold change nothing for it and answer with
+     * the note.
+     *
+     * Generated from protobuf field <code>.noted.v1.Verdict shadow_verdict = 7 [json_name = "shadowVerdict"];</code>
+     * @return int
+     */
+    public function getShadowVerdict()
+    {
+        return $this->shadow_verdict;
+    }
+
+    /**
+     * shadow_verdict is the true verdict in a ledger that is in shadow (-shadow-ledgers),
+     * where verdict is FIRST for every message. It is unspecified in other ledgers. note,
+     * evidence and differences tell of the true verdict. The note is what it would be
+     * outside shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
+     * With a hold a true DUPLICATE or HELD has a receipt, too. That receipt holds nothing:
+     * SettleDonation, ReleaseDonation and ExtendHold change nothing for it and answer with
+     * the note.
+     *
+     * Generated from protobuf field <code>.noted.v1.Verdict shadow_verdict = 7 [json_name = "shadowVerdict"];</code>
+     * @param int $var
+     * @return $this
+     */
+    public function setShadowVerdict($var)
+    {
+        GPBUtil::checkEnum($var, \Noted\V1\Verdict::class);
+        $this->shadow_verdict = $var;
 
         return $this;
     }

@@ -16,7 +16,8 @@ use Google\Protobuf\Internal\GPBUtil;
 class SettleDonationResponse extends \Google\Protobuf\Internal\Message
 {
     /**
-     * note is the note, settled.
+     * note is the note, settled; as it is, for a receipt of a true DUPLICATE or HELD in
+     * shadow.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 1 [json_name = "note"];</code>
      */
@@ -29,7 +30,8 @@ class SettleDonationResponse extends \Google\Protobuf\Internal\Message
      *     Optional. Data for populating the Message object.
      *
      *     @type \Noted\V1\Note $note
-     *           note is the note, settled.
+     *           note is the note, settled; as it is, for a receipt of a true DUPLICATE or HELD in
+     *           shadow.
      * }
      */
     public function __construct($data = NULL) {
@@ -38,7 +40,8 @@ class SettleDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * note is the note, settled.
+     * note is the note, settled; as it is, for a receipt of a true DUPLICATE or HELD in
+     * shadow.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 1 [json_name = "note"];</code>
      * @return \Noted\V1\Note|null
@@ -59,7 +62,8 @@ class SettleDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * note is the note, settled.
+     * note is the note, settled; as it is, for a receipt of a true DUPLICATE or HELD in
+     * shadow.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 1 [json_name = "note"];</code>
      * @param \Noted\V1\Note $var

@@ -168,6 +168,7 @@ def response_to(request: NoteRequest, r: Any) -> NoteResponse:
         receipt=r.receipt,
         retry_after=r.retry_after.ToTimedelta() if r.HasField("retry_after") else None,
         differences=tuple(r.differences),
+        shadow_verdict=Verdict(r.shadow_verdict),
     )
 
 

@@ -42,6 +42,14 @@ class Turn:
         return self._response.verdict
 
     @property
+    def shadow_verdict(self) -> Verdict:
+        """The true verdict in a ledger in shadow, where the verdict is FIRST for every
+        message. UNSPECIFIED in other ledgers. To read it does not count as reading the
+        verdict.
+        """
+        return self._response.shadow_verdict
+
+    @property
     def first(self) -> bool:
         """Whether the donation is the block's to process."""
         return self.verdict == Verdict.FIRST

@@ -15,7 +15,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14noted/v1/noted.proto\x12\x08noted.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x02\n\x08\x44onation\x12\x16\n\x06ledger\x18\x01 \x01(\tR\x06ledger\x12\x1b\n\tseries_id\x18\x02 \x01(\tR\x08seriesId\x12%\n\x05\x65vent\x18\x03 \x01(\x0e\x32\x0f.noted.v1.EventR\x05\x65vent\x12;\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12\x16\n\x06\x61mount\x18\x05 \x01(\tR\x06\x61mount\x12#\n\rcurrency_code\x18\x06 \x01(\tR\x0c\x63urrencyCode\x12%\n\x0etransaction_id\x18\x07 \x01(\tR\rtransactionId\"p\n\x07Message\x12\x18\n\x07\x63hannel\x18\x01 \x01(\tR\x07\x63hannel\x12\x0e\n\x02id\x18\x02 \x01(\tR\x02id\x12;\n\x0breceived_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nreceivedAt\"\xc0\x01\n\x13NoteDonationRequest\x12.\n\x08\x64onation\x18\x01 \x01(\x0b\x32\x12.noted.v1.DonationR\x08\x64onation\x12+\n\x07message\x18\x02 \x01(\x0b\x32\x11.noted.v1.MessageR\x07message\x12-\n\x04hold\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04hold\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"\x8f\x02\n\x14NoteDonationResponse\x12+\n\x07verdict\x18\x01 \x01(\x0e\x32\x11.noted.v1.VerdictR\x07verdict\x12\"\n\x04note\x18\x02 \x01(\x0b\x32\x0e.noted.v1.NoteR\x04note\x12.\n\x08\x65vidence\x18\x03 \x01(\x0e\x32\x12.noted.v1.EvidenceR\x08\x65vidence\x12\x18\n\x07receipt\x18\x04 \x01(\tR\x07receipt\x12:\n\x0bretry_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x12 \n\x0b\x64ifferences\x18\x06 \x03(\tR\x0b\x64ifferences\"O\n\x14NoteDonationsRequest\x12\x37\n\x07request\x18\x01 \x01(\x0b\x32\x1d.noted.v1.NoteDonationRequestR\x07request\"\xed\x01\n\x15NoteDonationsResponse\x12<\n\x08response\x18\x01 \x01(\x0b\x32\x1e.noted.v1.NoteDonationResponseH\x00R\x08response\x12=\n\x05\x65rror\x18\x02 \x01(\x0b\x32%.noted.v1.NoteDonationsResponse.ErrorH\x00R\x05\x65rror\x1aM\n\x05\x45rror\x12\x12\n\x04\x63ode\x18\x01 \x01(\x05R\x04\x63ode\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reasonB\x08\n\x06result\"t\n\x15\x44onationExistsRequest\x12.\n\x08\x64onation\x18\x01 \x01(\x0b\x32\x12.noted.v1.DonationR\x08\x64onation\x12+\n\x07message\x18\x02 \x01(\x0b\x32\x11.noted.v1.MessageR\x07message\"\x84\x01\n\x16\x44onationExistsResponse\x12\x16\n\x06\x65xists\x18\x01 \x01(\x08R\x06\x65xists\x12\"\n\x04note\x18\x02 \x01(\x0b\x32\x0e.noted.v1.NoteR\x04note\x12.\n\x08\x65vidence\x18\x03 \x01(\x0e\x32\x12.noted.v1.EvidenceR\x08\x65vidence\"I\n\x15SettleDonationRequest\x12\x18\n\x07receipt\x18\x01 \x01(\tR\x07receipt\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"<\n\x16SettleDonationResponse\x12\"\n\x04note\x18\x01 \x01(\x0b\x32\x0e.noted.v1.NoteR\x04note\"J\n\x16ReleaseDonationRequest\x12\x18\n\x07receipt\x18\x01 \x01(\tR\x07receipt\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"=\n\x17ReleaseDonationResponse\x12\"\n\x04note\x18\x01 \x01(\x0b\x32\x0e.noted.v1.NoteR\x04note\"\\\n\x11\x45xtendHoldRequest\x12\x18\n\x07receipt\x18\x01 \x01(\tR\x07receipt\x12-\n\x04hold\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04hold\"8\n\x12\x45xtendHoldResponse\x12\"\n\x04note\x18\x01 \x01(\x0b\x32\x0e.noted.v1.NoteR\x04note\"\xf3\x02\n\x14ListDonationsRequest\x12\x16\n\x06ledger\x18\x01 \x01(\tR\x06ledger\x12\x1b\n\tseries_id\x18\x02 \x01(\tR\x08seriesId\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x0f.noted.v1.StateR\x05state\x12 \n\x0cseen_only_on\x18\x04 \x01(\tR\nseenOnlyOn\x12;\n\x0bnoted_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nnotedAfter\x12=\n\x0cnoted_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bnotedBefore\x12\x1b\n\tpage_size\x18\x07 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x08 \x01(\tR\tpageToken\x12%\n\x0etransaction_id\x18\t \x01(\tR\rtransactionId\"e\n\x15ListDonationsResponse\x12$\n\x05notes\x18\x01 \x03(\x0b\x32\x0e.noted.v1.NoteR\x05notes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x85\x01\n\x15\x46orgetDonationRequest\x12\x16\n\x06ledger\x18\x01 \x01(\tR\x06ledger\x12\x1b\n\tseries_id\x18\x02 \x01(\tR\x08seriesId\x12\x1f\n\x0b\x64onation_id\x18\x03 \x01(\tR\ndonationId\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\"<\n\x16\x46orgetDonationResponse\x12\"\n\x04note\x18\x01 \x01(\x0b\x32\x0e.noted.v1.NoteR\x04note\"\xf5\x02\n\x04Note\x12\x1f\n\x0b\x64onation_id\x18\x01 \x01(\tR\ndonationId\x12.\n\x08\x64onation\x18\x02 \x01(\x0b\x32\x12.noted.v1.DonationR\x08\x64onation\x12\x30\n\tsightings\x18\x03 \x03(\x0b\x32\x12.noted.v1.SightingR\tsightings\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x0f.noted.v1.StateR\x05state\x12\x35\n\x08noted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07notedAt\x12\x39\n\nheld_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\theldUntil\x12\x37\n\tforget_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x66orgetAt\x12\x18\n\x07\x61ttempt\x18\x08 \x01(\x05R\x07\x61ttempt\"\x93\x01\n\x08Sighting\x12+\n\x07message\x18\x01 \x01(\x0b\x32\x11.noted.v1.MessageR\x07message\x12%\n\x0etransaction_id\x18\x02 \x01(\tR\rtransactionId\x12\x33\n\x07seen_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06seenAt*\xce\x02\n\x05\x45vent\x12\x15\n\x11\x45VENT_UNSPECIFIED\x10\x00\x12\x11\n\rEVENT_PAYMENT\x10\x01\x12\x19\n\x15\x45VENT_PAYMENT_PENDING\x10\x02\x12\x18\n\x14\x45VENT_PAYMENT_FAILED\x10\x03\x12\x10\n\x0c\x45VENT_REFUND\x10\x04\x12\x12\n\x0e\x45VENT_REVERSAL\x10\x05\x12\x1b\n\x17\x45VENT_REVERSAL_CANCELED\x10\x06\x12\x14\n\x10\x45VENT_ADJUSTMENT\x10\x07\x12\x10\n\x0c\x45VENT_SIGNUP\x10\x08\x12\x10\n\x0c\x45VENT_CHANGE\x10\t\x12\x14\n\x10\x45VENT_SUSPENSION\x10\n\x12\x16\n\x12\x45VENT_REACTIVATION\x10\x0b\x12\x16\n\x12\x45VENT_CANCELLATION\x10\x0c\x12\x10\n\x0c\x45VENT_EXPIRY\x10\r\x12\x11\n\rEVENT_DISPUTE\x10\x0e*^\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_FIRST\x10\x01\x12\x15\n\x11VERDICT_DUPLICATE\x10\x02\x12\x10\n\x0cVERDICT_HELD\x10\x03*\xb9\x01\n\x08\x45vidence\x12\x18\n\x14\x45VIDENCE_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45VIDENCE_NEW\x10\x01\x12\x19\n\x15\x45VIDENCE_SAME_REQUEST\x10\x02\x12\x19\n\x15\x45VIDENCE_SAME_MESSAGE\x10\x03\x12\x1d\n\x19\x45VIDENCE_SAME_TRANSACTION\x10\x04\x12\x13\n\x0f\x45VIDENCE_PAIRED\x10\x05\x12\x17\n\x13\x45VIDENCE_TAKEN_OVER\x10\x06*Q\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_HELD\x10\x01\x12\x0e\n\nSTATE_OPEN\x10\x02\x12\x11\n\rSTATE_SETTLED\x10\x03\x32\xb0\x05\n\rDedupeService\x12M\n\x0cNoteDonation\x12\x1d.noted.v1.NoteDonationRequest\x1a\x1e.noted.v1.NoteDonationResponse\x12T\n\rNoteDonations\x12\x1e.noted.v1.NoteDonationsRequest\x1a\x1f.noted.v1.NoteDonationsResponse(\x01\x30\x01\x12X\n\x0e\x44onationExists\x12\x1f.noted.v1.DonationExistsRequest\x1a .noted.v1.DonationExistsResponse\"\x03\x90\x02\x01\x12S\n\x0eSettleDonation\x12\x1f.noted.v1.SettleDonationRequest\x1a .noted.v1.SettleDonationResponse\x12V\n\x0fReleaseDonation\x12 .noted.v1.ReleaseDonationRequest\x1a!.noted.v1.ReleaseDonationResponse\x12G\n\nExtendHold\x12\x1b.noted.v1.ExtendHoldRequest\x1a\x1c.noted.v1.ExtendHoldResponse\x12U\n\rListDonations\x12\x1e.noted.v1.ListDonationsRequest\x1a\x1f.noted.v1.ListDonationsResponse\"\x03\x90\x02\x01\x12S\n\x0e\x46orgetDonation\x12\x1f.noted.v1.ForgetDonationRequest\x1a .noted.v1.ForgetDonationResponseB\x95\x01\n\x0c\x63om.noted.v1B\nNotedProtoP\x01Z8github.com/donation-dedupe/noted/gen/go/noted/v1;notedv1\xa2\x02\x03NXX\xaa\x02\x08Noted.V1\xca\x02\x08Noted\\V1\xe2\x02\x14Noted\\V1\\GPBMetadata\xea\x02\tNoted::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14noted/v1/noted.proto\x12\x08noted.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x02\n\x08\x44onation\x12\x16\n\x06ledger\x18\x01 \x01(\tR\x06ledger\x12\x1b\n\tseries_id\x18\x02 \x01(\tR\x08seriesId\x12%\n\x05\x65vent\x18\x03 \x01(\x0e\x32\x0f.noted.v1.EventR\x05\x65vent\x12;\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12\x16\n\x06\x61mount\x18\x05 \x01(\tR\x06\x61mount\x12#\n\rcurrency_code\x18\x06 \x01(\tR\x0c\x63urrencyCode\x12%\n\x0etransaction_id\x18\x07 \x01(\tR\rtransactionId\"p\n\x07Message\x12\x18\n\x07\x63hannel\x18\x01 \x01(\tR\x07\x63hannel\x12\x0e\n\x02id\x18\x02 \x01(\tR\x02id\x12;\n\x0breceived_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nreceivedAt\"\xc0\x01\n\x13NoteDonationRequest\x12.\n\x08\x64onation\x18\x01 \x01(\x0b\x32\x12.noted.v1.DonationR\x08\x64onation\x12+\n\x07message\x18\x02 \x01(\x0b\x32\x11.noted.v1.MessageR\x07message\x12-\n\x04hold\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04hold\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"\xc9\x02\n\x14NoteDonationResponse\x12+\n\x07verdict\x18\x01 \x01(\x0e\x32\x11.noted.v1.VerdictR\x07verdict\x12\"\n\x04note\x18\x02 \x01(\x0b\x32\x0e.noted.v1.NoteR\x04note\x12.\n\x08\x65vidence\x18\x03 \x01(\x0e\x32\x12.noted.v1.EvidenceR\x08\x65vidence\x12\x18\n\x07receipt\x18\x04 \x01(\tR\x07receipt\x12:\n\x0bretry_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x12 \n\x0b\x64ifferences\x18\x06 \x03(\tR\x0b\x64ifferences\x12\x38\n\x0eshadow_verdict\x18\x07 \x01(\x0e\x32\x11.noted.v1.VerdictR\rshadowVerdict\"O\n\x14NoteDonationsRequest\x12\x37\n\x07request\x18\x01 \x01(\x0b\x32\x1d.noted.v1.NoteDonationRequestR\x07request\"\xed\x01\n\x15NoteDonationsResponse\x12<\n\x08response\x18\x01 \x01(\x0b\x32\x1e.noted.v1.NoteDonationResponseH\x00R\x08response\x12=\n\x05\x65rror\x18\x02 \x01(\x0b\x32%.noted.v1.NoteDonationsResponse.ErrorH\x00R\x05\x65rror\x1aM\n\x05\x45rror\x12\x12\n\x04\x63ode\x18\x01 \x01(\x05R\x04\x63ode\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reasonB\x08\n\x06result\"t\n\x15\x44onationExistsRequest\x12.\n\x08\x64onation\x18\x01 \x01(\x0b\x32\x12.noted.v1.DonationR\x08\x64onation\x12+\n\x07message\x18\x02 \x01(\x0b\x32\x11.noted.v1.MessageR\x07message\"\x84\x01\n\x16\x44onationExistsResponse\x12\x16\n\x06\x65xists\x18\x01 \x01(\x08R\x06\x65xists\x12\"\n\x04note\x18\x02 \x01(\x0b\x32\x0e.noted.v1.NoteR\x04note\x12.\n\x08\x65vidence\x18\x03 \x01(\x0e\x32\x12.noted.v1.EvidenceR\x08\x65vidence\"I\n\x15SettleDonationRequest\x12\x18\n\x07receipt\x18\x01 \x01(\tR\x07receipt\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"<\n\x16SettleDonationResponse\x12\"\n\x04note\x18\x01 \x01(\x0b\x32\x0e.noted.v1.NoteR\x04note\"J\n\x16ReleaseDonationRequest\x12\x18\n\x07receipt\x18\x01 \x01(\tR\x07receipt\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"=\n\x17ReleaseDonationResponse\x12\"\n\x04note\x18\x01 \x01(\x0b\x32\x0e.noted.v1.NoteR\x04note\"\\\n\x11\x45xtendHoldRequest\x12\x18\n\x07receipt\x18\x01 \x01(\tR\x07receipt\x12-\n\x04hold\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04hold\"8\n\x12\x45xtendHoldResponse\x12\"\n\x04note\x18\x01 \x01(\x0b\x32\x0e.noted.v1.NoteR\x04note\"\xf3\x02\n\x14ListDonationsRequest\x12\x16\n\x06ledger\x18\x01 \x01(\tR\x06ledger\x12\x1b\n\tseries_id\x18\x02 \x01(\tR\x08seriesId\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x0f.noted.v1.StateR\x05state\x12 \n\x0cseen_only_on\x18\x04 \x01(\tR\nseenOnlyOn\x12;\n\x0bnoted_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nnotedAfter\x12=\n\x0cnoted_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bnotedBefore\x12\x1b\n\tpage_size\x18\x07 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x08 \x01(\tR\tpageToken\x12%\n\x0etransaction_id\x18\t \x01(\tR\rtransactionId\"e\n\x15ListDonationsResponse\x12$\n\x05notes\x18\x01 \x03(\x0b\x32\x0e.noted.v1.NoteR\x05notes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x85\x01\n\x15\x46orgetDonationRequest\x12\x16\n\x06ledger\x18\x01 \x01(\tR\x06ledger\x12\x1b\n\tseries_id\x18\x02 \x01(\tR\x08seriesId\x12\x1f\n\x0b\x64onation_id\x18\x03 \x01(\tR\ndonationId\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\"<\n\x16\x46orgetDonationResponse\x12\"\n\x04note\x18\x01 \x01(\x0b\x32\x0e.noted.v1.NoteR\x04note\"\xf5\x02\n\x04Note\x12\x1f\n\x0b\x64onation_id\x18\x01 \x01(\tR\ndonationId\x12.\n\x08\x64onation\x18\x02 \x01(\x0b\x32\x12.noted.v1.DonationR\x08\x64onation\x12\x30\n\tsightings\x18\x03 \x03(\x0b\x32\x12.noted.v1.SightingR\tsightings\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x0f.noted.v1.StateR\x05state\x12\x35\n\x08noted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07notedAt\x12\x39\n\nheld_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\theldUntil\x12\x37\n\tforget_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x66orgetAt\x12\x18\n\x07\x61ttempt\x18\x08 \x01(\x05R\x07\x61ttempt\"\x93\x01\n\x08Sighting\x12+\n\x07message\x18\x01 \x01(\x0b\x32\x11.noted.v1.MessageR\x07message\x12%\n\x0etransaction_id\x18\x02 \x01(\tR\rtransactionId\x12\x33\n\x07seen_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06seenAt*\xce\x02\n\x05\x45vent\x12\x15\n\x11\x45VENT_UNSPECIFIED\x10\x00\x12\x11\n\rEVENT_PAYMENT\x10\x01\x12\x19\n\x15\x45VENT_PAYMENT_PENDING\x10\x02\x12\x18\n\x14\x45VENT_PAYMENT_FAILED\x10\x03\x12\x10\n\x0c\x45VENT_REFUND\x10\x04\x12\x12\n\x0e\x45VENT_REVERSAL\x10\x05\x12\x1b\n\x17\x45VENT_REVERSAL_CANCELED\x10\x06\x12\x14\n\x10\x45VENT_ADJUSTMENT\x10\x07\x12\x10\n\x0c\x45VENT_SIGNUP\x10\x08\x12\x10\n\x0c\x45VENT_CHANGE\x10\t\x12\x14\n\x10\x45VENT_SUSPENSION\x10\n\x12\x16\n\x12\x45VENT_REACTIVATION\x10\x0b\x12\x16\n\x12\x45VENT_CANCELLATION\x10\x0c\x12\x10\n\x0c\x45VENT_EXPIRY\x10\r\x12\x11\n\rEVENT_DISPUTE\x10\x0e*^\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_FIRST\x10\x01\x12\x15\n\x11VERDICT_DUPLICATE\x10\x02\x12\x10\n\x0cVERDICT_HELD\x10\x03*\xb9\x01\n\x08\x45vidence\x12\x18\n\x14\x45VIDENCE_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45VIDENCE_NEW\x10\x01\x12\x19\n\x15\x45VIDENCE_SAME_REQUEST\x10\x02\x12\x19\n\x15\x45VIDENCE_SAME_MESSAGE\x10\x03\x12\x1d\n\x19\x45VIDENCE_SAME_TRANSACTION\x10\x04\x12\x13\n\x0f\x45VIDENCE_PAIRED\x10\x05\x12\x17\n\x13\x45VIDENCE_TAKEN_OVER\x10\x06*Q\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_HELD\x10\x01\x12\x0e\n\nSTATE_OPEN\x10\x02\x12\x11\n\rSTATE_SETTLED\x10\x03\x32\xb0\x05\n\rDedupeService\x12M\n\x0cNoteDonation\x12\x1d.noted.v1.NoteDonationRequest\x1a\x1e.noted.v1.NoteDonationResponse\x12T\n\rNoteDonations\x12\x1e.noted.v1.NoteDonationsRequest\x1a\x1f.noted.v1.NoteDonationsResponse(\x01\x30\x01\x12X\n\x0e\x44onationExists\x12\x1f.noted.v1.DonationExistsRequest\x1a .noted.v1.DonationExistsResponse\"\x03\x90\x02\x01\x12S\n\x0eSettleDonation\x12\x1f.noted.v1.SettleDonationRequest\x1a .noted.v1.SettleDonationResponse\x12V\n\x0fReleaseDonation\x12 .noted.v1.ReleaseDonationRequest\x1a!.noted.v1.ReleaseDonationResponse\x12G\n\nExtendHold\x12\x1b.noted.v1.ExtendHoldRequest\x1a\x1c.noted.v1.ExtendHoldResponse\x12U\n\rListDonations\x12\x1e.noted.v1.ListDonationsRequest\x1a\x1f.noted.v1.ListDonationsResponse\"\x03\x90\x02\x01\x12S\n\x0e\x46orgetDonation\x12\x1f.noted.v1.ForgetDonationRequest\x1a .noted.v1.ForgetDonationResponseB\x95\x01\n\x0c\x63om.noted.v1B\nNotedProtoP\x01Z8github.com/donation-dedupe/noted/gen/go/noted/v1;notedv1\xa2\x02\x03NXX\xaa\x02\x08Noted.V1\xca\x02\x08Noted\\V1\xe2\x02\x14Noted\\V1\\GPBMetadata\xea\x02\tNoted::V1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'noted.v1.noted_pb2', globals())
@@ -27,14 +27,14 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _DEDUPESERVICE.methods_by_name['DonationExists']._serialized_options = b'\220\002\001'
   _DEDUPESERVICE.methods_by_name['ListDonations']._options = None
   _DEDUPESERVICE.methods_by_name['ListDonations']._serialized_options = b'\220\002\001'
-  _EVENT._serialized_start=3152
-  _EVENT._serialized_end=3486
-  _VERDICT._serialized_start=3488
-  _VERDICT._serialized_end=3582
-  _EVIDENCE._serialized_start=3585
-  _EVIDENCE._serialized_end=3770
-  _STATE._serialized_start=3772
-  _STATE._serialized_end=3853
+  _EVENT._serialized_start=3210
+  _EVENT._serialized_end=3544
+  _VERDICT._serialized_start=3546
+  _VERDICT._serialized_end=3640
+  _EVIDENCE._serialized_start=3643
+  _EVIDENCE._serialized_end=3828
+  _STATE._serialized_start=3830
+  _STATE._serialized_end=3911
   _DONATION._serialized_start=100
   _DONATION._serialized_end=363
   _MESSAGE._serialized_start=365
@@ -42,41 +42,41 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _NOTEDONATIONREQUEST._serialized_start=480
   _NOTEDONATIONREQUEST._serialized_end=672
   _NOTEDONATIONRESPONSE._serialized_start=675
-  _NOTEDONATIONRESPONSE._serialized_end=946
-  _NOTEDONATIONSREQUEST._serialized_start=948
-  _NOTEDONATIONSREQUEST._serialized_end=1027
-  _NOTEDONATIONSRESPONSE._serialized_start=1030
-  _NOTEDONATIONSRESPONSE._serialized_end=1267
-  _NOTEDONATIONSRESPONSE_ERROR._serialized_start=1180
-  _NOTEDONATIONSRESPONSE_ERROR._serialized_end=1257
-  _DONATIONEXISTSREQUEST._serialized_start=1269
-  _DONATIONEXISTSREQUEST._serialized_end=1385
-  _DONATIONEXISTSRESPONSE._serialized_start=1388
-  _DONATIONEXISTSRESPONSE._serialized_end=1520
-  _SETTLEDONATIONREQUEST._serialized_start=1522
-  _SETTLEDONATIONREQUEST._serialized_end=1595
-  _SETTLEDONATIONRESPONSE._serialized_start=1597
-  _SETTLEDONATIONRESPONSE._serialized_end=1657
-  _RELEASEDONATIONREQUEST._serialized_start=1659
-  _RELEASEDONATIONREQUEST._serialized_end=1733
-  _RELEASEDONATIONRESPONSE._serialized_start=1735
-  _RELEASEDONATIONRESPONSE._serialized_end=1796
-  _EXTENDHOLDREQUEST._serialized_start=1798
-  _EXTENDHOLDREQUEST._serialized_end=1890
-  _EXTENDHOLDRESPONSE._serialized_start=1892
-  _EXTENDHOLDRESPONSE._serialized_end=1948
-  _LISTDONATIONSREQUEST._serialized_start=1951
-  _LISTDONATIONSREQUEST._serialized_end=2322
-  _LISTDONATIONSRESPONSE._serialized_start=2324
-  _LISTDONATIONSRESPONSE._serialized_end=2425
-  _FORGETDONATIONREQUEST._serialized_start=2428
-  _FORGETDONATIONREQUEST._serialized_end=2561
-  _FORGETDONATIONRESPONSE._serialized_start=2563
-  _FORGETDONATIONRESPONSE._serialized_end=2623
-  _NOTE._serialized_start=2626
-  _NOTE._serialized_end=2999
-  _SIGHTING._serialized_start=3002
-  _SIGHTING._serialized_end=3149
-  _DEDUPESERVICE._serialized_start=3856
-  _DEDUPESERVICE._serialized_end=4544
+  _NOTEDONATIONRESPONSE._serialized_end=1004
+  _NOTEDONATIONSREQUEST._serialized_start=1006
+  _NOTEDONATIONSREQUEST._serialized_end=1085
+  _NOTEDONATIONSRESPONSE._serialized_start=1088
+  _NOTEDONATIONSRESPONSE._serialized_end=1325
+  _NOTEDONATIONSRESPONSE_ERROR._serialized_start=1238
+  _NOTEDONATIONSRESPONSE_ERROR._serialized_end=1315
+  _DONATIONEXISTSREQUEST._serialized_start=1327
+  _DONATIONEXISTSREQUEST._serialized_end=1443
+  _DONATIONEXISTSRESPONSE._serialized_start=1446
+  _DONATIONEXISTSRESPONSE._serialized_end=1578
+  _SETTLEDONATIONREQUEST._serialized_start=1580
+  _SETTLEDONATIONREQUEST._serialized_end=1653
+  _SETTLEDONATIONRESPONSE._serialized_start=1655
+  _SETTLEDONATIONRESPONSE._serialized_end=1715
+  _RELEASEDONATIONREQUEST._serialized_start=1717
+  _RELEASEDONATIONREQUEST._serialized_end=1791
+  _RELEASEDONATIONRESPONSE._serialized_start=1793
+  _RELEASEDONATIONRESPONSE._serialized_end=1854
+  _EXTENDHOLDREQUEST._serialized_start=1856
+  _EXTENDHOLDREQUEST._serialized_end=1948
+  _EXTENDHOLDRESPONSE._serialized_start=1950
+  _EXTENDHOLDRESPONSE._serialized_end=2006
+  _LISTDONATIONSREQUEST._serialized_start=2009
+  _LISTDONATIONSREQUEST._serialized_end=2380
+  _LISTDONATIONSRESPONSE._serialized_start=2382
+  _LISTDONATIONSRESPONSE._serialized_end=2483
+  _FORGETDONATIONREQUEST._serialized_start=2486
+  _FORGETDONATIONREQUEST._serialized_end=2619
+  _FORGETDONATIONRESPONSE._serialized_start=2621
+  _FORGETDONATIONRESPONSE._serialized_end=2681
+  _NOTE._serialized_start=2684
+  _NOTE._serialized_end=3057
+  _SIGHTING._serialized_start=3060
+  _SIGHTING._serialized_end=3207
+  _DEDUPESERVICE._serialized_start=3914
+  _DEDUPESERVICE._serialized_end=4602
 # @@protoc_insertion_point(module_scope)

@@ -179,20 +179,22 @@ class NoteDonationRequest(_message.Message):
     def __init__(self, donation: _Optional[_Union[Donation, _Mapping]] = ..., message: _Optional[_Union[Message, _Mapping]] = ..., hold: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class NoteDonationResponse(_message.Message):
-    __slots__ = ["differences", "evidence", "note", "receipt", "retry_after", "verdict"]
+    __slots__ = ["differences", "evidence", "note", "receipt", "retry_after", "shadow_verdict", "verdict"]
     DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_VERDICT_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     differences: _containers.RepeatedScalarFieldContainer[str]
     evidence: Evidence
     note: Note
     receipt: str
     retry_after: _duration_pb2.Duration
+    shadow_verdict: Verdict
     verdict: Verdict
-    def __init__(self, verdict: _Optional[_Union[Verdict, str]] = ..., note: _Optional[_Union[Note, _Mapping]] = ..., evidence: _Optional[_Union[Evidence, str]] = ..., receipt: _Optional[str] = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., differences: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, verdict: _Optional[_Union[Verdict, str]] = ..., note: _Optional[_Union[Note, _Mapping]] = ..., evidence: _Optional[_Union[Evidence, str]] = ..., receipt: _Optional[str] = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., differences: _Optional[_Iterable[str]] = ..., shadow_verdict: _Optional[_Union[Verdict, str]] = ...) -> None: ...
 
 class NoteDonationsRequest(_message.Message):
     __slots__ = ["request"]

@@ -1,0 +1,459 @@
+package server_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/internal/model"
+	"github.com/donation-dedupe/noted/server/internal/redistest"
+	"github.com/donation-dedupe/noted/server/internal/store"
+	"github.com/donation-dedupe/noted/server/servertest"
+)
+
+const (
+	first     = notedv1.Verdict_VERDICT_FIRST
+	duplicate = notedv1.Verdict_VERDICT_DUPLICATE
+	heldBy    = notedv1.Verdict_VERDICT_HELD
+	noVerdict = notedv1.Verdict_VERDICT_UNSPECIFIED
+)
+
+// asked is a request of the series I-1 in a ledger, by a message on a channel.
+func asked(ledger, request, channel string, hold time.Duration) *notedv1.NoteDonationRequest {
+	return &notedv1.NoteDonationRequest{
+		Donation: &notedv1.Donation{
+			Ledger: ledger, SeriesId: "I-1", Amount: map[string]string{"ipn": "25.00", "webhook": "26.00"}[channel],
+			CurrencyCode: "EUR", TransactionId: "T1",
+		},
+		Message:   &notedv1.Message{Channel: channel, Id: channel + "-1"},
+		Hold:      durationpb.New(hold),
+		RequestId: request,
+	}
+}
+
+// TestShadowTellsTheTrueVerdict makes the same calls in a ledger in shadow and in one that
+// is not, on a real Redis. The shadow verdict must be the other's verdict, and the note the
+// other's note, in every state of a note.
+func TestShadowTellsTheTrueVerdict(t *testing.T) {
+	n := start(t, servertest.Options{Redis: redistest.Start(t).URL(), ShadowLedgers: []string{"dark"}})
+	const long = time.Minute
+	type step func(ledger string) *notedv1.NoteDonationResponse
+	note := func(request, channel string, hold time.Duration) step {
+		return func(ledger string) *notedv1.NoteDonationResponse {
+			return n.mustNote(t, asked(ledger, request, channel, hold))
+		}
+	}
+	receipts := map[string]string{} // :: ledger → the first receipt of a FIRST
+	settle := func(ledger string) *notedv1.NoteDonationResponse {
+		if _, err := finish(t, n, model.Settle, receipts[ledger]); err != nil {
+			t.Fatal(err)
+		}
+		return nil
+	}
+	release := func(ledger string) *notedv1.NoteDonationResponse {
+		if _, err := finish(t, n, model.Release, receipts[ledger]); err != nil {
+			t.Fatal(err)
+		}
+		return nil
+	}
+	runOut := func(ledger string) *notedv1.NoteDonationResponse {
+		eventually(t, 20*time.Second, "an open note", func() bool {
+			looked, err := n.DonationExists(t.Context(), &notedv1.DonationExistsRequest{
+				Donation: asked(ledger, "", "ipn", 0).Donation,
+			})
+			return err == nil && looked.Note.State == notedv1.State_STATE_OPEN
+		})
+		return nil
+	}
+	for _, c := range []struct {
+		name  string
+		steps []step
+		want  []notedv1.Verdict // of the notes among the steps
+	}{
+		{"held", []step{note("a", "ipn", long), note("b", "webhook", long)}, []notedv1.Verdict{first, heldBy}},
+		{
+			"held, and asked without a hold",
+			[]step{note("a", "ipn", long), note("b", "webhook", 0)},
+			[]notedv1.Verdict{first, heldBy},
+		},
+		{
+			"settled",
+			[]step{note("a", "ipn", long), settle, note("b", "webhook", long), note("c", "ipn", 0)},
+			[]notedv1.Verdict{first, duplicate, duplicate},
+		},
+		{
+			"settled at once",
+			[]step{note("a", "ipn", 0), note("b", "webhook", long)},
+			[]notedv1.Verdict{first, duplicate},
+		},
+		{
+			"released",
+			[]step{note("a", "ipn", long), release, note("b", "webhook", long), note("c", "ipn", long)},
+			[]notedv1.Verdict{first, first, heldBy},
+		},
+		{
+			"run out",
+			[]step{note("a", "ipn", time.Millisecond), runOut, note("b", "webhook", long)},
+			[]notedv1.Verdict{first, first},
+		},
+		{
+			"run out, and its holder again",
+			[]step{note("a", "ipn", time.Millisecond), runOut, note("a", "ipn", long)},
+			[]notedv1.Verdict{first, first},
+		},
+		{
+			"the holder again",
+			[]step{note("a", "ipn", long), note("a", "ipn", long), settle, note("a", "ipn", long)},
+			[]notedv1.Verdict{first, first, first},
+		},
+		{
+			"a repeat of the other",
+			[]step{note("a", "ipn", long), note("b", "webhook", long), note("b", "webhook", long)},
+			[]notedv1.Verdict{first, heldBy, heldBy},
+		},
+		{"the other after a release", []step{
+			note("a", "ipn", long), note("b", "webhook", long), release, note("b", "webhook", long),
+		}, []notedv1.Verdict{first, heldBy, first}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			clear(receipts)
+			var wanted int
+			for _, step := range c.steps {
+				light, dark := step("light"), step("dark")
+				if light == nil {
+					continue
+				}
+				want := c.want[wanted]
+				wanted++
+				if light.Verdict != want || light.ShadowVerdict != noVerdict {
+					t.Fatalf("note %d: %s beside %s, want %s alone", wanted, light.Verdict, light.ShadowVerdict, want)
+				}
+				if dark.Verdict != first || dark.ShadowVerdict != want {
+					t.Errorf("note %d in shadow: %s beside %s, want FIRST beside %s",
+						wanted, dark.Verdict, dark.ShadowVerdict, want)
+				}
+				if dark.RetryAfter != nil {
+					t.Errorf("note %d in shadow has a retry_after, which only HELD has", wanted)
+				}
+				if want == first && receipts["dark"] == "" {
+					receipts["light"], receipts["dark"] = light.Receipt, dark.Receipt
+				}
+				if want == first && (light.Receipt == "") != (dark.Receipt == "") {
+					t.Errorf("note %d: receipts %q and in shadow %q", wanted, light.Receipt, dark.Receipt)
+				}
+				if want != first && dark.Receipt != "" && !store.IsShadow(dark.Receipt) {
+					t.Errorf("note %d in shadow: %s has the receipt of a holder", wanted, want)
+				}
+				if diff := cmp.Diff(plainly(light), plainly(dark), protocmp.Transform()); diff != "" {
+					t.Errorf("note %d: the answer in shadow is another (-light +dark):\n%s", wanted, diff)
+				}
+			}
+			for _, ledger := range []string{"light", "dark"} {
+				forgetAll(t, n, ledger)
+			}
+		})
+	}
+}
+
+// plainly is an answer without what may differ between a ledger in shadow and its twin.
+func plainly(r *notedv1.NoteDonationResponse) *notedv1.NoteDonationResponse {
+	r = proto.CloneOf(r)
+	r.Verdict, r.ShadowVerdict, r.Receipt, r.RetryAfter = 0, 0, "", nil
+	r.Note.DonationId, r.Note.Donation.Ledger = "", ""
+	r.Note.NotedAt, r.Note.ForgetAt = nil, nil
+	if r.Note.HeldUntil != nil {
+		r.Note.HeldUntil.Reset()
+	}
+	for _, s := range r.Note.Sightings {
+		s.SeenAt = nil
+	}
+	return r
+}
+
+func forgetAll(t *testing.T, n noted, ledger string) {
+	t.Helper()
+	for _, note := range listed(t, n, ledger) {
+		request := &notedv1.ForgetDonationRequest{
+			Ledger: ledger, SeriesId: note.Donation.SeriesId, DonationId: note.DonationId, Reason: "the next case",
+		}
+		if _, err := n.ForgetDonation(t.Context(), request); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func listed(t *testing.T, n noted, ledger string) []*notedv1.Note {
+	t.Helper()
+	page, err := n.ListDonations(t.Context(), &notedv1.ListDonationsRequest{Ledger: ledger, SeriesId: "I-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page.Notes
+}
+
+// TestLifeInShadow makes random calls in shadow, with every receipt that there is, and
+// compares each answer with the model of a note's life. Receipts of true duplicates must
+// never move the note.
+func TestLifeInShadow(t *testing.T) {
+	n := start(t, servertest.Options{Frozen: time.Now(), ShadowLedgers: []string{"*"}})
+	type given struct {
+		receipt, request string
+		attempt          int
+		shadow           bool
+	}
+	shadows, moved := 0, 0
+	for seed := range uint64(60) {
+		random := rand.New(rand.NewPCG(seed, 16))
+		id := fmt.Sprint("I-", seed)
+		var life model.Life
+		var lapses time.Time
+		var receipts []given
+		for step := range 40 {
+			lapsed := !n.Now().Before(lapses)
+			switch act := random.IntN(10); {
+			case act == 0:
+				n.Advance(20 * time.Second)
+			case act < 5 || len(receipts) == 0:
+				hold := time.Duration(random.IntN(2)) * 30 * time.Second
+				request := string(rune('a' + random.IntN(5)))
+				r := n.mustNote(t, &notedv1.NoteDonationRequest{
+					Donation:  &notedv1.Donation{SeriesId: id},
+					Message:   &notedv1.Message{Channel: "ipn", Id: "1"},
+					Hold:      durationpb.New(hold),
+					RequestId: request,
+				})
+				before, verdict := life, store.Verdict(0)
+				life, verdict = life.Note(request, hold > 0, lapsed)
+				if r.Verdict != first || r.ShadowVerdict != notedv1.Verdict(verdict) ||
+					int(r.Note.Attempt) != life.Attempt {
+					t.Fatalf("seed %d, step %d: %s beside %s, attempt %d; want FIRST beside %d, attempt %d",
+						seed, step, r.Verdict, r.ShadowVerdict, r.Note.Attempt, verdict, life.Attempt)
+				}
+				if (r.Receipt != "") != (hold > 0) {
+					t.Fatalf("seed %d, step %d: hold %v and receipt %q", seed, step, hold, r.Receipt)
+				}
+				if life.Attempt > before.Attempt || verdict == store.First && before.State == store.StateHeld && lapsed {
+					lapses = n.Now().Add(hold)
+				}
+				if r.Receipt != "" {
+					receipts = append(receipts, given{r.Receipt, request, life.Attempt, verdict != store.First})
+				}
+			default:
+				g := receipts[random.IntN(len(receipts))]
+				verb := []model.Verb{model.Settle, model.Release, model.Extend}[random.IntN(3)]
+				note, err := finish(t, n, verb, g.receipt)
+				before := life
+				var want error
+				if g.shadow {
+					shadows++
+				} else if life, want = life.Finish(verb, g.request, g.attempt); want == nil {
+					moved++
+					if verb == model.Extend {
+						lapses = n.Now().Add(30 * time.Second)
+					}
+				}
+				if want == nil && err != nil || want != nil && toldBy(err).reason != "noted.v1/"+want.Error() {
+					t.Fatalf("seed %d, step %d: %s of %+v in %+v: %v, want %v", seed, step, verb, g, before, err, want)
+				}
+				if err != nil {
+					continue
+				}
+				state := life.State
+				if state == store.StateHeld && !n.Now().Before(lapses) {
+					state = store.StateOpen
+				}
+				if note.State != notedv1.State(state) || int(note.Attempt) != life.Attempt {
+					t.Fatalf("seed %d, step %d: %s of %+v in %+v: the note is %s, attempt %d; want state %d, attempt %d",
+						seed, step, verb, g, before, note.State, note.Attempt, state, life.Attempt)
+				}
+			}
+		}
+	}
+	if shadows < 200 || moved < 50 {
+		t.Errorf("%d receipts in shadow and %d others were used: this shows little", shadows, moved)
+	}
+}
+
+func finish(t *testing.T, n noted, verb model.Verb, receipt string) (*notedv1.Note, error) {
+	t.Helper()
+	switch verb {
+	case model.Settle:
+		r, err := n.SettleDonation(t.Context(), &notedv1.SettleDonationRequest{Receipt: receipt, Reason: "by hand"})
+		return r.GetNote(), err
+	case model.Release:
+		r, err := n.ReleaseDonation(t.Context(), &notedv1.ReleaseDonationRequest{Receipt: receipt, Reason: "failed"})
+		return r.GetNote(), err
+	case model.Extend:
+		r, err := n.ExtendHold(t.Context(), &notedv1.ExtendHoldRequest{
+			Receipt: receipt, Hold: durationpb.New(30 * time.Second),
+		})
+		return r.GetNote(), err
+	}
+	t.Fatalf("there is no verb %q", verb)
+	return nil, nil
+}
+
+// TestShadowBesideAndAfter runs a server with a ledger in shadow beside one without, as
+// while the flag is rolled out, and then without shadow: notes stay, verdicts count, and
+// receipts are what they were, whichever server gave them.
+func TestShadowBesideAndAfter(t *testing.T) {
+	redis := redistest.Start(t)
+	var log lockedBuffer
+	dark := start(t, servertest.Options{Redis: redis.URL(), ShadowLedgers: []string{"l"}})
+	light := start(t, servertest.Options{Redis: redis.URL(), Log: &log})
+
+	one := dark.mustNote(t, asked("l", "a", "ipn", time.Minute))
+	twin := dark.mustNote(t, asked("l", "b", "webhook", time.Minute))
+	if twin.Verdict != first || twin.ShadowVerdict != heldBy || twin.Receipt == "" {
+		t.Fatalf("in shadow: %s beside %s, receipt %q", twin.Verdict, twin.ShadowVerdict, twin.Receipt)
+	}
+	for _, verb := range []model.Verb{model.Settle, model.Extend, model.Release} {
+		note, err := finish(t, light, verb, twin.Receipt)
+		if err != nil || note.State != notedv1.State_STATE_HELD ||
+			!note.HeldUntil.AsTime().Equal(one.Note.HeldUntil.AsTime()) {
+			t.Errorf("%s at the server without shadow: %v, %v, want the note as it was", verb, note, err)
+		}
+	}
+	if r := light.mustNote(t, asked("l", "b", "webhook", time.Minute)); r.Verdict != heldBy || r.Receipt != "" {
+		t.Errorf("at the server without shadow: %s with receipt %q, want HELD without one", r.Verdict, r.Receipt)
+	}
+	note, err := finish(t, light, model.Settle, one.Receipt)
+	if err != nil || note.State != notedv1.State_STATE_SETTLED {
+		t.Fatalf("the holder cannot settle at the server without shadow: %v, %v", note, err)
+	}
+	if got := strings.Count(log.String(), "settled a donation by hand"); got != 1 {
+		t.Errorf("the audit tells of %d donations that were settled by hand, want 1: one receipt was in shadow", got)
+	}
+	if strings.Contains(log.String(), "released a donation") {
+		t.Error("the log tells of a release by a receipt in shadow, which releases nothing")
+	}
+	if looked, err := dark.DonationExists(t.Context(), &notedv1.DonationExistsRequest{
+		Donation: asked("l", "", "ipn", 0).Donation,
+	}); err != nil || !looked.Exists {
+		t.Errorf("DonationExists in shadow: %v, %v, want it as it is", looked, err)
+	}
+
+	dark.Stop()
+	after := light.mustNote(t, asked("l", "c", "webhook", time.Minute))
+	if after.Verdict != duplicate || after.Note.DonationId != one.Note.DonationId || len(after.Note.Sightings) != 2 {
+		t.Errorf("after shadow: %s of %v, want DUPLICATE with both sightings", after.Verdict, after.Note)
+	}
+	if note, err := finish(t, light, model.Settle, twin.Receipt); err != nil ||
+		note.DonationId != one.Note.DonationId {
+		t.Errorf("a receipt in shadow after shadow: %v, %v, want the note", note, err)
+	}
+}
+
+// TestShadowEverywhere asks over every way and on a stream, looks at what an operator sees,
+// and at the ledgers that a name and * put in shadow.
+func TestShadowEverywhere(t *testing.T) {
+	var log lockedBuffer
+	n := start(t, servertest.Options{
+		ShadowLedgers: []string{"dark", "named"}, Log: &log,
+		Ledgers: map[string]server.LedgerRules{"named": {Retention: 100 * 24 * time.Hour}},
+	})
+	ways := waysTo(t, n)
+	for name, call := range ways {
+		request := asked("dark", "", "ipn", time.Minute)
+		request.Donation.SeriesId = "I-" + strings.ReplaceAll(strings.ReplaceAll(name, " ", ""), ",", "")
+		for i, want := range []notedv1.Verdict{first, heldBy} {
+			response, err := call(t.Context(), request)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			r := response.(*notedv1.NoteDonationResponse)
+			if r.Verdict != first || r.ShadowVerdict != want || r.Receipt == "" {
+				t.Errorf("%s, message %d: %s beside %s, receipt %q; want FIRST beside %s and a receipt",
+					name, i, r.Verdict, r.ShadowVerdict, r.Receipt, want)
+			}
+		}
+	}
+
+	stream, err := n.NoteDonations(within(t, 30*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := asked("dark", "", "ipn", time.Hour)
+	for i, request := range []*notedv1.NoteDonationRequest{
+		asked("dark", "", "ipn", 0), asked("dark", "", "webhook", 0), wrong, asked("light", "", "ipn", 0),
+		asked("light", "", "webhook", 0),
+	} {
+		if err := stream.Send(&notedv1.NoteDonationsRequest{Request: request}); err != nil {
+			t.Fatal(err)
+		}
+		r, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{
+			"VERDICT_FIRST VERDICT_FIRST", "VERDICT_FIRST VERDICT_DUPLICATE", "INVALID_REQUEST",
+			"VERDICT_FIRST VERDICT_UNSPECIFIED", "VERDICT_DUPLICATE VERDICT_UNSPECIFIED",
+		}[i]
+		got := r.GetError().GetReason()
+		if r.GetError() == nil {
+			got = fmt.Sprint(r.GetResponse().GetVerdict(), " ", r.GetResponse().GetShadowVerdict())
+		}
+		if got != want {
+			t.Errorf("request %d on the stream: %s, want %s", i, got, want)
+		}
+	}
+
+	if r := n.mustNote(t, asked("named", "", "ipn", 0)); r.ShadowVerdict != first ||
+		r.Note.ForgetAt.AsTime().Sub(r.Note.NotedAt.AsTime()) != 100*24*time.Hour {
+		t.Errorf("a ledger in shadow with settings of its own: %v, want both", r)
+	}
+
+	// An error is an error in shadow, too.
+	reused := asked("dark", "x", "ipn", 0)
+	reused.Donation.SeriesId = "I-reused"
+	n.mustNote(t, reused)
+	reused.Message.Id = "another"
+	_, err = n.NoteDonation(t.Context(), reused)
+	if got := toldBy(err); got.code != codes.InvalidArgument || got.reason != "noted.v1/REQUEST_ID_REUSED" {
+		t.Errorf("a request id that is reused in shadow: %+v", got)
+	}
+
+	asTold := n.metric(t, "noted_verdicts_total", `ledger="dark"`, `verdict="first"`)
+	if want := n.metric(t, "noted_verdicts_total", `ledger="dark"`); asTold == 0 || asTold != want {
+		t.Errorf("noted_verdicts_total has %v first of %v in shadow, want all: that was the answer", asTold, want)
+	}
+	for verdict, want := range map[string]int{"first": len(ways) + 2, "held": len(ways), "duplicate": 1} {
+		got := n.metric(t, "noted_shadow_verdicts_total", `ledger="dark"`, `verdict="`+verdict+`"`)
+		if got != float64(want) {
+			t.Errorf("noted_shadow_verdicts_total has %v %s, want %d", got, verdict, want)
+		}
+	}
+	if got := n.metric(t, "noted_shadow_verdicts_total", `ledger="light"`); got != 0 {
+		t.Errorf("noted_shadow_verdicts_total has %v of a ledger that is not in shadow", got)
+	}
+	if !strings.Contains(log.String(), `"level":"WARN","msg":"ledgers are in shadow`) ||
+		!strings.Contains(log.String(), `"shadow_ledgers":"dark, named"`) {
+		t.Errorf("the log does not warn of the ledgers in shadow:\n%s", log.String())
+	}
+	for _, page := range []string{"/readyz", "/healthz"} {
+		got := get(t, "http://"+n.AdminAddr()+page)
+		if !strings.Contains(got, "in shadow, where every answer is FIRST: dark, named") {
+			t.Errorf("%s does not tell of the ledgers in shadow: %s", page, got)
+		}
+	}
+
+	all := start(t, servertest.Options{ShadowLedgers: []string{"*"}})
+	for _, ledger := range []string{"", "any"} {
+		if r := all.mustNote(t, asked(ledger, "", "ipn", 0)); r.ShadowVerdict != first {
+			t.Errorf("with * the ledger %q is not in shadow: %v", ledger, r)
+		}
+	}
+	if got := get(t, "http://"+all.AdminAddr()+"/readyz"); !strings.Contains(got, "FIRST: every ledger") {
+		t.Errorf("/readyz does not say that every ledger is in shadow: %s", got)
+	}
+}
