@@ -11,6 +11,7 @@
 package closing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,11 +84,12 @@ func Settle(
 		return Done{}, err
 	}
 	note := answer.GetNote()
-	switch answer.GetVerdict() {
+	switch client.TrueVerdict(answer) { // a receipt in shadow may settle nothing
 	case client.Duplicate:
 		return Done{note, client.Duplicate}, nil
 	case client.Held:
-		return Done{}, &HeldError{note, answer.GetRetryAfter().AsDuration()}
+		after := cmp.Or(answer.GetRetryAfter().AsDuration(), time.Until(note.GetHeldUntil().AsTime()))
+		return Done{}, &HeldError{note, after}
 	case client.First:
 	default:
 		return Done{}, &UnknownVerdictError{answer}

@@ -5,17 +5,20 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/client/internal/paypaltest"
+	"github.com/donation-dedupe/noted/client/internal/processtest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
@@ -72,6 +75,43 @@ func TestInboxRejected(t *testing.T) {
 		if note := h.notes("paypal-live")[0]; note.GetState() != client.StateOpen {
 			t.Errorf("Noted holds %v, want an open note", note)
 		}
+	}
+}
+
+// In a ledger in shadow every verdict is FIRST. A person who closes a message there is told
+// whether another holds the donation, or has settled it.
+func TestInboxCloseInShadow(t *testing.T) {
+	h, _ := inboxHouse(t, func(_ *gateway.Config, o *servertest.Options) { o.ShadowLedgers = []string{"paypal-live"} })
+	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool {
+		w.WriteHeader(422)
+		return true
+	})
+	gift := payment("I-DARK")
+	h.mustTake(h.payPal.IPN(gift.fields()))
+	row := inState(t, h.box(), inbox.Person, 1)[0].Row
+	closing := func(want string) {
+		t.Helper()
+		output, err := exec.Command(processtest.Built(t, "noted-gateway"), "inbox", "close", row, "-reason", "by hand",
+			"-inbox", h.config.InboxURL, "-ledger", "paypal-live", "-noted", h.config.Noted).CombinedOutput()
+		if !strings.Contains(string(output), want) {
+			t.Errorf("closing: %v\n%s\nwant %q", err, output, want)
+		}
+	}
+	another := must(h.noted.Note(t.Context(), &client.NoteRequest{
+		Donation: &client.Donation{Ledger: "paypal-live", SeriesId: gift.series, TransactionId: gift.ipnTxn},
+		Hold:     durationpb.New(time.Minute),
+	}))
+	if another.GetShadowVerdict() != client.First {
+		t.Fatalf("the open note was not taken over: %v", another)
+	}
+	closing("somebody is processing it; try again in ")
+	if note := h.notes("paypal-live")[0]; note.GetState() != client.StateHeld {
+		t.Errorf("Noted holds %v, want it held by the other", note)
+	}
+	must(h.noted.Settle(t.Context(), another.GetReceipt(), ""))
+	closing("was settled meanwhile under donation id " + another.GetNote().GetDonationId())
+	if m := inState(t, h.box(), inbox.Done, 1)[0]; m.Donations[0].Outcome != inbox.Duplicate {
+		t.Errorf("the journal has %+v", m.Donations)
 	}
 }
 

@@ -90,25 +90,27 @@ func TestCloseMeetsAnother(t *testing.T) {
 			func(*between, string) {}, strings.Repeat("x", 257), exitError, "reason", notedv1.State_STATE_OPEN, true,
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			b := newBetween(t)
-			first := b.take(hold)
-			id := first.GetNote().GetDonationId()
-			b.giveUp(first)
-			c.meet(b, id)
-			code, stdout, stderr := b.run("", "close", "-series", "I-EXAMPLE1", "-reason", c.reason, id)
-			if code != c.code || !strings.Contains(stderr, c.stderr) || (stdout != "") != (c.code == exitFirst) {
-				t.Errorf("got %d %s%s, want %d and %q", code, stdout, stderr, c.code, c.stderr)
-			}
-			list, err := b.noted.ListDonations(t.Context(), &notedv1.ListDonationsRequest{SeriesId: "I-EXAMPLE1"})
-			if err != nil || len(list.GetNotes()) != 1 {
-				t.Fatalf("got %v, %v, want one note", list, err)
-			}
-			left := list.GetNotes()[0]
-			if left.GetState() != c.left || (left.GetDonationId() == id) != c.same {
-				t.Errorf("left %v, want it %v, the same: %t", left, c.left, c.same)
-			}
-		})
+		for where, shadowLedgers := range map[string][]string{"": nil, ", in shadow": {"*"}} {
+			t.Run(name+where, func(t *testing.T) {
+				b := newBetween(t, shadowLedgers...)
+				first := b.take(hold)
+				id := first.GetNote().GetDonationId()
+				b.giveUp(first)
+				c.meet(b, id)
+				code, stdout, stderr := b.run("", "close", "-series", "I-EXAMPLE1", "-reason", c.reason, id)
+				if code != c.code || !strings.Contains(stderr, c.stderr) || (stdout != "") != (c.code == exitFirst) {
+					t.Errorf("got %d %s%s, want %d and %q", code, stdout, stderr, c.code, c.stderr)
+				}
+				list, err := b.noted.ListDonations(t.Context(), &notedv1.ListDonationsRequest{SeriesId: "I-EXAMPLE1"})
+				if err != nil || len(list.GetNotes()) != 1 {
+					t.Fatalf("got %v, %v, want one note", list, err)
+				}
+				left := list.GetNotes()[0]
+				if left.GetState() != c.left || (left.GetDonationId() == id) != c.same {
+					t.Errorf("left %v, want it %v, the same: %t", left, c.left, c.same)
+				}
+			})
+		}
 	}
 }
 

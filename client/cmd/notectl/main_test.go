@@ -20,6 +20,7 @@ func TestMain(m *testing.M) {
 // clock "advance 61s" sets forward. The further commands are "exits N notectl …", which
 // wants the exit code N, and "keep NAME PATTERN", which puts the match of the pattern's
 // group in stdout into $NAME.
+// The server has the ledger "dark" in shadow.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -27,7 +28,7 @@ func TestScripts(t *testing.T) {
 	}
 	for _, script := range scripts {
 		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
-			server := servertest.New(t)
+			server := servertest.Start(t, servertest.Options{ShadowLedgers: []string{"dark"}})
 			testscript.Run(t, testscript.Params{
 				Files: []string{script},
 				Setup: func(env *testscript.Env) error {

@@ -38,7 +38,7 @@ func (p *printer) answer(response *client.NoteResponse) error {
 	}
 	switch response.GetVerdict() {
 	case client.First:
-		p.headline(response.GetVerdict(), "yours to process")
+		p.headline(response.GetVerdict(), "yours to process"+inShadow(response))
 	case client.Held:
 		p.headline(
 			response.GetVerdict(),
@@ -61,6 +61,15 @@ func (p *printer) answer(response *client.NoteResponse) error {
 		)
 	}
 	return p.Facts(facts)
+}
+
+// inShadow tells the true verdict of an answer in shadow; it is empty outside shadow.
+func inShadow(response *client.NoteResponse) string {
+	if response.GetShadowVerdict() == client.Undecided {
+		return ""
+	}
+	return "  (the ledger is in shadow; the true verdict is " +
+		strings.TrimPrefix(response.GetShadowVerdict().String(), "VERDICT_") + ")"
 }
 
 func (p *printer) existence(found *client.Existence) error {
@@ -143,6 +152,7 @@ func (p *printer) row(response *client.NoteResponse) error {
 	if response.GetReceipt() != "" {
 		line += "  receipt " + response.GetReceipt()
 	}
+	line += inShadow(response)
 	if response.GetVerdict() == client.Held {
 		line += "  come back in " + seconds(response.GetRetryAfter().AsDuration())
 	}

@@ -40,13 +40,14 @@ type between struct {
 	stop                  func() // kills the server during a call
 }
 
-func newBetween(t *testing.T) *between {
+func newBetween(t *testing.T, shadowLedgers ...string) *between {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &between{t: t, addr: listener.Addr().String(), noted: notedv1.NewDedupeServiceClient(servertest.New(t).Conn())}
+	noted := servertest.Start(t, servertest.Options{ShadowLedgers: shadowLedgers})
+	b := &between{t: t, addr: listener.Addr().String(), noted: notedv1.NewDedupeServiceClient(noted.Conn())}
 	server := grpc.NewServer()
 	notedv1.RegisterDedupeServiceServer(server, b)
 	go server.Serve(listener)
