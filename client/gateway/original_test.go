@@ -408,3 +408,31 @@ func TestListenerAndRedo(t *testing.T) {
 		t.Errorf("the listener got %d messages after the note was forgotten, want 2", len(got))
 	}
 }
+
+// In a ledger in shadow the listener gets every message, as it did before there was a
+// gateway, and each message once.
+func TestListenerInShadow(t *testing.T) {
+	h, _, l := originalHouse(t, func(_ *gateway.Config, o *servertest.Options) {
+		o.ShadowLedgers = []string{"paypal-live"}
+	})
+	box := h.box()
+	gift := payment("I-DARK")
+	webhook := h.payPal.Webhook(gift.event())
+	for _, d := range []paypaltest.Delivery{webhook, h.payPal.IPN(gift.fields()), webhook} {
+		h.mustTake(d)
+		drained(t, box)
+	}
+	if took := l.got(); len(took) != 2 || took[0].Channel != "webhook" || took[1].Channel != "ipn" {
+		t.Errorf("the listener took %v, want the webhook and the IPN, each once", took)
+	}
+	notes := h.notes("paypal-live")
+	if len(notes) != 1 || notes[0].GetState() != client.StateSettled || len(notes[0].GetSightings()) != 2 {
+		t.Errorf("Noted holds %v, want one settled note with both sightings", notes)
+	}
+	for _, m := range messages(t, box, inbox.Filter{}) {
+		if m.State != inbox.Done || m.Donations[0].Outcome != inbox.Settled ||
+			m.Donations[0].DonationID != notes[0].GetDonationId() {
+			t.Errorf("the journal has %+v", m)
+		}
+	}
+}

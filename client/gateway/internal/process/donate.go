@@ -168,7 +168,11 @@ func (w *workers) note(
 		trouble = inbox.Result{State: inbox.Waiting, Cause: "Noted gave a verdict that this gateway does not know"}
 		return answer, false, unavailable, trouble, nil
 	}
-	accepted, err = w.box.WasAccepted(ctx, id) // by this message's last try, or by another message's
+	if client.TrueVerdict(answer) == client.First {
+		accepted, err = w.box.WasAccepted(ctx, id) // by this message's last try, or by another message's
+	} else {
+		accepted = d.AcceptedID == id // in shadow each message is handed on, once
+	}
 	if err != nil {
 		w.release(answer.GetReceipt())
 		return nil, false, "", trouble, err
