@@ -45,7 +45,7 @@ const (
 		"client/gateway/internal/verify client/paypal gen/go/noted/v1"
 
 	// inDesk is what the desk stands on.
-	inDesk = "client client/closing client/closing/messages client/desk/alive client/desk/reconcile client/desk/walk " +
+	inDesk = "client client/closing client/closing/messages client/desk/alive client/desk/reconcile client/desk/shadow client/desk/walk " +
 		"client/gateway/inbox client/paypal gen/go/noted/v1"
 
 	useGRPC       = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
@@ -238,7 +238,7 @@ var rooms = []room{
 	},
 	{
 		"client/desk", inDesk,
-		"client client/closing client/closing/messages client/desk/alive client/desk/reconcile client/desk/walk " +
+		"client client/closing client/closing/messages client/desk/alive client/desk/reconcile client/desk/shadow client/desk/walk " +
 			"client/gateway/inbox github.com/gorilla/securecookie golang.org/x/crypto/argon2 golang.org/x/time google.golang.org/protobuf",
 		"testing " + useRedis,
 	},
@@ -259,6 +259,7 @@ var rooms = []room{
 			"google.golang.org/protobuf",
 		"testing " + useRedis,
 	},
+	{"client/desk/shadow", "client client/paypal gen/go/noted/v1", "client", "testing " + useRedis},
 	{
 		"client/desk/week", "client client/gateway/inbox client/paypal gen/go/noted/v1",
 		"client client/gateway/inbox client/paypal google.golang.org/protobuf", "testing " + useRedis,

@@ -23,6 +23,7 @@
 //	waiting.go    what waits for a person
 //	agree.go      compares with PayPal's report; reconcile/ does the work
 //	alive.go      whether both channels tell, and the store; alive/ does the work
+//	shadow.go     counts what code without Noted makes of the payments; shadow/ does the work
 //	act.go        plans what a person asks for, shows the plan, and does it; who did what
 //	close.go      the plans of "I have booked it"
 //	access.go     who may: session.go, users.go
@@ -167,6 +168,7 @@ func (d *Desk) routes() *http.ServeMux {
 	mux.HandleFunc("GET /agree", d.guard(Looker, d.agreePage))
 	mux.HandleFunc("POST /agree", d.guardUpload(Looker, d.compare))
 	mux.HandleFunc("GET /alive", d.guard(Looker, d.alivePage))
+	mux.HandleFunc("GET /shadow", d.guard(Looker, d.shadowPage))
 	mux.HandleFunc("GET /act", d.guard(Clerk, d.planPage))
 	mux.HandleFunc("POST /act", d.guard(Clerk, d.actPage))
 	mux.HandleFunc("GET /done", d.guard(Clerk, d.donePage))
@@ -205,7 +207,7 @@ func (d *Desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 var files embed.FS
 
 // pageNames are the templates, each with the layout around it.
-var pageNames = []string{"find", "waiting", "agree", "alive", "audit", "plan", "done", "login", "failed"}
+var pageNames = []string{"find", "waiting", "agree", "alive", "shadow", "audit", "plan", "done", "login", "failed"}
 
 func (d *Desk) templates() map[string]*template.Template {
 	pages := map[string]*template.Template{}
