@@ -290,7 +290,7 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 	notedAddr := freeAddr()
 	notedAdmin = freeAddr()
 	start(t, notedAddr, exec.Command(built(t, "noted"), "-redis", redistest.Start(t).URL(), "-listen", notedAddr,
-		"-admin-listen", notedAdmin, "-tls-cert", cert, "-tls-key", key, "-callers", callers))
+		"-admin-listen", notedAdmin, "-tls-cert", cert, "-tls-key", key, "-callers", callers, "-shadow-ledgers", "dark"))
 	await(t, "ready noted", func() bool { return answers("http://" + notedAdmin + "/readyz") })
 
 	note := func(
@@ -318,6 +318,9 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 				t.Fatal(err)
 			}
 		}
+	}
+	if response, err := note(c, "dark", "I-1", "T1", "ipn", "ipn-1", "5.00"); err != nil || response.ShadowVerdict == 0 {
+		t.Fatalf("in shadow: %v, %v", response, err)
 	}
 	if response, err := note(c, "l", "I-1", "T1", "ipn", "ipn-1", "6.00"); err != nil ||
 		len(response.Differences) == 0 {
@@ -415,7 +418,7 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 // callers.
 func newToken(t *testing.T, verbs string) (token, line string) {
 	t.Helper()
-	command := exec.Command(built(t, "notectl"), "token", "-verbs", verbs, "-ledgers", "l", "a-caller")
+	command := exec.Command(built(t, "notectl"), "token", "-verbs", verbs, "-ledgers", "l,dark", "a-caller")
 	output, err := command.CombinedOutput()
 	if err != nil {
 		t.Fatalf("notectl token: %v\n%s", err, output)
