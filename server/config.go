@@ -83,8 +83,12 @@ type Config struct {
 
 	// Reflection lets tools such as grpcurl ask for the contract.
 	Reflection bool
-	// Drain is how long calls may take to finish once the server is asked to stop; calls
-	// that still run then are cut off. Default 30s.
+	// LameDuck is how long the server goes on answering once it is asked to stop and says
+	// that it is not ready, so that load balancers hear it before a door closes. Drain
+	// begins after it. Default 0.
+	LameDuck time.Duration
+	// Drain is how long calls may take to finish once the doors are closed; calls that
+	// still run then are cut off. Default 30s.
 	Drain time.Duration
 	// MaxDeadline is the longest that a call may take; a shorter deadline of the caller
 	// counts. The store refuses to note after it. Default 5s.
@@ -265,6 +269,7 @@ func (c Config) check() error {
 		wrong = append(wrong, errors.New("-on-loss refuse needs -admin-listen, where a loss is acknowledged"))
 	}
 	atLeast("ReplicasTimeout", c.ReplicasTimeout, time.Millisecond)
+	atLeast("LameDuck", c.LameDuck, 0)
 	atLeast("Drain", c.Drain, 0)
 	atLeast("MaxDeadline", c.MaxDeadline, time.Millisecond)
 	atLeast("MatchWindow", c.Rules.MatchWindow, time.Millisecond)

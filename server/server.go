@@ -255,9 +255,10 @@ func addressOf(listener net.Listener) string {
 	return listener.Addr().String()
 }
 
-// Serve answers until ctx is done. Then it says NOT_SERVING, lets the calls under way
-// finish for up to Config.Drain, and gives everything back. It returns nil if it was
-// asked to stop, and otherwise the error that ended it. The caller may call it once.
+// Serve answers until ctx is done. Then it says NOT_SERVING, answers on for
+// Config.LameDuck, lets the calls under way finish for up to Config.Drain, and gives
+// everything back. It returns nil if it was asked to stop, and otherwise the error that
+// ended it. The caller may call it once.
 func (s *Server) Serve(ctx context.Context) error {
 	ended := make(chan error, 4)
 	go func() { ended <- wrap("serving gRPC", s.grpc.Serve(s.listener)) }()
@@ -275,7 +276,7 @@ func (s *Server) Serve(ctx context.Context) error {
 			}
 		}()
 	}
-	watching, stopWatching := context.WithCancel(ctx)
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx)) // a lame duck still needs its store
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		if err := s.watch.Run(watching); err != nil {
@@ -301,7 +302,13 @@ func (s *Server) Serve(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		s.logger.Info("stopping", "drain_seconds", s.config.Drain.Seconds())
+		s.logger.Info("stopping",
+			"lame_duck_seconds", s.config.LameDuck.Seconds(), "drain_seconds", s.config.Drain.Seconds())
+		s.watch.Drain()
+		select {
+		case <-time.After(s.config.LameDuck):
+		case err = <-ended:
+		}
 	case err = <-ended:
 	}
 	stopWatching()

@@ -293,11 +293,18 @@ func (s *settings) processFlags() []cli.Flag {
 			Usage:       "Let tools such as grpcurl ask for the contract.",
 		},
 		&cmdline.SpanFlag{
+			Name:        "lame-duck",
+			Destination: &c.LameDuck,
+			Usage: "`TIME`How long noted still takes new calls after SIGTERM or SIGINT, while health and /readyz " +
+				"already say that it stops. Give load balancers time to hear it: no call then meets a closed door. " +
+				"-drain begins after it.",
+		},
+		&cmdline.SpanFlag{
 			Name:        "drain",
 			Destination: &c.Drain,
 			Value:       server.DefaultDrain,
-			Usage: "`TIME`How long calls may take to finish after SIGTERM or SIGINT. A second signal does not wait " +
-				"for them.",
+			Usage: "`TIME`How long calls may take to finish after SIGTERM or SIGINT and -lame-duck. A second signal " +
+				"ends noted at once.",
 		},
 		&cli.StringFlag{
 			Name:        "log-level",

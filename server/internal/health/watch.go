@@ -79,6 +79,7 @@ type Watch struct {
 	replicas      prometheus.Gauge
 
 	mu     sync.Mutex
+	drains bool   // the server is asked to stop, which detail says for good
 	detail string // why the service is not ready; empty while it is
 	lost   string // the primaries of a cluster that cannot be used, and why; empty if all can
 	unsafe bool   // the store's certificate is not checked
@@ -278,8 +279,10 @@ func replicasOf(r store.Report) float64 {
 // say sets what health says, and reports whether that is a change of readiness.
 func (w *Watch) say(detail string) bool {
 	w.mu.Lock()
-	changed := (w.detail == "") != (detail == "")
-	w.detail = detail
+	changed := !w.drains && (w.detail == "") != (detail == "")
+	if !w.drains {
+		w.detail = detail
+	}
 	w.mu.Unlock()
 	status, up := healthpb.HealthCheckResponse_SERVING, 1.0
 	if detail != "" {
@@ -291,10 +294,10 @@ func (w *Watch) say(detail string) bool {
 	return changed
 }
 
-// Drain says NOT_SERVING for good.
+// Drain says NOT_SERVING for good, whatever later looks find.
 func (w *Watch) Drain() {
 	w.mu.Lock()
-	w.detail = "the server is stopping"
+	w.drains, w.detail = true, "the server is stopping"
 	w.mu.Unlock()
 	w.Server.Shutdown()
 }
