@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -387,5 +388,45 @@ func TestAudit(t *testing.T) {
 	}
 	if s.logged(first.Receipt) != 0 {
 		t.Error("the log has a receipt")
+	}
+}
+
+// A call that is denied is one line, whoever is denied and at whichever door: that of the
+// audit. Where the audit is kept elsewhere, the log has a line of its own.
+func TestADenialIsOneLine(t *testing.T) {
+	for name, audit := range map[string]*lockedBuffer{"in the log": nil, "elsewhere": {}} {
+		t.Run(name, func(t *testing.T) {
+			callers := callersFile(t, inDir(t, "callers.json"), byToken("reader", "reads", `"live"`, `"read"`))
+			s := startConfigured(t, func(c *server.Config) {
+				c.Callers, c.HTTPListen = callers, "127.0.0.1:0"
+				if audit != nil {
+					c.Audit = slog.New(slog.NewJSONHandler(audit, nil))
+				}
+			})
+			tokens := []string{"", "guess", "reads"}
+			for _, token := range tokens {
+				c := s.as(t, nil, token)
+				if _, err := c.NoteDonation(t.Context(), inLedger("live", "I-1")); err == nil {
+					t.Fatalf("%q may note", token)
+				}
+				stream, err := c.NoteDonations(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := stream.Recv(); err == nil {
+					t.Fatalf("%q may note on a stream", token)
+				}
+				noteAtTheDoor(t, http.DefaultClient, "http://"+s.HTTPAddr(), `{"donation":{"series_id":"I-1"}}`, token)
+			}
+			s.stop()
+			want, calls := 3*len(tokens), s.logged("finished call", "PermissionDenied")+s.logged("finished call", "Unauthenticated")
+			audited := s.logged("audit: denied a call")
+			if audit == nil && (audited != want || calls != 0) {
+				t.Errorf("%d lines of the audit and %d of calls, want %d and none:\n%s", audited, calls, want, s.log)
+			}
+			if audit != nil && (audited != 0 || calls != want || strings.Count(audit.String(), "denied a call") != want) {
+				t.Errorf("%d lines of calls, want %d, and as many in the audit:\n%s\n%s", calls, want, s.log, audit)
+			}
+		})
 	}
 }

@@ -127,6 +127,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 func (s *Server) build(ctx context.Context) (err error) {
 	s.metrics = metrics.New(metrics.Config{
 		Logger:  s.logger,
+		Audited: s.config.Audit == s.logger,
 		Ledgers: slices.AppendSeq(slices.Clone(s.config.ShadowLedgers), maps.Keys(s.config.Ledgers)),
 		Stats:   s.store.Stats,
 	})

@@ -117,9 +117,6 @@ func OneOf(values ...string) func(string) error {
 	}
 }
 
-// LogLevels are the choices of -log-level.
-var LogLevels = []string{"debug", "info", "warn", "error"}
-
 // AtLeast validates a number.
 func AtLeast(least int) func(int) error {
 	return func(n int) error {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"strings"
-
 	"github.com/urfave/cli/v3"
 
 	"github.com/donation-dedupe/noted/client/cmdline"
@@ -16,8 +14,7 @@ const variables = cmdline.Prefix("DESK_")
 // flags are all settings, in the order of the help.
 func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 	c := &s.config
-	return variables.Settings(
-		env,
+	return variables.Settings(env, append([]cli.Flag{
 		&cli.StringFlag{
 			Name:        "listen",
 			Destination: &s.listen,
@@ -121,12 +118,7 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 			Usage: "A trial: a week of made-up donations in the ledger " + week.Ledger + " of -noted, no logins, " +
 				"and on this machine only.",
 		},
-		&cli.StringFlag{
-			Name: "log-level", Destination: &s.logLevel, Value: "info", Validator: cmdline.OneOf(cmdline.LogLevels...),
-			Usage: "`LEVEL`The least level that goes to standard error: " + strings.Join(cmdline.LogLevels, ", ") +
-				". The audit is at info.",
-		},
-	)
+	}, s.log.Flags("The audit is at info.")...)...)
 }
 
 // help is the manual. The list of flags comes from the flags themselves.

@@ -47,7 +47,7 @@ func run(
 	} else {
 		var s *settings
 		if s, err = parse(ctx, args, env, stdout); err == nil && s != nil { // nil where help was asked for
-			s.config.Logger = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: s.level}))
+			s.config.Logger = s.log.Logger(stderr)
 			err = serve(ctx, s, stdout)
 		}
 	}

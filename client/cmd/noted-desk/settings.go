@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -31,12 +30,12 @@ type settings struct {
 	config               desk.Config
 	noted, inbox, listen string
 	notedClient          client.Config
-	level                slog.Level
+	log                  cmdline.Log
 
 	// These are read into the others.
-	proxies, proxyRole, zone, logLevel string
-	admins, notify, publicURL          string
-	files                              struct{ token, ca, sessionKey, notifySecret string }
+	proxies, proxyRole, zone  string
+	admins, notify, publicURL string
+	files                     struct{ token, ca, sessionKey, notifySecret string }
 
 	sender alert.Sender // nil without -notify
 }
@@ -107,7 +106,6 @@ func (s *settings) finish() (wrong []error) {
 	if c.Zone, err = time.LoadLocation(s.zone); err != nil {
 		bad("time-zone", "%q is no time zone; write one such as Europe/Berlin", s.zone)
 	}
-	_ = s.level.UnmarshalText([]byte(s.logLevel)) // a name that is none is a mistake already
 	if c.Open {
 		return append(wrong, s.finishTrial()...)
 	}

@@ -265,22 +265,14 @@ func (s *settings) inboxFlags() []cli.Flag {
 // processFlags are about the process.
 func (s *settings) processFlags() []cli.Flag {
 	c := &s.config
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cmdline.SizeFlag{
 			Name:        "max-body",
 			Destination: &c.MaxBody,
 			Value:       gateway.DefaultMaxBody,
 			Usage:       "`SIZE`How large a message may be, in bytes, or with KiB or MiB after the number.",
 		},
-		&cli.StringFlag{
-			Name:        "log-level",
-			Destination: &s.logLevel,
-			Value:       "info",
-			Validator:   cmdline.OneOf(cmdline.LogLevels...),
-			Usage: "`LEVEL`The least level that goes to standard error: " + strings.Join(cmdline.LogLevels, ", ") +
-				". The contents of a message are never logged.",
-		},
-	}
+	}, s.log.Flags("The contents of a message are never logged.")...)
 }
 
 // lasting is a flag for a time. The help shows its default in one unit.

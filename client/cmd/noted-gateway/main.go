@@ -62,7 +62,7 @@ func receive(ctx context.Context, args []string, environ cmdline.Environ, stdout
 	if err != nil || settings == nil { // help was asked for
 		return err
 	}
-	settings.config.Logger = slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: settings.level}))
+	settings.config.Logger = settings.log.Logger(stderr)
 	return serve(ctx, settings)
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 	"os"
 	"slices"
@@ -24,11 +23,11 @@ import (
 type settings struct {
 	config              gateway.Config
 	listen, adminListen string
-	level               slog.Level
+	log                 cmdline.Log
 
 	// These are read into the others.
-	accounts, certHosts, proxies, logLevel string
-	files                                  struct {
+	accounts, certHosts, proxies string
+	files                        struct {
 		token, ca, cert, key, certRoots, clientSecret, forwardSecrets, inboxKeys, accounts string
 	}
 }
@@ -69,7 +68,6 @@ func (s *settings) finish() (wrong []error) {
 	if c.InboxUnverified == 0 {
 		c.InboxUnverified = -1 // 0 means none here, and the default in gateway.Config
 	}
-	_ = s.level.UnmarshalText([]byte(s.logLevel)) // a name that is none is a mistake already
 	wrong = append(wrong, s.reachNoted()...)
 	if c.InboxURL != "" {
 		if err := s.readInboxKeys(); err != nil {

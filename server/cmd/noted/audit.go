@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+
+	"github.com/donation-dedupe/noted/client/cmdline"
 )
 
 // auditFile is the file of -audit-log.
@@ -42,5 +44,5 @@ func (a *auditFile) Write(line []byte) (int, error) {
 }
 
 func (a *auditFile) logger() *slog.Logger {
-	return slog.New(slog.NewJSONHandler(a, &slog.HandlerOptions{ReplaceAttr: printable}))
+	return cmdline.NewLogger(a, cmdline.JSONLog, slog.LevelInfo)
 }

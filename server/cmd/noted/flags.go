@@ -286,7 +286,7 @@ func (s *settings) lossFlags() []cli.Flag {
 // processFlags are about the process.
 func (s *settings) processFlags() []cli.Flag {
 	c := &s.config
-	return []cli.Flag{
+	flags := []cli.Flag{
 		&cli.BoolFlag{
 			Name:        "reflection",
 			Destination: &c.Reflection,
@@ -306,23 +306,14 @@ func (s *settings) processFlags() []cli.Flag {
 			Usage: "`TIME`How long calls may take to finish after SIGTERM or SIGINT and -lame-duck. A second signal " +
 				"ends noted at once.",
 		},
-		&cli.StringFlag{
-			Name:        "log-level",
-			Destination: &s.logLevel,
-			Value:       "info",
-			Validator:   cmdline.OneOf(cmdline.LogLevels...),
-			Usage: "`LEVEL`The least level that goes to standard error: " + strings.Join(
-				cmdline.LogLevels,
-				", ",
-			) + ". Calls that went well are " +
-				"logged at debug, and the audit at any level.",
-		},
-		&cli.StringFlag{
-			Name:        "audit-log",
-			Destination: &s.auditLog,
-			Usage: "`FILE`The file for the audit, as lines of JSON: calls that were denied, notes that were " +
-				"forgotten, losses that were acknowledged. Without it they go to the log. SIGHUP opens it again, for " +
-				"log rotation.",
-		},
 	}
+	flags = append(flags, s.log.Flags(
+		"Calls that went well are logged at debug, and the audit at any level. With -dev the format is text by default.")...)
+	return append(flags, &cli.StringFlag{
+		Name:        "audit-log",
+		Destination: &s.auditLog,
+		Usage: "`FILE`The file for the audit, as lines of JSON: calls that were denied, notes that were " +
+			"forgotten, losses that were acknowledged. Without it they go to the log. SIGHUP opens it again, for " +
+			"log rotation.",
+	})
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -49,7 +48,7 @@ func run(ctx context.Context, args []string, environ cmdline.Environ, stdout, st
 		return err
 	}
 	config := settings.config
-	config.Logger = slog.New(settings.handler(stderr))
+	config.Logger = settings.log.Logger(stderr)
 	config.Logger.Info("starting", settings.started()...)
 	// Nine tenths of the container's memory, unless GOMEMLIMIT says otherwise. Go itself
 	// takes GOMAXPROCS from the container.

@@ -164,7 +164,7 @@ func TestHelp(t *testing.T) {
 		}
 		for _, flag := range []string{
 			"dev", "listen", "http-listen", "redis", "redis-mode", "match-window", "arrival-window", "retention", "transaction-ids", "series-limit",
-			"ledgers", "reflection", "drain", "allow-eviction", "replicas", "replicas-timeout", "on-loss", "epoch", "log-level", "admin-listen", "tls-cert", "tls-key", "tls-client-ca", "callers", "insecure", "rate", "burst",
+			"ledgers", "reflection", "lame-duck", "drain", "allow-eviction", "replicas", "replicas-timeout", "on-loss", "epoch", "log-level", "log-format", "audit-log", "admin-listen", "tls-cert", "tls-key", "tls-client-ca", "callers", "insecure", "rate", "burst",
 			"max-in-flight", "max-connections", "max-connections-per-address",
 		} {
 			if !regexp.MustCompile(`(?m)^  -` + flag + `( [A-Z]+)? +` + variables.Variable(flag) + `$`).

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
@@ -19,12 +18,12 @@ import (
 type settings struct {
 	config   server.Config
 	dev      bool
-	level    slog.Level
+	log      cmdline.Log
 	auditLog string // the file; empty if the audit goes to the log
 	changed  string // the settings that differ from their defaults; without secrets
 
 	// These are read into the others.
-	onLoss, ledgers, shadows, logLevel string
+	onLoss, ledgers, shadows string
 }
 
 // parse reads arguments and environment; it gives no settings if it has printed the help.
@@ -56,7 +55,9 @@ func (s *settings) finish(c *cli.Command) (wrong []error) {
 	if s.dev && !c.IsSet("http-listen") {
 		s.config.HTTPListen = devHTTPListen
 	}
-	_ = s.level.UnmarshalText([]byte(s.logLevel)) // the flag has refused a wrong name
+	if s.dev && !c.IsSet("log-format") {
+		s.log.Format = cmdline.TextLog
+	}
 	if s.ledgers != "" {
 		var err error
 		if s.config.Ledgers, err = readLedgers(s.ledgers); err != nil {

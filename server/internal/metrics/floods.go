@@ -71,7 +71,7 @@ func (f *Floods) end(kind string) {
 			"left out lines of a kind, since there were too many",
 			"kind", kind,
 			"left_out", k.leftOut,
-			"within", FloodSpan.String(),
+			"within_seconds", FloodSpan.Seconds(),
 		)
 	}
 }

@@ -41,21 +41,38 @@ func callTimes(ctx context.Context) logging.Fields {
 	if !ok {
 		return nil
 	}
-	took := float64(time.Since(began)) / float64(time.Millisecond)
-	return logging.Fields{"grpc.start_time", began.Format(time.RFC3339), "grpc.time_ms", fmt.Sprintf("%.3f", took)}
+	return append(logging.Fields{"grpc.start_time", began.Format(time.RFC3339)}, took(time.Since(began))...)
 }
 
-// callLogger writes one line for each call, at its end, without request or response.
-// Lines from level info on are limited by kind: calls with the same method, code and
-// reason are of one kind.
+// took is the field for a call's duration: a number, whose name has the unit.
+func took(d time.Duration) logging.Fields {
+	return logging.Fields{"took_ms", float64(d.Microseconds()) / 1000}
+}
+
+// callLogger writes one line for each call, at its end, without request or response. A call
+// that was denied has its line from the audit. Lines from level info on are limited by
+// kind: calls with the same method, code and reason are of one kind.
 func (m *Metrics) callLogger() logging.Logger {
 	return logging.LoggerFunc(func(ctx context.Context, level logging.Level, message string, fields ...any) {
+		if m.audited && denied(fields) {
+			return
+		}
 		if level < logging.LevelInfo { // at level debug the operator wants every line
 			m.logger.Log(ctx, slog.Level(level), message, fields...)
 			return
 		}
 		m.Floods.Log(ctx, message+kindOf(fields), slog.Level(level), message, fields...)
 	})
+}
+
+// denied tells a call that access has refused, and has written to the audit.
+func denied(fields []any) bool {
+	for i := 0; i+1 < len(fields); i += 2 {
+		if fields[i] == "grpc.code" {
+			return fields[i+1] == codes.PermissionDenied.String() || fields[i+1] == codes.Unauthenticated.String()
+		}
+	}
+	return false
 }
 
 // kindOf joins the fields that calls of one kind have in common.
@@ -73,6 +90,7 @@ var logOptions = []logging.Option{
 	logging.WithLogOnEvents(logging.FinishCall),
 	logging.WithLevels(levelOf),
 	logging.WithFieldsFromContext(callTimes),
+	logging.WithDurationField(took),
 	logging.WithErrorFields(func(err error) logging.Fields { return logging.Fields{"reason", contract.ReasonOf(err)} }),
 }
 

@@ -28,6 +28,7 @@ import (
 // Config is what Metrics need.
 type Config struct {
 	Logger  *slog.Logger
+	Audited bool     // the audit writes to this log
 	Ledgers []string // the ledgers that the operator has named
 	Stats   func() store.Stats
 }
@@ -41,6 +42,7 @@ type Metrics struct {
 	Learner  *agreement.Learner // learns from every answer to NoteDonation
 
 	logger            *slog.Logger
+	audited           bool
 	writeLine         grpc.UnaryServerInterceptor // writes the line of a call
 	verdicts          verdicts
 	shadowVerdicts    verdicts
@@ -59,6 +61,7 @@ func New(config Config) *Metrics {
 		Registry: prometheus.NewRegistry(),
 		Calls:    newCalls(),
 		logger:   config.Logger,
+		audited:  config.Audited,
 		pairs:    counterVec("noted_channel_pairs_total"),
 		ledgers:  newLabels(maxLedgerLabels),
 		channels: newLabels(maxChannelLabels),
