@@ -8,7 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/donation-dedupe/noted/client"
+	"github.com/donation-dedupe/noted/client/desk/reconcile"
 	"github.com/donation-dedupe/noted/client/desk/shadow"
 )
 
@@ -71,10 +74,13 @@ func (d *Desk) shadowPage(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetWriteDeadline(deadline) // where it cannot be set, the server's own holds
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
 	defer cancel()
-	begin, err := d.begin(ctx)
+	begin, err := reconcile.Begin(ctx, d.noted, d.config.Ledger)
 	if err == nil {
 		hears := func(channel string) bool { return view.Hears == everyChannel || view.Hears == channel }
-		view.Result, err = shadow.Count(d.notesSince(ctx)(since), hears, d.config.Zone)
+		notes := d.noted.List(ctx, &client.ListRequest{
+			Ledger: d.config.Ledger, NotedAfter: timestamppb.New(since), PageSize: 1000,
+		})
+		view.Result, err = shadow.Count(notes, hears, d.config.Zone)
 	}
 	if err != nil {
 		if !errors.Is(err, client.ErrUnavailable) && ctx.Err() == nil {
