@@ -93,24 +93,24 @@ func (r *release) build(t *testing.T) string {
 	return r.program
 }
 
-// overlay writes a file for go build -overlay that replaces all of today's scripts by
-// those of the release.
+// overlay writes a file for go build -overlay that puts the scripts of the release in the
+// place of today's. A script that is younger than the release stays.
 func (r *release) overlay(path string) error {
-	scripts, err := filepath.Glob(storeScripts + "/*.lua")
-	if err != nil {
-		return err
+	scripts, err := filepath.Glob(r.scripts + "/*.lua")
+	if err != nil || len(scripts) == 0 {
+		return fmt.Errorf("%s holds no scripts: %v", r.scripts, err)
 	}
 	replace := map[string]string{}
-	for _, today := range scripts {
-		today, err := filepath.Abs(today)
+	for _, then := range scripts {
+		then, err := filepath.Abs(then)
 		if err != nil {
 			return err
 		}
-		then, err := filepath.Abs(filepath.Join(r.scripts, filepath.Base(today)))
+		today, err := filepath.Abs(filepath.Join(storeScripts, filepath.Base(then)))
 		if err != nil {
 			return err
 		}
-		if _, err := os.Stat(then); err != nil {
+		if _, err := os.Stat(today); err != nil {
 			return err
 		}
 		replace[today] = then
