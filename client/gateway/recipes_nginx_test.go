@@ -101,7 +101,7 @@ func TestRecipeOfNginx(t *testing.T) {
 	if without == conf {
 		t.Fatal("RECIPES.md has another line to take out")
 	}
-	server = serve(without)
+	serve(without)
 	before = len(s.requests())
 	again := s.order("50", "Completed")
 	if status := post("/?wc-api=WC_Gateway_Paypal", again); status != http.StatusOK {
