@@ -204,12 +204,15 @@ func (c *Client) settleForSure(ctx context.Context, answer *NoteResponse) error 
 		if err == nil {
 			err = checkSameNote("settling", answer.GetNote(), note)
 		}
-		if told != nil && ctx.Err() != nil && status.Code(err) == codes.DeadlineExceeded {
-			return told // the last try had no time for an answer; an earlier one has the reason
-		}
-		told = err
-		if err == nil || refused(err) || !sleep(ctx, waitAfter(try, err)) {
+		if err == nil || refused(err) {
 			return err
+		}
+		// A try that had no time for an answer does not hide the reason of an earlier one.
+		if told == nil || status.Code(err) != codes.DeadlineExceeded {
+			told = err
+		}
+		if !sleep(ctx, waitAfter(try, err)) {
+			return told
 		}
 	}
 }

@@ -66,6 +66,8 @@ func openDatabase(config Config) (*sql.DB, dialect, error) {
 		// A server may be set to answer before its disk has a commit. Here PayPal's 200
 		// depends on the disk.
 		server.RuntimeParams["synchronous_commit"] = "on"
+		// A gateway that is frozen within a transaction holds rows that others wait for.
+		server.RuntimeParams["idle_in_transaction_session_timeout"] = "5s"
 		server.RuntimeParams["application_name"] = "noted-gateway"
 		// A connection that the server has closed is noticed before it is used: PayPal would
 		// hear 503 although the database is back.

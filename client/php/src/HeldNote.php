@@ -67,11 +67,14 @@ final class HeldNote
                 Calls::checkSame('settling', $this->answer->note, $note);
                 return;
             } catch (NotedException $e) {
-                if (Retry::refused($e) || !Retry::sleep(Retry::waitAfter($try, $e), $deadline)) {
-                    // The last try had no time for an answer; an earlier one has the reason.
-                    throw NotSettled::because($told !== null && $e instanceof DeadlineExceeded ? $told : $e);
+                if (Retry::refused($e)) {
+                    throw NotSettled::because($e);
                 }
-                $told = $e;
+                // A try that had no time for an answer does not hide the reason of an earlier one.
+                $told = $told !== null && $e instanceof DeadlineExceeded ? $told : $e;
+                if (!Retry::sleep(Retry::waitAfter($try, $e), $deadline)) {
+                    throw NotSettled::because($told);
+                }
             }
         }
     }

@@ -110,11 +110,10 @@ async function settle(client: Client, settings: Settings, { note, receipt }: Not
     } catch (thrown) {
       const error = failure("settling", thrown);
       const wait = waitAfter(tries, error);
-      if (refused(error) || now() + wait >= deadline) {
-        // The last try had no time for an answer; an earlier one has the reason.
-        throw notSettled(note, told !== undefined && error instanceof DeadlineExceeded ? told : error);
-      }
-      told = error;
+      if (refused(error)) throw notSettled(note, error);
+      // A try that had no time for an answer does not hide the reason of an earlier one.
+      if (told === undefined || !(error instanceof DeadlineExceeded)) told = error;
+      if (now() + wait >= deadline) throw notSettled(note, told);
       await sleep(wait);
     }
   }

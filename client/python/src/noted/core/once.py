@@ -162,11 +162,13 @@ class Settling:
         error = as_error("settling", raised)
         self._tries += 1
         wait = wait_after(self._tries, error)
-        if not refused(error) and now + wait < self._deadline:
-            self._told = error
-            return wait
-        if self._told is not None and error.code_name == "DEADLINE_EXCEEDED":
-            error = self._told  # the last try had no time for an answer; an earlier one has the reason
+        if not refused(error):
+            # A try that had no time for an answer does not hide the reason of an earlier one.
+            if self._told is None or error.code_name != "DEADLINE_EXCEEDED":
+                self._told = error
+            if now + wait < self._deadline:
+                return wait
+            error = self._told
         act, message = f"settling {self._turn.note.donation_id}", "processed, but not settled: " + error.message
         raise NotSettled(act, message, error.code_name, error.reason, error.retry_after) from error
 
