@@ -12,9 +12,9 @@
 //
 // The server keeps nothing on disk, knows no other instance, and listens on 127.0.0.1
 // only (or in a Network). Further arguments of redis-server come last, so they win. Its
-// port is below the range of outgoing connections, so that Restart finds it free, and
-// below 55536, so that a cluster bus (port + 10000) fits. The server is stopped by its
-// process id, and does not outlive the test binary (see Guarded).
+// port, and that of its cluster bus, are below the range of outgoing connections, so that
+// Restart finds them free. The server is stopped by its process id, and does not outlive
+// the test binary (see Guarded).
 //
 // The program is redis-server from PATH, or the program that REDIS_SERVER names in the
 // environment. With it `make stores` runs the suite on other releases, and on Valkey.
@@ -289,17 +289,28 @@ func (s *Server) ask(command string) (string, error) {
 	return strings.TrimLeft(strings.TrimRight(line, "\r\n"), "+:$*-"), nil
 }
 
-// FreePort is a port that had no listener a moment ago. It is below the range of outgoing
-// connections, so it stays free while a server restarts.
+// FreePort is a port that had no listener a moment ago, nor had the port of its cluster
+// bus. Both are below the range of outgoing connections, so they stay free while a server
+// restarts.
 func FreePort() int {
 	for {
-		port := 12000 + rand.IntN(20000)
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			listener.Close()
+		port := 12000 + rand.IntN(bus)
+		if free(port) && free(port+bus) {
 			return port
 		}
 	}
+}
+
+// bus is how far the port of a node's cluster bus is above its port.
+const bus = 10000
+
+func free(port int) bool {
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	listener.Close()
+	return true
 }
 
 // RaceDetector tells whether this test binary was built with the race detector.
