@@ -17,7 +17,8 @@ type Pulse struct {
 }
 
 // Pulses returns when each lane of the account last brought a verified message. What
-// somebody else has posted does not make a channel look alive.
+// somebody else has posted does not make a channel look alive, be it a forgery or a genuine
+// message of a foreign receiver.
 //
 // This and the other functions here only read, and outside a transaction: a transaction of
 // SQLite takes the lock for writing, which the gateway needs.
@@ -38,7 +39,8 @@ func (b *Inbox) Pulses(ctx context.Context) (all []Pulse, err error) {
 		}
 		var at int64
 		err = b.readRow(ctx, `SELECT received_at FROM inbox_messages
-			WHERE account = ? AND ledger = ? AND channel = ? AND verified = ? ORDER BY received_at DESC LIMIT 1`,
+			WHERE account = ? AND ledger = ? AND channel = ? AND verified = ? AND receiver = ''
+			ORDER BY received_at DESC LIMIT 1`,
 			b.config.Account, lane.Ledger, lane.Channel, true).Scan(&at)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
@@ -63,7 +65,7 @@ func (b *Inbox) LongestPause(ctx context.Context, l Lane, from time.Time) (pause
 	err = b.readRow(ctx, `SELECT COALESCE(MAX(pause), 0), COUNT(*) FROM (
 		SELECT received_at - LAG(received_at) OVER (ORDER BY received_at) AS pause FROM (
 			SELECT received_at FROM inbox_messages WHERE account = ? AND ledger = ? AND channel = ? AND verified = ?
-			AND received_at >= ? ORDER BY received_at DESC LIMIT ?) AS newest) AS pauses`,
+			AND receiver = '' AND received_at >= ? ORDER BY received_at DESC LIMIT ?) AS newest) AS pauses`,
 		b.config.Account, l.Ledger, l.Channel, true, millis(from), int64(mostPauses)).Scan(&ms, &of)
 	return time.Duration(ms) * time.Millisecond, of, b.wrap("looking for the longest pause", err)
 }
@@ -74,7 +76,7 @@ func (b *Inbox) Payments(ctx context.Context, l Lane, from time.Time, limit int)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err = b.readRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM inbox_messages WHERE account = ? AND ledger = ?
-		AND channel = ? AND verified = ? AND received_at > ? AND EXISTS (SELECT 1 FROM inbox_donations d
+		AND channel = ? AND verified = ? AND receiver = '' AND received_at > ? AND EXISTS (SELECT 1 FROM inbox_donations d
 			WHERE d.row_id = inbox_messages.row_id AND d.event = 'EVENT_PAYMENT') LIMIT ?) AS counted`,
 		b.config.Account, l.Ledger, l.Channel, true, millis(from), int64(limit)).Scan(&n)
 	return n, b.wrap("counting messages", err)

@@ -41,6 +41,9 @@ func TestPulses(t *testing.T) {
 		must(t, box.Finish(ctx, c, inbox.Result{State: inbox.Person, Cause: "a test"}))
 		now.pass(time.Hour)
 		must(t, box.KeepUnverified(ctx, arrival("forged", now.time()), 10, 1<<20))
+		foreign := arrival("foreign", now.time())
+		foreign.State, foreign.Cause, foreign.Receiver = inbox.Refused, "foreign", "9STRANGER"
+		must(t, box.Keep(ctx, foreign))
 
 		ipn := inbox.Lane{Ledger: "live", Channel: "ipn"}
 		want := []inbox.Pulse{
