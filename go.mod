@@ -33,6 +33,16 @@ require (
 	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // the gateway: signs what the downstream gets
 	github.com/urfave/cli/v3 v3.14.0 // all mains: flags, environment, help, completion
 	github.com/wneessen/go-mail v0.8.1 // the desk: mails to people
+	go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc v0.72.0 // traces: calls over gRPC
+	go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp v0.72.0 // traces: the JSON door, and PayPal's posts
+	go.opentelemetry.io/otel v1.47.0 // traces: names, attributes and traceparent
+	go.opentelemetry.io/otel/exporters/otlp/otlptrace v1.47.0 // the programs: traces to a collector
+	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc v1.47.0 // the programs: by gRPC
+	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0 // the programs: by HTTP
+	go.opentelemetry.io/otel/metric v1.47.0 // traces: no metrics from the instrumentation
+	go.opentelemetry.io/otel/sdk v1.47.0 // the programs: batches and samples spans
+	go.opentelemetry.io/otel/trace v1.47.0 // service and gateway: where spans go
+	go.opentelemetry.io/proto/otlp v1.11.1 // tests: a collector
 	golang.org/x/crypto v0.58.0 // the desk: hashes of passwords
 	golang.org/x/net v0.62.0 // tests: speaks raw HTTP/2
 	golang.org/x/sys v0.49.0 // the service: how a connection that is not read from is closed
@@ -46,10 +56,15 @@ require (
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
+	github.com/felixge/httpsnoop v1.1.0 // indirect
 	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
+	github.com/go-logr/logr v1.4.4 // indirect
+	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/google/uuid v1.6.0 // indirect
+	github.com/grpc-ecosystem/grpc-gateway/v2 v2.31.0 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
@@ -66,10 +81,13 @@ require (
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/yuin/gopher-lua v1.1.1 // indirect
+	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
+	go.opentelemetry.io/otel/log v1.47.0 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
+	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect
 	modernc.org/libc v1.80.1 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect

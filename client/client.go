@@ -127,7 +127,10 @@ type Config struct {
 	Token func(context.Context) (string, error)
 
 	// DialOptions come after the client's own and so outweigh them: interceptors, a stats
-	// handler, a dialer.
+	// handler, a dialer. A call is traced by a stats handler of OpenTelemetry's, and Noted
+	// goes on with its trace:
+	//
+	//	grpc.WithStatsHandler(otelgrpc.NewClientHandler())
 	DialOptions []grpc.DialOption
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/donation-dedupe/noted/server/internal/contract"
 	"github.com/donation-dedupe/noted/server/internal/limits"
 	"github.com/donation-dedupe/noted/server/internal/store"
@@ -122,6 +124,11 @@ type Config struct {
 	// Audit gets a line for each call that was denied, note that was forgotten and loss
 	// that was acknowledged, whatever its level. Default Logger.
 	Audit *slog.Logger
+
+	// TracerProvider gets a span for each call, for each question to the store, and for each
+	// round trip to Redis. A call goes on with the trace of its traceparent. Default nil:
+	// nothing is traced, and tracing costs nothing.
+	TracerProvider trace.TracerProvider
 
 	// age is how old a connection gets, and grace how long its calls may take after that.
 	// Tests shorten them.

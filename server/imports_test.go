@@ -34,7 +34,7 @@ const (
 		"server/internal/metrics " + notes
 	inside = below + " gen/go/noted/v1/notedv1connect server/internal/access server/internal/calls " +
 		"server/internal/door " +
-		"server/internal/health server/internal/jsonfile server/internal/limits"
+		"server/internal/health server/internal/jsonfile server/internal/limits server/internal/traces"
 	service = contract + " server " + inside
 	trial   = service + " server/internal/embedded"
 	person  = "client client/cmdline client/paypal client/terminal" // what programs for people stand on
@@ -42,7 +42,8 @@ const (
 	// inGateway are the packages that the gateway's processing stands on.
 	inGateway = "client client/gateway/inbox client/gateway/internal/answer client/gateway/internal/downstream " +
 		"client/gateway/internal/metrics client/gateway/internal/peer client/gateway/internal/setting " +
-		"client/gateway/internal/verify client/paypal gen/go/noted/v1"
+		"client/gateway/internal/traces client/gateway/internal/traces/ends client/gateway/internal/verify " +
+		"client/paypal gen/go/noted/v1"
 
 	// inDesk is what the desk stands on.
 	inDesk = "client client/closing client/closing/messages client/desk/alive client/desk/reconcile client/desk/shadow client/desk/walk " +
@@ -54,10 +55,14 @@ const (
 	useMiddleware = "github.com/grpc-ecosystem/go-grpc-middleware"
 	usePrometheus = "github.com/prometheus/client_golang"
 
+	// useTraces is what makes spans: the interface, and not the SDK behind it.
+	useTraces = "go.opentelemetry.io/otel go.opentelemetry.io/contrib/instrumentation"
+	sdk       = "go.opentelemetry.io/otel/sdk go.opentelemetry.io/otel/exporters"
+
 	// ofServer are the modules that the server needs, and that no user's program may have
 	// to build.
 	ofServer = "connectrpc.com github.com/alicebob github.com/grpc-ecosystem github.com/prometheus " +
-		"github.com/redis github.com/urfave"
+		"github.com/redis github.com/urfave go.opentelemetry.io"
 )
 
 // rooms are all packages of the module. A mark "*" leaves the choice of other modules to
@@ -133,6 +138,11 @@ var rooms = []room{
 		"server/internal/backup", below + " server/internal/access server/internal/jsonfile",
 		"server/internal/access server/internal/store", "testing",
 	},
+	{
+		"server/internal/traces", "gen/go/noted/v1 server/internal/contract " + notes,
+		"gen/go/noted/v1 server/internal/contract server/internal/store " + useTraces + " " + useGRPC,
+		"testing " + sdk,
+	},
 	{"server/internal/pkitest", "", "testing", ""},
 	{
 		"server/internal/redistest",
@@ -141,16 +151,18 @@ var rooms = []room{
 		"google.golang.org github.com/prometheus",
 	},
 	{
-		"server", service, "gen/go/noted/v1 " + inside + " " + useGRPC,
-		useMiniredis + " github.com/urfave testing",
+		"server", service, "gen/go/noted/v1 " + inside + " go.opentelemetry.io/otel/trace " + useGRPC,
+		useMiniredis + " github.com/urfave testing " + sdk,
 	},
 	{"server/servertest", trial, "server server/internal/embedded testing " + useGRPC, "github.com/urfave"},
 	{"server/ops", "", "", ""},   // tests alone
 	{"server/soak", "", "", ""},  // tests alone
 	{"server/bench", "", "", ""}, // tests alone
 	{
-		"server/cmd/noted", trial + " client/cmdline server/internal/backup",
-		"* client/cmdline server server/internal/backup server/internal/embedded server/internal/jsonfile", "testing",
+		"server/cmd/noted", trial + " client/cmdline client/telemetry server/internal/backup",
+		"* client/cmdline client/telemetry server server/internal/backup server/internal/embedded " +
+			"server/internal/jsonfile",
+		"testing",
 	},
 	// A program that holds the service, and reads PayPal's messages as clients do, from a
 	// gateway's inbox too.
@@ -176,9 +188,9 @@ var rooms = []room{
 		"client/gateway", inGateway + " client/gateway/internal/process",
 		"client client/gateway/inbox client/gateway/internal/answer client/gateway/internal/downstream " +
 			"client/gateway/internal/metrics client/gateway/internal/peer client/gateway/internal/process " +
-			"client/gateway/internal/setting client/gateway/internal/verify " +
-			"google.golang.org/grpc/codes google.golang.org/grpc/status",
-		"testing",
+			"client/gateway/internal/setting client/gateway/internal/traces/ends client/gateway/internal/verify " +
+			"google.golang.org/grpc/codes google.golang.org/grpc/status go.opentelemetry.io/otel/trace",
+		"testing " + sdk,
 	},
 	{"client/internal/paypaltest", "", "testing", "google.golang.org github.com/redis"},
 	{"client/internal/processtest", "", "testing", "google.golang.org github.com/redis"},
@@ -186,22 +198,23 @@ var rooms = []room{
 	{
 		"client/gateway/internal/process", inGateway,
 		"client client/gateway/inbox client/gateway/internal/answer client/gateway/internal/downstream " +
-			"client/gateway/internal/metrics client/gateway/internal/setting client/gateway/internal/verify " +
-			"client/paypal google.golang.org/protobuf/types",
+			"client/gateway/internal/metrics client/gateway/internal/setting client/gateway/internal/traces " +
+			"client/gateway/internal/verify client/paypal google.golang.org/protobuf/types go.opentelemetry.io/otel/trace",
 		"testing",
 	},
 	{
 		"client/gateway/internal/verify",
 		"client/gateway/internal/answer client/gateway/internal/metrics client/gateway/internal/peer " +
-			"client/gateway/internal/setting client/paypal",
+			"client/gateway/internal/setting client/gateway/internal/traces client/paypal",
 		"client/gateway/internal/answer client/gateway/internal/metrics client/gateway/internal/peer " +
 			"client/gateway/internal/setting",
 		"google.golang.org/grpc github.com/redis github.com/jackc modernc.org testing",
 	},
 	{
 		"client/gateway/internal/downstream",
-		"client client/gateway/internal/peer client/gateway/internal/setting client/paypal gen/go/noted/v1",
-		"client client/gateway/internal/peer client/gateway/internal/setting client/paypal " +
+		"client client/gateway/internal/peer client/gateway/internal/setting client/gateway/internal/traces " +
+			"client/paypal gen/go/noted/v1",
+		"client client/gateway/internal/peer client/gateway/internal/setting client/gateway/internal/traces client/paypal " +
 			"github.com/cloudevents github.com/standard-webhooks " + useRedis,
 		"github.com/prometheus github.com/jackc modernc.org testing",
 	},
@@ -211,7 +224,9 @@ var rooms = []room{
 		"google.golang.org/grpc github.com/redis testing",
 	},
 	{"client/gateway/internal/answer", "", "", "testing"},
-	{"client/gateway/internal/peer", "", "", "testing"},
+	{"client/gateway/internal/peer", "client/gateway/internal/traces", "client/gateway/internal/traces", "testing"},
+	{"client/gateway/internal/traces", "", "go.opentelemetry.io/otel", "google.golang.org/grpc testing " + sdk},
+	{"client/gateway/internal/traces/ends", "", useTraces + " google.golang.org/grpc", "testing " + sdk},
 	{"client/gateway/internal/setting", "", "", "net testing"},
 	{
 		"client/gateway/inbox", "", "github.com/jackc/pgx modernc.org/sqlite",
@@ -222,9 +237,10 @@ var rooms = []room{
 	},
 	{
 		"client/cmd/noted-gateway",
-		"client/closing client/closing/messages client/cmdline client/gateway client/gateway/internal/process " + inGateway,
-		"client client/closing/messages client/cmdline client/gateway client/gateway/inbox github.com/urfave " +
-			"google.golang.org/protobuf " + useRedis,
+		"client/closing client/closing/messages client/cmdline client/telemetry client/gateway " +
+			"client/gateway/internal/process " + inGateway,
+		"client client/closing/messages client/cmdline client/telemetry client/gateway client/gateway/inbox " +
+			"github.com/urfave google.golang.org/protobuf " + useRedis,
 		"testing",
 	},
 	// Closing by hand: notectl, which has no inbox, needs the first alone.
@@ -274,6 +290,8 @@ var rooms = []room{
 	// Programs of clients and of the server share the reading of settings. Since client
 	// must not import server, this package is here, and knows neither.
 	{"client/cmdline", "", "github.com/urfave", "google.golang.org github.com/prometheus testing"},
+	// The one place that knows how spans leave a program.
+	{"client/telemetry", "client/cmdline", "client/cmdline go.opentelemetry.io/otel", "github.com/prometheus testing"},
 	{
 		"client/terminal", "client client/paypal gen/go/noted/v1",
 		"client github.com/jedib0t github.com/schollz golang.org/x/term google.golang.org/protobuf/types",

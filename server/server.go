@@ -51,6 +51,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/limits"
 	"github.com/donation-dedupe/noted/server/internal/metrics"
 	"github.com/donation-dedupe/noted/server/internal/store"
+	"github.com/donation-dedupe/noted/server/internal/traces"
 )
 
 // ErrConfig marks an error that the author of the Config can mend.
@@ -114,6 +115,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 		ReplicasTimeout: config.ReplicasTimeout,
 		Epoch:           config.Epoch,
 		RefuseAfterLoss: config.RefuseAfterLoss && !config.Trial,
+		Trace:           traces.Store(config.TracerProvider),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w -redis: %w", ErrConfig, err)
@@ -176,7 +178,8 @@ func (s *Server) build(ctx context.Context) (err error) {
 
 // newGRPC makes the gRPC server.
 func (s *Server) newGRPC() *grpc.Server {
-	made := grpc.NewServer(
+	made := grpc.NewServer(append(
+		traces.GRPC(s.config.TracerProvider),
 		grpc.Creds(s.certificates.Credentials()),
 		grpc.ChainUnaryInterceptor(s.service.Unary()...),
 		grpc.ChainStreamInterceptor(s.service.Stream()...),
@@ -197,7 +200,7 @@ func (s *Server) newGRPC() *grpc.Server {
 			MaxConnectionAge: s.config.age, MaxConnectionAgeGrace: s.config.grace,
 		}),
 		grpc.WaitForHandlers(true),
-	)
+	)...)
 	notedv1.RegisterDedupeServiceServer(made, s.service)
 	healthpb.RegisterHealthServer(made, s.watch.Service())
 	if s.config.Reflection {
@@ -225,6 +228,7 @@ func (s *Server) listenAll() (err error) {
 			MaxDeadline: s.config.MaxDeadline,
 			Age:         s.config.age,
 			Private:     ok && local.IP.IsLoopback() && s.config.Callers == "" && s.config.TLSClientCA == "",
+			Trace:       traces.HTTP(s.config.TracerProvider),
 			Metrics:     s.metrics,
 			ErrorLog:    access.ErrorLog(s.certificates, s.metrics.Floods),
 		})

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/client/gateway/internal/peer"
@@ -168,6 +170,11 @@ type Config struct {
 	// VerifyTimeout is how long PayPal may take to answer one question: the post-back of
 	// an IPN, a certificate, the API. Default 10s.
 	VerifyTimeout time.Duration
+
+	// TracerProvider gets a span for each of PayPal's posts, and for what follows up to the
+	// downstream's answer, as one trace. The downstream gets its traceparent. Default nil:
+	// nothing is traced.
+	TracerProvider trace.TracerProvider
 
 	// Logger gets types, channels, donation ids and reasons, never the contents of a
 	// message. Default slog.Default().

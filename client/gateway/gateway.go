@@ -64,11 +64,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
 	"github.com/donation-dedupe/noted/client/gateway/internal/metrics"
 	"github.com/donation-dedupe/noted/client/gateway/internal/process"
+	"github.com/donation-dedupe/noted/client/gateway/internal/traces/ends"
 	"github.com/donation-dedupe/noted/client/gateway/internal/verify"
 )
 
@@ -86,6 +88,7 @@ type Gateway struct {
 	busy      chan struct{} // holds one element for each message that is being worked on
 	room      room
 	mux       *http.ServeMux
+	handler   http.Handler // mux, and what traces it
 }
 
 // New makes a gateway. It connects to the inbox's database and to no other machine: /readyz
@@ -106,6 +109,7 @@ func newGateway(config Config, idle bool) (*Gateway, error) {
 		busy:    make(chan struct{}, maxBusy),
 		mux:     http.NewServeMux(),
 	}
+	g.handler = ends.Handler(config.TracerProvider, g.mux)
 	g.room.left.Store(maxBusy * config.MaxBody)
 	g.ready.rights = make(map[string]rights)
 	if err := g.open(idle); err != nil {
@@ -132,6 +136,7 @@ func (g *Gateway) open(idle bool) (err error) {
 	c := g.config
 	noted := c.NotedClient
 	noted.Hold = c.Hold
+	noted.DialOptions = slices.Concat(ends.Dial(c.TracerProvider), noted.DialOptions)
 	if g.noted, err = client.New(c.Noted, noted); err != nil {
 		return err
 	}
@@ -157,13 +162,14 @@ func (g *Gateway) open(idle bool) (err error) {
 		Accounts: accounts, ForwardTimeout: c.ForwardTimeout, Hold: c.Hold,
 		InboxURL: c.InboxURL, InboxKeys: c.InboxKeys, InboxKeep: c.InboxKeep, InboxJournal: c.InboxJournal,
 		InboxPatience: c.InboxPatience, InboxUnverified: c.InboxUnverified,
-		Noted: g.noted, Channels: g.channels, Metrics: g.metrics, Log: g.log, Now: c.Now, Idle: idle,
+		Noted: g.noted, Channels: g.channels, Metrics: g.metrics, Log: g.log,
+		TracerProvider: c.TracerProvider, Now: c.Now, Idle: idle,
 	})
 	return err
 }
 
 // ServeHTTP takes PayPal's messages, and answers /healthz and /readyz.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.mux.ServeHTTP(w, r) }
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.ServeHTTP(w, r) }
 
 // Metrics serves the metrics for an operator's Prometheus. Keep it from the public.
 func (g *Gateway) Metrics() http.Handler { return g.metrics.Handler() }

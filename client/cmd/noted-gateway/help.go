@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/donation-dedupe/noted/client/cmdline"
+	"github.com/donation-dedupe/noted/client/telemetry"
 )
 
 // help is the manual. The list of flags comes from the flags themselves.
@@ -36,6 +37,7 @@ refused, because most often it is a misspelled name:
 `,
 	)
 	b.WriteString(flags.Help())
+	b.WriteString("\n" + telemetry.Help)
 	b.WriteString(`
 noted-gateway -version prints the version, its commit and its time.
 

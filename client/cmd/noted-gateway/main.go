@@ -22,6 +22,7 @@ import (
 	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/client/gateway"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/telemetry"
 )
 
 func main() {
@@ -63,6 +64,13 @@ func receive(ctx context.Context, args []string, environ cmdline.Environ, stdout
 		return err
 	}
 	settings.config.Logger = settings.log.Logger(stderr)
+	var stopTracing func()
+	settings.config.TracerProvider, stopTracing, err = telemetry.Start(
+		ctx, environ.Lookup, "noted-gateway", settings.config.Logger)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	return serve(ctx, settings)
 }
 

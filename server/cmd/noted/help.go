@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/donation-dedupe/noted/client/cmdline"
+	"github.com/donation-dedupe/noted/client/telemetry"
 )
 
 // help is the manual. The flags in it come from the flags themselves.
@@ -45,6 +46,7 @@ A gateway needs the verb note in each of its ledgers, and so does every receiver
 
 Without TLS and callers noted listens on this machine only. Health needs no caller.
 
+` + telemetry.Help + `
 noted -version prints the version, its commit and its time.
 
 Exit codes: 0 asked to stop, 1 failed, 2 bad usage.

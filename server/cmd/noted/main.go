@@ -15,6 +15,7 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
 	"github.com/donation-dedupe/noted/client/cmdline"
+	"github.com/donation-dedupe/noted/client/telemetry"
 	"github.com/donation-dedupe/noted/server"
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
@@ -55,6 +56,12 @@ func run(ctx context.Context, args []string, environ cmdline.Environ, stdout, st
 	if _, err := memlimit.Set(); err != nil {
 		config.Logger.Warn("the memory limit of this container cannot be read; set GOMEMLIMIT", "error", err)
 	}
+	var stopTracing func()
+	config.TracerProvider, stopTracing, err = telemetry.Start(ctx, environ.Lookup, "noted", config.Logger)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	var audit *auditFile
 	if settings.auditLog != "" {
 		if audit, err = openAudit(settings.auditLog); err != nil {

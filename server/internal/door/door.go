@@ -63,6 +63,7 @@ type Config struct {
 	// Private means that only this machine can call, and that callers are not identified.
 	Private bool
 
+	Trace    func(http.Handler) http.Handler // traces the calls; nil for none
 	Metrics  *metrics.Metrics
 	ErrorLog *log.Logger // gets net/http's errors of connections
 }
@@ -100,6 +101,9 @@ func New(config Config) *Door {
 	mux.Handle(notedv1connect.NewDedupeServiceHandler(d, options...))
 	mux.Handle(healthProcedure, connect.NewUnaryHandlerSimple(healthProcedure, d.check, options...))
 	d.procedures = mux
+	if config.Trace != nil {
+		d.procedures = config.Trace(mux)
+	}
 
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

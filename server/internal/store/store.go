@@ -21,6 +21,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,13 +60,20 @@ type Config struct {
 	RefuseAfterLoss bool
 	// Logger gets lines for the operator. Required.
 	Logger *slog.Logger
+	// Trace follows each question to Redis; nil for none.
+	Trace Trace
 }
+
+// A Trace is told when a question begins: which script is run, and for how many calls.
+// What it returns is told when the question ends: the round trip and the first failure.
+type Trace func(ctx context.Context, script string, calls int) (ended func(Leg, error))
 
 // What the store says of its Redis and of its connections.
 type (
 	Certificates = wire.Certificates
 	Report       = wire.Report
 	Stats        = wire.Stats
+	Leg          = wire.Leg
 	Loss         = epoch.Loss
 )
 
@@ -83,12 +91,13 @@ type Store struct {
 	wire       *wire.Client
 	epoch      *epoch.Epoch
 	replicated bool                  // answers wait for replicas
+	trace      Trace                 // nil for none
 	unsuitable atomic.Pointer[error] // why no call may reach the store, as Check has found; nil if calls may
 }
 
 // Open reads the configuration. It does not need the store to be up.
 func Open(_ context.Context, c Config) (*Store, error) {
-	s := &Store{replicated: c.Replicas > 0, epoch: epoch.New(epoch.Config{
+	s := &Store{replicated: c.Replicas > 0, trace: c.Trace, epoch: epoch.New(epoch.Config{
 		Cluster:         c.Mode == "cluster",
 		Expected:        c.Epoch,
 		RefuseAfterLoss: c.RefuseAfterLoss,
@@ -162,8 +171,25 @@ func (s *Store) trusted() error {
 	return s.epoch.Trusted()
 }
 
-// run runs the calls on behalf of ctx, unless the store is not to be trusted.
+// run runs the calls on behalf of ctx, and traces them if there is a trace.
 func (s *Store) run(ctx context.Context, calls ...*wire.Call) {
+	if s.trace == nil {
+		s.ask(ctx, calls)
+		return
+	}
+	ended := s.trace(ctx, calls[0].Script.Name, len(calls))
+	trip := &wire.Trip{}
+	calls[0].Trip = trip
+	s.ask(ctx, calls)
+	var failed error
+	for _, c := range calls {
+		failed = cmp.Or(failed, c.Err)
+	}
+	ended(trip.Last(), failed)
+}
+
+// ask runs the calls, unless the store is not to be trusted.
+func (s *Store) ask(ctx context.Context, calls []*wire.Call) {
 	if err := s.trusted(); err != nil {
 		wire.Fail(calls, err)
 		return

@@ -38,7 +38,7 @@ func openHTTP(u *url.URL, secrets []string) (Downstream, error) {
 				"secret with: echo whsec_$(openssl rand -base64 32)",
 		)
 	}
-	d := &endpoint{url: u.String(), client: peer.Client(nil)}
+	d := &endpoint{url: u.String(), client: peer.Downstream()}
 	for i, secret := range secrets {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 		if err != nil || !strings.HasPrefix(secret, "whsec_") || len(key) < 24 || len(key) > 64 {

@@ -30,7 +30,7 @@ func OpenListener(field, address string) (*Listener, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, setting.Wrong(field, "must be the http(s) URL of your listener")
 	}
-	return &Listener{url: u.String(), client: peer.Client(nil)}, nil
+	return &Listener{url: u.String(), client: peer.Downstream()}, nil
 }
 
 // Accept posts a message with its bytes and PayPal's headers. Only a 2xx answer is

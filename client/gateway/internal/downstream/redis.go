@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/donation-dedupe/noted/client/gateway/internal/setting"
+	"github.com/donation-dedupe/noted/client/gateway/internal/traces"
 )
 
 //go:embed stream.lua
@@ -75,9 +76,11 @@ func openRedis(u *url.URL) (Downstream, error) {
 func (d *stream) Accept(ctx context.Context, e *Event, body []byte, life time.Duration) error {
 	keys := []string{d.key, guardKey(d.key, e.ID)}
 	lifetime := (max(life, 0) + guardSlack).Milliseconds()
-	reply, err := streamScript.Run(ctx, d.client, keys, lifetime,
-		"id", e.ID, "type", e.Kind, "attempt", e.data.Attempt, "event", body).
-		StringSlice()
+	args := []any{lifetime, "id", e.ID, "type", e.Kind, "attempt", e.data.Attempt, "event", body}
+	if parent := traces.Parent(ctx); parent != "" {
+		args = append(args, "traceparent", parent)
+	}
+	reply, err := streamScript.Run(ctx, d.client, keys, args...).StringSlice()
 	switch {
 	case err != nil:
 		return Error(redisTrouble(err))

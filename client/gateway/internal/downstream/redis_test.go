@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/donation-dedupe/noted/client/internal/processtest"
 )
@@ -142,6 +143,24 @@ func TestScriptKeepsItsWord(t *testing.T) {
 	for _, reply := range []string{"added", "known"} {
 		if !strings.Contains(head, `{"`+reply+`"`) || !strings.Contains(body, "{'"+reply+"'") {
 			t.Errorf("the reply %s is not in both", reply)
+		}
+	}
+}
+
+// An event that is delivered within a trace names it, and another event names none.
+func TestStreamNamesTheTrace(t *testing.T) {
+	d, store := openStream(t)
+	const parent = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
+	traced := propagation.TraceContext{}.Extract(t.Context(), propagation.MapCarrier{"traceparent": parent})
+	for id, ctx := range map[string]context.Context{"traced": traced, "plain": t.Context()} {
+		if err := d.Accept(ctx, &Event{ID: id, Kind: "noted.donation.payment"}, []byte("{}"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, entry := range store.XRange(t.Context(), "donations", "-", "+").Val() {
+		got, names := entry.Values["traceparent"]
+		if names != (entry.Values["id"] == "traced") || names && got != parent {
+			t.Errorf("the event %v has traceparent %v", entry.Values["id"], got)
 		}
 	}
 }

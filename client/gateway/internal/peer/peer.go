@@ -12,12 +12,20 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/donation-dedupe/noted/client/gateway/internal/traces"
 )
 
 // Client makes a client for one peer. It follows no redirects: messages to PayPal or to
 // the downstream are for them alone, and an answer from another host is not theirs. The
 // caller gives every request its deadline. roots is nil for the system's certificates.
-func Client(roots *x509.CertPool) *http.Client {
+func Client(roots *x509.CertPool) *http.Client { return client(roots, false) }
+
+// Downstream makes a client for the downstream: the same, and it hands the trace of a
+// request on.
+func Downstream() *http.Client { return client(nil, true) }
+
+func client(roots *x509.CertPool, hands bool) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
 	transport.DialContext = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext
@@ -25,7 +33,7 @@ func Client(roots *x509.CertPool) *http.Client {
 	transport.MaxIdleConnsPerHost = 16
 	transport.MaxResponseHeaderBytes = 64 << 10
 	return &http.Client{
-		Transport:     transport,
+		Transport:     traces.Transport{RoundTripper: transport, Hands: hands},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

@@ -2,12 +2,16 @@ package process
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
 	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
+	"github.com/donation-dedupe/noted/client/gateway/internal/traces"
 	"github.com/donation-dedupe/noted/client/gateway/internal/verify"
 	"github.com/donation-dedupe/noted/client/paypal"
 )
@@ -54,6 +58,21 @@ type Channel struct {
 type verified struct {
 	test    bool
 	account *Account // nil where only the body tells
+}
+
+// verified verifies a message, in a span of its own.
+func (c *Channel) verified(ctx context.Context, header http.Header, body []byte, arrived time.Time) (verified, error) {
+	ctx, span := traces.Begin(ctx, "verify "+c.Name, trace.SpanKindInternal)
+	v, err := c.Verify(ctx, header, body, arrived)
+	failure := ""
+	if err != nil {
+		failure = "internal"
+		if refused, ok := errors.AsType[*answer.Refusal](err); ok {
+			failure = refused.Reason
+		}
+	}
+	span.End(failure)
+	return v, err
 }
 
 // ownerOf says whose account a verified message is about.

@@ -5,8 +5,11 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
+	"github.com/donation-dedupe/noted/client/gateway/internal/traces"
 )
 
 // deliver gives an event to the downstream of a message's account, which has
@@ -14,6 +17,7 @@ import (
 func (p *Processor) deliver(ctx context.Context, m *message, e *downstream.Event, note *client.Note) error {
 	ctx, cancel := context.WithTimeout(ctx, p.config.ForwardTimeout)
 	defer cancel()
+	ctx, span := traces.Begin(ctx, "deliver "+e.Kind, trace.SpanKindProducer)
 	began := time.Now()
 	body, err := e.JSON()
 	if err == nil {
@@ -21,6 +25,7 @@ func (p *Processor) deliver(ctx context.Context, m *message, e *downstream.Event
 		err = m.account.Downstream.Accept(ctx, e, body, life)
 	}
 	p.config.Metrics.Delivered(strings.TrimPrefix(e.Kind, "noted."), err, time.Since(began))
+	span.End(failureOf(err))
 	return err
 }
 
@@ -29,8 +34,18 @@ func (p *Processor) deliver(ctx context.Context, m *message, e *downstream.Event
 func (p *Processor) deliverOriginal(ctx context.Context, m *message, heldUntil time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, min(p.config.ForwardTimeout, time.Until(heldUntil)))
 	defer cancel()
+	ctx, span := traces.Begin(ctx, "deliver original", trace.SpanKindProducer)
 	began := time.Now()
 	err := m.account.Listeners[m.Channel].Accept(ctx, &m.Message)
 	p.config.Metrics.Delivered("original", err, time.Since(began))
+	span.End(failureOf(err))
 	return err
+}
+
+// failureOf is what a span says of a delivery that was not accepted.
+func failureOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return notAccepted
 }

@@ -15,6 +15,8 @@ import (
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
@@ -42,6 +44,9 @@ type Config struct {
 	Metrics  *metrics.Metrics
 	Log      *metrics.Log
 	Now      func() time.Time
+
+	// TracerProvider gets the spans of messages that are processed later; nil for none.
+	TracerProvider trace.TracerProvider
 
 	// Idle opens the inbox if it is there, and starts no worker.
 	Idle bool
@@ -114,7 +119,7 @@ func (p *Processor) Take(
 	ctx context.Context, c *Channel, header http.Header, body []byte,
 ) (outcome, kind string, err error) {
 	arrived := p.config.Now()
-	v, err := c.Verify(ctx, header, body, arrived)
+	v, err := c.verified(ctx, header, body, arrived)
 	if p.inbox != nil && (err == nil || verify.IsAway(err)) {
 		return p.inbox.take(ctx, c, header, body, v, arrived, err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
+	"github.com/donation-dedupe/noted/client/gateway/internal/traces"
 )
 
 // kept is the outcome of a message that is in the inbox.
@@ -32,7 +33,7 @@ func (w *workers) take(
 		}
 		a := inbox.Arrival{
 			Ledger: account.Ledger, Channel: c.Name, ReceivedAt: arrived, Cause: "PayPal could not be asked",
-			Header: paypalHeader(header), Body: body,
+			Header: traces.Kept(ctx, paypalHeader(header)), Body: body,
 		}
 		most := p.config.InboxUnverified
 		err := q.box.KeepUnverified(ctx, a, most, int64(most)*averageBody)
@@ -42,7 +43,7 @@ func (w *workers) take(
 		return kept, "", w.kept(q, err)
 	}
 	m, a := judge(c, header, body, origin{account, whose, account.ledger(v.test), v.test})
-	a.ReceivedAt = arrived
+	a.ReceivedAt, a.Header = arrived, traces.Kept(ctx, a.Header)
 	for _, warning := range m.identified.Warnings {
 		p.config.Log.Warning(c.Name, a.Type, warning)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
 	"github.com/donation-dedupe/noted/client/gateway/internal/setting"
+	"github.com/donation-dedupe/noted/client/gateway/internal/traces"
 	"github.com/donation-dedupe/noted/client/gateway/internal/verify"
 )
 
@@ -177,7 +178,16 @@ func (w *workers) try(q *queue, c *inbox.Claim, opened error) {
 	ctx, cancel := context.WithCancel(context.Background()) // a stop does not interrupt a try
 	defer cancel()
 	stopRenewing := w.renew(ctx, cancel, c)
+	ctx, span := traces.Resume(ctx, p.config.TracerProvider, c.Header, "process "+c.Channel)
 	result, err := w.process(ctx, q, c, opened)
+	failure := ""
+	switch {
+	case err == nil:
+		span.Set("noted.state", string(result.State))
+	case !errors.Is(err, errMoved):
+		failure = "inbox"
+	}
+	span.End(failure)
 	stopRenewing()
 	if errors.Is(err, errMoved) {
 		return
@@ -293,7 +303,7 @@ func (w *workers) process(
 // verify asks PayPal about a message that was kept unverified. The age of a webhook is
 // measured at its receipt.
 func (w *workers) verify(ctx context.Context, ch *Channel, c *inbox.Claim) (inbox.Result, error) {
-	v, err := ch.Verify(ctx, c.Header, c.Body, c.ReceivedAt)
+	v, err := ch.verified(ctx, c.Header, c.Body, c.ReceivedAt)
 	switch {
 	case verify.IsAway(err):
 		return inbox.Result{State: inbox.Waiting, Cause: "PayPal could not be asked"}, nil
@@ -306,7 +316,7 @@ func (w *workers) verify(ctx context.Context, ch *Channel, c *inbox.Claim) (inbo
 	}
 	account, whose := ch.ownerOf(v, c.Body)
 	_, a := judge(ch, c.Header, c.Body, origin{account, whose, account.ledger(v.test), v.test})
-	a.ReceivedAt = c.ReceivedAt
+	a.ReceivedAt, a.Header = c.ReceivedAt, traces.Kept(ctx, a.Header)
 	to := w.queues[account.Name]
 	if err := to.box.Confirm(ctx, c, a); err != nil {
 		return inbox.Result{}, err

@@ -168,6 +168,9 @@ func (c *Client) roundTrip(ctx context.Context, runs []*run) {
 			err = NothingDone(err)
 		}
 		r.reply = reply{words: words, err: err}
+		if r.call.Trip != nil {
+			r.call.Trip.note(r, Leg{Sent: sent, Received: received, Calls: len(runs)})
+		}
 	}
 	c.follow(runs)
 }

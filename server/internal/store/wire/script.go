@@ -34,6 +34,7 @@ type Call struct {
 	Script *Script
 	Key    string
 	Args   []any // behind the deadline, which is the first ARGV of every script
+	Trip   *Trip // nil if nobody asks how it got there
 
 	// Run sets these. Words is the reply, whose first element is a word.
 	Words []string

@@ -1,0 +1,65 @@
+// Package ends traces what comes into the gateway and its calls of Noted. It stands apart
+// from package traces because it needs gRPC, which most of the gateway does without.
+package ends
+
+import (
+	"context"
+	"net/http"
+
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/stats"
+)
+
+// Handler traces PayPal's posts; it is next without a provider.
+func Handler(provider trace.TracerProvider, next http.Handler) http.Handler {
+	if provider == nil {
+		return next
+	}
+	return otelhttp.NewHandler(
+		next,
+		"",
+		otelhttp.WithTracerProvider(provider),
+		otelhttp.WithMeterProvider(noop.NewMeterProvider()), // the gateway has its own
+		otelhttp.WithPropagators(propagation.TraceContext{}),
+		otelhttp.WithFilter(func(r *http.Request) bool {
+			return r.URL.Path == "/paypal/ipn" || r.URL.Path == "/paypal/webhook"
+		}),
+		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method + " " + r.URL.Path }),
+	)
+}
+
+// Dial are the options of a connection to Noted that traces its calls; none without a
+// provider.
+func Dial(provider trace.TracerProvider) []grpc.DialOption {
+	if provider == nil {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithStatsHandler(within{otelgrpc.NewClientHandler(
+		otelgrpc.WithTracerProvider(provider),
+		otelgrpc.WithMeterProvider(noop.NewMeterProvider()),
+		otelgrpc.WithPropagators(propagation.TraceContext{}),
+	)})}
+}
+
+// within traces calls that are part of a trace, and no others.
+type within struct{ stats.Handler }
+
+// TagRPC is of stats.Handler.
+func (w within) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return ctx
+	}
+	return w.Handler.TagRPC(ctx, info)
+}
+
+// HandleRPC is of stats.Handler.
+func (w within) HandleRPC(ctx context.Context, event stats.RPCStats) {
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		w.Handler.HandleRPC(ctx, event)
+	}
+}
