@@ -69,6 +69,16 @@ func TestFirstMinute(t *testing.T) {
 	}
 }
 
+// A limit of Go's memory brings no amounts that no machine has.
+func TestFirstMinuteWithAMemoryLimit(t *testing.T) {
+	t.Setenv("GOMEMLIMIT", "2GiB")
+	printed := firstMinute(t, "-redis", redistest.Start(t).URL())
+	if strings.Contains(printed, "memory that callers") {
+		t.Errorf("it tells what callers may take, which nobody needs:\n%s", printed)
+	}
+	wantReadable(t, printed)
+}
+
 // The log has the address of the store, and no part of a password whose characters end
 // the host early.
 func TestStoreIn(t *testing.T) {

@@ -19,7 +19,7 @@ func TestMemoryLimit(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "64MiB")
 	t.Setenv("GOGC", "") // so that main sets it
 	for most, warns := range map[string]bool{"4096": true, "100": false} {
-		_, addresses, printed := serving(t, "-redis", redis.URL(), "-max-connections", most)
+		_, addresses, printed := serving(t, "-redis", redis.URL(), "-max-connections", most, "-log-level", "debug")
 		response, err := http.Get("http://" + addresses["admin_listen"] + "/metrics")
 		if err != nil {
 			t.Fatal(err)
@@ -73,7 +73,7 @@ func TestMemoryLimitOfTheContainer(t *testing.T) {
 	t.Setenv(inGroup, group)
 	t.Setenv("GOMEMLIMIT", "") // and back
 	os.Unsetenv("GOMEMLIMIT")
-	noted, _, printed := serving(t, "-redis", redistest.Start(t).URL())
+	noted, _, printed := serving(t, "-redis", redistest.Start(t).URL(), "-log-level", "debug")
 	if !strings.Contains(printed.String(), `"GOMEMLIMIT":"115.2 MiB"`) {
 		t.Errorf("the limit is not 115.2 MiB of the container's 128:\n%s", printed)
 	}

@@ -34,32 +34,31 @@ const (
 	busyConnection = idleConnection + contract.MaxStreams*max(waitingStream, unreadPage, unreadAnswers)
 )
 
-// LogMemory logs at the start how much memory callers can take. It warns if idle
-// connections alone can take more than GOMEMLIMIT.
+// LogMemory logs at level debug how much memory callers can take: the bound of all
+// connections, each at its worst, is far beyond most machines, and no caller gets there. It
+// warns if idle connections alone can take more than GOMEMLIMIT.
 func LogMemory(maxConnections int, logger *slog.Logger) {
 	connections := int64(maxConnections)
-	fields := []any{
-		"max_connections", connections,
-		"idle", binary(connections * idleConnection), "busy", binary(connections * busyConnection),
-		"each_idle", binary(idleConnection), "each_busy", binary(busyConnection),
-	}
+	fields := []any{"max_connections", connections, "idle", binary(connections * idleConnection)}
 	limit := debug.SetMemoryLimit(-1)
+	if limit != math.MaxInt64 && connections*idleConnection > limit {
+		logger.Warn(
+			"callers' connections alone can take more memory than GOMEMLIMIT grants; set a lower -max-connections, "+
+				"or grant more",
+			append(fields, "GOMEMLIMIT", binary(limit))...)
+		return
+	}
+	fields = append(fields, "busy", binary(connections*busyConnection),
+		"each_idle", binary(idleConnection), "each_busy", binary(busyConnection))
 	if limit == math.MaxInt64 {
-		logger.Info(
+		logger.Debug(
 			"the memory that callers can take at most; -max-connections bounds it, and GOMEMLIMIT says when to be "+
 				"thrifty",
 			fields...)
 		return
 	}
-	fields = append(fields, "GOMEMLIMIT", binary(limit))
-	if connections*idleConnection > limit {
-		logger.Warn(
-			"callers' connections alone can take more memory than GOMEMLIMIT grants; set a lower -max-connections, "+
-				"or grant more",
-			fields...)
-		return
-	}
-	logger.Info("the memory that callers can take at most; -max-connections bounds it", fields...)
+	logger.Debug("the memory that callers can take at most; -max-connections bounds it",
+		append(fields, "GOMEMLIMIT", binary(limit))...)
 }
 
 func binary(n int64) string {
