@@ -133,6 +133,7 @@ type Config struct {
 	// age is how old a connection gets, and grace how long its calls may take after that.
 	// Tests shorten them.
 	age, grace time.Duration
+	censusRest time.Duration // between two walks through all notes; 0 for its own
 }
 
 // Rules are the settings that a decision depends on. A zero duration means its default.

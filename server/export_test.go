@@ -9,6 +9,9 @@ import (
 // Age sets how old connections get, and how long their calls may take after that.
 func (c *Config) Age(age, grace time.Duration) { c.age, c.grace = age, grace }
 
+// CensusRest sets how long the server waits between two walks through all notes.
+func (c *Config) CensusRest(rest time.Duration) { c.censusRest = rest }
+
 // LockedBuffer is a log that can be read while it is written.
 type LockedBuffer struct {
 	mu     sync.Mutex

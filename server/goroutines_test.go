@@ -20,8 +20,8 @@ import (
 var ownGoroutines = map[string]string{
 	"server.go Server.Serve: go ×3": "accept; what comes on a connection is the " +
 		"transport's, and the interceptors recover the panics of handlers",
-	"server.go Server.Serve: Go ×2": "the watch and the reloader: of the store's report " +
-		"and the operator's files, nothing of callers",
+	"server.go Server.Serve: Go ×3": "the watch and the reloader: of the store's report " +
+		"and the operator's files, nothing of callers; the census, whose walks are run by metrics.Recovered",
 	"server.go Server.stop: Go":                               "waits for the door's calls",
 	"server.go Server.stop: AfterFunc":                        "cuts off",
 	"internal/calls/interceptors.go Service.endWithDrain: go": "waits for three channels",

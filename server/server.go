@@ -27,11 +27,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math"
 	"net"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -62,6 +60,7 @@ type Server struct {
 	config  Config
 	logger  *slog.Logger
 	store   *store.Store
+	took    func(script string, took time.Duration) // counts a script's time
 	metrics *metrics.Metrics
 	audit   metrics.Audit
 	watch   *health.Watch
@@ -115,6 +114,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 		ReplicasTimeout: config.ReplicasTimeout,
 		Epoch:           config.Epoch,
 		RefuseAfterLoss: config.RefuseAfterLoss && !config.Trial,
+		Took:            func(script string, took time.Duration) { s.took(script, took) },
 		Trace:           traces.Store(config.TracerProvider),
 	})
 	if err != nil {
@@ -133,6 +133,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 		Ledgers: slices.AppendSeq(slices.Clone(s.config.ShadowLedgers), maps.Keys(s.config.Ledgers)),
 		Stats:   s.store.Stats,
 	})
+	s.took = s.metrics.ScriptTimes(store.Scripts()) // before the store is first asked
 	s.audit = metrics.NewAudit(s.config.Audit, s.logger)
 	s.watch = health.New(health.Config{
 		Store:           s.store,
@@ -168,11 +169,7 @@ func (s *Server) build(ctx context.Context) (err error) {
 	s.grpc = s.newGRPC()
 	adviseOnRules(s.config, s.logger)
 	descriptors.Warn(s.config.MaxConnections, s.logger)
-	// The memory of all connections, each at its worst, is far beyond most machines. So
-	// it is logged only at level debug, or if there is a limit to compare it with.
-	if debug.SetMemoryLimit(-1) != math.MaxInt64 || s.logger.Enabled(ctx, slog.LevelDebug) {
-		limits.LogMemory(s.config.MaxConnections, s.logger)
-	}
+	limits.LogMemory(s.config.MaxConnections, s.logger)
 	return s.listenAll()
 }
 
@@ -289,6 +286,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		}
 	})
 	watch.Go(func() { s.reloader.Run(watching) })
+	watch.Go(func() { health.NewCensus(s.watch, s.config.censusRest).Run(watching) })
 	s.logger.Info("serving", s.doors()...)
 	if s.config.Trial {
 		s.logger.Warn(

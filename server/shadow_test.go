@@ -433,6 +433,9 @@ func TestShadowEverywhere(t *testing.T) {
 			t.Errorf("noted_shadow_verdicts_total has %v %s, want %d", got, verdict, want)
 		}
 	}
+	if n.metric(t, "noted_last_message_timestamp_seconds", `ledger="dark"`, `channel="ipn"`) == 0 {
+		t.Error("a channel that tells in shadow has no last message")
+	}
 	if got := n.metric(t, "noted_shadow_verdicts_total", `ledger="light"`); got != 0 {
 		t.Errorf("noted_shadow_verdicts_total has %v of a ledger that is not in shadow", got)
 	}

@@ -284,7 +284,7 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 	dir := t.TempDir()
 	ca := pkitest.New(t, "a CA")
 	cert, key := ca.Issue(nil).Files(t, dir)
-	token, line := newToken(t, "note,read")
+	token, line := newToken(t, "note,read,admin")
 	callers := write(t, dir+"/callers.json", "{"+line+"}")
 
 	notedAddr := freeAddr()
@@ -325,6 +325,23 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 	if response, err := note(c, "l", "I-1", "T1", "ipn", "ipn-1", "6.00"); err != nil ||
 		len(response.Differences) == 0 {
 		t.Fatalf("another sum under one id: %v, %v", response, err)
+	}
+	tried, err := note(c, "l", "I-open", "", "ipn", "open", "5.00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Release(t.Context(), tried.GetReceipt(), "a test"); err != nil {
+		t.Fatal(err)
+	}
+	mistaken, err := note(c, "l", "I-forgotten", "", "ipn", "forgotten", "5.00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Forget(t.Context(), &client.ForgetRequest{
+		Ledger: "l", SeriesId: "I-forgotten", DonationId: mistaken.GetNote().GetDonationId(), Reason: "a test",
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	if _, err := note(c, "l", "not a series", "", "", "", "5.00"); err == nil {
 		t.Fatal("a series with spaces was noted")
@@ -406,11 +423,14 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 	post(addr, "/paypal/webhook", webhook, fmt.Sprintf(event, 6), 200)
 	post(addr, "/paypal/webhook", webhook, fmt.Sprintf(event, 7), 400)
 	for _, want := range []string{
-		`noted_gateway_inbox_messages{state="person"} 1`, `noted_gateway_inbox_messages{state="done"} 2`,
-		`noted_gateway_inbox_messages{state="refused"} 1`, `noted_gateway_inbox_pending{kind="unverified"} 1`,
+		`noted_gateway_inbox_messages{account="l",state="person"} 1`, `noted_gateway_inbox_messages{account="l",state="done"} 2`,
+		`noted_gateway_inbox_messages{account="l",state="refused"} 1`, `noted_gateway_inbox_pending{kind="unverified"} 1`,
 	} {
 		await(t, want, func() bool { return strings.Contains(fetched(t, "http://"+admin+"/metrics"), want) })
 	}
+	await(t, "walk through all notes", func() bool {
+		return strings.Contains(fetched(t, "http://"+notedAdmin+"/metrics"), `noted_notes{ledger="l",state="open"} `)
+	})
 	return notedAdmin, []string{admin, withoutAdmin}
 }
 

@@ -109,13 +109,20 @@ func (b *Inbox) Desert(ctx context.Context) (deserted []Message, err error) {
 }
 
 // CountDeserted counts the messages for a person of accounts that no gateway has served for
-// the time of Deserted. Count counts those of its own account only.
-func (b *Inbox) CountDeserted(ctx context.Context) (n int64, err error) {
+// the time of Deserted, and says how long the oldest has been there. Count counts those of
+// its own account only.
+func (b *Inbox) CountDeserted(ctx context.Context) (n int64, oldest time.Duration, err error) {
+	now := b.config.Now()
 	err = b.transact(ctx, func(t transaction) error {
-		return t.queryRow(`SELECT COUNT(*) FROM inbox_messages WHERE account IN `+unserved+` AND state = ?`,
-			millis(b.config.Now().Add(-Deserted)), string(Person)).Scan(&n)
+		var since int64
+		err := t.queryRow(`SELECT COUNT(*), COALESCE(MIN(since), 0) FROM inbox_messages
+			WHERE account IN `+unserved+` AND state = ?`, millis(now.Add(-Deserted)), string(Person)).Scan(&n, &since)
+		if n > 0 {
+			oldest = max(0, now.Sub(timeOf(since)))
+		}
+		return err
 	})
-	return n, b.wrap("counting messages that no gateway takes", err)
+	return n, oldest, b.wrap("counting messages that no gateway takes", err)
 }
 
 // Move gives a claimed message to another account, for a worker of that account, and gives

@@ -48,8 +48,8 @@ func TestDesert(t *testing.T) {
 		if m.State != inbox.Person || m.Cause != inbox.CauseDeserted || !m.HasBody {
 			t.Errorf("the message is %+v", m)
 		}
-		if n, err := live.CountDeserted(ctx); n != 1 || err != nil {
-			t.Errorf("counted %d, %v", n, err)
+		if n, oldest, err := live.CountDeserted(ctx); n != 1 || oldest != inbox.Deserted || err != nil {
+			t.Errorf("counted %d, the oldest of %v, %v", n, oldest, err)
 		}
 		c := claim(t, school) // a worker that dies with its gateway
 		now.pass(inbox.Deserted)

@@ -89,10 +89,11 @@ func (b *Inbox) reseal(ctx context.Context) error {
 
 // Counts are for metrics.
 type Counts struct {
-	Messages   map[State]int64
-	Unverified int64
-	Oldest     time.Duration // how long the oldest message has waited; 0 in an empty inbox
-	OldKeys    int64         // bodies that the first key does not open
+	Messages     map[State]int64
+	Unverified   int64
+	Oldest       time.Duration // how long the oldest message has waited; 0 in an empty inbox
+	OldestPerson time.Duration // how long the oldest for a person has been there; 0 if there is none
+	OldKeys      int64         // bodies that the first key does not open
 }
 
 // Count counts the messages.
@@ -114,8 +115,12 @@ func (b *Inbox) Count(ctx context.Context) (Counts, error) {
 			if err := rows.Scan(&state, &n, &since); err != nil {
 				return err
 			}
-			if counts.Messages[State(state)] = n; State(state) == Waiting || State(state) == Working {
-				counts.Oldest = max(counts.Oldest, b.config.Now().Sub(timeOf(since)))
+			counts.Messages[State(state)] = n
+			switch age := b.config.Now().Sub(timeOf(since)); State(state) {
+			case Waiting, Working:
+				counts.Oldest = max(counts.Oldest, age)
+			case Person:
+				counts.OldestPerson = max(0, age)
 			}
 		}
 		if err := rows.Err(); err != nil {

@@ -249,6 +249,7 @@ func (s *Service) ForgetDonation(
 	if err != nil {
 		return nil, contract.Refuse(err)
 	}
+	s.Metrics.Forgot(r.GetLedger())
 	s.Audit.Write(
 		ctx,
 		"forgot a donation",

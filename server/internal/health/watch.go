@@ -77,6 +77,8 @@ type Watch struct {
 	shutOut       *prometheus.GaugeVec
 	lostPrimaries prometheus.Gauge
 	replicas      prometheus.Gauge
+	memory        prometheus.Gauge
+	memoryLimit   prometheus.Gauge
 
 	mu     sync.Mutex
 	drains bool   // the server is asked to stop, which detail says for good
@@ -101,6 +103,8 @@ func New(config Config) *Watch {
 		shutOut:       config.Metrics.GaugeVec("noted_store_shut_out"),
 		lostPrimaries: config.Metrics.Gauge("noted_store_primaries_lost"),
 		replicas:      config.Metrics.Gauge("noted_store_replicas"),
+		memory:        config.Metrics.Gauge("noted_store_memory_bytes"),
+		memoryLimit:   config.Metrics.Gauge("noted_store_memory_limit_bytes"),
 	}
 	w.shut("")
 	w.say("the store has not answered yet")
@@ -145,6 +149,8 @@ func (w *Watch) look(ctx context.Context, patience time.Duration) error {
 	w.mu.Unlock()
 	w.lostPrimaries.Set(float64(len(report.Lost)))
 	w.replicas.Set(replicasOf(report))
+	w.memory.Set(told(report.Memory))
+	w.memoryLimit.Set(told(report.MemoryLimit))
 	if err != nil {
 		w.failed(err)
 		if w.failures >= failuresToTip {
@@ -274,6 +280,14 @@ func replicasOf(r store.Report) float64 {
 		return math.NaN()
 	}
 	return float64(r.Replicas)
+}
+
+// told is NaN for a number that the store does not tell.
+func told(n int64) float64 {
+	if n == 0 {
+		return math.NaN()
+	}
+	return float64(n)
 }
 
 // say sets what health says, and reports whether that is a change of readiness.

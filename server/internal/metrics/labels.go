@@ -56,10 +56,18 @@ func label(names map[int32]string, value int, prefix string) string {
 // verdicts keeps the counters of answers: looking one up by its labels takes longer than
 // all other counting for a call.
 type verdicts struct {
-	vec *prometheus.CounterVec
+	vec  *prometheus.CounterVec
+	last *prometheus.GaugeVec
 
 	mu    sync.RWMutex
-	found map[verdictLabels]prometheus.Counter
+	found map[verdictLabels]counted
+}
+
+// counted is what is counted of an answer: itself, and when its channel last told of a
+// donation.
+type counted struct {
+	answers prometheus.Counter
+	last    prometheus.Gauge
 }
 
 // verdictLabels has the bounded labels of ledger and channel, not their names.
@@ -70,23 +78,24 @@ type verdictLabels struct {
 	evidence        store.Evidence
 }
 
-func newVerdicts(vec *prometheus.CounterVec) verdicts {
-	return verdicts{vec: vec, found: map[verdictLabels]prometheus.Counter{}}
+func newVerdicts(vec *prometheus.CounterVec, last *prometheus.GaugeVec) verdicts {
+	return verdicts{vec: vec, last: last, found: map[verdictLabels]counted{}}
 }
 
-func (v *verdicts) of(labels verdictLabels) prometheus.Counter {
+func (v *verdicts) of(labels verdictLabels) counted {
 	v.mu.RLock()
-	counter := v.found[labels]
+	found, ok := v.found[labels]
 	v.mu.RUnlock()
-	if counter != nil {
-		return counter
+	if ok {
+		return found
 	}
-	counter = v.vec.WithLabelValues(labels.ledger, labels.channel,
+	found.last = v.last.WithLabelValues(labels.ledger, labels.channel)
+	found.answers = v.vec.WithLabelValues(labels.ledger, labels.channel,
 		label(notedv1.Event_name, int(labels.event), "EVENT_"),
 		label(notedv1.Verdict_name, int(labels.verdict), "VERDICT_"),
 		label(notedv1.Evidence_name, int(labels.evidence), "EVIDENCE_"))
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.found[labels] = counter
-	return counter
+	v.found[labels] = found
+	return found
 }

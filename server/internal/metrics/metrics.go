@@ -50,6 +50,8 @@ type Metrics struct {
 	agree             *prometheus.GaugeVec
 	differences       *prometheus.CounterVec
 	refusals          *prometheus.CounterVec
+	forgets           *prometheus.CounterVec
+	notes             notes
 	panics            prometheus.Counter
 	ledgers, channels *labels
 }
@@ -66,8 +68,11 @@ func New(config Config) *Metrics {
 		ledgers:  newLabels(maxLedgerLabels),
 		channels: newLabels(maxChannelLabels),
 	}
-	m.verdicts = newVerdicts(m.CounterVec("noted_verdicts_total"))
-	m.shadowVerdicts = newVerdicts(m.CounterVec("noted_shadow_verdicts_total"))
+	last := m.GaugeVec("noted_last_message_timestamp_seconds")
+	m.verdicts = newVerdicts(m.CounterVec("noted_verdicts_total"), last)
+	m.shadowVerdicts = newVerdicts(m.CounterVec("noted_shadow_verdicts_total"), last)
+	m.forgets = m.CounterVec("noted_forgets_total")
+	m.notes = newNotes(m)
 	m.writeLine = logging.UnaryServerInterceptor(m.callLogger(), logOptions...)
 	m.agree = m.GaugeVec("noted_transaction_ids_agree")
 	m.differences = m.CounterVec("noted_differences_total")
@@ -99,14 +104,19 @@ func (m *Metrics) Verdict(request store.NoteRequest, reply store.NoteReply, diff
 		event: request.Donation.Event, verdict: reply.Verdict, evidence: reply.Evidence,
 	}
 	if request.Rules.Shadow {
-		m.shadowVerdicts.of(labels).Inc()
+		m.shadowVerdicts.of(labels).answers.Inc()
 		labels.verdict = store.First
 	}
-	m.verdicts.of(labels).Inc()
+	counted := m.verdicts.of(labels)
+	counted.answers.Inc()
+	counted.last.Set(float64(reply.Now.Unix()))
 	for _, field := range differences {
 		m.differences.WithLabelValues(ledger, field).Inc()
 	}
 }
+
+// Forgot counts a note that an operator has undone.
+func (m *Metrics) Forgot(ledger string) { m.forgets.WithLabelValues(m.ledgers.of(ledger)).Inc() }
 
 // learned logs what the server has learned of the transaction ids of two channels, once
 // for each change.

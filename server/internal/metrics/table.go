@@ -54,6 +54,16 @@ var Table = []Metric{
 			"the transport refuses for their length.",
 	},
 	{
+		"noted_last_message_timestamp_seconds",
+		[]string{"ledger", "channel"},
+		"When this server was last told of a donation on a channel, in seconds of Unix time, by the store's clock.",
+	},
+	{
+		"noted_forgets_total",
+		[]string{"ledger"},
+		"Notes that an operator has undone. The audit says who, which and why.",
+	},
+	{
 		"noted_build_info",
 		[]string{"version", "commit", "go"},
 		"1, with what the program was built from. Two versions side by side are an upgrade that is under way.",
@@ -126,6 +136,20 @@ var Table = []Metric{
 		"Replicas that the store has, of a cluster's primaries the one with the fewest; NaN where it does not " +
 			"tell. Below -replicas nothing can be noted.",
 	},
+	{
+		"noted_store_memory_bytes", nil,
+		"Memory that the store uses, of a cluster's primaries the fullest; NaN where it does not tell.",
+	},
+	{
+		"noted_store_memory_limit_bytes", nil,
+		"Memory that the store may use (maxmemory); NaN for any, and where it does not tell. A full store notes " +
+			"nothing new.",
+	},
+	{
+		"noted_store_script_seconds",
+		[]string{"script"},
+		"How long a script took from this server to the store and back, the wait for replicas included.",
+	},
 	{"noted_store_clock_offset_seconds", nil, "How far the store's clock is ahead of this machine's."},
 	{
 		"noted_store_clock_jumps_total", nil,
@@ -140,6 +164,31 @@ var Table = []Metric{
 		"noted_store_unknown_scripts_total", nil,
 		"Scripts that Redis did not know, as after a restart or a failover, and that were sent again with their " +
 			"source.",
+	},
+	{
+		"noted_notes",
+		[]string{"ledger", "state"},
+		"Notes by state at the end of the last walk through all of them. A server walks through 100 series a second, " +
+			"so the count is minutes old, or hours in a large store.",
+	},
+	{
+		"noted_notes_oldest_open_timestamp_seconds",
+		[]string{"ledger"},
+		"When the oldest open donation was noted, in seconds of Unix time, at the end of the last walk. There is none " +
+			"in a ledger without an open donation.",
+	},
+	{
+		"noted_notes_on_one_channel",
+		[]string{"ledger", "channel"},
+		"Notes older than a day that only this channel told of, at the end of the last walk.",
+	},
+	{
+		"noted_notes_walk_timestamp_seconds", nil,
+		"When the last walk through all notes ended, in seconds of Unix time; 0 before the first has.",
+	},
+	{
+		"noted_notes_walk_duration_seconds", nil,
+		"How long the last walk through all notes took; the counts are as old as that.",
 	},
 	{"noted_store_pool_hits_total", nil, "Calls that found a free connection to the store."},
 	{"noted_store_pool_misses_total", nil, "Calls that had to open or wait for a connection."},
@@ -199,4 +248,13 @@ func (m *Metrics) GaugeVec(name string) *prometheus.GaugeVec {
 func (m *Metrics) GaugeFunc(name string, value func() float64) {
 	found := row(name)
 	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: found.Name, Help: found.Meaning}, value))
+}
+
+// HistogramVec makes and registers a histogram of the table that has labels.
+func (m *Metrics) HistogramVec(name string, buckets []float64) *prometheus.HistogramVec {
+	found := row(name)
+	made := prometheus.NewHistogramVec(
+		prometheus.HistogramOpts{Name: found.Name, Help: found.Meaning, Buckets: buckets}, found.Labels)
+	m.Registry.MustRegister(made)
+	return made
 }

@@ -31,6 +31,9 @@ func ledgerPattern(ledger string) string {
 	return wire.Prefix + "{" + globEscape.Replace(ledger) + " *"
 }
 
+// everyPattern matches the keys of every ledger's series.
+const everyPattern = wire.Prefix + "{* *"
+
 var globEscape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `^`, `\^`)
 
 // seriesOf reads a key that seriesKey wrote.

@@ -60,7 +60,7 @@ func (s *Store) List(ctx context.Context, r ListRequest) (ListReply, error) {
 					return ListReply{}, err
 				}
 			}
-			if err := scan(ctx, nodes, &at); err != nil {
+			if err := scan(ctx, nodes, &at, oneLedger); err != nil {
 				return ListReply{}, err
 			}
 			read++ // a scan that finds nothing is work, too
@@ -188,8 +188,14 @@ func (r ListRequest) wants(n Note) bool {
 		!slices.ContainsFunc(n.Sightings, func(s Sighting) bool { return s.Message.Channel != r.SeenOnlyOn })
 }
 
+// Which ledgers a scan is of: that of its cursor, or all.
+const (
+	oneLedger   = false
+	everyLedger = true
+)
+
 // scan fetches keys to list: one step through a node, then on to the next node.
-func scan(ctx context.Context, nodes []wire.Node, at *cursor) error {
+func scan(ctx context.Context, nodes []wire.Node, at *cursor, every bool) error {
 	i := 0
 	if at.Node != "" {
 		i = slices.IndexFunc(nodes, func(n wire.Node) bool { return n.Addr == at.Node })
@@ -200,7 +206,11 @@ func scan(ctx context.Context, nodes []wire.Node, at *cursor) error {
 			)
 		}
 	}
-	page, err := nodes[i].Scan(ctx, at.Scan, ledgerPattern(at.Ledger), scanCount)
+	pattern := ledgerPattern(at.Ledger)
+	if every {
+		pattern = everyPattern
+	}
+	page, err := nodes[i].Scan(ctx, at.Scan, pattern, scanCount)
 	if err != nil {
 		return err
 	}
@@ -210,7 +220,7 @@ func scan(ctx context.Context, nodes []wire.Node, at *cursor) error {
 	}
 	for _, key := range page.Keys {
 		// A key that matches the pattern need not be ours.
-		if ledger, _, ok := seriesOf(key); ok && ledger == at.Ledger && key > at.Past {
+		if ledger, _, ok := seriesOf(key); ok && (every || ledger == at.Ledger) && key > at.Past {
 			at.Wait = append(at.Wait, key)
 		}
 	}

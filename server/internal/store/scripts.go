@@ -46,6 +46,16 @@ var (
 	beatScript    = newScript("beat", beatBody, true)
 )
 
+// Scripts are the names of all scripts.
+func Scripts() (names []string) {
+	for _, sc := range []*wire.Script{
+		noteScript, existsScript, settleScript, releaseScript, extendScript, listScript, forgetScript, beatScript,
+	} {
+		names = append(names, sc.Name)
+	}
+	return names
+}
+
 // newScript makes a script of a body and the parts of the library that it uses.
 func newScript(name, body string, writes bool) *wire.Script {
 	return wire.NewScript(name, Assemble(library, body), writes)

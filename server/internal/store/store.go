@@ -60,6 +60,8 @@ type Config struct {
 	RefuseAfterLoss bool
 	// Logger gets lines for the operator. Required.
 	Logger *slog.Logger
+	// Took is told how long each script took, on its way and back; nil for none.
+	Took func(script string, took time.Duration)
 	// Trace follows each question to Redis; nil for none.
 	Trace Trace
 }
@@ -110,6 +112,7 @@ func Open(_ context.Context, c Config) (*Store, error) {
 		ReplicasTimeout: c.ReplicasTimeout,
 		Certificates:    c.Certificates,
 		Logger:          c.Logger,
+		Took:            c.Took,
 	}
 	if c.RefuseAfterLoss && c.Mode != "cluster" {
 		config.Greet = s.epoch.Verify

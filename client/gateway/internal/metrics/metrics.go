@@ -5,6 +5,7 @@ package metrics
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,11 +28,19 @@ type Metrics struct {
 	transmissions prometheus.Gauge
 	dropped       prometheus.Counter
 
-	inboxMessages *prometheus.GaugeVec   // state
-	inboxTries    *prometheus.CounterVec // channel, state
-	inboxOldest   prometheus.Gauge
-	inboxPending  *prometheus.GaugeVec // kind
+	lastMessage *prometheus.GaugeVec // account, channel
+	hearing     sync.Mutex
+	heard       map[lane]time.Time
+
+	inboxMessages     *prometheus.GaugeVec   // account, state
+	inboxTries        *prometheus.CounterVec // channel, state
+	inboxOldest       *prometheus.GaugeVec   // account
+	inboxOldestPerson *prometheus.GaugeVec   // account
+	inboxPending      *prometheus.GaugeVec   // kind
 }
+
+// A lane is a channel of an account.
+type lane struct{ account, channel string }
 
 // buckets reach as far as PayPal waits.
 var buckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30}
@@ -40,6 +49,7 @@ var buckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30
 func New() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
+		heard:    make(map[lane]time.Time),
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "noted_gateway_messages_total",
 			Help: "Messages by outcome: kept, settled, duplicate, undecided, skipped and unknown are answered 200; " +
@@ -75,20 +85,32 @@ func New() *Metrics {
 	}
 	m.inboxMessages = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "noted_gateway_inbox_messages",
-		Help: "Messages in the inbox by state: waiting, working, done, person, refused, discarded.",
-	}, []string{"state"})
+		Help: "Messages in the inbox by state: waiting, working, done, person, refused, discarded. Those of accounts " +
+			"that no gateway has are counted without an account.",
+	}, []string{"account", "state"})
 	m.inboxTries = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "noted_gateway_inbox_tries_total",
 		Help: "Tries to process a message of the inbox, by the state that followed.",
 	}, []string{"channel", "state"})
-	m.inboxOldest = prometheus.NewGauge(prometheus.GaugeOpts{
+	m.inboxOldest = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "noted_gateway_inbox_oldest_seconds",
-		Help: "How long the oldest message in the inbox has waited to be processed; 0 in an empty inbox.",
-	})
+		Help: "How long the oldest message in the inbox has waited to be processed; 0 where there is none.",
+	}, []string{"account"})
 	m.inboxPending = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "noted_gateway_inbox_pending",
 		Help: "Messages that are not verified yet (unverified), and bodies under an old key (old_key).",
 	}, []string{"kind"})
+	m.lastMessage = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "noted_gateway_last_message_timestamp_seconds",
+		Help: "When the last message of an account came on a channel, in seconds of Unix time: of those that PayPal " +
+			"has verified, and no test.",
+	}, []string{"account", "channel"})
+	m.registry.MustRegister(m.lastMessage, buildInfo())
+	m.inboxOldestPerson = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "noted_gateway_inbox_oldest_person_seconds",
+		Help: "How long the oldest message that is left to a person has been in the inbox; 0 where there is none.",
+	}, []string{"account"})
+	m.registry.MustRegister(m.inboxOldestPerson)
 	m.registry.MustRegister(m.inboxMessages, m.inboxTries, m.inboxOldest, m.inboxPending)
 	m.registry.MustRegister(m.messages, m.seconds, m.donations, m.verifying, m.deliveries, m.transmissions, m.dropped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -123,6 +145,17 @@ func (m *Metrics) Verified(channel, outcome string, took time.Duration) {
 	m.verifying.WithLabelValues(channel, outcome).Observe(took.Seconds())
 }
 
+// Heard keeps when the last message of an account came on a channel. They may be told in
+// any order.
+func (m *Metrics) Heard(account, channel string, at time.Time) {
+	m.hearing.Lock()
+	defer m.hearing.Unlock()
+	if l := (lane{account, channel}); at.After(m.heard[l]) {
+		m.heard[l] = at
+		m.lastMessage.WithLabelValues(account, channel).Set(float64(at.UnixMilli()) / 1000)
+	}
+}
+
 // Delivered counts a delivery to the downstream.
 func (m *Metrics) Delivered(kind string, err error, took time.Duration) {
 	outcome := "accepted"
@@ -138,13 +171,22 @@ func (m *Metrics) Transmissions(remembered int) { m.transmissions.Set(float64(re
 // TransmissionDropped counts a transmission that is forgotten before its time.
 func (m *Metrics) TransmissionDropped() { m.dropped.Inc() }
 
-// InboxMessages sets how many messages of the inbox are in a state.
-func (m *Metrics) InboxMessages(state string, n int64) {
-	m.inboxMessages.WithLabelValues(state).Set(float64(n))
+// InboxMessages sets how many messages of an account are in a state. The account is empty
+// for those of accounts that no gateway has.
+func (m *Metrics) InboxMessages(account, state string, n int64) {
+	m.inboxMessages.WithLabelValues(account, state).Set(float64(n))
 }
 
-// InboxOldest sets how long the oldest message waits.
-func (m *Metrics) InboxOldest(waits time.Duration) { m.inboxOldest.Set(waits.Seconds()) }
+// InboxOldest sets how long the oldest message of an account waits.
+func (m *Metrics) InboxOldest(account string, waits time.Duration) {
+	m.inboxOldest.WithLabelValues(account).Set(waits.Seconds())
+}
+
+// InboxOldestPerson sets how long the oldest message of an account waits for a person. The
+// account is empty as in InboxMessages.
+func (m *Metrics) InboxOldestPerson(account string, waits time.Duration) {
+	m.inboxOldestPerson.WithLabelValues(account).Set(waits.Seconds())
+}
 
 // InboxPending sets how many messages are unverified, or bodies under an old key.
 func (m *Metrics) InboxPending(kind string, n int64) {

@@ -120,6 +120,9 @@ func (p *Processor) Take(
 ) (outcome, kind string, err error) {
 	arrived := p.config.Now()
 	v, err := c.verified(ctx, header, body, arrived)
+	if err == nil {
+		p.heard(c, v, body, arrived)
+	}
 	if p.inbox != nil && (err == nil || verify.IsAway(err)) {
 		return p.inbox.take(ctx, c, header, body, v, arrived, err)
 	}
@@ -127,6 +130,14 @@ func (p *Processor) Take(
 		return "", "", err
 	}
 	return p.takeNow(ctx, c, header, body, v)
+}
+
+// heard keeps when a channel of an account was last heard. PayPal's tests and messages to
+// others do not make it look alive.
+func (p *Processor) heard(c *Channel, v verified, body []byte, at time.Time) {
+	if account, whose := c.ownerOf(v, body); whose != Foreign && !v.test {
+		p.config.Metrics.Heard(account.Name, c.Name, at)
+	}
 }
 
 // takeNow processes a verified message before PayPal is answered.

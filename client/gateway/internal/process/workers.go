@@ -143,32 +143,45 @@ func (w *workers) sweep(ctx context.Context) error {
 }
 
 func (w *workers) count(ctx context.Context) error {
-	var all inbox.Counts
-	deserted, err := w.box.CountDeserted(ctx)
+	m := w.processor.config.Metrics
+	deserted, oldest, err := w.box.CountDeserted(ctx)
 	if err != nil {
 		return err
 	}
-	messages := map[inbox.State]int64{inbox.Person: deserted}
-	for _, q := range w.queues {
+	m.InboxMessages("", string(inbox.Person), deserted)
+	m.InboxOldestPerson("", oldest)
+	var unverified, oldKeys int64
+	for name, q := range w.queues {
 		counts, err := q.box.Count(ctx)
 		if err != nil {
 			return err
 		}
 		for state, n := range counts.Messages {
-			messages[state] += n
+			m.InboxMessages(name, string(state), n)
 		}
-		all.Oldest = max(all.Oldest, counts.Oldest)
-		all.Unverified += counts.Unverified
-		all.OldKeys += counts.OldKeys
+		m.InboxOldest(name, counts.Oldest)
+		m.InboxOldestPerson(name, counts.OldestPerson)
+		unverified += counts.Unverified
+		oldKeys += counts.OldKeys
+		if err := w.heard(ctx, q); err != nil {
+			return err
+		}
 	}
-	m := w.processor.config.Metrics
-	for state, n := range messages {
-		m.InboxMessages(string(state), n)
-	}
-	m.InboxOldest(all.Oldest)
-	m.InboxPending("unverified", all.Unverified)
-	m.InboxPending("old_key", all.OldKeys)
+	m.InboxPending("unverified", unverified)
+	m.InboxPending("old_key", oldKeys)
 	return nil
+}
+
+// heard keeps when each channel of an account was last heard, also before this gateway was
+// started and by the gateways beside it.
+func (w *workers) heard(ctx context.Context, q *queue) error {
+	pulses, err := q.box.Pulses(ctx)
+	for _, pulse := range pulses {
+		if pulse.Ledger == q.account.Ledger { // the ledger of tests does not count
+			w.processor.config.Metrics.Heard(q.account.Name, pulse.Channel, pulse.Last)
+		}
+	}
+	return err
 }
 
 // try processes a claimed message once, and records the result. A result that cannot be
@@ -314,6 +327,7 @@ func (w *workers) verify(ctx context.Context, ch *Channel, c *inbox.Claim) (inbo
 		}
 		return inbox.Result{State: inbox.Discarded, Cause: cause}, nil
 	}
+	w.processor.heard(ch, v, c.Body, c.ReceivedAt)
 	account, whose := ch.ownerOf(v, c.Body)
 	_, a := judge(ch, c.Header, c.Body, origin{account, whose, account.ledger(v.test), v.test})
 	a.ReceivedAt, a.Header = c.ReceivedAt, traces.Kept(ctx, a.Header)

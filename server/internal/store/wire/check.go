@@ -23,6 +23,8 @@ type Report struct {
 	Persistence string        // "none", "rdb", "aof"; "hidden" if it tells only that there is no append-only file
 	Replicas    int           // connected ones
 	MinReplicas bool          // it takes no writes without replicas (min-replicas-to-write)
+	Memory      int64         // bytes that it uses; 0 where it does not tell
+	MemoryLimit int64         // bytes that it may use (maxmemory); 0 for any, and where it does not tell
 	Trouble     string        // why its persistence does not work, where it does not
 	ClockOffset time.Duration // the store's clock less this machine's; on a cluster, the largest
 	Unverified  bool          // its certificate is not checked (skip_verify)
@@ -118,8 +120,19 @@ func worse(a, b Report) Report {
 	if a.Trouble == "" {
 		a.Trouble = b.Trouble
 	}
+	if b.fullness() > a.fullness() || b.fullness() == a.fullness() && b.Memory > a.Memory {
+		a.Memory, a.MemoryLimit = b.Memory, b.MemoryLimit
+	}
 	a.Replicas, a.MinReplicas = min(a.Replicas, b.Replicas), a.MinReplicas && b.MinReplicas
 	return a
+}
+
+// fullness is the part of its memory that a primary uses; 0 without a limit.
+func (r Report) fullness() float64 {
+	if r.MemoryLimit == 0 {
+		return 0
+	}
+	return float64(r.Memory) / float64(r.MemoryLimit)
 }
 
 func (c *Client) check(ctx context.Context, node redis.Cmdable, clock *clock) (Report, error) {
@@ -149,6 +162,8 @@ func (c *Client) check(ctx context.Context, node redis.Cmdable, clock *clock) (R
 	r.Server = serverOf(info)
 	r.Evicts = r.Policy != "" && r.Policy != "noeviction"
 	r.Replicas, _ = strconv.Atoi(info["connected_slaves"])
+	r.Memory, _ = strconv.ParseInt(info["used_memory"], 10, 64)
+	r.MemoryLimit, _ = strconv.ParseInt(info["maxmemory"], 10, 64)
 	r.MinReplicas = info["min_slaves_good_slaves"] != "" // Redis tells it only where the setting is on
 	r.Persistence = persistence(info, func() string {
 		saves, err := node.ConfigGet(ctx, "save").Result()

@@ -46,6 +46,8 @@ type Config struct {
 	Greet func(context.Context, *redis.Conn) error
 	// Logger gets the client library's own lines. Required.
 	Logger *slog.Logger
+	// Took is told how long each script took, on its way and back; nil for none.
+	Took func(script string, took time.Duration)
 }
 
 // These bound a call whose caller would wait longer. The caller's own deadline always
@@ -75,6 +77,7 @@ type Client struct {
 	replicas        int // how many must have the basis of an answer
 	replicasTimeout time.Duration
 
+	took           func(script string, took time.Duration) // nil for none
 	unknownScripts atomic.Uint32
 	unverified     bool // Redis's certificate is not checked
 }
@@ -89,7 +92,7 @@ func Open(c Config) (*Client, error) {
 			c.ReplicasTimeout,
 		)
 	}
-	w := &Client{replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout}
+	w := &Client{replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout, took: c.Took}
 	var err error
 	switch c.Mode {
 	case "standalone":

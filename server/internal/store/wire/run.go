@@ -168,6 +168,9 @@ func (c *Client) roundTrip(ctx context.Context, runs []*run) {
 			err = NothingDone(err)
 		}
 		r.reply = reply{words: words, err: err}
+		if c.took != nil {
+			c.took(r.call.Script.Name, received.Sub(sent))
+		}
 		if r.call.Trip != nil {
 			r.call.Trip.note(r, Leg{Sent: sent, Received: received, Calls: len(runs)})
 		}
