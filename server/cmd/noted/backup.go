@@ -62,7 +62,7 @@ func keep(ctx context.Context, args []string, environ cmdline.Environ, stdout, s
 				Redis: config.Redis, RedisMode: config.RedisMode,
 				RedisCert: config.RedisCert, RedisKey: config.RedisKey, RedisCA: config.RedisCA,
 				Replicas: config.Replicas, ReplicasTimeout: config.ReplicasTimeout,
-				Logger: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+				Logger: cmdline.NewLogger(stderr, cmdline.TextLog, slog.LevelWarn),
 			})
 			if err != nil {
 				return cmdline.Usagef("%w", err)
