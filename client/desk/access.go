@@ -16,17 +16,18 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// The bounds of a session, and of logins. A hash takes 64 MiB, so few are made at a time.
+// The limits of a session and of logins. A hash takes 64 MiB, so few are computed at
+// once.
 const (
 	sessionFor   = 12 * time.Hour
 	hashesAtOnce = 2
-	tries        = 5                // of one name in a row
-	tryAgain     = 20 * time.Second // one more for each
+	tries        = 5                // for one name in a row
+	tryAgain     = 20 * time.Second // then one more in each interval
 )
 
 const cookieName = "noted_desk"
 
-// access knows who may do what.
+// access decides what a visitor may do.
 type access struct {
 	config  Config
 	cookies *securecookie.SecureCookie
@@ -47,22 +48,23 @@ func newAccess(config Config) *access {
 	}
 }
 
-// A session is what the signed cookie holds. A visitor has one too, for its token.
+// A session is the content of the signed cookie. A visitor without a login has a session
+// too, for its token.
 type session struct {
-	Token string `json:"t"`           // stands in every form
-	Name  string `json:"n,omitempty"` // who has logged in
-	Mark  string `json:"m,omitempty"` // of the user's line then
+	Token string `json:"t"`           // in every form
+	Name  string `json:"n,omitempty"` // of the logged-in person
+	Mark  string `json:"m,omitempty"` // of the user's line at the login
 }
 
-// A person is who a request comes from.
+// A person is the sender of a request.
 type person struct {
 	Name string
 	Role Role
-	// Login says that the person logged in here, so can log out here.
+	// Login says that the person logged in here and can log out here.
 	Login bool
 }
 
-// May says whether the person has a role, by its name.
+// May reports whether the person has the role of this name.
 func (p person) May(role string) bool {
 	needed, err := ParseRole(role)
 	return err == nil && p.Role >= needed
@@ -85,7 +87,7 @@ func sessionOf(r *http.Request) session {
 	return s
 }
 
-// open reads the session of a request, or begins one.
+// open reads the session of a request, or starts a session.
 func (a *access) open(w http.ResponseWriter, r *http.Request) session {
 	var s session
 	if cookie, err := r.Cookie(cookieName); err == nil {
@@ -101,16 +103,16 @@ func (a *access) open(w http.ResponseWriter, r *http.Request) session {
 func (a *access) save(w http.ResponseWriter, r *http.Request, s session) {
 	value, err := a.cookies.Encode(cookieName, s)
 	if err != nil {
-		panic(err) // it is short text
+		panic(err) // the session is short text
 	}
 	http.SetCookie(w, &http.Cookie{
 		Name: cookieName, Value: value, Path: "/", MaxAge: int(sessionFor / time.Second), HttpOnly: true,
-		// Without TLS a browser sends it to this machine only.
+		// Without TLS the browser sends the cookie to this machine only.
 		Secure: !isLoopback(r.Host), SameSite: http.SameSiteLaxMode,
 	})
 }
 
-// isLoopback says whether a request names this machine.
+// isLoopback reports whether a request is addressed to this machine.
 func isLoopback(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -119,7 +121,7 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// who tells who a request comes from. The error is that the users cannot be read.
+// who returns the sender of a request. It fails if the users cannot be read.
 func (a *access) who(r *http.Request, s session) (person, error) {
 	if a.config.Open {
 		return person{Name: "dev", Role: Admin}, nil
@@ -145,7 +147,7 @@ func (a *access) who(r *http.Request, s session) (person, error) {
 	return person{Name: u.name, Role: u.role, Login: true}, nil
 }
 
-// named returns whom an authenticating proxy names.
+// named returns the name that an authenticating proxy gives for the visitor.
 func (a *access) named(r *http.Request) string {
 	if a.config.ProxyHeader == "" {
 		return ""
@@ -156,7 +158,7 @@ func (a *access) named(r *http.Request) string {
 	}
 	names := r.Header.Values(a.config.ProxyHeader)
 	if len(names) != 1 || !userName.MatchString(names[0]) {
-		return "" // with two names one may be a visitor's own
+		return "" // of two names, one may be the visitor's own
 	}
 	for _, proxy := range a.config.Proxies {
 		if proxy.Contains(from.Addr().Unmap()) {
@@ -166,7 +168,7 @@ func (a *access) named(r *http.Request) string {
 	return ""
 }
 
-// genuine says whether a form comes from a page of this desk.
+// genuine reports whether a form comes from a page of this desk.
 func (a *access) genuine(r *http.Request, s session) bool {
 	return a.genuineToken(r, s, r.PostFormValue("token"))
 }
@@ -175,8 +177,8 @@ func (a *access) genuineToken(r *http.Request, s session, token string) bool {
 	return a.origins.Check(r) == nil && subtle.ConstantTimeCompare([]byte(token), []byte(s.Token)) == 1
 }
 
-// login says whether a password is the user's. slow says that too many were tried. An
-// unknown name is not returned: somebody may have typed a password there.
+// login checks a password. slow means too many tries. An unknown name is not returned,
+// because a visitor may have typed a password in its place.
 func (a *access) login(name, password string) (u user, ok, slow bool, err error) {
 	users, err := readUsers(a.config.UsersFile)
 	if err != nil {
@@ -199,9 +201,9 @@ func (a *access) login(name, password string) (u user, ok, slow bool, err error)
 	return u, hash.matches(password) && known, false, nil
 }
 
-// mayTry bounds how often a password is tried. All unknown names share one bound, so the
-// file bounds their number. Somebody who guesses at a name keeps its owner from logging in
-// meanwhile; sessions that are open stay open.
+// mayTry limits the rate of password tries. All unknown names share one limiter, so the
+// file bounds the number of limiters. A guesser keeps the owner of a name from logging in
+// meanwhile; open sessions stay open.
 func (a *access) mayTry(name string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -213,7 +215,7 @@ func (a *access) mayTry(name string) bool {
 	return limiter.Allow()
 }
 
-// guard lets a request through whose person has the role, and whose form is genuine.
+// guard passes a request on if the person has the role and the form is genuine.
 func (d *Desk) guard(needed Role, next http.HandlerFunc) http.HandlerFunc {
 	return d.guardUpload(needed, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost && !d.access.genuine(r, sessionOf(r)) {
@@ -222,7 +224,7 @@ func (d *Desk) guard(needed Role, next http.HandlerFunc) http.HandlerFunc {
 				r,
 				http.StatusForbidden,
 				"This form is no longer valid.",
-				"It was opened before you logged in, or not here. Nothing was changed. "+
+				"It was opened before you logged in, or on another site. Nothing was changed. "+
 					"Load the page again and repeat it.",
 			)
 			return
@@ -231,14 +233,14 @@ func (d *Desk) guard(needed Role, next http.HandlerFunc) http.HandlerFunc {
 	})
 }
 
-// guardUpload is guard for a form with a file, which next reads, and whose token it checks.
+// guardUpload is guard for a form with a file. next reads the form and checks its token.
 func (d *Desk) guardUpload(needed Role, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s := d.access.open(w, r)
 		p, err := d.access.who(r, s)
 		if err != nil {
-			d.log.Error("nobody is let in", "cause", err.Error())
-			d.fail(w, r, http.StatusInternalServerError, "Nobody can be let in right now.",
+			d.log.Error("every visitor is refused: the users cannot be read", "cause", err.Error())
+			d.fail(w, r, http.StatusInternalServerError, "The desk cannot let you in right now.",
 				"The file of users cannot be read. Tell the person who runs this desk.")
 			return
 		}
@@ -247,8 +249,8 @@ func (d *Desk) guardUpload(needed Role, next http.HandlerFunc) http.HandlerFunc 
 		case p.Name == "" && d.config.UsersFile != "" && r.Method == http.MethodGet:
 			http.Redirect(w, r, "/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 		case p.Name == "":
-			d.fail(w, r, http.StatusForbidden, "Nobody has told this desk who you are.",
-				"Log in, or come through the proxy that logs you in. What you sent has changed nothing.")
+			d.fail(w, r, http.StatusForbidden, "This desk does not know who you are.",
+				"Log in, or come through the proxy that logs you in. Your request has changed nothing.")
 		case p.Role < needed:
 			d.fail(w, r, http.StatusForbidden, "You may not see this page.",
 				"It needs the role "+needed.String()+". Ask the person who runs this desk.")
@@ -287,10 +289,10 @@ func (d *Desk) login(w http.ResponseWriter, r *http.Request) {
 	u, ok, slow, err := d.access.login(view.Name, r.PostFormValue("password"))
 	switch {
 	case err != nil:
-		d.log.Error("nobody is let in", "cause", err.Error())
+		d.log.Error("every login is refused: the users cannot be read", "cause", err.Error())
 		again(http.StatusInternalServerError, "The file of users cannot be read. Tell the person who runs this desk.")
 	case slow:
-		d.log.Warn("too many logins were tried", "actor", u.name)
+		d.log.Warn("a name has too many failed logins", "actor", u.name)
 		w.Header().Set("Retry-After", "20")
 		again(http.StatusTooManyRequests, "Too many tries. Wait a minute, and try again.")
 	case !ok:
@@ -311,7 +313,7 @@ func (d *Desk) logout(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
 }
 
-// local keeps a redirect on this desk.
+// local keeps a redirect within this desk.
 func local(next string) string {
 	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsAny(next, "\\\r\n") {
 		return "/"

@@ -18,7 +18,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// An order is what a person asks for: an act on a message of the inbox, or on a note.
+// An order is a person's request: an act on a message of the inbox, or on a note.
 type order struct {
 	Do                 string // redo, close, forget or acknowledge
 	Row                string
@@ -29,30 +29,30 @@ func orderOf(r *http.Request) order {
 	return order{r.FormValue("do"), r.FormValue("row"), r.FormValue("ledger"), r.FormValue("series"), r.FormValue("id")}
 }
 
-// A plan is what an order would change. It is shown before it is done.
+// A plan lists the changes of an order. The person sees it before the act.
 type plan struct {
 	order
 	Title   string
-	About   string   // what it is about
-	Changes []string // what will be different
-	Warning string   // what may go wrong
-	Refusal string   // why it cannot be done
+	About   string   // the message or the note
+	Changes []string // of the act
+	Warning string   // a risk of the act
+	Refusal string   // why the act is impossible
 	Button  string
 
 	Problem, Reason string // of the form that was sent
-	Mark            string // of what the plan rests on
+	Mark            string // of the facts behind the plan
 
 	do func(ctx context.Context, who person, reason string) error
 }
 
-// rests makes the mark of what a plan rests on. If that is different when the form comes,
-// the person sees the plan anew.
+// rests computes the mark of the facts behind a plan. If the form comes back with another
+// mark, the person sees the plan anew.
 func (p *plan) rests(on ...any) {
 	sum := sha256.Sum256([]byte(fmt.Sprint(append(on, p.Changes, p.Refusal)...)))
 	p.Mark = hex.EncodeToString(sum[:8])
 }
 
-// The bounds of a reason, in bytes. Noted takes 256, and the name of the person is added.
+// The limits of a reason, in bytes. Noted takes 256, and the desk adds the person's name.
 const maxReason = 160
 
 func (d *Desk) planPage(w http.ResponseWriter, r *http.Request) {
@@ -106,7 +106,7 @@ func (d *Desk) actPage(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/done?"+to.Encode(), http.StatusSeeOther)
 }
 
-// said puts an error in words for a person.
+// said puts an error into words for a person.
 func said(err error) string {
 	if busy, ok := errors.AsType[*inbox.Busy](err); ok {
 		return "a worker is processing the message; try again after " + busy.Until.Format(time.TimeOnly) + " UTC."
@@ -120,9 +120,9 @@ func said(err error) string {
 	return err.Error() + "."
 }
 
-// The troubles of an order that no plan can be made for.
+// The errors of an order without a plan.
 var (
-	errNoOrder = errors.New("the address names no act that is known")
+	errNoOrder = errors.New("the address names no known act")
 	errNoInbox = errors.New("this desk has no inbox")
 )
 
@@ -133,13 +133,13 @@ func (d *Desk) failPlan(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errNoOrder), errors.Is(err, errNoInbox):
 		d.fail(w, r, http.StatusBadRequest, "This cannot be done.", sentenceCase(err.Error())+".")
 	default:
-		d.log.Error("no plan can be made", "cause", err.Error())
-		d.fail(w, r, http.StatusBadGateway, "What this would change cannot be said right now, so it is not offered.",
+		d.log.Error("a plan cannot be made", "cause", err.Error())
+		d.fail(w, r, http.StatusBadGateway, "The desk cannot tell right now what this would change, so it does not offer it.",
 			"Try again in a minute: "+said(err))
 	}
 }
 
-// plan finds out what an order would change.
+// plan finds the changes of an order.
 func (d *Desk) plan(ctx context.Context, o order) (p plan, err error) {
 	switch {
 	case o.Do == "redo" && o.Row != "":
@@ -179,7 +179,7 @@ func (d *Desk) about(m inbox.Message) string {
 	return fmt.Sprintf("%s message received on %s, row %s", channelName(m.Channel), d.when(m.ReceivedAt), m.Row)
 }
 
-// busy refuses an act on a message that a worker has.
+// busy refuses an act on a message while a worker holds it.
 func (d *Desk) busy(p *plan, m inbox.Message) {
 	if m.State == inbox.Working && m.NextAt.After(time.Now()) {
 		p.Refusal = "A worker is processing the message right now. Try again after " + d.when(m.NextAt) + "."
@@ -197,7 +197,7 @@ func (d *Desk) planRedo(ctx context.Context, o order) (p plan, err error) {
 		fmt.Sprintf("The message is %s now. A gateway takes it again at once.", stateNames[m.State]),
 	)
 	if !m.Verified {
-		p.Changes = append(p.Changes, "PayPal is asked first whether it has sent the message.")
+		p.Changes = append(p.Changes, "PayPal is first asked whether it sent the message.")
 	}
 	var states []any
 	for _, each := range m.Donations {
@@ -208,12 +208,12 @@ func (d *Desk) planRedo(ctx context.Context, o order) (p plan, err error) {
 		p.Changes = append(p.Changes, change)
 		states = append(states, state)
 		if each.AcceptedID != "" && state == "" {
-			p.Warning = "The books have accepted this donation before, under donation id " + each.AcceptedID +
+			p.Warning = "The books accepted this donation before, under donation id " + each.AcceptedID +
 				". They get it again under another id, and may book it twice."
 		}
 	}
 	if !m.HasBody {
-		p.Refusal = "The body of the message is wiped. Have PayPal send the message again."
+		p.Refusal = "The body of the message has been wiped. Have PayPal send the message again."
 	}
 	d.busy(&p, m)
 	p.rests(m.State, m.Tries, m.Copies, states)
@@ -223,14 +223,14 @@ func (d *Desk) planRedo(ctx context.Context, o order) (p plan, err error) {
 	return p, nil
 }
 
-// stateNames are the states of a message as people say them.
+// stateNames are the states of a message, in a person's words.
 var stateNames = map[inbox.State]string{
 	inbox.Waiting: "waiting", inbox.Working: "in work", inbox.Done: "done", inbox.Person: "left to a person",
 	inbox.Refused: "refused", inbox.Discarded: "discarded",
 }
 
-// foresee says what a redo does with one donation. state is that of Noted's note; empty
-// where it has none.
+// foresee says what a redo does with one donation. state is the state of Noted's note,
+// empty without a note.
 func (d *Desk) foresee(ctx context.Context, each inbox.Donation) (change, state string, err error) {
 	what := sentenceCase(spoken(each.Event, "EVENT_")) + " in series " + asked(&each) + ": "
 	if each.Outcome == inbox.Closed {
@@ -244,7 +244,7 @@ func (d *Desk) foresee(ctx context.Context, each inbox.Donation) (change, state 
 	switch {
 	case errors.Is(err, client.ErrOccurredTooEarly), errors.Is(err, client.ErrOccurredTooLate),
 		errors.Is(err, client.ErrReceivedTooEarly):
-		return what + "Noted cannot decide it (" + explain(client.Reason(err)) + "). It will be for a person again.",
+		return what + "Noted cannot decide it (" + explain(client.Reason(err)) + "). It will wait for a person again.",
 			client.Reason(err), nil
 	case err != nil:
 		return "", "", err
@@ -259,7 +259,7 @@ func (d *Desk) foresee(ctx context.Context, each inbox.Donation) (change, state 
 				"To hand it on again, forget the note first.",
 			state, nil
 	case client.StateHeld:
-		return what + "somebody is processing it. The redo waits for that.", state, nil
+		return what + "somebody is processing it. The redo waits until then.", state, nil
 	}
 	if each.AcceptedID == id {
 		return what + "the books have accepted it, so it is only settled.", state, nil
@@ -267,7 +267,7 @@ func (d *Desk) foresee(ctx context.Context, each inbox.Donation) (change, state 
 	return what + "the books get it under donation id " + id + ".", state, nil
 }
 
-// note finds a note by its series and id.
+// note finds a note by series and id.
 func (d *Desk) note(ctx context.Context, o order) (*client.Note, error) {
 	for note, err := range d.noted.List(ctx, &client.ListRequest{Ledger: o.Ledger, SeriesId: o.Series}) {
 		if err != nil {
@@ -304,12 +304,12 @@ func (d *Desk) planForget(ctx context.Context, o order) (p plan, err error) {
 	p = plan{Title: "Forget the note", About: d.aboutNote(note), Button: "Forget it"}
 	p.Changes = append(
 		p.Changes,
-		"Noted forgets this note, which is "+spoken(note.GetState().String(), "STATE_")+" now. That cannot be undone.",
-		"The next message of the donation, or a redo of one, goes to the books as a new donation, "+
+		"Noted forgets this note, which is "+spoken(note.GetState().String(), "STATE_")+" now. You cannot undo this.",
+		"The next message of the donation, or a redo of a message, goes to the books as a new donation, "+
 			"under another donation id.",
 	)
 	if note.GetState() == client.StateSettled {
-		p.Warning = "If the books have this donation, it will be booked twice. Take it out of the books first."
+		p.Warning = "If this donation is in the books, it will be booked twice. Remove it from the books first."
 	}
 	if note.GetState() == client.StateHeld {
 		p.Refusal = "Somebody is processing the donation until " + d.when(
@@ -327,7 +327,7 @@ func (d *Desk) planForget(ctx context.Context, o order) (p plan, err error) {
 		for _, m := range told {
 			act := inbox.Act{Actor: who.Name, Name: "forget", Row: m.Row, Reason: reason}
 			if err := d.box.Record(ctx, act); err != nil {
-				return fmt.Errorf("the note IS forgotten, but the inbox did not take the audit's line: %w", err)
+				return fmt.Errorf("the note IS forgotten, but the inbox did not keep the audit's line: %w", err)
 			}
 		}
 		return nil
@@ -335,7 +335,7 @@ func (d *Desk) planForget(ctx context.Context, o order) (p plan, err error) {
 	return p, nil
 }
 
-// signed adds who acts to a reason: Noted itself knows the desk only.
+// signed adds the person to a reason, since Noted itself knows only the desk.
 func signed(reason string, who person) string { return reason + " (" + who.Name + ", at the desk)" }
 
 // A doneView is the receipt of an act.
@@ -349,7 +349,7 @@ type doneView struct {
 var doneSentences = map[string][2]string{
 	"redo":        {"Done: the message waits, and a gateway takes it at once.", "Look where it is in a few seconds."},
 	"close":       {"Done: it is closed. Later messages of the donation are duplicates.", ""},
-	"acknowledge": {"Done: the loss is acknowledged.", "Noted takes its store as it is."},
+	"acknowledge": {"Done: the loss is acknowledged.", "Noted accepts its store as it is."},
 	"forget": {
 		"Done: Noted has forgotten the note.",
 		"To hand the donation to the books again, redo one of its messages.",
@@ -375,7 +375,7 @@ func (d *Desk) donePage(w http.ResponseWriter, r *http.Request) {
 			view.Acts = append(view.Acts, acts...)
 		}
 		if err != nil {
-			d.log.Warn("acts cannot be read", "cause", err.Error())
+			d.log.Warn("the acts cannot be read", "cause", err.Error())
 		}
 		slices.SortFunc(view.Acts, func(a, b inbox.Act) int { return b.At.Compare(a.At) })
 	}
@@ -391,10 +391,10 @@ func firstOf(texts ...string) string {
 	return ""
 }
 
-// The bounds of the audit.
+// The limits of the audit.
 const (
 	mostActs     = 500     // on the page
-	mostExported = 100_000 // in the table
+	mostExported = 100_000 // in the CSV file
 )
 
 type auditView struct {
@@ -407,10 +407,10 @@ type auditView struct {
 type auditLine struct {
 	inbox.Act
 	What  string
-	Where string // the address of the message's story; empty where it was on none
+	Where string // the address of the message's story; empty for an act without a message
 }
 
-// auditPage shows who did what. The inbox keeps it as long as the message.
+// auditPage shows all acts. The inbox keeps an act as long as its message.
 func (d *Desk) auditPage(w http.ResponseWriter, r *http.Request) {
 	if d.box == nil {
 		d.show(w, r, http.StatusOK, "audit", "Who did what?", auditView{NoInbox: true})
@@ -424,7 +424,7 @@ func (d *Desk) auditPage(w http.ResponseWriter, r *http.Request) {
 	acts, err := d.box.AllActs(r.Context(), limit)
 	if err != nil {
 		d.log.Error("the audit cannot be read", "cause", err.Error())
-		d.fail(w, r, http.StatusBadGateway, "The inbox could not be asked.", "Try again in a minute.")
+		d.fail(w, r, http.StatusBadGateway, "The inbox does not answer.", "Try again in a minute.")
 		return
 	}
 	if export {
@@ -450,5 +450,5 @@ func writeActs(w http.ResponseWriter, acts []inbox.Act) {
 	for _, a := range acts {
 		_ = table.Write([]string{a.At.Format(time.RFC3339), harmless(a.Actor), a.Name, a.Row, harmless(a.Reason)})
 	}
-	table.Flush() // a visitor who has left
+	table.Flush() // an error means the visitor has left
 }

@@ -106,7 +106,7 @@ func TestForgetByKeyboardWithoutScript(t *testing.T) {
 	b.open("/?q=" + h.cases[week.Booked])
 	b.tabTo("the forget", `a[href*="do=forget"]`)
 	b.press(kb.Enter)
-	b.want("That cannot be undone.", "it will be booked twice")
+	b.want("You cannot undo this.", "it will be booked twice")
 	b.tabTo("the reason", "#reason")
 	b.typed("taken out of the books")
 	b.press(kb.Enter)
@@ -202,7 +202,7 @@ func TestRefusals(t *testing.T) {
 		"/act?do=redo&row=0":                                        {http.StatusNotFound, "It is not there any more."},
 		"/act?do=burn&row=" + row:                                   {http.StatusBadRequest, "This cannot be done."},
 		"/act?do=close&row=" + h.rowOf(week.Booked):                 {http.StatusOK, "There is nothing to close"},
-		"/act?do=close&row=" + h.messageOf(week.Forged).Row:         {http.StatusOK, "PayPal has not said yet"},
+		"/act?do=close&row=" + h.messageOf(week.Forged).Row:         {http.StatusOK, "PayPal has not confirmed this message yet"},
 		"/act?do=forget&ledger=" + week.Ledger + "&series=I-X&id=x": {http.StatusNotFound, "It is not there any more."},
 	} {
 		status, page := v.get(path)
@@ -240,7 +240,7 @@ func TestWithoutInbox(t *testing.T) {
 		"the answer",
 		v.ask(h.cases[week.Booked]),
 		"Yes: received by IPN on",
-		"no journal tells when the books accepted it",
+		"the journal does not say when the books accepted it",
 		"Rule: same transaction id",
 		"This desk has no inbox",
 	)
@@ -250,7 +250,7 @@ func TestWithoutInbox(t *testing.T) {
 		t,
 		"no answer",
 		v.ask("9XX99999XX999999X"),
-		"No: no donation of this is noted.",
+		"No: Noted has no such donation.",
 		"How to have PayPal send it again",
 	)
 	_, page := v.get("/waiting")
@@ -274,7 +274,7 @@ func TestNotedIsAway(t *testing.T) {
 		"Noted could not be asked",
 	)
 	missing := v.ask("9XX99999XX999999X")
-	wantAll(t, "no answer", missing, "Not found so far, but not everything could be asked.")
+	wantAll(t, "no answer", missing, "Not found so far, but a source does not answer.")
 	if strings.Contains(missing, "No: ") {
 		t.Errorf("what could not be asked is taken for missing: %s", missing)
 	}

@@ -15,15 +15,15 @@ import (
 	"github.com/donation-dedupe/noted/client/desk/reconcile"
 )
 
-// The bounds of a comparison.
+// The limits of a comparison.
 const (
 	mostReport   = 256 << 20 // bytes
 	compareFor   = 5 * time.Minute
-	comparisons  = 2   // at once: each holds a report's ids
-	mostFindings = 500 // on the page; the table as CSV has all
+	comparisons  = 2   // at once; each holds the ids of a report
+	mostFindings = 500 // on the page; the CSV file has all
 )
 
-// An agreeView is the page that compares.
+// An agreeView is the page of a comparison.
 type agreeView struct {
 	Problem string
 	Result  *reconcile.Result
@@ -41,25 +41,25 @@ type kindView struct {
 	More     int
 }
 
-// kindTexts say what each kind means, and what to do.
+// kindTexts say what each kind means and what to do.
 var kindTexts = map[reconcile.Kind][2]string{
 	reconcile.Missing: {
 		"At PayPal, and missing here",
-		"Look each of them up: the page says whether a message came, and how to have it sent again.",
+		"Look up each transaction: the page says whether a message came, and how to have it sent again.",
 	},
 	reconcile.Twice: {
 		"One transaction in two donations",
 		"It may be booked twice. Compare both donation ids in the books.",
 	},
-	reconcile.Differs: {"Amounts differ", "PayPal's message told another amount than its report."},
-	reconcile.Open:    {"Here, but not booked yet", "They wait for somebody, or for the next try."},
+	reconcile.Differs: {"Amounts differ", "PayPal's message and its report have different amounts."},
+	reconcile.Open:    {"Here, but not booked yet", "They wait for a person, or for the next try."},
 	reconcile.NotAtPayPal: {
 		"Here, but not in the report",
-		"Is the report for this account, and for all kinds of transactions? If so, look whether it is forged.",
+		"Is the report for this account, and for all kinds of transactions? If so, the message may be forged.",
 	},
 	reconcile.TooOld: {
 		"Too old to know",
-		"Noted's notes do not reach back so far. Compare these with the books themselves.",
+		"Noted's notes do not reach back so far. Compare these with the books.",
 	},
 }
 
@@ -67,8 +67,8 @@ func (d *Desk) agreePage(w http.ResponseWriter, r *http.Request) {
 	d.show(w, r, http.StatusOK, "agree", "Does PayPal agree?", agreeView{})
 }
 
-// compare takes a report. It reads the form as it comes, so that no donor's name is kept
-// anywhere: neither in memory longer than its row, nor in a file.
+// compare takes a report. It reads the form as a stream, so that a donor's name stays in
+// memory no longer than its row and reaches no file.
 func (d *Desk) compare(w http.ResponseWriter, r *http.Request) {
 	fail := func(status int, problem string) {
 		d.show(w, r, status, "agree", "The report could not be compared", agreeView{Problem: problem})
@@ -77,12 +77,12 @@ func (d *Desk) compare(w http.ResponseWriter, r *http.Request) {
 	case d.comparing <- struct{}{}:
 		defer func() { <-d.comparing }()
 	default:
-		fail(http.StatusTooManyRequests, "Others are comparing right now. Try again in a minute.")
+		fail(http.StatusTooManyRequests, "Other people are comparing right now. Try again in a minute.")
 		return
 	}
 	control := http.NewResponseController(w)
 	deadline := time.Now().Add(compareFor)
-	_ = control.SetReadDeadline(deadline) // where it cannot be set, the server's own holds
+	_ = control.SetReadDeadline(deadline) // if it cannot be set, the server's own deadline holds
 	_ = control.SetWriteDeadline(deadline)
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
 	defer cancel()
@@ -116,7 +116,7 @@ func (d *Desk) compare(w http.ResponseWriter, r *http.Request) {
 		if errors.Is(err, client.ErrUnavailable) || ctx.Err() != nil {
 			fail(
 				http.StatusBadGateway,
-				"Noted's ledger could not be listed to its end, so nothing is compared. "+
+				"Noted's ledger could not be listed to its end, so there is no comparison. "+
 					"Try again, or compare fewer days.",
 			)
 			return
@@ -140,7 +140,7 @@ func (d *Desk) compare(w http.ResponseWriter, r *http.Request) {
 	d.show(w, r, http.StatusOK, "agree", agreeTitle(result), d.agreeViewOf(result, begin))
 }
 
-// upload reads the fields of a form up to its file, and returns the file as it comes.
+// upload reads the fields of a form up to its file, and returns the file as a stream.
 func upload(r *http.Request) (fields map[string]string, report io.Reader, err error) {
 	parts, err := r.MultipartReader()
 	if err != nil {
@@ -190,13 +190,13 @@ func (d *Desk) agreeViewOf(result *reconcile.Result, begin time.Time) agreeView 
 	}
 	view.Remarks = append(
 		view.Remarks,
-		"A donation that is here and not in the report is looked for between the first and the last day only: "+
-			"of those two days a part belongs to the reports beside this one.",
+		"A donation that is here and missing from the report is shown only between the first and the last day: "+
+			"a part of those two days belongs to other reports.",
 	)
 	return view
 }
 
-// writeCSV writes all findings as a table.
+// writeCSV writes all findings as CSV.
 func writeCSV(w http.ResponseWriter, result *reconcile.Result) {
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 	w.Header().Set("Content-Disposition", `attachment; filename="noted-and-paypal.csv"`)
@@ -215,10 +215,10 @@ func writeCSV(w http.ResponseWriter, result *reconcile.Result) {
 			strings.Join(f.DonationIDs, " "),
 		})
 	}
-	table.Flush() // a visitor who has left
+	table.Flush() // an error means the visitor has left
 }
 
-// harmless keeps a spreadsheet from running what a report says.
+// harmless keeps a spreadsheet from running a cell of the report.
 func harmless(cell string) string {
 	if cell != "" && strings.ContainsRune("=+@\t\r", rune(cell[0])) {
 		return "'" + cell

@@ -16,11 +16,11 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// DefaultSilentAfter is the least time without a message after which a channel may count
-// as silent.
+// DefaultSilentAfter is the shortest time without a message after which a channel can
+// count as silent.
 const DefaultSilentAfter = 24 * time.Hour
 
-// The bounds of the page: a person waits less than a second for it.
+// The limits of the page: a person waits for it less than a second.
 const (
 	countPatience = 400 * time.Millisecond
 	askPatience   = 700 * time.Millisecond
@@ -33,14 +33,14 @@ type aliveView struct {
 	NoInbox        bool
 	Channels       []channelView
 	Count          *alive.Count
-	Counting       string // how far it is
+	Counting       string // the progress of the count
 	Pictures       []alive.Picture
 	Orders         []orderView
 	IDs            []idsView
-	Learned        []string // what servers have learned of ids
+	Learned        []string // the servers' knowledge of ids
 	Store          storeView
 	Certificates   []certificateView
-	CertsUnknown   string // which cannot be known
+	CertsUnknown   string // why the certificates are unknown
 }
 
 type channelView struct {
@@ -50,7 +50,7 @@ type channelView struct {
 	Bad                bool
 }
 
-// An orderView says how far apart two channels told of one donation.
+// An orderView says how far apart two channels tell of one donation.
 type orderView struct {
 	Title, Sentence string
 	Parts           []partView
@@ -59,7 +59,7 @@ type orderView struct {
 type partView struct {
 	Name, Share string
 	Count       int
-	Width       string // of its bar, in hundredths
+	Width       string // of its bar, in per cent
 }
 
 type idsView struct {
@@ -113,19 +113,19 @@ func (d *Desk) alivePage(w http.ResponseWriter, r *http.Request) {
 	d.show(w, r, http.StatusOK, "alive", "Are both channels alive?", view)
 }
 
-// counting says how far a count is that is under way.
+// counting reports the progress of an unfinished count.
 func counting(c *alive.Count) string {
 	switch {
 	case !c.Ended.IsZero():
 		return ""
 	case c.DaysToRead > 0:
-		return fmt.Sprintf("Still counting: %d of %d days of the inbox are read. Load the page again for more.",
+		return fmt.Sprintf("Still counting: %d of %d days of the inbox have been read. Load the page again for more.",
 			len(c.Days)-c.DaysToRead, len(c.Days))
 	}
-	return fmt.Sprintf("Still counting: %d notes are read. Load the page again for more.", c.Notes)
+	return fmt.Sprintf("Still counting: %d notes have been read. Load the page again for more.", c.Notes)
 }
 
-// channels says when each channel last told, and judges that.
+// channels finds the last message of each channel, and judges the silence since.
 func (d *Desk) channels(ctx context.Context, view *aliveView) {
 	now := time.Now()
 	var all []alive.Channel
@@ -133,7 +133,7 @@ func (d *Desk) channels(ctx context.Context, view *aliveView) {
 		var err error
 		if all, err = alive.Channels(ctx, d.box, d.config.Ledger, d.config.SilentAfter, now); err != nil {
 			d.log.Error("the inbox cannot be read", "cause", err.Error())
-			view.Tone, view.Sentence = "unclear", "Not known: the inbox could not be asked. Try again in a minute."
+			view.Tone, view.Sentence = "unclear", "Not known: the inbox does not answer. Try again in a minute."
 			return
 		}
 	} else {
@@ -151,7 +151,7 @@ func (d *Desk) channels(ctx context.Context, view *aliveView) {
 	view.Tone, view.Sentence = d.whetherAlive(own, view, now)
 }
 
-// byNotes are the channels that the notes of the last days tell of.
+// byNotes returns the channels in the notes of the last days.
 func byNotes(count *alive.Count, ledger string) (all []alive.Channel) {
 	for _, name := range []string{"ipn", "webhook"} {
 		lane := inbox.Lane{Ledger: ledger, Channel: name}
@@ -166,7 +166,7 @@ func byNotes(count *alive.Count, ledger string) (all []alive.Channel) {
 	return all
 }
 
-// judged says what the silence of one channel means.
+// judged says what the silence of a channel means.
 func (d *Desk) judged(c alive.Channel, now time.Time) string {
 	quiet := !c.Last.IsZero() && now.Sub(c.Last) >= d.config.SilentAfter
 	switch {
@@ -175,13 +175,13 @@ func (d *Desk) judged(c alive.Channel, now time.Time) string {
 	case c.Last.IsZero():
 		return "no message yet"
 	case c.Silent && c.Others > 0:
-		return "silent, while other channels tell"
+		return "silent, while other channels have messages"
 	case c.Silent:
 		return "silent: its longest pause before was " + age(c.Pause)
 	case d.box == nil:
 		return "told"
 	case quiet && c.Ledger != d.config.Ledger:
-		return "quiet; not judged, since it is another ledger"
+		return "quiet; not judged, because it belongs to another ledger"
 	case quiet && c.Pause == 0:
 		return "quiet; too few messages to judge"
 	case quiet:
@@ -190,7 +190,7 @@ func (d *Desk) judged(c alive.Channel, now time.Time) string {
 	return "alive"
 }
 
-// whetherAlive answers the question of the page.
+// whetherAlive answers the page's question.
 func (d *Desk) whetherAlive(own []alive.Channel, view *aliveView, now time.Time) (tone, sentence string) {
 	var silent, told, never []string
 	for _, c := range own {
@@ -206,22 +206,22 @@ func (d *Desk) whetherAlive(own []alive.Channel, view *aliveView, now time.Time)
 	}
 	switch {
 	case len(silent) > 0:
-		return "no", "No: nothing has come by " + strings.Join(silent, ", and by ") + "."
+		return "no", "No: no message has come by " + strings.Join(silent, ", and by ") + "."
 	case d.box == nil && len(told) == 0 && view.Counting != "":
 		return "unclear", "Not known yet: the notes are still being counted."
 	case d.box == nil && len(never) > 0:
-		return "unclear", "Not known: the notes of the last days tell of no message by " + strings.Join(never, " and by ") +
+		return "unclear", "Not known: the notes of the last days have no message by " + strings.Join(never, " and by ") +
 			", and this desk has no inbox."
 	case len(told) == 0:
 		return "wait", "No message has come yet, over any channel."
 	case len(never) > 0:
-		return "wait", "Only one channel tells: the last message came " + strings.Join(told, " and ") +
-			", and none has ever come by " + strings.Join(never, " or by ") + "."
+		return "wait", "Only one channel works: the last message came " + strings.Join(told, " and ") +
+			", and no message has ever come by " + strings.Join(never, " or by ") + "."
 	}
 	return "yes", "Yes: the last message came " + strings.Join(told, ", and ") + "."
 }
 
-// spanName writes a bound as people say it.
+// spanName writes a bound in a person's words.
 func spanName(d time.Duration) string {
 	switch {
 	case d >= 24*time.Hour:
@@ -276,14 +276,14 @@ func idsOf(c *alive.Count) (all []idsView) {
 	return all
 }
 
-// learnedOf says what servers have learned of the ids in a ledger.
+// learnedOf says what servers have learned about the ids of a ledger.
 func learnedOf(servers []alive.View, ledger string) (all []string) {
 	for _, v := range servers {
 		for _, l := range v.Learned {
 			if l.Ledger != ledger {
 				continue
 			}
-			says := "does not know any more whether they agree"
+			says := "no longer knows whether they agree"
 			if l.Agree {
 				says = "has learned that they agree, so that different ids mean two donations"
 			}
@@ -293,23 +293,23 @@ func learnedOf(servers []alive.View, ledger string) (all []string) {
 	return all
 }
 
-// storeOf says what is known of the store.
+// storeOf describes the store.
 func storeOf(serving error, servers []alive.View, who person) (s storeView) {
 	switch {
 	case serving == nil:
 		s.Tone, s.Sentence = "yes", "Noted answers, and can use its store."
 	case errors.Is(serving, client.ErrStoreUnavailable):
-		s.Tone, s.Sentence = "no", "Noted answers, and cannot use its store: no donation is noted now. PayPal comes again."
+		s.Tone, s.Sentence = "no", "Noted answers, but cannot use its store: no donation is noted now. PayPal sends its messages again."
 	default:
-		s.Tone, s.Sentence = "no", "Noted does not answer: no donation is noted now. PayPal comes again."
+		s.Tone, s.Sentence = "no", "Noted does not answer: no donation is noted now. PayPal sends its messages again."
 	}
 	if len(servers) == 0 {
-		s.Remarks = append(s.Remarks, "Whether the store has lost notes is not known here: "+
-			"this desk was started without -noted-admin.")
+		s.Remarks = append(s.Remarks, "This desk does not know whether the store has lost notes: "+
+			"it was started without -noted-admin.")
 	}
 	for _, v := range servers {
 		if v.Problem != "" {
-			s.Remarks = append(s.Remarks, "The server "+v.Server+" could not be asked, so nothing is known of it: "+
+			s.Remarks = append(s.Remarks, "The server "+v.Server+" does not answer, so its state is unknown: "+
 				v.Problem+".")
 			continue
 		}
@@ -324,7 +324,7 @@ func storeOf(serving error, servers []alive.View, who person) (s storeView) {
 		if !v.Lost {
 			continue
 		}
-		s.Tone, s.Sentence = "no", "Noted's store has lost notes. Their donations are new ones again, and would be booked twice."
+		s.Tone, s.Sentence = "no", "Noted's store has lost notes. Their donations count as new again, and would be booked twice."
 		l := lossView{Server: v.Server, What: v.LostWhat, Epoch: v.Epoch}
 		if who.May("admin") && v.Epoch != "" {
 			l.Where = "/act?" + url.Values{"do": {"acknowledge"}, "id": {v.Epoch}}.Encode()
@@ -334,7 +334,7 @@ func storeOf(serving error, servers []alive.View, who person) (s storeView) {
 	return s
 }
 
-// certificates says until when those are good that the desk can see.
+// certificates lists the certificates that the desk can see, and the end of each.
 func (d *Desk) certificates(servers []alive.View) (all []certificateView, unknown string) {
 	add := func(name string, ends time.Time) {
 		left := time.Until(ends)
@@ -346,7 +346,7 @@ func (d *Desk) certificates(servers []alive.View) (all []certificateView, unknow
 	}
 	if d.config.NotedCertificate != nil {
 		if ends := d.config.NotedCertificate(); !ends.IsZero() {
-			add("of Noted, as this desk has seen it", ends)
+			add("of Noted, as this desk sees it", ends)
 		}
 	}
 	for _, v := range servers {
@@ -355,12 +355,12 @@ func (d *Desk) certificates(servers []alive.View) (all []certificateView, unknow
 		}
 	}
 	if len(all) == 0 {
-		return nil, "This desk speaks to Noted without TLS, and knows no server that has a certificate."
+		return nil, "This desk connects to Noted without TLS, and knows no server with a certificate."
 	}
 	return all, ""
 }
 
-// mayOrder refuses what a clerk may not do.
+// mayOrder refuses an act that a clerk may not do.
 func (d *Desk) mayOrder(w http.ResponseWriter, r *http.Request, o order) bool {
 	if o.Do != "acknowledge" || personOf(r).Role >= Admin {
 		return true
@@ -370,7 +370,7 @@ func (d *Desk) mayOrder(w http.ResponseWriter, r *http.Request, o order) bool {
 	return false
 }
 
-// planAcknowledge accepts that the store has lost notes, at each server that says so.
+// planAcknowledge plans to accept the loss of notes at each server that reports it.
 func (d *Desk) planAcknowledge(ctx context.Context, o order) (p plan, err error) {
 	p = plan{Title: "Acknowledge the loss", About: "The store's epoch " + o.ID, Button: "Acknowledge it"}
 	var marks []any
@@ -378,21 +378,21 @@ func (d *Desk) planAcknowledge(ctx context.Context, o order) (p plan, err error)
 	for i, v := range alive.LookAll(ctx, d.config.Admins) {
 		switch {
 		case v.Problem != "":
-			p.Warning = "Not every server could be asked: " + v.Problem + ". Acknowledge the loss there later."
+			p.Warning = "Not every server answers: " + v.Problem + ". Acknowledge the loss there later."
 		case v.Lost && v.Epoch == o.ID:
 			lost = append(lost, d.config.Admins[i])
-			p.Changes = append(p.Changes, "The server "+v.Server+" takes the store as it is: "+v.LostWhat+".")
+			p.Changes = append(p.Changes, "The server "+v.Server+" accepts the store as it is: "+v.LostWhat+".")
 		}
 		marks = append(marks, v.Lost, v.Epoch)
 	}
 	if len(lost) == 0 {
-		p.Refusal = "No server tells of a loss under this epoch. It may be acknowledged already."
+		p.Refusal = "No server reports a loss under this epoch. It may already be acknowledged."
 		return p, nil
 	}
 	p.Changes = append(p.Changes,
-		"Where calls are refused because of the loss, they are answered again.",
-		"Nothing brings the lost notes back. Note their donations again first, for example with notectl note -f.",
-		"Start each server with -epoch "+o.ID+" from now on, so that a loss is noticed while no server runs.")
+		"A server that refuses calls because of the loss answers them again.",
+		"The lost notes stay lost. Note their donations again first, for example with notectl note -f.",
+		"Start each server with -epoch "+o.ID+" from now on, so that it notices a loss that happens while no server runs.")
 	p.rests(marks...)
 	p.do = func(ctx context.Context, who person, reason string) (err error) {
 		for _, admin := range lost {
@@ -403,7 +403,7 @@ func (d *Desk) planAcknowledge(ctx context.Context, o order) (p plan, err error)
 		}
 		act := inbox.Act{Actor: who.Name, Name: "acknowledge", Reason: reason}
 		if err := d.box.Record(ctx, act); err != nil {
-			return fmt.Errorf("the loss IS acknowledged, but the inbox did not take the audit's line: %w", err)
+			return fmt.Errorf("the loss IS acknowledged, but the inbox did not keep the audit's line: %w", err)
 		}
 		return nil
 	}

@@ -54,9 +54,9 @@ func TestAlive(t *testing.T) {
 		"IPN of desk-trial: ", "webhook of desk-trial: ", "In numbers", "First Duplicate Held No verdict",
 		"IPN first, then webhook: 31", "webhook first, then IPN: 6", "Half of them within a minute",
 		"Payment", "They agree.", "has learned that they agree, so that different ids mean two donations: payment, ",
-		"Noted answers, and can use its store.", "none that it knows of", "All verdicts since the servers started",
-		"This desk speaks to Noted without TLS",
-		"PayPal’s own, cannot be seen from here",
+		"Noted answers, and can use its store.", "no known loss", "All verdicts since the servers started",
+		"This desk connects to Noted without TLS",
+		"PayPal’s own, are not visible from here",
 	)
 	b := h.tab()
 	b.withoutScript()
@@ -75,9 +75,9 @@ func TestAliveIsHonest(t *testing.T) {
 	h := newHouse(t, func(c *desk.Config) { c.Inbox = nil })
 	said := h.visitor().waitFor("/alive", "Counted at")
 	wantAll(t, "a desk without an inbox", said,
-		"This desk has no inbox, so it knows only the messages of which Noted has a note.",
+		"This desk has no inbox, so it knows only messages with a note in Noted.",
 		"Noted keeps sixteen messages of a donation.",
-		"Whether the store has lost notes is not known here: this desk was started without -noted-admin.")
+		"This desk does not know whether the store has lost notes: it was started without -noted-admin.")
 
 	empty := newLobby(t, servertest.Options{})
 	empty.open(func(c *desk.Config) {
@@ -89,8 +89,8 @@ func TestAliveIsHonest(t *testing.T) {
 	})
 	said = empty.visitor().waitFor("/alive", "Counted at")
 	wantAll(t, "an empty house", said,
-		"Not known: the notes of the last days tell of no message by IPN and by webhook",
-		"could not be asked, so nothing is known of it", "No message tells of a donation in these days.",
+		"Not known: the notes of the last days have no message by IPN and by webhook",
+		"does not answer, so its state is unknown", "No message tells of a donation in these days.",
 		"Not known: no donation of these days was told on two channels")
 
 	empty.server.Stop()
@@ -183,7 +183,7 @@ func TestAcknowledge(t *testing.T) {
 	withBox := func(c *desk.Config) { c.Inbox = h.box }
 	h.open(withBox, h.withAdmin())
 	v := h.visitor()
-	v.waitFor("/alive", "none that it knows of")
+	v.waitFor("/alive", "no known loss")
 	note := &client.NoteRequest{Donation: &client.Donation{Ledger: week.Ledger, SeriesId: "I-LOST"}}
 	if _, err := h.noted.Note(t.Context(), note); err != nil {
 		t.Fatal(err)
@@ -200,14 +200,14 @@ func TestAcknowledge(t *testing.T) {
 	b.open("/alive")
 	b.tabTo("the acknowledgement", `a[href*="do=acknowledge"]`)
 	b.press(kb.Enter)
-	b.want("Acknowledge the loss", "takes the store as it is", "Start each server with -epoch")
+	b.want("Acknowledge the loss", "accepts the store as it is", "Start each server with -epoch")
 	b.everyLook("acknowledge")
 	b.withoutScript()
 	b.tabTo("the reason", "#reason")
 	b.typed("notes were noted again")
 	b.press(kb.Enter)
 	b.want("Done: the loss is acknowledged.")
-	v.waitFor("/alive", "none that it knows of")
+	v.waitFor("/alive", "no known loss")
 	_, page := v.get("/audit")
 	wantAll(t, "the audit", text(page), "dev acknowledged that the store lost notes notes were noted again none")
 	wantAll(t, "the log", h.log.String(), `"act":"acknowledge"`, `"reason":"notes were noted again"`)

@@ -12,30 +12,31 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// A tone colours an answer. Its word stands beside the colour, for people who see none.
+// A tone is the colour of an answer. A word beside it says the same for people who see no
+// colours.
 type tone string
 
 const (
 	yes     tone = "yes"     // booked
 	wait    tone = "wait"    // on its way
-	no      tone = "no"      // not booked, and nothing will happen by itself
+	no      tone = "no"      // not booked, and it stays so without a person
 	unclear tone = "unclear" // not known
 )
 
-// An answer is the page below the box.
+// An answer is the part of the page below the question.
 type answer struct {
 	Question string
 	Problem  string // with the question itself
 	Tone     tone
 	Sentence string   // the answer
-	Remarks  []string // what limits it
+	Remarks  []string // the limits of the answer
 	Items    []item
-	More     string // the address that looks through all of Noted's ledger
-	Advice   bool   // how to have PayPal send a message again
+	More     string // the address that searches all of Noted's ledger
+	Advice   bool   // whether to show how PayPal sends a message again
 	Examples []Example
 }
 
-// An item is one donation, or one message that tells of none.
+// An item is one donation, or one message without a donation.
 type item struct {
 	Title    string
 	Tone     tone
@@ -43,7 +44,7 @@ type item struct {
 	Facts    []fact
 	Timeline []entry
 	Actions  []link
-	Open     bool // its timeline is shown at once
+	Open     bool // its timeline is open at first
 }
 
 type fact struct{ Name, Value string }
@@ -96,7 +97,7 @@ func (d *Desk) answer(ctx context.Context, q question, text string, all bool, wh
 	return a
 }
 
-// several counts what became of several donations.
+// several counts the answers for several donations.
 func several(items []item) (tone, string) {
 	counts := map[tone]int{}
 	for _, i := range items {
@@ -116,63 +117,63 @@ func several(items []item) (tone, string) {
 	return worst, fmt.Sprintf("%d answers fit: %s.", len(items), strings.Join(parts, ", "))
 }
 
-// nothing says that nothing was found, and how sure that is.
+// nothing says that the search found nothing, and how certain that is.
 func (d *Desk) nothing(f *finding, a *answer) {
 	if f.notedError != nil || f.journalError != nil || f.unfinished {
-		a.Tone, a.Sentence = unclear, "Not found so far, but not everything could be asked."
+		a.Tone, a.Sentence = unclear, "Not found so far, but a source does not answer."
 		return
 	}
 	if f.underWay {
-		a.Tone, a.Sentence = unclear, "Not found so far: Noted's ledger is still being looked through."
+		a.Tone, a.Sentence = unclear, "Not found so far: the search of Noted's ledger goes on."
 		return
 	}
 	a.Tone, a.Advice = no, true
 	switch {
 	case f.bySum() && f.forgotten():
 		a.Tone, a.Advice = unclear, false
-		a.Sentence = "Not known: the day lies before what Noted and the inbox remember. Look in the books."
+		a.Sentence = "Not known: the day is before the oldest entry of Noted and the inbox. Look in the books."
 	case f.bySum():
-		a.Sentence = "No: no donation of this amount and day is known."
+		a.Sentence = "No: no donation has this amount and day."
 	case f.noJournal:
-		a.Sentence = "No: no donation of this is noted."
+		a.Sentence = "No: Noted has no such donation."
 	default:
-		a.Sentence = "No: no message of this has come."
+		a.Sentence = "No: no such message has come."
 	}
 }
 
-// forgotten says whether the day lies before what both sources remember.
+// forgotten reports whether the day is before the memory of both sources.
 func (f *finding) forgotten() bool {
 	noted := f.retention > 0 && f.until().After(time.Now().Add(-f.retention))
 	journalled := !f.noJournal && !f.journalFrom.IsZero() && f.until().After(f.journalFrom)
 	return !noted && !journalled
 }
 
-// remarks say what limits an answer.
+// remarks list the limits of an answer.
 func (d *Desk) remarks(f *finding) (all []string) {
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if f.notedError != nil {
-		add("Noted could not be asked: %s. What is shown comes from the inbox alone.", reasonOf(f.notedError))
+		add("Noted could not be asked: %s. This answer comes from the inbox alone.", reasonOf(f.notedError))
 	}
 	if f.journalError != nil {
-		add("The inbox could not be asked. What is shown comes from Noted alone.")
+		add("The inbox does not answer. This answer comes from Noted alone.")
 	}
 	if f.underWay {
-		add("Noted's ledger is large, and still being looked through: load the page again in some seconds. " +
-			"The series id is found at once.")
+		add("Noted's ledger is large, and the search goes on: load the page again in a few seconds. " +
+			"A series id is found at once.")
 	}
 	if f.unfinished {
-		add("Noted's ledger is too large to be looked through in time. Ask by the series id, which is found at once.")
+		add("Noted's ledger is too large to search in time. Ask with the series id, which is found at once.")
 	}
 	if f.cut {
-		add("There is more than this page shows. Ask for less: one transaction, or one day.")
+		add("This page does not show everything. Ask for one transaction, or for one day.")
 	}
 	if f.retention > 0 {
-		add("Noted's notes reach back to %s. Of anything before that it cannot say whether it was booked.",
+		add("Noted's notes reach back to %s. Noted cannot say whether an earlier donation was booked.",
 			time.Now().Add(-f.retention).In(d.config.Zone).Format("2 January 2006"))
 	}
 	switch {
 	case f.noJournal:
-		add("This desk has no inbox: of messages that were refused, or told of no donation, it knows nothing.")
+		add("This desk has no inbox, so it knows no refused messages and no messages without a donation.")
 	case f.journalError == nil && f.journalFrom.IsZero():
 		add("The inbox is empty.")
 	case f.journalError == nil:
@@ -188,7 +189,7 @@ func (d *Desk) remarks(f *finding) (all []string) {
 	return all
 }
 
-// twice returns a transaction that two settled donations of one event have.
+// twice returns a transaction id that two settled donations of one event share.
 func (f *finding) twice() string {
 	seen := map[string]bool{}
 	for _, each := range f.donations {
@@ -204,7 +205,7 @@ func (f *finding) twice() string {
 	return ""
 }
 
-// reasonOf says why Noted could not be asked, in words.
+// reasonOf says in words why Noted did not answer.
 func reasonOf(err error) string {
 	if reason := client.Reason(err); reason != "" {
 		return reason
@@ -239,7 +240,7 @@ func (d *Desk) itemOf(f *finding, each *donation, who person) item {
 	return i
 }
 
-// actionsOn are what a clerk can do about a donation.
+// actionsOn lists the acts that a clerk can do on a donation.
 func (d *Desk) actionsOn(each *donation) (all []link) {
 	for _, t := range each.told {
 		all = append(all, rowActions(t)...)
@@ -258,7 +259,7 @@ func (d *Desk) actionsOn(each *donation) (all []link) {
 	return append(all, link{"Forget the note", byNote("forget")})
 }
 
-// rowActions are what a clerk can do about a message.
+// rowActions lists the acts that a clerk can do on a message.
 func rowActions(t told) (all []link) {
 	byRow := func(act string) string { return "/act?" + url.Values{"do": {act}, "row": {t.Row}}.Encode() }
 	if t.HasBody && t.State != inbox.Working {
@@ -290,7 +291,7 @@ func sentenceCase(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// itemAlone makes the answer about a message that tells of no donation.
+// itemAlone makes the answer about a message without a donation.
 func (d *Desk) itemAlone(t told, who person) item {
 	i := item{Title: channelName(t.Channel) + " message", Timeline: d.timeline(&donation{told: []told{t}})}
 	if t.Type != "" {
@@ -316,18 +317,18 @@ func (d *Desk) itemAlone(t told, who person) item {
 	return i
 }
 
-// fateOf says what became of a message that tells of no donation.
+// fateOf says what happened to a message without a donation.
 func (d *Desk) fateOf(t told) (tone, string) {
 	came := fmt.Sprintf("it came by %s on %s", channelName(t.Channel), d.when(t.ReceivedAt))
 	switch {
 	case t.State == inbox.Refused:
 		return no, "No: " + came + " and was refused. " + d.because(t.Message)
 	case t.State == inbox.Discarded:
-		return no, "No: " + came + ", but PayPal says that it has not sent it. It may be forged, and was not processed."
+		return no, "No: " + came + ", but PayPal says that it did not send it. It may be forged, and was not processed."
 	case t.State == inbox.Person:
 		return no, "Not yet: " + came + " and waits for a person. " + d.because(t.Message)
 	case !t.Verified:
-		return wait, "Not yet: " + came + ", but PayPal could not be asked yet whether it has sent it. " + d.nextTry(t)
+		return wait, "Not yet: " + came + ", but PayPal has not yet said whether it sent it. " + d.nextTry(t)
 	case t.State == inbox.Waiting || t.State == inbox.Working:
 		return wait, "Not yet: " + came + " and waits. " + d.because(t.Message) + " " + d.nextTry(t)
 	case t.Cause == "closed by hand":
@@ -335,10 +336,10 @@ func (d *Desk) fateOf(t told) (tone, string) {
 	}
 	return no, sentenceCase(
 		came,
-	) + ", but it tells of no donation: PayPal sends messages of this kind besides payments."
+	) + ", but it has no donation: PayPal also sends messages that are not about payments."
 }
 
-// nextTry says when a waiting message is tried again.
+// nextTry says when a waiting message has its next try.
 func (d *Desk) nextTry(t told) string {
 	if t.NextAt.IsZero() {
 		return ""
@@ -356,7 +357,7 @@ func times(n int) string {
 	return fmt.Sprintf("%d times", n)
 }
 
-// channelName is how people call a channel.
+// channelName is a channel in a person's words.
 func channelName(channel string) string {
 	switch channel {
 	case "ipn":
@@ -367,7 +368,7 @@ func channelName(channel string) string {
 	return channel
 }
 
-// actOf tells of the last act of a kind.
+// actOf quotes the last act of a kind.
 func actOf(t told, name string) (text string) {
 	for _, act := range t.Acts {
 		if act.Name == name {

@@ -11,7 +11,7 @@ import (
 )
 
 // planClose ends a message whose donations were booked by hand. Noted notes and settles
-// each, so that later messages of them are duplicates.
+// each donation, so that its later messages are duplicates.
 func (d *Desk) planClose(ctx context.Context, o order) (p plan, err error) {
 	m, err := d.row(ctx, o.Row)
 	if err != nil {
@@ -36,8 +36,8 @@ func (d *Desk) planClose(ctx context.Context, o order) (p plan, err error) {
 		p.Refusal = "There is nothing to close: the message is " + stateNames[m.State] + "."
 	}
 	if !m.Verified {
-		p.Refusal = "PayPal has not said yet that it has sent this message, " +
-			"so it tells of nothing that could be booked."
+		p.Refusal = "PayPal has not confirmed this message yet, " +
+			"so it proves no donation."
 	}
 	d.busy(&p, m)
 	p.rests(m.State, m.Tries, states)
@@ -57,7 +57,7 @@ func (d *Desk) foreseeClose(ctx context.Context, each inbox.Donation) (change, s
 	found, err := d.noted.Exists(ctx, pair.Donation, pair.Message)
 	switch {
 	case closing.Undecidable(err):
-		return " is closed in the inbox alone, since Noted cannot note it: " + explain(
+		return " is closed in the inbox alone, because Noted cannot note it: " + explain(
 			client.Reason(err),
 		) + ".", "", nil
 	case err != nil:
@@ -78,7 +78,7 @@ func (d *Desk) foreseeClose(ctx context.Context, each inbox.Donation) (change, s
 	return " is noted and settled in Noted, with your reason.", state, nil
 }
 
-// planCloseNote ends an open note that no message of the inbox belongs to.
+// planCloseNote ends an open note without a message in the inbox.
 func (d *Desk) planCloseNote(ctx context.Context, o order) (p plan, err error) {
 	note, err := d.note(ctx, o)
 	if err != nil {

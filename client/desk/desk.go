@@ -1,35 +1,35 @@
-// Package desk is a web page for the person who is asked "where is my donation?" and has
-// no shell.
+// Package desk is a web page for a person without a shell who is asked "where is my
+// donation?"
 //
 //	page, err := desk.New(desk.Config{Noted: noted, Inbox: box, Ledger: "paypal-live", UsersFile: "users"})
 //	…
 //	http.ListenAndServe("127.0.0.1:8082", page)
 //
-// It answers in a sentence, shows a timeline of both channels below, lists what waits for
-// a person, and lets those who may redo, close and forget. README.md is its manual.
+// It answers in a sentence, shows a timeline of both channels, lists everything that
+// waits for a person, and lets permitted people redo, close and forget. README.md is its
+// manual.
 //
 // # Design
 //
-// Two sources answer: the inbox's journal knows every message, also those that never
-// became a note; Noted knows what is noted, also by receivers without an inbox. Neither
-// is taken for the other: what one of them cannot be asked is said, and never shown as
-// "not there". A ledger may be large: walk/ looks through it in the background, and a page
-// shows what is found so far.
+// Two sources answer. The inbox's journal has every message, even a message without a
+// note. Noted has every note, even from receivers without an inbox. If a source does not
+// answer, the page says so and never shows "not there". A ledger may be large: walk/
+// searches it in the background, and a page shows the results so far.
 //
-//	question.go   what somebody typed
+//	question.go   the typed question
 //	find.go       asks both sources, and groups their answers by donation
-//	answer.go     says it in sentences
-//	timeline.go   shows how it came about
-//	waiting.go    what waits for a person
+//	answer.go     puts the result into sentences
+//	timeline.go   shows the history of a donation
+//	waiting.go    everything that waits for a person
 //	agree.go      compares with PayPal's report; reconcile/ does the work
-//	alive.go      whether both channels tell, and the store; alive/ does the work
-//	shadow.go     counts what code without Noted makes of the payments; shadow/ does the work
-//	act.go        plans what a person asks for, shows the plan, and does it; who did what
+//	alive.go      the state of the channels and the store; alive/ does the work
+//	shadow.go     counts how code without Noted would book the payments; shadow/ does the work
+//	act.go        plans an act, shows the plan, and does the act; the audit
 //	close.go      the plans of "I have booked it"
-//	access.go     who may: session.go, users.go
+//	access.go     roles and sessions: users.go
 //
-// Pages are made by html/template and need no script, so there is none, and the content
-// security policy allows none. Every change is a form with a token of the session.
+// html/template makes the pages. They need no script, and the content security policy
+// allows none. Every change is a form with the session's token.
 package desk
 
 import (
@@ -54,47 +54,47 @@ import (
 type Config struct {
 	// Noted is asked about donations. Required.
 	Noted *client.Client
-	// Inbox is the gateway's inbox, whose journal is read and on which people act. Nil where
-	// there is none: the desk then knows what is noted and nothing else.
+	// Inbox is the gateway's inbox: the desk reads its journal, and people act on its
+	// messages. If nil, the desk knows only Noted's notes.
 	Inbox *inbox.Inbox
-	// Ledger is the book that the donations belong to, as the gateway has it.
+	// Ledger is the ledger of the donations, the same as the gateway's.
 	Ledger string
 
-	// Open lets everybody in as admin, under the name "dev". Only for a trial on this
-	// machine: requests under another name than the loopback's are refused.
+	// Open gives every visitor the role admin, under the name "dev". It is for a trial on
+	// this machine only: the desk refuses requests to any name except the loopback's.
 	Open bool
-	// UsersFile names the file of users; users.go says what is in it. It is read at each
-	// request, so that a user who is taken out of it is out.
+	// UsersFile names the file of users; see users.go for its format. The desk reads it
+	// at each request, so that a removed user loses access at once.
 	UsersFile string
-	// Proxies are the addresses of a proxy that authenticates people, and ProxyHeader is the
-	// header in which it names them. The header of any other address counts for nothing.
+	// Proxies are the addresses of an authenticating proxy, and ProxyHeader is the header
+	// in which it names the visitor. The desk ignores the header from any other address.
 	Proxies     []netip.Prefix
 	ProxyHeader string
-	// ProxyRole is the role of people whom the proxy names and the file of users does not.
-	// Empty: they may do nothing.
+	// ProxyRole is the role of a person whom the proxy names and the file of users does
+	// not. Empty: no role.
 	ProxyRole Role
-	// SessionKey signs sessions: 32 bytes or more. Empty: one is made, and a restart ends
-	// all sessions.
+	// SessionKey signs sessions: 32 bytes or more. Empty: the desk makes a key, and a
+	// restart ends all sessions.
 	SessionKey []byte
 
-	// Admins are the admin listeners of Noted's servers, which tell whether the store has
-	// lost notes. Without them the desk says that it does not know.
+	// Admins are the admin listeners of Noted's servers, which report a loss of notes.
+	// Without them the desk says that it does not know.
 	Admins []*alive.Admin
-	// NotedCertificate tells when the certificate of Noted ends, as the last handshake
-	// showed it; the zero time where none did. Nil without TLS.
+	// NotedCertificate returns the end of Noted's certificate, from the last handshake;
+	// zero before the first. Nil without TLS.
 	NotedCertificate func() time.Time
-	// SilentAfter is how long nothing must have come over a channel before it may count as
-	// silent. Default DefaultSilentAfter.
+	// SilentAfter is the shortest time without a message after which a channel can count
+	// as silent. Default DefaultSilentAfter.
 	SilentAfter time.Duration
 
 	// Zone is the time zone of the people at the desk. Default time.Local.
 	Zone *time.Location
-	// Patience bounds how long a person waits for a walk through a ledger, which goes on
-	// without the person. Default 700ms.
+	// Patience limits a person's wait for a walk through a ledger. The walk goes on
+	// afterwards. Default 700ms.
 	Patience time.Duration
-	// Logger gets the audit, and what went wrong. Default: nothing is logged.
+	// Logger gets the audit and all failures. Default: no log.
 	Logger *slog.Logger
-	// Examples are ids to try, shown below the box: for -dev.
+	// Examples are ids to try, shown below the question. For -dev.
 	Examples []Example
 }
 
@@ -116,7 +116,7 @@ type Desk struct {
 	comparing chan struct{}
 }
 
-// New makes a desk. It asks nobody yet.
+// New makes a desk. It calls neither Noted nor the inbox yet.
 func New(config Config) (*Desk, error) {
 	if config.Zone == nil {
 		config.Zone = time.Local
@@ -140,7 +140,7 @@ func New(config Config) (*Desk, error) {
 	case len(config.SessionKey) < 32:
 		return nil, errors.New("desk: SessionKey is shorter than 32 bytes")
 	case !config.Open && config.UsersFile == "" && config.ProxyHeader == "":
-		return nil, errors.New("desk: say who may come in: UsersFile, or Proxies with ProxyHeader")
+		return nil, errors.New("desk: set UsersFile, or Proxies with ProxyHeader, to name the people who may log in")
 	case (config.ProxyHeader == "") != (len(config.Proxies) == 0):
 		return nil, errors.New("desk: Proxies and ProxyHeader come together")
 	}
@@ -192,12 +192,12 @@ func (d *Desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Security-Policy", policy)
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "same-origin")
-	header.Set("Cache-Control", "no-store") // a page shows what donors did
+	header.Set("Cache-Control", "no-store") // a page shows donors' payments
 	if d.config.Open && !isLoopback(r.Host) {
 		http.Error(w, "a desk without logins answers under localhost only", http.StatusMisdirectedRequest)
 		return
 	}
-	if r.URL.Path != "/agree" { // its report has a bound of its own
+	if r.URL.Path != "/agree" { // its report has its own limit
 		r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
 	}
 	d.mux.ServeHTTP(w, r)
@@ -224,12 +224,12 @@ func (d *Desk) templates() map[string]*template.Template {
 	return pages
 }
 
-// when writes a time as people say it, in the desk's zone.
+// when writes a time in a person's words, in the desk's zone.
 func (d *Desk) when(t time.Time) string {
 	return t.In(d.config.Zone).Format("Mon 2 Jan 2006, 15:04:05")
 }
 
-// A frame is what every page has.
+// A frame is the part that all pages share.
 type frame struct {
 	Title  string
 	Page   string
@@ -255,7 +255,7 @@ func (d *Desk) show(w http.ResponseWriter, r *http.Request, status int, page, ti
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // a visitor who has left
+	_, _ = w.Write(b.Bytes()) // an error means the visitor has left
 }
 
 type failedView struct{ Problem, Advice string }

@@ -16,49 +16,49 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// The bounds of one question.
+// The limits of one question.
 const (
 	mostMessages = 200    // of the journal
-	mostSiblings = 20     // ids that are looked up again, for the other channel's messages
-	mostSeries   = 50     // that Noted is asked about
+	mostSiblings = 20     // ids that find the other channel's messages
+	mostSeries   = 50     // for which Noted is asked
 	mostNotes    = 500    // of one series
-	mostRead     = 20_000 // messages that are read for an amount and a day
-	lateness     = 5      // days for which PayPal comes again: so late may a message of a day be
+	mostRead     = 20_000 // messages to read for an amount and a day
+	lateness     = 5      // days of PayPal's repeats: a message of a day may come so late
 )
 
-// A told is a message of the journal, and the one of its donations that is meant.
+// A told is a message of the journal, with the donation in question.
 type told struct {
 	inbox.Message
-	Donation *inbox.Donation // nil where the message tells of none
+	Donation *inbox.Donation // nil if the message has no donation
 	Acts     []inbox.Act
 
-	pair *client.NoteRequest // what the gateway asks Noted; nil where it cannot be read
+	pair *client.NoteRequest // the gateway's request to Noted; nil if it cannot be read
 }
 
-// A donation is all that is known of one.
+// A donation is everything known about one donation.
 type donation struct {
 	ledger, series, event, transaction string
 
-	id   string       // Noted's, as the note or the journal has it
-	note *client.Note // nil where Noted has none
+	id   string       // Noted's id, from the note or the journal
+	note *client.Note // nil without a note
 	told []told       // by the time of receipt
 }
 
-// A finding is what both sources say to a question.
+// A finding is the answer of both sources.
 type finding struct {
 	question
-	asked     bool // to look through the whole ledger, whatever is found before
-	walked    bool // through the ledger
+	asked     bool // to search the whole ledger, even after a result
+	walked    bool // the ledger was walked
 	donations []*donation
-	alone     []told // messages that tell of no donation
+	alone     []told // messages without a donation
 
-	noJournal    bool      // there is no inbox
-	journalError error     // the inbox could not be asked
-	journalFrom  time.Time // its oldest message
-	cut          bool      // there is more than is shown
-	notedError   error     // Noted could not be asked
-	unfinished   bool      // Noted's ledger was not looked through to its end
-	underWay     bool      // it is being looked through
+	noJournal    bool      // the desk has no inbox
+	journalError error     // the inbox failed
+	journalFrom  time.Time // the time of its oldest message
+	cut          bool      // some results are not shown
+	notedError   error     // Noted failed
+	unfinished   bool      // the walk of Noted's ledger has not ended
+	underWay     bool      // the walk goes on
 	retention    time.Duration
 }
 
@@ -103,7 +103,7 @@ func (d *Desk) journal(ctx context.Context, f *finding) (found []inbox.Message) 
 	}
 	add(messages)
 	f.cut = f.cut || len(messages) == mostMessages
-	// The other channel's message may bear none of the ids that were asked for.
+	// The other channel's message may have none of the ids in the question.
 	siblings := map[string]bool{f.id: true}
 	for _, m := range messages {
 		for _, each := range m.Donations {
@@ -128,7 +128,7 @@ func (d *Desk) journal(ctx context.Context, f *finding) (found []inbox.Message) 
 
 var errEnough = errors.New("enough")
 
-// journalOf finds the messages of an amount and a day.
+// journalOf finds the messages with an amount and a day.
 func (d *Desk) journalOf(ctx context.Context, f *finding) (found []inbox.Message, err error) {
 	read := 0
 	window := inbox.Filter{Since: f.day, Until: f.until().AddDate(0, 0, lateness)}
@@ -153,7 +153,7 @@ func (d *Desk) journalOf(ctx context.Context, f *finding) (found []inbox.Message
 	return found, err
 }
 
-// pairOf reads a donation as the journal keeps it; nil where that cannot be read.
+// pairOf reads a donation of the journal; nil if that fails.
 func pairOf(d inbox.Donation) *client.NoteRequest { return messages.Request(d) }
 
 func timeOf(t *timestamppb.Timestamp) time.Time {
@@ -163,11 +163,11 @@ func timeOf(t *timestamppb.Timestamp) time.Time {
 	return t.AsTime()
 }
 
-// tell makes what is told of a message: an entry for each donation in it, or one.
+// tell makes an entry for each donation of a message, or one entry without a donation.
 func (d *Desk) tell(ctx context.Context, m inbox.Message) (all []told) {
 	acts, err := d.box.Acts(ctx, m.Row)
 	if err != nil {
-		d.log.Warn("acts cannot be read", "row", m.Row, "cause", err.Error())
+		d.log.Warn("the acts cannot be read", "row", m.Row, "cause", err.Error())
 	}
 	if len(m.Donations) == 0 || m.State == inbox.Refused || m.State == inbox.Discarded {
 		return []told{{Message: m, Acts: acts}}
@@ -179,7 +179,7 @@ func (d *Desk) tell(ctx context.Context, m inbox.Message) (all []told) {
 	return all
 }
 
-// add puts what is told to the donation that it tells of.
+// add sorts entries by donation.
 func (f *finding) add(all []told) {
 	for _, t := range all {
 		if t.Donation == nil {
@@ -206,7 +206,7 @@ func (f *finding) add(all []told) {
 	}
 }
 
-// relevant leaves out the other donations of a message that tells of several.
+// relevant leaves out the other donations of a message with several.
 func (f *finding) relevant(t told) bool {
 	if len(t.Message.Donations) == 1 || !f.bySum() {
 		return true
@@ -215,7 +215,7 @@ func (f *finding) relevant(t told) bool {
 	return f.fits(pair.GetAmount(), pair.GetCurrencyCode(), timeOf(pair.GetOccurredAt()), t.ReceivedAt)
 }
 
-// asked is the series under which Noted knows a donation.
+// asked is the series id with which the gateway asked Noted.
 func asked(d *inbox.Donation) string {
 	if d.AskedSeries != "" {
 		return d.AskedSeries
@@ -223,8 +223,8 @@ func asked(d *inbox.Donation) string {
 	return d.SeriesID
 }
 
-// same says whether two entries of the journal tell of one donation. Without Noted's id
-// that is known only where they name the same transaction.
+// same reports whether two entries of the journal belong to one donation. Without Noted's
+// id only the same transaction proves that.
 func (a *donation) same(b donation) bool {
 	if a.id != "" && b.id != "" {
 		return a.id == b.id
@@ -233,7 +233,7 @@ func (a *donation) same(b donation) bool {
 		a.transaction == b.transaction && a.transaction != ""
 }
 
-// at is when the donation happened, or was first heard of.
+// at is the time of the donation, or of its first message.
 func (a *donation) at() time.Time {
 	if occurred := a.note.GetDonation().GetOccurredAt(); occurred != nil {
 		return occurred.AsTime()
@@ -247,8 +247,8 @@ func (a *donation) at() time.Time {
 	return timeOf(a.note.GetNotedAt())
 }
 
-// notes asks Noted about the series that the journal and the question name; where that
-// finds nothing it looks through the ledger, as long as the desk's patience lasts.
+// notes asks Noted about the series in the journal and in the question. If that finds
+// nothing, it walks the ledger for as long as the desk's patience lasts.
 func (d *Desk) notes(ctx context.Context, f *finding) (found []*client.Note) {
 	type series struct{ ledger, id string }
 	var all []series
@@ -267,7 +267,7 @@ func (d *Desk) notes(ctx context.Context, f *finding) (found []*client.Note) {
 		n := 0
 		for note, err := range d.noted.List(ctx, &client.ListRequest{Ledger: s.ledger, SeriesId: s.id}) {
 			if err != nil {
-				if !errors.Is(err, client.ErrInvalidRequest) { // an id that can be no series
+				if !errors.Is(err, client.ErrInvalidRequest) { // the id cannot be a series id
 					f.notedError = err
 				}
 				break
@@ -296,11 +296,11 @@ func (d *Desk) notes(ctx context.Context, f *finding) (found []*client.Note) {
 	return found
 }
 
-// transactionPattern matches PayPal's transaction ids, which no id of a message or of
-// Noted's does.
+// transactionPattern matches PayPal's transaction ids. No message id and no donation id
+// matches it.
 var transactionPattern = regexp.MustCompile(`^[0-9A-Z]{17}$`)
 
-// walk looks through the whole ledger.
+// walk searches the whole ledger.
 func (d *Desk) walk(ctx context.Context, f *finding) []*client.Note {
 	patience := d.config.Patience
 	if f.asked {
@@ -316,8 +316,8 @@ func (d *Desk) walk(ctx context.Context, f *finding) []*client.Note {
 	} else {
 		want.Key = "id " + f.id
 	}
-	// A transaction is found by Noted itself, which sends no other notes. What looks like a
-	// message id or a donation id is looked for here.
+	// For a transaction id Noted itself filters, and sends no other notes. Here the desk
+	// filters by message id and donation id.
 	if transactionPattern.MatchString(f.id) {
 		want.Request.TransactionId = f.id
 	}
@@ -334,7 +334,7 @@ func (d *Desk) walk(ctx context.Context, f *finding) []*client.Note {
 	return found.Notes
 }
 
-// wants says whether a note is what was asked for.
+// wants reports whether a note answers the question.
 func (f *finding) wants(note *client.Note) bool {
 	about := note.GetDonation()
 	if f.bySum() {
@@ -353,12 +353,13 @@ func (f *finding) wants(note *client.Note) bool {
 	})
 }
 
-// isKnown says whether the journal tells of a note.
+// isKnown reports whether the journal has a message of the note.
 func (f *finding) isKnown(note *client.Note) bool {
 	return slices.ContainsFunc(f.donations, func(each *donation) bool { return each.isOf(note) })
 }
 
-// isOf says whether a note is the donation's: by Noted's id, or by a message that both know.
+// isOf reports whether a note belongs to the donation, by Noted's id or by a message that
+// both have.
 func (a *donation) isOf(note *client.Note) bool {
 	if a.id != "" {
 		return a.id == note.GetDonationId()
@@ -370,15 +371,15 @@ func (a *donation) isOf(note *client.Note) bool {
 	return slices.ContainsFunc(a.told, func(t told) bool { return sightingOf(note, t) >= 0 })
 }
 
-// sightingOf returns which of a note's sightings a message is, or -1.
+// sightingOf returns the index of the message among a note's sightings, or -1.
 func sightingOf(note *client.Note, t told) int {
 	return slices.IndexFunc(note.GetSightings(), func(s *client.Sighting) bool {
 		return s.GetMessage().GetChannel() == t.Channel && s.GetMessage().GetId() == t.ID
 	})
 }
 
-// match puts a note to its donation. Entries of the journal that turn out to be one
-// donation become one.
+// match assigns a note to its donation. Entries of the journal that share a note become
+// one donation.
 func (f *finding) match(note *client.Note) {
 	var known *donation
 	f.donations = slices.DeleteFunc(f.donations, func(each *donation) bool {
@@ -404,8 +405,8 @@ func (f *finding) match(note *client.Note) {
 	slices.SortStableFunc(known.told, func(a, b told) int { return a.ReceivedAt.Compare(b.ReceivedAt) })
 }
 
-// reach finds out for how long Noted keeps notes. A note says when it is forgotten: the
-// retention after it occurred, or after it was noted if that is later.
+// reach finds how long Noted keeps notes. A note's forget_at is the retention after
+// occurred_at, or after noted_at if that is later.
 func (d *Desk) reach(ctx context.Context, f *finding, notes []*client.Note) {
 	if len(notes) == 0 {
 		page, err := d.noted.Page(ctx, &client.ListRequest{Ledger: d.config.Ledger, PageSize: 1})
@@ -424,7 +425,7 @@ func (d *Desk) reach(ctx context.Context, f *finding, notes []*client.Note) {
 	f.retention = timeOf(notes[0].GetForgetAt()).Sub(begin)
 }
 
-// spoken writes a name of the contract as people say it.
+// spoken writes a name of the contract in a person's words.
 func spoken(name, prefix string) string {
 	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, prefix), "_", " "))
 }

@@ -19,22 +19,22 @@ func TestEachCaseGetsItsSentence(t *testing.T) {
 		week.Booked: {
 			"Yes: received by IPN on", "again by webhook at 10:16:00, accepted by the books at 10:15:0",
 			"Payment of 25.00 EUR", "Rule: a new donation", "Rule: same transaction id", "Settled",
-			"Duplicate: the webhook tells of what is noted", "Noted's notes reach back to", "journal begins on",
+			"Duplicate: the webhook tells of a noted donation", "Noted's notes reach back to", "journal begins on",
 		},
 		week.Late:    {"Yes: received by IPN on", "again by webhook on"},
 		week.Differs: {"Yes: ", "Amount differs: this message says 12.00, the note 12.50."},
-		week.Copied:  {"Yes: ", "It came 2 times more: the same message."},
+		week.Copied:  {"Yes: ", "The same message came 2 times more."},
 		week.Waiting: {
 			"Not yet: received by IPN on", "the books did not accept it (it answered 503)", "It was tried 2 times",
 			"the next try is on", "Redo the IPN now", "I have booked it",
 		},
 		week.Rejected:    {"Not booked: received by IPN on", "waits for a person", "it answered 422"},
-		week.Undecided:   {"Undecided: received by IPN on", "older than Noted's notes reach back", "Look in the books"},
+		week.Undecided:   {"Undecided: received by IPN on", "older than Noted's notes", "Look in the books"},
 		week.UnknownType: {"No: it came by IPN on", "was refused", "does not know messages of this type"},
-		week.Foreign:     {"No: it came by IPN on", "not one of ours", "7OTHERACCOUNT"},
+		week.Foreign:     {"No: it came by IPN on", "that is not ours", "7OTHERACCOUNT"},
 		week.Malformed:   {"No: it came by IPN on", "the gateway cannot read it"},
-		week.Unverified:  {"Not yet: it came by webhook on", "PayPal could not be asked yet"},
-		week.Forged:      {"No: it came by IPN on", "PayPal says that it has not sent it"},
+		week.Unverified:  {"Not yet: it came by webhook on", "PayPal has not yet said whether it sent it"},
+		week.Forged:      {"No: it came by IPN on", "PayPal says that it did not send it"},
 		week.Held:        {"Not yet: ", "somebody is processing it right now", "The hold ends on"},
 		week.Crashed: {
 			"Not booked: received by IPN on", "its receiver gave up", "Not in this inbox's journal", "I have booked it",
@@ -102,11 +102,11 @@ func TestEachIDFindsIt(t *testing.T) {
 		}
 	}
 	for question, want := range map[string]string{
-		"25.00 USD " + day.Format(time.DateOnly): "No: no donation of this amount and day is known.",
-		"25.00 EUR 2001-01-01":                   "Not known: the day lies before what Noted and the inbox remember.",
+		"25.00 USD " + day.Format(time.DateOnly): "No: no donation has this amount and day.",
+		"25.00 EUR 2001-01-01":                   "Not known: the day is before the oldest entry of Noted and the inbox.",
 		"25.00 EUR 1/2/2026":                     "write one id, or an amount and a day",
-		day.Format(time.DateOnly):                "a day alone is too little",
-		"<script>alert(1)</script>":              "No: no message of this has come.",
+		day.Format(time.DateOnly):                "a day needs an amount beside it",
+		"<script>alert(1)</script>":              "No: no such message has come.",
 		"two words":                              "write one id, or an amount and a day",
 	} {
 		wantAll(t, question, v.ask(question), want)

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// A question is what somebody typed: an id, or an amount and a day.
+// A question is the typed text: an id, or an amount and a day.
 type question struct {
 	id string
 
 	amount   *big.Rat
-	currency string // empty for any
+	currency string // empty for any currency
 	day      time.Time
 }
 
@@ -25,13 +25,13 @@ var (
 
 var signs = map[string]string{"€": "EUR", "$": "USD", "£": "GBP"}
 
-// dayLayouts are how a day may be written. 1/2/2026 is none: one half of the world reads
-// it as January, the other as February.
+// dayLayouts are the accepted forms of a day. 1/2/2026 is not accepted: half the world
+// reads it as January, the other half as February.
 var dayLayouts = []string{"2006-01-02", "2.1.2006"}
 
 var errQuestion = errors.New("write one id, or an amount and a day, such as 25.00 EUR 2026-03-01")
 
-// parseQuestion reads what somebody typed.
+// parseQuestion reads the typed text.
 func parseQuestion(text string, zone *time.Location) (q question, err error) {
 	for sign, code := range signs {
 		text = strings.ReplaceAll(text, sign, " "+code+" ")
@@ -55,7 +55,7 @@ func parseQuestion(text string, zone *time.Location) (q question, err error) {
 	case len(words) == 1 && len(rest) == 1 && idPattern.MatchString(rest[0]):
 		return question{id: rest[0]}, nil
 	case len(words) == 1 && len(rest) == 0:
-		return q, errors.New("a day alone is too little; add the amount, such as 25.00 EUR 2026-03-01")
+		return q, errors.New("a day needs an amount beside it, such as 25.00 EUR 2026-03-01")
 	case len(rest) > 0 || q.amount == nil || q.day.IsZero():
 		return q, errQuestion
 	}
@@ -71,14 +71,14 @@ func parseDay(word string, zone *time.Location) (day time.Time, ok bool) {
 	return day, false
 }
 
-// bySum says whether the question is an amount and a day.
+// bySum reports whether the question is an amount and a day.
 func (q question) bySum() bool { return q.amount != nil }
 
 // until is the end of the day.
 func (q question) until() time.Time { return q.day.AddDate(0, 0, 1) }
 
-// fits says whether a donation has the amount and the day. A donation without a time is
-// judged by when it was received.
+// fits reports whether a donation has the amount and the day. For a donation without a
+// time, the time of receipt counts.
 func (q question) fits(amount, currency string, occurred, received time.Time) bool {
 	if q.currency != "" && q.currency != currency || !equalAmounts(amount, q.amount) {
 		return false

@@ -10,8 +10,8 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// sentence answers for one donation. Noted's note is what decides. Where there is none,
-// the journal tells what was, and never that nothing was.
+// sentence answers for one donation. Noted's note decides. Without a note the journal
+// says what happened, and the sentence never says that nothing did.
 func (d *Desk) sentence(f *finding, a *donation) (tone, string) {
 	heard := d.heard(a)
 	switch a.note.GetState() {
@@ -37,8 +37,8 @@ func (d *Desk) sentence(f *finding, a *donation) (tone, string) {
 	case ok:
 		return wait, "Not yet: " + heard + ", and waits. " + d.because(last.Message) + " " + d.nextTry(last)
 	case a.note != nil: // open, and no message of it waits
-		return no, "Not booked: " + heard + ", but its receiver gave up. The next message of it is " +
-			"processed; none is waited for."
+		return no, "Not booked: " + heard + ", but its receiver gave up. The next message is " +
+			"processed, but no message is expected."
 	case f.notedError != nil:
 		return unclear, "The inbox says: " + heard + ", " + d.booked(a) + ". Noted could not be asked."
 	case a.untouched():
@@ -52,7 +52,7 @@ func (d *Desk) sentence(f *finding, a *donation) (tone, string) {
 	) + "."
 }
 
-// gone says why Noted has no note.
+// gone says why Noted has no note of the donation.
 func (d *Desk) gone(f *finding, a *donation) string {
 	for _, t := range a.told {
 		for _, act := range t.Acts {
@@ -62,12 +62,12 @@ func (d *Desk) gone(f *finding, a *donation) string {
 		}
 	}
 	if f.retention > 0 && time.Since(a.at()) > f.retention {
-		return "notes are not kept for so long"
+		return "it is older than the retention"
 	}
-	return "it was forgotten by hand, or the store lost it. Look in Noted's audit"
+	return "a person forgot it, or the store lost it. See Noted's audit"
 }
 
-// open returns the message of a donation that still waits for something, the last one.
+// open returns the last message of a donation that still waits.
 func (a *donation) open() (last told, ok bool) {
 	for _, t := range a.told {
 		outcome := t.Donation.Outcome
@@ -78,15 +78,16 @@ func (a *donation) open() (last told, ok bool) {
 	return last, ok
 }
 
-// untouched says whether all messages of a donation were done with without a look at it.
+// untouched reports whether the gateway finished all messages of a donation without
+// asking Noted.
 func (a *donation) untouched() bool {
 	return len(a.told) > 0 && !slices.ContainsFunc(a.told, func(t told) bool {
 		return t.State != inbox.Done || t.Donation.Outcome != "" || t.Donation.AcceptedID != ""
 	})
 }
 
-// heard tells when a donation was heard of, on each channel: "received by IPN on …, again
-// by webhook at …".
+// heard lists the first message of each channel: "received by IPN on …, again by webhook
+// at …".
 func (d *Desk) heard(a *donation) string {
 	type arrival struct {
 		channel string
@@ -123,7 +124,7 @@ func (d *Desk) heard(a *donation) string {
 	return b.String()
 }
 
-// later writes a time after another: the day only if it is another day.
+// later writes a time after another, with the day only if it is another day.
 func (d *Desk) later(before, at time.Time) string {
 	before, at = before.In(d.config.Zone), at.In(d.config.Zone)
 	if before.YearDay() == at.YearDay() && before.Year() == at.Year() {
@@ -132,7 +133,7 @@ func (d *Desk) later(before, at time.Time) string {
 	return "on " + d.when(at)
 }
 
-// booked tells what the books did with a donation.
+// booked says what the books did with a donation.
 func (d *Desk) booked(a *donation) string {
 	for _, t := range a.told {
 		switch {
@@ -149,38 +150,38 @@ func (d *Desk) booked(a *donation) string {
 	}
 	switch {
 	case a.note.GetState() == client.StateSettled && len(a.told) == 0:
-		return "and its receiver says that it is done; no journal tells when the books accepted it"
+		return "settled by its receiver; the journal does not say when the books accepted it"
 	case a.note.GetState() == client.StateSettled:
 		return "settled through another receiver"
 	}
-	return "and the journal has no acceptance by the books"
+	return "and the journal does not say that the books accepted it"
 }
 
-// explanations say in words why something is not done. The words of the gateway are the
-// keys; a cause that is not here is shown as it is.
+// explanations say in words why a message is not processed. The keys are the gateway's
+// causes; an unknown cause is shown unchanged.
 var explanations = map[string]string{
-	"OCCURRED_TOO_EARLY": "it is older than Noted's notes reach back",
-	"RECEIVED_TOO_EARLY": "it came before Noted's notes reach back",
-	"OCCURRED_TOO_LATE":  "it lies further ahead than clocks may disagree",
-	"SERIES_FULL":        "its series holds more donations than a real one could; its id may be a constant",
-	"INVALID_REQUEST":    "Noted does not take it as it is",
-	"RECEIVER_MISSING":   "the message does not say whose account it is about",
-	"NOT_ALL_FIRST":      "only a part of the message is new, and its listener takes all of it or nothing",
+	"OCCURRED_TOO_EARLY": "it is older than Noted's notes",
+	"RECEIVED_TOO_EARLY": "it came before the oldest of Noted's notes",
+	"OCCURRED_TOO_LATE":  "its time is too far in the future",
+	"SERIES_FULL":        "its series has more donations than a real series can have; the id may be a constant",
+	"INVALID_REQUEST":    "Noted refuses the request as invalid",
+	"RECEIVER_MISSING":   "the message names no account",
+	"NOT_ALL_FIRST":      "only part of the message is new, and its listener takes a whole message or nothing",
 	"off":                "the gateway has no listener for messages of its channel",
 	"held":               "somebody else is processing it",
 	"unknown": "the gateway does not know messages of this type; " +
-		"a person should look whether it is a donation",
-	"foreign":    "it is for a PayPal account that is not one of ours",
-	"sandbox":    "it is a test of PayPal's sandbox, and the gateway takes none",
-	"skipped":    "it tells of no donation",
-	"unverified": "PayPal says that it has not sent it",
-	"other_body": "a copy came with another body; one of the two may be forged",
-	"internal":   "the gateway stumbled over it",
+		"a person should check whether it is a donation",
+	"foreign":    "it is for a PayPal account that is not ours",
+	"sandbox":    "it is a test from PayPal's sandbox, and the gateway takes no tests",
+	"skipped":    "it has no donation",
+	"unverified": "PayPal says that it did not send it",
+	"other_body": "a copy came with another body; one of them may be forged",
+	"internal":   "the gateway failed on it",
 
-	"PayPal could not be asked": "PayPal could not be asked whether it has sent it",
+	"PayPal could not be asked": "PayPal could not be asked whether it sent it",
 }
 
-// explain puts a cause in words.
+// explain puts a cause into words.
 func explain(cause string) string {
 	if text, ok := explanations[cause]; ok {
 		return text
@@ -188,7 +189,7 @@ func explain(cause string) string {
 	for prefix, text := range map[string]string{
 		"downstream: ":     "the books did not accept it",
 		"malformed: ":      "the gateway cannot read it",
-		"patience ended: ": "it was tried for as long as the operator allows",
+		"patience ended: ": "the gateway tried it for as long as its settings allow",
 	} {
 		if rest, ok := strings.CutPrefix(cause, prefix); ok {
 			if inner := explain(rest); prefix == "patience ended: " {

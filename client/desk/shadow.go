@@ -15,10 +15,10 @@ import (
 	"github.com/donation-dedupe/noted/client/desk/shadow"
 )
 
-// This file shows what a receiver without Noted makes of the ledger's payments; shadow/
-// counts.
+// This file shows how a receiver without Noted would book the ledger's payments. shadow/
+// does the counting.
 
-// shadowFor is how many days back the page looks at first.
+// shadowFor is the span that the page covers at first.
 const shadowFor = 30
 
 // A shadowView is the page.
@@ -26,7 +26,7 @@ type shadowView struct {
 	Problem string
 	Hears   string // the chosen channel, or everyChannel; empty before the choice
 	Choices []shadowChoice
-	Since   string // the first day, as a form has it
+	Since   string // the first day, in the form's format
 	Result  *shadow.Result
 	Answer  string
 	Remarks []string
@@ -42,7 +42,8 @@ var shadowChoices = []shadowChoice{
 	{"webhook", "webhooks only"},
 }
 
-// shadowPage asks which channels the old code hears, and counts what it makes of them.
+// shadowPage asks for the channels that the old code hears, and counts how it would book
+// them.
 func (d *Desk) shadowPage(w http.ResponseWriter, r *http.Request) {
 	day := time.Now().In(d.config.Zone).AddDate(0, 0, -shadowFor).Format(time.DateOnly)
 	view := shadowView{Hears: r.FormValue("hears"), Choices: shadowChoices, Since: day}
@@ -67,11 +68,11 @@ func (d *Desk) shadowPage(w http.ResponseWriter, r *http.Request) {
 	case d.comparing <- struct{}{}:
 		defer func() { <-d.comparing }()
 	default:
-		fail(http.StatusTooManyRequests, "Others are comparing right now. Try again in a minute.")
+		fail(http.StatusTooManyRequests, "Other people are comparing right now. Try again in a minute.")
 		return
 	}
 	deadline := time.Now().Add(compareFor)
-	_ = http.NewResponseController(w).SetWriteDeadline(deadline) // where it cannot be set, the server's own holds
+	_ = http.NewResponseController(w).SetWriteDeadline(deadline) // if it cannot be set, the server's own deadline holds
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
 	defer cancel()
 	begin, err := reconcile.Begin(ctx, d.noted, d.config.Ledger)
@@ -87,7 +88,7 @@ func (d *Desk) shadowPage(w http.ResponseWriter, r *http.Request) {
 			d.log.Error("the payments could not be counted", "cause", err.Error())
 		}
 		fail(http.StatusBadGateway, "Noted's ledger could not be listed to its end ("+reasonOf(err)+
-			"), so nothing is counted. Try again, or count fewer days.")
+			"), so there is no count. Try again, or count fewer days.")
 		return
 	}
 	view.Answer = shadowAnswer(view.Result, since)
@@ -95,7 +96,7 @@ func (d *Desk) shadowPage(w http.ResponseWriter, r *http.Request) {
 	d.show(w, r, http.StatusOK, "shadow", title, view)
 }
 
-// shadowAnswer says it in a sentence.
+// shadowAnswer is the count in a sentence.
 func shadowAnswer(result *shadow.Result, since time.Time) string {
 	total := result.Total
 	if total.Payments == 0 {
@@ -115,21 +116,21 @@ func counted(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// shadowRemarks say what is counted, and what the notes cannot tell.
+// shadowRemarks describe the counts, and the facts that the notes lack.
 func (d *Desk) shadowRemarks(result *shadow.Result, since, begin time.Time) []string {
 	total := result.Total
 	remarks := []string{
-		"A double is a further message of one payment under a message id of its own, such as its webhook after its " +
-			"IPN. PayPal's repeats of one message are not in the notes, and are not counted: " +
+		"A double is a further message of one payment with its own message id, such as its webhook after its " +
+			"IPN. The notes do not record PayPal's repeats of one message, so they are not counted: " +
 			"noted_shadow_verdicts_total at the server counts every answer.",
 		fmt.Sprintf("Doubles with the transaction id of an earlier message that the code hears: %d. "+
 			"Code that compares transaction ids drops these.", total.SameID),
-		"Never heard means that all messages of the payment came over other channels. A payment of which no message " +
-			"reached Noted is not in the notes: compare with PayPal's report to find those.",
-		"Open are payments that were given to a receiver, and that it did not settle afterwards. It may have " +
-			"failed, or it never settles. The notes cannot tell which. The other columns count them, too.",
-		"The notes do not tell when the ledger was in shadow. Outside shadow these are the doubles that Noted has " +
-			"kept from the books.",
+		"Never heard means that all messages of the payment came over other channels. A payment without any message " +
+			"is not in the notes: compare with PayPal's report to find it.",
+		"Open are payments that a receiver got and did not settle. It may have " +
+			"failed, or it never settles. The notes cannot tell which. The other columns count them too.",
+		"The notes do not say when the ledger was in shadow. Outside shadow these are the doubles that Noted " +
+			"kept out of the books.",
 	}
 	if result.Full > 0 {
 		remarks = append(remarks, fmt.Sprintf("%s had as many messages as a note keeps, so there may be more doubles.",

@@ -123,7 +123,7 @@ func TestShadowReport(t *testing.T) {
 		t.Errorf("the receiver has booked I-BOTH %d times, want 3", d.booked["I-BOTH"])
 	}
 	_, page = v.get("/shadow?hears=every")
-	wantAll(t, "the page", text(page), month+" EUR 4 3 46.00", "PayPal's repeats of one message are not in the notes")
+	wantAll(t, "the page", text(page), month+" EUR 4 3 46.00", "The notes do not record PayPal's repeats of one message")
 
 	status, page = v.get("/shadow?hears=every&since=yesterday")
 	if status != http.StatusBadRequest {
@@ -138,7 +138,7 @@ func TestShadowReport(t *testing.T) {
 	if status != http.StatusBadGateway {
 		t.Errorf("without Noted: status %d", status)
 	}
-	wantAll(t, "the page", text(page), "could not be listed to its end", "nothing is counted")
+	wantAll(t, "the page", text(page), "could not be listed to its end", "there is no count")
 }
 
 // A person counts by keyboard and without scripts; the page is for everybody.

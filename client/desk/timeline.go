@@ -11,7 +11,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// An entry is one line of a timeline. Its lane is the channel, or who acted.
+// An entry is one line of a timeline. Its lane is the channel or the actor.
 type entry struct {
 	At      time.Time
 	Lane    string // ipn, webhook, other, or house: Noted, the books, a person
@@ -28,8 +28,8 @@ func laneOf(channel string) string {
 	return "other"
 }
 
-// timeline tells how a donation came about: every message, the rule that decided, what
-// differed, tries, acceptance, outcome, holds and acts.
+// timeline tells the history of a donation: every message, the rule that decided,
+// differences, tries, acceptance, outcome, holds and acts.
 func (d *Desk) timeline(a *donation) (all []entry) {
 	journalled := map[int]bool{}
 	for _, t := range a.told {
@@ -87,9 +87,9 @@ func (a *donation) messageEntry(t told, sighting int) entry {
 		detail("Rule: %s.", a.rule(sighting))
 	}
 	if t.Copies == 1 {
-		detail("It came once more: the same message.")
+		detail("The same message came once more.")
 	} else if t.Copies > 1 {
-		detail("It came %d times more: the same message.", t.Copies)
+		detail("The same message came %d times more.", t.Copies)
 	}
 	if !t.Verified {
 		detail("Not verified.")
@@ -110,7 +110,7 @@ func (a *donation) messageEntry(t told, sighting int) entry {
 	return e
 }
 
-// sightingEntry is the line of a message that only Noted knows.
+// sightingEntry is the line of a message that only Noted has.
 func (a *donation) sightingEntry(s *client.Sighting, at int) entry {
 	m := s.GetMessage()
 	e := entry{
@@ -129,14 +129,14 @@ func (a *donation) sightingEntry(s *client.Sighting, at int) entry {
 	return e
 }
 
-// rule says which rule took a message for the donation. The note shows it: its first
-// sighting is new; a later one was taken by an id of an earlier one, or else by pairing.
-// A message that is no sighting came after sixteen others, or to a note that is gone.
+// rule names the rule that took a message for the donation. The first sighting is new; a
+// later sighting matched an earlier sighting's id, or else was paired. A message without
+// a sighting came after sixteen others, or its note is gone.
 func (a *donation) rule(sighting int) string {
 	sightings := a.note.GetSightings()
 	switch {
 	case sighting < 0:
-		return "none recorded; Noted keeps sixteen messages of a donation, and this one is not among them"
+		return "not recorded; Noted keeps sixteen messages of a donation, and this message is not among them"
 	case sighting == 0:
 		return "a new donation; no note matched"
 	}
@@ -149,7 +149,7 @@ func (a *donation) rule(sighting int) string {
 	return "paired by amount and time"
 }
 
-// differences says in which fields a message disagrees with the note.
+// differences lists the fields in which a message disagrees with the note.
 func (a *donation) differences(t told) (all []string) {
 	note, pair := a.note.GetDonation(), t.pair.GetDonation()
 	if note == nil || pair == nil {
@@ -178,7 +178,7 @@ func (a *donation) differences(t told) (all []string) {
 	return all
 }
 
-// outcomeEntries are the lines of what became of a message's donation.
+// outcomeEntries are the lines about the outcome of a message's donation.
 func (a *donation) outcomeEntries(t told) (all []entry) {
 	d := t.Donation
 	if d == nil {
@@ -197,7 +197,7 @@ func (a *donation) outcomeEntries(t told) (all []entry) {
 		}
 		all = append(all, entry{At: d.AcceptedAt, Lane: "house", Who: "Books", What: what})
 	}
-	if d.DecidedAt.IsZero() || d.Outcome == "" || d.Outcome == inbox.Closed { // an act tells of a close
+	if d.DecidedAt.IsZero() || d.Outcome == "" || d.Outcome == inbox.Closed { // an act shows a close
 		return all
 	}
 	e := entry{At: d.DecidedAt, Lane: "house", Who: "Noted"}
@@ -205,7 +205,7 @@ func (a *donation) outcomeEntries(t told) (all []entry) {
 	case inbox.Settled:
 		e.What = "Settled"
 	case inbox.Duplicate:
-		e.What = "Duplicate: the " + channelName(t.Channel) + " tells of what is noted"
+		e.What = "Duplicate: the " + channelName(t.Channel) + " tells of a noted donation"
 	case inbox.Undecided:
 		e.What = "Undecided: " + explain(d.Reason)
 	case inbox.Rejected:
@@ -216,7 +216,7 @@ func (a *donation) outcomeEntries(t told) (all []entry) {
 	return append(all, e)
 }
 
-// noteEntries are the lines that only the note tells.
+// noteEntries are the lines that come from the note alone.
 func (a *donation) noteEntries() (all []entry) {
 	if held := a.note.GetHeldUntil(); held != nil {
 		what := "The hold ran out"

@@ -16,11 +16,11 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// A Role is what a person may do. Each role may do what those before it may.
+// A Role is a set of permissions. Each role includes those before it.
 type Role int
 
-// The roles. A Looker asks where a donation is. A Clerk also sees what waits for a person,
-// and acts on it. An Admin also sees who did what.
+// The roles. A Looker asks where a donation is. A Clerk also sees everything that waits
+// for a person, and acts on it. An Admin also sees the audit.
 const (
 	Nobody Role = iota
 	Looker
@@ -39,18 +39,18 @@ func ParseRole(name string) (Role, error) {
 			return Role(role), nil
 		}
 	}
-	return Nobody, fmt.Errorf("%q is no role; use looker, clerk or admin", name)
+	return Nobody, fmt.Errorf("%q is not a role; use looker, clerk or admin", name)
 }
 
-// A user is a line of the file of users: NAME:ROLE:HASH. A HASH of "-" is for people who
-// come through an authenticating proxy only.
+// A user is a line of the file of users: NAME:ROLE:HASH. The HASH "-" is for people who
+// come only through an authenticating proxy.
 type user struct {
 	name string
 	role Role
 	hash string
 }
 
-// mark changes when the user's line does: a session that has an older one has ended.
+// mark changes with the user's line, which ends sessions with an older mark.
 func (u user) mark() string {
 	sum := sha256.Sum256([]byte(u.name + ":" + u.role.String() + ":" + u.hash))
 	return hex.EncodeToString(sum[:8])
@@ -86,10 +86,10 @@ func readUsers(path string) (map[string]user, error) {
 		}
 		role, err := ParseRole(fields[1])
 		if err != nil {
-			return wrong("has a role that is none of looker, clerk and admin")
+			return wrong("has a role other than looker, clerk and admin")
 		}
 		if _, err := parseHash(fields[2]); err != nil && fields[2] != noPassword {
-			return wrong("has no hash that can be read")
+			return wrong("has no readable hash")
 		}
 		if _, twice := users[fields[0]]; twice {
 			return wrong("names " + fields[0] + " a second time")
@@ -99,7 +99,7 @@ func readUsers(path string) (map[string]user, error) {
 	return users, nil
 }
 
-// noPassword stands for the hash of a person who comes through a proxy only.
+// noPassword stands for the hash of a person who comes only through a proxy.
 const noPassword = "-"
 
 // The parameters of new hashes: the second choice of RFC 9106, for machines without
@@ -118,13 +118,13 @@ const minPassword = 12
 func UserLine(name string, role Role, password string) (string, error) {
 	switch {
 	case !userName.MatchString(name):
-		return "", fmt.Errorf("%q is no name for a user; use letters, digits and . _ @ + -, up to 64", name)
+		return "", fmt.Errorf("%q is not a user name; use letters, digits and . _ @ + -, up to 64", name)
 	case role == Nobody:
 		return "", errors.New("a user needs a role: looker, clerk or admin")
 	case utf8.RuneCountInString(password) < minPassword:
-		return "", fmt.Errorf("a password needs %d characters or more; a few words will do", minPassword)
+		return "", fmt.Errorf("a password needs %d characters or more, such as a few words", minPassword)
 	case len(password) > maxPassword:
-		return "", fmt.Errorf("a password may have up to %d bytes", maxPassword)
+		return "", fmt.Errorf("a password has at most %d bytes", maxPassword)
 	}
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt) // never fails
@@ -134,7 +134,7 @@ func UserLine(name string, role Role, password string) (string, error) {
 		name, role, argon2.Version, hashMemory, hashTime, hashThreads, encode(salt), encode(hash)), nil
 }
 
-// maxPassword bounds what is hashed, in bytes.
+// maxPassword limits the hash's input, in bytes.
 const maxPassword = 1024
 
 // A passwordHash is an argon2id hash with its parameters.
@@ -144,8 +144,8 @@ type passwordHash struct {
 	salt, sum    []byte
 }
 
-// parseHash reads the usual form of an argon2id hash. Its bounds keep a line from taking
-// the machine's memory.
+// parseHash reads the usual form of an argon2id hash. Its limits keep a line from taking
+// all the machine's memory.
 func parseHash(text string) (h passwordHash, err error) {
 	parts := strings.Split(text, "$")
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
@@ -169,13 +169,14 @@ func parseHash(text string) (h passwordHash, err error) {
 	return h, nil
 }
 
-// matches says whether a password has this hash.
+// matches reports whether a password has this hash.
 func (h passwordHash) matches(password string) bool {
 	sum := argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.threads, uint32(len(h.sum)))
 	return subtle.ConstantTimeCompare(sum, h.sum) == 1
 }
 
-// stranger is the hash of no password. An unknown name costs as much as a known one.
+// stranger is the hash of no password, so that an unknown name costs as much time as a
+// known name.
 var stranger = passwordHash{
 	memory: hashMemory, time: hashTime, threads: hashThreads, salt: make([]byte, 16), sum: make([]byte, hashLength),
 }

@@ -16,19 +16,19 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// The bounds of the page of what waits.
+// The limits of the waiting page.
 const (
 	mostWaiting = 100                 // lines of a section
-	refusedFor  = 14 * 24 * time.Hour // how long a refused message is shown
+	refusedFor  = 14 * 24 * time.Hour // the time for which a refused message is shown
 )
 
-// A section is one kind of what waits, grouped by its last cause.
+// A section is one kind of waiting entries, grouped by last cause.
 type section struct {
 	ID, Title, Meaning string
 	Groups             []group
 	Count              int
-	More               bool   // there is more than is shown
-	Problem            string // why it is not known
+	More               bool   // some entries are not shown
+	Problem            string // why the entries are unknown
 }
 
 type group struct {
@@ -36,7 +36,7 @@ type group struct {
 	Lines []line
 }
 
-// A line is one message, or one note, that waits.
+// A line is one waiting message or note.
 type line struct {
 	At      time.Time
 	Age     string
@@ -45,7 +45,7 @@ type line struct {
 	Actions []link
 }
 
-// add puts a line to its cause.
+// add adds a line under its cause.
 func (s *section) add(cause string, l line) {
 	s.Count++
 	at := slices.IndexFunc(s.Groups, func(g group) bool { return g.Cause == cause })
@@ -84,7 +84,7 @@ func (d *Desk) waitingMessages(ctx context.Context) (all []section) {
 		shown  func(inbox.Message) bool
 	}{
 		{
-			section{ID: "person", Title: "For a person", Meaning: "Nothing happens to these by itself."},
+			section{ID: "person", Title: "For a person", Meaning: "These stay until a person acts."},
 			inbox.Filter{States: []inbox.State{inbox.Person}},
 			everything,
 		},
@@ -96,7 +96,7 @@ func (d *Desk) waitingMessages(ctx context.Context) (all []section) {
 		{
 			section{
 				ID: "unknown", Title: "Of an unknown type",
-				Meaning: "PayPal sent these, and the gateway does not know what they are. Each may be a donation.",
+				Meaning: "PayPal sent these, and the gateway does not know their type. Each may be a donation.",
 			},
 			inbox.Filter{States: []inbox.State{inbox.Refused}, Cause: "unknown"},
 			everything,
@@ -104,7 +104,7 @@ func (d *Desk) waitingMessages(ctx context.Context) (all []section) {
 		{
 			section{
 				ID: "refused", Title: "Refused, but verified",
-				Meaning: "PayPal sent these in the last 14 days, and they are not for this gateway, or cannot be read.",
+				Meaning: "PayPal sent these in the last 14 days. They are not for this gateway, or it cannot read them.",
 			},
 			inbox.Filter{States: []inbox.State{inbox.Refused}, Since: time.Now().Add(-refusedFor)},
 			func(m inbox.Message) bool { return m.Cause != "unknown" },
@@ -124,7 +124,7 @@ func (d *Desk) waitingMessages(ctx context.Context) (all []section) {
 		})
 		if err != nil && !errors.Is(err, errEnough) {
 			d.log.Error("the inbox cannot be read", "cause", err.Error())
-			s.Problem = "The inbox could not be asked, so what waits there is not known."
+			s.Problem = "The inbox does not answer, so this is not known."
 		}
 		all = append(all, s)
 	}
@@ -154,7 +154,7 @@ func (d *Desk) lineOf(m inbox.Message) line {
 	}
 }
 
-// age writes how long something waits.
+// age writes how long an entry has waited.
 func age(d time.Duration) string {
 	for _, unit := range []struct {
 		of   time.Duration
@@ -170,15 +170,15 @@ func age(d time.Duration) string {
 	return "under a minute"
 }
 
-// A notesSection is a section of notes, and what to look for.
+// A notesSection is a section of notes and the condition for them.
 type notesSection struct {
 	section
 	want  walk.Want
 	cause string
 }
 
-// waitingNotes are the sections of Noted: what is open without a message in the inbox, and
-// what is held.
+// waitingNotes are the sections from Noted: open notes without a waiting message in the
+// inbox, and held notes.
 func (d *Desk) waitingNotes(ctx context.Context) (all []section) {
 	now := time.Now()
 	sections := []notesSection{
@@ -212,20 +212,20 @@ func (d *Desk) waitingNotes(ctx context.Context) (all []section) {
 	return all
 }
 
-// onlySections are the payments that one channel told of, and another not.
+// onlySections are the payments that one channel has and another lacks.
 func (d *Desk) onlySections(count *alive.Count) (all []section) {
 	now := time.Now()
 	for _, channel := range []string{"ipn", "webhook"} {
 		s := section{
 			ID: "only-" + channel, Title: "Told by " + channelName(channel) + " only",
-			Meaning: "The other channel has not told of these payments of the last week within a day. That changes " +
-				"nothing in the books. Many of them mean that the other channel loses messages.",
+			Meaning: "The other channel did not tell of these payments of the last week within a day. That changes " +
+				"nothing in the books. If there are many, the other channel loses messages.",
 			Problem: counting(count), More: count.OnlyMore[channel],
 		}
 		for _, note := range count.Only[channel] {
 			one := donation{note: note, event: note.GetDonation().GetEvent().String()}
 			at := timeOf(note.GetNotedAt())
-			s.add("The other channel has not told", line{
+			s.add("The other channel did not tell", line{
 				At: at, Age: age(now.Sub(at)), What: one.title(),
 				Where: "/?" + url.Values{"q": {note.GetDonation().GetSeriesId()}}.Encode(),
 			})
@@ -235,16 +235,16 @@ func (d *Desk) onlySections(count *alive.Count) (all []section) {
 	return all
 }
 
-// listNotes looks for the notes of a section.
+// listNotes finds the notes of a section.
 func (d *Desk) listNotes(ctx context.Context, s *notesSection, now time.Time) {
 	found := d.walks.Look(ctx, s.want, d.config.Patience)
 	switch {
 	case found.Busy:
-		s.Problem = "Others are looking through Noted's ledger right now. Load the page again in a minute."
+		s.Problem = "Other people are searching Noted's ledger right now. Load the page again in a minute."
 	case found.UnderWay:
-		s.Problem = "Still looking through Noted's ledger; there may be more. Load the page again in some seconds."
+		s.Problem = "The search of Noted's ledger goes on; there may be more. Load the page again in a few seconds."
 	case errors.Is(found.Err, walk.ErrTooLong):
-		s.Problem = "Noted's ledger is too large to be looked through in time; there may be more."
+		s.Problem = "Noted's ledger is too large to search in time; there may be more."
 	case errors.Is(found.Err, errInbox):
 		s.Problem = "Not all open notes could be looked up in the inbox; there may be more."
 	case found.Err != nil:
@@ -276,8 +276,8 @@ func (d *Desk) listNotes(ctx context.Context, s *notesSection, now time.Time) {
 // errInbox means that the inbox could not be read.
 var errInbox = errors.New("the inbox cannot be read")
 
-// waitsNowhere says whether the inbox will neither see to a note by itself nor shows it
-// above.
+// waitsNowhere reports whether a note has no message in the inbox that waits, either for
+// the gateway or for a person.
 func (d *Desk) waitsNowhere(ctx context.Context, note *client.Note) (bool, error) {
 	if d.box == nil {
 		return true, nil

@@ -34,7 +34,7 @@ func TestToldOnOneChannel(t *testing.T) {
 	v := h.visitor()
 	v.waitFor("/alive", "Counted at")
 	_, page := v.get("/waiting")
-	wantAll(t, "the page", text(page), "Told by IPN only: 1", "Told by webhook only: 0", "The other channel has not told",
+	wantAll(t, "the page", text(page), "Told by IPN only: 1", "Told by webhook only: 0", "The other channel did not tell",
 		"Payment of 7.00 EUR")
 	if !strings.Contains(page, `href="/?q=I-ONLY"`) || strings.Contains(page, "I-BOTH") || strings.Contains(page, "I-YOUNG") {
 		t.Errorf("the page shows\n%s", text(page))
@@ -49,8 +49,8 @@ func TestWalkGoesOn(t *testing.T) {
 	h.store.Signal(syscall.SIGSTOP)
 	_, page := v.get("/waiting")
 	h.store.Signal(syscall.SIGCONT)
-	wantAll(t, "what waits", text(page), "Still looking through Noted's ledger; there may be more.", "Given up: not known",
+	wantAll(t, "what waits", text(page), "The search of Noted's ledger goes on; there may be more.", "Given up: not known",
 		"Held: not known")
 	v.waitFor("/waiting", "Given up: 1 ")
-	v.waitFor("/?q=9XX99999XX999999X", "No: no message of this has come.")
+	v.waitFor("/?q=9XX99999XX999999X", "No: no such message has come.")
 }

@@ -51,7 +51,7 @@ func TestCertificate(t *testing.T) {
 		"-noted-admin", "http://"+noted.AdminAddr(), "-time-zone", "UTC")
 	page := get(t, "http://"+address+"/alive")
 	for _, want := range []string{
-		"of Noted, as this desk has seen it", "of the server http://" + noted.AdminAddr(),
+		"of Noted, as this desk sees it", "of the server http://" + noted.AdminAddr(),
 		ends.UTC().Format("Mon 2 Jan 2006, 15:04:05"), "9 days: renew it",
 	} {
 		if !strings.Contains(page, want) {

@@ -19,8 +19,8 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 			Name:        "listen",
 			Destination: &s.listen,
 			Value:       "127.0.0.1:8082",
-			Usage: "`ADDR`The address of the page, host:port; port 0 takes a free port. It is plain HTTP: a web " +
-				"server in front of it speaks TLS.",
+			Usage: "`ADDR`The address of the page, host:port; port 0 takes a free port. It serves plain HTTP: put a web " +
+				"server with TLS in front of it.",
 		},
 		&cli.StringFlag{
 			Name: "noted", Destination: &s.noted, Value: "127.0.0.1:50051",
@@ -29,8 +29,8 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 		&cli.StringFlag{
 			Name:        "noted-token",
 			Destination: &s.files.token,
-			Usage: "`FILE`The bearer token for Noted. The file is read at each call, so that the token can be " +
-				"renewed. The desk needs the verb read, for closing note, and for forgetting admin.",
+			Usage: "`FILE`The bearer token for Noted. The desk reads the file at each call, so you can " +
+				"renew the token. The desk needs the verb read, the verb note to close, and the verb admin to forget.",
 		},
 		&cli.StringFlag{
 			Name: "noted-ca", Destination: &s.files.ca,
@@ -43,47 +43,47 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 		&cli.StringFlag{
 			Name:        "noted-admin",
 			Destination: &s.admins,
-			Usage: "`URLS`The admin listeners of Noted's servers, as http://127.0.0.1:9090, with commas between. They " +
-				"say whether the store has lost notes, and take the acknowledgement of it. Empty: that is not known.",
+			Usage: "`URLS`The admin listeners of Noted's servers, such as http://127.0.0.1:9090, separated by commas. They " +
+				"report a loss of notes, and take its acknowledgement. Empty: the desk does not know of a loss.",
 		},
 		&cli.StringFlag{
 			Name: "ledger", Destination: &c.Ledger,
-			Usage: "`NAME`The book that the donations belong to, as the gateway has it.",
+			Usage: "`NAME`The ledger of the donations, the same as the gateway's.",
 		},
 		&cli.StringFlag{
 			Name:        "inbox",
 			Destination: &s.inbox,
 			Usage: "`URL`The gateway's inbox: sqlite:///path/inbox.db or postgres://user:password@host/database. " +
-				"Empty: the desk knows what is noted, and no messages. Give a password in the environment.",
+				"Empty: the desk knows notes but no messages. Give a password in the environment.",
 		},
 		&cli.StringFlag{
 			Name:        "users",
 			Destination: &c.UsersFile,
-			Usage: "`FILE`A file of users, one NAME:ROLE:HASH a line, as noted-desk passwd prints them. It is read " +
-				"at each page.",
+			Usage: "`FILE`A file of users, a line NAME:ROLE:HASH for each, as printed by noted-desk passwd. The desk " +
+				"reads it at each page.",
 		},
 		&cli.StringFlag{
 			Name:        "proxy",
 			Destination: &s.proxies,
-			Usage: "`LIST`The addresses of a proxy that logs people in, as 10.0.0.5 or 10.0.0.0/24, with commas " +
-				"between. Needs -proxy-header.",
+			Usage: "`LIST`The addresses of a proxy that logs people in, such as 10.0.0.5 or 10.0.0.0/24, separated by " +
+				"commas. Needs -proxy-header.",
 		},
 		&cli.StringFlag{
 			Name: "proxy-header", Destination: &c.ProxyHeader,
-			Usage: "`NAME`The header in which that proxy names the person, such as X-Forwarded-User. From any other " +
-				"address it counts for nothing.",
+			Usage: "`NAME`The header in which that proxy names the person, such as X-Forwarded-User. The desk ignores " +
+				"it from any other address.",
 		},
 		&cli.StringFlag{
 			Name:        "proxy-role",
 			Destination: &s.proxyRole,
 			Validator:   cmdline.OneOf("looker", "clerk", "admin"),
 			Usage: "`ROLE`The role of people whom the proxy names and -users does not: looker, clerk or admin. " +
-				"Empty: they may do nothing.",
+				"Empty: no role.",
 		},
 		&cli.StringFlag{
 			Name:        "session-key-file",
 			Destination: &s.files.sessionKey,
-			Usage: "`FILE`32 bytes or more that sign sessions. Empty: a restart logs everybody out, and two desks " +
+			Usage: "`FILE`32 bytes or more that sign sessions. Empty: a restart logs all people out, and two desks " +
 				"do not know each other's sessions.",
 		},
 		&cli.StringFlag{
@@ -92,20 +92,20 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 		},
 		&cmdline.SpanFlag{
 			Name: "silent-after", Destination: &c.SilentAfter, Value: desk.DefaultSilentAfter,
-			Usage: "`SPAN`A channel counts as silent when nothing has come for so long, and for twice its longest pause " +
-				"of the 30 days before, or while other channels told.",
+			Usage: "`SPAN`A channel counts as silent when it has had no message for so long, and for twice its longest pause " +
+				"of the 30 days before, or while other channels had messages.",
 		},
 		&cli.StringFlag{
 			Name:        "notify",
 			Destination: &s.notify,
-			Usage: "`URL`Whom to tell when something waits for a person for more than a day, a channel is silent, or the " +
+			Usage: "`URL`Where to send alerts when a person has not acted for more than a day, a channel is silent, or the " +
 				"store has lost notes: smtps://USER@HOST?from=ADDRESS&to=ADDRESS,ADDRESS, smtp://… with STARTTLS, or a " +
 				"webhook, https://…. Needs -inbox and -public-url.",
 		},
 		&cli.StringFlag{
 			Name:        "notify-secret-file",
 			Destination: &s.files.notifySecret,
-			Usage: "`FILE`The password of the user of -notify's mail server, or the secret that signs for its webhook: " +
+			Usage: "`FILE`The password for -notify's mail server, or the signing secret of its webhook: " +
 				"whsec_ and base64.",
 		},
 		&cli.StringFlag{

@@ -1,5 +1,5 @@
 // Command noted-desk serves the desk: a web page that answers where a donation is. It
-// reads flags, environment and the files they name, and runs client/desk.
+// reads flags, the environment and the files that they name, and runs client/desk.
 // `noted-desk -help` is its manual.
 package main
 
@@ -126,7 +126,7 @@ func serve(ctx context.Context, s *settings, stdout io.Writer) (err error) {
 	return nil
 }
 
-// watch makes what tells people that somebody must look.
+// watch makes the alerts for people.
 func (s *settings) watch() *alert.Watch {
 	c := s.config
 	return alert.New(alert.Config{

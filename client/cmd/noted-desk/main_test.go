@@ -151,26 +151,26 @@ func TestUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for args, want := range map[string]string{
-		"":                                     "say who may come in: -users (DESK_USERS), or -proxy",
+		"":                                     "the desk has no users: set -users (DESK_USERS), or -proxy",
 		"-dev -listen 0.0.0.0:8082":            "-listen must be on this machine",
 		"-dev -inbox sqlite:///tmp/x.db":       "a trial needs no -inbox",
 		"-users /nowhere/users":                "reading the users: open /nowhere/users",
 		"-proxy 10.0.0.1":                      "it comes together with -proxy-header",
 		"-proxy nonsense -proxy-header X-User": "neither an address nor a network",
 		"-dev -proxy-role boss":                `"boss" must be one of looker, clerk, admin`,
-		"-dev -time-zone Nowhere/Land":         "is no time zone",
+		"-dev -time-zone Nowhere/Land":         "is not a time zone",
 		"-dev -log-level loud":                 "must be one of debug, info, warn, error",
 		"-dev -session-key-file " + short:      "it holds 5 bytes; make one with: head -c 64 /dev/urandom",
 		"-dev -noted-ca " + short:              "the file holds no PEM certificate",
-		"-dev -noted-admin 127.0.0.1:9090":     "is no address such as http://127.0.0.1:9090",
+		"-dev -noted-admin 127.0.0.1:9090":     "is not an address such as http://127.0.0.1:9090",
 		"-dev -notify mail.example.org":        "write smtp://USER@HOST:PORT?from=ADDRESS&to=ADDRESS",
 		"-dev -notify https://h.example.org":   "needs the address of this desk for its links",
 		"-dev -notify-secret-file " + short:    "it comes together with -notify",
 		"-users x -notify https://h.example.org -public-url https://d.example.org": "it needs -inbox",
 		"-colour":           "there is no flag -colour",
 		"serve":             `"serve" is no flag`,
-		"passwd anna":       "wants a name and a role",
-		"passwd anna boss":  `"boss" is no role`,
+		"passwd anna":       "needs a name and a role",
+		"passwd anna boss":  `"boss" is not a role`,
 		"passwd anna clerk": "a password needs 12 characters or more",
 	} {
 		var stdout, stderr bytes.Buffer

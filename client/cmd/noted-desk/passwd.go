@@ -14,10 +14,10 @@ import (
 )
 
 // passwd prints the line of a user for the file of -users. It asks for the password on a
-// terminal, and reads a line otherwise: an argument could be seen by others.
+// terminal, or else reads a line from standard input: other users could see an argument.
 func passwd(args []string, stdin *os.File, stdout, stderr io.Writer) error {
 	if len(args) != 2 {
-		return cmdline.Usagef("noted-desk passwd wants a name and a role: noted-desk passwd anna clerk")
+		return cmdline.Usagef("noted-desk passwd needs a name and a role: noted-desk passwd anna clerk")
 	}
 	role, err := desk.ParseRole(args[1])
 	if err != nil {
@@ -54,7 +54,7 @@ func ask(stdin *os.File, stderr io.Writer) (string, error) {
 		typed[i] = string(line)
 	}
 	if typed[0] != typed[1] {
-		return "", cmdline.Usagef("the two passwords differ; nothing was made")
+		return "", cmdline.Usagef("the passwords differ; run it again")
 	}
 	return typed[0], nil
 }

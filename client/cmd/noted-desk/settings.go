@@ -40,7 +40,7 @@ type settings struct {
 	sender alert.Sender // nil without -notify
 }
 
-// parse reads arguments and environment; it gives no settings if it has printed the help.
+// parse reads arguments and environment. Its settings are nil if it has printed the help.
 func parse(ctx context.Context, args []string, env cmdline.Env, stdout io.Writer) (found *settings, err error) {
 	s := &settings{}
 	flags := s.flags(env)
@@ -55,8 +55,8 @@ func parse(ctx context.Context, args []string, env cmdline.Env, stdout io.Writer
 	return found, err
 }
 
-// finish reads the files and derives what follows from the flags. It tells what is
-// missing, and which flags do not go together.
+// finish reads the files and derives the other settings. It reports every missing setting
+// and every conflict between flags.
 func (s *settings) finish() (wrong []error) {
 	bad := func(flag, format string, args ...any) {
 		wrong = append(wrong, cmdline.Usagef("%s: %w", variables.Both(flag), fmt.Errorf(format, args...)))
@@ -80,7 +80,7 @@ func (s *settings) finish() (wrong []error) {
 		bad("noted-ca", "the file holds no PEM certificate")
 	}
 	if token := s.files.token; token != "" {
-		read("noted-token", token) // told now, not at the first page
+		read("noted-token", token) // checked now, not at the first page
 		s.notedClient.Token = func(context.Context) (string, error) {
 			content, err := os.ReadFile(token)
 			return strings.TrimSpace(string(content)), err
@@ -99,24 +99,24 @@ func (s *settings) finish() (wrong []error) {
 	if (s.proxies == "") != (c.ProxyHeader == "") {
 		bad("proxy", "it comes together with %s", variables.Both("proxy-header"))
 	}
-	c.ProxyRole, _ = desk.ParseRole(s.proxyRole) // a name that is none is a mistake already
+	c.ProxyRole, _ = desk.ParseRole(s.proxyRole) // the flag's validator has checked the name
 	s.watchCertificate()
 	wrong = append(wrong, s.finishNotify(string(read("notify-secret-file", s.files.notifySecret)))...)
 	var err error
 	if c.Zone, err = time.LoadLocation(s.zone); err != nil {
-		bad("time-zone", "%q is no time zone; write one such as Europe/Berlin", s.zone)
+		bad("time-zone", "%q is not a time zone; write a name such as Europe/Berlin", s.zone)
 	}
 	if c.Open {
 		return append(wrong, s.finishTrial()...)
 	}
 	if c.UsersFile == "" && s.proxies == "" {
-		wrong = append(wrong, cmdline.Usagef("say who may come in: %s, or %s with -proxy-header; -dev for a trial",
+		wrong = append(wrong, cmdline.Usagef("the desk has no users: set %s, or %s with -proxy-header; for a trial set -dev",
 			variables.Both("users"), variables.Both("proxy")))
 	}
 	return wrong
 }
 
-// watchCertificate keeps when the certificate of Noted ends, as each handshake shows it.
+// watchCertificate keeps the end of Noted's certificate, from each handshake.
 func (s *settings) watchCertificate() {
 	far := !strings.ContainsAny(s.noted, ",/") && !strings.HasPrefix(s.noted, "unix:") && !isLocal(s.noted)
 	if s.notedClient.Plaintext || s.notedClient.CA == nil && !far {
@@ -137,7 +137,8 @@ func (s *settings) watchCertificate() {
 	}
 }
 
-// finishNotify reads whom to tell, and where Noted's servers say what to tell.
+// finishNotify reads the recipients of alerts, and the admin listeners of Noted's
+// servers.
 func (s *settings) finishNotify(secret string) (wrong []error) {
 	bad := func(flag string, err error) {
 		wrong = append(wrong, cmdline.Usagef("%s: %w", variables.Both(flag), err))
@@ -165,18 +166,18 @@ func (s *settings) finishNotify(secret string) (wrong []error) {
 			"https://desk.example.org"))
 	}
 	if s.inbox == "" && !s.config.Open {
-		bad("notify", errors.New("it needs "+variables.Both("inbox")+", where it keeps what it has told"))
+		bad("notify", errors.New("it needs "+variables.Both("inbox")+", which keeps the alerts"))
 	}
 	return wrong
 }
 
-// finishTrial tells which flags a trial has no use for.
+// finishTrial reports flags that a trial does not use.
 func (s *settings) finishTrial() (wrong []error) {
 	for flag, value := range map[string]string{
 		"users": s.config.UsersFile, "proxy": s.proxies, "inbox": s.inbox, "ledger": s.config.Ledger,
 	} {
 		if value != "" {
-			wrong = append(wrong, cmdline.Usagef("%s: a trial needs no -%s; leave one of the two out",
+			wrong = append(wrong, cmdline.Usagef("%s: a trial needs no -%s; remove one of them",
 				variables.Both("dev"), flag))
 		}
 	}
@@ -195,7 +196,7 @@ func network(text string) (netip.Prefix, error) {
 	return netip.ParsePrefix(text)
 }
 
-// isLocal says whether an address is surely on this machine.
+// isLocal reports whether an address is certainly on this machine.
 func isLocal(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	ip, parseErr := netip.ParseAddr(host)

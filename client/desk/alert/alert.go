@@ -1,19 +1,20 @@
-// Package alert tells people who have no monitoring that somebody must look: something
-// waits for a person longer than a day, a channel is silent, or the store has lost notes.
+// Package alert tells people without monitoring that they must act: a message or a note
+// has waited for a person longer than a day, a channel is silent, or the store has lost
+// notes.
 //
 //	watch := alert.New(alert.Config{Noted: noted, Inbox: box, Ledger: "paypal-live", Send: mail, …})
 //	watch.Run(ctx)
 //
-// It tells of each cause once when it begins and once when it is over, with a link to the
-// page of the desk.
+// It sends one message when a cause begins and one when it ends, with a link to a page of
+// the desk.
 //
 // # Design
 //
-// What was told is kept in the inbox's database, so that a restart tells of nothing again
-// and two desks tell once. A message is sent before that is kept: a desk that dies between
-// the two sends it again, which is better than never.
+// The inbox's database keeps the alerts, so that a restart repeats none of them and two
+// desks send one message. A message is sent before it is recorded: a desk that dies
+// between the two sends it again, which is better than never.
 //
-// What cannot be looked at is unknown, and an unknown cause neither begins nor ends.
+// If a check fails, its cause is unknown. An unknown cause neither begins nor ends.
 package alert
 
 import (
@@ -40,18 +41,18 @@ const (
 // Config holds the settings of a watch. A zero duration means its default.
 type Config struct {
 	Noted  *client.Client
-	Inbox  *inbox.Inbox // what was told is kept there
+	Inbox  *inbox.Inbox // keeps the alerts
 	Ledger string
-	Admins []*alive.Admin // where Noted's servers say that the store has lost notes
+	Admins []*alive.Admin // where Noted's servers report a loss of notes
 	Send   Sender
-	// PublicURL is the address of the desk for people, such as https://desk.example.org.
+	// PublicURL is the desk's address for people, such as https://desk.example.org.
 	PublicURL string
-	// Overdue is how long something may wait for a person.
+	// Overdue is the time that a message or a note may wait for a person.
 	Overdue time.Duration
-	// SilentAfter is as the desk's.
+	// SilentAfter is the same as the desk's.
 	SilentAfter time.Duration
-	// Every is how often it looks, and Again how long after a message that could not be
-	// sent it tries again.
+	// Every is the interval of the checks. Again is the delay before the next try of a
+	// message that could not be sent.
 	Every, Again time.Duration
 	// Zone is the time zone of the people.
 	Zone   *time.Location
@@ -60,9 +61,9 @@ type Config struct {
 	Now func() time.Time
 }
 
-// A Message tells of one cause.
+// A Message is about one cause.
 type Message struct {
-	ID      string // the same each time this is sent
+	ID      string // the same each time this message is sent
 	Cause   string
 	Over    bool
 	Subject string
@@ -71,16 +72,16 @@ type Message struct {
 	At      time.Time
 }
 
-// A Sender brings a message to people: a mail server, or a webhook.
+// A Sender delivers a message to people, over a mail server or a webhook.
 type Sender interface {
 	Send(ctx context.Context, m Message) error
 }
 
-// A Watch looks, and tells.
+// A Watch checks, and tells people.
 type Watch struct {
 	config  Config
 	log     *slog.Logger
-	failing map[string]bool // what the log has been told of
+	failing map[string]bool // the failures in the log
 	opened  opened
 }
 
@@ -108,7 +109,7 @@ func New(config Config) *Watch {
 	return &Watch{config: config, log: config.Logger, failing: map[string]bool{}}
 }
 
-// Run looks until the context ends.
+// Run checks until the context ends.
 func (w *Watch) Run(ctx context.Context) {
 	ticker := time.NewTicker(w.config.Every)
 	defer ticker.Stop()
@@ -122,7 +123,7 @@ func (w *Watch) Run(ctx context.Context) {
 	}
 }
 
-// Look looks once, and tells what has begun and what is over.
+// Look checks once, and sends a message for each cause that has begun or ended.
 func (w *Watch) Look(ctx context.Context) {
 	var found []trouble
 	known := map[string]bool{}
@@ -153,20 +154,19 @@ func (w *Watch) Look(ctx context.Context) {
 	}
 }
 
-// trouble writes a trouble of the watch's own to the log: once when it begins, and once
-// when it is over.
+// trouble logs a failure of the watch itself: once when it begins, and once when it ends.
 func (w *Watch) trouble(act string, err error) {
 	switch {
 	case err != nil && !w.failing[act] && !errors.Is(err, context.Canceled):
 		w.failing[act] = true
-		w.log.Warn("a step of the alerts failed; it is tried again", "act", act, "cause", err.Error())
+		w.log.Warn("a step of the alerts failed; it will be tried again", "act", act, "cause", err.Error())
 	case err == nil && w.failing[act]:
 		delete(w.failing, act)
 		w.log.Info("a step of the alerts works again", "act", act)
 	}
 }
 
-// begin tells of a trouble unless that is done.
+// begin tells people of a trouble unless they know.
 func (w *Watch) begin(ctx context.Context, t trouble) error {
 	a, err := w.config.Inbox.Raise(ctx, t.cause)
 	if err != nil || a.Told {
@@ -175,7 +175,7 @@ func (w *Watch) begin(ctx context.Context, t trouble) error {
 	return w.send(ctx, w.message(a, t.subject, t.text, t.page, false))
 }
 
-// end tells that a trouble is over, where people know of it.
+// end tells people that a trouble is over, if they know of it.
 func (w *Watch) end(ctx context.Context, cause string) error {
 	a, err := w.config.Inbox.Alert(ctx, cause)
 	switch {
@@ -208,7 +208,7 @@ func (w *Watch) message(a inbox.Alert, subject, text, page string, over bool) Me
 	return m
 }
 
-// send sends a message, unless another desk does or it failed a moment ago.
+// send sends a message, unless another desk is sending it or it failed a moment ago.
 func (w *Watch) send(ctx context.Context, m Message) error {
 	taken, err := w.config.Inbox.Take(ctx, m.Cause, w.config.Again)
 	if err != nil {
@@ -222,7 +222,7 @@ func (w *Watch) send(ctx context.Context, m Message) error {
 	defer cancel()
 	err = w.config.Send.Send(sending, m)
 	if w.trouble(act, err); err != nil {
-		return nil // the log has it
+		return nil // trouble has logged it
 	}
 	w.log.Info("people were told", "about", m.Cause, "over", m.Over)
 	return w.config.Inbox.Told(ctx, m.Cause, m.Over)

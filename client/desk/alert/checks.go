@@ -15,11 +15,11 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// A trouble is what people are told of.
+// A trouble is a cause that people must know of.
 type trouble struct {
-	cause         string // a family of causes, and after a colon which of them
+	cause         string // a family of causes, then a colon and the particular cause
 	subject, text string
-	page          string // of the desk
+	page          string // a page of the desk
 }
 
 // The families of causes.
@@ -31,7 +31,7 @@ const (
 	lost    = "lost"
 )
 
-// over says that a trouble is over.
+// over is the message about the end of a trouble.
 func over(cause string) (subject, text, page string) {
 	family, of, _ := strings.Cut(cause, ":")
 	switch family {
@@ -39,15 +39,15 @@ func over(cause string) (subject, text, page string) {
 		return "Over: nothing waits for a person for more than a day", "The messages that waited for a person are done.",
 			"/waiting#person"
 	case open:
-		return "Over: no message waits to be processed any more", "The messages that had waited for more than a day are processed.",
+		return "Over: no message waits longer than a day to be processed", "The messages that waited for more than a day are processed.",
 			"/waiting#open"
 	case givenUp:
-		return "Over: no donation is given up", "The notes that a receiver had given up are settled or forgotten.",
+		return "Over: no given-up donation is left", "The notes that a receiver gave up are settled or forgotten.",
 			"/waiting#given-up"
 	case silent:
-		return "Over: " + channel(of) + " tells again", "A message has come by " + channel(of) + " again.", "/alive"
+		return "Over: " + channel(of) + " works again", "A message has come by " + channel(of) + " again.", "/alive"
 	}
-	return "Over: the loss of notes is acknowledged", "No server of Noted tells of a loss any more.", "/alive#store"
+	return "Over: the loss of notes is acknowledged", "No server of Noted reports a loss any more.", "/alive#store"
 }
 
 func channel(name string) string {
@@ -65,7 +65,7 @@ func (w *Watch) forPerson(ctx context.Context) ([]trouble, error) {
 	return []trouble{{
 		cause: person, page: "/waiting#person",
 		subject: waited(n) + " for a person for more than a day",
-		text: fmt.Sprintf("%s for a person, the oldest since %s. Nothing happens by itself: look at each, "+
+		text: fmt.Sprintf("%s for a person, the oldest since %s. They stay until a person acts: look at each message, "+
 			"and redo or close it.", waited(n), w.day(since)),
 	}}, nil
 }
@@ -79,8 +79,8 @@ func (w *Watch) tooLong(ctx context.Context) ([]trouble, error) {
 	return []trouble{{
 		cause: open, page: "/waiting#open",
 		subject: waited(n) + " to be processed for more than a day",
-		text: fmt.Sprintf("%s to be processed, the oldest since %s. The gateway tries again and again, and "+
-			"something must be mended: the page shows the last cause.", waited(n), w.day(since)),
+		text: fmt.Sprintf("%s to be processed, the oldest since %s. The gateway keeps trying, and "+
+			"a person must fix the cause: the page shows it.", waited(n), w.day(since)),
 	}}, nil
 }
 
@@ -93,7 +93,7 @@ func waited(n int) string {
 
 func (w *Watch) day(t time.Time) string { return t.In(w.config.Zone).Format("Mon 2 Jan 2006, 15:04") }
 
-// The bounds of the look for what a receiver gave up: it walks through the ledger.
+// The limits of the search for given-up notes, which walks the ledger.
 const (
 	openedEvery = time.Hour
 	openedFor   = time.Minute
@@ -107,12 +107,12 @@ type opened struct {
 	err   error
 }
 
-// givenUp looks for open notes that no message of the inbox waits for, once an hour.
+// givenUp searches once an hour for open notes without a waiting message in the inbox.
 func (w *Watch) givenUp(ctx context.Context) ([]trouble, error) {
 	if now := w.config.Now(); w.opened.at.IsZero() || now.Sub(w.opened.at).Abs() >= openedEvery {
 		n, err := w.countGivenUp(ctx, now)
 		if n > 0 {
-			err = nil // one is enough to tell
+			err = nil // one note is enough for a message
 		}
 		w.opened = opened{now, n, err}
 	}
@@ -121,8 +121,8 @@ func (w *Watch) givenUp(ctx context.Context) ([]trouble, error) {
 	}
 	return []trouble{{
 		cause: givenUp, page: "/waiting#given-up", subject: "A receiver gave donations up more than a day ago",
-		text: "Noted has notes that are open for longer than a day, and no message in the inbox waits for them. " +
-			"Look whether they are booked, and close or redo them.",
+		text: "Some of Noted's notes have been open for longer than a day, and no message in the inbox waits for them. " +
+			"Check whether they are booked, and close or redo them.",
 	}}, nil
 }
 
@@ -159,11 +159,11 @@ func (w *Watch) silent(ctx context.Context) (all []trouble, err error) {
 		}
 		why := "the longest pause of the days before was " + c.Pause.Round(time.Minute).String()
 		if c.Others > 0 {
-			why = "other channels have told since"
+			why = "other channels have had messages since"
 		}
 		all = append(all, trouble{
-			cause: silent + ":" + c.Channel, page: "/alive", subject: "Nothing comes by " + channel(c.Channel),
-			text: fmt.Sprintf("The last message came by %s on %s, and %s. Look whether PayPal still sends there: "+
+			cause: silent + ":" + c.Channel, page: "/alive", subject: "No message comes by " + channel(c.Channel),
+			text: fmt.Sprintf("The last message came by %s on %s, and %s. Check whether PayPal still sends there: "+
 				"the address in its settings, the certificate of the web server, the gateway's log.",
 				channel(c.Channel), w.day(c.Last), why),
 		})
@@ -171,12 +171,12 @@ func (w *Watch) silent(ctx context.Context) (all []trouble, err error) {
 	return all, err
 }
 
-// lost looks whether the store has lost notes. Without an admin listener that shows only
-// where Noted refuses calls because of it.
+// lost checks whether the store has lost notes. Without an admin listener the desk sees a
+// loss only if Noted refuses calls because of it.
 func (w *Watch) lost(ctx context.Context) ([]trouble, error) {
 	t := trouble{cause: lost, page: "/alive#store", subject: "Noted's store has lost notes"}
-	t.text = "Donations whose notes are lost are new ones again, and would be booked twice. Find out which they " +
-		"are, note them again, and acknowledge the loss on the page."
+	t.text = "Donations whose notes are lost count as new again, and would be booked twice. Find the lost " +
+		"notes' donations, note them again, and acknowledge the loss on the page."
 	if len(w.config.Admins) == 0 {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()

@@ -144,7 +144,7 @@ func TestMail(t *testing.T) {
 		w.Look(t.Context())
 		h.now = h.now.Add(alert.DefaultAgain)
 	}
-	if n := strings.Count(h.log.String(), "the mail server does not take it"); n != 1 {
+	if n := strings.Count(h.log.String(), "the mail server refuses the mail"); n != 1 {
 		t.Errorf("the log says it %d times, want once:\n%s", n, &h.log)
 	}
 	office = newPostOffice(t, office.addr)
@@ -239,14 +239,14 @@ func TestMailNeedsTLS(t *testing.T) {
 func TestNewSender(t *testing.T) {
 	for _, c := range []struct{ address, secret, want string }{
 		{"mail.example.org", "", "write smtp://USER@HOST:PORT?from=ADDRESS&to=ADDRESS"},
-		{"ftp://example.org", "", `"ftp" is neither smtp`},
-		{"smtp://example.org?to=a@example.org", "", "says from whom and to whom"},
-		{"smtp://example.org?from=x@example.org", "", "says from whom and to whom"},
-		{"smtp://example.org?from=x&to=a@example.org", "", `"x" is no address to send from`},
-		{"smtp://example.org?from=x@example.org&to=a", "", `not all of "a" are addresses`},
-		{"smtp://ann:pw@example.org?from=x@example.org&to=a@example.org", "", "a password does not belong in the address"},
+		{"ftp://example.org", "", `"ftp" is not smtp`},
+		{"smtp://example.org?to=a@example.org", "", "needs a sender and recipients"},
+		{"smtp://example.org?from=x@example.org", "", "needs a sender and recipients"},
+		{"smtp://example.org?from=x&to=a@example.org", "", `"x" is not a sender's address`},
+		{"smtp://example.org?from=x@example.org&to=a", "", `not all of "a" are recipients`},
+		{"smtp://ann:pw@example.org?from=x@example.org&to=a@example.org", "", "the address must not contain a password"},
 		{"smtp://ann@example.org?from=x@example.org&to=a@example.org", "", "has no password: name the file"},
-		{"https://ann@example.org/", "", "names no user"},
+		{"https://ann@example.org/", "", "must not contain a user"},
 		{"https://example.org/", "short", "echo whsec_$(openssl rand -base64 32)"},
 	} {
 		_, err := alert.NewSender(c.address, c.secret)

@@ -21,21 +21,22 @@ import (
 	mail "github.com/wneessen/go-mail"
 )
 
-// NewSender makes a sender of an address:
+// NewSender makes a sender from an address:
 //
 //	smtp://user@mail.example.org:587?from=desk@example.org&to=anna@example.org,ben@example.org
 //	smtps://user@mail.example.org?from=…&to=…
 //	https://hooks.example.org/desk
 //
-// The secret is the user's password, or the webhook's signing secret, whsec_ and base64.
-// smtps begins with TLS, and smtp changes to it; only to this machine it may do without.
+// The secret is the password of the mail user, or the signing secret of the webhook:
+// whsec_ and base64. smtps begins with TLS. smtp switches to TLS, and does without it
+// only on this machine.
 func NewSender(address, secret string) (Sender, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
 		return nil, errors.New("write smtp://USER@HOST:PORT?from=ADDRESS&to=ADDRESS, smtps://… or https://…")
 	}
 	if _, inURL := u.User.Password(); inURL {
-		return nil, errors.New("a password does not belong in the address: put it into the file of the secret")
+		return nil, errors.New("the address must not contain a password: put it into the file of the secret")
 	}
 	switch u.Scheme {
 	case "smtp", "smtps":
@@ -43,7 +44,7 @@ func NewSender(address, secret string) (Sender, error) {
 	case "http", "https":
 		return newHook(u, secret)
 	}
-	return nil, fmt.Errorf("%q is neither smtp, smtps, http nor https", u.Scheme)
+	return nil, fmt.Errorf("the scheme %q is not smtp, smtps, http or https", u.Scheme)
 }
 
 // mailer sends mails.
@@ -60,7 +61,7 @@ func newMail(u *url.URL, password string) (Sender, error) {
 		m.to = append(m.to, to)
 	}
 	if m.from == "" || len(m.to) == 0 {
-		return nil, errors.New("the address of a mail server says from whom and to whom: ?from=ADDRESS&to=ADDRESS")
+		return nil, errors.New("the address of a mail server needs a sender and recipients: ?from=ADDRESS&to=ADDRESS")
 	}
 	if _, err := m.mail(Message{}); err != nil {
 		return nil, err
@@ -77,13 +78,13 @@ func newMail(u *url.URL, password string) (Sender, error) {
 	if text := u.Port(); text != "" {
 		port, err := strconv.Atoi(text)
 		if err != nil {
-			return nil, fmt.Errorf("%q is no port", text)
+			return nil, fmt.Errorf("%q is not a port", text)
 		}
 		options = append(options, mail.WithPort(port))
 	}
 	if user := u.User.Username(); user != "" {
 		if password == "" {
-			return nil, errors.New("the user of the mail server has no password: name the file that has it")
+			return nil, errors.New("the user of the mail server has no password: name the file with the secret")
 		}
 		auth := mail.SMTPAuthAutoDiscover // it sends no password without TLS
 		if u.Scheme == "smtp" && isLoopback(u.Hostname()) {
@@ -104,10 +105,10 @@ func isLoopback(host string) bool {
 func (m *mailer) mail(message Message) (*mail.Msg, error) {
 	msg := mail.NewMsg()
 	if err := msg.From(m.from); err != nil {
-		return nil, fmt.Errorf("%q is no address to send from", m.from)
+		return nil, fmt.Errorf("%q is not a sender's address", m.from)
 	}
 	if err := msg.To(m.to...); err != nil {
-		return nil, fmt.Errorf("not all of %q are addresses to send to", strings.Join(m.to, ", "))
+		return nil, fmt.Errorf("not all of %q are recipients' addresses", strings.Join(m.to, ", "))
 	}
 	_, host, _ := strings.Cut(m.from, "@")
 	sum := sha256.Sum256([]byte(message.ID))
@@ -119,19 +120,19 @@ func (m *mailer) mail(message Message) (*mail.Msg, error) {
 	return msg, nil
 }
 
-// Send sends one mail to all.
+// Send sends one mail to all recipients.
 func (m *mailer) Send(ctx context.Context, message Message) error {
 	msg, err := m.mail(message)
 	if err != nil {
 		return err
 	}
 	if err := m.client.DialAndSendWithContext(ctx, msg); err != nil {
-		return fmt.Errorf("the mail server does not take it: %w", err)
+		return fmt.Errorf("the mail server refuses the mail: %w", err)
 	}
 	return nil
 }
 
-// hook posts to a webhook, signed as the gateway's events are.
+// hook posts to a webhook, signed like the gateway's events.
 type hook struct {
 	url    string
 	signer *standardwebhooks.Webhook // nil: unsigned
@@ -142,7 +143,7 @@ func newHook(u *url.URL, secret string) (Sender, error) {
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	h := &hook{url: u.String(), client: &http.Client{CheckRedirect: stay, Timeout: 20 * time.Second}}
 	if u.User != nil {
-		return nil, errors.New("the address of a webhook names no user")
+		return nil, errors.New("the address of a webhook must not contain a user")
 	}
 	if secret == "" {
 		return h, nil
@@ -196,7 +197,7 @@ func (h *hook) Send(ctx context.Context, m Message) error {
 	return nil
 }
 
-// withoutURL says what is wrong without the address, which may hold a secret.
+// withoutURL is the error without the address, which may contain a secret.
 func withoutURL(err error) string {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err

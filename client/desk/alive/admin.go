@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// The bounds of a look at a server.
+// The limits of a request to a server.
 const (
 	lookTimeout = 2 * time.Second
 	mostAnswer  = 8 << 20 // bytes
@@ -26,15 +26,15 @@ const (
 
 // An Admin asks the admin listener of a server of Noted (-admin-listen).
 type Admin struct {
-	base   string // without a slash at its end
+	base   string // without a final slash
 	client *http.Client
 }
 
-// NewAdmin makes an Admin of an address such as http://127.0.0.1:9090.
+// NewAdmin makes an Admin from an address such as http://127.0.0.1:9090.
 func NewAdmin(address string) (*Admin, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.User != nil {
-		return nil, fmt.Errorf("%q is no address such as http://127.0.0.1:9090", address)
+		return nil, fmt.Errorf("%q is not an address such as http://127.0.0.1:9090", address)
 	}
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Admin{strings.TrimRight(address, "/"), &http.Client{Timeout: lookTimeout, CheckRedirect: stay}}, nil
@@ -43,28 +43,28 @@ func NewAdmin(address string) (*Admin, error) {
 // Name is the address of the server.
 func (a *Admin) Name() string { return a.base }
 
-// A View is what one server says of its store and of itself.
+// A View is the state of one server and its store, as the server reports it.
 type View struct {
 	Server  string // its address
-	Problem string // why it could not be asked; then nothing else is known
+	Problem string // why the server did not answer; all other fields are then empty
 
 	Ready    bool
-	NotReady string // why not, in the server's words
+	NotReady string // the reason, in the server's words
 
-	Lost     bool // the store has lost notes, and nobody has acknowledged that
+	Lost     bool // the store has lost notes, and the loss is not acknowledged
 	LostWhat string
-	Epoch    string // to acknowledge
+	Epoch    string // for the acknowledgement
 
-	ShutOut     string        // by what: password, rights …; empty where the store can be used
-	Replicas    int           // -1 where the store does not tell
+	ShutOut     string        // the cause: password, rights …; empty if the server can use the store
+	Replicas    int           // -1 if the store does not tell
 	ClockOffset time.Duration // how far the store's clock is ahead
-	CertEnds    time.Time     // of the server's certificate; zero without TLS
+	CertEnds    time.Time     // the end of the server's certificate; zero without TLS
 	Learned     []Learned
-	Verdicts    []VerdictCount // since the server started
+	Verdicts    []VerdictCount // since the server's start
 	Started     time.Time
 }
 
-// Clock says how the store's clock stands to the server's.
+// Clock compares the store's clock with the server's, in words.
 func (v View) Clock() string {
 	switch off := v.ClockOffset.Round(time.Millisecond); {
 	case off.Abs() < 100*time.Millisecond:
@@ -76,19 +76,19 @@ func (v View) Clock() string {
 	}
 }
 
-// Learned says what a server has learned of the ids of two channels.
+// Learned is a server's knowledge about the ids of two channels.
 type Learned struct {
 	Ledger, Event, Channels string
 	Agree                   bool
 }
 
-// A VerdictCount counts a server's answers since it started.
+// A VerdictCount counts a server's answers since its start.
 type VerdictCount struct {
 	Ledger, Channel, Verdict string
 	Count                    int
 }
 
-// Look asks a server.
+// Look asks a server for its state.
 func (a *Admin) Look(ctx context.Context) (v View) {
 	v = View{Server: a.base, Replicas: -1}
 	metrics, err := a.metrics(ctx)
@@ -127,8 +127,8 @@ func LookAll(ctx context.Context, admins []*Admin) []View {
 	return views
 }
 
-// lossPattern matches what a server's health says of a loss: when, what, and the epoch to
-// acknowledge it by.
+// lossPattern matches a loss in a server's health: the time, the loss, and the epoch for
+// the acknowledgement.
 var lossPattern = regexp.MustCompile(`(?s)\(since (\S+): (.*?); [^;]*POST /acknowledge\?epoch=(\S+) `)
 
 func loss(health string) (what, epoch string) {
@@ -139,10 +139,10 @@ func loss(health string) (what, epoch string) {
 	return m[2] + " (since " + m[1] + ")", m[3]
 }
 
-// ErrNotAcknowledged means that a server has not taken an acknowledgement.
+// ErrNotAcknowledged means that a server refused an acknowledgement.
 var ErrNotAcknowledged = errors.New("not acknowledged")
 
-// Acknowledge accepts that the store has lost notes. The epoch is that of the View.
+// Acknowledge accepts the loss of notes. The epoch is the View's.
 func (a *Admin) Acknowledge(ctx context.Context, epoch string) error {
 	status, said, err := a.ask(ctx, http.MethodPost, "/acknowledge?"+url.Values{"epoch": {epoch}}.Encode())
 	if err == nil && status != http.StatusOK {
@@ -184,12 +184,12 @@ func (a *Admin) metrics(ctx context.Context) (map[string]*dto.MetricFamily, erro
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(io.LimitReader(response.Body, mostAnswer))
 	if err != nil || families["noted_store_up"] == nil {
-		return nil, fmt.Errorf("%s/metrics has no metrics of a Noted: is it its -admin-listen?", a.base)
+		return nil, fmt.Errorf("%s/metrics has no metrics of a Noted: is it the -admin-listen of a Noted?", a.base)
 	}
 	return families, nil
 }
 
-// read takes what the page shows from the metrics.
+// read takes the page's facts from the metrics.
 func (v *View) read(families map[string]*dto.MetricFamily) {
 	value := func(name string) (float64, bool) {
 		all := families[name].GetMetric()

@@ -1,21 +1,22 @@
-// Package alive finds out whether the channels tell: when each last did, what Noted said
-// over the last days, how far apart the channels arrive, whether their ids agree, and
-// what the servers of Noted say of their store.
+// Package alive reports on the channels and the store: the last message of each channel,
+// Noted's verdicts over the last days, the time between the channels, whether their ids
+// agree, and the state of Noted's store as its servers see it.
 //
 //	channels, err := alive.Channels(ctx, box, "paypal-live", 24*time.Hour, time.Now())
 //	count := alive.NewCounter(…).Count(ctx, patience)
 //	views := admin.Look(ctx)
 //
-// client/desk shows it as a page, and client/desk/alert tells people who do not look.
+// client/desk shows the results as a page, and client/desk/alert sends messages about
+// them.
 //
 // # Design
 //
-// The inbox knows every message, and when it came. A note knows the ids of both channels.
-// So the journal tells of times and verdicts, the notes tell of ids, and where there is no
-// inbox the notes tell of both, as far as they know.
+// The inbox has every message and its time. A note has the ids of both channels. So times
+// and verdicts come from the journal, and ids from the notes. Without an inbox everything
+// comes from the notes, as far as they know.
 //
-// A ledger may have a million notes, and a person does not wait for them: a Counter counts
-// in the background and shows how far it is.
+// A ledger may have a million notes, and a person does not wait for them. A Counter
+// counts in the background and shows its progress.
 package alive
 
 import (
@@ -26,28 +27,28 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// How a silence is judged.
+// The rules for a silence.
 const (
-	history   = 30 * 24 * time.Hour // how far back the longest pause is looked for
-	enough    = 10                  // messages without which a pause says nothing
-	othersSay = 3                   // payments on other channels that show that donations come
+	history   = 30 * 24 * time.Hour // the span in which to find the longest pause
+	enough    = 10                  // the fewest messages that make a pause meaningful
+	othersSay = 3                   // payments on other channels that prove a silence
 )
 
-// A Channel is a lane, and how long it has been silent.
+// A Channel is a lane, and the length of its silence.
 type Channel struct {
 	inbox.Lane
-	Last   time.Time     // its last message that PayPal has verified; zero for none
-	Pause  time.Duration // its longest pause of the 30 days before; 0 where that is not known
+	Last   time.Time     // its last message that PayPal has verified; zero without any
+	Pause  time.Duration // its longest pause of the 30 days before; 0 if unknown
 	Others int           // messages of payments on the ledger's other channels since then, at most 3
 	Silent bool
 }
 
 // Channels returns the channels of an inbox, those of the ledger first.
 //
-// A channel of the ledger is silent when nothing has come over it for a time, and either
+// A channel of the ledger is silent if it has had no message for a given time, and either
 // that is twice as long as its longest pause of the 30 days before, or the other channels
-// have told of three payments since. Of other ledgers, such as a sandbox's, a silence is
-// no news.
+// have told of three payments since. The silence of another ledger, such as a sandbox's,
+// means nothing.
 func Channels(
 	ctx context.Context, box *inbox.Inbox, ledger string, after time.Duration, now time.Time,
 ) (all []Channel, err error) {
@@ -85,7 +86,7 @@ func Channels(
 	return all, nil
 }
 
-// judge finds out whether a channel that has been quiet is silent.
+// judge decides whether a quiet channel is silent.
 func (c *Channel) judge(ctx context.Context, box *inbox.Inbox, all []Channel, now time.Time) error {
 	for _, other := range all {
 		if other.Ledger != c.Ledger || other.Channel == c.Channel {

@@ -13,52 +13,54 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// The bounds of a count.
+// The limits of a count.
 const (
 	DaysCounted = 14
 	countFor    = 5 * time.Minute
-	chunk       = 6 * time.Hour // of the journal that is read at once
-	fresh       = time.Minute   // a count is good for so long, or
-	freshTimes  = 20            // for so many times as long as it took
+	chunk       = 6 * time.Hour // the part of the journal in one read
+	fresh       = time.Minute   // the time for which a count is fresh, or
+	freshTimes  = 20            // this multiple of the count's own time
 	onlyFrom    = 7 * 24 * time.Hour
 	onlyTo      = 24 * time.Hour
 	mostOnly    = 100
-	published   = 1000 // notes after which a count that is under way is shown
+	published   = 1000 // notes after which an unfinished count is shown
 )
 
-// A Count is what the last days' messages and notes say. One that is still under way says
-// how far it is.
+// A Count is a count of the last days' messages and notes. An unfinished count shows its
+// progress.
 type Count struct {
-	Begun, Ended time.Time                // Ended is zero while it is under way
+	Begun, Ended time.Time                // Ended is zero during the count
 	Days         []Day                    // the oldest first
-	FromNotes    bool                     // there is no inbox: Days and Apart are the notes'
-	DaysToRead   int                      // of the journal, which are not counted yet
+	FromNotes    bool                     // there is no inbox: Days and Apart come from the notes
+	DaysToRead   int                      // the days of the journal that are not counted yet
 	Notes        int                      // read so far
-	Last         map[inbox.Lane]time.Time // of each channel, by the notes
+	Last         map[inbox.Lane]time.Time // of each channel, from the notes
 	Apart        map[Order]Spread
 	IDs          map[string]Agreement // by event, as EVENT_PAYMENT
-	Problem      string               // why it is not complete
+	Problem      string               // why it is incomplete
 
-	// Only are payments that only one channel told of, by that channel, where the other had
-	// a day and the payment is of the last week: a hundred at most.
+	// Only are payments of the last week that came over one channel only, although the
+	// other has had a day. By the channel that told; at most a hundred.
 	Only     map[string][]*client.Note
 	OnlyMore map[string]bool
 }
 
-// A Day counts the verdicts of each lane: FIRST, DUPLICATE, HELD, or "" for none yet.
+// A Day counts the verdicts of each lane: FIRST, DUPLICATE, HELD, or "" without a verdict
+// yet.
 type Day struct {
 	Begin time.Time
 	Lanes map[inbox.Lane]map[string]int
 }
 
-// An Order is which channel told of a donation first, and which then.
+// An Order is the order of two channels: the first message came over First, the next over
+// Then.
 type Order struct{ First, Then string }
 
-// Bounds part how far apart two channels tell of one donation. What is more than the last
-// is in a part of its own.
+// Bounds divide the times between two channels' messages into parts. Longer times than
+// the last bound have a part of their own.
 var Bounds = [...]time.Duration{10 * time.Second, time.Minute, 10 * time.Minute, time.Hour, 24 * time.Hour}
 
-// A Spread counts donations by how far apart the channels told of them.
+// A Spread counts donations by the time between the channels' messages.
 type Spread [len(Bounds) + 1]int
 
 func (s *Spread) add(apart time.Duration) {
@@ -79,8 +81,8 @@ func (s Spread) Total() (n int) {
 	return n
 }
 
-// Within returns the bound within which a share of the donations came, or 0 where that is
-// more than the last bound.
+// Within returns the bound that a share of the donations is within, or 0 if that is
+// beyond the last bound.
 func (s Spread) Within(share float64) time.Duration {
 	n := 0
 	for i, bound := range Bounds {
@@ -91,10 +93,10 @@ func (s Spread) Within(share float64) time.Duration {
 	return 0
 }
 
-// An Agreement counts donations that two channels told of, each with a transaction id.
+// An Agreement counts donations that came over two channels, each with a transaction id.
 type Agreement struct{ Same, Other int }
 
-// clone copies a count that is under way.
+// clone copies an unfinished count.
 func (c *Count) clone() *Count {
 	copied := *c
 	copied.Days = make([]Day, len(c.Days))
@@ -131,22 +133,22 @@ func (c *Count) apart(order Order, apart time.Duration) {
 	c.Apart[order] = spread
 }
 
-// A Counter counts in the background, once at a time, and only when it is asked.
+// A Counter counts in the background, one count at a time, and only on request.
 type Counter struct {
 	Noted  *client.Client
-	Inbox  *inbox.Inbox // nil where there is none
+	Inbox  *inbox.Inbox // nil without an inbox
 	Ledger string
-	Zone   *time.Location // of the days
+	Zone   *time.Location // divides the days
 	Log    *slog.Logger
 
 	mu      sync.Mutex
 	shown   *Count
-	running chan struct{} // closed at the end of the count that is under way; nil without one
+	running chan struct{} // closed at the end of the running count; nil without a running count
 }
 
-// Count returns the last count if it is fresh. Otherwise it begins one and waits for it as
-// long as the caller's patience lasts, and returns it as far as it is then. The count goes
-// on without the caller.
+// Count returns the last count if it is fresh. Otherwise it begins a count, waits for it
+// as long as patience lasts, and returns its state then. The count goes on without the
+// caller.
 func (c *Counter) Count(ctx context.Context, patience time.Duration) *Count {
 	c.mu.Lock()
 	if c.running == nil {
@@ -157,7 +159,7 @@ func (c *Counter) Count(ctx context.Context, patience time.Duration) *Count {
 		c.running = make(chan struct{})
 		count := c.begin(time.Now())
 		if c.shown == nil {
-			c.shown = count.clone() // so that there is one, however short the patience
+			c.shown = count.clone() // so that shown is set, however short the patience
 		}
 		go c.run(count)
 	}
@@ -178,14 +180,14 @@ func (c *Counter) Count(ctx context.Context, patience time.Duration) *Count {
 func (c *Counter) show(count *Count) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// A complete count is shown until the next one is complete.
+	// A complete count is shown until the next count is complete.
 	if c.shown == nil || c.shown.Ended.IsZero() || !count.Ended.IsZero() {
 		c.shown = count.clone()
 	}
 }
 
 func (c *Counter) run(count *Count) {
-	// Nobody waits for it who could cancel it.
+	// No caller waits for the whole count, so no context of a caller ends it.
 	ctx, cancel := context.WithTimeout(context.Background(), countFor)
 	defer cancel()
 	c.show(count)
@@ -194,7 +196,7 @@ func (c *Counter) run(count *Count) {
 	}
 	c.countNotes(ctx, count)
 	if ctx.Err() != nil {
-		count.Problem = "The ledger is too large to be counted in five minutes, so the counts are too low."
+		count.Problem = "The ledger is too large to count in five minutes, so the counts are too low."
 	}
 	count.DaysToRead, count.Ended = 0, time.Now()
 	c.show(count)
@@ -220,7 +222,7 @@ func (c *Counter) begin(now time.Time) *Count {
 	return count
 }
 
-// heard is when a channel first told of a donation that no other has told of yet.
+// heard is the first message of a donation that came over one channel so far.
 type heard struct {
 	channel string
 	at      time.Time
@@ -297,7 +299,7 @@ func (c *Counter) countNotes(ctx context.Context, count *Count) {
 	}
 }
 
-// note counts a note. Of a channel that told twice the first message counts.
+// note counts a note. If a channel told twice, its first message counts.
 func (c *Count) note(ledger string, note *client.Note) {
 	var channels []heard
 	ids := map[string]string{}
@@ -358,7 +360,7 @@ func (c *Count) note(ledger string, note *client.Note) {
 	}
 }
 
-// only keeps a payment that one channel told of, if the other has had its time.
+// only keeps a payment that came over one channel, if the other channel has had its time.
 func (c *Count) only(channel string, note *client.Note) {
 	age := c.Begun.Sub(note.GetNotedAt().AsTime())
 	event := note.GetDonation().GetEvent()

@@ -14,11 +14,11 @@ import (
 // The size of a picture, in units that a phone shows as pixels.
 const (
 	width, height         = 340, 170
-	left, right, top, low = 34, 4, 10, 24 // the room around the bars
+	left, right, top, low = 34, 4, 10, 24 // the space around the bars
 )
 
-// A Picture shows the verdicts of a lane, a bar a day. It is drawn by a template. Bars bear
-// the class of their verdict, so that the style sheet colours them in both themes.
+// A Picture shows the verdicts of a lane, one bar a day. A template draws it. Each bar
+// has the class of its verdict, so that the style sheet colours it in both themes.
 type Picture struct {
 	Lane          inbox.Lane
 	Width, Height int
@@ -26,7 +26,7 @@ type Picture struct {
 	Lines         []Line
 	Labels        []Label
 	Total         int
-	Rows          []Row // the same as a table, the newest day first
+	Rows          []Row // the same numbers as a table, the newest day first
 }
 
 // A Bar is a rectangle.
@@ -47,7 +47,7 @@ type Row struct {
 	First, Duplicate, Held, Open int
 }
 
-// order is that of the parts of a bar, the lowest first.
+// order is the order of the parts of a bar, the lowest first.
 var order = []string{"first", "duplicate", "held", "open"}
 
 func (r Row) parts() []int { return []int{r.First, r.Duplicate, r.Held, r.Open} }
@@ -124,7 +124,7 @@ func (c *Count) picture(lane inbox.Lane) Picture {
 	return p
 }
 
-// roundUp returns the next even number of one digit and noughts, which a scale ends at.
+// roundUp returns the end of a scale: the next even digit followed by zeros.
 func roundUp(n int) int {
 	for unit := 1; ; unit *= 10 {
 		for _, digit := range []int{2, 4, 6, 8, 10} {
@@ -135,7 +135,7 @@ func roundUp(n int) int {
 	}
 }
 
-// short writes a number in the little room beside a scale.
+// short writes a number into the small space beside a scale.
 func short(n int) string {
 	switch {
 	case n >= 1_000_000:

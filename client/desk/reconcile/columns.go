@@ -13,21 +13,21 @@ import (
 	"unicode/utf16"
 )
 
-// A row is what is kept of a row of the report.
+// A row is the kept part of a row of the report.
 type row struct {
 	line                              int
 	date, transaction, kind, currency string
 	status, impact                    string
 	gross                             *big.Rat
-	counts                            bool // it is money for or from a donation
+	counts                            bool // money for or from a donation
 }
 
-// columns are the names of the columns that are read, in lower case: English, German,
-// French, Spanish, Italian and Dutch. Those of the last four languages are as importers of
-// PayPal's own files have them that anybody can read: French those for Odoo (Akretion's
-// account_bank_statement_import_paypal), Spanish that for Tryton and ConvertidorPaypalNuevo
-// of Nesto, Italian it_IT of monjour, Dutch paypal-csv of money-pane. A name that no such
-// source shows is not here.
+// columns are the names of the columns to read, in lower case: English, German, French,
+// Spanish, Italian and Dutch. The names in the last four languages come from public
+// importers of PayPal's files. French: Odoo (Akretion's
+// account_bank_statement_import_paypal). Spanish: Tryton, and Nesto's
+// ConvertidorPaypalNuevo. Italian: monjour's it_IT. Dutch: money-pane's paypal-csv. A
+// name without a public source is not here.
 var columns = map[string][]string{
 	"date": {"date", "datum", "fecha", "data"},
 	"transaction": {
@@ -43,29 +43,29 @@ var columns = map[string][]string{
 	"impact":   {"balance impact", "auswirkung auf guthaben", "effect op saldo"},
 }
 
-// needed are the columns without which nothing can be compared.
+// needed are the columns that a comparison requires.
 var needed = []string{"date", "transaction", "currency", "gross"}
 
-// notDone are the states of what PayPal has not completed.
+// notDone are the states of rows that PayPal has not completed.
 var notDone = words(`pending, denied, canceled, cancelled, expired, declined, failed, voided, on hold, held,
 	ausstehend, abgelehnt, storniert, abgebrochen, abgelaufen, fehlgeschlagen, einbehalten,
 	pendiente`)
 
 func pending(status string) bool { return notDone[strings.ToLower(status)] }
 
-// movements are types that are no donation although money comes in, by their beginning.
+// movements are the beginnings of types that bring money in but are not donations.
 var movements = []string{
 	"general currency conversion", "bank deposit to pp account", "general credit card deposit",
 	"account hold", "hold on", "reversal of general account hold", "general hold release", "general authorization",
 	"void of authorization", "user initiated withdrawal", "general withdrawal", "transfer to", "transfer from",
 	"allgemeine währungsumrechnung", "bankgutschrift auf paypal-konto", "einbehaltung", "allgemeine abbuchung",
 	"allgemeine autorisierung", "von nutzer eingeleitete abbuchung",
-	"conversión de divisas", "retirada", // Spanish, as Nesto has met them
-	"versamento generico con carta",                                      // Italian, as an importer's test has it
-	"valutaomrekening", "algemene opname", "vastgehouden", "autorisatie", // Dutch, as importers' tests have them
+	"conversión de divisas", "retirada", // Spanish, as seen by Nesto
+	"versamento generico con carta",                                      // Italian, from an importer's test
+	"valutaomrekening", "algemene opname", "vastgehouden", "autorisatie", // Dutch, from importers' tests
 }
 
-// givenBack are words in the types of what is given back.
+// givenBack are words in the types of refunds and reversals.
 var givenBack = []string{
 	"refund",
 	"reversal",
@@ -77,7 +77,7 @@ var givenBack = []string{
 	"reembolso", // Spanish
 }
 
-// concerns says whether a row is money for or from a donation.
+// concerns reports whether a row is money for or from a donation.
 func (r row) concerns() bool {
 	kind := strings.ToLower(r.kind)
 	if impact := strings.ToLower(r.impact); impact == "memo" {
@@ -156,13 +156,14 @@ func read(report io.Reader, yield func(row) error) error {
 	}
 }
 
-// decoded reads UTF-8, with or without its mark, and the UTF-16 that spreadsheets write.
+// decoded reads UTF-8, with or without a byte order mark, and the UTF-16 that
+// spreadsheets write.
 func decoded(report io.Reader) (*bufio.Reader, error) {
 	b := bufio.NewReaderSize(report, 64<<10)
 	mark, _ := b.Peek(3)
 	switch {
 	case string(mark) == "\ufeff":
-		_, _ = b.Discard(3) // they are there
+		_, _ = b.Discard(3) // Peek has read them
 	case len(mark) >= 2 && (string(mark[:2]) == "\xff\xfe" || string(mark[:2]) == "\xfe\xff"):
 		return bufio.NewReaderSize(&wide{b: b, big: mark[0] == 0xfe}, 64<<10), nil
 	}
@@ -213,7 +214,7 @@ func (w *wide) unit() (rune, error) {
 	return rune(two)<<8 | rune(one), nil
 }
 
-// separator is what stands between the columns.
+// separator returns the character between the columns.
 func separator(header string) rune {
 	best := ','
 	for _, each := range []rune{'\t', ';'} {
@@ -256,15 +257,15 @@ func places(names []string) (map[string]int, error) {
 	return at, nil
 }
 
-// rowOf keeps what is needed of a record. A record without a transaction is no row: a
-// balance, or an empty line.
+// rowOf returns the needed fields of a record. A record without a transaction, such as a
+// balance or an empty line, is not a row.
 func rowOf(record []string, at map[string]int, line int) (r row, ok bool, err error) {
 	field := func(column string) string {
 		i, there := at[column]
 		if !there || i >= len(record) {
 			return ""
 		}
-		return strings.Clone(strings.TrimSpace(record[i])) // else it would keep the names beside it
+		return strings.Clone(strings.TrimSpace(record[i])) // a substring would keep the names beside it in memory
 	}
 	r = row{
 		line: line, date: field("date"), transaction: field("transaction"), kind: field("kind"),
@@ -275,7 +276,7 @@ func rowOf(record []string, at map[string]int, line int) (r row, ok bool, err er
 		return r, false, nil
 	}
 	if r.gross, ok = parseAmount(gross); !ok {
-		return r, false, fmt.Errorf("line %d of the report: %q is no amount", line, gross)
+		return r, false, fmt.Errorf("line %d of the report: %q is not an amount", line, gross)
 	}
 	r.counts = r.concerns()
 	return r, true, nil
@@ -286,8 +287,9 @@ var (
 	separators = strings.NewReplacer(".", "", ",", "")
 )
 
-// parseAmount reads an amount of either language: 1,234.56 and 1.234,56. What stands
-// before one or two last digits parts the cents; what stands before three parts thousands.
+// parseAmount reads an amount in either notation: 1,234.56 and 1.234,56. A separator
+// before the last one or two digits is the decimal point. A separator before three digits
+// groups thousands.
 func parseAmount(text string) (*big.Rat, bool) {
 	text = blanks.Replace(text)
 	if at := strings.LastIndexAny(text, ".,"); at >= 0 {
@@ -344,7 +346,7 @@ func days(all []*entry, o Options) (first, last time.Time, err error) {
 		case !ok && order == "" && strings.Contains(e.date, "/"):
 			return first, last, errOrder
 		case !ok:
-			return first, last, fmt.Errorf("line %d of the report: %q is no day", e.line, e.date)
+			return first, last, fmt.Errorf("line %d of the report: %q is not a day", e.line, e.date)
 		}
 		e.day = day
 		if first.IsZero() || day.Before(first) {

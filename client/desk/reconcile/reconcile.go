@@ -1,21 +1,21 @@
-// Package reconcile compares PayPal's activity report with what Noted knows.
+// Package reconcile compares PayPal's activity report with Noted's notes.
 //
 //	result, err := reconcile.Compare(report, notes, reconcile.Options{})
 //
 // The report is the file that PayPal offers for download, with commas, semicolons or tabs
-// between its columns, or the JSON of PayPal's Transaction Search API. It is read once, row
-// by row, and of each row only what columns.go and search.go name is kept: no name and no
+// between its columns, or the JSON of PayPal's Transaction Search API. It is read once,
+// row by row. Only the columns named in columns.go and search.go are kept: no name and no
 // address.
 //
 // # Design
 //
-// A report and a ledger meet by transaction ids alone. Times are no help: a report has the
-// zone of the account and often an unclear order of day and month. So no donation is
-// missed because of a clock, and the month of a sum is the report's own.
+// A report and a ledger meet by transaction ids alone. Times do not help: a report has
+// the zone of the account and often an unclear order of day and month. So a clock cannot
+// hide a donation, and the month of a sum is the report's own.
 //
-// What a row means is in words of the account's language. A status or a type that is not
-// known here is taken for money that must be known to Noted: a row too many in the list is
-// seen by a person, and a row too few by nobody.
+// The words of a row are in the account's language. A row with an unknown status or type
+// counts as money that Noted must have. A person sees a surplus row in the list; a
+// missing row stays unseen.
 package reconcile
 
 import (
@@ -36,15 +36,16 @@ import (
 
 // Options say how to read a report.
 type Options struct {
-	// DayFirst and MonthFirst say how 1/2/2026 is meant, where no row of the report shows it.
+	// DayFirst and MonthFirst give the meaning of 1/2/2026 if no row of the report shows
+	// it.
 	DayFirst, MonthFirst bool
-	// Begin, unless zero, is how far Noted's notes reach back: of older rows it cannot say
-	// anything.
+	// Begin is the time to which Noted's notes reach back. Older rows are TooOld. Zero:
+	// unknown.
 	Begin time.Time
 }
 
-// Since lists the notes of a ledger from a time on, for Compare. tell, which may be nil, is
-// told how many there were so far.
+// Since lists the notes of a ledger from a time on, for Compare. It calls tell, which may
+// be nil, with the number of notes so far.
 func Since(
 	ctx context.Context, noted *client.Client, ledger string, tell func(int),
 ) func(time.Time) iter.Seq2[*client.Note, error] {
@@ -64,9 +65,9 @@ func Since(
 	}
 }
 
-// Begin is how far the notes of a ledger reach back; the zero time where that is not known.
-// A note says when it is forgotten: the retention after it occurred, or after it was noted
-// if that is later.
+// Begin returns the time to which a ledger's notes reach back; zero if it is unknown. A
+// note's forget_at is the retention after occurred_at, or after noted_at if that is
+// later.
 func Begin(ctx context.Context, noted *client.Client, ledger string) (time.Time, error) {
 	page, err := noted.Page(ctx, &client.ListRequest{Ledger: ledger, PageSize: 1})
 	if err != nil || len(page.GetNotes()) == 0 {
@@ -80,34 +81,34 @@ func Begin(ctx context.Context, noted *client.Client, ledger string) (time.Time,
 	return time.Now().Add(-note.GetForgetAt().AsTime().Sub(from)), nil
 }
 
-// A Kind says what is wrong with a transaction.
+// A Kind is a kind of finding.
 type Kind string
 
 // The kinds of findings, in the order of a Result.
 const (
-	Missing     Kind = "missing here"     // PayPal has it, and Noted has no note
-	NotAtPayPal Kind = "not at PayPal"    // a settled note of the report's days, and no row
+	Missing     Kind = "missing here"     // a row at PayPal without a note
+	NotAtPayPal Kind = "not at PayPal"    // a settled note of the report's days without a row
 	Open        Kind = "open"             // noted, but not settled
 	Twice       Kind = "in two donations" // one transaction in two notes of one event
 	Differs     Kind = "amounts differ"
-	TooOld      Kind = "too old to know" // from before Noted's notes reach back
+	TooOld      Kind = "too old to know" // older than Noted's notes
 )
 
 // Kinds lists all kinds.
 var Kinds = []Kind{Missing, Twice, Differs, Open, NotAtPayPal, TooOld}
 
-// A Finding is one transaction that a person should look at.
+// A Finding is one transaction that a person should check.
 type Finding struct {
 	Kind        Kind
 	Transaction string
 	Day         string // 2006-01-02
-	Type        string // PayPal's words, or the event of a note
-	PayPal      string // the amount there, with its currency
-	Noted       string // the amount here
+	Type        string // PayPal's words, or the note's event
+	PayPal      string // PayPal's amount, with its currency
+	Noted       string // Noted's amount
 	DonationIDs []string
 }
 
-// A Sum is what a month has in one currency. Out are refunds and reversals.
+// A Sum is the money of a month in one currency. Out means refunds and reversals.
 type Sum struct {
 	Month, Currency               string
 	PayPalIn, NotedIn             *big.Rat
@@ -115,24 +116,24 @@ type Sum struct {
 	PayPalPayments, NotedPayments int
 }
 
-// Agrees says whether both sides have the same.
+// Agrees reports whether both sides are equal.
 func (s *Sum) Agrees() bool {
 	return s.PayPalIn.Cmp(s.NotedIn) == 0 && s.PayPalOut.Cmp(s.NotedOut) == 0
 }
 
-// A Result is what a comparison has found.
+// A Result is the result of a comparison.
 type Result struct {
-	Rows     int // of the report
-	Compared int // rows that tell of money for or from a donation
+	Rows     int // in the report
+	Compared int // rows about money for or from a donation
 	Pending  int // rows that PayPal has not completed
-	Others   int // rows of other movements, such as withdrawals
+	Others   int // rows about other movements, such as withdrawals
 	Notes    int
 	From, To string // the report's days
 	Findings []Finding
 	Sums     []*Sum
 }
 
-// Count returns how many findings of a kind there are.
+// Count returns the number of findings of a kind.
 func (r *Result) Count(kind Kind) (n int) {
 	for _, f := range r.Findings {
 		if f.Kind == kind {
@@ -142,28 +143,28 @@ func (r *Result) Count(kind Kind) (n int) {
 	return n
 }
 
-// money are the events that a report has rows of, and whether money comes in.
+// money are the events with rows in a report, and whether their money comes in.
 var money = map[client.Event]bool{
 	client.EventPayment: true, client.EventReversalCanceled: true,
 	client.EventRefund: false, client.EventReversal: false, client.EventAdjustment: false,
 }
 
-// entry is a transaction of the report, and what Noted has of it.
+// entry is a transaction of the report with Noted's notes of it.
 type entry struct {
 	row
 	day   time.Time
 	notes []noted
 }
 
-// noted is what is kept of a note.
+// noted is the kept part of a note.
 type noted struct {
 	id, amount, currency string
 	event                client.Event
 	state                client.State
 }
 
-// Compare compares a report with notes. The notes are read after the report. The caller
-// lists them from a day before the report's first day on: since answers that day.
+// Compare compares a report with notes. It reads the report first, then calls since with
+// the day before the report's first day, to list the notes from that day on.
 func Compare(report io.Reader, since func(time.Time) iter.Seq2[*client.Note, error], o Options) (*Result, error) {
 	result := &Result{}
 	var all []*entry
@@ -180,7 +181,7 @@ func Compare(report io.Reader, since func(time.Time) iter.Seq2[*client.Note, err
 			result.Compared++
 		}
 		if known := byID[r.transaction]; known != nil {
-			// Parts of one transaction: the part that concerns a donation counts.
+			// Of several parts of one transaction, the part about a donation counts.
 			if !known.counts && r.counts {
 				known.row = r
 			}
@@ -220,9 +221,9 @@ func Compare(report io.Reader, since func(time.Time) iter.Seq2[*client.Note, err
 	return result, nil
 }
 
-// notes puts each note to the rows of its transactions. A settled note of the report's
-// inner days that has no row is a finding; of the first and the last day a part is in
-// another report, depending on the zone.
+// notes assigns each note to the rows of its transactions. A settled note of the report's
+// inner days without a row is a finding. Depending on the zone, part of the first and the
+// last day is in another report.
 func (r *Result) notes(byID map[string]*entry, notes iter.Seq2[*client.Note, error], first, last time.Time) error {
 	for note, err := range notes {
 		if err != nil {
@@ -260,9 +261,9 @@ func (r *Result) notes(byID map[string]*entry, notes iter.Seq2[*client.Note, err
 	return nil
 }
 
-// judge finds what is wrong with one transaction.
+// judge makes the findings about one transaction.
 func (r *Result) judge(e *entry, begin time.Time) {
-	// A disputed payment's id is also that of a reversal: only the same direction counts.
+	// A reversal has the id of its payment: only the same direction counts.
 	same := slices.DeleteFunc(
 		slices.Clone(e.notes),
 		func(n noted) bool { return money[n.event] != (e.gross.Sign() > 0) },
@@ -348,7 +349,7 @@ func (r *Result) sum(all []*entry) {
 	slices.SortFunc(r.Sums, func(a, b *Sum) int { return strings.Compare(a.Month+a.Currency, b.Month+b.Currency) })
 }
 
-// decimals is how many decimals an amount is shown with.
+// decimals returns the number of decimals to show.
 func decimals(amount *big.Rat) int {
 	if amount.IsInt() {
 		return 2

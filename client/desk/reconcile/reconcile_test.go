@@ -186,9 +186,9 @@ func TestRefusals(t *testing.T) {
 			`numéro de transaction, id. de transacción, codice transazione, transactiereferentie)`,
 		head:                                       "no row with a transaction",
 		head + "1/2/2026,P,Completed,EUR,1,T\n":    "say which comes first",
-		head + "soon,P,Completed,EUR,1,T\n":        `line 2 of the report: "soon" is no day`,
-		head + "1/13/2026,P,Completed,EUR,abc,T\n": `line 2 of the report: "abc" is no amount`,
-		head + "1/13/2026,P,Completed,EUR,1e9,T\n": `line 2 of the report: "1e9" is no amount`,
+		head + "soon,P,Completed,EUR,1,T\n":        `line 2 of the report: "soon" is not a day`,
+		head + "1/13/2026,P,Completed,EUR,abc,T\n": `line 2 of the report: "abc" is not an amount`,
+		head + "1/13/2026,P,Completed,EUR,1e9,T\n": `line 2 of the report: "1e9" is not an amount`,
 	} {
 		_, err := reconcile.Compare(strings.NewReader(report), list(), reconcile.Options{})
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -13,12 +13,12 @@ import (
 )
 
 // This file reads the JSON of PayPal's Transaction Search API, GET
-// /v1/reporting/transactions: one answer, or all pages of one after the other, or as the
-// elements of an array. Names and formats are those of PayPal's reference,
-// developer.paypal.com/docs/api/transaction-search/v1, and the codes those of
+// /v1/reporting/transactions. The input is one answer, or all pages one after the other,
+// or an array of them. Names and formats follow PayPal's reference,
+// developer.paypal.com/docs/api/transaction-search/v1. The codes follow
 // developer.paypal.com/docs/transaction-search/transaction-event-codes.
 
-// A detail is what is kept of a transaction.
+// A detail is the kept part of a transaction.
 type detail struct {
 	Info struct {
 		ID        string `json:"transaction_id"`
@@ -32,16 +32,16 @@ type detail struct {
 	} `json:"transaction_info"`
 }
 
-// otherGroups are groups of event codes that are no donation and nothing given back: fees,
-// conversions, deposits, withdrawals, authorizations, holds, reserves and transfers.
-// A group that is not here counts.
+// otherGroups are the groups of event codes that are neither a donation nor a refund:
+// fees, conversions, deposits, withdrawals, authorizations, holds, reserves and
+// transfers. All other groups count.
 var otherGroups = words("T01, T02, T03, T04, T05, T06, T07, T10, T13, T14, T15, T16, T17, T18, T20, T21, T22, T98")
 
-// otherCodes are those of the group of reversals that move no donation: holds and their
-// release, fees, and mass payments.
+// otherCodes are the codes in the group of reversals that move no donation: holds and
+// their release, fees, and mass payments.
 var otherCodes = words("T1105, T1108, T1109, T1110, T1111, T1114, T1115")
 
-// startsJSON says whether a report is JSON.
+// startsJSON reports whether a report is JSON.
 func startsJSON(report *bufio.Reader) bool {
 	start, _ := report.Peek(64)
 	start = bytes.TrimLeft(start, " \t\r\n")
@@ -53,8 +53,8 @@ type search struct {
 	decoder *json.Decoder
 	yield   func(row) error
 	count   int
-	pages   map[string][]int // of each span of days, those that were read
-	of      map[string]int   // and how many there are
+	pages   map[string][]int // of each span of days: the pages read
+	of      map[string]int   // the number of pages
 }
 
 func readJSON(report io.Reader, yield func(row) error) error {
@@ -70,7 +70,7 @@ func readJSON(report io.Reader, yield func(row) error) error {
 			err = s.answer()
 		case token == json.Delim('['), token == json.Delim(']'): // an array of answers
 		default:
-			err = errors.New("the report is JSON, and not that of PayPal's Transaction Search API")
+			err = errors.New("the report is JSON, but not from PayPal's Transaction Search API")
 		}
 		if err != nil {
 			return err
@@ -82,12 +82,12 @@ func notJSON(err error) error {
 	_, syntax := errors.AsType[*json.SyntaxError](err)
 	_, kind := errors.AsType[*json.UnmarshalTypeError](err)
 	if syntax || kind || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		return fmt.Errorf("the report's JSON is broken off or damaged: %w; download it again", err)
+		return fmt.Errorf("the report's JSON is truncated or damaged: %w; download it again", err)
 	}
 	return fmt.Errorf("reading the report: %w", err)
 }
 
-// answer reads an answer after its brace. Of what it does not keep nothing is remembered.
+// answer reads an answer after its brace, and keeps only the needed fields.
 func (s *search) answer() error {
 	var page, of int
 	var from, to string
@@ -143,7 +143,7 @@ func (s *search) details() error {
 	case err != nil:
 		return notJSON(err)
 	case token != json.Delim('['):
-		return errors.New("the report's transaction_details is no list")
+		return errors.New("the report's transaction_details is not a list")
 	}
 	for s.decoder.More() {
 		var d detail
@@ -165,7 +165,8 @@ func (s *search) details() error {
 	return nil
 }
 
-// row keeps what is needed of a transaction. One without an amount or an id is no row.
+// row returns the needed fields of a transaction. A transaction without an amount or an
+// id is not a row.
 func (d *detail) row(line int) (r row, ok bool, err error) {
 	info := d.Info
 	if info.ID == "" || info.Amount.Value == "" {
@@ -177,10 +178,10 @@ func (d *detail) row(line int) (r row, ok bool, err error) {
 	}
 	r.date, _, _ = strings.Cut(info.Initiated, "T")
 	if strings.ContainsAny(info.Amount.Value, "eE/_xX") {
-		return r, false, fmt.Errorf("transaction %d of the report: %q is no amount", line, info.Amount.Value)
+		return r, false, fmt.Errorf("transaction %d of the report: %q is not an amount", line, info.Amount.Value)
 	}
 	if r.gross, ok = new(big.Rat).SetString(info.Amount.Value); !ok {
-		return r, false, fmt.Errorf("transaction %d of the report: %q is no amount", line, info.Amount.Value)
+		return r, false, fmt.Errorf("transaction %d of the report: %q is not an amount", line, info.Amount.Value)
 	}
 	group := info.Code[:min(3, len(info.Code))]
 	givenBack := group == "T11" || group == "T12"
@@ -188,8 +189,8 @@ func (d *detail) row(line int) (r row, ok bool, err error) {
 	return r, true, nil
 }
 
-// complete refuses a report that lacks pages: what is on them would be told as missing at
-// PayPal.
+// complete refuses a report without all its pages. A missing page would look like
+// transactions that are missing at PayPal.
 func (s *search) complete() error {
 	for span, pages := range s.pages {
 		if len(pages) < s.of[span] {

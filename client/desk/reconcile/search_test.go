@@ -90,15 +90,15 @@ func TestSearchRefusals(t *testing.T) {
 	one := transaction("T1", "T0002", "2026-10-28", "25.00", "EUR", "S")
 	for report, want := range map[string]string{
 		`{"error":"invalid_token"}`: "JSON without transaction_details; save the answer",
-		`["a"]`:                     "not that of PayPal's Transaction Search API",
-		`{"transaction_details":`:   "broken off or damaged",
-		`{"transaction_details":[{"transaction_info":7}]}`: "broken off or damaged",
-		answer(1, 1)[:100]:          "broken off or damaged",
-		`{"transaction_details":7}`: "transaction_details is no list",
+		`["a"]`:                     "not from PayPal's Transaction Search API",
+		`{"transaction_details":`:   "truncated or damaged",
+		`{"transaction_details":[{"transaction_info":7}]}`: "truncated or damaged",
+		answer(1, 1)[:100]:          "truncated or damaged",
+		`{"transaction_details":7}`: "transaction_details is not a list",
 		answer(1, 1):                "no row with a transaction",
 		answer(2, 3, one):           "has 1 of 3 pages of the transactions from 2026-10-28T00:00:00+0000 to",
-		answer(1, 1, strings.Replace(one, "25.00", "1e9", 1)):        `transaction 1 of the report: "1e9" is no amount`,
-		answer(1, 1, strings.Replace(one, "2026-10-28T", "soon", 1)): `is no day`,
+		answer(1, 1, strings.Replace(one, "25.00", "1e9", 1)):        `transaction 1 of the report: "1e9" is not an amount`,
+		answer(1, 1, strings.Replace(one, "2026-10-28T", "soon", 1)): `is not a day`,
 	} {
 		_, err := reconcile.Compare(strings.NewReader(report), list(), reconcile.Options{})
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -1,11 +1,11 @@
-// Package shadow counts what a receiver without Noted makes of the payments of a ledger:
-// which of them it books twice, and of which it never hears. It is for a ledger that is in
-// shadow, where every message is answered FIRST and the notes know better.
+// Package shadow counts the errors of a receiver without Noted: the payments in a ledger
+// that it books twice, and the payments that it never hears of. It is for a ledger in
+// shadow, where the answer to every message is FIRST and the notes have the true verdict.
 //
-// It reads notes, and nothing else. A note has the messages of one payment, each once,
-// with channel and transaction id. So three facts are out of its reach, and a reader must
-// be told so: PayPal's repeats of one message, payments of which no message reached Noted,
-// and checks of the receiver's own.
+// It reads notes and nothing else. A note has the messages of one payment, each once,
+// with channel and transaction id. Three facts are missing, and a reader must know that:
+// PayPal's repeats of one message, payments whose messages never reached Noted, and the
+// receiver's own checks.
 package shadow
 
 import (
@@ -18,18 +18,19 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// MostSightings is how many messages a note keeps. A note with as many may have had more.
+// MostSightings is the number of messages that a full note keeps. Its payment may have
+// had more.
 const MostSightings = 16
 
 // A Row counts the payments of one month and currency.
 type Row struct {
-	Month    string // such as 2026-11, of the payment's own time, or of its noting without one
-	Currency string // empty for payments whose amount is not known
+	Month    string // such as 2026-11, by the payment's time; without a time, by the note's
+	Currency string // empty for payments without an amount
 	Payments int
-	Doubles  int // messages over those channels beyond one for each payment
-	SameID   int // of the doubles: those with the transaction id of an earlier one of these messages
-	Unheard  int // of the payments: those whose messages all came over other channels
-	Open     int // of the payments: those that were given to a receiver and are not settled
+	Doubles  int // messages over the chosen channels beyond the first of each payment
+	SameID   int // doubles with the transaction id of an earlier message
+	Unheard  int // payments whose messages all came over other channels
+	Open     int // payments that a receiver got and did not settle
 
 	DoubleSum, UnheardSum *big.Rat // never nil
 }
@@ -37,15 +38,15 @@ type Row struct {
 // A Result is the whole count.
 type Result struct {
 	Rows     []Row // by month, then currency
-	Total    Row   // without sums, which may be in several currencies
+	Total    Row   // without sums, which may be in different currencies
 	Channels []string
-	Others   int       // notes of other events, which are not counted
+	Others   int       // notes of other events, not counted as payments
 	Full     int       // payments whose note has no room for a further message
 	Since    time.Time // the earliest note of a payment; zero without one
 }
 
 // Count counts the payments among the notes. hears tells whether the receiver hears a
-// channel. Months are those of the zone. A listing may show a note twice; it counts once.
+// channel. zone decides the month of a payment. A note that is listed twice counts once.
 func Count(
 	notes iter.Seq2[*client.Note, error],
 	hears func(channel string) bool,

@@ -1,14 +1,14 @@
-// Package walk looks through a ledger of Noted for a person who does not wait: a walk goes
-// on in the background, and shows what it has found so far.
+// Package walk searches a ledger of Noted in the background for a person who does not
+// wait. It shows the results so far.
 //
 //	found := walks.Look(ctx, walk.Want{Key: "open", Request: …, Most: 100}, time.Second)
 //
 // # Design
 //
-// A ledger can only be walked through, since the store has no index: a million notes take
-// Noted many seconds. A short walk is not kept. One that takes
-// longer is shared by all who ask the same, and its result serves them for a while; a note
-// of it is read again before it is shown, so that what somebody has closed is gone at once.
+// The store has no index, so a search walks the whole ledger. A million notes take Noted
+// many seconds. The result of a short walk is not kept. A longer walk is shared by all
+// callers with the same question, and its result serves them for a while. Its notes are
+// read again before they are shown, so that a closed note disappears at once.
 package walk
 
 import (
@@ -22,33 +22,34 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// The bounds of walks.
+// The limits of walks.
 const (
 	longest = 5 * time.Minute
 	atOnce  = 4
-	kept    = 30 * time.Second       // a result serves so long, or
-	keptFor = 5                      // so many times as long as the walk took
-	short   = 250 * time.Millisecond // a walk of less is shown once
-	mostOf  = 64                     // results that are kept
+	kept    = 30 * time.Second       // the time for which a result is kept, or
+	keptFor = 5                      // this multiple of the walk's own time
+	short   = 250 * time.Millisecond // the result of a shorter walk is shown once
+	mostOf  = 64                     // kept results
 )
 
-// A Want says what a walk looks for.
+// A Want is the question of a walk.
 type Want struct {
-	Key     string              // names it: the same for the same walk
-	Request *client.ListRequest // of a whole ledger
-	// Fits is what the request cannot say; nil for all. Its error ends the walk.
+	Key     string              // the same for the same question
+	Request *client.ListRequest // for a whole ledger
+	// Fits is a condition that the request cannot express; nil for all notes. Its error
+	// ends the walk.
 	Fits func(context.Context, *client.Note) (bool, error)
-	Most int // a walk ends after so many notes
+	Most int // the number of notes after which a walk ends
 }
 
-// A Found is what a walk has found.
+// A Found is the result of a walk.
 type Found struct {
 	Notes    []*client.Note
-	More     bool      // the walk ended at the most that were wanted
+	More     bool      // the walk ended at Most
 	UnderWay bool      // the walk goes on: ask again
-	Busy     bool      // too many others walk, so that this one has not begun
-	Err      error     // why the walk did not come to its end
-	Begun    time.Time // what came later it may not have met
+	Busy     bool      // this walk has not begun, because too many others are running
+	Err      error     // why the walk ended early
+	Begun    time.Time // the walk may miss notes that are newer
 	ended    time.Time
 }
 
@@ -60,18 +61,18 @@ type Walks struct {
 	under int
 }
 
-// walking is a walk that is under way, or its result.
+// walking is a running walk, or its result.
 type walking struct {
 	found Found
-	told  bool          // somebody has seen its end
+	told  bool          // a caller has seen its end
 	done  chan struct{} // closed at its end
 }
 
-// New makes walks.
+// New makes an empty set of walks.
 func New(noted *client.Client) *Walks { return &Walks{noted: noted, all: map[string]*walking{}} }
 
-// Look returns what a walk finds. It joins the walk that is under way, or takes the result
-// of the last one, or begins one, and waits for its end as long as its patience lasts.
+// Look returns the result of a walk. It joins a running walk, takes the last result, or
+// begins a walk. It waits for the end for as long as patience lasts.
 func (w *Walks) Look(ctx context.Context, want Want, patience time.Duration) Found {
 	asked := time.Now()
 	w.mu.Lock()
@@ -109,18 +110,18 @@ func (w *Walks) Look(ctx context.Context, want Want, patience time.Duration) Fou
 	return found
 }
 
-// stale says whether a result is too old to be shown. The caller holds the lock.
+// stale reports whether a result is too old to show. The caller holds the lock.
 func (one *walking) stale(now time.Time) bool {
 	if one.found.UnderWay {
 		return false
 	}
 	took := one.found.ended.Sub(one.found.Begun)
-	// A short walk is told once, and so is that there is nothing or that the walk failed.
+	// A short walk is shown once, and so is a walk that failed or found nothing.
 	once := took < short || len(one.found.Notes) == 0 || one.found.Err != nil
 	return one.told && once || now.Sub(one.found.ended) > max(kept, keptFor*took)
 }
 
-// sweep drops results that nobody will see, and the oldest where there are many.
+// sweep drops results that no caller will see, and the oldest of too many.
 func (w *Walks) sweep(now time.Time) {
 	for key, one := range w.all {
 		if one.stale(now) || len(w.all) >= mostOf && !one.found.UnderWay {
@@ -155,18 +156,18 @@ func (w *Walks) walk(one *walking, want Want) {
 	}
 }
 
-// page asks for a page. Its deadline is the client's own, so that one that is slow does
-// not use up the walk's time.
+// page requests a page. Its deadline is the client's own, so that a slow page does not
+// use up the walk's time.
 func (w *Walks) page(ctx context.Context, request *client.ListRequest) (*client.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, client.DefaultTimeout)
 	defer cancel()
 	return w.noted.Page(ctx, request)
 }
 
-// ErrTooLong means that a ledger could not be looked through in five minutes.
-var ErrTooLong = errors.New("the ledger is too large to be looked through")
+// ErrTooLong means that a walk did not end within five minutes.
+var ErrTooLong = errors.New("the ledger is too large to search")
 
-// add adds what is wanted of a page, and says whether there is more than is wanted.
+// add adds the wanted notes of a page, and reports whether there are more.
 func (w *Walks) add(ctx context.Context, one *walking, want Want, notes []*client.Note) (more bool, err error) {
 	var fitting []*client.Note
 	for _, note := range notes {
@@ -185,7 +186,7 @@ func (w *Walks) add(ctx context.Context, one *walking, want Want, notes []*clien
 	if room := want.Most - len(one.found.Notes); len(fitting) > room {
 		fitting, more = fitting[:room], true
 	}
-	// What was shown shares the notes before: append never changes them.
+	// No caller waits for the whole count, so no context of a caller ends it.
 	one.found.Notes = append(one.found.Notes, fitting...)
 	return more, err
 }
@@ -199,8 +200,8 @@ func (w *Walks) end(one *walking, more bool, err error) {
 	close(one.done)
 }
 
-// renew reads the notes of an older walk again, and leaves out those that do not fit any
-// more. A note that cannot be read stays as it was.
+// renew reads the notes of an older walk again and drops those that no longer fit. A note
+// that cannot be read stays unchanged.
 func (w *Walks) renew(ctx context.Context, want Want, found *Found) {
 	var notes []*client.Note
 	for _, old := range found.Notes {
@@ -215,7 +216,7 @@ func (w *Walks) renew(ctx context.Context, want Want, found *Found) {
 	found.Notes = notes
 }
 
-// read returns a note as it is now, nil where it is forgotten.
+// read returns a note as it is now, nil if it is forgotten.
 func (w *Walks) read(ctx context.Context, old *client.Note) (*client.Note, error) {
 	request := &client.ListRequest{
 		Ledger: old.GetDonation().GetLedger(), SeriesId: old.GetDonation().GetSeriesId(), PageSize: 1000,

@@ -14,7 +14,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// A payment is what both channels tell of.
+// A payment is a payment that both channels tell of.
 type payment struct {
 	series, transaction string
 	at                  time.Time
@@ -25,12 +25,12 @@ func (f *filler) payment(at time.Time, amount string) payment {
 	return payment{f.series(), f.transaction(), at.Truncate(time.Second), amount}
 }
 
-// paypalTime writes a time as an IPN has it, always as Pacific standard time.
+// paypalTime writes a time as in an IPN, always in Pacific standard time.
 func paypalTime(t time.Time) string {
 	return t.In(time.FixedZone("PST", -8*60*60)).Format("15:04:05 Jan 02, 2006 PST")
 }
 
-// ipn is the IPN of a payment. Each of the pairs sets a field or takes it away.
+// ipn is the IPN of a payment. Each pair sets a field or removes it.
 func (p payment) ipn(after time.Duration, pairs ...string) told {
 	form := url.Values{
 		"txn_type": {"subscr_payment"}, "payment_status": {"Completed"}, "subscr_id": {p.series},
@@ -58,19 +58,19 @@ func (p payment) webhook(f *filler, after time.Duration) told {
 		"id": "WH-" + f.transaction(), "event_type": "PAYMENT.SALE.COMPLETED", "resource": resource,
 	})
 	if err != nil {
-		panic(err) // all of it is text
+		panic(err) // all parts are text
 	}
 	return told{p.at.Add(after), "webhook", body}
 }
 
 type story = func(context.Context) error
 
-// stories are what happens in the week that ends at a time, the oldest story first.
+// stories are the events of the week that ends at a time, the oldest story first.
 func (f *filler) stories(end time.Time) []story {
 	at := func(days int, clock string) time.Time {
 		t, err := time.Parse("15:04", clock)
 		if err != nil {
-			panic(err) // it stands below
+			panic(err) // the constant is below
 		}
 		day := end.AddDate(0, 0, -days).Truncate(24 * time.Hour)
 		return day.Add(time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute)
@@ -99,11 +99,11 @@ func (f *filler) stories(end time.Time) []story {
 		f.crashed(f.payment(ago(4*time.Hour), "22.00")),
 		f.waiting(f.payment(ago(5*time.Hour), "45.00"), ago(6*time.Minute)),
 		f.held(f.payment(ago(2*time.Minute), "50.00")),
-		f.unverified(f.payment(ago(20*time.Minute), "8.00")), // the last: it is due
+		f.unverified(f.payment(ago(20*time.Minute), "8.00")), // the last story: its message is due
 	}
 }
 
-// usual is a number of payments that went well, one every 37 minutes.
+// usual is a number of ordinary payments, one every 37 minutes.
 func (f *filler) usual(from time.Time, n int) story {
 	return func(ctx context.Context) error {
 		amounts := []string{"5.00", "10.00", "25.00", "50.00", "100.00"}
@@ -299,7 +299,7 @@ func (f *filler) held(p payment) story {
 	return func(ctx context.Context) error { return f.process(ctx, p.ipn(3*time.Second), dies) }
 }
 
-// crashed is a donation that a receiver without an inbox gave up: only Noted knows of it.
+// crashed is a donation that a receiver without an inbox gave up. Only Noted has it.
 func (f *filler) crashed(p payment) story {
 	f.tell(Crashed, p.transaction)
 	return func(ctx context.Context) error {

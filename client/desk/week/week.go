@@ -1,11 +1,11 @@
-// Package week makes up a week of PayPal's traffic, for a desk that is tried and for
-// tests: every case that a person at the desk meets, in a Noted and in an inbox.
+// Package week makes up a week of PayPal's traffic, for tests and for trials of the desk.
+// Noted and an inbox get every case that a person at the desk meets.
 //
 //	cases, err := week.Fill(ctx, noted, inbox.Config{URL: …, Account: week.Ledger}, time.Now(), seed)
 //
-// The bodies are made up, and everything after them is real: client/paypal reads them,
-// Noted decides, and the inbox journals. Noted's own clock cannot be set, so its times
-// are those of the filling; the journal's are those of the week.
+// The bodies are made up; all later steps are real. client/paypal reads the bodies, Noted
+// decides, and the inbox keeps the journal. Noted's own clock cannot be set, so its times
+// are those of the filling. The journal's times are those of the week.
 package week
 
 import (
@@ -26,30 +26,30 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// Ledger is the book of the made-up donations. No real ledger has this name, so a Noted
-// that holds real notes keeps them apart.
+// Ledger is the ledger of the made-up donations. No real ledger has this name, so a Noted
+// with real notes keeps them apart.
 const Ledger = "desk-trial"
 
-// A Case is one story of the week, and an id by which the desk finds it.
+// A Case is one story of the week, with an id by which the desk finds it.
 type Case struct {
-	Name string // what happened
-	ID   string // of the transaction, the series or the message
+	Name string // the event
+	ID   string // the id of the transaction, the series or the message
 }
 
 // The names of the cases.
 const (
 	Booked      = "booked, told on both channels"
 	Late        = "its webhook came a day late"
-	Differs     = "the channels tell of two amounts"
+	Differs     = "the channels have different amounts"
 	Copied      = "its IPN came three times"
 	Waiting     = "the books do not answer"
 	Rejected    = "the books want a person"
 	Undecided   = "older than Noted's notes"
-	UnknownType = "of a type that is not known"
-	Foreign     = "for the account of another"
+	UnknownType = "of an unknown type"
+	Foreign     = "for another account"
 	Malformed   = "names no series"
-	Unverified  = "PayPal could not be asked yet"
-	Forged      = "PayPal has not sent it"
+	Unverified  = "PayPal has not confirmed it yet"
+	Forged      = "PayPal did not send it"
 	Held        = "in work right now"
 	Crashed     = "a receiver without an inbox died"
 	Closed      = "booked by hand"
@@ -68,7 +68,7 @@ type filler struct {
 }
 
 // Fill makes up the week that ends at a time. The same seed makes the same ids. The
-// config names the database; its Account, Keys and Now are set here.
+// config names the database. Fill sets its Account, Keys and Now.
 func Fill(
 	ctx context.Context, noted *client.Client, config inbox.Config, end time.Time, seed uint64,
 ) (cases []Case, err error) {
@@ -89,7 +89,7 @@ func Fill(
 	return f.cases, nil
 }
 
-// id makes an id as PayPal's are.
+// id makes an id like PayPal's.
 func (f *filler) id(length int) string {
 	const letters = "0123456789ABCDEFGHJKLMNPRSTUVWXY"
 	var b strings.Builder
@@ -118,8 +118,8 @@ func identify(channel string, body []byte) (paypal.Identified, error) {
 	return paypal.IdentifyIPN(body)
 }
 
-// keep identifies a message and keeps it in the inbox. It says whether the message is
-// worked on.
+// keep identifies a message and keeps it in the inbox. It reports whether the message
+// waits for a worker.
 func (f *filler) keep(ctx context.Context, m told) (works bool, err error) {
 	f.now = m.at
 	identified, malformed := identify(m.channel, m.body)
@@ -158,7 +158,7 @@ func (f *filler) keep(ctx context.Context, m told) (works bool, err error) {
 	return a.State == inbox.Waiting, f.box.Keep(ctx, a)
 }
 
-// pairJSON writes a donation and its message as the journal keeps them.
+// pairJSON writes a donation and its message in the journal's form.
 func pairJSON(donation *client.Donation, message *client.Message) ([]byte, error) {
 	options := protojson.MarshalOptions{UseProtoNames: true}
 	one, err := options.Marshal(donation)
@@ -169,17 +169,17 @@ func pairJSON(donation *client.Donation, message *client.Message) ([]byte, error
 	return fmt.Appendf(nil, `{"donation":%s,"message":%s}`, one, two), err
 }
 
-// An ending says what the books do with a donation.
+// An ending is the books' answer to a donation.
 type ending int
 
 const (
-	accepts ending = iota // the donation is booked and settled
-	silent                // it waits for the next try
-	refuses               // a person must look
-	dies                  // the worker dies with the hold
+	accepts ending = iota // the books accept, and the donation is settled
+	silent                // the message waits for the next try
+	refuses               // the message waits for a person
+	dies                  // the worker dies during the hold
 )
 
-// process takes a message through: kept, noted, booked as the ending says.
+// process keeps a message, notes its donations and books them as the ending says.
 func (f *filler) process(ctx context.Context, m told, end ending) error {
 	if works, err := f.keep(ctx, m); err != nil || !works {
 		return err
@@ -234,7 +234,7 @@ func (f *filler) try(ctx context.Context, at time.Time, end ending) error {
 	return f.box.Finish(ctx, claim, result)
 }
 
-// book does with one donation what the books do.
+// book treats one donation as the books do.
 func (f *filler) book(
 	ctx context.Context, claim *inbox.Claim, d *inbox.Donation, answer *client.NoteResponse, end ending,
 ) (result inbox.Result, err error) {
