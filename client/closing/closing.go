@@ -1,4 +1,4 @@
-// Package closing closes an open donation that a person has booked by hand: it notes the
+// Package closing closes an open donation that a person has booked by hand. It notes the
 // donation with a hold and settles it with the person's reason, so that later messages of
 // it are duplicates.
 //
@@ -6,8 +6,8 @@
 //	…
 //	done, err := closing.Settle(ctx, noted, request, note.GetDonationId(), "entry 12")
 //
-// notectl, noted-gateway and the desk close with it. client/closing/messages closes what
-// a message of the gateway's inbox tells of.
+// notectl, noted-gateway and the desk use it. client/closing/messages closes the
+// donations of a message in the gateway's inbox.
 package closing
 
 import (
@@ -23,10 +23,10 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// hold is how long a donation is held while it is closed.
+// hold is the length of the hold during a close.
 const hold = 15 * time.Second
 
-// A Done is what became of a donation.
+// A Done is the result for a donation.
 type Done struct {
 	Note    *client.Note
 	Verdict client.Verdict // First: it is closed now. Duplicate: it was settled before
@@ -38,18 +38,18 @@ func (d Done) ID() string { return d.Note.GetDonationId() }
 // A HeldError means that somebody is processing the donation.
 type HeldError struct {
 	Note  *client.Note
-	After time.Duration // to try again
+	After time.Duration // the time after which to try again
 }
 
 func (e *HeldError) Error() string {
 	return fmt.Sprintf("somebody is processing it; try again in %v", e.After.Round(time.Second))
 }
 
-// An OtherError means that the question led to another donation than the one that was
-// meant. That one is left open.
+// An OtherError means that the request matched another donation than the intended one.
+// The other donation stays open.
 type OtherError struct {
 	Meant, Found string
-	Release      error // why the other could not be released; nil where it was
+	Release      error // why the other donation could not be released; nil after a release
 }
 
 func (e *OtherError) Error() string {
@@ -69,12 +69,13 @@ func (e *UnknownVerdictError) Error() string {
 	return fmt.Sprintf("the verdict %s is unknown here", e.Answer.GetVerdict())
 }
 
-// Settle notes a donation and settles it with a reason, which Noted's audit keeps. known is
-// the donation id that Noted must give; empty for any. It sets the request's hold and id.
+// Settle notes a donation and settles it with a reason, which Noted's audit keeps. known
+// is the donation id that Noted must give; empty for any. Settle sets the request's hold
+// and id.
 //
-// If settling fails, the donation is released, so that nobody has to wait for the hold. A
-// donation that cannot be released because it is settled was settled by this call: only
-// the answer was lost.
+// If settling fails, Settle releases the donation, so that its next message need not wait
+// for the hold. If the release fails because the donation is settled, this call settled
+// it and only the answer was lost.
 func Settle(
 	ctx context.Context, noted *client.Client, request *client.NoteRequest, known, reason string,
 ) (done Done, err error) {
@@ -110,8 +111,8 @@ func Settle(
 	return Done{note, client.First}, nil
 }
 
-// Undecidable says whether Noted would answer the same each time, so that a donation can
-// only be closed elsewhere.
+// Undecidable reports whether Noted would give the same error each time, so that the
+// donation can only be closed outside Noted.
 func Undecidable(err error) bool {
 	return errors.Is(err, client.ErrOccurredTooEarly) || errors.Is(err, client.ErrOccurredTooLate) ||
 		errors.Is(err, client.ErrReceivedTooEarly) || errors.Is(err, client.ErrSeriesFull) ||
@@ -119,11 +120,11 @@ func Undecidable(err error) bool {
 }
 
 // ErrNoWay means that no message of a note leads to it and to no other note.
-var ErrNoWay = errors.New("no message that it has seen leads to it and to no other note; nothing was changed")
+var ErrNoWay = errors.New("each of its messages leads to another note or to several notes; nothing was changed")
 
-// Request returns a question to note that leads to a note: by a message of it, else by a
-// transaction id of it, else by all that is known of it. Each is looked at before, since
-// noting what leads elsewhere would make or change another note.
+// Request returns a note request that leads to a note: by one of its messages, else by
+// one of its transaction ids, else by all its fields. It tries each with DonationExists
+// first, because a wrong request would make or change another note.
 func Request(ctx context.Context, noted *client.Client, note *client.Note) (*client.NoteRequest, error) {
 	for _, request := range requests(note) {
 		found, err := noted.Exists(ctx, request.GetDonation(), request.GetMessage())
@@ -137,7 +138,7 @@ func Request(ctx context.Context, noted *client.Client, note *client.Note) (*cli
 	return nil, ErrNoWay
 }
 
-// requests returns the questions that may lead to a note, the surest first.
+// requests returns the requests that may lead to a note, the surest first.
 func requests(note *client.Note) []*client.NoteRequest {
 	var messages, transactions, rest []*client.NoteRequest
 	for _, s := range note.GetSightings() {

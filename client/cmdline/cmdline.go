@@ -5,14 +5,14 @@
 //
 // # Design
 //
-// Flags are those of the library, github.com/urfave/cli. It stops at the first value that
-// is wrong; Settings keeps each mistake until all values are read, so that an operator
-// corrects them all in one go.
+// Flags are those of the library, github.com/urfave/cli. The library stops at the first
+// wrong value. Settings keeps each mistake until all values are read, so that an operator
+// corrects them all together.
 //
 // The programs of server/cmd and of client/cmd share this package. A package internal to
-// one side is closed to the other, the top level of the repository is fixed, and client must
-// not import server. So the package is in client, where server/cmd may import it. It imports
-// nothing of either side.
+// one side is closed to the other, the top level of the repository is fixed, and client
+// must not import server. So the package is in client, where server/cmd may import it. It
+// imports neither side.
 package cmdline
 
 import (
@@ -52,7 +52,7 @@ type variable struct {
 	env  Env
 }
 
-// Lookup and the next two methods are of cli.ValueSource. The last two are of
+// Lookup and the next two methods belong to cli.ValueSource. The last two belong to
 // cli.EnvValueSource.
 func (v variable) Lookup() (string, bool) {
 	value, ok := v.env(v.name)
@@ -103,7 +103,7 @@ func NoArguments(c *cli.Command) error {
 	if !c.Args().Present() {
 		return nil
 	}
-	return Usagef("%q is no flag, and %s takes nothing else; write -flag=value where a value looks like one",
+	return Usagef("%q is not a flag, and %s takes only flags; write -flag=value if a value looks like a flag",
 		c.Args().First(), c.Name)
 }
 
@@ -121,7 +121,7 @@ func OneOf(values ...string) func(string) error {
 func AtLeast(least int) func(int) error {
 	return func(n int) error {
 		if n < least {
-			return fmt.Errorf("\"%d\" is no number of at least %d", n, least)
+			return fmt.Errorf("\"%d\" is too small: it must be at least %d", n, least)
 		}
 		return nil
 	}
@@ -139,8 +139,8 @@ func Lasting(least time.Duration) func(time.Duration) error {
 
 var libraryFlagStringer = cli.FlagStringer
 
-// SingleDash shows flags with one dash in the library's own help. The library reads one dash
-// and two.
+// SingleDash shows flags with one dash in the library's own help. The library reads one
+// dash and two dashes.
 func SingleDash(flag cli.Flag) string {
 	names, rest, _ := strings.Cut(libraryFlagStringer(flag), "\t")
 	return strings.ReplaceAll(names, "--", "-") + "\t" + rest

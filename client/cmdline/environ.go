@@ -11,7 +11,8 @@ import (
 // Environ is a whole environment, an entry for each variable, as NAME=value.
 type Environ []string
 
-// Lookup is an Env. Of a repeated variable it finds the first, like the standard library.
+// Lookup is an Env. For a repeated variable it finds the first, like the standard
+// library.
 func (e Environ) Lookup(name string) (string, bool) {
 	for _, entry := range e {
 		if found, value, _ := strings.Cut(entry, "="); found == name {
@@ -41,24 +42,24 @@ var ofOthers = map[Prefix][]string{
 	},
 }
 
-// ofTests begins the names of further variables of tests.
+// ofTests is the prefix of further variables of tests.
 const ofTests = "TEST_"
 
 // Kubernetes sets variables about each service: for a service called noted
 // NOTED_SERVICE_HOST, NOTED_SERVICE_PORT_GRPC=50051, and NOTED_PORT=tcp://10.0.0.1:50051.
-// Only the value tells the last from a mistake of the operator.
+// Only the value distinguishes the last variable from an operator's mistake.
 var (
 	serviceName  = regexp.MustCompile(`(^|_)(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 	servicePort  = regexp.MustCompile(`(^|_)PORT$`)
 	serviceValue = regexp.MustCompile(`^(tcp|udp|sctp)://`)
 )
 
-// nearest is the name of the flag that is most like a name; empty where there is no flag.
+// nearest is the flag name most like the given name; empty without flags.
 func nearest(flags []cli.Flag, like string) string {
 	return strings.TrimLeft(cli.SuggestFlag(flags, like, true), "-")
 }
 
-// Nearest is the one of some names that is most like a name that is misspelled.
+// Nearest is the name among names that is most like a misspelled name.
 func Nearest(name string, names []string) string {
 	flags := make([]cli.Flag, len(names))
 	for i, name := range names {
@@ -67,10 +68,10 @@ func Nearest(name string, names []string) string {
 	return nearest(flags, name)
 }
 
-// Strangers returns errors for unknown variables with the prefix. Most often they are
-// misspelled names, whose settings would silently have their defaults. Known are the
-// variables of the settings, of other programs of the project, and of Kubernetes. An empty
-// variable counts as not set.
+// Strangers returns errors for unknown variables with the prefix. They are usually
+// misspelled names, whose settings would silently keep their defaults. The known
+// variables are those of the settings, of the project's other programs, and of
+// Kubernetes. An empty variable counts as not set.
 func (p Prefix) Strangers(environ Environ, settings Settings) (wrong []error) {
 	known := slices.Clone(ofOthers[p])
 	for _, flag := range settings {

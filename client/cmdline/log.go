@@ -22,14 +22,14 @@ var (
 	logFormats = []string{TextLog, JSONLog}
 )
 
-// Log has the settings of a program's log, which are the same in all programs.
+// Log has the log settings, which are the same in all programs.
 type Log struct {
 	Format string
 	level  string
 }
 
-// Flags are -log-level and -log-format. about is a sentence on what the program logs at
-// which level.
+// Flags are -log-level and -log-format. about is a sentence about the levels of the
+// program's log lines.
 func (l *Log) Flags(about string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
@@ -37,7 +37,7 @@ func (l *Log) Flags(about string) []cli.Flag {
 			Destination: &l.level,
 			Value:       "info",
 			Validator:   OneOf(logLevels...),
-			Usage: "`LEVEL`The least level that goes to standard error: " + strings.Join(logLevels, ", ") + ". " +
+			Usage: "`LEVEL`The lowest level that goes to standard error: " + strings.Join(logLevels, ", ") + ". " +
 				about,
 		},
 		&cli.StringFlag{
@@ -45,7 +45,7 @@ func (l *Log) Flags(about string) []cli.Flag {
 			Destination: &l.Format,
 			Value:       JSONLog,
 			Validator:   OneOf(logFormats...),
-			Usage: "`FORMAT`How each line of the log is written: " + JSONLog + " for machines, " + TextLog +
+			Usage: "`FORMAT`The format of each line of the log: " + JSONLog + " for machines, " + TextLog +
 				" for people.",
 		},
 	}
@@ -54,13 +54,13 @@ func (l *Log) Flags(about string) []cli.Flag {
 // Logger is the program's log.
 func (l *Log) Logger(w io.Writer) *slog.Logger {
 	var level slog.Level
-	_ = level.UnmarshalText([]byte(l.level)) // a name that is none is a mistake already
+	_ = level.UnmarshalText([]byte(l.level)) // the flag's validator has checked the name
 	return NewLogger(w, l.Format, level)
 }
 
-// NewLogger is a logger that writes a line at a time. A duration is a number, with its unit
-// at the end of its name: took becomes took_ms. Nothing in a line does more to a terminal
-// than show text.
+// NewLogger is a logger that writes a line at a time. A duration is a number, with its
+// unit at the end of its name: took becomes took_ms. No part of a line can control a
+// terminal.
 func NewLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: replaceAttr}
 	if format == TextLog {
@@ -70,9 +70,9 @@ func NewLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
 }
 
 // replaceAttr escapes characters that a terminal would obey or hide. Callers choose parts
-// of a log, such as the reason for forgetting a note. The handlers escape ASCII and the
-// ends of lines. The JSON handler leaves the rest, and some terminals take 0x9b for ESC and
-// "[".
+// of a log, such as the reason for a forgotten note. The handlers escape ASCII and the
+// ends of lines. The JSON handler leaves the rest, and some terminals take 0x9b for ESC
+// and "[".
 func replaceAttr(_ []string, a slog.Attr) slog.Attr {
 	var text string
 	switch v := a.Value.Any().(type) {

@@ -13,8 +13,9 @@ import (
 // Settings are the flags of a program, in the order of its help.
 type Settings []cli.Flag
 
-// Settings keeps the mistakes in the values of flags for Mistakes. With an environment each
-// flag has a variable too, and the flag wins. The flags must have one of the types below.
+// Settings keeps the mistakes in the values of flags for Mistakes. With an environment
+// each flag also has a variable, and the flag wins. The flags must have one of the types
+// below.
 func (p Prefix) Settings(env Env, flags ...cli.Flag) Settings {
 	settings := make(Settings, len(flags))
 	for i, flag := range flags {
@@ -26,14 +27,14 @@ func (p Prefix) Settings(env Env, flags ...cli.Flag) Settings {
 			settings[i] = newSetting(f, env, variable, "must be true or false")
 		case *cli.IntFlag:
 			f.Config.Base = 10 // 010 is ten
-			settings[i] = newSetting(f, env, variable, "is no number; write one such as 1000")
+			settings[i] = newSetting(f, env, variable, "is not a number; write a number such as 1000")
 		case *cli.FloatFlag:
-			settings[i] = newSetting(f, env, variable, "is no number")
+			settings[i] = newSetting(f, env, variable, "is not a number")
 		case *cli.DurationFlag:
-			settings[i] = newSetting(f, env, variable, "is no time; write one such as 20s, 5m or 73h")
+			settings[i] = newSetting(f, env, variable, "is not a time; write 20s, 5m or 73h")
 		case *cli.TimestampFlag:
 			f.Config.Layouts = []string{time.DateOnly, time.RFC3339}
-			not := "is no time; write one such as 2026-03-01 or 2026-03-01T10:00:00Z"
+			not := "is not a time; write 2026-03-01 or 2026-03-01T10:00:00Z"
 			settings[i] = newSetting(f, env, variable, not)
 		case *SpanFlag:
 			settings[i] = newSetting(f, env, variable, "")
@@ -74,8 +75,8 @@ func (s Settings) Changed(without ...string) []string {
 // setting is a flag with the error of its value.
 type setting[T, C any, V cli.ValueCreator[T, C]] struct {
 	*cli.FlagBase[T, C, V]
-	names   string // its names, as errors show them
-	not     string // why a text is unreadable; empty for the library's error
+	names   string // its names in errors
+	not     string // why a text is unreadable; empty: the library's error says it
 	valid   func(T) error
 	mistake error
 }
@@ -94,7 +95,7 @@ func newSetting[T, C any, V cli.ValueCreator[T, C]](
 
 func (s *setting[T, C, V]) refused() error { return s.mistake }
 
-// Set is of cli.Flag. A repeated flag has its last value.
+// Set belongs to cli.Flag. A repeated flag has its last value.
 func (s *setting[T, C, V]) Set(name, text string) error {
 	err := s.FlagBase.Set(name, text)
 	switch {
@@ -120,7 +121,7 @@ func (s *setting[T, C, V]) changed() (value string, differs bool) {
 	return value, differs
 }
 
-// PostParse is of cli.Flag. It reads the variable if the flag was not given.
+// PostParse belongs to cli.Flag. It reads the variable if the flag is absent.
 func (s *setting[T, C, V]) PostParse() error {
 	if s.Count() > 0 {
 		return nil

@@ -136,12 +136,12 @@ func TestMistakes(t *testing.T) {
 	want := []string{
 		`-name (TEST_NAME): "c" must be one of a, b`,
 		`-yes (TEST_YES): "maybe" must be true or false`,
-		`-a-count (TEST_A_COUNT): "0" is no number of at least 1`,
-		`-rate (TEST_RATE): "slow" is no number`,
-		`-pause (TEST_PAUSE): "soon" is no time; write one such as 20s, 5m or 73h`,
+		`-a-count (TEST_A_COUNT): "0" is too small: it must be at least 1`,
+		`-rate (TEST_RATE): "slow" is not a number`,
+		`-pause (TEST_PAUSE): "soon" is not a time; write 20s, 5m or 73h`,
 		`-keep (TEST_KEEP): "0s" is too short: it must be 1s at least`,
-		`-at (TEST_AT): "noon" is no time; write one such as 2026-03-01 or 2026-03-01T10:00:00Z`,
-		`-size (TEST_SIZE): "big" is no size; write one such as 262144 or 256KiB`,
+		`-at (TEST_AT): "noon" is not a time; write 2026-03-01 or 2026-03-01T10:00:00Z`,
+		`-size (TEST_SIZE): "big" is not a size; write 262144 or 256KiB`,
 	}
 	if diff := cmp.Diff(want, mistakes); diff != "" || err != nil {
 		t.Errorf("error %v, mistakes (-want +got):\n%s", err, diff)

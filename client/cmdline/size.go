@@ -13,7 +13,7 @@ type SizeFlag = cli.FlagBase[int64, cli.NoConfig, sizeValue]
 
 type sizeValue int64
 
-// Create is of cli.ValueCreator, as is ToString; the rest is of cli.Value.
+// Create and ToString belong to cli.ValueCreator, the other methods to cli.Value.
 func (sizeValue) Create(value int64, to *int64, _ cli.NoConfig) cli.Value {
 	*to = value
 	return (*sizeValue)(to)
@@ -30,7 +30,7 @@ func (v *sizeValue) Set(text string) error {
 	}
 	n, err := strconv.ParseInt(number, 10, 32)
 	if err != nil || n < 1 {
-		return fmt.Errorf("%q is no size; write one such as 262144 or 256KiB", text)
+		return fmt.Errorf("%q is not a size; write 262144 or 256KiB", text)
 	}
 	*v = sizeValue(n * unit)
 	return nil

@@ -16,7 +16,7 @@ type SpanFlag = cli.FlagBase[time.Duration, cli.NoConfig, spanValue]
 
 type spanValue time.Duration
 
-// Create is of cli.ValueCreator, as is ToString; the rest is of cli.Value.
+// Create and ToString belong to cli.ValueCreator, the other methods to cli.Value.
 func (spanValue) Create(value time.Duration, to *time.Duration, _ cli.NoConfig) cli.Value {
 	*to = value
 	return (*spanValue)(to)
@@ -35,7 +35,8 @@ func (v *spanValue) Set(text string) error {
 func (v *spanValue) Get() any       { return time.Duration(*v) }
 func (v *spanValue) String() string { return FormatSpan(time.Duration(*v)) }
 
-// ParseSpan reads what time.ParseDuration reads, and days before it. It is never negative.
+// ParseSpan reads the format of time.ParseDuration, with days before it. It refuses a
+// negative time.
 func ParseSpan(text string) (time.Duration, error) {
 	days, rest, hasDays := strings.Cut(text, "d")
 	if !hasDays {
@@ -47,12 +48,12 @@ func ParseSpan(text string) (time.Duration, error) {
 	n, err := strconv.ParseUint(days, 10, 16)
 	part, wrong := time.ParseDuration(rest)
 	if err != nil || wrong != nil || part < 0 {
-		return 0, fmt.Errorf("%q is no time: write 30s, 2h or 45d", text)
+		return 0, fmt.Errorf("%q is not a time: write 30s, 2h or 45d", text)
 	}
 	return time.Duration(n)*day + part, nil
 }
 
-// FormatSpan writes a time as ParseSpan reads it.
+// FormatSpan writes a time in the form that ParseSpan reads.
 func FormatSpan(d time.Duration) string {
 	if d > day && d%day == 0 {
 		return fmt.Sprintf("%dd", d/day)

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// Version prints the version of a program if its first argument is -version. The go command
-// puts all of it into the program: the version from the tag, the commit and its time. A build
-// without a repository, or with -buildvcs=false, has less.
+// Version prints the version of a program if its first argument is -version. The go
+// command stores the parts in the program: the version from the tag, the commit and its
+// time. A build without a repository, or with -buildvcs=false, has fewer parts.
 func Version(name string, args []string, stdout io.Writer) (asked bool) {
 	if len(args) < 2 || !slices.Contains([]string{"-version", "--version", "version"}, args[1]) {
 		return false

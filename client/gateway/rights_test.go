@@ -133,7 +133,7 @@ func TestProgramsAgreeOnRights(t *testing.T) {
 	}
 	server := verbs(`there is no verb "nonsense"; there are (.+)`, "noted", "-dev",
 		"-listen", "127.0.0.1:0", "-http-listen", "off", "-admin-listen", "off", "-callers", callers)
-	notectl := verbs(`"nonsense" is no verb: use (.+)`, "notectl", "token", "-verbs", "nonsense", "a")
+	notectl := verbs(`"nonsense" is not a verb: use (.+)`, "notectl", "token", "-verbs", "nonsense", "a")
 	if notectl != server {
 		t.Errorf("notectl grants %s, and the server knows %s", notectl, server)
 	}

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/term"
 )
 
-// Progress is a bar on standard error. Without a terminal it is nil, which does nothing.
+// Progress is a bar on standard error. Without a terminal it is nil, and its methods do
+// nothing.
 type Progress struct {
 	bar    *progressbar.ProgressBar
 	shared bool // answers go to the same terminal
@@ -38,8 +39,7 @@ func NewProgress(stdout, stderr io.Writer, size int64, what string) *Progress {
 	return &Progress{bar: progressbar.NewOptions64(size, options...), shared: isTerminal(stdout)}
 }
 
-// The bar's own errors are failures to write to standard error, so they cannot be reported
-// there.
+// The bar's own errors are failures of standard error, so they cannot be reported there.
 
 // Set moves the bar.
 func (p *Progress) Set(to int64) {

@@ -57,7 +57,7 @@ func (p Printer) Facts(facts []Fact) error {
 	return p.Out.Flush()
 }
 
-// Printable replaces control characters, with which a text could control the terminal.
+// Printable replaces control characters, which could control the terminal.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) {
@@ -107,7 +107,7 @@ func ParseTime(s string) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf(
-		`%q is no time: write 2026-03-01T14:05:00+01:00, or "2026-03-01 14:05" in the local zone`,
+		`%q is not a time: write 2026-03-01T14:05:00+01:00, or "2026-03-01 14:05" in the local zone`,
 		s,
 	)
 }

@@ -16,13 +16,13 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// An Act says who closes, and why. Said is the reason as Noted's audit gets it: Noted
-// itself knows the program and not the person.
+// An Act is the person and the reason. Said is the reason for Noted's audit, because
+// Noted itself knows the program and not the person.
 type Act struct{ Actor, Reason, Said string }
 
-// Close closes each donation of a message that is still open, and then the message. Its
-// worker stays away meanwhile: the message is for a person, and stays so if this fails.
-// tell, which may be nil, is told what became of each donation that was not done.
+// Close closes each open donation of a message, and then the message. Meanwhile no worker
+// takes it: the message waits for a person, and still does if this fails. tell, which may
+// be nil, gets the result of each donation that was not done.
 func Close(
 	ctx context.Context, noted *client.Client, box *inbox.Inbox, row string, act Act, tell func(inbox.Donation),
 ) error {
@@ -45,8 +45,8 @@ func Close(
 	return box.CloseMessage(ctx, row, m.Donations, act.Actor, act.Reason)
 }
 
-// closeDonation settles a donation if it is open. One that Noted cannot note is closed in
-// the journal alone, with Noted's reason.
+// closeDonation settles a donation if it is open. If Noted cannot note it, it is closed
+// in the journal alone, with Noted's reason.
 func closeDonation(
 	ctx context.Context, noted *client.Client, m inbox.Message, d *inbox.Donation, reason string,
 ) error {
@@ -71,8 +71,7 @@ func closeDonation(
 	return nil
 }
 
-// Request is the question to Noted of a donation as the journal keeps it; nil where it
-// cannot be read.
+// Request is the note request of a donation in the journal; nil if it cannot be read.
 func Request(d inbox.Donation) *client.NoteRequest {
 	request := &client.NoteRequest{}
 	if protojson.Unmarshal(d.Pair, request) != nil || request.Donation == nil {

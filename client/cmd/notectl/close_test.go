@@ -45,7 +45,7 @@ func TestCloseMeetsAnother(t *testing.T) {
 					return ask()
 				}
 			},
-			"entry 12", exitDuplicate, "it is settled already; nothing was changed",
+			"entry 12", exitDuplicate, "it is already settled; nothing was changed",
 			notedv1.State_STATE_SETTLED, true,
 		},
 		"forgotten meanwhile": {
@@ -67,7 +67,7 @@ func TestCloseMeetsAnother(t *testing.T) {
 					return &notedv1.DonationExistsResponse{Note: &notedv1.Note{DonationId: "d-other", Donation: donation}}
 				}
 			},
-			"entry 12", exitError, "leads to it and to no other note; nothing was changed\nnotectl: hint: ",
+			"entry 12", exitError, "leads to another note or to several notes; nothing was changed\nnotectl: hint: ",
 			notedv1.State_STATE_OPEN, true,
 		},
 		"settling fails": {

@@ -33,8 +33,9 @@ func (a *app) complain(err error) {
 	}
 }
 
-// asked is the error of a call of note. It can be repeated with its request id. With another
-// id, a donation that was noted would be a DUPLICATE without having been processed.
+// asked is the error of a note call, which can be repeated with its request id. With
+// another id, a donation that the call noted would be a DUPLICATE that was never
+// processed.
 type asked struct {
 	error
 	requestID string
@@ -83,7 +84,7 @@ func hintFor(err error) string {
 	case errors.Is(err, client.ErrStoreUnsuitable):
 		return "nothing was noted; the server's log tells its operator what to do"
 	case errors.Is(err, client.ErrRequestIDReused):
-		return "nothing was noted; give each message a -request-id of its own, or none"
+		return "nothing was noted; give each message its own -request-id, or leave the flag out"
 	case errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, client.ErrDurabilityNotReached):
 		if _, ok := errors.AsType[asked](err); ok {
 			return "" // complain shows the request id

@@ -23,26 +23,26 @@ const exitAdvice = 3
 func (a *app) doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name: "doctor", UsageText: "notectl doctor [options]",
-		Usage: "examine the server, or several: what it is, what is wrong, and what to do",
-		Description: `It tells the connection and its certificate, the version, the caller's rights, how far
+		Usage: "examine one server or several: its state, its faults, and the remedies",
+		Description: `It shows the connection and its certificate, the version, the caller's rights, how far
 notes reach back, and whether the transaction ids of the channels agree, from up to 2000
-notes of -ledger. It does not need any right: what it cannot see it says, and where to look.
+notes of -ledger. It needs no right. For a fact that it cannot see, it says where to look.
 
-From a server's admin listener it also tells the store: its persistence, eviction,
-replicas, clock, cluster and epoch. Of several servers it tells where they differ:
+From a server's admin listener it also shows the store: its persistence, eviction,
+replicas, clock, cluster and epoch. For several servers it shows their differences:
 
     notectl -addr 10.0.0.1:50051,10.0.0.2:50051 doctor \
         -admin http://10.0.0.1:9090,http://10.0.0.2:9090
 
 It notes and changes nothing. To learn the rights it sends three malformed requests, and
-the server's log has a line for each that is denied. The exit code:
+the server's log has a line for each denied request. The exit code:
 
-     0   nothing to mend in all that could be seen
+     0   no advice and no fault in all that it could see
      3   it works, and there is advice
      1   a fault: donations are refused, or can be lost or doubled`,
 		Flags: []cli.Flag{&cli.StringFlag{
 			Name: "admin",
-			Usage: "`URL` of the server's -admin-listen; of several servers theirs, parted by commas in the order of " +
+			Usage: "`URL` of the server's -admin-listen; for several servers separated by commas, in the order of " +
 				"-addr. Without it, http://127.0.0.1:9090 for a server on 127.0.0.1:50051",
 		}},
 		Action: a.act(a.doctor),
@@ -62,7 +62,7 @@ func (a *app) doctor(ctx context.Context, cmd *cli.Command) (int, error) {
 	}
 	if len(admins) != len(addresses) {
 		return 0, usageError{inCommand{
-			fmt.Errorf("-admin names %d listeners, and -addr %d servers: name one for each", len(admins), len(addresses)),
+			fmt.Errorf("-admin names %d listeners, and -addr %d servers: name a listener for each server", len(admins), len(addresses)),
 			cmd.FullName(),
 		}}
 	}
@@ -94,7 +94,7 @@ func (a *app) doctor(ctx context.Context, cmd *cli.Command) (int, error) {
 	return code, failed
 }
 
-// finding writes what the doctor found, and below it what to do.
+// finding writes a finding of the doctor and its remedy.
 func (p *printer) finding(f doctor.Finding, several bool) error {
 	if p.JSON {
 		line, err := json.Marshal(f)
@@ -124,7 +124,7 @@ func (p *printer) finding(f doctor.Finding, several bool) error {
 	return p.Out.Flush()
 }
 
-// addressesOf are the servers of -addr, each by itself.
+// addressesOf are the servers of -addr as single addresses.
 func addressesOf(cmd *cli.Command) []string {
 	target := cmd.String("addr")
 	if strings.Contains(target, "://") || strings.HasPrefix(target, "unix") {
@@ -147,8 +147,8 @@ func (a *app) dialOne(cmd *cli.Command, address string, options ...grpc.DialOpti
 func (a *app) versionCommand() *cli.Command {
 	return &cli.Command{
 		Name: "version", UsageText: "notectl version [-server]",
-		Usage: "tell which release of notectl this is, and with -server the server's",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "server", Usage: "ask each server of -addr, too; no right is needed"}},
+		Usage: "show the release of notectl, and with -server the server's",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "server", Usage: "also ask each server of -addr; no right is needed"}},
 		Action: a.act(func(ctx context.Context, cmd *cli.Command) (int, error) {
 			if err := none(cmd); err != nil {
 				return 0, err
@@ -169,8 +169,8 @@ func (a *app) versionCommand() *cli.Command {
 	}
 }
 
-// serverVersion asks a server's health. A server that cannot use its store tells its
-// version, too.
+// serverVersion makes a health call to a server. A server that cannot use its store sends
+// its version too.
 func (a *app) serverVersion(ctx context.Context, cmd *cli.Command, address string) (string, error) {
 	var wire doctor.Wire
 	noted, err := a.dialOne(cmd, address, wire.Option())
@@ -184,5 +184,5 @@ func (a *app) serverVersion(ctx context.Context, cmd *cli.Command, address strin
 	if version := wire.Version(); version != "" {
 		return version, nil
 	}
-	return "of a release that does not tell its version", nil
+	return "of a release that does not send its version", nil
 }

@@ -93,7 +93,7 @@ func TestDoctor(t *testing.T) {
 	check(t, "without an admin listener", code, exitFirst, found,
 		want{"connection", doctor.Well, "plaintext, on this machine"}, want{"version", doctor.Well, "(devel)"},
 		want{"health", doctor.Well, "SERVING"}, want{"rights", doctor.Well, "read, note, admin"},
-		want{"store", doctor.Unseen, "-admin http://127.0.0.1:9090"}, want{"notes", doctor.Well, "none in the ledger"})
+		want{"store", doctor.Unseen, "-admin http://127.0.0.1:9090"}, want{"notes", doctor.Well, "has no notes, or the first pages have none"})
 
 	for _, args := range [][]string{
 		{"-channel", "ipn", "-message", "1", "-transaction", "8XA"},
@@ -153,7 +153,7 @@ func TestDoctorComparesServers(t *testing.T) {
 	code, found = examine(t, both, "-admin", admins(both...))
 	check(t, "another store", code, exitError, found, want{"store", doctor.Fault, "stores of different epochs"})
 	code, found = examine(t, both)
-	check(t, "another store, unseen", code, exitFirst, found, want{"settings", doctor.Unseen, "0 of 2 servers tell"})
+	check(t, "another store, unseen", code, exitFirst, found, want{"settings", doctor.Unseen, "0 of 2 servers show"})
 
 	trial := servertest.New(t)
 	both = []*servertest.Server{a, trial}

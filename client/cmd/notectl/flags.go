@@ -130,7 +130,7 @@ func receivedAt(cmd *cli.Command) (*timestamppb.Timestamp, error) {
 func one(cmd *cli.Command, what string) (string, error) {
 	if cmd.NArg() != 1 {
 		return "", usageError{
-			inCommand{fmt.Errorf("wants one argument, %s, and got %d", what, cmd.NArg()), cmd.FullName()},
+			inCommand{fmt.Errorf("needs one argument, %s, and got %d", what, cmd.NArg()), cmd.FullName()},
 		}
 	}
 	return cmd.Args().First(), nil
@@ -150,7 +150,7 @@ func noneOf(cmd *cli.Command, flags []cli.Flag, otherwise string) error {
 	return nil
 }
 
-// none refuses arguments. Most often they are flags without their dash.
+// none refuses arguments, which are usually flags without their dash.
 func none(cmd *cli.Command) error {
 	if cmd.NArg() > 0 {
 		return usageError{inCommand{fmt.Errorf("unexpected argument %q", cmd.Args().First()), cmd.FullName()}}
@@ -189,7 +189,7 @@ func parseEvent(s string) (client.Event, error) {
 	name := strings.ToUpper(strings.ReplaceAll(s, "-", "_"))
 	number, ok := notedv1.Event_value["EVENT_"+strings.TrimPrefix(name, "EVENT_")]
 	if !ok || number == 0 {
-		return 0, usagef("%q is no event: use one of %s", s, strings.Join(eventNames(), ", "))
+		return 0, usagef("%q is not an event: use one of %s", s, strings.Join(eventNames(), ", "))
 	}
 	return client.Event(number), nil
 }

@@ -19,7 +19,7 @@ import (
 func (a *app) forgetCommand() *cli.Command {
 	return &cli.Command{
 		Name: "forget", UsageText: "notectl forget -series ID -reason TEXT DONATION_ID",
-		Usage: "undo a note, whatever its state: the next message of the donation is FIRST",
+		Usage: "undo a note in any state: the next message of the donation is FIRST",
 		Description: `For mistakes, such as a donation that was noted and never processed. DONATION_ID is Noted's
 id, as "notectl list" shows it. The server logs the caller and the reason.
 

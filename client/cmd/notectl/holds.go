@@ -36,7 +36,7 @@ func (a *app) releaseCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "release",
 		UsageText: "notectl release [options] RECEIPT",
-		Usage:     "give a held donation up: its next message is FIRST again",
+		Usage:     "give up a held donation: its next message is FIRST again",
 		Description: `RECEIPT is from the answer FIRST of "notectl note -hold". PayPal's next message, or the next
 try by hand, may then process the donation.`,
 		Flags: []cli.Flag{&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the server's log, without personal data"}},
@@ -97,10 +97,10 @@ func (a *app) closeCommand() *cli.Command {
 "notectl list -state open" shows it. The server's audit keeps the caller and the reason. The
 caller needs the verbs read and note.
 
-Only an open donation can be closed. Otherwise nothing is settled, an error tells why, and the
-exit code is
+Only an open donation can be closed. Otherwise nothing changes, an error says why, and the exit
+code is
 
-    10   it is settled already: make sure that it is not booked twice
+    10   it is already settled: make sure that it is not booked twice
     11   it is held: a receiver is processing it; the last line says when to try again
      1   there is no such note, or it cannot be closed`,
 		Flags: []cli.Flag{
@@ -165,7 +165,7 @@ func (a *app) close(ctx context.Context, cmd *cli.Command) (int, error) {
 	return exitFirst, a.printer(cmd).note(done.Note)
 }
 
-// refuseToClose says why a note that is not open stays as it is.
+// refuseToClose says why a closed or held note stays unchanged.
 func (a *app) refuseToClose(note *client.Note, wait time.Duration) (int, error) {
 	id := note.GetDonationId()
 	if note.GetState() == client.StateHeld {
@@ -173,7 +173,7 @@ func (a *app) refuseToClose(note *client.Note, wait time.Duration) (int, error) 
 		a.warnf("hint: if it is still open then, close it in %s", seconds(max(wait, time.Second)))
 		return exitHeld, nil
 	}
-	a.warnf("closing %s: it is settled already; nothing was changed", id)
+	a.warnf("closing %s: it is already settled; nothing was changed", id)
 	a.warnf("hint: unless you closed it before, a receiver has processed it: make sure that it is not booked twice")
 	return exitDuplicate, nil
 }
@@ -195,10 +195,10 @@ func find(ctx context.Context, noted *client.Client, cmd *cli.Command, id string
 	}
 }
 
-// goneMeanwhile says that the question to note met another note, or made one.
+// goneMeanwhile says that the note call matched another note, or made a new note.
 func goneMeanwhile(id, other string) error {
 	return advised{
 		fmt.Errorf("closing %s: it was forgotten meanwhile; its message now belongs to %s, which is left open", id, other),
-		"if that is the donation that you have booked, close it under this id: notectl list -series SERIES",
+		"if that is the donation that you booked, close it under this id: notectl list -series SERIES",
 	}
 }

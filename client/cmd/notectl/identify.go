@@ -12,7 +12,7 @@ import (
 // maxBody is far more than PayPal sends.
 const maxBody = 4 << 20
 
-// channels are PayPal's two kinds of message, with their readers.
+// channels are PayPal's two kinds of messages, with their readers.
 var channels = []struct {
 	name, what string
 	identify   func([]byte) (paypal.Identified, error)
@@ -32,10 +32,10 @@ func (a *app) identifyCommand() *cli.Command {
     {"donation":{"series_id":"I-ABC","event":"EVENT_PAYMENT"},"message":{"channel":"ipn", …}}
 
 A message without a donation prints {"skipped":"why"}. Standard error has the fields that were
-left out, and a warning if the type of the message is unknown: look at it, it may be a
+left out, and a warning if the type of the message is unknown: check it, because it may be a
 donation. A malformed message prints nothing and exits with 1.
 
-It does not verify that the message is from PayPal: anyone can write one.`,
+It does not verify that the message is from PayPal. Anyone can write such a message.`,
 		UsageText: "notectl identify ipn|webhook < body",
 		Action:    subcommandMissing("ipn", "webhook"),
 	}
@@ -57,7 +57,8 @@ It does not verify that the message is from PayPal: anyone can write one.`,
 	return command
 }
 
-// identify reads a message from stdin, and warns of everything that a person should check.
+// identify reads a message from stdin, and warns of every problem that a person should
+// check.
 func (a *app) identify(cmd *cli.Command, identify func([]byte) (paypal.Identified, error)) (paypal.Identified, error) {
 	if err := none(cmd); err != nil {
 		return paypal.Identified{}, err
@@ -87,7 +88,7 @@ func subcommandMissing(names ...string) cli.ActionFunc {
 	return func(_ context.Context, cmd *cli.Command) error {
 		return usageError{
 			inCommand{
-				fmt.Errorf("say what to read: %s %s, or %s %s", cmd.FullName(), names[0], cmd.FullName(), names[1]),
+				fmt.Errorf("name the kind of message: %s %s, or %s %s", cmd.FullName(), names[0], cmd.FullName(), names[1]),
 				cmd.FullName(),
 			},
 		}

@@ -30,16 +30,16 @@ func (a *app) listCommand() *cli.Command {
     notectl list -occurred-after 7d -sort occurred -limit 10
 
 The server checks all conditions except -event and -occurred-after. notectl applies those
-two to the server's answers, so they make a listing shorter and not faster. -sort and -count
-read the whole listing first, and take each donation once. -limit then takes the first of
+two to the server's answers, so they make a listing shorter but not faster. -sort and -count
+read the whole listing first, and count each donation once. -limit then takes the first of
 the sorted notes.
 
 Notes are forgotten after the ledger's retention. If a condition reaches further back, a
-line on standard error tells so.
+line on standard error says so.
 
 Without -series it reads all notes of the ledger, in no particular order. A note that is
 made or forgotten meanwhile may appear twice or not at all. If a listing breaks off, an
-error tells so, and the exit code is 1.`,
+error says so, and the exit code is 1.`,
 		UsageText: "notectl list [options]",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "series", Usage: "`ID` of the only series to show"},
@@ -266,7 +266,7 @@ func (a *app) warnOfReach(
 	if note == nil {
 		for found, err := range noted.List(ctx, &client.ListRequest{Ledger: request.GetLedger(), PageSize: 1}) {
 			if err != nil {
-				a.warnf("how far notes reach back is not known: %v", err)
+				a.warnf("the oldest time of the notes is unknown: %v", err)
 				return
 			}
 			note = found

@@ -1,5 +1,5 @@
-// Command notectl asks Noted from a terminal or a script: it notes donations, looks at
-// notes, and mends them by hand.
+// Command notectl calls Noted from a terminal or a script: it notes donations, shows
+// notes, and corrects them by hand.
 //
 // This file runs a command: it reads the command line and returns the exit code. Each
 // command has a file with its name. Only print.go writes answers, and only complain.go
@@ -47,7 +47,7 @@ type app struct {
 	code   int // the command's exit code
 }
 
-// usageError is an error of the command line: the caller must type something else.
+// usageError is an error of the command line: the caller must correct the command.
 type usageError struct{ error }
 
 // commandError is an error of a command. Every other error comes from the parsing of the
@@ -126,7 +126,7 @@ Scripts can rely on the exit code:
     10   DUPLICATE: nothing to process
     11   HELD: somebody is processing it; come back later
     12   of reconcile: PayPal and Noted do not agree
-     1   error: nothing is known; do not process it, and do not take it for a duplicate
+     1   error: the answer is unknown; do not process it, and do not treat it as a duplicate
      2   wrong usage
 
 Answers go to standard output, everything else to standard error. With -o json each answer
@@ -134,7 +134,7 @@ is one line of JSON, with the names of the contract (api/noted/v1/noted.proto). 
 the local time zone (TZ), and in UTC in JSON. Colours appear only on a terminal, and not if
 NO_COLOR is set.
 
-notectl speaks TLS to other machines and plaintext to this one; see -plaintext.
+notectl uses TLS to other machines and plaintext to this machine; see -plaintext.
 
 notectl -version prints the version, its commit and its time.
 
@@ -212,8 +212,8 @@ Completion with the Tab key:
 	return root
 }
 
-// fewValues are the flags whose values completion offers. Ledgers are those of the
-// manuals, and the one of the environment: the contract lists none.
+// fewValues are the flags whose values completion offers. Its ledgers are those of the
+// manuals and the environment's: the contract lists no ledgers.
 func (a *app) fewValues() map[string][]string {
 	ledgers := []string{"paypal-live", "paypal-sandbox"}
 	if own, ok := a.env("NOTED_LEDGER"); ok && own != "" && !slices.Contains(ledgers, own) {
@@ -230,5 +230,5 @@ func (a *app) fewValues() map[string][]string {
 // from reads a flag's value from the environment of run.
 func (a *app) from(name string) cli.ValueSourceChain { return a.env.Source(name) }
 
-// now is the time from which ages and holds count.
+// now is the time from which ages and holds are counted.
 func now() time.Time { return time.Now() }

@@ -26,24 +26,24 @@ func (a *app) noteCommand() *cli.Command {
 	)
 	command := &cli.Command{
 		Name:  "note",
-		Usage: "note a donation, and tell whether it is yours to process",
+		Usage: "note a donation, and say whether it is yours to process",
 		Description: `Decides whether the donation has been noted already, and notes it, in one step. Only -series
-is required. Every further flag makes the decision more certain.
+is required. Each further flag makes the decision more certain.
 
     notectl note -series I-ABC -amount 25.00 -currency EUR -channel ipn -message 42
     notectl note ipn < body         the donations of a PayPal IPN
     notectl note webhook < body     the donations of a PayPal webhook
     notectl note -f FILE            many donations, one a line, as "notectl identify" prints them
 
-Without -hold a note is final at once. A donation that is then not processed is lost. With
--hold 60s the answer FIRST has a receipt. Process the donation, then run "notectl settle
+Without -hold a note is final at once, and a donation that is not processed afterwards is lost.
+With -hold 60s the answer FIRST has a receipt. Process the donation, then run "notectl settle
 RECEIPT". If processing fails, run "notectl release RECEIPT": the next message of the donation
 is FIRST again.
 
 A message with several donations is noted as a whole or not at all. If one of them is held, or
-its call fails, the others are released again. The exit code is the worst one: error, then
-HELD, then FIRST, then DUPLICATE. So 0 means "process every line with FIRST", and any other
-code means "process nothing". If one donation is final already when another fails, the exit
+its call fails, the others are released again. The exit code is the worst of the answers: error,
+then HELD, then FIRST, then DUPLICATE. So 0 means "process every line with FIRST", and any other
+code means "process nothing". If one donation is already final when another fails, the exit
 code is 0, and a FIRST that is not final has its receipt on its line. A message without a
 donation exits with 10.
 
@@ -51,12 +51,12 @@ If it is unknown whether a donation was noted, the last line on standard error h
 -request-id for a repeat. The repeat gets the answer of the first request.
 
 With -f (- is standard input) each line is noted by itself and has its own answer, in the same
-order. A line that fails does not stop the others; a server that is away does. The exit code
-is the worst one. A line is {"donation":{"series_id":"I-ABC"}}, and may also have "message",
+order. A failed line does not stop the others; an unreachable server does. The exit code is
+the worst of all lines. A line is {"donation":{"series_id":"I-ABC"}}, and may also have "message",
 "hold" and "request_id". -ledger and -hold are for the lines without their own. Give each line
 a request_id if you may have to note the file again. Give the messages of earlier days their
-"received_at", or -received-at with a single message: if PayPal gives no time, only that tells
-two donations from one.
+"received_at", or -received-at with a single message. If PayPal gives no time, only that
+distinguishes two donations from one.
 
 Events: ` + listOf(eventNames()) + `.`,
 		UsageText: "notectl note -series ID [options]\nnotectl note ipn|webhook [options] < body\nnotectl note -f FILE [options]",
@@ -120,8 +120,8 @@ func note(ctx context.Context, noted *client.Client, request *client.NoteRequest
 	return response, unknownVerdict(response)
 }
 
-// unknownVerdict is an error for a verdict of a later server. As a DUPLICATE it would lose
-// the donation.
+// unknownVerdict is an error for a verdict of a later server. Treated as a DUPLICATE, it
+// would lose the donation.
 func unknownVerdict(response *client.NoteResponse) error {
 	switch response.GetVerdict() {
 	case client.First, client.Duplicate, client.Held:
@@ -134,13 +134,13 @@ func unknownVerdict(response *client.NoteResponse) error {
 	)
 }
 
-// requestID is the request's id. It is made here, so that an error can show it.
+// requestID is the request's id. It is made here so that an error can show it.
 func requestID(cmd *cli.Command) string {
 	return cmp.Or(cmd.String("request-id"), client.NewRequestID())
 }
 
-// noteMessage notes the donations of one PayPal message, all or none, because PayPal sends
-// the whole message again.
+// noteMessage notes the donations of one PayPal message, all or none, because PayPal
+// repeats the whole message.
 func (a *app) noteMessage(
 	ctx context.Context,
 	cmd *cli.Command,
@@ -226,7 +226,7 @@ func (a *app) settleWhole(
 	answers []*client.NoteResponse,
 	code int,
 ) ([]*client.NoteResponse, int, error) {
-	ctx = context.WithoutCancel(ctx) // an interrupt would come in between
+	ctx = context.WithoutCancel(ctx) // an interrupt must not stop it halfway
 	settled := false
 	for _, answer := range answers {
 		if answer.GetReceipt() == "" {
@@ -237,8 +237,8 @@ func (a *app) settleWhole(
 			err = fmt.Errorf("settling: %w: donation %s", client.ErrWrongAnswer, note.GetDonationId())
 		}
 		if err != nil && !settled {
-			// It may have been settled, and only its answer lost: then it cannot be
-			// released.
+			// The call may have settled it and lost only the answer. Then a release
+			// fails.
 			if _, notReleased := noted.Release(
 				ctx,
 				answer.GetReceipt(),
@@ -273,7 +273,7 @@ func (a *app) settleWhole(
 
 const notWhole = "another donation of the same message could not be noted"
 
-// giveUp releases every first among the answers, and returns the others.
+// giveUp releases every FIRST among the answers, and returns the other answers.
 func giveUp(ctx context.Context, noted *client.Client, answers []*client.NoteResponse) []*client.NoteResponse {
 	ctx = context.WithoutCancel(ctx)
 	var rest []*client.NoteResponse
@@ -288,7 +288,7 @@ func giveUp(ctx context.Context, noted *client.Client, answers []*client.NoteRes
 	return rest
 }
 
-// gravest is the exit code for answers: the worst one.
+// gravest returns the worst exit code of several answers.
 func gravest(answers ...*client.NoteResponse) int {
 	var count tally
 	for _, answer := range answers {
@@ -304,15 +304,15 @@ func holdOf(cmd *cli.Command) *durationpb.Duration {
 	return nil
 }
 
-// existsCommand has the exit codes of note, so that a script can use either.
+// existsCommand has the exit codes of note, so that a script can use either command.
 func (a *app) existsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "exists",
 		Usage: "tell what note would answer, without noting anything",
 		Description: `For looking, not for deciding: another caller may note the donation in between.
 
-The exit code is the one that note would have: 10 if the donation exists, 11 if it exists
-and is held, and 0 if it does not exist or was released, so that its next message is FIRST.`,
+The exit code is the same as that of note: 10 if the donation exists, 11 if it exists and is
+held, and 0 if it does not exist or was released, so that its next message is FIRST.`,
 		UsageText: "notectl exists -series ID [options]",
 		Flags:     append(donationFlags(), receivedAtFlag()),
 		Action: a.act(func(ctx context.Context, cmd *cli.Command) (int, error) {

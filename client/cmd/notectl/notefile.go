@@ -44,7 +44,7 @@ func (a *app) noteFile(ctx context.Context, cmd *cli.Command) (int, error) {
 	var stopped error
 	for result, err := range noted.Notes(ctx, in.requests()) {
 		if err != nil && (errors.Is(err, client.ErrUnavailable) || ctx.Err() != nil) {
-			stopped = err // not this line's fault: every further line would fail alike
+			stopped = err // not this line's fault: every further line would fail too
 			break
 		}
 		if err == nil {
@@ -149,13 +149,13 @@ func (in *requestLines) requests() iter.Seq[*client.NoteRequest] {
 			if errors.Is(err, bufio.ErrTooLong) {
 				err = errors.New("it is longer than 1 MiB")
 			}
-			in.trouble(fmt.Errorf("reading line %d: %w; neither it nor a later line was noted", number+1, err))
+			in.trouble(fmt.Errorf("reading line %d: %w; this line and all later lines were not noted", number+1, err))
 		}
 	}
 }
 
 // trouble keeps the error of a line until the answers are written. It keeps only a few: a
-// file of another kind may have a million bad lines.
+// file of another kind can have a million bad lines.
 func (in *requestLines) trouble(err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

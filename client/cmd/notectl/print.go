@@ -63,7 +63,7 @@ func (p *printer) answer(response *client.NoteResponse) error {
 	return p.Facts(facts)
 }
 
-// inShadow tells the true verdict of an answer in shadow; it is empty outside shadow.
+// inShadow is the true verdict of an answer in shadow; empty outside shadow.
 func inShadow(response *client.NoteResponse) string {
 	if response.GetShadowVerdict() == client.Undecided {
 		return ""

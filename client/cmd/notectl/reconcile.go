@@ -30,11 +30,11 @@ the same.
 
 The exit code is 0 if PayPal and Noted agree, and otherwise
 
-    12   they do not agree: the findings say what to look at`,
+    12   they do not agree: check the findings`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{
 				Name: "order", Validator: cmdline.OneOf("day", "month"),
-				Usage: "`FIRST`: what comes first in 1/2/2026, the day or the month; without it the report's rows show it",
+				Usage: "`FIRST` part of 1/2/2026: day or month; by default the report's rows show it",
 			},
 		},
 		Action: a.act(a.reconcile),
@@ -85,7 +85,7 @@ func (a *app) reconcile(ctx context.Context, cmd *cli.Command) (int, error) {
 	return code, a.printer(cmd).reconciled(result)
 }
 
-// openReport opens a file, or standard input, whose size is not known: -1.
+// openReport opens a file, or standard input with the unknown size -1.
 func (a *app) openReport(name string) (report io.ReadCloser, size int64, err error) {
 	if name == "-" {
 		return io.NopCloser(a.stdin), -1, nil
@@ -101,7 +101,7 @@ func (a *app) openReport(name string) (report io.ReadCloser, size int64, err err
 	return file, info.Size(), nil
 }
 
-// progressReader moves a bar as it is read.
+// progressReader moves a bar with each read.
 type progressReader struct {
 	from io.Reader
 	bar  *terminal.Progress
@@ -149,7 +149,7 @@ type sumJSON struct {
 	Agree     bool   `json:"agree"`
 }
 
-// reconciled writes what a comparison has found.
+// reconciled writes the result of a comparison.
 func (p *printer) reconciled(r *reconcile.Result) error {
 	if p.JSON {
 		return p.reconciledLine(r)
@@ -158,7 +158,7 @@ func (p *printer) reconciled(r *reconcile.Result) error {
 	if len(r.Findings) == 0 {
 		fmt.Fprintln(p.Out, p.Paint(text.FgGreen, "AGREE")+"  all "+span+" are noted once, with PayPal's amounts")
 	} else {
-		fmt.Fprintf(p.Out, "%s  %d to look at, of %s\n", p.Paint(text.FgYellow, "DISAGREE"), len(r.Findings), span)
+		fmt.Fprintf(p.Out, "%s  %d to check, of %s\n", p.Paint(text.FgYellow, "DISAGREE"), len(r.Findings), span)
 	}
 	fmt.Fprintf(p.Out, "  %d rows: %d compared, %d not completed by PayPal, %d other movements; %d notes\n\n",
 		r.Rows, r.Compared, r.Pending, r.Others, r.Notes)

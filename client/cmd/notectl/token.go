@@ -19,8 +19,8 @@ import (
 // The identity of callers: the tokens and certificates that notectl presents, and the
 // tokens that it makes.
 
-// tokenPrefix lets people recognise a token, and so do programs that search for leaked
-// secrets.
+// tokenPrefix lets people, and programs that search for leaked secrets, recognise a
+// token.
 const tokenPrefix = "noted_"
 
 // grantable are the verbs of the server's file of callers.
@@ -32,14 +32,14 @@ func (a *app) tokenCommand() *cli.Command {
 		Usage: "make a token for a caller, and the line for the server's -callers file",
 		Description: `The token is random and shown only this once: the server's file has only its SHA-256. Give
 the caller the token in a file that only the caller can read, for -token-file. Put the line
-between the braces of the server's file, which the server reads again by itself.
+between the braces of the server's file. The server rereads the file by itself.
 
 The verb read allows exists and list; note allows note, settle, release and extend; admin
 allows forget. A gateway needs the verb note in each of its ledgers, and so does every
 receiver.
 
-To replace a token, make a new one and add its SHA-256 to the old one's. Remove the old one
-once the caller presents the new token. This command asks no server.`,
+To replace a token, make a new token and add its SHA-256 to the old token's. Remove the old
+SHA-256 once the caller presents the new token. This command calls no server.`,
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{
 				Name:  "verbs",
@@ -68,12 +68,12 @@ once the caller presents the new token. This command asks no server.`,
 			}
 			for _, ledger := range made.Ledgers {
 				if ledger != "" && !word(ledger) {
-					return 0, usagef("%q is no ledger: it has up to 64 characters of ASCII without spaces", ledger)
+					return 0, usagef("%q is not a ledger: a ledger has up to 64 characters of ASCII without spaces", ledger)
 				}
 			}
 			for _, verb := range made.Verbs {
 				if !slices.Contains(grantable, verb) {
-					return 0, usagef("%q is no verb: use %s", verb, strings.Join(grantable, ", "))
+					return 0, usagef("%q is not a verb: use %s", verb, strings.Join(grantable, ", "))
 				}
 			}
 			var secret [32]byte
@@ -129,7 +129,7 @@ func identity(cmd *cli.Command, config *client.Config) error {
 		if _, err := readToken(file); err != nil {
 			return err
 		}
-		// The file is read at each call, because it may have been replaced.
+		// The file is read at each call, because an operator may have replaced it.
 		config.Token = func(context.Context) (string, error) { return readToken(file) }
 	}
 	if file := cmd.String("ca"); file != "" {

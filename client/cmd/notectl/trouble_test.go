@@ -388,7 +388,7 @@ func TestLongLine(t *testing.T) {
 	if code != exitError || strings.Count(stdout, "FIRST") != 1 ||
 		!strings.Contains(
 			stderr,
-			"reading line 3: it is longer than 1 MiB; neither it nor a later line was noted\n",
+			"reading line 3: it is longer than 1 MiB; this line and all later lines were not noted\n",
 		) ||
 		!strings.Contains(stderr, "1 first, 0 duplicate, 0 held, 1 failed") {
 		t.Errorf("got %d %s%s", code, stdout, stderr)

@@ -14,22 +14,21 @@ import (
 	"github.com/donation-dedupe/noted/client/terminal"
 )
 
-// watchRest bounds what watching costs a server: after a listing it rests this many times
-// as long as the listing took.
+// watchRest limits the server's load: after a listing watch rests for this many times the
+// listing's duration.
 const watchRest = 10
 
 func (a *app) watchCommand() *cli.Command {
 	return &cli.Command{
 		Name: "watch", UsageText: "notectl watch [options]",
 		Usage: "show notes as they are made and change, until Ctrl-C",
-		Description: `A line for each note that is made, seen again, taken over, settled, released or forgotten
-by hand, of those that were noted within -window. With -o json each line is the note as in
-"list".
+		Description: `Shows a line for each note from within -window that is made, seen again, taken over, settled,
+released or forgotten by hand. With -o json each line is the note as in "list".
 
-The contract has no call that tells of changes, so it lists these notes again and again:
-every -every, and never for more than a tenth of the time. Without -series the server walks
-through the whole ledger for each listing. What happens and ends between two listings is
-shown as its end alone. A server that is away is waited for.`,
+The contract has no call for changes, so watch lists these notes repeatedly: every -every, and
+never for more than a tenth of the time. Without -series the server walks the whole ledger for
+each listing. Of several changes between two listings, watch shows only the last state. It
+waits for an unreachable server.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "series", Usage: "`ID` of the only series to watch"},
 			&cli.DurationFlag{Name: "every", Value: 2 * time.Second, Usage: "`DURATION` between two listings; at least 100ms"},
@@ -40,10 +39,10 @@ shown as its end alone. A server that is away is waited for.`,
 	}
 }
 
-// watched is a note at the last listing.
+// watched is a note in the last listing.
 type watched struct {
 	note   *client.Note
-	missed int // listings in a row without it: a walk may miss a note once
+	missed int // listings in a row without it: a walk can miss a note once
 }
 
 func (a *app) watch(ctx context.Context, cmd *cli.Command) (int, error) {
@@ -112,8 +111,8 @@ func (a *app) recent(
 	return notes, nil
 }
 
-// changes shows what is new since the last listing. The first listing shows nothing: it is
-// what the changes are counted from.
+// changes shows the changes since the last listing. The first listing shows nothing,
+// because the changes count from it.
 func (a *app) changes(
 	out *printer, known map[string]*watched, notes []*client.Note, since time.Time, first bool,
 ) error {
@@ -121,7 +120,7 @@ func (a *app) changes(
 	for _, note := range notes {
 		id := note.GetDonationId()
 		if met[id] {
-			continue // a walk may meet a note twice
+			continue // a walk can return a note twice
 		}
 		met[id] = true
 		before := known[id]
@@ -156,8 +155,8 @@ func (a *app) changes(
 	return nil
 }
 
-// changed says what happened to a note since the last listing; empty if nothing did. was is
-// nil for a new note.
+// changed says what happened to a note since the last listing; empty without a change.
+// was is nil for a new note.
 func changed(was, is *client.Note) string {
 	state := terminal.Spoken(is.GetState().String(), "STATE_")
 	switch {

@@ -168,7 +168,7 @@ func TestUsage(t *testing.T) {
 		"-dev -notify-secret-file " + short:    "it comes together with -notify",
 		"-users x -notify https://h.example.org -public-url https://d.example.org": "it needs -inbox",
 		"-colour":           "there is no flag -colour",
-		"serve":             `"serve" is no flag`,
+		"serve":             `"serve" is not a flag`,
 		"passwd anna":       "needs a name and a role",
 		"passwd anna boss":  `"boss" is not a role`,
 		"passwd anna clerk": "a password needs 12 characters or more",

@@ -135,7 +135,7 @@ func TestBadUsage(t *testing.T) {
 	}{
 		{nil, []string{"-forward-to (GATEWAY_FORWARD_TO)", "-accounts", "-webhook-id"}},
 		{[]string{"-nonsense"}, []string{"there is no flag -nonsense", "-help"}},
-		{append(good, "more"), []string{`"more" is no flag`}},
+		{append(good, "more"), []string{`"more" is not a flag`}},
 		{
 			append(good, "-hold", "soon", "-max-body", "big", "-webhook-verify", "maybe"),
 			[]string{"-hold", "-max-body", "-webhook-verify", "signature, api"},
@@ -155,8 +155,8 @@ func TestBadUsage(t *testing.T) {
 		{append(good, "-hold", "16m"), []string{"-hold", "15m0s at most"}},
 		{append(good, "-ledger", "a", "-ledger-sandbox", "a"), []string{"-ledger-sandbox"}},
 		{append(good, "-webhook-id", "x", "-webhook-cert-roots", short), []string{"-webhook-cert-roots"}},
-		{append(good, "-max-body", "-1"), []string{"no size"}},
-		{append(good, "-max-body", "0KiB"), []string{"no size"}},
+		{append(good, "-max-body", "-1"), []string{"is not a size"}},
+		{append(good, "-max-body", "0KiB"), []string{"is not a size"}},
 		{
 			append(good, "-forward-to", "http://127.0.0.1:1/?token=hush"),
 			[]string{"-forward-secret-file (GATEWAY_FORWARD_SECRET_FILE) is missing"},
@@ -192,7 +192,7 @@ func TestBadUsage(t *testing.T) {
 			append(good, "-inbox", "mysql://hush@h/d", "-inbox-key-file", key),
 			[]string{"-inbox (GATEWAY_INBOX)", "postgres"},
 		},
-		{append(good, "-inbox-unverified", "-1"), []string{"-inbox-unverified", "no number"}},
+		{append(good, "-inbox-unverified", "-1"), []string{"-inbox-unverified", "too small"}},
 		{append(good, "-inbox-journal", "1h"), []string{"-inbox-journal", "shorter"}},
 		{append(good, "-webhook-verify", "api"), []string{"-paypal-client-id", "-paypal-client-secret-file"}},
 	} {

@@ -10,7 +10,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// Exits is the command "exits N program …" of a script, which wants that exit code.
+// Exits is the command "exits N program …" of a script: the program must exit with N.
 func Exits(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)

@@ -240,8 +240,8 @@ func TestAllMistakes(t *testing.T) {
 	code, _, _, err := try(t, map[string]string{"NOTED_RATE": "fast", "NOTED_REPLICAS": "1", "NOTED_DEVEL": "1"},
 		"-dev", "-retention", "45x", "-on-loss", "ignore", "-ledgers", "/nowhere", "-redis", "redis://127.0.0.1:1")
 	want := `there is no variable NOTED_DEVEL; the nearest is NOTED_DEV
--rate (NOTED_RATE): "fast" is no number; write one such as 1000
--retention (NOTED_RETENTION): "45x" is no time: write 30s, 2h or 45d
+-rate (NOTED_RATE): "fast" is not a number; write a number such as 1000
+-retention (NOTED_RETENTION): "45x" is not a time: write 30s, 2h or 45d
 -on-loss (NOTED_ON_LOSS): "ignore" must be one of report, refuse
 -ledgers (NOTED_LEDGERS): open /nowhere: no such file or directory
 -dev (NOTED_DEV) and -redis (NOTED_REDIS) are both given; -dev brings a store of its own, so leave one out

@@ -1,11 +1,11 @@
-// Package completion completes the words of a command line: commands, flags with the one
-// dash that the project types, and the values of flags that have few.
+// Package completion completes the words of a command line: commands, flags with the
+// project's single dash, and the values of flags with few values.
 //
 // # Design
 //
 // The library's own scripts need the package bash-completion, write two dashes, and know
-// no values. Here the shell's part is a few lines that hand all words over, the last of
-// them half typed, and the program finds what may stand there.
+// no values. Here the shell's part is a few lines that pass on all words, the last of
+// them half typed. The program finds the candidates.
 package completion
 
 import (
@@ -16,10 +16,11 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// Word is the hidden command that the shells' scripts ask: notectl __complete SHELL WORD…
+// Word is the hidden command that the shells' scripts call: notectl __complete SHELL
+// WORD…
 const Word = "__complete"
 
-// Scripts are what each shell reads, by its name; %[1]s is the program.
+// Scripts are the scripts for the shells, by the shell's name; %[1]s is the program.
 var Scripts = map[string]string{
 	"bash": `# bash completion for %[1]s; it needs no package.
 _%[1]s() {
@@ -50,10 +51,10 @@ complete -c %[1]s -a '(__%[1]s_complete)'
 `,
 }
 
-// Candidate is a word that may stand where the cursor is.
+// Candidate is a possible word at the cursor.
 type Candidate struct{ Text, Usage string }
 
-// Print is what a shell's script reads of candidates: a line each.
+// Print writes candidates in the form that a shell's script reads, a line each.
 func Print(shell string, candidates []Candidate) string {
 	var b strings.Builder
 	for _, c := range candidates {
@@ -69,8 +70,8 @@ func Print(shell string, candidates []Candidate) string {
 	return b.String()
 }
 
-// Complete finds what may stand in place of the last word, which begins like it. values
-// are those of flags that have few, by the flags' names. A flag with other values has no
+// Complete finds the words that can replace the last word and begin like it. values are
+// the values of flags with few values, by flag name. A flag with other values has no
 // candidates, so that the shell offers files.
 func Complete(root *cli.Command, words []string, values map[string][]string) []Candidate {
 	words, cut := join(words)
@@ -108,7 +109,7 @@ func Complete(root *cli.Command, words []string, values map[string][]string) []C
 				return nil
 			}
 			prefix := strings.TrimSuffix(current, value)
-			if cut { // the shell has made the value a word of its own
+			if cut { // the shell has split the value off
 				prefix = ""
 			}
 			return valuesOf(flag, values, prefix, prefix+value)
@@ -118,8 +119,8 @@ func Complete(root *cli.Command, words []string, values map[string][]string) []C
 	return commandsLike(cmd, current)
 }
 
-// join puts words together again that bash has cut at "=" and ":". cut tells whether the
-// last of them was.
+// join rejoins words that bash has cut at "=" and ":". cut tells whether the last word
+// was cut.
 func join(words []string) (whole []string, cut bool) {
 	glue := false
 	for _, word := range words {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// report is what /status of a server's admin listener tells; the server has the same
+// report is the answer of /status on a server's admin listener. The server has the same
 // fields.
 type report struct {
 	Version  string `json:"version"`
@@ -32,7 +32,8 @@ type report struct {
 	Settings map[string]string `json:"settings"`
 }
 
-// mostStatus bounds the answer of a listener that is another program's.
+// mostStatus limits the size of the answer, because the listener may be another
+// program's.
 const mostStatus = 1 << 20
 
 // overAdmin asks the admin listener about the store and the settings.
@@ -48,12 +49,12 @@ func (v *visit) overAdmin(ctx context.Context) {
 	s, err := ask(ctx, v.server.Admin)
 	if err != nil {
 		v.tell("store", Unseen, unseen+": "+err.Error(), "is -admin the URL of the server's -admin-listen? its log, "+
-			"/readyz and /metrics tell of the store, too")
+			"/readyz and /metrics show the store too")
 		return
 	}
 	v.told.report = s
 	if s.Version != "" && v.told.version != "" && !strings.HasPrefix(v.told.version, s.Version) {
-		v.tell("store", Fault, fmt.Sprintf("the server at -admin %s is of version %s, and this one is not", v.server.Admin,
+		v.tell("store", Fault, fmt.Sprintf("the server at -admin %s has version %s, and this server has another", v.server.Admin,
 			s.Version), "name the admin listeners in the order of -addr")
 	}
 	v.store(s)
@@ -70,18 +71,18 @@ func ask(ctx context.Context, admin string) (*report, error) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode == http.StatusNotFound {
-		return nil, fmt.Errorf("%s has no /status, so it is no server of this release or a later one", admin)
+		return nil, fmt.Errorf("%s has no /status, so it is not a server of this release or a later release", admin)
 	} else if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s answered %s", admin, response.Status)
 	}
 	s := &report{}
 	if err := json.NewDecoder(io.LimitReader(response.Body, mostStatus)).Decode(s); err != nil || s.Settings == nil {
-		return nil, fmt.Errorf("%s did not answer as a server of Noted does", admin)
+		return nil, fmt.Errorf("%s did not answer like a server of Noted", admin)
 	}
 	return s, nil
 }
 
-// store repeats what the server says of its store.
+// store reports the server's own findings about its store.
 func (v *visit) store(s *report) {
 	if s.Trial {
 		v.tell("store", Advice, "a trial (-dev): its notes are lost with the process", "for production start it with -redis")
@@ -98,14 +99,14 @@ func (v *visit) store(s *report) {
 		v.tell("cluster", Fault, "a primary cannot be used: "+lost, "bring it back, or let a replica take over")
 	}
 	if s.Store.Server == "" {
-		v.tell("store", Unseen, "it does not tell its release: it refuses INFO, or has not answered yet",
-			"look its release, eviction and persistence up with its provider")
+		v.tell("store", Unseen, "its release is unknown: it refuses INFO, or has not answered yet",
+			"check its release, eviction and persistence with its provider")
 	} else {
 		v.tell("store", Well, fmt.Sprintf("%s, %s, %s, %d replicas", s.Store.Server, s.Store.Mode, s.Store.Role,
 			s.Store.Replicas), "")
 		v.tell("clock", Well, fmt.Sprintf("the store's is %.3f s ahead of the server's", s.Store.ClockAhead), "")
 	}
-	// The advice below tells of any other.
+	// The advice below covers other kinds of persistence.
 	if s.Store.Persistence == "aof" {
 		v.tell("persistence", Well, "an append-only file", "")
 	}

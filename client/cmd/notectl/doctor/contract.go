@@ -20,19 +20,19 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// versionHeader is the metadata in which a server tells its version with its health.
+// versionHeader is the metadata with which a server sends its version beside its health.
 const versionHeader = "noted-version"
 
-// soon is how long before its end a certificate should be renewed.
+// soon is the time before a certificate's end at which the doctor advises its renewal.
 const soon = 14 * 24 * time.Hour
 
-// A Wire remembers what the last answer told beside itself.
+// A Wire remembers the metadata of the last answer.
 type Wire struct {
 	header metadata.MD
 	peer   peer.Peer
 }
 
-// Option makes a client's calls tell the Wire.
+// Option makes a client's calls fill the Wire.
 func (w *Wire) Option() grpc.DialOption {
 	return grpc.WithChainUnaryInterceptor(func(
 		ctx context.Context, method string, request, reply any, conn *grpc.ClientConn,
@@ -43,7 +43,8 @@ func (w *Wire) Option() grpc.DialOption {
 	})
 }
 
-// Version is the server's, after a question for its health; empty if it did not tell.
+// Version is the server's version, after a health call; empty if the server did not send
+// it.
 func (w *Wire) Version() string {
 	if values := w.header.Get(versionHeader); len(values) > 0 {
 		return values[0]
@@ -51,7 +52,8 @@ func (w *Wire) Version() string {
 	return ""
 }
 
-// overContract asks what every client may ask, and then what its rights allow.
+// overContract makes the calls that every client may make, then the calls that its rights
+// allow.
 func (v *visit) overContract(ctx context.Context) {
 	v.told.address = v.server.Address
 	var wire Wire
@@ -73,10 +75,10 @@ func (v *visit) overContract(ctx context.Context) {
 	if v.told.version = wire.Version(); v.told.version != "" {
 		v.tell("version", Well, v.told.version, "")
 	} else {
-		v.tell("version", Unseen, "it does not tell its version, as releases before this one", "run noted -version there")
+		v.tell("version", Unseen, "it does not send its version, like releases before this one", "run noted -version there")
 	}
 	if err != nil {
-		v.tell("health", Fault, "NOT_SERVING: it answers, and no donation can be noted",
+		v.tell("health", Fault, "NOT_SERVING: it answers, but cannot note a donation",
 			"its log and /readyz on its -admin-listen say why; -admin shows it here")
 	} else {
 		v.tell("health", Well, "SERVING", "")
@@ -85,7 +87,7 @@ func (v *visit) overContract(ctx context.Context) {
 		v.notes(ctx, noted)
 	} else {
 		v.tell("notes", Unseen, "how far notes reach back, and whether the channels' ids agree",
-			"needs the verb read in the ledger; noted_channel_pairs_total on its -admin-listen tells of the ids, too")
+			"needs the verb read in the ledger; noted_channel_pairs_total on its -admin-listen shows the ids too")
 	}
 }
 
@@ -108,7 +110,7 @@ func (v *visit) connection(p peer.Peer) {
 	ends := secure.State.PeerCertificates[0].NotAfter
 	found += ", the certificate ends at " + ends.Local().Format("2006-01-02 15:04:05 MST")
 	if ends.Sub(v.Now()) < soon {
-		v.tell("connection", Advice, found, "renew it; the server takes up the new file by itself")
+		v.tell("connection", Advice, found, "renew it; the server reads the new file by itself")
 		return
 	}
 	v.tell("connection", Well, found, "")
@@ -121,8 +123,8 @@ func onThisMachine(addr net.Addr) bool {
 	return addr != nil && addr.Network() == "unix"
 }
 
-// rights tells which verbs this caller has in the ledger, and whether read is among them.
-// Each question is malformed, and is refused as that by a server that grants the verb.
+// rights finds the verbs that this caller has in the ledger, and whether read is among
+// them. Each request is malformed. A server that grants the verb refuses it as malformed.
 func (v *visit) rights(ctx context.Context, noted *client.Client) (read bool) {
 	ask := func(question func(context.Context) error) error {
 		ctx, cancel := context.WithTimeout(ctx, v.Timeout)
@@ -152,7 +154,7 @@ func (v *visit) rights(ctx context.Context, noted *client.Client) (read bool) {
 		case status.Code(err) == codes.InvalidArgument:
 			granted = append(granted, verb.name)
 		case errors.Is(err, client.ErrUnauthenticated):
-			v.tell("rights", Unseen, "none: the server asks who calls", v.Hint(err))
+			v.tell("rights", Unseen, "none: the server requires a caller's identity", v.Hint(err))
 			return false
 		case errors.Is(err, client.ErrLedgerDenied):
 			v.tell("rights", Unseen, fmt.Sprintf("none in the ledger %q", v.Ledger), v.Hint(err))
@@ -171,7 +173,7 @@ func (v *visit) rights(ctx context.Context, noted *client.Client) (read bool) {
 		found += "; not " + strings.Join(denied, ", ")
 	}
 	if unknown != nil {
-		v.tell("rights", Unseen, found+"; the others are not known: "+unknown.Error(), v.Hint(unknown))
+		v.tell("rights", Unseen, found+"; the others are unknown: "+unknown.Error(), v.Hint(unknown))
 	} else {
 		v.tell("rights", Well, found, "")
 	}

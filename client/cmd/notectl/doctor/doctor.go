@@ -1,15 +1,16 @@
-// Package doctor examines servers of Noted from outside: what they are, whether they can
-// note, whether they agree with each other, and what to do about it.
+// Package doctor examines servers of Noted from outside: their state, whether they can
+// note, whether they agree, and the remedies.
 //
 // # Design
 //
-// It asks over the contract, and over each server's admin listener where it is told the
-// address. It changes nothing: to learn its rights it sends requests that every server
-// refuses as malformed, and sees whether they are refused for want of a right instead. What
-// it could not see it says too, so that silence is never taken for health.
+// It calls the contract, and each server's admin listener if its address is given. It
+// changes nothing. To learn its rights it sends malformed requests: a server without the
+// right refuses them for the missing right, any other server as malformed. The doctor
+// also reports the facts that it could not see, so that silence never counts as health.
 //
-// The server judges its own store, since only the server sees it. The doctor repeats that
-// judgement, and adds what no single server can see: that servers differ.
+// Only the server sees its own store, so the server judges it and the doctor repeats the
+// judgement. The doctor adds the differences between servers, which no single server can
+// see.
 package doctor
 
 import (
@@ -25,20 +26,20 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// Level says how bad a finding is.
+// Level is the severity of a finding.
 type Level string
 
 // The levels, from the mildest.
 const (
 	Well   Level = "well"
-	Unseen Level = "unseen" // the doctor could not look; ToDo says where to
-	Advice Level = "advice" // it works, and should be mended
+	Unseen Level = "unseen" // the doctor could not check; ToDo says where to look
+	Advice Level = "advice" // it works, and should be changed
 	Fault  Level = "fault"  // donations are refused, or can be lost or doubled
 )
 
-// Finding is one fact about a server, or about several together.
+// Finding is one fact about a server, or about several servers together.
 type Finding struct {
-	Server string `json:"server,omitempty"` // its address; empty for several together
+	Server string `json:"server,omitempty"` // its address; empty for several servers together
 	About  string `json:"about"`
 	Level  Level  `json:"level"`
 	Found  string `json:"found"`
@@ -48,19 +49,19 @@ type Finding struct {
 // Server is a server to examine.
 type Server struct {
 	Address string // host:port
-	Admin   string // the URL of its admin listener; empty if it is not known
+	Admin   string // the URL of its admin listener; empty if unknown
 	Dial    func(...grpc.DialOption) (*client.Client, error)
 }
 
-// Examination is what to look at.
+// Examination is the task of the doctor.
 type Examination struct {
 	Servers []Server
-	Ledger  string                       // whose notes and rights are looked at
-	Timeout time.Duration                // of each question
-	Hint    func(error) string           // what can be done about a failed call; empty if nothing is known
-	Tell    func(Finding)                // gets each finding as soon as it is there
+	Ledger  string                       // for notes and rights
+	Timeout time.Duration                // of each call
+	Hint    func(error) string           // the remedy for a failed call; empty if unknown
+	Tell    func(Finding)                // gets each finding at once
 	Now     func() time.Time             // this machine's clock
-	Span    func(d time.Duration) string // shows a long time to a person
+	Span    func(d time.Duration) string // writes a long time for a person
 }
 
 // Run examines each server, and then compares them.
@@ -75,11 +76,11 @@ func (e Examination) Run(ctx context.Context) {
 	e.compare(told)
 }
 
-// told is what a server has told that others can be compared with.
+// told is the part of a server's answers that other servers are compared with.
 type told struct {
 	address string
-	version string  // empty if it is not known
-	report  *report // nil if it is not known
+	version string  // empty if unknown
+	report  *report // nil if unknown
 }
 
 // visit is the examination of one server.
@@ -100,14 +101,14 @@ func (e Examination) compare(all []told) {
 	if versions := differing(all, func(t told) (string, bool) { return t.version, t.version != "" }); versions != "" {
 		e.Tell(Finding{
 			About: "versions", Level: Advice, Found: "the servers differ: " + versions,
-			ToDo: "if no upgrade is under way, bring them to one release",
+			ToDo: "if no upgrade is under way, upgrade them to one release",
 		})
 	}
 	seen := slices.DeleteFunc(slices.Clone(all), func(t told) bool { return t.report == nil })
 	if len(seen) < len(all) {
 		e.Tell(Finding{
 			About: "settings", Level: Unseen,
-			Found: fmt.Sprintf("%d of %d servers tell their settings and their store", len(seen), len(all)),
+			Found: fmt.Sprintf("%d of %d servers show their settings and their store", len(seen), len(all)),
 			ToDo:  "give the URL of each server's -admin-listen to -admin, in the order of -addr",
 		})
 	}
@@ -116,7 +117,7 @@ func (e Examination) compare(all []told) {
 	}
 	if slices.ContainsFunc(seen, func(t told) bool { return t.report.Trial }) {
 		e.Tell(Finding{
-			About: "store", Level: Fault, Found: "a server keeps its notes in its own process (-dev), and shares them with no other",
+			About: "store", Level: Fault, Found: "a server keeps its notes in its own process (-dev), and does not share them",
 			ToDo: "start each with the same -redis, or a donation is FIRST once on each server",
 		})
 	}
@@ -148,7 +149,7 @@ func (e Examination) compare(all []told) {
 		alike = false
 		e.Tell(Finding{
 			About: "settings", Level: Fault, Found: name + " differs: " + values,
-			ToDo: "set it alike on all servers of a store, or the same message gets different answers",
+			ToDo: "set it to the same value on all servers of a store, or the same message gets different answers",
 		})
 	}
 	if alike {
@@ -159,8 +160,8 @@ func (e Examination) compare(all []told) {
 	}
 }
 
-// differing says what each server has if they do not all have the same; else it is empty.
-// It leaves out the servers for which it is not known.
+// differing lists the value of each server if the values differ; otherwise it is empty.
+// It leaves out servers whose value is unknown.
 func differing(all []told, of func(told) (value string, known bool)) string {
 	var each []string
 	values := map[string]bool{}

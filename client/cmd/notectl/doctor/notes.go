@@ -11,27 +11,26 @@ import (
 	"github.com/donation-dedupe/noted/client"
 )
 
-// A sample is so many pages of so many notes at most, so that it costs a large ledger no
-// more than a small one.
+// The limits of a sample, so that a large ledger costs no more than a small ledger.
 const (
 	samplePages = 4
 	samplePage  = 500
 )
 
-// sample is what some notes of a ledger show.
+// sample is the summary of some notes of a ledger.
 type sample struct {
 	notes     int
-	whole     bool          // these are all notes of the ledger
-	retention time.Duration // of the note that lives longest after its donation
-	open      int           // released, or the hold has run out
+	whole     bool          // the sample has all notes of the ledger
+	retention time.Duration // the longest time from a donation to forget_at
+	open      int           // notes that are released, or whose hold has run out
 	onlyOn    map[string]int
 	both      map[string]*pair // :: two channels → their ids
 }
 
-// pair counts the notes that two channels told of with a transaction id each.
+// pair counts the notes that two channels told of, each with a transaction id.
 type pair struct{ agreed, differed int }
 
-// notes looks at a sample of the ledger's notes.
+// notes examines a sample of the ledger's notes.
 func (v *visit) notes(ctx context.Context, noted *client.Client) {
 	s := sample{onlyOn: map[string]int{}, both: map[string]*pair{}}
 	request := &client.ListRequest{Ledger: v.Ledger, PageSize: samplePage}
@@ -52,20 +51,20 @@ func (v *visit) notes(ctx context.Context, noted *client.Client) {
 		}
 	}
 	if s.notes == 0 {
-		v.tell("notes", Well, fmt.Sprintf("none in the ledger %q, or none among the first that were looked at", v.Ledger),
-			"if there should be some: is -ledger right, and does the receiver name the same ledger?")
+		v.tell("notes", Well, fmt.Sprintf("the ledger %q has no notes, or the first pages have none", v.Ledger),
+			"if it should have notes: is -ledger right, and does the receiver name the same ledger?")
 		return
 	}
-	of := fmt.Sprintf("%d notes that were looked at", s.notes)
+	of := fmt.Sprintf("%d notes of the sample", s.notes)
 	if s.whole {
 		of = fmt.Sprintf("all %d notes of the ledger", s.notes)
 	}
-	v.tell("notes", Well, fmt.Sprintf("notes reach back %s, to %s; an older donation is refused, and never taken for new",
+	v.tell("notes", Well, fmt.Sprintf("notes reach back %s, to %s; an older donation is refused, never counted as new",
 		v.Span(s.retention), v.Now().Add(-s.retention).Local().Format("2006-01-02 15:04:05 MST")), "")
 	if s.open > 0 {
 		v.tell("open", Advice, fmt.Sprintf("%d of %s are open: no receiver has finished them", s.open, of),
-			"notectl list -state open shows them; the next message of each is FIRST, and notectl close settles what "+
-				"was booked by hand")
+			"notectl list -state open shows them; the next message of each is FIRST, and notectl close settles a donation "+
+				"that was booked by hand")
 	}
 	v.channels(s, of)
 }
@@ -79,15 +78,15 @@ func (v *visit) channels(s sample, of string) {
 		v.tell("channels", Well, fmt.Sprintf("of %s, %s", of, strings.Join(only, ", ")), "")
 	}
 	if len(s.both) == 0 {
-		v.tell("ids", Unseen, "no note was told on two channels with a transaction id on each, so nothing shows whether "+
+		v.tell("ids", Unseen, "no note has two channels with a transaction id each, so the sample does not show whether "+
 			"their ids agree", "notectl list -seen-only-on ipn -before 24h: is the other channel set up at PayPal?")
 	}
 	for _, channels := range slices.Sorted(maps.Keys(s.both)) {
 		p := s.both[channels]
 		found := fmt.Sprintf("%s: the transaction ids agree in %d notes and differ in %d", channels, p.agreed, p.differed)
 		if p.differed > p.agreed {
-			v.tell("ids", Advice, found, "keep -transaction-ids at auto or per-channel: with shared each of these is two "+
-				"donations. A refund that both channels tell of is two")
+			v.tell("ids", Advice, found, "keep -transaction-ids at auto or per-channel: with shared each of these counts as two "+
+				"donations. A refund on both channels counts as two")
 		} else {
 			v.tell("ids", Well, found, "")
 		}
