@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// maxDepth bounds how deep arrays and objects may nest. PayPal stays below ten;
-// without a bound a few megabytes of [ exhaust the stack of a parser that recurses.
+// maxDepth limits the nesting of arrays and objects. PayPal stays below ten. Without a
+// limit a few megabytes of [ exhaust the stack of a recursive parser.
 const maxDepth = 64
 
 // A document is the JSON object of a webhook. Numbers keep their spelling.
 type document map[string]any
 
 // parseDocument reads a body. Bytes above ASCII become 0x7f first: languages disagree
-// about bad UTF-8, some refuse the whole body, and no field that is read needs it. 0x7f
-// is legal in a JSON string and illegal in an id.
+// about bad UTF-8, some refuse the whole body, and no field here needs it. 0x7f is legal
+// in a JSON string and illegal in an id.
 func parseDocument(body []byte) (document, error) {
 	body = bytes.Clone(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
 	for i, c := range body {
@@ -28,10 +28,10 @@ func parseDocument(body []byte) (document, error) {
 		return nil, &MalformedError{"body", "nests deeper than 64 levels; this is no event of PayPal's"}
 	}
 	var value any
-	if json.Valid(body) { // a decoder alone would not look at what follows the object
+	if json.Valid(body) { // a decoder alone would not check the bytes after the object
 		decoder := json.NewDecoder(bytes.NewReader(body))
 		decoder.UseNumber()
-		_ = decoder.Decode(&value) // what is valid can be decoded
+		_ = decoder.Decode(&value) // valid JSON decodes
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
@@ -40,7 +40,7 @@ func parseDocument(body []byte) (document, error) {
 	return object, nil
 }
 
-// depth returns how deep brackets outside strings nest. It need not be right about text
+// depth returns the nesting of brackets outside strings. It need not be right about text
 // that is not JSON.
 func depth(body []byte) int {
 	var depth, deepest int
@@ -87,7 +87,7 @@ func (d document) find(path string) (value any, problem string) {
 	return value, ""
 }
 
-// lookup returns the text at a path. A number is the text it is written with.
+// lookup returns the text at a path. For a number it returns the literal.
 func (d document) lookup(path string) (text, problem string) {
 	value, problem := d.find(path)
 	switch v := value.(type) {
@@ -102,7 +102,7 @@ func (d document) lookup(path string) (text, problem string) {
 	}
 }
 
-// length returns how many elements the array at a path has: 0 if it is absent, and a
+// length returns the number of elements of the array at a path: 0 if it is absent, and a
 // problem if the value is not an array.
 func (d document) length(path string) (n int, problem string) {
 	value, problem := d.find(path)

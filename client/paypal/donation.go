@@ -46,7 +46,7 @@ func (e Event) String() string {
 // A Donation is one occurrence of an event in a series: the thing that must be processed
 // once. Every field but SeriesID and Event may be empty.
 type Donation struct {
-	// Ledger is always empty here: only the receiver knows its books.
+	// Ledger is always empty here: only the receiver knows its ledgers.
 	Ledger string
 	// SeriesID names the recurring donation. A one-time donation is a series of one, named
 	// by its transaction id, and so is a refund. A reversal, an adjustment and a dispute
@@ -68,22 +68,22 @@ type Message struct {
 	ID      string // empty where a webhook has none that can be used
 }
 
-// A Pair is a donation and the message that told of it.
+// A Pair is a donation and the message with it.
 type Pair struct {
 	Donation Donation
 	Message  Message
 }
 
-// Identified says what a message tells of: either Pairs or a reason in Skipped.
+// Identified is the content of a message: either Pairs or a reason in Skipped.
 type Identified struct {
 	// Message is the message itself, also if it is skipped.
 	Message Message
 	// Pairs holds one pair per donation, in the order of the message.
 	Pairs []Pair
-	// Skipped says, in a fixed sentence, why there is no donation in it.
+	// Skipped is the reason, in a fixed sentence, why the message has no donation.
 	Skipped string
-	// Unknown is set with Skipped when the type or the status is not known. Raise an alarm:
-	// it may have been a donation.
+	// Unknown is set with Skipped if the type or the status is unknown. Raise an alarm:
+	// the message may be a donation.
 	Unknown bool
 	// Type is the txn_type or event_type, safe to be logged.
 	Type string
@@ -94,7 +94,7 @@ type Identified struct {
 // A MalformedError says that a body cannot be read or names no series. The same bytes
 // will fail each time, so do not let PayPal send them again.
 type MalformedError struct {
-	Field   string // the field or fields at fault; "body" for all of it
+	Field   string // the field or fields at fault; "body" for the whole body
 	Problem string // what is wrong, and what to do
 }
 

@@ -9,15 +9,15 @@ import (
 )
 
 // A form is the fields of an IPN in the order of its body, as bytes. PayPal's charset
-// field has no effect: all fields that are read are ASCII.
+// field has no effect: all fields here are ASCII.
 type form []formField
 
 type formField struct{ name, value string }
 
-// parseForm reads a body. It is not url.ParseQuery, which refuses a bad percent sign and
-// a semicolon: a donor's comment with either must not lose a genuine message. PayPal adds
-// resend=true when it sends a message again. The field is dropped here, so that no rule
-// and no id depends on it.
+// parseForm reads a body. url.ParseQuery refuses a bad percent sign and a semicolon, and
+// a donor's comment with either must not lose a genuine message. PayPal adds resend=true
+// to a repeated message. The field is dropped here, so that no rule and no id depends on
+// it.
 func parseForm(body []byte) form {
 	var fields form
 	for piece := range strings.SplitSeq(string(bytes.TrimRight(body, "\r\n")), "&") {
@@ -50,9 +50,9 @@ func (f form) lookup(name string) (text, problem string) {
 	return "", ""
 }
 
-// digest returns the id that stands for the whole message, because an IPN has no id
-// (different payments share an ipn_track_id). It is over sorted, decoded fields, so a
-// body that was parsed and written again has the same id.
+// digest returns an id for the whole message, because an IPN has no id (different
+// payments share an ipn_track_id). It covers sorted, decoded fields, so a body that was
+// parsed and written again has the same id.
 func (f form) digest() string {
 	sorted := slices.Clone(f)
 	slices.SortStableFunc(sorted, func(a, b formField) int { return strings.Compare(a.name, b.name) })
@@ -76,7 +76,7 @@ func unescape(s string) string {
 			out = append(out, ' ')
 		case s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
 			var b [1]byte
-			_, _ = hex.Decode(b[:], []byte(s[i+1:i+3])) // both digits were just looked at
+			_, _ = hex.Decode(b[:], []byte(s[i+1:i+3])) // the condition has checked both digits
 			out = append(out, b[0])
 			i += 2
 		default:

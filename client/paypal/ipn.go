@@ -25,7 +25,7 @@ var typeEvents = map[string]Event{
 }
 
 // moneyTypes are the txn_types whose payment_status decides the event. Refunds and
-// reversals have no type: that is the empty one.
+// reversals have an empty type.
 var moneyTypes = map[string]bool{
 	"":               true,
 	"subscr_payment": true, "recurring_payment": true, "recurring_payment_outstanding_payment": true,
@@ -94,8 +94,8 @@ func identifyIPN(r *reader, txnType string) (Identified, error) {
 		default:
 			return unknown("neither txn_type nor payment_status is given"), nil
 		}
-		// PayPal calls a payment that leaves the account Completed too: the sign tells the
-		// direction. As a donation it would be thanked for.
+		// PayPal's Completed includes payments that leave the account: the sign tells the
+		// direction. Counted as a donation, such a payment would be thanked for.
 		if gross := r.text("mc_gross"); event == EventPayment && strings.HasPrefix(gross, "-") {
 			if r.id("parent_txn_id") == "" {
 				return skipped("money went out and no parent_txn_id says for what"), nil
@@ -117,14 +117,14 @@ func identifyIPN(r *reader, txnType string) (Identified, error) {
 	return identified, nil
 }
 
-// ipnDonation fills in the fields by which an event of its kind is known.
+// ipnDonation fills in the fields that identify an event of its kind.
 func ipnDonation(r *reader, event Event) (Donation, error) {
 	d := Donation{Event: event}
 	var candidates string
 	switch event {
 	case EventRefund:
-		// Never its parent: the webhook often does not name it, and two partial refunds of one
-		// sum must not meet.
+		// Never the parent: the webhook often does not name it, and two partial refunds
+		// of one amount must stay apart.
 		candidates = "txn_id"
 		d.SeriesID = r.id("txn_id")
 	case EventReversal, EventReversalCanceled, EventAdjustment:
@@ -142,8 +142,8 @@ func ipnDonation(r *reader, event Event) (Donation, error) {
 	}
 	switch event {
 	case EventSignup, EventChange, EventSuspension, EventReactivation, EventCancellation, EventExpiry:
-		// Never time_created: every message of the series has it, and it is when the series
-		// began.
+		// Never time_created: every message of the series has it, with the time when the
+		// series began.
 	case EventDispute:
 		d.TransactionID = r.id("case_id")
 	default:
@@ -154,9 +154,9 @@ func ipnDonation(r *reader, event Event) (Donation, error) {
 	return d, nil
 }
 
-// ipnSeries returns the series of money that comes in and of a series' state.
-// The I- form wins because in 2018 PayPal renamed S- series to it, and the
-// webhook channel knows no other.
+// ipnSeries returns the series of incoming money and of a series' state. The I- form
+// wins: PayPal renamed S- series to it in 2018, and the webhook channel has only that
+// form.
 func ipnSeries(r *reader) string {
 	profile, button := r.seriesID("recurring_payment_id"), r.seriesID("subscr_id")
 	if strings.HasPrefix(button, "I-") && !strings.HasPrefix(profile, "I-") {
@@ -168,8 +168,8 @@ func ipnSeries(r *reader) string {
 	return r.firstID("txn_id", "old_subscr_id")
 }
 
-// initialPayment reads the first payment in the message of a profile's creation. No other
-// IPN tells of it; later ones only repeat the field.
+// initialPayment reads the first payment from the message about a new profile. No other
+// IPN has it; later messages only repeat the field.
 func initialPayment(r *reader, series string) (Donation, bool) {
 	if r.text("initial_payment_txn_id") == "" {
 		return Donation{}, false

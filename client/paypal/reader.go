@@ -13,16 +13,16 @@ const maxID = 128
 // A reader reads the fields of one message by the rules that both channels share, and
 // collects the warnings.
 type reader struct {
-	// lookup returns a field's text as it is written. If the value is not text, problem says
+	// lookup returns a field's text unchanged. If the value is not text, problem says
 	// what is wrong.
 	lookup func(field string) (text, problem string)
 
 	warnings []string
-	warned   map[string]bool // field name → has been warned about
+	warned   map[string]bool // field name → a warning exists
 }
 
-// warn says what is wrong with a field and what became of it. It says so once for a
-// field, however many rules read it, so that all languages count the same warnings.
+// warn records a field's problem and its treatment. It does so once for a field, however
+// many rules read it, so that all languages count the same warnings.
 func (r *reader) warn(field, problem string) {
 	if r.warned[field] {
 		return
@@ -44,7 +44,7 @@ func (r *reader) text(field string) string {
 	return strings.Trim(text, " ")
 }
 
-// id returns a field that the contract takes as an id, or "".
+// id returns a field if it is a valid id by the contract, else "".
 func (r *reader) id(field string) string {
 	text := r.text(field)
 	if text != "" && !fits(text) {
@@ -55,8 +55,8 @@ func (r *reader) id(field string) string {
 	return text
 }
 
-// firstID returns the first of the fields that is an id, or "". It does not read the
-// fields behind it.
+// firstID returns the first valid id among the fields, or "". It does not read the fields
+// after it.
 func (r *reader) firstID(fields ...string) string {
 	for _, field := range fields {
 		if id := r.id(field); id != "" {
@@ -89,14 +89,14 @@ func (r *reader) time(field string) time.Time {
 	return t
 }
 
-// Both are limits of the contract; the amount's sign is gone before it is tried.
+// Both are limits of the contract. The amount has lost its sign before the match.
 var (
 	amountPattern   = regexp.MustCompile(`^\d{1,15}(\.\d{1,8})?$`)
 	currencyPattern = regexp.MustCompile(`^[A-Z]{3}$`)
 )
 
 // money returns an amount without its sign, and its currency. It returns both or neither,
-// because Noted can compare neither alone.
+// because Noted cannot compare them alone.
 func (r *reader) money(amountField, currencyField string) (amount, currency string) {
 	amount = r.text(amountField)
 	if amount == "" {
@@ -117,7 +117,7 @@ func (r *reader) money(amountField, currencyField string) (amount, currency stri
 	return amount, currency
 }
 
-// fits says whether the contract takes the text as an id.
+// fits reports whether the text is a valid id by the contract.
 func fits(text string) bool {
 	if len(text) < 1 || len(text) > maxID {
 		return false
@@ -143,7 +143,7 @@ func sanitised(text string) string {
 }
 
 // lower is strings.ToLower for A to Z alone. Unicode has other letters that become ASCII,
-// and languages do not agree on them.
+// and languages disagree about them.
 func lower(s string) string {
 	bytes := []byte(s)
 	for i, c := range bytes {

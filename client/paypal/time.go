@@ -7,9 +7,11 @@ import (
 	"time"
 )
 
-// PayPal writes a time in four ways. IPNs have the two Pacific ones; the second, and the
-// dot behind a month, come from a simulator. JavaScript's comes from the other simulator.
-// Webhooks have ISO 8601. Each is accepted on both channels. A day or an hour may have
+// PayPal writes a time in four ways. IPNs have the two Pacific forms. The second form,
+// and the dot after a month, come from a simulator. The JavaScript form comes from the
+// other simulator. Webhooks have ISO 8601. Each form is accepted on both channels. A day
+// or an hour may have one digit in all forms except ISO 8601, and a run of spaces counts
+// as one space.
 // one digit in all but ISO 8601, and a run of spaces counts as one.
 var spellings = []*regexp.Regexp{
 	// 09:05:01 Mar 08, 2021 PST
@@ -26,13 +28,13 @@ var spellings = []*regexp.Regexp{
 		`T(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d:?\d\d)$`),
 }
 
-// parseTime reads a time in any of the spellings. The label PST or PDT means the offset
-// that it names, not Pacific time on that date: in the hour that autumn repeats, only the
-// label tells the two apart.
+// parseTime reads a time in any of the forms. The label PST or PDT means the offset that
+// it names, not Pacific time on that date: in the hour that autumn repeats, only the
+// label tells the two times apart.
 //
-// Years run from 1970 to 9998, so that a protobuf Timestamp holds the time with any
-// offset, and year 1 is not taken for Go's zero time. There are no leap seconds; a second
-// 60 is unreadable.
+// Years run from 1970 to 9998. So a protobuf Timestamp holds the time with any offset,
+// and year 1 is not mistaken for Go's zero time. There are no leap seconds: a second 60
+// is unreadable.
 func parseTime(s string) (time.Time, bool) {
 	for _, spelling := range spellings {
 		found := spelling.FindStringSubmatch(s)
@@ -83,7 +85,7 @@ func monthOf(s string) time.Month {
 	return 0
 }
 
-// noOffset is what offsetOf returns for an offset of a day or more.
+// noOffset is the result of offsetOf for an offset of a day or more.
 const noOffset = 1 << 30
 
 // offsetOf returns the seconds east of UTC of PST, PDT, Z, -07:00 or -0700.

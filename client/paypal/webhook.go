@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// stateEvents are the events of a series itself. They hold no money: the event of a sale
-// tells of the last payment that they repeat.
+// stateEvents are the events of a series itself. They carry no new money: the event of a
+// sale tells of the last payment that they repeat.
 var stateEvents = map[string]Event{
 	"billing.subscription.created":        EventSignup, // of a v1 agreement only, see identifyWebhook
 	"billing.subscription.activated":      EventSignup,
@@ -20,8 +20,8 @@ var stateEvents = map[string]Event{
 	"billing.subscription.payment.failed": EventPaymentFailed,
 }
 
-// noDonation are the known event types that tell of no donation, by their beginning, and
-// what they tell of.
+// noDonation are the beginnings of known event types without a donation, and the subject
+// of each.
 var noDonation = []struct{ prefix, tells string }{
 	{"checkout.order.", "an order, not of money"},
 	{"payments.payment.", "an order, not of money"},
@@ -57,7 +57,7 @@ func IdentifyWebhook(body []byte) (Identified, error) {
 	identified.Type = sanitised(eventType)
 	identified.Warnings = r.warnings
 	identified.Message = Message{Channel: "webhook", ID: r.id("id")}
-	if len(identified.Pairs) > 0 { // what is skipped needs no id, and warns of none
+	if len(identified.Pairs) > 0 { // a skipped message needs no id, and has no warning about it
 		if identified.Message.ID == "" {
 			r.warn("id", "is missing; the message is told without an id")
 		}
@@ -86,8 +86,8 @@ func identifyWebhook(r *reader, doc document, eventType string) (Identified, err
 		return money(r, paymentEvent(r, kind), id, id, "resource.id")
 
 	case "payment.sale.refunded", "payment.capture.refunded":
-		// Never the parent: PayPal often leaves it out, and two partial refunds of
-		// one sum must not meet.
+		// Never the parent: PayPal often leaves it out, and two partial refunds of one
+		// amount must stay apart.
 		id := r.id("resource.id")
 		return money(r, EventRefund, id, id, "resource.id")
 	case "payment.sale.reversed":
@@ -117,8 +117,8 @@ func identifyWebhook(r *reader, doc document, eventType string) (Identified, err
 	return unknown("event_type " + sanitised(eventType) + " is not known"), nil
 }
 
-// one makes a message of one donation, or an error that names the fields in which its
-// series should stand.
+// one makes a message of one donation, or an error that names the fields that can hold
+// its series.
 func one(d Donation, candidates string) (Identified, error) {
 	if d.SeriesID == "" {
 		return Identified{}, &MalformedError{candidates, "no usable id names the series; check that the body is whole"}
@@ -126,7 +126,7 @@ func one(d Donation, candidates string) (Identified, error) {
 	return Identified{Pairs: []Pair{{Donation: d}}}, nil
 }
 
-// money makes a donation of an event that moves money. Its time is the resource's: the
+// money makes a donation from an event that moves money. Its time is the resource's: the
 // event's own time can lag by hours, and no IPN has it.
 func money(r *reader, event Event, series, transaction, candidates string) (Identified, error) {
 	d := Donation{SeriesID: series, Event: event, TransactionID: transaction}
@@ -135,10 +135,10 @@ func money(r *reader, event Event, series, transaction, candidates string) (Iden
 	return one(d, candidates)
 }
 
-// reversal makes a donation of a payment's reversal. A resource that names no parent, or
-// itself, may be the payment: reports differ. Its id serves as a series in either case.
-// As a transaction id, the payment's would contradict the IPN's, and its time can be
-// months back.
+// reversal makes a donation from a payment's reversal. A resource that names no parent,
+// or itself, may be the payment: reports differ. Its id serves as a series in either
+// case. As a transaction id, the payment's id would contradict the IPN's, and its time
+// can be months old.
 func reversal(r *reader, parent, candidates string) (Identified, error) {
 	id := r.id("resource.id")
 	if parent != "" && parent != id {
@@ -149,7 +149,7 @@ func reversal(r *reader, parent, candidates string) (Identified, error) {
 	return one(d, candidates)
 }
 
-// resourceMoney reads an amount by the names of the first API, else of the second.
+// resourceMoney reads an amount by the field names of the first API, else of the second.
 func resourceMoney(r *reader) (amount, currency string) {
 	if r.text("resource.amount.total") != "" {
 		return r.money("resource.amount.total", "resource.amount.currency")
@@ -157,7 +157,7 @@ func resourceMoney(r *reader) (amount, currency string) {
 	return r.money("resource.amount.value", "resource.amount.currency_code")
 }
 
-// paymentEvent tells whether a payment is completed, pending or failed. The name of the
+// paymentEvent says whether a payment is completed, pending or failed. The name of the
 // event is not enough: PayPal sends COMPLETED for sales that are still pending. A payment
 // remains a payment when its state becomes refunded or reversed: the money came.
 func paymentEvent(r *reader, kind string) Event {
@@ -179,7 +179,7 @@ func paymentEvent(r *reader, kind string) Event {
 	return EventPaymentPending
 }
 
-// isVersion2 tells a subscription of today's API, which is created before the donor
+// isVersion2 distinguishes a subscription of today's API, which exists before the donor
 // agrees to it, from an agreement of the first API.
 func isVersion2(r *reader) bool {
 	version := r.text("resource_version")
@@ -187,8 +187,8 @@ func isVersion2(r *reader) bool {
 	return strings.HasPrefix(version, "2") || lower(resource) == "subscription"
 }
 
-// linked returns the id of the payment that a link of one of the rels leads to, or "". It
-// stands behind the last of the paths in the link.
+// linked returns the id of the payment that a link of one of the rels leads to, or "".
+// The id comes after the last of the paths in the link.
 func linked(r *reader, doc document, rels []string, paths ...string) string {
 	count, problem := doc.length("resource.links")
 	if problem != "" {
@@ -221,8 +221,8 @@ func linked(r *reader, doc document, rels []string, paths ...string) string {
 	return ""
 }
 
-// disputes makes a donation of each disputed transaction, in the message's order, or one
-// donation of the dispute itself if it names no transaction.
+// disputes makes a donation for each disputed transaction, in the message's order, or one
+// donation for the dispute itself if it names no transaction.
 func disputes(r *reader, doc document) (Identified, error) {
 	const list = "resource.disputed_transactions"
 	count, problem := doc.length(list)
@@ -230,7 +230,7 @@ func disputes(r *reader, doc document) (Identified, error) {
 		r.warn(list, problem+"; taken as absent")
 	}
 	var identified Identified
-	seen := make(map[string]bool) // series id → has its pair
+	seen := make(map[string]bool) // series id → it has its pair
 	for i := range count {
 		field := fmt.Sprintf("%s.%d.seller_transaction_id", list, i)
 		series := r.id(field)
