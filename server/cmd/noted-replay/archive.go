@@ -17,30 +17,31 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// maxLine is a line that holds the longest body, escaped or in base64.
+// maxLine is the length of a line with the longest body, escaped or in base64.
 const maxLine = 2*maxBody + 1024
 
-// An archive finds the messages of the past. It keeps the place and the time of each, and
-// reads a message again when it is needed: memory could not hold a million bodies.
+// An archive finds the messages of the past. It keeps the place and the time of each
+// message, and reads the message again when needed: memory could not hold a million
+// bodies.
 type archive struct {
 	stdin  io.Reader
 	paths  []string
-	lines  map[int32]*os.File // :: index of a path → the open file, where it holds lines
-	copies map[string]string  // :: path of a temporary file → the source copied to it, which can be read only once
+	lines  map[int32]*os.File // :: index of a path → the open file, for a file of lines
+	copies map[string]string  // :: path of a temporary file → its source, which can be read only once
 	size   int64              // of all files, in bytes
 
 	keys    []inbox.Key
-	inboxes map[int32]*openInbox // :: index of a path → the inbox, where it is one
-	left    count                // messages of inboxes that are not replayed, by the reason
-	copied  int                  // how often messages of inboxes came again
-	ledgers []string             // that messages belong to; "" for those of files
+	inboxes map[int32]*openInbox // :: index of a path → the inbox, for an inbox
+	left    count                // messages of inboxes left out of the replay, by reason
+	copied  int                  // repeats of messages of inboxes
+	ledgers []string             // the messages' ledgers; "" for messages of files
 
 	arrivals []arrival
 	bad      []error // lines without a message
-	more     int     // how many further lines are without a message
+	more     int     // further lines without a message
 }
 
-// An arrival is a message: its place, and when it came.
+// An arrival is the place and the time of a message.
 type arrival struct {
 	at      int64 // nanoseconds since 1970
 	offset  int64 // in a file of lines; in an inbox the index of the message
@@ -53,7 +54,7 @@ type arrival struct {
 
 func (m arrival) time() time.Time { return time.Unix(0, m.at) }
 
-// find finds the files and inboxes that arguments stand for.
+// find finds the files and inboxes of the arguments.
 func (p *archive) find(ctx context.Context, args []string) error {
 	p.lines, p.copies = map[int32]*os.File{}, map[string]string{}
 	p.inboxes, p.left = map[int32]*openInbox{}, count{}
@@ -139,7 +140,7 @@ func (p *archive) close() {
 	}
 }
 
-// read goes once through all files, in the order they were named, and calls message for
+// read goes once through all files, in the order of the arguments, and calls message for
 // each message.
 func (p *archive) read(ctx context.Context, message func(index int32, body []byte), progress func(int64)) error {
 	reader := bufio.NewReaderSize(nil, maxLine)
@@ -200,7 +201,7 @@ func (p *archive) readFile(
 	return info.Size(), file.Close()
 }
 
-// holdsLines tells whether a file has a message on each line, or is one body.
+// holdsLines reports whether a file has a message on each line. Otherwise it is one body.
 func holdsLines(path string, head []byte) bool {
 	switch filepath.Ext(path) {
 	case ".jsonl", ".ndjson":
@@ -211,8 +212,8 @@ func holdsLines(path string, head []byte) bool {
 	return json.Unmarshal(first, &l) == nil && (l.Body != nil || l.Base64 != "")
 }
 
-// channelOf guesses by the content: a webhook is a JSON object, and no IPN begins with a
-// brace.
+// channelOf guesses from the content: a webhook is a JSON object, and no IPN begins with
+// a brace.
 func channelOf(body []byte) int8 {
 	if bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))), []byte("{")) {
 		return channelIndex("webhook")
@@ -280,8 +281,8 @@ func (p *archive) add(m arrival, body []byte, message func(int32, []byte)) {
 	message(int32(len(p.arrivals)-1), body)
 }
 
-// trouble keeps the error of a line, or of a body that could not be opened, for the end of
-// the answers. It keeps only the first few errors.
+// trouble keeps the error of a line, or of an unreadable body, for the end of the
+// answers. It keeps only the first few errors.
 func (p *archive) trouble(m arrival, err error) {
 	if len(p.bad) == 20 {
 		p.more++
@@ -305,7 +306,7 @@ func (p *archive) place(m arrival) string {
 	return fmt.Sprintf("%s:%d", path, m.line)
 }
 
-// body reads a message again. It may be called by many goroutines.
+// body reads a message again. Several goroutines may call it.
 func (p *archive) body(index int32) ([]byte, error) {
 	m := p.arrivals[index]
 	body, err := p.readAgain(m)

@@ -12,16 +12,16 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// inboxURL begins the address of a gateway's inbox.
+// inboxURL matches the beginning of an inbox's address.
 var inboxURL = regexp.MustCompile(`(?i)^(sqlite|postgres|postgresql)://`)
 
-// An openInbox is the inbox of a gateway, which is read and never written.
+// An openInbox is the inbox of a gateway. It is only read.
 type openInbox struct {
 	*inbox.Past
-	messages []inbox.PastMessage // that are replayed
+	messages []inbox.PastMessage // the messages to replay
 }
 
-// Why a message of an inbox is left out.
+// The reasons to leave a message of an inbox out.
 const (
 	wiped      = "body wiped"
 	unverified = "not verified yet"
@@ -30,8 +30,9 @@ const (
 	sandbox    = "of the sandbox, refused"
 )
 
-// leftOut says why a message is not replayed; nothing where it is. The gateway would not
-// ask Noted about most of these. It would ask about a wiped message, which is gone.
+// leftOut is the reason not to replay a message; empty for a message to replay. The
+// gateway would not ask Noted about most of these. It would ask about a wiped message,
+// whose body is gone.
 func leftOut(m inbox.PastMessage) string {
 	switch {
 	case m.State == inbox.Discarded:
@@ -48,13 +49,13 @@ func leftOut(m inbox.PastMessage) string {
 	return ""
 }
 
-// readKeys reads the file of -inbox-key-file, which inboxes need and nothing else does.
+// readKeys reads the file of -inbox-key-file, which only inboxes need.
 func (p *program) readKeys(sources []string) error {
 	switch needed := slices.ContainsFunc(sources, inboxURL.MatchString); {
 	case needed && p.keyFile == "":
-		return cmdline.Usagef("-inbox-key-file: an inbox needs it, since its bodies are sealed")
+		return cmdline.Usagef("-inbox-key-file: an inbox needs it, because its bodies are sealed")
 	case !needed && p.keyFile != "":
-		return cmdline.Usagef("-inbox-key-file: there is no inbox to open; give its URL, as the gateway's -inbox has it")
+		return cmdline.Usagef("-inbox-key-file: there is no inbox to open; give the URL of the gateway's -inbox")
 	case !needed:
 		return nil
 	}
@@ -68,7 +69,8 @@ func (p *program) readKeys(sources []string) error {
 	return nil
 }
 
-// openInbox takes in an inbox. Its place is not its URL, which may hold a password.
+// openInbox reads the index of an inbox. Its place is not its URL, which may contain a
+// password.
 func (p *archive) openInbox(ctx context.Context, url string) error {
 	past, err := inbox.OpenPast(ctx, inbox.Config{URL: url, Keys: p.keys})
 	if err != nil {
@@ -93,8 +95,8 @@ func (p *archive) openInbox(ctx context.Context, url string) error {
 	return nil
 }
 
-// readInbox hands on the messages of an inbox. A body that cannot be opened is told of like
-// a line without a message, and the others are replayed all the same.
+// readInbox yields the messages of an inbox. A body that cannot be opened is reported
+// like a line without a message, and the replay goes on.
 func (p *archive) readInbox(
 	ctx context.Context, path int32, box *openInbox, message func(int32, []byte), progress func(int64),
 ) (read int64, err error) {
@@ -132,17 +134,17 @@ func (p *archive) ledger(name string) int16 {
 	return int16(at)
 }
 
-// warnOfInboxes says which messages of inboxes are not in the answer.
+// warnOfInboxes reports the messages of inboxes that the answer leaves out.
 func (p *program) warnOfInboxes(past *archive) {
 	if n := past.left.total(); n > 0 {
 		p.warn(fmt.Sprintf("%d messages of the inbox are left out: %s", n, past.left.list()))
 	}
 	if past.copied > 0 {
-		p.warn(fmt.Sprintf("%d copies that PayPal sent of messages in the inbox are left out: an inbox counts them, "+
-			"and keeps no time of theirs", past.copied))
+		p.warn(fmt.Sprintf("%d of PayPal's copies of messages in the inbox are left out: an inbox counts copies,  "+
+			"and does not keep their times", past.copied))
 	}
 	named := slices.DeleteFunc(slices.Clone(past.ledgers), func(name string) bool { return name == "" })
 	if len(named) > 1 {
-		p.warn("the inbox has messages of several ledgers, which never meet: " + strings.Join(named, ", "))
+		p.warn("the inbox has messages of several ledgers, which stay apart: " + strings.Join(named, ", "))
 	}
 }

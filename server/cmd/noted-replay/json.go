@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// The lines that -o json writes: one for each donation and aside, then one for the sums.
-// Each is an object with one name, which says its kind.
+// The lines of -o json: one for each donation and aside, then one for the sums. Each is
+// an object with one name, which is its kind.
 type (
 	jsonMessage struct {
 		At          string `json:"at"`
@@ -151,7 +151,7 @@ func (r *report) object(name string, value any) error {
 	return nil
 }
 
-// jsonTime writes a time as the contract's JSON form does; an unknown time is empty.
+// jsonTime writes a time in the contract's JSON form; an unknown time is empty.
 func jsonTime(t time.Time) string {
 	if t.IsZero() {
 		return ""

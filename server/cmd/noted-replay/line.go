@@ -10,8 +10,8 @@ import (
 	"github.com/donation-dedupe/noted/client/terminal"
 )
 
-// The earliest and the latest time that a message can have: PayPal's beginning, and the
-// end of the store's times.
+// The earliest and the latest possible time of a message: PayPal's beginning, and the end
+// of the store's times.
 var earliest, latest = time.Date(1998, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // A messageLine is a message of an export.
@@ -25,7 +25,7 @@ type messageLine struct {
 func parseMessageLine(line []byte) (arrival, []byte, error) {
 	var l messageLine
 	if err := json.Unmarshal(line, &l); err != nil {
-		return arrival{}, nil, fmt.Errorf("it is no message in JSON: %w", err)
+		return arrival{}, nil, fmt.Errorf("it is not a message in JSON: %w", err)
 	}
 	body, err := l.body()
 	if err != nil {
@@ -62,12 +62,12 @@ func (l messageLine) body() ([]byte, error) {
 		return body, nil
 	case l.Body == nil:
 		return nil, errors.New(`"body" is missing`)
-	case l.Body[0] == '{': // a webhook that was not put into a string
+	case l.Body[0] == '{': // a webhook as JSON, not as a string
 		return l.Body, nil
 	}
 	var body string
 	if err := json.Unmarshal(l.Body, &body); err != nil {
-		return nil, fmt.Errorf(`"body" is no text: %w`, err)
+		return nil, fmt.Errorf(`"body" is not text: %w`, err)
 	}
 	return []byte(body), nil
 }

@@ -3,10 +3,10 @@
 //
 // # Design
 //
-// It is a program beside the service because it contains the whole service: rules written
-// a second time for a replay would drift away from it. notectl, which asks a service over
-// the contract, is half the size without it. A running service cannot be asked instead:
-// its clock does not go back, it has one set of windows, and a sweep needs nine.
+// The program contains the whole service, because a second copy of the rules would drift
+// away from the first. So it is separate from notectl, which is half the size without the
+// service. A running service cannot answer for the past: its clock does not go back, it
+// has one set of windows, and a sweep needs nine.
 package main
 
 import (
@@ -66,7 +66,7 @@ func run(
 	cli.FlagStringer = cmdline.SingleDash
 	command := &cli.Command{
 		Name:                          "noted-replay",
-		Usage:                         "say what Noted would have answered to the messages of the past",
+		Usage:                         "show how Noted would have answered the messages of the past",
 		UsageText:                     "noted-replay [options] FILE|INBOX…",
 		Description:                   manual,
 		CustomRootCommandHelpTemplate: cli.CommandHelpTemplate, // its flags are not global
@@ -82,7 +82,7 @@ func run(
 		Action: func(ctx context.Context, c *cli.Command) (err error) {
 			wrong := settings.Mistakes()
 			if c.NArg() == 0 {
-				wrong = append(wrong, cmdline.Usagef("say which files to replay"))
+				wrong = append(wrong, cmdline.Usagef("name the files to replay"))
 			} else if err := p.readKeys(c.Args().Slice()); err != nil {
 				wrong = append(wrong, err)
 			}
@@ -107,7 +107,7 @@ func run(
 	return exitDone
 }
 
-// warn writes to standard error, each line behind the program's name.
+// warn writes to standard error, each line after the program's name.
 func (p *program) warn(text string) {
 	for line := range strings.SplitSeq(terminal.Printable(text), "\n") {
 		fmt.Fprintln(p.stderr, "noted-replay: "+line)
@@ -115,7 +115,7 @@ func (p *program) warn(text string) {
 }
 
 // replay reads messages, asks about them and reports. whole is false if a line has no
-// message, or if a body could not be opened.
+// message or a body cannot be opened.
 func (p *program) replay(ctx context.Context, files []string) (whole bool, err error) {
 	past := &archive{stdin: p.stdin, keys: p.keys}
 	defer past.close()
@@ -152,14 +152,14 @@ func (p *program) replay(ctx context.Context, files []string) (whole bool, err e
 	return len(past.bad) == 0, nil
 }
 
-// timed shows the progress of a part of the work.
+// timed shows the progress of a step.
 func (p *program) timed(what string, size int64, do func(progress func(int64)) error) error {
 	bar := terminal.NewProgress(p.stdout, p.stderr, max(size, 1), what)
 	defer bar.Clear()
 	return do(bar.Set)
 }
 
-// warnOf tells of the lines without a message.
+// warnOf reports the lines without a message.
 func (p *program) warnOf(past *archive) {
 	for _, bad := range past.bad {
 		p.warn(bad.Error())

@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// A report writes the findings of a replay. It writes one donation at a time, and reads
-// its messages again for that.
+// A report writes the findings of a replay. It writes one donation at a time and reads
+// the donation's messages again for that.
 type report struct {
 	*replay
 	out  terminal.Printer
@@ -61,13 +61,12 @@ func (c count) list() string {
 // A told is a donation with its items, in the order of their arrival.
 type told struct {
 	items     []int32
-	channels  []string // of its messages
-	evidence  count    // of its duplicates
-	processed int      // how often the design that Noted replaces would have processed it
+	channels  []string // the channels of its messages
+	evidence  count    // the evidence of its duplicates
+	processed int      // how often the replaced design would process it
 }
 
-// donationsOf walks through the donations of a window in the order of their first
-// messages.
+// donationsOf yields the donations of a window in the order of their first messages.
 func (r *replay) donationsOf(window int, each func(told) error) error {
 	answers := r.answers[window]
 	next := make(
@@ -150,7 +149,7 @@ func (s *sums) add(t told, event string) {
 	}
 }
 
-// countMessages counts the messages that were read, whatever their answers.
+// countMessages counts all messages, whatever their answers.
 func (s *sums) countMessages(p *archive) {
 	for i, m := range p.arrivals {
 		s.messages[channels[m.channel].name]++
@@ -213,8 +212,8 @@ func (r *report) donations() error {
 	return r.out.Facts(r.totals(total))
 }
 
-// line writes a donation in columns as wide as PayPal's ids. So no line waits until the
-// widths of all are known.
+// line writes a donation in columns as wide as PayPal's ids, so that a line need not wait
+// for the widths of later lines.
 func (r *report) line(at, series, event, amount, seenOn, fate, duplicates string) {
 	line := fmt.Sprintf(
 		"%-24s  %-17s  %-15s  %12s  %-12s  %s  %s",
@@ -229,7 +228,7 @@ func (r *report) line(at, series, event, amount, seenOn, fate, duplicates string
 	fmt.Fprintln(r.out.Out, strings.TrimRight(line, " "))
 }
 
-// pad fills up to a width on the screen: colours have none.
+// pad fills a text up to a width on the screen, where colours have no width.
 func pad(s string, width int) string {
 	return s + strings.Repeat(" ", max(0, width-text.StringWidthWithoutEscSequences(s)))
 }
@@ -245,7 +244,7 @@ func seenOnly(channels []string) string {
 	return strings.Join(channels, " ")
 }
 
-// fate says how the design that Noted replaces would have treated a donation.
+// fate says how the replaced design would treat a donation.
 func (r *report) fate(processed int) string {
 	switch processed {
 	case 0:
@@ -274,7 +273,7 @@ func duplicates(evidence count) string {
 	return strings.Join(of, ", ")
 }
 
-// asideKinds in the order in which a person should look at them.
+// asideKinds are in the order in which a person should check them.
 var asideKinds = []string{"undecided", "unknown", "malformed", "warning", "skipped"}
 
 // asides writes one line for all messages with the same remark.

@@ -21,14 +21,14 @@ import (
 
 // The design that Noted replaces.
 const (
-	replacedKeeps = time.Hour       // how long a series id is known
+	replacedKeeps = time.Hour       // how long it remembers a series id
 	replacedLag   = 2 * time.Second // between the look and the note: the time to process a donation
 )
 
 // maxBody is far more than PayPal sends.
 const maxBody = 4 << 20
 
-// channels are the two kinds of message that PayPal sends.
+// channels are PayPal's two kinds of messages.
 var channels = []struct {
 	name     string
 	identify func([]byte) (paypal.Identified, error)
@@ -39,7 +39,7 @@ var channels = []struct {
 
 // A replay asks about every message of an archive, with each of its windows.
 //
-// Series are replayed in batches, each on a trial of its own, some batches at a time: no
+// It replays series in batches, each in its own trial, several batches at a time. No
 // verdict depends on another series, and a trial is slow with many series. Within a
 // batch, and so within a series, messages are in the order of their arrival.
 type replay struct {
@@ -49,7 +49,7 @@ type replay struct {
 
 	items     []item
 	answers   [][]answer // :: index of a window → answer to each item
-	processed []bool     // :: index of an item → whether the design that Noted replaces would have processed it
+	processed []bool     // :: index of an item → whether the replaced design would process it
 
 	seed  maphash.Seed
 	mu    sync.Mutex
@@ -61,20 +61,20 @@ type replay struct {
 
 // An item is a donation in a message: one question.
 type item struct {
-	series  uint64 // a hash, of the ledger too
+	series  uint64 // a hash that includes the ledger
 	arrival int32
-	pair    int32 // which donation of the message
+	pair    int32 // the index of the donation in the message
 }
 
 // An answer is Noted's answer to an item.
 type answer struct {
-	first    int32 // the item that is the first of the same donation, itself for FIRST; undecided else
+	first    int32 // the first item of the same donation, the item itself for FIRST, or undecided
 	evidence client.Evidence
 }
 
 const undecided = -1
 
-// verdict is Noted's, on the item that the answer is to.
+// verdict is Noted's verdict on an item.
 func (a answer) verdict(item int32) client.Verdict {
 	switch a.first {
 	case undecided:
@@ -85,18 +85,18 @@ func (a answer) verdict(item int32) client.Verdict {
 	return client.Duplicate
 }
 
-// An aside is a message, or a donation in it, with a remark instead of an answer or
-// beside it.
+// An aside is a message, or a donation in it, with a remark, either beside an answer or
+// without one.
 type aside struct {
 	arrival int32
-	remark  unique.Handle[remark] // the same for many messages, without any part of the body
+	remark  unique.Handle[remark] // shared by many messages, without any part of the body
 }
 
 // A remark is the text of an aside, by its kind.
 type remark struct{ kind, what, why string }
 
-// batchSize is how many items make a batch: enough to be worth starting a trial, few
-// enough for a fast clock.
+// batchSize is the number of items in a batch: enough to be worth a new trial, few enough
+// for a fast clock.
 const batchSize = 500
 
 // identify finds the donations in a message of the archive.
@@ -139,8 +139,8 @@ func (r *replay) tellAside(arrival int32, of remark) {
 	r.aside = append(r.aside, aside{arrival, unique.Make(of)})
 }
 
-// sort puts the items in the order of arrival. Items that came at the same time stay in
-// the order in which they were read.
+// sort puts the items in the order of arrival. Items with equal times stay in the order
+// of reading.
 func (r *replay) sort() {
 	slices.SortFunc(r.items, func(a, b item) int {
 		return cmp.Or(cmp.Compare(r.at(a), r.at(b)), cmp.Compare(a.arrival, b.arrival), cmp.Compare(a.pair, b.pair))
@@ -185,7 +185,7 @@ func (r *replay) pair(i item) (paypal.Pair, error) {
 
 // run asks about every item.
 func (r *replay) run(ctx context.Context, progress func(int64)) error {
-	defer debug.SetGCPercent(debug.SetGCPercent(200)) // the embedded store makes an interpreter for each question
+	defer debug.SetGCPercent(debug.SetGCPercent(200)) // the embedded store makes an interpreter for each call
 	r.processed = make([]bool, len(r.items))
 	r.answers = make([][]answer, len(r.windows))
 	for w := range r.windows {
@@ -216,7 +216,7 @@ func (r *replay) run(ctx context.Context, progress func(int64)) error {
 	return context.Cause(ctx)
 }
 
-// batches cuts the items where one series ends and the next begins.
+// batches divides the items between series.
 func (r *replay) batches() [][]int32 {
 	order := make([]int32, len(r.items))
 	for i := range order {
@@ -299,7 +299,7 @@ func (r *replay) ask(ctx context.Context, window int, batch []int32, pairs []pay
 		first, known := firsts[id]
 		if !known {
 			return fmt.Errorf(
-				"asking about %s: %s of a donation that was never first",
+				"asking about %s: %s for a donation without a FIRST",
 				r.past.place(r.past.arrivals[r.items[at].arrival]),
 				response.GetVerdict(),
 			)
@@ -309,8 +309,8 @@ func (r *replay) ask(ctx context.Context, window int, batch []int32, pairs []pay
 	return nil
 }
 
-// cannotDecide returns why Noted cannot decide about a donation; nil if it decided, or
-// could not be asked.
+// cannotDecide returns the reason why Noted cannot decide about a donation; nil if it
+// decided or did not answer.
 func cannotDecide(err error) error {
 	for _, why := range []error{
 		client.ErrOccurredTooEarly, client.ErrOccurredTooLate,
@@ -323,7 +323,7 @@ func cannotDecide(err error) error {
 	return nil
 }
 
-// replaced finds the items that the design that Noted replaces would have processed.
+// replaced finds the items that the replaced design would process.
 func (r *replay) replaced(batch []int32, pairs []paypal.Pair) {
 	type known struct{ from, until time.Time }
 	series := map[string][]known{} // :: ledger and series

@@ -19,11 +19,11 @@ type sweptWindow struct {
 	duplicates count // by evidence
 	onlyOn     count
 	undecided  int
-	changed    []int32 // items whose answer differs from that with the window before
+	changed    []int32 // items whose answer differs from the answer with the previous window
 }
 
-// sweep writes a line for each window, then one for each answer that changes from one to
-// the next.
+// sweep writes a line for each window, then a line for each answer that changes between
+// two windows.
 func (r *report) sweep() error {
 	windows := make([]sweptWindow, len(r.windows))
 	for w := range windows {
@@ -96,7 +96,7 @@ func (r *report) sweep() error {
 
 func (r *report) sweptWindow(window int) sweptWindow {
 	s := sweptWindow{window: r.windows[window], duplicates: count{}, onlyOn: count{}}
-	_ = r.donationsOf(window, func(t told) error { // it fails only if its function does
+	_ = r.donationsOf(window, func(t told) error { // donationsOf fails only if its function fails
 		s.donations++
 		for evidence, n := range t.evidence {
 			s.duplicates[evidence] += n
@@ -117,7 +117,7 @@ func (r *report) sweptWindow(window int) sweptWindow {
 	return s
 }
 
-// changes writes the answers that differ from those with the window before.
+// changes writes the answers that differ from those with the previous window.
 func (r *report) changes(windows []sweptWindow) error {
 	headed := false
 	for w, s := range windows {
@@ -198,8 +198,7 @@ func spokenAnswer(a answer, at int32) string {
 	return "undecided"
 }
 
-// plateau names the range of windows that give the same answers as the window that is
-// set.
+// plateau names the range of windows that give the same answers as the configured window.
 func (r *report) plateau(windows []sweptWindow) string {
 	set := 0
 	for w, s := range windows {
@@ -227,7 +226,7 @@ func (r *report) plateau(windows []sweptWindow) string {
 	)
 }
 
-// What -sweep -o json writes.
+// The output of -sweep -o json.
 type (
 	jsonWindow struct {
 		MatchWindow string `json:"match_window"`
@@ -240,7 +239,7 @@ type (
 		Changed     int    `json:"changed"`
 	}
 	jsonChange struct {
-		MatchWindow string          `json:"match_window"` // the first with which the answer is after
+		MatchWindow string          `json:"match_window"` // the first window that gives After
 		At          string          `json:"at"`
 		From        string          `json:"from"`
 		Channel     string          `json:"channel"`

@@ -11,31 +11,31 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/embedded"
 )
 
-// patience is the timeout of calls to a trial. A deadline is by the store's clock, as the
-// server last saw it, and this clock jumps: after a jump over a deadline the server has to
-// ask the store twice. So the deadline lies beyond every jump.
+// patience is the timeout of calls to a trial. A deadline follows the store's clock as
+// the server last saw it, and this clock jumps. After a jump over a deadline the server
+// has to ask the store twice, so the deadline is beyond every jump.
 const patience = 100 * 365 * 24 * time.Hour
 
-// A trial is the real service on a store of its own, at a time that moves only by moveTo.
+// A trial is the real service with its own store, at a time that moves only by moveTo.
 // Nothing survives the program, and nothing leaves it.
 //
-// The rules are one script in the store. A trial asks the whole service and not just the
-// script, so that a replayed message passes the same checks, settings and refusals as the
-// real message. That costs half as much again as the script alone.
+// The rules are one script in the store. A trial runs the whole service, so that a
+// replayed message passes the same checks, settings and refusals as the real message.
+// That costs half as much again as the script alone.
 //
-// A trial is as slow as its clock: the store looks at all its keys whenever the clock
-// moves. Many series are spread over several trials, each series in one of them; no
-// verdict depends on another series.
+// A trial is as slow as its clock: the store scans all its keys whenever the clock moves.
+// So many series are spread over several trials, each series in one of them. No verdict
+// depends on another series.
 type trial struct {
 	store  *embedded.Server
 	server *server.Server
-	stop   func() error // forgets everything; waits a second for connections that are open
+	stop   func() error // forgets everything; waits a second for open connections
 
 	mu sync.Mutex // one move at a time
 }
 
-// startTrial starts a service with the given rules, whose zero fields are production's
-// defaults, on an empty store whose clock stands at the given time.
+// startTrial starts a service with the given rules on an empty store whose clock stands
+// at the given time. Zero fields of the rules are production's defaults.
 func startTrial(at time.Time, rules server.Rules) (*trial, error) {
 	store, err := embedded.StartFrozen(at)
 	if err != nil {
@@ -68,11 +68,11 @@ func startTrial(at time.Time, rules server.Rules) (*trial, error) {
 	return &trial{store: store, server: s, stop: stop}, nil
 }
 
-// errBackwards is moveTo's: notes of a later time cannot be taken back.
+// errBackwards is an error of moveTo: a store cannot forget notes of a later time.
 var errBackwards = errors.New("moving the clock backwards")
 
-// moveTo sets the clock, which stands still until it is moved again: holds run out, and
-// notes are forgotten, as if the time had passed.
+// moveTo sets the clock, which then stands still until the next move. Holds run out and
+// notes are forgotten as if the time had passed.
 func (t *trial) moveTo(at time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
