@@ -70,7 +70,7 @@ const (
 )
 
 // Event says what happened. Donations of two events are never the same: a pending payment
-// and the same payment completed are two.
+// and the same payment completed are two donations.
 type Event int32
 
 const (
@@ -82,8 +82,8 @@ const (
 	Event_EVENT_PAYMENT_PENDING Event = 2
 	// EVENT_PAYMENT_FAILED is money that did not come: denied, declined, skipped or failed.
 	Event_EVENT_PAYMENT_FAILED Event = 3
-	// EVENT_REFUND is money given back, wholly or in part; each part is a donation of its
-	// own.
+	// EVENT_REFUND is money given back, wholly or in part; each part is a separate
+	// donation.
 	Event_EVENT_REFUND Event = 4
 	// EVENT_REVERSAL is money taken back, such as a chargeback.
 	Event_EVENT_REVERSAL Event = 5
@@ -373,7 +373,7 @@ type Donation struct {
 	SeriesId string `protobuf:"bytes,2,opt,name=series_id,json=seriesId,proto3" json:"series_id,omitempty"`
 	// event is the event that happened; unspecified means a payment.
 	Event Event `protobuf:"varint,3,opt,name=event,proto3,enum=noted.v1.Event" json:"event,omitempty"`
-	// occurred_at is when it happened, as the payment provider tells it; absent when
+	// occurred_at is the time of the event, as the payment provider tells it; absent when
 	// unknown, never the time of arrival.
 	OccurredAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
 	// amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits,
@@ -478,10 +478,10 @@ type Message struct {
 	// id is the message's own id on that channel, the same in every redelivery: up to 128
 	// bytes of printable ASCII without spaces. Needs a channel.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	// received_at is when the message first arrived. It is for a message that waited in a
-	// queue or comes from a backfill; absent means now. Rule 4 takes it for the arrival. A
-	// time later than now counts as now. A time older than the retention is OUT_OF_RANGE,
-	// unless the donation is known.
+	// received_at is the time when the message first arrived. It is for a message that
+	// waited in a queue or comes from a backfill; absent means now. Rule 4 uses it as the
+	// arrival. A time later than now counts as now. A time older than the retention is
+	// OUT_OF_RANGE, unless the donation is known.
 	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -552,14 +552,14 @@ type NoteDonationRequest struct {
 	// clients hold for 60 seconds.
 	Hold *durationpb.Duration `protobuf:"bytes,3,opt,name=hold,proto3" json:"hold,omitempty"`
 	// request_id is the caller's id of this call, the same in every retry of it and in no
-	// other: up to 128 bytes of printable ASCII without spaces. The receipt can be made
-	// from it, so make it random. If it is empty the server makes one, and a lost reply
-	// cannot be asked for again.
+	// other call: up to 128 bytes of printable ASCII without spaces. The receipt can be
+	// made from it, so make it random. If it is empty the server makes an id, and a lost
+	// reply cannot be asked for again.
 	//
-	// The id of another message is refused with REQUEST_ID_REUSED where the note shows that
-	// it belongs to another: the note has a sighting of the last message that was answered
-	// FIRST, and none of this message. Without message ids it shows where the transaction
-	// ids differ, or the amounts while attempt is 1.
+	// The id of another message is refused with REQUEST_ID_REUSED if the note shows that it
+	// belongs to another message: the note has a sighting of the last message that was
+	// answered FIRST, and no sighting of this message. Without message ids, different
+	// transaction ids show it, or different amounts while attempt is 1.
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -644,10 +644,10 @@ type NoteDonationResponse struct {
 	Differences []string `protobuf:"bytes,6,rep,name=differences,proto3" json:"differences,omitempty"`
 	// shadow_verdict is the true verdict in a ledger that is in shadow (-shadow-ledgers),
 	// where verdict is FIRST for every message. It is unspecified in other ledgers. note,
-	// evidence and differences tell of the true verdict. The note is what it would be
-	// outside shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
+	// evidence and differences follow the true verdict. The note is the same as outside
+	// shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
 	//
-	// With a hold a true DUPLICATE or HELD has a receipt, too. That receipt holds nothing:
+	// With a hold a true DUPLICATE or HELD has a receipt too. That receipt holds nothing:
 	// SettleDonation, ReleaseDonation and ExtendHold change nothing for it and answer with
 	// the note.
 	ShadowVerdict Verdict `protobuf:"varint,7,opt,name=shadow_verdict,json=shadowVerdict,proto3,enum=noted.v1.Verdict" json:"shadow_verdict,omitempty"`
@@ -783,7 +783,7 @@ func (x *NoteDonationsRequest) GetRequest() *NoteDonationRequest {
 // NoteDonationsResponse is the answer to one request on the stream.
 type NoteDonationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// result is one of the two.
+	// result is either a response or an error.
 	//
 	// Types that are valid to be assigned to Result:
 	//
@@ -859,7 +859,7 @@ type NoteDonationsResponse_Response struct {
 }
 
 type NoteDonationsResponse_Error_ struct {
-	// error says why there is no response. Nothing is known of the donation.
+	// error says why there is no response. The outcome for the donation is unknown.
 	Error *NoteDonationsResponse_Error `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
 }
 
@@ -1045,7 +1045,7 @@ func (x *SettleDonationRequest) GetReason() string {
 // SettleDonationResponse is the answer to SettleDonation.
 type SettleDonationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// note is the note, settled; as it is, for a receipt of a true DUPLICATE or HELD in
+	// note is the note, settled; unchanged for a receipt of a true DUPLICATE or HELD in
 	// shadow.
 	Note          *Note `protobuf:"bytes,1,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1147,7 +1147,8 @@ func (x *ReleaseDonationRequest) GetReason() string {
 // ReleaseDonationResponse is the answer to ReleaseDonation.
 type ReleaseDonationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// note is the note, open; as it is, for such a receipt as SettleDonationResponse names.
+	// note is the note, open; unchanged for the shadow receipts that SettleDonationResponse
+	// names.
 	Note          *Note `protobuf:"bytes,1,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1248,7 +1249,7 @@ func (x *ExtendHoldRequest) GetHold() *durationpb.Duration {
 // ExtendHoldResponse is the answer to ExtendHold.
 type ExtendHoldResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// note is the note, with its new held_until; as it is, for such a receipt as
+	// note is the note, with its new held_until; unchanged for the shadow receipts that
 	// SettleDonationResponse names.
 	Note          *Note `protobuf:"bytes,1,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1297,7 +1298,7 @@ type ListDonationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// ledger is the ledger to list; empty is the ledger without a name.
 	Ledger string `protobuf:"bytes,1,opt,name=ledger,proto3" json:"ledger,omitempty"`
-	// series_id is the series to list. Empty means every series of the ledger, and walks
+	// series_id is the series to list. Empty means every series of the ledger, which walks
 	// through the whole store.
 	SeriesId string `protobuf:"bytes,2,opt,name=series_id,json=seriesId,proto3" json:"series_id,omitempty"`
 	// state is the state that a note must be in now.
@@ -1310,7 +1311,7 @@ type ListDonationsRequest struct {
 	NotedBefore *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=noted_before,json=notedBefore,proto3" json:"noted_before,omitempty"`
 	// page_size is how many notes a page may hold: 1 to 1000; 0 means 100.
 	PageSize int32 `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// page_token is the next_page_token of the page before; empty for the first page. The
+	// page_token is the next_page_token of the previous page; empty for the first page. The
 	// other fields must be those of the first page.
 	PageToken string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// transaction_id is a transaction id that a sighting of the note must have. Without
@@ -1606,7 +1607,7 @@ type Note struct {
 	State State `protobuf:"varint,4,opt,name=state,proto3,enum=noted.v1.State" json:"state,omitempty"`
 	// noted_at is when the note was made, by the store's clock.
 	NotedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=noted_at,json=notedAt,proto3" json:"noted_at,omitempty"`
-	// held_until is when the hold runs out or ran out. A settled note and a released one
+	// held_until is the end of the hold, past or future. A settled note and a released note
 	// have none.
 	HeldUntil *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"`
 	// forget_at is when the note is forgotten: the retention after the later of occurred_at

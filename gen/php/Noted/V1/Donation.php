@@ -38,7 +38,7 @@ class Donation extends \Google\Protobuf\Internal\Message
      */
     protected $event = 0;
     /**
-     * occurred_at is when it happened, as the payment provider tells it; absent when
+     * occurred_at is the time of the event, as the payment provider tells it; absent when
      * unknown, never the time of arrival.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp occurred_at = 4 [json_name = "occurredAt"];</code>
@@ -83,7 +83,7 @@ class Donation extends \Google\Protobuf\Internal\Message
      *     @type int $event
      *           event is the event that happened; unspecified means a payment.
      *     @type \Google\Protobuf\Timestamp $occurred_at
-     *           occurred_at is when it happened, as the payment provider tells it; absent when
+     *           occurred_at is the time of the event, as the payment provider tells it; absent when
      *           unknown, never the time of arrival.
      *     @type string $amount
      *           amount is a decimal such as "25.00": an optional minus sign, 1 to 15 digits,
@@ -187,7 +187,7 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * occurred_at is when it happened, as the payment provider tells it; absent when
+     * occurred_at is the time of the event, as the payment provider tells it; absent when
      * unknown, never the time of arrival.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp occurred_at = 4 [json_name = "occurredAt"];</code>
@@ -209,7 +209,7 @@ class Donation extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * occurred_at is when it happened, as the payment provider tells it; absent when
+     * occurred_at is the time of the event, as the payment provider tells it; absent when
      * unknown, never the time of arrival.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp occurred_at = 4 [json_name = "occurredAt"];</code>

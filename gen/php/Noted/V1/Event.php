@@ -8,7 +8,7 @@ use UnexpectedValueException;
 
 /**
  * Event says what happened. Donations of two events are never the same: a pending payment
- * and the same payment completed are two.
+ * and the same payment completed are two donations.
  *
  * Protobuf type <code>noted.v1.Event</code>
  */
@@ -39,8 +39,8 @@ class Event
      */
     const EVENT_PAYMENT_FAILED = 3;
     /**
-     * EVENT_REFUND is money given back, wholly or in part; each part is a donation of its
-     * own.
+     * EVENT_REFUND is money given back, wholly or in part; each part is a separate
+     * donation.
      *
      * Generated from protobuf enum <code>EVENT_REFUND = 4;</code>
      */

@@ -16,7 +16,7 @@ use Google\Protobuf\Internal\GPBUtil;
 class ExtendHoldResponse extends \Google\Protobuf\Internal\Message
 {
     /**
-     * note is the note, with its new held_until; as it is, for such a receipt as
+     * note is the note, with its new held_until; unchanged for the shadow receipts that
      * SettleDonationResponse names.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 1 [json_name = "note"];</code>
@@ -30,7 +30,7 @@ class ExtendHoldResponse extends \Google\Protobuf\Internal\Message
      *     Optional. Data for populating the Message object.
      *
      *     @type \Noted\V1\Note $note
-     *           note is the note, with its new held_until; as it is, for such a receipt as
+     *           note is the note, with its new held_until; unchanged for the shadow receipts that
      *           SettleDonationResponse names.
      * }
      */
@@ -40,7 +40,7 @@ class ExtendHoldResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * note is the note, with its new held_until; as it is, for such a receipt as
+     * note is the note, with its new held_until; unchanged for the shadow receipts that
      * SettleDonationResponse names.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 1 [json_name = "note"];</code>
@@ -62,7 +62,7 @@ class ExtendHoldResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * note is the note, with its new held_until; as it is, for such a receipt as
+     * note is the note, with its new held_until; unchanged for the shadow receipts that
      * SettleDonationResponse names.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 1 [json_name = "note"];</code>

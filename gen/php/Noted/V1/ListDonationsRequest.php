@@ -22,7 +22,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      */
     protected $ledger = '';
     /**
-     * series_id is the series to list. Empty means every series of the ledger, and walks
+     * series_id is the series to list. Empty means every series of the ledger, which walks
      * through the whole store.
      *
      * Generated from protobuf field <code>string series_id = 2 [json_name = "seriesId"];</code>
@@ -59,7 +59,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      */
     protected $page_size = 0;
     /**
-     * page_token is the next_page_token of the page before; empty for the first page. The
+     * page_token is the next_page_token of the previous page; empty for the first page. The
      * other fields must be those of the first page.
      *
      * Generated from protobuf field <code>string page_token = 8 [json_name = "pageToken"];</code>
@@ -82,7 +82,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      *     @type string $ledger
      *           ledger is the ledger to list; empty is the ledger without a name.
      *     @type string $series_id
-     *           series_id is the series to list. Empty means every series of the ledger, and walks
+     *           series_id is the series to list. Empty means every series of the ledger, which walks
      *           through the whole store.
      *     @type int $state
      *           state is the state that a note must be in now.
@@ -95,7 +95,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
      *     @type int $page_size
      *           page_size is how many notes a page may hold: 1 to 1000; 0 means 100.
      *     @type string $page_token
-     *           page_token is the next_page_token of the page before; empty for the first page. The
+     *           page_token is the next_page_token of the previous page; empty for the first page. The
      *           other fields must be those of the first page.
      *     @type string $transaction_id
      *           transaction_id is a transaction id that a sighting of the note must have. Without
@@ -134,7 +134,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * series_id is the series to list. Empty means every series of the ledger, and walks
+     * series_id is the series to list. Empty means every series of the ledger, which walks
      * through the whole store.
      *
      * Generated from protobuf field <code>string series_id = 2 [json_name = "seriesId"];</code>
@@ -146,7 +146,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * series_id is the series to list. Empty means every series of the ledger, and walks
+     * series_id is the series to list. Empty means every series of the ledger, which walks
      * through the whole store.
      *
      * Generated from protobuf field <code>string series_id = 2 [json_name = "seriesId"];</code>
@@ -312,7 +312,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * page_token is the next_page_token of the page before; empty for the first page. The
+     * page_token is the next_page_token of the previous page; empty for the first page. The
      * other fields must be those of the first page.
      *
      * Generated from protobuf field <code>string page_token = 8 [json_name = "pageToken"];</code>
@@ -324,7 +324,7 @@ class ListDonationsRequest extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * page_token is the next_page_token of the page before; empty for the first page. The
+     * page_token is the next_page_token of the previous page; empty for the first page. The
      * other fields must be those of the first page.
      *
      * Generated from protobuf field <code>string page_token = 8 [json_name = "pageToken"];</code>

@@ -30,10 +30,10 @@ class Message extends \Google\Protobuf\Internal\Message
      */
     protected $id = '';
     /**
-     * received_at is when the message first arrived. It is for a message that waited in a
-     * queue or comes from a backfill; absent means now. Rule 4 takes it for the arrival. A
-     * time later than now counts as now. A time older than the retention is OUT_OF_RANGE,
-     * unless the donation is known.
+     * received_at is the time when the message first arrived. It is for a message that
+     * waited in a queue or comes from a backfill; absent means now. Rule 4 uses it as the
+     * arrival. A time later than now counts as now. A time older than the retention is
+     * OUT_OF_RANGE, unless the donation is known.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp received_at = 3 [json_name = "receivedAt"];</code>
      */
@@ -52,10 +52,10 @@ class Message extends \Google\Protobuf\Internal\Message
      *           id is the message's own id on that channel, the same in every redelivery: up to 128
      *           bytes of printable ASCII without spaces. Needs a channel.
      *     @type \Google\Protobuf\Timestamp $received_at
-     *           received_at is when the message first arrived. It is for a message that waited in a
-     *           queue or comes from a backfill; absent means now. Rule 4 takes it for the arrival. A
-     *           time later than now counts as now. A time older than the retention is OUT_OF_RANGE,
-     *           unless the donation is known.
+     *           received_at is the time when the message first arrived. It is for a message that
+     *           waited in a queue or comes from a backfill; absent means now. Rule 4 uses it as the
+     *           arrival. A time later than now counts as now. A time older than the retention is
+     *           OUT_OF_RANGE, unless the donation is known.
      * }
      */
     public function __construct($data = NULL) {
@@ -120,10 +120,10 @@ class Message extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * received_at is when the message first arrived. It is for a message that waited in a
-     * queue or comes from a backfill; absent means now. Rule 4 takes it for the arrival. A
-     * time later than now counts as now. A time older than the retention is OUT_OF_RANGE,
-     * unless the donation is known.
+     * received_at is the time when the message first arrived. It is for a message that
+     * waited in a queue or comes from a backfill; absent means now. Rule 4 uses it as the
+     * arrival. A time later than now counts as now. A time older than the retention is
+     * OUT_OF_RANGE, unless the donation is known.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp received_at = 3 [json_name = "receivedAt"];</code>
      * @return \Google\Protobuf\Timestamp|null
@@ -144,10 +144,10 @@ class Message extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * received_at is when the message first arrived. It is for a message that waited in a
-     * queue or comes from a backfill; absent means now. Rule 4 takes it for the arrival. A
-     * time later than now counts as now. A time older than the retention is OUT_OF_RANGE,
-     * unless the donation is known.
+     * received_at is the time when the message first arrived. It is for a message that
+     * waited in a queue or comes from a backfill; absent means now. Rule 4 uses it as the
+     * arrival. A time later than now counts as now. A time older than the retention is
+     * OUT_OF_RANGE, unless the donation is known.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp received_at = 3 [json_name = "receivedAt"];</code>
      * @param \Google\Protobuf\Timestamp $var

@@ -51,7 +51,7 @@ class Note extends \Google\Protobuf\Internal\Message
      */
     protected $noted_at = null;
     /**
-     * held_until is when the hold runs out or ran out. A settled note and a released one
+     * held_until is the end of the hold, past or future. A settled note and a released note
      * have none.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp held_until = 6 [json_name = "heldUntil"];</code>
@@ -94,7 +94,7 @@ class Note extends \Google\Protobuf\Internal\Message
      *     @type \Google\Protobuf\Timestamp $noted_at
      *           noted_at is when the note was made, by the store's clock.
      *     @type \Google\Protobuf\Timestamp $held_until
-     *           held_until is when the hold runs out or ran out. A settled note and a released one
+     *           held_until is the end of the hold, past or future. A settled note and a released note
      *           have none.
      *     @type \Google\Protobuf\Timestamp $forget_at
      *           forget_at is when the note is forgotten: the retention after the later of occurred_at
@@ -270,7 +270,7 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * held_until is when the hold runs out or ran out. A settled note and a released one
+     * held_until is the end of the hold, past or future. A settled note and a released note
      * have none.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp held_until = 6 [json_name = "heldUntil"];</code>
@@ -292,7 +292,7 @@ class Note extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * held_until is when the hold runs out or ran out. A settled note and a released one
+     * held_until is the end of the hold, past or future. A settled note and a released note
      * have none.
      *
      * Generated from protobuf field <code>.google.protobuf.Timestamp held_until = 6 [json_name = "heldUntil"];</code>

@@ -39,13 +39,13 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
     protected $hold = null;
     /**
      * request_id is the caller's id of this call, the same in every retry of it and in no
-     * other: up to 128 bytes of printable ASCII without spaces. The receipt can be made
-     * from it, so make it random. If it is empty the server makes one, and a lost reply
-     * cannot be asked for again.
-     * The id of another message is refused with REQUEST_ID_REUSED where the note shows that
-     * it belongs to another: the note has a sighting of the last message that was answered
-     * FIRST, and none of this message. Without message ids it shows where the transaction
-     * ids differ, or the amounts while attempt is 1.
+     * other call: up to 128 bytes of printable ASCII without spaces. The receipt can be
+     * made from it, so make it random. If it is empty the server makes an id, and a lost
+     * reply cannot be asked for again.
+     * The id of another message is refused with REQUEST_ID_REUSED if the note shows that it
+     * belongs to another message: the note has a sighting of the last message that was
+     * answered FIRST, and no sighting of this message. Without message ids, different
+     * transaction ids show it, or different amounts while attempt is 1.
      *
      * Generated from protobuf field <code>string request_id = 4 [json_name = "requestId"];</code>
      */
@@ -68,13 +68,13 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
      *           clients hold for 60 seconds.
      *     @type string $request_id
      *           request_id is the caller's id of this call, the same in every retry of it and in no
-     *           other: up to 128 bytes of printable ASCII without spaces. The receipt can be made
-     *           from it, so make it random. If it is empty the server makes one, and a lost reply
-     *           cannot be asked for again.
-     *           The id of another message is refused with REQUEST_ID_REUSED where the note shows that
-     *           it belongs to another: the note has a sighting of the last message that was answered
-     *           FIRST, and none of this message. Without message ids it shows where the transaction
-     *           ids differ, or the amounts while attempt is 1.
+     *           other call: up to 128 bytes of printable ASCII without spaces. The receipt can be
+     *           made from it, so make it random. If it is empty the server makes an id, and a lost
+     *           reply cannot be asked for again.
+     *           The id of another message is refused with REQUEST_ID_REUSED if the note shows that it
+     *           belongs to another message: the note has a sighting of the last message that was
+     *           answered FIRST, and no sighting of this message. Without message ids, different
+     *           transaction ids show it, or different amounts while attempt is 1.
      * }
      */
     public function __construct($data = NULL) {
@@ -198,13 +198,13 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
 
     /**
      * request_id is the caller's id of this call, the same in every retry of it and in no
-     * other: up to 128 bytes of printable ASCII without spaces. The receipt can be made
-     * from it, so make it random. If it is empty the server makes one, and a lost reply
-     * cannot be asked for again.
-     * The id of another message is refused with REQUEST_ID_REUSED where the note shows that
-     * it belongs to another: the note has a sighting of the last message that was answered
-     * FIRST, and none of this message. Without message ids it shows where the transaction
-     * ids differ, or the amounts while attempt is 1.
+     * other call: up to 128 bytes of printable ASCII without spaces. The receipt can be
+     * made from it, so make it random. If it is empty the server makes an id, and a lost
+     * reply cannot be asked for again.
+     * The id of another message is refused with REQUEST_ID_REUSED if the note shows that it
+     * belongs to another message: the note has a sighting of the last message that was
+     * answered FIRST, and no sighting of this message. Without message ids, different
+     * transaction ids show it, or different amounts while attempt is 1.
      *
      * Generated from protobuf field <code>string request_id = 4 [json_name = "requestId"];</code>
      * @return string
@@ -216,13 +216,13 @@ class NoteDonationRequest extends \Google\Protobuf\Internal\Message
 
     /**
      * request_id is the caller's id of this call, the same in every retry of it and in no
-     * other: up to 128 bytes of printable ASCII without spaces. The receipt can be made
-     * from it, so make it random. If it is empty the server makes one, and a lost reply
-     * cannot be asked for again.
-     * The id of another message is refused with REQUEST_ID_REUSED where the note shows that
-     * it belongs to another: the note has a sighting of the last message that was answered
-     * FIRST, and none of this message. Without message ids it shows where the transaction
-     * ids differ, or the amounts while attempt is 1.
+     * other call: up to 128 bytes of printable ASCII without spaces. The receipt can be
+     * made from it, so make it random. If it is empty the server makes an id, and a lost
+     * reply cannot be asked for again.
+     * The id of another message is refused with REQUEST_ID_REUSED if the note shows that it
+     * belongs to another message: the note has a sighting of the last message that was
+     * answered FIRST, and no sighting of this message. Without message ids, different
+     * transaction ids show it, or different amounts while attempt is 1.
      *
      * Generated from protobuf field <code>string request_id = 4 [json_name = "requestId"];</code>
      * @param string $var

@@ -58,9 +58,9 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     /**
      * shadow_verdict is the true verdict in a ledger that is in shadow (-shadow-ledgers),
      * where verdict is FIRST for every message. It is unspecified in other ledgers. note,
-     * evidence and differences tell of the true verdict. The note is what it would be
-     * outside shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
-     * With a hold a true DUPLICATE or HELD has a receipt, too. That receipt holds nothing:
+     * evidence and differences follow the true verdict. The note is the same as outside
+     * shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
+     * With a hold a true DUPLICATE or HELD has a receipt too. That receipt holds nothing:
      * SettleDonation, ReleaseDonation and ExtendHold change nothing for it and answer with
      * the note.
      *
@@ -93,9 +93,9 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
      *     @type int $shadow_verdict
      *           shadow_verdict is the true verdict in a ledger that is in shadow (-shadow-ledgers),
      *           where verdict is FIRST for every message. It is unspecified in other ledgers. note,
-     *           evidence and differences tell of the true verdict. The note is what it would be
-     *           outside shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
-     *           With a hold a true DUPLICATE or HELD has a receipt, too. That receipt holds nothing:
+     *           evidence and differences follow the true verdict. The note is the same as outside
+     *           shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
+     *           With a hold a true DUPLICATE or HELD has a receipt too. That receipt holds nothing:
      *           SettleDonation, ReleaseDonation and ExtendHold change nothing for it and answer with
      *           the note.
      * }
@@ -292,9 +292,9 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     /**
      * shadow_verdict is the true verdict in a ledger that is in shadow (-shadow-ledgers),
      * where verdict is FIRST for every message. It is unspecified in other ledgers. note,
-     * evidence and differences tell of the true verdict. The note is what it would be
-     * outside shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
-     * With a hold a true DUPLICATE or HELD has a receipt, too. That receipt holds nothing:
+     * evidence and differences follow the true verdict. The note is the same as outside
+     * shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
+     * With a hold a true DUPLICATE or HELD has a receipt too. That receipt holds nothing:
      * SettleDonation, ReleaseDonation and ExtendHold change nothing for it and answer with
      * the note.
      *
@@ -309,9 +309,9 @@ class NoteDonationResponse extends \Google\Protobuf\Internal\Message
     /**
      * shadow_verdict is the true verdict in a ledger that is in shadow (-shadow-ledgers),
      * where verdict is FIRST for every message. It is unspecified in other ledgers. note,
-     * evidence and differences tell of the true verdict. The note is what it would be
-     * outside shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
-     * With a hold a true DUPLICATE or HELD has a receipt, too. That receipt holds nothing:
+     * evidence and differences follow the true verdict. The note is the same as outside
+     * shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
+     * With a hold a true DUPLICATE or HELD has a receipt too. That receipt holds nothing:
      * SettleDonation, ReleaseDonation and ExtendHold change nothing for it and answer with
      * the note.
      *

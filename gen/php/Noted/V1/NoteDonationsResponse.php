@@ -26,7 +26,7 @@ class NoteDonationsResponse extends \Google\Protobuf\Internal\Message
      *     @type \Noted\V1\NoteDonationResponse $response
      *           response is the answer.
      *     @type \Noted\V1\NoteDonationsResponse\Error $error
-     *           error says why there is no response. Nothing is known of the donation.
+     *           error says why there is no response. The outcome for the donation is unknown.
      * }
      */
     public function __construct($data = NULL) {
@@ -66,7 +66,7 @@ class NoteDonationsResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * error says why there is no response. Nothing is known of the donation.
+     * error says why there is no response. The outcome for the donation is unknown.
      *
      * Generated from protobuf field <code>.noted.v1.NoteDonationsResponse.Error error = 2 [json_name = "error"];</code>
      * @return \Noted\V1\NoteDonationsResponse\Error|null
@@ -82,7 +82,7 @@ class NoteDonationsResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * error says why there is no response. Nothing is known of the donation.
+     * error says why there is no response. The outcome for the donation is unknown.
      *
      * Generated from protobuf field <code>.noted.v1.NoteDonationsResponse.Error error = 2 [json_name = "error"];</code>
      * @param \Noted\V1\NoteDonationsResponse\Error $var

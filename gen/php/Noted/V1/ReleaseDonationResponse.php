@@ -16,7 +16,8 @@ use Google\Protobuf\Internal\GPBUtil;
 class ReleaseDonationResponse extends \Google\Protobuf\Internal\Message
 {
     /**
-     * note is the note, open; as it is, for such a receipt as SettleDonationResponse names.
+     * note is the note, open; unchanged for the shadow receipts that SettleDonationResponse
+     * names.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 1 [json_name = "note"];</code>
      */
@@ -29,7 +30,8 @@ class ReleaseDonationResponse extends \Google\Protobuf\Internal\Message
      *     Optional. Data for populating the Message object.
      *
      *     @type \Noted\V1\Note $note
-     *           note is the note, open; as it is, for such a receipt as SettleDonationResponse names.
+     *           note is the note, open; unchanged for the shadow receipts that SettleDonationResponse
+     *           names.
      * }
      */
     public function __construct($data = NULL) {
@@ -38,7 +40,8 @@ class ReleaseDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * note is the note, open; as it is, for such a receipt as SettleDonationResponse names.
+     * note is the note, open; unchanged for the shadow receipts that SettleDonationResponse
+     * names.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 1 [json_name = "note"];</code>
      * @return \Noted\V1\Note|null
@@ -59,7 +62,8 @@ class ReleaseDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * note is the note, open; as it is, for such a receipt as SettleDonationResponse names.
+     * note is the note, open; unchanged for the shadow receipts that SettleDonationResponse
+     * names.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 1 [json_name = "note"];</code>
      * @param \Noted\V1\Note $var

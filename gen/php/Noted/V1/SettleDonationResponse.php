@@ -16,7 +16,7 @@ use Google\Protobuf\Internal\GPBUtil;
 class SettleDonationResponse extends \Google\Protobuf\Internal\Message
 {
     /**
-     * note is the note, settled; as it is, for a receipt of a true DUPLICATE or HELD in
+     * note is the note, settled; unchanged for a receipt of a true DUPLICATE or HELD in
      * shadow.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 1 [json_name = "note"];</code>
@@ -30,7 +30,7 @@ class SettleDonationResponse extends \Google\Protobuf\Internal\Message
      *     Optional. Data for populating the Message object.
      *
      *     @type \Noted\V1\Note $note
-     *           note is the note, settled; as it is, for a receipt of a true DUPLICATE or HELD in
+     *           note is the note, settled; unchanged for a receipt of a true DUPLICATE or HELD in
      *           shadow.
      * }
      */
@@ -40,7 +40,7 @@ class SettleDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * note is the note, settled; as it is, for a receipt of a true DUPLICATE or HELD in
+     * note is the note, settled; unchanged for a receipt of a true DUPLICATE or HELD in
      * shadow.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 1 [json_name = "note"];</code>
@@ -62,7 +62,7 @@ class SettleDonationResponse extends \Google\Protobuf\Internal\Message
     }
 
     /**
-     * note is the note, settled; as it is, for a receipt of a true DUPLICATE or HELD in
+     * note is the note, settled; unchanged for a receipt of a true DUPLICATE or HELD in
      * shadow.
      *
      * Generated from protobuf field <code>.noted.v1.Note note = 1 [json_name = "note"];</code>

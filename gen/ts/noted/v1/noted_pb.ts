@@ -92,7 +92,7 @@ export type Donation = Message$1<"noted.v1.Donation"> & {
   event: Event;
 
   /**
-   * occurred_at is when it happened, as the payment provider tells it; absent when
+   * occurred_at is the time of the event, as the payment provider tells it; absent when
    * unknown, never the time of arrival.
    *
    * @generated from field: google.protobuf.Timestamp occurred_at = 4;
@@ -155,10 +155,10 @@ export type Message = Message$1<"noted.v1.Message"> & {
   id: string;
 
   /**
-   * received_at is when the message first arrived. It is for a message that waited in a
-   * queue or comes from a backfill; absent means now. Rule 4 takes it for the arrival. A
-   * time later than now counts as now. A time older than the retention is OUT_OF_RANGE,
-   * unless the donation is known.
+   * received_at is the time when the message first arrived. It is for a message that
+   * waited in a queue or comes from a backfill; absent means now. Rule 4 uses it as the
+   * arrival. A time later than now counts as now. A time older than the retention is
+   * OUT_OF_RANGE, unless the donation is known.
    *
    * @generated from field: google.protobuf.Timestamp received_at = 3;
    */
@@ -205,14 +205,14 @@ export type NoteDonationRequest = Message$1<"noted.v1.NoteDonationRequest"> & {
 
   /**
    * request_id is the caller's id of this call, the same in every retry of it and in no
-   * other: up to 128 bytes of printable ASCII without spaces. The receipt can be made
-   * from it, so make it random. If it is empty the server makes one, and a lost reply
-   * cannot be asked for again.
+   * other call: up to 128 bytes of printable ASCII without spaces. The receipt can be
+   * made from it, so make it random. If it is empty the server makes an id, and a lost
+   * reply cannot be asked for again.
    *
-   * The id of another message is refused with REQUEST_ID_REUSED where the note shows that
-   * it belongs to another: the note has a sighting of the last message that was answered
-   * FIRST, and none of this message. Without message ids it shows where the transaction
-   * ids differ, or the amounts while attempt is 1.
+   * The id of another message is refused with REQUEST_ID_REUSED if the note shows that it
+   * belongs to another message: the note has a sighting of the last message that was
+   * answered FIRST, and no sighting of this message. Without message ids, different
+   * transaction ids show it, or different amounts while attempt is 1.
    *
    * @generated from field: string request_id = 4;
    */
@@ -281,10 +281,10 @@ export type NoteDonationResponse = Message$1<"noted.v1.NoteDonationResponse"> & 
   /**
    * shadow_verdict is the true verdict in a ledger that is in shadow (-shadow-ledgers),
    * where verdict is FIRST for every message. It is unspecified in other ledgers. note,
-   * evidence and differences tell of the true verdict. The note is what it would be
-   * outside shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
+   * evidence and differences follow the true verdict. The note is the same as outside
+   * shadow, and a true DUPLICATE or HELD changes it by no more than its sighting.
    *
-   * With a hold a true DUPLICATE or HELD has a receipt, too. That receipt holds nothing:
+   * With a hold a true DUPLICATE or HELD has a receipt too. That receipt holds nothing:
    * SettleDonation, ReleaseDonation and ExtendHold change nothing for it and answer with
    * the note.
    *
@@ -328,7 +328,7 @@ export const NoteDonationsRequestSchema: GenMessage<NoteDonationsRequest> = /*@_
  */
 export type NoteDonationsResponse = Message$1<"noted.v1.NoteDonationsResponse"> & {
   /**
-   * result is one of the two.
+   * result is either a response or an error.
    *
    * @generated from oneof noted.v1.NoteDonationsResponse.result
    */
@@ -342,7 +342,7 @@ export type NoteDonationsResponse = Message$1<"noted.v1.NoteDonationsResponse"> 
     case: "response";
   } | {
     /**
-     * error says why there is no response. Nothing is known of the donation.
+     * error says why there is no response. The outcome for the donation is unknown.
      *
      * @generated from field: noted.v1.NoteDonationsResponse.Error error = 2;
      */
@@ -492,7 +492,7 @@ export const SettleDonationRequestSchema: GenMessage<SettleDonationRequest> = /*
  */
 export type SettleDonationResponse = Message$1<"noted.v1.SettleDonationResponse"> & {
   /**
-   * note is the note, settled; as it is, for a receipt of a true DUPLICATE or HELD in
+   * note is the note, settled; unchanged for a receipt of a true DUPLICATE or HELD in
    * shadow.
    *
    * @generated from field: noted.v1.Note note = 1;
@@ -542,7 +542,8 @@ export const ReleaseDonationRequestSchema: GenMessage<ReleaseDonationRequest> = 
  */
 export type ReleaseDonationResponse = Message$1<"noted.v1.ReleaseDonationResponse"> & {
   /**
-   * note is the note, open; as it is, for such a receipt as SettleDonationResponse names.
+   * note is the note, open; unchanged for the shadow receipts that SettleDonationResponse
+   * names.
    *
    * @generated from field: noted.v1.Note note = 1;
    */
@@ -591,7 +592,7 @@ export const ExtendHoldRequestSchema: GenMessage<ExtendHoldRequest> = /*@__PURE_
  */
 export type ExtendHoldResponse = Message$1<"noted.v1.ExtendHoldResponse"> & {
   /**
-   * note is the note, with its new held_until; as it is, for such a receipt as
+   * note is the note, with its new held_until; unchanged for the shadow receipts that
    * SettleDonationResponse names.
    *
    * @generated from field: noted.v1.Note note = 1;
@@ -620,7 +621,7 @@ export type ListDonationsRequest = Message$1<"noted.v1.ListDonationsRequest"> & 
   ledger: string;
 
   /**
-   * series_id is the series to list. Empty means every series of the ledger, and walks
+   * series_id is the series to list. Empty means every series of the ledger, which walks
    * through the whole store.
    *
    * @generated from field: string series_id = 2;
@@ -663,7 +664,7 @@ export type ListDonationsRequest = Message$1<"noted.v1.ListDonationsRequest"> & 
   pageSize: number;
 
   /**
-   * page_token is the next_page_token of the page before; empty for the first page. The
+   * page_token is the next_page_token of the previous page; empty for the first page. The
    * other fields must be those of the first page.
    *
    * @generated from field: string page_token = 8;
@@ -825,7 +826,7 @@ export type Note = Message$1<"noted.v1.Note"> & {
   notedAt?: Timestamp | undefined;
 
   /**
-   * held_until is when the hold runs out or ran out. A settled note and a released one
+   * held_until is the end of the hold, past or future. A settled note and a released note
    * have none.
    *
    * @generated from field: google.protobuf.Timestamp held_until = 6;
@@ -893,7 +894,7 @@ export const SightingSchema: GenMessage<Sighting> = /*@__PURE__*/
 
 /**
  * Event says what happened. Donations of two events are never the same: a pending payment
- * and the same payment completed are two.
+ * and the same payment completed are two donations.
  *
  * @generated from enum noted.v1.Event
  */
@@ -927,8 +928,8 @@ export enum Event {
   PAYMENT_FAILED = 3,
 
   /**
-   * EVENT_REFUND is money given back, wholly or in part; each part is a donation of its
-   * own.
+   * EVENT_REFUND is money given back, wholly or in part; each part is a separate
+   * donation.
    *
    * @generated from enum value: EVENT_REFUND = 4;
    */
@@ -1162,9 +1163,9 @@ export const StateSchema: GenEnum<State> = /*@__PURE__*/
 
 /**
  * DedupeService exists because PayPal tells of one donation several times: over two
- * channels, with retries, out of order, each message under an id of its own. It remembers
- * which donations have been noted, so that each is processed once. Its calls are listed
- * in the order of a donation's life.
+ * channels, with retries, out of order, each message under its own id. It remembers which
+ * donations have been noted, so that each is processed once. Its calls are in the order
+ * of a donation's life.
  *
  * @generated from service noted.v1.DedupeService
  */
@@ -1200,13 +1201,13 @@ export const DedupeService: GenService<{
    * a caller that dies before it has processed the donation loses it. Always hold, unless
    * a lost donation does not matter.
    *
-   * A repeat with the same request_id is safe and gets the same answer. On an error
-   * nothing is known: do not process the donation, and do not take the error for a
+   * A repeat with the same request_id is safe and gets the same answer. On an error the
+   * outcome is unknown: do not process the donation, and do not treat the error as a
    * DUPLICATE. Answer 503, or ask again with the same request_id.
    *
    * In a ledger that is in shadow (-shadow-ledgers) Noted decides and notes in the same
-   * way, and tells the verdict in shadow_verdict. The verdict is FIRST for every message.
-   * Errors are errors there, too.
+   * way, and returns the verdict in shadow_verdict. The verdict is FIRST for every
+   * message. Errors are the same.
    *
    * Fails with INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, FAILED_PRECONDITION
    * (STORE_UNSUITABLE), and:
@@ -1226,9 +1227,9 @@ export const DedupeService: GenService<{
     output: typeof NoteDonationResponseSchema;
   },
   /**
-   * NoteDonations is NoteDonation for many: a stream for backfills and busy gateways.
-   * Answers come in the order of the requests. A request that fails gets an error of its
-   * own, and the stream goes on. When the stream itself breaks, ask again for every
+   * NoteDonations is NoteDonation for many donations: a stream for backfills and busy
+   * gateways. Answers come in the order of the requests. A failed request gets its own
+   * error, and the stream goes on. When the stream itself breaks, ask again for every
    * request without an answer, with the same request_ids.
    *
    * @generated from rpc noted.v1.DedupeService.NoteDonations
@@ -1242,9 +1243,9 @@ export const DedupeService: GenService<{
    * DonationExists makes the same decision as NoteDonation and notes nothing. It is for
    * looking, not for deciding: another caller may come between a look and a note. It is
    * true for a settled note and a live hold. It is false without a note, and for an open
-   * note, which is returned so that a person sees what happened.
+   * note. The answer has the open note, so that a person sees what happened.
    *
-   * Fails as NoteDonation does. A store that cannot be asked is UNAVAILABLE, never "does
+   * Fails as NoteDonation does. A store that does not answer is UNAVAILABLE, never "does
    * not exist".
    *
    * @generated from rpc noted.v1.DedupeService.DonationExists
@@ -1306,7 +1307,7 @@ export const DedupeService: GenService<{
    * notes of a ledger in no particular order. With state and seen_only_on it finds notes
    * that are held or open, or that only one channel told of.
    *
-   * A page may hold fewer notes than page_size, or no note, and still not be the last: it
+   * A page may have fewer notes than page_size, or no note, and still not be the last: it
    * also ends at 256 KiB of notes, and when it has looked at enough series. The last page
    * has no next_page_token. While notes come and go, the listing of a ledger may show a
    * note twice. It never misses a note that was there throughout, unless a cluster moves
@@ -1324,12 +1325,12 @@ export const DedupeService: GenService<{
     output: typeof ListDonationsResponseSchema;
   },
   /**
-   * ForgetDonation undoes a note, whatever its state: the next message of the donation is
-   * FIRST, with a new donation_id. It is an operator's tool. The server logs the caller,
-   * the note and the reason.
+   * ForgetDonation undoes a note in any state: the next message of the donation is FIRST,
+   * with a new donation_id. It is an operator's tool. The server logs the caller, the
+   * note and the reason.
    *
-   * Fails with INVALID_ARGUMENT, and with NOT_FOUND when there is no note of that id: so
-   * does a repeat after a lost reply.
+   * Fails with INVALID_ARGUMENT, and with NOT_FOUND when there is no note of that id. A
+   * repeat after a lost reply fails with NOT_FOUND too.
    *
    * @generated from rpc noted.v1.DedupeService.ForgetDonation
    */

@@ -137,13 +137,13 @@ type DedupeServiceClient interface {
 	// a caller that dies before it has processed the donation loses it. Always hold, unless
 	// a lost donation does not matter.
 	//
-	// A repeat with the same request_id is safe and gets the same answer. On an error
-	// nothing is known: do not process the donation, and do not take the error for a
+	// A repeat with the same request_id is safe and gets the same answer. On an error the
+	// outcome is unknown: do not process the donation, and do not treat the error as a
 	// DUPLICATE. Answer 503, or ask again with the same request_id.
 	//
 	// In a ledger that is in shadow (-shadow-ledgers) Noted decides and notes in the same
-	// way, and tells the verdict in shadow_verdict. The verdict is FIRST for every message.
-	// Errors are errors there, too.
+	// way, and returns the verdict in shadow_verdict. The verdict is FIRST for every
+	// message. Errors are the same.
 	//
 	// Fails with INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, FAILED_PRECONDITION
 	// (STORE_UNSUITABLE), and:
@@ -155,17 +155,17 @@ type DedupeServiceClient interface {
 	//	                   may disagree.
 	//	DEADLINE_EXCEEDED  Time was up. Nothing will be noted after it.
 	NoteDonation(context.Context, *v1.NoteDonationRequest) (*v1.NoteDonationResponse, error)
-	// NoteDonations is NoteDonation for many: a stream for backfills and busy gateways.
-	// Answers come in the order of the requests. A request that fails gets an error of its
-	// own, and the stream goes on. When the stream itself breaks, ask again for every
+	// NoteDonations is NoteDonation for many donations: a stream for backfills and busy
+	// gateways. Answers come in the order of the requests. A failed request gets its own
+	// error, and the stream goes on. When the stream itself breaks, ask again for every
 	// request without an answer, with the same request_ids.
 	NoteDonations(context.Context) (*connect.BidiStreamForClientSimple[v1.NoteDonationsRequest, v1.NoteDonationsResponse], error)
 	// DonationExists makes the same decision as NoteDonation and notes nothing. It is for
 	// looking, not for deciding: another caller may come between a look and a note. It is
 	// true for a settled note and a live hold. It is false without a note, and for an open
-	// note, which is returned so that a person sees what happened.
+	// note. The answer has the open note, so that a person sees what happened.
 	//
-	// Fails as NoteDonation does. A store that cannot be asked is UNAVAILABLE, never "does
+	// Fails as NoteDonation does. A store that does not answer is UNAVAILABLE, never "does
 	// not exist".
 	DonationExists(context.Context, *v1.DonationExistsRequest) (*v1.DonationExistsResponse, error)
 	// SettleDonation makes the note of a receipt final: the donation has been processed. A
@@ -195,7 +195,7 @@ type DedupeServiceClient interface {
 	// notes of a ledger in no particular order. With state and seen_only_on it finds notes
 	// that are held or open, or that only one channel told of.
 	//
-	// A page may hold fewer notes than page_size, or no note, and still not be the last: it
+	// A page may have fewer notes than page_size, or no note, and still not be the last: it
 	// also ends at 256 KiB of notes, and when it has looked at enough series. The last page
 	// has no next_page_token. While notes come and go, the listing of a ledger may show a
 	// note twice. It never misses a note that was there throughout, unless a cluster moves
@@ -205,12 +205,12 @@ type DedupeServiceClient interface {
 	// RESOURCE_EXHAUSTED (OVERLOADED: the server gathers few pages at a time) and with
 	// UNAVAILABLE.
 	ListDonations(context.Context, *v1.ListDonationsRequest) (*v1.ListDonationsResponse, error)
-	// ForgetDonation undoes a note, whatever its state: the next message of the donation is
-	// FIRST, with a new donation_id. It is an operator's tool. The server logs the caller,
-	// the note and the reason.
+	// ForgetDonation undoes a note in any state: the next message of the donation is FIRST,
+	// with a new donation_id. It is an operator's tool. The server logs the caller, the
+	// note and the reason.
 	//
-	// Fails with INVALID_ARGUMENT, and with NOT_FOUND when there is no note of that id: so
-	// does a repeat after a lost reply.
+	// Fails with INVALID_ARGUMENT, and with NOT_FOUND when there is no note of that id. A
+	// repeat after a lost reply fails with NOT_FOUND too.
 	ForgetDonation(context.Context, *v1.ForgetDonationRequest) (*v1.ForgetDonationResponse, error)
 }
 
@@ -390,13 +390,13 @@ type DedupeServiceHandler interface {
 	// a caller that dies before it has processed the donation loses it. Always hold, unless
 	// a lost donation does not matter.
 	//
-	// A repeat with the same request_id is safe and gets the same answer. On an error
-	// nothing is known: do not process the donation, and do not take the error for a
+	// A repeat with the same request_id is safe and gets the same answer. On an error the
+	// outcome is unknown: do not process the donation, and do not treat the error as a
 	// DUPLICATE. Answer 503, or ask again with the same request_id.
 	//
 	// In a ledger that is in shadow (-shadow-ledgers) Noted decides and notes in the same
-	// way, and tells the verdict in shadow_verdict. The verdict is FIRST for every message.
-	// Errors are errors there, too.
+	// way, and returns the verdict in shadow_verdict. The verdict is FIRST for every
+	// message. Errors are the same.
 	//
 	// Fails with INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, FAILED_PRECONDITION
 	// (STORE_UNSUITABLE), and:
@@ -408,17 +408,17 @@ type DedupeServiceHandler interface {
 	//	                   may disagree.
 	//	DEADLINE_EXCEEDED  Time was up. Nothing will be noted after it.
 	NoteDonation(context.Context, *v1.NoteDonationRequest) (*v1.NoteDonationResponse, error)
-	// NoteDonations is NoteDonation for many: a stream for backfills and busy gateways.
-	// Answers come in the order of the requests. A request that fails gets an error of its
-	// own, and the stream goes on. When the stream itself breaks, ask again for every
+	// NoteDonations is NoteDonation for many donations: a stream for backfills and busy
+	// gateways. Answers come in the order of the requests. A failed request gets its own
+	// error, and the stream goes on. When the stream itself breaks, ask again for every
 	// request without an answer, with the same request_ids.
 	NoteDonations(context.Context, *connect.BidiStream[v1.NoteDonationsRequest, v1.NoteDonationsResponse]) error
 	// DonationExists makes the same decision as NoteDonation and notes nothing. It is for
 	// looking, not for deciding: another caller may come between a look and a note. It is
 	// true for a settled note and a live hold. It is false without a note, and for an open
-	// note, which is returned so that a person sees what happened.
+	// note. The answer has the open note, so that a person sees what happened.
 	//
-	// Fails as NoteDonation does. A store that cannot be asked is UNAVAILABLE, never "does
+	// Fails as NoteDonation does. A store that does not answer is UNAVAILABLE, never "does
 	// not exist".
 	DonationExists(context.Context, *v1.DonationExistsRequest) (*v1.DonationExistsResponse, error)
 	// SettleDonation makes the note of a receipt final: the donation has been processed. A
@@ -448,7 +448,7 @@ type DedupeServiceHandler interface {
 	// notes of a ledger in no particular order. With state and seen_only_on it finds notes
 	// that are held or open, or that only one channel told of.
 	//
-	// A page may hold fewer notes than page_size, or no note, and still not be the last: it
+	// A page may have fewer notes than page_size, or no note, and still not be the last: it
 	// also ends at 256 KiB of notes, and when it has looked at enough series. The last page
 	// has no next_page_token. While notes come and go, the listing of a ledger may show a
 	// note twice. It never misses a note that was there throughout, unless a cluster moves
@@ -458,12 +458,12 @@ type DedupeServiceHandler interface {
 	// RESOURCE_EXHAUSTED (OVERLOADED: the server gathers few pages at a time) and with
 	// UNAVAILABLE.
 	ListDonations(context.Context, *v1.ListDonationsRequest) (*v1.ListDonationsResponse, error)
-	// ForgetDonation undoes a note, whatever its state: the next message of the donation is
-	// FIRST, with a new donation_id. It is an operator's tool. The server logs the caller,
-	// the note and the reason.
+	// ForgetDonation undoes a note in any state: the next message of the donation is FIRST,
+	// with a new donation_id. It is an operator's tool. The server logs the caller, the
+	// note and the reason.
 	//
-	// Fails with INVALID_ARGUMENT, and with NOT_FOUND when there is no note of that id: so
-	// does a repeat after a lost reply.
+	// Fails with INVALID_ARGUMENT, and with NOT_FOUND when there is no note of that id. A
+	// repeat after a lost reply fails with NOT_FOUND too.
 	ForgetDonation(context.Context, *v1.ForgetDonationRequest) (*v1.ForgetDonationResponse, error)
 }
 
