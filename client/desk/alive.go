@@ -309,8 +309,7 @@ func storeOf(serving error, servers []alive.View, who person) (s storeView) {
 	}
 	for _, v := range servers {
 		if v.Problem != "" {
-			s.Remarks = append(s.Remarks, "The server "+v.Server+" does not answer, so its state is unknown: "+
-				v.Problem+".")
+			s.Remarks = append(s.Remarks, "The state of the server "+v.Server+" is unknown: "+v.Problem+".")
 			continue
 		}
 		s.Servers = append(s.Servers, v)
@@ -378,7 +377,7 @@ func (d *Desk) planAcknowledge(ctx context.Context, o order) (p plan, err error)
 	for i, v := range alive.LookAll(ctx, d.config.Admins) {
 		switch {
 		case v.Problem != "":
-			p.Warning = "Not every server answers: " + v.Problem + ". Acknowledge the loss there later."
+			p.Warning = "The state of a server is unknown: " + v.Problem + ". Acknowledge the loss there later."
 		case v.Lost && v.Epoch == o.ID:
 			lost = append(lost, d.config.Admins[i])
 			p.Changes = append(p.Changes, "The server "+v.Server+" accepts the store as it is: "+v.LostWhat+".")

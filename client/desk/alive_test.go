@@ -90,7 +90,7 @@ func TestAliveIsHonest(t *testing.T) {
 	said = empty.visitor().waitFor("/alive", "Counted at")
 	wantAll(t, "an empty house", said,
 		"Not known: the notes of the last days have no message by IPN and by webhook",
-		"does not answer, so its state is unknown", "No message tells of a donation in these days.",
+		"The state of the server http://", "No message tells of a donation in these days.",
 		"Not known: no donation of these days was told on two channels")
 
 	empty.server.Stop()

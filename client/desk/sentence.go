@@ -165,7 +165,7 @@ var explanations = map[string]string{
 	"OCCURRED_TOO_LATE":  "its time is too far in the future",
 	"SERIES_FULL":        "its series has more donations than a real series can have; the id may be a constant",
 	"INVALID_REQUEST":    "Noted refuses the request as invalid",
-	"RECEIVER_MISSING":   "the message names no account",
+	"RECEIVER_MISSING":   "the message does not say whose account it is about",
 	"NOT_ALL_FIRST":      "only part of the message is new, and its listener takes a whole message or nothing",
 	"off":                "the gateway has no listener for messages of its channel",
 	"held":               "somebody else is processing it",
