@@ -73,8 +73,8 @@ func TestReplayReadsTheInbox(t *testing.T) {
 			}
 			for _, wanted := range []string{
 				"noted-replay: 5 messages of the inbox are left out: body wiped 1, ",
-				"noted-replay: 1 copies that PayPal sent of messages in the inbox are left out",
-				"noted-replay: the inbox has messages of several ledgers, which never meet: paypal-live, paypal-test",
+				"noted-replay: 1 copies from PayPal of messages in the inbox are left out",
+				"noted-replay: the inbox has messages of several ledgers, which stay apart: paypal-live, paypal-test",
 			} {
 				if !strings.Contains(complaints.String(), wanted) {
 					t.Errorf("standard error lacks %q:\n%s", wanted, complaints.String())

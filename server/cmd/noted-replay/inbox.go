@@ -140,8 +140,8 @@ func (p *program) warnOfInboxes(past *archive) {
 		p.warn(fmt.Sprintf("%d messages of the inbox are left out: %s", n, past.left.list()))
 	}
 	if past.copied > 0 {
-		p.warn(fmt.Sprintf("%d of PayPal's copies of messages in the inbox are left out: an inbox counts copies,  "+
-			"and does not keep their times", past.copied))
+		p.warn(fmt.Sprintf("%d copies from PayPal of messages in the inbox are left out: an inbox counts copies, "+
+			"but does not keep their times", past.copied))
 	}
 	named := slices.DeleteFunc(slices.Clone(past.ledgers), func(name string) bool { return name == "" })
 	if len(named) > 1 {
