@@ -15,25 +15,26 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/verify"
 )
 
-// An Account is a PayPal account of several in one gateway. Each message goes to the ledger
-// and the downstream of its account: an IPN by its receiver, a webhook by the webhook's id.
+// An Account is one of several PayPal accounts in one gateway. Each message goes to the
+// ledger and the downstream of its account: an IPN by its receiver, a webhook by the
+// webhook's id.
 type Account struct {
-	// Name is the account in the inbox, which finds the messages of an account by it even
-	// after a restart with other settings. Empty for the name of the ledger.
+	// Name is the account in the inbox, which finds the account's messages by it even
+	// after a restart with other settings. Empty means the name of the ledger.
 	Name string
-	// Receivers are the account's receiver ids and e-mail addresses, also those of its
-	// sandbox account, for IPNs.
+	// Receivers are the account's receiver ids and e-mail addresses, including those of
+	// its sandbox account, for IPNs.
 	Receivers []string
 	// WebhookIDs and SandboxWebhookIDs are the ids of its webhooks, as PayPal's dashboard
 	// shows them for live and for sandbox apps.
 	WebhookIDs, SandboxWebhookIDs []string
-	// API and SandboxAPI are the apps that the webhooks belong to; VerifyByAPI needs them.
+	// API and SandboxAPI are the apps of the webhooks. VerifyByAPI needs them.
 	API, SandboxAPI API
-	// Ledger is the book that the donations belong to. Required.
+	// Ledger is the ledger of the donations. Required.
 	Ledger string
-	// SandboxLedger is the book that PayPal's tests belong to. Empty refuses them.
+	// SandboxLedger is the ledger of PayPal's tests. Empty refuses them.
 	SandboxLedger string
-	// These mean what they mean in Config.
+	// These fields have the same meaning as in Config.
 	ForwardAs, ForwardTo           string
 	ForwardSecrets                 []string
 	ForwardIPNTo, ForwardWebhookTo string
@@ -47,7 +48,7 @@ type API struct {
 	ClientID, ClientSecret string
 }
 
-// oneAccount lists the fields of Config that are about one account, and those that are set.
+// oneAccount lists the fields of Config about one account, and whether each is set.
 func (c Config) oneAccount() map[string]bool {
 	return map[string]bool{
 		"Ledger": c.Ledger != "", "SandboxLedger": c.SandboxLedger != "", "Accounts": len(c.Accounts) > 0,
@@ -62,11 +63,11 @@ func (c Config) oneAccount() map[string]bool {
 // A listed account is one of the accounts of a Config, with its defaults.
 type listed struct {
 	Account
-	part  string // begins the names of its fields in errors; empty for the fields of Config
-	named bool   // by itself, and not by its ledger
+	part  string // the prefix of its fields in errors; empty for the fields of Config
+	named bool   // by its Name, not by its ledger
 }
 
-// accounts are those of PayPalAccounts, or the one of Config.
+// accounts are PayPalAccounts, or the single account of Config.
 func (c Config) accounts() (all []listed) {
 	for i, a := range c.PayPalAccounts {
 		l := listed{a, fmt.Sprintf("PayPalAccounts[%d].", i), a.Name != ""}
@@ -94,8 +95,8 @@ func (c Config) accounts() (all []listed) {
 // webhooks are the ids of all webhooks of an account.
 func (a Account) webhooks() []string { return slices.Concat(a.WebhookIDs, a.SandboxWebhookIDs) }
 
-// subscriptions are the webhooks of an account with their apps. With the signature a
-// certificate tells a live message from a test, whichever list has the id.
+// subscriptions are the webhooks of an account with their apps. With VerifyBySignature
+// the certificate distinguishes a live message from a test, whichever list has the id.
 func (a Account) subscriptions() (all []verify.Subscription) {
 	for _, id := range a.WebhookIDs {
 		all = append(all, verify.Subscription{ID: id, API: verify.Credentials(a.API)})
@@ -106,7 +107,8 @@ func (a Account) subscriptions() (all []verify.Subscription) {
 	return all
 }
 
-// takesIPNs and takesTests say whether any account has receivers, or a ledger for tests.
+// takesIPNs reports whether any account has receivers. takesTests reports whether any
+// account has a ledger for tests.
 func takesIPNs(accounts []listed) bool {
 	return slices.ContainsFunc(accounts, func(a listed) bool { return len(a.Receivers) > 0 })
 }
@@ -115,7 +117,7 @@ func takesTests(accounts []listed) bool {
 	return slices.ContainsFunc(accounts, func(a listed) bool { return a.SandboxLedger != "" })
 }
 
-// checkAccounts finds impossible settings of each account, and settings that two accounts
+// checkAccounts finds impossible settings of each account, and values that two accounts
 // must not share.
 func (c Config) checkAccounts() (wrong []error) {
 	accounts := c.accounts()
@@ -128,22 +130,22 @@ func (c Config) checkAccounts() (wrong []error) {
 	one := c.oneAccount()
 	for _, field := range slices.Sorted(maps.Keys(one)) {
 		if one[field] {
-			wrong = append(wrong, setting.Wrong(field, "is about one account, and each of several has its own; leave "+
+			wrong = append(wrong, setting.Wrong(field, "is for one account, but each of several accounts has its own; leave "+
 				"it out"))
 		}
 	}
 	return append(wrong, checkShared(accounts)...)
 }
 
-// checkShared finds what two accounts have in common and must not.
+// checkShared finds values that two accounts must not share.
 func checkShared(accounts []listed) (wrong []error) {
-	taken := make(map[string]string) // :: kind and value → the field that has it
+	taken := make(map[string]string) // :: kind and value → its field
 	claim := func(kind, value, field, advice string) {
 		switch other, ok := taken[kind+" "+value]; {
 		case value == "" && kind != "name":
 			wrong = append(wrong, setting.Wrong(field, "is empty; leave it out"))
 		case ok:
-			wrong = append(wrong, setting.Wrong(field, "is %q, which another place has already (%s); %s", value, other, advice))
+			wrong = append(wrong, setting.Wrong(field, "is %q, which %s has already; %s", value, other, advice))
 		default:
 			taken[kind+" "+value] = field
 		}
@@ -152,7 +154,7 @@ func checkShared(accounts []listed) (wrong []error) {
 	for _, a := range accounts {
 		live[a.Ledger] = true
 		if a.named {
-			claim("name", a.Name, a.part+"Name", "each account has a name of its own")
+			claim("name", a.Name, a.part+"Name", "each account needs its own name")
 		} else if a.Ledger != "" {
 			claim("name", a.Name, a.part+"Ledger", "accounts that share a ledger need names")
 		}
@@ -187,19 +189,19 @@ func (c Config) checkAccount(a listed) (wrong []error) {
 		unless(a.SandboxLedger == "" || a.SandboxLedger != a.Ledger, "SandboxLedger",
 			"is %q, and so is the ledger of donations: PayPal's tests would count as donations", a.SandboxLedger)
 		unless(len(a.Receivers)+len(a.webhooks()) > 0, "Accounts",
-			"is missing, and so is the id of a webhook: name your accounts to take IPNs, the id to take webhooks, or both")
+			"is missing, and so is the id of a webhook: set your accounts to take IPNs, the id to take webhooks, or both")
 	} else {
-		unless(a.Ledger != "", "Ledger", "is missing: the book that the donations belong to, such as paypal-live")
+		unless(a.Ledger != "", "Ledger", "is missing: the ledger of the donations, such as paypal-live")
 		unless(len(a.Receivers)+len(a.webhooks()) > 0, "Receivers",
-			"is missing, and so are the ids of webhooks: give the receivers to take IPNs, the ids to take webhooks, or both")
+			"is missing, and so are the ids of webhooks: set the receivers to take IPNs, the ids to take webhooks, or both")
 	}
 	unless(a.part == "" || a.SandboxLedger != "" || len(a.SandboxWebhookIDs) == 0, "SandboxLedger",
-		"is missing: the book that PayPal's tests belong to, since there are webhooks of the sandbox")
+		"is missing: the ledger of PayPal's tests, because there are webhooks of the sandbox")
 	checkAPI := func(app API, id, secret, url string) {
-		const advice = "is missing: copy it from the REST app that the webhook belongs to"
+		const advice = "is missing: copy it from the REST app of the webhook"
 		unless(app.ClientID != "", id, advice)
 		unless(app.ClientSecret != "", secret, advice)
-		unless(peer.Confidential(app.URL), url, "must be an https URL: the secret of the app is sent to it")
+		unless(peer.Confidential(app.URL), url, "must be an https URL, because the gateway sends the app's secret to it")
 	}
 	switch byAPI := c.WebhookVerify == VerifyByAPI; {
 	case byAPI && a.part == "":
@@ -227,7 +229,7 @@ func (a Account) checkForward() (wrong []error) {
 			{"ForwardIPNTo", a.ForwardIPNTo}, {"ForwardWebhookTo", a.ForwardWebhookTo},
 		} {
 			if l.to != "" {
-				wrong = append(wrong, setting.Wrong(l.field, "names a listener for PayPal's own messages, and the "+
+				wrong = append(wrong, setting.Wrong(l.field, "names a listener for PayPal's own messages, but the "+
 					"downstream gets events; choose one"))
 			}
 		}
@@ -237,7 +239,7 @@ func (a Account) checkForward() (wrong []error) {
 		return []error{setting.Wrong("ForwardAs", "is %q; it must be %s or %s", a.ForwardAs, ForwardEvent, ForwardOriginal)}
 	}
 	if a.ForwardTo != "" {
-		wrong = append(wrong, setting.Wrong("ForwardTo", "names a downstream for events, and listeners get PayPal's own "+
+		wrong = append(wrong, setting.Wrong("ForwardTo", "names a downstream for events, but listeners get PayPal's own "+
 			"messages; choose one"))
 	}
 	if a.ForwardUnknown {
@@ -261,7 +263,8 @@ type openAccount struct {
 	*process.Account
 }
 
-// openAccounts makes the downstreams of all accounts, and tells all mistakes in them at once.
+// openAccounts makes the downstreams of all accounts, and reports all mistakes in them
+// together.
 func openAccounts(accounts []listed) (open []openAccount, err error) {
 	for _, a := range accounts {
 		made := &process.Account{
@@ -273,7 +276,7 @@ func openAccounts(accounts []listed) (open []openAccount, err error) {
 		switch {
 		case a.ForwardAs == ForwardOriginal:
 			made.Listeners, wrong = openListeners(a)
-		case a.ForwardTo != "": // checkForward tells where it is missing
+		case a.ForwardTo != "": // checkForward reports a missing URL
 			made.Downstream, wrong = downstream.Open(a.ForwardTo, a.ForwardSecrets)
 		}
 		err = errors.Join(err, setting.In(a.part, wrong))

@@ -388,17 +388,17 @@ func TestAccountMistakes(t *testing.T) {
 		t.Fatal("it is taken")
 	}
 	for _, want := range []string{
-		`PayPalAccounts[1].Ledger is "a", which another place has already (PayPalAccounts[0].Ledger); accounts that share`,
-		`PayPalAccounts[1].Receivers[0] is "a@example.org", which another place has already (PayPalAccounts[0].Receivers[0])`,
+		`PayPalAccounts[1].Ledger is "a", which PayPalAccounts[0].Ledger has already; accounts that share`,
+		`PayPalAccounts[1].Receivers[0] is "a@example.org", which PayPalAccounts[0].Receivers[0] has already; `,
 		"PayPalAccounts[1].Receivers[1] is empty",
 		"PayPalAccounts[2].Ledger is missing",
 		`PayPalAccounts[2].SandboxLedger is "a", and so is the ledger of donations`,
-		`PayPalAccounts[2].SandboxWebhookIDs[1] is "W", which another place has already`,
-		`PayPalAccounts[3].Name is "a", which another place has already`,
+		`PayPalAccounts[2].SandboxWebhookIDs[1] is "W", which PayPalAccounts`,
+		`PayPalAccounts[3].Name is "a", which PayPalAccounts`,
 		"PayPalAccounts[3].Receivers is missing, and so are the ids of webhooks",
 		`PayPalAccounts[3].ForwardAs is "mail"`,
-		"Ledger is about one account",
-		"ForwardAs is about one account",
+		"Ledger is for one account",
+		"ForwardAs is for one account",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got\n%v\nwant %q in it", err, want)

@@ -16,10 +16,10 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/process"
 )
 
-// firstRead is the memory that a body begins with. Most of PayPal's need no more.
+// firstRead is the initial memory of a body. Most of PayPal's need no more.
 const firstRead = 4 << 10
 
-// A room is the memory that bodies may take.
+// A room is the memory for bodies.
 type room struct{ left atomic.Int64 } // bytes
 
 func (r *room) take(bytes int) bool {
@@ -32,8 +32,8 @@ func (r *room) take(bytes int) bool {
 
 func (r *room) free(bytes int) { r.left.Add(int64(bytes)) }
 
-// read takes the body, within the allowed size and time. The caller frees the room of the
-// returned body, also after an error.
+// read reads the body, within the allowed size and time. The caller frees the room of the
+// returned body, even after an error.
 func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *process.Channel) ([]byte, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
@@ -69,7 +69,7 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *process.Channe
 	if r.ContentLength > g.config.MaxBody {
 		return nil, tooLarge
 	}
-	// Some servers cannot set deadlines. Under them only MaxBody bounds the body.
+	// Some servers cannot set deadlines. There only MaxBody limits the body.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(g.config.BodyTimeout))
 	body, err := g.gather(http.MaxBytesReader(w, r.Body, g.config.MaxBody))
@@ -98,12 +98,12 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *process.Channe
 
 var errBusy = answer.Again("busy", "too many messages at once; come again")
 
-// gather reads to the end, as io.ReadAll does, and takes room as the bytes arrive. Bytes
-// that the sender announces and does not send take no room.
+// gather reads to the end, like io.ReadAll, and takes room as the bytes arrive. Bytes
+// that the sender announces but does not send take no room.
 func (g *Gateway) gather(from io.Reader) (body []byte, err error) {
 	for {
 		if len(body) == cap(body) {
-			// One byte more than the largest body has, to see the end of that body.
+			// One byte more than the largest body, to see its end.
 			size := int(min(int64(max(firstRead, 2*cap(body))), g.config.MaxBody+1))
 			if !g.room.take(size - cap(body)) {
 				return body, errBusy

@@ -11,19 +11,19 @@ import (
 // A Finding is the state of one part that a gateway needs.
 type Finding struct {
 	Part    string // such as "Noted" or "ledger paypal-live"
-	Trouble string // what is wrong and what to do about it; empty where all is well
+	Trouble string // what is wrong and what to do; empty if all is well
 }
 
-// checkTimeout bounds each question of Check.
+// checkTimeout limits each call of Check.
 const checkTimeout = 5 * time.Second
 
-// mostClockDifference is how far the clock may be off before messages are refused: PayPal's
-// may be ahead of ours by as much.
+// mostClockDifference is the largest difference from PayPal's clock that refuses no
+// message: PayPal's may be ahead of ours by as much.
 const mostClockDifference = verify.Ahead
 
-// Check asks once about every part that a gateway with these settings needs. It takes no
-// messages, notes nothing, and delivers nothing but a signed ping, which is no donation, to
-// each downstream that takes donations over HTTP. Its error is that of New.
+// Check tests once every part that a gateway with these settings needs. It takes no
+// messages, notes nothing, and delivers nothing except a signed ping, which is not a
+// donation, to each downstream with an HTTP endpoint. Its error is the same as New's.
 func Check(ctx context.Context, config Config) ([]Finding, error) {
 	g, err := newGateway(config, true)
 	if err != nil {
@@ -50,8 +50,8 @@ func Check(ctx context.Context, config Config) ([]Finding, error) {
 	return all, nil
 }
 
-// checkDownstream asks where an account's donations are delivered to. A listener of PayPal's
-// own messages is only connected to: it knows no pings.
+// checkDownstream tests the downstream of an account. To a listener of PayPal's own
+// messages it only connects, because a listener knows no pings.
 func (g *Gateway) checkDownstream(ctx context.Context, a openAccount, add func(part, trouble string)) {
 	for _, l := range []struct{ channel, url string }{
 		{"ipn", a.settings.ForwardIPNTo}, {"webhook", a.settings.ForwardWebhookTo},
@@ -78,12 +78,13 @@ func connectTrouble(ctx context.Context, address string) string {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	if err := peer.Connect(ctx, address); err != nil {
-		return "cannot be reached (" + peer.Trouble(err) + "); look whether it runs, and at its address"
+		return "cannot be reached (" + peer.Trouble(err) + "); check that it runs, and its address"
 	}
 	return ""
 }
 
-// checkPayPal asks the hosts that verification needs, and compares the clock with theirs.
+// checkPayPal calls the hosts that verification needs, and compares the clock with
+// theirs.
 func (g *Gateway) checkPayPal(ctx context.Context, add func(part, trouble string)) {
 	var furthest time.Duration
 	answered := false
@@ -94,7 +95,7 @@ func (g *Gateway) checkPayPal(ctx context.Context, add func(part, trouble string
 		trouble := ""
 		switch off := date.Sub(g.config.Now()); {
 		case err != nil:
-			trouble = "cannot be asked (" + peer.Trouble(err) + "); look at this machine's network, and at its proxy"
+			trouble = "does not answer (" + peer.Trouble(err) + "); check this machine's network and its proxy"
 		case !date.IsZero() && off.Abs() >= furthest.Abs():
 			furthest, answered = off, true
 		}

@@ -50,7 +50,7 @@ func TestCheck(t *testing.T) {
 		"downstream":  {func(c *gateway.Config) { c.ForwardTo = "http://" + nothing + "/" }, "downstream", "connection refused"},
 		"a stream that is no Redis": {
 			func(c *gateway.Config) { c.ForwardTo = "redis://" + h.shop.Listener.Addr().String() + "/0?stream=s" },
-			"downstream", "not as it should",
+			"downstream", "it answers with an error",
 		},
 		"IPNs":         {func(c *gateway.Config) { c.IPNVerifyURL = "http://" + nothing }, "PayPal, for IPNs", "connection refused"},
 		"certificates": {func(c *gateway.Config) { c.CertHosts = []string{nothing} }, nothing, "connection refused"},

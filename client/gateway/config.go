@@ -29,8 +29,8 @@ const (
 	ForwardOriginal = "original"
 )
 
-// NoListener is the value of Config.ForwardIPNTo and Config.ForwardWebhookTo for a channel
-// whose messages are journalled, and neither noted nor delivered.
+// NoListener is the value of Config.ForwardIPNTo and Config.ForwardWebhookTo for a
+// channel whose messages are journalled, but neither noted nor delivered.
 const NoListener = "off"
 
 // The defaults of Config.
@@ -62,25 +62,26 @@ var DefaultCertHosts = verify.CertHosts
 type Config struct {
 	// Noted is the address of the server, such as "127.0.0.1:50051". Required.
 	Noted string
-	// NotedClient holds the certificates and the token for it. The gateway sets its Hold
-	// to the Hold of this Config.
+	// NotedClient has the certificates and the token for it. The gateway sets its Hold to
+	// the Hold of this Config.
 	NotedClient client.Config
 
-	// Ledger is the book that the donations belong to; empty is a ledger too.
+	// Ledger is the ledger of the donations; the empty name is a ledger too.
 	Ledger string
-	// SandboxLedger is the book that PayPal's tests belong to: IPNs with test_ipn, and
-	// messages that the sandbox signed. Empty refuses them.
+	// SandboxLedger is the ledger of PayPal's tests: IPNs with test_ipn, and messages
+	// that the sandbox signed. Empty refuses them.
 	SandboxLedger string
 
-	// PayPalAccounts are several accounts in one gateway. The first also takes what names
-	// none of them: it journals foreign messages, and a person there gets donations that name
-	// no receiver. With it the fields that Account has too stay empty here.
+	// PayPalAccounts are several accounts in one gateway. The first also takes messages
+	// without an account: it journals foreign messages, and a donation without a named
+	// receiver waits for a person there. With PayPalAccounts the fields that Account has
+	// too stay empty here.
 	PayPalAccounts []Account
 
-	// Accounts are our receiver ids and e-mail addresses; an IPN to another account is
+	// Accounts are our receiver ids and e-mail addresses. An IPN to another account is
 	// refused. Without accounts the gateway has no endpoint for IPNs.
 	Accounts []string
-	// IPNVerifyURL is the address that IPNs are posted back to. Default PayPal's, or the
+	// IPNVerifyURL is the address for the post-back of IPNs. Default PayPal's, or the
 	// sandbox's for an IPN with test_ipn.
 	IPNVerifyURL string
 
@@ -91,84 +92,87 @@ type Config struct {
 	// VerifyByAPI (it asks PayPal about every message).
 	WebhookVerify string
 	// WebhookMaxAge is the greatest age of a transmission. The gateway remembers the body
-	// under each transmission id for the same time, since the holder of a delivery can make
-	// another body of the same checksum. Default 73h: PayPal redelivers for three days.
+	// under each transmission id for the same time, because the holder of a delivery can
+	// make another body with the same checksum. Default 73h: PayPal redelivers for three
+	// days.
 	WebhookMaxAge time.Duration
-	// CertHosts are the hosts that certificates may be fetched from, as host or
-	// host:port. Default DefaultCertHosts.
+	// CertHosts are the allowed hosts of certificates, as host or host:port. Default
+	// DefaultCertHosts.
 	CertHosts []string
-	// CertRoots holds PEM certificates: those that may issue the signing certificate,
+	// CertRoots has PEM certificates of the CAs that may issue the signing certificate,
 	// directly or through an intermediate issuer. The host that serves it may use them
 	// too. Default the system's.
 	CertRoots []byte
 
-	// PayPalAPI is the API that VerifyByAPI asks. Default DefaultPayPalAPI; sandbox
-	// messages need https://api-m.sandbox.paypal.com.
+	// PayPalAPI is the API for VerifyByAPI. Default DefaultPayPalAPI; sandbox messages
+	// need https://api-m.sandbox.paypal.com.
 	PayPalAPI string
 	// PayPalClientID and PayPalClientSecret belong to the REST app of the webhook;
 	// VerifyByAPI needs them.
 	PayPalClientID     string
 	PayPalClientSecret string
 
-	// ForwardAs is ForwardEvent (the default: the downstream gets an event for each
-	// donation) or ForwardOriginal (a listener of yours gets PayPal's own message, byte for
-	// byte and with PayPal's headers, if every donation in it is FIRST). ForwardOriginal
-	// needs an inbox, which remembers what the listener has accepted, and keeps for a
-	// person each message that the listener cannot get.
+	// ForwardAs is ForwardEvent or ForwardOriginal. With ForwardEvent, the default, the
+	// downstream gets an event for each donation. With ForwardOriginal your listener gets
+	// PayPal's own message, byte for byte and with PayPal's headers, if every donation in
+	// it is FIRST. ForwardOriginal needs an inbox, which remembers the messages that the
+	// listener has accepted. The inbox also keeps, for a person, each message that the
+	// listener cannot get.
 	ForwardAs string
-	// ForwardIPNTo and ForwardWebhookTo are the http(s) URLs of the listeners that
-	// ForwardOriginal delivers to, or NoListener. Required for each channel that the gateway
-	// takes. They may hold a password and are never logged.
+	// ForwardIPNTo and ForwardWebhookTo are the http(s) URLs of the listeners for
+	// ForwardOriginal, or NoListener. Required for each channel that the gateway takes.
+	// They may contain a password and are never logged.
 	ForwardIPNTo     string
 	ForwardWebhookTo string
-	// ForwardTo is the downstream of ForwardEvent: an http(s) URL, or
-	// redis://host:port/0?stream=donations (rediss:// for TLS). Required. It may hold a
-	// password and is never logged.
+	// ForwardTo is the downstream for ForwardEvent: an http(s) URL, or
+	// redis://host:port/0?stream=donations (rediss:// for TLS). Required. It may contain
+	// a password and is never logged.
 	ForwardTo string
-	// ForwardSecrets sign the events that go out over HTTP, each as whsec_ and 24 to 64
-	// bytes in base64. Required for HTTP; give two while the new secret replaces the old.
+	// ForwardSecrets sign the events over HTTP, each as whsec_ and 24 to 64 bytes in
+	// base64. Required for HTTP. Give two while the new secret replaces the old secret.
 	ForwardSecrets []string
-	// ForwardTimeout is how long the downstream may take to accept a donation. Default
-	// 20s. Must be shorter than Hold.
+	// ForwardTimeout is the downstream's time to accept a donation. Default 20s. Must be
+	// shorter than Hold.
 	ForwardTimeout time.Duration
-	// ForwardUnknown delivers messages of unknown types, as noted.unknown. They are
-	// counted and logged in any case.
+	// ForwardUnknown delivers messages of unknown types, as noted.unknown. The gateway
+	// counts and logs them in any case.
 	ForwardUnknown bool
 
-	// InboxURL names the database in which messages are kept before PayPal is answered:
-	// sqlite:///path/inbox.db, or postgres://… for several gateways. Empty for no inbox: a
-	// message that cannot be processed is answered 503, and PayPal comes again. It may hold
-	// a password, and is never logged.
+	// InboxURL names the database that keeps messages before PayPal gets its answer:
+	// sqlite:///path/inbox.db, or postgres://… for several gateways. Empty: no inbox. A
+	// message that cannot be processed then gets 503, and PayPal comes again. The URL may
+	// contain a password, and is never logged.
 	InboxURL string
-	// InboxKeys seal the bodies in the inbox. Required with an inbox; give two while the
-	// first replaces the second.
+	// InboxKeys seal the bodies in the inbox. Required with an inbox. Give two while the
+	// first key replaces the second.
 	InboxKeys []inbox.Key
-	// InboxKeep is how long a body is kept after its message is done. Default 14 days.
-	InboxKeep time.Duration
-	// InboxJournal is how long the row of a message is kept, without its body, after the
-	// message is done. Default 400 days.
-	InboxJournal time.Duration
-	// InboxPatience is how long a message is tried before it is left to a person. Default
+	// InboxKeep is the time for which a body is kept after its message is done. Default
 	// 14 days.
+	InboxKeep time.Duration
+	// InboxJournal is the time for which the row of a message is kept, without its body,
+	// after the message is done. Default 400 days.
+	InboxJournal time.Duration
+	// InboxPatience is the time for which the gateway tries a message before it waits for
+	// a person. Default 14 days.
 	InboxPatience time.Duration
-	// InboxUnverified is how many unverified messages are kept while PayPal cannot be asked
-	// about them, with 16 KiB of body each on average. Default 1000. With a negative
-	// number they are answered 503.
+	// InboxUnverified is the number of messages that are kept while PayPal cannot verify
+	// them, with 16 KiB of body each on average. Default 1000. With a negative number
+	// these messages get 503.
 	InboxUnverified int
 
-	// Hold is how long a donation is held at a time. After a crash of the gateway the
-	// donation waits for this long. Default 60s, up to 15m.
+	// Hold is the length of a donation's hold. After a crash of the gateway the donation
+	// waits for this long. Default 60s, up to 15m.
 	Hold time.Duration
-	// TrustedProxies are the proxies whose X-Forwarded-For or Forwarded header says where a
-	// message comes from, for the log. From other addresses the headers are ignored.
+	// TrustedProxies are the proxies whose X-Forwarded-For or Forwarded header names the
+	// sender of a message, for the log. From other addresses the headers are ignored.
 	TrustedProxies []netip.Prefix
 
-	// MaxBody is how many bytes a message may have. Default 256 KiB.
+	// MaxBody is the largest size of a message in bytes. Default 256 KiB.
 	MaxBody int64
-	// BodyTimeout is how long a message may take to arrive. Default 10s.
+	// BodyTimeout is the time in which a message must arrive. Default 10s.
 	BodyTimeout time.Duration
-	// VerifyTimeout is how long PayPal may take to answer one question: the post-back of
-	// an IPN, a certificate, the API. Default 10s.
+	// VerifyTimeout is PayPal's time to answer one call: the post-back of an IPN, a
+	// certificate, the API. Default 10s.
 	VerifyTimeout time.Duration
 
 	// TracerProvider gets a span for each of PayPal's posts, and for what follows up to the
@@ -223,10 +227,10 @@ func (c Config) verifying() verify.Config {
 	}
 }
 
-// A ConfigError says what is wrong with one field of Config. New joins all it finds.
+// A ConfigError is a mistake in one field of Config. New joins all mistakes.
 type ConfigError = setting.Error
 
-// Validate finds all impossible settings at once, as New does, and connects to no machine.
+// Validate returns all impossible settings, as New does, and makes no connection.
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	open, err := openAccounts(c.accounts())
@@ -236,7 +240,7 @@ func (c Config) Validate() error {
 	return errors.Join(c.check(), err)
 }
 
-// check finds all impossible settings at once.
+// check returns all impossible settings.
 func (c Config) check() error {
 	var wrong []error
 	unless := func(ok bool, field, format string, args ...any) {
@@ -249,12 +253,12 @@ func (c Config) check() error {
 	unless(
 		c.InboxURL != "" || !slices.ContainsFunc(c.accounts(), func(a listed) bool { return a.ForwardAs == ForwardOriginal }),
 		"InboxURL",
-		"is missing: only the inbox remembers what a listener has accepted, and keeps for a person what it cannot get",
+		"is missing: only the inbox remembers the messages that a listener has accepted, and keeps the others for a person",
 	)
 	unless(
 		c.Hold > c.ForwardTimeout,
 		"Hold",
-		"is %v, and the downstream may take %v: the hold must outlast it, or another gateway delivers "+
+		"is %v, but the downstream may take %v: the hold must outlast it, or another gateway delivers "+
 			"the donation meanwhile",
 		c.Hold,
 		c.ForwardTimeout,
@@ -282,7 +286,7 @@ func (c Config) check() error {
 	unless(
 		c.IPNVerifyURL == "" || peer.Confidential(c.IPNVerifyURL),
 		"IPNVerifyURL",
-		"must be an https URL: otherwise anybody on the way could call a forged IPN verified",
+		"must be an https URL: otherwise a machine in between could confirm a forged IPN",
 	)
 	switch c.WebhookVerify {
 	case VerifyBySignature, VerifyByAPI:

@@ -1,6 +1,6 @@
-// Package gateway is a receiver of PayPal's messages for organisations that have no
-// receiver of their own. It takes IPNs and webhooks, verifies them, asks Noted, and hands
-// each donation to a downstream once.
+// Package gateway is a receiver of PayPal's messages for organisations without their own
+// receiver. It takes IPNs and webhooks, verifies them, asks Noted, and delivers each
+// donation downstream once.
 //
 //	g, err := gateway.New(gateway.Config{
 //		Noted:          "127.0.0.1:50051",
@@ -16,19 +16,19 @@
 //
 // A Gateway is an http.Handler of POST /paypal/ipn and POST /paypal/webhook, GET /healthz
 // and GET /readyz. [Gateway.Metrics] is a second handler, for a listener that only
-// operators reach. Command noted-gateway is the gateway as a program. README.md says what
-// to enter at PayPal and what the downstream gets.
+// operators reach. Command noted-gateway is the gateway as a program. README.md lists the
+// settings at PayPal and describes the events for the downstream.
 //
 // # How a message travels
 //
-// receive.go bounds the size, number and duration of messages. internal/process verifies a
-// message (with internal/verify), identifies its donations (with client/paypal), notes
-// each donation with a hold, gives it to the downstream (internal/downstream), and settles
+// receive.go limits the size, number and duration of messages. internal/process verifies
+// a message (with internal/verify), identifies its donations (with client/paypal), notes
+// each donation with a hold, delivers it downstream (internal/downstream), and settles
 // it. An unverified message never reaches Noted: a forger could suppress a donation by
-// telling of it first. A donation that Noted cannot decide goes to a person.
+// telling of it first. A donation that Noted cannot decide waits for a person.
 //
-// With an inbox (package inbox) a verified message is on disk before PayPal is answered.
-// Workers process it afterwards, as often as it takes.
+// With an inbox (package inbox) a verified message is on disk before PayPal gets its
+// answer. Workers process it afterwards, as often as necessary.
 //
 // # Answers to PayPal
 //
@@ -43,21 +43,21 @@
 //
 // Work goes on when PayPal hangs up. PayPal waits 30 seconds or less, and delivering and
 // settling may take longer. Stopping halfway would only deliver the donation twice under
-// its one id. A timeout bounds each call.
+// its one id. Each call has a timeout.
 //
-// The downstream is a program that knows donation ids, or a listener that gets PayPal's own
-// messages (ForwardOriginal) and knows none. Only the inbox remembers what such a listener
-// has accepted, so it is required then.
+// The downstream is a program that knows donation ids, or a listener for PayPal's own
+// messages (ForwardOriginal), which knows none. Only the inbox remembers the messages
+// that a listener has accepted, so ForwardOriginal requires it.
 //
 // Several accounts (Config.PayPalAccounts) share the endpoints, the verification and the
-// inbox's database. Each has its own ledger, downstream and workers, so a downstream that
-// hangs delays its own account alone. The inbox keeps the account of a message.
+// inbox's database. Each has its own ledger, downstream and workers, so a hanging
+// downstream delays only its own account. The inbox keeps the account of a message.
 //
 // The gateway's only state is two caches (certificates and the API token) and the memory
-// of transmissions (internal/verify). Noted decides who processes a donation, so any
-// number of gateways behave as one. Only the gateway that took the first body refuses
-// another body under its transmission id. Gateways with an inbox share the work through
-// its database.
+// of transmissions (internal/verify). Noted decides which gateway processes a donation,
+// so any number of gateways behave like one. Only the gateway that took the first body
+// refuses another body under its transmission id. Gateways with an inbox share the work
+// through its database.
 package gateway
 
 import (
@@ -85,18 +85,18 @@ type Gateway struct {
 	metrics   *metrics.Metrics
 	log       *metrics.Log
 	ready     readiness
-	busy      chan struct{} // holds one element for each message that is being worked on
+	busy      chan struct{} // one element for each message under way
 	room      room
 	mux       *http.ServeMux
 	handler   http.Handler // mux, and what traces it
 }
 
-// New makes a gateway. It connects to the inbox's database and to no other machine: /readyz
-// tells of a part that is away. An impossible setting is a [ConfigError]; New joins all it
-// finds.
+// New makes a gateway. It connects to the inbox's database and to no other machine:
+// /readyz reports an unreachable part. An impossible setting is a [ConfigError]; New
+// joins all of them.
 func New(config Config) (*Gateway, error) { return newGateway(config, false) }
 
-// newGateway makes a gateway. An idle one does not work on the messages in its inbox.
+// newGateway makes a gateway. An idle gateway does not process the messages in its inbox.
 func newGateway(config Config, idle bool) (*Gateway, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
@@ -174,7 +174,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler.
 // Metrics serves the metrics for an operator's Prometheus. Keep it from the public.
 func (g *Gateway) Metrics() http.Handler { return g.metrics.Handler() }
 
-// Close closes the connections. Let the messages under way finish first, as
+// Close closes the connections. First let the messages under way finish, as
 // http.Server.Shutdown does.
 func (g *Gateway) Close() error {
 	var err error

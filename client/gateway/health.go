@@ -18,8 +18,8 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/peer"
 )
 
-// The gateway asks Noted at most once a second whether it serves, and once a minute for
-// its rights, however often the public asks for readiness. An operator changes rights by
+// The gateway asks Noted at most once a second for its health, and once a minute for its
+// rights, however often the public asks for readiness. An operator changes rights by
 // hand, and each denial leaves a line in Noted's audit.
 const (
 	readyTimeout = 2 * time.Second
@@ -27,25 +27,25 @@ const (
 	rightsHold   = time.Minute
 )
 
-// readiness is the last look.
+// readiness is the result of the last check.
 type readiness struct {
 	mu     sync.Mutex
 	looked time.Time
-	reason string            // why not; empty for ready
-	rights map[string]rights // :: ledger → what Noted said of it
+	reason string            // why it is not ready; empty if ready
+	rights map[string]rights // :: ledger → Noted's answer about it
 }
 
-// rights say whether Noted lets the gateway note in one ledger.
+// rights are Noted's answer to whether the gateway may note in a ledger.
 type rights struct {
 	asked  time.Time
-	denied string // why not, and what to do; empty where it may
+	denied string // why it may not, and what to do; empty if it may
 }
 
 // healthz says that the process answers.
 func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
-// readyz says whether the gateway could note and deliver a donation now, as far as it can
-// know.
+// readyz reports whether the gateway can note and deliver a donation now, as far as it
+// can know.
 func (g *Gateway) readyz(w http.ResponseWriter, _ *http.Request) {
 	if reason := g.look(); reason != "" {
 		http.Error(w, "not ready: "+reason, http.StatusServiceUnavailable)
@@ -54,8 +54,8 @@ func (g *Gateway) readyz(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "ready")
 }
 
-// look returns why the gateway is not ready, at most a second old. It logs a new reason
-// once.
+// look returns the reason why the gateway is not ready, at most a second old. It logs a
+// new reason once.
 func (g *Gateway) look() string {
 	r := &g.ready
 	r.mu.Lock()
@@ -69,10 +69,10 @@ func (g *Gateway) look() string {
 	return r.reason
 }
 
-// troubles lists what keeps the gateway from its work, each with its remedy. The public
+// troubles lists all obstacles to the gateway's work, each with its remedy. The public
 // reads the list, so it names nothing internal.
 //
-// With an inbox the database is all that readiness depends on: a message that cannot be
+// With an inbox readiness depends on the database alone: a message that cannot be
 // processed now is kept, and the metrics of the inbox count it.
 func (g *Gateway) troubles(now time.Time) []string {
 	if kept, err := g.inboxReady(); kept && err != nil {
@@ -83,15 +83,15 @@ func (g *Gateway) troubles(now time.Time) []string {
 	return sentences(g.workFindings(now))
 }
 
-// workFindings say whether donations could be noted and delivered now.
+// workFindings report whether the gateway can note and deliver donations now.
 func (g *Gateway) workFindings(now time.Time) []Finding {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
 	return append(g.notedFindings(ctx, now), g.downstreamFindings()...)
 }
 
-// sentences are the troubles in findings, each once: a missing verb is missing in every
-// ledger.
+// sentences are the troubles in findings, each once, because a missing verb is missing in
+// every ledger.
 func sentences(findings []Finding) (all []string) {
 	for _, f := range findings {
 		if f.Trouble != "" && !slices.Contains(all, f.Trouble) {
@@ -101,8 +101,8 @@ func sentences(findings []Finding) (all []string) {
 	return all
 }
 
-// downstreamFindings say whether the downstream of each account can be reached, as far as
-// that can be known without a delivery.
+// downstreamFindings report whether the downstream of each account can be reached, as far
+// as that shows without a delivery.
 func (g *Gateway) downstreamFindings() (all []Finding) {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
@@ -120,7 +120,7 @@ func (g *Gateway) downstreamFindings() (all []Finding) {
 
 var listenerNames = map[string]string{"ipn": "listener for IPNs", "webhook": "listener for webhooks"} // by channel
 
-// part names a part of an account, with the account where there are several.
+// part names a part of an account, with the account if there are several.
 func (g *Gateway) part(a openAccount, part string) string {
 	if len(g.accounts) == 1 {
 		return part
@@ -133,15 +133,16 @@ func reachTrouble(err error, name string) string {
 	case err == nil:
 		return ""
 	case errors.Is(err, peer.ErrUnresolved):
-		return "the name of " + name + " cannot be resolved; look at its address, and at this machine's DNS"
+		return "the name of " + name + " cannot be resolved; check its address, and this machine's DNS"
 	}
-	return name + " cannot be reached; look whether it runs, and at its address"
+	return name + " cannot be reached; check that it runs, and its address"
 }
 
-// inboxTrouble is what is wrong where the inbox's database does not answer.
-const inboxTrouble = "the inbox's database cannot be reached; look whether it runs, and at its address"
+// inboxTrouble is the trouble of an inbox whose database does not answer.
+const inboxTrouble = "the inbox's database cannot be reached; check that it runs, and its address"
 
-// servingTrouble says what is wrong with Noted. gone says that it cannot be asked more.
+// servingTrouble is the trouble with Noted. gone means that Noted answers no further
+// call.
 func servingTrouble(err error) (trouble string, gone bool) {
 	switch {
 	case err == nil:
@@ -149,9 +150,9 @@ func servingTrouble(err error) (trouble string, gone bool) {
 	case errors.Is(err, client.ErrStoreUnavailable):
 		return "Noted cannot use its store; its log and its /readyz say why", false
 	case isTokenUnreadable(err):
-		return "this gateway's token for Noted cannot be read; look at its file", true
+		return "this gateway's token for Noted cannot be read; check the file", true
 	}
-	return "Noted cannot be reached; look whether it runs, and at the address and certificates for it", true
+	return "Noted cannot be reached; check that it runs, and its address and certificates", true
 }
 
 func (g *Gateway) inboxReady() (kept bool, err error) {
@@ -160,8 +161,8 @@ func (g *Gateway) inboxReady() (kept bool, err error) {
 	return g.processor.InboxReady(ctx)
 }
 
-// notedFindings say whether Noted answers, and lets this gateway note in each of its
-// ledgers. Without an answer the rights are left out.
+// notedFindings report whether Noted answers, and lets this gateway note in each of its
+// ledgers. Without an answer they omit the rights.
 func (g *Gateway) notedFindings(ctx context.Context, now time.Time) []Finding {
 	trouble, gone := servingTrouble(g.noted.Serving(ctx))
 	all := []Finding{{"Noted", trouble}}
@@ -183,10 +184,10 @@ func (g *Gateway) notedFindings(ctx context.Context, now time.Time) []Finding {
 	return all
 }
 
-// denied says why the gateway may not note in a ledger; empty where it may. It asks for a
-// note without a series. Noted checks token, verb and ledger before the request, so only
-// a caller that may note there is told that the series is missing. Nothing is noted, and
-// the store is not asked.
+// denied is the reason why the gateway may not note in a ledger; empty if it may. It
+// sends a note without a series. Noted checks token, verb and ledger before the request,
+// so only a caller with the rights is told that the series is missing. Nothing is noted,
+// and the store gets no call.
 func (g *Gateway) denied(ctx context.Context, now time.Time, ledger, name string) string {
 	known, ok := g.ready.rights[ledger]
 	if ok && now.Sub(known.asked).Abs() < rightsHold {
@@ -205,18 +206,18 @@ func (g *Gateway) denied(ctx context.Context, now time.Time, ledger, name string
 	case errors.Is(err, client.ErrLedgerDenied):
 		known.denied = "this gateway lacks the right to the ledger of " + name +
 			"; add the ledger to its caller in Noted's file of callers"
-	case ok: // no answer: keep the last one, and ask again at the next look
+	case ok: // no answer: keep the last answer, and ask again at the next check
 		return known.denied
 	default:
-		return "Noted does not say whether this gateway may note; look at its log"
+		return "Noted does not say whether this gateway may note; see Noted's log"
 	}
 	known.asked = now
 	g.ready.rights[ledger] = known
 	return known.denied
 }
 
-// isTokenUnreadable says whether a call failed before it was made, because its token
-// could not be read.
+// isTokenUnreadable reports whether a call failed before it was sent, because its token
+// file was unreadable.
 func isTokenUnreadable(err error) bool {
 	return status.Code(err) == codes.Unauthenticated && client.Reason(err) == ""
 }

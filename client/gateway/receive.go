@@ -10,10 +10,10 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/process"
 )
 
-// maxBusy is how many messages are processed at a time. Further messages are answered 503.
-// The bound limits the cost of forged messages, since each is a question to PayPal. Total
-// body memory, partial reads included, is capped at maxBusy × MaxBody. Slow senders hold
-// little of it and take no place from a complete message.
+// maxBusy is the number of messages that are processed at a time. Further messages get
+// 503. This limits the cost of forged messages, because each needs a call to PayPal.
+// Total body memory, partial reads included, is capped at maxBusy × MaxBody. Slow senders
+// hold little of it and take no place from a complete message.
 const maxBusy = 256
 
 // receive takes one message, from its first byte to the answer.
@@ -32,8 +32,8 @@ func (g *Gateway) receive(w http.ResponseWriter, r *http.Request, c *process.Cha
 	answer.Write(w, refused)
 }
 
-// take does the work that receive accounts for. kind is PayPal's type of the message,
-// once it is verified.
+// take does the work of receive. kind is PayPal's type of the message, set after
+// verification.
 func (g *Gateway) take(w http.ResponseWriter, r *http.Request, c *process.Channel) (outcome, kind string, err error) {
 	body, err := g.read(w, r, c)
 	defer g.room.free(cap(body))

@@ -7,11 +7,13 @@ import (
 	"strings"
 )
 
-// remote is the address that a message comes from, for the log. Behind trusted proxies it is
-// the last address that one of them wrote and that is no trusted proxy itself: what stands
-// before it in a header, the sender may have made up.
+// remote is the sender's address of a message, for the log. Behind trusted proxies it is
+// the last address that a trusted proxy wrote and that is not itself a trusted proxy. The
+// sender may have made up the addresses before it.
 //
-// Proxies write X-Forwarded-For or Forwarded, and some pass the other one on as the sender
+// Proxies write X-Forwarded-For or Forwarded, and some pass the other header on as the
+// sender wrote it. If both headers exist and disagree, remote returns the proxy's own
+// address.
 // wrote it. Where both are there and disagree, the proxy's own address is returned.
 func (g *Gateway) remote(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -40,8 +42,9 @@ func (g *Gateway) trusted(address netip.Addr) bool {
 	return slices.ContainsFunc(g.config.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// lastUntrusted goes from the nearest proxy outwards, and stops at the first address that is
-// no trusted proxy. A proxy that hides the address before it is the last that is known.
+// lastUntrusted goes from the nearest proxy outwards, and stops at the first address that
+// is not a trusted proxy. If a proxy hides the address before it, the proxy's address is
+// the last known address.
 func (g *Gateway) lastUntrusted(way []string, direct netip.Addr) netip.Addr {
 	last := direct
 	for _, text := range slices.Backward(way) {
@@ -66,8 +69,8 @@ func elements(lines []string) (all []string) {
 	return all
 }
 
-// forwardedFor are the addresses in the elements of Forwarded (RFC 7239). An element without
-// an address counts as one that cannot be read.
+// forwardedFor are the addresses in the elements of Forwarded (RFC 7239). An element
+// without an address counts as unreadable.
 func forwardedFor(elements []string) (all []string) {
 	for _, element := range elements {
 		address := ""

@@ -11,11 +11,11 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/verify"
 )
 
-// AtStart looks once at the parts that the gateway needs, and logs those in trouble in the
+// AtStart checks once the parts that the gateway needs, and logs those in trouble in the
 // words of /readyz, which does not log them again: Noted, the rights in each ledger, the
-// downstreams, and the clock. With an inbox /readyz depends on the inbox alone, so only this
-// tells of the others. It also names the accounts in the inbox that this gateway does not
-// have.
+// downstreams, and the clock. With an inbox /readyz depends on the inbox alone, so only
+// AtStart reports the other parts. It also names the accounts in the inbox that this
+// gateway does not have.
 func (g *Gateway) AtStart(ctx context.Context) {
 	g.tellWork()
 	if trouble := g.clockTrouble(ctx); trouble != "" {
@@ -23,15 +23,15 @@ func (g *Gateway) AtStart(ctx context.Context) {
 	}
 	strangers, err := g.processor.Strangers(ctx)
 	if err != nil {
-		return // the workers log that the database is away
+		return // the workers log that the database does not answer
 	}
 	for _, account := range slices.Sorted(maps.Keys(strangers)) {
 		g.log.AtStart("inbox", fmt.Sprintf("%d messages wait for account %q, which this gateway does not have; if no "+
-			"other gateway has it either, they are left to a person after an hour", strangers[account], account))
+			"other gateway has it either, they wait for a person after an hour", strangers[account], account))
 	}
 }
 
-// tellWork logs the parts without which donations can be neither noted nor delivered.
+// tellWork logs the parts without which the gateway cannot note or deliver donations.
 func (g *Gateway) tellWork() {
 	r := &g.ready
 	r.mu.Lock()
@@ -39,7 +39,7 @@ func (g *Gateway) tellWork() {
 	now := g.config.Now()
 	findings := g.workFindings(now)
 	for _, f := range findings {
-		if f.Trouble != "" && !strings.Contains(r.reason, f.Trouble) { // a look may have come before
+		if f.Trouble != "" && !strings.Contains(r.reason, f.Trouble) { // an earlier check may have logged it
 			g.log.AtStart(f.Part, f.Trouble)
 		}
 	}
@@ -48,8 +48,8 @@ func (g *Gateway) tellWork() {
 	}
 }
 
-// clockTrouble compares the clock with the first of PayPal's hosts that answers; empty where
-// they agree, or none answers.
+// clockTrouble compares the clock with that of the first of PayPal's hosts that answers;
+// empty if they agree or no host answers.
 func (g *Gateway) clockTrouble(ctx context.Context) string {
 	for _, host := range g.hosts() {
 		asking, cancel := context.WithTimeout(ctx, checkTimeout)
@@ -62,13 +62,14 @@ func (g *Gateway) clockTrouble(ctx context.Context) string {
 	return ""
 }
 
-// hosts are PayPal's hosts that verification asks.
+// hosts are the PayPal hosts that verification calls.
 func (g *Gateway) hosts() []verify.Host {
 	accounts := g.config.accounts()
 	return verify.Hosts(g.config.verifying(), takesIPNs(accounts), takesTests(accounts))
 }
 
-// clockOff says what a difference from PayPal's clock means; empty where it does no harm.
+// clockOff is the trouble with a difference from PayPal's clock; empty for a harmless
+// difference.
 func clockOff(off time.Duration) string {
 	if off.Abs() <= mostClockDifference {
 		return ""

@@ -9,7 +9,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway"
 )
 
-// readAccounts reads the accounts file, and tells all mistakes in it.
+// readAccounts reads the accounts file, and reports all mistakes in it.
 func (s *settings) readAccounts() (wrong []error) {
 	tell := func(err error) { wrong = append(wrong, cmdline.Usagef("%s: %w", variables.Both("accounts-file"), err)) }
 	text, err := readFile("accounts-file", s.files.accounts)
@@ -108,10 +108,11 @@ var accountFields = map[string]string{
 	"ForwardUnknown":          "forward.unknown",
 }
 
-// accountField matches a field of an account in the words of gateway.Config.
+// accountField matches a field of an account in the form of gateway.Config.
 var accountField = regexp.MustCompile(`PayPalAccounts(\[\d+\])\.([A-Z][A-Za-z]*(?:\.[A-Z][A-Za-z]*)?)`)
 
-// inAccountsFile puts fields of accounts in the words of the accounts file, within a text.
+// inAccountsFile rewrites fields of accounts within a text into the form of the accounts
+// file.
 func inAccountsFile(text string) string {
 	return accountField.ReplaceAllStringFunc(text, func(name string) string {
 		found := accountField.FindStringSubmatch(name)
@@ -119,7 +120,7 @@ func inAccountsFile(text string) string {
 	})
 }
 
-// wrongAccounts are the mistakes that only show when the settings are taken together.
+// wrongAccounts are the mistakes that only show when all settings are known.
 func (s *settings) wrongAccounts() []error {
 	err := s.config.Validate()
 	if err == nil {

@@ -44,16 +44,16 @@ func TestAccountsFileMistakes(t *testing.T) {
 		"more":           {in(good) + "\n{}", nil, []string{"line 2: there is more after the end"}},
 		"no object":      {`["hush"]`, nil, []string{"must be an object"}},
 		"no accounts":    {`{}`, nil, []string{"accounts is missing"}},
-		"a misspelling":  {`{"acounts": []}`, nil, []string{"acounts is no field; the nearest is accounts", "accounts is missing"}},
+		"a misspelling":  {`{"acounts": []}`, nil, []string{"acounts is not a field; the nearest is accounts", "accounts is missing"}},
 		"empty accounts": {`{"accounts": []}`, nil, []string{"accounts is empty"}},
 		"no list":        {`{"accounts": {}}`, nil, []string{"accounts must be a list"}},
 		"names": {
 			in(`{"recievers": ["hush@x"], "ledger": "b", "ledger": "hush", "forward": {"secretfile": "hush"}, "sandbox": {"webhook_id": "hush"}}`),
 			nil,
 			[]string{
-				"accounts[1].recievers is no field; the nearest is receivers, of api, forward, ledger",
-				"accounts[1].ledger is there twice", "accounts[1].forward.secretfile is no field; the nearest is secret_file,",
-				"accounts[1].sandbox.webhook_id is no field; the nearest is webhook_ids",
+				"accounts[1].recievers is not a field; the nearest is receivers, of api, forward, ledger",
+				"accounts[1].ledger is there twice", "accounts[1].forward.secretfile is not a field; the nearest is secret_file,",
+				"accounts[1].sandbox.webhook_id is not a field; the nearest is webhook_ids",
 				"accounts[1].forward.to is missing", "accounts[1].receivers is missing",
 			},
 		},
@@ -71,9 +71,9 @@ func TestAccountsFileMistakes(t *testing.T) {
 				"webhook_ids": ["W"], "forward": {"as": "original", "to": "http://hush", "webhook_to": "ftp://hush"}}`),
 			nil,
 			[]string{
-				`accounts[1].receivers[0] is "a@example.org", which another place has already (accounts[0].receivers[0])`,
-				`accounts[1].ledger is "a", which another place has already (accounts[0].ledger); accounts that share`,
-				"accounts[1].sandbox.ledger is", "accounts[1].sandbox.webhook_ids[0] is", "(accounts[1].webhook_ids[0])",
+				`accounts[1].receivers[0] is "a@example.org", which accounts[0].receivers[0] has already; `,
+				`accounts[1].ledger is "a", which accounts[0].ledger has already; accounts that share`,
+				"accounts[1].sandbox.ledger is", "accounts[1].sandbox.webhook_ids[0] is", "accounts[1].webhook_ids[0] has already",
 				"accounts[1].forward.to names a downstream", "accounts[1].forward.ipn_to is missing",
 				"accounts[1].forward.webhook_to must be", "-inbox (GATEWAY_INBOX) is missing",
 			},
@@ -102,7 +102,7 @@ func TestAccountsFileMistakes(t *testing.T) {
 				"http://hush -forward-webhook-to off -forward-as original -forward-unknown -paypal-api https://x " +
 				"-paypal-client-id x -forward-secret-file " + secret + " -paypal-client-secret-file " + secret),
 			[]string{
-				"-accounts (GATEWAY_ACCOUNTS) is about one account", "-webhook-id (", "-ledger (", "-ledger-sandbox (",
+				"-accounts (GATEWAY_ACCOUNTS) is for one account", "-webhook-id (", "-ledger (", "-ledger-sandbox (",
 				"-forward-to (", "-forward-ipn-to (", "-forward-webhook-to (", "-forward-as (", "-forward-unknown (",
 				"-paypal-api (", "-paypal-client-id (", "-forward-secret-file (", "-paypal-client-secret-file (",
 			},
@@ -266,7 +266,7 @@ func TestInboxOfAccounts(t *testing.T) {
 		t.Error(stderr)
 	}
 	delete(d.env, "GATEWAY_LEDGER")
-	if _, stderr := d.run(2, "unknown", "-since", "2026-01-01"); !strings.Contains(stderr, "-ledger (GATEWAY_LEDGER): say in which") {
+	if _, stderr := d.run(2, "unknown", "-since", "2026-01-01"); !strings.Contains(stderr, "-ledger (GATEWAY_LEDGER): name the ledger") {
 		t.Error(stderr)
 	}
 }

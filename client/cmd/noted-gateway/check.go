@@ -14,7 +14,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway"
 )
 
-// check is noted-gateway check: it takes the flags of the gateway, and prints a line for
+// check is noted-gateway check. It takes the flags of the gateway, and prints a line for
 // each part that the gateway needs.
 func check(ctx context.Context, args []string, environ cmdline.Environ, stdout io.Writer) error {
 	settings, err := parse(ctx, args, environ, stdout)

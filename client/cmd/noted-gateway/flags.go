@@ -23,9 +23,9 @@ var (
 // variables are the flags' names in the environment.
 const variables = cmdline.Prefix("GATEWAY_")
 
-// flags are all settings, in the order of the help. Each can also be given in the
-// environment; the flag wins. A secret is in a file, or in a URL that the environment can
-// give.
+// flags are all settings, in the order of the help. Each flag also has a variable in the
+// environment, and the flag wins. A secret is in a file, or in a URL that the environment
+// can give.
 func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 	return variables.Settings(env, slices.Concat(
 		s.networkFlags(), s.paypalFlags(), s.downstreamFlags(), s.inboxFlags(), s.processFlags())...)
@@ -40,13 +40,13 @@ func (s *settings) networkFlags() []cli.Flag {
 			Destination: &s.listen,
 			Value:       "127.0.0.1:8081",
 			Usage: "`ADDR`The address for PayPal's messages, host:port; port 0 takes a free port. It is plain HTTP: " +
-				"a web server in front of it speaks TLS to PayPal.",
+				"put a web server with TLS in front of it.",
 		},
 		&cli.StringFlag{
 			Name:        "trusted-proxy",
 			Destination: &s.proxies,
 			Validator:   func(text string) error { _, err := readProxies(text); return err },
-			Usage: "`LIST`The addresses of the web servers in front of -listen, with commas between: each an address, " +
+			Usage: "`LIST`The addresses of the web servers in front of -listen, separated by commas: each an address, " +
 				"or a network such as 10.0.0.0/8. The log then names the address that they write into " +
 				"X-Forwarded-For or Forwarded. From elsewhere the headers are ignored.",
 		},
@@ -61,13 +61,13 @@ func (s *settings) networkFlags() []cli.Flag {
 			Destination: &c.Noted,
 			Value:       "127.0.0.1:50051",
 			Usage: "`ADDR`The Noted server. TLS to another machine, plaintext to this one. dns:///HOST:PORT takes all " +
-				"addresses of a name, and addresses with commas between are several servers: the calls go round them.",
+				"addresses of a name, and addresses separated by commas are several servers: the calls go round them.",
 		},
 		&cli.StringFlag{
 			Name:        "noted-token",
 			Destination: &s.files.token,
-			Usage: "`FILE`The bearer token for Noted. The file is read at each call, so that the token can be " +
-				"renewed. notectl token makes one. A gateway needs the verb note in each of its ledgers.",
+			Usage: "`FILE`The bearer token for Noted. The gateway reads the file at each call, so you can " +
+				"renew the token. notectl token makes a token. A gateway needs the verb note in each of its ledgers.",
 		},
 		&cli.StringFlag{
 			Name:        "noted-ca",
@@ -78,7 +78,7 @@ func (s *settings) networkFlags() []cli.Flag {
 			Name:        "noted-cert",
 			Destination: &s.files.cert,
 			Usage: "`FILE`The certificate that names this gateway to a Noted with -tls-client-ca, PEM. Turns TLS on. " +
-				"Each connection reads the file, so that the certificate can be renewed.",
+				"The gateway reads the file for each connection, so you can renew the certificate.",
 		},
 		&cli.StringFlag{
 			Name:        "noted-key",
@@ -112,7 +112,7 @@ func (s *settings) paypalFlags() []cli.Flag {
 			Name:        "accounts-file",
 			Destination: &s.files.accounts,
 			Usage: "`FILE`Several PayPal accounts, as JSON: for each its receivers, webhooks, ledgers and downstream. " +
-				"README.md of the gateway shows one. Instead of -accounts, -webhook-id, -ledger, -ledger-sandbox, " +
+				"The gateway's README.md shows an example. Instead of -accounts, -webhook-id, -ledger, -ledger-sandbox, " +
 				"-paypal-api, -paypal-client-id, -paypal-client-secret-file and the -forward flags but " +
 				"-forward-timeout.",
 		},
@@ -142,19 +142,19 @@ func (s *settings) paypalFlags() []cli.Flag {
 				strings.Join(ways, ", by PayPal's certificate, or ") + ", by asking PayPal each time.",
 		},
 		lasting("webhook-max-age", &c.WebhookMaxAge, gateway.DefaultWebhookMaxAge,
-			"`TIME`How old a transmission may be. PayPal repeats one for three days. Its id is remembered for "+
-				"as long, and another body under the same id is refused."),
+			"`TIME`The greatest age of a transmission. PayPal repeats a webhook for three days. The gateway remembers its id for "+
+				"as long, and refuses another body under the same id."),
 		&cli.StringFlag{
 			Name:        "webhook-cert-host",
 			Destination: &s.certHosts,
 			Value:       strings.Join(gateway.DefaultCertHosts, ","),
-			Usage:       "`LIST`The hosts that PayPal's certificate may be fetched from, separated by commas.",
+			Usage:       "`LIST`The allowed hosts of PayPal's certificate, separated by commas.",
 		},
 		&cli.StringFlag{
 			Name:        "webhook-cert-roots",
 			Destination: &s.files.certRoots,
 			Usage: "`FILE`The CAs of PayPal's certificate, PEM, instead of the system's. Add the intermediate " +
-				"issuer if PayPal's host leaves it out.",
+				"issuer if PayPal's host omits it.",
 		},
 		&cli.StringFlag{
 			Name:        "paypal-api",
@@ -165,7 +165,7 @@ func (s *settings) paypalFlags() []cli.Flag {
 		&cli.StringFlag{
 			Name:        "paypal-client-id",
 			Destination: &c.PayPalClientID,
-			Usage:       "`ID`The client id of the REST app that the webhook belongs to, for -webhook-verify=api.",
+			Usage:       "`ID`The client id of the webhook's REST app, for -webhook-verify=api.",
 		},
 		&cli.StringFlag{
 			Name:        "paypal-client-secret-file",
@@ -184,20 +184,20 @@ func (s *settings) downstreamFlags() []cli.Flag {
 			Destination: &c.ForwardAs,
 			Value:       gateway.ForwardEvent,
 			Validator:   cmdline.OneOf(forms...),
-			Usage: "`FORM`The form of what goes downstream: " + gateway.ForwardEvent + ", one for each donation; or " +
-				gateway.ForwardOriginal + ", PayPal's own message for your present listener, if every donation in " +
+			Usage: "`FORM`The form of a delivery downstream: " + gateway.ForwardEvent + ", for each donation; or " +
+				gateway.ForwardOriginal + ", PayPal's own message for your existing listener, if every donation in " +
 				"it is FIRST. " + gateway.ForwardOriginal + " needs -inbox.",
 		},
 		&cli.StringFlag{
 			Name:        "forward-ipn-to",
 			Destination: &c.ForwardIPNTo,
-			Usage: "`URL`The listener that gets PayPal's IPNs with -forward-as=original; off for none: IPNs are " +
-				"then journalled and not noted.",
+			Usage: "`URL`The listener that gets PayPal's IPNs with -forward-as=original; off for no listener: IPNs are " +
+				"then journalled but not noted.",
 		},
 		&cli.StringFlag{
 			Name:        "forward-webhook-to",
 			Destination: &c.ForwardWebhookTo,
-			Usage:       "`URL`The listener that gets PayPal's webhooks with -forward-as=original; off for none.",
+			Usage:       "`URL`The listener that gets PayPal's webhooks with -forward-as=original; off for no listener.",
 		},
 		&cli.StringFlag{
 			Name:        "forward-to",
@@ -213,15 +213,15 @@ func (s *settings) downstreamFlags() []cli.Flag {
 				"Make it with: echo whsec_$(openssl rand -base64 32). Required for an http(s) URL.",
 		},
 		lasting("forward-timeout", &c.ForwardTimeout, gateway.DefaultForwardTimeout,
-			"`TIME`How long the downstream may take to accept a donation. Less than -hold."),
+			"`TIME`The downstream's time to accept a donation. Less than -hold."),
 		&cli.BoolFlag{
 			Name:        "forward-unknown",
 			Destination: &c.ForwardUnknown,
-			Usage: "Send messages of unknown types downstream too, as noted.unknown. They are counted and logged in " +
+			Usage: "Also send messages of unknown types downstream, as noted.unknown. They are counted and logged in " +
 				"any case.",
 		},
 		lasting("hold", &c.Hold, gateway.DefaultHold,
-			"`TIME`How long a donation is held at a time, up to 15m. After a crash of this program the donation "+
+			"`TIME`The length of a donation's hold, up to 15m. After a crash of this program the donation "+
 				"waits until its hold has run out."),
 	}
 }
@@ -233,9 +233,9 @@ func (s *settings) inboxFlags() []cli.Flag {
 		&cli.StringFlag{
 			Name:        "inbox",
 			Destination: &c.InboxURL,
-			Usage: "`URL`The database that keeps messages before PayPal is answered: sqlite:///path/inbox.db for one " +
-				"machine, or postgres://user:password@host/database for several gateways. Empty for no inbox: a " +
-				"message that cannot be processed is answered 503, and PayPal comes again. Give a password in the " +
+			Usage: "`URL`The database that keeps messages before PayPal gets its answer: sqlite:///path/inbox.db for one " +
+				"machine, or postgres://user:password@host/database for several gateways. Empty: no inbox. A " +
+				"message that cannot be processed then gets 503, and PayPal comes again. Give a password in the " +
 				"environment.",
 		},
 		&cli.StringFlag{
@@ -245,17 +245,17 @@ func (s *settings) inboxFlags() []cli.Flag {
 				"or two while the first replaces the second. Required with -inbox.",
 		},
 		lasting("inbox-keep", &c.InboxKeep, gateway.DefaultInboxKeep,
-			"`TIME`How long the body of a message is kept after the message is done."),
+			"`TIME`The time for which the body of a message is kept after the message is done."),
 		lasting("inbox-journal", &c.InboxJournal, gateway.DefaultInboxJournal,
-			"`TIME`How long the row of a message, without its body, is kept after the message is done."),
+			"`TIME`The time for which the row of a message, without its body, is kept after the message is done."),
 		lasting("inbox-patience", &c.InboxPatience, gateway.DefaultInboxPatience,
-			"`TIME`How long a message is tried, with growing pauses, before it goes to a person."),
+			"`TIME`The time for which a message is tried, with growing pauses, before it waits for a person."),
 		&cli.IntFlag{
 			Name:        "inbox-unverified",
 			Destination: &c.InboxUnverified,
 			Value:       gateway.DefaultInboxUnverified,
 			Validator:   cmdline.AtLeast(0),
-			Usage: "`NUMBER`How many messages are kept unverified while PayPal cannot be asked about them, with 16 " +
+			Usage: "`NUMBER`The number of messages that are kept while PayPal cannot verify them, with 16 " +
 				"KiB each on average. They are verified later, and not noted before. 0 for none: they are answered " +
 				"503.",
 		},
@@ -270,7 +270,7 @@ func (s *settings) processFlags() []cli.Flag {
 			Name:        "max-body",
 			Destination: &c.MaxBody,
 			Value:       gateway.DefaultMaxBody,
-			Usage:       "`SIZE`How large a message may be, in bytes, or with KiB or MiB after the number.",
+			Usage:       "`SIZE`The largest size of a message, in bytes, or with KiB or MiB after the number.",
 		},
 	}, s.log.Flags("The contents of a message are never logged.")...)
 }

@@ -11,14 +11,14 @@ import (
 func help(flags cmdline.Settings) string {
 	var b strings.Builder
 	b.WriteString(
-		`noted-gateway takes PayPal's IPNs and webhooks and sends each donation downstream once, whatever fails in between.
+		`noted-gateway takes PayPal's IPNs and webhooks and sends each donation downstream once, despite failures in between.
 
   noted-gateway -accounts donations@example.org -webhook-id 8PT597110X687430L \
       -forward-to http://127.0.0.1:8000/donations -forward-secret-file /etc/noted/forward.secret
 
 At PayPal, set https://YOUR-HOST/paypal/ipn as the notification URL, and https://YOUR-HOST/paypal/webhook as the
 webhook. The gateway verifies every message, asks Noted about its donations, and sends those that are FIRST downstream.
-It runs until SIGTERM or SIGINT, and finishes the messages under way. Several gateways side by side behave as one.
+It runs until SIGTERM or SIGINT, and finishes the messages under way. Several gateways side by side behave like one.
 
   noted-gateway inbox-key > inbox.key && chmod 600 inbox.key
 
@@ -28,11 +28,11 @@ noted-gateway inbox -help has the commands that show and change the inbox.
   noted-gateway check [FLAG…]
 
 checks each part of these settings once: Noted, the inbox, PayPal and the downstream. It prints each problem with its
-remedy. It takes no message and notes nothing. It delivers only a signed ping: an event of type noted.ping, which is no
+remedy. It takes no message and notes nothing. It delivers only a signed ping: an event of type noted.ping, not a
 donation. Exit code 1 means that there is a problem.
 
 Flags, each with its variable in the environment; the flag wins. Any other variable that begins with GATEWAY_ is
-refused, because most often it is a misspelled name:
+refused, because it is usually a misspelled name:
 
 `,
 	)

@@ -43,7 +43,7 @@ Flags. Most have the gateway's variable in the environment:
 
 `
 
-// inboxCommand is an act: its flags, and the inbox that it works on.
+// inboxCommand is an act, with its flags and its inbox.
 type inboxCommand struct {
 	settings
 	box *inbox.Inbox
@@ -62,7 +62,7 @@ var inboxActs = map[string]func(context.Context, *inboxCommand) error{
 	"unknown": unknownInbox,
 }
 
-// flags are the gateway's flags that an act needs, and those of the acts.
+// flags are the gateway's flags that an act needs, and the flags of the acts.
 func (i *inboxCommand) flags(env cmdline.Env) cmdline.Settings {
 	shared := slices.DeleteFunc(i.settings.flags(env), func(flag cli.Flag) bool {
 		return !slices.Contains(
@@ -82,22 +82,22 @@ func (i *inboxCommand) flags(env cmdline.Env) cmdline.Settings {
 	}
 	f := &i.filter
 	return append(shared, variables.Settings(nil,
-		text("account", &i.account, "`NAME`Filter: messages of this account. Without it those of -ledger, or with "+
-			"-accounts-file those of every account in the inbox, also of accounts that no gateway has."),
+		text("account", &i.account, "`NAME`Filter: messages of this account. Without it the messages of -ledger, or with "+
+			"-accounts-file the messages of every account in the inbox, including accounts without a gateway."),
 		&cli.StringFlag{
 			Name: "state", Destination: &i.states, Validator: knownStates,
 			Usage: "`LIST`Filter: messages in these states, out of " + strings.Join(states, ", ") + ".",
 		},
 		&cli.TimestampFlag{
 			Name: "since", Destination: &f.Since,
-			Usage: "`TIME`Filter: messages received at this time or later, as 2026-03-01 or 2026-03-01T10:00:00Z.",
+			Usage: "`TIME`Filter: messages received at this time or later, such as 2026-03-01 or 2026-03-01T10:00:00Z.",
 		},
 		&cli.TimestampFlag{
 			Name: "until", Destination: &f.Until, Usage: "`TIME`Filter: messages received before this time.",
 		},
 		text("channel", &f.Channel, "`NAME`Filter: ipn or webhook."),
-		text("series", &f.Series, "`ID`Filter: messages that name this series of PayPal's."),
-		text("transaction", &f.Transaction, "`ID`Filter: messages that name this transaction of PayPal's."),
+		text("series", &f.Series, "`ID`Filter: messages with this PayPal series id."),
+		text("transaction", &f.Transaction, "`ID`Filter: messages with this PayPal transaction id."),
 		text("cause", &f.Cause, "`TEXT`Filter: messages whose cause begins with this text, as list shows it."),
 		text("reason", &i.reason, "`TEXT`The reason, for the audit. close needs it, for Noted's audit too."),
 		&cli.FloatFlag{
@@ -118,7 +118,7 @@ func (i *inboxCommand) flags(env cmdline.Env) cmdline.Settings {
 func knownStates(states string) error {
 	for _, name := range list(states) {
 		if !slices.Contains(inbox.States, inbox.State(name)) {
-			return fmt.Errorf("%q is no state; noted-gateway inbox -help lists them", name)
+			return fmt.Errorf("%q is not a state; noted-gateway inbox -help lists them", name)
 		}
 	}
 	return nil
@@ -143,7 +143,7 @@ func runInbox(ctx context.Context, args []string, env cmdline.Env, stdout io.Wri
 		func(ctx context.Context, c *cli.Command) error {
 			run, ok := inboxActs[act]
 			if !ok {
-				return cmdline.Usagef("%q is no act on the inbox; noted-gateway inbox -help lists them", act)
+				return cmdline.Usagef("%q is not an act on the inbox; noted-gateway inbox -help lists them", act)
 			}
 			if err := errors.Join(append(flags.Mistakes(), i.finish()...)...); err != nil {
 				return err
@@ -153,12 +153,12 @@ func runInbox(ctx context.Context, args []string, env cmdline.Env, stdout io.Wri
 		})
 }
 
-// finish reads the files, and tells what is missing.
+// finish reads the files, and reports missing settings.
 func (i *inboxCommand) finish() (wrong []error) {
 	if i.config.InboxURL == "" {
 		wrong = append(
 			wrong,
-			cmdline.Usagef("%s: say where the inbox is, as the gateway has it", variables.Both("inbox")),
+			cmdline.Usagef("%s: set it to the inbox of the gateway", variables.Both("inbox")),
 		)
 	}
 	if err := i.readInboxKeys(); err != nil {
@@ -182,19 +182,19 @@ func (i *inboxCommand) onInbox(ctx context.Context, run func(context.Context, *i
 	return errors.Join(run(ctx, i), i.box.Close())
 }
 
-// all says whether an act is about the messages of every account.
+// all reports whether an act is about the messages of every account.
 func (i *inboxCommand) all() bool { return i.files.accounts != "" && i.account == "" }
 
-// selected returns the messages that a changing act is about, and wants them to be named.
+// selected returns the messages for a changing act. They must be named.
 func (i *inboxCommand) selected(ctx context.Context) (all []inbox.Message, err error) {
 	f := i.filter
 	if len(f.Rows) == 0 && len(f.States) == 0 && f.Since.IsZero() && f.Until.IsZero() && f.Channel == "" &&
 		f.Series == "" && f.Transaction == "" && f.Cause == "" {
-		return nil, cmdline.Usagef("say which messages: name rows, or give a filter such as -state person")
+		return nil, cmdline.Usagef("choose the messages: name rows, or give a filter such as -state person")
 	}
 	err = i.box.List(ctx, f, func(m inbox.Message) error { all = append(all, m); return nil })
 	if err == nil && len(f.Rows) > len(all) {
-		err = fmt.Errorf("%d of %d rows are not in the inbox, or another filter leaves them out",
+		err = fmt.Errorf("%d of %d rows are not in the inbox, or another filter excludes them",
 			len(f.Rows)-len(all), len(f.Rows))
 	}
 	return all, err
@@ -230,7 +230,7 @@ func listInbox(ctx context.Context, i *inboxCommand) error {
 	return errors.Join(err, table.Flush())
 }
 
-// exported is a message with its acts and, where asked for, its contents.
+// exported is a message with its acts and, on request, its contents.
 type exported struct {
 	inbox.Message
 	Acts   []inbox.Act         `json:"acts,omitempty"`
@@ -305,25 +305,25 @@ func redoInbox(ctx context.Context, i *inboxCommand) error {
 	return errors.Join(failed...)
 }
 
-// remarkOn says so where no gateway has an account any more.
+// remarkOn says if no gateway has an account any more.
 func (i *inboxCommand) remarkOn(ctx context.Context, account string) error {
 	at, err := i.box.Served(ctx, account)
 	if err == nil && !at.IsZero() && time.Since(at) > inbox.Deserted {
-		fmt.Fprintf(i.out, "  no gateway has had its account %q since %s: none processes it until one has the account "+
+		fmt.Fprintf(i.out, "  no gateway has had its account %q since %s: no gateway processes it until a gateway has the account "+
 			"again\n", account, at.Format(time.RFC3339))
 	}
 	return err
 }
 
 // unknownInbox lists the donations that Noted has noted since a time and that the journal
-// lacks. After a restore these are the messages that PayPal heard 200 for since the
-// backup, as far as they reached Noted.
+// lacks. After a restore these are the donations of messages that PayPal got 200 for
+// since the backup, as far as they reached Noted.
 func unknownInbox(ctx context.Context, i *inboxCommand) error {
 	if i.filter.Since.IsZero() {
-		return cmdline.Usagef("-since: say when the backup was made")
+		return cmdline.Usagef("-since: give the time of the backup")
 	}
 	if i.all() && i.config.Ledger == "" {
-		return cmdline.Usagef("%s: say in which ledger; the accounts have several", variables.Both("ledger"))
+		return cmdline.Usagef("%s: name the ledger; the accounts have several", variables.Both("ledger"))
 	}
 	noted, err := i.noted()
 	if err != nil {
@@ -351,7 +351,7 @@ func unknownInbox(ctx context.Context, i *inboxCommand) error {
 	return table.Flush()
 }
 
-// would says what an act does, or would do.
+// would names an act that is done, or would be done.
 func (i *inboxCommand) would(act string) string {
 	if i.dryRun {
 		return "would " + act

@@ -13,11 +13,11 @@ import (
 )
 
 // closeInbox closes messages whose donations were booked by hand. It notes each open
-// donation as the gateway would and settles it with the reason, so that later messages of
-// the donation are duplicates.
+// donation like the gateway and settles it with the reason, so that later messages of the
+// donation are duplicates.
 func closeInbox(ctx context.Context, i *inboxCommand) error {
 	if strings.TrimSpace(i.reason) == "" {
-		return cmdline.Usagef("-reason: say why, such as \"booked by hand, entry 4711\"; the audit keeps it")
+		return cmdline.Usagef("-reason: give a reason, such as \"booked by hand, entry 4711\"; the audit keeps it")
 	}
 	all, err := i.selected(ctx)
 	if err != nil {
@@ -45,8 +45,8 @@ func closeInbox(ctx context.Context, i *inboxCommand) error {
 	return errors.Join(failed...)
 }
 
-// noted connects to Noted with the gateway's own flags. Acts that do not ask Noted need no
-// right to read the gateway's token.
+// noted connects to Noted with the gateway's own flags. Acts without a call to Noted need
+// no right to read the gateway's token.
 func (i *inboxCommand) noted() (*client.Client, error) {
 	if wrong := i.reachNoted(); len(wrong) > 0 {
 		return nil, errors.Join(wrong...)

@@ -263,7 +263,7 @@ func TestInboxClose(t *testing.T) {
 func TestInboxUsage(t *testing.T) {
 	d := newDesk(t)
 	for want, args := range map[string][]string{
-		"is no act": {"empty"}, "is no state": {"list", "-state", "lost"}, "is not a time": {"list", "-since", "yesterday"},
+		"is not an act": {"empty"}, "is not a state": {"list", "-state", "lost"}, "is not a time": {"list", "-since", "yesterday"},
 		"must be positive": {"redo", "-rate", "0", "x"},
 	} {
 		if _, stderr := d.run(2, args...); !strings.Contains(stderr, want) {

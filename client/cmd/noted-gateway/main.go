@@ -1,6 +1,7 @@
-// Command noted-gateway takes PayPal's messages and sends each donation downstream once. It
-// reads flags, environment and the files they name, and runs client/gateway behind two
-// listeners: one for PayPal, one for operators. `noted-gateway -help` is its manual.
+// Command noted-gateway takes PayPal's messages and sends each donation downstream once.
+// It reads flags, the environment and the files that they name, and runs client/gateway
+// behind two listeners: one for PayPal, one for operators. `noted-gateway -help` is its
+// manual.
 package main
 
 import (
@@ -32,7 +33,7 @@ func main() {
 }
 
 // run is the program. It returns the exit code when ctx is done and the messages under
-// way have finished, or when it cannot go on.
+// way have finished, or after a failure.
 func run(ctx context.Context, args []string, environ cmdline.Environ, stdout, stderr io.Writer) int {
 	var err error
 	switch {
@@ -74,7 +75,7 @@ func receive(ctx context.Context, args []string, environ cmdline.Environ, stdout
 	return serve(ctx, settings)
 }
 
-// drain is how long messages may take to finish after the program is asked to stop: one
+// drain is the time in which messages must finish after the program is asked to stop: one
 // delivery to the downstream, with the steps before and after it.
 func drain(config gateway.Config) time.Duration { return config.ForwardTimeout + 40*time.Second }
 
@@ -92,8 +93,8 @@ func serve(ctx context.Context, s *settings) error {
 		return fmt.Errorf("listening for PayPal: %w", err)
 	}
 	defer public.Close()
-	// The gateway bounds how long a body may take; these timeouts bound the rest. There
-	// is no WriteTimeout, since an answer waits for the downstream.
+	// The gateway limits the time of a body; these timeouts limit the other steps. There
+	// is no WriteTimeout, because an answer waits for the downstream.
 	servers := []*http.Server{
 		{
 			Handler:           g,
@@ -137,8 +138,8 @@ func serve(ctx context.Context, s *settings) error {
 	}
 	if open, ok := public.Addr().(*net.TCPAddr); ok && !open.IP.IsLoopback() && len(s.config.TrustedProxies) == 0 {
 		logger.Warn("other machines can reach -listen, which is plain HTTP", "listen", open.String(), "why",
-			"PayPal's messages hold donors' names and addresses, and machines on the way can read them; let a web "+
-				"server that speaks TLS pass them on, let no other machine reach this address, and name the web "+
+			"PayPal's messages hold donors' names and addresses, and machines on the way can read them; put a web "+
+				"server with TLS in front, let no other machine reach this address, and name the web "+
 				"server's address as "+variables.Both("trusted-proxy"))
 	}
 	var starting sync.WaitGroup
@@ -159,7 +160,7 @@ func serve(ctx context.Context, s *settings) error {
 	return errors.Join(err, shutdown(servers, drain(s.config)))
 }
 
-// quiet takes the Redis library's own log, which repeats what the gateway says of a
+// quiet takes the Redis library's own log, which repeats the gateway's lines about a
 // failed delivery.
 type quiet struct{ logger *slog.Logger }
 
@@ -167,8 +168,8 @@ func (q quiet) Printf(ctx context.Context, format string, v ...any) {
 	q.logger.DebugContext(ctx, fmt.Sprintf(format, v...))
 }
 
-// shutdown waits for messages to finish, up to patience, and then cuts them off; PayPal
-// comes again for those.
+// shutdown waits for messages to finish, up to patience, and then interrupts them. PayPal
+// repeats these.
 func shutdown(servers []*http.Server, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

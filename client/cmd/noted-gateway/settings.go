@@ -32,7 +32,7 @@ type settings struct {
 	}
 }
 
-// parse reads arguments and environment; it gives no settings if it has printed the help.
+// parse reads arguments and environment. Its settings are nil if it has printed the help.
 func parse(
 	ctx context.Context, args []string, environ cmdline.Environ, stdout io.Writer,
 ) (found *settings, err error) {
@@ -49,8 +49,8 @@ func parse(
 	return found, err
 }
 
-// finish reads the files and derives what follows from the flags. It tells what is missing,
-// and which flags do not go together.
+// finish reads the files and derives the other settings. It reports every missing setting
+// and every conflict between flags.
 func (s *settings) finish() (wrong []error) {
 	c := &s.config
 	read := func(flag, name string) []byte {
@@ -61,12 +61,12 @@ func (s *settings) finish() (wrong []error) {
 		return content
 	}
 	c.Accounts, c.CertHosts = list(s.accounts), list(s.certHosts)
-	c.TrustedProxies, _ = readProxies(s.proxies) // a mistake is told as that of the flag
+	c.TrustedProxies, _ = readProxies(s.proxies) // the flag's validator reports a mistake
 	c.CertRoots = read("webhook-cert-roots", s.files.certRoots)
 	c.PayPalClientSecret = strings.TrimSpace(string(read("paypal-client-secret-file", s.files.clientSecret)))
 	c.ForwardSecrets = strings.Fields(string(read("forward-secret-file", s.files.forwardSecrets)))
 	if c.InboxUnverified == 0 {
-		c.InboxUnverified = -1 // 0 means none here, and the default in gateway.Config
+		c.InboxUnverified = -1 // here 0 means no messages, in gateway.Config the default
 	}
 	wrong = append(wrong, s.reachNoted()...)
 	if c.InboxURL != "" {
@@ -81,24 +81,24 @@ func (s *settings) finish() (wrong []error) {
 		return wrong
 	}
 	if c.ForwardTo == "" && c.ForwardAs == gateway.ForwardEvent {
-		wrong = append(wrong, cmdline.Usagef("%s: say where donations go: an http(s) URL, or "+
+		wrong = append(wrong, cmdline.Usagef("%s: name the downstream of donations: an http(s) URL, or "+
 			"redis://host:port/0?stream=NAME", variables.Both("forward-to")))
 	}
 	if len(c.Accounts) == 0 && c.WebhookID == "" {
-		wrong = append(wrong, cmdline.Usagef("there is nothing to take: give -accounts (%s) for IPNs, "+
+		wrong = append(wrong, cmdline.Usagef("there are no messages to take: give -accounts (%s) for IPNs, "+
 			"-webhook-id (%s) for webhooks, or both", variables.Variable("accounts"), variables.Variable("webhook-id")))
 	}
 	return wrong
 }
 
-// reachNoted completes how Noted is reached.
+// reachNoted completes the settings of the connection to Noted.
 func (s *settings) reachNoted() (wrong []error) {
 	to := &s.config.NotedClient
 	var err error
 	if to.CA, err = readFile("noted-ca", s.files.ca); err != nil {
 		wrong = append(wrong, err)
 	} else if to.CA != nil && !x509.NewCertPool().AppendCertsFromPEM(to.CA) {
-		wrong = append(wrong, cmdline.Usagef("%s: the file holds no PEM certificate", variables.Both("noted-ca")))
+		wrong = append(wrong, cmdline.Usagef("%s: the file has no PEM certificate", variables.Both("noted-ca")))
 	} else if to.CA != nil && to.Plaintext {
 		wrong = append(wrong, cmdline.Usagef("%s: -noted-ca turns TLS on and this turns it off; choose one",
 			variables.Both("noted-plaintext")))
@@ -109,7 +109,7 @@ func (s *settings) reachNoted() (wrong []error) {
 		}
 	}
 	if token := s.files.token; token != "" {
-		if _, err := readFile("noted-token", token); err != nil { // told now, not at the first donation
+		if _, err := readFile("noted-token", token); err != nil { // checked now, not at the first donation
 			wrong = append(wrong, err)
 		}
 		to.Token = func(context.Context) (string, error) {
@@ -120,7 +120,7 @@ func (s *settings) reachNoted() (wrong []error) {
 	return wrong
 }
 
-// presentCertificate lets the gateway present a certificate to Noted. A wrong file is told
+// presentCertificate lets the gateway present a certificate to Noted. It checks the file
 // now, not at the first connection.
 func (s *settings) presentCertificate() error {
 	to, cert, key := &s.config.NotedClient, s.files.cert, s.files.key
@@ -154,7 +154,7 @@ func (s *settings) readInboxKeys() error {
 	return nil
 }
 
-// readFile reads the file of a flag; nothing where the flag names none.
+// readFile reads the file of a flag; empty if the flag names no file.
 func readFile(flag, name string) ([]byte, error) {
 	if name == "" {
 		return nil, nil
@@ -199,8 +199,8 @@ var fieldFlags = map[string]string{
 	"InboxPatience":      "inbox-patience",
 }
 
-// inFlags puts an error of gateway.New in the words of the command line, whose user knows
-// no Config.
+// inFlags rewrites an error of gateway.New in the words of the command line, whose user
+// knows no Config.
 func inFlags(err error) error {
 	switch e := err.(type) { //nolint:errorlint // it walks the tree of wrapped errors itself
 	case *gateway.ConfigError:

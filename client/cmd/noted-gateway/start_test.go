@@ -64,7 +64,7 @@ func TestOpenListener(t *testing.T) {
 		if got := strings.Count(log, warning); got != c.want {
 			t.Errorf("%s: warned %d times, want %d:\n%s", name, got, c.want, log)
 		}
-		if strings.Count(log, "Noted cannot be reached; look whether it runs") != 1 {
+		if strings.Count(log, "Noted cannot be reached; check that it runs") != 1 {
 			t.Errorf("%s: the log does not say once that Noted is away:\n%s", name, log)
 		}
 	}

@@ -14,22 +14,22 @@ import (
 )
 
 // A strict reader reads settings from JSON. It keeps every mistake with its path, such as
-// accounts[1].forward.to, so that an operator corrects them all in one go. It quotes no
-// value: any may be a secret.
+// accounts[1].forward.to, so that an operator corrects them all together. It quotes no
+// value, because any value may be a secret.
 type strict struct{ wrong []error }
 
 func (s *strict) mistake(path, format string, args ...any) {
 	s.wrong = append(s.wrong, fmt.Errorf("%s %s", path, fmt.Sprintf(format, args...)))
 }
 
-// An object keeps its fields in their order, also those that are there twice.
+// An object keeps its fields in their order, including repeated fields.
 type object []struct {
 	name  string
 	value any
 }
 
-// parse reads JSON into objects, lists ([]any) and values. A mistake in the syntax is told
-// with its line, and ends the reading.
+// parse reads JSON into objects, lists ([]any) and values. A mistake in the syntax is
+// reported with its line, and ends the reading.
 func parseJSON(text []byte) (any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	value, err := parseValue(decoder)
@@ -70,7 +70,7 @@ func parseValue(decoder *json.Decoder) (any, error) {
 			read = append(read, struct {
 				name  string
 				value any
-			}{name.(string), value}) // the decoder sees to it
+			}{name.(string), value}) // the decoder guarantees a string
 		}
 		_, err = decoder.Token()
 		return read, err
@@ -92,7 +92,7 @@ func parseValue(decoder *json.Decoder) (any, error) {
 // A field reads the value at a path.
 type field func(path string, value any)
 
-// object reads an object whose fields are known by their names.
+// object reads an object with known fields.
 func (s *strict) object(fields map[string]field) field {
 	return func(path string, value any) {
 		read, ok := value.(object)
@@ -106,10 +106,10 @@ func (s *strict) object(fields map[string]field) field {
 			switch known, ok := fields[f.name]; {
 			case !ok:
 				names := slices.Sorted(maps.Keys(fields))
-				s.mistake(at, "is no field; the nearest is %s, of %s", cmdline.Nearest(f.name, names),
+				s.mistake(at, "is not a field; the nearest is %s, of %s", cmdline.Nearest(f.name, names),
 					strings.Join(names, ", "))
 			case seen[f.name]:
-				s.mistake(at, "is there twice; leave one out")
+				s.mistake(at, "is there twice; remove one")
 			default:
 				known(at, f.value)
 			}
@@ -118,7 +118,7 @@ func (s *strict) object(fields map[string]field) field {
 	}
 }
 
-// list reads a list, each element with a field of its own.
+// list reads a list, each element with its own field.
 func (s *strict) list(of string, each func() field) field {
 	return func(path string, value any) {
 		read, ok := value.([]any)
@@ -134,7 +134,7 @@ func (s *strict) list(of string, each func() field) field {
 	}
 }
 
-// text reads a text, and hands it on.
+// text reads a text, and passes it to take.
 func (s *strict) text(take func(path, text string)) field {
 	return func(path string, value any) {
 		if text, ok := value.(string); ok {

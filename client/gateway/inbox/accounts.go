@@ -5,15 +5,16 @@ import (
 	"time"
 )
 
-// Deserted is how long an account may have messages and no gateway before its messages are
-// left to a person.
+// Deserted is the time for which an account may have messages and no gateway before its
+// messages wait for a person.
 const Deserted = time.Hour
 
 // CauseDeserted is the cause of a message whose account no gateway serves any more.
 const CauseDeserted = "no gateway has its account"
 
 // Serve records that a gateway processes the messages of this account, for Desert and for
-// the gateways beside it. Messages that Desert has left to a person wait for a worker again.
+// the gateways beside it. Messages that Desert has left to a person wait for a worker
+// again.
 func (b *Inbox) Serve(ctx context.Context) error {
 	return b.wrap("recording an account", b.transact(ctx, func(t transaction) error {
 		now := millis(b.config.Now())
@@ -29,8 +30,8 @@ func (b *Inbox) Serve(ctx context.Context) error {
 	}))
 }
 
-// Served is when a gateway last recorded that it has an account, to the minute; the zero time
-// where none ever did.
+// Served returns the time when a gateway last recorded that it has an account, to the
+// minute; zero if no gateway ever did.
 func (b *Inbox) Served(ctx context.Context, account string) (at time.Time, err error) {
 	err = b.transact(ctx, func(t transaction) error {
 		var served int64
@@ -44,8 +45,8 @@ func (b *Inbox) Served(ctx context.Context, account string) (at time.Time, err e
 // unserved selects the accounts that no gateway has served since a time.
 const unserved = `(SELECT account FROM inbox_accounts WHERE served_at <= ?)`
 
-// knowAccounts gives each account of an inbox that an earlier program filled the time of
-// Deserted from now on.
+// knowAccounts records each account in an inbox from an earlier program, so that the time
+// of Deserted begins now.
 func knowAccounts(t transaction, now time.Time) error {
 	_, err := t.exec(`INSERT INTO inbox_accounts (account, served_at)
 		SELECT DISTINCT account, CAST(? AS BIGINT) FROM inbox_messages
@@ -53,8 +54,7 @@ func knowAccounts(t transaction, now time.Time) error {
 	return err
 }
 
-// Waiting counts the due messages of the accounts that are not among the given ones, by
-// account.
+// Waiting counts the due messages of accounts outside except, by account.
 func (b *Inbox) Waiting(ctx context.Context, except map[string]bool) (waiting map[string]int64, err error) {
 	waiting = make(map[string]int64)
 	err = b.transact(ctx, func(t transaction) error {
@@ -80,8 +80,9 @@ func (b *Inbox) Waiting(ctx context.Context, except map[string]bool) (waiting ma
 	return waiting, b.wrap("counting messages", err)
 }
 
-// Desert leaves messages to a person whose account no gateway has served for the time of
-// Deserted, since no worker would ever take them. It returns them as they were.
+// Desert leaves messages to a person if no gateway has served their account for the time
+// of Deserted, because no worker would ever take them. It returns them in their earlier
+// state.
 func (b *Inbox) Desert(ctx context.Context) (deserted []Message, err error) {
 	now := b.config.Now()
 	err = b.transact(ctx, func(t transaction) error {
@@ -108,9 +109,9 @@ func (b *Inbox) Desert(ctx context.Context) (deserted []Message, err error) {
 	return deserted, b.wrap("looking for messages that no gateway takes", err)
 }
 
-// CountDeserted counts the messages for a person of accounts that no gateway has served for
-// the time of Deserted, and says how long the oldest has been there. Count counts those of
-// its own account only.
+// CountDeserted counts the messages for a person of accounts that no gateway has served
+// for the time of Deserted. oldest is the waiting time of the oldest. Count counts only its
+// own account.
 func (b *Inbox) CountDeserted(ctx context.Context) (n int64, oldest time.Duration, err error) {
 	now := b.config.Now()
 	err = b.transact(ctx, func(t transaction) error {
@@ -125,9 +126,9 @@ func (b *Inbox) CountDeserted(ctx context.Context) (n int64, oldest time.Duratio
 	return n, oldest, b.wrap("counting messages that no gateway takes", err)
 }
 
-// Move gives a claimed message to another account, for a worker of that account, and gives
-// up the claim. Where the message came again for that account already, its row there stays
-// and this one is done.
+// Move gives a claimed message to another account, for a worker of that account, and
+// gives up the claim. If the message came again for that account already, its row there
+// stays and this row is done.
 func (b *Inbox) Move(ctx context.Context, c *Claim, to string) error {
 	return b.wrap("moving a message", b.transact(ctx, func(t transaction) error {
 		now := millis(b.config.Now())

@@ -13,12 +13,13 @@ func (e *Busy) Error() string {
 	return fmt.Sprintf("a worker is processing the message; try again after %s", e.Until.Format(time.RFC3339))
 }
 
-// ErrNoBody means that the body of a message is wiped, so that it cannot be processed.
+// ErrNoBody means that the body of a message is wiped, so that the message cannot be
+// processed.
 var ErrNoBody = fmt.Errorf("the body is wiped; ask PayPal to send the message again")
 
-// Redo makes a message wait again, whatever became of it, and records the act. The
-// message is tried at the given time. Noted is asked about each of its donations again,
-// except for those that were closed by hand.
+// Redo makes a message in any state wait again, and records the act. The message is tried
+// at the given time. Noted is asked about each of its donations again, except those that
+// were closed by hand.
 func (b *Inbox) Redo(ctx context.Context, row string, at time.Time, actor, reason string) error {
 	return b.wrap("redoing "+row, b.transact(ctx, func(t transaction) error {
 		if err := b.idle(t, row, true); err != nil {
@@ -38,8 +39,7 @@ func (b *Inbox) Redo(ctx context.Context, row string, at time.Time, actor, reaso
 	}))
 }
 
-// Hold leaves a message to a person, so that no worker takes it while the person closes
-// it.
+// Hold leaves a message to a person, so that no worker takes it during the close.
 func (b *Inbox) Hold(ctx context.Context, row string) (m Message, err error) {
 	err = b.transact(ctx, func(t transaction) error {
 		if err := b.idle(t, row, false); err != nil {
@@ -61,9 +61,9 @@ func (b *Inbox) Hold(ctx context.Context, row string) (m Message, err error) {
 	return m, b.wrap("holding "+row, err)
 }
 
-// CloseMessage ends a message that a person has dealt with, and records the act with its
-// reason. Donations without an outcome are closed. The caller has already settled those
-// that Noted knew.
+// CloseMessage ends a message that a person has handled, and records the act with its
+// reason. Donations without an outcome are closed. The caller has already settled the
+// donations that Noted had.
 func (b *Inbox) CloseMessage(ctx context.Context, row string, donations []Donation, actor, reason string) error {
 	return b.wrap("closing "+row, b.transact(ctx, func(t transaction) error {
 		if err := b.idle(t, row, false); err != nil {
@@ -84,7 +84,7 @@ func (b *Inbox) CloseMessage(ctx context.Context, row string, donations []Donati
 	}))
 }
 
-// idle refuses a message that a worker owns, and where its body is needed and wiped.
+// idle refuses a message that a worker owns, or whose body is needed but wiped.
 func (b *Inbox) idle(t transaction, row string, needsBody bool) error {
 	var state string
 	var next int64

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// An Alert is a trouble that a person is told of, once when it begins and once when it is
-// over. It is kept here, so that no restart tells of it again.
+// An Alert is a trouble that a person is told of, once when it begins and once when it
+// ends. The inbox keeps it, so that a restart does not repeat the message.
 type Alert struct {
-	Cause string    // what it is about; one alert for each cause at a time
+	Cause string    // the subject; one alert for each cause at a time
 	Since time.Time // when it was first seen
 	Told  bool      // a person has been told
 }
 
-// Raise begins an alert unless there is one of its cause, and returns the one there is.
+// Raise begins an alert unless its cause has one, and returns the alert.
 func (b *Inbox) Raise(ctx context.Context, cause string) (a Alert, err error) {
 	err = b.transact(ctx, func(t transaction) error {
 		_, err := t.exec(`INSERT INTO inbox_alerts (account, cause, since, told, taken_until)
@@ -29,7 +29,7 @@ func (b *Inbox) Raise(ctx context.Context, cause string) (a Alert, err error) {
 	return a, b.wrap("raising an alert", err)
 }
 
-// Alert returns the alert of a cause; its Cause is empty where there is none.
+// Alert returns the alert of a cause; its Cause is empty without one.
 func (b *Inbox) Alert(ctx context.Context, cause string) (a Alert, err error) {
 	err = b.transact(ctx, func(t transaction) error { a, err = b.alert(t, cause); return err })
 	if errors.Is(err, sql.ErrNoRows) {
@@ -56,8 +56,8 @@ func (b *Inbox) Alerts(ctx context.Context) (causes []string, err error) {
 	return causes, b.wrap("reading alerts", err)
 }
 
-// Take lets one of several desks tell of an alert: for so long no other may. It is false
-// where another does, or where the alert is gone.
+// Take reserves an alert for one of several desks, for the time of lease. taken is false
+// if another desk has reserved it, or if the alert is gone.
 func (b *Inbox) Take(ctx context.Context, cause string, lease time.Duration) (taken bool, err error) {
 	now := b.config.Now()
 	err = b.transact(ctx, func(t transaction) error {
@@ -69,8 +69,8 @@ func (b *Inbox) Take(ctx context.Context, cause string, lease time.Duration) (ta
 	return taken, b.wrap("taking an alert", err)
 }
 
-// Told keeps that a person has been told that an alert began, or, with over, that it is
-// over: then it is gone.
+// Told records that a person knows that an alert began. With over it records that the
+// person knows the end, and deletes the alert.
 func (b *Inbox) Told(ctx context.Context, cause string, over bool) error {
 	query := `UPDATE inbox_alerts SET told = ?, taken_until = 0 WHERE account = ? AND cause = ?`
 	args := []any{true, b.config.Account, cause}

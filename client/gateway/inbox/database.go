@@ -16,22 +16,22 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// callTimeout bounds one transaction with the database. A migration may have to index the
+// callTimeout limits one transaction with the database. A migration may have to index the
 // rows of years.
 const (
 	callTimeout    = 10 * time.Second
 	migrateTimeout = 10 * time.Minute
 )
 
-// A dialect is the difference between the two databases. Queries are written with ? for
-// each argument, and are otherwise the same for both.
+// A dialect is the difference between the two databases. Queries have a ? for each
+// argument, and are otherwise the same for both.
 type dialect struct {
 	numbered bool               // arguments are $1, $2 …
 	bytes    string             // the type of a blob
 	lockRow  string             // ends a SELECT of a row that the transaction changes
 	skip     string             // ends a SELECT of rows that no other worker is claiming
 	locks    string             // runs first in migrate, so that two gateways do not create tables at once
-	snapshot sql.IsolationLevel // with which a transaction sees one moment
+	snapshot sql.IsolationLevel // under which a transaction sees a single moment
 }
 
 var (
@@ -42,7 +42,7 @@ var (
 	}
 )
 
-// openDatabase opens a database without talking to it. It names no part of the URL in an
+// openDatabase opens a database without a connection. It names no part of the URL in an
 // error: any part may belong to a password.
 func openDatabase(config Config) (*sql.DB, dialect, error) {
 	address := config.URL
@@ -51,7 +51,7 @@ func openDatabase(config Config) (*sql.DB, dialect, error) {
 	case "sqlite":
 		if !strings.HasPrefix(rest, "/") || strings.ContainsAny(rest, "?#") {
 			return nil, dialect{}, errors.New(
-				"write the file with its whole path, as in sqlite:///var/lib/noted/inbox.db",
+				"write the file's whole path, as in sqlite:///var/lib/noted/inbox.db",
 			)
 		}
 		return openSQLite(rest, config)
@@ -60,17 +60,18 @@ func openDatabase(config Config) (*sql.DB, dialect, error) {
 		if err != nil {
 			return nil, dialect{}, errors.New(
 				"the URL cannot be read as postgres://user:password@host:port/database; " +
-					"write %40, %2F and so on for the signs in a password that mean something there",
+					"write %40, %2F and so on for special characters in a password",
 			)
 		}
-		// A server may be set to answer before its disk has a commit. Here PayPal's 200
-		// depends on the disk.
+		// An operator can let a server answer before its disk has a commit. Here PayPal's
+		// 200 depends on the disk.
 		server.RuntimeParams["synchronous_commit"] = "on"
-		// A gateway that is frozen within a transaction holds rows that others wait for.
+		// A gateway that is frozen within a transaction keeps others waiting for its
+		// rows.
 		server.RuntimeParams["idle_in_transaction_session_timeout"] = "5s"
 		server.RuntimeParams["application_name"] = "noted-gateway"
-		// A connection that the server has closed is noticed before it is used: PayPal would
-		// hear 503 although the database is back.
+		// A connection that the server has closed is noticed before its use. Otherwise
+		// PayPal would get 503 although the database is back.
 		ping := func(context.Context, stdlib.ShouldPingParams) bool { return true }
 		db := stdlib.OpenDB(*server, stdlib.OptionShouldPing(ping))
 		db.SetMaxOpenConns(16)
@@ -78,11 +79,11 @@ func openDatabase(config Config) (*sql.DB, dialect, error) {
 		db.SetConnMaxIdleTime(5 * time.Minute)
 		return db, postgresDialect, nil
 	}
-	return nil, dialect{}, errors.New("the URL begins with neither sqlite:// nor postgres://")
+	return nil, dialect{}, errors.New("the URL must begin with sqlite:// or postgres://")
 }
 
-// openSQLite opens a file. A transaction takes the write lock at its beginning, so it does
-// not fail halfway. One connection keeps transactions in order.
+// openSQLite opens a file. A transaction takes the write lock at its beginning, so it
+// does not fail halfway. One connection keeps transactions in order.
 func openSQLite(path string, config Config) (*sql.DB, dialect, error) {
 	flags := os.O_RDWR
 	switch {
@@ -91,14 +92,14 @@ func openSQLite(path string, config Config) (*sql.DB, dialect, error) {
 	case !config.Existing:
 		flags |= os.O_CREATE
 	}
-	file, err := os.OpenFile(path, flags, 0o600) // a file that SQLite makes can be read by others
+	file, err := os.OpenFile(path, flags, 0o600) // other users can read a file that SQLite creates
 	if err != nil {
 		return nil, dialect{}, err
 	}
 	file.Close()
 	options := url.Values{"_txlock": {"immediate"}, "_pragma": {
 		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)",
-		"secure_delete(ON)", // a wiped body leaves the file, too
+		"secure_delete(ON)", // a wiped body leaves the file too
 	}}
 	if config.readOnly {
 		options = url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)"}}
@@ -199,7 +200,7 @@ func (b *Inbox) transactWithin(ctx context.Context, limit time.Duration, f func(
 	return tx.Commit()
 }
 
-// exec returns how many rows it changed.
+// exec returns the number of changed rows.
 func (t transaction) exec(query string, args ...any) (int64, error) {
 	result, err := t.tx.ExecContext(t.ctx, t.dialect.rebind(query), args...)
 	if err != nil {
@@ -216,7 +217,7 @@ func (t transaction) queryRow(query string, args ...any) *sql.Row {
 	return t.tx.QueryRowContext(t.ctx, t.dialect.rebind(query), args...)
 }
 
-// texts returns the one column of a query.
+// texts returns the only column of a query.
 func (t transaction) texts(query string, args ...any) (all []string, err error) {
 	rows, err := t.query(query, args...)
 	if err != nil {
@@ -233,8 +234,8 @@ func (t transaction) texts(query string, args ...any) (all []string, err error) 
 	return all, rows.Err()
 }
 
-// rebind numbers the arguments where the database wants that. No query here has a
-// question mark in a text.
+// rebind numbers the arguments if the database needs that. No query here has a question
+// mark in a text.
 func (d dialect) rebind(query string) string {
 	if !d.numbered {
 		return query

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// find selects the rows of messages that bear an id. Each column has an index of its own,
-// and the partial ones are used only where the query repeats their condition.
+// find selects the rows of messages with an id. Each column has its own index. The
+// partial indexes are used only if the query repeats their condition.
 const find = `SELECT row_id FROM inbox_messages WHERE row_id = ?
 	UNION SELECT row_id FROM inbox_messages WHERE message_id = ?
 	UNION SELECT row_id FROM inbox_messages WHERE transaction_id = ? AND transaction_id <> ''
@@ -18,9 +18,9 @@ const find = `SELECT row_id FROM inbox_messages WHERE row_id = ?
 	UNION SELECT row_id FROM inbox_donations WHERE donation_id = ?
 	UNION SELECT row_id FROM inbox_donations WHERE accepted_id = ?`
 
-// Find returns the messages that bear an id, the newest first and at most limit: an id of
-// the inbox, of PayPal's (message, transaction, parent, series or case), or a donation id
-// of Noted's.
+// Find returns the messages with an id, the newest first and at most limit. The id is a
+// row's, one of PayPal's (message, transaction, parent, series or case), or a donation
+// id.
 func (b *Inbox) Find(ctx context.Context, id string, limit int) (found []Message, err error) {
 	if id == "" {
 		return nil, nil
@@ -45,8 +45,8 @@ func (b *Inbox) Find(ctx context.Context, id string, limit int) (found []Message
 	return found, b.wrap("looking for messages", err)
 }
 
-// Oldest returns when the oldest message of the journal was received; the zero time where
-// there is none.
+// Oldest returns the time of receipt of the journal's oldest message; zero without
+// messages.
 func (b *Inbox) Oldest(ctx context.Context) (at time.Time, err error) {
 	err = b.transact(ctx, func(t transaction) error {
 		var received int64
@@ -59,14 +59,14 @@ func (b *Inbox) Oldest(ctx context.Context) (at time.Time, err error) {
 	return at, b.wrap("looking for the oldest message", err)
 }
 
-// Record records an act that changed something outside the inbox. Redo and CloseMessage
-// record themselves.
+// Record records an act on a thing outside the inbox. Redo and CloseMessage record
+// themselves.
 func (b *Inbox) Record(ctx context.Context, a Act) error {
 	return b.wrap("recording an act", b.transact(ctx, func(t transaction) error { return b.record(t, a) }))
 }
 
-// AllActs returns the acts on the messages of this account and those on no message, the
-// newest first and at most limit.
+// AllActs returns the acts on the messages of this account and the acts without a
+// message, the newest first and at most limit.
 func (b *Inbox) AllActs(ctx context.Context, limit int) (acts []Act, err error) {
 	err = b.transact(ctx, func(t transaction) error {
 		condition, args := b.ours("m.account")

@@ -1,5 +1,5 @@
 // Package inbox keeps PayPal's messages in a database until they are processed, and
-// journals what became of them.
+// journals their outcomes.
 //
 //	box, err := inbox.Open(ctx, inbox.Config{URL: "sqlite:///var/lib/noted/inbox.db", Keys: keys})
 //	…
@@ -10,26 +10,27 @@
 //	err = box.Finish(ctx, claim, inbox.Result{State: inbox.Done})
 //
 // The package knows databases, sealing and states. It knows neither PayPal's formats nor
-// Noted: client/gateway puts the two together.
+// Noted: client/gateway connects them.
 //
 // # Design
 //
-// A message is one row of inbox_messages, the donations that it tells of are rows of
-// inbox_donations. The same row is queue entry and journal entry, so the two never
-// disagree. That is why no job library is used: its own table would be a second record of
-// every state. A worker owns a row by a lease. The lease is a column, and a worker that
-// dies loses it after Config.Lease without costing the message a try.
+// A message is one row of inbox_messages, and its donations are rows of inbox_donations.
+// The same row is queue entry and journal entry, so the two never disagree. So the inbox
+// uses no job library: the library's own table would be a second record of every state. A
+// worker owns a row by a lease. The lease is a column. A worker that dies loses it after
+// Config.Lease without costing the message a try.
 //
 // Every step may happen twice, because a worker may die after a step and before its
-// record. The database is written before the outside world hears of a step (Keep before
-// PayPal's 200, Accepted before Noted's settle), and Noted makes the rest repeatable.
+// record. The database is written before the outside world learns of a step (Keep before
+// PayPal's 200, Accepted before Noted's settle), and Noted makes the other steps
+// repeatable.
 //
-// Leases compare the clocks of gateways. A clock that is wrong by more than a lease makes
-// two workers process one message at the same time. That wastes work but doubles nothing,
-// since Noted holds each donation for one of them.
+// Leases compare the clocks of gateways. If a clock is wrong by more than a lease, two
+// workers process one message at the same time. That wastes work but doubles nothing,
+// because Noted holds each donation for one of them.
 //
-// Bodies and headers are sealed (seal.go). Everything else in a row is free of names,
-// addresses and e-mails: PayPal's ids, times, states, and causes from a fixed list.
+// Bodies and headers are sealed (seal.go). The other columns have no names, addresses or
+// e-mails: PayPal's ids, times, states, and causes from a fixed list.
 package inbox
 
 import (
@@ -51,27 +52,31 @@ const (
 	DefaultJournal = 400 * 24 * time.Hour
 )
 
-// Config holds the settings of an inbox. A zero field means its default.
+// Config has the settings of an inbox. A zero field means its default.
 type Config struct {
 	// URL names the database: sqlite:///absolute/path for one machine, postgres://… for
-	// several gateways side by side. Required. It may hold a password and is never logged.
+	// several gateways side by side. Required. It may contain a password and is never
+	// logged.
 	URL string
 	// Account separates messages of different accounts in one database. Claim returns
 	// messages of this account only.
 	Account string
-	// AllAccounts is for tools: they find, list and act on the messages of every account.
-	// Keep and Claim still work for Account alone.
+	// AllAccounts is for tools: they find, list and change the messages of every account.
+	// Keep and Claim still use Account alone.
 	AllAccounts bool
-	// Keys seal bodies: the first seals, all open. Without keys the journal can be read,
+	// Keys seal bodies: the first seals, all open. Without keys the journal is readable,
 	// but Keep and Claim fail.
 	Keys []Key
-	// Existing refuses to create the file of SQLite: a tool does not want a new inbox.
+	// Existing refuses to create SQLite's file, because a tool needs an existing inbox.
 	Existing bool
-	// Lease is how long a worker owns a message without renewing its claim. Default 1m.
+	// Lease is the time for which a worker owns a message without renewing its claim.
+	// Default 1m.
 	Lease time.Duration
-	// BodiesFor is how long a body is kept after its message is finished. Default 14 days.
+	// BodiesFor is the time for which a body is kept after its message is finished.
+	// Default 14 days.
 	BodiesFor time.Duration
-	// RowsFor is how long a row is kept after its message is finished. Default 400 days.
+	// RowsFor is the time for which a row is kept after its message is finished. Default
+	// 400 days.
 	RowsFor time.Duration
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
@@ -79,23 +84,23 @@ type Config struct {
 	readOnly bool // of a Past
 }
 
-// A State says what happens to a message next.
+// A State is the state of a message.
 type State string
 
 // The states of a message.
 const (
 	Waiting   State = "waiting"   // for a worker, from Message.NextAt on
 	Working   State = "working"   // owned by a worker until Message.NextAt
-	Done      State = "done"      // every donation is settled, a duplicate, closed; or the message tells of no donation
-	Person    State = "person"    // a person must look at it
+	Done      State = "done"      // every donation is settled, a duplicate or closed; or the message has no donation
+	Person    State = "person"    // a person must handle it
 	Refused   State = "refused"   // verified, but not for this gateway
-	Discarded State = "discarded" // PayPal says that it has not sent it
+	Discarded State = "discarded" // PayPal says that it did not send it
 )
 
 // States lists all states.
 var States = []State{Waiting, Working, Done, Person, Refused, Discarded}
 
-// finished says whether a message in this state ages out of the inbox.
+// finished reports whether a message in this state ages out of the inbox.
 func (s State) finished() bool { return s == Done || s == Refused || s == Discarded }
 
 // IDs are PayPal's ids in a message, as far as it has them.
@@ -112,40 +117,40 @@ type Message struct {
 	Account    string     `json:"account,omitempty"`
 	Ledger     string     `json:"ledger"`
 	Channel    string     `json:"channel"`
-	ID         string     `json:"message_id"` // the id that makes copies recognisable
+	ID         string     `json:"message_id"` // the same for every copy
 	Type       string     `json:"type,omitempty"`
 	IDs        IDs        `json:"paypal"`
-	Receiver   string     `json:"receiver,omitempty"` // of a message for a foreign account: a merchant id, or a domain
+	Receiver   string     `json:"receiver,omitempty"` // of a message for a foreign account: a merchant id or a domain
 	Test       bool       `json:"test,omitempty"`     // from PayPal's sandbox
 	Verified   bool       `json:"verified"`
 	ReceivedAt time.Time  `json:"received_at"`
 	State      State      `json:"state"`
-	Since      time.Time  `json:"since"` // when it last began to wait afresh: received, copied or redone
+	Since      time.Time  `json:"since"` // the start of its present wait: received, copied or redone
 	NextAt     time.Time  `json:"next_at,omitzero"`
 	FinishedAt time.Time  `json:"finished_at,omitzero"`
 	Tries      int        `json:"tries"`
-	Cause      string     `json:"cause,omitempty"` // why it is not done, or not worth more
-	Copies     int        `json:"copies"`          // how often it came again
-	Redo       bool       `json:"redo,omitempty"`  // a person asked for it to be processed again
+	Cause      string     `json:"cause,omitempty"` // why it is not done, or why it is done without a settled donation
+	Copies     int        `json:"copies"`          // the number of repeats
+	Redo       bool       `json:"redo,omitempty"`  // a person asked for another try
 	HasBody    bool       `json:"has_body"`
 	Donations  []Donation `json:"donations,omitempty"`
 
 	keyID string
 }
 
-// An Outcome says what became of a donation.
+// An Outcome is the outcome of a donation.
 type Outcome string
 
-// The outcomes of a donation. An empty outcome means that it is still to be processed.
+// The outcomes of a donation. Without an outcome it is not processed yet.
 const (
 	Settled   Outcome = "settled"
 	Duplicate Outcome = "duplicate"
 	Undecided Outcome = "undecided" // left to a person
-	Rejected  Outcome = "rejected"  // the downstream wants a person to look at it
+	Rejected  Outcome = "rejected"  // the downstream asks for a person
 	Closed    Outcome = "closed"    // booked by hand
 )
 
-// ForPerson says whether a person must look at the donation.
+// ForPerson reports whether a person must handle the donation.
 func (o Outcome) ForPerson() bool { return o == Undecided || o == Rejected }
 
 // A Donation is one donation of a message.
@@ -154,25 +159,25 @@ type Donation struct {
 	SeriesID      string          `json:"series_id"`
 	Event         string          `json:"event"`
 	TransactionID string          `json:"transaction_id,omitempty"`
-	Pair          json.RawMessage `json:"pair"`                   // {"donation":…,"message":…}, as notectl identify prints it
-	AskedSeries   string          `json:"asked_series,omitempty"` // the series under which Noted was asked
+	Pair          json.RawMessage `json:"pair"`                   // {"donation":…,"message":…}, as printed by notectl identify
+	AskedSeries   string          `json:"asked_series,omitempty"` // the series of the request to Noted
 	Verdict       string          `json:"verdict,omitempty"`      // Noted's last
 	DonationID    string          `json:"donation_id,omitempty"`  // Noted's
 	Outcome       Outcome         `json:"outcome,omitempty"`      //
 	Reason        string          `json:"reason,omitempty"`       // of an undecided, rejected or closed donation
 	AcceptedID    string          `json:"accepted_id,omitempty"`  // the donation id that the downstream accepted
 	AcceptedAt    time.Time       `json:"accepted_at,omitzero"`   //
-	DecidedAt     time.Time       `json:"decided_at,omitzero"`    // when it got its outcome
+	DecidedAt     time.Time       `json:"decided_at,omitzero"`    // the time of its outcome
 	Attempt       int32           `json:"attempt,omitempty"`      // Noted's, of the accepted event
 }
 
 // Errors of the inbox.
 var (
-	// ErrLeaseLost means that another worker owns the message by now.
+	// ErrLeaseLost means that another worker now owns the message.
 	ErrLeaseLost = errors.New("the lease on the message is lost")
 	// ErrNotFound means that no row has this id.
 	ErrNotFound = errors.New("the inbox has no row of this id; list the rows with noted-gateway inbox list")
-	// ErrNoRoom means that unverified messages fill the room for them.
+	// ErrNoRoom means that unverified messages use all their room.
 	ErrNoRoom = errors.New("the inbox has no room for more unverified messages")
 )
 
@@ -183,8 +188,7 @@ type Inbox struct {
 	dialect dialect
 }
 
-// Open opens an inbox and creates its tables where they are missing. Its errors tell no
-// password.
+// Open opens an inbox and creates missing tables. Its errors contain no password.
 func Open(ctx context.Context, config Config) (*Inbox, error) {
 	config.Lease = cmp.Or(config.Lease, DefaultLease)
 	config.BodiesFor = cmp.Or(config.BodiesFor, DefaultKeep)
@@ -204,23 +208,22 @@ func Open(ctx context.Context, config Config) (*Inbox, error) {
 	return b, nil
 }
 
-// Of returns the same inbox for another account. It shares the connections, which Close of
-// either closes.
+// Of returns the same inbox for another account. Both share the connections, which Close
+// of either closes.
 func (b *Inbox) Of(account string) *Inbox {
 	other := *b
 	other.config.Account, other.config.AllAccounts = account, false
 	return &other
 }
 
-// All returns the same inbox for tools that are about every account, as Config.AllAccounts
-// does.
+// All returns the same inbox for tools that cover every account, like Config.AllAccounts.
 func (b *Inbox) All() *Inbox {
 	other := *b
 	other.config.AllAccounts = true
 	return &other
 }
 
-// ours is the condition of the messages that a call may see.
+// ours is the condition for the messages that a call may see.
 func (b *Inbox) ours(column string) (condition string, args []any) {
 	if b.config.AllAccounts {
 		return "1 = 1", nil
@@ -231,7 +234,7 @@ func (b *Inbox) ours(column string) (condition string, args []any) {
 // Close closes the connections to the database.
 func (b *Inbox) Close() error { return b.db.Close() }
 
-// Ready says whether the database answers.
+// Ready reports whether the database answers.
 func (b *Inbox) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

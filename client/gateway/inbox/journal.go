@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// A Filter selects messages. A zero field selects all.
+// A Filter selects messages. A zero field selects all messages.
 type Filter struct {
 	Rows                []string
 	States              []State
-	Since, Until        time.Time // of the receipt; Until is excluded
+	Since, Until        time.Time // of the receipt; Until is exclusive
 	Channel             string
-	Series, Transaction string // PayPal's, of the message or of a donation in it
+	Series, Transaction string // PayPal's ids, of the message or of a donation in it
 	Cause               string // the beginning of it
 }
 
@@ -62,11 +62,11 @@ func anys[T ~string](values []T) []any {
 	return out
 }
 
-// page is how many messages List reads in one transaction.
+// page is the number of messages that List reads in one transaction.
 const page = 200
 
-// List calls yield with each selected message, in the order of receipt, until yield
-// returns an error, which List returns.
+// List calls yield with each selected message, in the order of receipt. If yield returns
+// an error, List stops and returns it.
 func (b *Inbox) List(ctx context.Context, f Filter, yield func(Message) error) error {
 	var lastAt int64
 	lastRow := ""
@@ -162,7 +162,7 @@ func message(t transaction, row string) (m Message, err error) {
 	return m, rows.Err()
 }
 
-// Knows says whether a donation id of Noted's is in the journal.
+// Knows reports whether the journal has a donation id.
 func (b *Inbox) Knows(ctx context.Context, donationID string) (known bool, err error) {
 	err = b.transact(ctx, func(t transaction) error {
 		rows, err := t.texts(`SELECT row_id FROM inbox_donations WHERE donation_id = ? LIMIT 1`, donationID)
@@ -172,8 +172,8 @@ func (b *Inbox) Knows(ctx context.Context, donationID string) (known bool, err e
 	return known, b.wrap("looking for a donation", err)
 }
 
-// An Act is something that a person did to a message, or, without a Row, to what belongs
-// to no message, such as the store.
+// An Act is a person's act on a message or, without a Row, on a thing without a message,
+// such as the store.
 type Act struct {
 	At                       time.Time
 	Actor, Name, Row, Reason string
@@ -210,6 +210,6 @@ func (b *Inbox) record(t transaction, a Act) error {
 	return err
 }
 
-// noRow stands in the place of a row for acts on what belongs to no message. No row's id
-// has a space. Nothing deletes these acts.
+// noRow stands for the row of an act without a message. No row's id has a space. Nothing
+// deletes these acts.
 func (b *Inbox) noRow() string { return "account " + b.config.Account }

@@ -18,7 +18,7 @@ type Arrival struct {
 	IDs        IDs
 	Test       bool
 	ReceivedAt time.Time
-	State      State // Waiting, or a state in which the message is only journalled
+	State      State // Waiting, or a state of a message that is only journalled
 	Cause      string
 	Donations  []Donation
 
@@ -29,8 +29,8 @@ type Arrival struct {
 // Keep writes a verified message to disk. When it returns nil the message is safe.
 //
 // A copy of a known message is counted. It also makes a finished message wait again, with
-// the body of the copy if its own is wiped. A refused message is then judged anew, since
-// the gateway's settings may have changed.
+// the copy's body if its own body is wiped. A refused message is then judged anew,
+// because the gateway's settings may have changed.
 func (b *Inbox) Keep(ctx context.Context, a Arrival) error {
 	return b.wrap("keeping a message", b.transact(ctx, func(t transaction) error { return b.keep(t, a) }))
 }
@@ -62,7 +62,7 @@ func (b *Inbox) keep(t transaction, a Arrival) error {
 	return nil
 }
 
-// insert writes a row, unless its message is known.
+// insert writes a row, unless its message exists.
 func (b *Inbox) insert(t transaction, m Message, e envelope) (inserted bool, err error) {
 	keyID, sealed, err := b.seal(m.Row, e)
 	if err != nil {
@@ -112,14 +112,14 @@ func (b *Inbox) countCopy(t transaction, copied Message, e envelope) (row string
 	if err != nil || copied.State != Waiting {
 		return row, err
 	}
-	// Ask Noted about each donation again. What the downstream accepted stays known, and
-	// a donation that was closed by hand stays closed.
+	// Ask Noted about each donation again. The downstream's acceptance stays known, and a
+	// donation that was closed by hand stays closed.
 	_, err = t.exec(`UPDATE inbox_donations SET outcome = '' WHERE row_id = ? AND outcome <> ?`, row, string(Closed))
 	return row, err
 }
 
-// insertDonation writes a donation of a message, unless it is known. The pair of a known
-// donation holds the ledger, which stays as it was when Noted was asked first.
+// insertDonation writes a donation of a message, unless it exists. The pair of an
+// existing donation has its ledger, which stays the ledger of the first request to Noted.
 func insertDonation(t transaction, row string, position int, d Donation) error {
 	_, err := t.exec(`INSERT INTO inbox_donations (row_id, position, series_id, event, transaction_id, pair,
 		asked_series, verdict, donation_id, outcome, reason, accepted_id, attempt, accepted_at, decided_at)
@@ -131,11 +131,12 @@ func insertDonation(t transaction, row string, position int, d Donation) error {
 	return err
 }
 
-// KeepUnverified writes a message to disk that PayPal could not be asked about. A forger
-// could post such messages without end, so at most `most` of them are kept, and at most
-// mostBytes of their bodies; more get ErrNoRoom.
+// KeepUnverified writes a message to disk that PayPal did not verify because it did not
+// answer. A forger could post any number of messages, so at most `most` of them are kept,
+// and at most mostBytes of their bodies. Further messages get ErrNoRoom.
 //
-// Only an identical message counts as a copy: a forger may use a genuine message's id.
+// Only an identical message counts as a copy, because a forger may use a genuine
+// message's id.
 func (b *Inbox) KeepUnverified(ctx context.Context, a Arrival, most int, mostBytes int64) error {
 	return b.wrap("keeping an unverified message", b.transact(ctx, func(t transaction) error {
 		var count, bytes int64
@@ -163,16 +164,16 @@ func (b *Inbox) KeepUnverified(ctx context.Context, a Arrival, most int, mostByt
 	}))
 }
 
-// unverifiedID names an unverified message by everything in it.
+// unverifiedID names an unverified message by all its contents.
 func unverifiedID(a Arrival) string {
 	hash := sha256.New()
-	_ = a.Header.Write(hash) // a hash takes everything
+	_ = a.Header.Write(hash) // a hash never fails
 	hash.Write(a.Body)
 	return "unverified-" + hex.EncodeToString(hash.Sum(nil)[:16])
 }
 
-// Confirm replaces an unverified message with the verified message that it turned out to
-// be. If that message has come otherwise meanwhile, it counts as a copy.
+// Confirm replaces an unverified message with its verified form. If that message has also
+// come by itself, it counts as a copy.
 func (b *Inbox) Confirm(ctx context.Context, c *Claim, a Arrival) error {
 	return b.wrap("confirming a message", b.transact(ctx, func(t transaction) error {
 		n, err := t.exec(`DELETE FROM inbox_messages WHERE row_id = ? AND lease = ?`, c.Row, c.lease)

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// A Past is an inbox as it was at one moment, for reading alone. A gateway may go on with
-// the inbox: its changes do not show here, and nothing of the inbox is created, changed or
-// locked. The methods of a Past may be called by several goroutines.
+// A Past is an inbox at one moment, only for reading. A gateway may go on with the inbox:
+// its changes do not show here, and a Past creates, changes and locks nothing. Several
+// goroutines may call the methods of a Past.
 type Past struct {
 	inbox Inbox
-	mu    sync.Mutex // one connection answers one question at a time
+	mu    sync.Mutex // one connection answers one query at a time
 	at    transaction
 }
 
@@ -24,14 +24,13 @@ type PastMessage struct {
 	State                State
 	Cause                string
 	Verified             bool
-	Size                 int64 // of the sealed contents; 0 where they are wiped
+	Size                 int64 // of the sealed contents; 0 if they are wiped
 	Copies               int
 	ReceivedAt           time.Time
 }
 
-// OpenPast opens an inbox that is there, for as long as ctx lasts. Of the config it takes
-// the URL and the keys; the messages are those of all accounts. Its errors tell no
-// password.
+// OpenPast opens an existing inbox, until ctx ends. It uses the URL and the keys of the
+// config, and covers the messages of all accounts. Its errors contain no password.
 func OpenPast(ctx context.Context, config Config) (*Past, error) {
 	config.readOnly = true
 	db, dialect, err := openDatabase(config)
@@ -48,7 +47,7 @@ func OpenPast(ctx context.Context, config Config) (*Past, error) {
 	return p, nil
 }
 
-// Messages returns all messages in the order of their receipt. The first call decides the
+// Messages returns all messages in the order of their receipt. The first call fixes the
 // moment of the Past.
 func (p *Past) Messages() (all []PastMessage, err error) {
 	p.mu.Lock()
@@ -93,7 +92,7 @@ func (p *Past) Close() error {
 	return p.inbox.db.Close()
 }
 
-// explain says what to do about an error of the database.
+// explain adds the remedy to an error of the database.
 func (p *Past) explain(err error) error {
 	text := ""
 	if err != nil {
@@ -102,7 +101,7 @@ func (p *Past) explain(err error) error {
 	switch {
 	case strings.Contains(text, "unable to open database file"):
 		return fmt.Errorf("reading the inbox: %w: SQLite needs two more files in its folder; "+
-			"read it as a user who may write there, or read a copy that sqlite3's .backup has made", err)
+			"read it as a user with write access there, or read a copy from sqlite3's .backup", err)
 	case strings.Contains(text, "inbox_messages"):
 		return fmt.Errorf("reading the inbox: %w: give the database of the gateway's -inbox", err)
 	}

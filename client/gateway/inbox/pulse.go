@@ -10,24 +10,24 @@ import (
 // A Lane is a channel of a ledger.
 type Lane struct{ Ledger, Channel string }
 
-// A Pulse tells when a lane last brought a message that PayPal has verified.
+// A Pulse is the time of a lane's last message that PayPal has verified.
 type Pulse struct {
 	Lane
 	Last time.Time
 }
 
-// Pulses returns when each lane of the account last brought a verified message. What
-// somebody else has posted does not make a channel look alive, be it a forgery or a genuine
-// message of a foreign receiver.
+// Pulses returns the time of the last verified message of each of the account's lanes.
+// Forged messages, and genuine messages of a foreign receiver, do not make a channel look
+// alive.
 //
-// This and the other functions here only read, and outside a transaction: a transaction of
-// SQLite takes the lock for writing, which the gateway needs.
+// The functions here only read, outside a transaction: a transaction of SQLite takes the
+// lock for writing, which the gateway needs.
 func (b *Inbox) Pulses(ctx context.Context) (all []Pulse, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	lane := Lane{}
 	for {
-		// The next lane, by the index: a GROUP BY would read a row for each message.
+		// The next lane, by the index. A GROUP BY would read a row for each message.
 		err := b.readRow(ctx, `SELECT ledger, channel FROM inbox_messages WHERE account = ?
 			AND (ledger > ? OR ledger = ? AND channel > ?) ORDER BY ledger, channel LIMIT 1`,
 			b.config.Account, lane.Ledger, lane.Ledger, lane.Channel).Scan(&lane.Ledger, &lane.Channel)
@@ -52,11 +52,11 @@ func (b *Inbox) Pulses(ctx context.Context) (all []Pulse, err error) {
 	}
 }
 
-// mostPauses is how many messages LongestPause reads.
+// mostPauses is the number of messages that LongestPause reads.
 const mostPauses = 20_000
 
-// LongestPause returns the longest time between two verified messages of a lane, of those
-// received from a time on, and how many it has looked at: the newest twenty thousand at
+// LongestPause returns the longest time between two verified messages of a lane received
+// since from. of is the number of messages that it read: the newest twenty thousand at
 // most.
 func (b *Inbox) LongestPause(ctx context.Context, l Lane, from time.Time) (pause time.Duration, of int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -70,8 +70,9 @@ func (b *Inbox) LongestPause(ctx context.Context, l Lane, from time.Time) (pause
 	return time.Duration(ms) * time.Millisecond, of, b.wrap("looking for the longest pause", err)
 }
 
-// Payments counts the verified messages of a lane that tell of a payment, received after a
-// time, up to a limit. Both channels tell of payments; of much else only one does.
+// Payments counts the verified messages of a lane about a payment, received after from,
+// up to limit. Both channels tell of payments; only one channel tells of many other
+// events.
 func (b *Inbox) Payments(ctx context.Context, l Lane, from time.Time, limit int) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -82,16 +83,16 @@ func (b *Inbox) Payments(ctx context.Context, l Lane, from time.Time, limit int)
 	return n, b.wrap("counting messages", err)
 }
 
-// A Decision is what Noted last said of a donation of a message. An empty Verdict is that
-// of a donation that Noted was not asked about yet, or could not decide.
+// A Decision is Noted's last verdict on a donation of a message. Verdict is empty if
+// Noted was not asked yet, or could not decide.
 type Decision struct {
 	Lane
 	ReceivedAt          time.Time
 	DonationID, Verdict string
 }
 
-// Decisions calls yield with each donation of the verified messages that were received in
-// a time, whose end is excluded. It holds a connection meanwhile, so ask for a few hours.
+// Decisions calls yield with each donation of the verified messages that were received
+// from from until to, exclusive. It holds a connection meanwhile, so ask for a few hours.
 func (b *Inbox) Decisions(ctx context.Context, from, to time.Time, yield func(Decision)) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -115,8 +116,8 @@ func (b *Inbox) Decisions(ctx context.Context, from, to time.Time, yield func(De
 	return b.wrap("reading verdicts", rows.Err())
 }
 
-// Overdue counts the messages that are in one of some states, and have been so since
-// before a time, and says since when the oldest of them has.
+// Overdue counts the messages that have been in one of the states since before a time,
+// and returns the time from which the oldest has.
 func (b *Inbox) Overdue(ctx context.Context, before time.Time, states ...State) (n int, since time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -14,13 +14,13 @@ import (
 	"strings"
 )
 
-// keyPrefix begins every line of a key file, so that a key is not taken for another
-// secret.
+// keyPrefix begins every line of a key file, so that no other secret is mistaken for a
+// key.
 const keyPrefix = "inboxkey_"
 
 // A Key seals bodies with AES-256-GCM.
 type Key struct {
-	ID   string // derived from the key: it cannot be given to another
+	ID   string // derived from the key, so that no other key has it
 	aead cipher.AEAD
 }
 
@@ -42,7 +42,7 @@ func ReadKeys(content []byte) ([]Key, error) {
 		}
 		secret, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(line, keyPrefix))
 		if err != nil || len(secret) != 32 || !strings.HasPrefix(line, keyPrefix) {
-			return nil, fmt.Errorf("key %d is not a line that noted-gateway inbox-key makes", len(keys)+1)
+			return nil, fmt.Errorf("key %d is not a line from noted-gateway inbox-key", len(keys)+1)
 		}
 		block, err := aes.NewCipher(secret)
 		if err != nil {
@@ -57,11 +57,11 @@ func ReadKeys(content []byte) ([]Key, error) {
 	}
 	switch {
 	case len(keys) == 0:
-		return nil, errors.New("the file holds no key; make one with noted-gateway inbox-key")
+		return nil, errors.New("the file has no key; make a key with noted-gateway inbox-key")
 	case len(keys) > 2:
-		return nil, errors.New("the file holds more than two keys; keep the new key first and the old key second")
+		return nil, errors.New("the file has more than two keys; keep the new key first and the old key second")
 	case len(keys) == 2 && keys[0].ID == keys[1].ID:
-		return nil, errors.New("the file holds the same key twice")
+		return nil, errors.New("the file has the same key twice")
 	}
 	return keys, nil
 }
@@ -72,7 +72,7 @@ type envelope struct {
 	Body   []byte      `json:"body"`
 }
 
-// seal seals an envelope for one row: in another row it cannot be opened.
+// seal seals an envelope for one row. It cannot be opened in another row.
 func (b *Inbox) seal(row string, e envelope) (keyID string, sealed []byte, err error) {
 	if len(b.config.Keys) == 0 {
 		return "", nil, errors.New("sealing: the inbox was opened without a key")
@@ -94,7 +94,7 @@ func (b *Inbox) open(row, keyID string, sealed []byte) (e envelope, err error) {
 			continue
 		}
 		if len(sealed) < key.aead.NonceSize() {
-			return e, errors.New("opening: the body is cut off")
+			return e, errors.New("opening: the body is truncated")
 		}
 		nonce, text := sealed[:key.aead.NonceSize()], sealed[key.aead.NonceSize():]
 		plain, err := key.aead.Open(nil, nonce, text, []byte(row))

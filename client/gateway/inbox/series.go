@@ -2,12 +2,13 @@ package inbox
 
 import "context"
 
-// Series returns the series under which Noted must be asked about a donation, so that one
-// transaction that is told under two series is one donation.
+// Series returns the series for the request to Noted about a donation, so that one
+// transaction under two series is one donation.
 //
 // PayPal's messages about one payment may name its series or leave it out; client/paypal
-// then takes the transaction id for the series. Noted never compares two series, so the
-// inbox remembers for each ledger, event and transaction the series that was asked first:
+// then uses the transaction id as the series. Noted never compares two series. So the
+// inbox remembers, for each ledger, event and transaction, the series of the first
+// request:
 //
 //	first message    later message        is asked under
 //	names S          names no series      S
@@ -15,8 +16,8 @@ import "context"
 //	names S          names another, R     R: a constant passed as the series must not
 //	                                      merge donors
 //
-// The record is written before Noted is asked. If the gateway dies in between, the next
-// message is asked under the same series.
+// The record is written before the request to Noted. If the gateway dies in between, the
+// next message uses the same series.
 func (b *Inbox) Series(ctx context.Context, ledger string, d Donation) (string, error) {
 	if d.TransactionID == "" {
 		return d.SeriesID, nil

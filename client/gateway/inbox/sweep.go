@@ -6,11 +6,11 @@ import (
 )
 
 // Sweep wipes the bodies and deletes the rows that have aged out, and seals bodies under
-// the first key that are still under the second.
+// the second key again with the first.
 func (b *Inbox) Sweep(ctx context.Context) error {
 	now := b.config.Now()
-	// A copy may bring a message back while this runs. PostgreSQL looks at the conditions
-	// again then, so they stand in the statement itself and not in a subquery.
+	// A copy may make a message wait again while this runs. PostgreSQL then checks the
+	// conditions again, so they are in the statement itself and not in a subquery.
 	const aged = ` WHERE account = ? AND state IN (?, ?, ?) AND finished_at <= ?`
 	before := func(age time.Duration) []any {
 		return []any{b.config.Account, string(Done), string(Refused), string(Discarded), millis(now.Add(-age))}
@@ -91,8 +91,8 @@ func (b *Inbox) reseal(ctx context.Context) error {
 type Counts struct {
 	Messages     map[State]int64
 	Unverified   int64
-	Oldest       time.Duration // how long the oldest message has waited; 0 in an empty inbox
-	OldestPerson time.Duration // how long the oldest for a person has been there; 0 if there is none
+	Oldest       time.Duration // the waiting time of the oldest message; 0 in an empty inbox
+	OldestPerson time.Duration // the waiting time of the oldest message for a person; 0 without one
 	OldKeys      int64         // bodies that the first key does not open
 }
 

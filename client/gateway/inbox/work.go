@@ -20,12 +20,12 @@ type Claim struct {
 	lease string
 }
 
-// Claim gives the caller the message that has waited longest, or nil if no message is due.
-// The caller owns it for Config.Lease and renews the lease while it works. A message
-// whose worker has died is due when its lease has run out.
+// Claim gives the caller the message that has waited longest, or nil if no message is
+// due. The caller owns it for Config.Lease and renews the lease while it works. After a
+// worker's death its message is due when the lease runs out.
 //
-// Where the body cannot be opened, Claim returns an error beside the claim, which the
-// caller finishes as any other.
+// If the body cannot be opened, Claim returns an error beside the claim, and the caller
+// finishes the claim as usual.
 func (b *Inbox) Claim(ctx context.Context) (*Claim, error) {
 	var c *Claim
 	var sealed []byte
@@ -67,8 +67,8 @@ func (b *Inbox) Claim(ctx context.Context) (*Claim, error) {
 	return c, err
 }
 
-// Renew makes the caller own a message for another Config.Lease. After ErrLeaseLost the
-// caller stops working on it.
+// Renew extends the caller's ownership by another Config.Lease. After ErrLeaseLost the
+// caller stops its work.
 func (b *Inbox) Renew(ctx context.Context, c *Claim) error {
 	return b.wrap("renewing a lease", b.transact(ctx, func(t transaction) error {
 		return owned(t.exec(`UPDATE inbox_messages SET next_at = ? WHERE row_id = ? AND lease = ? AND state = ?`,
@@ -88,11 +88,11 @@ type Result struct {
 	State State         // Waiting to try again
 	After time.Duration // the pause before the next try of a waiting message
 	Cause string
-	// Receiver is recorded where it is set.
+	// Receiver is recorded if set.
 	Receiver string
 }
 
-// Finish ends a try: it gives the message its next state and gives up the claim.
+// Finish ends a try: it sets the message's next state and gives up the claim.
 func (b *Inbox) Finish(ctx context.Context, c *Claim, r Result) error {
 	return b.wrap("finishing a try", b.transact(ctx, func(t transaction) error {
 		now, finished := b.config.Now(), time.Time{}
@@ -106,8 +106,8 @@ func (b *Inbox) Finish(ctx context.Context, c *Claim, r Result) error {
 	}))
 }
 
-// Donate records the donations that a message tells of, and the ledger in which Noted is
-// asked about them. Donations that are known keep their record.
+// Donate records the donations of a message, and the ledger of the requests to Noted.
+// Existing donations keep their record.
 func (b *Inbox) Donate(ctx context.Context, c *Claim, ledger string, donations []Donation) error {
 	return b.wrap("recording donations", b.transact(ctx, func(t transaction) error {
 		if _, err := t.exec(`UPDATE inbox_messages SET ledger = ? WHERE row_id = ?`, ledger, c.Row); err != nil {
@@ -124,9 +124,9 @@ func (b *Inbox) Donate(ctx context.Context, c *Claim, ledger string, donations [
 	}))
 }
 
-// Accepted records that the downstream has accepted donations, all or none of them, before
-// Noted is asked to settle them. It needs no lease: acceptance is a fact, whoever owns the
-// message by now.
+// Accepted records that the downstream has accepted donations, all or none of them,
+// before Noted settles them. It needs no lease: acceptance is a fact, even if another
+// worker now owns the message.
 func (b *Inbox) Accepted(ctx context.Context, c *Claim, donations ...*Donation) error {
 	now := b.config.Now()
 	return b.wrap("recording an acceptance", b.transact(ctx, func(t transaction) error {
@@ -147,8 +147,8 @@ func accepted(t transaction, row string, d *Donation) error {
 	return err
 }
 
-// WasAccepted says whether the downstream has accepted a donation id of Noted's, whichever
-// message told of the donation then.
+// WasAccepted reports whether the downstream has accepted a donation id, from any
+// message.
 func (b *Inbox) WasAccepted(ctx context.Context, donationID string) (accepted bool, err error) {
 	err = b.transact(ctx, func(t transaction) error {
 		rows, err := t.texts(`SELECT row_id FROM inbox_donations WHERE accepted_id = ? LIMIT 1`, donationID)
@@ -158,7 +158,7 @@ func (b *Inbox) WasAccepted(ctx context.Context, donationID string) (accepted bo
 	return accepted, b.wrap("looking for an acceptance", err)
 }
 
-// Decided records the verdict on a donation, and its outcome where it has one.
+// Decided records the verdict on a donation, and its outcome if it has one.
 func (b *Inbox) Decided(ctx context.Context, row string, d *Donation) error {
 	return b.wrap("recording a verdict", b.transact(ctx, func(t transaction) error {
 		return decided(t, b.config.Now(), row, d)

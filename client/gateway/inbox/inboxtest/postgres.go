@@ -16,12 +16,12 @@ import (
 	"github.com/donation-dedupe/noted/client/internal/processtest"
 )
 
-// A Postgres is a server of the distribution's, in a folder of the test's own. The test
-// may stop it and start it again.
+// A Postgres is a server of the distribution's PostgreSQL, in the test's own folder. The
+// test may stop it and start it again.
 type Postgres struct {
 	tb     testing.TB
 	port   string
-	dir    string // holds the data, the socket and the log
+	dir    string // for the data, the socket and the log
 	bin    string
 	attrs  *syscall.SysProcAttr
 	server *exec.Cmd
@@ -37,7 +37,7 @@ func StartPostgres(tb testing.TB) *Postgres {
 	}
 	p.bin = filepath.Dir(found[len(found)-1])
 	var err error
-	if p.dir, err = os.MkdirTemp("", "noted-postgres-"); err != nil { // TB.TempDir is closed to other users
+	if p.dir, err = os.MkdirTemp("", "noted-postgres-"); err != nil { // other users cannot enter TB.TempDir
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { os.RemoveAll(p.dir) })
@@ -103,8 +103,8 @@ func (p *Postgres) Start() error {
 	return nil
 }
 
-// Stop breaks off every connection and transaction, as a power failure does, and waits
-// until the server has ended.
+// Stop breaks every connection and transaction, like a power failure, and waits for the
+// server's end.
 func (p *Postgres) Stop() {
 	if p.server == nil {
 		return

@@ -1,4 +1,5 @@
-// Package answer is what PayPal hears of a message: 200, or a refusal with its status.
+// Package answer is the answer to PayPal for a message: 200, or a refusal with its
+// status.
 package answer
 
 import (
@@ -11,7 +12,7 @@ import (
 // header is for other callers.
 const retryAfter = 30
 
-// A Refusal is any answer to PayPal but 200.
+// A Refusal is any answer to PayPal except 200.
 type Refusal struct {
 	Status int
 	Reason string // a label of the metrics, from a fixed list
@@ -21,7 +22,7 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.Text }
 
-// Final says whether the same message would be refused again.
+// Final reports whether the same message would be refused again.
 func (r *Refusal) Final() bool { return r.Status != http.StatusServiceUnavailable }
 
 // Again makes a temporary refusal: PayPal comes again.
@@ -29,8 +30,8 @@ func Again(reason, text string) *Refusal {
 	return &Refusal{Status: http.StatusServiceUnavailable, Reason: reason, Text: text}
 }
 
-// Write answers PayPal; refused is nil for 200. PayPal reads only the status. The rest is
-// for a person.
+// Write answers PayPal; refused is nil for 200. PayPal reads only the status. The other
+// parts are for a person.
 func Write(w http.ResponseWriter, refused *Refusal) {
 	if refused == nil {
 		w.WriteHeader(http.StatusOK)

@@ -1,4 +1,4 @@
-// Package downstream gives events to the program that processes donations: an HTTP
+// Package downstream delivers events to the program that processes donations: an HTTP
 // endpoint or a Redis stream.
 package downstream
 
@@ -13,27 +13,28 @@ import (
 
 // A Downstream processes donations.
 type Downstream interface {
-	// Accept gives it an event, whose JSON is the body. nil means that the downstream has
+	// Accept delivers an event, whose JSON is the body. nil means that the downstream has
 	// the event and will not lose it. The event's note lives for the given time, and a
 	// second attempt may come within it, under the same id.
 	Accept(ctx context.Context, e *Event, body []byte, life time.Duration) error
-	// Ready says whether it can be reached, as far as that can be known without a delivery:
-	// peer.ErrUnresolved where its name has no address.
+	// Ready reports whether the downstream can be reached, as far as that shows without a
+	// delivery: peer.ErrUnresolved if its name has no address.
 	Ready(ctx context.Context) error
-	// Ping asks it for an answer. A program that takes donations over HTTP gets a signed event
-	// of type KindPing, which is no donation. The error says what is wrong and what to do.
+	// Ping asks the downstream for an answer. An HTTP endpoint gets a signed event of
+	// type KindPing, which is not a donation. The error says what is wrong and what to
+	// do.
 	Ping(ctx context.Context) error
 	Close() error
 }
 
-// Open opens the downstream at an address, as gateway.Config.ForwardTo has it. Its errors
-// quote no part of the address: any part may belong to a password.
+// Open opens the downstream at an address, in the form of gateway.Config.ForwardTo. Its
+// errors quote no part of the address: any part may belong to a password.
 func Open(address string, secrets []string) (Downstream, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, setting.Wrong(
 			"ForwardTo",
-			"is no URL; write %%40, %%2F and so on for the signs in a password that mean something there",
+			"is not a URL; write %%40, %%2F and so on for special characters in a password",
 		)
 	}
 	switch strings.ToLower(u.Scheme) {
@@ -45,13 +46,14 @@ func Open(address string, secrets []string) (Downstream, error) {
 	return nil, setting.Wrong("ForwardTo", "must begin with http://, https://, redis:// or rediss://")
 }
 
-// An Error says why the downstream has not accepted an event. Its text is safe to log.
+// An Error is the reason why the downstream did not accept an event. Its text is safe to
+// log.
 type Error string
 
 func (e Error) Error() string { return string(e) }
 
-// A RejectedError is an Error that another try would not change: the downstream wants a
-// person to look at the event.
+// A RejectedError is an Error that another try would repeat: the downstream asks for a
+// person.
 type RejectedError string
 
 func (e RejectedError) Error() string { return string(e) }

@@ -15,11 +15,11 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// source is the same for both channels and all gateways. With the id it names an event,
-// so a donation that the other channel tells of again is the same event.
+// source is the same for both channels and all gateways. Together with the id it names an
+// event, so a donation that the other channel repeats is the same event.
 const source = "noted-gateway"
 
-// A Message is a verified message of PayPal's.
+// A Message is a verified message from PayPal.
 type Message struct {
 	Channel string // as in the contract
 	ID      string // the same in every redelivery
@@ -28,56 +28,56 @@ type Message struct {
 	Body    []byte
 }
 
-// An Event is on its way to the downstream.
+// An Event is an event for the downstream.
 type Event struct {
 	ID      string // the downstream's idempotency key: the donation id
 	Kind    string // such as "noted.donation.payment"
-	Subject string // the series, where there is one
+	Subject string // the series, if there is one
 	At      time.Time
 	data    eventData
 }
 
-// Ping makes the event of a ping. Its id begins as no donation id does.
+// Ping makes the event of a ping. No donation id begins like its id.
 func Ping(now time.Time) *Event {
 	return &Event{ID: "ping-" + rand.Text(), Kind: KindPing, At: now}
 }
 
-// The kinds of events that a person must look at: a donation that Noted cannot decide,
-// and a message of an unknown type.
+// The kinds of events that a person must handle: a donation that Noted cannot decide, and
+// a message of an unknown type.
 const (
 	KindUndecided = "noted.undecided"
 	KindUnknown   = "noted.unknown"
 )
 
-// KindPing is the type of an event that tells of nothing: noted-gateway check sends it, to
-// learn whether the downstream accepts what this gateway signs.
+// KindPing is the type of an event without content. noted-gateway check sends it to learn
+// whether the downstream accepts this gateway's signature.
 const KindPing = "noted.ping"
 
-// An OpenDonation is left to a person, and why.
+// An OpenDonation is a donation for a person, and the reason.
 type OpenDonation struct {
 	paypal.Pair
 	Reason      string
 	Explanation string
 }
 
-// eventData is what the downstream gets; README.md shows one.
+// eventData is the data of an event; README.md shows an example.
 type eventData struct {
-	Donation json.RawMessage `json:"donation,omitempty"` // as notectl identify prints it
+	Donation json.RawMessage `json:"donation,omitempty"` // as printed by notectl identify
 	Message  json.RawMessage `json:"message"`
 	Attempt  int32           `json:"attempt"`
-	Open     []openData      `json:"open,omitempty"` // only in what is for a person
+	Open     []openData      `json:"open,omitempty"` // only in events for a person
 	Original original        `json:"original"`
 }
 
-// openData is a donation that a person should look at, and why.
+// openData is a donation that a person should check, and the reason.
 type openData struct {
 	Donation    json.RawMessage `json:"donation,omitempty"`
 	Reason      string          `json:"reason"`
 	Explanation string          `json:"explanation"`
 }
 
-// original is the message as PayPal sent it. Body holds the exact bytes where they are
-// UTF-8, BodyBase64 otherwise.
+// original is the message as PayPal sent it. Body has the exact bytes if they are UTF-8,
+// otherwise BodyBase64 has them.
 type original struct {
 	ContentType string `json:"content_type"`
 	Body        string `json:"body,omitempty"`
@@ -96,7 +96,7 @@ func Donation(m *Message, pair paypal.Pair, note *client.Note) *Event {
 	}
 }
 
-// ForPerson makes the event of a message that a person must look at.
+// ForPerson makes the event of a message that a person must handle.
 func ForPerson(m *Message, kind, id string, open []OpenDonation, note *client.Note) *Event {
 	e := &Event{
 		ID:   id,
@@ -115,7 +115,7 @@ func ForPerson(m *Message, kind, id string, open []OpenDonation, note *client.No
 	return e
 }
 
-// InJSON writes a pair as notectl identify does, so that a pair has one spelling.
+// InJSON writes a pair like notectl identify, so that a pair has one spelling.
 func InJSON(pair paypal.Pair, ledger string) (donation, message json.RawMessage) {
 	pair.Donation.Ledger = ledger
 	var line struct{ Donation, Message json.RawMessage }

@@ -20,7 +20,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/setting"
 )
 
-// An endpoint gets one POST for each event, signed as Standard Webhooks says.
+// An endpoint gets one POST for each event, signed according to Standard Webhooks.
 type endpoint struct {
 	url     string
 	signers []*standardwebhooks.Webhook // one, or two while a secret is being replaced
@@ -58,8 +58,8 @@ func openHTTP(u *url.URL, secrets []string) (Downstream, error) {
 	return d, nil
 }
 
-// Accept posts the event. Only a 2xx answer is acceptance. Redirects are not followed: the
-// signature and the donor's data are for this endpoint alone.
+// Accept posts the event. Only a 2xx answer is acceptance. Redirects are not followed:
+// the signature and the donor's data are for this endpoint alone.
 func (d *endpoint) Accept(ctx context.Context, e *Event, body []byte, _ time.Duration) error {
 	status, said, err := d.post(ctx, e.ID, body)
 	switch {
@@ -98,11 +98,11 @@ func (d *endpoint) post(ctx context.Context, id string, body []byte) (status int
 		return 0, nil, Error(peer.Trouble(err))
 	}
 	defer response.Body.Close()
-	said, _ = io.ReadAll(io.LimitReader(response.Body, 64<<10)) // to its end, so that the connection can be used again
+	said, _ = io.ReadAll(io.LimitReader(response.Body, 64<<10)) // to the end, so that the connection can be used again
 	return response.StatusCode, said, nil
 }
 
-// Ping posts a signed event that is no donation.
+// Ping posts a signed event that is not a donation.
 func (d *endpoint) Ping(ctx context.Context) error {
 	e := Ping(time.Now())
 	body, err := e.JSON()
@@ -112,7 +112,7 @@ func (d *endpoint) Ping(ctx context.Context) error {
 	status, _, err := d.post(ctx, e.ID, body)
 	switch {
 	case err != nil:
-		return fmt.Errorf("cannot be reached (%w); look whether it runs, and at its address", err)
+		return fmt.Errorf("cannot be reached (%w); check that it runs, and its address", err)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return fmt.Errorf("answered %d to a signed ping; compare its secret with this gateway's, and the clocks", status)
 	case status < 200 || status > 299:
@@ -122,12 +122,12 @@ func (d *endpoint) Ping(ctx context.Context) error {
 	return nil
 }
 
-// reasonPattern matches one word. A sentence might hold a donor's data, which must stay
-// out of journal and log.
+// reasonPattern matches one word. A sentence could contain a donor's data, which must
+// stay out of journal and log.
 var reasonPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// reasonIn returns the reason in the answer of a downstream, {"reason":"one_word"}, after
-// a colon.
+// reasonIn returns the reason in a downstream's answer, {"reason":"one_word"}, after a
+// colon.
 func reasonIn(answer []byte) string {
 	var said struct{ Reason string }
 	if json.Unmarshal(answer, &said) != nil || !reasonPattern.MatchString(said.Reason) {
@@ -136,7 +136,7 @@ func reasonIn(answer []byte) string {
 	return ": " + said.Reason
 }
 
-// Ready only looks up the name: nothing may be posted there as often as it is asked.
+// Ready only looks up the name: the gateway must not post at each readiness check.
 func (d *endpoint) Ready(ctx context.Context) error { return peer.Resolve(ctx, d.url) }
 
 func (d *endpoint) Close() error {

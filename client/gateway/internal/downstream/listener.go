@@ -12,18 +12,18 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/setting"
 )
 
-// Via is the name that the gateway adds to PayPal's headers, so that it knows a message that
-// comes back.
+// Via is the name that the gateway adds to PayPal's headers, so that it recognises a
+// message that comes back.
 const Via = "1.1 noted-gateway"
 
-// A Listener takes PayPal's own messages, as it did before there was a gateway. It knows
-// no donation ids, so the gateway cannot tell it that a message is the same again.
+// A Listener takes PayPal's own messages, as it did before it had a gateway. It knows no
+// donation ids, so it cannot recognise a repeated message.
 type Listener struct {
 	url    string
 	client *http.Client
 }
 
-// OpenListener makes the listener at an address. field is the setting that names it. The
+// OpenListener makes the listener at an address. field is the name of the setting. The
 // error quotes no part of the address: any part may belong to a password.
 func OpenListener(field, address string) (*Listener, error) {
 	u, err := url.Parse(address)
@@ -34,8 +34,7 @@ func OpenListener(field, address string) (*Listener, error) {
 }
 
 // Accept posts a message with its bytes and PayPal's headers. Only a 2xx answer is
-// acceptance. A listener that PayPal knows would hear a refused message again, so no other
-// answer is final.
+// acceptance. PayPal would repeat a refused message, so no other answer is final.
 func (l *Listener) Accept(ctx context.Context, m *Message) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url, bytes.NewReader(m.Body))
 	if err != nil {
@@ -48,14 +47,14 @@ func (l *Listener) Accept(ctx context.Context, m *Message) error {
 		return Error(peer.Trouble(err))
 	}
 	defer response.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // the connection can be used again
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // so that the connection can be used again
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		return Error("it answered " + strconv.Itoa(response.StatusCode))
 	}
 	return nil
 }
 
-// Ready only looks up the listener's name: nothing but PayPal's messages may be posted there.
+// Ready only looks up the listener's name: the listener may get only PayPal's messages.
 func (l *Listener) Ready(ctx context.Context) error { return peer.Resolve(ctx, l.url) }
 
 // Close closes the connections.

@@ -21,19 +21,19 @@ var streamSource string
 
 var streamScript = redis.NewScript(streamSource)
 
-// A stream is a Redis stream that holds each event once. A gateway delivers an event
-// again after a crash before it settled, or after a lost reply. It then finds the guard
-// of the event's id.
+// A stream is a Redis stream with each event once. A gateway delivers an event again
+// after a crash before the settlement, or after a lost reply. It then finds the guard of
+// the event's id.
 //
-// A guard lives for as long as the donation's note can, and a day. Until then the
-// donation may be delivered again under this id. Later it may not: Noted never uses an id
-// for another note.
+// A guard lives for the longest possible life of the donation's note, and a day. Until
+// then the donation may be delivered again under this id. Later it cannot be: Noted never
+// uses an id for another note.
 type stream struct {
 	client *redis.Client
 	key    string
 }
 
-// guardSlack is how much longer a guard lives than its note.
+// guardSlack is the time for which a guard outlives its note.
 const guardSlack = 24 * time.Hour
 
 func openRedis(u *url.URL) (Downstream, error) {
@@ -42,20 +42,20 @@ func openRedis(u *url.URL) (Downstream, error) {
 	if key == "" {
 		return nil, setting.Wrong("ForwardTo", "names no stream: redis://host:port/0?stream=NAME")
 	}
-	query.Del("stream") // the library reads the rest
+	query.Del("stream") // the library reads the other parameters
 	cut := *u
 	cut.RawQuery = query.Encode()
 	options, err := redis.ParseURL(cut.String())
-	if err != nil { // err may quote a part of the password
+	if err != nil { // err may quote part of the password
 		return nil, setting.Wrong(
 			"ForwardTo",
 			"cannot be read as redis://user:password@host:port/0?stream=NAME; write %%40, %%2F and so on for "+
-				"the signs in a password that mean something there",
+				"special characters in a password",
 		)
 	}
-	// HELLO names the connection for CLIENT LIST. It needs no right, unlike CLIENT SETNAME.
-	// go-redis drops a connection that it cannot name, so it is given no name. Where Redis
-	// refuses HELLO the connection stays without a name.
+	// HELLO names the connection for CLIENT LIST. It needs no right, unlike CLIENT
+	// SETNAME. go-redis drops a connection that it cannot name, so it gets no name. If
+	// Redis refuses HELLO the connection stays without a name.
 	options.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
 		var refused redis.Error
 		if err := conn.Hello(ctx, 3, "", "", "noted-gateway").Err(); err != nil && !errors.As(err, &refused) {
@@ -64,15 +64,15 @@ func openRedis(u *url.URL) (Downstream, error) {
 		return nil
 	}
 	options.ContextTimeoutEnabled = true
-	// PayPal's redelivery is the second try. A try by the library would be harmless too,
-	// thanks to the guard.
+	// PayPal's redelivery is the second try. A try by the library would also be harmless,
+	// because of the guard.
 	options.MaxRetries = -1
 	options.DialerRetries = 1
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return &stream{client: redis.NewClient(options), key: key}, nil
 }
 
-// Accept adds the event. An event that is known already counts as added.
+// Accept adds the event. A known event counts as added.
 func (d *stream) Accept(ctx context.Context, e *Event, body []byte, life time.Duration) error {
 	keys := []string{d.key, guardKey(d.key, e.ID)}
 	lifetime := (max(life, 0) + guardSlack).Milliseconds()
@@ -93,7 +93,7 @@ func (d *stream) Accept(ctx context.Context, e *Event, body []byte, life time.Du
 // guardKey names the guard of an event, in the slot of its stream.
 func guardKey(stream, id string) string {
 	if open := strings.IndexByte(stream, '{'); open >= 0 && strings.IndexByte(stream[open:], '}') > 1 {
-		return stream + ":handed-on:" + id // the stream has a hash tag of its own
+		return stream + ":handed-on:" + id // the stream has its own hash tag
 	}
 	return "{" + stream + "}:handed-on:" + id
 }
@@ -111,10 +111,10 @@ func redisTrouble(err error) string {
 
 func (d *stream) Ready(ctx context.Context) error { return d.client.Ping(ctx).Err() }
 
-// Ping adds nothing to the stream, whose readers may know no pings.
+// Ping adds nothing to the stream, because its readers may know no pings.
 func (d *stream) Ping(ctx context.Context) error {
 	if d.Ready(ctx) != nil {
-		return errors.New("it answers, but not as it should; look at its address, user and password")
+		return errors.New("it answers with an error; check its address, user and password")
 	}
 	return nil
 }

@@ -9,19 +9,19 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
 )
 
-// A Log writes the lines for operators. Of a message it may name the channel, the type, a
-// donation id, a verdict and our own reasons, but never a name, an address, an amount or
-// an id of PayPal's.
+// A Log writes the lines for operators. About a message it may show the channel, the
+// type, a donation id, a verdict and our own reasons, but never a name, an address, an
+// amount or a PayPal id.
 type Log struct {
 	logger *slog.Logger
 	limit  limit
 }
 
-// NewLog makes a log over a logger.
+// NewLog makes a log from a logger.
 func NewLog(logger *slog.Logger) *Log { return &Log{logger: logger} }
 
-// Refused logs a message that was not answered 200. Strangers can cause these lines, so
-// only some of many in one second are logged; all are counted.
+// Refused logs a message that did not get 200. Strangers can cause these lines, so only
+// some of many in one second are logged. The metrics count all of them.
 func (l *Log) Refused(channel, kind, remote string, refused *answer.Refusal) {
 	if dropped, ok := l.limit.allow(time.Now()); ok {
 		line := l.logger.With("channel", channel, "type", kind, "status", refused.Status, "reason", refused.Reason)
@@ -32,7 +32,7 @@ func (l *Log) Refused(channel, kind, remote string, refused *answer.Refusal) {
 	}
 }
 
-// AtStart logs a part that is in trouble when the gateway starts.
+// AtStart logs a part that is in trouble at the start of the gateway.
 func (l *Log) AtStart(part, why string) {
 	l.logger.Warn("a part is in trouble at the start", "part", part, "why", why)
 }
@@ -46,7 +46,7 @@ func (l *Log) Deserted(account, channel, row string) {
 	}
 }
 
-// Readiness logs a change of readiness. why is empty where the gateway is ready.
+// Readiness logs a change of readiness. why is empty if the gateway is ready.
 func (l *Log) Readiness(before, why string) {
 	switch {
 	case why == before:
@@ -62,8 +62,8 @@ func (l *Log) Unknown(channel, kind, why string) {
 	l.logger.Warn("message of an unknown type", "channel", channel, "type", kind, "why", why)
 }
 
-// Journalled logs a message that is kept in the inbox and not processed. receiver is that of
-// a message for a foreign account.
+// Journalled logs a message that is kept in the inbox but not processed. receiver is the
+// receiver of a message for a foreign account.
 func (l *Log) Journalled(channel, kind, cause, receiver string) {
 	if dropped, ok := l.limit.allow(time.Now()); ok {
 		line := l.logger.With("channel", channel, "type", kind, "cause", cause)
@@ -81,19 +81,19 @@ func (l *Log) Inbox(what string, err error) {
 	}
 }
 
-// ForPerson logs a message that is left to a person.
+// ForPerson logs a message that waits for a person.
 func (l *Log) ForPerson(channel, kind, row, cause string) {
 	l.logger.Warn("message left to a person; see noted-gateway inbox show", "channel", channel, "type", kind,
 		"row", row, "cause", cause)
 }
 
-// Warning logs a field that was left out of a donation; the text names the field and no
-// value.
+// Warning logs a field that was left out of a donation. The text names the field and has
+// no value.
 func (l *Log) Warning(channel, kind, text string) {
 	l.logger.Warn("left out of a donation", "channel", channel, "type", kind, "what", text)
 }
 
-// Donation is the log for one donation of a message.
+// Donation is the log of one donation of a message.
 func (l *Log) Donation(channel, kind, id string, verdict fmt.Stringer) *slog.Logger {
 	return l.logger.With("channel", channel, "type", kind, "donation_id", id, "verdict", verdict.String())
 }
@@ -108,7 +108,8 @@ type limit struct {
 
 const linesPerSecond = 10
 
-// allow says whether to log now, and how many were dropped since the last line.
+// allow reports whether to log now, and returns the number of dropped lines since the
+// last line.
 func (l *limit) allow(now time.Time) (dropped int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package metrics counts and logs what the gateway does, for operators. Nothing from a
-// message becomes a label, and a line of the log names no donor.
+// Package metrics counts and logs the gateway's work, for operators. No content of a
+// message becomes a label, and no log line names a donor.
 package metrics
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// Metrics are the gateway's. Every label has a few fixed values.
+// Metrics are the gateway's metrics. Every label has a few fixed values.
 type Metrics struct {
 	registry   *prometheus.Registry
 	messages   *prometheus.CounterVec   // channel, outcome
@@ -66,7 +66,7 @@ func New() *Metrics {
 		}, []string{"channel", "event", "outcome"}),
 		verifying: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "noted_gateway_verify_seconds",
-			Help:    "Verifications of messages: verified, invalid, or unknown because PayPal could not be asked.",
+			Help:    "Verifications of messages: verified, invalid, or unknown because PayPal did not answer.",
 			Buckets: buckets,
 		}, []string{"channel", "outcome"}),
 		deliveries: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -135,7 +135,7 @@ func (m *Metrics) Message(channel, outcome string, refused *answer.Refusal, took
 	m.seconds.WithLabelValues(channel, label).Observe(took.Seconds())
 }
 
-// Donation counts what became of a donation in a message.
+// Donation counts the outcome of a donation in a message.
 func (m *Metrics) Donation(channel string, event paypal.Event, outcome string) {
 	m.donations.WithLabelValues(channel, strings.ToLower(strings.TrimPrefix(event.String(), "EVENT_")), outcome).Inc()
 }
@@ -165,30 +165,30 @@ func (m *Metrics) Delivered(kind string, err error, took time.Duration) {
 	m.deliveries.WithLabelValues(kind, outcome).Observe(took.Seconds())
 }
 
-// Transmissions sets how many transmissions of webhooks are remembered.
+// Transmissions sets the number of remembered webhook transmissions.
 func (m *Metrics) Transmissions(remembered int) { m.transmissions.Set(float64(remembered)) }
 
-// TransmissionDropped counts a transmission that is forgotten before its time.
+// TransmissionDropped counts a transmission that is forgotten early.
 func (m *Metrics) TransmissionDropped() { m.dropped.Inc() }
 
-// InboxMessages sets how many messages of an account are in a state. The account is empty
-// for those of accounts that no gateway has.
+// InboxMessages sets the number of an account's messages in a state. The account is empty
+// for messages of accounts that no gateway has.
 func (m *Metrics) InboxMessages(account, state string, n int64) {
 	m.inboxMessages.WithLabelValues(account, state).Set(float64(n))
 }
 
-// InboxOldest sets how long the oldest message of an account waits.
+// InboxOldest sets the waiting time of an account's oldest message.
 func (m *Metrics) InboxOldest(account string, waits time.Duration) {
 	m.inboxOldest.WithLabelValues(account).Set(waits.Seconds())
 }
 
-// InboxOldestPerson sets how long the oldest message of an account waits for a person. The
+// InboxOldestPerson sets the waiting time of an account's oldest message for a person. The
 // account is empty as in InboxMessages.
 func (m *Metrics) InboxOldestPerson(account string, waits time.Duration) {
 	m.inboxOldestPerson.WithLabelValues(account).Set(waits.Seconds())
 }
 
-// InboxPending sets how many messages are unverified, or bodies under an old key.
+// InboxPending sets the number of unverified messages, or of bodies under an old key.
 func (m *Metrics) InboxPending(kind string, n int64) {
 	m.inboxPending.WithLabelValues(kind).Set(float64(n))
 }

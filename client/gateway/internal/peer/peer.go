@@ -1,5 +1,5 @@
-// Package peer makes the HTTP clients with which the gateway calls others: PayPal's hosts
-// and the downstream.
+// Package peer makes the HTTP clients with which the gateway calls PayPal's hosts and the
+// downstream.
 package peer
 
 import (
@@ -16,13 +16,12 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/traces"
 )
 
-// Client makes a client for one peer. It follows no redirects: messages to PayPal or to
-// the downstream are for them alone, and an answer from another host is not theirs. The
-// caller gives every request its deadline. roots is nil for the system's certificates.
+// Client makes a client for one peer. It follows no redirects: a message is for this peer
+// alone, and only this peer may answer it. The caller gives every request its deadline.
+// roots is nil for the system's certificates.
 func Client(roots *x509.CertPool) *http.Client { return client(roots, false) }
 
-// Downstream makes a client for the downstream: the same, and it hands the trace of a
-// request on.
+// Downstream makes a client for the downstream. It also sends the trace of a request.
 func Downstream() *http.Client { return client(nil, true) }
 
 func client(roots *x509.CertPool, hands bool) *http.Client {
@@ -67,8 +66,8 @@ func Host(address string) string {
 // ErrUnresolved means that the name of a host has no address.
 var ErrUnresolved = errors.New("its name cannot be resolved")
 
-// Resolve looks up the host of an http(s) URL. It does not where a proxy of the environment
-// makes the connection: the proxy may know names that this machine does not.
+// Resolve looks up the host of an http(s) URL. It does not if a proxy from the
+// environment makes the connection: the proxy may know names that this machine does not.
 func Resolve(ctx context.Context, address string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
 	if err != nil {
@@ -83,7 +82,7 @@ func Resolve(ctx context.Context, address string) error {
 	return nil
 }
 
-// Trouble says why a request got no answer, without its URL, which may hold a secret.
+// Trouble says why a request got no answer, without its URL, which may contain a secret.
 func Trouble(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "it did not answer in time"
@@ -94,7 +93,7 @@ func Trouble(err error) string {
 	return err.Error()
 }
 
-// Confidential says whether others can neither read nor change the traffic to a URL:
+// Confidential reports whether no other party can read or change the traffic to a URL:
 // https, or this machine.
 func Confidential(address string) bool {
 	u, err := url.Parse(address)

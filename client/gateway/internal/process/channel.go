@@ -16,8 +16,8 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// An Account is one of ours at PayPal: the books that its donations belong to, and where
-// they go.
+// An Account is one of our accounts at PayPal, with the ledgers and the downstream of its
+// donations.
 type Account struct {
 	Name           string   // in the journal
 	Receivers      []string // of IPNs
@@ -26,12 +26,12 @@ type Account struct {
 	SandboxLedger  string
 	ForwardUnknown bool
 	Downstream     downstream.Downstream // nil with listeners
-	// Listeners get PayPal's own messages instead of events to the downstream. They need an
-	// inbox. Messages of a channel without a listener are journalled, and not noted.
+	// Listeners get PayPal's own messages instead of events to the downstream. They need
+	// an inbox. Messages of a channel without a listener are journalled, but not noted.
 	Listeners map[string]*downstream.Listener // :: channel → its listener; nil for events
 }
 
-// ledger is the book of the account's donations, or of PayPal's tests.
+// ledger is the ledger of the account's donations, or of PayPal's tests.
 func (a *Account) ledger(test bool) string {
 	if test {
 		return a.SandboxLedger
@@ -39,28 +39,28 @@ func (a *Account) ledger(test bool) string {
 	return a.Ledger
 }
 
-// A Channel is one of PayPal's two ways to tell of a donation.
+// A Channel is one of PayPal's two channels.
 type Channel struct {
-	Name        string // as in the contract, and in the path: /paypal/NAME
+	Name        string // as in the contract and in the path: /paypal/NAME
 	ContentType string
 
-	// Verify finds out whether PayPal has sent this body, and whether as a test.
-	// Otherwise it returns a refusal.
+	// Verify finds out whether PayPal sent this body, and whether as a test. Otherwise it
+	// returns a refusal.
 	Verify func(ctx context.Context, header http.Header, body []byte, arrived time.Time) (verified, error)
-	// Identify lists the donations that a verified body tells of.
+	// Identify lists the donations in a verified body.
 	Identify func(body []byte) (paypal.Identified, error)
-	// owner says whose account a verified body is about, as far as the body tells. The first
-	// account takes a message that tells of none of them.
+	// owner returns the account that a verified body is about, as far as the body tells.
+	// The first account takes a message without an account.
 	owner func(body []byte) (*Account, Ownership)
 }
 
-// verified is what the verification of a message tells of it.
+// verified is the result of a message's verification.
 type verified struct {
 	test    bool
-	account *Account // nil where only the body tells
+	account *Account // nil if only the body tells
 }
 
-// verified verifies a message, in a span of its own.
+// verified verifies a message, in its own span.
 func (c *Channel) verified(ctx context.Context, header http.Header, body []byte, arrived time.Time) (verified, error) {
 	ctx, span := traces.Begin(ctx, "verify "+c.Name, trace.SpanKindInternal)
 	v, err := c.Verify(ctx, header, body, arrived)
@@ -75,7 +75,7 @@ func (c *Channel) verified(ctx context.Context, header http.Header, body []byte,
 	return v, err
 }
 
-// ownerOf says whose account a verified message is about.
+// ownerOf returns the account that a verified message is about.
 func (c *Channel) ownerOf(v verified, body []byte) (*Account, Ownership) {
 	if v.account != nil {
 		return v.account, Ours
@@ -83,7 +83,7 @@ func (c *Channel) ownerOf(v verified, body []byte) (*Account, Ownership) {
 	return c.owner(body)
 }
 
-// Ownership says whose account a message is about.
+// Ownership says whether a message is about one of our accounts.
 type Ownership int
 
 // The values of Ownership.
@@ -109,14 +109,14 @@ func Webhooks(verifier *verify.Webhook, accounts []*Account) *Channel {
 			return verified{test, owners[id]}, err
 		},
 		Identify: paypal.IdentifyWebhook,
-		// The signature covers the id of our webhook, and PayPal sends that webhook
-		// nothing of another account.
+		// The signature covers the id of our webhook, and PayPal sends that webhook only
+		// messages of its own account.
 		owner: func([]byte) (*Account, Ownership) { return accounts[0], Ours },
 	}
 }
 
-// IPNs is the channel of IPNs to our accounts. Where no account has a ledger for tests it
-// refuses PayPal's tests unasked.
+// IPNs is the channel of IPNs to our accounts. If no account has a ledger for tests, it
+// refuses PayPal's tests without a call to PayPal.
 func IPNs(verifier *verify.IPN, accounts []*Account) *Channel {
 	owners := make(map[string]*Account) // receiver, in lower case → its account
 	tests := false
@@ -153,17 +153,17 @@ var errNoSandbox = &answer.Refusal{
 	Text:   "this is a test of PayPal's sandbox, and there is no ledger for tests here",
 }
 
-// isTest says whether an IPN claims to be a test. The claim is harmless: the sandbox then
-// verifies the IPN.
+// isTest reports whether an IPN claims to be a test. The claim is harmless: the sandbox
+// then verifies the IPN.
 func isTest(body []byte) bool {
 	test := paypal.IPNField(body, "test_ipn")
 	return test != "" && test != "0"
 }
 
-// receiver says whose account an IPN is about; nil where it is none of ours. PayPal verifies
-// every IPN that it has sent to anyone, so a stranger could post an IPN of another account
-// here. receiver_id and receiver_email are PayPal's words. business may be the sender's, and
-// counts only where both are missing.
+// receiver returns the account that an IPN is about; nil for a foreign account. PayPal
+// verifies every IPN that it sent to anyone, so a stranger could post another account's
+// IPN here. receiver_id and receiver_email come from PayPal. business may come from the
+// sender, and counts only if both are missing.
 func receiver(body []byte, owners map[string]*Account) (*Account, Ownership) {
 	values := []string{paypal.IPNField(body, "receiver_id"), paypal.IPNField(body, "receiver_email")}
 	if values[0] == "" && values[1] == "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/traces"
 )
 
-// deliver gives an event to the downstream of a message's account, which has
+// deliver sends an event to the downstream of a message's account, which has
 // ForwardTimeout to accept it.
 func (p *Processor) deliver(ctx context.Context, m *message, e *downstream.Event, note *client.Note) error {
 	ctx, cancel := context.WithTimeout(ctx, p.config.ForwardTimeout)
@@ -29,8 +29,8 @@ func (p *Processor) deliver(ctx context.Context, m *message, e *downstream.Event
 	return err
 }
 
-// deliverOriginal gives PayPal's own message to the listener of its channel, which has
-// ForwardTimeout to accept it, and no longer than the donations are held.
+// deliverOriginal sends PayPal's own message to the listener of its channel, which has
+// ForwardTimeout to accept it, but no longer than the donations' hold.
 func (p *Processor) deliverOriginal(ctx context.Context, m *message, heldUntil time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, min(p.config.ForwardTimeout, time.Until(heldUntil)))
 	defer cancel()

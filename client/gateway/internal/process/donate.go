@@ -16,8 +16,8 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// donate processes the donations of a message that have no outcome yet. A donation in
-// trouble does not stop the others.
+// donate processes the donations of a message without an outcome. A donation in trouble
+// does not stop the others.
 func (w *workers) donate(
 	ctx context.Context, c *inbox.Claim, m *message, whose Ownership,
 ) (result inbox.Result, err error) {
@@ -38,7 +38,8 @@ func (w *workers) donate(
 		case d.Outcome != "":
 			continue
 		case whose == Unsaid:
-			// Refusing it could lose a genuine donation, and noting it could count a stranger's.
+			// A refusal could lose a genuine donation, and a note could count a
+			// stranger's donation.
 			leave(i, reasonNoReceiver)
 			continue
 		}
@@ -57,8 +58,8 @@ func (w *workers) donate(
 	if len(open) == 0 {
 		return afterAll(result, c.Donations), nil
 	}
-	// A person learns of them even if another donation is in trouble: the trouble may
-	// never end.
+	// A person learns of these donations even if another donation is in trouble: the
+	// trouble may never end.
 	if err := w.processor.deliverForPerson(ctx, m, downstream.KindUndecided, open); err != nil {
 		return inbox.Result{State: inbox.Waiting, Cause: err.Error()}, nil //nolint:nilerr // the row keeps it
 	}
@@ -72,17 +73,18 @@ func (w *workers) donate(
 	return afterAll(result, c.Donations), nil
 }
 
-// isOf says whether a record is that of a pair.
+// isOf reports whether a record belongs to a pair.
 func isOf(d *inbox.Donation, pair paypal.Pair) bool {
 	return d.SeriesID == pair.Donation.SeriesID && d.Event == pair.Donation.Event.String() &&
 		d.TransactionID == pair.Donation.TransactionID
 }
 
-// otherBody is the result of a message whose body was wiped, and whose copy brought another
-// body: one of the two may be forged.
+// otherBody is the result of a message whose body was wiped and whose copy has another
+// body: one of them may be forged.
 var otherBody = inbox.Result{State: inbox.Person, Cause: "other_body"}
 
-// afterAll leaves a message to a person if nothing in it waits, but a donation needs one.
+// afterAll leaves a message to a person if no donation in it waits, but a donation needs
+// a person.
 func afterAll(result inbox.Result, donations []inbox.Donation) inbox.Result {
 	for _, d := range donations {
 		if result.State == inbox.Done && d.Outcome.ForPerson() {
@@ -94,10 +96,10 @@ func afterAll(result inbox.Result, donations []inbox.Donation) inbox.Result {
 
 // ask asks Noted about one donation, delivers it if it is FIRST, and settles it. The
 // acceptance of the downstream is on disk before the donation is settled, so after a
-// crash in between the next try settles only.
+// crash in between the next try only settles.
 //
 // It holds the donation for Config.Hold and does not extend the hold: ForwardTimeout is
-// shorter. Where outcome is not final, trouble is the result of the message.
+// shorter. If outcome is not final, trouble is the result of the message.
 func (w *workers) ask(
 	ctx context.Context, c *inbox.Claim, m *message, pair paypal.Pair, d *inbox.Donation,
 ) (outcome string, trouble inbox.Result, err error) {
@@ -119,7 +121,7 @@ func (w *workers) ask(
 		failpoint("accepted")
 		d.AcceptedID, d.DonationID, d.Attempt = note.GetDonationId(), note.GetDonationId(), note.GetAttempt()
 		if err := w.box.Accepted(context.WithoutCancel(ctx), c, d); err != nil {
-			p.config.Log.Inbox("an acceptance could not be recorded; the donation is settled all the same", err)
+			p.config.Log.Inbox("an acceptance could not be recorded; the donation is settled nevertheless", err)
 		}
 		failpoint("recorded")
 	}
@@ -127,8 +129,8 @@ func (w *workers) ask(
 }
 
 // note asks Noted about one donation and records its verdict in d. outcome is empty for a
-// FIRST donation, which is held then: accepted says that the downstream has it already.
-// trouble is the result of the message where outcome is not final.
+// FIRST donation, which is then held. accepted says that the downstream already has it.
+// If outcome is not final, trouble is the result of the message.
 func (w *workers) note(
 	ctx context.Context, c *inbox.Claim, m *message, pair paypal.Pair, d *inbox.Donation,
 ) (answer *client.NoteResponse, accepted bool, outcome string, trouble inbox.Result, err error) {
@@ -171,7 +173,7 @@ func (w *workers) note(
 	if client.TrueVerdict(answer) == client.First {
 		accepted, err = w.box.WasAccepted(ctx, id) // by this message's last try, or by another message's
 	} else {
-		accepted = d.AcceptedID == id // in shadow each message is handed on, once
+		accepted = d.AcceptedID == id // in shadow each message is delivered, once
 	}
 	if err != nil {
 		w.release(answer.GetReceipt())
@@ -201,7 +203,7 @@ func (w *workers) settle(
 	}
 	failpoint("settled")
 	if err != nil {
-		log.Error("delivered, but another had settled it or its note is gone: compare it downstream",
+		log.Error("delivered, but another caller had settled it or its note is gone: compare it downstream",
 			"cause", cause(err))
 	} else {
 		log.Info("delivered")
@@ -210,7 +212,7 @@ func (w *workers) settle(
 	return settled, trouble, w.box.Decided(ctx, c.Row, d)
 }
 
-// refused gives up a donation that the downstream has not accepted, so that the next try
+// refused gives up a donation that the downstream did not accept, so that the next try
 // need not wait for its hold. A rejected donation has no next try.
 func (w *workers) refused(
 	ctx context.Context, c *inbox.Claim, d *inbox.Donation, answer *client.NoteResponse, why error,
@@ -224,8 +226,8 @@ func (w *workers) refused(
 	return notAccepted, trouble, w.box.Decided(ctx, c.Row, d)
 }
 
-// settledElsewhere says whether a donation is finished although its receipt no longer
-// settles it, as done does of Once's errors.
+// settledElsewhere reports whether a donation is finished although its receipt no longer
+// settles it, as done does for Once's errors.
 func settledElsewhere(err error) bool {
 	return errors.Is(err, client.ErrSettledByAnother) || errors.Is(err, client.ErrHoldReleased) ||
 		errors.Is(err, client.ErrNoteNotFound)
@@ -235,7 +237,7 @@ func settledElsewhere(err error) bool {
 func (w *workers) release(receipt string) {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
-	_, _ = w.processor.config.Noted.Release(ctx, receipt, "the downstream has not accepted it") // or the hold runs out
+	_, _ = w.processor.config.Noted.Release(ctx, receipt, "the downstream has not accepted it") // if this fails, the hold runs out
 }
 
 const releaseTimeout = 5 * time.Second

@@ -2,6 +2,6 @@
 
 package process
 
-// failpoint does nothing. Tests build the gateway with the tag failpoint, and then choose
-// by NOTED_GATEWAY_FAILPOINT at which of these steps it is killed.
+// failpoint does nothing. Tests build the gateway with the tag failpoint, and choose with
+// NOTED_GATEWAY_FAILPOINT the step at which it is killed.
 func failpoint(string) {}

@@ -11,7 +11,7 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// An origin is what is known of a verified message but for its contents.
+// An origin is everything known about a verified message except its contents.
 type origin struct {
 	account *Account
 	whose   Ownership
@@ -19,9 +19,9 @@ type origin struct {
 	test    bool
 }
 
-// judge says what happens to a verified message. The inbox asks when a message arrives,
-// for the journal, and again at every try, since settings and this program may have
-// changed.
+// judge decides the state of a verified message. The inbox calls it when a message
+// arrives, for the journal, and again at every try, because settings and this program may
+// have changed.
 func judge(c *Channel, header http.Header, body []byte, from origin) (*message, inbox.Arrival) {
 	account := from.account
 	a := inbox.Arrival{Channel: c.Name, Test: from.test, State: inbox.Waiting, Ledger: from.ledger}
@@ -66,7 +66,7 @@ func donationOf(pair paypal.Pair, ledger string) inbox.Donation {
 // idPattern matches PayPal's ids, and neither names nor e-mail addresses.
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
-// firstID returns the first of the values that is an id.
+// firstID returns the first valid id among the values.
 func firstID(values ...string) string {
 	for _, value := range values {
 		if idPattern.MatchString(value) {
@@ -76,8 +76,8 @@ func firstID(values ...string) string {
 	return ""
 }
 
-// paypalIDs finds PayPal's ids in a message, for the filters of the journal. It reads them
-// as they stand, without the rules of client/paypal.
+// paypalIDs finds PayPal's ids in a message, for the filters of the journal. It reads
+// them unchanged, without the rules of client/paypal.
 func paypalIDs(channel string, body []byte, pairs []paypal.Pair) inbox.IDs {
 	var ids inbox.IDs
 	if channel == "ipn" {
@@ -95,7 +95,7 @@ func paypalIDs(channel string, body []byte, pairs []paypal.Pair) inbox.IDs {
 				Dispute   string `json:"dispute_id"`
 			}
 		}
-		_ = json.Unmarshal(body, &event) // a field of another type leaves the others as they are
+		_ = json.Unmarshal(body, &event) // a field of another type does not affect the others
 		r := event.Resource
 		ids = inbox.IDs{Parent: firstID(r.Sale, r.Parent), Series: firstID(r.Agreement), Case: firstID(r.Dispute)}
 	}
@@ -111,7 +111,7 @@ func paypalIDs(channel string, body []byte, pairs []paypal.Pair) inbox.IDs {
 }
 
 // receiverName names the receiver of a foreign IPN for the journal: its merchant id, or
-// the domain of its e-mail address. The journal holds no whole address.
+// the domain of its e-mail address. The journal never has a whole address.
 func receiverName(body []byte) string {
 	if id := firstID(paypal.IPNField(body, "receiver_id")); id != "" {
 		return id

@@ -11,15 +11,15 @@ import (
 	"github.com/donation-dedupe/noted/client/paypal"
 )
 
-// A message is verified, and identified lists the donations that it tells of.
+// A message is verified, and identified lists its donations.
 type message struct {
 	downstream.Message
 	account    *Account
 	identified paypal.Identified
 }
 
-// identify reads a message. After an error the message has an id but no donations. The
-// bytes name a webhook without an id.
+// identify reads a message. After an error the message has an id but no donations. A
+// webhook without an id is named by its bytes.
 func identify(c *Channel, header http.Header, body []byte, account *Account, ledger string) (*message, error) {
 	identified, err := c.Identify(body)
 	header = paypalHeader(header)
@@ -35,8 +35,8 @@ func identify(c *Channel, header http.Header, body []byte, account *Account, led
 	}, err
 }
 
-// paypalHeader keeps the headers that belong to PayPal's message: no cookie, and nothing
-// that a proxy added. A listener may look at the name of PayPal's program.
+// paypalHeader keeps the headers of PayPal's message: no cookie, and no header from a
+// proxy. A listener may check the name of PayPal's program.
 func paypalHeader(header http.Header) http.Header {
 	own := http.Header{}
 	for name, values := range header {

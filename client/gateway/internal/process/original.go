@@ -8,13 +8,13 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// A heldDonation is FIRST, and held by this try.
+// A heldDonation is a FIRST donation that this try holds.
 type heldDonation struct {
 	record *inbox.Donation
 	answer *client.NoteResponse
 }
 
-// donateWhole processes a message that a listener gets as PayPal sent it, so whole or not
+// donateWhole processes a message for a listener of PayPal's own messages, whole or not
 // at all:
 //
 //	every donation is FIRST       the listener gets the message, and all are settled
@@ -23,8 +23,8 @@ type heldDonation struct {
 //	FIRST beside another verdict  nothing is delivered: a person decides, with all verdicts
 //
 // The listener's acceptance is on disk before a donation is settled, so after a crash in
-// between the next try settles only. A crash between the acceptance and its record tells
-// the listener twice: no idempotency key reaches it.
+// between the next try only settles. After a crash between the acceptance and its record
+// the listener gets the message twice, because it gets no idempotency key.
 func (w *workers) donateWhole(
 	ctx context.Context, c *inbox.Claim, m *message, whose Ownership,
 ) (result inbox.Result, err error) {
@@ -115,7 +115,7 @@ func (w *workers) donateWhole(
 }
 
 // give delivers a message whose donations are all FIRST, and records the acceptance. Its
-// result is empty where the listener has accepted the message.
+// result is empty if the listener accepted the message.
 func (w *workers) give(
 	ctx context.Context, c *inbox.Claim, m *message, first []heldDonation, heldUntil time.Time,
 ) (result inbox.Result, err error) {
@@ -137,7 +137,7 @@ func (w *workers) give(
 		h.record.Attempt = note.GetAttempt()
 	}
 	if err := w.box.Accepted(context.WithoutCancel(ctx), c, records...); err != nil {
-		config.Log.Inbox("an acceptance could not be recorded; the donations are settled all the same", err)
+		config.Log.Inbox("an acceptance could not be recorded; the donations are settled nevertheless", err)
 	}
 	failpoint("recorded")
 	return result, nil

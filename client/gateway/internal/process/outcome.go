@@ -13,51 +13,51 @@ import (
 const (
 	settled     = "settled"
 	duplicate   = "duplicate"
-	held        = "held"      // by another
+	held        = "held"      // by another caller
 	undecided   = "undecided" // delivered for a person
 	notAccepted = "forward"   // the downstream did not accept it
-	unavailable = "noted"     // Noted could not be asked, or could not settle
+	unavailable = "noted"     // Noted did not answer, or could not settle
 	postponed   = "postponed" // not begun
-	skipped     = "skipped"   // of a message: no donation in it
-	unknown     = "unknown"   // of a message: a type that is not known
+	skipped     = "skipped"   // of a message: it has no donation
+	unknown     = "unknown"   // of a message: its type is unknown
 	off         = "off"       // of a message: its channel has no listener
 )
 
 // reasonNoReceiver is the reason of a donation whose message names no receiver.
 const reasonNoReceiver = "RECEIVER_MISSING"
 
-// reasonNotAllFirst is the reason of a FIRST donation beside others that are not FIRST, in
-// a message that a listener gets whole or not at all.
+// reasonNotAllFirst is the reason of a FIRST donation beside donations that are not
+// FIRST, in a message that a listener gets whole or not at all.
 const reasonNotAllFirst = "NOT_ALL_FIRST"
 
-// sentences explain to PayPal why it must come again.
+// sentences tell PayPal why it must come again.
 var sentences = map[string]string{
 	held:        "another caller is processing this donation; come again",
 	notAccepted: "the donation could not be delivered; come again",
-	unavailable: "Noted could not be asked, or could not settle; come again",
+	unavailable: "Noted did not answer, or could not settle; come again",
 	postponed:   "the time was too short for all donations of the message; come again",
 }
 
 // explanations tell a person why Noted cannot decide.
 var explanations = map[string]string{
-	"OCCURRED_TOO_EARLY": "it is older than the notes reach back, so Noted cannot say whether it was delivered before",
-	"RECEIVED_TOO_EARLY": "it came before the notes reach back, so Noted cannot say whether it was delivered before",
-	"OCCURRED_TOO_LATE":  "its time lies further ahead than clocks may disagree",
-	"SERIES_FULL":        "its series holds more donations than a real one could; is its id a constant?",
-	"INVALID_REQUEST":    "Noted does not take it as it is",
+	"OCCURRED_TOO_EARLY": "it is older than Noted's notes, so Noted cannot say whether it was delivered before",
+	"RECEIVED_TOO_EARLY": "it came before the oldest of Noted's notes, so Noted cannot say whether it was delivered before",
+	"OCCURRED_TOO_LATE":  "its time is too far in the future",
+	"SERIES_FULL":        "its series has more donations than a real series can have; is its id a constant?",
+	"INVALID_REQUEST":    "Noted refuses the request as invalid",
 	reasonNoReceiver:     "the message does not say whose account it is about",
 }
 
-// hopeless says whether Noted would answer the same each time.
+// hopeless reports whether Noted would answer the same each time.
 func hopeless(err error) bool {
 	return errors.Is(err, client.ErrOccurredTooEarly) || errors.Is(err, client.ErrOccurredTooLate) ||
 		errors.Is(err, client.ErrReceivedTooEarly) ||
 		errors.Is(err, client.ErrSeriesFull) || errors.Is(err, client.ErrInvalidRequest)
 }
 
-// done says whether a donation is finished although it could not be settled: another
+// done reports whether a donation is finished although it could not be settled: another
 // attempt has settled it (the downstream saw its id twice), or an operator intervened. A
-// redelivery could be a new donation by then, and count this one twice.
+// redelivery could then be a new donation, and count this donation twice.
 func done(err error) bool {
 	return errors.Is(err, client.ErrNotSettled) &&
 		(errors.Is(err, client.ErrSettledByAnother) ||
@@ -65,7 +65,8 @@ func done(err error) bool {
 			errors.Is(err, client.ErrNoteNotFound))
 }
 
-// cause says why in words that are safe to log: the client's own errors name series.
+// cause describes an error in words that are safe to log: the client's own errors name
+// series.
 func cause(err error) string {
 	if reason := client.Reason(err); reason != "" {
 		return reason

@@ -10,10 +10,10 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/downstream"
 )
 
-// deliverForPerson delivers a message for a person once, before PayPal hears 200. Noted
-// prevents a second delivery: the message is noted in a series of its own, whose id every
-// redelivery has. The id depends on the open donations, so that a donation that becomes
-// undecidable later is delivered too.
+// deliverForPerson delivers a message for a person once, before PayPal gets 200. Noted
+// prevents a second delivery: the message is noted in its own series, and every
+// redelivery has the id of that series. The id depends on the open donations, so that a
+// donation that becomes undecidable later is delivered too.
 func (p *Processor) deliverForPerson(
 	ctx context.Context, m *message, kind string, open []downstream.OpenDonation,
 ) error {

@@ -4,10 +4,11 @@
 //
 // # How a message travels
 //
-// [Processor.Take] gets the bytes of a message. Without an inbox it does everything before
-// PayPal is answered (work.go). With one it keeps the message (take.go). Workers claim it
-// (workers.go) and process its donations (donate.go), as often as it takes. Both ways end
-// in a delivery to the downstream (deliver.go), or in an event for a person (person.go).
+// [Processor.Take] gets the bytes of a message. Without an inbox it does all steps before
+// it answers PayPal (work.go). With an inbox it keeps the message (take.go). Workers
+// claim it (workers.go) and process its donations (donate.go), as often as necessary.
+// Both ways end in a delivery to the downstream (deliver.go), or in an event for a person
+// (person.go).
 package process
 
 import (
@@ -24,10 +25,10 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/verify"
 )
 
-// Config holds what processing needs. The settings mean what they mean in gateway.Config,
+// Config has the settings of processing. They have the same meaning as in gateway.Config,
 // which also checks them and has their defaults.
 type Config struct {
-	Accounts []*Account // one or more; the first takes what names none of them
+	Accounts []*Account // one or more; the first takes messages without an account
 
 	ForwardTimeout time.Duration
 	Hold           time.Duration
@@ -45,15 +46,15 @@ type Config struct {
 	Log      *metrics.Log
 	Now      func() time.Time
 
-	// TracerProvider gets the spans of messages that are processed later; nil for none.
+	// TracerProvider gets the spans of messages that are processed later; nil: no spans.
 	TracerProvider trace.TracerProvider
 
-	// Idle opens the inbox if it is there, and starts no worker.
+	// Idle opens an existing inbox, and starts no worker.
 	Idle bool
 }
 
-// workTime is how long a message is processed before no further donation of it begins.
-// PayPal hangs up after 30 seconds, and its redelivery continues where this one stopped.
+// workTime is the time after which no further donation of a message begins. PayPal hangs
+// up after 30 seconds, and its redelivery continues at the next donation.
 const workTime = 25 * time.Second
 
 // A Processor processes messages.
@@ -78,10 +79,11 @@ func New(config Config) (*Processor, error) {
 	return p, nil
 }
 
-// SetWorkTime shortens how long a message is processed.
+// SetWorkTime shortens workTime.
 func (p *Processor) SetWorkTime(d time.Duration) { p.workTime = d }
 
-// InboxReady says whether the inbox's database answers. kept is false without an inbox.
+// InboxReady reports whether the inbox's database answers. kept is false without an
+// inbox.
 func (p *Processor) InboxReady(ctx context.Context) (kept bool, err error) {
 	if p.inbox == nil {
 		return false, nil
@@ -92,8 +94,8 @@ func (p *Processor) InboxReady(ctx context.Context) (kept bool, err error) {
 // SweepInbox sweeps the inbox once, as a worker does every minute.
 func (p *Processor) SweepInbox(ctx context.Context) error { return p.inbox.sweep(ctx) }
 
-// Strangers counts the messages that wait in the inbox for accounts that this gateway does
-// not have, by account.
+// Strangers counts the waiting messages of accounts that this gateway does not have, by
+// account.
 func (p *Processor) Strangers(ctx context.Context) (map[string]int64, error) {
 	if p.inbox == nil {
 		return nil, nil
@@ -105,7 +107,7 @@ func (p *Processor) Strangers(ctx context.Context) (map[string]int64, error) {
 	return p.inbox.box.Waiting(ctx, own)
 }
 
-// Close lets the workers finish the messages that they own.
+// Close lets the workers finish their messages.
 func (p *Processor) Close() error {
 	if p.inbox == nil {
 		return nil
@@ -114,7 +116,7 @@ func (p *Processor) Close() error {
 }
 
 // Take takes a message whose bytes have arrived. It returns its outcome, or the refusal
-// that PayPal hears. kind is PayPal's type of the message, once it is verified.
+// for PayPal. kind is PayPal's type of the message, set after verification.
 func (p *Processor) Take(
 	ctx context.Context, c *Channel, header http.Header, body []byte,
 ) (outcome, kind string, err error) {
@@ -132,15 +134,15 @@ func (p *Processor) Take(
 	return p.takeNow(ctx, c, header, body, v)
 }
 
-// heard keeps when a channel of an account was last heard. PayPal's tests and messages to
-// others do not make it look alive.
+// heard records the time of a channel's last message. PayPal's tests and foreign messages
+// do not make it look alive.
 func (p *Processor) heard(c *Channel, v verified, body []byte, at time.Time) {
 	if account, whose := c.ownerOf(v, body); whose != Foreign && !v.test {
 		p.config.Metrics.Heard(account.Name, c.Name, at)
 	}
 }
 
-// takeNow processes a verified message before PayPal is answered.
+// takeNow processes a verified message before PayPal gets its answer.
 func (p *Processor) takeNow(
 	ctx context.Context, c *Channel, header http.Header, body []byte, v verified,
 ) (outcome, kind string, err error) {
@@ -158,7 +160,7 @@ func (p *Processor) takeNow(
 		p.config.Log.Warning(c.Name, kind, warning)
 	}
 	if m.identified.Skipped != "" && !m.identified.Unknown {
-		return skipped, kind, nil // before the account: PayPal tells of our own payments too
+		return skipped, kind, nil // before the account: PayPal also tells of our own payments
 	}
 	if whose == Foreign {
 		return "", kind, &answer.Refusal{

@@ -11,16 +11,16 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/traces"
 )
 
-// kept is the outcome of a message that is in the inbox.
+// kept is the outcome of a message in the inbox.
 const kept = "kept"
 
-// averageBody is how many bytes Config.InboxUnverified allows for each message.
+// averageBody is the number of bytes that Config.InboxUnverified allows for each message.
 const averageBody = 16 << 10
 
 var errNotKept = answer.Again("inbox", "the message could not be kept; come again")
 
-// take keeps a message. PayPal hears 200 as soon as the message is on disk. unverified
-// says why PayPal could not be asked about it, and is nil for a verified message.
+// take keeps a message. PayPal gets 200 as soon as the message is on disk. unverified
+// says why PayPal did not verify it, and is nil for a verified message.
 func (w *workers) take(
 	ctx context.Context, c *Channel, header http.Header, body []byte, v verified, arrived time.Time, unverified error,
 ) (outcome, kind string, err error) {
@@ -57,7 +57,8 @@ func (w *workers) take(
 	return kept, a.Type, w.kept(q, err)
 }
 
-// kept wakes a worker for a message in a queue. Its error tells PayPal that the message is not kept.
+// kept wakes a worker for a message in a queue. Its error tells PayPal that the message
+// is not kept.
 func (w *workers) kept(q *queue, err error) error {
 	if err != nil {
 		w.processor.config.Log.Inbox("a message could not be kept", err)

@@ -18,8 +18,8 @@ func (p *Processor) work(ctx context.Context, m *message, whose Ownership) (outc
 	case m.identified.Unknown:
 		return unknown, p.tellUnknown(ctx, m)
 	case whose == Unsaid:
-		// Refusing it could lose a genuine donation, and noting it could count a
-		// stranger's. PayPal leaves the receiver out of some adjustments.
+		// A refusal could lose a genuine donation, and a note could count a stranger's
+		// donation. PayPal leaves the receiver out of some adjustments.
 		var open []downstream.OpenDonation
 		for _, pair := range m.identified.Pairs {
 			p.config.Metrics.Donation(m.Channel, pair.Donation.Event, undecided)
@@ -49,11 +49,11 @@ func (p *Processor) work(ctx context.Context, m *message, whose Ownership) (outc
 	}
 	if len(open) > 0 {
 		// A person learns of these donations even if another donation is in trouble: the
-		// trouble may never end, and these must not vanish with it.
+		// trouble may never end, and these donations must not vanish with it.
 		if outcome = undecided; trouble == nil {
 			return outcome, p.deliverForPerson(ctx, m, downstream.KindUndecided, open)
 		}
-		_ = p.deliverForPerson(ctx, m, downstream.KindUndecided, open) // logged there, and tried again with the redelivery
+		_ = p.deliverForPerson(ctx, m, downstream.KindUndecided, open) // it logs a failure, and the redelivery tries again
 	}
 	if trouble != nil {
 		return "", trouble
@@ -62,7 +62,7 @@ func (p *Processor) work(ctx context.Context, m *message, whose Ownership) (outc
 }
 
 // settle notes one donation, delivers it if it is FIRST, and settles it. It returns an
-// outcome, and the reason with undecided.
+// outcome, and the reason for an undecided donation.
 func (p *Processor) settle(ctx context.Context, m *message, pair paypal.Pair) (result, reason string) {
 	donation, told := client.FromPayPal(pair, m.Ledger)
 	id := ""
@@ -75,7 +75,7 @@ func (p *Processor) settle(ctx context.Context, m *message, pair paypal.Pair) (r
 	case verdict == client.Duplicate:
 		return duplicate, ""
 	case verdict == client.Held:
-		log.Info("held by another")
+		log.Info("held by another caller")
 		return held, ""
 	case err == nil:
 		log.Info("delivered")
@@ -91,7 +91,7 @@ func (p *Processor) settle(ctx context.Context, m *message, pair paypal.Pair) (r
 		return notAccepted, ""
 	case done(err):
 		log.Error(
-			"delivered, but another had settled it or its note is gone: compare it downstream",
+			"delivered, but another caller had settled it or its note is gone: compare it downstream",
 			"cause",
 			cause(err),
 		)
@@ -102,7 +102,7 @@ func (p *Processor) settle(ctx context.Context, m *message, pair paypal.Pair) (r
 	return unavailable, ""
 }
 
-// tellUnknown deals with a message of an unknown type.
+// tellUnknown processes a message of an unknown type.
 func (p *Processor) tellUnknown(ctx context.Context, m *message) error {
 	p.config.Log.Unknown(m.Channel, m.identified.Type, m.identified.Skipped)
 	if !m.account.ForwardUnknown {

@@ -18,8 +18,8 @@ import (
 
 const (
 	inboxWorkerCount = 8           // of a gateway with one account
-	fewestWorkers    = 2           // of an account beside others: a downstream that hangs delays its own account alone
-	pollEvery        = time.Second // how soon a message is seen that is due or that another gateway kept
+	fewestWorkers    = 2           // of an account beside others: a hanging downstream delays only its own account
+	pollEvery        = time.Second // the delay until a message is seen that is due or that another gateway kept
 	sweepEvery       = time.Minute
 	countEvery       = 15 * time.Second
 	shortestPause    = time.Second      // after the first try
@@ -29,17 +29,17 @@ const (
 // workers process the messages of an inbox.
 type workers struct {
 	processor *Processor
-	box       *inbox.Inbox      // for what a row of any account asks
+	box       *inbox.Inbox      // for rows of any account
 	queues    map[string]*queue // :: name of an account → its messages
 	ctx       context.Context   // ends when the workers must stop claiming
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
 
 	sweeping   sync.Mutex
-	sweptSince time.Time // the first of the sweeps that have succeeded without a break
+	sweptSince time.Time // the first of the successful sweeps since the last failure
 }
 
-// A queue is the messages of one account, which has workers of its own.
+// A queue is the messages of one account, which has its own workers.
 type queue struct {
 	account *Account
 	box     *inbox.Inbox
@@ -66,7 +66,7 @@ func openInbox(p *Processor) (*workers, error) {
 func (w *workers) start() {
 	for _, q := range w.queues {
 		if err := q.box.Serve(w.ctx); err != nil { // before it can keep a message
-			w.processor.config.Log.Inbox("an account could not be recorded", err) // the next sweep does it
+			w.processor.config.Log.Inbox("an account could not be recorded", err) // the next sweep records it
 		}
 		for range max(fewestWorkers, inboxWorkerCount/len(w.queues)) {
 			w.running.Go(func() { w.work(q) })
@@ -76,7 +76,7 @@ func (w *workers) start() {
 	w.running.Go(func() { w.every(countEvery, "the inbox could not be counted", w.count) })
 }
 
-// stop lets the workers finish the messages that they own.
+// stop lets the workers finish their messages.
 func (w *workers) stop() error {
 	w.cancel()
 	w.running.Wait()
@@ -116,9 +116,9 @@ func (w *workers) every(pause time.Duration, complaint string, f func(context.Co
 	}
 }
 
-// sweep wipes and deletes what has aged out. Messages of an account that no gateway has are
-// left to a person, but only by a gateway that has seen the inbox for as long: after an
-// outage of the database the others need time to say that they have the account.
+// sweep wipes and deletes rows that have aged out. It leaves the messages of a deserted
+// account to a person, but only if this gateway has seen the inbox for as long: after an
+// outage of the database the other gateways need time to record their accounts.
 func (w *workers) sweep(ctx context.Context) error {
 	w.sweeping.Lock()
 	defer w.sweeping.Unlock()
@@ -172,8 +172,8 @@ func (w *workers) count(ctx context.Context) error {
 	return nil
 }
 
-// heard keeps when each channel of an account was last heard, also before this gateway was
-// started and by the gateways beside it.
+// heard records the time of each channel's last message, including messages from before
+// this gateway's start and messages to the gateways beside it.
 func (w *workers) heard(ctx context.Context, q *queue) error {
 	pulses, err := q.box.Pulses(ctx)
 	for _, pulse := range pulses {
@@ -184,8 +184,8 @@ func (w *workers) heard(ctx context.Context, q *queue) error {
 	return err
 }
 
-// try processes a claimed message once, and records the result. A result that cannot be
-// recorded is no loss: the lease runs out, and the next try finds each step done.
+// try processes a claimed message once, and records the result. If the result cannot be
+// recorded, nothing is lost: the lease runs out, and the next try finds each step done.
 func (w *workers) try(q *queue, c *inbox.Claim, opened error) {
 	p := w.processor
 	ctx, cancel := context.WithCancel(context.Background()) // a stop does not interrupt a try
@@ -234,8 +234,8 @@ func pauseAfter(tries int) time.Duration {
 	return min(shortestPause<<min(tries-1, 16), longestPause)
 }
 
-// renew keeps the lease of a message until the returned function is called. It ends the
-// try when the lease is lost: another worker has the message then.
+// renew keeps the lease of a message until the caller calls the returned function. It
+// ends the try when the lease is lost, because another worker then has the message.
 func (w *workers) renew(ctx context.Context, cancel context.CancelFunc, c *inbox.Claim) (stop func()) {
 	ctx, stopRenewing := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -255,12 +255,12 @@ func (w *workers) renew(ctx context.Context, cancel context.CancelFunc, c *inbox
 	return func() { stopRenewing(); running.Wait() }
 }
 
-// errMoved means that the message waits elsewhere and the claim is given up: an unverified
-// message is verified now and waits under its own id, or the message belongs to another
-// account.
+// errMoved means that the message waits elsewhere and the worker gives up its claim. An
+// unverified message is now verified and waits under its own id, or the message belongs
+// to another account.
 var errMoved = errors.New("moved")
 
-// process does what a message asks for now. Its error is the database's.
+// process does the next step of a message. Its error is the database's.
 func (w *workers) process(
 	ctx context.Context, q *queue, c *inbox.Claim, opened error,
 ) (result inbox.Result, err error) {
@@ -283,8 +283,9 @@ func (w *workers) process(
 	if !c.Verified {
 		return w.verify(ctx, channel, c)
 	}
-	// Settings may have changed since the message came. It stays with the account and, once
-	// Noted was asked, in the ledger of then. A message that was foreign has no account yet.
+	// Settings may have changed since the message came. It stays with the account and,
+	// after the first request to Noted, in the ledger of that request. A foreign message
+	// has no account yet.
 	asked := slices.ContainsFunc(c.Donations, func(d inbox.Donation) bool { return d.Verdict != "" })
 	owner, whose := channel.owner(c.Body)
 	if owner != q.account && whose == Ours && c.Receiver != "" && !asked {
@@ -313,8 +314,8 @@ func (w *workers) process(
 	return w.donate(ctx, c, m, whose)
 }
 
-// verify asks PayPal about a message that was kept unverified. The age of a webhook is
-// measured at its receipt.
+// verify asks PayPal about a message that was kept unverified. The age of a webhook
+// counts at its receipt.
 func (w *workers) verify(ctx context.Context, ch *Channel, c *inbox.Claim) (inbox.Result, error) {
 	v, err := ch.verified(ctx, c.Header, c.Body, c.ReceivedAt)
 	switch {
@@ -339,7 +340,7 @@ func (w *workers) verify(ctx context.Context, ch *Channel, c *inbox.Claim) (inbo
 	return inbox.Result{}, errMoved
 }
 
-// move gives a message to the account that has its receiver by now.
+// move gives a message to the account that now has its receiver.
 func (w *workers) move(ctx context.Context, c *inbox.Claim, to *Account) error {
 	if err := w.box.Move(ctx, c, to.Name); err != nil {
 		return err

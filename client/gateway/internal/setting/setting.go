@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// An Error says what is wrong with one field of gateway.Config.
+// An Error is a mistake in one field of gateway.Config.
 type Error struct {
 	Field   string // its name, such as "ForwardTo"
 	Problem string // continues the sentence after the name; names no other field and no secret
@@ -14,7 +14,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Field + " " + e.Problem }
 
-// In puts the errors of the settings of a part under the name of the part, such as
+// In puts the errors of a part's settings under the name of the part, such as
 // "PayPalAccounts[1].".
 func In(part string, err error) error {
 	switch e := err.(type) { //nolint:errorlint // it walks the tree of joined errors itself

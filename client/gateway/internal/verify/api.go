@@ -16,8 +16,8 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/peer"
 )
 
-// An api verifies webhooks by asking PayPal. It needs a token for that, and keeps it
-// until shortly before it ends.
+// An api verifies webhooks by PayPal's API. It needs a token, and keeps it until shortly
+// before its end.
 type api struct {
 	base             string
 	clientID, secret string
@@ -30,7 +30,7 @@ type api struct {
 	tokenEnds        time.Time
 }
 
-// errToken means that PayPal no longer takes the token.
+// errToken means that PayPal no longer accepts the token.
 var errToken = errors.New("token refused")
 
 func newAPI(app Credentials, config Config) *api {
@@ -88,7 +88,7 @@ func (a *api) ask(ctx context.Context, webhookID string, t transmission, object 
 	if err != nil {
 		return "", err
 	}
-	// Not as a json.RawMessage, which compacts the bytes that the checksum is over.
+	// Not as a json.RawMessage, which would compact the bytes under the checksum.
 	question = append(question[:len(question)-1], `,"webhook_event":`...)
 	question = append(append(question, object...), '}')
 	var answer struct {
@@ -105,7 +105,7 @@ func (a *api) ask(ctx context.Context, webhookID string, t transmission, object 
 	return answer.Status, err
 }
 
-// authorise returns a token: the kept one while it lasts.
+// authorise returns a token: the kept token while it is valid.
 func (a *api) authorise(ctx context.Context) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -19,7 +19,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/setting"
 )
 
-// The names in the certificates that sign webhooks: of live donations, and of the
+// The names in the certificates that sign webhooks: for live donations, and for the
 // sandbox.
 const (
 	certName        = "messageverificationcerts.paypal.com"
@@ -28,7 +28,7 @@ const (
 
 const (
 	maxCertificates = 16          // only trusted certificates are kept, so strangers cannot fill it
-	maxFetches      = 8           // at a time, however many forged messages arrive
+	maxFetches      = 8           // at once, however many forged messages arrive
 	maxChain        = 64 << 10    // bytes
 	renewEvery      = time.Minute // pause between fetches of an expired certificate
 )
@@ -49,9 +49,9 @@ var (
 	}
 )
 
-// certificates fetches and keeps the certificates that webhooks are signed with. It
-// judges name, chain and dates at every use, so a kept certificate ends with its dates.
-// Then it is fetched again, since PayPal may have renewed it at the same address.
+// certificates fetches and keeps the certificates that sign webhooks. It checks name,
+// chain and dates at every use, so a kept certificate ends with its dates. Then it is
+// fetched again, because PayPal may have renewed it at the same address.
 type certificates struct {
 	hosts   []string
 	roots   *x509.CertPool // nil for the system's
@@ -68,10 +68,10 @@ type certificates struct {
 // A keptCertificate was PayPal's when it was fetched.
 type keptCertificate struct {
 	chain []*x509.Certificate // the leaf first
-	renew time.Time           // when it may be fetched again, if it has ended
+	renew time.Time           // the earliest time of another fetch, after its end
 }
 
-// A fetch is shared by all messages that want the same certificate.
+// A fetch is shared by all messages that need the same certificate.
 type fetch struct {
 	done  chan struct{}
 	chain []*x509.Certificate
@@ -91,7 +91,7 @@ func newCertificates(config Config) (*certificates, error) {
 	if config.CertRoots != nil {
 		c.roots = x509.NewCertPool()
 		if !c.roots.AppendCertsFromPEM(config.CertRoots) {
-			return nil, setting.Wrong("CertRoots", "holds no PEM certificate")
+			return nil, setting.Wrong("CertRoots", "has no PEM certificate")
 		}
 		// The system's roots count for the host too: CertRoots may name only an
 		// intermediate issuer.
@@ -105,8 +105,8 @@ func newCertificates(config Config) (*certificates, error) {
 	return c, nil
 }
 
-// trusted returns the certificate at a URL. It fails unless the URL is one of PayPal's and
-// the certificate is PayPal's now. test says that it is the sandbox's.
+// trusted returns the certificate at a URL. It fails unless the URL and the certificate
+// are PayPal's. test means the sandbox's certificate.
 func (c *certificates) trusted(address string) (leaf *x509.Certificate, test bool, err error) {
 	address, ok := c.address(address)
 	if !ok {
@@ -128,10 +128,10 @@ func (c *certificates) trusted(address string) (leaf *x509.Certificate, test boo
 	return chain[0], test, err
 }
 
-// address returns the one spelling of a certificate's URL: https, a listed host in lower
-// case, and a path like PayPal's. Everything else is refused. The URL is in an unverified
-// header, so a query or a host in capitals would let a stranger turn a kept certificate
-// into a new fetch at will.
+// address returns the only accepted spelling of a certificate's URL: https, a listed host
+// in lower case, and a path like PayPal's. The URL is in an unverified header. With a
+// query, or a host in capitals, a stranger could turn a kept certificate into any number
+// of new fetches.
 func (c *certificates) address(written string) (address string, ok bool) {
 	u, err := url.Parse(written)
 	if err != nil || u.Scheme != "https" || u.User != nil || u.Opaque != "" || u.Fragment != "" || u.RawQuery != "" ||
@@ -155,7 +155,7 @@ func (c *certificates) judge(chain []*x509.Certificate) (test bool, err error) {
 	for _, name := range []string{certName, certNameSandbox} {
 		_, err := chain[0].Verify(x509.VerifyOptions{
 			DNSName: name, Roots: c.roots, Intermediates: between, CurrentTime: c.now(),
-			// The certificate is issued for a server and signs messages. Its name says
+			// The certificate is issued for a server but signs messages. Its name says
 			// that it is PayPal's.
 			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 		})
@@ -221,7 +221,7 @@ func (c *certificates) fetch(address string, f *fetch) {
 	close(f.done)
 }
 
-// download fetches a chain. Where the host's answer is final the message is refused;
+// download fetches a chain. If the host's answer is final the message is refused;
 // otherwise PayPal comes again.
 func (c *certificates) download(ctx context.Context, address string) ([]*x509.Certificate, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)

@@ -11,14 +11,14 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/peer"
 )
 
-// A Host is one of PayPal's that verification asks.
+// A Host is a PayPal host that verification calls.
 type Host struct {
 	Name   string
 	url    string
 	client *http.Client
 }
 
-// Hosts are the hosts that verification asks with these settings.
+// Hosts are the hosts that verification calls with these settings.
 func Hosts(config Config, ipns, tests bool) (hosts []Host) {
 	client := peer.Client(nil)
 	add := func(name, url string) { hosts = append(hosts, Host{name, url, client}) }
@@ -57,7 +57,7 @@ func Hosts(config Config, ipns, tests bool) (hosts []Host) {
 	return hosts
 }
 
-// Ask asks a host for nothing. It returns the host's date. Any answer will do.
+// Ask makes an empty request and returns the host's date. Any answer will do.
 func (h Host) Ask(ctx context.Context) (date time.Time, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, h.url, nil)
 	if err != nil {
@@ -72,7 +72,7 @@ func (h Host) Ask(ctx context.Context) (date time.Time, err error) {
 	return date, nil
 }
 
-// IDTrouble says what is wrong with a webhook's id, or with the id and secret of its app.
+// IDTrouble is the trouble with a webhook's id, or with the id and secret of its app.
 // Only the API knows, so it is empty without ByAPI.
 func (w *Webhook) IDTrouble(ctx context.Context, s Subscription) string {
 	if w.apis == nil {
@@ -81,7 +81,7 @@ func (w *Webhook) IDTrouble(ctx context.Context, s Subscription) string {
 	api := w.apis[s.API]
 	token, err := api.authorise(ctx)
 	if err != nil {
-		return "PayPal cannot be asked: " + peer.Trouble(err)
+		return "PayPal cannot confirm the id: " + peer.Trouble(err)
 	}
 	address := api.base + "/v1/notifications/webhooks/" + url.PathEscape(s.ID)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
@@ -99,7 +99,7 @@ func (w *Webhook) IDTrouble(ctx context.Context, s Subscription) string {
 		}
 	}
 	if err != nil {
-		return "PayPal cannot be asked: " + peer.Trouble(err)
+		return "PayPal cannot confirm the id: " + peer.Trouble(err)
 	}
 	return ""
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/peer"
 )
 
-// An IPN asks PayPal whether it has sent an IPN: it posts the bytes back, and PayPal says
-// VERIFIED or INVALID.
+// An IPN verifies IPNs: it posts the bytes back to PayPal, and PayPal answers VERIFIED or
+// INVALID.
 type IPN struct {
 	client *http.Client
 	config Config
@@ -22,10 +22,9 @@ type IPN struct {
 // NewIPN makes a verifier of IPNs.
 func NewIPN(config Config) *IPN { return &IPN{client: peer.Client(nil), config: config} }
 
-// Verify returns nil for an IPN of PayPal's. Only PayPal's two words count, with status
-// 200. An error page, a redirect or silence says nothing, and PayPal comes again. INVALID
-// refuses the message, although PayPal is known to say it of a genuine IPN now and then:
-// that IPN comes again too.
+// Verify returns nil for a genuine IPN. Only PayPal's two words count, with status 200.
+// After an error page, a redirect or silence PayPal comes again. INVALID refuses the
+// message. PayPal sometimes says it of a genuine IPN, but that IPN comes again too.
 func (p *IPN) Verify(ctx context.Context, body []byte, test bool) error {
 	began := time.Now()
 	verdict, why := p.ask(ctx, body, test)
@@ -45,7 +44,7 @@ func (p *IPN) Verify(ctx context.Context, body []byte, test bool) error {
 	return err
 }
 
-// ask posts back. why is the reason for a missing verdict, and quotes nothing of the
+// ask posts back. why is the reason for a missing verdict, and quotes nothing from the
 // message.
 func (p *IPN) ask(ctx context.Context, body []byte, test bool) (verdict, why string) {
 	ctx, cancel := context.WithTimeout(ctx, p.config.Timeout)
@@ -58,7 +57,8 @@ func (p *IPN) ask(ctx context.Context, body []byte, test bool) (verdict, why str
 	default:
 		url = IPNURL
 	}
-	// Order, percent signs and charset must stay PayPal's: nothing is decoded in between.
+	// Order, percent signs and charset must stay PayPal's, so nothing decodes the body in
+	// between.
 	post := io.MultiReader(strings.NewReader("cmd=_notify-validate&"), bytes.NewReader(body))
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, post)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
 )
 
-// A signature verifies webhooks by their certificate, without asking PayPal.
+// A signature verifies webhooks by their certificate, without a call to PayPal's API.
 type signature struct {
 	webhooks     []Subscription
 	certificates *certificates
@@ -28,8 +28,8 @@ var errNotSigned = &answer.Refusal{
 		"PayPal's dashboard",
 }
 
-// verify checks the signature over id, time, our webhook's id and the checksum of the body.
-// id is that of the webhook whose id the signature covers.
+// verify checks the signature over id, time, our webhook's id and the checksum of the
+// body. id is the id of the webhook that the signature covers.
 func (s *signature) verify(_ context.Context, t transmission, body []byte) (id string, test bool, err error) {
 	if !strings.EqualFold(t.algorithm, "SHA256withRSA") {
 		return "", false, &answer.Refusal{

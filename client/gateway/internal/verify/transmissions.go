@@ -10,31 +10,31 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/metrics"
 )
 
-// MostTransmissions bounds the memory of transmissions to about 20 MB: enough for 1,300
+// MostTransmissions limits the memory of transmissions to about 20 MB: enough for 1,300
 // webhooks an hour over 73 hours.
 const MostTransmissions = 100_000
 
 // transmissions remembers the body of each verified transmission. PayPal's signature
 // covers only the CRC-32 of a body, so the holder of one delivery can make another body
-// of that checksum. Another body under a known id is refused.
+// with that checksum. Another body under a known id is refused.
 //
 // Only verified transmissions are remembered, so strangers can neither fill the memory
-// nor block a genuine body. One gap remains: a forger may hold a genuine delivery that did
-// not come to this gateway since its start. If the forged body comes first, the gateway
-// refuses the genuine body as the second.
+// nor block a genuine body. One gap remains: a forger may hold a genuine delivery that
+// did not come to this gateway since its start. If the forged body comes first, the
+// gateway refuses the genuine body.
 type transmissions struct {
 	metrics *metrics.Metrics
 
 	mu    sync.Mutex
 	most  int
-	known map[string]transmitted // :: transmission id → what came under it
+	known map[string]transmitted // :: transmission id → its first body
 	order []string               // the ids, oldest first
 }
 
 // transmitted is the memory of one transmission.
 type transmitted struct {
 	body  [sha256.Size]byte
-	until time.Time // later the transmission is too old to be taken
+	until time.Time // after this time the transmission is too old to be taken
 }
 
 var errOtherBody = &answer.Refusal{
@@ -47,9 +47,9 @@ func newTransmissions(metrics *metrics.Metrics) *transmissions {
 	return &transmissions{metrics: metrics, most: MostTransmissions, known: make(map[string]transmitted)}
 }
 
-// admit remembers a verified transmission, or refuses it where another body came under
-// its id. A full memory drops the oldest transmission: PayPal sends that one again for the
-// shortest time.
+// admit remembers a verified transmission, or refuses it if another body came under its
+// id. A full memory drops the oldest transmission, which PayPal repeats for the shortest
+// time.
 func (t *transmissions) admit(id string, body []byte, until, now time.Time) error {
 	sum := sha256.Sum256(body)
 	t.mu.Lock()

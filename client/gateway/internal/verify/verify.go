@@ -1,9 +1,9 @@
-// Package verify finds out whether PayPal has sent a message. An [IPN] asks PayPal by
-// posting the bytes back. A [Webhook] checks the signature with PayPal's certificate, or
-// asks PayPal's API.
+// Package verify finds out whether PayPal sent a message. An [IPN] posts the bytes back
+// to PayPal. A [Webhook] checks the signature with PayPal's certificate, or asks PayPal's
+// API.
 //
-// The errors of both are refusals ([answer.Refusal]). [IsAway] tells those that mean that
-// PayPal could not be asked.
+// The errors of both are refusals ([answer.Refusal]). [IsAway] reports the refusals that
+// mean that PayPal did not answer.
 package verify
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/metrics"
 )
 
-// Where IPNs are posted back to, and PayPal's API.
+// The addresses for the post-back of IPNs, and PayPal's API.
 const (
 	IPNURL        = "https://ipnpb.paypal.com/cgi-bin/webscr"
 	IPNURLSandbox = "https://ipnpb.sandbox.paypal.com/cgi-bin/webscr"
@@ -30,10 +30,10 @@ var CertHosts = []string{
 	"api-m.sandbox.paypal.com",
 }
 
-// Config holds what verification needs. The fields mean what they mean in gateway.Config,
-// which also checks them and has their defaults.
+// Config has the settings of verification. The fields have the same meaning as in
+// gateway.Config, which also checks them and has their defaults.
 type Config struct {
-	IPNVerifyURL string // for all IPNs, where it is set
+	IPNVerifyURL string // for all IPNs, if set
 
 	Webhooks      []Subscription
 	ByAPI         bool
@@ -46,24 +46,25 @@ type Config struct {
 	Metrics *metrics.Metrics
 }
 
-// A Subscription is one of our webhooks at PayPal. A signature or PayPal's API tells which
-// of several a message is for: the message itself does not name it.
+// A Subscription is one of our webhooks at PayPal. The message does not name its webhook;
+// its signature or PayPal's API does.
 type Subscription struct {
 	ID   string
 	API  Credentials // for ByAPI
 	Test bool        // for ByAPI: the sandbox's, whatever the address of its API
 }
 
-// Credentials are those of a REST app, at one of PayPal's two APIs.
+// Credentials are the credentials of a REST app, at one of PayPal's two APIs.
 type Credentials struct{ URL, ClientID, ClientSecret string }
 
-// reasonAway is the reason of refusals that mean that PayPal could not be asked.
+// reasonAway is the reason of a refusal because PayPal did not answer.
 const reasonAway = "verifier"
 
-// away makes the refusal of a message about which PayPal could not be asked.
+// away makes the refusal of a message that PayPal did not verify because it did not
+// answer.
 func away(text string) *answer.Refusal { return answer.Again(reasonAway, text) }
 
-// IsAway says whether PayPal could not be asked about a message.
+// IsAway reports whether PayPal did not answer about a message.
 func IsAway(err error) bool {
 	refused, ok := errors.AsType[*answer.Refusal](err)
 	return ok && refused.Reason == reasonAway

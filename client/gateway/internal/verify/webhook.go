@@ -9,7 +9,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/internal/answer"
 )
 
-// Ahead is how far PayPal's clock may be ahead of ours.
+// Ahead is the accepted lead of PayPal's clock over ours.
 const Ahead = 5 * time.Minute
 
 // A transmission is the part of PayPal's headers about one delivery of a webhook.
@@ -51,8 +51,8 @@ func NewWebhook(config Config) (*Webhook, error) {
 	return w, nil
 }
 
-// askEach asks PayPal's API about each of our webhooks in turn, until PayPal has sent the
-// message to that one. Only PayPal's no about each of them refuses it.
+// askEach asks PayPal's API about each of our webhooks in turn, until PayPal confirms the
+// message for one of them. Only PayPal's no for each of them refuses it.
 func (w *Webhook) askEach(ctx context.Context, t transmission, body []byte) (id string, test bool, err error) {
 	for _, s := range w.config.Webhooks {
 		test, refused := w.apis[s.API].verify(ctx, s.ID, t, body)
@@ -66,8 +66,8 @@ func (w *Webhook) askEach(ctx context.Context, t transmission, body []byte) (id 
 	return "", false, err
 }
 
-// Verify returns nil for a webhook of PayPal's. id is that of our webhook that it was sent
-// to, and test says that the sandbox has sent it. Its age is measured at its arrival.
+// Verify returns nil for a genuine webhook. id is the id of our webhook that PayPal sent
+// it to, and test means that the sandbox sent it. Its age counts at its arrival.
 func (w *Webhook) Verify(
 	ctx context.Context, header http.Header, body []byte, arrived time.Time,
 ) (id string, test bool, err error) {
@@ -76,7 +76,7 @@ func (w *Webhook) Verify(
 	if err == nil {
 		id, test, err = w.verify(ctx, sent, body)
 	}
-	if err == nil { // only now: a forged message must not be remembered
+	if err == nil { // not earlier: a forged message must not be remembered
 		err = w.seen.admit(sent.id, body, sent.at.Add(w.config.WebhookMaxAge), now)
 	}
 	w.config.Metrics.Verified("webhook", outcome(err), time.Since(began))
@@ -92,8 +92,8 @@ func (w *Webhook) RememberAtMost(transmissions int) {
 
 // readTransmission reads the headers of a delivery. The delivery must be at most maxAge
 // old: only a checksum binds the body to the signature, so a forger could make another
-// body for an old transmission. PayPal's redeliveries come within three days. transmissions
-// remembers a delivery for as long.
+// body for an old transmission. PayPal's redeliveries come within three days.
+// transmissions remembers a delivery for as long.
 func readTransmission(header http.Header, now time.Time, maxAge time.Duration) (t transmission, err error) {
 	for name, field := range map[string]*string{
 		"Paypal-Transmission-Id": &t.id, "Paypal-Transmission-Time": &t.time, "Paypal-Transmission-Sig": &t.signature,
