@@ -49,7 +49,9 @@ const ofTests = "TEST_"
 // NOTED_SERVICE_HOST, NOTED_SERVICE_PORT_GRPC=50051, and NOTED_PORT=tcp://10.0.0.1:50051.
 // Only the value distinguishes the last variable from an operator's mistake.
 var (
-	serviceName  = regexp.MustCompile(`(^|_)(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+	serviceName = regexp.MustCompile(
+		`(^|_)(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`,
+	)
 	servicePort  = regexp.MustCompile(`(^|_)PORT$`)
 	serviceValue = regexp.MustCompile(`^(tcp|udp|sctp)://`)
 )

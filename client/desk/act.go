@@ -134,7 +134,8 @@ func (d *Desk) failPlan(w http.ResponseWriter, r *http.Request, err error) {
 		d.fail(w, r, http.StatusBadRequest, "This cannot be done.", sentenceCase(err.Error())+".")
 	default:
 		d.log.Error("a plan cannot be made", "cause", err.Error())
-		d.fail(w, r, http.StatusBadGateway, "The desk cannot tell right now what this would change, so it does not offer it.",
+		d.fail(w, r, http.StatusBadGateway,
+			"The desk cannot tell right now what this would change, so it does not offer it.",
 			"Try again in a minute: "+said(err))
 	}
 }

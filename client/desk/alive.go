@@ -210,8 +210,8 @@ func (d *Desk) whetherAlive(own []alive.Channel, view *aliveView, now time.Time)
 	case d.box == nil && len(told) == 0 && view.Counting != "":
 		return "unclear", "Not known yet: the notes are still being counted."
 	case d.box == nil && len(never) > 0:
-		return "unclear", "Not known: the notes of the last days have no message by " + strings.Join(never, " and by ") +
-			", and this desk has no inbox."
+		return "unclear", "Not known: the notes of the last days have no message by " +
+			strings.Join(never, " and by ") + ", and this desk has no inbox."
 	case len(told) == 0:
 		return "wait", "No message has come yet, over any channel."
 	case len(never) > 0:
@@ -239,7 +239,9 @@ func spanName(d time.Duration) string {
 func ordersOf(c *alive.Count) (all []orderView) {
 	for order, spread := range c.Apart {
 		total := spread.Total()
-		o := orderView{Title: fmt.Sprintf("%s first, then %s: %d", channelName(order.First), channelName(order.Then), total)}
+		o := orderView{
+			Title: fmt.Sprintf("%s first, then %s: %d", channelName(order.First), channelName(order.Then), total),
+		}
 		if half, most := spread.Within(0.5), spread.Within(0.9); half > 0 && most > 0 {
 			o.Sentence = "Half of them within " + spanName(half) + ", nine of ten within " + spanName(most) + "."
 		} else {
@@ -299,7 +301,8 @@ func storeOf(serving error, servers []alive.View, who person) (s storeView) {
 	case serving == nil:
 		s.Tone, s.Sentence = "yes", "Noted answers, and can use its store."
 	case errors.Is(serving, client.ErrStoreUnavailable):
-		s.Tone, s.Sentence = "no", "Noted answers, but cannot use its store: no donation is noted now. PayPal sends its messages again."
+		s.Tone = "no"
+		s.Sentence = "Noted answers, but cannot use its store: no donation is noted now. PayPal sends its messages again."
 	default:
 		s.Tone, s.Sentence = "no", "Noted does not answer: no donation is noted now. PayPal sends its messages again."
 	}
@@ -323,7 +326,8 @@ func storeOf(serving error, servers []alive.View, who person) (s storeView) {
 		if !v.Lost {
 			continue
 		}
-		s.Tone, s.Sentence = "no", "Noted's store has lost notes. Their donations count as new again, and would be booked twice."
+		s.Tone = "no"
+		s.Sentence = "Noted's store has lost notes. Their donations count as new again, and would be booked twice."
 		l := lossView{Server: v.Server, What: v.LostWhat, Epoch: v.Epoch}
 		if who.May("admin") && v.Epoch != "" {
 			l.Where = "/act?" + url.Values{"do": {"acknowledge"}, "id": {v.Epoch}}.Encode()
@@ -391,7 +395,7 @@ func (d *Desk) planAcknowledge(ctx context.Context, o order) (p plan, err error)
 	p.Changes = append(p.Changes,
 		"A server that refuses calls because of the loss answers them again.",
 		"The lost notes stay lost. Note their donations again first, for example with notectl note -f.",
-		"Start each server with -epoch "+o.ID+" from now on, so that it notices a loss that happens while no server runs.")
+		"Start each server with -epoch "+o.ID+" from now on, so that it notices a loss while no server runs.")
 	p.rests(marks...)
 	p.do = func(ctx context.Context, who person, reason string) (err error) {
 		for _, admin := range lost {

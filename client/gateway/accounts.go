@@ -130,8 +130,8 @@ func (c Config) checkAccounts() (wrong []error) {
 	one := c.oneAccount()
 	for _, field := range slices.Sorted(maps.Keys(one)) {
 		if one[field] {
-			wrong = append(wrong, setting.Wrong(field, "is for one account, but each of several accounts has its own; leave "+
-				"it out"))
+			wrong = append(wrong, setting.Wrong(field, "is for one account, but each of several accounts has its "+
+				"own; leave it out"))
 		}
 	}
 	return append(wrong, checkShared(accounts)...)
@@ -166,7 +166,12 @@ func checkShared(accounts []listed) (wrong []error) {
 			claim("webhook", id, fmt.Sprintf("%sWebhookIDs[%d]", a.part, i), "a webhook belongs to one account")
 		}
 		for i, id := range a.SandboxWebhookIDs {
-			claim("webhook", id, fmt.Sprintf("%sSandboxWebhookIDs[%d]", a.part, i), "a webhook is live or the sandbox's")
+			claim(
+				"webhook",
+				id,
+				fmt.Sprintf("%sSandboxWebhookIDs[%d]", a.part, i),
+				"a webhook is live or the sandbox's",
+			)
 		}
 	}
 	for _, a := range accounts {
@@ -188,12 +193,18 @@ func (c Config) checkAccount(a listed) (wrong []error) {
 	if a.part == "" {
 		unless(a.SandboxLedger == "" || a.SandboxLedger != a.Ledger, "SandboxLedger",
 			"is %q, and so is the ledger of donations: PayPal's tests would count as donations", a.SandboxLedger)
-		unless(len(a.Receivers)+len(a.webhooks()) > 0, "Accounts",
-			"is missing, and so is the id of a webhook: set your accounts to take IPNs, the id to take webhooks, or both")
+		unless(
+			len(a.Receivers)+len(a.webhooks()) > 0,
+			"Accounts",
+			"is missing, and so is the id of a webhook: set your accounts to take IPNs, the id to take webhooks, or both",
+		)
 	} else {
 		unless(a.Ledger != "", "Ledger", "is missing: the ledger of the donations, such as paypal-live")
-		unless(len(a.Receivers)+len(a.webhooks()) > 0, "Receivers",
-			"is missing, and so are the ids of webhooks: set the receivers to take IPNs, the ids to take webhooks, or both")
+		unless(
+			len(a.Receivers)+len(a.webhooks()) > 0,
+			"Receivers",
+			"is missing, and so are the ids of webhooks: set the receivers to take IPNs, the ids to take webhooks, or both",
+		)
 	}
 	unless(a.part == "" || a.SandboxLedger != "" || len(a.SandboxWebhookIDs) == 0, "SandboxLedger",
 		"is missing: the ledger of PayPal's tests, because there are webhooks of the sandbox")
@@ -201,7 +212,11 @@ func (c Config) checkAccount(a listed) (wrong []error) {
 		const advice = "is missing: copy it from the REST app of the webhook"
 		unless(app.ClientID != "", id, advice)
 		unless(app.ClientSecret != "", secret, advice)
-		unless(peer.Confidential(app.URL), url, "must be an https URL, because the gateway sends the app's secret to it")
+		unless(
+			peer.Confidential(app.URL),
+			url,
+			"must be an https URL, because the gateway sends the app's secret to it",
+		)
 	}
 	switch byAPI := c.WebhookVerify == VerifyByAPI; {
 	case byAPI && a.part == "":
@@ -236,11 +251,13 @@ func (a Account) checkForward() (wrong []error) {
 		return wrong
 	case ForwardOriginal:
 	default:
-		return []error{setting.Wrong("ForwardAs", "is %q; it must be %s or %s", a.ForwardAs, ForwardEvent, ForwardOriginal)}
+		return []error{
+			setting.Wrong("ForwardAs", "is %q; it must be %s or %s", a.ForwardAs, ForwardEvent, ForwardOriginal),
+		}
 	}
 	if a.ForwardTo != "" {
-		wrong = append(wrong, setting.Wrong("ForwardTo", "names a downstream for events, but listeners get PayPal's own "+
-			"messages; choose one"))
+		wrong = append(wrong, setting.Wrong("ForwardTo", "names a downstream for events, but listeners get PayPal's "+
+			"own messages; choose one"))
 	}
 	if a.ForwardUnknown {
 		wrong = append(wrong, setting.Wrong("ForwardUnknown", "is for events: a listener gets messages that tell of "+
@@ -251,8 +268,11 @@ func (a Account) checkForward() (wrong []error) {
 			NoListener))
 	}
 	if len(a.webhooks()) > 0 && a.ForwardWebhookTo == "" {
-		wrong = append(wrong, setting.Wrong("ForwardWebhookTo", "is missing: the URL of the listener for webhooks, or %s",
-			NoListener))
+		wrong = append(
+			wrong,
+			setting.Wrong("ForwardWebhookTo", "is missing: the URL of the listener for webhooks, or %s",
+				NoListener),
+		)
 	}
 	return wrong
 }
@@ -268,7 +288,11 @@ type openAccount struct {
 func openAccounts(accounts []listed) (open []openAccount, err error) {
 	for _, a := range accounts {
 		made := &process.Account{
-			Name: a.Name, Receivers: a.Receivers, WebhookIDs: a.webhooks(), Ledger: a.Ledger, SandboxLedger: a.SandboxLedger,
+			Name:           a.Name,
+			Receivers:      a.Receivers,
+			WebhookIDs:     a.webhooks(),
+			Ledger:         a.Ledger,
+			SandboxLedger:  a.SandboxLedger,
 			ForwardUnknown: a.ForwardUnknown,
 		}
 		open = append(open, openAccount{a, made})

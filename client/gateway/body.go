@@ -93,7 +93,11 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, c *process.Channe
 			Text:   "the message did not arrive in time",
 		}
 	}
-	return body, &answer.Refusal{Status: http.StatusBadRequest, Reason: "broken", Text: "the connection broke before the message was complete"}
+	return body, &answer.Refusal{
+		Status: http.StatusBadRequest,
+		Reason: "broken",
+		Text:   "the connection broke before the message was complete",
+	}
 }
 
 var errBusy = answer.Again("busy", "too many messages at once; come again")

@@ -61,10 +61,16 @@ func (a *app) doctor(ctx context.Context, cmd *cli.Command) (int, error) {
 		admins[0] = "http://127.0.0.1:9090"
 	}
 	if len(admins) != len(addresses) {
-		return 0, usageError{inCommand{
-			fmt.Errorf("-admin names %d listeners, and -addr %d servers: name a listener for each server", len(admins), len(addresses)),
-			cmd.FullName(),
-		}}
+		return 0, usageError{
+			inCommand{
+				fmt.Errorf(
+					"-admin names %d listeners, and -addr %d servers: name a listener for each server",
+					len(admins),
+					len(addresses),
+				),
+				cmd.FullName(),
+			},
+		}
 	}
 	e := doctor.Examination{
 		Ledger: cmd.String("ledger"), Timeout: cmd.Duration("timeout"),
@@ -72,8 +78,9 @@ func (a *app) doctor(ctx context.Context, cmd *cli.Command) (int, error) {
 	}
 	for i, address := range addresses {
 		e.Servers = append(e.Servers, doctor.Server{
-			Address: address, Admin: admins[i],
-			Dial: func(options ...grpc.DialOption) (*client.Client, error) { return a.dialOne(cmd, address, options...) },
+			Address: address,
+			Admin:   admins[i],
+			Dial:    func(options ...grpc.DialOption) (*client.Client, error) { return a.dialOne(cmd, address, options...) },
 		})
 	}
 	out, code := a.printer(cmd), exitFirst

@@ -122,7 +122,9 @@ func (a *app) close(ctx context.Context, cmd *cli.Command) (int, error) {
 	}
 	reason := cmd.String("reason")
 	if strings.TrimSpace(reason) == "" {
-		return 0, usageError{inCommand{errors.New("-reason is empty: say where the donation is booked"), cmd.FullName()}}
+		return 0, usageError{
+			inCommand{errors.New("-reason is empty: say where the donation is booked"), cmd.FullName()},
+		}
 	}
 	noted, err := a.dial(cmd)
 	if err != nil {
@@ -198,7 +200,11 @@ func find(ctx context.Context, noted *client.Client, cmd *cli.Command, id string
 // goneMeanwhile says that the note call matched another note, or made a new note.
 func goneMeanwhile(id, other string) error {
 	return advised{
-		fmt.Errorf("closing %s: it was forgotten meanwhile; its message now belongs to %s, which is left open", id, other),
+		fmt.Errorf(
+			"closing %s: it was forgotten meanwhile; its message now belongs to %s, which is left open",
+			id,
+			other,
+		),
 		"if that is the donation that you booked, close it under this id: notectl list -series SERIES",
 	}
 }

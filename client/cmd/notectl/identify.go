@@ -88,7 +88,13 @@ func subcommandMissing(names ...string) cli.ActionFunc {
 	return func(_ context.Context, cmd *cli.Command) error {
 		return usageError{
 			inCommand{
-				fmt.Errorf("name the kind of message: %s %s, or %s %s", cmd.FullName(), names[0], cmd.FullName(), names[1]),
+				fmt.Errorf(
+					"name the kind of message: %s %s, or %s %s",
+					cmd.FullName(),
+					names[0],
+					cmd.FullName(),
+					names[1],
+				),
 				cmd.FullName(),
 			},
 		}

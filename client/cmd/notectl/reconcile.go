@@ -190,7 +190,9 @@ func (p *printer) reconciled(r *reconcile.Result) error {
 
 func (p *printer) reconciledLine(r *reconcile.Result) error {
 	out := reconciledJSON{
-		len(r.Findings) == 0, r.From, r.To, r.Rows, r.Compared, r.Pending, r.Others, r.Notes, []findingJSON{}, []sumJSON{},
+		len(r.Findings) == 0, r.From, r.To, r.Rows, r.Compared, r.Pending, r.Others, r.Notes,
+		[]findingJSON{},
+		[]sumJSON{},
 	}
 	for _, f := range r.Findings {
 		out.Findings = append(out.Findings, findingJSON(f))

@@ -68,7 +68,10 @@ SHA-256 once the caller presents the new token. This command calls no server.`,
 			}
 			for _, ledger := range made.Ledgers {
 				if ledger != "" && !word(ledger) {
-					return 0, usagef("%q is not a ledger: a ledger has up to 64 characters of ASCII without spaces", ledger)
+					return 0, usagef(
+						"%q is not a ledger: a ledger has up to 64 characters of ASCII without spaces",
+						ledger,
+					)
 				}
 			}
 			for _, verb := range made.Verbs {

@@ -31,8 +31,16 @@ each listing. Of several changes between two listings, watch shows only the last
 waits for an unreachable server.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "series", Usage: "`ID` of the only series to watch"},
-			&cli.DurationFlag{Name: "every", Value: 2 * time.Second, Usage: "`DURATION` between two listings; at least 100ms"},
-			&cli.DurationFlag{Name: "window", Value: 15 * time.Minute, Usage: "`DURATION` for which a note is watched after it was noted"},
+			&cli.DurationFlag{
+				Name:  "every",
+				Value: 2 * time.Second,
+				Usage: "`DURATION` between two listings; at least 100ms",
+			},
+			&cli.DurationFlag{
+				Name:  "window",
+				Value: 15 * time.Minute,
+				Usage: "`DURATION` for which a note is watched after it was noted",
+			},
 			&cli.DurationFlag{Name: "for", HideDefault: true, Usage: "`DURATION` to watch; without it until Ctrl-C"},
 		},
 		Action: a.act(a.watch),
@@ -51,7 +59,9 @@ func (a *app) watch(ctx context.Context, cmd *cli.Command) (int, error) {
 	}
 	every, window := cmd.Duration("every"), cmd.Duration("window")
 	if every < 100*time.Millisecond || window < every {
-		return 0, usageError{inCommand{errors.New("-every must be at least 100ms, and -window longer than that"), cmd.FullName()}}
+		return 0, usageError{
+			inCommand{errors.New("-every must be at least 100ms, and -window longer than that"), cmd.FullName()},
+		}
 	}
 	noted, err := a.dial(cmd)
 	if err != nil {

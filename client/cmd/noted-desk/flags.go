@@ -19,8 +19,8 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 			Name:        "listen",
 			Destination: &s.listen,
 			Value:       "127.0.0.1:8082",
-			Usage: "`ADDR`The address of the page, host:port; port 0 takes a free port. It serves plain HTTP: put a web " +
-				"server with TLS in front of it.",
+			Usage: "`ADDR`The address of the page, host:port; port 0 takes a free port. It serves plain HTTP: put a " +
+				"web server with TLS in front of it.",
 		},
 		&cli.StringFlag{
 			Name: "noted", Destination: &s.noted, Value: "127.0.0.1:50051",
@@ -43,8 +43,9 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 		&cli.StringFlag{
 			Name:        "noted-admin",
 			Destination: &s.admins,
-			Usage: "`URLS`The admin listeners of Noted's servers, such as http://127.0.0.1:9090, separated by commas. They " +
-				"report a loss of notes, and take its acknowledgement. Empty: the desk does not know of a loss.",
+			Usage: "`URLS`The admin listeners of Noted's servers, such as http://127.0.0.1:9090, separated by " +
+				"commas. They report a loss of notes, and take its acknowledgement. Empty: the desk does not know of " +
+				"a loss.",
 		},
 		&cli.StringFlag{
 			Name: "ledger", Destination: &c.Ledger,
@@ -65,13 +66,13 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 		&cli.StringFlag{
 			Name:        "proxy",
 			Destination: &s.proxies,
-			Usage: "`LIST`The addresses of a proxy that logs people in, such as 10.0.0.5 or 10.0.0.0/24, separated by " +
-				"commas. Needs -proxy-header.",
+			Usage: "`LIST`The addresses of a proxy that logs people in, such as 10.0.0.5 or 10.0.0.0/24, separated " +
+				"by commas. Needs -proxy-header.",
 		},
 		&cli.StringFlag{
 			Name: "proxy-header", Destination: &c.ProxyHeader,
-			Usage: "`NAME`The header in which that proxy names the person, such as X-Forwarded-User. The desk ignores " +
-				"it from any other address.",
+			Usage: "`NAME`The header in which that proxy names the person, such as X-Forwarded-User. The desk " +
+				"ignores it from any other address.",
 		},
 		&cli.StringFlag{
 			Name:        "proxy-role",
@@ -92,15 +93,15 @@ func (s *settings) flags(env cmdline.Env) cmdline.Settings {
 		},
 		&cmdline.SpanFlag{
 			Name: "silent-after", Destination: &c.SilentAfter, Value: desk.DefaultSilentAfter,
-			Usage: "`SPAN`A channel counts as silent when it has had no message for so long, and for twice its longest pause " +
-				"of the 30 days before, or while other channels had messages.",
+			Usage: "`SPAN`A channel counts as silent when it has had no message for so long, and for twice its " +
+				"longest pause of the 30 days before, or while other channels had messages.",
 		},
 		&cli.StringFlag{
 			Name:        "notify",
 			Destination: &s.notify,
-			Usage: "`URL`Where to send alerts when a person has not acted for more than a day, a channel is silent, or the " +
-				"store has lost notes: smtps://USER@HOST?from=ADDRESS&to=ADDRESS,ADDRESS, smtp://… with STARTTLS, or a " +
-				"webhook, https://…. Needs -inbox and -public-url.",
+			Usage: "`URL`Where to send alerts when a person has not acted for more than a day, a channel is silent, " +
+				"or the store has lost notes: smtps://USER@HOST?from=ADDRESS&to=ADDRESS,ADDRESS, smtp://… with " +
+				"STARTTLS, or a webhook, https://…. Needs -inbox and -public-url.",
 		},
 		&cli.StringFlag{
 			Name:        "notify-secret-file",

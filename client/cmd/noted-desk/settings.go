@@ -110,8 +110,11 @@ func (s *settings) finish() (wrong []error) {
 		return append(wrong, s.finishTrial()...)
 	}
 	if c.UsersFile == "" && s.proxies == "" {
-		wrong = append(wrong, cmdline.Usagef("the desk has no users: set %s, or %s with -proxy-header; for a trial set -dev",
-			variables.Both("users"), variables.Both("proxy")))
+		wrong = append(
+			wrong,
+			cmdline.Usagef("the desk has no users: set %s, or %s with -proxy-header; for a trial set -dev",
+				variables.Both("users"), variables.Both("proxy")),
+		)
 	}
 	return wrong
 }

@@ -46,8 +46,8 @@ func (s *settings) networkFlags() []cli.Flag {
 			Name:        "trusted-proxy",
 			Destination: &s.proxies,
 			Validator:   func(text string) error { _, err := readProxies(text); return err },
-			Usage: "`LIST`The addresses of the web servers in front of -listen, separated by commas: each an address, " +
-				"or a network such as 10.0.0.0/8. The log then names the address that they write into " +
+			Usage: "`LIST`The addresses of the web servers in front of -listen, separated by commas: each an " +
+				"address, or a network such as 10.0.0.0/8. The log then names the address that they write into " +
 				"X-Forwarded-For or Forwarded. From elsewhere the headers are ignored.",
 		},
 		&cli.StringFlag{
@@ -60,8 +60,9 @@ func (s *settings) networkFlags() []cli.Flag {
 			Name:        "noted",
 			Destination: &c.Noted,
 			Value:       "127.0.0.1:50051",
-			Usage: "`ADDR`The Noted server. TLS to another machine, plaintext to this one. dns:///HOST:PORT takes all " +
-				"addresses of a name, and addresses separated by commas are several servers: the calls go round them.",
+			Usage: "`ADDR`The Noted server. TLS to another machine, plaintext to this one. dns:///HOST:PORT takes " +
+				"all addresses of a name, and addresses separated by commas are several servers: the calls go round " +
+				"them.",
 		},
 		&cli.StringFlag{
 			Name:        "noted-token",
@@ -111,10 +112,10 @@ func (s *settings) paypalFlags() []cli.Flag {
 		&cli.StringFlag{
 			Name:        "accounts-file",
 			Destination: &s.files.accounts,
-			Usage: "`FILE`Several PayPal accounts, as JSON: for each its receivers, webhooks, ledgers and downstream. " +
-				"The gateway's README.md shows an example. Instead of -accounts, -webhook-id, -ledger, -ledger-sandbox, " +
-				"-paypal-api, -paypal-client-id, -paypal-client-secret-file and the -forward flags but " +
-				"-forward-timeout.",
+			Usage: "`FILE`Several PayPal accounts, as JSON: for each its receivers, webhooks, ledgers and " +
+				"downstream. The gateway's README.md shows an example. Instead of -accounts, -webhook-id, -ledger, " +
+				"-ledger-sandbox, -paypal-api, -paypal-client-id, -paypal-client-secret-file and the -forward flags " +
+				"but -forward-timeout.",
 		},
 		&cli.StringFlag{
 			Name:        "accounts",
@@ -142,8 +143,8 @@ func (s *settings) paypalFlags() []cli.Flag {
 				strings.Join(ways, ", by PayPal's certificate, or ") + ", by asking PayPal each time.",
 		},
 		lasting("webhook-max-age", &c.WebhookMaxAge, gateway.DefaultWebhookMaxAge,
-			"`TIME`The greatest age of a transmission. PayPal repeats a webhook for three days. The gateway remembers its id for "+
-				"as long, and refuses another body under the same id."),
+			"`TIME`The greatest age of a transmission. PayPal repeats a webhook for three days. The gateway "+
+				"remembers its id for as long, and refuses another body under the same id."),
 		&cli.StringFlag{
 			Name:        "webhook-cert-host",
 			Destination: &s.certHosts,
@@ -191,20 +192,21 @@ func (s *settings) downstreamFlags() []cli.Flag {
 		&cli.StringFlag{
 			Name:        "forward-ipn-to",
 			Destination: &c.ForwardIPNTo,
-			Usage: "`URL`The listener that gets PayPal's IPNs with -forward-as=original; off for no listener: IPNs are " +
-				"then journalled but not noted.",
+			Usage: "`URL`The listener that gets PayPal's IPNs with -forward-as=original; off for no listener: IPNs " +
+				"are then journalled but not noted.",
 		},
 		&cli.StringFlag{
 			Name:        "forward-webhook-to",
 			Destination: &c.ForwardWebhookTo,
-			Usage:       "`URL`The listener that gets PayPal's webhooks with -forward-as=original; off for no listener.",
+			Usage: "`URL`The listener that gets PayPal's webhooks with -forward-as=original; off for no " +
+				"listener.",
 		},
 		&cli.StringFlag{
 			Name:        "forward-to",
 			Destination: &c.ForwardTo,
 			Usage: "`URL`The downstream, which gets each donation: an http(s) URL for a signed POST, or " +
-				"redis://host:port/0?stream=NAME (rediss:// for TLS). Required with -forward-as=event. Give a password in the environment, " +
-				"where no list of processes shows it.",
+				"redis://host:port/0?stream=NAME (rediss:// for TLS). Required with -forward-as=event. Give a " +
+				"password in the environment, where no list of processes shows it.",
 		},
 		&cli.StringFlag{
 			Name:        "forward-secret-file",
@@ -233,8 +235,8 @@ func (s *settings) inboxFlags() []cli.Flag {
 		&cli.StringFlag{
 			Name:        "inbox",
 			Destination: &c.InboxURL,
-			Usage: "`URL`The database that keeps messages before PayPal gets its answer: sqlite:///path/inbox.db for one " +
-				"machine, or postgres://user:password@host/database for several gateways. Empty: no inbox. A " +
+			Usage: "`URL`The database that keeps messages before PayPal gets its answer: sqlite:///path/inbox.db for " +
+				"one machine, or postgres://user:password@host/database for several gateways. Empty: no inbox. A " +
 				"message that cannot be processed then gets 503, and PayPal comes again. Give a password in the " +
 				"environment.",
 		},

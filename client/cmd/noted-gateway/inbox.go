@@ -82,8 +82,8 @@ func (i *inboxCommand) flags(env cmdline.Env) cmdline.Settings {
 	}
 	f := &i.filter
 	return append(shared, variables.Settings(nil,
-		text("account", &i.account, "`NAME`Filter: messages of this account. Without it the messages of -ledger, or with "+
-			"-accounts-file the messages of every account in the inbox, including accounts without a gateway."),
+		text("account", &i.account, "`NAME`Filter: messages of this account. Without it the messages of -ledger, or "+
+			"with -accounts-file the messages of every account in the inbox, including accounts without a gateway."),
 		&cli.StringFlag{
 			Name: "state", Destination: &i.states, Validator: knownStates,
 			Usage: "`LIST`Filter: messages in these states, out of " + strings.Join(states, ", ") + ".",
@@ -173,8 +173,11 @@ func (i *inboxCommand) finish() (wrong []error) {
 // onInbox opens the inbox for an act.
 func (i *inboxCommand) onInbox(ctx context.Context, run func(context.Context, *inboxCommand) error) (err error) {
 	config := inbox.Config{
-		URL: i.config.InboxURL, Account: cmp.Or(i.account, i.config.Ledger), AllAccounts: i.all(), Keys: i.config.InboxKeys,
-		Existing: true,
+		URL:         i.config.InboxURL,
+		Account:     cmp.Or(i.account, i.config.Ledger),
+		AllAccounts: i.all(),
+		Keys:        i.config.InboxKeys,
+		Existing:    true,
 	}
 	if i.box, err = inbox.Open(ctx, config); err != nil {
 		return err
@@ -208,7 +211,10 @@ func listInbox(ctx context.Context, i *inboxCommand) error {
 		}
 		return ""
 	}
-	fmt.Fprintln(table, account("ACCOUNT")+"ROW\tRECEIVED\tCHANNEL\tTYPE\tSTATE\tTRIES\tCOPIES\tTRANSACTION\tSERIES\tCAUSE")
+	fmt.Fprintln(
+		table,
+		account("ACCOUNT")+"ROW\tRECEIVED\tCHANNEL\tTYPE\tSTATE\tTRIES\tCOPIES\tTRANSACTION\tSERIES\tCAUSE",
+	)
 	err := i.box.List(ctx, i.filter, func(m inbox.Message) error {
 		_, err := fmt.Fprintf(
 			table,
@@ -309,8 +315,8 @@ func redoInbox(ctx context.Context, i *inboxCommand) error {
 func (i *inboxCommand) remarkOn(ctx context.Context, account string) error {
 	at, err := i.box.Served(ctx, account)
 	if err == nil && !at.IsZero() && time.Since(at) > inbox.Deserted {
-		fmt.Fprintf(i.out, "  no gateway has had its account %q since %s: no gateway processes it until a gateway has the account "+
-			"again\n", account, at.Format(time.RFC3339))
+		fmt.Fprintf(i.out, "  no gateway has had its account %q since %s: no gateway processes it until a gateway "+
+			"has the account again\n", account, at.Format(time.RFC3339))
 	}
 	return err
 }

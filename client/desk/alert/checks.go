@@ -36,10 +36,12 @@ func over(cause string) (subject, text, page string) {
 	family, of, _ := strings.Cut(cause, ":")
 	switch family {
 	case person:
-		return "Over: nothing waits for a person for more than a day", "The messages that waited for a person are done.",
+		return "Over: nothing waits for a person for more than a day",
+			"The messages that waited for a person are done.",
 			"/waiting#person"
 	case open:
-		return "Over: no message waits longer than a day to be processed", "The messages that waited for more than a day are processed.",
+		return "Over: no message waits longer than a day to be processed",
+			"The messages that waited for more than a day are processed.",
 			"/waiting#open"
 	case givenUp:
 		return "Over: no given-up donation is left", "The notes that a receiver gave up are settled or forgotten.",
@@ -121,8 +123,8 @@ func (w *Watch) givenUp(ctx context.Context) ([]trouble, error) {
 	}
 	return []trouble{{
 		cause: givenUp, page: "/waiting#given-up", subject: "A receiver gave donations up more than a day ago",
-		text: "Some of Noted's notes have been open for longer than a day, and no message in the inbox waits for them. " +
-			"Check whether they are booked, and close or redo them.",
+		text: "Some of Noted's notes have been open for longer than a day, and no message in the inbox waits for " +
+			"them. Check whether they are booked, and close or redo them.",
 	}}, nil
 }
 

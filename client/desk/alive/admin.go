@@ -179,7 +179,11 @@ func (a *Admin) metrics(ctx context.Context) (map[string]*dto.MetricFamily, erro
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s/metrics answered %d: is it the -admin-listen of a Noted?", a.base, response.StatusCode)
+		return nil, fmt.Errorf(
+			"%s/metrics answered %d: is it the -admin-listen of a Noted?",
+			a.base,
+			response.StatusCode,
+		)
 	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(io.LimitReader(response.Body, mostAnswer))

@@ -40,8 +40,8 @@ const mostStatus = 1 << 20
 func (v *visit) overAdmin(ctx context.Context) {
 	const unseen = "its store (persistence, eviction, replicas, clock, cluster, epoch) and its settings"
 	if v.server.Admin == "" {
-		v.tell("store", Unseen, unseen, "give the URL of its -admin-listen, such as -admin http://127.0.0.1:9090; from "+
-			"another machine through ssh -L 9090:127.0.0.1:9090")
+		v.tell("store", Unseen, unseen, "give the URL of its -admin-listen, such as -admin http://127.0.0.1:9090; "+
+			"from another machine through ssh -L 9090:127.0.0.1:9090")
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.Timeout)
@@ -54,8 +54,13 @@ func (v *visit) overAdmin(ctx context.Context) {
 	}
 	v.told.report = s
 	if s.Version != "" && v.told.version != "" && !strings.HasPrefix(v.told.version, s.Version) {
-		v.tell("store", Fault, fmt.Sprintf("the server at -admin %s has version %s, and this server has another", v.server.Admin,
-			s.Version), "name the admin listeners in the order of -addr")
+		v.tell(
+			"store",
+			Fault,
+			fmt.Sprintf("the server at -admin %s has version %s, and this server has another", v.server.Admin,
+				s.Version),
+			"name the admin listeners in the order of -addr",
+		)
 	}
 	v.store(s)
 }
@@ -85,15 +90,20 @@ func ask(ctx context.Context, admin string) (*report, error) {
 // store reports the server's own findings about its store.
 func (v *visit) store(s *report) {
 	if s.Trial {
-		v.tell("store", Advice, "a trial (-dev): its notes are lost with the process", "for production start it with -redis")
+		v.tell(
+			"store",
+			Advice,
+			"a trial (-dev): its notes are lost with the process",
+			"for production start it with -redis",
+		)
 		return
 	}
 	if s.NotReady != "" {
 		v.tell("store", Fault, "it is not ready: "+s.NotReady, "")
 	}
 	if s.Lost != "" {
-		v.tell("store", Fault, "it has lost notes: "+s.Lost, "see \"When the store has lost notes\" in server/README.md; "+
-			"with a backup, noted import brings them back")
+		v.tell("store", Fault, "it has lost notes: "+s.Lost, "see \"When the store has lost notes\" in "+
+			"server/README.md; with a backup, noted import brings them back")
 	}
 	for _, lost := range s.Store.Lost {
 		v.tell("cluster", Fault, "a primary cannot be used: "+lost, "bring it back, or let a replica take over")

@@ -75,7 +75,12 @@ func (v *visit) overContract(ctx context.Context) {
 	if v.told.version = wire.Version(); v.told.version != "" {
 		v.tell("version", Well, v.told.version, "")
 	} else {
-		v.tell("version", Unseen, "it does not send its version, like releases before this one", "run noted -version there")
+		v.tell(
+			"version",
+			Unseen,
+			"it does not send its version, like releases before this one",
+			"run noted -version there",
+		)
 	}
 	if err != nil {
 		v.tell("health", Fault, "NOT_SERVING: it answers, but cannot note a donation",
@@ -97,8 +102,12 @@ func (v *visit) connection(p peer.Peer) {
 		if onThisMachine(p.Addr) {
 			v.tell("connection", Well, "plaintext, on this machine", "")
 		} else {
-			v.tell("connection", Advice, "plaintext over a network: a machine in between can read, forge and suppress donations",
-				"give the server -tls-cert and -tls-key")
+			v.tell(
+				"connection",
+				Advice,
+				"plaintext over a network: a machine in between can read, forge and suppress donations",
+				"give the server -tls-cert and -tls-key",
+			)
 		}
 		return
 	}

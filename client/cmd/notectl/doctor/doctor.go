@@ -117,8 +117,10 @@ func (e Examination) compare(all []told) {
 	}
 	if slices.ContainsFunc(seen, func(t told) bool { return t.report.Trial }) {
 		e.Tell(Finding{
-			About: "store", Level: Fault, Found: "a server keeps its notes in its own process (-dev), and does not share them",
-			ToDo: "start each with the same -redis, or a donation is FIRST once on each server",
+			About: "store",
+			Level: Fault,
+			Found: "a server keeps its notes in its own process (-dev), and does not share them",
+			ToDo:  "start each with the same -redis, or a donation is FIRST once on each server",
 		})
 	}
 	epoch := func(t told) (string, bool) { return t.report.Epoch, t.report.Epoch != "" }

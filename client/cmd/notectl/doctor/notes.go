@@ -63,8 +63,8 @@ func (v *visit) notes(ctx context.Context, noted *client.Client) {
 		v.Span(s.retention), v.Now().Add(-s.retention).Local().Format("2006-01-02 15:04:05 MST")), "")
 	if s.open > 0 {
 		v.tell("open", Advice, fmt.Sprintf("%d of %s are open: no receiver has finished them", s.open, of),
-			"notectl list -state open shows them; the next message of each is FIRST, and notectl close settles a donation "+
-				"that was booked by hand")
+			"notectl list -state open shows them; the next message of each is FIRST, and notectl close settles a "+
+				"donation that was booked by hand")
 	}
 	v.channels(s, of)
 }
@@ -78,15 +78,20 @@ func (v *visit) channels(s sample, of string) {
 		v.tell("channels", Well, fmt.Sprintf("of %s, %s", of, strings.Join(only, ", ")), "")
 	}
 	if len(s.both) == 0 {
-		v.tell("ids", Unseen, "no note has two channels with a transaction id each, so the sample does not show whether "+
-			"their ids agree", "notectl list -seen-only-on ipn -before 24h: is the other channel set up at PayPal?")
+		v.tell("ids", Unseen, "no note has two channels with a transaction id each, so the sample does not show "+
+			"whether their ids agree", "notectl list -seen-only-on ipn -before 24h: is the other channel set up at PayPal?")
 	}
 	for _, channels := range slices.Sorted(maps.Keys(s.both)) {
 		p := s.both[channels]
-		found := fmt.Sprintf("%s: the transaction ids agree in %d notes and differ in %d", channels, p.agreed, p.differed)
+		found := fmt.Sprintf(
+			"%s: the transaction ids agree in %d notes and differ in %d",
+			channels,
+			p.agreed,
+			p.differed,
+		)
 		if p.differed > p.agreed {
-			v.tell("ids", Advice, found, "keep -transaction-ids at auto or per-channel: with shared each of these counts as two "+
-				"donations. A refund on both channels counts as two")
+			v.tell("ids", Advice, found, "keep -transaction-ids at auto or per-channel: with shared each of these "+
+				"counts as two donations. A refund on both channels counts as two")
 		} else {
 			v.tell("ids", Well, found, "")
 		}

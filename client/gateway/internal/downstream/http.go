@@ -114,7 +114,10 @@ func (d *endpoint) Ping(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("cannot be reached (%w); check that it runs, and its address", err)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return fmt.Errorf("answered %d to a signed ping; compare its secret with this gateway's, and the clocks", status)
+		return fmt.Errorf(
+			"answered %d to a signed ping; compare its secret with this gateway's, and the clocks",
+			status,
+		)
 	case status < 200 || status > 299:
 		return fmt.Errorf("answered %d to a signed ping; let it answer 2xx to an event of type %s, and keep nothing",
 			status, KindPing)

@@ -52,7 +52,11 @@ func newAPI(app Credentials, config Config) *api {
 func (a *api) verify(ctx context.Context, webhookID string, t transmission, body []byte) (test bool, err error) {
 	object := bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	if trimmed := bytes.TrimLeft(object, " \t\r\n"); !json.Valid(object) || trimmed[0] != '{' {
-		return false, &answer.Refusal{Status: http.StatusBadRequest, Reason: "malformed", Text: "the body is no JSON object"}
+		return false, &answer.Refusal{
+			Status: http.StatusBadRequest,
+			Reason: "malformed",
+			Text:   "the body is no JSON object",
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()

@@ -111,7 +111,11 @@ func readTransmission(header http.Header, now time.Time, maxAge time.Duration) (
 	}
 	// A bar in the id could shift the parts of the signed text.
 	if strings.Contains(t.id, "|") {
-		return t, &answer.Refusal{Status: http.StatusBadRequest, Reason: "headers", Text: "the transmission id holds a |"}
+		return t, &answer.Refusal{
+			Status: http.StatusBadRequest,
+			Reason: "headers",
+			Text:   "the transmission id holds a |",
+		}
 	}
 	if t.at, err = time.Parse(time.RFC3339Nano, t.time); err != nil {
 		return t, &answer.Refusal{
