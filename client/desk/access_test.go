@@ -24,8 +24,9 @@ import (
 
 const password = "correct horse battery"
 
-// lines makes each user's line once. The looker's is as passwd makes it; the clerk's has
-// the cheapest hash that is taken, since a hash of passwd's takes 64 MiB and a while.
+// lines makes each user's line once. The looker's line is in the form of passwd. The
+// clerk's line has the cheapest accepted hash, because a hash from passwd takes 64 MiB
+// and a while.
 var lines = sync.OnceValues(func() (map[desk.Role]string, error) {
 	looker, err := desk.UserLine("looker1", desk.Looker, password)
 	salt := []byte("sixteen letters!")
@@ -63,8 +64,8 @@ func (v *visitor) login(name, password, next string) (status int, page string) {
 	return v.do(http.MethodPost, "/login", fill(page, "name", name, "password", password))
 }
 
-// A person logs in and out, sees what the role allows, and is out as soon as the file of
-// users says so.
+// A person logs in and out, sees the pages of the role, and loses access as soon as the
+// file of users says so.
 func TestLogin(t *testing.T) {
 	path := usersFile(t)
 	h := newHouse(t, withUsers(path))
@@ -168,10 +169,10 @@ func TestLoginByKeyboardWithoutScript(t *testing.T) {
 	b.want("Log in")
 }
 
-// A session that somebody made up lets nobody in.
+// A made-up session gives no access.
 func TestForgedSession(t *testing.T) {
 	h := newLobby(t, servertest.Options{}).open(withUsers(usersFile(t)))
-	other := newLobby(t, servertest.Options{}).open(withUsers(usersFile(t))) // signs with a key of its own
+	other := newLobby(t, servertest.Options{}).open(withUsers(usersFile(t))) // signs with its own key
 	v := other.visitor()
 	if status, _ := v.login("clerk1", password, "/waiting"); status != http.StatusOK {
 		t.Fatalf("status %d", status)
@@ -185,7 +186,7 @@ func TestForgedSession(t *testing.T) {
 	}
 }
 
-// Tries are bounded, and a right password does not help who has tried too often.
+// Tries are limited, and after too many tries even the right password fails.
 func TestLoginsAreBounded(t *testing.T) {
 	h := newLobby(t, servertest.Options{}).open(withUsers(usersFile(t)))
 	v := h.visitor()
@@ -207,7 +208,7 @@ func TestLoginsAreBounded(t *testing.T) {
 	}
 }
 
-// A proxy that logs people in is believed at its own address, and nobody else is.
+// The header of an authenticating proxy counts only from the proxy's own address.
 func TestProxy(t *testing.T) {
 	behind := func(network string) func(*desk.Config) {
 		return func(c *desk.Config) {
@@ -251,8 +252,8 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// Every answer tells the browser to run nothing and to keep nothing. A desk without logins
-// answers under no name but this machine's.
+// Every answer tells the browser to run nothing and to keep nothing. A desk without
+// logins answers only under this machine's names.
 func TestHeaders(t *testing.T) {
 	h := newLobby(t, servertest.Options{}).open()
 	response, err := http.Get(h.desk.URL + "/")

@@ -72,8 +72,8 @@ func TestRedoByKeyboardWithoutScript(t *testing.T) {
 	)
 }
 
-// What is booked by hand is closed, by keyboard and without scripts, and Noted then takes
-// later messages for duplicates.
+// A donation that was booked by hand is closed, by keyboard and without scripts. Its
+// later messages are then duplicates.
 func TestCloseByKeyboardWithoutScript(t *testing.T) {
 	h := newHouse(t)
 	b := h.tab()
@@ -98,7 +98,8 @@ func TestCloseByKeyboardWithoutScript(t *testing.T) {
 		"Yes: ", "booked by hand: dev wrote “entry 12”")
 }
 
-// A note is forgotten, the audit of its messages says so, and the answer no longer is yes.
+// A note is forgotten, the audit of its messages says so, and the answer is no longer
+// yes.
 func TestForgetByKeyboardWithoutScript(t *testing.T) {
 	h := newHouse(t)
 	b := h.tab()
@@ -122,7 +123,7 @@ func TestForgetByKeyboardWithoutScript(t *testing.T) {
 	wantAll(t, "the plan of a redo", text(plan), "The books get it as a new donation.", "may book it twice")
 }
 
-// An open note that no journal knows is closed by what Noted knows of it.
+// An open note without a message in the journal is closed with the note's own fields.
 func TestCloseANoteWithoutAMessage(t *testing.T) {
 	h := newHouse(t)
 	v := h.visitor()
@@ -149,7 +150,7 @@ func TestCloseANoteWithoutAMessage(t *testing.T) {
 	wantAll(t, "a second close", text(page), "It was settled meanwhile.")
 }
 
-// What cannot be done is said, and changes nothing.
+// An impossible act gets a reason and changes nothing.
 func TestRefusals(t *testing.T) {
 	h := newHouse(t)
 	v := h.visitor()
@@ -174,7 +175,7 @@ func TestRefusals(t *testing.T) {
 		t.Fatalf("refused acts have left %+v", acts)
 	}
 
-	// Somebody else acts between the plan and the form.
+	// Another person acts between the plan and the form.
 	if err := h.box.Redo(t.Context(), row, time.Now().Add(time.Hour), "ben", "earlier"); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +213,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A worker that has the message keeps people from acting on it.
+// While a worker has the message, people cannot act on it.
 func TestBusy(t *testing.T) {
 	h := newHouse(t)
 	note := h.noteOf(week.Held)
@@ -231,7 +232,7 @@ func TestBusy(t *testing.T) {
 	wantAll(t, "the plan", text(page), "Somebody is processing the donation until")
 }
 
-// Without an inbox the desk tells what Noted knows, and says what it does not.
+// Without an inbox the desk shows Noted's notes, and says what it does not know.
 func TestWithoutInbox(t *testing.T) {
 	h := newHouse(t, func(c *desk.Config) { c.Inbox = nil })
 	v := h.visitor()
@@ -261,7 +262,7 @@ func TestWithoutInbox(t *testing.T) {
 	}
 }
 
-// Where Noted is away, nothing is taken for missing.
+// While Noted does not answer, nothing counts as missing.
 func TestNotedIsAway(t *testing.T) {
 	h := newHouse(t)
 	h.server.Stop()
@@ -286,7 +287,7 @@ func TestNotedIsAway(t *testing.T) {
 	}
 }
 
-// One transaction in two settled donations is told.
+// The page reports one transaction in two settled donations.
 func TestTwice(t *testing.T) {
 	h := newHouse(t)
 	_, err := h.noted.Note(t.Context(), &client.NoteRequest{

@@ -22,8 +22,8 @@ import (
 	"github.com/donation-dedupe/noted/client/desk/week"
 )
 
-// report writes what PayPal would report of the week. change may change or drop the row
-// of a transaction.
+// report writes PayPal's report of the week. change may change or drop the row of a
+// transaction.
 func (h *house) report(change func(transaction, amount string) (string, bool)) string {
 	h.t.Helper()
 	var b strings.Builder
@@ -93,7 +93,7 @@ func (v *visitor) upload(report string, fields ...string) (status int, header ht
 	return response.StatusCode, response.Header, string(content)
 }
 
-// A person compares a report by keyboard and without scripts; the page is for everybody.
+// A person compares a report by keyboard and without scripts. All roles may use the page.
 func TestAgreeByKeyboardWithoutScript(t *testing.T) {
 	h := newHouse(t)
 	path := filepath.Join(t.TempDir(), "Download.CSV")
@@ -139,8 +139,8 @@ func TestAgreeByKeyboardWithoutScript(t *testing.T) {
 	}
 }
 
-// The table has all findings. A wrong report and a wrong form are told, and a looker may
-// compare.
+// The table has all findings. A wrong report and a wrong form get an error, and a looker
+// may compare.
 func TestAgree(t *testing.T) {
 	h := newHouse(t, withUsers(usersFile(t)))
 	v := h.visitor()

@@ -42,8 +42,9 @@ func (v *visitor) waitFor(path, want string) string {
 	return ""
 }
 
-// The page of the week says when the channels told, what Noted said, how far apart they
-// were and whether their ids agree, as pictures and as text. It is for everybody.
+// The page of the week shows when the channels told, Noted's verdicts, the time between
+// the channels and whether their ids agree, as pictures and as text. All roles may see
+// it.
 func TestAlive(t *testing.T) {
 	h := newHouse(t)
 	h.open(func(c *desk.Config) { c.Inbox = h.box }, h.withAdmin())
@@ -70,7 +71,7 @@ func TestAlive(t *testing.T) {
 	b.everyLook("alive")
 }
 
-// What the desk cannot know it does not claim.
+// The desk does not claim facts that it cannot know.
 func TestAliveIsHonest(t *testing.T) {
 	h := newHouse(t, func(c *desk.Config) { c.Inbox = nil })
 	said := h.visitor().waitFor("/alive", "Counted at")
@@ -99,8 +100,8 @@ func TestAliveIsHonest(t *testing.T) {
 	wantAll(t, "a desk whose Noted is away", text(page), "Noted does not answer: no donation is noted now.")
 }
 
-// A channel is silent when the other tells and it does not, and when it pauses longer than
-// it ever did; never because few donations come.
+// A channel is silent when the other channel tells and it does not, and when it pauses
+// longer than ever before. Few donations alone never make it silent.
 func TestSilence(t *testing.T) {
 	h := newHouse(t)
 	ipn, webhook := inbox.Lane{Ledger: "quiet", Channel: "ipn"}, inbox.Lane{Ledger: "quiet", Channel: "webhook"}
@@ -169,8 +170,8 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// An admin acknowledges that the store lost notes, by keyboard and without scripts; the
-// audit keeps it. A clerk may not.
+// An admin acknowledges a loss of notes, by keyboard and without scripts. The audit keeps
+// the act. A clerk may not do it.
 func TestAcknowledge(t *testing.T) {
 	redis := processtest.Redis(t)
 	h := newLobby(t, servertest.Options{Redis: "redis://" + redis.Addr})

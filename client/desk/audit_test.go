@@ -10,7 +10,7 @@ import (
 	"github.com/donation-dedupe/noted/client/desk/week"
 )
 
-// An admin sees who did what, and takes it away as a table that no spreadsheet runs.
+// An admin sees the audit, and downloads it as a table that no spreadsheet runs.
 func TestAudit(t *testing.T) {
 	h := newHouse(t)
 	row := h.rowOf(week.Waiting)

@@ -22,7 +22,7 @@ import (
 
 // This file is a person with a real browser.
 
-// chromium is one browser for all tests, each of which has tabs of its own.
+// chromium is one browser for all tests. Each test has its own tabs.
 var chromium struct {
 	once   sync.Once
 	ctx    context.Context
@@ -156,7 +156,7 @@ func (b *tab) press(key string) {
 }
 
 // tabTo presses the tab key until an element has the focus, as a person without a mouse
-// does. The focus must be seen, too.
+// does. The focus must be visible too.
 func (b *tab) tabTo(what, selector string) {
 	b.t.Helper()
 	for range 80 {
@@ -213,7 +213,7 @@ func (b *tab) everyLook(name string) {
 	b.as(looks[0])
 }
 
-// axe looks for what keeps people out, and for a page wider than its screen.
+// axe finds barriers for people with disabilities, and pages wider than their screen.
 func (b *tab) axe(name string) {
 	b.t.Helper()
 	found, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`axe.run().then(r => JSON.stringify({

@@ -11,7 +11,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// Each case of the week gets the sentence that a person needs.
+// Each case of the week gets the right sentence.
 func TestEachCaseGetsItsSentence(t *testing.T) {
 	h := newHouse(t)
 	v := h.visitor()
@@ -48,7 +48,7 @@ func TestEachCaseGetsItsSentence(t *testing.T) {
 	}
 }
 
-// A message that the gateway put away without a look is no donation that was booked.
+// A message that the gateway finished without asking Noted is not a booked donation.
 func TestNoListener(t *testing.T) {
 	h := newHouse(t)
 	keys, err := inbox.ReadKeys([]byte(inbox.NewKeyLine()))

@@ -22,7 +22,7 @@ func (h *house) messageOf(name string) inbox.Message {
 	return found[len(found)-1]
 }
 
-// noteOf is Noted's note of a case, nil where it has none.
+// noteOf is Noted's note of a case, nil without a note.
 func (h *house) noteOf(name string) *client.Note {
 	h.t.Helper()
 	for note, err := range h.noted.List(h.t.Context(), &client.ListRequest{

@@ -26,8 +26,8 @@ for i = tonumber(ARGV[1]), tonumber(ARGV[2]) do
 end
 return 0`
 
-// BenchmarkLargeLedger loads each page of a desk whose ledger has a million notes. It says
-// how long a person waits, which is to be under a second.
+// BenchmarkLargeLedger loads each page of a desk whose ledger has a million notes. It
+// measures a person's wait, which must be under a second.
 func BenchmarkLargeLedger(b *testing.B) {
 	const notes, atOnce = 1_000_000, 50_000
 	store := processtest.Redis(b)

@@ -7,8 +7,8 @@ import (
 	"github.com/donation-dedupe/noted/client/desk/week"
 )
 
-// Every page is for everybody: axe finds nothing on it, in both themes, on a phone and on
-// a desktop, and no page is wider than its screen.
+// Every page is accessible: axe finds nothing on it, in both themes, on a phone and on a
+// desktop, and no page is wider than its screen.
 func TestPagesAreForEverybody(t *testing.T) {
 	h := newHouse(t)
 	row := h.rowOf(week.Waiting)

@@ -19,8 +19,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A darkroom is a house whose ledger is in shadow, with a receiver that books what it is
-// given.
+// A darkroom is a house whose ledger is in shadow, with a receiver that books every
+// message.
 type darkroom struct {
 	*house
 	booked map[string]int // :: series → how often it was booked
@@ -35,8 +35,8 @@ func newDarkroom(t *testing.T) *darkroom {
 
 var errBooksClosed = errors.New("the books are closed")
 
-// tell lets the receiver take a message: "ipn 1 T1" is message 1 on channel ipn with
-// transaction id T1. With "fails" behind it the books refuse.
+// tell gives the receiver a message: "ipn 1 T1" is message 1 on channel ipn with
+// transaction id T1. With "fails" at the end the books refuse.
 func (d *darkroom) tell(series, amount, currency string, occurred time.Time, event client.Event, messages ...string) {
 	d.t.Helper()
 	for _, message := range messages {
@@ -75,8 +75,8 @@ func (d *darkroom) fill() (now time.Time) {
 	return now
 }
 
-// The page counts what a receiver without a memory has booked too often, and what it does
-// not hear of. The real receiver has booked just that.
+// The page counts the payments that a receiver without a memory books twice, and the
+// payments that it does not hear of. The real receiver has the same books.
 func TestShadowReport(t *testing.T) {
 	d := newDarkroom(t)
 	now := d.fill()
@@ -117,7 +117,7 @@ func TestShadowReport(t *testing.T) {
 		wantAll(t, "what it makes of "+hears, text(page), wants...)
 	}
 
-	// PayPal's repeat of one message is booked, and no note tells: the page says so.
+	// PayPal's repeat of one message is booked, but is in no note: the page says so.
 	d.tell("I-BOTH", "25.00", "EUR", now, client.EventPayment, "ipn 1 T1")
 	if d.booked["I-BOTH"] != 3 {
 		t.Errorf("the receiver has booked I-BOTH %d times, want 3", d.booked["I-BOTH"])
@@ -141,7 +141,7 @@ func TestShadowReport(t *testing.T) {
 	wantAll(t, "the page", text(page), "could not be listed to its end", "there is no count")
 }
 
-// A person counts by keyboard and without scripts; the page is for everybody.
+// A person counts by keyboard and without scripts. All roles may use the page.
 func TestShadowReportByKeyboardWithoutScript(t *testing.T) {
 	d := newDarkroom(t)
 	d.fill()
@@ -158,7 +158,7 @@ func TestShadowReportByKeyboardWithoutScript(t *testing.T) {
 	b.everyLook("shadow-answer")
 }
 
-// A person closes an open donation of a ledger in shadow as of any other.
+// A person closes an open donation of a ledger in shadow like any other.
 func TestCloseInShadow(t *testing.T) {
 	d := newDarkroom(t)
 	d.fill()

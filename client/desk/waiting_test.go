@@ -12,7 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// What only one channel told of is on the page of what waits, when the other had a day.
+// A payment that only one channel told of is on the waiting page, if the other channel
+// had a day.
 func TestToldOnOneChannel(t *testing.T) {
 	h := newLobby(t, servertest.Options{Frozen: time.Now().Add(-50 * time.Hour)})
 	note := func(series, channel, message string) {
@@ -41,8 +42,8 @@ func TestToldOnOneChannel(t *testing.T) {
 	}
 }
 
-// A person who does not wait for a walk is told that it goes on, and not that there is
-// nothing; loading the page again shows what it has found.
+// A person who does not wait for a walk learns that it goes on, not that there is
+// nothing. The page shows the results when it is loaded again.
 func TestWalkGoesOn(t *testing.T) {
 	h := newHouse(t, func(c *desk.Config) { c.Patience = time.Millisecond })
 	v := h.visitor()

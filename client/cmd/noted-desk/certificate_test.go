@@ -17,8 +17,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// The page says until when Noted's certificate is good, as the desk's own connection and
-// the server's metrics have it.
+// The page shows the end of Noted's certificate, from the desk's own connection and from
+// the server's metrics.
 func TestCertificate(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")

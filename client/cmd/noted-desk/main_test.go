@@ -233,12 +233,12 @@ func TestReadmeFlags(t *testing.T) {
 	}
 }
 
-// With -notify a webhook is told what waits for a person for more than a day, and a desk
-// that is started again does not tell it again.
+// With -notify a webhook is called for a message that has waited for a person for more
+// than a day. A restarted desk does not call it again.
 func TestNotify(t *testing.T) {
 	got := make(chan string, 10)
 	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) // a body that is cut is none that is wanted
+		body, _ := io.ReadAll(r.Body) // a truncated body is not a wanted body
 		got <- string(body)
 	}))
 	t.Cleanup(hook.Close)
@@ -271,7 +271,7 @@ func TestNotify(t *testing.T) {
 	for _, id := range []string{"2", "3", "4"} {
 		keep(t, url, time.Now(), inbox.Arrival{Channel: "webhook", ID: id, State: inbox.Done})
 	}
-	run("silent:ipn", "/alive") // it would come after what is told again
+	run("silent:ipn", "/alive") // a repeated message would come before this one
 }
 
 // keep keeps a message in an inbox at a time.

@@ -27,8 +27,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// This file is a house with everything that people are told of: a real Noted on a real
-// Redis, an inbox, and a clock that the test moves. A webhook stands where people are.
+// This file is a house with every cause of an alert: a real Noted on a real Redis, an
+// inbox, and a clock that the test moves. A webhook stands in for people.
 
 type house struct {
 	t     *testing.T
@@ -144,7 +144,7 @@ func (r *receiver) sender(t *testing.T) alert.Sender {
 	return to
 }
 
-// take returns the cause and state of all that came since.
+// take returns the cause and state of each message since the last take.
 func (r *receiver) take(t *testing.T) string {
 	t.Helper()
 	r.mu.Lock()
@@ -162,8 +162,8 @@ func (r *receiver) take(t *testing.T) string {
 
 func (r *receiver) answer(status int) { r.mu.Lock(); defer r.mu.Unlock(); r.status = status }
 
-// Each cause is told once when it begins and once when it is over, by however many desks,
-// however often they look and start.
+// Each cause gets one message when it begins and one when it ends, however many desks
+// look, and however often they look and start.
 func TestOnce(t *testing.T) {
 	h := newHouse(t)
 	r := newReceiver(t)
@@ -173,7 +173,7 @@ func TestOnce(t *testing.T) {
 		for range 2 {
 			first.Look(t.Context())
 			second.Look(t.Context())
-			h.watch(r.sender(t)).Look(t.Context()) // a desk that was started again
+			h.watch(r.sender(t)).Look(t.Context()) // a restarted desk
 		}
 		if got := r.take(t); got != want {
 			t.Errorf("told %q, want %q", got, want)
@@ -213,7 +213,7 @@ func TestOnce(t *testing.T) {
 	h.now = h.now.Add(25 * time.Hour)
 	h.keep("ipn", inbox.Done)
 	h.keep("webhook", inbox.Done)
-	look("person begun") // the next one of the cause
+	look("person begun") // the next occurrence of the cause
 }
 
 // closeAll closes the messages that wait for a person.
@@ -232,7 +232,7 @@ func (h *house) closeAll() error {
 	return err
 }
 
-// A message that waits for the next try for longer than a day is told, too.
+// A message that waits longer than a day for its next try gets an alert too.
 func TestOpenForLong(t *testing.T) {
 	h := newHouse(t)
 	r := newReceiver(t)
@@ -246,8 +246,8 @@ func TestOpenForLong(t *testing.T) {
 	}
 }
 
-// A webhook that refuses is said in the log once, tried again, and gets the message when
-// it is back. What is over before anybody was told is not told.
+// A refusing webhook is in the log once. It is tried again, and gets the message when it
+// works again. A cause that ends before any message gets no message.
 func TestWebhookIsDown(t *testing.T) {
 	h := newHouse(t)
 	r := newReceiver(t)
@@ -296,7 +296,7 @@ func TestWebhookIsDown(t *testing.T) {
 	h.keep("ipn", inbox.Person)
 	h.now = h.now.Add(25 * time.Hour)
 	h.keep("ipn", inbox.Done)
-	w.Look(t.Context()) // the end of the last cannot be told, and it is the next one's beginning
+	w.Look(t.Context()) // the last end cannot be sent, so the next begin follows it
 	r.answer(http.StatusOK)
 	h.now = h.now.Add(alert.DefaultAgain)
 	w.Look(t.Context())
@@ -305,7 +305,7 @@ func TestWebhookIsDown(t *testing.T) {
 	}
 }
 
-// A loss of notes is told, and what cannot be looked at neither begins nor ends.
+// A loss of notes gets an alert. A failed check neither begins nor ends a cause.
 func TestLoss(t *testing.T) {
 	h := newHouse(t)
 	r := newReceiver(t)
@@ -359,7 +359,7 @@ func TestLoss(t *testing.T) {
 	}
 }
 
-// A watch that is asked to stop stops.
+// A watch stops when its context ends.
 func TestRunEnds(t *testing.T) {
 	h := newHouse(t)
 	ctx, cancel := context.WithCancel(t.Context())

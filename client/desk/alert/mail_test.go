@@ -96,7 +96,7 @@ func (s *session) Data(r io.Reader) (err error) {
 func (s *session) Reset()        {}
 func (s *session) Logout() error { return nil }
 
-// take returns what came since.
+// take returns the mails since the last take.
 func (p *postOffice) take() []post {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -123,8 +123,8 @@ func (p post) read(t *testing.T) (message *mail.Message, text string) {
 	return message, strings.ReplaceAll(string(content), "\r\n", "\n")
 }
 
-// A mail says what is wrong, since when and where to look, and one more when it is over.
-// A mail server that was down gets the mail when it is back, and the log says it once.
+// A mail gives the cause, the time and the page, and a second mail gives the end. A mail
+// server that was down gets the mail when it works again, and the log says so once.
 func TestMail(t *testing.T) {
 	h := newHouse(t)
 	office := newPostOffice(t, "127.0.0.1:0")
@@ -195,7 +195,7 @@ func TestMail(t *testing.T) {
 	}
 }
 
-// A wrong password and an unknown mailbox are said, without the password.
+// A wrong password and an unknown mailbox are reported, without the password.
 func TestMailIsRefused(t *testing.T) {
 	office := newPostOffice(t, "127.0.0.1:0")
 	for address, secret := range map[string]string{
@@ -216,7 +216,7 @@ func TestMailIsRefused(t *testing.T) {
 	}
 }
 
-// smtps speaks TLS or not at all.
+// smtps uses TLS or fails.
 func TestMailNeedsTLS(t *testing.T) {
 	office := newPostOffice(t, "127.0.0.1:0")
 	_, port, err := net.SplitHostPort(office.addr)
@@ -235,7 +235,7 @@ func TestMailNeedsTLS(t *testing.T) {
 	}
 }
 
-// A wrong address is told in a sentence that says what to do.
+// A wrong address gets an error with the remedy.
 func TestNewSender(t *testing.T) {
 	for _, c := range []struct{ address, secret, want string }{
 		{"mail.example.org", "", "write smtp://USER@HOST:PORT?from=ADDRESS&to=ADDRESS"},

@@ -8,8 +8,8 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// The bars of a day stand on each other, as high as their numbers, and no bar leaves the
-// picture, whatever the numbers are.
+// The bars of a day stand on each other, as high as their numbers. No bar leaves the
+// picture, at any numbers.
 func TestPicture(t *testing.T) {
 	lane := inbox.Lane{Ledger: "live", Channel: "ipn"}
 	for most, scale := range map[int]string{1: "2", 7: "8", 9: "10", 10: "10", 11: "20", 4_100: "6k", 1_000_000: "1M"} {
@@ -53,7 +53,7 @@ func number64(t *testing.T, text string) float64 {
 	return n
 }
 
-// A share of the donations came within a bound, or later than the last one.
+// Shares of the donations within a bound, or beyond the last bound.
 func TestSpread(t *testing.T) {
 	var s Spread
 	for _, apart := range []time.Duration{0, 10 * time.Second, 11 * time.Second, time.Hour, 25 * time.Hour} {
@@ -69,7 +69,7 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// A server's words about a loss are taken apart, whatever stands before them.
+// A server's words about a loss are parsed, whatever comes before them.
 func TestLoss(t *testing.T) {
 	const health = "ok (new donations may be refused: it is full) (since 2026-03-01T10:00:00Z: the store had no mark; " +
 		"its epoch is now abc; find out what is lost, note it again, then POST /acknowledge?epoch=abc to " +

@@ -17,7 +17,7 @@ import (
 	"github.com/donation-dedupe/noted/client/desk/reconcile"
 )
 
-// note is what Noted has of a transaction.
+// note is a note of a transaction.
 func note(id, transaction, amount, currency string, event client.Event, state client.State, day string) *client.Note {
 	at, err := time.Parse(time.DateOnly, day)
 	if err != nil {
@@ -91,7 +91,8 @@ var want = []string{
 	"2026-11 EUR: in 19.00, 11.00; out 25.00, 25.00; agrees false",
 }
 
-// Each kind of finding is found, in the order of its worth, and other movements are none.
+// The comparison finds each kind of finding, the most important first, and reports no
+// other movement.
 func TestCompare(t *testing.T) {
 	result, err := reconcile.Compare(strings.NewReader(english), list(notes()...), reconcile.Options{})
 	if err != nil {
@@ -153,8 +154,8 @@ func german() string {
 	return "\ufeff" + b.String()
 }
 
-// A report says the same in both languages, with each separator, and as a spreadsheet
-// writes it.
+// A report means the same in both languages, with each separator, and in a spreadsheet's
+// form.
 func TestFormats(t *testing.T) {
 	tabs := strings.ReplaceAll(english, `","`, "\"\t\"")
 	var wide []byte
@@ -177,7 +178,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// What cannot be read is refused in a sentence that says what to do.
+// An unreadable report gets an error with the remedy.
 func TestRefusals(t *testing.T) {
 	head := "Date,Type,Status,Currency,Gross,Transaction ID\n"
 	for report, want := range map[string]string{
@@ -206,7 +207,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Of what is older than the notes nobody says that it is missing.
+// A row older than the notes is never reported as missing.
 func TestTooOld(t *testing.T) {
 	begin := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	result, err := reconcile.Compare(strings.NewReader(english), list(), reconcile.Options{Begin: begin})
@@ -218,7 +219,8 @@ func TestTooOld(t *testing.T) {
 	}
 }
 
-// An unknown status or type counts: a person sees a row too many, and nobody one too few.
+// An unknown status or type counts: a person sees a surplus row, but cannot see a missing
+// row.
 func TestUnknownWords(t *testing.T) {
 	report := "Date,Type,Status,Currency,Gross,Transaction ID\n2026-11-01,Paiement,Effectué,EUR,\"1 234,50\",T1\n"
 	result, err := reconcile.Compare(strings.NewReader(report), list(), reconcile.Options{})
@@ -230,7 +232,7 @@ func TestUnknownWords(t *testing.T) {
 	}
 }
 
-// A listing that breaks off is no comparison.
+// A listing that breaks off gives no comparison.
 func TestListingFails(t *testing.T) {
 	broken := func(time.Time) iter.Seq2[*client.Note, error] {
 		return func(yield func(*client.Note, error) bool) { yield(nil, client.ErrUnavailable) }

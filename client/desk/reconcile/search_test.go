@@ -10,7 +10,7 @@ import (
 	"github.com/donation-dedupe/noted/client/desk/reconcile"
 )
 
-// transaction is one as PayPal's Transaction Search API tells it, with a made-up donor.
+// transaction is a transaction of PayPal's Transaction Search API, with a made-up donor.
 func transaction(id, code, day, amount, currency, status string) string {
 	return fmt.Sprintf(`{"transaction_info":{"paypal_account_id":"ACCOUNT","transaction_id":%q,`+
 		`"transaction_event_code":%q,"transaction_initiation_date":"%sT10:15:00+0000",`+
@@ -44,8 +44,8 @@ func pages() []string {
 	}
 }
 
-// The JSON of the API says the same as the file for download, as one page after another
-// and as an array, and no donor gets into the result.
+// The JSON of the API means the same as the file for download, as one page after another
+// and as an array. No donor gets into the result.
 func TestSearch(t *testing.T) {
 	for name, report := range map[string]string{
 		"pages":        strings.Join(pages(), "\n"),
@@ -66,8 +66,8 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// Codes say what a transaction is: money for a donation, money given back, or none of it.
-// A code that is not known counts.
+// A code says whether a transaction is money for a donation, money given back, or
+// neither. An unknown code counts.
 func TestCodes(t *testing.T) {
 	for code, counts := range map[string][2]bool{ // of money in, of money out
 		"T0006": {true, false}, "T0013": {true, false}, "T1107": {true, true}, "T1201": {true, true},
@@ -84,8 +84,8 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-// What is no answer of the API, and what lacks a page, is refused in a sentence that says
-// what to do.
+// Input that is not an answer of the API, and input without all pages, gets an error with
+// the remedy.
 func TestSearchRefusals(t *testing.T) {
 	one := transaction("T1", "T0002", "2026-10-28", "25.00", "EUR", "S")
 	for report, want := range map[string]string{
@@ -110,8 +110,8 @@ func TestSearchRefusals(t *testing.T) {
 	}
 }
 
-// Each language's columns are found, and its rows say the same. The words of each are as
-// PayPal writes them, the donors are made up.
+// The columns of each language are found, and its rows mean the same. The words of each
+// language are PayPal's, the donors are made up.
 func TestLanguages(t *testing.T) {
 	for language, report := range map[string]string{
 		"french": "\ufeff\"Date\",\"Heure\",\"Fuseau horaire\",\"Description\",\"Devise\",\"Avant commission\",\"Commission\",\"Net\",\"Solde\"," +

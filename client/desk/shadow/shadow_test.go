@@ -40,9 +40,8 @@ func all(notes ...*client.Note) iter.Seq2[*client.Note, error] {
 
 func every(string) bool { return true }
 
-// A note that is listed twice counts once. Payments without an amount have a row of their
-// own, messages without a transaction id are of no same one, and the month is that of the
-// zone.
+// A note that is listed twice counts once. Payments without an amount have their own row,
+// messages without a transaction id share no id, and the month is the zone's.
 func TestCount(t *testing.T) {
 	full := payment("full")
 	for i := range shadow.MostSightings {

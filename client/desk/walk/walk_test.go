@@ -15,7 +15,7 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// fill makes open notes, each in a series of its own.
+// fill makes open notes, each in its own series.
 func fill(t *testing.T, noted *client.Client, n int) {
 	t.Helper()
 	for i := range n {
@@ -31,7 +31,7 @@ func fill(t *testing.T, noted *client.Client, n int) {
 	}
 }
 
-// A person gets what a walk has found so far. The walk goes on, is shared, and serves
+// A person gets the results of a walk so far. The walk goes on, is shared, and serves
 // later questions, which see no note that has changed since.
 func TestLook(t *testing.T) {
 	server := servertest.Start(t, servertest.Options{Redis: "redis://" + processtest.Redis(t).Addr})
@@ -60,7 +60,7 @@ func TestLook(t *testing.T) {
 	}
 	joined := make(chan walk.Found)
 	go func() { joined <- walks.Look(t.Context(), walk.Want{Key: "open", Request: want.Request}, time.Minute) }()
-	time.Sleep(300 * time.Millisecond) // so that the walk counts as a long one, which is kept
+	time.Sleep(300 * time.Millisecond) // so that the walk counts as long and is kept
 	close(open)
 	found = <-joined
 	if found.UnderWay || !found.More || found.Err != nil || len(found.Notes) != 5 {
@@ -79,7 +79,7 @@ func TestLook(t *testing.T) {
 	}
 }
 
-// That there is nothing is looked for anew each time, and an error is told.
+// An empty result is not kept, and an error is reported.
 func TestNothing(t *testing.T) {
 	server := servertest.New(t)
 	noted, err := client.New(server.Addr(), client.Config{})

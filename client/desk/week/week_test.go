@@ -12,8 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// The week holds a message in every state that needs no worker, and finds each case by
-// the id that it tells.
+// The week has a message in every state that needs no worker, and each case is found by
+// its id.
 func TestFill(t *testing.T) {
 	noted, err := client.New(servertest.New(t).Addr(), client.Config{})
 	if err != nil {
