@@ -17,7 +17,7 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// The webhooks of the accounts that the tests have beside paypaltest.WebhookID.
+// The webhooks of the tests' accounts beside paypaltest.WebhookID.
 const (
 	sandboxWebhookID = "SANDBOX-WEBHOOK"
 	schoolWebhookID  = "SCHOOL-WEBHOOK"
@@ -117,8 +117,8 @@ func TestAccounts(t *testing.T) {
 // boxOf opens the inbox of an account beside the gateway.
 func (h *house) boxOf(account string) *inbox.Inbox { return h.box().Of(account) }
 
-// A message of a foreign account is refused, and log and journal name its receiver, by no
-// whole address. A donation without a receiver is for a person of the first account.
+// A message of a foreign account is refused. Log and journal name its receiver, but no
+// whole address. A donation without a receiver waits for a person in the first account.
 func TestAccountsRefuseForeign(t *testing.T) {
 	school := newShop(t)
 	h := newHouse(t, two(school))
@@ -187,8 +187,9 @@ func TestAccountsRefuseForeign(t *testing.T) {
 	}
 }
 
-// A message that waits keeps its account over restarts with other settings: it goes to the
-// account's downstream of now, and once Noted was asked it stays in the ledger of then.
+// A waiting message keeps its account over restarts with other settings. It goes to the
+// account's present downstream. After the first request to Noted it stays in the ledger
+// of that request.
 func TestAccountsChange(t *testing.T) {
 	school := newShop(t)
 	h, now := inboxHouse(t, two(school))
@@ -230,9 +231,9 @@ func TestAccountsChange(t *testing.T) {
 	}
 }
 
-// The messages of an account that no gateway has any more are left to a person after an
-// hour, said in the log. Before, the log says at the start that they wait. A gateway that
-// gets the account back processes them.
+// The messages of an account without a gateway wait for a person after an hour, and the
+// log says so. Before, the log says at the start that they wait. A gateway that gets the
+// account back processes them.
 func TestAccountGone(t *testing.T) {
 	school := newShop(t)
 	h, now := inboxHouse(t, two(school))
@@ -277,8 +278,8 @@ func TestAccountGone(t *testing.T) {
 	}
 }
 
-// A webhook that comes while PayPal's certificate cannot be fetched names no account until
-// it is verified. It then goes to its own.
+// A webhook that comes while PayPal's certificate cannot be fetched has no known account
+// until its verification. It then goes to its own account.
 func TestAccountsUnverified(t *testing.T) {
 	school := newShop(t)
 	h, now := inboxHouse(t, two(school))
@@ -296,7 +297,7 @@ func TestAccountsUnverified(t *testing.T) {
 	}
 }
 
-// A downstream that hangs delays its own account alone, however many of its messages wait.
+// A hanging downstream delays only its own account, however many of its messages wait.
 func TestAccountsDoNotWaitForOneAnother(t *testing.T) {
 	school := newShop(t)
 	h, _ := inboxHouse(t, two(school), func(c *gateway.Config, _ *servertest.Options) {
@@ -324,7 +325,7 @@ func TestAccountsDoNotWaitForOneAnother(t *testing.T) {
 }
 
 // With -webhook-verify=api PayPal is asked about the webhook of each account with its own
-// app. Its sandbox says of its own webhooks alone that they are tests.
+// app. Its sandbox reports only its own webhooks as tests.
 func TestAccountsByAPI(t *testing.T) {
 	school, live, sandbox := newShop(t), newPayPalAPI(t), newPayPalAPI(t)
 	var asked buffer
@@ -370,7 +371,7 @@ func logged(to io.Writer, next http.Handler) http.Handler {
 	})
 }
 
-// New tells all mistakes in several accounts at once, with the place of each.
+// New reports all mistakes in several accounts at once, with the place of each.
 func TestAccountMistakes(t *testing.T) {
 	good := gateway.Account{
 		Receivers: []string{"a@example.org"}, Ledger: "a", ForwardTo: "redis://127.0.0.1:1/0?stream=s",

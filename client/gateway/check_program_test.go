@@ -35,8 +35,8 @@ func keyPair(t *testing.T, a *paypaltest.Authority, name string) (cert, key stri
 	return cert, key
 }
 
-// noted-gateway check prints each part, and exits 1 if one is in trouble. To a Noted that
-// asks for certificates it presents that of -noted-cert.
+// noted-gateway check prints each part, and exits 1 if a part is in trouble. To a Noted
+// that requires certificates it presents that of -noted-cert.
 func TestCheckOverMutualTLS(t *testing.T) {
 	p, authority := paypaltest.New(t), paypaltest.NewAuthority()
 	ca := filepath.Join(t.TempDir(), "ca.pem")

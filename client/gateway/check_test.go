@@ -86,8 +86,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Check pings each downstream that takes donations over HTTP with a signed event, which is
-// no donation, and says what an answer other than 2xx means. The shop checks the signature.
+// Check pings each HTTP downstream with a signed event that is not a donation, and
+// explains an answer other than 2xx. The shop checks the signature.
 func TestCheckPings(t *testing.T) {
 	school := newShop(t)
 	h := newHouse(t, two(school))
@@ -125,7 +125,7 @@ func TestCheckPings(t *testing.T) {
 	}
 }
 
-// The parts of several accounts bear the account's name.
+// The parts of several accounts have the account's name.
 func TestCheckAccounts(t *testing.T) {
 	school, api := newShop(t), newPayPalAPI(t)
 	h, _ := inboxHouse(t, two(school))
@@ -155,7 +155,7 @@ func TestCheckAccounts(t *testing.T) {
 	}
 }
 
-// Check leaves the messages in an inbox to the gateway, and makes no inbox.
+// Check leaves the messages in an inbox to the gateway, and creates no inbox.
 func TestCheckDoesNoWork(t *testing.T) {
 	h, now := inboxHouse(t)
 	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true })
@@ -181,7 +181,7 @@ func TestCheckDoesNoWork(t *testing.T) {
 	}
 }
 
-// Check says which right a gateway lacks, in which ledger.
+// Check names the missing right of a gateway, and its ledger.
 func TestCheckRights(t *testing.T) {
 	h, _, _ := secured(t, &clock{now: time.Now()}, caller("live", "token-live", `"paypal-live"`, `"note"`))
 	h.config.SandboxLedger = "paypal-sandbox"

@@ -29,7 +29,7 @@ func (g *Gateway) InBodies() int64 { return maxBusy*g.config.MaxBody - g.room.le
 // SweepInbox sweeps the inbox once.
 func (g *Gateway) SweepInbox(ctx context.Context) error { return g.processor.SweepInbox(ctx) }
 
-// MostTransmissions is how many transmissions are remembered.
+// MostTransmissions is the number of remembered transmissions.
 const MostTransmissions = verify.MostTransmissions
 
 // SetMostTransmissions shrinks the memory of transmissions.

@@ -55,8 +55,8 @@ func TestDonationIsDeliveredOnce(t *testing.T) {
 	}
 }
 
-// The bytes that are posted back must be the bytes that came. A body that is not UTF-8
-// must reach the downstream whole.
+// The posted-back bytes must be the received bytes. A body that is not UTF-8 must reach
+// the downstream whole.
 func TestBytesAreKept(t *testing.T) {
 	h := newHouse(t)
 	body := "receiver_email=" + paypaltest.Account + "&txn_type=web_accept&payment_status=Completed&txn_id=9BYTES&mc_gross=1%2e00&mc_currency=EUR&memo=10,00+\x80&charset=windows-1252&;&a=%zz\r\n"
@@ -141,7 +141,7 @@ func TestTwoGatewaysAreAsOne(t *testing.T) {
 	}
 }
 
-// Nothing that a donor or PayPal has written reaches the log, whatever fails.
+// No text from a donor or PayPal reaches the log, whatever fails.
 func TestLogHoldsNothingPersonal(t *testing.T) {
 	h := newHouse(t)
 	gift := payment("I-SECRETSERIES")

@@ -119,7 +119,7 @@ func deliver(front string, d paypaltest.Delivery) (status int, reason string, er
 	return response.StatusCode, said.Reason, nil
 }
 
-// mustTake delivers a message that must be answered 200.
+// mustTake delivers a message that must get 200.
 func (h *house) mustTake(d paypaltest.Delivery) {
 	h.t.Helper()
 	if status, reason := h.deliver(d); status != http.StatusOK {
@@ -159,7 +159,7 @@ func (h *house) notes(ledger string) []*client.Note {
 	return notes
 }
 
-// program prepares noted-gateway as a process of its own, in front of a downstream.
+// program prepares noted-gateway as a separate process, in front of a downstream.
 func (h *house) program(path, noted, forwardTo string, more ...string) *processtest.Process {
 	h.t.Helper()
 	secretFile := filepath.Join(h.t.TempDir(), "secret")

@@ -78,9 +78,8 @@ func killAt(t *testing.T, gate *processtest.Process, step string, message paypal
 	}
 }
 
-// A gateway is killed with SIGKILL at every step. PayPal delivers again unless it has
-// heard 200. The donation arrives under one id, once wherever that is possible, and is
-// settled.
+// A gateway is killed with SIGKILL at every step. PayPal delivers again unless it got
+// 200. The donation arrives under one id, once wherever that is possible, and is settled.
 func TestInboxIsKilledAtEveryStep(t *testing.T) {
 	program := killable(t)
 	for name, address := range map[string]func() string{
@@ -200,8 +199,8 @@ func (s *shop) forget() {
 	s.events = nil
 }
 
-// While the disk is full PayPal hears 503, and each message that was answered 200 before
-// is still there. When there is room again everything goes on.
+// While the disk is full PayPal gets 503, and each message that got 200 before is still
+// there. When there is room again all work goes on.
 func TestInboxOnAFullDisk(t *testing.T) {
 	disk := t.TempDir()
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=2m"); err != nil {
@@ -253,8 +252,8 @@ func TestInboxOnAFullDisk(t *testing.T) {
 	}
 }
 
-// While the database is away PayPal hears 503, /readyz says why, and nothing is noted.
-// When it is back, both what waits there and what PayPal sends again is processed.
+// While the database is down PayPal gets 503, /readyz says why, and nothing is noted.
+// When it is back, both the waiting messages and PayPal's repeats are processed.
 func TestInboxDatabaseIsAwayAndBack(t *testing.T) {
 	postgres := inboxtest.StartPostgres(t)
 	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = postgres.URL() })
@@ -287,9 +286,9 @@ func TestInboxDatabaseIsAwayAndBack(t *testing.T) {
 	}
 }
 
-// While PayPal cannot be asked, for days, messages are kept unverified and nothing is
-// noted. Later the genuine ones are processed, with the time of their arrival, and the
-// forged ones are discarded with their bodies.
+// While PayPal does not answer, for days, messages are kept unverified and nothing is
+// noted. Later the genuine messages are processed, with the time of their arrival, and
+// the forged messages are discarded with their bodies.
 func TestInboxKeepsUnverifiedMessages(t *testing.T) {
 	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = 4 })
 	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 30*24*time.Hour))
@@ -342,7 +341,7 @@ func TestInboxKeepsUnverifiedMessages(t *testing.T) {
 	}
 }
 
-// Without room for unverified messages they are answered 503, as without an inbox.
+// Without room for unverified messages they get 503, as without an inbox.
 func TestInboxWithoutUnverifiedMessages(t *testing.T) {
 	h, _ := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = -1 })
 	h.payPal.Disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true })

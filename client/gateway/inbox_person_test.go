@@ -22,8 +22,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// After -inbox-patience a message is left to a person, with its body, whatever time goes
-// by. redo works it off.
+// After -inbox-patience a message waits for a person, with its body, for any time. redo
+// processes it.
 func TestInboxPatience(t *testing.T) {
 	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxPatience = 7 * 24 * time.Hour })
 	box := h.box()
@@ -54,8 +54,8 @@ func TestInboxPatience(t *testing.T) {
 	}
 }
 
-// A downstream that says 410 or 422 wants a person, at once. Its reason is kept where it
-// is a word, and not where it could hold a donor's data.
+// A downstream that answers 410 or 422 asks for a person, at once. Its reason is kept if
+// it is one word; a sentence could contain a donor's data.
 func TestInboxRejected(t *testing.T) {
 	for answer, want := range map[string]string{
 		`{"reason":"unknown_fund"}`:                "downstream: it answered 422: unknown_fund",
@@ -78,8 +78,8 @@ func TestInboxRejected(t *testing.T) {
 	}
 }
 
-// In a ledger in shadow every verdict is FIRST. A person who closes a message there is told
-// whether another holds the donation, or has settled it.
+// In a ledger in shadow every verdict is FIRST. A person who closes a message there
+// learns whether another caller holds the donation, or has settled it.
 func TestInboxCloseInShadow(t *testing.T) {
 	h, _ := inboxHouse(t, func(_ *gateway.Config, o *servertest.Options) { o.ShadowLedgers = []string{"paypal-live"} })
 	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool {
@@ -115,8 +115,8 @@ func TestInboxCloseInShadow(t *testing.T) {
 	}
 }
 
-// What Noted cannot decide reaches the downstream as noted.undecided, and is for a person
-// in the inbox.
+// A donation that Noted cannot decide reaches the downstream as noted.undecided, and
+// waits for a person in the inbox.
 func TestInboxUndecided(t *testing.T) {
 	h, _ := inboxHouse(t)
 	gift := payment("I-OLD")
@@ -131,8 +131,8 @@ func TestInboxUndecided(t *testing.T) {
 	}
 }
 
-// Verified messages that are not for this gateway are journalled: PayPal hears 200, and
-// nothing is noted. A forged one still hears 400, and leaves no row.
+// Verified messages that are not for this gateway are journalled: PayPal gets 200, and
+// nothing is noted. A forged message still gets 400, and leaves no row.
 func TestInboxJournalsRefusedMessages(t *testing.T) {
 	h, now := inboxHouse(t)
 	box := h.box()
@@ -184,8 +184,8 @@ func TestInboxJournalsRefusedMessages(t *testing.T) {
 	}
 }
 
-// A message whose account is added later is processed when PayPal sends it again, and
-// when a person asks for it.
+// A message whose account is added later is processed when PayPal repeats it, and when a
+// person asks for it.
 func TestInboxRefusedMessageIsRedone(t *testing.T) {
 	h, now := inboxHouse(t)
 	box := h.box()
@@ -215,8 +215,8 @@ func TestInboxRefusedMessageIsRedone(t *testing.T) {
 	}
 }
 
-// A copy with another body, under the id of a message whose body is wiped, is for a
-// person: PayPal's signature covers little of a body, so one of the two may be forged.
+// A copy with another body, under the id of a message whose body is wiped, waits for a
+// person: PayPal's signature covers little of a body, so one of them may be forged.
 func TestInboxCopyWithAnotherBody(t *testing.T) {
 	h, now := inboxHouse(t)
 	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 30*24*time.Hour))
@@ -275,8 +275,9 @@ func TestInboxOneOfTwoIsRejected(t *testing.T) {
 	}
 }
 
-// What PayPal calls INVALID keeps its body for a person until -inbox-keep: PayPal has said so
-// of genuine messages. A redo asks PayPal again. Later the body is wiped, and the row stays.
+// A message that PayPal calls INVALID keeps its body for a person until -inbox-keep:
+// PayPal has said so of genuine messages. A redo asks PayPal again. Later the body is
+// wiped, and the row stays.
 func TestInboxDiscardedMessages(t *testing.T) {
 	h, now := inboxHouse(t)
 	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 60*24*time.Hour))

@@ -14,9 +14,9 @@ import (
 	"github.com/donation-dedupe/noted/client/internal/processtest"
 )
 
-// A database is restored from a backup. Messages that were processed since are tried
-// again and doubled by nothing, and the program names the donations that the restored
-// journal lacks: a settled one, and one that is open.
+// A database is restored from a backup. Messages that were processed since the backup are
+// tried again, and none is doubled. The program names the donations that the restored
+// journal lacks: a settled donation and an open one.
 func TestInboxIsRestored(t *testing.T) {
 	h, now := inboxHouse(t)
 	file := strings.TrimPrefix(h.config.InboxURL, "sqlite://")

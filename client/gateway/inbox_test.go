@@ -91,7 +91,7 @@ func inState(t testing.TB, box *inbox.Inbox, state inbox.State, n int) []inbox.M
 }
 
 // Both channels' messages of one donation, with copies, are kept, and the donation is
-// delivered once. The journal tells what became of each message.
+// delivered once. The journal has the outcome of each message.
 func TestInboxDeliversOnce(t *testing.T) {
 	h, _ := inboxHouse(t)
 	box := h.box()
@@ -138,8 +138,8 @@ func TestInboxDeliversOnce(t *testing.T) {
 	h.counts(`noted_gateway_messages_total{channel="ipn",outcome="kept"} 2`)
 }
 
-// PayPal hears 200 while Noted and the downstream are away. The message waits, and its
-// arrival counts for Noted, not the time of the try.
+// PayPal gets 200 while Noted and the downstream do not answer. The message waits, and
+// Noted uses its arrival, not the time of the try.
 func TestInboxOutlivesAnOutage(t *testing.T) {
 	h, now := inboxHouse(t)
 	box := h.box()
@@ -214,8 +214,8 @@ func TestInboxRedoOfASettledDonation(t *testing.T) {
 	}
 }
 
-// One transaction that is told under two series is one donation, whichever message comes
-// first. A second named series stays a donation of its own.
+// One transaction under two series is one donation, in either order of the messages. A
+// second named series stays a separate donation.
 func TestInboxJoinsTwoSeriesOfOneTransaction(t *testing.T) {
 	h, _ := inboxHouse(t)
 	box := h.box()
@@ -252,8 +252,8 @@ func TestInboxJoinsTwoSeriesOfOneTransaction(t *testing.T) {
 	}
 }
 
-// The file of an inbox holds no name, address or e-mail, whatever becomes of a message:
-// bodies and headers are sealed, and the rest is ids, times and fixed words.
+// The file of an inbox has no name, address or e-mail, in any state of a message: bodies
+// and headers are sealed, and the other columns are ids, times and fixed words.
 func TestInboxRowsHoldNothingPersonal(t *testing.T) {
 	h, _ := inboxHouse(t)
 	box := h.box()
@@ -296,8 +296,8 @@ func TestInboxRowsHoldNothingPersonal(t *testing.T) {
 	}
 }
 
-// What the downstream accepted through one message is settled and not delivered again
-// when another message of the donation comes first after a crash.
+// A donation that the downstream accepted through one message is settled and not
+// delivered again when another of its messages comes first after a crash.
 func TestInboxAcceptanceCountsForAllMessages(t *testing.T) {
 	h, now := inboxHouse(t)
 	gift := payment("I-CRASHED")

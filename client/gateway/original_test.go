@@ -24,8 +24,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A listener takes PayPal's own messages, as it did before there was a gateway. It knows
-// of no duplicates.
+// A listener takes PayPal's own messages, as it did before it had a gateway. It cannot
+// recognise duplicates.
 type listener struct {
 	*httptest.Server
 	mu     sync.Mutex
@@ -85,8 +85,8 @@ func originalHouse(
 	return h, now, l
 }
 
-// The listener gets the bytes and PayPal's headers, once for each donation, whichever
-// message told of it first. PayPal itself still calls the message verified.
+// The listener gets the bytes and PayPal's headers, once for each donation, from
+// whichever message comes first. PayPal itself still verifies the message.
 func TestListenerGetsPayPalsOwnMessage(t *testing.T) {
 	h, _, l := originalHouse(t)
 	box := h.box()
@@ -134,8 +134,8 @@ func TestListenerGetsPayPalsOwnMessage(t *testing.T) {
 	}
 }
 
-// Only a 2xx is acceptance. After any other answer, or none, the donation is released and
-// the message waits; in the end the listener has it once.
+// Only a 2xx is acceptance. After any other answer, or without an answer, the donation is
+// released and the message waits. In the end the listener has it once.
 func TestListenerFails(t *testing.T) {
 	status := func(code int) func(http.ResponseWriter, *http.Request) {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
@@ -194,8 +194,8 @@ func breakOff(w http.ResponseWriter, text string) {
 	}
 }
 
-// A listener's address that leads back to the gateway is no acceptance: the gateway would
-// take its own delivery for PayPal's copy, and the donation would be lost.
+// A listener's address that leads back to the gateway is not an acceptance: the gateway
+// would treat its own delivery as PayPal's copy, and the donation would be lost.
 func TestListenerIsTheGatewayItself(t *testing.T) {
 	h, now, l := originalHouse(t)
 	h.gateway.Close()
@@ -244,7 +244,7 @@ func TestListenerIsDown(t *testing.T) {
 	}
 }
 
-// signup is an IPN that tells of two donations: a signup, and its first payment.
+// signup is an IPN with two donations: a signup, and its first payment.
 func signup(h *house, g gift) paypaltest.Delivery {
 	fields := g.fields()
 	for name, value := range map[string]string{
@@ -257,9 +257,9 @@ func signup(h *house, g gift) paypaltest.Delivery {
 	return h.payPal.IPN(fields)
 }
 
-// A message of two donations is delivered whole where both are FIRST. While another holds
-// one of them it waits, and the other is released. Where one is a duplicate a person must
-// look at it, and sees both verdicts.
+// A message of two donations is delivered whole if both are FIRST. While another caller
+// holds one of them it waits, and the other is released. If one is a duplicate a person
+// must decide, and sees both verdicts.
 func TestListenerGetsMessagesWholeOrNot(t *testing.T) {
 	h, now, l := originalHouse(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.ForwardWebhookTo = gateway.NoListener
@@ -326,8 +326,8 @@ func TestListenerGetsMessagesWholeOrNot(t *testing.T) {
 	}
 }
 
-// A donation that Noted cannot decide, or whose receiver is not named, is left to a person.
-// So is no message of a channel without a listener, which is only journalled.
+// A donation that Noted cannot decide, or without a named receiver, waits for a person. A
+// message of a channel without a listener does not: it is only journalled.
 func TestListenerGetsNothingUndecided(t *testing.T) {
 	h, _, l := originalHouse(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.ForwardWebhookTo = gateway.NoListener
@@ -355,7 +355,7 @@ func TestListenerGetsNothingUndecided(t *testing.T) {
 	}
 }
 
-// While PayPal cannot be asked nothing reaches the listener, and a forgery never does.
+// While PayPal does not answer nothing reaches the listener, and a forgery never does.
 func TestListenerGetsNothingUnverified(t *testing.T) {
 	h, now, l := originalHouse(t)
 	box := h.box()
@@ -409,7 +409,7 @@ func TestListenerAndRedo(t *testing.T) {
 	}
 }
 
-// In a ledger in shadow the listener gets every message, as it did before there was a
+// In a ledger in shadow the listener gets every message, as it did before it had a
 // gateway, and each message once.
 func TestListenerInShadow(t *testing.T) {
 	h, _, l := originalHouse(t, func(_ *gateway.Config, o *servertest.Options) {

@@ -75,9 +75,9 @@ func presents(token string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) { return token, nil }
 }
 
-// A gateway is ready when its store can be used and it may note in its ledgers; every
-// other combination of rights is not ready. However often readiness is asked for, a
-// denial leaves one line a minute in Noted's log.
+// A gateway is ready when its store can be used and it may note in its ledgers; with any
+// other combination of rights it is not. At any rate of readiness checks a denial leaves
+// one line a minute in Noted's log.
 func TestReadiness(t *testing.T) {
 	const storeText = "Noted cannot use its store"
 	gateways := map[string]struct {

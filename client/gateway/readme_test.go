@@ -68,7 +68,7 @@ func TestReadmeEvent(t *testing.T) {
 type receiver struct {
 	*processtest.Process
 	t   *testing.T
-	dir string // where it runs, and keeps what it is given
+	dir string // its working directory, where it keeps events
 }
 
 // newReceiver starts the receiver of README.md in a language.
@@ -204,7 +204,7 @@ func TestReadmeReceivers(t *testing.T) {
 	})
 }
 
-// everyType makes a message of PayPal's for each type of event.
+// everyType makes a PayPal message for each type of event.
 func everyType(p *paypaltest.PayPal) map[string]paypaltest.Delivery {
 	ipn := func(series string, changes ...string) paypaltest.Delivery {
 		fields := payment(series).fields()
@@ -237,7 +237,7 @@ func everyType(p *paypaltest.PayPal) map[string]paypaltest.Delivery {
 }
 
 // The receivers keep every type of event in its place: donations in the books, events for
-// a person visibly beside them, with the reason and the message.
+// a person beside them, with the reason and the message.
 func TestReadmeReceiversTakeEveryType(t *testing.T) {
 	inReceivers(t, func(t *testing.T, _ string, r receiver) {
 		h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
@@ -291,8 +291,8 @@ func TestReadmeReceiversTakeEveryType(t *testing.T) {
 	})
 }
 
-// The receivers do not accept events that they do not know or cannot keep, so these come
-// again.
+// The receivers do not accept unknown events, or events that they cannot keep, so these
+// come again.
 func TestReadmeReceiversAcceptNothingThatTheyDoNotKeep(t *testing.T) {
 	const good = `{"type":"noted.donation.payment","data":{"donation":{"series_id":"I-1"}}}`
 	inReceivers(t, func(t *testing.T, _ string, r receiver) {

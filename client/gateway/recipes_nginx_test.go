@@ -21,9 +21,9 @@ import (
 // siteConf is what a site of a test has in its server block: PHP behind a proxy.
 const siteConf = "location / { proxy_pass http://%s; proxy_set_header Host www.example.org; }\n"
 
-// The configuration of nginx in RECIPES.md passes PayPal's posts on to the gateway, whichever
-// program's address they have, and everything else to the site. The gateway reaches the site
-// at its second address. Without the one line the posts reach the site as before.
+// The configuration of nginx in RECIPES.md passes PayPal's posts for any program's
+// address to the gateway, and all other requests to the site. The gateway reaches the
+// site at its second address. Without the one line the posts reach the site as before.
 func TestRecipeOfNginx(t *testing.T) {
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
@@ -112,8 +112,8 @@ func TestRecipeOfNginx(t *testing.T) {
 	}
 }
 
-// RECIPES.md names each listener's address as the tests do, and no flag that the gateway does
-// not have.
+// RECIPES.md has the same addresses of listeners as the tests, and only flags that the
+// gateway has.
 func TestRecipesPage(t *testing.T) {
 	page := string(must(os.ReadFile("RECIPES.md")))
 	for name, r := range recipes {

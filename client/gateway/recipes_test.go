@@ -22,12 +22,12 @@ import (
 	"github.com/donation-dedupe/noted/client/internal/processtest"
 )
 
-// A recipe is a program of RECIPES.md, with a listener in testdata/listeners that does with
-// PayPal's messages what the program does.
+// A recipe is a program of RECIPES.md, with a listener in testdata/listeners that treats
+// PayPal's messages like the program.
 type recipe struct {
 	listener string // where it has another name than the recipe
 	ipn      string // the address of its listener for IPNs, as RECIPES.md has it
-	webhook  string // that of its listener for webhooks; "" for none
+	webhook  string // of its listener for webhooks; "" without one
 	through  string // the server that leads to it, where it is not PHP's own
 
 	// fields makes of an IPN for a one-time payment of order 1, 2 … what the program's own
@@ -117,7 +117,7 @@ var recipes = map[string]recipe{
 	},
 }
 
-// A site is a listener behind a real gateway, each in a process of its own.
+// A site is a listener behind a real gateway, each in its own process.
 type site struct {
 	*house
 	recipe
@@ -210,7 +210,7 @@ func (s *site) mustHaveBooked(what string, want []string) {
 	}
 }
 
-// A siteRequest is what the listener was sent.
+// A siteRequest is a request to the listener.
 type siteRequest struct {
 	Address string
 	Headers map[string]string
@@ -317,9 +317,9 @@ func TestRecipes(t *testing.T) {
 	}
 }
 
-// A program that cannot ask PayPal has two ways: it answers with an error, and gets the
-// message later; or it answers 200 and drops the message, which the gateway takes for its
-// acceptance. RECIPES.md tells how to bring such a message back.
+// A program that cannot reach PayPal has two ways. It answers with an error, and gets the
+// message later. Or it answers 200 and drops the message, which the gateway treats as
+// acceptance. RECIPES.md shows how to bring such a message back.
 func TestRecipesWhileAListenerCannotAskPayPal(t *testing.T) {
 	for name, r := range recipes {
 		if r.unasked == "" {
@@ -360,8 +360,8 @@ func TestRecipesWhileAListenerCannotAskPayPal(t *testing.T) {
 	}
 }
 
-// GiveWP's PayPal Donations takes webhooks and asks PayPal's API about them itself. A payment
-// that both channels tell of reaches one of its two listeners, once.
+// GiveWP's PayPal Donations takes webhooks and asks PayPal's API about them itself. A
+// payment on both channels reaches one of its two listeners, once.
 func TestRecipeOfWebhooks(t *testing.T) {
 	var genuine atomic.Bool
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -140,7 +140,7 @@ func TestRefusals(t *testing.T) {
 	)
 }
 
-// When PayPal cannot be asked, the gateway knows nothing of the message: PayPal comes
+// When PayPal does not answer, the gateway knows nothing about the message: PayPal comes
 // again.
 func TestVerifierIsInTrouble(t *testing.T) {
 	h := newHouse(t)
@@ -185,8 +185,8 @@ func TestVerifierIsInTrouble(t *testing.T) {
 	}
 }
 
-// The gateway does not wait for a body that does not come, and does not read one that is
-// too long to its end, declared or not.
+// The gateway does not wait for a body that does not come, and does not read an overlong
+// body to its end, declared or not.
 func TestSlowAndEndlessBodies(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.BodyTimeout = 200 * time.Millisecond })
 	before := h.inRedis()
@@ -238,7 +238,7 @@ func TestSlowAndEndlessBodies(t *testing.T) {
 	}
 }
 
-// Half-sent bodies take memory up to a bound, and never the place of a complete message.
+// Half-sent bodies take memory up to a limit, and never the place of a complete message.
 func TestHalfSentBodies(t *testing.T) {
 	const maxBody = 64 << 10
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.MaxBody, c.BodyTimeout = maxBody, time.Minute })

@@ -13,8 +13,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// The log names the address that a trusted proxy wrote, and never an address that the sender
-// of a message could have made up.
+// The log shows the address that a trusted proxy wrote, and never an address that the
+// sender could have made up.
 func TestRemoteAddress(t *testing.T) {
 	const proxies = "127.0.0.1/32 10.0.0.0/8 fd00::/8"
 	for name, c := range map[string]struct {
@@ -61,7 +61,7 @@ func TestRemoteAddress(t *testing.T) {
 	}
 }
 
-// A proxy as Go has one, between a sender and the gateway.
+// A proxy with Go's standard library, between a sender and the gateway.
 func TestRemoteBehindAProxy(t *testing.T) {
 	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}

@@ -21,15 +21,15 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A replayed is what noted-replay says of one donation.
+// A replayed is noted-replay's result for one donation.
 type replayed struct {
 	Series, Ledger string
 	Verdicts       []string // with the channel and the time, in the order of receipt
 }
 
-// noted-replay reads the inbox of a gateway that runs: every message that the gateway asked
-// Noted about, at the time of its receipt and in its ledger. It counts the messages that it
-// leaves out, with the reason.
+// noted-replay reads the inbox of a running gateway: every message that the gateway asked
+// Noted about, at the time of its receipt and in its ledger. It counts the messages that
+// it leaves out, with the reason.
 func TestReplayReadsTheInbox(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "noted-replay")
 	if output, err := exec.Command("go", "build", "-o", program, "../../server/cmd/noted-replay").CombinedOutput(); err != nil {

@@ -95,8 +95,8 @@ func TestReadmeRights(t *testing.T) {
 	}
 }
 
-// The manual, the three programs and Noted's file of callers agree on the rights that
-// exist, and on those that a gateway needs.
+// The manual, the three programs and Noted's file of callers agree on the existing
+// rights, and on the rights that a gateway needs.
 func TestProgramsAgreeOnRights(t *testing.T) {
 	sentence := "A gateway needs the verb note in each of its ledgers"
 	for name, args := range map[string][]string{

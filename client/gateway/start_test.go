@@ -67,8 +67,8 @@ func TestAtStart(t *testing.T) {
 	}
 }
 
-// The log names each ledger that several accounts may not use, and /readyz, which the public
-// reads, none.
+// The log names each ledger that several accounts may not use. /readyz, which the public
+// reads, names none of them.
 func TestAtStartOfSeveralAccounts(t *testing.T) {
 	h, _, _ := secured(t, &clock{now: time.Now()}, caller("live", "token-live", `"paypal-live"`, `"note"`))
 	h.gateway.Close()
@@ -87,7 +87,8 @@ func TestAtStartOfSeveralAccounts(t *testing.T) {
 	}
 }
 
-// A clock that PayPal's host contradicts is told at the start, in the words of the check.
+// A clock that PayPal's host contradicts is logged at the start, in the words of the
+// check.
 func TestAtStartTellsOfTheClock(t *testing.T) {
 	for off, told := range map[time.Duration]bool{
 		time.Minute: false, -time.Minute: false, time.Hour: true, -time.Hour: true,

@@ -7,7 +7,7 @@ import (
 	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 )
 
-// write writes the messages, and the events that must come of them.
+// write writes the messages, and the expected events.
 func (s *storm) write() {
 	day := 24 * time.Hour
 	expect := func(kind, series string, at time.Time) {

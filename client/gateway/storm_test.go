@@ -51,7 +51,7 @@ func TestStorm(t *testing.T) {
 }
 
 // The same storm over gateways with an inbox, side by side on one database, which is
-// stopped and started too. PayPal hears 200 far earlier, and the same must arrive.
+// stopped and started too. PayPal gets 200 far earlier, and the same events must arrive.
 func TestInboxStorm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a storm takes half a minute")
@@ -79,8 +79,8 @@ type storm struct {
 	forged  []paypaltest.Delivery //
 	want    map[string]bool       // :: what names a donation downstream → is expected
 
-	postgres *inboxtest.Postgres // nil where the storm needs none
-	box      *inbox.Inbox        // nil where the gateways have none
+	postgres *inboxtest.Postgres // nil if the storm needs no server
+	box      *inbox.Inbox        // nil if the gateways have no inbox
 
 	mu     sync.Mutex
 	random *rand.Rand
@@ -123,7 +123,7 @@ func newStorm(t *testing.T, seed uint64, into string) *storm {
 	return s
 }
 
-// withInbox gives the gateways an inbox, and the storm a look into it.
+// withInbox gives the gateways an inbox, and lets the storm read it.
 func (s *storm) withInbox(url string) (args []string) {
 	line, file := inbox.NewKeyLine(), filepath.Join(s.t.TempDir(), "inbox.key")
 	if err := os.WriteFile(file, []byte(line), 0o600); err != nil {
@@ -245,8 +245,8 @@ func (s *storm) run() {
 	s.t.Logf("%d donations, %d messages, %d deliveries, %d events", len(s.want), len(s.letters), s.tries, before)
 }
 
-// post delivers a message to one of the gateways, as a load balancer does, and says
-// whether it was taken.
+// post delivers a message to one of the gateways, as a load balancer does, and reports
+// whether the gateway took it.
 func (s *storm) post(d paypaltest.Delivery, genuine bool) bool {
 	s.mu.Lock()
 	s.tries++
@@ -262,7 +262,7 @@ func (s *storm) post(d paypaltest.Delivery, genuine bool) bool {
 	return err == nil && status == http.StatusOK
 }
 
-// rage does to the machines each thing that may happen, at least once.
+// rage does each possible harm to the machines at least once.
 func (s *storm) rage(ctx context.Context) {
 	again := func(p *processtest.Process, signal syscall.Signal) func() {
 		return func() {

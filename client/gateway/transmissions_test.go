@@ -54,7 +54,7 @@ func sameChecksum(prefix, suffix string, sum uint32) []byte {
 	}
 }
 
-// forged is a delivery with the headers of a genuine delivery and the forger's body of
+// forged is a delivery with the headers of a genuine delivery and the forger's body with
 // the same checksum.
 func forged(genuine paypaltest.Delivery, g gift) paypaltest.Delivery {
 	event := strings.TrimSuffix(g.event(), "}")
@@ -62,9 +62,9 @@ func forged(genuine paypaltest.Delivery, g gift) paypaltest.Delivery {
 	return genuine
 }
 
-// The holder of one genuine delivery can make another body of its checksum, which the
+// The holder of one genuine delivery can make another body with its checksum, which the
 // signature covers as well. PayPal does not say that its API would notice. Under a known
-// transmission id the body is refused, however webhooks are verified.
+// transmission id the body is refused, whatever verifies webhooks.
 func TestAnotherBodyUnderAKnownTransmission(t *testing.T) {
 	genuineBody := payment("I-GENUINE").event()
 	api := newPayPalAPI(t)
@@ -99,8 +99,8 @@ func TestAnotherBodyUnderAKnownTransmission(t *testing.T) {
 	}
 }
 
-// An unverified transmission is not remembered: a forger that guesses an id keeps no
-// genuine message out. A message that could not be delivered is remembered all the same.
+// An unverified transmission is not remembered, so a forger who guesses an id blocks no
+// genuine message. A message that could not be delivered is remembered nevertheless.
 func TestWhatIsRemembered(t *testing.T) {
 	h := newHouse(t)
 	genuine := h.payPal.Webhook(payment("I-LATER").event())
@@ -164,7 +164,7 @@ func TestTransmissionsAreForgotten(t *testing.T) {
 	h.counts(`noted_gateway_transmissions 1`, `noted_gateway_transmissions_dropped_total 2`)
 }
 
-// The remaining gap and the remedy of the manual: where the forged body comes first, the
+// The remaining gap and the remedy of the manual: if the forged body comes first, the
 // genuine body is refused until the forged donation is forgotten and the gateway
 // restarts.
 func TestForgedBodyComesFirst(t *testing.T) {
@@ -209,7 +209,7 @@ func TestTransmissionThatIsSignedAnew(t *testing.T) {
 	h.counts(`noted_gateway_transmissions 1`)
 }
 
-// Of many bodies at once under one id, one is taken.
+// Of many simultaneous bodies under one id, one is taken.
 func TestBodiesAtOnceUnderOneTransmission(t *testing.T) {
 	h := newHouse(t)
 	genuine := h.payPal.Webhook(payment("I-0").event())

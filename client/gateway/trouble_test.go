@@ -142,8 +142,8 @@ func TestBusyGateway(t *testing.T) {
 	h.mustTake(message)
 }
 
-// PayPal hangs up after a while. The gateway finishes its work all the same, and the
-// redelivery is a duplicate.
+// PayPal hangs up after a while. The gateway still finishes its work, and the redelivery
+// is a duplicate.
 func TestPayPalHangsUp(t *testing.T) {
 	h := newHouse(t)
 	entered, leave := make(chan struct{}), make(chan struct{})

@@ -47,7 +47,7 @@ func TestUndecidedIsDeliveredOncePerMessage(t *testing.T) {
 	}
 }
 
-// A donation for a person is told even while another donation of the message is in
+// A donation for a person is delivered even while another donation of the message is in
 // trouble: that trouble may never end.
 func TestUndecidedBesideTrouble(t *testing.T) {
 	h := newHouse(t)
@@ -113,7 +113,7 @@ func TestReceiverIsNotSaid(t *testing.T) {
 	}
 }
 
-// PayPal's messages about our own payments name another account and are no donations. If
+// PayPal's messages about our own payments name another account and have no donation. If
 // they were refused, they would come again for days, and each refusal would look like a
 // stranger's message.
 func TestOurOwnPayments(t *testing.T) {

@@ -46,8 +46,8 @@ func TestCertificateIsFetchedOnce(t *testing.T) {
 	}
 }
 
-// A certificate has one address, however it is spelled: a stranger's spellings are not
-// fetched and displace nothing.
+// A certificate has one address in every spelling: a stranger's spellings are not fetched
+// and displace nothing.
 func TestForgedAddresses(t *testing.T) {
 	h := newHouse(t)
 	h.mustTake(h.payPal.Webhook(payment("I-KEPT").event()))
@@ -125,7 +125,7 @@ func TestKeptCertificateIsRenewed(t *testing.T) {
 	}
 }
 
-// A kept certificate is judged at every use: it ends with its dates, in the cache too.
+// A kept certificate is checked at every use: it ends with its dates, even in the cache.
 func TestKeptCertificateEnds(t *testing.T) {
 	var mu sync.Mutex
 	now := time.Now()
@@ -143,7 +143,7 @@ func TestKeptCertificateEnds(t *testing.T) {
 }
 
 // Three messages that PayPal signed with its certificate. The certificate has expired
-// since, so they are verified as of then.
+// since, so they are verified at their own time.
 func TestGenuineSignatures(t *testing.T) {
 	const payloads = "../../../shared/payloads"
 	table, err := os.ReadFile(filepath.Join(payloads, "webhook_headers.tsv"))

@@ -7,8 +7,8 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// Messages of an account that no gateway has are left to a person, after an hour from when
-// it was last served. Those of the other accounts are left alone.
+// Messages of an account without a gateway wait for a person, an hour after it was last
+// served. Messages of other accounts are not touched.
 func TestDesert(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		live := open(keys(t, inbox.NewKeyLine()))
@@ -75,8 +75,8 @@ func TestDesert(t *testing.T) {
 	})
 }
 
-// A message moves with its row, its acts and its donations. Where it is known to the other
-// account already, one of the two is processed.
+// A message moves with its row, its acts and its donations. If the other account has it
+// already, one of the two is processed.
 func TestMove(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		live := open(keys(t, inbox.NewKeyLine()))
@@ -114,8 +114,8 @@ func TestMove(t *testing.T) {
 	})
 }
 
-// The pair of a donation follows the ledger until Noted was asked. Later it stays: closing
-// by hand must ask where Noted was asked first.
+// The pair of a donation follows the ledger until the first request to Noted. Later it
+// stays: closing by hand must use the ledger of that request.
 func TestLedgerStays(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		box := open(keys(t, inbox.NewKeyLine()))

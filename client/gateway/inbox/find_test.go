@@ -8,7 +8,7 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// A message is found by each id that it bears, and by no part of one.
+// A message is found by each of its ids, and not by part of an id.
 func TestFind(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		box := open(keys(t, inbox.NewKeyLine()))

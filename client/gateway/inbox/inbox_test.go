@@ -154,7 +154,7 @@ func TestLifeOfAMessage(t *testing.T) {
 	})
 }
 
-// A worker that dies loses its lease, and one that renews it does not. Fifty workers on
+// A worker that dies loses its lease; a worker that renews it does not. Fifty workers on
 // two connections claim each message once.
 func TestLeases(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
@@ -277,7 +277,7 @@ func TestKeysAreChanged(t *testing.T) {
 	}
 }
 
-// Unverified messages are bounded, and become the message that they turn out to be.
+// Unverified messages are limited, and later become verified messages.
 func TestUnverified(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		box := open(keys(t, inbox.NewKeyLine()))
@@ -312,8 +312,8 @@ func TestUnverified(t *testing.T) {
 	})
 }
 
-// No column but the sealed body holds what a donor has written, and no body can be moved
-// to another row.
+// No column except the sealed body has a donor's text, and no body can be moved to
+// another row.
 func TestSealed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "inbox.db")
 	box, err := inbox.Open(t.Context(), inbox.Config{URL: "sqlite://" + path, Keys: keys(t, inbox.NewKeyLine())})
@@ -335,7 +335,7 @@ func TestSealed(t *testing.T) {
 	}
 }
 
-// Wrong addresses are told without the address.
+// An error about a wrong address does not contain the address.
 func TestAddresses(t *testing.T) {
 	for _, address := range []string{
 		"", "mysql://u:hush@h/d", "sqlite://relative-hush.db", "sqlite:///tmp/x.db?mode=hush", "postgres://u:hush%@h/d",
@@ -351,8 +351,8 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// However many messages about one transaction ask at once, those that name its series and
-// those that name none are asked under one series.
+// However many messages about one transaction ask at once, with and without a named
+// series, they all ask under one series.
 func TestSeries(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		boxes := []*inbox.Inbox{open(nil), open(nil)}

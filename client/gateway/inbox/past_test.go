@@ -15,9 +15,8 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox/inboxtest"
 )
 
-// A Past shows an inbox as it was at one moment: all accounts, in the order of receipt, with
-// the bodies that were kept then. What a gateway keeps, finishes and wipes afterwards does
-// not show, and the gateway is not held up.
+// A Past shows an inbox at one moment: all accounts, in the order of receipt, with their
+// bodies. Later changes of the gateway do not show, and the gateway is not delayed.
 func TestPast(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		line := inbox.NewKeyLine()
@@ -84,7 +83,7 @@ func TestPast(t *testing.T) {
 	})
 }
 
-// A body whose key is not given is an error, and so is a message that is not there.
+// A body under a missing key is an error, and so is an unknown message.
 func TestPastWithoutTheKey(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		box := open(keys(t, inbox.NewKeyLine()))
@@ -103,8 +102,8 @@ func TestPastWithoutTheKey(t *testing.T) {
 	})
 }
 
-// A Past changes not a byte of SQLite's files: while a gateway has the inbox open, after its
-// end, and after it was killed. It makes no inbox where there is none.
+// A Past changes not a byte of SQLite's files: while a gateway has the inbox open, after
+// its end, and after it was killed. It creates no inbox.
 func TestPastWritesNothing(t *testing.T) {
 	folder := t.TempDir()
 	file := filepath.Join(folder, "inbox.db")
@@ -177,7 +176,7 @@ func lookWithoutATrace(t *testing.T, file string, key []inbox.Key, want int) {
 	}
 }
 
-// On PostgreSQL a user who may only SELECT can open a Past, and no transaction of it may
+// On PostgreSQL a user with SELECT alone can open a Past, and its transactions cannot
 // write, whatever the user's rights.
 func TestPastNeedsNoRights(t *testing.T) {
 	postgres := inboxtest.StartPostgres(t)

@@ -9,8 +9,8 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// The inbox tells when each lane last brought a verified message, how long it paused, and
-// what Noted said. What somebody else posted counts for nothing.
+// The inbox knows when each lane last brought a verified message, its pauses, and Noted's
+// verdicts. A stranger's message counts for nothing.
 func TestPulses(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		box := open(keys(t, inbox.NewKeyLine()))
@@ -84,8 +84,8 @@ func TestPulses(t *testing.T) {
 	})
 }
 
-// An alert is raised once, told of by one desk at a time, and gone when people know that
-// it is over. An act on no message is kept with its account.
+// An alert is raised once, sent by one desk at a time, and gone when people know that it
+// is over. An act without a message is kept with its account.
 func TestAlerts(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		box, other := open(nil), open(nil)

@@ -1,7 +1,7 @@
 <?php
 
-// A listener as PayPal's manual for IPNs shows it: it posts the bytes back to PayPal, and
-// keeps what PayPal calls VERIFIED. It knows of no duplicates.
+// A listener from PayPal's manual for IPNs: it posts the bytes back to PayPal, and keeps
+// the messages that PayPal calls VERIFIED. It cannot recognise duplicates.
 http_response_code(500); // until the message is kept
 $body = file_get_contents('php://input');
 $answer = file_get_contents(getenv('VERIFY_URL'), false, stream_context_create(['http' => [

@@ -1,7 +1,7 @@
 <?php
 
-// CiviCRM, PayPal Standard. It finds its contribution by the JSON in custom, and answers 200
-// whatever happens. Its older releases do not ask PayPal about a message, its newer ones do.
+// CiviCRM, PayPal Standard. It finds its contribution by the JSON in custom, and always
+// answers 200. Its newer releases ask PayPal about a message, its older releases do not.
 $about = json_decode(field('custom'), true) ?? [];
 $path = (string) parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
 if (!preg_match('#^/civicrm/payment/ipn/\d+$#', $path) || !isset($about['module']) || field('invoice') === '') {

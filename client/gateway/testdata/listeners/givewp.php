@@ -1,8 +1,8 @@
 <?php
 
-// PayPal Standard and PayPal Donations of GiveWP. The first answers 200 whatever happens,
-// where PayPal does not confirm the message, too. The second dies, with 500, where PayPal's
-// API does not confirm an event that it knows. Both publish a donation once.
+// PayPal Standard and PayPal Donations of GiveWP. PayPal Standard always answers 200,
+// even if PayPal does not confirm the message. PayPal Donations fails with 500 if
+// PayPal's API does not confirm a known event. Both publish a donation once.
 function publish(string $donation): void
 {
     if (!booked("published $donation")) {

@@ -1,8 +1,8 @@
 <?php
 
-// Paid Memberships Pro. It answers 200 whatever happens. A renewal is booked once for each
-// transaction. The first payment of an order is booked, and told by mail, each time that
-// it comes, whatever its status.
+// Paid Memberships Pro. It always answers 200. It books a renewal once for each
+// transaction. It books the first payment of an order, and sends mails about it, each
+// time that it comes, at any status.
 if (($_GET['action'] ?? '') !== 'ipnhandler') {
     http_response_code(400);
     exit;

@@ -1,9 +1,9 @@
 <?php
 
-// The web server of a site, for php -S: it writes every request down, byte for byte, and
-// hands it to the listener that the environment names. The listeners beside it do what the
-// programs of RECIPES.md do with PayPal's messages, as far as the gateway can see it: which
-// fields they read, what they book, and what they answer.
+// The web server of a site, for php -S. It writes every request down, byte for byte, and
+// passes it to the listener that the environment names. The listeners beside it treat
+// PayPal's messages like the programs of RECIPES.md, as far as the gateway can see: the
+// fields that they read, their books, and their answers.
 file_put_contents('requests', json_encode([
     'address' => $_SERVER['REQUEST_URI'],
     'headers' => getallheaders(),
@@ -12,8 +12,8 @@ file_put_contents('requests', json_encode([
 
 require __DIR__ . '/' . getenv('LISTENER') . '.php';
 
-// verified asks PayPal whether it has sent this IPN, as the programs do: with the fields,
-// encoded anew. It is false, too, where PayPal cannot be asked.
+// verified asks PayPal whether it sent this IPN, as the programs do: with the fields,
+// encoded anew. It is also false if PayPal does not answer.
 function verified(): bool
 {
     return ask(getenv('VERIFY_URL'), http_build_query(['cmd' => '_notify-validate'] + $_POST)) === 'VERIFIED';
@@ -30,7 +30,7 @@ function field(string $name): string
     return (string) ($_POST[$name] ?? '');
 }
 
-// book keeps a line in the books, and booked says whether it is there.
+// book keeps a line in the books, and booked reports whether it is there.
 function book(string $line): void
 {
     file_put_contents('books', $line . "\n", FILE_APPEND | LOCK_EX);

@@ -1,7 +1,7 @@
 <?php
 
-// PayPal Standard of WooCommerce. It answers 500 unless PayPal confirms the message, and 200
-// to everything else. An order is paid once: a later payment of it is left alone.
+// PayPal Standard of WooCommerce. It answers 500 unless PayPal confirms the message, and
+// 200 to all other messages. An order is paid once: it ignores a later payment.
 if (($_GET['wc-api'] ?? '') !== 'WC_Gateway_Paypal') {
     http_response_code(400);
     exit;
