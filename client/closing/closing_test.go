@@ -34,8 +34,8 @@ func payment(series, transaction, channel, message string) *client.NoteRequest {
 	}
 }
 
-// An open donation is closed once; after that it was settled before, and a held one and
-// another one stay as they are.
+// An open donation is closed once. A second close finds it settled. A held donation and
+// another donation stay unchanged.
 func TestSettle(t *testing.T) {
 	noted, err := client.New(servertest.New(t).Addr(), client.Config{})
 	if err != nil {
@@ -77,8 +77,8 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// A question leads to the note that was meant, by its message, its transaction or all that
-// is known of it, and changes nothing on the way.
+// A request leads to the intended note, by its message, its transaction or all its
+// fields, and changes nothing on the way.
 func TestRequest(t *testing.T) {
 	noted, err := client.New(servertest.New(t).Addr(), client.Config{})
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// TestLogger writes a line in each format. A duration is a number in milliseconds, and
-// nothing in the line is more than text to a terminal.
+// TestLogger writes a line in each format. A duration is a number in milliseconds, and no
+// part of the line controls a terminal.
 func TestLogger(t *testing.T) {
 	for format, wants := range map[string][]string{
 		JSONLog: {`"msg":"done"`, `"took_ms":1.5`, `"wait_ms":60000`, `"reason":"\\u009b31m\\u202e"`, `"error":"\\u2028"`},
@@ -40,7 +40,7 @@ func TestLogger(t *testing.T) {
 	}
 }
 
-// TestLogFlags wants the flags to choose level and format, and to refuse others.
+// TestLogFlags checks that the flags choose level and format, and refuse other values.
 func TestLogFlags(t *testing.T) {
 	parse := func(env Environ, args ...string) (l Log, mistakes []error) {
 		settings := Prefix("TEST_").Settings(env.Lookup, l.Flags("A sentence.")...)

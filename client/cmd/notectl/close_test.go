@@ -11,8 +11,8 @@ import (
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
-// Whatever happens to a note between the look and the close, its true state is told and
-// no other note is settled.
+// If a note changes between the look and the close, close reports its true state and
+// settles no other note.
 func TestCloseMeetsAnother(t *testing.T) {
 	donation := &notedv1.Donation{SeriesId: "I-EXAMPLE1", TransactionId: "EX1"}
 	hold := &notedv1.NoteDonationRequest{Donation: donation, Hold: durationpb.New(time.Minute)}
@@ -23,9 +23,9 @@ func TestCloseMeetsAnother(t *testing.T) {
 		meet   func(b *between, id string)
 		reason string
 		code   int
-		stderr string // what it says
+		stderr string // its text
 		left   notedv1.State
-		same   bool // the note is still the one that was to be closed
+		same   bool // the note is still the one to close
 	}{
 		"held meanwhile": {
 			func(b *between, _ string) {

@@ -128,7 +128,7 @@ func TestDoctor(t *testing.T) {
 		want{"health", doctor.Fault, "NOT_SERVING"}, want{"store", doctor.Fault, "it is not ready: "})
 }
 
-// What no server can know by itself: that another one answers otherwise.
+// A single server cannot know that another server has other settings.
 func TestDoctorComparesServers(t *testing.T) {
 	redis := lasting(t)
 	a := servertest.Start(t, servertest.Options{Redis: redisURL(redis)})
@@ -165,7 +165,7 @@ func TestDoctorComparesServers(t *testing.T) {
 	check(t, "no server", code, exitError, found, want{"connection", doctor.Fault, "is the server running"})
 }
 
-// Both ends tell what they were built from, the server also while its store is away.
+// Both ends show their build, the server even while its store does not answer.
 func TestVersionOfBothEnds(t *testing.T) {
 	s := servertest.New(t)
 	var stdout, stderr bytes.Buffer

@@ -34,7 +34,7 @@ func TestWatch(t *testing.T) {
 		}
 		return answer
 	}
-	note("I-BEFORE", "ipn") // shown by no watch that begins after it
+	note("I-BEFORE", "ipn") // before the watch begins, so not shown
 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
