@@ -121,8 +121,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// who returns the sender of a request. It fails if the users cannot be read.
-func (a *access) who(r *http.Request, s session) (person, error) {
+// sender returns the sender of a request. It fails if the users cannot be read.
+func (a *access) sender(r *http.Request, s session) (person, error) {
 	if a.config.Open {
 		return person{Name: "dev", Role: Admin}, nil
 	}
@@ -237,7 +237,7 @@ func (d *Desk) guard(needed Role, next http.HandlerFunc) http.HandlerFunc {
 func (d *Desk) guardUpload(needed Role, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s := d.access.open(w, r)
-		p, err := d.access.who(r, s)
+		p, err := d.access.sender(r, s)
 		if err != nil {
 			d.log.Error("every visitor is refused: the users cannot be read", "cause", err.Error())
 			d.fail(w, r, http.StatusInternalServerError, "The desk cannot let you in right now.",

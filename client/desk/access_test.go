@@ -171,8 +171,8 @@ func TestLoginByKeyboardWithoutScript(t *testing.T) {
 
 // A made-up session gives no access.
 func TestForgedSession(t *testing.T) {
-	h := newLobby(t, servertest.Options{}).open(withUsers(usersFile(t)))
-	other := newLobby(t, servertest.Options{}).open(withUsers(usersFile(t))) // signs with its own key
+	h := newEmptyHouse(t, servertest.Options{}).open(withUsers(usersFile(t)))
+	other := newEmptyHouse(t, servertest.Options{}).open(withUsers(usersFile(t))) // signs with its own key
 	v := other.visitor()
 	if status, _ := v.login("clerk1", password, "/waiting"); status != http.StatusOK {
 		t.Fatalf("status %d", status)
@@ -188,7 +188,7 @@ func TestForgedSession(t *testing.T) {
 
 // Tries are limited, and after too many tries even the right password fails.
 func TestLoginsAreBounded(t *testing.T) {
-	h := newLobby(t, servertest.Options{}).open(withUsers(usersFile(t)))
+	h := newEmptyHouse(t, servertest.Options{}).open(withUsers(usersFile(t)))
 	v := h.visitor()
 	slow := false
 	for range 8 {
@@ -218,7 +218,7 @@ func TestProxy(t *testing.T) {
 			}, "X-Forwarded-User", desk.Looker
 		}
 	}
-	h := newLobby(t, servertest.Options{}).open(behind("127.0.0.1/32"))
+	h := newEmptyHouse(t, servertest.Options{}).open(behind("127.0.0.1/32"))
 	anna := h.visitor()
 	anna.header.Set("X-Forwarded-User", "anna@example.org")
 	if status, page := anna.get(
@@ -244,7 +244,7 @@ func TestProxy(t *testing.T) {
 		t.Errorf("a person of the proxy's logs in with status %d", status)
 	}
 
-	far := newLobby(t, servertest.Options{}).open(behind("10.1.2.3/32"))
+	far := newEmptyHouse(t, servertest.Options{}).open(behind("10.1.2.3/32"))
 	liar := far.visitor()
 	liar.header.Set("X-Forwarded-User", "anna@example.org")
 	if _, page := liar.get("/waiting"); !strings.Contains(page, "<h1>Log in</h1>") {
@@ -255,7 +255,7 @@ func TestProxy(t *testing.T) {
 // Every answer tells the browser to run nothing and to keep nothing. A desk without
 // logins answers only under this machine's names.
 func TestHeaders(t *testing.T) {
-	h := newLobby(t, servertest.Options{}).open()
+	h := newEmptyHouse(t, servertest.Options{}).open()
 	response, err := http.Get(h.desk.URL + "/")
 	if err != nil {
 		t.Fatal(err)
@@ -289,7 +289,7 @@ func TestHeaders(t *testing.T) {
 
 // A link after the login stays on this desk.
 func TestNextStaysHere(t *testing.T) {
-	h := newLobby(t, servertest.Options{}).open(withUsers(usersFile(t)))
+	h := newEmptyHouse(t, servertest.Options{}).open(withUsers(usersFile(t)))
 	for _, next := range []string{"https://example.org/", "//example.org/", `/\example.org`} {
 		_, page := h.visitor().get("/login?next=" + url.QueryEscape(next))
 		if got := fill(page).Get("next"); got != "/" {

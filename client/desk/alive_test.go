@@ -80,7 +80,7 @@ func TestAliveIsHonest(t *testing.T) {
 		"Noted keeps sixteen messages of a donation.",
 		"This desk does not know whether the store has lost notes: it was started without -noted-admin.")
 
-	empty := newLobby(t, servertest.Options{})
+	empty := newEmptyHouse(t, servertest.Options{})
 	empty.open(func(c *desk.Config) {
 		admin, err := alive.NewAdmin("http://" + processtest.FreeAddress())
 		if err != nil {
@@ -174,7 +174,7 @@ func TestSilence(t *testing.T) {
 // the act. A clerk may not do it.
 func TestAcknowledge(t *testing.T) {
 	redis := processtest.Redis(t)
-	h := newLobby(t, servertest.Options{Redis: "redis://" + redis.Addr})
+	h := newEmptyHouse(t, servertest.Options{Redis: "redis://" + redis.Addr})
 	config := inbox.Config{URL: "sqlite://" + t.TempDir() + "/inbox.db", Account: week.Ledger}
 	var err error
 	if h.box, err = inbox.Open(t.Context(), config); err != nil {

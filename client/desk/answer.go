@@ -80,7 +80,7 @@ func (d *Desk) answer(ctx context.Context, q question, text string, all bool, wh
 	}
 	switch n := len(a.Items); n {
 	case 0:
-		d.nothing(f, &a)
+		d.notFound(f, &a)
 	case 1:
 		a.Tone, a.Sentence = a.Items[0].Tone, a.Items[0].Sentence
 		a.Items[0].Open = true
@@ -117,8 +117,8 @@ func several(items []item) (tone, string) {
 	return worst, fmt.Sprintf("%d answers fit: %s.", len(items), strings.Join(parts, ", "))
 }
 
-// nothing says that the search found nothing, and how certain that is.
-func (d *Desk) nothing(f *finding, a *answer) {
+// notFound says that the search found nothing, and how certain that is.
+func (d *Desk) notFound(f *finding, a *answer) {
 	if f.notedError != nil || f.journalError != nil || f.unfinished {
 		a.Tone, a.Sentence = unclear, "Not found so far, but a source does not answer."
 		return

@@ -53,7 +53,7 @@ func (b *buffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.
 func newHouse(t testing.TB, change ...func(*desk.Config)) *house {
 	t.Helper()
 	store := processtest.Redis(t)
-	h := newLobby(t, servertest.Options{Redis: "redis://" + store.Addr})
+	h := newEmptyHouse(t, servertest.Options{Redis: "redis://" + store.Addr})
 	h.store = store
 	config := inbox.Config{URL: "sqlite://" + filepath.Join(t.TempDir(), "inbox.db")}
 	cases, err := week.Fill(t.Context(), h.noted, config, time.Now(), 1)
@@ -75,8 +75,8 @@ func newHouse(t testing.TB, change ...func(*desk.Config)) *house {
 	return h
 }
 
-// newLobby builds a house without donations and without an inbox. Its desk is not open yet.
-func newLobby(t testing.TB, options servertest.Options) *house {
+// newEmptyHouse builds a house without donations and without an inbox. Its desk is not open yet.
+func newEmptyHouse(t testing.TB, options servertest.Options) *house {
 	t.Helper()
 	h := &house{t: t, log: &buffer{}, cases: map[string]string{}, server: servertest.Start(t, options)}
 	var err error

@@ -19,25 +19,25 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A darkroom is a house whose ledger is in shadow, with a receiver that books every
+// A shadowHouse is a house whose ledger is in shadow, with a receiver that books every
 // message.
-type darkroom struct {
+type shadowHouse struct {
 	*house
 	booked map[string]int // :: series → how often it was booked
 }
 
-func newDarkroom(t *testing.T) *darkroom {
-	h := newLobby(t, servertest.Options{
+func newShadowHouse(t *testing.T) *shadowHouse {
+	h := newEmptyHouse(t, servertest.Options{
 		Redis: "redis://" + processtest.Redis(t).Addr, ShadowLedgers: []string{week.Ledger},
 	})
-	return &darkroom{h.open(), map[string]int{}}
+	return &shadowHouse{h.open(), map[string]int{}}
 }
 
 var errBooksClosed = errors.New("the books are closed")
 
 // tell gives the receiver a message: "ipn 1 T1" is message 1 on channel ipn with
 // transaction id T1. With "fails" at the end the books refuse.
-func (d *darkroom) tell(series, amount, currency string, occurred time.Time, event client.Event, messages ...string) {
+func (d *shadowHouse) tell(series, amount, currency string, occurred time.Time, event client.Event, messages ...string) {
 	d.t.Helper()
 	for _, message := range messages {
 		words := strings.Fields(message)
@@ -63,7 +63,7 @@ func (d *darkroom) tell(series, amount, currency string, occurred time.Time, eve
 }
 
 // fill tells of five payments and a refund.
-func (d *darkroom) fill() (now time.Time) {
+func (d *shadowHouse) fill() (now time.Time) {
 	d.t.Helper()
 	now = time.Now().Add(-time.Hour)
 	d.tell("I-BOTH", "25.00", "EUR", now, client.EventPayment, "ipn 1 T1", "webhook 1 T1")
@@ -78,7 +78,7 @@ func (d *darkroom) fill() (now time.Time) {
 // The page counts the payments that a receiver without a memory books twice, and the
 // payments that it does not hear of. The real receiver has the same books.
 func TestShadowReport(t *testing.T) {
-	d := newDarkroom(t)
+	d := newShadowHouse(t)
 	now := d.fill()
 	v := d.visitor()
 	month, before := now.UTC().Format("2006-01"), now.UTC().AddDate(0, 0, -20).Format("2006-01")
@@ -143,7 +143,7 @@ func TestShadowReport(t *testing.T) {
 
 // A person counts by keyboard and without scripts. All roles may use the page.
 func TestShadowReportByKeyboardWithoutScript(t *testing.T) {
-	d := newDarkroom(t)
+	d := newShadowHouse(t)
 	d.fill()
 	b := d.tab()
 	b.open("/shadow")
@@ -160,7 +160,7 @@ func TestShadowReportByKeyboardWithoutScript(t *testing.T) {
 
 // A person closes an open donation of a ledger in shadow like any other.
 func TestCloseInShadow(t *testing.T) {
-	d := newDarkroom(t)
+	d := newShadowHouse(t)
 	d.fill()
 	find := func() *client.Note {
 		for note, err := range d.noted.List(t.Context(), &client.ListRequest{Ledger: week.Ledger, SeriesId: "I-FAILS"}) {

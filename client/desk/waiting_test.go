@@ -15,7 +15,7 @@ import (
 // A payment that only one channel told of is on the waiting page, if the other channel
 // had a day.
 func TestToldOnOneChannel(t *testing.T) {
-	h := newLobby(t, servertest.Options{Frozen: time.Now().Add(-50 * time.Hour)})
+	h := newEmptyHouse(t, servertest.Options{Frozen: time.Now().Add(-50 * time.Hour)})
 	note := func(series, channel, message string) {
 		t.Helper()
 		_, err := h.noted.Note(t.Context(), &client.NoteRequest{

@@ -19,8 +19,8 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// A postOffice is a mail server.
-type postOffice struct {
+// A mailServer is a mail server.
+type mailServer struct {
 	t      *testing.T
 	addr   string
 	server *smtp.Server
@@ -37,9 +37,9 @@ type post struct {
 	data []byte
 }
 
-func newPostOffice(t *testing.T, addr string) *postOffice {
+func newMailServer(t *testing.T, addr string) *mailServer {
 	t.Helper()
-	p := &postOffice{t: t}
+	p := &mailServer{t: t}
 	p.server = smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
 		return &session{office: p}, nil
 	}))
@@ -55,9 +55,9 @@ func newPostOffice(t *testing.T, addr string) *postOffice {
 	return p
 }
 
-// A session is one connection to the post office.
+// A session is one connection to the mail server.
 type session struct {
-	office *postOffice
+	office *mailServer
 	post   post
 }
 
@@ -97,7 +97,7 @@ func (s *session) Reset()        {}
 func (s *session) Logout() error { return nil }
 
 // take returns the mails since the last take.
-func (p *postOffice) take() []post {
+func (p *mailServer) take() []post {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	mails := p.mails
@@ -127,7 +127,7 @@ func (p post) read(t *testing.T) (message *mail.Message, text string) {
 // server that was down gets the mail when it works again, and the log says so once.
 func TestMail(t *testing.T) {
 	h := newHouse(t)
-	office := newPostOffice(t, "127.0.0.1:0")
+	office := newMailServer(t, "127.0.0.1:0")
 	to, err := alert.NewSender("smtp://desk@"+office.addr+
 		"?from=desk@example.org&to=anna@example.org,ben@example.org", "mail secret")
 	if err != nil {
@@ -147,7 +147,7 @@ func TestMail(t *testing.T) {
 	if n := strings.Count(h.log.String(), "the mail server refuses the mail"); n != 1 {
 		t.Errorf("the log says it %d times, want once:\n%s", n, &h.log)
 	}
-	office = newPostOffice(t, office.addr)
+	office = newMailServer(t, office.addr)
 	for range 3 {
 		w.Look(t.Context())
 		h.now = h.now.Add(alert.DefaultAgain)
@@ -197,7 +197,7 @@ func TestMail(t *testing.T) {
 
 // A wrong password and an unknown mailbox are reported, without the password.
 func TestMailIsRefused(t *testing.T) {
-	office := newPostOffice(t, "127.0.0.1:0")
+	office := newMailServer(t, "127.0.0.1:0")
 	for address, secret := range map[string]string{
 		"smtp://desk@" + office.addr + "?from=desk@example.org&to=anna@example.org": "wrong secret",
 		"smtp://" + office.addr + "?from=desk@example.org&to=nobody@example.org":    "",
@@ -218,7 +218,7 @@ func TestMailIsRefused(t *testing.T) {
 
 // smtps uses TLS or fails.
 func TestMailNeedsTLS(t *testing.T) {
-	office := newPostOffice(t, "127.0.0.1:0")
+	office := newMailServer(t, "127.0.0.1:0")
 	_, port, err := net.SplitHostPort(office.addr)
 	if err != nil {
 		t.Fatal(err)
