@@ -127,8 +127,8 @@ type Config struct {
 	Token func(context.Context) (string, error)
 
 	// DialOptions come after the client's own and so outweigh them: interceptors, a stats
-	// handler, a dialer. A call is traced by a stats handler of OpenTelemetry's, and Noted
-	// goes on with its trace:
+	// handler, a dialer. OpenTelemetry's stats handler traces a call, and Noted continues
+	// the trace:
 	//
 	//	grpc.WithStatsHandler(otelgrpc.NewClientHandler())
 	DialOptions []grpc.DialOption

@@ -175,9 +175,9 @@ type Config struct {
 	// certificate, the API. Default 10s.
 	VerifyTimeout time.Duration
 
-	// TracerProvider gets a span for each of PayPal's posts, and for what follows up to the
-	// downstream's answer, as one trace. The downstream gets its traceparent. Default nil:
-	// nothing is traced.
+	// TracerProvider gets a span for each of PayPal's posts, and for each step up to the
+	// downstream's answer, as one trace. The downstream gets its traceparent. Default
+	// nil: no traces.
 	TracerProvider trace.TracerProvider
 
 	// Logger gets types, channels, donation ids and reasons, never the contents of a

@@ -88,7 +88,7 @@ type Gateway struct {
 	busy      chan struct{} // one element for each message under way
 	room      room
 	mux       *http.ServeMux
-	handler   http.Handler // mux, and what traces it
+	handler   http.Handler // mux, traced
 }
 
 // New makes a gateway. It connects to the inbox's database and to no other machine:

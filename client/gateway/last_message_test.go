@@ -26,9 +26,9 @@ func (h *house) lastMessages() map[string]float64 {
 	return all
 }
 
-// TestLastMessage wants the time of the last message of each account on each channel. A
-// test, a forgery and a message of a foreign receiver make no channel look alive, and a
-// gateway that starts knows what its inbox knows.
+// TestLastMessage checks the time of the last message of each account on each channel. A
+// test, a forgery and a message of a foreign receiver make no channel look alive. A
+// gateway that starts knows the times in its inbox.
 func TestLastMessage(t *testing.T) {
 	for name, kept := range map[string]bool{"at once": false, "inbox": true} {
 		t.Run(name, func(t *testing.T) {

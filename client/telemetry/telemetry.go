@@ -1,14 +1,14 @@
-// Package telemetry sends the traces of the project's programs to a collector, as the usual
-// variables of OpenTelemetry say.
+// Package telemetry sends the traces of the project's programs to a collector, configured
+// by OpenTelemetry's usual variables.
 //
-// It is for the project's own programs, and promises nothing to others. A program that uses
-// client or server makes a provider of its own.
+// It is for the project's own programs, and promises nothing to others. A program that
+// uses client or server makes its own provider.
 //
 // # Design
 //
-// The libraries take a trace.TracerProvider, and know nothing of exporters. This package
-// is the one place that imports the SDK, for programs of both sides; see client/cmdline
-// for why it stands here.
+// The libraries take a trace.TracerProvider, and know no exporters. Only this package
+// imports the SDK, for programs of both sides; see client/cmdline for the reason why it
+// is here.
 package telemetry
 
 import (
@@ -32,18 +32,18 @@ import (
 	"github.com/donation-dedupe/noted/client/cmdline"
 )
 
-// Help tells a program's manual of the variables.
+// Help is the part of a program's manual about the variables.
 const Help = `Traces go to a collector by OTLP if OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT names one, such
 as http://127.0.0.1:4318. OTEL_EXPORTER_OTLP_PROTOCOL (http/protobuf or grpc), OTEL_EXPORTER_OTLP_HEADERS,
 OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES and OTEL_SDK_DISABLED mean
 what OpenTelemetry says.
 `
 
-// flushing is how long the last spans of a program may take to get out.
+// flushing is the time in which a program must send its last spans.
 const flushing = 5 * time.Second
 
-// Start makes the provider that a program's spans go to. It is nil if no collector is
-// configured. stop sends what has not been sent. An error is ErrUsage.
+// Start makes the provider of a program's spans. It is nil if no collector is configured.
+// stop sends the remaining spans. An error is ErrUsage.
 func Start(
 	ctx context.Context, env cmdline.Env, program string, logger *slog.Logger,
 ) (provider trace.TracerProvider, stop func(), err error) {
@@ -97,17 +97,17 @@ func Start(
 	}, nil
 }
 
-// complaintsEvery is how often the log tells that traces are lost. A collector that is away
-// fails every few seconds, and nothing else depends on it.
+// complaintsEvery is the interval of the log lines about lost traces. Without its
+// collector a program fails to send every few seconds, and no other work depends on it.
 const complaintsEvery = time.Minute
 
-// complaints takes what the SDK cannot return to a caller.
+// complaints takes the errors that the SDK cannot return to a caller.
 type complaints struct {
 	logger *slog.Logger
-	last   atomic.Int64 // when the log was told, in nanoseconds
+	last   atomic.Int64 // the time of the last line, in nanoseconds
 }
 
-// Handle is of otel.ErrorHandler.
+// Handle belongs to otel.ErrorHandler.
 func (c *complaints) Handle(err error) {
 	now, last := time.Now().UnixNano(), c.last.Load()
 	if now-last < int64(complaintsEvery) || !c.last.CompareAndSwap(last, now) {

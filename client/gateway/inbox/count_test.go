@@ -7,8 +7,8 @@ import (
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
-// The oldest message that waits, and the oldest for a person, have their age from when they
-// came.
+// The ages of the oldest waiting message, and of the oldest for a person, count from
+// their receipt.
 func TestCountOldest(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		box := open(keys(t, inbox.NewKeyLine()))

@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// buildInfo says what the program was built from, as the go command has stamped it. The
-// server has the same of itself.
+// buildInfo is the build of the program, as stamped by the go command. The server has the
+// same metric.
 func buildInfo() prometheus.Collector {
 	version, commit := "(devel)", ""
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -22,7 +22,7 @@ func buildInfo() prometheus.Collector {
 	}
 	built := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "noted_gateway_build_info",
-		Help: "1, with what the program was built from. Two versions side by side are an upgrade that is under way.",
+		Help: "1, with the build of the program. Two versions side by side mean an upgrade under way.",
 	}, []string{"version", "commit", "go"})
 	built.WithLabelValues(version, commit, runtime.Version()).Set(1)
 	return built

@@ -94,7 +94,7 @@ func New() *Metrics {
 	}, []string{"channel", "state"})
 	m.inboxOldest = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "noted_gateway_inbox_oldest_seconds",
-		Help: "How long the oldest message in the inbox has waited to be processed; 0 where there is none.",
+		Help: "How long the oldest message in the inbox has waited to be processed; 0 without one.",
 	}, []string{"account"})
 	m.inboxPending = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "noted_gateway_inbox_pending",
@@ -103,12 +103,12 @@ func New() *Metrics {
 	m.lastMessage = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "noted_gateway_last_message_timestamp_seconds",
 		Help: "When the last message of an account came on a channel, in seconds of Unix time: of those that PayPal " +
-			"has verified, and no test.",
+			"has verified, without tests.",
 	}, []string{"account", "channel"})
 	m.registry.MustRegister(m.lastMessage, buildInfo())
 	m.inboxOldestPerson = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "noted_gateway_inbox_oldest_person_seconds",
-		Help: "How long the oldest message that is left to a person has been in the inbox; 0 where there is none.",
+		Help: "How long the oldest message for a person has been in the inbox; 0 without one.",
 	}, []string{"account"})
 	m.registry.MustRegister(m.inboxOldestPerson)
 	m.registry.MustRegister(m.inboxMessages, m.inboxTries, m.inboxOldest, m.inboxPending)
@@ -145,8 +145,8 @@ func (m *Metrics) Verified(channel, outcome string, took time.Duration) {
 	m.verifying.WithLabelValues(channel, outcome).Observe(took.Seconds())
 }
 
-// Heard keeps when the last message of an account came on a channel. They may be told in
-// any order.
+// Heard records the time of an account's last message on a channel. Calls may come in any
+// order.
 func (m *Metrics) Heard(account, channel string, at time.Time) {
 	m.hearing.Lock()
 	defer m.hearing.Unlock()

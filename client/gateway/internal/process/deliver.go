@@ -42,7 +42,7 @@ func (p *Processor) deliverOriginal(ctx context.Context, m *message, heldUntil t
 	return err
 }
 
-// failureOf is what a span says of a delivery that was not accepted.
+// failureOf is the failure in the span of a delivery that was not accepted.
 func failureOf(err error) string {
 	if err == nil {
 		return ""

@@ -1,15 +1,15 @@
-// Package traces makes the spans of the gateway: from PayPal's post over the verification,
-// the inbox and Noted to the downstream's answer, as one trace.
+// Package traces makes the spans of the gateway: from PayPal's post over the
+// verification, the inbox and Noted to the downstream's answer, as one trace.
 //
 // # Design
 //
-// Without a provider no span is begun anywhere, and the functions here do nothing: each
-// span but the first of a trace is begun within another, by that one's provider. So no
-// part but the first needs to know the provider, and what nobody asked for, such as a
-// probe of /readyz, has no trace.
+// Without a provider no span begins, and the functions here do nothing. Each span except
+// the first of a trace begins within another span, with that span's provider. So only the
+// first part knows the provider, and other requests, such as a probe of /readyz, have no
+// trace.
 //
-// A span says which channel, which kind, how long and how it ended. It names no series,
-// donation, transaction or message, no account, and no URL, which may hold a secret.
+// A span has the channel, the kind, the duration and the failure. It names no series,
+// donation, transaction or message, no account, and no URL, which may contain a secret.
 package traces
 
 import (
@@ -25,11 +25,11 @@ import (
 
 const scope = "github.com/donation-dedupe/noted/client/gateway"
 
-// parent is the name of the header that names the span of a request. It is the only one
-// that is taken and handed on.
+// parent is the name of the header with the span of a request. The gateway reads and
+// sends no other header of a trace.
 const parent = "Traceparent"
 
-// Begin begins a span within that of ctx. Without one it does nothing.
+// Begin begins a span within the span of ctx. Without a span in ctx it does nothing.
 func Begin(ctx context.Context, name string, kind trace.SpanKind, attributes ...attribute.KeyValue) (context.Context, Span) {
 	outer := trace.SpanFromContext(ctx)
 	if !outer.SpanContext().IsValid() {
@@ -40,13 +40,13 @@ func Begin(ctx context.Context, name string, kind trace.SpanKind, attributes ...
 	return ctx, Span{span}
 }
 
-// A Span is a part of the way.
+// A Span is one step of a trace.
 type Span struct{ span trace.Span }
 
 // Set adds an attribute.
 func (s Span) Set(name, value string) { s.span.SetAttributes(attribute.String(name, value)) }
 
-// End ends the span. failure is a word of ours, and empty where all went well.
+// End ends the span. failure is one of our own words, empty after a success.
 func (s Span) End(failure string) {
 	if failure != "" {
 		s.span.SetAttributes(attribute.String("error.type", failure))
@@ -55,14 +55,15 @@ func (s Span) End(failure string) {
 	s.span.End()
 }
 
-// Hand writes the span of ctx to the headers of a request; without one it removes what is
-// there.
+// Hand writes the span of ctx to the headers of a request. Without a span it removes the
+// header.
 func Hand(ctx context.Context, header http.Header) {
 	header.Del(parent)
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(header))
 }
 
-// Kept are headers with the span of ctx among them, for a message that is processed later.
+// Kept returns headers that include the span of ctx, for a message that is processed
+// later.
 func Kept(ctx context.Context, header http.Header) http.Header {
 	if header == nil || !trace.SpanContextFromContext(ctx).IsValid() {
 		return header
@@ -84,7 +85,7 @@ func Resume(
 	return ctx, Span{span}
 }
 
-// Parent is the span of ctx as traceparent spells it; empty without one.
+// Parent is the span of ctx in the form of traceparent; empty without a span.
 func Parent(ctx context.Context) string {
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, carrier)
@@ -94,16 +95,16 @@ func Parent(ctx context.Context) string {
 // A Transport traces the requests that are part of a trace.
 type Transport struct {
 	http.RoundTripper
-	// Hands tells the other side of the trace. PayPal has no use for it.
+	// Hands sends the trace to the other side. PayPal has no use for it.
 	Hands bool
 }
 
-// CloseIdleConnections is what http.Client looks for.
+// CloseIdleConnections is called by http.Client.
 func (t Transport) CloseIdleConnections() {
 	(&http.Client{Transport: t.RoundTripper}).CloseIdleConnections()
 }
 
-// RoundTrip is of http.RoundTripper.
+// RoundTrip belongs to http.RoundTripper.
 func (t Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !trace.SpanContextFromContext(r.Context()).IsValid() {
 		return t.RoundTripper.RoundTrip(r)

@@ -1,5 +1,5 @@
-// Package ends traces what comes into the gateway and its calls of Noted. It stands apart
-// from package traces because it needs gRPC, which most of the gateway does without.
+// Package ends traces the requests to the gateway, and its calls to Noted. It is separate
+// from package traces because it needs gRPC, which most of the gateway does not need.
 package ends
 
 import (
@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// Handler traces PayPal's posts; it is next without a provider.
+// Handler traces PayPal's posts. Without a provider it returns next.
 func Handler(provider trace.TracerProvider, next http.Handler) http.Handler {
 	if provider == nil {
 		return next
@@ -33,8 +33,8 @@ func Handler(provider trace.TracerProvider, next http.Handler) http.Handler {
 	)
 }
 
-// Dial are the options of a connection to Noted that traces its calls; none without a
-// provider.
+// Dial returns the options for a connection to Noted that traces its calls; no options
+// without a provider.
 func Dial(provider trace.TracerProvider) []grpc.DialOption {
 	if provider == nil {
 		return nil
@@ -46,10 +46,10 @@ func Dial(provider trace.TracerProvider) []grpc.DialOption {
 	)})}
 }
 
-// within traces calls that are part of a trace, and no others.
+// within traces only calls that are part of a trace.
 type within struct{ stats.Handler }
 
-// TagRPC is of stats.Handler.
+// TagRPC belongs to stats.Handler.
 func (w within) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
 	if !trace.SpanContextFromContext(ctx).IsValid() {
 		return ctx
@@ -57,7 +57,7 @@ func (w within) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Cont
 	return w.Handler.TagRPC(ctx, info)
 }
 
-// HandleRPC is of stats.Handler.
+// HandleRPC belongs to stats.Handler.
 func (w within) HandleRPC(ctx context.Context, event stats.RPCStats) {
 	if trace.SpanContextFromContext(ctx).IsValid() {
 		w.Handler.HandleRPC(ctx, event)
