@@ -222,6 +222,28 @@ func TestALastTryWithoutAnAnswerDoesNotHideTheReason(t *testing.T) {
 	}
 }
 
+// The first try to extend gets a wrong answer. Later tries wait until the hold has run out.
+func TestALastTryToExtendDoesNotHideTheReason(t *testing.T) {
+	var extensions atomic.Int64
+	p := newPeer(t, func(rpc string, _, answer proto.Message) error {
+		if rpc == "ExtendHold" {
+			if extensions.Add(1) > 1 {
+				<-t.Context().Done()
+			}
+			noteIn(answer).DonationId = "d-other"
+		}
+		return nil
+	})
+	noted := dial(t, p.addr, client.Config{Hold: 6 * time.Second})
+	_, err := noted.Once(t.Context(), series("I-1"), nil, func(ctx context.Context, _ *client.Note) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	if extensions.Load() < 2 || !errors.Is(err, client.ErrWrongAnswer) {
+		t.Errorf("after %d tries to extend: %v; want ErrWrongAnswer", extensions.Load(), err)
+	}
+}
+
 // Once settles again after one wrong answer: a repeat is safe.
 func TestOnceAsksAgainAfterAWrongAnswer(t *testing.T) {
 	settles := 0

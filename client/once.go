@@ -170,6 +170,7 @@ func (c *Client) keepHold(
 func (c *Client) extendBefore(ctx context.Context, answer *NoteResponse, heldUntil time.Time) (time.Time, error) {
 	ctx, cancel := context.WithDeadline(ctx, heldUntil)
 	defer cancel()
+	var told error
 	for try := 1; ; try++ {
 		asked := time.Now()
 		// A try that hangs must leave time for another.
@@ -185,8 +186,9 @@ func (c *Client) extendBefore(ctx context.Context, answer *NoteResponse, heldUnt
 		if refused(err) {
 			return time.Time{}, err
 		}
+		told = reasonOf(told, err)
 		if !sleep(ctx, waitAfter(try, err)) {
-			return time.Time{}, fmt.Errorf("the hold ran out: %w", err)
+			return time.Time{}, fmt.Errorf("the hold ran out: %w", told)
 		}
 	}
 }
@@ -207,10 +209,7 @@ func (c *Client) settleForSure(ctx context.Context, answer *NoteResponse) error 
 		if err == nil || refused(err) {
 			return err
 		}
-		// A try that had no time for an answer does not hide the reason of an earlier one.
-		if told == nil || status.Code(err) != codes.DeadlineExceeded {
-			told = err
-		}
+		told = reasonOf(told, err)
 		if !sleep(ctx, waitAfter(try, err)) {
 			return told
 		}
@@ -227,6 +226,16 @@ func (c *Client) giveUp(ctx context.Context, answer *NoteResponse, reason string
 		return err
 	}
 	return checkSameNote("releasing", answer.GetNote(), note)
+}
+
+// reasonOf returns the error to tell of several tries: the latest one, told being that of
+// the tries before it. A try that had no time for an answer does not hide an earlier
+// reason.
+func reasonOf(told, err error) error {
+	if told != nil && status.Code(err) == codes.DeadlineExceeded {
+		return told
+	}
+	return err
 }
 
 // refused says whether the server has refused a receipt for good, so that another try

@@ -36,6 +36,7 @@ final class HeldNote
      */
     public function extend(float $until): float
     {
+        $told = null;
         for ($try = 1;; $try++) {
             $asked = Retry::now();
             try {
@@ -45,8 +46,12 @@ final class HeldNote
                 Calls::checkSame('extending a hold', $this->answer->note, $note);
                 return $asked + $this->hold;
             } catch (NotedException $e) {
-                if (Retry::refused($e) || !Retry::sleep(Retry::waitAfter($try, $e), $until)) {
+                if (Retry::refused($e)) {
                     throw $e;
+                }
+                $told = self::reasonOf($told, $e);
+                if (!Retry::sleep(Retry::waitAfter($try, $e), $until)) {
+                    throw $told;
                 }
             }
         }
@@ -70,12 +75,20 @@ final class HeldNote
                 if (Retry::refused($e)) {
                     throw NotSettled::because($e);
                 }
-                // A try that had no time for an answer does not hide the reason of an earlier one.
-                $told = $told !== null && $e instanceof DeadlineExceeded ? $told : $e;
+                $told = self::reasonOf($told, $e);
                 if (!Retry::sleep(Retry::waitAfter($try, $e), $deadline)) {
                     throw NotSettled::because($told);
                 }
             }
         }
+    }
+
+    /**
+     * The error to tell of several tries: the latest one, $told being that of the tries
+     * before it. A try that had no time for an answer does not hide an earlier reason.
+     */
+    private static function reasonOf(?NotedException $told, NotedException $e): NotedException
+    {
+        return $told !== null && $e instanceof DeadlineExceeded ? $told : $e;
     }
 }

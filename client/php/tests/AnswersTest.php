@@ -94,6 +94,19 @@ final class AnswersTest extends TestCase
         self::assertGreaterThan(1, count(self::$peer->asked('SettleDonation')));
     }
 
+    /** The first try to extend gets a wrong answer. Later tries wait until the hold has run out. */
+    public function testALastTryToExtendDoesNotHideTheReason(): void
+    {
+        $noted = new Client(self::$peer->url, hold: 6.0);
+        self::$peer->misdirectThenHang('ExtendHold', 'donation');
+        $noted->once(new Donation(self::series()), null, function (Note $note, Hold $hold): void {
+            usleep(2_100_000); // more than a third of the hold
+            self::failing(Exception\WrongAnswer::class, $hold->extend(...));
+            self::assertGreaterThan(1, count(self::$peer->asked('ExtendHold')));
+            self::$peer->honest();
+        });
+    }
+
     /** Each reason has its class, and the callable does not run. */
     public function testTheReasonsThatForbidADecision(): void
     {

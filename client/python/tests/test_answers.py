@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from datetime import datetime, timedelta, timezone
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import grpc
 import pytest
@@ -232,6 +232,50 @@ def test_extensions_that_are_answered_about_another_note(peer: Peer, donation: D
                 while time.monotonic() < end:
                     turn.check()
                     time.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_a_last_try_to_extend_does_not_hide_the_reason(peer: Peer, donation: Donation, kind: str) -> None:
+    """The first try to extend gets a wrong answer. Later tries wait until the hold has run out."""
+    extended: List[str] = []
+    over = threading.Event()
+
+    def misdirect(rpc: str, request: Any, answer: Any) -> None:
+        if rpc == "ExtendHold":
+            extended.append(request.receipt)
+            if len(extended) > 1:
+                over.wait(60)
+            another_donation(answer.note)
+
+    def loss(turn: noted.Turn) -> Optional[noted.Error]:
+        """The error of the extension. While the extension is under way, check() may raise an error without a code."""
+        try:
+            turn.check()
+        except noted.Error as error:
+            return error if error.code_name else None
+        return None
+
+    async def run() -> Optional[noted.Error]:
+        async with noted.aio.Client(peer.address) as client:
+            async with client.once(donation, hold=6) as turn:
+                while turn.first and loss(turn) is None and time.monotonic() < end:
+                    await asyncio.sleep(0.02)
+                return loss(turn)
+
+    peer.change = misdirect
+    end = time.monotonic() + 60
+    try:
+        if kind == "asyncio":
+            error = asyncio.run(run())
+        else:
+            with noted.Client(peer.address) as far, far.once(donation, hold=6) as turn:
+                while turn.first and loss(turn) is None and time.monotonic() < end:
+                    time.sleep(0.02)
+                error = loss(turn)
+    finally:
+        over.set()
+    assert len(extended) > 1
+    assert isinstance(error, noted.WrongAnswer) and "ran out" in str(error)
 
 
 def test_a_release_that_is_answered_about_another_note(

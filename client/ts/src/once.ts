@@ -4,7 +4,7 @@
  */
 import { sameNote } from "./calls.js";
 import type { Client } from "./client.js";
-import { DeadlineExceeded, NotSettled, WrongAnswer, type NotedError } from "./errors.js";
+import { DeadlineExceeded, NotSettled, type NotedError } from "./errors.js";
 import { Hold, type Process } from "./hold.js";
 import { now, refused, sleep, waitAfter } from "./retry.js";
 import type { Settings } from "./settings.js";
@@ -74,6 +74,7 @@ async function keep(held: Held, lost: AbortController, over: AbortSignal): Promi
 
 /** Tries until the hold would have run out, and returns its new end. */
 async function extendBefore({ client, receipt, donationId, holdMs, until }: Held, over: AbortSignal): Promise<number> {
+  let told: NotedError | undefined;
   for (let tries = 1; ; tries++) {
     const asked = now();
     try {
@@ -84,11 +85,12 @@ async function extendBefore({ client, receipt, donationId, holdMs, until }: Held
       return asked + holdMs;
     } catch (thrown) {
       const error = failure("extending a hold", thrown);
-      if (refused(error) || error instanceof WrongAnswer) throw error;
+      if (refused(error)) throw error;
       const wait = waitAfter(tries, error);
+      told = reasonOf(told, error);
       if (now() + wait >= until) {
         await sleep(until - now(), over);
-        throw reworded(error, `the hold ran out: ${error.said}`);
+        throw reworded(told, `the hold ran out: ${told.said}`);
       }
       if (!(await sleep(wait, over))) throw error;
     }
@@ -111,12 +113,19 @@ async function settle(client: Client, settings: Settings, { note, receipt }: Not
       const error = failure("settling", thrown);
       const wait = waitAfter(tries, error);
       if (refused(error)) throw notSettled(note, error);
-      // A try that had no time for an answer does not hide the reason of an earlier one.
-      if (told === undefined || !(error instanceof DeadlineExceeded)) told = error;
+      told = reasonOf(told, error);
       if (now() + wait >= deadline) throw notSettled(note, told);
       await sleep(wait);
     }
   }
+}
+
+/**
+ * The error to tell of several tries: the latest one, told being that of the tries before
+ * it. A try that had no time for an answer does not hide an earlier reason.
+ */
+function reasonOf(told: NotedError | undefined, error: NotedError): NotedError {
+  return told !== undefined && error instanceof DeadlineExceeded ? told : error;
 }
 
 function notSettled(note: Note, error: NotedError): NotSettled {

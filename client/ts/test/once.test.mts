@@ -272,6 +272,23 @@ test("an extension with an answer about another donation loses the hold", async 
   });
 });
 
+test("a last try to extend without an answer does not hide the reason of an earlier try", async () => {
+  let tries = 0;
+  const address = await serve({
+    noteDonation: () => ({ verdict: Verdict.FIRST, note: noteOf("I-1"), receipt: "r" }),
+    extendHold: async (_, context) => {
+      if (++tries > 1) await event(context.signal, "abort");
+      return { note: noteOf("I-1", { donationId: "d-2" }) };
+    },
+    settleDonation: () => ({ note: noteOf("I-1") }),
+  });
+  await new Client(address, { holdMs: 6_000 }).once(told, ipn, async (_, hold) => {
+    await event(hold.signal, "abort");
+    assert.ok(hold.signal.reason instanceof noted.WrongAnswer, String(hold.signal.reason));
+  });
+  assert.ok(tries > 1);
+});
+
 test("impossible holds are refused before a call is sent", async () => {
   for (const holdMs of [0, -1, 900_001, NaN]) {
     await assert.rejects(new Client("127.0.0.1:1").once(donation(), ipn, never, { holdMs }), RangeError);

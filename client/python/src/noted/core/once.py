@@ -115,6 +115,7 @@ class Extension:
 
     def __init__(self, turn: Turn, hold: Hold) -> None:
         self._turn, self._hold, self._tries = turn, hold, 0
+        self._told: Optional[Error] = None
 
     def timeout(self, now: float) -> float:
         """The time of the next try. A hanging try must leave time for another, and the last
@@ -133,6 +134,7 @@ class Extension:
             raise error
         self._tries += 1
         wait = wait_after(self._tries, error)
+        self._told = error = reason_of(self._told, error)
         if now + wait >= self._hold.ends:
             message = "the hold ran out: " + error.message
             raise type(error)(error.act, message, error.code_name, error.reason, error.retry_after) from error
@@ -163,14 +165,18 @@ class Settling:
         self._tries += 1
         wait = wait_after(self._tries, error)
         if not refused(error):
-            # A try that had no time for an answer does not hide the reason of an earlier one.
-            if self._told is None or error.code_name != "DEADLINE_EXCEEDED":
-                self._told = error
+            self._told = error = reason_of(self._told, error)
             if now + wait < self._deadline:
                 return wait
-            error = self._told
         act, message = f"settling {self._turn.note.donation_id}", "processed, but not settled: " + error.message
         raise NotSettled(act, message, error.code_name, error.reason, error.retry_after) from error
+
+
+def reason_of(told: Optional[Error], error: Error) -> Error:
+    """The error to tell of several tries: the latest one, told being that of the tries
+    before it. A try that had no time for an answer does not hide an earlier reason.
+    """
+    return told if told is not None and error.code_name == "DEADLINE_EXCEEDED" else error
 
 
 def check_same(act: str, known: Note, note: Note) -> None:
