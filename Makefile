@@ -98,7 +98,7 @@ languages:
 # generate rebuilds what is generated from api/, with the pinned plugins.
 generate:
 	.ci/need tools protoc grpc_php_plugin
-	rm -rf gen client/python/src/noted/v1
+	rm -rf gen client/python/src/noted/v1 client/ts/src/gen
 	buf generate
 	go test -count=1 -run '^TestOpenAPI$$' ./server/internal/door -update
 

@@ -2,7 +2,7 @@
 // and with its types.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -15,6 +15,10 @@ const npm = ["install", "--silent", "--no-audit", "--no-fund", "--prefer-offline
 interface Manifest {
   version: string;
   license: string;
+  author: string;
+  homepage: string;
+  bugs: string;
+  repository: { url: string; directory: string };
   engines: { node: string };
   dependencies: Record<string, string>;
   devDependencies: Record<string, string>;
@@ -52,6 +56,23 @@ test("the archive has what it needs, and nothing else", () => {
   assert.equal(readFileSync(join(project, "LICENSE"), "utf8"), readFileSync(join(root, "LICENSE"), "utf8"));
   assert.equal(manifest.license, "Apache-2.0");
   assert.ok(readFileSync(join(project, "CHANGELOG.md"), "utf8").includes(`\n## ${manifest.version} `));
+});
+
+test("the package names its authors and links, and the README has no relative links", () => {
+  assert.equal(manifest.author, "The authors of Noted");
+  for (const link of [manifest.homepage, manifest.bugs, manifest.repository.url]) {
+    assert.match(link, /^(git\+)?https:\/\/github\.com\/donation-dedupe\/noted/);
+  }
+  assert.equal(manifest.repository.directory, "client/ts");
+  const links = [...readFileSync(join(project, "README.md"), "utf8").matchAll(/\]\(([^)\s]+)\)/g)].map(
+    ([, link]) => link!,
+  );
+  assert.ok(links.length > 0);
+  for (const link of links) {
+    assert.match(link, /^(https:\/\/|#)/);
+    const path = link.split("/blob/main/")[1];
+    if (path !== undefined) assert.ok(existsSync(join(root, path)), link);
+  }
 });
 
 test("the lockfile has a checksum for every package, and names no registry", () => {

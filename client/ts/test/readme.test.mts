@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once as event } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { randomUUID } from "node:crypto";
 import { tmpdir } from "node:os";
@@ -192,10 +193,45 @@ test("the listing and the require", async () => {
   execFileSync(process.execPath, ["-e", required], { cwd: project });
 });
 
+const quiet = { npm_config_prefer_offline: "true", npm_config_audit: "false", npm_config_fund: "false" };
+
+test("the install commands install from git, from the package's own folder alone", () => {
+  const folder = mkdtempSync(join(tmpdir(), "noted-"));
+  after(() => {
+    rmSync(folder, { recursive: true });
+  });
+  // A repository with this folder's files in it and nothing else.
+  const [origin, app] = [join(folder, "origin"), join(folder, "app")];
+  const files = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard", "-z"], {
+    cwd: project,
+    encoding: "utf8",
+  });
+  for (const file of files.split("\0").filter((name) => name !== "" && existsSync(join(project, name)))) {
+    cpSync(join(project, file), join(origin, "client/ts", file));
+  }
+  const git = (...args: string[]): unknown => execFileSync("git", ["-C", origin, ...args], { stdio: "pipe" });
+  git("init", "--quiet");
+  git("add", ".");
+  git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "--quiet", "-m", "test");
+  mkdirSync(app);
+  writeFileSync(join(app, "package.json"), '{"private":true}');
+  const github = "https://github.com/donation-dedupe/noted";
+  const instead = {
+    GIT_CONFIG_COUNT: "1",
+    GIT_CONFIG_KEY_0: `url.file://${origin}.insteadOf`,
+    GIT_CONFIG_VALUE_0: github,
+  };
+  const run = { cwd: app, env: { ...process.env, ...quiet, ...instead }, stdio: "pipe" } as const;
+  const commands = samples("sh")[0]!;
+  assert.ok(commands.includes(`git clone --depth 1 ${github} ../noted\n`));
+  execFileSync("sh", ["-ec", commands], run);
+  const { Client } = createRequire(join(app, "package.json"))("@donation-dedupe/noted") as typeof noted;
+  assert.equal(typeof Client.prototype.once, "function");
+});
+
 test("the commands name the archive as npm packs it, and a server that exists", () => {
   const { version } = JSON.parse(readFileSync(join(project, "package.json"), "utf8")) as { version: string };
-  const [pack, , identify] = samples("sh") as [string, string, string];
-  assert.ok(pack.includes("cd client/ts && npm ci && npm pack        # makes donation-dedupe-noted-0.1.0.tgz"));
+  const [, , identify] = samples("sh") as [string, string, string];
   assert.equal(
     readme
       .match(/donation-dedupe-noted-([\d.]+)\.tgz/g)!
@@ -220,7 +256,7 @@ test("the recipe generates a client in an empty folder, and the client works", (
     commands.includes(
       `@bufbuild/buf@${/ BUF=([\d.]+)/.exec(` ${need.replaceAll("\n", " ")}`)![1]!} @bufbuild/protoc-gen-es@${/ ES=([\d.]+)/.exec(need)![1]!}`,
     ),
-    "the versions that gen/ is made with",
+    "the versions that src/gen is made with",
   );
   const { dependencies } = JSON.parse(readFileSync(join(project, "package.json"), "utf8")) as {
     dependencies: Record<string, string>;
@@ -229,13 +265,13 @@ test("the recipe generates a client in an empty folder, and the client works", (
   const script = setting(commands, "../noted/api", join(root, "api"));
   execFileSync("sh", ["-ec", script], {
     cwd: folder,
-    env: { ...process.env, npm_config_prefer_offline: "true", npm_config_audit: "false" },
+    env: { ...process.env, ...quiet },
     stdio: "pipe",
   });
   const made = "noted/v1/noted_pb.ts";
   // The descriptor contains the other languages' package names too.
   const generated = (path: string): string => readFileSync(join(path, made), "utf8").replace(/fileDesc\(".*?"/, "");
-  assert.equal(generated(join(folder, "src/gen")), generated(join(root, "gen/ts")));
+  assert.equal(generated(join(folder, "src/gen")), generated(join(project, "src/gen")));
   writeFileSync(join(folder, "src/sample.ts"), setting(contract, "127.0.0.1:50051", grpc));
   const tsc = join(project, "node_modules/typescript/bin/tsc");
   const options = [
