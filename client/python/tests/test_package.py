@@ -22,7 +22,7 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 
 def test_the_sdist_makes_a_whole_wheel(tmp_path: Path) -> None:
     """A wheel that is built from the sdist, outside the repository, has noted.v1 and every
-    module.
+    module. It installs and runs.
     """
     # A copy of the checkout, so that the build leaves no files in this one.
     leave = shutil.ignore_patterns(".*", "tests", "build", "*.egg-info", "__pycache__")
@@ -32,13 +32,26 @@ def test_the_sdist_makes_a_whole_wheel(tmp_path: Path) -> None:
     made = subprocess.run([sys.executable, "-c", make], cwd=project, check=True, capture_output=True, text=True)
     sdist = tmp_path / made.stdout.splitlines()[-1]
     with tarfile.open(sdist) as archive:
-        assert not [name for name in archive.getnames() if ".." in name]
+        names = archive.getnames()
+    assert not [name for name in names if ".." in name]
+    for text in ("LICENSE", "README.md", "CHANGELOG.md"):
+        assert [name for name in names if name.count("/") == 1 and name.endswith(f"/{text}")], text
     subprocess.run([*PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(sdist)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     holds = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("noted/")}
     sources = {str(path.relative_to(PROJECT / "src")) for path in (PROJECT / "src/noted").rglob("*.py")}
     assert {f"noted/v1/noted_pb2{end}" for end in (".py", "_grpc.py")} < sources
     assert holds == sources | {"noted/v1/noted_pb2.pyi", "noted/py.typed"}
+    site = tmp_path / "site"
+    subprocess.run([*PIP, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", "import noted.aio, noted.receiver, noted.testing; print(noted.__file__, noted.Client)"],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.stdout == f"{site}/noted/__init__.py <class 'noted.client.Client'>\n", ran.stderr
 
 
 def test_what_the_package_says_of_itself() -> None:
@@ -47,6 +60,8 @@ def test_what_the_package_says_of_itself() -> None:
     assert noted.__version__ == told["Version"] == metadata.version("donation-dedupe-noted")
     assert told["License-Expression"] == "Apache-2.0" and "Typing :: Typed" in told.get_all("Classifier", [])
     assert {url.partition(",")[0] for url in told.get_all("Project-URL", [])} >= {"Homepage", "Source", "Changelog"}
+    assert f"\n## {noted.__version__} " in (PROJECT / "CHANGELOG.md").read_text()
+    assert told["Author"] == "The authors of Noted"
     assert (PROJECT / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     source = next(url for url in told.get_all("Project-URL", []) if url.startswith("Source, ")).partition(", ")[2]
     git = f"'donation-dedupe-noted[receiver] @ git+{source}#subdirectory=client/python'"

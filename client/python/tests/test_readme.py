@@ -41,7 +41,7 @@ def ipn(series: str, more: str = "") -> bytes:
 
 
 def test_there_are_no_others() -> None:
-    assert len(snippets("python")) == 5 and len(snippets("sh")) == 2 and README.count("```") == 14
+    assert len(snippets("python")) == 6 and len(snippets("sh")) == 2 and README.count("```") == 16
 
 
 def test_twenty_lines(address: str, client: noted.Client, proxy: Proxy) -> None:
@@ -124,22 +124,42 @@ def test_a_receiver(address: str) -> None:
     assert said == ["405 Method Not Allowed"] * 2
 
 
+def test_a_receiver_in_django(address: str, tmp_path: Path) -> None:
+    receiving = snippets("python")[1].replace("127.0.0.1:50051", address).partition("application =")[0]
+    (tmp_path / "receiving.py").write_text(receiving)
+    (tmp_path / "wsgi.py").write_text(snippets("python")[2])
+    (tmp_path / "mysite").mkdir()
+    settings = """SECRET_KEY, ALLOWED_HOSTS, ROOT_URLCONF = "-", ["*"], "mysite.urls"\n"""
+    (tmp_path / "mysite/settings.py").write_text(settings)
+    (tmp_path / "mysite/urls.py").write_text("urlpatterns = []\n")
+    program = """
+from wsgiref.util import setup_testing_defaults
+from wsgi import application
+for path in ("/", "/paypal/ipn", "/paypal/webhook"):
+    environ = {"PATH_INFO": path}
+    setup_testing_defaults(environ)
+    list(application(environ, lambda status, headers, error=None: print(status)))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.stdout == "404 Not Found\n" + "405 Method Not Allowed\n" * 2, ran.stderr
+
+
 def test_a_receiver_in_fastapi(address: str) -> None:
-    names = run(snippets("python")[2], address, book_delivery=None, keep_for_a_person=None, app=FastAPI())
+    names = run(snippets("python")[3], address, book_delivery=None, keep_for_a_person=None, app=FastAPI())
     with served(names["app"]) as url:
         for path in ("/paypal/ipn", "/paypal/webhook"):
             assert post(url + path, None) == (405, "method")
 
 
 def test_in_your_tests(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(snippets("python")[3], "README.md", "exec"), {})
+    exec(compile(snippets("python")[4], "README.md", "exec"), {})
     assert capsys.readouterr().out == "FIRST\nDUPLICATE\nSERIES_FULL\n"
 
 
 def test_the_rest(address: str, client: noted.Client, capsys: pytest.CaptureFixture[str]) -> None:
     donation = noted.Donation("I-" + uuid.uuid4().hex, "paypal-live")
     client.release(client.note(donation, hold=60).receipt)
-    run(snippets("python")[4], address)
+    run(snippets("python")[5], address)
     assert f"{donation.series_id} 1\n" in capsys.readouterr().out
 
 
