@@ -18,7 +18,7 @@ final class PackageTest extends TestCase
         if ($project === null) {
             $project = Program::folder() . '/package';
             mkdir("$project/noted", 0700, true);
-            $archive = self::archive();
+            $archive = Program::archive();
             self::succeed(['tar', '-xf', $archive, '-C', "$project/noted"]);
             file_put_contents("$project/composer.json", json_encode([
                 'repositories' => [['type' => 'path', 'url' => 'noted', 'options' => ['symlink' => false]]],
@@ -27,16 +27,6 @@ final class PackageTest extends TestCase
             Program::composer($project, 'install');
         }
         return $project;
-    }
-
-    private static function archive(): string
-    {
-        static $archive = null;
-        if ($archive === null) {
-            Program::composer(dirname(__DIR__), 'archive', '--format=tar', '--file=noted', '--dir=' . Program::folder());
-            $archive = Program::folder() . '/noted.tar';
-        }
-        return $archive;
     }
 
     /** @param list<string> $command */
@@ -66,7 +56,7 @@ final class PackageTest extends TestCase
     public function testTheArchiveHasWhatItNeedsAndNothingElse(): void
     {
         $files = array_filter(
-            explode("\n", self::succeed(['tar', '-tf', self::archive()])),
+            explode("\n", self::succeed(['tar', '-tf', Program::archive()])),
             static fn(string $path): bool => $path !== '' && !str_ends_with($path, '/'),
         );
         foreach (['LICENSE', 'README.md', 'CHANGELOG.md', 'composer.json', 'autoload.php'] as $path) {

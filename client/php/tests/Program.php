@@ -49,16 +49,34 @@ final class Program
         return $folder;
     }
 
+    /** @return array<string, string> for Composer without the network and without this user's settings */
+    public static function composerEnvironment(): array
+    {
+        return [
+            'COMPOSER_HOME' => self::folder() . '/composer',
+            'COMPOSER_DISABLE_NETWORK' => '1',
+            'COMPOSER_ALLOW_SUPERUSER' => '1',
+            'COMPOSER_NO_INTERACTION' => '1',
+        ];
+    }
+
+    /** The package's archive, made once for a run. */
+    public static function archive(): string
+    {
+        static $archive = null;
+        if ($archive === null) {
+            self::composer(dirname(__DIR__), 'archive', '--format=tar', '--file=noted', '--dir=' . self::folder());
+            $archive = self::folder() . '/noted.tar';
+        }
+        return $archive;
+    }
+
     /** Runs Composer in a folder, without the network and without this user's settings. */
     public static function composer(string $folder, string ...$arguments): void
     {
         [$code, $out, $said] = self::run(
             ['composer', "--working-dir=$folder", '--no-interaction', ...$arguments],
-            environment: [
-                'COMPOSER_HOME' => self::folder() . '/composer',
-                'COMPOSER_DISABLE_NETWORK' => '1',
-                'COMPOSER_ALLOW_SUPERUSER' => '1',
-            ],
+            environment: self::composerEnvironment(),
         );
         if ($code !== 0) {
             throw new \RuntimeException('composer ' . implode(' ', $arguments) . " in $folder: $out$said");

@@ -87,10 +87,10 @@ final class ReadmeTest extends TestCase
     public function testSnippetsAreAllHere(): void
     {
         self::assertCount(5, self::snippets('php'));
-        self::assertCount(2, self::snippets('sh'));
+        self::assertCount(3, self::snippets('sh'));
         self::assertCount(1, self::snippets('json'));
         self::assertSame(
-            16,
+            18,
             substr_count(file_get_contents(__DIR__ . '/../README.md'), '```'),
             'a snippet in another language',
         );
@@ -255,7 +255,7 @@ final class ReadmeTest extends TestCase
     public function testTheCommands(): void
     {
         $folder = self::folder();
-        [$serve, $identify] = self::snippets('sh');
+        [, $serve, $identify] = self::snippets('sh');
         $address = Processes::freeAddress();
         copy(__DIR__ . '/handler.php', "$folder/handler.php");
         $serve = self::with(
@@ -277,6 +277,35 @@ final class ReadmeTest extends TestCase
         [$code, $lines, $said] = Program::run(['sh', '-c', "cd $folder && $identify"]);
         self::assertSame(0, $code, $said);
         self::assertStringStartsWith('{"donation":{"series_id":"I-README","event":"EVENT_PAYMENT"', $lines);
+    }
+
+    /** From a repository with this folder's files in it and nothing else. */
+    public function testTheInstallation(): void
+    {
+        $folder = self::folder();
+        $archive = Program::archive();
+        $origin = "$folder/origin";
+        mkdir("$folder/app");
+        file_put_contents("$folder/app/composer.json", '{}');
+        $make = 'mkdir -p "$1/client/php" && tar -xf "$2" -C "$1/client/php" && cd "$1" && git init -q && git add . && ' .
+            'git -c user.name=test -c user.email=test@example.org commit -q -m test';
+        [$code, , $said] = Program::run(['sh', '-c', $make, 'sh', $origin, $archive]);
+        self::assertSame(0, $code, $said);
+
+        $commands = self::snippets('sh')[0];
+        $github = 'https://github.com/donation-dedupe/noted';
+        self::assertStringContainsString("git clone --depth 1 $github ../noted\n", $commands);
+        $environment = [
+            'GIT_CONFIG_COUNT' => '1',
+            'GIT_CONFIG_KEY_0' => "url.file://$origin.insteadOf",
+            'GIT_CONFIG_VALUE_0' => $github,
+        ];
+        $environment += Program::composerEnvironment();
+        [$code, , $said] = Program::run(['sh', '-ec', "cd $folder/app && $commands"], environment: $environment);
+        self::assertSame(0, $code, $said);
+        $program = 'require "vendor/autoload.php"; echo get_class(new Noted\Client("http://127.0.0.1:1"));';
+        [$code, $out, $said] = Program::run(['sh', '-c', 'cd "$1" && php -r "$2"', 'sh', "$folder/app", $program]);
+        self::assertSame([0, 'Noted\Client'], [$code, $out], $said);
     }
 
     public function testTheController(): void
