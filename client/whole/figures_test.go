@@ -6,11 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,12 +26,16 @@ import (
 	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 )
 
-// onces is how many calls of a kind are timed in each language.
-const onces = 2000
+const (
+	onces    = 2000 // calls of a kind that are timed in each language
+	messages = 1500 // requests of a kind to each receiver
+)
 
-// BenchmarkLanguages prints what once costs in each language, beside an empty call of the
-// same language, and how many messages a second each receiver takes. One caller asks; the
-// receivers have sixteen. All programs share the machine, so only ratios of one run count.
+// BenchmarkLanguages prints two tables for client/README.md. The first has the times of once
+// in each language, beside an empty call of the same language. The second has how many
+// messages a second each receiver takes, beside requests that it refuses before it reads
+// them. One caller asks; the receivers have sixteen. All programs share the machine, so only
+// ratios of one run count.
 func BenchmarkLanguages(b *testing.B) {
 	python, nodeJS := prepared(b)
 	calm := newChance(1)
@@ -39,7 +45,8 @@ func BenchmarkLanguages(b *testing.B) {
 	w.books = newBooks(b, calm)
 	w.start(python, nodeJS)
 
-	fmt.Printf("%-8s %12s %12s %12s %12s\n", "", "empty p50", "empty p99", "once p50", "once p99")
+	row("", "empty call p50", "p99", "`once` p50", "p99")
+	row("---", "---", "---", "---", "---")
 	for _, language := range []struct {
 		name    string
 		command []string
@@ -50,15 +57,28 @@ func BenchmarkLanguages(b *testing.B) {
 		{"PHP", []string{"php", "once.php", w.door}},
 	} {
 		empty, once := times(b, w.noted.Addr, language.command)
-		fmt.Printf("%-8s %12s %12s %12s %12s\n", language.name, at(empty, 50), at(empty, 99), at(once, 50), at(once, 99))
+		row(language.name, at(empty, 50), at(empty, 99), at(once, 50), at(once, 99))
 	}
 	fmt.Println()
-	for _, place := range []struct{ name, channel string }{
-		{gate, "ipn"}, {gate, "webhook"}, {wsgi, "webhook"}, {node, "ipn"}, {node, "webhook"}, {php, "ipn"},
+	row("receiver", "channel", "messages a second", "empty requests a second")
+	row("---", "---", "---", "---")
+	for _, place := range []struct{ language, name, channel string }{
+		{"Go, the gateway", gate, "ipn"},
+		{"Go, the gateway", gate, "webhook"},
+		{"Python, under wsgiref", wsgi, "webhook"},
+		{"Node, in node:http", node, "ipn"},
+		{"Node, in node:http", node, "webhook"},
+		{"PHP, under php -S", php, "ipn"},
 	} {
-		fmt.Printf("%-8s %-8s %6.0f messages a second\n", place.name, place.channel, w.rate(place.name, place.channel))
+		taken, empty := w.rate(place.name, place.channel), w.emptyRate(place.name, place.channel)
+		row(place.language, place.channel, fmt.Sprintf("%.0f", taken), fmt.Sprintf("%.0f", empty))
 	}
 	b.ReportMetric(0, "ns/op")
+}
+
+// row prints a row of a table in Markdown.
+func row(cells ...string) {
+	fmt.Printf("| %s |\n", strings.Join(cells, " | "))
 }
 
 // times are the times of empty calls and of once, sorted, in a program or in Go.
@@ -120,14 +140,13 @@ func timesInGo(b *testing.B, addr string) (seconds [2][]float64) {
 	return seconds
 }
 
-func at(sorted []time.Duration, percent int) time.Duration {
-	return sorted[len(sorted)*percent/100].Round(10 * time.Microsecond)
+func at(sorted []time.Duration, percent int) string {
+	return fmt.Sprintf("%.2f ms", sorted[len(sorted)*percent/100].Seconds()*1000)
 }
 
 // rate is how many genuine messages, each of a donation of its own, a receiver takes in a
 // second.
 func (w *whole) rate(place, channel string) float64 {
-	const messages, callers = 1500, 16
 	var all []delivery
 	for i := range messages {
 		series, now := fmt.Sprintf("I-%s%s%d", place, channel, i), time.Now()
@@ -145,17 +164,44 @@ func (w *whole) rate(place, channel string) float64 {
 		}
 		all = append(all, d)
 	}
+	return perSecond(func(i int) bool {
+		status, said, err := post(w.ctx, "http://"+w.places[place].Addr, all[i])
+		if err != nil || status != http.StatusOK {
+			w.t.Errorf("%s: %d %s %v", place, status, said, err)
+		}
+		return err == nil && status == http.StatusOK
+	})
+}
+
+// emptyRate is how many requests a receiver refuses in a second because of their method.
+func (w *whole) emptyRate(place, channel string) float64 {
+	return perSecond(func(int) bool {
+		request := must(http.NewRequestWithContext(w.ctx, http.MethodGet, "http://"+w.places[place].Addr+"/paypal/"+channel, nil))
+		request.Close = true // as the messages' connections are
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			w.t.Errorf("%s: %v", place, err)
+			return false
+		}
+		defer response.Body.Close()
+		io.Copy(io.Discard, response.Body)
+		if response.StatusCode != http.StatusMethodNotAllowed {
+			w.t.Errorf("%s: GET was answered %d, want 405", place, response.StatusCode)
+		}
+		return response.StatusCode == http.StatusMethodNotAllowed
+	})
+}
+
+// perSecond is how often sixteen callers can ask in a second. A caller that is not answered
+// well stops.
+func perSecond(ask func(i int) bool) float64 {
+	const callers = 16
 	var next atomic.Int64
 	var callersEnd sync.WaitGroup
 	began := time.Now()
 	for range callers {
 		callersEnd.Go(func() {
-			for i := next.Add(1) - 1; i < messages; i = next.Add(1) - 1 {
-				status, said, err := post(w.ctx, "http://"+w.places[place].Addr, all[i])
-				if err != nil || status != http.StatusOK {
-					w.t.Errorf("%s: %d %s %v", place, status, said, err)
-					return
-				}
+			for i := next.Add(1) - 1; i < messages && ask(int(i)); i = next.Add(1) - 1 {
 			}
 		})
 	}

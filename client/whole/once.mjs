@@ -21,6 +21,7 @@ const head = { ":method": "POST", ":path": "/grpc.health.v1.Health/Check", "cont
 const empty = () =>
   new Promise((resolve, reject) => {
     const stream = session.request(head);
+    stream.on("trailers", ({ "grpc-status": status }) => status === "0" || reject(new Error(`gRPC status ${status}`)));
     stream.on("error", reject).on("end", resolve).resume();
     stream.end(Buffer.alloc(5)); // a message of no bytes
   });

@@ -24,7 +24,12 @@ curl_setopt_array($curl, [
     CURLOPT_RETURNTRANSFER => true,
 ]);
 $client = new Noted\Client($url);
-$empty = static fn() => curl_exec($curl);
+$empty = static function () use ($curl): void {
+    $answer = curl_exec($curl);
+    if (curl_getinfo($curl, CURLINFO_RESPONSE_CODE) !== 200) {
+        throw new RuntimeException("the empty call was answered: $answer");
+    }
+};
 $once = static function () use ($client): void {
     $donation = new Noted\Donation(bin2hex(random_bytes(8)), ledger: 'figures');
     $client->once($donation, null, static fn() => null);
