@@ -21,6 +21,7 @@ test-go:
 test-python:
 	.ci/need python3-venv redis-server
 	client/python/test.sh
+	client/python/test.sh oldest -- tests/test_fork.py tests/test_prefork.py tests/test_frameworks.py
 
 test-php:
 	.ci/need wordpress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
@@ -196,6 +197,27 @@ def test_install(tmp_path: Path) -> None:
         text=True,
     ).stdout
     assert out.startswith(str(tmp_path / "site"))
+
+
+def test_install_from_git(tmp_path: Path) -> None:
+    """From a repository with this folder in it and nothing else."""
+    (command,) = re.findall(r"`(pip install '[^`]*)`", README)
+    package, origin = command.split("'")[1], tmp_path / "origin"
+    leave = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(PROJECT, origin / "client/python", ignore=leave)
+    git = ["git", "-C", str(origin), "-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "test"]):
+        subprocess.run([*git, *arguments], check=True)
+    github = re.search(r"git\+(https://[^#]*)#", package)
+    assert github
+    instead = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{origin}.insteadOf",
+        "GIT_CONFIG_VALUE_0": github[1],
+    }
+    pip = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(tmp_path / "site"), package]
+    subprocess.run([sys.executable, "-m", "pip", *pip], env={**os.environ, **instead}, cwd=tmp_path, check=True)
+    assert (tmp_path / "site/noted/v1/noted_pb2.py").exists()
 
 
 def test_identify(tmp_path: Path) -> None:
