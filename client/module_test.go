@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -70,5 +71,29 @@ var _ = clienttest.New
 	}
 	if !slices.Equal(got, userModules) {
 		t.Errorf("a user's module gets %q; want %q", got, userModules)
+	}
+}
+
+// go get refuses a module with two files whose names differ by case alone, and a checkout on
+// macOS or Windows loses one of them.
+func TestNoTwoFilesDifferByCaseAlone(t *testing.T) {
+	command := exec.CommandContext(t.Context(), "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+	command.Dir = ".."
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	names := map[string]string{}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		if _, err := os.Stat(filepath.Join("..", name)); err != nil {
+			continue // deleted and not yet committed
+		}
+		if other := names[strings.ToLower(name)]; other != "" {
+			t.Errorf("%s and %s differ by case alone: rename one of them", other, name)
+		}
+		names[strings.ToLower(name)] = name
+	}
+	if len(names) < 500 {
+		t.Errorf("git ls-files: got %d names; want those of the repository", len(names))
 	}
 }

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Noted\Tests;
 
-/** A broken proxy before Noted's JSON door; see peer.php. */
+/** A broken proxy before Noted's JSON door; see misdirecting.php. */
 final class Peer
 {
     public readonly string $url;
@@ -16,7 +16,7 @@ final class Peer
         mkdir($this->folder);
         $this->honest();
         $upstream = ['NOTED_TEST_FOLDER' => $this->folder, 'NOTED_TEST_UPSTREAM' => Server::shared()->url];
-        $this->url = 'http://' . Processes::php(__DIR__ . '/peer.php', $upstream);
+        $this->url = 'http://' . Processes::php(__DIR__ . '/misdirecting.php', $upstream);
     }
 
     public function honest(): void
