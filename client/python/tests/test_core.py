@@ -100,6 +100,22 @@ def test_no_extension_outlasts_the_hold(hang: float) -> None:
     assert tried > 2, "a try that hangs leaves time for another"
 
 
+def test_check_tells_the_reason_of_an_extension_under_way() -> None:
+    """Until an extension succeeds, and no longer."""
+    clock = Clock()
+    course, turn = begun(60.0, clock)
+    course.extension().wait(AWAY, 20.0)
+    clock.now = 60.0
+    with pytest.raises(noted.Unavailable, match="the hold ran out: connection refused"):
+        turn.check()
+    course.extension().done(turn.note, 60.0)
+    turn.check()
+    clock.now = 120.0
+    with pytest.raises(noted.Error, match="the hold ran out$") as raised:
+        turn.check()
+    assert type(raised.value) is noted.Error
+
+
 def test_an_extension_counts_from_when_it_was_asked() -> None:
     clock = Clock()
     course, turn = begun(60.0, clock)

@@ -115,7 +115,6 @@ class Extension:
 
     def __init__(self, turn: Turn, hold: Hold) -> None:
         self._turn, self._hold, self._tries = turn, hold, 0
-        self._told: Optional[Error] = None
 
     def timeout(self, now: float) -> float:
         """The time of the next try. A hanging try must leave time for another, and the last
@@ -127,6 +126,7 @@ class Extension:
         """Takes the answer of the try that was sent at the time asked."""
         check_same("extending a hold", self._turn.note, note)
         self._hold.ends = asked + self._hold.length
+        self._hold.told = None
 
     def wait(self, error: Error, now: float) -> float:
         """The wait before the next try. Raises if no other try may follow."""
@@ -134,10 +134,9 @@ class Extension:
             raise error
         self._tries += 1
         wait = wait_after(self._tries, error)
-        self._told = error = reason_of(self._told, error)
+        self._hold.told = reason_of(self._hold.told, error)
         if now + wait >= self._hold.ends:
-            message = "the hold ran out: " + error.message
-            raise type(error)(error.act, message, error.code_name, error.reason, error.retry_after) from error
+            raise self._hold.ran_out()
         return wait
 
 

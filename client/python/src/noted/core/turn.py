@@ -19,8 +19,19 @@ class Hold:
         self.length = length  # seconds
         self.ends = math.inf  # the earliest time at which it may end; the store's end is later
         self.loss: Optional[Error] = None  # why it is lost
+        self.told: Optional[Error] = None  # why the tries to extend it have failed so far
         self.released: Optional[str] = None  # the block's reason for a release
         self.verdict_read = False
+
+    def ran_out(self) -> Error:
+        """The error of a hold that has run out, with the reason of the tries to extend it."""
+        if self.told is None:
+            return Error("extending a hold", "the hold ran out")
+        told = self.told
+        message = "the hold ran out: " + told.message
+        error = type(told)(told.act, message, told.code_name, told.reason, told.retry_after)
+        error.__cause__ = told
+        return error
 
 
 class Turn:
@@ -107,4 +118,4 @@ class Turn:
         # The clock is asked too: an extension may still be under way, or the whole process
         # may have been suspended.
         if self._clock() >= self._hold.ends:
-            raise Error("extending a hold", "the hold ran out")
+            raise self._hold.ran_out()
