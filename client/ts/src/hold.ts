@@ -1,6 +1,4 @@
 /** The hold that once() gives to its function. */
-import { NotedError } from "./errors.js";
-import { now } from "./retry.js";
 import type { Evidence, Note, NoteResponse, Verdict } from "./types.js";
 
 /**
@@ -35,7 +33,7 @@ export class Hold {
   constructor(
     response: NoteResponse,
     signal: AbortSignal,
-    private readonly until: () => number,
+    private readonly ranOut: () => Error | undefined,
   ) {
     this.signal = signal;
     this.evidence = response.evidence;
@@ -51,6 +49,7 @@ export class Hold {
   check(): void {
     this.signal.throwIfAborted();
     // An extension may still be under way, or the process was suspended or blocked.
-    if (now() >= this.until()) throw new NotedError("extending a hold", "the hold ran out");
+    const error = this.ranOut();
+    if (error !== undefined) throw error;
   }
 }

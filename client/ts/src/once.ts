@@ -4,7 +4,7 @@
  */
 import { sameNote } from "./calls.js";
 import type { Client } from "./client.js";
-import { DeadlineExceeded, NotSettled, type NotedError } from "./errors.js";
+import { DeadlineExceeded, NotedError, NotSettled } from "./errors.js";
 import { Hold, type Process } from "./hold.js";
 import { now, refused, sleep, waitAfter } from "./retry.js";
 import type { Settings } from "./settings.js";
@@ -26,13 +26,13 @@ export async function once(
   if (response.receipt === "") throw breach(`noting ${donation.seriesId}`, "the server gave no receipt for the hold");
 
   const { receipt, note } = response;
-  const held = { client, receipt, donationId: note.donationId, holdMs, until: asked + holdMs };
+  const held: Held = { client, receipt, donationId: note.donationId, holdMs, until: asked + holdMs, told: undefined };
   const lost = new AbortController();
   const over = new AbortController();
   const ends = signal === undefined ? lost.signal : AbortSignal.any([lost.signal, signal]);
   const keeping = keep(held, lost, over.signal);
   try {
-    await process(note, new Hold(response, ends, () => held.until));
+    await process(note, new Hold(response, ends, () => (now() >= held.until ? ranOut(held) : undefined)));
   } catch (error) {
     over.abort();
     await keeping;
@@ -58,6 +58,8 @@ interface Held {
    * store's clock, which is the safe side.
    */
   until: number;
+  /** Why the tries to extend it have failed so far. */
+  told: NotedError | undefined;
 }
 
 /** Extends at every third of the hold, until over. */
@@ -65,6 +67,7 @@ async function keep(held: Held, lost: AbortController, over: AbortSignal): Promi
   while (await sleep(held.until - (held.holdMs * 2) / 3 - now(), over)) {
     try {
       held.until = await extendBefore(held, over);
+      held.told = undefined;
     } catch (thrown) {
       if (!over.aborted) lost.abort(failure("extending a hold", thrown));
       return;
@@ -73,8 +76,8 @@ async function keep(held: Held, lost: AbortController, over: AbortSignal): Promi
 }
 
 /** Tries until the hold would have run out, and returns its new end. */
-async function extendBefore({ client, receipt, donationId, holdMs, until }: Held, over: AbortSignal): Promise<number> {
-  let told: NotedError | undefined;
+async function extendBefore(held: Held, over: AbortSignal): Promise<number> {
+  const { client, receipt, donationId, holdMs, until } = held;
   for (let tries = 1; ; tries++) {
     const asked = now();
     try {
@@ -87,14 +90,20 @@ async function extendBefore({ client, receipt, donationId, holdMs, until }: Held
       const error = failure("extending a hold", thrown);
       if (refused(error)) throw error;
       const wait = waitAfter(tries, error);
-      told = reasonOf(told, error);
+      held.told = reasonOf(held.told, error);
       if (now() + wait >= until) {
         await sleep(until - now(), over);
-        throw reworded(told, `the hold ran out: ${told.said}`);
+        throw ranOut(held);
       }
       if (!(await sleep(wait, over))) throw error;
     }
   }
+}
+
+/** The error of a hold that has run out, with the reason of the tries to extend it. */
+function ranOut({ told }: Held): NotedError {
+  if (told === undefined) return new NotedError("extending a hold", "the hold ran out");
+  return reworded(told, `the hold ran out: ${told.said}`);
 }
 
 /**

@@ -289,6 +289,25 @@ test("a last try to extend without an answer does not hide the reason of an earl
   assert.ok(tries > 1);
 });
 
+test("check() tells the reason of an extension that is under way when the hold ends", async () => {
+  let tries = 0;
+  const address = await serve({
+    noteDonation: () => ({ verdict: Verdict.FIRST, note: noteOf("I-1"), receipt: "r" }),
+    extendHold: () => {
+      tries++;
+      return { note: noteOf("I-1", { donationId: "d-2" }) };
+    },
+    settleDonation: () => ({ note: noteOf("I-1") }),
+  });
+  await new Client(address, { holdMs: 3_000 }).once(told, ipn, async (_, hold) => {
+    await until(() => tries > 1); // so the client has read the first answer
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3_000); // the work blocks the process
+    assert.throws(() => {
+      hold.check();
+    }, noted.WrongAnswer);
+  });
+});
+
 test("impossible holds are refused before a call is sent", async () => {
   for (const holdMs of [0, -1, 900_001, NaN]) {
     await assert.rejects(new Client("127.0.0.1:1").once(donation(), ipn, never, { holdMs }), RangeError);
