@@ -69,7 +69,7 @@ var languages = []struct {
 // kindOf returns the kind of a row, by the beginning of its first cell.
 func kindOf(row string) string {
 	for _, each := range [][2]string{
-		{"arguments of", "arguments"},
+		{"its arguments", "arguments"},
 		{"an id for", "function"},
 		{"an IPN's", "function"},
 		{"a webhook's", "function"},
