@@ -149,6 +149,7 @@ CREATE TABLE IF NOT EXISTS inbox_transactions (
 CREATE TABLE IF NOT EXISTS inbox_accounts (account TEXT PRIMARY KEY, served_at BIGINT NOT NULL);
 CREATE TABLE IF NOT EXISTS inbox_acts (
 	at BIGINT NOT NULL, actor TEXT NOT NULL, act TEXT NOT NULL, row_id TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS inbox_acts_row ON inbox_acts (row_id);
 CREATE TABLE IF NOT EXISTS inbox_alerts (
 	account TEXT NOT NULL, cause TEXT NOT NULL, since BIGINT NOT NULL, told BOOLEAN NOT NULL,
 	taken_until BIGINT NOT NULL, PRIMARY KEY (account, cause));

@@ -32,10 +32,14 @@ type Arrival struct {
 // the copy's body if its own body is wiped. A refused message is then judged anew,
 // because the gateway's settings may have changed.
 func (b *Inbox) Keep(ctx context.Context, a Arrival) error {
-	return b.wrap("keeping a message", b.transact(ctx, func(t transaction) error { return b.keep(t, a) }))
+	return b.wrap("keeping a message", b.transact(ctx, func(t transaction) error {
+		_, err := b.keep(t, a)
+		return err
+	}))
 }
 
-func (b *Inbox) keep(t transaction, a Arrival) error {
+// keep returns the row of the message.
+func (b *Inbox) keep(t transaction, a Arrival) (row string, err error) {
 	now := b.config.Now()
 	m := Message{
 		Row: newRow(now), Ledger: a.Ledger, Channel: a.Channel, ID: a.ID, Type: a.Type, IDs: a.IDs,
@@ -47,19 +51,19 @@ func (b *Inbox) keep(t transaction, a Arrival) error {
 	}
 	inserted, err := b.insert(t, m, envelope{a.Header, a.Body})
 	if err != nil {
-		return err
+		return "", err
 	}
 	if !inserted {
 		if m.Row, err = b.countCopy(t, m, envelope{a.Header, a.Body}); err != nil {
-			return err
+			return "", err
 		}
 	}
 	for i, d := range a.Donations {
 		if err := insertDonation(t, m.Row, i, d); err != nil {
-			return err
+			return "", err
 		}
 	}
-	return nil
+	return m.Row, nil
 }
 
 // insert writes a row, unless its message exists.
@@ -172,8 +176,8 @@ func unverifiedID(a Arrival) string {
 	return "unverified-" + hex.EncodeToString(hash.Sum(nil)[:16])
 }
 
-// Confirm replaces an unverified message with its verified form. If that message has also
-// come by itself, it counts as a copy.
+// Confirm replaces an unverified message with its verified form, which takes over its acts. If
+// that message has also come by itself, it counts as a copy.
 func (b *Inbox) Confirm(ctx context.Context, c *Claim, a Arrival) error {
 	return b.wrap("confirming a message", b.transact(ctx, func(t transaction) error {
 		n, err := t.exec(`DELETE FROM inbox_messages WHERE row_id = ? AND lease = ?`, c.Row, c.lease)
@@ -183,7 +187,12 @@ func (b *Inbox) Confirm(ctx context.Context, c *Claim, a Arrival) error {
 		if n == 0 {
 			return ErrLeaseLost
 		}
-		return b.keep(t, a)
+		row, err := b.keep(t, a)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(`UPDATE inbox_acts SET row_id = ? WHERE row_id = ?`, row, c.Row)
+		return err
 	}))
 }
 
