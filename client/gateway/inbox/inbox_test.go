@@ -277,41 +277,6 @@ func TestKeysAreChanged(t *testing.T) {
 	}
 }
 
-// Unverified messages are limited, and later become verified messages.
-func TestUnverified(t *testing.T) {
-	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
-		box := open(keys(t, inbox.NewKeyLine()))
-		ctx := t.Context()
-		unverified := func(body string) error {
-			a := arrival("ignored", now.time())
-			a.Body = []byte(body)
-			return box.KeepUnverified(ctx, a, 3, 1<<20)
-		}
-		must(t, unverified("one"))
-		must(t, unverified("one"))
-		must(t, unverified("two"))
-		must(t, unverified("three"))
-		if err := unverified("four"); !errors.Is(err, inbox.ErrNoRoom) {
-			t.Errorf("a fourth message: %v, want %v", err, inbox.ErrNoRoom)
-		}
-		if err := box.KeepUnverified(ctx, arrival("A", now.time()), 10, 10); !errors.Is(err, inbox.ErrNoRoom) {
-			t.Errorf("too many bytes: %v, want %v", err, inbox.ErrNoRoom)
-		}
-		c := claim(t, box)
-		if c == nil || c.Verified || string(c.Body) != "one" || c.Copies != 1 {
-			t.Fatalf("claimed %+v", c)
-		}
-		must(t, box.Confirm(ctx, c, arrival("A", c.ReceivedAt)))
-		c = claim(t, box)
-		must(t, box.Confirm(ctx, c, arrival("A", c.ReceivedAt)))
-		must(t, box.Finish(ctx, claim(t, box), inbox.Result{State: inbox.Discarded, Cause: "invalid"}))
-		found := list(t, box, inbox.Filter{States: []inbox.State{inbox.Waiting}})
-		if len(found) != 1 || found[0].ID != "A" || !found[0].Verified || found[0].Copies != 1 {
-			t.Errorf("after the verdicts: %+v", found)
-		}
-	})
-}
-
 // No column except the sealed body has a donor's text, and no body can be moved to
 // another row.
 func TestSealed(t *testing.T) {

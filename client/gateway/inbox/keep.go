@@ -140,7 +140,8 @@ func insertDonation(t transaction, row string, position int, d Donation) error {
 // and at most mostBytes of their bodies. Further messages get ErrNoRoom.
 //
 // Only an identical message counts as a copy, because a forger may use a genuine
-// message's id.
+// message's id. A copy makes a discarded message wait again: PayPal gets 200, and has called
+// genuine messages invalid.
 func (b *Inbox) KeepUnverified(ctx context.Context, a Arrival, most int, mostBytes int64) error {
 	return b.wrap("keeping an unverified message", b.transact(ctx, func(t transaction) error {
 		var count, bytes int64
@@ -162,10 +163,26 @@ func (b *Inbox) KeepUnverified(ctx context.Context, a Arrival, most int, mostByt
 		if err != nil || inserted {
 			return err
 		}
-		_, err = t.exec(`UPDATE inbox_messages SET copies = copies + 1
-			WHERE account = ? AND channel = ? AND message_id = ?`, b.config.Account, m.Channel, m.ID)
-		return err
+		return b.countUnverifiedCopy(t, m, envelope{a.Header, a.Body})
 	}))
+}
+
+func (b *Inbox) countUnverifiedCopy(t transaction, copied Message, e envelope) error {
+	var row string
+	err := t.queryRow(`UPDATE inbox_messages SET copies = copies + 1
+		WHERE account = ? AND channel = ? AND message_id = ? RETURNING row_id`,
+		b.config.Account, copied.Channel, copied.ID).Scan(&row)
+	if err != nil {
+		return err
+	}
+	keyID, sealed, err := b.seal(row, e)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`UPDATE inbox_messages SET state = ?, cause = ?, tries = 0, since = ?, next_at = ?, finished_at = 0,
+		key_id = ?, body = ? WHERE row_id = ? AND state = ?`, string(Waiting), copied.Cause, millis(copied.Since),
+		millis(copied.NextAt), keyID, sealed, row, string(Discarded))
+	return err
 }
 
 // unverifiedID names an unverified message by all its contents.
