@@ -34,6 +34,14 @@ func (c Config) shadows() string {
 	return strings.Join(names, ", ")
 }
 
+// shadowSetting is -shadow-ledgers in one spelling.
+func (c Config) shadowSetting() string {
+	if slices.Contains(c.ShadowLedgers, everyLedger) {
+		return everyLedger
+	}
+	return strings.Join(slices.Compact(slices.Sorted(slices.Values(c.ShadowLedgers))), ",")
+}
+
 // rulesByLedger gives a function that finds the rules of a ledger.
 func (c Config) rulesByLedger() func(ledger string) store.Rules {
 	common := store.Rules{

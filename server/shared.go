@@ -22,6 +22,7 @@ func (c Config) shared() map[string]string {
 		"-allow-eviction": strconv.FormatBool(c.AllowEviction),
 		"-on-loss":        loss,
 		"-epoch":          c.Epoch,
+		"-shadow-ledgers": c.shadowSetting(),
 	}
 	add := func(in string, r store.Rules) {
 		settings["-match-window"+in] = r.MatchWindow.String()
