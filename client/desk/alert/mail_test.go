@@ -29,6 +29,7 @@ type mailServer struct {
 	mu    sync.Mutex
 	mails []post
 	users []string // who logged in
+	clear int      // passwords and mails that came without TLS
 }
 
 type post struct {
@@ -37,11 +38,13 @@ type post struct {
 	data []byte
 }
 
-func newMailServer(t *testing.T, addr string) *mailServer {
+// newMailServer opens a mail server; change may change its settings, and wrap its listener.
+func newMailServer(t *testing.T, addr string, change ...func(*smtp.Server, net.Listener) net.Listener) *mailServer {
 	t.Helper()
 	p := &mailServer{t: t}
-	p.server = smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
-		return &session{office: p}, nil
+	p.server = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
+		_, secret := c.TLSConnectionState()
+		return &session{office: p, secret: secret}, nil
 	}))
 	p.server.Domain, p.server.AllowInsecureAuth = "mail.example.org", true
 	listener, err := net.Listen("tcp", addr)
@@ -49,6 +52,9 @@ func newMailServer(t *testing.T, addr string) *mailServer {
 		t.Fatal(err)
 	}
 	p.addr = listener.Addr().String()
+	for _, f := range change {
+		listener = f(p.server, listener)
+	}
 	go func() { _ = p.server.Serve(listener) }() // until it is closed
 	p.close = func() { listener.Close(); p.server.Close() }
 	t.Cleanup(p.close)
@@ -58,18 +64,27 @@ func newMailServer(t *testing.T, addr string) *mailServer {
 // A session is one connection to the mail server.
 type session struct {
 	office *mailServer
+	secret bool // it is encrypted
 	post   post
+}
+
+// took counts what came without TLS. The office must be locked.
+func (s *session) took() {
+	if !s.secret {
+		s.office.clear++
+	}
 }
 
 func (s *session) AuthMechanisms() []string { return []string{sasl.Plain} }
 
 func (s *session) Auth(string) (sasl.Server, error) {
 	return sasl.NewPlainServer(func(_, user, password string) error {
+		s.office.mu.Lock()
+		defer s.office.mu.Unlock()
+		s.took()
 		if password != "mail secret" {
 			return smtp.ErrAuthFailed
 		}
-		s.office.mu.Lock()
-		defer s.office.mu.Unlock()
 		s.office.users = append(s.office.users, user)
 		return nil
 	}), nil
@@ -89,6 +104,7 @@ func (s *session) Data(r io.Reader) (err error) {
 	s.post.data, err = io.ReadAll(r)
 	s.office.mu.Lock()
 	defer s.office.mu.Unlock()
+	s.took()
 	s.office.mails = append(s.office.mails, s.post)
 	return err
 }
