@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/gorilla/securecookie"
 	"golang.org/x/time/rate"
+
+	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
 
 // The limits of a session and of logins. A hash takes 64 MiB, so few are computed at
@@ -23,6 +26,12 @@ const (
 	hashesAtOnce = 2
 	tries        = 5                // for one name in a row
 	tryAgain     = 20 * time.Second // then one more in each interval
+)
+
+// A denial of one page to one person is kept once in this time, and of so many at most.
+const (
+	denialsEvery = time.Hour
+	mostDenials  = 10_000
 )
 
 const cookieName = "noted_desk"
@@ -36,6 +45,7 @@ type access struct {
 
 	mu     sync.Mutex
 	logins map[string]*rate.Limiter // by name; "" for all names that are not in the file
+	denied map[[2]string]time.Time  // :: name and page → when it was kept
 }
 
 func newAccess(config Config) *access {
@@ -45,6 +55,7 @@ func newAccess(config Config) *access {
 	return &access{
 		config: config, cookies: cookies, origins: http.NewCrossOriginProtection(),
 		hashing: make(chan struct{}, hashesAtOnce), logins: map[string]*rate.Limiter{},
+		denied: map[[2]string]time.Time{},
 	}
 }
 
@@ -252,12 +263,52 @@ func (d *Desk) guardUpload(needed Role, next http.HandlerFunc) http.HandlerFunc 
 			d.fail(w, r, http.StatusForbidden, "This desk does not know who you are.",
 				"Log in, or come through the proxy that logs you in. Your request has changed nothing.")
 		case p.Role < needed:
+			d.deny(r, needed)
 			d.fail(w, r, http.StatusForbidden, "You may not see this page.",
 				"It needs the role "+needed.String()+". Ask the person who runs this desk.")
 		default:
 			next(w, r)
 		}
 	}
+}
+
+// deny keeps in the audit that a person was refused a page for want of a role.
+func (d *Desk) deny(r *http.Request, needed Role) {
+	name, page := personOf(r).Name, r.URL.Path
+	if page == "/act" { // no other form is read: one may have a report in it
+		if do := r.FormValue("do"); doneSentences[do][0] != "" {
+			page += " (" + do + ")"
+		}
+	}
+	if !d.access.deniedAnew(name, page) {
+		return
+	}
+	d.log.Info("audit", "act", "deny", "actor", name, "page", page, "needs", needed.String())
+	if d.box == nil {
+		return
+	}
+	act := inbox.Act{Actor: name, Name: "deny", Reason: page + " needs the role " + needed.String()}
+	if err := d.box.Record(r.Context(), act); err != nil {
+		d.log.Warn("a denial is not in the inbox's audit", "actor", name, "page", page, "cause", err.Error())
+	}
+}
+
+// deniedAnew says whether a denial is to be kept: nobody fills the audit by loading a page.
+func (a *access) deniedAnew(name, page string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if kept, ok := a.denied[[2]string{name, page}]; ok && now.Sub(kept) < denialsEvery {
+		return false
+	}
+	if len(a.denied) >= mostDenials {
+		maps.DeleteFunc(a.denied, func(_ [2]string, kept time.Time) bool { return now.Sub(kept) >= denialsEvery })
+	}
+	if len(a.denied) >= mostDenials {
+		return false
+	}
+	a.denied[[2]string{name, page}] = now
+	return true
 }
 
 type loginView struct {

@@ -24,17 +24,16 @@ import (
 
 const password = "correct horse battery"
 
-// lines makes each user's line once. The looker's line is in the form of passwd. The
-// clerk's line has the cheapest accepted hash, because a hash from passwd takes 64 MiB
-// and a while.
+// lines makes each user's line once. The looker's line is in the form of passwd. The other
+// lines have the cheapest accepted hash, because a hash from passwd takes 64 MiB and a while.
 var lines = sync.OnceValues(func() (map[desk.Role]string, error) {
 	looker, err := desk.UserLine("looker1", desk.Looker, password)
 	salt := []byte("sixteen letters!")
 	encode := base64.RawStdEncoding.EncodeToString
+	cheap := fmt.Sprintf("$argon2id$v=19$m=8192,t=1,p=1$%s$%s",
+		encode(salt), encode(argon2.IDKey([]byte(password), salt, 1, 8<<10, 1, 32)))
 	return map[desk.Role]string{
-		desk.Looker: looker,
-		desk.Clerk: fmt.Sprintf("clerk1:clerk:$argon2id$v=19$m=8192,t=1,p=1$%s$%s",
-			encode(salt), encode(argon2.IDKey([]byte(password), salt, 1, 8<<10, 1, 32))),
+		desk.Looker: looker, desk.Clerk: "clerk1:clerk:" + cheap, desk.Admin: "admin1:admin:" + cheap,
 	}, err
 })
 
@@ -46,7 +45,7 @@ func usersFile(t *testing.T, more ...string) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "users")
-	content := "# people\n" + all[desk.Looker] + "\n" + all[desk.Clerk] + "\n" + strings.Join(more, "\n") + "\n"
+	content := strings.Join(append([]string{"# people", all[desk.Looker], all[desk.Clerk], all[desk.Admin]}, more...), "\n")
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -122,6 +121,14 @@ func TestLogin(t *testing.T) {
 	if status, _ := clerk.get("/audit"); status != http.StatusForbidden {
 		t.Errorf("a clerk gets status %d for the audit", status)
 	}
+	acknowledge := "/act?do=acknowledge&id=e1"
+	if status, _ := clerk.get(acknowledge); status != http.StatusForbidden {
+		t.Errorf("a clerk gets status %d for %s", status, acknowledge)
+	}
+	h.wantDenials("looker1 was denied a page /waiting needs the role clerk none",
+		"looker1 was denied a page /act (redo) needs the role clerk none",
+		"clerk1 was denied a page /audit needs the role admin none",
+		"clerk1 was denied a page /act (acknowledge) needs the role admin none")
 
 	_, page = v.get("/")
 	_, form2, _ := strings.Cut(page, `action="/logout"`)
@@ -142,6 +149,22 @@ func TestLogin(t *testing.T) {
 	if status, _ := clerk.get("/waiting"); status != http.StatusInternalServerError {
 		t.Errorf("with a broken file of users the status is %d", status)
 	}
+}
+
+// wantDenials checks that an admin sees who was denied what, each once however often the
+// person has asked, and that the log has it.
+func (h *house) wantDenials(wants ...string) {
+	h.t.Helper()
+	admin := h.visitor()
+	if status, page := admin.login("admin1", password, "/audit"); status != http.StatusOK {
+		h.t.Fatalf("an admin gets status %d: %s", status, text(page))
+	}
+	_, page := admin.get("/audit")
+	wantAll(h.t, "the audit", text(page), wants...)
+	if got := strings.Count(text(page), "was denied"); got != len(wants) {
+		h.t.Errorf("the audit has %d denials, want %d:\n%s", got, len(wants), text(page))
+	}
+	wantAll(h.t, "the log", h.log.String(), `"msg":"audit","act":"deny","actor":"looker1","page":"/waiting","needs":"clerk"`)
 }
 
 // A person logs in by keyboard, without scripts.

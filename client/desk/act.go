@@ -325,11 +325,9 @@ func (d *Desk) planForget(ctx context.Context, o order) (p plan, err error) {
 		if err != nil {
 			return err
 		}
-		for _, m := range told {
-			act := inbox.Act{Actor: who.Name, Name: "forget", Row: m.Row, Reason: reason}
-			if err := d.box.Record(ctx, act); err != nil {
-				return fmt.Errorf("the note IS forgotten, but the inbox did not keep the audit's line: %w", err)
-			}
+		act := inbox.Act{Actor: who.Name, Name: "forget", Reason: reason}
+		if err := d.recordOnNote(ctx, act, o.ID, told); err != nil {
+			return fmt.Errorf("the note IS forgotten, but the inbox did not keep the audit's line: %w", err)
 		}
 		return nil
 	}

@@ -148,6 +148,15 @@ func TestCloseANoteWithoutAMessage(t *testing.T) {
 	}
 	_, page = v.get(path)
 	wantAll(t, "a second close", text(page), "It was settled meanwhile.")
+
+	_, page = v.get(strings.Replace(path, "close", "forget", 1))
+	if status, page := v.do(http.MethodPost, "/act", fill(page, "reason", "entry 13 was wrong")); status != http.StatusOK {
+		t.Fatalf("status %d: %s", status, text(page))
+	}
+	_, page = v.get("/audit")
+	donation := " (donation id " + note.GetDonationId() + ") none "
+	wantAll(t, "the audit", text(page), "dev closed it by hand entry 13"+donation,
+		"dev forgot Noted's note entry 13 was wrong"+donation)
 }
 
 // An impossible act gets a reason and changes nothing.

@@ -368,6 +368,7 @@ func (d *Desk) mayOrder(w http.ResponseWriter, r *http.Request, o order) bool {
 	if o.Do != "acknowledge" || personOf(r).Role >= Admin {
 		return true
 	}
+	d.deny(r, Admin)
 	d.fail(w, r, http.StatusForbidden, "You may not do this.",
 		"It needs the role "+Admin.String()+". Ask the person who runs this desk.")
 	return false

@@ -3,6 +3,7 @@ package desk
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/closing"
@@ -102,10 +103,35 @@ func (d *Desk) planCloseNote(ctx context.Context, o order) (p plan, err error) {
 			return err
 		}
 		done, err := closing.Settle(ctx, d.noted, request, o.ID, signed(reason, who))
-		if err == nil && done.Verdict == client.Duplicate {
+		switch {
+		case err != nil:
+			return err
+		case done.Verdict == client.Duplicate:
 			return errors.New("it was settled meanwhile")
 		}
-		return err
+		if err := d.recordOnNote(ctx, inbox.Act{Actor: who.Name, Name: "close", Reason: reason}, o.ID, nil); err != nil {
+			return fmt.Errorf("the note IS settled, but the inbox did not keep the audit's line: %w", err)
+		}
+		return nil
 	}
 	return p, nil
+}
+
+// recordOnNote keeps an act on a note in the audit: with each of its messages, or with none
+// where the inbox has none.
+func (d *Desk) recordOnNote(ctx context.Context, act inbox.Act, donationID string, told []inbox.Message) error {
+	if d.box == nil {
+		return nil
+	}
+	for _, m := range told {
+		act.Row = m.Row
+		if err := d.box.Record(ctx, act); err != nil {
+			return err
+		}
+	}
+	if len(told) > 0 {
+		return nil
+	}
+	act.Reason += " (donation id " + donationID + ")"
+	return d.box.Record(ctx, act)
 }

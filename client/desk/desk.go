@@ -177,9 +177,9 @@ func (d *Desk) routes() *http.ServeMux {
 	mux.HandleFunc("POST /logout", d.logout)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /desk.css", style)
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /", d.guard(Looker, func(w http.ResponseWriter, r *http.Request) {
 		d.fail(w, r, http.StatusNotFound, "There is no such page.", "Use the links above.")
-	})
+	}))
 	return mux
 }
 

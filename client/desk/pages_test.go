@@ -41,6 +41,7 @@ func TestPagesAreForEverybody(t *testing.T) {
 	for name, path := range pages {
 		b := h.tab()
 		b.open(path)
+		b.want("Where is it?", "Does PayPal agree?") // the links to the pages
 		b.everyLook(name)
 	}
 }

@@ -69,6 +69,7 @@ func (d *Desk) timeline(a *donation) (all []entry) {
 var actNames = map[string]string{
 	"acknowledge": "acknowledged that the store lost notes",
 	"redo":        "asked for another try", "close": "closed it by hand", "forget": "forgot Noted's note",
+	"deny": "was denied a page",
 }
 
 // messageEntry is the line of a message in the journal.
