@@ -2,7 +2,6 @@ package gateway_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -199,61 +198,8 @@ func (s *shop) forget() {
 	s.events = nil
 }
 
-// While the disk is full PayPal gets 503, and each message that got 200 before is still
-// there. When there is room again all work goes on.
-func TestInboxOnAFullDisk(t *testing.T) {
-	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=2m"); err != nil {
-		if errors.Is(err, syscall.EPERM) {
-			t.Skip("only root may mount a small disk")
-		}
-		t.Fatal(err)
-	}
-	defer syscall.Unmount(disk, syscall.MNT_DETACH)
-	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) {
-		c.InboxURL = "sqlite://" + filepath.Join(disk, "inbox.db")
-	})
-	h.shop.refusing(
-		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
-	)
-	large := payment("I-LARGE").fields()
-	kept, last := 0, ""
-	var refused paypaltest.Delivery
-	for i := range 200 {
-		large.Set("txn_id", "9LARGE"+string(rune('A'+i/26))+string(rune('A'+i%26)))
-		large.Set("memo", string(make([]byte, 60<<10)))
-		message := h.payPal.IPN(large)
-		status, reason := h.deliver(message)
-		if status == http.StatusOK {
-			kept++
-			continue
-		}
-		if refused, last = message, reason; status != 503 {
-			t.Fatalf("got %d %s, want 503", status, reason)
-		}
-		break
-	}
-	if kept == 0 || last != "inbox" {
-		t.Fatalf("%d messages were kept, then %q", kept, last)
-	}
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
-		t.Fatal(err)
-	}
-	h.shop.refusing(nil)
-	h.mustTake(refused)
-	box := h.box()
-	if all := messages(t, box, inbox.Filter{}); len(all) != kept+1 {
-		t.Errorf("the inbox has %d messages, want %d", len(all), kept+1)
-	}
-	now.pass(time.Hour)
-	inState(t, box, inbox.Done, kept+1)
-	if events := h.shop.got(); len(events) != kept+1 {
-		t.Errorf("the downstream got %d events, want %d", len(events), kept+1)
-	}
-}
-
-// While the database is down PayPal gets 503, /readyz says why, and nothing is noted.
-// When it is back, both the waiting messages and PayPal's repeats are processed.
+// While the database is away PayPal hears 503, /readyz says why, and nothing is noted.
+// When it is back, both what waits there and what PayPal sends again is processed.
 func TestInboxDatabaseIsAwayAndBack(t *testing.T) {
 	postgres := inboxtest.StartPostgres(t)
 	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = postgres.URL() })
