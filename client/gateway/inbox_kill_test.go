@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"database/sql"
 	"net/http"
 	"os"
 	"os/exec"
@@ -198,11 +199,34 @@ func (s *shop) forget() {
 	s.events = nil
 }
 
-// While the database is away PayPal hears 503, /readyz says why, and nothing is noted.
-// When it is back, both what waits there and what PayPal sends again is processed.
+// While the database is away PayPal hears 503, and nothing is noted. When it is back, both
+// what waits there and what PayPal sends again is processed. A PostgreSQL is away when it is
+// stopped, and then /readyz says so; SQLite's file is when another program has locked it.
 func TestInboxDatabaseIsAwayAndBack(t *testing.T) {
-	postgres := inboxtest.StartPostgres(t)
-	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = postgres.URL() })
+	t.Run("sqlite", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "inbox.db")
+		awayAndBack(t, "sqlite://"+file, false, func() (back func() error) {
+			other, err := sql.Open("sqlite", file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			other.SetMaxOpenConns(1)
+			for _, lock := range []string{"PRAGMA busy_timeout = 10000", "BEGIN IMMEDIATE"} {
+				if _, err := other.ExecContext(t.Context(), lock); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return other.Close
+		})
+	})
+	t.Run("postgresql", func(t *testing.T) {
+		postgres := inboxtest.StartPostgres(t)
+		awayAndBack(t, postgres.URL(), true, func() func() error { postgres.Stop(); return postgres.Start })
+	})
+}
+
+func awayAndBack(t *testing.T, url string, shows bool, away func() (back func() error)) {
+	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = url })
 	h.shop.refusing(
 		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
 	)
@@ -210,16 +234,19 @@ func TestInboxDatabaseIsAwayAndBack(t *testing.T) {
 	if look := lookAt(t, h.front.URL); look.status != http.StatusOK {
 		t.Errorf("/readyz: %+v, want 200 although the downstream is away", look)
 	}
-	postgres.Stop()
+	back := away()
 	later := h.payPal.IPN(payment("I-LATER").fields())
 	if status, reason := h.deliver(later); status != 503 || reason != "inbox" {
 		t.Errorf("without the database: got %d %s, want 503 inbox", status, reason)
 	}
 	now.pass(2 * time.Second)
-	if look := lookAt(t, h.front.URL); look.status != 503 {
+	if look := lookAt(t, h.front.URL); shows && look.status != 503 {
 		t.Errorf("/readyz: %+v, want 503", look)
 	}
-	if err := postgres.Start(); err != nil {
+	if got := h.notes("paypal-live"); len(got) > 1 {
+		t.Errorf("without the database it was noted: %v", got)
+	}
+	if err := back(); err != nil {
 		t.Fatal(err)
 	}
 	h.shop.refusing(nil)
@@ -235,8 +262,10 @@ func TestInboxDatabaseIsAwayAndBack(t *testing.T) {
 // While PayPal does not answer, for days, messages are kept unverified and nothing is
 // noted. Later the genuine messages are processed, with the time of their arrival, and
 // the forged messages are discarded with their bodies.
-func TestInboxKeepsUnverifiedMessages(t *testing.T) {
-	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = 4 })
+func TestInboxKeepsUnverifiedMessages(t *testing.T) { onBoth(t, keepsUnverifiedMessages) }
+
+func keepsUnverifiedMessages(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
+	h, now := inboxHouse(t, in, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = 4 })
 	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 30*24*time.Hour))
 	box := h.box()
 	arrived := now.time()

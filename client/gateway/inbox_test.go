@@ -17,6 +17,7 @@ import (
 	"github.com/donation-dedupe/noted/client"
 	"github.com/donation-dedupe/noted/client/gateway"
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
+	"github.com/donation-dedupe/noted/client/gateway/inbox/inboxtest"
 	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 	"github.com/donation-dedupe/noted/server/servertest"
 )
@@ -47,6 +48,19 @@ func inboxHouse(t *testing.T, change ...func(*gateway.Config, *servertest.Option
 		c.InboxURL, c.InboxKeys, c.Now = "sqlite://"+path, inboxKey(), now.time
 	}}, change...)
 	return newHouse(t, change...), now
+}
+
+// onBoth runs a test with the inbox in SQLite and with the inbox in PostgreSQL.
+func onBoth(t *testing.T, test func(t *testing.T, in func(*gateway.Config, *servertest.Options))) {
+	for name, url := range map[string]func(*testing.T) string{
+		"sqlite":     func(t *testing.T) string { return "sqlite://" + filepath.Join(t.TempDir(), "inbox.db") },
+		"postgresql": func(t *testing.T) string { return inboxtest.StartPostgres(t).URL() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := url(t)
+			test(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = url })
+		})
+	}
 }
 
 // box opens the inbox of a house beside its gateway.
@@ -92,8 +106,10 @@ func inState(t testing.TB, box *inbox.Inbox, state inbox.State, n int) []inbox.M
 
 // Both channels' messages of one donation, with copies, are kept, and the donation is
 // delivered once. The journal has the outcome of each message.
-func TestInboxDeliversOnce(t *testing.T) {
-	h, _ := inboxHouse(t)
+func TestInboxDeliversOnce(t *testing.T) { onBoth(t, deliversOnce) }
+
+func deliversOnce(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
+	h, _ := inboxHouse(t, in)
 	box := h.box()
 	gift := payment("I-ONCE")
 	for range 2 {
@@ -140,8 +156,10 @@ func TestInboxDeliversOnce(t *testing.T) {
 
 // PayPal gets 200 while Noted and the downstream do not answer. The message waits, and
 // Noted uses its arrival, not the time of the try.
-func TestInboxOutlivesAnOutage(t *testing.T) {
-	h, now := inboxHouse(t)
+func TestInboxOutlivesAnOutage(t *testing.T) { onBoth(t, outlivesAnOutage) }
+
+func outlivesAnOutage(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
+	h, now := inboxHouse(t, in)
 	box := h.box()
 	h.shop.refusing(
 		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
@@ -176,8 +194,10 @@ func TestInboxOutlivesAnOutage(t *testing.T) {
 
 // A redo of a settled donation delivers nothing. After the note is forgotten it does,
 // under a new donation id.
-func TestInboxRedoOfASettledDonation(t *testing.T) {
-	h, now := inboxHouse(t)
+func TestInboxRedoOfASettledDonation(t *testing.T) { onBoth(t, redoOfASettledDonation) }
+
+func redoOfASettledDonation(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
+	h, now := inboxHouse(t, in)
 	box := h.box()
 	h.mustTake(h.payPal.IPN(payment("I-REDONE").fields()))
 	m := inState(t, box, inbox.Done, 1)[0]
@@ -216,8 +236,10 @@ func TestInboxRedoOfASettledDonation(t *testing.T) {
 
 // One transaction under two series is one donation, in either order of the messages. A
 // second named series stays a separate donation.
-func TestInboxJoinsTwoSeriesOfOneTransaction(t *testing.T) {
-	h, _ := inboxHouse(t)
+func TestInboxJoinsTwoSeriesOfOneTransaction(t *testing.T) { onBoth(t, joinsTwoSeries) }
+
+func joinsTwoSeries(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
+	h, _ := inboxHouse(t, in)
 	box := h.box()
 	named := func(series, transaction string) paypaltest.Delivery {
 		gift := payment(series)
