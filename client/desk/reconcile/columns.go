@@ -25,9 +25,9 @@ type row struct {
 // columns are the names of the columns to read, in lower case: English, German, French,
 // Spanish, Italian and Dutch. The names in the last four languages come from public
 // importers of PayPal's files. French: Odoo (Akretion's
-// account_bank_statement_import_paypal). Spanish: Tryton, and Nesto's
-// ConvertidorPaypalNuevo. Italian: monjour's it_IT. Dutch: money-pane's paypal-csv. A
-// name without a public source is not here.
+// account_bank_statement_import_paypal), and the tests of importers for today's reports.
+// Spanish: Tryton, and Nesto's ConvertidorPaypalNuevo. Italian: monjour's it_IT. Dutch:
+// money-pane's paypal-csv. A name without a public source is not here.
 var columns = map[string][]string{
 	"date": {"date", "datum", "fecha", "data"},
 	"transaction": {
@@ -37,9 +37,9 @@ var columns = map[string][]string{
 	"kind": {
 		"type", "description", "typ", "beschreibung", "tipo", "descripción", "descrizione", "omschrijving",
 	},
-	"status":   {"status", "état", "estado"},
+	"status":   {"status", "état", "estado", "stato"},
 	"currency": {"currency", "währung", "devise", "divisa", "valuta"},
-	"gross":    {"gross", "brutto", "avant commission", "bruto", "lordo"},
+	"gross":    {"gross", "brutto", "avant commission", "brut", "bruto", "lordo"},
 	"impact":   {"balance impact", "auswirkung auf guthaben", "effect op saldo"},
 }
 
@@ -49,7 +49,7 @@ var needed = []string{"date", "transaction", "currency", "gross"}
 // notDone are the states of rows that PayPal has not completed.
 var notDone = words(`pending, denied, canceled, cancelled, expired, declined, failed, voided, on hold, held,
 	ausstehend, abgelehnt, storniert, abgebrochen, abgelaufen, fehlgeschlagen, einbehalten,
-	pendiente`)
+	pendiente, in sospeso, rimosso`)
 
 func pending(status string) bool { return notDone[strings.ToLower(status)] }
 
@@ -61,11 +61,20 @@ var movements = []string{
 	"allgemeine währungsumrechnung", "bankgutschrift auf paypal-konto", "einbehaltung", "allgemeine abbuchung",
 	"allgemeine autorisierung", "von nutzer eingeleitete abbuchung",
 	"conversión de divisas", "retirada", // Spanish, as seen by Nesto
-	"versamento generico con carta",                                      // Italian, from an importer's test
-	"valutaomrekening", "algemene opname", "vastgehouden", "autorisatie", // Dutch, from importers' tests
+	// French, from an importer's filter
+	"virement bancaire sur le compte paypal", "autorisation", "suspension temporaire", "suspension de compte",
+	"annulation de suspension de compte",
+	// Italian, from monjour and importers' tests
+	"versamento generico con carta", "bonifico bancario sul conto paypal", "trasferimento avviato dall'utente",
+	"conversione di valuta", "blocco conto", "blocco saldo", "annullamento blocco", "storno di blocco conto",
+	"autorizzazione generica", "annullamento autorizzazione",
+	// Dutch, from importers and their tests
+	"valutaomrekening", "algemene valutaomrekening", "algemeen valutaomrekening", "bankstorting",
+	"algemene kaartstorting", "algemene opname", "vastgehouden", "autorisatie",
 }
 
-// givenBack are words in the types of refunds and reversals.
+// givenBack are words in the types of refunds and reversals. The French and the Dutch word have
+// no public source: there Noted's own note of the refund decides.
 var givenBack = []string{
 	"refund",
 	"reversal",
@@ -75,6 +84,7 @@ var givenBack = []string{
 	"rückbuchung",
 	"stornierung",
 	"reembolso", // Spanish
+	"rimborso",  // Italian
 }
 
 // concerns reports whether a row is money for or from a donation.

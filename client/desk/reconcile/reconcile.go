@@ -156,6 +156,12 @@ type entry struct {
 	notes []noted
 }
 
+// isRefund reports whether a row of an unknown type is a refund: Noted has a refund under its
+// id.
+func (e *entry) isRefund() bool {
+	return e.gross.Sign() < 0 && slices.ContainsFunc(e.notes, func(n noted) bool { return !money[n.event] })
+}
+
 // noted is the kept part of a note.
 type noted struct {
 	id, amount, currency string
@@ -207,6 +213,10 @@ func Compare(report io.Reader, since func(time.Time) iter.Seq2[*client.Note, err
 		return nil, err
 	}
 	for _, e := range all {
+		if !e.counts && e.isRefund() {
+			e.counts = true
+			result.Compared, result.Others = result.Compared+1, result.Others-1
+		}
 		if e.counts {
 			result.judge(e, o.Begin)
 		}
