@@ -208,6 +208,7 @@ func (b *tab) everyLook(name string) {
 	for _, l := range looks {
 		b.as(l)
 		b.axe(name + ", " + l.name)
+		b.layout(name+", "+l.name, l.width > 1000)
 		b.shoot(name + "-" + l.name)
 	}
 	b.as(looks[0])
@@ -239,6 +240,35 @@ func (b *tab) axe(name string) {
 	}
 	if over > 0 {
 		b.t.Errorf("%s: the page is %d pixels wider than the screen", name, over)
+	}
+}
+
+// flaws finds what a picture of a page would show and axe does not: links that take a second
+// line beside free room, edges that do not stand below each other, and a table that is cut
+// without a sign that there is more of it.
+const flaws = `(wide => {
+	const found = [], left = e => Math.round(e.getBoundingClientRect().left + parseFloat(getComputedStyle(e).paddingLeft));
+	const links = [...document.querySelectorAll("nav li")];
+	if (wide && new Set(links.map(e => Math.round(e.getBoundingClientRect().top))).size > 1) found.push("the links take two lines");
+	for (const e of document.querySelectorAll("footer"))
+		if (left(e) != left(document.querySelector("main"))) found.push("the foot of the page stands beside its edge");
+	for (const e of document.querySelectorAll(".trial"))
+		if (left(e) != left(document.querySelector(".top"))) found.push("the remark on the trial stands beside the edge");
+	for (const e of document.querySelectorAll(".table")) {
+		const seen = getComputedStyle(e), table = getComputedStyle(e.querySelector("table"));
+		if (!e.scrollWidth || e.scrollWidth <= e.clientWidth) continue;
+		if (!seen.backgroundAttachment.includes("local") || table.backgroundColor != "rgba(0, 0, 0, 0)")
+			found.push("a table is cut without a sign");
+	}
+	return found.join("; ");
+})(%v)`
+
+// layout looks for flaws.
+func (b *tab) layout(name string, wide bool) {
+	b.t.Helper()
+	found, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](fmt.Sprintf(flaws, wide)))
+	if err != nil || found != "" {
+		b.t.Errorf("%s: %s %v", name, found, err)
 	}
 }
 
