@@ -283,6 +283,10 @@ func redoInbox(ctx context.Context, i *inboxCommand) error {
 	due, pause := time.Now(), time.Duration(float64(time.Second)/i.rate)
 	told := make(map[string]bool) // accounts
 	for _, m := range all {
+		if i.dryRun && !m.HasBody {
+			failed = append(failed, fmt.Errorf("%s: %w", m.Row, inbox.ErrNoBody))
+			continue
+		}
 		if !i.dryRun {
 			if err := i.box.Redo(ctx, m.Row, due, actor(), i.reason); err != nil {
 				failed = append(failed, err)

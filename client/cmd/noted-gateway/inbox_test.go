@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -187,6 +188,22 @@ func TestInboxRedo(t *testing.T) {
 	d.run(0, "redo", "-state", "person", "-dry-run")
 	if m := d.message(rows[0]); m.State != inbox.Person {
 		t.Errorf("-dry-run changed %+v", m)
+	}
+	wiped := d.keep("D", time.Now().Add(-1000*time.Hour), inbox.Done, "")
+	later, err := inbox.Open(t.Context(), inbox.Config{
+		URL: d.env["GATEWAY_INBOX"], Account: "live", Now: func() time.Time { return time.Now().Add(inbox.DefaultKeep + time.Hour) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(later.Sweep(t.Context()), later.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"redo", wiped, "-dry-run"}, {"redo", wiped}} {
+		if stdout, stderr := d.run(1, args...); strings.Contains(stdout, "process again") ||
+			!strings.Contains(stderr, "ask PayPal to send the message again") {
+			t.Errorf("%v of a message without its body: %s%s", args, stdout, stderr)
+		}
 	}
 	before := time.Now()
 	d.run(0, "redo", "-state", "person", "-since", "2026-01-01", "-rate", "0.1", "-reason", "the shop is back")
