@@ -12,6 +12,7 @@ import (
 type Finding struct {
 	Part    string // such as "Noted" or "ledger paypal-live"
 	Trouble string // what is wrong and what to do; empty if all is well
+	Unasked string // why it could not be asked, and where to look instead; else empty
 }
 
 // checkTimeout limits each call of Check.
@@ -31,7 +32,7 @@ func Check(ctx context.Context, config Config) ([]Finding, error) {
 	}
 	defer g.Close()
 	var all []Finding
-	add := func(part, trouble string) { all = append(all, Finding{part, trouble}) }
+	add := func(part, trouble string) { all = append(all, Finding{Part: part, Trouble: trouble}) }
 
 	asking, asked := context.WithTimeout(ctx, 2*checkTimeout)
 	all = g.notedFindings(asking, g.config.Now())
@@ -40,6 +41,7 @@ func Check(ctx context.Context, config Config) ([]Finding, error) {
 		g.checkDownstream(ctx, a, add)
 	}
 	g.checkPayPal(ctx, add)
+	all = append(all, g.unaskedWebhooks()...)
 	if kept, err := g.inboxReady(); kept {
 		trouble := ""
 		if err != nil {
@@ -106,10 +108,7 @@ func (g *Gateway) checkPayPal(ctx context.Context, add func(part, trouble string
 			break // only PayPal's API knows the ids
 		}
 		for _, s := range a.settings.subscriptions() {
-			part := "webhook id"
-			if len(g.accounts) > 1 || len(a.WebhookIDs) > 1 {
-				part = g.part(a, "webhook id "+s.ID)
-			}
+			part := g.webhookPart(a, s.ID)
 			ctx, cancel := context.WithTimeout(ctx, 2*checkTimeout)
 			add(part, g.webhooks.IDTrouble(ctx, s))
 			cancel()
@@ -118,4 +117,27 @@ func (g *Gateway) checkPayPal(ctx context.Context, add func(part, trouble string
 	if answered {
 		add("clock", clockOff(furthest))
 	}
+}
+
+// webhookPart is the name of a webhook's id among the parts.
+func (g *Gateway) webhookPart(a openAccount, id string) string {
+	if len(g.accounts) > 1 || len(a.WebhookIDs) > 1 {
+		return g.part(a, "webhook id "+id)
+	}
+	return "webhook id"
+}
+
+// unaskedWebhooks names the webhooks' ids that a gateway which verifies by signature cannot ask
+// about, so that silence is not taken for health.
+func (g *Gateway) unaskedWebhooks() (all []Finding) {
+	if g.config.WebhookVerify == VerifyByAPI {
+		return nil
+	}
+	for _, a := range g.accounts {
+		for _, s := range a.settings.subscriptions() {
+			all = append(all, Finding{Part: g.webhookPart(a, s.ID), Unasked: "not asked; compare " + s.ID +
+				" with the id in PayPal's dashboard, which alone has it without -webhook-verify=api"})
+		}
+	}
+	return all
 }

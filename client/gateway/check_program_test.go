@@ -64,6 +64,9 @@ func TestCheckOverMutualTLS(t *testing.T) {
 		return command.ProcessState.ExitCode(), string(output)
 	}
 	code, printed := run("-noted-cert", cert, "-noted-key", key)
+	if strings.Contains(printed, "webhook") {
+		t.Errorf("a gateway without webhooks says\n%s", printed)
+	}
 	for _, part := range []string{"Noted", `ledger "paypal-live"`, "downstream", "PayPal, for IPNs", "clock"} {
 		line := part + " "
 		if at := strings.Index(printed, line); at < 0 || !strings.HasPrefix(strings.TrimLeft(printed[at+len(part):], " "), "ok\n") {

@@ -81,6 +81,15 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
+	var unasked []string
+	for _, f := range must(gateway.Check(t.Context(), h.config)) {
+		if f.Unasked != "" {
+			unasked = append(unasked, f.Part+": "+f.Unasked)
+		}
+	}
+	if len(unasked) != 1 || !strings.HasPrefix(unasked[0], "webhook id: ") || !strings.Contains(unasked[0], paypaltest.WebhookID) {
+		t.Errorf("Check says that it has not asked about %q, want the webhook id", unasked)
+	}
 	if notes, events := h.notes("paypal-live"), h.shop.got(); len(notes)+len(events) != 0 {
 		t.Errorf("Check has left the notes %v and the events %v", notes, events)
 	}

@@ -108,11 +108,13 @@ func (g *Gateway) downstreamFindings() (all []Finding) {
 	defer cancel()
 	for _, a := range g.accounts {
 		if a.Downstream != nil {
-			all = append(all, Finding{g.part(a, "downstream"), reachTrouble(a.Downstream.Ready(ctx), "the downstream")})
+			trouble := reachTrouble(a.Downstream.Ready(ctx), "the downstream")
+			all = append(all, Finding{Part: g.part(a, "downstream"), Trouble: trouble})
 		}
 		for _, channel := range slices.Sorted(maps.Keys(a.Listeners)) {
 			name := listenerNames[channel]
-			all = append(all, Finding{g.part(a, name), reachTrouble(a.Listeners[channel].Ready(ctx), "the "+name)})
+			trouble := reachTrouble(a.Listeners[channel].Ready(ctx), "the "+name)
+			all = append(all, Finding{Part: g.part(a, name), Trouble: trouble})
 		}
 	}
 	return all
@@ -165,14 +167,14 @@ func (g *Gateway) inboxReady() (kept bool, err error) {
 // ledgers. Without an answer they omit the rights.
 func (g *Gateway) notedFindings(ctx context.Context, now time.Time) []Finding {
 	trouble, gone := servingTrouble(g.noted.Serving(ctx))
-	all := []Finding{{"Noted", trouble}}
+	all := []Finding{{Part: "Noted", Trouble: trouble}}
 	if gone {
 		return all
 	}
 	asked := make(map[string]bool)
 	ask := func(ledger, name string) {
 		if !asked[ledger] {
-			all = append(all, Finding{fmt.Sprintf("ledger %q", ledger), g.denied(ctx, now, ledger, name)})
+			all = append(all, Finding{Part: fmt.Sprintf("ledger %q", ledger), Trouble: g.denied(ctx, now, ledger, name)})
 		}
 		asked[ledger] = true
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func check(ctx context.Context, args []string, environ cmdline.Environ, stdout i
 	}
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	for _, f := range findings {
-		state := "ok"
+		state := cmp.Or(f.Unasked, "ok")
 		if f.Trouble != "" {
 			state, err = f.Trouble, errors.New("a part is in trouble")
 		}
