@@ -126,6 +126,63 @@ func TestInboxIsKilledAtEveryStep(t *testing.T) {
 	}
 }
 
+// A gateway is killed while it works on a message that PayPal could not be asked about: when
+// it has claimed it, and when PayPal has said that it is genuine. The donation arrives once.
+func TestInboxIsKilledAtTheVerdict(t *testing.T) {
+	program := killable(t)
+	onBoth(t, func(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
+		h := newHouse(t)
+		in(&h.config, nil)
+		keyFile, line := filepath.Join(t.TempDir(), "key"), inbox.NewKeyLine()
+		if err := os.WriteFile(keyFile, []byte(line), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.config.InboxKeys = must(inbox.ReadKeys([]byte(line)))
+		box := h.box()
+		gate := h.program(program, h.config.Noted, h.shop.URL, "-forward-timeout", "1s", "-hold", "2s",
+			"-inbox", h.config.InboxURL, "-inbox-key-file", keyFile)
+		start := func() {
+			t.Helper()
+			if err := gate.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, step := range []string{"claimed", "kept"} {
+			h.payPal.Disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true })
+			start()
+			if status, reason, err := deliver("http://"+gate.Addr, h.payPal.IPN(payment("I-"+step).fields())); status != 200 {
+				t.Fatalf("%s: got %d %s %v", step, status, reason, err)
+			}
+			eventually(t, "it is tried", func() bool {
+				all := messages(t, box, inbox.Filter{States: []inbox.State{inbox.Waiting}})
+				return len(all) == 1 && all[0].Tries > 0 && !all[0].Verified
+			})
+			gate.End(syscall.SIGTERM)
+			h.payPal.Disturb(nil)
+			os.Setenv("NOTED_GATEWAY_FAILPOINT", step)
+			err := gate.Start()
+			os.Unsetenv("NOTED_GATEWAY_FAILPOINT")
+			if err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-gate.Ended():
+			case <-time.After(time.Minute):
+				t.Fatalf("%s: the gateway was not killed", step)
+			}
+			gate.End(syscall.SIGKILL)
+			start()
+			if m := inState(t, box, inbox.Done, i+1)[i]; !m.Verified || m.Donations[0].Outcome != inbox.Settled {
+				t.Errorf("%s: the journal has %+v", step, m)
+			}
+			gate.End(syscall.SIGTERM)
+			if events := h.shop.got(); len(events) != i+1 || events[i].Subject() != "I-"+step {
+				t.Errorf("%s: the downstream got %v", step, events)
+			}
+		}
+	})
+}
+
 // Two gateways share one PostgreSQL. One is stopped while the downstream has its event, until
 // its lease and its hold have run out; the other takes the message over, and then the first
 // goes on. The donation arrives under one id and is settled, and both gateways still work.
