@@ -197,6 +197,9 @@ Completion with the Tab key:
 		ErrWriter:      a.stderr,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run decides
 		Action: func(_ context.Context, cmd *cli.Command) error {
+			if cmd.Args().First() == "replay" {
+				return usagef("replay is a program of its own: noted-replay, which reads the inbox of a gateway")
+			}
 			if cmd.Args().Present() {
 				return usagef("there is no command %q", cmd.Args().First())
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -58,4 +59,14 @@ func keep(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no %s in stdout", args[1])
 	}
 	ts.Setenv(args[0], found[1])
+}
+
+// replay was a command of notectl's. It is told where it is now.
+func TestReplayIsAProgram(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	none := func(string) (string, bool) { return "", false }
+	code := run(t.Context(), []string{"notectl", "replay", "sqlite:///inbox.db"}, none, nil, &stdout, &stderr)
+	if code != exitUsage || !strings.Contains(stderr.String(), "replay is a program of its own: noted-replay") {
+		t.Errorf("exit %d: %s", code, stderr.String())
+	}
 }
