@@ -30,6 +30,7 @@ type mailServer struct {
 	mails []post
 	users []string // who logged in
 	clear int      // passwords and mails that came without TLS
+	login bool     // it knows LOGIN alone, as some large providers do
 }
 
 type post struct {
@@ -75,19 +76,49 @@ func (s *session) took() {
 	}
 }
 
-func (s *session) AuthMechanisms() []string { return []string{sasl.Plain} }
+func (s *session) AuthMechanisms() []string {
+	if s.office.login {
+		return []string{sasl.Login}
+	}
+	return []string{sasl.Plain}
+}
 
 func (s *session) Auth(string) (sasl.Server, error) {
-	return sasl.NewPlainServer(func(_, user, password string) error {
-		s.office.mu.Lock()
-		defer s.office.mu.Unlock()
-		s.took()
-		if password != "mail secret" {
-			return smtp.ErrAuthFailed
-		}
-		s.office.users = append(s.office.users, user)
-		return nil
-	}), nil
+	if s.office.login {
+		return &loginServer{session: s}, nil
+	}
+	return sasl.NewPlainServer(func(_, user, password string) error { return s.enter(user, password) }), nil
+}
+
+// enter lets a user in.
+func (s *session) enter(user, password string) error {
+	s.office.mu.Lock()
+	defer s.office.mu.Unlock()
+	s.took()
+	if password != "mail secret" {
+		return smtp.ErrAuthFailed
+	}
+	s.office.users = append(s.office.users, user)
+	return nil
+}
+
+// A loginServer asks for name and password one after the other.
+type loginServer struct {
+	session *session
+	asked   int
+	user    string
+}
+
+func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
+	l.asked++
+	switch l.asked {
+	case 1:
+		return []byte("Username:"), false, nil
+	case 2:
+		l.user = string(response)
+		return []byte("Password:"), false, nil
+	}
+	return nil, true, l.session.enter(l.user, string(response))
 }
 
 func (s *session) Mail(from string, _ *smtp.MailOptions) error { s.post = post{from: from}; return nil }

@@ -70,6 +70,7 @@ func TestMailOverTLS(t *testing.T) {
 	}{
 		"smtp":                        {"smtp", elsewhere, startTLS(authority, elsewhere), ""},
 		"smtp on this machine":        {"smtp", "localhost", startTLS(authority, "localhost"), ""},
+		"smtp with LOGIN alone":       {"smtp", elsewhere, startTLS(authority, elsewhere), ""},
 		"smtps":                       {"smtps", "localhost", begins, ""},
 		"smtp without STARTTLS":       {"smtp", elsewhere, plain, "STARTTLS"},
 		"smtp, a strange certificate": {"smtp", elsewhere, startTLS(stranger, elsewhere), "certificate"},
@@ -78,6 +79,7 @@ func TestMailOverTLS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			office := newMailServer(t, "127.0.0.1:0", c.change)
+			office.login = strings.HasSuffix(name, "LOGIN alone")
 			_, port, err := net.SplitHostPort(office.addr)
 			if err != nil {
 				t.Fatal(err)
