@@ -132,6 +132,13 @@ func (d *Desk) notFound(f *finding, a *answer) {
 	case f.bySum() && f.forgotten():
 		a.Tone, a.Advice = unclear, false
 		a.Sentence = "Not known: the day is before the oldest entry of Noted and the inbox. Look in the books."
+	case f.unverified == 1:
+		a.Tone = unclear
+		a.Sentence = "Not found so far: one message has come that PayPal could not be asked about yet, and it may be this one."
+	case f.unverified > 1:
+		a.Tone = unclear
+		a.Sentence = fmt.Sprintf("Not found so far: %d messages have come that PayPal could not be asked about yet, "+
+			"and one of them may be this one.", f.unverified)
 	case f.bySum():
 		a.Sentence = "No: no donation has this amount and day."
 	case f.noJournal:

@@ -56,6 +56,7 @@ type finding struct {
 	journalError error     // the inbox failed
 	journalFrom  time.Time // the time of its oldest message
 	cut          bool      // some results are not shown
+	unverified   int       // messages without known ids, where the journal has found none
 	notedError   error     // Noted failed
 	unfinished   bool      // the walk of Noted's ledger has not ended
 	underWay     bool      // the walk goes on
@@ -120,6 +121,9 @@ func (d *Desk) journal(ctx context.Context, f *finding) (found []inbox.Message) 
 	}
 	if err == nil {
 		f.journalFrom, err = d.box.Oldest(ctx)
+	}
+	if err == nil && len(found) == 0 {
+		f.unverified, err = d.box.Unverified(ctx, f.day)
 	}
 	f.journalError = err
 	slices.SortStableFunc(found, func(a, b inbox.Message) int { return a.ReceivedAt.Compare(b.ReceivedAt) })

@@ -101,12 +101,13 @@ func TestEachIDFindsIt(t *testing.T) {
 			t.Errorf("%s: %q finds\n%s", name, question, answer)
 		}
 	}
+	const unverified = "Not found so far: one message has come that PayPal could not be asked about yet, and it may be this one."
 	for question, want := range map[string]string{
-		"25.00 USD " + day.Format(time.DateOnly): "No: no donation has this amount and day.",
+		"25.00 USD " + day.Format(time.DateOnly): unverified,
 		"25.00 EUR 2001-01-01":                   "Not known: the day is before the oldest entry of Noted and the inbox.",
 		"25.00 EUR 1/2/2026":                     "write one id, or an amount and a day",
 		day.Format(time.DateOnly):                "a day needs an amount beside it",
-		"<script>alert(1)</script>":              "No: no such message has come.",
+		"<script>alert(1)</script>":              unverified,
 		"two words":                              "write one id, or an amount and a day",
 	} {
 		wantAll(t, question, v.ask(question), want)
@@ -115,4 +116,36 @@ func TestEachIDFindsIt(t *testing.T) {
 	if status != http.StatusOK || strings.Contains(page, "<script>") {
 		t.Errorf("status %d: what was typed is in the page as it is", status)
 	}
+}
+
+// While PayPal cannot be asked about a message, the journal does not know its ids, so that no
+// is no honest answer. When PayPal has said that it did not send the message, it is.
+func TestUnverifiedMessageMayBeIt(t *testing.T) {
+	h := newHouse(t)
+	v := h.visitor()
+	message := h.messageOf(week.Unverified)
+	day := message.ReceivedAt.Format(time.DateOnly)
+	for _, question := range []string{"9XX99999XX999999X", "7.77 EUR " + day} {
+		status, page := v.get("/?q=" + url.QueryEscape(question))
+		wantAll(t, question, text(page), "Not found so far: one message has come that PayPal could not be asked about yet, "+
+			"and it may be this one.", "How to have PayPal send it again")
+		if status != http.StatusOK || !strings.Contains(page, `class="answer unclear"`) {
+			t.Errorf("%s: status %d, want an answer that is unclear: %s", question, status, page)
+		}
+	}
+	later := message.ReceivedAt.AddDate(0, 0, 1).Format(time.DateOnly)
+	wantAll(t, "a day after it", v.ask("7.77 EUR "+later), "No: no donation has this amount and day.")
+
+	for judged := false; !judged; {
+		claim, _ := h.box.Claim(t.Context()) // the test has no key, and needs no body
+		if claim == nil {
+			t.Fatal("the message does not wait for a worker")
+		}
+		if judged = claim.Row == message.Row; judged {
+			if err := h.box.Finish(t.Context(), claim, inbox.Result{State: inbox.Discarded, Cause: "invalid"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	wantAll(t, "after PayPal's answer", v.ask("9XX99999XX999999X"), "No: no such message has come.")
 }

@@ -53,5 +53,5 @@ func TestWalkGoesOn(t *testing.T) {
 	wantAll(t, "what waits", text(page), "The search of Noted's ledger goes on; there may be more.", "Given up: not known",
 		"Held: not known")
 	v.waitFor("/waiting", "Given up: 1 ")
-	v.waitFor("/?q=9XX99999XX999999X", "No: no such message has come.")
+	v.waitFor("/?q=9XX99999XX999999X", "Not found so far: one message has come that PayPal could not be asked")
 }

@@ -128,6 +128,17 @@ func (b *Inbox) Overdue(ctx context.Context, before time.Time, states ...State) 
 	return n, timeOf(oldest), b.wrap("counting messages", err)
 }
 
+// Unverified counts the messages that PayPal was not asked about successfully yet, of those
+// received from a time on. The journal does not know what they tell of.
+func (b *Inbox) Unverified(ctx context.Context, from time.Time) (n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	condition, args := Filter{States: []State{Waiting, Working, Person}, Since: from}.where(b)
+	err = b.readRow(ctx, `SELECT COUNT(*) FROM inbox_messages WHERE `+condition+` AND verified = ?`,
+		append(args, false)...).Scan(&n)
+	return n, b.wrap("counting unverified messages", err)
+}
+
 // readRow reads a row outside a transaction.
 func (b *Inbox) readRow(ctx context.Context, query string, args ...any) *sql.Row {
 	return b.db.QueryRowContext(ctx, b.dialect.rebind(query), args...)
