@@ -134,7 +134,8 @@ func (d *Desk) notFound(f *finding, a *answer) {
 		a.Sentence = "Not known: the day is before the oldest entry of Noted and the inbox. Look in the books."
 	case f.unverified == 1:
 		a.Tone = unclear
-		a.Sentence = "Not found so far: one message has come that PayPal could not be asked about yet, and it may be this one."
+		a.Sentence = "Not found so far: one message has come that PayPal could not be asked about yet, " +
+			"and it may be this one."
 	case f.unverified > 1:
 		a.Tone = unclear
 		a.Sentence = fmt.Sprintf("Not found so far: %d messages have come that PayPal could not be asked about yet, "+

@@ -109,7 +109,8 @@ func (d *Desk) planCloseNote(ctx context.Context, o order) (p plan, err error) {
 		case done.Verdict == client.Duplicate:
 			return errors.New("it was settled meanwhile")
 		}
-		if err := d.recordOnNote(ctx, inbox.Act{Actor: who.Name, Name: "close", Reason: reason}, o.ID, nil); err != nil {
+		act := inbox.Act{Actor: who.Name, Name: "close", Reason: reason}
+		if err := d.recordOnNote(ctx, act, o.ID, nil); err != nil {
 			return fmt.Errorf("the note IS settled, but the inbox did not keep the audit's line: %w", err)
 		}
 		return nil
