@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -75,9 +76,11 @@ func (b *batcher) pass() {
 	}
 }
 
-// drain sends the waiting runs until the queue is empty.
+// drain sends the waiting runs until the queue is empty. Before each batch it lets the
+// goroutines that can run at this moment do so: their calls join the batch.
 func (b *batcher) drain() {
 	for {
+		runtime.Gosched()
 		batch := b.next()
 		if len(batch) == 0 {
 			return
