@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 )
@@ -24,6 +25,7 @@ type batcher struct {
 const (
 	lanes     = 2
 	mostCalls = 128
+	fewCalls  = 16 // of which a queue has the memory from the start
 )
 
 // do sends one run, or gives up with its context. A run that was given up may still run,
@@ -45,6 +47,9 @@ func (b *batcher) do(ctx context.Context, one []*run) reply {
 		return r.reply
 	}
 	r.ctx, r.done = ctx, make(chan struct{})
+	if b.wait == nil {
+		b.wait = make([]*run, 0, fewCalls)
+	}
 	b.wait = append(b.wait, r)
 	start := b.busy < lanes
 	if start {
@@ -106,14 +111,10 @@ func (b *batcher) next() []*run {
 	var batch []*run
 	for len(batch) == 0 && len(b.wait) > 0 {
 		n := min(len(b.wait), mostCalls)
-		batch = make([]*run, 0, n)
-		for _, r := range b.wait[:n] {
-			if r.ctx.Err() == nil {
-				batch = append(batch, r)
-			}
-		}
-		if b.wait = b.wait[n:]; len(b.wait) == 0 {
-			b.wait = nil // so that its memory is not held
+		batch, b.wait = b.wait[:n:n], b.wait[n:]
+		batch = slices.DeleteFunc(batch, func(r *run) bool { return r.ctx.Err() != nil })
+		if len(b.wait) == 0 {
+			b.wait = nil // its memory is the batch's now
 		}
 	}
 	if len(batch) == 0 {

@@ -15,6 +15,7 @@ type run struct {
 	deadline int64  // the caller's, by that clock
 
 	cmd        once
+	args       [fewArgs]any  // the memory of its arguments
 	wait       *redis.IntCmd // the WAIT behind it on its connection; nil if none was sent
 	replicated bool          // enough replicas have everything written before the reply
 	reply      reply
@@ -25,9 +26,19 @@ type run struct {
 	panicked *caughtPanic    // of the lane that sent it; nil if there was none
 }
 
+// fewArgs is enough for every script; more arguments only cost an allocation.
+const fewArgs = 20
+
 // prepare makes the run's command, with the whole source or with its digest.
 func (r *run) prepare(ctx context.Context, whole bool) {
-	r.cmd, r.wait, r.replicated = r.call.command(ctx, &r.deadline, whole), nil, false
+	how, script := "evalsha", r.call.Script.sha
+	if whole {
+		how, script = "eval", r.call.Script.source
+	}
+	args := append(r.args[:0], how, script, 1, r.call.Key, &r.deadline)
+	r.cmd = once{redis.NewStringSliceCmd(ctx, append(args, r.call.Args...)...)}
+	r.cmd.SetFirstKeyPos(3)
+	r.wait, r.replicated = nil, false
 }
 
 // A reply is a script's words, or the error that came instead.

@@ -88,19 +88,6 @@ type once struct{ *redis.StringSliceCmd }
 
 func (once) NoRetry() bool { return true }
 
-// command is the call as Redis gets it: by the script's digest, or with its whole source.
-func (c *Call) command(ctx context.Context, deadline *int64, whole bool) once {
-	args := make([]any, 0, 5+len(c.Args))
-	if whole {
-		args = append(args, "eval", c.Script.source, 1, c.Key, deadline)
-	} else {
-		args = append(args, "evalsha", c.Script.sha, 1, c.Key, deadline)
-	}
-	cmd := once{redis.NewStringSliceCmd(ctx, append(args, c.Args...)...)}
-	cmd.SetFirstKeyPos(3)
-	return cmd
-}
-
 // read turns a reply into its words. The scripts reply with arrays of strings and
 // numbers, the first a word.
 func read(ctx context.Context, cmd once) ([]string, error) {
