@@ -88,13 +88,11 @@ func (s *Service) noteResponse(request store.NoteRequest, reply store.NoteReply)
 	differs := contract.Differences(request.Donation, reply.Note.Donation)
 	s.Metrics.Verdict(request, reply, differs)
 	s.Metrics.Learner.Observe(request, reply)
-	response := &notedv1.NoteDonationResponse{
-		Verdict:     notedv1.Verdict(reply.Verdict),
-		Note:        contract.NoteMessage(reply.Note),
-		Evidence:    notedv1.Evidence(reply.Evidence),
-		Receipt:     reply.Receipt,
-		Differences: differs,
-	}
+	response := contract.NoteResponse(reply.Note)
+	response.Verdict = notedv1.Verdict(reply.Verdict)
+	response.Evidence = notedv1.Evidence(reply.Evidence)
+	response.Receipt = reply.Receipt
+	response.Differences = differs
 	switch {
 	case request.Rules.Shadow:
 		response.Verdict, response.ShadowVerdict = notedv1.Verdict_VERDICT_FIRST, response.Verdict

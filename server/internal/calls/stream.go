@@ -218,14 +218,19 @@ func (s *Service) noteAll(ctx context.Context, batch []streamed) []*notedv1.Note
 	ctx, cancel := context.WithTimeout(ctx, s.MaxDeadline)
 	defer cancel()
 	replies, errs := s.Store.Notes(ctx, asked)
+	made := make([]struct {
+		answer notedv1.NoteDonationsResponse
+		result notedv1.NoteDonationsResponse_Response
+	}, len(asked)) // in one piece of memory
 	for i, place := range places {
 		if errs[i] != nil {
 			answers[place] = s.errorAnswer(ctx, contract.Refuse(errs[i]))
 			continue
 		}
-		answers[place] = &notedv1.NoteDonationsResponse{
-			Result: &notedv1.NoteDonationsResponse_Response{Response: s.noteResponse(asked[i], replies[i])},
-		}
+		of := &made[i]
+		of.result.Response = s.noteResponse(asked[i], replies[i])
+		of.answer.Result = &of.result
+		answers[place] = &of.answer
 	}
 	return answers
 }

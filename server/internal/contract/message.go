@@ -73,8 +73,20 @@ type sightingMemory struct {
 }
 
 // NoteMessage is the contract's form of a note.
-func NoteMessage(n store.Note) *notedv1.Note {
-	of := &noteMemory{}
+func NoteMessage(n store.Note) *notedv1.Note { return new(noteMemory).write(n) }
+
+// NoteResponse is an answer to NoteDonation that has only its note, in one piece of memory.
+func NoteResponse(n store.Note) *notedv1.NoteDonationResponse {
+	of := &struct {
+		response notedv1.NoteDonationResponse
+		note     noteMemory
+	}{}
+	of.response.Note = of.note.write(n)
+	return &of.response
+}
+
+// write writes a note to its memory.
+func (of *noteMemory) write(n store.Note) *notedv1.Note {
 	note, donation := &of.note, &of.donation
 	note.DonationId = n.DonationID
 	note.Donation = donation
