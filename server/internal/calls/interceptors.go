@@ -46,10 +46,8 @@ func (s *Service) admitted(
 			response, err = nil, s.Metrics.Panicked(ctx, p)
 		}
 	}()
-	// The answer is sent uncompressed even if the request was compressed: answers are
-	// small, and a compressor takes most of a MiB.
-	_ = grpc.SetSendCompressor(ctx, encoding.Identity) // fails at the JSON door, which never compresses
-	if !contract.IsHealth(info.FullMethod) {           // a busy server must not look dead
+	answerPlain(ctx)
+	if !contract.IsHealth(info.FullMethod) { // a busy server must not look dead
 		if err := s.UnderWay.Begin(); err != nil {
 			return nil, err
 		}
@@ -79,6 +77,16 @@ func (s *Service) Stream() []grpc.StreamServerInterceptor {
 	return append(s.Metrics.Stream(), uncompressedStream, s.Access.Stream, s.endWithDrain)
 }
 
+// answerPlain lets answers to compressed requests be sent uncompressed: answers are
+// small, and a compressor takes most of a MiB. gRPC compresses no other answer, and the
+// JSON door compresses none.
+func answerPlain(ctx context.Context) {
+	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ RecvCompress() string })
+	if ok && stream.RecvCompress() != "" {
+		_ = grpc.SetSendCompressor(ctx, encoding.Identity) // fails only before or after a call
+	}
+}
+
 // uncompressedStream sends answers uncompressed, as unary does.
 func uncompressedStream(
 	server any,
@@ -86,7 +94,7 @@ func uncompressedStream(
 	_ *grpc.StreamServerInfo,
 	handler grpc.StreamHandler,
 ) error {
-	_ = grpc.SetSendCompressor(stream.Context(), encoding.Identity)
+	answerPlain(stream.Context())
 	return handler(server, stream)
 }
 
