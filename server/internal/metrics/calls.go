@@ -142,8 +142,9 @@ func (c Call) End(ctx context.Context, request any, info *grpc.UnaryServerInfo, 
 	c.method.end(c.began, err)
 }
 
-// countStream is the interceptor of streams that counts them and their messages.
-func (m *Metrics) countStream(
+// stream is the interceptor of streams that counts them and their messages, and writes a
+// line to the log at the end of each.
+func (m *Metrics) stream(
 	server any,
 	stream grpc.ServerStream,
 	info *grpc.StreamServerInfo,
@@ -156,6 +157,9 @@ func (m *Metrics) countStream(
 	began := time.Now()
 	method.started.Inc()
 	err := handler(server, countedStream{ServerStream: stream, method: method})
+	if !contract.IsHealth(info.FullMethod) {
+		m.logStream(server, stream, info, err, began)
+	}
 	method.end(began, err)
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -29,6 +30,26 @@ func (m *Metrics) logUnary(
 	}
 	ended := func(context.Context, any) (any, error) { return response, err }
 	_, _ = m.writeLine(context.WithValue(ctx, beganKey{}, began), request, info, ended)
+}
+
+// logStream is logUnary for a stream. The middleware would take the time twice for each
+// message, for lines that are not wanted.
+func (m *Metrics) logStream(
+	server any,
+	stream grpc.ServerStream,
+	info *grpc.StreamServerInfo,
+	err error,
+	began time.Time,
+) {
+	ctx := stream.Context()
+	if err == nil && !m.logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	ended := func(any, grpc.ServerStream) error { return err }
+	known := &middleware.WrappedServerStream{
+		ServerStream: stream, WrappedContext: context.WithValue(ctx, beganKey{}, began),
+	}
+	_ = m.writeStreamLine(server, known, info, ended)
 }
 
 // beganKey is the context key of the time at which a call began.

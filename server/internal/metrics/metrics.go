@@ -9,10 +9,8 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
-	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/selector"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"google.golang.org/grpc"
@@ -44,6 +42,7 @@ type Metrics struct {
 	logger            *slog.Logger
 	audited           bool
 	writeLine         grpc.UnaryServerInterceptor // writes the line of a call
+	writeStreamLine   grpc.StreamServerInterceptor
 	verdicts          verdicts
 	shadowVerdicts    verdicts
 	pairs             *prometheus.CounterVec
@@ -74,6 +73,7 @@ func New(config Config) *Metrics {
 	m.forgets = m.CounterVec("noted_forgets_total")
 	m.notes = newNotes(m)
 	m.writeLine = logging.UnaryServerInterceptor(m.callLogger(), logOptions...)
+	m.writeStreamLine = logging.StreamServerInterceptor(m.callLogger(), logOptions...)
 	m.agree = m.GaugeVec("noted_transaction_ids_agree")
 	m.differences = m.CounterVec("noted_differences_total")
 	m.refusals = m.CounterVec("noted_refusals_total")
@@ -187,18 +187,12 @@ func (m *Metrics) Recovered(ctx context.Context, f func() error) (err error) {
 	return f()
 }
 
-// Stream gives the first interceptors of streams, outermost first: metrics, log, and the
-// recovery of a panic inside them. Requests on NoteDonations are counted where each is
+// Stream gives the first interceptors of streams, outermost first: metrics and log, and
+// the recovery of a panic inside them. Requests on NoteDonations are counted where each is
 // answered.
 func (m *Metrics) Stream() []grpc.StreamServerInterceptor {
 	return []grpc.StreamServerInterceptor{
-		m.countStream,
-		selector.StreamServerInterceptor(
-			logging.StreamServerInterceptor(m.callLogger(), logOptions...),
-			selector.MatchFunc(func(_ context.Context, call interceptors.CallMeta) bool {
-				return !contract.IsHealth(call.FullMethod())
-			}),
-		),
+		m.stream,
 		recovery.StreamServerInterceptor(recovery.WithRecoveryHandlerContext(m.Panicked)),
 	}
 }
