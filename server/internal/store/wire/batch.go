@@ -28,6 +28,10 @@ const (
 	fewCalls  = 16 // of which a queue has the memory from the start
 )
 
+// letGo has channels with room for one word. The channel of a run whose caller gave up
+// does not come back: the word may still be on its way.
+var letGo = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
+
 // do sends one run, or gives up with its context. A run that was given up may still run,
 // but not after its deadline by Redis's clock.
 //
@@ -46,7 +50,7 @@ func (b *batcher) do(ctx context.Context, one []*run) reply {
 		b.send(ctx, one)
 		return r.reply
 	}
-	r.ctx, r.done = ctx, make(chan struct{})
+	r.ctx, r.done = ctx, letGo.Get().(chan struct{})
 	if b.wait == nil {
 		b.wait = make([]*run, 0, fewCalls)
 	}
@@ -61,6 +65,7 @@ func (b *batcher) do(ctx context.Context, one []*run) reply {
 	}
 	select {
 	case <-r.done:
+		letGo.Put(r.done)
 		if r.panicked != nil {
 			r.panicked.raise()
 		}
@@ -97,7 +102,7 @@ func (b *batcher) drain() {
 			if p.raised != nil {
 				r.panicked = &p
 			}
-			close(r.done)
+			r.done <- struct{}{} // it has room: this never waits
 		}
 		cancel()
 	}

@@ -10,10 +10,14 @@ import (
 // primary has its own clock. Otherwise there is one clock, under the empty address; when
 // sentinels name another primary, its first reply sets the clock.
 type clocks struct {
-	of sync.Map // :: address → *clock
+	only *clock
+	of   sync.Map // :: address → *clock
 }
 
 func (c *clocks) at(addr string) *clock {
+	if addr == "" {
+		return c.only
+	}
 	found, ok := c.of.Load(addr)
 	if !ok {
 		found, _ = c.of.LoadOrStore(addr, newClock())

@@ -92,7 +92,10 @@ func Open(c Config) (*Client, error) {
 			c.ReplicasTimeout,
 		)
 	}
-	w := &Client{replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout, took: c.Took}
+	w := &Client{
+		replicas: c.Replicas, replicasTimeout: c.ReplicasTimeout,
+		took: c.Took, clocks: clocks{only: newClock()},
+	}
 	var err error
 	switch c.Mode {
 	case "standalone":

@@ -22,7 +22,7 @@ type run struct {
 
 	// Of a run that waits for a lane.
 	ctx      context.Context // the caller's
-	done     chan struct{}   // closed once the batch lets go of the run
+	done     chan struct{}   // gets a word once the batch lets go of the run
 	panicked *caughtPanic    // of the lane that sent it; nil if there was none
 }
 
