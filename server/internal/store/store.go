@@ -222,15 +222,14 @@ func (s *Store) runOne(ctx context.Context, sc *wire.Script, key string, args ..
 // of ctx it may have been noted, and no more will happen. After any other error nothing
 // was noted. After any error it is safe to repeat the call with the same RequestID.
 func (s *Store) Note(ctx context.Context, r NoteRequest) (NoteReply, error) {
-	args, err := s.noteArgs(r)
+	call, err := s.noteCall(r)
 	if err != nil {
 		return NoteReply{}, err
 	}
-	words, err := s.runOne(ctx, noteScript, seriesKey(r.Donation.Ledger, r.Donation.SeriesID), args...)
-	if err != nil {
-		return NoteReply{}, err
+	if s.run(ctx, call); call.Err != nil {
+		return NoteReply{}, call.Err
 	}
-	return readNoteReply(r, words)
+	return readNoteReply(r, call.Words)
 }
 
 // Notes is Note for many requests, in one round trip. Requests of one series are noted in
@@ -240,13 +239,9 @@ func (s *Store) Notes(ctx context.Context, requests []NoteRequest) ([]NoteReply,
 	calls := make([]*wire.Call, len(requests)) // nil where the request cannot be noted
 	var sent []*wire.Call
 	for i, r := range requests {
-		args, err := s.noteArgs(r)
-		if err != nil {
-			errs[i] = err
-			continue
+		if calls[i], errs[i] = s.noteCall(r); errs[i] == nil {
+			sent = append(sent, calls[i])
 		}
-		calls[i] = &wire.Call{Script: noteScript, Key: seriesKey(r.Donation.Ledger, r.Donation.SeriesID), Args: args}
-		sent = append(sent, calls[i])
 	}
 	if len(sent) == 0 {
 		return replies, errs
@@ -263,28 +258,27 @@ func (s *Store) Notes(ctx context.Context, requests []NoteRequest) ([]NoteReply,
 	return replies, errs
 }
 
-func (s *Store) noteArgs(r NoteRequest) ([]any, error) {
+func (s *Store) noteCall(r NoteRequest) (*wire.Call, error) {
 	if err := storable(r.Donation, r.Message); err != nil {
 		return nil, err
 	}
 	d, rules := r.Donation, r.Rules
-	return []any{
-		events[d.Event-1 : d.Event],
-		r.token(),
-		writeMessage(r.Message),
-		writeTransaction(d.TransactionID),
-		writeMoney(d.Amount, d.CurrencyCode),
-		writeTime(d.OccurredAt),
-		writeTime(r.Message.ReceivedAt),
-		r.Hold.Milliseconds(),
-		rules.MatchWindow.Milliseconds(),
-		rules.ArrivalWindow.Milliseconds(),
-		wholeSeconds(rules.Retention).Milliseconds(),
-		rules.SkewAhead.Milliseconds(),
-		writeAgreeing(rules),
-		rules.SeriesLimit,
-		flag(s.replicated),
-	}, nil
+	return wire.NewCall(noteScript, seriesKey(d.Ledger, d.SeriesID)).
+		Text(events[d.Event-1 : d.Event]).
+		Text(r.token()).
+		Text(writeMessage(r.Message)).
+		Text(writeTransaction(d.TransactionID)).
+		Text(writeMoney(d.Amount, d.CurrencyCode)).
+		Text(writeTime(d.OccurredAt)).
+		Text(writeTime(r.Message.ReceivedAt)).
+		Number(r.Hold.Milliseconds()).
+		Number(rules.MatchWindow.Milliseconds()).
+		Number(rules.ArrivalWindow.Milliseconds()).
+		Number(wholeSeconds(rules.Retention).Milliseconds()).
+		Number(rules.SkewAhead.Milliseconds()).
+		Text(writeAgreeing(rules)).
+		Number(int64(rules.SeriesLimit)).
+		Number(flag(s.replicated)), nil
 }
 
 func readNoteReply(r NoteRequest, words []string) (NoteReply, error) {
@@ -334,24 +328,23 @@ func (s *Store) Exists(ctx context.Context, d Donation, m Message, rules Rules) 
 	if err := storable(d, m); err != nil {
 		return ExistsReply{}, err
 	}
-	words, err := s.runOne(ctx, existsScript,
-		seriesKey(d.Ledger, d.SeriesID),
-		events[d.Event-1:d.Event],
-		writeMessage(m),
-		writeTransaction(d.TransactionID),
-		writeMoney(d.Amount, d.CurrencyCode),
-		writeTime(d.OccurredAt),
-		writeTime(m.ReceivedAt),
-		rules.MatchWindow.Milliseconds(),
-		rules.ArrivalWindow.Milliseconds(),
-		wholeSeconds(rules.Retention).Milliseconds(),
-		rules.SkewAhead.Milliseconds(),
-		writeAgreeing(rules),
-	)
-	if err != nil {
-		return ExistsReply{}, wire.NothingDone(err)
+	call := wire.NewCall(existsScript, seriesKey(d.Ledger, d.SeriesID)).
+		Text(events[d.Event-1 : d.Event]).
+		Text(writeMessage(m)).
+		Text(writeTransaction(d.TransactionID)).
+		Text(writeMoney(d.Amount, d.CurrencyCode)).
+		Text(writeTime(d.OccurredAt)).
+		Text(writeTime(m.ReceivedAt)).
+		Number(rules.MatchWindow.Milliseconds()).
+		Number(rules.ArrivalWindow.Milliseconds()).
+		Number(wholeSeconds(rules.Retention).Milliseconds()).
+		Number(rules.SkewAhead.Milliseconds()).
+		Text(writeAgreeing(rules))
+	if s.run(ctx, call); call.Err != nil {
+		return ExistsReply{}, wire.NothingDone(call.Err)
 	}
-	reply := ExistsReply{}
+	reply, words := ExistsReply{}, call.Words
+	var err error
 	switch {
 	case words[0] == "NONE":
 		reply.Now, err = wire.Millis(words[1])
@@ -499,7 +492,7 @@ func wholeSeconds(d time.Duration) time.Duration {
 	return (d + time.Second - 1).Truncate(time.Second)
 }
 
-func flag(b bool) int {
+func flag(b bool) int64 {
 	if b {
 		return 1
 	}

@@ -40,6 +40,40 @@ type Call struct {
 	// Run sets these. Words is the reply, whose first element is a word.
 	Words []string
 	Err   error
+
+	texts   []string // that Args point to, as Text has added them
+	numbers []int64
+}
+
+// NewCall is a call to which Text and Number add arguments. The client library takes
+// arguments by their addresses, too, so all are in one piece of memory: that of the
+// longest call, beyond which arguments only cost allocations.
+func NewCall(script *Script, key string) *Call {
+	of := &struct {
+		call    Call
+		args    [15]any
+		texts   [8]string
+		numbers [7]int64
+	}{}
+	of.call = Call{
+		Script: script, Key: key,
+		Args: of.args[:0], texts: of.texts[:0], numbers: of.numbers[:0],
+	}
+	return &of.call
+}
+
+// Text adds an argument, and gives the call.
+func (c *Call) Text(s string) *Call {
+	c.texts = append(c.texts, s)
+	c.Args = append(c.Args, &c.texts[len(c.texts)-1])
+	return c
+}
+
+// Number adds an argument, and gives the call.
+func (c *Call) Number(n int64) *Call {
+	c.numbers = append(c.numbers, n)
+	c.Args = append(c.Args, &c.numbers[len(c.numbers)-1])
+	return c
 }
 
 // A Trip tells a trace how a call got to Redis and back. A call without one costs nothing.
