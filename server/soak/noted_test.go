@@ -115,11 +115,36 @@ func (r *release) overlay(path string) error {
 		}
 		replace[today] = then
 	}
+	// The rest of the program is of today, and so are the arguments that it gives.
+	note := filepath.Join(filepath.Dir(path), "note-"+r.name+".lua")
+	body, err := r.read("note.lua")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(note, []byte(body), 0o600); err != nil {
+		return err
+	}
+	today, err := filepath.Abs(filepath.Join(storeScripts, "note.lua"))
+	if err != nil {
+		return err
+	}
+	replace[today] = note
 	text, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(path, text, 0o600)
+}
+
+// read reads a script of a release. The first release's note.lua begins by translating
+// today's arguments.
+func (r *release) read(name string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(r.scripts, name))
+	if err != nil || r != firstRelease || name != "note.lua" {
+		return string(text), err
+	}
+	arguments, err := os.ReadFile(filepath.Join(r.scripts, "../arguments.lua"))
+	return string(arguments) + string(text), err
 }
 
 // build builds noted, with the race detector if the test has it, and with an overlay if

@@ -5,8 +5,6 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,11 +73,11 @@ func newUpgrade(t *testing.T, releases ...*release) *upgrade {
 func (r *release) noteScript(t *testing.T) string {
 	t.Helper()
 	read := func(name string) string {
-		text, err := os.ReadFile(filepath.Join(r.scripts, name))
+		text, err := r.read(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return string(text)
+		return text
 	}
 	sum := sha1.Sum([]byte(store.Assemble(read("notes.lua"), read("note.lua"))))
 	return hex.EncodeToString(sum[:])

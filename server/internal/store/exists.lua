@@ -26,8 +26,8 @@
 -- Writes nothing.
 local key = KEYS[1]
 local deadline = ARGV[1] + 0
-local event = ARGV[2]
 local ask = {
+  event = ARGV[2],
   message = ARGV[3],
   transaction = ARGV[4],
   amount = ARGV[5],
@@ -40,14 +40,20 @@ local ask = {
 local retention = ARGV[10] + 0
 local ahead = ARGV[11] + 0
 
-local notes, now, unread = open(key, deadline, event)
+local notes, now, unread = open(key, deadline, ask)
 if unread then
   return unread
 end
 if ask.received and ask.received >= now then
   ask.received = false
 end
-local note, evidence = find(notes, ask, now)
+local note, evidence = find_seen(notes, ask)
+if not note then
+  note, evidence = find_transaction(notes, ask)
+end
+if not note then
+  note, evidence = find_pair(notes, ask, now)
+end
 if not note then
   return out_of_range(now, ask.occurred, ask.received, retention, ahead) or { 'NONE', now }
 end

@@ -21,4 +21,4 @@ end
 if notes.count == 0 and notes.floor == 0 then
   return { 'NONE', now }
 end
-return { 'SERIES', now, notes.head .. notes.lines, forget_at(notes) }
+return { 'SERIES', now, notes.text, forget_at(notes) }

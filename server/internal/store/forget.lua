@@ -34,7 +34,7 @@ for i, note in ipairs(notes) do
       lines[#lines + 1] = line(other)
     end
     redis.call('PERSIST', key)
-    redis.call('SET', key, table.concat(lines, '\n'), 'PXAT', decimal(forget_at(notes)))
+    redis.call('SET', key, table.concat(lines, '\n'), 'PXAT', forget_at(notes))
     return { 'DONE', line(note), now }
   end
 end

@@ -210,7 +210,7 @@ if #added > 0 or changed > 0 or floor > notes.floor then
   for i, l in ipairs(lines) do
     parts[#parts + 1] = (i > 1 and '\n' or '') .. l.text
   end
-  redis.call('SET', key, table.concat(parts), 'PXAT', decimal(at))
+  redis.call('SET', key, table.concat(parts), 'PXAT', at)
 elseif replicas then
   confirm(key, forget_at(notes))
 end

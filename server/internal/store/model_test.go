@@ -40,6 +40,17 @@ func TestModel(t *testing.T) {
 			return r
 		})
 	})
+	t.Run("lines without extras", func(t *testing.T) {
+		newWalk(t, seed, counts).run(2000, func(random *rand.Rand, m *model.Model) model.Request {
+			r := randomRequest(random, m)
+			// Only such a note can be left without a table.
+			r.Rules.Retention, r.Rules.SeriesLimit = 45*24*time.Hour, 512
+			if random.IntN(4) > 0 {
+				r.Hold = 0
+			}
+			return r
+		})
+	})
 	for _, must := range []string{
 		"verdict 1 by 1", "verdict 1 by 2", "verdict 1 by 6", "verdict 2 by 3", "verdict 2 by 4", "verdict 2 by 5",
 		"verdict 3 by 3", "verdict 3 by 4", "verdict 3 by 5", "spared", "contradicted", "set back", "forgotten",

@@ -62,7 +62,7 @@ var mutantsOfAnswers = []mutant{
 	},
 	{
 		"the same request does not hold again", "note.lua",
-		"        hold_note(note, hold, now)\n        must_save = true\n      end\n    elseif",
+		"        hold_note(note, tonumber(hold, 36), now)\n        must_save = true\n      end\n    elseif",
 		"      end\n    elseif", byLife,
 	},
 	{
@@ -86,7 +86,7 @@ var mutantsOfAnswers = []mutant{
 	},
 	{
 		"a sighting is recorded with each message", "note.lua",
-		"    if not seen then\n",
+		"    if not place then\n",
 		"    if true then\n", byNoID,
 	},
 	{
@@ -107,7 +107,7 @@ var mutantsOfAnswers = []mutant{
 	// Replicas.
 	{
 		"an answer that rests on notes is not written", "notes.lua",
-		"    redis.call('PEXPIREAT', key, decimal(at))\n", "", byWritten,
+		"    redis.call('PEXPIREAT', key, at)\n", "", byWritten,
 	},
 	{
 		"an answer that rests on nothing is not written", "notes.lua",

@@ -17,7 +17,7 @@ func init() {
 	scripts = append(scripts, exportScript, importScript)
 	mutants = append(mutants,
 		mutant{"a series with a floor alone is not exported", "export.lua", " and notes.floor == 0 then", " then", byImportForgot},
-		mutant{"an export has no floor", "export.lua", "notes.head .. notes.lines", "VERSION .. notes.lines", byImportForgot},
+		mutant{"an export has no floor", "export.lua", "now, notes.text,", "now, string.gsub(notes.text, '^1~%w+%c', VERSION),", byImportForgot},
 		mutant{
 			"the file's state never wins", "import.lua",
 			"  if further(other, note) then\n", "  if false then\n", byImportFurther,
@@ -60,6 +60,6 @@ func init() {
 			"if not named(seen.message) and has_message(b, seen.message) then", byImportAnew,
 		},
 		mutant{"a settled note of the file is not added", "import.lua", "    added[#added + 1] = other\n", "", byImportAnew},
-		mutant{"an import lives forever", "import.lua", "'PXAT', decimal(at))", "'PXAT', decimal(at * 2))", byImportLives},
+		mutant{"an import lives forever", "import.lua", "'PXAT', at)", "'PXAT', at * 2)", byImportLives},
 	)
 }

@@ -35,7 +35,7 @@ var mutantsOfNotes = []mutant{
 	},
 	{
 		"milliseconds of a time are read as seconds", "notes.lua",
-		"if point == '' then",
+		"if amount == point + 1 then",
 		"if true then", byMilliseconds,
 	},
 	{"a release is not read", "notes.lua", "      note.released = true\n", "      note.released = false\n", byLife},
@@ -54,8 +54,8 @@ var mutantsOfNotes = []mutant{
 	},
 	{
 		"a release is not written", "notes.lua",
-		"local attempts = note.released and 'R' or ''",
-		"local attempts = ''", byLife,
+		"    extras = extras .. 'R'\n",
+		"", byLife,
 	},
 	{
 		"the second attempt is not written", "notes.lua",
@@ -66,6 +66,20 @@ var mutantsOfNotes = []mutant{
 		"the retention is not written", "notes.lua",
 		"if retention ~= DEFAULT_RETENTION then",
 		"if false then", byLongHold,
+	},
+	{
+		"a new note's retention is not written", "note.lua",
+		"  extras = extras .. 'K' .. retention\n",
+		"", byModel,
+	},
+	{
+		"a new note's hold is not written", "note.lua",
+		"noted == now and 'H' .. hold or", "noted == now and '' or", byLife,
+	},
+	{
+		"a new note's hold counts from another time", "note.lua",
+		"noted == now and 'H' .. hold or 'H' .. base36(held - noted) .. 'L' .. hold",
+		"'H' .. hold", byModel,
 	},
 	{
 		"seen since 1970", "notes.lua",
@@ -120,7 +134,7 @@ var mutantsOfNotes = []mutant{
 	},
 	{
 		"keys never expire", "note.lua",
-		"text, 'PXAT', decimal(forget))",
+		"text, 'PXAT', forget)",
 		"text)", byEnds,
 	},
 	{
@@ -133,16 +147,16 @@ var mutantsOfNotes = []mutant{
 	},
 	{
 		"the key ends with the note made last", "notes.lua",
-		"    if notes[i].forget > at then\n", "    if true then\n", byKeyEnd,
+		"    if note.forget > at then\n", "    if true then\n", byKeyEnd,
 	},
 	{
 		"the key ends with the first note", "notes.lua",
-		"    if notes[i].forget > at then\n", "    if at == 0 then\n", byKeyEnd,
+		"    if note.forget > at then\n", "    if at == 0 then\n", byKeyEnd,
 	},
 
 	{
 		"a key outlives its changed note", "notes.lua",
-		"note.text .. behind, 'PXAT', decimal(forget_at(notes)))", "note.text .. behind)", byOtherEvents,
+		"note.text .. behind, 'PXAT', forget_at(notes))", "note.text .. behind)", byOtherEvents,
 	},
 	{
 		"the key ends with the new note", "note.lua",
@@ -158,11 +172,11 @@ var mutantsOfNotes = []mutant{
 	},
 	{
 		"what stands behind a forgotten note is written over", "notes.lua",
-		"        note.cut = cut\n", "", byOtherEvents,
+		"      note.cut = gone\n", "", byOtherEvents,
 	},
 	{
 		"a time before its note is read as after it", "notes.lua",
-		"occurred = sign == '-' and second - far or second + far", "occurred = second + far", byEdges,
+		"return sign == '-' and second - far or second + far", "return second + far", byEdges,
 	},
 
 	// A note's life.

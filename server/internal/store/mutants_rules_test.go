@@ -7,22 +7,23 @@ var mutantsOfRules = []mutant{
 	// Which note a message tells of.
 	{
 		"events are not apart", "notes.lua",
-		"= not event or letter == event, tonumber",
-		"= true, tonumber", bySameness,
+		"= letter == event or not event, number",
+		"= true, number", bySameness,
 	},
 	{
 		"a request is not known again", "notes.lua",
-		"return token_of(note) == ask.token and note",
-		"return nil", byReused,
+		"if token_of(note) == token then\n        return note, 'SAME_REQUEST'",
+		"if false then\n        return note, 'SAME_REQUEST'", byReused,
 	},
 	{
 		"no message id is one", "notes.lua",
-		"  if asks_named then\n    local note = holding", "  if true then\n    local note = holding", bySameness,
+		"  if named(message) then\n    local i, note",
+		"  if true then\n    local i, note", bySameness,
 	},
 	{
 		"a transaction id counts more than the message's", "notes.lua",
-		"  if asks_named then\n    local note = holding",
-		"  if asks_named and transaction == '-' then\n    local note = holding", byStrongest,
+		"  if named(message) then\n    local i, note",
+		"  if named(message) and ask.transaction == '-' then\n    local i, note", byStrongest,
 	},
 	{
 		"unequal transaction ids say nothing where they are shared", "notes.lua",
@@ -31,7 +32,7 @@ var mutantsOfRules = []mutant{
 	},
 	{
 		"unequal transaction ids say nothing on one channel", "notes.lua",
-		"local other, unequal = transaction ~= '-' and told_otherwise(note), false",
+		"local other, unequal = transaction ~= '-' and told_otherwise(note, transaction, asks_on), false",
 		"local other, unequal = false, false", bySameness,
 	},
 	{
@@ -76,8 +77,8 @@ var mutantsOfRules = []mutant{
 	},
 	{
 		"a series takes one note more", "note.lua",
-		"count >= limit then",
-		"count > limit then", byRefusals,
+		"count >= limit + 0 then",
+		"count > limit + 0 then", byRefusals,
 	},
 	{
 		"a look does not refuse", "exists.lua",
@@ -86,11 +87,11 @@ var mutantsOfRules = []mutant{
 	},
 
 	// A note's own transaction id, and what other ids teach.
-	{"the first sighting's id stays the own one", "note.lua", "  note.own = seen\n", "  note.own = 1\n", byOwnID},
-	{"a takeover leaves no own id", "note.lua", "  note.own = seen\n", "  note.own = false\n", byOwnID},
+	{"the first sighting's id stays the own one", "note.lua", "  note.own = place\n", "  note.own = 1\n", byOwnID},
+	{"a takeover leaves no own id", "note.lua", "  note.own = place\n", "  note.own = false\n", byOwnID},
 	{
 		"the own id is not written", "notes.lua",
-		"      attempts = attempts .. 'O' .. base36(note.own)\n",
+		"      extras = extras .. 'O' .. base36(note.own)\n",
 		"", byOwnID,
 	},
 	{"the own sighting is spared", "notes.lua", "        i ~= note.own\n        and late", "        late", byOwnInFull},
@@ -105,12 +106,12 @@ var mutantsOfRules = []mutant{
 	},
 	{
 		"another id on the channel does not speak against an id elsewhere", "notes.lua",
-		"s.transaction == transaction and not told_otherwise(note) then",
+		"s.transaction == transaction and not told_otherwise(note, transaction, on) then",
 		"s.transaction == transaction then", byOwnID,
 	},
 	{
 		"what came by pairing is not asked", "notes.lua",
-		"return own or elsewhere, 'SAME_TRANSACTION'", "return own, own and 'SAME_TRANSACTION'", byOwnID,
+		"return elsewhere, elsewhere and 'SAME_TRANSACTION'", "return nil", byOwnID,
 	},
 	{
 		"a series teaches nothing", "notes.lua",
@@ -119,7 +120,7 @@ var mutantsOfRules = []mutant{
 	},
 	{
 		"a series teaches all events", "notes.lua",
-		"= not event or letter == event, tonumber", "= true, tonumber", bySeries,
+		"= letter == event or not event, number", "= true, number", bySeries,
 	},
 	{
 		"a pair of channels teaches all channels", "notes.lua",
@@ -148,8 +149,8 @@ var mutantsOfRules = []mutant{
 	},
 	{
 		"what stands against a note is not written", "notes.lua",
-		"    extras = extras .. 'X' .. base36(noted - against)\n",
-		"", byLedger,
+		"    extras = extras .. 'X' .. base36(noted - note.against)\n",
+		"", byModel,
 	},
 	{
 		"what spoke against pairing is not told", "note.lua",
@@ -158,7 +159,7 @@ var mutantsOfRules = []mutant{
 	},
 	{
 		"one half of a pair is taken for the other", "notes.lua",
-		"elseif transaction ~= '-' and other_half(notes, note, told_otherwise) then",
+		"elseif transaction ~= '-' and other_half(notes, note, transaction, asks_on) then",
 		"elseif false then", byModel,
 	},
 
@@ -198,13 +199,18 @@ var mutantsOfRules = []mutant{
 	},
 	{
 		"a note arrived when it was made", "note.lua",
-		"  received or noted,\n",
-		"  noted,\n", byReceived,
+		"  extras = extras .. 'V' .. base36(noted - received)\n",
+		"", byReceived,
 	},
 	{
 		"the arrival is not written", "notes.lua",
-		"    extras = extras .. 'V' .. base36(noted - arrived)\n",
-		"", byReceived,
+		"    extras = extras .. 'V' .. base36(noted - note.arrived)\n",
+		"", byModel,
+	},
+	{
+		"a new note does not say what it stands against", "note.lua",
+		"  extras = extras .. 'X' .. base36(noted - against.noted)\n",
+		"", byLedger,
 	},
 	{
 		"what arrives in the future arrives then", "note.lua",
@@ -249,5 +255,56 @@ var mutantsOfRules = []mutant{
 		"a later release's letters are lost", "notes.lua",
 		"      note.other = (note.other or '') .. letter .. digits\n",
 		"", byLetters,
+	},
+
+	// What a call leaves out because it can make no difference.
+	{
+		"a note that occurred at the window's end gets no table", "notes.lua",
+		"earliest <= occurred and occurred <= latest)",
+		"earliest < occurred and occurred < latest)", byEdges,
+	},
+	{
+		"a note that occurred later gets no table", "notes.lua",
+		"earliest <= occurred and occurred <= latest)",
+		"earliest <= occurred and occurred <= ask.occurred)", byEdges,
+	},
+	{
+		"a note without a table is not known by its message", "notes.lua",
+		"    local note = i > 0 and note_at(notes, i)\n",
+		"    local note = i > 0 and type(notes[i]) == 'table' and notes[i]\n", byFar,
+	},
+	{
+		"notes without a table teach nothing", "notes.lua",
+		"    local note = note_at(notes, i)\n    local agreed",
+		"    local note = type(notes[i]) == 'table' and notes[i] or notes.made[1]\n    local agreed", byFarTeaches,
+	},
+	{
+		"the key ends before a note without a table", "notes.lua",
+		"      elseif forget > at then\n        at = forget\n",
+		"      elseif forget > at and not asked then\n        at = forget\n", byFar,
+	},
+	{
+		"the first line's name is used again", "notes.lua",
+		"if at == 12 or string.byte", "if string.byte", byNames,
+	},
+	{
+		"no line follows a floor that stands alone", "notes.lua",
+		"if parts or cut ~= 0 then", "if parts or cut > 0 then", byNames,
+	},
+	{
+		"what lies ahead is not looked at", "note.lua",
+		" or occurred > now then\n", " then\n", byEdges,
+	},
+	{
+		"what lies back is not looked at", "note.lua",
+		" or not occurred or occurred <= now - life or", " or not occurred or", byEdges,
+	},
+	{
+		"an early arrival is not looked at", "note.lua",
+		"if value or received or not occurred", "if value or not occurred", byReceived,
+	},
+	{
+		"a full series is not looked at", "note.lua",
+		"if value or received or not occurred", "if received or not occurred", byRefusals,
 	},
 }

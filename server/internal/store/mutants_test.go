@@ -71,6 +71,8 @@ const (
 	byOwnInFull     = `^TestOwnSightingInAFullNote$/^embedded$`
 	byOtherEvents   = `^TestNotesOfOtherEvents$`
 	byWentBack      = `^TestWentBack$`
+	byFar           = `^TestNotesOutsideTheWindow$`
+	byFarTeaches    = `^TestSeriesTeachesFromAfar$`
 )
 
 // mutants are the faults. If a change of a script removes an old text, change the mutant

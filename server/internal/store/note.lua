@@ -1,24 +1,26 @@
 -- note.lua: decides whether a donation has been noted, and notes it.
 --
--- KEYS[1]   the series' key
--- ARGV[1]   deadline: the store's time in milliseconds after which the script does nothing
--- ARGV[2]   event: its letter
--- ARGV[3]   token: nine letters of the request
--- ARGV[4]   message
--- ARGV[5]   transaction: its id, or "-"
--- ARGV[6]   amount: amount and currency, or "-"
--- ARGV[7]   occurred: milliseconds since 1970, or "-"
--- ARGV[8]   received: when the message first arrived, in milliseconds, or "-" for now
--- ARGV[9]   hold: milliseconds, 0 for none
--- ARGV[10]  match: the match window in milliseconds
--- ARGV[11]  arrival: the arrival window in milliseconds
--- ARGV[12]  retention: milliseconds, whole seconds
--- ARGV[13]  ahead: how far ahead occurred may lie, in milliseconds
--- ARGV[14]  agreeing: the channels whose transaction ids agree with the message's
--- ARGV[15]  limit: how many notes the series may hold
--- ARGV[16]  replicas: 1 if the answer needs replicas, else 0
+-- KEYS[1]  the series' key
+-- ARGV[1]  deadline: the store's time in milliseconds after which the script does nothing
+-- ARGV[2]  name: the event's letter, and nine letters of the request, its token
+-- ARGV[3]  seen: the message, a space, and its transaction id, or "-"
+-- ARGV[4]  amount: amount and currency, or "-"
+-- ARGV[5]  occurred: milliseconds since 1970, or "-"
+-- ARGV[6]  hold: milliseconds in base 36, 0 for none
+-- ARGV[7]  rules: what only some calls need, in words: 1 if the answer needs replicas, else
+--          0; match and arrival, the two windows, in milliseconds; ahead, how far ahead
+--          occurred may lie, in milliseconds; limit, how many notes the series may hold;
+--          agreeing, the channels whose transaction ids agree with the message's
+-- ARGV[8]  retention: seconds in base 36, or left out for 45 days
+-- ARGV[9]  received: when the message first arrived, in milliseconds since 1970, or left out
+--          for now
 --
--- Replies, now in milliseconds; recorded is 1 if the message is a new sighting:
+-- hold and retention are in base 36 because a new note has them as they are. Each argument
+-- costs as much as ten lines of this script, so those that few calls need share one.
+--
+-- Replies. The first three are one text with a newline between the words, and now is there
+-- as TIME gives it: seconds, a space, and microseconds. In the others it is milliseconds.
+-- recorded is 1 if the message is a new sighting:
 --   FIRST evidence line now recorded      the caller has it. With evidence NEW, a channel and
 --                                         a transaction id follow for each sighting whose id
 --                                         alone kept the message from being paired
@@ -49,23 +51,16 @@
 -- write, it rewrites the series unchanged, so that WAIT covers it.
 local key = KEYS[1]
 local deadline = ARGV[1] + 0
-local event = ARGV[2]
-local token = ARGV[3]
-local message = ARGV[4]
-local transaction = ARGV[5]
-local amount = ARGV[6]
-local occurred = ARGV[7] ~= '-' and ARGV[7] + 0
-local received = ARGV[8] ~= '-' and ARGV[8] + 0
-local hold = ARGV[9] + 0
-local match = ARGV[10]
-local arrival = ARGV[11]
-local retention = ARGV[12] + 0
-local ahead = ARGV[13] + 0
-local agreeing = ARGV[14]
-local limit = ARGV[15] + 0
-local replicas = ARGV[16] == '1'
+local name = ARGV[2]
+local seen = ARGV[3]
+local amount = ARGV[4]
+local occurred = ARGV[5] ~= '-' and ARGV[5] + 0
+local hold = ARGV[6]
+local rules = ARGV[7]
+local retention = ARGV[8]
+local received = ARGV[9] and ARGV[9] + 0
 
-local value, now, late = look(key, deadline)
+local value, now, late, t = look(key, deadline)
 if late then
   return late
 end
@@ -74,13 +69,14 @@ if received and received >= now then
 end
 
 -- A note's name within its series is when it was noted, so no two may ever share it.
-local head, lines, count, at, noted, against = VERSION, '', 0, 0, now
+local before, count, at, noted, against = VERSION, 0, 0, now, nil
 if value then
-  local notes, version = load(value, now, event)
-  if not notes then
-    return { 'VERSION', version }
-  end
+  local replicas, match = string.match(rules, '^(%d) (%d+)')
+  replicas = replicas == '1'
+  local token = string.sub(name, 2)
+  local message, transaction = string.match(seen, '^(%S+) (%S+)')
   local ask = {
+    event = string.sub(name, 1, 1),
     token = token,
     message = message,
     transaction = transaction,
@@ -88,11 +84,20 @@ if value then
     occurred = occurred,
     received = received,
     match = match + 0,
-    arrival = arrival + 0,
-    agreeing = agreeing,
   }
-  local note, evidence
-  note, evidence, against = find(notes, ask, now)
+  local notes, version = load(value, now, ask)
+  if not notes then
+    return { 'VERSION', version }
+  end
+  local note, evidence = find_seen(notes, ask)
+  if not note then
+    note, evidence = find_transaction(notes, ask)
+  end
+  if not note then
+    local arrival, agreeing = string.match(rules, '^%d %d+ (%d+) %d+ %d+ (%S+)')
+    ask.arrival, ask.agreeing = arrival + 0, agreeing
+    note, evidence, against = find_pair(notes, ask, now)
+  end
   if note then
     if evidence == 'SAME_REQUEST' and reused(note, ask) then
       if replicas then
@@ -101,7 +106,7 @@ if value then
       return { 'REQUEST_REUSED', now }
     end
 
-    local verdict, changed, recorded = 'DUPLICATE', false, 0
+    local verdict, changed, recorded = 'DUPLICATE', false, '0'
     local is = state(note, now)
     if is == 'HELD' and note.held - now > note.length then
       note.held = now + note.length -- the clock was set back since
@@ -113,7 +118,7 @@ if value then
       if is == 'OPEN' then
         -- The hold has run out and no other request has taken over: hold again, with the
         -- same receipt.
-        hold_note(note, hold, now)
+        hold_note(note, tonumber(hold, 36), now)
         must_save = true
       end
     elseif is == 'HELD' then
@@ -123,31 +128,31 @@ if value then
       note.attempt = (note.attempt or 1) + 1
       note.token = token
       note.own = false
-      hold_note(note, hold, now)
+      hold_note(note, tonumber(hold, 36), now)
       must_save = true
     end
 
-    local seen
+    local place
     for i, s in ipairs(sightings(note)) do
       if s.message == message and (named(s.message) or s.transaction == transaction) then
-        seen = i
+        place = i
       end
     end
-    if not seen then
+    if not place then
       if see(note, ask, now, evidence == 'TAKEN_OVER') then
-        seen = #note.sightings
-        recorded = 1
+        place = #note.sightings
+        recorded = '1'
       end
     end
     if evidence == 'TAKEN_OVER' then
-      note.own = seen
+      note.own = place
     end
 
     if must_save then
       write_note(note)
       save(key, notes, note, redis.call)
       replicas = false
-    elseif changed or recorded == 1 then
+    elseif changed or recorded == '1' then
       write_note(note)
       local refused = save(key, notes, note, redis.pcall)
       if type(refused) == 'table' and refused.err then
@@ -155,7 +160,7 @@ if value then
           return refused
         end
         note.text = nil
-        recorded = 0
+        recorded = '0'
       else
         replicas = false
       end
@@ -163,9 +168,9 @@ if value then
     if replicas then
       confirm(key, forget_at(notes))
     end
-    return { verdict, evidence, line(note), now, recorded }
+    return answer(verdict, evidence, line(note), t, recorded)
   end
-  head, lines, count, at = notes.head, notes.lines, notes.count, forget_at(notes)
+  before, count, at = notes.text, notes.count, forget_at(notes)
   noted = math.max(now, notes.floor + 1)
   if noted <= notes.last then
     while is_name(notes, noted) do
@@ -174,44 +179,57 @@ if value then
   end
 end
 
-local refusal = out_of_range(now, occurred, received, retention, ahead)
-if not refusal and count >= limit then
-  refusal = { 'SERIES_FULL', now }
-end
-if refusal then
-  if replicas then
-    confirm(key, at)
+-- The words of rules are read only where they can refuse the message: an empty series is
+-- not full, and out_of_range refuses no message that occurred lately and has just arrived.
+local life = retention and tonumber(retention, 36) * 1000 or DEFAULT_RETENTION
+local refusal
+if value or received or not occurred or occurred <= now - life or occurred > now then
+  local replicas, ahead, limit = string.match(rules, '^(%d) %d+ %d+ (%d+) (%d+)')
+  refusal = out_of_range(now, occurred, received, life, ahead + 0)
+  if not refusal and count >= limit + 0 then
+    refusal = { 'SERIES_FULL', now }
   end
-  return refusal
+  if refusal then
+    if replicas == '1' then
+      confirm(key, at)
+    end
+    return refusal
+  end
 end
 
+-- The line of the new note; notes.lua describes it.
 local when = '?'
 if occurred then
   when = occurred - (noted - noted % 1000)
   when = when % 1000 == 0 and base36(when / 1000) or base36(when) .. '.'
 end
-local held = hold > 0 and now + hold
-local text = write_line(
-  event .. token .. base36(noted) .. ' ' .. when .. ' ' .. amount,
-  '',
-  noted,
-  held,
-  hold,
-  '',
-  received or noted,
-  against and against.noted,
-  retention,
-  message .. ' ' .. transaction
-)
-local forget = math.max(at, forgotten(noted, occurred, retention, held))
+local extras, held = '', false
+if hold ~= '0' then
+  held = now + tonumber(hold, 36)
+  extras = noted == now and 'H' .. hold or 'H' .. base36(held - noted) .. 'L' .. hold
+end
+if received then
+  extras = extras .. 'V' .. base36(noted - received)
+end
+if against then
+  extras = extras .. 'X' .. base36(noted - against.noted)
+end
+if life ~= DEFAULT_RETENTION then
+  extras = extras .. 'K' .. retention
+end
+if extras ~= '' then
+  extras = ' *' .. extras
+end
+local text = name .. base36(noted) .. ' ' .. when .. ' ' .. amount .. extras .. ' ' .. seen
+
 local between = count > 0 and '\n' or ''
-redis.call('SET', key, head .. lines .. between .. text, 'PXAT', decimal(forget))
-local reply = { 'FIRST', 'NEW', text, now, 1 }
+local forget = math.max(at, forgotten(noted, occurred, life, held))
+redis.call('SET', key, before .. between .. text, 'PXAT', forget)
+local reply = answer('FIRST', 'NEW', text, t, '1')
 if against then
   for _, s in ipairs(sightings(against)) do
     if s.transaction ~= '-' then
-      reply[#reply + 1] = channel(s.message)
-      reply[#reply + 1] = s.transaction
+      reply = reply .. '\n' .. channel(s.message) .. '\n' .. s.transaction
     end
   end
 end

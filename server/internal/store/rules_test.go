@@ -238,6 +238,10 @@ func TestReceivedAt(t *testing.T) {
 	) {
 		t.Errorf("a look at it: got %+v, %v, want ErrReceivedTooEarly", look, err)
 	}
+	old.Donation.SeriesID, old.Donation.OccurredAt = "I-none-yet", now
+	if reply, err := s.Note(ctx(t), old); !errors.Is(err, store.ErrReceivedTooEarly) {
+		t.Errorf("the same in an empty series: got %+v, %v, want ErrReceivedTooEarly", reply, err)
+	}
 	known := ask("ipn", "1", ago(defaultRules.Retention))
 	known.RequestID = "again"
 	wantVerdict(t, note(t, s, known), store.Duplicate, store.SameMessage)

@@ -27,7 +27,7 @@ import (
 const firstScripts = "f74d779ece7a0412689261ce81a342f98f2b6a9c9890c50a4a73e1a4f90e8942"
 
 // otherRelease has a store run the scripts of another release wherever it would run
-// today's. Their arguments are the same.
+// today's. They get today's arguments.
 type otherRelease map[string]*wire.Script // :: today's digest and source → the other release's script
 
 var scripts = []*wire.Script{
@@ -57,7 +57,15 @@ func readFirstRelease(t *testing.T) otherRelease {
 	for _, today := range scripts {
 		body := read(today.Name)
 		sum.Write([]byte(body))
-		release.add(today, then+"\n"+body)
+		before := then + "\n"
+		if today == noteScript {
+			arguments, err := os.ReadFile("testdata/v1/arguments.lua")
+			if err != nil {
+				t.Fatal(err)
+			}
+			before = string(arguments) + before
+		}
+		release.add(today, before+body)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != firstScripts {
 		t.Fatalf(
@@ -72,14 +80,20 @@ func readFirstRelease(t *testing.T) otherRelease {
 // laterRelease is a release that adds a letter of its own to each note that it writes.
 func laterRelease(t *testing.T) otherRelease {
 	t.Helper()
-	const before, after = "  local extras = others\n", "  local extras = string.find(others, 'Z7', 1, " +
-		"true) and others or others .. 'Z7'\n"
-	if strings.Count(library, before) != 1 {
-		t.Fatalf("notes.lua does not have %q once", before)
+	changes := strings.NewReplacer(
+		"  local extras = note.other or ''\n", // of a note that is changed
+		"  local extras = note.other or ''\n  extras = string.find(extras, 'Z7', 1, true) and extras or extras .. 'Z7'\n",
+		"local extras, held = '', false\n", // of a new note
+		"local extras, held = 'Z7', false\n",
+	)
+	for what, text := range map[string]string{"notes.lua": library, "note.lua": noteBody} {
+		if changes.Replace(text) == text {
+			t.Fatalf("%s does not write extras where this test knows of it", what)
+		}
 	}
 	release := otherRelease{}
 	for _, today := range scripts {
-		release.add(today, strings.Replace(today.Source, before, after, 1))
+		release.add(today, changes.Replace(today.Source))
 	}
 	return release
 }

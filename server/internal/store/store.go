@@ -262,23 +262,37 @@ func (s *Store) noteCall(r NoteRequest) (*wire.Call, error) {
 	if err := storable(r.Donation, r.Message); err != nil {
 		return nil, err
 	}
-	d, rules := r.Donation, r.Rules
-	return wire.NewCall(noteScript, seriesKey(d.Ledger, d.SeriesID)).
-		Text(events[d.Event-1 : d.Event]).
-		Text(r.token()).
-		Text(writeMessage(r.Message)).
-		Text(writeTransaction(d.TransactionID)).
+	d, retention := r.Donation, wholeSeconds(r.Rules.Retention)
+	call := wire.NewCall(noteScript, seriesKey(d.Ledger, d.SeriesID)).
+		Text(events[d.Event-1:d.Event] + r.token()).
+		Text(writeMessage(r.Message) + " " + writeTransaction(d.TransactionID)).
 		Text(writeMoney(d.Amount, d.CurrencyCode)).
 		Text(writeTime(d.OccurredAt)).
-		Text(writeTime(r.Message.ReceivedAt)).
-		Number(r.Hold.Milliseconds()).
-		Number(rules.MatchWindow.Milliseconds()).
-		Number(rules.ArrivalWindow.Milliseconds()).
-		Number(wholeSeconds(rules.Retention).Milliseconds()).
-		Number(rules.SkewAhead.Milliseconds()).
-		Text(writeAgreeing(rules)).
-		Number(int64(rules.SeriesLimit)).
-		Number(flag(s.replicated)), nil
+		Text(strconv.FormatInt(r.Hold.Milliseconds(), 36)).
+		Text(s.writeRules(r.Rules))
+	received := !r.Message.ReceivedAt.IsZero()
+	if received || retention != defaultRetention {
+		call.Text(strconv.FormatInt(int64(retention/time.Second), 36))
+	}
+	if received {
+		call.Text(writeTime(r.Message.ReceivedAt))
+	}
+	return call, nil
+}
+
+// writeRules writes what note.lua needs to know of the rules only in some calls.
+func (s *Store) writeRules(rules Rules) string {
+	text := make([]byte, 0, 64) // enough for most
+	for _, n := range []int64{
+		int64(flag(s.replicated)),
+		rules.MatchWindow.Milliseconds(),
+		rules.ArrivalWindow.Milliseconds(),
+		rules.SkewAhead.Milliseconds(),
+		int64(rules.SeriesLimit),
+	} {
+		text = append(strconv.AppendInt(text, n, 10), ' ')
+	}
+	return string(append(text, writeAgreeing(rules)...))
 }
 
 func readNoteReply(r NoteRequest, words []string) (NoteReply, error) {

@@ -36,7 +36,7 @@ func (r *run) prepare(ctx context.Context, whole bool) {
 		how, script = "eval", r.call.Script.source
 	}
 	args := append(r.args[:0], how, script, 1, r.call.Key, &r.deadline)
-	r.cmd = once{redis.NewStringSliceCmd(ctx, append(args, r.call.Args...)...)}
+	r.cmd = once{redis.NewCmd(ctx, append(args, r.call.Args...)...)}
 	r.cmd.SetFirstKeyPos(3)
 	r.wait, r.replicated = nil, false
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -118,16 +119,33 @@ func Fail(calls []*Call, err error) {
 // lost reply would find the note that the first attempt had made, and the donation would
 // be lost. The library still follows the redirections of a cluster: a redirected command
 // did not run.
-type once struct{ *redis.StringSliceCmd }
+type once struct{ *redis.Cmd }
 
 func (once) NoRetry() bool { return true }
 
-// read turns a reply into its words. The scripts reply with arrays of strings and
-// numbers, the first a word.
+// read turns a reply into its words. The scripts reply with arrays of strings and numbers,
+// or with one text that has a newline between the words. The first is a word.
 func read(ctx context.Context, cmd once) ([]string, error) {
-	words, err := cmd.Result()
+	reply, err := cmd.Result()
 	if err != nil {
 		return nil, conclude(ctx, err)
+	}
+	var words []string
+	switch reply := reply.(type) {
+	case string:
+		words = strings.Split(reply, "\n")
+	case []any:
+		words = make([]string, len(reply))
+		for i, word := range reply {
+			switch word := word.(type) {
+			case string:
+				words[i] = word
+			case int64:
+				words[i] = strconv.FormatInt(word, 10)
+			default:
+				return nil, fmt.Errorf("a script replied %v, which has a %T", reply, word)
+			}
+		}
 	}
 	if len(words) < 2 {
 		return nil, fmt.Errorf("a script replied %q, which is too short", words)
@@ -153,11 +171,17 @@ func nowIn(words []string) string {
 	return ""
 }
 
-// Millis reads a time of a reply.
+// Millis reads a time of a reply: milliseconds, or seconds, a space, and microseconds.
 func Millis(s string) (time.Time, error) {
-	ms, err := strconv.ParseInt(s, 10, 64)
+	whole, part, parts := strings.Cut(s, " ")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	micros := int64(0)
+	if parts && err == nil {
+		n *= 1000
+		micros, err = strconv.ParseInt(part, 10, 64)
+	}
 	if err != nil {
 		return time.Time{}, fmt.Errorf("reading a time: %w", err)
 	}
-	return time.UnixMilli(ms), nil
+	return time.UnixMilli(n + micros/1000), nil
 }
