@@ -284,7 +284,7 @@ func (s *Store) noteCall(r NoteRequest) (*wire.Call, error) {
 func (s *Store) writeRules(rules Rules) string {
 	text := make([]byte, 0, 64) // enough for most
 	for _, n := range []int64{
-		int64(flag(s.replicated)),
+		flag(s.replicated),
 		rules.MatchWindow.Milliseconds(),
 		rules.ArrivalWindow.Milliseconds(),
 		rules.SkewAhead.Milliseconds(),
