@@ -18,7 +18,7 @@ func TestEachCaseGetsItsSentence(t *testing.T) {
 	for name, wants := range map[string][]string{
 		week.Booked: {
 			"Yes: received by IPN on", "again by webhook at 10:16:00, accepted by the books at 10:15:0",
-			"Payment of 25.00 EUR", "Rule: a new donation", "Rule: same transaction id", "Settled",
+			"(204)", "Accepted (204)", "Payment of 25.00 EUR", "Rule: a new donation", "Rule: same transaction id", "Settled",
 			"Duplicate: the webhook tells of a noted donation", "Noted's notes reach back to", "journal begins on",
 		},
 		week.Late:    {"Yes: received by IPN on", "again by webhook on"},

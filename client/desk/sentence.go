@@ -145,7 +145,7 @@ func (d *Desk) booked(a *donation) string {
 			}
 			return "booked by hand"
 		case !t.Donation.AcceptedAt.IsZero():
-			return "accepted by the books " + d.later(t.ReceivedAt, t.Donation.AcceptedAt)
+			return "accepted by the books " + d.later(t.ReceivedAt, t.Donation.AcceptedAt) + answered(t.Donation)
 		}
 	}
 	switch {
@@ -155,6 +155,15 @@ func (d *Desk) booked(a *donation) string {
 		return "settled through another receiver"
 	}
 	return "and the journal does not say that the books accepted it"
+}
+
+// answered is the word with which the books accepted a donation, in parentheses, if the
+// journal has it.
+func answered(d *inbox.Donation) string {
+	if d.AcceptedAnswer == "" {
+		return ""
+	}
+	return " (" + d.AcceptedAnswer + ")"
 }
 
 // explanations say in words why a message is not processed. The keys are the gateway's

@@ -196,7 +196,7 @@ func (a *donation) outcomeEntries(t told) (all []entry) {
 		if d.Attempt > 1 {
 			what += fmt.Sprintf(", at attempt %d", d.Attempt)
 		}
-		all = append(all, entry{At: d.AcceptedAt, Lane: "house", Who: "Books", What: what})
+		all = append(all, entry{At: d.AcceptedAt, Lane: "house", Who: "Books", What: what + answered(d)})
 	}
 	if d.DecidedAt.IsZero() || d.Outcome == "" || d.Outcome == inbox.Closed { // an act shows a close
 		return all

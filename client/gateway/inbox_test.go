@@ -143,7 +143,7 @@ func deliversOnce(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
 		}
 		if d.Outcome == inbox.Settled {
 			settled++
-			if d.AcceptedID != note.GetDonationId() || d.AcceptedAt.IsZero() {
+			if d.AcceptedID != note.GetDonationId() || d.AcceptedAt.IsZero() || d.AcceptedAnswer != "202" {
 				t.Errorf("settled without an acceptance: %+v", d)
 			}
 		}

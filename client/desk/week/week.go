@@ -248,7 +248,7 @@ func (f *filler) book(
 		d.Outcome = inbox.Duplicate
 	case end == accepts:
 		f.now = f.now.Add(time.Duration(1+f.rand.IntN(4)) * time.Second)
-		d.AcceptedID, d.Attempt = d.DonationID, answer.GetNote().GetAttempt()
+		d.AcceptedID, d.Attempt, d.AcceptedAnswer = d.DonationID, answer.GetNote().GetAttempt(), "204"
 		if err := f.box.Accepted(ctx, claim, d); err != nil {
 			return result, err
 		}

@@ -1,12 +1,14 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -136,7 +138,7 @@ CREATE TABLE IF NOT EXISTS inbox_donations (
 	series_id TEXT NOT NULL, event TEXT NOT NULL, transaction_id TEXT NOT NULL, pair TEXT NOT NULL,
 	asked_series TEXT NOT NULL, verdict TEXT NOT NULL, donation_id TEXT NOT NULL,
 	outcome TEXT NOT NULL, reason TEXT NOT NULL, accepted_id TEXT NOT NULL, attempt BIGINT NOT NULL,
-	accepted_at BIGINT NOT NULL, decided_at BIGINT NOT NULL,
+	accepted_at BIGINT NOT NULL, decided_at BIGINT NOT NULL, accepted_answer TEXT NOT NULL DEFAULT '',
 	PRIMARY KEY (row_id, position));
 CREATE INDEX IF NOT EXISTS inbox_donations_series ON inbox_donations (series_id);
 CREATE INDEX IF NOT EXISTS inbox_donations_transaction ON inbox_donations (transaction_id);
@@ -171,8 +173,26 @@ func (b *Inbox) migrate(ctx context.Context) error {
 				return fmt.Errorf("creating tables: %w", err)
 			}
 		}
+		if err := addAnswer(t); err != nil {
+			return fmt.Errorf("adding a column: %w", err)
+		}
 		return knowAccounts(t, b.config.Now())
 	})
+}
+
+// addAnswer adds the column that inboxes of the first weeks lack.
+func addAnswer(t transaction) error {
+	rows, err := t.query(`SELECT * FROM inbox_donations LIMIT 0`)
+	if err != nil {
+		return err
+	}
+	columns, err := rows.Columns()
+	rows.Close()
+	if err := cmp.Or(err, rows.Err()); err != nil || slices.Contains(columns, "accepted_answer") {
+		return err
+	}
+	_, err = t.exec(`ALTER TABLE inbox_donations ADD COLUMN accepted_answer TEXT NOT NULL DEFAULT ''`)
+	return err
 }
 
 // A transaction runs queries in either dialect.

@@ -1,12 +1,46 @@
 package inbox_test
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/donation-dedupe/noted/client/gateway/inbox"
 )
+
+// An inbox that kept no answers of the downstream keeps them once it is opened again, and
+// has lost nothing.
+func TestInboxWithoutAnswers(t *testing.T) {
+	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
+		all, ctx := keys(t, inbox.NewKeyLine()), t.Context()
+		before := open(all)
+		for _, id := range []string{"OLD", "NEW"} {
+			must(t, before.Keep(ctx, arrival(id, now.time())))
+			now.pass(time.Second)
+		}
+		c := claim(t, before)
+		d := &c.Donations[0]
+		d.AcceptedID, d.AcceptedAnswer = "note-1", "204"
+		must(t, before.Accepted(ctx, c, d))
+		must(t, before.Finish(ctx, c, inbox.Result{State: inbox.Done}))
+		must(t, before.ForgetAnswers())
+		must(t, before.Close())
+
+		box := open(all)
+		c = claim(t, box)
+		d = &c.Donations[0]
+		d.AcceptedID, d.AcceptedAnswer = "note-2", "202"
+		must(t, box.Accepted(ctx, c, d))
+		got := map[string]string{}
+		for _, m := range list(t, box, inbox.Filter{}) {
+			got[m.Donations[0].AcceptedID] = m.Donations[0].AcceptedAnswer
+		}
+		if want := map[string]string{"note-1": "", "note-2": "202"}; !maps.Equal(got, want) {
+			t.Errorf("the answers are %v, want %v", got, want)
+		}
+	})
+}
 
 // A message is found by each of its ids, and not by part of an id.
 func TestFind(t *testing.T) {

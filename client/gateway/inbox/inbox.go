@@ -155,20 +155,21 @@ func (o Outcome) ForPerson() bool { return o == Undecided || o == Rejected }
 
 // A Donation is one donation of a message.
 type Donation struct {
-	Position      int             `json:"position"`
-	SeriesID      string          `json:"series_id"`
-	Event         string          `json:"event"`
-	TransactionID string          `json:"transaction_id,omitempty"`
-	Pair          json.RawMessage `json:"pair"`                   // {"donation":…,"message":…}, as printed by notectl identify
-	AskedSeries   string          `json:"asked_series,omitempty"` // the series of the request to Noted
-	Verdict       string          `json:"verdict,omitempty"`      // Noted's last
-	DonationID    string          `json:"donation_id,omitempty"`  // Noted's
-	Outcome       Outcome         `json:"outcome,omitempty"`      //
-	Reason        string          `json:"reason,omitempty"`       // of an undecided, rejected or closed donation
-	AcceptedID    string          `json:"accepted_id,omitempty"`  // the donation id that the downstream accepted
-	AcceptedAt    time.Time       `json:"accepted_at,omitzero"`   //
-	DecidedAt     time.Time       `json:"decided_at,omitzero"`    // the time of its outcome
-	Attempt       int32           `json:"attempt,omitempty"`      // Noted's, of the accepted event
+	Position       int             `json:"position"`
+	SeriesID       string          `json:"series_id"`
+	Event          string          `json:"event"`
+	TransactionID  string          `json:"transaction_id,omitempty"`
+	Pair           json.RawMessage `json:"pair"`                      // {"donation":…,"message":…}, as printed by notectl identify
+	AskedSeries    string          `json:"asked_series,omitempty"`    // the series of the request to Noted
+	Verdict        string          `json:"verdict,omitempty"`         // Noted's last
+	DonationID     string          `json:"donation_id,omitempty"`     // Noted's
+	Outcome        Outcome         `json:"outcome,omitempty"`         //
+	Reason         string          `json:"reason,omitempty"`          // of an undecided, rejected or closed donation
+	AcceptedID     string          `json:"accepted_id,omitempty"`     // the donation id that the downstream accepted
+	AcceptedAt     time.Time       `json:"accepted_at,omitzero"`      //
+	AcceptedAnswer string          `json:"accepted_answer,omitempty"` // the downstream's: an HTTP status, or the entry of a stream
+	DecidedAt      time.Time       `json:"decided_at,omitzero"`       // the time of its outcome
+	Attempt        int32           `json:"attempt,omitempty"`         // Noted's, of the accepted event
 }
 
 // Errors of the inbox.

@@ -140,7 +140,7 @@ func message(t transaction, row string) (m Message, err error) {
 		m.NextAt = timeOf(next)
 	}
 	rows, err := t.query(`SELECT position, series_id, event, transaction_id, pair, asked_series, verdict, donation_id,
-		outcome, reason, accepted_id, attempt, accepted_at, decided_at
+		outcome, reason, accepted_id, attempt, accepted_at, decided_at, accepted_answer
 		FROM inbox_donations WHERE row_id = ? ORDER BY position`, row)
 	if err != nil {
 		return m, err
@@ -151,7 +151,8 @@ func message(t transaction, row string) (m Message, err error) {
 		var pair, outcome string
 		var accepted, decided int64
 		err := rows.Scan(&d.Position, &d.SeriesID, &d.Event, &d.TransactionID, &pair, &d.AskedSeries, &d.Verdict,
-			&d.DonationID, &outcome, &d.Reason, &d.AcceptedID, &d.Attempt, &accepted, &decided)
+			&d.DonationID, &outcome, &d.Reason, &d.AcceptedID, &d.Attempt, &accepted, &decided,
+			&d.AcceptedAnswer)
 		if err != nil {
 			return m, err
 		}

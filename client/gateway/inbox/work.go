@@ -141,9 +141,10 @@ func (b *Inbox) Accepted(ctx context.Context, c *Claim, donations ...*Donation) 
 }
 
 func accepted(t transaction, row string, d *Donation) error {
-	_, err := t.exec(`UPDATE inbox_donations SET accepted_id = ?, accepted_at = ?, attempt = ?, donation_id = ?,
-		verdict = ?, asked_series = ? WHERE row_id = ? AND position = ?`,
-		d.AcceptedID, millis(d.AcceptedAt), int64(d.Attempt), d.DonationID, d.Verdict, d.AskedSeries, row, d.Position)
+	_, err := t.exec(`UPDATE inbox_donations SET accepted_id = ?, accepted_at = ?, accepted_answer = ?, attempt = ?,
+		donation_id = ?, verdict = ?, asked_series = ? WHERE row_id = ? AND position = ?`,
+		d.AcceptedID, millis(d.AcceptedAt), d.AcceptedAnswer, int64(d.Attempt),
+		d.DonationID, d.Verdict, d.AskedSeries, row, d.Position)
 	return err
 }
 

@@ -13,10 +13,12 @@ import (
 
 // A Downstream processes donations.
 type Downstream interface {
-	// Accept delivers an event, whose JSON is the body. nil means that the downstream has
-	// the event and will not lose it. The event's note lives for the given time, and a
-	// second attempt may come within it, under the same id.
-	Accept(ctx context.Context, e *Event, body []byte, life time.Duration) error
+	// Accept delivers an event, whose JSON is the body. Without an error the downstream
+	// has the event and will not lose it, and answer is its word for that: the status of
+	// an HTTP endpoint, such as 204, or the entry in a Redis stream. The
+	// event's note lives for the given time, and a second attempt may come within it,
+	// under the same id.
+	Accept(ctx context.Context, e *Event, body []byte, life time.Duration) (answer string, err error)
 	// Ready reports whether the downstream can be reached, as far as that shows without a
 	// delivery: peer.ErrUnresolved if its name has no address.
 	Ready(ctx context.Context) error

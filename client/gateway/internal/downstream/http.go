@@ -60,17 +60,18 @@ func openHTTP(u *url.URL, secrets []string) (Downstream, error) {
 
 // Accept posts the event. Only a 2xx answer is acceptance. Redirects are not followed:
 // the signature and the donor's data are for this endpoint alone.
-func (d *endpoint) Accept(ctx context.Context, e *Event, body []byte, _ time.Duration) error {
+func (d *endpoint) Accept(ctx context.Context, e *Event, body []byte, _ time.Duration) (answer string, err error) {
 	status, said, err := d.post(ctx, e.ID, body)
+	answer = strconv.Itoa(status)
 	switch {
 	case err != nil:
-		return err
+		return "", err
 	case status == http.StatusGone || status == http.StatusUnprocessableEntity:
-		return RejectedError("it answered " + strconv.Itoa(status) + reasonIn(said))
+		return "", RejectedError("it answered " + answer + reasonIn(said))
 	case status < 200 || status > 299:
-		return Error("it answered " + strconv.Itoa(status))
+		return "", Error("it answered " + answer)
 	}
-	return nil
+	return answer, nil
 }
 
 // post signs a body and posts it. said is the beginning of the answer.

@@ -34,24 +34,26 @@ func OpenListener(field, address string) (*Listener, error) {
 }
 
 // Accept posts a message with its bytes and PayPal's headers. Only a 2xx answer is
-// acceptance. PayPal would repeat a refused message, so no other answer is final.
-func (l *Listener) Accept(ctx context.Context, m *Message) error {
+// acceptance. PayPal would repeat a refused message, so no other answer is final. answer is
+// the status.
+func (l *Listener) Accept(ctx context.Context, m *Message) (answer string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url, bytes.NewReader(m.Body))
 	if err != nil {
-		return Error("the address of the listener cannot be used")
+		return "", Error("the address of the listener cannot be used")
 	}
 	request.Header = m.Header.Clone()
 	request.Header.Set("Via", Via)
 	response, err := l.client.Do(request)
 	if err != nil {
-		return Error(peer.Trouble(err))
+		return "", Error(peer.Trouble(err))
 	}
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // so that the connection can be used again
+	answer = strconv.Itoa(response.StatusCode)
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return Error("it answered " + strconv.Itoa(response.StatusCode))
+		return "", Error("it answered " + answer)
 	}
-	return nil
+	return answer, nil
 }
 
 // Ready only looks up the listener's name: the listener may get only PayPal's messages.

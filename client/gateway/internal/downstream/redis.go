@@ -72,8 +72,10 @@ func openRedis(u *url.URL) (Downstream, error) {
 	return &stream{client: redis.NewClient(options), key: key}, nil
 }
 
-// Accept adds the event. A known event counts as added.
-func (d *stream) Accept(ctx context.Context, e *Event, body []byte, life time.Duration) error {
+// Accept adds the event. A known event counts as added. answer is the id of its entry.
+func (d *stream) Accept(
+	ctx context.Context, e *Event, body []byte, life time.Duration,
+) (answer string, err error) {
 	keys := []string{d.key, guardKey(d.key, e.ID)}
 	lifetime := (max(life, 0) + guardSlack).Milliseconds()
 	args := []any{lifetime, "id", e.ID, "type", e.Kind, "attempt", e.data.Attempt, "event", body}
@@ -83,11 +85,11 @@ func (d *stream) Accept(ctx context.Context, e *Event, body []byte, life time.Du
 	reply, err := streamScript.Run(ctx, d.client, keys, args...).StringSlice()
 	switch {
 	case err != nil:
-		return Error(redisTrouble(err))
+		return "", Error(redisTrouble(err))
 	case len(reply) == 2 && (reply[0] == "added" || reply[0] == "known"):
-		return nil
+		return "entry " + reply[1], nil
 	}
-	return Error(fmt.Sprintf("the script replied %q", reply))
+	return "", Error(fmt.Sprintf("the script replied %q", reply))
 }
 
 // guardKey names the guard of an event, in the slot of its stream.

@@ -35,7 +35,7 @@ func TestStreamHoldsAnEventOnce(t *testing.T) {
 	for attempt := range 50 {
 		all.Go(func() {
 			e := &Event{ID: "donation-1", Kind: "noted.donation.payment", data: eventData{Attempt: int32(attempt)}}
-			if err := d.Accept(ctx, e, []byte(`{"id":"donation-1"}`), retention); err != nil {
+			if _, err := d.Accept(ctx, e, []byte(`{"id":"donation-1"}`), retention); err != nil {
 				t.Errorf("accept: %v", err)
 			}
 		})
@@ -44,10 +44,14 @@ func TestStreamHoldsAnEventOnce(t *testing.T) {
 	if err := store.ScriptFlush(ctx).Err(); err != nil { // as a new primary has it
 		t.Fatal(err)
 	}
-	if err := d.Accept(ctx, &Event{ID: "donation-2", Kind: "noted.donation.refund"}, []byte("{}"), 0); err != nil {
+	answer, err := d.Accept(ctx, &Event{ID: "donation-2", Kind: "noted.donation.refund"}, []byte("{}"), 0)
+	if err != nil {
 		t.Fatal(err)
 	}
 	entries := store.XRange(ctx, "donations", "-", "+").Val()
+	if len(entries) == 2 && answer != "entry "+entries[1].ID {
+		t.Errorf("accepted as %q, want the id of the entry, %s", answer, entries[1].ID)
+	}
 	if len(entries) != 2 || entries[0].Values["id"] != "donation-1" ||
 		entries[0].Values["event"] != `{"id":"donation-1"}` ||
 		entries[0].Values["type"] != "noted.donation.payment" {
@@ -58,7 +62,7 @@ func TestStreamHoldsAnEventOnce(t *testing.T) {
 		t.Errorf("the guard lives for %v, want at least %v", left, retention)
 	}
 	store.XTrimMaxLen(ctx, "donations", 0)
-	if err := d.Accept(
+	if _, err := d.Accept(
 		ctx,
 		&Event{ID: "donation-1"},
 		nil,
@@ -73,7 +77,7 @@ func TestStreamHoldsAnEventOnce(t *testing.T) {
 func TestStreamRefuses(t *testing.T) {
 	d, store := openStream(t)
 	store.Set(t.Context(), "donations", "no stream", 0)
-	if err := d.Accept(
+	if _, err := d.Accept(
 		t.Context(),
 		&Event{ID: "donation-1"},
 		nil,
@@ -87,7 +91,7 @@ func TestStreamRefuses(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := d.Accept(ended, &Event{ID: "donation-1"}, nil, time.Hour); err == nil {
+	if _, err := d.Accept(ended, &Event{ID: "donation-1"}, nil, time.Hour); err == nil {
 		t.Error("accept with an ended context: no error")
 	}
 }
@@ -105,7 +109,7 @@ func TestStreamWithoutTheRightToAName(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if err := d.Accept(
+	if _, err := d.Accept(
 		t.Context(),
 		&Event{ID: "donation-1", Kind: "noted.donation.payment"},
 		[]byte(`{"id":"donation-1"}`),
@@ -153,7 +157,7 @@ func TestStreamNamesTheTrace(t *testing.T) {
 	const parent = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 	traced := propagation.TraceContext{}.Extract(t.Context(), propagation.MapCarrier{"traceparent": parent})
 	for id, ctx := range map[string]context.Context{"traced": traced, "plain": t.Context()} {
-		if err := d.Accept(ctx, &Event{ID: id, Kind: "noted.donation.payment"}, []byte("{}"), 0); err != nil {
+		if _, err := d.Accept(ctx, &Event{ID: id, Kind: "noted.donation.payment"}, []byte("{}"), 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -114,12 +114,14 @@ func (w *workers) ask(
 	note := answer.GetNote()
 	log := p.config.Log.Donation(m.Channel, m.identified.Type, note.GetDonationId(), answer.GetVerdict())
 	if !accepted {
-		if err := p.deliver(ctx, m, downstream.Donation(&m.Message, pair, note), note); err != nil {
+		said, err := p.deliver(ctx, m, downstream.Donation(&m.Message, pair, note), note)
+		if err != nil {
 			log.Warn("not delivered", "cause", cause(err))
 			return w.refused(ctx, c, d, answer, err)
 		}
 		failpoint("accepted")
 		d.AcceptedID, d.DonationID, d.Attempt = note.GetDonationId(), note.GetDonationId(), note.GetAttempt()
+		d.AcceptedAnswer = said
 		if err := w.box.Accepted(context.WithoutCancel(ctx), c, d); err != nil {
 			p.config.Log.Inbox("an acceptance could not be recorded; the donation is settled nevertheless", err)
 		}

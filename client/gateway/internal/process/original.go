@@ -120,7 +120,8 @@ func (w *workers) give(
 	ctx context.Context, c *inbox.Claim, m *message, first []heldDonation, heldUntil time.Time,
 ) (result inbox.Result, err error) {
 	config := w.processor.config
-	if err := w.processor.deliverOriginal(ctx, m, heldUntil); err != nil {
+	said, err := w.processor.deliverOriginal(ctx, m, heldUntil)
+	if err != nil {
 		for _, h := range first {
 			id := h.answer.GetNote().GetDonationId()
 			config.Log.Donation(m.Channel, m.identified.Type, id, h.answer.GetVerdict()).Warn(
@@ -134,7 +135,7 @@ func (w *workers) give(
 		note := h.answer.GetNote()
 		records[i] = h.record
 		h.record.AcceptedID, h.record.DonationID = note.GetDonationId(), note.GetDonationId()
-		h.record.Attempt = note.GetAttempt()
+		h.record.Attempt, h.record.AcceptedAnswer = note.GetAttempt(), said
 	}
 	if err := w.box.Accepted(context.WithoutCancel(ctx), c, records...); err != nil {
 		config.Log.Inbox("an acceptance could not be recorded; the donations are settled nevertheless", err)

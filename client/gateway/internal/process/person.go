@@ -31,7 +31,8 @@ func (p *Processor) deliverForPerson(
 		donation,
 		&client.Message{Channel: m.Channel, Id: id},
 		func(ctx context.Context, note *client.Note) error {
-			return p.deliver(ctx, m, downstream.ForPerson(&m.Message, kind, id, open, note), note)
+			_, err := p.deliver(ctx, m, downstream.ForPerson(&m.Message, kind, id, open, note), note)
+			return err
 		},
 	)
 	log := p.config.Log.Donation(m.Channel, m.identified.Type, id, verdict).With("reason", open[0].Reason)

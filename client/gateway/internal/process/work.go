@@ -68,7 +68,8 @@ func (p *Processor) settle(ctx context.Context, m *message, pair paypal.Pair) (r
 	id := ""
 	verdict, err := p.config.Noted.Once(ctx, donation, told, func(ctx context.Context, note *client.Note) error {
 		id = note.GetDonationId()
-		return p.deliver(ctx, m, downstream.Donation(&m.Message, pair, note), note)
+		_, err := p.deliver(ctx, m, downstream.Donation(&m.Message, pair, note), note)
+		return err
 	})
 	log := p.config.Log.Donation(m.Channel, m.identified.Type, id, verdict)
 	switch {
