@@ -25,7 +25,7 @@ import (
 // in a process that may: one with a namespace of its own. Its failure is the test's.
 func mayMount(t *testing.T) bool {
 	t.Helper()
-	const elsewhere = "NOTED_MOUNTS_IN_A_NAMESPACE"
+	const elsewhere = "MOUNTS_IN_A_NAMESPACE"
 	dir := t.TempDir()
 	err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k")
 	if err == nil {
