@@ -31,14 +31,19 @@ func TestEdges(t *testing.T) {
 		if within {
 			verdict, evidence = store.Duplicate, store.Paired
 		}
-		for _, way := range []time.Duration{1, -1} {
-			later(0)
-			series := fmt.Sprint("match-", off, "-", way)
-			note(t, s, ask(series, func(r *store.NoteRequest) { r.Donation.OccurredAt = now.Add(-3 * hour) }))
-			wantVerdict(t, note(t, s, ask(series, func(r *store.NoteRequest) {
-				other(r)
-				r.Donation.OccurredAt = now.Add(-3*hour + way*(r.Rules.MatchWindow+off))
-			})), verdict, evidence)
+		// Scripts read less of a note that was kept for the default and lies outside the window.
+		for _, kept := range []time.Duration{defaultRules.Retention, 40 * 24 * hour} {
+			for _, way := range []time.Duration{1, -1} {
+				later(0)
+				series := fmt.Sprint("match-", off, "-", way, "-", kept)
+				note(t, s, ask(series, func(r *store.NoteRequest) {
+					r.Donation.OccurredAt, r.Rules.Retention = now.Add(-3*hour), kept
+				}))
+				wantVerdict(t, note(t, s, ask(series, func(r *store.NoteRequest) {
+					other(r)
+					r.Donation.OccurredAt = now.Add(-3*hour + way*(r.Rules.MatchWindow+off))
+				})), verdict, evidence)
+			}
 		}
 
 		later(0)
