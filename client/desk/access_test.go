@@ -45,7 +45,10 @@ func usersFile(t *testing.T, more ...string) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "users")
-	content := strings.Join(append([]string{"# people", all[desk.Looker], all[desk.Clerk], all[desk.Admin]}, more...), "\n")
+	content := strings.Join(
+		append([]string{"# people", all[desk.Looker], all[desk.Clerk], all[desk.Admin]}, more...),
+		"\n",
+	)
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +167,12 @@ func (h *house) wantDenials(wants ...string) {
 	if got := strings.Count(text(page), "was denied"); got != len(wants) {
 		h.t.Errorf("the audit has %d denials, want %d:\n%s", got, len(wants), text(page))
 	}
-	wantAll(h.t, "the log", h.log.String(), `"msg":"audit","act":"deny","actor":"looker1","page":"/waiting","needs":"clerk"`)
+	wantAll(
+		h.t,
+		"the log",
+		h.log.String(),
+		`"msg":"audit","act":"deny","actor":"looker1","page":"/waiting","needs":"clerk"`,
+	)
 }
 
 // A person logs in by keyboard, without scripts.

@@ -150,7 +150,11 @@ func TestCloseANoteWithoutAMessage(t *testing.T) {
 	wantAll(t, "a second close", text(page), "It was settled meanwhile.")
 
 	_, page = v.get(strings.Replace(path, "close", "forget", 1))
-	if status, page := v.do(http.MethodPost, "/act", fill(page, "reason", "entry 13 was wrong")); status != http.StatusOK {
+	if status, page := v.do(
+		http.MethodPost,
+		"/act",
+		fill(page, "reason", "entry 13 was wrong"),
+	); status != http.StatusOK {
 		t.Fatalf("status %d: %s", status, text(page))
 	}
 	_, page = v.get("/audit")

@@ -127,8 +127,14 @@ func TestUnverifiedMessageMayBeIt(t *testing.T) {
 	day := message.ReceivedAt.Format(time.DateOnly)
 	for _, question := range []string{"9XX99999XX999999X", "7.77 EUR " + day} {
 		status, page := v.get("/?q=" + url.QueryEscape(question))
-		wantAll(t, question, text(page), "Not found so far: one message has come that PayPal could not be asked about yet, "+
-			"and it may be this one.", "How to have PayPal send it again")
+		wantAll(
+			t,
+			question,
+			text(page),
+			"Not found so far: one message has come that PayPal could not be asked about yet, "+
+				"and it may be this one.",
+			"How to have PayPal send it again",
+		)
 		if status != http.StatusOK || !strings.Contains(page, `class="answer unclear"`) {
 			t.Errorf("%s: status %d, want an answer that is unclear: %s", question, status, page)
 		}
@@ -142,7 +148,11 @@ func TestUnverifiedMessageMayBeIt(t *testing.T) {
 			t.Fatal("the message does not wait for a worker")
 		}
 		if judged = claim.Row == message.Row; judged {
-			if err := h.box.Finish(t.Context(), claim, inbox.Result{State: inbox.Discarded, Cause: "invalid"}); err != nil {
+			if err := h.box.Finish(
+				t.Context(),
+				claim,
+				inbox.Result{State: inbox.Discarded, Cause: "invalid"},
+			); err != nil {
 				t.Fatal(err)
 			}
 		}

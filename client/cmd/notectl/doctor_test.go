@@ -93,7 +93,8 @@ func TestDoctor(t *testing.T) {
 	check(t, "without an admin listener", code, exitFirst, found,
 		want{"connection", doctor.Well, "plaintext, on this machine"}, want{"version", doctor.Well, "(devel)"},
 		want{"health", doctor.Well, "SERVING"}, want{"rights", doctor.Well, "read, note, admin"},
-		want{"store", doctor.Unseen, "-admin http://127.0.0.1:9090"}, want{"notes", doctor.Well, "has no notes, or the first pages have none"})
+		want{"store", doctor.Unseen, "-admin http://127.0.0.1:9090"},
+		want{"notes", doctor.Well, "has no notes, or the first pages have none"})
 
 	for _, args := range [][]string{
 		{"-channel", "ipn", "-message", "1", "-transaction", "8XA"},
@@ -148,11 +149,16 @@ func TestDoctorComparesServers(t *testing.T) {
 		want{"settings", doctor.Fault, "-retention differs: " + a.Addr() + " has 45d, " + shorter.Addr() + " has 30d"},
 		want{"settings", doctor.Fault, `-transaction-ids of the ledger "paypal-live" differs`})
 
-	dark := servertest.Start(t, servertest.Options{Redis: redisURL(redis), ShadowLedgers: []string{"dark", "dim", "dark"}})
+	dark := servertest.Start(t, servertest.Options{
+		Redis: redisURL(redis), ShadowLedgers: []string{"dark", "dim", "dark"},
+	})
 	both = []*servertest.Server{a, dark}
 	code, found = examine(t, both, "-admin", admins(both...))
 	check(t, "other ledgers in shadow", code, exitError, found,
-		want{"settings", doctor.Fault, "-shadow-ledgers differs: " + a.Addr() + " has nothing, " + dark.Addr() + " has dark,dim"})
+		want{
+			"settings", doctor.Fault,
+			"-shadow-ledgers differs: " + a.Addr() + " has nothing, " + dark.Addr() + " has dark,dim",
+		})
 
 	elsewhere := servertest.Start(t, servertest.Options{Redis: redisURL(lasting(t))})
 	both = []*servertest.Server{a, elsewhere}

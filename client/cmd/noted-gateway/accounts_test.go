@@ -266,7 +266,8 @@ func TestInboxOfAccounts(t *testing.T) {
 		t.Error(stderr)
 	}
 	delete(d.env, "GATEWAY_LEDGER")
-	if _, stderr := d.run(2, "unknown", "-since", "2026-01-01"); !strings.Contains(stderr, "-ledger (GATEWAY_LEDGER): name the ledger") {
+	_, stderr := d.run(2, "unknown", "-since", "2026-01-01")
+	if !strings.Contains(stderr, "-ledger (GATEWAY_LEDGER): name the ledger") {
 		t.Error(stderr)
 	}
 }

@@ -191,7 +191,9 @@ func TestInboxRedo(t *testing.T) {
 	}
 	wiped := d.keep("D", time.Now().Add(-1000*time.Hour), inbox.Done, "")
 	later, err := inbox.Open(t.Context(), inbox.Config{
-		URL: d.env["GATEWAY_INBOX"], Account: "live", Now: func() time.Time { return time.Now().Add(inbox.DefaultKeep + time.Hour) },
+		URL:     d.env["GATEWAY_INBOX"],
+		Account: "live",
+		Now:     func() time.Time { return time.Now().Add(inbox.DefaultKeep + time.Hour) },
 	})
 	if err != nil {
 		t.Fatal(err)

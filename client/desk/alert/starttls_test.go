@@ -45,7 +45,9 @@ type wrapping func(*smtp.Server, net.Listener) net.Listener
 // certified is a server's setting with a certificate for a host.
 func certified(by *paypaltest.Authority, host string) *tls.Config {
 	der := by.Signer(host, -time.Hour, time.Hour)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: paypaltest.SigningKey()}}}
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: paypaltest.SigningKey()}},
+	}
 }
 
 // startTLS lets a mail server change to TLS when it is asked to.
@@ -101,7 +103,13 @@ func TestMailOverTLS(t *testing.T) {
 				t.Errorf("%v: %d mails came, and %q have logged in", err, len(mails), office.users)
 			case c.refused != "" && (err == nil || !strings.Contains(strings.ToUpper(err.Error()), strings.ToUpper(c.refused)) ||
 				len(mails) > 0 || len(office.users) > 0):
-				t.Errorf("%v, want it to tell of %s; %d mails came, and %q have logged in", err, c.refused, len(mails), office.users)
+				t.Errorf(
+					"%v, want it to tell of %s; %d mails came, and %q have logged in",
+					err,
+					c.refused,
+					len(mails),
+					office.users,
+				)
 			}
 		})
 	}
