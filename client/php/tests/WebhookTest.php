@@ -214,7 +214,7 @@ final class WebhookTest extends ReceiverCase
                 '"}}';
             self::assertSame(
                 [400, true],
-                [$post($body), str_contains(self::post($url, $body, 'application/json', $headers)[1], 'has not sent')],
+                [$post($body), str_contains(self::post($url, $body, 'application/json', $headers)[1], 'did not send')],
                 $name,
             );
             self::assertSame(200, $post(self::isPayPals($body)), $name);

@@ -67,14 +67,14 @@ func (a *api) verify(ctx context.Context, webhookID string, t transmission, body
 	}
 	switch {
 	case err != nil:
-		return false, away("PayPal could not be asked whether it has sent this message (" + peer.Trouble(err) + ")")
+		return false, away("PayPal could not be asked whether it sent this message (" + peer.Trouble(err) + ")")
 	case status == "SUCCESS":
 		return a.test, nil
 	case status == "FAILURE":
 		return false, &answer.Refusal{
 			Status: http.StatusBadRequest,
 			Reason: "invalid",
-			Text:   "PayPal says that it has not sent this message to this webhook",
+			Text:   "PayPal says that it did not send this message to this webhook",
 		}
 	}
 	return false, away("PayPal said neither SUCCESS nor FAILURE of this message")

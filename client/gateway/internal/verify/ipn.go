@@ -35,10 +35,10 @@ func (p *IPN) Verify(ctx context.Context, body []byte, test bool) error {
 		err = &answer.Refusal{
 			Status: http.StatusBadRequest,
 			Reason: "invalid",
-			Text:   "PayPal says that it has not sent this message",
+			Text:   "PayPal says that it did not send this message",
 		}
 	default:
-		err = away("PayPal could not be asked whether it has sent this message (" + why + ")")
+		err = away("PayPal could not be asked whether it sent this message (" + why + ")")
 	}
 	p.config.Metrics.Verified("ipn", outcome(err), time.Since(began))
 	return err

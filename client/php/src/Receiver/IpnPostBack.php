@@ -58,10 +58,10 @@ final class IpnPostBack implements Verifier
         }
         return match ($status === 200 ? trim($answer) : '') {
             'VERIFIED' => $test,
-            'INVALID' => throw new Refusal(400, 'invalid', 'PayPal says that it has not sent this message'),
+            'INVALID' => throw new Refusal(400, 'invalid', 'PayPal says that it did not send this message'),
             default => throw Refusal::again(
                 'verifier',
-                "PayPal could not be asked whether it has sent this message ($why)",
+                "PayPal could not be asked whether it sent this message ($why)",
             ),
         };
     }

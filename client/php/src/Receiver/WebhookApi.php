@@ -65,7 +65,7 @@ final class WebhookApi implements Verifier
         } catch (\RuntimeException $e) {
             throw Refusal::again(
                 'verifier',
-                "PayPal could not be asked whether it has sent this message ({$e->getMessage()})",
+                "PayPal could not be asked whether it sent this message ({$e->getMessage()})",
             );
         }
         return match ($status) {
@@ -73,7 +73,7 @@ final class WebhookApi implements Verifier
             'FAILURE' => throw new Refusal(
                 400,
                 'invalid',
-                'PayPal says that it has not sent this message to this webhook',
+                'PayPal says that it did not send this message to this webhook',
             ),
             default => throw Refusal::again('verifier', 'PayPal said neither SUCCESS nor FAILURE of this message'),
         };

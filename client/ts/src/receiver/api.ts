@@ -62,7 +62,7 @@ export class WebhookApi {
       if ((this.test || sandbox) && !this.sandbox) throw noSandbox();
       return this.test || sandbox;
     }
-    throw new Refusal(400, "invalid", "PayPal says that it has not sent this message to this webhook");
+    throw new Refusal(400, "invalid", "PayPal says that it did not send this message to this webhook");
   }
 
   private async status(sent: Transmission, webhookId: string, object: Buffer, until: number): Promise<unknown> {
@@ -76,7 +76,7 @@ export class WebhookApi {
       }
     } catch (error) {
       if (!(error instanceof Trouble) && !(error instanceof Unanswered)) throw error;
-      const text = `PayPal could not be asked whether it has sent this message (${error.message})`;
+      const text = `PayPal could not be asked whether it sent this message (${error.message})`;
       throw again("verifier", text, { cause: error });
     }
   }

@@ -40,7 +40,7 @@ export class PostBack {
     if (word === "INVALID") {
       // PayPal is known to answer this to a genuine message now and then: that message
       // comes again too.
-      throw new Refusal(400, "invalid", "PayPal says that it has not sent this message");
+      throw new Refusal(400, "invalid", "PayPal says that it did not send this message");
     }
     if (word !== "VERIFIED") throw unsaid("it said neither VERIFIED nor INVALID");
     return test;
@@ -62,7 +62,7 @@ export class PostBack {
 }
 
 const unsaid = (why: string, options?: ErrorOptions): Refusal =>
-  again("verifier", `PayPal could not be asked whether it has sent this message (${why})`, options);
+  again("verifier", `PayPal could not be asked whether it sent this message (${why})`, options);
 
 /**
  * Whether an IPN claims to be a test. The claim only chooses who verifies it: the sandbox

@@ -51,13 +51,13 @@ class PostBack:
         if word == b"INVALID":
             # PayPal is known to call a genuine message invalid now and then. It sends that
             # message again too.
-            raise Refusal(400, "invalid", "PayPal says that it has not sent this message")
+            raise Refusal(400, "invalid", "PayPal says that it did not send this message")
         if word != b"VERIFIED":
             raise unknown("it said neither VERIFIED nor INVALID")
 
 
 def unknown(why: str) -> Refusal:
-    return again("verifier", f"PayPal could not be asked whether it has sent this message ({why})")
+    return again("verifier", f"PayPal could not be asked whether it sent this message ({why})")
 
 
 def is_test(body: bytes) -> bool:
