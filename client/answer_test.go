@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -219,6 +220,36 @@ func TestALastTryWithoutAnAnswerDoesNotHideTheReason(t *testing.T) {
 	_, err := noted.Once(t.Context(), series("I-1"), nil, nothing)
 	if settles.Load() < 2 || !errors.Is(err, client.ErrNotSettled) || !errors.Is(err, client.ErrWrongAnswer) {
 		t.Errorf("after %d tries to settle: %v; want ErrNotSettled and ErrWrongAnswer", settles.Load(), err)
+	}
+}
+
+// The first try of a plain call is answered. The second waits until time is up, or until
+// the caller gives up. It may have noted, so the error is not the first try's.
+func TestALastTryOfACallDoesNotHideTheReason(t *testing.T) {
+	for name, test := range map[string]struct {
+		hangs func(cancel context.CancelFunc)
+		want  error
+	}{
+		"time is up":          {func(context.CancelFunc) {}, context.DeadlineExceeded},
+		"the caller gives up": {func(cancel context.CancelFunc) { cancel() }, context.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			var tries atomic.Int64
+			p := newPeer(t, func(string, proto.Message, proto.Message) error {
+				if tries.Add(1) > 1 {
+					test.hangs(cancel)
+					<-t.Context().Done()
+				}
+				return detailed(codes.Unavailable, "STORE_UNAVAILABLE", 0)
+			})
+			_, err := dial(t, p.addr, client.Config{}).Note(ctx, &client.NoteRequest{Donation: series("I-1")})
+			if tries.Load() != 2 || !errors.Is(err, test.want) || errors.Is(err, client.ErrStoreUnavailable) ||
+				!strings.Contains(err.Error(), "an earlier try failed: STORE_UNAVAILABLE: ") {
+				t.Errorf("after %d tries: %v; want %v that tells of STORE_UNAVAILABLE", tries.Load(), err, test.want)
+			}
+		})
 	}
 }
 

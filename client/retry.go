@@ -30,6 +30,7 @@ func call[Request, Response any](
 ) (Response, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
+	var earlier error // the first try's, or the latest with a reason
 	for try := 1; ; try++ {
 		response, err := rpc(ctx, request)
 		if err == nil {
@@ -37,9 +38,26 @@ func call[Request, Response any](
 			return response, nil
 		}
 		if !retriable(err) || !c.budget.spend() || try == maxTries || !sleep(ctx, waitAfter(try, err)) {
-			return response, failing(act, err, contextError(ctx, err)...)
+			return response, failing(act, telling(err, earlier), contextError(ctx, err)...)
+		}
+		if earlier == nil || Reason(err) != "" {
+			earlier = err
 		}
 	}
+}
+
+// telling adds the reason of an earlier try to the error of a last try that got no answer,
+// such as a try that hung until the deadline. The code stays the last try's: it may have
+// noted, even if the earlier try did not.
+func telling(err, earlier error) error {
+	reason := Reason(err)
+	if earlier == nil || reason != "" && reason != "DEADLINE_EXCEEDED" ||
+		status.Convert(err).Message() == status.Convert(earlier).Message() {
+		return err
+	}
+	last := status.Convert(err).Proto()
+	last.Message += "; " + failing("an earlier try failed", earlier).Error()
+	return status.ErrorProto(last)
 }
 
 // retriable says whether another try may help. Only UNAVAILABLE is retried: any other

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Noted;
 
+use Noted\Exception\NotedException;
 use Noted\Exception\StoreWentBack;
 use Noted\Exception\Unavailable;
 use Noted\Exception\WrongAnswer;
@@ -30,18 +31,21 @@ final class Calls
     {
         $request = Wire::given($request);
         $deadline = Retry::now() + $timeout;
+        $earlier = null; // the first try's exception, or the latest with a reason
         for ($try = 1;; $try++) {
             try {
                 return $this->transport->post($act, $rpc, $request, $deadline - Retry::now());
-            } catch (Unavailable $e) {
+            } catch (NotedException $e) {
                 // A store that has lost notes waits for its operator.
                 if (
+                    !$e instanceof Unavailable ||
                     $e instanceof StoreWentBack ||
                     $try === Retry::MAX_TRIES ||
                     !Retry::sleep(Retry::waitAfter($try, $e), $deadline - Retry::LEAST_TIME)
                 ) {
-                    throw $e;
+                    throw Retry::telling($e, $earlier);
                 }
+                $earlier = $earlier === null || $e->reason !== '' ? $e : $earlier;
             }
         }
     }

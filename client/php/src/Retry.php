@@ -60,6 +60,29 @@ final class Retry
         return true;
     }
 
+    /**
+     * The exception of the last try. If that try got no answer, such as a try that hung
+     * until the deadline, it tells why an earlier try failed too. Its class stays: it may
+     * have noted, even if the earlier try did not.
+     */
+    public static function telling(NotedException $e, ?NotedException $earlier): NotedException
+    {
+        $unanswered = in_array($e->reason, ['', 'DEADLINE_EXCEEDED'], true);
+        if ($earlier === null || !$unanswered || $e->problem === $earlier->problem) {
+            return $e;
+        }
+        $why = ($earlier->reason !== '' ? $earlier->reason : $earlier->status) . ": {$earlier->problem}";
+        return new ($e::class)(
+            $e->act,
+            $e->status,
+            "{$e->problem}; an earlier try failed: $why",
+            $e->reason,
+            $e->retryAfter,
+            $e->violations,
+            $e->getPrevious(),
+        );
+    }
+
     /** A clock that cannot be set, in seconds. */
     public static function now(): float
     {

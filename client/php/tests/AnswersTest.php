@@ -107,6 +107,23 @@ final class AnswersTest extends TestCase
         });
     }
 
+    /**
+     * The first try of a plain call is answered. The second waits until time is up. It may
+     * have noted, so the exception is not the first try's.
+     */
+    public function testALastTryOfACallDoesNotHideTheReason(): void
+    {
+        $noted = new Client(self::$peer->url, timeout: 3.0);
+        self::$peer->failThenHang('NoteDonation', 'STORE_UNAVAILABLE');
+        $e = self::failing(
+            Exception\DeadlineExceeded::class,
+            fn() => $noted->note(new Donation(self::series())),
+        );
+        $told = '; an earlier try failed: STORE_UNAVAILABLE: as the test wants it';
+        self::assertStringContainsString($told, $e->getMessage());
+        self::assertCount(2, self::$peer->asked('NoteDonation'));
+    }
+
     /** Each reason has its class, and the callable does not run. */
     public function testTheReasonsThatForbidADecision(): void
     {

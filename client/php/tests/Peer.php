@@ -36,16 +36,22 @@ final class Peer
     /** As misdirect(), for one call. Later calls of the RPC hang until the test changes the peer. */
     public function misdirectThenHang(string $rpc, string $to): void
     {
-        $this->answer([$rpc, $to, 'hang']);
+        $this->answer([$rpc, $to, '', 'hang']);
     }
 
     /** From now on the RPC fails with a reason of the contract. */
-    public function fail(string $rpc, string $reason): void
+    public function fail(string $rpc, string $reason, string $then = ''): void
     {
         $info = "\x0a" . chr(strlen($reason)) . "$reason\x12\x08noted.v1";
         $details = [['type' => 'google.rpc.ErrorInfo', 'value' => rtrim(base64_encode($info), '=')]];
         $error = ['code' => self::codes()[$reason], 'message' => 'as the test wants it', 'details' => $details];
-        $this->answer([$rpc, 500, json_encode($error)]);
+        $this->answer([$rpc, 500, json_encode($error), $then]);
+    }
+
+    /** As fail(), for one call. Later calls of the RPC hang until the test changes the peer. */
+    public function failThenHang(string $rpc, string $reason): void
+    {
+        $this->fail($rpc, $reason, 'hang');
     }
 
     /** @return list<array<string, mixed>> the requests of the RPC */

@@ -3,10 +3,13 @@
 // A proxy between a client and the server at NOTED_TEST_UPSTREAM, run by php -S. The file
 // "peer" in the folder NOTED_TEST_FOLDER has a list in JSON that says how to answer:
 //
-//     [RPC, HTTP status, body]  answer this instead
-//     [RPC, change]             change the note of the server's answer: its "series", "ledger"
-//                               or "donation", or when it was "received", or "none" at all
-//     [RPC, change, "hang"]     the same for the first call; later ones wait until the file changes
+//     [RPC, HTTP status, body]          answer this instead
+//     [RPC, HTTP status, body, "hang"]  the same for the first call; later ones wait until the
+//                                       file changes
+//     [RPC, change]                     change the note of the server's answer: its "series",
+//                                       "ledger" or "donation", or when it was "received", or
+//                                       "none" at all
+//     [RPC, change, "", "hang"]         the same for the first call; later ones wait
 //
 // The file "asked" lists the requests.
 
@@ -16,20 +19,20 @@ $folder = (string) getenv('NOTED_TEST_FOLDER');
 $rpc = basename($_SERVER['REQUEST_URI']);
 $request = file_get_contents('php://input');
 $script = (string) @file_get_contents("$folder/peer");
-[$wanted, $what, $body] = json_decode($script, true) + ['', '', ''];
+[$wanted, $what, $body, $then] = json_decode($script, true) + ['', '', '', ''];
 file_put_contents("$folder/asked", "$rpc $request\n", FILE_APPEND);
 
 $here = $rpc === $wanted;
+if ($here && $then === 'hang' && substr_count(file_get_contents("$folder/asked"), "$rpc ") > 1) {
+    while (@file_get_contents("$folder/peer") === $script) {
+        usleep(20_000);
+    }
+}
 if ($here && is_int($what)) {
     http_response_code($what);
     header('Content-Type: application/json');
     echo $body;
     return;
-}
-if ($here && $body === 'hang' && substr_count(file_get_contents("$folder/asked"), "$rpc ") > 1) {
-    while (@file_get_contents("$folder/peer") === $script) {
-        usleep(20_000);
-    }
 }
 $curl = curl_init(getenv('NOTED_TEST_UPSTREAM') . $_SERVER['REQUEST_URI']);
 curl_setopt_array($curl, [

@@ -374,6 +374,36 @@ def test_all_tries_have_one_deadline(
     assert all(left <= 9.01 - 0.4 * waits for waits, left in enumerate(peer.left)), peer.left
 
 
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_a_last_try_of_a_call_does_not_hide_the_reason(peer: Peer, donation: Donation, kind: str) -> None:
+    """The first try is answered. The second waits until time is up. It may have noted, so
+    the error is not the first try's.
+    """
+    over = threading.Event()
+
+    def fail_then_hang(rpc: str, request: Any, answer: Any) -> None:
+        if len(peer.left) > 1:
+            over.wait(60)
+        raise Trouble(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+
+    async def ask() -> None:
+        async with noted.aio.Client(peer.address, timeout=3) as client:
+            await client.note(donation)
+
+    peer.change = fail_then_hang
+    try:
+        with pytest.raises(noted.DeadlineExceeded, match="; an earlier try failed: STORE_UNAVAILABLE: ") as raised:
+            if kind == "asyncio":
+                asyncio.run(ask())
+            else:
+                with noted.Client(peer.address, timeout=3) as far:
+                    far.note(donation)
+    finally:
+        over.set()
+    assert len(peer.left) == 2 and raised.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert isinstance(raised.value.__cause__, grpc.RpcError)
+
+
 def test_a_store_that_is_unsuitable_at_settling(peer: Peer, far: noted.Client, donation: Donation) -> None:
     def fail(rpc: str, request: Any, answer: Any) -> None:
         if rpc == "SettleDonation":

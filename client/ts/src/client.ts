@@ -7,7 +7,7 @@ import { once } from "./once.js";
 import type { ClientOptions } from "./options.js";
 import { now, sleep } from "./retry.js";
 import { Settings, holdOfOnce, positive } from "./settings.js";
-import { failure } from "./status.js";
+import { failure, telling } from "./status.js";
 import { notes } from "./stream.js";
 import type {
   Donation,
@@ -268,6 +268,7 @@ export class Client {
   ): Promise<Answer> {
     const { signal } = options;
     const deadline = now() + positive("timeoutMs", options.timeoutMs ?? this.settings.timeoutMs);
+    let earlier: NotedError | undefined; // the first try's, or the latest with a reason
     for (let tries = 1; ; tries++) {
       let response: Response;
       try {
@@ -276,9 +277,11 @@ export class Client {
       } catch (thrown) {
         const error = failure(act, thrown, signal);
         const wait = repeatable && !isOver(signal) ? this.settings.budget.waitAfter(tries, error, deadline) : undefined;
-        if (wait === undefined) throw error;
+        if (wait === undefined) throw telling(error, earlier);
+        if (earlier === undefined || error.reason !== "") earlier = error;
         if (!(await sleep(wait, signal))) {
-          throw new NotedError(act, "the caller's signal has fired", { code: "CANCELLED", cause: error });
+          const over = new NotedError(act, "the caller's signal has fired", { code: "CANCELLED", cause: error });
+          throw telling(over, earlier);
         }
         continue;
       }

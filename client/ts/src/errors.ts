@@ -68,7 +68,10 @@ export class NotedError extends Error {
  */
 export class Unavailable extends NotedError {}
 
-/** The store cannot be asked. Nothing was noted. */
+/**
+ * The store cannot be asked. The last try of the call noted nothing; an earlier try may
+ * have noted.
+ */
 export class StoreUnavailable extends Unavailable {}
 
 /** It may have been noted: ask again with the same requestId. */
@@ -83,8 +86,8 @@ export class DurabilityNotReached extends Unavailable {}
 export class StoreWentBack extends Unavailable {}
 
 /**
- * Every connection of the server to the store is in use. Nothing was noted: ask again
- * soon.
+ * Every connection of the server to the store is in use. The last try of the call noted
+ * nothing; an earlier try may have noted. Ask again soon.
  */
 export class PoolExhausted extends Unavailable {}
 

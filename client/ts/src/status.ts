@@ -92,6 +92,17 @@ export function reworded(error: NotedError, said: string): NotedError {
   });
 }
 
+/**
+ * The error of the last try. If that try got no answer, such as a try that hung until the
+ * deadline, it tells why an earlier try failed too. Its class stays: it may have noted,
+ * even if the earlier try did not.
+ */
+export function telling(error: NotedError, earlier: NotedError | undefined): NotedError {
+  const answered = error.reason !== "" && error.reason !== "DEADLINE_EXCEEDED";
+  if (earlier === undefined || answered || error.said === earlier.said) return error;
+  return reworded(error, `${error.said}; an earlier try failed: ${earlier.reason || earlier.code}: ${earlier.said}`);
+}
+
 const reasons = (reason: string | undefined): typeof NotedError | undefined =>
   reason !== undefined && Object.hasOwn(errors.reasons, reason) ? errors.reasons[reason] : undefined;
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { once as event } from "node:events";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Code } from "@connectrpc/connect";
@@ -204,6 +205,40 @@ test("only UNAVAILABLE is tried again, four times in all, after the server's wai
   assert.equal(tries, 1);
   [tries, refusal] = [0, refuse(Code.Unavailable, "RATE_LIMITED", "example.org")];
   await assert.rejects(note(), (error) => error instanceof noted.Unavailable && error.reason === "");
+});
+
+test("a last try without an answer does not hide why an earlier one failed", async () => {
+  let tries = 0;
+  let arrived = (): void => undefined;
+  const stand = new Client(
+    await serve({
+      noteDonation: async (_, { signal }) => {
+        if (++tries === 1) throw refuse(Code.Unavailable, "STORE_UNAVAILABLE");
+        arrived();
+        await event(signal, "abort");
+        throw refuse(Code.Unavailable, "STORE_UNAVAILABLE");
+      },
+    }),
+    { timeoutMs: 3_000 },
+  );
+  const told = /; an earlier try failed: STORE_UNAVAILABLE: because of STORE_UNAVAILABLE$/;
+  await assert.rejects(
+    stand.note(donation()),
+    // The last try may have noted, so the class is not the first try's.
+    (error) => error instanceof noted.DeadlineExceeded && told.test(error.message) && error.cause !== undefined,
+  );
+  assert.equal(tries, 2);
+
+  const over = new AbortController();
+  tries = 0;
+  arrived = () => {
+    over.abort();
+  };
+  await assert.rejects(
+    stand.note(donation(), ipn, { signal: over.signal, timeoutMs: 60_000 }),
+    (error) => error instanceof NotedError && error.code === "CANCELLED" && told.test(error.message),
+  );
+  assert.equal(tries, 2);
 });
 
 test("while most calls fail, each is tried once", async () => {

@@ -54,7 +54,7 @@ class Channel:
                 failed = failure(call.act, raised)
                 wait = tries.wait(failed, time.monotonic())
                 if wait is None:
-                    raise failed
+                    raise tries.telling(failed)
             time.sleep(wait)
         self._settings.budget.succeed()
         return call.answer(response)

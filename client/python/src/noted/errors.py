@@ -58,7 +58,9 @@ class Unavailable(Error):
 
 
 class StoreUnavailable(Unavailable):
-    """The server cannot reach its store. Nothing was noted."""
+    """The server cannot reach its store. The last try of the call noted nothing; an
+    earlier try may have noted.
+    """
 
 
 class OutcomeUnknown(Unavailable):
@@ -76,8 +78,8 @@ class StoreWentBack(Unavailable):
 
 
 class PoolExhausted(Unavailable):
-    """All of the server's connections to the store are in use. Nothing was noted. Ask again
-    soon.
+    """All of the server's connections to the store are in use. The last try of the call
+    noted nothing; an earlier try may have noted. Ask again soon.
     """
 
 

@@ -56,7 +56,7 @@ class Channel:
                 failed = failure(call.act, raised)
                 wait = tries.wait(failed, time.monotonic())
                 if wait is None:
-                    raise failed
+                    raise tries.telling(failed)
             await asyncio.sleep(wait)
         self._settings.budget.succeed()
         return call.answer(response)

@@ -46,6 +46,7 @@ class Tries:
     def __init__(self, budget: Budget, repeatable: bool, timeout: float, now: float) -> None:
         self._budget, self._repeatable, self._deadline = budget, repeatable, now + timeout
         self._made = 0
+        self._earlier: Optional[Error] = None  # the first try's error, or the latest with a reason
 
     def left(self, now: float) -> float:
         """The seconds that are left for the next try."""
@@ -57,7 +58,25 @@ class Tries:
         if not self._repeatable or not retriable(error) or not self._budget.spend() or self._made >= MAX_TRIES:
             return None
         wait = wait_after(self._made, error)
-        return None if now + wait >= self._deadline else wait
+        if now + wait >= self._deadline:
+            return None
+        if self._earlier is None or error.reason:
+            self._earlier = error
+        return wait
+
+    def telling(self, error: Error) -> Error:
+        """The error of the last try. If that try got no answer, because it hung until the
+        deadline, for instance, its text also tells why an earlier try failed. Its class
+        stays: it may have noted, even if the earlier try did not.
+        """
+        earlier = self._earlier
+        if earlier is None or error.reason not in ("", "DEADLINE_EXCEEDED") or error.message == earlier.message:
+            return error
+        why = f"{earlier.reason or earlier.code_name}: {earlier.message}"
+        message = f"{error.message}; an earlier try failed: {why}"
+        told = type(error)(error.act, message, error.code_name, error.reason, error.retry_after, error.violations)
+        told.__cause__ = error.__cause__
+        return told
 
 
 def retriable(error: Error) -> bool:
