@@ -1,0 +1,53 @@
+package client_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// api/README.md shows the lines of each example that note a donation: at most twelve, and
+// the example has them. .ci/languages runs the examples.
+func TestExamplesNoteInTwelveLines(t *testing.T) {
+	readme := readFile(t, "../api/README.md")
+	folders, err := os.ReadDir("../api/examples")
+	if err != nil || len(folders) == 0 {
+		t.Fatalf("api/examples: %d folders, %v", len(folders), err)
+	}
+	for _, folder := range folders {
+		language := folder.Name()
+		shown := regexp.MustCompile("(?s)\n```" + language + "\n(.*?)\n```\n").FindStringSubmatch(readme)
+		if shown == nil {
+			t.Errorf("api/README.md shows no lines of the example in %s", language)
+			continue
+		}
+		if lines := strings.Count(shown[1], "\n") + 1; lines > 12 {
+			t.Errorf("%s: api/README.md shows %d lines; want 12 at most", language, lines)
+		}
+		if program := programOf(t, language); !strings.Contains(unindented(program), unindented(shown[1])) {
+			t.Errorf("%s: the example does not have the lines of api/README.md; copy them from\n%s", language, program)
+		}
+	}
+}
+
+// programOf returns the source file of an example that makes the call.
+func programOf(t *testing.T, language string) (program string) {
+	t.Helper()
+	err := filepath.WalkDir("../api/examples/"+language, func(path string, entry os.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && strings.Contains(readFile(t, path), "settle") {
+			program = readFile(t, path)
+		}
+		return err
+	})
+	if err != nil || program == "" {
+		t.Fatalf("api/examples/%s has no program that settles: %v", language, err)
+	}
+	return program
+}
+
+// unindented returns the lines without the spaces before them.
+func unindented(text string) string {
+	return regexp.MustCompile(`(?m)^ +`).ReplaceAllString(text, "")
+}
