@@ -42,7 +42,7 @@ def ipn(series: str, more: str = "") -> bytes:
 
 
 def test_there_are_no_others() -> None:
-    assert len(snippets("python")) == 6 and len(snippets("sh")) == 2 and README.count("```") == 16
+    assert len(snippets("python")) == 7 and len(snippets("sh")) == 2 and README.count("```") == 18
 
 
 def test_twenty_lines(address: str, client: noted.Client, proxy: Proxy) -> None:
@@ -155,12 +155,14 @@ def test_a_receiver_in_fastapi(address: str) -> None:
 def test_in_your_tests(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(snippets("python")[4], "README.md", "exec"), {})
     assert capsys.readouterr().out == "FIRST\nDUPLICATE\nSERIES_FULL\n"
+    exec(compile(snippets("python")[5], "README.md", "exec"), {})
+    assert capsys.readouterr().out == "True\n"
 
 
 def test_the_rest(address: str, client: noted.Client, capsys: pytest.CaptureFixture[str]) -> None:
     donation = noted.Donation("I-" + uuid.uuid4().hex, "paypal-live")
     client.release(client.note(donation, hold=60).receipt)
-    run(snippets("python")[5], address)
+    run(snippets("python")[6], address)
     assert f"{donation.series_id} 1\n" in capsys.readouterr().out
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Callable, Iterator, List
+import inspect
+from typing import Callable, Dict, Iterator, List
 
 import pytest
 
 import noted
+import noted.aio
 from noted import Donation, Event, Message, State
 from noted.errors import REASONS
 from noted.testing import Fake
@@ -105,6 +107,46 @@ def test_every_reason_can_be_had(fake: Fake, reason: str) -> None:
     with noted.Client(fake.target, timeout=30) as client, pytest.raises(REASONS[reason]) as raised:
         client.note(Donation("I-1"))
     assert raised.value.reason == reason and fake.all() == []
+
+
+@pytest.mark.parametrize(
+    "client, interface",
+    [(noted.Client, noted.ClientInterface), (noted.aio.Client, noted.aio.ClientInterface)],
+    ids=["blocking", "asyncio"],
+)
+def test_the_interface_has_the_calls_of_the_client(client: type, interface: type) -> None:
+    def calls(of: type) -> Dict[str, List[inspect.Parameter]]:
+        """The parameters of each call: their names, kinds, defaults and types."""
+        return {
+            name: list(inspect.signature(call).parameters.values())
+            for name, call in vars(of).items()
+            if inspect.isfunction(call) and not name.startswith("_")
+        }
+
+    made = calls(client)
+    del made["close"]  # a client's owner closes it, and not the program that takes it
+    assert calls(interface) == made and len(made) == 9
+
+
+def test_the_clients_have_the_type_of_the_interface(fake: Fake) -> None:
+    """mypy checks each client against the interface; the calls are the fake's."""
+    donation = Donation("I-1", transaction_id="T-1")
+
+    def blocking(client: noted.ClientInterface) -> bool:
+        with client.once(donation) as turn:
+            return turn.first
+
+    async def asyncio_too(client: noted.aio.ClientInterface) -> bool:
+        async with client.once(donation) as turn:
+            return turn.first
+
+    async def run() -> bool:
+        async with noted.aio.Client(fake.target) as client:
+            return await asyncio_too(client)
+
+    with noted.Client(fake.target) as client:
+        assert blocking(client)
+    assert not asyncio.run(run())
 
 
 def test_no_other_reason_can_be_had(fake: Fake) -> None:

@@ -52,6 +52,7 @@ from .errors import (
     Violation,
     WrongAnswer,
 )
+from .interface import ClientInterface
 from .types import (
     Donation,
     Event,
@@ -75,7 +76,7 @@ if _TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "AlreadySettled", "Client", "DeadlineExceeded", "Donation", "DurabilityNotReached", "Error", "Event", "Evidence", "Existence", "HoldLost",
+    "AlreadySettled", "Client", "ClientInterface", "DeadlineExceeded", "Donation", "DurabilityNotReached", "Error", "Event", "Evidence", "Existence", "HoldLost",
     "HoldReleased", "Internal", "InvalidRequest", "LedgerDenied", "Message", "NotSettled", "Note", "NoteNotFound", "NoteRequest", "NoteResponse", "NoteResult",
     "OccurredTooEarly", "OccurredTooLate", "OutcomeUnknown", "Overloaded", "PoolExhausted", "RateLimited", "ReceivedTooEarly", "RequestIdReused",
     "SeriesFull", "SettledByAnother", "Sighting", "State", "StoreFull", "StoreUnavailable", "StoreUnsuitable", "StoreWentBack", "Turn", "Unauthenticated",

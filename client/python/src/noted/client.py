@@ -10,12 +10,12 @@ import grpc
 
 from .channel import Channel
 from .core import calls
-from .core.calls import Seconds, seconds
+from .core.calls import seconds
 from .core.once import Course
 from .core.settings import Options, Settings, Token, hold_of_once
 from .once import Calls, Once
 from .stream import notes
-from .types import Donation, Existence, Message, Note, NoteRequest, NoteResponse, NoteResult, State
+from .types import Donation, Existence, Message, Note, NoteRequest, NoteResponse, NoteResult, Seconds, State
 
 
 class Client:

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple, Union
 if TYPE_CHECKING:
     from .errors import Error
 
+# A length of time in arguments: a number of seconds, or a timedelta.
+Seconds = Union[float, timedelta]
+
 
 class _Enum(enum.IntEnum):
     """An enum of the contract. An unknown number is kept, and its name is the number."""

@@ -3,5 +3,6 @@
 """
 
 from .client import Client
+from .interface import ClientInterface
 
-__all__ = ["Client"]
+__all__ = ["Client", "ClientInterface"]

@@ -12,12 +12,13 @@ from typing import Any, AsyncIterator, Iterator, Optional, Tuple, TypeVar
 import grpc
 import grpc.aio
 
-from ..core.calls import Call, Seconds, seconds
+from ..core.calls import Call, seconds
 from ..core.retry import Tries
 from ..core.settings import Settings
 from ..core.status import failure
 from ..errors import Error
 from ..transport import Process, credentials, process
+from ..types import Seconds
 from ..v1.noted_pb2_grpc import DedupeServiceStub
 
 Answer = TypeVar("Answer")

@@ -9,10 +9,10 @@ from typing import AsyncIterable, AsyncIterator, Iterable, Optional, Type, Union
 import grpc
 
 from ..core import calls
-from ..core.calls import Seconds, seconds
+from ..core.calls import seconds
 from ..core.once import Course
 from ..core.settings import Options, Settings, Token, hold_of_once
-from ..types import Donation, Existence, Message, Note, NoteRequest, NoteResponse, NoteResult, State
+from ..types import Donation, Existence, Message, Note, NoteRequest, NoteResponse, NoteResult, Seconds, State
 from .channel import Channel
 from .once import Calls, Once
 from .stream import notes

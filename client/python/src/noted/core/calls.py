@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from datetime import datetime, timedelta, timezone
-from typing import Any, Callable, Generic, List, NamedTuple, Optional, Tuple, TypeVar, Union
+from typing import Any, Callable, Generic, List, NamedTuple, Optional, Tuple, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,13 +20,12 @@ from ..types import (
     Note,
     NoteRequest,
     NoteResponse,
+    Seconds,
     Sighting,
     State,
     Verdict,
 )
 from ..v1 import noted_pb2 as pb
-
-Seconds = Union[float, timedelta]
 
 Answer = TypeVar("Answer")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 from ..errors import Unavailable
+from ..types import Seconds
 from .address import loopback
-from .calls import Seconds, seconds
+from .calls import seconds
 from .retry import Budget
 
 Token = Union[str, Callable[[], str]]

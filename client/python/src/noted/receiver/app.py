@@ -7,9 +7,9 @@ from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 from typing import Any, Callable, Collection, Dict, Iterable, Mapping, Optional
 
-from ..client import Client
 from ..core.receiver.answer import Answer, Refusal, taken
 from ..core.receiver.rules import WITHOUT_CRYPTOGRAPHY, Rules, broken, lower_names, refused
+from ..interface import ClientInterface
 from .ipn import PostBack
 from .work import Process, Undecided, Work
 
@@ -22,7 +22,7 @@ class Receiver:
     """Takes PayPal's messages. Any number of threads and processes may run receivers. They
     act as one receiver, because Noted decides which of them processes a donation.
 
-    client:              a noted.Client
+    client:              a noted.Client, or another ClientInterface
     process:             called once for each donation, with a Delivery. If it raises, PayPal is
                          told to come again
     undecided:           called with a Delivery and the Error when Noted cannot decide, such as
@@ -51,7 +51,7 @@ class Receiver:
 
     def __init__(
         self,
-        client: Client,
+        client: ClientInterface,
         process: Process,
         undecided: Undecided,
         *,

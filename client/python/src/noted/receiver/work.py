@@ -6,10 +6,10 @@ import time
 from contextlib import ExitStack
 from typing import Callable, Optional
 
-from ..client import Client
 from ..core.receiver.answer import Refusal
 from ..core.receiver.work import Delivery, Step, not_noted, not_settled, steps
 from ..errors import Error, NotSettled
+from ..interface import ClientInterface
 from ..paypal import Identified
 
 Process = Callable[[Delivery], object]
@@ -17,7 +17,7 @@ Undecided = Callable[[Delivery, Error], object]
 
 
 class Work:
-    def __init__(self, client: Client, process: Process, undecided: Undecided) -> None:
+    def __init__(self, client: ClientInterface, process: Process, undecided: Undecided) -> None:
         self._client, self._process, self._undecided = client, process, undecided
 
     def do(self, identified: Identified, body: bytes, test: bool, ours: Optional[bool]) -> None:

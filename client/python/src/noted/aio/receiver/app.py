@@ -7,7 +7,7 @@ from typing import Any, Awaitable, Callable, Collection, Dict, Mapping, Optional
 
 from ...core.receiver.answer import Answer, Refusal, taken
 from ...core.receiver.rules import WITHOUT_CRYPTOGRAPHY, Rules, broken, lower_names, refused
-from ..client import Client
+from ..interface import ClientInterface
 from .ipn import PostBack
 from .work import Process, Undecided, Work
 
@@ -19,13 +19,14 @@ Application = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 
 class Receiver:
     """Takes PayPal's messages in one event loop at a time. Its arguments are those of
-    noted.receiver.Receiver, but for the client, which is a noted.aio.Client. process and
-    undecided may be coroutine functions. Other functions block the loop while they run.
+    noted.receiver.Receiver, but for the client, which is a noted.aio.Client or another noted.aio.ClientInterface.
+    process and undecided may be coroutine functions. Other functions block the loop while
+    they run.
     """
 
     def __init__(
         self,
-        client: Client,
+        client: ClientInterface,
         process: Process,
         undecided: Undecided,
         *,

@@ -11,14 +11,14 @@ from ...core.receiver.answer import Refusal
 from ...core.receiver.work import Delivery, Step, not_noted, not_settled, steps
 from ...errors import Error, NotSettled
 from ...paypal import Identified
-from ..client import Client
+from ..interface import ClientInterface
 
 Process = Callable[[Delivery], object]
 Undecided = Callable[[Delivery, Error], object]
 
 
 class Work:
-    def __init__(self, client: Client, process: Process, undecided: Undecided) -> None:
+    def __init__(self, client: ClientInterface, process: Process, undecided: Undecided) -> None:
         self._client, self._process, self._undecided = client, process, undecided
 
     async def do(self, identified: Identified, body: bytes, test: bool, ours: Optional[bool]) -> None:
