@@ -9,6 +9,7 @@ import { randomUUID } from "node:crypto";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { after, describe, test } from "node:test";
+import { Code } from "@connectrpc/connect";
 import * as noted from "../src/index.mjs";
 import { Client, NotSettled, reasons, type Donation, type NotedError } from "../src/index.mjs";
 import { Receiver } from "../src/receiver/index.mjs";
@@ -16,6 +17,7 @@ import { daysFromNow } from "./authority.mjs";
 import { listen, Proxy, startNoted, until } from "./noted.mjs";
 import { account, ipn, pacific, PayPal, signed, webhook } from "./paypal.mjs";
 import { project, root } from "./places.mjs";
+import { refuse, serve } from "./stand.mjs";
 
 const readme = readFileSync(join(project, "README.md"), "utf8");
 const [own = "", others = ""] = readme.split("## Other languages");
@@ -130,6 +132,28 @@ test("the twenty lines", async (t) => {
   assert.equal(await receive(ipn(`${series}-cut`, { mc_gross: "11.00" })), 503);
   assert.deepEqual(heard, ["booked"]);
   assert.equal(await receive(ipn(series)), 503, "nothing is known");
+});
+
+test("the twenty lines keep each message for a person that Noted can never decide", async (t) => {
+  let reason = "";
+  const stand = await serve({
+    noteDonation: () => {
+      throw refuse(Code.OutOfRange, reason);
+    },
+  });
+  const path = compile("undecided", setting(twentyLines, "127.0.0.1:50051", stand));
+  const { receive } = (await import(path)) as { receive: (body: Uint8Array) => Promise<number> };
+  const told: string[] = [];
+  here.heard = (line) => told.push((JSON.parse(line) as { name: string }).name);
+  t.after(() => delete here.heard);
+  const [, row = ""] = /^\| `once` throws (`InvalidRequest`.*) \| 200, keep it for a person/m.exec(own) ?? [];
+  const names = [...row.matchAll(/`(\w+)`/g)].map(([, name]) => name!);
+  for (const name of names) {
+    reason = Object.keys(reasons).find((each) => reasons[each]!.name === name)!;
+    assert.equal(await receive(ipn("I-1")), 200, name);
+  }
+  assert.deepEqual(told, names);
+  assert.equal(names.length, 5);
 });
 
 const paypal = await PayPal.start();
