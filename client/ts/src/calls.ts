@@ -219,7 +219,7 @@ function text(field: string, value: string | undefined): string {
   if (value === undefined) return "";
   if (typeof value !== "string") {
     throw new TypeError(
-      `${field} is a ${typeof value}; give it as text${field.endsWith("amount") ? ', such as "25.00"' : ""}`,
+      `${field} has the type ${typeof value}; give it as text${field.endsWith("amount") ? ', such as "25.00"' : ""}`,
     );
   }
   return value;

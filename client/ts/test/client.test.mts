@@ -126,8 +126,8 @@ test("InvalidRequest names every wrong field", async () => {
 test("arguments of a wrong type are refused by name before a call is sent", async () => {
   const away = new Client("127.0.0.1:1");
   const wrong: [object, RegExp][] = [
-    [{ seriesId: 7 }, /donation\.seriesId is a number/],
-    [{ seriesId: "I-1", amount: 25 }, /donation\.amount is a number; give it as text, such as "25\.00"/],
+    [{ seriesId: 7 }, /donation\.seriesId has the type number/],
+    [{ seriesId: "I-1", amount: 25 }, /donation\.amount has the type number; give it as text, such as "25\.00"/],
     [{ seriesId: "I-1", event: "PAYED" }, /donation\.event is PAYED/],
     [{ seriesId: "I-1", event: "toString" }, /donation\.event is toString/],
     [{ seriesId: "I-1", event: "0" }, /donation\.event is 0/],

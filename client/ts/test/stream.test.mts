@@ -106,7 +106,7 @@ test("a source that throws, or yields an impossible request, ends the stream aft
   await assert.rejects(read(breaking()), /the file ended/);
   await assert.rejects(
     read([{ donation: donation() }, { donation: { seriesId: 7 as unknown as string } }]),
-    /seriesId is a number/,
+    /seriesId has the type number/,
   );
   assert.deepEqual(seen, ["FIRST", "FIRST"]);
 });

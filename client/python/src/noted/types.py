@@ -223,7 +223,7 @@ def _event(given: Any) -> Event:
             raise ValueError(f"event is {given!r}; give one of {', '.join(Event.__members__)}")
         return Event[given.upper()]
     if isinstance(given, bool) or not isinstance(given, int):
-        raise TypeError(f"event is a {type(given).__name__}; give a noted.Event, or its name")
+        raise TypeError(f"event has the type {type(given).__name__}; give a noted.Event, or its name")
     return Event(given)
 
 
@@ -236,18 +236,18 @@ def _amount(given: Any) -> str:
         return str(given)
     if isinstance(given, Decimal):
         raise ValueError(f"amount is {given}; give a number")
-    raise TypeError(f"amount is a {type(given).__name__}; give a str, a Decimal or an int, which are exact")
+    raise TypeError(f"amount has the type {type(given).__name__}; give a str, a Decimal or an int, which are exact")
 
 
 def _check_text(field: str, given: Any) -> None:
     if not isinstance(given, str):
-        raise TypeError(f"{field} is a {type(given).__name__}; give a str")
+        raise TypeError(f"{field} has the type {type(given).__name__}; give a str")
 
 
 def _check_time(field: str, given: Any) -> None:
     if given is None:
         return
     if not isinstance(given, datetime):
-        raise TypeError(f"{field} is a {type(given).__name__}; give a datetime")
+        raise TypeError(f"{field} has the type {type(given).__name__}; give a datetime")
     if given.tzinfo is None:
         raise ValueError(f"{field} has no time zone; give it one, such as tzinfo=timezone.utc")
