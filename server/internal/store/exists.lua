@@ -47,12 +47,20 @@ end
 if ask.received and ask.received >= now then
   ask.received = false
 end
-local note, evidence = find_seen(notes, ask)
-if not note then
-  note, evidence = find_transaction(notes, ask)
-end
-if not note then
-  note, evidence = find_pair(notes, ask, now)
+local note, evidence
+if notes[1] then
+  if appears(notes, ask) then
+    note, evidence = find_seen(notes, ask)
+    if not note then
+      note, evidence = find_transaction(notes, ask)
+    end
+  end
+  if not note then
+    local nearby = near(notes, ask, now)
+    if nearby[1] then
+      note, evidence = find_pair(notes, nearby, ask)
+    end
+  end
 end
 if not note then
   return out_of_range(now, ask.occurred, ask.received, retention, ahead) or { 'NONE', now }

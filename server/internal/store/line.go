@@ -76,20 +76,68 @@ func readLine(ledger, series, line string) (Note, extras, error) {
 		}
 		rest = rest[1:]
 	}
-	n.ForgetAt = n.NotedAt
-	if n.Donation.OccurredAt.After(n.NotedAt) {
-		n.ForgetAt = n.Donation.OccurredAt
-	}
-	n.ForgetAt = n.ForgetAt.Add(e.retention)
-	if n.HeldUntil.After(n.ForgetAt) {
-		n.ForgetAt = n.HeldUntil
-	}
+	n.ForgetAt = forgetAt(n, e.retention)
 	if err := readSightings(&n, rest); err != nil {
 		return Note{}, extras{}, err
 	}
 	n.Donation.TransactionID = n.Sightings[0].TransactionID
 	n.Sightings[0].Message.ReceivedAt = e.received
 	return n, e, nil
+}
+
+// forgetAt is when a note is forgotten.
+func forgetAt(n Note, retention time.Duration) time.Time {
+	at := n.NotedAt
+	if n.Donation.OccurredAt.After(at) {
+		at = n.Donation.OccurredAt
+	}
+	if at = at.Add(retention); n.HeldUntil.After(at) {
+		return n.HeldUntil
+	}
+	return at
+}
+
+// writeTail is how the line of a request's note ends if it is made and arrives at the same
+// time: the amount, the extras, and the first sighting.
+func writeTail(r NoteRequest, retention time.Duration) string {
+	text := make([]byte, 0, 128) // enough for most
+	text = append(text, writeMoney(r.Donation.Amount, r.Donation.CurrencyCode)...)
+	hold := r.Hold.Milliseconds()
+	if hold != 0 || retention != defaultRetention {
+		text = append(text, " *"...)
+	}
+	if hold != 0 {
+		text = strconv.AppendInt(append(text, 'H'), hold, 36)
+	}
+	if retention != defaultRetention {
+		text = strconv.AppendInt(append(text, 'K'), int64(retention/time.Second), 36)
+	}
+	text = append(append(text, ' '), writeMessage(r.Message)...)
+	return string(append(append(text, ' '), writeTransaction(r.Donation.TransactionID)...))
+}
+
+// freshNote is the note that readNote would read from the line with a request's tail.
+func freshNote(r NoteRequest, now time.Time) Note {
+	n := Note{
+		DonationID: donationID(r.Donation.Ledger, r.Donation.SeriesID, now.UnixMilli()),
+		Donation:   r.Donation,
+		State:      StateSettled,
+		NotedAt:    now,
+		Attempt:    1,
+		Sightings: []Sighting{{
+			Message:       Message{Channel: r.Message.Channel, ID: r.Message.ID},
+			TransactionID: r.Donation.TransactionID,
+			SeenAt:        now,
+		}},
+	}
+	if at := r.Donation.OccurredAt; !at.IsZero() {
+		n.Donation.OccurredAt = time.UnixMilli(at.UnixMilli())
+	}
+	if hold := r.Hold.Milliseconds(); hold != 0 {
+		n.State, n.HeldUntil = StateHeld, now.Add(time.Duration(hold)*time.Millisecond)
+	}
+	n.ForgetAt = forgetAt(n, wholeSeconds(r.Rules.Retention))
+	return n
 }
 
 func readOccurred(s string, noted int64) (time.Time, error) {

@@ -11,8 +11,8 @@ var mutantsOfNotes = []mutant{
 	},
 	{
 		"the clock has whole seconds", "notes.lua",
-		"t[1] * 1000 + math.floor(t[2] / 1000)",
-		"t[1] * 1000", byDeadline,
+		"t[1] * 1000000 + t[2]",
+		"t[1] * 1000000", byDeadline,
 	},
 	{
 		"a message without an id bears one", "notes.lua",
@@ -74,7 +74,7 @@ var mutantsOfNotes = []mutant{
 	},
 	{
 		"a new note's hold is not written", "note.lua",
-		"noted == now and 'H' .. hold or", "noted == now and '' or", byLife,
+		"noted == now and 'H' .. hold or", "noted == now and '' or", byModel,
 	},
 	{
 		"a new note's hold counts from another time", "note.lua",
@@ -118,8 +118,8 @@ var mutantsOfNotes = []mutant{
 	},
 	{
 		"another program's line is read", "notes.lua",
-		"      return nil, ''\n    end\n    local asked",
-		"      return notes\n    end\n    local asked", byForeign,
+		"        return nil, ''\n      end\n      asked",
+		"        return notes\n      end\n      asked", byForeign,
 	},
 	{"a value without notes is read as none", "notes.lua", "elseif size == 1 then", "elseif false then", byForeign},
 	{
@@ -134,8 +134,8 @@ var mutantsOfNotes = []mutant{
 	},
 	{
 		"keys never expire", "note.lua",
-		"text, 'PXAT', forget)",
-		"text)", byEnds,
+		"notes, 'PXAT', forget)",
+		"notes)", byEnds,
 	},
 	{
 		"a deadline does not count", "notes.lua",
@@ -160,7 +160,7 @@ var mutantsOfNotes = []mutant{
 	},
 	{
 		"the key ends with the new note", "note.lua",
-		"math.max(at, forgotten(", "math.max(0, forgotten(", byKeyEnd,
+		"if at > forget then", "if false then", byKeyEnd,
 	},
 	{
 		"the key ends with the notes of one event", "notes.lua",

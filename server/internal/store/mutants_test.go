@@ -72,6 +72,7 @@ const (
 	byOtherEvents   = `^TestNotesOfOtherEvents$`
 	byWentBack      = `^TestWentBack$`
 	byFar           = `^TestNotesOutsideTheWindow$`
+	byAlone         = `^TestAlone$`
 	byFarTeaches    = `^TestSeriesTeachesFromAfar$`
 )
 

@@ -3,24 +3,26 @@
 -- KEYS[1]  the series' key
 -- ARGV[1]  deadline: the store's time in milliseconds after which the script does nothing
 -- ARGV[2]  name: the event's letter, and nine letters of the request, its token
--- ARGV[3]  seen: the message, a space, and its transaction id, or "-"
--- ARGV[4]  amount: amount and currency, or "-"
--- ARGV[5]  occurred: milliseconds since 1970, or "-"
--- ARGV[6]  hold: milliseconds in base 36, 0 for none
--- ARGV[7]  rules: what only some calls need, in words: 1 if the answer needs replicas, else
+-- ARGV[3]  tail: how the line of a note ends that is made now and arrived now: the amount,
+--          the extras, the message, and its transaction id
+-- ARGV[4]  occurred: milliseconds since 1970, or "-"
+-- ARGV[5]  rules: what only some calls need, in words: 1 if the answer needs replicas, else
 --          0; match and arrival, the two windows, in milliseconds; ahead, how far ahead
 --          occurred may lie, in milliseconds; limit, how many notes the series may hold;
---          agreeing, the channels whose transaction ids agree with the message's
--- ARGV[8]  retention: seconds in base 36, or left out for 45 days
--- ARGV[9]  received: when the message first arrived, in milliseconds since 1970, or left out
+--          hold, in milliseconds in base 36, 0 for none; agreeing, the channels whose
+--          transaction ids agree with the message's
+-- ARGV[6]  retention: seconds in base 36; left out for 45 days, if the hold is shorter
+-- ARGV[7]  received: when the message first arrived, in milliseconds since 1970, or left out
 --          for now
 --
--- hold and retention are in base 36 because a new note has them as they are. Each argument
--- costs as much as ten lines of this script, so those that few calls need share one.
+-- Each argument costs as much as ten lines of this script, so those that few calls need
+-- share one.
 --
--- Replies. The first three are one text with a newline between the words, and now is there
--- as TIME gives it: seconds, a space, and microseconds. In the others it is milliseconds.
--- recorded is 1 if the message is a new sighting:
+-- Replies. A number, now in microseconds, if a new note has that tail: the verdict is FIRST,
+-- the evidence NEW, and the caller knows all of the line. The three replies with a line are
+-- one text with a newline between the words. Their now is as TIME gives it: seconds, a space,
+-- and microseconds. In the others it is milliseconds. The version may stand before the line
+-- of the series' only note. recorded is 1 if the message is a new sighting:
 --   FIRST evidence line now recorded      the caller has it. With evidence NEW, a channel and
 --                                         a transaction id follow for each sighting whose id
 --                                         alone kept the message from being paired
@@ -49,18 +51,16 @@
 --
 -- With replicas, every reply but PAST_DEADLINE and VERSION writes: if it has nothing new to
 -- write, it rewrites the series unchanged, so that WAIT covers it.
-local key = KEYS[1]
+local key, ARGV = KEYS[1], ARGV -- a local name is found faster
 local deadline = ARGV[1] + 0
 local name = ARGV[2]
-local seen = ARGV[3]
-local amount = ARGV[4]
-local occurred = ARGV[5] ~= '-' and ARGV[5] + 0
-local hold = ARGV[6]
-local rules = ARGV[7]
-local retention = ARGV[8]
-local received = ARGV[9] and ARGV[9] + 0
+local tail = ARGV[3]
+local occurred = ARGV[4] ~= '-' and ARGV[4] + 0
+local rules = ARGV[5]
+local retention = ARGV[6]
+local received = ARGV[7] and ARGV[7] + 0
 
-local value, now, late, t = look(key, deadline)
+local value, now, late, micros, t = look(key, deadline)
 if late then
   return late
 end
@@ -69,14 +69,29 @@ if received and received >= now then
 end
 
 -- A note's name within its series is when it was noted, so no two may ever share it.
-local before, count, at, noted, against = VERSION, 0, 0, now, nil
+local before, between, noted, count, at, against = VERSION, '', now, 0, 0, nil
 if value then
-  local replicas, match = string.match(rules, '^(%d) (%d+)')
-  replicas = replicas == '1'
-  local token = string.sub(name, 2)
-  local message, transaction = string.match(seen, '^(%S+) (%S+)')
+  local replicas = string.byte(rules) == 49 -- "1"
+
+  -- Most messages that are not FIRST are decided here. If Redis refuses the write, what
+  -- stands behind decides.
+  local evidence, longer
+  if #value < TWO_NOTES then
+    evidence, longer = alone(value, name, tail, occurred, rules, now)
+  end
+  if longer then
+    local refused = redis.pcall('SET', key, longer, 'KEEPTTL')
+    if type(refused) ~= 'table' or not refused.err then
+      return answer('DUPLICATE', evidence, longer, t, '1')
+    end
+  elseif evidence and not replicas then
+    return answer('DUPLICATE', evidence, value, t, '0')
+  end
+  local event, token = string.sub(name, 1, 1), string.sub(name, 2)
+  local amount, message, transaction = parts(tail)
+  local match, arrival, hold, agreeing = string.match(rules, '^%d (%d+) (%d+) %d+ %d+ (%w+) (%S+)')
   local ask = {
-    event = string.sub(name, 1, 1),
+    event = event,
     token = token,
     message = message,
     transaction = transaction,
@@ -84,19 +99,27 @@ if value then
     occurred = occurred,
     received = received,
     match = match + 0,
+    arrival = arrival + 0,
+    agreeing = agreeing,
   }
   local notes, version = load(value, now, ask)
   if not notes then
     return { 'VERSION', version }
   end
-  local note, evidence = find_seen(notes, ask)
-  if not note then
-    note, evidence = find_transaction(notes, ask)
-  end
-  if not note then
-    local arrival, agreeing = string.match(rules, '^%d %d+ (%d+) %d+ %d+ (%S+)')
-    ask.arrival, ask.agreeing = arrival + 0, agreeing
-    note, evidence, against = find_pair(notes, ask, now)
+  local note
+  if notes[1] then
+    if appears(notes, ask) then
+      note, evidence = find_seen(notes, ask)
+      if not note then
+        note, evidence = find_transaction(notes, ask)
+      end
+    end
+    if not note then
+      local nearby = near(notes, ask, now)
+      if nearby[1] then
+        note, evidence, against = find_pair(notes, nearby, ask)
+      end
+    end
   end
   if note then
     if evidence == 'SAME_REQUEST' and reused(note, ask) then
@@ -170,7 +193,8 @@ if value then
     end
     return answer(verdict, evidence, line(note), t, recorded)
   end
-  before, count, at = notes.text, notes.count, forget_at(notes)
+  count, at = notes.count, forget_at(notes)
+  before, between = notes.text, count > 0 and '\n' or ''
   noted = math.max(now, notes.floor + 1)
   if noted <= notes.last then
     while is_name(notes, noted) do
@@ -203,28 +227,41 @@ if occurred then
   when = occurred - (noted - noted % 1000)
   when = when % 1000 == 0 and base36(when / 1000) or base36(when) .. '.'
 end
-local extras, held = '', false
-if hold ~= '0' then
-  held = now + tonumber(hold, 36)
-  extras = noted == now and 'H' .. hold or 'H' .. base36(held - noted) .. 'L' .. hold
+local plain, held = noted == now and not received and not against, false
+if not plain or retention then
+  local hold = string.match(rules, '^%d %d+ %d+ %d+ %d+ (%w+)')
+  held = hold ~= '0' and now + tonumber(hold, 36)
+  if not plain then
+    local extras = ''
+    if held then
+      extras = noted == now and 'H' .. hold or 'H' .. base36(held - noted) .. 'L' .. hold
+    end
+    if received then
+      extras = extras .. 'V' .. base36(noted - received)
+    end
+    if against then
+      extras = extras .. 'X' .. base36(noted - against.noted)
+    end
+    if life ~= DEFAULT_RETENTION then
+      extras = extras .. 'K' .. retention
+    end
+    if extras ~= '' then
+      extras = '*' .. extras .. ' '
+    end
+    local amount, message, transaction = parts(tail)
+    tail = amount .. ' ' .. extras .. message .. ' ' .. transaction
+  end
 end
-if received then
-  extras = extras .. 'V' .. base36(noted - received)
+local notes = before .. between .. name .. base36(noted) .. ' ' .. when .. ' ' .. tail
+local forget = forgotten(noted, occurred, life, held)
+if at > forget then
+  forget = at
 end
-if against then
-  extras = extras .. 'X' .. base36(noted - against.noted)
+redis.call('SET', key, notes, 'PXAT', forget)
+if plain then
+  return micros
 end
-if life ~= DEFAULT_RETENTION then
-  extras = extras .. 'K' .. retention
-end
-if extras ~= '' then
-  extras = ' *' .. extras
-end
-local text = name .. base36(noted) .. ' ' .. when .. ' ' .. amount .. extras .. ' ' .. seen
-
-local between = count > 0 and '\n' or ''
-local forget = math.max(at, forgotten(noted, occurred, life, held))
-redis.call('SET', key, before .. between .. text, 'PXAT', forget)
+local text = string.sub(notes, #before + #between + 1)
 local reply = answer('FIRST', 'NEW', text, t, '1')
 if against then
   for _, s in ipairs(sightings(against)) do

@@ -43,6 +43,7 @@
 local VERSION = '1'
 local DEFAULT_RETENTION = 3888000000
 local MOST_SIGHTINGS = 16
+local TWO_NOTES = 192 -- bytes, which hardly ever are one note that was seen once
 
 -- decimal writes a whole number; tostring would turn 1e15 into "1e+15". Two halves fit
 -- into the integers of each machine. An argument of redis.call needs it not: Redis writes
@@ -155,13 +156,27 @@ local function read_extras(note, extras)
   note.own = own or not note.attempt and 1
 end
 
+-- parts are the amount, the message and the transaction id of a tail, which has these of a
+-- note's line, and its extras before the message.
+local function parts(tail)
+  local amount, star, at = string.match(tail, '^(%S+) (%*?)()')
+  if star == '*' then
+    at = string.find(tail, ' ', at, true) + 1
+  end
+  return amount, string.match(tail, '^(%S+) (%S+)$', at)
+end
+
 -- LINE is how every line begins that any release has written. Any other line is another
 -- program's and must not be read as no note. It finds the event's letter; noted; the sign
 -- or "?" and the digits of occurred, and where these end; where the amount begins; where
 -- the next word begins, and "*" if that is the extras. Its ranges are cheaper than
 -- classes such as %l.
-local LINE = '^([PpFRVCJSHUEXYD])[%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-]'
+local LINE = '^([PpFRVCJSHUEXYD])%S%S%S%S%S%S%S%S%S'
   .. '([0-9a-z]+) ([-?]?)([0-9a-z]*)()%.? ()[!-~]+ ()(%*?)[!-~]+ [!-~]'
+
+-- PLAIN is a line that LINE matches, of a note that has no extras, whose donation occurred
+-- before. It finds just when it was noted.
+local PLAIN = '^[PpFRVCJSHUEXYD]%S%S%S%S%S%S%S%S%S([0-9a-z]+) %-[0-9a-z]+%.? [!-~]+ [!-)+-~][!-~]* [!-~]'
 
 -- occurred_of is the time that LINE has found. Behind the digits of a time in milliseconds
 -- is a point, and then the space before the amount.
@@ -171,6 +186,63 @@ local function occurred_of(noted, sign, digits, point, amount)
     far = far * 1000
   end
   return sign == '-' and second - far or second + far
+end
+
+-- ALONE is a whole value: one note of our own that is settled, has no extras, and was seen
+-- once, by an IPN or a webhook with an id, after the donation occurred. Most series of one
+-- donation are that. It finds the event's letter with the token, noted, the sign or "?" and
+-- the digits of occurred, the point behind those of milliseconds, the amount, the message,
+-- and the transaction id.
+local ALONE = '^1([PpFRVCJSHUEXYD]%S%S%S%S%S%S%S%S%S)'
+  .. '([0-9a-z]+) ([-?])([0-9a-z]*)(%.?) ([!-~]+) ([IW][!-~]+) ([!-~]+)$'
+
+-- alone tries the rules (2), (3) and (4), which find_seen, find_transaction and find_pair
+-- describe, on a value that ALONE matches, for a message of the same form. The arguments
+-- are those of note.lua. It returns the evidence, and for a new sighting the value with it.
+-- It returns nil if no rule matches, or if one needs more than the texts as they are: then
+-- the rules must be asked.
+local function alone(value, name, tail, occurred, rules, now)
+  local letters, when, sign, digits, point, paid, seen, id = string.match(value, ALONE)
+  if
+    not letters
+    or letters == name -- the same request
+    or string.byte(letters) ~= string.byte(name)
+    or (digits == '') ~= (sign == '?')
+  then
+    return nil
+  end
+  local noted = tonumber(when, 36)
+  if now >= noted + DEFAULT_RETENTION then
+    return nil
+  elseif string.find(tail, ' ' .. seen .. ' ', 1, true) then
+    return 'SAME_MESSAGE'
+  end
+  local amount, message, transaction = parts(tail)
+  local letter, evidence = string.byte(message), nil
+  if letter ~= 73 and letter ~= 87 then -- "I" and "W"
+    return nil
+  elseif id == transaction and id ~= '-' then
+    evidence, transaction = 'SAME_TRANSACTION', '='
+  elseif
+    letter == string.byte(seen)
+    or not occurred
+    or digits == ''
+    or paid ~= amount and paid ~= '-' and amount ~= '-'
+  then
+    return nil
+  else
+    local match, agreeing = string.match(rules, '^%d (%d+) %d+ %d+ %d+ %w+ (%S+)')
+    local distance = tonumber(digits, 36)
+    if point == '' then
+      distance = distance * 1000
+    end
+    distance = math.abs(noted - noted % 1000 - distance - occurred)
+    if distance > match + 0 or id ~= '-' and transaction ~= '-' and agreeing ~= '-' and agreeing ~= '+' then
+      return nil
+    end
+    evidence = 'PAIRED'
+  end
+  return evidence, value .. ' ' .. message .. ' ' .. transaction .. ' ' .. base36(math.max(now - noted, 0))
 end
 
 -- sightings are those of a note, in the order in which they were seen. They are read when
@@ -338,16 +410,17 @@ local function see(note, ask, now, must)
 end
 
 -- look begins a script. It returns the value under the key, or false, and the time. For a
--- call that came too late it returns nil, the time, and the reply. The last result is the
--- time as TIME gives it: seconds, and the microseconds in the second. It is called once:
--- TIME moves while the script runs.
+-- call that came too late it returns nil, the time, and the reply. The last two results are
+-- the time in microseconds, and as TIME gives it: seconds, and the microseconds in the
+-- second. It is called once: TIME moves while the script runs.
 local function look(key, deadline)
   local t = redis.call('TIME')
-  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  local micros = t[1] * 1000000 + t[2]
+  local now = (micros - micros % 1000) / 1000
   if now > deadline then
-    return nil, now, { 'PAST_DEADLINE', now }, t
+    return nil, now, { 'PAST_DEADLINE', now }
   end
-  return redis.call('GET', key), now, nil, t
+  return redis.call('GET', key), now, nil, micros, t
 end
 
 -- load reads the notes of a series that are not forgotten yet. If a later release or
@@ -402,40 +475,52 @@ local function load(value, now, ask)
   local search, match, number = string.find, string.match, tonumber
   local size_of_notes, count, last, at = 0, 0, 0, 0
   local parts, begin, gone = nil, from, nil -- begin: of the lines behind the latest forgotten one
+  local others -- matches the PLAIN lines of other events, once there was a line of another event
   while from <= size do
     local to = (search(value, '\n', from, true) or size + 1) - 1
-    local letter, when, sign, digits, point, amount, rest, star = match(value, LINE, from)
-    if not letter or (digits == '') ~= (sign == '?') then
-      return nil, ''
-    end
-    local asked, noted, occurred, note = letter == event or not event, number(when, 36), false, nil
-    local forget = noted + DEFAULT_RETENTION
-    if sign == '' or sign == '-' and asked then -- a time before noted matters only to rule 4
-      occurred = occurred_of(noted, sign, digits, point, amount)
-      if occurred > noted then
-        forget = forgotten(noted, occurred, DEFAULT_RETENTION)
+    local asked, note, noted, forget = false, nil, nil, nil
+    local plain = others and match(value, others, from)
+    if plain then
+      noted = number(plain, 36)
+      forget = noted + DEFAULT_RETENTION
+    else
+      local letter, when, sign, digits, point, amount, rest, star = match(value, LINE, from)
+      if not letter or (digits == '') ~= (sign == '?') then
+        return nil, ''
       end
-    end
-    if
-      star == '*'
-      or asked and (gone or not (earliest and occurred) or earliest <= occurred and occurred <= latest)
-    then
-      note = {
-        value = value,
-        from = from,
-        to = to,
-        rest = rest, -- where the sightings begin
-        noted = noted,
-        occurred = occurred,
-        amount = amount, -- where it begins
-        forget = forget,
-      }
-      if star == '*' then
-        read_extras(note, match(value, '^%*(%S*)', rest))
-        forget = forgotten(noted, occurred, note.retention or DEFAULT_RETENTION, note.held)
-        note.forget = forget
+      asked, noted = letter == event or not event, number(when, 36)
+      forget = noted + DEFAULT_RETENTION
+      if not asked then
+        others = others or string.gsub(PLAIN, event, '', 1)
       end
-      note.cut = gone
+      local occurred = false
+      if sign == '' or sign == '-' and asked then -- a time before noted matters only to rule 4
+        occurred = occurred_of(noted, sign, digits, point, amount)
+        if occurred > noted then
+          forget = forgotten(noted, occurred, DEFAULT_RETENTION)
+        end
+      end
+      if
+        star == '*'
+        or asked and (gone or not (earliest and occurred) or earliest <= occurred and occurred <= latest)
+      then
+        note = {
+          value = value,
+          from = from,
+          to = to,
+          rest = rest, -- where the sightings begin
+          noted = noted,
+          occurred = occurred,
+          amount = amount, -- where it begins
+          forget = forget,
+        }
+        if star == '*' then
+          read_extras(note, match(value, '^%*(%S*)', rest))
+          forget = forgotten(noted, occurred, note.retention or DEFAULT_RETENTION, note.held)
+          note.forget = forget
+        end
+        note.cut = gone
+      end
     end
     if now < forget then
       count = count + 1
@@ -697,10 +782,19 @@ end
 -- The note of a message is found by four rules, the strongest first: (1) the same request,
 -- (2) the same message, (3) the transaction id, (4) pairing. Three functions try them, of
 -- which a script calls the next only if no note matched yet. Each returns the note and the
--- evidence, or nil.
+-- evidence, or nil. Before them stand two that cost less: appears and near.
 --
 -- ask has: event, token (nil: no request), message, transaction, amount, occurred (false:
 -- unknown), received (false: now), match, arrival (milliseconds), agreeing
+
+-- appears tells whether the rules (1) to (3) need to be tried: whether a series has one of
+-- their texts anywhere.
+local function appears(notes, ask)
+  local value, find, transaction = notes.value, string.find, ask.transaction
+  return ask.token and find(value, ask.token, 1, true)
+    or find(value, ask.message, 1, true)
+    or transaction ~= '-' and find(value, transaction, 1, true)
+end
 
 -- find_seen tries the rules (1) and (2).
 local function find_seen(notes, ask)
@@ -749,50 +843,65 @@ local function find_transaction(notes, ask)
   return elsewhere, elsewhere and 'SAME_TRANSACTION'
 end
 
--- find_pair tries rule (4). If no note matches, it returns nil, nil, and the note that it
--- would have paired with the message if their transaction ids were not unequal, if there
--- is one.
-local function find_pair(notes, ask, now)
+-- near is a list of the notes that rule (4) may take: those with the money of the message
+-- that are near enough in time, each with its distance, in milliseconds.
+local function near(notes, ask, now)
+  local all, arrived, occurred = {}, ask.received or now, ask.occurred
+  -- A note that began with an IPN is never paired with another IPN, nor is a webhook's with
+  -- a webhook. These letters begin their messages, and rule (2) has looked for this one.
+  local letter = string.byte(ask.message)
+  if letter ~= 73 and letter ~= 87 then -- "I" and "W"
+    letter = nil
+  end
+  for i = 1, #notes.made do -- any other note occurred outside the match window
+    local note = notes.made[i]
+    if string.byte(note.value, note.rest) ~= letter then
+      local distance, window
+      if note.occurred and occurred then
+        distance, window = note.occurred - occurred, ask.match
+      else
+        distance, window = arrived - (note.arrived or note.noted), ask.arrival
+      end
+      if distance < 0 then
+        distance = -distance
+      end
+      if distance <= window and same_money(amount_of(note), ask.amount) then
+        note.distance = distance
+        all[#all + 1] = note
+      end
+    end
+  end
+  return all
+end
+
+-- find_pair tries rule (4) on the notes that are near. If no note matches, it returns nil,
+-- nil, and the note that it would have paired with the message if their transaction ids were
+-- not unequal, if there is one.
+local function find_pair(notes, nearby, ask)
   local message, transaction = ask.message, ask.transaction
   local asks_named, asks_on = named(message), channel(message)
   local known = {} -- channel: whether its ids are known to agree with the asking channel's
-  local arrived = ask.received or now
-  local nearest, nearest_by, against, against_by
-  local occurred = ask.occurred
-  for i = 1, #notes.made do -- any other note occurred outside the match window
-    local note = notes.made[i]
-    local distance, window
-    if note.occurred and occurred then
-      distance, window = note.occurred - occurred, ask.match
-    else
-      distance, window = arrived - (note.arrived or note.noted), ask.arrival
-    end
-    if distance < 0 then
-      distance = -distance
-    end
-    if distance <= window and same_money(amount_of(note), ask.amount) then
-      local other, unequal = transaction ~= '-' and told_otherwise(note, transaction, asks_on), false
-      for _, s in ipairs(sightings(note)) do
-        local on = channel(s.message)
-        if on == asks_on then
-          other = other or asks_named and named(s.message) and s.message ~= message
-        elseif transaction ~= '-' and s.transaction ~= '-' and s.transaction ~= transaction and not unequal then
-          if known[on] == nil then
-            known[on] = agree(notes, ask, asks_on, on)
-          end
-          unequal = known[on]
+  local nearest, against
+  for _, note in ipairs(nearby) do
+    local other, unequal = transaction ~= '-' and told_otherwise(note, transaction, asks_on), false
+    for _, s in ipairs(sightings(note)) do
+      local on = channel(s.message)
+      if on == asks_on then
+        other = other or asks_named and named(s.message) and s.message ~= message
+      elseif transaction ~= '-' and s.transaction ~= '-' and s.transaction ~= transaction and not unequal then
+        if known[on] == nil then
+          known[on] = agree(notes, ask, asks_on, on)
         end
+        unequal = known[on]
       end
-      if other then
-        distance = nil
-      elseif unequal then
-        if not against_by or distance < against_by then
-          against, against_by = note, distance
-        end
-      elseif transaction ~= '-' and other_half(notes, note, transaction, asks_on) then
-        distance = nil
-      elseif not nearest_by or distance < nearest_by then
-        nearest, nearest_by = note, distance
+    end
+    if not other and unequal then
+      if not against or note.distance < against.distance then
+        against = note
+      end
+    elseif not other and not (transaction ~= '-' and other_half(notes, note, transaction, asks_on)) then
+      if not nearest or note.distance < nearest.distance then
+        nearest = note
       end
     end
   end

@@ -109,8 +109,12 @@ func Assemble(library, body string) string {
 			parts = append(parts, part{declared[1], statement, words(statement)})
 		}
 	}
-	return place(parts, body, "")
+	return joined(place(parts, body, ""))
 }
+
+// joined joins the pieces of a text that is too long for one line. Lua would join them in
+// each call.
+func joined(script string) string { return pieces.ReplaceAllString(script, "") }
 
 // A part of the library is a function or a constant.
 type part struct {
@@ -204,5 +208,6 @@ var (
 	begins      = regexp.MustCompile(`^[a-z]`)
 	continues   = regexp.MustCompile(`^(?:end|else|elseif|until)\b`)
 	comment     = regexp.MustCompile(`--.*`)
+	pieces      = regexp.MustCompile(`'\n\s*\.\. '`)
 	word        = regexp.MustCompile(`\.?\b[a-zA-Z_]\w*`)
 )

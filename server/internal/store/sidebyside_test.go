@@ -83,8 +83,10 @@ func laterRelease(t *testing.T) otherRelease {
 	changes := strings.NewReplacer(
 		"  local extras = note.other or ''\n", // of a note that is changed
 		"  local extras = note.other or ''\n  extras = string.find(extras, 'Z7', 1, true) and extras or extras .. 'Z7'\n",
-		"local extras, held = '', false\n", // of a new note
-		"local extras, held = 'Z7', false\n",
+		"local plain, held = noted == now and", // of a new note, whose tail does not do then
+		"local plain, held = false and",
+		"    local extras = ''\n",
+		"    local extras = 'Z7'\n",
 	)
 	for what, text := range map[string]string{"notes.lua": library, "note.lua": noteBody} {
 		if changes.Replace(text) == text {

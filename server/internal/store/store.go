@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -229,7 +230,7 @@ func (s *Store) Note(ctx context.Context, r NoteRequest) (NoteReply, error) {
 	if s.run(ctx, call); call.Err != nil {
 		return NoteReply{}, call.Err
 	}
-	return readNoteReply(r, call.Words)
+	return readNoteReply(r, call)
 }
 
 // Notes is Note for many requests, in one round trip. Requests of one series are noted in
@@ -252,7 +253,7 @@ func (s *Store) Notes(ctx context.Context, requests []NoteRequest) ([]NoteReply,
 			continue
 		}
 		if errs[i] = c.Err; errs[i] == nil {
-			replies[i], errs[i] = readNoteReply(requests[i], c.Words)
+			replies[i], errs[i] = readNoteReply(requests[i], c)
 		}
 	}
 	return replies, errs
@@ -265,13 +266,11 @@ func (s *Store) noteCall(r NoteRequest) (*wire.Call, error) {
 	d, retention := r.Donation, wholeSeconds(r.Rules.Retention)
 	call := wire.NewCall(noteScript, seriesKey(d.Ledger, d.SeriesID)).
 		Text(events[d.Event-1:d.Event] + r.token()).
-		Text(writeMessage(r.Message) + " " + writeTransaction(d.TransactionID)).
-		Text(writeMoney(d.Amount, d.CurrencyCode)).
+		Text(writeTail(r, retention)).
 		Text(writeTime(d.OccurredAt)).
-		Text(strconv.FormatInt(r.Hold.Milliseconds(), 36)).
-		Text(s.writeRules(r.Rules))
+		Text(s.writeRules(r))
 	received := !r.Message.ReceivedAt.IsZero()
-	if received || retention != defaultRetention {
+	if received || retention != defaultRetention || r.Hold > defaultRetention {
 		call.Text(strconv.FormatInt(int64(retention/time.Second), 36))
 	}
 	if received {
@@ -281,22 +280,27 @@ func (s *Store) noteCall(r NoteRequest) (*wire.Call, error) {
 }
 
 // writeRules writes what note.lua needs to know of the rules only in some calls.
-func (s *Store) writeRules(rules Rules) string {
+func (s *Store) writeRules(r NoteRequest) string {
 	text := make([]byte, 0, 64) // enough for most
 	for _, n := range []int64{
 		flag(s.replicated),
-		rules.MatchWindow.Milliseconds(),
-		rules.ArrivalWindow.Milliseconds(),
-		rules.SkewAhead.Milliseconds(),
-		int64(rules.SeriesLimit),
+		r.Rules.MatchWindow.Milliseconds(),
+		r.Rules.ArrivalWindow.Milliseconds(),
+		r.Rules.SkewAhead.Milliseconds(),
+		int64(r.Rules.SeriesLimit),
 	} {
 		text = append(strconv.AppendInt(text, n, 10), ' ')
 	}
-	return string(append(text, writeAgreeing(rules)...))
+	text = append(strconv.AppendInt(text, r.Hold.Milliseconds(), 36), ' ')
+	return string(append(text, writeAgreeing(r.Rules)...))
 }
 
-func readNoteReply(r NoteRequest, words []string) (NoteReply, error) {
-	reply := NoteReply{}
+func readNoteReply(r NoteRequest, call *wire.Call) (NoteReply, error) {
+	if call.Words[0] == "NOW" {
+		reply := NoteReply{Verdict: First, Evidence: New, Now: call.Now, Note: freshNote(r, call.Now), Recorded: true}
+		return reply.withReceipt(r), nil
+	}
+	reply, words := NoteReply{}, call.Words
 	switch words[0] {
 	case "FIRST":
 		reply.Verdict = First
@@ -307,34 +311,37 @@ func readNoteReply(r NoteRequest, words []string) (NoteReply, error) {
 	default:
 		return NoteReply{}, unexpected(noteScript, words)
 	}
-	if len(words) < 5 || len(words)%2 == 0 {
+	if reply.Now = call.Now; len(words) < 5 || len(words)%2 == 0 || reply.Now.IsZero() {
 		return NoteReply{}, unexpected(noteScript, words)
 	}
 	var err error
-	if reply.Now, err = wire.Millis(words[3]); err != nil {
-		return NoteReply{}, err
-	}
 	if reply.Evidence, err = readEvidence(words[1]); err != nil {
 		return NoteReply{}, err
 	}
-	if reply.Note, err = readNote(r.Donation.Ledger, r.Donation.SeriesID, words[2], reply.Now); err != nil {
+	line := strings.TrimPrefix(words[2], FormatVersion)
+	if reply.Note, err = readNote(r.Donation.Ledger, r.Donation.SeriesID, line, reply.Now); err != nil {
 		return NoteReply{}, err
 	}
 	reply.Recorded = words[4] == "1"
 	for told := words[5:]; len(told) > 0; told = told[2:] {
 		reply.Against = append(reply.Against, Told{Channel: told[0], TransactionID: readTransaction(told[1])})
 	}
-	if shadow := reply.Verdict != First; r.Hold > 0 && (!shadow || r.Rules.Shadow) {
-		reply.Receipt = receipt{
+	return reply.withReceipt(r), nil
+}
+
+// withReceipt is the reply with the receipt of its request, if it has one.
+func (n NoteReply) withReceipt(r NoteRequest) NoteReply {
+	if shadow := n.Verdict != First; r.Hold > 0 && (!shadow || r.Rules.Shadow) {
+		n.Receipt = receipt{
 			r.Donation.Ledger,
 			r.Donation.SeriesID,
-			reply.Note.NotedAt.UnixMilli(),
-			reply.Note.Attempt,
+			n.Note.NotedAt.UnixMilli(),
+			n.Note.Attempt,
 			r.token(),
 			shadow,
 		}.String()
 	}
-	return reply, nil
+	return n
 }
 
 // Exists decides as Note does, and notes nothing.

@@ -189,7 +189,18 @@ func TestFull(t *testing.T) {
 	for i := range held {
 		held[i] = note(t, s, ask(fmt.Sprint("I-", i), "r"))
 	}
+	alone := ask("I-alone", "r") // a series of one note, which note.lua decides about by itself
+	alone.Hold, alone.Donation.TransactionID, alone.Donation.OccurredAt = 0, "T1", at(0)
+	wantVerdict(t, note(t, s, alone), store.First, store.New)
 	server.Do("CONFIG SET maxmemory 1")
+	alone.RequestID, alone.Message = "other", webhook
+	if reply := note(t, s, alone); reply.Evidence != store.SameTransaction || reply.Recorded {
+		t.Errorf("a sighting that found no room: got evidence %v, recorded %v", reply.Evidence, reply.Recorded)
+	}
+	alone.Donation.TransactionID = ""
+	if _, err := s.Note(ctx(t), alone); !errors.Is(err, store.ErrStoreFull) {
+		t.Errorf("a pairing that found no room: got error %v, want %v", err, store.ErrStoreFull)
+	}
 
 	if _, err := s.Note(ctx(t), ask("I-new", "r")); !errors.Is(err, store.ErrStoreFull) {
 		t.Errorf("a new donation: got error %v, want %v", err, store.ErrStoreFull)

@@ -41,11 +41,15 @@ func (r *run) prepare(ctx context.Context, whole bool) {
 	r.wait, r.replicated = nil, false
 }
 
-// A reply is a script's words, or the error that came instead.
+// A reply is a script's words and Redis's time in it, or the error that came instead.
 type reply struct {
 	words []string
+	now   time.Time // zero if it has none
 	err   error
 }
+
+// take gives the call its reply.
+func (c *Call) take(r reply) { c.Words, c.Now, c.Err = r.words, r.now, r.err }
 
 // Run runs the calls on behalf of ctx and fills in their replies. Its calls must all
 // write or all read. It gives each call its deadline by Redis's clock.
@@ -77,7 +81,7 @@ func (c *Client) Run(ctx context.Context, calls []*Call) {
 			if r.call.Err != nil || r.call.Words[0] != "PAST_DEADLINE" {
 				continue
 			}
-			if now, err := Millis(nowIn(r.call.Words)); err == nil {
+			if now := r.call.Now; !now.IsZero() {
 				again = append(again, &run{call: r.call, clock: r.clock, deadline: until(now.Add(time.Until(ours)))})
 			}
 		}
@@ -131,13 +135,12 @@ func (c *Client) share(ctx context.Context, runs []*run) {
 		batch = c.reads
 	}
 	if batch != nil && len(runs) == 1 {
-		told := batch.do(ctx, runs)
-		runs[0].call.Words, runs[0].call.Err = told.words, told.err
+		runs[0].call.take(batch.do(ctx, runs))
 		return
 	}
 	c.roundTrip(ctx, runs)
 	for _, r := range runs {
-		r.call.Words, r.call.Err = r.reply.words, r.reply.err
+		r.call.take(r.reply)
 	}
 }
 
@@ -163,22 +166,22 @@ func (c *Client) roundTrip(ctx context.Context, runs []*run) {
 	}
 	received := time.Now()
 	for _, r := range runs {
-		words, err := read(ctx, r.cmd)
-		if err == nil {
-			if now, err := Millis(nowIn(words)); err == nil {
-				r.clock.observe(now, sent, received)
+		told := read(ctx, r.cmd)
+		if told.err == nil {
+			if !told.now.IsZero() {
+				r.clock.observe(told.now, sent, received)
 			}
 			switch {
-			case words[0] == "VERSION":
-				err = NotOurs(words[1])
-			case c.replicas > 0 && r.call.Script.Writes && !r.replicated && words[0] != "PAST_DEADLINE":
-				err = notReplicated(ctx, r.wait)
+			case told.words[0] == "VERSION":
+				told.err = NotOurs(told.words[1])
+			case c.replicas > 0 && r.call.Script.Writes && !r.replicated && told.words[0] != "PAST_DEADLINE":
+				told.err = notReplicated(ctx, r.wait)
 			}
 		}
 		if !r.call.Script.Writes {
-			err = NothingDone(err)
+			told.err = NothingDone(told.err)
 		}
-		r.reply = reply{words: words, err: err}
+		r.reply = told
 		if c.took != nil {
 			c.took(r.call.Script.Name, received.Sub(sent))
 		}

@@ -38,8 +38,11 @@ type Call struct {
 	Args   []any // behind the deadline, which is the first ARGV of every script
 	Trip   *Trip // nil if nobody asks how it got there
 
-	// Run sets these. Words is the reply, whose first element is a word.
+	// Run sets these. Words is the reply, whose first element is a word; "NOW" alone for a
+	// reply that is only Redis's time. Now is that time, or the one in the reply, in whole
+	// milliseconds; zero if the reply has none.
 	Words []string
+	Now   time.Time
 	Err   error
 
 	texts   []string // that Args point to, as Text has added them
@@ -111,7 +114,7 @@ func (t *Trip) note(r *run, leg Leg) {
 // Fail gives every call the same error.
 func Fail(calls []*Call, err error) {
 	for _, c := range calls {
-		c.Words, c.Err = nil, err
+		c.Words, c.Now, c.Err = nil, time.Time{}, err
 	}
 }
 
@@ -123,34 +126,47 @@ type once struct{ *redis.Cmd }
 
 func (once) NoRetry() bool { return true }
 
-// read turns a reply into its words. The scripts reply with arrays of strings and numbers,
-// or with one text that has a newline between the words. The first is a word.
-func read(ctx context.Context, cmd once) ([]string, error) {
-	reply, err := cmd.Result()
+// atNow are the words of a reply that is only Redis's time. It may not be changed.
+var atNow = []string{"NOW"}
+
+// firstMicros is in January 1970. A smaller number is the reply to another command.
+const firstMicros = 1e12
+
+// read reads a reply. The scripts reply with arrays of strings and numbers, with one text
+// that has a newline between the words, or with a number, the time in microseconds. The
+// first word is a word.
+func read(ctx context.Context, cmd once) reply {
+	value, err := cmd.Result()
 	if err != nil {
-		return nil, conclude(ctx, err)
+		return reply{err: conclude(ctx, err)}
 	}
 	var words []string
-	switch reply := reply.(type) {
+	switch value := value.(type) {
+	case int64:
+		if value < firstMicros {
+			return reply{err: fmt.Errorf("a script replied %d, which is no time", value)}
+		}
+		return reply{words: atNow, now: time.UnixMilli(value / 1000)}
 	case string:
-		words = strings.Split(reply, "\n")
+		words = strings.Split(value, "\n")
 	case []any:
-		words = make([]string, len(reply))
-		for i, word := range reply {
+		words = make([]string, len(value))
+		for i, word := range value {
 			switch word := word.(type) {
 			case string:
 				words[i] = word
 			case int64:
 				words[i] = strconv.FormatInt(word, 10)
 			default:
-				return nil, fmt.Errorf("a script replied %v, which has a %T", reply, word)
+				return reply{err: fmt.Errorf("a script replied %v, which has a %T", value, word)}
 			}
 		}
 	}
 	if len(words) < 2 {
-		return nil, fmt.Errorf("a script replied %q, which is too short", words)
+		return reply{err: fmt.Errorf("a script replied %q, which is too short", words)}
 	}
-	return words, nil
+	now, _ := Millis(nowIn(words)) // which some replies do not have
+	return reply{words: words, now: now}
 }
 
 // nowIn returns Redis's time in a reply, as text: the second element, or the element
