@@ -22,8 +22,10 @@ func TestFreshNote(t *testing.T) {
 		Rules:     Rules{Retention: defaultRetention},
 	}
 	for name, change := range map[string]func(*NoteRequest){
-		"plain":               func(*NoteRequest) {},
-		"webhook":             func(r *NoteRequest) { r.Message = Message{Channel: "webhook", ID: "WH-ABCDEFGHJKLMNPQRS-SRQPNMLKJHGFEDCBA"} },
+		"plain": func(*NoteRequest) {},
+		"webhook": func(r *NoteRequest) {
+			r.Message = Message{Channel: "webhook", ID: "WH-ABCDEFGHJKLMNPQRS-SRQPNMLKJHGFEDCBA"}
+		},
 		"another channel":     func(r *NoteRequest) { r.Message = Message{Channel: "till", ID: "7"} },
 		"no message id":       func(r *NoteRequest) { r.Message.ID = "" },
 		"no transaction id":   func(r *NoteRequest) { r.Donation.TransactionID = "" },
