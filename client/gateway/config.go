@@ -164,7 +164,8 @@ type Config struct {
 	// waits for this long. Default 60s, up to 15m.
 	Hold time.Duration
 	// TrustedProxies are the proxies whose X-Forwarded-For or Forwarded header names the
-	// sender of a message, for the log. From other addresses the headers are ignored.
+	// sender of a message, for the log and the traces. From other addresses the headers
+	// are ignored.
 	TrustedProxies []netip.Prefix
 
 	// MaxBody is the largest size of a message in bytes. Default 256 KiB.

@@ -109,7 +109,7 @@ func newGateway(config Config, idle bool) (*Gateway, error) {
 		busy:    make(chan struct{}, maxBusy),
 		mux:     http.NewServeMux(),
 	}
-	g.handler = ends.Handler(config.TracerProvider, g.mux)
+	g.handler = ends.Handler(config.TracerProvider, g.remote, g.mux)
 	g.room.left.Store(maxBusy * config.MaxBody)
 	g.ready.rights = make(map[string]rights)
 	if err := g.open(idle); err != nil {

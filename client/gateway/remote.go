@@ -7,14 +7,13 @@ import (
 	"strings"
 )
 
-// remote is the sender's address of a message, for the log. Behind trusted proxies it is
-// the last address that a trusted proxy wrote and that is not itself a trusted proxy. The
-// sender may have made up the addresses before it.
+// remote is the sender's address of a message, for the log and the traces. Behind trusted
+// proxies it is the last address that a trusted proxy wrote and that is not itself a
+// trusted proxy. The sender may have made up the addresses before it.
 //
 // Proxies write X-Forwarded-For or Forwarded, and some pass the other header on as the
 // sender wrote it. If both headers exist and disagree, remote returns the proxy's own
 // address.
-// wrote it. Where both are there and disagree, the proxy's own address is returned.
 func (g *Gateway) remote(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

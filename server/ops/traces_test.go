@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -149,7 +150,8 @@ const (
 	theTrace  = "0123456789abcdef0123456789abcdef"
 	theParent = "0123456789abcdef"
 	theHeader = "00-" + theTrace + "-" + theParent + "-01"
-	hush      = "CANARY" // in each id of a donation, series, transaction and message
+	hush      = "CANARY"      // in each id of a donation, series, transaction and message
+	forwarded = "203.0.113.9" // the sender's address, as a trusted proxy or a liar writes it
 )
 
 // TestTraces follows messages from PayPal's post to the downstream's answer, through a
@@ -169,6 +171,9 @@ func TestTraces(t *testing.T) {
 	t.Run("with an inbox", func(t *testing.T) {
 		tracedMessage(t, spans, notedAddr, "inbox", inInbox(t)...)
 	})
+	t.Run("with several accounts", func(t *testing.T) {
+		tracedMessage(t, spans, notedAddr, "several", append(inInbox(t), "-trusted-proxy", "127.0.0.1")...)
+	})
 	t.Run("to a listener", func(t *testing.T) {
 		tracedMessage(t, spans, notedAddr, "listener", append(inInbox(t), "-forward-as", "original")...)
 	})
@@ -176,7 +181,7 @@ func TestTraces(t *testing.T) {
 
 	for _, s := range spans.all("", "") {
 		said := prototext.Format(s.Span) + prototext.Format(s.resource.GetResource())
-		if strings.Contains(said, hush) || strings.Contains(said, "donor") {
+		if regexp.MustCompile(hush + "|donor|an-account|a-ledger").MatchString(said) {
 			t.Errorf("a span of %s says what it is about:\n%s", s.service, said)
 		}
 		if name := s.GetName(); strings.Contains(name, "Health") || strings.Contains(name, "ready") {
@@ -211,16 +216,21 @@ func tracedMessage(t *testing.T, spans *collector, notedAddr, service string, mo
 	}))
 	t.Cleanup(payPal.Close)
 	addr, admin, kind := freeAddr(), freeAddr(), "noted.donation.payment"
-	if slices.Contains(more, "original") {
+	secretFile := write(t, t.TempDir()+"/forward.secret", newSecret(t))
+	switch to := downstream.URL + "/?secret=" + hush; {
+	case slices.Contains(more, "original"):
 		kind = "original"
-		more = append(more, "-forward-ipn-to", downstream.URL+"/?secret="+hush)
-	} else {
-		more = append(more, "-forward-to", downstream.URL+"/?secret="+hush,
-			"-forward-secret-file", write(t, t.TempDir()+"/forward.secret", newSecret(t)))
+		more = append(more, "-accounts", "shop@example.org", "-forward-ipn-to", to)
+	case service == "several":
+		more = append(more, "-accounts-file", write(t, t.TempDir()+"/accounts.json", fmt.Sprintf(`{"accounts": [
+			{"receivers": ["other@example.org"], "ledger": "other", "forward": {"as": "original", "ipn_to": "http://127.0.0.1:1"}},
+			{"name": "an-account", "receivers": ["shop@example.org"], "ledger": "a-ledger",
+			 "forward": {"to": %q, "secret_file": %q}}]}`, to, secretFile)))
+	default:
+		more = append(more, "-accounts", "shop@example.org", "-forward-to", to, "-forward-secret-file", secretFile)
 	}
 	start(t, addr, tracing(exec.Command(built(t, "noted-gateway"), append([]string{
-		"-listen", addr, "-admin-listen", admin, "-noted", notedAddr, "-accounts", "shop@example.org",
-		"-ipn-verify-url", payPal.URL,
+		"-listen", addr, "-admin-listen", admin, "-noted", notedAddr, "-ipn-verify-url", payPal.URL,
 	}, more...)...),
 		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+spans.byHTTP+"/v1/traces", "OTEL_SERVICE_NAME="+service))
 	await(t, "ready gateway", func() bool { return answers("http://" + admin + "/readyz") })
@@ -232,7 +242,9 @@ func tracedMessage(t *testing.T, spans *collector, notedAddr, service string, mo
 	}
 	request := must(http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/paypal/ipn",
 		strings.NewReader(form.Encode())))
-	request.Header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Traceparent": {theHeader}}
+	request.Header = http.Header{
+		"Content-Type": {"application/x-www-form-urlencoded"}, "Traceparent": {theHeader}, "X-Forwarded-For": {forwarded},
+	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -243,6 +255,11 @@ func tracedMessage(t *testing.T, spans *collector, notedAddr, service string, mo
 	}
 
 	post := spans.below(t, must(hex.DecodeString(theParent)), service, "POST /paypal/ipn")
+	sender := "127.0.0.1"
+	if slices.Contains(more, "-trusted-proxy") {
+		sender = forwarded
+	}
+	wantSender(t, post, sender)
 	spans.below(t, spans.below(t, post.SpanId, service, "verify ipn").SpanId, service, "POST")
 	within := post
 	if service != "direct" {
@@ -261,6 +278,14 @@ func tracedMessage(t *testing.T, spans *collector, notedAddr, service string, mo
 	defer mu.Unlock()
 	if want := fmt.Sprintf("00-%s-%x-01", theTrace, post.SpanId); toDownstream != want {
 		t.Errorf("the downstream got traceparent %q, want %q", toDownstream, want)
+	}
+}
+
+// wantSender wants the address of the sender in a span.
+func wantSender(t *testing.T, s *span, want string) {
+	t.Helper()
+	if got := s.text("client.address"); got != fmt.Sprintf("string_value:%q", want) {
+		t.Errorf("%s came from %s, want %s", s.GetName(), got, want)
 	}
 }
 
@@ -357,7 +382,9 @@ func tracedCalls(t *testing.T, spans *collector, notedAddr, door string) {
 		"00000000000000bb": must(http.NewRequestWithContext(t.Context(), http.MethodGet,
 			"http://"+door+"/noted.v1.DedupeService/DonationExists?encoding=json&message="+url.QueryEscape(json), nil)),
 	} {
-		request.Header = http.Header{"Content-Type": {"application/json"}, "Traceparent": {header(parent)}}
+		request.Header = http.Header{
+			"Content-Type": {"application/json"}, "Traceparent": {header(parent)}, "X-Forwarded-For": {forwarded},
+		}
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
 			t.Fatal(err)
@@ -368,7 +395,9 @@ func tracedCalls(t *testing.T, spans *collector, notedAddr, door string) {
 		if response.StatusCode != http.StatusOK {
 			t.Fatalf("%s %s: %s", request.Method, name, response.Status)
 		}
-		spans.below(t, spans.below(t, must(hex.DecodeString(parent)), "noted", name).SpanId, "noted", script)
+		call := spans.below(t, must(hex.DecodeString(parent)), "noted", name)
+		wantSender(t, call, "127.0.0.1")
+		spans.below(t, call.SpanId, "noted", script)
 	}
 	if response, err := http.Get("http://" + door + "/" + hush); err == nil { // a path of the caller's making
 		response.Body.Close()

@@ -47,8 +47,8 @@ func (s *settings) networkFlags() []cli.Flag {
 			Destination: &s.proxies,
 			Validator:   func(text string) error { _, err := readProxies(text); return err },
 			Usage: "`LIST`The addresses of the web servers in front of -listen, separated by commas: each an " +
-				"address, or a network such as 10.0.0.0/8. The log then names the address that they write into " +
-				"X-Forwarded-For or Forwarded. From elsewhere the headers are ignored.",
+				"address, or a network such as 10.0.0.0/8. The log and the traces then name the address that they " +
+				"write into X-Forwarded-For or Forwarded. From elsewhere the headers are ignored.",
 		},
 		&cli.StringFlag{
 			Name:        "admin-listen",

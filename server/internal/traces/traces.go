@@ -16,6 +16,7 @@ package traces
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"strings"
 
@@ -56,7 +57,7 @@ func HTTP(provider trace.TracerProvider) func(http.Handler) http.Handler {
 	}
 	return func(next http.Handler) http.Handler {
 		return otelhttp.NewHandler(
-			next,
+			named(next),
 			"",
 			otelhttp.WithTracerProvider(provider),
 			otelhttp.WithMeterProvider(noop.NewMeterProvider()),
@@ -67,6 +68,19 @@ func HTTP(provider trace.TracerProvider) func(http.Handler) http.Handler {
 			}),
 		)
 	}
+}
+
+// named gives the span of a call the address of its connection as client.address. otelhttp
+// takes X-Forwarded-For, which any caller can write.
+func named(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		address, _, err := net.SplitHostPort(r.RemoteAddr)
+		if err != nil {
+			address = r.RemoteAddr
+		}
+		trace.SpanFromContext(r.Context()).SetAttributes(attribute.String("client.address", address))
+		next.ServeHTTP(w, r)
+	})
 }
 
 // traced tells whether a method is traced: the contract's are. Health is asked for every

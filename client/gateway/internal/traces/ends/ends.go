@@ -8,6 +8,7 @@ import (
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -15,13 +16,17 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// Handler traces PayPal's posts. Without a provider it returns next.
-func Handler(provider trace.TracerProvider, next http.Handler) http.Handler {
+// Handler traces PayPal's posts. Without a provider it returns next. remote is the
+// sender's address of a request: otelhttp would believe every X-Forwarded-For.
+func Handler(provider trace.TracerProvider, remote func(*http.Request) string, next http.Handler) http.Handler {
 	if provider == nil {
 		return next
 	}
 	return otelhttp.NewHandler(
-		next,
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			trace.SpanFromContext(r.Context()).SetAttributes(attribute.String("client.address", remote(r)))
+			next.ServeHTTP(w, r)
+		}),
 		"",
 		otelhttp.WithTracerProvider(provider),
 		otelhttp.WithMeterProvider(noop.NewMeterProvider()), // the gateway has its own
