@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/donation-dedupe/noted/server"
+	"github.com/donation-dedupe/noted/server/internal/metrics"
 )
 
 // paper reads a file of the repository.
@@ -139,12 +140,12 @@ func TestPapersSayWhatIsSo(t *testing.T) {
 	}
 }
 
-// TestMetricsAreInTheManual compares the table of server/README.md with the metrics that
-// the server's code names.
+// TestMetricsAreInTheManual compares the table of server/README.md with metrics.Table,
+// label by label, and that with the metrics that the server's code names.
 func TestMetricsAreInTheManual(t *testing.T) {
 	made := map[string]bool{}
 	for _, path := range filesOf(t, "server", regexp.MustCompile(`\.go$`)) {
-		if strings.HasSuffix(path, "_test.go") {
+		if strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, "metrics/table.go") {
 			continue
 		}
 		for _, m := range regexp.MustCompile(`"(noted_[a-z_]+)"`).FindAllStringSubmatch(paper(t, path), -1) {
@@ -154,14 +155,25 @@ func TestMetricsAreInTheManual(t *testing.T) {
 	for _, field := range []string{"noted_after", "noted_before"} { // of ListDonationsRequest
 		delete(made, field)
 	}
-	told := map[string]bool{}
-	rows := regexp.MustCompile("(?m)^\\| `(noted_[a-z_]+)` \\|")
+	var told, table []string
+	rows := regexp.MustCompile("(?m)^\\| `(noted_[a-z_]+)` \\| ([a-z, ]*)\\|")
 	for _, m := range rows.FindAllStringSubmatch(sectionOf(t, "server/README.md", "Metrics"), -1) {
-		told[m[1]] = true
+		told = append(told, m[1]+" "+strings.TrimSpace(m[2]))
 	}
-	got, want := slices.Sorted(maps.Keys(told)), slices.Sorted(maps.Keys(made))
-	if len(want) < 20 || !slices.Equal(got, want) {
-		t.Errorf("server/README.md tells of the metrics\n%v\nthe server has\n%v", got, want)
+	for _, m := range metrics.Table {
+		table = append(table, m.Name+" "+strings.Join(m.Labels, ", "))
+		if !made[m.Name] {
+			t.Errorf("no code makes %s", m.Name)
+		}
+		delete(made, m.Name)
+	}
+	if len(made) > 0 {
+		t.Errorf("metrics.Table lacks %v", slices.Sorted(maps.Keys(made)))
+	}
+	slices.Sort(told)
+	slices.Sort(table)
+	if len(table) < 20 || !slices.Equal(told, table) {
+		t.Errorf("server/README.md tells of the metrics\n%q\nthe server has\n%q", told, table)
 	}
 }
 

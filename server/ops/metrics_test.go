@@ -424,7 +424,8 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 	post(addr, "/paypal/webhook", webhook, fmt.Sprintf(event, 7), 400)
 	for _, want := range []string{
 		`noted_gateway_inbox_messages{account="l",state="person"} 1`, `noted_gateway_inbox_messages{account="l",state="done"} 2`,
-		`noted_gateway_inbox_messages{account="l",state="refused"} 1`, `noted_gateway_inbox_pending{kind="unverified"} 1`,
+		`noted_gateway_inbox_messages{account="l",state="refused"} 1`,
+		`noted_gateway_inbox_pending{account="l",kind="unverified"} 1`, `noted_gateway_inbox_pending{account="l",kind="old_key"} 0`,
 	} {
 		await(t, want, func() bool { return strings.Contains(fetched(t, "http://"+admin+"/metrics"), want) })
 	}

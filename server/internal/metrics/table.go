@@ -66,7 +66,7 @@ var Table = []Metric{
 	{
 		"noted_build_info",
 		[]string{"version", "commit", "go"},
-		"1, with what the program was built from. Two versions side by side are an upgrade that is under way.",
+		"1, with the build of the program. Two versions side by side mean an upgrade under way.",
 	},
 	{"noted_panics_total", nil, "Calls that ended in a panic; the log has the stack. Each is a bug."},
 	{

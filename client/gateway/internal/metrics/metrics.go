@@ -4,6 +4,7 @@ package metrics
 
 import (
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -33,10 +34,10 @@ type Metrics struct {
 	heard       map[lane]time.Time
 
 	inboxMessages     *prometheus.GaugeVec   // account, state
-	inboxTries        *prometheus.CounterVec // channel, state
+	inboxTries        *prometheus.CounterVec // account, channel, state
 	inboxOldest       *prometheus.GaugeVec   // account
 	inboxOldestPerson *prometheus.GaugeVec   // account
-	inboxPending      *prometheus.GaugeVec   // kind
+	inboxPending      *prometheus.GaugeVec   // account, kind
 }
 
 // A lane is a channel of an account.
@@ -47,72 +48,23 @@ var buckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30
 
 // New makes the metrics of one gateway.
 func New() *Metrics {
-	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		heard:    make(map[lane]time.Time),
-		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "noted_gateway_messages_total",
-			Help: "Messages by outcome: kept, settled, duplicate, undecided, skipped and unknown are answered 200; " +
-				"other outcomes are reasons of refusals.",
-		}, []string{"channel", "outcome"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "noted_gateway_message_seconds",
-			Help: "How long PayPal waited for its answer.", Buckets: buckets,
-		}, []string{"channel", "answer"}),
-		donations: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "noted_gateway_donations_total",
-			Help: "Donations in verified messages by outcome: settled, duplicate, undecided; " +
-				"held, forward, noted and postponed come again.",
-		}, []string{"channel", "event", "outcome"}),
-		verifying: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "noted_gateway_verify_seconds",
-			Help:    "Verifications of messages: verified, invalid, or unknown because PayPal did not answer.",
-			Buckets: buckets,
-		}, []string{"channel", "outcome"}),
-		deliveries: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "noted_gateway_forward_seconds",
-			Help: "Deliveries to the downstream by outcome: accepted or refused.", Buckets: buckets,
-		}, []string{"kind", "outcome"}),
-		transmissions: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "noted_gateway_transmissions",
-			Help: "Webhook transmissions that are remembered, so that another body under their id is refused.",
-		}),
-		dropped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "noted_gateway_transmissions_dropped_total",
-			Help: "Transmissions that were forgotten before -webhook-max-age because the memory was full: " +
-				"a forged body under their id would be taken.",
-		}),
-	}
-	m.inboxMessages = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "noted_gateway_inbox_messages",
-		Help: "Messages in the inbox by state: waiting, working, done, person, refused, discarded. Those of accounts " +
-			"that no gateway has are counted without an account.",
-	}, []string{"account", "state"})
-	m.inboxTries = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "noted_gateway_inbox_tries_total",
-		Help: "Tries to process a message of the inbox, by the state that followed.",
-	}, []string{"channel", "state"})
-	m.inboxOldest = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "noted_gateway_inbox_oldest_seconds",
-		Help: "How long the oldest message in the inbox has waited to be processed; 0 without one.",
-	}, []string{"account"})
-	m.inboxPending = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "noted_gateway_inbox_pending",
-		Help: "Messages that are not verified yet (unverified), and bodies under an old key (old_key).",
-	}, []string{"kind"})
-	m.lastMessage = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "noted_gateway_last_message_timestamp_seconds",
-		Help: "When the last message of an account came on a channel, in seconds of Unix time: of those that PayPal " +
-			"has verified, without tests.",
-	}, []string{"account", "channel"})
-	m.registry.MustRegister(m.lastMessage, buildInfo())
-	m.inboxOldestPerson = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "noted_gateway_inbox_oldest_person_seconds",
-		Help: "How long the oldest message for a person has been in the inbox; 0 without one.",
-	}, []string{"account"})
-	m.registry.MustRegister(m.inboxOldestPerson)
-	m.registry.MustRegister(m.inboxMessages, m.inboxTries, m.inboxOldest, m.inboxPending)
-	m.registry.MustRegister(m.messages, m.seconds, m.donations, m.verifying, m.deliveries, m.transmissions, m.dropped,
+	m := &Metrics{registry: prometheus.NewRegistry(), heard: make(map[lane]time.Time)}
+	m.messages = m.counter("noted_gateway_messages_total")
+	m.seconds = m.histogram("noted_gateway_message_seconds")
+	m.donations = m.counter("noted_gateway_donations_total")
+	m.verifying = m.histogram("noted_gateway_verify_seconds")
+	m.deliveries = m.histogram("noted_gateway_forward_seconds")
+	m.lastMessage = m.gauge("noted_gateway_last_message_timestamp_seconds")
+	m.transmissions = m.gauge("noted_gateway_transmissions").WithLabelValues()
+	m.dropped = m.counter("noted_gateway_transmissions_dropped_total").WithLabelValues()
+	m.inboxMessages = m.gauge("noted_gateway_inbox_messages")
+	m.inboxOldest = m.gauge("noted_gateway_inbox_oldest_seconds")
+	m.inboxOldestPerson = m.gauge("noted_gateway_inbox_oldest_person_seconds")
+	m.inboxPending = m.gauge("noted_gateway_inbox_pending")
+	m.inboxTries = m.counter("noted_gateway_inbox_tries_total")
+	version, commit := build()
+	m.gauge("noted_gateway_build_info").WithLabelValues(version, commit, runtime.Version()).Set(1)
+	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -188,12 +140,13 @@ func (m *Metrics) InboxOldestPerson(account string, waits time.Duration) {
 	m.inboxOldestPerson.WithLabelValues(account).Set(waits.Seconds())
 }
 
-// InboxPending sets the number of unverified messages, or of bodies under an old key.
-func (m *Metrics) InboxPending(kind string, n int64) {
-	m.inboxPending.WithLabelValues(kind).Set(float64(n))
+// InboxPending sets the number of an account's unverified messages, or of its bodies under
+// an old key. The account is empty as in InboxMessages.
+func (m *Metrics) InboxPending(account, kind string, n int64) {
+	m.inboxPending.WithLabelValues(account, kind).Set(float64(n))
 }
 
 // InboxTried counts a try by the state that followed.
-func (m *Metrics) InboxTried(channel, state string) {
-	m.inboxTries.WithLabelValues(channel, state).Inc()
+func (m *Metrics) InboxTried(account, channel, state string) {
+	m.inboxTries.WithLabelValues(account, channel, state).Inc()
 }

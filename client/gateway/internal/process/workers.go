@@ -150,7 +150,6 @@ func (w *workers) count(ctx context.Context) error {
 	}
 	m.InboxMessages("", string(inbox.Person), deserted)
 	m.InboxOldestPerson("", oldest)
-	var unverified, oldKeys int64
 	for name, q := range w.queues {
 		counts, err := q.box.Count(ctx)
 		if err != nil {
@@ -161,14 +160,12 @@ func (w *workers) count(ctx context.Context) error {
 		}
 		m.InboxOldest(name, counts.Oldest)
 		m.InboxOldestPerson(name, counts.OldestPerson)
-		unverified += counts.Unverified
-		oldKeys += counts.OldKeys
+		m.InboxPending(name, "unverified", counts.Unverified)
+		m.InboxPending(name, "old_key", counts.OldKeys)
 		if err := w.heard(ctx, q); err != nil {
 			return err
 		}
 	}
-	m.InboxPending("unverified", unverified)
-	m.InboxPending("old_key", oldKeys)
 	return nil
 }
 
@@ -226,7 +223,7 @@ func (w *workers) try(q *queue, c *inbox.Claim, opened error) {
 		return
 	}
 	failpoint("finished")
-	p.config.Metrics.InboxTried(c.Channel, string(result.State))
+	p.config.Metrics.InboxTried(q.account.Name, c.Channel, string(result.State))
 }
 
 // pauseAfter doubles with each try.
