@@ -82,7 +82,8 @@ func (b *Inbox) Waiting(ctx context.Context, except map[string]bool) (waiting ma
 
 // Desert leaves messages to a person if no gateway has served their account for the time
 // of Deserted, because no worker would ever take them. It returns them in their earlier
-// state.
+// state. It also seals the bodies of these accounts with the first key, as Sweep does for
+// its own account: the operator removes the old key when none is left under it.
 func (b *Inbox) Desert(ctx context.Context) (deserted []Message, err error) {
 	now := b.config.Now()
 	err = b.transact(ctx, func(t transaction) error {
@@ -106,24 +107,33 @@ func (b *Inbox) Desert(ctx context.Context) (deserted []Message, err error) {
 		}
 		return nil
 	})
+	if err == nil && len(b.config.Keys) > 1 {
+		err = b.reseal(ctx, `account IN `+unserved, millis(now.Add(-Deserted)))
+	}
 	return deserted, b.wrap("looking for messages that no gateway takes", err)
 }
 
 // CountDeserted counts the messages for a person of accounts that no gateway has served
-// for the time of Deserted. oldest is the waiting time of the oldest. Count counts only its
-// own account.
-func (b *Inbox) CountDeserted(ctx context.Context) (n int64, oldest time.Duration, err error) {
+// for the time of Deserted, and their bodies under an old key. Count counts only its own
+// account.
+func (b *Inbox) CountDeserted(ctx context.Context) (Counts, error) {
 	now := b.config.Now()
-	err = b.transact(ctx, func(t transaction) error {
-		var since int64
+	var counts Counts
+	err := b.transact(ctx, func(t transaction) error {
+		var n, since int64
 		err := t.queryRow(`SELECT COUNT(*), COALESCE(MIN(since), 0) FROM inbox_messages
 			WHERE account IN `+unserved+` AND state = ?`, millis(now.Add(-Deserted)), string(Person)).Scan(&n, &since)
-		if n > 0 {
-			oldest = max(0, now.Sub(timeOf(since)))
+		if err != nil {
+			return err
 		}
+		counts = Counts{Messages: map[State]int64{Person: n}}
+		if n > 0 {
+			counts.OldestPerson = max(0, now.Sub(timeOf(since)))
+		}
+		counts.OldKeys, err = b.countOldKeys(t, `account IN `+unserved, millis(now.Add(-Deserted)))
 		return err
 	})
-	return n, oldest, b.wrap("counting messages that no gateway takes", err)
+	return counts, b.wrap("counting messages that no gateway takes", err)
 }
 
 // Move gives a claimed message to another account, for a worker of that account, and

@@ -48,8 +48,9 @@ func TestDesert(t *testing.T) {
 		if m.State != inbox.Person || m.Cause != inbox.CauseDeserted || !m.HasBody {
 			t.Errorf("the message is %+v", m)
 		}
-		if n, oldest, err := live.CountDeserted(ctx); n != 1 || oldest != inbox.Deserted || err != nil {
-			t.Errorf("counted %d, the oldest of %v, %v", n, oldest, err)
+		counts, err := live.CountDeserted(ctx)
+		if err != nil || counts.Messages[inbox.Person] != 1 || counts.OldestPerson != inbox.Deserted {
+			t.Errorf("counted %+v, %v", counts, err)
 		}
 		c := claim(t, school) // a worker that dies with its gateway
 		now.pass(inbox.Deserted)
@@ -71,6 +72,41 @@ func TestDesert(t *testing.T) {
 		}
 		if m := list(t, school, inbox.Filter{})[0]; m.State != inbox.Person {
 			t.Errorf("of the account that is still gone: %+v", m)
+		}
+	})
+}
+
+// A key is changed while an account has no gateway: its bodies are sealed with the new key
+// too, since the old one goes when none is counted any more. Those of an account that a
+// gateway beside has, perhaps without the new key yet, are left to that gateway.
+func TestKeysOfADesertedAccount(t *testing.T) {
+	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
+		ctx, oldLine, newLine := t.Context(), inbox.NewKeyLine(), inbox.NewKeyLine()
+		before := open(keys(t, oldLine))
+		for _, name := range []string{"school", "beside"} {
+			must(t, before.Of(name).Serve(ctx))
+			must(t, before.Of(name).Keep(ctx, arrival("A", now.time())))
+		}
+		now.pass(inbox.Deserted)
+		must(t, before.Of("beside").Serve(ctx))
+		both := open(keys(t, newLine, oldLine))
+		oldKeys := func(want int64) {
+			t.Helper()
+			counts, err := both.CountDeserted(ctx)
+			beside, err2 := both.Of("beside").Count(ctx)
+			if err != nil || err2 != nil || counts.OldKeys != want || beside.OldKeys != 1 {
+				t.Errorf("counted %+v, and beside %+v, %v, %v; want %d and 1 under the old key", counts, beside, err, err2, want)
+			}
+		}
+		oldKeys(1)
+		if _, err := both.Desert(ctx); err != nil {
+			t.Fatal(err)
+		}
+		oldKeys(0)
+		after := open(keys(t, newLine)).Of("school")
+		must(t, after.Serve(ctx)) // it is back
+		if c := claim(t, after); c == nil || string(c.Body) != "body of A" {
+			t.Errorf("claimed %+v", c)
 		}
 	})
 }

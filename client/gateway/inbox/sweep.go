@@ -39,15 +39,15 @@ func (b *Inbox) Sweep(ctx context.Context) error {
 	if err != nil || len(b.config.Keys) < 2 {
 		return b.wrap("sweeping the inbox", err)
 	}
-	return b.wrap("sealing bodies with the new key", b.reseal(ctx))
+	return b.wrap("sealing bodies with the new key", b.reseal(ctx, `account = ?`, b.config.Account))
 }
 
-// reseal seals up to 500 bodies with the first key.
-func (b *Inbox) reseal(ctx context.Context) error {
+// reseal seals up to 500 bodies of messages with the first key. of is a condition in SQL.
+func (b *Inbox) reseal(ctx context.Context, of string, args ...any) error {
 	return b.transact(ctx, func(t transaction) error {
 		rows, err := t.query(`SELECT row_id, body FROM inbox_messages
-			WHERE account = ? AND key_id = ? AND body IS NOT NULL LIMIT 500`+t.dialect.skip,
-			b.config.Account, b.config.Keys[1].ID)
+			WHERE `+of+` AND key_id = ? AND body IS NOT NULL LIMIT 500`+t.dialect.skip,
+			append(args, b.config.Keys[1].ID)...)
 		if err != nil {
 			return err
 		}
@@ -127,16 +127,22 @@ func (b *Inbox) Count(ctx context.Context) (Counts, error) {
 			return err
 		}
 		rows.Close()
-		if len(b.config.Keys) > 0 {
-			err = t.queryRow(`SELECT COUNT(*) FROM inbox_messages WHERE account = ? AND body IS NOT NULL AND key_id <> ?`,
-				b.config.Account, b.config.Keys[0].ID).
-				Scan(&counts.OldKeys)
-			if err != nil {
-				return err
-			}
+		if counts.OldKeys, err = b.countOldKeys(t, `account = ?`, b.config.Account); err != nil {
+			return err
 		}
 		return t.queryRow(`SELECT COUNT(*) FROM inbox_messages WHERE account = ? AND verified = ? AND state <> ?`,
 			b.config.Account, false, string(Discarded)).Scan(&counts.Unverified)
 	})
 	return counts, b.wrap("counting messages", err)
+}
+
+// countOldKeys counts the bodies of messages that the first key does not open. of is a
+// condition in SQL.
+func (b *Inbox) countOldKeys(t transaction, of string, args ...any) (n int64, err error) {
+	if len(b.config.Keys) == 0 {
+		return 0, nil
+	}
+	err = t.queryRow(`SELECT COUNT(*) FROM inbox_messages WHERE `+of+` AND body IS NOT NULL AND key_id <> ?`,
+		append(args, b.config.Keys[0].ID)...).Scan(&n)
+	return n, err
 }

@@ -84,8 +84,8 @@ var Table = []Metric{
 	{
 		"noted_gateway_inbox_pending",
 		[]string{"account", "kind"},
-		"Messages that are not verified yet (unverified), and bodies under an old key (old_key). A webhook that is " +
-			"not verified counts for the first account.",
+		"Messages that are not verified yet (unverified), and bodies under an old key (old_key), without an account " +
+			"those of accounts that no gateway has. A webhook that is not verified counts for the first account.",
 	},
 	{
 		"noted_gateway_inbox_tries_total",

@@ -144,12 +144,13 @@ func (w *workers) sweep(ctx context.Context) error {
 
 func (w *workers) count(ctx context.Context) error {
 	m := w.processor.config.Metrics
-	deserted, oldest, err := w.box.CountDeserted(ctx)
+	deserted, err := w.box.CountDeserted(ctx)
 	if err != nil {
 		return err
 	}
-	m.InboxMessages("", string(inbox.Person), deserted)
-	m.InboxOldestPerson("", oldest)
+	m.InboxMessages("", string(inbox.Person), deserted.Messages[inbox.Person])
+	m.InboxOldestPerson("", deserted.OldestPerson)
+	m.InboxPending("", "old_key", deserted.OldKeys)
 	for name, q := range w.queues {
 		counts, err := q.box.Count(ctx)
 		if err != nil {
