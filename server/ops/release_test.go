@@ -53,7 +53,7 @@ func TestReleaseIsWhole(t *testing.T) {
 			t.Errorf("the bill of materials of %s does not name grpc", name)
 		}
 	}
-	for _, program := range []string{"noted", "noted-gateway", "notectl", "noted-replay"} {
+	for _, program := range []string{"noted", "noted-gateway", "noted-desk", "notectl", "noted-replay"} {
 		binary, err := elf.Open(one(t, program+"_linux_"+runtime.GOARCH+"*/"+program))
 		if err != nil {
 			t.Fatal(err)
