@@ -53,6 +53,7 @@ func TestReleaseIsWhole(t *testing.T) {
 			t.Errorf("the bill of materials of %s does not name grpc", name)
 		}
 	}
+	commit := strings.TrimSpace(run(t, "git", "rev-parse", "HEAD"))
 	for _, program := range []string{"noted", "noted-gateway", "noted-desk", "notectl", "noted-replay"} {
 		binary, err := elf.Open(one(t, program+"_linux_"+runtime.GOARCH+"*/"+program))
 		if err != nil {
@@ -60,6 +61,11 @@ func TestReleaseIsWhole(t *testing.T) {
 		}
 		if libraries, err := binary.ImportedLibraries(); err != nil || len(libraries) > 0 {
 			t.Errorf("%s is not static: %v, %v", program, libraries, err)
+		}
+		said := run(t, one(t, program+"_linux_"+runtime.GOARCH+"*/"+program), "-version")
+		if !strings.Contains(said, ", commit "+commit) {
+			t.Errorf("%s -version does not name the commit %s: %s\nGo sees no commit in a worktree of git: "+
+				"make the release in a clone", program, commit, said)
 		}
 	}
 }
