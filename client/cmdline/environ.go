@@ -42,6 +42,17 @@ var ofOthers = map[Prefix][]string{
 	},
 }
 
+// ServerVariables are the variables of the server's flags, without the prefix. notectl may
+// run in the server's environment.
+var ServerVariables = []string{
+	"ADMIN_LISTEN", "ALLOW_EVICTION", "ARRIVAL_WINDOW", "AUDIT_LOG", "BURST", "CALLERS", "DEV", "DRAIN",
+	"EPOCH", "HTTP_LISTEN", "INSECURE", "LAME_DUCK", "LEDGERS", "LISTEN", "LOG_FORMAT", "LOG_LEVEL",
+	"MATCH_WINDOW", "MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_ADDRESS", "MAX_IN_FLIGHT", "ON_LOSS", "RATE",
+	"REDIS", "REDIS_CA", "REDIS_CERT", "REDIS_KEY", "REDIS_MODE", "REFLECTION", "REPLICAS",
+	"REPLICAS_TIMEOUT", "RETENTION", "SERIES_LIMIT", "SHADOW_LEDGERS", "TLS_CERT", "TLS_CLIENT_CA",
+	"TLS_KEY", "TRANSACTION_IDS",
+}
+
 // ofTests is the prefix of further variables of tests.
 const ofTests = "TEST_"
 
@@ -72,10 +83,10 @@ func Nearest(name string, names []string) string {
 
 // Strangers returns errors for unknown variables with the prefix. They are usually
 // misspelled names, whose settings would silently keep their defaults. The known
-// variables are those of the settings, of the project's other programs, and of
-// Kubernetes. An empty variable counts as not set.
-func (p Prefix) Strangers(environ Environ, settings Settings) (wrong []error) {
-	known := slices.Clone(ofOthers[p])
+// variables are those of the settings, of more (without the prefix), of the project's
+// other programs, and of Kubernetes. An empty variable counts as not set.
+func (p Prefix) Strangers(environ Environ, settings Settings, more ...string) (wrong []error) {
+	known := slices.Concat(ofOthers[p], more)
 	for _, flag := range settings {
 		known = append(known, strings.TrimPrefix(p.Variable(flag.Names()[0]), string(p)))
 	}

@@ -25,8 +25,7 @@ func examine(t *testing.T, servers []*servertest.Server, args ...string) (code i
 	}
 	args = append([]string{"notectl", "-o", "json", "-addr", strings.Join(addresses, ","), "doctor"}, args...)
 	var stdout, stderr bytes.Buffer
-	none := func(string) (string, bool) { return "", false }
-	code = run(t.Context(), args, none, strings.NewReader(""), &stdout, &stderr)
+	code = run(t.Context(), args, nil, strings.NewReader(""), &stdout, &stderr)
 	for line := range strings.Lines(stdout.String()) {
 		var f doctor.Finding
 		if err := json.Unmarshal([]byte(line), &f); err != nil {
@@ -102,7 +101,7 @@ func TestDoctor(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		args = append([]string{"notectl", "-addr", s.Addr(), "note", "-series", "I-EXAMPLE1"}, args...)
-		if run(t.Context(), args, func(string) (string, bool) { return "", false }, nil, &stdout, &stderr) == exitError {
+		if run(t.Context(), args, nil, nil, &stdout, &stderr) == exitError {
 			t.Fatalf("%v says %s", args, stderr.String())
 		}
 	}
@@ -182,7 +181,7 @@ func TestVersionOfBothEnds(t *testing.T) {
 	s := servertest.New(t)
 	var stdout, stderr bytes.Buffer
 	args := []string{"notectl", "-addr", s.Addr(), "version", "-server"}
-	code := run(context.Background(), args, func(string) (string, bool) { return "", false }, nil, &stdout, &stderr)
+	code := run(context.Background(), args, nil, nil, &stdout, &stderr)
 	lines := strings.Split(strings.TrimSpace(stdout.String()), "\n")
 	if code != exitFirst || len(lines) != 2 || !strings.HasPrefix(lines[0], "notectl (devel), go1.") ||
 		!strings.HasPrefix(lines[1], "noted (devel)") || !strings.HasSuffix(lines[1], " at "+s.Addr()) {

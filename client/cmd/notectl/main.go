@@ -25,7 +25,7 @@ import (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args, os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(context.Background(), os.Args, os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // The exit codes. first is also the success of every command that has no verdict.
@@ -40,11 +40,12 @@ const (
 
 // app is one run of the program.
 type app struct {
-	env    cmdline.Env
-	stdin  io.Reader
-	stdout io.Writer
-	stderr io.Writer
-	code   int // the command's exit code
+	environ cmdline.Environ
+	env     cmdline.Env // of environ
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  io.Writer
+	code    int // the command's exit code
 }
 
 // usageError is an error of the command line: the caller must correct the command.
@@ -60,7 +61,7 @@ func (e commandError) Unwrap() error { return e.error }
 func run(
 	ctx context.Context,
 	args []string,
-	env cmdline.Env,
+	environ cmdline.Environ,
 	stdin io.Reader,
 	stdout, stderr io.Writer,
 ) int {
@@ -69,7 +70,7 @@ func run(
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a := &app{env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{environ: environ, env: environ.Lookup, stdin: stdin, stdout: stdout, stderr: stderr}
 	if len(args) > 2 && args[1] == completion.Word {
 		words := completion.Complete(a.command(), args[3:], a.fewValues())
 		fmt.Fprint(stdout, completion.Print(args[2], words))
@@ -89,9 +90,13 @@ func run(
 }
 
 // act wraps the work of a command: it keeps the exit code, and marks the error as a
-// commandError.
+// commandError. It refuses a misspelled variable: without its NOTED_LEDGER a command would
+// look and note in the empty ledger.
 func (a *app) act(do func(context.Context, *cli.Command) (int, error)) cli.ActionFunc {
 	return func(ctx context.Context, cmd *cli.Command) error {
+		if wrong := a.strangers(cmd.Root()); len(wrong) > 0 {
+			return usageError{errors.Join(wrong...)}
+		}
 		code, err := do(ctx, cmd)
 		a.code = code
 		if err != nil {
@@ -99,6 +104,17 @@ func (a *app) act(do func(context.Context, *cli.Command) (int, error)) cli.Actio
 		}
 		return nil
 	}
+}
+
+// strangers returns errors for the unknown variables that begin with NOTED_.
+func (a *app) strangers(root *cli.Command) []error {
+	var settings cmdline.Settings
+	for _, flag := range root.Flags {
+		if f, ok := flag.(cli.DocGenerationFlag); ok && len(f.GetEnvVars()) > 0 {
+			settings = append(settings, flag)
+		}
+	}
+	return cmdline.Prefix("NOTED_").Strangers(a.environ, settings, cmdline.ServerVariables...)
 }
 
 // dial makes the client for a command.

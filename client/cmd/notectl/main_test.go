@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/donation-dedupe/noted/client/cmdline"
 	"github.com/donation-dedupe/noted/client/terminal/terminaltest"
 	"github.com/donation-dedupe/noted/server/servertest"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -61,11 +62,34 @@ func keep(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], found[1])
 }
 
+// A misspelled variable is refused, since its setting would keep the default. Those of the
+// server and of other programs are no mistakes, and the help comes all the same.
+func TestMisspelledVariable(t *testing.T) {
+	s := servertest.New(t)
+	misspelled := "NOTED_" + "LEGDER" // cmdline's test looks for the variables that the tree reads
+	for _, c := range []struct {
+		environ cmdline.Environ
+		more    []string
+		code    int
+		says    string
+	}{
+		{cmdline.Environ{misspelled + "=x"}, nil, exitUsage, misspelled + "; the nearest is NOTED_LEDGER\n"},
+		{cmdline.Environ{misspelled + "=x"}, []string{"-help"}, exitFirst, ""},
+		{cmdline.Environ{"NOTED_RETENTION=60d", "NOTED_HANDLER=x.php", "GATEWAY_X=1"}, nil, exitFirst, "no such notes"},
+	} {
+		var stdout, stderr bytes.Buffer
+		args := append([]string{"notectl", "-addr", s.Addr(), "list"}, c.more...)
+		code := run(t.Context(), args, c.environ, nil, &stdout, &stderr)
+		if code != c.code || !strings.Contains(stderr.String(), c.says) {
+			t.Errorf("%v with %v exits with %d: %s", args, c.environ, code, stderr.String())
+		}
+	}
+}
+
 // replay was a command of notectl's. It is told where it is now.
 func TestReplayIsAProgram(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	none := func(string) (string, bool) { return "", false }
-	code := run(t.Context(), []string{"notectl", "replay", "sqlite:///inbox.db"}, none, nil, &stdout, &stderr)
+	code := run(t.Context(), []string{"notectl", "replay", "sqlite:///inbox.db"}, nil, nil, &stdout, &stderr)
 	if code != exitUsage || !strings.Contains(stderr.String(), "replay is a program of its own: noted-replay") {
 		t.Errorf("exit %d: %s", code, stderr.String())
 	}

@@ -139,7 +139,7 @@ func (b *between) run(stdin string, args ...string) (code int, stdout, stderr st
 	code = run(
 		b.t.Context(),
 		append([]string{"notectl", "-addr", b.addr}, args...),
-		func(string) (string, bool) { return "", false },
+		nil,
 		strings.NewReader(stdin),
 		&out,
 		&errs,
@@ -308,7 +308,7 @@ func TestAskAgainAfterABrokenPipe(t *testing.T) {
 		code := run(
 			t.Context(),
 			append([]string{"notectl", "-addr", b.addr}, args...),
-			func(string) (string, bool) { return "", false },
+			nil,
 			strings.NewReader(profile),
 			writer,
 			&errs,

@@ -48,7 +48,7 @@ func TestWatch(t *testing.T) {
 	var stderr bytes.Buffer
 	go func() {
 		args := []string{"notectl", "-addr", server.Addr(), "watch", "-every", "100ms"}
-		ended <- run(ctx, args, func(string) (string, bool) { return "", false }, nil, stdout, &stderr)
+		ended <- run(ctx, args, nil, nil, stdout, &stderr)
 	}()
 	shows := func(what, series string) {
 		t.Helper()

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -152,6 +153,18 @@ func TestHangupAtTheStart(t *testing.T) {
 	command.Process.Signal(syscall.SIGTERM)
 	if err := command.Wait(); err != nil {
 		t.Errorf("after SIGHUP and SIGTERM: %v, want exit 0\n%s", err, stderr)
+	}
+}
+
+// cmdline has the list of the variables, for notectl, which cannot ask for the flags.
+func TestVariablesAreListed(t *testing.T) {
+	var names []string
+	for _, flag := range (&settings{}).flags(nil) {
+		names = append(names, strings.TrimPrefix(variables.Variable(flag.Names()[0]), "NOTED_"))
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, cmdline.ServerVariables) {
+		t.Errorf("cmdline.ServerVariables are\n%q\nthe flags have\n%q", cmdline.ServerVariables, names)
 	}
 }
 
