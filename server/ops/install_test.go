@@ -44,7 +44,7 @@ func stepsOf(page string) (steps []step) {
 
 // TestInstall walks server/INSTALL.md: its commands run in their order, in namespaces of
 // their own, and print what the page shows. Then donations go from PayPal's post through
-// nginx, and through Caddy, to the receiver on the gateway's page. Like the page, the
+// nginx, through Caddy and through Apache, to the receiver on the gateway's page. Like the page, the
 // test needs root.
 func TestInstall(t *testing.T) {
 	if os.Getuid() != 0 {
@@ -78,7 +78,8 @@ func TestInstall(t *testing.T) {
 		must(filepath.Abs("testdata/walk.sh")), filepath.Dir(built(t, "noted")),
 		write(t, dir+"/commands", commands.String()),
 		write(t, dir+"/receiver.py", blockOf(read(t, "../../client/gateway/README.md"), "python")),
-		write(t, dir+"/Caddyfile", blockOf(page, "caddy")), tool(t, "caddy"))
+		write(t, dir+"/Caddyfile", blockOf(page, "caddy")), tool(t, "caddy"),
+		write(t, dir+"/apache.conf", blockOf(page, "apache")), tool(t, "apache2"))
 	walk.Env = append(os.Environ(), "PATH=/usr/local/sbin:/usr/sbin:/sbin:"+os.Getenv("PATH"))
 	var stderr strings.Builder
 	walk.Stderr = &stderr
@@ -97,7 +98,7 @@ func TestInstall(t *testing.T) {
 	}
 	// The books have each donation once.
 	got := strings.Join(strings.Fields(parts[len(parts)-1]), " ")
-	if want := "donations 1 0TEST00000000001 1 0TEST00000000002 1 0TEST00000000003"; got != want {
+	if want := "donations 1 0TEST00000000001 1 0TEST00000000002 1 0TEST00000000003 1 0TEST00000000004"; got != want {
 		t.Errorf("the books have %v, want %v", got, want)
 	}
 }

@@ -1,9 +1,9 @@
 #!/bin/bash
-# walk.sh PROGRAMS COMMANDS RECEIVER CADDYFILE CADDY runs the commands of server/INSTALL.md in namespaces of its
-# own: what it changes in /etc, /usr and /var is gone afterwards, and so is what it starts. It stands in
+# walk.sh PROGRAMS COMMANDS RECEIVER CADDYFILE CADDY APACHE.CONF APACHE runs the commands of server/INSTALL.md in
+# namespaces of its own: what it changes in /etc, /usr and /var is gone afterwards, and so is what it starts. It stands in
 # for the package manager, for systemd and for PayPal, and for nothing of ours.
 set -euo pipefail
-programs=$1 commands=$2 receiver=$3 caddyfile=$4 caddy=$5 source=$PWD
+programs=$1 commands=$2 receiver=$3 caddyfile=$4 caddy=$5 apacheconf=$6 apache=$7 source=$PWD
 
 mount --make-rprivate /
 changes=$(mktemp -d)
@@ -117,13 +117,35 @@ nginx -s quit
 until_true eval '! curl -s https://donations.example.org'
 sed "s#^donations.example.org {#&\n\ttls /etc/letsencrypt/live/donations.example.org/fullchain.pem /etc/letsencrypt/live/donations.example.org/privkey.pem#" "$caddyfile" >/etc/Caddyfile
 HOME=/run "$caddy" run --adapter caddyfile --config /etc/Caddyfile >/run/caddy.log 2>&1 &
+caddy_id=$!
 until_true curl -s https://donations.example.org
 tell 0TEST00000000002
 until_true booked 2
+
+kill $caddy_id
+until_true eval '! curl -s https://donations.example.org'
+{
+	for module in mpm_event authz_core socache_shmcb alias ssl proxy proxy_http; do # as Debian and a2enmod load them
+		echo "LoadModule ${module}_module /usr/lib/apache2/modules/mod_$module.so"
+	done
+	printf '%s\n' 'Listen 443' 'User www-data' 'Group www-data' 'PidFile /run/apache.pid' 'ErrorLog /run/apache.log' 'ServerName localhost'
+	cat "$apacheconf"
+} >/etc/apache.conf
+"$apache" -d /run -f /etc/apache.conf
+until_true curl -s https://donations.example.org
+[ "$(curl -s -o /dev/null -w '%{http_code}' https://donations.example.org/metrics)" = 404 ]
+[ "$(curl -s -o /dev/null -w '%{http_code}' -d txn_type=web_accept https://donations.example.org/paypal/ipn)" = 400 ]
+tell 0TEST00000000004
+until_true booked 3
+# Apache passes messages on again as soon as the gateway is back.
+kill "${running[noted-gateway]}"
+wait "${running[noted-gateway]}"
+unset "running[noted-gateway]"
+[ "$(curl -s -o /dev/null -w '%{http_code}' -d txn_type=web_accept https://donations.example.org/paypal/ipn)" = 503 ]
 systemctl restart noted-gateway
 systemctl restart noted
 until_true curl -sf http://127.0.0.1:9091/readyz
 tell 0TEST00000000001
 tell 0TEST00000000003
-until_true booked 3
-grep -ho '"series_id": "[^"]*"' /run/books/donations/* | grep -o '0TEST0*[123]' | sort | uniq -c
+until_true booked 4
+grep -ho '"series_id": "[^"]*"' /run/books/donations/* | grep -o '0TEST0*[1234]' | sort | uniq -c
