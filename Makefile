@@ -146,4 +146,4 @@ bench-languages:
 release:
 	.ci/need goreleaser buildah debootstrap rpm systemd-nspawn
 	.ci/release
-	go test -count=1 -tags release -run '^TestRelease' -v ./server/ops
+	go test -count=1 -timeout 30m -tags release -run '^TestRelease' -v ./server/ops
