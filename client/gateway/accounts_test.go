@@ -269,6 +269,21 @@ func TestAccountGone(t *testing.T) {
 		t.Errorf("after the hour the message is %+v, and the log says\n%s", m, h.log)
 	}
 	h.gateway.Close()
+	// A gateway with one account, without a ledger, has the metrics of both under one label.
+	several := h.config
+	h.config.PayPalAccounts, h.config.Accounts = nil, accounts[0].Receivers
+	h.config.ForwardTo, h.config.ForwardSecrets = accounts[0].ForwardTo, accounts[0].ForwardSecrets
+	h.gateway, h.front = h.open()
+	var told string
+	eventually(t, "the messages are counted", func() bool {
+		told = h.metrics()
+		return strings.Contains(told, `noted_gateway_inbox_oldest_seconds{account=""}`)
+	})
+	if !strings.Contains(told, `noted_gateway_inbox_messages{account="",state="person"} 1`) {
+		t.Errorf("the metrics do not have the message that waits for a person:\n%s", told)
+	}
+	h.gateway.Close()
+	h.config = several
 	school.refusing(nil)
 	h.config.PayPalAccounts = accounts
 	h.gateway, h.front = h.open()

@@ -15,12 +15,17 @@ import (
 var lastMessage = regexp.MustCompile(
 	`(?m)^noted_gateway_last_message_timestamp_seconds\{account="(\w+)",channel="(\w+)"\} (\S+)$`)
 
-// lastMessages are the times of the metric, in seconds, by account and channel.
-func (h *house) lastMessages() map[string]float64 {
+// metrics is the gateway's page of metrics.
+func (h *house) metrics() string {
 	recorder := httptest.NewRecorder()
 	h.gateway.Metrics().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
+	return recorder.Body.String()
+}
+
+// lastMessages are the times of the metric, in seconds, by account and channel.
+func (h *house) lastMessages() map[string]float64 {
 	all := map[string]float64{}
-	for _, found := range lastMessage.FindAllStringSubmatch(recorder.Body.String(), -1) {
+	for _, found := range lastMessage.FindAllStringSubmatch(h.metrics(), -1) {
 		all[found[1]+" "+found[2]] = must(strconv.ParseFloat(found[3], 64))
 	}
 	return all

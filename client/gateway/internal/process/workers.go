@@ -156,6 +156,11 @@ func (w *workers) count(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if name == "" { // the account of a gateway without a ledger shares the label
+			counts.Messages[inbox.Person] += deserted.Messages[inbox.Person]
+			counts.OldestPerson = max(counts.OldestPerson, deserted.OldestPerson)
+			counts.OldKeys += deserted.OldKeys
+		}
 		for state, n := range counts.Messages {
 			m.InboxMessages(name, string(state), n)
 		}
