@@ -136,9 +136,9 @@ func (f *Fake) holder(receipt string) (held *note, shadow bool, err error) {
 	holding, given := f.receipts[receipt]
 	switch {
 	case !given:
-		return nil, false, invalid("INVALID_REQUEST", "receipt", "is no receipt that Noted gave")
+		return nil, false, invalid("INVALID_REQUEST", "receipt", "is not a receipt that Noted gave")
 	case !slices.Contains(f.notes, holding.note):
-		return nil, false, refuse(codes.NotFound, "NOTE_NOT_FOUND", "the note is forgotten, or never was")
+		return nil, false, refuse(codes.NotFound, "NOTE_NOT_FOUND", "the note was forgotten, or never existed")
 	case holding.shadow || holding.note.Attempt == holding.attempt:
 		return holding.note, holding.shadow, nil
 	case holding.note.state(f.now) == notedv1.State_STATE_SETTLED:

@@ -80,7 +80,7 @@ func check(d *notedv1.Donation, m *notedv1.Message, hold *durationpb.Duration) e
 	case !word.MatchString(d.GetTransactionId()):
 		return invalid("INVALID_REQUEST", "donation.transaction_id", "is not 128 letters of ASCII without spaces")
 	case d.GetAmount() != "" && !decimal.MatchString(d.GetAmount()):
-		return invalid("INVALID_REQUEST", "donation.amount", "is no decimal, such as 25.00")
+		return invalid("INVALID_REQUEST", "donation.amount", "is not a decimal, such as 25.00")
 	case d.GetAmount() != "" && d.GetCurrencyCode() == "":
 		return invalid("INVALID_REQUEST", "donation.currency_code", "is required with an amount")
 	case d.GetAmount() == "" && d.GetCurrencyCode() != "":

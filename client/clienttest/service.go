@@ -29,7 +29,7 @@ func (f *Fake) NoteDonation(
 	asked := f.asking(r.GetDonation(), r.GetMessage())
 	found, evidence := f.find(asked, request)
 	if found != nil && evidence == notedv1.Evidence_EVIDENCE_SAME_REQUEST && found.reused(asked) {
-		return nil, invalid("REQUEST_ID_REUSED", "request_id", "is that of another message; give each call its own")
+		return nil, invalid("REQUEST_ID_REUSED", "request_id", "belongs to another message; give each call its own")
 	}
 	verdict := notedv1.Verdict_VERDICT_FIRST
 	switch {

@@ -51,7 +51,7 @@ func TestSoak(t *testing.T) {
 	if told := os.Getenv("SOAK"); told != "" {
 		all, err := time.ParseDuration(told)
 		if err != nil || all <= 0 {
-			t.Fatalf("SOAK=%q is no time such as 10m or 8h", told)
+			t.Fatalf("SOAK=%q is not a time such as 10m or 8h", told)
 		}
 		rounds = int((all + roundTakes - 1) / roundTakes)
 		length = all / time.Duration(rounds)

@@ -174,13 +174,13 @@ func (c *callers) readCaller(r *jsonfile.Reader, name string, certificates bool)
 				sum, err := hex.DecodeString(value)
 				if err != nil || len(sum) != sha256.Size {
 					return fmt.Errorf(
-						"%s holds a text that is no SHA-256 of 64 hexadecimal digits; notectl token makes one",
+						"%s holds a text that is not a SHA-256 of 64 hexadecimal digits; notectl token makes one",
 						setting,
 					) // not repeated: it may be the token itself
 				}
 				for _, other := range c.tokens {
 					if [sha256.Size]byte(sum) == other.sum {
-						return fmt.Errorf("%s holds what caller %q has already", setting, other.caller.name)
+						return fmt.Errorf("%s holds a token that caller %q has already", setting, other.caller.name)
 					}
 				}
 				c.tokens = append(c.tokens, token{sum: [sha256.Size]byte(sum), caller: reading})
@@ -199,7 +199,7 @@ func (c *callers) readCaller(r *jsonfile.Reader, name string, certificates bool)
 				return fmt.Errorf("%s is %q; %w", setting, value, err)
 			}
 			if other := c.certificates[value]; other != nil {
-				return fmt.Errorf("%s is that of caller %q already", setting, other.name)
+				return fmt.Errorf("%s belongs to caller %q already", setting, other.name)
 			}
 			c.certificates[value] = reading
 			return nil

@@ -68,12 +68,12 @@ type end struct {
 // Exported is what an export has written.
 type Exported struct {
 	Series int
-	Unread []error // a series each, which is not in the file
+	Unread []error // one error for each series that is not in the file
 	At     time.Time
 }
 
 // Export writes the series of a ledger, or of every ledger if it is nil. After an error
-// the file is no whole export, and says so by having no end.
+// the file is incomplete, and shows it by having no end.
 func (b *Backup) Export(ctx context.Context, release string, ledger *string, to io.Writer) (Exported, error) {
 	report, err := b.store.Check(ctx)
 	if err != nil {
@@ -132,7 +132,7 @@ func (w *writer) write(v any) error {
 	return err
 }
 
-// Contents is what a file says that it holds.
+// Contents tells what a file holds, by its own account.
 type Contents struct {
 	Release string
 	At      time.Time
@@ -142,13 +142,13 @@ type Contents struct {
 	Damage  error // why the file is not whole; nil if it is
 }
 
-// ErrNoExport marks a file that cannot be imported at all.
-var ErrNoExport = errors.New("it is no export that this release can read")
+// ErrNoExport marks a file from which nothing can be imported.
+var ErrNoExport = errors.New("it is not an export that this release can read")
 
 // Read reads a file to its end, and gives each series to take, which may be nil. A file
-// that was cut short or changed is no error: take gets what can be read, and
-// Contents.Damage says what is wrong. It is ErrNoExport if the header cannot be read, or is
-// of a later form.
+// that was cut short or changed causes no error: take gets each series that can be read,
+// and Contents.Damage says what is wrong. It is ErrNoExport if the header cannot be read,
+// or is of a later form.
 func Read(from io.Reader, take func(store.Series) error) (Contents, error) {
 	r := bufio.NewReaderSize(from, 1<<16)
 	c := Contents{Ledgers: map[string]int{}}
@@ -203,11 +203,11 @@ func Read(from io.Reader, take func(store.Series) error) (Contents, error) {
 	}
 }
 
-// Imported sums up what became of the notes.
+// Imported sums up how the notes changed.
 type Imported struct {
 	Series, Added, Changed, Anew int
 	LeftOut, Doubtful, Namesakes []Donation
-	Refused                      []error // a series each, which could not be imported
+	Refused                      []error // one error for each series that could not be imported
 }
 
 // Donation is where a person finds a note.

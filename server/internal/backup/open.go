@@ -27,7 +27,7 @@ type Config struct {
 type Backup struct{ store *store.Store }
 
 // Open reads the configuration, and asks nothing of the store yet. No epoch is checked or
-// begun: a store that has lost notes is what an import is for.
+// begun: an import is for a store that has lost notes.
 func Open(ctx context.Context, config Config) (*Backup, error) {
 	certificates, err := access.NewStoreCertificates(access.StoreConfig{
 		Cert: config.RedisCert, Key: config.RedisKey, CA: config.RedisCA, Logger: config.Logger,

@@ -57,8 +57,8 @@ func (s *Service) admitted(
 	if err != nil {
 		return nil, err
 	}
-	// A script does nothing after its deadline; without one it would still note whenever
-	// Redis gets to it.
+	// A script does nothing after its deadline. Without a deadline it would still note
+	// whenever Redis gets to it.
 	bounded := ctx
 	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > s.MaxDeadline {
 		var cancel context.CancelFunc

@@ -32,8 +32,8 @@ func (s *Service) NoteDonations(
 
 	requests := make(chan streamed, limits.Batch)
 	go func() {
-		// It ends with the stream at the latest: Recv fails once the handler has
-		// returned.
+		// The goroutine ends with the stream at the latest: Recv fails once the handler
+		// has returned.
 		defer close(requests)
 		cancelIf(cancel, s.Metrics.Recovered(ctx, func() error { return s.receive(ctx, stream, requests) }))
 	}()

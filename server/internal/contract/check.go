@@ -98,7 +98,7 @@ func CheckList(r *notedv1.ListDonationsRequest) error {
 	c.word("ledger", r.GetLedger(), MaxLedger)
 	c.word("series_id", r.GetSeriesId(), MaxID)
 	if s := r.GetState(); s < 0 || s > notedv1.State_STATE_SETTLED {
-		c.wrong("state", "is %d, which is no state of this version", s)
+		c.wrong("state", "is %d, which is not a state of this version", s)
 	}
 	c.channel("seen_only_on", r.GetSeenOnlyOn())
 	c.word("transaction_id", r.GetTransactionId(), MaxID)
@@ -134,13 +134,13 @@ func (c *check) donation(d *notedv1.Donation) {
 	c.required("donation.series_id", d.GetSeriesId())
 	c.word("donation.series_id", d.GetSeriesId(), MaxID)
 	if e := d.GetEvent(); e < 0 || e > notedv1.Event_EVENT_DISPUTE {
-		c.wrong("donation.event", "is %d, which is no event of this version", e)
+		c.wrong("donation.event", "is %d, which is not an event of this version", e)
 	}
 	c.time("donation.occurred_at", d.GetOccurredAt())
 	if d.GetAmount() != "" && !isDecimal(d.GetAmount()) {
 		c.wrong(
 			"donation.amount",
-			"is no decimal: an optional minus sign, 1 to 15 digits, optionally a point and 1 to 8 digits",
+			"is not a decimal: an optional minus sign, 1 to 15 digits, optionally a point and 1 to 8 digits",
 		)
 	}
 	if d.GetCurrencyCode() != "" && !isCurrency(d.GetCurrencyCode()) {
@@ -167,7 +167,7 @@ func (c *check) hold(d *durationpb.Duration) {
 	switch {
 	case d == nil:
 	case !d.IsValid():
-		c.wrong("hold", "is no duration: seconds and nanos must agree in sign and lie within their ranges")
+		c.wrong("hold", "is not a duration: seconds and nanos must agree in sign and lie within their ranges")
 	case d.AsDuration() < 0:
 		c.wrong("hold", "is negative; it must be 0 to %d minutes", MaxHold/time.Minute)
 	case d.AsDuration() > MaxHold:
@@ -177,7 +177,7 @@ func (c *check) hold(d *durationpb.Duration) {
 
 func (c *check) time(field string, t *timestamppb.Timestamp) {
 	if t != nil && !t.IsValid() {
-		c.wrong(field, "is no time: it must lie in the years 1 to 9999, with nanos of 0 to 999,999,999")
+		c.wrong(field, "is not a time: it must lie in the years 1 to 9999, with nanos of 0 to 999,999,999")
 	}
 }
 

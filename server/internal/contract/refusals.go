@@ -57,23 +57,23 @@ var refusals = []refusal{
 
 	{
 		when: store.ErrBadReceipt, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "receipt",
-		sentence: "is no receipt that Noted gave; pass the receipt of the FIRST answer as it is",
+		sentence: "is not a receipt that Noted gave; pass the receipt of the FIRST answer unchanged",
 	},
 	{
 		when: store.ErrBadPageToken, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "page_token",
-		sentence: "is no token of this listing; pass next_page_token of the page before as it is, and leave the " +
-			"other fields as they were",
+		sentence: "is not a page token of this listing; pass next_page_token of the page before, and change no " +
+			"other field",
 	},
 	{
 		when: store.ErrBadDonationID, code: codes.InvalidArgument, reason: "INVALID_REQUEST", field: "donation_id",
-		sentence: "is no donation id that Noted gave in this series; pass donation_id, ledger and series_id as " +
-			"the note has them",
+		sentence: "is not a donation id that Noted gave in this series; pass donation_id, ledger and series_id " +
+			"as the note has them",
 	},
 
 	{
 		when: store.ErrRequestReused, code: codes.InvalidArgument, reason: "REQUEST_ID_REUSED", field: "request_id",
-		sentence: "is that of another message of this series, which was answered FIRST, and nothing was noted; " +
-			"give each call an id of its own",
+		sentence: "belongs to another message of this series, which was answered FIRST, and nothing was noted; " +
+			"give each call its own id",
 	},
 
 	{
@@ -113,12 +113,12 @@ var refusals = []refusal{
 	},
 	{
 		when: store.ErrNotFound, code: codes.NotFound, reason: "NOTE_NOT_FOUND",
-		sentence: "the note is forgotten, or never was",
+		sentence: "the note was forgotten, or never existed",
 	},
 
 	{
 		when: store.ErrSeriesFull, code: codes.ResourceExhausted, reason: "SERIES_FULL",
-		sentence: "the series holds more notes than any real one could, so its id looks like a constant; pass the " +
+		sentence: "the series holds more notes than a real series could, so its id looks like a constant; pass the " +
 			"series' own id, or set a higher -series-limit",
 	},
 	{
@@ -128,8 +128,8 @@ var refusals = []refusal{
 
 	{
 		when: store.ErrNotReplicated, code: codes.Unavailable, reason: "DURABILITY_NOT_REACHED", retry: time.Second,
-		sentence: "fewer replicas than asked for have everything that the answer depends on, so a failover could " +
-			"lose it; ask the same again, with its request_id where it has one",
+		sentence: "too few replicas have everything that the answer depends on, so a failover could lose it; " +
+			"ask the same again, with its request_id where it has one",
 	},
 	{
 		when: store.ErrUnsuitable, code: codes.FailedPrecondition, reason: "STORE_UNSUITABLE",

@@ -60,7 +60,8 @@ type Config struct {
 
 	MaxDeadline time.Duration // as in server.Config
 	Age         time.Duration // of a connection, as at the gRPC door
-	// Private means that only this machine can call, and that callers are not identified.
+	// Private means that only this machine can call, and that the door does not identify
+	// callers.
 	Private bool
 
 	Trace    func(http.Handler) http.Handler // traces the calls; nil for none

@@ -22,7 +22,7 @@ func (w explaining) WriteHeader(status int) {
 		w.ResponseWriter.WriteHeader(status)
 	case status == http.StatusMethodNotAllowed:
 		refuseJSON(w.ResponseWriter, status, codes.Unimplemented,
-			fmt.Sprintf("%.20s is no way to call %s; it takes %s", r.Method, r.URL.Path, w.Header().Get("Allow")))
+			fmt.Sprintf("%s cannot be called with %.20s; it takes %s", r.Method, r.URL.Path, w.Header().Get("Allow")))
 	case status == http.StatusUnsupportedMediaType && r.Method == http.MethodGet:
 		refuseJSON(w.ResponseWriter, status, codes.InvalidArgument,
 			"the query of a GET needs encoding=json, and the request in message; or POST the request")

@@ -51,7 +51,7 @@ func (w *Watch) Admin() *http.Server {
 	}
 }
 
-// remark is the part of a health answer that is for people.
+// remark is the part of a health answer for people.
 func (w *Watch) remark() string {
 	remark := ""
 	if w.Shadows != "" {

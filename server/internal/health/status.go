@@ -50,7 +50,7 @@ type status struct {
 	Trial   bool   `json:"trial,omitempty"` // nothing survives a restart
 
 	NotReady string `json:"not_ready,omitempty"` // why, and what to do; empty while the service is ready
-	Remark   string `json:"remark,omitempty"`    // what a ready service has to say
+	Remark   string `json:"remark,omitempty"`    // a warning from a ready service
 
 	Store  storeStatus `json:"store"`
 	Epoch  string      `json:"epoch,omitempty"`  // the store's; empty before the first beat and for a trial

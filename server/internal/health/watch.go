@@ -58,8 +58,8 @@ type Config struct {
 	Metrics *metrics.Metrics
 }
 
-// Watch looks at the store once per second, and health follows: NOT_SERVING after two
-// failures in a row, SERVING after the first success. It logs changes only.
+// Watch looks at the store once per second, and sets health: NOT_SERVING after two
+// failures in a row, SERVING after the first success. It logs only changes.
 type Watch struct {
 	Config
 	Server *grpchealth.Server // answers grpc.health.v1

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxRates is how many addresses have a rate of their own at a time: strangers choose
-// their addresses, and each costs memory. Named callers always have a rate of their own;
-// the callers file or the CA bounds their number.
+// maxRates is how many addresses have a rate of their own at a time: clients without a
+// name choose their addresses, and each costs memory. Named callers always have a rate of
+// their own; the callers file or the CA bounds their number.
 const maxRates = 16384
 
 // Rates bound how often each caller may call: this many calls per second, and a burst of

@@ -1,5 +1,5 @@
-// Package metrics is what an operator sees of the server: every metric, in one table; the
-// lines of the log, limited where callers cause them; and the audit.
+// Package metrics shows a server to its operator: every metric, in one table; the lines
+// of the log, limited where callers cause them; and the audit.
 package metrics
 
 import (

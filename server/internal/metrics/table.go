@@ -61,7 +61,7 @@ var Table = []Metric{
 	{
 		"noted_forgets_total",
 		[]string{"ledger"},
-		"Notes that an operator has undone. The audit says who, which and why.",
+		"Notes that an operator has undone. The audit has the operator, the note and the reason.",
 	},
 	{
 		"noted_build_info",
@@ -71,7 +71,7 @@ var Table = []Metric{
 	{"noted_panics_total", nil, "Calls that ended in a panic; the log has the stack. Each is a bug."},
 	{
 		"noted_log_lines_left_out_total", nil,
-		"Lines that were not written since there were too many of their kind; the log tells how many of which.",
+		"Lines that were not written since there were too many of their kind; the log has the count of each kind.",
 	},
 
 	// Callers.
@@ -113,8 +113,8 @@ var Table = []Metric{
 	{
 		"noted_store_shut_out",
 		[]string{"by"},
-		"1 while the store is there and cannot be used: it refuses the password, refuses rights, no TLS connection " +
-			"comes about, it is of another mode, or it notes nothing (replicas, wait, min_replicas). " +
+		"1 while the store is there and cannot be used: it refuses the password, refuses rights, no TLS " +
+			"connection can be made, it is of another mode, or it takes no writes (replicas, wait, min_replicas). " +
 			"Only an operator can mend it; the log and /readyz say how.",
 	},
 	{
@@ -134,7 +134,7 @@ var Table = []Metric{
 	{
 		"noted_store_replicas", nil,
 		"Replicas that the store has, of a cluster's primaries the one with the fewest; NaN where it does not " +
-			"tell. Below -replicas nothing can be noted.",
+			"tell. With fewer than -replicas nothing can be noted.",
 	},
 	{
 		"noted_store_memory_bytes", nil,

@@ -12,8 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// FormatVersion is the version of the format that notes.lua writes, with which every
-// Series.Text begins.
+// FormatVersion is the version of the format that notes.lua writes. Every Series.Text
+// begins with it.
 const FormatVersion = "1"
 
 // Series is all notes of a series, as the store keeps them: text that a person can read,
@@ -24,15 +24,16 @@ type Series struct {
 	ForgetAt         time.Time // when the last of its notes is forgotten
 }
 
-// partPatience bounds each step of an export or import, so that a store that is frozen is
-// an error and no silence.
+// partPatience bounds each step of an export or import, so that a frozen store causes an
+// error and not a hang.
 const partPatience = 10 * time.Second
 
-// Export walks through all series of a ledger, or with every set of all ledgers, in no
-// order. It gives them in parts, with an error for each series that cannot be read, and
-// ends at the first error of give. A note that was answered before the walk began is in
-// it, unless it is forgotten meanwhile; later notes may be. A series may come twice. Any
-// other error means that some series may be missing.
+// Export walks through all series of a ledger, or of all ledgers if every is set, in no
+// particular order. It passes them to give in parts, with an error for each series that
+// cannot be read, and stops at the first error of give. The export has every note that
+// was answered before the walk began, unless the note is forgotten meanwhile; it may have
+// later notes. A series may come twice. Any other error means that some series may be
+// missing.
 func (s *Store) Export(
 	ctx context.Context, ledger string, every bool, give func(part []Series, unread []error) error,
 ) error {
@@ -114,27 +115,29 @@ func (s *Store) exportPart(
 	return page, give(part, unread)
 }
 
-// Imported is what became of the notes of a series. Notes are told by their donation ids.
+// Imported tells how an import changed the notes of a series. Notes are named by their
+// donation ids.
 type Imported struct {
 	Added     int      // notes
-	Changed   int      // notes that got sightings, a longer life, or a state that is further
+	Changed   int      // notes that got sightings, a longer life, or a later state
 	Anew      int      // notes of a donation that was noted anew here, while this store did not know the other
 	LeftOut   []string // notes that may have been forgotten by hand here, so they were not brought back
 	Doubtful  []string // notes here that may have been forgotten by hand where the export was made
 	Namesakes []string // ids that two notes share now
 }
 
-// ErrNoSeries marks a Series that cannot be imported: it is not what Export gave.
-var ErrNoSeries = errors.New("it is no series as an export has them")
+// ErrNoSeries marks a Series that cannot be imported, since no export wrote it.
+var ErrNoSeries = errors.New("it is not a series that an export wrote")
 
 // Import brings series back, each in one step, beside the notes that the store has. It
 // may be repeated: notes that are there are not added twice. import.lua says how notes
-// are united. The errors are of the same order; after ErrNoSeries nothing was changed.
+// are united. The results and the errors are in the order of the series; ErrNoSeries
+// means that nothing was changed.
 func (s *Store) Import(ctx context.Context, all []Series) ([]Imported, []error) {
 	ctx, cancel := context.WithTimeout(ctx, partPatience)
 	defer cancel()
 	imported, errs := make([]Imported, len(all)), make([]error, len(all))
-	calls := make([]*wire.Call, len(all)) // nil for what is no series
+	calls := make([]*wire.Call, len(all)) // nil for a series that cannot be imported
 	var sent []*wire.Call
 	for i, series := range all {
 		if errs[i] = series.check(); errs[i] == nil {
@@ -162,7 +165,7 @@ func (s *Store) Import(ctx context.Context, all []Series) ([]Imported, []error) 
 func (series Series) check() error {
 	if series.SeriesID == "" || len(series.SeriesID) > maxName || len(series.Ledger) > maxName ||
 		!printable(series.Ledger) || !printable(series.SeriesID) {
-		return fmt.Errorf("%w: its ledger or its series id is none", ErrNoSeries)
+		return fmt.Errorf("%w: its ledger or its series id is not valid", ErrNoSeries)
 	}
 	text, ok := strings.CutPrefix(series.Text, FormatVersion)
 	if !ok {
@@ -179,10 +182,10 @@ func (series Series) check() error {
 	}
 	for line := range strings.SplitSeq(text, "\n") {
 		if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r > '~' }) {
-			return fmt.Errorf("%w: a note of it is no printable ASCII", ErrNoSeries)
+			return fmt.Errorf("%w: one of its notes is not printable ASCII", ErrNoSeries)
 		}
 		if _, _, err := readLine(series.Ledger, series.SeriesID, line); err != nil {
-			return fmt.Errorf("%w: a note of it cannot be read: %w", ErrNoSeries, err)
+			return fmt.Errorf("%w: one of its notes cannot be read: %w", ErrNoSeries, err)
 		}
 	}
 	return nil

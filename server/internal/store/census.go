@@ -34,13 +34,14 @@ type CountedState struct {
 	State  State
 }
 
-// lonely is after how long a message on another channel is not just late.
+// lonely is how long a note waits for a message on another channel before it counts as
+// told by one channel only.
 const lonely = 24 * time.Hour
 
 // mostLedgers is how many ledgers are counted by name; callers choose the names.
 const mostLedgers = 1000
 
-// NewCensus has counted nothing yet.
+// NewCensus makes a Census that has counted nothing yet.
 func (s *Store) NewCensus() *Census {
 	return &Census{store: s, at: cursor{More: true}, found: newCounts()}
 }
@@ -51,8 +52,8 @@ func newCounts() Counts {
 	}
 }
 
-// Step goes on. At the end of all notes it returns what was counted, and the next step
-// begins anew. After an error the next step begins anew, too.
+// Step takes the next step. After the last note it returns the counts. The step after
+// that, or after an error, begins a new walk.
 func (c *Census) Step(ctx context.Context) (counts Counts, whole bool, err error) {
 	defer func() {
 		if err != nil || whole {
@@ -80,7 +81,7 @@ func (c *Census) Step(ctx context.Context) (counts Counts, whole bool, err error
 	return c.found, true, nil
 }
 
-// count counts the notes of keys that wait.
+// count counts the notes of the waiting keys.
 func (c *Census) count(ctx context.Context) error {
 	calls := make([]*wire.Call, min(len(c.at.Wait), scanCount))
 	if len(calls) == 0 {
@@ -89,7 +90,7 @@ func (c *Census) count(ctx context.Context) error {
 	for i := range calls {
 		calls[i] = &wire.Call{Script: listScript, Key: c.at.Wait[i], Args: []any{writeTransaction("")}}
 	}
-	c.store.ask(ctx, calls) // and not run: it is nobody's question, so it has no trace
+	c.store.ask(ctx, calls) // not run: no caller asked, so there is nothing to trace
 	for i, call := range calls {
 		switch {
 		case call.Err != nil:

@@ -192,16 +192,16 @@ var (
 	ErrTooEarly         = errors.New("occurred_at lies further back than notes are kept")
 	ErrTooLate          = errors.New("occurred_at lies further ahead than clocks disagree")
 	ErrReceivedTooEarly = errors.New("received_at lies further back than notes are kept")
-	ErrRequestReused    = errors.New("the request id is that of another message; nothing was noted")
-	ErrNotFound         = errors.New("the note is forgotten, or never was")
+	ErrRequestReused    = errors.New("the request id belongs to another message; nothing was noted")
+	ErrNotFound         = errors.New("the note was forgotten, or never existed")
 	ErrHoldLost         = errors.New("the hold was lost to another attempt")
 	ErrHoldReleased     = errors.New("the hold was released")
 	ErrSettledByAnother = errors.New("another attempt has settled the note")
 	ErrAlreadySettled   = errors.New("this receipt has settled the note")
-	ErrSeriesFull       = errors.New("the series holds more notes than any real one could")
-	ErrBadReceipt       = errors.New("this is no receipt that Noted gave")
-	ErrBadPageToken     = errors.New("this is no page token of this listing")
-	ErrBadDonationID    = errors.New("this is no donation id that Noted gave")
+	ErrSeriesFull       = errors.New("the series holds more notes than a real series could")
+	ErrBadReceipt       = errors.New("this is not a receipt that Noted gave")
+	ErrBadPageToken     = errors.New("this is not a page token of this listing")
+	ErrBadDonationID    = errors.New("this is not a donation id that Noted gave")
 
 	// Failures of the store itself.
 	ErrPastDeadline   = wire.ErrPastDeadline

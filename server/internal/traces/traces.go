@@ -7,10 +7,10 @@
 // server that is not traced pays nothing.
 //
 // A span says which method or script, how many, how long and how it ended. It names no
-// ledger, series, donation, transaction or message: traces go to a third place, which need
-// not know them. A test looks at every attribute.
+// ledger, series, donation, transaction or message: traces go to another system, which
+// need not know them. A test looks at every attribute.
 //
-// traceparent is the one header that is taken. Baggage is not: its writer is a stranger,
+// traceparent is the one header that is taken. Baggage is not: any client may write it,
 // and nothing here reads it.
 package traces
 
@@ -83,8 +83,8 @@ func named(next http.Handler) http.Handler {
 	})
 }
 
-// traced tells whether a method is traced: the contract's are. Health is asked for every
-// few seconds, and a name that no method has is its caller's to choose.
+// traced tells whether a method is traced. Only the contract's methods are. Health is
+// asked for every few seconds, and callers can choose any other name.
 func traced(method string) bool {
 	return contract.IsUnary(method) && !contract.IsHealth(method) ||
 		method == notedv1.DedupeService_NoteDonations_FullMethodName

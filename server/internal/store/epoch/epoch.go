@@ -34,7 +34,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// Epoch is what one server knows of the store's epoch. Its methods may be used by many
+// Epoch is one server's knowledge of the store's epoch. Its methods may be used by many
 // goroutines.
 type Epoch struct {
 	beat   *wire.Script
@@ -336,5 +336,5 @@ func Checking(ctx context.Context) context.Context {
 	return context.WithValue(ctx, checkingKey{}, true)
 }
 
-// randomLetters are n of them, in lower case.
+// randomLetters returns n random letters in lower case.
 func randomLetters(n int) string { return strings.ToLower(rand.Text()[:n]) }

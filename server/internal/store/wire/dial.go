@@ -14,9 +14,9 @@ import (
 )
 
 // A dialer makes every connection to Redis and to sentinels. It adds two things to the
-// client library's own dialer: it takes the current certificates, and it finds out why no
-// connection can be made if only one side speaks TLS, or if Redis wants a certificate. To
-// the client library all of these look like a Redis that hangs up.
+// client library's own dialer. It uses the current certificates. And it finds out why a
+// connection fails if only one side speaks TLS, or if Redis wants a certificate: to the
+// client library each of these looks like a Redis that hangs up.
 type dialer struct {
 	tls          *tls.Config // from the URL; nil for plaintext
 	timeout      time.Duration
@@ -76,11 +76,11 @@ func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error
 		case explained != nil:
 			return nil, explained
 		case !badHandshake(err) && speaksPlaintext(ctx, network, addr):
-			return nil, &shutOut{by: ByCertificate, text: fmt.Sprintf("no TLS connection to Redis comes about: what "+
-				"listens at %s speaks plaintext, and -redis says rediss://: name Redis's tls-port, or write "+
+			return nil, &shutOut{by: ByCertificate, text: fmt.Sprintf("no TLS connection to Redis can be made: "+
+				"the server at %s speaks plaintext, and -redis says rediss://: name Redis's tls-port, or write "+
 				"redis://", addr)}
 		}
-		// The error of a dial: nothing was sent, so nothing was done.
+		// This is the error of a dial: nothing was sent, so nothing was done.
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: conn.RemoteAddr(), Err: err}
 	}
 	return &tlsConn{Conn: secured, shown: shown}, nil
@@ -103,7 +103,7 @@ func (c *plainConn) Read(b []byte) (int, error) {
 	if n > 0 && b[0] != alert {
 		c.heard.Store(true)
 	} else if (n > 0 || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) && c.speaksTLS() {
-		return 0, &shutOut{by: ByCertificate, text: fmt.Sprintf("what listens at %s speaks TLS, and -redis says "+
+		return 0, &shutOut{by: ByCertificate, text: fmt.Sprintf("the server at %s speaks TLS, and -redis says "+
 			"redis://: write rediss://, and name a CA of your own with -redis-ca", c.RemoteAddr())}
 	}
 	return n, err
@@ -145,12 +145,12 @@ func refusedCertificate(err error, shown bool) error {
 	case !ok || !strings.Contains(alert, "certificate") && alert != "handshake failure" && alert != "access denied":
 		return nil
 	case !shown:
-		return &shutOut{by: ByCertificate, text: fmt.Sprintf("no TLS connection to Redis comes about: it wants a "+
-			"certificate of Noted (%v): name one with -redis-cert and -redis-key, or let Redis do without "+
+		return &shutOut{by: ByCertificate, text: fmt.Sprintf("no TLS connection to Redis can be made: it wants "+
+			"a certificate of Noted (%v): name one with -redis-cert and -redis-key, or let Redis do without "+
 			"(tls-auth-clients no)", err)}
 	}
-	return &shutOut{by: ByCertificate, text: fmt.Sprintf("no TLS connection to Redis comes about: it does not take "+
-		"the certificate of -redis-cert (%v): that must be valid, for clients, and of a CA that Redis trusts "+
+	return &shutOut{by: ByCertificate, text: fmt.Sprintf("no TLS connection to Redis can be made: it does not "+
+		"accept the certificate of -redis-cert (%v): that must be valid, for clients, and of a CA that Redis trusts "+
 		"(tls-ca-cert-file)", err)}
 }
 

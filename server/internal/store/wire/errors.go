@@ -16,7 +16,7 @@ var (
 	ErrPastDeadline   = errors.New("the deadline passed before the script ran; nothing was done")
 	ErrStoreFull      = errors.New("the store has no memory for another note")
 	ErrOutcomeUnknown = errors.New("the store was asked and did not answer; it may have noted")
-	ErrNotReplicated  = errors.New("fewer replicas than asked for have what the answer rests on")
+	ErrNotReplicated  = errors.New("too few replicas have everything that the answer depends on")
 	ErrPoolExhausted  = errors.New("every connection to the store is in use; nothing was done")
 	ErrUnsuitable     = errors.New("the store cannot run Noted until an operator acts; nothing was done")
 	ErrUnavailable    = errors.New("the store cannot answer; nothing was done")

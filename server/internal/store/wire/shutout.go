@@ -15,11 +15,11 @@ const (
 	ByPassword    = "password"     // Redis rejects the user or password of -redis
 	ByRights      = "rights"       // Noted's user lacks a right that Noted needs
 	ByDatabase    = "database"     // Redis does not have the database that -redis names
-	ByCertificate = "certificate"  // no TLS connection comes about
+	ByCertificate = "certificate"  // no TLS connection can be made
 	ByMode        = "mode"         // it is of another kind than -redis-mode says
 	ByReplicas    = "replicas"     // fewer replicas than -replicas asks for have the last beat
 	ByWait        = "wait"         // it refuses WAIT, which -replicas needs
-	ByMinReplicas = "min_replicas" // it takes no writes for want of replicas
+	ByMinReplicas = "min_replicas" // it takes no writes because it has too few replicas
 )
 
 // ShutOuts are all of these reasons.
@@ -72,7 +72,7 @@ func asShutOut(err error) error {
 				err,
 			),
 		}
-	case noRight(err) && strings.Contains(err.Error(), "'select'"): // no connection comes about
+	case noRight(err) && strings.Contains(err.Error(), "'select'"): // no connection can be made
 		return &shutOut{by: ByRights, text: fmt.Sprintf("redis does not let Noted's user choose a database (%v): "+
 			"give it the rights that server/README.md has under \"Redis\" and +select (ACL SETUSER), "+
 			"or leave the database out of -redis", err)}
@@ -81,7 +81,7 @@ func asShutOut(err error) error {
 			by:   ByMinReplicas,
 			also: err,
 			text: fmt.Sprintf(
-				"redis notes nothing for want of replicas (%v): bring its replicas back, or set a lower "+
+				"redis takes no writes because it has too few replicas (%v): bring its replicas back, or set a lower "+
 					"min-replicas-to-write",
 				err,
 			),
@@ -114,7 +114,7 @@ func asShutOut(err error) error {
 		return &shutOut{
 			by: ByCertificate,
 			text: fmt.Sprintf(
-				"no TLS connection to Redis comes about (%v): look at its certificate, which must be valid, for "+
+				"no TLS connection to Redis can be made (%v): look at its certificate, which must be valid, for "+
 					"the host that -redis names, and of a CA that this machine "+
 					"trusts; a CA of your own is named by -redis-ca, or by SSL_CERT_FILE in the environment",
 				err,
