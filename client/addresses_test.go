@@ -184,7 +184,7 @@ func TestTransportOfLists(t *testing.T) {
 		{"token to this machine", plain + "," + plain, client.Config{Token: token}, "authorization=Bearer abc"},
 		{"CA", encrypted + "," + encrypted, client.Config{CA: ca, Token: token}, "authorization=Bearer abc"},
 		{"certificate of another name", named + "," + named, client.Config{CA: ca}, "certificate"},
-		{"one of them elsewhere", "noted.invalid:1," + plain, client.Config{DialOptions: toPlain}, "tls"},
+		{"one address elsewhere", "noted.invalid:1," + plain, client.Config{DialOptions: toPlain}, "tls"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := dial(t, test.target, test.config).Exists(t.Context(), series("I-1"), nil)

@@ -103,7 +103,7 @@ func TestTransport(t *testing.T) {
 	}
 	for name, config := range map[string]client.Config{
 		"plaintext beside a CA":          {Plaintext: true, CA: ca},
-		"a CA that is none":              {CA: []byte("none")},
+		"a malformed CA":                 {CA: []byte("none")},
 		"a token in plaintext":           {Plaintext: true, Token: token},
 		"a negative timeout":             {Timeout: -1},
 		"a negative time for settlement": {SettleTimeout: -1},

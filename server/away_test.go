@@ -119,9 +119,9 @@ func TestStartWithoutRedis(t *testing.T) {
 	}
 }
 
-// A Redis that died before it was asked has noted nothing, and the answer says just that:
-// to the first caller, who finds connections that were good a moment ago, and to those
-// whom the breaker refuses.
+// A Redis that died before it was asked has noted nothing, and the answer says so: to the
+// first caller, whose connections were good a moment ago, and to the callers that the
+// breaker refuses.
 func TestRedisDiesBeforeItIsAsked(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })
@@ -161,7 +161,7 @@ func TestRedisDiesBeforeItIsAsked(t *testing.T) {
 			series(id+"-before"),
 		); err != nil ||
 			again.Verdict != notedv1.Verdict_VERDICT_DUPLICATE {
-			t.Errorf("round %d: what was noted before: %v, %v, want DUPLICATE", round, again.GetVerdict(), err)
+			t.Errorf("round %d: an earlier donation: %v, %v, want DUPLICATE", round, again.GetVerdict(), err)
 		}
 	}
 }

@@ -52,7 +52,7 @@ func (s configuredServer) watched(t *testing.T, misbehave func()) (held uint64) 
 		for last := false; !last; {
 			select {
 			case <-done:
-				last = true // one more call, after the misbehaviour
+				last = true // another call, after the misbehaviour
 			case <-time.After(5 * time.Millisecond):
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -175,7 +175,7 @@ func brokenPeers(s configuredServer) []badPeer {
 				t.Errorf("ended with %s, want RESOURCE_EXHAUSTED", got)
 			}
 		}},
-		{"a mark of compression that is none", func(t *testing.T) {
+		{"an unknown mark of compression", func(t *testing.T) {
 			p := rogueAt(t, s.Addr())
 			p.call(1)
 			p.data(1, 1, 2, []byte{0x0a, 0x00})
@@ -233,7 +233,7 @@ func brokenPeers(s configuredServer) []badPeer {
 				t.Error(err)
 			}
 		}},
-		{"a TLS handshake where none is spoken", func(t *testing.T) {
+		{"a TLS handshake at a plaintext door", func(t *testing.T) {
 			conn, err := net.Dial("tcp", s.Addr())
 			if err != nil {
 				t.Fatal(err)

@@ -164,8 +164,8 @@ func TestBreakerKeepsCallersFromADeadStore(t *testing.T) {
 	}
 }
 
-// A Redis that replies is not dead, whatever it replies: without writes it still knows
-// its duplicates.
+// A Redis that replies is not dead, even if each reply is an error: a Redis without
+// writes still knows its duplicates.
 func TestBreakerLeavesARefusingStoreAlone(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) { c.Redis = redis.URL() })

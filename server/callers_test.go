@@ -58,8 +58,8 @@ func TestRights(t *testing.T) {
 		}
 		receipts[ledger] = first.Receipt
 	}
-	// An answer of the store means that the call was let through: another caller has settled
-	// before, or there is no such donation.
+	// An answer of the store means that the call was admitted: another caller has settled
+	// before, or the donation is unknown.
 	asked := func(err error) error {
 		if code := status.Code(err); code == codes.FailedPrecondition || code == codes.InvalidArgument {
 			return nil
@@ -194,8 +194,8 @@ func TestRightsOverHTTP(t *testing.T) {
 	}
 }
 
-// Rights are checked before the store is asked. With the store away, a stranger is told
-// only that it is a stranger.
+// Rights are checked before the store is asked. While the store is away, an unknown
+// caller still gets UNAUTHENTICATED only.
 func TestRightsBeforeTheStore(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"live"`, `"note"`))
 	s := startConfigured(t, func(c *server.Config) { c.Callers, c.Redis = path, "redis://127.0.0.1:1" })
@@ -391,8 +391,8 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// A call that is denied is one line, whoever is denied and at whichever door: that of the
-// audit. Where the audit is kept elsewhere, the log has a line of its own.
+// A denied call leaves one line, in the audit, for every caller and at both doors. If the
+// audit has a file, the log gets a line too.
 func TestADenialIsOneLine(t *testing.T) {
 	for name, audit := range map[string]*lockedBuffer{"in the log": nil, "elsewhere": {}} {
 		t.Run(name, func(t *testing.T) {

@@ -240,7 +240,7 @@ func TestBadFilesAtStart(t *testing.T) {
 	}
 }
 
-// The doors stay shut if strangers could call or callers could be overheard.
+// The doors stay closed if unknown clients could call, or if others could read the calls.
 func TestDoorsStayShut(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)

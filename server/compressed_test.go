@@ -203,7 +203,7 @@ func TestGzipBomb(t *testing.T) {
 	n.mustNote(t, series("I-1"))
 
 	for what, body := range map[string]string{
-		"no gzip": "{}", "half of it": packed([]byte(`{"donation":{"series_id":"I-1"}}`))[:20],
+		"no gzip": "{}", "cut in half": packed([]byte(`{"donation":{"series_id":"I-1"}}`))[:20],
 	} {
 		if code, answer := post(
 			t,

@@ -32,7 +32,7 @@ func TestDiskFull(t *testing.T) {
 	if _, err := note("I-edge"); err != nil { // with this write Redis notices
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "the log tells what is wrong", func() bool {
+	eventually(t, 20*time.Second, "the log tells the cause", func() bool {
 		return s.logged(trouble, "append-only file", "takes no new notes") == 1 && s.logged(noBeat) == 1
 	})
 	for i := range 20 {

@@ -298,8 +298,8 @@ func TestUnreadableRequestsAreCounted(t *testing.T) {
 				`{"donation":{"series_id":"I-1","occured_at":"2026-11-26T10:00:00Z canary"}}`,
 			)
 		},
-		"a body that is no protobuf": func() { post(t, note, "application/proto", "\xff\xff canary") },
-		"gRPC that is no protobuf": func() {
+		"a body that is not protobuf": func() { post(t, note, "application/proto", "\xff\xff canary") },
+		"gRPC that is not protobuf": func() {
 			n.Conn().Invoke(
 				t.Context(), notedv1.DedupeService_NoteDonation_FullMethodName,
 				[]byte("\x0a\x04\x12\x02\xff\xfe canary"), &notedv1.NoteDonationResponse{}, grpc.ForceCodec(raw{}),

@@ -84,7 +84,7 @@ func TestBothDoorsWithoutStore(t *testing.T) {
 	same("a store that is away", "STORE_UNAVAILABLE")
 }
 
-// The stream, by every protocol that has one: answers in order, one of them a refusal,
+// The stream, by every protocol that has streams: answers in order, a refusal among them,
 // and an end.
 func TestStreamAtTheDoor(t *testing.T) {
 	n := start(t, servertest.Options{})

@@ -73,7 +73,7 @@ var faults = []struct{ fault, then, tests string }{
 		"store.TestSentinelFailovers store.TestSentinelLoss store.TestClusterFailovers",
 	},
 	{
-		"fewer replicas than asked for",
+		"too few replicas",
 		"DURABILITY_NOT_REACHED, never FIRST; the same request id waits again",
 		"store.TestNotReplicated store.TestReplicated server.TestDurabilityNotReached",
 	},
@@ -94,7 +94,7 @@ var faults = []struct{ fault, then, tests string }{
 	},
 	{
 		"Redis is loading",
-		"UNAVAILABLE, not ready; what it has lost is noticed before a call is answered",
+		"UNAVAILABLE, not ready; a loss is noticed before a call is answered",
 		"store.TestRefusingRedis store.TestLossWhileLoading",
 	},
 	{"Redis is busy with another program's script", "UNAVAILABLE at once", "store.TestRefusingRedis"},
@@ -132,7 +132,7 @@ var faults = []struct{ fault, then, tests string }{
 	},
 	{
 		"power fails",
-		"everysec loses what the disk has not confirmed, which is noticed; always loses nothing",
+		"everysec loses the notes that the disk has not confirmed, and that is noticed; always loses nothing",
 		"store.TestPowerLost",
 	},
 	{
@@ -153,7 +153,7 @@ var faults = []struct{ fault, then, tests string }{
 	},
 	{
 		"a wrong password, or too few rights",
-		"not ready, with what to do; callers learn nothing; no storm of attempts",
+		"not ready, with the remedy; callers learn nothing; no storm of attempts",
 		"server.TestWrongPassword server.TestMissingRight server.TestLeastRights cmd/noted.TestPasswordStaysOut",
 	},
 	{
@@ -225,7 +225,7 @@ var faults = []struct{ fault, then, tests string }{
 	// Who calls.
 	{
 		"no valid caller",
-		"UNAUTHENTICATED, in the same words and the same time whatever was presented",
+		"UNAUTHENTICATED, in the same words and the same time for each wrong credential",
 		"server.TestUnauthenticatedTellsNothing access.BenchmarkTokens",
 	},
 	{"another's ledger", "LEDGER_DENIED, an audit line, no verdict", "server.TestRights server.TestAudit"},
@@ -268,13 +268,13 @@ var faults = []struct{ fault, then, tests string }{
 	{"a hundred ask for one donation", "one FIRST", "store.TestHundredCallers"},
 	{
 		"asked to stop under load",
-		"NOT_SERVING, what is in flight finishes, bounded, exit 0",
+		"NOT_SERVING, calls under way finish, bounded, exit 0",
 		"server.TestDrain server.TestDrainIsBounded server.TestDrainAtTheDoor server.TestStreamWhileDraining",
 	},
 	{"SIGKILL between script and reply", "as a reply that is lost", "cmd/noted.TestKilledBeforeTheReply"},
 	{
 		"two releases side by side",
-		"they agree over one Redis, and read what the other wrote",
+		"they agree over one Redis, and read each other's notes",
 		"soak.TestTwoReleases soak.TestTwoReleasesUnderLoad store.TestSideBySide store.TestFirstRelease " +
 			"store.TestNewerRelease",
 	},
@@ -311,7 +311,7 @@ var faults = []struct{ fault, then, tests string }{
 	{"two keys of one hash", "there is none: keys hold the ids", "store.FuzzKeys"},
 	{
 		"a trial's store in production",
-		"it says what it is, and refuses what only production has",
+		"it says that it is a trial, and refuses settings of production",
 		"cmd/noted.TestTrialSaysSo cmd/noted.TestTrialIsNoProduction",
 	},
 }

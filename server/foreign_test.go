@@ -43,7 +43,7 @@ func TestForeignSeries(t *testing.T) {
 		}
 	}
 	if got := s.metric(t, "noted_store_not_asked_total"); got != 0 {
-		t.Errorf("%v calls were refused without asking the store, want none", got)
+		t.Errorf("%v calls were refused without asking the store, want 0", got)
 	}
 	if strings.Contains(s.log.String(), "mi8x3k2f") {
 		t.Error("the log has the value under the key")

@@ -27,7 +27,7 @@ import (
 type refusedHandshake struct {
 	login, database string
 	begin, end      []string // commands of Redis's operator
-	says            string   // what the log has of it
+	says            string   // words of the log's line
 }
 
 var refusedHandshakes = map[string]refusedHandshake{
@@ -129,9 +129,9 @@ func overStream(conn *grpc.ClientConn, request *notedv1.NoteDonationsRequest) (a
 }
 
 // When Redis refuses new connections, at the start or while the service runs, every call
-// by every door is told that the store is unavailable: one alone and many that share a
-// pipeline, with replicas and without. No call gets an empty answer, which would count as
-// an answer.
+// by every door is told that the store is unavailable: a single call and calls that share
+// a pipeline, with replicas and without. No call gets an empty answer, which would count
+// as an answer.
 func TestRefusedHandshakes(t *testing.T) {
 	r := startOperators(t)
 	redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(r.Port()), "--masterauth", operator)

@@ -16,8 +16,8 @@ import (
 
 const module = "github.com/donation-dedupe/noted/"
 
-// A room is a package and what it may know of the others. Tests may import more. Lists
-// are words parted by spaces, packages of ours without the module's name.
+// A room is a package and the packages that it may import. Tests may import more. Lists
+// are words separated by spaces, our own packages without the module's name.
 type room struct {
 	path    string
 	brings  string // packages of ours that it may bring into a program, through any other too
@@ -45,7 +45,7 @@ const (
 		"client/gateway/internal/traces client/gateway/internal/traces/ends client/gateway/internal/verify " +
 		"client/paypal gen/go/noted/v1"
 
-	// inDesk is what the desk stands on.
+	// inDesk lists the packages below the desk.
 	inDesk = "client client/closing client/closing/messages client/desk/alive client/desk/reconcile client/desk/shadow client/desk/walk " +
 		"client/gateway/inbox client/paypal gen/go/noted/v1"
 
@@ -65,8 +65,8 @@ const (
 		"github.com/redis github.com/urfave go.opentelemetry.io"
 )
 
-// rooms are all packages of the module. A mark "*" leaves the choice of other modules to
-// the package, within what it must do without.
+// rooms are all packages of the module. A "*" leaves the choice of other modules to the
+// package, except those that its row forbids.
 var rooms = []room{
 	{"gen/go/noted/v1", "", useGRPC, ""},
 	{"gen/go/noted/v1/notedv1connect", "gen/go/noted/v1", "gen/go/noted/v1 connectrpc.com/connect", ""},
@@ -415,8 +415,9 @@ func (r room) wrong(imports, deps []string) (wrong []string) {
 	return wrong
 }
 
-// across tells what a package brings of the other side, whatever its row says. A client
-// brings no package of the server; of the server only programs bring a package of clients.
+// across lists the packages of the other side that a package brings, even if its row
+// allows them. A client brings no package of the server; of the server only programs
+// bring a package of clients.
 func across(path string, deps []string) (wrong []string) {
 	other := ""
 	switch {
@@ -435,7 +436,7 @@ func across(path string, deps []string) (wrong []string) {
 	return wrong
 }
 
-// under tells whether a package is one of those, or below one.
+// under tells whether a package is in the list, or below a package of the list.
 func under(path string, of []string) bool {
 	return slices.ContainsFunc(of, func(each string) bool { return path == each || strings.HasPrefix(path, each+"/") })
 }

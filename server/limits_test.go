@@ -336,7 +336,7 @@ func scripts(t *testing.T, redis *redistest.Server) (calls int) {
 	return calls
 }
 
-// Even without a rate, denied callers are slowed down: strangers, and known callers
+// Even without a rate, denied callers are slowed down: unknown callers, and known callers
 // without the right. Each denial has its line. A caller that uses its rights is not
 // slowed down.
 func TestDeniedAreSlowedDown(t *testing.T) {

@@ -51,7 +51,7 @@ func TestLossIsReported(t *testing.T) {
 	}
 	ready := get(t, "http://"+n.AdminAddr()+"/readyz")
 	if !strings.HasPrefix(ready, "200\nready (since ") || !strings.Contains(ready, "emptied") {
-		t.Errorf("/readyz = %q, want ready and what is lost", ready)
+		t.Errorf("/readyz = %q, want ready and the loss", ready)
 	}
 	n.mustNote(t, series("I-2"))
 	eventually(

@@ -67,7 +67,7 @@ var waysBack = map[string]func(t *testing.T) lossKind{
 			says: "a replica that lagged", kept: notedv1.Verdict_VERDICT_DUPLICATE, primary: primary,
 			options: servertest.Options{Redis: f.URL, RedisMode: "sentinel"},
 			between: func(t *testing.T) {
-				eventually(t, 10*time.Second, "the replicas have what is kept", func() bool {
+				eventually(t, 10*time.Second, "the replicas have the kept notes", func() bool {
 					for _, node := range f.Nodes {
 						if !strings.Contains(node.Tell("KEYS", "*"), " kept}") {
 							return false

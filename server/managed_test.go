@@ -14,10 +14,10 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// TestManagedRedis sets a Redis up as providers do: they take commands away, set the
-// eviction, and have users and TLS of their own. In each row the service either serves,
-// and warns of facts that it cannot see, or names the remedy in one sentence. README.md
-// has the same table in words.
+// TestManagedRedis sets a Redis up as providers do: they remove commands, set the
+// eviction policy, and have users and TLS. In each row the service either serves, and
+// warns of facts that it cannot see, or names the remedy in one sentence. README.md has
+// the same table in words.
 func TestManagedRedis(t *testing.T) {
 	ca, dir := pkitest.New(t, "CA"), t.TempDir()
 	cert, key := ca.Issue(nil).Files(t, dir)

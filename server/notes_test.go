@@ -12,9 +12,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// TestNotesAreCounted wants the metrics of what the store holds to follow it: notes by
-// state, the oldest that is open, those that an operator undoes, and when a channel was last
-// heard.
+// TestNotesAreCounted checks that the metrics follow the store's notes: notes by state,
+// the oldest open note, the notes that an operator undoes, and the last message of each
+// channel.
 func TestNotesAreCounted(t *testing.T) {
 	redis := redistest.Start(t)
 	s := startConfigured(t, func(c *server.Config) {

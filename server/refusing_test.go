@@ -10,9 +10,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// A Redis that is up may take no scripts: it has become a replica, is busy with another's
-// script, or still loads its data. Then calls are UNAVAILABLE at once, with a time to
-// come again, and /readyz tells why. When that is over, the service is ready by itself,
+// A Redis that is up may run no scripts: it has become a replica, is busy with another
+// program's script, or still loads its data. Then calls are UNAVAILABLE at once, with a
+// time to try again, and /readyz tells why. Afterwards the service is ready by itself,
 // known donations are known, and refused ones are FIRST. A frozen, silent Redis is told
 // apart from these.
 func TestRefusingRedis(t *testing.T) {

@@ -361,8 +361,8 @@ func TestStoreFull(t *testing.T) {
 	}
 }
 
-// A store that is away, frozen or slow: the caller gets an error in time that says what
-// is known, and never a verdict.
+// With a store that is away, frozen or slow, the caller gets an error in time, and never
+// a verdict. The error says whether something may have been noted.
 func TestStoreAway(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes")
 	n := start(t, servertest.Options{Redis: redis.URL(), MaxDeadline: 400 * time.Millisecond})

@@ -41,9 +41,9 @@ func asked(ledger, request, channel string, hold time.Duration) *notedv1.NoteDon
 	}
 }
 
-// TestShadowTellsTheTrueVerdict makes the same calls in a ledger in shadow and in one that
-// is not, on a real Redis. The shadow verdict must be the other's verdict, and the note the
-// other's note, in every state of a note.
+// TestShadowTellsTheTrueVerdict makes the same calls in two ledgers on a real Redis, of
+// which one is in shadow. The shadow verdict must equal the other ledger's verdict, and
+// the notes must be equal, in every state of a note.
 func TestShadowTellsTheTrueVerdict(t *testing.T) {
 	n := start(t, servertest.Options{Redis: redistest.Start(t).URL(), ShadowLedgers: []string{"dark"}})
 	const long = time.Minute
@@ -303,9 +303,9 @@ func finish(t *testing.T, n noted, verb model.Verb, receipt string) (*notedv1.No
 	return nil, nil
 }
 
-// TestShadowBesideAndAfter runs a server with a ledger in shadow beside one without, as
-// while the flag is rolled out, and then without shadow: notes stay, verdicts count, and
-// receipts are what they were, whichever server gave them.
+// TestShadowBesideAndAfter runs two servers, of which one has a ledger in shadow, as
+// during a rollout of the flag, and then one without shadow. Notes stay, verdicts count,
+// and each receipt keeps its meaning at both servers.
 func TestShadowBesideAndAfter(t *testing.T) {
 	redis := redistest.Start(t)
 	var log lockedBuffer

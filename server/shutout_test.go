@@ -82,9 +82,9 @@ func readmeRule(t *testing.T) string {
 	return string(found[1])
 }
 
-// Log, health and metric tell of a Redis that does not take the password, with the
-// remedy. Callers are told nothing of it, and however often they ask, Redis is asked only
-// now and then. Once the password is right, the service is ready by itself.
+// Log, health and metric tell of a Redis that rejects the password, with the remedy.
+// Callers do not learn the cause, and Redis is asked only now and then, even if callers
+// ask often. Once the password is right, the service is ready by itself.
 func TestWrongPassword(t *testing.T) {
 	for name, login := range map[string]string{"WRONGPASS": "noted:wrong0canary@", "NOAUTH": ""} {
 		t.Run(name, func(t *testing.T) {

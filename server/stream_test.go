@@ -80,7 +80,7 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// A caller that asks one by one is answered one by one: no request waits for others.
+// A caller that sends single requests gets single answers: no request waits for others.
 func TestStreamOneByOne(t *testing.T) {
 	n := start(t, servertest.Options{})
 	stream, err := n.NoteDonations(within(t, 10*time.Second))

@@ -17,7 +17,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/pkitest"
 )
 
-// The error for unknown credentials has the same words, whatever was presented.
+// The error has the same words for all unknown credentials.
 func TestUnauthenticatedTellsNothing(t *testing.T) {
 	path := callersFile(t, inDir(t, "callers.json"), byToken("gateway", "right", `"*"`, `"note"`))
 	s := startConfigured(t, func(c *server.Config) { c.Callers, c.Reflection = path, true })
@@ -95,8 +95,8 @@ func TestCallersAreReloaded(t *testing.T) {
 		t.Fatalf("before: %v, %v", old, new)
 	}
 	callersFile(t, path, byToken("gateway", "new", `"*"`, `"note"`))
-	// Ask the metric, not the server: denials are limited, and a loop of them would leave
-	// none for the calls below.
+	// This asks the metric, not the server: denials are limited, and a loop would use up
+	// the denials that the calls below need.
 	eventually(t, 10*time.Second, "the new file is taken up", func() bool {
 		return s.metric(t, "noted_reloads_total", `file="callers"`, `outcome="taken_up"`) == 1
 	})

@@ -68,7 +68,7 @@ func TestSettle(t *testing.T) {
 	var busy *closing.HeldError
 	if _, err := closing.Settle(ctx, noted, payment("I-TWO", "T2", "ipn", "2"), "", "x"); !errors.As(err, &busy) ||
 		busy.After <= 0 || busy.Note.GetState() != client.StateHeld {
-		t.Errorf("closing what is held: %v", err)
+		t.Errorf("closing a held donation: %v", err)
 	}
 	old := payment("I-THREE", "T3", "ipn", "3")
 	old.Donation.SeriesId = "not a series"

@@ -272,7 +272,7 @@ func (d *Desk) guardUpload(needed Role, next http.HandlerFunc) http.HandlerFunc 
 	}
 }
 
-// deny keeps in the audit that a person was refused a page for want of a role.
+// deny keeps in the audit that a person lacked the role for a page.
 func (d *Desk) deny(r *http.Request, needed Role) {
 	name, page := personOf(r).Name, r.URL.Path
 	if page == "/act" { // no other form is read: one may have a report in it
@@ -293,7 +293,8 @@ func (d *Desk) deny(r *http.Request, needed Role) {
 	}
 }
 
-// deniedAnew says whether a denial is to be kept: nobody fills the audit by loading a page.
+// deniedAnew says whether a denial is to be kept: loading a page again and again does not
+// fill the audit.
 func (a *access) deniedAnew(name, page string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -154,8 +154,8 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// wantDenials checks that an admin sees who was denied what, each once however often the
-// person has asked, and that the log has it.
+// wantDenials checks that an admin sees each denied person and page, once even if the
+// person has asked often, and that the log has them.
 func (h *house) wantDenials(wants ...string) {
 	h.t.Helper()
 	admin := h.visitor()

@@ -245,7 +245,8 @@ func TestBusy(t *testing.T) {
 	wantAll(t, "the plan", text(page), "Somebody is processing the donation until")
 }
 
-// Without an inbox the desk shows Noted's notes, and says what it does not know.
+// Without an inbox the desk shows Noted's notes, and names the facts that it does not
+// know.
 func TestWithoutInbox(t *testing.T) {
 	h := newHouse(t, func(c *desk.Config) { c.Inbox = nil })
 	v := h.visitor()
@@ -325,6 +326,6 @@ func TestTwice(t *testing.T) {
 	}
 	wantAll(t, "the whole answer", text(page), "2 answers fit: 2 booked.", "is in two donations that are both settled")
 	if strings.Contains(text(page), "every other series") {
-		t.Error("what was done is offered again")
+		t.Error("the act is offered again")
 	}
 }

@@ -19,7 +19,7 @@ type tone string
 const (
 	yes     tone = "yes"     // booked
 	wait    tone = "wait"    // on its way
-	no      tone = "no"      // not booked, and it stays so without a person
+	no      tone = "no"      // not booked, and stays so unless a person acts
 	unclear tone = "unclear" // not known
 )
 

@@ -118,8 +118,8 @@ func (d *Desk) planCloseNote(ctx context.Context, o order) (p plan, err error) {
 	return p, nil
 }
 
-// recordOnNote keeps an act on a note in the audit: with each of its messages, or with none
-// where the inbox has none.
+// recordOnNote keeps an act on a note in the audit: with each of its messages, or without
+// a message if the inbox has none.
 func (d *Desk) recordOnNote(ctx context.Context, act inbox.Act, donationID string, told []inbox.Message) error {
 	if d.box == nil {
 		return nil

@@ -114,12 +114,13 @@ func TestEachIDFindsIt(t *testing.T) {
 	}
 	status, page := v.get("/?q=" + url.QueryEscape("<script>alert(1)</script>"))
 	if status != http.StatusOK || strings.Contains(page, "<script>") {
-		t.Errorf("status %d: what was typed is in the page as it is", status)
+		t.Errorf("status %d: the page repeats the typed text without escapes", status)
 	}
 }
 
-// While PayPal cannot be asked about a message, the journal does not know its ids, so that no
-// is no honest answer. When PayPal has said that it did not send the message, it is.
+// While PayPal cannot be asked about a message, the journal does not know its ids, so the
+// answer must not be no. It may be no once PayPal has said that it did not send the
+// message.
 func TestUnverifiedMessageMayBeIt(t *testing.T) {
 	h := newHouse(t)
 	v := h.visitor()

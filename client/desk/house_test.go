@@ -178,7 +178,7 @@ var (
 	plain  = strings.NewReplacer("&#39;", "'", "&amp;", "&", "&#34;", `"`, "&#43;", "+")
 )
 
-// text is what a page says.
+// text returns the text of a page.
 func text(page string) string {
 	_, main, _ := strings.Cut(page, "<main")
 	return plain.Replace(spaces.ReplaceAllString(tags.ReplaceAllString(main, " "), " "))

@@ -183,7 +183,7 @@ func TestCheckDoesNoWork(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "inbox.db")
 	h.config.InboxURL = "sqlite://" + missing
 	if _, err := gateway.Check(t.Context(), h.config); err == nil {
-		t.Error("an inbox that is not there is no trouble")
+		t.Error("a missing inbox causes no trouble")
 	}
 	if _, err := os.Stat(missing); err == nil {
 		t.Error("Check has made an inbox")

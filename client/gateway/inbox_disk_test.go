@@ -21,8 +21,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// mayMount says whether this process may mount a disk. If it may not, the test runs once more,
-// in a process that may: one with a namespace of its own. Its failure is the test's.
+// mayMount says whether this process may mount a disk. If it may not, the test runs again
+// in a process with a namespace of its own, which may. A failure there fails the test.
 func mayMount(t *testing.T) bool {
 	t.Helper()
 	const elsewhere = "MOUNTS_IN_A_NAMESPACE"

@@ -321,7 +321,7 @@ func TestReadmeReceiversAcceptNothingThatTheyDoNotKeep(t *testing.T) {
 			refuses("body "+body, "broken", body)
 		}
 		if found := must(filepath.Glob(filepath.Join(r.dir, "*", "*.json"))); len(found) != 0 {
-			t.Errorf("kept %q of what was refused", found)
+			t.Errorf("kept %q of the refused events", found)
 		}
 
 		accepts("whole", good)

@@ -93,7 +93,7 @@ func TestRecipeOfNginx(t *testing.T) {
 	}
 	must(http.Get("http://" + front + "/?wc-api=WC_Gateway_Paypal")).Body.Close()
 	if got := s.requests()[before:]; len(got) != 5 || got[0].Headers["Via"] != "" {
-		t.Errorf("of what is not PayPal's the site got %v, want all five requests", got)
+		t.Errorf("of the other requests the site got %v, want all five", got)
 	}
 
 	server.End(syscall.SIGTERM)

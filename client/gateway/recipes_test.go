@@ -30,15 +30,15 @@ type recipe struct {
 	webhook  string // of its listener for webhooks; "" without one
 	through  string // the server that leads to it, where it is not PHP's own
 
-	// fields makes of an IPN for a one-time payment of order 1, 2 … what the program's own
-	// buttons make of it; foreign is an order that the program does not know.
+	// fields changes an IPN for a one-time payment of order 1, 2 … as the program's own
+	// buttons do; foreign is an order that the program does not know.
 	fields  func(fields url.Values, order string)
 	foreign string
 
-	booked func(order, transaction string) []string // what the program books of a payment
-	// pending is what it books of a pending payment that is completed later.
+	booked func(order, transaction string) []string // the program's entries for a payment
+	// pending are its entries for a pending payment that is completed later.
 	pending func(order, transaction string) []string
-	// doubled is what it books of a message that comes twice without a gateway.
+	// doubled are its entries for a message that comes twice without a gateway.
 	doubled func(order, transaction string) []string
 
 	// unasked is what the gateway makes of the program's answer while the program cannot ask

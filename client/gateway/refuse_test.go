@@ -108,8 +108,8 @@ func TestRefusals(t *testing.T) {
 		"other algorithm":          {good.With("PAYPAL-AUTH-ALGO", "SHA1withRSA"), 400, "headers"},
 		"no signature":             {good.With("PAYPAL-TRANSMISSION-SIG"), 400, "headers"},
 		"two signatures":           {good.With("PAYPAL-TRANSMISSION-SIG", good.Header.Get("PAYPAL-TRANSMISSION-SIG"), "b"), 400, "headers"},
-		"signature that is none":   {good.With("PAYPAL-TRANSMISSION-SIG", "%%%"), 400, "invalid"},
-		"time that is none":        {good.With("PAYPAL-TRANSMISSION-TIME", "yesterday"), 400, "headers"},
+		"malformed signature":      {good.With("PAYPAL-TRANSMISSION-SIG", "%%%"), 400, "invalid"},
+		"malformed time":           {good.With("PAYPAL-TRANSMISSION-TIME", "yesterday"), 400, "headers"},
 		"other time":               {good.With("PAYPAL-TRANSMISSION-TIME", time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)), 400, "invalid"},
 		"shifted bars":             {good.With("PAYPAL-TRANSMISSION-ID", "a|b"), 400, "headers"},
 		"webhook of no JSON":       {p.Webhook("what?"), 400, "malformed"},
@@ -267,7 +267,7 @@ func TestHalfSentBodies(t *testing.T) {
 	eventually(t, "the slow senders are read", func() bool { return h.gateway.InBodies() >= 600*100 })
 	h.mustTake(h.payPal.IPN(payment("I-BESIDE").fields()))
 	leave()
-	eventually(t, "what they took is free", func() bool { return h.gateway.InBodies() == 0 })
+	eventually(t, "the memory of slow senders is free", func() bool { return h.gateway.InBodies() == 0 })
 
 	refused := make(chan int, 300)
 	for range 300 {
@@ -293,7 +293,7 @@ func TestHalfSentBodies(t *testing.T) {
 		t.Errorf("bodies take %d bytes, want no more than 256 of the largest", n)
 	}
 	leave()
-	eventually(t, "what they took is free", func() bool { return h.gateway.InBodies() == 0 })
+	eventually(t, "the memory of slow senders is free", func() bool { return h.gateway.InBodies() == 0 })
 	h.mustTake(h.payPal.IPN(payment("I-AFTER").fields()))
 	if n := h.gateway.InBodies(); n != 0 {
 		t.Errorf("bodies take %d bytes with no message there", n)

@@ -68,7 +68,7 @@ func TestRemoteBehindAProxy(t *testing.T) {
 	})
 	front := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(must(url.Parse(h.front.URL)))
-		r.Out.Header["X-Forwarded-For"] = []string{"198.51.100.1"} // what the sender wrote
+		r.Out.Header["X-Forwarded-For"] = []string{"198.51.100.1"} // the sender's own text
 		r.Out.Header.Add("X-Forwarded-For", "203.0.113.9")         // as if it had come from there
 	}})
 	defer front.Close()

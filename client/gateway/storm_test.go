@@ -37,7 +37,7 @@ func TestStorm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a storm takes half a minute")
 	}
-	processtest.Built(t, "noted") // so that the time it takes is nobody's
+	processtest.Built(t, "noted") // so that no step pays for it
 	for _, into := range []string{"http", "stream"} {
 		t.Run(into, func(t *testing.T) {
 			t.Parallel()

@@ -68,7 +68,7 @@ func TestForgedAddresses(t *testing.T) {
 		}
 	}
 	all.Wait()
-	h.payPal.Disturb(func(http.ResponseWriter, *http.Request) bool { return true }) // what is kept is all that there is
+	h.payPal.Disturb(func(http.ResponseWriter, *http.Request) bool { return true }) // only the kept certificate is left
 	h.mustTake(good.With("PAYPAL-CERT-URL", strings.Replace(address, "https", "HTTPS", 1)+"#"))
 	h.mustTake(h.payPal.Webhook(payment("I-GENUINE").event()))
 	if fetched := h.payPal.Fetched(); !maps.Equal(fetched, map[string]int{"CERT-1": 1}) {
@@ -112,7 +112,7 @@ func TestKeptCertificateIsRenewed(t *testing.T) {
 		d := signed("I-NEW" + string(rune('A'+i)))
 		all.Go(func() {
 			if status, reason, err := deliver(h.front.URL, d); status != 200 {
-				t.Errorf("with the renewed one: got %d %s %v, want 200", status, reason, err)
+				t.Errorf("with the renewed certificate: got %d %s %v, want 200", status, reason, err)
 			}
 		})
 	}

@@ -155,7 +155,7 @@ func FuzzIdentifyIPN(f *testing.F) {
 			name, _, _ := strings.Cut(string(piece), "=")
 			unescaped, err := url.QueryUnescape(name)
 			if err != nil || names[unescaped] && unescaped != "" {
-				return // its own order may matter, or only the code can say what it is
+				return // its own order may matter, or only the code knows its kind
 			}
 			names[unescaped] = true
 			if unescaped == "" && len(piece) > 0 {
@@ -174,7 +174,7 @@ func FuzzIdentifyWebhook(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		want, wantErr := checkPromises(t, "webhook", body)
 		if wantErr == nil && !json.Valid(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))) {
-			t.Fatalf("got %+v from what is no JSON", want)
+			t.Fatalf("got %+v from a body that is not JSON", want)
 		}
 		// White space around a document changes nothing.
 		if bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {

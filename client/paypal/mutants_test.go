@@ -191,7 +191,7 @@ func mutatedDocument(random *rand.Rand, body, other []byte) []byte {
 	switch random.IntN(6) {
 	case 0:
 		at.remove()
-	case 1: // what stands elsewhere; a copy, since a document in itself has no end
+	case 1: // a value from elsewhere; a copy, since a document within itself has no end
 		text, _ := json.Marshal(places[random.IntN(len(places))].get())
 		value, _ := parsed(text)
 		at.set(value)

@@ -49,7 +49,7 @@ func TestReports(t *testing.T) {
 			}
 			want, ok := reported[name]
 			if !ok {
-				t.Fatal("no row says what it tells of; add one")
+				t.Fatal("it has no row; add a row with its donations")
 			}
 			got, err := checkPromises(t, channel, body)
 			if err != nil || len(got.Pairs) != 1 || len(got.Warnings) > 0 {

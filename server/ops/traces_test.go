@@ -156,7 +156,7 @@ const (
 
 // TestTraces follows messages from PayPal's post to the downstream's answer, through a
 // gateway and a Noted with a replica, and calls by each other way in. All spans of one
-// message are one trace. None of them says which donation it was about.
+// message are one trace. No span names its donation.
 func TestTraces(t *testing.T) {
 	spans := newCollector(t)
 	redis := redistest.Start(t)
@@ -182,7 +182,7 @@ func TestTraces(t *testing.T) {
 	for _, s := range spans.all("", "") {
 		said := prototext.Format(s.Span) + prototext.Format(s.resource.GetResource())
 		if regexp.MustCompile(hush + "|donor|an-account|a-ledger").MatchString(said) {
-			t.Errorf("a span of %s says what it is about:\n%s", s.service, said)
+			t.Errorf("a span of %s names its subject:\n%s", s.service, said)
 		}
 		if name := s.GetName(); strings.Contains(name, "Health") || strings.Contains(name, "ready") {
 			t.Errorf("a probe is traced: %s", name)
@@ -403,7 +403,7 @@ func tracedCalls(t *testing.T, spans *collector, notedAddr, door string) {
 		response.Body.Close()
 	}
 	if !trace.SpanContextFromContext(ctx).IsValid() {
-		t.Error("the test's own span is none")
+		t.Error("the test's own span is missing")
 	}
 }
 

@@ -73,7 +73,7 @@ type fault struct {
 	do   func(ctx context.Context, dice *rand.Rand)
 }
 
-// rage causes one fault after another, for as long as the storm lasts.
+// rage causes faults, one after another, until the storm ends.
 func (s *storm) rage(ctx context.Context) {
 	dice := rand.New(rand.NewPCG(s.seed, 2))
 	faults := append(s.befallNoted(), s.kind.faults(s)...)

@@ -14,8 +14,8 @@ import (
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
-// hundred lets a hundred callers ask at once, half of them at each server: one gets
-// FIRST, and all get the same donation id.
+// hundred lets a hundred callers ask at once, half of them at each server. One caller
+// gets FIRST, and all get the same donation id.
 func (p *pair) hundred() {
 	receipt := ""
 	for round, want := range []map[string]int{{"FIRST": 1, "HELD": 99}, {"DUPLICATE": 100}} {

@@ -84,8 +84,8 @@ func payments(seed uint64, length time.Duration) (count int, messages []*message
 	return count, messages
 }
 
-// A fate is what befalls a receiver while it handles one try of a message. It follows
-// from the seed and the try.
+// A fate is the list of faults that a receiver meets while it handles one try of a
+// message. The seed and the try decide it.
 type fate struct {
 	server     int           // which Noted it asks
 	streams    bool          // on a stream

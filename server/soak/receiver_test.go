@@ -21,8 +21,8 @@ import (
 // patience is how long a receiver waits for one answer.
 const patience = time.Second
 
-// receive handles one try of a message as a receiver without a client library does. It is
-// true if PayPal got 200.
+// receive handles one try of a message as a receiver without a client library does. It
+// returns true if PayPal got 200.
 func (s *storm) receive(ctx context.Context, m *message, try int) bool {
 	f := fateOf(s.seed, m, try)
 	in := input{

@@ -2,7 +2,7 @@
 // killed, and Redises that fail over, for a given time. It checks every answer to a
 // receiver against the contract, and the books at the end.
 //
-//	make soak                  ten minutes of it
+//	make soak                  ten minutes
 //	make soak SOAK=8h
 //	SOAK_SEED=… make soak      begins with the round of that seed; a failure says which
 //
@@ -58,7 +58,7 @@ func TestSoak(t *testing.T) {
 	}
 	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("SOAK_SEED"), strconv.FormatUint(rand.Uint64()>>16, 10)), 10, 64)
 	if err != nil {
-		t.Fatalf("SOAK_SEED=%q is no number", os.Getenv("SOAK_SEED"))
+		t.Fatalf("SOAK_SEED=%q is not a number", os.Getenv("SOAK_SEED"))
 	}
 	var total sums
 	for round := range rounds {

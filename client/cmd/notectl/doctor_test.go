@@ -29,7 +29,7 @@ func examine(t *testing.T, servers []*servertest.Server, args ...string) (code i
 	for line := range strings.Lines(stdout.String()) {
 		var f doctor.Finding
 		if err := json.Unmarshal([]byte(line), &f); err != nil {
-			t.Fatalf("%q is no finding: %v", line, err)
+			t.Fatalf("%q is not a finding: %v", line, err)
 		}
 		found = append(found, f)
 	}

@@ -221,7 +221,7 @@ func TestReadmeFlags(t *testing.T) {
 		delete(told, name)
 	}
 	for name := range told {
-		t.Errorf("README.md has -%s, which is no flag", name)
+		t.Errorf("README.md has -%s, which is not a flag", name)
 	}
 	var stdout, stderr bytes.Buffer
 	if code := run(t.Context(), []string{"noted-desk", "-help"}, no, input(t, ""), &stdout, &stderr); code != 0 ||

@@ -161,7 +161,7 @@ func TestAccountFields(t *testing.T) {
 	section, _, _ = strings.Cut(section, "\n## ")
 	for field, place := range accountFields {
 		if !slices.Contains(fields, field) {
-			t.Errorf("%s is no field of an account", field)
+			t.Errorf("%s is not a field of an account", field)
 		}
 		if outer, inner, _ := strings.Cut(place, "sandbox.api."); !strings.Contains(section, "`"+place+"`") &&
 			(outer != "" || !strings.Contains(section, "`api."+inner+"`")) {

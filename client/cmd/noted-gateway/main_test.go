@@ -229,7 +229,7 @@ func TestFieldsHaveFlags(t *testing.T) {
 	}
 	for field, flag := range fieldFlags {
 		if _, ok := reflect.TypeFor[gateway.Config]().FieldByName(field); !ok || !known[flag] {
-			t.Errorf("%s: -%s is no field and flag", field, flag)
+			t.Errorf("%s: -%s is not both a field and a flag", field, flag)
 		}
 	}
 }

@@ -28,7 +28,7 @@ type mailServer struct {
 
 	mu    sync.Mutex
 	mails []post
-	users []string // who logged in
+	users []string // the users that logged in
 	clear int      // passwords and mails that came without TLS
 	login bool     // it knows LOGIN alone, as some large providers do
 }

@@ -16,13 +16,13 @@ import (
 	"github.com/donation-dedupe/noted/client/internal/paypaltest"
 )
 
-// authority is one that this process trusts, as the system trusts its own.
+// authority is a CA that this process trusts like the system's CAs.
 var authority = paypaltest.NewAuthority()
 
 func TestMain(m *testing.M) { os.Exit(trusting(m)) }
 
-// trusting runs the tests with authority as the only one that is trusted: Go reads the
-// system's certificates once, at the first connection.
+// trusting runs the tests with authority as the only trusted CA: Go reads the system's
+// certificates once, at the first connection.
 func trusting(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "noted-alert-")
 	if err == nil {

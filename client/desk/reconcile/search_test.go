@@ -46,7 +46,7 @@ func pages() []string {
 }
 
 // The JSON of the API means the same as the file for download, as one page after another
-// and as an array. No donor gets into the result.
+// and as an array. The result names no donor.
 func TestSearch(t *testing.T) {
 	for name, report := range map[string]string{
 		"pages":        strings.Join(pages(), "\n"),

@@ -32,7 +32,7 @@ func fill(t *testing.T, noted *client.Client, n int) {
 }
 
 // A person gets the results of a walk so far. The walk goes on, is shared, and serves
-// later questions, which see no note that has changed since.
+// later questions. Changed notes are not among their answers.
 func TestLook(t *testing.T) {
 	server := servertest.Start(t, servertest.Options{Redis: "redis://" + processtest.Redis(t).Addr})
 	noted, err := client.New(server.Addr(), client.Config{})

@@ -3,7 +3,7 @@ package inbox
 // URL is the database of an inbox.
 func (b *Inbox) URL() string { return b.config.URL }
 
-// ForgetAnswers makes the inbox one of the first weeks, which has no answers.
+// ForgetAnswers turns the inbox into an inbox of the first weeks, which has no answers.
 func (b *Inbox) ForgetAnswers() error {
 	_, err := b.db.Exec(`ALTER TABLE inbox_donations DROP COLUMN accepted_answer`)
 	return err

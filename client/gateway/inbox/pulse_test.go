@@ -10,7 +10,7 @@ import (
 )
 
 // The inbox knows when each lane last brought a verified message, its pauses, and Noted's
-// verdicts. A stranger's message counts for nothing.
+// verdicts. An unverified message does not count.
 func TestPulses(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		box := open(keys(t, inbox.NewKeyLine()))

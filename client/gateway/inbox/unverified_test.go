@@ -43,8 +43,9 @@ func TestUnverified(t *testing.T) {
 	})
 }
 
-// PayPal has called genuine messages invalid. A copy of one that is discarded is tried again,
-// also if PayPal cannot be asked when it comes: PayPal hears 200 and sends no more.
+// PayPal has called genuine messages invalid. A copy of a discarded message is tried
+// again, even if PayPal cannot be asked when the copy comes: PayPal gets 200 and does not
+// send it again.
 func TestDiscardedMessageComesAgain(t *testing.T) {
 	onBoth(t, func(t *testing.T, now *clock, open func([]inbox.Key) *inbox.Inbox) {
 		box := open(keys(t, inbox.NewKeyLine()))

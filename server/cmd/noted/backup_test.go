@@ -32,8 +32,8 @@ type paid struct {
 	fate         string // settled, released, or held by a receiver that is slow
 }
 
-// storm is receivers that take donations from both channels, one after the other, in
-// series that they share.
+// A storm is a group of receivers that take donations from both channels, one after the
+// other, in series that they share.
 type storm struct {
 	t     *testing.T
 	calls notedv1.DedupeServiceClient
@@ -145,8 +145,8 @@ func notesOf(t *testing.T, server *servertest.Server) map[string]*notedv1.Note {
 	}
 }
 
-// again tells a server of both messages of a donation once more, as PayPal does, under
-// requests of their own. It returns what the first of them was told.
+// again tells a server of both messages of a donation once more, as PayPal does, with new
+// request ids. It returns the first answer.
 func again(t *testing.T, server *servertest.Server, p paid) (verdicts [2]notedv1.Verdict, first *notedv1.NoteDonationResponse) {
 	t.Helper()
 	calls := notedv1.NewDedupeServiceClient(server.Conn())
@@ -190,7 +190,7 @@ func holds(t *testing.T, server *servertest.Server, books []paid) {
 			}
 		}
 		if _, err := calls.SettleDonation(t.Context(), &notedv1.SettleDonationRequest{Receipt: receipt}); err != nil {
-			t.Errorf("settling what was %s: %v", p.fate, err)
+			t.Errorf("settling a donation that was %s: %v", p.fate, err)
 		}
 		if got, _ := again(t, server, p); got != [2]notedv1.Verdict{duplicate, duplicate} {
 			t.Errorf("the messages of a settled donation are %v", got)
@@ -216,7 +216,7 @@ func mustRun(t *testing.T, args ...string) string {
 }
 
 // Donations go on while their notes are exported, and while they are imported into
-// another store, where the receivers then continue: nothing of what was answered before
+// another store, where the receivers then continue. No donation that was answered before
 // the export is lost or doubled. Then that store is emptied, and the export brings the
 // notes back, with the messages since noted again from the receivers' journal.
 func TestMoveUnderStorm(t *testing.T) {
@@ -242,12 +242,12 @@ func TestMoveUnderStorm(t *testing.T) {
 	gotNotes := notesOf(t, there)
 	for _, p := range before {
 		if diff := cmp.Diff(wantNotes[p.id], gotNotes[p.id], protocmp.Transform()); diff != "" {
-			t.Fatalf("a note is not what it was (-exported +imported):\n%s", diff)
+			t.Fatalf("a note has changed (-exported +imported):\n%s", diff)
 		}
 	}
 	holds(t, there, append(before, books...))
 	if said := mustRun(t, "import", "-redis", to.URL(), file); !strings.Contains(said, ": 0 notes added, 0 changed") {
-		t.Errorf("importing what is there already says %s", said)
+		t.Errorf("importing a second time says %s", said)
 	}
 
 	yesterday := filepath.Join(t.TempDir(), "yesterday.jsonl")
@@ -365,7 +365,7 @@ func TestImportRefusesBadFiles(t *testing.T) {
 	empty.Do(`SET "noted:{paypal-live I-FOREIGN}" x`)
 	code, _, err = runs(t, "export", "-redis", empty.URL(), filepath.Join(dir, "foreign"))
 	if code != 1 || !strings.Contains(errText(err), "1 series could not be read, and are not in the file") {
-		t.Errorf("exporting a series that is none exits with %d: %v", code, err)
+		t.Errorf("exporting an unreadable series exits with %d: %v", code, err)
 	}
 	said = mustRun(t, "import", "-redis", empty.URL(), filepath.Join(dir, "foreign"))
 	if !strings.Contains(said, "1 series are missing in ") {

@@ -59,9 +59,9 @@ type canary struct {
 	bad, other, old *notedv1.NoteDonationRequest  // refused
 }
 
-// No secret and no part of a donation gets into the program's log at its most talkative,
-// into its metrics or into its errors, whatever the call or failure. Only forgetting is
-// logged with the series, by design.
+// No secret and no part of a donation gets into the program's log at level debug, into
+// its metrics or into its errors, with any call or failure. Only forgetting is logged
+// with the series, by design.
 func TestCanaries(t *testing.T) {
 	c := &canary{t: t}
 	c.start()
@@ -82,7 +82,7 @@ func TestCanaries(t *testing.T) {
 	c.command.Wait()
 
 	for where, text := range map[string]string{
-		"it printed": c.printed.String(), "its metrics": string(metrics), "what it told of failures": c.told.String(),
+		"it printed": c.printed.String(), "its metrics": string(metrics), "its report of failures": c.told.String(),
 	} {
 		for line := range strings.Lines(text) {
 			for _, secret := range append(c.secrets, "canary0", "730519") {

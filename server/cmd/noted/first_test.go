@@ -69,12 +69,13 @@ func TestFirstMinute(t *testing.T) {
 	}
 }
 
-// A limit of Go's memory brings no amounts that no machine has.
+// With a limit of Go's memory, the log does not tell of amounts beyond any machine's
+// memory.
 func TestFirstMinuteWithAMemoryLimit(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "2GiB")
 	printed := firstMinute(t, "-redis", redistest.Start(t).URL())
 	if strings.Contains(printed, "memory that callers") {
-		t.Errorf("it tells what callers may take, which nobody needs:\n%s", printed)
+		t.Errorf("it tells how much callers may take, and need not:\n%s", printed)
 	}
 	wantReadable(t, printed)
 }

@@ -18,9 +18,9 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/redistest"
 )
 
-// TestLameDuck asks a noted to stop that has an hour for it. It says so to load balancers
-// and to nobody else: each call is answered, on an old connection and on new ones, at both
-// doors, and also after the store has been away. A second signal ends it at once.
+// TestLameDuck asks a noted to stop that has an hour for it. Only load balancers notice
+// it: each call is answered, on an old connection and on new ones, at both doors, and
+// also after the store has been away. A second signal ends it at once.
 func TestLameDuck(t *testing.T) {
 	redis := redistest.Start(t)
 	command, addresses, printed := serving(t, "-redis", redis.URL(), "-lame-duck", "1h")
@@ -117,7 +117,7 @@ func TestLameDuckEnds(t *testing.T) {
 	}
 }
 
-// page is what a page of the admin listener says.
+// page returns the text of a page of the admin listener.
 func page(t *testing.T, url string) (code int, text string) {
 	t.Helper()
 	response, err := http.Get(url)

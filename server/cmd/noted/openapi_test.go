@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// A tool that knows the JSON door by /openapi.json alone gets what it promises: to requests
-// that it allows and to those that it forbids, the door answers with what is described, and
-// no forbidden request is taken. Not all that is allowed is accepted: a receipt, a donation
-// id and a page token must be Noted's own.
+// A tool that knows the JSON door by /openapi.json alone can rely on it: the door answers
+// allowed and forbidden requests as described, and accepts no forbidden request. It does
+// not accept every allowed request: a receipt, a donation id and a page token must be
+// Noted's own.
 func TestOpenAPI(t *testing.T) {
 	schemathesis, err := filepath.Abs(filepath.Join(root, ".tools/bin/schemathesis"))
 	if err != nil {

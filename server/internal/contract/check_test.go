@@ -259,7 +259,7 @@ func TestLimitsOfTheOtherCalls(t *testing.T) {
 	}{
 		{"settle without receipt", settle(&notedv1.SettleDonationRequest{}), "receipt"},
 		{"settle with a long receipt", settle(&notedv1.SettleDonationRequest{Receipt: long}), "receipt"},
-		{"settle with no receipt of ours", settle(&notedv1.SettleDonationRequest{Receipt: "hello"}), "receipt"},
+		{"settle with a foreign receipt", settle(&notedv1.SettleDonationRequest{Receipt: "hello"}), "receipt"},
 		{
 			"settle with a receipt cut short",
 			settle(&notedv1.SettleDonationRequest{Receipt: receipt[:len(receipt)/2]}),
@@ -267,7 +267,7 @@ func TestLimitsOfTheOtherCalls(t *testing.T) {
 		},
 		{"settle with a receipt of two lines", settle(&notedv1.SettleDonationRequest{Receipt: "a\nb"}), "receipt"},
 		{"release without receipt", release(&notedv1.ReleaseDonationRequest{}), "receipt"},
-		{"release with no receipt of ours", release(&notedv1.ReleaseDonationRequest{Receipt: "hello"}), "receipt"},
+		{"release with a foreign receipt", release(&notedv1.ReleaseDonationRequest{Receipt: "hello"}), "receipt"},
 		{
 			"release with a long reason",
 			release(&notedv1.ReleaseDonationRequest{Receipt: receipt, Reason: long}),
@@ -275,7 +275,7 @@ func TestLimitsOfTheOtherCalls(t *testing.T) {
 		},
 		{"extend without anything", extend(&notedv1.ExtendHoldRequest{}), "receipt hold"},
 		{
-			"extend with no receipt of ours",
+			"extend with a foreign receipt",
 			extend(&notedv1.ExtendHoldRequest{Receipt: "hello", Hold: minute}),
 			"receipt",
 		},
@@ -304,7 +304,7 @@ func TestLimitsOfTheOtherCalls(t *testing.T) {
 		},
 		{"list 1001", list(&notedv1.ListDonationsRequest{PageSize: 1001}), "page_size"},
 		{"list -1", list(&notedv1.ListDonationsRequest{PageSize: -1}), "page_size"},
-		{"list on with no token of ours", list(&notedv1.ListDonationsRequest{PageToken: "hello"}), "page_token"},
+		{"list on with a foreign token", list(&notedv1.ListDonationsRequest{PageToken: "hello"}), "page_token"},
 		{"forget nothing", forget(&notedv1.ForgetDonationRequest{}), "series_id donation_id reason"},
 		{
 			"forget with a long reason",
@@ -312,7 +312,7 @@ func TestLimitsOfTheOtherCalls(t *testing.T) {
 			"reason",
 		},
 		{
-			"forget what is no donation id",
+			"forget with a malformed donation id",
 			forget(&notedv1.ForgetDonationRequest{SeriesId: "I-1", DonationId: "a_b", Reason: "test"}),
 			"donation_id",
 		},

@@ -39,7 +39,7 @@ func TestOpenAPI(t *testing.T) {
 			t.Fatal(err)
 		}
 	} else if !bytes.Equal(made.Bytes(), openAPI) {
-		t.Error("openapi.json is not what the contract says: run go test -run TestOpenAPI ./server/internal/door -update")
+		t.Error("openapi.json differs from the contract: run go test -run TestOpenAPI ./server/internal/door -update")
 	}
 }
 
@@ -170,7 +170,7 @@ func (d *describer) message(m protoreflect.MessageDescriptor, request bool) obje
 		field := d.field(f, request)
 		if request && mustBe(f, d.comment(f)) {
 			required = append(required, f.JSONName())
-		} else if request { // null is as good as nothing
+		} else if request { // null means the same as a missing field
 			description := field["description"]
 			delete(field, "description")
 			also := []object{field, {"type": "null"}}
@@ -249,7 +249,7 @@ func (d *describer) enum(e protoreflect.EnumDescriptor) object {
 	return object{"$ref": "#/components/schemas/" + name}
 }
 
-// comment is what the contract says above a declaration.
+// comment returns the contract's comment above a declaration.
 func (d *describer) comment(of protoreflect.Descriptor) string {
 	lines := strings.Split(d.file.SourceLocations().ByDescriptor(of).LeadingComments, "\n")
 	for i := range lines {

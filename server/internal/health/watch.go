@@ -34,11 +34,9 @@ const (
 
 // evicts says what to do about a Redis that forgets notes.
 func evicts(r store.Report) error {
-	return fmt.Errorf("%s evicts keys when its memory is full (maxmemory-policy %s), and a donation that is "+
-		"forgotten so is processed twice: "+
-		"say CONFIG SET maxmemory-policy noeviction to it (and write it into its configuration, or set it with its "+
-		"provider), or start with "+
-		"-allow-eviction", r.Server, r.Policy)
+	return fmt.Errorf("%s evicts keys when its memory is full (maxmemory-policy %s), and an evicted donation is "+
+		"processed twice: send it CONFIG SET maxmemory-policy noeviction (and write it into its configuration, "+
+		"or set it with its provider), or start with -allow-eviction", r.Server, r.Policy)
 }
 
 // Config is what health needs.

@@ -114,7 +114,7 @@ var Table = []Metric{
 		"noted_store_shut_out",
 		[]string{"by"},
 		"1 while the store is there and cannot be used: it refuses the password, refuses rights, no TLS " +
-			"connection can be made, it is of another mode, or it takes no writes (replicas, wait, min_replicas). " +
+			"connection can be made, it is of another mode, or nothing can be noted (replicas, wait, min_replicas). " +
 			"Only an operator can mend it; the log and /readyz say how.",
 	},
 	{

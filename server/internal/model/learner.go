@@ -6,7 +6,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// Learner is what a server knows of its ledgers' transaction ids, in memory. For each
+// Learner is a server's knowledge of its ledgers' transaction ids, in memory. For each
 // event and pair of channels it counts the donations that both told under one id, and
 // those that they told under unequal ids.
 //

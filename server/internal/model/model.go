@@ -323,7 +323,7 @@ func (n *Note) spare() int {
 	return 0
 }
 
-// A Receipt is what the holder of a note has.
+// A Receipt proves who holds a note.
 type Receipt struct {
 	Note    *Note
 	Request string

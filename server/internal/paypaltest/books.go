@@ -25,7 +25,7 @@ func NewBooks(donations []store.Event) *Books {
 	return &Books{events: donations, booked: make([]int, len(donations)), under: map[string]int{}}
 }
 
-// Book enters a donation; an id of "" is no id.
+// Book enters a donation; "" means that it has no id.
 func (b *Books) Book(donation int, id string) {
 	if id != "" {
 		if _, there := b.under[id]; there {

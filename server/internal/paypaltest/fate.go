@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// A Fate is what befalls a receiver while it handles one try of a message. It depends on
-// nothing but the seed and the try, so that every design meets the same.
+// A Fate is the list of faults that a receiver meets while it handles one try of a
+// message. It depends on nothing but the seed and the try, so that every design meets the
+// same.
 type Fate struct {
 	Asks, Works, Settles time.Duration // how long until it asks, then works, then settles
 	Crash                Crash

@@ -65,7 +65,7 @@ func (k *kept) note(s *store.Store, m store.Message, transaction string, hold ti
 	return reply
 }
 
-// exported is what an export of one ledger, or of all, gives.
+// exported returns the series of an export of one ledger, or of all.
 func exported(t *testing.T, s *store.Store, ledger string, every bool) (all []store.Series) {
 	t.Helper()
 	err := s.Export(t.Context(), ledger, every, func(part []store.Series, unread []error) error {
@@ -112,8 +112,8 @@ func message(n int) store.Message {
 	return store.Message{Channel: "ipn", ID: strings.Repeat("0123456789abcdef"[n:n+1], 32)}
 }
 
-// What is imported into an empty store is what was exported, note for note, with the
-// receipts still good; and importing it again changes nothing.
+// An import into an empty store brings back each exported note, and the receipts stay
+// good. Importing the series again changes nothing.
 func TestImportIntoNothing(t *testing.T) {
 	k := keptIn(t)
 	settled := k.note(k.from, message(1), "T1", time.Minute)
@@ -361,7 +361,7 @@ func TestImportRefuses(t *testing.T) {
 			}
 		}
 		if all := exported(t, s, ledgerOf(t), false); len(all) != 0 {
-			t.Errorf("what was refused has left %+v", all)
+			t.Errorf("the refused series have left %+v", all)
 		}
 	})
 }
@@ -413,7 +413,7 @@ func TestExportOfManySeries(t *testing.T) {
 	})
 }
 
-// A store that is full takes nothing, and keeps what it has.
+// A full store takes no new notes, and keeps its old ones.
 func TestImportIntoFullStore(t *testing.T) {
 	redis := redistest.Start(t)
 	k := keptIn(t)

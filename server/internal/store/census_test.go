@@ -12,8 +12,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// walked is what a census finds, and in how many steps. Like a server it begins anew where a
-// busy machine takes its time.
+// walked returns the counts of a census, and the number of its steps. Like a server it
+// begins anew after a step that took too long on a busy machine.
 func walked(t *testing.T, s *store.Store) (counts store.Counts, steps int) {
 	t.Helper()
 	census := s.NewCensus()
@@ -89,8 +89,8 @@ func TestCensus(t *testing.T) {
 	})
 }
 
-// TestCensusOfOneChannel wants notes to be called seen on one channel only after a day, and
-// not those that another channel has told of, or none.
+// TestCensusOfOneChannel checks that a note counts as seen on one channel only after a
+// day, and that notes of two channels, or of no channel, do not count.
 func TestCensusOfOneChannel(t *testing.T) {
 	server, err := embedded.Start()
 	if err != nil {

@@ -169,7 +169,7 @@ func TestSentinelFailovers(t *testing.T) {
 		}
 		t.Logf("with -replicas %d, %d failovers: %s", c.replicas, len(c.blows), l.sum(lost))
 		if len(l.answered) < 200 {
-			t.Errorf("only %d answers: the load was none", len(l.answered))
+			t.Errorf("only %d answers: there was no load", len(l.answered))
 		}
 	}
 }
@@ -268,7 +268,7 @@ func TestClusterFailovers(t *testing.T) {
 	scripts()
 	lost := l.end("ledger")
 	if n := beats(); n > 0 {
-		t.Errorf("%d losses were noticed where none was", n)
+		t.Errorf("%d losses were noticed, want 0", n)
 	}
 	for _, bad := range some(append(lost, l.doubled...)) {
 		t.Error(bad)

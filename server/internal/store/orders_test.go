@@ -141,7 +141,7 @@ func orders(messages []string) (all [][]string) {
 	return all
 }
 
-// What goes wrong with an order, by what the store knows about the ids.
+// The wrong outcomes of an order, by the store's knowledge of the ids.
 
 func nothing([]string) string { return "" }
 

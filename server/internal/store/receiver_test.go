@@ -43,8 +43,8 @@ func aYear(
 	}
 }
 
-// A receiver is one of ours, and may handle several messages at a time: it notes with a
-// hold, works, and settles.
+// A receiver uses Noted, and may handle several messages at a time: it notes with a hold,
+// works, and settles.
 type receiver struct {
 	*paypaltest.World
 	subject
@@ -184,9 +184,9 @@ func (r *receiver) call(loss paypaltest.Loss, call func() error) error {
 	return errLost
 }
 
-// A design is one that Noted replaces. Its receivers remember a key for a while, and
-// process a message whose key is not remembered. They cannot take that back, so their
-// downstream never refuses.
+// A design is a way to find duplicates that Noted replaces. Its receivers remember a key
+// for a while, and process a message whose key is not remembered. They cannot take that
+// back, so their downstream never refuses.
 type design struct {
 	name  string
 	key   func(m *paypaltest.Message) string

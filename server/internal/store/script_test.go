@@ -13,7 +13,7 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// TestHeaders compares what each script's header promises with what its body does.
+// TestHeaders compares each script's header with its body.
 func TestHeaders(t *testing.T) {
 	files, err := os.ReadDir(".")
 	if err != nil {

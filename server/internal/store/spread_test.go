@@ -7,7 +7,7 @@ import (
 )
 
 // slotOf is the slot of a key, as Redis Cluster's specification has it: the CRC16
-// (XMODEM) of what is between the first braces, of 16384.
+// (XMODEM) of the text between the first braces, modulo 16384.
 func slotOf(key string) int {
 	_, tag, _ := strings.Cut(key, "{")
 	tag, _, _ = strings.Cut(tag, "}")
@@ -25,8 +25,8 @@ func slotOf(key string) int {
 	return int(crc) % 16384
 }
 
-// Series are spread evenly over the primaries of a cluster, whatever their ids look like:
-// random letters as PayPal's, or numbers in a row.
+// Series are spread evenly over the primaries of a cluster, with any kind of ids: random
+// letters like PayPal's, or consecutive numbers.
 func TestSeriesAreSpreadEvenly(t *testing.T) {
 	if got := slotOf("{123456789}"); got != 0x31C3 {
 		t.Fatalf("slotOf is wrong: %#x, want 0x31c3", got)

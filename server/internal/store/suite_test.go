@@ -67,7 +67,7 @@ func TestLife(t *testing.T) {
 	n, err = s.Release(ctx(t), one.Receipt)
 	is(n, err, store.StateOpen, nil)
 	n, err = s.Release(ctx(t), one.Receipt)
-	is(n, err, store.StateOpen, nil) // twice is as good as once
+	is(n, err, store.StateOpen, nil) // a repeat changes nothing
 	n, err = s.Settle(ctx(t), one.Receipt)
 	is(n, err, 0, store.ErrHoldReleased)
 	n, err = s.Extend(ctx(t), one.Receipt, minute)

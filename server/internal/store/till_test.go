@@ -192,10 +192,11 @@ func (l *till) end(ledger string) (lost []string) {
 	return lost
 }
 
-// sum is the figures of a till.
+// sum writes the figures of a till.
 func (l *till) sum(lost []string) string {
 	return fmt.Sprintf(
-		"%d answers, %d lost, %d FIRST twice; %d errors, %d of them for want of replicas; the longest wait for an "+
+		"%d answers, %d lost, %d FIRST twice; %d errors, %d of them since replicas were missing; the longest "+
+			"wait for an "+
 			"answer %v",
 		len(
 			l.answered,

@@ -20,7 +20,7 @@ import (
 // the weeks before.
 var v1 = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
-// A fixture is a value as the first release wrote it, and what it means. It is never
+// A fixture is a value as the first release wrote it, and its meaning. It is never
 // rewritten: every later release must read it with this meaning.
 type fixture struct{ name, key, value, notes string }
 

@@ -104,7 +104,8 @@ func readTransmission(header http.Header, now time.Time, maxAge time.Duration) (
 			return t, &answer.Refusal{
 				Status: http.StatusBadRequest,
 				Reason: "headers",
-				Text:   "the header " + strings.ToUpper(name) + " must be there once: this is no webhook of PayPal's",
+				Text: "the header " + strings.ToUpper(name) +
+					" must be there once: this is not a webhook from PayPal",
 			}
 		}
 		*field = values[0]
