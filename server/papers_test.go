@@ -81,8 +81,8 @@ var (
 // slugs are the anchors that a Markdown page has for its headings.
 func slugs(text string) (anchors []string) {
 	for _, m := range heading.FindAllStringSubmatch(codeBlock.ReplaceAllString(text, ""), -1) {
-		plain := notOfSlugs.ReplaceAllString(strings.ToLower(m[1]), "")
-		anchors = append(anchors, strings.ReplaceAll(plain, " ", "-"))
+		slug := notOfSlugs.ReplaceAllString(strings.ToLower(m[1]), "")
+		anchors = append(anchors, strings.ReplaceAll(slug, " ", "-"))
 	}
 	return anchors
 }

@@ -96,9 +96,9 @@ func (s *story) tell(word string, answer proto.Message, err error) {
 		s.t.Fatal(err)
 	}
 	// protojson adds spaces at random, so that programs do not rely on them.
-	plain := strings.ReplaceAll(strings.ReplaceAll(string(text), "  ", " "), ":  ", ": ")
+	answered := strings.ReplaceAll(strings.ReplaceAll(string(text), "  ", " "), ":  ", ": ")
 	id := regexp.MustCompile(`"donationId": *"([^"]*)"`)
-	plain = id.ReplaceAllStringFunc(plain, func(field string) string {
+	answered = id.ReplaceAllStringFunc(answered, func(field string) string {
 		value := id.FindStringSubmatch(field)[1]
 		if s.ids[value] == "" {
 			s.ids[value] = fmt.Sprint("donation ", len(s.ids)+1)
@@ -106,14 +106,14 @@ func (s *story) tell(word string, answer proto.Message, err error) {
 		return s.ids[value]
 	})
 	s.told = append(s.told, strings.TrimPrefix(word, "STATE_"))
-	s.answers = append(s.answers, plain)
+	s.answers = append(s.answers, answered)
 }
 
 func held(d *client.Donation, m *client.Message) *client.NoteRequest {
 	return &client.NoteRequest{Donation: d, Message: m, Hold: durationpb.New(time.Minute)}
 }
 
-func plain(d *client.Donation, m *client.Message) *client.NoteRequest {
+func withoutHold(d *client.Donation, m *client.Message) *client.NoteRequest {
 	return &client.NoteRequest{Donation: d, Message: m}
 }
 
@@ -143,13 +143,13 @@ var stories = []struct {
 	{"a series id alone", func(s *story) {
 		donation := &client.Donation{SeriesId: "I-1"}
 		s.exists(donation, nil)
-		s.note("", plain(donation, nil))
-		s.note("", plain(donation, nil))
+		s.note("", withoutHold(donation, nil))
+		s.note("", withoutHold(donation, nil))
 		s.exists(donation, nil)
-		s.note("", plain(&client.Donation{SeriesId: "I-2"}, nil))
-		s.note("", plain(&client.Donation{SeriesId: "I-1", Ledger: "paypal-live"}, nil))
-		s.note("", plain(&client.Donation{SeriesId: "I-1", Event: client.EventRefund}, nil))
-		s.note("", plain(&client.Donation{SeriesId: "I-1", Event: client.EventPayment}, nil))
+		s.note("", withoutHold(&client.Donation{SeriesId: "I-2"}, nil))
+		s.note("", withoutHold(&client.Donation{SeriesId: "I-1", Ledger: "paypal-live"}, nil))
+		s.note("", withoutHold(&client.Donation{SeriesId: "I-1", Event: client.EventRefund}, nil))
+		s.note("", withoutHold(&client.Donation{SeriesId: "I-1", Event: client.EventPayment}, nil))
 	}, "false FIRST DUPLICATE true FIRST FIRST FIRST DUPLICATE", ""},
 	{"hold and settle", func(s *story) {
 		s.note("one", held(payment("T1", "25.00"), on("ipn", "1")))
@@ -164,7 +164,7 @@ var stories = []struct {
 	{"receipts of others", func(s *story) {
 		s.note("one", asRequest("R1", held(payment("T1", "25.00"), on("ipn", "1"))))
 		s.note("other", asRequest("R2", held(payment("T1", "25.00"), on("webhook", "W1"))))
-		s.note("", plain(payment("T1", "25.00"), on("webhook", "W1")))
+		s.note("", withoutHold(payment("T1", "25.00"), on("webhook", "W1")))
 		s.settle("other")
 		s.release("other")
 		s.extend("other", time.Minute)
@@ -224,33 +224,33 @@ var stories = []struct {
 		s.settle("two")
 	}, "FIRST REQUEST_ID_REUSED FIRST OPEN FIRST HOLD_LOST SETTLED", ""},
 	{"transaction ids", func(s *story) {
-		s.note("", plain(payment("T1", "25.00"), on("ipn", "1")))
-		s.note("", plain(payment("T1", "25.0"), on("ipn", "2")))
-		s.note("", plain(payment("T2", "25.00"), on("ipn", "3")))
-		s.note("", plain(payment("T2", "26.00"), on("webhook", "W1")))
-		s.note("", plain(payment("T2", "25.00"), nil))
+		s.note("", withoutHold(payment("T1", "25.00"), on("ipn", "1")))
+		s.note("", withoutHold(payment("T1", "25.0"), on("ipn", "2")))
+		s.note("", withoutHold(payment("T2", "25.00"), on("ipn", "3")))
+		s.note("", withoutHold(payment("T2", "26.00"), on("webhook", "W1")))
+		s.note("", withoutHold(payment("T2", "25.00"), nil))
 	}, "FIRST DUPLICATE FIRST DUPLICATE DUPLICATE", ""},
 	{"channels with ids of their own", func(s *story) {
-		s.note("", plain(payment("T1", "25.00"), on("ipn", "1")))
-		s.note("", plain(payment("T2", "25.00"), on("webhook", "W1")))
-		s.note("", plain(payment("T2", "25.00"), nil))
+		s.note("", withoutHold(payment("T1", "25.00"), on("ipn", "1")))
+		s.note("", withoutHold(payment("T2", "25.00"), on("webhook", "W1")))
+		s.note("", withoutHold(payment("T2", "25.00"), nil))
 	}, "FIRST DUPLICATE DUPLICATE", ""},
 	{"pairing", func(s *story) {
 		now := s.noted.Now()
-		s.note("", plain(at(payment("", "25.00"), now), on("ipn", "1")))
-		s.note("", plain(at(payment("", "26.00"), now), on("webhook", "W1")))
-		s.note("", plain(at(payment("", "25"), now.Add(-2*time.Hour)), on("webhook", "W2")))
-		s.note("", plain(at(payment("", "25.00"), now.Add(-5*time.Hour)), on("queue", "Q1")))
-		s.note("", plain(at(payment("", "25.00"), now), on("ipn", "2")))
-		s.note("", plain(payment("", "26.00"), on("ipn", "4")))
+		s.note("", withoutHold(at(payment("", "25.00"), now), on("ipn", "1")))
+		s.note("", withoutHold(at(payment("", "26.00"), now), on("webhook", "W1")))
+		s.note("", withoutHold(at(payment("", "25"), now.Add(-2*time.Hour)), on("webhook", "W2")))
+		s.note("", withoutHold(at(payment("", "25.00"), now.Add(-5*time.Hour)), on("queue", "Q1")))
+		s.note("", withoutHold(at(payment("", "25.00"), now), on("ipn", "2")))
+		s.note("", withoutHold(payment("", "26.00"), on("ipn", "4")))
 	}, "FIRST FIRST DUPLICATE FIRST FIRST DUPLICATE", ""},
 	{"arrivals", func(s *story) {
-		s.note("", plain(payment("", "25.00"), on("ipn", "1")))
+		s.note("", withoutHold(payment("", "25.00"), on("ipn", "1")))
 		s.noted.Advance(4*24*time.Hour + time.Second)
 		early := on("webhook", "W1")
 		early.ReceivedAt = timestamppb.New(s.noted.Now().Add(-time.Hour))
-		s.note("", plain(payment("", "25.00"), early))
-		s.note("", plain(payment("", "25.00"), on("webhook", "W2")))
+		s.note("", withoutHold(payment("", "25.00"), early))
+		s.note("", withoutHold(payment("", "25.00"), on("webhook", "W2")))
 	}, "FIRST DUPLICATE FIRST", ""},
 	{"notes are forgotten", func(s *story) {
 		s.note("one", held(payment("T1", "25.00"), on("ipn", "1")))
@@ -262,13 +262,13 @@ var stories = []struct {
 	}, "FIRST false NOTE_NOT_FOUND false", ""},
 	{"mistakes", func(s *story) {
 		s.note("", &client.NoteRequest{Donation: &client.Donation{}})
-		s.note("", plain(&client.Donation{SeriesId: "I 1"}, nil))
-		s.note("", plain(payment("T 1", "25.00"), nil))
-		s.note("", plain(payment("T1", "a lot"), nil))
-		s.note("", plain(&client.Donation{SeriesId: "I-1", Amount: "25.00"}, nil))
-		s.note("", plain(&client.Donation{SeriesId: "I-1", CurrencyCode: "EUR"}, nil))
-		s.note("", plain(payment("T1", "25.00"), on("", "1")))
-		s.note("", plain(payment("T1", "25.00"), on("ipn", "1 2")))
+		s.note("", withoutHold(&client.Donation{SeriesId: "I 1"}, nil))
+		s.note("", withoutHold(payment("T 1", "25.00"), nil))
+		s.note("", withoutHold(payment("T1", "a lot"), nil))
+		s.note("", withoutHold(&client.Donation{SeriesId: "I-1", Amount: "25.00"}, nil))
+		s.note("", withoutHold(&client.Donation{SeriesId: "I-1", CurrencyCode: "EUR"}, nil))
+		s.note("", withoutHold(payment("T1", "25.00"), on("", "1")))
+		s.note("", withoutHold(payment("T1", "25.00"), on("ipn", "1 2")))
 		s.note("", &client.NoteRequest{Donation: payment("T1", "25.00"), Hold: durationpb.New(time.Hour)})
 		s.exists(&client.Donation{}, nil)
 		s.settle("no-receipt")
@@ -345,11 +345,11 @@ func TestOnceOverTheFake(t *testing.T) {
 		t.Errorf("All: got %v; want a settled note at attempt 2", notes)
 	}
 	fake.FailNext("OCCURRED_TOO_EARLY")
-	_, err := noted.Note(t.Context(), plain(payment("T2", "25.00"), nil))
+	_, err := noted.Note(t.Context(), withoutHold(payment("T2", "25.00"), nil))
 	if !errors.Is(err, client.ErrOccurredTooEarly) || status.Code(err) != codes.OutOfRange {
 		t.Errorf("Note: got %v; want ErrOccurredTooEarly, OUT_OF_RANGE", err)
 	}
-	if answer, err := noted.Note(t.Context(), plain(payment("T2", "25.00"), nil)); answer.GetVerdict() != client.First {
+	if answer, err := noted.Note(t.Context(), withoutHold(payment("T2", "25.00"), nil)); answer.GetVerdict() != client.First {
 		t.Errorf("Note after a failure: got %v, %v; want First", answer, err)
 	}
 	fake.FailNext("STORE_UNAVAILABLE", "STORE_UNAVAILABLE", "STORE_UNAVAILABLE", "STORE_UNAVAILABLE")

@@ -257,7 +257,7 @@ func (d *Desk) foresee(ctx context.Context, each inbox.Donation) (change, state 
 	switch found.GetNote().GetState() {
 	case client.StateSettled:
 		return what + "it is settled under donation id " + id + ". The books get nothing. " +
-				"To hand it on again, forget the note first.",
+				"To deliver it again, forget the note first.",
 			state, nil
 	case client.StateHeld:
 		return what + "somebody is processing it. The redo waits until then.", state, nil

@@ -45,10 +45,10 @@ func TestReadmeEvent(t *testing.T) {
 	h.mustTake(h.payPal.IPNBody(data(t, want).Original.Body))
 	got := h.shop.got()[0]
 	got.SetID(want.ID()) // Noted's own, new each time
-	var shown, handedOn any
+	var shown, delivered any
 	json.Unmarshal([]byte(example), &shown)
-	json.Unmarshal(must(json.Marshal(got)), &handedOn)
-	if diff := cmp.Diff(shown, handedOn); diff != "" {
+	json.Unmarshal(must(json.Marshal(got)), &delivered)
+	if diff := cmp.Diff(shown, delivered); diff != "" {
 		t.Errorf("README.md shows another event than the downstream gets (- shown, + delivered):\n%s", diff)
 	}
 	types := string(must(os.ReadFile("README.md")))

@@ -347,30 +347,7 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 		t.Fatal("a series with spaces was noted")
 	}
 
-	// PayPal: it verifies each webhook, and each IPN except those with "unasked" in them.
-	payPal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		switch {
-		case strings.Contains(string(body), "unasked"):
-			http.Error(w, "later", http.StatusServiceUnavailable)
-		case r.URL.Path == "/v1/oauth2/token":
-			io.WriteString(w, `{"access_token":"t","expires_in":3600}`)
-		case strings.HasPrefix(r.URL.Path, "/v1/"):
-			io.WriteString(w, `{"verification_status":"SUCCESS"}`)
-		default:
-			io.WriteString(w, "VERIFIED")
-		}
-	}))
-	t.Cleanup(payPal.Close)
-	// The downstream: it accepts payments, leaves signups to a person, and is down for
-	// all other events.
-	downstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var event struct{ Type string }
-		json.NewDecoder(r.Body).Decode(&event)
-		status := map[string]int{"noted.donation.payment": 204, "noted.donation.signup": 422}[event.Type]
-		w.WriteHeader(max(status, 0) + map[bool]int{true: 503}[status == 0])
-	}))
-	t.Cleanup(downstream.Close)
+	payPal, downstream := payPalStandIn(t), downstreamStandIn(t)
 	gateway := func(more ...string) (addr, admin string) {
 		addr, admin = freeAddr(), freeAddr()
 		start(t, addr, exec.Command(built(t, "noted-gateway"), append([]string{
@@ -433,6 +410,38 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 		return strings.Contains(fetched(t, "http://"+notedAdmin+"/metrics"), `noted_notes{ledger="l",state="open"} `)
 	})
 	return notedAdmin, []string{admin, withoutAdmin}
+}
+
+// payPalStandIn verifies each webhook, and each IPN except those with "unasked" in them.
+func payPalStandIn(t *testing.T) *httptest.Server {
+	payPal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		switch {
+		case strings.Contains(string(body), "unasked"):
+			http.Error(w, "later", http.StatusServiceUnavailable)
+		case r.URL.Path == "/v1/oauth2/token":
+			io.WriteString(w, `{"access_token":"t","expires_in":3600}`)
+		case strings.HasPrefix(r.URL.Path, "/v1/"):
+			io.WriteString(w, `{"verification_status":"SUCCESS"}`)
+		default:
+			io.WriteString(w, "VERIFIED")
+		}
+	}))
+	t.Cleanup(payPal.Close)
+	return payPal
+}
+
+// downstreamStandIn accepts payments, leaves signups to a person, and is down for all
+// other events.
+func downstreamStandIn(t *testing.T) *httptest.Server {
+	downstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var event struct{ Type string }
+		json.NewDecoder(r.Body).Decode(&event)
+		status := map[string]int{"noted.donation.payment": 204, "noted.donation.signup": 422}[event.Type]
+		w.WriteHeader(max(status, 0) + map[bool]int{true: 503}[status == 0])
+	}))
+	t.Cleanup(downstream.Close)
+	return downstream
 }
 
 // newToken lets notectl make a token, and returns it with its line for the file of

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,11 +56,15 @@ type exit struct {
 	says string // in the error
 }
 
-// exits are starts without a mistake, and with each mistake that the program knows.
-func exits(redis, evicting *redistest.Server) []exit {
-	free := []string{"-listen", "127.0.0.1:0", "-admin-listen", "off"}
+// onAnyPort are arguments for a server that listens on a free port.
+func onAnyPort(more ...string) []string {
+	return append([]string{"-listen", "127.0.0.1:0", "-admin-listen", "off"}, more...)
+}
+
+// starts are starts without a mistake, and starts that the machine or Redis prevents.
+func starts(redis, evicting *redistest.Server) []exit {
 	return []exit{
-		{"asked to stop", nil, append(free, "-redis", redis.URL()), 0, ""},
+		{"asked to stop", nil, onAnyPort("-redis", redis.URL()), 0, ""},
 		{
 			"all from the environment",
 			map[string]string{
@@ -75,21 +80,21 @@ func exits(redis, evicting *redistest.Server) []exit {
 		{
 			"the flag wins",
 			map[string]string{"NOTED_LISTEN": "nowhere:nothing"},
-			append(free, "-redis", redis.URL()),
+			onAnyPort("-redis", redis.URL()),
 			0,
 			"",
 		},
 		{
 			"an empty variable is not set",
 			map[string]string{"NOTED_RETENTION": "", "NOTED_DEV": ""},
-			append(free, "-redis", redis.URL()),
+			onAnyPort("-redis", redis.URL()),
 			0,
 			"",
 		},
 		{"two minuses", nil, []string{"--listen=127.0.0.1:0", "--admin-listen=off", "--redis=" + redis.URL()}, 0, ""},
-		{"a store that is away", nil, append(free, "-redis", "redis://127.0.0.1:1"), 0, ""},
-		{"an evicting store", nil, append(free, "-redis", evicting.URL()), 1, "CONFIG SET maxmemory-policy noeviction"},
-		{"an evicting store, allowed", nil, append(free, "-redis", evicting.URL(), "-allow-eviction"), 0, ""},
+		{"a store that is away", nil, onAnyPort("-redis", "redis://127.0.0.1:1"), 0, ""},
+		{"an evicting store", nil, onAnyPort("-redis", evicting.URL()), 1, "CONFIG SET maxmemory-policy noeviction"},
+		{"an evicting store, allowed", nil, onAnyPort("-redis", evicting.URL(), "-allow-eviction"), 0, ""},
 		{
 			"an address that is taken",
 			nil,
@@ -100,10 +105,16 @@ func exits(redis, evicting *redistest.Server) []exit {
 		{
 			"an address for JSON that is taken",
 			nil,
-			append(free, "-redis", redis.URL(), "-http-listen", redis.Addr()),
+			onAnyPort("-redis", redis.URL(), "-http-listen", redis.Addr()),
 			1,
 			"-http-listen",
 		},
+	}
+}
+
+// mistakes are starts with a flag or variable that is wrong by itself.
+func mistakes(redis *redistest.Server) []exit {
+	return []exit{
 		{"an unknown flag", nil, []string{"-foo"}, 2, "there is no flag -foo"},
 		{"an argument", nil, []string{"-dev", "serve"}, 2, `"serve"`},
 		{"a flag without its value", nil, []string{"-redis"}, 2, "-redis"},
@@ -120,14 +131,14 @@ func exits(redis, evicting *redistest.Server) []exit {
 		{
 			"a variable that is misspelled",
 			map[string]string{"NOTED_RETENTOIN": "60d"},
-			append(free, "-redis", redis.URL()),
+			onAnyPort("-redis", redis.URL()),
 			2,
 			"there is no variable NOTED_RETENTOIN; the nearest is NOTED_RETENTION",
 		},
 		{
 			"variables that are others'",
 			map[string]string{"NOTED_TOKEN_FILE": "x", "NOTED_PORT": "tcp://10.0.0.1:50051", "GATEWAY_X": "x"},
-			append(free, "-redis", redis.URL()),
+			onAnyPort("-redis", redis.URL()),
 			0,
 			"",
 		},
@@ -145,12 +156,29 @@ func exits(redis, evicting *redistest.Server) []exit {
 		{
 			"a bad mode",
 			nil,
-			append(free, "-redis", redis.URL(), "-redis-mode", "ring"),
+			onAnyPort("-redis", redis.URL(), "-redis-mode", "ring"),
 			2,
 			"standalone, sentinel, cluster",
 		},
-		{"a bad URL", nil, append(free, "-redis", "redis://:se/cret@h"), 2, "-redis"},
-		{"a bad scheme", nil, append(free, "-redis", "mysql://:secret@h"), 2, "-redis"},
+		{"a bad URL", nil, onAnyPort("-redis", "redis://:se/cret@h"), 2, "-redis"},
+		{"a bad scheme", nil, onAnyPort("-redis", "mysql://:secret@h"), 2, "-redis"},
+		{"a bad rate", nil, []string{"-dev", "-rate", "fast"}, 2, "-rate (NOTED_RATE)"},
+		{"a negative burst", nil, []string{"-dev", "-burst=-1"}, 2, "-burst"},
+		{"no calls at all", nil, []string{"-dev", "-max-in-flight", "0"}, 2, "-max-in-flight"},
+		{"no connections at all", nil, []string{"-dev", "-max-connections", "0"}, 2, "-max-connections"},
+		{
+			"no connections from an address",
+			nil,
+			[]string{"-dev", "-max-connections-per-address", "0"},
+			2,
+			"-max-connections-per-address",
+		},
+	}
+}
+
+// mismatches are starts with flags that do not go together, or that name a missing file.
+func mismatches(redis *redistest.Server) []exit {
+	return []exit{
 		{
 			"listening for everybody",
 			nil,
@@ -161,7 +189,7 @@ func exits(redis, evicting *redistest.Server) []exit {
 		{
 			"listening for everybody over HTTP",
 			nil,
-			append(free, "-redis", redis.URL(), "-http-listen", ":0"),
+			onAnyPort("-redis", redis.URL(), "-http-listen", ":0"),
 			2,
 			"-http-listen",
 		},
@@ -186,28 +214,17 @@ func exits(redis, evicting *redistest.Server) []exit {
 			2,
 			"-dev (NOTED_DEV) is plaintext",
 		},
-		{"a certificate without its key", nil, append(free, "-redis", redis.URL(), "-tls-cert", "a"), 2, "-tls-key"},
-		{"CAs without TLS", nil, append(free, "-redis", redis.URL(), "-tls-client-ca", "a"), 2, "-tls-cert"},
+		{"a certificate without its key", nil, onAnyPort("-redis", redis.URL(), "-tls-cert", "a"), 2, "-tls-key"},
+		{"CAs without TLS", nil, onAnyPort("-redis", redis.URL(), "-tls-client-ca", "a"), 2, "-tls-cert"},
 		{
 			"a certificate that is missing",
 			nil,
-			append(free, "-redis", redis.URL(), "-tls-cert", "/nowhere", "-tls-key", "/nowhere"),
+			onAnyPort("-redis", redis.URL(), "-tls-cert", "/nowhere", "-tls-key", "/nowhere"),
 			2,
 			"/nowhere",
 		},
-		{"no callers file", nil, append(free, "-redis", redis.URL(), "-callers", "/nowhere"), 2, "-callers"},
-		{"a bad rate", nil, []string{"-dev", "-rate", "fast"}, 2, "-rate (NOTED_RATE)"},
-		{"a negative burst", nil, []string{"-dev", "-burst=-1"}, 2, "-burst"},
+		{"no callers file", nil, onAnyPort("-redis", redis.URL(), "-callers", "/nowhere"), 2, "-callers"},
 		{"a burst of no rate", nil, []string{"-dev", "-burst", "5"}, 2, "-burst needs -rate"},
-		{"no calls at all", nil, []string{"-dev", "-max-in-flight", "0"}, 2, "-max-in-flight"},
-		{"no connections at all", nil, []string{"-dev", "-max-connections", "0"}, 2, "-max-connections"},
-		{
-			"no connections from an address",
-			nil,
-			[]string{"-dev", "-max-connections-per-address", "0"},
-			2,
-			"-max-connections-per-address",
-		},
 		{"no ledgers file", nil, []string{"-dev", "-ledgers", "/nowhere"}, 2, "-ledgers"},
 	}
 }
@@ -215,7 +232,7 @@ func exits(redis, evicting *redistest.Server) []exit {
 func TestExitCodes(t *testing.T) {
 	redis := redistest.Start(t)
 	evicting := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
-	for _, c := range exits(redis, evicting) {
+	for _, c := range slices.Concat(starts(redis, evicting), mistakes(redis), mismatches(redis)) {
 		t.Run(c.name, func(t *testing.T) {
 			code, _, log, err := try(t, c.env, c.args...)
 			if code != c.code {
