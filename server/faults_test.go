@@ -122,7 +122,7 @@ var faults = []struct{ fault, then, tests string }{
 	{
 		"Redis has lost its data",
 		"noticed by the mark, told in log, metric and health, refused where asked",
-		"store.TestWentBack store.TestClusterPartWentBack server.TestEveryLossIsNoticed server.TestLossIsReported " +
+		"store.TestLoss store.TestLossOfAClusterPart server.TestEveryLossIsNoticed server.TestLossIsReported " +
 			"server.TestLossIsRefused",
 	},
 	{

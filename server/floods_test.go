@@ -32,7 +32,7 @@ func TestFloodsOfRefusals(t *testing.T) {
 	note := func(c client, ledger, series string) func() {
 		return func() { c.NoteDonation(within(t, 10*time.Second), inLedger(ledger, series)) }
 	}
-	knock := func(addr, says string) func() {
+	sends := func(addr, says string) func() {
 		return func() {
 			conn, err := net.Dial("tcp", addr)
 			if err != nil {
@@ -54,10 +54,10 @@ func TestFloodsOfRefusals(t *testing.T) {
 		line  []string // that it leaves
 	}{
 		{"bad requests", note(right, "live", "a b"), []string{"finished call", `"INVALID_REQUEST"`}},
-		{"strangers", note(wrong, "live", "I-1"), []string{"audit: denied a call", `"UNAUTHENTICATED"`}},
+		{"unknown callers", note(wrong, "live", "I-1"), []string{"audit: denied a call", `"UNAUTHENTICATED"`}},
 		{"another's ledger", note(right, "theirs", "I-1"), []string{"audit: denied a call", `"LEDGER_DENIED"`}},
-		{"no TLS", knock(s.Addr(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n"), []string{"a TLS handshake failed", `"not_tls"`}},
-		{"no TLS at the other door", knock(s.HTTPAddr(), strings.Repeat("x", 100)), []string{"a TLS handshake failed", `"not_tls"`}},
+		{"no TLS", sends(s.Addr(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n"), []string{"a TLS handshake failed", `"not_tls"`}},
+		{"no TLS at the other door", sends(s.HTTPAddr(), strings.Repeat("x", 100)), []string{"a TLS handshake failed", `"not_tls"`}},
 		{"releases", func() {
 			right.ReleaseDonation(
 				within(t, 10*time.Second), &notedv1.ReleaseDonationRequest{Receipt: given.Receipt, Reason: "again"},

@@ -45,12 +45,12 @@ func TestPoolExhausted(t *testing.T) {
 		}
 		return holder != nil && time.Since(began) > time.Second // without a connection it would have ended
 	})
-	looks := s.metric(t, "noted_store_pool_timeouts_total")
+	counted := s.metric(t, "noted_store_pool_timeouts_total")
 	eventually(
 		t,
 		20*time.Second,
 		"the watch has found no connection three times",
-		func() bool { return s.metric(t, "noted_store_pool_timeouts_total") >= looks+3 },
+		func() bool { return s.metric(t, "noted_store_pool_timeouts_total") >= counted+3 },
 	)
 	if got := get(t, "http://"+s.AdminAddr()+"/readyz"); !strings.HasPrefix(got, "200") {
 		t.Errorf(

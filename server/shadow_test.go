@@ -45,7 +45,7 @@ func asked(ledger, request, channel string, hold time.Duration) *notedv1.NoteDon
 // which one is in shadow. The shadow verdict must equal the other ledger's verdict, and
 // the notes must be equal, in every state of a note.
 func TestShadowTellsTheTrueVerdict(t *testing.T) {
-	n := start(t, servertest.Options{Redis: redistest.Start(t).URL(), ShadowLedgers: []string{"dark"}})
+	n := start(t, servertest.Options{Redis: redistest.Start(t).URL(), ShadowLedgers: []string{"shadowed"}})
 	const long = time.Minute
 	type step func(ledger string) *notedv1.NoteDonationResponse
 	note := func(request, channel string, hold time.Duration) step {
@@ -129,43 +129,43 @@ func TestShadowTellsTheTrueVerdict(t *testing.T) {
 			clear(receipts)
 			var wanted int
 			for _, step := range c.steps {
-				light, dark := step("light"), step("dark")
-				if light == nil {
+				plain, shadowed := step("plain"), step("shadowed")
+				if plain == nil {
 					continue
 				}
 				want := c.want[wanted]
 				wanted++
-				if light.Verdict != want || light.ShadowVerdict != noVerdict {
-					t.Fatalf("note %d: %s beside %s, want %s alone", wanted, light.Verdict, light.ShadowVerdict, want)
+				if plain.Verdict != want || plain.ShadowVerdict != noVerdict {
+					t.Fatalf("note %d: %s beside %s, want %s alone", wanted, plain.Verdict, plain.ShadowVerdict, want)
 				}
-				if dark.Verdict != first || dark.ShadowVerdict != want {
+				if shadowed.Verdict != first || shadowed.ShadowVerdict != want {
 					t.Errorf("note %d in shadow: %s beside %s, want FIRST beside %s",
-						wanted, dark.Verdict, dark.ShadowVerdict, want)
+						wanted, shadowed.Verdict, shadowed.ShadowVerdict, want)
 				}
-				if dark.RetryAfter != nil {
+				if shadowed.RetryAfter != nil {
 					t.Errorf("note %d in shadow has a retry_after, which only HELD has", wanted)
 				}
-				if want == first && receipts["dark"] == "" {
-					receipts["light"], receipts["dark"] = light.Receipt, dark.Receipt
+				if want == first && receipts["shadowed"] == "" {
+					receipts["plain"], receipts["shadowed"] = plain.Receipt, shadowed.Receipt
 				}
-				if want == first && (light.Receipt == "") != (dark.Receipt == "") {
-					t.Errorf("note %d: receipts %q and in shadow %q", wanted, light.Receipt, dark.Receipt)
+				if want == first && (plain.Receipt == "") != (shadowed.Receipt == "") {
+					t.Errorf("note %d: receipts %q and in shadow %q", wanted, plain.Receipt, shadowed.Receipt)
 				}
-				if want != first && dark.Receipt != "" && !store.IsShadow(dark.Receipt) {
+				if want != first && shadowed.Receipt != "" && !store.IsShadow(shadowed.Receipt) {
 					t.Errorf("note %d in shadow: %s has the receipt of a holder", wanted, want)
 				}
-				if diff := cmp.Diff(plainly(light), plainly(dark), protocmp.Transform()); diff != "" {
-					t.Errorf("note %d: the answer in shadow is another (-light +dark):\n%s", wanted, diff)
+				if diff := cmp.Diff(plainly(plain), plainly(shadowed), protocmp.Transform()); diff != "" {
+					t.Errorf("note %d: the answer in shadow is another (-plain +shadowed):\n%s", wanted, diff)
 				}
 			}
-			for _, ledger := range []string{"light", "dark"} {
+			for _, ledger := range []string{"plain", "shadowed"} {
 				forgetAll(t, n, ledger)
 			}
 		})
 	}
 }
 
-// plainly is an answer without what may differ between a ledger in shadow and its twin.
+// plainly is an answer without the fields that may differ in a ledger in shadow.
 func plainly(r *notedv1.NoteDonationResponse) *notedv1.NoteDonationResponse {
 	r = proto.CloneOf(r)
 	r.Verdict, r.ShadowVerdict, r.Receipt, r.RetryAfter = 0, 0, "", nil
@@ -309,25 +309,25 @@ func finish(t *testing.T, n noted, verb model.Verb, receipt string) (*notedv1.No
 func TestShadowBesideAndAfter(t *testing.T) {
 	redis := redistest.Start(t)
 	var log lockedBuffer
-	dark := start(t, servertest.Options{Redis: redis.URL(), ShadowLedgers: []string{"l"}})
-	light := start(t, servertest.Options{Redis: redis.URL(), Log: &log})
+	shadowed := start(t, servertest.Options{Redis: redis.URL(), ShadowLedgers: []string{"l"}})
+	plain := start(t, servertest.Options{Redis: redis.URL(), Log: &log})
 
-	one := dark.mustNote(t, asked("l", "a", "ipn", time.Minute))
-	twin := dark.mustNote(t, asked("l", "b", "webhook", time.Minute))
-	if twin.Verdict != first || twin.ShadowVerdict != heldBy || twin.Receipt == "" {
-		t.Fatalf("in shadow: %s beside %s, receipt %q", twin.Verdict, twin.ShadowVerdict, twin.Receipt)
+	one := shadowed.mustNote(t, asked("l", "a", "ipn", time.Minute))
+	second := shadowed.mustNote(t, asked("l", "b", "webhook", time.Minute))
+	if second.Verdict != first || second.ShadowVerdict != heldBy || second.Receipt == "" {
+		t.Fatalf("in shadow: %s beside %s, receipt %q", second.Verdict, second.ShadowVerdict, second.Receipt)
 	}
 	for _, verb := range []model.Verb{model.Settle, model.Extend, model.Release} {
-		note, err := finish(t, light, verb, twin.Receipt)
+		note, err := finish(t, plain, verb, second.Receipt)
 		if err != nil || note.State != notedv1.State_STATE_HELD ||
 			!note.HeldUntil.AsTime().Equal(one.Note.HeldUntil.AsTime()) {
 			t.Errorf("%s at the server without shadow: %v, %v, want the note as it was", verb, note, err)
 		}
 	}
-	if r := light.mustNote(t, asked("l", "b", "webhook", time.Minute)); r.Verdict != heldBy || r.Receipt != "" {
+	if r := plain.mustNote(t, asked("l", "b", "webhook", time.Minute)); r.Verdict != heldBy || r.Receipt != "" {
 		t.Errorf("at the server without shadow: %s with receipt %q, want HELD without one", r.Verdict, r.Receipt)
 	}
-	note, err := finish(t, light, model.Settle, one.Receipt)
+	note, err := finish(t, plain, model.Settle, one.Receipt)
 	if err != nil || note.State != notedv1.State_STATE_SETTLED {
 		t.Fatalf("the holder cannot settle at the server without shadow: %v, %v", note, err)
 	}
@@ -337,18 +337,18 @@ func TestShadowBesideAndAfter(t *testing.T) {
 	if strings.Contains(log.String(), "released a donation") {
 		t.Error("the log tells of a release by a receipt in shadow, which releases nothing")
 	}
-	if looked, err := dark.DonationExists(t.Context(), &notedv1.DonationExistsRequest{
+	if looked, err := shadowed.DonationExists(t.Context(), &notedv1.DonationExistsRequest{
 		Donation: asked("l", "", "ipn", 0).Donation,
 	}); err != nil || !looked.Exists {
 		t.Errorf("DonationExists in shadow: %v, %v, want it as it is", looked, err)
 	}
 
-	dark.Stop()
-	after := light.mustNote(t, asked("l", "c", "webhook", time.Minute))
+	shadowed.Stop()
+	after := plain.mustNote(t, asked("l", "c", "webhook", time.Minute))
 	if after.Verdict != duplicate || after.Note.DonationId != one.Note.DonationId || len(after.Note.Sightings) != 2 {
 		t.Errorf("after shadow: %s of %v, want DUPLICATE with both sightings", after.Verdict, after.Note)
 	}
-	if note, err := finish(t, light, model.Settle, twin.Receipt); err != nil ||
+	if note, err := finish(t, plain, model.Settle, second.Receipt); err != nil ||
 		note.DonationId != one.Note.DonationId {
 		t.Errorf("a receipt in shadow after shadow: %v, %v, want the note", note, err)
 	}
@@ -359,12 +359,12 @@ func TestShadowBesideAndAfter(t *testing.T) {
 func TestShadowEverywhere(t *testing.T) {
 	var log lockedBuffer
 	n := start(t, servertest.Options{
-		ShadowLedgers: []string{"dark", "named"}, Log: &log,
+		ShadowLedgers: []string{"shadowed", "named"}, Log: &log,
 		Ledgers: map[string]server.LedgerRules{"named": {Retention: 100 * 24 * time.Hour}},
 	})
 	ways := waysTo(t, n)
 	for name, call := range ways {
-		request := asked("dark", "", "ipn", time.Minute)
+		request := asked("shadowed", "", "ipn", time.Minute)
 		request.Donation.SeriesId = "I-" + strings.ReplaceAll(strings.ReplaceAll(name, " ", ""), ",", "")
 		for i, want := range []notedv1.Verdict{first, heldBy} {
 			response, err := call(t.Context(), request)
@@ -383,10 +383,10 @@ func TestShadowEverywhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrong := asked("dark", "", "ipn", time.Hour)
+	wrong := asked("shadowed", "", "ipn", time.Hour)
 	for i, request := range []*notedv1.NoteDonationRequest{
-		asked("dark", "", "ipn", 0), asked("dark", "", "webhook", 0), wrong, asked("light", "", "ipn", 0),
-		asked("light", "", "webhook", 0),
+		asked("shadowed", "", "ipn", 0), asked("shadowed", "", "webhook", 0), wrong, asked("plain", "", "ipn", 0),
+		asked("plain", "", "webhook", 0),
 	} {
 		if err := stream.Send(&notedv1.NoteDonationsRequest{Request: request}); err != nil {
 			t.Fatal(err)
@@ -414,7 +414,7 @@ func TestShadowEverywhere(t *testing.T) {
 	}
 
 	// An error is an error in shadow, too.
-	reused := asked("dark", "x", "ipn", 0)
+	reused := asked("shadowed", "x", "ipn", 0)
 	reused.Donation.SeriesId = "I-reused"
 	n.mustNote(t, reused)
 	reused.Message.Id = "another"
@@ -423,29 +423,29 @@ func TestShadowEverywhere(t *testing.T) {
 		t.Errorf("a request id that is reused in shadow: %+v", got)
 	}
 
-	asTold := n.metric(t, "noted_verdicts_total", `ledger="dark"`, `verdict="first"`)
-	if want := n.metric(t, "noted_verdicts_total", `ledger="dark"`); asTold == 0 || asTold != want {
+	asTold := n.metric(t, "noted_verdicts_total", `ledger="shadowed"`, `verdict="first"`)
+	if want := n.metric(t, "noted_verdicts_total", `ledger="shadowed"`); asTold == 0 || asTold != want {
 		t.Errorf("noted_verdicts_total has %v first of %v in shadow, want all: that was the answer", asTold, want)
 	}
 	for verdict, want := range map[string]int{"first": len(ways) + 2, "held": len(ways), "duplicate": 1} {
-		got := n.metric(t, "noted_shadow_verdicts_total", `ledger="dark"`, `verdict="`+verdict+`"`)
+		got := n.metric(t, "noted_shadow_verdicts_total", `ledger="shadowed"`, `verdict="`+verdict+`"`)
 		if got != float64(want) {
 			t.Errorf("noted_shadow_verdicts_total has %v %s, want %d", got, verdict, want)
 		}
 	}
-	if n.metric(t, "noted_last_message_timestamp_seconds", `ledger="dark"`, `channel="ipn"`) == 0 {
+	if n.metric(t, "noted_last_message_timestamp_seconds", `ledger="shadowed"`, `channel="ipn"`) == 0 {
 		t.Error("a channel that tells in shadow has no last message")
 	}
-	if got := n.metric(t, "noted_shadow_verdicts_total", `ledger="light"`); got != 0 {
+	if got := n.metric(t, "noted_shadow_verdicts_total", `ledger="plain"`); got != 0 {
 		t.Errorf("noted_shadow_verdicts_total has %v of a ledger that is not in shadow", got)
 	}
 	if !strings.Contains(log.String(), `"level":"WARN","msg":"ledgers are in shadow`) ||
-		!strings.Contains(log.String(), `"shadow_ledgers":"dark, named"`) {
+		!strings.Contains(log.String(), `"shadow_ledgers":"shadowed, named"`) {
 		t.Errorf("the log does not warn of the ledgers in shadow:\n%s", log.String())
 	}
 	for _, page := range []string{"/readyz", "/healthz"} {
 		got := get(t, "http://"+n.AdminAddr()+page)
-		if !strings.Contains(got, "in shadow, where every answer is FIRST: dark, named") {
+		if !strings.Contains(got, "in shadow, where every answer is FIRST: shadowed, named") {
 			t.Errorf("%s does not tell of the ledgers in shadow: %s", page, got)
 		}
 	}

@@ -135,10 +135,10 @@ func at(d *client.Donation, when time.Time) *client.Donation {
 
 // stories are the shared cases. Each begins with an empty store.
 var stories = []struct {
-	name string
-	tell func(s *story)
-	want string // the words of all answers
-	dark string // the words in shadow, where they are others than FIRST for every verdict
+	name     string
+	tell     func(s *story)
+	want     string // the words of all answers
+	inShadow string // the words in shadow, where they are others than FIRST for every verdict
 }{
 	{"a series id alone", func(s *story) {
 		donation := &client.Donation{SeriesId: "I-1"}
@@ -285,7 +285,7 @@ func TestFakeIsAsAServer(t *testing.T) {
 		t.Run(each.name, func(t *testing.T) { tellBoth(t, each.tell, each.want, false) })
 		t.Run(each.name+", in shadow", func(t *testing.T) {
 			allFirst := strings.NewReplacer("DUPLICATE", "FIRST", "HELD ", "FIRST ").Replace(each.want)
-			tellBoth(t, each.tell, cmp.Or(each.dark, allFirst), true)
+			tellBoth(t, each.tell, cmp.Or(each.inShadow, allFirst), true)
 		})
 	}
 }

@@ -81,11 +81,11 @@ func Nearest(name string, names []string) string {
 	return nearest(flags, name)
 }
 
-// Strangers returns errors for unknown variables with the prefix. They are usually
+// Unknown returns errors for unknown variables with the prefix. They are usually
 // misspelled names, whose settings would silently keep their defaults. The known
 // variables are those of the settings, of more (without the prefix), of the project's
 // other programs, and of Kubernetes. An empty variable counts as not set.
-func (p Prefix) Strangers(environ Environ, settings Settings, more ...string) (wrong []error) {
+func (p Prefix) Unknown(environ Environ, settings Settings, more ...string) (wrong []error) {
 	known := slices.Concat(ofOthers[p], more)
 	for _, flag := range settings {
 		known = append(known, strings.TrimPrefix(p.Variable(flag.Names()[0]), string(p)))

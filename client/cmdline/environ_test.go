@@ -23,7 +23,7 @@ func noted() Settings {
 
 // An unknown variable with the program's prefix is refused, with the nearest name. The error
 // does not show its value, which may be a password.
-func TestStrangers(t *testing.T) {
+func TestUnknown(t *testing.T) {
 	for entry, nearest := range map[string]string{
 		"NOTED_RETENTOIN=60d":           "NOTED_RETENTION",
 		"NOTED_RETENTION_DAYS=60":       "NOTED_RETENTION",
@@ -35,7 +35,7 @@ func TestStrangers(t *testing.T) {
 		"NOTED_PORT=50051":              "*", // not from Kubernetes, which writes tcp://
 	} {
 		name, value, _ := strings.Cut(entry, "=")
-		wrong := Prefix("NOTED_").Strangers(Environ{"HOME=/", entry, entry}, noted())
+		wrong := Prefix("NOTED_").Unknown(Environ{"HOME=/", entry, entry}, noted())
 		if len(wrong) != 1 || !errors.Is(wrong[0], ErrUsage) {
 			t.Errorf("%s: %v, want one mistake", entry, wrong)
 			continue
@@ -57,7 +57,7 @@ func TestStrangers(t *testing.T) {
 		"NOTED_PORT_50051_TCP_PROTO=tcp", "NOTED_PORT_50051_TCP_PORT=50051", "NOTED_PORT_50051_TCP_ADDR=10.0.0.1",
 		"NOTED_GATEWAY_PORT=tcp://10.0.0.2:8081", "NOTED_GATEWAY_SERVICE_HOST=10.0.0.2",
 	}
-	if wrong := Prefix("NOTED_").Strangers(known, noted()); wrong != nil {
+	if wrong := Prefix("NOTED_").Unknown(known, noted()); wrong != nil {
 		t.Errorf("known variables: %v", wrong)
 	}
 }
@@ -119,7 +119,7 @@ func TestOthersAreKnown(t *testing.T) {
 		t.Fatalf("flags.go has the flags %v", own)
 	}
 	for name, path := range found {
-		if wrong := p.Strangers(Environ{string(p) + name + "=x"}, own); wrong != nil {
+		if wrong := p.Unknown(Environ{string(p) + name + "=x"}, own); wrong != nil {
 			t.Errorf("%s: %v; if a program reads it, add it to ofOthers", path, wrong)
 		}
 	}

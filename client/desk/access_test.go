@@ -70,7 +70,7 @@ func (v *visitor) login(name, password, next string) (status int, page string) {
 // file of users says so.
 func TestLogin(t *testing.T) {
 	path := usersFile(t)
-	h := newHouse(t, withUsers(path))
+	h := newHarness(t, withUsers(path))
 	v := h.visitor()
 	for _, page := range []string{"/", "/waiting", "/act?do=redo&row=1"} {
 		if _, content := v.get(page); !strings.Contains(content, "<h1>Log in</h1>") {
@@ -156,7 +156,7 @@ func TestLogin(t *testing.T) {
 
 // wantDenials checks that an admin sees each denied person and page, once even if the
 // person has asked often, and that the log has them.
-func (h *house) wantDenials(wants ...string) {
+func (h *harness) wantDenials(wants ...string) {
 	h.t.Helper()
 	admin := h.visitor()
 	if status, page := admin.login("admin1", password, "/audit"); status != http.StatusOK {
@@ -177,11 +177,11 @@ func (h *house) wantDenials(wants ...string) {
 
 // A person logs in by keyboard, without scripts.
 func TestLoginByKeyboardWithoutScript(t *testing.T) {
-	h := newHouse(t, withUsers(usersFile(t)))
+	h := newHarness(t, withUsers(usersFile(t)))
 	b := h.tab()
 	b.withoutScript()
 	b.open("/waiting")
-	b.everyLook("login")
+	b.onEveryDevice("login")
 	b.withoutScript()
 	b.tabTo("the name", "#name")
 	b.typed("clerk1")
@@ -193,7 +193,7 @@ func TestLoginByKeyboardWithoutScript(t *testing.T) {
 	b.typed(password)
 	b.press(kb.Enter)
 	b.want("What waits for somebody?", "clerk1, clerk", "Log out")
-	b.everyLook("waiting-of-a-clerk")
+	b.onEveryDevice("waiting-of-a-clerk")
 	b.withoutScript()
 	b.tabTo("the way out", ".who button")
 	b.press(kb.Enter)
@@ -202,8 +202,8 @@ func TestLoginByKeyboardWithoutScript(t *testing.T) {
 
 // A made-up session gives no access.
 func TestForgedSession(t *testing.T) {
-	h := newEmptyHouse(t, servertest.Options{}).open(withUsers(usersFile(t)))
-	other := newEmptyHouse(t, servertest.Options{}).open(withUsers(usersFile(t))) // signs with its own key
+	h := newEmptyHarness(t, servertest.Options{}).open(withUsers(usersFile(t)))
+	other := newEmptyHarness(t, servertest.Options{}).open(withUsers(usersFile(t))) // signs with its own key
 	v := other.visitor()
 	if status, _ := v.login("clerk1", password, "/waiting"); status != http.StatusOK {
 		t.Fatalf("status %d", status)
@@ -219,7 +219,7 @@ func TestForgedSession(t *testing.T) {
 
 // Tries are limited, and after too many tries even the right password fails.
 func TestLoginsAreBounded(t *testing.T) {
-	h := newEmptyHouse(t, servertest.Options{}).open(withUsers(usersFile(t)))
+	h := newEmptyHarness(t, servertest.Options{}).open(withUsers(usersFile(t)))
 	v := h.visitor()
 	slow := false
 	for range 8 {
@@ -249,7 +249,7 @@ func TestProxy(t *testing.T) {
 			}, "X-Forwarded-User", desk.Looker
 		}
 	}
-	h := newEmptyHouse(t, servertest.Options{}).open(behind("127.0.0.1/32"))
+	h := newEmptyHarness(t, servertest.Options{}).open(behind("127.0.0.1/32"))
 	anna := h.visitor()
 	anna.header.Set("X-Forwarded-User", "anna@example.org")
 	if status, page := anna.get(
@@ -275,10 +275,10 @@ func TestProxy(t *testing.T) {
 		t.Errorf("a person of the proxy's logs in with status %d", status)
 	}
 
-	far := newEmptyHouse(t, servertest.Options{}).open(behind("10.1.2.3/32"))
-	liar := far.visitor()
-	liar.header.Set("X-Forwarded-User", "anna@example.org")
-	if _, page := liar.get("/waiting"); !strings.Contains(page, "<h1>Log in</h1>") {
+	far := newEmptyHarness(t, servertest.Options{}).open(behind("10.1.2.3/32"))
+	forger := far.visitor()
+	forger.header.Set("X-Forwarded-User", "anna@example.org")
+	if _, page := forger.get("/waiting"); !strings.Contains(page, "<h1>Log in</h1>") {
 		t.Error("the header of a stranger is believed")
 	}
 }
@@ -286,7 +286,7 @@ func TestProxy(t *testing.T) {
 // Every answer tells the browser to run nothing and to keep nothing. A desk without
 // logins answers only under this machine's names.
 func TestHeaders(t *testing.T) {
-	h := newEmptyHouse(t, servertest.Options{}).open()
+	h := newEmptyHarness(t, servertest.Options{}).open()
 	response, err := http.Get(h.desk.URL + "/")
 	if err != nil {
 		t.Fatal(err)
@@ -320,7 +320,7 @@ func TestHeaders(t *testing.T) {
 
 // A link after the login stays on this desk.
 func TestNextStaysHere(t *testing.T) {
-	h := newEmptyHouse(t, servertest.Options{}).open(withUsers(usersFile(t)))
+	h := newEmptyHarness(t, servertest.Options{}).open(withUsers(usersFile(t)))
 	for _, next := range []string{"https://example.org/", "//example.org/", `/\example.org`} {
 		_, page := h.visitor().get("/login?next=" + url.QueryEscape(next))
 		if got := fill(page).Get("next"); got != "/" {

@@ -17,7 +17,7 @@ import (
 )
 
 // wantAct checks the audit of a row.
-func (h *house) wantAct(row, name, actor, reason string) {
+func (h *harness) wantAct(row, name, actor, reason string) {
 	h.t.Helper()
 	acts, err := h.box.Acts(h.t.Context(), row)
 	if err != nil {
@@ -34,7 +34,7 @@ func (h *house) wantAct(row, name, actor, reason string) {
 // A person without a mouse, in a browser without scripts, finds a donation and has it
 // tried again.
 func TestRedoByKeyboardWithoutScript(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	before := h.messageOf(week.Waiting)
 	b := h.tab()
 	b.withoutScript()
@@ -54,7 +54,7 @@ func TestRedoByKeyboardWithoutScript(t *testing.T) {
 	b.typed("the books are back")
 	b.press(kb.Enter)
 	b.want("Done: the message waits", "dev, redo, “the books are back”")
-	b.everyLook("done")
+	b.onEveryDevice("done")
 
 	after := h.messageOf(week.Waiting)
 	if after.State != inbox.Waiting || after.Tries != 0 || !after.NextAt.Before(before.NextAt) || !after.Redo {
@@ -75,7 +75,7 @@ func TestRedoByKeyboardWithoutScript(t *testing.T) {
 // A donation that was booked by hand is closed, by keyboard and without scripts. Its
 // later messages are then duplicates.
 func TestCloseByKeyboardWithoutScript(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	b := h.tab()
 	b.withoutScript()
 	b.open("/waiting")
@@ -101,7 +101,7 @@ func TestCloseByKeyboardWithoutScript(t *testing.T) {
 // A note is forgotten, the audit of its messages says so, and the answer is no longer
 // yes.
 func TestForgetByKeyboardWithoutScript(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	b := h.tab()
 	b.withoutScript()
 	b.open("/?q=" + h.cases[week.Booked])
@@ -125,7 +125,7 @@ func TestForgetByKeyboardWithoutScript(t *testing.T) {
 
 // An open note without a message in the journal is closed with the note's own fields.
 func TestCloseANoteWithoutAMessage(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	v := h.visitor()
 	note := h.noteOf(week.Crashed)
 	path := "/act?" + url.Values{
@@ -165,7 +165,7 @@ func TestCloseANoteWithoutAMessage(t *testing.T) {
 
 // An impossible act gets a reason and changes nothing.
 func TestRefusals(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	v := h.visitor()
 	row := h.rowOf(week.Waiting)
 	_, page := v.get("/act?do=redo&row=" + row)
@@ -228,7 +228,7 @@ func TestRefusals(t *testing.T) {
 
 // While a worker has the message, people cannot act on it.
 func TestBusy(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	note := h.noteOf(week.Held)
 	if note.GetState() != client.StateHeld {
 		t.Fatalf("the note is %v", note.GetState())
@@ -248,7 +248,7 @@ func TestBusy(t *testing.T) {
 // Without an inbox the desk shows Noted's notes, and names the facts that it does not
 // know.
 func TestWithoutInbox(t *testing.T) {
-	h := newHouse(t, func(c *desk.Config) { c.Inbox = nil })
+	h := newHarness(t, func(c *desk.Config) { c.Inbox = nil })
 	v := h.visitor()
 	wantAll(
 		t,
@@ -278,7 +278,7 @@ func TestWithoutInbox(t *testing.T) {
 
 // While Noted does not answer, nothing counts as missing.
 func TestNotedIsAway(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	h.server.Stop()
 	v := h.visitor()
 	wantAll(
@@ -303,7 +303,7 @@ func TestNotedIsAway(t *testing.T) {
 
 // The page reports one transaction in two settled donations.
 func TestTwice(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	_, err := h.noted.Note(t.Context(), &client.NoteRequest{
 		Donation: &client.Donation{
 			Ledger:        week.Ledger,

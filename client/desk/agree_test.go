@@ -24,7 +24,7 @@ import (
 
 // report writes PayPal's report of the week. change may change or drop the row of a
 // transaction.
-func (h *house) report(change func(transaction, amount string) (string, bool)) string {
+func (h *harness) report(change func(transaction, amount string) (string, bool)) string {
 	h.t.Helper()
 	var b strings.Builder
 	b.WriteString("Date,Time,Name,Type,Status,Currency,Gross,From Email Address,Transaction ID\n")
@@ -95,7 +95,7 @@ func (v *visitor) upload(report string, fields ...string) (status int, header ht
 
 // A person compares a report by keyboard and without scripts. All roles may use the page.
 func TestAgreeByKeyboardWithoutScript(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	path := filepath.Join(t.TempDir(), "Download.CSV")
 	report := h.report(func(transaction, amount string) (string, bool) {
 		switch transaction {
@@ -112,7 +112,7 @@ func TestAgreeByKeyboardWithoutScript(t *testing.T) {
 	}
 	b := h.tab()
 	b.open("/agree")
-	b.everyLook("agree")
+	b.onEveryDevice("agree")
 	b.withoutScript()
 	b.open("/agree")
 	b.do(chromedp.SetUploadFiles(chromedp.CSS("#report"), []string{path}))
@@ -133,7 +133,7 @@ func TestAgreeByKeyboardWithoutScript(t *testing.T) {
 	if strings.Contains(b.says(), "Donor") {
 		t.Error("the page shows a donor's name")
 	}
-	b.everyLook("agree-answer")
+	b.onEveryDevice("agree-answer")
 	if log := h.log.String(); strings.Contains(log, "Donor") || strings.Contains(log, "@") {
 		t.Errorf("the log has a donor: %s", log)
 	}
@@ -142,7 +142,7 @@ func TestAgreeByKeyboardWithoutScript(t *testing.T) {
 // The table has all findings. A wrong report and a wrong form get an error, and a looker
 // may compare.
 func TestAgree(t *testing.T) {
-	h := newHouse(t, withUsers(usersFile(t)))
+	h := newHarness(t, withUsers(usersFile(t)))
 	v := h.visitor()
 	if status, _ := v.login("looker1", password, "/agree"); status != http.StatusOK {
 		t.Fatalf("status %d", status)
@@ -193,7 +193,7 @@ func TestAgree(t *testing.T) {
 // BenchmarkAgree compares a report of 100,000 rows with as many notes in a real Redis.
 func BenchmarkAgree(b *testing.B) {
 	const rows = 100_000
-	h := newHouse(b, func(c *desk.Config) { c.Ledger = "bench" })
+	h := newHarness(b, func(c *desk.Config) { c.Ledger = "bench" })
 	at := time.Now().Add(-time.Hour)
 	requests := func(yield func(*client.NoteRequest) bool) {
 		for i := range rows {

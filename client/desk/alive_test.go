@@ -18,8 +18,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// withAdmin lets the desk ask the admin listener of the house's server.
-func (h *house) withAdmin() func(*desk.Config) {
+// withAdmin lets the desk ask the admin listener of the harness's server.
+func (h *harness) withAdmin() func(*desk.Config) {
 	h.t.Helper()
 	admin, err := alive.NewAdmin("http://" + h.server.AdminAddr())
 	if err != nil {
@@ -46,7 +46,7 @@ func (v *visitor) waitFor(path, want string) string {
 // the channels and whether their ids agree, as pictures and as text. All roles may see
 // it.
 func TestAlive(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	h.open(func(c *desk.Config) { c.Inbox = h.box }, h.withAdmin())
 	said := h.visitor().waitFor("/alive", "Counted at")
 	wantAll(
@@ -68,19 +68,19 @@ func TestAlive(t *testing.T) {
 	b.tabTo("the numbers of a picture", "figure summary")
 	b.typed(kb.Enter)
 	b.want("No verdict")
-	b.everyLook("alive")
+	b.onEveryDevice("alive")
 }
 
 // The desk does not claim facts that it cannot know.
 func TestAliveIsHonest(t *testing.T) {
-	h := newHouse(t, func(c *desk.Config) { c.Inbox = nil })
+	h := newHarness(t, func(c *desk.Config) { c.Inbox = nil })
 	said := h.visitor().waitFor("/alive", "Counted at")
 	wantAll(t, "a desk without an inbox", said,
 		"This desk has no inbox, so it knows only messages with a note in Noted.",
 		"Noted keeps sixteen messages of a donation.",
 		"This desk does not know whether the store has lost notes: it was started without -noted-admin.")
 
-	empty := newEmptyHouse(t, servertest.Options{})
+	empty := newEmptyHarness(t, servertest.Options{})
 	empty.open(func(c *desk.Config) {
 		admin, err := alive.NewAdmin("http://" + processtest.FreeAddress())
 		if err != nil {
@@ -89,7 +89,7 @@ func TestAliveIsHonest(t *testing.T) {
 		c.Admins = []*alive.Admin{admin}
 	})
 	said = empty.visitor().waitFor("/alive", "Counted at")
-	wantAll(t, "an empty house", said,
+	wantAll(t, "an empty harness", said,
 		"Not known: the notes of the last days have no message by IPN and by webhook",
 		"The state of the server http://", "No message tells of a donation in these days.",
 		"Not known: no donation of these days was told on two channels")
@@ -103,7 +103,7 @@ func TestAliveIsHonest(t *testing.T) {
 // A channel is silent when the other channel tells and it does not, and when it pauses
 // longer than ever before. Few donations alone never make it silent.
 func TestSilence(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	ipn, webhook := inbox.Lane{Ledger: "quiet", Channel: "ipn"}, inbox.Lane{Ledger: "quiet", Channel: "webhook"}
 	begin := time.Now().Add(-20 * 24 * time.Hour)
 	keys, err := inbox.ReadKeys([]byte(inbox.NewKeyLine()))
@@ -174,7 +174,7 @@ func TestSilence(t *testing.T) {
 // the act. A clerk may not do it.
 func TestAcknowledge(t *testing.T) {
 	redis := processtest.Redis(t)
-	h := newEmptyHouse(t, servertest.Options{Redis: "redis://" + redis.Addr})
+	h := newEmptyHarness(t, servertest.Options{Redis: "redis://" + redis.Addr})
 	config := inbox.Config{URL: "sqlite://" + t.TempDir() + "/inbox.db", Account: week.Ledger}
 	var err error
 	if h.box, err = inbox.Open(t.Context(), config); err != nil {
@@ -196,13 +196,13 @@ func TestAcknowledge(t *testing.T) {
 	b := h.tab()
 	b.withoutScript()
 	b.open("/alive")
-	b.everyLook("alive-lost")
+	b.onEveryDevice("alive-lost")
 	b.withoutScript()
 	b.open("/alive")
 	b.tabTo("the acknowledgement", `a[href*="do=acknowledge"]`)
 	b.press(kb.Enter)
 	b.want("Acknowledge the loss", "accepts the store as it is", "Start each server with -epoch")
-	b.everyLook("acknowledge")
+	b.onEveryDevice("acknowledge")
 	b.withoutScript()
 	b.tabTo("the reason", "#reason")
 	b.typed("notes were noted again")

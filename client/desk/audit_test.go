@@ -12,7 +12,7 @@ import (
 
 // An admin sees the audit, and downloads it as a table that no spreadsheet runs.
 func TestAudit(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	row := h.rowOf(week.Waiting)
 	if err := h.box.Redo(t.Context(), row, time.Now(), "ben", "=1+1"); err != nil {
 		t.Fatal(err)
@@ -35,7 +35,7 @@ func TestAudit(t *testing.T) {
 		t.Errorf("the table has %d lines:\n%s", lines, table)
 	}
 
-	none := newHouse(t, func(c *desk.Config) { c.Inbox = nil })
+	none := newHarness(t, func(c *desk.Config) { c.Inbox = nil })
 	_, page = none.visitor().get("/audit")
 	wantAll(t, "a desk without an inbox", text(page), "This desk has no inbox")
 }

@@ -55,15 +55,15 @@ func startChromium() {
 	chromium.err = chromedp.Do(chromium.ctx, chromedp.Navigate("about:blank"))
 }
 
-// A look is how a person sees a page.
-type look struct {
+// A device shows a page in one size and one theme.
+type device struct {
 	name   string
 	width  int64
 	height int64
 	dark   bool
 }
 
-var looks = []look{
+var devices = []device{
 	{"desktop-light", 1280, 900, false},
 	{"desktop-dark", 1280, 900, true},
 	{"phone-light", 375, 812, false},
@@ -72,12 +72,12 @@ var looks = []look{
 
 // A tab is one page of the browser.
 type tab struct {
-	h   *house
+	h   *harness
 	t   testing.TB
 	ctx context.Context
 }
 
-func (h *house) tab() *tab {
+func (h *harness) tab() *tab {
 	h.t.Helper()
 	chromium.once.Do(startChromium)
 	if chromium.err != nil {
@@ -106,14 +106,14 @@ func command[P any](cmd cdp.Command[P, cdp.Empty], params P) chromedp.Action[chr
 }
 
 // as makes the tab look as on a device with a theme.
-func (b *tab) as(l look) {
+func (b *tab) as(d device) {
 	b.t.Helper()
 	scheme := "light"
-	if l.dark {
+	if d.dark {
 		scheme = "dark"
 	}
 	b.do(
-		chromedp.EmulateViewport(l.width, l.height),
+		chromedp.EmulateViewport(d.width, d.height),
 		command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 		}),
@@ -199,19 +199,19 @@ func (b *tab) loadAxe() {
 	}
 }
 
-// everyLook looks at the page that is open on each device and in each theme. Axe is a
+// onEveryDevice looks at the open page on each device and in each theme. Axe is a
 // script, so scripts are on meanwhile.
-func (b *tab) everyLook(name string) {
+func (b *tab) onEveryDevice(name string) {
 	b.t.Helper()
 	b.scripts(true)
 	b.loadAxe()
-	for _, l := range looks {
-		b.as(l)
-		b.axe(name + ", " + l.name)
-		b.layout(name+", "+l.name, l.width > 1000)
-		b.shoot(name + "-" + l.name)
+	for _, d := range devices {
+		b.as(d)
+		b.axe(name + ", " + d.name)
+		b.layout(name+", "+d.name, d.width > 1000)
+		b.screenshot(name + "-" + d.name)
 	}
-	b.as(looks[0])
+	b.as(devices[0])
 }
 
 // axe finds barriers for people with disabilities, and pages wider than their screen.
@@ -272,8 +272,8 @@ func (b *tab) layout(name string, wide bool) {
 	}
 }
 
-// shoot keeps a picture of the whole page: go test -artifacts -outputdir DIR.
-func (b *tab) shoot(name string) {
+// screenshot keeps a picture of the whole page: go test -artifacts -outputdir DIR.
+func (b *tab) screenshot(name string) {
 	b.t.Helper()
 	if wanted := flag.Lookup("test.artifacts"); wanted == nil || wanted.Value.String() != "true" {
 		return

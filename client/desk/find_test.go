@@ -13,7 +13,7 @@ import (
 
 // Each case of the week gets the right sentence.
 func TestEachCaseGetsItsSentence(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	v := h.visitor()
 	for name, wants := range map[string][]string{
 		week.Booked: {
@@ -50,7 +50,7 @@ func TestEachCaseGetsItsSentence(t *testing.T) {
 
 // A message that the gateway finished without asking Noted is not a booked donation.
 func TestNoListener(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	keys, err := inbox.ReadKeys([]byte(inbox.NewKeyLine()))
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestNoListener(t *testing.T) {
 
 // A donation is found by each of its ids, by its row, and by its amount and day.
 func TestEachIDFindsIt(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	v := h.visitor()
 	m, note := h.messageOf(week.Booked), h.noteOf(week.Booked)
 	day := note.GetDonation().GetOccurredAt().AsTime()
@@ -122,7 +122,7 @@ func TestEachIDFindsIt(t *testing.T) {
 // answer must not be no. It may be no once PayPal has said that it did not send the
 // message.
 func TestUnverifiedMessageMayBeIt(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	v := h.visitor()
 	message := h.messageOf(week.Unverified)
 	day := message.ReceivedAt.Format(time.DateOnly)

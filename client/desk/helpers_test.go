@@ -11,9 +11,9 @@ import (
 )
 
 // rowOf is the inbox's row of a case with one message.
-func (h *house) rowOf(name string) string { return h.messageOf(name).Row }
+func (h *harness) rowOf(name string) string { return h.messageOf(name).Row }
 
-func (h *house) messageOf(name string) inbox.Message {
+func (h *harness) messageOf(name string) inbox.Message {
 	h.t.Helper()
 	found, err := h.box.Find(h.t.Context(), h.cases[name], 10)
 	if err != nil || len(found) == 0 {
@@ -23,7 +23,7 @@ func (h *house) messageOf(name string) inbox.Message {
 }
 
 // noteOf is Noted's note of a case, nil without a note.
-func (h *house) noteOf(name string) *client.Note {
+func (h *harness) noteOf(name string) *client.Note {
 	h.t.Helper()
 	for note, err := range h.noted.List(h.t.Context(), &client.ListRequest{
 		Ledger: week.Ledger, TransactionId: h.cases[name],

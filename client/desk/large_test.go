@@ -31,7 +31,7 @@ return 0`
 func BenchmarkLargeLedger(b *testing.B) {
 	const notes, atOnce = 1_000_000, 50_000
 	store := processtest.Redis(b)
-	h := newEmptyHouse(b, servertest.Options{Redis: "redis://" + store.Addr})
+	h := newEmptyHarness(b, servertest.Options{Redis: "redis://" + store.Addr})
 	for channel, id := range map[string]string{"ipn": "00112233445566770000000", "webhook": "WH-0000000"} {
 		_, err := h.noted.Note(b.Context(), &client.NoteRequest{
 			Donation: &client.Donation{

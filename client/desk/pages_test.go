@@ -10,7 +10,7 @@ import (
 // Every page is accessible: axe finds nothing on it, in both themes, on a phone and on a
 // desktop, and no page is wider than its screen.
 func TestPagesAreForEverybody(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	row := h.rowOf(week.Waiting)
 	note := h.noteOf(week.Booked)
 	forget := "/act?" + url.Values{
@@ -42,6 +42,6 @@ func TestPagesAreForEverybody(t *testing.T) {
 		b := h.tab()
 		b.open(path)
 		b.want("Where is it?", "Does PayPal agree?") // the links to the pages
-		b.everyLook(name)
+		b.onEveryDevice(name)
 	}
 }

@@ -19,25 +19,25 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// A shadowHouse is a house whose ledger is in shadow, with a receiver that books every
+// A shadowHarness is a harness whose ledger is in shadow, with a receiver that books every
 // message.
-type shadowHouse struct {
-	*house
+type shadowHarness struct {
+	*harness
 	booked map[string]int // :: series → how often it was booked
 }
 
-func newShadowHouse(t *testing.T) *shadowHouse {
-	h := newEmptyHouse(t, servertest.Options{
+func newShadowHarness(t *testing.T) *shadowHarness {
+	h := newEmptyHarness(t, servertest.Options{
 		Redis: "redis://" + processtest.Redis(t).Addr, ShadowLedgers: []string{week.Ledger},
 	})
-	return &shadowHouse{h.open(), map[string]int{}}
+	return &shadowHarness{h.open(), map[string]int{}}
 }
 
 var errBooksClosed = errors.New("the books are closed")
 
 // tell gives the receiver a message: "ipn 1 T1" is message 1 on channel ipn with
 // transaction id T1. With "fails" at the end the books refuse.
-func (d *shadowHouse) tell(series, amount, currency string, occurred time.Time, event client.Event, messages ...string) {
+func (d *shadowHarness) tell(series, amount, currency string, occurred time.Time, event client.Event, messages ...string) {
 	d.t.Helper()
 	for _, message := range messages {
 		words := strings.Fields(message)
@@ -63,7 +63,7 @@ func (d *shadowHouse) tell(series, amount, currency string, occurred time.Time, 
 }
 
 // fill tells of five payments and a refund.
-func (d *shadowHouse) fill() (now time.Time) {
+func (d *shadowHarness) fill() (now time.Time) {
 	d.t.Helper()
 	now = time.Now().Add(-time.Hour)
 	d.tell("I-BOTH", "25.00", "EUR", now, client.EventPayment, "ipn 1 T1", "webhook 1 T1")
@@ -78,7 +78,7 @@ func (d *shadowHouse) fill() (now time.Time) {
 // The page counts the payments that a receiver without a memory books twice, and the
 // payments that it does not hear of. The real receiver has the same books.
 func TestShadowReport(t *testing.T) {
-	d := newShadowHouse(t)
+	d := newShadowHarness(t)
 	now := d.fill()
 	v := d.visitor()
 	month, before := now.UTC().Format("2006-01"), now.UTC().AddDate(0, 0, -20).Format("2006-01")
@@ -143,11 +143,11 @@ func TestShadowReport(t *testing.T) {
 
 // A person counts by keyboard and without scripts. All roles may use the page.
 func TestShadowReportByKeyboardWithoutScript(t *testing.T) {
-	d := newShadowHouse(t)
+	d := newShadowHarness(t)
 	d.fill()
 	b := d.tab()
 	b.open("/shadow")
-	b.everyLook("shadow")
+	b.onEveryDevice("shadow")
 	b.withoutScript()
 	b.open("/shadow")
 	b.tabTo("the choice", "#hears")
@@ -155,12 +155,12 @@ func TestShadowReportByKeyboardWithoutScript(t *testing.T) {
 	b.tabTo("the button", "form.ask button")
 	b.press(kb.Enter)
 	b.want("What would change?", "never hears of 2 payments", "What is counted, and what the notes cannot tell")
-	b.everyLook("shadow-answer")
+	b.onEveryDevice("shadow-answer")
 }
 
 // A person closes an open donation of a ledger in shadow like any other.
 func TestCloseInShadow(t *testing.T) {
-	d := newShadowHouse(t)
+	d := newShadowHarness(t)
 	d.fill()
 	find := func() *client.Note {
 		for note, err := range d.noted.List(t.Context(), &client.ListRequest{Ledger: week.Ledger, SeriesId: "I-FAILS"}) {

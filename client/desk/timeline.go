@@ -14,7 +14,7 @@ import (
 // An entry is one line of a timeline. Its lane is the channel or the actor.
 type entry struct {
 	At      time.Time
-	Lane    string // ipn, webhook, other, or house: Noted, the books, a person
+	Lane    string // ipn, webhook, other, or own: Noted, the books, a person
 	Who     string
 	What    string
 	Details []string
@@ -55,7 +55,7 @@ func (d *Desk) timeline(a *donation) (all []entry) {
 			seen[act] = true
 			all = append(all, entry{
 				At:      act.At,
-				Lane:    "house",
+				Lane:    "own",
 				Who:     act.Actor,
 				What:    actNames[act.Name],
 				Details: []string{"“" + act.Reason + "”"},
@@ -185,7 +185,7 @@ func (a *donation) outcomeEntries(t told) (all []entry) {
 	if d == nil {
 		if !t.FinishedAt.IsZero() && t.Cause != "" {
 			all = append(all, entry{
-				At: t.FinishedAt, Lane: "house", Who: "Gateway",
+				At: t.FinishedAt, Lane: "own", Who: "Gateway",
 				What: sentenceCase(string(t.State)) + ": " + explain(t.Cause),
 			})
 		}
@@ -196,12 +196,12 @@ func (a *donation) outcomeEntries(t told) (all []entry) {
 		if d.Attempt > 1 {
 			what += fmt.Sprintf(", at attempt %d", d.Attempt)
 		}
-		all = append(all, entry{At: d.AcceptedAt, Lane: "house", Who: "Books", What: what + answered(d)})
+		all = append(all, entry{At: d.AcceptedAt, Lane: "own", Who: "Books", What: what + answered(d)})
 	}
 	if d.DecidedAt.IsZero() || d.Outcome == "" || d.Outcome == inbox.Closed { // an act shows a close
 		return all
 	}
-	e := entry{At: d.DecidedAt, Lane: "house", Who: "Noted"}
+	e := entry{At: d.DecidedAt, Lane: "own", Who: "Noted"}
 	switch d.Outcome {
 	case inbox.Settled:
 		e.What = "Settled"
@@ -224,7 +224,7 @@ func (a *donation) noteEntries() (all []entry) {
 		if a.note.GetState() == client.StateHeld {
 			what = "The hold ends"
 		}
-		all = append(all, entry{At: held.AsTime(), Lane: "house", Who: "Noted", What: what})
+		all = append(all, entry{At: held.AsTime(), Lane: "own", Who: "Noted", What: what})
 	}
 	return all
 }

@@ -15,7 +15,7 @@ import (
 // A payment that only one channel told of is on the waiting page, if the other channel
 // had a day.
 func TestToldOnOneChannel(t *testing.T) {
-	h := newEmptyHouse(t, servertest.Options{Frozen: time.Now().Add(-50 * time.Hour)})
+	h := newEmptyHarness(t, servertest.Options{Frozen: time.Now().Add(-50 * time.Hour)})
 	note := func(series, channel, message string) {
 		t.Helper()
 		_, err := h.noted.Note(t.Context(), &client.NoteRequest{
@@ -45,7 +45,7 @@ func TestToldOnOneChannel(t *testing.T) {
 // A person who does not wait for a walk learns that it goes on, not that there is
 // nothing. The page shows the results when it is loaded again.
 func TestWalkGoesOn(t *testing.T) {
-	h := newHouse(t, func(c *desk.Config) { c.Patience = time.Millisecond })
+	h := newHarness(t, func(c *desk.Config) { c.Patience = time.Millisecond })
 	v := h.visitor()
 	h.store.Signal(syscall.SIGSTOP)
 	_, page := v.get("/waiting")

@@ -23,9 +23,9 @@ const (
 	schoolWebhookID  = "SCHOOL-WEBHOOK"
 )
 
-// two makes a gateway of a church and a school, each with its own ledger and shop. The
+// two makes a gateway of a church and a school, each with its own ledger and downstream. The
 // church takes live and sandbox webhooks side by side.
-func two(school *shop) func(*gateway.Config, *servertest.Options) {
+func two(school *downstream) func(*gateway.Config, *servertest.Options) {
 	return func(c *gateway.Config, _ *servertest.Options) {
 		church := gateway.Account{
 			Name: "church", Receivers: []string{paypaltest.Account, "6RECEIVERID"}, WebhookIDs: []string{c.WebhookID},
@@ -41,19 +41,19 @@ func two(school *shop) func(*gateway.Config, *servertest.Options) {
 }
 
 // to makes the IPN of a gift to a receiver.
-func (h *house) to(receiver string, g gift) paypaltest.Delivery {
+func (h *harness) to(receiver string, g gift) paypaltest.Delivery {
 	fields := g.fields()
 	fields.Set("receiver_email", receiver)
 	return h.payPal.IPN(fields)
 }
 
 // webhookFor makes a live webhook that PayPal signed for the webhook of that id.
-func (h *house) webhookFor(id string, g gift) paypaltest.Delivery {
+func (h *harness) webhookFor(id string, g gift) paypaltest.Delivery {
 	return h.payPal.Signed([]byte(g.event()), time.Now(), id, "CERT-1", paypaltest.SigningKey())
 }
 
-// booked are the series that a shop got, with their ledgers, in order.
-func booked(t *testing.T, s *shop) (all []string) {
+// booked are the series that a downstream got, with their ledgers, in order.
+func booked(t *testing.T, s *downstream) (all []string) {
 	t.Helper()
 	for _, e := range s.got() {
 		donation := data(t, e).Donation
@@ -68,12 +68,12 @@ func booked(t *testing.T, s *shop) (all []string) {
 func TestAccounts(t *testing.T) {
 	for _, kept := range []bool{false, true} {
 		t.Run(map[bool]string{false: "at once", true: "inbox"}[kept], func(t *testing.T) {
-			school := newShop(t)
-			var h *house
+			school := newDownstream(t)
+			var h *harness
 			if kept {
-				h, _ = inboxHouse(t, two(school))
+				h, _ = inboxHarness(t, two(school))
 			} else {
-				h = newHouse(t, two(school))
+				h = newHarness(t, two(school))
 			}
 			h.payPal.Serve("CERT-SANDBOX",
 				h.payPal.Signer("messageverificationcerts.sandbox.paypal.com", -time.Hour, time.Hour))
@@ -90,7 +90,7 @@ func TestAccounts(t *testing.T) {
 				h.mustTake(d)
 			}
 			want := []string{"I-CHURCH in paypal-live", "I-SANDBOX in paypal-sandbox", "I-TEST in paypal-sandbox"}
-			eventually(t, "the church has its donations", func() bool { return len(h.shop.got()) >= len(want) })
+			eventually(t, "the church has its donations", func() bool { return len(h.downstream.got()) >= len(want) })
 			wantSchool := []string{"I-HOOK in paypal-school", "I-SCHOOL in paypal-school"}
 			eventually(t, "the school has its donations", func() bool { return len(school.got()) >= len(wantSchool) })
 			if kept {
@@ -98,7 +98,7 @@ func TestAccounts(t *testing.T) {
 					drained(t, h.boxOf(account))
 				}
 			}
-			if got, gotSchool := booked(t, h.shop), booked(t, school); !slices.Equal(got, want) ||
+			if got, gotSchool := booked(t, h.downstream), booked(t, school); !slices.Equal(got, want) ||
 				!slices.Equal(gotSchool, wantSchool) {
 				t.Errorf("the church got %q and the school %q, want %q and %q", got, gotSchool, want, wantSchool)
 			}
@@ -115,13 +115,13 @@ func TestAccounts(t *testing.T) {
 }
 
 // boxOf opens the inbox of an account beside the gateway.
-func (h *house) boxOf(account string) *inbox.Inbox { return h.box().Of(account) }
+func (h *harness) boxOf(account string) *inbox.Inbox { return h.box().Of(account) }
 
 // A message of a foreign account is refused. Log and journal name its receiver, but no
 // whole address. A donation without a receiver waits for a person in the first account.
 func TestAccountsRefuseForeign(t *testing.T) {
-	school := newShop(t)
-	h := newHouse(t, two(school))
+	school := newDownstream(t)
+	h := newHarness(t, two(school))
 	if status, reason := h.deliver(h.to("stranger@example.net", payment("I-FOREIGN"))); status != 403 || reason != "foreign" {
 		t.Errorf("a foreign message: %d %s, want 403 foreign", status, reason)
 	}
@@ -132,7 +132,7 @@ func TestAccountsRefuseForeign(t *testing.T) {
 	unsaid := payment("I-UNSAID").fields()
 	unsaid.Del("receiver_email")
 	h.mustTake(h.payPal.IPN(unsaid))
-	if events := h.shop.got(); len(events) != 1 || events[0].Type() != "noted.undecided" || len(school.got()) != 0 {
+	if events := h.downstream.got(); len(events) != 1 || events[0].Type() != "noted.undecided" || len(school.got()) != 0 {
 		t.Errorf("without a receiver the church got %v and the school %v", events, school.got())
 	}
 
@@ -146,7 +146,7 @@ func TestAccountsRefuseForeign(t *testing.T) {
 		t.Errorf("a foreign test: %d %s %v, want 403 foreign\n%s", status, reason, err, h.log)
 	}
 
-	h, _ = inboxHouse(t, two(school))
+	h, _ = inboxHarness(t, two(school))
 	fields = payment("I-FOREIGN").fields()
 	fields.Set("receiver_id", "9STRANGER")
 	fields.Set("receiver_email", "stranger@example.net")
@@ -160,7 +160,7 @@ func TestAccountsRefuseForeign(t *testing.T) {
 
 	// The receiver gets an account of its own. The message moves there, with its row and acts.
 	h.gateway.Close()
-	garden := newShop(t)
+	garden := newDownstream(t)
 	h.config.PayPalAccounts = append(h.config.PayPalAccounts, gateway.Account{
 		Name: "garden", Receivers: []string{"9stranger"}, Ledger: "paypal-garden", ForwardTo: garden.URL,
 		ForwardSecrets: []string{secret},
@@ -191,8 +191,8 @@ func TestAccountsRefuseForeign(t *testing.T) {
 // account's present downstream. After the first request to Noted it stays in the ledger
 // of that request.
 func TestAccountsChange(t *testing.T) {
-	school := newShop(t)
-	h, now := inboxHouse(t, two(school))
+	school := newDownstream(t)
+	h, now := inboxHarness(t, two(school))
 	refuse := func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true }
 	school.refusing(refuse)
 	h.mustTake(h.to("school@example.org", payment("I-WAITS")))
@@ -205,9 +205,9 @@ func TestAccountsChange(t *testing.T) {
 	done := inState(t, h.boxOf("church"), inbox.Done, 1)[0]
 	h.gateway.Close()
 
-	// The school gets another shop, and its receiver and its webhook change hands. The
+	// The school gets another downstream, and its receiver and its webhook change hands. The
 	// church gets another ledger.
-	other := newShop(t)
+	other := newDownstream(t)
 	accounts := h.config.PayPalAccounts
 	accounts[1].ForwardTo = other.URL
 	accounts[0].Receivers, accounts[1].Receivers = accounts[1].Receivers, accounts[0].Receivers
@@ -217,13 +217,13 @@ func TestAccountsChange(t *testing.T) {
 	now.pass(time.Hour)
 	inState(t, h.boxOf("school"), inbox.Done, 2)
 	if got := booked(t, other); !slices.Equal(got, []string{"I-HOOK in paypal-school", "I-WAITS in paypal-school"}) {
-		t.Errorf("the school's new shop got %q", got)
+		t.Errorf("the school's new downstream got %q", got)
 	}
 	if err := h.boxOf("church").Redo(t.Context(), done.Row, now.time(), "test", "again"); err != nil {
 		t.Fatal(err)
 	}
 	m := inState(t, h.boxOf("church"), inbox.Done, 1)[0]
-	if got := booked(t, h.shop); len(got) != 1 || m.Ledger != "paypal-live" || m.Donations[0].Outcome != inbox.Settled {
+	if got := booked(t, h.downstream); len(got) != 1 || m.Ledger != "paypal-live" || m.Donations[0].Outcome != inbox.Settled {
 		t.Errorf("after a redo under another ledger the church got %q, and the journal has %+v", got, m)
 	}
 	if notes := h.notes("paypal-new"); len(notes) != 0 {
@@ -235,8 +235,8 @@ func TestAccountsChange(t *testing.T) {
 // log says so. Before, the log says at the start that they wait. A gateway that gets the
 // account back processes them.
 func TestAccountGone(t *testing.T) {
-	school := newShop(t)
-	h, now := inboxHouse(t, two(school))
+	school := newDownstream(t)
+	h, now := inboxHarness(t, two(school))
 	school.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true })
 	h.mustTake(h.to("school@example.org", payment("I-GONE")))
 	eventually(t, "it has been tried", func() bool { return messages(t, h.boxOf("school"), inbox.Filter{})[0].Tries > 0 })
@@ -296,8 +296,8 @@ func TestAccountGone(t *testing.T) {
 // A webhook that comes while PayPal's certificate cannot be fetched has no known account
 // until its verification. It then goes to its own account.
 func TestAccountsUnverified(t *testing.T) {
-	school := newShop(t)
-	h, now := inboxHouse(t, two(school))
+	school := newDownstream(t)
+	h, now := inboxHarness(t, two(school))
 	h.payPal.Disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(503); return true })
 	h.mustTake(h.webhookFor(schoolWebhookID, payment("I-LATER")))
 	waiting := messages(t, h.boxOf("church"), inbox.Filter{})
@@ -307,15 +307,15 @@ func TestAccountsUnverified(t *testing.T) {
 	h.payPal.Disturb(nil)
 	eventually(t, "it is verified and delivered", func() bool { now.pass(time.Second); return len(school.got()) == 1 })
 	inState(t, h.boxOf("school"), inbox.Done, 1)
-	if left := messages(t, h.boxOf("church"), inbox.Filter{}); len(left) != 0 || len(h.shop.got()) != 0 {
+	if left := messages(t, h.boxOf("church"), inbox.Filter{}); len(left) != 0 || len(h.downstream.got()) != 0 {
 		t.Errorf("the church is left with %+v", left)
 	}
 }
 
 // A hanging downstream delays only its own account, however many of its messages wait.
 func TestAccountsDoNotWaitForOneAnother(t *testing.T) {
-	school := newShop(t)
-	h, _ := inboxHouse(t, two(school), func(c *gateway.Config, _ *servertest.Options) {
+	school := newDownstream(t)
+	h, _ := inboxHarness(t, two(school), func(c *gateway.Config, _ *servertest.Options) {
 		c.Hold, c.ForwardTimeout = 10*time.Minute, 9*time.Minute
 	})
 	hanging, released := make(chan struct{}, 100), make(chan struct{})
@@ -342,10 +342,10 @@ func TestAccountsDoNotWaitForOneAnother(t *testing.T) {
 // With -webhook-verify=api PayPal is asked about the webhook of each account with its own
 // app. Its sandbox reports only its own webhooks as tests.
 func TestAccountsByAPI(t *testing.T) {
-	school, live, sandbox := newShop(t), newPayPalAPI(t), newPayPalAPI(t)
+	school, live, sandbox := newDownstream(t), newPayPalAPI(t), newPayPalAPI(t)
 	var asked buffer
 	sandbox.Config.Handler = logged(&asked, sandbox.Config.Handler)
-	h := newHouse(t, two(school), func(c *gateway.Config, _ *servertest.Options) {
+	h := newHarness(t, two(school), func(c *gateway.Config, _ *servertest.Options) {
 		c.WebhookVerify = gateway.VerifyByAPI
 		c.PayPalAccounts[0].WebhookIDs, c.PayPalAccounts[0].SandboxWebhookIDs = []string{"OTHER"}, []string{paypaltest.WebhookID}
 		c.PayPalAccounts[0].API = gateway.API{URL: live.URL, ClientID: "client", ClientSecret: "app-secret"}
@@ -358,7 +358,7 @@ func TestAccountsByAPI(t *testing.T) {
 	sandbox.genuine[string(d.Body)] = true
 	sandbox.mu.Unlock()
 	h.mustTake(d)
-	if got := booked(t, h.shop); len(got) != 1 || got[0] != "I-API in paypal-sandbox" {
+	if got := booked(t, h.downstream); len(got) != 1 || got[0] != "I-API in paypal-sandbox" {
 		t.Errorf("the church got %q", got)
 	}
 	if status, reason := h.deliver(h.webhookFor(paypaltest.WebhookID, payment("I-FORGED"))); status != 400 || reason != "invalid" {

@@ -19,7 +19,7 @@ func BenchmarkGateway(b *testing.B) {
 			if name == "postgresql" {
 				url = inboxtest.StartPostgres(b).URL()
 			}
-			h := newHouse(b, func(c *gateway.Config, _ *servertest.Options) {
+			h := newHarness(b, func(c *gateway.Config, _ *servertest.Options) {
 				if url != "" {
 					c.InboxURL, c.InboxKeys = url, inboxKey()
 				}

@@ -33,7 +33,7 @@ func checked(t *testing.T, config gateway.Config) map[string]string {
 // Check names each part that is in trouble, and no other part. It leaves nothing behind: no
 // note, no event, and no work on the inbox.
 func TestCheck(t *testing.T) {
-	h, _ := inboxHouse(t)
+	h, _ := inboxHarness(t)
 	cert, nothing := h.payPal.CertHost(), processtest.FreeAddress()
 	api := newPayPalAPI(t)
 	byAPI := func(c *gateway.Config) {
@@ -49,7 +49,9 @@ func TestCheck(t *testing.T) {
 		"Noted":       {func(c *gateway.Config) { c.Noted = nothing }, "Noted", "cannot be reached"},
 		"downstream":  {func(c *gateway.Config) { c.ForwardTo = "http://" + nothing + "/" }, "downstream", "connection refused"},
 		"a stream that is no Redis": {
-			func(c *gateway.Config) { c.ForwardTo = "redis://" + h.shop.Listener.Addr().String() + "/0?stream=s" },
+			func(c *gateway.Config) {
+				c.ForwardTo = "redis://" + h.downstream.Listener.Addr().String() + "/0?stream=s"
+			},
 			"downstream", "it answers with an error",
 		},
 		"IPNs":         {func(c *gateway.Config) { c.IPNVerifyURL = "http://" + nothing }, "PayPal, for IPNs", "connection refused"},
@@ -90,26 +92,26 @@ func TestCheck(t *testing.T) {
 	if len(unasked) != 1 || !strings.HasPrefix(unasked[0], "webhook id: ") || !strings.Contains(unasked[0], paypaltest.WebhookID) {
 		t.Errorf("Check says that it has not asked about %q, want the webhook id", unasked)
 	}
-	if notes, events := h.notes("paypal-live"), h.shop.got(); len(notes)+len(events) != 0 {
+	if notes, events := h.notes("paypal-live"), h.downstream.got(); len(notes)+len(events) != 0 {
 		t.Errorf("Check has left the notes %v and the events %v", notes, events)
 	}
 }
 
 // Check pings each HTTP downstream with a signed event that is not a donation, and
-// explains an answer other than 2xx. The shop checks the signature.
+// explains an answer other than 2xx. The downstream checks the signature.
 func TestCheckPings(t *testing.T) {
-	school := newShop(t)
-	h := newHouse(t, two(school))
+	school := newDownstream(t)
+	h := newHarness(t, two(school))
 	for part, trouble := range checked(t, h.config) {
 		if trouble != "" {
 			t.Errorf("%s: %q, want no trouble", part, trouble)
 		}
 	}
 	seen := map[string]bool{}
-	for _, s := range []*shop{h.shop, school} {
+	for _, s := range []*downstream{h.downstream, school} {
 		pings := s.pinged()
 		if len(pings) != 1 || len(s.got()) != 0 {
-			t.Fatalf("a shop got the pings %v and the events %v, want one ping", pings, s.got())
+			t.Fatalf("a downstream got the pings %v and the events %v, want one ping", pings, s.got())
 		}
 		ping := pings[0]
 		if !strings.HasPrefix(ping.ID(), "ping-") || seen[ping.ID()] || string(ping.Data()) != "{}" ||
@@ -136,8 +138,8 @@ func TestCheckPings(t *testing.T) {
 
 // The parts of several accounts have the account's name.
 func TestCheckAccounts(t *testing.T) {
-	school, api := newShop(t), newPayPalAPI(t)
-	h, _ := inboxHouse(t, two(school))
+	school, api := newDownstream(t), newPayPalAPI(t)
+	h, _ := inboxHarness(t, two(school))
 	app := gateway.API{URL: api.URL, ClientID: "client", ClientSecret: "app-secret"}
 	h.config.WebhookVerify = gateway.VerifyByAPI
 	h.config.PayPalAccounts[0].API, h.config.PayPalAccounts[0].SandboxAPI, h.config.PayPalAccounts[1].API = app, app, app
@@ -166,18 +168,18 @@ func TestCheckAccounts(t *testing.T) {
 
 // Check leaves the messages in an inbox to the gateway, and creates no inbox.
 func TestCheckDoesNoWork(t *testing.T) {
-	h, now := inboxHouse(t)
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true })
+	h, now := inboxHarness(t)
+	h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true })
 	h.mustTake(h.payPal.IPN(payment("I-WAITS").fields()))
 	box := h.box()
 	eventually(t, "a try has failed", func() bool { return messages(t, box, inbox.Filter{})[0].Tries > 0 })
 	h.gateway.Close()
-	h.shop.refusing(nil)
+	h.downstream.refusing(nil)
 	now.pass(time.Hour)
 	if trouble := checked(t, h.config)["inbox"]; trouble != "" {
 		t.Errorf("inbox: %q", trouble)
 	}
-	if m := messages(t, box, inbox.Filter{})[0]; m.State != inbox.Waiting || len(h.shop.got()) != 0 {
+	if m := messages(t, box, inbox.Filter{})[0]; m.State != inbox.Waiting || len(h.downstream.got()) != 0 {
 		t.Errorf("Check has worked on %+v", m)
 	}
 	missing := filepath.Join(t.TempDir(), "inbox.db")

@@ -18,13 +18,13 @@ import (
 )
 
 func TestDonationIsDeliveredOnce(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	gift := payment("I-ONCE")
 	ipn, webhook := h.payPal.IPN(gift.fields()), h.payPal.Webhook(gift.event())
 	for _, d := range []paypaltest.Delivery{ipn, webhook, ipn, webhook} {
 		h.mustTake(d)
 	}
-	events := h.shop.got()
+	events := h.downstream.got()
 	if len(events) != 1 {
 		t.Fatalf("the downstream got %d events, want 1", len(events))
 	}
@@ -58,18 +58,18 @@ func TestDonationIsDeliveredOnce(t *testing.T) {
 // The posted-back bytes must be the received bytes. A body that is not UTF-8 must reach
 // the downstream whole.
 func TestBytesAreKept(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	body := "receiver_email=" + paypaltest.Account + "&txn_type=web_accept&payment_status=Completed&txn_id=9BYTES&mc_gross=1%2e00&mc_currency=EUR&memo=10,00+\x80&charset=windows-1252&;&a=%zz\r\n"
 	h.mustTake(h.payPal.IPNBody(body))
 	if got := h.payPal.Asked()[0]; got != "cmd=_notify-validate&"+body {
 		t.Errorf("posted back %q", got)
 	}
-	if d := data(t, h.shop.got()[0]); string(d.Original.BodyBase64) != body || d.Original.Body != "" {
+	if d := data(t, h.downstream.got()[0]); string(d.Original.BodyBase64) != body || d.Original.Body != "" {
 		t.Errorf("delivered %+v", d.Original)
 	}
 	webhook := h.payPal.Webhook(payment("I-JSON").event())
 	h.mustTake(webhook)
-	if d := data(t, h.shop.got()[1]); d.Original.Body != string(webhook.Body) {
+	if d := data(t, h.downstream.got()[1]); d.Original.Body != string(webhook.Body) {
 		t.Errorf("delivered %+v", d.Original)
 	}
 }
@@ -79,16 +79,16 @@ func TestBytesAreKept(t *testing.T) {
 func TestSecretIsReplaced(t *testing.T) {
 	const other = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYq="
 	for _, secrets := range [][]string{{other, secret}, {secret, other}} {
-		h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.ForwardSecrets = secrets })
+		h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) { c.ForwardSecrets = secrets })
 		h.mustTake(h.payPal.IPN(payment("I-ROTATED").fields()))
-		if events := h.shop.got(); len(events) != 1 {
+		if events := h.downstream.got(); len(events) != 1 {
 			t.Errorf("the downstream got %v, want one event", events)
 		}
 	}
 }
 
 func TestTestsGoToTheirOwnLedger(t *testing.T) {
-	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.SandboxLedger = "paypal-sandbox" })
+	h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) { c.SandboxLedger = "paypal-sandbox" })
 	fields := payment("I-TEST").fields()
 	fields.Set("test_ipn", "1")
 	h.mustTake(h.payPal.IPN(fields))
@@ -97,7 +97,7 @@ func TestTestsGoToTheirOwnLedger(t *testing.T) {
 	if live, sandbox := h.notes("paypal-live"), h.notes("paypal-sandbox"); len(live) != 0 || len(sandbox) != 2 {
 		t.Errorf("the live ledger holds %v, the sandbox's %v", live, sandbox)
 	}
-	for _, e := range h.shop.got() {
+	for _, e := range h.downstream.got() {
 		if ledger := data(t, e).Donation["ledger"]; ledger != "paypal-sandbox" {
 			t.Errorf("delivered for %s", ledger)
 		}
@@ -105,7 +105,7 @@ func TestTestsGoToTheirOwnLedger(t *testing.T) {
 }
 
 func TestTwoGatewaysAreAsOne(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	_, second := h.open()
 	const donations = 20
 	var all sync.WaitGroup
@@ -130,7 +130,7 @@ func TestTwoGatewaysAreAsOne(t *testing.T) {
 	}
 	all.Wait()
 	seen := map[string]string{}
-	for _, e := range h.shop.got() {
+	for _, e := range h.downstream.got() {
 		if other, ok := seen[e.Subject()]; ok {
 			t.Errorf("%s came twice, as %s and %s", e.Subject(), other, e.ID())
 		}
@@ -143,13 +143,13 @@ func TestTwoGatewaysAreAsOne(t *testing.T) {
 
 // No text from a donor or PayPal reaches the log, whatever fails.
 func TestLogHoldsNothingPersonal(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	gift := payment("I-SECRETSERIES")
-	h.shop.refusing(
+	h.downstream.refusing(
 		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
 	)
 	h.deliver(h.payPal.IPN(gift.fields()))
-	h.shop.refusing(nil)
+	h.downstream.refusing(nil)
 	h.mustTake(h.payPal.IPN(gift.fields()))
 	h.deliver(h.payPal.IPN(gift.fields()).Flipped("canary"))
 	fields := gift.fields()
@@ -158,7 +158,7 @@ func TestLogHoldsNothingPersonal(t *testing.T) {
 	h.mustTake(h.payPal.IPN(fields))
 	h.server.Stop()
 	h.deliver(h.payPal.Webhook(gift.event()))
-	for _, secret := range []string{"canary", "I-SECRETSERIES", "25.00", strings.TrimPrefix(secret, "whsec_"), h.shop.URL} {
+	for _, secret := range []string{"canary", "I-SECRETSERIES", "25.00", strings.TrimPrefix(secret, "whsec_"), h.downstream.URL} {
 		if strings.Contains(h.log.String(), secret) {
 			t.Errorf("the log holds %q:\n%s", secret, h.log)
 		}
@@ -171,7 +171,7 @@ func TestLogHoldsNothingPersonal(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	look := func(path string) int {
 		response, err := http.Get(h.front.URL + path)
 		if err != nil {

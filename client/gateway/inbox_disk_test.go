@@ -134,8 +134,8 @@ func workedOff(t *testing.T, box *inbox.Inbox, now *movedClock, n int) {
 
 func onAFullDisk(t *testing.T, open func(*testing.T) (url string, room func())) {
 	url, room := open(t)
-	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = url })
-	h.shop.refusing(
+	h, now := inboxHarness(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = url })
+	h.downstream.refusing(
 		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
 	)
 	large := payment("I-LARGE").fields()
@@ -160,14 +160,14 @@ func onAFullDisk(t *testing.T, open func(*testing.T) (url string, room func())) 
 	}
 	t.Logf("%d messages fill the disk", kept)
 	room()
-	h.shop.refusing(nil)
+	h.downstream.refusing(nil)
 	h.mustTake(refused)
 	box := h.box()
 	if all := messages(t, box, inbox.Filter{}); len(all) != kept+1 {
 		t.Errorf("the inbox has %d messages, want %d", len(all), kept+1)
 	}
 	workedOff(t, box, now, kept+1)
-	if events := h.shop.got(); len(events) != kept+1 {
+	if events := h.downstream.got(); len(events) != kept+1 {
 		t.Errorf("the downstream got %d events, want %d", len(events), kept+1)
 	}
 }

@@ -87,7 +87,7 @@ func TestInboxIsKilledAtEveryStep(t *testing.T) {
 		"postgresql": func() string { return inboxtest.StartPostgres(t).URL() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newHarness(t)
 			url := address()
 			keyFile, line := filepath.Join(t.TempDir(), "key"), inbox.NewKeyLine()
 			if err := os.WriteFile(keyFile, []byte(line), 0o600); err != nil {
@@ -95,14 +95,14 @@ func TestInboxIsKilledAtEveryStep(t *testing.T) {
 			}
 			h.config.InboxURL, h.config.InboxKeys = url, must(inbox.ReadKeys([]byte(line)))
 			box := h.box()
-			gate := h.program(program, h.config.Noted, h.shop.URL, "-forward-timeout", "1s", "-hold", "2s",
+			gate := h.program(program, h.config.Noted, h.downstream.URL, "-forward-timeout", "1s", "-hold", "2s",
 				"-inbox", url, "-inbox-key-file", keyFile)
 			for _, step := range killSteps {
-				h.shop.forget()
+				h.downstream.forget()
 				killAt(t, gate, step.name, h.payPal.IPN(payment("I-"+step.name).fields()))
 				drained(t, box)
 				gate.End(syscall.SIGTERM)
-				events := h.shop.got()
+				events := h.downstream.got()
 				if len(events) == 0 || step.exact && len(events) != 1 {
 					t.Errorf("%s: the downstream got %d events", step.name, len(events))
 				}
@@ -131,7 +131,7 @@ func TestInboxIsKilledAtEveryStep(t *testing.T) {
 func TestInboxIsKilledAtTheVerdict(t *testing.T) {
 	program := killable(t)
 	onBoth(t, func(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
-		h := newHouse(t)
+		h := newHarness(t)
 		in(&h.config, nil)
 		keyFile, line := filepath.Join(t.TempDir(), "key"), inbox.NewKeyLine()
 		if err := os.WriteFile(keyFile, []byte(line), 0o600); err != nil {
@@ -139,7 +139,7 @@ func TestInboxIsKilledAtTheVerdict(t *testing.T) {
 		}
 		h.config.InboxKeys = must(inbox.ReadKeys([]byte(line)))
 		box := h.box()
-		gate := h.program(program, h.config.Noted, h.shop.URL, "-forward-timeout", "1s", "-hold", "2s",
+		gate := h.program(program, h.config.Noted, h.downstream.URL, "-forward-timeout", "1s", "-hold", "2s",
 			"-inbox", h.config.InboxURL, "-inbox-key-file", keyFile)
 		start := func() {
 			t.Helper()
@@ -176,7 +176,7 @@ func TestInboxIsKilledAtTheVerdict(t *testing.T) {
 				t.Errorf("%s: the journal has %+v", step, m)
 			}
 			gate.End(syscall.SIGTERM)
-			if events := h.shop.got(); len(events) != i+1 || events[i].Subject() != "I-"+step {
+			if events := h.downstream.got(); len(events) != i+1 || events[i].Subject() != "I-"+step {
 				t.Errorf("%s: the downstream got %v", step, events)
 			}
 		}
@@ -187,7 +187,7 @@ func TestInboxIsKilledAtTheVerdict(t *testing.T) {
 // its lease and its hold have run out; the other takes the message over, and then the first
 // goes on. The donation arrives under one id and is settled, and both gateways still work.
 func TestInboxLeaseRunsOut(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	keyFile, line := filepath.Join(t.TempDir(), "key"), inbox.NewKeyLine()
 	if err := os.WriteFile(keyFile, []byte(line), 0o600); err != nil {
 		t.Fatal(err)
@@ -196,16 +196,16 @@ func TestInboxLeaseRunsOut(t *testing.T) {
 	box := h.box()
 	gates := [2]*processtest.Process{}
 	for i := range gates {
-		gates[i] = h.program(processtest.Built(t, "noted-gateway"), h.config.Noted, h.shop.URL, "-forward-timeout", "1s",
+		gates[i] = h.program(processtest.Built(t, "noted-gateway"), h.config.Noted, h.downstream.URL, "-forward-timeout", "1s",
 			"-hold", "2s", "-inbox", h.config.InboxURL, "-inbox-key-file", keyFile)
 	}
 	if err := gates[0].Start(); err != nil {
 		t.Fatal(err)
 	}
 	var stopped sync.Once
-	h.shop.mu.Lock()
-	h.shop.linger = func(context.Context) { stopped.Do(func() { gates[0].Signal(syscall.SIGSTOP) }) }
-	h.shop.mu.Unlock()
+	h.downstream.mu.Lock()
+	h.downstream.linger = func(context.Context) { stopped.Do(func() { gates[0].Signal(syscall.SIGSTOP) }) }
+	h.downstream.mu.Unlock()
 	message := h.payPal.IPN(payment("I-STOPPED").fields())
 	take := func(gate *processtest.Process, d paypaltest.Delivery) {
 		t.Helper()
@@ -216,7 +216,7 @@ func TestInboxLeaseRunsOut(t *testing.T) {
 	take(gates[0], message)
 	eventually(t, "the first gateway is stopped with the message in its hands", func() bool {
 		all := messages(t, box, inbox.Filter{States: []inbox.State{inbox.Working}})
-		return len(h.shop.got()) == 1 && len(all) == 1
+		return len(h.downstream.got()) == 1 && len(all) == 1
 	})
 	if err := gates[1].Start(); err != nil {
 		t.Fatal(err)
@@ -229,7 +229,7 @@ func TestInboxLeaseRunsOut(t *testing.T) {
 	take(gates[1], h.payPal.Webhook(payment("I-AFTER").event()))
 	inState(t, box, inbox.Done, 3)
 	ids := map[string]string{} // :: series → donation id
-	for _, e := range h.shop.got() {
+	for _, e := range h.downstream.got() {
 		if id := ids[e.Subject()]; id != "" && id != e.ID() {
 			t.Errorf("the downstream got %s under %s and %s", e.Subject(), id, e.ID())
 		}
@@ -250,7 +250,7 @@ func TestInboxLeaseRunsOut(t *testing.T) {
 }
 
 // forget empties the list of events.
-func (s *shop) forget() {
+func (s *downstream) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events = nil
@@ -283,8 +283,8 @@ func TestInboxDatabaseIsAwayAndBack(t *testing.T) {
 }
 
 func awayAndBack(t *testing.T, url string, shows bool, away func() (back func() error)) {
-	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = url })
-	h.shop.refusing(
+	h, now := inboxHarness(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = url })
+	h.downstream.refusing(
 		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
 	)
 	h.mustTake(h.payPal.IPN(payment("I-BEFORE").fields()))
@@ -306,12 +306,12 @@ func awayAndBack(t *testing.T, url string, shows bool, away func() (back func() 
 	if err := back(); err != nil {
 		t.Fatal(err)
 	}
-	h.shop.refusing(nil)
+	h.downstream.refusing(nil)
 	h.mustTake(later)
 	box := h.box()
 	now.pass(time.Hour)
 	inState(t, box, inbox.Done, 2)
-	if events := h.shop.got(); len(events) != 2 {
+	if events := h.downstream.got(); len(events) != 2 {
 		t.Errorf("the downstream got %v, want both donations", events)
 	}
 }
@@ -322,7 +322,7 @@ func awayAndBack(t *testing.T, url string, shows bool, away func() (back func() 
 func TestInboxKeepsUnverifiedMessages(t *testing.T) { onBoth(t, keepsUnverifiedMessages) }
 
 func keepsUnverifiedMessages(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
-	h, now := inboxHouse(t, in, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = 4 })
+	h, now := inboxHarness(t, in, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = 4 })
 	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 30*24*time.Hour))
 	box := h.box()
 	arrived := now.time()
@@ -350,7 +350,7 @@ func keepsUnverifiedMessages(t *testing.T, in func(*gateway.Config, *servertest.
 		})
 		now.pass(32 * time.Hour)
 	}
-	if len(h.notes("paypal-live")) != 0 || len(h.shop.got()) != 0 {
+	if len(h.notes("paypal-live")) != 0 || len(h.downstream.got()) != 0 {
 		t.Error("an unverified message was noted")
 	}
 	h.payPal.Disturb(nil)
@@ -362,8 +362,8 @@ func keepsUnverifiedMessages(t *testing.T, in func(*gateway.Config, *servertest.
 			t.Errorf("discarded %+v, %v, want it with its body", m, err)
 		}
 	}
-	if len(h.shop.got()) != 2 {
-		t.Errorf("the downstream got %v", h.shop.got())
+	if len(h.downstream.got()) != 2 {
+		t.Errorf("the downstream got %v", h.downstream.got())
 	}
 	for _, note := range h.notes("paypal-live") {
 		told := note.GetSightings()[0].GetMessage().GetReceivedAt().AsTime()
@@ -375,7 +375,7 @@ func keepsUnverifiedMessages(t *testing.T, in func(*gateway.Config, *servertest.
 
 // Without room for unverified messages they get 503, as without an inbox.
 func TestInboxWithoutUnverifiedMessages(t *testing.T) {
-	h, _ := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = -1 })
+	h, _ := inboxHarness(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxUnverified = -1 })
 	h.payPal.Disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true })
 	if status, reason := h.deliver(h.payPal.IPN(payment("I-NO").fields())); status != 503 || reason != "verifier" {
 		t.Errorf("got %d %s, want 503 verifier", status, reason)

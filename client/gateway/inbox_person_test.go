@@ -25,9 +25,9 @@ import (
 // After -inbox-patience a message waits for a person, with its body, for any time. redo
 // processes it.
 func TestInboxPatience(t *testing.T) {
-	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxPatience = 7 * 24 * time.Hour })
+	h, now := inboxHarness(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxPatience = 7 * 24 * time.Hour })
 	box := h.box()
-	h.shop.refusing(
+	h.downstream.refusing(
 		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
 	)
 	h.mustTake(h.payPal.IPN(payment("I-PATIENCE").fields()))
@@ -44,8 +44,8 @@ func TestInboxPatience(t *testing.T) {
 	if m := messages(t, box, inbox.Filter{})[0]; !m.HasBody {
 		t.Error("the body of a message for a person is wiped")
 	}
-	h.shop.refusing(nil)
-	if err := box.Redo(t.Context(), m.Row, now.time(), "test", "the shop is back"); err != nil {
+	h.downstream.refusing(nil)
+	if err := box.Redo(t.Context(), m.Row, now.time(), "test", "the downstream is back"); err != nil {
 		t.Fatal(err)
 	}
 	inState(t, box, inbox.Done, 1)
@@ -62,8 +62,8 @@ func TestInboxRejected(t *testing.T) {
 		`{"reason":"no fund for Zoë@example.org"}`: "downstream: it answered 422",
 		`gone`: "downstream: it answered 422",
 	} {
-		h, _ := inboxHouse(t)
-		h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool {
+		h, _ := inboxHarness(t)
+		h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool {
 			w.WriteHeader(422)
 			fmt.Fprint(w, answer)
 			return true
@@ -81,8 +81,8 @@ func TestInboxRejected(t *testing.T) {
 // In a ledger in shadow every verdict is FIRST. A person who closes a message there
 // learns whether another caller holds the donation, or has settled it.
 func TestInboxCloseInShadow(t *testing.T) {
-	h, _ := inboxHouse(t, func(_ *gateway.Config, o *servertest.Options) { o.ShadowLedgers = []string{"paypal-live"} })
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool {
+	h, _ := inboxHarness(t, func(_ *gateway.Config, o *servertest.Options) { o.ShadowLedgers = []string{"paypal-live"} })
+	h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool {
 		w.WriteHeader(422)
 		return true
 	})
@@ -118,7 +118,7 @@ func TestInboxCloseInShadow(t *testing.T) {
 // A donation that Noted cannot decide reaches the downstream as noted.undecided, and
 // waits for a person in the inbox.
 func TestInboxUndecided(t *testing.T) {
-	h, _ := inboxHouse(t)
+	h, _ := inboxHarness(t)
 	gift := payment("I-OLD")
 	gift.at = time.Now().Add(-60 * 24 * time.Hour)
 	h.mustTake(h.payPal.IPN(gift.fields()))
@@ -126,7 +126,7 @@ func TestInboxUndecided(t *testing.T) {
 	if m.Cause != "OCCURRED_TOO_EARLY" || m.Donations[0].Outcome != inbox.Undecided {
 		t.Errorf("the journal has %+v", m)
 	}
-	if events := h.shop.got(); len(events) != 1 || events[0].Type() != "noted.undecided" {
+	if events := h.downstream.got(); len(events) != 1 || events[0].Type() != "noted.undecided" {
 		t.Errorf("the downstream got %v", events)
 	}
 }
@@ -134,7 +134,7 @@ func TestInboxUndecided(t *testing.T) {
 // Verified messages that are not for this gateway are journalled: PayPal gets 200, and
 // nothing is noted. A forged message still gets 400, and leaves no row.
 func TestInboxJournalsRefusedMessages(t *testing.T) {
-	h, now := inboxHouse(t)
+	h, now := inboxHarness(t)
 	box := h.box()
 	foreign := payment("I-FOREIGN").fields()
 	foreign.Set("receiver_email", "other@example.net")
@@ -170,8 +170,8 @@ func TestInboxJournalsRefusedMessages(t *testing.T) {
 			t.Errorf("the journal lacks %q: %v", want, got)
 		}
 	}
-	if len(got) != 5 || len(h.shop.got()) != 0 || len(h.notes("paypal-live")) != 0 {
-		t.Errorf("the journal has %v, the downstream %v", got, h.shop.got())
+	if len(got) != 5 || len(h.downstream.got()) != 0 || len(h.notes("paypal-live")) != 0 {
+		t.Errorf("the journal has %v, the downstream %v", got, h.downstream.got())
 	}
 	now.pass(15 * 24 * time.Hour)
 	if err := box.Sweep(t.Context()); err != nil {
@@ -187,7 +187,7 @@ func TestInboxJournalsRefusedMessages(t *testing.T) {
 // A message whose account is added later is processed when PayPal repeats it, and when a
 // person asks for it.
 func TestInboxRefusedMessageIsRedone(t *testing.T) {
-	h, now := inboxHouse(t)
+	h, now := inboxHarness(t)
 	box := h.box()
 	var sent []paypaltest.Delivery
 	for _, series := range []string{"I-COPY", "I-REDO"} {
@@ -210,7 +210,7 @@ func TestInboxRefusedMessageIsRedone(t *testing.T) {
 		}
 	}
 	inState(t, box, inbox.Done, 2)
-	if events := h.shop.got(); len(events) != 2 {
+	if events := h.downstream.got(); len(events) != 2 {
 		t.Errorf("the downstream got %v, want both donations", events)
 	}
 }
@@ -218,7 +218,7 @@ func TestInboxRefusedMessageIsRedone(t *testing.T) {
 // A copy with another body, under the id of a message whose body is wiped, waits for a
 // person: PayPal's signature covers little of a body, so one of them may be forged.
 func TestInboxCopyWithAnotherBody(t *testing.T) {
-	h, now := inboxHouse(t)
+	h, now := inboxHarness(t)
 	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 30*24*time.Hour))
 	box := h.box()
 	gift := payment("I-WIPED")
@@ -230,15 +230,15 @@ func TestInboxCopyWithAnotherBody(t *testing.T) {
 	}
 	gift.series, gift.saleID = "I-FORGED", "I-FORGEDT"
 	h.mustTake(h.payPal.Signed([]byte(gift.event()), now.time(), paypaltest.WebhookID, "CERT-1", paypaltest.SigningKey()))
-	if m := inState(t, box, inbox.Person, 1)[0]; m.Cause != "other_body" || len(h.shop.got()) != 1 {
-		t.Errorf("the journal has %+v, the downstream %v", m, h.shop.got())
+	if m := inState(t, box, inbox.Person, 1)[0]; m.Cause != "other_body" || len(h.downstream.got()) != 1 {
+		t.Errorf("the journal has %+v, the downstream %v", m, h.downstream.got())
 	}
 }
 
 // One message, two donations: the downstream rejects one of them for good, and the other
 // is tried until it is accepted. Only then the message is for a person.
 func TestInboxOneOfTwoIsRejected(t *testing.T) {
-	h, now := inboxHouse(t)
+	h, now := inboxHarness(t)
 	box := h.box()
 	fields := payment("I-TWO2").fields()
 	for name, value := range map[string]string{
@@ -249,7 +249,7 @@ func TestInboxOneOfTwoIsRejected(t *testing.T) {
 		fields.Set(name, value)
 	}
 	var rejections, failures atomic.Int32
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
+	h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
 		switch {
 		case e.Type() == "noted.donation.signup":
 			rejections.Add(1)
@@ -270,8 +270,8 @@ func TestInboxOneOfTwoIsRejected(t *testing.T) {
 		now.pass(time.Hour)
 	}
 	m := inState(t, box, inbox.Person, 1)[0]
-	if m.Cause != "downstream: it answered 410" || rejections.Load() != 1 || len(h.shop.got()) != 1 {
-		t.Errorf("the journal has %+v after %d rejections, the downstream %v", m, rejections.Load(), h.shop.got())
+	if m.Cause != "downstream: it answered 410" || rejections.Load() != 1 || len(h.downstream.got()) != 1 {
+		t.Errorf("the journal has %+v after %d rejections, the downstream %v", m, rejections.Load(), h.downstream.got())
 	}
 }
 
@@ -279,7 +279,7 @@ func TestInboxOneOfTwoIsRejected(t *testing.T) {
 // PayPal has said so of genuine messages. A redo asks PayPal again. Later the body is
 // wiped, and the row stays.
 func TestInboxDiscardedMessages(t *testing.T) {
-	h, now := inboxHouse(t)
+	h, now := inboxHarness(t)
 	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 60*24*time.Hour))
 	box := h.box()
 	away := func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true }
@@ -316,7 +316,7 @@ func TestInboxDiscardedMessages(t *testing.T) {
 	}
 	inState(t, box, inbox.Done, 1)
 	m := inState(t, box, inbox.Discarded, 1)[0]
-	if got := h.shop.got(); len(got) != 1 || got[0].Subject() != "I-GENUINE" || m.Row != rows["webhook"] {
+	if got := h.downstream.got(); len(got) != 1 || got[0].Subject() != "I-GENUINE" || m.Row != rows["webhook"] {
 		t.Errorf("after a redo the downstream has %v, and the journal %+v, want the IPN alone verified", got, m)
 	}
 	now.pass(gateway.DefaultInboxKeep + time.Hour)

@@ -58,8 +58,8 @@ func TestInboxIsRestored(t *testing.T) {
 }
 
 func isRestored(t *testing.T, v vault) {
-	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = v.url })
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
+	h, now := inboxHarness(t, func(c *gateway.Config, _ *servertest.Options) { c.InboxURL = v.url })
+	h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
 		if e.Subject() == "I-WAITS" || e.Subject() == "I-OPEN" {
 			w.WriteHeader(500)
 		}
@@ -86,7 +86,7 @@ func isRestored(t *testing.T, v vault) {
 	closed(v.backup)
 	backedUp := time.Now()
 
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
+	h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
 		if e.Subject() == "I-OPEN" {
 			w.WriteHeader(500)
 		}
@@ -116,7 +116,7 @@ func isRestored(t *testing.T, v vault) {
 	h.mustTake(since)
 	done(3)
 	got := map[string]int{}
-	for _, e := range h.shop.got() {
+	for _, e := range h.downstream.got() {
 		got[e.Subject()]++
 	}
 	if got["I-BEFORE"] != 1 || got["I-WAITS"] != 1 || got["I-SINCE"] != 1 || len(got) != 3 {

@@ -38,16 +38,16 @@ func (c *movedClock) time() time.Time {
 }
 func (c *movedClock) pass(d time.Duration) { c.mu.Lock(); defer c.mu.Unlock(); c.ahead += d }
 
-// inboxHouse is a house whose gateway has an inbox in SQLite and a clock that the test
+// inboxHarness is a harness whose gateway has an inbox in SQLite and a clock that the test
 // moves.
-func inboxHouse(t *testing.T, change ...func(*gateway.Config, *servertest.Options)) (*house, *movedClock) {
+func inboxHarness(t *testing.T, change ...func(*gateway.Config, *servertest.Options)) (*harness, *movedClock) {
 	t.Helper()
 	now := &movedClock{}
 	path := filepath.Join(t.TempDir(), "inbox.db")
 	change = append([]func(*gateway.Config, *servertest.Options){func(c *gateway.Config, _ *servertest.Options) {
 		c.InboxURL, c.InboxKeys, c.Now = "sqlite://"+path, inboxKey(), now.time
 	}}, change...)
-	return newHouse(t, change...), now
+	return newHarness(t, change...), now
 }
 
 // onBoth runs a test with the inbox in SQLite and with the inbox in PostgreSQL.
@@ -63,8 +63,8 @@ func onBoth(t *testing.T, test func(t *testing.T, in func(*gateway.Config, *serv
 	}
 }
 
-// box opens the inbox of a house beside its gateway.
-func (h *house) box() *inbox.Inbox {
+// box opens the inbox of a harness beside its gateway.
+func (h *harness) box() *inbox.Inbox {
 	h.t.Helper()
 	box, err := inbox.Open(h.t.Context(), inbox.Config{
 		URL: h.config.InboxURL, Account: h.config.Ledger, Keys: h.config.InboxKeys, Now: h.config.Now,
@@ -109,7 +109,7 @@ func inState(t testing.TB, box *inbox.Inbox, state inbox.State, n int) []inbox.M
 func TestInboxDeliversOnce(t *testing.T) { onBoth(t, deliversOnce) }
 
 func deliversOnce(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
-	h, _ := inboxHouse(t, in)
+	h, _ := inboxHarness(t, in)
 	box := h.box()
 	gift := payment("I-ONCE")
 	for range 2 {
@@ -117,7 +117,7 @@ func deliversOnce(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
 		h.mustTake(h.payPal.Webhook(gift.event()))
 	}
 	drained(t, box)
-	events := h.shop.got()
+	events := h.downstream.got()
 	if len(events) != 1 {
 		t.Fatalf("the downstream got %d events, want 1", len(events))
 	}
@@ -159,9 +159,9 @@ func deliversOnce(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
 func TestInboxOutlivesAnOutage(t *testing.T) { onBoth(t, outlivesAnOutage) }
 
 func outlivesAnOutage(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
-	h, now := inboxHouse(t, in)
+	h, now := inboxHarness(t, in)
 	box := h.box()
-	h.shop.refusing(
+	h.downstream.refusing(
 		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
 	)
 	arrived := now.time()
@@ -180,11 +180,11 @@ func outlivesAnOutage(t *testing.T, in func(*gateway.Config, *servertest.Options
 		now.pass(34 * time.Hour) // five of them are a week
 		eventually(t, "it is tried again", func() bool { return messages(t, box, inbox.Filter{})[0].Tries > tries })
 	}
-	h.shop.refusing(nil)
+	h.downstream.refusing(nil)
 	now.pass(time.Hour)
 	m := inState(t, box, inbox.Done, 1)[0]
-	if len(h.shop.got()) != 1 || m.Tries < 6 {
-		t.Errorf("the downstream got %v after %d tries", h.shop.got(), m.Tries)
+	if len(h.downstream.got()) != 1 || m.Tries < 6 {
+		t.Errorf("the downstream got %v after %d tries", h.downstream.got(), m.Tries)
 	}
 	sighting := h.notes("paypal-live")[0].GetSightings()[0]
 	if got := sighting.GetMessage().GetReceivedAt().AsTime(); got.Sub(arrived).Abs() > time.Second {
@@ -197,7 +197,7 @@ func outlivesAnOutage(t *testing.T, in func(*gateway.Config, *servertest.Options
 func TestInboxRedoOfASettledDonation(t *testing.T) { onBoth(t, redoOfASettledDonation) }
 
 func redoOfASettledDonation(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
-	h, now := inboxHouse(t, in)
+	h, now := inboxHarness(t, in)
 	box := h.box()
 	h.mustTake(h.payPal.IPN(payment("I-REDONE").fields()))
 	m := inState(t, box, inbox.Done, 1)[0]
@@ -208,8 +208,8 @@ func redoOfASettledDonation(t *testing.T, in func(*gateway.Config, *servertest.O
 		}
 		return inState(t, box, inbox.Done, 1)[0]
 	}
-	if d := redo().Donations[0]; d.Outcome != inbox.Settled || d.Verdict != "DUPLICATE" || len(h.shop.got()) != 1 {
-		t.Errorf("after a redo the journal has %+v, the downstream %v", d, h.shop.got())
+	if d := redo().Donations[0]; d.Outcome != inbox.Settled || d.Verdict != "DUPLICATE" || len(h.downstream.got()) != 1 {
+		t.Errorf("after a redo the journal has %+v, the downstream %v", d, h.downstream.got())
 	}
 	forget := func() {
 		t.Helper()
@@ -229,8 +229,8 @@ func redoOfASettledDonation(t *testing.T, in func(*gateway.Config, *servertest.O
 	h.mustTake(h.payPal.IPN(payment("I-REDONE").fields()))
 	drained(t, box)
 	forget()
-	if redo(); len(h.shop.got()) != 2 || h.shop.got()[0].ID() == h.shop.got()[1].ID() {
-		t.Errorf("after forget and redo the downstream got %v, want a second event under a new id", h.shop.got())
+	if redo(); len(h.downstream.got()) != 2 || h.downstream.got()[0].ID() == h.downstream.got()[1].ID() {
+		t.Errorf("after forget and redo the downstream got %v, want a second event under a new id", h.downstream.got())
 	}
 }
 
@@ -239,7 +239,7 @@ func redoOfASettledDonation(t *testing.T, in func(*gateway.Config, *servertest.O
 func TestInboxJoinsTwoSeriesOfOneTransaction(t *testing.T) { onBoth(t, joinsTwoSeries) }
 
 func joinsTwoSeries(t *testing.T, in func(*gateway.Config, *servertest.Options)) {
-	h, _ := inboxHouse(t, in)
+	h, _ := inboxHarness(t, in)
 	box := h.box()
 	named := func(series, transaction string) paypaltest.Delivery {
 		gift := payment(series)
@@ -259,7 +259,7 @@ func joinsTwoSeries(t *testing.T, in func(*gateway.Config, *servertest.Options))
 		{unnamed("9B"), named("I-LATER", "9B"), named("I-LATER", "9B")},
 		{named("I-ONE", "9C"), named("I-TWO", "9C"), unnamed("9C")},
 	} {
-		before := len(h.shop.got())
+		before := len(h.downstream.got())
 		for _, d := range pair {
 			h.mustTake(d)
 			drained(t, box)
@@ -268,7 +268,7 @@ func joinsTwoSeries(t *testing.T, in func(*gateway.Config, *servertest.Options))
 		if i == 2 {
 			want = 2
 		}
-		if got := len(h.shop.got()) - before; got != want {
+		if got := len(h.downstream.got()) - before; got != want {
 			t.Errorf("case %d: the downstream got %d events, want %d", i, got, want)
 		}
 	}
@@ -277,9 +277,9 @@ func joinsTwoSeries(t *testing.T, in func(*gateway.Config, *servertest.Options))
 // The file of an inbox has no name, address or e-mail, in any state of a message: bodies
 // and headers are sealed, and the other columns are ids, times and fixed words.
 func TestInboxRowsHoldNothingPersonal(t *testing.T) {
-	h, _ := inboxHouse(t)
+	h, _ := inboxHarness(t)
 	box := h.box()
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
+	h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
 		if e.Subject() == "I-REJECTED" {
 			w.WriteHeader(422)
 			fmt.Fprint(w, `{"reason":"canary@example.net"}`)
@@ -321,7 +321,7 @@ func TestInboxRowsHoldNothingPersonal(t *testing.T) {
 // A donation that the downstream accepted through one message is settled and not
 // delivered again when another of its messages comes first after a crash.
 func TestInboxAcceptanceCountsForAllMessages(t *testing.T) {
-	h, now := inboxHouse(t)
+	h, now := inboxHarness(t)
 	gift := payment("I-CRASHED")
 	answer, err := h.noted.Note(t.Context(), &client.NoteRequest{
 		Donation:  &client.Donation{Ledger: "paypal-live", SeriesId: gift.series, TransactionId: gift.ipnTxn},
@@ -352,7 +352,7 @@ func TestInboxAcceptanceCountsForAllMessages(t *testing.T) {
 	h.mustTake(h.payPal.IPN(gift.fields()))
 	m := inState(t, h.box(), inbox.Done, 1)[0]
 	note := h.notes("paypal-live")[0]
-	if m.Donations[0].DonationID != id || note.GetState() != client.StateSettled || len(h.shop.got()) != 0 {
-		t.Errorf("the journal has %+v, Noted %v, the downstream %v", m.Donations, note, h.shop.got())
+	if m.Donations[0].DonationID != id || note.GetState() != client.StateSettled || len(h.downstream.got()) != 0 {
+		t.Errorf("the journal has %+v, Noted %v, the downstream %v", m.Donations, note, h.downstream.got())
 	}
 }

@@ -16,14 +16,14 @@ var lastMessage = regexp.MustCompile(
 	`(?m)^noted_gateway_last_message_timestamp_seconds\{account="(\w+)",channel="(\w+)"\} (\S+)$`)
 
 // metrics is the gateway's page of metrics.
-func (h *house) metrics() string {
+func (h *harness) metrics() string {
 	recorder := httptest.NewRecorder()
 	h.gateway.Metrics().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
 	return recorder.Body.String()
 }
 
 // lastMessages are the times of the metric, in seconds, by account and channel.
-func (h *house) lastMessages() map[string]float64 {
+func (h *harness) lastMessages() map[string]float64 {
 	all := map[string]float64{}
 	for _, found := range lastMessage.FindAllStringSubmatch(h.metrics(), -1) {
 		all[found[1]+" "+found[2]] = must(strconv.ParseFloat(found[3], 64))
@@ -37,13 +37,13 @@ func (h *house) lastMessages() map[string]float64 {
 func TestLastMessage(t *testing.T) {
 	for name, kept := range map[string]bool{"at once": false, "inbox": true} {
 		t.Run(name, func(t *testing.T) {
-			school := newShop(t)
+			school := newDownstream(t)
 			now := &movedClock{}
-			var h *house
+			var h *harness
 			if kept {
-				h, now = inboxHouse(t, two(school))
+				h, now = inboxHarness(t, two(school))
 			} else {
-				h = newHouse(t, two(school), func(c *gateway.Config, _ *servertest.Options) { c.Now = now.time })
+				h = newHarness(t, two(school), func(c *gateway.Config, _ *servertest.Options) { c.Now = now.time })
 			}
 			began := time.Now().Add(-time.Second)
 			h.mustTake(h.to(paypaltest.Account, payment("I-CHURCH")))

@@ -15,7 +15,7 @@ import (
 // message of two donations. The listener gets the message once, unless the gateway dies
 // between its acceptance and the record of it, and both donations are settled.
 func TestListenerOfAKilledGateway(t *testing.T) {
-	h, l := newHouse(t), newListener(t)
+	h, l := newHarness(t), newListener(t)
 	keyFile, line := filepath.Join(t.TempDir(), "key"), inbox.NewKeyLine()
 	if err := os.WriteFile(keyFile, []byte(line), 0o600); err != nil {
 		t.Fatal(err)

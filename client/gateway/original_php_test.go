@@ -23,7 +23,7 @@ func TestListenerInPHP(t *testing.T) {
 	}
 	addr, script := processtest.FreeAddress(), must(filepath.Abs("testdata/listener.php"))
 	var l *processtest.Process
-	h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+	h, now := inboxHarness(t, func(c *gateway.Config, _ *servertest.Options) {
 		l = processtest.New(t, addr, []string{"VERIFY_URL=" + c.IPNVerifyURL}, php, "-S", addr, script)
 		c.ForwardAs, c.ForwardTo, c.ForwardSecrets = gateway.ForwardOriginal, "", nil
 		c.ForwardIPNTo, c.ForwardWebhookTo = "http://"+addr+"/?listener=ipn", gateway.NoListener

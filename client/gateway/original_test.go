@@ -71,24 +71,24 @@ func (l *listener) got() []paypaltest.Delivery {
 	return l.took
 }
 
-// originalHouse is a house with an inbox, whose gateway delivers to a listener.
-func originalHouse(
+// originalHarness is a harness with an inbox, whose gateway delivers to a listener.
+func originalHarness(
 	t *testing.T, change ...func(*gateway.Config, *servertest.Options),
-) (*house, *movedClock, *listener) {
+) (*harness, *movedClock, *listener) {
 	t.Helper()
 	l := newListener(t)
 	change = append([]func(*gateway.Config, *servertest.Options){func(c *gateway.Config, _ *servertest.Options) {
 		c.ForwardAs, c.ForwardTo, c.ForwardSecrets = gateway.ForwardOriginal, "", nil
 		c.ForwardIPNTo, c.ForwardWebhookTo = l.URL+"/ipn", l.URL+"/webhook"
 	}}, change...)
-	h, now := inboxHouse(t, change...)
+	h, now := inboxHarness(t, change...)
 	return h, now, l
 }
 
 // The listener gets the bytes and PayPal's headers, once for each donation, from
 // whichever message comes first. PayPal itself still verifies the message.
 func TestListenerGetsPayPalsOwnMessage(t *testing.T) {
-	h, _, l := originalHouse(t)
+	h, _, l := originalHarness(t)
 	box := h.box()
 	odd := h.payPal.IPNBody("receiver_email="+paypaltest.Account+"&txn_type=web_accept&payment_status=Completed"+
 		"&txn_id=9BYTES&mc_gross=1%2e00&mc_currency=EUR&memo=10,00+\x80&charset=windows-1252&;&a=%zz\r\n").
@@ -129,7 +129,7 @@ func TestListenerGetsPayPalsOwnMessage(t *testing.T) {
 		}
 	}
 	inState(t, box, inbox.Done, 3)
-	if events := h.shop.got(); len(events) != 0 {
+	if events := h.downstream.got(); len(events) != 0 {
 		t.Errorf("the downstream of events got %v", events)
 	}
 }
@@ -158,7 +158,7 @@ func TestListenerFails(t *testing.T) {
 		"bytes, no HTTP": {func(w http.ResponseWriter, _ *http.Request) { breakOff(w, "HTTPS\r\n\r\n") }, "malformed HTTP"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, now, l := originalHouse(t, func(config *gateway.Config, _ *servertest.Options) {
+			h, now, l := originalHarness(t, func(config *gateway.Config, _ *servertest.Options) {
 				config.ForwardTimeout, config.Hold = 300*time.Millisecond, 10*time.Minute
 			})
 			box := h.box()
@@ -197,7 +197,7 @@ func breakOff(w http.ResponseWriter, text string) {
 // A listener's address that leads back to the gateway is not an acceptance: the gateway
 // would treat its own delivery as PayPal's copy, and the donation would be lost.
 func TestListenerIsTheGatewayItself(t *testing.T) {
-	h, now, l := originalHouse(t)
+	h, now, l := originalHarness(t)
 	h.gateway.Close()
 	var front *httptest.Server
 	loop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -225,7 +225,7 @@ func TestListenerIsTheGatewayItself(t *testing.T) {
 
 // A listener that is down is tried until it is back.
 func TestListenerIsDown(t *testing.T) {
-	h, now, l := originalHouse(t)
+	h, now, l := originalHarness(t)
 	l.Close()
 	h.mustTake(h.payPal.IPN(payment("I-DOWN").fields()))
 	box := h.box()
@@ -245,7 +245,7 @@ func TestListenerIsDown(t *testing.T) {
 }
 
 // signup is an IPN with two donations: a signup, and its first payment.
-func signup(h *house, g gift) paypaltest.Delivery {
+func signup(h *harness, g gift) paypaltest.Delivery {
 	fields := g.fields()
 	for name, value := range map[string]string{
 		"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": g.ipnTxn,
@@ -261,7 +261,7 @@ func signup(h *house, g gift) paypaltest.Delivery {
 // holds one of them it waits, and the other is released. If one is a duplicate a person
 // must decide, and sees both verdicts.
 func TestListenerGetsMessagesWholeOrNot(t *testing.T) {
-	h, now, l := originalHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+	h, now, l := originalHarness(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.ForwardWebhookTo = gateway.NoListener
 	})
 	box := h.box()
@@ -329,16 +329,16 @@ func TestListenerGetsMessagesWholeOrNot(t *testing.T) {
 // A donation that Noted cannot decide, or without a named receiver, waits for a person. A
 // message of a channel without a listener does not: it is only journalled.
 func TestListenerGetsNothingUndecided(t *testing.T) {
-	h, _, l := originalHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+	h, _, l := originalHarness(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.ForwardWebhookTo = gateway.NoListener
 	})
 	box := h.box()
 	old := payment("I-OLD")
 	old.at = time.Now().Add(-60 * 24 * time.Hour)
 	h.mustTake(h.payPal.IPN(old.fields()))
-	nobody := payment("I-NOBODY").fields()
-	nobody.Del("receiver_email")
-	h.mustTake(h.payPal.IPN(nobody))
+	unnamed := payment("I-NOBODY").fields()
+	unnamed.Del("receiver_email")
+	h.mustTake(h.payPal.IPN(unnamed))
 	h.mustTake(h.payPal.Webhook(payment("I-OFF").event()))
 	causes := map[string]bool{}
 	for _, m := range inState(t, box, inbox.Person, 2) {
@@ -357,7 +357,7 @@ func TestListenerGetsNothingUndecided(t *testing.T) {
 
 // While PayPal does not answer nothing reaches the listener, and a forgery never does.
 func TestListenerGetsNothingUnverified(t *testing.T) {
-	h, now, l := originalHouse(t)
+	h, now, l := originalHarness(t)
 	box := h.box()
 	h.payPal.Disturb(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true })
 	h.mustTake(h.payPal.IPN(payment("I-GENUINE").fields()))
@@ -381,7 +381,7 @@ func TestListenerGetsNothingUnverified(t *testing.T) {
 // A redo of a settled donation delivers nothing. After its note is forgotten the listener
 // gets the message again.
 func TestListenerAndRedo(t *testing.T) {
-	h, now, l := originalHouse(t)
+	h, now, l := originalHarness(t)
 	box := h.box()
 	h.mustTake(h.payPal.IPN(payment("I-REDO").fields()))
 	row := inState(t, box, inbox.Done, 1)[0].Row
@@ -412,7 +412,7 @@ func TestListenerAndRedo(t *testing.T) {
 // In a ledger in shadow the listener gets every message, as it did before it had a
 // gateway, and each message once.
 func TestListenerInShadow(t *testing.T) {
-	h, _, l := originalHouse(t, func(_ *gateway.Config, o *servertest.Options) {
+	h, _, l := originalHarness(t, func(_ *gateway.Config, o *servertest.Options) {
 		o.ShadowLedgers = []string{"paypal-live"}
 	})
 	box := h.box()

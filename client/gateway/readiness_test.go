@@ -49,19 +49,19 @@ func caller(name, token, ledgers, verbs string) string {
 	return fmt.Sprintf(`%q: {"token_sha256": ["%x"], "ledgers": [%s], "verbs": [%s]}`, name, sum, ledgers, verbs)
 }
 
-// secured makes a house whose Noted requires tokens and writes a log. Its gateway's token
+// secured makes a harness whose Noted requires tokens and writes a log. Its gateway's token
 // may note in both ledgers.
-func secured(t *testing.T, now *clock, lines ...string) (house *house, callers string, log *buffer) {
+func secured(t *testing.T, now *clock, lines ...string) (harness *harness, callers string, log *buffer) {
 	t.Helper()
 	callers, log = filepath.Join(t.TempDir(), "callers.json"), &buffer{}
 	own := caller("gateway", "token-good", `"paypal-live", "paypal-sandbox"`, `"note"`)
 	writeCallers(t, callers, append(lines, own)...)
-	house = newHouse(t, func(c *gateway.Config, o *servertest.Options) {
+	harness = newHarness(t, func(c *gateway.Config, o *servertest.Options) {
 		o.Callers, o.Log = callers, log
 		c.SandboxLedger, c.Now = "paypal-sandbox", now.time
 		c.NotedClient.Token = presents("token-good")
 	})
-	return house, callers, log
+	return harness, callers, log
 }
 
 func writeCallers(t *testing.T, path string, lines ...string) {
@@ -98,11 +98,11 @@ func TestReadiness(t *testing.T) {
 	}
 	for store, c := range map[string]struct {
 		usable  bool
-		disturb func(h *house)
+		disturb func(h *harness)
 	}{
-		"usable": {true, func(*house) {}},
-		"down":   {false, func(h *house) { h.redis.ShutdownNoSave(h.t.Context()) }},
-		"shut out": {false, func(h *house) {
+		"usable": {true, func(*harness) {}},
+		"down":   {false, func(h *harness) { h.redis.ShutdownNoSave(h.t.Context()) }},
+		"shut out": {false, func(h *harness) {
 			for _, command := range [][]any{
 				{"CONFIG", "SET", "requirepass", "changed"}, {"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"},
 			} {
@@ -188,7 +188,7 @@ func TestReadinessFollowsTheRights(t *testing.T) {
 
 // A gateway that cannot read its token, or cannot reach Noted, says so.
 func TestReadinessWithoutNoted(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	h.config.NotedClient.Token = func(context.Context) (string, error) { return "", os.ErrNotExist }
 	_, front := h.open()
 	if got := lookAt(t, front.URL); got.status != 503 || !strings.Contains(got.text, "token for Noted cannot be read") {

@@ -41,9 +41,9 @@ func TestReadmeEvent(t *testing.T) {
 	if err := json.Unmarshal([]byte(example), &want); err != nil {
 		t.Fatal(err)
 	}
-	h := newHouse(t, func(_ *gateway.Config, o *servertest.Options) { o.Redis, o.Frozen = "", want.Time() })
+	h := newHarness(t, func(_ *gateway.Config, o *servertest.Options) { o.Redis, o.Frozen = "", want.Time() })
 	h.mustTake(h.payPal.IPNBody(data(t, want).Original.Body))
-	got := h.shop.got()[0]
+	got := h.downstream.got()[0]
 	got.SetID(want.ID()) // Noted's own, new each time
 	var shown, delivered any
 	json.Unmarshal([]byte(example), &shown)
@@ -149,7 +149,7 @@ func inReceivers(t *testing.T, test func(t *testing.T, language string, r receiv
 // The receivers in README.md accept signed events, once, and nothing else.
 func TestReadmeReceivers(t *testing.T) {
 	inReceivers(t, func(t *testing.T, language string, r receiver) {
-		h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+		h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) {
 			c.ForwardTo = "http://" + r.Addr + "/donations"
 		})
 		gift := payment("I-README")
@@ -240,7 +240,7 @@ func everyType(p *paypaltest.PayPal) map[string]paypaltest.Delivery {
 // a person beside them, with the reason and the message.
 func TestReadmeReceiversTakeEveryType(t *testing.T) {
 	inReceivers(t, func(t *testing.T, _ string, r receiver) {
-		h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+		h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) {
 			c.ForwardTo, c.ForwardUnknown = "http://"+r.Addr+"/donations", true
 		})
 		messages := everyType(h.payPal)

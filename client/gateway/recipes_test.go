@@ -119,11 +119,11 @@ var recipes = map[string]recipe{
 
 // A site is a listener behind a real gateway, each in its own process.
 type site struct {
-	*house
+	*harness
 	recipe
 	web, gate *processtest.Process
 	box       *inbox.Inbox
-	deaf      atomic.Bool // the listener cannot ask PayPal
+	offline   atomic.Bool // the listener cannot ask PayPal
 	before    int         // lines of the books that were looked at
 }
 
@@ -133,12 +133,12 @@ func newSite(t *testing.T, name string, r recipe) *site {
 	if err != nil {
 		t.Fatal("php is not installed; .ci/need php installs it")
 	}
-	s := &site{house: newHouse(t), recipe: r}
+	s := &site{harness: newHarness(t), recipe: r}
 	if s.listener == "" {
 		s.listener = name
 	}
 	asked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.deaf.Load() {
+		if s.offline.Load() {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
@@ -174,7 +174,7 @@ func newSite(t *testing.T, name string, r recipe) *site {
 			t.Fatal(err)
 		}
 	}
-	s.box = s.house.box()
+	s.box = s.harness.box()
 	return s
 }
 
@@ -327,7 +327,7 @@ func TestRecipesWhileAListenerCannotAskPayPal(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, name, r)
-			s.deaf.Store(true)
+			s.offline.Store(true)
 			s.take(s.order("1", "Completed"))
 			if r.unasked == "waits" {
 				eventually(t, "a try has failed", func() bool {
@@ -335,14 +335,14 @@ func TestRecipesWhileAListenerCannotAskPayPal(t *testing.T) {
 					return len(all) == 1 && all[0].Tries > 0 && strings.HasPrefix(all[0].Cause, "downstream: it answered ")
 				})
 				s.mustHaveBooked("while PayPal cannot be asked", nil)
-				s.deaf.Store(false)
+				s.offline.Store(false)
 				inState(t, s.box, inbox.Done, 1)
 				s.mustHaveBooked("when PayPal can be asked again", r.booked("1", "9ORDER1"))
 				return
 			}
 			m := inState(t, s.box, inbox.Done, 1)[0]
 			s.mustHaveBooked("while PayPal cannot be asked", nil)
-			s.deaf.Store(false)
+			s.offline.Store(false)
 			run := func(program string, args ...string) {
 				t.Helper()
 				if output, err := exec.Command(processtest.Built(t, program), args...).CombinedOutput(); err != nil {

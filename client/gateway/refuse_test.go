@@ -21,7 +21,7 @@ import (
 // or downstream.
 func TestRefusals(t *testing.T) {
 	plain := httptest.NewUnstartedServer(nil) // a host that is allowed, but speaks no TLS
-	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+	h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.CertHosts = append(c.CertHosts, plain.Listener.Addr().String())
 	})
 	p := h.payPal
@@ -126,12 +126,12 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	if events := h.shop.got(); len(events) != 1 {
+	if events := h.downstream.got(); len(events) != 1 {
 		t.Errorf("the downstream got %v, want the genuine one alone", events)
 	}
 	// The genuine message is still FIRST after the forgeries.
 	h.mustTake(good)
-	if events := h.shop.got(); len(events) != 2 {
+	if events := h.downstream.got(); len(events) != 2 {
 		t.Errorf("the downstream got %v; the forgeries have suppressed the genuine one", events)
 	}
 	h.counts(
@@ -143,7 +143,7 @@ func TestRefusals(t *testing.T) {
 // When PayPal does not answer, the gateway knows nothing about the message: PayPal comes
 // again.
 func TestVerifierIsInTrouble(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	gift := payment("I-TROUBLE")
 	certificate := h.payPal.File("CERT-1")
 	before := h.inRedis()
@@ -180,7 +180,7 @@ func TestVerifierIsInTrouble(t *testing.T) {
 	h.payPal.Disturb(nil)
 	h.mustTake(h.payPal.IPN(gift.fields()))
 	h.mustTake(h.payPal.Webhook(gift.event()))
-	if events := h.shop.got(); len(events) != 1 {
+	if events := h.downstream.got(); len(events) != 1 {
 		t.Errorf("the downstream got %v, want one event", events)
 	}
 }
@@ -188,7 +188,7 @@ func TestVerifierIsInTrouble(t *testing.T) {
 // The gateway does not wait for a body that does not come, and does not read an overlong
 // body to its end, declared or not.
 func TestSlowAndEndlessBodies(t *testing.T) {
-	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.BodyTimeout = 200 * time.Millisecond })
+	h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) { c.BodyTimeout = 200 * time.Millisecond })
 	before := h.inRedis()
 	const head = "POST /paypal/ipn HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 	for name, c := range map[string]struct {
@@ -241,7 +241,7 @@ func TestSlowAndEndlessBodies(t *testing.T) {
 // Half-sent bodies take memory up to a limit, and never the place of a complete message.
 func TestHalfSentBodies(t *testing.T) {
 	const maxBody = 64 << 10
-	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.MaxBody, c.BodyTimeout = maxBody, time.Minute })
+	h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) { c.MaxBody, c.BodyTimeout = maxBody, time.Minute })
 	const head = "POST /paypal/ipn HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 65536\r\n\r\n"
 	var conns []net.Conn
 	half := func(bytes int) net.Conn {

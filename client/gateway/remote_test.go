@@ -42,7 +42,7 @@ func TestRemoteAddress(t *testing.T) {
 		"both, one by the sender":     {proxies, []string{"X-Forwarded-For", "203.0.113.9", "Forwarded", "for=198.51.100.1"}, "127.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t, func(c2 *gateway.Config, _ *servertest.Options) {
+			h := newHarness(t, func(c2 *gateway.Config, _ *servertest.Options) {
 				for _, network := range strings.Fields(c.trusted) {
 					c2.TrustedProxies = append(c2.TrustedProxies, netip.MustParsePrefix(network))
 				}
@@ -63,7 +63,7 @@ func TestRemoteAddress(t *testing.T) {
 
 // A proxy with Go's standard library, between a sender and the gateway.
 func TestRemoteBehindAProxy(t *testing.T) {
-	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+	h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
 	front := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {

@@ -45,7 +45,7 @@ func TestReplayReadsTheInbox(t *testing.T) {
 				t.Fatal(err)
 			}
 			url := address()
-			h, now := inboxHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+			h, now := inboxHarness(t, func(c *gateway.Config, _ *servertest.Options) {
 				c.InboxURL, c.InboxKeys = url, must(inbox.ReadKeys([]byte(line)))
 				c.SandboxLedger = "paypal-test"
 			})
@@ -101,7 +101,7 @@ func TestReplayReadsTheInbox(t *testing.T) {
 
 // aPastOfAllKinds delivers messages of every kind to a gateway, and returns the donations
 // that a replay must find.
-func aPastOfAllKinds(t *testing.T, h *house, now *movedClock) []replayed {
+func aPastOfAllKinds(t *testing.T, h *harness, now *movedClock) []replayed {
 	t.Helper()
 	box := h.box()
 	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 60*24*time.Hour))

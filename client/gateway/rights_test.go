@@ -38,7 +38,7 @@ func TestReadmeRights(t *testing.T) {
 	token, line := readmeToken(t)
 	callers, log := filepath.Join(t.TempDir(), "callers.json"), &buffer{}
 	writeCallers(t, callers, line)
-	h := newHouse(t, func(c *gateway.Config, o *servertest.Options) {
+	h := newHarness(t, func(c *gateway.Config, o *servertest.Options) {
 		o.Callers, o.Log = callers, log
 		c.NotedClient.Token, c.SandboxLedger = presents(token), "paypal-sandbox"
 		c.Hold, c.ForwardTimeout = time.Second, 900*time.Millisecond
@@ -49,12 +49,12 @@ func TestReadmeRights(t *testing.T) {
 
 	gift := payment("I-RIGHTS")
 	refused := func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true }
-	h.shop.refusing(refused)
+	h.downstream.refusing(refused)
 	if status, reason := h.deliver(h.payPal.IPN(gift.fields())); status != 503 || reason != "forward" { // released
 		t.Errorf("with the downstream away: got %d %s, want 503 forward", status, reason)
 	}
 	extended := make(chan struct{})
-	h.shop.refusing(func(_ http.ResponseWriter, r *http.Request, _ event.Event) bool {
+	h.downstream.refusing(func(_ http.ResponseWriter, r *http.Request, _ event.Event) bool {
 		select { // long enough for the hold to be extended
 		case <-extended:
 		case <-r.Context().Done():
@@ -69,7 +69,7 @@ func TestReadmeRights(t *testing.T) {
 		}
 	}()
 	h.mustTake(h.payPal.IPN(gift.fields())) // FIRST and settled
-	h.shop.refusing(nil)
+	h.downstream.refusing(nil)
 	h.mustTake(h.payPal.Webhook(gift.event())) // DUPLICATE
 	test := payment("I-TEST").fields()
 	test.Set("test_ipn", "1")
@@ -79,7 +79,7 @@ func TestReadmeRights(t *testing.T) {
 	h.mustTake(h.payPal.IPN(old.fields()))
 
 	types := ""
-	for _, e := range h.shop.got() {
+	for _, e := range h.downstream.got() {
 		types += e.Type() + " "
 	}
 	if want := "noted.donation.payment noted.donation.payment noted.undecided "; types != want {

@@ -21,13 +21,13 @@ func (g *Gateway) AtStart(ctx context.Context) {
 	if trouble := g.clockTrouble(ctx); trouble != "" {
 		g.log.AtStart("clock", "this machine's clock "+trouble)
 	}
-	strangers, err := g.processor.Strangers(ctx)
+	waiting, err := g.processor.ForeignAccounts(ctx)
 	if err != nil {
 		return // the workers log that the database does not answer
 	}
-	for _, account := range slices.Sorted(maps.Keys(strangers)) {
+	for _, account := range slices.Sorted(maps.Keys(waiting)) {
 		g.log.AtStart("inbox", fmt.Sprintf("%d messages wait for account %q, which this gateway does not have; if no "+
-			"other gateway has it either, they wait for a person after an hour", strangers[account], account))
+			"other gateway has it either, they wait for a person after an hour", waiting[account], account))
 	}
 }
 

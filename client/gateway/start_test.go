@@ -73,7 +73,7 @@ func TestAtStartOfSeveralAccounts(t *testing.T) {
 	h, _, _ := secured(t, &clock{now: time.Now()}, caller("live", "token-live", `"paypal-live"`, `"note"`))
 	h.gateway.Close()
 	h.config.SandboxLedger, h.config.NotedClient.Token = "", presents("token-live")
-	two(newShop(t))(&h.config, &servertest.Options{})
+	two(newDownstream(t))(&h.config, &servertest.Options{})
 	g, front := h.open()
 	g.AtStart(t.Context())
 	for _, want := range []string{`"part":"ledger \"paypal-sandbox\""`, `"part":"ledger \"paypal-school\""`} {
@@ -93,7 +93,7 @@ func TestAtStartTellsOfTheClock(t *testing.T) {
 	for off, told := range map[time.Duration]bool{
 		time.Minute: false, -time.Minute: false, time.Hour: true, -time.Hour: true,
 	} {
-		h := newHouse(t)
+		h := newHarness(t)
 		h.config.Now = func() time.Time { return time.Now().Add(off) }
 		g, _ := h.open()
 		g.AtStart(t.Context())

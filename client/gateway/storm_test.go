@@ -69,15 +69,15 @@ func TestInboxStorm(t *testing.T) {
 }
 
 type storm struct {
-	*house  // without a service and a gateway in this process
-	t       *testing.T
-	store   *processtest.Process
-	service *processtest.Process
-	gates   []*processtest.Process
-	into    string
-	letters []paypaltest.Delivery // genuine, each at least once
-	forged  []paypaltest.Delivery //
-	want    map[string]bool       // :: what names a donation downstream → is expected
+	*harness // without a service and a gateway in this process
+	t        *testing.T
+	store    *processtest.Process
+	service  *processtest.Process
+	gates    []*processtest.Process
+	into     string
+	letters  []paypaltest.Delivery // genuine, each at least once
+	forged   []paypaltest.Delivery //
+	want     map[string]bool       // :: what names a donation downstream → is expected
 
 	postgres *inboxtest.Postgres // nil if the storm needs no server
 	box      *inbox.Inbox        // nil if the gateways have no inbox
@@ -89,18 +89,18 @@ type storm struct {
 
 func newStorm(t *testing.T, seed uint64, into string) *storm {
 	s := &storm{
-		house:  &house{t: t, payPal: paypaltest.New(t), shop: newShop(t)},
-		t:      t,
-		into:   into,
-		want:   make(map[string]bool),
-		random: rand.New(rand.NewPCG(seed, 1)),
+		harness: &harness{t: t, payPal: paypaltest.New(t), downstream: newDownstream(t)},
+		t:       t,
+		into:    into,
+		want:    make(map[string]bool),
+		random:  rand.New(rand.NewPCG(seed, 1)),
 	}
 	s.write()
 	s.store = processtest.Redis(t, "--appendonly", "yes", "--appendfsync", "always")
 	addr := processtest.FreeAddress()
 	s.service = processtest.New(t, addr, nil, processtest.Built(t, "noted"),
 		"-listen", addr, "-admin-listen", "off", "-redis", "redis://"+s.store.Addr, "-drain", "2s")
-	forwardTo := s.shop.URL
+	forwardTo := s.downstream.URL
 	if into == "stream" {
 		forwardTo = "redis://" + s.store.Addr + "/1?stream=donations"
 	}
@@ -178,8 +178,8 @@ func (s *storm) run() {
 		return true
 	})
 	// Many gateways are then killed between acceptance and settling.
-	s.shop.linger = func(ctx context.Context) { wait(ctx, s.between(0, 150*time.Millisecond)) }
-	s.shop.refusing(func(w http.ResponseWriter, r *http.Request, _ event.Event) bool {
+	s.downstream.linger = func(ctx context.Context) { wait(ctx, s.between(0, 150*time.Millisecond)) }
+	s.downstream.refusing(func(w http.ResponseWriter, r *http.Request, _ event.Event) bool {
 		switch {
 		case s.chance(80):
 			w.WriteHeader(http.StatusInternalServerError)
@@ -222,7 +222,7 @@ func (s *storm) run() {
 		return
 	}
 	s.payPal.Disturb(nil)
-	s.shop.refusing(nil)
+	s.downstream.refusing(nil)
 	if s.box != nil {
 		drained(s.t, s.box)
 	}
@@ -322,7 +322,7 @@ func (s *storm) rage(ctx context.Context) {
 // events returns the events that the downstream has.
 func (s *storm) events() []event.Event {
 	if s.into != "stream" {
-		return s.shop.got()
+		return s.downstream.got()
 	}
 	store := redis.NewClient(&redis.Options{Addr: s.store.Addr, DB: 1})
 	defer store.Close()

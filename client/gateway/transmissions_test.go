@@ -71,7 +71,7 @@ func TestAnotherBodyUnderAKnownTransmission(t *testing.T) {
 	api.genuine[genuineBody] = true
 	for _, way := range []string{gateway.VerifyBySignature, gateway.VerifyByAPI} {
 		t.Run(way, func(t *testing.T) {
-			h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+			h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) {
 				c.WebhookVerify, c.PayPalAPI = way, api.URL
 				c.PayPalClientID, c.PayPalClientSecret = "client", "app-secret"
 			})
@@ -85,7 +85,7 @@ func TestAnotherBodyUnderAKnownTransmission(t *testing.T) {
 				}
 				h.mustTake(genuine) // PayPal sends it again
 			}
-			events, notes := h.shop.got(), h.notes("paypal-live")
+			events, notes := h.downstream.got(), h.notes("paypal-live")
 			if len(events) != 1 || len(notes) != 1 || notes[0].GetDonation().GetSeriesId() != "I-GENUINE" {
 				t.Errorf("the downstream got %v, Noted holds %v; want the genuine donation alone", events, notes)
 			}
@@ -102,7 +102,7 @@ func TestAnotherBodyUnderAKnownTransmission(t *testing.T) {
 // An unverified transmission is not remembered, so a forger who guesses an id blocks no
 // genuine message. A message that could not be delivered is remembered nevertheless.
 func TestWhatIsRemembered(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	genuine := h.payPal.Webhook(payment("I-LATER").event())
 	for range 3 {
 		if status, reason := h.deliver(genuine.Flipped("completed")); status != 400 || reason != "invalid" {
@@ -127,7 +127,7 @@ func TestWhatIsRemembered(t *testing.T) {
 // full the oldest is dropped, and a metric counts it.
 func TestTransmissionsAreForgotten(t *testing.T) {
 	now := &clock{now: time.Now()}
-	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.Now, c.WebhookMaxAge = now.time, time.Hour })
+	h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) { c.Now, c.WebhookMaxAge = now.time, time.Hour })
 	h.gateway.SetMostTransmissions(3)
 	if gateway.MostTransmissions != 100_000 {
 		t.Errorf("%d are remembered; change the files below too", gateway.MostTransmissions)
@@ -168,7 +168,7 @@ func TestTransmissionsAreForgotten(t *testing.T) {
 // genuine body is refused until the forged donation is forgotten and the gateway
 // restarts.
 func TestForgedBodyComesFirst(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	gift := payment("I-FIRST")
 	genuine := h.payPal.Webhook(gift.event())
 	gift.amount = "1.00"
@@ -194,7 +194,7 @@ func TestForgedBodyComesFirst(t *testing.T) {
 // counts.
 func TestTransmissionThatIsSignedAnew(t *testing.T) {
 	now := &clock{now: time.Now()}
-	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.Now, c.WebhookMaxAge = now.time, time.Hour })
+	h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) { c.Now, c.WebhookMaxAge = now.time, time.Hour })
 	h.payPal.Serve("CERT-1", h.payPal.Signer(paypaltest.CertName, -time.Hour, 5*time.Hour))
 	body := []byte(payment("I-ANEW").event())
 	var latest paypaltest.Delivery
@@ -211,7 +211,7 @@ func TestTransmissionThatIsSignedAnew(t *testing.T) {
 
 // Of many simultaneous bodies under one id, one is taken.
 func TestBodiesAtOnceUnderOneTransmission(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	genuine := h.payPal.Webhook(payment("I-0").event())
 	answers := make(chan int)
 	const bodies = 20

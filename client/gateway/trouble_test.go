@@ -15,7 +15,7 @@ import (
 )
 
 func TestDownstreamRefuses(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	gift := payment("I-REFUSED")
 	for name, refuse := range map[string]func(w http.ResponseWriter, r *http.Request, e event.Event) bool{
 		"500": func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
@@ -29,14 +29,14 @@ func TestDownstreamRefuses(t *testing.T) {
 		},
 		"silence": func(_ http.ResponseWriter, r *http.Request, _ event.Event) bool { <-r.Context().Done(); return true },
 	} {
-		h.shop.refusing(refuse)
+		h.downstream.refusing(refuse)
 		if status, reason := h.deliver(h.payPal.IPN(gift.fields())); status != 503 || reason != "forward" {
 			t.Errorf("%s: got %d %s, want 503 forward", name, status, reason)
 		}
 	}
-	h.shop.refusing(nil)
+	h.downstream.refusing(nil)
 	h.mustTake(h.payPal.Webhook(gift.event())) // at once: the hold was released
-	events := h.shop.got()
+	events := h.downstream.got()
 	if len(events) != 1 || data(t, events[0]).Attempt != 5 || data(t, events[0]).Message["channel"] != "webhook" {
 		t.Fatalf("the downstream has %v, want the fifth attempt", events)
 	}
@@ -47,7 +47,7 @@ func TestDownstreamRefuses(t *testing.T) {
 }
 
 func TestHeldByAnother(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	gift := payment("I-HELD")
 	_, err := h.noted.Once(
 		t.Context(),
@@ -66,7 +66,7 @@ func TestHeldByAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.mustTake(h.payPal.IPN(gift.fields()))
-	if events := h.shop.got(); len(events) != 0 {
+	if events := h.downstream.got(); len(events) != 0 {
 		t.Errorf("the downstream got %v, want nothing: another has processed it", events)
 	}
 }
@@ -74,7 +74,7 @@ func TestHeldByAnother(t *testing.T) {
 // One message, two donations: the settled donation stays settled, and the redelivery
 // finishes the other.
 func TestOneOfTwoFails(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	fields := payment("I-TWO").fields()
 	for name, value := range map[string]string{
 		"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": "9FIRST",
@@ -85,21 +85,21 @@ func TestOneOfTwoFails(t *testing.T) {
 		fields.Set(name, value)
 	}
 	message := h.payPal.IPN(fields)
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
+	h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
 		if e.Type() == "noted.donation.signup" {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 		return e.Type() == "noted.donation.signup"
 	})
 	for range 2 {
-		if status, _ := h.deliver(message); status != 503 || len(h.shop.got()) != 1 {
-			t.Fatalf("with the signup refused: got %d and %v, want 503 and the payment", status, h.shop.got())
+		if status, _ := h.deliver(message); status != 503 || len(h.downstream.got()) != 1 {
+			t.Fatalf("with the signup refused: got %d and %v, want 503 and the payment", status, h.downstream.got())
 		}
 	}
-	h.shop.refusing(nil)
+	h.downstream.refusing(nil)
 	h.mustTake(message)
 	types := map[string]int{}
-	for _, e := range h.shop.got() {
+	for _, e := range h.downstream.got() {
 		types[e.Type()]++
 	}
 	if !maps.Equal(types, map[string]int{"noted.donation.signup": 1, "noted.donation.payment": 1}) {
@@ -110,9 +110,9 @@ func TestOneOfTwoFails(t *testing.T) {
 // A message of many donations is not processed until PayPal has long gone: the redelivery
 // goes on where it stopped.
 func TestManyDonationsAndASlowDownstream(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	h.gateway.SetWorkTime(300 * time.Millisecond)
-	h.shop.refusing(func(http.ResponseWriter, *http.Request, event.Event) bool {
+	h.downstream.refusing(func(http.ResponseWriter, *http.Request, event.Event) bool {
 		<-time.After(400 * time.Millisecond)
 		return false
 	})
@@ -123,7 +123,7 @@ func TestManyDonationsAndASlowDownstream(t *testing.T) {
 	for _, want := range []int{1, 2, 3} {
 		status, reason := h.deliver(message)
 		if got := len(
-			h.shop.got(),
+			h.downstream.got(),
 		); got != want || (status == 200) != (want == 3) ||
 			want < 3 && reason != "postponed" {
 			t.Errorf("delivery %d: got %d %s and %d events", want, status, reason, got)
@@ -132,7 +132,7 @@ func TestManyDonationsAndASlowDownstream(t *testing.T) {
 }
 
 func TestBusyGateway(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	release := h.gateway.FillUp()
 	message := h.payPal.IPN(payment("I-BUSY").fields())
 	if status, reason := h.deliver(message); status != 503 || reason != "busy" {
@@ -145,9 +145,9 @@ func TestBusyGateway(t *testing.T) {
 // PayPal hangs up after a while. The gateway still finishes its work, and the redelivery
 // is a duplicate.
 func TestPayPalHangsUp(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	entered, leave := make(chan struct{}), make(chan struct{})
-	h.shop.refusing(func(_ http.ResponseWriter, r *http.Request, _ event.Event) bool {
+	h.downstream.refusing(func(_ http.ResponseWriter, r *http.Request, _ event.Event) bool {
 		close(entered)
 		<-leave
 		select {
@@ -176,7 +176,7 @@ func TestPayPalHangsUp(t *testing.T) {
 	<-entered
 	hangUp()
 	<-gone
-	h.shop.refusing(nil)
+	h.downstream.refusing(nil)
 	close(leave)
 	eventually(
 		t,
@@ -184,7 +184,7 @@ func TestPayPalHangsUp(t *testing.T) {
 		func() bool { return h.notes("paypal-live")[0].GetState() == client.StateSettled },
 	)
 	h.mustTake(message)
-	if events := h.shop.got(); len(events) != 1 {
+	if events := h.downstream.got(); len(events) != 1 {
 		t.Errorf("the downstream got %v, want one event", events)
 	}
 }

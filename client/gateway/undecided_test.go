@@ -15,17 +15,17 @@ import (
 )
 
 func TestUndecidedIsDeliveredOncePerMessage(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	gift := payment("I-OLD")
 	gift.at = time.Now().Add(-60 * 24 * time.Hour)
 	message := h.payPal.IPN(gift.fields())
-	h.shop.refusing(
+	h.downstream.refusing(
 		func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true },
 	)
 	if status, reason := h.deliver(message); status != 503 || reason != "forward" {
 		t.Errorf("with the downstream away: got %d %s, want 503: it must not vanish", status, reason)
 	}
-	h.shop.refusing(nil)
+	h.downstream.refusing(nil)
 	again := gift.fields()
 	again.Set("resend", "true")
 	for range 2 {
@@ -33,7 +33,7 @@ func TestUndecidedIsDeliveredOncePerMessage(t *testing.T) {
 		h.mustTake(h.payPal.IPN(again))
 		h.mustTake(h.payPal.Webhook(gift.event()))
 	}
-	events := h.shop.got()
+	events := h.downstream.got()
 	if len(events) != 2 { // one a message
 		t.Fatalf("the downstream got %v, want one of each message", events)
 	}
@@ -50,7 +50,7 @@ func TestUndecidedIsDeliveredOncePerMessage(t *testing.T) {
 // A donation for a person is delivered even while another donation of the message is in
 // trouble: that trouble may never end.
 func TestUndecidedBesideTrouble(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	gift := payment("I-BOTH")
 	fields := gift.fields()
 	for name, value := range map[string]string{
@@ -62,7 +62,7 @@ func TestUndecidedBesideTrouble(t *testing.T) {
 		fields.Set(name, value)
 	}
 	message := h.payPal.IPN(fields)
-	h.shop.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
+	h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
 		if e.Type() == "noted.donation.signup" {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
@@ -72,28 +72,28 @@ func TestUndecidedBesideTrouble(t *testing.T) {
 		if status, reason := h.deliver(message); status != 503 || reason != "forward" {
 			t.Errorf("got %d %s, want 503 forward", status, reason)
 		}
-		if events := h.shop.got(); len(events) != 1 || events[0].Type() != "noted.undecided" {
+		if events := h.downstream.got(); len(events) != 1 || events[0].Type() != "noted.undecided" {
 			t.Fatalf("the downstream got %v, want noted.undecided once", events)
 		}
 	}
-	h.shop.refusing(nil)
+	h.downstream.refusing(nil)
 	h.mustTake(message)
-	if events := h.shop.got(); len(events) != 2 || events[1].Type() != "noted.donation.signup" {
+	if events := h.downstream.got(); len(events) != 2 || events[1].Type() != "noted.donation.signup" {
 		t.Errorf("the downstream got %v, want the signup besides", events)
 	}
 }
 
 func TestSeriesOverItsLimit(t *testing.T) {
-	h := newHouse(t, func(_ *gateway.Config, o *servertest.Options) { o.SeriesLimit = 2 })
+	h := newHarness(t, func(_ *gateway.Config, o *servertest.Options) { o.SeriesLimit = 2 })
 	for i, amount := range []string{"1.00", "2.00", "3.00"} {
 		gift := payment("I-FULL")
 		gift.ipnTxn, gift.amount = "T"+amount, amount
 		h.mustTake(h.payPal.IPN(gift.fields()))
-		if events := h.shop.got(); len(events) != i+1 {
+		if events := h.downstream.got(); len(events) != i+1 {
 			t.Fatalf("the downstream got %v", events)
 		}
 	}
-	if e := h.shop.got()[2]; e.Type() != "noted.undecided" || data(t, e).Open[0].Reason != "SERIES_FULL" {
+	if e := h.downstream.got()[2]; e.Type() != "noted.undecided" || data(t, e).Open[0].Reason != "SERIES_FULL" {
 		t.Errorf("got %v, want noted.undecided", e)
 	}
 }
@@ -101,12 +101,12 @@ func TestSeriesOverItsLimit(t *testing.T) {
 // PayPal leaves the receiver out of some adjustments: they are neither refused nor noted
 // as ours.
 func TestReceiverIsNotSaid(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	fields := payment("I-WHOSE").fields()
 	fields.Del("receiver_email")
 	h.mustTake(h.payPal.IPN(fields))
 	h.mustTake(h.payPal.IPN(fields))
-	events := h.shop.got()
+	events := h.downstream.got()
 	if len(events) != 1 || events[0].Type() != "noted.undecided" ||
 		data(t, events[0]).Open[0].Reason != "RECEIVER_MISSING" {
 		t.Errorf("the downstream got %v", events)
@@ -117,7 +117,7 @@ func TestReceiverIsNotSaid(t *testing.T) {
 // they were refused, they would come again for days, and each refusal would look like a
 // stranger's message.
 func TestOurOwnPayments(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	fields := payment("I-OUT").fields()
 	fields.Set("txn_type", "send_money")
 	fields.Set("mc_gross", "-25.00")
@@ -128,14 +128,14 @@ func TestOurOwnPayments(t *testing.T) {
 	if status, reason := h.deliver(h.payPal.IPN(fields)); status != 403 || reason != "foreign" {
 		t.Errorf("got %d %s, want 403 foreign", status, reason)
 	}
-	if events, notes := h.shop.got(), h.notes("paypal-live"); len(events) != 0 || len(notes) != 0 {
+	if events, notes := h.downstream.got(), h.notes("paypal-live"); len(events) != 0 || len(notes) != 0 {
 		t.Errorf("the downstream got %v, Noted holds %v; want nothing", events, notes)
 	}
 }
 
 func TestUnknownTypes(t *testing.T) {
 	for _, forward := range []bool{false, true} {
-		h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) { c.ForwardUnknown = forward })
+		h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) { c.ForwardUnknown = forward })
 		fields := payment("I-UNKNOWN").fields()
 		fields.Set("txn_type", "brand_new")
 		for range 2 {
@@ -144,7 +144,7 @@ func TestUnknownTypes(t *testing.T) {
 			h.mustTake(h.payPal.Webhook(`{"id":"WH-ORDER","event_type":"CHECKOUT.ORDER.APPROVED"}`))
 			h.mustTake(h.payPal.Webhook(`{"id":"WH-PLAN","event_type":"BILLING.PLAN.CREATED"}`))
 		}
-		events := h.shop.got()
+		events := h.downstream.got()
 		want := 0
 		if forward {
 			want = 2
@@ -170,7 +170,7 @@ func TestUnknownTypes(t *testing.T) {
 }
 
 // counts checks lines of the metrics.
-func (h *house) counts(lines ...string) {
+func (h *harness) counts(lines ...string) {
 	h.t.Helper()
 	recorder := httptest.NewRecorder()
 	h.gateway.Metrics().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))

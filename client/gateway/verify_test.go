@@ -25,7 +25,7 @@ import (
 )
 
 func TestCertificateIsFetchedOnce(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	release := make(chan struct{})
 	h.payPal.Disturb(func(http.ResponseWriter, *http.Request) bool { <-release; return false })
 	var all sync.WaitGroup
@@ -49,7 +49,7 @@ func TestCertificateIsFetchedOnce(t *testing.T) {
 // A certificate has one address in every spelling: a stranger's spellings are not fetched
 // and displace nothing.
 func TestForgedAddresses(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	h.mustTake(h.payPal.Webhook(payment("I-KEPT").event()))
 	good := h.payPal.Webhook(payment("I-FORGED").event())
 	address := h.payPal.CertURL("CERT-1")
@@ -81,7 +81,7 @@ func TestForgedAddresses(t *testing.T) {
 func TestKeptCertificateIsRenewed(t *testing.T) {
 	var mu sync.Mutex
 	now := time.Now()
-	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+	h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
 	})
 	pass := func(d time.Duration) { mu.Lock(); defer mu.Unlock(); now = now.Add(d) }
@@ -129,7 +129,7 @@ func TestKeptCertificateIsRenewed(t *testing.T) {
 func TestKeptCertificateEnds(t *testing.T) {
 	var mu sync.Mutex
 	now := time.Now()
-	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+	h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
 	})
 	h.mustTake(h.payPal.Webhook(payment("I-EARLY").event()))
@@ -161,7 +161,7 @@ func TestGenuineSignatures(t *testing.T) {
 		}
 		t.Run(row[0], func(t *testing.T) {
 			at := must(time.Parse(time.RFC3339, row[2]))
-			h := newHouse(t, func(c *gateway.Config, o *servertest.Options) {
+			h := newHarness(t, func(c *gateway.Config, o *servertest.Options) {
 				c.WebhookID, c.Now = row[3], func() time.Time { return at }
 				c.CertRoots = append(c.CertRoots, certificate...) // the issuer between is not among the payloads
 				o.Rules = server.Rules{Retention: 100000 * time.Hour}
@@ -182,7 +182,7 @@ func TestGenuineSignatures(t *testing.T) {
 				t.Errorf("with another id: got %d %s, want 400 invalid", status, reason)
 			}
 			h.mustTake(d)
-			if events := h.shop.got(); len(events) != 1 {
+			if events := h.downstream.got(); len(events) != 1 {
 				t.Errorf("the downstream got %v, want one event", events)
 			}
 			verified++
@@ -261,7 +261,7 @@ func newPayPalAPI(t testing.TB) *payPalAPI {
 
 func TestVerifyByAPI(t *testing.T) {
 	api := newPayPalAPI(t)
-	h := newHouse(t, func(c *gateway.Config, _ *servertest.Options) {
+	h := newHarness(t, func(c *gateway.Config, _ *servertest.Options) {
 		c.WebhookVerify, c.PayPalAPI, c.PayPalClientID, c.PayPalClientSecret = "api", api.URL+"/", "client", "app-secret"
 	})
 	first, second, third := payment(
@@ -310,7 +310,7 @@ func TestVerifyByAPI(t *testing.T) {
 	}
 	api.Close()
 	want(h.payPal.Webhook(third), 503, "verifier")
-	if events := h.shop.got(); len(events) != 3 {
+	if events := h.downstream.got(); len(events) != 3 {
 		t.Errorf("the downstream got %v, want three events", events)
 	}
 	if strings.Contains(h.log.String(), "app-secret") || strings.Contains(h.log.String(), "bearer-token") {

@@ -39,7 +39,7 @@ var (
 )
 
 var stores = []kind{
-	{"alone", (*storm).startAlone, (*storm).befallAlone, true, oneRelease},
+	{"alone", (*storm).startAlone, (*storm).faultsOfAlone, true, oneRelease},
 	{"sentinels", func(s *storm) []string {
 		s.fleet = redistest.StartSentinels(s.t, "--appendonly", "yes")
 		return []string{
@@ -52,13 +52,13 @@ var stores = []kind{
 			"-replicas-timeout",
 			"200ms",
 		}
-	}, (*storm).befallFleet, false, oneRelease},
+	}, (*storm).faultsOfFleet, false, oneRelease},
 	{"cluster", func(s *storm) []string {
 		s.fleet = redistest.StartClusterApart(s.t, "--cluster-node-timeout", "500", "--appendonly", "yes")
 		return []string{"-redis-mode", "cluster", "-redis", s.fleet.URL, "-replicas", "1", "-replicas-timeout", "200ms"}
-	}, (*storm).befallFleet, false, oneRelease},
+	}, (*storm).faultsOfFleet, false, oneRelease},
 	// On a lone Redis, since the first release's refusals do not wait for replicas.
-	{"upgrade", (*storm).startAlone, (*storm).befallUpgrade, true, twoReleases},
+	{"upgrade", (*storm).startAlone, (*storm).faultsOfUpgrade, true, twoReleases},
 }
 
 func (s *storm) startAlone() []string {
@@ -76,7 +76,7 @@ type fault struct {
 // rage causes faults, one after another, until the storm ends.
 func (s *storm) rage(ctx context.Context) {
 	dice := rand.New(rand.NewPCG(s.seed, 2))
-	faults := append(s.befallNoted(), s.kind.faults(s)...)
+	faults := append(s.faultsOfNoted(), s.kind.faults(s)...)
 	for began := time.Now(); time.Since(began) < s.length; {
 		if !sleep(ctx, 50*time.Millisecond+paypaltest.UpTo(dice, 400*time.Millisecond)) {
 			return
@@ -100,7 +100,7 @@ func a(dice *rand.Rand, most time.Duration) time.Duration {
 	return most/20 + paypaltest.UpTo(dice, paypaltest.UpTo(dice, most)+1)
 }
 
-func (s *storm) befallNoted() []fault {
+func (s *storm) faultsOfNoted() []fault {
 	again := func(signal syscall.Signal) func(context.Context, *rand.Rand) {
 		return func(ctx context.Context, dice *rand.Rand) {
 			n := s.noted[dice.IntN(servers)]
@@ -129,7 +129,7 @@ func (s *storm) befallNoted() []fault {
 	}
 }
 
-func (s *storm) befallAlone() []fault {
+func (s *storm) faultsOfAlone() []fault {
 	setting := func(name, bad, good string) func(context.Context, *rand.Rand) {
 		return func(ctx context.Context, dice *rand.Rand) {
 			s.redis.Tell("CONFIG", "SET", name, bad)
@@ -185,13 +185,13 @@ func (s *storm) befallAlone() []fault {
 	}
 }
 
-// befallUpgrade returns the faults of a lone Redis. Half of all faults are a restart of a
+// faultsOfUpgrade returns the faults of a lone Redis. Half of all faults are a restart of a
 // Noted.
-func (s *storm) befallUpgrade() []fault {
-	return append(s.befallAlone(), slices.Repeat(s.befallNoted()[:2], 5)...)
+func (s *storm) faultsOfUpgrade() []fault {
+	return append(s.faultsOfAlone(), slices.Repeat(s.faultsOfNoted()[:2], 5)...)
 }
 
-func (s *storm) befallFleet() []fault {
+func (s *storm) faultsOfFleet() []fault {
 	// Each fault begins with all nodes well: every answered note is then on the primary
 	// and its replicas, and the notes would be lost if all of them lost their memory at
 	// once. replaced waits until the primary is replaced, at most for as long as the

@@ -148,15 +148,15 @@ func TestDoctorComparesServers(t *testing.T) {
 		want{"settings", doctor.Fault, "-retention differs: " + a.Addr() + " has 45d, " + shorter.Addr() + " has 30d"},
 		want{"settings", doctor.Fault, `-transaction-ids of the ledger "paypal-live" differs`})
 
-	dark := servertest.Start(t, servertest.Options{
-		Redis: redisURL(redis), ShadowLedgers: []string{"dark", "dim", "dark"},
+	shadowed := servertest.Start(t, servertest.Options{
+		Redis: redisURL(redis), ShadowLedgers: []string{"shadowed", "dim", "shadowed"},
 	})
-	both = []*servertest.Server{a, dark}
+	both = []*servertest.Server{a, shadowed}
 	code, found = examine(t, both, "-admin", admins(both...))
 	check(t, "other ledgers in shadow", code, exitError, found,
 		want{
 			"settings", doctor.Fault,
-			"-shadow-ledgers differs: " + a.Addr() + " has nothing, " + dark.Addr() + " has dark,dim",
+			"-shadow-ledgers differs: " + a.Addr() + " has nothing, " + shadowed.Addr() + " has shadowed,dim",
 		})
 
 	elsewhere := servertest.Start(t, servertest.Options{Redis: redisURL(lasting(t))})

@@ -114,7 +114,7 @@ func (a *app) strangers(root *cli.Command) []error {
 			settings = append(settings, flag)
 		}
 	}
-	return cmdline.Prefix("NOTED_").Strangers(a.environ, settings, cmdline.ServerVariables...)
+	return cmdline.Prefix("NOTED_").Unknown(a.environ, settings, cmdline.ServerVariables...)
 }
 
 // dial makes the client for a command.

@@ -257,12 +257,12 @@ func TestServe(t *testing.T) {
 	defer verifier.Close()
 	entered, leave := make(chan struct{}), make(chan struct{})
 	var delivered syncBuffer
-	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	downstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(&delivered, r.Body)
 		close(entered)
 		<-leave
 	}))
-	defer shop.Close()
+	defer downstream.Close()
 	dir := t.TempDir()
 	secretText := "whsec_" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("x"), 32))
 	secretFile, tokenFile := filepath.Join(dir, "secret"), filepath.Join(dir, "token")
@@ -287,7 +287,7 @@ func TestServe(t *testing.T) {
 	var stderr syncBuffer
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, []string{"noted-gateway", "-forward-to=" + shop.URL + "/?token=url-hush"}, environ(env), io.Discard, &stderr)
+		ended <- run(ctx, []string{"noted-gateway", "-forward-to=" + downstream.URL + "/?token=url-hush"}, environ(env), io.Discard, &stderr)
 	}()
 	addresses := regexp.MustCompile(`"listen":"([^"]+)","admin_listen":"([^"]+)"`)
 	for deadline := time.Now().Add(10 * time.Second); !addresses.MatchString(stderr.String()); time.Sleep(5 * time.Millisecond) {

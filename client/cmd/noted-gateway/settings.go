@@ -44,7 +44,7 @@ func parse(
 				return err
 			}
 			found = s
-			return errors.Join(slices.Concat(variables.Strangers(environ, flags), flags.Mistakes(), s.finish())...)
+			return errors.Join(slices.Concat(variables.Unknown(environ, flags), flags.Mistakes(), s.finish())...)
 		})
 	return found, err
 }

@@ -27,10 +27,10 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// This file is a house with every cause of an alert: a real Noted on a real Redis, an
+// This file is a harness with every cause of an alert: a real Noted on a real Redis, an
 // inbox, and a clock that the test moves. A webhook stands in for people.
 
-type house struct {
+type harness struct {
 	t     *testing.T
 	store *processtest.Process
 	noted *client.Client
@@ -43,9 +43,9 @@ type house struct {
 	sent  int
 }
 
-func newHouse(t *testing.T) *house {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
-	h := &house{t: t, store: processtest.Redis(t), now: time.Now()}
+	h := &harness{t: t, store: processtest.Redis(t), now: time.Now()}
 	server := servertest.Start(t, servertest.Options{Redis: "redis://" + h.store.Addr})
 	var err error
 	if h.noted, err = client.New(server.Addr(), client.Config{}); err != nil {
@@ -63,7 +63,7 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
-func (h *house) open() *inbox.Inbox {
+func (h *harness) open() *inbox.Inbox {
 	h.t.Helper()
 	box, err := inbox.Open(h.t.Context(), inbox.Config{
 		URL: h.url, Account: "live", Keys: h.keys, Now: func() time.Time { return h.now },
@@ -76,7 +76,7 @@ func (h *house) open() *inbox.Inbox {
 }
 
 // watch is a desk that has just started.
-func (h *house) watch(to alert.Sender) *alert.Watch {
+func (h *harness) watch(to alert.Sender) *alert.Watch {
 	return alert.New(alert.Config{
 		Noted: h.noted, Inbox: h.open(), Ledger: "live", Admins: []*alive.Admin{h.admin}, Send: to,
 		PublicURL: "https://desk.example.org/", Zone: time.UTC, Now: func() time.Time { return h.now },
@@ -85,7 +85,7 @@ func (h *house) watch(to alert.Sender) *alert.Watch {
 }
 
 // keep keeps a message in a state.
-func (h *house) keep(channel string, state inbox.State) {
+func (h *harness) keep(channel string, state inbox.State) {
 	h.t.Helper()
 	h.sent++
 	err := h.box.Keep(h.t.Context(), inbox.Arrival{
@@ -165,7 +165,7 @@ func (r *receiver) answer(status int) { r.mu.Lock(); defer r.mu.Unlock(); r.stat
 // Each cause gets one message when it begins and one when it ends, however many desks
 // look, and however often they look and start.
 func TestOnce(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	r := newReceiver(t)
 	first, second := h.watch(r.sender(t)), h.watch(r.sender(t))
 	look := func(want string) {
@@ -217,7 +217,7 @@ func TestOnce(t *testing.T) {
 }
 
 // closeAll closes the messages that wait for a person.
-func (h *house) closeAll() error {
+func (h *harness) closeAll() error {
 	var rows []string
 	waiting := inbox.Filter{States: []inbox.State{inbox.Person}}
 	err := h.box.List(h.t.Context(), waiting, func(m inbox.Message) error {
@@ -234,7 +234,7 @@ func (h *house) closeAll() error {
 
 // A message that waits longer than a day for its next try gets an alert too.
 func TestOpenForLong(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	r := newReceiver(t)
 	h.keep("ipn", inbox.Waiting)
 	w := h.watch(r.sender(t))
@@ -249,7 +249,7 @@ func TestOpenForLong(t *testing.T) {
 // A refusing webhook is in the log once. It is tried again, and gets the message when it
 // works again. A cause that ends before any message gets no message.
 func TestWebhookIsDown(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	r := newReceiver(t)
 	r.answer(http.StatusServiceUnavailable)
 	w := h.watch(r.sender(t))
@@ -307,7 +307,7 @@ func TestWebhookIsDown(t *testing.T) {
 
 // A loss of notes gets an alert. A failed check neither begins nor ends a cause.
 func TestLoss(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	r := newReceiver(t)
 	w := h.watch(r.sender(t))
 	store := redis.NewClient(&redis.Options{Addr: h.store.Addr})
@@ -361,7 +361,7 @@ func TestLoss(t *testing.T) {
 
 // A watch stops when its context ends.
 func TestRunEnds(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { h.watch(newReceiver(t).sender(t)).Run(ctx); close(ended) }()

@@ -173,7 +173,7 @@ func (p post) read(t *testing.T) (message *mail.Message, text string) {
 // A mail gives the cause, the time and the page, and a second mail gives the end. A mail
 // server that was down gets the mail when it works again, and the log says so once.
 func TestMail(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	office := newMailServer(t, "127.0.0.1:0")
 	to, err := alert.NewSender("smtp://desk@"+office.addr+
 		"?from=desk@example.org&to=anna@example.org,ben@example.org", "mail secret")

@@ -77,14 +77,14 @@ func (f *filler) stories(end time.Time) []story {
 	}
 	ago := func(d time.Duration) time.Time { return end.Add(-d) }
 	return []story{
-		f.usual(at(7, "06:00"), 5),
+		f.ordinary(at(7, "06:00"), 5),
 		f.both(Booked, f.payment(at(6, "10:15"), "25.00"), time.Minute),
-		f.usual(at(6, "11:00"), 6),
+		f.ordinary(at(6, "11:00"), 6),
 		f.both(Late, f.payment(at(6, "18:40"), "10.00"), 25*time.Hour),
 		f.daily(f.series(), at(6, "04:30")),
 		f.refunded(f.payment(at(5, "08:05"), "60.00"), at(4, "15:30")),
 		f.differs(f.payment(at(5, "09:20"), "12.50")),
-		f.usual(at(4, "07:00"), 6),
+		f.ordinary(at(4, "07:00"), 6),
 		f.copied(f.payment(at(4, "13:10"), "5.00")),
 		f.takenOver(f.payment(at(3, "16:45"), "30.00")),
 		f.closed(f.payment(at(3, "17:30"), "75.00")),
@@ -93,9 +93,9 @@ func (f *filler) stories(end time.Time) []story {
 		f.refused(Malformed, f.payment(at(2, "09:30"), "18.00"), "subscr_id", "", "txn_id", ""),
 		f.foreign(f.payment(at(2, "10:00"), "40.00")),
 		f.forged(f.payment(at(2, "11:00"), "999.00")),
-		f.usual(at(2, "12:00"), 5),
+		f.ordinary(at(2, "12:00"), 5),
 		f.rejected(f.payment(at(1, "14:00"), "35.00")),
-		f.usual(ago(3*time.Hour), 4),
+		f.ordinary(ago(3*time.Hour), 4),
 		f.crashed(f.payment(ago(4*time.Hour), "22.00")),
 		f.waiting(f.payment(ago(5*time.Hour), "45.00"), ago(6*time.Minute)),
 		f.held(f.payment(ago(2*time.Minute), "50.00")),
@@ -103,8 +103,8 @@ func (f *filler) stories(end time.Time) []story {
 	}
 }
 
-// usual is a number of ordinary payments, one every 37 minutes.
-func (f *filler) usual(from time.Time, n int) story {
+// ordinary makes a number of ordinary payments, one every 37 minutes.
+func (f *filler) ordinary(from time.Time, n int) story {
 	return func(ctx context.Context) error {
 		amounts := []string{"5.00", "10.00", "25.00", "50.00", "100.00"}
 		for i := range n {

@@ -170,9 +170,9 @@ func TestLeases(t *testing.T) {
 			t.Fatal("a renewed lease was taken over")
 		}
 		now.pass(21 * time.Second)
-		heir := claim(t, other)
-		if heir == nil || heir.Row != dead.Row {
-			t.Fatalf("claimed %+v, want the row of the dead worker", heir)
+		second := claim(t, other)
+		if second == nil || second.Row != dead.Row {
+			t.Fatalf("claimed %+v, want the row of the dead worker", second)
 		}
 		for name, err := range map[string]error{
 			"renewing":  one.Renew(ctx, dead),
@@ -182,7 +182,7 @@ func TestLeases(t *testing.T) {
 				t.Errorf("%s a lost lease: %v", name, err)
 			}
 		}
-		must(t, other.Finish(ctx, heir, inbox.Result{State: inbox.Done}))
+		must(t, other.Finish(ctx, second, inbox.Result{State: inbox.Done}))
 
 		for i := range 40 {
 			must(t, one.Keep(ctx, arrival(fmt.Sprintf("N%d", i), now.time())))

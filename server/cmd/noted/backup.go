@@ -45,7 +45,7 @@ func keep(ctx context.Context, args []string, environ cmdline.Environ, stdout, s
 	flags := append(variables.Settings(nil, own...), variables.Settings(environ.Lookup, k.settings.keepingFlags()...)...)
 	return cmdline.Run(ctx, "noted "+args[1], manual+flags.Help(), flags, args[1:], stdout,
 		func(ctx context.Context, c *cli.Command) error {
-			wrong := slices.Concat(variables.Strangers(environ, (&settings{}).flags(nil)), flags.Mistakes())
+			wrong := slices.Concat(variables.Unknown(environ, (&settings{}).flags(nil)), flags.Mistakes())
 			k.every = !c.IsSet("ledger")
 			if c.NArg() != 1 {
 				wrong = append(wrong, cmdline.Usagef("name one FILE, behind the flags"))

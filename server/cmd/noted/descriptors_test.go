@@ -73,7 +73,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	var crowd []net.Conn
+	var connections []net.Conn
 	for range 100 {
 		conn, err := net.Dial("tcp", addresses["listen"]) // the kernel accepts it
 		if err != nil {
@@ -82,7 +82,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 		defer conn.Close()
 		io.WriteString(conn, http2.ClientPreface)
 		http2.NewFramer(conn, nil).WriteSettings()
-		crowd = append(crowd, conn)
+		connections = append(connections, conn)
 	}
 	soon(t, "/readyz says what to do", func() bool {
 		got := get("/readyz")
@@ -118,7 +118,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 		t.Errorf("it has tried %v times in %v to take a connection, want at most %.0f", got, time.Since(began), most)
 	}
 
-	for _, conn := range crowd {
+	for _, conn := range connections {
 		conn.Close()
 	}
 	newcomer, err := grpc.NewClient(addresses["listen"], grpc.WithTransportCredentials(insecure.NewCredentials()))

@@ -38,7 +38,7 @@ func parse(
 		}
 		found = s
 		s.changed = strings.Join(flags.Changed(toldElsewhere...), " ")
-		return errors.Join(slices.Concat(variables.Strangers(environ, flags), flags.Mistakes(), s.finish(c))...)
+		return errors.Join(slices.Concat(variables.Unknown(environ, flags), flags.Mistakes(), s.finish(c))...)
 	})
 	return found, err
 }

@@ -155,7 +155,7 @@ func TestLookAtAReplica(t *testing.T) {
 		}
 	}
 	fill()
-	looks := map[string]func() (notes int, err error){
+	queries := map[string]func() (notes int, err error){
 		"List of the series": func() (int, error) {
 			reply, err := s.List(ctx(t), store.ListRequest{Ledger: ledgerOf(t), SeriesID: "I-1", PageSize: 10})
 			return len(reply.Notes), err
@@ -171,8 +171,8 @@ func TestLookAtAReplica(t *testing.T) {
 	}
 	check := func(when string) {
 		t.Helper()
-		for what, look := range looks {
-			if n, err := look(); !errors.Is(err, store.ErrUnavailable) ||
+		for what, query := range queries {
+			if n, err := query(); !errors.Is(err, store.ErrUnavailable) ||
 				!strings.Contains(err.Error(), "is a replica") {
 				t.Errorf(
 					"%s: %s: %d notes, %v, want %v that says that it is a replica",
@@ -187,10 +187,10 @@ func TestLookAtAReplica(t *testing.T) {
 	}
 	demote()
 	check("as a replica")
-	for what, look := range looks {
+	for what, query := range queries {
 		fill()
 		turn.Store(&demote)
-		if n, err := look(); !errors.Is(err, store.ErrUnavailable) {
+		if n, err := query(); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s: it becomes a replica in between: %d notes, %v, want %v", what, n, err, store.ErrUnavailable)
 		}
 		if turn.Load() != nil {
@@ -198,8 +198,8 @@ func TestLookAtAReplica(t *testing.T) {
 		}
 	}
 	fill()
-	for what, look := range looks {
-		if n, err := look(); err != nil || n == 0 {
+	for what, query := range queries {
+		if n, err := query(); err != nil || n == 0 {
 			t.Errorf("%s of a primary again: %d notes, %v", what, n, err)
 		}
 	}

@@ -95,10 +95,10 @@ func TestNothingLost(t *testing.T) {
 	}
 }
 
-// TestWentBack loses a store's data in every way. A server must notice with its next
+// TestLoss loses a store's data in every way. A server must notice with its next
 // beat, once. So must other servers, and servers that start later if they expect the
 // epoch. With RefuseAfterLoss no call may be answered from the data that is left.
-func TestWentBack(t *testing.T) {
+func TestLoss(t *testing.T) {
 	dir := t.TempDir()
 	dump := filepath.Join(dir, "dump.rdb")
 	backup := func(r *redistest.Server) []byte {
@@ -225,9 +225,9 @@ func TestWentBack(t *testing.T) {
 	}
 }
 
-// TestClusterPartWentBack empties each primary of a cluster in turn, and checks that the
+// TestLossOfAClusterPart empties each primary of a cluster in turn, and checks that the
 // loss is noticed.
-func TestClusterPartWentBack(t *testing.T) {
+func TestLossOfAClusterPart(t *testing.T) {
 	f := sixNodes(t)
 	s := f.open(t, 0)
 	beat(t, s, 0, "the first")

@@ -132,11 +132,11 @@ var mutantsOfAnswers = []mutant{
 	},
 	{
 		"another mark is the same", "beat.lua",
-		"at <= #latest and latest[at] ~= letters then", "false then", byWentBack,
+		"at <= #latest and latest[at] ~= letters then", "false then", byLoss,
 	},
 	{
 		"an epoch does not begin anew", "beat.lua",
 		"return { 'LOST', now, fresh, go_on(fresh, 0, {}) }",
-		"return { 'LOST', now, id, go_on(id, before, latest) }", byWentBack,
+		"return { 'LOST', now, id, go_on(id, before, latest) }", byLoss,
 	},
 }

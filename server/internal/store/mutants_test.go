@@ -70,7 +70,7 @@ const (
 	byPair          = `^TestAgreementIsOfAPair$/^embedded$`
 	byOwnInFull     = `^TestOwnSightingInAFullNote$/^embedded$`
 	byOtherEvents   = `^TestNotesOfOtherEvents$`
-	byWentBack      = `^TestWentBack$`
+	byLoss          = `^TestLoss$`
 	byFar           = `^TestNotesOutsideTheWindow$`
 	byAlone         = `^TestAlone$`
 	byFarTeaches    = `^TestSeriesTeachesFromAfar$`

@@ -65,28 +65,28 @@ func TestReceiptInShadow(t *testing.T) {
 		t.Error("the receipt of a true FIRST is one in shadow")
 	}
 
-	twin := note(t, s, inShadow(holding(t, "I-1", "twin")))
-	wantVerdict(t, twin, store.Held, store.SameMessage)
-	keepsNote(t, s, twin.Receipt, twin.Note, value)
+	duplicate := note(t, s, inShadow(holding(t, "I-1", "duplicate")))
+	wantVerdict(t, duplicate, store.Held, store.SameMessage)
+	keepsNote(t, s, duplicate.Receipt, duplicate.Note, value)
 
 	// A repeat of the request gets the same answer again.
-	again := note(t, s, inShadow(holding(t, "I-1", "twin")))
+	again := note(t, s, inShadow(holding(t, "I-1", "duplicate")))
 	wantVerdict(t, again, store.Held, store.SameMessage)
-	if again.Receipt != twin.Receipt {
-		t.Errorf("the repeat of a request has another receipt: %q and %q", twin.Receipt, again.Receipt)
+	if again.Receipt != duplicate.Receipt {
+		t.Errorf("the repeat of a request has another receipt: %q and %q", duplicate.Receipt, again.Receipt)
 	}
 
-	// An open note does not become the twin's by its receipt.
+	// An open note does not become the duplicate's by its receipt.
 	open, err := s.Release(ctx(t), one.Receipt)
 	if err != nil || open.State != store.StateOpen {
 		t.Fatalf("Release of the holder: %+v, %v", open, err)
 	}
-	keepsNote(t, s, twin.Receipt, open, value)
+	keepsNote(t, s, duplicate.Receipt, open, value)
 
 	// It does by asking again. The receipt of before still holds nothing.
-	taken := note(t, s, inShadow(holding(t, "I-1", "twin")))
+	taken := note(t, s, inShadow(holding(t, "I-1", "duplicate")))
 	wantVerdict(t, taken, store.First, store.TakenOver)
-	keepsNote(t, s, twin.Receipt, taken.Note, value)
+	keepsNote(t, s, duplicate.Receipt, taken.Note, value)
 	settled, err := s.Settle(ctx(t), taken.Receipt)
 	if err != nil || settled.State != store.StateSettled {
 		t.Fatalf("Settle of the holder: %+v, %v", settled, err)
@@ -96,7 +96,7 @@ func TestReceiptInShadow(t *testing.T) {
 	late := note(t, s, inShadow(holding(t, "I-1", "late")))
 	wantVerdict(t, late, store.Duplicate, store.SameMessage)
 	keepsNote(t, s, late.Receipt, settled, value)
-	keepsNote(t, s, twin.Receipt, settled, value)
+	keepsNote(t, s, duplicate.Receipt, settled, value)
 
 	// Outside shadow nothing has changed.
 	if r := note(t, s, holding(t, "I-1", "live")); r.Verdict != store.Duplicate || r.Receipt != "" {
@@ -126,16 +126,16 @@ func TestShadowWithoutHold(t *testing.T) {
 func TestReceiptInShadowOfALostSeries(t *testing.T) {
 	everywhere(t, func(t *testing.T, s *store.Store) {
 		note(t, s, inShadow(holding(t, "I-1", "one")))
-		twin := note(t, s, inShadow(holding(t, "I-1", "twin")))
-		if _, err := s.Forget(ctx(t), ledgerOf(t), "I-1", twin.Note.DonationID); err != nil {
+		duplicate := note(t, s, inShadow(holding(t, "I-1", "duplicate")))
+		if _, err := s.Forget(ctx(t), ledgerOf(t), "I-1", duplicate.Note.DonationID); err != nil {
 			t.Fatal(err)
 		}
-		refusesReceipt(t, s, twin.Receipt, store.ErrNotFound)
+		refusesReceipt(t, s, duplicate.Receipt, store.ErrNotFound)
 
 		// The donation is noted anew: the receipt is not that of the new note.
 		anew := note(t, s, inShadow(holding(t, "I-1", "anew")))
 		wantVerdict(t, anew, store.First, store.New)
-		refusesReceipt(t, s, twin.Receipt, store.ErrNotFound)
+		refusesReceipt(t, s, duplicate.Receipt, store.ErrNotFound)
 		if _, err := s.Settle(ctx(t), anew.Receipt); err != nil {
 			t.Errorf("the holder cannot settle: %v", err)
 		}
@@ -158,16 +158,16 @@ func reformed(t *testing.T, receipt string, form byte) string {
 func TestForgedShadow(t *testing.T) {
 	s := open(t, "standalone", redistest.Start(t).URL())
 	one := note(t, s, inShadow(holding(t, "I-1", "one")))
-	twin := note(t, s, inShadow(holding(t, "I-1", "twin")))
+	duplicate := note(t, s, inShadow(holding(t, "I-1", "duplicate")))
 	for _, receipt := range []string{
-		reformed(t, one.Receipt, 'S'), reformed(t, twin.Receipt, '1'), reformed(t, one.Receipt, '2'),
+		reformed(t, one.Receipt, 'S'), reformed(t, duplicate.Receipt, '1'), reformed(t, one.Receipt, '2'),
 	} {
 		refusesReceipt(t, s, receipt, store.ErrBadReceipt)
 		if _, err := store.LedgerOf(receipt); !errors.Is(err, store.ErrBadReceipt) {
 			t.Errorf("LedgerOf: %v, want %v", err, store.ErrBadReceipt)
 		}
 	}
-	for _, receipt := range []string{one.Receipt, twin.Receipt} {
+	for _, receipt := range []string{one.Receipt, duplicate.Receipt} {
 		if ledger, err := store.LedgerOf(receipt); err != nil || ledger != ledgerOf(t) {
 			t.Errorf("LedgerOf: %q, %v, want %q", ledger, err, ledgerOf(t))
 		}

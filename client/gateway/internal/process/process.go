@@ -94,9 +94,9 @@ func (p *Processor) InboxReady(ctx context.Context) (kept bool, err error) {
 // SweepInbox sweeps the inbox once, as a worker does every minute.
 func (p *Processor) SweepInbox(ctx context.Context) error { return p.inbox.sweep(ctx) }
 
-// Strangers counts the waiting messages of accounts that this gateway does not have, by
+// ForeignAccounts counts the waiting messages of accounts that this gateway does not have, by
 // account.
-func (p *Processor) Strangers(ctx context.Context) (map[string]int64, error) {
+func (p *Processor) ForeignAccounts(ctx context.Context) (map[string]int64, error) {
 	if p.inbox == nil {
 		return nil, nil
 	}

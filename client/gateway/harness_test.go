@@ -32,24 +32,24 @@ import (
 
 const secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfgxx3NJZE="
 
-// house holds every part behind PayPal.
-type house struct {
-	t       testing.TB
-	payPal  *paypaltest.PayPal
-	redis   *redis.Client
-	server  *servertest.Server
-	noted   *client.Client
-	shop    *shop
-	gateway *gateway.Gateway
-	front   *httptest.Server
-	log     *buffer
-	config  gateway.Config
+// harness holds every part behind PayPal.
+type harness struct {
+	t          testing.TB
+	payPal     *paypaltest.PayPal
+	redis      *redis.Client
+	server     *servertest.Server
+	noted      *client.Client
+	downstream *downstream
+	gateway    *gateway.Gateway
+	front      *httptest.Server
+	log        *buffer
+	config     gateway.Config
 }
 
-// newHouse builds a house; change may change the configuration of gateway and service.
-func newHouse(t testing.TB, change ...func(*gateway.Config, *servertest.Options)) *house {
+// newHarness builds a harness; change may change the configuration of gateway and service.
+func newHarness(t testing.TB, change ...func(*gateway.Config, *servertest.Options)) *harness {
 	t.Helper()
-	h := &house{t: t, payPal: paypaltest.New(t), shop: newShop(t), log: &buffer{}}
+	h := &harness{t: t, payPal: paypaltest.New(t), downstream: newDownstream(t), log: &buffer{}}
 	store := processtest.Redis(t)
 	h.redis = redis.NewClient(&redis.Options{Addr: store.Addr})
 	t.Cleanup(func() { h.redis.Close() })
@@ -57,7 +57,7 @@ func newHouse(t testing.TB, change ...func(*gateway.Config, *servertest.Options)
 	h.config = gateway.Config{
 		Ledger: "paypal-live", Accounts: []string{paypaltest.Account, "6RECEIVERID"}, IPNVerifyURL: h.payPal.Verifier.URL,
 		WebhookID: paypaltest.WebhookID, CertHosts: []string{h.payPal.CertHost()}, CertRoots: h.payPal.PEM(),
-		ForwardTo: h.shop.URL, ForwardSecrets: []string{secret},
+		ForwardTo: h.downstream.URL, ForwardSecrets: []string{secret},
 		Hold: 5 * time.Second, ForwardTimeout: 2 * time.Second, VerifyTimeout: 2 * time.Second,
 		Logger: slog.New(slog.NewJSONHandler(h.log, nil)),
 	}
@@ -75,8 +75,8 @@ func newHouse(t testing.TB, change ...func(*gateway.Config, *servertest.Options)
 	return h
 }
 
-// open opens a gateway; a house may have several.
-func (h *house) open() (*gateway.Gateway, *httptest.Server) {
+// open opens a gateway; a harness may have several.
+func (h *harness) open() (*gateway.Gateway, *httptest.Server) {
 	h.t.Helper()
 	g, err := gateway.New(h.config)
 	if err != nil {
@@ -91,7 +91,7 @@ func (h *house) open() (*gateway.Gateway, *httptest.Server) {
 }
 
 // deliver posts a message and returns status and reason.
-func (h *house) deliver(d paypaltest.Delivery) (int, string) {
+func (h *harness) deliver(d paypaltest.Delivery) (int, string) {
 	h.t.Helper()
 	status, reason, err := deliver(h.front.URL, d)
 	if err != nil {
@@ -120,7 +120,7 @@ func deliver(front string, d paypaltest.Delivery) (status int, reason string, er
 }
 
 // mustTake delivers a message that must get 200.
-func (h *house) mustTake(d paypaltest.Delivery) {
+func (h *harness) mustTake(d paypaltest.Delivery) {
 	h.t.Helper()
 	if status, reason := h.deliver(d); status != http.StatusOK {
 		h.t.Fatalf("%s: got %d %s, want 200\n%s", d.Channel, status, reason, h.log)
@@ -129,7 +129,7 @@ func (h *house) mustTake(d paypaltest.Delivery) {
 
 // inRedis returns every key with its contents, except the service's own key, which it
 // renews by itself.
-func (h *house) inRedis() map[string]string {
+func (h *harness) inRedis() map[string]string {
 	h.t.Helper()
 	ctx := h.t.Context()
 	contents := make(map[string]string)
@@ -147,7 +147,7 @@ func (h *house) inRedis() map[string]string {
 }
 
 // notes lists all notes of a ledger.
-func (h *house) notes(ledger string) []*client.Note {
+func (h *harness) notes(ledger string) []*client.Note {
 	h.t.Helper()
 	var notes []*client.Note
 	for note, err := range h.noted.List(h.t.Context(), &client.ListRequest{Ledger: ledger}) {
@@ -160,7 +160,7 @@ func (h *house) notes(ledger string) []*client.Note {
 }
 
 // program prepares noted-gateway as a separate process, in front of a downstream.
-func (h *house) program(path, noted, forwardTo string, more ...string) *processtest.Process {
+func (h *harness) program(path, noted, forwardTo string, more ...string) *processtest.Process {
 	h.t.Helper()
 	secretFile := filepath.Join(h.t.TempDir(), "secret")
 	if err := os.WriteFile(secretFile, []byte(secret+"\n"), 0o600); err != nil {
@@ -171,7 +171,7 @@ func (h *house) program(path, noted, forwardTo string, more ...string) *processt
 }
 
 // bareProgram prepares noted-gateway without a downstream.
-func (h *house) bareProgram(path, noted string, more ...string) *processtest.Process {
+func (h *harness) bareProgram(path, noted string, more ...string) *processtest.Process {
 	h.t.Helper()
 	roots := filepath.Join(h.t.TempDir(), "roots.pem")
 	if err := os.WriteFile(roots, h.payPal.PEM(), 0o600); err != nil {
@@ -185,19 +185,19 @@ func (h *house) bareProgram(path, noted string, more ...string) *processtest.Pro
 	}, more...)...)
 }
 
-// A shop is a downstream. It accepts only signed events.
-type shop struct {
+// A downstream stands in for the organisation's own. It accepts only signed events.
+type downstream struct {
 	*httptest.Server
 	mu     sync.Mutex
 	events []event.Event
 	pings  []event.Event                                                    // accepted, and kept apart from events
-	refuse func(w http.ResponseWriter, r *http.Request, e event.Event) bool // answers in the shop's place
+	refuse func(w http.ResponseWriter, r *http.Request, e event.Event) bool // answers in the downstream's place
 	linger func(ctx context.Context)                                        // runs between keeping an event and answering
 	wrong  []string
 }
 
-func newShop(t testing.TB) *shop {
-	s := &shop{}
+func newDownstream(t testing.TB) *downstream {
+	s := &downstream{}
 	s.Server = httptest.NewServer(http.HandlerFunc(s.take))
 	t.Cleanup(func() {
 		s.Close()
@@ -208,7 +208,7 @@ func newShop(t testing.TB) *shop {
 	return s
 }
 
-func (s *shop) take(w http.ResponseWriter, r *http.Request) {
+func (s *downstream) take(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the gateway was killed
@@ -248,25 +248,25 @@ func (s *shop) take(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-func (s *shop) complain(text string) {
+func (s *downstream) complain(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wrong = append(s.wrong, text)
 }
 
-func (s *shop) refusing(f func(w http.ResponseWriter, r *http.Request, e event.Event) bool) {
+func (s *downstream) refusing(f func(w http.ResponseWriter, r *http.Request, e event.Event) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = f
 }
 
-func (s *shop) got() []event.Event {
+func (s *downstream) got() []event.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.events)
 }
 
-func (s *shop) pinged() []event.Event {
+func (s *downstream) pinged() []event.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.pings)

@@ -24,13 +24,13 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
-// This file is the house behind a test: a real redis-server, the real service, an inbox in
+// This file is the harness behind a test: a real redis-server, the real service, an inbox in
 // SQLite, a week of donations in both, and a desk in front.
 
-type house struct {
+type harness struct {
 	t      testing.TB
 	server *servertest.Server
-	store  *processtest.Process // of newHouse
+	store  *processtest.Process // of newHarness
 	noted  *client.Client
 	box    *inbox.Inbox
 	inbox  string // the URL of the inbox
@@ -49,11 +49,11 @@ func (b *buffer) Write(p []byte) (int, error) { b.mu.Lock(); defer b.mu.Unlock()
 
 func (b *buffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
 
-// newHouse builds a house; change may change the desk's settings.
-func newHouse(t testing.TB, change ...func(*desk.Config)) *house {
+// newHarness builds a harness; change may change the desk's settings.
+func newHarness(t testing.TB, change ...func(*desk.Config)) *harness {
 	t.Helper()
 	store := processtest.Redis(t)
-	h := newEmptyHouse(t, servertest.Options{Redis: "redis://" + store.Addr})
+	h := newEmptyHarness(t, servertest.Options{Redis: "redis://" + store.Addr})
 	h.store = store
 	config := inbox.Config{URL: "sqlite://" + filepath.Join(t.TempDir(), "inbox.db")}
 	cases, err := week.Fill(t.Context(), h.noted, config, time.Now(), 1)
@@ -75,10 +75,10 @@ func newHouse(t testing.TB, change ...func(*desk.Config)) *house {
 	return h
 }
 
-// newEmptyHouse builds a house without donations and without an inbox. Its desk is not open yet.
-func newEmptyHouse(t testing.TB, options servertest.Options) *house {
+// newEmptyHarness builds a harness without donations and without an inbox. Its desk is not open yet.
+func newEmptyHarness(t testing.TB, options servertest.Options) *harness {
 	t.Helper()
-	h := &house{t: t, log: &buffer{}, cases: map[string]string{}, server: servertest.Start(t, options)}
+	h := &harness{t: t, log: &buffer{}, cases: map[string]string{}, server: servertest.Start(t, options)}
 	var err error
 	if h.noted, err = client.New(h.server.Addr(), client.Config{}); err != nil {
 		t.Fatal(err)
@@ -87,8 +87,8 @@ func newEmptyHouse(t testing.TB, options servertest.Options) *house {
 	return h
 }
 
-// open opens the desk of a house.
-func (h *house) open(change ...func(*desk.Config)) *house {
+// open opens the desk of a harness.
+func (h *harness) open(change ...func(*desk.Config)) *harness {
 	h.t.Helper()
 	settings := desk.Config{
 		Noted: h.noted, Ledger: week.Ledger, Open: true, Zone: time.UTC, Logger: slog.New(slog.NewJSONHandler(h.log, nil)),
@@ -108,12 +108,12 @@ func (h *house) open(change ...func(*desk.Config)) *house {
 
 // A visitor asks a desk as a browser without scripts does.
 type visitor struct {
-	h      *house
+	h      *harness
 	client *http.Client
 	header http.Header
 }
 
-func (h *house) visitor() *visitor {
+func (h *harness) visitor() *visitor {
 	jar, _ := cookiejar.New(nil) // never fails
 	return &visitor{h: h, client: &http.Client{Jar: jar}, header: http.Header{}}
 }
