@@ -115,6 +115,14 @@ type client struct {
 	conn *grpc.ClientConn
 }
 
+// wantStillFirst checks that no refusal has noted a donation.
+func wantStillFirst(t *testing.T, c client, r *notedv1.NoteDonationRequest) {
+	t.Helper()
+	if answer, err := c.NoteDonation(t.Context(), r); err != nil || answer.Verdict != first {
+		t.Errorf("afterwards: %v, %v, want FIRST: no refusal has noted it", answer, err)
+	}
+}
+
 func (s configuredServer) metric(t *testing.T, name string, parts ...string) float64 {
 	t.Helper()
 	return metricAt(t, s.AdminAddr(), name, parts...)

@@ -184,13 +184,7 @@ func TestMissingRight(t *testing.T) {
 				"ready",
 				func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") },
 			)
-			if answer, err := c.NoteDonation(
-				t.Context(),
-				series("I-1"),
-			); err != nil ||
-				answer.Verdict != notedv1.Verdict_VERDICT_FIRST {
-				t.Errorf("afterwards: %v, %v, want FIRST: no refusal has noted it", answer, err)
-			}
+			wantStillFirst(t, c, series("I-1"))
 		})
 	}
 }

@@ -260,6 +260,16 @@ func (s *downstream) refusing(f func(w http.ResponseWriter, r *http.Request, e e
 	s.refuse = f
 }
 
+// refusingSignups lets the downstream answer 500 to each signup.
+func (s *downstream) refusingSignups() {
+	s.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
+		if e.Type() == "noted.donation.signup" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		return e.Type() == "noted.donation.signup"
+	})
+}
+
 func (s *downstream) got() []event.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()

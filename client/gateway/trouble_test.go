@@ -75,22 +75,8 @@ func TestHeldByAnother(t *testing.T) {
 // finishes the other.
 func TestOneOfTwoFails(t *testing.T) {
 	h := newHarness(t)
-	fields := payment("I-TWO").fields()
-	for name, value := range map[string]string{
-		"txn_type": "recurring_payment_profile_created", "initial_payment_txn_id": "9FIRST",
-		"initial_payment_status": "Completed",
-		"initial_payment_amount": "5.00", "currency_code": "EUR",
-		"time_created": paypaltest.Pacific(time.Now()),
-	} {
-		fields.Set(name, value)
-	}
-	message := h.payPal.IPN(fields)
-	h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
-		if e.Type() == "noted.donation.signup" {
-			w.WriteHeader(http.StatusInternalServerError)
-		}
-		return e.Type() == "noted.donation.signup"
-	})
+	message := signup(h, payment("I-TWO"))
+	h.downstream.refusingSignups()
 	for range 2 {
 		if status, _ := h.deliver(message); status != 503 || len(h.downstream.got()) != 1 {
 			t.Fatalf("with the signup refused: got %d and %v, want 503 and the payment", status, h.downstream.got())

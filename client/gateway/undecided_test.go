@@ -62,12 +62,7 @@ func TestUndecidedBesideTrouble(t *testing.T) {
 		fields.Set(name, value)
 	}
 	message := h.payPal.IPN(fields)
-	h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, e event.Event) bool {
-		if e.Type() == "noted.donation.signup" {
-			w.WriteHeader(http.StatusInternalServerError)
-		}
-		return e.Type() == "noted.donation.signup"
-	})
+	h.downstream.refusingSignups()
 	for range 2 {
 		if status, reason := h.deliver(message); status != 503 || reason != "forward" {
 			t.Errorf("got %d %s, want 503 forward", status, reason)

@@ -33,14 +33,8 @@ func (b *Inbox) Find(ctx context.Context, id string, limit int) (found []Message
 		if err != nil {
 			return err
 		}
-		for _, row := range rows {
-			m, err := message(t, row)
-			if err != nil {
-				return err
-			}
-			found = append(found, m)
-		}
-		return nil
+		found, err = messagesOf(t, rows)
+		return err
 	})
 	return found, b.wrap("looking for messages", err)
 }

@@ -80,14 +80,8 @@ func (b *Inbox) List(ctx context.Context, f Filter, yield func(Message) error) e
 			if err != nil {
 				return err
 			}
-			for _, id := range ids {
-				m, err := message(t, id)
-				if err != nil {
-					return err
-				}
-				messages = append(messages, m)
-			}
-			return nil
+			messages, err = messagesOf(t, ids)
+			return err
 		})
 		if err != nil {
 			return b.wrap("listing messages", err)
@@ -120,6 +114,18 @@ func (b *Inbox) Contents(ctx context.Context, row string) (*Claim, error) {
 	e, err := b.open(row, c.keyID, sealed)
 	c.Header, c.Body = e.Header, e.Body
 	return c, err
+}
+
+// messagesOf reads the messages of rows.
+func messagesOf(t transaction, rows []string) (all []Message, err error) {
+	for _, row := range rows {
+		m, err := message(t, row)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, m)
+	}
+	return all, nil
 }
 
 // message reads a row with its donations.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -22,20 +21,7 @@ func TestCurl(t *testing.T) {
 	if !strings.Contains(line, devHTTPListen) {
 		t.Fatalf("the help says %s, and a trial is at %s", line, devHTTPListen)
 	}
-	command, stdout, stderr := program(
-		t,
-		"-dev",
-		"-listen",
-		"127.0.0.1:0",
-		"-http-listen",
-		"127.0.0.1:0",
-		"-admin-listen",
-		"off",
-	)
-	banner, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatalf("reading the banner: %v\n%s", err, stderr)
-	}
+	command, banner, stderr := trial(t)
 	found := regexp.MustCompile(`JSON on http://(127\.0\.0\.1:\d+)`).FindStringSubmatch(banner)
 	if found == nil {
 		t.Fatalf("the banner %q does not have the address for JSON", banner)

@@ -69,21 +69,19 @@ func program(t *testing.T, args ...string) (*exec.Cmd, io.Reader, *bytes.Buffer)
 	return command, stdout, &stderr
 }
 
-func TestDev(t *testing.T) {
-	command, stdout, stderr := program(
-		t,
-		"-dev",
-		"-listen",
-		"127.0.0.1:0",
-		"-http-listen",
-		"127.0.0.1:0",
-		"-admin-listen",
-		"off",
-	)
+// trial starts a trial as a process of its own, and returns its banner.
+func trial(t *testing.T) (command *exec.Cmd, banner string, stderr *bytes.Buffer) {
+	t.Helper()
+	command, stdout, stderr := program(t, onAnyPort("-dev", "-http-listen", "127.0.0.1:0")...)
 	banner, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		t.Fatalf("reading the banner: %v\n%s", err, stderr)
 	}
+	return command, banner, stderr
+}
+
+func TestDev(t *testing.T) {
+	command, banner, stderr := trial(t)
 	if !strings.Contains(banner, "NOTHING SURVIVES A RESTART") {
 		t.Errorf("the banner is %q", banner)
 	}
