@@ -98,8 +98,13 @@ func TestLimitsAreTheContractsEverywhere(t *testing.T) {
 		{"../client/python/src/noted/paypal/", `(?:7e\]\{1,|more than |_MAX_ID = )(\d+)(?:\}"| bytes|\s)`, contract.MaxID, 0},
 		{"../client/php/src/PayPal/Reader.php", `const MAX_ID = (\d+)`, contract.MaxID, 1},
 		{"../client/ts/src/paypal/fields.ts", `const maxId = (\d+)`, contract.MaxID, 1},
+		{"../client/desk/question.go", `!-~\]\{1,(\d+)\}`, contract.MaxID, 1},
+		{"../client/clienttest/refusals.go", `!-~\]\{0,(\d+)\}`, contract.MaxID, 1},
+		{"../client/clienttest/refusals.go", `up to (\d+) letters`, contract.MaxID, 3},
 		{"../client/cmd/notectl/", `(?:up to|len\(s\) <=) (\d+)(?: characters| &&)`, contract.MaxLedger, 3},
 
+		{"../client/clienttest/refusals.go", `const maxHold = (\d+) \* time.Minute`, minutes, 1},
+		{"../client/clienttest/refusals.go", `must be 0 to (\d+) minutes`, minutes, 1},
 		{"../client/client.go", `const maxHold = (\d+) \* time.Minute`, minutes, 1},
 		{"../client/client.go", `Up to (\d+) minutes`, minutes, 1},
 		{"../client/python/src/noted/", `MAX_HOLD = (\d+) \* 60`, minutes, 1},
@@ -112,6 +117,7 @@ func TestLimitsAreTheContractsEverywhere(t *testing.T) {
 		{"../client/gateway/", `up to (\d+)m\b`, minutes, 1},
 		{"../client/cmd/noted-gateway/", `[Uu]p to (\d+)m\b`, minutes, 1},
 		{"../client/cmd/notectl/", `up to (\d+)m\b`, minutes, 2},
+		{"../client/desk/", `PageSize: (\d{3,})`, contract.MaxPageSize, 0},
 		{"../client/php/src/Client.php", `1 to (\d+); 0 means`, contract.MaxPageSize, 1},
 		{"../client/php/src/Client.php", `; 0 means (\d+)`, contract.DefaultPageSize, 1},
 	} {
@@ -142,6 +148,7 @@ func TestAmountsAreTheContractsEverywhere(t *testing.T) {
 		contractFile, "internal/contract/check.go",
 		"../client/paypal/doc.go", "../client/paypal/reader.go", "../client/python/src/noted/paypal/fields.py",
 		"../client/php/src/PayPal/Reader.php", "../client/ts/src/paypal/fields.ts",
+		"../client/clienttest/refusals.go", "../client/desk/question.go",
 	} {
 		found := said.FindAllStringSubmatch(words(t, file), -1)
 		if len(found) == 0 {

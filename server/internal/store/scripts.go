@@ -46,7 +46,7 @@ var (
 	beatScript    = newScript("beat", beatBody, true)
 )
 
-// Scripts are the names of all scripts.
+// Scripts are the names of the scripts that a server runs: all but export and import.
 func Scripts() (names []string) {
 	for _, sc := range []*wire.Script{
 		noteScript, existsScript, settleScript, releaseScript, extendScript, listScript, forgetScript, beatScript,
