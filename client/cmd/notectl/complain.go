@@ -78,7 +78,7 @@ func hintFor(err error) string {
 	case errors.Is(err, client.ErrLedgerDenied):
 		return "is -ledger right? the server's file of -callers names the ledgers of each caller"
 	case errors.Is(err, client.ErrVerbDenied):
-		return "the server's file of -callers names the verbs of each caller: read, note, admin"
+		return "the server's file of -callers names the verbs of each caller: " + strings.Join(grantable, ", ")
 	case errors.Is(err, client.ErrStoreUnavailable):
 		return "the server runs, but its Redis does not answer; nothing was noted, try again"
 	case errors.Is(err, client.ErrStoreUnsuitable):
