@@ -122,7 +122,7 @@ type Config struct {
 	// Logger gets the lines for the operator. Default slog.Default().
 	Logger *slog.Logger
 	// Audit gets a line for each call that was denied, note that was forgotten and loss
-	// that was acknowledged, whatever its level. Default Logger.
+	// that was acknowledged. Its level drops none of them. Default Logger.
 	Audit *slog.Logger
 
 	// TracerProvider gets a span for each call, for each question to the store, and for each

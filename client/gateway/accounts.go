@@ -96,7 +96,8 @@ func (c Config) accounts() (all []listed) {
 func (a Account) webhooks() []string { return slices.Concat(a.WebhookIDs, a.SandboxWebhookIDs) }
 
 // subscriptions are the webhooks of an account with their apps. With VerifyBySignature
-// the certificate distinguishes a live message from a test, whichever list has the id.
+// the certificate distinguishes a live message from a test, even if the id is in the
+// other list.
 func (a Account) subscriptions() (all []verify.Subscription) {
 	for _, id := range a.WebhookIDs {
 		all = append(all, verify.Subscription{ID: id, API: verify.Credentials(a.API)})

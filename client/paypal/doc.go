@@ -59,7 +59,7 @@
 //     rule's next candidate is taken. Without a candidate the message is malformed, and
 //     the error names the fields.
 //  3. An amount drops one leading + or - and must then match \d{1,15}(\.\d{1,8})?, a
-//     currency [A-Z]{3}. An absent amount is fine, whatever the currency. If the amount
+//     currency [A-Z]{3}. An absent amount is fine with any currency. If the amount
 //     does not match, or its currency is absent or does not match, both are left out with
 //     one warning.
 //  4. A time has one of the four spellings in time.go. Any other text is left out with a

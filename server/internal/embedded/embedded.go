@@ -82,7 +82,7 @@ func start(at time.Time) (*Server, error) {
 // URL is where the store listens, as Redis clients take it.
 func (s *Server) URL() string { return "redis://" + s.redis.Addr() }
 
-// Close stops the store and forgets everything. Closing twice is as good as once.
+// Close stops the store and forgets everything. Closing it again does nothing.
 func (s *Server) Close() {
 	s.once.Do(func() {
 		close(s.stop)

@@ -10,8 +10,8 @@ import (
 )
 
 // A server walks through the notes of all ledgers, one step of 100 series a second. That
-// costs Redis about a thousandth of its time, whatever it holds. Servers that share a
-// store walk each on its own.
+// costs Redis about a thousandth of its time, with any number of notes. Servers that
+// share a store walk each on its own.
 const (
 	censusStep     = time.Second
 	censusPatience = 900 * time.Millisecond

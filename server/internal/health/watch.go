@@ -306,7 +306,7 @@ func (w *Watch) say(detail string) bool {
 	return changed
 }
 
-// Drain says NOT_SERVING for good, whatever later looks find.
+// Drain says NOT_SERVING for good; later looks do not change that.
 func (w *Watch) Drain() {
 	w.mu.Lock()
 	w.drains, w.detail = true, "the server is stopping"

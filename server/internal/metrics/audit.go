@@ -13,8 +13,8 @@ import (
 )
 
 // Audit records the acts that a person may have to answer for: calls that were denied,
-// notes that were forgotten, losses that were acknowledged. It writes whatever the level
-// of the log is.
+// notes that were forgotten, losses that were acknowledged. It writes at every level of
+// the log.
 type Audit struct {
 	to  slog.Handler
 	log *slog.Logger // gets a line that could not be written to the audit

@@ -62,7 +62,7 @@ func (b ByEvent) Add(others ByEvent) {
 	}
 }
 
-// Sum is the wrongs of some events, of all if none is named.
+// Sum adds up the wrong entries of the named events, or of all events.
 func (b ByEvent) Sum(events ...store.Event) (sum Wrongs) {
 	for event, w := range b {
 		if len(events) == 0 || slices.Contains(events, event) {

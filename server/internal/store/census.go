@@ -8,10 +8,10 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
-// A Census counts all notes of all ledgers, a step at a time. Each step is one SCAN and one
-// round trip for the keys that it found, so its cost is bounded whatever the store holds.
-// It is not exact: notes change while it goes on, and Redis may give a key twice while it
-// grows its table.
+// A Census counts all notes of all ledgers, a step at a time. Each step is one SCAN and
+// one round trip for the keys that it found, so its cost is bounded, however many notes
+// there are. It is not exact: notes change while it goes on, and Redis may give a key
+// twice while it grows its table.
 type Census struct {
 	store *Store
 	at    cursor

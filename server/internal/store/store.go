@@ -130,7 +130,7 @@ func (s *Store) Close() error { return s.wire.Close() }
 func (s *Store) Stats() Stats { return s.wire.Stats() }
 
 // Check asks the store, or every primary of a cluster, whether it can take notes. The
-// error says why not. The report has whatever the store told.
+// error says why not. The report has the facts that the store told.
 func (s *Store) Check(ctx context.Context) (Report, error) {
 	r, err := s.wire.Check(epoch.Checking(ctx))
 	switch {
@@ -468,8 +468,8 @@ func readDone(sc *wire.Script, ledger, series string, words []string) (Note, err
 	return readNote(ledger, series, words[1], now)
 }
 
-// storable protects the format: it refuses whatever could not be read again, although the
-// caller has checked it already.
+// storable protects the format: it refuses a value that could not be read again, although
+// the caller has checked it already.
 func storable(d Donation, m Message) error {
 	if d.Event < 1 || d.Event > MaxEvent {
 		return fmt.Errorf("noting: there is no event %d", d.Event)

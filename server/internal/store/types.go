@@ -41,7 +41,7 @@ type Rules struct {
 	TransactionIDs TransactionIDs
 	Agreeing       []string // with Auto: the channels whose ids the ledger knows to agree with the message's channel
 	SeriesLimit    int      // how many live notes a series may hold
-	Shadow         bool     // the caller processes whatever the verdict is, so each verdict with a hold has a receipt
+	Shadow         bool     // the caller processes at every verdict, so each verdict with a hold has a receipt
 }
 
 // TransactionIDs says what unequal transaction ids on two channels mean.

@@ -27,7 +27,7 @@ const (
 )
 
 const (
-	maxCertificates = 16          // only trusted certificates are kept, so strangers cannot fill it
+	maxCertificates = 16          // only trusted certificates are kept, so other senders cannot fill it
 	maxFetches      = 8           // at once, however many forged messages arrive
 	maxChain        = 64 << 10    // bytes
 	renewEvery      = time.Minute // pause between fetches of an expired certificate

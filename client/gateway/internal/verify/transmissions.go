@@ -18,7 +18,7 @@ const MostTransmissions = 100_000
 // covers only the CRC-32 of a body, so the holder of one delivery can make another body
 // with that checksum. Another body under a known id is refused.
 //
-// Only verified transmissions are remembered, so strangers can neither fill the memory
+// It remembers verified transmissions only, so other senders can neither fill the memory
 // nor block a genuine body. One gap remains: a forger may hold a genuine delivery that
 // did not come to this gateway since its start. If the forged body comes first, the
 // gateway refuses the genuine body.

@@ -51,7 +51,7 @@ type Config struct {
 type Subscription struct {
 	ID   string
 	API  Credentials // for ByAPI
-	Test bool        // for ByAPI: the sandbox's, whatever the address of its API
+	Test bool        // for ByAPI: the sandbox's, with any address of its API
 }
 
 // Credentials are the credentials of a REST app, at one of PayPal's two APIs.

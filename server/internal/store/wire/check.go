@@ -35,9 +35,9 @@ type Report struct {
 const oldest = "6.2"
 
 // Check asks the store, or every primary of a cluster, whether it can take notes. The
-// error says why not; the report has whatever the store told. A cluster that continues
-// without one of its primaries (cluster-require-full-coverage no) can take notes, and the
-// report names the missing primary.
+// error says why not; the report has the facts that the store told. A cluster that
+// continues without one of its primaries (cluster-require-full-coverage no) can take
+// notes, and the report names the missing primary.
 func (c *Client) Check(ctx context.Context) (Report, error) {
 	cluster, ok := c.redis.(*redis.ClusterClient)
 	if !ok {

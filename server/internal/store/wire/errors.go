@@ -27,11 +27,11 @@ var (
 // conclude turns an error of the client library into one that says whether nothing was
 // done or the outcome is unknown.
 //
-// If Redis refuses, nothing was done: each script writes at its end, and where it writes
-// twice Redis refuses the first write wherever it would refuse the second. (The exception
-// is a Redis user with the right to only one of the two commands.) If no connection was
-// made, nothing was done either. Any other failure, such as a connection that broke or
-// stayed silent after the script was sent, leaves the outcome open.
+// If Redis refuses, nothing was done: each script writes at its end, and if it writes
+// twice, Redis refuses the first write in each case in which it would refuse the second.
+// (The exception is a Redis user with the right to only one of the two commands.) If no
+// connection was made, nothing was done either. Any other failure, such as a connection
+// that broke or stayed silent after the script was sent, leaves the outcome open.
 func conclude(ctx context.Context, err error) error {
 	var refused redis.Error
 	var network *net.OpError

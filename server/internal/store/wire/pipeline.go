@@ -24,8 +24,7 @@ func exec(ctx context.Context, pipe redis.Pipeliner) {
 
 // A watchedPipe is a pipeline whose replies are a primary's: it asks Redis for its role
 // before and after them. Scripts that only read also run on a replica. There they find
-// only the notes that the replica has so far, and none at all when it starts from
-// scratch.
+// only the notes that the replica has so far, and no notes while it starts from scratch.
 type watchedPipe struct {
 	redis.Pipeliner
 	before *redis.StringCmd
