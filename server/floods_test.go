@@ -56,8 +56,14 @@ func TestFloodsOfRefusals(t *testing.T) {
 		{"bad requests", note(right, "live", "a b"), []string{"finished call", `"INVALID_REQUEST"`}},
 		{"unknown callers", note(wrong, "live", "I-1"), []string{"audit: denied a call", `"UNAUTHENTICATED"`}},
 		{"another's ledger", note(right, "theirs", "I-1"), []string{"audit: denied a call", `"LEDGER_DENIED"`}},
-		{"no TLS", sends(s.Addr(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n"), []string{"a TLS handshake failed", `"not_tls"`}},
-		{"no TLS at the other door", sends(s.HTTPAddr(), strings.Repeat("x", 100)), []string{"a TLS handshake failed", `"not_tls"`}},
+		{
+			"no TLS", sends(s.Addr(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+			[]string{"a TLS handshake failed", `"not_tls"`},
+		},
+		{
+			"no TLS at the other door", sends(s.HTTPAddr(), strings.Repeat("x", 100)),
+			[]string{"a TLS handshake failed", `"not_tls"`},
+		},
 		{"releases", func() {
 			right.ReleaseDonation(
 				within(t, 10*time.Second), &notedv1.ReleaseDonationRequest{Receipt: given.Receipt, Reason: "again"},

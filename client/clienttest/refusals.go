@@ -76,9 +76,9 @@ func check(d *notedv1.Donation, m *notedv1.Message, hold *durationpb.Duration) e
 	case d.GetSeriesId() == "":
 		return invalid("INVALID_REQUEST", "donation.series_id", "is required")
 	case !word.MatchString(d.GetSeriesId()):
-		return invalid("INVALID_REQUEST", "donation.series_id", "must be up to 128 letters of printable ASCII without spaces")
+		return invalid("INVALID_REQUEST", "donation.series_id", "must be up to 128 letters of ASCII without spaces")
 	case !word.MatchString(d.GetTransactionId()):
-		return invalid("INVALID_REQUEST", "donation.transaction_id", "must be up to 128 letters of printable ASCII without spaces")
+		return invalid("INVALID_REQUEST", "donation.transaction_id", "must be up to 128 letters of ASCII without spaces")
 	case d.GetAmount() != "" && !decimal.MatchString(d.GetAmount()):
 		return invalid("INVALID_REQUEST", "donation.amount", "is not a decimal, such as 25.00")
 	case d.GetAmount() != "" && d.GetCurrencyCode() == "":
@@ -86,7 +86,7 @@ func check(d *notedv1.Donation, m *notedv1.Message, hold *durationpb.Duration) e
 	case d.GetAmount() == "" && d.GetCurrencyCode() != "":
 		return invalid("INVALID_REQUEST", "donation.amount", "is required with a currency_code")
 	case !word.MatchString(m.GetId()):
-		return invalid("INVALID_REQUEST", "message.id", "must be up to 128 letters of printable ASCII without spaces")
+		return invalid("INVALID_REQUEST", "message.id", "must be up to 128 letters of ASCII without spaces")
 	case m.GetId() != "" && m.GetChannel() == "":
 		return invalid("INVALID_REQUEST", "message.channel", "is required with an id")
 	case hold.AsDuration() < 0 || hold.AsDuration() > maxHold:

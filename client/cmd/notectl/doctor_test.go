@@ -149,14 +149,14 @@ func TestDoctorComparesServers(t *testing.T) {
 		want{"settings", doctor.Fault, `-transaction-ids of the ledger "paypal-live" differs`})
 
 	shadowed := servertest.Start(t, servertest.Options{
-		Redis: redisURL(redis), ShadowLedgers: []string{"shadowed", "dim", "shadowed"},
+		Redis: redisURL(redis), ShadowLedgers: []string{"dark", "dim", "dark"},
 	})
 	both = []*servertest.Server{a, shadowed}
 	code, found = examine(t, both, "-admin", admins(both...))
 	check(t, "other ledgers in shadow", code, exitError, found,
 		want{
 			"settings", doctor.Fault,
-			"-shadow-ledgers differs: " + a.Addr() + " has nothing, " + shadowed.Addr() + " has shadowed,dim",
+			"-shadow-ledgers differs: " + a.Addr() + " has nothing, " + shadowed.Addr() + " has dark,dim",
 		})
 
 	elsewhere := servertest.Start(t, servertest.Options{Redis: redisURL(lasting(t))})
