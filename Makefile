@@ -3,7 +3,7 @@
 
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable languages generate bench bench-script bench-allocations bench-relative bench-languages release
+.PHONY: run test test-go test-python test-php test-ts test-whole stores soak check mutants vulnerable languages generate bench bench-script bench-allocations bench-relative bench-memory bench-languages release
 
 # run starts the service with an embedded store. It needs nothing but Go.
 run:
@@ -134,6 +134,13 @@ bench-relative: export BENCH ?= .
 bench-relative:
 	.ci/need redis-server relative
 	cd server/bench && RELATIVE=$(CURDIR)/.tools/bin/ratelimit go test -count=1 -timeout 20m -run '^TestTable$$'
+
+# bench-memory keeps 256 callers busy at a server in a container, and says whether its
+# memory stays flat. As root it makes the container; otherwise there is none.
+bench-memory: SOAK ?= 1h
+bench-memory:
+	.ci/need redis-server
+	cd server/bench && SOAK=$(SOAK) go test -count=1 -timeout 0 -v -run '^TestMemory$$'
 
 # bench-languages prints what the libraries cost, and how many messages their receivers
 # take. make test prepares them.

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -179,7 +181,11 @@ func post(web *http.Client, to, contentType string, body []byte, want string) er
 	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
 	if err == nil && (response.StatusCode != http.StatusOK || !bytes.Contains(answer, []byte(want))) {
-		err = fmt.Errorf("%s answered %d %s", to, response.StatusCode, answer)
+		code := codes.Unknown
+		if response.StatusCode >= http.StatusServiceUnavailable {
+			code = codes.Unavailable
+		}
+		err = status.Errorf(code, "%s answered %d %s", to, response.StatusCode, answer)
 	}
 	return err
 }

@@ -34,6 +34,8 @@ const most = 256
 // A subject is a program to measure, and how to run it.
 type subject struct {
 	name, program string
+	flags         []string // further ones
+	container     []string // files that take the process id of noted; nil without a container
 	replicas      int
 	gateway       bool
 	inboxes       bool
@@ -88,9 +90,18 @@ func (s *subject) startOn(r *running) error {
 	start := s.others
 	if start == nil {
 		start = func(r *running) error {
-			return r.run("http://"+r.admin+"/readyz", nil, s.program, "-redis", r.store.URL(), "-listen", r.addr,
-				"-admin-listen", r.admin, "-http-listen", r.door, "-replicas", strconv.Itoa(s.replicas),
-				"-log-level", "warn")
+			program, flags := s.program, append([]string{
+				"-redis", r.store.URL(), "-listen", r.addr, "-admin-listen", r.admin, "-http-listen", r.door,
+				"-replicas", strconv.Itoa(s.replicas), "-log-level", "warn",
+			}, s.flags...)
+			if s.container != nil { // the shell enters it, and becomes the program
+				enter := ""
+				for _, procs := range s.container {
+					enter += "echo $$ >" + procs + " && "
+				}
+				program, flags = "sh", append([]string{"-c", enter + `exec "$0" "$@"`, program}, flags...)
+			}
+			return r.run("http://"+r.admin+"/readyz", nil, program, flags...)
 		}
 	}
 	if err := start(r); err != nil {
