@@ -129,7 +129,7 @@ bench-allocations:
 	cd server/bench && BENCH='^(fresh notes(, JSON door)?|a donation on.*|a message.*|DonationExists|hold, extend.*)$$' SPAN=500ms go test -count=1 -run '^TestTable$$'
 
 # bench-relative lets Noted take turns with the best-known service of its kind, a gRPC rate
-# limiter over Redis.
+# limiter over Redis, and with the least that any such service needs.
 bench-relative: export BENCH ?= .
 bench-relative:
 	.ci/need redis-server relative

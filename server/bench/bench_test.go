@@ -10,7 +10,9 @@
 // Rates and latencies swing by a third where generator, server and Redis share cores;
 // processor time and allocations do not. Compare figures of one run only: programs that
 // are compared take turns within a cell of the table, and the cell shows the median of
-// the turns. make bench-allocations warns where a call allocates a tenth more than it did;
+// the turns. The rate that cores shared with a generator leave says little where the
+// generator costs much, so it is lean (see dialogue.load), and the table has its cost.
+// make bench-allocations warns where a call allocates a tenth more than it did;
 // .ci/run runs it. Allocations are those of the server alone.
 package bench_test
 
@@ -39,8 +41,10 @@ type kind struct {
 // took. Callers keep to one of four connections.
 type load func(callers int, span time.Duration) ([]time.Duration, error)
 
-// A row is a cell of the table for one program, by call.
-type row struct{ server, redis, allocations, rate, p50, p99 float64 }
+// A row is a cell of the table for one program, by call. The generator's processor time
+// counts for no program, but it takes the same cores: where it is large, rates tell more of
+// the generator than of the programs.
+type row struct{ server, redis, generator, allocations, rate, p50, p99 float64 }
 
 // all are the numbers of callers that call at once.
 var all = []int{1, 64, most}
@@ -63,7 +67,8 @@ func kinds(t *testing.T) []kind {
 		{"gateway, inbox in SQLite", []int{64}, with(with(ours, subject.behindGateway), subject.inbox), ipns},
 	}
 	if relative := os.Getenv("RELATIVE"); relative != "" {
-		kinds = []kind{{"fresh notes and the relative", []int{64, 256}, append(ours, ratelimit(relative)), fresh}}
+		all := append([]subject{bare(), ratelimit(relative)}, ours...)
+		kinds = []kind{{"fresh notes and the relative", []int{64, 256}, all, fresh}}
 	}
 	return kinds
 }
@@ -75,8 +80,8 @@ func TestTable(t *testing.T) {
 	if err != nil {
 		t.Fatalf("BENCH: %v", err)
 	}
-	fmt.Printf("%-36s %-9s %7s %9s %9s %7s %7s %8s %8s %8s\n", "", "", "callers",
-		"server µs", "Redis µs", "both µs", "allocs", "calls/s", "p50 ms", "p99 ms")
+	fmt.Printf("%-36s %-9s %7s %9s %9s %7s %9s %7s %8s %8s %8s\n", "", "", "callers",
+		"server µs", "Redis µs", "both µs", "caller µs", "allocs", "calls/s", "p50 ms", "p99 ms")
 	for _, k := range kinds(t) {
 		if wanted.MatchString(k.name) {
 			t.Run(k.name, k.measure)
@@ -120,15 +125,24 @@ func (k kind) measure(t *testing.T) {
 				rows[i] = append(rows[i], r.measure(callers, loads[i], warmUp, span))
 			}
 		}
+		var others []string // beside the last
+		last := median(rows[len(rows)-1])
 		for i, s := range k.subjects {
 			r := median(rows[i])
-			fmt.Printf("%-36s %-9s %7d %9.1f %9.1f %7.1f %7.1f %8.0f %8.2f %8.2f\n", k.name, s.name, callers,
-				r.server, r.redis, r.server+r.redis, r.allocations, r.rate, r.p50, r.p99)
+			fmt.Printf("%-36s %-9s %7d %9.1f %9.1f %7.1f %9.1f %7.1f %8.0f %8.3f %8.3f\n", k.name, s.name, callers,
+				r.server, r.redis, r.server+r.redis, r.generator, r.allocations, r.rate, r.p50, r.p99)
 			if want := allocations[k.name]; callers == 64 && s.load == nil && r.allocations > 1.1*want && want > 0 {
 				fmt.Printf(
 					"warning: %s allocates %.1f times a call, and %.0f in allocations\n", s.name, r.allocations, want,
 				)
 			}
+			if i < len(rows)-1 {
+				others = append(others, fmt.Sprintf("%.2f times the rate of %s for %.2f of its processor time",
+					last.rate/r.rate, s.name, (last.server+last.redis)/(r.server+r.redis)))
+			}
+		}
+		if len(others) > 0 {
+			fmt.Printf("%s has %s\n", k.subjects[len(rows)-1].name, strings.Join(others, ", and "))
 		}
 	}
 }
@@ -153,11 +167,13 @@ func (r *running) measure(callers int, l load, warmUp, span time.Duration) row {
 	}
 	mallocs, began := r.mallocs(), time.Now()
 	server, redis := r.spent()
+	ours := r.processorTime("self")
 	took, err := l(callers, span)
 	if err != nil {
 		r.fail(err)
 	}
 	lasted := time.Since(began)
+	oursAfter := r.processorTime("self")
 	serverAfter, redisAfter := r.spent()
 	calls := float64(len(took))
 	slices.Sort(took)
@@ -167,6 +183,7 @@ func (r *running) measure(callers int, l load, warmUp, span time.Duration) row {
 	return row{
 		server:      float64((serverAfter - server).Microseconds()) / calls,
 		redis:       float64((redisAfter - redis).Microseconds()) / calls,
+		generator:   float64((oursAfter - ours).Microseconds()) / calls,
 		allocations: (r.mallocs() - mallocs) / calls,
 		rate:        calls / lasted.Seconds(),
 		p50:         at(.5),
@@ -187,6 +204,7 @@ func median(rows []row) row {
 	return row{
 		server:      of(func(r row) float64 { return r.server }),
 		redis:       of(func(r row) float64 { return r.redis }),
+		generator:   of(func(r row) float64 { return r.generator }),
 		allocations: of(func(r row) float64 { return r.allocations }),
 		rate:        of(func(r row) float64 { return r.rate }),
 		p50:         of(func(r row) float64 { return r.p50 }),

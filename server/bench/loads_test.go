@@ -7,17 +7,16 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/encoding"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -64,32 +63,74 @@ const (
 	duplicate = notedv1.Verdict_VERDICT_DUPLICATE
 )
 
+// noteMethod is the method of most dialogues.
+var noteMethod = []string{notedv1.DedupeService_NoteDonation_FullMethodName}
+
 // empty is gRPC's health check: what gRPC alone costs.
 func empty(r *running) load {
-	return each(func(caller, _ int) error {
-		_, err := healthpb.NewHealthClient(r.conns[caller%len(r.conns)]).
-			Check(context.Background(), &healthpb.HealthCheckRequest{})
-		return err
-	})
+	return dialogue{
+		methods: []string{healthpb.Health_Check_FullMethodName},
+		ask:     func(_, _ int, request []byte) ([]byte, int) { return request, 0 },
+		check: func(_ int, answer []byte) error {
+			return right(answer, []byte{1 << 3, byte(healthpb.HealthCheckResponse_SERVING)})
+		},
+	}.load(r)
+}
+
+// right returns an error unless an answer begins as it must.
+func right(answer, want []byte) error {
+	if !bytes.HasPrefix(answer, want) {
+		return fmt.Errorf("an answer is %q, want that it begins with %q", answer, want)
+	}
+	return nil
+}
+
+// is returns an error unless an answer to NoteDonation has this verdict, which is its
+// first field.
+func is(answer []byte, verdict notedv1.Verdict) error {
+	return right(answer, []byte{1 << 3, byte(verdict)})
+}
+
+// marshal appends a message.
+func marshal(request []byte, m proto.Message) []byte {
+	request, err := proto.MarshalOptions{}.MarshalAppend(request, m)
+	if err != nil {
+		panic(err) // only for text that is not UTF-8
+	}
+	return request
 }
 
 // fresh notes donations in series of their own.
 func fresh(r *running) load {
-	return each(func(caller, i int) error { return note(r.client(caller), alone(i), first) })
+	said := newSaid()
+	return dialogue{
+		methods: noteMethod,
+		ask:     func(_, i int, request []byte) ([]byte, int) { return said.alone(request, i), 0 },
+		check:   func(_ int, answer []byte) error { return is(answer, first) },
+	}.load(r)
 }
 
 // onTwoChannels notes each donation twice, by IPN and by webhook: every second call is
 // FIRST.
 func onTwoChannels(r *running) load {
-	last := make([]int, most)
-	return each(func(caller, i int) error {
-		if donation := last[caller]; donation != 0 {
-			last[caller] = 0
-			return note(r.client(caller), byWebhook(alone(donation), donation), duplicate)
-		}
-		last[caller] = i
-		return note(r.client(caller), alone(i), first)
-	})
+	said, last := newSaid(), make([]int, most) // 0 if the next message is a donation's first
+	return dialogue{
+		methods: noteMethod,
+		ask: func(caller, i int, request []byte) ([]byte, int) {
+			if donation := last[caller]; donation != 0 {
+				last[caller] = 0
+				return marshal(request, byWebhook(alone(donation), donation)), 0
+			}
+			last[caller] = i
+			return said.alone(request, i), 0
+		},
+		check: func(caller int, answer []byte) error {
+			if last[caller] == 0 {
+				return is(answer, duplicate)
+			}
+			return is(answer, first)
+		},
+	}.load(r)
 }
 
 // fortyFive repeats messages in series that hold 45 notes of two sightings each.
@@ -110,10 +151,14 @@ func fortyFive(r *running) load {
 			}
 		}
 	}
-	return each(func(caller, i int) error {
-		s, n := i%series, i/series%notes
-		return note(r.client(caller), byWebhook(ask(s, n), s*notes+n), duplicate)
-	})
+	return dialogue{
+		methods: noteMethod,
+		ask: func(_, i int, request []byte) ([]byte, int) {
+			s, n := i%series, i/series%notes
+			return marshal(request, byWebhook(ask(s, n), s*notes+n)), 0
+		},
+		check: func(_ int, answer []byte) error { return is(answer, duplicate) },
+	}.load(r)
 }
 
 // exists looks at known donations.
@@ -124,39 +169,54 @@ func exists(r *running) load {
 			r.fail(err)
 		}
 	}
-	return each(func(caller, i int) error {
-		ask := alone(i % noted)
-		response, err := r.client(caller).DonationExists(context.Background(),
-			&notedv1.DonationExistsRequest{Donation: ask.GetDonation(), Message: ask.GetMessage()})
-		if err == nil && !response.GetExists() {
-			err = fmt.Errorf("%v does not exist", ask)
-		}
-		return err
-	})
+	return dialogue{
+		methods: []string{notedv1.DedupeService_DonationExists_FullMethodName},
+		ask: func(_, i int, request []byte) ([]byte, int) {
+			known := alone(i % noted)
+			return marshal(request, &notedv1.DonationExistsRequest{
+				Donation: known.GetDonation(), Message: known.GetMessage(),
+			}), 0
+		},
+		check: func(_ int, answer []byte) error { return right(answer, []byte{1 << 3, 1}) }, // exists is true
+	}.load(r)
 }
 
 // holdExtendSettle holds a donation, extends the hold and settles it: three calls.
 func holdExtendSettle(r *running) load {
-	receipts, extended := make([]string, most), make([]bool, most)
-	return each(func(caller, i int) error {
-		client, receipt := r.client(caller), receipts[caller]
-		hold := durationpb.New(time.Minute)
-		switch {
-		case receipt == "":
-			ask := alone(i)
-			ask.Hold = hold
-			response, err := client.NoteDonation(context.Background(), ask)
-			receipts[caller] = response.GetReceipt()
+	const held, extended, settled = 0, 1, 2
+	receipts, last := make([]string, most), slices.Repeat([]int{settled}, most)
+	hold := durationpb.New(time.Minute)
+	return dialogue{
+		methods: []string{
+			notedv1.DedupeService_NoteDonation_FullMethodName, notedv1.DedupeService_ExtendHold_FullMethodName,
+			notedv1.DedupeService_SettleDonation_FullMethodName,
+		},
+		ask: func(caller, i int, request []byte) ([]byte, int) {
+			last[caller] = (last[caller] + 1) % 3
+			switch last[caller] {
+			case held:
+				ask := alone(i)
+				ask.Hold = hold
+				request = marshal(request, ask)
+			case extended:
+				request = marshal(request, &notedv1.ExtendHoldRequest{Receipt: receipts[caller], Hold: hold})
+			case settled:
+				request = marshal(request, &notedv1.SettleDonationRequest{Receipt: receipts[caller]})
+			}
+			return request, last[caller]
+		},
+		check: func(caller int, answer []byte) error {
+			if last[caller] != held {
+				return nil
+			}
+			var response notedv1.NoteDonationResponse
+			err := proto.Unmarshal(answer, &response)
+			if receipts[caller] = response.GetReceipt(); err == nil && receipts[caller] == "" {
+				err = fmt.Errorf("a held donation has no receipt: %v", &response)
+			}
 			return err
-		case !extended[caller]:
-			extended[caller] = true
-			_, err := client.ExtendHold(context.Background(), &notedv1.ExtendHoldRequest{Receipt: receipt, Hold: hold})
-			return err
-		}
-		receipts[caller], extended[caller] = "", false
-		_, err := client.SettleDonation(context.Background(), &notedv1.SettleDonationRequest{Receipt: receipt})
-		return err
-	})
+		},
+	}.load(r)
 }
 
 // door is the load fresh at the JSON door.
@@ -243,32 +303,54 @@ func ipns(r *running) load {
 // shouldRateLimit is the load fresh for the relative: each call asks about a new key. Its
 // messages are written by hand, since its module must not become a dependency of ours.
 func shouldRateLimit(r *running) load {
-	return each(func(caller, i int) error {
-		entry := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "series")
-		entry = protowire.AppendString(protowire.AppendTag(entry, 2, protowire.BytesType), seriesID(i))
-		descriptor := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), entry)
-		ask := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "bench")
-		ask = protowire.AppendBytes(protowire.AppendTag(ask, 2, protowire.BytesType), descriptor)
-		var answer []byte
-		err := r.conns[caller%len(r.conns)].Invoke(context.Background(),
-			"/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", &ask, &answer, grpc.ForceCodecV2(raw{}))
-		if err == nil && !bytes.HasPrefix(answer, []byte{1 << 3, 1}) { // overall_code is OK
-			err = fmt.Errorf("the relative answered %q", answer)
-		}
-		return err
-	})
+	entry := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "series")
+	entry = protowire.AppendString(protowire.AppendTag(entry, 2, protowire.BytesType), seriesID(0))
+	descriptor := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), entry)
+	said := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "bench")
+	said = protowire.AppendBytes(protowire.AppendTag(said, 2, protowire.BytesType), descriptor)
+	return dialogue{
+		methods: []string{"/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"},
+		ask: func(_, i int, request []byte) ([]byte, int) {
+			request = append(request, said...)
+			number(request, i, 10) // the key is last
+			return request, 0
+		},
+		check: func(_ int, answer []byte) error { return right(answer, []byte{1 << 3, 1}) }, // overall_code is OK
+	}.load(r)
 }
 
-// raw is the codec of messages that are bytes already.
-type raw struct{ encoding.CodecV2 }
-
-func (raw) Name() string { return "proto" }
-
-func (raw) Marshal(message any) (mem.BufferSlice, error) {
-	return mem.BufferSlice{mem.SliceBuffer(*message.(*[]byte))}, nil
+// said is a donation of its own as bytes, in which only numbers change. Writing it anew
+// would cost the generator more than all the rest.
+type said struct {
+	bytes                        []byte
+	series, transaction, message int // where its numbers end
 }
 
-func (raw) Unmarshal(data mem.BufferSlice, message any) error {
-	*message.(*[]byte) = data.Materialize()
-	return nil
+func newSaid() said {
+	const marked = 123456789
+	s := said{bytes: marshal(nil, alone(marked))}
+	end := func(text string) int { return bytes.Index(s.bytes, []byte(text)) + len(text) }
+	ask := alone(marked)
+	s.series = end(ask.GetDonation().GetSeriesId())
+	s.transaction = end(ask.GetDonation().GetTransactionId())
+	s.message = end(ask.GetMessage().GetId())
+	return s
+}
+
+// alone appends the message alone(i), with the time at which the load was made.
+func (s said) alone(request []byte, i int) []byte {
+	at := len(request)
+	request = append(request, s.bytes...)
+	number(request[:at+s.series], i, 10)
+	number(request[:at+s.transaction], i, 10)
+	number(request[:at+s.message], i, 16)
+	return request
+}
+
+// number overwrites the last nine characters of a text with those of a number.
+func number(text []byte, i, base int) {
+	for at := len(text) - 1; at > len(text)-10; at-- {
+		text[at] = "0123456789abcdef"[i%base]
+		i /= base
+	}
 }

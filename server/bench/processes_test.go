@@ -107,7 +107,7 @@ func (s *subject) startOn(r *running) error {
 	if err := start(r); err != nil {
 		return err
 	}
-	for range 4 {
+	for range connections {
 		conn, err := grpc.NewClient(r.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			return err
