@@ -15,7 +15,8 @@ type run struct {
 	deadline int64  // the caller's, by that clock
 
 	cmd        once
-	args       [fewArgs]any  // the memory of its arguments
+	args       [fewArgs]any // the memory of its arguments
+	words      [fewWords]string
 	wait       *redis.IntCmd // the WAIT behind it on its connection; nil if none was sent
 	replicated bool          // enough replicas have everything written before the reply
 	reply      reply
@@ -26,16 +27,24 @@ type run struct {
 	panicked *caughtPanic    // of the lane that sent it; nil if there was none
 }
 
-// fewArgs is enough for every script; more arguments only cost an allocation.
-const fewArgs = 20
+// These are enough for every script and for most replies; more only cost an allocation.
+const (
+	fewArgs  = 20
+	headArgs = 5 // of which so many are not the script's own
+	fewWords = 8
+)
+
+// The commands that run a script, as a command takes them.
+var eval, evalsha any = "eval", "evalsha"
 
 // prepare makes the run's command, with the whole source or with its digest.
 func (r *run) prepare(ctx context.Context, whole bool) {
-	how, script := "evalsha", r.call.Script.sha
+	how, script := evalsha, r.call.Script.sha
 	if whole {
-		how, script = "eval", r.call.Script.source
+		how, script = eval, r.call.Script.source
 	}
-	args := append(r.args[:0], how, script, 1, r.call.Key, &r.deadline)
+	// Behind these five NewCall has the arguments of the call where append puts them.
+	args := append(r.args[:0], how, script, 1, &r.call.Key, &r.deadline)
 	r.cmd = once{redis.NewCmd(ctx, append(args, r.call.Args...)...)}
 	r.cmd.SetFirstKeyPos(3)
 	r.wait, r.replicated = nil, false
@@ -54,15 +63,15 @@ func (c *Call) take(r reply) { c.Words, c.Now, c.Err = r.words, r.now, r.err }
 // Run runs the calls on behalf of ctx and fills in their replies. Its calls must all
 // write or all read. It gives each call its deadline by Redis's clock.
 func (c *Client) Run(ctx context.Context, calls []*Call) {
-	runs, made := memoryOf(len(calls))
+	runs := memoryOf(calls)
 	for i, call := range calls {
 		clock, err := c.clockFor(ctx, call.Key)
 		if err != nil {
 			Fail(calls, err)
 			return
 		}
-		runs[i] = &made[i]
-		made[i] = run{call: call, clock: clock, deadline: clock.deadline(ctx)}
+		r := runs[i]
+		r.call, r.clock, r.deadline = call, clock, clock.deadline(ctx)
 	}
 	c.share(ctx, runs)
 	for _, r := range runs {
@@ -98,16 +107,20 @@ func (c *Client) Run(ctx context.Context, calls []*Call) {
 	}
 }
 
-// memoryOf allocates n runs, and a single run in one piece.
-func memoryOf(n int) ([]*run, []run) {
-	if n == 1 {
-		one := &struct {
-			runs [1]*run
-			made [1]run
-		}{}
-		return one.runs[:], one.made[:]
+// memoryOf is the memory of the runs: that of their calls, each of which has it for one
+// run only, since a batch may still have that run when its caller has given up.
+func memoryOf(calls []*Call) []*run {
+	runs := calls[0].runs[:]
+	if len(calls) > 1 || calls[0].ran {
+		runs = make([]*run, len(calls))
 	}
-	return make([]*run, n), make([]run, n)
+	for i, c := range calls {
+		if runs[i] = &c.made; c.ran {
+			runs[i] = &run{}
+		}
+		c.ran = true
+	}
+	return runs
 }
 
 // clockFor is the clock of the primary that has a key, as far as the client library
@@ -166,7 +179,7 @@ func (c *Client) roundTrip(ctx context.Context, runs []*run) {
 	}
 	received := time.Now()
 	for _, r := range runs {
-		told := read(ctx, r.cmd)
+		told := read(ctx, r.cmd, r.words[:0])
 		if told.err == nil {
 			if !told.now.IsZero() {
 				r.clock.observe(told.now, sent, received)

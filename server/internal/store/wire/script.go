@@ -47,6 +47,10 @@ type Call struct {
 
 	texts   []string // that Args point to, as Text has added them
 	numbers []int64
+
+	made run // the memory of its run
+	runs [1]*run
+	ran  bool // that memory is used
 }
 
 // NewCall is a call to which Text and Number add arguments. The client library takes
@@ -55,14 +59,12 @@ type Call struct {
 func NewCall(script *Script, key string) *Call {
 	of := &struct {
 		call    Call
-		args    [15]any
 		texts   [8]string
 		numbers [7]int64
 	}{}
-	of.call = Call{
-		Script: script, Key: key,
-		Args: of.args[:0], texts: of.texts[:0], numbers: of.numbers[:0],
-	}
+	of.call.Script, of.call.Key = script, key
+	of.call.Args = of.call.made.args[headArgs:headArgs]
+	of.call.texts, of.call.numbers = of.texts[:0], of.numbers[:0]
 	return &of.call
 }
 
@@ -134,13 +136,12 @@ const firstMicros = 1e12
 
 // read reads a reply. The scripts reply with arrays of strings and numbers, with one text
 // that has a newline between the words, or with a number, the time in microseconds. The
-// first word is a word.
-func read(ctx context.Context, cmd once) reply {
+// first word is a word. It appends them to words.
+func read(ctx context.Context, cmd once, words []string) reply {
 	value, err := cmd.Result()
 	if err != nil {
 		return reply{err: conclude(ctx, err)}
 	}
-	var words []string
 	switch value := value.(type) {
 	case int64:
 		if value < firstMicros {
@@ -148,15 +149,16 @@ func read(ctx context.Context, cmd once) reply {
 		}
 		return reply{words: atNow, now: time.UnixMilli(value / 1000)}
 	case string:
-		words = strings.Split(value, "\n")
+		for word := range strings.SplitSeq(value, "\n") {
+			words = append(words, word)
+		}
 	case []any:
-		words = make([]string, len(value))
-		for i, word := range value {
+		for _, word := range value {
 			switch word := word.(type) {
 			case string:
-				words[i] = word
+				words = append(words, word)
 			case int64:
-				words[i] = strconv.FormatInt(word, 10)
+				words = append(words, strconv.FormatInt(word, 10))
 			default:
 				return reply{err: fmt.Errorf("a script replied %v, which has a %T", value, word)}
 			}
