@@ -39,7 +39,6 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
-	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 	"github.com/donation-dedupe/noted/server/internal/access"
 	"github.com/donation-dedupe/noted/server/internal/calls"
 	"github.com/donation-dedupe/noted/server/internal/contract"
@@ -198,7 +197,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		}),
 		grpc.WaitForHandlers(true),
 	)...)
-	notedv1.RegisterDedupeServiceServer(made, s.service)
+	s.service.Register(made)
 	healthpb.RegisterHealthServer(made, s.watch.Service())
 	if s.config.Reflection {
 		reflection.Register(made)
