@@ -49,32 +49,34 @@ func seriesOf(key string) (ledger, series string, ok bool) {
 	return strings.Cut(inner, " ")
 }
 
-// token is what a note keeps of the request that it last answered FIRST: 54 bits of its
-// hash. The ids of requests have any length, and a note is small.
-func token(requestID string) string {
+// A Token is what a note keeps of the request that it last answered FIRST: 54 bits of its
+// hash, as text. The ids of requests have any length, and a note is small.
+type Token [9]byte
+
+func tokenOf(requestID string) Token {
 	sum := sha256.Sum256([]byte(requestID))
-	return tokenOf([7]byte(sum[:7]))
+	return writeToken([7]byte(sum[:7]))
 }
 
 // NewToken is the token of a request without an id: as many random bits.
-func NewToken() string {
+func NewToken() Token {
 	var random [7]byte
 	rand.Read(random[:]) // it never fails
-	return tokenOf(random)
+	return writeToken(random)
 }
 
-func tokenOf(raw [7]byte) string {
+func writeToken(raw [7]byte) Token {
 	var text [10]byte
 	base64.RawURLEncoding.Encode(text[:], raw[:])
-	return string(text[:9])
+	return Token(text[:9])
 }
 
 // token is the request's own, or that of its id.
-func (r NoteRequest) token() string {
-	if r.Token != "" {
+func (r NoteRequest) token() Token {
+	if r.Token != (Token{}) {
 		return r.Token
 	}
-	return token(r.RequestID)
+	return tokenOf(r.RequestID)
 }
 
 // donationID is the permanent name of a note: the time at which the note was made, which
@@ -186,21 +188,23 @@ func printable(s string) bool {
 // its two halves, numbers in base 36, as 22 bytes in base 85. All other messages are the
 // channel, a colon and the id. A channel has no capital letters and no colon, so the
 // three forms are never confused, and each message has only one form.
-func writeMessage(m Message) string {
+func writeMessage(m Message) string { return string(appendMessage(nil, m)) }
+
+func appendMessage(to []byte, m Message) []byte {
 	switch {
 	case m.Channel == "ipn" && len(m.ID) == 32:
 		var raw [16]byte
 		_, err := hex.Decode(raw[:], []byte(m.ID))
 		if err == nil && strings.Trim(m.ID, "0123456789abcdef") == "" {
-			return base85('I', raw[:])
+			return append85(append(to, 'I'), raw[:])
 		}
 	case m.Channel == "webhook" && len(m.ID) == len("WH-")+2*halfDigits+1 && m.ID[:3] == "WH-" && m.ID[20] == '-':
 		var raw [2 * halfBytes]byte
 		if fromBase36(raw[:halfBytes], m.ID[3:20]) && fromBase36(raw[halfBytes:], m.ID[21:]) {
-			return base85('W', raw[:])
+			return append85(append(to, 'W'), raw[:])
 		}
 	}
-	return m.Channel + ":" + m.ID
+	return append(append(append(to, m.Channel...), ':'), m.ID...)
 }
 
 // Half of a webhook's id: 17 digits in base 36 are 88 bits.
@@ -245,10 +249,10 @@ func toBase36(digits, half []byte) bool {
 	return high == 0 && low == 0
 }
 
-// base85 writes a letter and then raw, at most two halves, in base 85.
-func base85(letter byte, raw []byte) string {
-	text := [1 + (2*halfBytes+3)/4*5]byte{letter}
-	return string(text[:1+ascii85.Encode(text[1:], raw)])
+// append85 writes raw, at most two halves, in base 85.
+func append85(to, raw []byte) []byte {
+	var text [(2*halfBytes + 3) / 4 * 5]byte
+	return append(to, text[:ascii85.Encode(text[:], raw)]...)
 }
 
 // fromBase85 reads exactly as many bytes as raw has.
@@ -297,14 +301,16 @@ func readMessage(s string) (Message, error) {
 
 // writeTransaction writes a transaction id as it is. An id that could be taken for "-"
 // (unknown), "=" (the id of the first sighting) or the extras gets a point before it.
-func writeTransaction(id string) string {
+func writeTransaction(id string) string { return string(appendTransaction(nil, id)) }
+
+func appendTransaction(to []byte, id string) []byte {
 	switch {
 	case id == "":
-		return "-"
+		return append(to, '-')
 	case id[0] == '-' || id[0] == '=' || id[0] == '.' || id[0] == '*':
-		return "." + id
+		to = append(to, '.')
 	}
-	return id
+	return append(to, id...)
 }
 
 func readTransaction(s string) string {
@@ -314,18 +320,18 @@ func readTransaction(s string) string {
 	return strings.TrimPrefix(s, ".")
 }
 
-func writeMoney(amount, currency string) string {
+func appendMoney(to []byte, amount, currency string) []byte {
 	if amount == "" {
-		return "-"
+		return append(to, '-')
 	}
-	return amount + currency
+	return append(append(to, amount...), currency...)
 }
 
-func writeTime(t time.Time) string {
+func appendTime(to []byte, t time.Time) []byte {
 	if t.IsZero() {
-		return "-"
+		return append(to, '-')
 	}
-	return strconv.FormatInt(t.UnixMilli(), 10)
+	return strconv.AppendInt(to, t.UnixMilli(), 10)
 }
 
 // writeAgreeing writes the channels whose transaction ids agree with the asking

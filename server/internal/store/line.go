@@ -97,23 +97,22 @@ func forgetAt(n Note, retention time.Duration) time.Time {
 	return at
 }
 
-// writeTail is how the line of a request's note ends if it is made and arrives at the same
-// time: the amount, the extras, and the first sighting.
-func writeTail(r NoteRequest, retention time.Duration) string {
-	text := make([]byte, 0, 128) // enough for most
-	text = append(text, writeMoney(r.Donation.Amount, r.Donation.CurrencyCode)...)
+// appendTail writes how the line of a request's note ends if it is made and arrives at the
+// same time: the amount, the extras, and the first sighting.
+func appendTail(to []byte, r NoteRequest, retention time.Duration) []byte {
+	to = appendMoney(to, r.Donation.Amount, r.Donation.CurrencyCode)
 	hold := r.Hold.Milliseconds()
 	if hold != 0 || retention != defaultRetention {
-		text = append(text, " *"...)
+		to = append(to, " *"...)
 	}
 	if hold != 0 {
-		text = strconv.AppendInt(append(text, 'H'), hold, 36)
+		to = strconv.AppendInt(append(to, 'H'), hold, 36)
 	}
 	if retention != defaultRetention {
-		text = strconv.AppendInt(append(text, 'K'), int64(retention/time.Second), 36)
+		to = strconv.AppendInt(append(to, 'K'), int64(retention/time.Second), 36)
 	}
-	text = append(append(text, ' '), writeMessage(r.Message)...)
-	return string(append(append(text, ' '), writeTransaction(r.Donation.TransactionID)...))
+	to = append(appendMessage(append(to, ' '), r.Message), ' ')
+	return appendTransaction(to, r.Donation.TransactionID)
 }
 
 // freshNote is the note that readNote would read from the line with a request's tail.

@@ -49,8 +49,10 @@ func TestFreshNote(t *testing.T) {
 			if at := r.Donation.OccurredAt; !at.IsZero() {
 				occurred = strconv.FormatInt(at.UnixMilli()-now.Truncate(time.Second).UnixMilli(), 36) + "."
 			}
-			line := events[r.Donation.Event-1:r.Donation.Event] + token("r") + strconv.FormatInt(now.UnixMilli(), 36) +
-				" " + occurred + " " + writeTail(r, wholeSeconds(r.Rules.Retention))
+			token := tokenOf("r")
+			line := events[r.Donation.Event-1:r.Donation.Event] + string(token[:]) +
+				strconv.FormatInt(now.UnixMilli(), 36) + " " + occurred + " "
+			line += string(appendTail(nil, r, wholeSeconds(r.Rules.Retention)))
 			want, err := readNote(r.Donation.Ledger, r.Donation.SeriesID, line, now)
 			if err != nil {
 				t.Fatalf("%q: %v", line, err)

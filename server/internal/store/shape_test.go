@@ -71,8 +71,9 @@ func TestNotStorable(t *testing.T) {
 // TestUnreadable reads messages and lines that no release has written.
 func TestUnreadable(t *testing.T) {
 	for _, s := range []string{
-		"", "ipn", "I", base85('I', make([]byte, 15)), base85('I', make([]byte, 17)), "Ixx~", "W",
-		base85('W', make([]byte, 2*halfBytes-1)),
+		"", "ipn", "I", "I" + string(append85(nil, make([]byte, 15))),
+		"I" + string(append85(nil, make([]byte, 17))), "Ixx~", "W",
+		"W" + string(append85(nil, make([]byte, 2*halfBytes-1))),
 	} {
 		if m, err := readMessage(s); err == nil {
 			t.Errorf("%q is read as %+v", s, m)

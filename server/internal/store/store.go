@@ -264,35 +264,44 @@ func (s *Store) noteCall(r NoteRequest) (*wire.Call, error) {
 		return nil, err
 	}
 	d, retention := r.Donation, wholeSeconds(r.Rules.Retention)
-	call := wire.NewCall(noteScript, seriesKey(d.Ledger, d.SeriesID)).
-		Text(events[d.Event-1:d.Event] + r.token()).
-		Text(writeTail(r, retention)).
-		Text(writeTime(d.OccurredAt)).
-		Text(s.writeRules(r))
+	var memory [384]byte // enough for most
+	var cut cuts
+	text := appendSeriesKey(memory[:0], d.Ledger, d.SeriesID)
+	cut.at(text)
+	token := r.token()
+	text = append(append(text, events[d.Event-1]), token[:]...)
+	cut.at(text)
+	text = appendTail(text, r, retention)
+	cut.at(text)
+	text = appendTime(text, d.OccurredAt)
+	cut.at(text)
+	text = s.appendRules(text, r)
+	cut.at(text)
 	received := !r.Message.ReceivedAt.IsZero()
 	if received || retention != defaultRetention || r.Hold > defaultRetention {
-		call.Text(strconv.FormatInt(int64(retention/time.Second), 36))
+		text = strconv.AppendInt(text, int64(retention/time.Second), 36)
+		cut.at(text)
 	}
 	if received {
-		call.Text(writeTime(r.Message.ReceivedAt))
+		text = appendTime(text, r.Message.ReceivedAt)
+		cut.at(text)
 	}
-	return call, nil
+	return cut.call(noteScript, text), nil
 }
 
-// writeRules writes what note.lua needs to know of the rules only in some calls.
-func (s *Store) writeRules(r NoteRequest) string {
-	text := make([]byte, 0, 64) // enough for most
-	for _, n := range []int64{
+// appendRules writes what note.lua needs to know of the rules only in some calls.
+func (s *Store) appendRules(to []byte, r NoteRequest) []byte {
+	for _, n := range [...]int64{
 		flag(s.replicated),
 		r.Rules.MatchWindow.Milliseconds(),
 		r.Rules.ArrivalWindow.Milliseconds(),
 		r.Rules.SkewAhead.Milliseconds(),
 		int64(r.Rules.SeriesLimit),
 	} {
-		text = append(strconv.AppendInt(text, n, 10), ' ')
+		to = append(strconv.AppendInt(to, n, 10), ' ')
 	}
-	text = append(strconv.AppendInt(text, r.Hold.Milliseconds(), 36), ' ')
-	return string(append(text, writeAgreeing(r.Rules)...))
+	to = append(strconv.AppendInt(to, r.Hold.Milliseconds(), 36), ' ')
+	return append(to, writeAgreeing(r.Rules)...)
 }
 
 func readNoteReply(r NoteRequest, call *wire.Call) (NoteReply, error) {
@@ -332,12 +341,13 @@ func readNoteReply(r NoteRequest, call *wire.Call) (NoteReply, error) {
 // withReceipt is the reply with the receipt of its request, if it has one.
 func (n NoteReply) withReceipt(r NoteRequest) NoteReply {
 	if shadow := n.Verdict != First; r.Hold > 0 && (!shadow || r.Rules.Shadow) {
+		token := r.token()
 		n.Receipt = receipt{
 			r.Donation.Ledger,
 			r.Donation.SeriesID,
 			n.Note.NotedAt.UnixMilli(),
 			n.Note.Attempt,
-			r.token(),
+			string(token[:]),
 			shadow,
 		}.String()
 	}
@@ -349,18 +359,31 @@ func (s *Store) Exists(ctx context.Context, d Donation, m Message, rules Rules) 
 	if err := storable(d, m); err != nil {
 		return ExistsReply{}, err
 	}
-	call := wire.NewCall(existsScript, seriesKey(d.Ledger, d.SeriesID)).
-		Text(events[d.Event-1 : d.Event]).
-		Text(writeMessage(m)).
-		Text(writeTransaction(d.TransactionID)).
-		Text(writeMoney(d.Amount, d.CurrencyCode)).
-		Text(writeTime(d.OccurredAt)).
-		Text(writeTime(m.ReceivedAt)).
-		Number(rules.MatchWindow.Milliseconds()).
-		Number(rules.ArrivalWindow.Milliseconds()).
-		Number(wholeSeconds(rules.Retention).Milliseconds()).
-		Number(rules.SkewAhead.Milliseconds()).
-		Text(writeAgreeing(rules))
+	var memory [384]byte // enough for most
+	var cut cuts
+	text := appendSeriesKey(memory[:0], d.Ledger, d.SeriesID)
+	cut.at(text)
+	text = append(text, events[d.Event-1])
+	cut.at(text)
+	text = appendMessage(text, m)
+	cut.at(text)
+	text = appendTransaction(text, d.TransactionID)
+	cut.at(text)
+	text = appendMoney(text, d.Amount, d.CurrencyCode)
+	cut.at(text)
+	text = appendTime(text, d.OccurredAt)
+	cut.at(text)
+	text = appendTime(text, m.ReceivedAt)
+	cut.at(text)
+	for _, span := range [...]time.Duration{
+		rules.MatchWindow, rules.ArrivalWindow, wholeSeconds(rules.Retention), rules.SkewAhead,
+	} {
+		text = strconv.AppendInt(text, span.Milliseconds(), 10)
+		cut.at(text)
+	}
+	text = append(text, writeAgreeing(rules)...)
+	cut.at(text)
+	call := cut.call(existsScript, text)
 	if s.run(ctx, call); call.Err != nil {
 		return ExistsReply{}, wire.NothingDone(call.Err)
 	}

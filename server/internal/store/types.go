@@ -141,7 +141,7 @@ type NoteRequest struct {
 	Message   Message
 	Hold      time.Duration
 	RequestID string
-	Token     string // from NewToken, if there is no RequestID
+	Token     Token // from NewToken, if there is no RequestID
 	Rules     Rules
 }
 

@@ -45,26 +45,24 @@ type Call struct {
 	Now   time.Time
 	Err   error
 
-	texts   []string // that Args point to, as Text has added them
-	numbers []int64
+	texts []string // that Args point to, as Text has added them
 
 	made run // the memory of its run
 	runs [1]*run
 	ran  bool // that memory is used
 }
 
-// NewCall is a call to which Text and Number add arguments. The client library takes
+// NewCall is a call to which Text adds arguments. The client library takes
 // arguments by their addresses, too, so all are in one piece of memory: that of the
 // longest call, beyond which arguments only cost allocations.
 func NewCall(script *Script, key string) *Call {
 	of := &struct {
-		call    Call
-		texts   [8]string
-		numbers [7]int64
+		call  Call
+		texts [15]string
 	}{}
 	of.call.Script, of.call.Key = script, key
 	of.call.Args = of.call.made.args[headArgs:headArgs]
-	of.call.texts, of.call.numbers = of.texts[:0], of.numbers[:0]
+	of.call.texts = of.texts[:0]
 	return &of.call
 }
 
@@ -72,13 +70,6 @@ func NewCall(script *Script, key string) *Call {
 func (c *Call) Text(s string) *Call {
 	c.texts = append(c.texts, s)
 	c.Args = append(c.Args, &c.texts[len(c.texts)-1])
-	return c
-}
-
-// Number adds an argument, and gives the call.
-func (c *Call) Number(n int64) *Call {
-	c.numbers = append(c.numbers, n)
-	c.Args = append(c.Args, &c.numbers[len(c.numbers)-1])
 	return c
 }
 
