@@ -164,7 +164,7 @@ func waiting(ctx context.Context, requests <-chan streamed, end *lingering) (bat
 			if !more {
 				return nil, true, nil
 			}
-			batch = append(batch, request)
+			batch = append(make([]streamed, 0, 1+len(requests)), request) // and those that wait behind it
 		case <-end.draining:
 			end.draining, end.over = nil, time.After(linger)
 		case <-end.over:

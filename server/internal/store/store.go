@@ -238,7 +238,7 @@ func (s *Store) Note(ctx context.Context, r NoteRequest) (NoteReply, error) {
 func (s *Store) Notes(ctx context.Context, requests []NoteRequest) ([]NoteReply, []error) {
 	replies, errs := make([]NoteReply, len(requests)), make([]error, len(requests))
 	calls := make([]*wire.Call, len(requests)) // nil where the request cannot be noted
-	var sent []*wire.Call
+	sent := make([]*wire.Call, 0, len(requests))
 	for i, r := range requests {
 		if calls[i], errs[i] = s.noteCall(r); errs[i] == nil {
 			sent = append(sent, calls[i])
