@@ -48,7 +48,7 @@ func (r *reader) text(field string) string {
 func (r *reader) id(field string) string {
 	text := r.text(field)
 	if text != "" && !fits(text) {
-		r.warn(field, fmt.Sprintf("is no id: more than %d bytes, or some that are not printable ASCII; taken as absent",
+		r.warn(field, fmt.Sprintf("is not an id: more than %d bytes, or bytes that are not printable ASCII; taken as absent",
 			maxID))
 		return ""
 	}
@@ -84,7 +84,7 @@ func (r *reader) time(field string) time.Time {
 	}
 	t, ok := parseTime(text)
 	if !ok {
-		r.warn(field, "is no time in a spelling that is known; left out")
+		r.warn(field, "is not a time in a known format; left out")
 	}
 	return t
 }

@@ -190,10 +190,10 @@ type soak struct {
 }
 
 // keepCalling makes the calls of one caller until the end. Each caller has a way of its
-// own: fresh notes, twins, questions, holds, streams, and the JSON door.
+// own: fresh notes, pairs, questions, holds, streams, and the JSON door.
 func (s *soak) keepCalling(caller int, end time.Time) error {
 	ways := []func(caller, i int) (calls int, err error){
-		s.fresh, s.twins, s.questions, s.holds, s.streamed, s.atDoor, s.newcomer, s.twins,
+		s.fresh, s.pairs, s.questions, s.holds, s.streamed, s.atDoor, s.newcomer, s.pairs,
 	}
 	for time.Now().Before(end) {
 		calls, err := ways[caller%len(ways)](caller, int(s.made.Add(1)))
@@ -211,7 +211,7 @@ func (s *soak) keepCalling(caller int, end time.Time) error {
 
 func (s *soak) fresh(caller, i int) (int, error) { return 1, note(s.client(caller), alone(i), first) }
 
-func (s *soak) twins(caller, i int) (int, error) {
+func (s *soak) pairs(caller, i int) (int, error) {
 	if err := note(s.client(caller), alone(i), first); err != nil {
 		return 1, err
 	}

@@ -142,7 +142,7 @@ export class AlreadySettled extends NotedError {}
  */
 export class StoreUnsuitable extends NotedError {}
 
-/** The note is forgotten, or never was. */
+/** The note was forgotten, or never existed. */
 export class NoteNotFound extends NotedError {}
 
 /** The caller is over its rate. */

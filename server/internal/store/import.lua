@@ -146,12 +146,12 @@ end
 local added, changed, anew, told = {}, 0, 0, {}
 local dirty, known = {}, {} -- :: note → true
 for _, other in ipairs(others) do
-  local same, twin, namesake
+  local same, here, namesake
   for _, note in ipairs(notes) do
     if origin_is(note, other) then
       same = note
     elseif one_donation(note, other) then
-      twin = note
+      here = note
     end
     namesake = namesake or note.noted == other.noted
   end
@@ -162,17 +162,17 @@ for _, other in ipairs(others) do
     end
   elseif other.noted <= notes.floor then
     told[#told + 1] = '-' .. base36(other.noted)
-  elseif twin and not settled(other) then
+  elseif here and not settled(other) then
     anew = anew + 1
-    if unite(twin, other) then
-      dirty[twin] = true
+    if unite(here, other) then
+      dirty[here] = true
     end
   else
-    if twin then
+    if here then
       anew = anew + 1
-      if not settled(twin) then
-        twin.held, twin.released = false, false
-        dirty[twin] = true
+      if not settled(here) then
+        here.held, here.released = false, false
+        dirty[here] = true
       end
     end
     if namesake then

@@ -48,11 +48,11 @@ func init() {
 		},
 		mutant{
 			"an open note joins a settled one", "import.lua",
-			"elseif twin and not settled(other) then", "elseif false then", byImportAnew,
+			"elseif here and not settled(other) then", "elseif false then", byImportAnew,
 		},
 		mutant{
 			"a settlement of the file does not reach the note here", "import.lua",
-			"        twin.held, twin.released = false, false\n", "", byImportAnew,
+			"        here.held, here.released = false, false\n", "", byImportAnew,
 		},
 		mutant{
 			"messages are not compared", "import.lua",

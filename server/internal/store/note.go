@@ -196,4 +196,3 @@ func (s *Store) Exists(ctx context.Context, d Donation, m Message, rules Rules) 
 	reply.Note, err = readNote(d.Ledger, d.SeriesID, words[2], reply.Now)
 	return reply, wire.NothingDone(err)
 }
-

@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace Noted\Exception;
 
-/** NOTE_NOT_FOUND: the note is forgotten, or never was. */
+/** NOTE_NOT_FOUND: the note was forgotten, or never existed. */
 final class NoteNotFound extends NotedException
 {
 }

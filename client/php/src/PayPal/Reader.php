@@ -60,7 +60,7 @@ final class Reader
     {
         $text = $this->text($field);
         if ($text !== '' && !self::fits($text)) {
-            $problem = 'is no id: more than ' . self::MAX_ID . ' bytes, or some that are not printable ASCII';
+            $problem = 'is not an id: more than ' . self::MAX_ID . ' bytes, or bytes that are not printable ASCII';
             $this->warn($field, "$problem; taken as absent");
             return '';
         }
@@ -101,7 +101,7 @@ final class Reader
         }
         $time = Time::parse($text);
         if ($time === '') {
-            $this->warn($field, 'is no time in a spelling that is known; left out');
+            $this->warn($field, 'is not a time in a known format; left out');
         }
         return $time;
     }

@@ -232,7 +232,7 @@ class Fake(stubs.DedupeServiceServicer):
             if (donation.ledger, donation.series_id, kept.note.donation_id) == asked:
                 self._kept.remove(kept)
                 return self._answer(kept)
-        raise _Refusal("NOTE_NOT_FOUND", "the note is forgotten, or never was")
+        raise _Refusal("NOTE_NOT_FOUND", "the note was forgotten, or never existed")
 
     # The memory.
 
@@ -293,10 +293,10 @@ class Fake(stubs.DedupeServiceServicer):
     def _holder(self, receipt: str) -> _Kept:
         """The note of a receipt that no other attempt has taken over."""
         if receipt not in self._receipts:
-            raise _Refusal("INVALID_REQUEST", "receipt is no receipt that Noted gave")
+            raise _Refusal("INVALID_REQUEST", "receipt is not a receipt that Noted gave")
         kept, attempt = self._receipts[receipt]
         if kept not in self._kept:
-            raise _Refusal("NOTE_NOT_FOUND", "the note is forgotten, or never was")
+            raise _Refusal("NOTE_NOT_FOUND", "the note was forgotten, or never existed")
         if kept.note.attempt != attempt:
             settled = self._state(kept) == pb.STATE_SETTLED
             raise _Refusal("SETTLED_BY_ANOTHER" if settled else "HOLD_LOST", "another attempt has taken over")

@@ -52,7 +52,7 @@ export class Reader {
   id(field: string): string {
     const text = this.text(field);
     if (text === "" || fits(text)) return text;
-    this.warn(field, `is no id: more than ${maxId} bytes, or some that are not printable ASCII; taken as absent`);
+    this.warn(field, `is not an id: more than ${maxId} bytes, or bytes that are not printable ASCII; taken as absent`);
     return "";
   }
 
@@ -81,7 +81,7 @@ export class Reader {
     const text = this.text(field);
     if (text === "") return undefined;
     const moment = parseTime(text);
-    if (moment === undefined) this.warn(field, "is no time in a spelling that is known; left out");
+    if (moment === undefined) this.warn(field, "is not a time in a known format; left out");
     return moment;
   }
 

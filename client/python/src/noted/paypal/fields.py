@@ -54,7 +54,9 @@ class Reader:
         """A field that the contract accepts as an id, or ""."""
         text = self.text(field)
         if text and not fits(text):
-            self.warn(field, "is no id: more than 128 bytes, or some that are not printable ASCII; taken as absent")
+            self.warn(
+                field, "is not an id: more than 128 bytes, or bytes that are not printable ASCII; taken as absent"
+            )
             return ""
         return text
 
@@ -80,7 +82,7 @@ class Reader:
             return Moment()
         parsed = parse_time(text)
         if parsed is None:
-            self.warn(field, "is no time in a spelling that is known; left out")
+            self.warn(field, "is not a time in a known format; left out")
             return Moment()
         return Moment(*parsed)
 
