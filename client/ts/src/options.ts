@@ -31,4 +31,14 @@ export interface ClientOptions {
    * TLS, except to this machine.
    */
   readonly token?: string | (() => string | Promise<string>);
+  /**
+   * Gives further headers for each try of a call, and for each stream of notes(): such as
+   * the traceparent that hands a trace on to the server. Up to 8 KiB together, in
+   * printable ASCII. If the function throws or returns anything else, the call goes
+   * without them, because a trace must not cost a donation; a warning of the process
+   * (process.emitWarning) says so once. A header that is not the caller's to set, such as
+   * authorization or grpc-timeout, fails the call with the code INTERNAL and its name,
+   * before anything is sent.
+   */
+  readonly headers?: () => Readonly<Record<string, string>>;
 }

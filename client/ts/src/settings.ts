@@ -2,6 +2,7 @@
 import { isIP } from "node:net";
 import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { adding } from "./headers.js";
 import type { ClientOptions } from "./options.js";
 import { Budget } from "./retry.js";
 
@@ -36,7 +37,10 @@ export class Settings {
       // A page of a thousand notes with sixteen sightings each. No other answer of Noted
       // is larger.
       readMaxBytes: 16 << 20,
-      interceptors: options.token === undefined ? [] : [bearer(options.token)],
+      interceptors: [
+        ...(options.token === undefined ? [] : [bearer(options.token)]),
+        ...(options.headers === undefined ? [] : [adding(options.headers)]),
+      ],
     });
   }
 }

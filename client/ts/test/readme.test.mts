@@ -4,12 +4,15 @@ import { execFileSync, spawn } from "node:child_process";
 import { once as event } from "node:events";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { randomUUID } from "node:crypto";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { after, describe, test } from "node:test";
 import { Code } from "@connectrpc/connect";
+import { trace } from "@opentelemetry/api";
+import { NodeTracerProvider } from "@opentelemetry/sdk-trace-node";
 import * as noted from "../src/index.mjs";
 import { Client, NotSettled, reasons, type Donation, type NotedError } from "../src/index.mjs";
 import { Receiver } from "../src/receiver/index.mjs";
@@ -23,7 +26,8 @@ const readme = readFileSync(join(project, "README.md"), "utf8");
 const [own = "", others = ""] = readme.split("## Other languages");
 const samples = (language: string): string[] =>
   [...own.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, "gms"))].map(([, text]) => text!);
-const [twentyLines, inNode, inExpress, inFastify, listing, contract] = samples("ts") as [
+const [twentyLines, inNode, inExpress, inFastify, listing, tracing, contract] = samples("ts") as [
+  string,
   string,
   string,
   string,
@@ -91,8 +95,8 @@ const setting = (sample: string, from: string, to: string): string => {
 };
 
 test("every sample is tested here", () => {
-  assert.deepEqual([samples("ts").length, samples("js").length, samples("sh").length], [6, 1, 3]);
-  assert.equal(own.split("```").length - 1, 2 * 10);
+  assert.deepEqual([samples("ts").length, samples("js").length, samples("sh").length], [7, 1, 3]);
+  assert.equal(own.split("```").length - 1, 2 * 11);
 });
 
 test("the twenty lines", async (t) => {
@@ -215,6 +219,41 @@ test("the listing and the require", async () => {
   assert.ok(execFileSync(process.execPath, [path], { encoding: "utf8" }).includes(`${seriesId} 1\n`));
   const [required] = samples("js") as [string];
   execFileSync(process.execPath, ["-e", required], { cwd: project });
+});
+
+test("Noted continues the trace of a program with OpenTelemetry", async (t) => {
+  const spans: Buffer[] = [];
+  const collector = createHttpServer((request, response) => {
+    request.on("data", (part: Buffer) => spans.push(part));
+    request.on("end", () => response.setHeader("content-type", "application/x-protobuf").end());
+  });
+  t.after(() => {
+    collector.close();
+    collector.closeAllConnections();
+  });
+  const endpoint = `http://127.0.0.1:${await listen(collector)}`;
+  Object.assign(process.env, { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_BSP_SCHEDULE_DELAY: "50" });
+  const traced = await startNoted();
+  delete process.env["OTEL_EXPORTER_OTLP_ENDPOINT"];
+  const provider = new NodeTracerProvider();
+  provider.register();
+  t.after(() => provider.shutdown());
+
+  const path = compile("trace", setting(setting(tracing, "127.0.0.1:50051", traced.grpc), "const noted", "export $&"));
+  const { noted: ours } = (await import(path)) as { noted: Client };
+  const { traceId, spanId } = await trace.getTracer("test").startActiveSpan("receiving", async (span) => {
+    assert.equal(await ours.once({ seriesId: `I-${randomUUID()}` }, undefined, () => undefined), "FIRST");
+    span.end();
+    return span.spanContext();
+  });
+  // In protobuf the trace, the span and its parent are bytes, and the name follows.
+  const hex = (text: string) => text.replace(/../g, "\\x$&");
+  const within = (rpc: string) =>
+    new RegExp(`${hex(traceId)}[^]{1,40}${hex(spanId)}[^]{1,40}noted\\.v1\\.DedupeService/${rpc}`);
+  await until(() => {
+    const got = Buffer.concat(spans).toString("latin1");
+    return within("NoteDonation").test(got) && within("SettleDonation").test(got);
+  });
 });
 
 const quiet = { npm_config_prefer_offline: "true", npm_config_audit: "false", npm_config_fund: "false" };
