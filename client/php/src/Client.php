@@ -58,6 +58,12 @@ final class Client implements ClientInterface
      * @param bool $plaintext allow http to another machine: anyone on the way can then read,
      *     forge and suppress donations
      * @param ?Psr18 $http a PSR-18 client in the place of curl
+     * @param null|callable(): array<string, string> $headers gives further headers for each try
+     *     of a call, such as the traceparent that hands a trace on to the server: up to 8 KiB
+     *     together, in printable ASCII. If it throws or returns anything else, the call goes
+     *     without them, because a trace must not cost a donation; error_log() says so once. A
+     *     header that is not the caller's to set, such as authorization or content-type, fails
+     *     the call with Internal and its name, before anything is sent
      */
     public function __construct(
         string $url,
@@ -68,6 +74,7 @@ final class Client implements ClientInterface
         string $caFile = '',
         bool $plaintext = false,
         ?Psr18 $http = null,
+        ?callable $headers = null,
     ) {
         if ($timeout <= 0 || $settleTimeout <= 0 || $hold < 0.001 || $hold > self::MAX_HOLD) {
             throw new \InvalidArgumentException(
@@ -76,7 +83,8 @@ final class Client implements ClientInterface
                     ' seconds',
             );
         }
-        $this->calls = new Calls(new Transport($url, $token, $caFile, $plaintext, $http));
+        $headers = new Headers($headers === null ? null : $headers(...));
+        $this->calls = new Calls(new Transport($url, $token, $caFile, $plaintext, $headers, $http));
     }
 
     /** Makes an id for note(): random, because the receipt can be made from it. */

@@ -32,6 +32,7 @@ final class Transport
         #[\SensitiveParameter] private readonly null|string|\Closure $token,
         private readonly string $caFile,
         bool $plaintext,
+        private readonly Headers $headers,
         ?Psr18 $http = null,
     ) {
         $parts = parse_url($url);
@@ -118,7 +119,7 @@ final class Transport
             throw NotedException::of($act, 'invalid_argument', 'a field is not valid UTF-8: ' . $e->getMessage());
         }
         $milliseconds = max(1, (int) ($timeout * 1000));
-        $headers = [
+        $headers = $this->headers->now($act) + [
             'Content-Type' => 'application/json',
             'Connect-Protocol-Version' => '1',
             'Connect-Timeout-Ms' => (string) $milliseconds,

@@ -67,6 +67,12 @@ final class Peer
         return $asked;
     }
 
+    /** @return list<string> the traceparent of each request, empty if it had none */
+    public function traces(): array
+    {
+        return is_file("$this->folder/traces") ? file("$this->folder/traces", FILE_IGNORE_NEW_LINES) : [];
+    }
+
     /** @return array<string, string> the reasons in the head of noted.proto, and their codes */
     public static function codes(): array
     {
@@ -85,5 +91,6 @@ final class Peer
     {
         file_put_contents("$this->folder/peer", json_encode($what));
         @unlink("$this->folder/asked");
+        @unlink("$this->folder/traces");
     }
 }

@@ -27,8 +27,11 @@ final class Server
         return self::$shared ??= self::start();
     }
 
-    /** @param string $address of the door; empty for a free one */
-    public static function start(string $address = ''): self
+    /**
+     * @param string $address of the door; empty for a free one
+     * @param array<string, string> $environment in addition to ours
+     */
+    public static function start(string $address = '', array $environment = []): self
     {
         $program = getenv('NOTED_PROGRAM') ?: Program::go('./server/cmd/noted');
         if ($program === null) {
@@ -50,6 +53,7 @@ final class Server
                 'dark',
             ],
             $log,
+            $environment,
         );
         Processes::waitFor($address, $log);
         return new self($process, $address, "http://$address");

@@ -11,7 +11,7 @@
 //                                       "none" at all
 //     [RPC, change, "", "hang"]         the same for the first call; later ones wait
 //
-// The file "asked" lists the requests.
+// The file "asked" lists the requests, and "traces" has the traceparent of each.
 
 declare(strict_types=1);
 
@@ -21,6 +21,7 @@ $request = file_get_contents('php://input');
 $script = (string) @file_get_contents("$folder/peer");
 [$wanted, $what, $body, $then] = json_decode($script, true) + ['', '', '', ''];
 file_put_contents("$folder/asked", "$rpc $request\n", FILE_APPEND);
+file_put_contents("$folder/traces", ($_SERVER['HTTP_TRACEPARENT'] ?? '') . "\n", FILE_APPEND);
 
 $here = $rpc === $wanted;
 if ($here && $then === 'hang' && substr_count(file_get_contents("$folder/asked"), "$rpc ") > 1) {
