@@ -33,6 +33,7 @@ func FuzzMessage(f *testing.F) {
 	f.Add("ipn", "0123456789ABCDEF0123456789abcdef")
 	f.Add("webhook", "WH-00000000000000000-ZZZZZZZZZZZZZZZZZ")
 	f.Add("webhook", "WH-7KQ19350TB4821966-30B85172NM6649021")
+	f.Add("webhook", "WH-00003W5E11264SGSZ-00003W5E11264SGSZ") // its last digit needs a carry
 	f.Add("", "")
 	f.Add("a", ":")
 	f.Fuzz(func(t *testing.T, channel, id string) {
@@ -92,4 +93,19 @@ func FuzzPageToken(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestWriteAgreeing checks how the channels are written that agree with a message's.
+func TestWriteAgreeing(t *testing.T) {
+	for want, rules := range map[string]Rules{
+		"*":              {TransactionIDs: Shared, Agreeing: []string{"ipn"}},
+		"-":              {TransactionIDs: PerChannel, Agreeing: []string{"ipn"}},
+		"+":              {},
+		"+,,":            {Agreeing: []string{""}},
+		"+,ipn,webhook,": {Agreeing: []string{"ipn", "webhook"}},
+	} {
+		if got := writeAgreeing(rules); got != want {
+			t.Errorf("%+v is written %q, want %q", rules, got, want)
+		}
+	}
 }
