@@ -158,12 +158,12 @@ func TestNoTLSWithTheStore(t *testing.T) {
 		},
 		"a certificate of another CA is shown": {
 			func(c *server.Config) { c.RedisCA = caFile; c.RedisCert, c.RedisKey = own(stranger.Issue(nil)) }, "yes",
-			[]string{"does not take the certificate of -redis-cert", "of a CA that Redis trusts"},
+			[]string{"does not accept the certificate of -redis-cert", "of a CA that Redis trusts"},
 		},
 		"a certificate for servers is shown": {func(c *server.Config) {
 			c.RedisCA = caFile
 			c.RedisCert, c.RedisKey = own(ca.Issue(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }))
-		}, "yes", []string{"does not take the certificate of -redis-cert", "for clients"}},
+		}, "yes", []string{"does not accept the certificate of -redis-cert", "for clients"}},
 		"Redis's is of another CA": {
 			func(c *server.Config) {
 				c.RedisCA = pkitest.Write(t, filepath.Join(dir, "other.pem"), stranger.PEM())
