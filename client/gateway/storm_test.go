@@ -228,7 +228,16 @@ func (s *storm) run() {
 	}
 	before := s.arrived()
 	for i, d := range s.letters { // all are known now, to both gateways
-		if status, reason, err := deliver("http://"+s.gates[i%2].Addr, d); status != http.StatusOK {
+		var status int
+		var reason string
+		var err error
+		// A gateway that started while Noted was away may wait seconds before it tries to
+		// connect again. Until then it lets the message come again.
+		eventually(s.t, "an answer to a message once more", func() bool {
+			status, reason, err = deliver("http://"+s.gates[i%2].Addr, d)
+			return status != http.StatusServiceUnavailable || reason != "noted"
+		})
+		if status != http.StatusOK {
 			s.t.Errorf("once more: got %d %s %v, want 200", status, reason, err)
 		}
 	}
