@@ -91,6 +91,9 @@ func TestForeignValues(t *testing.T) {
 		"JSON":                             {"SET", key, `{"` + canary + `":1}`},
 		"a note and garbage":               {"SET", key, c.Get(ctx(t), key).Val() + "\n" + canary},
 		"a note that is cut short":         {"SET", key, c.Get(ctx(t), key).Val()[:20]},
+		"a note with another kind of token": {
+			"SET", key, c.Get(ctx(t), key).Val()[:2] + "!canary!!" + c.Get(ctx(t), key).Val()[11:],
+		},
 	} {
 		c.Del(ctx(t), key)
 		if err := c.Do(ctx(t), write...).Err(); err != nil {

@@ -171,12 +171,13 @@ end
 -- or "?" and the digits of occurred, and where these end; where the amount begins; where
 -- the next word begins, and "*" if that is the extras. Its ranges are cheaper than
 -- classes such as %l.
-local LINE = '^([PpFRVCJSHUEXYD])%S%S%S%S%S%S%S%S%S'
+local LINE = '^([PpFRVCJSHUEXYD])[%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-]'
   .. '([0-9a-z]+) ([-?]?)([0-9a-z]*)()%.? ()[!-~]+ ()(%*?)[!-~]+ [!-~]'
 
 -- PLAIN is a line that LINE matches, of a note that has no extras, whose donation occurred
 -- before. It finds just when it was noted.
-local PLAIN = '^[PpFRVCJSHUEXYD]%S%S%S%S%S%S%S%S%S([0-9a-z]+) %-[0-9a-z]+%.? [!-~]+ [!-)+-~][!-~]* [!-~]'
+local PLAIN = '^[PpFRVCJSHUEXYD][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-]'
+  .. '([0-9a-z]+) %-[0-9a-z]+%.? [!-~]+ [!-)+-~][!-~]* [!-~]'
 
 -- occurred_of is the time that LINE has found. Behind the digits of a time in milliseconds
 -- is a point, and then the space before the amount.
@@ -193,7 +194,7 @@ end
 -- donation are that. It finds the event's letter with the token, noted, the sign or "?" and
 -- the digits of occurred, the point behind those of milliseconds, the amount, the message,
 -- and the transaction id.
-local ALONE = '^1([PpFRVCJSHUEXYD]%S%S%S%S%S%S%S%S%S)'
+local ALONE = '^1([PpFRVCJSHUEXYD][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-])'
   .. '([0-9a-z]+) ([-?])([0-9a-z]*)(%.?) ([!-~]+) ([IW][!-~]+) ([!-~]+)$'
 
 -- alone tries the rules (2), (3) and (4), which find_seen, find_transaction and find_pair
