@@ -349,7 +349,8 @@ func TestOnceOverTheFake(t *testing.T) {
 	if !errors.Is(err, client.ErrOccurredTooEarly) || status.Code(err) != codes.OutOfRange {
 		t.Errorf("Note: got %v; want ErrOccurredTooEarly, OUT_OF_RANGE", err)
 	}
-	if answer, err := noted.Note(t.Context(), withoutHold(payment("T2", "25.00"), nil)); answer.GetVerdict() != client.First {
+	answer, err := noted.Note(t.Context(), withoutHold(payment("T2", "25.00"), nil))
+	if answer.GetVerdict() != client.First {
 		t.Errorf("Note after a failure: got %v, %v; want First", answer, err)
 	}
 	fake.FailNext("STORE_UNAVAILABLE", "STORE_UNAVAILABLE", "STORE_UNAVAILABLE", "STORE_UNAVAILABLE")

@@ -37,7 +37,9 @@ var errBooksClosed = errors.New("the books are closed")
 
 // tell gives the receiver a message: "ipn 1 T1" is message 1 on channel ipn with
 // transaction id T1. With "fails" at the end the books refuse.
-func (d *shadowHarness) tell(series, amount, currency string, occurred time.Time, event client.Event, messages ...string) {
+func (d *shadowHarness) tell(
+	series, amount, currency string, occurred time.Time, event client.Event, messages ...string,
+) {
 	d.t.Helper()
 	for _, message := range messages {
 		words := strings.Fields(message)

@@ -223,7 +223,8 @@ func TestAccountsChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := inState(t, h.boxOf("church"), inbox.Done, 1)[0]
-	if got := booked(t, h.downstream); len(got) != 1 || m.Ledger != "paypal-live" || m.Donations[0].Outcome != inbox.Settled {
+	got := booked(t, h.downstream)
+	if len(got) != 1 || m.Ledger != "paypal-live" || m.Donations[0].Outcome != inbox.Settled {
 		t.Errorf("after a redo under another ledger the church got %q, and the journal has %+v", got, m)
 	}
 	if notes := h.notes("paypal-new"); len(notes) != 0 {

@@ -169,7 +169,10 @@ func TestCheckAccounts(t *testing.T) {
 // Check leaves the messages in an inbox to the gateway, and creates no inbox.
 func TestCheckDoesNoWork(t *testing.T) {
 	h, now := inboxHarness(t)
-	h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool { w.WriteHeader(500); return true })
+	h.downstream.refusing(func(w http.ResponseWriter, _ *http.Request, _ event.Event) bool {
+		w.WriteHeader(500)
+		return true
+	})
 	h.mustTake(h.payPal.IPN(payment("I-WAITS").fields()))
 	box := h.box()
 	eventually(t, "a try has failed", func() bool { return messages(t, box, inbox.Filter{})[0].Tries > 0 })

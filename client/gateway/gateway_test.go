@@ -158,7 +158,9 @@ func TestLogHoldsNothingPersonal(t *testing.T) {
 	h.mustTake(h.payPal.IPN(fields))
 	h.server.Stop()
 	h.deliver(h.payPal.Webhook(gift.event()))
-	for _, secret := range []string{"canary", "I-SECRETSERIES", "25.00", strings.TrimPrefix(secret, "whsec_"), h.downstream.URL} {
+	for _, secret := range []string{
+		"canary", "I-SECRETSERIES", "25.00", strings.TrimPrefix(secret, "whsec_"), h.downstream.URL,
+	} {
 		if strings.Contains(h.log.String(), secret) {
 			t.Errorf("the log holds %q:\n%s", secret, h.log)
 		}

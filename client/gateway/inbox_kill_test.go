@@ -196,8 +196,10 @@ func TestInboxLeaseRunsOut(t *testing.T) {
 	box := h.box()
 	gates := [2]*processtest.Process{}
 	for i := range gates {
-		gates[i] = h.program(processtest.Built(t, "noted-gateway"), h.config.Noted, h.downstream.URL, "-forward-timeout", "1s",
-			"-hold", "2s", "-inbox", h.config.InboxURL, "-inbox-key-file", keyFile)
+		gates[i] = h.program(
+			processtest.Built(t, "noted-gateway"), h.config.Noted, h.downstream.URL, "-forward-timeout", "1s",
+			"-hold", "2s", "-inbox", h.config.InboxURL, "-inbox-key-file", keyFile,
+		)
 	}
 	if err := gates[0].Start(); err != nil {
 		t.Fatal(err)

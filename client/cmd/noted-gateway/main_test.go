@@ -287,7 +287,8 @@ func TestServe(t *testing.T) {
 	var stderr syncBuffer
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, []string{"noted-gateway", "-forward-to=" + downstream.URL + "/?token=url-hush"}, environ(env), io.Discard, &stderr)
+		args := []string{"noted-gateway", "-forward-to=" + downstream.URL + "/?token=url-hush"}
+		ended <- run(ctx, args, environ(env), io.Discard, &stderr)
 	}()
 	addresses := regexp.MustCompile(`"listen":"([^"]+)","admin_listen":"([^"]+)"`)
 	for deadline := time.Now().Add(10 * time.Second); !addresses.MatchString(stderr.String()); time.Sleep(5 * time.Millisecond) {

@@ -43,7 +43,8 @@ final class Headers
             $given = self::read(($this->headers)());
         } catch (\Throwable $e) {
             if (!$this->isTold) {
-                error_log("noted: the headers callable failed, so the call goes without its headers: {$e->getMessage()}");
+                $why = $e->getMessage();
+                error_log("noted: the headers callable failed, so the call goes without its headers: $why");
             }
             $this->isTold = true;
             return [];
