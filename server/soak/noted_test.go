@@ -48,7 +48,8 @@ const storeScripts = "../internal/store"
 // first needs it.
 type release struct {
 	name    string
-	scripts string // their folder
+	scripts string   // their folder
+	library []string // the files of their library, in the order of scripts.go
 	once    sync.Once
 	program string
 	err     error
@@ -57,8 +58,16 @@ type release struct {
 // The first release's scripts are kept and never edited (see firstScripts in
 // server/internal/store). The rest of that release is not kept.
 var (
-	thisRelease  = &release{name: "present", scripts: storeScripts}
-	firstRelease = &release{name: "first", scripts: storeScripts + "/testdata/v1/scripts"}
+	thisRelease = &release{
+		name:    "present",
+		scripts: storeScripts,
+		library: []string{"notes.lua", "series.lua", "rules.lua"},
+	}
+	firstRelease = &release{
+		name:    "first",
+		scripts: storeScripts + "/testdata/v1/scripts",
+		library: []string{"notes.lua"},
+	}
 )
 
 // programs is the folder of the built programs, which all tests share.
@@ -94,13 +103,25 @@ func (r *release) build(t *testing.T) string {
 }
 
 // overlay writes a file for go build -overlay that puts the scripts of the release in the
-// place of today's. A script that is younger than the release stays.
+// place of today's. A script that is younger than the release stays; a file of the library
+// that is younger counts as empty.
 func (r *release) overlay(path string) error {
 	scripts, err := filepath.Glob(r.scripts + "/*.lua")
 	if err != nil || len(scripts) == 0 {
 		return fmt.Errorf("%s holds no scripts: %v", r.scripts, err)
 	}
 	replace := map[string]string{}
+	empty := filepath.Join(filepath.Dir(path), "empty-"+r.name+".lua")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		return err
+	}
+	for _, name := range thisRelease.library {
+		today, err := filepath.Abs(filepath.Join(storeScripts, name))
+		if err != nil {
+			return err
+		}
+		replace[today] = empty
+	}
 	for _, then := range scripts {
 		then, err := filepath.Abs(then)
 		if err != nil {

@@ -79,7 +79,11 @@ func (r *release) noteScript(t *testing.T) string {
 		}
 		return text
 	}
-	sum := sha1.Sum([]byte(store.Assemble(read("notes.lua"), read("note.lua"))))
+	var library strings.Builder
+	for _, name := range r.library {
+		library.WriteString(read(name))
+	}
+	sum := sha1.Sum([]byte(store.Assemble(library.String(), read("note.lua"))))
 	return hex.EncodeToString(sum[:])
 }
 

@@ -18,7 +18,7 @@
 // there, so they would only ever agree.
 //
 // The memory is the server's own and is bounded. After a restart a server learns again.
-// Until then it decides without that knowledge, but the knowledge of a series (notes.lua)
+// Until then it decides without that knowledge, but the knowledge of a series (rules.lua)
 // still counts.
 package agreement
 

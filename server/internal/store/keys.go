@@ -335,7 +335,7 @@ func appendTime(to []byte, t time.Time) []byte {
 }
 
 // writeAgreeing writes the channels whose transaction ids agree with the asking
-// message's, as notes.lua reads it.
+// message's, as rules.lua reads it.
 func writeAgreeing(rules Rules) string {
 	switch rules.TransactionIDs {
 	case Shared:

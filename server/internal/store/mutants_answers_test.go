@@ -6,21 +6,21 @@ package store
 var mutantsOfAnswers = []mutant{
 	// Holders.
 	{
-		"another request's receipt is taken", "notes.lua",
+		"another request's receipt is taken", "series.lua",
 		"if (note.attempt or 1) == attempt and token_of(note) == token then",
 		"if (note.attempt or 1) == attempt then", byLostTakeover,
 	},
 	{
-		"an earlier attempt's receipt is taken", "notes.lua",
+		"an earlier attempt's receipt is taken", "series.lua",
 		"if (note.attempt or 1) == attempt and token_of(note) == token then",
 		"if token_of(note) == token then", byOwnTakeover,
 	},
 	{
-		"settled by another is told as lost", "notes.lua",
+		"settled by another is told as lost", "series.lua",
 		"elseif state(note, now) == 'SETTLED' then\n        return nil", "elseif false then\n        return nil", byLife,
 	},
 	{
-		"a full store does not let a holder settle", "notes.lua",
+		"a full store does not let a holder settle", "series.lua",
 		"  write_note(note)\n  redis.call('PERSIST', key)\n", "  write_note(note)\n", byNoMemory,
 	},
 	{
@@ -106,15 +106,15 @@ var mutantsOfAnswers = []mutant{
 
 	// Replicas.
 	{
-		"an answer that rests on notes is not written", "notes.lua",
+		"an answer that rests on notes is not written", "series.lua",
 		"    redis.call('PEXPIREAT', key, at)\n", "", byWritten,
 	},
 	{
-		"an answer that rests on nothing is not written", "notes.lua",
+		"an answer that rests on nothing is not written", "series.lua",
 		"    redis.call('SET', key, VERSION, 'PX', 1)\n    redis.call('DEL', key)\n", "", byWritten,
 	},
 	{
-		"an answer that rests on nothing leaves a key", "notes.lua",
+		"an answer that rests on nothing leaves a key", "series.lua",
 		"    redis.call('SET', key, VERSION, 'PX', 1)\n    redis.call('DEL', key)\n",
 		"    redis.call('SET', key, VERSION)\n", byWritten,
 	},

@@ -10,7 +10,7 @@ var mutantsOfNotes = []mutant{
 		"return -tonumber(string.sub(s, 2), 36)", "return tonumber(string.sub(s, 2), 36)", bySetBack,
 	},
 	{
-		"the clock has whole seconds", "notes.lua",
+		"the clock has whole seconds", "series.lua",
 		"t[1] * 1000000 + t[2]",
 		"t[1] * 1000000", byDeadline,
 	},
@@ -113,22 +113,22 @@ var mutantsOfNotes = []mutant{
 
 	// What stands under a key.
 	{
-		"a later release's notes are read", "notes.lua",
+		"a later release's notes are read", "series.lua",
 		"if version ~= VERSION then", "if false then", byNewer,
 	},
 	{
-		"another program's line is read", "notes.lua",
+		"another program's line is read", "series.lua",
 		"        return nil, ''\n      end\n      asked",
 		"        return notes\n      end\n      asked", byForeign,
 	},
-	{"a value without notes is read as none", "notes.lua", "elseif size == 1 then", "elseif false then", byForeign},
+	{"a value without notes is read as none", "series.lua", "elseif size == 1 then", "elseif false then", byForeign},
 	{
-		"a note outlives its end", "notes.lua",
+		"a note outlives its end", "series.lua",
 		"if now < forget then",
 		"if now <= forget then", byEnds,
 	},
 	{
-		"notes are never forgotten", "notes.lua",
+		"notes are never forgotten", "series.lua",
 		"if now < forget then",
 		"if true then", byEnds,
 	},
@@ -138,24 +138,24 @@ var mutantsOfNotes = []mutant{
 		"notes)", byEnds,
 	},
 	{
-		"a deadline does not count", "notes.lua",
+		"a deadline does not count", "series.lua",
 		"if now > deadline then\n    return nil", "if false then\n    return nil", byDeadline,
 	},
 	{
-		"a deadline ends before its time", "notes.lua",
+		"a deadline ends before its time", "series.lua",
 		"if now > deadline then\n    return nil", "if now >= deadline then\n    return nil", byDeadline,
 	},
 	{
-		"the key ends with the note made last", "notes.lua",
+		"the key ends with the note made last", "series.lua",
 		"    if note.forget > at then\n", "    if true then\n", byKeyEnd,
 	},
 	{
-		"the key ends with the first note", "notes.lua",
+		"the key ends with the first note", "series.lua",
 		"    if note.forget > at then\n", "    if at == 0 then\n", byKeyEnd,
 	},
 
 	{
-		"a key outlives its changed note", "notes.lua",
+		"a key outlives its changed note", "series.lua",
 		"note.text .. behind, 'PXAT', forget_at(notes))", "note.text .. behind)", byOtherEvents,
 	},
 	{
@@ -163,15 +163,15 @@ var mutantsOfNotes = []mutant{
 		"if at > forget then", "if false then", byKeyEnd,
 	},
 	{
-		"the key ends with the notes of one event", "notes.lua",
+		"the key ends with the notes of one event", "series.lua",
 		"      elseif forget > at then\n        at = forget\n", "", byOtherEvents,
 	},
 	{
-		"what is forgotten stays in the text", "notes.lua",
+		"what is forgotten stays in the text", "series.lua",
 		"      begin = to + 2\n", "", byOtherEvents,
 	},
 	{
-		"what stands behind a forgotten note is written over", "notes.lua",
+		"what stands behind a forgotten note is written over", "series.lua",
 		"      note.cut = gone\n", "", byOtherEvents,
 	},
 	{
@@ -199,24 +199,24 @@ var mutantsOfNotes = []mutant{
 
 	// Money.
 	{
-		"one zero is no number", "notes.lua",
+		"one zero is no number", "rules.lua",
 		"string.gsub(fraction, '0+$', '')", "string.gsub(fraction, '0$', '')", bySameness,
 	},
 	{
-		"leading zeros count", "notes.lua",
+		"leading zeros count", "rules.lua",
 		"'^(-?)0*(%d*)%.?(%d*)'", "'^(-?)(%d*)%.?(%d*)'", bySameness,
 	},
 	{
-		"a sign does not count", "notes.lua",
+		"a sign does not count", "rules.lua",
 		"return sign .. whole .. fraction", "return whole .. fraction", bySameness,
 	},
-	{"zero has a sign", "notes.lua", "    return '0'\n", "    return sign .. '0'\n", bySameness},
+	{"zero has a sign", "rules.lua", "    return '0'\n", "    return sign .. '0'\n", bySameness},
 	{
-		"currencies do not count", "notes.lua",
+		"currencies do not count", "rules.lua",
 		"return string.sub(a, -3) == string.sub(b, -3)\n    and", "return true\n    and", bySameness,
 	},
 	{
-		"no amount is another amount", "notes.lua",
+		"no amount is another amount", "rules.lua",
 		"if a == '-' or b == '-' or a == b then", "if a == b then", bySameness,
 	},
 }

@@ -100,14 +100,20 @@ func init() {
 
 // of is the source of a script, with the fault if the script contains the mutant's file.
 func (m mutant) of(s *wire.Script) string {
-	text, body := library, bodies[s.Name]
-	switch m.file {
-	case "notes.lua":
-		text = strings.Replace(text, m.old, m.new, 1)
-	case s.Name + ".lua":
-		body = strings.Replace(body, m.old, m.new, 1)
+	var text strings.Builder
+	for _, name := range libraryFiles {
+		text.WriteString(m.in(name))
 	}
-	return Assemble(text, body)
+	return Assemble(text.String(), m.in(s.Name+".lua"))
+}
+
+// in is the text of a file, with the fault if it is the mutant's file.
+func (m mutant) in(file string) string {
+	text := bodies[strings.TrimSuffix(file, ".lua")]
+	if file == m.file {
+		text = strings.Replace(text, m.old, m.new, 1)
+	}
+	return text
 }
 
 // TestMutantTexts checks that each mutant still changes its file at one place. It is fast,

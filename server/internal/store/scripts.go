@@ -10,9 +10,16 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store/wire"
 )
 
+// library is what the scripts share. Its parts use only the parts before them.
+var library = libraryNotes + librarySeries + libraryRules
+
 var (
 	//go:embed notes.lua
-	library string
+	libraryNotes string
+	//go:embed series.lua
+	librarySeries string
+	//go:embed rules.lua
+	libraryRules string
 	//go:embed note.lua
 	noteBody string
 	//go:embed exists.lua

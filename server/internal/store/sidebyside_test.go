@@ -88,7 +88,7 @@ func laterRelease(t *testing.T) otherRelease {
 		"    local extras = ''\n",
 		"    local extras = 'Z7'\n",
 	)
-	for what, text := range map[string]string{"notes.lua": library, "note.lua": noteBody} {
+	for what, text := range map[string]string{"notes.lua": libraryNotes, "note.lua": noteBody} {
 		if changes.Replace(text) == text {
 			t.Fatalf("%s does not write extras where this test knows of it", what)
 		}

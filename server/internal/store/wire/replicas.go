@@ -14,7 +14,7 @@ import (
 // send sends the runs in one go. Runs that need replicas are followed by a WAIT on the
 // same connection. WAIT counts the replicas that have everything written on that
 // connection, so every answer that needs replicas writes. If it has nothing new to write,
-// it rewrites the series unchanged (see confirm in notes.lua).
+// it rewrites the series unchanged (see confirm in series.lua).
 func (c *Client) send(ctx context.Context, runs []*run) {
 	_, cluster := c.redis.(*redis.ClusterClient)
 	writes := func(r *run) bool { return r.call.Script.Writes && r.deadline != unknownDeadline }
