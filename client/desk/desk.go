@@ -24,8 +24,8 @@
 //	agree.go      compares with PayPal's report; reconcile/ does the work
 //	alive.go      the state of the channels and the store; alive/ does the work
 //	shadow.go     counts how code without Noted would book the payments; shadow/ does the work
-//	act.go        plans an act, shows the plan, and does the act; the audit
-//	close.go      the plans of "I have booked it"
+//	act.go        shows the plan of an act, and does the act; the audit
+//	plans.go      what an act changes: redo, forget, and "I have booked it"
 //	access.go     roles and sessions: users.go
 //
 // html/template makes the pages. They need no script, and the content security policy
