@@ -16,6 +16,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import noted  # noqa: E402
 
+from .peer import Peer
 from .places import ROOT
 from .proxy import Proxy
 
@@ -85,6 +86,19 @@ def proxy(address: str) -> Iterator[Proxy]:
     proxy = Proxy(address)
     yield proxy
     proxy.close()
+
+
+@pytest.fixture
+def peer(address: str) -> Iterator[Peer]:
+    peer = Peer(address)
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def far(peer: Peer) -> Iterator[noted.Client]:
+    with noted.Client(peer.address, settle_timeout=0.4) as far:
+        yield far
 
 
 @pytest.fixture
