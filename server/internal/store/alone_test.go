@@ -22,7 +22,7 @@ func TestAlone(t *testing.T) {
 	}
 	t.Cleanup(server.Close)
 	client, key := clientFor(t, server.URL()), seriesKey("", "I-1")
-	const way = "if #value < TWO_NOTES then"
+	const way = "if value and #value < TWO_NOTES then"
 	longWay := strings.Replace(noteScript.Source, way, "if false then", 1)
 	if longWay == noteScript.Source {
 		t.Fatalf("note.lua does not have %q", way)
@@ -182,9 +182,8 @@ func (c aloneCase) arguments(now time.Time) []any {
 	}
 	return []any{
 		now.UnixMilli() + 1000,
-		c[askEvent] + c[askToken],
-		c[askAmount] + " " + extras + c[askMessage] + " " + c[askTransaction],
-		occurred,
-		c[askReplicas] + " 3600000 60000 86400000 512 " + c[askHold] + " " + c[askAgreeing],
+		FormatVersion + c[askEvent] + c[askToken],
+		" ? " + c[askAmount] + " " + extras + c[askMessage] + " " + c[askTransaction],
+		"0000000000 " + c[askReplicas] + " " + occurred + " 3600000 60000 86400000 512 " + c[askHold] + " " + c[askAgreeing],
 	}
 }

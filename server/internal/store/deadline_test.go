@@ -25,12 +25,23 @@ func TestDeadlineEdge(t *testing.T) {
 		in, late string // the reply's word
 	}{
 		{listScript, seriesKey("", "I-1"), []any{"-"}, "NOTES", "PAST_DEADLINE"},
+		{
+			noteScript,
+			seriesKey("", "I-2"),
+			[]any{"1Ptokentoke", " ? - ipn:1 -", "0000000000 0 - 0 0 0 512 0 -"},
+			"a time",
+			"PAST_DEADLINE",
+		},
 		{beatScript, "noted:beat", []any{"-", 0, "-", "b5xa", "k7q2wvnxme"}, "BEGUN", "PAST_DEADLINE"},
 	} {
 		for deadline, want := range map[int64]string{now: c.in, now - 1: c.late} {
 			args := append([]any{deadline}, c.args...)
-			reply, err := client.Eval(t.Context(), c.script.Source, []string{c.key}, args...).Slice()
-			if err != nil || reply[0] != want {
+			reply, err := client.Eval(t.Context(), c.script.Source, []string{c.key}, args...).Result()
+			var word any = "a time"
+			if words, ok := reply.([]any); ok {
+				word = words[0]
+			}
+			if err != nil || word != want {
 				t.Errorf("%s.lua, %d ms before its deadline: %q, %v, want %s",
 					c.script.Name, deadline-now, reply, err, want)
 			}

@@ -139,6 +139,19 @@ func freshNote(r NoteRequest, now time.Time) Note {
 	return n
 }
 
+// appendOccurred writes when a donation occurred, as the line of a note has it that was made
+// in this second. If the second is 0, it is as for an unknown time.
+func appendOccurred(to []byte, occurred time.Time, second int64) []byte {
+	if occurred.IsZero() || second == 0 {
+		return append(to, '?')
+	}
+	after := occurred.UnixMilli() - second*1000
+	if after%1000 == 0 {
+		return strconv.AppendInt(to, after/1000, 36)
+	}
+	return append(strconv.AppendInt(to, after, 36), '.')
+}
+
 func readOccurred(s string, noted int64) (time.Time, error) {
 	if s == "?" {
 		return time.Time{}, nil

@@ -138,6 +138,30 @@ var mutantsOfNotes = []mutant{
 		"notes)", byEnds,
 	},
 	{
+		"a note in the expected second takes the place of others", "note.lua",
+		"  if not value then\n    local micros", "  if true then\n    local micros", byExpected,
+	},
+	{
+		"the expected second is every second", "note.lua",
+		"if t[1] == string.sub(rules, 1, 10) then", "if true then", byExpected,
+	},
+	{"more than four digits of noted change", "note.lua", "if low < 1679616 then", "if true then", byExpected},
+	{
+		"the milliseconds of the expected second are not noted", "note.lua",
+		"begins % 1679616 + (micros - micros % 1000) / 1000", "begins % 1679616", byExpected,
+	},
+	{
+		"a digit of noted is no letter", "note.lua",
+		"c + (c < 10 and 48 or 87),\n        d", "c + 48,\n        d", byExpected,
+	},
+	{
+		"the key ends with its first note", "note.lua", "'EX', '3891600'", "'EX', '3888000'", byExpected,
+	},
+	{
+		"the deadline of a note does not count", "note.lua",
+		"if now > deadline then", "if false then", byDeadline,
+	},
+	{
 		"a deadline does not count", "series.lua",
 		"if now > deadline then\n    return nil", "if false then\n    return nil", byDeadline,
 	},
@@ -208,7 +232,7 @@ var mutantsOfNotes = []mutant{
 	},
 	{
 		"a sign does not count", "rules.lua",
-		"return sign .. whole .. fraction", "return whole .. fraction", bySameness,
+		"return sign .. units .. fraction", "return units .. fraction", bySameness,
 	},
 	{"zero has a sign", "rules.lua", "    return '0'\n", "    return sign .. '0'\n", bySameness},
 	{

@@ -289,7 +289,7 @@ var mutantsOfRules = []mutant{
 	},
 	{
 		"no line follows a floor that stands alone", "series.lua",
-		"if parts or cut ~= 0 then", "if parts or cut > 0 then", byNames,
+		"if pieces or cut ~= 0 then", "if pieces or cut > 0 then", byNames,
 	},
 	{
 		"what lies ahead is not looked at", "note.lua",
@@ -324,7 +324,7 @@ var mutantsOfRules = []mutant{
 	},
 	{
 		"alone takes part of a message", "rules.lua",
-		"string.find(tail, ' ' .. seen .. ' ', 1, true)", "string.find(tail, seen, 1, true)", byAlone,
+		"string.find(rest, ' ' .. seen .. ' ', 1, true)", "string.find(rest, seen, 1, true)", byAlone,
 	},
 	{
 		"alone takes messages without an id", "rules.lua",
@@ -337,7 +337,7 @@ var mutantsOfRules = []mutant{
 	},
 	{
 		"alone pairs a channel with itself", "rules.lua",
-		"    letter == string.byte(seen)\n    or not occurred", "    not occurred", byAlone,
+		"    letter == string.byte(seen)\n    or ", "    ", byAlone,
 	},
 	{
 		"alone pairs amounts of all kinds", "rules.lua",

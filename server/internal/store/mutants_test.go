@@ -73,6 +73,7 @@ const (
 	byLoss          = `^TestLoss$`
 	byFar           = `^TestNotesOutsideTheWindow$`
 	byAlone         = `^TestAlone$`
+	byExpected      = `^TestExpectedSecond$`
 	byFarTeaches    = `^TestSeriesTeachesFromAfar$`
 )
 

@@ -14,7 +14,7 @@ import (
 // of ctx it may have been noted, and no more will happen. After any other error nothing
 // was noted. After any error it is safe to repeat the call with the same RequestID.
 func (s *Store) Note(ctx context.Context, r NoteRequest) (NoteReply, error) {
-	call, err := s.noteCall(r)
+	call, err := s.noteCall(ctx, r, true)
 	if err != nil {
 		return NoteReply{}, err
 	}
@@ -30,9 +30,10 @@ func (s *Store) Notes(ctx context.Context, requests []NoteRequest) ([]NoteReply,
 	replies, errs := make([]NoteReply, len(requests)), make([]error, len(requests))
 	calls := make([]*wire.Call, len(requests)) // nil where the request cannot be noted
 	sent := make([]*wire.Call, 0, len(requests))
+	reached := true // no primary was unknown yet: looking for each of them again would take long
 	for i, r := range requests {
-		if calls[i], errs[i] = s.noteCall(r); errs[i] == nil {
-			sent = append(sent, calls[i])
+		if calls[i], errs[i] = s.noteCall(ctx, r, reached); errs[i] == nil {
+			sent, reached = append(sent, calls[i]), calls[i].Clock != nil
 		}
 	}
 	if len(sent) == 0 {
@@ -50,40 +51,87 @@ func (s *Store) Notes(ctx context.Context, requests []NoteRequest) ([]NoteReply,
 	return replies, errs
 }
 
-func (s *Store) noteCall(r NoteRequest) (*wire.Call, error) {
+// noteCall is the call of a request. With expect it is written for the second that the clock
+// of its primary shows.
+func (s *Store) noteCall(ctx context.Context, r NoteRequest, expect bool) (*wire.Call, error) {
 	if err := storable(r.Donation, r.Message); err != nil {
 		return nil, err
 	}
-	d, retention := r.Donation, wholeSeconds(r.Rules.Retention)
 	var memory [384]byte // enough for most
+	key := appendSeriesKey(memory[:0], r.Donation.Ledger, r.Donation.SeriesID)
+	var clock *wire.Clock
+	second := int64(0)
+	if expect {
+		clock = s.wire.ClockOf(ctx, key)
+	}
+	if now := clock.Second(ctx); takes(r, now) {
+		second = now
+	}
+	call := s.noteCallIn(second, key, r)
+	call.Clock = clock
+	return call, nil
+}
+
+// noteCallIn is the call of a request that probably runs in this second; 0 if that is not
+// known, or if an empty series might not take it. If it runs in another second, note.lua
+// takes longer.
+func (s *Store) noteCallIn(second int64, key []byte, r NoteRequest) *wire.Call {
 	var cut cuts
-	text := appendSeriesKey(memory[:0], d.Ledger, d.SeriesID)
+	text, token, retention := key, r.token(), wholeSeconds(r.Rules.Retention)
 	cut.at(text)
-	token := r.token()
-	text = append(append(text, events[d.Event-1]), token[:]...)
+	text = append(append(append(text, FormatVersion...), events[r.Donation.Event-1]), token[:]...)
+	if second > 0 {
+		text = strconv.AppendInt(text, second*1000/fourDigits, 36)
+	}
 	cut.at(text)
+	text = append(appendOccurred(append(text, ' '), r.Donation.OccurredAt, second), ' ')
 	text = appendTail(text, r, retention)
 	cut.at(text)
-	text = appendTime(text, d.OccurredAt)
+	text = s.appendRules(text, r, second)
 	cut.at(text)
-	text = s.appendRules(text, r)
-	cut.at(text)
-	received := !r.Message.ReceivedAt.IsZero()
-	if received || retention != defaultRetention || r.Hold > defaultRetention {
+	if !plain(r) {
 		text = strconv.AppendInt(text, int64(retention/time.Second), 36)
 		cut.at(text)
 	}
-	if received {
+	if !r.Message.ReceivedAt.IsZero() {
 		text = appendTime(text, r.Message.ReceivedAt)
 		cut.at(text)
 	}
-	return cut.call(noteScript, text), nil
+	return cut.call(noteScript, text)
 }
 
-// appendRules writes what note.lua needs to know of the rules only in some calls.
-func (s *Store) appendRules(to []byte, r NoteRequest) []byte {
+// fourDigits is how many milliseconds four digits of noted count.
+const fourDigits = 36 * 36 * 36 * 36
+
+// tenDigits is the first second that has ten digits. It was in 2001.
+const tenDigits = 1_000_000_000
+
+// plain tells whether a note of the request is forgotten after the default retention, and
+// its message has just arrived.
+func plain(r NoteRequest) bool {
+	return wholeSeconds(r.Rules.Retention) == defaultRetention && r.Hold <= defaultRetention && r.Message.ReceivedAt.IsZero()
+}
+
+// takes tells whether an empty series takes the request in all of a second, as a plain note
+// whose donation had occurred before that second.
+func takes(r NoteRequest, second int64) bool {
+	if second < tenDigits || !plain(r) {
+		return false
+	}
+	occurred, begins, ends := r.Donation.OccurredAt, time.Unix(second, 0), time.Unix(second+1, 0)
+	return occurred.IsZero() || !occurred.After(begins) && occurred.After(ends.Add(-defaultRetention))
+}
+
+// appendRules writes what note.lua needs to know only in some calls.
+func (s *Store) appendRules(to []byte, r NoteRequest, second int64) []byte {
+	if second == 0 {
+		to = append(to, "0000000000 "...)
+	} else {
+		to = append(strconv.AppendInt(to, second, 10), ' ')
+	}
+	to = append(strconv.AppendInt(to, flag(s.replicated), 10), ' ')
+	to = append(appendTime(to, r.Donation.OccurredAt), ' ')
 	for _, n := range [...]int64{
-		flag(s.replicated),
 		r.Rules.MatchWindow.Milliseconds(),
 		r.Rules.ArrivalWindow.Milliseconds(),
 		r.Rules.SkewAhead.Milliseconds(),

@@ -2,23 +2,28 @@
 --
 -- KEYS[1]  the series' key
 -- ARGV[1]  deadline: the store's time in milliseconds after which the script does nothing
--- ARGV[2]  name: the event's letter, and nine letters of the request, its token
--- ARGV[3]  tail: how the line of a note ends that is made now and arrived now: the amount,
---          the extras, the message, and its transaction id
--- ARGV[4]  occurred: milliseconds since 1970, or "-"
--- ARGV[5]  rules: what only some calls need, in words: 1 if the answer needs replicas, else
---          0; match and arrival, the two windows, in milliseconds; ahead, how far ahead
---          occurred may lie, in milliseconds; limit, how many notes the series may hold;
---          hold, in milliseconds in base 36, 0 for none; agreeing, the channels whose
---          transaction ids agree with the message's
--- ARGV[6]  retention: seconds in base 36; left out for 45 days, if the hold is shorter
--- ARGV[7]  received: when the message first arrived, in milliseconds since 1970, or left out
+-- ARGV[2]  head: how a value begins: its version, the event's letter, and nine letters of the
+--          request, its token. With second, the digits of noted without the last four follow
+-- ARGV[3]  rest: the rest of the line of a note that is made now and arrived now: a space,
+--          occurred as of second ("?" without it), the amount, the extras, the message, and
+--          its transaction id
+-- ARGV[4]  rules: what only some calls need, in words: second, below, in ten digits; 1 if the
+--          answer needs replicas, else 0; occurred, in milliseconds since 1970, or "-"; match
+--          and arrival, the two windows, in milliseconds; ahead, how far ahead occurred may
+--          lie, in milliseconds; limit, how many notes the series may hold; hold, in
+--          milliseconds in base 36, 0 for none; agreeing, the channels whose transaction ids
+--          agree with the message's
+-- ARGV[5]  retention: seconds in base 36; left out for 45 days, if the hold is shorter
+-- ARGV[6]  received: when the message first arrived, in milliseconds since 1970, or left out
 --          for now
 --
 -- Each argument costs as much as ten lines of this script, so those that few calls need
 -- share one.
 --
--- Replies. A number, now in microseconds, if a new note has that tail: the verdict is FIRST,
+-- Second is the second since 1970 in which the caller expects the script to run, or 0. It ends
+-- before the deadline, and an empty series takes the message in all of it.
+--
+-- Replies. A number, now in microseconds, if a new note has that rest: the verdict is FIRST,
 -- the evidence NEW, and the caller knows all of the line. The three replies with a line are
 -- one text with a newline between the words. Their now is as TIME gives it: seconds, a space,
 -- and microseconds. In the others it is milliseconds. The version may stand before the line
@@ -51,34 +56,55 @@
 --
 -- With replicas, every reply but PAST_DEADLINE and VERSION writes: if it has nothing new to
 -- write, it rewrites the series unchanged, so that WAIT covers it.
-local key, ARGV = KEYS[1], ARGV -- a local name is found faster
-local deadline = ARGV[1] + 0
-local name = ARGV[2]
-local tail = ARGV[3]
-local occurred = ARGV[4] ~= '-' and ARGV[4] + 0
-local rules = ARGV[5]
-local retention = ARGV[6]
-local received = ARGV[7] and ARGV[7] + 0
+local key, ARGV, call = KEYS[1], ARGV, redis.call -- a local name is found faster
+local head, rest, rules = ARGV[2], ARGV[3], ARGV[4]
+local t = call('TIME')
+local value
 
-local value, now, late, micros, t = look(key, deadline)
-if late then
-  return late
-end
-if received and received >= now then
-  received = false
-end
-
--- A note's name within its series is when it was noted, so no two may ever share it.
-local before, between, noted, count, at, against = VERSION, '', now, 0, 0, nil
-if value then
-  local replicas = string.byte(rules) == 49 -- "1"
-
-  -- Most messages that are not FIRST are decided here. If Redis refuses the write, what
-  -- stands behind decides.
-  local evidence, longer
-  if #value < TWO_NOTES then
-    evidence, longer = alone(value, name, tail, occurred, rules, now)
+-- Most messages are the first of their series and run in the second that the caller expects.
+-- Then the value lacks only the last four digits of noted. Redis counts a lifetime from a
+-- moment that may lie before TIME, so the key gets an hour more than its note.
+if t[1] == string.sub(rules, 1, 10) then
+  value = call('GET', key)
+  if not value then
+    local micros, begins = t[2] + 0, t[1] * 1000
+    local low = begins % 1679616 + (micros - micros % 1000) / 1000
+    if low < 1679616 then -- four digits; otherwise a digit before them is another now
+      local d = low % 36
+      low = (low - d) / 36
+      local c = low % 36
+      low = (low - c) / 36
+      local b = low % 36
+      local a = (low - b) / 36
+      local digits = string.char(
+        a + (a < 10 and 48 or 87),
+        b + (b < 10 and 48 or 87),
+        c + (c < 10 and 48 or 87),
+        d + (d < 10 and 48 or 87)
+      )
+      call('SET', key, head .. digits .. rest, 'EX', '3891600')
+      return begins * 1000 + micros
+    end
   end
+end
+
+local deadline = ARGV[1] + 0
+local micros = t[1] * 1000000 + t[2]
+local now = (micros - micros % 1000) / 1000
+if now > deadline then
+  return { 'PAST_DEADLINE', now }
+end
+if value == nil then
+  value = call('GET', key)
+end
+
+local name = string.sub(head, 2, 11)
+local replicas = string.byte(rules, 12) == 49 -- "1"
+
+-- Most messages that are not FIRST are decided here. If Redis refuses the write, what stands
+-- behind decides.
+if value and #value < TWO_NOTES then
+  local evidence, longer = alone(value, name, rest, rules, now)
   if longer then
     local refused = redis.pcall('SET', key, longer, 'KEEPTTL')
     if type(refused) ~= 'table' or not refused.err then
@@ -87,9 +113,22 @@ if value then
   elseif evidence and not replicas then
     return answer('DUPLICATE', evidence, value, t, '0')
   end
+end
+
+local occurred = string.match(rules, '^%d+ %d (%S+)')
+occurred = occurred ~= '-' and occurred + 0
+local retention = ARGV[5]
+local received = ARGV[6] and ARGV[6] + 0
+if received and received >= now then
+  received = false
+end
+
+-- A note's name within its series is when it was noted, so no two may ever share it.
+local before, between, noted, count, at, against = VERSION, '', now, 0, 0, nil
+if value then
   local event, token = string.sub(name, 1, 1), string.sub(name, 2)
-  local amount, message, transaction = parts(tail)
-  local match, arrival, hold, agreeing = string.match(rules, '^%d (%d+) (%d+) %d+ %d+ (%w+) (%S+)')
+  local amount, message, transaction = parts(rest)
+  local match, arrival, hold, agreeing = string.match(rules, '^%d+ %d %S+ (%d+) (%d+) %d+ %d+ (%w+) (%S+)')
   local ask = {
     event = event,
     token = token,
@@ -106,7 +145,7 @@ if value then
   if not notes then
     return { 'VERSION', version }
   end
-  local note
+  local note, evidence
   if notes[1] then
     if appears(notes, ask) then
       note, evidence = find_seen(notes, ask)
@@ -208,13 +247,13 @@ end
 local life = retention and tonumber(retention, 36) * 1000 or DEFAULT_RETENTION
 local refusal
 if value or received or not occurred or occurred <= now - life or occurred > now then
-  local replicas, ahead, limit = string.match(rules, '^(%d) %d+ %d+ (%d+) (%d+)')
+  local ahead, limit = string.match(rules, '^%d+ %d %S+ %d+ %d+ (%d+) (%d+)')
   refusal = out_of_range(now, occurred, received, life, ahead + 0)
   if not refusal and count >= limit + 0 then
     refusal = { 'SERIES_FULL', now }
   end
   if refusal then
-    if replicas == '1' then
+    if replicas then
       confirm(key, at)
     end
     return refusal
@@ -228,8 +267,9 @@ if occurred then
   when = when % 1000 == 0 and base36(when / 1000) or base36(when) .. '.'
 end
 local plain, held = noted == now and not received and not against, false
+local tail
 if not plain or retention then
-  local hold = string.match(rules, '^%d %d+ %d+ %d+ %d+ (%w+)')
+  local hold = string.match(rules, '^%d+ %d %S+ %d+ %d+ %d+ %d+ (%w+)')
   held = hold ~= '0' and now + tonumber(hold, 36)
   if not plain then
     local extras = ''
@@ -248,10 +288,11 @@ if not plain or retention then
     if extras ~= '' then
       extras = '*' .. extras .. ' '
     end
-    local amount, message, transaction = parts(tail)
+    local amount, message, transaction = parts(rest)
     tail = amount .. ' ' .. extras .. message .. ' ' .. transaction
   end
 end
+tail = tail or string.match(rest, '^ %S+ (.*)')
 local notes = before .. between .. name .. base36(noted) .. ' ' .. when .. ' ' .. tail
 local forget = forgotten(noted, occurred, life, held)
 if at > forget then

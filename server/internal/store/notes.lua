@@ -159,14 +159,14 @@ local function read_extras(note, extras)
   note.own = own or not note.attempt and 1
 end
 
--- parts are the amount, the message and the transaction id of a tail, which has these of a
--- note's line, and its extras before the message.
-local function parts(tail)
-  local amount, star, at = string.match(tail, '^(%S+) (%*?)()')
+-- parts are the amount, the message and the transaction id of the rest of a line: note.lua
+-- describes its argument of that name.
+local function parts(rest)
+  local amount, star, at = string.match(rest, '^ %S+ (%S+) (%*?)()')
   if star == '*' then
-    at = string.find(tail, ' ', at, true) + 1
+    at = string.find(rest, ' ', at, true) + 1
   end
-  return amount, string.match(tail, '^(%S+) (%S+)$', at)
+  return amount, string.match(rest, '^(%S+) (%S+)$', at)
 end
 
 -- LINE is how every line begins that any release has written. Any other line is another

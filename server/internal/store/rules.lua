@@ -10,15 +10,15 @@
 
 -- without_zeros is an amount without the zeros that do not change the number.
 local function without_zeros(amount)
-  local sign, whole, fraction = string.match(amount, '^(-?)0*(%d*)%.?(%d*)')
+  local sign, units, fraction = string.match(amount, '^(-?)0*(%d*)%.?(%d*)')
   fraction = string.gsub(fraction, '0+$', '')
   if fraction ~= '' then
     fraction = '.' .. fraction
   end
-  if whole == '' and fraction == '' then
+  if units == '' and fraction == '' then
     return '0'
   end
-  return sign .. whole .. fraction
+  return sign .. units .. fraction
 end
 
 local function same_money(a, b)
@@ -325,7 +325,7 @@ local ALONE = '^1([PpFRVCJSHUEXYD][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_-][%w_
 -- are those of note.lua. It returns the evidence, and for a new sighting the value with it.
 -- It returns nil if no rule matches, or if one needs more than the texts as they are: then
 -- the rules must be asked.
-local function alone(value, name, tail, occurred, rules, now)
+local function alone(value, name, rest, rules, now)
   local letters, when, sign, digits, point, paid, seen, id = string.match(value, ALONE)
   if
     not letters
@@ -338,10 +338,10 @@ local function alone(value, name, tail, occurred, rules, now)
   local noted = tonumber(when, 36)
   if now >= noted + DEFAULT_RETENTION then
     return nil
-  elseif string.find(tail, ' ' .. seen .. ' ', 1, true) then
+  elseif string.find(rest, ' ' .. seen .. ' ', 1, true) then
     return 'SAME_MESSAGE'
   end
-  local amount, message, transaction = parts(tail)
+  local amount, message, transaction = parts(rest)
   local letter, evidence = string.byte(message), nil
   if letter ~= 73 and letter ~= 87 then -- "I" and "W"
     return nil
@@ -349,13 +349,15 @@ local function alone(value, name, tail, occurred, rules, now)
     evidence, transaction = 'SAME_TRANSACTION', '='
   elseif
     letter == string.byte(seen)
-    or not occurred
     or digits == ''
     or paid ~= amount and paid ~= '-' and amount ~= '-'
   then
     return nil
   else
-    local match, agreeing = string.match(rules, '^%d (%d+) %d+ %d+ %d+ %w+ (%S+)')
+    local occurred, match, agreeing = string.match(rules, '^%d+ %d (%d+) (%d+) %d+ %d+ %d+ %w+ (%S+)')
+    if not occurred then
+      return nil
+    end
     local distance = tonumber(digits, 36)
     if point == '' then
       distance = distance * 1000

@@ -2,9 +2,8 @@
 -- under the series' key, and find a note by its name. notes.lua describes the value.
 
 -- look begins a script. It returns the value under the key, or false, and the time. For a
--- call that came too late it returns nil, the time, and the reply. The last two results are
--- the time in microseconds, and as TIME gives it: seconds, and the microseconds in the
--- second. It is called once: TIME moves while the script runs.
+-- call that came too late it returns nil, the time, and the reply. It is called once: TIME
+-- moves while the script runs. note.lua does the same by itself.
 local function look(key, deadline)
   local t = redis.call('TIME')
   local micros = t[1] * 1000000 + t[2]
@@ -12,7 +11,7 @@ local function look(key, deadline)
   if now > deadline then
     return nil, now, { 'PAST_DEADLINE', now }
   end
-  return redis.call('GET', key), now, nil, micros, t
+  return redis.call('GET', key), now
 end
 
 -- load reads the notes of a series that are not forgotten yet. If a later release or
@@ -66,7 +65,7 @@ local function load(value, now, ask)
   end
   local search, match, number = string.find, string.match, tonumber
   local size_of_notes, count, last, at = 0, 0, 0, 0
-  local parts, begin, gone = nil, from, nil -- begin: of the lines behind the latest forgotten one
+  local pieces, begin, gone = nil, from, nil -- begin: of the lines behind the latest forgotten one
   local others -- matches the PLAIN lines of other events, once there was a line of another event
   while from <= size do
     local to = (search(value, '\n', from, true) or size + 1) - 1
@@ -129,21 +128,21 @@ local function load(value, now, ask)
         at = forget
       end
     else
-      parts = parts or {}
+      pieces = pieces or {}
       if begin < from then
-        parts[#parts + 1] = string.sub(value, begin, from - 2)
+        pieces[#pieces + 1] = string.sub(value, begin, from - 2)
       end
       begin = to + 2
       gone = (gone or cut) + begin - from
     end
     from = to + 2
   end
-  if parts or cut ~= 0 then -- cut is -1 where only the floor is left
-    parts = parts or {}
+  if pieces or cut ~= 0 then -- cut is -1 where only the floor is left
+    pieces = pieces or {}
     if begin < from - 1 then
-      parts[#parts + 1] = string.sub(value, begin, from - 2)
+      pieces[#pieces + 1] = string.sub(value, begin, from - 2)
     end
-    notes.text = head .. table.concat(parts, '\n')
+    notes.text = head .. table.concat(pieces, '\n')
   end
   notes.count, notes.last, notes.at = count, last, at
   if not ask then

@@ -135,7 +135,7 @@ func (r Report) fullness() float64 {
 	return float64(r.Memory) / float64(r.MemoryLimit)
 }
 
-func (c *Client) check(ctx context.Context, node redis.Cmdable, clock *clock) (Report, error) {
+func (c *Client) check(ctx context.Context, node redis.Cmdable, clock *Clock) (Report, error) {
 	sent := time.Now()
 	now, err := node.Time(ctx).Result()
 	if redis.HasErrorPrefix(err, "unknown command") && modeOf(readInfo(node.Info(ctx).Val())) == "sentinel" {

@@ -10,11 +10,11 @@ import (
 // primary has its own clock. Otherwise there is one clock, under the empty address; when
 // sentinels name another primary, its first reply sets the clock.
 type clocks struct {
-	only *clock
-	of   sync.Map // :: address → *clock
+	only *Clock
+	of   sync.Map // :: address → *Clock
 }
 
-func (c *clocks) at(addr string) *clock {
+func (c *clocks) at(addr string) *Clock {
 	if addr == "" {
 		return c.only
 	}
@@ -22,15 +22,15 @@ func (c *clocks) at(addr string) *clock {
 	if !ok {
 		found, _ = c.of.LoadOrStore(addr, newClock())
 	}
-	return found.(*clock)
+	return found.(*Clock)
 }
 
-// clock translates this process's time into the store's, so that a script gets its
+// Clock translates this process's time into the store's, so that a script gets its
 // caller's deadline. Each reply that has the store's time narrows the difference between
 // the two. From the range that remains it takes the early end, so that a deadline is
 // never late by the store's clock. Times here are monotonic: a jump of this machine's
 // wall clock does not matter.
-type clock struct {
+type Clock struct {
 	mu    sync.Mutex
 	epoch time.Time     // of this process; all below is relative to it
 	low   time.Duration // the store's time less ours is at least this
@@ -45,10 +45,10 @@ const drift = 1.0 / 1000
 // parted is how far they may have diverged after d.
 func parted(d time.Duration) time.Duration { return time.Duration(float64(max(d, 0)) * drift) }
 
-func newClock() *clock { return &clock{epoch: time.Now()} }
+func newClock() *Clock { return &Clock{epoch: time.Now()} }
 
 // observe learns that the store's clock showed now at a moment between sent and received.
-func (c *clock) observe(now, sent, received time.Time) {
+func (c *Clock) observe(now, sent, received time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at := received.Sub(c.epoch)
@@ -65,7 +65,7 @@ func (c *clock) observe(now, sent, received time.Time) {
 
 // theirs is the store's time when ours is t, or a little before it. It is false before
 // the first observation.
-func (c *clock) theirs(t time.Time) (time.Time, bool) {
+func (c *Clock) theirs(t time.Time) (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at := t.Sub(c.epoch)
@@ -81,7 +81,7 @@ const (
 )
 
 // deadline is the deadline of ctx in the store's time, in milliseconds.
-func (c *clock) deadline(ctx context.Context) int64 {
+func (c *Clock) deadline(ctx context.Context) int64 {
 	ours, has := ctx.Deadline()
 	if !has {
 		return noDeadline
@@ -93,12 +93,27 @@ func (c *clock) deadline(ctx context.Context) int64 {
 	return until(theirs)
 }
 
+// Second is the second since 1970 that the store's clock shows now. It is 0 if that is not
+// known, or if ctx may end before that second does: a script that finds itself in it is in
+// time.
+func (c *Clock) Second(ctx context.Context) int64 {
+	if c == nil {
+		return 0
+	}
+	now, known := c.theirs(time.Now())
+	second := now.Unix()
+	if !known || c.deadline(ctx) < second*1000+999 {
+		return 0
+	}
+	return second
+}
+
 // until is the last whole millisecond before a deadline, because a script still runs in
 // the millisecond of its deadline.
 func until(deadline time.Time) int64 { return deadline.UnixMilli() - 1 }
 
 // offset is how far the store's clock is ahead of this machine's wall clock.
-func (c *clock) offset() time.Duration {
+func (c *Clock) offset() time.Duration {
 	t := time.Now()
 	theirs, known := c.theirs(t)
 	if !known {

@@ -11,7 +11,7 @@ import (
 // caller may have given up.
 type run struct {
 	call     *Call
-	clock    *clock // of the primary that it is sent to
+	clock    *Clock // of the primary that it is sent to
 	deadline int64  // the caller's, by that clock
 
 	cmd        once
@@ -65,10 +65,13 @@ func (c *Call) take(r reply) { c.Words, c.Now, c.Err = r.words, r.now, r.err }
 func (c *Client) Run(ctx context.Context, calls []*Call) {
 	runs := memoryOf(calls)
 	for i, call := range calls {
-		clock, err := c.clockFor(ctx, call.Key)
-		if err != nil {
-			Fail(calls, err)
-			return
+		clock := call.Clock
+		if clock == nil {
+			var err error
+			if clock, err = c.clockFor(ctx, call.Key); err != nil {
+				Fail(calls, err)
+				return
+			}
 		}
 		r := runs[i]
 		r.call, r.clock, r.deadline = call, clock, clock.deadline(ctx)
@@ -125,7 +128,7 @@ func memoryOf(calls []*Call) []*run {
 
 // clockFor is the clock of the primary that has a key, as far as the client library
 // knows. A redirected call arrives with the deadline of another primary's clock.
-func (c *Client) clockFor(ctx context.Context, key string) (*clock, error) {
+func (c *Client) clockFor(ctx context.Context, key string) (*Clock, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -138,6 +141,18 @@ func (c *Client) clockFor(ctx context.Context, key string) (*clock, error) {
 		return nil, NothingDone(conclude(ctx, err))
 	}
 	return c.clocks.at(node.Options().Addr), nil
+}
+
+// ClockOf is the clock of the primary that has a key, or nil: Run tells why it is not known.
+func (c *Client) ClockOf(ctx context.Context, key []byte) *Clock {
+	if _, ok := c.redis.(*redis.ClusterClient); !ok {
+		return c.clocks.at("")
+	}
+	clock, err := c.clockFor(ctx, string(key))
+	if err != nil {
+		return nil
+	}
+	return clock
 }
 
 // share is roundTrip, except that a single run shares its round trip with runs of other

@@ -35,8 +35,9 @@ func NewScript(name, source string, writes bool) *Script {
 type Call struct {
 	Script *Script
 	Key    string
-	Args   []any // behind the deadline, which is the first ARGV of every script
-	Trip   *Trip // nil if the caller does not trace it
+	Args   []any  // behind the deadline, which is the first ARGV of every script
+	Clock  *Clock // of the primary that has the key; nil if the caller did not look for it
+	Trip   *Trip  // nil if the caller does not trace it
 
 	// Run sets these. Words is the reply, whose first element is a word; "NOW" alone for a
 	// reply that is only Redis's time. Now is that time, or the one in the reply, in whole
