@@ -50,6 +50,10 @@ func TestTooOldRedis(t *testing.T) {
 	whole := startConfigured(t, func(c *server.Config) { c.Redis = r.URL() })
 	requests := everyRequest(t, whole.as(t, nil, ""))
 	want := told{code: codes.FailedPrecondition, reason: "noted.v1/STORE_UNSUITABLE"}
+	found := "it is Redis 6.0"
+	if strings.Contains(r.Tell("INFO", "server"), "valkey_version:") {
+		found = "it is Valkey " + redistest.Release(t)
+	}
 	for _, running := range []bool{false, true} {
 		mask.old.Store(!running)
 		s := startConfigured(
@@ -65,6 +69,7 @@ func TestTooOldRedis(t *testing.T) {
 			return holds(
 				get(t, "http://"+s.AdminAddr()+"/readyz"),
 				"503\n",
+				found,
 				"needs Redis 6.2 or newer",
 				"upgrade it",
 			)
@@ -86,7 +91,7 @@ func TestTooOldRedis(t *testing.T) {
 				}
 			}
 		}
-		if got := s.logged(`"level":"ERROR"`, "not fit for use", "needs Redis 6.2 or newer"); got != 1 {
+		if got := s.logged(`"level":"ERROR"`, "not fit for use", found, "needs Redis 6.2 or newer"); got != 1 {
 			t.Errorf("the log tells of it %d times, want once:\n%s", got, s.log)
 		}
 		mask.old.Store(false)
