@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -107,6 +108,11 @@ func TestNothingCanBeNoted(t *testing.T) {
 
 		replica.Pause() // it is connected, and acknowledges nothing
 		s.wantUnready(t, c, "replicas", "acknowledged it")
+		// WAIT counts no replica, or its count comes too late.
+		none := regexp.MustCompile(`: (0 have|no replica) acknowledged it`)
+		if got := get(t, "http://"+s.AdminAddr()+"/readyz"); !none.MatchString(got) {
+			t.Errorf("/readyz says %s, want that no replica has acknowledged", got)
+		}
 		replica.Resume()
 		s.wantReady(t, c, series("I-2"))
 	})
