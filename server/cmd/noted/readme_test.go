@@ -61,28 +61,33 @@ func TestReadmeSettings(t *testing.T) {
 // and compares their output with the page. A line "…" matches any lines.
 func TestReadmeQuickStart(t *testing.T) {
 	var addr, httpAddr string
-	commands := 0
-	pages := section(t, "README.md", "Try it") + section(t, "api/README.md", "JSON over HTTP")
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(pages, -1) {
-		for _, part := range strings.Split(strings.TrimPrefix(block[1], "$ "), "\n$ ") {
-			command, want, _ := strings.Cut(part, "\n")
-			switch {
-			case strings.HasPrefix(command, "make "):
-				continue // this test is part of it
-			case strings.HasSuffix(command, " -dev"):
-				addr, httpAddr = serve(t, command)
-			default:
-				got := shell(t, addr, strings.ReplaceAll(command, "127.0.0.1:8080", httpAddr))
-				pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSuffix(want, "\n")), "…", "(?s:.*)")
-				if !regexp.MustCompile("^" + pattern).MatchString(got) {
-					t.Errorf("%s\nprinted\n%s\nthe page shows\n%s", command, got, want)
+	blocks := regexp.MustCompile("(?s)```console\n(.*?)```")
+	for _, page := range []struct {
+		file, heading string
+		least         int // of commands
+	}{{"README.md", "Try it", 5}, {"api/README.md", "JSON over HTTP", 3}} {
+		commands := 0
+		for _, block := range blocks.FindAllStringSubmatch(section(t, page.file, page.heading), -1) {
+			for _, part := range strings.Split(strings.TrimPrefix(block[1], "$ "), "\n$ ") {
+				command, want, _ := strings.Cut(part, "\n")
+				switch {
+				case strings.HasPrefix(command, "make "):
+					continue // this test is part of it
+				case strings.HasSuffix(command, " -dev"):
+					addr, httpAddr = serve(t, command)
+				default:
+					got := shell(t, addr, strings.ReplaceAll(command, "127.0.0.1:8080", httpAddr))
+					pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSuffix(want, "\n")), "…", "(?s:.*)")
+					if !regexp.MustCompile("^" + pattern).MatchString(got) {
+						t.Errorf("%s\nprinted\n%s\nthe page shows\n%s", command, got, want)
+					}
 				}
+				commands++
 			}
-			commands++
 		}
-	}
-	if commands < 8 {
-		t.Errorf("the pages have %d commands, want at least 8", commands)
+		if commands < page.least {
+			t.Errorf("%s has %d commands, want at least %d", page.file, commands, page.least)
+		}
 	}
 }
 
