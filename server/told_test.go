@@ -51,7 +51,7 @@ func words(t *testing.T, file string) string {
 func TestLimitsAreToldAsTheyAre(t *testing.T) {
 	tenLinesInTenSeconds := metrics.FloodLines == 10 && metrics.FloodSpan == 10*time.Second
 	for _, told := range []struct{ file, text string }{
-		{contractFile, fmt.Sprintf("refuses a request of more than %d KiB", contract.MaxMessage>>10)},
+		{contractFile, fmt.Sprintf("The transport refuses a request of more than %d KiB", contract.MaxMessage>>10)},
 		{contractFile, fmt.Sprintf("it also ends at %d KiB of notes", contract.MaxPage>>10)},
 		{contractFile, fmt.Sprintf("1 to %d; 0 means %d", contract.MaxPageSize, contract.DefaultPageSize)},
 		{"../SECURITY.md", fmt.Sprintf("old ones live for up to %.0f minutes", limits.ConnectionAge.Minutes())},
