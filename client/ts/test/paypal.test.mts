@@ -216,7 +216,11 @@ test(
       const input = readFileSync(path);
       const go = spawnSync(notectl!, ["identify", channel], { input, encoding: "utf8" });
       assert.equal(go.status, 0, path);
-      assert.equal(identify[channel](input).lines(), go.stdout, path);
+      const identified = identify[channel](input);
+      assert.equal(identified.lines(), go.stdout, path);
+      const unknown = identified.unknown ? [`${identified.skipped}; it may have been a donation: look at it`] : [];
+      const warned = [...identified.warnings, ...unknown].map((text) => `notectl: warning: ${text}\n`);
+      assert.equal(warned.join(""), go.stderr, path);
     }
   },
 );
