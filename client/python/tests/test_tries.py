@@ -127,14 +127,14 @@ def test_what_is_asked(peer: Peer, far: noted.Client, donation: Donation, kind: 
         async with noted.aio.Client(peer.address) as client:
             response = await client.note(donation, message, hold=60)
             await client.settle(response.receipt, "booked by hand")
-            assert [note async for note in client.list(series_id=donation.series_id, transaction_id="T-9")] != None
+            assert [note async for note in client.list(series_id=donation.series_id, transaction_id="T-9")] == []
         return response
 
     peer.change = keep
     if kind == "blocking":
         response = far.note(donation, message, hold=60)
         far.settle(response.receipt, "booked by hand")
-        list(far.list(series_id=donation.series_id, transaction_id="T-9"))
+        assert list(far.list(series_id=donation.series_id, transaction_id="T-9")) == []
     else:
         response = asyncio.run(ask())
     assert seen["NoteDonation"].message.received_at.ToDatetime() == received.replace(tzinfo=None)
