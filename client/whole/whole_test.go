@@ -207,7 +207,7 @@ func (w *whole) start(python, nodeJS string) {
 
 // again restarts a program.
 func (w *whole) again(p *processtest.Process) {
-	p.End(syscall.SIGTERM)
+	p.EndWithin(syscall.SIGTERM, 10*time.Second)
 	if err := p.Start(); err != nil {
 		w.t.Error(err)
 	}

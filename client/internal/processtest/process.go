@@ -120,16 +120,19 @@ func (p *Process) Ended() <-chan struct{} { return p.ended }
 func (p *Process) Signal(signal syscall.Signal) { syscall.Kill(-p.group, signal) }
 
 // End sends a signal to it and its children, and waits until it has ended and no child
-// listens.
-func (p *Process) End(signal syscall.Signal) {
+// listens. It has half a minute to end.
+func (p *Process) End(signal syscall.Signal) { p.EndWithin(signal, 30*time.Second) }
+
+// EndWithin is End with another time to end.
+func (p *Process) EndWithin(signal syscall.Signal, limit time.Duration) {
 	if p.group == 0 {
 		return
 	}
 	syscall.Kill(-p.group, signal)
 	select {
 	case <-p.ended:
-	case <-time.After(30 * time.Second):
-		p.t.Errorf("%s did not end on %v", p.args[0], signal)
+	case <-time.After(limit):
+		p.t.Errorf("%s did not end on %v within %v", p.args[0], signal, limit)
 	}
 	syscall.Kill(-p.group, syscall.SIGKILL) // the children that it has left
 	<-p.ended
