@@ -328,6 +328,10 @@ func wantGoals(t *testing.T, trials []trial) {
 			if auto.money() != (paypaltest.Wrongs{}) && !(alike && nameless) {
 				fail("want no payment and no refund lost or doubled")
 			}
+			if alike && !strings.Contains(trial.row, "without") &&
+				(shared.payments() != (paypaltest.Wrongs{}) || shared.mispaired != 0) {
+				fail(fmt.Sprintf("want none by shared, and not %d messages for another payment's", shared.mispaired))
+			}
 			if auto.money().Lost > min(perChannel.money().Lost, shared.money().Lost) {
 				fail("want no more lost than by the better of the two settings")
 			}
