@@ -66,6 +66,7 @@ func TestMain(m *testing.M) { processtest.Main(m) }
 // timings.
 func TestWhole(t *testing.T) {
 	python, nodeJS := prepared(t)
+	processtest.Built(t, "noted") // builds all programs, before the time begins
 	seed := must(strconv.ParseUint(cmp.Or(os.Getenv("WHOLE_SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64))
 	t.Logf("WHOLE_SEED=%d", seed)
 	ctx, cancel := context.WithTimeout(t.Context(), 55*time.Second)
