@@ -107,6 +107,10 @@ var mutantsOfNotes = []mutant{
 		"(named(early.message) or not named(late.message))", "true", byCrowd,
 	},
 	{
+		"a sighting without a transaction id is spared", "notes.lua",
+		"        and late.transaction ~= '-'\n", "", byCrowd,
+	},
+	{
 		"another channel's sighting is enough", "notes.lua",
 		"        and channel(late.message) == channel(early.message)\n", "", byCrowd,
 	},
