@@ -74,7 +74,7 @@ func (s *Store) noteCall(ctx context.Context, r NoteRequest, expect bool) (*wire
 
 // noteCallIn is the call of a request that probably runs in this second; 0 if that is not
 // known, or if an empty series might not take it. If it runs in another second, note.lua
-// takes longer.
+// takes longer. That script describes the arguments.
 func (s *Store) noteCallIn(second int64, key []byte, r NoteRequest) *wire.Call {
 	var cut cuts
 	text, token, retention := key, r.token(), wholeSeconds(r.Rules.Retention)
@@ -109,7 +109,8 @@ const tenDigits = 1_000_000_000
 // plain tells whether a note of the request is forgotten after the default retention, and
 // its message has just arrived.
 func plain(r NoteRequest) bool {
-	return wholeSeconds(r.Rules.Retention) == defaultRetention && r.Hold <= defaultRetention && r.Message.ReceivedAt.IsZero()
+	kept := wholeSeconds(r.Rules.Retention) == defaultRetention && r.Hold <= defaultRetention
+	return kept && r.Message.ReceivedAt.IsZero()
 }
 
 // takes tells whether an empty series takes the request in all of a second, as a plain note
