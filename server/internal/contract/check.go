@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
+	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
 // A check collects everything that is wrong with a request, so that the caller learns all
@@ -133,7 +134,7 @@ func (c *check) donation(d *notedv1.Donation) {
 	c.word("donation.ledger", d.GetLedger(), MaxLedger)
 	c.required("donation.series_id", d.GetSeriesId())
 	c.word("donation.series_id", d.GetSeriesId(), MaxID)
-	if e := d.GetEvent(); e < 0 || e > notedv1.Event_EVENT_DISPUTE {
+	if e := d.GetEvent(); e < 0 || e > notedv1.Event(store.MaxEvent) {
 		c.wrong("donation.event", "is %d, which is not an event of this version", e)
 	}
 	c.time("donation.occurred_at", d.GetOccurredAt())

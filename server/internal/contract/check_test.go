@@ -17,6 +17,8 @@ import (
 	"github.com/donation-dedupe/noted/server/servertest"
 )
 
+var lastEvent = notedv1.Event(len(notedv1.Event_name) - 1)
+
 // limitsOfANote are requests at each limit of the contract.
 var limitsOfANote = []struct {
 	name   string
@@ -67,9 +69,9 @@ var limitsOfANote = []struct {
 	{"series of all that is printable", func(r *notedv1.NoteDonationRequest) {
 		r.Donation.SeriesId = "!\"#$%&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~"
 	}, ""},
-	{"event of the future", func(r *notedv1.NoteDonationRequest) { r.Donation.Event = 15 }, "donation.event"},
+	{"event of the future", func(r *notedv1.NoteDonationRequest) { r.Donation.Event = lastEvent + 1 }, "donation.event"},
 	{"event negative", func(r *notedv1.NoteDonationRequest) { r.Donation.Event = -1 }, "donation.event"},
-	{"last event", func(r *notedv1.NoteDonationRequest) { r.Donation.Event = notedv1.Event_EVENT_DISPUTE }, ""},
+	{"last event", func(r *notedv1.NoteDonationRequest) { r.Donation.Event = lastEvent }, ""},
 	{"time with nanos out of range", func(r *notedv1.NoteDonationRequest) {
 		r.Donation.OccurredAt = &timestamppb.Timestamp{Seconds: 1, Nanos: 1_000_000_000}
 	}, "donation.occurred_at"},

@@ -26,6 +26,7 @@ func TestEndsOfRanges(t *testing.T) {
 	amount := func(s string) error {
 		return note(func(r *notedv1.NoteDonationRequest) { r.Donation.Amount, r.Donation.CurrencyCode = s, "EUR" })
 	}
+	lastEvent := notedv1.Event(len(notedv1.Event_name) - 1)
 	event := func(e notedv1.Event) error {
 		return note(func(r *notedv1.NoteDonationRequest) { r.Donation.Event = e })
 	}
@@ -47,8 +48,8 @@ func TestEndsOfRanges(t *testing.T) {
 		{"a state before 0", list(&notedv1.ListDonationsRequest{State: -1}), false},
 		{"the largest page", list(&notedv1.ListDonationsRequest{PageSize: MaxPageSize}), true},
 		{"a larger page", list(&notedv1.ListDonationsRequest{PageSize: MaxPageSize + 1}), false},
-		{"the last event", event(notedv1.Event_EVENT_DISPUTE), true},
-		{"an event after it", event(notedv1.Event_EVENT_DISPUTE + 1), false},
+		{"the last event", event(lastEvent), true},
+		{"an event after it", event(lastEvent + 1), false},
 		{"an event before 0", event(-1), false},
 		{"the longest hold", hold(int64(MaxHold.Seconds()), 0), true},
 		{"a longer hold", hold(int64(MaxHold.Seconds()), 1), false},
