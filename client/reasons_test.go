@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+
+	notedv1 "github.com/donation-dedupe/noted/gen/go/noted/v1"
 )
 
 // Every reason of the contract has a sentinel, and every sentinel has a reason.
@@ -45,6 +47,25 @@ func TestSentinelsAreTheContractsReasons(t *testing.T) {
 	}
 	if len(documented) < 20 {
 		t.Errorf("read only %d reasons from noted.proto: %s", len(documented), documented)
+	}
+}
+
+// Every event, verdict, evidence and state of the contract has a constant in types.go.
+func TestEnumsAreWhole(t *testing.T) {
+	source, err := os.ReadFile("types.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for enum, names := range map[string]map[int32]string{
+		"Event": notedv1.Event_name, "Verdict": notedv1.Verdict_name,
+		"Evidence": notedv1.Evidence_name, "State": notedv1.State_name,
+	} {
+		for number, name := range names {
+			constant := " = notedv1." + enum + "_" + name + "\n"
+			if number > 0 && !strings.Contains(string(source), constant) {
+				t.Errorf("types.go has no constant for %s", name)
+			}
+		}
 	}
 }
 

@@ -111,6 +111,9 @@ func TestConstants(t *testing.T) {
 	if !strings.Contains(libraryNotes, want) {
 		t.Errorf("notes.lua does not have %q", want)
 	}
+	if got := found(library, `\[(Pp\w+)\]`); !slices.Equal(got, []string{events}) {
+		t.Errorf("the patterns of the library take the events %s, want %s in each", got, events)
+	}
 	for _, forbidden := range []string{"%s'", "cjson", "tostring("} {
 		for name, source := range bodies {
 			for line := range strings.Lines(source) {
