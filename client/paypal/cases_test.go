@@ -100,6 +100,34 @@ func TestCases(t *testing.T) {
 	}
 }
 
+// Each type and status in the readers' source has a case, so that the other languages know
+// it too.
+func TestEveryTypeHasACase(t *testing.T) {
+	for channel, form := range map[string]struct{ source, body string }{
+		"ipn":     {`(?m)(?:^\t|, )"([a-z_-]+)": `, "=%s&"},
+		"webhook": {`"((?:[a-z_-]+\.)+[a-z-]*)"`, `"%s`},
+	} {
+		source, err := os.ReadFile(channel + ".go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var bodies strings.Builder
+		for _, path := range casePaths(t, channel) {
+			bodies.WriteString(strings.ToLower(string(readCase(t, path).body)) + "&")
+		}
+		words := regexp.MustCompile(form.source).FindAllStringSubmatch(string(source), -1)
+		if len(words) < 20 {
+			t.Errorf("read only %d types from %s.go; change this test with it", len(words), channel)
+		}
+		for _, found := range words {
+			isType := !strings.HasPrefix(found[1], "resource.")
+			if isType && !strings.Contains(bodies.String(), fmt.Sprintf(form.body, found[1])) {
+				t.Errorf("testdata/%s has no case of %s", channel, found[1])
+			}
+		}
+	}
+}
+
 // checkWarnings pairs each wanted text with a warning of its own.
 func checkWarnings(t *testing.T, got, want []string) {
 	t.Helper()
