@@ -156,6 +156,34 @@ func TestTableOfWords(t *testing.T) {
 	}
 }
 
+// Each library, and notectl, has each field of the contract's Note.
+func TestNotesAreWhole(t *testing.T) {
+	for _, at := range []struct{ path, begin, end, form string }{
+		{"python/src/noted/types.py", "\nclass Note:\n", "\n\n\n", "\n    snake_case: "},
+		{"python/src/noted/core/calls.py", "\ndef _from_note(", "\n\n\n", "\n        snake_case="},
+		{"php/src/Note.php", "__construct(", ") {\n", " $camelCase"},
+		{"php/src/Wire.php", " function note(", "\n    }\n", "$note['camelCase']"},
+		{"ts/src/types.ts", "\nexport interface Note {", "\n}\n", "\n  readonly camelCase"},
+		{"ts/src/calls.ts", "\nexport function fromNote(", "\n}\n", "\n    camelCase: "},
+		{"cmd/notectl/print.go", "\nfunc noteFacts(", "\n}\n", "note.GetCamelCase()"},
+	} {
+		_, text, found := strings.Cut(readFile(t, at.path), at.begin)
+		text, _, ended := strings.Cut(text, at.end)
+		if !found || !ended {
+			t.Fatalf("%s has no %q; change this test with it", at.path, at.begin)
+		}
+		fields := (*client.Note)(nil).ProtoReflect().Descriptor().Fields()
+		for i := range fields.Len() {
+			snake, camel := string(fields.Get(i).Name()), fields.Get(i).JSONName()
+			capital := strings.ToUpper(camel[:1]) + camel[1:]
+			form := strings.NewReplacer("snake_case", snake, "camelCase", camel, "CamelCase", capital).Replace(at.form)
+			if !strings.Contains(text, form) {
+				t.Errorf("%s does not have the field %s of Note as %q", at.path, snake, form)
+			}
+		}
+	}
+}
+
 // declared returns the problem with a word of the table, or nothing.
 func declared(t *testing.T, at place, kind, word string) string {
 	t.Helper()

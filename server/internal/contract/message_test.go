@@ -1,8 +1,58 @@
 package contract
 
 import (
+	"reflect"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/donation-dedupe/noted/server/internal/store"
 )
+
+// TestNoteMessageIsWhole writes a note of which every field is known: no field of the
+// contract's message, or of a message in it, is left empty.
+func TestNoteMessageIsWhole(t *testing.T) {
+	var n store.Note
+	fill(reflect.ValueOf(&n).Elem())
+	whole(t, NoteMessage(n).ProtoReflect())
+}
+
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("1")
+	case reflect.Int:
+		v.SetInt(1)
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	default:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.UnixMilli(1_790_000_000_001)))
+			return
+		}
+		for i := range v.NumField() {
+			fill(v.Field(i))
+		}
+	}
+}
+
+func whole(t *testing.T, m protoreflect.Message) {
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		switch field := fields.Get(i); {
+		case !m.Has(field):
+			t.Errorf("%s is empty", field.FullName())
+		case field.IsList():
+			whole(t, m.Get(field).List().Get(0).Message())
+		case field.Message() != nil:
+			whole(t, m.Get(field).Message())
+		}
+	}
+}
 
 func TestNumber(t *testing.T) {
 	same := [][]string{
