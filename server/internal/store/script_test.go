@@ -105,6 +105,16 @@ var bodies = map[string]string{
 	"export": exportBody, "import": importBody,
 }
 
+// TestExtras compares the letters in the header of notes.lua with those that are read and
+// written.
+func TestExtras(t *testing.T) {
+	listed, read := found(library, `(?m)^--   ([A-Z])  \w`), found(library, `letter == '([A-Z])'`)
+	written := found(library, `extras \.\. '([A-Z])'`)
+	if len(listed) == 0 || !slices.Equal(listed, read) || !slices.Equal(listed, written) {
+		t.Errorf("the header of notes.lua lists the extras %v; it reads %v and writes %v", listed, read, written)
+	}
+}
+
 // TestConstants compares the constants that Lua and Go share.
 func TestConstants(t *testing.T) {
 	want := fmt.Sprintf("local DEFAULT_RETENTION = %d\n", defaultRetention.Milliseconds())
