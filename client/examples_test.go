@@ -23,6 +23,9 @@ func TestExamplesNoteInTwelveLines(t *testing.T) {
 			t.Errorf("api/README.md shows no lines of the example in %s", language)
 			continue
 		}
+		if !strings.Contains(readme, "](examples/"+language+"/") {
+			t.Errorf("the table of examples in api/README.md has no row with a link to %s", language)
+		}
 		if lines := strings.Count(shown[1], "\n") + 1; lines > 12 {
 			t.Errorf("%s: api/README.md shows %d lines; want 12 at most", language, lines)
 		}
@@ -36,7 +39,7 @@ func TestExamplesNoteInTwelveLines(t *testing.T) {
 func programOf(t *testing.T, language string) (program string) {
 	t.Helper()
 	err := filepath.WalkDir("../api/examples/"+language, func(path string, entry os.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() && strings.Contains(readFile(t, path), "settle") {
+		if err == nil && !entry.IsDir() && strings.Contains(strings.ToLower(readFile(t, path)), "settle") {
 			program = readFile(t, path)
 		}
 		return err

@@ -1,7 +1,9 @@
 package client_test
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -151,6 +153,30 @@ func TestTableOfWords(t *testing.T) {
 		for _, call := range all[i] {
 			if call != "constructor" && !slices.Contains(calls[i], call) {
 				t.Errorf("%s has the call %s, which is missing in the table", languages[i].name, call)
+			}
+		}
+	}
+}
+
+// A folder with a test.sh is a library. The Makefile tests each, the manual leads to each,
+// and each is in the tests that compare the libraries.
+func TestEveryLibraryIsCompared(t *testing.T) {
+	scripts, err := filepath.Glob("*/test.sh")
+	if err != nil || len(scripts) < 3 {
+		t.Fatalf("found the libraries %v, %v; want at least 3", scripts, err)
+	}
+	for _, script := range scripts {
+		library := filepath.Dir(script)
+		for path, form := range map[string]string{
+			"../Makefile":              "\tclient/%s/test.sh\n",
+			"README.md":                "](%s/README.md)",
+			"words_test.go":            `"%s/`,
+			"whole/whole_test.go":      `"../%s/`,
+			"../server/papers_test.go": `"client/%s/`,
+			"../server/told_test.go":   `"../client/%s/`,
+		} {
+			if want := fmt.Sprintf(form, library); !strings.Contains(readFile(t, path), want) {
+				t.Errorf("%s has no %q, so client/%s is not in it", path, want, library)
 			}
 		}
 	}
