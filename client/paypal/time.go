@@ -12,7 +12,6 @@ import (
 // other simulator. Webhooks have ISO 8601. Each form is accepted on both channels. A day
 // or an hour may have one digit in all forms except ISO 8601, and a run of spaces counts
 // as one space.
-// one digit in all but ISO 8601, and a run of spaces counts as one.
 var spellings = []*regexp.Regexp{
 	// 09:05:01 Mar 08, 2021 PST
 	regexp.MustCompile(`^(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d) +` +
