@@ -54,6 +54,14 @@ func TestReleaseIsWhole(t *testing.T) {
 		}
 	}
 	commit := strings.TrimSpace(run(t, "git", "rev-parse", "HEAD"))
+	tag := strings.TrimSpace(run(t, "git", "tag", "--points-at", "HEAD", "--list", "v[0-9]*")) // empty: a snapshot
+	if tag != "" {
+		one(t, "noted_"+tag[1:]+"_linux_amd64.tar.gz")
+		one(t, "noted_"+tag[1:]+"_amd64.deb")
+		if !strings.Contains(read(t, "../../CHANGELOG.md"), "\n## "+tag[1:]+" (") {
+			t.Errorf("CHANGELOG.md does not have the version of the tag %s", tag)
+		}
+	}
 	for _, program := range []string{"noted", "noted-gateway", "noted-desk", "notectl", "noted-replay"} {
 		binary, err := elf.Open(one(t, program+"_linux_"+runtime.GOARCH+"*/"+program))
 		if err != nil {
@@ -66,6 +74,9 @@ func TestReleaseIsWhole(t *testing.T) {
 		if !strings.Contains(said, ", commit "+commit) {
 			t.Errorf("%s -version does not name the commit %s: %s\nGo sees no commit in a worktree of git: "+
 				"make the release in a clone", program, commit, said)
+		}
+		if tag != "" && !strings.HasPrefix(said, program+" "+tag+", ") {
+			t.Errorf("%s -version does not name the tag %s: %s\nmake the release of a commit without changes", program, tag, said)
 		}
 	}
 }
