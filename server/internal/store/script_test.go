@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ func TestHeaders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scripts := 0
+	scripts, readers := 0, goSources(t, ".", "wire", "epoch")
 	for _, f := range files {
 		name := f.Name()
 		if !strings.HasSuffix(name, ".lua") || slices.Contains(libraryFiles, name) {
@@ -77,6 +78,14 @@ func TestHeaders(t *testing.T) {
 			if !slices.Equal(words, promised) {
 				t.Errorf("the header promises the replies %v, the body gives %v", promised, words)
 			}
+			for _, word := range promised {
+				if word != "BEAT" && !strings.Contains(readers, `"`+word+`"`) { // the beat that is left needs no name
+					t.Errorf("no Go code reads the reply %s", word)
+				}
+			}
+			if bodies[strings.TrimSuffix(name, ".lua")] != string(source) {
+				t.Errorf("the tests' bodies do not have %s", name)
+			}
 			if strings.HasPrefix(writes, "nothing.") == regexp.MustCompile(`\b(re)?save\(|'SET'`).MatchString(body) {
 				t.Errorf("the header says that it writes %s, the body does not", writes)
 			}
@@ -85,6 +94,29 @@ func TestHeaders(t *testing.T) {
 	if scripts != 10 {
 		t.Errorf("found %d scripts, want 10", scripts)
 	}
+}
+
+// goSources are the texts of the Go files in folders, without tests.
+func goSources(t *testing.T, folders ...string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, folder := range folders {
+		files, err := filepath.Glob(folder + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s has no Go files: %v", folder, err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(text)
+		}
+	}
+	return all.String()
 }
 
 // found are the distinct matches in s, sorted: of the first group, or of the whole.

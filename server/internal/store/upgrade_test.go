@@ -28,6 +28,9 @@ func fixtures(t *testing.T) []fixture {
 	if err != nil || len(files) < 8 {
 		t.Fatalf("found only the fixtures %v, %v", files, err)
 	}
+	if folders, err := filepath.Glob("testdata/v[0-9]*"); err != nil || len(folders) != 1 {
+		t.Fatalf("of %v the tests read only v1, %v; let fixtures, readFirstRelease and server/soak read all", folders, err)
+	}
 	var all []fixture
 	for _, file := range files {
 		text, err := os.ReadFile(file)
