@@ -123,6 +123,31 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
+// TestAlertsHavePanels wants a panel for each metric that an alert asks for: its runbook's
+// reader looks at the dashboard first.
+func TestAlertsHavePanels(t *testing.T) {
+	var shown strings.Builder
+	for _, p := range readDashboard(t).Panels {
+		for _, target := range p.Targets {
+			shown.WriteString(target.Expr + "\n")
+		}
+	}
+	asked := 0
+	expr := regexp.MustCompile(`(?m)^        expr:.*\n(?:          .*\n)*`)
+	for _, query := range expr.FindAllString(read(t, "prometheus/noted.rules.yaml"), -1) {
+		for _, m := range regexp.MustCompile(`\bnoted_\w+`).FindAllString(query, -1) {
+			asked++
+			name := strings.TrimSuffix(m, "_count") // of a histogram, which a panel may show by its buckets
+			if !strings.Contains(shown.String(), name) {
+				t.Errorf("no panel shows %s, for which an alert asks", name)
+			}
+		}
+	}
+	if asked < 20 {
+		t.Errorf("the alerts ask for %d metrics, want at least 20", asked)
+	}
+}
+
 // TestQueries lets a Prometheus with our configuration scrape a noted and gateways that
 // have done work and met faults. Then each query of the dashboard must return data, and
 // each alert must query existing series.
