@@ -221,7 +221,8 @@ func TestBadUsage(t *testing.T) {
 	}
 }
 
-// fieldFlags names only fields and flags that exist.
+// fieldFlags names only fields and flags that exist, and each field that a gateway may
+// refuse. Without it an operator reads the name of a field.
 func TestFieldsHaveFlags(t *testing.T) {
 	known := map[string]bool{}
 	for _, flag := range new(settings).flags(environ(noEnv).Lookup) {
@@ -231,6 +232,21 @@ func TestFieldsHaveFlags(t *testing.T) {
 		if _, ok := reflect.TypeFor[gateway.Config]().FieldByName(field); !ok || !known[flag] {
 			t.Errorf("%s: -%s is not both a field and a flag", field, flag)
 		}
+	}
+	source, err := os.ReadFile("../../gateway/config.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, check, _ := strings.Cut(string(source), ") check() error {")
+	refused := 0
+	for _, m := range regexp.MustCompile(`"([A-Z]\w+)",`).FindAllStringSubmatch(check, -1) {
+		refused++
+		if _, ok := fieldFlags[m[1]]; !ok && m[1] != "BodyTimeout" && m[1] != "VerifyTimeout" { // these have no flag
+			t.Errorf("fieldFlags does not have %s, which config.go refuses", m[1])
+		}
+	}
+	if refused < 10 {
+		t.Errorf("config.go refuses %d fields, want at least 10", refused)
 	}
 }
 
