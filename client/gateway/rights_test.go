@@ -137,4 +137,16 @@ func TestProgramsAgreeOnRights(t *testing.T) {
 	if notectl != server {
 		t.Errorf("notectl grants %s, and the server knows %s", notectl, server)
 	}
+	doctor := string(must(os.ReadFile("../cmd/notectl/doctor/contract.go")))
+	for verb := range strings.SplitSeq(server, ", ") {
+		if !strings.Contains(doctor, `{"`+verb+`", func(`) {
+			t.Errorf("notectl doctor does not try the verb %s", verb)
+		}
+		for name, args := range map[string][]string{"noted": {"-help"}, "notectl": {"token", "-help"}} {
+			printed := must(exec.Command(processtest.Built(t, name), args...).Output())
+			if !regexp.MustCompile(`(?:\b` + verb + `)\s+(?:grants|allows)\s`).Match(printed) {
+				t.Errorf("%s %s does not say what the verb %s is for", name, strings.Join(args, " "), verb)
+			}
+		}
+	}
 }
