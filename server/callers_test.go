@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,12 @@ func withRights(t *testing.T) configuredServer {
 	return startConfigured(t, func(c *server.Config) { c.Callers, c.HTTPListen = path, "127.0.0.1:0" })
 }
 
+// A rightsCall is a call that needs a verb.
+type rightsCall struct {
+	verb, name string
+	call       func(c client, ledger string) error
+}
+
 // Each caller may make only the calls that it has rights for, by either door.
 func TestRights(t *testing.T) {
 	s := withRights(t)
@@ -66,11 +73,7 @@ func TestRights(t *testing.T) {
 		}
 		return err
 	}
-	calls := []struct {
-		verb string
-		name string
-		call func(c client, ledger string) error
-	}{
+	calls := []rightsCall{
 		{"read", "DonationExists", func(c client, ledger string) error {
 			_, err := c.DonationExists(
 				t.Context(),
@@ -116,6 +119,11 @@ func TestRights(t *testing.T) {
 			)
 			return asked(err)
 		}},
+	}
+	for _, method := range notedv1.DedupeService_ServiceDesc.Methods {
+		if !slices.ContainsFunc(calls, func(c rightsCall) bool { return c.name == method.MethodName }) {
+			t.Errorf("%s is not tried here", method.MethodName)
+		}
 	}
 	grants := map[string]struct {
 		token, verbs string

@@ -230,8 +230,18 @@ func TestWordsOfTheLibraries(t *testing.T) {
 			}
 		}
 	}
+	table := sectionOf(t, "client/README.md", "The same words")
+	for _, m := range regexp.MustCompile(`\n  rpc (\w+)`).FindAllStringSubmatch(paper(t, "api/noted/v1/noted.proto"), -1) {
+		word := regexp.MustCompile(`Donations?|Hold`).ReplaceAllString(m[1], "")
+		if m[1] == "NoteDonations" {
+			word = "Notes"
+		}
+		if !regexp.MustCompile(`(?m)^\| [^|]* \| .` + word + `. \| .` + strings.ToLower(word) + `. \|`).MatchString(table) {
+			t.Errorf("client/README.md has no row for the call %s, with %s in Go", m[1], word)
+		}
+	}
 	words := 0
-	for line := range strings.Lines(sectionOf(t, "client/README.md", "The same words")) {
+	for line := range strings.Lines(table) {
 		cells := strings.Split(strings.TrimSpace(line), "|") // the first and the last are empty
 		if len(cells) != 7 || strings.Contains(cells[1], "command") {
 			continue

@@ -38,6 +38,12 @@ final class FakeClientTest extends TestCase
         yield 'the fake' => [static fn(): ClientInterface => new FakeClient()];
     }
 
+    public function testTheInterfaceHasTheCallsOfTheClient(): void
+    {
+        $calls = array_diff(get_class_methods(Client::class), ['__construct', 'requestId']);
+        self::assertEqualsCanonicalizing($calls, get_class_methods(ClientInterface::class));
+    }
+
     /** @return iterable<string, array{\Closure(): ClientInterface}> */
     public function clientsInShadow(): iterable
     {
