@@ -184,14 +184,14 @@ func replicatedAsks(t *testing.T, receipts map[string]string, gone store.NoteRep
 // that a replaced primary made alone. Calls that only look are answered as ever.
 func TestNotReplicated(t *testing.T) {
 	fleets(t, func(t *testing.T, f fleet) {
-		before := f.open(t, 1)
+		before, patient := f.open(t, 1), f.patient(t, 1)
 		receipts := map[string]string{}
 		for _, series := range []string{"held", "settled", "released", "extended", "forgotten"} {
-			receipts[series] = note(t, before, holding(t, series, "r")).Receipt
+			receipts[series] = note(t, patient, holding(t, series, "r")).Receipt
 		}
-		forget := note(t, before, holding(t, "forgotten", "r")).Note.DonationID
-		gone := note(t, before, holding(t, "gone", "r"))
-		if _, err := before.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID); err != nil {
+		forget := note(t, patient, holding(t, "forgotten", "r")).Note.DonationID
+		gone := note(t, patient, holding(t, "gone", "r"))
+		if _, err := patient.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID); err != nil {
 			t.Fatal(err)
 		}
 		for _, r := range f.replicas {
