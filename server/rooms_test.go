@@ -32,8 +32,8 @@ const (
 		"client/paypal gen/go/noted/v1"
 
 	// inDesk lists the packages below the desk.
-	inDesk = "client client/closing client/closing/messages client/desk/alive client/desk/reconcile client/desk/shadow client/desk/walk " +
-		"client/gateway/inbox client/paypal gen/go/noted/v1"
+	inDesk = "client client/closing client/closing/messages client/desk/alive client/desk/reconcile " +
+		"client/desk/shadow client/desk/walk client/gateway/inbox client/paypal gen/go/noted/v1"
 
 	useGRPC       = "google.golang.org/grpc google.golang.org/genproto google.golang.org/protobuf"
 	useRedis      = "github.com/redis/go-redis"
@@ -117,7 +117,8 @@ var rooms = []room{
 	{
 		"server/internal/door",
 		contract + " " + below + " server/internal/limits",
-		contract + " server/internal/contract server/internal/limits server/internal/metrics connectrpc.com/connect " + useGRPC,
+		contract + " server/internal/contract server/internal/limits server/internal/metrics " +
+			"connectrpc.com/connect " + useGRPC,
 		"testing",
 	},
 	{
@@ -240,8 +241,9 @@ var rooms = []room{
 	},
 	{
 		"client/desk", inDesk,
-		"client client/closing client/closing/messages client/desk/alive client/desk/reconcile client/desk/shadow client/desk/walk " +
-			"client/gateway/inbox github.com/gorilla/securecookie golang.org/x/crypto/argon2 golang.org/x/time google.golang.org/protobuf",
+		"client client/closing client/closing/messages client/desk/alive client/desk/reconcile " +
+			"client/desk/shadow client/desk/walk client/gateway/inbox " +
+			"github.com/gorilla/securecookie golang.org/x/crypto/argon2 golang.org/x/time google.golang.org/protobuf",
 		"testing " + useRedis,
 	},
 	{
@@ -254,7 +256,10 @@ var rooms = []room{
 			"google.golang.org/protobuf",
 		"testing " + useRedis,
 	},
-	{"client/desk/walk", "client client/paypal gen/go/noted/v1", "client google.golang.org/protobuf", "testing " + useRedis},
+	{
+		"client/desk/walk", "client client/paypal gen/go/noted/v1", "client google.golang.org/protobuf",
+		"testing " + useRedis,
+	},
 	{
 		"client/desk/alert", "client client/desk/alive client/gateway/inbox client/paypal gen/go/noted/v1",
 		"client client/desk/alive client/gateway/inbox github.com/standard-webhooks github.com/wneessen/go-mail " +

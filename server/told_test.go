@@ -196,7 +196,8 @@ func TestLimitsInTheContractsComments(t *testing.T) {
 			t.Errorf("no comment says the limit of %s", field)
 		}
 	}
-	for _, m := range regexp.MustCompile(`\b(Max\w+) +=`).FindAllStringSubmatch(words(t, "internal/contract/limits.go"), -1) {
+	constants := regexp.MustCompile(`\b(Max\w+) +=`)
+	for _, m := range constants.FindAllStringSubmatch(words(t, "internal/contract/limits.go"), -1) {
 		if uses := regexp.MustCompile(`\b` + m[1] + `\b`); len(uses.FindAllString(words(t, "./"), -1)) < 2 {
 			t.Errorf("no code checks %s of limits.go", m[1])
 		}

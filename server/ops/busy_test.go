@@ -130,7 +130,8 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 		return fields + "&receiver_email=shop%40example.org&mc_gross=5.00&mc_currency=EUR"
 	}
 	post(addr, "/paypal/ipn", form, ipn("txn_type=web_accept&txn_id=0TEST1&payment_status=Completed"), 200)
-	post(addr, "/paypal/ipn", form, ipn("txn_type=web_accept&txn_id=0TEST2&payment_status=Refunded&parent_txn_id=0TEST1"), 200)
+	refund := "txn_type=web_accept&txn_id=0TEST2&payment_status=Refunded&parent_txn_id=0TEST1"
+	post(addr, "/paypal/ipn", form, ipn(refund), 200)
 	post(addr, "/paypal/ipn", form, ipn("txn_type=recurring_payment_profile_created&recurring_payment_id=I-TEST"), 200)
 	post(addr, "/paypal/ipn", form, ipn("txn_type=a_new_one&txn_id=0TEST3"), 200)
 	post(addr, "/paypal/ipn", form, ipn("txn_type=web_accept&txn_id=0TEST4&payment_status=Completed&custom=unasked1"), 200)
@@ -141,13 +142,16 @@ func busy(t *testing.T) (notedAdmin string, gatewayAdmins []string) {
 		"Paypal-Transmission-Time": {time.Now().UTC().Format(time.RFC3339)}, "Paypal-Auth-Algo": {"SHA256withRSA"},
 		"Paypal-Cert-Url": {"https://api.paypal.com/v1/notifications/certs/CERT-1"},
 	}
-	event := `{"id":"WH-1","event_type":"PAYMENT.CAPTURE.COMPLETED","resource":{"id":"0TEST%d","status":"COMPLETED","amount":{"value":"5.00","currency_code":"EUR"}}}`
+	event := `{"id":"WH-1","event_type":"PAYMENT.CAPTURE.COMPLETED","resource":{"id":"0TEST%d",` +
+		`"status":"COMPLETED","amount":{"value":"5.00","currency_code":"EUR"}}}`
 	post(addr, "/paypal/webhook", webhook, fmt.Sprintf(event, 6), 200)
 	post(addr, "/paypal/webhook", webhook, fmt.Sprintf(event, 7), 400)
 	for _, want := range []string{
-		`noted_gateway_inbox_messages{account="l",state="person"} 1`, `noted_gateway_inbox_messages{account="l",state="done"} 2`,
+		`noted_gateway_inbox_messages{account="l",state="person"} 1`,
+		`noted_gateway_inbox_messages{account="l",state="done"} 2`,
 		`noted_gateway_inbox_messages{account="l",state="refused"} 1`,
-		`noted_gateway_inbox_pending{account="l",kind="unverified"} 1`, `noted_gateway_inbox_pending{account="l",kind="old_key"} 0`,
+		`noted_gateway_inbox_pending{account="l",kind="unverified"} 1`,
+		`noted_gateway_inbox_pending{account="l",kind="old_key"} 0`,
 	} {
 		await(t, want, func() bool { return strings.Contains(fetched(t, "http://"+admin+"/metrics"), want) })
 	}

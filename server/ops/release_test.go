@@ -76,7 +76,8 @@ func TestReleaseIsWhole(t *testing.T) {
 				"make the release in a clone", program, commit, said)
 		}
 		if tag != "" && !strings.HasPrefix(said, program+" "+tag+", ") {
-			t.Errorf("%s -version does not name the tag %s: %s\nmake the release of a commit without changes", program, tag, said)
+			t.Errorf("%s -version does not name the tag %s: %s\nmake the release of a commit without changes",
+				program, tag, said)
 		}
 	}
 }

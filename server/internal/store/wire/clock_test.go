@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"context"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -68,4 +70,38 @@ func TestClockThatWasSet(t *testing.T) {
 			t.Errorf("set %v ahead, the clock is %v early, want up to 7ms; known %v", ahead, early, known)
 		}
 	}
+}
+
+// TestSecond asks for the second of a store's clock, with deadlines before, at and behind
+// its end: a script that finds itself in the second must be in time.
+func TestSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var none *Clock
+		c := newClock()
+		if got := [2]int64{none.Second(t.Context()), c.Second(t.Context())}; got != [2]int64{} {
+			t.Errorf("the second of clocks that are not known is %v, want 0", got)
+		}
+		const begins = 1_800_000_000
+		now := time.Now()
+		c.observe(time.Unix(begins, 0).Add(400*time.Millisecond), now, now)
+		if got := c.Second(t.Context()); got != begins {
+			t.Errorf("without a deadline the second is %d, want %d", got, begins)
+		}
+		// A script still runs in the millisecond before its deadline. The drift of the
+		// clocks takes less than a millisecond from each deadline.
+		for left, want := range map[time.Duration]int64{
+			time.Millisecond: 0, 599 * time.Millisecond: 0, 600 * time.Millisecond: 0,
+			602 * time.Millisecond: begins, time.Minute: begins,
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), left)
+			if got := c.Second(ctx); got != want {
+				t.Errorf("%v before its deadline a call expects the second %d, want %d", left, got, want)
+			}
+			cancel()
+		}
+		time.Sleep(700 * time.Millisecond)
+		if got := c.Second(t.Context()); got != begins+1 {
+			t.Errorf("700 ms later the second is %d, want %d", got, begins+1)
+		}
+	})
 }
